@@ -1,0 +1,246 @@
+//! What a center says: messages of ops, and the numbering of a stream.
+
+use std::num::NonZeroU32;
+
+use super::credential::{Enrolment, Flag};
+use super::id::{CardUid, Holder, PortalId, Revision, ScheduleName, StreamName, Timestamp, Zone};
+use super::portal::Posture;
+use super::schedule::Schedule;
+
+/// Whom an op speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// One card.
+    Card(CardUid),
+    /// Every card of the holder born before the op.
+    Holder(Holder),
+}
+
+/// Why power in a room is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SuspendReason {
+    /// Unpaid bill.
+    Arrears,
+    /// Too much load.
+    Overload,
+    /// A load that the rules forbid.
+    RestrictedLoad,
+    /// Work on the wiring.
+    Maintenance,
+}
+
+impl SuspendReason {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Arrears, Self::Overload, Self::RestrictedLoad, Self::Maintenance];
+
+    /// The name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Arrears => "arrears",
+            Self::Overload => "overload",
+            Self::RestrictedLoad => "restricted_load",
+            Self::Maintenance => "maintenance",
+        }
+    }
+
+    /// The reason of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| r.as_str() == name)
+    }
+}
+
+/// Which portals a posture is set for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortalSet {
+    /// Every portal of the building: the register `*`.
+    All,
+    /// These.
+    Some(Vec<PortalId>),
+}
+
+/// One op of a change message (wire contract, 2.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// The card exists.
+    Issue {
+        /// The card.
+        uid: CardUid,
+        /// Whose it is.
+        holder: Holder,
+    },
+    /// `new_uid` is born; the holder's earlier cards are replaced, whatever the reason was.
+    Reissue {
+        /// Whose cards.
+        holder: Holder,
+        /// The new card.
+        new_uid: CardUid,
+        /// The old one, if the center names it.
+        old_uid: Option<CardUid>,
+    },
+    /// Sets or clears one standing flag: `report_lost`, `found`, `freeze`, `unfreeze`, `cancel`.
+    SetFlag {
+        /// Whose.
+        subject: Subject,
+        /// Which.
+        flag: Flag,
+        /// To what.
+        on: bool,
+    },
+    /// Undoes a mistaken `cancel` or `replaced`.
+    Reinstate {
+        /// The card.
+        uid: CardUid,
+    },
+    /// What the card may open; replaces its earlier enrolment whole.
+    Enrol {
+        /// The card.
+        uid: CardUid,
+        /// The enrolment.
+        enrolment: Enrolment,
+    },
+    /// Removes the enrolment.
+    Withdraw {
+        /// Whose.
+        subject: Subject,
+    },
+    /// Suspends or resumes power in a room.
+    Power {
+        /// The room.
+        zone: Zone,
+        /// Why.
+        reason: SuspendReason,
+        /// Suspended (`true`) or resumed.
+        suspended: bool,
+    },
+    /// Defines a schedule anew.
+    DefineSchedule {
+        /// Its name.
+        name: ScheduleName,
+        /// Its windows.
+        schedule: Schedule,
+    },
+    /// Sets a standing mode.
+    SetPosture {
+        /// Where.
+        portals: PortalSet,
+        /// Which.
+        posture: Posture,
+        /// Until when; then `secure`.
+        until: Option<Timestamp>,
+    },
+}
+
+/// The place of a message in its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Rises when a center restarts its numbering; from 1.
+    pub epoch: NonZeroU32,
+    /// From 1, without holes.
+    pub seq: u64,
+}
+
+impl Position {
+    /// The revision of the op at `place` of the message here.
+    #[must_use]
+    pub fn revision(self, place: u32) -> Revision {
+        Revision { epoch: self.epoch, seq: self.seq, place }
+    }
+}
+
+/// A verified message of one stream. Atomic: all of its ops or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// Who says it.
+    pub stream: StreamName,
+    /// Its number.
+    pub at: Position,
+    /// What it says, in order; what is wrong with it otherwise. A message refused for its content still uses up its number.
+    pub content: Result<Vec<Op>, Vec<OpError>>,
+}
+
+/// A center's statement of how far its stream goes (wire contract, 2.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Whose.
+    pub stream: StreamName,
+    /// The newest message.
+    pub at: Position,
+    /// Distinct UIDs in the digest's lines.
+    pub cards: u64,
+    /// SHA-256 over the lines, lower-case hex.
+    pub digest: String,
+}
+
+/// Machine-readable codes of a refused message (wire contract, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// No signature that a configured key verifies.
+    BadSignature,
+    /// `aud` is neither this gateway nor, on a campus topic, `campus`.
+    WrongAudience,
+    /// `kid` or `iss` names no configured stream.
+    UnknownStream,
+    /// The stream may not say this op.
+    ForbiddenOp,
+    /// No op or command of this name.
+    UnknownOp,
+    /// Not a card UID.
+    InvalidUid,
+    /// A random UID cannot be enrolled or issued.
+    RandomUid,
+    /// A field is missing or wrong.
+    InvalidField,
+    /// Over a limit of size, nesting or count.
+    TooLarge,
+    /// A snapshot that would remove too much.
+    ShrinkRefused,
+    /// A snapshot whose cards do not add up.
+    CountMismatch,
+    /// A retained copy of something that acts once.
+    Retained,
+    /// A command for a portal that this gateway does not have.
+    UnknownPortal,
+}
+
+impl ErrorCode {
+    /// The code on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadSignature => "bad_signature",
+            Self::WrongAudience => "wrong_audience",
+            Self::UnknownStream => "unknown_stream",
+            Self::ForbiddenOp => "forbidden_op",
+            Self::UnknownOp => "unknown_op",
+            Self::InvalidUid => "invalid_uid",
+            Self::RandomUid => "random_uid",
+            Self::InvalidField => "invalid_field",
+            Self::TooLarge => "too_large",
+            Self::ShrinkRefused => "shrink_refused",
+            Self::CountMismatch => "count_mismatch",
+            Self::Retained => "retained",
+            Self::UnknownPortal => "unknown_portal",
+        }
+    }
+}
+
+/// What is wrong with one op, or with the message as a whole (`op` is `None`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpError {
+    /// Place of the op in the message.
+    pub op: Option<u32>,
+    /// The code.
+    pub code: ErrorCode,
+    /// For a person: what is wrong, where, and what to do.
+    pub message: String,
+}
+
+impl OpError {
+    /// An error of the message as a whole.
+    #[must_use]
+    pub fn message(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { op: None, code, message: message.into() }
+    }
+}

@@ -1,0 +1,162 @@
+//! What a card may: its standing, which the card office owns, and its enrolment, which the apartment center owns.
+//!
+//! Both are last-writer-wins registers keyed by revision, so messages may come late, twice or shuffled.
+
+use super::id::{Holder, Revision, ScheduleName, Timestamp, Zone};
+use super::portal::PortalKind;
+
+/// A standing flag, in the order in which the digest names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Flag {
+    /// Reported lost.
+    Lost,
+    /// Frozen by the card office.
+    Frozen,
+    /// A later card was issued.
+    Replaced,
+    /// Ended for ever.
+    Cancelled,
+}
+
+impl Flag {
+    /// All flags, in the digest's order.
+    pub const ALL: [Self; 4] = [Self::Lost, Self::Frozen, Self::Replaced, Self::Cancelled];
+
+    /// The flag's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Frozen => "frozen",
+            Self::Replaced => "replaced",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One flag's register: what it was last set to, and by which op.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlagRegister {
+    /// The op that last wrote it.
+    pub revision: Revision,
+    /// Set or cleared.
+    pub on: bool,
+}
+
+/// The registers of all flags of one card, or of one holder. Most cards have none, so they cost one word.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flags(Option<Box<[Option<FlagRegister>; 4]>>);
+
+impl Flags {
+    /// The register of `flag`, if it was ever written.
+    #[must_use]
+    pub fn get(&self, flag: Flag) -> Option<FlagRegister> {
+        self.0.as_ref().and_then(|all| all.get(flag as usize).copied().flatten())
+    }
+
+    /// Writes `flag` unless a newer op already did. Says whether it was written.
+    pub fn write(&mut self, flag: Flag, revision: Revision, on: bool) -> bool {
+        if self.get(flag).is_some_and(|old| old.revision >= revision) {
+            return false;
+        }
+        if let Some(slot) = self.0.get_or_insert_default().get_mut(flag as usize) {
+            *slot = Some(FlagRegister { revision, on });
+        }
+        true
+    }
+
+    /// Whether no flag was ever written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// The effective flags of a card.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Reported lost.
+    pub lost: bool,
+    /// Frozen.
+    pub frozen: bool,
+    /// Replaced by a later card.
+    pub replaced: bool,
+    /// Ended for ever.
+    pub cancelled: bool,
+}
+
+impl Standing {
+    /// Whether the card opens nothing whatever it is enrolled for; a frozen card may still open some kinds (`policy.frozen_may`).
+    #[must_use]
+    pub fn is_dead(self) -> bool {
+        self.lost || self.replaced || self.cancelled
+    }
+}
+
+/// Who carries the card.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Lives here.
+    #[default]
+    Resident,
+    /// Works here; let in during a lockdown.
+    Staff,
+    /// A guest.
+    Visitor,
+}
+
+impl Role {
+    /// All roles.
+    pub const ALL: [Self; 3] = [Self::Resident, Self::Staff, Self::Visitor];
+
+    /// The role's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Resident => "resident",
+            Self::Staff => "staff",
+            Self::Visitor => "visitor",
+        }
+    }
+
+    /// The role of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| r.as_str() == name)
+    }
+}
+
+/// Where an entitlement holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ZoneSet {
+    /// Any zone of this building: `*`.
+    Any,
+    /// One.
+    One(Zone),
+}
+
+/// The right to open portals of one kind in one zone, at the times of a schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Entitlement {
+    /// Which portals.
+    pub kind: PortalKind,
+    /// Where.
+    pub zone: ZoneSet,
+    /// When; `None`: always.
+    pub schedule: Option<ScheduleName>,
+}
+
+/// What one card may open. Replaces the card's earlier enrolment whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolment {
+    /// Whose card.
+    pub holder: Holder,
+    /// Who carries it.
+    pub role: Role,
+    /// Valid from, inclusive.
+    pub not_before: Option<Timestamp>,
+    /// Valid until, exclusive.
+    pub not_after: Option<Timestamp>,
+    /// What it opens.
+    pub entitlements: Vec<Entitlement>,
+}

@@ -1,0 +1,359 @@
+//! The answer to "may this card pass?": a grant one has to hold, or a denial with a named reason.
+
+use std::fmt;
+
+use super::id::{CardUid, PortalId};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal $name:literal,)*) => {
+        /// Why a request is denied. The numbers are the Modbus codes of the contract, and the ladder's order:
+        /// of several reasons the one with the lowest number is told, the others stand in the audit's `also`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($(#[$doc])* $variant = $code,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the ladder's order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The reason's name on the wire.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Not 4, 7 or 10 bytes; all 00 or all FF.
+    MalformedIdentifier = 16 "malformed_identifier",
+    /// No portal of this gateway.
+    UnknownPortal = 17 "unknown_portal",
+    /// Retained or too old.
+    StaleRequest = 18 "stale_request",
+    /// Posture.
+    OutOfService = 19 "out_of_service",
+    /// Posture; staff are let in.
+    Lockdown = 20 "lockdown",
+    /// A phone's random UID.
+    RandomIdentifier = 21 "random_identifier",
+    /// A lossy reader's value matches more than one card.
+    AmbiguousIdentifier = 22 "ambiguous_identifier",
+    /// Never heard of.
+    UnknownCredential = 23 "unknown_credential",
+    /// A later card was issued.
+    Replaced = 24 "replaced",
+    /// Ended for ever.
+    Cancelled = 25 "cancelled",
+    /// Reported lost.
+    Lost = 26 "lost",
+    /// Frozen by the card office.
+    Frozen = 27 "frozen",
+    /// The portal wants more than a UID.
+    AssuranceTooLow = 28 "assurance_too_low",
+    /// Card in good standing, nothing enrolled for this kind of portal.
+    NotEnrolled = 29 "not_enrolled",
+    /// Enrolled, but not here.
+    NoEntitlement = 30 "no_entitlement",
+    /// Before the enrolment's window.
+    NotYetValid = 31 "not_yet_valid",
+    /// After the enrolment's window.
+    Expired = 32 "expired",
+    /// A window or schedule must be judged and the clock cannot be trusted.
+    ClockUntrusted = 33 "clock_untrusted",
+    /// Outside the entitlement's schedule, or the schedule is not defined.
+    OutsideSchedule = 34 "outside_schedule",
+    /// Entered twice without leaving.
+    AntiPassback = 35 "anti_passback",
+    /// The card is present elsewhere.
+    InUseElsewhere = 36 "in_use_elsewhere",
+    /// Too many denials.
+    LockedOut = 37 "locked_out",
+    /// Arrears and the like.
+    PowerSuspended = 38 "power_suspended",
+    /// Something broke; fail closed.
+    InternalError = 39 "internal_error",
+}
+
+impl Reason {
+    /// The Modbus code (wire contract, section 6).
+    #[must_use]
+    pub fn code(self) -> u16 {
+        u16::from(self as u8)
+    }
+
+    /// The reason of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|r| r.as_str() == name)
+    }
+}
+
+/// A set of reasons; iterates in the ladder's order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reasons(u32);
+
+impl Reasons {
+    /// No reason.
+    pub const NONE: Self = Self(0);
+
+    fn bit(reason: Reason) -> u32 {
+        1 << (reason as u8 - Reason::MalformedIdentifier as u8)
+    }
+
+    /// Adds `reason`.
+    pub fn add(&mut self, reason: Reason) {
+        self.0 |= Self::bit(reason);
+    }
+
+    /// Adds `reason` if `when` holds.
+    pub fn add_if(&mut self, when: bool, reason: Reason) {
+        if when {
+            self.add(reason);
+        }
+    }
+
+    /// Whether `reason` is in the set.
+    #[must_use]
+    pub fn contains(self, reason: Reason) -> bool {
+        self.0 & Self::bit(reason) != 0
+    }
+
+    /// Whether the set is empty.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The first reason in the ladder's order.
+    #[must_use]
+    pub fn first(self) -> Option<Reason> {
+        self.iter().next()
+    }
+
+    /// The set without `reason`.
+    #[must_use]
+    pub fn without(self, reason: Reason) -> Self {
+        Self(self.0 & !Self::bit(reason))
+    }
+
+    /// The reasons in the ladder's order.
+    pub fn iter(self) -> impl Iterator<Item = Reason> {
+        Reason::ALL.iter().copied().filter(move |r| self.contains(*r))
+    }
+}
+
+/// Why a request is granted. The numbers are the Modbus codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum GrantReason {
+    /// The card may.
+    Granted = 1,
+    /// The portal is open to everybody.
+    FreeAccess = 2,
+    /// Fire: gates and doors are released.
+    Fire = 3,
+    /// A command from the center or an operator.
+    Remote = 4,
+    /// Leaving is never refused.
+    Exit = 5,
+}
+
+impl GrantReason {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Granted, Self::FreeAccess, Self::Fire, Self::Remote, Self::Exit];
+
+    /// The reason's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::FreeAccess => "free_access",
+            Self::Fire => "fire",
+            Self::Remote => "remote",
+            Self::Exit => "exit",
+        }
+    }
+
+    /// The Modbus code (wire contract, section 6).
+    #[must_use]
+    pub fn code(self) -> u16 {
+        u16::from(self as u8)
+    }
+}
+
+/// What a grant carries for the warden's eyes; none of them changes the decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GrantFlags {
+    /// After curfew.
+    pub late: bool,
+    /// Anti-passback broken in soft mode.
+    pub soft_anti_passback: bool,
+    /// The card seems to be in two places.
+    pub clone_suspected: bool,
+    /// The list was not confirmed by its center for longer than `policy.stale_after_s`.
+    pub stale_list: bool,
+}
+
+impl GrantFlags {
+    /// The names of the flags that are set.
+    pub fn iter(self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.late, "late"),
+            (self.soft_anti_passback, "soft_anti_passback"),
+            (self.clone_suspected, "clone_suspected"),
+            (self.stale_list, "stale_list"),
+        ]
+        .into_iter()
+        .filter_map(|(set, name)| set.then_some(name))
+    }
+}
+
+/// The right to open or energise one portal once. Only `access` makes one; whoever opens takes it by value.
+///
+/// It is not `Clone`: one grant, one opening.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Grant {
+    portal: PortalId,
+    uid: Option<CardUid>,
+    reason: GrantReason,
+    hold_ms: Option<u32>,
+    flags: GrantFlags,
+    also: Reasons,
+}
+
+impl Grant {
+    pub(super) fn new(portal: PortalId, uid: Option<CardUid>, reason: GrantReason, hold_ms: Option<u32>) -> Self {
+        Self { portal, uid, reason, hold_ms, flags: GrantFlags::default(), also: Reasons::NONE }
+    }
+
+    pub(super) fn with(mut self, flags: GrantFlags, also: Reasons) -> Self {
+        self.flags = flags;
+        self.also = also;
+        self
+    }
+
+    /// The portal it is for.
+    #[must_use]
+    pub fn portal(&self) -> &PortalId {
+        &self.portal
+    }
+
+    /// The card it was given to; `None` for a remote release.
+    #[must_use]
+    pub fn uid(&self) -> Option<CardUid> {
+        self.uid
+    }
+
+    /// Why it was given.
+    #[must_use]
+    pub fn reason(&self) -> GrantReason {
+        self.reason
+    }
+
+    /// How long a gate or door is held open, in milliseconds; `None` for a power box, which stays on.
+    #[must_use]
+    pub fn hold_ms(&self) -> Option<u32> {
+        self.hold_ms
+    }
+
+    /// What the warden should see.
+    #[must_use]
+    pub fn flags(&self) -> GrantFlags {
+        self.flags
+    }
+
+    /// What would have been the reasons to deny, where the posture or the way out overrode them.
+    #[must_use]
+    pub fn also(&self) -> Reasons {
+        self.also
+    }
+}
+
+/// A refusal: one reason on the wire, the others for the audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The first reason in the ladder's order.
+    pub reason: Reason,
+    /// The further ones.
+    pub also: Reasons,
+}
+
+impl Denial {
+    /// The denial for these reasons; `internal_error` for an empty set, because a denial without a reason is a bug.
+    #[must_use]
+    pub fn from_reasons(reasons: Reasons) -> Self {
+        let reason = reasons.first().unwrap_or(Reason::InternalError);
+        Self { reason, also: reasons.without(reason) }
+    }
+}
+
+impl From<Reason> for Denial {
+    fn from(reason: Reason) -> Self {
+        Self { reason, also: Reasons::NONE }
+    }
+}
+
+/// The answer to a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The portal may be opened or energised with this.
+    Grant(Grant),
+    /// It stays shut.
+    Deny(Denial),
+}
+
+impl Decision {
+    /// `grant` or `deny`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Grant(_) => "grant",
+            Self::Deny(_) => "deny",
+        }
+    }
+
+    /// The reason's name on the wire.
+    #[must_use]
+    pub fn reason_str(&self) -> &'static str {
+        match self {
+            Self::Grant(grant) => grant.reason.as_str(),
+            Self::Deny(denial) => denial.reason.as_str(),
+        }
+    }
+
+    /// The reason's Modbus code.
+    #[must_use]
+    pub fn reason_code(&self) -> u16 {
+        match self {
+            Self::Grant(grant) => grant.reason.code(),
+            Self::Deny(denial) => denial.reason.code(),
+        }
+    }
+
+    /// The further reasons, for the audit.
+    #[must_use]
+    pub fn also(&self) -> Reasons {
+        match self {
+            Self::Grant(grant) => grant.also,
+            Self::Deny(denial) => denial.also,
+        }
+    }
+
+    /// Whether it is a grant.
+    #[must_use]
+    pub fn is_grant(&self) -> bool {
+        matches!(self, Self::Grant(_))
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.as_str(), self.reason_str())
+    }
+}

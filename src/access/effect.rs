@@ -1,0 +1,228 @@
+//! What the engine wants done, in order. Whoever carries an effect out decides nothing any more.
+
+use super::audit::{AlarmKind, Record};
+use super::change::{OpError, Position};
+use super::decision::{Decision, Grant};
+use super::id::{CardUid, PortalId, StreamName, Timestamp};
+use super::input::Receipt;
+
+/// How a change message ended (wire contract, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Applied.
+    Applied,
+    /// Seen before.
+    Duplicate,
+    /// Of an earlier epoch, or not newer than the stream's last snapshot.
+    Stale,
+    /// Refused.
+    Rejected,
+}
+
+impl Outcome {
+    /// The outcome's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Duplicate => "duplicate",
+            Self::Stale => "stale",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// The answer to one change message. Leaves only when event `after` is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The stream; `None`: not even claimed.
+    pub stream: Option<StreamName>,
+    /// The message's number; `None`: not even claimed.
+    pub at: Option<Position>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// All messages of the epoch up to this one were heard.
+    pub applied_through: u64,
+    /// Numbers not heard below the highest heard, as inclusive ranges.
+    pub missing: Vec<(u64, u64)>,
+    /// What was wrong.
+    pub errors: Vec<OpError>,
+    /// UIDs that could open something before the message and can open nothing after it.
+    pub revoked: Vec<CardUid>,
+    /// Power boxes switched off by it.
+    pub cut: Vec<PortalId>,
+    /// When it arrived.
+    pub received_at: Timestamp,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReplyStatus {
+    /// Done.
+    Ok,
+    /// Refused.
+    Rejected,
+    /// Too late.
+    Expired,
+    /// Heard before.
+    Duplicate,
+    /// Tried and failed.
+    Failed,
+}
+
+impl ReplyStatus {
+    /// The status' name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::Duplicate => "duplicate",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What would be decided for a card at one portal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Where.
+    pub portal: PortalId,
+    /// Whether it would be granted.
+    pub granted: bool,
+    /// The reason's name on the wire.
+    pub reason: &'static str,
+    /// Further reasons.
+    pub also: Vec<&'static str>,
+}
+
+/// The answer to one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Which command; `None`: it had no readable id.
+    pub jti: Option<String>,
+    /// How it ended.
+    pub status: ReplyStatus,
+    /// What was wrong.
+    pub error: Option<OpError>,
+    /// The verdicts of a `query`.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Why a stream is asked to send again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResyncReason {
+    /// Nothing of the stream is known.
+    Empty,
+    /// Messages are missing.
+    Gap,
+    /// A new epoch began with a hole.
+    Epoch,
+    /// The digests differ.
+    Digest,
+    /// The store was damaged.
+    Corrupt,
+    /// A command asked for it.
+    Asked,
+}
+
+impl ResyncReason {
+    /// The reason's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Gap => "gap",
+            Self::Epoch => "epoch",
+            Self::Digest => "digest",
+            Self::Corrupt => "corrupt",
+            Self::Asked => "asked",
+        }
+    }
+}
+
+/// A request to a stream to send again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resync {
+    /// Which stream.
+    pub stream: StreamName,
+    /// Why.
+    pub reason: ResyncReason,
+    /// What is known: epoch (0: nothing) and `applied_through`.
+    pub have: (u32, u64),
+    /// Inclusive ranges not heard.
+    pub missing: Vec<(u64, u64)>,
+}
+
+/// An alarm, at once; it is in the audit as event `n` too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// The audit event.
+    pub n: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What about.
+    pub kind: AlarmKind,
+    /// Where.
+    pub portal: Option<PortalId>,
+    /// Which card.
+    pub uid: Option<CardUid>,
+    /// For a person.
+    pub detail: String,
+}
+
+/// One thing to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Tell the portal; a portal made of reader and output is driven with the grant inside.
+    Answer {
+        /// Where; as text, because the portal may not exist.
+        portal: String,
+        /// The portal's number of the request.
+        id: Option<String>,
+        /// The answer.
+        decision: Decision,
+    },
+    /// Open once without a card's request: a command, the exit button.
+    Release {
+        /// With what right.
+        grant: Grant,
+    },
+    /// Switch a power box on without a card's request.
+    Energise {
+        /// With what right.
+        grant: Grant,
+    },
+    /// Switch a power box off, now.
+    Cut {
+        /// Which.
+        portal: PortalId,
+        /// Why, a reason's name on the wire or `card_left`.
+        reason: &'static str,
+    },
+    /// Append to the audit, which is the journal.
+    Record(Box<Record>),
+    /// Acknowledge a change message once event `after` is durable (0: nothing to wait for).
+    Acknowledge {
+        /// The event to wait for.
+        after: u64,
+        /// The answer.
+        ack: Box<Ack>,
+        /// The message.
+        receipt: Receipt,
+    },
+    /// Answer a command once event `after` is durable (0: nothing to wait for).
+    Reply {
+        /// The event to wait for.
+        after: u64,
+        /// The answer.
+        reply: Box<Reply>,
+    },
+    /// Raise an alarm.
+    Alarm(Box<Alarm>),
+    /// Ask a stream to send again.
+    Resync(Box<Resync>),
+    /// The published state is out of date.
+    StateChanged,
+}

@@ -1,0 +1,227 @@
+//! Everything that can happen to the engine, already parsed and verified by the links.
+
+use super::audit::AlarmKind;
+use super::change::{Changes, Head, OpError, Position};
+use super::id::{CardUid, PortalId, StreamName, Timestamp};
+use super::portal::{Assurance, Direction, Posture};
+
+/// Names one received message to the link that has to acknowledge it. Opaque here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Receipt(pub u64);
+
+/// A verified change message as received.
+#[derive(Clone, Debug)]
+pub struct ReceivedChanges {
+    /// What it says.
+    pub changes: Changes,
+    /// The bytes as received, kept in the journal as proof and for replay.
+    pub evidence: Vec<u8>,
+    /// What to acknowledge.
+    pub receipt: Receipt,
+    /// When it arrived.
+    pub received_at: Timestamp,
+}
+
+/// A message that has no effect: wrong signature, audience, issuer, version, or a retained copy.
+#[derive(Clone, Debug)]
+pub struct RejectedMessage {
+    /// Which kind of message: `changes`, `command`, `audit-ack`, `head`, `request`, `state`.
+    pub topic: &'static str,
+    /// Who says it is from; not verified.
+    pub claimed_stream: Option<StreamName>,
+    /// Its number as claimed; not verified.
+    pub claimed_at: Option<Position>,
+    /// The command's id as claimed; not verified.
+    pub claimed_jti: Option<String>,
+    /// What is wrong.
+    pub error: OpError,
+    /// What to acknowledge, where the link waits for it.
+    pub receipt: Option<Receipt>,
+    /// When it arrived.
+    pub received_at: Timestamp,
+}
+
+/// What a command asks for (wire contract, 2.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandKind {
+    /// Open once.
+    Release {
+        /// Where.
+        portal: PortalId,
+    },
+    /// Switch a power box.
+    Power {
+        /// Which.
+        portal: PortalId,
+        /// On or off.
+        on: bool,
+    },
+    /// What would be decided, and why; opens nothing.
+    Query {
+        /// Which card.
+        uid: CardUid,
+        /// Where; everywhere if `None`.
+        portal: Option<PortalId>,
+    },
+    /// Ask a stream for everything again.
+    Resync {
+        /// Which.
+        stream: StreamName,
+    },
+    /// Forget where a card is (anti-passback); `None`: all cards.
+    Forgive {
+        /// Which card.
+        uid: Option<CardUid>,
+    },
+}
+
+impl CommandKind {
+    /// The command's name on the wire.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Release { .. } => "release",
+            Self::Power { .. } => "power",
+            Self::Query { .. } => "query",
+            Self::Resync { .. } => "resync",
+            Self::Forgive { .. } => "forgive",
+        }
+    }
+}
+
+/// A verified command. Acts once, now.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Who says it.
+    pub stream: StreamName,
+    /// Its id; remembered until `exp` + 1 min.
+    pub jti: String,
+    /// When it was made.
+    pub iat: Timestamp,
+    /// When it ends to be valid.
+    pub exp: Timestamp,
+    /// Who asked the center, for the audit.
+    pub actor: Option<String>,
+    /// What.
+    pub kind: CommandKind,
+}
+
+/// What was presented at a portal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presented {
+    /// A card UID.
+    Card(CardUid),
+    /// Something that is none; the text is for the audit, shortened by the link.
+    Malformed(String),
+}
+
+/// A card was presented.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where; as text, because the portal may not exist.
+    pub portal: String,
+    /// The portal's own number of the request, if it gives one.
+    pub id: Option<String>,
+    /// What was presented.
+    pub presented: Presented,
+    /// Which way, if the reader says.
+    pub direction: Option<Direction>,
+    /// How it was read.
+    pub assurance: Assurance,
+    /// A retained copy or otherwise too old: never answered with a grant.
+    pub stale: bool,
+}
+
+/// What a portal says of itself; `None`: not said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PortalReport {
+    /// Reachable.
+    pub online: Option<bool>,
+    /// Why, for a portal that went offline.
+    pub cause: Option<String>,
+    /// A card sits in the power box.
+    pub card_present: Option<bool>,
+    /// Which.
+    pub uid: Option<Presented>,
+    /// The door's contact: open or closed.
+    pub contact_open: Option<bool>,
+    /// The power box's relay as read back.
+    pub relay: Option<bool>,
+    /// Power drawn, in watts.
+    pub power_w: Option<f64>,
+    /// Energy meter, in kilowatt-hours.
+    pub energy_kwh: Option<f64>,
+    /// Somebody passed.
+    pub passed: Option<Direction>,
+    /// The housing is open.
+    pub tamper: Option<bool>,
+    /// Fire input.
+    pub fire: Option<bool>,
+    /// The exit button was pressed.
+    pub exit_button: bool,
+}
+
+/// What an operator asks through the socket or the console.
+#[derive(Clone, Debug)]
+pub enum Operator {
+    /// Sets a standing mode on the box.
+    Posture {
+        /// Where; all portals if empty.
+        portals: Vec<PortalId>,
+        /// Which.
+        posture: Posture,
+    },
+    /// Ends the fire latch, if the inputs are clear.
+    FireReset,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The gateway starts: judge every box remembered as occupied.
+    Boot {
+        /// What the store found at start, for the audit.
+        found: String,
+        /// The version of the program.
+        version: String,
+    },
+    /// A center's change message.
+    Changes(ReceivedChanges),
+    /// A message refused at the edge.
+    Rejected(RejectedMessage),
+    /// A center's statement of its position.
+    Head(Head),
+    /// A center's command.
+    Command(Command),
+    /// A card was presented.
+    Request(Request),
+    /// A portal reports.
+    Report {
+        /// Which; as text, because it may not exist.
+        portal: String,
+        /// What.
+        report: PortalReport,
+    },
+    /// An operator on the box.
+    Operator(Operator),
+    /// The link to the center is up: ask for what is missing.
+    LinkUp,
+    /// Events that the store could not keep.
+    Lost {
+        /// First lost number.
+        from: u64,
+        /// Last lost number.
+        to: u64,
+    },
+    /// Something outside the engine went wrong.
+    Alarm {
+        /// What about.
+        kind: AlarmKind,
+        /// Where.
+        portal: Option<PortalId>,
+        /// For a person.
+        detail: String,
+    },
+    /// The deadline asked for has come.
+    Wake,
+}

@@ -1,0 +1,15 @@
+//! Who may open what, when, and why. Pure: no I/O, no clock, no serialisation; the time is handed in.
+//!
+//! Start with [`decide`](decide::decide), the ladder; then [`list`], what the ladder reads; then [`engine`], which turns
+//! inputs into effects.
+
+pub mod audit;
+pub mod change;
+pub mod credential;
+pub mod decision;
+pub mod effect;
+pub mod id;
+pub mod input;
+pub mod policy;
+pub mod portal;
+pub mod schedule;

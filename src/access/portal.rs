@@ -1,0 +1,161 @@
+//! Portals: the things that are opened or energised, and their standing modes.
+
+use super::id::{PortalId, Zone};
+
+/// What a portal is, and so how it is driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PortalKind {
+    /// A turnstile or building gate: released for a moment, has a direction.
+    Gate,
+    /// A room door: released for a moment.
+    Door,
+    /// A room's power box: energised as long as a permitted card sits in it.
+    PowerBox,
+}
+
+impl PortalKind {
+    /// All kinds, in the order of the contract.
+    pub const ALL: [Self; 3] = [Self::Gate, Self::Door, Self::PowerBox];
+
+    /// The kind's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gate => "gate",
+            Self::Door => "door",
+            Self::PowerBox => "power_box",
+        }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| k.as_str() == name)
+    }
+}
+
+/// Which way a person passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Into the building.
+    In,
+    /// Out of it; never refused at a gate.
+    Out,
+}
+
+impl Direction {
+    /// The direction's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+
+    /// The direction of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::In, Self::Out].into_iter().find(|d| d.as_str() == name)
+    }
+}
+
+/// How a card was read; a UID alone is weak evidence, because phones can clone it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Assurance {
+    /// The UID only.
+    #[default]
+    Uid,
+    /// A key-protected sector was read.
+    Sector,
+    /// The card answered a cryptographic challenge.
+    Crypto,
+}
+
+impl Assurance {
+    /// The level's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Uid => "uid",
+            Self::Sector => "sector",
+            Self::Crypto => "crypto",
+        }
+    }
+
+    /// The level of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Uid, Self::Sector, Self::Crypto].into_iter().find(|a| a.as_str() == name)
+    }
+}
+
+/// A portal's standing mode, weakest first, so that the strongest of several is their maximum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Posture {
+    /// Cards decide.
+    #[default]
+    Secure,
+    /// Everybody passes; cards are still read for the audit.
+    FreeAccess,
+    /// Nobody enters.
+    OutOfService,
+    /// Only staff enter.
+    Lockdown,
+    /// Gates and doors are released.
+    Fire,
+}
+
+impl Posture {
+    /// All postures, weakest first.
+    pub const ALL: [Self; 5] = [Self::Secure, Self::FreeAccess, Self::OutOfService, Self::Lockdown, Self::Fire];
+
+    /// The posture's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Secure => "secure",
+            Self::FreeAccess => "free_access",
+            Self::OutOfService => "out_of_service",
+            Self::Lockdown => "lockdown",
+            Self::Fire => "fire",
+        }
+    }
+
+    /// The posture of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|p| p.as_str() == name)
+    }
+
+    /// The Modbus code of the posture (wire contract, section 5, input register 5).
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Secure => 0,
+            Self::FreeAccess => 1,
+            Self::Lockdown => 2,
+            Self::OutOfService => 3,
+            Self::Fire => 4,
+        }
+    }
+}
+
+/// One portal as the rules see it; what it is wired to is the links' business.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Portal {
+    /// Its id.
+    pub id: PortalId,
+    /// What it is.
+    pub kind: PortalKind,
+    /// The room or area it belongs to.
+    pub zone: Zone,
+    /// A gate's fixed direction; `None`: what the reader says.
+    pub direction: Option<Direction>,
+    /// How long a release holds, in milliseconds.
+    pub hold_ms: u32,
+    /// How long a power box stays on after the card left, in milliseconds.
+    pub delay_off_ms: u32,
+    /// The same card within this time is one presentation, in milliseconds; 0: every read is one.
+    pub debounce_ms: u32,
+}

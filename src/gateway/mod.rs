@@ -1,0 +1,3 @@
+//! The one task that owns the engine.
+
+pub mod ports;

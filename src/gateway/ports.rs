@@ -1,0 +1,208 @@
+//! How the links and the gateway task talk: an inbox with two lanes in, orders out. Every queue here has a named limit.
+
+use std::collections::HashMap;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::access::decision::{Decision, Grant};
+use crate::access::effect::{Ack, Alarm, Reply, Resync, Verdict};
+use crate::access::id::{CardUid, PortalId, StreamName, Timestamp};
+use crate::access::input::{Input, Operator, Receipt};
+
+/// Changes, commands and rejections under way to the gateway. A link that finds the lane full waits: nothing of it is dropped.
+pub const URGENT_MAX: usize = 256;
+/// Requests and reports under way to the gateway. What comes beyond it is dropped and counted; the portal asks again.
+pub const REQUESTS_MAX: usize = 4096;
+/// Orders under way to one portal link. A link this far behind is broken; further orders to it are dropped and counted.
+pub const PORTAL_ORDERS_MAX: usize = 4096;
+/// Orders under way to the uplink, besides the audit, which waits in the journal.
+pub const UPLINK_ORDERS_MAX: usize = 4096;
+/// Questions of operators under way.
+pub const ASKS_MAX: usize = 64;
+
+/// A question to the running gateway that is no input of the rules.
+#[derive(Debug)]
+pub enum Ask {
+    /// What would be decided for this card, at one portal or at all.
+    Query {
+        /// Which card.
+        uid: CardUid,
+        /// Where; everywhere if `None`.
+        portal: Option<PortalId>,
+        /// The answer; an error names an unknown portal.
+        answer: oneshot::Sender<Result<Vec<Verdict>, String>>,
+    },
+    /// The state of the gateway.
+    Status {
+        /// The answer.
+        answer: oneshot::Sender<StateReport>,
+    },
+    /// An operator's doing; answered when it is done.
+    Operator {
+        /// What.
+        doing: Operator,
+        /// The answer; an error says why not.
+        answer: oneshot::Sender<Result<(), String>>,
+    },
+}
+
+/// The way into the gateway task. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    urgent: mpsc::Sender<Input>,
+    requests: mpsc::Sender<Input>,
+    asks: mpsc::Sender<Ask>,
+}
+
+/// The gateway task's end of the [`Inbox`].
+#[derive(Debug)]
+pub struct InboxReceiver {
+    /// Changes and commands: always taken first.
+    pub urgent: mpsc::Receiver<Input>,
+    /// Requests and reports.
+    pub requests: mpsc::Receiver<Input>,
+    /// Questions: taken last.
+    pub asks: mpsc::Receiver<Ask>,
+}
+
+/// The gateway task has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the gateway task has ended")]
+pub struct GatewayGone;
+
+impl Inbox {
+    /// An inbox and its receiving end.
+    #[must_use]
+    pub fn new() -> (Self, InboxReceiver) {
+        let (urgent, urgent_rx) = mpsc::channel(URGENT_MAX);
+        let (requests, requests_rx) = mpsc::channel(REQUESTS_MAX);
+        let (asks, asks_rx) = mpsc::channel(ASKS_MAX);
+        (Self { urgent, requests, asks }, InboxReceiver { urgent: urgent_rx, requests: requests_rx, asks: asks_rx })
+    }
+
+    /// Hands over what must never be dropped: changes, commands, rejections, alarms. Waits while the lane is full.
+    ///
+    /// # Errors
+    /// [`GatewayGone`] when the gateway task has ended.
+    pub async fn urgent(&self, input: Input) -> Result<(), GatewayGone> {
+        self.urgent.send(input).await.map_err(|_| GatewayGone)
+    }
+
+    /// Offers a request or a report. `false`: the lane is full or the gateway has ended, and the input is dropped.
+    #[must_use]
+    pub fn offer(&self, input: Input) -> bool {
+        self.requests.try_send(input).is_ok()
+    }
+
+    /// Asks a question.
+    ///
+    /// # Errors
+    /// [`GatewayGone`] when the gateway task has ended.
+    pub async fn ask(&self, ask: Ask) -> Result<(), GatewayGone> {
+        self.asks.send(ask).await.map_err(|_| GatewayGone)
+    }
+}
+
+/// What a portal link is told, for one of its portals.
+#[derive(Debug)]
+pub enum PortalOrder {
+    /// The answer to a request. A portal made of reader and output is driven with the grant inside.
+    Answer {
+        /// Where, as the request named it.
+        portal: String,
+        /// The portal's number of the request.
+        id: Option<String>,
+        /// The answer.
+        decision: Decision,
+    },
+    /// Open once.
+    Release {
+        /// With what right; names the portal.
+        grant: Grant,
+    },
+    /// Switch the power box on.
+    Energise {
+        /// With what right; names the portal.
+        grant: Grant,
+    },
+    /// Switch the power box off, now.
+    Cut {
+        /// Which.
+        portal: PortalId,
+        /// Why, a reason's name on the wire or `card_left`.
+        reason: &'static str,
+    },
+}
+
+/// Where the orders of each portal go. A link registers its portals before the gateway starts.
+#[derive(Clone, Debug, Default)]
+pub struct PortalOutlets {
+    /// By portal.
+    pub by_portal: HashMap<PortalId, mpsc::Sender<PortalOrder>>,
+    /// Answers to requests that name an unknown portal go here: the native MQTT link, if there is one.
+    pub unknown: Option<mpsc::Sender<PortalOrder>>,
+}
+
+/// What the uplink is told. An order reaches it only when what it waits for is durable.
+#[derive(Debug)]
+pub enum UplinkOrder {
+    /// Send the ack and give the broker its PUBACK.
+    Acknowledge {
+        /// The ack.
+        ack: Box<Ack>,
+        /// The message.
+        receipt: Receipt,
+        /// When it became durable.
+        durable_at: Timestamp,
+    },
+    /// Answer a command.
+    Reply(Box<Reply>),
+    /// Raise an alarm.
+    Alarm(Box<Alarm>),
+    /// Ask a stream to send again.
+    Resync(Box<Resync>),
+    /// Publish the state.
+    State(Box<StateReport>),
+}
+
+/// One stream in [`StateReport`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamState {
+    /// Its name.
+    pub name: StreamName,
+    /// Its epoch; 0: nothing heard.
+    pub epoch: u32,
+    /// Heard without a hole up to here.
+    pub seq: u64,
+    /// How many numbers are missing below the highest heard.
+    pub missing: u64,
+    /// SHA-256 of the stream's lines in hex, once computed for this revision.
+    pub digest: Option<String>,
+    /// Seconds since the stream was last heard.
+    pub age_s: Option<u64>,
+}
+
+/// The published state of the gateway (wire contract, `up/state`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateReport {
+    /// Which run.
+    pub boot: String,
+    /// The version of the program.
+    pub version: String,
+    /// Each configured stream.
+    pub streams: Vec<StreamState>,
+    /// Cards known.
+    pub cards: u64,
+    /// Portals answering.
+    pub portals_online: u64,
+    /// Portals not answering.
+    pub portals_offline: u64,
+    /// Last audit event.
+    pub audit_last: u64,
+    /// Last audit event the center has.
+    pub audit_acked: u64,
+    /// Whether the wall clock is trusted.
+    pub clock_trusted: bool,
+    /// What is configured insecurely.
+    pub insecure: Vec<String>,
+}

@@ -1,0 +1,6 @@
+//! dormgate: the access gateway of a university dormitory.
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod gateway;
+pub mod wire;

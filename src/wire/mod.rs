@@ -1,0 +1,4 @@
+//! Bytes to access types and back. Pure: no I/O, no clock.
+
+pub mod document;
+pub mod time;

@@ -238,6 +238,11 @@ impl Grant {
         self
     }
 
+    /// The same grant for a request that was repeated: the caller has just judged it anew.
+    pub(super) fn again(&self) -> Self {
+        Self { portal: self.portal.clone(), ..*self }
+    }
+
     /// The portal it is for.
     #[must_use]
     pub fn portal(&self) -> &PortalId {

@@ -8,6 +8,7 @@ use crate::access::decision::{Decision, Grant};
 use crate::access::effect::{Ack, Alarm, Reply, Resync, Verdict};
 use crate::access::id::{CardUid, PortalId, StreamName, Timestamp};
 use crate::access::input::{Input, Operator, Receipt};
+use crate::access::portal::Posture;
 
 /// Changes, commands and rejections under way to the gateway. A link that finds the lane full waits: nothing of it is dropped.
 pub const URGENT_MAX: usize = 256;
@@ -131,6 +132,13 @@ pub enum PortalOrder {
         portal: PortalId,
         /// Why, a reason's name on the wire or `card_left`.
         reason: &'static str,
+    },
+    /// The standing mode of a gate or door: `fire` and `free_access` hold it open.
+    Mode {
+        /// Which.
+        portal: PortalId,
+        /// The mode in force.
+        posture: Posture,
     },
 }
 

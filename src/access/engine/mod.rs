@@ -156,6 +156,12 @@ impl Engine {
         boxes.chain(edge).chain(self.resync.next()).min()
     }
 
+    /// What kind of portal this is, if it is one of ours.
+    #[must_use]
+    pub fn kind_of(&self, portal: &str) -> Option<super::portal::PortalKind> {
+        self.portal(portal).map(|p| p.kind)
+    }
+
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> &Policy {

@@ -4,4 +4,5 @@
 pub mod access;
 pub mod clock;
 pub mod gateway;
+pub mod http;
 pub mod wire;

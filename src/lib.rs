@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod config;
 pub mod gateway;
 pub mod wire;

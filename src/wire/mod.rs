@@ -1,4 +1,16 @@
 //! Bytes to access types and back. Pure: no I/O, no clock.
+//!
+//! Every parser here is total: any bytes give a value or an error that says where and what to do, never a panic.
+//! Start with [`envelope`], which decides whose words a message is; then [`changes`].
 
 pub mod document;
+pub mod envelope;
+pub mod keys;
+pub mod limits;
+pub mod may;
 pub mod time;
+pub mod topic;
+
+mod fields;
+mod json;
+mod text;

@@ -3,11 +3,17 @@
 //! Every parser here is total: any bytes give a value or an error that says where and what to do, never a panic.
 //! Start with [`envelope`], which decides whose words a message is; then [`changes`].
 
+pub mod audit_ack;
+pub mod changes;
+pub mod command;
 pub mod document;
 pub mod envelope;
+pub mod head;
 pub mod keys;
 pub mod limits;
 pub mod may;
+pub mod ops;
+pub mod schedule;
 pub mod time;
 pub mod topic;
 

@@ -4,6 +4,7 @@
 //! Start with [`envelope`], which decides whose words a message is; then [`changes`].
 
 pub mod audit_ack;
+pub mod bodies;
 pub mod changes;
 pub mod command;
 pub mod document;
@@ -13,7 +14,9 @@ pub mod keys;
 pub mod limits;
 pub mod may;
 pub mod ops;
+pub mod portal;
 pub mod schedule;
+pub mod state;
 pub mod time;
 pub mod topic;
 

@@ -1,6 +1,11 @@
 //! A building of a given number of cards, for the benchmarks.
 
-#![allow(dead_code, clippy::unwrap_used, missing_docs, reason = "shared by several benchmarks; a panic ends a benchmark")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "shared by several benchmarks; a panic ends a benchmark"
+)]
 
 use std::num::NonZeroU32;
 

@@ -161,6 +161,12 @@ impl Connection {
         matches!(&self.phase, Phase::Live(live) if live.up)
     }
 
+    /// Why the link cannot be connected, while that is so.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<&str> {
+        (!self.last_failure.is_empty()).then_some(self.last_failure.as_str())
+    }
+
     /// The next event. Nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> Event {
         loop {

@@ -5,4 +5,5 @@ pub mod access;
 pub mod gateway;
 pub mod mqtt;
 pub mod simulate;
+pub mod uplink;
 pub mod wire;

@@ -9,15 +9,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use dormgate::mqtt::{
-    Connection, Event, Keep, LinkMetrics, LinkSpec, Outgoing, Quality, Session, Setup, Subscription,
+    Connection, Event, Keep, LinkMetrics, LinkSpec, Outgoing, Session, Setup,
 };
+use dormgate::wire::topic::{Qos, Subscription};
 use scripted::*;
 
 fn link(broker: &Scripted) -> (Connection, Arc<LinkMetrics>) {
     let setup = Setup {
         link: "test",
         session: Session::Persistent,
-        subscriptions: vec![Subscription::new("in", Quality::AtLeastOnce)],
+        subscriptions: vec![Subscription { filter: "in".into(), qos: Qos::AtLeastOnce }],
         will: None,
         echo_topic: None,
     };
@@ -31,7 +32,7 @@ fn saying(text: &str) -> Outgoing {
         topic: "out".into(),
         payload: text.into(),
         retain: false,
-        quality: Quality::AtLeastOnce,
+        qos: Qos::AtLeastOnce,
         keep: Keep::UntilDelivered,
     }
 }

@@ -21,7 +21,6 @@ pub use connection::{AckToken, Connection, Event, Message};
 pub use echo::{ECHO_COUNT, ECHO_SLOW_MS};
 pub use metrics::LinkMetrics;
 pub use outbox::{
-    Keep, MessageId, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Outgoing, PAYLOAD_BYTES_MAX, PublishError, Quality,
-    WINDOW_MAX,
+    Keep, MessageId, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Outgoing, PAYLOAD_BYTES_MAX, PublishError, WINDOW_MAX,
 };
-pub use spec::{BrokerUrl, LinkError, LinkSpec, Secret, Session, Setup, Subscription, UrlError, Will};
+pub use spec::{BrokerUrl, LinkError, LinkSpec, Secret, Session, Setup, UrlError, Will};

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use super::outbox::Quality;
+use crate::wire::topic::Subscription;
 
 /// Port of `mqtt://` without one (IANA `mqtt`).
 const PORT_PLAIN: u16 = 1883;
@@ -163,34 +164,17 @@ pub enum Session {
     Clean,
 }
 
-/// One topic filter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscription {
-    /// The filter.
-    pub filter: String,
-    /// At most this quality.
-    pub quality: Quality,
-}
-
-impl Subscription {
-    /// Subscribes to `filter`.
-    #[must_use]
-    pub fn new(filter: impl Into<String>, quality: Quality) -> Self {
-        Self { filter: filter.into(), quality }
-    }
-}
-
 /// What the broker publishes, retained and with QoS 1, when the connection breaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Will {
     /// Where.
     pub topic: String,
-    /// What.
-    pub payload: Vec<u8>,
+    /// What, by the number of the connection, from 1.
+    pub payload: Arc<dyn Fn(u64) -> Vec<u8> + Send + Sync>,
 }
 
 /// What a link does with its connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Setup {
     /// The link's name in logs: `uplink`, `local`.
     pub link: &'static str,

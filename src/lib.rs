@@ -4,6 +4,7 @@
 pub mod access;
 pub mod gateway;
 pub mod mqtt;
+pub mod portals;
 pub mod simulate;
 pub mod uplink;
 pub mod wire;

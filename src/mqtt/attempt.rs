@@ -71,7 +71,7 @@ pub(super) fn connect(spec: LinkSpec, setup: &Setup, url: BrokerUrl, clean: bool
             .set_inflight(CLIENT_WINDOW)
             .set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
         if let Some(will) = will {
-            options.set_last_will(LastWill::new(will.topic, (will.payload)(number), QoS::AtLeastOnce, true));
+            options.set_last_will(LastWill::new(will.topic, (will.payload)(number), QoS::AtLeastOnce, will.retain));
         }
         if let Some(username) = &spec.username {
             options.set_credentials(username, spec.password.as_ref().map_or("", |p| p.reveal()));
@@ -96,7 +96,9 @@ pub(super) fn connect(spec: LinkSpec, setup: &Setup, url: BrokerUrl, clean: bool
             Event::Incoming(Packet::ConnAck(connack)) => {
                 Ok(Accepted { client, driver, session_present: connack.session_present })
             }
-            Event::Incoming(_) | Event::Outgoing(_) => Err(Loss::Unreadable("the broker did not begin with CONNACK".into())),
+            Event::Incoming(_) | Event::Outgoing(_) => {
+                Err(Loss::Unreadable("the broker did not begin with CONNACK".into()))
+            }
         }
     })
 }
@@ -108,12 +110,10 @@ pub(super) fn turn(mut driver: Box<EventLoop>) -> Turn {
         let result = {
             let mut polling = Box::pin(driver.poll());
             // The client below asserts its own state in places; a broker must not be able to end the link with that.
-            std::future::poll_fn(|context| {
-                match catch_unwind(AssertUnwindSafe(|| polling.as_mut().poll(context))) {
-                    Ok(Poll::Pending) => Poll::Pending,
-                    Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(|error| loss(&error))),
-                    Err(_) => Poll::Ready(Err(Loss::Unreadable("the MQTT client failed on what the broker sent".into()))),
-                }
+            std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| polling.as_mut().poll(context))) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(|error| loss(&error))),
+                Err(_) => Poll::Ready(Err(Loss::Unreadable("the MQTT client failed on what the broker sent".into()))),
             })
             .await
         };

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event as ClientEvent, EventLoop, Outgoing as ClientDid, Packet, Publish, SubscribeReasonCode};
+use rumqttc::{
+    AsyncClient, Event as ClientEvent, EventLoop, Outgoing as ClientDid, Packet, Publish, SubscribeReasonCode,
+};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tracing::{debug, error, info, warn};
 
@@ -362,7 +364,10 @@ impl Connection {
                 if self.losses.closed(lasted) {
                     LinkMetrics::count(&self.metrics.takeovers);
                     let id = &self.spec.client_id;
-                    warn!(link = self.setup.link, "connections end at once: does another client use the client id `{id}`?");
+                    warn!(
+                        link = self.setup.link,
+                        "connections end at once: does another client use the client id `{id}`?"
+                    );
                 }
             }
         }

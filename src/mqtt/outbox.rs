@@ -53,7 +53,9 @@ pub struct MessageId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// The broker has not taken anything for too long.
-    #[error("the outbox is full ({OUTBOX_MESSAGES_MAX} messages or {OUTBOX_BYTES_MAX} bytes); the broker takes nothing")]
+    #[error(
+        "the outbox is full ({OUTBOX_MESSAGES_MAX} messages or {OUTBOX_BYTES_MAX} bytes); the broker takes nothing"
+    )]
     Full,
     /// Longer than [`PAYLOAD_BYTES_MAX`].
     #[error("the payload has more than {PAYLOAD_BYTES_MAX} bytes")]

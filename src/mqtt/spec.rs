@@ -106,9 +106,7 @@ impl FromStr for BrokerUrl {
         let port = match port {
             None if tls => PORT_TLS,
             None => PORT_PLAIN,
-            Some(text) => {
-                text.parse().ok().filter(|p: &u16| *p > 0).ok_or_else(|| UrlError::Port(text.to_owned()))?
-            }
+            Some(text) => text.parse().ok().filter(|p: &u16| *p > 0).ok_or_else(|| UrlError::Port(text.to_owned()))?,
         };
         Ok(Self { tls, host: host.to_owned(), port })
     }
@@ -164,11 +162,13 @@ pub enum Session {
     Clean,
 }
 
-/// What the broker publishes, retained and with QoS 1, when the connection breaks.
+/// What the broker publishes, with QoS 1, when the connection breaks.
 #[derive(Clone)]
 pub struct Will {
     /// Where.
     pub topic: String,
+    /// Whether the broker keeps it for later subscribers.
+    pub retain: bool,
     /// What, by the number of the connection, from 1.
     pub payload: Arc<dyn Fn(u64) -> Vec<u8> + Send + Sync>,
 }

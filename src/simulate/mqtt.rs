@@ -19,7 +19,8 @@ use crate::mqtt::{Connection, Event, Keep, LinkError, LinkMetrics, LinkSpec, Mes
 use crate::wire::portal::{
     Action, PortalControl, PortalDecision, encode_request, encode_state, parse_control, parse_decision,
 };
-use crate::wire::topic::{self, Portal, Topic};
+use crate::wire::state::{Presence, parse_local};
+use crate::wire::topic::{self, Portal, Qos, Topic};
 
 /// Longest wait for a decision, in milliseconds; then the portal stays as it is.
 pub const DECISION_WAIT_MS: u64 = 2_000;
@@ -99,7 +100,7 @@ enum Doing {
     Report(PortalReport),
 }
 
-/// A running simulated portal; it ends, without a goodbye, when this is dropped.
+/// A running simulated portal. Dropped, it says goodbye and ends by itself.
 pub struct SimulatedPortal {
     doings: mpsc::Sender<Doing>,
     seen: watch::Receiver<Seen>,
@@ -189,6 +190,11 @@ impl SimulatedPortal {
         found.ok().map(|seen| seen.clone())
     }
 
+    /// Ends it as a power cut would: its last will speaks.
+    pub fn kill(self) {
+        self.task.abort();
+    }
+
     /// Ends it in order; it says that it goes offline.
     pub async fn stop(self) {
         drop(self.doings);
@@ -269,12 +275,12 @@ impl Device {
                 seen.connected = false;
                 seen.gateway_online = false;
             }),
-            Event::Message(message) => self.heard(message),
+            Event::Message(message) => self.heard(&message),
             Event::Delivered(_) | Event::SubscriptionRefused { .. } => {}
         }
     }
 
-    fn heard(&mut self, message: Message) {
+    fn heard(&mut self, message: &Message) {
         if let Some(token) = message.ack {
             self.connection.ack(token);
         }
@@ -297,9 +303,9 @@ impl Device {
             return;
         }
         // The gateway's state, the only other topic subscribed to.
-        let state = serde_like_field(&message.payload, "\"state\":\"online\"");
-        self.show.send_modify(|seen| seen.gateway_online = state);
-        if state {
+        let online = parse_local(&message.payload) == Some(Presence::Online);
+        self.show.send_modify(|seen| seen.gateway_online = online);
+        if online {
             self.say(&self.whole_state());
         }
     }
@@ -391,7 +397,8 @@ impl Device {
 
     fn whole_state(&self) -> PortalReport {
         let seen = self.show.borrow();
-        let plain = PortalReport { online: Some(true), tamper: Some(false), fire: Some(false), ..PortalReport::default() };
+        let plain =
+            PortalReport { online: Some(true), tamper: Some(false), fire: Some(false), ..PortalReport::default() };
         match self.kind {
             PortalKind::Gate => plain,
             PortalKind::Door => PortalReport { contact_open: Some(seen.open), ..plain },
@@ -410,7 +417,7 @@ impl Device {
 
     fn publish(&mut self, topic: String, payload: Vec<u8>) {
         let keep = Keep::Until(Instant::now() + Duration::from_millis(DECISION_WAIT_MS));
-        let qos = topic::Qos::AtMostOnce;
+        let qos = Qos::AtMostOnce;
         if let Err(why) = self.connection.publish(Outgoing { topic, payload, retain: false, qos, keep }) {
             debug!("a simulated portal cannot speak: {why}");
         }

@@ -2,7 +2,7 @@
 
 use crate::access::change::{ErrorCode, OpError};
 use crate::access::id::{GatewayId, StreamName, Timestamp};
-use crate::access::input::{Input, ReceivedChanges, Receipt};
+use crate::access::input::{Input, Receipt, ReceivedChanges};
 use crate::wire::envelope::{self, Channel, Refused, StreamSpec};
 use crate::wire::topic::{CampusDown, Down, Topic};
 use crate::wire::{audit_ack, changes, command, head};

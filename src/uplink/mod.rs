@@ -26,7 +26,7 @@ use crate::access::input::{Input, Receipt};
 use crate::gateway::ports::{Ask, GatewayGone, Inbox, StateReport, UplinkOrder};
 use crate::mqtt::{
     AckToken, Connection, Event, Keep, LinkError, LinkMetrics, LinkSpec, Message, MessageId, Outgoing, PublishError,
-    Session, Setup, Will,
+    Session, Setup, WallClock, Will,
 };
 use crate::wire::bodies;
 use crate::wire::envelope::{Scope, StreamSpec};
@@ -46,9 +46,6 @@ const LOOK_AROUND_MS: u64 = 200;
 const CLOSE_MS: u64 = 2_000;
 /// Pause after the audit could not be read, in seconds.
 const READ_AGAIN_S: u64 = 5;
-
-/// Tells the wall clock.
-pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What the uplink is made of.
 pub struct UplinkSpec {
@@ -117,6 +114,7 @@ impl Uplink {
             subscriptions,
             will: Some(Will {
                 topic: Topic::Up(gateway.clone(), Up::State).to_string(),
+                retain: true,
                 payload: offline,
             }),
             echo_topic: Some(format!("dormgate/v1/{gateway}/gateway/echo/uplink")),
@@ -178,7 +176,10 @@ impl Uplink {
             warn!(link = "uplink", "`offline` cannot be published: {why}");
         }
         if !self.connection.close(Duration::from_millis(CLOSE_MS)).await {
-            warn!(link = "uplink", "not everything was delivered before the end; it is sent again after the next start");
+            warn!(
+                link = "uplink",
+                "not everything was delivered before the end; it is sent again after the next start"
+            );
         }
     }
 

@@ -1,4 +1,5 @@
 //! The brokers a test runs against: the embedded one always, a real mosquitto too where `DORMGATE_REAL_PARTS` is set.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::future::Future;
 use std::sync::Arc;
@@ -83,7 +84,7 @@ pub fn persistent(filters: &[&str]) -> Setup {
 }
 
 pub fn will(topic: &str, text: &'static str) -> Option<Will> {
-    Some(Will { topic: topic.into(), payload: Arc::new(move |_| text.as_bytes().to_vec()) })
+    Some(Will { topic: topic.into(), retain: true, payload: Arc::new(move |_| text.as_bytes().to_vec()) })
 }
 
 /// A client that is not connected yet.

@@ -19,8 +19,9 @@ use crate::access::decision::Decision;
 use crate::access::id::GatewayId;
 use crate::access::input::Input;
 use crate::gateway::ports::{Inbox, PortalOrder};
-use crate::mqtt::{Connection, Event, Keep, LinkError, LinkMetrics, LinkSpec, Message, Outgoing, Session, Setup, Will};
-use crate::uplink::WallClock;
+use crate::mqtt::{
+    Connection, Event, Keep, LinkError, LinkMetrics, LinkSpec, Message, Outgoing, Session, Setup, WallClock, Will,
+};
 use crate::wire::envelope::Refused;
 use crate::wire::portal::{
     Action, DECISION_TTL_MS, Delivery, encode_control, encode_decision, parse_request, parse_state,
@@ -78,7 +79,11 @@ impl NativePortals {
             // What is published while nobody listens must not be heard later.
             session: Session::Clean,
             subscriptions: topic::local_subscriptions(&gateway),
-            will: Some(Will { topic: Topic::GatewayState(gateway.clone()).to_string(), retain: true, payload: offline }),
+            will: Some(Will {
+                topic: Topic::GatewayState(gateway.clone()).to_string(),
+                retain: true,
+                payload: offline,
+            }),
             echo_topic: Some(format!("dormgate/v1/{gateway}/gateway/echo/local")),
         };
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
@@ -110,7 +115,8 @@ impl NativePortals {
             Event::Message(message) => self.heard(message),
             Event::SubscriptionRefused { filter } => {
                 if self.refused.insert(filter.clone()) {
-                    let detail = format!("the local broker refuses the subscription to `{filter}`; check its access rules");
+                    let detail =
+                        format!("the local broker refuses the subscription to `{filter}`; check its access rules");
                     self.offer(Input::Alarm { kind: AlarmKind::PortalOffline, portal: None, detail });
                 }
             }
@@ -135,7 +141,12 @@ impl NativePortals {
                 let (report, wrong) = parse_state(&payload);
                 if let Some(first) = wrong.first() {
                     LinkMetrics::count(&self.metrics.rejected);
-                    debug!(link = "local", portal, mistakes = wrong.len(), "part of a state is not understood: {first}");
+                    debug!(
+                        link = "local",
+                        portal,
+                        mistakes = wrong.len(),
+                        "part of a state is not understood: {first}"
+                    );
                 }
                 self.offer(Input::Report { portal, report });
             }

@@ -3,4 +3,5 @@
 
 pub mod access;
 pub mod gateway;
+pub mod store;
 pub mod wire;

@@ -44,5 +44,6 @@ pub mod http;
 pub mod mqtt;
 pub mod portals;
 pub mod simulate;
+pub mod store;
 pub mod uplink;
 pub mod wire;

@@ -3,6 +3,7 @@
 //! Every parser here is total: any bytes give a value or an error that says where and what to do, never a panic.
 //! Start with [`envelope`], which decides whose words a message is; then [`changes`].
 
+pub mod audit;
 pub mod audit_ack;
 pub mod bodies;
 pub mod changes;

@@ -4,6 +4,8 @@
 
 mod check;
 mod log;
+mod run;
+pub mod serve;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -29,6 +31,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Args),
+    Run(run::Args),
 }
 
 /// How a command ended.
@@ -92,6 +95,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     }
     match cli.command {
         Command::Check(args) => check::run(&args),
+        Command::Run(args) => run::run(&args),
     }
 }
 

@@ -23,6 +23,7 @@ mod cursor;
 mod durable_mark;
 mod events;
 mod finding;
+mod fold;
 mod generation;
 mod journal;
 mod keeper;

@@ -3,4 +3,6 @@
 
 pub mod access;
 pub mod gateway;
+pub mod portals;
+pub mod simulate;
 pub mod wire;

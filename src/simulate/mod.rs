@@ -1,0 +1,3 @@
+//! Stand-ins for portals: for the demo, for trials without hardware, and for the tests.
+
+pub mod modbus;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -14,46 +15,60 @@ use prometheus_client::registry::Registry;
 
 use crate::mqtt::LinkMetrics;
 
-#[derive(Debug)]
-struct LinkCollector {
-    link: &'static str,
-    counters: Arc<LinkMetrics>,
+/// The MQTT links and what they count.
+#[derive(Clone, Debug, Default)]
+pub struct Links(Vec<(&'static str, Arc<LinkMetrics>)>);
+
+impl Links {
+    /// Adds a link: its name in the label `link`, and its counters.
+    pub fn add(&mut self, link: &'static str, counters: &Arc<LinkMetrics>) {
+        self.0.push((link, Arc::clone(counters)));
+    }
+
+    /// Shows the links at `/metrics`.
+    pub fn register(self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self));
+    }
 }
 
-/// Shows what one MQTT link counts, its name in the metrics' names.
-pub fn collect_link(registry: &mut Registry, link: &'static str, counters: &Arc<LinkMetrics>) {
-    registry.register_collector(Box::new(LinkCollector { link, counters: Arc::clone(counters) }));
+/// One counter of a link: name, help, where it is.
+type Shown = (&'static str, &'static str, fn(&LinkMetrics) -> u64);
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }
 
-impl Collector for LinkCollector {
+const COUNTERS: [Shown; 8] = [
+    ("mqtt_reconnects", "Connections lost since the start", |c| read(&c.losses)),
+    ("mqtt_failed_attempts", "Connection attempts that failed", |c| read(&c.failed_attempts)),
+    ("mqtt_received", "Messages received", |c| read(&c.received)),
+    ("mqtt_rejected", "Messages refused at the edge", |c| read(&c.rejected)),
+    ("mqtt_overflowed", "Requests or reports dropped because the gateway was too far behind", |c| read(&c.overflowed)),
+    ("mqtt_published", "Messages handed to the broker", |c| read(&c.published)),
+    ("mqtt_dropped_stale", "Messages dropped unsent because they were too old", |c| read(&c.dropped_stale)),
+    ("mqtt_dropped_full", "Messages dropped because the outbox was full", |c| read(&c.dropped_full)),
+];
+
+const GAUGES: [Shown; 3] = [
+    ("mqtt_up", "1: connected and subscribed", |c| u64::from(c.is_up())),
+    ("mqtt_outbox", "Messages not yet delivered", |c| read(&c.outbox)),
+    ("mqtt_echo_microseconds", "Median of the last start-up echo; 0: not measured", |c| read(&c.echo_us)),
+];
+
+impl Collector for Links {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let c = &self.counters;
-        let link = self.link;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = [
-            ("reconnects", "Connections lost since the start", read(&c.losses)),
-            ("failed_attempts", "Connection attempts that failed", read(&c.failed_attempts)),
-            ("received", "Messages received", read(&c.received)),
-            ("rejected", "Messages refused at the edge", read(&c.rejected)),
-            ("overflowed", "Requests or reports dropped because the gateway was too far behind", read(&c.overflowed)),
-            ("published", "Messages handed to the broker", read(&c.published)),
-            ("dropped_stale", "Messages dropped unsent because they were too old", read(&c.dropped_stale)),
-            ("dropped_full", "Messages dropped because the outbox was full", read(&c.dropped_full)),
-        ];
-        for (name, help, value) in counters {
-            let metric = ConstCounter::new(value);
-            let described = encoder.encode_descriptor(&format!("{link}_{name}"), help, None, metric.metric_type())?;
-            metric.encode(described)?;
-        }
-        let gauges = [
-            ("up", "1: connected and subscribed", u64::from(c.is_up())),
-            ("outbox", "Messages not yet delivered", read(&c.outbox)),
-            ("echo_microseconds", "Median of the last start-up echo; 0: not measured", read(&c.echo_us)),
-        ];
-        for (name, help, value) in gauges {
-            let metric = ConstGauge::new(value);
-            let described = encoder.encode_descriptor(&format!("{link}_{name}"), help, None, metric.metric_type())?;
-            metric.encode(described)?;
+        let shown =
+            COUNTERS.map(|c| (c, MetricType::Counter)).into_iter().chain(GAUGES.map(|g| (g, MetricType::Gauge)));
+        for ((name, help, value), kind) in shown {
+            let mut described = encoder.encode_descriptor(name, help, None, kind)?;
+            for (link, counters) in &self.0 {
+                let labels = [("link", *link)];
+                let one = described.encode_family(&labels)?;
+                match kind {
+                    MetricType::Counter => ConstCounter::new(value(counters)).encode(one)?,
+                    _ => ConstGauge::new(value(counters)).encode(one)?,
+                }
+            }
         }
         Ok(())
     }

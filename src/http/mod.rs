@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::gateway::ports::Inbox;
 
-pub use collect::{ModbusCounters, collect_link};
+pub use collect::{Links, ModbusCounters};
 
 /// The socket's name in `data_dir`.
 pub const SOCKET_NAME: &str = "dormgate.sock";

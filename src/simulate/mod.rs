@@ -2,4 +2,5 @@
 
 #[cfg(feature = "demo")]
 pub mod broker;
+pub mod modbus;
 pub mod mqtt;

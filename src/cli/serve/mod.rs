@@ -21,7 +21,7 @@ use crate::config::{Config, PortalDevice};
 use crate::gateway::desk::{Desk, Identity};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder, PortalOutlets, UPLINK_ORDERS_MAX, UplinkOrder};
-use crate::http::{Pages, Readiness, SOCKET_NAME};
+use crate::http::{Links, Pages, Readiness, SOCKET_NAME};
 use crate::mqtt::{LinkError, LinkMetrics, WallClock};
 use crate::portals::mqtt::{NativePortals, NativeSpec};
 use crate::store::{Closed, Recovered, Store, StoreError, StoreEvents, Wholeness};
@@ -99,12 +99,17 @@ pub async fn serve(
     // The links, each with its way in and its way out. They connect when they run, and nothing here waits for them.
     let mut links = Vec::new();
     let mut outlets = PortalOutlets::default();
-    let uplink = start_uplink(config, &boot, &inbox, &store, &wall, &mut registry, &mut links)?;
-    start_native(config, &boot, &inbox, &wall, &mut registry, &mut outlets, &mut links)?;
+    let mut shown = Links::default();
+    let uplink = start_uplink(config, &boot, &inbox, &store, &wall, &mut shown, &mut links)?;
+    start_native(config, &boot, &inbox, &wall, &mut shown, &mut outlets, &mut links)?;
+    shown.register(&mut registry);
     let lines = start_modbus(config, &inbox, &mut registry, &mut outlets)?;
 
-    let identity =
-        Identity { boot: boot.clone(), version: env!("CARGO_PKG_VERSION").to_owned(), insecure: config.insecure.clone() };
+    let identity = Identity {
+        boot: boot.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        insecure: config.insecure.clone(),
+    };
     let desk = start_desk(config, recovered, &store, &clock, outlets, uplink, identity, &metrics);
 
     // From here on cards are decided.
@@ -211,8 +216,7 @@ fn start_desk(
     };
     let version = identity.version.clone();
     let cards = state.list.len();
-    let mut desk =
-        Desk::new(Engine::new(setup, state), store.clone(), outlets, uplink, identity, metrics.clone());
+    let mut desk = Desk::new(Engine::new(setup, state), store.clone(), outlets, uplink, identity, metrics.clone());
     let now = clock.now();
     desk.durable(store.last_durable(), now);
     desk.acked(store.acked());
@@ -242,13 +246,13 @@ fn start_uplink(
     inbox: &Inbox,
     store: &Store,
     wall: &WallClock,
-    registry: &mut Registry,
+    shown: &mut Links,
     links: &mut Vec<JoinHandle<()>>,
 ) -> Result<Option<mpsc::Sender<UplinkOrder>>, ServeError> {
     let Some(link) = &config.uplink else { return Ok(None) };
     let (orders, taken) = mpsc::channel(UPLINK_ORDERS_MAX);
     let counters = Arc::new(LinkMetrics::default());
-    crate::http::collect_link(registry, "uplink", &counters);
+    shown.add("uplink", &counters);
     let spec = UplinkSpec {
         link: convert::link_spec(link),
         gateway: config.gateway.clone(),
@@ -268,7 +272,7 @@ fn start_native(
     boot: &str,
     inbox: &Inbox,
     wall: &WallClock,
-    registry: &mut Registry,
+    shown: &mut Links,
     outlets: &mut PortalOutlets,
     links: &mut Vec<JoinHandle<()>>,
 ) -> Result<(), ServeError> {
@@ -278,9 +282,8 @@ fn start_native(
     outlets.by_portal.extend(native.map(|p| (p.portal.id.clone(), orders.clone())));
     outlets.unknown = Some(orders);
     let counters = Arc::new(LinkMetrics::default());
-    crate::http::collect_link(registry, "local", &counters);
-    let spec =
-        NativeSpec { link: convert::link_spec(link), gateway: config.gateway.clone(), boot: boot.to_owned() };
+    shown.add("local", &counters);
+    let spec = NativeSpec { link: convert::link_spec(link), gateway: config.gateway.clone(), boot: boot.to_owned() };
     let native = NativePortals::new(spec, inbox.clone(), taken, Arc::clone(wall), counters)
         .map_err(|source| ServeError::Link { link: "local", source })?;
     links.push(tokio::spawn(native.run()));
@@ -299,9 +302,8 @@ fn start_modbus(
     }
     let observer = crate::http::ModbusCounters::register(registry);
     let observer: Arc<dyn crate::portals::modbus::Observer> = Arc::new(ModbusObserver(observer));
-    let lines = crate::portals::modbus::start(modbus::buses(config), portals, inbox, &observer).map_err(|errors| {
-        ServeError::Modbus(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-    })?;
+    let lines = crate::portals::modbus::start(modbus::buses(config), portals, inbox, &observer)
+        .map_err(|errors| ServeError::Modbus(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
     outlets.by_portal.extend(lines.outlets.iter().cloned());
     Ok(Some(lines))
 }

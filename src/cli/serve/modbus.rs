@@ -1,10 +1,13 @@
 //! The Modbus lines and portals of a configuration.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{BusConfig, BusLine, Config, ModbusPart, Parity, Part, PortalConfig, PortalDevice, ProfileUse, Role};
-use crate::portals::modbus::{BusSpec, LineSpec, ModbusPortalSpec, PartSpec, SerialSpec};
-use crate::portals::modbus;
+use crate::config::{
+    BusConfig, BusLine, Config, ModbusPart, Parity, Part, PortalConfig, PortalDevice, ProfileUse, Role, StopBits,
+};
+use crate::portals::modbus::{self, BusSpec, LineSpec, ModbusPortalSpec, PartSpec, SerialSpec};
+use crate::wire::document::{Mistake, nearest};
 use crate::wire::profile::{self, Profile};
 
 /// Judges a device profile that a configuration names: whether it exists and can do what is wanted of it.
@@ -12,7 +15,7 @@ use crate::wire::profile::{self, Profile};
 /// # Errors
 /// What is wrong, and what to do.
 pub fn check_profile(used: &ProfileUse<'_>) -> Result<(), String> {
-    let profile = profile::find(used.name, used.devices_dir)?;
+    let profile = find(used.name, used.devices_dir)?;
     let has = match used.role {
         Role::Reader => profile.readers.len(),
         Role::Output => profile.output.as_ref().map_or(0, |output| usize::from(output.channels)),
@@ -23,7 +26,10 @@ pub fn check_profile(used: &ProfileUse<'_>) -> Result<(), String> {
         return Err(format!("`{}` is no {wanted}; name a profile that is one", used.name));
     }
     if usize::from(used.channel) >= has {
-        return Err(format!("`{}` has {has} {wanted} channel(s), counted from 0; channel {} is none", used.name, used.channel));
+        return Err(format!(
+            "`{}` has {has} {wanted} channel(s), counted from 0; channel {} is none",
+            used.name, used.channel
+        ));
     }
     Ok(())
 }
@@ -42,7 +48,10 @@ pub fn buses(config: &Config) -> Vec<BusSpec> {
                     Parity::Even => modbus::Parity::Even,
                     Parity::Odd => modbus::Parity::Odd,
                 },
-                stop_bits: serial.stop_bits.count(),
+                stop_bits: match serial.stop_bits {
+                    StopBits::One => 1,
+                    StopBits::Two => 2,
+                },
             }),
         },
         timeout_ms: bus.timeout_ms,
@@ -83,5 +92,30 @@ fn portal(config: &Config, portal: &PortalConfig) -> Result<Option<ModbusPortalS
 
 fn profile_of(config: &Config, part: &ModbusPart) -> Result<Arc<Profile>, String> {
     let dir = config.buses.iter().find(|bus| bus.id == part.bus).and_then(|bus| bus.devices_dir.as_deref());
-    profile::find(&part.profile, dir)
+    find(&part.profile, dir)
+}
+
+/// The profile of this name: a file of `devices_dir` first, so that a site can correct a shipped one.
+fn find(name: &str, devices_dir: Option<&Path>) -> Result<Arc<Profile>, String> {
+    if let Some(dir) = devices_dir {
+        let path = dir.join(format!("{name}.toml"));
+        match std::fs::read_to_string(&path) {
+            Ok(text) => return profile::read(&text).map(Arc::new).map_err(|mistakes| told(&path, &mistakes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("`{}` cannot be read: {error}", path.display())),
+        }
+    }
+    if let Some(profile) = profile::shipped(name) {
+        return Ok(Arc::new(profile));
+    }
+    let hint = match nearest(name, profile::SHIPPED.iter().map(|(name, _)| *name)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known are {}", profile::SHIPPED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")),
+    };
+    Err(format!("no device profile `{name}` is known; {hint}"))
+}
+
+fn told(path: &Path, mistakes: &[Mistake]) -> String {
+    let all = mistakes.iter().map(|m| format!("{}:{m}", path.display())).collect::<Vec<_>>().join("; ");
+    format!("the profile has mistakes: {all}")
 }

@@ -4,6 +4,8 @@
 
 #[path = "support/brokers.rs"]
 mod brokers;
+#[path = "support/cable.rs"]
+mod cable;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
 
@@ -13,11 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use brokers::*;
+use cable::Cable;
 use dormgate::access::audit::AlarmKind;
 use dormgate::access::change::{ErrorCode, Position};
 use dormgate::access::effect::{Ack, Alarm, Outcome};
 use dormgate::access::id::Timestamp;
-use dormgate::access::input::{Input, ReceivedChanges, Receipt, RejectedMessage};
+use dormgate::access::input::{Input, Receipt, ReceivedChanges, RejectedMessage};
 use dormgate::gateway::ports::{Ask, Inbox, InboxReceiver, StateReport, UplinkOrder};
 use dormgate::mqtt::{BrokerUrl, Connection, LinkMetrics, LinkSpec};
 use dormgate::uplink::{AuditAckBy, AuditSource, ReadEvents, Stored, Uplink, UplinkSpec};
@@ -412,8 +415,9 @@ async fn a_gateway_that_dies_is_said_to_be_offline() {
 #[tokio::test]
 async fn acks_and_alarms_outlive_a_broker_that_forgets() {
     against_each(async |mut broker| {
-        let url = broker.url();
-        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        let cable = Cable::to(&broker.url()).await;
+        let mut rig = Rig::start(&cable.url(), AuditAckBy::Center).await;
+        cable.pull();
         broker.stop().await;
         while rig.metrics.is_up() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -421,17 +425,12 @@ async fn acks_and_alarms_outlive_a_broker_that_forgets() {
         for n in 1..=50 {
             rig.acknowledge(Receipt(n)).await;
         }
-        let alarm = Box::new(Alarm {
-            n: 5,
-            at: NOW,
-            kind: AlarmKind::Tamper,
-            portal: None,
-            uid: None,
-            detail: "open".into(),
-        });
+        let alarm =
+            Box::new(Alarm { n: 5, at: NOW, kind: AlarmKind::Tamper, portal: None, uid: None, detail: "open".into() });
         rig.orders.send(UplinkOrder::Alarm(alarm)).await.unwrap();
         broker.start_again().await;
-        let mut center = center(&url).await;
+        let mut center = center(&broker.url()).await;
+        cable.plug();
         for n in 1..=50 {
             assert_eq!(bodies::decode_ack(&up(&mut center, "ack").await).unwrap().seq, Some(n));
         }

@@ -185,6 +185,7 @@ pub fn open(
         queue: Queue::new(),
         line: None,
         transaction: 1,
+        used: false,
         failures: 0,
         reopen_wait: Duration::from_millis(REOPEN_MS_MIN),
         reopen_at: Instant::now(),
@@ -204,6 +205,8 @@ struct Task {
     queue: Queue<Job>,
     line: Option<Line>,
     transaction: u16,
+    /// Somebody answered on this connection.
+    used: bool,
     failures: u32,
     reopen_wait: Duration,
     reopen_at: Instant,
@@ -267,9 +270,15 @@ impl Task {
                     self.end(job, Outcome::Refused, took, Err(BusError::Refused(exception)));
                 }
             }
-            Ok(Err(LineError::ClosedBefore)) => {
+            // Nothing was sent, so the request waits for a new connection; a peer that closes every one is as good as none.
+            Ok(Err(LineError::ClosedBefore)) if self.used => {
                 self.close();
                 self.queue.put_back(job.priority, job);
+            }
+            Ok(Err(LineError::ClosedBefore)) => {
+                self.close();
+                let cause = self.line_down("it closes every connection at once");
+                self.end(job, Outcome::LineDown, took, Err(BusError::Offline(cause)));
             }
             Ok(Err(error)) => {
                 let cause = error.to_string();
@@ -297,24 +306,27 @@ impl Task {
                     tracing::info!(bus = %self.spec.id, line = self.spec.line.name(), "the line is open again");
                 }
                 self.last_cause.clear();
-                self.reopen_wait = Duration::from_millis(REOPEN_MS_MIN);
                 self.line = Some(line);
+                self.used = false;
                 self.failures = 0;
                 self.health.line_up(Instant::now());
                 Ok(())
             }
-            Err(error) => {
-                let cause = format!("`{}` cannot be opened: {error}", self.spec.line.name());
-                if self.last_cause != cause {
-                    tracing::warn!(bus = %self.spec.id, "{cause}");
-                }
-                self.health.line_down(&cause);
-                self.last_cause.clone_from(&cause);
-                self.reopen_at = Instant::now() + self.reopen_wait;
-                self.reopen_wait = (self.reopen_wait * 2).min(Duration::from_millis(REOPEN_MS_MAX));
-                Err(cause)
-            }
+            Err(error) => Err(self.line_down(&format!("it cannot be opened: {error}"))),
         }
+    }
+
+    /// Nobody can be asked before the wait is over, which doubles until somebody answers.
+    fn line_down(&mut self, why: &str) -> String {
+        let cause = format!("no line to `{}`: {why}", self.spec.line.name());
+        if self.last_cause != cause {
+            tracing::warn!(bus = %self.spec.id, "{cause}");
+        }
+        self.health.line_down(&cause);
+        self.last_cause.clone_from(&cause);
+        self.reopen_at = Instant::now() + self.reopen_wait;
+        self.reopen_wait = (self.reopen_wait * 2).min(Duration::from_millis(REOPEN_MS_MAX));
+        cause
     }
 
     fn close(&mut self) {
@@ -339,6 +351,8 @@ impl Task {
 
     fn heard(&mut self, job: &Job) {
         self.failures = 0;
+        self.used = true;
+        self.reopen_wait = Duration::from_millis(REOPEN_MS_MIN);
         if self.health.answered(job.unit) {
             tracing::info!(bus = %self.spec.id, unit = job.unit, "the unit answers again");
         }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+mod rtu;
+
 use super::*;
 use crate::access::audit::AlarmKind;
 use crate::access::decision::{Decision, Grant, Reason};

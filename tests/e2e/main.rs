@@ -1,0 +1,17 @@
+//! The whole program as a child process, against a broker, with plain clients outside that know only the wire contract.
+//! With `DORMGATE_REAL_PARTS` the broker is a real mosquitto.
+#![cfg(feature = "demo")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+#[path = "../support/center.rs"]
+mod center;
+#[path = "../support/mosquitto.rs"]
+mod mosquitto;
+#[path = "../support/peer.rs"]
+mod peer;
+#[path = "../support/program.rs"]
+mod program;
+#[path = "../support/site.rs"]
+mod site;
+
+mod life;

@@ -2,10 +2,12 @@
 //!
 //! A new command is a file with `Args` and `run(Args) -> Exit`, one variant of [`Command`] and its line in the `match`.
 
+mod ask;
 mod check;
 mod log;
 mod run;
 pub mod serve;
+mod uid;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -31,7 +33,12 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Args),
+    Fire(ask::FireArgs),
+    Posture(ask::PostureArgs),
+    Query(ask::QueryArgs),
     Run(run::Args),
+    Status(ask::StatusArgs),
+    Uid(uid::Args),
 }
 
 /// How a command ended.
@@ -95,7 +102,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     }
     match cli.command {
         Command::Check(args) => check::run(&args),
+        Command::Fire(args) => ask::fire(&args),
+        Command::Posture(args) => ask::posture(&args),
+        Command::Query(args) => ask::query(&args),
         Command::Run(args) => run::run(&args),
+        Command::Status(args) => ask::status(&args),
+        Command::Uid(args) => uid::run(&args),
     }
 }
 

@@ -40,4 +40,6 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod gateway;
+pub mod mqtt;
+pub mod simulate;
 pub mod wire;

@@ -1,0 +1,4 @@
+//! Stand-ins for what a gateway talks to: for the demo, `dormgate simulate` and the tests. Never part of a decision.
+
+#[cfg(feature = "demo")]
+pub mod broker;

@@ -40,6 +40,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod gateway;
+pub mod http;
 pub mod mqtt;
 pub mod simulate;
 pub mod wire;

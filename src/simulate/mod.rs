@@ -2,3 +2,4 @@
 
 #[cfg(feature = "demo")]
 pub mod broker;
+pub mod center;

@@ -17,6 +17,17 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
+/// What the example names.
+fn with_secrets() -> tempfile::TempDir {
+    directory(&[
+        ("secrets/uplink_password", "hunter2\n"),
+        ("secrets/ca.pem", "ca"),
+        ("secrets/gateway.pem", "cert"),
+        ("secrets/gateway.key", "key"),
+        ("secrets/console_token", "open sesame\n"),
+    ])
+}
+
 fn around(dir: &Path) -> Surroundings<'static> {
     Surroundings { base_dir: dir.to_owned(), credentials_dir: None, profiles: &any_profile }
 }
@@ -32,13 +43,7 @@ fn mistakes(text: &str) -> String {
 
 #[test]
 fn every_key_of_a_full_file_is_understood() {
-    let dir = directory(&[
-        ("secrets/uplink_password", "hunter2\n"),
-        ("secrets/ca.pem", "ca"),
-        ("secrets/gateway.pem", "cert"),
-        ("secrets/gateway.key", "key"),
-        ("secrets/console_token", "open sesame\n"),
-    ]);
+    let dir = with_secrets();
     let secrets = dir.path().join("secrets");
     let config = parse(include_str!("tests/example.toml"), &around(dir.path())).unwrap();
 
@@ -328,4 +333,28 @@ fn a_device_profile_is_judged_where_it_is_named() {
     let said = parse(text, &around).unwrap_err();
     assert_eq!(said.len(), 1);
     assert_eq!(said[0].to_string(), "10:46: `portal[0].reader.profile`: `relay` is no reader for a door");
+}
+
+#[test]
+fn whatever_is_wrong_with_one_line_is_told_where_it_is() {
+    let dir = with_secrets();
+    let example = include_str!("tests/example.toml");
+    let lines: Vec<&str> = example.lines().collect();
+    for (at, line) in lines.iter().enumerate() {
+        let key = line.split_once('=').map(|(key, _)| key);
+        let values =
+            ["3", "-1", "9999999999", "\"\"", "\"x\"", "true", "[]", "[3]", "{}", "{ mqtt = 3 }", "1.5", "= ="];
+        let replaced = key.into_iter().flat_map(|key| values.map(|value| format!("{key}= {value}")));
+        for other in replaced.chain(["".to_owned(), "[".to_owned(), "[[[[".to_owned(), "é = 1".to_owned()]) {
+            let mut text = lines.clone();
+            text[at] = &other;
+            if let Err(found) = parse(&text.join("\n"), &around(dir.path())) {
+                let vague = found.iter().find(|mistake| mistake.message.contains("incomplete"));
+                assert_eq!(vague, None, "line {} as `{other}`", at + 1);
+            }
+        }
+    }
+    for start in (0..example.len()).filter_map(|end| example.get(..end)) {
+        drop(parse(start, &around(dir.path())));
+    }
 }

@@ -43,4 +43,5 @@ pub mod gateway;
 pub mod http;
 pub mod mqtt;
 pub mod simulate;
+pub mod store;
 pub mod wire;

@@ -1,0 +1,4 @@
+//! store
+pub mod generation;
+pub mod medium;
+pub mod segment;

@@ -62,7 +62,7 @@ pub enum Heard {
     /// The state of the gateway, as published; retained: what the broker kept.
     State(String),
     /// A message that cannot be read, or an order that cannot be carried out; says where and why.
-    Unreadable(String),
+    Problem(String),
 }
 
 /// A change message and its answer.
@@ -338,7 +338,7 @@ impl Work {
         match self.connection.publish(message) {
             Ok(_) => {}
             Err(error @ (PublishError::Full | PublishError::TooLarge | PublishError::Topic | PublishError::Down)) => {
-                self.tell(Heard::Unreadable(format!("not sent to `{}`: {error}", letter.topic)));
+                self.tell(Heard::Problem(format!("not sent to `{}`: {error}", letter.topic)));
             }
         }
     }
@@ -363,7 +363,7 @@ impl Work {
 
     fn failed(&self, error: &CenterError) {
         warn!("{error}");
-        self.tell(Heard::Unreadable(error.to_string()));
+        self.tell(Heard::Problem(error.to_string()));
     }
 
     fn happened(&mut self, event: Event) {
@@ -384,7 +384,7 @@ impl Work {
             }
             Event::Delivered(_) => {}
             Event::SubscriptionRefused { filter } => {
-                self.tell(Heard::Unreadable(format!("the broker refuses to deliver `{filter}`; look at its access list")));
+                self.tell(Heard::Problem(format!("the broker refuses to deliver `{filter}`; look at its access list")));
             }
         }
     }
@@ -396,7 +396,7 @@ impl Work {
             Ok(heard) => heard.into_iter().for_each(|heard| self.tell(heard)),
             Err(error) => {
                 debug!(topic = %message.topic, "{error}");
-                self.tell(Heard::Unreadable(format!("`{}`: {error}", message.topic)));
+                self.tell(Heard::Problem(format!("`{}`: {error}", message.topic)));
             }
         }
     }

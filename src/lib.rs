@@ -13,8 +13,8 @@
 //! | [`config`], [`clock`] | the file as a checked `Config`; the wall clock, and whether it can be trusted |
 //! | `store` | what survives: the journal of audit events, and generations of the list |
 //! | [`gateway`] | the one task that owns the engine: inbox, engine, effects to whoever carries them out |
-//! | `mqtt` | one MQTT connection as the links use it |
-//! | `uplink`, `portals`, [`http`], `simulate` | the links: to the center; to gates, doors and boxes (`portals/mqtt`, `portals/modbus`); to people; and stand-ins for portals |
+//! | [`mqtt`] | one MQTT connection as the links use it |
+//! | [`uplink`], [`portals`], [`http`], [`simulate`] | the links: to the center; to gates, doors and boxes (`portals/mqtt`, `portals/modbus`); to people; and stand-ins for portals |
 //! | [`cli`] | one file a command |
 //! | `main` | arguments to a command to an exit code |
 //!
@@ -44,4 +44,6 @@ pub mod http;
 pub mod mqtt;
 pub mod simulate;
 pub mod store;
+pub mod portals;
+pub mod uplink;
 pub mod wire;

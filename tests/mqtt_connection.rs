@@ -201,10 +201,8 @@ async fn what_may_not_leave_late_is_dropped_while_the_link_is_down() {
     against_each(async |mut broker| {
         let url = broker.url();
         let mut link = connected(&url, "link", setup(&[])).await;
-        let grant = || Outgoing {
-            keep: Keep::Until(Instant::now() + Duration::from_millis(1500)),
-            ..saying("out", "release")
-        };
+        let grant =
+            || Outgoing { keep: Keep::Until(Instant::now() + Duration::from_millis(1500)), ..saying("out", "release") };
         broker.stop().await;
         // Not noticed yet: it is taken, and dropped with the connection.
         link.publish(grant()).unwrap();

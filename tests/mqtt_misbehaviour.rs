@@ -8,16 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use dormgate::mqtt::{
-    Connection, Event, Keep, LinkMetrics, LinkSpec, Outgoing, Quality, Session, Setup, Subscription,
-};
+use dormgate::mqtt::{Connection, Event, Keep, LinkMetrics, LinkSpec, Outgoing, Session, Setup};
+use dormgate::wire::topic::{Qos, Subscription};
 use scripted::*;
 
 fn link(broker: &Scripted) -> (Connection, Arc<LinkMetrics>) {
     let setup = Setup {
         link: "test",
         session: Session::Persistent,
-        subscriptions: vec![Subscription::new("in", Quality::AtLeastOnce)],
+        subscriptions: vec![Subscription { filter: "in".into(), qos: Qos::AtLeastOnce }],
         will: None,
         echo_topic: None,
     };
@@ -31,7 +30,7 @@ fn saying(text: &str) -> Outgoing {
         topic: "out".into(),
         payload: text.into(),
         retain: false,
-        quality: Quality::AtLeastOnce,
+        qos: Qos::AtLeastOnce,
         keep: Keep::UntilDelivered,
     }
 }
@@ -121,13 +120,8 @@ async fn a_missing_tls_file_is_named() {
     url.tls = true;
     let mut spec = LinkSpec::plain(vec![url], "link");
     spec.ca_file = Some("no/such/ca.pem".into());
-    let setup = Setup {
-        link: "test",
-        session: Session::Clean,
-        subscriptions: Vec::new(),
-        will: None,
-        echo_topic: None,
-    };
+    let setup =
+        Setup { link: "test", session: Session::Clean, subscriptions: Vec::new(), will: None, echo_topic: None };
     let mut link = Connection::new(spec, setup, Arc::default()).unwrap();
     while link.last_failure().is_none() {
         tokio::time::timeout(Duration::from_millis(10), link.next()).await.ok();

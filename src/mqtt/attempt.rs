@@ -11,9 +11,9 @@ use rumqttc::{
     SubscribeFilter, TlsConfiguration, Transport,
 };
 
-use super::outbox::Quality;
 use super::spec::{BrokerUrl, LinkSpec, Session, Setup};
 use super::tls;
+use crate::wire::topic::Qos;
 
 /// A silent broker is noticed after at most twice this time, in seconds.
 const KEEP_ALIVE_S: u64 = 5;
@@ -58,8 +58,8 @@ impl Loss {
 pub(super) type Attempt = BoxFuture<Result<Accepted, Loss>>;
 pub(super) type Turn = BoxFuture<(Box<EventLoop>, Result<Event, Loss>)>;
 
-/// Connects to `url`. `clean`: give up whatever session the broker keeps.
-pub(super) fn connect(spec: LinkSpec, setup: &Setup, url: BrokerUrl, clean: bool) -> Attempt {
+/// Connects to `url`, for the connection of this number. `clean`: give up whatever session the broker keeps.
+pub(super) fn connect(spec: LinkSpec, setup: &Setup, url: BrokerUrl, clean: bool, number: u64) -> Attempt {
     let clean = clean || setup.session == Session::Clean;
     let will = setup.will.clone();
     Box::pin(async move {
@@ -71,7 +71,7 @@ pub(super) fn connect(spec: LinkSpec, setup: &Setup, url: BrokerUrl, clean: bool
             .set_inflight(CLIENT_WINDOW)
             .set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
         if let Some(will) = will {
-            options.set_last_will(LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, true));
+            options.set_last_will(LastWill::new(will.topic, (will.payload)(number), QoS::AtLeastOnce, will.retain));
         }
         if let Some(username) = &spec.username {
             options.set_credentials(username, spec.password.as_ref().map_or("", |p| p.reveal()));
@@ -96,7 +96,9 @@ pub(super) fn connect(spec: LinkSpec, setup: &Setup, url: BrokerUrl, clean: bool
             Event::Incoming(Packet::ConnAck(connack)) => {
                 Ok(Accepted { client, driver, session_present: connack.session_present })
             }
-            Event::Incoming(_) | Event::Outgoing(_) => Err(Loss::Unreadable("the broker did not begin with CONNACK".into())),
+            Event::Incoming(_) | Event::Outgoing(_) => {
+                Err(Loss::Unreadable("the broker did not begin with CONNACK".into()))
+            }
         }
     })
 }
@@ -108,12 +110,10 @@ pub(super) fn turn(mut driver: Box<EventLoop>) -> Turn {
         let result = {
             let mut polling = Box::pin(driver.poll());
             // The client below asserts its own state in places; a broker must not be able to end the link with that.
-            std::future::poll_fn(|context| {
-                match catch_unwind(AssertUnwindSafe(|| polling.as_mut().poll(context))) {
-                    Ok(Poll::Pending) => Poll::Pending,
-                    Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(|error| loss(&error))),
-                    Err(_) => Poll::Ready(Err(Loss::Unreadable("the MQTT client failed on what the broker sent".into()))),
-                }
+            std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| polling.as_mut().poll(context))) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(|error| loss(&error))),
+                Err(_) => Poll::Ready(Err(Loss::Unreadable("the MQTT client failed on what the broker sent".into()))),
             })
             .await
         };
@@ -146,15 +146,15 @@ fn loss(error: &ConnectionError) -> Loss {
 
 /// The subscriptions of `setup`, as the client wants them.
 pub(super) fn filters(setup: &Setup) -> Vec<SubscribeFilter> {
-    let echo = setup.echo_topic.iter().map(|topic| (topic, Quality::AtLeastOnce));
-    let wanted = setup.subscriptions.iter().map(|s| (&s.filter, s.quality)).chain(echo);
-    wanted.map(|(filter, quality)| SubscribeFilter::new(filter.clone(), qos(quality))).collect()
+    let echo = setup.echo_topic.iter().map(|topic| (topic, Qos::AtLeastOnce));
+    let wanted = setup.subscriptions.iter().map(|s| (&s.filter, s.qos)).chain(echo);
+    wanted.map(|(filter, at_most)| SubscribeFilter::new(filter.clone(), qos(at_most))).collect()
 }
 
-/// The client's word for `quality`.
-pub(super) fn qos(quality: Quality) -> QoS {
-    match quality {
-        Quality::AtMostOnce => QoS::AtMostOnce,
-        Quality::AtLeastOnce => QoS::AtLeastOnce,
+/// The client's word for `wanted`.
+pub(super) fn qos(wanted: Qos) -> QoS {
+    match wanted {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
     }
 }

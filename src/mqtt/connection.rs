@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event as ClientEvent, EventLoop, Outgoing as ClientDid, Packet, Publish, SubscribeReasonCode};
+use rumqttc::{
+    AsyncClient, Event as ClientEvent, EventLoop, Outgoing as ClientDid, Packet, Publish, SubscribeReasonCode,
+};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tracing::{debug, error, info, warn};
 
@@ -17,8 +19,9 @@ use super::attempt::{self, Accepted, Attempt, Loss, Turn};
 use super::backoff::{Backoff, Losses, STABLE_MS};
 use super::echo::{ECHO_SLOW_MS, Echo};
 use super::metrics::LinkMetrics;
-use super::outbox::{Keep, MessageId, Outbox, Outgoing, PublishError, Quality};
+use super::outbox::{Keep, MessageId, Outbox, Outgoing, PublishError};
 use super::spec::{LinkError, LinkSpec, Session, Setup};
+use crate::wire::topic::Qos;
 
 /// Longest wait for the answer to our subscriptions, in seconds; then the connection is made anew.
 const SUBSCRIBED_WITHIN_S: u64 = 10;
@@ -250,8 +253,9 @@ impl Connection {
                 sleep.await;
                 let Some(url) = self.spec.urls.get(self.url % self.spec.urls.len().max(1)).cloned() else { return };
                 debug!(link = self.setup.link, %url, "connecting");
-                self.phase =
-                    Phase::Connecting(attempt::connect(self.spec.clone(), &self.setup, url, self.reset_session));
+                let number = self.generation + 1;
+                let attempt = attempt::connect(self.spec.clone(), &self.setup, url, self.reset_session, number);
+                self.phase = Phase::Connecting(attempt);
             }
             Phase::Connecting(attempt) => match attempt.await {
                 Ok(accepted) => self.accepted(accepted),
@@ -360,7 +364,10 @@ impl Connection {
                 if self.losses.closed(lasted) {
                     LinkMetrics::count(&self.metrics.takeovers);
                     let id = &self.spec.client_id;
-                    warn!(link = self.setup.link, "connections end at once: does another client use the client id `{id}`?");
+                    warn!(
+                        link = self.setup.link,
+                        "connections end at once: does another client use the client id `{id}`?"
+                    );
                 }
             }
         }
@@ -428,7 +435,7 @@ impl Connection {
                     self.events.push_back(Event::SubscriptionRefused { filter: s.filter.clone() });
                 }
                 (Some(s), SubscribeReasonCode::Success(granted)) => {
-                    if *granted as u8 != attempt::qos(s.quality) as u8 {
+                    if *granted as u8 != attempt::qos(s.qos) as u8 {
                         warn!(link = self.setup.link, filter = s.filter, ?granted, "the broker grants another QoS");
                     }
                 }
@@ -454,7 +461,7 @@ impl Connection {
         let now = Instant::now();
         if let (Some(topic), Some(payload)) = (self.setup.echo_topic.clone(), self.echo.send(now)) {
             let keep = Keep::Until(now + Duration::from_secs(1));
-            let message = Outgoing { topic, payload, retain: false, quality: Quality::AtLeastOnce, keep };
+            let message = Outgoing { topic, payload, retain: false, qos: Qos::AtLeastOnce, keep };
             if let Err(error) = self.publish(message) {
                 debug!(link = self.setup.link, "no echo: {error}");
             }
@@ -483,7 +490,7 @@ impl Connection {
         }
         let mut stale = 0;
         while let Some((id, message)) = self.outbox.next(Instant::now(), &mut stale) {
-            let qos = attempt::qos(message.quality);
+            let qos = attempt::qos(message.qos);
             if live.client.try_publish(&message.topic, qos, message.retain, message.payload.clone()).is_err() {
                 break;
             }

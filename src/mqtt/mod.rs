@@ -16,12 +16,15 @@ mod outbox;
 mod spec;
 mod tls;
 
+/// Tells the wall clock; links stamp with it what arrives.
+pub type WallClock = std::sync::Arc<dyn Fn() -> crate::access::id::Timestamp + Send + Sync>;
+
 pub use backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, STABLE_MS};
 pub use connection::{AckToken, Connection, Event, Message};
 pub use echo::{ECHO_COUNT, ECHO_SLOW_MS};
 pub use metrics::LinkMetrics;
 pub use outbox::{
-    Keep, MessageId, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Outgoing, PAYLOAD_BYTES_MAX, PublishError, Quality,
+    Keep, MessageId, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Outgoing, PAYLOAD_BYTES_MAX, PublishError,
     WINDOW_MAX,
 };
-pub use spec::{BrokerUrl, LinkError, LinkSpec, Secret, Session, Setup, Subscription, UrlError, Will};
+pub use spec::{BrokerUrl, LinkError, LinkSpec, Secret, Session, Setup, UrlError, Will};

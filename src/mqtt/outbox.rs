@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use tokio::time::Instant;
 
+use crate::wire::topic::Qos;
+
 /// Most undelivered messages. Beyond, new ones are refused, except those that replace an older one.
 pub const OUTBOX_MESSAGES_MAX: usize = 8_192;
 /// Most bytes of undelivered payloads.
@@ -16,15 +18,6 @@ pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 /// Most messages handed to the broker and not confirmed. Far below the client's own limit, at which it would hold back
 /// our acknowledgements too.
 pub const WINDOW_MAX: usize = 32;
-
-/// MQTT quality of service. 2 is not used anywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quality {
-    /// QoS 0.
-    AtMostOnce,
-    /// QoS 1.
-    AtLeastOnce,
-}
 
 /// How long a message is worth delivering.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +40,7 @@ pub struct Outgoing {
     /// Whether the broker keeps it for later subscribers.
     pub retain: bool,
     /// With QoS 0 it is forgotten as soon as it is handed to the network.
-    pub quality: Quality,
+    pub qos: Qos,
     /// How long it is worth delivering.
     pub keep: Keep,
 }
@@ -60,7 +53,9 @@ pub struct MessageId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// The broker has not taken anything for too long.
-    #[error("the outbox is full ({OUTBOX_MESSAGES_MAX} messages or {OUTBOX_BYTES_MAX} bytes); the broker takes nothing")]
+    #[error(
+        "the outbox is full ({OUTBOX_MESSAGES_MAX} messages or {OUTBOX_BYTES_MAX} bytes); the broker takes nothing"
+    )]
     Full,
     /// Longer than [`PAYLOAD_BYTES_MAX`].
     #[error("the payload has more than {PAYLOAD_BYTES_MAX} bytes")]
@@ -161,9 +156,9 @@ impl Outbox {
         if self.waiting.front() == Some(&id) {
             self.waiting.pop_front();
         }
-        match self.entries.get(&id).map(|entry| entry.message.quality) {
-            Some(Quality::AtLeastOnce) => self.handed.push_back(Some(id)),
-            Some(Quality::AtMostOnce) => {
+        match self.entries.get(&id).map(|entry| entry.message.qos) {
+            Some(Qos::AtLeastOnce) => self.handed.push_back(Some(id)),
+            Some(Qos::AtMostOnce) => {
                 self.forget(id);
                 self.handed.push_back(None);
             }
@@ -241,8 +236,8 @@ mod tests {
     use super::*;
 
     fn message(text: &str, keep: Keep) -> Outgoing {
-        let quality = Quality::AtLeastOnce;
-        Outgoing { topic: "t".into(), payload: text.into(), retain: false, quality, keep }
+        let qos = Qos::AtLeastOnce;
+        Outgoing { topic: "t".into(), payload: text.into(), retain: false, qos, keep }
     }
 
     fn hand_over_all(outbox: &mut Outbox, now: Instant) -> Vec<String> {

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use super::outbox::Quality;
+use crate::wire::topic::Subscription;
 
 /// Port of `mqtt://` without one (IANA `mqtt`).
 const PORT_PLAIN: u16 = 1883;
@@ -105,9 +106,7 @@ impl FromStr for BrokerUrl {
         let port = match port {
             None if tls => PORT_TLS,
             None => PORT_PLAIN,
-            Some(text) => {
-                text.parse().ok().filter(|p: &u16| *p > 0).ok_or_else(|| UrlError::Port(text.to_owned()))?
-            }
+            Some(text) => text.parse().ok().filter(|p: &u16| *p > 0).ok_or_else(|| UrlError::Port(text.to_owned()))?,
         };
         Ok(Self { tls, host: host.to_owned(), port })
     }
@@ -163,34 +162,19 @@ pub enum Session {
     Clean,
 }
 
-/// One topic filter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscription {
-    /// The filter.
-    pub filter: String,
-    /// At most this quality.
-    pub quality: Quality,
-}
-
-impl Subscription {
-    /// Subscribes to `filter`.
-    #[must_use]
-    pub fn new(filter: impl Into<String>, quality: Quality) -> Self {
-        Self { filter: filter.into(), quality }
-    }
-}
-
-/// What the broker publishes, retained and with QoS 1, when the connection breaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the broker publishes, with QoS 1, when the connection breaks.
+#[derive(Clone)]
 pub struct Will {
     /// Where.
     pub topic: String,
-    /// What.
-    pub payload: Vec<u8>,
+    /// Whether the broker keeps it for later subscribers.
+    pub retain: bool,
+    /// What, by the number of the connection, from 1.
+    pub payload: Arc<dyn Fn(u64) -> Vec<u8> + Send + Sync>,
 }
 
 /// What a link does with its connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Setup {
     /// The link's name in logs: `uplink`, `local`.
     pub link: &'static str,

@@ -53,8 +53,11 @@ pub(super) fn client_config(spec: &LinkSpec) -> Result<Arc<ClientConfig>, TlsErr
         (Some(cert), Some(key)) => {
             let chain = certificates("cert_file", cert)?;
             let pem = read("key_file", key)?;
-            let key = PrivateKeyDer::from_pem_slice(&pem)
-                .map_err(|_| TlsError::Empty { key: "key_file", path: key.clone(), what: "private key" })?;
+            let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Empty {
+                key: "key_file",
+                path: key.clone(),
+                what: "private key",
+            })?;
             builder.with_client_auth_cert(chain, key).map_err(TlsError::Client)?
         }
         _ => builder.with_no_client_auth(),

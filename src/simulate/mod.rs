@@ -3,3 +3,4 @@
 #[cfg(feature = "demo")]
 pub mod broker;
 pub mod center;
+pub mod mqtt;

@@ -40,6 +40,12 @@ pub trait Medium: Send + Sync + 'static {
     /// What the disk says.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
 
+    /// The length of a file in bytes.
+    ///
+    /// # Errors
+    /// What the disk says.
+    fn length(&self, path: &str) -> io::Result<u64>;
+
     /// At most `max` bytes of a file from `from` on; fewer at its end.
     ///
     /// # Errors
@@ -178,6 +184,10 @@ impl Medium for Directory {
         }
         names.sort();
         Ok(names)
+    }
+
+    fn length(&self, path: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path(path))?.len())
     }
 
     fn read(&self, path: &str, from: u64, max: u64) -> io::Result<Vec<u8>> {

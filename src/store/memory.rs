@@ -152,6 +152,10 @@ impl Medium for MemoryDisk {
         Ok(names)
     }
 
+    fn length(&self, path: &str) -> io::Result<u64> {
+        Ok(self.inner().file(path)?.now.len() as u64)
+    }
+
     fn read(&self, path: &str, from: u64, max: u64) -> io::Result<Vec<u8>> {
         let mut inner = self.inner();
         let bytes = &inner.file(path)?.now;

@@ -143,6 +143,17 @@ pub fn encode_local(presence: Presence, boot: &str) -> Vec<u8> {
     super::bodies::to_bytes(&LocalBody { v: VERSION, state, boot })
 }
 
+/// Reads `gateway/state` on the portal's side; nothing if it is not understood.
+#[must_use]
+pub fn parse_local(payload: &[u8]) -> Option<Presence> {
+    let document = super::json::parse(payload).ok()?;
+    match document.map.get("state")?.as_str()? {
+        "online" => Some(Presence::Online),
+        "offline" => Some(Presence::Offline),
+        _ => None,
+    }
+}
+
 /// Whether the gateway is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Presence {

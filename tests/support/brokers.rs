@@ -1,14 +1,15 @@
 //! The brokers a test runs against: the embedded one always, a real mosquitto too where `DORMGATE_REAL_PARTS` is set.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dormgate::mqtt::{
-    BrokerUrl, Connection, Event, Keep, LinkMetrics, LinkSpec, Message, Outgoing, Quality, Session, Setup, Subscription,
-    Will,
+    BrokerUrl, Connection, Event, Keep, LinkMetrics, LinkSpec, Message, Outgoing, Session, Setup, Will,
 };
 use dormgate::simulate::broker::Broker;
+use dormgate::wire::topic::{Qos, Subscription};
 
 use crate::mosquitto::{Mosquitto, Rules, real_parts};
 
@@ -72,7 +73,7 @@ pub fn setup(filters: &[&str]) -> Setup {
     Setup {
         link: "test",
         session: Session::Clean,
-        subscriptions: filters.iter().map(|f| Subscription::new(*f, Quality::AtLeastOnce)).collect(),
+        subscriptions: filters.iter().map(|f| Subscription { filter: (*f).into(), qos: Qos::AtLeastOnce }).collect(),
         will: None,
         echo_topic: None,
     }
@@ -82,8 +83,8 @@ pub fn persistent(filters: &[&str]) -> Setup {
     Setup { session: Session::Persistent, ..setup(filters) }
 }
 
-pub fn will(topic: &str, text: &str) -> Option<Will> {
-    Some(Will { topic: topic.into(), payload: text.into() })
+pub fn will(topic: &str, text: &'static str) -> Option<Will> {
+    Some(Will { topic: topic.into(), retain: true, payload: Arc::new(move |_| text.as_bytes().to_vec()) })
 }
 
 /// A client that is not connected yet.
@@ -131,7 +132,7 @@ pub fn saying(topic: &str, payload: impl Into<Vec<u8>>) -> Outgoing {
         topic: topic.into(),
         payload: payload.into(),
         retain: false,
-        quality: Quality::AtLeastOnce,
+        qos: Qos::AtLeastOnce,
         keep: Keep::UntilDelivered,
     }
 }

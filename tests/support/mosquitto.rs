@@ -1,4 +1,5 @@
 //! A real mosquitto for tests, where `DORMGATE_REAL_PARTS` is set. Ends its own child, by its id, and nothing else.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -33,6 +34,8 @@ pub struct Mosquitto {
     child: Child,
     address: SocketAddr,
     rules: Rules,
+    /// Ended by `stop`, so that its id may be another process' by now.
+    stopped: bool,
     directory: tempfile::TempDir,
 }
 
@@ -43,7 +46,7 @@ impl Mosquitto {
         for _ in 0..10 {
             let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port");
             if let Some(child) = launch(&rules, free, directory.path()) {
-                return Self { child, address: free, rules, directory };
+                return Self { child, address: free, rules, stopped: false, directory };
             }
         }
         panic!("mosquitto does not start; is the Debian package `mosquitto` installed?");
@@ -60,10 +63,14 @@ impl Mosquitto {
         self.stop();
         std::thread::sleep(pause);
         self.child = launch(&self.rules, self.address, self.directory.path()).expect("the same port again");
+        self.stopped = false;
     }
 
     /// Ends it in order, so that it saves what it keeps.
     pub fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
         let id = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &id]).status().expect("kill");
         self.child.wait().expect("mosquitto ends");

@@ -1,4 +1,5 @@
 //! A broker of a few lines that says what a test wants it to say, also what no broker should.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -16,11 +16,11 @@ use crate::access::id::{StreamName, Timestamp};
 use crate::access::input::CommandKind;
 use crate::clock::Clock;
 use crate::mqtt::{
-    Connection, Event, Keep, LinkError, LinkSpec, Message, Outgoing, PublishError, Quality, Session, Setup, Subscription,
+    Connection, Event, Keep, LinkError, LinkSpec, Message, Outgoing, PublishError, Session, Setup,
 };
 use crate::wire::bodies::{self, AckBody, AlarmBody, BodyError, ReplyBody, ResyncBody};
 use crate::wire::draft::Claims;
-use crate::wire::topic::{Qos, Topic, Up};
+use crate::wire::topic::{Qos, Subscription, Topic, Up};
 
 /// Time between two heads of a stream about which nothing is said, in seconds (wire contract, 2.4).
 pub const HEAD_EVERY_S: u64 = 300;
@@ -101,7 +101,10 @@ impl Service {
             Attention::Answers => &[Up::Ack, Up::Reply][..],
             Attention::Everything => &Up::ALL[..],
         };
-        let filter = |up: &Up| Subscription::new(Topic::Up(center.gateway().clone(), *up).to_string(), Quality::AtLeastOnce);
+        let filter = |up: &Up| Subscription {
+            filter: Topic::Up(center.gateway().clone(), *up).to_string(),
+            qos: Qos::AtLeastOnce,
+        };
         let setup = Setup {
             link: "center",
             // What was not heard is asked for, or sent again; a session would only keep old answers.
@@ -324,15 +327,11 @@ impl Work {
     }
 
     fn publish(&mut self, letter: &Letter, keep: Keep) {
-        let quality = match letter.topic.qos() {
-            Qos::AtMostOnce => Quality::AtMostOnce,
-            Qos::AtLeastOnce => Quality::AtLeastOnce,
-        };
         let message = Outgoing {
             topic: letter.topic.to_string(),
             payload: letter.payload.clone(),
             retain: letter.topic.retained(),
-            quality,
+            qos: letter.topic.qos(),
             keep,
         };
         match self.connection.publish(message) {

@@ -1,0 +1,3 @@
+//! The links to gates, doors and power boxes.
+
+pub mod mqtt;

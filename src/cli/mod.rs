@@ -2,6 +2,7 @@
 //!
 //! A new command is a file with `Args` and `run(Args) -> Exit`, one variant of [`Command`] and its line in the `match`.
 
+mod center;
 mod check;
 mod log;
 
@@ -28,6 +29,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Center(Box<center::Args>),
     Check(check::Args),
 }
 
@@ -91,6 +93,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         return Exit::Usage;
     }
     match cli.command {
+        Command::Center(args) => center::run(&args),
         Command::Check(args) => check::run(&args),
     }
 }

@@ -45,12 +45,15 @@ fn any(may: MaySet, ops: &[OpName]) -> bool {
 
 /// Whether a stream's ops write this flag.
 fn owns(may: MaySet, flag: Flag) -> bool {
-    any(may, match flag {
-        Flag::Lost => &[OpName::ReportLost, OpName::Found],
-        Flag::Frozen => &[OpName::Freeze, OpName::Unfreeze],
-        Flag::Replaced => &[OpName::Reissue, OpName::Reinstate],
-        Flag::Cancelled => &[OpName::Cancel, OpName::Reinstate],
-    })
+    any(
+        may,
+        match flag {
+            Flag::Lost => &[OpName::ReportLost, OpName::Found],
+            Flag::Frozen => &[OpName::Freeze, OpName::Unfreeze],
+            Flag::Replaced => &[OpName::Reissue, OpName::Reinstate],
+            Flag::Cancelled => &[OpName::Cancel, OpName::Reinstate],
+        },
+    )
 }
 
 fn card_lines(list: &AccessList, may: MaySet, lines: &mut Vec<String>) -> u64 {

@@ -113,7 +113,11 @@ mod tests {
     #[test]
     fn a_wrong_file_is_named_before_anything_is_sent() {
         let wrong = |text: &str| parse(text.as_bytes()).unwrap_err();
-        assert!(wrong(r#"[{"op":"re_issue"}]"#).contains("did you mean `reissue`"), "{}", wrong(r#"[{"op":"re_issue"}]"#));
+        assert!(
+            wrong(r#"[{"op":"re_issue"}]"#).contains("did you mean `reissue`"),
+            "{}",
+            wrong(r#"[{"op":"re_issue"}]"#)
+        );
         assert!(wrong(r#"{"ops":[],"seq":3}"#).contains("`seq`"));
         assert!(wrong("{}").contains("a list of ops"));
         assert!(wrong("[]").contains("1 to"));

@@ -33,7 +33,9 @@ pub enum AuditTrouble {
         n: u64,
     },
     /// An event that was received before comes again with other content.
-    #[error("event {n} was received before and is different now; the gateway's store was replaced, or somebody changed it")]
+    #[error(
+        "event {n} was received before and is different now; the gateway's store was replaced, or somebody changed it"
+    )]
     Different {
         /// The event.
         n: u64,

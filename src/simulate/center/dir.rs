@@ -83,9 +83,16 @@ fn new_key(path: &Path) -> Result<SigningKey, CenterError> {
     getrandom::fill(&mut seed).map_err(|e| CenterError::Randomness(e.to_string()))?;
     let key = SigningKey::from_bytes(&seed);
     // A seed left by an attempt that did not end well was never told to anybody.
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(CenterError::file(path))?;
-    file.write_all(keys::print_seed(&key).as_bytes()).and_then(|()| file.sync_all()).map_err(CenterError::file(path))?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(CenterError::file(path))?;
+    file.write_all(keys::print_seed(&key).as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(CenterError::file(path))?;
     Ok(key)
 }
 

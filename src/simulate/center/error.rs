@@ -41,7 +41,9 @@ pub enum CenterError {
         source: KeyError,
     },
     /// No stream of this center may say the op.
-    #[error("no stream of this center may say `{0}`; add it to a `may` in `center.toml` and in the gateway's configuration")]
+    #[error(
+        "no stream of this center may say `{0}`; add it to a `may` in `center.toml` and in the gateway's configuration"
+    )]
     NoOwner(OpName),
     /// A flag that no op writes so.
     #[error("the contract has no op that says this")]

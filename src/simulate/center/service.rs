@@ -15,9 +15,7 @@ use crate::access::change::{Op, Position};
 use crate::access::id::{StreamName, Timestamp};
 use crate::access::input::CommandKind;
 use crate::clock::Clock;
-use crate::mqtt::{
-    Connection, Event, Keep, LinkError, LinkSpec, Message, Outgoing, PublishError, Session, Setup,
-};
+use crate::mqtt::{Connection, Event, Keep, LinkError, LinkSpec, Message, Outgoing, PublishError, Session, Setup};
 use crate::wire::bodies::{self, AckBody, AlarmBody, BodyError, ReplyBody, ResyncBody};
 use crate::wire::draft::Claims;
 use crate::wire::topic::{Qos, Subscription, Topic, Up};
@@ -119,16 +117,8 @@ impl Service {
         let (is_up, up) = watch::channel(false);
         let mut heads = tokio::time::interval(Duration::from_secs(HEAD_EVERY_S));
         heads.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let work = Work {
-            center,
-            connection,
-            clock,
-            attention,
-            heard: heard.clone(),
-            is_up,
-            again: VecDeque::new(),
-            heads,
-        };
+        let work =
+            Work { center, connection, clock, attention, heard: heard.clone(), is_up, again: VecDeque::new(), heads };
         let task = tokio::spawn(work.run(inbox));
         Ok(Self { orders, heard, up, task })
     }
@@ -411,7 +401,8 @@ impl Work {
                 match self.center.answer(&request) {
                     Ok(letters) => {
                         // The newest request says what is still missing; what an older one asked for is in it.
-                        let same = |letter: &Letter| letter.number.as_ref().is_some_and(|(s, _)| s.as_str() == request.stream);
+                        let same =
+                            |letter: &Letter| letter.number.as_ref().is_some_and(|(s, _)| s.as_str() == request.stream);
                         self.again.retain(|letter| !same(letter));
                         let count = letters.len();
                         self.again.extend(letters);

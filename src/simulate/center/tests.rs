@@ -1,3 +1,5 @@
+//! What the trial center promises, without a network.
+
 use std::num::NonZeroU32;
 use std::path::Path;
 
@@ -209,7 +211,10 @@ fn a_command_is_understood_and_expires() {
     let streams = specs(&center);
     let opened = open(&letter.payload, Channel::Gateway, &gateway(), &streams).unwrap();
     let heard = command::parse(&opened).unwrap();
-    assert_eq!((heard.jti, heard.kind, heard.exp.0 - heard.iat.0), (jti.clone(), release.clone(), COMMAND_LIFE_S * 1000));
+    assert_eq!(
+        (heard.jti, heard.kind, heard.exp.0 - heard.iat.0),
+        (jti.clone(), release.clone(), COMMAND_LIFE_S * 1000)
+    );
     assert_ne!(center.command(release, None, NOW).unwrap().0, jti);
 }
 

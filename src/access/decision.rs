@@ -243,6 +243,12 @@ impl Grant {
         Self { portal: self.portal.clone(), ..*self }
     }
 
+    /// A grant out of thin air, for the tests of those who carry grants out.
+    #[cfg(test)]
+    pub(crate) fn for_test(portal: PortalId, uid: Option<CardUid>, hold_ms: Option<u32>) -> Self {
+        Self::new(portal, uid, GrantReason::Granted, hold_ms)
+    }
+
     /// The portal it is for.
     #[must_use]
     pub fn portal(&self) -> &PortalId {

@@ -15,7 +15,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    match config::load(&args.config, &config::any_profile) {
+    match config::load(&args.config, &super::serve::check_profile) {
         Ok(config) => say(summary(&config)),
         Err(error) => bad_config(&error),
     }

@@ -5,6 +5,8 @@
 mod center;
 mod check;
 mod log;
+mod run;
+pub mod serve;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -31,6 +33,7 @@ struct Cli {
 enum Command {
     Center(Box<center::Args>),
     Check(check::Args),
+    Run(run::Args),
 }
 
 /// How a command ended.
@@ -95,6 +98,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     match cli.command {
         Command::Center(args) => center::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Run(args) => run::run(&args),
     }
 }
 

@@ -11,11 +11,18 @@ use crate::access::effect::Effect;
 use crate::access::engine::Engine;
 use crate::access::id::{ClockTrust, Mono, Now, PortalId};
 use crate::access::input::Input;
+use crate::store::Store;
 
 /// Where records go. The store is one; a simulation has another.
 pub trait Journal {
     /// Takes records in order. Never waits; what cannot be kept is told later as lost.
     fn append(&mut self, records: Vec<Record>);
+}
+
+impl Journal for Store {
+    fn append(&mut self, records: Vec<Record>) {
+        Store::append(self, records);
+    }
 }
 
 /// What the state tells besides the engine's own.

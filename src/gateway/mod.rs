@@ -17,7 +17,6 @@ pub mod ports;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::desk::{Desk, Journal};
@@ -27,38 +26,7 @@ use crate::access::audit::AlarmKind;
 use crate::access::id::Now;
 use crate::access::input::Input;
 use crate::clock::Clock;
-
-/// What the store tells the gateway.
-#[derive(Clone, Debug, PartialEq)]
-pub enum StoreNews {
-    /// Everything up to this event is on disk.
-    Durable {
-        /// The event.
-        through: u64,
-        /// How long the flush took, in seconds.
-        flush_s: f64,
-    },
-    /// Events that could not be kept.
-    Lost {
-        /// The first.
-        from: u64,
-        /// The last.
-        to: u64,
-    },
-    /// Something the warden must know.
-    Trouble {
-        /// What.
-        detail: String,
-    },
-    /// The center has everything up to this event.
-    Acked {
-        /// The event.
-        through: u64,
-    },
-}
-
-/// News of the store under way to the gateway; the writer waits for room, decisions do not.
-pub const NEWS_MAX: usize = 1024;
+use crate::store::{StoreEvent, StoreEvents};
 
 /// The longest the task sleeps, in milliseconds: clock steps are seen within it.
 const TICK_MS: u64 = 1_000;
@@ -67,7 +35,7 @@ const TICK_MS: u64 = 1_000;
 pub async fn run<J: Journal>(
     mut desk: Desk<J>,
     mut inbox: InboxReceiver,
-    mut news: mpsc::Receiver<StoreNews>,
+    mut news: StoreEvents,
     clock: Clock,
     metrics: Metrics,
     stop: impl Future<Output = ()>,
@@ -113,21 +81,42 @@ fn handle<J: Journal>(desk: &mut Desk<J>, input: Input, clock: &Clock, metrics: 
     }
 }
 
-fn take_news<J: Journal>(desk: &mut Desk<J>, news: StoreNews, metrics: &Metrics, now: Now) {
-    match news {
-        StoreNews::Durable { through, flush_s } => {
-            metrics.flush_seconds.observe(flush_s);
+fn take_news<J: Journal>(desk: &mut Desk<J>, news: StoreEvent, metrics: &Metrics, now: Now) {
+    let trouble = match news {
+        StoreEvent::Durable { through, took, .. } => {
+            metrics.flush_seconds.observe(took.as_secs_f64());
             desk.durable(through, now);
+            return;
         }
-        StoreNews::Lost { from, to } => {
+        StoreEvent::Lost { from, to } => {
             metrics.audit_lost.inc_by(to.saturating_sub(from).saturating_add(1));
             desk.input(Input::Lost { from, to }, now);
+            return;
         }
-        StoreNews::Trouble { detail } => {
-            desk.input(Input::Alarm { kind: AlarmKind::Store, portal: None, detail }, now);
+        StoreEvent::Refused { n, why } => {
+            tracing::error!(n, why, "an event cannot be written");
+            metrics.audit_lost.inc();
+            desk.input(Input::Lost { from: n, to: n }, now);
+            return;
         }
-        StoreNews::Acked { through } => desk.acked(through),
-    }
+        StoreEvent::GenerationWritten { position, pairs, took } => {
+            tracing::info!(position, pairs, took_ms = took.as_millis(), "a generation was written");
+            return;
+        }
+        StoreEvent::Retained { first } => {
+            tracing::info!(first, "old events were removed from the journal");
+            return;
+        }
+        StoreEvent::Recovered => {
+            tracing::info!("the store works again");
+            return;
+        }
+        StoreEvent::Failing { detail } => format!("the store cannot be written: {detail}"),
+        StoreEvent::Stalled { for_ms } => format!("a write to the store has been under way for {for_ms} ms"),
+        StoreEvent::GenerationFailed { detail } => format!("a generation could not be written: {detail}"),
+        StoreEvent::Found(finding) => finding.to_string(),
+    };
+    desk.input(Input::Alarm { kind: AlarmKind::Store, portal: None, detail: trouble }, now);
 }
 
 /// How long the end waits for what was taken to be on disk, in milliseconds.
@@ -137,7 +126,7 @@ const FINISH_MS: u64 = 2_000;
 async fn finish<J: Journal>(
     desk: &mut Desk<J>,
     inbox: &mut InboxReceiver,
-    news: &mut mpsc::Receiver<StoreNews>,
+    news: &mut StoreEvents,
     clock: &Clock,
     metrics: &Metrics,
 ) {

@@ -4,6 +4,7 @@
 //! operator's doings go through the socket, whose file mode says who may.
 
 mod api;
+mod collect;
 
 use std::io;
 use std::path::Path;
@@ -19,6 +20,8 @@ use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::gateway::ports::Inbox;
+
+pub use collect::{Links, ModbusCounters};
 
 /// The socket's name in `data_dir`.
 pub const SOCKET_NAME: &str = "dormgate.sock";
@@ -61,16 +64,11 @@ pub async fn serve_tcp(
     axum::serve(listener, public(pages)).with_graceful_shutdown(stop).await
 }
 
-/// Serves everything, questions and an operator's doings too, on a socket at `path` until `stop` is done.
-/// Only the user the gateway runs as, and its group, may connect.
+/// A socket at `path`, to which only the user the gateway runs as, and its group, may connect.
 ///
 /// # Errors
 /// What the operating system says of the socket.
-pub async fn serve_socket(
-    path: &Path,
-    pages: Pages,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+pub fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt;
     // A socket left behind by a killed run: the store's lock says that no other run is alive.
     match std::fs::remove_file(path) {
@@ -80,6 +78,18 @@ pub async fn serve_socket(
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Serves everything on the socket, questions and an operator's doings too, until `stop` is done.
+///
+/// # Errors
+/// What the operating system says of the socket.
+pub async fn serve_socket(
+    listener: UnixListener,
+    pages: Pages,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     let router = public(pages.clone()).merge(api::routes(pages));
     axum::serve(listener, router).with_graceful_shutdown(stop).await
 }

@@ -460,7 +460,7 @@ impl Connection {
     fn next_echo(&mut self) {
         let now = Instant::now();
         if let (Some(topic), Some(payload)) = (self.setup.echo_topic.clone(), self.echo.send(now)) {
-            let keep = Keep::Until(now + Duration::from_secs(1));
+            let keep = Keep::Newest("echo".into());
             let message = Outgoing { topic, payload, retain: false, qos: Qos::AtLeastOnce, keep };
             if let Err(error) = self.publish(message) {
                 debug!(link = self.setup.link, "no echo: {error}");

@@ -3,4 +3,5 @@
 #[cfg(feature = "demo")]
 pub mod broker;
 pub mod center;
+pub mod modbus;
 pub mod mqtt;

@@ -50,8 +50,8 @@ pub(super) struct Start {
     pub place: Place,
     /// The last segment, if it can be written on.
     pub open: Option<Segment>,
-    /// First event lost at the journal's end; 0: none.
-    pub lost_from: u64,
+    /// Last event lost at the journal's end; 0: none.
+    pub lost_to: u64,
 }
 
 /// An event that can never be written, and why.
@@ -66,7 +66,7 @@ pub(super) struct Journal {
     /// The last durable event, its hash and time.
     place: Place,
     open: Option<Segment>,
-    lost_from: u64,
+    lost_to: u64,
     repair: Option<Repair>,
     /// Durable, but not yet in the mark.
     unmarked: Option<u64>,
@@ -80,8 +80,8 @@ impl Journal {
         mark: MarkWriter,
         start: Start,
     ) -> Self {
-        let Start { place, open, lost_from } = start;
-        Self { medium, index, segment_bytes, mark, place, open, lost_from, repair: None, unmarked: None }
+        let Start { place, open, lost_to } = start;
+        Self { medium, index, segment_bytes, mark, place, open, lost_to, repair: None, unmarked: None }
     }
 
     /// The last event that is in the journal.
@@ -150,7 +150,7 @@ impl Journal {
         }
         drop(index);
         self.open = Some(segment);
-        self.lost_from = 0;
+        self.lost_to = 0;
         Ok(())
     }
 
@@ -165,7 +165,7 @@ impl Journal {
     }
 
     fn begin(&mut self, (first_n, at): (u64, Timestamp), bytes: &[u8]) -> io::Result<Segment> {
-        let header = Header { first_n, lost_from: self.lost_from, at, prev: self.place.hash };
+        let header = Header { first_n, lost_to: self.lost_to, at, prev: self.place.hash };
         let whole = [header.encode().as_slice(), bytes].concat();
         let path = Segment::path(first_n);
         let medium = &self.medium;

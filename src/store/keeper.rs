@@ -196,6 +196,10 @@ fn generation<F: Fold>(shared: &Shared, newest: u64) -> Result<Option<(u64, u64)
     let mut findings = Vec::new();
     let (mut state, base) = manifest::newest::<F>(medium, &mut findings);
     let (place, mut replayed) = replay::replay(medium, replay::after(&segments, base.n), base, Some(&mut state));
+    if place.n < last {
+        // Lost at the end of the journal, and nothing was written after it yet.
+        replayed.lost(place.n + 1, last);
+    }
     replayed.settle();
     findings.append(&mut replayed.findings);
     if let Some((from, to)) = replayed.lost.first() {

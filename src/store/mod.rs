@@ -23,6 +23,7 @@ mod cursor;
 mod durable_mark;
 mod events;
 mod finding;
+mod fold;
 mod generation;
 mod journal;
 mod keeper;
@@ -448,7 +449,7 @@ fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed: bool) -> i
     let open = found.segments.last().copied().filter(|_| found.reuse_last);
     let index = Index { segments: found.segments, last: durable, last_at: found.place.at };
     let index = Arc::new(SharedIndex::new(index));
-    let start = Start { place: replay::Place { n: durable, ..found.place }, open, lost_from: found.lost_from };
+    let start = Start { place: replay::Place { n: durable, ..found.place }, open, lost_to: found.lost_to };
     let journal = Journal::new(Arc::clone(&medium), Arc::clone(&index), options.segment_bytes, mark, start);
     let busy = Arc::new(Busy::default());
     let (outbox, events) = Outbox::new(timed.then(|| Arc::clone(&busy)));

@@ -26,8 +26,8 @@ pub(super) struct Found<F> {
     pub segments: Vec<Segment>,
     /// The last segment can be written on.
     pub reuse_last: bool,
-    /// First event lost at the journal's end; 0: none.
-    pub lost_from: u64,
+    /// Last event lost at the journal's end; 0: none.
+    pub lost_to: u64,
     /// Position of the generation the state began with; 0: none.
     pub base: u64,
     pub acked: u64,
@@ -66,14 +66,14 @@ pub(super) fn recover<F: Fold>(medium: &dyn Medium) -> io::Result<Found<F>> {
     if mark != Mark::Through(mark.least()) {
         findings.push(Finding::MarkUnreadable);
     }
-    let (reuse_last, lost_from, last) = match end {
+    let (reuse_last, lost_to, last) = match end {
         End::Good => (ends_well(tail, place, segments.last_mut()), 0, place.n),
         // The header may be all that speaks of an earlier loss.
         End::Removed => {
             segments.pop();
-            (false, tail.and_then(|tail| tail.header).map_or(0, |header| header.lost_from), place.n)
+            (false, tail.and_then(|tail| tail.header).map_or(0, |header| header.lost_to), place.n)
         }
-        End::Lost { through } => (false, place.n + 1, through),
+        End::Lost { through } => (false, through, through),
     };
     measure(medium, &mut segments);
     let whole = match (replayed.lost.first(), replayed.lost.iter().map(|(_, to)| *to).max()) {
@@ -90,7 +90,7 @@ pub(super) fn recover<F: Fold>(medium: &dyn Medium) -> io::Result<Found<F>> {
         events: replayed.events,
         segments,
         reuse_last,
-        lost_from,
+        lost_to,
         base: base.n,
         acked,
     })

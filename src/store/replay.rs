@@ -218,10 +218,9 @@ impl<F: Fold> Replay<'_, F> {
 
     /// A segment begun after a loss says so in its header.
     fn loss_before(&mut self, header: Header) {
-        let before = header.first_n.saturating_sub(1);
-        if header.lost_from > 0 && before > self.place.n {
-            self.out.lost(self.place.n + 1, before);
-            self.place = Place { n: before, hash: header.prev, at: self.place.at };
+        if header.lost_to > self.place.n {
+            self.out.lost(self.place.n + 1, header.lost_to);
+            self.place = Place { n: header.lost_to, hash: header.prev, at: self.place.at };
         }
     }
 

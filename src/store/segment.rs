@@ -3,7 +3,7 @@
 //! Refuses to own files and the meaning of events. Numbers are little-endian.
 //!
 //! ```text
-//! header: magic 16 · version 1 · first n 8 · lost_from 8 · at 8 · prev 32 · CRC-32 of all that 4
+//! header: magic 16 · version 1 · first n 8 · lost_to 8 · at 8 · prev 32 · CRC-32 of all that 4
 //! frame:  mark 4 · body length 4 · CRC-32 of length and body 4 · body
 //! body:   version 1 · n 8 · JSON length 4 · JSON · evidence
 //! ```
@@ -32,8 +32,8 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub struct Header {
     /// Number of the first event.
     pub first_n: u64,
-    /// Events from here to before `first_n` were lost by damage when this segment was begun; 0: none.
-    pub lost_from: u64,
+    /// When this segment was begun, the events from the last readable one up to this were lost by damage; 0: none.
+    pub lost_to: u64,
     /// When the first event happened, for retention.
     pub at: Timestamp,
     /// Hash of the event before the first.
@@ -77,7 +77,7 @@ impl Header {
         out.extend_from_slice(MAGIC);
         out.push(VERSION);
         out.extend_from_slice(&self.first_n.to_le_bytes());
-        out.extend_from_slice(&self.lost_from.to_le_bytes());
+        out.extend_from_slice(&self.lost_to.to_le_bytes());
         out.extend_from_slice(&self.at.0.to_le_bytes());
         out.extend_from_slice(&self.prev);
         let crc = crc32fast::hash(&out);
@@ -96,9 +96,9 @@ impl Header {
         if bytes.array::<16>()? != MAGIC || bytes.u8()? != VERSION {
             return None;
         }
-        let (first_n, lost_from) = (bytes.u64()?, bytes.u64()?);
+        let (first_n, lost_to) = (bytes.u64()?, bytes.u64()?);
         let at = Timestamp(i64::from_le_bytes(*bytes.array()?));
-        Some(Self { first_n, lost_from, at, prev: *bytes.array()? })
+        Some(Self { first_n, lost_to, at, prev: *bytes.array()? })
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     fn three() -> Vec<u8> {
-        let header = Header { first_n: 7, lost_from: 0, at: Timestamp(5), prev: [9; 32] };
+        let header = Header { first_n: 7, lost_to: 0, at: Timestamp(5), prev: [9; 32] };
         let mut bytes = header.encode();
         assert_eq!(bytes.len(), HEADER_BYTES);
         assert_eq!(Header::decode(&bytes), Some(header));

@@ -139,11 +139,11 @@ impl Check {
     }
 
     fn header(&mut self, header: Header, path: &str) {
-        let before = header.first_n.saturating_sub(1);
         let expected = self.expected(header.first_n);
-        if header.lost_from > 0 && expected <= before {
-            self.wrong_before(expected, (path, 0), "events before this segment were lost", Some((expected, before)));
-            self.place = Some(Place { n: before, hash: header.prev, ..Place::START });
+        if expected <= header.lost_to {
+            let missing = (expected, header.lost_to);
+            self.wrong_before(expected, (path, 0), "events before this segment were lost", Some(missing));
+            self.place = Some(Place { n: header.lost_to, hash: header.prev, ..Place::START });
         }
     }
 

@@ -8,7 +8,7 @@
 pub mod feed;
 mod hear;
 mod pace;
-mod source;
+pub mod source;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -34,7 +34,7 @@ use crate::wire::state;
 use crate::wire::topic::{self, CampusDown, Down, Topic, Up};
 
 pub use feed::AuditAckBy;
-pub use source::{AuditSource, Stored};
+pub use source::{AuditSource, ReadEvents, Stored};
 
 use feed::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Feed, RESEND_S};
 use hear::{Ear, Heard};

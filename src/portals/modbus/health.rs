@@ -1,0 +1,196 @@
+//! Which units answer, and how much of the line's time the silent ones may cost.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::queue::Priority;
+
+/// Time-outs in a row after which a unit is offline.
+pub const OFFLINE_AFTER: u32 = 3;
+/// First wait before an offline unit is tried again, in milliseconds.
+pub const PROBE_MS_MIN: u64 = 1000;
+/// Longest wait before an offline unit is tried again, in milliseconds.
+pub const PROBE_MS_MAX: u64 = 30_000;
+/// Share of the line's time that offline units may cost, in percent.
+pub const SILENT_SHARE_PERCENT: u32 = 10;
+/// Time saved up for offline units at most, in milliseconds.
+const SAVED_MS_MAX: i64 = 1000;
+
+/// Whether a unit answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnitState {
+    /// Not asked yet.
+    Unknown,
+    /// Answers.
+    Online,
+    /// Does not answer.
+    Offline {
+        /// Why, for people.
+        cause: String,
+    },
+}
+
+struct Unit {
+    state: watch::Sender<UnitState>,
+    failures: u32,
+    wait: Duration,
+    next_probe: Instant,
+    cut_tried: bool,
+}
+
+/// The health of all units of one line.
+pub(super) struct Health {
+    units: HashMap<u8, Unit>,
+    /// Time that offline units may still cost, in milliseconds; below 0 they have had more than their share.
+    saved_ms: i64,
+    counted_to: Instant,
+}
+
+impl Health {
+    pub(super) fn new(units: impl IntoIterator<Item = u8>, now: Instant) -> Self {
+        let unit = |id| {
+            let wait = Duration::from_millis(PROBE_MS_MIN);
+            let state = watch::Sender::new(UnitState::Unknown);
+            (id, Unit { state, failures: 0, wait, next_probe: now, cut_tried: false })
+        };
+        Self { units: units.into_iter().map(unit).collect(), saved_ms: SAVED_MS_MAX, counted_to: now }
+    }
+
+    pub(super) fn watch(&self) -> HashMap<u8, watch::Receiver<UnitState>> {
+        self.units.iter().map(|(id, unit)| (*id, unit.state.subscribe())).collect()
+    }
+
+    /// Why `unit` may not be asked now; `None`: it may.
+    pub(super) fn barred(&mut self, unit: u8, priority: Priority, now: Instant) -> Option<String> {
+        let earned = now.saturating_duration_since(self.counted_to) * SILENT_SHARE_PERCENT / 100;
+        // Whole milliseconds are taken; the rest goes on counting.
+        let whole = i64::try_from(earned.as_millis()).unwrap_or(SAVED_MS_MAX);
+        if whole > 0 {
+            self.saved_ms = self.saved_ms.saturating_add(whole).min(SAVED_MS_MAX);
+            self.counted_to = now;
+        }
+        let unit = self.units.get_mut(&unit)?;
+        let UnitState::Offline { cause } = &*unit.state.borrow() else { return None };
+        // What must go off is tried at once, and then as often as the silent units' share of the line allows.
+        let cut = priority == Priority::Cut;
+        if cut && !unit.cut_tried {
+            unit.cut_tried = true;
+            return None;
+        }
+        let may = self.saved_ms > 0 && (cut || now >= unit.next_probe);
+        (!may).then(|| cause.clone())
+    }
+
+    /// `unit` answered. Says whether it was offline.
+    pub(super) fn answered(&mut self, unit: u8) -> bool {
+        let Some(unit) = self.units.get_mut(&unit) else { return false };
+        unit.failures = 0;
+        unit.cut_tried = false;
+        unit.wait = Duration::from_millis(PROBE_MS_MIN);
+        let before = unit.state.send_replace(UnitState::Online);
+        matches!(before, UnitState::Offline { .. })
+    }
+
+    /// `unit` did not answer, which cost the line `took`. Says whether it went offline by this.
+    pub(super) fn silent(&mut self, unit: u8, cause: &str, took: Duration, now: Instant) -> bool {
+        let Some(unit) = self.units.get_mut(&unit) else { return false };
+        unit.failures = unit.failures.saturating_add(1);
+        if unit.failures < OFFLINE_AFTER {
+            return false;
+        }
+        let was_offline = matches!(*unit.state.borrow(), UnitState::Offline { .. });
+        if was_offline {
+            self.saved_ms = self.saved_ms.saturating_sub(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
+            unit.wait = (unit.wait * 2).min(Duration::from_millis(PROBE_MS_MAX));
+        }
+        unit.next_probe = now + unit.wait;
+        unit.state.send_if_modified(|state| {
+            *state = UnitState::Offline { cause: cause.to_owned() };
+            !was_offline
+        });
+        !was_offline
+    }
+
+    /// The line itself is down: nobody can be asked.
+    pub(super) fn line_down(&mut self, cause: &str) {
+        for unit in self.units.values_mut() {
+            unit.state.send_if_modified(|state| {
+                let change = !matches!(state, UnitState::Offline { .. });
+                *state = UnitState::Offline { cause: cause.to_owned() };
+                change
+            });
+        }
+    }
+
+    /// The line is up again: everybody may be asked at once.
+    pub(super) fn line_up(&mut self, now: Instant) {
+        for unit in self.units.values_mut() {
+            unit.next_probe = now;
+            unit.wait = Duration::from_millis(PROBE_MS_MIN);
+            unit.cut_tried = false;
+        }
+        self.saved_ms = SAVED_MS_MAX;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dead_unit(now: Instant) -> Health {
+        let mut health = Health::new([1, 2], now);
+        for _ in 0..OFFLINE_AFTER {
+            assert_eq!(health.barred(1, Priority::Card, now), None);
+            health.silent(1, "no answer", Duration::from_millis(400), now);
+        }
+        health
+    }
+
+    #[tokio::test]
+    async fn a_dead_unit_costs_at_most_a_tenth_of_the_line() {
+        let start = Instant::now();
+        let mut health = dead_unit(start);
+        let cost = Duration::from_millis(400);
+        let mut spent = Duration::ZERO;
+        // Asked all the time, by cards and by cuts.
+        for ms in (0..60_000).step_by(10) {
+            let now = start + Duration::from_millis(ms);
+            for priority in [Priority::Cut, Priority::Card] {
+                if health.barred(1, priority, now).is_none() {
+                    health.silent(1, "no answer", cost, now);
+                    spent += cost;
+                }
+            }
+            assert_eq!(health.barred(2, Priority::Meter, now), None);
+        }
+        assert!(spent <= Duration::from_secs(7) + 2 * cost, "{spent:?}");
+    }
+
+    #[tokio::test]
+    async fn a_repaired_unit_is_asked_again_within_thirty_seconds() {
+        let start = Instant::now();
+        let mut health = dead_unit(start);
+        let mut last = start;
+        for ms in (0..600_000).step_by(50) {
+            let now = start + Duration::from_millis(ms);
+            if health.barred(1, Priority::Card, now).is_none() {
+                health.silent(1, "no answer", Duration::from_millis(200), now);
+                last = now;
+            }
+            assert!(now - last <= Duration::from_millis(PROBE_MS_MAX) + Duration::from_millis(50));
+        }
+        assert!(health.answered(1));
+        assert_eq!(health.barred(1, Priority::Card, last), None);
+    }
+
+    #[tokio::test]
+    async fn what_must_go_off_is_tried_at_once_at_a_dead_unit() {
+        let now = Instant::now();
+        let mut health = dead_unit(now);
+        assert_eq!(health.barred(1, Priority::Cut, now), None);
+        assert!(health.barred(1, Priority::Release, now).is_some());
+    }
+}

@@ -1,0 +1,293 @@
+//! One physical line: a TCP connection or a serial port, and one exchange on it.
+//!
+//! Owns framing, the silence between frames, and the check that what comes back is the answer. It never tries again and
+//! knows no queue; whoever gets an error must call [`Line::settle`] or drop the line before the next exchange.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_serial::SerialPortBuilderExt;
+
+use crate::wire::modbus::{
+    MBAP_BYTES, Mbap, PDU_BYTES_MAX, Reply, ReplyError, Request, hex, rtu_frame, rtu_open, tcp_frame,
+};
+
+/// Longest time to set up a TCP connection, in milliseconds.
+pub const CONNECT_MS: u64 = 1000;
+/// Replies to earlier requests that are skipped in one exchange before the connection counts as out of step.
+const LATE_REPLIES_MAX: usize = 8;
+/// Shortest silence between frames, in microseconds: above 19200 Bd the standard fixes it (Modbus over serial line 1.02, 2.5.1.1).
+const SILENCE_US_MIN: u64 = 1750;
+/// Bits of one character on a serial line, with start, parity and stop.
+const CHARACTER_BITS: u64 = 11;
+
+/// Where a line is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LineSpec {
+    /// `host:port`.
+    Tcp(String),
+    /// A serial port.
+    Serial(SerialSpec),
+}
+
+/// A serial port and its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SerialSpec {
+    /// The device file, best one of `/dev/serial/by-id`.
+    pub port: String,
+    /// Speed.
+    pub baud: u32,
+    /// Parity.
+    pub parity: Parity,
+    /// 1 or 2.
+    pub stop_bits: u8,
+}
+
+/// The parity bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parity {
+    /// No parity bit.
+    None,
+    /// Even: what Modbus asks for.
+    Even,
+    /// Odd.
+    Odd,
+}
+
+impl LineSpec {
+    /// For logs.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Tcp(address) => address,
+            Self::Serial(serial) => &serial.port,
+        }
+    }
+}
+
+/// Why an exchange brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// The line was found closed before anything was sent.
+    #[error("the connection was closed before the request was sent")]
+    ClosedBefore,
+    /// The line ended.
+    #[error("the connection ended: {0}")]
+    Ended(#[from] io::Error),
+    /// What came is no Modbus.
+    #[error("what came back is no Modbus frame")]
+    NotModbus,
+    /// The frame's checksum is wrong.
+    #[error("the checksum of the reply is wrong")]
+    Checksum,
+    /// Another unit answered.
+    #[error("unit {got} answered, unit {asked} was asked")]
+    WrongUnit {
+        /// Asked.
+        asked: u8,
+        /// Answered.
+        got: u8,
+    },
+    /// The reply does not answer the request, or refuses it.
+    #[error(transparent)]
+    Reply(#[from] ReplyError),
+}
+
+trait Port: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Port for T {}
+
+enum Framing {
+    Tcp { transaction: u16 },
+    Rtu { silence: Duration, last_byte: Instant },
+}
+
+/// An open line.
+pub struct Line {
+    name: String,
+    port: Box<dyn Port>,
+    framing: Framing,
+}
+
+impl Line {
+    /// Opens the line. `transaction` goes on counting over reconnects, so that a late reply to an earlier connection's
+    /// request is known as such.
+    ///
+    /// # Errors
+    /// When it cannot be opened within [`CONNECT_MS`].
+    pub async fn open(spec: &LineSpec, transaction: u16) -> io::Result<Self> {
+        match spec {
+            LineSpec::Tcp(address) => {
+                let stream = timeout(Duration::from_millis(CONNECT_MS), TcpStream::connect(address)).await??;
+                stream.set_nodelay(true)?;
+                Ok(Self { name: address.clone(), port: Box::new(stream), framing: Framing::Tcp { transaction } })
+            }
+            LineSpec::Serial(serial) => {
+                let parity = match serial.parity {
+                    Parity::None => tokio_serial::Parity::None,
+                    Parity::Even => tokio_serial::Parity::Even,
+                    Parity::Odd => tokio_serial::Parity::Odd,
+                };
+                let stop =
+                    if serial.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One };
+                let port = tokio_serial::new(&serial.port, serial.baud)
+                    .parity(parity)
+                    .stop_bits(stop)
+                    .open_native_async()
+                    .map_err(io::Error::from)?;
+                Ok(Self::rtu(&serial.port, Box::new(port), serial.baud))
+            }
+        }
+    }
+
+    fn rtu(name: &str, port: Box<dyn Port>, baud: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            port,
+            framing: Framing::Rtu { silence: silence(baud), last_byte: Instant::now() },
+        }
+    }
+
+    /// The number of the next request, for the connection after this one.
+    #[must_use]
+    pub fn transaction(&self) -> u16 {
+        match self.framing {
+            Framing::Tcp { transaction } => transaction,
+            Framing::Rtu { .. } => 0,
+        }
+    }
+
+    /// Whether a line that failed can go on after [`Line::settle`].
+    #[must_use]
+    pub fn can_settle(&self) -> bool {
+        matches!(self.framing, Framing::Rtu { .. })
+    }
+
+    /// Sends `request` and waits for its answer, without a limit in time.
+    ///
+    /// # Errors
+    /// Anything but [`ReplyError::Refused`] leaves the line out of step.
+    pub async fn exchange(&mut self, unit: u8, request: &Request) -> Result<Reply, LineError> {
+        self.drop_stale().await?;
+        let pdu = match &mut self.framing {
+            Framing::Tcp { transaction } => {
+                let asked = *transaction;
+                *transaction = transaction.wrapping_add(1);
+                self.exchange_tcp(asked, unit, request).await?
+            }
+            Framing::Rtu { silence, last_byte } => {
+                let quiet_until = *last_byte + *silence;
+                sleep_until(quiet_until).await;
+                self.exchange_rtu(unit, request).await?
+            }
+        };
+        Ok(request.check(&pdu)?)
+    }
+
+    async fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        tracing::trace!(target: "dormgate::frames", line = %self.name, "> {}", hex(frame));
+        self.port.write_all(frame).await?;
+        self.port.flush().await
+    }
+
+    async fn exchange_tcp(&mut self, transaction: u16, unit: u8, request: &Request) -> Result<Vec<u8>, LineError> {
+        self.send(&tcp_frame(transaction, unit, &request.encode())).await?;
+        for _ in 0..LATE_REPLIES_MAX {
+            let mut header = [0; MBAP_BYTES];
+            self.port.read_exact(&mut header).await?;
+            let mbap = Mbap::parse(header).ok_or(LineError::NotModbus)?;
+            let mut pdu = vec![0; mbap.pdu_bytes];
+            self.port.read_exact(&mut pdu).await?;
+            tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} {}", hex(&header), hex(&pdu));
+            if mbap.transaction != transaction {
+                continue;
+            }
+            if mbap.unit != unit {
+                return Err(LineError::WrongUnit { asked: unit, got: mbap.unit });
+            }
+            return Ok(pdu);
+        }
+        Err(LineError::NotModbus)
+    }
+
+    async fn exchange_rtu(&mut self, unit: u8, request: &Request) -> Result<Vec<u8>, LineError> {
+        self.send(&rtu_frame(unit, &request.encode())).await?;
+        // Unit, function, and the exception's code or the first byte of the answer.
+        let mut frame = vec![0; 3];
+        self.port.read_exact(&mut frame).await?;
+        let refused = frame.get(1).is_some_and(|function| *function == request.function() | 0x80);
+        let pdu_bytes = if refused { 2 } else { request.reply_bytes() };
+        let mut rest = vec![0; pdu_bytes + 3 - frame.len()];
+        let read = self.port.read_exact(&mut rest).await;
+        if let Framing::Rtu { last_byte, .. } = &mut self.framing {
+            *last_byte = Instant::now();
+        }
+        read?;
+        frame.extend(rest);
+        tracing::trace!(target: "dormgate::frames", line = %self.name, "< {}", hex(&frame));
+        let (got, pdu) = rtu_open(&frame).ok_or(LineError::Checksum)?;
+        if got != unit {
+            return Err(LineError::WrongUnit { asked: unit, got });
+        }
+        Ok(pdu.to_vec())
+    }
+
+    /// Takes what lies in the port, without waiting: the late reply to a request long given up.
+    async fn drop_stale(&mut self) -> Result<(), LineError> {
+        loop {
+            let mut bytes = [0; PDU_BYTES_MAX];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let port = Pin::new(&mut self.port);
+            let mut port = Some(port);
+            let read = poll_fn(|cx| {
+                Poll::Ready(match port.take().map(|port| port.poll_read(cx, &mut buffer)) {
+                    Some(Poll::Ready(result)) => Some(result),
+                    Some(Poll::Pending) | None => None,
+                })
+            })
+            .await;
+            match read {
+                None => return Ok(()),
+                Some(Ok(())) if buffer.filled().is_empty() => return Err(LineError::ClosedBefore),
+                Some(Ok(())) => {
+                    tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} (stale)", hex(buffer.filled()));
+                    match &mut self.framing {
+                        Framing::Rtu { last_byte, .. } => *last_byte = Instant::now(),
+                        // Half a frame may lie behind it: the connection is out of step.
+                        Framing::Tcp { .. } => return Err(LineError::ClosedBefore),
+                    }
+                }
+                Some(Err(_)) => return Err(LineError::ClosedBefore),
+            }
+        }
+    }
+
+    /// Keeps a serial line quiet for `quiet` and throws away what comes: after a time-out, the reply may still be on its way.
+    ///
+    /// # Errors
+    /// When the port is gone.
+    pub async fn settle(&mut self, quiet: Duration) -> io::Result<()> {
+        let until = Instant::now() + quiet;
+        let mut bytes = [0; PDU_BYTES_MAX];
+        while let Ok(read) = tokio::time::timeout_at(until, self.port.read(&mut bytes)).await {
+            if read? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        if let Framing::Rtu { last_byte, .. } = &mut self.framing {
+            *last_byte = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+/// 3.5 characters of silence (Modbus over serial line 1.02, 2.5.1.1).
+fn silence(baud: u32) -> Duration {
+    let us = 7 * CHARACTER_BITS * 1_000_000 / (2 * u64::from(baud.max(1)));
+    Duration::from_micros(us.max(SILENCE_US_MIN))
+}

@@ -1,0 +1,368 @@
+//! Portals on Modbus, where the gateway asks: lines, devices by profile, portals put together from a reader, a relay, a meter.
+//!
+//! [`start`] makes one task a physical line ([`bus`]), one a poll, one a portal and one a relay. Nothing here decides who may
+//! enter: cards go to the gateway's inbox as requests, and grants come back by value and are spent once.
+
+pub mod bus;
+mod drive;
+pub mod health;
+pub mod line;
+mod poll;
+mod portal;
+pub mod queue;
+pub mod tracker;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use crate::access::id::PortalId;
+use crate::access::portal::PortalKind;
+use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
+use crate::wire::profile::{Point, Poll, Profile, Pulse, Trigger};
+
+pub use bus::{BusSpec, Observer, Outcome};
+pub use drive::{RELEASE_TTL_MS, UNCONFIRMED_MS};
+pub use line::{LineSpec, Parity, SerialSpec};
+
+use bus::Bus;
+use drive::{Drive, Wanted};
+use health::UnitState;
+use poll::Polling;
+use portal::{Contact, Device, Event, Memory, Portal};
+use queue::Priority;
+use tracker::Tracker;
+
+/// Samples and states under way to one portal. A poll waits when it is full, so a slow portal slows only its own devices.
+const EVENTS_MAX: usize = 64;
+/// Results under way from a relay to its portal.
+const DONE_MAX: usize = 16;
+/// Time between the first requests of two polls, in milliseconds, so that they do not all begin at once.
+const STAGGER_MS: u64 = 3;
+/// How long relays may take to be switched off at the end, in milliseconds.
+pub const STOP_MS_MAX: u64 = 2000;
+
+/// One part of a portal.
+#[derive(Clone, Debug)]
+pub struct PartSpec {
+    /// The line's id.
+    pub bus: String,
+    /// Which device on it, 1 to 255.
+    pub unit: u8,
+    /// What its registers mean.
+    pub profile: Arc<Profile>,
+    /// Which relay, reader or input of it, from 0.
+    pub channel: u16,
+}
+
+/// One portal of the configuration.
+#[derive(Clone, Debug)]
+pub struct ModbusPortalSpec {
+    /// Its id.
+    pub id: PortalId,
+    /// What it is.
+    pub kind: PortalKind,
+    /// Reads cards; `None`: requests come another way.
+    pub reader: Option<PartSpec>,
+    /// Opens or energises.
+    pub output: Option<PartSpec>,
+    /// Measures.
+    pub meter: Option<PartSpec>,
+    /// Contacts and buttons beside those of reader and output.
+    pub inputs: Option<PartSpec>,
+}
+
+/// What cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("portal `{portal}`: {message}")]
+pub struct SpecError {
+    /// Which portal.
+    pub portal: PortalId,
+    /// What, and what to do.
+    pub message: String,
+}
+
+/// The running link.
+pub struct ModbusPortals {
+    /// Where each portal takes its orders.
+    pub outlets: Vec<(PortalId, mpsc::Sender<PortalOrder>)>,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl ModbusPortals {
+    /// Ends all tasks. A relay whose pulse the gateway times is switched off first, for at most [`STOP_MS_MAX`].
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        drop(self.outlets);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(Duration::from_millis(STOP_MS_MAX), all).await.is_err() {
+            tracing::warn!("not every relay could be switched off before the end");
+        }
+    }
+}
+
+/// What is wrong with these portals, all of it.
+#[must_use]
+pub fn check(buses: &[BusSpec], portals: &[ModbusPortalSpec]) -> Vec<SpecError> {
+    let mut errors = Vec::new();
+    let mut readers: HashMap<(&str, u8, u16), &PortalId> = HashMap::new();
+    let mut relays: HashMap<(&str, u8, u16), &PortalId> = HashMap::new();
+    for spec in portals {
+        let mut wrong = |message: String| errors.push(SpecError { portal: spec.id.clone(), message });
+        let parts =
+            [("reader", &spec.reader), ("output", &spec.output), ("meter", &spec.meter), ("inputs", &spec.inputs)];
+        for (name, part) in parts {
+            let Some(part) = part else { continue };
+            if !buses.iter().any(|bus| bus.id == part.bus) {
+                wrong(format!("`{name}` names the line `{}`; declare it as a `[[bus]]`", part.bus));
+            }
+            if part.unit == 0 {
+                wrong(format!("`{name}` has unit 0, which is everybody on the line; units are 1 to 255"));
+            }
+            let has = match name {
+                "reader" => part.profile.readers.len(),
+                "output" => part.profile.output.as_ref().map_or(0, |output| usize::from(output.channels)),
+                "meter" => usize::from(part.profile.meter.is_some()),
+                _ => usize::from(!part.profile.inputs.is_empty()) * usize::from(u16::MAX),
+            };
+            if usize::from(part.channel) >= has {
+                let profile = &part.profile.id;
+                wrong(format!("`{name}` wants channel {} of `{profile}`, which has {has} of that", part.channel));
+            }
+        }
+        for (what, taken, part) in [("reader", &mut readers, &spec.reader), ("relay", &mut relays, &spec.output)] {
+            let Some(part) = part else { continue };
+            if let Some(other) = taken.insert((part.bus.as_str(), part.unit, part.channel), &spec.id) {
+                wrong(format!("its {what} is that of `{other}` too; one {what} belongs to one portal"));
+            }
+        }
+        if spec.kind == PortalKind::PowerBox {
+            let reader = spec.reader.as_ref().and_then(|part| part.profile.readers.get(usize::from(part.channel)));
+            if reader.is_some_and(|reader| !matches!(reader.trigger, Trigger::Level(_))) {
+                wrong(
+                    "its reader tells when a card comes and not when it leaves; a power box needs a `level` reader"
+                        .into(),
+                );
+            }
+        }
+    }
+    errors
+}
+
+/// Starts lines, polls, portals and relays.
+///
+/// # Errors
+/// Everything [`check`] finds; nothing is started then.
+pub fn start(
+    buses: Vec<BusSpec>,
+    portals: Vec<ModbusPortalSpec>,
+    inbox: &Inbox,
+    observer: &Arc<dyn Observer>,
+) -> Result<ModbusPortals, Vec<SpecError>> {
+    let errors = check(&buses, &portals);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut tasks = JoinSet::new();
+    let (stop, stopped) = watch::channel(false);
+    let lines = open_lines(buses, &portals, observer, &mut tasks);
+    let mut polls = Polls::default();
+    let mut outlets = Vec::new();
+    for spec in portals {
+        let (orders, taken) = mpsc::channel(PORTAL_ORDERS_MAX);
+        outlets.push((spec.id.clone(), orders));
+        assemble(spec, &lines, inbox, &mut polls, taken, &stopped, &mut tasks);
+    }
+    let mut first = Instant::now();
+    for polling in polls.by_what.into_values() {
+        tasks.spawn(polling.run(first, stopped.clone()));
+        first += Duration::from_millis(STAGGER_MS);
+    }
+    Ok(ModbusPortals { outlets, tasks, stop })
+}
+
+fn open_lines(
+    buses: Vec<BusSpec>,
+    portals: &[ModbusPortalSpec],
+    observer: &Arc<dyn Observer>,
+    tasks: &mut JoinSet<()>,
+) -> HashMap<String, Bus> {
+    let mut lines = HashMap::new();
+    for spec in buses {
+        let mut units: HashMap<u8, Duration> = HashMap::new();
+        let parts = portals.iter().flat_map(|p| [&p.reader, &p.output, &p.meter, &p.inputs]).flatten();
+        for part in parts.filter(|part| part.bus == spec.id) {
+            let reply = Duration::from_millis(u64::from(part.profile.link.reply_ms));
+            let slowest = units.entry(part.unit).or_default();
+            *slowest = reply.max(*slowest);
+        }
+        let id = spec.id.clone();
+        let (bus, task) = bus::open(spec, &units, Arc::clone(observer));
+        tasks.spawn(task);
+        lines.insert(id, bus);
+    }
+    lines
+}
+
+/// All polls, each once however many portals want it.
+#[derive(Default)]
+struct Polls {
+    by_what: BTreeMap<(String, u8, String, String), Polling>,
+}
+
+impl Polls {
+    fn want(
+        &mut self,
+        device: &Device,
+        profile: &Profile,
+        poll: &Poll,
+        priority: Priority,
+        listener: (&mpsc::Sender<Event>, usize),
+    ) {
+        let key = (device.bus.id().to_owned(), device.unit, profile.id.clone(), poll.name.clone());
+        let polling = self.by_what.entry(key).or_insert_with(|| Polling {
+            device: device.clone(),
+            reads: poll.reads.clone(),
+            every: Duration::from_millis(u64::from(poll.every_ms)),
+            priority,
+            listeners: Vec::new(),
+        });
+        polling.priority = polling.priority.min(priority);
+        if !polling.listeners.iter().any(|(sender, at)| sender.same_channel(listener.0) && *at == listener.1) {
+            polling.listeners.push((listener.0.clone(), listener.1));
+        }
+    }
+}
+
+/// The devices of one portal, each once.
+struct Devices<'a> {
+    lines: &'a HashMap<String, Bus>,
+    found: Vec<Device>,
+}
+
+impl Devices<'_> {
+    fn index(&mut self, part: &PartSpec) -> Option<usize> {
+        let bus = self.lines.get(&part.bus)?;
+        let known = self.found.iter().position(|device| device.bus.id() == bus.id() && device.unit == part.unit);
+        Some(known.unwrap_or_else(|| {
+            self.found.push(Device { bus: bus.clone(), unit: part.unit });
+            self.found.len() - 1
+        }))
+    }
+}
+
+fn assemble(
+    spec: ModbusPortalSpec,
+    lines: &HashMap<String, Bus>,
+    inbox: &Inbox,
+    polls: &mut Polls,
+    orders: mpsc::Receiver<PortalOrder>,
+    stopped: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) {
+    let (events, heard) = mpsc::channel(EVENTS_MAX);
+    let (told, done) = mpsc::channel(DONE_MAX);
+    let mut devices = Devices { lines, found: Vec::new() };
+    let mut want = |devices: &Devices<'_>, index: usize, part: &PartSpec, points: &[&Point], priority: Priority| {
+        let Some(device) = devices.found.get(index) else { return };
+        for poll in part.profile.polls_of(points) {
+            polls.want(device, &part.profile, poll, priority, (&events, index));
+        }
+    };
+
+    let reader = spec.reader.as_ref().and_then(|part| {
+        let reader = part.profile.readers.get(usize::from(part.channel))?;
+        let index = devices.index(part)?;
+        want(&devices, index, part, &reader.points(), Priority::Card);
+        Some((index, Tracker::new(reader.clone())))
+    });
+    let output = spec.output.as_ref().and_then(|part| {
+        let output = part.profile.output.clone()?;
+        let index = devices.index(part)?;
+        if let Some(state) = &output.state {
+            want(&devices, index, part, &[state], Priority::Status);
+        }
+        Some((index, output, part.channel))
+    });
+    let meter = spec.meter.as_ref().and_then(|part| {
+        let meter = part.profile.meter.clone()?;
+        let index = devices.index(part)?;
+        let points: Vec<&Point> = [&meter.power, &meter.energy].into_iter().flatten().map(|(point, _)| point).collect();
+        want(&devices, index, part, &points, Priority::Meter);
+        Some((index, meter, part.channel))
+    });
+    let mut inputs: Vec<Contact> = Vec::new();
+    for part in [&spec.reader, &spec.output, &spec.inputs].into_iter().flatten() {
+        let Some(index) = devices.index(part) else { continue };
+        for input in &part.profile.inputs {
+            let channel = part.channel.min(input.point.channels.saturating_sub(1));
+            let known = inputs.iter().any(|c| c.device == index && c.input == *input && c.channel == channel);
+            if !known {
+                want(&devices, index, part, &[&input.point], Priority::Input);
+                inputs.push(Contact { device: index, input: input.clone(), channel, last: None });
+            }
+        }
+    }
+
+    // A pulse that a crash of the gateway may have left unfinished is ended first of all.
+    let timed_here =
+        spec.kind != PortalKind::PowerBox && output.as_ref().is_some_and(|(_, o, _)| o.pulse == Pulse::Gateway);
+    let wanted = watch::Sender::new(if timed_here { Wanted::Off } else { Wanted::AsItIs });
+    if let Some((index, output, channel)) = &output
+        && let Some(Device { bus, unit }) = devices.found.get(*index)
+    {
+        let drive = Drive { bus: bus.clone(), unit: *unit, output: output.clone(), channel: *channel, told };
+        tasks.spawn(drive.run(wanted.subscribe()));
+    }
+    for (index, device) in devices.found.iter().enumerate() {
+        if let Some(state) = device.bus.unit(device.unit) {
+            tasks.spawn(tell_state(index, state, events.clone(), stopped.clone()));
+        }
+    }
+    let portal = Portal {
+        id: spec.id,
+        kind: spec.kind,
+        devices: devices.found.into_iter().map(|device| (device, UnitState::Unknown)).collect(),
+        reader,
+        output,
+        inputs,
+        meter,
+        inbox: inbox.clone(),
+        wanted,
+        events: events.clone(),
+        memory: Memory::new(timed_here),
+    };
+    tasks.spawn(portal.run(orders, heard, done, stopped.clone()));
+}
+
+/// Ends when `stop` turns true, or when nobody can turn it any more.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+/// Tells a portal of every change of a unit's state.
+async fn tell_state(
+    device: usize,
+    mut state: watch::Receiver<UnitState>,
+    events: mpsc::Sender<Event>,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let now = state.borrow_and_update().clone();
+        if now != UnitState::Unknown && events.send(Event::Unit { device, state: now }).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            changed = state.changed() => if changed.is_err() { return },
+            () = stopped(&mut stop) => return,
+        }
+    }
+}

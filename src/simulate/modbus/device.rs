@@ -1,0 +1,241 @@
+//! One simulated device: its registers by profile, the cards shown to it, its relays and their timers. Told the time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::access::id::CardUid;
+use crate::wire::modbus::{Exception, Reply, Request, Space};
+use crate::wire::profile::{InputKind, Point, PointType, Profile, Pulse, Trigger, Write};
+
+/// A device on a simulated line.
+#[derive(Debug)]
+pub(super) struct Device {
+    profile: Arc<Profile>,
+    items: HashMap<(Space, u16), u16>,
+    relays: Vec<Relay>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Relay {
+    on: bool,
+    opens_at: Option<Instant>,
+}
+
+impl Device {
+    pub(super) fn new(profile: Arc<Profile>) -> Self {
+        let relays = profile.output.as_ref().map_or(0, |output| usize::from(output.channels));
+        Self { profile, items: HashMap::new(), relays: vec![Relay::default(); relays] }
+    }
+
+    /// Whether the relay is on now.
+    pub(super) fn relay(&mut self, channel: u16, now: Instant) -> bool {
+        let Some(relay) = self.relays.get_mut(usize::from(channel)) else { return false };
+        if relay.opens_at.is_some_and(|at| now >= at) {
+            *relay = Relay::default();
+        }
+        relay.on
+    }
+
+    /// Switches a relay as a hand at the device would.
+    pub(super) fn force(&mut self, channel: u16, on: bool) {
+        if let Some(relay) = self.relays.get_mut(usize::from(channel)) {
+            *relay = Relay { on, opens_at: None };
+        }
+    }
+
+    /// Power comes back after a loss: everything is as delivered.
+    pub(super) fn reset(&mut self) {
+        self.items.clear();
+        self.relays.fill(Relay::default());
+    }
+
+    /// Shows a card to a reader. A latched reader takes none before it is released, as the real ones do.
+    pub(super) fn present(&mut self, reader: u16, uid: CardUid) {
+        let Some(reader) = self.profile.readers.get(usize::from(reader)).cloned() else { return };
+        if let Trigger::Latch { flag, .. } = &reader.trigger
+            && self.get(flag, 0) != 0
+        {
+            return;
+        }
+        let (bytes, length) = reader.uid.show(uid);
+        for (at, word) in (reader.uid.point.address..).zip(reader.uid.point.encode_bytes(&bytes)) {
+            self.items.insert((reader.uid.point.space, at), word);
+        }
+        if let Some(point) = reader.uid.length_point() {
+            self.set(&point.clone(), 0, length);
+        }
+        match &reader.trigger {
+            Trigger::Level(None) => {}
+            Trigger::Level(Some(point)) | Trigger::Latch { flag: point, .. } => self.set(point, 0, 1),
+            Trigger::Counter { count, .. } => {
+                let next = self.get(count, 0).wrapping_add(1);
+                self.set(count, 0, next);
+            }
+        }
+    }
+
+    /// Takes the card away.
+    pub(super) fn remove(&mut self, reader: u16) {
+        let Some(reader) = self.profile.readers.get(usize::from(reader)).cloned() else { return };
+        let Trigger::Level(present) = &reader.trigger else { return };
+        for at in reader.uid.point.address..reader.uid.point.address.saturating_add(reader.uid.point.registers) {
+            self.items.remove(&(reader.uid.point.space, at));
+        }
+        if let Some(point) = reader.uid.length_point() {
+            self.set(&point.clone(), 0, 0);
+        }
+        if let Some(point) = present {
+            self.set(point, 0, 0);
+        }
+    }
+
+    /// Sets an input; a counter counts one.
+    pub(super) fn input(&mut self, kind: InputKind, channel: u16, yes: bool) {
+        for input in self.profile.inputs.clone().into_iter().filter(|input| input.kind == kind) {
+            if input.point.kind == PointType::Bool {
+                self.set(&input.point, channel, u16::from(yes == input.when));
+            } else if yes {
+                let next = self.get(&input.point, channel).wrapping_add(1);
+                self.set(&input.point, channel, next);
+            }
+        }
+    }
+
+    /// Sets the raw registers of a point.
+    pub(super) fn set_words(&mut self, name: &str, words: &[u16]) {
+        let Some(point) = self.profile.points.iter().find(|point| point.name == name) else { return };
+        for (at, word) in (point.address..).zip(words) {
+            self.items.insert((point.space, at), *word);
+        }
+    }
+
+    fn get(&self, point: &Point, channel: u16) -> u16 {
+        // A number of two registers is counted in its last one; simulated counters stay small.
+        let at = point.address_of(channel).saturating_add(point.registers - 1);
+        let word = self.items.get(&(point.space, at)).copied().unwrap_or(0);
+        match point.bit {
+            Some(bit) => word.checked_shr(u32::from(bit)).unwrap_or(0) & 1,
+            None => word,
+        }
+    }
+
+    fn set(&mut self, point: &Point, channel: u16, value: u16) {
+        let at = point.address_of(channel).saturating_add(point.registers - 1);
+        let word = self.items.entry((point.space, at)).or_default();
+        match point.bit {
+            Some(bit) if value == 0 => *word &= !(1 << bit),
+            Some(bit) => *word |= 1 << bit,
+            None => *word = value,
+        }
+    }
+
+    /// The answer to a request.
+    pub(super) fn answer(&mut self, request: &Request, now: Instant) -> Result<Reply, Exception> {
+        match request {
+            Request::Read { space, address, count } => self.read(*space, *address, *count, now),
+            Request::WriteCoil { .. } | Request::WriteRegister { .. } => {
+                self.write(request, now).map(|()| Reply::Written)
+            }
+            Request::WriteCoils { address, on } => {
+                for (at, on) in (*address..).zip(on) {
+                    self.write(&Request::WriteCoil { address: at, value: if *on { 0xFF00 } else { 0 } }, now)?;
+                }
+                Ok(Reply::Written)
+            }
+            Request::WriteRegisters { address, values } => {
+                for (at, value) in (*address..).zip(values) {
+                    self.write(&Request::WriteRegister { address: at, value: *value }, now)?;
+                }
+                Ok(Reply::Written)
+            }
+            Request::ReadWrite { .. } => Err(Exception::ILLEGAL_FUNCTION),
+        }
+    }
+
+    fn read(&mut self, space: Space, address: u16, count: u16, now: Instant) -> Result<Reply, Exception> {
+        let end = u32::from(address) + u32::from(count);
+        let spans = self.profile.points.iter().filter(|p| p.space == space).map(|p| (u32::from(p.address), p.end()));
+        let (first, last) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).ok_or(Exception::ILLEGAL_ADDRESS)?;
+        if u32::from(address) < first || end > last {
+            return Err(Exception::ILLEGAL_ADDRESS);
+        }
+        if let Some(state) = self.profile.output.as_ref().and_then(|output| output.state.clone()) {
+            for channel in 0..u16::try_from(self.relays.len()).unwrap_or(0) {
+                let on = self.relay(channel, now);
+                self.set(&state, channel, u16::from(on));
+            }
+        }
+        let words = (address..=u16::try_from(end - 1).unwrap_or(u16::MAX))
+            .map(|at| self.items.get(&(space, at)).copied().unwrap_or(0));
+        Ok(if space.is_bits() { Reply::Bits(words.map(|w| w != 0).collect()) } else { Reply::Words(words.collect()) })
+    }
+
+    fn write(&mut self, request: &Request, now: Instant) -> Result<(), Exception> {
+        if let Some(output) = self.profile.output.clone() {
+            for (channel, relay) in (0u16..).zip(self.relays.iter_mut()) {
+                let single = |write: &Write| {
+                    Write { multiple: false, ..write.clone() }
+                        .request(channel.saturating_mul(output.stride), write.value)
+                };
+                if *request == single(&output.off) {
+                    *relay = Relay::default();
+                    return Ok(());
+                }
+                if *request == single(&output.on) {
+                    *relay = Relay { on: true, opens_at: None };
+                    return Ok(());
+                }
+                if let Some(ms) = pulse_ms(&output.pulse, channel.saturating_mul(output.stride), request) {
+                    *relay = Relay { on: true, opens_at: Some(now + Duration::from_millis(ms)) };
+                    return Ok(());
+                }
+            }
+        }
+        let (space, address, value) = match request {
+            Request::WriteCoil { address, value } => (Space::Coil, *address, u16::from(*value != 0)),
+            Request::WriteRegister { address, value } => (Space::Holding, *address, *value),
+            Request::Read { .. }
+            | Request::WriteCoils { .. }
+            | Request::WriteRegisters { .. }
+            | Request::ReadWrite { .. } => {
+                return Err(Exception::ILLEGAL_FUNCTION);
+            }
+        };
+        let in_points = self
+            .profile
+            .points
+            .iter()
+            .any(|p| p.space == space && (u32::from(p.address)..p.end()).contains(&u32::from(address)));
+        let acknowledges = self.profile.readers.iter().any(|reader| match &reader.trigger {
+            Trigger::Latch { release: write, .. } | Trigger::Counter { acknowledge: Some(write), .. } => {
+                (write.space, write.address) == (space, address)
+            }
+            Trigger::Level(_) | Trigger::Counter { acknowledge: None, .. } => false,
+        });
+        if !in_points && !acknowledges {
+            return Err(Exception::ILLEGAL_ADDRESS);
+        }
+        self.items.insert((space, address), value);
+        Ok(())
+    }
+}
+
+/// How long the relay closes if `request` is a pulse for it, in milliseconds.
+fn pulse_ms(pulse: &Pulse, offset: u16, request: &Request) -> Option<u64> {
+    let Pulse::Device { write, step_ms, steps_max } = pulse else { return None };
+    let (space, address, value) = match request {
+        Request::WriteCoil { address, value } => (Space::Coil, *address, *value),
+        Request::WriteRegister { address, value } => (Space::Holding, *address, *value),
+        Request::Read { .. }
+        | Request::WriteCoils { .. }
+        | Request::WriteRegisters { .. }
+        | Request::ReadWrite { .. } => return None,
+    };
+    let steps = value.checked_sub(write.value)?;
+    let fits = if *steps_max == 0 { steps == 0 } else { (1..=*steps_max).contains(&steps) };
+    let here = space == write.space && address == write.address.saturating_add(offset);
+    (here && fits).then(|| u64::from(steps.max(1)) * u64::from(*step_ms))
+}

@@ -1,0 +1,456 @@
+//! A profile's TOML to a checked [`Profile`]. Every mistake is told at once, with its line and what to do.
+
+use std::ops::Range;
+
+use crate::access::portal::Direction;
+use crate::wire::document::{Mistake, Table, Value, nearest, read as read_document};
+use crate::wire::modbus::{COIL_ON, Space};
+
+use super::card::{UidLength, UidOrder, UidSource};
+use super::plan;
+use super::{
+    InputKind, InputPoint, Link, Meter, OnLinkLoss, Order, Output, Point, PointType, Poll, Profile, Pulse, Reader,
+    Trigger, Write,
+};
+
+/// Version of the format.
+const SCHEMA: i64 = 1;
+/// Most registers a point of bytes may have.
+const BYTES_REGISTERS_MAX: i64 = 32;
+/// Longest time between two polls, in milliseconds.
+const EVERY_MS_MAX: i64 = 3_600_000;
+/// Most channels of a device.
+const CHANNELS_MAX: i64 = 256;
+
+const REGISTER: Range<i64> = 0..0x1_0000;
+const SPACES: [(&str, Space); 4] =
+    [("coil", Space::Coil), ("discrete", Space::Discrete), ("holding", Space::Holding), ("input", Space::Input)];
+const TYPES: [(&str, PointType); 8] = [
+    ("bool", PointType::Bool),
+    ("u16", PointType::U16),
+    ("i16", PointType::I16),
+    ("u32", PointType::U32),
+    ("i32", PointType::I32),
+    ("f32", PointType::F32),
+    ("bytes", PointType::Bytes),
+    ("byte_each", PointType::ByteEach),
+];
+const ORDERS: [(&str, Order); 2] = [("big", Order::Big), ("little", Order::Little)];
+
+/// Reads a profile.
+///
+/// # Errors
+/// Every mistake, in the order of the file.
+pub fn read(text: &str) -> Result<Profile, Vec<Mistake>> {
+    read_document(text, profile)
+}
+
+/// What the rest of the file needs to be read: the base of its addresses, the byte orders and the points.
+struct Scope {
+    base: u16,
+    read_max: u16,
+    byte_order: Option<Order>,
+    word_order: Option<Order>,
+    points: Vec<Point>,
+}
+
+impl Scope {
+    fn point(&self, name: &Value<'_>) -> Option<Point> {
+        let text = name.text()?;
+        let found = self.points.iter().find(|p| p.name == text);
+        if found.is_none() {
+            let near = nearest(&text, self.points.iter().map(|p| p.name.as_str()));
+            let hint = near.map_or("declare it in `[points]`".to_owned(), |near| format!("did you mean `{near}`?"));
+            name.mistake(format!("no point is called `{text}`; {hint}"));
+        }
+        found.cloned()
+    }
+
+    fn address(&self, table: &mut Table<'_>) -> u16 {
+        let Some(value) = table.need("address") else { return 0 };
+        let Some(written) = value.number(i64::from(self.base)..0x1_0000 + i64::from(self.base)) else { return 0 };
+        u16::try_from(written - i64::from(self.base)).unwrap_or(0)
+    }
+}
+
+fn profile(top: &mut Table<'_>) -> Profile {
+    if let Some(schema) = top.need("schema")
+        && schema.number(0..1000).is_some_and(|n| n != SCHEMA)
+    {
+        schema.mistake(format!("this program reads schema {SCHEMA}"));
+    }
+    let id = top.need("id").and_then(|v| v.parsed(identifier)).unwrap_or_default();
+    let name = top.text("name").unwrap_or_else(|| id.clone());
+    let source = top.need("source").and_then(|v| v.parsed(not_empty)).unwrap_or_default();
+    let caveats = texts(top, "caveats");
+    let verified_on = texts(top, "verified_on");
+    let losses = [("hold", OnLinkLoss::Hold), ("off", OnLinkLoss::Off), ("unknown", OnLinkLoss::Unknown)];
+    let on_link_loss = top.choice("on_link_loss", &losses, OnLinkLoss::Unknown);
+
+    let mut scope = Scope { base: 0, read_max: 125, byte_order: None, word_order: None, points: Vec::new() };
+    let link = top.need("link").and_then(|v| v.table(|t| read_link(t, &mut scope)));
+    let link = link.unwrap_or(Link { address_base: 0, read_max: 125, reply_ms: 200, factory: String::new() });
+    scope.points = top.table("points", |t| read_points(t, &scope)).unwrap_or_default();
+    let polls: Vec<Poll> = top.tables("poll", |t| read_poll(t, &scope));
+    let readers: Vec<Reader> = top.tables("reader", |t| read_reader(t, &scope, &polls)).into_iter().flatten().collect();
+    let output = top.table("output", |t| read_output(t, &scope, &polls)).flatten();
+    let inputs = top.table("inputs", |t| read_inputs(t, &scope, &polls)).unwrap_or_default();
+    let meter = top.table("meter", |t| read_meter(t, &scope, &polls));
+
+    if readers.is_empty() && output.is_none() && inputs.is_empty() && meter.is_none() {
+        top.mistake("the profile does nothing: give it a `[[reader]]`, `[output]`, `[inputs]` or `[meter]`");
+    }
+    Profile {
+        id,
+        name,
+        source,
+        caveats,
+        verified_on,
+        link,
+        points: scope.points,
+        polls,
+        readers,
+        output,
+        inputs,
+        meter,
+        on_link_loss,
+    }
+}
+
+fn identifier(text: &str) -> Result<String, &'static str> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !text.is_empty() && text.len() <= 64 && text.chars().all(good) {
+        Ok(text.to_owned())
+    } else {
+        Err("a profile's id is 1 to 64 of a-z 0-9 -, the same as its file name")
+    }
+}
+
+fn not_empty(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() { Err("say where the map was found: manual and page") } else { Ok(text.to_owned()) }
+}
+
+fn texts(table: &mut Table<'_>, key: &'static str) -> Vec<String> {
+    table.get(key).map(|v| v.items()).unwrap_or_default().iter().filter_map(Value::text).collect()
+}
+
+fn read_link(t: &mut Table<'_>, scope: &mut Scope) -> Link {
+    if let Some(base) = t.need("address_base").and_then(|v| v.number(0..2)) {
+        scope.base = u16::from(base == 1);
+    }
+    scope.byte_order = t.get("byte_order").and_then(|v| v.choice(&ORDERS));
+    scope.word_order = t.get("word_order").and_then(|v| v.choice(&ORDERS));
+    scope.read_max = small(t.number("read_max", 1..126, 125));
+    Link {
+        address_base: scope.base,
+        read_max: scope.read_max,
+        reply_ms: whole(t.number("reply_ms", 1..10_001, 200)),
+        factory: t.text("factory").unwrap_or_default(),
+    }
+}
+
+fn read_points(t: &mut Table<'_>, scope: &Scope) -> Vec<Point> {
+    let read_one = |(name, value): (String, Value<'_>)| value.table(|t| read_point(t, name, scope));
+    t.entries().into_iter().filter_map(read_one).collect()
+}
+
+fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
+    let space = t.need("space").and_then(|v| v.choice(&SPACES)).unwrap_or(Space::Holding);
+    let address = scope.address(t);
+    let kind = t.need("type").and_then(|v| v.choice(&TYPES)).unwrap_or(PointType::U16);
+    let bytes = matches!(kind, PointType::Bytes | PointType::ByteEach);
+    if bytes {
+        t.need("registers");
+    }
+    let registers = t.get("registers").and_then(|v| {
+        if !bytes {
+            v.mistake("only `bytes` and `byte_each` have a number of registers; the other types know theirs");
+        }
+        v.number(1..BYTES_REGISTERS_MAX + 1)
+    });
+    let registers = match kind {
+        PointType::Bool | PointType::U16 | PointType::I16 => 1,
+        PointType::U32 | PointType::I32 | PointType::F32 => 2,
+        PointType::Bytes | PointType::ByteEach => registers.map_or(1, small),
+    };
+    let bit = t.get("bit").and_then(|v| {
+        if space.is_bits() || kind != PointType::Bool {
+            v.mistake("`bit` is for a `bool` in a register");
+        }
+        v.number(0..16).map(|n| u8::try_from(n).unwrap_or(0))
+    });
+    if space.is_bits() && kind != PointType::Bool {
+        t.mistake_at("type", format!("a {} is a bit: its type is `bool`", space.as_str()));
+    }
+    let order = |t: &mut Table<'_>, key: &'static str, of_link: Option<Order>, matters: bool| {
+        let own = t.get(key).and_then(|v| v.choice(&ORDERS));
+        if own.or(of_link).is_none() && matters {
+            t.mistake_at("type", format!("say `{key} = \"big\"` or `\"little\"` here or in `[link]`: devices differ"));
+        }
+        own.or(of_link).unwrap_or(Order::Big)
+    };
+    let byte_order = order(t, "byte_order", scope.byte_order, kind == PointType::Bytes);
+    let word_order = order(t, "word_order", scope.word_order, registers > 1);
+    let channels = small(t.number("channels", 1..CHANNELS_MAX + 1, 1));
+    let stride = small(t.number("stride", i64::from(registers)..1025, i64::from(registers)));
+    let scale = t.get("scale").and_then(|v| v.real()).unwrap_or(1.0);
+    let unit = t.text("unit");
+    let invalid = t.get("invalid").map(|v| v.items()).unwrap_or_default();
+    let invalid = invalid.iter().filter_map(|v| v.number(-0x8000_0000..0x1_0000_0000)).collect();
+    let point = Point {
+        name,
+        space,
+        address,
+        registers,
+        kind,
+        bit,
+        byte_order,
+        word_order,
+        scale,
+        unit,
+        invalid,
+        channels,
+        stride,
+    };
+    if point.end() > 0x1_0000 {
+        t.mistake_at("address", "the point ends beyond the last address, 65535");
+    }
+    point
+}
+
+fn read_poll(t: &mut Table<'_>, scope: &Scope) -> Poll {
+    let name = t.need("name").and_then(|v| v.text()).unwrap_or_default();
+    let every_ms = t.need("every_ms").and_then(|v| v.number(20..EVERY_MS_MAX + 1)).map_or(1000, whole);
+    let atomic = t.flag("atomic", false);
+    let max_gap = small(t.number("max_gap", 0..126, 0));
+    let values = t.need("points").map(|v| v.items()).unwrap_or_default();
+    let points: Vec<Point> = values.iter().filter_map(|v| scope.point(v)).collect();
+    if values.is_empty() {
+        t.mistake_at("points", "a poll asks for at least one point");
+    }
+    let reads = plan::reads(&points, scope.read_max, max_gap);
+    if atomic && reads.len() > 1 {
+        let all = reads.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        t.mistake_at(
+            "atomic",
+            format!(
+                "needs {} requests ({all}), an atomic poll is one: raise `max_gap` or `read_max`, or split it",
+                reads.len()
+            ),
+        );
+    }
+    Poll { name, every_ms, points: points.into_iter().map(|p| p.name).collect(), atomic, reads }
+}
+
+/// Says so if no poll asks for `point`.
+fn must_be_polled(value: &Value<'_>, point: &Point, polls: &[Poll]) {
+    if !polls.iter().any(|poll| poll.points.contains(&point.name)) {
+        value.mistake(format!("no `[[poll]]` asks for `{}`, so it would never be known", point.name));
+    }
+}
+
+fn polled(t: &mut Table<'_>, key: &'static str, scope: &Scope, polls: &[Poll]) -> Option<Point> {
+    let value = t.get(key)?;
+    let point = scope.point(&value)?;
+    must_be_polled(&value, &point, polls);
+    Some(point)
+}
+
+fn read_reader(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Reader> {
+    let id = t.text("id").unwrap_or_else(|| "card".to_owned());
+    let directions = [("in", Direction::In), ("out", Direction::Out)];
+    let direction = t.get("direction").and_then(|v| v.choice(&directions));
+    let gone_ms = whole(t.number("gone_ms", 0..60_001, 1000));
+    let trigger = t.need("trigger").and_then(|v| v.table(|t| read_trigger(t, scope, polls))).flatten();
+    let uid = t.need("uid").and_then(|v| v.table(|t| read_uid(t, scope, polls))).flatten();
+    let reader = Reader { id, direction, trigger: trigger?, uid: uid?, gone_ms };
+    // A number and a UID of two moments would be the UID of one card with the number of another.
+    let names: Vec<&str> = reader.points().iter().map(|p| p.name.as_str()).collect();
+    let together = polls.iter().any(|poll| {
+        (poll.atomic || poll.reads.len() == 1) && names.iter().all(|name| poll.points.iter().any(|p| p == name))
+    });
+    let level_only = matches!(reader.trigger, Trigger::Level(None)) && names.len() == 1;
+    let bits_apart = matches!(&reader.trigger, Trigger::Level(Some(p)) | Trigger::Latch { flag: p, .. } if p.space != reader.uid.point.space);
+    if !together && !level_only && !bits_apart {
+        t.mistake(format!("one poll with `atomic = true` has to ask for {} together", names.join(", ")));
+    }
+    Some(reader)
+}
+
+fn read_trigger(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Trigger> {
+    let chosen: Vec<&str> = ["level", "latch", "counter"].into_iter().filter(|key| t.has(key)).collect();
+    let level = t.get("level").and_then(|v| {
+        if v.is_text() && v.text().as_deref() == Some("uid") {
+            Some(Trigger::Level(None))
+        } else {
+            let point = scope.point(&v)?;
+            must_be_polled(&v, &point, polls);
+            Some(Trigger::Level(Some(point)))
+        }
+    });
+    let latch = polled(t, "latch", scope, polls);
+    let counter = polled(t, "counter", scope, polls);
+    let release = t.table("release", |t| read_write(t, scope, Some(0)));
+    let acknowledge = t.table("acknowledge", |t| read_write(t, scope, Some(0)));
+    if chosen.len() != 1 {
+        t.mistake(
+            "one of `level`, `latch` or `counter` says when a card is there; `level = \"uid\"`: zeros mean no card",
+        );
+        return None;
+    }
+    if latch.is_some() && release.is_none() {
+        t.mistake("a latch needs `release = { space = …, address = …, value = … }`: what makes room for the next card");
+    }
+    if release.is_some() && !chosen.contains(&"latch") {
+        t.mistake_at("release", "only a latch is released");
+    }
+    if acknowledge.is_some() && !chosen.contains(&"counter") {
+        t.mistake_at("acknowledge", "only a counter is acknowledged");
+    }
+    match (level, latch, release, counter) {
+        (Some(level), ..) => Some(level),
+        (None, Some(flag), Some(release), _) => Some(Trigger::Latch { flag, release }),
+        (None, None, _, Some(count)) => {
+            if !matches!(count.kind, PointType::U16 | PointType::U32) {
+                t.mistake_at("counter", "a counter is a `u16` or `u32`");
+            }
+            Some(Trigger::Counter { count, acknowledge })
+        }
+        _ => None,
+    }
+}
+
+fn read_uid(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<UidSource> {
+    t.need("point");
+    let value = t.get("point")?;
+    let point = scope.point(&value)?;
+    must_be_polled(&value, &point, polls);
+    let bytes = match point.kind {
+        PointType::Bytes => i64::from(point.registers) * 2,
+        PointType::ByteEach => i64::from(point.registers),
+        PointType::Bool | PointType::U16 | PointType::I16 | PointType::U32 | PointType::I32 | PointType::F32 => {
+            value.mistake("a UID is `bytes` or `byte_each`");
+            0
+        }
+    };
+    let orders = [("msb_first", UidOrder::MsbFirst), ("lsb_first", UidOrder::LsbFirst)];
+    let order = t.need("order").and_then(|v| v.choice(&orders)).unwrap_or(UidOrder::MsbFirst);
+    let length = t.need("length")?;
+    let length = if length.is_text() {
+        if length.text().as_deref() == Some("zero_padded") {
+            UidLength::ZeroPadded
+        } else {
+            let point = scope.point(&length)?;
+            must_be_polled(&length, &point, polls);
+            UidLength::Point(point)
+        }
+    } else {
+        let fixed = length.number(4..11)?;
+        if fixed > bytes || ![4, 7, 10].contains(&fixed) {
+            length.mistake(format!("a UID has 4, 7 or 10 bytes, and `{}` has {bytes}", point.name));
+        }
+        UidLength::Fixed(u8::try_from(fixed).unwrap_or(0))
+    };
+    Some(UidSource { point, length, order })
+}
+
+fn read_write(t: &mut Table<'_>, scope: &Scope, default: Option<i64>) -> Write {
+    let space = t.need("space").and_then(|v| v.choice(&SPACES)).unwrap_or(Space::Coil);
+    if !space.is_writable() {
+        t.mistake_at("space", format!("a {} cannot be written; `coil` or `holding` can", space.as_str()));
+    }
+    let address = scope.address(t);
+    let default = default.unwrap_or_else(|| if space == Space::Coil { i64::from(COIL_ON) } else { 1 });
+    let value = small(t.number("value", REGISTER, default));
+    let multiple = t.flag("multiple", false);
+    if multiple && space.is_bits() && ![0, 1, COIL_ON].contains(&value) {
+        t.mistake_at("value", "FC 15 carries bits: 0 or 1");
+    }
+    Write { space, address, value, multiple }
+}
+
+fn read_output(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Output> {
+    let channels = small(t.number("channels", 1..CHANNELS_MAX + 1, 1));
+    let stride = small(t.number("stride", 0..1025, 1));
+    let settle_ms = whole(t.number("settle_ms", 0..5001, 0));
+    let state = polled(t, "state", scope, polls);
+    if let Some(point) = &state
+        && point.channels < channels
+    {
+        t.mistake_at("state", format!("`{}` has {} channels, the output {channels}", point.name, point.channels));
+    }
+    let on = t.need("on").and_then(|v| v.table(|t| read_write(t, scope, None)));
+    let off = t.need("off").and_then(|v| v.table(|t| read_write(t, scope, Some(0))));
+    let pulse = t.need("pulse").and_then(|v| v.table(|t| read_pulse(t, scope))).flatten();
+    Some(Output { channels, stride, state, on: on?, off: off?, pulse: pulse?, settle_ms })
+}
+
+fn read_pulse(t: &mut Table<'_>, scope: &Scope) -> Option<Pulse> {
+    let device = t.need("by").and_then(|v| v.choice(&[("device", true), ("gateway", false)]))?;
+    if !device {
+        return Some(Pulse::Gateway);
+    }
+    let write = read_write(t, scope, None);
+    let step_ms = t.need("step_ms").and_then(|v| v.number(1..600_001)).map_or(1000, whole);
+    let steps_max = small(t.number("steps_max", REGISTER, 0));
+    if write.value.checked_add(steps_max).is_none() {
+        t.mistake_at("steps_max", "`value` plus `steps_max` is more than a register holds");
+    }
+    Some(Pulse::Device { write, step_ms, steps_max })
+}
+
+fn read_inputs(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Vec<InputPoint> {
+    let mut inputs = Vec::new();
+    let kinds = [
+        ("contact_open", InputKind::ContactOpen),
+        ("exit_button", InputKind::ExitButton),
+        ("tamper", InputKind::Tamper),
+        ("fire", InputKind::Fire),
+        ("passed_in", InputKind::PassedIn),
+        ("passed_out", InputKind::PassedOut),
+    ];
+    for (key, kind) in kinds {
+        let read = t.table(key, |t| {
+            t.need("point");
+            let value = t.get("point")?;
+            let point = scope.point(&value)?;
+            must_be_polled(&value, &point, polls);
+            let counts = matches!(kind, InputKind::PassedIn | InputKind::PassedOut)
+                && matches!(point.kind, PointType::U16 | PointType::U32);
+            if point.kind != PointType::Bool && !counts {
+                value.mistake(format!("`{key}` is a `bool`{}", if counts { " or a counter" } else { "" }));
+            }
+            Some(InputPoint { kind, point, when: t.flag("when", true) })
+        });
+        inputs.extend(read.flatten());
+    }
+    inputs
+}
+
+fn read_meter(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Meter {
+    let mut measured = |key: &'static str, units: &[(&str, f64)]| {
+        let value = t.get(key)?;
+        let point = scope.point(&value)?;
+        must_be_polled(&value, &point, polls);
+        let unit = point.unit.clone().unwrap_or_default();
+        let factor = units.iter().find(|(name, _)| *name == unit);
+        if factor.is_none() {
+            let all = units.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
+            value.mistake(format!("`{}` needs `unit` {all} in `[points]`", point.name));
+        }
+        Some((point, factor?.1))
+    };
+    Meter {
+        power: measured("power", &[("W", 1.0), ("kW", 1000.0)]),
+        energy: measured("energy", &[("kWh", 1.0), ("Wh", 0.001)]),
+    }
+}
+
+/// A number that its range keeps within a register.
+fn small(number: i64) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+fn whole(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

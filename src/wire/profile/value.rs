@@ -1,0 +1,223 @@
+//! What registers mean: from the replies of a poll to values, and back for the simulated device.
+
+use crate::wire::modbus::{Reply, Request, Space};
+
+use super::{Order, Point, PointType};
+
+/// What the reads of one poll brought, together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Block {
+    parts: Vec<(Space, u16, Reply)>,
+}
+
+/// What a point says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Yes or no.
+    Flag(bool),
+    /// A whole number, not scaled yet.
+    Whole(i64),
+    /// A number with a fraction, not scaled yet.
+    Real(f64),
+    /// Bytes in the order of the registers.
+    Bytes(Vec<u8>),
+}
+
+impl Block {
+    /// Adds what `request` brought back. A write brings nothing.
+    pub fn add(&mut self, request: &Request, reply: Reply) {
+        if let Request::Read { space, address, .. } = request {
+            self.parts.push((*space, *address, reply));
+        }
+    }
+
+    fn bit(&self, space: Space, address: u16) -> Option<bool> {
+        self.parts.iter().find_map(|(s, first, reply)| match reply {
+            Reply::Bits(bits) if *s == space => bits.get(usize::from(address.checked_sub(*first)?)).copied(),
+            Reply::Bits(_) | Reply::Words(_) | Reply::Written => None,
+        })
+    }
+
+    fn words(&self, space: Space, address: u16, count: u16) -> Option<&[u16]> {
+        self.parts.iter().find_map(|(s, first, reply)| match reply {
+            Reply::Words(words) if *s == space => {
+                let start = usize::from(address.checked_sub(*first)?);
+                words.get(start..start + usize::from(count))
+            }
+            Reply::Words(_) | Reply::Bits(_) | Reply::Written => None,
+        })
+    }
+}
+
+impl Point {
+    /// What the point says in `block`, for one channel; `None`: it was not read, or says "nothing".
+    #[must_use]
+    pub fn decode(&self, block: &Block, channel: u16) -> Option<Value> {
+        let address = self.address_of(channel);
+        if self.space.is_bits() {
+            return block.bit(self.space, address).map(Value::Flag);
+        }
+        let words = block.words(self.space, address, self.registers)?;
+        let value = match self.kind {
+            PointType::Bool => {
+                let word = words.first()?;
+                return Some(Value::Flag(match self.bit {
+                    Some(bit) => word.checked_shr(u32::from(bit)).unwrap_or(0) & 1 == 1,
+                    None => *word != 0,
+                }));
+            }
+            PointType::Bytes => {
+                let pair = |w: &u16| match self.byte_order {
+                    Order::Big => w.to_be_bytes(),
+                    Order::Little => w.to_le_bytes(),
+                };
+                return Some(Value::Bytes(self.in_order(words).iter().flat_map(pair).collect()));
+            }
+            PointType::ByteEach => {
+                return Some(Value::Bytes(self.in_order(words).iter().map(|w| w.to_be_bytes()[1]).collect()));
+            }
+            PointType::U16 | PointType::I16 => {
+                let word = self.ordered(*words.first()?);
+                if self.kind == PointType::U16 {
+                    Value::Whole(i64::from(word))
+                } else {
+                    Value::Whole(i64::from(word.cast_signed()))
+                }
+            }
+            PointType::U32 | PointType::I32 | PointType::F32 => {
+                let [high, low] = *self.in_order(words).first_chunk()?;
+                let raw = u32::from(self.ordered(high)) << 16 | u32::from(self.ordered(low));
+                match self.kind {
+                    PointType::I32 => Value::Whole(i64::from(raw.cast_signed())),
+                    PointType::F32 => Value::Real(f64::from(f32::from_bits(raw))),
+                    PointType::U32
+                    | PointType::U16
+                    | PointType::I16
+                    | PointType::Bool
+                    | PointType::Bytes
+                    | PointType::ByteEach => Value::Whole(i64::from(raw)),
+                }
+            }
+        };
+        match value {
+            Value::Whole(raw) if self.invalid.contains(&raw) => None,
+            Value::Real(raw) if !raw.is_finite() => None,
+            Value::Whole(_) | Value::Real(_) | Value::Flag(_) | Value::Bytes(_) => Some(value),
+        }
+    }
+
+    /// The flag; a number is a flag when it is not 0.
+    #[must_use]
+    pub fn flag(&self, block: &Block, channel: u16) -> Option<bool> {
+        match self.decode(block, channel)? {
+            Value::Flag(flag) => Some(flag),
+            Value::Whole(number) => Some(number != 0),
+            Value::Real(_) | Value::Bytes(_) => None,
+        }
+    }
+
+    /// The number in the point's unit.
+    #[must_use]
+    pub fn number(&self, block: &Block, channel: u16) -> Option<f64> {
+        match self.decode(block, channel)? {
+            // 53 bits hold every value of a register pair.
+            #[expect(clippy::cast_precision_loss, reason = "at most 32 bits are ever decoded")]
+            Value::Whole(number) => Some(number as f64 * self.scale),
+            Value::Real(number) => Some(number * self.scale),
+            Value::Flag(_) | Value::Bytes(_) => None,
+        }
+    }
+
+    /// The registers that say `bytes`, padded with zeros: what a simulated device shows.
+    #[must_use]
+    pub fn encode_bytes(&self, bytes: &[u8]) -> Vec<u16> {
+        let registers = usize::from(self.registers);
+        let mut words: Vec<u16> = match self.kind {
+            PointType::ByteEach => bytes.iter().map(|b| u16::from(*b)).collect(),
+            _ => bytes
+                .chunks(2)
+                .map(|pair| {
+                    let two = [pair.first().copied().unwrap_or(0), pair.get(1).copied().unwrap_or(0)];
+                    match self.byte_order {
+                        Order::Big => u16::from_be_bytes(two),
+                        Order::Little => u16::from_le_bytes(two),
+                    }
+                })
+                .collect(),
+        };
+        words.resize(registers, 0);
+        self.in_order(&words)
+    }
+
+    fn in_order(&self, words: &[u16]) -> Vec<u16> {
+        match self.word_order {
+            Order::Big => words.to_vec(),
+            Order::Little => words.iter().rev().copied().collect(),
+        }
+    }
+
+    fn ordered(&self, word: u16) -> u16 {
+        match self.byte_order {
+            Order::Big => word,
+            Order::Little => word.swap_bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(kind: PointType, registers: u16, word_order: Order) -> Point {
+        Point {
+            name: "p".into(),
+            space: Space::Input,
+            address: 10,
+            registers,
+            kind,
+            bit: None,
+            byte_order: Order::Big,
+            word_order,
+            scale: 0.1,
+            unit: None,
+            invalid: vec![0xFFFF],
+            channels: 1,
+            stride: 1,
+        }
+    }
+
+    fn block(words: &[u16]) -> Block {
+        let mut block = Block::default();
+        let request = Request::Read { space: Space::Input, address: 10, count: 1 };
+        block.add(&request, Reply::Words(words.to_vec()));
+        block
+    }
+
+    #[test]
+    fn numbers_are_read_in_every_order() {
+        assert_eq!(point(PointType::U32, 2, Order::Big).number(&block(&[1, 0]), 0), Some(6553.6));
+        assert_eq!(point(PointType::U32, 2, Order::Little).number(&block(&[1, 0]), 0), Some(0.1));
+        assert_eq!(point(PointType::I16, 1, Order::Big).decode(&block(&[0xFFFE]), 0), Some(Value::Whole(-2)));
+        let volts = point(PointType::F32, 2, Order::Big).decode(&block(&[0x4366, 0x3333]), 0);
+        assert!(matches!(volts, Some(Value::Real(v)) if (v - 230.2).abs() < 0.001));
+    }
+
+    #[test]
+    fn a_value_that_means_nothing_is_no_value() {
+        assert_eq!(point(PointType::U16, 1, Order::Big).number(&block(&[0xFFFF]), 0), None);
+        assert_eq!(point(PointType::F32, 2, Order::Big).number(&block(&[0x7FC0, 0]), 0), None);
+        assert_eq!(point(PointType::U32, 2, Order::Big).number(&block(&[1]), 0), None);
+    }
+
+    #[test]
+    fn bytes_shown_are_the_bytes_read() {
+        for kind in [PointType::Bytes, PointType::ByteEach] {
+            for order in [Order::Big, Order::Little] {
+                let p = point(kind, 4, order);
+                let words = p.encode_bytes(&[1, 2, 3, 4]);
+                let Some(Value::Bytes(read)) = p.decode(&block(&words), 0) else { panic!("no bytes") };
+                assert_eq!(read.get(..4), Some([1, 2, 3, 4].as_slice()));
+            }
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! A new command is a file with `Args` and `run(Args) -> Exit`, one variant of [`Command`] and its line in the `match`.
 
 mod ask;
+mod center;
 mod check;
 mod log;
 mod run;
@@ -32,6 +33,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Center(Box<center::Args>),
     Check(check::Args),
     Fire(ask::FireArgs),
     Posture(ask::PostureArgs),
@@ -101,6 +103,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         return Exit::Usage;
     }
     match cli.command {
+        Command::Center(args) => center::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Fire(args) => ask::fire(&args),
         Command::Posture(args) => ask::posture(&args),

@@ -2,10 +2,13 @@
 //!
 //! A new command is a file with `Args` and `run(Args) -> Exit`, one variant of [`Command`] and its line in the `match`.
 
+mod ask;
+mod center;
 mod check;
 mod log;
 mod run;
 pub mod serve;
+mod uid;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -30,8 +33,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Center(Box<center::Args>),
     Check(check::Args),
+    Fire(ask::FireArgs),
+    Posture(ask::PostureArgs),
+    Query(ask::QueryArgs),
     Run(run::Args),
+    Status(ask::StatusArgs),
+    Uid(uid::Args),
 }
 
 /// How a command ended.
@@ -94,8 +103,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         return Exit::Usage;
     }
     match cli.command {
+        Command::Center(args) => center::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Fire(args) => ask::fire(&args),
+        Command::Posture(args) => ask::posture(&args),
+        Command::Query(args) => ask::query(&args),
         Command::Run(args) => run::run(&args),
+        Command::Status(args) => ask::status(&args),
+        Command::Uid(args) => uid::run(&args),
     }
 }
 

@@ -197,6 +197,14 @@ pub fn parse(text: &str, around: &Surroundings<'_>) -> Result<Config, Vec<Mistak
         .and_then(|config| config.ok_or_else(|| vec![incomplete("the configuration is incomplete")]))
 }
 
+/// The `[[center.stream]]` tables of a text that has nothing else: what the reference center keeps in its directory.
+///
+/// # Errors
+/// Every mistake, in the order of the text.
+pub fn streams(text: &str) -> Result<Vec<StreamConfig>, Vec<Mistake>> {
+    document::read(text, |top| center::read(top).0)
+}
+
 fn incomplete(message: &str) -> Mistake {
     Mistake { line: 1, column: 1, path: String::new(), message: message.to_owned() }
 }

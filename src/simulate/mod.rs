@@ -2,5 +2,6 @@
 
 #[cfg(feature = "demo")]
 pub mod broker;
+pub mod center;
 pub mod modbus;
 pub mod mqtt;

@@ -14,4 +14,6 @@ mod program;
 #[path = "../support/site.rs"]
 mod site;
 
+mod kill;
 mod life;
+mod links;

@@ -173,18 +173,22 @@ impl Site {
         gateway
     }
 
-    /// Waits until a gateway has come online on every link since `mark`.
+    /// Waits until this run of the gateway has come online on every link since `mark`. A retained copy counts: the peer may be
+    /// the later of the two.
     pub async fn online(&self, mark: usize, gateway: &Program) {
-        let told = "`online`";
-        let online = |heard: &Heard, topic: &str| heard.topic == topic && heard.json["state"] == "online" && !heard.retain;
-        let local = "dormgate/v1/xing1/gateway/state".to_owned();
-        let mut topics = vec![local];
+        let serving = gateway.logged("serving").await;
+        let boot = serving.split("boot=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a boot").to_owned();
+        let mut topics = vec!["dormgate/v1/xing1/gateway/state".to_owned()];
         if self.uplink.is_some() {
             topics.push(up("state"));
         }
         let found = async {
             for topic in topics {
-                self.peer.find(mark, told, |heard| online(heard, &topic).then_some(())).await;
+                let online = |heard: &Heard| {
+                    let ours = heard.topic == topic && heard.json["boot"] == boot.as_str();
+                    (ours && heard.json["state"] == "online").then_some(())
+                };
+                self.peer.find(mark, "`online`", online).await;
             }
         };
         tokio::select! {
@@ -192,6 +196,23 @@ impl Site {
             () = tokio::time::sleep(Duration::from_secs(15)) => {
                 panic!("not online; its log:\n{}\n{}", gateway.log(), self.peer.shown(mark));
             }
+        }
+    }
+
+    /// Presents a card again and again, as people do, until the gateway hears its portals again.
+    pub async fn answered_again(&self, at: &str, uid: &str) {
+        let mark = self.peer.mark();
+        let request = json!({"v": 1, "id": "again", "uid": uid}).to_string();
+        let answered = |heard: &Heard| (heard.topic == portal(at, "decision") && heard.json["id"] == "again").then_some(());
+        let insist = async {
+            loop {
+                self.peer.say_quickly(&portal(at, "request"), request.clone());
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        tokio::select! {
+            () = self.peer.find(mark, "an answer", answered) => {}
+            () = insist => {}
         }
     }
 

@@ -1,0 +1,201 @@
+//! Brokers that come late, go away and forget: nothing old opens anything, nothing revoked is missed.
+
+use serde_json::json;
+
+use crate::center::{Office, cancel, down, enrol, issue, portal, up};
+use crate::mosquitto::{Rules, real_parts};
+use crate::peer::Heard;
+use crate::site::{BOX, DOOR, GATE, Site};
+
+const CARD: &str = "1EA68671";
+const OTHER: &str = "04A1B2C3D4E5F6";
+
+/// A card that may go everywhere.
+async fn admit(site: &mut Site, uid: &str, holder: &str) {
+    site.say_cards(json!([issue(uid, holder)])).await;
+    site.say_rooms(json!([enrol(uid, holder)])).await;
+}
+
+async fn publish_head(site: &Site, office: &Office) {
+    let head = office.sign(&office.claims(
+        office.aud(),
+        json!({"epoch": office.epoch, "seq": office.seq, "cards": 1, "digest": "0".repeat(64)}),
+    ));
+    let topic = format!("dormgate/v1/{}/down/head/{}", office.aud(), office.name);
+    site.peer.say_retained(&topic, head).await;
+}
+
+fn opens(heard: &Heard) -> bool {
+    let decision = heard.topic.ends_with("/decision") && heard.json["decision"] == "grant";
+    let control = heard.topic.ends_with("/control")
+        && ["release", "power_on", "free"].iter().any(|action| heard.json["action"] == *action);
+    decision || control
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_sent_while_the_gateway_was_away_arrives_and_a_command_or_request_sent_then_does_nothing() {
+    let mut site = Site::new().await;
+    let gateway = site.start().await;
+    admit(&mut site, CARD, "h1").await;
+    assert_eq!(site.reason(GATE, CARD).await, "granted");
+    gateway.stop().await;
+
+    let away = site.peer.mark();
+    let change = site.cards.next(&json!([{"op": "report_lost", "uid": CARD}]));
+    site.peer.say(&site.cards.topic(), change).await;
+    let release = site.rooms.command("while-away", json!({"command": "release", "portal": GATE}));
+    site.peer.say(&down("command"), release).await;
+    site.peer.say(&portal(DOOR, "request"), json!({"v": 1, "id": "old", "uid": CARD}).to_string()).await;
+
+    let gateway = site.start().await;
+    let ack = site.ack(away, "card-office", 2).await;
+    assert_eq!((&ack["outcome"], &ack["revoked"]), (&json!("applied"), &json!([CARD])), "{ack}");
+    assert_eq!(site.reason(GATE, CARD).await, "lost");
+    assert_eq!(site.command("now", json!({"command": "query", "uid": CARD})).await["status"], "ok");
+    let heard = site.peer.since(away);
+    assert!(!heard.iter().any(opens), "{}", site.peer.shown(away));
+    assert!(!heard.iter().any(|h| h.topic.ends_with("/decision") && h.json["id"] == "old"));
+    assert!(!heard.iter().any(|h| h.topic == up("reply") && h.json["jti"] == "while-away"));
+    gateway.stop().await;
+}
+
+/// Retained requests, commands and changes lie on the broker, and a change may have been lost with it.
+async fn a_broker_restart(rules: Rules, kept: bool) {
+    let mut site = Site::with(rules).await;
+    let gateway = site.start().await;
+    admit(&mut site, CARD, "h1").await;
+    admit(&mut site, OTHER, "h2").await;
+    for office in [&site.cards, &site.rooms] {
+        publish_head(&site, office).await;
+    }
+    // Heard live, so they count; they become old with the restart.
+    let change = site.rooms.next(&json!([{"op": "set_posture", "portals": [DOOR], "posture": "secure"}]));
+    let mark = site.peer.mark();
+    site.peer.say_retained(&site.rooms.topic(), change).await;
+    site.ack(mark, "apartment", 3).await;
+    let command = site.rooms.command("kept", json!({"command": "release", "portal": GATE}));
+    site.peer.say_retained(&down("command"), command).await;
+    assert_eq!(site.reply(mark, "kept").await["status"], "ok");
+    site.peer.say_retained(&portal(DOOR, "request"), json!({"v": 1, "id": "kept", "uid": CARD}).to_string()).await;
+    site.peer
+        .find(mark, "the live decision", |h| (h.topic.ends_with("/decision") && h.json["id"] == "kept").then_some(()))
+        .await;
+    gateway.stop().await;
+
+    // Sent while the gateway is away; then the broker goes, with all it was told or without.
+    let away = site.peer.mark();
+    let revocation = site.cards.next(&json!([cancel(CARD)]));
+    site.peer.say(&site.cards.topic(), revocation.clone()).await;
+    publish_head(&site, &site.cards).await;
+    let before = site.peer.subscriptions();
+    site.hub.stop().await;
+    let gateway = site.launch();
+    gateway.logged("serving").await;
+    let back = site.peer.mark();
+    site.hub.start_again().await;
+    site.peer.subscribed(before + 1).await;
+    site.online(away, &gateway).await;
+    if !kept {
+        // The center says again how far it is, and answers on the gateway's own topic.
+        publish_head(&site, &site.cards).await;
+        let resync = site.resync(away, "card-office").await;
+        assert_eq!((&resync["reason"], &resync["missing"]), (&json!("gap"), &json!([[3, 3]])), "{resync}");
+        let again = site.cards.sign(&site.cards.numbered("xing1", 3, &json!([cancel(CARD)])));
+        site.peer.say(&down("changes"), again).await;
+    }
+    let ack = site.ack(away, "card-office", 3).await;
+    assert_eq!((&ack["outcome"], &ack["revoked"]), (&json!("applied"), &json!([CARD])), "{ack}");
+    assert_eq!(site.reason(GATE, CARD).await, "cancelled");
+    assert_eq!(site.reason(DOOR, OTHER).await, "granted");
+
+    // And once more under the running gateway.
+    let before = site.peer.subscriptions();
+    site.hub.stop().await;
+    site.hub.start_again().await;
+    site.peer.subscribed(before + 1).await;
+    site.answered_again(GATE, CARD).await;
+    assert_eq!(site.reason(GATE, CARD).await, "cancelled");
+    assert_eq!(site.reason(GATE, OTHER).await, "granted");
+    let ack = site.say_cards(json!([cancel(OTHER)])).await;
+    assert_eq!(ack["applied_through"], 4, "{ack}");
+    assert_eq!(site.reason(BOX, OTHER).await, "cancelled");
+    let old = |h: &Heard| opens(h) && (h.topic.ends_with("/control") || h.json["id"] == "kept");
+    assert!(!site.peer.since(back).iter().any(old), "{}", site.peer.shown(back));
+    if kept {
+        for what in ["changes", "command", "request"] {
+            let told = format!("a retained {what} refused");
+            let detail = |event: &serde_json::Value| event["detail"].as_str().unwrap_or_default().to_owned();
+            site.event(back, &told, |e| {
+                e["type"] == "rejected_message" && e["reason"] == "retained" && detail(e).starts_with(what)
+            })
+            .await;
+        }
+    }
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_forgetful_broker_lost_is_asked_for_and_its_portals_are_answered_again() {
+    a_broker_restart(Rules::default(), false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_broker_kept_over_its_restart_arrives_and_nothing_old_opens() {
+    if !real_parts() {
+        eprintln!("left out: needs DORMGATE_REAL_PARTS (the embedded broker keeps nothing)");
+        return;
+    }
+    a_broker_restart(Rules { persistent: true, ..Rules::default() }, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_started_before_its_broker_is_ready_and_serves_when_the_broker_comes() {
+    let mut site = Site::new().await;
+    let before = site.peer.subscriptions();
+    site.hub.stop().await;
+    let gateway = site.launch();
+    gateway.logged("serving").await;
+    let (status, _) = crate::program::page_by_socket(&site.socket(), "/readyz").await;
+    assert_eq!(status, 200, "no center is needed to be ready");
+    let mark = site.peer.mark();
+    site.hub.start_again().await;
+    site.peer.subscribed(before + 1).await;
+    site.online(mark, &gateway).await;
+    admit(&mut site, CARD, "h1").await;
+    site.expect_everywhere(CARD, "granted").await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_an_uplink_the_gateway_decides_from_its_store() {
+    let mut site = Site::new().await;
+    let gateway = site.start().await;
+    admit(&mut site, CARD, "h1").await;
+    admit(&mut site, OTHER, "h2").await;
+    site.say_cards(json!([cancel(OTHER)])).await;
+    gateway.stop().await;
+    site.uplink = None;
+    let gateway = site.start().await;
+    site.expect_everywhere(CARD, "granted").await;
+    site.expect_everywhere(OTHER, "cancelled").await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_reached_a_gateway_but_not_its_disk_is_delivered_again() {
+    let mut site = Site::new().await;
+    let gateway = site.start().await;
+    admit(&mut site, CARD, "h1").await;
+    // It stands still with the message in its hands, and then it is gone.
+    gateway.signal("STOP");
+    let mark = site.peer.mark();
+    let change = site.cards.next(&json!([cancel(CARD)]));
+    site.peer.say(&site.cards.topic(), change).await;
+    gateway.kill().await;
+    assert!(!site.peer.since(mark).iter().any(|h| h.topic == up("ack")), "nothing was acknowledged");
+    let gateway = site.start().await;
+    let ack = site.ack(mark, "card-office", 2).await;
+    assert_eq!((&ack["outcome"], &ack["revoked"]), (&json!("applied"), &json!([CARD])), "{ack}");
+    site.expect_everywhere(CARD, "cancelled").await;
+    gateway.stop().await;
+}

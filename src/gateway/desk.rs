@@ -17,11 +17,20 @@ use crate::store::Store;
 pub trait Journal {
     /// Takes records in order. Never waits; what cannot be kept is told later as lost.
     fn append(&mut self, records: Vec<Record>);
+
+    /// The last event that the center has. The links move it, past the desk.
+    fn acked(&self) -> u64 {
+        0
+    }
 }
 
 impl Journal for Store {
     fn append(&mut self, records: Vec<Record>) {
         Store::append(self, records);
+    }
+
+    fn acked(&self) -> u64 {
+        Store::acked(self)
     }
 }
 
@@ -95,6 +104,7 @@ impl<J: Journal> Desk<J> {
 
     /// Lets alarms go that have waited long enough for the disk.
     pub fn wake(&mut self, now: Now) {
+        self.acked(self.journal.acked());
         for answer in self.pending.take_overdue_alarms(now.mono) {
             self.answer(answer, now);
         }
@@ -253,7 +263,7 @@ impl<J: Journal> Desk<J> {
             portals_online: status.portals_online,
             portals_offline: status.portals_offline,
             audit_last: status.audit_last,
-            audit_acked: self.acked,
+            audit_acked: self.acked.max(self.journal.acked()),
             clock_trusted: now.clock == ClockTrust::Trusted,
             insecure: self.identity.insecure.clone(),
         }

@@ -14,6 +14,9 @@ mod program;
 #[path = "../support/site.rs"]
 mod site;
 
+mod commands;
+mod damage;
 mod kill;
 mod life;
 mod links;
+mod process;

@@ -1,0 +1,156 @@
+//! The process: how it starts, ends, refuses to start, and what it shows on its pages.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::center::{enrol, issue, portal, up};
+use crate::program::{Program, exit_of, page};
+use crate::site::{GATE, Site};
+
+const CARD: &str = "1EA68671";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn told_to_end_it_finishes_what_it_took_says_goodbye_and_exits_0_within_5_s() {
+    let mut site = Site::new().await;
+    let mut gateway = site.start().await;
+    site.say_cards(json!([issue(CARD, "h1")])).await;
+    let mark = site.peer.mark();
+    // Taken the moment before: acknowledged before the end, or delivered again after it.
+    let change = site.rooms.next(&json!([enrol(CARD, "h1")]));
+    site.peer.say(&site.rooms.topic(), change).await;
+    #[expect(clippy::disallowed_methods, reason = "a test measures the real end")]
+    let told = Instant::now();
+    gateway.signal("TERM");
+    let status = gateway.ended().await;
+    assert_eq!(status.code(), Some(0), "{}", gateway.log());
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    for topic in [up("state"), "dormgate/v1/xing1/gateway/state".to_owned()] {
+        let offline = |h: &crate::peer::Heard| (h.topic == topic && h.json["state"] == "offline").then_some(());
+        site.peer.find(mark, &format!("offline on {topic}"), offline).await;
+    }
+    assert!(!site.socket().exists(), "the socket is gone");
+    let gateway = site.start().await;
+    let ack = site.ack(mark, "apartment", 1).await;
+    assert_eq!(ack["applied_through"], 1, "{ack}");
+    site.expect_everywhere(CARD, "granted").await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_gateway_is_reported_offline_by_its_last_wills() {
+    let site = Site::new().await;
+    let gateway = site.start().await;
+    let mark = site.peer.mark();
+    gateway.kill().await;
+    for topic in [up("state"), "dormgate/v1/xing1/gateway/state".to_owned()] {
+        let offline = |h: &crate::peer::Heard| (h.topic == topic && h.json["state"] == "offline").then_some(());
+        site.peer.find(mark, &format!("offline on {topic}"), offline).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_gateway_on_the_same_data_fails_at_once_and_the_first_goes_on() {
+    let site = Site::new().await;
+    let gateway = site.start().await;
+    let config = site.config().display().to_string();
+    let (code, log) = exit_of(&["run", "--config", &config]).await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("is in use by another gateway") && log.contains("data_dir"), "{log}");
+    assert_eq!(site.reason(GATE, CARD).await, "unknown_credential");
+    assert_eq!(crate::program::page_by_socket(&site.socket(), "/readyz").await.0, 200, "the socket is the first one's");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_or_missing_configuration_exits_78_with_its_place_and_a_wrong_call_exits_2() {
+    let site = Site::new().await;
+    let path = site.config();
+    let config = path.display().to_string();
+    let text = site.config_text().replace("hold_ms = 5000", "hold_msec = 5000").replace("kind = \"gate\"", "kind = \"gat\"");
+    std::fs::write(&path, text).unwrap();
+    let (code, log) = exit_of(&["run", "--config", &config]).await;
+    assert_eq!(code, Some(78), "{log}");
+    assert!(log.contains("did you mean `hold_ms`?") && log.contains("`gat`"), "all mistakes at once: {log}");
+    assert!(!site.data().exists(), "nothing was begun");
+
+    let missing = format!("{config}.not-there");
+    let (code, log) = exit_of(&["run", "--config", &missing]).await;
+    assert!(code == Some(78) && log.contains(&missing), "{code:?} {log}");
+    std::fs::write(&path, "[gateway\nid").unwrap();
+    assert_eq!(exit_of(&["run", "--config", &config]).await.0, Some(78));
+    std::fs::write(&path, [0xFF, 0xFE, 0x00]).unwrap();
+    assert_eq!(exit_of(&["run", "--config", &config]).await.0, Some(78));
+    for wrong in [&["fly"][..], &["run", "--confug", "x"], &[]] {
+        assert_eq!(exit_of(wrong).await.0, Some(2), "{wrong:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pages_say_alive_ready_and_how_much() {
+    let mut site = Site::new().await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    site.extra = format!("[http]\nlisten = \"{free}\"\n");
+    let gateway = site.start().await;
+    gateway.logged("serving").await;
+    assert_eq!(page(&free, "/healthz").await.0, 200);
+    assert_eq!(page(&free, "/readyz").await.0, 200);
+    assert_eq!(page(&free, "/nothing").await.0, 404);
+    site.say_cards(json!([issue(CARD, "h1")])).await;
+    site.say_rooms(json!([enrol(CARD, "h1")])).await;
+    site.expect_everywhere(CARD, "granted").await;
+    assert_eq!(site.reason(GATE, "04A1B2C3D4E5F6").await, "unknown_credential");
+    let (status, text) = page(&free, "/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        "dormgate_decisions_total{kind=\"gate\",decision=\"grant\",reason=\"granted\"} 1",
+        "dormgate_decisions_total{kind=\"power_box\",decision=\"grant\",reason=\"granted\"} 1",
+        "dormgate_decisions_total{kind=\"gate\",decision=\"deny\",reason=\"unknown_credential\"} 1",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(text.trim_end().ends_with("# EOF"), "OpenMetrics ends so");
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_portal_that_is_nobodys_is_refused_and_the_same_request_is_answered_alike_and_audited_once() {
+    let mut site = Site::new().await;
+    let gateway = site.start().await;
+    site.say_cards(json!([issue(CARD, "h1")])).await;
+    site.say_rooms(json!([enrol(CARD, "h1")])).await;
+    assert_eq!(site.reason("door-999", CARD).await, "unknown_portal");
+    let request = json!({"v": 1, "id": "b7f3-118", "uid": "1e:a6:86:71"}).to_string();
+    let mark = site.peer.mark();
+    let answers = async |count: usize| {
+        let topic = portal(GATE, "decision");
+        loop {
+            let heard: Vec<_> = site.peer.since(mark).into_iter().filter(|h| h.topic == topic).collect();
+            if heard.len() >= count {
+                return heard;
+            }
+            site.peer.find(site.peer.mark().max(mark), "a decision", |h| (h.topic == topic).then_some(())).await;
+        }
+    };
+    site.peer.say(&portal(GATE, "request"), request.clone()).await;
+    answers(1).await;
+    site.peer.say(&portal(GATE, "request"), request).await;
+    let heard = answers(2).await;
+    assert_eq!(heard[0].payload, heard[1].payload);
+    let query = site.command("after", json!({"command": "query", "uid": CARD})).await;
+    assert_eq!(query["status"], "ok");
+    site.event(mark, "the command", |e| e["type"] == "command").await;
+    let decided = |event: &&String| event.contains("\"type\":\"decision\"") && event.contains("gate-in");
+    assert_eq!(site.audit().events.values().filter(decided).count(), 1);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_directory_that_cannot_be_made_is_named_and_the_exit_is_1() {
+    let site = Site::new().await;
+    std::fs::write(site.data(), "a file in the way").unwrap();
+    let mut gateway: Program = site.launch();
+    let status = gateway.ended().await;
+    assert_eq!(status.code(), Some(1), "{}", gateway.log());
+    assert!(gateway.log().contains("data"), "{}", gateway.log());
+}

@@ -115,8 +115,12 @@ impl fmt::Display for Finding {
             }
             Self::SegmentUnreadable { segment, why } => write!(f, "`{segment}` cannot be read ({why}); check the disk"),
             Self::NotApplied { n, why } => write!(f, "event {n} could not be applied: {why}"),
-            Self::OutOfOrder { n } => write!(f, "event {n} comes after one of the same or a higher number; not applied"),
-            Self::ChainBroken { n } => write!(f, "event {n} does not follow from the one before it: one of them was edited"),
+            Self::OutOfOrder { n } => {
+                write!(f, "event {n} comes after one of the same or a higher number; not applied")
+            }
+            Self::ChainBroken { n } => {
+                write!(f, "event {n} does not follow from the one before it: one of them was edited")
+            }
             Self::Lost { from, to } => write!(f, "events {from} to {to} are lost"),
             Self::AuditLost { from, to } => {
                 write!(f, "events {from} to {to} are lost to the audit; the state holds what they said")

@@ -74,9 +74,13 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn new(
-        medium: Arc<dyn Medium>, index: Arc<SharedIndex>, segment_bytes: u64, mark: MarkWriter, start: Start,
+        medium: Arc<dyn Medium>,
+        index: Arc<SharedIndex>,
+        segment_bytes: u64,
+        mark: MarkWriter,
+        start: &Start,
     ) -> Self {
-        let Start { place, open, lost_to } = start;
+        let Start { place, open, lost_to } = *start;
         Self { medium, index, segment_bytes, mark, place, open, lost_to, repair: None, unmarked: None }
     }
 
@@ -165,10 +169,8 @@ impl Journal {
         let whole = [header.encode().as_slice(), bytes].concat();
         let path = Segment::path(first_n);
         let medium = &self.medium;
-        let written = medium
-            .write_at(&path, 0, &whole)
-            .and_then(|()| medium.sync(&path))
-            .and_then(|()| medium.sync_dir(JOURNAL));
+        let written =
+            medium.write_at(&path, 0, &whole).and_then(|()| medium.sync(&path)).and_then(|()| medium.sync_dir(JOURNAL));
         if let Err(error) = written {
             self.repair = Some(Repair::Remove { first_n });
             return Err(error);

@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use super::Shared;
 use super::replay::Segment;
 use super::segment::{Found, HEADER_BYTES, Walk};
+use super::shared::Shared;
 
 /// Bytes read from a segment at once; more where one event is longer.
 const CHUNK_BYTES: u64 = 256 * 1024;
@@ -61,7 +61,12 @@ pub(super) fn read(shared: &Shared, from: u64, max_events: usize, max_bytes: usi
 }
 
 fn read_segment(
-    shared: &Shared, segment: Segment, next: &mut u64, last: u64, room: &mut Limits, out: &mut Vec<StoredEvent>,
+    shared: &Shared,
+    segment: Segment,
+    next: &mut u64,
+    last: u64,
+    room: &mut Limits,
+    out: &mut Vec<StoredEvent>,
 ) -> io::Result<()> {
     let hint = *shared.hint.0.lock().unwrap_or_else(PoisonError::into_inner);
     let fits = hint.first_n == segment.first_n && hint.next_n <= *next;

@@ -56,8 +56,7 @@ pub(super) fn recover<F: Fold>(medium: &dyn Medium) -> io::Result<Found<F>> {
         findings.retain(|finding| !unreadable(finding));
         (state, base) = manifest::newest::<F>(medium, &mut findings);
     }
-    let (place, mut replayed) =
-        replay::replay(medium, replay::after(&segments, base.n), base, Some(&mut state));
+    let (place, mut replayed) = replay::replay(medium, replay::after(&segments, base.n), base, Some(&mut state));
     let floor = mark.least().max(acked).max(positions);
     let tail = replayed.tail.take();
     let bounds = Bounds { base: base.n, place, floor, mark };

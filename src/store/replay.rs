@@ -145,7 +145,10 @@ struct Replay<'a, F> {
 ///
 /// Without a state nothing is applied, and the chain is judged from the first event found on.
 pub(super) fn replay<F: Fold>(
-    medium: &dyn Medium, segments: &[Segment], base: Place, state: Option<&mut F>,
+    medium: &dyn Medium,
+    segments: &[Segment],
+    base: Place,
+    state: Option<&mut F>,
 ) -> (Place, Replayed) {
     let mut replay = Replay { medium, state, base_n: base.n, place: base, out: Replayed::default() };
     let mut scrubbed = None;

@@ -53,7 +53,9 @@ pub enum AuditFormatError {
     #[error("not an audit event: {0}")]
     NotAnEvent(String),
     /// A field holds something that this version does not know.
-    #[error("audit event field `{field}` holds `{value}`, which this version does not know; was it written by a newer one?")]
+    #[error(
+        "audit event field `{field}` holds `{value}`, which this version does not know; was it written by a newer one?"
+    )]
     Field {
         /// The field's name on the wire.
         field: &'static str,
@@ -363,8 +365,8 @@ mod tests {
             let mut bytes = encode(&event, b"x", &NO_HASH);
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            let _ = decode(&bytes);
-            let _ = decode(&bytes[..at]);
+            drop(decode(&bytes));
+            drop(decode(&bytes[..at]));
         }
     }
 }

@@ -11,9 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use rumqttc::{
-    AsyncClient, Event as ClientEvent, EventLoop, Outgoing as ClientDid,
-};
+use rumqttc::{AsyncClient, Event as ClientEvent, EventLoop, Outgoing as ClientDid};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tracing::{debug, error, info, warn};
 

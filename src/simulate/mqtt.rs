@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use device::Device;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use device::Device;
 
 use crate::access::id::{GatewayId, PortalId};
 use crate::access::input::PortalReport;

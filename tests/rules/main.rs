@@ -9,10 +9,13 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "../support/model.rs"]
+mod model;
 #[path = "../support/world.rs"]
 mod world;
 
 mod boxes;
+mod convergence;
 mod life_of_a_card;
 mod portals;
 mod streams;

@@ -300,6 +300,7 @@ impl Engine {
             self.alarm(super::audit::AlarmKind::Clock, None, None, detail, now);
         }
         self.judge_all_boxes(now);
+        self.tell_modes(now);
         self.out.push(Effect::StateChanged);
     }
 

@@ -44,11 +44,17 @@ impl ResyncPlan {
         (self.seed >> 33) % JITTER_MS
     }
 
+    /// Plans an ask as early as it may be.
     fn plan(&mut self, stream: &StreamName, now: Mono) {
         let jitter_ms = self.jitter_ms();
         let plan = self.plans.entry(stream.clone()).or_default();
         let earliest = plan.asked_at.map_or(now, |at| at.plus_ms(ASK_AGAIN_MIN_MS).max(now));
-        plan.next_at.get_or_insert(earliest.plus_ms(jitter_ms));
+        let next_at = earliest.plus_ms(jitter_ms);
+        plan.next_at = Some(plan.next_at.map_or(next_at, |at| at.min(next_at)));
+    }
+
+    fn is_planned(&self, stream: &StreamName) -> bool {
+        self.plans.get(stream).is_some_and(|p| p.next_at.is_some())
     }
 }
 
@@ -73,7 +79,9 @@ impl Engine {
             let asked_for = self.resync.plans.get(&role.name).is_some_and(|p| p.asked_for);
             let lacks = lack(self.state.streams.get(&role.name)).is_some();
             if lacks || asked_for {
-                self.resync.plan(&role.name, now.mono);
+                if !self.resync.is_planned(&role.name) {
+                    self.resync.plan(&role.name, now.mono);
+                }
             } else if let Some(plan) = self.resync.plans.get_mut(&role.name) {
                 plan.next_at = None;
             }
@@ -107,7 +115,7 @@ fn lack(track: Option<&StreamTrack>) -> Option<ResyncReason> {
         Some(ResyncReason::Corrupt)
     } else if track.epoch.is_none() {
         Some(ResyncReason::Empty)
-    } else if track.epoch_gap {
+    } else if track.epoch_gap || track.head.as_ref().is_some_and(|head| Some(head.at.epoch) > track.epoch) {
         Some(ResyncReason::Epoch)
     } else if !track.above.is_empty() || track.is_behind_head() || track.must_reach.is_some() {
         Some(ResyncReason::Gap)

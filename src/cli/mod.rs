@@ -7,6 +7,7 @@ mod check;
 mod log;
 mod run;
 pub mod serve;
+mod simulate;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -34,6 +35,7 @@ enum Command {
     Center(Box<center::Args>),
     Check(check::Args),
     Run(run::Args),
+    Simulate(simulate::Args),
 }
 
 /// How a command ended.
@@ -99,6 +101,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Center(args) => center::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
     }
 }
 

@@ -159,7 +159,11 @@ fn no_flipped_byte_of_a_generation_on_disk_panics_or_costs_an_event() {
             let target = damaged.join(file.strip_prefix(&origin).unwrap());
             let mut bytes = fs::read(&target).unwrap();
             let at = usize::try_from(length * part / 4).unwrap();
-            if part == 3 { bytes.truncate(at) } else { bytes[at] ^= 0x10 }
+            if part == 3 {
+                bytes.truncate(at)
+            } else {
+                bytes[at] ^= 0x10
+            }
             fs::write(&target, bytes).unwrap();
             let (store, _events, recovered) = open_dir(&damaged, options());
             assert_eq!((recovered.whole, recovered.events_replayed), (Wholeness::Whole, 1100));

@@ -10,6 +10,7 @@ mod demo;
 mod log;
 mod run;
 pub mod serve;
+mod simulate;
 mod uid;
 
 use std::ffi::OsString;
@@ -43,6 +44,7 @@ enum Command {
     Posture(ask::PostureArgs),
     Query(ask::QueryArgs),
     Run(run::Args),
+    Simulate(simulate::Args),
     Status(ask::StatusArgs),
     Uid(uid::Args),
 }
@@ -50,7 +52,7 @@ enum Command {
 impl Command {
     /// Whether the log is what the command is watched by; the others say on stdout what they have to say.
     fn is_service(&self) -> bool {
-        matches!(self, Self::Run(_))
+        matches!(self, Self::Run(_) | Self::Simulate(_))
     }
 }
 
@@ -123,6 +125,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Posture(args) => ask::posture(&args),
         Command::Query(args) => ask::query(&args),
         Command::Run(args) => run::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Status(args) => ask::status(&args),
         Command::Uid(args) => uid::run(&args),
     }

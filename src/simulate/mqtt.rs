@@ -179,6 +179,12 @@ impl SimulatedPortal {
         self.seen.borrow().clone()
     }
 
+    /// What the portal is like, from now on.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Seen> {
+        self.seen.clone()
+    }
+
     /// Waits until the portal is as wanted; `None`: not within this time.
     pub async fn wait_until(&self, within: Duration, wanted: impl FnMut(&Seen) -> bool) -> Option<Seen> {
         let mut seen = self.seen.clone();

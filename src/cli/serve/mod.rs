@@ -1,7 +1,7 @@
 //! The gateway put together from its parts, for `run` and `demo`: one long flat list of who is connected to whom.
 
-mod convert;
-mod modbus;
+pub(super) mod convert;
+pub(super) mod modbus;
 
 use std::future::Future;
 use std::io;

@@ -1,8 +1,49 @@
 //! dormgate: the access gateway of a university dormitory.
+//!
+//! One process a building holds the access list in memory, answers gates, doors and power boxes from it, and changes it the
+//! moment a center says so. Everything else in here serves those two sentences.
+//!
+//! # The house
+//! Imports point up this table only; `tests/house.rs` holds it. Within a row nobody names another.
+//!
+//! | layer | what it owns |
+//! |---|---|
+//! | [`access`] | who may open what, when, and why: `list` (what is known), `decide` (the ladder), `engine` (inputs to ordered effects). Pure: it is told the time and touches nothing |
+//! | [`wire`] | bytes to access types and back: topics, signed envelopes, bodies, registers, records on disk, and the device `profile`s. Pure |
+//! | [`config`], [`clock`] | the file as a checked `Config`; the wall clock, and whether it can be trusted |
+//! | `store` | what survives: the journal of audit events, and generations of the list |
+//! | [`gateway`] | the one task that owns the engine: inbox, engine, effects to whoever carries them out |
+//! | [`mqtt`] | one MQTT connection as the links use it |
+//! | [`uplink`], [`portals`], [`http`], [`simulate`] | the links: to the center; to gates, doors and boxes (`portals/mqtt`, `portals/modbus`); to people; and stand-ins for portals and for a center (`simulate/center`) |
+//! | [`cli`] | one file a command; `serve` puts the gateway together |
+//! | `main` | arguments to a command to an exit code |
+//!
+//! # What always holds
+//! 1. Revoked means now: once the engine has a change, nothing that it took away is granted, and a box held on by it is cut.
+//! 2. Revoked means for ever: no restart, replay, reordering, snapshot or damage revives a card; only `reinstate` or `found` does.
+//! 3. Durable, then acknowledged: acks wait for the disk; decisions, releases and cuts never do.
+//! 4. A grant is a thing you hold: only `access` makes one, and opening or energising takes it by value.
+//! 5. Fail closed on entry, never on exit.
+//! 6. Nothing old opens anything: not what is retained, queued, replayed, expired or late.
+//! 7. One owner: one task has the engine; the same inputs give the same effects.
+//! 8. Every queue, list, retry and wait has a named limit with a unit, and says what happens there.
+//! 9. Every decision is in the audit, numbered without holes; a loss is itself an event.
+//! 10. One dead part hurts nobody else.
+//!
+//! # Where to start reading
+//! How a card is judged: [`access`], its `decide`. What may be said to the gateway and by it: [`wire`]. How both meet:
+//! [`gateway`]. What a site can choose: [`config`].
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod gateway;
+pub mod http;
+pub mod mqtt;
 pub mod portals;
 pub mod simulate;
+pub mod store;
+pub mod uplink;
 pub mod wire;

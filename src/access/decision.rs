@@ -238,6 +238,11 @@ impl Grant {
         self
     }
 
+    /// The same grant for a request that was repeated: the caller has just judged it anew.
+    pub(super) fn again(&self) -> Self {
+        Self { portal: self.portal.clone(), ..*self }
+    }
+
     /// A grant out of thin air, for the tests of those who carry grants out.
     #[cfg(test)]
     pub(crate) fn for_test(portal: PortalId, uid: Option<CardUid>, hold_ms: Option<u32>) -> Self {

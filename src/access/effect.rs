@@ -5,6 +5,7 @@ use super::change::{OpError, Position};
 use super::decision::{Decision, Grant};
 use super::id::{CardUid, PortalId, StreamName, Timestamp};
 use super::input::Receipt;
+use super::portal::Posture;
 
 /// How a change message ended (wire contract, section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -200,6 +201,13 @@ pub enum Effect {
         portal: PortalId,
         /// Why, a reason's name on the wire or `card_left`.
         reason: &'static str,
+    },
+    /// Tell the portal its standing mode, so that free access and fire hold it open and the others do not.
+    Mode {
+        /// Which.
+        portal: PortalId,
+        /// The mode in force.
+        posture: Posture,
     },
     /// Append to the audit, which is the journal.
     Record(Box<Record>),

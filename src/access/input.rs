@@ -222,6 +222,11 @@ pub enum Input {
         /// For a person.
         detail: String,
     },
+    /// The wall clock jumped, or can (not) be trusted any more.
+    ClockStep {
+        /// By how much, in milliseconds; forward is positive.
+        by_ms: i64,
+    },
     /// The deadline asked for has come.
     Wake,
 }

@@ -6,10 +6,16 @@
 pub mod audit;
 pub mod change;
 pub mod credential;
+pub mod decide;
 pub mod decision;
 pub mod effect;
+pub mod engine;
 pub mod id;
 pub mod input;
+pub mod list;
 pub mod policy;
 pub mod portal;
+pub mod presence;
 pub mod schedule;
+pub mod state;
+pub mod stream;

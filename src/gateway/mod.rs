@@ -1,3 +1,149 @@
-//! The one task that owns the engine.
+//! The one task that owns the engine: inbox, engine, effects to whoever carries them out.
+//!
+//! ```text
+//!  uplink ── changes, commands ──► urgent ─┐                          ┌─► portal outlets   answers, cuts, releases: at once
+//!  portals ─ requests, reports ──► requests ┼─► desk: engine ─ effects ┼─► store            records: appended, never waited for
+//!  socket ── questions ──────────► asks  ───┘          ▲               └─► uplink           acks, replies: when durable
+//!                                      store: durable ─┘
+//! ```
+//! The urgent lane is always emptied first, so that nothing stands in front of a revocation. The task never waits for a
+//! disk or a network: everything it hands on goes into a bounded queue.
 
+pub mod desk;
+pub mod metrics;
+pub mod pending;
 pub mod ports;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use self::desk::{Desk, Journal};
+use self::metrics::Metrics;
+use self::ports::InboxReceiver;
+use crate::access::audit::AlarmKind;
+use crate::access::id::Now;
+use crate::access::input::Input;
+use crate::clock::Clock;
+use crate::store::{StoreEvent, StoreEvents};
+
+/// The longest the task sleeps, in milliseconds: clock steps are seen within it.
+const TICK_MS: u64 = 1_000;
+
+/// Runs the gateway until `stop` is done, then finishes what was taken and returns the desk.
+pub async fn run<J: Journal>(
+    mut desk: Desk<J>,
+    mut inbox: InboxReceiver,
+    mut news: StoreEvents,
+    clock: Clock,
+    metrics: Metrics,
+    stop: impl Future<Output = ()>,
+) -> Desk<J> {
+    tokio::pin!(stop);
+    let mut stopping = false;
+    while !stopping {
+        let deadline = wake_at(&desk, clock.now());
+        let mut input = None;
+        tokio::select! {
+            biased;
+            Some(news) = news.recv() => take_news(&mut desk, news, &metrics, clock.now()),
+            Some(urgent) = inbox.urgent.recv() => input = Some(urgent),
+            () = &mut stop => stopping = true,
+            Some(request) = inbox.requests.recv() => input = Some(request),
+            Some(ask) = inbox.asks.recv() => desk.ask(ask, clock.now()),
+            () = tokio::time::sleep_until(deadline) => input = Some(Input::Wake),
+        }
+        if let Some(input) = input {
+            handle(&mut desk, input, &clock, &metrics);
+        }
+    }
+    finish(&mut desk, &mut inbox, &mut news, &clock, &metrics).await;
+    desk
+}
+
+fn wake_at<J: Journal>(desk: &Desk<J>, now: Now) -> Instant {
+    let wait_ms = desk.next_deadline(now).map_or(TICK_MS, |at| at.since_ms(now.mono).min(TICK_MS));
+    Instant::now() + Duration::from_millis(wait_ms)
+}
+
+fn handle<J: Journal>(desk: &mut Desk<J>, input: Input, clock: &Clock, metrics: &Metrics) {
+    let is_request = matches!(input, Input::Request(_));
+    let began = Instant::now();
+    let now = clock.now();
+    for step in clock.take_steps() {
+        desk.input(Input::ClockStep { by_ms: step.by_ms }, now);
+    }
+    desk.input(input, now);
+    desk.wake(now);
+    if is_request {
+        metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+    }
+}
+
+fn take_news<J: Journal>(desk: &mut Desk<J>, news: StoreEvent, metrics: &Metrics, now: Now) {
+    let trouble = match news {
+        StoreEvent::Durable { through, took, .. } => {
+            metrics.flush_seconds.observe(took.as_secs_f64());
+            desk.durable(through, now);
+            return;
+        }
+        StoreEvent::Lost { from, to } => {
+            metrics.audit_lost.inc_by(to.saturating_sub(from).saturating_add(1));
+            desk.input(Input::Lost { from, to }, now);
+            return;
+        }
+        StoreEvent::Refused { n, why } => {
+            tracing::error!(n, why, "an event cannot be written");
+            metrics.audit_lost.inc();
+            desk.input(Input::Lost { from: n, to: n }, now);
+            return;
+        }
+        StoreEvent::GenerationWritten { position, pairs, took } => {
+            tracing::info!(position, pairs, took_ms = took.as_millis(), "a generation was written");
+            return;
+        }
+        StoreEvent::Retained { first } => {
+            tracing::info!(first, "old events were removed from the journal");
+            return;
+        }
+        StoreEvent::Recovered => {
+            tracing::info!("the store works again");
+            return;
+        }
+        StoreEvent::Failing { detail } => format!("the store cannot be written: {detail}"),
+        StoreEvent::Stalled { for_ms } => format!("a write to the store has been under way for {for_ms} ms"),
+        StoreEvent::GenerationFailed { detail } => format!("a generation could not be written: {detail}"),
+        StoreEvent::Found(finding) => finding.to_string(),
+    };
+    desk.input(Input::Alarm { kind: AlarmKind::Store, portal: None, detail: trouble }, now);
+}
+
+/// How long the end waits for what was taken to be on disk, in milliseconds.
+const FINISH_MS: u64 = 2_000;
+
+/// Handles what is in the inbox and waits for the disk, so that every answer that was promised is given.
+async fn finish<J: Journal>(
+    desk: &mut Desk<J>,
+    inbox: &mut InboxReceiver,
+    news: &mut StoreEvents,
+    clock: &Clock,
+    metrics: &Metrics,
+) {
+    inbox.urgent.close();
+    inbox.requests.close();
+    while let Some(input) = inbox.urgent.recv().await {
+        handle(desk, input, clock, metrics);
+    }
+    while let Some(input) = inbox.requests.recv().await {
+        handle(desk, input, clock, metrics);
+    }
+    let until = Instant::now() + Duration::from_millis(FINISH_MS);
+    while desk.promises_wait() {
+        match tokio::time::timeout_at(until, news.recv()).await {
+            Ok(Some(news)) => take_news(desk, news, metrics, clock.now()),
+            // The store has ended, or is too slow: what was not acknowledged is sent again after the start.
+            Ok(None) | Err(_) => break,
+        }
+    }
+}

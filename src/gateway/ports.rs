@@ -6,8 +6,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::access::decision::{Decision, Grant};
 use crate::access::effect::{Ack, Alarm, Reply, Resync, Verdict};
-use crate::access::id::{CardUid, PortalId, StreamName, Timestamp};
+use crate::access::id::{CardUid, PortalId, Timestamp};
 use crate::access::input::{Input, Operator, Receipt};
+use crate::access::portal::Posture;
+pub use crate::wire::state::{StateReport, StreamState};
 
 /// Changes, commands and rejections under way to the gateway. A link that finds the lane full waits: nothing of it is dropped.
 pub const URGENT_MAX: usize = 256;
@@ -132,6 +134,13 @@ pub enum PortalOrder {
         /// Why, a reason's name on the wire or `card_left`.
         reason: &'static str,
     },
+    /// The standing mode of a gate or door: `fire` and `free_access` hold it open.
+    Mode {
+        /// Which.
+        portal: PortalId,
+        /// The mode in force.
+        posture: Posture,
+    },
 }
 
 /// Where the orders of each portal go. A link registers its portals before the gateway starts.
@@ -163,46 +172,4 @@ pub enum UplinkOrder {
     Resync(Box<Resync>),
     /// Publish the state.
     State(Box<StateReport>),
-}
-
-/// One stream in [`StateReport`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamState {
-    /// Its name.
-    pub name: StreamName,
-    /// Its epoch; 0: nothing heard.
-    pub epoch: u32,
-    /// Heard without a hole up to here.
-    pub seq: u64,
-    /// How many numbers are missing below the highest heard.
-    pub missing: u64,
-    /// SHA-256 of the stream's lines in hex, once computed for this revision.
-    pub digest: Option<String>,
-    /// Seconds since the stream was last heard.
-    pub age_s: Option<u64>,
-}
-
-/// The published state of the gateway (wire contract, `up/state`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateReport {
-    /// Which run.
-    pub boot: String,
-    /// The version of the program.
-    pub version: String,
-    /// Each configured stream.
-    pub streams: Vec<StreamState>,
-    /// Cards known.
-    pub cards: u64,
-    /// Portals answering.
-    pub portals_online: u64,
-    /// Portals not answering.
-    pub portals_offline: u64,
-    /// Last audit event.
-    pub audit_last: u64,
-    /// Last audit event the center has.
-    pub audit_acked: u64,
-    /// Whether the wall clock is trusted.
-    pub clock_trusted: bool,
-    /// What is configured insecurely.
-    pub insecure: Vec<String>,
 }

@@ -1,3 +1,7 @@
-//! Stand-ins for portals: for the demo, for trials without hardware, and for the tests.
+//! Stand-ins for what a gateway talks to: for the demo, `dormgate simulate` and the tests. Never part of a decision.
 
+#[cfg(feature = "demo")]
+pub mod broker;
+pub mod center;
 pub mod modbus;
+pub mod mqtt;

@@ -1,6 +1,34 @@
 //! Bytes to access types and back. Pure: no I/O, no clock.
+//!
+//! Every parser here is total: any bytes give a value or an error that says where and what to do, never a panic.
+//! Start with [`envelope`], which decides whose words a message is; then [`changes`].
 
+pub mod audit;
+pub mod audit_ack;
+pub mod bodies;
+pub mod changes;
+pub mod command;
+pub mod digest;
+pub mod digest_lines;
 pub mod document;
+pub mod draft;
+pub mod envelope;
+pub mod head;
+pub mod keys;
+pub mod limits;
+pub mod may;
 pub mod modbus;
+pub mod ops;
+pub mod portal;
 pub mod profile;
+pub mod record;
+pub mod registers;
+pub mod schedule;
+pub mod state;
 pub mod time;
+pub mod topic;
+pub mod uid;
+
+mod fields;
+mod json;
+mod text;

@@ -129,6 +129,10 @@ impl Portal {
                 self.memory.standing = None;
                 self.want(Wanted::Off);
             }
+            // A relay that is pulsed opens for each card that comes; holding it open is the hard-wired release's work.
+            PortalOrder::Mode { posture, .. } => {
+                tracing::info!(portal = %self.id, posture = posture.as_str(), "standing mode; decided card by card");
+            }
         }
     }
 

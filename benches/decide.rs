@@ -1,0 +1,78 @@
+//! The pure part: one decision, and one reissue applied, at 1 k, 50 k and 1 M cards. Run: `cargo bench --bench decide`.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a panic ends a benchmark")]
+
+mod support;
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use dormgate::access::change::Op;
+use dormgate::access::decide::{Belief, Facts, Question, decide};
+use dormgate::access::input::Presented;
+use dormgate::access::policy::Policy;
+use dormgate::access::portal::Posture;
+use support::{NOW, at, door, holder, list_of, uid};
+
+const SIZES: [u32; 3] = [1_000, 50_000, 1_000_000];
+
+fn benches(c: &mut Criterion) {
+    let policy = Policy::default();
+    for size in SIZES {
+        let mut list = list_of(size);
+        let doors: Vec<_> = (0..size / 4).map(door).collect();
+        let mut card = 0_u32;
+        c.bench_function(&format!("decide/grant/{size}"), |b| {
+            b.iter(|| {
+                card = card.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let this = card % size;
+                let presented = Presented::Card(uid(this));
+                let portal = doors.get((this / 4) as usize);
+                let question = Question { portal, presented: &presented, direction: None, stale: false };
+                let facts = Facts {
+                    list: &list,
+                    belief: Belief::Whole,
+                    policy: &policy,
+                    posture: Posture::Secure,
+                    stale_list: false,
+                    now: NOW,
+                };
+                black_box(decide(&facts, &question))
+            });
+        });
+        c.bench_function(&format!("decide/unknown/{size}"), |b| {
+            b.iter(|| {
+                card = card.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let presented = Presented::Card(uid(size + (card % 1_000_000)));
+                let question = Question { portal: doors.first(), presented: &presented, direction: None, stale: false };
+                let facts = Facts {
+                    list: &list,
+                    belief: Belief::Whole,
+                    policy: &policy,
+                    posture: Posture::Secure,
+                    stale_list: false,
+                    now: NOW,
+                };
+                black_box(decide(&facts, &question))
+            });
+        });
+        let mut seq = u64::from(size);
+        c.bench_function(&format!("reissue/{size}"), |b| {
+            b.iter_batched(
+                || {
+                    seq += 1;
+                    card = card.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    let this = card % size;
+                    // Of two alternating cards, so that the list does not grow under the measurement.
+                    let (old_uid, new_uid) = (Some(uid(this)), uid(this ^ 1));
+                    ([Op::Reissue { holder: holder(this), new_uid, old_uid }], at(1, seq))
+                },
+                |(ops, at)| black_box(list.apply(&ops, at, &policy, NOW.wall)),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+}
+
+criterion_group!(name = group; config = Criterion::default().sample_size(30); targets = benches);
+criterion_main!(group);

@@ -1,0 +1,78 @@
+//! A building of a given number of cards, for the benchmarks.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "shared by several benchmarks; a panic ends a benchmark"
+)]
+
+use std::num::NonZeroU32;
+
+use dormgate::access::change::{Op, Position};
+use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
+use dormgate::access::id::{CardUid, ClockTrust, Mono, Now, Timestamp};
+use dormgate::access::list::AccessList;
+use dormgate::access::policy::Policy;
+use dormgate::access::portal::{Portal, PortalKind};
+
+/// Cards in one room.
+const ROOM_CARDS: u32 = 4;
+
+pub const NOW: Now = Now { wall: Timestamp(1_788_249_600_000), mono: Mono(1_000), clock: ClockTrust::Trusted };
+
+pub fn uid(card: u32) -> CardUid {
+    // 7 bytes, the maker's byte of NXP first; spread, so that neighbours in the list are not neighbours in the table.
+    let spread = card.wrapping_mul(0x9E37_79B1).to_be_bytes();
+    let number = card.to_be_bytes();
+    CardUid::from_bytes(&[0x04, spread[0], spread[1], spread[2], number[1], number[2], number[3]]).unwrap()
+}
+
+pub fn holder(card: u32) -> dormgate::access::id::Holder {
+    format!("{:08}", 8_190_000 + card).parse().unwrap()
+}
+
+pub fn enrolment(card: u32) -> Enrolment {
+    let room = || ZoneSet::One(format!("{}", card / ROOM_CARDS).parse().unwrap());
+    let entitlement = |kind, zone| Entitlement { kind, zone, schedule: None };
+    Enrolment {
+        holder: holder(card),
+        role: Role::Resident,
+        not_before: None,
+        not_after: None,
+        entitlements: vec![
+            entitlement(PortalKind::Gate, ZoneSet::Any),
+            entitlement(PortalKind::Door, room()),
+            entitlement(PortalKind::PowerBox, room()),
+        ],
+    }
+}
+
+pub fn at(epoch: u32, seq: u64) -> Position {
+    Position { epoch: NonZeroU32::new(epoch).unwrap(), seq }
+}
+
+pub fn list_of(cards: u32) -> AccessList {
+    let mut list = AccessList::default();
+    let policy = Policy::default();
+    for card in 0..cards {
+        let ops = [
+            Op::Issue { uid: uid(card), holder: holder(card) },
+            Op::Enrol { uid: uid(card), enrolment: enrolment(card) },
+        ];
+        list.apply(&ops, at(1, u64::from(card) + 1), &policy, NOW.wall);
+    }
+    list
+}
+
+pub fn door(room: u32) -> Portal {
+    Portal {
+        id: format!("door-{room}").parse().unwrap(),
+        kind: PortalKind::Door,
+        zone: format!("{room}").parse().unwrap(),
+        direction: None,
+        hold_ms: 5_000,
+        delay_off_ms: 0,
+        debounce_ms: 0,
+    }
+}

@@ -1,0 +1,203 @@
+//! The ladder: may this card pass here, now? Told everything, asks nothing, always answers.
+//!
+//! All rungs are judged, top to bottom (wire contract, section 6); the first reason found is the answer, the others go to
+//! the audit's `also`. Then, whatever the rungs say: leaving is never refused; fire and free access open gates and doors.
+
+use super::credential::Role;
+use super::decision::{Decision, Denial, Grant, GrantFlags, GrantReason, Reason, Reasons};
+use super::id::{CardUid, ClockTrust, Now};
+use super::input::Presented;
+use super::list::{AccessList, CardView, EnrolmentView};
+use super::policy::{FirePower, Policy, UntrustedClock};
+use super::portal::{Direction, Portal, PortalKind, Posture};
+
+/// How far the list may be believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Belief {
+    /// All of it.
+    #[default]
+    Whole,
+    /// It is being filled for the first time: a card that the card office has not named yet is unknown.
+    Filling,
+    /// Data was lost and is being asked for: no card is known.
+    Damaged,
+}
+
+/// What the ladder reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The list.
+    pub list: &'a AccessList,
+    /// How far it may be believed.
+    pub belief: Belief,
+    /// The site's choices.
+    pub policy: &'a Policy,
+    /// The portal's effective posture.
+    pub posture: Posture,
+    /// The list was not confirmed for longer than `policy.stale_after_s`.
+    pub stale_list: bool,
+    /// The time.
+    pub now: Now,
+}
+
+/// The question.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Where; `None`: no portal of this gateway.
+    pub portal: Option<&'a Portal>,
+    /// What was presented.
+    pub presented: &'a Presented,
+    /// Which way, as the reader says.
+    pub direction: Option<Direction>,
+    /// A retained copy or otherwise too old.
+    pub stale: bool,
+}
+
+/// Decides. Never fails: what is broken or undefined is a denial.
+#[must_use]
+pub fn decide(facts: &Facts<'_>, question: &Question<'_>) -> Decision {
+    let reasons = judge(facts, question);
+    let Some(portal) = question.portal else { return Decision::Deny(Denial::from_reasons(reasons)) };
+    // Nothing old opens anything, not even outwards.
+    if question.stale {
+        return Decision::Deny(Denial::from_reasons(reasons));
+    }
+    let uid = match question.presented {
+        Presented::Card(uid) => Some(*uid),
+        Presented::Malformed(_) => None,
+    };
+    let hold_ms = (portal.kind != PortalKind::PowerBox).then_some(portal.hold_ms);
+    let grant = |reason| Grant::new(portal.id.clone(), uid, reason, hold_ms);
+    let flags = GrantFlags { stale_list: facts.stale_list, ..GrantFlags::default() };
+    if portal.kind == PortalKind::Gate && portal.direction.or(question.direction) == Some(Direction::Out) {
+        return Decision::Grant(grant(GrantReason::Exit).with(GrantFlags::default(), reasons));
+    }
+    match (portal.kind, facts.posture) {
+        (PortalKind::Gate | PortalKind::Door, Posture::Fire) => {
+            Decision::Grant(grant(GrantReason::Fire).with(GrantFlags::default(), reasons))
+        }
+        (PortalKind::Gate | PortalKind::Door, Posture::FreeAccess) => {
+            Decision::Grant(grant(GrantReason::FreeAccess).with(GrantFlags::default(), reasons))
+        }
+        _ if reasons.is_empty() => Decision::Grant(grant(GrantReason::Granted).with(flags, reasons)),
+        _ => Decision::Deny(Denial::from_reasons(reasons)),
+    }
+}
+
+/// Every reason against the card, from all rungs of the ladder.
+fn judge(facts: &Facts<'_>, question: &Question<'_>) -> Reasons {
+    let mut reasons = Reasons::NONE;
+    reasons.add_if(question.portal.is_none(), Reason::UnknownPortal);
+    reasons.add_if(question.stale, Reason::StaleRequest);
+    let uid = match question.presented {
+        Presented::Card(uid) => uid,
+        Presented::Malformed(_) => {
+            reasons.add(Reason::MalformedIdentifier);
+            judge_posture(facts, question.portal, Role::Resident, &mut reasons);
+            return reasons;
+        }
+    };
+    reasons.add_if(uid.is_random(), Reason::RandomIdentifier);
+    let card = known_card(facts, uid);
+    let role = card.and_then(|c| c.enrolment()).map_or(Role::Resident, |e| e.role());
+    judge_posture(facts, question.portal, role, &mut reasons);
+    let Some(card) = card else {
+        // A random UID is new at each presentation: that it is not known says nothing more.
+        reasons.add_if(!uid.is_random(), Reason::UnknownCredential);
+        return reasons;
+    };
+    let standing = card.standing();
+    reasons.add_if(standing.replaced, Reason::Replaced);
+    reasons.add_if(standing.cancelled, Reason::Cancelled);
+    reasons.add_if(standing.lost, Reason::Lost);
+    let kind = question.portal.map(|p| p.kind);
+    reasons.add_if(standing.frozen && !kind.is_some_and(|k| facts.policy.frozen_may.contains(k)), Reason::Frozen);
+    if let Some(portal) = question.portal {
+        judge_enrolments(facts, portal, &card, &mut reasons);
+        let suspended = portal.kind == PortalKind::PowerBox && facts.list.site.power_suspended(&portal.zone);
+        reasons.add_if(suspended, Reason::PowerSuspended);
+    }
+    reasons
+}
+
+fn judge_posture(facts: &Facts<'_>, portal: Option<&Portal>, role: Role, reasons: &mut Reasons) {
+    let Some(portal) = portal else { return };
+    match facts.posture {
+        Posture::Secure | Posture::FreeAccess => {}
+        Posture::OutOfService => reasons.add(Reason::OutOfService),
+        Posture::Lockdown => reasons.add_if(role != Role::Staff, Reason::Lockdown),
+        Posture::Fire => {
+            let cut = portal.kind == PortalKind::PowerBox && facts.policy.fire_power == FirePower::Cut;
+            reasons.add_if(cut, Reason::OutOfService);
+        }
+    }
+}
+
+/// The card, if the list knows it and may be believed about it.
+fn known_card<'a>(facts: &Facts<'a>, uid: &CardUid) -> Option<CardView<'a>> {
+    let card = facts.list.card(uid)?;
+    let believed = match facts.belief {
+        Belief::Whole => card.is_named() || !facts.policy.require_issue,
+        Belief::Filling => card.is_named(),
+        // What is known against a card holds also in a damaged list; nothing that is known for it does.
+        Belief::Damaged => card.standing().is_dead(),
+    };
+    // A card that only an enrolment knows is what the rule above speaks of; one that nothing enrols is simply not enrolled.
+    (believed || (card.enrolment().is_none() && facts.belief != Belief::Damaged)).then_some(card)
+}
+
+/// How far one enrolment gets a card; the further, the better.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    NoKind,
+    NotHere,
+    NotNow(Reason),
+    Here,
+}
+
+fn judge_enrolments(facts: &Facts<'_>, portal: &Portal, card: &CardView<'_>, reasons: &mut Reasons) {
+    let enrolments = card.enrolments_for(portal.kind, facts.policy.reissue_keeps);
+    let best = enrolments.map(|e| reach(facts, portal, &e)).max().unwrap_or(Reach::NoKind);
+    match best {
+        Reach::NoKind => reasons.add(Reason::NotEnrolled),
+        Reach::NotHere => reasons.add(Reason::NoEntitlement),
+        Reach::NotNow(reason) => reasons.add(reason),
+        Reach::Here => {}
+    }
+}
+
+fn reach(facts: &Facts<'_>, portal: &Portal, enrolment: &EnrolmentView<'_>) -> Reach {
+    let mut reach = Reach::NoKind;
+    for entitlement in enrolment.entitlements(portal.kind) {
+        let this = if entitlement.covers(&portal.zone) {
+            judge_time(facts, enrolment, entitlement.schedule().is_some())
+        } else {
+            Reach::NotHere
+        };
+        reach = reach.max(this);
+    }
+    reach
+}
+
+fn judge_time(facts: &Facts<'_>, enrolment: &EnrolmentView<'_>, has_schedule: bool) -> Reach {
+    let wall = facts.now.wall;
+    let has_window = enrolment.not_before().is_some() || enrolment.not_after().is_some();
+    if has_window || has_schedule {
+        match (facts.now.clock, facts.policy.untrusted_clock) {
+            (ClockTrust::Trusted, _) => {}
+            (ClockTrust::Untrusted, UntrustedClock::Deny) => return Reach::NotNow(Reason::ClockUntrusted),
+            (ClockTrust::Untrusted, UntrustedClock::Grant) if !has_schedule => return Reach::Here,
+            (ClockTrust::Untrusted, UntrustedClock::Grant) => {}
+        }
+    }
+    if enrolment.not_before().is_some_and(|start| wall < start) {
+        Reach::NotNow(Reason::NotYetValid)
+    } else if enrolment.not_after().is_some_and(|end| wall >= end) {
+        Reach::NotNow(Reason::Expired)
+    } else if has_schedule {
+        // Schedules are kept, not yet evaluated; what cannot be judged denies.
+        Reach::NotNow(Reason::OutsideSchedule)
+    } else {
+        Reach::Here
+    }
+}

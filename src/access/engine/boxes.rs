@@ -1,0 +1,248 @@
+//! Power boxes: standing grants, judged anew on every change, time edge and restart.
+
+use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
+use super::super::decide::{Question, decide};
+use super::super::decision::{Decision, Denial};
+use super::super::effect::Effect;
+use super::super::id::{CardUid, Now, PortalId};
+use super::super::input::Presented;
+use super::super::policy::RevokePower;
+use super::super::portal::PortalKind;
+use super::super::presence::OnBy;
+use super::Engine;
+
+/// `reason` of a cut because the card left; every other is a reason of the ladder, or `remote`.
+pub const CARD_LEFT: &str = "card_left";
+/// `reason` of a cut by command.
+pub const BY_COMMAND: &str = "remote";
+
+/// A box that was switched off, for the audit.
+#[derive(Debug)]
+pub(super) struct CutDone {
+    pub(super) portal: PortalId,
+    uid: Option<CardUid>,
+    reason: &'static str,
+}
+
+impl Engine {
+    /// Whether `uid` may draw power at `portal` now.
+    pub(super) fn judge_box(&self, portal: &PortalId, uid: CardUid, now: Now) -> Result<(), Denial> {
+        let Some(portal) = self.portal(portal.as_str()) else {
+            return Err(Denial::from(super::super::decision::Reason::UnknownPortal));
+        };
+        let presented = Presented::Card(uid);
+        let question = Question { portal: Some(portal), presented: &presented, direction: None, stale: false };
+        match decide(&self.facts(self.posture(portal, now), now), &question) {
+            Decision::Grant(_) => Ok(()),
+            Decision::Deny(denial) => Err(denial),
+        }
+    }
+
+    /// A card was presented at a box and answered: the grant is the order to switch on.
+    pub(super) fn presented_at_box(&mut self, portal: &PortalId, uid: CardUid, denial: Option<Denial>, now: Now) {
+        let power = self.boxes.entry(portal.clone()).or_default();
+        match denial {
+            None => {
+                power.ordered_at = Some(now.mono);
+                if power.admit(uid) {
+                    let event = AuditEvent {
+                        portal: Some(portal.clone()),
+                        uid: Some(uid),
+                        holder: self.holder_of(Some(&uid)),
+                        ..self.event(EventKind::PowerOn, now)
+                    };
+                    self.record(event, Flush::Soon);
+                    self.find_next_edge(now);
+                }
+            }
+            Some(_) => {
+                let before = power.present.replace(uid);
+                // Another card where the permitted one was: that one is gone, and nobody is left to be on for.
+                let exchanged = before.is_some() && before == power.on_card() && before != Some(uid);
+                if exchanged {
+                    let cut = self.cut(portal, CARD_LEFT, now);
+                    self.record_cuts(cut.as_slice(), now);
+                }
+            }
+        }
+    }
+
+    /// Switches a box off and gives what to record. `None`: it was not on.
+    pub(super) fn cut(&mut self, portal: &PortalId, reason: &'static str, now: Now) -> Option<CutDone> {
+        let power = self.boxes.get_mut(portal)?;
+        let on = power.switch_off()?;
+        power.ordered_at = Some(now.mono);
+        let uid = match on {
+            OnBy::Card(uid) => Some(uid),
+            OnBy::Remote => None,
+        };
+        self.out.push(Effect::Cut { portal: portal.clone(), reason });
+        Some(CutDone { portal: portal.clone(), uid, reason })
+    }
+
+    pub(super) fn record_cuts<'c>(&mut self, cuts: impl IntoIterator<Item = &'c CutDone>, now: Now) {
+        for cut in cuts {
+            let event = AuditEvent {
+                portal: Some(cut.portal.clone()),
+                uid: cut.uid,
+                holder: self.holder_of(cut.uid.as_ref()),
+                reason: Some(cut.reason.to_owned()),
+                ..self.event(EventKind::PowerOff, now)
+            };
+            self.record(event, Flush::Now);
+        }
+    }
+
+    /// The boxes that are on by a card; only those of `cards`, if given.
+    pub(super) fn boxes_to_judge(&self, cards: Option<&[CardUid]>) -> Vec<PortalId> {
+        let concerned = |uid: &CardUid| cards.is_none_or(|cards| cards.contains(uid));
+        let on = self.boxes.iter().filter(|(_, b)| b.on_card().as_ref().is_some_and(concerned));
+        on.map(|(portal, _)| portal.clone()).collect()
+    }
+
+    /// Judges these boxes and takes power from those whose card may not draw it any more.
+    pub(super) fn cut_without_right(&mut self, portals: &[PortalId], now: Now) -> Vec<CutDone> {
+        let mut cuts = Vec::new();
+        for portal in portals {
+            let Some(uid) = self.boxes.get(portal).and_then(super::PowerBox::on_card) else { continue };
+            let Err(denial) = self.judge_box(portal, uid, now) else { continue };
+            match self.policy.revoke_power {
+                RevokePower::AtOnce => cuts.extend(self.cut(portal, denial.reason.as_str(), now)),
+                RevokePower::AfterDelay => {
+                    let off_at = now.mono.plus_ms(self.delay_off_ms(portal));
+                    if let Some(power) = self.boxes.get_mut(portal) {
+                        power.off_at.get_or_insert(off_at);
+                    }
+                }
+            }
+        }
+        cuts
+    }
+
+    pub(super) fn judge_all_boxes(&mut self, now: Now) {
+        let cuts = self.cut_without_right(&self.boxes_to_judge(None), now);
+        self.record_cuts(&cuts, now);
+        self.find_next_edge(now);
+    }
+
+    /// A box that the configuration does not name any more cannot be driven; it is remembered as off.
+    pub(super) fn forget_boxes_without_portal(&mut self, now: Now) {
+        let is_box = |id: &PortalId| self.portal(id.as_str()).is_some_and(|p| p.kind == PortalKind::PowerBox);
+        let gone: Vec<_> = self.boxes.keys().filter(|id| !is_box(id)).cloned().collect();
+        for portal in gone {
+            let uid = self.boxes.remove(&portal).and_then(|b| b.on_card());
+            let reason = super::super::decision::Reason::UnknownPortal.as_str();
+            self.record_cuts(&[CutDone { portal, uid, reason }], now);
+        }
+    }
+
+    pub(super) fn delay_off_ms(&self, portal: &PortalId) -> u64 {
+        self.portal(portal.as_str()).map_or(0, |p| u64::from(p.delay_off_ms))
+    }
+
+    /// Switches off the boxes whose delay has passed.
+    pub(super) fn wake_boxes(&mut self, now: Now) {
+        let due = |b: &super::PowerBox| b.off_at.is_some_and(|at| at <= now.mono);
+        let due: Vec<_> = self.boxes.iter().filter(|(_, b)| due(b)).map(|(portal, _)| portal.clone()).collect();
+        for portal in due {
+            let cut = self.cut(&portal, CARD_LEFT, now);
+            self.record_cuts(cut.as_slice(), now);
+        }
+    }
+
+    /// A box says who is in it, or that nobody is. A report alone never switches on.
+    pub(super) fn card_reported(
+        &mut self,
+        portal: &PortalId,
+        present: Option<bool>,
+        card: Option<&Presented>,
+        relay: Option<bool>,
+        now: Now,
+    ) {
+        match (present, card) {
+            (Some(false), _) => {
+                let off_at = now.mono.plus_ms(self.delay_off_ms(portal));
+                self.boxes.entry(portal.clone()).or_default().leave(off_at);
+            }
+            (Some(true) | None, Some(Presented::Card(uid))) => self.card_in_box(portal, *uid, relay, now),
+            (Some(true), Some(Presented::Malformed(_)) | None) | (None, Some(Presented::Malformed(_)) | None) => {}
+        }
+    }
+
+    fn card_in_box(&mut self, portal: &PortalId, uid: CardUid, relay: Option<bool>, now: Now) {
+        let power = self.boxes.entry(portal.clone()).or_default();
+        let known = power.on_card() == Some(uid);
+        let asked_already = power.present == Some(uid);
+        let is_on = power.on.is_some();
+        if known && power.off_at.is_none() {
+            power.present = Some(uid);
+            return;
+        }
+        if asked_already && !known {
+            // It was presented and refused, or reported before: nothing new.
+            return;
+        }
+        match self.judge_box(portal, uid, now) {
+            Ok(()) => {
+                // On already, or the box says its relay is: it stays so, now by this card's right.
+                let stays_on = is_on || relay != Some(false);
+                let power = self.boxes.entry(portal.clone()).or_default();
+                if !stays_on {
+                    power.present = Some(uid);
+                } else if power.admit(uid) {
+                    let event = AuditEvent {
+                        portal: Some(portal.clone()),
+                        uid: Some(uid),
+                        holder: self.holder_of(Some(&uid)),
+                        detail: Some("reported by the box".to_owned()),
+                        ..self.event(EventKind::PowerOn, now)
+                    };
+                    self.record(event, Flush::Soon);
+                    self.find_next_edge(now);
+                }
+            }
+            Err(denial) => {
+                self.boxes.entry(portal.clone()).or_default().present = Some(uid);
+                if is_on && !known {
+                    // Within another card's delay: that one runs on.
+                    return;
+                }
+                self.cut_unremembered(portal, denial.reason.as_str(), now);
+                let detail = format!("the box reports a card that may not draw power: {}", denial.reason.as_str());
+                self.alarm(AlarmKind::PowerWithoutCard, Some(portal), Some(uid), detail, now);
+            }
+        }
+    }
+
+    /// Cuts a box whether or not it is believed on.
+    fn cut_unremembered(&mut self, portal: &PortalId, reason: &'static str, now: Now) {
+        match self.cut(portal, reason, now) {
+            Some(cut) => self.record_cuts(&[cut], now),
+            None => {
+                self.boxes.entry(portal.clone()).or_default().ordered_at = Some(now.mono);
+                self.out.push(Effect::Cut { portal: portal.clone(), reason });
+                self.record_cuts(&[CutDone { portal: portal.clone(), uid: None, reason }], now);
+            }
+        }
+    }
+
+    /// A box says whether its relay is on.
+    pub(super) fn relay_reported(&mut self, portal: &PortalId, relay: bool, now: Now) {
+        let power = self.boxes.entry(portal.clone()).or_default();
+        if !relay {
+            power.reported_without_card = false;
+            return;
+        }
+        let settled = power.ordered_at.is_none_or(|at| now.mono.since_ms(at) >= RELAY_SETTLE_MS);
+        if power.on.is_some() || power.reported_without_card || !settled {
+            return;
+        }
+        power.reported_without_card = true;
+        self.cut_unremembered(portal, CARD_LEFT, now);
+        let detail = "the relay is on and no permitted card is there; it was told to switch off".to_owned();
+        self.alarm(AlarmKind::PowerWithoutCard, Some(portal), None, detail, now);
+    }
+}
+
+/// How long after an order a relay report may still be that of before, in milliseconds.
+const RELAY_SETTLE_MS: u64 = 3_000;

@@ -1,0 +1,168 @@
+//! A message arrives: apply on arrival, cut what it must, record with proof, acknowledge when durable.
+
+use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush, StreamRevision};
+use super::super::change::{Changes, Head, OpError};
+use super::super::effect::{Ack, Effect, Outcome, Reply, ReplyStatus};
+use super::super::id::{CardUid, Now, PortalId, Timestamp};
+use super::super::input::{ReceivedChanges, RejectedMessage};
+use super::super::list::Applied;
+use super::super::stream::Heard;
+use super::Engine;
+
+/// Errors of one message that the audit's `detail` repeats; the ack has all of them.
+const ERRORS_TOLD_MAX: usize = 3;
+
+impl Engine {
+    pub(super) fn changes(&mut self, received: ReceivedChanges, now: Now) {
+        let ReceivedChanges { changes, evidence, receipt, received_at } = received;
+        let heard = self.state.streams.entry(changes.stream.clone()).or_default().judge(changes.at);
+        let (outcome, applied, cut) = match heard {
+            Heard::New => self.new_message(&changes, evidence, now),
+            Heard::Duplicate => (Outcome::Duplicate, Applied::default(), Vec::new()),
+            Heard::Stale => (Outcome::Stale, Applied::default(), Vec::new()),
+        };
+        if let (Heard::Duplicate, Some(track)) = (heard, self.state.streams.get_mut(&changes.stream)) {
+            track.heard_at = track.heard_at.max(Some(now.wall));
+        }
+        let errors = changes.content.err().unwrap_or_default();
+        let errors = if outcome == Outcome::Rejected { errors } else { Vec::new() };
+        let ack = self.ack(&changes.stream, changes.at, outcome, errors, received_at);
+        let ack = Box::new(Ack { revoked: applied.revoked, cut, ..ack });
+        // A repeated message waits for what its first arrival recorded.
+        self.out.push(Effect::Acknowledge { after: self.last_flushed_now, ack, receipt });
+        self.out.push(Effect::StateChanged);
+        self.plan_resync(now);
+    }
+
+    fn new_message(&mut self, changes: &Changes, evidence: Vec<u8>, now: Now) -> (Outcome, Applied, Vec<PortalId>) {
+        let revision =
+            Some(StreamRevision { stream: changes.stream.clone(), epoch: changes.at.epoch, seq: changes.at.seq });
+        if let Err(errors) = &changes.content {
+            let event = AuditEvent {
+                revision,
+                reason: errors.first().map(|e| e.code.as_str().to_owned()),
+                detail: Some(tell(errors)),
+                ..self.event(EventKind::RejectedMessage, now)
+            };
+            // Recording it uses up its number.
+            self.record(event, Flush::Now);
+            return (Outcome::Rejected, Applied::default(), Vec::new());
+        }
+        let believed = self.belief();
+        let applied = self.state.apply(changes, &self.policy, now.wall);
+        // A card that was believed only until now, or is only now, concerns every box.
+        let everything = applied.touched.site || believed != self.belief();
+        let lost_right =
+            if everything { self.boxes_to_judge(None) } else { self.boxes_to_judge(Some(&applied.touched.cards)) };
+        let cuts = self.cut_without_right(&lost_right, now);
+        let event = AuditEvent { revision: revision.clone(), ..self.event(EventKind::ChangesApplied, now) };
+        self.record_with(event, evidence, Flush::Now);
+        self.record_cuts(&cuts, now);
+        for uid in &applied.revoked {
+            let holder = self.holder_of(Some(uid));
+            let event = AuditEvent {
+                uid: Some(*uid),
+                holder,
+                revision: revision.clone(),
+                ..self.event(EventKind::Revoked, now)
+            };
+            self.record(event, Flush::Now);
+        }
+        self.find_next_edge(now);
+        if applied.touched.site {
+            self.tell_modes(now);
+        }
+        let cut = cuts.into_iter().map(|cut| cut.portal).collect();
+        (Outcome::Applied, applied, cut)
+    }
+
+    fn ack(
+        &self,
+        stream: &super::StreamName,
+        at: super::super::change::Position,
+        outcome: Outcome,
+        errors: Vec<OpError>,
+        received_at: Timestamp,
+    ) -> Ack {
+        let track = self.state.streams.get(stream);
+        Ack {
+            stream: Some(stream.clone()),
+            at: Some(at),
+            outcome,
+            applied_through: track.map_or(0, |t| t.through),
+            missing: track.map(super::super::stream::StreamTrack::missing).unwrap_or_default(),
+            errors,
+            revoked: Vec::<CardUid>::new(),
+            cut: Vec::new(),
+            received_at,
+        }
+    }
+
+    /// A message without effect: audited, counted, and answered where it can be.
+    pub(super) fn rejected(&mut self, rejected: RejectedMessage, now: Now) {
+        let from = rejected.claimed_stream.as_ref().map_or("unknown", |s| s.as_str());
+        let at = rejected.claimed_at.map_or(String::new(), |at| format!(" {}.{}", at.epoch, at.seq));
+        let event = AuditEvent {
+            reason: Some(rejected.error.code.as_str().to_owned()),
+            detail: Some(format!("{} that claims to be from {from}{at}: {}", rejected.topic, rejected.error.message)),
+            ..self.event(EventKind::RejectedMessage, now)
+        };
+        let after = self.record(event, Flush::Now);
+        if rejected.topic == "command" {
+            let reply = Reply {
+                jti: rejected.claimed_jti,
+                status: ReplyStatus::Rejected,
+                error: Some(rejected.error),
+                verdicts: Vec::new(),
+            };
+            self.out.push(Effect::Reply { after, reply: Box::new(reply) });
+        } else if let Some(receipt) = rejected.receipt {
+            let known = rejected.claimed_stream.as_ref().and_then(|s| self.state.streams.get(s));
+            let ack = Ack {
+                applied_through: known.map_or(0, |t| t.through),
+                missing: known.map(super::super::stream::StreamTrack::missing).unwrap_or_default(),
+                stream: rejected.claimed_stream,
+                at: rejected.claimed_at,
+                outcome: Outcome::Rejected,
+                errors: vec![rejected.error],
+                revoked: Vec::new(),
+                cut: Vec::new(),
+                received_at: rejected.received_at,
+            };
+            self.out.push(Effect::Acknowledge { after, ack: Box::new(ack), receipt });
+        }
+    }
+
+    pub(super) fn head(&mut self, head: Head, now: Now) {
+        let name = head.stream.clone();
+        let believed = self.belief();
+        let track = self.state.streams.entry(name.clone()).or_default();
+        let goal_before = track.must_reach;
+        track.take_head(head);
+        track.heard_at = track.heard_at.max(Some(now.wall));
+        // The goal must survive a restart, or the list would be believed before it is whole.
+        let goal = track.must_reach.filter(|goal| goal_before != Some(*goal));
+        if let Some(goal) = goal {
+            let revision = Some(StreamRevision { stream: name, epoch: goal.epoch, seq: goal.seq });
+            let detail = Some(format!("the list is incomplete until message {}.{} is heard", goal.epoch, goal.seq));
+            let event =
+                AuditEvent { alarm: Some(AlarmKind::List), revision, detail, ..self.event(EventKind::Alarm, now) };
+            self.record(event, Flush::Now);
+        }
+        if believed != self.belief() {
+            self.judge_all_boxes(now);
+        }
+        self.out.push(Effect::StateChanged);
+        self.plan_resync(now);
+    }
+}
+
+fn tell(errors: &[OpError]) -> String {
+    let told = errors.iter().take(ERRORS_TOLD_MAX).map(|e| match e.op {
+        Some(op) => format!("op {op}: {}", e.message),
+        None => e.message.clone(),
+    });
+    let more = errors.len().saturating_sub(ERRORS_TOLD_MAX);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    told.collect::<Vec<_>>().join("; ") + &more
+}

@@ -1,0 +1,188 @@
+//! Commands act once, now: never late, never twice, never from a retained copy.
+
+use super::super::audit::{AuditEvent, EventKind, Flush};
+use super::super::change::{ErrorCode, OpError};
+use super::super::decision::{Decision, Grant, GrantReason};
+use super::super::effect::{Effect, Reply, ReplyStatus, ResyncReason, Verdict};
+use super::super::id::{CardUid, ClockTrust, Now, PortalId};
+use super::super::input::{Command, CommandKind, Presented, Request};
+use super::super::portal::{Assurance, PortalKind};
+use super::super::presence::OnBy;
+use super::super::state::COMMANDS_MAX;
+use super::Engine;
+use super::boxes::BY_COMMAND;
+
+/// How far ahead of our clock a command's `iat` may be, in milliseconds.
+const CLOCK_SKEW_MS: i64 = 30_000;
+
+/// How a command ended, before it is told.
+struct Done {
+    status: ReplyStatus,
+    error: Option<OpError>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Done {
+    fn ok() -> Self {
+        Self { status: ReplyStatus::Ok, error: None, verdicts: Vec::new() }
+    }
+
+    fn refused(status: ReplyStatus, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { status, error: Some(OpError::message(code, message)), verdicts: Vec::new() }
+    }
+}
+
+impl Engine {
+    pub(super) fn command(&mut self, command: &Command, now: Now) {
+        let heard_before = self.state.commands.contains_key(&command.jti);
+        let done = match self.refusal(command, heard_before, now) {
+            Some(refused) => refused,
+            None => self.carry_out(command, now),
+        };
+        let actor = command.actor.as_deref().unwrap_or("unnamed");
+        let error = done.error.as_ref().map_or(String::new(), |e| format!(": {}", e.message));
+        let portal = match &command.kind {
+            CommandKind::Release { portal } | CommandKind::Power { portal, .. } => Some(portal.clone()),
+            CommandKind::Query { portal, .. } => portal.clone(),
+            CommandKind::Resync { .. } | CommandKind::Forgive { .. } => None,
+        };
+        let event = AuditEvent {
+            portal,
+            reason: Some(done.status.as_str().to_owned()),
+            detail: Some(format!("{} by {actor} of {}{error}", command.kind.as_str(), command.stream)),
+            // Only a command that was taken is remembered; a refused one may not push the others out of memory.
+            jti: (done.status == ReplyStatus::Ok || done.status == ReplyStatus::Failed)
+                .then(|| (command.jti.clone(), command.exp)),
+            ..self.event(EventKind::Command, now)
+        };
+        let after = self.record(event, Flush::Now);
+        let reply =
+            Reply { jti: Some(command.jti.clone()), status: done.status, error: done.error, verdicts: done.verdicts };
+        self.out.push(Effect::Reply { after, reply: Box::new(reply) });
+    }
+
+    fn refusal(&self, command: &Command, heard_before: bool, now: Now) -> Option<Done> {
+        if heard_before {
+            return Some(Done::refused(ReplyStatus::Duplicate, ErrorCode::InvalidField, "`jti` was heard before"));
+        }
+        if now.clock == ClockTrust::Untrusted {
+            let message = "the gateway's clock cannot be trusted, so `exp` cannot be judged; set the clock";
+            return Some(Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message));
+        }
+        if command.exp <= now.wall {
+            return Some(Done::refused(ReplyStatus::Expired, ErrorCode::InvalidField, "`exp` has passed"));
+        }
+        if command.iat.0 > now.wall.0.saturating_add(CLOCK_SKEW_MS) {
+            let message = "`iat` is more than 30 s ahead of the gateway's clock; compare the clocks";
+            return Some(Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message));
+        }
+        if self.state.commands.len() >= COMMANDS_MAX {
+            let message = format!("{COMMANDS_MAX} commands within their time are remembered; send fewer");
+            return Some(Done::refused(ReplyStatus::Rejected, ErrorCode::TooLarge, message));
+        }
+        None
+    }
+
+    fn carry_out(&mut self, command: &Command, now: Now) -> Done {
+        match &command.kind {
+            CommandKind::Release { portal } => self.release(portal),
+            CommandKind::Power { portal, on } => self.power(portal, *on, now),
+            CommandKind::Query { uid, portal } => match self.query(*uid, portal.as_ref(), now) {
+                Ok(verdicts) => Done { verdicts, ..Done::ok() },
+                Err(message) => Done::refused(ReplyStatus::Rejected, ErrorCode::UnknownPortal, message),
+            },
+            CommandKind::Resync { stream } => {
+                if self.streams.iter().any(|role| role.name == *stream) {
+                    self.ask_for(stream, ResyncReason::Asked, now);
+                    Done::ok()
+                } else {
+                    let message = format!("no stream `{stream}` is configured");
+                    Done::refused(ReplyStatus::Rejected, ErrorCode::UnknownStream, message)
+                }
+            }
+            // Nothing is remembered of where cards are, so there is nothing to forget yet.
+            CommandKind::Forgive { .. } => Done::ok(),
+        }
+    }
+
+    fn release(&mut self, portal: &PortalId) -> Done {
+        match self.portal(portal.as_str()) {
+            None => unknown_portal(portal),
+            Some(p) if p.kind == PortalKind::PowerBox => {
+                let message = format!("`{portal}` is a power box; use `power`");
+                Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message)
+            }
+            Some(p) => {
+                let grant = Grant::new(p.id.clone(), None, GrantReason::Remote, Some(p.hold_ms));
+                self.out.push(Effect::Release { grant });
+                Done::ok()
+            }
+        }
+    }
+
+    fn power(&mut self, portal: &PortalId, on: bool, now: Now) -> Done {
+        match self.portal(portal.as_str()) {
+            None => return unknown_portal(portal),
+            Some(p) if p.kind != PortalKind::PowerBox => {
+                let message = format!("`{portal}` is no power box; use `release`");
+                return Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message);
+            }
+            Some(_) => {}
+        }
+        let power = self.boxes.entry(portal.clone()).or_default();
+        power.ordered_at = Some(now.mono);
+        if on {
+            power.on = Some(OnBy::Remote);
+            power.off_at = None;
+            let grant = Grant::new(portal.clone(), None, GrantReason::Remote, None);
+            self.out.push(Effect::Energise { grant });
+            let event = AuditEvent {
+                portal: Some(portal.clone()),
+                reason: Some(BY_COMMAND.to_owned()),
+                ..self.event(EventKind::PowerOn, now)
+            };
+            self.record(event, Flush::Soon);
+        } else {
+            match self.cut(portal, BY_COMMAND, now) {
+                Some(cut) => self.record_cuts(&[cut], now),
+                // Not believed on; told off all the same, because the commander may know better.
+                None => self.out.push(Effect::Cut { portal: portal.clone(), reason: BY_COMMAND }),
+            }
+        }
+        Done::ok()
+    }
+
+    /// What would be decided for `uid`, at one portal or at all; opens nothing and is not audited here.
+    ///
+    /// # Errors
+    /// A sentence that names the portal this gateway does not have.
+    pub fn query(&self, uid: CardUid, portal: Option<&PortalId>, now: Now) -> Result<Vec<Verdict>, String> {
+        let one = match portal {
+            None => None,
+            Some(id) => Some(self.portal(id.as_str()).ok_or_else(|| format!("no portal `{id}` is configured"))?),
+        };
+        let portals = one.map_or(self.portals.as_slice(), std::slice::from_ref);
+        let verdict = |portal: &super::Portal| {
+            let request = Request {
+                portal: portal.id.as_str().to_owned(),
+                id: None,
+                presented: Presented::Card(uid),
+                direction: None,
+                assurance: Assurance::Uid,
+                stale: false,
+            };
+            let decision = self.what_if(portal, &request, now);
+            Verdict {
+                portal: portal.id.clone(),
+                granted: matches!(decision, Decision::Grant(_)),
+                reason: decision.reason_str(),
+                also: decision.also().iter().map(super::super::decision::Reason::as_str).collect(),
+            }
+        };
+        Ok(portals.iter().map(verdict).collect())
+    }
+}
+
+fn unknown_portal(portal: &PortalId) -> Done {
+    Done::refused(ReplyStatus::Rejected, ErrorCode::UnknownPortal, format!("no portal `{portal}` is configured"))
+}

@@ -1,0 +1,338 @@
+//! The engine: inputs in, ordered effects out, the time handed in. Same inputs, same effects, always.
+//!
+//! ```text
+//! a card is presented   request  -> answer · audit                         (requests.rs)
+//! a message arrives     changes  -> cuts · audit with proof · ack           (changes.rs)
+//! a box or door speaks  report   -> cuts · audit · alarms                   (boxes.rs, reports.rs)
+//! a center commands     command  -> release or switch · audit · reply       (commands.rs)
+//! time passes           wake     -> delayed cuts · resync asks · time edges (boxes.rs, resync.rs)
+//! ```
+//! The order of effects is part of the contract: what drives a portal comes first, then the records, then the answers that
+//! wait for them.
+
+mod alarms;
+mod boxes;
+mod changes;
+mod commands;
+mod modes;
+mod reports;
+mod requests;
+mod resync;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use foldhash::fast::RandomState;
+
+use super::audit::{AuditEvent, EventKind, Flush, Record};
+use super::decide::{Belief, Facts};
+use super::decision::Reasons;
+use super::effect::Effect;
+use super::id::{ClockTrust, Holder, Mono, Now, PortalId, StreamName, Timestamp};
+use super::input::{Input, Operator, Request};
+use super::policy::Policy;
+use super::portal::{Portal, Posture};
+use super::presence::{OnBy, PowerBox};
+use super::state::{GAP_DAMAGED, State};
+
+use alarms::Alarms;
+use requests::Answers;
+use resync::ResyncPlan;
+pub use status::{Status, StreamStatus};
+
+/// What the engine is built with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The portals of the building.
+    pub portals: Vec<Portal>,
+    /// The site's choices.
+    pub policy: Policy,
+    /// The configured streams, each with the ops it owns.
+    pub streams: Vec<StreamRole>,
+    /// Which run this is; in every audit event.
+    pub boot: String,
+}
+
+/// One configured stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRole {
+    /// Its name.
+    pub name: StreamName,
+    /// Whether it owns `issue`, and so the standing of cards.
+    pub owns_standing: bool,
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Engine {
+    portals: Vec<Portal>,
+    places: HashMap<PortalId, usize, RandomState>,
+    policy: Policy,
+    streams: Vec<StreamRole>,
+    boot: String,
+    state: State,
+    boxes: BTreeMap<PortalId, PowerBox>,
+    online: BTreeMap<PortalId, bool>,
+    modes: BTreeMap<PortalId, Posture>,
+    fire_inputs: BTreeSet<PortalId>,
+    tampered: BTreeSet<PortalId>,
+    answers: Answers,
+    alarms: Alarms,
+    resync: ResyncPlan,
+    /// The last record that an acknowledgement may have to wait for.
+    last_flushed_now: u64,
+    /// The next instant at which a window or posture ends, so that standing grants are judged anew.
+    next_edge: Option<Timestamp>,
+    out: Vec<Effect>,
+}
+
+impl Engine {
+    /// An engine that goes on where `state` ended.
+    #[must_use]
+    pub fn new(setup: Setup, state: State) -> Self {
+        let places = setup.portals.iter().enumerate().map(|(place, p)| (p.id.clone(), place)).collect();
+        let seed = setup.boot.bytes().fold(1, |seed: u64, b| seed.wrapping_mul(31).wrapping_add(u64::from(b)));
+        let boxes = state.boxes.iter().map(|(portal, on)| {
+            let present = match on {
+                OnBy::Card(uid) => Some(*uid),
+                OnBy::Remote => None,
+            };
+            (portal.clone(), PowerBox { on: Some(*on), present, ..PowerBox::default() })
+        });
+        Self {
+            places,
+            boxes: boxes.collect(),
+            portals: setup.portals,
+            policy: setup.policy,
+            streams: setup.streams,
+            boot: setup.boot,
+            online: BTreeMap::new(),
+            modes: BTreeMap::new(),
+            fire_inputs: BTreeSet::new(),
+            tampered: BTreeSet::new(),
+            answers: Answers::default(),
+            alarms: Alarms::default(),
+            resync: ResyncPlan::new(seed),
+            last_flushed_now: state.last_n,
+            next_edge: None,
+            out: Vec::new(),
+            state,
+        }
+    }
+
+    /// Handles one input and says what to do, in order.
+    pub fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        self.pass_edges(now);
+        match input {
+            Input::Boot { found, version } => self.boot(&found, &version, now),
+            Input::Changes(received) => self.changes(received, now),
+            Input::Rejected(rejected) => self.rejected(rejected, now),
+            Input::Head(head) => self.head(head, now),
+            Input::Command(command) => self.command(&command, now),
+            Input::Request(request) => self.request(&request, now),
+            Input::Report { portal, report } => self.report(&portal, &report, now),
+            Input::Operator(Operator::Posture { portals, posture }) => self.operator_posture(&portals, posture, now),
+            Input::Operator(Operator::FireReset) => self.fire_reset(now),
+            Input::LinkUp => self.link_up(now),
+            Input::Lost { from, to } => self.lost(from, to, now),
+            Input::Alarm { kind, portal, detail } => self.alarm(kind, portal.as_ref(), None, detail, now),
+            Input::ClockStep { by_ms } => self.clock_step(by_ms, now),
+            Input::Wake => {}
+        }
+        self.wake_boxes(now);
+        self.ask_resync(now);
+        std::mem::take(&mut self.out)
+    }
+
+    /// When the engine next wants an [`Input::Wake`].
+    #[must_use]
+    pub fn next_deadline(&self, now: Now) -> Option<Mono> {
+        let boxes = self.boxes.values().filter_map(|b| b.off_at);
+        let edge = self.next_edge.map(|edge| {
+            let wait_ms = u64::try_from(edge.0.saturating_sub(now.wall.0)).unwrap_or(0);
+            // The wall clock may be set forward meanwhile, so a far edge is looked at again each minute.
+            now.mono.plus_ms(wait_ms.min(EDGE_CHECK_MS))
+        });
+        boxes.chain(edge).chain(self.resync.next()).min()
+    }
+
+    /// What kind of portal this is, if it is one of ours.
+    #[must_use]
+    pub fn kind_of(&self, portal: &str) -> Option<super::portal::PortalKind> {
+        self.portal(portal).map(|p| p.kind)
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What survives a restart: for tests and for comparing a replay with it.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The power boxes as the gateway believes them to be.
+    #[must_use]
+    pub fn boxes(&self) -> &BTreeMap<PortalId, PowerBox> {
+        &self.boxes
+    }
+
+    fn portal(&self, id: &str) -> Option<&Portal> {
+        self.portals.get(*self.places.get(id)?)
+    }
+
+    fn facts(&self, posture: Posture, now: Now) -> Facts<'_> {
+        Facts {
+            list: &self.state.list,
+            belief: self.belief(),
+            policy: &self.policy,
+            posture,
+            stale_list: self.is_stale(now),
+            now,
+        }
+    }
+
+    fn belief(&self) -> Belief {
+        let track = |role: &StreamRole| self.state.streams.get(&role.name);
+        if self.streams.iter().filter_map(track).any(|t| t.damaged) {
+            Belief::Damaged
+        } else if self.streams.iter().filter(|r| r.owns_standing).filter_map(track).any(|t| t.must_reach.is_some()) {
+            Belief::Filling
+        } else {
+            Belief::Whole
+        }
+    }
+
+    fn is_stale(&self, now: Now) -> bool {
+        let limit_ms = i64::from(self.policy.stale_after_s).saturating_mul(1000);
+        self.streams.iter().any(|role| {
+            let heard_at = self.state.streams.get(&role.name).and_then(|t| t.heard_at);
+            heard_at.is_none_or(|at| now.wall.0.saturating_sub(at.0) > limit_ms)
+        })
+    }
+
+    fn holder_of(&self, uid: Option<&super::id::CardUid>) -> Option<Holder> {
+        self.state.list.card(uid?)?.holder().cloned()
+    }
+
+    fn event(&self, kind: EventKind, now: Now) -> AuditEvent {
+        AuditEvent {
+            n: self.state.last_n + 1,
+            at: now.wall,
+            clock: now.clock,
+            boot: self.boot.clone(),
+            mono_ms: now.mono.0,
+            kind,
+            portal: None,
+            uid: None,
+            holder: None,
+            granted: None,
+            reason: None,
+            also: Reasons::NONE,
+            flags: Vec::new(),
+            revision: None,
+            alarm: None,
+            jti: None,
+            gap: None,
+            detail: None,
+        }
+    }
+
+    /// Records one event and gives its number.
+    fn record(&mut self, event: AuditEvent, flush: Flush) -> u64 {
+        self.record_with(event, Vec::new(), flush)
+    }
+
+    fn record_with(&mut self, mut event: AuditEvent, evidence: Vec<u8>, flush: Flush) -> u64 {
+        event.n = self.state.last_n + 1;
+        self.state.record(&event);
+        let n = event.n;
+        if flush == Flush::Now {
+            self.last_flushed_now = n;
+        }
+        self.out.push(Effect::Record(Box::new(Record { event, evidence, flush })));
+        n
+    }
+
+    fn boot(&mut self, found: &str, version: &str, now: Now) {
+        let detail = Some(format!("version {version}; {found}"));
+        self.record(AuditEvent { detail, ..self.event(EventKind::Boot, now) }, Flush::Soon);
+        if now.clock == ClockTrust::Untrusted {
+            let detail = "the clock is behind the last time on disk or the build; windows are judged by `policy.untrusted_clock`";
+            self.alarm(super::audit::AlarmKind::Clock, None, None, detail.to_owned(), now);
+        }
+        self.forget_boxes_without_portal(now);
+        self.judge_all_boxes(now);
+        self.tell_modes(now);
+        self.out.push(Effect::StateChanged);
+    }
+
+    fn lost(&mut self, from: u64, to: u64, now: Now) {
+        let event = AuditEvent { gap: Some((from, to)), ..self.event(EventKind::LogGap, now) };
+        self.record(event, Flush::Soon);
+    }
+
+    /// What the store found lost at start: the numbers, and that changes may have been among them.
+    pub fn damaged(&mut self, from: u64, to: u64, now: Now) -> Vec<Effect> {
+        self.state.last_n = self.state.last_n.max(to);
+        let event = AuditEvent {
+            gap: Some((from, to)),
+            reason: Some(GAP_DAMAGED.to_owned()),
+            ..self.event(EventKind::LogGap, now)
+        };
+        self.record(event, Flush::Now);
+        let detail = format!(
+            "the store was damaged: events {from} to {to} are lost; nothing is granted until the list is whole"
+        );
+        self.alarm(super::audit::AlarmKind::Store, None, None, detail.clone(), now);
+        self.alarm(super::audit::AlarmKind::List, None, None, detail, now);
+        std::mem::take(&mut self.out)
+    }
+
+    fn clock_step(&mut self, by_ms: i64, now: Now) {
+        let detail = Some(format!("the wall clock jumped by {by_ms} ms"));
+        self.record(AuditEvent { detail, ..self.event(EventKind::ClockStep, now) }, Flush::Soon);
+        if now.clock == ClockTrust::Untrusted {
+            let detail = format!("the wall clock jumped by {by_ms} ms and is not trusted until it has caught up");
+            self.alarm(super::audit::AlarmKind::Clock, None, None, detail, now);
+        }
+        self.judge_all_boxes(now);
+        self.out.push(Effect::StateChanged);
+    }
+
+    /// Judges standing grants and modes anew when a window or posture has ended.
+    fn pass_edges(&mut self, now: Now) {
+        if self.next_edge.is_some_and(|edge| edge <= now.wall) {
+            self.judge_all_boxes(now);
+            self.tell_modes(now);
+        }
+    }
+
+    fn find_next_edge(&mut self, now: Now) {
+        let ends = self.boxes.values().filter_map(PowerBox::on_card).filter_map(|uid| {
+            let card = self.state.list.card(&uid)?;
+            let edges = super::portal::PortalKind::ALL.into_iter().flat_map(|kind| {
+                card.enrolments_for(kind, self.policy.reissue_keeps).flat_map(|e| [e.not_before(), e.not_after()])
+            });
+            edges.flatten().filter(|end| *end > now.wall).min()
+        });
+        self.next_edge = ends.chain(self.state.list.site.next_posture_end(now.wall)).min();
+    }
+
+    /// The verdict for a card that nobody presents: a query.
+    fn what_if(&self, portal: &Portal, request: &Request, now: Now) -> super::decision::Decision {
+        let question = super::decide::Question {
+            portal: Some(portal),
+            presented: &request.presented,
+            direction: request.direction,
+            stale: request.stale,
+        };
+        super::decide::decide(&self.facts(self.posture(portal, now), now), &question)
+    }
+}
+
+/// How often a far edge of the wall clock is looked at again, in milliseconds.
+const EDGE_CHECK_MS: u64 = 60_000;

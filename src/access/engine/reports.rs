@@ -1,0 +1,82 @@
+//! What portals say of themselves.
+
+use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
+use super::super::decision::{Grant, GrantReason};
+use super::super::effect::Effect;
+use super::super::id::{Now, PortalId};
+use super::super::input::PortalReport;
+use super::super::portal::{Direction, PortalKind};
+use super::Engine;
+
+impl Engine {
+    pub(super) fn report(&mut self, portal: &str, report: &PortalReport, now: Now) {
+        let Some(known) = self.portal(portal) else {
+            let detail = Some(format!("a report of portal `{portal}`, which is not configured"));
+            let event = AuditEvent { detail, ..self.event(EventKind::RejectedMessage, now) };
+            self.record(event, Flush::Soon);
+            return;
+        };
+        let id = known.id.clone();
+        let kind = known.kind;
+        let hold_ms = known.hold_ms;
+        // Anything but its last will says that the portal is there.
+        self.online_reported(&id, report.online.unwrap_or(true), report.cause.as_deref(), now);
+        if let Some(fire) = report.fire {
+            self.fire_reported(&id, fire, now);
+        }
+        if report.exit_button && kind != PortalKind::PowerBox {
+            let grant = Grant::new(id.clone(), None, GrantReason::Exit, Some(hold_ms));
+            self.out.push(Effect::Release { grant });
+            let event = AuditEvent {
+                portal: Some(id.clone()),
+                granted: Some(true),
+                reason: Some(GrantReason::Exit.as_str().to_owned()),
+                detail: Some("exit button".to_owned()),
+                ..self.event(EventKind::Decision, now)
+            };
+            self.record(event, Flush::Soon);
+        }
+        if kind == PortalKind::PowerBox {
+            self.card_reported(&id, report.card_present, report.uid.as_ref(), report.relay, now);
+            if let Some(relay) = report.relay {
+                self.relay_reported(&id, relay, now);
+            }
+        }
+        if let Some(direction) = report.passed {
+            self.passed(&id, direction, now);
+        }
+        if let Some(tamper) = report.tamper {
+            let was = if tamper { !self.tampered.insert(id.clone()) } else { self.tampered.remove(&id) };
+            if tamper && !was {
+                self.alarm(AlarmKind::Tamper, Some(&id), None, "the housing is open".to_owned(), now);
+            }
+        }
+    }
+
+    pub(super) fn online_reported(&mut self, portal: &PortalId, online: bool, cause: Option<&str>, now: Now) {
+        let before = self.online.insert(portal.clone(), online);
+        if before == Some(online) {
+            return;
+        }
+        let kind = if online { EventKind::PortalOnline } else { EventKind::PortalOffline };
+        let detail = cause.map(str::to_owned);
+        let event = AuditEvent { portal: Some(portal.clone()), detail: detail.clone(), ..self.event(kind, now) };
+        self.record(event, Flush::Soon);
+        if online {
+            self.tell_mode_again(portal, now);
+        } else {
+            let detail = detail.unwrap_or_else(|| "its last will was sent".to_owned());
+            self.alarm(AlarmKind::PortalOffline, Some(portal), None, detail, now);
+        }
+        self.out.push(Effect::StateChanged);
+    }
+
+    fn passed(&mut self, portal: &PortalId, direction: Direction, now: Now) {
+        let event = AuditEvent {
+            portal: Some(portal.clone()),
+            detail: Some(direction.as_str().to_owned()),
+            ..self.event(EventKind::Taken, now)
+        };
+        self.record(event, Flush::Soon);
+    }
+}

@@ -1,0 +1,157 @@
+//! A card is presented: one decision, one answer, one audit event.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::RandomState;
+
+use super::super::audit::{AuditEvent, EventKind, Flush};
+use super::super::decide::{Question, decide};
+use super::super::decision::{Decision, Denial};
+use super::super::effect::Effect;
+use super::super::id::{CardUid, Mono, Now, PortalId};
+use super::super::input::{Presented, Request};
+use super::super::portal::PortalKind;
+use super::Engine;
+
+/// How long an answer is remembered for a repeated request, in milliseconds (wire contract, section 4).
+pub const ANSWER_MEMORY_MS: u64 = 60_000;
+/// Answers remembered at once; the oldest is forgotten beyond it, and a repeat is then a new request.
+pub const ANSWERS_MAX: usize = 16_384;
+
+/// What a repeated request is known by: the portal's own number, or within the debounce time the card alone.
+type Key = (PortalId, Option<String>, CardUid);
+
+/// Answers given in the last minute. A grant is never repeated from here: it is judged anew.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    given: HashMap<Key, (Mono, Option<Denial>), RandomState>,
+    order: VecDeque<(Mono, Key)>,
+}
+
+impl Answers {
+    /// The answer given to `key` within `memory_ms`: `Some(None)` was a grant.
+    fn find(&self, key: &Key, memory_ms: u64, now: Mono) -> Option<Option<Denial>> {
+        self.given.get(key).filter(|(at, _)| now.since_ms(*at) < memory_ms).map(|(_, answer)| *answer)
+    }
+
+    fn remember(&mut self, key: Key, denial: Option<Denial>, now: Mono) {
+        while let Some((at, old)) = self.order.front() {
+            if self.order.len() < ANSWERS_MAX && now.since_ms(*at) < ANSWER_MEMORY_MS {
+                break;
+            }
+            // A key that was remembered anew later has a later entry of its own.
+            if self.given.get(old).is_some_and(|(given, _)| given == at) {
+                self.given.remove(old);
+            }
+            self.order.pop_front();
+        }
+        self.order.push_back((now, key.clone()));
+        self.given.insert(key, (now, denial));
+    }
+}
+
+impl Engine {
+    pub(super) fn request(&mut self, request: &Request, now: Now) {
+        let Some(portal) = self.portal(&request.portal) else {
+            return self.request_unknown_portal(request, now);
+        };
+        let question = Question {
+            portal: Some(portal),
+            presented: &request.presented,
+            direction: request.direction,
+            stale: request.stale,
+        };
+        let decision = decide(&self.facts(self.posture(portal, now), now), &question);
+        let kind = portal.kind;
+        let id = portal.id.clone();
+        let keys = self.keys(request, &id, portal.debounce_ms);
+        if let Some(repeated) = self.repeated(&keys, &decision, now) {
+            self.out.push(Effect::Answer {
+                portal: request.portal.clone(),
+                id: request.id.clone(),
+                decision: repeated,
+            });
+            return;
+        }
+        let event = self.decision_event(request, &id, &decision, now);
+        let denial = match &decision {
+            Decision::Grant(_) => None,
+            Decision::Deny(denial) => Some(*denial),
+        };
+        self.out.push(Effect::Answer { portal: request.portal.clone(), id: request.id.clone(), decision });
+        self.record(event, Flush::Soon);
+        for (key, _) in keys.into_iter().flatten() {
+            self.answers.remember(key, denial, now.mono);
+        }
+        if let (PortalKind::PowerBox, Presented::Card(uid), false) = (kind, &request.presented, request.stale) {
+            self.presented_at_box(&id, *uid, denial, now);
+        }
+        if let Some(denial) = denial {
+            self.denied(&id, &request.presented, denial, now);
+        }
+        if !request.stale {
+            self.online_reported(&id, true, None, now);
+        }
+    }
+
+    /// What a repeat of this request would be known by, and for how long in milliseconds.
+    fn keys(&self, request: &Request, portal: &PortalId, debounce_ms: u32) -> [Option<(Key, u64)>; 2] {
+        let Presented::Card(uid) = &request.presented else { return [None, None] };
+        if request.stale {
+            return [None, None];
+        }
+        let by_id = request.id.as_ref().map(|id| ((portal.clone(), Some(id.clone()), *uid), ANSWER_MEMORY_MS));
+        let by_card = (debounce_ms > 0).then(|| ((portal.clone(), None, *uid), u64::from(debounce_ms)));
+        [by_id, by_card]
+    }
+
+    /// The answer to a repeated request: the same again. A grant that was given holds only as long as it would be given now.
+    fn repeated(&self, keys: &[Option<(Key, u64)>; 2], now_decided: &Decision, now: Now) -> Option<Decision> {
+        let found = keys.iter().flatten().find_map(|(key, memory_ms)| self.answers.find(key, *memory_ms, now.mono))?;
+        match (found, now_decided) {
+            (Some(denial), _) => Some(Decision::Deny(denial)),
+            (None, Decision::Grant(grant)) => Some(Decision::Grant(grant.again())),
+            (None, Decision::Deny(_)) => None,
+        }
+    }
+
+    fn request_unknown_portal(&mut self, request: &Request, now: Now) {
+        let question = Question {
+            portal: None,
+            presented: &request.presented,
+            direction: request.direction,
+            stale: request.stale,
+        };
+        let decision = decide(&self.facts(super::Posture::Secure, now), &question);
+        let mut event = self.event(EventKind::Decision, now);
+        event.granted = Some(false);
+        event.reason = Some(decision.reason_str().to_owned());
+        event.also = decision.also();
+        event.detail = Some(format!("no portal `{}` is configured", request.portal));
+        if let Presented::Card(uid) = &request.presented {
+            event.uid = Some(*uid);
+            event.holder = self.holder_of(Some(uid));
+        }
+        self.out.push(Effect::Answer { portal: request.portal.clone(), id: request.id.clone(), decision });
+        self.record(event, Flush::Soon);
+    }
+
+    fn decision_event(&self, request: &Request, portal: &PortalId, decision: &Decision, now: Now) -> AuditEvent {
+        let mut event = self.event(EventKind::Decision, now);
+        event.portal = Some(portal.clone());
+        match &request.presented {
+            Presented::Card(uid) => {
+                event.uid = Some(*uid);
+                event.holder = self.holder_of(Some(uid));
+            }
+            Presented::Malformed(text) => event.detail = Some(format!("presented `{text}`")),
+        }
+        event.granted = Some(decision.is_grant());
+        event.reason = Some(decision.reason_str().to_owned());
+        event.also = decision.also();
+        if let Decision::Grant(grant) = decision {
+            event.flags = grant.flags().iter().map(str::to_owned).collect();
+        }
+        event
+    }
+}

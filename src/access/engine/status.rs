@@ -1,0 +1,61 @@
+//! The engine's state for those who watch.
+
+use super::super::id::{Now, StreamName};
+use super::Engine;
+
+/// One stream, for those who watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamStatus {
+    /// Its name.
+    pub name: StreamName,
+    /// Its epoch; 0: nothing heard.
+    pub epoch: u32,
+    /// Heard without a hole up to here.
+    pub seq: u64,
+    /// How many numbers are missing.
+    pub missing: u64,
+    /// Seconds since it was last heard; `None`: never.
+    pub age_s: Option<u64>,
+}
+
+/// The engine, for those who watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Each configured stream.
+    pub streams: Vec<StreamStatus>,
+    /// Cards known.
+    pub cards: u64,
+    /// Portals that said they are there.
+    pub portals_online: u64,
+    /// Portals that did not, or said they are not.
+    pub portals_offline: u64,
+    /// Last audit event.
+    pub audit_last: u64,
+}
+
+impl Engine {
+    /// The state for those who watch.
+    #[must_use]
+    pub fn status(&self, now: Now) -> Status {
+        let stream = |role: &super::StreamRole| {
+            let track = self.state.streams.get(&role.name);
+            let age_ms = track.and_then(|t| t.heard_at).map(|at| now.wall.0.saturating_sub(at.0).max(0));
+            StreamStatus {
+                name: role.name.clone(),
+                epoch: track.and_then(|t| t.epoch).map_or(0, std::num::NonZeroU32::get),
+                seq: track.map_or(0, |t| t.through),
+                missing: track.map_or(0, super::super::stream::StreamTrack::missing_count),
+                age_s: age_ms.and_then(|ms| u64::try_from(ms / 1000).ok()),
+            }
+        };
+        let online = self.online.values().filter(|online| **online).count();
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        Status {
+            streams: self.streams.iter().map(stream).collect(),
+            cards: count(self.state.list.len()),
+            portals_online: count(online),
+            portals_offline: count(self.portals.len().saturating_sub(online)),
+            audit_last: self.state.last_n,
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Applying a message: every op writes its registers unless a newer op already did.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+
+use super::super::change::{Op, PortalSet, Position, Subject};
+use super::super::credential::{Enrolment, Flag, ZoneSet};
+use super::super::id::{CardUid, Holder, Revision, Timestamp};
+use super::super::policy::Policy;
+use super::card::{Card, EnrolmentRegister, IssuedTo, PackedEnrolment, PackedEntitlement};
+use super::index::{CardIx, HolderIx, ScheduleIx, ZoneIx};
+use super::site::PostureRegister;
+use super::{AccessList, CardRecord, HolderEntry};
+
+/// What a message may have changed, so that standing grants are judged anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// These cards.
+    pub cards: Vec<CardUid>,
+    /// Rooms, portals or schedules: everything may be different.
+    pub site: bool,
+}
+
+/// What a message did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Cards that could open something before and can open nothing now, in the order of the list.
+    pub revoked: Vec<CardUid>,
+    /// What to judge anew.
+    pub touched: Touched,
+}
+
+/// The cards a message speaks of, and whether each could open something before it.
+type Before = HashMap<CardIx, bool, RandomState>;
+
+impl AccessList {
+    /// Applies the ops of one message, in order.
+    pub fn apply(&mut self, ops: &[Op], at: Position, policy: &Policy, now: Timestamp) -> Applied {
+        let mut before = Before::default();
+        let mut site = false;
+        for (place, op) in (0..).zip(ops) {
+            for ix in self.cards_spoken_of(op) {
+                before.entry(ix).or_insert_with(|| self.could_open(ix, policy, now));
+            }
+            site |= self.write(op, at.revision(place));
+            // The op may have made cards, or moved one to another holder whose cards are then concerned too.
+            for ix in self.cards_spoken_of(op) {
+                before.entry(ix).or_insert(false);
+            }
+        }
+        let mut spoken_of: Vec<_> = before.into_iter().collect();
+        spoken_of.sort_unstable_by_key(|(ix, _)| *ix);
+        let uid = |ix: &CardIx| self.cards.get(ix.place()).map(|c| c.uid);
+        let revoked = spoken_of.iter().filter(|(ix, could)| *could && !self.could_open(*ix, policy, now));
+        Applied {
+            revoked: revoked.filter_map(|(ix, _)| uid(ix)).collect(),
+            touched: Touched { cards: spoken_of.iter().filter_map(|(ix, _)| uid(ix)).collect(), site },
+        }
+    }
+
+    /// The same without saying what changed: for replay.
+    pub fn replay(&mut self, ops: &[Op], at: Position) {
+        for (place, op) in (0..).zip(ops) {
+            self.write(op, at.revision(place));
+        }
+    }
+
+    /// The cards an op can affect: the ones it names and the other cards of their holders, whose entitlement may follow.
+    fn cards_spoken_of(&self, op: &Op) -> Vec<CardIx> {
+        let (uids, holder): ([Option<&CardUid>; 2], Option<&Holder>) = match op {
+            Op::Issue { uid, holder } => ([Some(uid), None], Some(holder)),
+            Op::Reissue { holder, new_uid, old_uid } => ([Some(new_uid), old_uid.as_ref()], Some(holder)),
+            Op::SetFlag { subject: Subject::Card(uid), .. } | Op::Withdraw { subject: Subject::Card(uid) } => {
+                ([Some(uid), None], None)
+            }
+            Op::SetFlag { subject: Subject::Holder(holder), .. }
+            | Op::Withdraw { subject: Subject::Holder(holder) } => ([None, None], Some(holder)),
+            Op::Reinstate { uid } => ([Some(uid), None], None),
+            Op::Enrol { uid, enrolment } => ([Some(uid), None], Some(&enrolment.holder)),
+            Op::Power { .. } | Op::DefineSchedule { .. } | Op::SetPosture { .. } => ([None, None], None),
+        };
+        let named = uids.into_iter().flatten().filter_map(|uid| self.find(uid));
+        let mut all: Vec<CardIx> = named.collect();
+        let holder_of = |ix: &CardIx| self.cards.get(ix.place()).and_then(Card::holder);
+        let mut holders: Vec<HolderIx> = all.iter().filter_map(holder_of).collect();
+        holders.extend(holder.and_then(|h| self.holders.find(h)));
+        holders.dedup();
+        for holder in holders {
+            all.extend(self.cards_of(holder));
+        }
+        all
+    }
+
+    /// Writes one op's registers. Says whether it speaks of rooms, portals or schedules.
+    fn write(&mut self, op: &Op, revision: Revision) -> bool {
+        match op {
+            Op::Issue { uid, holder } => self.issue(*uid, holder, revision),
+            Op::Reissue { holder, new_uid, old_uid } => {
+                self.issue(*new_uid, holder, revision);
+                self.set_flag(*new_uid, Flag::Replaced, revision, false);
+                if let Some(old_uid) = old_uid {
+                    self.set_flag(*old_uid, Flag::Replaced, revision, true);
+                }
+                self.set_holder_flag(holder, Flag::Replaced, revision, true);
+            }
+            Op::SetFlag { subject: Subject::Card(uid), flag, on } => self.set_flag(*uid, *flag, revision, *on),
+            Op::SetFlag { subject: Subject::Holder(holder), flag, on } => {
+                self.set_holder_flag(holder, *flag, revision, *on);
+            }
+            Op::Reinstate { uid } => {
+                self.set_flag(*uid, Flag::Replaced, revision, false);
+                self.set_flag(*uid, Flag::Cancelled, revision, false);
+            }
+            Op::Enrol { uid, enrolment } => self.set_enrolment(*uid, revision, Some(enrolment)),
+            Op::Withdraw { subject: Subject::Card(uid) } => self.set_enrolment(*uid, revision, None),
+            Op::Withdraw { subject: Subject::Holder(holder) } => self.withdraw_holder(holder, revision),
+            Op::Power { zone, reason, suspended } => self.site.set_power(zone, *reason, revision, *suspended),
+            Op::DefineSchedule { name, schedule } => self.site.define_schedule(name, revision, schedule),
+            Op::SetPosture { portals, posture, until } => {
+                let register = PostureRegister { revision, posture: *posture, until: *until };
+                match portals {
+                    PortalSet::All => self.site.set_posture(None, register),
+                    PortalSet::Some(ids) => ids.iter().for_each(|id| self.site.set_posture(Some(id), register)),
+                }
+            }
+        }
+        matches!(op, Op::Power { .. } | Op::DefineSchedule { .. } | Op::SetPosture { .. })
+    }
+
+    fn entry(&mut self, uid: CardUid) -> CardIx {
+        if let Some(ix) = self.find(&uid) {
+            return ix;
+        }
+        let ix = CardIx::at(self.cards.len());
+        self.cards.push(Card::new(uid));
+        let Self { cards, by_uid, hasher, .. } = self;
+        let rehash = |ix: &CardIx| cards.get(ix.place()).map_or(0, |c| hasher.hash_one(c.uid));
+        by_uid.insert_unique(hasher.hash_one(uid), ix, rehash);
+        ix
+    }
+
+    fn issue(&mut self, uid: CardUid, holder: &Holder, revision: Revision) {
+        let ix = self.entry(uid);
+        let holder = self.holders.intern(holder);
+        let Some(card) = self.cards.get_mut(ix.place()) else { return };
+        card.birth = Some(card.birth.map_or(revision, |birth| birth.min(revision)));
+        if card.issued_to.is_some_and(|old| old.revision >= revision) {
+            return;
+        }
+        let old = card.issued_to.replace(IssuedTo { revision, holder });
+        if old.map(|o| o.holder) != Some(holder) {
+            if let Some(old) = old {
+                self.unlink(ix, old.holder, Chain::Issued);
+            }
+            self.link(ix, holder, Chain::Issued);
+        }
+    }
+
+    fn set_flag(&mut self, uid: CardUid, flag: Flag, revision: Revision, on: bool) {
+        let ix = self.entry(uid);
+        if let Some(card) = self.cards.get_mut(ix.place()) {
+            card.flags.write(flag, revision, on);
+        }
+    }
+
+    fn set_holder_flag(&mut self, holder: &Holder, flag: Flag, revision: Revision, on: bool) {
+        let holder = self.holders.intern(holder);
+        if let Some(record) = self.holders.get_mut(holder) {
+            record.flags.write(flag, revision, on);
+        }
+    }
+
+    fn withdraw_holder(&mut self, holder: &Holder, revision: Revision) {
+        let holder = self.holders.intern(holder);
+        if let Some(record) = self.holders.get_mut(holder) {
+            record.withdrawn = record.withdrawn.max(Some(revision));
+        }
+    }
+
+    fn set_enrolment(&mut self, uid: CardUid, revision: Revision, enrolment: Option<&Enrolment>) {
+        let ix = self.entry(uid);
+        if self.cards.get(ix.place()).and_then(|c| c.enrolment.as_ref()).is_some_and(|old| old.revision >= revision) {
+            return;
+        }
+        let packed = enrolment.map(|e| Box::new(self.pack(e)));
+        let new_holder = packed.as_ref().map(|p| p.holder);
+        let Some(card) = self.cards.get_mut(ix.place()) else { return };
+        let old = card.enrolment.replace(EnrolmentRegister { revision, enrolment: packed });
+        let old_holder = old.and_then(|r| r.enrolment).map(|e| e.holder);
+        if old_holder != new_holder {
+            if let Some(old) = old_holder {
+                self.unlink(ix, old, Chain::Enrolled);
+            }
+            if let Some(new) = new_holder {
+                self.link(ix, new, Chain::Enrolled);
+            }
+        }
+    }
+
+    fn pack(&mut self, enrolment: &Enrolment) -> PackedEnrolment {
+        let holder = self.holders.intern(&enrolment.holder);
+        let mut pack = |e: &super::Entitlement| PackedEntitlement {
+            kind: e.kind,
+            zone: match &e.zone {
+                ZoneSet::Any => None,
+                ZoneSet::One(zone) => Some(ZoneIx::at(self.zones.keep(zone))),
+            },
+            schedule: e.schedule.as_ref().map(|name| ScheduleIx::at(self.schedules.keep(name))),
+        };
+        PackedEnrolment {
+            holder,
+            role: enrolment.role,
+            not_before: enrolment.not_before,
+            not_after: enrolment.not_after,
+            entitlements: enrolment.entitlements.iter().map(&mut pack).collect(),
+        }
+    }
+
+    fn link(&mut self, ix: CardIx, holder: HolderIx, chain: Chain) {
+        let Some(record) = self.holders.get_mut(holder) else { return };
+        let Some(card) = self.cards.get_mut(ix.place()) else { return };
+        let (first, next) = match chain {
+            Chain::Issued => (&mut record.first_issued, &mut card.next_issued),
+            Chain::Enrolled => (&mut record.first_enrolled, &mut card.next_enrolled),
+        };
+        *next = first.replace(ix);
+    }
+
+    fn unlink(&mut self, ix: CardIx, holder: HolderIx, chain: Chain) {
+        let next_of = |card: &mut Card| match chain {
+            Chain::Issued => card.next_issued.take(),
+            Chain::Enrolled => card.next_enrolled.take(),
+        };
+        let Some(after) = self.cards.get_mut(ix.place()).map(next_of) else { return };
+        let Some(record) = self.holders.get_mut(holder) else { return };
+        let first = match chain {
+            Chain::Issued => &mut record.first_issued,
+            Chain::Enrolled => &mut record.first_enrolled,
+        };
+        if *first == Some(ix) {
+            *first = after;
+            return;
+        }
+        let mut at = *first;
+        while let Some(card) = at.and_then(|at| self.cards.get_mut(at.place())) {
+            let next = match chain {
+                Chain::Issued => &mut card.next_issued,
+                Chain::Enrolled => &mut card.next_enrolled,
+            };
+            if *next == Some(ix) {
+                *next = after;
+                return;
+            }
+            at = *next;
+        }
+    }
+
+    /// Puts back one card as [`AccessList::record_at`] gave it: for a generation read from disk.
+    pub fn restore_card(&mut self, record: &CardRecord) {
+        if let Some((revision, holder)) = &record.issued_to {
+            self.issue(record.uid, holder, *revision);
+        }
+        for flag in Flag::ALL {
+            if let Some(register) = record.flags.get(flag) {
+                self.set_flag(record.uid, flag, register.revision, register.on);
+            }
+        }
+        if let Some((revision, enrolment)) = &record.enrolment {
+            self.set_enrolment(record.uid, *revision, enrolment.as_ref());
+        }
+        let ix = self.entry(record.uid);
+        if let Some(card) = self.cards.get_mut(ix.place()) {
+            card.birth = record.birth;
+        }
+    }
+
+    /// Puts back one holder as [`AccessList::holder_entries`] gave it.
+    pub fn restore_holder(&mut self, entry: &HolderEntry) {
+        for flag in Flag::ALL {
+            if let Some(register) = entry.flags.get(flag) {
+                self.set_holder_flag(&entry.holder, flag, register.revision, register.on);
+            }
+        }
+        if let Some(revision) = entry.withdrawn {
+            self.withdraw_holder(&entry.holder, revision);
+        }
+        // A holder without registers is only a name; it comes back with its cards.
+    }
+}
+
+/// Which of a holder's two chains of cards.
+#[derive(Clone, Copy)]
+enum Chain {
+    Issued,
+    Enrolled,
+}

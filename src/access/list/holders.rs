@@ -1,0 +1,69 @@
+//! Holders, and which cards are theirs: chains through the cards, so that a million holders cost no million vectors.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use super::super::credential::Flags;
+use super::super::id::{Holder, Revision};
+use super::index::{CardIx, HolderIx};
+
+/// What is known of one holder.
+#[derive(Clone, Debug)]
+pub(super) struct HolderRecord {
+    pub(super) name: Holder,
+    /// What by-holder ops have set for the cards born before them.
+    pub(super) flags: Flags,
+    /// The newest `withdraw` by holder: enrolments older than it are not in force.
+    pub(super) withdrawn: Option<Revision>,
+    /// First card that the card office issued to this holder.
+    pub(super) first_issued: Option<CardIx>,
+    /// First card that is enrolled for this holder.
+    pub(super) first_enrolled: Option<CardIx>,
+}
+
+/// All holders, by name and by index. A holder once named stays.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Holders {
+    records: Vec<HolderRecord>,
+    by_name: HashTable<HolderIx>,
+    hasher: RandomState,
+}
+
+impl Holders {
+    pub(super) fn get(&self, ix: HolderIx) -> Option<&HolderRecord> {
+        self.records.get(ix.place())
+    }
+
+    pub(super) fn get_mut(&mut self, ix: HolderIx) -> Option<&mut HolderRecord> {
+        self.records.get_mut(ix.place())
+    }
+
+    pub(super) fn find(&self, name: &Holder) -> Option<HolderIx> {
+        let hash = self.hasher.hash_one(name);
+        self.by_name.find(hash, |ix| self.get(*ix).is_some_and(|r| r.name == *name)).copied()
+    }
+
+    pub(super) fn intern(&mut self, name: &Holder) -> HolderIx {
+        if let Some(ix) = self.find(name) {
+            return ix;
+        }
+        let ix = HolderIx::at(self.records.len());
+        self.records.push(HolderRecord {
+            name: name.clone(),
+            flags: Flags::default(),
+            withdrawn: None,
+            first_issued: None,
+            first_enrolled: None,
+        });
+        let Self { records, by_name, hasher } = self;
+        let rehash = |ix: &HolderIx| records.get(ix.place()).map_or(0, |r| hasher.hash_one(&r.name));
+        by_name.insert_unique(hasher.hash_one(name), ix, rehash);
+        ix
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &HolderRecord> {
+        self.records.iter()
+    }
+}

@@ -1,0 +1,311 @@
+//! The access list of the building: registers keyed by card UID that converge whatever the order of the messages.
+//!
+//! ```text
+//! card:    birth · issued to · own flags (lost frozen replaced cancelled) · enrolment        each with a revision
+//! holder:  flags set by by-holder ops · withdrawn                                            each with a revision
+//! zone:    power suspended, by reason        portal and `*`: posture        schedule: windows
+//! ```
+//! A card's effective flag is the newer of its own and its holder's, where the holder's op reaches only cards born before it.
+//! Nothing here knows the time: windows and schedules are judged by [`decide`](super::decide).
+
+mod apply;
+mod card;
+mod holders;
+mod index;
+mod names;
+mod site;
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+pub use apply::{Applied, Touched};
+pub use card::{CardRecord, HolderEntry};
+pub use site::{PostureRegister, ScheduleRegister, Site};
+
+use super::credential::{Enrolment, Entitlement, Flag, FlagRegister, Role, Standing, ZoneSet};
+use super::id::{CardUid, Holder, Revision, ScheduleName, Timestamp, Zone};
+use super::policy::{KindSet, Policy};
+use super::portal::PortalKind;
+use card::{Card, PackedEnrolment};
+use holders::Holders;
+use index::{CardIx, HolderIx};
+use names::Names;
+
+/// The access list. See the module's head.
+#[derive(Clone, Debug, Default)]
+pub struct AccessList {
+    cards: Vec<Card>,
+    by_uid: HashTable<CardIx>,
+    hasher: RandomState,
+    holders: Holders,
+    zones: Names<Zone>,
+    schedules: Names<ScheduleName>,
+    /// What is said of rooms, portals and schedules rather than of cards.
+    pub site: Site,
+}
+
+/// One card as the ladder sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct CardView<'a> {
+    list: &'a AccessList,
+    ix: CardIx,
+    card: &'a Card,
+}
+
+/// One enrolment in force as the ladder sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct EnrolmentView<'a> {
+    list: &'a AccessList,
+    packed: &'a PackedEnrolment,
+}
+
+impl AccessList {
+    /// The card with this UID, if any of its registers was ever written.
+    #[must_use]
+    pub fn card(&self, uid: &CardUid) -> Option<CardView<'_>> {
+        let ix = self.find(uid)?;
+        self.view(ix)
+    }
+
+    /// How many cards are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cards.len()
+    }
+
+    /// Whether no card is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cards.is_empty()
+    }
+
+    /// The card at `place`, in the order in which cards became known: for walking the list in slices.
+    #[must_use]
+    pub fn record_at(&self, place: usize) -> Option<CardRecord> {
+        let card = self.cards.get(place)?;
+        let name = |ix: HolderIx| self.holders.get(ix).map(|h| h.name.clone());
+        let enrolment = card
+            .enrolment
+            .as_ref()
+            .map(|r| (r.revision, r.enrolment.as_deref().and_then(|packed| self.unpack(packed))));
+        Some(CardRecord {
+            uid: card.uid,
+            birth: card.birth,
+            issued_to: card.issued_to.and_then(|i| Some((i.revision, name(i.holder)?))),
+            flags: card.flags.clone(),
+            enrolment,
+        })
+    }
+
+    /// All holders.
+    pub fn holder_entries(&self) -> impl Iterator<Item = HolderEntry> {
+        self.holders.iter().map(|h| HolderEntry {
+            holder: h.name.clone(),
+            flags: h.flags.clone(),
+            withdrawn: h.withdrawn,
+        })
+    }
+
+    /// Whether the enrolment of the card at `place` is in force (neither withdrawn by card nor by holder).
+    #[must_use]
+    pub fn enrolment_in_force_at(&self, place: usize) -> bool {
+        self.cards.get(place).is_some_and(|card| self.enrolment_in_force(card).is_some())
+    }
+
+    fn find(&self, uid: &CardUid) -> Option<CardIx> {
+        let hash = self.hasher.hash_one(uid);
+        self.by_uid.find(hash, |ix| self.cards.get(ix.place()).is_some_and(|c| c.uid == *uid)).copied()
+    }
+
+    fn view(&self, ix: CardIx) -> Option<CardView<'_>> {
+        Some(CardView { list: self, ix, card: self.cards.get(ix.place())? })
+    }
+
+    /// Every card of the holder, each once: first the ones issued to it, then the ones only enrolled for it.
+    fn cards_of(&self, holder: HolderIx) -> impl Iterator<Item = CardIx> {
+        let record = self.holders.get(holder);
+        let issued = std::iter::successors(record.and_then(|h| h.first_issued), |ix| {
+            self.cards.get(ix.place()).and_then(|c| c.next_issued)
+        });
+        let enrolled = std::iter::successors(record.and_then(|h| h.first_enrolled), |ix| {
+            self.cards.get(ix.place()).and_then(|c| c.next_enrolled)
+        })
+        .filter(|ix| self.cards.get(ix.place()).is_some_and(|c| c.issued_to.is_none()));
+        issued.chain(enrolled)
+    }
+
+    fn standing(&self, card: &Card) -> Standing {
+        let holder = card.holder().and_then(|ix| self.holders.get(ix));
+        let on = |flag| {
+            let own = card.flags.get(flag);
+            // A by-holder op reaches the cards born before it; a card never issued is born before everything.
+            let reaching = |r: &FlagRegister| card.birth.is_none_or(|birth| birth < r.revision);
+            let holders = holder.and_then(|h| h.flags.get(flag)).filter(reaching);
+            match (own, holders) {
+                (None, None) => false,
+                (Some(own), None) => own.on,
+                (None, Some(holders)) => holders.on,
+                // The newer one counts; of one op that writes both (a reissue), what it says of the card itself.
+                (Some(own), Some(holders)) => {
+                    if own.revision >= holders.revision {
+                        own.on
+                    } else {
+                        holders.on
+                    }
+                }
+            }
+        };
+        Standing {
+            lost: on(Flag::Lost),
+            frozen: on(Flag::Frozen),
+            replaced: on(Flag::Replaced),
+            cancelled: on(Flag::Cancelled),
+        }
+    }
+
+    fn enrolment_in_force<'a>(&'a self, card: &'a Card) -> Option<&'a PackedEnrolment> {
+        let (revision, packed) = card.packed_enrolment()?;
+        let withdrawn = self.holders.get(packed.holder).and_then(|h| h.withdrawn);
+        withdrawn.is_none_or(|w| w < revision).then_some(packed)
+    }
+
+    fn unpack(&self, packed: &PackedEnrolment) -> Option<Enrolment> {
+        let entitlement = |e: &card::PackedEntitlement| {
+            Some(Entitlement {
+                kind: e.kind,
+                zone: match e.zone {
+                    None => ZoneSet::Any,
+                    Some(ix) => ZoneSet::One(self.zones.name(ix.place())?.clone()),
+                },
+                schedule: match e.schedule {
+                    None => None,
+                    Some(ix) => Some(self.schedules.name(ix.place())?.clone()),
+                },
+            })
+        };
+        Some(Enrolment {
+            holder: self.holders.get(packed.holder)?.name.clone(),
+            role: packed.role,
+            not_before: packed.not_before,
+            not_after: packed.not_after,
+            entitlements: packed.entitlements.iter().filter_map(entitlement).collect(),
+        })
+    }
+
+    /// Whether the card could open anything at all at some time from `now` on; schedules are not looked at.
+    fn could_open(&self, ix: CardIx, policy: &Policy, now: Timestamp) -> bool {
+        self.view(ix).is_some_and(|view| {
+            let standing = view.standing();
+            if standing.is_dead() || (policy.require_issue && !view.is_named()) {
+                return false;
+            }
+            PortalKind::ALL.into_iter().any(|kind| {
+                (!standing.frozen || policy.frozen_may.contains(kind))
+                    && view
+                        .enrolments_for(kind, policy.reissue_keeps)
+                        .any(|e| e.not_after().is_none_or(|end| now < end) && e.entitlements(kind).next().is_some())
+            })
+        })
+    }
+}
+
+impl<'a> CardView<'a> {
+    /// The effective flags.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.list.standing(self.card)
+    }
+
+    /// Whether the card office ever named this card by its UID.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.card.is_named()
+    }
+
+    /// The card's holder: the card office's word, else the enrolment's.
+    #[must_use]
+    pub fn holder(&self) -> Option<&'a Holder> {
+        Some(&self.list.holders.get(self.card.holder()?)?.name)
+    }
+
+    /// When the card was born; `None`: never issued.
+    #[must_use]
+    pub fn birth(&self) -> Option<Revision> {
+        self.card.birth
+    }
+
+    /// The card's own enrolment in force.
+    #[must_use]
+    pub fn enrolment(&self) -> Option<EnrolmentView<'a>> {
+        let packed = self.list.enrolment_in_force(self.card)?;
+        Some(EnrolmentView { list: self.list, packed })
+    }
+
+    /// The enrolments that count for portals of `kind`: the card's own and, for kinds in `reissue_keeps`, those of the
+    /// holder's replaced cards, whose entitlement follows the holder. A cancelled card leaves nothing behind.
+    pub fn enrolments_for(&self, kind: PortalKind, reissue_keeps: KindSet) -> impl Iterator<Item = EnrolmentView<'a>> {
+        let list = self.list;
+        let own = self.ix;
+        let holder = if reissue_keeps.contains(kind) { self.card.holder() } else { None };
+        let inherited = holder
+            .into_iter()
+            .flat_map(move |holder| list.cards_of(holder))
+            .filter(move |ix| *ix != own)
+            .filter_map(move |ix| list.view(ix))
+            .filter(|old| {
+                let standing = old.standing();
+                standing.replaced && !standing.cancelled
+            })
+            .filter_map(|old| old.enrolment());
+        self.enrolment().into_iter().chain(inherited)
+    }
+}
+
+impl<'a> EnrolmentView<'a> {
+    /// Who carries the card.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.packed.role
+    }
+
+    /// Valid from, inclusive.
+    #[must_use]
+    pub fn not_before(&self) -> Option<Timestamp> {
+        self.packed.not_before
+    }
+
+    /// Valid until, exclusive.
+    #[must_use]
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.packed.not_after
+    }
+
+    /// The entitlements for portals of `kind`: whether each holds in `zone`, and its schedule.
+    pub fn entitlements(&self, kind: PortalKind) -> impl Iterator<Item = PackedView<'a>> {
+        let list = self.list;
+        self.packed.entitlements.iter().filter(move |e| e.kind == kind).map(move |packed| PackedView { list, packed })
+    }
+}
+
+/// One entitlement as the ladder sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedView<'a> {
+    list: &'a AccessList,
+    packed: &'a card::PackedEntitlement,
+}
+
+impl<'a> PackedView<'a> {
+    /// Whether it holds in `zone`.
+    #[must_use]
+    pub fn covers(&self, zone: &Zone) -> bool {
+        self.packed.zone.is_none_or(|ix| self.list.zones.name(ix.place()) == Some(zone))
+    }
+
+    /// The schedule it is bound to.
+    #[must_use]
+    pub fn schedule(&self) -> Option<&'a ScheduleName> {
+        self.packed.schedule.and_then(|ix| self.list.schedules.name(ix.place()))
+    }
+}

@@ -1,0 +1,99 @@
+//! What centers say of rooms, portals and schedules: suspended power, standing modes, weekly windows.
+
+use std::collections::BTreeMap;
+
+use super::super::change::SuspendReason;
+use super::super::credential::FlagRegister;
+use super::super::id::{PortalId, Revision, ScheduleName, Timestamp, Zone};
+use super::super::portal::Posture;
+use super::super::schedule::Schedule;
+
+/// A posture and the op that set it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PostureRegister {
+    /// The op that last wrote it.
+    pub revision: Revision,
+    /// The mode.
+    pub posture: Posture,
+    /// Until when; then `secure`, and no older posture comes back.
+    pub until: Option<Timestamp>,
+}
+
+impl PostureRegister {
+    fn at(&self, now: Timestamp) -> Posture {
+        if self.until.is_some_and(|until| until <= now) { Posture::Secure } else { self.posture }
+    }
+}
+
+/// A schedule and the op that defined it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleRegister {
+    /// The op that last wrote it.
+    pub revision: Revision,
+    /// The windows.
+    pub schedule: Schedule,
+}
+
+/// The registers of rooms, portals and schedules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Site {
+    /// Suspended power by room, one register a reason.
+    pub power: BTreeMap<Zone, BTreeMap<SuspendReason, FlagRegister>>,
+    /// The posture of `*`.
+    pub all_portals: Option<PostureRegister>,
+    /// The postures of single portals.
+    pub portals: BTreeMap<PortalId, PostureRegister>,
+    /// The schedules.
+    pub schedules: BTreeMap<ScheduleName, ScheduleRegister>,
+}
+
+impl Site {
+    /// Whether power in `zone` is suspended for any reason.
+    #[must_use]
+    pub fn power_suspended(&self, zone: &Zone) -> bool {
+        self.power.get(zone).is_some_and(|reasons| reasons.values().any(|r| r.on))
+    }
+
+    /// The posture that the centers set for `portal`: the newer of its own register and that of `*`.
+    #[must_use]
+    pub fn posture(&self, portal: &PortalId, now: Timestamp) -> Posture {
+        match (self.portals.get(portal), &self.all_portals) {
+            (None, None) => Posture::Secure,
+            (Some(one), None) | (None, Some(one)) => one.at(now),
+            (Some(own), Some(all)) => if own.revision > all.revision { own } else { all }.at(now),
+        }
+    }
+
+    /// The earliest end of a posture after `now`.
+    #[must_use]
+    pub fn next_posture_end(&self, now: Timestamp) -> Option<Timestamp> {
+        let all = self.portals.values().chain(&self.all_portals);
+        all.filter_map(|r| r.until).filter(|until| *until > now).min()
+    }
+
+    pub(super) fn set_power(&mut self, zone: &Zone, reason: SuspendReason, revision: Revision, on: bool) {
+        let reasons = self.power.entry(zone.clone()).or_default();
+        let register = reasons.entry(reason).or_insert(FlagRegister { revision, on });
+        if register.revision < revision {
+            *register = FlagRegister { revision, on };
+        }
+    }
+
+    pub(super) fn set_posture(&mut self, portal: Option<&PortalId>, new: PostureRegister) {
+        let old = match portal {
+            None => self.all_portals.get_or_insert(new),
+            Some(id) => self.portals.entry(id.clone()).or_insert(new),
+        };
+        if old.revision < new.revision {
+            *old = new;
+        }
+    }
+
+    pub(super) fn define_schedule(&mut self, name: &ScheduleName, revision: Revision, schedule: &Schedule) {
+        let new = ScheduleRegister { revision, schedule: schedule.clone() };
+        let old = self.schedules.entry(name.clone()).or_insert_with(|| new.clone());
+        if old.revision < revision {
+            *old = new;
+        }
+    }
+}

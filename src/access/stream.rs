@@ -1,0 +1,232 @@
+//! How far each stream was heard: numbers without holes, what is missing, and what has to be reached before cards are granted.
+
+use std::num::NonZeroU32;
+
+use super::change::{Head, Position};
+use super::id::Timestamp;
+
+/// Ranges of numbers heard above a hole that are remembered. Beyond it a message is applied all the same, but counts as not
+/// heard, so it is asked for and applied again, which changes nothing.
+pub const RANGES_MAX: usize = 1024;
+
+/// Whether a message was heard before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// New: apply it.
+    New,
+    /// Its number was heard.
+    Duplicate,
+    /// Of an earlier epoch.
+    Stale,
+}
+
+/// One stream's numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamTrack {
+    /// The newest epoch; `None`: nothing heard.
+    pub epoch: Option<NonZeroU32>,
+    /// All numbers of the epoch up to this one were heard.
+    pub through: u64,
+    /// Inclusive ranges heard above a hole, ascending, apart from each other.
+    pub above: Vec<(u64, u64)>,
+    /// The first head heard since the gateway was new or lost data, or what is known to have been lost:
+    /// until it is reached, the list may lack a revocation.
+    pub must_reach: Option<Position>,
+    /// Data of this stream was lost: until `must_reach`, no card is granted at all.
+    pub damaged: bool,
+    /// The newest head heard. Not kept across a restart: the broker keeps it.
+    pub head: Option<Head>,
+    /// When the stream was last heard.
+    pub heard_at: Option<Timestamp>,
+    /// The epoch last began with a hole.
+    pub epoch_gap: bool,
+}
+
+impl StreamTrack {
+    /// Whether a message at `at` is new.
+    #[must_use]
+    pub fn judge(&self, at: Position) -> Heard {
+        match self.epoch {
+            Some(epoch) if at.epoch < epoch => Heard::Stale,
+            Some(epoch) if at.epoch == epoch && self.has(at.seq) => Heard::Duplicate,
+            _ => Heard::New,
+        }
+    }
+
+    fn has(&self, seq: u64) -> bool {
+        seq <= self.through || self.above.iter().any(|(from, to)| (*from..=*to).contains(&seq))
+    }
+
+    /// Remembers that the message at `at` was heard.
+    pub fn hear(&mut self, at: Position) {
+        if self.epoch.is_none_or(|epoch| epoch < at.epoch) {
+            // Anything the earlier epoch still lacked is settled: its revisions are older than all of the new one's.
+            self.epoch_gap = at.seq > 1;
+            self.epoch = Some(at.epoch);
+            self.through = 0;
+            self.above.clear();
+        }
+        if self.epoch != Some(at.epoch) || self.has(at.seq) {
+            return;
+        }
+        let seq = at.seq;
+        if seq == self.through + 1 {
+            self.through = seq;
+            while let Some((from, to)) = self.above.first().copied() {
+                if from > self.through + 1 {
+                    break;
+                }
+                self.through = self.through.max(to);
+                self.above.remove(0);
+            }
+        } else {
+            let place = self.above.partition_point(|(from, _)| *from < seq);
+            let joins_before = place.checked_sub(1).and_then(|p| self.above.get_mut(p)).filter(|r| r.1 + 1 == seq);
+            if let Some(range) = joins_before {
+                range.1 = seq;
+            } else if self.above.len() < RANGES_MAX {
+                self.above.insert(place, (seq, seq));
+            }
+            self.join_ranges();
+        }
+        if self.above.is_empty() {
+            self.epoch_gap = false;
+        }
+        self.settle();
+    }
+
+    fn join_ranges(&mut self) {
+        self.above.dedup_by(|next, range| {
+            let joins = range.1.saturating_add(1) >= next.0;
+            if joins {
+                range.1 = range.1.max(next.1);
+            }
+            joins
+        });
+    }
+
+    /// Forgets the goal once it is reached.
+    fn settle(&mut self) {
+        if self.must_reach.is_none_or(|goal| self.reached(goal)) {
+            self.must_reach = None;
+            self.damaged = false;
+        }
+    }
+
+    fn reached(&self, goal: Position) -> bool {
+        self.epoch.is_some_and(|epoch| epoch > goal.epoch || (epoch == goal.epoch && self.through >= goal.seq))
+    }
+
+    /// Whether all of the stream up to its newest head was heard.
+    #[must_use]
+    pub fn is_behind_head(&self) -> bool {
+        self.head.as_ref().is_some_and(|head| !self.reached(head.at))
+    }
+
+    /// Takes a center's word of how far its stream goes. The first one since the gateway was new or lost data is a goal.
+    pub fn take_head(&mut self, head: Head) {
+        let first = self.head.is_none() && (self.epoch.is_none() || self.damaged);
+        if first && !self.reached(head.at) {
+            self.must_reach = self.must_reach.max(Some(head.at));
+        }
+        if self.head.as_ref().is_none_or(|old| old.at <= head.at) {
+            self.head = Some(head);
+        }
+        self.settle();
+    }
+
+    /// The store lost data: what was heard is to be heard again, and nothing is granted before.
+    pub fn lose(&mut self) {
+        let highest = self.above.last().map_or(self.through, |(_, to)| *to);
+        if let Some(epoch) = self.epoch.filter(|_| highest > 0) {
+            self.must_reach = self.must_reach.max(Some(Position { epoch, seq: highest }));
+            self.damaged = true;
+        }
+        self.through = 0;
+        self.above.clear();
+        self.head = None;
+    }
+
+    /// Numbers not heard below the highest heard or known of, as inclusive ranges.
+    #[must_use]
+    pub fn missing(&self) -> Vec<(u64, u64)> {
+        let mut missing = Vec::with_capacity(self.above.len());
+        let mut next = self.through + 1;
+        for (from, to) in &self.above {
+            missing.push((next, from - 1));
+            next = to.saturating_add(1);
+        }
+        let heads = self.head.as_ref().map(|h| h.at);
+        let goal = heads.max(self.must_reach).filter(|goal| Some(goal.epoch) == self.epoch && goal.seq >= next);
+        missing.extend(goal.map(|goal| (next, goal.seq)));
+        missing
+    }
+
+    /// How many numbers are missing.
+    #[must_use]
+    pub fn missing_count(&self) -> u64 {
+        self.missing().iter().fold(0, |sum, (from, to)| sum.saturating_add(to - from + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(epoch: u32, seq: u64) -> Position {
+        Position { epoch: NonZeroU32::new(epoch).unwrap(), seq }
+    }
+
+    #[test]
+    fn a_gap_is_told_until_it_is_filled() {
+        let mut track = StreamTrack::default();
+        for seq in [1, 2, 5, 4, 9] {
+            assert_eq!(track.judge(at(1, seq)), Heard::New);
+            track.hear(at(1, seq));
+        }
+        assert_eq!((track.through, track.missing()), (2, vec![(3, 3), (6, 8)]));
+        assert_eq!(track.judge(at(1, 5)), Heard::Duplicate);
+        track.hear(at(1, 3));
+        assert_eq!((track.through, track.missing()), (5, vec![(6, 8)]));
+        for seq in [7, 8, 6] {
+            track.hear(at(1, seq));
+        }
+        assert_eq!((track.through, track.missing()), (9, vec![]));
+    }
+
+    #[test]
+    fn a_new_epoch_starts_over_and_the_old_one_is_stale() {
+        let mut track = StreamTrack::default();
+        track.hear(at(1, 1));
+        track.hear(at(2, 3));
+        assert_eq!((track.through, track.missing(), track.epoch_gap), (0, vec![(1, 2)], true));
+        assert_eq!(track.judge(at(1, 2)), Heard::Stale);
+    }
+
+    #[test]
+    fn a_jump_to_the_largest_number_neither_overflows_nor_grows() {
+        let mut track = StreamTrack::default();
+        track.hear(at(1, u64::MAX));
+        assert_eq!(track.missing(), vec![(1, u64::MAX - 1)]);
+        track.hear(at(1, u64::MAX - 1));
+        assert_eq!(track.missing(), vec![(1, u64::MAX - 2)]);
+        for seq in (10..10_000).step_by(2) {
+            track.hear(at(1, seq));
+        }
+        assert_eq!(track.above.len(), RANGES_MAX);
+    }
+
+    #[test]
+    fn the_first_head_of_a_new_gateway_must_be_reached() {
+        let mut track = StreamTrack::default();
+        let head = |seq| Head { stream: "a".parse().unwrap(), at: at(1, seq), cards: 0, digest: String::new() };
+        track.take_head(head(2));
+        assert_eq!(track.must_reach, Some(at(1, 2)));
+        track.hear(at(1, 1));
+        track.take_head(head(3));
+        assert_eq!(track.must_reach, Some(at(1, 2)), "a later head is no goal");
+        track.hear(at(1, 2));
+        assert_eq!(track.must_reach, None);
+        assert!(track.is_behind_head());
+    }
+}

@@ -1,0 +1,104 @@
+//! Which gateway and which broker: the options that all `center` commands share, and what they start.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::super::{Exit, complain};
+use crate::access::id::GatewayId;
+use crate::clock::Clock;
+use crate::mqtt::{BrokerUrl, LinkSpec, Secret};
+use crate::simulate::center::{Attention, Center, Service};
+
+/// Longest wait for an answer that may be asked for, in seconds.
+const WAIT_S_MAX: u64 = 3_600;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct LinkArgs {
+    /// The gateway spoken to.
+    #[arg(long, global = true, value_name = "G")]
+    gateway: Option<GatewayId>,
+    /// The campus broker; several are tried in turn.
+    #[arg(long = "url", global = true, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
+    urls: Vec<BrokerUrl>,
+    /// User name at the broker.
+    #[arg(long, global = true, value_name = "NAME")]
+    username: Option<String>,
+    /// File with the password.
+    #[arg(long, global = true, value_name = "FILE", requires = "username")]
+    password_file: Option<PathBuf>,
+    /// PEM file of the authorities that may sign the broker's certificate; the system's without it.
+    #[arg(long, global = true, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// PEM file of a client certificate.
+    #[arg(long, global = true, value_name = "FILE", requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// PEM file of its key.
+    #[arg(long, global = true, value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
+    /// How long to wait for the gateway's answer.
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        default_value_t = 5,
+        value_parser = clap::value_parser!(u64).range(0..=WAIT_S_MAX)
+    )]
+    wait: u64,
+}
+
+impl LinkArgs {
+    pub(super) fn wait(&self) -> Duration {
+        Duration::from_secs(self.wait)
+    }
+
+    fn spec(&self) -> Result<LinkSpec, String> {
+        let password = match &self.password_file {
+            None => None,
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|e| format!("`{}`: {e}", path.display()))?;
+                Some(Secret::new(text.trim_end_matches(['\r', '\n'])))
+            }
+        };
+        // Two commands may run at once, and a second client with an id throws out the first.
+        let run = getrandom::u64().map_err(|e| format!("no random bytes from the system: {e}"))?;
+        Ok(LinkSpec {
+            username: self.username.clone(),
+            password,
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+            ..LinkSpec::plain(self.urls.clone(), format!("dormgate-center-{run:016x}"))
+        })
+    }
+}
+
+/// A center with its link, and the runtime both live in.
+pub(super) struct Desk {
+    pub(super) runtime: Runtime,
+    pub(super) service: Service,
+    pub(super) gateway: GatewayId,
+}
+
+/// Opens the center and starts its link; says what is wrong if that cannot be.
+pub(super) fn start(args: &super::Args, attention: Attention) -> Result<Desk, Exit> {
+    let Some(gateway) = args.link.gateway.clone() else {
+        complain("which gateway? name it with `--gateway G`");
+        return Err(Exit::Usage);
+    };
+    let center = Center::open(&args.dir, &gateway).map_err(|e| super::failed(&e))?;
+    let spec = args.link.spec().map_err(complained)?;
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|e| complained(format!("the runtime does not start: {e}")))?;
+    let service = {
+        let _inside = runtime.enter();
+        Service::start(center, spec, Clock::system(), attention).map_err(|e| complained(e.to_string()))?
+    };
+    Ok(Desk { runtime, service, gateway })
+}
+
+fn complained(text: String) -> Exit {
+    complain(text);
+    Exit::Failed
+}

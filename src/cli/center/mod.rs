@@ -1,0 +1,89 @@
+//! `dormgate center`: a reference center on the command line, for trials and scripts.
+//!
+//! Each op is said, journaled and published, and its answer waited for; `watch` is the center at its desk, which answers
+//! resync and acknowledges the audit.
+
+mod link;
+mod ops;
+mod print;
+mod send;
+mod watch;
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+
+use super::{Exit, complain, say};
+use crate::simulate::center::{self, CenterError, Layout};
+
+/// A center for trials: makes keys, says changes and commands to a gateway, and listens to it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The center's directory: keys, journals, and the audit received.
+    #[arg(long, global = true, value_name = "DIR", default_value = "center")]
+    dir: PathBuf,
+    #[command(flatten)]
+    link: link::LinkArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a center: its keys, and the `[[center.stream]]` tables for the gateway's configuration.
+    Keygen {
+        /// One stream that may say everything, or two offices with an own key each.
+        #[arg(long, value_enum, default_value_t = Streams::One)]
+        streams: Streams,
+        /// Higher than that of a center with the same stream names whose directory was lost.
+        #[arg(long, default_value_t = NonZeroU32::MIN)]
+        epoch: NonZeroU32,
+    },
+    #[command(flatten)]
+    Op(ops::Op),
+    /// Give a command, which acts once and now.
+    #[command(subcommand, name = "command")]
+    Order(ops::Order),
+    /// Send a file: a JSON list of ops, or a whole message with `iss`, right or wrong; `-` is stdin.
+    Send {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Listen: print acks, alarms and audit events; answer resync, re-send heads, acknowledge the audit. Until Ctrl-C.
+    Watch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Streams {
+    /// `center`, which may say everything to one gateway.
+    One,
+    /// `card-office` for the standing of cards on the whole campus, `apartment` for the rest of one gateway.
+    Two,
+}
+
+pub(super) fn run(args: &Args) -> Exit {
+    match &args.command {
+        Command::Keygen { streams, epoch } => keygen(args, *streams, *epoch),
+        Command::Op(op) => send::op(args, op),
+        Command::Order(order) => send::command(args, order),
+        Command::Send { file } => send::file(args, file),
+        Command::Watch => watch::run(args),
+    }
+}
+
+fn keygen(args: &Args, streams: Streams, epoch: NonZeroU32) -> Exit {
+    let layout = match streams {
+        Streams::One => Layout::One,
+        Streams::Two => Layout::Two,
+    };
+    match center::create(&args.dir, layout, epoch) {
+        Ok(tables) => say(tables.trim_end()),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &CenterError) -> Exit {
+    complain(error);
+    Exit::Failed
+}

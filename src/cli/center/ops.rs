@@ -1,0 +1,315 @@
+//! The ops and commands as arguments.
+
+use clap::{ArgGroup, Args, Subcommand};
+
+use crate::access::change::{Op as Change, PortalSet, Subject, SuspendReason};
+use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
+use crate::access::id::{CardUid, Holder, PortalId, StreamName, Timestamp, Zone};
+use crate::access::input::CommandKind;
+use crate::access::portal::{PortalKind, Posture};
+use crate::wire::time;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Op {
+    /// The card exists.
+    Issue {
+        /// The card.
+        uid: CardUid,
+        /// Whose it is.
+        holder: Holder,
+    },
+    /// What the card may open; replaces its earlier enrolment whole.
+    Enrol(Enrol),
+    /// A new card; the holder's earlier ones open nothing from now on.
+    Reissue {
+        /// Whose.
+        holder: Holder,
+        /// The new card.
+        new: CardUid,
+        /// The old card; without it, all of the holder's other cards.
+        #[arg(long, value_name = "UID")]
+        old: Option<CardUid>,
+    },
+    /// The card is lost.
+    ReportLost(Whose),
+    /// The card was found.
+    Found(Whose),
+    /// Freeze the card.
+    Freeze(Whose),
+    /// Unfreeze the card.
+    Unfreeze(Whose),
+    /// End the card for ever.
+    Cancel(Whose),
+    /// Remove the enrolment.
+    Withdraw(Whose),
+    /// Undo a mistaken `cancel` or replacement.
+    Reinstate {
+        /// The card.
+        uid: CardUid,
+    },
+    /// Power off in a room.
+    SuspendPower(Power),
+    /// Power on again in a room.
+    ResumePower(Power),
+    /// Set the standing mode of portals.
+    Posture {
+        /// `secure`, `free_access`, `lockdown`, `out_of_service` or `fire`.
+        #[arg(value_parser = posture)]
+        posture: Posture,
+        /// The portals, or `*` for all.
+        #[arg(required = true, value_name = "PORTAL")]
+        portals: Vec<String>,
+        /// Until when, e.g. `2026-09-01T08:00:00Z`; then `secure`.
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        until: Option<Timestamp>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Enrol {
+    /// The card.
+    uid: CardUid,
+    /// Whose it is.
+    holder: Holder,
+    /// Gates it opens: a zone or `*`. May be given again, as all of these.
+    #[arg(long, value_name = "ZONE", value_parser = zone_set)]
+    gate: Vec<ZoneSet>,
+    /// Doors it opens.
+    #[arg(long, value_name = "ZONE", value_parser = zone_set)]
+    door: Vec<ZoneSet>,
+    /// Power boxes it energises.
+    #[arg(long, value_name = "ZONE", value_parser = zone_set)]
+    power: Vec<ZoneSet>,
+    /// Anything else, e.g. `door:412:term`.
+    #[arg(long, value_name = "KIND:ZONE[:SCHEDULE]", value_parser = entitlement)]
+    entitlement: Vec<Entitlement>,
+    /// `resident`, `staff` or `visitor`.
+    #[arg(long, default_value = "resident", value_parser = role)]
+    role: Role,
+    /// Valid from, inclusive, e.g. `2026-09-01T08:00:00Z`.
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    not_before: Option<Timestamp>,
+    /// Valid until, exclusive.
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    not_after: Option<Timestamp>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("whose").required(true).args(["uid", "holder"]))]
+pub(super) struct Whose {
+    /// The card.
+    uid: Option<CardUid>,
+    /// All cards that this holder has by now.
+    #[arg(long, value_name = "HOLDER")]
+    holder: Option<Holder>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Power {
+    /// The room.
+    zone: Zone,
+    /// `arrears`, `overload`, `restricted_load` or `maintenance`.
+    #[arg(value_parser = suspend_reason)]
+    reason: SuspendReason,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Order {
+    /// Open a gate or door once.
+    Release {
+        /// Which.
+        portal: PortalId,
+        #[command(flatten)]
+        by: By,
+    },
+    /// Switch a power box.
+    Power {
+        /// Which.
+        portal: PortalId,
+        /// `on` or `off`.
+        switch: Switch,
+        #[command(flatten)]
+        by: By,
+    },
+    /// Ask what would be decided for a card, and why. Opens nothing.
+    Query {
+        /// The card.
+        uid: CardUid,
+        /// Where; everywhere without it.
+        portal: Option<PortalId>,
+        #[command(flatten)]
+        by: By,
+    },
+    /// Forget where a card is, for anti-passback.
+    Forgive {
+        /// The card, or `*` for all.
+        #[arg(value_parser = card_or_all)]
+        uid: CardOrAll,
+        #[command(flatten)]
+        by: By,
+    },
+    /// Make the gateway ask for a stream again.
+    Resync {
+        /// Which.
+        stream: StreamName,
+        #[command(flatten)]
+        by: By,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct By {
+    /// Who orders it, for the audit, e.g. `staff:77`.
+    #[arg(long, value_name = "WHO")]
+    actor: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum CardOrAll {
+    Card(CardUid),
+    All,
+}
+
+fn one_of<T: Copy>(text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<T, String> {
+    let names = || all.iter().map(|one| name(*one)).collect::<Vec<_>>().join(", ");
+    all.iter().copied().find(|one| name(*one) == text).ok_or_else(|| format!("one of {} is wanted", names()))
+}
+
+fn posture(text: &str) -> Result<Posture, String> {
+    one_of(text, &Posture::ALL, Posture::as_str)
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    one_of(text, &Role::ALL, Role::as_str)
+}
+
+fn suspend_reason(text: &str) -> Result<SuspendReason, String> {
+    one_of(text, &SuspendReason::ALL, SuspendReason::as_str)
+}
+
+fn instant(text: &str) -> Result<Timestamp, String> {
+    time::parse(text)
+        .ok_or_else(|| "a time like `2026-09-01T08:00:00Z` or `2026-09-01T16:00:00+08:00` is wanted".to_owned())
+}
+
+fn zone_set(text: &str) -> Result<ZoneSet, String> {
+    match text {
+        "*" => Ok(ZoneSet::Any),
+        name => name.parse().map(ZoneSet::One).map_err(|e| format!("{e}; or `*` for any")),
+    }
+}
+
+fn entitlement(text: &str) -> Result<Entitlement, String> {
+    let mut parts = text.split(':');
+    let (Some(kind), Some(zone), schedule, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return Err("KIND:ZONE or KIND:ZONE:SCHEDULE is wanted, e.g. `door:412:term`".to_owned());
+    };
+    Ok(Entitlement {
+        kind: one_of(kind, &PortalKind::ALL, PortalKind::as_str)?,
+        zone: zone_set(zone)?,
+        schedule: schedule
+            .map(str::parse)
+            .transpose()
+            .map_err(|e: crate::access::id::IdentifierError| e.to_string())?,
+    })
+}
+
+fn card_or_all(text: &str) -> Result<CardOrAll, String> {
+    match text {
+        "*" => Ok(CardOrAll::All),
+        uid => uid.parse().map(CardOrAll::Card).map_err(|e| format!("{e}; or `*` for all")),
+    }
+}
+
+impl Whose {
+    fn subject(&self) -> Result<Subject, String> {
+        match (&self.uid, &self.holder) {
+            (Some(uid), None) => Ok(Subject::Card(*uid)),
+            (None, Some(holder)) => Ok(Subject::Holder(holder.clone())),
+            (Some(_), Some(_)) | (None, None) => Err("give either a UID or `--holder HOLDER`".to_owned()),
+        }
+    }
+}
+
+impl Op {
+    /// The op; an error the argument parser cannot see.
+    pub(super) fn change(&self) -> Result<Change, String> {
+        let set = |whose: &Whose, flag, on| Ok(Change::SetFlag { subject: whose.subject()?, flag, on });
+        let power =
+            |power: &Power, suspended| Ok(Change::Power { zone: power.zone.clone(), reason: power.reason, suspended });
+        match self {
+            Self::Issue { uid, holder } => Ok(Change::Issue { uid: *uid, holder: holder.clone() }),
+            Self::Enrol(enrol) => Ok(enrol.change()),
+            Self::Reissue { holder, new, old } => {
+                Ok(Change::Reissue { holder: holder.clone(), new_uid: *new, old_uid: *old })
+            }
+            Self::ReportLost(whose) => set(whose, Flag::Lost, true),
+            Self::Found(whose) => set(whose, Flag::Lost, false),
+            Self::Freeze(whose) => set(whose, Flag::Frozen, true),
+            Self::Unfreeze(whose) => set(whose, Flag::Frozen, false),
+            Self::Cancel(whose) => set(whose, Flag::Cancelled, true),
+            Self::Withdraw(whose) => Ok(Change::Withdraw { subject: whose.subject()? }),
+            Self::Reinstate { uid } => Ok(Change::Reinstate { uid: *uid }),
+            Self::SuspendPower(room) => power(room, true),
+            Self::ResumePower(room) => power(room, false),
+            Self::Posture { posture, portals, until } => {
+                let portals = match portals.as_slice() {
+                    [all] if all == "*" => PortalSet::All,
+                    names => {
+                        let parsed: Result<Vec<PortalId>, _> = names.iter().map(|name| name.parse()).collect();
+                        PortalSet::Some(parsed.map_err(|e| format!("{e}; or `*` alone for all"))?)
+                    }
+                };
+                Ok(Change::SetPosture { portals, posture: *posture, until: *until })
+            }
+        }
+    }
+}
+
+impl Enrol {
+    fn change(&self) -> Change {
+        let kinds =
+            [(PortalKind::Gate, &self.gate), (PortalKind::Door, &self.door), (PortalKind::PowerBox, &self.power)];
+        let of = |(kind, zones): (PortalKind, &Vec<ZoneSet>)| {
+            zones.iter().map(|zone| Entitlement { kind, zone: zone.clone(), schedule: None }).collect::<Vec<_>>()
+        };
+        let mut entitlements: Vec<_> = kinds.into_iter().flat_map(of).collect();
+        entitlements.extend(self.entitlement.iter().cloned());
+        let enrolment = Enrolment {
+            holder: self.holder.clone(),
+            role: self.role,
+            not_before: self.not_before,
+            not_after: self.not_after,
+            entitlements,
+        };
+        Change::Enrol { uid: self.uid, enrolment }
+    }
+}
+
+impl Order {
+    /// The command, and who gives it.
+    pub(super) fn command(&self) -> (CommandKind, Option<&str>) {
+        let (kind, by) = match self {
+            Self::Release { portal, by } => (CommandKind::Release { portal: portal.clone() }, by),
+            Self::Power { portal, switch, by } => {
+                (CommandKind::Power { portal: portal.clone(), on: *switch == Switch::On }, by)
+            }
+            Self::Query { uid, portal, by } => (CommandKind::Query { uid: *uid, portal: portal.clone() }, by),
+            Self::Forgive { uid, by } => {
+                let uid = match uid {
+                    CardOrAll::Card(uid) => Some(*uid),
+                    CardOrAll::All => None,
+                };
+                (CommandKind::Forgive { uid }, by)
+            }
+            Self::Resync { stream, by } => (CommandKind::Resync { stream: stream.clone() }, by),
+        };
+        (kind, by.actor.as_deref())
+    }
+}

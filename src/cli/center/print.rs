@@ -1,0 +1,106 @@
+//! What a gateway says, in one line for a person each.
+
+use crate::access::audit::AuditEvent;
+use crate::simulate::center::{Answered, Heard};
+use crate::wire::bodies::{AckBody, ErrorBody, ReplyBody, VerdictBody};
+use crate::wire::time;
+
+fn list(name: &str, items: &[String]) -> String {
+    if items.is_empty() { String::new() } else { format!("; {name} {}", items.join(" ")) }
+}
+
+fn errors(errors: &[ErrorBody]) -> String {
+    let one = |e: &ErrorBody| {
+        let place = e.op.map_or(String::new(), |op| format!("op {op}: "));
+        format!("; {place}{}: {}", e.code, e.message)
+    };
+    errors.iter().map(one).collect()
+}
+
+/// `card-office 3.1042 applied; revoked 1EA68671; cut power-412`
+pub(super) fn ack(ack: &AckBody) -> String {
+    let number = match (ack.epoch, ack.seq) {
+        (Some(epoch), Some(seq)) => format!("{epoch}.{seq}"),
+        (_, _) => "without a number".to_owned(),
+    };
+    let missing: u64 = ack.missing.iter().fold(0, |sum, (from, to)| sum.saturating_add(to.saturating_sub(*from) + 1));
+    let missing = match missing {
+        0 => String::new(),
+        1 => "; 1 earlier message is missing there, `center watch` sends it when asked".to_owned(),
+        n => format!("; {n} earlier messages are missing there, `center watch` sends them when asked"),
+    };
+    format!(
+        "{} {number} {}{}{}{}{missing}",
+        ack.stream.as_deref().unwrap_or("unknown stream"),
+        ack.outcome,
+        errors(&ack.errors),
+        list("revoked", &ack.revoked),
+        list("cut", &ack.cut),
+    )
+}
+
+/// The ack of a message just said, or what its absence means.
+pub(super) fn answered(one: &Answered, waited_s: u64) -> String {
+    match &one.ack {
+        Some((body, took)) => format!("{} in {} ms", ack(body), took.as_millis()),
+        None => format!(
+            "{} {}.{}: no answer in {waited_s} s; it stays in the journal and is sent when the gateway asks `center watch` for it",
+            one.stream, one.at.epoch, one.at.seq
+        ),
+    }
+}
+
+/// A reply to a command; a query's verdicts on lines of their own.
+pub(super) fn reply(reply: &ReplyBody) -> String {
+    let error: String = reply.error.iter().map(|e| errors(std::slice::from_ref(e))).collect();
+    let verdict = |v: &VerdictBody| {
+        let also = if v.also.is_empty() { String::new() } else { format!(" (also {})", v.also.join(", ")) };
+        format!("\n  {}: {} {}{also}", v.portal, v.decision, v.reason)
+    };
+    let verdicts: String = reply.result.iter().flat_map(|r| &r.verdicts).map(verdict).collect();
+    format!("{}{error}{verdicts}", reply.status)
+}
+
+/// `#88001 2026-09-01T08:00:00.000Z decision gate-in 1EA68671 08193021 deny replaced`
+fn event(event: &AuditEvent) -> String {
+    let mut words = vec![format!("#{} {} {}", event.n, time::format(event.at), event.kind.as_str())];
+    words.extend(event.alarm.map(|alarm| alarm.as_str().to_owned()));
+    words.extend(event.portal.as_ref().map(ToString::to_string));
+    words.extend(event.uid.map(|uid| uid.to_string()));
+    words.extend(event.holder.as_ref().map(ToString::to_string));
+    words.extend(event.granted.map(|granted| if granted { "grant" } else { "deny" }.to_owned()));
+    words.extend(event.reason.clone());
+    words.extend(event.also.iter().map(|reason| format!("also:{}", reason.as_str())));
+    words.extend(event.flags.iter().map(|flag| format!("flag:{flag}")));
+    words.extend(event.revision.as_ref().map(|r| format!("{} {}.{}", r.stream, r.epoch, r.seq)));
+    words.extend(event.gap.map(|(from, to)| format!("lost {from} to {to}")));
+    words.extend(event.detail.as_ref().map(|detail| format!("({detail})")));
+    words.join(" ")
+}
+
+/// Everything that `watch` prints, a line each.
+pub(super) fn heard(heard: &Heard) -> Vec<String> {
+    match heard {
+        Heard::Up => vec!["link up".to_owned()],
+        Heard::Down(why) => vec![format!("link down: {why}")],
+        Heard::Ack(body) => vec![format!("ack {}", ack(body))],
+        Heard::Reply(body) => {
+            vec![format!("reply {} {}", body.jti.as_deref().unwrap_or("to a command without id"), reply(body))]
+        }
+        Heard::Resync(asked, sent) => vec![format!(
+            "resync {} ({}, has {}.{}): {sent} messages sent",
+            asked.stream, asked.reason, asked.have.epoch, asked.have.seq
+        )],
+        Heard::Alarm(alarm) => {
+            let mut words = vec![format!("ALARM #{} {} {}", alarm.n, alarm.at, alarm.alarm)];
+            words.extend(alarm.portal.clone());
+            words.extend(alarm.uid.clone());
+            words.push(alarm.detail.clone());
+            vec![words.join(" ")]
+        }
+        Heard::Audit(events) => events.iter().map(event).collect(),
+        Heard::Trouble(trouble) => vec![format!("AUDIT {trouble}")],
+        Heard::State(state) => vec![format!("state {state}")],
+        Heard::Problem(problem) => vec![format!("PROBLEM {problem}")],
+    }
+}

@@ -1,0 +1,118 @@
+//! Saying something and waiting for the answer.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use super::super::{Exit, complain, say};
+use super::{Args, failed, link, ops, print};
+use crate::simulate::center::{Answered, Attention};
+use crate::wire::draft::{self, Draft};
+use crate::wire::limits::MESSAGE_BYTES_MAX;
+
+/// Longest time to deliver what was said when its answer was not waited for or did not come, in seconds.
+const DELIVER_S: u64 = 2;
+
+pub(super) fn op(args: &Args, op: &ops::Op) -> Exit {
+    match op.change() {
+        Ok(change) => send(args, Draft::Ops(vec![change])),
+        Err(wrong) => {
+            complain(wrong);
+            Exit::Usage
+        }
+    }
+}
+
+pub(super) fn file(args: &Args, path: &Path) -> Exit {
+    let drafted = read(path).map_err(|e| e.to_string()).and_then(|bytes| draft::parse(&bytes));
+    match drafted {
+        Ok(draft) => send(args, draft),
+        Err(wrong) => {
+            complain(format!("`{}`: {wrong}", path.display()));
+            Exit::Failed
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // One byte more than is taken, so that too much is seen as such.
+    let most = MESSAGE_BYTES_MAX as u64 + 1;
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+    } else {
+        File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+fn send(args: &Args, draft: Draft) -> Exit {
+    let desk = match link::start(args, Attention::Answers) {
+        Ok(desk) => desk,
+        Err(exit) => return exit,
+    };
+    let wait = args.link.wait();
+    let link::Desk { runtime, service, .. } = desk;
+    let answers = runtime.block_on(async {
+        let answers = match draft {
+            Draft::Ops(ops) => service.say_and_wait(ops, wait).await,
+            Draft::Claims(claims) => service.write_and_wait(claims, wait).await.map(|one| one.into_iter().collect()),
+        };
+        service.close(Duration::from_secs(DELIVER_S)).await;
+        answers
+    });
+    match answers {
+        Ok(answers) if answers.is_empty() => {
+            complain("sent; it has no readable number, so no answer can be told from others: see `center watch`");
+            Exit::Failed
+        }
+        Ok(answers) => answers.iter().fold(Exit::Done, |exit, one| match tell(one, wait) {
+            Exit::Done => exit,
+            other => other,
+        }),
+        Err(error) => failed(&error),
+    }
+}
+
+fn tell(one: &Answered, wait: Duration) -> Exit {
+    let line = print::answered(one, wait.as_secs());
+    match &one.ack {
+        Some((ack, _)) if matches!(ack.outcome.as_str(), "applied" | "duplicate") => say(line),
+        Some(_) => match say(line) {
+            Exit::Done => Exit::Failed,
+            other => other,
+        },
+        None => {
+            complain(line);
+            Exit::Failed
+        }
+    }
+}
+
+pub(super) fn command(args: &Args, order: &ops::Order) -> Exit {
+    let desk = match link::start(args, Attention::Answers) {
+        Ok(desk) => desk,
+        Err(exit) => return exit,
+    };
+    let wait = args.link.wait();
+    let (kind, actor) = order.command();
+    let link::Desk { runtime, service, gateway } = desk;
+    let reply = runtime.block_on(async {
+        let reply = service.command(kind, actor, wait).await;
+        service.close(Duration::from_secs(DELIVER_S)).await;
+        reply
+    });
+    match reply {
+        Ok(Some(reply)) => match (say(print::reply(&reply)), reply.status.as_str()) {
+            (Exit::Done, "ok") => Exit::Done,
+            (_, _) => Exit::Failed,
+        },
+        Ok(None) => {
+            let why = "the gateway or the broker is not there; a command is never sent late";
+            complain(format!("no reply from `{gateway}` in {} s: {why}", wait.as_secs()));
+            Exit::Failed
+        }
+        Err(error) => failed(&error),
+    }
+}

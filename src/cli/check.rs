@@ -1,0 +1,117 @@
+//! `dormgate check`: everything that is wrong with a configuration, or what was understood of it.
+
+use std::path::PathBuf;
+
+use super::{Exit, bad_config, say};
+use crate::access::portal::PortalKind;
+use crate::config::{self, AuditAck, BusLine, COMMAND, Config, LinkConfig, PortalDevice, Scope};
+
+/// Say everything that is wrong with a configuration and the profiles it names.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration to check.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Exit {
+    match config::load(&args.config, &super::serve::check_profile) {
+        Ok(config) => say(summary(&config)),
+        Err(error) => bad_config(&error),
+    }
+}
+
+/// What was understood, in one paragraph, and what a site probably did not mean.
+fn summary(config: &Config) -> String {
+    let mut said = vec![format!(
+        "gateway `{}` in {}, data in `{}`",
+        config.gateway,
+        config.timezone_name,
+        config.data_dir.display()
+    )];
+    said.push(match &config.uplink {
+        Some(link) => format!("uplink to {}", address(link)),
+        None => "no uplink: it runs from its store alone".to_owned(),
+    });
+    if let Some(link) = &config.local {
+        said.push(format!("local broker {}", address(link)));
+    }
+    for stream in &config.streams {
+        let scope = match stream.scope {
+            Scope::Gateway => "",
+            Scope::Campus => " for the whole campus",
+        };
+        let ops: Vec<&str> = config::OPS.into_iter().filter(|op| stream.may.contains(op)).collect();
+        said.push(format!("stream `{}`{scope} may {}", stream.name, ops.join(", ")));
+    }
+    for bus in &config.buses {
+        let line = match &bus.line {
+            BusLine::Serial(serial) => format!("{} at {} Bd", serial.port.display(), serial.baud),
+            BusLine::Tcp(peer) => peer.to_string(),
+        };
+        said.push(format!("bus `{}` on {line}", bus.id));
+    }
+    if let Some(server) = &config.modbus_server {
+        let tcp = server.tcp.map(|address| address.to_string());
+        let serial = server.serial.as_ref().map(|serial| serial.port.display().to_string());
+        let lines: Vec<String> = tcp.into_iter().chain(serial).collect();
+        said.push(format!("controllers ask at {}", lines.join(" and ")));
+    }
+    said.push(portals(config));
+    said.push(match &config.http {
+        Some(http) => format!("console at http://{}", http.listen),
+        None => "no console".to_owned(),
+    });
+    let mut text = said.join("; ") + ".";
+    for note in notes(config) {
+        text.push_str("\nnote: ");
+        text.push_str(&note);
+    }
+    for insecure in &config.insecure {
+        text.push_str("\ninsecure: ");
+        text.push_str(insecure);
+    }
+    text
+}
+
+fn address(link: &LinkConfig) -> String {
+    let urls: Vec<String> = link.urls.iter().map(ToString::to_string).collect();
+    format!("{} as `{}`", urls.join(" or "), link.client_id)
+}
+
+fn portals(config: &Config) -> String {
+    let of = |kind: PortalKind| config.portals.iter().filter(|p| p.portal.kind == kind).count();
+    let wired = |of: fn(&PortalDevice) -> bool| config.portals.iter().filter(|p| of(&p.device)).count();
+    format!(
+        "portals: {} gate(s), {} door(s), {} power box(es), of these {} over MQTT, {} by Modbus parts, {} asking over Modbus",
+        of(PortalKind::Gate),
+        of(PortalKind::Door),
+        of(PortalKind::PowerBox),
+        wired(|device| matches!(device, PortalDevice::NativeMqtt)),
+        wired(|device| matches!(device, PortalDevice::Parts { .. })),
+        wired(|device| matches!(device, PortalDevice::ModbusServer { .. })),
+    )
+}
+
+/// What is allowed and probably not meant.
+fn notes(config: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    if config.streams.is_empty() {
+        notes.push("no `[[center.stream]]`, so no card can become known here".to_owned());
+    }
+    if config.portals.is_empty() {
+        notes.push("no `[[portal]]`, so there is nothing to open".to_owned());
+    }
+    let commands = config.streams.iter().any(|stream| stream.may.contains(COMMAND));
+    if config.uplink.is_some() && config.audit.ack == AuditAck::Center && !commands {
+        notes.push(format!(
+            "`audit.ack` is `center`, but no stream may `{COMMAND}`, so nobody can acknowledge the audit and it is sent again and again"
+        ));
+    }
+    if config.modbus_server.is_some()
+        && !config.portals.iter().any(|p| matches!(p.device, PortalDevice::ModbusServer { .. }))
+    {
+        notes.push("`[modbus_server]` listens, but no portal is `device = { modbus_server = … }`".to_owned());
+    }
+    notes
+}

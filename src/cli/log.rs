@@ -1,0 +1,36 @@
+//! What the program does, for whoever runs it: log lines on stderr, chosen by `RUST_LOG`. The audit is not this; it is kept.
+
+use std::env;
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+/// What is logged when `RUST_LOG` does not say: sled tells of every file, which is of use only to its authors.
+const DEFAULT_FILTER: &str = "info,sled=warn";
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging. When somebody has started it before, as tests do, theirs stays.
+///
+/// # Errors
+/// A text for the user when `RUST_LOG` is no filter.
+pub(super) fn start(format: Format) -> Result<(), String> {
+    let asked = env::var("RUST_LOG").unwrap_or_default();
+    let filter = if asked.is_empty() { DEFAULT_FILTER } else { &asked };
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| format!("`RUST_LOG` is `{filter}`: {error}; write e.g. `info` or `dormgate=debug`"))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match format {
+        Format::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),
+        Format::Json => lines.json().flatten_event(true).try_init(),
+    };
+    drop(started);
+    Ok(())
+}

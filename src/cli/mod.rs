@@ -1,0 +1,141 @@
+//! The command line: one file a command, and here only which there are, what they share and how they end.
+//!
+//! A new command is a file with `Args` and `run(Args) -> Exit`, one variant of [`Command`] and its line in the `match`.
+
+mod ask;
+mod center;
+mod check;
+mod log;
+mod run;
+pub mod serve;
+mod uid;
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigError;
+
+/// Access gateway of a university dormitory: gates, room doors and power boxes, decided on the edge box.
+#[derive(Debug, Parser)]
+#[command(name = "dormgate", version, propagate_version = true)]
+struct Cli {
+    /// How log lines on stderr are written; `RUST_LOG` says which.
+    #[arg(long, global = true, value_enum, default_value_t = log::Format::Text, value_name = "FORMAT")]
+    log_format: log::Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Center(Box<center::Args>),
+    Check(check::Args),
+    Fire(ask::FireArgs),
+    Posture(ask::PostureArgs),
+    Query(ask::QueryArgs),
+    Run(run::Args),
+    Status(ask::StatusArgs),
+    Uid(uid::Args),
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done: 0.
+    Done,
+    /// Tried and failed: 1.
+    Failed,
+    /// Called wrongly: 2.
+    Usage,
+    /// The configuration is wrong or not there: 78, `EX_CONFIG` of sysexits.h.
+    Config,
+}
+
+impl Exit {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Config => 78,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Which configuration, for commands that ask a running gateway.
+#[derive(Debug, clap::Args)]
+pub struct ConfigArg {
+    /// The configuration of the gateway.
+    #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_PATH)]
+    pub config: PathBuf,
+}
+
+/// Runs the command that `args` name; the first is the program's name.
+#[must_use]
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and the version come this way too; they go to stdout and are no errors.
+            let printed = error.print();
+            return match (error.use_stderr(), printed) {
+                (true, _) => Exit::Usage,
+                (false, Ok(())) => Exit::Done,
+                (false, Err(_)) => Exit::Failed,
+            };
+        }
+    };
+    if let Err(message) = log::start(cli.log_format) {
+        complain(message);
+        return Exit::Usage;
+    }
+    match cli.command {
+        Command::Center(args) => center::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Fire(args) => ask::fire(&args),
+        Command::Posture(args) => ask::posture(&args),
+        Command::Query(args) => ask::query(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Status(args) => ask::status(&args),
+        Command::Uid(args) => uid::run(&args),
+    }
+}
+
+/// Writes a result to stdout. A reader that has gone away is a failure, not a panic.
+fn say(text: impl Display) -> Exit {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Ok(()) => Exit::Done,
+        Err(_) => Exit::Failed,
+    }
+}
+
+/// Writes why something failed to stderr.
+fn complain(text: impl Display) {
+    // Nobody is left to hear that nobody hears.
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// Says everything that is wrong with a configuration, and how a command ends that has none.
+fn bad_config(error: &ConfigError) -> Exit {
+    complain(error);
+    if let ConfigError::Mistakes { mistakes, .. } = error {
+        complain(match mistakes.len() {
+            1 => "1 mistake".to_owned(),
+            n => format!("{n} mistakes"),
+        });
+    }
+    Exit::Config
+}

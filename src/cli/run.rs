@@ -1,0 +1,56 @@
+//! `dormgate run`: the gateway.
+
+use std::path::PathBuf;
+
+use super::serve::{ServeError, check_profile, serve};
+use super::{Exit, bad_config, complain};
+use crate::config;
+
+/// Run the gateway until SIGTERM or Ctrl-C.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration of the gateway.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Exit {
+    let config = match config::load(&args.config, &check_profile) {
+        Ok(config) => config,
+        Err(error) => return bad_config(&error),
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(format!("no runtime: {error}"));
+            return Exit::Failed;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        let stop = stop_signal().map_err(|source| ServeError::Listen { what: "signals".to_owned(), source })?;
+        serve(&config, stop, |_| {}).await
+    });
+    match outcome {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            complain(error);
+            Exit::Failed
+        }
+    }
+}
+
+/// Done when the process is told to end.
+///
+/// # Errors
+/// What the operating system says of listening for signals.
+pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,121 @@
+//! The Modbus lines and portals of a configuration.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::{
+    BusConfig, BusLine, Config, ModbusPart, Parity, Part, PortalConfig, PortalDevice, ProfileUse, Role, StopBits,
+};
+use crate::portals::modbus::{self, BusSpec, LineSpec, ModbusPortalSpec, PartSpec, SerialSpec};
+use crate::wire::document::{Mistake, nearest};
+use crate::wire::profile::{self, Profile};
+
+/// Judges a device profile that a configuration names: whether it exists and can do what is wanted of it.
+///
+/// # Errors
+/// What is wrong, and what to do.
+pub fn check_profile(used: &ProfileUse<'_>) -> Result<(), String> {
+    let profile = find(used.name, used.devices_dir)?;
+    let has = match used.role {
+        Role::Reader => profile.readers.len(),
+        Role::Output => profile.output.as_ref().map_or(0, |output| usize::from(output.channels)),
+        Role::Meter => usize::from(profile.meter.is_some()),
+    };
+    let wanted = used.role.as_str();
+    if has == 0 {
+        return Err(format!("`{}` is no {wanted}; name a profile that is one", used.name));
+    }
+    if usize::from(used.channel) >= has {
+        return Err(format!(
+            "`{}` has {has} {wanted} channel(s), counted from 0; channel {} is none",
+            used.name, used.channel
+        ));
+    }
+    Ok(())
+}
+
+/// The lines.
+pub fn buses(config: &Config) -> Vec<BusSpec> {
+    let spec = |bus: &BusConfig| BusSpec {
+        id: bus.id.clone(),
+        line: match &bus.line {
+            BusLine::Tcp(peer) => LineSpec::Tcp(peer.to_string()),
+            BusLine::Serial(serial) => LineSpec::Serial(SerialSpec {
+                port: serial.port.display().to_string(),
+                baud: serial.baud,
+                parity: match serial.parity {
+                    Parity::None => modbus::Parity::None,
+                    Parity::Even => modbus::Parity::Even,
+                    Parity::Odd => modbus::Parity::Odd,
+                },
+                stop_bits: match serial.stop_bits {
+                    StopBits::One => 1,
+                    StopBits::Two => 2,
+                },
+            }),
+        },
+        timeout_ms: bus.timeout_ms,
+    };
+    config.buses.iter().map(spec).collect()
+}
+
+/// The portals put together from parts.
+///
+/// # Errors
+/// A profile that is not there any more: the configuration's check found it.
+pub fn portals(config: &Config) -> Result<Vec<ModbusPortalSpec>, String> {
+    config.portals.iter().filter_map(|p| portal(config, p).transpose()).collect()
+}
+
+fn portal(config: &Config, portal: &PortalConfig) -> Result<Option<ModbusPortalSpec>, String> {
+    let PortalDevice::Parts { reader, output, meter } = &portal.device else { return Ok(None) };
+    let part = |part: &Part| -> Result<Option<PartSpec>, String> {
+        match part {
+            Part::Modbus(part) => Ok(Some(PartSpec {
+                bus: part.bus.clone(),
+                unit: part.unit,
+                profile: profile_of(config, part)?,
+                channel: part.channel,
+            })),
+            Part::Mqtt(_) => Ok(None),
+        }
+    };
+    Ok(Some(ModbusPortalSpec {
+        id: portal.portal.id.clone(),
+        kind: portal.portal.kind,
+        reader: part(reader)?,
+        output: part(output)?,
+        meter: meter.as_ref().map_or(Ok(None), part)?,
+        inputs: None,
+    }))
+}
+
+fn profile_of(config: &Config, part: &ModbusPart) -> Result<Arc<Profile>, String> {
+    let dir = config.buses.iter().find(|bus| bus.id == part.bus).and_then(|bus| bus.devices_dir.as_deref());
+    find(&part.profile, dir)
+}
+
+/// The profile of this name: a file of `devices_dir` first, so that a site can correct a shipped one.
+fn find(name: &str, devices_dir: Option<&Path>) -> Result<Arc<Profile>, String> {
+    if let Some(dir) = devices_dir {
+        let path = dir.join(format!("{name}.toml"));
+        match std::fs::read_to_string(&path) {
+            Ok(text) => return profile::read(&text).map(Arc::new).map_err(|mistakes| told(&path, &mistakes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("`{}` cannot be read: {error}", path.display())),
+        }
+    }
+    if let Some(profile) = profile::shipped(name) {
+        return Ok(Arc::new(profile));
+    }
+    let hint = match nearest(name, profile::SHIPPED.iter().map(|(name, _)| *name)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known are {}", profile::SHIPPED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")),
+    };
+    Err(format!("no device profile `{name}` is known; {hint}"))
+}
+
+fn told(path: &Path, mistakes: &[Mistake]) -> String {
+    let all = mistakes.iter().map(|m| format!("{}:{m}", path.display())).collect::<Vec<_>>().join("; ");
+    format!("the profile has mistakes: {all}")
+}

@@ -1,0 +1,238 @@
+//! `[[bus]]`: Modbus lines on which the gateway asks; `[modbus_server]`: where controllers ask the gateway.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::link::is_host;
+use super::{Surroundings, non_empty, socket_address, whole};
+use crate::access::id::PortalId;
+use crate::wire::document::{Table, Value};
+
+/// Parity of a serial line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parity {
+    /// None.
+    None,
+    /// Even; the default of Modbus over serial line V1.02, 2.5.1.
+    Even,
+    /// Odd.
+    Odd,
+}
+
+/// Stop bits of a serial line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopBits {
+    /// One.
+    One,
+    /// Two.
+    Two,
+}
+
+/// A serial line; always 8 data bits, as RTU asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SerialConfig {
+    /// The device file.
+    pub port: PathBuf,
+    /// Bits per second; default 19200 (Modbus over serial line V1.02, 2.5.1).
+    pub baud: u32,
+    /// Parity; default even.
+    pub parity: Parity,
+    /// Stop bits; default one.
+    pub stop_bits: StopBits,
+}
+
+/// The address of a Modbus TCP device or gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpPeer {
+    /// Host name or address, an IPv6 one without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for TcpPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// What a bus is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BusLine {
+    /// RTU.
+    Serial(SerialConfig),
+    /// Modbus TCP.
+    Tcp(TcpPeer),
+}
+
+/// One Modbus line on which the gateway asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusConfig {
+    /// Its id; portals name it.
+    pub id: String,
+    /// What it is made of.
+    pub line: BusLine,
+    /// How long an answer may take, in milliseconds.
+    pub timeout_ms: u32,
+    /// Where device profiles are, beside the built-in ones.
+    pub devices_dir: Option<PathBuf>,
+}
+
+/// Where controllers ask the gateway; at least one of `tcp` and `serial` is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModbusServerConfig {
+    /// The address listened on.
+    pub tcp: Option<SocketAddr>,
+    /// The line listened on.
+    pub serial: Option<SerialConfig>,
+    /// Who may connect over TCP; by default only this machine.
+    pub allow: Vec<IpNet>,
+}
+
+/// A bus as far as it could be read; its id is known to portals also when the rest is wrong.
+pub(super) struct BusDraft {
+    /// Its id.
+    pub(super) id: Option<String>,
+    /// The whole, if nothing is wrong.
+    pub(super) config: Option<BusConfig>,
+}
+
+/// Which serial ports are taken, and by what.
+#[derive(Default)]
+pub(super) struct SerialPorts(HashMap<PathBuf, String>);
+
+impl SerialPorts {
+    fn take(&mut self, port: &PathBuf, value: &Value<'_>) {
+        match self.0.get(port) {
+            Some(taken) => value.mistake(format!("`{}` is taken by `{taken}`; a line has one owner", port.display())),
+            None => {
+                self.0.insert(port.clone(), value.path().to_owned());
+            }
+        }
+    }
+}
+
+/// Reads every `[[bus]]`.
+pub(super) fn read_all(top: &mut Table<'_>, around: &Surroundings<'_>, ports: &mut SerialPorts) -> Vec<BusDraft> {
+    let mut seen: Vec<String> = Vec::new();
+    top.tables("bus", |table| {
+        let id = table.need("id").and_then(|value| {
+            let id = value.parsed(|text| text.parse::<PortalId>().map(|_| text.to_owned()))?;
+            if seen.contains(&id) {
+                value.mistake(format!("`{id}` is the id of an earlier bus; give each its own"));
+            }
+            seen.push(id.clone());
+            Some(id)
+        });
+        let serial = table.get("serial").map(|value| read_serial(&value, around, ports));
+        let tcp = table.get("tcp").map(|value| value.parsed(read_peer));
+        let line = match (serial, tcp) {
+            (Some(serial), None) => serial.map(BusLine::Serial),
+            (None, Some(tcp)) => tcp.map(BusLine::Tcp),
+            (None, None) => {
+                table.mistake("what line it is is missing: `serial = { port = \"/dev/…\" }` or `tcp = \"host:502\"`");
+                None
+            }
+            (Some(_), Some(_)) => {
+                table.mistake_at("tcp", "a bus is either `serial` or `tcp`; make two of it");
+                None
+            }
+        };
+        let timeout_ms = whole(table, "timeout_ms", 10..=10_000, 200);
+        let devices_dir = table.get("devices_dir").map(|value| {
+            let dir = around.base_dir.join(non_empty(&value)?);
+            if !dir.is_dir() {
+                value.mistake(format!("`{}` is no directory; the shipped profiles need none", dir.display()));
+            }
+            Some(dir)
+        });
+        let config =
+            || Some(BusConfig { id: id.clone()?, line: line?, timeout_ms, devices_dir: super::flat(devices_dir)? });
+        BusDraft { config: config(), id }
+    })
+}
+
+/// Reads `[modbus_server]`.
+pub(super) fn read_server(
+    table: &mut Table<'_>,
+    around: &Surroundings<'_>,
+    ports: &mut SerialPorts,
+) -> Option<ModbusServerConfig> {
+    let tcp = table.get("tcp").map(|value| value.parsed(socket_address));
+    let serial = table.get("serial").map(|value| read_serial(&value, around, ports));
+    if tcp.is_none() && serial.is_none() {
+        table.mistake("where to listen is missing: `tcp = \"0.0.0.0:1502\"` or `serial = { port = \"/dev/…\" }`");
+    }
+    let allow = match table.get("allow") {
+        None => {
+            vec![IpNet::from(IpAddr::from([127, 0, 0, 1])), IpNet::from(IpAddr::from(std::net::Ipv6Addr::LOCALHOST))]
+                .into_iter()
+                .map(loopback_net)
+                .collect()
+        }
+        Some(value) => {
+            let items = value.items();
+            if items.is_empty() {
+                value.mistake(
+                    "nobody may connect; list networks such as `192.0.2.0/24`, or leave it out for this machine only",
+                );
+            }
+            items.iter().filter_map(|item| item.parsed(read_net)).collect()
+        }
+    };
+    Some(ModbusServerConfig { tcp: super::flat(tcp)?, serial: super::flat(serial)?, allow })
+}
+
+/// The loopback network of an address's family: all of 127.0.0.0/8, but only ::1.
+fn loopback_net(address: IpNet) -> IpNet {
+    match address {
+        IpNet::V4(four) => ipnet::Ipv4Net::new(four.addr(), 8).map_or(address, |net| IpNet::V4(net.trunc())),
+        IpNet::V6(_) => address,
+    }
+}
+
+fn read_net(text: &str) -> Result<IpNet, String> {
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| format!("a network such as `192.0.2.0/24` or an address is wanted, got `{text}`"))
+}
+
+fn read_peer(text: &str) -> Result<TcpPeer, String> {
+    let wrong = || format!("`host:port` is wanted, e.g. `192.0.2.9:502`, got `{text}`");
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let six = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let named = six.is_some() || !host.contains(':');
+    let host = six.unwrap_or(host);
+    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+    if named && is_host(host) { Ok(TcpPeer { host: host.to_owned(), port }) } else { Err(wrong()) }
+}
+
+fn read_serial(value: &Value<'_>, around: &Surroundings<'_>, ports: &mut SerialPorts) -> Option<SerialConfig> {
+    let read = |table: &mut Table<'_>| {
+        let port = table.need("port").and_then(|value| {
+            let port = around.base_dir.join(non_empty(&value)?);
+            ports.take(&port, &value);
+            Some(port)
+        });
+        let baud = whole(table, "baud", 1_200..=921_600, 19_200);
+        let parity = table.choice(
+            "parity",
+            &[("none", Parity::None), ("even", Parity::Even), ("odd", Parity::Odd)],
+            Parity::Even,
+        );
+        let stop_bits = match whole(table, "stop_bits", 1..=2, 1_u8) {
+            2 => StopBits::Two,
+            _ => StopBits::One,
+        };
+        Some(SerialConfig { port: port?, baud, parity, stop_bits })
+    };
+    value.table(read).flatten()
+}

@@ -1,0 +1,360 @@
+//! The whole file as users write it, every default, and every mistake with its exact text.
+
+use super::*;
+use crate::access::policy::{FirePower, RevokePower, Severity, UntrustedClock};
+use crate::access::portal::{Direction, PortalKind};
+
+/// The public key of RFC 8037, appendix A.
+const KEY: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    dir
+}
+
+/// What the example names.
+fn with_secrets() -> tempfile::TempDir {
+    directory(&[
+        ("secrets/uplink_password", "hunter2\n"),
+        ("secrets/ca.pem", "ca"),
+        ("secrets/gateway.pem", "cert"),
+        ("secrets/gateway.key", "key"),
+        ("secrets/console_token", "open sesame\n"),
+    ])
+}
+
+fn around(dir: &Path) -> Surroundings<'static> {
+    Surroundings { base_dir: dir.to_owned(), credentials_dir: None, profiles: &any_profile }
+}
+
+fn parsed(text: &str) -> Config {
+    parse(text, &around(Path::new("/nowhere"))).unwrap()
+}
+
+fn mistakes(text: &str) -> String {
+    let found = parse(text, &around(Path::new("/nowhere"))).unwrap_err();
+    found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_key_of_a_full_file_is_understood() {
+    let dir = with_secrets();
+    let secrets = dir.path().join("secrets");
+    let config = parse(include_str!("tests/example.toml"), &around(dir.path())).unwrap();
+
+    assert_eq!(config.gateway.as_str(), "nanhu-xing1");
+    assert_eq!(config.timezone_name, "Asia/Shanghai");
+    assert_eq!(config.data_dir, dir.path().join("data"));
+
+    let uplink = config.uplink.unwrap();
+    let urls: Vec<String> = uplink.urls.iter().map(ToString::to_string).collect();
+    assert_eq!(urls, ["mqtts://mqtt-a.campus.example:8883", "mqtts://mqtt-b.campus.example:8883"]);
+    let credentials = uplink.credentials.unwrap();
+    assert_eq!(credentials.username, "nanhu-xing1");
+    assert_eq!(credentials.password, Some(Secret::from("hunter2".to_owned())));
+    assert_eq!(uplink.ca_file, Some(secrets.join("ca.pem")));
+    assert_eq!(uplink.client_cert.unwrap().key_file, secrets.join("gateway.key"));
+    let local = config.local.unwrap();
+    assert_eq!(
+        (local.urls[0].to_string().as_str(), local.client_id.as_str()),
+        ("mqtt://127.0.0.1:1883", "nanhu-xing1-local")
+    );
+
+    assert_eq!(config.streams.len(), 2);
+    assert_eq!(config.streams[0].scope, Scope::Campus);
+    assert_eq!(config.streams[0].public_keys.len(), 1);
+    assert_eq!(config.streams[0].may.len(), 8);
+    assert!(config.streams[1].may.contains(COMMAND));
+    assert_eq!(config.streams[1].scope, Scope::Gateway);
+
+    let policy = &config.policy;
+    assert!(policy.frozen_may.contains(PortalKind::Gate) && !policy.frozen_may.contains(PortalKind::Door));
+    assert!(policy.reissue_keeps.contains(PortalKind::Door));
+    assert_eq!(policy.revoke_power, RevokePower::AfterDelay);
+    assert_eq!((policy.anti_passback, policy.clone), (Severity::Deny, Severity::Deny));
+    assert_eq!((policy.untrusted_clock, policy.fire_power), (UntrustedClock::Grant, FirePower::Cut));
+    assert_eq!((policy.max_denials, policy.lockout_s, policy.stale_after_s), (6, 30, 60));
+    assert_eq!(config.audit.ack, AuditAck::Broker);
+    assert_eq!((config.audit.retain_events.get(), config.audit.retain_days, config.audit.flush_ms), (2000, 90, 20));
+    let http = config.http.unwrap();
+    assert_eq!((http.listen.to_string().as_str(), http.token.unwrap().expose()), ("0.0.0.0:8480", "open sesame"));
+
+    let BusLine::Serial(serial) = &config.buses[0].line else { panic!("a serial line") };
+    assert_eq!((serial.baud, serial.parity, serial.stop_bits), (9600, Parity::None, StopBits::Two));
+    assert_eq!((config.buses[0].timeout_ms, config.buses[0].devices_dir.as_ref()), (300, Some(&secrets)));
+    assert_eq!(config.buses[1].line, BusLine::Tcp(TcpPeer { host: "192.0.2.9".into(), port: 502 }));
+    let server = config.modbus_server.unwrap();
+    assert_eq!(server.tcp.unwrap().port(), 1502);
+    assert_eq!(server.allow, ["192.0.2.0/24".parse().unwrap(), "198.51.100.7/32".parse::<ipnet::IpNet>().unwrap()]);
+
+    let [gate, door, power, other] = config.portals.try_into().unwrap();
+    assert_eq!((gate.portal.direction, gate.portal.hold_ms, gate.portal.debounce_ms), (Some(Direction::In), 500, 250));
+    assert_eq!(gate.device, PortalDevice::NativeMqtt);
+    let PortalDevice::Parts { reader: Part::Modbus(reader), output: Part::Modbus(output), meter: None } = door.device
+    else {
+        panic!("a door of parts")
+    };
+    assert_eq!(
+        (reader.bus.as_str(), reader.unit, reader.profile.as_str(), reader.channel),
+        ("riser-2", 3, "inveo-rfid-ind-m1", 0)
+    );
+    assert_eq!((output.bus.as_str(), output.unit, output.channel), ("floor-1", 255, 3));
+    assert_eq!(power.portal.delay_off_ms, 20_000);
+    assert!(matches!(power.device, PortalDevice::Parts { meter: Some(Part::Modbus(ModbusPart { unit: 31, .. })), .. }));
+    assert_eq!(other.device, PortalDevice::ModbusServer { unit: 13 });
+    assert_eq!(config.insecure, ["http: 0.0.0.0:8480 is not encrypted"]);
+}
+
+#[test]
+fn what_the_file_leaves_out_has_the_documented_default() {
+    let config = parsed("[gateway]\nid = \"g\"\n");
+    assert_eq!(config.timezone_name, "Asia/Shanghai");
+    assert_eq!(config.data_dir, Path::new("/var/lib/dormgate"));
+    assert!(
+        config.uplink.is_none() && config.local.is_none() && config.http.is_none() && config.modbus_server.is_none()
+    );
+    assert!(
+        config.streams.is_empty() && config.buses.is_empty() && config.portals.is_empty() && config.insecure.is_empty()
+    );
+    let policy = &config.policy;
+    assert!(policy.frozen_may.is_empty() && policy.reissue_keeps.is_empty() && !policy.require_issue);
+    assert_eq!(policy.revoke_power, RevokePower::AtOnce);
+    assert_eq!((policy.anti_passback, policy.clone), (Severity::Flag, Severity::Flag));
+    assert_eq!((policy.untrusted_clock, policy.fire_power), (UntrustedClock::Deny, FirePower::Keep));
+    assert_eq!((policy.max_denials, policy.lockout_s, policy.stale_after_s), (5, 0, 900));
+    assert_eq!(config.audit.ack, AuditAck::Center);
+    assert_eq!(
+        (config.audit.retain_events.get(), config.audit.retain_days, config.audit.flush_ms),
+        (1_000_000, 180, 50)
+    );
+}
+
+#[test]
+fn sections_and_parts_have_the_documented_defaults() {
+    let config = parsed(&format!(
+        r#"
+[gateway]
+id = "g"
+[uplink]
+urls = ["mqtt://127.0.0.1", "mqtts://[2001:db8::1]"]
+[[center.stream]]
+name = "center"
+public_keys = ["{KEY}"]
+may = ["*"]
+[policy]
+[audit]
+[http]
+[[bus]]
+id = "b"
+serial = {{ port = "/dev/ttyS0" }}
+[modbus_server]
+tcp = "127.0.0.1:0"
+[[portal]]
+id = "gate"
+kind = "gate"
+zone = "lobby"
+device = {{ mqtt = "native" }}
+[[portal]]
+id = "box"
+kind = "power_box"
+zone = "1"
+reader = {{ modbus = "b", unit = 1, profile = "r" }}
+output = {{ modbus = "b", unit = 1, profile = "r" }}
+"#
+    ));
+    let uplink = config.uplink.unwrap();
+    let urls: Vec<String> = uplink.urls.iter().map(ToString::to_string).collect();
+    assert_eq!(urls, ["mqtt://127.0.0.1:1883", "mqtts://[2001:db8::1]:8883"]);
+    assert_eq!(uplink.client_id, "g");
+    let local = config.local.unwrap();
+    assert_eq!((local.client_id.as_str(), &local.urls), ("g-local", &uplink.urls));
+    assert_eq!(config.streams[0].scope, Scope::Gateway);
+    assert_eq!(config.streams[0].may.len(), OPS.len());
+    assert!(!config.streams[0].insecure_unsigned);
+    assert_eq!(config.audit, AuditConfig::default());
+    assert_eq!(config.policy, Policy::default());
+    let http = config.http.unwrap();
+    assert_eq!((http.listen.to_string().as_str(), http.token), ("127.0.0.1:8480", None));
+    let bus = &config.buses[0];
+    assert_eq!((bus.timeout_ms, &bus.devices_dir), (200, &None));
+    let BusLine::Serial(serial) = &bus.line else { panic!("a serial line") };
+    assert_eq!((serial.baud, serial.parity, serial.stop_bits), (19_200, Parity::Even, StopBits::One));
+    let allow = config.modbus_server.unwrap().allow;
+    assert_eq!(allow, ["127.0.0.0/8".parse().unwrap(), "::1/128".parse::<ipnet::IpNet>().unwrap()]);
+    let gate = &config.portals[0].portal;
+    assert_eq!((gate.direction, gate.hold_ms, gate.debounce_ms), (None, 3000, 0));
+    assert_eq!(config.portals[1].portal.delay_off_ms, 15_000);
+    assert!(config.insecure.is_empty());
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_at_once_with_line_path_and_remedy() {
+    let dir = directory(&[("dormgate.toml", include_str!("tests/mistakes.toml"))]);
+    let path = dir.path().join("dormgate.toml");
+    let error = load(&path, &any_profile).unwrap_err();
+    let said = error.to_string().replace(&format!("{}/", dir.path().display()), "");
+    let expected = include_str!("tests/mistakes.txt");
+    assert_eq!(said, expected.trim_end(), "\n--- said:\n{said}\n");
+}
+
+#[test]
+fn a_file_that_is_not_there_or_no_text_says_so() {
+    let dir = directory(&[]);
+    let error = load(&dir.path().join("none.toml"), &any_profile).unwrap_err();
+    assert!(matches!(error, ConfigError::Unreadable { .. }), "{error}");
+    std::fs::write(dir.path().join("binary.toml"), [0xFF, 0xFE]).unwrap();
+    let error = load(&dir.path().join("binary.toml"), &any_profile).unwrap_err();
+    assert!(error.to_string().contains("UTF-8"), "{error}");
+    assert_eq!(mistakes(""), "1:1: `gateway` is missing");
+    assert!(mistakes("[gateway\nid = 1").starts_with("1:9: not TOML"), "{}", mistakes("[gateway\nid = 1"));
+}
+
+#[test]
+fn the_data_dir_is_found_without_secrets_and_past_other_mistakes() {
+    let dir = directory(&[("d.toml", "[gateway]\nid = \"!\"\ndata_dir = \"x\"\n[uplink]\npassword_file = \"none\"\n")]);
+    assert_eq!(data_dir(&dir.path().join("d.toml")).unwrap(), dir.path().join("x"));
+    std::fs::write(dir.path().join("d.toml"), "").unwrap();
+    assert_eq!(data_dir(&dir.path().join("d.toml")).unwrap(), Path::new(DEFAULT_DATA_DIR));
+}
+
+#[test]
+fn a_secret_falls_back_to_the_systemd_credential() {
+    let dir = directory(&[("cred/uplink_password", "from systemd\n"), ("cred/console_token", "t"), ("own", "own")]);
+    let around = Surroundings { credentials_dir: Some(dir.path().join("cred")), ..around(dir.path()) };
+    let text = |key: &str| {
+        format!(
+            "[gateway]\nid = \"g\"\n[uplink]\nurls = [\"mqtts://b\"]\nusername = \"u\"\n{key}\n[http]\nlisten = \"0.0.0.0:1\"\n"
+        )
+    };
+    let password = |key: &str| {
+        let config = parse(&text(key), &around).unwrap();
+        assert_eq!(config.http.unwrap().token.unwrap().expose(), "t");
+        config.uplink.unwrap().credentials.unwrap().password.unwrap().expose().to_owned()
+    };
+    assert_eq!(password(""), "from systemd");
+    assert_eq!(password("password_file = \"not there\""), "from systemd");
+    assert_eq!(password("password_file = \"own\""), "own");
+    assert_eq!(format!("{:?}", Secret::from("own".to_owned())), "Secret(…)");
+}
+
+#[test]
+fn insecure_choices_are_named() {
+    let text = format!(
+        r#"
+[gateway]
+id = "g"
+[uplink]
+urls = ["mqtt://198.51.100.1", "mqtt://localhost"]
+[[center.stream]]
+name = "a"
+public_keys = ["{KEY}"]
+may = ["issue"]
+[[center.stream]]
+name = "b"
+public_keys = ["{KEY}"]
+insecure_unsigned = true
+may = ["enrol"]
+[modbus_server]
+tcp = "0.0.0.0:1502"
+allow = ["0.0.0.0/0"]
+"#
+    );
+    assert_eq!(
+        parsed(&text).insecure,
+        [
+            "center.stream b: has a key of a",
+            "center.stream b: insecure_unsigned",
+            "uplink: mqtt://198.51.100.1:1883 is not encrypted",
+            "local: mqtt://198.51.100.1:1883 is not encrypted",
+            "modbus_server: allow lets everybody in",
+        ]
+    );
+}
+
+/// A file with a gateway and what the case adds, and the one mistake it has.
+#[test]
+fn each_thing_that_does_not_fit_together_is_a_mistake() {
+    let portal = |id: &str, rest: &str| format!("[[portal]]\nid = \"{id}\"\nkind = \"door\"\nzone = \"1\"\n{rest}\n");
+    let bus = "[[bus]]\nid = \"b\"\ntcp = \"127.0.0.1:502\"\n";
+    let stream = |rest: &str| format!("[[center.stream]]\nname = \"s\"\npublic_keys = [\"{KEY}\"]\n{rest}\n");
+    let device = "reader = { modbus = \"b\", unit = 1, profile = \"p\" }\noutput = { modbus = \"b\", unit = 2, profile = \"p\" }";
+    let cases = [
+        (portal("p", "device = { mqtt = \"native\" }"), "no broker is configured; add `[local]`"),
+        (portal("p", "device = { modbus_server = 1 }"), "add `[modbus_server]`"),
+        (portal("p", "device = { mqtt = \"shelly-gen2\" }"), "the MQTT device `shelly-gen2` is not supported"),
+        (portal("p", "device = { mqtt = \"native\", modbus_server = 1 }"), "one of `mqtt = \"native\"` and `modbus_server = 1`"),
+        (format!("[modbus_server]\ntcp = \"127.0.0.1:0\"\n{}{}", portal("p", "device = { modbus_server = 1 }"), portal("q", "device = { modbus_server = 1 }")), "unit 1 is `portal[0].device`"),
+        (format!("{bus}{}", portal("p", "reader = { modbus = \"b\", unit = 1, profile = \"p\" }")), "an `output` is missing beside it"),
+        (format!("{bus}{}{}", portal("p", device), portal("q", &device.replace("unit = 1", "unit = 5"))), "channel 0 of unit 2 on `b` is `portal[0].output`"),
+        (format!("{bus}{}", portal("p", &device.replace("unit = 2", "unit = 250"))), "units 248 to 254 are reserved"),
+        (format!("{bus}{}", portal("p", &device.replace("unit = 2", "unit = 256"))), "from 0 to 255"),
+        (format!("{bus}{}", portal("p", &format!("{device}\nmeter = {{ modbus = \"b\", unit = 3, profile = \"p\" }}"))), "only a power box has one"),
+        (format!("{bus}{}", portal("p", &format!("{device}\nhold_ms = 60001"))), "from 1000 to 60000"),
+        (format!("{bus}{}", portal("p", device).replace("\"door\"", "\"power_box\"\nhold_ms = 3000")), "`delay_off_s` says how much longer"),
+        ("[[bus]]\nid = \"a\"\nserial = { port = \"/dev/x\" }\n[[bus]]\nid = \"b\"\nserial = { port = \"/dev/x\" }\n".to_owned(), "`/dev/x` is taken by `bus[0].serial.port`"),
+        ("[[bus]]\nid = \"a\"\n".to_owned(), "what line it is is missing"),
+        ("[[bus]]\nid = \"a\"\ntcp = \"h:0\"\n".to_owned(), "`host:port` is wanted"),
+        ("[modbus_server]\n".to_owned(), "where to listen is missing"),
+        ("[modbus_server]\ntcp = \"127.0.0.1:1\"\nallow = [\"192.0.2.0/33\"]\n".to_owned(), "a network such as"),
+        (stream("may = [\"*\", \"issue\"]"), "`*` is everything, so it stands alone"),
+        (stream("may = []"), "may say nothing"),
+        (stream("may = [\"issue\", \"issue\"]"), "named twice"),
+        (format!("[center]\nrequire_issue = true\n{}", stream("may = [\"enrol\"]")), "no stream may `issue`"),
+        (stream("may = [\"*\"]").replace(KEY, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), "no usable Ed25519 public key"),
+        ("[uplink]\nurls = []\n".to_owned(), "1 to 16 brokers"),
+        ("[uplink]\nurls = [\"mqtts://u:p@h\"]\n".to_owned(), "no user in the address"),
+        ("[uplink]\nurls = [\"mqtts://h\"]\npassword_file = \"x\"\n".to_owned(), "a password needs a `username`"),
+        ("[uplink]\nurls = [\"mqtts://h\"]\nkey_file = \"x\"\n".to_owned(), "a key needs the certificate"),
+        ("[uplink]\nurls = [\"mqtt://h\"]\nca_file = \"/dev/null/x\"\n".to_owned(), "this has no effect, because no url is `mqtts://`"),
+        ("[uplink]\nurls = [\"mqtts://h\"]\n[local]\nurls = [\"mqtts://h:8883\"]\nclient_id = \"g\"\n".to_owned(), "one would throw out the other"),
+        ("[uplnik]\n".to_owned(), "unknown key; did you mean `uplink`?"),
+    ];
+    for (text, expected) in cases {
+        let said = mistakes(&format!("[gateway]\nid = \"g\"\n{text}"));
+        assert!(said.contains(expected), "{text}\n--- expected: {expected}\n--- said:\n{said}");
+    }
+}
+
+#[test]
+fn a_device_profile_is_judged_where_it_is_named() {
+    let dir = directory(&[]);
+    let judge = |wanted: &ProfileUse<'_>| match wanted.name {
+        "relay" if wanted.role == Role::Output && wanted.channel < 8 => Ok(()),
+        name => Err(format!("`{name}` is no {} for a {}", wanted.role.as_str(), wanted.kind.as_str())),
+    };
+    let around = Surroundings { profiles: &judge, ..around(dir.path()) };
+    let text = "[gateway]\nid = \"g\"\n[[bus]]\nid = \"b\"\ntcp = \"h:502\"\n[[portal]]\nid = \"p\"\nkind = \"door\"\nzone = \"1\"\n\
+                reader = { modbus = \"b\", unit = 1, profile = \"relay\" }\noutput = { modbus = \"b\", unit = 1, profile = \"relay\" }\n";
+    let said = parse(text, &around).unwrap_err();
+    assert_eq!(said.len(), 1);
+    assert_eq!(said[0].to_string(), "10:46: `portal[0].reader.profile`: `relay` is no reader for a door");
+}
+
+#[test]
+fn whatever_is_wrong_with_one_line_is_told_where_it_is() {
+    let dir = with_secrets();
+    let example = include_str!("tests/example.toml");
+    let lines: Vec<&str> = example.lines().collect();
+    for (at, line) in lines.iter().enumerate() {
+        let key = line.split_once('=').map(|(key, _)| key);
+        let values =
+            ["3", "-1", "9999999999", "\"\"", "\"x\"", "true", "[]", "[3]", "{}", "{ mqtt = 3 }", "1.5", "= ="];
+        let replaced = key.into_iter().flat_map(|key| values.map(|value| format!("{key}= {value}")));
+        for other in replaced.chain(["".to_owned(), "[".to_owned(), "[[[[".to_owned(), "é = 1".to_owned()]) {
+            let mut text = lines.clone();
+            text[at] = &other;
+            if let Err(found) = parse(&text.join("\n"), &around(dir.path())) {
+                let vague = found.iter().find(|mistake| mistake.message.contains("incomplete"));
+                assert_eq!(vague, None, "line {} as `{other}`", at + 1);
+            }
+        }
+    }
+    for start in (0..example.len()).filter_map(|end| example.get(..end)) {
+        drop(parse(start, &around(dir.path())));
+    }
+}

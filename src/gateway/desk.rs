@@ -1,0 +1,273 @@
+//! The desk: the engine and everything its effects go to. No waiting, no I/O: the task in `mod.rs` feeds it, and a
+//! simulation can feed it the same way.
+
+use tokio::sync::mpsc;
+
+use super::metrics::{DecisionLabels, Metrics, OutcomeLabels, RejectedLabels};
+use super::pending::{ALARM_WAIT_MS, Pending, Waiting};
+use super::ports::{Ask, PortalOrder, PortalOutlets, StateReport, StreamState, UplinkOrder};
+use crate::access::audit::Record;
+use crate::access::effect::Effect;
+use crate::access::engine::Engine;
+use crate::access::id::{ClockTrust, Mono, Now, PortalId};
+use crate::access::input::Input;
+use crate::store::Store;
+
+/// Where records go. The store is one; a simulation has another.
+pub trait Journal {
+    /// Takes records in order. Never waits; what cannot be kept is told later as lost.
+    fn append(&mut self, records: Vec<Record>);
+}
+
+impl Journal for Store {
+    fn append(&mut self, records: Vec<Record>) {
+        Store::append(self, records);
+    }
+}
+
+/// What the state tells besides the engine's own.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// Which run.
+    pub boot: String,
+    /// The version of the program.
+    pub version: String,
+    /// What is configured insecurely.
+    pub insecure: Vec<String>,
+}
+
+/// See the module's head.
+pub struct Desk<J> {
+    engine: Engine,
+    journal: J,
+    outlets: PortalOutlets,
+    uplink: Option<mpsc::Sender<UplinkOrder>>,
+    pending: Pending,
+    durable: u64,
+    acked: u64,
+    identity: Identity,
+    metrics: Metrics,
+}
+
+impl<J: Journal> Desk<J> {
+    /// A desk whose journal holds everything up to event `durable`, of which the center has everything up to `acked`.
+    pub fn new(
+        engine: Engine,
+        journal: J,
+        outlets: PortalOutlets,
+        uplink: Option<mpsc::Sender<UplinkOrder>>,
+        identity: Identity,
+        metrics: Metrics,
+    ) -> Self {
+        Self { engine, journal, outlets, uplink, pending: Pending::default(), durable: 0, acked: 0, identity, metrics }
+    }
+
+    /// Handles one input: decides, drives, records, answers.
+    pub fn input(&mut self, input: Input, now: Now) {
+        if let Input::Rejected(rejected) = &input {
+            let labels = RejectedLabels { topic: rejected.topic, code: rejected.error.code.as_str() };
+            self.metrics.rejected.get_or_create(&labels).inc();
+        }
+        let effects = self.engine.handle(input, now);
+        self.carry_out(effects, now);
+    }
+
+    /// What the store found lost at start; see [`Engine::damaged`].
+    pub fn damaged(&mut self, from: u64, to: u64, now: Now) {
+        let effects = self.engine.damaged(from, to, now);
+        self.carry_out(effects, now);
+    }
+
+    /// Everything up to event `through` is on disk: lets go what waited for it.
+    pub fn durable(&mut self, through: u64, now: Now) {
+        self.durable = self.durable.max(through);
+        self.metrics.audit_durable.set(gauge(self.durable));
+        for answer in self.pending.take_durable(self.durable) {
+            self.answer(answer, now);
+        }
+    }
+
+    /// The center has everything up to event `through`.
+    pub fn acked(&mut self, through: u64) {
+        self.acked = self.acked.max(through);
+        self.metrics.audit_acked.set(gauge(self.acked));
+    }
+
+    /// Lets alarms go that have waited long enough for the disk.
+    pub fn wake(&mut self, now: Now) {
+        for answer in self.pending.take_overdue_alarms(now.mono) {
+            self.answer(answer, now);
+        }
+    }
+
+    /// When the desk next wants to be woken.
+    #[must_use]
+    pub fn next_deadline(&self, now: Now) -> Option<Mono> {
+        self.engine.next_deadline(now).into_iter().chain(self.pending.next_alarm()).min()
+    }
+
+    /// Answers a question; an operator's doing becomes an input.
+    pub fn ask(&mut self, ask: Ask, now: Now) {
+        // Whoever asked may have gone; then nobody misses the answer.
+        let gone = match ask {
+            Ask::Query { uid, portal, answer } => answer.send(self.engine.query(uid, portal.as_ref(), now)).is_err(),
+            Ask::Status { answer } => answer.send(self.state(now)).is_err(),
+            Ask::Operator { doing, answer } => {
+                use crate::access::input::Operator;
+                let refusal = match &doing {
+                    Operator::FireReset => self.engine.fire_reset_refusal(),
+                    Operator::Posture { .. } => None,
+                };
+                let outcome = refusal.map_or(Ok(()), Err);
+                if outcome.is_ok() {
+                    self.input(Input::Operator(doing), now);
+                }
+                answer.send(outcome).is_err()
+            }
+        };
+        if gone {
+            tracing::debug!("whoever asked has gone");
+        }
+    }
+
+    /// Whether an acknowledgement still waits for the disk.
+    #[must_use]
+    pub fn promises_wait(&self) -> bool {
+        self.pending.promises_wait()
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &J {
+        &self.journal
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>, now: Now) {
+        let mut records = Vec::new();
+        let mut state_changed = false;
+        for effect in effects {
+            match effect {
+                Effect::Answer { portal, id, decision } => {
+                    self.count(&portal, &decision);
+                    let outlet = self.outlets.by_portal.get(portal.as_str()).or(self.outlets.unknown.as_ref());
+                    offer(outlet, PortalOrder::Answer { portal, id, decision }, &self.metrics);
+                }
+                Effect::Release { grant } => {
+                    let outlet = self.outlets.by_portal.get(grant.portal());
+                    offer(outlet, PortalOrder::Release { grant }, &self.metrics);
+                }
+                Effect::Energise { grant } => {
+                    let outlet = self.outlets.by_portal.get(grant.portal());
+                    offer(outlet, PortalOrder::Energise { grant }, &self.metrics);
+                }
+                Effect::Cut { portal, reason } => self.cut(portal, reason),
+                Effect::Mode { portal, posture } => {
+                    let outlet = self.outlets.by_portal.get(&portal);
+                    offer(outlet, PortalOrder::Mode { portal, posture }, &self.metrics);
+                }
+                Effect::Record(record) => {
+                    self.metrics.audit_last.set(gauge(record.event.n));
+                    records.push(*record);
+                }
+                Effect::Acknowledge { after, ack, receipt } => {
+                    let labels = OutcomeLabels { outcome: ack.outcome.as_str() };
+                    self.metrics.messages.get_or_create(&labels).inc();
+                    self.pending.push(after, Waiting::Ack(ack, receipt));
+                }
+                Effect::Reply { after, reply } => {
+                    let labels = OutcomeLabels { outcome: reply.status.as_str() };
+                    self.metrics.commands.get_or_create(&labels).inc();
+                    self.pending.push(after, Waiting::Reply(reply));
+                }
+                Effect::Alarm(alarm) => {
+                    self.metrics.alarms.inc();
+                    tracing::warn!(alarm = alarm.kind.as_str(), portal = ?alarm.portal, detail = alarm.detail, "alarm");
+                    self.pending.push(alarm.n, Waiting::Alarm(alarm, now.mono.plus_ms(ALARM_WAIT_MS)));
+                }
+                Effect::Resync(resync) => self.tell_uplink(UplinkOrder::Resync(resync)),
+                Effect::StateChanged => state_changed = true,
+            }
+        }
+        if !records.is_empty() {
+            self.journal.append(records);
+        }
+        // What waits for nothing, or for what is on disk already, goes at once.
+        for answer in self.pending.take_durable(self.durable) {
+            self.answer(answer, now);
+        }
+        if state_changed {
+            let state = self.state(now);
+            self.metrics.cards.set(gauge(state.cards));
+            self.tell_uplink(UplinkOrder::State(Box::new(state)));
+        }
+    }
+
+    fn cut(&self, portal: PortalId, reason: &'static str) {
+        let outlet = self.outlets.by_portal.get(&portal);
+        offer(outlet, PortalOrder::Cut { portal, reason }, &self.metrics);
+    }
+
+    fn count(&self, portal: &str, decision: &crate::access::decision::Decision) {
+        let kind = self.engine.kind_of(portal).map_or("unknown", crate::access::portal::PortalKind::as_str);
+        let labels = DecisionLabels { kind, decision: decision.as_str(), reason: decision.reason_str() };
+        self.metrics.decisions.get_or_create(&labels).inc();
+    }
+
+    fn answer(&self, answer: Waiting, now: Now) {
+        self.tell_uplink(match answer {
+            Waiting::Ack(ack, receipt) => UplinkOrder::Acknowledge { ack, receipt, durable_at: now.wall },
+            Waiting::Reply(reply) => UplinkOrder::Reply(reply),
+            Waiting::Alarm(alarm, _) => UplinkOrder::Alarm(alarm),
+        });
+    }
+
+    fn tell_uplink(&self, order: UplinkOrder) {
+        let Some(uplink) = &self.uplink else { return };
+        // A lost ack is asked for again, a lost state is published again within a minute, an alarm is in the audit.
+        if uplink.try_send(order).is_err() {
+            tracing::warn!("the uplink is too far behind; an order to it was dropped");
+        }
+    }
+
+    /// The state as published.
+    #[must_use]
+    pub fn state(&self, now: Now) -> StateReport {
+        let status = self.engine.status(now);
+        let stream = |s: crate::access::engine::StreamStatus| StreamState {
+            name: s.name,
+            epoch: s.epoch,
+            seq: s.seq,
+            missing: s.missing,
+            digest: None,
+            age_s: s.age_s,
+        };
+        StateReport {
+            boot: self.identity.boot.clone(),
+            version: self.identity.version.clone(),
+            streams: status.streams.into_iter().map(stream).collect(),
+            cards: status.cards,
+            portals_online: status.portals_online,
+            portals_offline: status.portals_offline,
+            audit_last: status.audit_last,
+            audit_acked: self.acked,
+            clock_trusted: now.clock == ClockTrust::Trusted,
+            insecure: self.identity.insecure.clone(),
+        }
+    }
+}
+
+fn offer(outlet: Option<&mpsc::Sender<PortalOrder>>, order: PortalOrder, metrics: &Metrics) {
+    let Some(outlet) = outlet else { return };
+    if outlet.try_send(order).is_err() {
+        metrics.orders_dropped.inc();
+        tracing::error!("a portal link is too far behind; an order to it was dropped");
+    }
+}
+
+fn gauge(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,136 @@
+//! Questions and an operator's doings, as JSON.
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::Pages;
+use crate::access::id::{CardUid, PortalId};
+use crate::access::input::Operator;
+use crate::access::portal::Posture;
+use crate::gateway::ports::{Ask, StateReport};
+
+pub(super) fn routes(pages: Pages) -> Router {
+    Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/query", get(query))
+        .route("/api/v1/posture", post(posture))
+        .route("/api/v1/fire/reset", post(fire_reset))
+        .with_state(pages)
+}
+
+#[derive(Deserialize)]
+struct QueryFor {
+    uid: String,
+    portal: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct PostureFor {
+    /// Comma-separated; `*` or nothing: all portals.
+    portals: Option<String>,
+    posture: String,
+}
+
+#[derive(Serialize)]
+struct VerdictBody {
+    portal: String,
+    decision: &'static str,
+    reason: &'static str,
+    also: Vec<&'static str>,
+}
+
+async fn status(State(pages): State<Pages>) -> Response {
+    match ask(&pages, |answer| Ask::Status { answer }).await {
+        Ok(state) => body(&status_body(&state)),
+        Err(refused) => refused,
+    }
+}
+
+fn status_body(state: &StateReport) -> serde_json::Value {
+    let stream = |s: &crate::gateway::ports::StreamState| json!({ "name": s.name.as_str(), "epoch": s.epoch, "seq": s.seq, "missing": s.missing, "age_s": s.age_s });
+    json!({
+        "boot": state.boot,
+        "version": state.version,
+        "streams": state.streams.iter().map(stream).collect::<Vec<_>>(),
+        "cards": state.cards,
+        "portals": { "online": state.portals_online, "offline": state.portals_offline },
+        "audit": { "last": state.audit_last, "acked": state.audit_acked },
+        "clock": if state.clock_trusted { "trusted" } else { "untrusted" },
+        "insecure": state.insecure,
+    })
+}
+
+async fn query(State(pages): State<Pages>, Query(asked): Query<QueryFor>) -> Response {
+    let uid: CardUid = match asked.uid.parse() {
+        Ok(uid) => uid,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, format!("`{}`: {error}", asked.uid)),
+    };
+    let portal = match asked.portal.map(|p| p.parse::<PortalId>()).transpose() {
+        Ok(portal) => portal,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    match ask(&pages, |answer| Ask::Query { uid, portal, answer }).await {
+        Ok(Ok(verdicts)) => {
+            let verdict = |v: crate::access::effect::Verdict| VerdictBody {
+                portal: v.portal.as_str().to_owned(),
+                decision: if v.granted { "grant" } else { "deny" },
+                reason: v.reason,
+                also: v.also,
+            };
+            body(&json!({ "uid": uid.to_string(), "verdicts": verdicts.into_iter().map(verdict).collect::<Vec<_>>() }))
+        }
+        Ok(Err(message)) => refuse(StatusCode::NOT_FOUND, message),
+        Err(refused) => refused,
+    }
+}
+
+async fn posture(State(pages): State<Pages>, Query(asked): Query<PostureFor>) -> Response {
+    let Some(posture) = Posture::parse(&asked.posture) else {
+        let all = Posture::ALL.map(Posture::as_str).join(", ");
+        return refuse(StatusCode::BAD_REQUEST, format!("`{}` is no posture; one of {all}", asked.posture));
+    };
+    let names = asked.portals.filter(|p| p != "*").unwrap_or_default();
+    let portals =
+        names.split(',').filter(|name| !name.is_empty()).map(str::parse).collect::<Result<Vec<PortalId>, _>>();
+    match portals {
+        Err(error) => refuse(StatusCode::BAD_REQUEST, error.to_string()),
+        Ok(portals) => operate(&pages, Operator::Posture { portals, posture }).await,
+    }
+}
+
+async fn fire_reset(State(pages): State<Pages>) -> Response {
+    operate(&pages, Operator::FireReset).await
+}
+
+async fn operate(pages: &Pages, doing: Operator) -> Response {
+    match ask(pages, |answer| Ask::Operator { doing, answer }).await {
+        Ok(Ok(())) => body(&json!({ "done": true })),
+        Ok(Err(message)) => refuse(StatusCode::CONFLICT, message),
+        Err(refused) => refused,
+    }
+}
+
+async fn ask<T>(pages: &Pages, question: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Response> {
+    let gone = |_| refuse(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping");
+    let (answer, answered) = oneshot::channel();
+    if let Err(error) = pages.inbox.ask(question(answer)).await {
+        return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, error.to_string()));
+    }
+    answered.await.map_err(gone)
+}
+
+fn body(value: &serde_json::Value) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], format!("{value}\n")).into_response()
+}
+
+fn refuse(status: StatusCode, message: impl std::fmt::Display) -> Response {
+    let mut response = body(&json!({ "error": message.to_string() }));
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,123 @@
+//! Health, readiness and metrics over HTTP, and the same server on a Unix socket in `data_dir` for the operator's commands.
+//!
+//! On TCP only what tells nothing about persons and changes nothing: `/healthz`, `/readyz`, `/metrics`. Questions and an
+//! operator's doings go through the socket, whose file mode says who may.
+
+mod api;
+pub mod client;
+mod collect;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::gateway::ports::Inbox;
+
+pub use collect::{Links, ModbusCounters};
+
+/// The socket's name in `data_dir`.
+pub const SOCKET_NAME: &str = "dormgate.sock";
+
+/// Whether the gateway is ready: the list is loaded and the links are being served. A center is not needed.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says that the gateway is ready, or not any more.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What the pages show.
+#[derive(Clone)]
+pub struct Pages {
+    /// The counters.
+    pub registry: Arc<Registry>,
+    /// Whether the gateway is ready.
+    pub readiness: Readiness,
+    /// The way to the gateway task.
+    pub inbox: Inbox,
+}
+
+/// Serves `/healthz`, `/readyz` and `/metrics` until `stop` is done.
+///
+/// # Errors
+/// What the operating system says of the listener.
+pub async fn serve_tcp(
+    listener: TcpListener,
+    pages: Pages,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(listener, public(pages)).with_graceful_shutdown(stop).await
+}
+
+/// A socket at `path`, to which only the user the gateway runs as, and its group, may connect.
+///
+/// # Errors
+/// What the operating system says of the socket.
+pub fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    // A socket left behind by a killed run: the store's lock says that no other run is alive.
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// Serves everything on the socket, questions and an operator's doings too, until `stop` is done.
+///
+/// # Errors
+/// What the operating system says of the socket.
+pub async fn serve_socket(
+    listener: UnixListener,
+    pages: Pages,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let router = public(pages.clone()).merge(api::routes(pages));
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
+}
+
+fn public(pages: Pages) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(pages)
+}
+
+async fn readyz(State(pages): State<Pages>) -> Response {
+    if pages.readiness.get() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n").into_response()
+    }
+}
+
+async fn metrics(State(pages): State<Pages>) -> Response {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &pages.registry) {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}

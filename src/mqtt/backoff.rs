@@ -1,0 +1,122 @@
+//! How long to wait before the next attempt, and what a row of failures means.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// First wait after a failure, in milliseconds.
+pub const BACKOFF_MIN_MS: u64 = 100;
+/// Longest wait between attempts, in milliseconds.
+pub const BACKOFF_MAX_MS: u64 = 5_000;
+/// A connection that lasted this long counts as good: the wait begins small again. In milliseconds.
+pub const STABLE_MS: u64 = 10_000;
+/// A connection that ended sooner than this may have been taken over, in milliseconds.
+const TAKEOVER_MS: u64 = 5_000;
+/// So many of them in a row mean that another client uses our id.
+const TAKEOVERS_MAX: u32 = 3;
+/// So many equal protocol errors within [`POISON_MS`] mean that the session itself is bad.
+const POISON_MAX: u32 = 5;
+/// See [`POISON_MAX`]; in milliseconds.
+const POISON_MS: u64 = 60_000;
+
+/// Waits between attempts: doubled after each failure, with jitter so that a campus does not come back in step.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    next_ms: u64,
+}
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Self { next_ms: BACKOFF_MIN_MS }
+    }
+
+    /// The next wait: from half of the nominal one to the whole. `chance` is a random number.
+    pub(super) fn next(&mut self, chance: u32) -> Duration {
+        let nominal = self.next_ms;
+        self.next_ms = nominal.saturating_mul(2).min(BACKOFF_MAX_MS);
+        let half = nominal / 2;
+        Duration::from_millis(half + u64::from(chance) % (nominal - half + 1))
+    }
+
+    /// The connection has proved good.
+    pub(super) fn reset(&mut self) {
+        self.next_ms = BACKOFF_MIN_MS;
+    }
+}
+
+/// Reads a meaning from how connections end.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    short_in_a_row: u32,
+    error: String,
+    equal_errors: u32,
+    first_equal: Option<Instant>,
+}
+
+impl Losses {
+    /// A connection ended after `lasted` without a protocol error. `true`: another client seems to use our client id.
+    pub(super) fn closed(&mut self, lasted: Duration) -> bool {
+        if lasted >= Duration::from_millis(TAKEOVER_MS) {
+            self.short_in_a_row = 0;
+            return false;
+        }
+        self.short_in_a_row += 1;
+        self.short_in_a_row.is_multiple_of(TAKEOVERS_MAX)
+    }
+
+    /// A connection ended with a protocol error. `true`: the same one again and again, so give up the session.
+    pub(super) fn unreadable(&mut self, error: &str, now: Instant) -> bool {
+        let recent = self.first_equal.is_some_and(|first| now - first < Duration::from_millis(POISON_MS));
+        if recent && self.error == error {
+            self.equal_errors += 1;
+        } else {
+            error.clone_into(&mut self.error);
+            self.equal_errors = 1;
+            self.first_equal = Some(now);
+        }
+        if self.equal_errors >= POISON_MAX {
+            self.first_equal = None;
+            return true;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_from_a_tenth_of_a_second_to_five_seconds_and_never_beyond() {
+        let mut backoff = Backoff::new();
+        let waits = (0..10).map(|_| backoff.next(u32::MAX).as_millis()).collect::<Vec<_>>();
+        assert!(waits.iter().all(|w| (50..=5000).contains(w)), "{waits:?}");
+        assert!(waits.last().is_some_and(|w| *w >= 2500), "{waits:?}");
+        backoff.reset();
+        assert!(backoff.next(7).as_millis() <= 100);
+    }
+
+    #[test]
+    fn two_gateways_do_not_wait_equally_long() {
+        assert_ne!(Backoff::new().next(3), Backoff::new().next(40));
+    }
+
+    #[test]
+    fn connections_that_keep_ending_at_once_look_like_a_takeover() {
+        let mut losses = Losses::default();
+        let short = Duration::from_millis(300);
+        assert_eq!([(); 3].map(|()| losses.closed(short)), [false, false, true]);
+        assert!(!losses.closed(Duration::from_secs(60)));
+        assert!(!losses.closed(short));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_protocol_error_five_times_in_a_minute_ends_the_session() {
+        let mut losses = Losses::default();
+        let now = Instant::now();
+        assert_eq!([(); 5].map(|()| losses.unreadable("bad", now)), [false, false, false, false, true]);
+        assert!(!losses.unreadable("bad", now));
+        let spread = (0..20).any(|i| losses.unreadable("rare", now + Duration::from_secs(61 * i)));
+        assert!(!spread);
+    }
+}

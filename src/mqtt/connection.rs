@@ -1,0 +1,524 @@
+//! The connection itself: a thing to ask for the next event, to publish with, and to acknowledge with.
+//!
+//! One task owns it and does nothing else that takes long: `next` may be dropped at any await without losing anything, so
+//! it stands in a `select!` beside that task's orders. Publishing and acknowledging never wait.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use rumqttc::{
+    AsyncClient, Event as ClientEvent, EventLoop, Outgoing as ClientDid, Packet, Publish, SubscribeReasonCode,
+};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
+use tracing::{debug, error, info, warn};
+
+use super::attempt::{self, Accepted, Attempt, Loss, Turn};
+use super::backoff::{Backoff, Losses, STABLE_MS};
+use super::echo::{ECHO_SLOW_MS, Echo};
+use super::metrics::LinkMetrics;
+use super::outbox::{Keep, MessageId, Outbox, Outgoing, PublishError};
+use super::spec::{LinkError, LinkSpec, Session, Setup};
+use crate::wire::topic::Qos;
+
+/// Longest wait for the answer to our subscriptions, in seconds; then the connection is made anew.
+const SUBSCRIBED_WITHIN_S: u64 = 10;
+/// Longest wait for the broker to confirm a message, in seconds; then the connection is made anew.
+const CONFIRMED_WITHIN_S: u64 = 30;
+/// How often the waits above are looked at, in milliseconds.
+const LOOK_AROUND_MS: u64 = 1_000;
+/// An error that goes on is logged once in so many attempts.
+const LOG_EVERY: u64 = 60;
+
+/// Something to acknowledge to the broker; good for one connection only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckToken {
+    generation: u64,
+    packet: u16,
+}
+
+/// A message received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where it was published.
+    pub topic: String,
+    /// What.
+    pub payload: Vec<u8>,
+    /// A copy that the broker kept, not one published now.
+    pub retain: bool,
+    /// The broker may have sent it before.
+    pub dup: bool,
+    /// To acknowledge with when it is dealt with; `None`: the broker does not wait for it.
+    pub ack: Option<AckToken>,
+}
+
+/// What happened on the connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Connected and subscribed.
+    Up {
+        /// Whether the broker kept our session, so that nothing was missed.
+        session_present: bool,
+    },
+    /// The connection is lost. Tokens of messages received on it are void; the broker sends those again.
+    Down {
+        /// Why.
+        why: String,
+    },
+    /// A message came. It may come before [`Event::Up`], from a session that the broker kept.
+    Message(Message),
+    /// The broker has confirmed a message.
+    Delivered(MessageId),
+    /// The broker will not deliver what a filter names.
+    SubscriptionRefused {
+        /// The filter.
+        filter: String,
+    },
+}
+
+enum Phase {
+    Waiting(Pin<Box<Sleep>>),
+    Connecting(Attempt),
+    Live(Live),
+}
+
+struct Live {
+    client: AsyncClient,
+    turn: Turn,
+    since: Instant,
+    session_present: bool,
+    /// Subscribed, and said so.
+    up: bool,
+    /// Only made to give up the broker's session.
+    resetting: bool,
+}
+
+/// A connection to a broker, made again for ever.
+pub struct Connection {
+    spec: LinkSpec,
+    setup: Setup,
+    phase: Phase,
+    /// Numbers the connections, so that an acknowledgement never reaches a later one.
+    generation: u64,
+    url: usize,
+    outbox: Outbox,
+    acks: VecDeque<u16>,
+    events: VecDeque<Event>,
+    backoff: Backoff,
+    losses: Losses,
+    failures: u64,
+    last_failure: String,
+    /// The broker's session is to be given up on the next connection; the URL stays until then.
+    reset_session: bool,
+    echo: Echo,
+    look_around: Interval,
+    metrics: Arc<LinkMetrics>,
+}
+
+impl Connection {
+    /// A connection that begins to be made with the first [`Connection::next`].
+    ///
+    /// # Errors
+    /// [`LinkError`] if it can never succeed.
+    pub fn new(spec: LinkSpec, setup: Setup, metrics: Arc<LinkMetrics>) -> Result<Self, LinkError> {
+        spec.check()?;
+        let mut look_around = tokio::time::interval(Duration::from_millis(LOOK_AROUND_MS));
+        look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            spec,
+            setup,
+            phase: Phase::Waiting(Box::pin(tokio::time::sleep(Duration::ZERO))),
+            generation: 0,
+            url: 0,
+            outbox: Outbox::default(),
+            acks: VecDeque::new(),
+            events: VecDeque::new(),
+            backoff: Backoff::new(),
+            losses: Losses::default(),
+            failures: 0,
+            last_failure: String::new(),
+            reset_session: false,
+            echo: Echo::new(0),
+            look_around,
+            metrics,
+        })
+    }
+
+    /// The link's numbers.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<LinkMetrics> {
+        &self.metrics
+    }
+
+    /// How many connections were made, this one included.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether the link is connected and subscribed.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        matches!(&self.phase, Phase::Live(live) if live.up)
+    }
+
+    /// Why the link cannot be connected, while that is so.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<&str> {
+        (!self.last_failure.is_empty()).then_some(self.last_failure.as_str())
+    }
+
+    /// The next event. Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return event;
+            }
+            self.step().await;
+        }
+    }
+
+    /// Publishes, or keeps for later, as `message.keep` says. Never waits.
+    ///
+    /// # Errors
+    /// [`PublishError`]: the message was not taken; the counters say so too.
+    pub fn publish(&mut self, message: Outgoing) -> Result<MessageId, PublishError> {
+        let connected = self.is_up();
+        let taken = self.outbox.push(message, connected);
+        match &taken {
+            Ok(_) => self.pump(),
+            Err(PublishError::Down) => LinkMetrics::count(&self.metrics.dropped_stale),
+            Err(PublishError::Full | PublishError::TooLarge | PublishError::Topic) => {
+                LinkMetrics::count(&self.metrics.dropped_full);
+            }
+        }
+        taken
+    }
+
+    /// Forgets the undelivered message published with [`Keep::Newest`] and this key.
+    pub fn supersede(&mut self, key: &str) {
+        self.outbox.supersede(key);
+    }
+
+    /// Tells the broker that a message is dealt with. A token of an earlier connection does nothing: the broker sends that
+    /// message again.
+    pub fn ack(&mut self, token: AckToken) {
+        if token.generation == self.generation && matches!(self.phase, Phase::Live(_)) {
+            self.acks.push_back(token.packet);
+            self.pump();
+        }
+    }
+
+    /// Messages not yet delivered.
+    #[must_use]
+    pub fn undelivered(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Delivers what is waiting and disconnects in order, so that the broker keeps the last will to itself. Messages received
+    /// meanwhile are not acknowledged. `false`: not everything was delivered in time; then the last will speaks.
+    pub async fn close(mut self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        let delivered = tokio::time::timeout_at(deadline, async {
+            while !(self.outbox.is_empty() && self.acks.is_empty()) {
+                self.step().await;
+                self.events.clear();
+            }
+        });
+        if delivered.await.is_err() {
+            return false;
+        }
+        let Phase::Live(live) = self.phase else { return true };
+        if live.client.try_disconnect().is_err() {
+            return false;
+        }
+        let disconnected = tokio::time::timeout_at(deadline, async move {
+            let mut turn = live.turn;
+            loop {
+                let (driver, result) = turn.await;
+                match result {
+                    Ok(ClientEvent::Outgoing(ClientDid::Disconnect)) | Err(_) => return,
+                    Ok(_) => turn = attempt::turn(driver),
+                }
+            }
+        });
+        disconnected.await.is_ok()
+    }
+
+    async fn step(&mut self) {
+        match &mut self.phase {
+            Phase::Waiting(sleep) => {
+                sleep.await;
+                let Some(url) = self.spec.urls.get(self.url % self.spec.urls.len().max(1)).cloned() else { return };
+                debug!(link = self.setup.link, %url, "connecting");
+                let number = self.generation + 1;
+                let attempt = attempt::connect(self.spec.clone(), &self.setup, url, self.reset_session, number);
+                self.phase = Phase::Connecting(attempt);
+            }
+            Phase::Connecting(attempt) => match attempt.await {
+                Ok(accepted) => self.accepted(accepted),
+                Err(loss) => self.failed(&loss),
+            },
+            Phase::Live(live) => {
+                tokio::select! {
+                    (driver, result) = &mut live.turn => match result {
+                        Ok(event) => {
+                            live.turn = attempt::turn(driver);
+                            self.happened(event);
+                            self.pump();
+                        }
+                        Err(loss) => self.lost(&loss),
+                    },
+                    _ = self.look_around.tick() => self.look_around(),
+                }
+            }
+        }
+    }
+
+    fn accepted(&mut self, accepted: Accepted) {
+        let Accepted { client, driver, session_present } = accepted;
+        self.generation += 1;
+        self.acks.clear();
+        self.echo = Echo::new(self.generation);
+        LinkMetrics::count(&self.metrics.connects);
+        let filters = attempt::filters(&self.setup);
+        let resetting = self.reset_session;
+        let asked = if resetting {
+            client.try_disconnect()
+        } else if filters.is_empty() {
+            Ok(())
+        } else {
+            client.try_subscribe_many(filters.clone())
+        };
+        self.phase = Phase::Live(Live {
+            client,
+            turn: attempt::turn(driver),
+            since: Instant::now(),
+            session_present,
+            up: false,
+            resetting,
+        });
+        if asked.is_err() {
+            let filters = filters.into_iter().map(|f| f.path).collect::<Vec<_>>().join(", ");
+            self.lost(&Loss::Ordinary(format!("cannot subscribe to `{filters}`: not valid topic filters")));
+        } else if filters.is_empty() && !resetting {
+            self.is_subscribed(&[]);
+        }
+    }
+
+    /// An attempt failed.
+    fn failed(&mut self, loss: &Loss) {
+        LinkMetrics::count(&self.metrics.failed_attempts);
+        let url = self.url_text();
+        if self.last_failure != loss.text() || self.failures.is_multiple_of(LOG_EVERY) {
+            warn!(link = self.setup.link, %url, attempts = self.failures + 1, "cannot connect: {}", loss.text());
+            loss.text().clone_into(&mut self.last_failure);
+        }
+        self.failures += 1;
+        self.reset_session = false;
+        self.url = self.url.wrapping_add(1);
+        self.wait();
+    }
+
+    /// The connection ended.
+    fn lost(&mut self, loss: &Loss) {
+        let Phase::Live(live) = &self.phase else { return };
+        let (was_up, resetting, lasted) = (live.up, live.resetting, live.since.elapsed());
+        let stale = self.outbox.connection_lost();
+        self.metrics.dropped_stale.fetch_add(stale, Relaxed);
+        self.metrics.up.store(false, Relaxed);
+        self.acks.clear();
+        if resetting {
+            self.reset_session = false;
+            info!(link = self.setup.link, "the broker's session was given up");
+            self.wait();
+            return;
+        }
+        LinkMetrics::count(&self.metrics.losses);
+        warn!(link = self.setup.link, lasted_ms = lasted.as_millis(), "connection lost: {}", loss.text());
+        self.judge(loss, lasted);
+        if was_up {
+            self.events.push_back(Event::Down { why: loss.text().to_owned() });
+        }
+        if !self.reset_session {
+            self.url = self.url.wrapping_add(1);
+        }
+        self.wait();
+    }
+
+    /// Reads from a loss what ails the link beyond it.
+    fn judge(&mut self, loss: &Loss, lasted: Duration) {
+        match loss {
+            Loss::Unreadable(text) => {
+                let again = self.losses.unreadable(text, Instant::now());
+                if again && self.setup.session == Session::Persistent {
+                    LinkMetrics::count(&self.metrics.session_resets);
+                    let link = self.setup.link;
+                    error!(link, "the broker keeps sending what cannot be read ({text}); giving up its session");
+                    self.reset_session = true;
+                }
+            }
+            Loss::Ordinary(_) => {
+                if self.losses.closed(lasted) {
+                    LinkMetrics::count(&self.metrics.takeovers);
+                    let id = &self.spec.client_id;
+                    warn!(
+                        link = self.setup.link,
+                        "connections end at once: does another client use the client id `{id}`?"
+                    );
+                }
+            }
+        }
+    }
+
+    fn url_text(&self) -> String {
+        self.spec.urls.get(self.url % self.spec.urls.len().max(1)).map(ToString::to_string).unwrap_or_default()
+    }
+
+    fn wait(&mut self) {
+        let chance = getrandom::u32().unwrap_or(0);
+        self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(self.backoff.next(chance))));
+    }
+
+    fn happened(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Outgoing(ClientDid::Publish(packet)) => self.outbox.written(packet, Instant::now()),
+            ClientEvent::Incoming(Packet::PubAck(ack)) => {
+                if let Some(id) = self.outbox.confirmed(ack.pkid) {
+                    self.events.push_back(Event::Delivered(id));
+                }
+            }
+            ClientEvent::Incoming(Packet::Publish(publish)) => self.received(publish),
+            ClientEvent::Incoming(Packet::SubAck(suback)) => self.is_subscribed(&suback.return_codes),
+            ClientEvent::Incoming(Packet::Disconnect) => self.lost(&Loss::Ordinary("the broker said goodbye".into())),
+            // Pings, and packets of exchanges that we never begin.
+            ClientEvent::Incoming(_) | ClientEvent::Outgoing(_) => {}
+        }
+    }
+
+    fn received(&mut self, publish: Publish) {
+        let ack = (publish.pkid != 0).then_some(AckToken { generation: self.generation, packet: publish.pkid });
+        if self.setup.echo_topic.as_ref() == Some(&publish.topic) {
+            if let Some(token) = ack {
+                self.ack(token);
+            }
+            if self.echo.heard(&publish.payload, Instant::now()) {
+                self.next_echo();
+            }
+            return;
+        }
+        LinkMetrics::count(&self.metrics.received);
+        self.events.push_back(Event::Message(Message {
+            topic: publish.topic,
+            payload: publish.payload.to_vec(),
+            retain: publish.retain,
+            dup: publish.dup,
+            ack,
+        }));
+    }
+
+    fn is_subscribed(&mut self, codes: &[SubscribeReasonCode]) {
+        let Phase::Live(live) = &mut self.phase else { return };
+        let first_time = !std::mem::replace(&mut live.up, true);
+        let session_present = live.session_present;
+        let echo = self.setup.echo_topic.is_some();
+        let wanted = self.setup.subscriptions.iter().map(Some).chain(echo.then_some(None));
+        let mut echo_works = echo;
+        for (subscription, code) in wanted.zip(codes) {
+            match (subscription, code) {
+                (Some(s), SubscribeReasonCode::Failure) => {
+                    LinkMetrics::count(&self.metrics.refused_subscriptions);
+                    let link = self.setup.link;
+                    error!(link, filter = s.filter, "the broker refuses the subscription; check its access rules");
+                    self.events.push_back(Event::SubscriptionRefused { filter: s.filter.clone() });
+                }
+                (Some(s), SubscribeReasonCode::Success(granted)) => {
+                    if *granted as u8 != attempt::qos(s.qos) as u8 {
+                        warn!(link = self.setup.link, filter = s.filter, ?granted, "the broker grants another QoS");
+                    }
+                }
+                (None, SubscribeReasonCode::Failure) => echo_works = false,
+                (None, SubscribeReasonCode::Success(_)) => {}
+            }
+        }
+        if !first_time {
+            return;
+        }
+        let url = self.url_text();
+        info!(link = self.setup.link, %url, session_present, connection = self.generation, "connected");
+        self.failures = 0;
+        self.last_failure.clear();
+        self.metrics.up.store(true, Relaxed);
+        self.events.push_back(Event::Up { session_present });
+        if echo_works {
+            self.next_echo();
+        }
+    }
+
+    fn next_echo(&mut self) {
+        let now = Instant::now();
+        if let (Some(topic), Some(payload)) = (self.setup.echo_topic.clone(), self.echo.send(now)) {
+            let keep = Keep::Newest("echo".into());
+            let message = Outgoing { topic, payload, retain: false, qos: Qos::AtLeastOnce, keep };
+            if let Err(error) = self.publish(message) {
+                debug!(link = self.setup.link, "no echo: {error}");
+            }
+        } else if let Some(median) = self.echo.median() {
+            self.metrics.echo_us.store(u64::try_from(median.as_micros()).unwrap_or(u64::MAX), Relaxed);
+            if median > Duration::from_millis(ECHO_SLOW_MS) {
+                let ms = median.as_millis();
+                warn!(link = self.setup.link, "a round trip takes {ms} ms; set `set_tcp_nodelay true` at the broker");
+            }
+        }
+    }
+
+    /// Hands acknowledgements and messages to the client, as far as it takes them.
+    fn pump(&mut self) {
+        let Phase::Live(live) = &mut self.phase else { return };
+        while let Some(packet) = self.acks.front() {
+            let mut publish = Publish::new("", rumqttc::QoS::AtLeastOnce, Vec::new());
+            publish.pkid = *packet;
+            if live.client.try_ack(&publish).is_err() {
+                return;
+            }
+            self.acks.pop_front();
+        }
+        if !live.up {
+            return;
+        }
+        let mut stale = 0;
+        while let Some((id, message)) = self.outbox.next(Instant::now(), &mut stale) {
+            let qos = attempt::qos(message.qos);
+            if live.client.try_publish(&message.topic, qos, message.retain, message.payload.clone()).is_err() {
+                break;
+            }
+            LinkMetrics::count(&self.metrics.published);
+            self.outbox.handed_over(id);
+        }
+        self.metrics.dropped_stale.fetch_add(stale, Relaxed);
+        self.metrics.outbox.store(u64::try_from(self.outbox.len()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    fn look_around(&mut self) {
+        let Phase::Live(live) = &self.phase else { return };
+        let lasted = live.since.elapsed();
+        if live.up && lasted >= Duration::from_millis(STABLE_MS) {
+            self.backoff.reset();
+        }
+        let unconfirmed = self.outbox.oldest_unconfirmed().map(|at| at.elapsed()).unwrap_or_default();
+        if !live.up && lasted > Duration::from_secs(SUBSCRIBED_WITHIN_S) {
+            self.lost(&Loss::Ordinary(format!("no answer to the subscriptions in {SUBSCRIBED_WITHIN_S} s")));
+        } else if unconfirmed > Duration::from_secs(CONFIRMED_WITHIN_S) {
+            self.lost(&Loss::Ordinary(format!("a message was not confirmed in {CONFIRMED_WITHIN_S} s")));
+        }
+    }
+}
+
+// The client below must be able to live in a task.
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<Connection>();
+    is_send::<Box<EventLoop>>();
+};

@@ -1,0 +1,30 @@
+//! One connection to an MQTT broker, as both links and the simulators use it.
+//!
+//! Owns: connecting (URLs in turn, TLS, back-off), subscriptions, the outbox of what has not been delivered, and which
+//! received message may still be acknowledged. Refuses to own: what any topic or payload means.
+//!
+//! The crate below (`rumqttc`) forgets what it was given when a session is lost and loops on its own leftovers, so it is
+//! never relied on for more than one connection: each connection gets a fresh client, and everything that must outlive
+//! one is in [`Outbox`].
+
+mod attempt;
+mod backoff;
+mod connection;
+mod echo;
+mod metrics;
+mod outbox;
+mod spec;
+mod tls;
+
+/// Tells the wall clock; links stamp with it what arrives.
+pub type WallClock = std::sync::Arc<dyn Fn() -> crate::access::id::Timestamp + Send + Sync>;
+
+pub use backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, STABLE_MS};
+pub use connection::{AckToken, Connection, Event, Message};
+pub use echo::{ECHO_COUNT, ECHO_SLOW_MS};
+pub use metrics::LinkMetrics;
+pub use outbox::{
+    Keep, MessageId, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Outgoing, PAYLOAD_BYTES_MAX, PublishError,
+    WINDOW_MAX,
+};
+pub use spec::{BrokerUrl, LinkError, LinkSpec, Secret, Session, Setup, UrlError, Will};

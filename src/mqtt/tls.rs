@@ -1,0 +1,79 @@
+//! TLS for a broker connection: roots, client certificate, and errors that say which file is wrong.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rumqttc::tokio_rustls::rustls;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+use super::spec::LinkSpec;
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TlsError {
+    #[error("cannot read `{path}`: {error}; check `{key}`")]
+    Read { key: &'static str, path: PathBuf, error: std::io::Error },
+    #[error("`{path}` holds no PEM {what}; check `{key}`")]
+    Empty { key: &'static str, path: PathBuf, what: &'static str },
+    #[error("the system has no CA certificates; install them or set `ca_file`")]
+    NoRoots,
+    #[error("client certificate and key do not fit: {0}; check `cert_file` and `key_file`")]
+    Client(rustls::Error),
+    #[error("TLS cannot be set up: {0}")]
+    Setup(rustls::Error),
+}
+
+/// The TLS configuration of a link. Reads files: call it where blocking is allowed. Read anew for each connection, so
+/// that a renewed certificate needs no restart.
+pub(super) fn client_config(spec: &LinkSpec) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    match &spec.ca_file {
+        Some(path) => {
+            let (added, _) = roots.add_parsable_certificates(certificates("ca_file", path)?);
+            if added == 0 {
+                return Err(TlsError::Empty { key: "ca_file", path: path.clone(), what: "CA certificate" });
+            }
+        }
+        None => {
+            let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if added == 0 {
+                return Err(TlsError::NoRoots);
+            }
+        }
+    }
+    // Named here, because other crates in the graph may bring another provider and then none is the default.
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .with_root_certificates(roots);
+    let config = match (&spec.cert_file, &spec.key_file) {
+        (Some(cert), Some(key)) => {
+            let chain = certificates("cert_file", cert)?;
+            let pem = read("key_file", key)?;
+            let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Empty {
+                key: "key_file",
+                path: key.clone(),
+                what: "private key",
+            })?;
+            builder.with_client_auth_cert(chain, key).map_err(TlsError::Client)?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    Ok(Arc::new(config))
+}
+
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(key, path)?;
+    let found = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect::<Vec<_>>();
+    if found.is_empty() {
+        return Err(TlsError::Empty { key, path: path.to_owned(), what: "certificate" });
+    }
+    Ok(found)
+}
+
+fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|error| TlsError::Read { key, path: path.to_owned(), error })
+}

@@ -1,0 +1,245 @@
+//! Native MQTT portals on the local link (wire contract, section 4): requests and states in, decisions and control out.
+//!
+//! Owns: the local connection, and that nothing old opens anything on it. Refuses to own: which portals exist and what they
+//! may; a request for an unknown one goes to the gateway like any other and is answered here.
+//!
+//! One task, no waiting between a request and its decision: a request is offered to the gateway, a decision is written as
+//! soon as it is ordered.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::access::audit::AlarmKind;
+use crate::access::decision::Decision;
+use crate::access::id::GatewayId;
+use crate::access::input::Input;
+use crate::access::portal::Posture;
+use crate::gateway::ports::{Inbox, PortalOrder};
+use crate::mqtt::{
+    Connection, Event, Keep, LinkError, LinkMetrics, LinkSpec, Message, Outgoing, Session, Setup, WallClock, Will,
+};
+use crate::wire::envelope::Refused;
+use crate::wire::portal::{
+    Action, DECISION_TTL_MS, Delivery, encode_control, encode_decision, parse_request, parse_state,
+};
+use crate::wire::state::{Presence, encode_local};
+use crate::wire::topic::{self, Portal, Topic};
+
+/// Longest time to deliver what is left when the gateway ends, in milliseconds.
+const CLOSE_MS: u64 = 2_000;
+/// So much of the boot's name stands in the ids of our orders, in characters: enough to tell one run from another.
+const BOOT_CHARS: usize = 8;
+
+/// What the local link is made of.
+pub struct NativeSpec {
+    /// Where to connect and as whom.
+    pub link: LinkSpec,
+    /// This gateway.
+    pub gateway: GatewayId,
+    /// Which run of the gateway.
+    pub boot: String,
+}
+
+/// The local link; [`NativePortals::run`] is its life.
+pub struct NativePortals {
+    gateway: GatewayId,
+    boot: String,
+    connection: Connection,
+    inbox: Inbox,
+    orders: mpsc::Receiver<PortalOrder>,
+    now: WallClock,
+    metrics: Arc<LinkMetrics>,
+    last_order: u64,
+    /// Refused subscriptions that were told, so that each is told once.
+    refused: HashSet<String>,
+}
+
+impl NativePortals {
+    /// A local link that connects when it is run. `orders` is where the orders of all native portals go, and those of unknown
+    /// ones.
+    ///
+    /// # Errors
+    /// [`LinkError`] if it can never connect.
+    pub fn new(
+        spec: NativeSpec,
+        inbox: Inbox,
+        orders: mpsc::Receiver<PortalOrder>,
+        now: WallClock,
+        metrics: Arc<LinkMetrics>,
+    ) -> Result<Self, LinkError> {
+        let NativeSpec { link, gateway, boot } = spec;
+        let run = boot.clone();
+        let offline = Arc::new(move |_| encode_local(Presence::Offline, &run));
+        let setup = Setup {
+            link: "local",
+            // What is published while nobody listens must not be heard later.
+            session: Session::Clean,
+            subscriptions: topic::local_subscriptions(&gateway),
+            will: Some(Will {
+                topic: Topic::GatewayState(gateway.clone()).to_string(),
+                retain: true,
+                payload: offline,
+            }),
+            echo_topic: Some(format!("dormgate/v1/{gateway}/gateway/echo/local")),
+        };
+        let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
+        let refused = HashSet::new();
+        Ok(Self { gateway, boot, connection, inbox, orders, now, metrics, last_order: 0, refused })
+    }
+
+    /// Serves until nobody can give orders any more. Then it publishes `offline`, delivers what is left for at most 2 s, and ends.
+    pub async fn run(mut self) {
+        loop {
+            tokio::select! {
+                event = self.connection.next() => self.happened(event),
+                order = self.orders.recv() => match order {
+                    Some(order) => self.carry_out(order),
+                    None => break,
+                },
+            }
+        }
+        self.say_presence(Presence::Offline);
+        if !self.connection.close(Duration::from_millis(CLOSE_MS)).await {
+            warn!(link = "local", "not everything was delivered before the end");
+        }
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            // Each portal answers this with its whole state.
+            Event::Up { .. } => self.say_presence(Presence::Online),
+            Event::Message(message) => self.heard(message),
+            Event::SubscriptionRefused { filter } => {
+                if self.refused.insert(filter.clone()) {
+                    let detail =
+                        format!("the local broker refuses the subscription to `{filter}`; check its access rules");
+                    self.offer(Input::Alarm { kind: AlarmKind::PortalOffline, portal: None, detail });
+                }
+            }
+            Event::Down { .. } | Event::Delivered(_) => {}
+        }
+    }
+
+    fn heard(&mut self, message: Message) {
+        let Message { topic, payload, retain, ack, .. } = message;
+        match topic.parse() {
+            Ok(Topic::Portal(g, _, Portal::Request)) if g == self.gateway && retain => {
+                LinkMetrics::count(&self.metrics.rejected);
+                let refused = Refused::retained(&payload);
+                self.offer(Input::Rejected(refused.rejected("request", None, (self.now)())));
+            }
+            Ok(Topic::Portal(g, portal, Portal::Request)) if g == self.gateway => {
+                self.offer(Input::Request(parse_request(&portal, &payload, Delivery::Live)));
+            }
+            // A retained state is as old as it likes; the portal sends its own when it hears that we are there.
+            Ok(Topic::Portal(g, _, Portal::State)) if g == self.gateway && retain => {}
+            Ok(Topic::Portal(g, portal, Portal::State)) if g == self.gateway => {
+                let (report, wrong) = parse_state(&payload);
+                if let Some(first) = wrong.first() {
+                    LinkMetrics::count(&self.metrics.rejected);
+                    debug!(
+                        link = "local",
+                        portal,
+                        mistakes = wrong.len(),
+                        "part of a state is not understood: {first}"
+                    );
+                }
+                self.offer(Input::Report { portal, report });
+            }
+            Ok(Topic::Portal(..) | Topic::Campus(_) | Topic::Down(..) | Topic::Up(..) | Topic::GatewayState(_))
+            | Err(_) => debug!(link = "local", topic, "not a portal's topic; ignored"),
+        }
+        if let Some(token) = ack {
+            self.connection.ack(token);
+        }
+    }
+
+    fn offer(&self, input: Input) {
+        if !self.inbox.offer(input) {
+            LinkMetrics::count(&self.metrics.overflowed);
+        }
+    }
+
+    fn carry_out(&mut self, order: PortalOrder) {
+        match order {
+            PortalOrder::Answer { portal, id, decision } => {
+                let body = encode_decision(id.as_deref(), &decision);
+                // A power box that is granted stays on, so a cut from before must not reach it any more.
+                if matches!(&decision, Decision::Grant(grant) if grant.hold_ms().is_none()) {
+                    self.connection.supersede(&cut_key(&portal));
+                }
+                self.send(&portal, Portal::Decision, body, at_once());
+            }
+            PortalOrder::Release { grant } => {
+                let body = encode_control(&self.order_id(), Action::Release, grant.hold_ms(), grant.reason().as_str());
+                self.send(grant.portal().as_str(), Portal::Control, body, at_once());
+            }
+            PortalOrder::Energise { grant } => {
+                let portal = grant.portal().as_str();
+                let body = encode_control(&self.order_id(), Action::PowerOn, None, grant.reason().as_str());
+                self.connection.supersede(&cut_key(portal));
+                self.send(portal, Portal::Control, body, at_once());
+            }
+            PortalOrder::Cut { portal, reason } => {
+                let body = encode_control(&self.order_id(), Action::PowerOff, None, reason);
+                let keep = Keep::Newest(cut_key(portal.as_str()));
+                self.send(portal.as_str(), Portal::Control, body, keep);
+            }
+            PortalOrder::Mode { portal, posture } => {
+                let action = match posture {
+                    Posture::Fire | Posture::FreeAccess => Action::Free,
+                    Posture::Lockdown | Posture::OutOfService => Action::Lock,
+                    Posture::Secure => Action::Resume,
+                };
+                let body = encode_control(&self.order_id(), action, None, posture.as_str());
+                // A mode is no order from the past but what holds now: the newest is delivered however long it takes.
+                let keep = Keep::Newest(format!("mode/{portal}"));
+                self.send(portal.as_str(), Portal::Control, body, keep);
+            }
+        }
+    }
+
+    fn order_id(&mut self) -> String {
+        self.last_order += 1;
+        let boot = self.boot.chars().take(BOOT_CHARS).collect::<String>();
+        format!("{boot}-{}", self.last_order)
+    }
+
+    fn send(&mut self, portal: &str, leaf: Portal, payload: Vec<u8>, keep: Keep) {
+        let topic = Topic::Portal(self.gateway.clone(), portal.to_owned(), leaf);
+        let (retain, qos) = (topic.retained(), topic.qos());
+        let message = Outgoing { topic: topic.to_string(), payload, retain, qos, keep };
+        if let Err(why) = self.connection.publish(message) {
+            debug!(link = "local", portal, topic = leaf.as_str(), "an order is dropped: {why}");
+        }
+    }
+
+    fn say_presence(&mut self, presence: Presence) {
+        let topic = Topic::GatewayState(self.gateway.clone());
+        let said = self.connection.publish(Outgoing {
+            retain: topic.retained(),
+            qos: topic.qos(),
+            topic: topic.to_string(),
+            payload: encode_local(presence, &self.boot),
+            keep: Keep::Newest("gateway/state".into()),
+        });
+        if let Err(why) = said {
+            warn!(link = "local", "the gateway's state cannot be published: {why}");
+        }
+    }
+}
+
+/// What opens or energises leaves while the decision behind it counts, or never.
+fn at_once() -> Keep {
+    Keep::Until(Instant::now() + Duration::from_millis(u64::from(DECISION_TTL_MS)))
+}
+
+/// Of several cuts of one box only the newest is kept until it is delivered.
+fn cut_key(portal: &str) -> String {
+    format!("cut/{portal}")
+}

@@ -1,0 +1,177 @@
+//! The directory of a center: made, read and locked.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::num::NonZeroU32;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::SigningKey;
+
+use super::CenterError;
+use crate::access::id::StreamName;
+use crate::config;
+use crate::wire::envelope::Scope;
+use crate::wire::keys;
+use crate::wire::may::MaySet;
+
+/// Ops of the office that owns the standing of cards.
+const CARD_OFFICE: [&str; 8] =
+    ["issue", "reissue", "report_lost", "found", "freeze", "unfreeze", "cancel", "reinstate"];
+/// Ops of the office that owns enrolment.
+const APARTMENT: [&str; 7] =
+    ["enrol", "withdraw", "suspend_power", "resume_power", "define_schedule", "set_posture", "command"];
+
+/// Which streams a new center has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// One, `center`, that may say everything to a gateway.
+    One,
+    /// `card-office` for the standing of cards on the whole campus, `apartment` for everything else of one gateway.
+    Two,
+}
+
+/// What a directory says.
+pub(super) struct Found {
+    pub(super) configuration: String,
+    pub(super) epoch: NonZeroU32,
+    pub(super) streams: Vec<(StreamSpec, SigningKey)>,
+}
+
+/// A stream of a center.
+pub(super) struct StreamSpec {
+    pub(super) name: StreamName,
+    pub(super) scope: Scope,
+    pub(super) may: MaySet,
+}
+
+/// Makes a center with new keys in `dir`, which may exist but holds none yet. A center whose directory was lost begins at
+/// an epoch higher than the lost one's. Gives the `[[center.stream]]` tables for the gateway's configuration.
+///
+/// # Errors
+/// [`CenterError`] if there is a center already, or the directory cannot be written.
+pub fn create(dir: &Path, layout: Layout, epoch: NonZeroU32) -> Result<String, CenterError> {
+    fs::create_dir_all(dir).map_err(CenterError::file(dir))?;
+    let _lock = Lock::take_any(dir)?;
+    let toml = dir.join("center.toml");
+    if toml.exists() {
+        return Err(CenterError::Exists(dir.to_owned()));
+    }
+    let streams: &[(&str, &str, &[&str])] = match layout {
+        Layout::One => &[("center", "gateway", &["*"])],
+        Layout::Two => &[("card-office", "campus", &CARD_OFFICE), ("apartment", "gateway", &APARTMENT)],
+    };
+    let mut tables = Vec::new();
+    for (name, scope, may) in streams {
+        let key = new_key(&dir.join(format!("{name}.key")))?;
+        let may: Vec<String> = may.iter().map(|op| format!("\"{op}\"")).collect();
+        tables.push(format!(
+            "[[center.stream]]\nname = \"{name}\"\nscope = \"{scope}\"\npublic_keys = [\"{}\"]\nmay = [{}]\n",
+            keys::print_public(&key.verifying_key()),
+            may.join(", "),
+        ));
+    }
+    write_epoch(dir, epoch)?;
+    // Last, because its presence says that the center is complete.
+    let configuration = tables.join("\n");
+    replace(&toml, configuration.as_bytes())?;
+    Ok(configuration)
+}
+
+fn new_key(path: &Path) -> Result<SigningKey, CenterError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|e| CenterError::Randomness(e.to_string()))?;
+    let key = SigningKey::from_bytes(&seed);
+    // A seed left by an attempt that did not end well was never told to anybody.
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(CenterError::file(path))?;
+    file.write_all(keys::print_seed(&key).as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(CenterError::file(path))?;
+    Ok(key)
+}
+
+pub(super) fn read(dir: &Path) -> Result<Found, CenterError> {
+    let toml = dir.join("center.toml");
+    let configuration = fs::read_to_string(&toml).map_err(CenterError::file(&toml))?;
+    let found = config::streams(&configuration).map_err(|mistakes| {
+        let all: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        CenterError::damaged(&toml, all.join("; "))
+    })?;
+    let mut streams = Vec::with_capacity(found.len());
+    for stream in found {
+        let path = dir.join(format!("{}.key", stream.name));
+        let text = fs::read_to_string(&path).map_err(CenterError::file(&path))?;
+        let key = keys::parse_seed(&text).map_err(|source| CenterError::Key { path: path.clone(), source })?;
+        if !stream.public_keys.contains(&key.verifying_key()) {
+            let why = format!("`public_keys` of `{}` does not have the key of `{}`", stream.name, path.display());
+            return Err(CenterError::damaged(&toml, why));
+        }
+        let may = MaySet::from_names(stream.may.iter().copied());
+        let may = may.map_err(|e| CenterError::damaged(&toml, e.to_string()))?;
+        let scope = match stream.scope {
+            config::Scope::Campus => Scope::Campus,
+            config::Scope::Gateway => Scope::Gateway,
+        };
+        streams.push((StreamSpec { name: stream.name, scope, may }, key));
+    }
+    Ok(Found { configuration, epoch: read_epoch(dir)?, streams })
+}
+
+fn epoch_file(dir: &Path) -> PathBuf {
+    dir.join("epoch")
+}
+
+pub(super) fn read_epoch(dir: &Path) -> Result<NonZeroU32, CenterError> {
+    let path = epoch_file(dir);
+    let text = fs::read_to_string(&path).map_err(CenterError::file(&path))?;
+    text.trim().parse().map_err(|_| CenterError::damaged(&path, "a number from 1 is wanted"))
+}
+
+pub(super) fn write_epoch(dir: &Path, epoch: NonZeroU32) -> Result<(), CenterError> {
+    replace(&epoch_file(dir), format!("{epoch}\n").as_bytes())
+}
+
+/// Writes a file so that after a power cut there is the old one or the new one.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), CenterError> {
+    let new = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        sync_parent(path)
+    };
+    write().map_err(CenterError::file(path))
+}
+
+/// Makes the name of a new file durable.
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+/// Holds the directory for one process; two centers in one directory number their messages in turn.
+pub(super) struct Lock(#[expect(dead_code, reason = "dropping the file gives the lock back")] File);
+
+impl Lock {
+    /// Waits for the directory of a center.
+    pub(super) fn take(dir: &Path) -> Result<Self, CenterError> {
+        if !dir.join("center.toml").exists() {
+            return Err(CenterError::NoCenter(dir.to_owned()));
+        }
+        Self::take_any(dir)
+    }
+
+    fn take_any(dir: &Path) -> Result<Self, CenterError> {
+        let path = dir.join("lock");
+        let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = open.map_err(CenterError::file(&path))?;
+        file.lock().map_err(CenterError::file(&path))?;
+        Ok(Self(file))
+    }
+}

@@ -1,0 +1,74 @@
+//! What can go wrong in a center's directory.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::access::id::StreamName;
+use crate::wire::keys::KeyError;
+use crate::wire::may::OpName;
+
+/// Why the reference center cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CenterError {
+    /// A file cannot be read or written.
+    #[error("`{}`: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No center in the directory.
+    #[error("there is no center in `{}`; make one with `dormgate center keygen --dir {}`", .0.display(), .0.display())]
+    NoCenter(PathBuf),
+    /// A center is there already.
+    #[error("`{}` holds a center already; name another directory, or go on with this one", .0.display())]
+    Exists(PathBuf),
+    /// A file of the directory does not say what it has to.
+    #[error("`{}`: {why}", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A key file is none.
+    #[error("`{}`: {source}", path.display())]
+    Key {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: KeyError,
+    },
+    /// No stream of this center may say the op.
+    #[error(
+        "no stream of this center may say `{0}`; add it to a `may` in `center.toml` and in the gateway's configuration"
+    )]
+    NoOwner(OpName),
+    /// A flag that no op writes so.
+    #[error("the contract has no op that says this")]
+    NoWord,
+    /// A message written by hand names a stream that this center does not have.
+    #[error("`iss`: this center has no stream `{0}`, so it has no key to sign for it")]
+    UnknownStream(StreamName),
+    /// What was written by hand cannot be sent.
+    #[error("{0}")]
+    Draft(String),
+    /// The operating system gives no random bytes.
+    #[error("no random bytes from the system: {0}")]
+    Randomness(String),
+    /// The task that owns the center has ended.
+    #[error("the center has stopped")]
+    Stopped,
+}
+
+impl CenterError {
+    pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { path, source }
+    }
+
+    pub(super) fn damaged(path: &Path, why: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), why: why.into() }
+    }
+}

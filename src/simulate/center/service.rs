@@ -1,0 +1,432 @@
+//! A center at work: one task with the [`Center`] and its connection. It publishes what is said, tells what the gateway says, and,
+//! where it attends to everything, answers resync, re-sends heads and acknowledges the audit.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tracing::{debug, warn};
+
+use super::{AuditTrouble, COMMAND_LIFE_S, Center, CenterError, Letter};
+use crate::access::audit::AuditEvent;
+use crate::access::change::{Op, Position};
+use crate::access::id::{StreamName, Timestamp};
+use crate::access::input::CommandKind;
+use crate::clock::Clock;
+use crate::mqtt::{Connection, Event, Keep, LinkError, LinkSpec, Message, Outgoing, PublishError, Session, Setup};
+use crate::wire::bodies::{self, AckBody, AlarmBody, BodyError, ReplyBody, ResyncBody};
+use crate::wire::draft::Claims;
+use crate::wire::topic::{Qos, Subscription, Topic, Up};
+
+/// Time between two heads of a stream about which nothing is said, in seconds (wire contract, 2.4).
+pub const HEAD_EVERY_S: u64 = 300;
+/// Messages sent again that are under way at once; the others wait, so that what is said now does not stand behind them.
+const RESEND_UNDER_WAY_MAX: usize = 256;
+/// Things heard that a slow listener may fall behind before it misses the oldest.
+const HEARD_MAX: usize = 4_096;
+/// Orders that wait for the task; beyond, who orders waits.
+const ORDERS_MAX: usize = 64;
+
+/// What a service listens to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attention {
+    /// Acks and replies only: somebody else attends to the gateway. For one order and its answer.
+    Answers,
+    /// Everything: answers resync, re-sends heads, acknowledges the audit.
+    Everything,
+}
+
+/// Something heard from the gateway, or about the link to it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// The link is connected.
+    Up,
+    /// The link is lost.
+    Down(String),
+    /// The answer to a change message.
+    Ack(AckBody),
+    /// The answer to a command.
+    Reply(ReplyBody),
+    /// A request to send again, and how many messages are sent.
+    Resync(ResyncBody, usize),
+    /// An alarm.
+    Alarm(AlarmBody),
+    /// New audit events, checked and kept.
+    Audit(Vec<AuditEvent>),
+    /// Something is wrong with the audit.
+    Trouble(AuditTrouble),
+    /// The state of the gateway, as published; retained: what the broker kept.
+    State(String),
+    /// A message that cannot be read, or an order that cannot be carried out; says where and why.
+    Problem(String),
+}
+
+/// A change message and its answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    /// Who said it.
+    pub stream: StreamName,
+    /// Its number.
+    pub at: Position,
+    /// The gateway's answer and how long it took; `None`: no answer in time. The message stays in the journal.
+    pub ack: Option<(AckBody, Duration)>,
+}
+
+enum Order {
+    Say(Vec<Op>, oneshot::Sender<Result<Vec<Letter>, CenterError>>),
+    Write(Claims, oneshot::Sender<Result<Letter, CenterError>>),
+    Command(CommandKind, Option<String>, oneshot::Sender<Result<String, CenterError>>),
+    Close(Duration, oneshot::Sender<bool>),
+}
+
+/// A running center. It ends when this is dropped; [`Service::close`] delivers first.
+pub struct Service {
+    orders: mpsc::Sender<Order>,
+    heard: broadcast::Sender<Heard>,
+    up: watch::Receiver<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Service {
+    /// Starts `center` on the broker of `link`. Two services at one broker need different client ids. Call within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`LinkError`] if the link can never be connected.
+    pub fn start(center: Center, link: LinkSpec, clock: Clock, attention: Attention) -> Result<Self, LinkError> {
+        let topics = match attention {
+            Attention::Answers => &[Up::Ack, Up::Reply][..],
+            Attention::Everything => &Up::ALL[..],
+        };
+        let filter = |up: &Up| Subscription {
+            filter: Topic::Up(center.gateway().clone(), *up).to_string(),
+            qos: Qos::AtLeastOnce,
+        };
+        let setup = Setup {
+            link: "center",
+            // What was not heard is asked for, or sent again; a session would only keep old answers.
+            session: Session::Clean,
+            subscriptions: topics.iter().map(filter).collect(),
+            will: None,
+            echo_topic: None,
+        };
+        let connection = Connection::new(link, setup, std::sync::Arc::default())?;
+        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
+        let (heard, _) = broadcast::channel(HEARD_MAX);
+        let (is_up, up) = watch::channel(false);
+        let mut heads = tokio::time::interval(Duration::from_secs(HEAD_EVERY_S));
+        heads.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let work =
+            Work { center, connection, clock, attention, heard: heard.clone(), is_up, again: VecDeque::new(), heads };
+        let task = tokio::spawn(work.run(inbox));
+        Ok(Self { orders, heard, up, task })
+    }
+
+    /// What is heard from now on.
+    #[must_use]
+    pub fn heard(&self) -> broadcast::Receiver<Heard> {
+        self.heard.subscribe()
+    }
+
+    /// Waits until the link is connected; `false`: not within `within`.
+    pub async fn wait_up(&self, within: Duration) -> bool {
+        let mut up = self.up.clone();
+        matches!(tokio::time::timeout(within, up.wait_for(|up| *up)).await, Ok(Ok(_)))
+    }
+
+    async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, CenterError> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(order(answer)).await.map_err(|_| CenterError::Stopped)?;
+        answered.await.map_err(|_| CenterError::Stopped)
+    }
+
+    /// Says `ops`: on disk here when this returns, published as soon as the link allows. Gives each message's number.
+    ///
+    /// # Errors
+    /// See [`Center::say`].
+    pub async fn say(&self, ops: Vec<Op>) -> Result<Vec<(StreamName, Position)>, CenterError> {
+        let letters = self.order(|answer| Order::Say(ops, answer)).await??;
+        Ok(letters.into_iter().filter_map(|letter| letter.number).collect())
+    }
+
+    /// Says `ops` and waits for the gateway's answers, all together at most `within`.
+    ///
+    /// # Errors
+    /// See [`Center::say`]. No answer is no error.
+    pub async fn say_and_wait(&self, ops: Vec<Op>, within: Duration) -> Result<Vec<Answered>, CenterError> {
+        let (heard, began) = (self.heard(), Instant::now());
+        let numbers = self.say(ops).await?;
+        Ok(answers(heard, numbers, began, within).await)
+    }
+
+    /// Sends a message written by hand and waits for its answer; `None`: it has no number to wait for.
+    ///
+    /// # Errors
+    /// See [`Center::say_as_written`].
+    pub async fn write_and_wait(&self, claims: Claims, within: Duration) -> Result<Option<Answered>, CenterError> {
+        let (heard, began) = (self.heard(), Instant::now());
+        let letter = self.order(|answer| Order::Write(claims, answer)).await??;
+        Ok(answers(heard, letter.number.into_iter().collect(), began, within).await.pop())
+    }
+
+    /// Gives a command and waits for the reply. It is never sent late: `None` if the link is not up, or nobody replied within
+    /// `within`.
+    ///
+    /// # Errors
+    /// See [`Center::command`].
+    pub async fn command(
+        &self,
+        kind: CommandKind,
+        actor: Option<&str>,
+        within: Duration,
+    ) -> Result<Option<ReplyBody>, CenterError> {
+        let deadline = Instant::now() + within;
+        if !self.wait_up(within).await {
+            return Ok(None);
+        }
+        let mut heard = self.heard();
+        let actor = actor.map(str::to_owned);
+        let jti = self.order(|answer| Order::Command(kind, actor, answer)).await??;
+        let reply = tokio::time::timeout_at(deadline, async {
+            loop {
+                match heard.recv().await {
+                    Ok(Heard::Reply(reply)) if reply.jti.as_deref() == Some(&jti) => return Some(reply),
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        });
+        Ok(reply.await.ok().flatten())
+    }
+
+    /// Delivers what is under way and ends. `false`: not all of it was delivered within `within`; it stays in the journal.
+    pub async fn close(mut self, within: Duration) -> bool {
+        let delivered = self.order(|answer| Order::Close(within, answer)).await.unwrap_or(false);
+        drop((&mut self.task).await);
+        delivered
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Waits for the acks of these messages.
+async fn answers(
+    mut heard: broadcast::Receiver<Heard>,
+    numbers: Vec<(StreamName, Position)>,
+    began: Instant,
+    within: Duration,
+) -> Vec<Answered> {
+    let mut all: Vec<_> = numbers.into_iter().map(|(stream, at)| Answered { stream, at, ack: None }).collect();
+    let deadline = began + within;
+    while all.iter().any(|one| one.ack.is_none()) {
+        let ack = match tokio::time::timeout_at(deadline, heard.recv()).await {
+            Ok(Ok(Heard::Ack(ack))) => ack,
+            Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => continue,
+            Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => break,
+        };
+        let is_for = |one: &&mut Answered| {
+            one.ack.is_none()
+                && ack.stream.as_deref() == Some(one.stream.as_str())
+                && (ack.epoch, ack.seq) == (Some(one.at.epoch.get()), Some(one.at.seq))
+        };
+        if let Some(one) = all.iter_mut().find(is_for) {
+            one.ack = Some((ack, began.elapsed()));
+        }
+    }
+    all
+}
+
+struct Work {
+    center: Center,
+    connection: Connection,
+    clock: Clock,
+    attention: Attention,
+    heard: broadcast::Sender<Heard>,
+    is_up: watch::Sender<bool>,
+    /// Messages to be sent again, oldest first.
+    again: VecDeque<Letter>,
+    heads: Interval,
+}
+
+impl Work {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
+        loop {
+            self.send_again();
+            tokio::select! {
+                order = inbox.recv() => match order {
+                    None => return,
+                    Some(Order::Close(within, answer)) => {
+                        // Nobody may be left to hear it.
+                        answer.send(self.connection.close(within).await).ok();
+                        return;
+                    }
+                    Some(order) => self.obey(order),
+                },
+                event = self.connection.next() => self.happened(event),
+                _ = self.heads.tick(), if self.attention == Attention::Everything => self.send_heads(),
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now().wall
+    }
+
+    fn tell(&self, heard: Heard) {
+        // Without a listener nothing is lost: what matters is on disk.
+        drop(self.heard.send(heard));
+    }
+
+    fn obey(&mut self, order: Order) {
+        let now = self.now();
+        match order {
+            Order::Say(ops, answer) => {
+                let said = self.center.say(&ops, now);
+                if let Ok(letters) = &said {
+                    letters.iter().for_each(|letter| self.publish(letter, Keep::UntilDelivered));
+                    self.send_heads();
+                }
+                drop(answer.send(said));
+            }
+            Order::Write(claims, answer) => {
+                let said = self.center.say_as_written(&claims, now);
+                if let Ok(letter) = &said {
+                    self.publish(letter, Keep::UntilDelivered);
+                    if !claims.is_numbered() {
+                        self.send_heads();
+                    }
+                }
+                drop(answer.send(said));
+            }
+            Order::Command(kind, actor, answer) => {
+                let said = self.center.command(kind, actor.as_deref(), now).map(|(jti, letter)| {
+                    let life = Duration::from_secs(COMMAND_LIFE_S.unsigned_abs());
+                    self.publish(&letter, Keep::Until(Instant::now() + life));
+                    jti
+                });
+                drop(answer.send(said));
+            }
+            // Dealt with where the connection can be given away.
+            Order::Close(..) => {}
+        }
+    }
+
+    fn publish(&mut self, letter: &Letter, keep: Keep) {
+        let message = Outgoing {
+            topic: letter.topic.to_string(),
+            payload: letter.payload.clone(),
+            retain: letter.topic.retained(),
+            qos: letter.topic.qos(),
+            keep,
+        };
+        match self.connection.publish(message) {
+            Ok(_) => {}
+            Err(error @ (PublishError::Full | PublishError::TooLarge | PublishError::Topic | PublishError::Down)) => {
+                self.tell(Heard::Problem(format!("not sent to `{}`: {error}", letter.topic)));
+            }
+        }
+    }
+
+    fn send_heads(&mut self) {
+        match self.center.heads(self.now()) {
+            Ok(heads) => {
+                for head in heads {
+                    self.publish(&head, Keep::Newest(head.topic.to_string()));
+                }
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn send_again(&mut self) {
+        while self.connection.undelivered() < RESEND_UNDER_WAY_MAX {
+            let Some(letter) = self.again.pop_front() else { return };
+            self.publish(&letter, Keep::UntilDelivered);
+        }
+    }
+
+    fn failed(&self, error: &CenterError) {
+        warn!("{error}");
+        self.tell(Heard::Problem(error.to_string()));
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Up { .. } => {
+                self.is_up.send_replace(true);
+                self.tell(Heard::Up);
+            }
+            Event::Down { why } => {
+                self.is_up.send_replace(false);
+                self.tell(Heard::Down(why));
+            }
+            Event::Message(message) => {
+                self.hear(&message);
+                if let Some(token) = message.ack {
+                    self.connection.ack(token);
+                }
+            }
+            Event::Delivered(_) => {}
+            Event::SubscriptionRefused { filter } => {
+                self.tell(Heard::Problem(format!("the broker refuses to deliver `{filter}`; look at its access list")));
+            }
+        }
+    }
+
+    fn hear(&mut self, message: &Message) {
+        let Ok(Topic::Up(_, up)) = message.topic.parse::<Topic>() else { return };
+        let heard = self.understand(up, &message.payload);
+        match heard {
+            Ok(heard) => heard.into_iter().for_each(|heard| self.tell(heard)),
+            Err(error) => {
+                debug!(topic = %message.topic, "{error}");
+                self.tell(Heard::Problem(format!("`{}`: {error}", message.topic)));
+            }
+        }
+    }
+
+    fn understand(&mut self, up: Up, payload: &[u8]) -> Result<Vec<Heard>, BodyError> {
+        Ok(match up {
+            Up::Ack => vec![Heard::Ack(bodies::decode_ack(payload)?)],
+            Up::Reply => vec![Heard::Reply(bodies::decode_reply(payload)?)],
+            Up::Alarm => vec![Heard::Alarm(bodies::decode_alarm(payload)?)],
+            Up::State => vec![Heard::State(String::from_utf8_lossy(payload).into_owned())],
+            Up::Resync => {
+                let request = bodies::decode_resync(payload)?;
+                match self.center.answer(&request) {
+                    Ok(letters) => {
+                        // The newest request says what is still missing; what an older one asked for is in it.
+                        let same =
+                            |letter: &Letter| letter.number.as_ref().is_some_and(|(s, _)| s.as_str() == request.stream);
+                        self.again.retain(|letter| !same(letter));
+                        let count = letters.len();
+                        self.again.extend(letters);
+                        vec![Heard::Resync(request, count)]
+                    }
+                    Err(error) => {
+                        self.failed(&error);
+                        Vec::new()
+                    }
+                }
+            }
+            Up::Audit => match self.center.receive_audit(payload, self.now()) {
+                Ok((received, ack)) => {
+                    if let Some(ack) = ack {
+                        self.publish(&ack, Keep::Newest(ack.topic.to_string()));
+                    }
+                    let events = (!received.events.is_empty()).then_some(Heard::Audit(received.events));
+                    received.trouble.into_iter().map(Heard::Trouble).chain(events).collect()
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    Vec::new()
+                }
+            },
+        })
+    }
+}

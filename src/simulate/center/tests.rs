@@ -1,0 +1,369 @@
+//! What the trial center promises, without a network.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use super::*;
+use crate::access::audit::{AuditEvent, EventKind};
+use crate::access::change::Subject;
+use crate::access::credential::{Enrolment, Flag, Role};
+use crate::access::decision::Reasons;
+use crate::access::id::ClockTrust;
+use crate::wire::audit;
+use crate::wire::bodies::{HaveBody, ResyncBody, encode_audit};
+use crate::wire::draft;
+use crate::wire::envelope::{Channel, StreamSpec, open};
+
+const NOW: Timestamp = Timestamp(1_788_249_600_000);
+
+fn gateway() -> GatewayId {
+    "g1".parse().unwrap()
+}
+
+fn center(dir: &Path, layout: Layout) -> Center {
+    if !dir.join("center.toml").exists() {
+        create(dir, layout, NonZeroU32::MIN).unwrap();
+    }
+    Center::open(dir, &gateway()).unwrap()
+}
+
+fn issue(uid: &str) -> Op {
+    Op::Issue { uid: uid.parse().unwrap(), holder: "h1".parse().unwrap() }
+}
+
+fn enrol(uid: &str) -> Op {
+    let enrolment = Enrolment {
+        holder: "h1".parse().unwrap(),
+        role: Role::Resident,
+        not_before: None,
+        not_after: None,
+        entitlements: vec![],
+    };
+    Op::Enrol { uid: uid.parse().unwrap(), enrolment }
+}
+
+fn lost(uid: &str) -> Op {
+    Op::SetFlag { subject: Subject::Card(uid.parse().unwrap()), flag: Flag::Lost, on: true }
+}
+
+/// The streams as the gateway's configuration has them.
+fn specs(center: &Center) -> Vec<StreamSpec> {
+    let streams = crate::config::streams(center.configuration()).unwrap();
+    let spec = |s: crate::config::StreamConfig| StreamSpec {
+        name: s.name,
+        scope: match s.scope {
+            crate::config::Scope::Campus => Scope::Campus,
+            crate::config::Scope::Gateway => Scope::Gateway,
+        },
+        keys: s.public_keys,
+        insecure_unsigned: false,
+        may: MaySet::from_names(s.may.iter().copied()).unwrap(),
+    };
+    streams.into_iter().map(spec).collect()
+}
+
+/// What the gateway understands of a letter: who, which number, how many ops.
+fn understood(center: &Center, letter: &Letter) -> (String, u64, usize) {
+    let via = match &letter.topic {
+        Topic::Campus(_) => Channel::Campus,
+        _ => Channel::Gateway,
+    };
+    let streams = specs(center);
+    let opened = open(&letter.payload, via, &gateway(), &streams).unwrap();
+    let heard = changes::parse(&opened).unwrap();
+    (heard.stream.to_string(), heard.at.seq, heard.content.unwrap().len())
+}
+
+fn seqs(letters: &[Letter]) -> Vec<u64> {
+    letters.iter().map(|l| l.number.as_ref().unwrap().1.seq).collect()
+}
+
+#[test]
+fn each_office_says_its_own_ops_and_the_gateway_understands_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::Two);
+    let said = center.say(&[issue("1EA68671"), enrol("1EA68671"), lost("1EA68671")], NOW).unwrap();
+    let heard: Vec<_> = said.iter().map(|letter| understood(&center, letter)).collect();
+    assert_eq!(heard, [("card-office".to_owned(), 1, 2), ("apartment".to_owned(), 1, 1)]);
+    let topics: Vec<_> = said.iter().map(|letter| letter.topic.to_string()).collect();
+    assert_eq!(topics, ["dormgate/v1/campus/down/changes", "dormgate/v1/g1/down/changes"]);
+    assert!(center.list().card(&"1EA68671".parse().unwrap()).unwrap().standing().lost);
+}
+
+#[test]
+fn numbers_go_on_after_a_restart_and_in_another_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = center(dir.path(), Layout::One);
+    let mut second = center(dir.path(), Layout::One);
+    assert_eq!(seqs(&first.say(&[issue("01020304")], NOW).unwrap()), [1]);
+    assert_eq!(seqs(&second.say(&[issue("01020305")], NOW).unwrap()), [2]);
+    assert_eq!(seqs(&first.say(&[issue("01020306")], NOW).unwrap()), [3]);
+    let third = center(dir.path(), Layout::One);
+    assert_eq!(third.positions().map(|(_, at)| at.seq).collect::<Vec<_>>(), [3]);
+    assert_eq!((first.list().len(), second.list().len(), third.list().len()), (3, 2, 3));
+}
+
+#[test]
+fn concurrent_processes_never_give_one_number_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(center(dir.path(), Layout::One));
+    let say = |at: u8| {
+        let dir = dir.path().to_owned();
+        std::thread::spawn(move || {
+            let mut center = center(&dir, Layout::One);
+            (0..20).flat_map(|i| seqs(&center.say(&[issue(&format!("0102{at:02X}{i:02X}"))], NOW).unwrap())).collect()
+        })
+    };
+    let threads: Vec<std::thread::JoinHandle<Vec<u64>>> = (0..4).map(say).collect();
+    let mut all: Vec<u64> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
+    all.sort_unstable();
+    assert_eq!(all, (1..=80).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_line_that_was_not_written_whole_is_forgotten_and_its_number_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut before = center(dir.path(), Layout::One);
+    before.say(&[issue("01020304")], NOW).unwrap();
+    let path = dir.path().join("g1/center.journal");
+    let whole = std::fs::read(&path).unwrap();
+    let half = whole.get(..whole.len() / 2).unwrap();
+    std::fs::write(&path, [whole.as_slice(), half].concat()).unwrap();
+    let mut after = center(dir.path(), Layout::One);
+    assert_eq!(seqs(&after.say(&[issue("01020305")], NOW).unwrap()), [2]);
+    assert_eq!(center(dir.path(), Layout::One).list().len(), 2);
+}
+
+#[test]
+fn a_damaged_journal_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    center(dir.path(), Layout::One).say(&[issue("01020304")], NOW).unwrap();
+    std::fs::write(dir.path().join("g1/center.journal"), "tea\n").unwrap();
+    let error = Center::open(dir.path(), &gateway()).err().unwrap().to_string();
+    assert!(error.contains("center.journal") && error.contains("message 1"), "{error}");
+}
+
+#[test]
+fn nothing_is_said_of_ops_that_no_office_owns() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let text = std::fs::read_to_string(dir.path().join("center.toml")).unwrap();
+    std::fs::write(dir.path().join("center.toml"), text.replace("\"*\"", "\"issue\"")).unwrap();
+    center = Center::open(dir.path(), center.gateway()).unwrap();
+    let error = center.say(&[issue("01020304"), enrol("01020304")], NOW).unwrap_err();
+    assert!(matches!(error, CenterError::NoOwner(OpName::Enrol)), "{error}");
+    assert_eq!(center.positions().count(), 0);
+}
+
+fn resync(stream: &str, reason: &str, have: (u32, u64), missing: Vec<(u64, u64)>) -> ResyncBody {
+    let have = HaveBody { epoch: have.0, seq: have.1 };
+    ResyncBody { v: 1, stream: stream.into(), reason: reason.into(), have, missing }
+}
+
+#[test]
+fn a_gateway_is_sent_what_it_lacks_on_its_own_topic_with_the_same_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::Two);
+    for uid in ["01020301", "01020302", "01020303", "01020304", "01020305"] {
+        center.say(&[issue(uid)], NOW).unwrap();
+    }
+    let empty = center.answer(&resync("card-office", "empty", (0, 0), vec![])).unwrap();
+    assert_eq!(seqs(&empty), [1, 2, 3, 4, 5]);
+    assert!(empty.iter().all(|l| l.topic == Topic::Down(gateway(), Down::Changes)));
+    assert_eq!(understood(&center, empty.first().unwrap()), ("card-office".to_owned(), 1, 1));
+    let holes = center.answer(&resync("card-office", "gap", (1, 1), vec![(2, 2), (4, 4)])).unwrap();
+    assert_eq!(seqs(&holes), [2, 4, 5]);
+    let other_epoch = center.answer(&resync("card-office", "gap", (7, 1), vec![(2, 2)])).unwrap();
+    assert_eq!(seqs(&other_epoch), [1, 2, 3, 4, 5]);
+    assert_eq!(center.answer(&resync("apartment", "empty", (0, 0), vec![])).unwrap(), []);
+    assert_eq!(center.answer(&resync("nobody", "empty", (0, 0), vec![])).unwrap(), []);
+}
+
+#[test]
+fn what_is_written_by_hand_is_sent_as_it_is_and_changes_the_list_only_if_it_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::Two);
+    let written = |text: &str| match draft::parse(text.as_bytes()).unwrap() {
+        draft::Draft::Claims(claims) => claims,
+        draft::Draft::Ops(_) => panic!("ops"),
+    };
+    let tea = center.say_as_written(&written(r#"{"iss":"apartment","ops":[{"op":"tea"}]}"#), NOW).unwrap();
+    assert_eq!(seqs(&[tea]), [1]);
+    let forbidden = r#"{"iss":"apartment","ops":[{"op":"cancel","uid":"01020304"}]}"#;
+    assert_eq!(seqs(&[center.say_as_written(&written(forbidden), NOW).unwrap()]), [2]);
+    assert!(center.list().is_empty());
+    let own = center.say_as_written(&written(r#"{"iss":"apartment","epoch":1,"seq":99,"ops":[]}"#), NOW).unwrap();
+    assert_eq!(seqs(&[own]), [99]);
+    assert_eq!(seqs(&center.say(&[enrol("01020304")], NOW).unwrap()), [3]);
+    assert_eq!(seqs(&center.answer(&resync("apartment", "empty", (0, 0), vec![])).unwrap()), [1, 2, 3]);
+    assert!(matches!(
+        center.say_as_written(&written(r#"{"iss":"nobody","ops":[]}"#), NOW),
+        Err(CenterError::UnknownStream(_))
+    ));
+}
+
+#[test]
+fn a_command_is_understood_and_expires() {
+    let dir = tempfile::tempdir().unwrap();
+    let center = center(dir.path(), Layout::Two);
+    let release = CommandKind::Release { portal: "gate-in".parse().unwrap() };
+    let (jti, letter) = center.command(release.clone(), Some("staff:77"), NOW).unwrap();
+    let streams = specs(&center);
+    let opened = open(&letter.payload, Channel::Gateway, &gateway(), &streams).unwrap();
+    let heard = command::parse(&opened).unwrap();
+    assert_eq!(
+        (heard.jti, heard.kind, heard.exp.0 - heard.iat.0),
+        (jti.clone(), release.clone(), COMMAND_LIFE_S * 1000)
+    );
+    assert_ne!(center.command(release, None, NOW).unwrap().0, jti);
+}
+
+#[test]
+fn a_head_has_the_last_number_and_the_digest_of_what_the_office_owns() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::Two);
+    assert_eq!(center.heads(NOW).unwrap(), []);
+    center.say(&[issue("01020304"), enrol("01020304"), enrol("01020305")], NOW).unwrap();
+    let streams = specs(&center);
+    let heads: Vec<_> = center
+        .heads(NOW)
+        .unwrap()
+        .iter()
+        .map(|letter| {
+            let (via, stream) = match &letter.topic {
+                Topic::Campus(CampusDown::Head(stream)) => (Channel::Campus, stream),
+                Topic::Down(_, Down::Head(stream)) => (Channel::Gateway, stream),
+                other => panic!("{other}"),
+            };
+            assert!(letter.topic.retained());
+            head::parse(&open(&letter.payload, via, &gateway(), &streams).unwrap(), stream).unwrap()
+        })
+        .collect();
+    assert_eq!(heads.iter().map(|h| (h.at.seq, h.cards)).collect::<Vec<_>>(), [(1, 1), (1, 2)]);
+    let lines = vec!["S|01020304|h1|".to_owned()];
+    assert_eq!(heads.first().unwrap().digest, crate::wire::digest::finish(lines));
+}
+
+#[test]
+fn a_key_is_for_its_owner_only_and_a_second_center_never_takes_its_place() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    create(dir.path(), Layout::One, NonZeroU32::MIN).unwrap();
+    let mode = std::fs::metadata(dir.path().join("center.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(matches!(create(dir.path(), Layout::Two, NonZeroU32::MIN), Err(CenterError::Exists(_))));
+    let elsewhere = tempfile::tempdir().unwrap();
+    assert!(matches!(Center::open(elsewhere.path(), &gateway()), Err(CenterError::NoCenter(_))));
+    assert!(!elsewhere.path().join("lock").exists());
+}
+
+fn event(n: u64, kind: EventKind, gap: Option<(u64, u64)>) -> AuditEvent {
+    AuditEvent {
+        n,
+        at: NOW,
+        clock: ClockTrust::Trusted,
+        boot: "b1".into(),
+        mono_ms: 0,
+        kind,
+        portal: None,
+        uid: None,
+        holder: None,
+        granted: None,
+        reason: None,
+        also: Reasons::NONE,
+        flags: vec![],
+        revision: None,
+        alarm: None,
+        jti: None,
+        gap,
+        detail: None,
+    }
+}
+
+/// A chain of events from `first`, each as its bytes.
+fn chain(first: u64, count: u64, mut prev: audit::Hash) -> Vec<Vec<u8>> {
+    (first..first + count)
+        .map(|n| {
+            let bytes = audit::encode(&event(n, EventKind::Boot, None), &[], &prev);
+            prev = audit::hash(&bytes);
+            bytes
+        })
+        .collect()
+}
+
+fn take(center: &mut Center, first: u64, events: &[Vec<u8>], now: Timestamp) -> (Vec<u64>, Vec<AuditTrouble>, u64) {
+    let batch = encode_audit("b1", first, events).unwrap();
+    let (received, ack) = center.receive_audit(&batch, now).unwrap();
+    let streams = specs(center);
+    let through = ack.map_or(0, |letter| {
+        audit_ack::parse(&open(&letter.payload, Channel::Gateway, &gateway(), &streams).unwrap()).unwrap().through
+    });
+    (received.events.iter().map(|e| e.n).collect(), received.trouble, through)
+}
+
+#[test]
+fn the_audit_is_kept_byte_for_byte_once_and_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::Two);
+    let events = chain(1, 5, audit::NO_HASH);
+    assert_eq!(take(&mut center, 1, &events[..3], NOW), (vec![1, 2, 3], vec![], 3));
+    assert_eq!(take(&mut center, 1, &events[..3], NOW), (vec![], vec![], 3));
+    assert_eq!(take(&mut center, 3, &events[2..], NOW), (vec![4, 5], vec![], 5));
+    let kept = std::fs::read(dir.path().join("g1/audit.jsonl")).unwrap();
+    let mut sent = events.join(&b'\n');
+    sent.push(b'\n');
+    assert_eq!(kept, sent);
+    assert_eq!(Center::open(dir.path(), &gateway()).unwrap().audit().through(), Some(5));
+}
+
+#[test]
+fn a_changed_event_breaks_the_chain_and_is_not_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let events = chain(1, 3, audit::NO_HASH);
+    take(&mut center, 1, &events[..1], NOW);
+    let forged = audit::encode(&event(2, EventKind::Alarm, None), &[], &[7; 32]);
+    assert_eq!(take(&mut center, 2, &[forged], NOW), (vec![], vec![AuditTrouble::Broken { n: 2 }], 1));
+    let other = audit::encode(&event(1, EventKind::Alarm, None), &[], &[7; 32]);
+    assert_eq!(take(&mut center, 1, &[other], NOW), (vec![], vec![AuditTrouble::Different { n: 1 }], 1));
+    assert_eq!(take(&mut center, 2, &events[1..], NOW), (vec![2, 3], vec![], 3));
+}
+
+#[test]
+fn a_hole_is_waited_for_before_it_is_a_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let events = chain(1, 6, audit::NO_HASH);
+    take(&mut center, 1, &events[..2], NOW);
+    let waiting = vec![AuditTrouble::Waiting { from: 3, to: 4 }];
+    assert_eq!(take(&mut center, 5, &events[4..], NOW), (vec![], waiting.clone(), 2));
+    assert_eq!(take(&mut center, 5, &events[4..], Timestamp(NOW.0 + 1000)), (vec![], waiting, 2));
+    let later = Timestamp(NOW.0 + GAP_MS);
+    let lost = vec![AuditTrouble::Lost { from: 3, to: 4 }];
+    assert_eq!(take(&mut center, 5, &events[4..], later), (vec![5, 6], lost, 6));
+}
+
+const GAP_MS: i64 = super::audit::GAP_IS_LOSS_S * 1000;
+
+#[test]
+fn a_gateway_with_a_new_store_begins_a_new_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    take(&mut center, 1, &chain(1, 3, audit::NO_HASH), NOW);
+    let anew = vec![audit::encode(&event(1, EventKind::Config, None), &[], &audit::NO_HASH)];
+    let (events, trouble, through) = take(&mut center, 1, &anew, NOW);
+    assert_eq!((events, through), (vec![1], 1));
+    assert!(matches!(trouble.as_slice(), [AuditTrouble::Anew(path)] if path.ends_with("audit-1.jsonl")));
+    assert_eq!(std::fs::read_to_string(dir.path().join("g1/audit-1.jsonl")).unwrap().lines().count(), 3);
+}
+
+#[test]
+fn what_is_no_audit_batch_is_told_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    for bytes in [&b"tea"[..], b"{}", br#"{"v":1,"boot":"b","first":1,"last":1,"events":[{}]}"#] {
+        let (received, ack) = center.receive_audit(bytes, NOW).unwrap();
+        assert!(matches!(received.trouble.as_slice(), [AuditTrouble::Unreadable(_)]), "{received:?}");
+        assert_eq!(ack, None);
+    }
+}

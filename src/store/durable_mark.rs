@@ -1,0 +1,125 @@
+//! How far the journal was durable, in a tiny file of its own: at start it tells a torn write that nobody was told of from
+//! the loss of something acknowledged. Two slots, written in turn, so that a torn write of one leaves the other.
+
+use std::io;
+
+use super::medium::Medium;
+
+/// The file.
+const PATH: &str = "journal/durable";
+/// Distance of the slots in bytes: each in a disk sector of its own.
+const SLOT_BYTES: u64 = 512;
+/// What a checksum begins with, so that zeros are no slot.
+const SALT: &[u8; 8] = b"durable1";
+
+/// What the file says at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The journal was durable up to this event.
+    Through(u64),
+    /// At least up to this event; one slot cannot be read.
+    AtLeast(u64),
+    /// Nothing can be read.
+    Unknown,
+}
+
+impl Mark {
+    /// The event the journal must reach.
+    #[must_use]
+    pub fn least(self) -> u64 {
+        match self {
+            Self::Through(n) | Self::AtLeast(n) => n,
+            Self::Unknown => 0,
+        }
+    }
+}
+
+/// A number with its checksum.
+pub(super) fn seal(n: u64) -> Vec<u8> {
+    let mut slot = n.to_le_bytes().to_vec();
+    let crc = crc32fast::hash(&[SALT.as_slice(), slot.as_slice()].concat());
+    slot.extend_from_slice(&crc.to_le_bytes());
+    slot
+}
+
+/// The number, if its checksum is right.
+pub(super) fn unseal(slot: &[u8]) -> Option<u64> {
+    let n = u64::from_le_bytes(*slot.first_chunk()?);
+    (slot.get(..12)? == seal(n)).then_some(n)
+}
+
+/// What the file on `medium` says.
+#[must_use]
+pub fn read(medium: &dyn Medium) -> Mark {
+    let bytes = medium.read(PATH, 0, SLOT_BYTES * 2).unwrap_or_default();
+    let second = usize::try_from(SLOT_BYTES).unwrap_or(usize::MAX);
+    match (unseal(&bytes), bytes.get(second..).and_then(unseal)) {
+        (Some(a), Some(b)) => Mark::Through(a.max(b)),
+        (Some(n), None) | (None, Some(n)) => Mark::AtLeast(n),
+        (None, None) => Mark::Unknown,
+    }
+}
+
+/// Writes the mark.
+#[derive(Debug, Default)]
+pub struct MarkWriter {
+    second: bool,
+    unsynced: bool,
+}
+
+impl MarkWriter {
+    /// Writes both slots anew and makes them durable.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn reset(&mut self, medium: &dyn Medium, n: u64) -> io::Result<()> {
+        // One after the other: a cut between them leaves a slot that can be read.
+        medium.write_at(PATH, 0, &seal(n))?;
+        medium.sync(PATH)?;
+        medium.write_at(PATH, SLOT_BYTES, &seal(n))?;
+        medium.sync(PATH)
+    }
+
+    /// Writes `n` to the slot whose turn it is; durable after [`Self::sync`].
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn write(&mut self, medium: &dyn Medium, n: u64) -> io::Result<()> {
+        medium.write_at(PATH, if self.second { SLOT_BYTES } else { 0 }, &seal(n))?;
+        self.second = !self.second;
+        self.unsynced = true;
+        Ok(())
+    }
+
+    /// Makes what was written durable, if it is not.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn sync(&mut self, medium: &dyn Medium) -> io::Result<()> {
+        if self.unsynced {
+            medium.sync(PATH)?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryDisk;
+
+    #[test]
+    fn a_damaged_slot_leaves_the_other_and_says_so() {
+        let disk = MemoryDisk::new();
+        assert_eq!(read(&disk), Mark::Unknown);
+        let mut writer = MarkWriter::default();
+        writer.reset(&disk, 5).unwrap();
+        writer.write(&disk, 8).unwrap();
+        assert_eq!(read(&disk), Mark::Through(8));
+        disk.damage(PATH, |bytes| bytes[0] ^= 1);
+        assert_eq!(read(&disk), Mark::AtLeast(5));
+        disk.damage(PATH, |bytes| bytes[513] ^= 1);
+        assert_eq!(read(&disk), Mark::Unknown);
+    }
+}

@@ -1,0 +1,207 @@
+//! Writes the journal: seals events with the hash of what was really written before them, appends, makes durable, marks.
+//! A commit either succeeds as a whole or leaves the journal as it was. Refuses to own time, threads and queues.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::durable_mark::MarkWriter;
+use super::medium::Medium;
+use super::replay::{JOURNAL, Place, Segment};
+use super::segment::{self, BODY_BYTES_MAX, Frame, Header};
+use crate::access::audit::Record;
+use crate::access::id::Timestamp;
+use crate::wire::audit;
+
+/// The segments and how far they are durable; shared with readers.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pub segments: Vec<Segment>,
+    /// The last durable event; 0: none.
+    pub last: u64,
+    /// When it happened.
+    pub last_at: Timestamp,
+}
+
+/// The index under its lock.
+#[derive(Debug, Default)]
+pub(super) struct SharedIndex(Mutex<Index>);
+
+impl SharedIndex {
+    pub(super) fn new(index: Index) -> Self {
+        Self(Mutex::new(index))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Index> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What must be put right before the next write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repair {
+    /// Cut the segment to its durable length.
+    Cut { first_n: u64, length: u64 },
+    /// Remove the segment that was being begun.
+    Remove { first_n: u64 },
+}
+
+/// Where and after what the journal goes on.
+pub(super) struct Start {
+    pub place: Place,
+    /// The last segment, if it can be written on.
+    pub open: Option<Segment>,
+    /// Last event lost at the journal's end; 0: none.
+    pub lost_to: u64,
+}
+
+/// An event that can never be written, and why.
+pub(super) type Refused = (u64, &'static str);
+
+/// The journal's writing end.
+pub(super) struct Journal {
+    medium: Arc<dyn Medium>,
+    index: Arc<SharedIndex>,
+    segment_bytes: u64,
+    mark: MarkWriter,
+    /// The last durable event, its hash and time.
+    place: Place,
+    open: Option<Segment>,
+    lost_to: u64,
+    repair: Option<Repair>,
+    /// Durable, but not yet in the mark.
+    unmarked: Option<u64>,
+}
+
+impl Journal {
+    pub(super) fn new(
+        medium: Arc<dyn Medium>,
+        index: Arc<SharedIndex>,
+        segment_bytes: u64,
+        mark: MarkWriter,
+        start: Start,
+    ) -> Self {
+        let Start { place, open, lost_to } = start;
+        Self { medium, index, segment_bytes, mark, place, open, lost_to, repair: None, unmarked: None }
+    }
+
+    /// The last event that is in the journal.
+    pub(super) fn last(&self) -> u64 {
+        self.place.n
+    }
+
+    /// Writes `batch` and makes it durable; returns what of it can never be written. After an error nothing of the batch is
+    /// in the journal, unless [`Self::last`] says so, and the same batch may be tried again.
+    pub(super) fn commit(&mut self, batch: &[Record]) -> io::Result<Vec<Refused>> {
+        self.put_right()?;
+        let mut refused = Vec::new();
+        let mut bytes = Vec::new();
+        let mut place = self.place;
+        let mut first = None;
+        for record in batch {
+            let event = &record.event;
+            if event.n <= place.n {
+                refused.push((event.n, "its number is not above the one before it"));
+                continue;
+            }
+            let json = audit::encode(event, &record.evidence, &place.hash);
+            let frame = Frame { n: event.n, json: &json, evidence: &record.evidence };
+            if !segment::push_frame(&mut bytes, &frame) {
+                refused.push((event.n, "it is too long"));
+                continue;
+            }
+            first.get_or_insert((event.n, event.at));
+            place = Place { n: event.n, hash: audit::hash(&json), at: event.at };
+        }
+        if let Some(first) = first {
+            self.append(first, &bytes)?;
+            self.place = place;
+            self.unmarked = Some(place.n);
+        }
+        self.write_mark()?;
+        Ok(refused)
+    }
+
+    /// Makes the mark durable; a cut of the power may otherwise set it back.
+    pub(super) fn sync_mark(&mut self) -> io::Result<()> {
+        self.mark.sync(&*self.medium)
+    }
+
+    fn write_mark(&mut self) -> io::Result<()> {
+        if let Some(n) = self.unmarked {
+            self.mark.write(&*self.medium, n)?;
+            self.unmarked = None;
+            let mut index = self.index.lock();
+            index.last = n;
+            index.last_at = self.place.at;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, first: (u64, Timestamp), bytes: &[u8]) -> io::Result<()> {
+        let room = |open: &Segment| open.length < self.segment_bytes;
+        let segment = match self.open.filter(room) {
+            Some(open) => self.append_to(open, bytes)?,
+            None => self.begin(first, bytes)?,
+        };
+        let mut index = self.index.lock();
+        match index.segments.last_mut() {
+            Some(last) if last.first_n == segment.first_n => *last = segment,
+            Some(_) | None => index.segments.push(segment),
+        }
+        drop(index);
+        self.open = Some(segment);
+        self.lost_to = 0;
+        Ok(())
+    }
+
+    fn append_to(&mut self, open: Segment, bytes: &[u8]) -> io::Result<Segment> {
+        let path = Segment::path(open.first_n);
+        let written = self.medium.write_at(&path, open.length, bytes).and_then(|()| self.medium.sync(&path));
+        if let Err(error) = written {
+            self.repair = Some(Repair::Cut { first_n: open.first_n, length: open.length });
+            return Err(error);
+        }
+        Ok(Segment { length: open.length + bytes.len() as u64, ..open })
+    }
+
+    fn begin(&mut self, (first_n, at): (u64, Timestamp), bytes: &[u8]) -> io::Result<Segment> {
+        let header = Header { first_n, lost_to: self.lost_to, at, prev: self.place.hash };
+        let whole = [header.encode().as_slice(), bytes].concat();
+        let path = Segment::path(first_n);
+        let medium = &self.medium;
+        let written =
+            medium.write_at(&path, 0, &whole).and_then(|()| medium.sync(&path)).and_then(|()| medium.sync_dir(JOURNAL));
+        if let Err(error) = written {
+            self.repair = Some(Repair::Remove { first_n });
+            return Err(error);
+        }
+        Ok(Segment { first_n, length: whole.len() as u64, at })
+    }
+
+    /// Takes back what a failed commit may have left. The segment is not written on: after a failed sync nobody knows what
+    /// the disk's cache believes of it.
+    fn put_right(&mut self) -> io::Result<()> {
+        match self.repair {
+            None => return Ok(()),
+            Some(Repair::Cut { first_n, length }) => {
+                let path = Segment::path(first_n);
+                self.medium.truncate(&path, length)?;
+                self.medium.sync(&path)?;
+            }
+            Some(Repair::Remove { first_n }) => {
+                self.medium.remove(&Segment::path(first_n))?;
+                self.medium.sync_dir(JOURNAL)?;
+            }
+        }
+        self.open = None;
+        self.repair = None;
+        Ok(())
+    }
+}
+
+/// Rough size of a record in bytes, for batches and queues.
+pub(super) fn rough_size(record: &Record) -> usize {
+    /// What an event without evidence takes on average.
+    const EVENT_BYTES: usize = 512;
+    record.evidence.len().min(BODY_BYTES_MAX) + EVENT_BYTES
+}

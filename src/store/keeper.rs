@@ -1,0 +1,220 @@
+//! The background chores: generations, retention, the audit cursor, the reserve file, the scrub of old segments.
+//! Nothing here is waited for by anybody, and the engine is never asked: a generation is the fold of the journal.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ballast::Ballast;
+use super::events::StoreEvent;
+use super::finding::Finding;
+use super::medium::Medium;
+use super::replay::{self, Place, Segment};
+use super::{Fold, Shared, cursor, manifest};
+
+/// A generation is written at least this often while events come.
+const GENERATION_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// Pause after a generation that could not be written.
+const GENERATION_RETRY: Duration = Duration::from_secs(300);
+/// At close a generation is written only if this many events came since the last: replaying fewer is faster.
+const CLOSING_EVENTS: u64 = 1000;
+/// Pause before the reserve file is made again.
+const BALLAST_RETRY: Duration = Duration::from_secs(600);
+/// How often the chores are looked at when nobody asks, so that the thread is idle otherwise.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Milliseconds of a day.
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// Does the chores.
+pub(super) struct Keeper<F> {
+    shared: Arc<Shared>,
+    /// Position of the newest generation.
+    generation: u64,
+    /// When the newest generation was written, or the start.
+    generated: Option<Instant>,
+    failed: Option<Instant>,
+    cursor: u64,
+    ballast: Option<Instant>,
+    known: Vec<Finding>,
+    fold: PhantomData<fn() -> F>,
+}
+
+impl<F: Fold> Keeper<F> {
+    /// `known`: what the start already told.
+    pub(super) fn new(shared: Arc<Shared>, generation: u64, known: Vec<Finding>) -> Self {
+        let (generated, cursor) = (shared.now(), shared.acked.load(Ordering::Relaxed));
+        Self { shared, generation, generated, failed: None, cursor, ballast: None, known, fold: PhantomData }
+    }
+
+    fn passed(since: Option<Instant>, time: Duration) -> bool {
+        since.is_some_and(|since| since.elapsed() >= time)
+    }
+
+    /// All chores that are due or asked for, without waiting.
+    pub(super) fn chores_asked(&mut self) {
+        if let Some(requested) = self.shared.requests.wait(Duration::ZERO) {
+            self.chores(requested);
+        }
+    }
+
+    /// All chores that are due.
+    pub(super) fn chores(&mut self, requested: bool) {
+        self.keep_cursor();
+        let events = self.shared.index.lock().last.saturating_sub(self.generation);
+        let due = events >= self.shared.options.generation_events
+            || events > 0 && Self::passed(self.generated, GENERATION_EVERY);
+        let resting = self.failed.is_some() && !Self::passed(self.failed, GENERATION_RETRY);
+        if requested || due && !resting {
+            self.write_generation();
+        }
+        self.retain();
+        if Self::passed(self.ballast, BALLAST_RETRY) || self.ballast.is_none() {
+            self.keep_ballast();
+        }
+    }
+
+    fn keep_cursor(&mut self) {
+        let acked = self.shared.acked.load(Ordering::Relaxed);
+        if acked != self.cursor {
+            match cursor::write(&*self.shared.medium, acked) {
+                Ok(()) => self.cursor = acked,
+                Err(error) => tracing::warn!("cannot write `journal/acked`: {error}"),
+            }
+        }
+    }
+
+    fn keep_ballast(&mut self) {
+        let bytes = self.shared.options.ballast_bytes;
+        self.ballast = self.shared.now();
+        if !Ballast::is_there(&*self.shared.medium, bytes) {
+            if let Err(error) = self.shared.ballast.make(&*self.shared.medium, bytes) {
+                tracing::warn!("no room for the reserve file of {bytes} bytes: {error}");
+            }
+        }
+    }
+
+    fn write_generation(&mut self) {
+        let begun = self.shared.now();
+        match generation::<F>(&self.shared, self.generation) {
+            Ok(None) => {}
+            Ok(Some((position, pairs))) => {
+                self.generation = position;
+                self.failed = None;
+                let took = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+                self.shared.outbox.tell(StoreEvent::GenerationWritten { position, pairs, took });
+            }
+            Err(detail) => {
+                self.failed = self.shared.now();
+                self.shared.outbox.tell(StoreEvent::GenerationFailed { detail });
+            }
+        }
+        self.generated = self.shared.now();
+    }
+
+    /// Removes whole segments from the front: those that the center has, that no kept generation needs, and that are beyond
+    /// the configured number or age.
+    fn retain(&self) {
+        let medium = &*self.shared.medium;
+        if self.oldest_beyond(u64::MAX).is_none() {
+            return;
+        }
+        let Some(needed_after) = manifest::needed_after(medium) else { return };
+        let mut removed = false;
+        while let Some(first_n) = self.oldest_beyond(needed_after) {
+            self.shared.index.lock().segments.retain(|segment| segment.first_n != first_n);
+            removed = true;
+            if let Err(error) = medium.remove(&Segment::path(first_n)) {
+                tracing::warn!("cannot remove the old segment `{}`: {error}", Segment::path(first_n));
+            }
+        }
+        if removed {
+            let first = self.shared.index.lock().segments.first().map_or(0, |s| s.first_n);
+            self.shared.outbox.tell(StoreEvent::Retained { first });
+        }
+    }
+
+    /// The oldest segment, if it may go and a generation holds all up to `held`.
+    fn oldest_beyond(&self, held: u64) -> Option<u64> {
+        let options = &self.shared.options;
+        let age_ms = i64::from(options.retain_days).saturating_mul(DAY_MS);
+        let index = self.shared.index.lock();
+        let [oldest, next, ..] = index.segments.as_slice() else { return None };
+        let last = next.first_n.saturating_sub(1);
+        let beyond = index.last.saturating_sub(last) >= options.retain_events
+            || next.at.0 < index.last_at.0.saturating_sub(age_ms);
+        (beyond && last <= self.cursor && last <= held).then_some(oldest.first_n)
+    }
+
+    /// Walks through all segments and tells what is wrong with them, beyond what the start told.
+    pub(super) fn scrub(&mut self) {
+        let segments = self.shared.index.lock().segments.clone();
+        let all = Place { n: u64::MAX, ..Place::START };
+        let (_, mut replayed) = replay::replay::<F>(&*self.shared.medium, &segments, all, None);
+        replayed.settle();
+        for finding in replayed.findings {
+            if !self.known.contains(&finding) && !matches!(finding, Finding::KnownLoss { .. }) {
+                self.shared.outbox.tell(StoreEvent::Found(finding));
+            }
+        }
+    }
+
+    /// What is left to do when the writer has ended.
+    pub(super) fn finish(&mut self) {
+        self.keep_cursor();
+        let last = self.shared.index.lock().last;
+        if last.saturating_sub(self.generation) >= CLOSING_EVENTS.min(self.shared.options.generation_events) {
+            self.write_generation();
+        }
+    }
+
+    /// Runs until the store is closed.
+    pub(super) fn run(mut self) {
+        self.chores(false);
+        if !self.shared.requests.closing() {
+            self.scrub();
+        }
+        while let Some(requested) = self.shared.requests.wait(LOOK_EVERY) {
+            self.chores(requested);
+        }
+        self.finish();
+    }
+}
+
+/// Makes the generation of the journal as it is durable now, from the generation before it and the journal alone.
+fn generation<F: Fold>(shared: &Shared, newest: u64) -> Result<Option<(u64, u64)>, String> {
+    let medium: &dyn Medium = &*shared.medium;
+    let (segments, last) = {
+        let index = shared.index.lock();
+        (index.segments.clone(), index.last)
+    };
+    if last <= newest {
+        return Ok(None);
+    }
+    let mut findings = Vec::new();
+    let (mut state, base) = manifest::newest::<F>(medium, &mut findings);
+    let (place, mut replayed) = replay::replay(medium, replay::after(&segments, base.n), base, Some(&mut state));
+    if place.n < last {
+        // Lost at the end of the journal, and nothing was written after it yet.
+        replayed.lost(place.n + 1, last);
+    }
+    replayed.settle();
+    findings.append(&mut replayed.findings);
+    if let Some((from, to)) = replayed.lost.first() {
+        // A generation would hide the loss from the next start.
+        return Err(format!("events {from} to {to} are lost and no `log_gap` speaks of them yet"));
+    }
+    for finding in findings {
+        if let Finding::GenerationSetAside { .. } | Finding::GenerationUnreadable { .. } = finding {
+            shared.outbox.tell(StoreEvent::Found(finding));
+        }
+    }
+    if place.n <= base.n {
+        return Ok(None);
+    }
+    let pairs = manifest::write(medium, &state, place)?;
+    manifest::prune(medium);
+    Ok(Some((place.n, pairs)))
+}

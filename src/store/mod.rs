@@ -1,0 +1,485 @@
+//! What survives: the journal of audit events, which is the truth, and generations, which shorten its replay.
+//!
+//! One writer thread owns all that is written to the journal; one keeper thread does the chores in the background. Handing
+//! events over never blocks and never waits. Over a [`MemoryDisk`] the same rules run without threads, one [`Stepper::step`]
+//! at a time. Refuses to own what events mean: the state is a [`Fold`] given by the caller.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::access::audit::{AuditEvent, Record};
+use crate::access::id::Timestamp;
+use crate::wire::audit::Hash;
+
+mod ballast;
+mod cursor;
+mod durable_mark;
+mod events;
+mod finding;
+mod fold;
+mod generation;
+mod journal;
+mod keeper;
+mod manifest;
+mod medium;
+mod memory;
+mod queue;
+mod reader;
+mod recover;
+mod replay;
+mod segment;
+mod verify;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use events::{StoreEvent, StoreEvents};
+pub use finding::{Finding, Wholeness};
+pub use memory::{Fault, MemoryDisk};
+pub use reader::StoredEvent;
+pub use verify::{Break, Verified, verify, verify_on};
+pub use writer::Stepped;
+
+use ballast::Ballast;
+use durable_mark::MarkWriter;
+use events::{Busy, Outbox};
+use journal::{Index, Journal, SharedIndex, Start};
+use keeper::Keeper;
+use medium::{Directory, Medium};
+use queue::Queue;
+use writer::Writer;
+
+/// Longest time [`Store::close`] waits for what is left to be written, in milliseconds; SIGTERM must drain within 5 s.
+pub const CLOSE_MS_MAX: u64 = 4000;
+/// The file that says that a data directory is in use.
+const LOCK: &str = "lock";
+
+/// How the store is to behave. [`Options::default`] has the contract's figures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// [`crate::access::audit::Flush::Soon`] events are on disk at most this much later, in milliseconds.
+    pub flush_ms: u64,
+    /// Events kept at least where nothing else asks for more.
+    pub retain_events: u64,
+    /// Days kept at most where nothing else asks for more, counted back from the newest event.
+    pub retain_days: u32,
+    /// Length at which a segment is full, in bytes.
+    pub segment_bytes: u64,
+    /// [`crate::access::audit::Flush::Soon`] events that may wait for the disk; more are dropped and told as lost.
+    pub soon_max: usize,
+    /// Events after which a generation is written.
+    pub generation_events: u64,
+    /// Size of the reserve file in bytes.
+    pub ballast_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            flush_ms: 50,
+            retain_events: 1_000_000,
+            retain_days: 180,
+            segment_bytes: 8 * 1024 * 1024,
+            soon_max: 50_000,
+            generation_events: 10_000,
+            ballast_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// The state that events add up to. Its contents are opaque here.
+pub trait Fold: Default + Send + 'static {
+    /// Takes in one durable event, in order, with the bytes kept beside it.
+    ///
+    /// # Errors
+    /// Why it cannot be taken in; the start then counts it as lost.
+    fn apply(&mut self, event: &AuditEvent, evidence: &[u8]) -> Result<(), String>;
+
+    /// Puts everything out as pairs with distinct keys, in any order.
+    fn export(&self, put: &mut dyn FnMut(&[u8], &[u8]));
+
+    /// The state of exported pairs, which come in key order.
+    ///
+    /// # Errors
+    /// Why the pairs are no state; the generation is then set aside.
+    fn import(pairs: &mut dyn Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, String>;
+}
+
+/// Why the store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it open.
+    #[error(
+        "`{0}` is in use by another gateway; stop that one first, or give this one a `gateway.data_dir` of its own"
+    )]
+    InUse(PathBuf),
+    /// The directory cannot be used.
+    #[error("`{dir}` cannot be used as `gateway.data_dir`: {source}; check that it can be read and written")]
+    Dir {
+        /// The directory.
+        dir: PathBuf,
+        /// What the disk says.
+        source: io::Error,
+    },
+}
+
+/// What the start found.
+#[derive(Debug)]
+pub struct Recovered<F> {
+    /// The state as of the last event.
+    pub state: F,
+    /// The number of the next event.
+    pub next_n: u64,
+    /// The hash of the last event; the store chains by itself.
+    pub prev: Hash,
+    /// Whether all that was acknowledged is in `state`.
+    pub whole: Wholeness,
+    /// What is not, as inclusive ranges. Append a `log_gap` for each ([`crate::access::audit::Flush::Now`]): until one speaks
+    /// of it, every start says so again and no generation is written.
+    pub lost: Vec<(u64, u64)>,
+    /// Everything that was found to be wrong.
+    pub findings: Vec<Finding>,
+    /// How long the start took, in milliseconds.
+    pub took_ms: u64,
+    /// Events replayed on top of the generation.
+    pub events_replayed: u64,
+    /// When the last event happened; `None` if there is none.
+    pub last_wall_time: Option<Timestamp>,
+}
+
+/// What a store's threads share with its handles.
+struct Shared {
+    options: Options,
+    medium: Arc<dyn Medium>,
+    queue: Queue,
+    index: Arc<SharedIndex>,
+    outbox: Outbox,
+    busy: Arc<Busy>,
+    requests: Requests,
+    acked: AtomicU64,
+    ballast: Ballast,
+    hint: reader::SharedHint,
+    done: Done,
+    /// Held while the store is open.
+    lock: Mutex<Option<File>>,
+    /// Whether time is measured; a simulation has none.
+    timed: bool,
+}
+
+impl Shared {
+    fn now(&self) -> Option<Instant> {
+        self.timed.then(Instant::now)
+    }
+
+    fn set_done(&self) {
+        self.outbox.end();
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.done.set();
+    }
+}
+
+/// What the keeper is asked for.
+#[derive(Debug, Default)]
+struct Requests {
+    asked: Mutex<Asked>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    generation: bool,
+    look: bool,
+    closing: bool,
+}
+
+impl Requests {
+    fn change(&self, change: impl FnOnce(&mut Asked)) {
+        change(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner));
+        self.wake.notify_all();
+    }
+
+    fn closing(&self) -> bool {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).closing
+    }
+
+    /// Whether a generation is asked for, after at most `time`; `None` when the store is closed.
+    fn wait(&self, time: Duration) -> Option<bool> {
+        let idle = |asked: &mut Asked| !asked.generation && !asked.look && !asked.closing;
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.wake.wait_timeout_while(asked, time, idle).unwrap_or_else(PoisonError::into_inner).0;
+        asked.look = false;
+        let generation = std::mem::take(&mut asked.generation);
+        (!asked.closing).then_some(generation)
+    }
+}
+
+/// Whether both threads have ended.
+#[derive(Debug, Default)]
+struct Done {
+    done: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Done {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self) {
+        *self.lock() = true;
+        self.wake.notify_all();
+    }
+
+    fn wait(&self, time: Duration) -> bool {
+        *self.wake.wait_timeout_while(self.lock(), time, |done| !*done).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// Closes the store when the last handle is gone.
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.queue.close();
+    }
+}
+
+/// How [`Store::close`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// All that was handed over and could be written is on disk.
+    Drained,
+    /// Writing was still under way after [`CLOSE_MS_MAX`]; what was told to be durable is.
+    Unfinished,
+}
+
+/// A handle to an open store. Cheap to clone; the store closes when the last one is dropped.
+#[derive(Clone)]
+pub struct Store(Arc<Handle>);
+
+impl Store {
+    /// Opens the store in `dir`, making the directory if it is not there. Blocks while the journal is replayed.
+    ///
+    /// # Errors
+    /// [`StoreError`]. Damaged contents are no error: [`Recovered::whole`] speaks of them.
+    pub fn open<F: Fold>(dir: &Path, options: Options) -> Result<(Self, StoreEvents, Recovered<F>), StoreError> {
+        let fail = |source| StoreError::Dir { dir: dir.to_owned(), source };
+        std::fs::create_dir_all(dir).map_err(fail)?;
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK)).map_err(fail)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(dir.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(fail(source)),
+        }
+        let opened = open_on::<F>(Arc::new(Directory::new(dir)), options, true).map_err(fail)?;
+        let Opened { store, events, recovered, writer, keeper } = opened;
+        let shared = Arc::clone(&store.0.0);
+        *shared.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+        let ending = Arc::clone(&shared);
+        let write = move || {
+            writer.run();
+            ending.requests.change(|asked| asked.closing = true);
+        };
+        thread::Builder::new().name("store-writer".to_owned()).spawn(write).map_err(fail)?;
+        let keep = move || {
+            keeper.run();
+            shared.set_done();
+        };
+        thread::Builder::new().name("store-keeper".to_owned()).spawn(keep).map_err(fail)?;
+        Ok((store, events, recovered))
+    }
+
+    /// Opens the store on a simulated disk. Nothing happens by itself: the [`Stepper`] does it.
+    ///
+    /// # Errors
+    /// [`StoreError::Dir`] when the disk fails.
+    pub fn open_in_memory<F: Fold>(
+        disk: &MemoryDisk,
+        options: Options,
+    ) -> Result<(Self, StoreEvents, Recovered<F>, Stepper<F>), StoreError> {
+        let fail = |source| StoreError::Dir { dir: PathBuf::from("memory"), source };
+        let Opened { store, events, recovered, writer, keeper } =
+            open_on::<F>(Arc::new(disk.clone()), options, false).map_err(fail)?;
+        Ok((store, events, recovered, Stepper { disk: disk.clone(), writer, keeper }))
+    }
+
+    /// Hands events over, in the order of their numbers. Never blocks: [`StoreEvent::Durable`] tells when they are on disk.
+    pub fn append(&self, records: Vec<Record>) {
+        self.0.0.queue.append(records);
+    }
+
+    /// How many events wait to be written.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.0.0.queue.depth()
+    }
+
+    /// The first event that is kept; 0 if there is none.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.0.0.index.lock().segments.first().map_or(0, |segment| segment.first_n)
+    }
+
+    /// The last durable event; 0 if there is none.
+    #[must_use]
+    pub fn last_durable(&self) -> u64 {
+        self.0.0.index.lock().last
+    }
+
+    /// The last event the center has.
+    #[must_use]
+    pub fn acked(&self) -> u64 {
+        self.0.0.acked.load(Ordering::Relaxed)
+    }
+
+    /// Moves the cursor forward; on disk soon after. Numbers that are not durable yet count as the last durable one.
+    pub fn set_acked(&self, through: u64) {
+        let through = through.min(self.last_durable());
+        let before = self.0.0.acked.fetch_max(through, Ordering::Relaxed);
+        if through > before {
+            self.0.0.requests.change(|asked| asked.look = true);
+        }
+    }
+
+    /// Asks for a generation, written in the background.
+    pub fn request_generation(&self) {
+        self.0.0.requests.change(|asked| asked.generation = true);
+    }
+
+    /// Durable events from number `from` on, skipping holes; at most `max_events` and about `max_bytes`, but at least one if
+    /// there is one. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn read_blocking(&self, from: u64, max_events: usize, max_bytes: usize) -> io::Result<Vec<StoredEvent>> {
+        reader::read(&self.0.0, from, max_events, max_bytes)
+    }
+
+    /// [`Self::read_blocking`] on a thread made for that.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub async fn read(&self, from: u64, max_events: usize, max_bytes: usize) -> io::Result<Vec<StoredEvent>> {
+        let store = self.clone();
+        let reading = tokio::task::spawn_blocking(move || store.read_blocking(from, max_events, max_bytes));
+        reading.await.map_err(io::Error::other)?
+    }
+
+    /// Writes what waits, a last generation if it is worth it, and ends. Blocks for at most [`CLOSE_MS_MAX`].
+    #[must_use]
+    pub fn close_blocking(&self) -> Closed {
+        self.0.0.queue.close();
+        if self.0.0.done.wait(Duration::from_millis(CLOSE_MS_MAX)) { Closed::Drained } else { Closed::Unfinished }
+    }
+
+    /// [`Self::close_blocking`] on a thread made for that.
+    pub async fn close(&self) -> Closed {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || store.close_blocking()).await.unwrap_or(Closed::Unfinished)
+    }
+}
+
+/// Does for a store on a [`MemoryDisk`] what threads do for one on disk, when told to.
+pub struct Stepper<F> {
+    disk: MemoryDisk,
+    writer: Writer,
+    keeper: Keeper<F>,
+}
+
+impl<F: Fold> Stepper<F> {
+    /// Writes and syncs one batch of what waits, and tells.
+    pub fn step(&mut self) -> Stepped {
+        if let Fault::Stalled { for_ms } = self.disk.fault() {
+            self.writer.tell_stalled(for_ms);
+            return Stepped::Stalled;
+        }
+        self.writer.step()
+    }
+
+    /// Steps until nothing waits or the disk fails.
+    pub fn flush(&mut self) -> Stepped {
+        loop {
+            match self.step() {
+                Stepped::Done => {}
+                end @ (Stepped::Idle | Stepped::Failed | Stepped::Stalled) => return end,
+            }
+        }
+    }
+
+    /// Does the chores that are due: the mark synced, a generation after enough events or on request, retention, the cursor, the reserve.
+    pub fn chores(&mut self) {
+        self.writer.sync_mark();
+        self.keeper.chores_asked();
+    }
+
+    /// Ends as a clean stop does: all written, the mark synced, a last generation if it is worth it.
+    pub fn close(mut self) {
+        self.writer.drain();
+        self.keeper.finish();
+    }
+}
+
+/// A store whose threads are not running yet.
+struct Opened<F> {
+    store: Store,
+    events: StoreEvents,
+    recovered: Recovered<F>,
+    writer: Writer,
+    keeper: Keeper<F>,
+}
+
+fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed: bool) -> io::Result<Opened<F>> {
+    let begun = timed.then(Instant::now);
+    recover::make_dirs(&*medium)?;
+    manifest::prune(&*medium);
+    let found = recover::recover::<F>(&*medium)?;
+    let durable = found.next_n.saturating_sub(1);
+    let mut mark = MarkWriter::default();
+    if let Err(error) = mark.reset(&*medium, durable).and_then(|()| medium.sync_dir(replay::JOURNAL)) {
+        tracing::warn!("cannot write `journal/durable`: {error}");
+    }
+    let open = found.segments.last().copied().filter(|_| found.reuse_last);
+    let index = Index { segments: found.segments, last: durable, last_at: found.place.at };
+    let index = Arc::new(SharedIndex::new(index));
+    let start = Start { place: replay::Place { n: durable, ..found.place }, open, lost_to: found.lost_to };
+    let journal = Journal::new(Arc::clone(&medium), Arc::clone(&index), options.segment_bytes, mark, start);
+    let busy = Arc::new(Busy::default());
+    let (outbox, events) = Outbox::new(timed.then(|| Arc::clone(&busy)));
+    let shared = Arc::new(Shared {
+        queue: Queue::new(options.soon_max),
+        options,
+        medium,
+        index,
+        outbox,
+        busy,
+        requests: Requests::default(),
+        acked: AtomicU64::new(found.acked),
+        ballast: Ballast::default(),
+        hint: reader::SharedHint::default(),
+        done: Done::default(),
+        lock: Mutex::default(),
+        timed,
+    });
+    let recovered = Recovered {
+        state: found.state,
+        next_n: found.next_n,
+        prev: found.place.hash,
+        whole: found.whole,
+        lost: found.lost,
+        findings: found.findings.clone(),
+        took_ms: begun.map_or(0, |begun| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)),
+        events_replayed: found.events,
+        last_wall_time: (found.place.n > 0).then_some(found.place.at),
+    };
+    let writer = Writer::new(Arc::clone(&shared), journal);
+    let keeper = Keeper::new(Arc::clone(&shared), found.base, found.findings);
+    Ok(Opened { store: Store(Arc::new(Handle(shared))), events, recovered, writer, keeper })
+}

@@ -1,0 +1,172 @@
+//! The start: the newest good generation, the journal after it, and a judgement of what is missing. Never panics, whatever
+//! the bytes are; what cannot be read is set aside and said.
+
+use std::io;
+
+use super::durable_mark::{self, Mark};
+use super::finding::{Finding, Wholeness};
+use super::medium::Medium;
+use super::replay::{self, DAMAGED, JOURNAL, Place, Replayed, Segment, Tail};
+use super::{Fold, ballast, cursor, manifest};
+
+/// Numbers skipped when the end of the journal is damaged and the mark cannot be read: more events than that were not in one
+/// unsynced tail, and no number may be used twice.
+const UNKNOWN_TAIL_NUMBERS: u64 = 10_000;
+
+/// Everything the start found.
+pub(super) struct Found<F> {
+    pub state: F,
+    /// The last event read, to chain to.
+    pub place: Place,
+    pub next_n: u64,
+    pub whole: Wholeness,
+    pub lost: Vec<(u64, u64)>,
+    pub findings: Vec<Finding>,
+    pub events: u64,
+    pub segments: Vec<Segment>,
+    /// The last segment can be written on.
+    pub reuse_last: bool,
+    /// Last event lost at the journal's end; 0: none.
+    pub lost_to: u64,
+    /// Position of the generation the state began with; 0: none.
+    pub base: u64,
+    pub acked: u64,
+}
+
+/// Makes the directories the store needs.
+pub(super) fn make_dirs(medium: &dyn Medium) -> io::Result<()> {
+    [JOURNAL, manifest::GENERATIONS, DAMAGED].into_iter().try_for_each(|dir| medium.make_dir(dir))?;
+    medium.sync_dir(".")
+}
+
+/// Reads all of it.
+pub(super) fn recover<F: Fold>(medium: &dyn Medium) -> io::Result<Found<F>> {
+    let mut findings = Vec::new();
+    let mut segments = replay::segments(medium)?;
+    let mark = durable_mark::read(medium);
+    let acked = cursor::read(medium);
+    // Names of generations are a floor for the numbers even where the generation itself is damaged.
+    let positions = manifest::names(medium).iter().filter_map(|n| manifest::position_of(n)).max().unwrap_or(0);
+    let fresh = segments.is_empty() && positions == 0 && acked == 0;
+    let mark = if fresh && mark == Mark::Unknown { Mark::Through(0) } else { mark };
+    let (mut state, mut base) = manifest::newest::<F>(medium, &mut findings);
+    let unreadable = |finding: &Finding| matches!(finding, Finding::GenerationUnreadable { .. });
+    if findings.iter().any(unreadable) && ballast::remove(medium) {
+        // sled cannot open anything on a full disk.
+        findings.retain(|finding| !unreadable(finding));
+        (state, base) = manifest::newest::<F>(medium, &mut findings);
+    }
+    let (place, mut replayed) = replay::replay(medium, replay::after(&segments, base.n), base, Some(&mut state));
+    let floor = mark.least().max(acked).max(positions);
+    let tail = replayed.tail.take();
+    let bounds = Bounds { base: base.n, place, floor, mark };
+    let end = judge_tail(medium, &bounds, tail, &mut replayed);
+    replayed.settle();
+    findings.append(&mut replayed.findings);
+    if mark != Mark::Through(mark.least()) {
+        findings.push(Finding::MarkUnreadable);
+    }
+    let (reuse_last, lost_to, last) = match end {
+        End::Good => (ends_well(tail, place, segments.last_mut()), 0, place.n),
+        // The header may be all that speaks of an earlier loss.
+        End::Removed => {
+            segments.pop();
+            (false, tail.and_then(|tail| tail.header).map_or(0, |header| header.lost_to), place.n)
+        }
+        End::Lost { through } => (false, through, through),
+    };
+    measure(medium, &mut segments);
+    let whole = match (replayed.lost.first(), replayed.lost.iter().map(|(_, to)| *to).max()) {
+        (Some((lost_from, _)), Some(lost_to)) => Wholeness::Damaged { lost_from: *lost_from, lost_to },
+        _ => Wholeness::Whole,
+    };
+    Ok(Found {
+        state,
+        place,
+        next_n: last.max(floor) + 1,
+        whole,
+        lost: replayed.lost,
+        findings,
+        events: replayed.events,
+        segments,
+        reuse_last,
+        lost_to,
+        base: base.n,
+        acked,
+    })
+}
+
+/// How the journal ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// With its last event, if any.
+    Good,
+    /// Its last segment held nothing and is gone.
+    Removed,
+    /// Acknowledged events are missing after its last one.
+    Lost { through: u64 },
+}
+
+/// What the end of the journal is judged by.
+struct Bounds {
+    /// Where the generation ends and where the journal does.
+    base: u64,
+    place: Place,
+    /// The highest number anything on disk speaks of.
+    floor: u64,
+    mark: Mark,
+}
+
+fn judge_tail(medium: &dyn Medium, bounds: &Bounds, tail: Option<Tail>, replayed: &mut Replayed) -> End {
+    let Bounds { base, place, floor, mark } = *bounds;
+    let torn = tail.filter(|tail| tail.bad > 0 || tail.last_n.is_none());
+    let through = match (torn, mark) {
+        (Some(_), Mark::AtLeast(_) | Mark::Unknown) => floor.max(place.n.saturating_add(UNKNOWN_TAIL_NUMBERS)),
+        (Some(_), Mark::Through(_)) | (None, Mark::Through(_) | Mark::AtLeast(_) | Mark::Unknown) => floor,
+    };
+    let audit_end = tail.map_or(0, |tail| tail.last_n.unwrap_or(tail.first_n.saturating_sub(1)));
+    if audit_end < base {
+        replayed.audit_lost(audit_end + 1, base);
+    }
+    if place.n < through {
+        replayed.lost(place.n + 1, through);
+    }
+    let Some(tail) = torn else {
+        return if place.n < through { End::Lost { through } } else { End::Good };
+    };
+    let segment = Segment::path(tail.first_n);
+    if place.n < through || audit_end < base {
+        // Somebody was told of what stood there: it is kept for inspection, and the journal goes on in a new segment.
+        replayed.findings.push(Finding::BadBytes { segment, from: tail.good, to: tail.good + tail.bad });
+        replay::keep_copy(medium, tail.first_n);
+        return if place.n < through { End::Lost { through } } else { End::Good };
+    }
+    let empty = tail.last_n.is_none();
+    let cut = if empty {
+        medium.remove(&segment)
+    } else {
+        medium.truncate(&segment, tail.good).and_then(|()| medium.sync(&segment))
+    };
+    if let Err(error) = cut {
+        tracing::warn!("cannot remove the unfinished end of `{segment}`: {error}");
+    }
+    replayed.findings.push(Finding::TornTail { segment, bytes: tail.bad });
+    if empty { End::Removed } else { End::Good }
+}
+
+/// Whether the last segment can be written on; sets its length.
+fn ends_well(tail: Option<Tail>, place: Place, last: Option<&mut Segment>) -> bool {
+    let (Some(tail), Some(last)) = (tail, last) else { return false };
+    let well = tail.header.is_some() && tail.last_n == Some(place.n);
+    if well {
+        last.length = tail.good;
+    }
+    well
+}
+
+/// Fills in the lengths that are not known yet.
+fn measure(medium: &dyn Medium, segments: &mut [Segment]) {
+    for segment in segments.iter_mut().filter(|s| s.length == u64::MAX) {
+        segment.length = medium.length(&Segment::path(segment.first_n)).unwrap_or(0);
+    }
+}

@@ -1,0 +1,277 @@
+//! The bytes of a journal segment: a header, then frames. Pure: bytes in, frames out, nothing panics on any bytes.
+//!
+//! Refuses to own files and the meaning of events. Numbers are little-endian.
+//!
+//! ```text
+//! header: magic 16 · version 1 · first n 8 · lost_to 8 · at 8 · prev 32 · CRC-32 of all that 4
+//! frame:  mark 4 · body length 4 · CRC-32 of length and body 4 · body
+//! body:   version 1 · n 8 · JSON length 4 · JSON · evidence
+//! ```
+
+use crate::access::id::Timestamp;
+use crate::wire::audit::Hash;
+
+/// First bytes of every segment.
+const MAGIC: &[u8; 16] = b"dormgate journal";
+/// Version of header and frames.
+const VERSION: u8 = 1;
+/// Length of the header in bytes.
+pub const HEADER_BYTES: usize = 16 + 1 + 8 + 8 + 8 + 32 + 4;
+/// First bytes of every frame: after damage the next frame is looked for by them. No UTF-8 text contains 0xF5 or 0xFF, so
+/// no signed message kept as evidence can pretend to be a frame.
+const MARK: [u8; 4] = [0xF5, 0xD0, 0x4A, 0xFF];
+/// Bytes of a frame before its body.
+const FRAME_HEAD_BYTES: usize = 4 + 4 + 4;
+/// Bytes of a body before its JSON.
+const BODY_HEAD_BYTES: usize = 1 + 8 + 4;
+/// Longest body in bytes: a whole snapshot is one event, and 64 MiB is far above a campus.
+pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What the head of a segment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Number of the first event.
+    pub first_n: u64,
+    /// When this segment was begun, the events from the last readable one up to this were lost by damage; 0: none.
+    pub lost_to: u64,
+    /// When the first event happened, for retention.
+    pub at: Timestamp,
+    /// Hash of the event before the first.
+    pub prev: Hash,
+}
+
+/// Takes numbers and bytes off the front.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn array<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (front, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(front)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| *byte)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(|bytes| u32::from_le_bytes(*bytes))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(|bytes| u64::from_le_bytes(*bytes))
+    }
+
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (front, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(front)
+    }
+}
+
+impl Header {
+    /// The header's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER_BYTES);
+        out.extend_from_slice(MAGIC);
+        out.push(VERSION);
+        out.extend_from_slice(&self.first_n.to_le_bytes());
+        out.extend_from_slice(&self.lost_to.to_le_bytes());
+        out.extend_from_slice(&self.at.0.to_le_bytes());
+        out.extend_from_slice(&self.prev);
+        let crc = crc32fast::hash(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// The header at the front of `segment`; `None` if it is short, damaged or of another version.
+    #[must_use]
+    pub fn decode(segment: &[u8]) -> Option<Self> {
+        let (head, crc) = segment.get(..HEADER_BYTES)?.split_last_chunk::<4>()?;
+        if crc32fast::hash(head) != u32::from_le_bytes(*crc) {
+            return None;
+        }
+        let mut bytes = Bytes(head);
+        if bytes.array::<16>()? != MAGIC || bytes.u8()? != VERSION {
+            return None;
+        }
+        let (first_n, lost_to) = (bytes.u64()?, bytes.u64()?);
+        let at = Timestamp(i64::from_le_bytes(*bytes.array()?));
+        Some(Self { first_n, lost_to, at, prev: *bytes.array()? })
+    }
+}
+
+/// One record as it lies in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Number of the event.
+    pub n: u64,
+    /// The event's bytes.
+    pub json: &'a [u8],
+    /// What proves it; may be empty.
+    pub evidence: &'a [u8],
+}
+
+/// Appends a frame to `out`. `false`: it would be longer than [`BODY_BYTES_MAX`], and nothing is appended.
+#[must_use]
+pub fn push_frame(out: &mut Vec<u8>, frame: &Frame<'_>) -> bool {
+    let length = BODY_HEAD_BYTES + frame.json.len() + frame.evidence.len();
+    let (Ok(body), Ok(json)) = (u32::try_from(length), u32::try_from(frame.json.len())) else { return false };
+    if length > BODY_BYTES_MAX {
+        return false;
+    }
+    let mut crc = crc32fast::Hasher::new();
+    let n = frame.n.to_le_bytes();
+    let parts: [&[u8]; 6] = [&body.to_le_bytes(), &[VERSION], &n, &json.to_le_bytes(), frame.json, frame.evidence];
+    parts.iter().for_each(|part| crc.update(part));
+    out.extend_from_slice(&MARK);
+    out.extend_from_slice(&body.to_le_bytes());
+    out.extend_from_slice(&crc.finalize().to_le_bytes());
+    parts.iter().skip(1).for_each(|part| out.extend_from_slice(part));
+    true
+}
+
+/// What stands at the front of `bytes`: a frame and its whole length.
+fn frame_at(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
+    let mut head = Bytes(bytes);
+    if head.array::<4>()? != &MARK {
+        return None;
+    }
+    let length_bytes = head.array::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length_bytes)).ok()?;
+    let crc = head.u32()?;
+    if length > BODY_BYTES_MAX {
+        return None;
+    }
+    let body = head.take(length)?;
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(length_bytes);
+    sum.update(body);
+    if sum.finalize() != crc {
+        return None;
+    }
+    let mut body = Bytes(body);
+    if body.u8()? != VERSION {
+        return None;
+    }
+    let n = body.u64()?;
+    let json_length = usize::try_from(body.u32()?).ok()?;
+    let json = body.take(json_length)?;
+    Some((Frame { n, json, evidence: body.0 }, FRAME_HEAD_BYTES + length))
+}
+
+/// What is found on a walk through the frames of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// A frame whose checksum is right.
+    Frame(Frame<'a>),
+    /// Bytes that are none, up to the next good frame or the end.
+    Bad,
+}
+
+/// One step of a walk: what, from where to where in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step<'a> {
+    /// First byte.
+    pub from: usize,
+    /// First byte after it.
+    pub to: usize,
+    /// What lies there.
+    pub found: Found<'a>,
+}
+
+/// A walk through frames; after bad bytes it goes on at the next frame whose checksum is right.
+pub struct Walk<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// The walk through `bytes`, whose first frame is at `at`.
+    #[must_use]
+    pub fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Step<'a>;
+
+    fn next(&mut self) -> Option<Step<'a>> {
+        let from = self.at;
+        let rest = self.bytes.get(from..).filter(|rest| !rest.is_empty())?;
+        if let Some((frame, length)) = frame_at(rest) {
+            self.at = from + length;
+            return Some(Step { from, to: self.at, found: Found::Frame(frame) });
+        }
+        let next = (1..rest.len()).find(|skip| rest.get(*skip..).is_some_and(|tail| frame_at(tail).is_some()));
+        self.at = from + next.unwrap_or(rest.len());
+        Some(Step { from, to: self.at, found: Found::Bad })
+    }
+}
+
+/// The file name of the segment whose first event is `first_n`; names sort as numbers do.
+#[must_use]
+pub fn file_name(first_n: u64) -> String {
+    format!("{first_n:020}.seg")
+}
+
+/// The first event of the segment with this file name; `None` if it is no segment's.
+#[must_use]
+pub fn first_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg")?;
+    if digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn three() -> Vec<u8> {
+        let header = Header { first_n: 7, lost_to: 0, at: Timestamp(5), prev: [9; 32] };
+        let mut bytes = header.encode();
+        assert_eq!(bytes.len(), HEADER_BYTES);
+        assert_eq!(Header::decode(&bytes), Some(header));
+        for n in 7..10 {
+            assert!(push_frame(&mut bytes, &Frame { n, json: b"{}", evidence: &vec![b'e'; n as usize] }));
+        }
+        bytes
+    }
+
+    fn numbers(bytes: &[u8]) -> Vec<u64> {
+        let frames = Walk::new(bytes, HEADER_BYTES).filter_map(|s| match s.found {
+            Found::Frame(frame) => Some(frame.n),
+            Found::Bad => None,
+        });
+        frames.collect()
+    }
+
+    #[test]
+    fn a_segments_name_gives_its_first_event() {
+        assert_eq!(first_of(&file_name(88001)), Some(88001));
+        assert_eq!(first_of("durable"), None);
+        assert_eq!(first_of("+0000000000000000001.seg"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn one_flipped_byte_costs_at_most_one_frame(at in HEADER_BYTES..150usize, bit in 0..8u8) {
+            let mut bytes = three();
+            prop_assume!(at < bytes.len());
+            bytes[at] ^= 1 << bit;
+            prop_assert_eq!(numbers(&bytes).len(), 2);
+        }
+
+        #[test]
+        fn no_bytes_make_the_walk_panic_or_run_for_ever(noise in any::<Vec<u8>>(), cut in 0..200usize) {
+            let mut bytes = three();
+            bytes.truncate(cut);
+            bytes.extend_from_slice(&noise);
+            let _ = Header::decode(&noise);
+            prop_assert!(Walk::new(&bytes, HEADER_BYTES).count() <= bytes.len());
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! A damaged disk: nothing panics, and nothing acknowledged is lost without being said.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LAST: u64 = 70;
+
+/// A journal of seven segments or more, two generations (at 25 and 50) and 20 events after them.
+fn written() -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    write(&mut opened, 1..=LAST);
+    disk.image()
+}
+
+fn segment_of(disk: &MemoryDisk, n: u64) -> String {
+    let names = disk.list("journal").unwrap();
+    let firsts = names.iter().filter_map(|name| segment::first_of(name));
+    replay::Segment::path(firsts.filter(|first| *first <= n).max().unwrap())
+}
+
+/// Where the frame of event `n` begins and ends in its segment.
+fn frame_of(disk: &MemoryDisk, n: u64) -> (String, usize, usize) {
+    let path = segment_of(disk, n);
+    let bytes = disk.read(&path, 0, u64::MAX).unwrap();
+    let step = segment::Walk::new(&bytes, segment::HEADER_BYTES)
+        .find(|s| matches!(s.found, segment::Found::Frame(frame) if frame.n == n))
+        .unwrap();
+    (path, step.from, step.to)
+}
+
+fn truncate_before(disk: &MemoryDisk, n: u64, more: usize) {
+    let (path, from, _) = frame_of(disk, n);
+    disk.damage(&path, |bytes| bytes.truncate(from + more));
+}
+
+#[test]
+fn a_write_cut_short_before_anybody_was_told_is_removed_without_fuss() {
+    let disk = written();
+    // The same bytes, with a mark that has not seen the last event.
+    let mark = durable_mark::seal(LAST - 1);
+    disk.damage("journal/durable", |bytes| {
+        bytes[..12].copy_from_slice(&mark);
+        bytes[512..524].copy_from_slice(&mark);
+    });
+    truncate_before(&disk, LAST, 30);
+    let recovered = open(&disk).2;
+    assert_eq!((recovered.state, recovered.whole), (toy(1..LAST), Wholeness::Whole));
+    assert_eq!(recovered.next_n, LAST);
+    assert!(matches!(recovered.findings[..], [Finding::TornTail { bytes: 30, .. }]), "{:?}", recovered.findings);
+}
+
+#[test]
+fn an_acknowledged_tail_that_is_gone_is_said_at_every_start_until_a_log_gap_speaks_of_it() {
+    for more in [0, 30] {
+        let disk = written();
+        truncate_before(&disk, LAST - 1, more);
+        let damaged = Wholeness::Damaged { lost_from: LAST - 1, lost_to: LAST };
+        for _ in 0..2 {
+            let mut opened = open(&disk);
+            assert_eq!(opened.2.whole, damaged);
+            assert_eq!((&opened.2.state, opened.2.next_n), (&toy(1..LAST - 1), LAST + 1));
+            opened.0.request_generation();
+            opened.3.chores();
+            let told = drain(&mut opened.1);
+            assert!(!told.iter().any(|e| matches!(e, StoreEvent::GenerationWritten { .. })), "it would hide the loss");
+        }
+        // Other events after the loss do not heal it, ...
+        let mut opened = open(&disk);
+        let lost = opened.2.lost.clone();
+        assert_eq!(lost, [(LAST - 1, LAST)]);
+        write(&mut opened, LAST + 1..=LAST + 5);
+        disk.crash(0);
+        let mut opened = open(&disk);
+        assert_eq!((opened.2.whole, opened.2.next_n), (damaged, LAST + 6));
+        assert_eq!(opened.2.state, toy((1..LAST - 1).chain(LAST + 1..=LAST + 5)));
+        // ... the event that speaks of it does.
+        opened.0.append(vec![gap(LAST + 6, lost[0])]);
+        opened.3.flush();
+        opened.0.request_generation();
+        opened.3.chores();
+        assert!(drain(&mut opened.1).iter().any(|e| matches!(e, StoreEvent::GenerationWritten { .. })));
+        disk.crash(0);
+        let recovered = open(&disk).2;
+        assert_eq!((recovered.whole, recovered.next_n), (Wholeness::Whole, LAST + 7));
+        let verified = verify_on(&disk).unwrap();
+        assert_eq!(verified.explained, [(LAST - 1, LAST)]);
+        assert_eq!(verified.broken, None, "{more}");
+    }
+}
+
+#[test]
+fn events_after_a_bad_spot_still_count_and_the_bad_segment_is_kept() {
+    let disk = written();
+    let (path, from, to) = frame_of(&disk, 60);
+    disk.damage(&path, |bytes| bytes[to - 5] ^= 4);
+    let recovered = open(&disk).2;
+    assert_eq!(recovered.whole, Wholeness::Damaged { lost_from: 60, lost_to: 60 });
+    assert_eq!(recovered.state, toy((1..=LAST).filter(|n| *n != 60)));
+    let bad = Finding::BadBytes { segment: path.clone(), from: from as u64, to: to as u64 };
+    assert!(recovered.findings.contains(&bad), "{:?}", recovered.findings);
+    let name = path.strip_prefix("journal/").unwrap();
+    assert_eq!(disk.list("damaged").unwrap(), [name]);
+    let broken = verify_on(&disk).unwrap().broken.unwrap();
+    assert_eq!((broken.n, broken.file, broken.offset), (60, path, from as u64));
+}
+
+#[test]
+fn a_missing_segment_is_a_loss() {
+    let disk = written();
+    let path = segment_of(&disk, 60);
+    let first = frame_numbers(&disk, &path);
+    disk.remove(&path).unwrap();
+    disk.sync_dir("journal").unwrap();
+    let recovered = open(&disk).2;
+    let (lost_from, lost_to) = (*first.first().unwrap(), *first.last().unwrap());
+    assert_eq!(recovered.whole, Wholeness::Damaged { lost_from, lost_to });
+}
+
+fn frame_numbers(disk: &MemoryDisk, path: &str) -> Vec<u64> {
+    let bytes = disk.read(path, 0, u64::MAX).unwrap();
+    let frames = segment::Walk::new(&bytes, segment::HEADER_BYTES).filter_map(|s| match s.found {
+        segment::Found::Frame(frame) => Some(frame.n),
+        segment::Found::Bad => None,
+    });
+    frames.collect()
+}
+
+#[test]
+fn what_a_generation_holds_is_lost_to_the_audit_only_and_the_scrub_says_so() {
+    let disk = written();
+    let (path, _, to) = frame_of(&disk, 10);
+    disk.damage(&path, |bytes| bytes[to - 5] ^= 4);
+    let (store, mut events, recovered, mut stepper) = open(&disk);
+    assert_eq!((recovered.whole, recovered.state), (Wholeness::Whole, toy(1..=LAST)));
+    stepper.keeper.scrub();
+    let told = drain(&mut events);
+    assert!(told.contains(&StoreEvent::Found(Finding::AuditLost { from: 10, to: 10 })), "{told:?}");
+    assert_eq!(numbers(&store), (1..=LAST).filter(|n| *n != 10).collect::<Vec<_>>());
+}
+
+fn break_generation(disk: &MemoryDisk, position: u64) {
+    let name = disk.list("generations").unwrap().into_iter().find(|n| manifest::position_of(n) == Some(position));
+    disk.damage(&format!("generations/{}/pairs", name.unwrap()), |bytes| bytes[200] ^= 1);
+}
+
+#[test]
+fn a_damaged_generation_costs_nothing_but_a_longer_replay() {
+    let disk = written();
+    break_generation(&disk, 50);
+    let recovered = open(&disk).2;
+    assert_eq!((&recovered.state, recovered.whole, recovered.events_replayed), (&toy(1..=LAST), Wholeness::Whole, 45));
+    assert!(matches!(recovered.findings[..], [Finding::GenerationSetAside { .. }]));
+    assert_eq!(disk.list("damaged").unwrap().len(), 1);
+    break_generation(&disk, 25);
+    let recovered = open(&disk).2;
+    assert_eq!((recovered.state, recovered.whole, recovered.events_replayed), (toy(1..=LAST), Wholeness::Whole, LAST));
+    assert_eq!(disk.list("damaged").unwrap().len(), 2);
+}
+
+#[test]
+fn with_no_generation_and_a_journal_without_its_beginning_the_state_is_damaged() {
+    let disk = written();
+    break_generation(&disk, 25);
+    break_generation(&disk, 50);
+    let first = segment_of(&disk, 1);
+    disk.remove(&first).unwrap();
+    disk.sync_dir("journal").unwrap();
+    let recovered = open(&disk).2;
+    let Wholeness::Damaged { lost_from: 1, lost_to } = recovered.whole else { panic!("{:?}", recovered.whole) };
+    assert_eq!(recovered.state, toy(lost_to + 1..=LAST));
+}
+
+#[test]
+fn an_emptied_journal_directory_is_a_loss_and_numbers_go_on() {
+    let disk = written();
+    disk.remove("journal").unwrap();
+    disk.sync_dir("journal").unwrap();
+    let recovered = open(&disk).2;
+    // Nothing but the generation speaks of the past any more.
+    assert_eq!((recovered.state, recovered.next_n), (toy(1..=50), 51));
+    assert!(recovered.findings.contains(&Finding::AuditLost { from: 1, to: 50 }), "{:?}", recovered.findings);
+    assert!(recovered.findings.contains(&Finding::MarkUnreadable));
+}
+
+#[test]
+fn an_edited_event_with_a_right_checksum_breaks_the_chain() {
+    let disk = written();
+    let (path, from, to) = frame_of(&disk, 60);
+    disk.damage(&path, |bytes| {
+        let old = bytes[from..to].to_vec();
+        let segment::Found::Frame(frame) = segment::Walk::new(&old, 0).next().unwrap().found else { panic!() };
+        let json = String::from_utf8(frame.json.to_vec()).unwrap().replace("event 60", "EVENT 60");
+        let mut new = Vec::new();
+        assert!(segment::push_frame(&mut new, &segment::Frame { json: json.as_bytes(), ..frame }));
+        bytes.splice(from..to, new);
+    });
+    let broken = verify_on(&disk).unwrap().broken.unwrap();
+    assert_eq!((broken.n, broken.file), (61, segment_of(&disk, 61)));
+    let recovered = open(&disk).2;
+    assert_eq!(recovered.whole, Wholeness::Damaged { lost_from: 60, lost_to: 60 });
+    assert!(recovered.findings.contains(&Finding::ChainBroken { n: 61 }));
+}
+
+/// What must hold of a start after any damage to events 1 to `LAST`, all of which were told to be durable.
+fn check(disk: &MemoryDisk) {
+    let (store, _, recovered, mut stepper) = open(disk);
+    let full = toy(1..=LAST);
+    for (n, said) in &full.0 {
+        let lost = recovered.lost.iter().any(|(from, to)| from <= n && n <= to);
+        match recovered.state.0.get(n) {
+            Some(found) => assert_eq!(found, said),
+            None => assert!(lost, "event {n} is lost in silence: {:?}", recovered.findings),
+        }
+    }
+    assert_eq!(recovered.whole == Wholeness::Whole, recovered.lost.is_empty());
+    assert!(recovered.next_n > LAST, "number {} is used twice", recovered.next_n);
+    // What is not in the audit any more is said too, at once or by the scrub.
+    let read = numbers(&store);
+    assert!(read.is_sorted());
+    // The next start knows as much, and after the gap was told all is well again.
+    let mut next = recovered.next_n;
+    store.append(vec![change(next * 3)]);
+    stepper.flush();
+    next = next * 3 + 1;
+    disk.crash(0);
+    let (store, _, again, mut stepper) = open(disk);
+    assert_eq!(again.lost, recovered.lost, "{:?}", recovered.findings);
+    assert_eq!(again.next_n, next);
+    store.append(again.lost.iter().zip(next..).map(|(range, n)| gap(n, *range)).collect());
+    stepper.flush();
+    store.request_generation();
+    stepper.chores();
+    disk.crash(0);
+    let (_, _, healed, _) = open(disk);
+    assert_eq!(healed.whole, Wholeness::Whole, "{:?}", healed.findings);
+    assert_eq!(healed.events_replayed, 0);
+    assert!(healed.state.0.contains_key(&(next - 1)));
+}
+
+#[derive(Clone, Debug)]
+enum Harm {
+    Flip(u8),
+    Truncate,
+    Zero(usize),
+    Insert(Vec<u8>),
+}
+
+fn harms() -> impl Strategy<Value = Harm> {
+    prop_oneof![
+        4 => (0..8u8).prop_map(Harm::Flip),
+        2 => Just(Harm::Truncate),
+        1 => (1..600usize).prop_map(Harm::Zero),
+        1 => any::<Vec<u8>>().prop_map(Harm::Insert),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_damage_to_a_file_makes_the_start_panic_or_lose_an_event_in_silence(
+        file in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), harm in harms(),
+    ) {
+        thread_local!(static WRITTEN: MemoryDisk = written());
+        let disk = WRITTEN.with(MemoryDisk::image);
+        let files: Vec<_> = disk.files().into_iter().filter(|(name, _)| name != "ballast").collect();
+        let (name, length) = files[file.index(files.len())].clone();
+        let at = at.index(length);
+        disk.damage(&name, |bytes| match harm {
+            Harm::Flip(bit) => bytes[at] ^= 1 << bit,
+            Harm::Truncate => bytes.truncate(at),
+            Harm::Zero(count) => bytes.iter_mut().skip(at).take(count).for_each(|b| *b = 0),
+            Harm::Insert(noise) => drop(bytes.splice(at..at, noise)),
+        });
+        let _ = verify_on(&disk).unwrap();
+        check(&disk);
+    }
+}

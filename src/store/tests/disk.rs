@@ -1,0 +1,221 @@
+//! The store with its threads on a real directory.
+
+use std::fs;
+
+use super::*;
+
+/// A deadline for what should take milliseconds.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+async fn until_durable(events: &mut StoreEvents, through: u64) {
+    let reached = async {
+        while let Some(event) = events.recv().await {
+            if matches!(event, StoreEvent::Durable { through: t, .. } if t >= through) {
+                return;
+            }
+        }
+        panic!("the store ended");
+    };
+    tokio::time::timeout(DEADLINE, reached).await.unwrap();
+}
+
+fn open_dir(dir: &Path, options: Options) -> (Store, StoreEvents, Recovered<Toy>) {
+    Store::open::<Toy>(dir, options).unwrap()
+}
+
+/// A copy of the directory as it is now, as after `kill -9`.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() { copy(&entry.path(), &target) } else { drop(fs::copy(entry.path(), target).unwrap()) }
+    }
+}
+
+fn options() -> Options {
+    Options { generation_events: 1_000_000, ..small() }
+}
+
+#[test]
+fn a_change_is_durable_at_once_together_with_what_waits_and_decisions_within_the_gathering_time() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let hour = Options { flush_ms: 3_600_000, ..options() };
+        let (store, mut events, _) = open_dir(dir.path(), hour);
+        store.append(vec![soon(1), soon(2)]);
+        store.append(vec![change(3)]);
+        until_durable(&mut events, 3).await;
+        assert_eq!(store.read(1, 10, 10_000).await.unwrap().len(), 3);
+        store.append(vec![soon(4)]);
+        assert_eq!(store.close().await, Closed::Drained);
+        assert_eq!(store.last_durable(), 4);
+        drop(store);
+        let (store, mut events, recovered) = open_dir(dir.path(), options());
+        assert_eq!((recovered.state, recovered.next_n, recovered.findings), (toy(1..=4), 5, vec![]));
+        store.append(vec![soon(5)]);
+        until_durable(&mut events, 5).await;
+    });
+}
+
+#[test]
+fn a_directory_in_use_is_refused_with_its_name_and_free_again_after_close() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _events, _) = open_dir(dir.path(), options());
+    let error = Store::open::<Toy>(dir.path(), options()).err().unwrap();
+    assert!(matches!(error, StoreError::InUse(_)));
+    assert!(error.to_string().contains(&*dir.path().to_string_lossy()));
+    assert_eq!(store.close_blocking(), Closed::Drained);
+    let (_store, _events, _) = open_dir(dir.path(), options());
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert!(matches!(Store::open::<Toy>(&file, options()), Err(StoreError::Dir { .. })));
+}
+
+#[test]
+fn a_killed_gateway_finds_all_it_was_told_and_generations_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, copies) = (dir.path().join("live"), dir.path().join("copies"));
+    runtime().block_on(async {
+        let (store, mut events, _) = open_dir(&live, Options { generation_events: 40, ..options() });
+        for n in 1..=130u64 {
+            store.append(vec![record(n)]);
+            if n.is_multiple_of(30) {
+                until_durable(&mut events, n).await;
+                let target = copies.join(n.to_string());
+                // Generations come and go while we copy; a real kill sees one moment.
+                copy(&live.join("journal"), &target.join("journal"));
+                let (_, _, recovered) = open_dir(&target, options());
+                assert_eq!(recovered.whole, Wholeness::Whole, "{:?}", recovered.findings);
+                assert!(recovered.next_n > n);
+                assert_eq!(recovered.state, toy(1..recovered.next_n));
+            }
+        }
+        until_durable(&mut events, 129).await;
+        store.request_generation();
+        let written = async {
+            while let Some(event) = events.recv().await {
+                if matches!(event, StoreEvent::GenerationWritten { position, .. } if position >= 129) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, written).await.unwrap();
+        assert_eq!(store.close().await, Closed::Drained);
+        let (_, _, recovered) = open_dir(&live, options());
+        assert_eq!((recovered.state, recovered.whole), (toy(1..=130), Wholeness::Whole));
+        assert!(recovered.events_replayed <= 1);
+        assert_eq!(verify(&live).unwrap().broken, None);
+    });
+}
+
+#[test]
+fn a_stop_after_many_events_leaves_a_generation() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _events, _) = open_dir(dir.path(), Options { segment_bytes: 1 << 20, ..options() });
+    store.append((1..=1500).map(record).collect());
+    assert_eq!(store.close_blocking(), Closed::Drained);
+    let (_store, _events, recovered) = open_dir(dir.path(), options());
+    assert_eq!((recovered.events_replayed, recovered.next_n), (0, 1501));
+    assert_eq!(recovered.state, toy(1..=1500));
+}
+
+#[test]
+fn a_store_whose_last_handle_is_dropped_writes_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, mut events, _) = open_dir(dir.path(), options());
+    store.append((1..=10).map(record).collect());
+    drop(store);
+    runtime().block_on(async { while events.recv().await.is_some() {} });
+    assert_eq!(open_dir(dir.path(), options()).2.state, toy(1..=10));
+}
+
+#[test]
+fn no_flipped_byte_of_a_generation_on_disk_panics_or_costs_an_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = dir.path().join("origin");
+    let (store, _events, _) = open_dir(&origin, options());
+    store.append((1..=1100).map(record).collect());
+    assert_eq!(store.close_blocking(), Closed::Drained);
+    let mut files = Vec::new();
+    let mut dirs = vec![origin.join("generations")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { dirs.push(path) } else { files.push(path) }
+        }
+    }
+    assert!(files.len() >= 3, "{files:?}");
+    let whole = toy(1..=1100);
+    for (i, file) in files.iter().enumerate() {
+        let length = fs::metadata(file).unwrap().len();
+        for part in 0..4 {
+            let damaged = dir.path().join(format!("{i}-{part}"));
+            copy(&origin, &damaged);
+            let target = damaged.join(file.strip_prefix(&origin).unwrap());
+            let mut bytes = fs::read(&target).unwrap();
+            let at = usize::try_from(length * part / 4).unwrap();
+            if part == 3 {
+                bytes.truncate(at)
+            } else {
+                bytes[at] ^= 0x10
+            }
+            fs::write(&target, bytes).unwrap();
+            let (store, _events, recovered) = open_dir(&damaged, options());
+            assert_eq!((recovered.whole, recovered.events_replayed), (Wholeness::Whole, 1100));
+            assert!(matches!(recovered.findings[..], [Finding::GenerationSetAside { .. }]));
+            assert_eq!(recovered.state, whole);
+            drop(store);
+            assert_eq!(fs::read_dir(damaged.join("damaged")).unwrap().count(), 1);
+        }
+    }
+}
+
+/// Needs root: a real full disk. The injected one is in `full`.
+#[test]
+#[ignore = "mounts a tmpfs; run as root with --ignored"]
+fn a_real_full_disk_stops_nothing_and_is_survived() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = dir.path().to_owned();
+    let run = |program: &str, args: &[&str]| {
+        let status = std::process::Command::new(program).args(args).arg(&mount).status();
+        assert!(status.is_ok_and(|s| s.success()), "{program} failed");
+    };
+    run("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"]);
+    let outcome = std::panic::catch_unwind(|| {
+        runtime().block_on(async {
+            let (store, mut events, _) = open_dir(&mount, Options { ballast_bytes: 256 * 1024, ..options() });
+            store.append(vec![change(3)]);
+            until_durable(&mut events, 3).await;
+            let filler = mount.join("filler");
+            let mut n = 3;
+            drop(fs::write(&filler, vec![1; 4 << 20]));
+            let failing = async {
+                loop {
+                    n += 3;
+                    store.append(vec![Record { evidence: vec![7; 50_000], ..change(n) }]);
+                    if let Ok(event) = tokio::time::timeout(Duration::from_millis(100), events.recv()).await
+                        && matches!(event, Some(StoreEvent::Failing { .. }))
+                    {
+                        break;
+                    }
+                }
+            };
+            tokio::time::timeout(DEADLINE, failing).await.unwrap();
+            assert!(!mount.join("ballast").exists());
+            assert!(store.last_durable() > 3, "the reserve made room");
+            fs::remove_file(&filler).unwrap();
+            until_durable(&mut events, n).await;
+            assert_eq!(store.close().await, Closed::Drained);
+            let (store, _events, recovered) = open_dir(&mount, options());
+            assert_eq!((recovered.whole, recovered.next_n), (Wholeness::Whole, n + 1));
+            assert_eq!(store.close().await, Closed::Drained);
+        });
+    });
+    run("umount", &[]);
+    outcome.unwrap();
+}

@@ -1,0 +1,167 @@
+//! A healthy disk: what is durable when, restarts, reading, retention.
+
+use super::*;
+
+fn durable(through: u64, events: u64) -> StoreEvent {
+    StoreEvent::Durable { through, events, took: Duration::ZERO }
+}
+
+#[test]
+fn nothing_is_told_durable_before_it_is_and_everything_told_survives_a_power_cut() {
+    let disk = MemoryDisk::new();
+    let (store, mut events, recovered, mut stepper) = open(&disk);
+    assert_eq!((recovered.next_n, recovered.whole, recovered.findings), (1, Wholeness::Whole, vec![]));
+    store.append(vec![soon(1), soon(2), change(3)]);
+    assert_eq!(events.try_recv(), None);
+    assert_eq!(stepper.step(), Stepped::Done);
+    assert_eq!(drain(&mut events), [durable(3, 3)]);
+    store.append(vec![soon(4)]);
+    disk.crash(0);
+    let (store, _, recovered, _) = open(&disk);
+    assert_eq!((recovered.state, recovered.next_n), (toy(1..=3), 4));
+    assert_eq!(recovered.whole, Wholeness::Whole);
+    assert_eq!(recovered.last_wall_time, Some(event(3).at));
+    assert_eq!(numbers(&store), [1, 2, 3]);
+}
+
+#[test]
+fn a_restart_brings_back_the_state_from_a_generation_and_the_journal_after_it() {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    write(&mut opened, 1..=110);
+    let written = drain(&mut opened.1).into_iter().filter(|e| matches!(e, StoreEvent::GenerationWritten { .. }));
+    assert_eq!(written.count(), 4);
+    opened.3.close();
+    let (_, _, recovered, _) = open(&disk);
+    assert_eq!(recovered.state, toy(1..=110));
+    assert_eq!((recovered.events_replayed, recovered.next_n), (10, 111));
+    assert_eq!((recovered.whole, recovered.findings), (Wholeness::Whole, vec![]));
+    let generations = disk.files().into_iter().filter(|(name, _)| name.starts_with("generations/"));
+    assert_eq!(generations.count(), 2);
+    assert_eq!(verify_on(&disk).unwrap(), Verified { first: 1, last: 110, events: 110, ..Verified::default() });
+}
+
+#[test]
+fn a_requested_generation_is_written_however_few_events_came() {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    write(&mut opened, 1..=4);
+    opened.0.request_generation();
+    opened.3.chores();
+    assert!(drain(&mut opened.1).contains(&StoreEvent::GenerationWritten {
+        position: 4,
+        pairs: 4,
+        took: Duration::ZERO
+    }));
+    opened.0.request_generation();
+    opened.3.chores();
+    assert_eq!(drain(&mut opened.1), []);
+}
+
+#[test]
+fn events_are_read_in_order_from_any_number_within_limits_as_the_bytes_that_were_chained() {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    write(&mut opened, (1..=60).filter(|n| !(20..30).contains(n)));
+    let store = &opened.0;
+    let all = store.read_blocking(1, 1000, usize::MAX).unwrap();
+    assert_eq!(all.len(), 50);
+    let mut prev = crate::wire::audit::NO_HASH;
+    for stored in &all {
+        let decoded = crate::wire::audit::decode(&stored.json).unwrap();
+        assert_eq!((decoded.event, decoded.prev), (record(stored.n).event, prev));
+        prev = crate::wire::audit::hash(&stored.json);
+    }
+    // One by one, as a feed does, and from every number.
+    let (mut next, mut fed) = (1, Vec::new());
+    while let Some(one) = store.read_blocking(next, 1, usize::MAX).unwrap().pop() {
+        next = one.n + 1;
+        fed.push(one);
+    }
+    assert_eq!(fed, all);
+    for from in (0..65).rev() {
+        let expected: Vec<_> = all.iter().filter(|e| e.n >= from).take(3).cloned().collect();
+        assert_eq!(store.read_blocking(from, 3, usize::MAX).unwrap(), expected, "from {from}");
+    }
+    assert_eq!(store.read_blocking(1, 1000, 1).unwrap().len(), 1);
+    assert_eq!((store.first(), store.last_durable()), (1, 60));
+}
+
+#[test]
+fn an_event_longer_than_a_reading_is_read() {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    let long = Record { evidence: vec![b'x'; 3_000_000], ..change(1) };
+    opened.0.append(vec![long, soon(2)]);
+    assert_eq!(opened.3.flush(), Stepped::Idle);
+    assert_eq!(numbers(&opened.0), [1, 2]);
+}
+
+#[test]
+fn the_cursor_moves_only_forward_over_durable_events_and_survives() {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    write(&mut opened, 1..=9);
+    opened.0.set_acked(7);
+    opened.0.set_acked(5);
+    assert_eq!(opened.0.acked(), 7);
+    opened.3.chores();
+    opened.0.set_acked(1000);
+    assert_eq!(opened.0.acked(), 9);
+    disk.crash(0);
+    assert_eq!(open(&disk).0.acked(), 7);
+}
+
+#[test]
+fn retention_drops_only_what_the_center_has_and_no_generation_needs() {
+    let disk = MemoryDisk::new();
+    let options = Options { retain_events: 20, ..small() };
+    let mut opened = Store::open_in_memory::<Toy>(&disk, options.clone()).unwrap();
+    write(&mut opened, 1..=100);
+    assert_eq!(opened.0.first(), 1, "nothing is acknowledged");
+    opened.0.set_acked(60);
+    opened.3.chores();
+    let first = opened.0.first();
+    assert!((40..=61).contains(&first), "{first}");
+    opened.0.set_acked(100);
+    opened.3.chores();
+    let first = opened.0.first();
+    assert!((65..=76).contains(&first), "the older generation is at 75, the journal begins at {first}");
+    assert!(drain(&mut opened.1).contains(&StoreEvent::Retained { first }));
+    assert_eq!(numbers(&opened.0), (first..=100).collect::<Vec<_>>());
+    opened.3.close();
+    let (store, _, recovered, _) = Store::open_in_memory::<Toy>(&disk, options).unwrap();
+    assert_eq!((recovered.state, recovered.whole), (toy(1..=100), Wholeness::Whole));
+    assert_eq!(store.first(), first);
+    assert_eq!(verify_on(&disk).unwrap().broken, None);
+}
+
+#[test]
+fn old_days_are_dropped_too() {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    write(&mut opened, 1..=60);
+    opened.0.set_acked(60);
+    let mut late = soon(61);
+    late.event.at = Timestamp(late.event.at.0 + 181 * 24 * 3600 * 1000);
+    opened.0.append(vec![late]);
+    opened.3.flush();
+    opened.3.chores();
+    assert!(opened.0.first() > 15, "{}", opened.0.first());
+}
+
+#[test]
+fn a_wrong_number_or_an_endless_event_is_refused_and_hurts_nothing_else() {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    let endless = Record { evidence: vec![0; segment::BODY_BYTES_MAX], ..change(6) };
+    opened.0.append(vec![change(5), change(4), endless, change(7)]);
+    opened.3.flush();
+    let told = drain(&mut opened.1);
+    let refused = told.iter().filter_map(|e| match e {
+        StoreEvent::Refused { n, .. } => Some(*n),
+        _ => None,
+    });
+    assert_eq!(refused.collect::<Vec<_>>(), [4, 6]);
+    assert_eq!(numbers(&opened.0), [5, 7]);
+}

@@ -1,0 +1,140 @@
+//! Many lives of a store by random steps: whatever was told to be durable is in the state after every power cut, exactly once.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Act {
+    Append(u8, bool),
+    Step,
+    Chores,
+    Ack,
+    Generation,
+    Fault(Fault),
+    Crash(usize),
+    Stop,
+}
+
+fn acts() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        8 => (1..6u8, any::<bool>()).prop_map(|(count, change)| Act::Append(count, change)),
+        8 => Just(Act::Step),
+        3 => Just(Act::Chores),
+        1 => Just(Act::Ack),
+        1 => Just(Act::Generation),
+        1 => (0..3000u64).prop_map(|room| Act::Fault(Fault::Full { room })),
+        1 => Just(Act::Fault(Fault::Writes)),
+        1 => Just(Act::Fault(Fault::Syncs)),
+        2 => Just(Act::Fault(Fault::None)),
+        2 => (0..400usize).prop_map(Act::Crash),
+        1 => Just(Act::Stop),
+    ]
+}
+
+/// One gateway's view of its store.
+struct Life {
+    disk: MemoryDisk,
+    options: Options,
+    opened: Open,
+    next: u64,
+    waiting: BTreeSet<u64>,
+    durable: BTreeSet<u64>,
+}
+
+impl Life {
+    fn begin() -> Self {
+        let disk = MemoryDisk::new();
+        let options = Options { soon_max: 12, retain_events: 30, ..small() };
+        let opened = Store::open_in_memory::<Toy>(&disk, options.clone()).unwrap();
+        Self { disk, options, opened, next: 1, waiting: BTreeSet::new(), durable: BTreeSet::new() }
+    }
+
+    fn listen(&mut self) {
+        for told in drain(&mut self.opened.1) {
+            match told {
+                StoreEvent::Durable { through, .. } => {
+                    let later = self.waiting.split_off(&(through + 1));
+                    self.durable.append(&mut std::mem::replace(&mut self.waiting, later));
+                }
+                StoreEvent::Lost { from, to } => {
+                    for n in from..=to {
+                        assert!(!n.is_multiple_of(3), "change {n} was dropped");
+                        self.durable.remove(&n);
+                        self.waiting.remove(&n);
+                    }
+                }
+                StoreEvent::Refused { n, why } => panic!("{n}: {why}"),
+                StoreEvent::Found(finding) => panic!("{finding}"),
+                StoreEvent::Failing { .. }
+                | StoreEvent::Recovered
+                | StoreEvent::Stalled { .. }
+                | StoreEvent::GenerationWritten { .. }
+                | StoreEvent::GenerationFailed { .. }
+                | StoreEvent::Retained { .. } => {}
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.opened = Store::open_in_memory::<Toy>(&self.disk, self.options.clone()).unwrap();
+        let recovered = &self.opened.2;
+        assert_eq!(recovered.whole, Wholeness::Whole, "{:?}", recovered.findings);
+        let there: BTreeSet<_> = recovered.state.0.keys().copied().collect();
+        // Dropped decisions are told of only when there is room; until then they may be believed to be under way.
+        let missing: Vec<_> = self.durable.difference(&there).filter(|n| n.is_multiple_of(3)).collect();
+        assert!(missing.is_empty(), "told durable and lost: {missing:?}");
+        assert_eq!(recovered.state, toy(there.iter().copied()));
+        assert!(recovered.next_n > there.last().copied().unwrap_or(0));
+        self.next = recovered.next_n;
+        self.durable = there;
+        self.waiting.clear();
+        assert_eq!(verify_on(&self.disk).unwrap().broken, None);
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Append(count, all) => {
+                let numbers = (self.next..).take(usize::from(count)).filter(|n| all || n.is_multiple_of(3));
+                let records: Vec<_> = numbers.map(record).collect();
+                self.waiting.extend(records.iter().map(|r| r.event.n));
+                self.next += u64::from(count);
+                self.opened.0.append(records);
+            }
+            Act::Step => drop(self.opened.3.step()),
+            Act::Chores => self.opened.3.chores(),
+            Act::Ack => self.opened.0.set_acked(u64::MAX),
+            Act::Generation => self.opened.0.request_generation(),
+            Act::Fault(fault) => self.disk.set_fault(fault),
+            Act::Crash(torn) => {
+                self.disk.crash(torn);
+                self.reopen();
+            }
+            Act::Stop => {
+                self.disk.set_fault(Fault::None);
+                let opened = Store::open_in_memory::<Toy>(&MemoryDisk::new(), self.options.clone()).unwrap();
+                let (_, mut events, _, stepper) = std::mem::replace(&mut self.opened, opened);
+                stepper.close();
+                std::mem::swap(&mut events, &mut self.opened.1);
+                self.listen();
+                assert!(self.waiting.iter().all(|n| !n.is_multiple_of(3)), "{:?}", self.waiting);
+                self.reopen();
+            }
+        }
+        self.listen();
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_what_was_told_durable_stays(all in proptest::collection::vec(acts(), 1..150)) {
+        let mut life = Life::begin();
+        for act in all {
+            life.act(act);
+        }
+        life.disk.crash(0);
+        life.reopen();
+    }
+}

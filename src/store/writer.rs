@@ -1,0 +1,153 @@
+//! The one thread that writes the journal: takes a batch, commits it, tells who waits. Decisions never wait for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Shared;
+use super::ballast;
+use super::events::StoreEvent;
+use super::journal::Journal;
+use crate::access::audit::Record;
+
+/// Pause between attempts while the disk fails.
+const RETRY: Duration = Duration::from_secs(1);
+/// The mark is made durable at least this often while it changes; a cut of the power sets it back by no more.
+const MARK_SYNC: Duration = Duration::from_secs(1);
+/// How often events that the gateway did not take are offered again.
+const TELL_AGAIN: Duration = Duration::from_millis(10);
+/// Attempts after closing began, before what is left is given up.
+const CLOSING_ATTEMPTS: u32 = 2;
+
+/// How one step of the writer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stepped {
+    /// Nothing waited.
+    Idle,
+    /// Something became durable.
+    Done,
+    /// The disk failed; the records are kept and tried again by the next step.
+    Failed,
+    /// The disk does not answer.
+    Stalled,
+}
+
+/// The journal's writer.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    journal: Journal,
+    batch: Vec<Record>,
+    told: u64,
+    failing: bool,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, journal: Journal) -> Self {
+        let told = journal.last();
+        Self { shared, journal, batch: Vec::new(), told, failing: false }
+    }
+
+    /// Commits one batch, if one waits.
+    pub(super) fn step(&mut self) -> Stepped {
+        let shared = Arc::clone(&self.shared);
+        if self.batch.is_empty() {
+            self.batch = shared.queue.take();
+        }
+        if self.batch.is_empty() && self.journal.last() <= self.told {
+            self.tell_lost();
+            return Stepped::Idle;
+        }
+        let begun = shared.now();
+        shared.busy.change();
+        let mut committed = self.journal.commit(&self.batch);
+        if committed.as_ref().is_err_and(ballast::is_full) && shared.ballast.release(&*shared.medium) {
+            tracing::warn!("the disk is full; the reserve file was given back");
+            self.forget_committed();
+            committed = self.journal.commit(&self.batch);
+        }
+        shared.busy.change();
+        match committed {
+            Ok(refused) => {
+                if std::mem::take(&mut self.failing) {
+                    shared.outbox.tell(StoreEvent::Recovered);
+                }
+                refused.into_iter().for_each(|(n, why)| shared.outbox.tell(StoreEvent::Refused { n, why }));
+                let events = self.batch.len() as u64;
+                self.batch.clear();
+                let through = self.journal.last();
+                if through > self.told {
+                    self.told = through;
+                    let took = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+                    shared.outbox.tell(StoreEvent::Durable { through, events, took });
+                }
+                self.tell_lost();
+                Stepped::Done
+            }
+            Err(error) => {
+                self.forget_committed();
+                if !std::mem::replace(&mut self.failing, true) {
+                    shared.outbox.tell(StoreEvent::Failing { detail: error.to_string() });
+                }
+                Stepped::Failed
+            }
+        }
+    }
+
+    /// After a failure only the mark may be missing; then the records must not be written twice.
+    fn forget_committed(&mut self) {
+        let last = self.journal.last();
+        self.batch.retain(|record| record.event.n > last);
+    }
+
+    fn tell_lost(&self) {
+        for (from, to) in self.shared.queue.take_lost() {
+            self.shared.outbox.tell(StoreEvent::Lost { from, to });
+        }
+    }
+
+    /// Says that the disk does not answer.
+    pub(super) fn tell_stalled(&self, for_ms: u64) {
+        self.shared.outbox.tell(StoreEvent::Stalled { for_ms });
+    }
+
+    /// Writes all that waits, as far as the disk lets it, and the mark.
+    pub(super) fn drain(&mut self) {
+        let mut failures = 0;
+        while failures < CLOSING_ATTEMPTS {
+            match self.step() {
+                Stepped::Done => {}
+                Stepped::Failed | Stepped::Stalled => failures += 1,
+                Stepped::Idle => break,
+            }
+        }
+        self.sync_mark();
+    }
+
+    /// Makes the mark durable, as far as the disk lets it.
+    pub(super) fn sync_mark(&mut self) {
+        if let Err(error) = self.journal.sync_mark() {
+            tracing::warn!("cannot sync `journal/durable`: {error}");
+        }
+    }
+
+    /// Runs until the store is closed.
+    pub(super) fn run(mut self) {
+        let gather = Duration::from_millis(self.shared.options.flush_ms);
+        let mut synced = Instant::now();
+        while !self.shared.queue.is_closing() {
+            let idle = if self.shared.outbox.retry() { MARK_SYNC } else { TELL_AGAIN };
+            if self.shared.queue.wait(gather, idle) {
+                match self.step() {
+                    Stepped::Failed | Stepped::Stalled => self.shared.queue.pause(RETRY),
+                    Stepped::Idle | Stepped::Done => {}
+                }
+            }
+            if synced.elapsed() >= MARK_SYNC {
+                synced = Instant::now();
+                self.sync_mark();
+            }
+        }
+        self.drain();
+    }
+}

@@ -1,0 +1,104 @@
+//! What comes down from a center: verified, parsed, and turned into inputs. Pure: it sends and acknowledges nothing.
+
+use crate::access::change::{ErrorCode, OpError};
+use crate::access::id::{GatewayId, StreamName, Timestamp};
+use crate::access::input::{Input, Receipt, ReceivedChanges};
+use crate::wire::envelope::{self, Channel, Refused, StreamSpec};
+use crate::wire::topic::{CampusDown, Down, Topic};
+use crate::wire::{audit_ack, changes, command, head};
+
+/// What a message means to the uplink.
+#[derive(Debug)]
+pub enum Heard {
+    /// For the gateway. The broker's message is held until the receipt inside comes back with an acknowledgement.
+    Held(Input),
+    /// For the gateway. The broker may forget it as soon as it is handed on.
+    Passing(Input),
+    /// The center has the audit.
+    AuditAck {
+        /// Through this event.
+        through: u64,
+        /// The message, should it have to be refused.
+        payload: Vec<u8>,
+    },
+    /// Nothing that concerns a gateway.
+    Foreign,
+}
+
+/// Reads messages from centers.
+#[derive(Debug)]
+pub struct Ear {
+    /// This gateway.
+    pub gateway: GatewayId,
+    /// Who may speak.
+    pub streams: Vec<StreamSpec>,
+}
+
+impl Ear {
+    /// Reads a message. `receipt` is what the gateway will acknowledge a change message with.
+    #[must_use]
+    pub fn hear(&self, topic: &str, payload: Vec<u8>, retained: bool, receipt: Receipt, now: Timestamp) -> Heard {
+        match topic.parse::<Topic>() {
+            Ok(Topic::Campus(CampusDown::Changes)) => self.changes(payload, Channel::Campus, retained, receipt, now),
+            Ok(Topic::Down(g, Down::Changes)) if g == self.gateway => {
+                self.changes(payload, Channel::Gateway, retained, receipt, now)
+            }
+            Ok(Topic::Campus(CampusDown::Head(stream))) => self.head(&payload, Channel::Campus, &stream, now),
+            Ok(Topic::Down(g, Down::Head(stream))) if g == self.gateway => {
+                self.head(&payload, Channel::Gateway, &stream, now)
+            }
+            Ok(Topic::Down(g, Down::Command)) if g == self.gateway => self.command(&payload, retained, now),
+            Ok(Topic::Down(g, Down::AuditAck)) if g == self.gateway => self.audit_ack(payload, now),
+            Ok(Topic::Down(..) | Topic::Up(..) | Topic::Portal(..) | Topic::GatewayState(_)) | Err(_) => Heard::Foreign,
+        }
+    }
+
+    fn head(&self, payload: &[u8], via: Channel, stream: &StreamName, now: Timestamp) -> Heard {
+        let opened = envelope::open(payload, via, &self.gateway, &self.streams);
+        Heard::Passing(match opened.and_then(|opened| head::parse(&opened, stream)) {
+            Ok(head) => Input::Head(head),
+            Err(refused) => Input::Rejected(refused.rejected("head", None, now)),
+        })
+    }
+
+    fn changes(&self, payload: Vec<u8>, via: Channel, retained: bool, receipt: Receipt, now: Timestamp) -> Heard {
+        if retained {
+            return Heard::Passing(Input::Rejected(Refused::retained(&payload).rejected("changes", None, now)));
+        }
+        let opened = envelope::open(&payload, via, &self.gateway, &self.streams);
+        let changes = opened.and_then(|opened| changes::parse(&opened));
+        Heard::Held(match changes {
+            Ok(changes) => Input::Changes(ReceivedChanges { changes, evidence: payload, receipt, received_at: now }),
+            Err(refused) => Input::Rejected(refused.rejected("changes", Some(receipt), now)),
+        })
+    }
+
+    fn command(&self, payload: &[u8], retained: bool, now: Timestamp) -> Heard {
+        let command = if retained {
+            Err(Refused::retained(payload))
+        } else {
+            let opened = envelope::open(payload, Channel::Gateway, &self.gateway, &self.streams);
+            opened.and_then(|opened| command::parse(&opened))
+        };
+        Heard::Passing(match command {
+            Ok(command) => Input::Command(command),
+            Err(refused) => Input::Rejected(refused.rejected("command", None, now)),
+        })
+    }
+
+    fn audit_ack(&self, payload: Vec<u8>, now: Timestamp) -> Heard {
+        let opened = envelope::open(&payload, Channel::Gateway, &self.gateway, &self.streams);
+        match opened.and_then(|opened| audit_ack::parse(&opened)) {
+            Ok(ack) => Heard::AuditAck { through: ack.through, payload },
+            Err(refused) => Heard::Passing(Input::Rejected(refused.rejected("audit-ack", None, now))),
+        }
+    }
+
+    /// The refusal of an `audit-ack` that cannot be followed.
+    #[must_use]
+    pub fn refuse_audit_ack(payload: &[u8], why: &str, now: Timestamp) -> Input {
+        let error = OpError::message(ErrorCode::InvalidField, why);
+        let refused = Refused { error, claimed: envelope::peek(payload) };
+        Input::Rejected(refused.rejected("audit-ack", None, now))
+    }
+}

@@ -1,0 +1,182 @@
+//! What of an access list a stream owns, as the digest's lines (wire contract, 2.4): the one walk that both the gateway and the
+//! reference center make. How a line is spelled is [`digest`](super::digest)'s.
+
+use std::collections::HashSet;
+
+use super::digest;
+use super::may::{MaySet, OpName};
+use crate::access::credential::Flag;
+use crate::access::id::CardUid;
+use crate::access::list::AccessList;
+use crate::access::portal::Posture;
+
+/// The digest of what a stream owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// Distinct UIDs in the lines.
+    pub cards: u64,
+    /// SHA-256 over the sorted lines, lower-case hex.
+    pub sha256: String,
+}
+
+/// The digest of what a stream that may say `may` owns of `list`.
+#[must_use]
+pub fn of(list: &AccessList, may: MaySet) -> Digest {
+    let (lines, cards) = lines(list, may);
+    Digest { cards, sha256: digest::finish(lines) }
+}
+
+/// The lines, unsorted, and the number of distinct UIDs in them.
+#[must_use]
+pub fn lines(list: &AccessList, may: MaySet) -> (Vec<String>, u64) {
+    let mut lines = Vec::new();
+    let cards = card_lines(list, may, &mut lines);
+    for entry in list.holder_entries() {
+        let set = |flag| owns(may, flag) && entry.flags.get(flag).is_some_and(|r| r.on);
+        lines.extend(digest::holder(&entry.holder, set));
+    }
+    site_lines(list, may, &mut lines);
+    (lines, cards)
+}
+
+fn any(may: MaySet, ops: &[OpName]) -> bool {
+    ops.iter().any(|op| may.contains(*op))
+}
+
+/// Whether a stream's ops write this flag.
+fn owns(may: MaySet, flag: Flag) -> bool {
+    any(
+        may,
+        match flag {
+            Flag::Lost => &[OpName::ReportLost, OpName::Found],
+            Flag::Frozen => &[OpName::Freeze, OpName::Unfreeze],
+            Flag::Replaced => &[OpName::Reissue, OpName::Reinstate],
+            Flag::Cancelled => &[OpName::Cancel, OpName::Reinstate],
+        },
+    )
+}
+
+fn card_lines(list: &AccessList, may: MaySet, lines: &mut Vec<String>) -> u64 {
+    let issues = any(may, &[OpName::Issue, OpName::Reissue]);
+    let enrols = any(may, &[OpName::Enrol, OpName::Withdraw]);
+    let mut named: HashSet<CardUid> = HashSet::new();
+    for place in 0..list.len() {
+        let Some(card) = list.record_at(place) else { continue };
+        if let Some((_, Some(enrolment))) = card.enrolment.as_ref().filter(|_| enrols)
+            && list.enrolment_in_force_at(place)
+        {
+            lines.push(digest::enrolment(card.uid, enrolment));
+            named.insert(card.uid);
+        }
+        let issued = issues && card.birth.is_some();
+        if issued || Flag::ALL.into_iter().any(|flag| owns(may, flag) && card.flags.get(flag).is_some()) {
+            let holder = card.issued_to.as_ref().filter(|_| issues).map(|(_, holder)| holder);
+            let set = |flag| owns(may, flag) && card.flags.get(flag).is_some_and(|r| r.on);
+            lines.push(digest::standing(card.uid, holder, set));
+            named.insert(card.uid);
+        }
+    }
+    u64::try_from(named.len()).unwrap_or(u64::MAX)
+}
+
+fn site_lines(list: &AccessList, may: MaySet, lines: &mut Vec<String>) {
+    let site = &list.site;
+    if any(may, &[OpName::SuspendPower, OpName::ResumePower]) {
+        for (zone, reasons) in &site.power {
+            lines.extend(digest::power(zone, reasons.iter().filter(|(_, r)| r.on).map(|(reason, _)| *reason)));
+        }
+    }
+    if may.contains(OpName::SetPosture) {
+        let all = site.all_portals.as_ref();
+        let all_is_secure = all.is_none_or(|r| r.posture == Posture::Secure);
+        if let Some(all) = all.filter(|_| !all_is_secure) {
+            lines.push(digest::posture(None, all.posture, all.until));
+        }
+        for (portal, own) in &site.portals {
+            let counts = all.is_none_or(|all| own.revision > all.revision);
+            if counts && !(all_is_secure && own.posture == Posture::Secure) {
+                lines.push(digest::posture(Some(portal), own.posture, own.until));
+            }
+        }
+    }
+    if may.contains(OpName::DefineSchedule) {
+        let line = |(name, r): (_, &crate::access::list::ScheduleRegister)| {
+            digest::schedule(name, r.revision.epoch.get(), r.revision.seq)
+        };
+        lines.extend(site.schedules.iter().map(line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::access::change::{Op, PortalSet, Position, Subject, SuspendReason};
+    use crate::access::credential::{Enrolment, Role};
+
+    fn told(may: MaySet, ops: &[Op]) -> (Vec<String>, u64) {
+        let mut list = AccessList::default();
+        for (op, seq) in ops.iter().zip(1..) {
+            list.replay(std::slice::from_ref(op), Position { epoch: NonZeroU32::MIN, seq });
+        }
+        let (mut lines, cards) = lines(&list, may);
+        lines.sort();
+        (lines, cards)
+    }
+
+    fn enrol(uid: &str) -> Op {
+        Op::Enrol {
+            uid: uid.parse().unwrap(),
+            enrolment: Enrolment {
+                holder: "h1".parse().unwrap(),
+                role: Role::Resident,
+                not_before: None,
+                not_after: None,
+                entitlements: vec![],
+            },
+        }
+    }
+
+    fn posture(portals: PortalSet, posture: Posture) -> Op {
+        Op::SetPosture { portals, posture, until: None }
+    }
+
+    fn one() -> PortalSet {
+        PortalSet::Some(vec!["p1".parse().unwrap()])
+    }
+
+    #[test]
+    fn each_stream_has_the_lines_of_what_it_owns_and_no_others() {
+        let holder: crate::access::id::Holder = "h1".parse().unwrap();
+        let ops = [
+            Op::Issue { uid: "1EA68671".parse().unwrap(), holder: holder.clone() },
+            enrol("1EA68671"),
+            Op::Reissue { holder: holder.clone(), new_uid: "01020304".parse().unwrap(), old_uid: None },
+            Op::SetFlag { subject: Subject::Card("01020304".parse().unwrap()), flag: Flag::Lost, on: true },
+            Op::Power { zone: "412".parse().unwrap(), reason: SuspendReason::Arrears, suspended: true },
+        ];
+        let office = MaySet::from_names(["issue", "reissue", "report_lost", "found", "cancel", "reinstate"]).unwrap();
+        let apartment = MaySet::from_names(["enrol", "withdraw", "suspend_power", "resume_power"]).unwrap();
+        let standing = ["H|h1|replaced", "S|01020304|h1|lost", "S|1EA68671|h1|"].map(str::to_owned).to_vec();
+        let enrolled = ["E|1EA68671|h1|resident|||", "W|412|arrears"].map(str::to_owned).to_vec();
+        assert_eq!(told(office, &ops), (standing.clone(), 2));
+        assert_eq!(told(apartment, &ops), (enrolled.clone(), 1));
+        let mut both = [standing, enrolled].concat();
+        both.sort();
+        assert_eq!(told(MaySet::ALL, &ops), (both, 2));
+        let withdrawn = [ops.as_slice(), &[Op::Withdraw { subject: Subject::Holder(holder) }]].concat();
+        assert_eq!(told(apartment, &withdrawn), (vec!["W|412|arrears".to_owned()], 0));
+    }
+
+    #[test]
+    fn a_posture_has_a_line_only_where_it_counts_and_says_something() {
+        let lines = |ops: &[Op]| told(MaySet::ALL, ops).0;
+        assert_eq!(lines(&[posture(one(), Posture::Secure)]), [""; 0]);
+        assert_eq!(lines(&[posture(one(), Posture::Lockdown)]), ["P|p1|lockdown|"]);
+        let all_after = [posture(one(), Posture::Lockdown), posture(PortalSet::All, Posture::FreeAccess)];
+        assert_eq!(lines(&all_after), ["P|*|free_access|"]);
+        let own_after = [posture(PortalSet::All, Posture::FreeAccess), posture(one(), Posture::Secure)];
+        assert_eq!(lines(&own_after), ["P|*|free_access|", "P|p1|secure|"]);
+    }
+}

@@ -1,0 +1,351 @@
+//! Native MQTT portals (wire contract, section 4): requests and states read, decisions and control written, and the inverse
+//! of each for the portal's side.
+
+use serde_json::{Map, Value, json};
+
+use super::envelope::VERSION;
+use super::fields::Fields;
+use super::json;
+use super::limits::{
+    PORTAL_ORDER_BYTES_MAX, PORTAL_STATE_BYTES_MAX, QUOTE_CHARS_MAX, REQUEST_BYTES_MAX, REQUEST_ID_CHARS_MAX,
+};
+use super::text::{is_label, shorten};
+use crate::access::change::OpError;
+use crate::access::decision::{Decision, GrantFlags};
+use crate::access::input::{PortalReport, Presented, Request};
+use crate::access::portal::{Assurance, Direction};
+
+/// How long a decision counts after it was made, in milliseconds; a portal that hears it later must not open.
+pub const DECISION_TTL_MS: u32 = 1500;
+
+const DIRECTIONS: [Direction; 2] = [Direction::In, Direction::Out];
+const ASSURANCES: [Assurance; 3] = [Assurance::Uid, Assurance::Sector, Assurance::Crypto];
+
+/// Whether a message was delivered as it was sent, or kept by the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// Sent now.
+    Live,
+    /// A retained copy: old, nobody knows how old.
+    Retained,
+}
+
+/// The request in `payload`, which came on the topic of `portal`. Anything at all gives a request: what cannot be read is
+/// [`Presented::Malformed`] with what was presented or what is wrong, shortened; `id` and `direction` are kept if readable.
+///
+/// An unknown `assurance` counts as the weakest. An unknown `v` or `direction` makes the request malformed.
+#[must_use]
+pub fn parse_request(portal: &str, payload: &[u8], delivery: Delivery) -> Request {
+    let mut request = Request {
+        portal: portal.to_owned(),
+        id: None,
+        presented: Presented::Malformed(String::new()),
+        direction: None,
+        assurance: Assurance::Uid,
+        stale: delivery == Delivery::Retained,
+    };
+    let malformed = |text: &str| Presented::Malformed(shorten(text, 2 * QUOTE_CHARS_MAX));
+    if payload.len() > REQUEST_BYTES_MAX {
+        request.presented =
+            malformed(&format!("{} bytes are too many, {REQUEST_BYTES_MAX} are allowed", payload.len()));
+        return request;
+    }
+    let document = match json::parse(payload) {
+        Ok(document) => document,
+        Err(error) => {
+            request.presented = malformed(&error.to_string());
+            return request;
+        }
+    };
+    let fields = Fields::message(&document.map);
+    request.assurance =
+        fields.choice_if("assurance", &ASSURANCES, Assurance::as_str).ok().flatten().unwrap_or_default();
+    let id = fields.text_if("id").and_then(|id| match id {
+        Some(id) if !is_label(id, REQUEST_ID_CHARS_MAX) => {
+            Err(fields.invalid("id", format_args!("1 to {REQUEST_ID_CHARS_MAX} printable characters are wanted")))
+        }
+        other => Ok(other.map(str::to_owned)),
+    });
+    let direction = fields.choice_if("direction", &DIRECTIONS, Direction::as_str);
+    let fault = document.faults.first().cloned().map_or(Ok(()), Err);
+    // The id and the direction are kept whatever else is wrong: the portal waits for an answer, and the way out is never refused.
+    request.id = id.as_ref().ok().cloned().flatten();
+    request.direction = direction.as_ref().ok().copied().flatten();
+    let formed =
+        fault.and_then(|()| version(&fields)).and_then(|()| id.map(|_| ())).and_then(|()| direction.map(|_| ()));
+    request.presented = match formed.and_then(|()| fields.text("uid")) {
+        Ok(text) => presented(text),
+        Err(error) => malformed(&error.message),
+    };
+    request
+}
+
+fn presented(text: &str) -> Presented {
+    match text.parse() {
+        Ok(uid) => Presented::Card(uid),
+        Err(_) => Presented::Malformed(shorten(text, QUOTE_CHARS_MAX)),
+    }
+}
+
+/// An error unless `v` is absent or the version spoken here.
+fn version(fields: &Fields<'_>) -> Result<(), OpError> {
+    match fields.get("v") {
+        None => Ok(()),
+        Some(v) if v.as_u64() == Some(VERSION) => Ok(()),
+        Some(other) => {
+            let got = shorten(&other.to_string(), QUOTE_CHARS_MAX);
+            Err(fields.invalid("v", format_args!("version `{got}` is unknown, {VERSION} is spoken here")))
+        }
+    }
+}
+
+/// What a portal says of itself, and what of it could not be understood. A wrong field is left out and named; the others count,
+/// so that a fire is heard from a portal whose meter is broken.
+#[must_use]
+pub fn parse_state(payload: &[u8]) -> (PortalReport, Vec<String>) {
+    let mut report = PortalReport::default();
+    if payload.len() > PORTAL_STATE_BYTES_MAX {
+        let wrong = format!("{} bytes are too many, {PORTAL_STATE_BYTES_MAX} are allowed", payload.len());
+        return (report, vec![wrong]);
+    }
+    let document = match json::parse(payload) {
+        Ok(document) => document,
+        Err(error) => return (report, vec![error.to_string()]),
+    };
+    let fields = Fields::message(&document.map);
+    if let Err(error) = version(&fields) {
+        return (report, vec![error.message]);
+    }
+    let mut wrong: Vec<String> = document.faults.iter().map(|e| e.message.clone()).collect();
+    let mut reader = StateReader { fields: &fields, wrong: &mut wrong };
+    report.online = reader.take("online", Fields::flag);
+    report.card_present = reader.take("card_present", Fields::flag);
+    report.uid = reader.take("uid", |f, key| f.text(key).map(presented));
+    report.contact_open = reader.take("contact", |f, key| f.choice(key, &[true, false], contact));
+    report.relay = reader.take("relay", Fields::flag);
+    report.power_w = reader.take("power_w", real);
+    report.energy_kwh = reader.take("energy_kwh", real);
+    report.passed = reader.take("passed", |f, key| f.choice(key, &DIRECTIONS, Direction::as_str));
+    report.tamper = reader.take("tamper", Fields::flag);
+    report.fire = reader.take("fire", Fields::flag);
+    (report, wrong)
+}
+
+struct StateReader<'r, 'a> {
+    fields: &'r Fields<'a>,
+    wrong: &'r mut Vec<String>,
+}
+
+impl<'a> StateReader<'_, 'a> {
+    fn take<T>(&mut self, key: &str, read: impl FnOnce(&Fields<'a>, &str) -> Result<T, OpError>) -> Option<T> {
+        self.fields.get(key)?;
+        read(self.fields, key).map_err(|e| self.wrong.push(e.message)).ok()
+    }
+}
+
+fn contact(open: bool) -> &'static str {
+    if open { "open" } else { "closed" }
+}
+
+fn real(fields: &Fields<'_>, key: &str) -> Result<f64, OpError> {
+    fields.need(key)?.as_f64().ok_or_else(|| fields.invalid(key, "a number is wanted"))
+}
+
+/// `decision` for a portal. `hold_ms` is there for a granted gate or door only.
+#[must_use]
+pub fn encode_decision(id: Option<&str>, decision: &Decision) -> Vec<u8> {
+    let (hold_ms, flags) = match decision {
+        Decision::Grant(grant) => (grant.hold_ms(), grant.flags()),
+        Decision::Deny(_) => (None, GrantFlags::default()),
+    };
+    answer(id, decision.as_str(), decision.reason_str(), hold_ms, flags)
+}
+
+fn answer(id: Option<&str>, decision: &str, reason: &str, hold_ms: Option<u32>, flags: GrantFlags) -> Vec<u8> {
+    let flags: Vec<&str> = flags.iter().collect();
+    let mut map = Map::new();
+    put(&mut map, "id", id);
+    put(&mut map, "hold_ms", hold_ms);
+    map.insert("v".into(), json!(VERSION));
+    map.insert("decision".into(), json!(decision));
+    map.insert("reason".into(), json!(reason));
+    map.insert("ttl_ms".into(), json!(DECISION_TTL_MS));
+    map.insert("flags".into(), json!(flags));
+    bytes(map)
+}
+
+/// What `control` orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Open once.
+    Release,
+    /// Lock now.
+    Lock,
+    /// Switch the power on.
+    PowerOn,
+    /// Switch the power off.
+    PowerOff,
+    /// Stay open.
+    Free,
+    /// Back to cards.
+    Resume,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Release, Self::Lock, Self::PowerOn, Self::PowerOff, Self::Free, Self::Resume];
+
+    /// The action's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Lock => "lock",
+            Self::PowerOn => "power_on",
+            Self::PowerOff => "power_off",
+            Self::Free => "free",
+            Self::Resume => "resume",
+        }
+    }
+}
+
+/// `control` for a portal; `id` is the gateway's number of the order.
+#[must_use]
+pub fn encode_control(id: &str, action: Action, hold_ms: Option<u32>, reason: &str) -> Vec<u8> {
+    let mut map = Map::new();
+    put(&mut map, "hold_ms", hold_ms);
+    map.insert("v".into(), json!(VERSION));
+    map.insert("id".into(), json!(id));
+    map.insert("action".into(), json!(action.as_str()));
+    map.insert("reason".into(), json!(reason));
+    bytes(map)
+}
+
+/// `request` as a portal writes it; `uid` is text so that a simulated portal can present anything.
+#[must_use]
+pub fn encode_request(
+    id: Option<&str>,
+    uid: &str,
+    direction: Option<Direction>,
+    assurance: Option<Assurance>,
+) -> Vec<u8> {
+    let mut map = Map::new();
+    put(&mut map, "id", id);
+    put(&mut map, "direction", direction.map(Direction::as_str));
+    put(&mut map, "assurance", assurance.map(Assurance::as_str));
+    map.insert("v".into(), json!(VERSION));
+    map.insert("uid".into(), json!(uid));
+    bytes(map)
+}
+
+/// `state` as a portal writes it. `cause` and the exit button have no field on the wire; the way out is a request with
+/// `direction` `out`.
+#[must_use]
+pub fn encode_state(report: &PortalReport) -> Vec<u8> {
+    let mut map = Map::new();
+    put(&mut map, "online", report.online);
+    put(&mut map, "card_present", report.card_present);
+    put(&mut map, "contact", report.contact_open.map(contact));
+    put(&mut map, "relay", report.relay);
+    put(&mut map, "power_w", report.power_w);
+    put(&mut map, "energy_kwh", report.energy_kwh);
+    put(&mut map, "passed", report.passed.map(Direction::as_str));
+    put(&mut map, "tamper", report.tamper);
+    put(&mut map, "fire", report.fire);
+    let uid = report.uid.as_ref().map(|presented| match presented {
+        Presented::Card(uid) => uid.to_string(),
+        Presented::Malformed(text) => text.clone(),
+    });
+    put(&mut map, "uid", uid);
+    bytes(map)
+}
+
+/// `decision` as a portal reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortalDecision {
+    /// The portal's number of the request.
+    pub id: Option<String>,
+    /// Whether it may open.
+    pub granted: bool,
+    /// Why.
+    pub reason: String,
+    /// How long it opens, in milliseconds; `None`: a power box, which stays on.
+    pub hold_ms: Option<u64>,
+    /// How long after the request's answer it still counts, in milliseconds.
+    pub ttl_ms: u64,
+    /// What the warden should see.
+    pub flags: Vec<String>,
+}
+
+/// `control` as a portal reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortalControl {
+    /// The gateway's number of the order.
+    pub id: String,
+    /// What to do.
+    pub action: Action,
+    /// How long, in milliseconds.
+    pub hold_ms: Option<u64>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Reads `decision` on the portal's side.
+///
+/// # Errors
+/// Says what is wrong; a portal then does nothing.
+pub fn parse_decision(payload: &[u8]) -> Result<PortalDecision, String> {
+    order(payload, |fields| {
+        let flags = match fields.get("flags") {
+            Some(value) => fields.as_list("flags", value, REQUEST_BYTES_MAX)?,
+            None => &[],
+        };
+        Ok(PortalDecision {
+            id: fields.text_if("id")?.map(str::to_owned),
+            granted: fields.choice("decision", &[true, false], |granted| if granted { "grant" } else { "deny" })?,
+            reason: fields.text("reason")?.to_owned(),
+            hold_ms: fields.get("hold_ms").map(|_| fields.whole("hold_ms", 0)).transpose()?,
+            ttl_ms: fields.whole("ttl_ms", 0)?,
+            flags: flags.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        })
+    })
+}
+
+/// Reads `control` on the portal's side.
+///
+/// # Errors
+/// Says what is wrong; a portal then does nothing.
+pub fn parse_control(payload: &[u8]) -> Result<PortalControl, String> {
+    order(payload, |fields| {
+        Ok(PortalControl {
+            id: fields.text("id")?.to_owned(),
+            action: fields.choice("action", &Action::ALL, Action::as_str)?,
+            hold_ms: fields.get("hold_ms").map(|_| fields.whole("hold_ms", 0)).transpose()?,
+            reason: fields.text("reason")?.to_owned(),
+        })
+    })
+}
+
+fn order<T>(payload: &[u8], read: impl FnOnce(&Fields<'_>) -> Result<T, OpError>) -> Result<T, String> {
+    if payload.len() > PORTAL_ORDER_BYTES_MAX {
+        return Err(format!("{} bytes are too many, {PORTAL_ORDER_BYTES_MAX} are allowed", payload.len()));
+    }
+    let document = json::parse(payload).map_err(|e| e.to_string())?;
+    let fields = Fields::message(&document.map);
+    let clean = document.faults.first().cloned().map_or(Ok(()), Err);
+    clean.and_then(|()| version(&fields)).and_then(|()| read(&fields)).map_err(|e| e.message)
+}
+
+fn put<T: Into<Value>>(map: &mut Map<String, Value>, key: &str, value: Option<T>) {
+    if let Some(value) = value {
+        map.insert(key.to_owned(), value.into());
+    }
+}
+
+fn bytes(map: Map<String, Value>) -> Vec<u8> {
+    Value::Object(map).to_string().into_bytes()
+}
+
+#[cfg(test)]
+#[path = "portal_tests.rs"]
+mod tests;

@@ -1,0 +1,163 @@
+//! What portals send and hear, and that nothing they send is lost or believed too much.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::access::decision::{Denial, Reason};
+
+fn request(payload: &str) -> Request {
+    parse_request("gate-in", payload.as_bytes(), Delivery::Live)
+}
+
+fn malformed(payload: &str) -> String {
+    match request(payload).presented {
+        Presented::Malformed(text) => text,
+        Presented::Card(uid) => panic!("{uid} was understood"),
+    }
+}
+
+#[test]
+fn a_request_is_read_with_and_without_its_optional_fields() {
+    let full = request(r#"{"v":1,"id":"b7f3-118","uid":"1EA68671","direction":"out","assurance":"crypto","x":[]}"#);
+    assert_eq!((full.portal.as_str(), full.id.as_deref(), full.stale), ("gate-in", Some("b7f3-118"), false));
+    assert_eq!(full.presented, Presented::Card("1EA68671".parse().unwrap()));
+    assert_eq!((full.direction, full.assurance), (Some(Direction::Out), Assurance::Crypto));
+    let bare = request(r#"{"uid":"1e:a6:86:71"}"#);
+    assert_eq!((bare.id, bare.direction, bare.assurance), (None, None, Assurance::Uid));
+    assert_eq!(bare.presented, full.presented);
+    assert!(parse_request("p", b"{}", Delivery::Retained).stale);
+}
+
+#[test]
+fn a_request_that_cannot_be_read_is_still_a_request() {
+    for (payload, part) in [
+        ("", "not UTF-8 JSON"),
+        ("1EA68671", "not UTF-8 JSON"),
+        ("[]", "a JSON object"),
+        ("{}", "`uid`: is missing"),
+        (r#"{"uid":514229873}"#, "`uid`: text in quotes"),
+        (r#"{"uid":"1EA686"}"#, "1EA686"),
+        (r#"{"uid":"00000000"}"#, "00000000"),
+        (r#"{"uid":"a\nb"}"#, "a?b"),
+        (r#"{"v":2,"uid":"1EA68671"}"#, "version `2` is unknown"),
+        (r#"{"uid":"1EA68671","uid":"1EA68672"}"#, "`uid` is given twice"),
+        (r#"{"uid":"1EA68671","direction":"up"}"#, "`direction`: one of `in`, `out`"),
+        (r#"{"uid":"1EA68671","id":7}"#, "`id`: text in quotes"),
+        (r#"{"uid":"1EA68671","id":""}"#, "`id`: 1 to 64"),
+    ] {
+        let text = malformed(payload);
+        assert!(text.contains(part), "{payload}: {text}");
+    }
+    assert!(malformed(&format!(r#"{{"uid":"{}"}}"#, "A".repeat(2000))).contains("too many"));
+    assert_eq!(malformed(&format!(r#"{{"uid":"{}"}}"#, "A".repeat(200))).chars().count(), QUOTE_CHARS_MAX);
+}
+
+#[test]
+fn the_id_and_the_way_out_survive_a_malformed_request() {
+    let read = request(r#"{"id":"7","direction":"out","uid":"zz","v":9}"#);
+    assert_eq!((read.id.as_deref(), read.direction), (Some("7"), Some(Direction::Out)));
+    // An assurance nobody knows proves nothing.
+    assert_eq!(request(r#"{"uid":"1EA68671","assurance":"magic"}"#).assurance, Assurance::Uid);
+}
+
+#[test]
+fn a_state_is_read_field_by_field() {
+    let (report, wrong) = parse_state(
+        br#"{"online":true,"card_present":true,"uid":"1EA68671","contact":"open","relay":true,"power_w":41.2,"energy_kwh":103.4,"passed":"in","tamper":false,"fire":false}"#,
+    );
+    let all = PortalReport {
+        online: Some(true),
+        cause: None,
+        card_present: Some(true),
+        uid: Some(Presented::Card("1EA68671".parse().unwrap())),
+        contact_open: Some(true),
+        relay: Some(true),
+        power_w: Some(41.2),
+        energy_kwh: Some(103.4),
+        passed: Some(Direction::In),
+        tamper: Some(false),
+        fire: Some(false),
+        exit_button: false,
+    };
+    assert_eq!((&report, wrong), (&all, vec![]));
+    assert_eq!(parse_state(&encode_state(&all)).0, all);
+    assert_eq!(parse_state(b"{}"), (PortalReport::default(), vec![]));
+}
+
+#[test]
+fn a_fire_is_heard_from_a_portal_whose_other_fields_are_wrong() {
+    let (report, wrong) = parse_state(br#"{"fire":true,"power_w":"much","contact":"ajar","relay":true,"relay":false}"#);
+    assert_eq!(report, PortalReport { fire: Some(true), ..PortalReport::default() });
+    assert_eq!(
+        wrong,
+        [
+            "`relay` is given twice; give each field once",
+            "`contact`: one of `open`, `closed` is wanted, got `ajar`",
+            "`power_w`: a number is wanted"
+        ]
+    );
+    for payload in [&b"x"[..], b"[]", br#"{"v":2,"fire":true}"#, &[b' '; PORTAL_STATE_BYTES_MAX + 1]] {
+        let (report, wrong) = parse_state(payload);
+        assert_eq!((report, wrong.len()), (PortalReport::default(), 1));
+    }
+}
+
+#[test]
+fn a_denial_is_spelled_as_in_the_contract_and_read_by_the_portal() {
+    let decision = Decision::Deny(Denial::from(Reason::Lost));
+    let bytes = encode_decision(Some("b7f3-118"), &decision);
+    let wanted = json!({"v": 1, "id": "b7f3-118", "decision": "deny", "reason": "lost", "ttl_ms": 1500, "flags": []});
+    assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), wanted);
+    let read = parse_decision(&bytes).unwrap();
+    assert_eq!(
+        (read.id.as_deref(), read.granted, read.reason.as_str(), read.hold_ms),
+        (Some("b7f3-118"), false, "lost", None)
+    );
+    assert_eq!(parse_decision(&encode_decision(None, &decision)).unwrap().id, None);
+}
+
+#[test]
+fn a_grant_is_read_by_the_portal() {
+    let flags = GrantFlags { late: true, ..GrantFlags::default() };
+    let text = String::from_utf8(answer(None, "grant", "granted", Some(3000), flags)).unwrap();
+    assert_eq!(text, r#"{"decision":"grant","flags":["late"],"hold_ms":3000,"reason":"granted","ttl_ms":1500,"v":1}"#);
+    let read = parse_decision(text.as_bytes()).unwrap();
+    assert_eq!((read.granted, read.hold_ms, read.flags), (true, Some(3000), vec!["late".to_owned()]));
+    assert!(parse_decision(text.replace("grant\"", "maybe\"").as_bytes()).is_err());
+}
+
+#[test]
+fn every_order_is_read_as_it_was_written() {
+    for action in Action::ALL {
+        let bytes = encode_control("c-1", action, Some(3000), "remote");
+        let read = PortalControl { id: "c-1".into(), action, hold_ms: Some(3000), reason: "remote".into() };
+        assert_eq!(parse_control(&bytes), Ok(read));
+    }
+    let off = encode_control("c-2", Action::PowerOff, None, "power_suspended");
+    let wanted = json!({"v": 1, "id": "c-2", "action": "power_off", "reason": "power_suspended"});
+    assert_eq!(serde_json::from_slice::<Value>(&off).unwrap(), wanted);
+    assert!(parse_control(br#"{"id":"1","action":"explode","reason":""}"#).is_err());
+}
+
+proptest! {
+    #[test]
+    fn a_request_written_is_the_request_read(id in "[a-z0-9-]{1,64}", seven in any::<[u8; 7]>(), out in any::<bool>()) {
+        let uid = crate::access::id::CardUid::from_bytes(&seven);
+        prop_assume!(uid.is_ok());
+        let uid = uid.unwrap();
+        let direction = Some(if out { Direction::Out } else { Direction::In });
+        let read = parse_request("p", &encode_request(Some(&id), &uid.to_string(), direction, Some(Assurance::Sector)), Delivery::Live);
+        prop_assert_eq!((read.id, read.presented, read.direction, read.assurance), (Some(id), Presented::Card(uid), direction, Assurance::Sector));
+    }
+
+    #[test]
+    fn no_bytes_break_the_portal_s_parsers(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _read = (parse_request("p", &bytes, Delivery::Live), parse_state(&bytes), parse_decision(&bytes), parse_control(&bytes));
+    }
+
+    #[test]
+    fn no_json_breaks_the_portal_s_parsers(text in r#"\{("(id|uid|direction|v|fire|flags|power_w)":("[A-F0-9]{0,9}"|[0-9]{1,3}|null|true|\[\]|\{\}),?){0,5}\}"#) {
+        let bytes = text.as_bytes();
+        let _read = (parse_request("p", bytes, Delivery::Live), parse_state(bytes), parse_decision(bytes), parse_control(bytes));
+    }
+}

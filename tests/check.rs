@@ -1,0 +1,102 @@
+//! `dormgate check` as an installer runs it: the text, the stream it goes to, and the exit code.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn dormgate(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dormgate")).args(args).env_remove("RUST_LOG").output().unwrap()
+}
+
+fn check(text: &str) -> (Output, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dormgate.toml");
+    std::fs::write(&path, text).unwrap();
+    let file = path.display().to_string();
+    (dormgate(&["check", "--config", &file]), file)
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn a_good_configuration_is_summed_up_and_exits_0() {
+    let (output, _) = check(
+        "[gateway]\nid = \"nanhu\"\ndata_dir = \"/var/lib/dormgate\"\n[local]\nurls = [\"mqtt://127.0.0.1\"]\n\
+         [[center.stream]]\nname = \"trial\"\ninsecure_unsigned = true\nmay = [\"issue\", \"enrol\"]\n\
+         [[portal]]\nid = \"gate-in\"\nkind = \"gate\"\nzone = \"lobby\"\ndevice = { mqtt = \"native\" }\n",
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(
+        stdout(&output),
+        "gateway `nanhu` in Asia/Shanghai, data in `/var/lib/dormgate`; no uplink: it runs from its store alone; \
+         local broker mqtt://127.0.0.1:1883 as `nanhu-local`; stream `trial` may issue, enrol; \
+         portals: 1 gate(s), 0 door(s), 0 power box(es), of these 1 over MQTT, 0 by Modbus parts, 0 asking over Modbus; \
+         no console.\ninsecure: center.stream trial: insecure_unsigned\n"
+    );
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn every_mistake_is_printed_with_the_file_and_the_exit_is_78() {
+    let (output, file) = check("[gateway]\nid = \"nanhu\"\n[policy]\nclone = \"maybe\"\nlockout = 3\n");
+    assert_eq!(output.status.code(), Some(78));
+    assert_eq!(
+        stderr(&output),
+        format!(
+            "{file}:4:9: `policy.clone`: one of `off`, `flag`, `deny` is wanted, got `maybe`\n\
+             {file}:5:1: `policy.lockout`: unknown key; did you mean `lockout_s`?\n2 mistakes\n"
+        )
+    );
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn a_missing_file_exits_78_and_says_which() {
+    let output = dormgate(&["check", "--config", "/nowhere/dormgate.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).starts_with("/nowhere/dormgate.toml: cannot be read: "), "{}", stderr(&output));
+}
+
+#[test]
+fn a_wrong_call_exits_2_and_help_exits_0() {
+    for wrong in [&["chekc"][..], &[], &["check"], &["check", "--config", "x", "--log-format", "xml"]] {
+        let output = dormgate(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("--help"), "{wrong:?}: {}", stderr(&output));
+    }
+    for fine in ["--help", "--version"] {
+        let output = dormgate(&[fine]);
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""), "{fine}");
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_dormgate"))
+        .args(["check", "--config", "x"])
+        .env("RUST_LOG", "dormgate=loud")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("`RUST_LOG` is `dormgate=loud`"), "{}", stderr(&output));
+}
+
+#[test]
+fn relative_paths_are_relative_to_the_file_and_not_to_the_caller() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("token"), "open sesame").unwrap();
+    let text =
+        "[gateway]\nid = \"g\"\ndata_dir = \"data\"\n[http]\nlisten = \"0.0.0.0:8480\"\ntoken_file = \"token\"\n";
+    std::fs::write(dir.path().join("g.toml"), text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_dormgate"))
+        .args(["check", "--config"])
+        .arg(Path::new("..").join(dir.path().file_name().unwrap()).join("g.toml"))
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(!stdout(&output).contains("open sesame"));
+    assert!(stdout(&output).contains("/data`"), "{}", stdout(&output));
+}

@@ -1,0 +1,131 @@
+//! What a connection does when the broker does what no broker should.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
+
+#[path = "support/scripted.rs"]
+mod scripted;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use dormgate::mqtt::{Connection, Event, Keep, LinkMetrics, LinkSpec, Outgoing, Session, Setup};
+use dormgate::wire::topic::{Qos, Subscription};
+use scripted::*;
+
+fn link(broker: &Scripted) -> (Connection, Arc<LinkMetrics>) {
+    let setup = Setup {
+        link: "test",
+        session: Session::Persistent,
+        subscriptions: vec![Subscription { filter: "in".into(), qos: Qos::AtLeastOnce }],
+        will: None,
+        echo_topic: None,
+    };
+    let numbers = Arc::new(LinkMetrics::default());
+    let spec = LinkSpec::plain(vec![broker.url()], "link");
+    (Connection::new(spec, setup, Arc::clone(&numbers)).unwrap(), numbers)
+}
+
+fn saying(text: &str) -> Outgoing {
+    Outgoing {
+        topic: "out".into(),
+        payload: text.into(),
+        retain: false,
+        qos: Qos::AtLeastOnce,
+        keep: Keep::UntilDelivered,
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_read_is_given_up_after_a_few_tries() {
+    let broker = Scripted::start().await;
+    let (mut link, numbers) = link(&broker);
+    let link = tokio::spawn(async move { while !matches!(link.next().await, Event::Up { .. }) {} });
+    for _ in 0..5 {
+        let (mut client, clean) = broker.client().await;
+        assert!(!clean);
+        say(&mut client, &CONNACK).await;
+        say(&mut client, &GARBAGE).await;
+    }
+    let (mut client, clean) = broker.client().await;
+    assert!(clean, "the session is given up");
+    say(&mut client, &CONNACK).await;
+    assert_eq!(packet(&mut client).await.map(|(kind, _)| kind), Some(0xE0), "and the client goes, in order");
+    drop(client);
+    let (mut client, clean) = broker.client().await;
+    assert!(!clean, "and begins a new one that is kept");
+    say(&mut client, &CONNACK).await;
+    grant(&mut client, 1).await;
+    tokio::time::timeout(Duration::from_secs(10), link).await.unwrap().unwrap();
+    assert_eq!(numbers.session_resets.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_confirmation_of_nothing_ends_the_connection_and_not_the_link() {
+    let broker = Scripted::start().await;
+    let (mut link, _) = link(&broker);
+    let id = link.publish(saying("a")).unwrap();
+    let link = tokio::spawn(async move {
+        while link.next().await != Event::Delivered(id) {}
+        link.generation()
+    });
+    let (mut client, _) = broker.client().await;
+    say(&mut client, &CONNACK).await;
+    grant(&mut client, 1).await;
+    say(&mut client, &[0x40, 2, 0, 77]).await;
+    let (mut client, _) = broker.client().await;
+    say(&mut client, &CONNACK).await;
+    grant(&mut client, 1).await;
+    let (kind, body) = packet(&mut client).await.unwrap();
+    assert_eq!(kind, 0x32, "PUBLISH with QoS 1");
+    // Topic (2 + 3), then the packet id.
+    say(&mut client, &[0x40, 2, body[5], body[6]]).await;
+    assert_eq!(tokio::time::timeout(Duration::from_secs(10), link).await.unwrap().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_refused_subscription_is_told_and_the_link_serves_what_it_can() {
+    let broker = Scripted::start().await;
+    let (mut link, numbers) = link(&broker);
+    let link = tokio::spawn(async move { [link.next().await, link.next().await] });
+    let (mut client, _) = broker.client().await;
+    say(&mut client, &CONNACK).await;
+    grant(&mut client, 0x80).await;
+    let refused = Event::SubscriptionRefused { filter: "in".into() };
+    assert_eq!(link.await.unwrap(), [refused, Event::Up { session_present: false }]);
+    assert_eq!(numbers.refused_subscriptions.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn connections_that_end_at_once_again_and_again_are_counted_as_a_takeover() {
+    let broker = Scripted::start().await;
+    let (mut link, numbers) = link(&broker);
+    let link = tokio::spawn(async move {
+        loop {
+            link.next().await;
+        }
+    });
+    for _ in 0..4 {
+        let (mut client, _) = broker.client().await;
+        say(&mut client, &CONNACK).await;
+        grant(&mut client, 1).await;
+    }
+    assert_eq!(numbers.takeovers.load(Relaxed), 1);
+    link.abort();
+}
+
+#[tokio::test]
+async fn a_missing_tls_file_is_named() {
+    let broker = Scripted::start().await;
+    let mut url = broker.url();
+    url.tls = true;
+    let mut spec = LinkSpec::plain(vec![url], "link");
+    spec.ca_file = Some("no/such/ca.pem".into());
+    let setup =
+        Setup { link: "test", session: Session::Clean, subscriptions: Vec::new(), will: None, echo_topic: None };
+    let mut link = Connection::new(spec, setup, Arc::default()).unwrap();
+    while link.last_failure().is_none() {
+        tokio::time::timeout(Duration::from_millis(10), link.next()).await.ok();
+    }
+    let why = link.last_failure().unwrap();
+    assert!(why.contains("no/such/ca.pem") && why.contains("check `ca_file`"), "{why}");
+}

@@ -1,0 +1,332 @@
+//! What the local link promises portals, and what the simulated portals do with it.
+#![cfg(feature = "demo")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
+
+#[path = "support/brokers.rs"]
+mod brokers;
+#[path = "support/cable.rs"]
+mod cable;
+#[path = "support/mosquitto.rs"]
+mod mosquitto;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use brokers::*;
+use cable::Cable;
+use dormgate::access::change::ErrorCode;
+use dormgate::access::decision::{Decision, Denial, Reason};
+use dormgate::access::id::Timestamp;
+use dormgate::access::input::{Input, PortalReport, Presented, Request};
+use dormgate::access::portal::{Direction, PortalKind};
+use dormgate::gateway::ports::{Inbox, InboxReceiver, PortalOrder};
+use dormgate::mqtt::{BrokerUrl, LinkMetrics, LinkSpec};
+use dormgate::portals::mqtt::{NativePortals, NativeSpec};
+use dormgate::simulate::mqtt::{NoDecision, Presentation, SimulatedPortal, SimulatedSpec};
+use dormgate::wire::portal::{Action, encode_control, encode_request, parse_control, parse_decision};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+const PATIENCE: Duration = Duration::from_secs(PATIENCE_S);
+
+/// The local link with a test in the gateway's place.
+struct Rig {
+    gateway: InboxReceiver,
+    orders: mpsc::Sender<PortalOrder>,
+    metrics: Arc<LinkMetrics>,
+    task: JoinHandle<()>,
+}
+
+impl Rig {
+    async fn start(url: &BrokerUrl) -> Self {
+        let (inbox, gateway) = Inbox::new();
+        let (orders, to_do) = mpsc::channel(64);
+        let metrics = Arc::new(LinkMetrics::default());
+        let spec = NativeSpec {
+            link: LinkSpec::plain(vec![url.clone()], "g1-local"),
+            gateway: "g1".parse().unwrap(),
+            boot: "0123456789".into(),
+        };
+        let link = NativePortals::new(spec, inbox, to_do, Arc::new(|| Timestamp(0)), Arc::clone(&metrics)).unwrap();
+        let rig = Self { gateway, orders, metrics, task: tokio::spawn(link.run()) };
+        rig.up(true).await;
+        rig
+    }
+
+    async fn up(&self, wanted: bool) {
+        within(async {
+            while self.metrics.is_up() != wanted {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+
+    async fn input(&mut self) -> Input {
+        within(self.gateway.requests.recv()).await.expect("the link lives")
+    }
+
+    async fn request(&mut self) -> Request {
+        loop {
+            match self.input().await {
+                Input::Request(request) => return request,
+                Input::Report { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// The next report in which `field` says something.
+    async fn report<T>(&mut self, field: impl Fn(&PortalReport) -> Option<T>) -> T {
+        loop {
+            if let Input::Report { report, .. } = self.input().await
+                && let Some(value) = field(&report)
+            {
+                return value;
+            }
+        }
+    }
+
+    async fn order(&self, order: PortalOrder) {
+        self.orders.send(order).await.unwrap();
+    }
+}
+
+fn denied(request: &Request) -> PortalOrder {
+    let decision = Decision::Deny(Denial::from(Reason::NotEnrolled));
+    PortalOrder::Answer { portal: request.portal.clone(), id: request.id.clone(), decision }
+}
+
+fn cut(portal: &str, reason: &'static str) -> PortalOrder {
+    PortalOrder::Cut { portal: portal.parse().unwrap(), reason }
+}
+
+fn simulated(url: &BrokerUrl, portal: &str, kind: PortalKind) -> SimulatedPortal {
+    let link = LinkSpec::plain(vec![url.clone()], portal);
+    SimulatedPortal::start(SimulatedSpec {
+        link,
+        gateway: "g1".parse().unwrap(),
+        portal: portal.parse().unwrap(),
+        kind,
+    })
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_card_presented_is_answered_at_its_portal() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut rig = Rig::start(&url).await;
+        let gate = simulated(&url, "gate-in", PortalKind::Gate);
+        gate.wait_until(PATIENCE, |seen| seen.gateway_online).await.unwrap();
+        let presenting = gate.present_as(Presentation {
+            uid: "1E:A6:86:71".into(),
+            direction: Some(Direction::In),
+            ..Presentation::default()
+        });
+        let (decision, ()) = tokio::join!(presenting, async {
+            let request = rig.request().await;
+            assert_eq!((request.portal.as_str(), request.stale), ("gate-in", false));
+            assert_eq!(request.presented, Presented::Card("1EA68671".parse().unwrap()));
+            rig.order(denied(&request)).await;
+        });
+        let decision = decision.unwrap();
+        assert_eq!((decision.granted, decision.reason.as_str()), (false, "not_enrolled"));
+        assert!(!gate.seen().open);
+        assert_eq!(gate.present("1EA68671").await, Err(NoDecision::Silence), "the gateway does not answer now");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_retained_request_is_refused_and_a_retained_state_is_not_heard() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut peer = connected(&url, "peer", setup(&["dormgate/v1/g1/portal/+/decision"])).await;
+        let request = encode_request(Some("old"), "1EA68671", None, None);
+        deliver(&mut peer, retained("dormgate/v1/g1/portal/gate-in/request", request.clone())).await;
+        deliver(&mut peer, retained("dormgate/v1/g1/portal/gate-in/state", r#"{"fire":true}"#)).await;
+        let mut rig = Rig::start(&url).await;
+        match rig.input().await {
+            Input::Rejected(refused) => {
+                assert_eq!((refused.topic, refused.error.code), ("request", ErrorCode::Retained))
+            }
+            other => panic!("{other:?}"),
+        }
+        deliver(&mut peer, saying("dormgate/v1/g1/portal/gate-in/request", request)).await;
+        match rig.input().await {
+            Input::Request(request) => assert_eq!(request.id.as_deref(), Some("old")),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(rig.metrics.rejected.load(Relaxed), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_heard_of_what_was_asked_while_the_gateway_was_away() {
+    against_each(async |broker| {
+        let url = broker.url();
+        drop(Rig::start(&url).await.orders);
+        let mut peer = connected(&url, "peer", setup(&["dormgate/v1/g1/gateway/state"])).await;
+        while !text(&mut peer).await.contains("offline") {}
+        let request = |id| encode_request(Some(id), "1EA68671", None, None);
+        deliver(&mut peer, saying("dormgate/v1/g1/portal/gate-in/request", request("while away"))).await;
+        let mut rig = Rig::start(&url).await;
+        deliver(&mut peer, saying("dormgate/v1/g1/portal/gate-in/request", request("now"))).await;
+        assert_eq!(rig.request().await.id.as_deref(), Some("now"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_or_names_no_portal_is_still_answered() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut rig = Rig::start(&url).await;
+        let mut peer = connected(&url, "peer", setup(&["dormgate/v1/g1/portal/+/decision"])).await;
+        deliver(&mut peer, saying("dormgate/v1/g1/portal/nobody/request", "not json")).await;
+        let request = rig.request().await;
+        assert!(matches!(request.presented, Presented::Malformed(_)));
+        rig.order(denied(&request)).await;
+        let answer = message(&mut peer).await;
+        assert_eq!((answer.topic.as_str(), answer.retain), ("dormgate/v1/g1/portal/nobody/decision", false));
+        assert_eq!(parse_decision(&answer.payload).unwrap().id, None);
+        // Half-understood states count as far as they are understood.
+        let state = r#"{"card_present":false,"power_w":"much"}"#;
+        deliver(&mut peer, saying("dormgate/v1/g1/portal/p/state", state)).await;
+        assert!(!rig.report(|r| r.card_present).await);
+        // Other gateways' portals are not ours.
+        deliver(&mut peer, saying("dormgate/v1/g2/portal/p/request", "{}")).await;
+        deliver(&mut peer, saying("dormgate/v1/g1/portal/p/state", r#"{"tamper":true}"#)).await;
+        assert!(matches!(rig.input().await, Input::Report { report, .. } if report.tamper == Some(true)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_the_link_is_down_answers_are_dropped_and_cuts_are_kept() {
+    against_each(async |mut broker| {
+        let cable = Cable::to(&broker.url()).await;
+        let rig = Rig::start(&cable.url()).await;
+        cable.pull();
+        rig.up(false).await;
+        let request = Request {
+            portal: "power-412".into(),
+            id: Some("late".into()),
+            presented: Presented::Malformed(String::new()),
+            direction: None,
+            assurance: dormgate::access::portal::Assurance::Uid,
+            stale: false,
+        };
+        rig.order(denied(&request)).await;
+        rig.order(cut("power-412", "arrears")).await;
+        rig.order(cut("power-412", "replaced")).await;
+        rig.order(cut("power-413", "lost")).await;
+        // Even if the broker has forgotten everything meanwhile.
+        broker.stop().await;
+        broker.start_again().await;
+        let filters = ["dormgate/v1/g1/portal/+/decision", "dormgate/v1/g1/portal/+/control"];
+        let mut peer = connected(&broker.url(), "peer", setup(&filters)).await;
+        cable.plug();
+        for (portal, reason) in [("power-412", "replaced"), ("power-413", "lost")] {
+            let message = message(&mut peer).await;
+            assert_eq!(message.topic, format!("dormgate/v1/g1/portal/{portal}/control"));
+            let control = parse_control(&message.payload).unwrap();
+            assert_eq!((control.action, control.reason.as_str()), (Action::PowerOff, reason));
+            assert!(control.id.starts_with("01234567-"), "{}", control.id);
+        }
+        rig.up(true).await;
+        rig.order(denied(&request)).await;
+        assert!(message(&mut peer).await.topic.ends_with("/decision"), "only what is ordered now");
+        assert_eq!(rig.metrics.dropped_stale.load(Relaxed), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn portals_hear_whether_the_gateway_is_there_and_answer_with_their_state() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let power = simulated(&url, "power-412", PortalKind::PowerBox);
+        power.wait_until(PATIENCE, |seen| seen.connected).await.unwrap();
+        assert!(!power.seen().gateway_online);
+        let mut rig = Rig::start(&url).await;
+        assert_eq!(rig.report(|r| Some((r.online?, r.card_present?))).await, (true, false));
+        power.wait_until(PATIENCE, |seen| seen.gateway_online).await.unwrap();
+        rig.task.abort();
+        power.wait_until(PATIENCE, |seen| !seen.gateway_online).await.unwrap();
+        // And the gateway hears of a portal that dies.
+        let mut rig = Rig::start(&url).await;
+        assert!(rig.report(|r| r.online).await);
+        power.kill();
+        while rig.report(|r| r.online).await {}
+        drop(rig.orders);
+        within(rig.task).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_power_box_obeys_a_cut_and_says_so() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut rig = Rig::start(&url).await;
+        let power = simulated(&url, "power-412", PortalKind::PowerBox);
+        power.wait_until(PATIENCE, |seen| seen.gateway_online).await.unwrap();
+        let mut peer = connected(&url, "peer", setup(&[])).await;
+        let on = encode_control("x-1", Action::PowerOn, None, "remote");
+        deliver(&mut peer, saying("dormgate/v1/g1/portal/power-412/control", on)).await;
+        power.wait_until(PATIENCE, |seen| seen.relay).await.unwrap();
+        rig.order(cut("power-412", "power_suspended")).await;
+        let seen = power.wait_until(PATIENCE, |seen| !seen.relay).await.unwrap();
+        assert_eq!(seen.controls.back().map(|c| c.reason.as_str()), Some("power_suspended"));
+        while rig.report(|r| r.relay).await {}
+        power.remove().await;
+        assert!(!rig.report(|r| r.card_present).await);
+        // A kept order is as old as it likes: a portal does nothing on one.
+        let open = encode_control("x-2", Action::PowerOn, None, "remote");
+        deliver(&mut peer, retained("dormgate/v1/g1/portal/power-413/control", open)).await;
+        let other = simulated(&url, "power-413", PortalKind::PowerBox);
+        other.wait_until(PATIENCE, |seen| seen.gateway_online).await.unwrap();
+        assert!(!other.seen().relay);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_gate_opens_for_a_decision_of_its_own_request_and_for_its_time() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let gate = simulated(&url, "gate-in", PortalKind::Gate);
+        gate.wait_until(PATIENCE, |seen| seen.connected).await.unwrap();
+        let mut gateway = connected(&url, "gateway", setup(&["dormgate/v1/g1/portal/gate-in/+"])).await;
+        let decide = |id: &str| {
+            let text = format!(
+                r#"{{"v":1,"id":"{id}","decision":"grant","reason":"granted","hold_ms":50,"ttl_ms":1500,"flags":[]}}"#
+            );
+            saying("dormgate/v1/g1/portal/gate-in/decision", text)
+        };
+        gateway.publish(decide("never asked")).unwrap();
+        let presentation = Presentation { uid: "1EA68671".into(), id: Some("7".into()), ..Presentation::default() };
+        let (decision, passed) = tokio::join!(gate.present_as(presentation), async {
+            loop {
+                let message = message(&mut gateway).await;
+                match String::from_utf8(message.payload).unwrap() {
+                    text if message.topic.ends_with("/request") => {
+                        assert!(text.contains(r#""id":"7""#), "{text}");
+                        gateway.publish(decide("7")).unwrap();
+                    }
+                    text if message.topic.ends_with("/state") && text.contains("passed") => return text,
+                    _ => {}
+                }
+            }
+        });
+        assert!(decision.unwrap().granted);
+        assert!(passed.contains(r#""passed":"in""#), "{passed}");
+        let seen = gate.wait_until(PATIENCE, |seen| !seen.open).await.unwrap();
+        assert_eq!(seen.openings, 1);
+    })
+    .await;
+}

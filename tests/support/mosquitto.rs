@@ -1,0 +1,135 @@
+//! A real mosquitto for tests, where `DORMGATE_REAL_PARTS` is set. Ends its own child, by its id, and nothing else.
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use dormgate::mqtt::BrokerUrl;
+
+/// How long a start may take, in tenths of a second.
+const START_TENTHS_MAX: u32 = 100;
+
+/// Whether the tests may use real parts of the system.
+pub fn real_parts() -> bool {
+    std::env::var_os("DORMGATE_REAL_PARTS").is_some()
+}
+
+/// What a mosquitto asks of its clients.
+#[derive(Clone, Default)]
+pub struct Rules {
+    /// CA, server certificate and key: TLS with client certificates wanted.
+    pub tls: Option<(PathBuf, PathBuf, PathBuf)>,
+    /// User name and password wanted.
+    pub user: Option<(String, String)>,
+    /// Whether sessions and retained messages survive a stop.
+    pub persistent: bool,
+    /// Further lines of its configuration.
+    pub extra: String,
+}
+
+pub struct Mosquitto {
+    child: Child,
+    address: SocketAddr,
+    rules: Rules,
+    /// Ended by `stop`, so that its id may be another process' by now.
+    stopped: bool,
+    directory: tempfile::TempDir,
+}
+
+impl Mosquitto {
+    pub fn start(rules: Rules) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        // A port that was free a moment ago may be taken now: then try another.
+        for _ in 0..10 {
+            let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a free port");
+            if let Some(child) = launch(&rules, free, directory.path()) {
+                return Self { child, address: free, rules, stopped: false, directory };
+            }
+        }
+        panic!("mosquitto does not start; is the Debian package `mosquitto` installed?");
+    }
+
+    pub fn url(&self) -> BrokerUrl {
+        let tls = self.rules.tls.is_some();
+        let host = if tls { "localhost".to_owned() } else { self.address.ip().to_string() };
+        BrokerUrl { tls, host, port: self.address.port() }
+    }
+
+    /// Ends it and starts it again at the same port.
+    pub fn restart(&mut self, pause: Duration) {
+        self.stop();
+        std::thread::sleep(pause);
+        self.child = launch(&self.rules, self.address, self.directory.path()).expect("the same port again");
+        self.stopped = false;
+    }
+
+    /// Ends it in order, so that it saves what it keeps.
+    pub fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
+        let id = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &id]).status().expect("kill");
+        self.child.wait().expect("mosquitto ends");
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn launch(rules: &Rules, address: SocketAddr, directory: &Path) -> Option<Child> {
+    let mut text = format!("listener {} 127.0.0.1\nset_tcp_nodelay true\n", address.port());
+    // Started by root, it would change to a user who cannot read the directory.
+    let root = Command::new("id").arg("-u").output().is_ok_and(|o| o.stdout.trim_ascii() == b"0");
+    if root {
+        text.insert_str(0, "user root\n");
+    }
+    match &rules.user {
+        None => text.push_str("allow_anonymous true\n"),
+        Some((user, password)) => {
+            let file = directory.join("passwords");
+            let made = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&file).args([user, password]).status();
+            assert!(made.expect("mosquitto_passwd").success());
+            writeln!(text, "allow_anonymous false\npassword_file {}", file.display()).expect("text");
+        }
+    }
+    if let Some((ca, cert, key)) = &rules.tls {
+        let (ca, cert, key) = (ca.display(), cert.display(), key.display());
+        writeln!(text, "cafile {ca}\ncertfile {cert}\nkeyfile {key}\nrequire_certificate true").expect("text");
+    }
+    if rules.persistent {
+        writeln!(text, "persistence true\npersistence_location {}/", directory.display()).expect("text");
+    }
+    text.push_str(&rules.extra);
+    let config = directory.join("mosquitto.conf");
+    std::fs::write(&config, text).expect("the configuration is written");
+    let log = std::fs::File::create(directory.join("log")).expect("a log");
+    let mut child = Command::new("/usr/sbin/mosquitto")
+        .arg("-c")
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a log"))
+        .stderr(log)
+        .spawn()
+        .expect("mosquitto is installed");
+    for _ in 0..START_TENTHS_MAX {
+        if child.try_wait().expect("a child").is_some() {
+            eprintln!("{}", std::fs::read_to_string(directory.join("log")).unwrap_or_default());
+            return None;
+        }
+        if TcpStream::connect(address).is_ok() {
+            return Some(child);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    child.kill().ok();
+    child.wait().ok();
+    None
+}

@@ -1,0 +1,516 @@
+//! What the uplink promises centers and the gateway, against brokers that stop, forget and repeat.
+#![cfg(feature = "demo")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
+
+#[path = "support/brokers.rs"]
+mod brokers;
+#[path = "support/cable.rs"]
+mod cable;
+#[path = "support/mosquitto.rs"]
+mod mosquitto;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use brokers::*;
+use cable::Cable;
+use dormgate::access::audit::AlarmKind;
+use dormgate::access::change::{ErrorCode, Position};
+use dormgate::access::effect::{Ack, Alarm, Outcome};
+use dormgate::access::id::Timestamp;
+use dormgate::access::input::{Input, Receipt, ReceivedChanges, RejectedMessage};
+use dormgate::gateway::ports::{Ask, Inbox, InboxReceiver, StateReport, UplinkOrder};
+use dormgate::mqtt::{BrokerUrl, Connection, LinkMetrics, LinkSpec};
+use dormgate::uplink::{AuditAckBy, AuditSource, ReadEvents, Stored, Uplink, UplinkSpec};
+use dormgate::wire::bodies;
+use dormgate::wire::envelope::{Scope, StreamSpec, sign};
+use dormgate::wire::may::MaySet;
+use ed25519_dalek::SigningKey;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+const CHANGES: &str = "dormgate/v1/g1/down/changes";
+const NOW: Timestamp = Timestamp(1_788_249_600_000);
+
+/// An audit in memory, whose events are all on disk.
+#[derive(Default)]
+struct Audit {
+    last: AtomicU64,
+    acked: AtomicU64,
+}
+
+impl AuditSource for Audit {
+    fn read(&self, from: u64, max_events: usize, _max_bytes: usize) -> ReadEvents {
+        let to = self.last.load(Relaxed).min(from + u64::try_from(max_events).unwrap() - 1);
+        let events = (from..=to).map(|n| Stored { n, body: format!("{{\"n\":{n}}}").into_bytes() }).collect();
+        Box::pin(async move { Ok(events) })
+    }
+
+    fn last_durable(&self) -> u64 {
+        self.last.load(Relaxed)
+    }
+
+    fn acked(&self) -> u64 {
+        self.acked.load(Relaxed)
+    }
+
+    fn set_acked(&self, through: u64) {
+        self.acked.store(through, Relaxed);
+    }
+}
+
+/// An uplink with a test in the gateway's place.
+struct Rig {
+    url: BrokerUrl,
+    gateway: InboxReceiver,
+    orders: mpsc::Sender<UplinkOrder>,
+    audit: Arc<Audit>,
+    metrics: Arc<LinkMetrics>,
+    task: JoinHandle<()>,
+}
+
+fn streams() -> Vec<StreamSpec> {
+    let stream = |name: &str, may: &[&str], insecure_unsigned| StreamSpec {
+        name: name.parse().unwrap(),
+        scope: Scope::Gateway,
+        keys: vec![SigningKey::from_bytes(&[7; 32]).verifying_key()],
+        insecure_unsigned,
+        may: MaySet::from_names(may.iter().copied()).unwrap(),
+    };
+    let mut campus = stream("card-office", &["issue"], true);
+    campus.scope = Scope::Campus;
+    vec![stream("office", &["cancel", "command"], true), stream("signed", &["freeze"], false), campus]
+}
+
+impl Rig {
+    async fn start(url: &BrokerUrl, by: AuditAckBy) -> Self {
+        Self::with_audit(url, by, Arc::default()).await
+    }
+
+    async fn with_audit(url: &BrokerUrl, by: AuditAckBy, audit: Arc<Audit>) -> Self {
+        let (inbox, gateway) = Inbox::new();
+        let (orders, to_do) = mpsc::channel(16);
+        let metrics = Arc::new(LinkMetrics::default());
+        let spec = UplinkSpec {
+            link: LinkSpec::plain(vec![url.clone()], "g1"),
+            gateway: "g1".parse().unwrap(),
+            streams: streams(),
+            boot: "boot-1".into(),
+            audit_ack: by,
+        };
+        let clock = Arc::new(|| NOW);
+        let source = Arc::clone(&audit) as Arc<dyn AuditSource>;
+        let uplink = Uplink::new(spec, inbox, to_do, source, clock, Arc::clone(&metrics)).unwrap();
+        let task = tokio::spawn(uplink.run());
+        let mut rig = Self { url: url.clone(), gateway, orders, audit, metrics, task };
+        // What a kept session holds may come before the link is up.
+        if !matches!(rig.urgent_peek().await, Input::LinkUp) {
+            panic!("the first input is not LinkUp");
+        }
+        rig
+    }
+
+    async fn urgent_peek(&mut self) -> Input {
+        within(self.gateway.urgent.recv()).await.expect("the uplink lives")
+    }
+
+    async fn changes(&mut self) -> ReceivedChanges {
+        match self.urgent_peek().await {
+            Input::Changes(changes) => changes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn rejected(&mut self) -> RejectedMessage {
+        match self.urgent_peek().await {
+            Input::Rejected(rejected) => rejected,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Acknowledges as the gateway does once everything is durable.
+    async fn acknowledge(&self, receipt: Receipt) {
+        let ack = Box::new(Ack {
+            stream: Some("office".parse().unwrap()),
+            at: Some(Position { epoch: NonZeroU32::MIN, seq: receipt.0 }),
+            outcome: Outcome::Applied,
+            applied_through: 1,
+            missing: Vec::new(),
+            errors: Vec::new(),
+            revoked: Vec::new(),
+            cut: Vec::new(),
+            received_at: NOW,
+        });
+        self.orders.send(UplinkOrder::Acknowledge { ack, receipt, durable_at: NOW }).await.unwrap();
+    }
+
+    /// Breaks the connection: another client with the same id comes and goes. Returns when the uplink is up again, with what
+    /// came meanwhile.
+    async fn break_connection(&mut self) -> Vec<Input> {
+        drop(connected(&self.url, "g1", persistent(&["other"])).await);
+        let mut heard = Vec::new();
+        loop {
+            match self.urgent_peek().await {
+                Input::LinkUp => return heard,
+                other => heard.push(other),
+            }
+        }
+    }
+}
+
+async fn center(url: &BrokerUrl) -> Connection {
+    connected(url, "center", setup(&["dormgate/v1/+/up/+"])).await
+}
+
+fn change(seq: u64) -> String {
+    let ops = json!([{"op": "cancel", "uid": "1EA68671"}]);
+    json!({"v": 1, "iss": "office", "aud": "g1", "iat": 1, "epoch": 1, "seq": seq, "ops": ops}).to_string()
+}
+
+/// The next message on `up/<leaf>`.
+async fn up(center: &mut Connection, leaf: &str) -> Vec<u8> {
+    loop {
+        let message = message(center).await;
+        center.ack(message.ack.unwrap());
+        if message.topic == format!("dormgate/v1/g1/up/{leaf}") {
+            return message.payload;
+        }
+    }
+}
+
+fn report(cards: u64) -> Box<StateReport> {
+    Box::new(StateReport {
+        boot: "boot-1".into(),
+        version: "0".into(),
+        streams: Vec::new(),
+        cards,
+        portals_online: 0,
+        portals_offline: 0,
+        audit_last: 0,
+        audit_acked: 0,
+        clock_trusted: true,
+        insecure: Vec::new(),
+    })
+}
+
+fn json_of(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn the_broker_keeps_a_change_until_it_is_durable_here() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        let mut center = center(&url).await;
+        deliver(&mut center, saying(CHANGES, change(1))).await;
+        let first = rig.changes().await;
+        // The connection breaks before the flush: the broker sends it again.
+        let mut again = rig.break_connection().await;
+        let second = match again.pop() {
+            Some(Input::Changes(changes)) => changes,
+            _ => rig.changes().await,
+        };
+        assert_eq!(first.evidence, second.evidence);
+        assert_ne!(first.receipt, second.receipt);
+        // The first is durable now: it is answered, but the broker's new copy is not this one.
+        rig.acknowledge(first.receipt).await;
+        assert_eq!(bodies::decode_ack(&up(&mut center, "ack").await).unwrap().seq, Some(first.receipt.0));
+        let mut again = rig.break_connection().await;
+        let third = match again.pop() {
+            Some(Input::Changes(changes)) => changes,
+            _ => rig.changes().await,
+        };
+        rig.acknowledge(third.receipt).await;
+        assert_eq!(bodies::decode_ack(&up(&mut center, "ack").await).unwrap().seq, Some(third.receipt.0));
+        // Acknowledged now: what comes next is the next.
+        let again = rig.break_connection().await;
+        assert!(again.is_empty(), "{again:?}");
+        deliver(&mut center, saying(CHANGES, change(2))).await;
+        assert_eq!(rig.changes().await.changes.at.seq, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changes_are_handed_on_in_the_order_of_arrival() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        let mut center = center(&url).await;
+        for seq in 1..=100 {
+            center.publish(saying(CHANGES, change(seq))).unwrap();
+        }
+        let center = tokio::spawn(async move {
+            loop {
+                center.next().await;
+            }
+        });
+        for seq in 1..=100 {
+            let heard = rig.changes().await;
+            assert_eq!(heard.changes.at.seq, seq);
+            rig.acknowledge(heard.receipt).await;
+        }
+        center.abort();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_not_signed_retained_or_too_long_has_no_effect_and_says_why() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        let mut center = center(&url).await;
+        let bare = change(1).replace("office", "signed");
+        deliver(&mut center, saying(CHANGES, bare)).await;
+        let heard = rig.rejected().await;
+        assert_eq!((heard.topic, heard.error.code), ("changes", ErrorCode::BadSignature));
+        assert!(heard.receipt.is_some(), "it is answered");
+
+        let long = format!("{}{}", change(2), " ".repeat(1000 * 1024));
+        deliver(&mut center, saying(CHANGES, long)).await;
+        match rig.urgent_peek().await {
+            // Well signed but too long: it uses up its number.
+            Input::Changes(heard) => {
+                assert_eq!(heard.changes.content.unwrap_err()[0].code, ErrorCode::TooLarge);
+                assert_eq!(heard.changes.at.seq, 2);
+            }
+            Input::Rejected(heard) => assert_eq!(heard.error.code, ErrorCode::TooLarge),
+            other => panic!("{other:?}"),
+        }
+
+        let claims = json!({"v": 1, "iss": "signed", "aud": "g1", "iat": 1, "epoch": 1, "seq": 3,
+            "ops": [{"op": "freeze", "holder": "h"}]});
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let signed = sign(claims.as_object().unwrap(), &"signed".parse().unwrap(), &key);
+        deliver(&mut center, saying(CHANGES, signed.clone())).await;
+        let heard = rig.changes().await;
+        assert_eq!((heard.changes.at.seq, heard.evidence), (3, signed.into_bytes()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn retained_changes_and_commands_are_refused_and_leave_the_session() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut center = center(&url).await;
+        let command = json!({"v": 1, "iss": "office", "aud": "g1", "iat": 1, "exp": 20, "jti": "j1",
+            "command": "release", "portal": "gate-in"});
+        let command = command.to_string();
+        deliver(&mut center, retained(CHANGES, change(9))).await;
+        deliver(&mut center, retained("dormgate/v1/g1/down/command", command.clone())).await;
+        let head = json!({"v": 1, "iss": "office", "aud": "g1", "iat": 1, "epoch": 1, "seq": 9, "cards": 0,
+            "digest": "a".repeat(64)});
+        deliver(&mut center, retained("dormgate/v1/g1/down/head/office", head.to_string())).await;
+        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        let (mut refused, mut heads) = (Vec::new(), 0);
+        while refused.len() + heads < 3 {
+            match rig.urgent_peek().await {
+                Input::Rejected(heard) => {
+                    assert_eq!((heard.error.code, heard.receipt), (ErrorCode::Retained, None));
+                    refused.push((heard.topic, heard.claimed_jti));
+                }
+                Input::Head(head) => heads += usize::from(head.at.seq == 9),
+                other => panic!("{other:?}"),
+            }
+        }
+        refused.sort_unstable();
+        assert_eq!(refused, [("changes", None), ("command", Some("j1".into()))]);
+        assert_eq!(rig.metrics.rejected.load(Relaxed), 2);
+        // Live, the same command is one.
+        deliver(&mut center, saying("dormgate/v1/g1/down/command", command)).await;
+        assert!(matches!(rig.urgent_peek().await, Input::Command(c) if c.jti == "j1"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changes_wait_for_an_absent_gateway_and_commands_do_not() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let rig = Rig::start(&url, AuditAckBy::Center).await;
+        drop(rig.orders);
+        within(rig.task).await.unwrap();
+        let mut center = center(&url).await;
+        let command = json!({"v": 1, "iss": "office", "aud": "g1", "iat": 1, "exp": 20, "jti": "j1",
+            "command": "release", "portal": "gate-in"});
+        deliver(&mut center, saying("dormgate/v1/g1/down/command", command.to_string())).await;
+        deliver(&mut center, saying(CHANGES, change(1))).await;
+
+        let (inbox, mut gateway) = Inbox::new();
+        let (_orders, to_do) = mpsc::channel(1);
+        let spec = UplinkSpec {
+            link: LinkSpec::plain(vec![url.clone()], "g1"),
+            gateway: "g1".parse().unwrap(),
+            streams: streams(),
+            boot: "boot-2".into(),
+            audit_ack: AuditAckBy::Center,
+        };
+        let audit = Arc::new(Audit::default());
+        let uplink = Uplink::new(spec, inbox, to_do, audit, Arc::new(|| NOW), Arc::default()).unwrap();
+        let task = tokio::spawn(uplink.run());
+        let mut heard = Vec::new();
+        while heard.len() < 2 {
+            heard.push(within(gateway.urgent.recv()).await.unwrap());
+        }
+        assert!(heard.iter().any(|i| matches!(i, Input::LinkUp)), "{heard:?}");
+        assert!(heard.iter().any(|i| matches!(i, Input::Changes(c) if c.changes.at.seq == 1)), "{heard:?}");
+        // Nothing else: what is published now comes next.
+        deliver(&mut center, saying(CHANGES, change(2))).await;
+        assert!(matches!(within(gateway.urgent.recv()).await, Some(Input::Changes(c)) if c.changes.at.seq == 2));
+        task.abort();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_state_is_told_on_connect_at_most_once_a_second_and_at_the_end() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut center = center(&url).await;
+        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        // It asks for the state when it is connected.
+        match within(rig.gateway.asks.recv()).await.unwrap() {
+            Ask::Status { answer } => answer.send(*report(1)).unwrap(),
+            other => panic!("{other:?}"),
+        }
+        let first = json_of(&up(&mut center, "state").await);
+        assert_eq!((&first["state"], &first["cards"], &first["conn"]), (&json!("online"), &json!(1), &json!(1)));
+        for cards in 2..=9 {
+            rig.orders.send(UplinkOrder::State(report(cards))).await.unwrap();
+        }
+        let begin = tokio::time::Instant::now();
+        assert_eq!(json_of(&up(&mut center, "state").await)["cards"], json!(9), "the newest");
+        assert!(begin.elapsed() > Duration::from_millis(500));
+        // The end: what was ordered goes, then `offline`, retained.
+        rig.acknowledge(Receipt(77)).await;
+        drop(rig.orders);
+        assert_eq!(bodies::decode_ack(&up(&mut center, "ack").await).unwrap().seq, Some(77));
+        assert_eq!(json_of(&up(&mut center, "state").await)["state"], json!("offline"));
+        within(rig.task).await.unwrap();
+        let mut late = client(&url, "late", setup(&["dormgate/v1/g1/up/state"]));
+        assert_eq!(json_of(&up(&mut late, "state").await)["state"], json!("offline"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_dies_is_said_to_be_offline() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut center = center(&url).await;
+        let rig = Rig::start(&url, AuditAckBy::Center).await;
+        rig.task.abort();
+        let last = json_of(&up(&mut center, "state").await);
+        assert_eq!((&last["state"], &last["boot"], &last["conn"]), (&json!("offline"), &json!("boot-1"), &json!(1)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn acks_and_alarms_outlive_a_broker_that_forgets() {
+    against_each(async |mut broker| {
+        let cable = Cable::to(&broker.url()).await;
+        let mut rig = Rig::start(&cable.url(), AuditAckBy::Center).await;
+        cable.pull();
+        broker.stop().await;
+        while rig.metrics.is_up() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for n in 1..=50 {
+            rig.acknowledge(Receipt(n)).await;
+        }
+        let alarm =
+            Box::new(Alarm { n: 5, at: NOW, kind: AlarmKind::Tamper, portal: None, uid: None, detail: "open".into() });
+        rig.orders.send(UplinkOrder::Alarm(alarm)).await.unwrap();
+        broker.start_again().await;
+        let mut center = center(&broker.url()).await;
+        cable.plug();
+        for n in 1..=50 {
+            assert_eq!(bodies::decode_ack(&up(&mut center, "ack").await).unwrap().seq, Some(n));
+        }
+        assert_eq!(bodies::decode_alarm(&up(&mut center, "alarm").await).unwrap().n, 5);
+        assert!(matches!(rig.urgent_peek().await, Input::LinkUp));
+    })
+    .await;
+}
+
+fn audit_ack(stream: &str, through: u64) -> String {
+    json!({"v": 1, "iss": stream, "aud": "g1", "iat": 1, "through": through}).to_string()
+}
+
+#[tokio::test]
+async fn the_audit_goes_up_in_order_and_the_cursor_follows_the_center() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut center = center(&url).await;
+        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        rig.audit.last.store(1000, Relaxed);
+        let batch = async |center: &mut Connection| {
+            let body = up(center, "audit").await;
+            let batch = bodies::decode_audit(&body).unwrap();
+            assert_eq!(u64::try_from(batch.events.len()).unwrap(), batch.last - batch.first + 1);
+            (batch.first, batch.last)
+        };
+        for first in [1, 201, 401, 601] {
+            assert_eq!(batch(&mut center).await, (first, first + 199));
+        }
+        // Four are under way. Others may not speak for the center, and nobody of what there is not.
+        let topic = "dormgate/v1/g1/down/audit-ack";
+        for (message, code) in [
+            (audit_ack("card-office", 800), ErrorCode::ForbiddenOp),
+            (audit_ack("office", 2000), ErrorCode::InvalidField),
+        ] {
+            deliver(&mut center, saying(topic, message)).await;
+            let refused = rig.rejected().await;
+            assert_eq!((refused.topic, refused.error.code), ("audit-ack", code));
+        }
+        assert_eq!(rig.audit.acked(), 0);
+        center.publish(saying(topic, audit_ack("office", 300))).unwrap();
+        assert_eq!(batch(&mut center).await, (801, 1000));
+        assert_eq!(rig.audit.acked(), 300);
+        // After a reconnect, from the cursor on.
+        rig.break_connection().await;
+        assert_eq!(batch(&mut center).await, (301, 500));
+        assert_eq!(batch(&mut center).await, (501, 700));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_the_broker_acknowledges_the_audit_its_word_moves_the_cursor() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let audit = Arc::new(Audit::default());
+        audit.last.store(1500, Relaxed);
+        audit.acked.store(100, Relaxed);
+        let rig = Rig::with_audit(&url, AuditAckBy::Broker, Arc::clone(&audit)).await;
+        within(async {
+            while audit.acked() < 1500 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        rig.task.abort();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn campus_topics_are_heard_where_a_stream_has_campus_scope() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        let mut center = center(&url).await;
+        let issue = json!({"v": 1, "iss": "card-office", "aud": "campus", "iat": 1, "epoch": 1, "seq": 4,
+            "ops": [{"op": "issue", "uid": "1EA68671", "holder": "h"}]});
+        deliver(&mut center, saying("dormgate/v1/campus/down/changes", issue.to_string())).await;
+        assert_eq!(rig.changes().await.changes.at.seq, 4);
+    })
+    .await;
+}

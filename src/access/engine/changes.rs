@@ -17,7 +17,11 @@ impl Engine {
         let ReceivedChanges { changes, evidence, receipt, received_at } = received;
         let heard = self.state.streams.entry(changes.stream.clone()).or_default().judge(changes.at);
         let (outcome, applied, cut) = match heard {
-            Heard::New => self.new_message(&changes, evidence, now),
+            Heard::New => {
+                let done = self.new_message(&changes, evidence, now);
+                self.news_of(&changes.stream, now);
+                done
+            }
             Heard::Duplicate => (Outcome::Duplicate, Applied::default(), Vec::new()),
             Heard::Stale => (Outcome::Stale, Applied::default(), Vec::new()),
         };

@@ -140,6 +140,7 @@ impl Engine {
             Input::Wake => {}
         }
         self.wake_boxes(now);
+        self.believe_quiet_streams(now);
         self.ask_resync(now);
         std::mem::take(&mut self.out)
     }

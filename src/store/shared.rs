@@ -39,8 +39,9 @@ impl Shared {
     }
 
     pub(super) fn set_done(&self) {
-        self.outbox.end();
+        // Before the end is told: who hears it may open the store again.
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.outbox.end();
         self.done.set();
     }
 }

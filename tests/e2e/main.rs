@@ -14,6 +14,7 @@ mod program;
 #[path = "../support/site.rs"]
 mod site;
 
+mod bad_input;
 mod commands;
 mod damage;
 mod kill;

@@ -128,6 +128,11 @@ impl Peer {
 
     /// Waits for the first message since `mark` of which `pick` makes something.
     pub async fn find<T>(&self, mark: usize, told: &str, pick: impl Fn(&Heard) -> Option<T>) -> T {
+        self.find_at(mark, told, pick).await.1
+    }
+
+    /// Like [`find`](Self::find), and says where it stands.
+    pub async fn find_at<T>(&self, mark: usize, told: &str, pick: impl Fn(&Heard) -> Option<T>) -> (usize, T) {
         let mut progress = self.progress.clone();
         let search = async {
             let mut from = mark;
@@ -135,7 +140,8 @@ impl Peer {
                 progress.borrow_and_update();
                 {
                     let heard = self.kept.heard.lock().expect("no panic");
-                    if let Some(found) = heard.iter().skip(from).find_map(&pick) {
+                    let places = heard.iter().enumerate().skip(from);
+                    if let Some(found) = places.into_iter().find_map(|(at, heard)| Some((at, pick(heard)?))) {
                         return found;
                     }
                     from = heard.len();

@@ -304,16 +304,23 @@ impl Site {
             .await
     }
 
-    /// The first audit event since `mark` that `is` says yes to.
+    /// The first audit event since `mark` that `is` says yes to. Acknowledges what it reads: a gateway that hears nothing of its
+    /// audit sends no more than four batches.
     pub async fn event(&self, mark: usize, told: &str, is: impl Fn(&Value) -> bool) -> Value {
-        self.peer
-            .find(mark, &format!("an audit event: {told}"), |heard| {
-                if heard.topic != up("audit") {
-                    return None;
-                }
-                heard.json["events"].as_array().and_then(|events| events.iter().find(|event| is(event))).cloned()
-            })
-            .await
+        let mut from = mark;
+        loop {
+            let told = format!("an audit event: {told}");
+            let (place, batch) = self
+                .peer
+                .find_at(from, &told, |heard| (heard.topic == up("audit")).then(|| heard.json.clone()))
+                .await;
+            self.acknowledge_audit(batch["last"].as_u64().expect("a number")).await;
+            let events = batch["events"].as_array().expect("events");
+            if let Some(event) = events.iter().find(|event| is(event)) {
+                return event.clone();
+            }
+            from = place + 1;
+        }
     }
 
     /// The whole audit heard until now.

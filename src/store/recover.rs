@@ -117,12 +117,23 @@ struct Bounds {
     mark: Mark,
 }
 
+/// How the journal looks at its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// With a whole event.
+    Well,
+    /// In the middle of one, or there is nothing.
+    Badly,
+}
+
 fn judge_tail(medium: &dyn Medium, bounds: &Bounds, tail: Option<Tail>, replayed: &mut Replayed) -> End {
     let Bounds { base, place, floor, mark } = *bounds;
     let torn = tail.filter(|tail| tail.bad > 0 || tail.last_n.is_none());
-    let through = match (torn, mark) {
-        (Some(_), Mark::AtLeast(_) | Mark::Unknown) => floor.max(place.n.saturating_add(UNKNOWN_TAIL_NUMBERS)),
-        (Some(_), Mark::Through(_)) | (None, Mark::Through(_) | Mark::AtLeast(_) | Mark::Unknown) => floor,
+    // A journal without any segment ends nowhere: what stood in it after the generation is gone.
+    let ends = if torn.is_some() || tail.is_none() { Ends::Badly } else { Ends::Well };
+    let through = match (ends, mark) {
+        (Ends::Badly, Mark::AtLeast(_) | Mark::Unknown) => floor.max(place.n.saturating_add(UNKNOWN_TAIL_NUMBERS)),
+        (Ends::Badly, Mark::Through(_)) | (Ends::Well, Mark::Through(_) | Mark::AtLeast(_) | Mark::Unknown) => floor,
     };
     let audit_end = tail.map_or(0, |tail| tail.last_n.unwrap_or(tail.first_n.saturating_sub(1)));
     if audit_end < base {

@@ -93,8 +93,7 @@ impl Ruin {
     /// `generations` as many as that; 0: the journal holds everything.
     async fn new(wanted: usize) -> Self {
         let site = Site::new().await;
-        let mut ruin =
-            Self { cards: Said::new(Office::card_office()), rooms: Said::new(Office::apartment()), site };
+        let mut ruin = Self { cards: Said::new(Office::card_office()), rooms: Said::new(Office::apartment()), site };
         let gateway = ruin.site.start().await;
         let Self { site, cards, rooms } = &mut ruin;
         cards.say(site, json!([issue(GOOD, "h1"), issue(EARLY, "h2"), issue(LATE, "h3")])).await;

@@ -17,10 +17,11 @@ async fn admit(site: &mut Site, uid: &str, holder: &str) {
 }
 
 async fn publish_head(site: &Site, office: &Office) {
-    let head = office.sign(&office.claims(
-        office.aud(),
-        json!({"epoch": office.epoch, "seq": office.seq, "cards": 1, "digest": "0".repeat(64)}),
-    ));
+    let head =
+        office.sign(&office.claims(
+            office.aud(),
+            json!({"epoch": office.epoch, "seq": office.seq, "cards": 1, "digest": "0".repeat(64)}),
+        ));
     let topic = format!("dormgate/v1/{}/down/head/{}", office.aud(), office.name);
     site.peer.say_retained(&topic, head).await;
 }

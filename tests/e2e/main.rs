@@ -21,3 +21,4 @@ mod kill;
 mod life;
 mod links;
 mod process;
+mod tls;

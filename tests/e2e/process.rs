@@ -67,7 +67,8 @@ async fn a_wrong_or_missing_configuration_exits_78_with_its_place_and_a_wrong_ca
     let site = Site::new().await;
     let path = site.config();
     let config = path.display().to_string();
-    let text = site.config_text().replace("hold_ms = 5000", "hold_msec = 5000").replace("kind = \"gate\"", "kind = \"gat\"");
+    let text =
+        site.config_text().replace("hold_ms = 5000", "hold_msec = 5000").replace("kind = \"gate\"", "kind = \"gat\"");
     std::fs::write(&path, text).unwrap();
     let (code, log) = exit_of(&["run", "--config", &config]).await;
     assert_eq!(code, Some(78), "{log}");

@@ -37,16 +37,17 @@ pub struct Hub {
 
 impl Hub {
     pub async fn start(rules: Rules) -> Self {
-        let (kind, url) = if real_parts() {
-            let broker = Mosquitto::start(rules);
-            let url = broker.url();
-            (Kind::Real(Box::new(broker)), url)
-        } else {
-            let broker = Broker::start().await.expect("the embedded broker starts");
-            let url = broker.url();
-            (Kind::Embedded(Some(broker)), url)
-        };
-        Self { kind, host: url.host, port: url.port }
+        if real_parts() {
+            return Self::of(Mosquitto::start(rules));
+        }
+        let broker = Broker::start().await.expect("the embedded broker starts");
+        let url = broker.url();
+        Self { kind: Kind::Embedded(Some(broker)), host: url.host, port: url.port }
+    }
+
+    pub fn of(broker: Mosquitto) -> Self {
+        let url = broker.url();
+        Self { kind: Kind::Real(Box::new(broker)), host: url.host, port: url.port }
     }
 
     pub async fn stop(&mut self) {
@@ -203,7 +204,8 @@ impl Site {
     pub async fn answered_again(&self, at: &str, uid: &str) {
         let mark = self.peer.mark();
         let request = json!({"v": 1, "id": "again", "uid": uid}).to_string();
-        let answered = |heard: &Heard| (heard.topic == portal(at, "decision") && heard.json["id"] == "again").then_some(());
+        let answered =
+            |heard: &Heard| (heard.topic == portal(at, "decision") && heard.json["id"] == "again").then_some(());
         let insist = async {
             loop {
                 self.peer.say_quickly(&portal(at, "request"), request.clone());
@@ -310,10 +312,8 @@ impl Site {
         let mut from = mark;
         loop {
             let told = format!("an audit event: {told}");
-            let (place, batch) = self
-                .peer
-                .find_at(from, &told, |heard| (heard.topic == up("audit")).then(|| heard.json.clone()))
-                .await;
+            let (place, batch) =
+                self.peer.find_at(from, &told, |heard| (heard.topic == up("audit")).then(|| heard.json.clone())).await;
             self.acknowledge_audit(batch["last"].as_u64().expect("a number")).await;
             let events = batch["events"].as_array().expect("events");
             if let Some(event) = events.iter().find(|event| is(event)) {

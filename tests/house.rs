@@ -20,7 +20,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("mqtt", &["access", "wire", "config", "clock"]),
     ("uplink", &["access", "wire", "config", "clock", "store", "gateway", "mqtt"]),
     ("portals", &["access", "wire", "config", "clock", "store", "gateway", "mqtt"]),
-    ("http", &["access", "wire", "config", "clock", "store", "gateway"]),
+    ("http", &["access", "wire", "config", "clock", "store", "gateway", "mqtt"]),
     ("simulate", &["access", "wire", "config", "clock", "store", "gateway", "mqtt"]),
     (
         "cli",

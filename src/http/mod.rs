@@ -4,6 +4,7 @@
 //! operator's doings go through the socket, whose file mode says who may.
 
 mod api;
+pub mod client;
 mod collect;
 
 use std::io;

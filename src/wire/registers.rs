@@ -160,7 +160,7 @@ fn request(block: &[u16]) -> Result<RegisterRequest, Exception> {
     Ok(RegisterRequest { counter: *counter, presented, direction })
 }
 
-/// The registers that a controller writes for a request; the inverse of [`write`]'s [`Written::Request`].
+/// The registers that a controller writes for a request; the inverse of [`write()`]'s [`Written::Request`].
 #[must_use]
 pub fn encode_request(counter: u16, uid: CardUid, direction: Option<Direction>) -> [u16; REQUEST_COUNT] {
     let bytes = uid.as_bytes();

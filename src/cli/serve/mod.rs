@@ -109,6 +109,7 @@ pub async fn serve(
         boot: boot.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         insecure: config.insecure.clone(),
+        streams: convert::stream_specs(config).into_iter().map(|s| (s.name, s.may)).collect(),
     };
     let desk = start_desk(config, recovered, &store, &clock, outlets, uplink, identity, &metrics);
 

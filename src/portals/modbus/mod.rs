@@ -253,7 +253,7 @@ impl Devices<'_> {
         let bus = self.lines.get(&part.bus)?;
         let known = self.found.iter().position(|device| device.bus.id() == bus.id() && device.unit == part.unit);
         Some(known.unwrap_or_else(|| {
-            self.found.push(Device { bus: bus.clone(), unit: part.unit });
+            self.found.push(Device { bus: bus.clone(), unit: part.unit, polled: false });
             self.found.len() - 1
         }))
     }
@@ -271,9 +271,10 @@ fn assemble(
     let (events, heard) = mpsc::channel(EVENTS_MAX);
     let (told, done) = mpsc::channel(DONE_MAX);
     let mut devices = Devices { lines, found: Vec::new() };
-    let mut want = |devices: &Devices<'_>, index: usize, part: &PartSpec, points: &[&Point], priority: Priority| {
-        let Some(device) = devices.found.get(index) else { return };
+    let mut want = |devices: &mut Devices<'_>, index: usize, part: &PartSpec, points: &[&Point], priority: Priority| {
+        let Some(device) = devices.found.get_mut(index) else { return };
         for poll in part.profile.polls_of(points) {
+            device.polled = true;
             polls.want(device, &part.profile, poll, priority, (&events, index));
         }
     };
@@ -281,14 +282,14 @@ fn assemble(
     let reader = spec.reader.as_ref().and_then(|part| {
         let reader = part.profile.readers.get(usize::from(part.channel))?;
         let index = devices.index(part)?;
-        want(&devices, index, part, &reader.points(), Priority::Card);
+        want(&mut devices, index, part, &reader.points(), Priority::Card);
         Some((index, Tracker::new(reader.clone())))
     });
     let output = spec.output.as_ref().and_then(|part| {
         let output = part.profile.output.clone()?;
         let index = devices.index(part)?;
         if let Some(state) = &output.state {
-            want(&devices, index, part, &[state], Priority::Status);
+            want(&mut devices, index, part, &[state], Priority::Status);
         }
         Some((index, output, part.channel))
     });
@@ -296,7 +297,7 @@ fn assemble(
         let meter = part.profile.meter.clone()?;
         let index = devices.index(part)?;
         let points: Vec<&Point> = [&meter.power, &meter.energy].into_iter().flatten().map(|(point, _)| point).collect();
-        want(&devices, index, part, &points, Priority::Meter);
+        want(&mut devices, index, part, &points, Priority::Meter);
         Some((index, meter, part.channel))
     });
     let mut inputs: Vec<Contact> = Vec::new();
@@ -306,7 +307,7 @@ fn assemble(
             let channel = part.channel.min(input.point.channels.saturating_sub(1));
             let known = inputs.iter().any(|c| c.device == index && c.input == *input && c.channel == channel);
             if !known {
-                want(&devices, index, part, &[&input.point], Priority::Input);
+                want(&mut devices, index, part, &[&input.point], Priority::Input);
                 inputs.push(Contact { device: index, input: input.clone(), channel, last: None });
             }
         }
@@ -317,7 +318,7 @@ fn assemble(
         spec.kind != PortalKind::PowerBox && output.as_ref().is_some_and(|(_, o, _)| o.pulse == Pulse::Gateway);
     let wanted = watch::Sender::new(if timed_here { Wanted::Off } else { Wanted::AsItIs });
     if let Some((index, output, channel)) = &output
-        && let Some(Device { bus, unit }) = devices.found.get(*index)
+        && let Some(Device { bus, unit, .. }) = devices.found.get(*index)
     {
         let drive = Drive { bus: bus.clone(), unit: *unit, output: output.clone(), channel: *channel, told };
         tasks.spawn(drive.run(wanted.subscribe()));

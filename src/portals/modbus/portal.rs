@@ -44,6 +44,8 @@ pub(super) enum Event {
 pub(super) struct Device {
     pub(super) bus: Bus,
     pub(super) unit: u8,
+    /// Something is asked of it all the time, so its silence is noticed. A board that cannot be read back is not.
+    pub(super) polled: bool,
 }
 
 /// A portal at work.
@@ -277,7 +279,7 @@ impl Portal {
         });
         let online = match &cause {
             Some(_) => Some(false),
-            None if self.devices.iter().any(|(_, state)| *state != UnitState::Online) => None,
+            None if self.devices.iter().any(|(device, state)| device.polled && *state != UnitState::Online) => None,
             None => self.reader.as_ref().is_none_or(|(_, tracker)| tracker.is_heard()).then_some(true),
         };
         if online.is_some() && online != self.memory.online {
@@ -312,7 +314,7 @@ impl Portal {
         }
         if let Some(request) = release
             && !self.memory.releasing
-            && let Some((Device { bus, unit }, _)) = self.devices.get(device)
+            && let Some((Device { bus, unit, .. }, _)) = self.devices.get(device)
         {
             self.memory.releasing = true;
             let (bus, unit, events) = (bus.clone(), *unit, self.events.clone());

@@ -7,7 +7,11 @@ mod card;
 mod plan;
 mod read;
 mod shipped;
+mod text;
 mod value;
+
+#[cfg(test)]
+mod golden;
 
 use crate::access::portal::Direction;
 
@@ -16,6 +20,7 @@ use super::modbus::{Request, Space};
 pub use card::{UidLength, UidOrder, UidSource};
 pub use read::read;
 pub use shipped::{SHIPPED, shipped};
+pub use text::{check_text, show, show_text};
 pub use value::{Block, Value};
 
 /// A checked profile. Its addresses are protocol addresses, from 0, whatever base the file counts from.

@@ -180,7 +180,7 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
         v.number(0..16).map(|n| u8::try_from(n).unwrap_or(0))
     });
     if space.is_bits() && kind != PointType::Bool {
-        t.mistake_at("type", format!("a {} is a bit: its type is `bool`", space.as_str()));
+        t.mistake_at("type", format!("a {} is one bit: its type is `bool`", space.as_str()));
     }
     let order = |t: &mut Table<'_>, key: &'static str, of_link: Option<Order>, matters: bool| {
         let own = t.get(key).and_then(|v| v.choice(&ORDERS));
@@ -357,7 +357,7 @@ fn read_uid(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<UidSourc
 fn read_write(t: &mut Table<'_>, scope: &Scope, default: Option<i64>) -> Write {
     let space = t.need("space").and_then(|v| v.choice(&SPACES)).unwrap_or(Space::Coil);
     if !space.is_writable() {
-        t.mistake_at("space", format!("a {} cannot be written; `coil` or `holding` can", space.as_str()));
+        t.mistake_at("space", format!("a point of `{}` cannot be written; `coil` or `holding` can", space.as_str()));
     }
     let address = scope.address(t);
     let default = default.unwrap_or_else(|| if space == Space::Coil { i64::from(COIL_ON) } else { 1 });

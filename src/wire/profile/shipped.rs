@@ -11,7 +11,23 @@ macro_rules! profiles {
 }
 
 profiles! {
+    "acrel-ddsy1352",
+    "chint-ddsu666",
+    "clone-relay-0100",
+    "eastron-sdm120",
+    "eastron-sdm220",
+    "eastron-sdm230",
+    "eletechsup-r421a08",
+    "generic-door-controller",
+    "generic-power-box",
+    "generic-turnstile",
+    "hiking-dds238",
     "inveo-rfid-ind-m1",
+    "inveo-rfid-mb-10",
+    "lc-tech-relay-8ch",
+    "pzem-014",
+    "quio-qm-950-4-hf",
+    "sequent-3x40a",
     "technotrade-vrd-485",
     "waveshare-relay-8ch",
 }

@@ -1,0 +1,96 @@
+//! `dormgate query`, `status`, `posture` and `fire reset`: ask a running gateway through its socket.
+
+use std::path::PathBuf;
+
+use super::{ConfigArg, Exit, bad_config, complain, say};
+use crate::config;
+use crate::http::{SOCKET_NAME, client};
+
+/// Say what would be decided for a card, and why; opens nothing.
+#[derive(Debug, clap::Args)]
+pub(super) struct QueryArgs {
+    /// The card's UID, e.g. `1EA68671` or `1E:A6:86:71`.
+    uid: String,
+    /// At this portal only.
+    portal: Option<String>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+/// Say how a running gateway is.
+#[derive(Debug, clap::Args)]
+pub(super) struct StatusArgs {
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+/// Set a standing mode on the box: `secure`, `free_access`, `lockdown` or `out_of_service`.
+#[derive(Debug, clap::Args)]
+pub(super) struct PostureArgs {
+    /// The portals, or `*` for all, and last the posture.
+    #[arg(required = true, num_args = 2.., value_name = "PORTAL… POSTURE")]
+    words: Vec<String>,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+/// End the fire latch, once every fire input is clear.
+#[derive(Debug, clap::Args)]
+pub(super) struct FireArgs {
+    #[command(subcommand)]
+    command: FireCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum FireCommand {
+    /// End the fire latch.
+    Reset(ConfigArg),
+}
+
+pub(super) fn query(args: &QueryArgs) -> Exit {
+    let portal = args.portal.as_ref().map_or(String::new(), |p| format!("&portal={}", client::encode(p)));
+    let target = format!("/api/v1/query?uid={}{portal}", client::encode(&args.uid));
+    ask(
+        &args.config,
+        "GET",
+        &target,
+        |answer| if args.json { client::json(answer) } else { client::query_text(answer) },
+    )
+}
+
+pub(super) fn status(args: &StatusArgs) -> Exit {
+    let text = |answer: &_| if args.json { client::json(answer) } else { client::status_text(answer) };
+    ask(&args.config, "GET", "/api/v1/status", text)
+}
+
+pub(super) fn posture(args: &PostureArgs) -> Exit {
+    let Some((posture, portals)) = args.words.split_last() else { return Exit::Usage };
+    let portals = client::encode(&portals.join(","));
+    let target = format!("/api/v1/posture?portals={portals}&posture={}", client::encode(posture));
+    ask(&args.config, "POST", &target, |_| format!("{posture} is set"))
+}
+
+pub(super) fn fire(args: &FireArgs) -> Exit {
+    let FireCommand::Reset(config) = &args.command;
+    ask(config, "POST", "/api/v1/fire/reset", |_| "the fire latch is reset".to_owned())
+}
+
+fn ask(config: &ConfigArg, method: &str, target: &str, text: impl FnOnce(&client::Answer) -> String) -> Exit {
+    let socket: PathBuf = match config::data_dir(&config.config) {
+        Ok(dir) => dir.join(SOCKET_NAME),
+        Err(error) => return bad_config(&error),
+    };
+    match client::ask(&socket, method, target) {
+        Ok(answer) => say(text(&answer)),
+        Err(error) => {
+            complain(error);
+            Exit::Failed
+        }
+    }
+}

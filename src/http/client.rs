@@ -1,0 +1,126 @@
+//! The other end of the operator's socket: asks a running gateway and gives its answer as text for a person, or as JSON.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// How long an answer may take, in seconds.
+const ANSWER_S: u64 = 10;
+/// Longest answer read, in bytes.
+const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody is there.
+    #[error(
+        "no gateway answers at `{socket}`: {source}; is `dormgate run` running, with the same `data_dir`, and may you use it?"
+    )]
+    NotThere {
+        /// The socket.
+        socket: String,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The connection broke, or the answer is none.
+    #[error("the gateway's answer cannot be read: {0}")]
+    Broken(String),
+    /// The gateway says no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What the gateway answered.
+pub type Answer = Value;
+
+/// An answer as JSON.
+#[must_use]
+pub fn json(answer: &Answer) -> String {
+    answer.to_string()
+}
+
+/// Asks with `method` and `target`, e.g. `GET` and `/api/v1/status`.
+///
+/// # Errors
+/// [`AskError`].
+pub fn ask(socket: &Path, method: &str, target: &str) -> Result<Answer, AskError> {
+    let broken = |error: io::Error| AskError::Broken(error.to_string());
+    let not_there = |source| AskError::NotThere { socket: socket.display().to_string(), source };
+    let mut stream = UnixStream::connect(socket).map_err(not_there)?;
+    stream.set_read_timeout(Some(Duration::from_secs(ANSWER_S))).map_err(broken)?;
+    stream.set_write_timeout(Some(Duration::from_secs(ANSWER_S))).map_err(broken)?;
+    // HTTP/1.0: one request, one answer, and the end of the stream is the end of the answer.
+    write!(stream, "{method} {target} HTTP/1.0\r\nHost: dormgate\r\nContent-Length: 0\r\n\r\n").map_err(broken)?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(broken)?;
+    let text = String::from_utf8(answer).map_err(|_| AskError::Broken("it is no text".to_owned()))?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| AskError::Broken("it has no body".to_owned()))?;
+    let body: Value = serde_json::from_str(body).map_err(|error| AskError::Broken(error.to_string()))?;
+    let status = head.split_whitespace().nth(1).unwrap_or_default();
+    if status == "200" { Ok(body) } else { Err(AskError::Refused(string(&body, "error").to_owned())) }
+}
+
+/// Percent-encodes a part of a target (RFC 3986, 2.1).
+#[must_use]
+pub fn encode(part: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    part.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+fn string<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or("?")
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_u64).unwrap_or(0)
+}
+
+fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// A `status` answer for a person.
+#[must_use]
+pub fn status_text(status: &Value) -> String {
+    let none = Value::Null;
+    let part = |key| status.get(key).unwrap_or(&none);
+    let mut lines = vec![
+        format!("dormgate {}, run {}", string(status, "version"), string(status, "boot")),
+        format!("cards    {}", number(status, "cards")),
+        format!(
+            "portals  {} online, {} offline",
+            number(part("portals"), "online"),
+            number(part("portals"), "offline")
+        ),
+        format!("audit    last {}, the center has {}", number(part("audit"), "last"), number(part("audit"), "acked")),
+        format!("clock    {}", string(status, "clock")),
+    ];
+    for stream in list(status, "streams") {
+        let missing = match number(stream, "missing") {
+            0 => String::new(),
+            n => format!(", {n} missing"),
+        };
+        let age = stream
+            .get("age_s")
+            .and_then(Value::as_u64)
+            .map_or("never heard".to_owned(), |s| format!("heard {s} s ago"));
+        let (name, epoch, seq) = (string(stream, "name"), number(stream, "epoch"), number(stream, "seq"));
+        lines.push(format!("stream   {name}: {epoch}.{seq}{missing}, {age}"));
+    }
+    lines.extend(list(status, "insecure").iter().filter_map(Value::as_str).map(|i| format!("insecure {i}")));
+    lines.join("\n")
+}
+
+/// A `query` answer for a person.
+#[must_use]
+pub fn query_text(answer: &Value) -> String {
+    let verdict = |v: &Value| {
+        let also: Vec<_> = list(v, "also").iter().filter_map(Value::as_str).collect();
+        let also = if also.is_empty() { String::new() } else { format!(" (also {})", also.join(", ")) };
+        format!("{:<24} {:<5} {}{also}", string(v, "portal"), string(v, "decision"), string(v, "reason"))
+    };
+    list(answer, "verdicts").iter().map(verdict).collect::<Vec<_>>().join("\n")
+}

@@ -57,6 +57,8 @@ mod tests {
         let gateway: GatewayId = "g1".parse().unwrap();
         let ack = AuditAck { stream: "office".parse().unwrap(), through: 88_213 };
         let text = Value::Object(claims(&ack, &gateway, Timestamp(0))).to_string();
+        let spoiled = text.replace('}', ",\"x\":1,\"x\":2}");
+        let long = text.replace('}', &format!(",\"x\":\"{}\"}}", "y".repeat(HEAD_BYTES_MAX)));
         let heard = |text: &str, may| {
             let streams = [StreamSpec {
                 name: ack.stream.clone(),
@@ -75,5 +77,7 @@ mod tests {
             heard(&text.replace("\"through\":", "\"through\":9,\"through\":"), MaySet::ALL),
             Err(ErrorCode::InvalidField)
         );
+        assert_eq!(heard(&spoiled, MaySet::ALL), Err(ErrorCode::InvalidField));
+        assert_eq!(heard(&long, MaySet::ALL), Err(ErrorCode::TooLarge));
     }
 }

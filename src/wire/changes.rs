@@ -11,7 +11,7 @@ use super::json::Document;
 use super::limits::{MESSAGE_BYTES_MAX, OP_ERRORS_MAX, OPS_MAX};
 use super::may::MaySet;
 use super::ops;
-use crate::access::change::{Changes, ErrorCode, Op, OpError, Position};
+use crate::access::change::{Changes, Op, OpError, Position};
 use crate::access::id::{StreamName, Timestamp};
 
 /// The change message of an opened envelope.
@@ -21,10 +21,9 @@ use crate::access::id::{StreamName, Timestamp};
 /// [`Changes::content`].
 pub fn parse(opened: &Opened<'_>) -> Result<Changes, Refused> {
     let at = envelope::position(&Fields::message(opened.claims())).map_err(|e| opened.refuse(e))?;
-    let content = match opened.clean(MESSAGE_BYTES_MAX) {
+    let content = match opened.short(MESSAGE_BYTES_MAX) {
         Ok(()) => content(&opened.document, opened.stream.may),
-        Err(error) if error.code == ErrorCode::TooLarge && opened.document.faults.is_empty() => Err(vec![error]),
-        Err(_) => Err(opened.document.faults.clone()),
+        Err(error) => Err(vec![error]),
     };
     Ok(Changes { stream: opened.stream.name.clone(), at, content })
 }

@@ -6,7 +6,7 @@ use ed25519_dalek::SigningKey;
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::change::{PortalSet, Subject, SuspendReason};
+use crate::access::change::{ErrorCode, PortalSet, Subject, SuspendReason};
 use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
 use crate::access::id::{CardUid, GatewayId, Holder, PortalId, Zone};
 use crate::access::portal::{PortalKind, Posture};

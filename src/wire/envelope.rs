@@ -80,12 +80,18 @@ impl Opened<'_> {
         Refused { error, claimed: claimed(&self.document.map) }
     }
 
-    /// An error unless the form of the message is clean and it is no longer than `most` bytes.
-    pub(super) fn clean(&self, most: usize) -> Result<(), OpError> {
+    /// An error unless the message is no longer than `most` bytes.
+    pub(super) fn short(&self, most: usize) -> Result<(), OpError> {
         if self.len > most {
             let message = format!("{} bytes are too many, {most} are allowed; send less", self.len);
             return Err(OpError::message(ErrorCode::TooLarge, message));
         }
+        Ok(())
+    }
+
+    /// An error unless the message is no longer than `most` bytes and its form is clean.
+    pub(super) fn clean(&self, most: usize) -> Result<(), OpError> {
+        self.short(most)?;
         self.document.faults.first().cloned().map_or(Ok(()), Err)
     }
 }

@@ -197,6 +197,20 @@ proptest! {
     }
 
     #[test]
+    fn no_header_payload_or_signature_breaks_the_envelope(
+        header in r#"\{("(alg|kid|crit|typ)":("EdDSA"|"apartment"|null|7|\[\]),?){0,4}\}"#,
+        payload in proptest::collection::vec(any::<u8>(), 0..60),
+        signature in proptest::collection::vec(any::<u8>(), 60..68),
+    ) {
+        let [h, p, s] = [header.as_bytes(), &payload, &signature].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let message = format!("{h}.{p}.{s}");
+        prop_assert!(code(message.as_bytes(), Channel::Gateway).is_err());
+        // Also what is really signed may be anything.
+        let signed = sign_raw(&json!({"alg": "EdDSA", "kid": "apartment"}), &payload, &key(2));
+        prop_assert!(code(signed.as_bytes(), Channel::Gateway).is_err());
+    }
+
+    #[test]
     fn a_signed_message_with_one_byte_changed_is_refused(at in 0..400_usize, to in any::<u8>()) {
         let good = signed("apartment", "nanhu-xing1", 2);
         let mut bytes = good.clone().into_bytes();

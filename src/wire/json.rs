@@ -200,6 +200,8 @@ mod tests {
         assert_eq!(read.faults[0].code, ErrorCode::TooLarge);
         let just = format!("{{\"x\":{}{}}}", "[".repeat(JSON_DEPTH_MAX - 1), "]".repeat(JSON_DEPTH_MAX - 1));
         assert_eq!(parse(just.as_bytes()).unwrap().faults, []);
+        let over = format!("{{\"x\":{}{}}}", "[".repeat(JSON_DEPTH_MAX), "]".repeat(JSON_DEPTH_MAX));
+        assert_eq!(parse(over.as_bytes()).unwrap().faults.len(), 1);
     }
 
     #[test]

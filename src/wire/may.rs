@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use super::document::nearest;
-use super::text::quote;
+use super::text::{hint, quote};
 
 macro_rules! names {
     ($($(#[$doc:meta])* $variant:ident $name:literal,)*) => {
@@ -83,7 +82,7 @@ pub struct MaySet(u16);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MayError {
     /// No op of this name.
-    #[error("{name} is no op{hint}")]
+    #[error("{name} is no op; {hint}")]
     Unknown {
         /// The name, quoted.
         name: String,
@@ -118,11 +117,7 @@ impl MaySet {
                 continue;
             }
             let Some(op) = OpName::parse(name) else {
-                let known = OpName::ALL.iter().map(|op| op.as_str());
-                let hint = match nearest(name, known.clone()) {
-                    Some(near) => format!("; did you mean `{near}`?"),
-                    None => format!("; known: {}", known.collect::<Vec<_>>().join(", ")),
-                };
+                let hint = hint(name, OpName::ALL.iter().map(|op| op.as_str()));
                 return Err(MayError::Unknown { name: quote(name), hint });
             };
             set.0 |= Self::bit(op);

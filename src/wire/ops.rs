@@ -2,11 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::document::nearest;
 use super::fields::Fields;
 use super::limits::{ENTITLEMENTS_MAX, PORTALS_MAX};
 use super::may::{MaySet, OpName};
-use super::text::quote;
+use super::text::{hint, quote};
 use super::{schedule, time};
 use crate::access::change::{ErrorCode, Op, OpError, PortalSet, Subject, SuspendReason};
 use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
@@ -56,11 +55,7 @@ fn name(fields: &Fields<'_>) -> Result<OpName, OpError> {
 
 fn unknown(fields: &Fields<'_>, text: &str) -> OpError {
     let known = OpName::ALL.iter().filter(|op| **op != OpName::Command).map(|op| op.as_str());
-    let hint = match nearest(text, known.clone()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known: {}", known.collect::<Vec<_>>().join(", ")),
-    };
-    fields.error(ErrorCode::UnknownOp, "op", format_args!("{} is no op; {hint}", quote(text)))
+    fields.error(ErrorCode::UnknownOp, "op", format_args!("{} is no op; {}", quote(text), hint(text, known)))
 }
 
 fn set(fields: &Fields<'_>, flag: Flag, on: bool) -> Result<Op, OpError> {

@@ -11,7 +11,7 @@ use super::limits::{
 };
 use super::text::{is_label, shorten};
 use crate::access::change::OpError;
-use crate::access::decision::Decision;
+use crate::access::decision::{Decision, GrantFlags};
 use crate::access::input::{PortalReport, Presented, Request};
 use crate::access::portal::{Assurance, Direction};
 
@@ -155,15 +155,20 @@ fn real(fields: &Fields<'_>, key: &str) -> Result<f64, OpError> {
 #[must_use]
 pub fn encode_decision(id: Option<&str>, decision: &Decision) -> Vec<u8> {
     let (hold_ms, flags) = match decision {
-        Decision::Grant(grant) => (grant.hold_ms(), grant.flags().iter().collect()),
-        Decision::Deny(_) => (None, Vec::new()),
+        Decision::Grant(grant) => (grant.hold_ms(), grant.flags()),
+        Decision::Deny(_) => (None, GrantFlags::default()),
     };
+    answer(id, decision.as_str(), decision.reason_str(), hold_ms, flags)
+}
+
+fn answer(id: Option<&str>, decision: &str, reason: &str, hold_ms: Option<u32>, flags: GrantFlags) -> Vec<u8> {
+    let flags: Vec<&str> = flags.iter().collect();
     let mut map = Map::new();
     put(&mut map, "id", id);
     put(&mut map, "hold_ms", hold_ms);
     map.insert("v".into(), json!(VERSION));
-    map.insert("decision".into(), json!(decision.as_str()));
-    map.insert("reason".into(), json!(decision.reason_str()));
+    map.insert("decision".into(), json!(decision));
+    map.insert("reason".into(), json!(reason));
     map.insert("ttl_ms".into(), json!(DECISION_TTL_MS));
     map.insert("flags".into(), json!(flags));
     bytes(map)

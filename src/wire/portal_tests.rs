@@ -118,7 +118,9 @@ fn a_denial_is_spelled_as_in_the_contract_and_read_by_the_portal() {
 
 #[test]
 fn a_grant_is_read_by_the_portal() {
-    let text = r#"{"v":1,"decision":"grant","reason":"granted","hold_ms":3000,"ttl_ms":1500,"flags":["late"]}"#;
+    let flags = GrantFlags { late: true, ..GrantFlags::default() };
+    let text = String::from_utf8(answer(None, "grant", "granted", Some(3000), flags)).unwrap();
+    assert_eq!(text, r#"{"decision":"grant","flags":["late"],"hold_ms":3000,"reason":"granted","ttl_ms":1500,"v":1}"#);
     let read = parse_decision(text.as_bytes()).unwrap();
     assert_eq!((read.granted, read.hold_ms, read.flags), (true, Some(3000), vec!["late".to_owned()]));
     assert!(parse_decision(text.replace("grant\"", "maybe\"").as_bytes()).is_err());

@@ -160,7 +160,7 @@ fn request(block: &[u16]) -> Result<RegisterRequest, Exception> {
     Ok(RegisterRequest { counter: *counter, presented, direction })
 }
 
-/// The registers that a controller writes for a request; the inverse of [`write`]'s [`Written::Request`].
+/// The registers that a controller writes for a request; the inverse of [`write()`]'s [`Written::Request`].
 #[must_use]
 pub fn encode_request(counter: u16, uid: CardUid, direction: Option<Direction>) -> [u16; REQUEST_COUNT] {
     let bytes = uid.as_bytes();
@@ -202,15 +202,12 @@ pub struct Answer {
 impl Answer {
     /// Puts the answer to request `counter` in; the output, posture and heartbeat stay.
     pub fn decide(&mut self, counter: u16, decision: &Decision) {
-        let hold_ms = match decision {
-            Decision::Grant(grant) => grant.hold_ms().unwrap_or(0),
-            Decision::Deny(_) => 0,
-        };
         self.counter = counter;
-        self.decision = if decision.is_grant() { 1 } else { 2 };
         self.reason = decision.reason_code();
-        // Rounded up, so that a grant never becomes a hold of nothing.
-        self.hold_100ms = u16::try_from(hold_ms.div_ceil(100)).unwrap_or(u16::MAX);
+        (self.decision, self.hold_100ms) = match decision {
+            Decision::Grant(grant) => (1, grant.hold_ms().map_or(0, hundreds)),
+            Decision::Deny(_) => (2, 0),
+        };
     }
 
     /// Puts the posture in.
@@ -254,6 +251,11 @@ impl Answer {
             None => Err(Exception::IllegalAddress),
         }
     }
+}
+
+/// Milliseconds in units of 100 ms, rounded up, so that a grant never becomes a hold of nothing.
+fn hundreds(ms: u32) -> u16 {
+    u16::try_from(ms.div_ceil(100)).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]
@@ -321,6 +323,11 @@ mod tests {
             assert_eq!(outside, Err(Exception::IllegalAddress));
         }
         assert_eq!(answer.read_input(0, 0), Err(Exception::IllegalValue));
+    }
+
+    #[test]
+    fn a_hold_is_told_in_hundreds_of_milliseconds_and_never_becomes_nothing() {
+        assert_eq!([3000, 1, 100, 101, u32::MAX].map(hundreds), [30, 1, 1, 2, u16::MAX]);
     }
 
     #[test]

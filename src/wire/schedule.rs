@@ -7,10 +7,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZoneDatabase;
 use serde_json::{Map, Value, json};
 
-use super::document::nearest;
 use super::fields::Fields;
 use super::limits::{HOLIDAYS_MAX, TIMEZONE_BYTES_MAX, WINDOWS_MAX};
-use super::text::quote;
+use super::text::{near, quote};
 use crate::access::change::OpError;
 use crate::access::schedule::{Holiday, Schedule, Window};
 
@@ -62,7 +61,7 @@ pub(super) fn parse(fields: &Fields<'_>) -> Result<Schedule, OpError> {
         let slot = DAYS.iter().position(|d| d == day).and_then(|at| schedule.weekly.get_mut(at));
         let Some(slot) = slot else {
             // A misspelt day would silently be a closed one.
-            let hint = nearest(day, DAYS.into_iter()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let hint = near(day, DAYS.into_iter()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
             let what = format!("{} is no day, write one of {}{hint}", quote(day), DAYS.join(", "));
             return Err(fields.invalid("weekly", what));
         };
@@ -98,11 +97,10 @@ fn windows(fields: &Fields<'_>, key: &str, value: &Value) -> Result<Vec<Window>,
     if value.is_null() {
         return Ok(Vec::new());
     }
-    let Value::Array(_) = value else {
+    if !value.is_array() {
         return Err(fields.invalid(key, "a list of windows like `[\"06:00-23:00\"]` is wanted"));
-    };
-    // The value is looked up again so that the error names its place.
-    let items = fields.list(key, WINDOWS_MAX)?;
+    }
+    let items = fields.as_list(key, value, WINDOWS_MAX)?;
     let window = |item: &Value| {
         let text = item.as_str().unwrap_or_default();
         parse_window(text).ok_or_else(|| {

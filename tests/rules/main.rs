@@ -17,5 +17,6 @@ mod world;
 mod boxes;
 mod convergence;
 mod life_of_a_card;
+mod matrix;
 mod portals;
 mod streams;

@@ -19,4 +19,5 @@ mod convergence;
 mod life_of_a_card;
 mod matrix;
 mod portals;
+mod simulation;
 mod streams;

@@ -39,8 +39,9 @@ impl Shared {
     }
 
     pub(super) fn set_done(&self) {
-        self.outbox.end();
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // Whoever sees the end of the events may open the directory again.
+        self.outbox.end();
         self.done.set();
     }
 }

@@ -12,12 +12,16 @@ use dormgate::access::decide::{Belief, Facts, Question, decide};
 use dormgate::access::input::Presented;
 use dormgate::access::policy::Policy;
 use dormgate::access::portal::Posture;
+use dormgate::wire::changes;
+use dormgate::wire::envelope::{self, Channel, Scope, StreamSpec};
+use dormgate::wire::may::MaySet;
 use support::{NOW, at, door, holder, list_of, uid};
 
 const SIZES: [u32; 3] = [1_000, 50_000, 1_000_000];
 
 fn benches(c: &mut Criterion) {
     let policy = Policy::default();
+    hear(c);
     for size in SIZES {
         let mut list = list_of(size);
         let doors: Vec<_> = (0..size / 4).map(door).collect();
@@ -72,6 +76,29 @@ fn benches(c: &mut Criterion) {
             );
         });
     }
+}
+
+/// What the uplink does with a signed reissue before the gateway has it.
+fn hear(c: &mut Criterion) {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    let stream: dormgate::access::id::StreamName = "center".parse().unwrap();
+    let spec = [StreamSpec {
+        name: stream.clone(),
+        scope: Scope::Gateway,
+        keys: vec![key.verifying_key()],
+        insecure_unsigned: false,
+        may: MaySet::ALL,
+    }];
+    let ops = [Op::Reissue { holder: holder(1), new_uid: uid(2), old_uid: Some(uid(1)) }];
+    let claims = changes::claims(&stream, "g1", NOW.wall, at(1, 1), &ops).unwrap();
+    let signed = envelope::sign(&claims, &stream, &key).into_bytes();
+    let gateway = "g1".parse().unwrap();
+    c.bench_function("hear/reissue", |b| {
+        b.iter(|| {
+            let opened = envelope::open(&signed, Channel::Gateway, &gateway, &spec).unwrap();
+            black_box(changes::parse(&opened).unwrap())
+        });
+    });
 }
 
 criterion_group!(name = group; config = Criterion::default().sample_size(30); targets = benches);

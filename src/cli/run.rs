@@ -19,7 +19,7 @@ pub(super) fn run(args: &Args) -> Exit {
         Ok(config) => config,
         Err(error) => return bad_config(&error),
     };
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(format!("no runtime: {error}"));

@@ -344,7 +344,8 @@ fn changes(before: &Seen, now: &Seen) -> Vec<&'static str> {
     let pairs = [
         (before.connected, now.connected, "connected", "not connected"),
         (before.gateway_online, now.gateway_online, "the gateway is there", "the gateway is gone"),
-        (before.open, now.open, "open", "closed"),
+        // Opened again while open is news too.
+        (before.open && before.openings == now.openings, now.open, "open", "closed"),
         (before.relay, now.relay, "power on", "power off"),
         (before.free, now.free, "stays open", "wants cards again"),
     ];

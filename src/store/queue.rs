@@ -47,6 +47,8 @@ impl Queue {
     /// is bounded by what brokers leave unacknowledged.
     pub(super) fn append(&self, records: Vec<Record>) {
         let mut waiting = self.lock();
+        // A writer that is gathering need not be woken for one more: it looks at the end of its gathering time.
+        let wake = waiting.records.is_empty() || records.iter().any(|r| r.flush == Flush::Now);
         for record in records {
             match record.flush {
                 Flush::Now => waiting.now += 1,
@@ -63,7 +65,9 @@ impl Queue {
             waiting.records.push_back(record);
         }
         drop(waiting);
-        self.wake.notify_all();
+        if wake {
+            self.wake.notify_all();
+        }
     }
 
     /// Nothing more will come; the writer is to write what is left and end.

@@ -39,8 +39,8 @@ impl Shared {
     }
 
     pub(super) fn set_done(&self) {
-        // Before the end is told: who hears it may open the store again.
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // Whoever sees the end of the events may open the directory again.
         self.outbox.end();
         self.done.set();
     }

@@ -17,5 +17,7 @@ mod world;
 mod boxes;
 mod convergence;
 mod life_of_a_card;
+mod matrix;
 mod portals;
+mod simulation;
 mod streams;

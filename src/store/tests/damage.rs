@@ -91,6 +91,37 @@ fn an_acknowledged_tail_that_is_gone_is_said_at_every_start_until_a_log_gap_spea
 }
 
 #[test]
+fn a_loss_is_not_forgotten_when_the_header_that_speaks_of_it_is_damaged_too() {
+    let disk = written();
+    truncate_before(&disk, LAST - 1, 0);
+    let mut opened = open(&disk);
+    write(&mut opened, LAST + 1..=LAST + 2);
+    disk.crash(0);
+    disk.damage(&replay::Segment::path(LAST + 1), |bytes| bytes[20] ^= 1);
+    let recovered = open(&disk).2;
+    assert_eq!(recovered.whole, Wholeness::Damaged { lost_from: LAST - 1, lost_to: LAST });
+    assert_eq!(recovered.state, toy((1..LAST - 1).chain(LAST + 1..=LAST + 2)));
+}
+
+#[test]
+fn a_damaged_end_that_a_generation_holds_is_kept_and_lost_to_the_audit_only() {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    write(&mut opened, 1..=50);
+    disk.crash(0);
+    truncate_before(&disk, 50, 40);
+    let path = segment_of(&disk, 50);
+    let length = disk.length(&path).unwrap();
+    let mut opened = open(&disk);
+    assert_eq!((&opened.2.state, opened.2.whole, opened.2.next_n), (&toy(1..=50), Wholeness::Whole, 51));
+    assert!(opened.2.findings.contains(&Finding::AuditLost { from: 50, to: 50 }), "{:?}", opened.2.findings);
+    assert_eq!(disk.length(&path).unwrap(), length);
+    write(&mut opened, 51..=53);
+    disk.crash(0);
+    assert_eq!((open(&disk).2.state, open(&disk).2.whole), (toy(1..=53), Wholeness::Whole));
+}
+
+#[test]
 fn events_after_a_bad_spot_still_count_and_the_bad_segment_is_kept() {
     let disk = written();
     let (path, from, to) = frame_of(&disk, 60);

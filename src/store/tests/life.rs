@@ -115,7 +115,7 @@ fn the_cursor_moves_only_forward_over_durable_events_and_survives() {
 #[test]
 fn retention_drops_only_what_the_center_has_and_no_generation_needs() {
     let disk = MemoryDisk::new();
-    let options = Options { retain_events: 20, ..small() };
+    let options = Options { retain_events: 5, ..small() };
     let mut opened = Store::open_in_memory::<Toy>(&disk, options.clone()).unwrap();
     write(&mut opened, 1..=100);
     assert_eq!(opened.0.first(), 1, "nothing is acknowledged");

@@ -1,0 +1,235 @@
+//! The decision ladder as a table, reviewed as a diff: `UPDATE=1 cargo test --test rules matrix` writes it anew.
+//!
+//! One block a situation, one line a portal, one column a posture. A cell is the reason; `+` marks a grant; further reasons and
+//! flags follow in brackets.
+
+use std::fmt::Write;
+
+use dormgate::access::change::Op;
+use dormgate::access::credential::Role;
+use dormgate::access::decide::{Belief, Facts, Question, decide};
+use dormgate::access::decision::{Decision, GrantReason, Reason};
+use dormgate::access::id::{ClockTrust, Timestamp};
+use dormgate::access::input::Presented;
+use dormgate::access::policy::{FirePower, KindSet, Policy, UntrustedClock};
+use dormgate::access::portal::{Direction, Portal, PortalKind, Posture};
+
+use crate::world::{BEGIN_MS, World, enrolment, op, uid};
+
+/// Reasons of rungs that nothing judges yet, and of the one that nothing reaches.
+const NOT_REACHED: [Reason; 6] = [
+    Reason::AmbiguousIdentifier,
+    Reason::AssuranceTooLow,
+    Reason::AntiPassback,
+    Reason::InUseElsewhere,
+    Reason::LockedOut,
+    Reason::InternalError,
+];
+
+struct Situation {
+    name: &'static str,
+    world: World,
+    presented: Presented,
+    stale: bool,
+    stale_list: bool,
+    belief: Belief,
+    known_portal: bool,
+}
+
+/// Card A of P1, enrolled for the gate, door and box of 412, and what `make` did to it.
+fn card(name: &'static str, make: impl FnOnce(&mut World)) -> Situation {
+    with(name, Policy::default(), make)
+}
+
+fn with(name: &'static str, policy: Policy, make: impl FnOnce(&mut World)) -> Situation {
+    let mut world = World::with(policy);
+    make(&mut world);
+    Situation {
+        name,
+        world,
+        presented: Presented::Card(uid("A")),
+        stale: false,
+        stale_list: false,
+        belief: Belief::Whole,
+        known_portal: true,
+    }
+}
+
+fn good(w: &mut World) {
+    w.resident("A", "p1");
+}
+
+fn window(w: &mut World, from_ms: i64, to_ms: i64) {
+    let mut e = enrolment("p1", "gate:* door:412 power_box:412");
+    (e.not_before, e.not_after) = (Some(Timestamp(BEGIN_MS + from_ms)), Some(Timestamp(BEGIN_MS + to_ms)));
+    w.issue("A", "p1").say(vec![Op::Enrol { uid: uid("A"), enrolment: e }]);
+}
+
+fn staff(w: &mut World) {
+    let mut e = enrolment("s1", "gate:* door:*");
+    e.role = Role::Staff;
+    w.issue("A", "s1").say(vec![Op::Enrol { uid: uid("A"), enrolment: e }]);
+}
+
+fn good_and(op: Op) -> impl FnOnce(&mut World) {
+    move |w| {
+        good(w);
+        w.say(vec![op]);
+    }
+}
+
+fn situations() -> Vec<Situation> {
+    let untrusted = |policy: UntrustedClock| Policy { untrusted_clock: policy, ..Policy::default() };
+    let clockless = |mut s: Situation| {
+        s.world.clock = ClockTrust::Untrusted;
+        s
+    };
+    let gate_only = || KindSet::from_iter([PortalKind::Gate]);
+    let required = || Policy { require_issue: true, ..Policy::default() };
+    let believed = |name, belief, make: fn(&mut World)| Situation { belief, ..card(name, make) };
+    let only_enrolled = |w: &mut World| {
+        w.enrol("A", "p1", "gate:* door:412 power_box:412");
+    };
+    vec![
+        card("good card of a resident", good),
+        card("good card of a member of staff, gates and doors", staff),
+        card("good card of a resident of another room", |w| {
+            w.issue("A", "p1").enrol("A", "p1", "gate:* door:413 power_box:413");
+        }),
+        Situation { stale_list: true, ..card("good card, list not confirmed for long", good) },
+        Situation { stale: true, ..card("good card, retained request", good) },
+        Situation { known_portal: false, ..card("good card, unknown portal", good) },
+        Situation { presented: Presented::Malformed("00000000".into()), ..card("malformed", good) },
+        Situation {
+            presented: Presented::Malformed("1E".into()),
+            stale: true,
+            known_portal: false,
+            ..card("malformed, retained, unknown portal", good)
+        },
+        Situation { presented: Presented::Card(uid("phone")), ..card("random identifier", good) },
+        card("unknown", |_| {}),
+        card("enrolled, never issued", only_enrolled),
+        with("enrolled, never issued, issue required", required(), only_enrolled),
+        believed("good card, list being filled", Belief::Filling, good),
+        believed("enrolled, never issued, list being filled", Belief::Filling, only_enrolled),
+        believed("good card, list damaged", Belief::Damaged, good),
+        believed("lost card, list damaged", Belief::Damaged, |w| good_and(op::report_lost("uid:A"))(w)),
+        card("replaced", good_and(op::reissue("p1", "B", Some("A")))),
+        card("replaced by a reissue that names no old card", good_and(op::reissue("p1", "B", None))),
+        card("cancelled", good_and(op::cancel("p1"))),
+        card("lost", good_and(op::report_lost("uid:A"))),
+        card("lost, found", |w| {
+            good_and(op::report_lost("uid:A"))(w);
+            w.say(vec![op::found("uid:A")]);
+        }),
+        card("frozen", good_and(op::freeze("uid:A"))),
+        with(
+            "frozen, frozen_may = gate",
+            Policy { frozen_may: gate_only(), ..Policy::default() },
+            good_and(op::freeze("uid:A")),
+        ),
+        card("replaced, cancelled, lost and frozen member of staff", |w| {
+            staff(w);
+            w.say(vec![op::reissue("s1", "B", None), op::cancel("s1"), op::report_lost("s1"), op::freeze("s1")]);
+        }),
+        card("issued, not enrolled", |w| {
+            w.issue("A", "p1");
+        }),
+        card("withdrawn", good_and(op::withdraw("uid:A"))),
+        card("enrolled for power only, elsewhere", |w| {
+            w.issue("A", "p1").enrol("A", "p1", "power_box:413");
+        }),
+        with("new card, reissue_keeps = gate", Policy { reissue_keeps: gate_only(), ..Policy::default() }, |w| {
+            w.resident("R", "p1").say(vec![op::reissue("p1", "A", Some("R"))]);
+        }),
+        card("not yet valid", |w| window(w, 1, 1_000)),
+        card("valid from now", |w| window(w, 0, 1)),
+        card("expired now", |w| window(w, -1_000, 0)),
+        clockless(with("window, clock untrusted (deny)", untrusted(UntrustedClock::Deny), |w| window(w, 1, 1_000))),
+        clockless(with("window, clock untrusted (grant)", untrusted(UntrustedClock::Grant), |w| window(w, 1, 1_000))),
+        clockless(with("no window, clock untrusted (deny)", untrusted(UntrustedClock::Deny), good)),
+        card("schedule that nobody defined", |w| {
+            w.issue("A", "p1").enrol("A", "p1", "gate:*@term door:412@term power_box:412@term");
+        }),
+        card("schedule for the gate, another right without one", |w| {
+            w.issue("A", "p1").enrol("A", "p1", "gate:*@term gate:lobby");
+        }),
+        card("power suspended", good_and(op::power("412", true))),
+        card("power suspended, expired", |w| {
+            window(w, -1_000, 0);
+            w.say(vec![op::power("412", true)]);
+        }),
+        with("good card, fire_power = cut", Policy { fire_power: FirePower::Cut, ..Policy::default() }, good),
+    ]
+}
+
+fn decided(s: &Situation, portal: &Portal, direction: Option<Direction>, posture: Posture) -> Decision {
+    let facts = Facts {
+        list: &s.world.engine.state().list,
+        belief: s.belief,
+        policy: &s.world.policy,
+        posture,
+        stale_list: s.stale_list,
+        now: s.world.now(),
+    };
+    let portal = s.known_portal.then_some(portal);
+    decide(&facts, &Question { portal, presented: &s.presented, direction, stale: s.stale })
+}
+
+fn cell(decision: &Decision) -> String {
+    let mut notes: Vec<_> = decision.also().iter().map(Reason::as_str).collect();
+    let sign = match decision {
+        Decision::Grant(grant) => {
+            notes.extend(grant.flags().iter());
+            "+"
+        }
+        Decision::Deny(_) => "",
+    };
+    let notes = if notes.is_empty() { String::new() } else { format!(" [{}]", notes.join(" ")) };
+    format!("{sign}{}{notes}", decision.reason_str())
+}
+
+#[test]
+fn the_printed_matrix_is_the_one_that_was_reviewed() {
+    let lines: [(&str, Option<Direction>); 5] = [
+        ("gate-in", None),
+        ("gate-out", None),
+        ("gate-both", Some(Direction::Out)),
+        ("door-412", Some(Direction::Out)),
+        ("power-412", None),
+    ];
+    let mut text = String::new();
+    let mut reasons = Vec::new();
+    let mut grants = Vec::new();
+    for s in situations() {
+        writeln!(text, "# {}", s.name).unwrap();
+        for (id, direction) in lines {
+            let portal = s.world.portals.iter().find(|p| p.id.as_str() == id).unwrap();
+            for posture in Posture::ALL {
+                let decision = decided(&s, portal, direction, posture);
+                match &decision {
+                    Decision::Grant(grant) => grants.push(grant.reason()),
+                    Decision::Deny(denial) => reasons.push(denial.reason),
+                }
+                let way = if direction.is_some() { " outwards" } else { "" };
+                writeln!(text, "{:<20} {:<15} {}", format!("{id}{way}"), posture.as_str(), cell(&decision)).unwrap();
+            }
+        }
+        text.push('\n');
+    }
+    for reason in Reason::ALL {
+        assert_eq!(reasons.contains(reason), !NOT_REACHED.contains(reason), "{reason:?}");
+    }
+    for reason in GrantReason::ALL {
+        assert_eq!(grants.contains(&reason), reason != GrantReason::Remote, "{reason:?}");
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rules/decisions.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(file, &text).unwrap();
+    }
+    let reviewed = std::fs::read_to_string(file).unwrap_or_default();
+    for (i, (now, then)) in text.lines().zip(reviewed.lines()).enumerate() {
+        assert_eq!(now, then, "line {} of decisions.txt; UPDATE=1 writes it anew, then review the diff", i + 1);
+    }
+    assert_eq!(text.lines().count(), reviewed.lines().count(), "decisions.txt has another length; UPDATE=1");
+}

@@ -1,0 +1,177 @@
+//! A trial as the manual tells it: a gateway, a center and stand-ins for the portals, each a process of its own, on a broker.
+#![cfg(feature = "demo")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use dormgate::simulate::broker::Broker;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+/// Longest wait for anything here.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Trial {
+    dir: tempfile::TempDir,
+    broker: Broker,
+}
+
+impl Trial {
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn program(&self) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_dormgate"));
+        program.current_dir(self.dir.path()).stdin(Stdio::null()).kill_on_drop(true).env("RUST_LOG", "off");
+        program
+    }
+
+    /// Runs a command to its end; gives its exit code and what it said, on stdout and stderr.
+    async fn run(&self, args: &[&str]) -> (i32, String) {
+        let output = timeout(PATIENCE, self.program().args(args).output()).await.unwrap().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+    }
+
+    async fn center(&self, args: &[&str]) -> (i32, String) {
+        let url = self.broker.url().to_string();
+        let common = ["center", "--gateway", "g1", "--wait", "15", "--url", &url];
+        self.run(&[&common[..], args].concat()).await
+    }
+
+    async fn simulate(&self, args: &[&str]) -> String {
+        self.run(&[&["simulate", "--config", "site.toml"], args].concat()).await.1
+    }
+}
+
+async fn line_with<R: AsyncRead + Unpin>(lines: &mut Lines<BufReader<R>>, wanted: &str) -> String {
+    let find = async {
+        loop {
+            let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended before `{wanted}`"));
+            if line.contains(wanted) {
+                return line;
+            }
+        }
+    };
+    timeout(PATIENCE, find).await.unwrap_or_else(|_| panic!("no line with `{wanted}`"))
+}
+
+fn stdout(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
+    BufReader::new(child.stdout.take().unwrap()).lines()
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+async fn there(path: &Path) {
+    let waiting = async {
+        while tokio::net::UnixStream::connect(path).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("nobody listens at `{}`", path.display()));
+}
+
+#[tokio::test]
+async fn a_card_is_enrolled_used_replaced_and_refused() {
+    let trial = Trial { dir: tempfile::tempdir().unwrap(), broker: Broker::start().await.unwrap() };
+    let (code, streams) = trial.run(&["center", "keygen", "--streams", "two"]).await;
+    assert_eq!(code, 0, "{streams}");
+    let (url, port) = (trial.broker.url(), free_port());
+    let site = format!(
+        r#"
+[gateway]
+id = "g1"
+data_dir = "data"
+[uplink]
+urls = ["{url}"]
+[[bus]]
+id = "riser"
+tcp = "127.0.0.1:{port}"
+[[portal]]
+id = "gate-in"
+kind = "gate"
+zone = "lobby"
+device = {{ mqtt = "native" }}
+[[portal]]
+id = "power-412"
+kind = "power_box"
+zone = "412"
+device = {{ mqtt = "native" }}
+[[portal]]
+id = "door-412"
+kind = "door"
+zone = "412"
+reader = {{ modbus = "riser", unit = 3, profile = "inveo-rfid-ind-m1" }}
+output = {{ modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel = 0 }}
+{streams}"#
+    );
+    std::fs::write(trial.path("site.toml"), site).unwrap();
+
+    let mut stand_in = trial.program();
+    let mut stand_in = stand_in
+        .args(["simulate", "--config", "site.toml"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut happens = stdout(&mut stand_in);
+    there(&trial.path("data/simulate.sock")).await;
+    let mut watch = trial.program();
+    let watching = ["center", "--gateway", "g1", "watch", "--url", &url.to_string()].map(str::to_owned);
+    let mut watch = watch.args(watching).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut heard = stdout(&mut watch);
+    line_with(&mut heard, "link up").await;
+    let mut gateway = trial.program();
+    let _gateway =
+        gateway.args(["run", "--config", "site.toml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    line_with(&mut heard, r#""state":"online""#).await;
+    line_with(&mut happens, "power-412: the gateway is there").await;
+
+    let (code, said) = trial.center(&["issue", "1EA68671", "h1"]).await;
+    assert!(code == 0 && said.starts_with("card-office 1.1 applied in "), "{said}");
+    let enrol = ["enrol", "1EA68671", "h1", "--gate", "*", "--door", "412", "--power", "412"];
+    let (code, said) = trial.center(&enrol).await;
+    assert!(code == 0 && said.starts_with("apartment 1.1 applied in "), "{said}");
+    assert_eq!(
+        trial.simulate(&["present", "gate-in", "1ea68671", "--direction", "in"]).await,
+        "grant granted for 3000 ms\n"
+    );
+    let said = trial.simulate(&["present", "door-412", "1E:A6:86:71"]).await;
+    assert!(said.starts_with("relay on after"), "{said}");
+    assert_eq!(trial.simulate(&["present", "power-412", "1EA68671"]).await, "grant granted\n");
+    line_with(&mut happens, "power-412: power on").await;
+    line_with(&mut heard, "decision power-412 1EA68671 h1 grant granted").await;
+
+    let (code, said) = trial.center(&["reissue", "h1", "01020304"]).await;
+    assert_eq!(code, 0);
+    assert!(said.starts_with("card-office 1.2 applied; revoked 1EA68671; cut power-412 in "), "{said}");
+    line_with(&mut happens, "power-412: power off").await;
+    assert_eq!(trial.simulate(&["present", "gate-in", "1EA68671"]).await, "deny replaced\n");
+    line_with(&mut heard, "ALARM").await;
+    let (code, said) = trial.center(&["command", "query", "1EA68671", "door-412"]).await;
+    assert_eq!((code, said.as_str()), (0, "ok\n  door-412: deny replaced\n"));
+    let (code, said) = trial.center(&["command", "release", "gate-in", "--actor", "staff:77"]).await;
+    assert_eq!((code, said.as_str()), (0, "ok\n"));
+    line_with(&mut happens, "gate-in: open").await;
+
+    let said = trial.simulate(&["present", "gate-off", "1EA68671"]).await;
+    assert!(said.contains("no portal `gate-off`") && said.contains("`door-412`, `gate-in`, `power-412`"), "{said}");
+    assert_eq!(trial.simulate(&["remove", "power-412"]).await, "removed\n");
+}
+
+#[tokio::test]
+async fn a_stand_in_that_does_not_run_is_told_with_what_to_do() {
+    let trial = Trial { dir: tempfile::tempdir().unwrap(), broker: Broker::start().await.unwrap() };
+    std::fs::write(trial.path("site.toml"), "[gateway]\nid = \"g1\"\ndata_dir = \"data\"\n").unwrap();
+    let (code, said) = trial.run(&["simulate", "--config", "site.toml", "present", "gate-in", "1EA68671"]).await;
+    assert_eq!(code, 1);
+    assert!(said.contains("dormgate simulate --config"), "{said}");
+    let (code, said) = trial.run(&["simulate", "--config", "absent.toml"]).await;
+    assert_eq!(code, 78, "{said}");
+}

@@ -150,7 +150,7 @@ async fn a_retained_request_is_refused_and_a_retained_state_is_not_heard() {
         let mut rig = Rig::start(&url).await;
         match rig.input().await {
             Input::Rejected(refused) => {
-                assert_eq!((refused.topic, refused.error.code), ("request", ErrorCode::Retained))
+                assert_eq!((refused.topic, refused.error.code), ("request", ErrorCode::Retained));
             }
             other => panic!("{other:?}"),
         }

@@ -40,13 +40,19 @@ const NOW: Timestamp = Timestamp(1_788_249_600_000);
 struct Audit {
     last: AtomicU64,
     acked: AtomicU64,
+    /// Held by a test, reading waits.
+    slow: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl AuditSource for Audit {
     fn read(&self, from: u64, max_events: usize, _max_bytes: usize) -> ReadEvents {
         let to = self.last.load(Relaxed).min(from + u64::try_from(max_events).unwrap() - 1);
         let events = (from..=to).map(|n| Stored { n, body: format!("{{\"n\":{n}}}").into_bytes() }).collect();
-        Box::pin(async move { Ok(events) })
+        let slow = Arc::clone(&self.slow);
+        Box::pin(async move {
+            drop(slow.lock().await);
+            Ok(events)
+        })
     }
 
     fn last_durable(&self) -> u64 {
@@ -478,6 +484,31 @@ async fn the_audit_goes_up_in_order_and_the_cursor_follows_the_center() {
         rig.break_connection().await;
         assert_eq!(batch(&mut center).await, (301, 500));
         assert_eq!(batch(&mut center).await, (501, 700));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_read_before_a_reconnect_does_not_jump_the_queue() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut center = center(&url).await;
+        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        rig.audit.last.store(200, Relaxed);
+        assert_eq!(bodies::decode_audit(&up(&mut center, "audit").await).unwrap().first, 1);
+        let slow = Arc::clone(&rig.audit.slow);
+        let slow = slow.lock().await;
+        rig.audit.last.store(400, Relaxed);
+        within(async {
+            while Arc::strong_count(&rig.audit.slow) < 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        rig.break_connection().await;
+        drop(slow);
+        assert_eq!(bodies::decode_audit(&up(&mut center, "audit").await).unwrap().first, 1);
+        assert_eq!(bodies::decode_audit(&up(&mut center, "audit").await).unwrap().first, 201);
     })
     .await;
 }

@@ -84,6 +84,15 @@ pub fn decide(facts: &Facts<'_>, question: &Question<'_>) -> Decision {
     }
 }
 
+/// What speaks against power at `portal` whoever asks for it: the posture, and power suspended in the room.
+#[must_use]
+pub fn against_power(facts: &Facts<'_>, portal: &Portal) -> Option<Denial> {
+    let mut reasons = Reasons::NONE;
+    judge_posture(facts, Some(portal), Role::Resident, &mut reasons);
+    reasons.add_if(facts.list.site.power_suspended(&portal.zone), Reason::PowerSuspended);
+    reasons.first().map(|_| Denial::from_reasons(reasons))
+}
+
 /// Every reason against the card, from all rungs of the ladder.
 fn judge(facts: &Facts<'_>, question: &Question<'_>) -> Reasons {
     let mut reasons = Reasons::NONE;

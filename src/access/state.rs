@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::audit::{AlarmKind, AuditEvent, EventKind};
+use super::audit::{AuditEvent, EventKind};
 use super::change::{Changes, Position};
 use super::id::{PortalId, StreamName, Timestamp};
 use super::list::{AccessList, Applied};
@@ -102,8 +102,8 @@ impl State {
             EventKind::Command => {
                 if let Some((jti, exp)) = &event.jti {
                     self.commands.insert(jti.clone(), *exp);
-                    self.commands.retain(|_, exp| event.at.0 <= exp.0.saturating_add(COMMAND_MEMORY_MS));
                 }
+                self.commands.retain(|_, exp| is_remembered(*exp, event.at));
             }
             EventKind::Posture => self.fold_posture(event),
             EventKind::RejectedMessage => {
@@ -112,11 +112,11 @@ impl State {
                     self.hear(&r.stream, Position { epoch: r.epoch, seq: r.seq }, event.at);
                 }
             }
-            EventKind::Alarm => {
-                // The goal that a first head set; see `StreamTrack::must_reach`.
-                if let (Some(AlarmKind::List), Some(r)) = (event.alarm, &event.revision) {
+            EventKind::Alarm | EventKind::Config => {
+                // The goal that a head set, an alarm if it was not reached yet; see `StreamTrack::take_head`.
+                if let Some(r) = &event.revision {
                     let track = self.streams.entry(r.stream.clone()).or_default();
-                    track.must_reach = track.must_reach.max(Some(Position { epoch: r.epoch, seq: r.seq }));
+                    track.aim_at(Position { epoch: r.epoch, seq: r.seq });
                 }
             }
             EventKind::LogGap => {
@@ -132,8 +132,7 @@ impl State {
             | EventKind::PortalOnline
             | EventKind::PortalOffline
             | EventKind::Boot
-            | EventKind::ClockStep
-            | EventKind::Config => {}
+            | EventKind::ClockStep => {}
         }
     }
 
@@ -158,4 +157,10 @@ impl State {
         let own = self.operator.get(&Some(portal.clone()));
         own.or_else(|| self.operator.get(&None)).copied().unwrap_or_default()
     }
+}
+
+/// Whether a command that expires at `exp` is still remembered at `now`.
+#[must_use]
+pub fn is_remembered(exp: Timestamp, now: Timestamp) -> bool {
+    now.0 <= exp.0.saturating_add(COMMAND_MEMORY_MS)
 }

@@ -34,6 +34,8 @@ pub struct StreamTrack {
     pub must_reach: Option<Position>,
     /// Data of this stream was lost: until `must_reach`, no card is granted at all.
     pub damaged: bool,
+    /// A head was heard since the gateway was new or lost data.
+    pub head_known: bool,
     /// The newest head heard. Not kept across a restart: the broker keeps it.
     pub head: Option<Head>,
     /// When the stream was last heard.
@@ -61,7 +63,7 @@ impl StreamTrack {
     pub fn hear(&mut self, at: Position) {
         if self.epoch.is_none_or(|epoch| epoch < at.epoch) {
             // Anything the earlier epoch still lacked is settled: its revisions are older than all of the new one's.
-            self.epoch_gap = at.seq > 1;
+            self.epoch_gap = self.epoch.is_some() && at.seq > 1;
             self.epoch = Some(at.epoch);
             self.through = 0;
             self.above.clear();
@@ -70,10 +72,10 @@ impl StreamTrack {
             return;
         }
         let seq = at.seq;
-        if seq == self.through + 1 {
+        if seq - 1 == self.through {
             self.through = seq;
             while let Some((from, to)) = self.above.first().copied() {
-                if from > self.through + 1 {
+                if from - 1 > self.through {
                     break;
                 }
                 self.through = self.through.max(to);
@@ -105,12 +107,17 @@ impl StreamTrack {
         });
     }
 
-    /// Forgets the goal once it is reached.
+    /// Forgets the goal once it is reached. What was lost is here again only when the center has said how far it went.
     fn settle(&mut self) {
-        if self.must_reach.is_none_or(|goal| self.reached(goal)) {
+        if self.must_reach.is_none_or(|goal| self.meets(goal)) {
             self.must_reach = None;
-            self.damaged = false;
+            self.damaged &= !self.head_known;
         }
+    }
+
+    /// Whether all of the stream up to `goal` is here. A later epoch says nothing of what the goal's epoch still lacks.
+    fn meets(&self, goal: Position) -> bool {
+        goal.seq == 0 || (self.epoch == Some(goal.epoch) && self.through >= goal.seq)
     }
 
     fn reached(&self, goal: Position) -> bool {
@@ -123,15 +130,25 @@ impl StreamTrack {
         self.head.as_ref().is_some_and(|head| !self.reached(head.at))
     }
 
-    /// Takes a center's word of how far its stream goes. The first one since the gateway was new or lost data is a goal.
-    pub fn take_head(&mut self, head: Head) {
-        let first = self.head.is_none() && (self.epoch.is_none() || self.damaged);
-        if first && !self.reached(head.at) {
-            self.must_reach = self.must_reach.max(Some(head.at));
+    /// Takes a center's word of how far its stream goes. The first one since the gateway was new or lost data is a goal; a goal
+    /// that is not reached when the center begins a new epoch gives way to how far the new one goes. Gives the goal, reached
+    /// or not: it has to be recorded for [`StreamTrack::aim_at`], so that a restart knows of it.
+    pub fn take_head(&mut self, head: Head) -> Option<Position> {
+        let restarted = self.must_reach.is_some_and(|goal| goal.epoch < head.at.epoch) && head.at.seq > 0;
+        let goal = (!self.head_known || restarted).then_some(head.at);
+        if let Some(goal) = goal {
+            self.aim_at(goal);
         }
         if self.head.as_ref().is_none_or(|old| old.at <= head.at) {
             self.head = Some(head);
         }
+        goal
+    }
+
+    /// Until `goal` is reached, the list may lack a revocation.
+    pub fn aim_at(&mut self, goal: Position) {
+        self.head_known = true;
+        self.must_reach = self.must_reach.max(Some(goal));
         self.settle();
     }
 
@@ -144,6 +161,7 @@ impl StreamTrack {
         }
         self.through = 0;
         self.above.clear();
+        self.head_known = false;
         self.head = None;
     }
 
@@ -151,14 +169,14 @@ impl StreamTrack {
     #[must_use]
     pub fn missing(&self) -> Vec<(u64, u64)> {
         let mut missing = Vec::with_capacity(self.above.len());
-        let mut next = self.through + 1;
+        let mut heard = self.through;
         for (from, to) in &self.above {
-            missing.push((next, from - 1));
-            next = to.saturating_add(1);
+            missing.push((heard + 1, from - 1));
+            heard = *to;
         }
         let heads = self.head.as_ref().map(|h| h.at);
-        let goal = heads.max(self.must_reach).filter(|goal| Some(goal.epoch) == self.epoch && goal.seq >= next);
-        missing.extend(goal.map(|goal| (next, goal.seq)));
+        let goal = heads.max(self.must_reach).filter(|goal| Some(goal.epoch) == self.epoch && goal.seq > heard);
+        missing.extend(goal.map(|goal| (heard + 1, goal.seq)));
         missing
     }
 

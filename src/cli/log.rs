@@ -6,7 +6,9 @@ use std::io::{self, IsTerminal};
 use tracing_subscriber::EnvFilter;
 
 /// What is logged when `RUST_LOG` does not say: sled tells of every file, which is of use only to its authors.
-const DEFAULT_FILTER: &str = "info,sled=warn";
+pub(super) const DEFAULT_FILTER: &str = "info,sled=warn";
+/// The same for commands that tell a story or an answer on stdout: only what is wrong.
+pub(super) const QUIET_FILTER: &str = "error";
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -21,9 +23,9 @@ pub(super) enum Format {
 ///
 /// # Errors
 /// A text for the user when `RUST_LOG` is no filter.
-pub(super) fn start(format: Format) -> Result<(), String> {
+pub(super) fn start(format: Format, default_filter: &str) -> Result<(), String> {
     let asked = env::var("RUST_LOG").unwrap_or_default();
-    let filter = if asked.is_empty() { DEFAULT_FILTER } else { &asked };
+    let filter = if asked.is_empty() { default_filter } else { &asked };
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| format!("`RUST_LOG` is `{filter}`: {error}; write e.g. `info` or `dormgate=debug`"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);

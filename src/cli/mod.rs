@@ -5,9 +5,12 @@
 mod ask;
 mod center;
 mod check;
+#[cfg(feature = "demo")]
+mod demo;
 mod log;
 mod run;
 pub mod serve;
+mod simulate;
 mod uid;
 
 use std::ffi::OsString;
@@ -35,12 +38,22 @@ struct Cli {
 enum Command {
     Center(Box<center::Args>),
     Check(check::Args),
+    #[cfg(feature = "demo")]
+    Demo(demo::Args),
     Fire(ask::FireArgs),
     Posture(ask::PostureArgs),
     Query(ask::QueryArgs),
     Run(run::Args),
+    Simulate(simulate::Args),
     Status(ask::StatusArgs),
     Uid(uid::Args),
+}
+
+impl Command {
+    /// Whether the log is what the command is watched by; the others say on stdout what they have to say.
+    fn is_service(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Simulate(_))
+    }
 }
 
 /// How a command ended.
@@ -98,17 +111,21 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
             };
         }
     };
-    if let Err(message) = log::start(cli.log_format) {
+    let filter = if cli.command.is_service() { log::DEFAULT_FILTER } else { log::QUIET_FILTER };
+    if let Err(message) = log::start(cli.log_format, filter) {
         complain(message);
         return Exit::Usage;
     }
     match cli.command {
         Command::Center(args) => center::run(&args),
         Command::Check(args) => check::run(&args),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::run(&args),
         Command::Fire(args) => ask::fire(&args),
         Command::Posture(args) => ask::posture(&args),
         Command::Query(args) => ask::query(&args),
         Command::Run(args) => run::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Status(args) => ask::status(&args),
         Command::Uid(args) => uid::run(&args),
     }

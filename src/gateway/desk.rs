@@ -3,15 +3,17 @@
 
 use tokio::sync::mpsc;
 
+use super::digests::{Digested, Digests, Lines};
 use super::metrics::{DecisionLabels, Metrics, OutcomeLabels, RejectedLabels};
 use super::pending::{ALARM_WAIT_MS, Pending, Waiting};
 use super::ports::{Ask, PortalOrder, PortalOutlets, StateReport, StreamState, UplinkOrder};
 use crate::access::audit::Record;
 use crate::access::effect::Effect;
 use crate::access::engine::Engine;
-use crate::access::id::{ClockTrust, Mono, Now, PortalId};
+use crate::access::id::{ClockTrust, Mono, Now, PortalId, StreamName};
 use crate::access::input::Input;
 use crate::store::Store;
+use crate::wire::may::MaySet;
 
 /// Where records go. The store is one; a simulation has another.
 pub trait Journal {
@@ -34,6 +36,8 @@ pub struct Identity {
     pub version: String,
     /// What is configured insecurely.
     pub insecure: Vec<String>,
+    /// The streams and what each may say, for their digests.
+    pub streams: Vec<(StreamName, MaySet)>,
 }
 
 /// See the module's head.
@@ -45,6 +49,7 @@ pub struct Desk<J> {
     pending: Pending,
     durable: u64,
     acked: u64,
+    digests: Digests,
     identity: Identity,
     metrics: Metrics,
 }
@@ -59,7 +64,9 @@ impl<J: Journal> Desk<J> {
         identity: Identity,
         metrics: Metrics,
     ) -> Self {
-        Self { engine, journal, outlets, uplink, pending: Pending::default(), durable: 0, acked: 0, identity, metrics }
+        let digests = Digests::new(identity.streams.clone());
+        let pending = Pending::default();
+        Self { engine, journal, outlets, uplink, pending, durable: 0, acked: 0, digests, identity, metrics }
     }
 
     /// Handles one input: decides, drives, records, answers.
@@ -128,6 +135,24 @@ impl<J: Journal> Desk<J> {
         if gone {
             tracing::debug!("whoever asked has gone");
         }
+    }
+
+    /// Whether a digest wants to be worked at, now that nothing else waits.
+    #[must_use]
+    pub fn has_spare_work(&self, now: Now) -> bool {
+        self.digests.wants_to_work(self.engine.state(), now.mono)
+    }
+
+    /// Works a little at a digest. Gives the lines to hash when they are complete.
+    pub fn spare_work(&mut self, now: Now) -> Option<Lines> {
+        self.digests.work(self.engine.state(), now.mono)
+    }
+
+    /// Takes a digest, and publishes the state that now has it.
+    pub fn digested(&mut self, digested: Option<Digested>, now: Now) {
+        self.digests.take(digested);
+        let state = self.state(now);
+        self.tell_uplink(UplinkOrder::State(Box::new(state)));
     }
 
     /// Whether an acknowledgement still waits for the disk.
@@ -238,11 +263,11 @@ impl<J: Journal> Desk<J> {
     pub fn state(&self, now: Now) -> StateReport {
         let status = self.engine.status(now);
         let stream = |s: crate::access::engine::StreamStatus| StreamState {
+            digest: self.digests.of(&s.name, self.engine.state()),
             name: s.name,
             epoch: s.epoch,
             seq: s.seq,
             missing: s.missing,
-            digest: None,
             age_s: s.age_s,
         };
         StateReport {

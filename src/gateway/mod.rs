@@ -10,6 +10,7 @@
 //! disk or a network: everything it hands on goes into a bounded queue.
 
 pub mod desk;
+mod digests;
 pub mod metrics;
 pub mod pending;
 pub mod ports;
@@ -17,9 +18,11 @@ pub mod ports;
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::desk::{Desk, Journal};
+use self::digests::Digested;
 use self::metrics::Metrics;
 use self::ports::InboxReceiver;
 use crate::access::audit::AlarmKind;
@@ -42,8 +45,11 @@ pub async fn run<J: Journal>(
 ) -> Desk<J> {
     tokio::pin!(stop);
     let mut stopping = false;
+    let mut hashing: Option<JoinHandle<Digested>> = None;
     while !stopping {
-        let deadline = wake_at(&desk, clock.now());
+        let now = clock.now();
+        let deadline = wake_at(&desk, now);
+        let spare = desk.has_spare_work(now);
         let mut input = None;
         tokio::select! {
             biased;
@@ -52,7 +58,13 @@ pub async fn run<J: Journal>(
             () = &mut stop => stopping = true,
             Some(request) = inbox.requests.recv() => input = Some(request),
             Some(ask) = inbox.asks.recv() => desk.ask(ask, clock.now()),
+            digested = finished(&mut hashing) => desk.digested(digested, clock.now()),
             () = tokio::time::sleep_until(deadline) => input = Some(Input::Wake),
+            // Last, and so only when nothing else is ready.
+            () = std::future::ready(()), if spare => {
+                hashing = desk.spare_work(clock.now()).map(|lines| tokio::task::spawn_blocking(|| lines.finish()));
+                tokio::task::yield_now().await;
+            }
         }
         if let Some(input) = input {
             handle(&mut desk, input, &clock, &metrics);
@@ -60,6 +72,18 @@ pub async fn run<J: Journal>(
     }
     finish(&mut desk, &mut inbox, &mut news, &clock, &metrics).await;
     desk
+}
+
+/// The digest under way, once it is hashed; for ever pending while there is none. `None`: hashing panicked.
+async fn finished(hashing: &mut Option<JoinHandle<Digested>>) -> Option<Digested> {
+    match hashing {
+        None => std::future::pending().await,
+        Some(handle) => {
+            let digested = handle.await.ok();
+            *hashing = None;
+            digested
+        }
+    }
 }
 
 fn wake_at<J: Journal>(desk: &Desk<J>, now: Now) -> Instant {

@@ -3,30 +3,25 @@
 //! One task owns it and does nothing else that takes long: `next` may be dropped at any await without losing anything, so
 //! it stands in a `select!` beside that task's orders. Publishing and acknowledging never wait.
 
+mod live;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use rumqttc::{
-    AsyncClient, Event as ClientEvent, EventLoop, Outgoing as ClientDid, Packet, Publish, SubscribeReasonCode,
-};
+use rumqttc::{AsyncClient, Event as ClientEvent, EventLoop, Outgoing as ClientDid};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tracing::{debug, error, info, warn};
 
 use super::attempt::{self, Accepted, Attempt, Loss, Turn};
-use super::backoff::{Backoff, Losses, STABLE_MS};
-use super::echo::{ECHO_SLOW_MS, Echo};
+use super::backoff::{Backoff, Losses};
+use super::echo::Echo;
 use super::metrics::LinkMetrics;
-use super::outbox::{Keep, MessageId, Outbox, Outgoing, PublishError};
+use super::outbox::{MessageId, Outbox, Outgoing, PublishError};
 use super::spec::{LinkError, LinkSpec, Session, Setup};
-use crate::wire::topic::Qos;
 
-/// Longest wait for the answer to our subscriptions, in seconds; then the connection is made anew.
-const SUBSCRIBED_WITHIN_S: u64 = 10;
-/// Longest wait for the broker to confirm a message, in seconds; then the connection is made anew.
-const CONFIRMED_WITHIN_S: u64 = 30;
 /// How often the waits above are looked at, in milliseconds.
 const LOOK_AROUND_MS: u64 = 1_000;
 /// An error that goes on is logged once in so many attempts.
@@ -62,7 +57,7 @@ pub enum Event {
         /// Whether the broker kept our session, so that nothing was missed.
         session_present: bool,
     },
-    /// The connection is lost. Tokens of messages received on it are void; the broker sends those again.
+    /// The connection is lost, whether it was up or not yet. Tokens of messages received on it are void; the broker sends those again.
     Down {
         /// Why.
         why: String,
@@ -188,7 +183,10 @@ impl Connection {
         let connected = self.is_up();
         let taken = self.outbox.push(message, connected);
         match &taken {
-            Ok(_) => self.pump(),
+            Ok(_) => {
+                self.pump();
+                self.gauge();
+            }
             Err(PublishError::Down) => LinkMetrics::count(&self.metrics.dropped_stale),
             Err(PublishError::Full | PublishError::TooLarge | PublishError::Topic) => {
                 LinkMetrics::count(&self.metrics.dropped_full);
@@ -325,10 +323,11 @@ impl Connection {
     /// The connection ended.
     fn lost(&mut self, loss: &Loss) {
         let Phase::Live(live) = &self.phase else { return };
-        let (was_up, resetting, lasted) = (live.up, live.resetting, live.since.elapsed());
+        let (resetting, lasted) = (live.resetting, live.since.elapsed());
         let stale = self.outbox.connection_lost();
         self.metrics.dropped_stale.fetch_add(stale, Relaxed);
         self.metrics.up.store(false, Relaxed);
+        self.gauge();
         self.acks.clear();
         if resetting {
             self.reset_session = false;
@@ -339,9 +338,7 @@ impl Connection {
         LinkMetrics::count(&self.metrics.losses);
         warn!(link = self.setup.link, lasted_ms = lasted.as_millis(), "connection lost: {}", loss.text());
         self.judge(loss, lasted);
-        if was_up {
-            self.events.push_back(Event::Down { why: loss.text().to_owned() });
-        }
+        self.events.push_back(Event::Down { why: loss.text().to_owned() });
         if !self.reset_session {
             self.url = self.url.wrapping_add(1);
         }
@@ -380,139 +377,6 @@ impl Connection {
     fn wait(&mut self) {
         let chance = getrandom::u32().unwrap_or(0);
         self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(self.backoff.next(chance))));
-    }
-
-    fn happened(&mut self, event: ClientEvent) {
-        match event {
-            ClientEvent::Outgoing(ClientDid::Publish(packet)) => self.outbox.written(packet, Instant::now()),
-            ClientEvent::Incoming(Packet::PubAck(ack)) => {
-                if let Some(id) = self.outbox.confirmed(ack.pkid) {
-                    self.events.push_back(Event::Delivered(id));
-                }
-            }
-            ClientEvent::Incoming(Packet::Publish(publish)) => self.received(publish),
-            ClientEvent::Incoming(Packet::SubAck(suback)) => self.is_subscribed(&suback.return_codes),
-            ClientEvent::Incoming(Packet::Disconnect) => self.lost(&Loss::Ordinary("the broker said goodbye".into())),
-            // Pings, and packets of exchanges that we never begin.
-            ClientEvent::Incoming(_) | ClientEvent::Outgoing(_) => {}
-        }
-    }
-
-    fn received(&mut self, publish: Publish) {
-        let ack = (publish.pkid != 0).then_some(AckToken { generation: self.generation, packet: publish.pkid });
-        if self.setup.echo_topic.as_ref() == Some(&publish.topic) {
-            if let Some(token) = ack {
-                self.ack(token);
-            }
-            if self.echo.heard(&publish.payload, Instant::now()) {
-                self.next_echo();
-            }
-            return;
-        }
-        LinkMetrics::count(&self.metrics.received);
-        self.events.push_back(Event::Message(Message {
-            topic: publish.topic,
-            payload: publish.payload.to_vec(),
-            retain: publish.retain,
-            dup: publish.dup,
-            ack,
-        }));
-    }
-
-    fn is_subscribed(&mut self, codes: &[SubscribeReasonCode]) {
-        let Phase::Live(live) = &mut self.phase else { return };
-        let first_time = !std::mem::replace(&mut live.up, true);
-        let session_present = live.session_present;
-        let echo = self.setup.echo_topic.is_some();
-        let wanted = self.setup.subscriptions.iter().map(Some).chain(echo.then_some(None));
-        let mut echo_works = echo;
-        for (subscription, code) in wanted.zip(codes) {
-            match (subscription, code) {
-                (Some(s), SubscribeReasonCode::Failure) => {
-                    LinkMetrics::count(&self.metrics.refused_subscriptions);
-                    let link = self.setup.link;
-                    error!(link, filter = s.filter, "the broker refuses the subscription; check its access rules");
-                    self.events.push_back(Event::SubscriptionRefused { filter: s.filter.clone() });
-                }
-                (Some(s), SubscribeReasonCode::Success(granted)) => {
-                    if *granted as u8 != attempt::qos(s.qos) as u8 {
-                        warn!(link = self.setup.link, filter = s.filter, ?granted, "the broker grants another QoS");
-                    }
-                }
-                (None, SubscribeReasonCode::Failure) => echo_works = false,
-                (None, SubscribeReasonCode::Success(_)) => {}
-            }
-        }
-        if !first_time {
-            return;
-        }
-        let url = self.url_text();
-        info!(link = self.setup.link, %url, session_present, connection = self.generation, "connected");
-        self.failures = 0;
-        self.last_failure.clear();
-        self.metrics.up.store(true, Relaxed);
-        self.events.push_back(Event::Up { session_present });
-        if echo_works {
-            self.next_echo();
-        }
-    }
-
-    fn next_echo(&mut self) {
-        let now = Instant::now();
-        if let (Some(topic), Some(payload)) = (self.setup.echo_topic.clone(), self.echo.send(now)) {
-            let keep = Keep::Newest("echo".into());
-            let message = Outgoing { topic, payload, retain: false, qos: Qos::AtLeastOnce, keep };
-            if let Err(error) = self.publish(message) {
-                debug!(link = self.setup.link, "no echo: {error}");
-            }
-        } else if let Some(median) = self.echo.median() {
-            self.metrics.echo_us.store(u64::try_from(median.as_micros()).unwrap_or(u64::MAX), Relaxed);
-            if median > Duration::from_millis(ECHO_SLOW_MS) {
-                let ms = median.as_millis();
-                warn!(link = self.setup.link, "a round trip takes {ms} ms; set `set_tcp_nodelay true` at the broker");
-            }
-        }
-    }
-
-    /// Hands acknowledgements and messages to the client, as far as it takes them.
-    fn pump(&mut self) {
-        let Phase::Live(live) = &mut self.phase else { return };
-        while let Some(packet) = self.acks.front() {
-            let mut publish = Publish::new("", rumqttc::QoS::AtLeastOnce, Vec::new());
-            publish.pkid = *packet;
-            if live.client.try_ack(&publish).is_err() {
-                return;
-            }
-            self.acks.pop_front();
-        }
-        if !live.up {
-            return;
-        }
-        let mut stale = 0;
-        while let Some((id, message)) = self.outbox.next(Instant::now(), &mut stale) {
-            let qos = attempt::qos(message.qos);
-            if live.client.try_publish(&message.topic, qos, message.retain, message.payload.clone()).is_err() {
-                break;
-            }
-            LinkMetrics::count(&self.metrics.published);
-            self.outbox.handed_over(id);
-        }
-        self.metrics.dropped_stale.fetch_add(stale, Relaxed);
-        self.metrics.outbox.store(u64::try_from(self.outbox.len()).unwrap_or(u64::MAX), Relaxed);
-    }
-
-    fn look_around(&mut self) {
-        let Phase::Live(live) = &self.phase else { return };
-        let lasted = live.since.elapsed();
-        if live.up && lasted >= Duration::from_millis(STABLE_MS) {
-            self.backoff.reset();
-        }
-        let unconfirmed = self.outbox.oldest_unconfirmed().map(|at| at.elapsed()).unwrap_or_default();
-        if !live.up && lasted > Duration::from_secs(SUBSCRIBED_WITHIN_S) {
-            self.lost(&Loss::Ordinary(format!("no answer to the subscriptions in {SUBSCRIBED_WITHIN_S} s")));
-        } else if unconfirmed > Duration::from_secs(CONFIRMED_WITHIN_S) {
-            self.lost(&Loss::Ordinary(format!("a message was not confirmed in {CONFIRMED_WITHIN_S} s")));
-        }
     }
 }
 

@@ -5,3 +5,4 @@ pub mod broker;
 pub mod center;
 pub mod modbus;
 pub mod mqtt;
+pub mod site;

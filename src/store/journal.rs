@@ -78,9 +78,9 @@ impl Journal {
         index: Arc<SharedIndex>,
         segment_bytes: u64,
         mark: MarkWriter,
-        start: Start,
+        start: &Start,
     ) -> Self {
-        let Start { place, open, lost_to } = start;
+        let Start { place, open, lost_to } = *start;
         Self { medium, index, segment_bytes, mark, place, open, lost_to, repair: None, unmarked: None }
     }
 

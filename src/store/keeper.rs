@@ -13,7 +13,8 @@ use super::events::StoreEvent;
 use super::finding::Finding;
 use super::medium::Medium;
 use super::replay::{self, Place, Segment};
-use super::{Fold, Shared, cursor, manifest};
+use super::shared::Shared;
+use super::{Fold, cursor, manifest};
 
 /// A generation is written at least this often while events come.
 const GENERATION_EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -89,10 +90,10 @@ impl<F: Fold> Keeper<F> {
     fn keep_ballast(&mut self) {
         let bytes = self.shared.options.ballast_bytes;
         self.ballast = self.shared.now();
-        if !Ballast::is_there(&*self.shared.medium, bytes) {
-            if let Err(error) = self.shared.ballast.make(&*self.shared.medium, bytes) {
-                tracing::warn!("no room for the reserve file of {bytes} bytes: {error}");
-            }
+        if !Ballast::is_there(&*self.shared.medium, bytes)
+            && let Err(error) = self.shared.ballast.make(&*self.shared.medium, bytes)
+        {
+            tracing::warn!("no room for the reserve file of {bytes} bytes: {error}");
         }
     }
 

@@ -4,15 +4,12 @@
 //! events over never blocks and never waits. Over a [`MemoryDisk`] the same rules run without threads, one [`Stepper::step`]
 //! at a time. Refuses to own what events mean: the state is a [`Fold`] given by the caller.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use tokio::time::Instant;
 
 use crate::access::audit::{AuditEvent, Record};
 use crate::access::id::Timestamp;
@@ -30,11 +27,13 @@ mod keeper;
 mod manifest;
 mod medium;
 mod memory;
+mod open;
 mod queue;
 mod reader;
 mod recover;
 mod replay;
 mod segment;
+mod shared;
 mod verify;
 mod writer;
 
@@ -44,18 +43,13 @@ mod tests;
 pub use events::{StoreEvent, StoreEvents};
 pub use finding::{Finding, Wholeness};
 pub use memory::{Fault, MemoryDisk};
+pub use open::Stepper;
 pub use reader::StoredEvent;
 pub use verify::{Break, Verified, verify, verify_on};
 pub use writer::Stepped;
 
-use ballast::Ballast;
-use durable_mark::MarkWriter;
-use events::{Busy, Outbox};
-use journal::{Index, Journal, SharedIndex, Start};
-use keeper::Keeper;
-use medium::{Directory, Medium};
-use queue::Queue;
-use writer::Writer;
+use medium::Directory;
+use shared::Shared;
 
 /// Longest time [`Store::close`] waits for what is left to be written, in milliseconds; SIGTERM must drain within 5 s.
 pub const CLOSE_MS_MAX: u64 = 4000;
@@ -155,94 +149,6 @@ pub struct Recovered<F> {
     pub last_wall_time: Option<Timestamp>,
 }
 
-/// What a store's threads share with its handles.
-struct Shared {
-    options: Options,
-    medium: Arc<dyn Medium>,
-    queue: Queue,
-    index: Arc<SharedIndex>,
-    outbox: Outbox,
-    busy: Arc<Busy>,
-    requests: Requests,
-    acked: AtomicU64,
-    ballast: Ballast,
-    hint: reader::SharedHint,
-    done: Done,
-    /// Held while the store is open.
-    lock: Mutex<Option<File>>,
-    /// Whether time is measured; a simulation has none.
-    timed: bool,
-}
-
-impl Shared {
-    fn now(&self) -> Option<Instant> {
-        self.timed.then(Instant::now)
-    }
-
-    fn set_done(&self) {
-        self.outbox.end();
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
-        self.done.set();
-    }
-}
-
-/// What the keeper is asked for.
-#[derive(Debug, Default)]
-struct Requests {
-    asked: Mutex<Asked>,
-    wake: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Asked {
-    generation: bool,
-    look: bool,
-    closing: bool,
-}
-
-impl Requests {
-    fn change(&self, change: impl FnOnce(&mut Asked)) {
-        change(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner));
-        self.wake.notify_all();
-    }
-
-    fn closing(&self) -> bool {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).closing
-    }
-
-    /// Whether a generation is asked for, after at most `time`; `None` when the store is closed.
-    fn wait(&self, time: Duration) -> Option<bool> {
-        let idle = |asked: &mut Asked| !asked.generation && !asked.look && !asked.closing;
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut asked = self.wake.wait_timeout_while(asked, time, idle).unwrap_or_else(PoisonError::into_inner).0;
-        asked.look = false;
-        let generation = std::mem::take(&mut asked.generation);
-        (!asked.closing).then_some(generation)
-    }
-}
-
-/// Whether both threads have ended.
-#[derive(Debug, Default)]
-struct Done {
-    done: Mutex<bool>,
-    wake: Condvar,
-}
-
-impl Done {
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set(&self) {
-        *self.lock() = true;
-        self.wake.notify_all();
-    }
-
-    fn wait(&self, time: Duration) -> bool {
-        *self.wake.wait_timeout_while(self.lock(), time, |done| !*done).unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
 /// Closes the store when the last handle is gone.
 struct Handle(Arc<Shared>);
 
@@ -279,22 +185,9 @@ impl Store {
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(dir.to_owned())),
             Err(TryLockError::Error(source)) => return Err(fail(source)),
         }
-        let opened = open_on::<F>(Arc::new(Directory::new(dir)), options, true).map_err(fail)?;
-        let Opened { store, events, recovered, writer, keeper } = opened;
-        let shared = Arc::clone(&store.0.0);
-        *shared.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
-        let ending = Arc::clone(&shared);
-        let write = move || {
-            writer.run();
-            ending.requests.change(|asked| asked.closing = true);
-        };
-        thread::Builder::new().name("store-writer".to_owned()).spawn(write).map_err(fail)?;
-        let keep = move || {
-            keeper.run();
-            shared.set_done();
-        };
-        thread::Builder::new().name("store-keeper".to_owned()).spawn(keep).map_err(fail)?;
-        Ok((store, events, recovered))
+        open::open_on::<F>(Arc::new(Directory::new(dir)), options, true)
+            .and_then(|opened| opened.run(lock))
+            .map_err(fail)
     }
 
     /// Opens the store on a simulated disk. Nothing happens by itself: the [`Stepper`] does it.
@@ -306,9 +199,8 @@ impl Store {
         options: Options,
     ) -> Result<(Self, StoreEvents, Recovered<F>, Stepper<F>), StoreError> {
         let fail = |source| StoreError::Dir { dir: PathBuf::from("memory"), source };
-        let Opened { store, events, recovered, writer, keeper } =
-            open_on::<F>(Arc::new(disk.clone()), options, false).map_err(fail)?;
-        Ok((store, events, recovered, Stepper { disk: disk.clone(), writer, keeper }))
+        let opened = open::open_on::<F>(Arc::new(disk.clone()), options, false).map_err(fail)?;
+        Ok(opened.step_by_step(disk.clone()))
     }
 
     /// Hands events over, in the order of their numbers. Never blocks: [`StoreEvent::Durable`] tells when they are on disk.
@@ -385,101 +277,4 @@ impl Store {
         let store = self.clone();
         tokio::task::spawn_blocking(move || store.close_blocking()).await.unwrap_or(Closed::Unfinished)
     }
-}
-
-/// Does for a store on a [`MemoryDisk`] what threads do for one on disk, when told to.
-pub struct Stepper<F> {
-    disk: MemoryDisk,
-    writer: Writer,
-    keeper: Keeper<F>,
-}
-
-impl<F: Fold> Stepper<F> {
-    /// Writes and syncs one batch of what waits, and tells.
-    pub fn step(&mut self) -> Stepped {
-        if let Fault::Stalled { for_ms } = self.disk.fault() {
-            self.writer.tell_stalled(for_ms);
-            return Stepped::Stalled;
-        }
-        self.writer.step()
-    }
-
-    /// Steps until nothing waits or the disk fails.
-    pub fn flush(&mut self) -> Stepped {
-        loop {
-            match self.step() {
-                Stepped::Done => {}
-                end @ (Stepped::Idle | Stepped::Failed | Stepped::Stalled) => return end,
-            }
-        }
-    }
-
-    /// Does the chores that are due: the mark synced, a generation after enough events or on request, retention, the cursor, the reserve.
-    pub fn chores(&mut self) {
-        self.writer.sync_mark();
-        self.keeper.chores_asked();
-    }
-
-    /// Ends as a clean stop does: all written, the mark synced, a last generation if it is worth it.
-    pub fn close(mut self) {
-        self.writer.drain();
-        self.keeper.finish();
-    }
-}
-
-/// A store whose threads are not running yet.
-struct Opened<F> {
-    store: Store,
-    events: StoreEvents,
-    recovered: Recovered<F>,
-    writer: Writer,
-    keeper: Keeper<F>,
-}
-
-fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed: bool) -> io::Result<Opened<F>> {
-    let begun = timed.then(Instant::now);
-    recover::make_dirs(&*medium)?;
-    manifest::prune(&*medium);
-    let found = recover::recover::<F>(&*medium)?;
-    let durable = found.next_n.saturating_sub(1);
-    let mut mark = MarkWriter::default();
-    if let Err(error) = mark.reset(&*medium, durable).and_then(|()| medium.sync_dir(replay::JOURNAL)) {
-        tracing::warn!("cannot write `journal/durable`: {error}");
-    }
-    let open = found.segments.last().copied().filter(|_| found.reuse_last);
-    let index = Index { segments: found.segments, last: durable, last_at: found.place.at };
-    let index = Arc::new(SharedIndex::new(index));
-    let start = Start { place: replay::Place { n: durable, ..found.place }, open, lost_to: found.lost_to };
-    let journal = Journal::new(Arc::clone(&medium), Arc::clone(&index), options.segment_bytes, mark, start);
-    let busy = Arc::new(Busy::default());
-    let (outbox, events) = Outbox::new(timed.then(|| Arc::clone(&busy)));
-    let shared = Arc::new(Shared {
-        queue: Queue::new(options.soon_max),
-        options,
-        medium,
-        index,
-        outbox,
-        busy,
-        requests: Requests::default(),
-        acked: AtomicU64::new(found.acked),
-        ballast: Ballast::default(),
-        hint: reader::SharedHint::default(),
-        done: Done::default(),
-        lock: Mutex::default(),
-        timed,
-    });
-    let recovered = Recovered {
-        state: found.state,
-        next_n: found.next_n,
-        prev: found.place.hash,
-        whole: found.whole,
-        lost: found.lost,
-        findings: found.findings.clone(),
-        took_ms: begun.map_or(0, |begun| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)),
-        events_replayed: found.events,
-        last_wall_time: (found.place.n > 0).then_some(found.place.at),
-    };
-    let writer = Writer::new(Arc::clone(&shared), journal);
-    let keeper = Keeper::new(Arc::clone(&shared), found.base, found.findings);
-    Ok(Opened { store: Store(Arc::new(Handle(shared))), events, recovered, writer, keeper })
 }

@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use super::Shared;
 use super::replay::Segment;
 use super::segment::{Found, HEADER_BYTES, Walk};
+use super::shared::Shared;
 
 /// Bytes read from a segment at once; more where one event is longer.
 const CHUNK_BYTES: u64 = 256 * 1024;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Shared;
 use super::ballast;
 use super::events::StoreEvent;
 use super::journal::Journal;
+use super::shared::Shared;
 use crate::access::audit::Record;
 
 /// Pause between attempts while the disk fails.
@@ -137,7 +137,8 @@ impl Writer {
         let mut synced = Instant::now();
         while !self.shared.queue.is_closing() {
             let idle = if self.shared.outbox.retry() { MARK_SYNC } else { TELL_AGAIN };
-            if self.shared.queue.wait(gather, idle) {
+            // After a failure the records are here and no longer in the queue.
+            if self.failing || self.shared.queue.wait(gather, idle) {
                 match self.step() {
                     Stepped::Failed | Stepped::Stalled => self.shared.queue.pause(RETRY),
                     Stepped::Idle | Stepped::Done => {}

@@ -5,6 +5,7 @@
 //!
 //! One task does everything here. It hands on in the order of arrival and waits for nobody but the gateway's inbox.
 
+mod audit;
 pub mod feed;
 mod hear;
 mod pace;
@@ -21,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, warn};
 
 use crate::access::audit::AlarmKind;
-use crate::access::id::{GatewayId, Timestamp};
+use crate::access::id::GatewayId;
 use crate::access::input::{Input, Receipt};
 use crate::gateway::ports::{Ask, GatewayGone, Inbox, StateReport, UplinkOrder};
 use crate::mqtt::{
@@ -36,7 +37,7 @@ use crate::wire::topic::{self, CampusDown, Down, Topic, Up};
 pub use feed::AuditAckBy;
 pub use source::{AuditSource, ReadEvents, Stored};
 
-use feed::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Feed, RESEND_S};
+use feed::{Feed, RESEND_S};
 use hear::{Ear, Heard};
 use pace::Pace;
 
@@ -44,8 +45,6 @@ use pace::Pace;
 const LOOK_AROUND_MS: u64 = 200;
 /// Longest time to deliver what is left when the gateway ends, in milliseconds.
 const CLOSE_MS: u64 = 2_000;
-/// Pause after the audit could not be read, in seconds.
-const READ_AGAIN_S: u64 = 5;
 
 /// What the uplink is made of.
 pub struct UplinkSpec {
@@ -78,7 +77,7 @@ pub struct Uplink {
     last_receipt: u64,
     audit: Arc<dyn AuditSource>,
     feed: Feed,
-    reading: Job<Result<Vec<Stored>, String>>,
+    reading: Job<(u64, Result<Vec<Stored>, String>)>,
     read_again: Option<Instant>,
     report: Pace<Box<StateReport>>,
     asking: Job<Option<StateReport>>,
@@ -141,8 +140,8 @@ impl Uplink {
         })
     }
 
-    /// Serves until the gateway is gone: until nobody can give orders any more, or nobody takes inputs. Then it publishes
-    /// `offline`, delivers what is left for at most 2 s, and ends.
+    /// Serves until the gateway is gone: until nobody can give orders any more. Then it publishes `offline`, delivers what is
+    /// left for at most 2 s, and ends.
     pub async fn run(mut self) {
         let mut look_around = tokio::time::interval(Duration::from_millis(LOOK_AROUND_MS));
         look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -150,6 +149,8 @@ impl Uplink {
             tokio::select! {
                 event = self.connection.next() => {
                     if self.happened(event).await.is_err() {
+                        // Nothing is taken any more, but what was taken is still being answered.
+                        self.orders_to_the_end().await;
                         break;
                     }
                 }
@@ -163,13 +164,9 @@ impl Uplink {
                         self.tell_state();
                     }
                 }
-                events = finish(&mut self.reading) => self.send_audit(events),
+                (from, events) = finish(&mut self.reading) => self.send_audit(from, events),
                 _ = look_around.tick() => self.look_around(),
             }
-        }
-        // What was ordered before the end still goes.
-        while let Ok(order) = self.orders.try_recv() {
-            self.carry_out(order);
         }
         let offline = state::encode_offline(&self.boot, self.connection.generation());
         if let Err(why) = self.publish(Up::State, offline, Keep::Newest("state".into())) {
@@ -180,6 +177,17 @@ impl Uplink {
                 link = "uplink",
                 "not everything was delivered before the end; it is sent again after the next start"
             );
+        }
+    }
+
+    async fn orders_to_the_end(&mut self) {
+        let all = async {
+            while let Some(order) = self.orders.recv().await {
+                self.carry_out(order);
+            }
+        };
+        if tokio::time::timeout(Duration::from_millis(CLOSE_MS), all).await.is_err() {
+            warn!(link = "uplink", "the gateway is gone, but its orders have not ended after {CLOSE_MS} ms");
         }
     }
 
@@ -247,24 +255,6 @@ impl Uplink {
     fn count_rejected(&self, input: &Input) {
         if let Input::Rejected(_) = input {
             LinkMetrics::count(&self.metrics.rejected);
-        }
-    }
-
-    /// The center has the audit through event `through`; what is wrong with that, if anything is.
-    fn audit_acked(&mut self, through: u64, payload: &[u8], now: Timestamp) -> Option<Input> {
-        match self.feed.acknowledged(through, self.audit.last_durable(), Instant::now()) {
-            Ok(Some(cursor)) => {
-                self.audit.set_acked(cursor);
-                self.read_audit();
-                None
-            }
-            Ok(None) => None,
-            Err(feed::AckError::NotSent { .. }) => {
-                // A late answer to an earlier run; what it speaks of is sent again and answered again.
-                debug!(link = "uplink", through, "an audit-ack for events not sent in this run; ignored");
-                None
-            }
-            Err(why @ feed::AckError::Beyond { .. }) => Some(Ear::refuse_audit_ack(payload, &why.to_string(), now)),
         }
     }
 
@@ -348,52 +338,6 @@ impl Uplink {
             debug!(link = "uplink", "no audit-ack for {RESEND_S} s; sending again");
         }
         self.read_audit();
-    }
-
-    /// Begins to read the next batch of the audit, if one is to be sent.
-    fn read_audit(&mut self) {
-        if self.reading.is_some() || !self.connection.is_up() || self.read_again.is_some_and(|at| Instant::now() < at) {
-            return;
-        }
-        if let Some(from) = self.feed.wants(self.audit.last_durable()) {
-            self.reading = Some(self.audit.read(from, BATCH_EVENTS_MAX, BATCH_BYTES_MAX));
-        }
-    }
-
-    fn send_audit(&mut self, events: Result<Vec<Stored>, String>) {
-        let now = Instant::now();
-        let events = match events {
-            Ok(events) => events,
-            Err(why) => {
-                error!(link = "uplink", "the audit cannot be read; trying again in {READ_AGAIN_S} s: {why}");
-                self.read_again = Some(now + Duration::from_secs(READ_AGAIN_S));
-                return;
-            }
-        };
-        self.read_again = None;
-        // A reconnect or an audit-ack may have moved on while this was read.
-        let wanted = self.feed.wants(self.audit.last_durable());
-        let (Some(first), Some(wanted)) = (events.first().map(|e| e.n), wanted) else { return };
-        if first < wanted {
-            return self.read_audit();
-        }
-        // One batch has no hole; what retention has dropped lies between batches.
-        let run = events.iter().zip(first..).take_while(|(event, n)| event.n == *n).map(|(event, _)| &event.body);
-        let run = run.collect::<Vec<_>>();
-        let Some(body) = bodies::encode_audit(&self.boot, first, &run) else { return };
-        let last = first + u64::try_from(run.len()).unwrap_or(1) - 1;
-        // The feed sends it again, not the outbox.
-        let keep = Keep::Until(now + Duration::from_secs(RESEND_S));
-        match self.publish(Up::Audit, body, keep) {
-            Ok(id) => {
-                self.feed.sent(last, id, now);
-                self.read_audit();
-            }
-            Err(why) => {
-                warn!(link = "uplink", "a batch of the audit has to wait: {why}");
-                self.read_again = Some(now + Duration::from_secs(READ_AGAIN_S));
-            }
-        }
     }
 }
 

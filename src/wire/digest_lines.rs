@@ -1,12 +1,11 @@
 //! What of an access list a stream owns, as the digest's lines (wire contract, 2.4): the one walk that both the gateway and the
 //! reference center make. How a line is spelled is [`digest`](super::digest)'s.
 
-use std::collections::HashSet;
+use std::ops::Range;
 
 use super::digest;
 use super::may::{MaySet, OpName};
 use crate::access::credential::Flag;
-use crate::access::id::CardUid;
 use crate::access::list::AccessList;
 use crate::access::portal::Posture;
 
@@ -30,13 +29,18 @@ pub fn of(list: &AccessList, may: MaySet) -> Digest {
 #[must_use]
 pub fn lines(list: &AccessList, may: MaySet) -> (Vec<String>, u64) {
     let mut lines = Vec::new();
-    let cards = card_lines(list, may, &mut lines);
+    let cards = card_lines(list, may, 0..list.len(), &mut lines);
+    other_lines(list, may, &mut lines);
+    (lines, cards)
+}
+
+/// The lines of holders, rooms, portals and schedules.
+pub fn other_lines(list: &AccessList, may: MaySet, lines: &mut Vec<String>) {
     for entry in list.holder_entries() {
         let set = |flag| owns(may, flag) && entry.flags.get(flag).is_some_and(|r| r.on);
         lines.extend(digest::holder(&entry.holder, set));
     }
-    site_lines(list, may, &mut lines);
-    (lines, cards)
+    site_lines(list, may, lines);
 }
 
 fn any(may: MaySet, ops: &[OpName]) -> bool {
@@ -56,27 +60,28 @@ fn owns(may: MaySet, flag: Flag) -> bool {
     )
 }
 
-fn card_lines(list: &AccessList, may: MaySet, lines: &mut Vec<String>) -> u64 {
+/// The lines of the cards at `places`, and how many of these cards have any: so that a long list can be walked in slices.
+pub fn card_lines(list: &AccessList, may: MaySet, places: Range<usize>, lines: &mut Vec<String>) -> u64 {
     let issues = any(may, &[OpName::Issue, OpName::Reissue]);
     let enrols = any(may, &[OpName::Enrol, OpName::Withdraw]);
-    let mut named: HashSet<CardUid> = HashSet::new();
-    for place in 0..list.len() {
+    let mut cards = 0;
+    for place in places {
         let Some(card) = list.record_at(place) else { continue };
+        let before = lines.len();
         if let Some((_, Some(enrolment))) = card.enrolment.as_ref().filter(|_| enrols)
             && list.enrolment_in_force_at(place)
         {
             lines.push(digest::enrolment(card.uid, enrolment));
-            named.insert(card.uid);
         }
         let issued = issues && card.birth.is_some();
         if issued || Flag::ALL.into_iter().any(|flag| owns(may, flag) && card.flags.get(flag).is_some()) {
             let holder = card.issued_to.as_ref().filter(|_| issues).map(|(_, holder)| holder);
             let set = |flag| owns(may, flag) && card.flags.get(flag).is_some_and(|r| r.on);
             lines.push(digest::standing(card.uid, holder, set));
-            named.insert(card.uid);
         }
+        cards += u64::from(lines.len() > before);
     }
-    u64::try_from(named.len()).unwrap_or(u64::MAX)
+    cards
 }
 
 fn site_lines(list: &AccessList, may: MaySet, lines: &mut Vec<String>) {

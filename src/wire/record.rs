@@ -101,6 +101,7 @@ struct StreamDto {
     damaged: bool,
     heard_at: Option<i64>,
     epoch_gap: bool,
+    head_known: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -364,6 +365,7 @@ fn stream_dto(track: &StreamTrack) -> StreamDto {
         damaged: track.damaged,
         heard_at: track.heard_at.map(|t| t.0),
         epoch_gap: track.epoch_gap,
+        head_known: track.head_known,
     }
 }
 
@@ -381,6 +383,7 @@ fn track(dto: StreamDto) -> Option<StreamTrack> {
         head: None,
         heard_at: dto.heard_at.map(Timestamp),
         epoch_gap: dto.epoch_gap,
+        head_known: dto.head_known,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
-use super::super::decision::{Denial, Reason};
+use super::super::decision::{Reason, Reasons};
 use super::super::effect::{Alarm, Effect};
 use super::super::id::{CardUid, Mono, Now, PortalId};
 use super::super::input::Presented;
@@ -44,27 +44,34 @@ impl Engine {
         self.out.push(Effect::Alarm(Box::new(alarm)));
     }
 
-    /// Counts a denial: too many at one portal, or a dead card, raise an alarm.
-    pub(super) fn denied(&mut self, portal: &PortalId, presented: &Presented, denial: Denial, now: Now) {
+    /// Counts a denial: too many at one portal raise an alarm.
+    pub(super) fn denied(&mut self, portal: &PortalId, now: Now) {
         let max = self.policy.max_denials as usize;
+        if max == 0 {
+            return;
+        }
         let recent = self.alarms.denials.entry(portal.clone()).or_default();
         recent.push_back(now.mono);
         while recent.front().is_some_and(|at| now.mono.since_ms(*at) >= Policy::DENIAL_WINDOW_MS) {
             recent.pop_front();
         }
-        if max > 0 && recent.len() >= max {
+        if recent.len() >= max {
             // Counting starts over, so a queue of wrong cards is one alarm each `max`, not one each card.
             recent.clear();
             let detail = format!("{max} denials within {} s", Policy::DENIAL_WINDOW_MS / 1000);
             self.alarm(AlarmKind::WrongTries, Some(portal), None, detail, now);
         }
-        let dead = |r: Reason| matches!(r, Reason::Replaced | Reason::Cancelled | Reason::Lost);
-        if let (Presented::Card(uid), true) = (presented, dead(denial.reason) || denial.also.iter().any(dead)) {
-            self.dead_card(portal, *uid, denial, now);
+    }
+
+    /// A dead card in somebody's hand is worth an alarm also where it passes: outwards, in free access, in a fire.
+    pub(super) fn seen_dead(&mut self, portal: &PortalId, presented: &Presented, against: Reasons, now: Now) {
+        let dead = against.iter().find(|r| matches!(r, Reason::Replaced | Reason::Cancelled | Reason::Lost));
+        if let (Presented::Card(uid), Some(reason)) = (presented, dead) {
+            self.dead_card(portal, *uid, reason, now);
         }
     }
 
-    fn dead_card(&mut self, portal: &PortalId, uid: CardUid, denial: Denial, now: Now) {
+    fn dead_card(&mut self, portal: &PortalId, uid: CardUid, reason: Reason, now: Now) {
         let seen = &mut self.alarms.dead_cards;
         while seen.front().is_some_and(|(at, _)| now.mono.since_ms(*at) >= DEAD_CARD_QUIET_MS)
             || seen.len() >= DEAD_CARDS_MAX
@@ -75,7 +82,7 @@ impl Engine {
             return;
         }
         seen.push_back((now.mono, uid));
-        let detail = format!("a dead card was presented: {}", denial.reason.as_str());
+        let detail = format!("a dead card was presented: {}", reason.as_str());
         self.alarm(AlarmKind::DeadCard, Some(portal), Some(uid), detail, now);
     }
 }

@@ -1,8 +1,8 @@
 //! Power boxes: standing grants, judged anew on every change, time edge and restart.
 
 use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
-use super::super::decide::{Question, decide};
-use super::super::decision::{Decision, Denial};
+use super::super::decide::{Question, against_power, decide};
+use super::super::decision::{Decision, Denial, Reason};
 use super::super::effect::Effect;
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::input::Presented;
@@ -28,7 +28,7 @@ impl Engine {
     /// Whether `uid` may draw power at `portal` now.
     pub(super) fn judge_box(&self, portal: &PortalId, uid: CardUid, now: Now) -> Result<(), Denial> {
         let Some(portal) = self.portal(portal.as_str()) else {
-            return Err(Denial::from(super::super::decision::Reason::UnknownPortal));
+            return Err(Denial::from(Reason::UnknownPortal));
         };
         let presented = Presented::Card(uid);
         let question = Question { portal: Some(portal), presented: &presented, direction: None, stale: false };
@@ -55,16 +55,18 @@ impl Engine {
                     self.find_next_edge(now);
                 }
             }
-            Some(_) => {
-                let before = power.present.replace(uid);
-                // Another card where the permitted one was: that one is gone, and nobody is left to be on for.
-                let exchanged = before.is_some() && before == power.on_card() && before != Some(uid);
-                if exchanged {
-                    let cut = self.cut(portal, CARD_LEFT, now);
-                    self.record_cuts(cut.as_slice(), now);
-                }
-            }
+            Some(_) => self.another_card(portal, uid, now),
         }
+    }
+
+    /// A card that may not draw power is in the box: the one on whose right it is on has left.
+    fn another_card(&mut self, portal: &PortalId, uid: CardUid, now: Now) {
+        let off_at = now.mono.plus_ms(self.delay_off_ms(portal));
+        let power = self.boxes.entry(portal.clone()).or_default();
+        if power.on_card() != Some(uid) {
+            power.leave(off_at);
+        }
+        power.present = Some(uid);
     }
 
     /// Switches a box off and gives what to record. `None`: it was not on.
@@ -93,26 +95,46 @@ impl Engine {
         }
     }
 
-    /// The boxes that are on by a card; only those of `cards`, if given.
+    /// The boxes that are on; only those by one of `cards`, if given.
     pub(super) fn boxes_to_judge(&self, cards: Option<&[CardUid]>) -> Vec<PortalId> {
-        let concerned = |uid: &CardUid| cards.is_none_or(|cards| cards.contains(uid));
-        let on = self.boxes.iter().filter(|(_, b)| b.on_card().as_ref().is_some_and(concerned));
+        let concerned = |on: OnBy| match (on, cards) {
+            (OnBy::Card(_) | OnBy::Remote, None) => true,
+            (OnBy::Card(uid), Some(cards)) => cards.contains(&uid),
+            (OnBy::Remote, Some(_)) => false,
+        };
+        let on = self.boxes.iter().filter(|(_, b)| b.on.is_some_and(concerned));
         on.map(|(portal, _)| portal.clone()).collect()
     }
 
-    /// Judges these boxes and takes power from those whose card may not draw it any more.
+    /// What speaks against power at a box that is on by this right.
+    fn against(&self, portal: &PortalId, on: OnBy, now: Now) -> Option<Denial> {
+        match (on, self.portal(portal.as_str())) {
+            (OnBy::Card(uid), _) => self.judge_box(portal, uid, now).err(),
+            (OnBy::Remote, Some(p)) => against_power(&self.facts(self.posture(p, now), now), p),
+            (OnBy::Remote, None) => Some(Denial::from(Reason::UnknownPortal)),
+        }
+    }
+
+    /// Judges these boxes and takes power from those that may not have it any more.
     pub(super) fn cut_without_right(&mut self, portals: &[PortalId], now: Now) -> Vec<CutDone> {
         let mut cuts = Vec::new();
         for portal in portals {
-            let Some(uid) = self.boxes.get(portal).and_then(super::PowerBox::on_card) else { continue };
-            let Err(denial) = self.judge_box(portal, uid, now) else { continue };
+            let Some(on) = self.boxes.get(portal).and_then(|b| b.on) else { continue };
+            let Some(denial) = self.against(portal, on, now) else {
+                // A right that came back within the delay counts if its card is still there.
+                let power = self.boxes.get_mut(portal).filter(|b| b.on_card().is_none_or(|uid| b.present == Some(uid)));
+                power.into_iter().for_each(|b| b.off_at = None);
+                continue;
+            };
             match self.policy.revoke_power {
-                RevokePower::AtOnce => cuts.extend(self.cut(portal, denial.reason.as_str(), now)),
-                RevokePower::AfterDelay => {
+                RevokePower::AfterDelay if !is_at_once(denial) => {
                     let off_at = now.mono.plus_ms(self.delay_off_ms(portal));
                     if let Some(power) = self.boxes.get_mut(portal) {
                         power.off_at.get_or_insert(off_at);
                     }
+                }
+                RevokePower::AtOnce | RevokePower::AfterDelay => {
+                    cuts.extend(self.cut(portal, denial.reason.as_str(), now));
                 }
             }
         }
@@ -131,7 +153,7 @@ impl Engine {
         let gone: Vec<_> = self.boxes.keys().filter(|id| !is_box(id)).cloned().collect();
         for portal in gone {
             let uid = self.boxes.remove(&portal).and_then(|b| b.on_card());
-            let reason = super::super::decision::Reason::UnknownPortal.as_str();
+            let reason = Reason::UnknownPortal.as_str();
             self.record_cuts(&[CutDone { portal, uid, reason }], now);
         }
     }
@@ -145,7 +167,10 @@ impl Engine {
         let due = |b: &super::PowerBox| b.off_at.is_some_and(|at| at <= now.mono);
         let due: Vec<_> = self.boxes.iter().filter(|(_, b)| due(b)).map(|(portal, _)| portal.clone()).collect();
         for portal in due {
-            let cut = self.cut(&portal, CARD_LEFT, now);
+            // A card that is still there has not left: it lost its right some time ago.
+            let there = self.boxes.get(&portal).filter(|b| b.present.is_some() && b.present == b.on_card());
+            let denial = there.and_then(|b| b.on).and_then(|on| self.against(&portal, on, now));
+            let cut = self.cut(&portal, denial.map_or(CARD_LEFT, |d| d.reason.as_str()), now);
             self.record_cuts(cut.as_slice(), now);
         }
     }
@@ -202,9 +227,10 @@ impl Engine {
                 }
             }
             Err(denial) => {
-                self.boxes.entry(portal.clone()).or_default().present = Some(uid);
-                if is_on && !known {
-                    // Within another card's delay: that one runs on.
+                self.another_card(portal, uid, now);
+                if is_on {
+                    // A delay runs: that of the card that was there before, from now if it was not reported to have left,
+                    // or this card's own after it lost its right (`policy.revoke_power`).
                     return;
                 }
                 self.cut_unremembered(portal, denial.reason.as_str(), now);
@@ -242,6 +268,13 @@ impl Engine {
         let detail = "the relay is on and no permitted card is there; it was told to switch off".to_owned();
         self.alarm(AlarmKind::PowerWithoutCard, Some(portal), None, detail, now);
     }
+}
+
+/// Whether this is no loss of a card's right but a matter of the room, which waits for no delay.
+fn is_at_once(denial: Denial) -> bool {
+    let of_room =
+        |r| matches!(r, Reason::OutOfService | Reason::Lockdown | Reason::PowerSuspended | Reason::OutsideSchedule);
+    of_room(denial.reason) || denial.also.iter().any(of_room)
 }
 
 /// How long after an order a relay report may still be that of before, in milliseconds.

@@ -17,7 +17,11 @@ impl Engine {
         let ReceivedChanges { changes, evidence, receipt, received_at } = received;
         let heard = self.state.streams.entry(changes.stream.clone()).or_default().judge(changes.at);
         let (outcome, applied, cut) = match heard {
-            Heard::New => self.new_message(&changes, evidence, now),
+            Heard::New => {
+                let done = self.new_message(&changes, evidence, now);
+                self.news_of(&changes.stream, now);
+                done
+            }
             Heard::Duplicate => (Outcome::Duplicate, Applied::default(), Vec::new()),
             Heard::Stale => (Outcome::Stale, Applied::default(), Vec::new()),
         };
@@ -55,6 +59,9 @@ impl Engine {
         let lost_right =
             if everything { self.boxes_to_judge(None) } else { self.boxes_to_judge(Some(&applied.touched.cards)) };
         let cuts = self.cut_without_right(&lost_right, now);
+        if applied.touched.site {
+            self.tell_modes(now);
+        }
         let event = AuditEvent { revision: revision.clone(), ..self.event(EventKind::ChangesApplied, now) };
         self.record_with(event, evidence, Flush::Now);
         self.record_cuts(&cuts, now);
@@ -69,9 +76,6 @@ impl Engine {
             self.record(event, Flush::Now);
         }
         self.find_next_edge(now);
-        if applied.touched.site {
-            self.tell_modes(now);
-        }
         let cut = cuts.into_iter().map(|cut| cut.portal).collect();
         (Outcome::Applied, applied, cut)
     }
@@ -137,16 +141,19 @@ impl Engine {
         let name = head.stream.clone();
         let believed = self.belief();
         let track = self.state.streams.entry(name.clone()).or_default();
-        let goal_before = track.must_reach;
-        track.take_head(head);
+        let goal = track.take_head(head);
         track.heard_at = track.heard_at.max(Some(now.wall));
+        let reached = track.must_reach.is_none();
         // The goal must survive a restart, or the list would be believed before it is whole.
-        let goal = track.must_reach.filter(|goal| goal_before != Some(*goal));
         if let Some(goal) = goal {
             let revision = Some(StreamRevision { stream: name, epoch: goal.epoch, seq: goal.seq });
-            let detail = Some(format!("the list is incomplete until message {}.{} is heard", goal.epoch, goal.seq));
-            let event =
-                AuditEvent { alarm: Some(AlarmKind::List), revision, detail, ..self.event(EventKind::Alarm, now) };
+            let event = if reached {
+                let detail = Some(format!("the first head, {}.{}, is reached", goal.epoch, goal.seq));
+                AuditEvent { revision, detail, ..self.event(EventKind::Config, now) }
+            } else {
+                let detail = Some(format!("the list is incomplete until message {}.{} is heard", goal.epoch, goal.seq));
+                AuditEvent { alarm: Some(AlarmKind::List), revision, detail, ..self.event(EventKind::Alarm, now) }
+            };
             self.record(event, Flush::Now);
         }
         if believed != self.belief() {

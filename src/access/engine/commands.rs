@@ -1,14 +1,17 @@
 //! Commands act once, now: never late, never twice, never from a retained copy.
 
+use std::collections::BTreeMap;
+
 use super::super::audit::{AuditEvent, EventKind, Flush};
 use super::super::change::{ErrorCode, OpError};
+use super::super::decide::against_power;
 use super::super::decision::{Decision, Grant, GrantReason};
 use super::super::effect::{Effect, Reply, ReplyStatus, ResyncReason, Verdict};
-use super::super::id::{CardUid, ClockTrust, Now, PortalId};
+use super::super::id::{CardUid, ClockTrust, Now, PortalId, Timestamp};
 use super::super::input::{Command, CommandKind, Presented, Request};
 use super::super::portal::{Assurance, PortalKind};
 use super::super::presence::OnBy;
-use super::super::state::COMMANDS_MAX;
+use super::super::state::{COMMANDS_MAX, is_remembered};
 use super::Engine;
 use super::boxes::BY_COMMAND;
 
@@ -76,7 +79,10 @@ impl Engine {
             let message = "`iat` is more than 30 s ahead of the gateway's clock; compare the clocks";
             return Some(Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message));
         }
-        if self.state.commands.len() >= COMMANDS_MAX {
+        let remembered = |commands: &BTreeMap<String, Timestamp>| {
+            commands.values().filter(|exp| is_remembered(**exp, now.wall)).count()
+        };
+        if self.state.commands.len() >= COMMANDS_MAX && remembered(&self.state.commands) >= COMMANDS_MAX {
             let message = format!("{COMMANDS_MAX} commands within their time are remembered; send fewer");
             return Some(Done::refused(ReplyStatus::Rejected, ErrorCode::TooLarge, message));
         }
@@ -127,7 +133,13 @@ impl Engine {
                 let message = format!("`{portal}` is no power box; use `release`");
                 return Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message);
             }
-            Some(_) => {}
+            Some(p) => {
+                if let Some(denial) = against_power(&self.facts(self.posture(p, now), now), p).filter(|_| on) {
+                    let message =
+                        format!("nothing may be on at `{portal}` now: {}; end that first", denial.reason.as_str());
+                    return Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message);
+                }
+            }
         }
         let power = self.boxes.entry(portal.clone()).or_default();
         power.ordered_at = Some(now.mono);

@@ -140,6 +140,7 @@ impl Engine {
             Input::Wake => {}
         }
         self.wake_boxes(now);
+        self.believe_quiet_streams(now);
         self.ask_resync(now);
         std::mem::take(&mut self.out)
     }
@@ -300,6 +301,7 @@ impl Engine {
             self.alarm(super::audit::AlarmKind::Clock, None, None, detail, now);
         }
         self.judge_all_boxes(now);
+        self.tell_modes(now);
         self.out.push(Effect::StateChanged);
     }
 

@@ -21,19 +21,19 @@ impl Engine {
         let doors = self.portals.iter().filter(|p| p.kind != PortalKind::PowerBox);
         let modes: Vec<_> = doors.map(|p| (p.id.clone(), self.posture(p, now))).collect();
         for (portal, posture) in modes {
-            let told = self.modes.insert(portal.clone(), posture).unwrap_or_default();
-            if told != posture {
+            // A portal that this run has told nothing yet may still hold open what an earlier run told it.
+            if self.modes.insert(portal.clone(), posture) != Some(posture) {
                 self.out.push(Effect::Mode { portal, posture });
             }
         }
         self.find_next_edge(now);
     }
 
-    /// Tells one portal its mode again, because it has just come back and knows nothing.
+    /// Tells one portal its mode again, because it has just come back and knows nothing, or an older mode.
     pub(super) fn tell_mode_again(&mut self, portal: &PortalId, now: Now) {
         let Some(p) = self.portal(portal.as_str()) else { return };
         let posture = self.posture(p, now);
-        if p.kind != PortalKind::PowerBox && posture != Posture::Secure {
+        if p.kind != PortalKind::PowerBox {
             self.out.push(Effect::Mode { portal: portal.clone(), posture });
         }
     }

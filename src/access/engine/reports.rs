@@ -20,6 +20,9 @@ impl Engine {
         let kind = known.kind;
         let hold_ms = known.hold_ms;
         // Anything but its last will says that the portal is there.
+        if report.online != Some(false) {
+            self.tell_mode_if_back(&id, now);
+        }
         self.online_reported(&id, report.online.unwrap_or(true), report.cause.as_deref(), now);
         if let Some(fire) = report.fire {
             self.fire_reported(&id, fire, now);
@@ -53,6 +56,13 @@ impl Engine {
         }
     }
 
+    /// Tells a portal its mode if this is its first sign of life, or the first since it was away.
+    pub(super) fn tell_mode_if_back(&mut self, portal: &PortalId, now: Now) {
+        if self.online.get(portal) != Some(&true) {
+            self.tell_mode_again(portal, now);
+        }
+    }
+
     pub(super) fn online_reported(&mut self, portal: &PortalId, online: bool, cause: Option<&str>, now: Now) {
         let before = self.online.insert(portal.clone(), online);
         if before == Some(online) {
@@ -62,9 +72,7 @@ impl Engine {
         let detail = cause.map(str::to_owned);
         let event = AuditEvent { portal: Some(portal.clone()), detail: detail.clone(), ..self.event(kind, now) };
         self.record(event, Flush::Soon);
-        if online {
-            self.tell_mode_again(portal, now);
-        } else {
+        if !online {
             let detail = detail.unwrap_or_else(|| "its last will was sent".to_owned());
             self.alarm(AlarmKind::PortalOffline, Some(portal), None, detail, now);
         }

@@ -6,7 +6,7 @@ use foldhash::fast::RandomState;
 
 use super::super::audit::{AuditEvent, EventKind, Flush};
 use super::super::decide::{Question, decide};
-use super::super::decision::{Decision, Denial};
+use super::super::decision::{Decision, Denial, Grant};
 use super::super::effect::Effect;
 use super::super::id::{CardUid, Mono, Now, PortalId};
 use super::super::input::{Presented, Request};
@@ -19,7 +19,8 @@ pub const ANSWER_MEMORY_MS: u64 = 60_000;
 pub const ANSWERS_MAX: usize = 16_384;
 
 /// What a repeated request is known by: the portal's own number, or within the debounce time the card alone.
-type Key = (PortalId, Option<String>, CardUid);
+/// `None` for the card: something that is none.
+type Key = (PortalId, Option<String>, Option<CardUid>);
 
 /// Answers given in the last minute. A grant is never repeated from here: it is judged anew.
 #[derive(Debug, Default)]
@@ -74,10 +75,16 @@ impl Engine {
             return;
         }
         let event = self.decision_event(request, &id, &decision, now);
+        let mut against = decision.also();
         let denial = match &decision {
             Decision::Grant(_) => None,
             Decision::Deny(denial) => Some(*denial),
         };
+        denial.iter().for_each(|d| against.add(d.reason));
+        if !request.stale {
+            // Before the answer, so that it cannot cut the answer's opening short.
+            self.tell_mode_if_back(&id, now);
+        }
         self.out.push(Effect::Answer { portal: request.portal.clone(), id: request.id.clone(), decision });
         self.record(event, Flush::Soon);
         for (key, _) in keys.into_iter().flatten() {
@@ -86,9 +93,10 @@ impl Engine {
         if let (PortalKind::PowerBox, Presented::Card(uid), false) = (kind, &request.presented, request.stale) {
             self.presented_at_box(&id, *uid, denial, now);
         }
-        if let Some(denial) = denial {
-            self.denied(&id, &request.presented, denial, now);
+        if denial.is_some() {
+            self.denied(&id, now);
         }
+        self.seen_dead(&id, &request.presented, against, now);
         if !request.stale {
             self.online_reported(&id, true, None, now);
         }
@@ -96,12 +104,15 @@ impl Engine {
 
     /// What a repeat of this request would be known by, and for how long in milliseconds.
     fn keys(&self, request: &Request, portal: &PortalId, debounce_ms: u32) -> [Option<(Key, u64)>; 2] {
-        let Presented::Card(uid) = &request.presented else { return [None, None] };
         if request.stale {
             return [None, None];
         }
-        let by_id = request.id.as_ref().map(|id| ((portal.clone(), Some(id.clone()), *uid), ANSWER_MEMORY_MS));
-        let by_card = (debounce_ms > 0).then(|| ((portal.clone(), None, *uid), u64::from(debounce_ms)));
+        let uid = match &request.presented {
+            Presented::Card(uid) => Some(*uid),
+            Presented::Malformed(_) => None,
+        };
+        let by_id = request.id.as_ref().map(|id| ((portal.clone(), Some(id.clone()), uid), ANSWER_MEMORY_MS));
+        let by_card = (debounce_ms > 0 && uid.is_some()).then(|| ((portal.clone(), None, uid), u64::from(debounce_ms)));
         [by_id, by_card]
     }
 
@@ -110,9 +121,15 @@ impl Engine {
         let found = keys.iter().flatten().find_map(|(key, memory_ms)| self.answers.find(key, *memory_ms, now.mono))?;
         match (found, now_decided) {
             (Some(denial), _) => Some(Decision::Deny(denial)),
-            (None, Decision::Grant(grant)) => Some(Decision::Grant(grant.again())),
-            (None, Decision::Deny(_)) => None,
+            (None, Decision::Grant(grant)) if self.is_held(grant) => Some(Decision::Grant(grant.again())),
+            (None, Decision::Grant(_) | Decision::Deny(_)) => None,
         }
+    }
+
+    /// Whether repeating this grant changes nothing: a box must still be on by it, or it would be switched on unbeknown.
+    fn is_held(&self, grant: &Grant) -> bool {
+        let on_by = |b: &super::PowerBox| b.on_card() == grant.uid() && b.present == grant.uid() && b.off_at.is_none();
+        grant.hold_ms().is_some() || self.boxes.get(grant.portal()).is_some_and(on_by)
     }
 
     fn request_unknown_portal(&mut self, request: &Request, now: Now) {

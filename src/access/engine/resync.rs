@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::audit::{AuditEvent, EventKind, Flush, StreamRevision};
 use super::super::effect::{Effect, Resync, ResyncReason};
 use super::super::id::{Mono, Now, StreamName};
 use super::super::stream::StreamTrack;
@@ -14,12 +15,18 @@ pub const ASK_AGAIN_MS: u64 = 30_000;
 /// An ask waits a random time up to this, in milliseconds, so that a campus of gateways does not ask at once.
 pub const JITTER_MS: u64 = 1_000;
 
+/// How long a damaged stream must have brought nothing new before it counts as sent again whole, if its center publishes no
+/// head to tell, in milliseconds. A head tells at once.
+pub const DAMAGE_QUIET_MS: u64 = 10_000;
+
 /// When each stream is asked.
 #[derive(Debug)]
 pub(super) struct ResyncPlan {
     link_up: bool,
     seed: u64,
     plans: BTreeMap<StreamName, Plan>,
+    /// When each damaged stream last brought something new.
+    news_at: BTreeMap<StreamName, Mono>,
 }
 
 #[derive(Debug, Default)]
@@ -31,11 +38,12 @@ struct Plan {
 
 impl ResyncPlan {
     pub(super) fn new(seed: u64) -> Self {
-        Self { link_up: false, seed, plans: BTreeMap::new() }
+        Self { link_up: false, seed, plans: BTreeMap::new(), news_at: BTreeMap::new() }
     }
 
     pub(super) fn next(&self) -> Option<Mono> {
-        self.plans.values().filter_map(|p| p.next_at).min()
+        let quiet = self.news_at.values().map(|at| at.plus_ms(DAMAGE_QUIET_MS));
+        self.plans.values().filter_map(|p| p.next_at).chain(quiet).min()
     }
 
     /// The next number of a small generator (Knuth's MMIX constants): spreading needs no secrecy, replay needs repeatability.
@@ -44,11 +52,17 @@ impl ResyncPlan {
         (self.seed >> 33) % JITTER_MS
     }
 
+    /// Plans an ask as early as it may be.
     fn plan(&mut self, stream: &StreamName, now: Mono) {
         let jitter_ms = self.jitter_ms();
         let plan = self.plans.entry(stream.clone()).or_default();
         let earliest = plan.asked_at.map_or(now, |at| at.plus_ms(ASK_AGAIN_MIN_MS).max(now));
-        plan.next_at.get_or_insert(earliest.plus_ms(jitter_ms));
+        let next_at = earliest.plus_ms(jitter_ms);
+        plan.next_at = Some(plan.next_at.map_or(next_at, |at| at.min(next_at)));
+    }
+
+    fn is_planned(&self, stream: &StreamName) -> bool {
+        self.plans.get(stream).is_some_and(|p| p.next_at.is_some())
     }
 }
 
@@ -73,10 +87,39 @@ impl Engine {
             let asked_for = self.resync.plans.get(&role.name).is_some_and(|p| p.asked_for);
             let lacks = lack(self.state.streams.get(&role.name)).is_some();
             if lacks || asked_for {
-                self.resync.plan(&role.name, now.mono);
+                if !self.resync.is_planned(&role.name) {
+                    self.resync.plan(&role.name, now.mono);
+                }
             } else if let Some(plan) = self.resync.plans.get_mut(&role.name) {
                 plan.next_at = None;
             }
+        }
+    }
+
+    /// A message of a damaged stream was new: more may be on its way.
+    pub(super) fn news_of(&mut self, stream: &StreamName, now: Now) {
+        if self.state.streams.get(stream).is_some_and(|track| track.damaged) {
+            self.resync.news_at.insert(stream.clone(), now.mono);
+        }
+    }
+
+    /// A damaged stream whose center publishes no head is believed again once it was sent as far as it is known to have gone,
+    /// without a hole, and then nothing new came for a while.
+    pub(super) fn believe_quiet_streams(&mut self, now: Now) {
+        let is_quiet = |at: &Mono| now.mono.since_ms(*at) >= DAMAGE_QUIET_MS;
+        let quiet: Vec<_> =
+            self.resync.news_at.iter().filter(|(_, at)| is_quiet(at)).map(|(name, _)| name.clone()).collect();
+        for stream in quiet {
+            self.resync.news_at.remove(&stream);
+            let Some(track) = self.state.streams.get(&stream) else { continue };
+            let whole = track.damaged && !track.head_known && track.must_reach.is_none() && track.above.is_empty();
+            let (true, Some(epoch)) = (whole, track.epoch) else { continue };
+            let revision = Some(StreamRevision { stream, epoch, seq: track.through });
+            let detail = Some("sent again without a head to tell how far; nothing more came".to_owned());
+            let event = AuditEvent { revision, detail, ..self.event(EventKind::Config, now) };
+            self.record(event, Flush::Now);
+            self.judge_all_boxes(now);
+            self.plan_resync(now);
         }
     }
 
@@ -107,7 +150,7 @@ fn lack(track: Option<&StreamTrack>) -> Option<ResyncReason> {
         Some(ResyncReason::Corrupt)
     } else if track.epoch.is_none() {
         Some(ResyncReason::Empty)
-    } else if track.epoch_gap {
+    } else if track.epoch_gap || track.head.as_ref().is_some_and(|head| Some(head.at.epoch) > track.epoch) {
         Some(ResyncReason::Epoch)
     } else if !track.above.is_empty() || track.is_behind_head() || track.must_reach.is_some() {
         Some(ResyncReason::Gap)

@@ -83,6 +83,10 @@ impl AccessList {
         };
         let named = uids.into_iter().flatten().filter_map(|uid| self.find(uid));
         let mut all: Vec<CardIx> = named.collect();
+        if let Op::Withdraw { subject: Subject::Holder(holder) } = op {
+            // An enrolment goes by its own word of the holder, also where the card office says another.
+            all.extend(self.holders.find(holder).into_iter().flat_map(|h| self.enrolled_for(h)));
+        }
         let holder_of = |ix: &CardIx| self.cards.get(ix.place()).and_then(Card::holder);
         let mut holders: Vec<HolderIx> = all.iter().filter_map(holder_of).collect();
         holders.extend(holder.and_then(|h| self.holders.find(h)));

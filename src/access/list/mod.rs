@@ -129,11 +129,15 @@ impl AccessList {
         let issued = std::iter::successors(record.and_then(|h| h.first_issued), |ix| {
             self.cards.get(ix.place()).and_then(|c| c.next_issued)
         });
-        let enrolled = std::iter::successors(record.and_then(|h| h.first_enrolled), |ix| {
+        let only_enrolled = |ix: &CardIx| self.cards.get(ix.place()).is_some_and(|c| c.issued_to.is_none());
+        issued.chain(self.enrolled_for(holder).filter(only_enrolled))
+    }
+
+    /// Every card that is enrolled for the holder, whosever it is by the card office's word.
+    fn enrolled_for(&self, holder: HolderIx) -> impl Iterator<Item = CardIx> {
+        std::iter::successors(self.holders.get(holder).and_then(|h| h.first_enrolled), |ix| {
             self.cards.get(ix.place()).and_then(|c| c.next_enrolled)
         })
-        .filter(|ix| self.cards.get(ix.place()).is_some_and(|c| c.issued_to.is_none()));
-        issued.chain(enrolled)
     }
 
     fn standing(&self, card: &Card) -> Standing {
@@ -244,11 +248,17 @@ impl<'a> CardView<'a> {
     }
 
     /// The enrolments that count for portals of `kind`: the card's own and, for kinds in `reissue_keeps`, those of the
-    /// holder's replaced cards, whose entitlement follows the holder. A cancelled card leaves nothing behind.
+    /// holder's replaced cards, whose entitlement follows the holder. A cancelled card leaves nothing behind. What is said of
+    /// the card itself replaces what followed it: a later enrolment for this kind, or a later withdrawal.
     pub fn enrolments_for(&self, kind: PortalKind, reissue_keeps: KindSet) -> impl Iterator<Item = EnrolmentView<'a>> {
         let list = self.list;
         let own = self.ix;
         let holder = if reissue_keeps.contains(kind) { self.card.holder() } else { None };
+        let own_word = self.card.enrolment.as_ref().filter(|_| {
+            let silent = |own: EnrolmentView<'_>| own.entitlements(kind).next().is_none();
+            !self.enrolment().is_some_and(silent)
+        });
+        let own_word = own_word.map(|register| register.revision);
         let inherited = holder
             .into_iter()
             .flat_map(move |holder| list.cards_of(holder))
@@ -258,6 +268,7 @@ impl<'a> CardView<'a> {
                 let standing = old.standing();
                 standing.replaced && !standing.cancelled
             })
+            .filter(move |old| old.card.enrolment.as_ref().map(|r| r.revision) > own_word)
             .filter_map(|old| old.enrolment());
         self.enrolment().into_iter().chain(inherited)
     }

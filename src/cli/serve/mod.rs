@@ -1,7 +1,7 @@
 //! The gateway put together from its parts, for `run` and `demo`: one long flat list of who is connected to whom.
 
-mod convert;
-mod modbus;
+pub(super) mod convert;
+pub(super) mod modbus;
 
 use std::future::Future;
 use std::io;
@@ -109,6 +109,7 @@ pub async fn serve(
         boot: boot.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         insecure: config.insecure.clone(),
+        streams: convert::stream_specs(config).into_iter().map(|s| (s.name, s.may)).collect(),
     };
     let desk = start_desk(config, recovered, &store, &clock, outlets, uplink, identity, &metrics);
 

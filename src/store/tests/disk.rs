@@ -33,7 +33,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &target) } else { drop(fs::copy(entry.path(), target).unwrap()) }
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 
@@ -160,9 +164,9 @@ fn no_flipped_byte_of_a_generation_on_disk_panics_or_costs_an_event() {
             let mut bytes = fs::read(&target).unwrap();
             let at = usize::try_from(length * part / 4).unwrap();
             if part == 3 {
-                bytes.truncate(at)
+                bytes.truncate(at);
             } else {
-                bytes[at] ^= 0x10
+                bytes[at] ^= 0x10;
             }
             fs::write(&target, bytes).unwrap();
             let (store, _events, recovered) = open_dir(&damaged, options());
@@ -191,6 +195,10 @@ fn a_real_full_disk_stops_nothing_and_is_survived() {
             let (store, mut events, _) = open_dir(&mount, Options { ballast_bytes: 256 * 1024, ..options() });
             store.append(vec![change(3)]);
             until_durable(&mut events, 3).await;
+            let ballast = mount.join("ballast");
+            while !ballast.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             let filler = mount.join("filler");
             let mut n = 3;
             drop(fs::write(&filler, vec![1; 4 << 20]));
@@ -206,7 +214,7 @@ fn a_real_full_disk_stops_nothing_and_is_survived() {
                 }
             };
             tokio::time::timeout(DEADLINE, failing).await.unwrap();
-            assert!(!mount.join("ballast").exists());
+            assert!(!ballast.exists());
             assert!(store.last_durable() > 3, "the reserve made room");
             fs::remove_file(&filler).unwrap();
             until_durable(&mut events, n).await;

@@ -112,6 +112,24 @@ fn a_generation_that_does_not_fit_is_told_and_the_journal_still_has_all() {
     assert_eq!(open(&disk).2.state, toy(1..=25));
 }
 
+#[tokio::test]
+async fn the_writer_tries_again_by_itself_until_the_disk_works() {
+    /// A deadline for a retry, which comes every second.
+    const DEADLINE: Duration = Duration::from_secs(20);
+    let disk = MemoryDisk::new();
+    let opened = open::open_on::<Toy>(Arc::new(disk.clone()), Options { ballast_bytes: 0, ..small() }, true).unwrap();
+    let (store, mut events, _) = opened.run(tempfile::tempfile().unwrap()).unwrap();
+    disk.set_fault(Fault::Writes);
+    store.append(vec![change(3)]);
+    let told = tokio::time::timeout(DEADLINE, events.recv()).await.unwrap();
+    assert!(matches!(told, Some(StoreEvent::Failing { .. })), "{told:?}");
+    disk.set_fault(Fault::None);
+    assert_eq!(tokio::time::timeout(DEADLINE, events.recv()).await.unwrap(), Some(StoreEvent::Recovered));
+    let told = tokio::time::timeout(DEADLINE, events.recv()).await.unwrap();
+    assert!(matches!(told, Some(StoreEvent::Durable { through: 3, .. })), "{told:?}");
+    assert_eq!(store.close().await, Closed::Drained);
+}
+
 impl MemoryDisk {
     fn remove_ballast(&self) {
         assert!(ballast::remove(self));

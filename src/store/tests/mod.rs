@@ -8,6 +8,7 @@ mod simulation;
 
 use std::collections::BTreeMap;
 
+use super::medium::Medium;
 use super::*;
 use crate::access::audit::{EventKind, Flush};
 use crate::access::decision::Reasons;

@@ -94,8 +94,8 @@ impl Life {
         assert_eq!(verify_on(&self.disk).unwrap().broken, None);
     }
 
-    fn act(&mut self, act: Act) {
-        match act {
+    fn act(&mut self, act: &Act) {
+        match *act {
             Act::Append(count, all) => {
                 let numbers = (self.next..).take(usize::from(count)).filter(|n| all || n.is_multiple_of(3));
                 let records: Vec<_> = numbers.map(record).collect();
@@ -131,7 +131,7 @@ proptest! {
     #[test]
     fn whatever_happens_what_was_told_durable_stays(all in proptest::collection::vec(acts(), 1..150)) {
         let mut life = Life::begin();
-        for act in all {
+        for act in &all {
             life.act(act);
         }
         life.disk.crash(0);

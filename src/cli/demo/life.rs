@@ -1,0 +1,189 @@
+//! The life of one card: issued, enrolled, used; reissued while it sits in the power box; and the new one's first day.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::teller::{Teller, Took, ms_since};
+use super::{BOX_READER, BOX_RELAY, DOOR_READER, DOOR_RELAY, Dormitory, RELAYS};
+use crate::access::change::Op;
+use crate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
+use crate::access::id::{CardUid, Holder};
+use crate::access::portal::PortalKind;
+use crate::clock::Clock;
+use crate::simulate::center::Answered;
+
+/// The card of the first chapter, and the one that replaces it.
+const OLD: &str = "1EA68671";
+const NEW: &str = "5B3C0D92";
+const HOLDER: &str = "08193021";
+/// Longest wait for an ack or a relay, in seconds.
+const WAIT: Duration = Duration::from_secs(10);
+/// How long a card stays out, so that the reader sees that it has left, in milliseconds.
+const OUT_MS: u64 = 1_600;
+
+/// Plays and tells. `false`: something went otherwise.
+pub(super) async fn tell(d: &Dormitory, clock: &Clock) -> Result<bool, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let old: CardUid = OLD.parse().map_err(|e: crate::access::id::UidError| text(&e))?;
+    let new: CardUid = NEW.parse().map_err(|e: crate::access::id::UidError| text(&e))?;
+    let holder: Holder = HOLDER.parse().map_err(|e: crate::access::id::IdentifierError| text(&e))?;
+    let mut teller = Teller::new(d.center.heard(), clock);
+    let t = &mut teller;
+    wait_for_portals(t).await?;
+
+    Teller::chapter("The card office issues a card, the apartment center enrols it for gate, door and power");
+    say(d, t, "issue", vec![Op::Issue { uid: old, holder: holder.clone() }]).await?;
+    say(d, t, "enrol", vec![enrol(old, &holder)?]).await?;
+    at_gate(d, t, OLD, "grant (granted)").await;
+    at_door(d, t, old, "grant (granted)").await;
+    into_box(d, t, old, "grant (granted)").await;
+
+    Teller::chapter("The card is reissued while it sits in the power box");
+    reissue(d, t, Op::Reissue { holder: holder.clone(), new_uid: new, old_uid: Some(old) }).await?;
+    at_gate(d, t, OLD, "deny (replaced)").await;
+    at_door(d, t, old, "deny (replaced)").await;
+    out_of_box(d).await;
+    into_box(d, t, old, "deny (replaced)").await;
+
+    Teller::chapter("The new card opens nothing until the apartment center has enrolled it");
+    at_gate(d, t, NEW, "deny (not_enrolled)").await;
+    at_door(d, t, new, "deny (not_enrolled)").await;
+    out_of_box(d).await;
+    into_box(d, t, new, "deny (not_enrolled)").await;
+    say(d, t, "enrol", vec![enrol(new, &holder)?]).await?;
+    at_gate(d, t, NEW, "grant (granted)").await;
+    at_door(d, t, new, "grant (granted)").await;
+    out_of_box(d).await;
+    into_box(d, t, new, "grant (granted)").await;
+
+    Teller::chapter("The card leaves the box, and the audit is with the center");
+    let began = Instant::now();
+    d.line.remove(BOX_READER, 0);
+    let off = d.line.wait_relay(RELAYS, BOX_RELAY, false, WAIT).await;
+    t.step("power-412, relay read back", "off", on_off(!off), Some(ms_since(began)));
+    let last = t.event(|e| e.kind == crate::access::audit::EventKind::PowerOff && e.uid == Some(new)).await;
+    t.step("the audit up to here, chain checked by the center", "received", received(last.is_some()), None);
+    let trouble = t.trouble();
+    t.step("trouble in the audit", "none", &trouble, None);
+    Ok(t.went_well())
+}
+
+fn received(yes: bool) -> &'static str {
+    if yes { "received" } else { "not received" }
+}
+
+fn on_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+fn enrol(uid: CardUid, holder: &Holder) -> Result<Op, String> {
+    let room = || "412".parse().map(ZoneSet::One).map_err(|e: crate::access::id::IdentifierError| e.to_string());
+    let entitlement = |kind, zone| Entitlement { kind, zone, schedule: None };
+    let entitlements = vec![
+        entitlement(PortalKind::Gate, ZoneSet::Any),
+        entitlement(PortalKind::Door, room()?),
+        entitlement(PortalKind::PowerBox, room()?),
+    ];
+    let enrolment =
+        Enrolment { holder: holder.clone(), role: Role::Resident, not_before: None, not_after: None, entitlements };
+    Ok(Op::Enrol { uid, enrolment })
+}
+
+/// Waits until both Modbus portals have said that they are there.
+async fn wait_for_portals(t: &mut Teller) -> Result<(), String> {
+    for portal in ["door-412", "power-412"] {
+        let online = |e: &crate::access::audit::AuditEvent| {
+            e.kind == crate::access::audit::EventKind::PortalOnline
+                && e.portal.as_ref().is_some_and(|p| p.as_str() == portal)
+        };
+        t.event(online).await.ok_or_else(|| format!("portal `{portal}` did not come online"))?;
+    }
+    Ok(())
+}
+
+async fn say(d: &Dormitory, t: &mut Teller, what: &str, ops: Vec<Op>) -> Result<(), String> {
+    let answered = d.center.say_and_wait(ops, WAIT).await.map_err(|error| error.to_string())?;
+    tell_ack(t, what, &answered);
+    Ok(())
+}
+
+fn tell_ack(t: &mut Teller, what: &str, answered: &[Answered]) {
+    for answer in answered {
+        match &answer.ack {
+            None => t.step(&format!("{what}, by {}", answer.stream), "applied", "no ack", None),
+            Some((ack, took)) => {
+                let what = format!("{what} by {}, on disk and acknowledged", answer.stream);
+                t.step(&what, "applied", &ack.outcome, Some(took.as_secs_f64() * 1000.0));
+            }
+        }
+    }
+}
+
+async fn at_gate(d: &Dormitory, t: &mut Teller, uid: &str, expected: &str) {
+    let began = Instant::now();
+    let (happened, took) = match d.gate.present(uid).await {
+        Ok(decision) => {
+            let word = if decision.granted { "grant" } else { "deny" };
+            (format!("{word} ({})", decision.reason), Some(ms_since(began)))
+        }
+        Err(error) => (error.to_string(), None),
+    };
+    t.step(&format!("gate-in    {uid}"), expected, &happened, took);
+}
+
+async fn at_door(d: &Dormitory, t: &mut Teller, uid: CardUid, expected: &str) {
+    let shown = t.now();
+    let began = Instant::now();
+    d.line.present(DOOR_READER, 0, uid);
+    // What the relay does is seen at once; the words come with the audit.
+    let granted = expected.starts_with("grant");
+    let opened = granted && d.line.wait_relay(RELAYS, DOOR_RELAY, true, WAIT).await;
+    let opened_ms = opened.then(|| ms_since(began));
+    let (happened, decided_ms) = t.decision("door-412", uid, shown).await;
+    d.line.remove(DOOR_READER, 0);
+    t.step(&format!("door-412   {uid}"), expected, &happened, opened_ms.or(decided_ms));
+    if granted {
+        t.step("door-412, relay pulsed", "yes", if opened { "yes" } else { "no" }, None);
+    }
+}
+
+async fn into_box(d: &Dormitory, t: &mut Teller, uid: CardUid, expected: &str) {
+    let shown = t.now();
+    let began = Instant::now();
+    d.line.present(BOX_READER, 0, uid);
+    let granted = expected.starts_with("grant");
+    let on = granted && d.line.wait_relay(RELAYS, BOX_RELAY, true, WAIT).await;
+    let on_ms: Option<Took> = on.then(|| ms_since(began));
+    let (happened, decided_ms) = t.decision("power-412", uid, shown).await;
+    t.step(&format!("power-412  {uid}"), expected, &happened, on_ms.or(decided_ms));
+    t.step("power-412, relay", on_off(granted), on_off(d.line.relay(RELAYS, BOX_RELAY)), None);
+}
+
+/// The card is taken out, long enough for the reader to notice.
+async fn out_of_box(d: &Dormitory) {
+    d.line.remove(BOX_READER, 0);
+    tokio::time::sleep(Duration::from_millis(OUT_MS)).await;
+}
+
+async fn reissue(d: &Dormitory, t: &mut Teller, op: Op) -> Result<(), String> {
+    let began = Instant::now();
+    let off = async {
+        let off = d.line.wait_relay(RELAYS, BOX_RELAY, false, WAIT).await;
+        (off, ms_since(began))
+    };
+    let (answered, (off, off_ms)) = tokio::join!(d.center.say_and_wait(vec![op], WAIT), off);
+    let answered = answered.map_err(|error| error.to_string())?;
+    t.step(
+        "power-412, relay written off, from the center's first word, its own disk included",
+        "off",
+        on_off(!off),
+        Some(off_ms),
+    );
+    tell_ack(t, "reissue", &answered);
+    let ack = answered.first().and_then(|a| a.ack.as_ref()).map(|(ack, _)| ack);
+    let list = |all: Option<&Vec<String>>| all.map_or(String::new(), |all| all.join(", "));
+    t.step("revoked, says the ack", OLD, &list(ack.map(|a| &a.revoked)), None);
+    t.step("cut, says the ack", "power-412", &list(ack.map(|a| &a.cut)), None);
+    Ok(())
+}

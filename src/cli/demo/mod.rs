@@ -1,0 +1,233 @@
+//! `dormgate demo`: the whole system on this machine in one process, no set-up. The gateway is the real one; the broker, the
+//! portals and the center are stand-ins that speak the real protocols on loopback.
+
+mod life;
+mod teller;
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::run::stop_signal;
+use super::serve::{Running, check_profile, serve};
+use super::{Exit, complain, say};
+use crate::access::portal::PortalKind;
+use crate::clock::Clock;
+use crate::config::{self, Config, Surroundings};
+use crate::mqtt::LinkSpec;
+use crate::simulate::broker::Broker;
+use crate::simulate::center::{Attention, Center, Layout, Service, create};
+use crate::simulate::modbus::{Line, Served};
+use crate::simulate::mqtt::{SimulatedPortal, SimulatedSpec};
+use crate::wire::profile;
+
+/// The gateway of the demo.
+const GATEWAY: &str = "demo";
+/// Unit of the door's reader, of the box's reader, and of the board with the relays of both.
+const DOOR_READER: u8 = 3;
+const BOX_READER: u8 = 4;
+const RELAYS: u8 = 21;
+/// The board's channels.
+const DOOR_RELAY: u16 = 0;
+const BOX_RELAY: u16 = 1;
+/// How long the parts may take to find each other, in seconds.
+const START_S: u64 = 20;
+
+/// Play the life of one card on a whole dormitory in this process: broker, portals, center; nothing to install.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// End after the story: 0 if every step went as told, 1 otherwise. Without it the dormitory stays up until Ctrl-C.
+    #[arg(long)]
+    once: bool,
+}
+
+/// Everything around the gateway.
+struct Dormitory {
+    gate: SimulatedPortal,
+    line: Line,
+    center: Service,
+    /// Serves the line as long as it is kept.
+    _served: Served,
+    broker: Broker,
+}
+
+pub(super) fn run(args: &Args) -> Exit {
+    let dir = match make_dir() {
+        Ok(dir) => dir,
+        Err(error) => {
+            complain(format!("no directory for the demo: {error}"));
+            return Exit::Failed;
+        }
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(format!("no runtime: {error}"));
+            return Exit::Failed;
+        }
+    };
+    let outcome = runtime.block_on(play(&dir, args.once));
+    if let Err(error) = std::fs::remove_dir_all(&dir) {
+        complain(format!("`{}` is left behind: {error}", dir.display()));
+    }
+    match outcome {
+        Ok(true) => Exit::Done,
+        Ok(false) => Exit::Failed,
+        Err(message) => {
+            complain(message);
+            Exit::Failed
+        }
+    }
+}
+
+fn make_dir() -> Result<PathBuf, String> {
+    let mut random = [0_u8; 8];
+    getrandom::fill(&mut random).map_err(|error| error.to_string())?;
+    let name: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let dir = std::env::temp_dir().join(format!("dormgate-demo-{name}"));
+    std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+    Ok(dir)
+}
+
+/// Plays the story. `Ok(false)`: a step did not go as told.
+async fn play(dir: &Path, once: bool) -> Result<bool, String> {
+    let stop = stop_signal().map_err(|error| error.to_string())?;
+    let clock = Clock::system();
+    let (dormitory, config) = build(dir, &clock).await?;
+    let (is_ready, ready) = oneshot::channel();
+    let (end, ended) = oneshot::channel::<()>();
+    let gateway = tokio::spawn(async move {
+        let told = move |running: &Running| {
+            if is_ready.send(running.http).is_err() {
+                tracing::debug!("nobody waits for the gateway any more");
+            }
+        };
+        // Told to end, or nobody is left to tell: both are the end.
+        let over = async move { ended.await.unwrap_or_default() };
+        serve(&config, over, told).await
+    });
+    let Ok(http) = ready.await else {
+        return Err(match gateway.await {
+            Ok(Err(error)) => error.to_string(),
+            Ok(Ok(())) | Err(_) => "the gateway ended before it was ready".to_owned(),
+        });
+    };
+    let page = http.map_or(String::new(), |address| format!("; its numbers are at http://{address}/metrics"));
+    let broker = dormitory.broker.address();
+    print(format!("A gateway, a broker at {broker}, a gate over MQTT, a door and a power box over Modbus TCP{page}\n"));
+    let went_well = life::tell(&dormitory, &clock).await?;
+    if !once && went_well {
+        print(format!(
+            "\nThe dormitory stays up until Ctrl-C. Try, from another terminal:\n  mosquitto_sub -h 127.0.0.1 -p {} -v -t 'dormgate/#'\n",
+            broker.port()
+        ));
+        stop.await;
+    }
+    if end.send(()).is_err() {
+        complain("the gateway ended before it was told to");
+    }
+    let ended_well = match gateway.await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            complain(error);
+            false
+        }
+        Err(_) => false,
+    };
+    dormitory.gate.stop().await;
+    if !dormitory.center.close(Duration::from_secs(2)).await {
+        complain("the center could not deliver everything");
+    }
+    let address = dormitory.broker.stop().await;
+    tracing::debug!(%address, "the broker has stopped");
+    Ok(went_well && ended_well)
+}
+
+/// Builds broker, line, portals and center, and the configuration of a gateway that knows them.
+async fn build(dir: &Path, clock: &Clock) -> Result<(Dormitory, Config), String> {
+    let broker = Broker::start().await.map_err(|error| error.to_string())?;
+    let unit = |unit: u8, id: &str| {
+        let profile = profile::shipped(id).ok_or_else(|| format!("no profile `{id}`"))?;
+        Ok::<_, String>((unit, Arc::new(profile)))
+    };
+    let line = Line::new([
+        unit(DOOR_READER, "inveo-rfid-ind-m1")?,
+        unit(BOX_READER, "technotrade-vrd-485")?,
+        unit(RELAYS, "waveshare-relay-8ch")?,
+    ]);
+    let served = line.serve_tcp(0).await.map_err(|error| error.to_string())?;
+
+    let gateway = GATEWAY.parse().map_err(|error: crate::access::id::IdentifierError| error.to_string())?;
+    let center_dir = dir.join("center");
+    let streams = create(&center_dir, Layout::Two, NonZeroU32::MIN).map_err(|error| error.to_string())?;
+    let center = Center::open(&center_dir, &gateway).map_err(|error| error.to_string())?;
+    let link = |client: &str| LinkSpec::plain(vec![broker.url()], client);
+    let center = Service::start(center, link("center"), clock.clone(), Attention::Everything)
+        .map_err(|error| error.to_string())?;
+    let spec = SimulatedSpec {
+        link: link("gate-in"),
+        portal: "gate-in".parse().map_err(|error: crate::access::id::IdentifierError| error.to_string())?,
+        kind: PortalKind::Gate,
+        gateway,
+    };
+    let gate = SimulatedPortal::start(spec).map_err(|error| error.to_string())?;
+    if !center.wait_up(Duration::from_secs(START_S)).await {
+        return Err(format!("the center did not reach the broker within {START_S} s"));
+    }
+    let text = configuration(&broker, &served, &streams);
+    let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None, profiles: &check_profile };
+    let config = config::parse(&text, &around)
+        .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    Ok((Dormitory { gate, line, center, _served: served, broker }, config))
+}
+
+/// The configuration an installer would write for this dormitory.
+fn configuration(broker: &Broker, served: &Served, streams: &str) -> String {
+    format!(
+        r#"
+[gateway]
+id = "{GATEWAY}"
+data_dir = "data"
+[uplink]
+urls = ["{url}"]
+[http]
+listen = "127.0.0.1:0"
+{streams}
+[[bus]]
+id = "riser"
+tcp = "{line}"
+[[portal]]
+id = "gate-in"
+kind = "gate"
+zone = "lobby"
+direction = "in"
+device = {{ mqtt = "native" }}
+[[portal]]
+id = "door-412"
+kind = "door"
+zone = "412"
+hold_ms = 1000
+reader = {{ modbus = "riser", unit = {DOOR_READER}, profile = "inveo-rfid-ind-m1" }}
+output = {{ modbus = "riser", unit = {RELAYS}, profile = "waveshare-relay-8ch", channel = {DOOR_RELAY} }}
+[[portal]]
+id = "power-412"
+kind = "power_box"
+zone = "412"
+delay_off_s = 2
+reader = {{ modbus = "riser", unit = {BOX_READER}, profile = "technotrade-vrd-485" }}
+output = {{ modbus = "riser", unit = {RELAYS}, profile = "waveshare-relay-8ch", channel = {BOX_RELAY} }}
+"#,
+        url = broker.url(),
+        line = served.address,
+    )
+}
+
+/// Prints a line of the story. Who pipes it into something that ends early sees less of it, and no harm is done.
+fn print(text: impl std::fmt::Display) {
+    if say(text) != Exit::Done {
+        tracing::debug!("nobody reads the story any more");
+    }
+}

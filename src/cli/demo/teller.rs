@@ -1,0 +1,102 @@
+//! Tells the story: each step, what was expected, what happened, and how long it took.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use super::print;
+use crate::access::audit::{AuditEvent, EventKind};
+use crate::access::id::{CardUid, Timestamp};
+use crate::clock::Clock;
+use crate::simulate::center::Heard;
+
+/// Longest wait for something that has to happen, in seconds.
+const WAIT_S: u64 = 10;
+
+/// How long one step took, in milliseconds: since the card was shown, since the message was sent.
+pub(super) type Took = f64;
+
+/// See the file's head.
+pub(super) struct Teller {
+    heard: broadcast::Receiver<Heard>,
+    clock: Clock,
+    /// Every audit event heard so far: two of them may come in one batch and be asked for one after the other.
+    events: Vec<AuditEvent>,
+    wrong: u32,
+    /// Something was wrong with the audit, as the center checks it.
+    trouble: Vec<String>,
+}
+
+impl Teller {
+    pub(super) fn new(heard: broadcast::Receiver<Heard>, clock: &Clock) -> Self {
+        Self { heard, clock: clock.clone(), events: Vec::new(), wrong: 0, trouble: Vec::new() }
+    }
+
+    pub(super) fn chapter(title: &str) {
+        print(format!("\n{title}"));
+    }
+
+    /// Tells one step; a difference from what was expected is told and counted.
+    pub(super) fn step(&mut self, what: &str, expected: &str, happened: &str, took: Option<Took>) {
+        let as_told = expected == happened;
+        self.wrong += u32::from(!as_told);
+        let took = took.map_or(String::new(), |ms| format!("{ms:9.2} ms"));
+        let mark = if as_told { "ok   " } else { "WRONG" };
+        let difference = if as_told { String::new() } else { format!("  (expected: {expected})") };
+        print(format!("  {mark} {took:>12}  {what}: {happened}{difference}"));
+    }
+
+    pub(super) fn went_well(&self) -> bool {
+        self.wrong == 0 && self.trouble.is_empty()
+    }
+
+    pub(super) fn trouble(&self) -> String {
+        if self.trouble.is_empty() { "none".to_owned() } else { self.trouble.join("; ") }
+    }
+
+    /// Waits for the decision on `uid` at `portal` in the audit, as the center receives it: its words, and how long after
+    /// `shown` it was made.
+    pub(super) async fn decision(&mut self, portal: &str, uid: CardUid, shown: Timestamp) -> (String, Option<Took>) {
+        let wanted = |e: &AuditEvent| {
+            e.kind == EventKind::Decision
+                && e.uid == Some(uid)
+                && e.portal.as_ref().is_some_and(|p| p.as_str() == portal)
+                && e.at >= shown
+        };
+        match self.event(wanted).await {
+            None => ("no decision".to_owned(), None),
+            Some(e) => {
+                let word = if e.granted == Some(true) { "grant" } else { "deny" };
+                let ms = u32::try_from(e.at.0.saturating_sub(shown.0)).unwrap_or(u32::MAX);
+                (format!("{word} ({})", e.reason.unwrap_or_default()), Some(f64::from(ms)))
+            }
+        }
+    }
+
+    /// Waits for the first audit event, of all since the beginning, that `wanted` wants.
+    pub(super) async fn event(&mut self, wanted: impl Fn(&AuditEvent) -> bool) -> Option<AuditEvent> {
+        let deadline = Instant::now() + Duration::from_secs(WAIT_S);
+        loop {
+            if let Some(event) = self.events.iter().find(|e| wanted(e)) {
+                return Some(event.clone());
+            }
+            match tokio::time::timeout_at(deadline, self.heard.recv()).await {
+                Ok(Ok(Heard::Audit(events))) => self.events.extend(events),
+                Ok(Ok(Heard::Trouble(trouble))) => self.trouble.push(trouble.to_string()),
+                Ok(Ok(Heard::Problem(problem))) => self.trouble.push(problem),
+                Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => {}
+                Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => return None,
+            }
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now().wall
+    }
+}
+
+/// Milliseconds since `began`.
+pub(super) fn ms_since(began: Instant) -> Took {
+    began.elapsed().as_secs_f64() * 1000.0
+}

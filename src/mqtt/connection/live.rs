@@ -1,0 +1,160 @@
+//! What happens on a connection that the broker has accepted: messages, confirmations, subscriptions, the echo.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use rumqttc::{Event as ClientEvent, Outgoing as ClientDid, Packet, Publish, SubscribeReasonCode};
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::{AckToken, Connection, Event, Message, Phase};
+use crate::mqtt::attempt::{self, Loss};
+use crate::mqtt::backoff::STABLE_MS;
+use crate::mqtt::echo::ECHO_SLOW_MS;
+use crate::mqtt::metrics::LinkMetrics;
+use crate::mqtt::outbox::{Keep, Outgoing};
+use crate::wire::topic::Qos;
+
+/// Longest wait for the answer to our subscriptions, in seconds; then the connection is made anew.
+const SUBSCRIBED_WITHIN_S: u64 = 10;
+/// Longest wait for the broker to confirm a message, in seconds; then the connection is made anew.
+const CONFIRMED_WITHIN_S: u64 = 30;
+
+impl Connection {
+    pub(super) fn happened(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Outgoing(ClientDid::Publish(packet)) => self.outbox.written(packet, Instant::now()),
+            ClientEvent::Incoming(Packet::PubAck(ack)) => {
+                if let Some(id) = self.outbox.confirmed(ack.pkid) {
+                    self.events.push_back(Event::Delivered(id));
+                }
+            }
+            ClientEvent::Incoming(Packet::Publish(publish)) => self.received(publish),
+            ClientEvent::Incoming(Packet::SubAck(suback)) => self.is_subscribed(&suback.return_codes),
+            ClientEvent::Incoming(Packet::Disconnect) => self.lost(&Loss::Ordinary("the broker said goodbye".into())),
+            // Pings, and packets of exchanges that we never begin.
+            ClientEvent::Incoming(_) | ClientEvent::Outgoing(_) => {}
+        }
+    }
+
+    pub(super) fn received(&mut self, publish: Publish) {
+        let ack = (publish.pkid != 0).then_some(AckToken { generation: self.generation, packet: publish.pkid });
+        if self.setup.echo_topic.as_ref() == Some(&publish.topic) {
+            if let Some(token) = ack {
+                self.ack(token);
+            }
+            if self.echo.heard(&publish.payload, Instant::now()) {
+                self.next_echo();
+            }
+            return;
+        }
+        LinkMetrics::count(&self.metrics.received);
+        self.events.push_back(Event::Message(Message {
+            topic: publish.topic,
+            payload: publish.payload.to_vec(),
+            retain: publish.retain,
+            dup: publish.dup,
+            ack,
+        }));
+    }
+
+    pub(super) fn is_subscribed(&mut self, codes: &[SubscribeReasonCode]) {
+        let Phase::Live(live) = &mut self.phase else { return };
+        let first_time = !std::mem::replace(&mut live.up, true);
+        let session_present = live.session_present;
+        let echo = self.setup.echo_topic.is_some();
+        let wanted = self.setup.subscriptions.iter().map(Some).chain(echo.then_some(None));
+        let mut echo_works = echo;
+        for (subscription, code) in wanted.zip(codes) {
+            match (subscription, code) {
+                (Some(s), SubscribeReasonCode::Failure) => {
+                    LinkMetrics::count(&self.metrics.refused_subscriptions);
+                    let link = self.setup.link;
+                    error!(link, filter = s.filter, "the broker refuses the subscription; check its access rules");
+                    self.events.push_back(Event::SubscriptionRefused { filter: s.filter.clone() });
+                }
+                (Some(s), SubscribeReasonCode::Success(granted)) => {
+                    if *granted as u8 != attempt::qos(s.qos) as u8 {
+                        warn!(link = self.setup.link, filter = s.filter, ?granted, "the broker grants another QoS");
+                    }
+                }
+                (None, SubscribeReasonCode::Failure) => echo_works = false,
+                (None, SubscribeReasonCode::Success(_)) => {}
+            }
+        }
+        if !first_time {
+            return;
+        }
+        let url = self.url_text();
+        info!(link = self.setup.link, %url, session_present, connection = self.generation, "connected");
+        self.failures = 0;
+        self.last_failure.clear();
+        self.metrics.up.store(true, Relaxed);
+        self.events.push_back(Event::Up { session_present });
+        if echo_works {
+            self.next_echo();
+        }
+    }
+
+    pub(super) fn next_echo(&mut self) {
+        let now = Instant::now();
+        if let (Some(topic), Some(payload)) = (self.setup.echo_topic.clone(), self.echo.send(now)) {
+            let keep = Keep::Newest("echo".into());
+            let message = Outgoing { topic, payload, retain: false, qos: Qos::AtLeastOnce, keep };
+            if let Err(error) = self.publish(message) {
+                debug!(link = self.setup.link, "no echo: {error}");
+            }
+        } else if let Some(median) = self.echo.median() {
+            self.metrics.echo_us.store(u64::try_from(median.as_micros()).unwrap_or(u64::MAX), Relaxed);
+            if median > Duration::from_millis(ECHO_SLOW_MS) {
+                let ms = median.as_millis();
+                warn!(link = self.setup.link, "a round trip takes {ms} ms; set `set_tcp_nodelay true` at the broker");
+            }
+        }
+    }
+
+    /// Hands acknowledgements and messages to the client, as far as it takes them.
+    pub(super) fn pump(&mut self) {
+        let Phase::Live(live) = &mut self.phase else { return };
+        while let Some(packet) = self.acks.front() {
+            let mut publish = Publish::new("", rumqttc::QoS::AtLeastOnce, Vec::new());
+            publish.pkid = *packet;
+            if live.client.try_ack(&publish).is_err() {
+                return;
+            }
+            self.acks.pop_front();
+        }
+        if !live.up {
+            return;
+        }
+        let mut stale = 0;
+        while let Some((id, message)) = self.outbox.next(Instant::now(), &mut stale) {
+            let qos = attempt::qos(message.qos);
+            if live.client.try_publish(&message.topic, qos, message.retain, message.payload.clone()).is_err() {
+                break;
+            }
+            LinkMetrics::count(&self.metrics.published);
+            self.outbox.handed_over(id);
+        }
+        self.metrics.dropped_stale.fetch_add(stale, Relaxed);
+        self.gauge();
+    }
+
+    pub(super) fn gauge(&self) {
+        self.metrics.outbox.store(u64::try_from(self.outbox.len()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    pub(super) fn look_around(&mut self) {
+        let Phase::Live(live) = &self.phase else { return };
+        let lasted = live.since.elapsed();
+        if live.up && lasted >= Duration::from_millis(STABLE_MS) {
+            self.backoff.reset();
+        }
+        let unconfirmed = self.outbox.oldest_unconfirmed().map(|at| at.elapsed()).unwrap_or_default();
+        if !live.up && lasted > Duration::from_secs(SUBSCRIBED_WITHIN_S) {
+            self.lost(&Loss::Ordinary(format!("no answer to the subscriptions in {SUBSCRIBED_WITHIN_S} s")));
+        } else if unconfirmed > Duration::from_secs(CONFIRMED_WITHIN_S) {
+            self.lost(&Loss::Ordinary(format!("a message was not confirmed in {CONFIRMED_WITHIN_S} s")));
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Every portal of a site, stood in for: native ones on the local broker, Modbus devices on the lines that are on this machine.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::modbus::{Line, Served};
+use super::mqtt::{NoDecision, Presentation, Seen, SimulatedPortal, SimulatedSpec};
+use crate::access::id::{CardUid, GatewayId, PortalId};
+use crate::access::portal::{Direction, PortalKind};
+use crate::mqtt::{LinkError, LinkSpec};
+use crate::wire::profile::Profile;
+
+/// How long a presented card may take to move a relay, in milliseconds; then it was denied, or nobody asked the reader.
+pub const RELAY_WAIT_MS: u64 = 3_000;
+/// Lines of news that wait for whoever prints them; beyond, portals wait.
+const NEWS_MAX: usize = 256;
+/// A wait without an end, in seconds, cut so that it can be begun anew.
+const LONG_S: u64 = 3_600;
+
+/// A site to stand in for.
+#[derive(Clone, Debug)]
+pub struct SiteSpec {
+    /// Its gateway.
+    pub gateway: GatewayId,
+    /// The local broker; a client id for each portal is made from this one. Needed for native portals only.
+    pub local: Option<LinkSpec>,
+    /// TCP ports of this machine on which Modbus lines are served, by the bus's name.
+    pub lines: BTreeMap<String, u16>,
+    /// The portals.
+    pub portals: Vec<PortalSpec>,
+}
+
+/// One portal to stand in for.
+#[derive(Clone, Debug)]
+pub struct PortalSpec {
+    /// Its id.
+    pub id: PortalId,
+    /// What it is.
+    pub kind: PortalKind,
+    /// What it is wired to.
+    pub device: Device,
+}
+
+/// What a portal to stand in for is wired to.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// A native MQTT portal.
+    Native,
+    /// Modbus devices.
+    Modbus {
+        /// What reads cards.
+        reader: Part,
+        /// What opens or energises.
+        output: Part,
+        /// Other devices, which only have to be there.
+        others: Vec<Part>,
+    },
+}
+
+/// One device of a portal on a Modbus line.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The line.
+    pub bus: String,
+    /// The device's unit number.
+    pub unit: u8,
+    /// What it is.
+    pub profile: Arc<Profile>,
+    /// Which of its channels.
+    pub channel: u16,
+}
+
+/// Why a site cannot be stood in for.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// A native portal and no broker.
+    #[error("portal `{0}` is native and the configuration names no broker; add `[local]`")]
+    NoBroker(PortalId),
+    /// The broker can never be connected.
+    #[error("portal `{portal}`: {source}")]
+    Link {
+        /// Which portal.
+        portal: PortalId,
+        /// Why.
+        source: LinkError,
+    },
+    /// Two devices at one place.
+    #[error("unit {unit} of bus `{bus}` is two devices, `{one}` and `{other}`; give one another unit")]
+    TwoProfiles {
+        /// The bus.
+        bus: String,
+        /// The unit.
+        unit: u8,
+        /// One profile.
+        one: String,
+        /// The other.
+        other: String,
+    },
+    /// The port is taken.
+    #[error("bus `{bus}`: port {port} cannot be listened on: {source}; is a simulator or a device there already?")]
+    Listen {
+        /// The bus.
+        bus: String,
+        /// The port.
+        port: u16,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Why nothing can be done at a portal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotDone {
+    /// No such portal, or none that is stood in for.
+    #[error("no portal `{portal}` is stood in for; there are {known}")]
+    Unknown {
+        /// The name.
+        portal: String,
+        /// Those there are.
+        known: String,
+    },
+    /// A Modbus reader shows whole UIDs only.
+    #[error("`{uid}`: {why}")]
+    Uid {
+        /// The text.
+        uid: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No decision.
+    #[error(transparent)]
+    NoDecision(#[from] NoDecision),
+}
+
+enum StandIn {
+    Native(SimulatedPortal),
+    Modbus { reader: Place, output: Place, kind: PortalKind },
+}
+
+/// A device on a running line.
+#[derive(Clone)]
+struct Place {
+    line: Line,
+    unit: u8,
+    channel: u16,
+}
+
+/// A running stand-in for a site. It ends when this is dropped.
+pub struct Site {
+    portals: BTreeMap<PortalId, StandIn>,
+    lines: Vec<Served>,
+    /// What happens at Modbus outputs, told by tasks that end with this.
+    watching: JoinSet<()>,
+    absent: Vec<PortalId>,
+}
+
+impl Site {
+    /// Stands in for `spec`, within a tokio runtime; gives what happens at its portals, a line each. Portals on a line that is not
+    /// served here are left out, see [`Site::absent`].
+    ///
+    /// # Errors
+    /// [`SiteError`] if a line or the broker cannot be had.
+    pub async fn start(spec: SiteSpec) -> Result<(Self, mpsc::Receiver<String>), SiteError> {
+        let mut lines = HashMap::new();
+        let mut served = Vec::new();
+        for (bus, units) in devices(&spec)? {
+            let Some(port) = spec.lines.get(&bus).copied() else { continue };
+            let line = Line::new(units);
+            let listening = line.serve_tcp(port).await;
+            served.push(listening.map_err(|source| SiteError::Listen { bus: bus.clone(), port, source })?);
+            lines.insert(bus, line);
+        }
+        let mut site = Self { portals: BTreeMap::new(), lines: served, watching: JoinSet::new(), absent: Vec::new() };
+        let (news, told) = mpsc::channel(NEWS_MAX);
+        for portal in spec.portals {
+            let place = |part: &Part| {
+                let line = lines.get(&part.bus)?.clone();
+                Some(Place { line, unit: part.unit, channel: part.channel })
+            };
+            let stand_in = match &portal.device {
+                Device::Native => {
+                    let local = spec.local.as_ref().ok_or_else(|| SiteError::NoBroker(portal.id.clone()))?;
+                    let link =
+                        LinkSpec { client_id: format!("{}-sim-{}", local.client_id, portal.id), ..local.clone() };
+                    let native = SimulatedSpec {
+                        link,
+                        gateway: spec.gateway.clone(),
+                        portal: portal.id.clone(),
+                        kind: portal.kind,
+                    };
+                    let link_error = |source| SiteError::Link { portal: portal.id.clone(), source };
+                    let native = SimulatedPortal::start(native).map_err(link_error)?;
+                    site.watching.spawn(watch_native(portal.id.clone(), native.watch(), news.clone()));
+                    StandIn::Native(native)
+                }
+                Device::Modbus { reader, output, others: _ } => match (place(reader), place(output)) {
+                    (Some(reader), Some(output)) => {
+                        site.watching.spawn(watch_relay(portal.id.clone(), output.clone(), news.clone()));
+                        StandIn::Modbus { reader, output, kind: portal.kind }
+                    }
+                    (_, _) => {
+                        site.absent.push(portal.id);
+                        continue;
+                    }
+                },
+            };
+            site.portals.insert(portal.id, stand_in);
+        }
+        Ok((site, told))
+    }
+
+    /// The portals stood in for.
+    pub fn portals(&self) -> impl Iterator<Item = &PortalId> {
+        self.portals.keys()
+    }
+
+    /// Portals with a device on a line that is not served here.
+    #[must_use]
+    pub fn absent(&self) -> &[PortalId] {
+        &self.absent
+    }
+
+    /// How many Modbus lines are served.
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        self.lines.len()
+    }
+
+    fn at(&self, portal: &str) -> Result<&StandIn, NotDone> {
+        self.portals.get(portal).ok_or_else(|| {
+            let known = self.portals.keys().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+            NotDone::Unknown { portal: portal.chars().take(64).collect(), known }
+        })
+    }
+
+    /// Presents a card and says what came of it, in words. A direction counts at native portals only.
+    ///
+    /// # Errors
+    /// [`NotDone`] if the card could not be presented or nobody answered.
+    pub async fn present(&self, portal: &str, uid: &str, direction: Option<Direction>) -> Result<String, NotDone> {
+        match self.at(portal)? {
+            StandIn::Native(native) => {
+                let presentation = Presentation { uid: uid.to_owned(), direction, ..Presentation::default() };
+                let decision = native.present_as(presentation).await?;
+                let mut words = vec![if decision.granted { "grant" } else { "deny" }.to_owned(), decision.reason];
+                words.extend(decision.hold_ms.map(|ms| format!("for {ms} ms")));
+                words.extend(decision.flags);
+                Ok(words.join(" "))
+            }
+            StandIn::Modbus { reader, output, kind } => {
+                let card: CardUid = uid.parse().map_err(|e: crate::access::id::UidError| NotDone::Uid {
+                    uid: uid.to_owned(),
+                    why: e.to_string(),
+                })?;
+                let began = Instant::now();
+                let was_on = output.line.relay(output.unit, output.channel);
+                reader.line.present(reader.unit, reader.channel, card);
+                if was_on {
+                    return Ok("presented; the relay was on already".to_owned());
+                }
+                let limit = Duration::from_millis(RELAY_WAIT_MS);
+                let moved = output.line.wait_relay(output.unit, output.channel, true, limit).await;
+                // A card stays in a power box; at a gate or door it is taken away again.
+                match kind {
+                    PortalKind::PowerBox => {}
+                    PortalKind::Gate | PortalKind::Door => reader.line.remove(reader.unit, reader.channel),
+                }
+                Ok(if moved {
+                    format!("relay on after {} ms", began.elapsed().as_millis())
+                } else {
+                    format!("the relay did not move in {RELAY_WAIT_MS} ms: denied, or no gateway asks")
+                })
+            }
+        }
+    }
+
+    /// Takes the card away.
+    ///
+    /// # Errors
+    /// [`NotDone::Unknown`].
+    pub async fn remove(&self, portal: &str) -> Result<(), NotDone> {
+        match self.at(portal)? {
+            StandIn::Native(native) => native.remove().await,
+            StandIn::Modbus { reader, .. } => reader.line.remove(reader.unit, reader.channel),
+        }
+        Ok(())
+    }
+
+    /// Ends it in order: native portals say that they go offline.
+    pub async fn stop(mut self) {
+        self.watching.abort_all();
+        for stand_in in self.portals.into_values() {
+            match stand_in {
+                StandIn::Native(native) => native.stop().await,
+                StandIn::Modbus { .. } => {}
+            }
+        }
+    }
+}
+
+type Units = BTreeMap<u8, Arc<Profile>>;
+
+/// The devices on each line.
+fn devices(spec: &SiteSpec) -> Result<BTreeMap<String, Units>, SiteError> {
+    let mut lines: BTreeMap<String, Units> = BTreeMap::new();
+    for portal in &spec.portals {
+        let parts = match &portal.device {
+            Device::Native => continue,
+            Device::Modbus { reader, output, others } => [reader, output].into_iter().chain(others),
+        };
+        for part in parts {
+            let profile = Arc::clone(&part.profile);
+            let found = lines.entry(part.bus.clone()).or_default().entry(part.unit).or_insert(profile);
+            if found.id != part.profile.id {
+                let (one, other) = (found.id.clone(), part.profile.id.clone());
+                return Err(SiteError::TwoProfiles { bus: part.bus.clone(), unit: part.unit, one, other });
+            }
+        }
+    }
+    Ok(lines)
+}
+
+async fn watch_native(portal: PortalId, mut seen: tokio::sync::watch::Receiver<Seen>, news: mpsc::Sender<String>) {
+    let mut before = Seen::default();
+    while seen.changed().await.is_ok() {
+        let now = seen.borrow_and_update().clone();
+        for change in changes(&before, &now) {
+            if news.send(format!("{portal}: {change}")).await.is_err() {
+                return;
+            }
+        }
+        before = now;
+    }
+}
+
+/// What changed, in words.
+fn changes(before: &Seen, now: &Seen) -> Vec<&'static str> {
+    let pairs = [
+        (before.connected, now.connected, "connected", "not connected"),
+        (before.gateway_online, now.gateway_online, "the gateway is there", "the gateway is gone"),
+        (before.open, now.open, "open", "closed"),
+        (before.relay, now.relay, "power on", "power off"),
+        (before.free, now.free, "stays open", "wants cards again"),
+    ];
+    pairs.into_iter().filter(|(b, n, ..)| b != n).map(|(_, now, yes, no)| if now { yes } else { no }).collect()
+}
+
+async fn watch_relay(portal: PortalId, output: Place, news: mpsc::Sender<String>) {
+    let mut on = output.line.relay(output.unit, output.channel);
+    loop {
+        if output.line.wait_relay(output.unit, output.channel, !on, Duration::from_secs(LONG_S)).await {
+            on = !on;
+            let word = if on { "relay on" } else { "relay off" };
+            if news.send(format!("{portal}: {word}")).await.is_err() {
+                return;
+            }
+        }
+    }
+}

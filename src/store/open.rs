@@ -1,0 +1,146 @@
+//! Puts an opened store together, and sets it going: with threads on a disk, step by step on a simulated one.
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::time::Instant;
+
+use super::ballast::Ballast;
+use super::durable_mark::MarkWriter;
+use super::events::{Busy, Outbox, StoreEvents};
+use super::journal::{Index, Journal, SharedIndex, Start};
+use super::keeper::Keeper;
+use super::medium::Medium;
+use super::memory::{Fault, MemoryDisk};
+use super::queue::Queue;
+use super::shared::{Done, Requests, Shared};
+use super::writer::{Stepped, Writer};
+use super::{Fold, Handle, Options, Recovered, Store, manifest, reader, recover, replay};
+
+/// Does for a store on a [`MemoryDisk`] what threads do for one on disk, when told to.
+pub struct Stepper<F> {
+    disk: MemoryDisk,
+    writer: Writer,
+    pub(super) keeper: Keeper<F>,
+}
+
+impl<F: Fold> Stepper<F> {
+    /// Writes and syncs one batch of what waits, and tells.
+    pub fn step(&mut self) -> Stepped {
+        if let Fault::Stalled { for_ms } = self.disk.fault() {
+            self.writer.tell_stalled(for_ms);
+            return Stepped::Stalled;
+        }
+        self.writer.step()
+    }
+
+    /// Steps until nothing waits or the disk fails.
+    pub fn flush(&mut self) -> Stepped {
+        loop {
+            match self.step() {
+                Stepped::Done => {}
+                end @ (Stepped::Idle | Stepped::Failed | Stepped::Stalled) => return end,
+            }
+        }
+    }
+
+    /// Does the chores that are due: the mark synced, a generation after enough events or on request, retention, the cursor, the reserve.
+    pub fn chores(&mut self) {
+        self.writer.sync_mark();
+        self.keeper.chores_asked();
+    }
+
+    /// Ends as a clean stop does: all written, the mark synced, a last generation if it is worth it.
+    pub fn close(mut self) {
+        self.writer.drain();
+        self.keeper.finish();
+    }
+}
+
+/// A store whose threads are not running yet.
+pub(super) struct Opened<F> {
+    store: Store,
+    events: StoreEvents,
+    recovered: Recovered<F>,
+    writer: Writer,
+    keeper: Keeper<F>,
+}
+
+impl<F: Fold> Opened<F> {
+    /// Starts the threads. `lock` is held until they have ended.
+    pub(super) fn run(self, lock: File) -> io::Result<(Store, StoreEvents, Recovered<F>)> {
+        let Self { store, events, recovered, writer, keeper } = self;
+        let shared = Arc::clone(&store.0.0);
+        *shared.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+        let ending = Arc::clone(&shared);
+        let write = move || {
+            writer.run();
+            ending.requests.change(|asked| asked.closing = true);
+        };
+        thread::Builder::new().name("store-writer".to_owned()).spawn(write)?;
+        let keep = move || {
+            keeper.run();
+            shared.set_done();
+        };
+        thread::Builder::new().name("store-keeper".to_owned()).spawn(keep)?;
+        Ok((store, events, recovered))
+    }
+
+    /// Starts nothing.
+    pub(super) fn step_by_step(self, disk: MemoryDisk) -> (Store, StoreEvents, Recovered<F>, Stepper<F>) {
+        let Self { store, events, recovered, writer, keeper } = self;
+        (store, events, recovered, Stepper { disk, writer, keeper })
+    }
+}
+
+/// Reads what is there and puts the store together.
+pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed: bool) -> io::Result<Opened<F>> {
+    let begun = timed.then(Instant::now);
+    recover::make_dirs(&*medium)?;
+    manifest::prune(&*medium);
+    let found = recover::recover::<F>(&*medium)?;
+    let durable = found.next_n.saturating_sub(1);
+    let mut mark = MarkWriter::default();
+    if let Err(error) = mark.reset(&*medium, durable).and_then(|()| medium.sync_dir(replay::JOURNAL)) {
+        tracing::warn!("cannot write `journal/durable`: {error}");
+    }
+    let open = found.segments.last().copied().filter(|_| found.reuse_last);
+    let index = Index { segments: found.segments, last: durable, last_at: found.place.at };
+    let index = Arc::new(SharedIndex::new(index));
+    let start = Start { place: replay::Place { n: durable, ..found.place }, open, lost_to: found.lost_to };
+    let journal = Journal::new(Arc::clone(&medium), Arc::clone(&index), options.segment_bytes, mark, &start);
+    let busy = Arc::new(Busy::default());
+    let (outbox, events) = Outbox::new(timed.then(|| Arc::clone(&busy)));
+    let shared = Arc::new(Shared {
+        queue: Queue::new(options.soon_max),
+        options,
+        medium,
+        index,
+        outbox,
+        busy,
+        requests: Requests::default(),
+        acked: AtomicU64::new(found.acked),
+        ballast: Ballast::default(),
+        hint: reader::SharedHint::default(),
+        done: Done::default(),
+        lock: Mutex::default(),
+        timed,
+    });
+    let recovered = Recovered {
+        state: found.state,
+        next_n: found.next_n,
+        prev: found.place.hash,
+        whole: found.whole,
+        lost: found.lost,
+        findings: found.findings.clone(),
+        took_ms: begun.map_or(0, |begun| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)),
+        events_replayed: found.events,
+        last_wall_time: (found.place.n > 0).then_some(found.place.at),
+    };
+    let writer = Writer::new(Arc::clone(&shared), journal);
+    let keeper = Keeper::new(Arc::clone(&shared), found.base, found.findings);
+    Ok(Opened { store: Store(Arc::new(Handle(shared))), events, recovered, writer, keeper })
+}

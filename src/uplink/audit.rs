@@ -1,0 +1,84 @@
+//! The audit on its way: read in batches, published, and followed by the cursor.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, error, warn};
+
+use super::feed::{self, BATCH_BYTES_MAX, BATCH_EVENTS_MAX, RESEND_S};
+use super::hear::Ear;
+use super::{Stored, Uplink};
+use crate::access::id::Timestamp;
+use crate::access::input::Input;
+use crate::mqtt::Keep;
+use crate::wire::bodies;
+use crate::wire::topic::Up;
+
+/// Pause after the audit could not be read or sent, in seconds.
+const READ_AGAIN_S: u64 = 5;
+
+impl Uplink {
+    /// The center has the audit through event `through`; what is wrong with that, if anything is.
+    pub(super) fn audit_acked(&mut self, through: u64, payload: &[u8], now: Timestamp) -> Option<Input> {
+        match self.feed.acknowledged(through, self.audit.last_durable(), Instant::now()) {
+            Ok(Some(cursor)) => {
+                self.audit.set_acked(cursor);
+                self.read_audit();
+                None
+            }
+            Ok(None) => None,
+            Err(feed::AckError::NotSent { .. }) => {
+                // A late answer to an earlier run; what it speaks of is sent again and answered again.
+                debug!(link = "uplink", through, "an audit-ack for events not sent in this run; ignored");
+                None
+            }
+            Err(why @ feed::AckError::Beyond { .. }) => Some(Ear::refuse_audit_ack(payload, &why.to_string(), now)),
+        }
+    }
+
+    /// Begins to read the next batch of the audit, if one is to be sent.
+    pub(super) fn read_audit(&mut self) {
+        if self.reading.is_some() || !self.connection.is_up() || self.read_again.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        if let Some(from) = self.feed.wants(self.audit.last_durable()) {
+            let events = self.audit.read(from, BATCH_EVENTS_MAX, BATCH_BYTES_MAX);
+            self.reading = Some(Box::pin(async move { (from, events.await) }));
+        }
+    }
+
+    pub(super) fn send_audit(&mut self, from: u64, events: Result<Vec<Stored>, String>) {
+        let now = Instant::now();
+        let events = match events {
+            Ok(events) => events,
+            Err(why) => {
+                error!(link = "uplink", "the audit cannot be read; trying again in {READ_AGAIN_S} s: {why}");
+                self.read_again = Some(now + Duration::from_secs(READ_AGAIN_S));
+                return;
+            }
+        };
+        self.read_again = None;
+        // A reconnect or an audit-ack may have moved on while this was read.
+        if self.feed.wants(self.audit.last_durable()) != Some(from) {
+            return self.read_audit();
+        }
+        let Some(first) = events.first().map(|e| e.n) else { return };
+        // One batch has no hole; what retention has dropped lies between batches.
+        let run = events.iter().zip(first..).take_while(|(event, n)| event.n == *n).map(|(event, _)| &event.body);
+        let run = run.collect::<Vec<_>>();
+        let Some(body) = bodies::encode_audit(&self.boot, first, &run) else { return };
+        let last = first + u64::try_from(run.len()).unwrap_or(1) - 1;
+        // The feed sends it again, not the outbox.
+        let keep = Keep::Until(now + Duration::from_secs(RESEND_S));
+        match self.publish(Up::Audit, body, keep) {
+            Ok(id) => {
+                self.feed.sent(last, id, now);
+                self.read_audit();
+            }
+            Err(why) => {
+                warn!(link = "uplink", "a batch of the audit has to wait: {why}");
+                self.read_again = Some(now + Duration::from_secs(READ_AGAIN_S));
+            }
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Power boxes: a standing grant is judged anew on everything, and nothing is on without a right.
+
+use dormgate::access::audit::{AlarmKind, EventKind};
+use dormgate::access::input::{CommandKind, PortalReport};
+use dormgate::access::policy::{FirePower, Policy, RevokePower};
+use dormgate::access::portal::Posture;
+use dormgate::access::presence::OnBy;
+
+use crate::world::{BEGIN_MS, World, name, op, uid};
+
+/// A building with P1's card A in the box of 412, roommate P2's card R, and nobody's card X.
+fn occupied() -> World {
+    occupied_with(Policy::default())
+}
+
+fn occupied_with(policy: Policy) -> World {
+    let mut w = World::with(policy);
+    w.resident("A", "p1").resident("R", "p2");
+    assert_eq!(w.present("power-412", "A"), "granted");
+    w
+}
+
+#[test]
+fn a_box_stays_on_for_fifteen_seconds_after_the_card_left() {
+    let mut w = occupied();
+    assert_eq!(w.leave("power-412").cuts(), []);
+    assert_eq!(w.pass_ms(14_999).cuts(), []);
+    let seen = w.pass_ms(1);
+    assert_eq!((seen.cuts(), seen.recorded()), (vec![("power-412", "card_left")], vec![EventKind::PowerOff]));
+    assert!(!w.is_on("power-412"));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_repeated_absence_does_not_prolong_the_delay() {
+    let mut w = occupied();
+    w.leave("power-412");
+    w.pass_s(10);
+    w.leave("power-412");
+    assert_eq!(w.pass_s(5).cuts().len(), 1);
+}
+
+#[test]
+fn a_card_back_within_the_delay_keeps_the_power_on() {
+    let mut w = occupied();
+    w.leave("power-412");
+    w.pass_s(14);
+    let seen = w.see("power-412", "A");
+    assert_eq!((seen.reason(), seen.recorded().contains(&EventKind::PowerOn)), ("granted", false));
+    assert_eq!(w.pass_s(60).cuts(), []);
+    assert!(w.is_on("power-412"));
+}
+
+#[test]
+fn a_roommate_may_take_over_within_the_delay() {
+    for reported in [false, true] {
+        let mut w = occupied();
+        w.leave("power-412");
+        w.pass_s(14);
+        if reported {
+            w.sits("power-412", "R", None);
+        } else {
+            w.present("power-412", "R");
+        }
+        assert_eq!(w.pass_s(60).cuts(), []);
+        // On by R now: what happens to A concerns the box no more.
+        assert_eq!(w.say(vec![op::report_lost("uid:A")]).cuts(), []);
+        assert_eq!(w.say(vec![op::report_lost("uid:R")]).cuts(), [("power-412", "lost")]);
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
+fn a_card_that_may_not_put_in_at_14_s_does_not_prolong_the_delay() {
+    for reported in [false, true] {
+        let mut w = occupied();
+        w.leave("power-412");
+        w.pass_s(14);
+        if reported {
+            w.sits("power-412", "X", None);
+        } else {
+            assert_eq!(w.present("power-412", "X"), "unknown_credential");
+        }
+        assert_eq!(w.pass_ms(999).cuts(), []);
+        assert_eq!(w.pass_ms(1).cuts(), [("power-412", "card_left")]);
+    }
+}
+
+#[test]
+fn a_card_exchanged_for_one_that_may_not_has_left_and_the_delay_runs() {
+    for reported in [false, true] {
+        let mut w = occupied();
+        if reported {
+            w.sits("power-412", "X", Some(true));
+        } else {
+            w.present("power-412", "X");
+        }
+        assert_eq!(w.pass_ms(14_999).cuts(), [], "reported: {reported}");
+        assert_eq!(w.pass_ms(1).cuts(), [("power-412", "card_left")], "reported: {reported}");
+        assert!(!w.is_on("power-412"));
+    }
+}
+
+#[test]
+fn a_card_read_wrongly_once_does_not_darken_the_room() {
+    let mut w = occupied();
+    w.present("power-412", "X");
+    w.pass_s(2);
+    w.present("power-412", "A");
+    assert_eq!(w.pass_s(60).cuts(), []);
+}
+
+#[test]
+fn a_repeated_number_after_the_box_went_off_is_a_new_request() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.see_as("power-412", "A", "1");
+    w.leave("power-412");
+    w.pass_s(16);
+    assert!(!w.is_on("power-412"));
+    let seen = w.see_as("power-412", "A", "1");
+    assert_eq!(seen.reason(), "granted");
+    // Whatever the portal is told to switch on, the gateway knows to be on, so that it can be cut.
+    assert!(w.is_on("power-412"));
+    assert!(seen.recorded().contains(&EventKind::PowerOn));
+    assert_eq!(w.say(vec![op::report_lost("uid:A")]).cuts(), [("power-412", "lost")]);
+}
+
+#[test]
+fn a_repeated_number_within_the_delay_ends_the_delay() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.see_as("power-412", "A", "1");
+    w.leave("power-412");
+    w.pass_s(5);
+    assert_eq!(w.see_as("power-412", "A", "1").reason(), "granted");
+    assert_eq!(w.pass_s(60).cuts(), []);
+}
+
+#[test]
+fn suspended_power_is_off_at_once_and_does_not_come_back_by_itself() {
+    let mut w = occupied();
+    let seen = w.say(vec![op::power("412", true)]);
+    assert_eq!(
+        (seen.cuts(), seen.ack().cut.clone()),
+        (vec![("power-412", "power_suspended")], vec![name("power-412")])
+    );
+    assert_eq!((w.present("power-412", "A"), w.present("door-412", "A")), ("power_suspended", "granted"));
+    let seen = w.say(vec![op::power("412", false)]);
+    assert_eq!(seen.openings(), 0);
+    assert!(!w.is_on("power-412"));
+    assert_eq!(w.present("power-412", "A"), "granted");
+}
+
+#[test]
+fn suspension_in_another_room_concerns_nobody_here() {
+    let mut w = occupied();
+    assert_eq!(w.say(vec![op::power("413", true)]).cuts(), []);
+}
+
+#[test]
+fn a_restart_cuts_the_card_that_may_not_and_leaves_the_one_that_may() {
+    let mut w = occupied();
+    w.enrol("R", "p2", "power_box:413");
+    w.present("power-413", "R");
+    let mut state = w.folded();
+    assert_eq!(state.boxes.len(), 2);
+    // Known to be lost by the disk, but killed before the cut was recorded.
+    let lost = w.received("card-office", crate::world::at(1, 9), Ok(vec![op::report_lost("uid:A")]));
+    let dormgate::access::input::Input::Changes(received) = lost else { unreachable!() };
+    state.apply(&received.changes, &Policy::default(), w.now().wall);
+    let seen = w.restart_with(state);
+    assert_eq!((seen.cuts(), seen.openings()), (vec![("power-412", "lost")], 0));
+    assert!(w.is_on("power-413"));
+    // Remembered as on: the box says that its card has left, and the delay runs.
+    w.leave("power-413");
+    assert_eq!(w.pass_s(15).cuts(), [("power-413", "card_left")]);
+}
+
+#[test]
+fn a_report_of_a_card_nobody_remembers_keeps_on_what_may_and_cuts_what_may_not() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    let seen = w.sits("power-412", "A", Some(true));
+    assert_eq!((seen.openings(), seen.cuts()), (0, vec![]));
+    assert_eq!(w.engine.boxes()["power-412"].on, Some(OnBy::Card(uid("A"))));
+    assert_eq!(w.say(vec![op::freeze("uid:A")]).cuts(), [("power-412", "frozen")]);
+    let seen = w.sits("power-413", "A", Some(true));
+    assert_eq!((seen.cuts(), seen.alarms()), (vec![("power-413", "frozen")], vec![AlarmKind::PowerWithoutCard]));
+    assert_eq!(w.sits("power-413", "A", Some(true)).alarms(), [], "told once");
+}
+
+#[test]
+fn a_report_alone_never_switches_on() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    assert_eq!(w.sits("power-412", "A", Some(false)).openings(), 0);
+    assert!(!w.is_on("power-412"));
+    assert_eq!(w.present("power-412", "A"), "granted");
+}
+
+#[test]
+fn a_relay_that_is_on_without_a_card_is_told_off_and_raised() {
+    let mut w = World::new();
+    let seen = w.relay("power-412", true);
+    assert_eq!((seen.cuts().len(), seen.alarms()), (1, vec![AlarmKind::PowerWithoutCard]));
+    assert_eq!(w.relay("power-412", true).cuts(), []);
+    w.relay("power-412", false);
+    assert_eq!(w.pass_s(10).cuts(), []);
+    assert_eq!(w.relay("power-412", true).cuts().len(), 1);
+}
+
+#[test]
+fn a_card_that_lost_its_right_may_be_cut_after_the_delay() {
+    let mut w = occupied_with(Policy { revoke_power: RevokePower::AfterDelay, ..Policy::default() });
+    let seen = w.say(vec![op::report_lost("uid:A")]);
+    assert_eq!((seen.cuts(), seen.ack().revoked.clone()), (vec![], vec![uid("A")]));
+    // Saying again that the card sits there prolongs nothing.
+    w.pass_s(10);
+    w.sits("power-412", "A", Some(true));
+    w.present("power-412", "A");
+    assert_eq!(w.pass_ms(4_999).cuts(), []);
+    assert_eq!(w.pass_ms(1).cuts(), [("power-412", "lost")], "and says why");
+}
+
+#[test]
+fn a_card_that_has_its_right_back_within_the_delay_stays_on() {
+    let mut w = occupied_with(Policy { revoke_power: RevokePower::AfterDelay, ..Policy::default() });
+    w.say(vec![op::report_lost("uid:A")]);
+    w.pass_s(5);
+    w.say(vec![op::found("uid:A")]);
+    assert_eq!(w.pass_s(60).cuts(), []);
+    assert!(w.is_on("power-412"));
+}
+
+#[test]
+fn a_right_that_comes_back_does_not_hold_a_box_whose_card_has_left() {
+    let mut w = occupied();
+    w.leave("power-412");
+    w.pass_s(5);
+    w.say(vec![op::freeze("uid:R")]);
+    w.say(vec![op::enrol("A", "p1", "power_box:412")]);
+    assert_eq!(w.pass_s(10).cuts(), [("power-412", "card_left")]);
+}
+
+#[test]
+fn lockdown_and_out_of_service_switch_a_box_off_and_free_access_gives_nobody_power() {
+    for posture in [Posture::Lockdown, Posture::OutOfService] {
+        let mut w = occupied();
+        assert_eq!(w.say(vec![op::posture("*", posture, None)]).cuts(), [("power-412", posture.as_str())]);
+        let mut w = occupied();
+        assert_eq!(w.operator("", posture).cuts(), [("power-412", posture.as_str())]);
+    }
+    let mut w = occupied();
+    assert_eq!(w.say(vec![op::posture("*", Posture::FreeAccess, None)]).cuts(), []);
+    assert_eq!(w.present("power-413", "X"), "unknown_credential");
+}
+
+#[test]
+fn a_fire_keeps_or_cuts_power_as_the_site_says() {
+    let mut w = occupied();
+    assert_eq!(w.fire("gate-in", true).cuts(), []);
+    assert_eq!(w.present("power-413", "X"), "unknown_credential");
+    let mut w = occupied_with(Policy { fire_power: FirePower::Cut, ..Policy::default() });
+    w.command("on", CommandKind::Power { portal: name("power-413"), on: true });
+    let seen = w.fire("gate-in", true);
+    assert_eq!(seen.cuts(), [("power-412", "out_of_service"), ("power-413", "out_of_service")]);
+    assert_eq!(w.present("power-412", "A"), "out_of_service");
+    let reply = w.command("on2", CommandKind::Power { portal: name("power-413"), on: true });
+    assert_eq!((reply.reply().status.as_str(), reply.openings()), ("rejected", 0));
+}
+
+#[test]
+fn a_box_that_a_command_switched_on_goes_off_when_power_in_the_room_is_suspended() {
+    let mut w = World::new();
+    w.command("on", CommandKind::Power { portal: name("power-412"), on: true });
+    assert!(w.is_on("power-412"));
+    assert_eq!(w.say(vec![op::power("412", true)]).cuts(), [("power-412", "power_suspended")]);
+    let reply = w.command("on2", CommandKind::Power { portal: name("power-412"), on: true });
+    assert_eq!((reply.reply().status.as_str(), reply.openings()), ("rejected", 0));
+    w.say(vec![op::power("412", false)]);
+    let reply = w.command("on3", CommandKind::Power { portal: name("power-412"), on: true });
+    assert_eq!((reply.reply().status.as_str(), reply.openings()), ("ok", 1));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_command_switches_a_box_off_whoever_it_is_on_for() {
+    let mut w = occupied();
+    let seen = w.command("off", CommandKind::Power { portal: name("power-412"), on: false });
+    assert_eq!((seen.cuts(), seen.reply().status.as_str()), (vec![("power-412", "remote")], "ok"));
+    assert_eq!(w.sits("power-412", "A", Some(false)).openings(), 0);
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_posture_that_ends_and_one_that_begins_are_felt_by_a_box_that_is_on() {
+    let mut w = occupied();
+    // Lockdown for a minute: off at once, and not on again by itself when it ends.
+    w.say(vec![op::posture("power-412", Posture::Lockdown, Some(BEGIN_MS + 60_000))]);
+    assert!(!w.is_on("power-412"));
+    assert_eq!(w.present("power-412", "A"), "lockdown");
+    w.pass_s(60);
+    assert_eq!(w.present("power-412", "A"), "granted");
+    // Fire set by the center holds against an operator's lockdown; when it ends, the lockdown is in force.
+    w.say(vec![op::posture("power-412", Posture::Fire, Some(BEGIN_MS + 120_000))]);
+    assert_eq!(w.operator("", Posture::Lockdown).cuts(), []);
+    assert_eq!(w.pass_ms(59_999).cuts(), []);
+    assert_eq!(w.pass_ms(1).cuts(), [("power-412", "lockdown")]);
+}
+
+#[test]
+fn a_box_taken_out_of_the_configuration_is_forgotten_at_the_next_start() {
+    let mut w = occupied();
+    w.portals.retain(|p| p.id.as_str() != "power-412");
+    w.restart();
+    assert!(!w.is_on("power-412"));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn an_offline_box_is_judged_all_the_same() {
+    let mut w = occupied();
+    let seen = w.report("power-412", PortalReport { online: Some(false), ..PortalReport::default() });
+    assert_eq!(seen.alarms(), [AlarmKind::PortalOffline]);
+    assert_eq!(w.say(vec![op::report_lost("uid:A")]).cuts(), [("power-412", "lost")]);
+}
+
+#[test]
+fn a_matter_of_the_room_waits_for_no_delay() {
+    let policy = || Policy { revoke_power: RevokePower::AfterDelay, ..Policy::default() };
+    let mut w = occupied_with(policy());
+    assert_eq!(w.say(vec![op::power("412", true)]).cuts(), [("power-412", "power_suspended")]);
+    let mut w = occupied_with(policy());
+    assert_eq!(w.operator("", Posture::OutOfService).cuts(), [("power-412", "out_of_service")]);
+}

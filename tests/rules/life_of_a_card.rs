@@ -1,0 +1,348 @@
+//! The walk-throughs: what happens to one card, told as promises.
+
+use dormgate::access::audit::{AlarmKind, EventKind};
+use dormgate::access::credential::{Flag, Role};
+use dormgate::access::id::Timestamp;
+use dormgate::access::input::Presented;
+use dormgate::access::policy::{KindSet, Policy};
+use dormgate::access::portal::{PortalKind, Posture};
+
+use crate::world::{APARTMENT, BEGIN_MS, OFFICE, World, at, enrolment, op, uid};
+
+const RESIDENT: &str = "gate:* door:412 power_box:412";
+
+fn keeps_gate() -> Policy {
+    Policy { reissue_keeps: KindSet::from_iter([PortalKind::Gate]), ..Policy::default() }
+}
+
+#[test]
+fn a_first_card_opens_the_gate_the_door_and_the_power_box() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    for portal in ["gate-in", "door-412", "power-412"] {
+        let seen = w.see(portal, "A");
+        assert_eq!(seen.reason(), "granted", "{portal}");
+        let hold = match seen.decision() {
+            dormgate::access::decision::Decision::Grant(grant) => grant.hold_ms(),
+            dormgate::access::decision::Decision::Deny(_) => unreachable!(),
+        };
+        assert_eq!(hold, (portal != "power-412").then_some(3_000), "a box stays on, the others are held");
+    }
+    assert!(w.is_on("power-412"));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_student_number_or_a_printed_card_number_is_no_uid() {
+    let mut w = World::new();
+    w.resident("A", "08193021");
+    // Read as hex bytes, the student number is a random identifier; the printed decimal number of A is another UID.
+    assert_eq!(w.present("gate-in", "08193021"), "random_identifier");
+    assert_eq!(w.present("gate-in", "0514229873FFFF"), "unknown_credential");
+    assert_eq!(w.present("gate-in", "7186A61E"), "unknown_credential", "the reversed bytes are another card");
+}
+
+#[test]
+fn an_issued_card_that_was_never_enrolled_is_sent_to_the_apartment_center() {
+    let mut w = World::new();
+    w.issue("A", "p1");
+    assert_eq!(w.present("door-412", "A"), "not_enrolled");
+}
+
+#[test]
+fn a_card_enrolled_before_its_issue_is_in_good_standing_unless_issue_is_required() {
+    let mut w = World::new();
+    w.enrol("A", "p1", RESIDENT);
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    let mut w = World::with(Policy { require_issue: true, ..Policy::default() });
+    w.enrol("A", "p1", RESIDENT);
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    w.issue("A", "p1");
+    assert_eq!(w.present("gate-in", "A"), "granted");
+}
+
+#[test]
+fn a_lost_card_loses_the_box_it_sits_in_at_once_and_for_ever() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.present("power-412", "A");
+    let seen = w.say(vec![op::report_lost("uid:A")]);
+    assert_eq!(seen.cuts(), [("power-412", "lost")]);
+    assert_eq!(seen.ack().revoked, [uid("A")]);
+    let seen = w.see("gate-in", "A");
+    assert_eq!((seen.reason(), seen.alarms()), ("lost", vec![AlarmKind::DeadCard]));
+    w.restart();
+    assert_eq!(w.present("gate-in", "A"), "lost");
+    // An older word that the card is fine changes nothing.
+    let seen = w.say_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    assert_eq!(seen.ack().outcome.as_str(), "duplicate");
+    assert_eq!(w.present("gate-in", "A"), "lost");
+}
+
+#[test]
+fn a_found_card_has_its_rights_back_unless_it_was_replaced() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.say(vec![op::report_lost("p1")]);
+    w.say(vec![op::found("p1")]);
+    assert_eq!(w.present("door-412", "A"), "granted");
+    w.say(vec![op::report_lost("uid:A")]);
+    w.say(vec![op::reissue("p1", "B", None)]);
+    w.say(vec![op::found("uid:A")]);
+    assert_eq!(w.present("door-412", "A"), "replaced");
+}
+
+#[test]
+fn a_reissued_card_opens_nothing_until_it_is_enrolled_and_the_old_one_never_again() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.say(vec![op::reissue("p1", "B", Some("A"))]);
+    for portal in ["gate-in", "door-412", "power-412"] {
+        assert_eq!(w.present(portal, "B"), "not_enrolled", "{portal}");
+        assert_eq!(w.present(portal, "A"), "replaced", "{portal}");
+    }
+    assert!(!w.is_on("power-412"));
+    w.enrol("B", "p1", "door:412 power_box:412");
+    assert_eq!((w.present("door-412", "B"), w.present("power-412", "B")), ("granted", "granted"));
+    // The old enrolment again, then a fresh one by mistake: enrolment does not touch standing.
+    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    assert_eq!(w.present("door-412", "A"), "replaced");
+    w.enrol("A", "p1", RESIDENT);
+    assert_eq!(w.present("door-412", "A"), "replaced");
+}
+
+#[test]
+fn the_gate_may_follow_the_holder_to_the_new_card_but_nothing_else_does() {
+    let mut w = World::with(keeps_gate());
+    w.resident("A", "p1");
+    w.say(vec![op::reissue("p1", "B", Some("A"))]);
+    assert_eq!((w.present("gate-in", "B"), w.present("door-412", "B")), ("granted", "not_enrolled"));
+    assert_eq!(w.present("gate-in", "A"), "replaced");
+    // The door comes by enrolment, and the gate does not go by it.
+    w.enrol("B", "p1", "door:412");
+    assert_eq!((w.present("gate-in", "B"), w.present("door-412", "B")), ("granted", "granted"));
+    w.say(vec![op::withdraw("p1")]);
+    assert_eq!(w.present("gate-in", "B"), "not_enrolled");
+}
+
+#[test]
+fn withdrawing_the_new_card_takes_the_gate_that_followed_it_too() {
+    let mut w = World::with(keeps_gate());
+    w.resident("A", "p1");
+    w.say(vec![op::reissue("p1", "B", Some("A"))]);
+    assert_eq!(w.present("gate-in", "B"), "granted");
+    let seen = w.say(vec![op::withdraw("uid:B")]);
+    assert_eq!(seen.ack().revoked, [uid("B")]);
+    assert_eq!(w.present("gate-in", "B"), "not_enrolled");
+}
+
+#[test]
+fn a_new_enrolment_for_the_gate_replaces_the_one_that_followed_the_holder() {
+    let mut w = World::with(keeps_gate());
+    w.issue("A", "p1").enrol("A", "p1", "gate:lobby");
+    w.say(vec![op::reissue("p1", "B", Some("A"))]);
+    assert_eq!(w.present("gate-in", "B"), "granted");
+    w.enrol("B", "p1", "gate:annex");
+    assert_eq!(w.present("gate-in", "B"), "no_entitlement");
+}
+
+#[test]
+fn a_frozen_card_keeps_its_enrolment_and_may_open_what_the_site_lets_it() {
+    let mut w = World::with(Policy { frozen_may: KindSet::from_iter([PortalKind::Gate]), ..Policy::default() });
+    w.resident("A", "p1");
+    w.say(vec![op::freeze("uid:A")]);
+    assert_eq!((w.present("gate-in", "A"), w.present("door-412", "A")), ("granted", "frozen"));
+    assert_eq!(w.present("gate-out", "A"), "exit");
+    w.say(vec![op::unfreeze("uid:A")]);
+    assert_eq!(w.present("door-412", "A"), "granted");
+    w.say(vec![op::freeze("uid:A")]);
+    w.say(vec![op::report_lost("uid:A")]);
+    w.say(vec![op::unfreeze("uid:A")]);
+    assert_eq!(w.present("door-412", "A"), "lost");
+}
+
+#[test]
+fn a_card_of_another_building_is_unknown_or_has_no_entitlement_here() {
+    let mut w = World::new();
+    w.enrol("B", "p2", "gate:other door:999");
+    assert_eq!((w.present("gate-in", "X"), w.present("gate-in", "B")), ("unknown_credential", "no_entitlement"));
+    assert_eq!(w.present("power-412", "B"), "not_enrolled", "nothing of this kind");
+}
+
+#[test]
+fn a_room_move_is_one_message_that_cuts_the_old_box_at_once() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.present("power-412", "A");
+    let seen = w.say(vec![op::enrol("A", "p1", "gate:* door:413 power_box:413")]);
+    assert_eq!(seen.cuts(), [("power-412", "no_entitlement")]);
+    assert_eq!(seen.ack().revoked, [], "it still opens something");
+    assert_eq!((w.present("door-412", "A"), w.present("door-413", "A")), ("no_entitlement", "granted"));
+}
+
+#[test]
+fn changes_queued_during_an_outage_apply_at_once_and_open_nothing() {
+    let mut w = World::new();
+    w.resident("B", "p1").resident("R", "p2");
+    w.pass_s(1_801);
+    let seen = w.see("gate-in", "R");
+    assert_eq!(seen.reason(), "granted");
+    let flags: Vec<_> = seen.records().flat_map(|r| r.event.flags.clone()).collect();
+    assert_eq!(flags, ["stale_list"]);
+    w.present("power-412", "B");
+    // Out of order, a hole before them: a revocation does not wait.
+    let lost = w.say_at(OFFICE, at(1, 9), vec![op::report_lost("uid:R")]);
+    assert_eq!((lost.openings(), lost.ack().missing.clone()), (0, vec![(3, 8)]));
+    let moved = w.say_at(APARTMENT, at(1, 3), vec![op::enrol("B", "p1", "gate:* door:413")]);
+    assert_eq!((moved.openings(), moved.cuts()), (0, vec![("power-412", "not_enrolled")]));
+    assert_eq!((w.present("gate-in", "R"), w.present("door-413", "B")), ("lost", "granted"));
+}
+
+#[test]
+fn a_reissue_under_an_inserted_card_cuts_first_then_proves_then_answers() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.present("power-412", "A");
+    let seen = w.say(vec![op::reissue("p1", "B", Some("A"))]);
+    use dormgate::access::effect::Effect;
+    assert!(matches!(&seen.0[0], Effect::Cut { portal, reason: "replaced" } if portal.as_str() == "power-412"));
+    assert!(
+        matches!(&seen.0[1], Effect::Record(r) if r.event.kind == EventKind::ChangesApplied && !r.evidence.is_empty())
+    );
+    let ack_place = seen.0.iter().position(|e| matches!(e, Effect::Acknowledge { .. })).unwrap();
+    let last_record = seen.0.iter().rposition(|e| matches!(e, Effect::Record(_))).unwrap();
+    assert!(last_record < ack_place);
+    assert_eq!(seen.recorded(), [EventKind::ChangesApplied, EventKind::PowerOff, EventKind::Revoked]);
+    let (after, ack) = seen.ack_after();
+    assert!(seen.records().all(|r| r.event.n <= after));
+    assert_eq!((ack.revoked.as_slice(), ack.cut.len()), (&[uid("A")][..], 1));
+    assert_eq!(ack.applied_through, 2);
+}
+
+#[test]
+fn a_withdrawal_by_holder_reaches_a_card_that_the_card_office_knows_under_another_holder() {
+    let mut w = World::new();
+    w.issue("A", "p2").enrol("A", "p1", RESIDENT);
+    assert_eq!(w.present("power-412", "A"), "granted");
+    let seen = w.say(vec![op::withdraw("p1")]);
+    assert_eq!(seen.cuts(), [("power-412", "not_enrolled")]);
+    assert_eq!(seen.ack().revoked, [uid("A")]);
+}
+
+#[test]
+fn a_by_holder_op_reaches_the_cards_born_before_it_whatever_arrives_first() {
+    let mut w = World::new();
+    w.say_at(OFFICE, at(1, 5), vec![op::report_lost("p1")]);
+    w.say_at(OFFICE, at(1, 7), vec![op::issue("B", "p1")]);
+    w.say_at(OFFICE, at(1, 2), vec![op::issue("A", "p1")]);
+    w.enrol("A", "p1", RESIDENT).enrol("B", "p1", RESIDENT).enrol("R", "p1", RESIDENT);
+    assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("lost", "granted"));
+    assert_eq!(w.present("gate-in", "R"), "lost", "known only by its enrolment: born before everything");
+}
+
+#[test]
+fn a_reissue_replaces_every_card_of_the_holder_that_was_not_issued_later() {
+    let mut w = World::new();
+    w.say_at(OFFICE, at(1, 9), vec![op::issue("C9", "p1")]);
+    w.say_at(OFFICE, at(1, 5), vec![op::reissue("p1", "B", None)]);
+    w.say_at(OFFICE, at(1, 2), vec![op::issue("A", "p1")]);
+    for card in ["A", "B", "C9", "R"] {
+        w.enrol(card, "p1", RESIDENT);
+    }
+    let reasons = ["A", "B", "C9", "R"].map(|card| w.present("gate-in", card));
+    assert_eq!(reasons, ["replaced", "granted", "granted", "replaced"]);
+    // Only a newer reinstate, or a newer reissue that names it as new, ends it.
+    w.say_at(OFFICE, at(1, 4), vec![op::reinstate("A")]);
+    assert_eq!(w.present("gate-in", "A"), "replaced");
+    w.say_at(OFFICE, at(1, 10), vec![op::reinstate("A")]);
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.say_at(OFFICE, at(1, 11), vec![op::reissue("p1", "R", None)]);
+    let reasons = ["A", "B", "C9", "R"].map(|card| w.present("gate-in", card));
+    assert_eq!(reasons, ["replaced", "replaced", "replaced", "granted"]);
+}
+
+#[test]
+fn a_cancelled_card_stays_cancelled_through_a_reissue_that_names_it() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.say(vec![op::cancel("uid:A")]);
+    w.say(vec![op::reissue("p1", "A", None)]);
+    assert_eq!(w.present("gate-in", "A"), "cancelled");
+    w.say(vec![op::reinstate("A")]);
+    assert_eq!(w.present("gate-in", "A"), "granted");
+}
+
+#[test]
+fn a_reissue_of_a_card_as_its_own_old_one_leaves_it_alive() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.say(vec![op::reissue("p1", "A", Some("A"))]);
+    assert_eq!(w.present("gate-in", "A"), "granted");
+}
+
+#[test]
+fn validity_ends_exactly_at_its_end_and_takes_the_box_with_it() {
+    let mut w = World::new();
+    let mut e = enrolment("p1", RESIDENT);
+    (e.not_before, e.not_after) = (Some(Timestamp(BEGIN_MS + 1_000)), Some(Timestamp(BEGIN_MS + 200_000)));
+    w.say(vec![dormgate::access::change::Op::Enrol { uid: uid("A"), enrolment: e }]);
+    w.pass_ms(999);
+    assert_eq!(w.present("power-412", "A"), "not_yet_valid");
+    w.pass_ms(1);
+    assert_eq!(w.present("power-412", "A"), "granted");
+    assert_eq!(w.pass_ms(198_999).cuts(), []);
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    assert_eq!(w.pass_ms(1).cuts(), [("power-412", "expired")]);
+    assert_eq!(w.present("gate-in", "A"), "expired");
+}
+
+#[test]
+fn staff_pass_in_a_lockdown_and_nobody_else() {
+    let mut w = World::new();
+    let mut e = enrolment("s1", "gate:* door:*");
+    e.role = Role::Staff;
+    w.resident("A", "p1");
+    w.say(vec![dormgate::access::change::Op::Enrol { uid: uid("R"), enrolment: e }]);
+    w.say(vec![op::posture("*", Posture::Lockdown, None)]);
+    assert_eq!((w.present("gate-in", "R"), w.present("gate-in", "A")), ("granted", "lockdown"));
+    assert_eq!((w.present("gate-out", "A"), w.present("gate-out", "X")), ("exit", "exit"));
+    w.say(vec![op::flag("uid:R", Flag::Lost, true)]);
+    assert_eq!(w.present("gate-in", "R"), "lost");
+}
+
+#[test]
+fn a_dead_card_is_told_to_the_warden_also_where_it_passes() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.say(vec![op::report_lost("uid:A")]);
+    let seen = w.see("gate-out", "A");
+    assert_eq!((seen.reason(), seen.alarms()), ("exit", vec![AlarmKind::DeadCard]));
+    assert_eq!(w.see("gate-in", "A").alarms(), [], "once in a while, not each time");
+    w.pass_s(601);
+    assert_eq!(w.see("gate-in", "A").alarms(), [AlarmKind::DeadCard]);
+}
+
+#[test]
+fn five_denials_in_a_minute_at_one_portal_raise_an_alarm() {
+    let mut w = World::new();
+    let mut alarms = Vec::new();
+    for _ in 0..5 {
+        alarms.push(w.see("gate-in", "X").alarms().len());
+        w.present("door-412", "X");
+        w.pass_s(14);
+    }
+    assert_eq!(alarms, [0, 0, 0, 0, 1]);
+    for _ in 0..8 {
+        w.pass_s(20);
+        assert_eq!(w.see("gate-in", "X").alarms(), []);
+    }
+}
+
+#[test]
+fn a_malformed_identifier_is_denied_and_audited_with_what_was_read() {
+    let mut w = World::new();
+    let request = w.request("door-412", Presented::Malformed("FFFFFFFF".to_owned()));
+    let seen = w.input(dormgate::access::input::Input::Request(request));
+    assert_eq!(seen.reason(), "malformed_identifier");
+    assert!(seen.records().next().unwrap().event.detail.as_ref().unwrap().contains("FFFFFFFF"));
+}

@@ -1,0 +1,21 @@
+//! The rules of the house, held against the wire contract: the ladder, the list, the boxes, the streams.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unreachable,
+    missing_docs,
+    reason = "a panic is how a test fails"
+)]
+
+#[path = "../support/model.rs"]
+mod model;
+#[path = "../support/world.rs"]
+mod world;
+
+mod boxes;
+mod convergence;
+mod life_of_a_card;
+mod portals;
+mod streams;

@@ -1,0 +1,330 @@
+//! Requests that repeat, commands, standing modes, fire: what portals and their watchers may count on.
+
+use dormgate::access::audit::{AlarmKind, EventKind};
+use dormgate::access::id::{ClockTrust, Timestamp};
+use dormgate::access::input::{Command, CommandKind, Input, Operator, PortalReport, Presented, Request};
+use dormgate::access::portal::{Direction, Posture};
+use dormgate::access::state::{COMMAND_MEMORY_MS, COMMANDS_MAX};
+
+use crate::world::{APARTMENT, BEGIN_MS, World, name, op, uid};
+
+fn release(portal: &str) -> CommandKind {
+    CommandKind::Release { portal: name(portal) }
+}
+
+#[test]
+fn the_same_number_gets_the_same_denial_for_a_minute_and_no_second_event() {
+    let mut w = World::new();
+    let first = w.see_as("gate-in", "A", "7");
+    assert_eq!((first.reason(), first.recorded().contains(&EventKind::Decision)), ("unknown_credential", true));
+    w.resident("A", "p1");
+    w.pass_ms(59_999);
+    let again = w.see_as("gate-in", "A", "7");
+    assert_eq!((again.reason(), again.recorded()), ("unknown_credential", vec![]));
+    w.pass_ms(1);
+    assert_eq!(w.see_as("gate-in", "A", "7").reason(), "granted");
+}
+
+#[test]
+fn a_grant_is_repeated_only_while_it_would_still_be_given() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.see_as("gate-in", "A", "7");
+    assert_eq!(w.see_as("gate-in", "A", "7").recorded(), []);
+    w.say(vec![op::report_lost("uid:A")]);
+    let seen = w.see_as("gate-in", "A", "7");
+    assert_eq!((seen.reason(), seen.recorded()[0]), ("lost", EventKind::Decision));
+    // The denial is now what is repeated.
+    w.say(vec![op::found("uid:A")]);
+    assert_eq!(w.see_as("gate-in", "A", "7").reason(), "lost");
+}
+
+#[test]
+fn another_card_or_another_portal_under_the_same_number_is_a_new_request() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    assert_eq!(w.see_as("gate-in", "A", "7").reason(), "granted");
+    assert_eq!(w.see_as("gate-in", "X", "7").reason(), "unknown_credential");
+    assert_eq!(w.see_as("door-413", "A", "7").reason(), "no_entitlement");
+}
+
+#[test]
+fn a_repeated_malformed_request_is_audited_once() {
+    let mut w = World::new();
+    let request = Request { id: Some("9".to_owned()), ..w.request("gate-in", Presented::Malformed("zz".to_owned())) };
+    assert!(w.input(Input::Request(request.clone())).recorded().contains(&EventKind::Decision));
+    let again = w.input(Input::Request(request));
+    assert_eq!((again.reason(), again.recorded()), ("malformed_identifier", vec![]));
+}
+
+#[test]
+fn requests_without_a_number_are_each_their_own() {
+    let mut w = World::new();
+    let request = w.request("gate-in", Presented::Card(uid("X")));
+    for _ in 0..2 {
+        assert!(w.input(Input::Request(request.clone())).recorded().contains(&EventKind::Decision));
+    }
+}
+
+#[test]
+fn a_retained_request_opens_nothing_not_even_outwards() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    for portal in ["gate-in", "gate-out", "door-412", "power-412"] {
+        let request = Request { stale: true, ..w.request(portal, Presented::Card(uid("A"))) };
+        let seen = w.input(Input::Request(request));
+        assert_eq!(seen.reason(), "stale_request", "{portal}");
+        assert!(seen.recorded().contains(&EventKind::Decision));
+    }
+    w.fire("gate-in", true);
+    let request = Request { stale: true, ..w.request("gate-in", Presented::Card(uid("A"))) };
+    assert_eq!(w.input(Input::Request(request)).reason(), "stale_request");
+    assert!(!w.is_on("power-412"));
+}
+
+#[test]
+fn a_request_at_a_portal_that_is_not_ours_is_answered_and_audited() {
+    let mut w = World::new();
+    let seen = w.see("gate-99", "A");
+    assert_eq!((seen.reason(), seen.recorded()), ("unknown_portal", vec![EventKind::Decision]));
+}
+
+#[test]
+fn leaving_is_never_refused() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.say(vec![op::cancel("uid:A")]);
+    for posture in Posture::ALL {
+        w.say(vec![op::posture("*", posture, None)]);
+        for card in ["A", "X", "phone"] {
+            assert_eq!(w.present("gate-out", card), "exit", "{posture:?} {card}");
+            let outwards =
+                Request { direction: Some(Direction::Out), ..w.request("gate-both", Presented::Card(uid(card))) };
+            assert_eq!(w.input(Input::Request(outwards)).reason(), "exit");
+        }
+        let seen = w.report("door-412", PortalReport { exit_button: true, ..PortalReport::default() });
+        assert_eq!(seen.openings(), 1);
+    }
+    let malformed = w.request("gate-out", Presented::Malformed(String::new()));
+    assert_eq!(w.input(Input::Request(malformed)).reason(), "exit");
+    // The audit says what would have been the reason.
+    let seen = w.see("gate-out", "A");
+    let event = &seen.records().next().unwrap().event;
+    assert!(event.also.iter().any(|r| r.as_str() == "cancelled"));
+    // A reader may not turn an entrance into an exit.
+    let inwards = Request { direction: Some(Direction::Out), ..w.request("gate-in", Presented::Card(uid("X"))) };
+    w.say(vec![op::posture("*", Posture::Secure, None)]);
+    assert_eq!(w.input(Input::Request(inwards)).reason(), "unknown_credential");
+}
+
+#[test]
+fn a_command_acts_once_also_after_a_restart() {
+    let mut w = World::new();
+    let seen = w.command("j1", release("gate-in"));
+    assert_eq!((seen.reply().status.as_str(), seen.openings()), ("ok", 1));
+    for _ in 0..2 {
+        let again = w.command("j1", release("gate-in"));
+        assert_eq!((again.reply().status.as_str(), again.openings()), ("duplicate", 0));
+        w.assert_replay_is_life();
+        w.restart();
+    }
+    assert_eq!(w.journal.iter().filter(|r| r.event.kind == EventKind::Command).count(), 3);
+}
+
+#[test]
+fn a_reply_waits_for_the_record_of_its_command() {
+    let mut w = World::new();
+    let seen = w.command("j1", release("door-412"));
+    let after = seen.0.iter().find_map(|e| match e {
+        dormgate::access::effect::Effect::Reply { after, .. } => Some(*after),
+        _ => None,
+    });
+    assert_eq!(after, Some(seen.records().last().unwrap().event.n));
+}
+
+fn command_of(w: &World, jti: &str, iat_ms: i64, exp_ms: i64) -> Input {
+    Input::Command(Command {
+        stream: name(APARTMENT),
+        jti: jti.to_owned(),
+        iat: Timestamp(w.now().wall.0 + iat_ms),
+        exp: Timestamp(w.now().wall.0 + exp_ms),
+        actor: None,
+        kind: release("gate-in"),
+    })
+}
+
+#[test]
+fn a_command_that_is_expired_or_of_the_future_or_cannot_be_dated_opens_nothing() {
+    let mut w = World::new();
+    for (iat, exp, status) in [(-30_000, 0, "expired"), (-29_999, 1, "ok"), (30_001, 60_000, "rejected")] {
+        let command = command_of(&w, &format!("j{iat}"), iat, exp);
+        let seen = w.input(command);
+        assert_eq!((seen.reply().status.as_str(), seen.openings()), (status, usize::from(status == "ok")));
+    }
+    w.clock = ClockTrust::Untrusted;
+    let seen = w.command("j9", release("gate-in"));
+    assert_eq!((seen.reply().status.as_str(), seen.openings()), ("rejected", 0));
+    assert!(seen.reply().error.as_ref().unwrap().message.contains("clock"));
+}
+
+#[test]
+fn a_command_for_the_wrong_kind_of_portal_says_what_to_use() {
+    let mut w = World::new();
+    let power = CommandKind::Power { portal: name("gate-in"), on: true };
+    for (kind, word) in [(release("power-412"), "power"), (power, "release"), (release("gate-99"), "gate-99")] {
+        let seen = w.command("j", kind);
+        assert_eq!((seen.reply().status.as_str(), seen.openings()), ("rejected", 0));
+        assert!(seen.reply().error.as_ref().unwrap().message.contains(word));
+    }
+    // A refused one was not taken, so its id may come again.
+    assert_eq!(w.command("j", release("gate-in")).reply().status.as_str(), "ok");
+}
+
+#[test]
+fn a_flood_of_commands_blocks_others_only_until_it_has_expired() {
+    let mut w = World::new();
+    for i in 0..COMMANDS_MAX {
+        assert_eq!(w.command(&format!("j{i}"), release("gate-in")).reply().status.as_str(), "ok");
+    }
+    assert_eq!(w.command("one-more", release("gate-in")).reply().status.as_str(), "rejected");
+    w.pass_ms(30_000 + u64::try_from(COMMAND_MEMORY_MS).unwrap() + 1);
+    assert_eq!(w.command("later", release("gate-in")).reply().status.as_str(), "ok");
+    assert_eq!(w.engine.state().commands.len(), 1);
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_query_says_what_would_be_decided_and_opens_nothing() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.say(vec![op::freeze("uid:A")]);
+    let seen = w.command("q", CommandKind::Query { uid: uid("A"), portal: None });
+    assert_eq!((seen.openings(), seen.reply().verdicts.len()), (0, w.portals.len()));
+    let of = |id: &str| seen.reply().verdicts.iter().find(|v| v.portal.as_str() == id).unwrap();
+    assert_eq!((of("gate-in").granted, of("gate-in").reason, of("gate-out").reason), (false, "frozen", "exit"));
+    assert_eq!(of("power-413").also, ["no_entitlement"]);
+}
+
+#[test]
+fn the_strongest_posture_of_center_operator_and_fire_is_in_force() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.say(vec![op::posture("*", Posture::FreeAccess, None)]);
+    assert_eq!(w.present("gate-in", "X"), "free_access");
+    w.operator("gate-in", Posture::OutOfService);
+    assert_eq!((w.present("gate-in", "A"), w.present("door-412", "X")), ("out_of_service", "free_access"));
+    w.say(vec![op::posture("gate-in", Posture::Lockdown, None)]);
+    assert_eq!(w.present("gate-in", "A"), "lockdown");
+    w.fire("door-413", true);
+    assert_eq!((w.present("gate-in", "X"), w.present("door-413", "X")), ("fire", "fire"));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn an_operators_posture_survives_a_restart_and_one_for_all_replaces_those_for_one() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.operator("gate-in", Posture::Lockdown);
+    let seen = w.restart();
+    assert!(seen.modes().contains(&("gate-in", Posture::Lockdown)));
+    assert_eq!(w.present("gate-in", "A"), "lockdown");
+    let seen = w.operator("", Posture::Secure);
+    assert_eq!(seen.modes(), [("gate-in", Posture::Secure)]);
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_posture_ends_at_its_end_and_no_older_one_comes_back() {
+    let mut w = World::new();
+    w.say(vec![op::posture("*", Posture::FreeAccess, None)]);
+    w.say(vec![op::posture("gate-in", Posture::Lockdown, Some(BEGIN_MS + 60_000))]);
+    assert_eq!((w.present("gate-in", "X"), w.present("door-412", "X")), ("lockdown", "free_access"));
+    let seen = w.pass_s(60);
+    assert_eq!(seen.modes(), [("gate-in", Posture::Secure)]);
+    assert_eq!(w.present("gate-in", "X"), "unknown_credential");
+    // The newer of `*` and the portal's own counts.
+    let seen = w.say(vec![op::posture("*", Posture::FreeAccess, None)]);
+    assert_eq!(seen.modes(), [("gate-in", Posture::FreeAccess)]);
+}
+
+#[test]
+fn a_portal_is_told_its_mode_before_anything_is_written() {
+    let mut w = World::new();
+    use dormgate::access::effect::Effect;
+    for seen in [w.say(vec![op::posture("*", Posture::Lockdown, None)]), w.fire("gate-in", true)] {
+        let mode = seen.0.iter().rposition(|e| matches!(e, Effect::Mode { .. })).unwrap();
+        let records = |kind| move |e: &Effect| matches!(e, Effect::Record(r) if r.event.kind == kind);
+        let first = seen.0.iter().position(|e| records(EventKind::ChangesApplied)(e) || records(EventKind::Posture)(e));
+        assert!(mode < first.unwrap());
+    }
+}
+
+#[test]
+fn a_door_that_was_held_open_is_told_to_close_although_the_gateway_was_away_when_it_ended() {
+    let mut w = World::new();
+    w.say(vec![op::posture("*", Posture::FreeAccess, Some(BEGIN_MS + 60_000))]);
+    w.elapsed_ms += 120_000;
+    let seen = w.restart();
+    assert!(seen.modes().contains(&("gate-in", Posture::Secure)), "{:?}", seen.modes());
+}
+
+#[test]
+fn a_door_that_comes_back_is_told_its_mode_also_when_it_is_secure() {
+    let mut w = World::new();
+    w.restart();
+    w.say(vec![op::posture("*", Posture::FreeAccess, None)]);
+    let online = |online| PortalReport { online: Some(online), ..PortalReport::default() };
+    w.report("door-412", online(true));
+    w.report("door-412", online(false));
+    w.say(vec![op::posture("*", Posture::Secure, None)]);
+    assert_eq!(w.report("door-412", online(true)).modes(), [("door-412", Posture::Secure)]);
+    // Also where the first sign of life is a card; and the mode comes before the answer, which it must not cut short.
+    w.report("door-412", online(false));
+    let seen = w.see("door-412", "X");
+    assert_eq!(seen.modes(), [("door-412", Posture::Secure)]);
+    assert!(matches!(seen.0[0], dormgate::access::effect::Effect::Mode { .. }));
+    assert_eq!(w.see("door-412", "X").modes(), []);
+}
+
+#[test]
+fn a_fire_releases_everything_until_the_input_is_clear_and_an_operator_resets_it() {
+    let mut w = World::new();
+    w.say(vec![op::posture("*", Posture::Lockdown, None)]);
+    let seen = w.fire("power-412", true);
+    assert_eq!(seen.modes().len(), 5, "every gate and door");
+    assert_eq!(seen.alarms(), [AlarmKind::Fire]);
+    assert_eq!(w.present("gate-in", "X"), "fire");
+    let reset = || Input::Operator(Operator::FireReset);
+    w.input(reset());
+    assert_eq!(w.present("gate-in", "X"), "fire", "the input is not clear");
+    assert!(w.engine.fire_reset_refusal().unwrap().contains("power-412"));
+    w.fire("power-412", false);
+    assert_eq!(w.present("gate-in", "X"), "fire", "nobody reset it");
+    w.restart();
+    assert_eq!(w.present("gate-in", "X"), "fire", "a restart is no reset");
+    let seen = w.input(reset());
+    assert!(seen.modes().iter().all(|(_, posture)| *posture == Posture::Lockdown));
+    assert_eq!(w.present("gate-in", "X"), "lockdown");
+    w.assert_replay_is_life();
+    w.restart();
+    assert_eq!(w.present("gate-in", "X"), "lockdown");
+}
+
+#[test]
+fn a_clock_set_back_brings_the_modes_it_is_time_for() {
+    let mut w = World::new();
+    w.say(vec![op::posture("gate-in", Posture::Lockdown, Some(BEGIN_MS + 60_000))]);
+    w.pass_s(61);
+    w.wall_off_ms = -30_000;
+    let seen = w.input(Input::ClockStep { by_ms: -30_000 });
+    assert_eq!(seen.modes(), [("gate-in", Posture::Lockdown)]);
+}
+
+#[test]
+fn the_engine_sleeps_when_nothing_is_to_come() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.present("gate-in", "A");
+    assert_eq!(w.engine.next_deadline(w.now()), None);
+}

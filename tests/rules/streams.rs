@@ -1,0 +1,305 @@
+//! Streams: numbers without holes, heads as goals, lost data, and asking again.
+
+use dormgate::access::change::{ErrorCode, OpError};
+use dormgate::access::effect::Outcome;
+use dormgate::access::input::{CommandKind, Input};
+use dormgate::access::policy::Policy;
+
+use crate::world::{APARTMENT, OFFICE, World, at, name, op};
+
+const RESIDENT: &str = "gate:* door:412 power_box:412";
+
+#[test]
+fn an_ack_tells_what_was_heard_and_what_is_missing() {
+    let mut w = World::new();
+    let seen = w.say_at(OFFICE, at(3, 5), vec![op::issue("A", "p1")]);
+    let ack = seen.ack();
+    assert_eq!((ack.outcome, ack.applied_through, ack.missing.clone()), (Outcome::Applied, 0, vec![(1, 4)]));
+    let seen = w.say_at(OFFICE, at(3, 5), vec![op::issue("A", "p1")]);
+    assert_eq!((seen.ack().outcome, seen.recorded().len()), (Outcome::Duplicate, 0));
+    assert_eq!(w.say_at(OFFICE, at(2, 9), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Stale);
+    for seq in 1..=4 {
+        w.say_at(OFFICE, at(3, seq), vec![op::issue("R", "p2")]);
+    }
+    assert_eq!(w.engine.state().streams[OFFICE].through, 5);
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_message_refused_for_its_content_uses_up_its_number_also_after_a_restart() {
+    let mut w = World::new();
+    let error = OpError { op: Some(0), code: ErrorCode::InvalidUid, message: "no".to_owned() };
+    let input = w.received(OFFICE, at(1, 1), Err(vec![error]));
+    let seen = w.input(input);
+    let (after, ack) = seen.ack_after();
+    assert_eq!((ack.outcome, ack.applied_through, ack.errors.len()), (Outcome::Rejected, 1, 1));
+    assert_eq!(after, seen.records().last().unwrap().event.n);
+    w.assert_replay_is_life();
+    w.restart();
+    assert_eq!(w.say_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Duplicate);
+}
+
+#[test]
+fn a_first_head_is_a_goal_and_until_it_is_reached_an_unnamed_card_is_unknown() {
+    let mut w = World::new();
+    w.enrol("A", "p1", RESIDENT).enrol("B", "p2", RESIDENT);
+    assert_eq!(w.present("power-412", "A"), "granted", "no head is known");
+    let seen = w.head(OFFICE, at(1, 3));
+    assert_eq!(seen.cuts(), [("power-412", "unknown_credential")]);
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    w.say_at(OFFICE, at(1, 3), vec![op::issue("B", "p2")]);
+    assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("unknown_credential", "granted"));
+    // The goal survives a restart, and a later head is no further goal.
+    w.assert_replay_is_life();
+    w.restart();
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    w.head(OFFICE, at(1, 9));
+    w.say_at(OFFICE, at(1, 2), vec![op::cancel("uid:R")]);
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    w.say_at(OFFICE, at(1, 1), vec![op::issue("R", "p3")]);
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn the_first_head_is_a_goal_also_when_a_message_came_before_it() {
+    let mut w = World::new();
+    w.enrol("A", "p1", RESIDENT);
+    w.say_at(OFFICE, at(1, 7), vec![op::issue("B", "p2")]);
+    w.head(OFFICE, at(1, 7));
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential", "its revocation may be on its way");
+    w.assert_replay_is_life();
+    for seq in 1..=6 {
+        w.say_at(OFFICE, at(1, seq), vec![op::issue("R", "p3")]);
+    }
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_gateway_that_was_away_goes_on_with_the_list_it_has() {
+    let mut w = World::new();
+    w.enrol("A", "p1", RESIDENT);
+    w.say_at(OFFICE, at(1, 1), vec![op::issue("B", "p2")]);
+    w.head(OFFICE, at(1, 1));
+    w.restart();
+    w.head(OFFICE, at(1, 40));
+    assert_eq!(w.present("gate-in", "A"), "granted", "no first head since it was new");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn the_head_of_the_apartment_center_is_no_goal_for_the_standing_of_cards() {
+    let mut w = World::new();
+    w.head(APARTMENT, at(1, 5));
+    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    assert_eq!(w.present("gate-in", "A"), "granted");
+}
+
+#[test]
+fn a_new_epoch_does_not_make_an_incomplete_list_whole() {
+    let mut w = World::new();
+    w.enrol("A", "p1", RESIDENT);
+    w.head(OFFICE, at(3, 1_042));
+    // The center restarts its numbering: what it said in epoch 3 is still not here.
+    w.say_at(OFFICE, at(4, 1), vec![op::issue("B", "p2")]);
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    // Its new head says how far the new numbering goes.
+    w.head(OFFICE, at(4, 2));
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    w.assert_replay_is_life();
+    w.say_at(OFFICE, at(4, 2), vec![op::issue("R", "p3")]);
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.assert_replay_is_life();
+}
+
+/// A gateway whose store lost events: heard through 2 before the loss, in truth through 4, where A was cancelled.
+fn damaged() -> World {
+    let mut w = World::new();
+    w.head(OFFICE, at(1, 0));
+    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
+    w.say_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    w.say_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
+    w.present("power-412", "B");
+    w.restart();
+    let (from, to) = (w.journal.last().unwrap().event.n + 1, w.journal.last().unwrap().event.n + 10);
+    let effects = w.engine.damaged(from, to, w.now());
+    w.keep(effects);
+    w.restart();
+    w
+}
+
+#[test]
+fn nothing_is_granted_from_a_damaged_list_and_boxes_go_off() {
+    let mut w = damaged();
+    assert!(!w.is_on("power-412"));
+    assert_eq!((w.present("gate-in", "A"), w.present("gate-out", "A")), ("unknown_credential", "exit"));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_damaged_list_is_whole_again_when_the_centers_head_is_reached_and_not_before() {
+    let mut w = damaged();
+    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
+    w.head(APARTMENT, at(1, 1));
+    // All that the gateway remembers to have heard is here again, but it had heard more.
+    w.say_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    w.say_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
+    assert_eq!(w.present("gate-in", "B"), "unknown_credential");
+    w.head(OFFICE, at(1, 4));
+    assert_eq!(w.present("gate-in", "B"), "unknown_credential");
+    w.say_at(OFFICE, at(1, 4), vec![op::cancel("uid:A")]);
+    assert_eq!(w.present("gate-in", "A"), "cancelled", "what is known against a card holds");
+    w.assert_replay_is_life();
+    w.say_at(OFFICE, at(1, 3), vec![op::issue("R", "p3")]);
+    assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("cancelled", "granted"));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_new_epoch_does_not_repair_a_damaged_list() {
+    let mut w = damaged();
+    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.head(APARTMENT, at(1, 1));
+    w.say_at(OFFICE, at(2, 1), vec![op::issue("R", "p3")]);
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    w.head(OFFICE, at(2, 1));
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn audit_numbers_go_on_after_a_loss_and_the_loss_is_an_event() {
+    let w = damaged();
+    let numbers: Vec<_> = w.journal.iter().map(|r| r.event.n).collect();
+    let gap = w.journal.iter().position(|r| r.event.gap.is_some()).unwrap();
+    let (from, to) = w.journal[gap].event.gap.unwrap();
+    assert_eq!((numbers[gap - 1] + 1, to + 1), (from, numbers[gap]));
+}
+
+#[test]
+fn an_empty_gateway_asks_each_stream_with_jitter_and_again_every_30_s() {
+    let mut w = World::new();
+    assert_eq!(w.pass_s(60).resyncs().len(), 0, "no link, no ask");
+    w.input(Input::LinkUp);
+    let begin = w.elapsed_ms;
+    let mut asked: Vec<(u64, String, &str)> = Vec::new();
+    while w.elapsed_ms < begin + 65_000 {
+        for ask in w.pass_ms(10).resyncs() {
+            asked.push((0, ask.stream.to_string(), ask.reason.as_str()));
+            assert_eq!((ask.have, ask.missing.len()), ((0, 0), 0));
+        }
+        let at = w.elapsed_ms - begin;
+        asked.iter_mut().filter(|a| a.0 == 0).for_each(|a| a.0 = at);
+    }
+    assert_eq!(asked.len(), 6);
+    assert!(asked.iter().all(|(_, _, reason)| *reason == "empty"));
+    let of = |stream: &str| asked.iter().filter(|a| a.1 == stream).map(|a| a.0).collect::<Vec<_>>();
+    for times in [of(OFFICE), of(APARTMENT)] {
+        assert!(times[0] <= 1_000 && times[1] - times[0] == 30_000 && times[2] - times[1] == 30_000, "{times:?}");
+    }
+    assert_ne!(of(OFFICE)[0], of(APARTMENT)[0]);
+}
+
+/// When, why, and for which numbers.
+type Asked = (u64, &'static str, Vec<(u64, u64)>);
+
+/// Lets time pass and tells when and why the office was asked.
+fn asks(w: &mut World, ms: u64) -> Vec<Asked> {
+    let mut asked = Vec::new();
+    let until = w.elapsed_ms + ms;
+    while w.elapsed_ms < until {
+        let seen = w.pass_ms(10);
+        for ask in seen.resyncs().into_iter().filter(|a| a.stream.as_str() == OFFICE) {
+            asked.push((w.elapsed_ms, ask.reason.as_str(), ask.missing.clone()));
+        }
+    }
+    asked
+}
+
+fn linked() -> World {
+    let mut w = World::new();
+    w.say_at(OFFICE, at(2, 1), vec![op::issue("A", "p1")]);
+    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.input(Input::LinkUp);
+    w
+}
+
+#[test]
+fn a_gap_is_asked_for_at_once_and_no_two_asks_are_closer_than_5_s() {
+    let mut w = linked();
+    assert_eq!(asks(&mut w, 60_000), []);
+    w.say_at(OFFICE, at(2, 4), vec![op::issue("R", "p3")]);
+    let first = asks(&mut w, 1_100);
+    assert_eq!(first.iter().map(|a| (a.1, a.2.clone())).collect::<Vec<_>>(), [("gap", vec![(2, 3)])]);
+    // Filled, and at once another hole.
+    w.say_at(OFFICE, at(2, 2), vec![op::issue("R", "p3")]);
+    w.say_at(OFFICE, at(2, 3), vec![op::issue("R", "p3")]);
+    w.say_at(OFFICE, at(2, 6), vec![op::issue("R", "p3")]);
+    let second = asks(&mut w, 10_000);
+    assert_eq!(second.len(), 1);
+    assert!((5_000..=6_100).contains(&(second[0].0 - first[0].0)), "{first:?} {second:?}");
+    w.say_at(OFFICE, at(2, 5), vec![op::issue("R", "p3")]);
+    assert_eq!(asks(&mut w, 100_000), []);
+}
+
+#[test]
+fn the_reason_tells_a_new_epoch_a_head_ahead_and_a_damaged_store_apart() {
+    let mut w = linked();
+    w.head(OFFICE, at(2, 3));
+    assert_eq!(asks(&mut w, 2_000)[0].1, "gap");
+    w.say_at(OFFICE, at(3, 2), vec![op::issue("R", "p3")]);
+    assert_eq!(asks(&mut w, 31_000)[0].1, "epoch");
+    let mut w = linked();
+    w.head(OFFICE, at(3, 5));
+    assert_eq!(asks(&mut w, 2_000)[0].1, "epoch", "the head is of an epoch of which nothing was heard");
+    let mut w = World::new();
+    w.input(Input::LinkUp);
+    asks(&mut w, 2_000);
+    w.say_at(OFFICE, at(3, 2), vec![op::issue("R", "p3")]);
+    assert_eq!(asks(&mut w, 31_000)[0].1, "gap", "a new gateway knows of no earlier epoch");
+    let mut w = damaged();
+    w.input(Input::LinkUp);
+    assert_eq!(asks(&mut w, 2_000)[0].1, "corrupt");
+}
+
+#[test]
+fn a_command_asks_for_a_stream_and_waits_for_no_other_ask() {
+    let mut w = linked();
+    let seen = w.command("j1", CommandKind::Resync { stream: name(OFFICE) });
+    assert_eq!(seen.reply().status.as_str(), "ok");
+    let asked = asks(&mut w, 100_000);
+    assert_eq!(asked.iter().map(|a| a.1).collect::<Vec<_>>(), ["asked"]);
+    w.say_at(OFFICE, at(2, 9), vec![op::issue("R", "p3")]);
+    assert_eq!(asks(&mut w, 8_000).len(), 1);
+    w.command("j2", CommandKind::Resync { stream: name(OFFICE) });
+    assert_eq!(asks(&mut w, 7_000).iter().map(|a| a.1).collect::<Vec<_>>(), ["asked"], "not only in 30 s");
+    let seen = w.command("j3", CommandKind::Resync { stream: name("nobody") });
+    assert_eq!(seen.reply().status.as_str(), "rejected");
+}
+
+#[test]
+fn the_largest_numbers_break_nothing() {
+    let mut w = World::new();
+    w.input(Input::LinkUp);
+    for seq in [u64::MAX, u64::MAX - 1, 1, 2] {
+        let seen = w.say_at(OFFICE, at(u32::MAX, seq), vec![op::issue("R", "p3")]);
+        assert_eq!(seen.ack().outcome, Outcome::Applied);
+        w.head(OFFICE, at(u32::MAX, seq));
+        w.pass_s(40);
+    }
+    assert_eq!(w.engine.state().streams[OFFICE].missing(), [(3, u64::MAX - 2)]);
+    assert_eq!(w.engine.status(w.now()).streams.len(), 2);
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_card_without_issue_is_unknown_where_the_site_requires_it() {
+    let mut w = World::with(Policy { require_issue: true, ..Policy::default() });
+    w.enrol("A", "p1", RESIDENT).enrol("B", "p2", RESIDENT);
+    assert_eq!(w.present("power-412", "A"), "unknown_credential");
+    w.issue("A", "p1");
+    assert_eq!(w.present("power-412", "A"), "granted");
+    // Nothing else names the other card.
+    assert_eq!(w.present("gate-in", "B"), "unknown_credential");
+}

@@ -14,7 +14,7 @@
 //! | `store` | what survives: the journal of audit events, and generations of the list |
 //! | [`gateway`] | the one task that owns the engine: inbox, engine, effects to whoever carries them out |
 //! | [`mqtt`] | one MQTT connection as the links use it |
-//! | [`uplink`], [`portals`], [`http`], [`simulate`] | the links: to the center; to gates, doors and boxes (`portals/mqtt`, `portals/modbus`); to people; and stand-ins for portals and for a center (`simulate/center`) |
+//! | [`uplink`], [`portals`], [`http`], [`simulate`] | the links: to the center; to gates, doors and boxes (`portals/mqtt`, `portals/modbus`; its `server` where controllers ask); to people; and stand-ins for portals and for a center (`simulate/center`) |
 //! | [`cli`] | one file a command; `serve` puts the gateway together |
 //! | `main` | arguments to a command to an exit code |
 //!

@@ -214,7 +214,7 @@ impl Drive {
             match self.on_once(Instant::now() + Duration::from_millis(RELEASE_TTL_MS)).await {
                 Ok(at) => return self.tell(Done::On(at)).await,
                 Err((cause, _)) => {
-                    tracing::warn!(bus = self.bus.id(), unit = self.unit, "cannot be held open: {cause}")
+                    tracing::warn!(bus = self.bus.id(), unit = self.unit, "cannot be held open: {cause}");
                 }
             }
             sleep(wait).await;

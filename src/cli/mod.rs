@@ -3,11 +3,13 @@
 //! A new command is a file with `Args` and `run(Args) -> Exit`, one variant of [`Command`] and its line in the `match`.
 
 mod ask;
+mod audit;
 mod center;
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod log;
+mod profile;
 mod run;
 pub mod serve;
 mod simulate;
@@ -36,12 +38,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Audit(audit::Args),
     Center(Box<center::Args>),
     Check(check::Args),
     #[cfg(feature = "demo")]
     Demo(demo::Args),
     Fire(ask::FireArgs),
     Posture(ask::PostureArgs),
+    Profile(profile::Args),
     Query(ask::QueryArgs),
     Run(run::Args),
     Simulate(simulate::Args),
@@ -117,12 +121,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         return Exit::Usage;
     }
     match cli.command {
+        Command::Audit(args) => audit::run(&args),
         Command::Center(args) => center::run(&args),
         Command::Check(args) => check::run(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args),
         Command::Fire(args) => ask::fire(&args),
         Command::Posture(args) => ask::posture(&args),
+        Command::Profile(args) => profile::run(&args),
         Command::Query(args) => ask::query(&args),
         Command::Run(args) => run::run(&args),
         Command::Simulate(args) => simulate::run(&args),

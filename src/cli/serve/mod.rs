@@ -23,6 +23,7 @@ use crate::gateway::metrics::Metrics;
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder, PortalOutlets, UPLINK_ORDERS_MAX, UplinkOrder};
 use crate::http::{Links, Pages, Readiness, SOCKET_NAME};
 use crate::mqtt::{LinkError, LinkMetrics, WallClock};
+use crate::portals::modbus::server::ModbusServer;
 use crate::portals::mqtt::{NativePortals, NativeSpec};
 use crate::store::{Closed, Recovered, Store, StoreError, StoreEvents, Wholeness};
 use crate::uplink::{AuditSource, ReadEvents, Stored, Uplink, UplinkSpec};
@@ -104,6 +105,7 @@ pub async fn serve(
     start_native(config, &boot, &inbox, &wall, &mut shown, &mut outlets, &mut links)?;
     shown.register(&mut registry);
     let lines = start_modbus(config, &inbox, &mut registry, &mut outlets)?;
+    let server = start_modbus_server(config, &inbox, &mut outlets).await?;
 
     let identity = Identity {
         boot: boot.clone(),
@@ -138,6 +140,9 @@ pub async fn serve(
         if link.await.is_err() {
             tracing::error!("a link ended badly");
         }
+    }
+    if let Some(server) = server {
+        server.stop().await;
     }
     if let Some(lines) = lines {
         lines.stop().await;
@@ -307,6 +312,20 @@ fn start_modbus(
         .map_err(|errors| ServeError::Modbus(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
     outlets.by_portal.extend(lines.outlets.iter().cloned());
     Ok(Some(lines))
+}
+
+async fn start_modbus_server(
+    config: &Config,
+    inbox: &Inbox,
+    outlets: &mut PortalOutlets,
+) -> Result<Option<ModbusServer>, ServeError> {
+    let Some((spec, portals)) = modbus::server(config) else { return Ok(None) };
+    let what = spec.tcp.map_or_else(|| "[modbus_server]".to_owned(), |address| address.to_string());
+    let server = crate::portals::modbus::server::serve(spec, portals, inbox)
+        .await
+        .map_err(|source| ServeError::Listen { what, source })?;
+    outlets.by_portal.extend(server.outlets.iter().cloned());
+    Ok(Some(server))
 }
 
 async fn start_pages(

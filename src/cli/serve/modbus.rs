@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{
-    BusConfig, BusLine, Config, ModbusPart, Parity, Part, PortalConfig, PortalDevice, ProfileUse, Role, StopBits,
+    BusConfig, BusLine, Config, ModbusPart, Parity, Part, PortalConfig, PortalDevice, ProfileUse, Role, SerialConfig,
+    StopBits,
 };
+use crate::portals::modbus::server::{ServerPortal, ServerSpec};
 use crate::portals::modbus::{self, BusSpec, LineSpec, ModbusPortalSpec, PartSpec, SerialSpec};
 use crate::wire::document::{Mistake, nearest};
 use crate::wire::profile::{self, Profile};
@@ -40,19 +42,7 @@ pub fn buses(config: &Config) -> Vec<BusSpec> {
         id: bus.id.clone(),
         line: match &bus.line {
             BusLine::Tcp(peer) => LineSpec::Tcp(peer.to_string()),
-            BusLine::Serial(serial) => LineSpec::Serial(SerialSpec {
-                port: serial.port.display().to_string(),
-                baud: serial.baud,
-                parity: match serial.parity {
-                    Parity::None => modbus::Parity::None,
-                    Parity::Even => modbus::Parity::Even,
-                    Parity::Odd => modbus::Parity::Odd,
-                },
-                stop_bits: match serial.stop_bits {
-                    StopBits::One => 1,
-                    StopBits::Two => 2,
-                },
-            }),
+            BusLine::Serial(serial) => LineSpec::Serial(serial_spec(serial)),
         },
         timeout_ms: bus.timeout_ms,
     };
@@ -65,6 +55,36 @@ pub fn buses(config: &Config) -> Vec<BusSpec> {
 /// A profile that is not there any more: the configuration's check found it.
 pub fn portals(config: &Config) -> Result<Vec<ModbusPortalSpec>, String> {
     config.portals.iter().filter_map(|p| portal(config, p).transpose()).collect()
+}
+
+/// Where controllers ask, and the portals they ask for; `None`: nobody may.
+pub fn server(config: &Config) -> Option<(ServerSpec, Vec<ServerPortal>)> {
+    let server = config.modbus_server.as_ref()?;
+    let spec =
+        ServerSpec { tcp: server.tcp, serial: server.serial.as_ref().map(serial_spec), allow: server.allow.clone() };
+    let portal = |p: &PortalConfig| match p.device {
+        PortalDevice::ModbusServer { unit } => {
+            Some(ServerPortal { id: p.portal.id.clone(), kind: p.portal.kind, unit })
+        }
+        PortalDevice::NativeMqtt | PortalDevice::Parts { .. } => None,
+    };
+    Some((spec, config.portals.iter().filter_map(portal).collect()))
+}
+
+fn serial_spec(serial: &SerialConfig) -> SerialSpec {
+    SerialSpec {
+        port: serial.port.display().to_string(),
+        baud: serial.baud,
+        parity: match serial.parity {
+            Parity::None => modbus::Parity::None,
+            Parity::Even => modbus::Parity::Even,
+            Parity::Odd => modbus::Parity::Odd,
+        },
+        stop_bits: match serial.stop_bits {
+            StopBits::One => 1,
+            StopBits::Two => 2,
+        },
+    }
 }
 
 fn portal(config: &Config, portal: &PortalConfig) -> Result<Option<ModbusPortalSpec>, String> {

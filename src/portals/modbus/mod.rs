@@ -10,6 +10,7 @@ pub mod line;
 mod poll;
 mod portal;
 pub mod queue;
+mod senses;
 pub mod server;
 pub mod tracker;
 

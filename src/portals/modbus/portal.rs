@@ -13,20 +13,17 @@ use crate::access::id::PortalId;
 use crate::access::input::{Input, PortalReport, Presented, Request};
 use crate::access::portal::{Assurance, Direction, PortalKind, Posture};
 use crate::gateway::ports::{Inbox, PortalOrder};
-use crate::wire::profile::{Block, InputKind, InputPoint, Meter, Output};
+use crate::wire::profile::{Block, InputPoint, Meter, Output};
 
 use super::bus::Bus;
 use super::drive::{Done, RELEASE_TTL_MS, Wanted};
 use super::health::UnitState;
 use super::queue::Priority;
+use super::senses::merged;
 use super::tracker::{Seen, Tracker};
 
 /// How long a gate or door is opened when the grant does not say, in milliseconds.
 const HOLD_MS_DEFAULT: u32 = 3000;
-/// Smallest change of power that is reported, in watts.
-const POWER_STEP_W: f64 = 1.0;
-/// Smallest change of energy that is reported, in kilowatt-hours.
-const ENERGY_STEP_KWH: f64 = 0.01;
 
 /// What a portal hears from its devices. Devices are numbered by their place in [`Portal::devices`].
 #[derive(Debug)]
@@ -78,8 +75,8 @@ pub(super) struct Memory {
     relay: Option<bool>,
     /// A sample taken before this moment knows nothing of the relay's last confirmed state.
     relay_since: Option<Instant>,
-    power_w: Option<f64>,
-    energy_kwh: Option<f64>,
+    pub(super) power_w: Option<f64>,
+    pub(super) energy_kwh: Option<f64>,
     releasing: bool,
     /// The relay's task is switching off and has not said that it is done.
     cutting: bool,
@@ -237,7 +234,7 @@ impl Portal {
     }
 
     /// Reports; what does not fit the inbox is said with the next report.
-    fn report(&mut self, report: PortalReport) {
+    pub(super) fn report(&mut self, report: PortalReport) {
         let whole = match self.memory.unsaid.take() {
             Some(unsaid) => merged(unsaid, report),
             None => report,
@@ -281,6 +278,9 @@ impl Portal {
             {
                 tracker.lost();
             }
+            for contact in self.inputs.iter_mut().filter(|contact| contact.device == device) {
+                contact.last = None;
+            }
             if self.output.as_ref().is_some_and(|(of, ..)| *of == device) {
                 self.memory.relay = None;
                 // What was switched on before the loss is not switched on again after it; what must go off still must.
@@ -322,25 +322,24 @@ impl Portal {
             return;
         }
         let direction = tracker.reader().direction;
-        let seen = tracker.hear(block, at);
-        let release = tracker.release();
-        for what in seen {
+        let mut asked = true;
+        for what in tracker.hear(block, at) {
             match what {
-                Seen::Came(presented) => self.ask(presented, direction),
-                Seen::There(presented) => self.report(PortalReport {
-                    card_present: Some(true),
-                    uid: Some(presented),
-                    ..PortalReport::default()
-                }),
-                Seen::Left | Seen::Empty => {
-                    self.report(PortalReport { card_present: Some(false), ..PortalReport::default() });
-                }
+                Seen::Came(presented) => asked = self.ask(presented, direction),
+                Seen::There(presented) => self.slot(true, Some(presented)),
+                Seen::Left | Seen::Empty => self.slot(false, None),
                 Seen::Missed => {
                     tracing::warn!(portal = %self.id, "a card shown while the reader was not heard opens nothing");
                 }
             }
         }
-        if let Some(request) = release
+        let Some((_, tracker)) = &mut self.reader else { return };
+        if !asked {
+            tracing::warn!(portal = %self.id, "the gateway's inbox is full: the card is asked for again with the next sample");
+            tracker.unsee();
+            return;
+        }
+        if let Some(request) = tracker.release()
             && !self.memory.releasing
             && let Some((Device { bus, unit, .. }, _)) = self.devices.get(device)
         {
@@ -354,18 +353,23 @@ impl Portal {
         }
     }
 
-    fn ask(&mut self, presented: Presented, direction: Option<Direction>) {
-        let request = Request {
+    /// Only a power box keeps a card.
+    fn slot(&mut self, present: bool, uid: Option<Presented>) {
+        if self.kind == PortalKind::PowerBox {
+            self.report(PortalReport { card_present: Some(present), uid, ..PortalReport::default() });
+        }
+    }
+
+    /// Asks for a card. `false`: the gateway's inbox is full.
+    fn ask(&mut self, presented: Presented, direction: Option<Direction>) -> bool {
+        self.inbox.offer(Input::Request(Request {
             portal: self.id.as_str().to_owned(),
             id: None,
             presented,
             direction,
             assurance: Assurance::Uid,
             stale: false,
-        };
-        if !self.inbox.offer(Input::Request(request)) {
-            tracing::warn!(portal = %self.id, "the gateway's inbox is full: the card is not judged");
-        }
+        }))
     }
 
     fn read_relay(&mut self, device: usize, block: &Block, at: Instant) {
@@ -383,74 +387,5 @@ impl Portal {
         if on && wanted == Wanted::Off {
             self.want(Wanted::Off);
         }
-    }
-
-    fn read_inputs(&mut self, device: usize, block: &Block) {
-        let mut report = PortalReport::default();
-        for contact in self.inputs.iter_mut().filter(|contact| contact.device == device) {
-            let point = &contact.input.point;
-            let flag = point.flag(block, contact.channel).map(|flag| flag == contact.input.when);
-            let Some(number) = point.number(block, contact.channel).or(flag.map(|f| if f { 1.0 } else { 0.0 })) else {
-                continue;
-            };
-            let before = contact.last.replace(number);
-            if before == Some(number) {
-                continue;
-            }
-            let yes = flag.unwrap_or(false);
-            let counts = point.number(block, contact.channel).is_some();
-            // A rise counts only when the state before it is known: what a reconnect shows for the first time is old.
-            let rose = before.is_some() && (counts || yes);
-            match contact.input.kind {
-                InputKind::ContactOpen => report.contact_open = Some(yes),
-                InputKind::Tamper => report.tamper = Some(yes),
-                InputKind::Fire => report.fire = Some(yes),
-                InputKind::ExitButton => report.exit_button |= rose,
-                InputKind::PassedIn if rose => report.passed = Some(Direction::In),
-                InputKind::PassedOut if rose => report.passed = Some(Direction::Out),
-                InputKind::PassedIn | InputKind::PassedOut => {}
-            }
-        }
-        if report != PortalReport::default() {
-            self.report(report);
-        }
-    }
-
-    fn read_meter(&mut self, device: usize, block: &Block) {
-        let Some((of, meter, channel)) = &self.meter else { return };
-        if *of != device {
-            return;
-        }
-        let read = |point: &Option<(crate::wire::profile::Point, f64)>| {
-            point.as_ref().and_then(|(point, factor)| Some(point.number(block, *channel)? * factor))
-        };
-        let moved = |before: Option<f64>, now: Option<f64>, step: f64| {
-            now.filter(|now| before.is_none_or(|before| (now - before).abs() >= step))
-        };
-        let power_w = moved(self.memory.power_w, read(&meter.power), POWER_STEP_W);
-        let energy_kwh = moved(self.memory.energy_kwh, read(&meter.energy), ENERGY_STEP_KWH);
-        if power_w.is_some() || energy_kwh.is_some() {
-            self.memory.power_w = power_w.or(self.memory.power_w);
-            self.memory.energy_kwh = energy_kwh.or(self.memory.energy_kwh);
-            self.report(PortalReport { power_w, energy_kwh, ..PortalReport::default() });
-        }
-    }
-}
-
-/// Two reports in one; what `later` says wins.
-fn merged(earlier: PortalReport, later: PortalReport) -> PortalReport {
-    PortalReport {
-        online: later.online.or(earlier.online),
-        cause: if later.online.is_some() { later.cause } else { earlier.cause },
-        card_present: later.card_present.or(earlier.card_present),
-        uid: if later.card_present.is_some() { later.uid } else { earlier.uid },
-        contact_open: later.contact_open.or(earlier.contact_open),
-        relay: later.relay.or(earlier.relay),
-        power_w: later.power_w.or(earlier.power_w),
-        energy_kwh: later.energy_kwh.or(earlier.energy_kwh),
-        passed: later.passed.or(earlier.passed),
-        tamper: later.tamper.or(earlier.tamper),
-        fire: later.fire.or(earlier.fire),
-        exit_button: later.exit_button || earlier.exit_button,
     }
 }

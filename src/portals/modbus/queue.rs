@@ -24,32 +24,48 @@ impl Priority {
     pub const ALL: [Self; 6] = [Self::Cut, Self::Release, Self::Card, Self::Input, Self::Status, Self::Meter];
 }
 
+/// Requests that may overtake a poll of lower priority; then it has its turn, so that a line full of readers still hears
+/// its relays and contacts. What closes and what releases overtakes always.
+pub const OVERTAKEN_MAX: u64 = 12;
+
 /// First by priority, then in order of arrival.
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    lanes: [VecDeque<T>; Priority::ALL.len()],
+    /// Each item with the number of the last one served before it came.
+    lanes: [VecDeque<(u64, T)>; Priority::ALL.len()],
+    served: u64,
 }
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
-        Self { lanes: std::array::from_fn(|_| VecDeque::new()) }
+        Self { lanes: std::array::from_fn(|_| VecDeque::new()), served: 0 }
     }
 
     pub(super) fn push(&mut self, priority: Priority, item: T) {
         if let Some(lane) = self.lanes.get_mut(priority as usize) {
-            lane.push_back(item);
+            lane.push_back((self.served, item));
         }
     }
 
     /// Puts back what was taken, before the others of its priority.
     pub(super) fn put_back(&mut self, priority: Priority, item: T) {
         if let Some(lane) = self.lanes.get_mut(priority as usize) {
-            lane.push_front(item);
+            lane.push_front((self.served, item));
         }
     }
 
     pub(super) fn pop(&mut self) -> Option<T> {
-        self.lanes.iter_mut().find_map(VecDeque::pop_front)
+        let polls = Priority::Card as usize;
+        let waits = |lane: &VecDeque<(u64, T)>| lane.front().map(|(came, _)| *came);
+        let mut at = self.lanes.iter().position(|lane| !lane.is_empty())?;
+        if at >= polls {
+            // Of the polls that were overtaken too often, the one that waits longest.
+            let overdue = self.lanes.iter().enumerate().skip(polls).filter_map(|(at, lane)| Some((waits(lane)?, at)));
+            let oldest = overdue.filter(|(came, _)| self.served.saturating_sub(*came) > OVERTAKEN_MAX).min();
+            at = oldest.map_or(at, |(_, at)| at);
+        }
+        self.served += 1;
+        self.lanes.get_mut(at)?.pop_front().map(|(_, item)| item)
     }
 }
 
@@ -66,5 +82,24 @@ mod tests {
             queue.push(priority, n);
         }
         assert_eq!(std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>(), [2, 4, 1, 3, 0]);
+    }
+
+    #[test]
+    fn a_line_full_of_readers_still_hears_its_relays_and_never_delays_a_cut() {
+        let mut queue = Queue::new();
+        queue.push(Priority::Status, "status");
+        let mut before = 0;
+        loop {
+            // Readers ask faster than the line can answer.
+            queue.push(Priority::Card, "card");
+            queue.push(Priority::Card, "card");
+            if queue.pop() == Some("status") {
+                break;
+            }
+            before += 1;
+        }
+        assert_eq!(before, OVERTAKEN_MAX + 1);
+        queue.push(Priority::Cut, "cut");
+        assert_eq!(queue.pop(), Some("cut"));
     }
 }

@@ -8,8 +8,12 @@ use crate::access::input::Presented;
 use crate::wire::modbus::Request;
 use crate::wire::profile::{Block, Reader, Trigger};
 
-/// A reader that was not heard for longer than this may have latched a card long ago: that card opens nothing. Milliseconds.
+/// A latch or counter that was not heard for longer than this may speak of a card shown long ago: it opens nothing. Milliseconds.
 pub const STALE_MS: u64 = 1500;
+/// The same for a reader that shows the card as long as it lies there: what it shows is there now, but when it came is not known.
+pub const LEVEL_STALE_MS: u64 = 5000;
+/// A number that no counter has.
+const NO_COUNT: i64 = -1;
 
 /// What a reader says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,9 +85,18 @@ impl Tracker {
         }
     }
 
-    /// The reader's device fell silent: what it says next may be old.
+    /// The reader's device fell silent: what it says next may be old, and is said again as if it were first heard.
     pub fn lost(&mut self) {
         self.last_heard = None;
+        self.slot = Slot::Empty;
+    }
+
+    /// The card that came could not be handed on: the next sample shows it again.
+    pub fn unsee(&mut self) {
+        self.slot = Slot::Empty;
+        if self.count.is_some() {
+            self.count = Some(NO_COUNT);
+        }
     }
 
     /// Whether the reader was heard since it was last lost.
@@ -97,8 +110,11 @@ impl Tracker {
         if self.released_at.is_some_and(|released| at <= released) {
             return Vec::new();
         }
-        let fresh =
-            self.last_heard.is_some_and(|last| at.saturating_duration_since(last) <= Duration::from_millis(STALE_MS));
+        let limit = Duration::from_millis(match self.reader.trigger {
+            Trigger::Level(_) => LEVEL_STALE_MS,
+            Trigger::Latch { .. } | Trigger::Counter { .. } => STALE_MS,
+        });
+        let fresh = self.last_heard.is_some_and(|last| at.saturating_duration_since(last) <= limit);
         let seen = match &self.reader.trigger {
             Trigger::Level(present) => {
                 let there = match present {
@@ -184,5 +200,124 @@ impl Tracker {
         }
         self.slot = Slot::Holds(card.clone());
         vec![if fresh { Seen::Came(card) } else { Seen::Missed }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::modbus::Reply;
+    use crate::wire::profile::shipped;
+
+    /// A reader of a shipped profile whose one hot request brings `words`.
+    struct Bench {
+        tracker: Tracker,
+        read: Request,
+        start: Instant,
+    }
+
+    impl Bench {
+        fn new(id: &str) -> Self {
+            let profile = shipped(id).unwrap();
+            let read = profile.polls[0].reads[0].clone();
+            Self { tracker: Tracker::new(profile.readers[0].clone()), read, start: Instant::now() }
+        }
+
+        fn hear(&mut self, at_ms: u64, words: &[u16]) -> Vec<Seen> {
+            let mut block = Block::default();
+            block.add(&self.read, Reply::Words(words.to_vec()));
+            self.tracker.hear(&block, self.start + Duration::from_millis(at_ms))
+        }
+    }
+
+    fn card(text: &str) -> Presented {
+        Presented::Card(text.parse().unwrap())
+    }
+
+    const A: [u16; 2] = [0x1EA6, 0x8671];
+    const B: [u16; 2] = [0x04A1, 0xB2C3];
+    const NONE: [u16; 2] = [0, 0];
+
+    #[test]
+    fn a_card_leaves_only_after_it_was_not_seen_for_the_whole_time() {
+        let mut bench = Bench::new("technotrade-vrd-485");
+        assert_eq!(bench.hear(0, &NONE), [Seen::Empty]);
+        assert_eq!(bench.hear(200, &A), [Seen::Came(card("1EA68671"))]);
+        assert_eq!(bench.hear(400, &NONE), []);
+        assert_eq!(bench.hear(600, &A), []);
+        assert_eq!(bench.hear(800, &NONE), []);
+        assert_eq!(bench.hear(1799, &NONE), []);
+        assert_eq!(bench.hear(1800, &NONE), [Seen::Left]);
+        assert_eq!(bench.hear(2000, &NONE), []);
+    }
+
+    #[test]
+    fn another_card_without_a_gap_is_a_leaving_and_a_coming() {
+        let mut bench = Bench::new("technotrade-vrd-485");
+        bench.hear(0, &A);
+        assert_eq!(bench.hear(200, &B), [Seen::Left, Seen::Came(card("04A1B2C3"))]);
+    }
+
+    #[test]
+    fn what_lies_there_when_the_reader_is_heard_again_is_said_and_did_not_come() {
+        let mut bench = Bench::new("technotrade-vrd-485");
+        bench.hear(0, &NONE);
+        bench.tracker.lost();
+        assert_eq!(bench.hear(60_000, &A), [Seen::There(card("1EA68671"))]);
+        bench.tracker.lost();
+        assert_eq!(bench.hear(70_000, &A), [Seen::There(card("1EA68671"))]);
+        bench.tracker.lost();
+        assert_eq!(bench.hear(80_000, &NONE), [Seen::Empty]);
+    }
+
+    fn latched(uid: [u8; 4], set: u16) -> Vec<u16> {
+        let mut words = vec![set, 4];
+        words.extend(uid.map(u16::from));
+        words.resize(12, 0);
+        words
+    }
+
+    #[test]
+    fn a_latched_card_comes_once_and_again_after_its_release() {
+        let mut bench = Bench::new("inveo-rfid-ind-m1");
+        let on = latched([0x1E, 0xA6, 0x86, 0x71], 1);
+        assert_eq!(bench.hear(0, &latched([0; 4], 0)), []);
+        assert_eq!(bench.hear(150, &on), [Seen::Came(card("1EA68671"))]);
+        assert!(bench.tracker.release().is_some());
+        assert_eq!(bench.hear(300, &on), []);
+        bench.tracker.released(bench.start + Duration::from_millis(310));
+        assert_eq!(bench.tracker.release(), None);
+        // Read before the release was confirmed: it still shows the old card.
+        assert_eq!(bench.hear(305, &on), []);
+        assert_eq!(bench.hear(450, &on), [Seen::Came(card("1EA68671"))]);
+    }
+
+    #[test]
+    fn a_card_latched_while_the_reader_was_not_heard_opens_nothing_and_is_released() {
+        let mut bench = Bench::new("inveo-rfid-ind-m1");
+        let on = latched([0x1E, 0xA6, 0x86, 0x71], 1);
+        assert_eq!(bench.hear(0, &on), [Seen::Missed]);
+        assert!(bench.tracker.release().is_some());
+        bench.tracker.released(bench.start + Duration::from_millis(10));
+        assert_eq!(bench.hear(150, &latched([0; 4], 0)), []);
+        assert_eq!(bench.hear(150 + STALE_MS + 1, &on), [Seen::Missed]);
+    }
+
+    #[test]
+    fn a_count_is_primed_by_the_first_read_and_may_wrap() {
+        let mut bench = Bench::new("generic-door-controller");
+        let count = |n: u16| {
+            // Last byte first, as that controller has it.
+            let mut words = vec![n, 4, 0x71, 0x86, 0xA6, 0x1E];
+            words.resize(12, 0);
+            words
+        };
+        assert_eq!(bench.hear(0, &count(65535)), []);
+        assert_eq!(bench.hear(150, &count(65535)), []);
+        assert_eq!(bench.hear(300, &count(0)), [Seen::Came(card("1EA68671"))]);
+        bench.tracker.unsee();
+        assert_eq!(bench.hear(450, &count(0)), [Seen::Came(card("1EA68671"))]);
+        bench.tracker.lost();
+        assert_eq!(bench.hear(600, &count(9)), [Seen::Missed]);
     }
 }

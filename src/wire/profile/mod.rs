@@ -6,12 +6,10 @@
 mod card;
 mod plan;
 mod read;
+mod scope;
 mod shipped;
 mod text;
 mod value;
-
-#[cfg(test)]
-mod golden;
 
 use crate::access::portal::Direction;
 

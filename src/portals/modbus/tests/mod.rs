@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 mod parts;
+mod peers;
 mod rtu;
 
 use super::*;
@@ -308,22 +309,34 @@ async fn a_line_that_falls_and_comes_back_switches_nothing_on() {
     assert_eq!(writes(&toy.line), before);
 }
 
+/// Runs the same for every fault, all at the same time.
+async fn for_each_fault<R: Future<Output = ()> + Send + 'static>(faults: &[Fault], run: impl Fn(Fault) -> R) {
+    let runs: Vec<_> = faults.iter().map(|fault| tokio::spawn(run(*fault))).collect();
+    for run in runs {
+        run.await.unwrap();
+    }
+}
+
+/// Unit 1 answers wrongly and its portal goes offline; unit 2 works.
+async fn the_neighbour_works(toy: Toy, fault: Fault) {
+    let of = |i: &Input, name: &str, online| matches!(i, Input::Report { portal, report } if portal == name && report.online == Some(online));
+    toy.hears(|i| of(i, "power-1", false)).await;
+    toy.hears(|i| of(i, "power-2", true)).await;
+    assert_eq!(toy.requests(), 0, "{fault:?}");
+    toy.line.present(2, 0, uid(CARD));
+    toy.relay(21, 1, true).await;
+}
+
 #[tokio::test]
 async fn answers_that_do_not_fit_are_never_believed() {
-    for fault in [Fault::WrongUnit, Fault::Garbage, Fault::HalfFrame, Fault::Disconnects, Fault::Short, Fault::Silent] {
+    let faults = [Fault::WrongUnit, Fault::Garbage, Fault::HalfFrame, Fault::Disconnects, Fault::Short, Fault::Silent];
+    for_each_fault(&faults, |fault| async move {
         let (line, specs) = boxes(2);
         line.fault(1, fault);
         line.present(1, 0, uid(CARD));
-        let toy = Toy::start(line, specs, &[CARD]).await;
-        toy.hears(
-            |i| matches!(i, Input::Report { portal, report } if portal == "power-1" && report.online == Some(false)),
-        )
-        .await;
-        assert_eq!(toy.requests(), 0, "{fault:?}");
-        // The neighbour works.
-        toy.line.present(2, 0, uid(CARD));
-        toy.relay(21, 1, true).await;
-    }
+        the_neighbour_works(Toy::start(line, specs, &[CARD]).await, fault).await;
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -75,25 +75,16 @@ async fn a_late_reply_on_a_serial_line_never_answers_the_next_request() {
 
 #[tokio::test]
 async fn answers_that_do_not_fit_are_never_believed_on_a_serial_line() {
-    for fault in [Fault::WrongUnit, Fault::Garbage, Fault::HalfFrame, Fault::Short, Fault::Silent] {
+    let faults = [Fault::WrongUnit, Fault::Garbage, Fault::HalfFrame, Fault::Short, Fault::Silent];
+    for_each_fault(&faults, |fault| async move {
         let folder = tempfile::tempdir().unwrap();
         let (line, specs) = boxes(2);
         line.fault(1, fault);
         line.present(1, 0, uid(CARD));
         let adapter = Adapter::plug(folder.path(), &line);
-        let toy = Toy::on(adapter.spec(), line, specs, &[CARD]);
-        toy.hears(
-            |i| matches!(i, Input::Report { portal, report } if portal == "power-1" && report.online == Some(false)),
-        )
-        .await;
-        toy.hears(
-            |i| matches!(i, Input::Report { portal, report } if portal == "power-2" && report.online == Some(true)),
-        )
-        .await;
-        assert_eq!(toy.requests(), 0, "{fault:?}");
-        toy.line.present(2, 0, uid(CARD));
-        toy.relay(21, 1, true).await;
-    }
+        the_neighbour_works(Toy::on(adapter.spec(), line, specs, &[CARD]), fault).await;
+    })
+    .await;
 }
 
 #[tokio::test]

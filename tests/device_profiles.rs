@@ -3,11 +3,11 @@
 //!
 //! A block is what is done (`poll NAME`, `on CHANNEL`, `off CHANNEL`, `pulse CHANNEL MS`, `release [COUNT]`), the frames (`>` sent,
 //! `<` answered), and what was learnt.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on has failed")]
 
-use crate::access::input::Presented;
-use crate::wire::modbus::{ReplyError, Request, hex, rtu_frame, rtu_open};
-
-use super::{Block, InputKind, Profile, SHIPPED, Trigger, shipped};
+use dormgate::access::input::Presented;
+use dormgate::wire::modbus::{ReplyError, Request, hex, rtu_frame, rtu_open};
+use dormgate::wire::profile::{Block, InputKind, Profile, SHIPPED, Trigger, shipped};
 
 fn bytes(text: &str) -> Vec<u8> {
     text.split_whitespace().map(|b| u8::from_str_radix(b, 16).unwrap()).collect()

@@ -1,0 +1,48 @@
+//! `dormgate audit verify`: whether the audit on disk is whole and nobody has edited it.
+
+use super::{ConfigArg, Exit, bad_config, complain, say};
+use crate::config;
+use crate::store::{Verified, verify};
+
+/// Look at the audit on disk.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Check every event and the chain of hashes; a gateway may be running on it.
+    Verify(ConfigArg),
+}
+
+pub(super) fn run(args: &Args) -> Exit {
+    let Command::Verify(config) = &args.command;
+    let dir = match config::data_dir(&config.config) {
+        Ok(dir) => dir,
+        Err(error) => return bad_config(&error),
+    };
+    match verify(&dir) {
+        Ok(found) => report(&found),
+        Err(error) => {
+            complain(format!("the journal in `{}` cannot be read: {error}", dir.display()));
+            Exit::Failed
+        }
+    }
+}
+
+fn report(found: &Verified) -> Exit {
+    let said = say(format!("{} events, {} to {}", found.events, found.first, found.last));
+    for (from, to) in &found.explained {
+        complain(format!("events {from} to {to} are lost, as a `log_gap` says"));
+    }
+    match &found.broken {
+        None => said,
+        Some(broken) => {
+            let (n, file, offset, why) = (broken.n, &broken.file, broken.offset, &broken.why);
+            complain(format!("broken at event {n}, `{file}` byte {offset}: {why}"));
+            Exit::Failed
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The same with independent peers: pymodbus as a line of devices and as a controller, over TCP and over a serial pair made
+//! by socat. Only where `DORMGATE_REAL_PARTS` is set; `tests/run` installs them.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::super::server::{ServerPortal, ServerSpec, serve};
+use super::*;
+
+fn left_out() -> bool {
+    let left_out = std::env::var_os("DORMGATE_REAL_PARTS").is_none();
+    if left_out {
+        println!("left out: needs DORMGATE_REAL_PARTS");
+    }
+    left_out
+}
+
+/// A peer of its own process, ended with the test.
+struct Peer {
+    _child: Child,
+    commands: ChildStdin,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Peer {
+    async fn start(arguments: &[&str]) -> (Self, String) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut child = Command::new(root.join("tests/.venv/bin/python"))
+            .arg(root.join("tests/support/modbus_peer.py"))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("pymodbus in tests/.venv; `tests/run` makes it");
+        let commands = child.stdin.take().unwrap();
+        let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = timeout(4 * LIMIT, answers.next_line()).await.unwrap().unwrap().expect("the peer starts");
+        (Self { _child: child, commands, answers }, first)
+    }
+
+    async fn tell(&mut self, command: &str) -> String {
+        self.commands.write_all(format!("{command}\n").as_bytes()).await.unwrap();
+        timeout(LIMIT, self.answers.next_line()).await.unwrap().unwrap().expect("the peer lives")
+    }
+
+    async fn becomes(&mut self, command: &str, wanted: &str) {
+        let asking = async { while self.tell(command).await != wanted {} };
+        assert!(timeout(LIMIT, asking).await.is_ok(), "`{command}` never became `{wanted}`");
+    }
+}
+
+/// Two serial ports that are one line.
+struct Pair {
+    _socat: Child,
+    near: String,
+    far: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let [near, far] = ["near", "far"].map(|name| folder.path().join(name).to_str().unwrap().to_owned());
+        let end = |link: &str| format!("pty,rawer,link={link}");
+        let socat = Command::new("socat").args([end(&near), end(&far)]).kill_on_drop(true).spawn().expect("socat");
+        let there = async {
+            while !(Path::new(&near).exists() && Path::new(&far).exists()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LIMIT, there).await.unwrap();
+        Self { _socat: socat, near, far, _folder: folder }
+    }
+
+    fn serial(port: &str) -> SerialSpec {
+        SerialSpec { port: port.to_owned(), baud: 19200, parity: Parity::None, stop_bits: 1 }
+    }
+}
+
+fn power_box() -> ModbusPortalSpec {
+    ModbusPortalSpec {
+        id: "power".parse().unwrap(),
+        kind: PortalKind::PowerBox,
+        reader: Some(part(5, "technotrade-vrd-485", 0)),
+        output: Some(part(21, "lc-tech-relay-8ch", 3)),
+        meter: Some(part(5, "eastron-sdm120", 0)),
+        inputs: None,
+    }
+}
+
+fn gate() -> ModbusPortalSpec {
+    ModbusPortalSpec {
+        id: "gate".parse().unwrap(),
+        kind: PortalKind::Gate,
+        reader: None,
+        output: Some(part(21, "lc-tech-relay-8ch", 6)),
+        meter: None,
+        inputs: None,
+    }
+}
+
+async fn a_line_of_devices(line: LineSpec, mut peer: Peer) {
+    let spec = BusSpec { id: "riser".into(), line, timeout_ms: 300 };
+    let toy = Toy::on(spec, Line::new([]), vec![power_box(), gate()], &[CARD]);
+    // 41.2 W and 103.4 kWh as IEEE 754 singles.
+    assert_eq!(peer.tell("set 5 4 12 16932 52429").await, "ok");
+    assert_eq!(peer.tell("set 5 4 342 17102 52429").await, "ok");
+    toy.online().await;
+    toy.reports(|r| r.power_w.is_some_and(|w| (w - 41.2).abs() < 0.01)).await;
+    toy.reports(|r| r.energy_kwh.is_some_and(|e| (e - 103.4).abs() < 0.01)).await;
+    assert_eq!(peer.tell("set 5 3 2 7846 34417").await, "ok");
+    peer.becomes("get 21 1 3 1", "1").await;
+    toy.reports(|r| r.relay == Some(true)).await;
+    assert_eq!(peer.tell("set 5 3 2 0 0").await, "ok");
+    peer.becomes("get 21 1 3 1", "0").await;
+    toy.reports(|r| r.relay == Some(false)).await;
+    let grant = Grant::for_test("gate".parse().unwrap(), None, Some(1000));
+    toy.order("gate", PortalOrder::Release { grant });
+    peer.becomes("get 21 1 6 1", "1").await;
+    peer.becomes("get 21 1 6 1", "0").await;
+}
+
+#[tokio::test]
+async fn an_independent_line_of_devices_works_over_tcp() {
+    if left_out() {
+        return;
+    }
+    let (peer, port) = Peer::start(&["device", "tcp"]).await;
+    a_line_of_devices(LineSpec::Tcp(format!("127.0.0.1:{port}")), peer).await;
+}
+
+#[tokio::test]
+async fn an_independent_line_of_devices_works_on_a_serial_line() {
+    if left_out() {
+        return;
+    }
+    let pair = Pair::start().await;
+    let (peer, _) = Peer::start(&["device", "rtu", &pair.far]).await;
+    a_line_of_devices(LineSpec::Serial(Pair::serial(&pair.near)), peer).await;
+}
+
+/// Serves one door and lets an independent controller ask.
+async fn a_controller(serial: Option<SerialSpec>, arguments: &[&str]) {
+    let (inbox, mut taken) = Inbox::new();
+    let spec =
+        ServerSpec { tcp: Some("127.0.0.1:0".parse().unwrap()), serial, allow: vec!["127.0.0.0/8".parse().unwrap()] };
+    let door = ServerPortal { id: "door".parse().unwrap(), kind: PortalKind::Door, unit: 13 };
+    let server = serve(spec, vec![door], &inbox).await.unwrap();
+    let orders = server.outlets[0].1.clone();
+    let (tell, heard) = watch::channel(Vec::new());
+    tokio::spawn(async move {
+        while let Some(input) = taken.requests.recv().await {
+            if let Input::Request(request) = &input {
+                let decision = match request.presented {
+                    Presented::Card(card) if card == uid(CARD) => {
+                        Decision::Grant(Grant::for_test("door".parse().unwrap(), Some(card), Some(3000)))
+                    }
+                    _ => Decision::Deny(Reason::UnknownCredential.into()),
+                };
+                orders
+                    .try_send(PortalOrder::Answer { portal: "door".into(), id: request.id.clone(), decision })
+                    .unwrap();
+            }
+            tell.send_modify(|all: &mut Vec<Input>| all.push(input));
+        }
+    });
+    let port = server.address.unwrap().port().to_string();
+    let arguments: Vec<&str> = arguments.iter().map(|a| if *a == "PORT" { port.as_str() } else { a }).collect();
+    let (mut peer, ready) = Peer::start(&arguments).await;
+    assert_eq!(ready, "ready");
+    let granted = peer.tell(&format!("ask23 13 1 {CARD}")).await;
+    assert!(granted.starts_with("ok 1 1 1 30 1 0"), "{granted}");
+    assert_eq!(peer.tell("ask16 13 2 04A1B2C3D4E5F6").await.split(' ').next(), Some("ok"));
+    assert_eq!(peer.tell("input 13 0 4").await, "ok 2 2 23 0");
+    assert_eq!(peer.tell("input 13 7 1").await, "exception 2");
+    assert_eq!(peer.tell("ask16 13 3 0102").await, "exception 3");
+    assert!(peer.tell("state 13 2").await.starts_with("ok"));
+    let mut heard = heard;
+    let open = |i: &Input| matches!(i, Input::Report { report, .. } if report.contact_open == Some(true));
+    assert!(timeout(LIMIT, heard.wait_for(|all| all.iter().any(open))).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_independent_controller_is_served_over_tcp() {
+    if left_out() {
+        return;
+    }
+    a_controller(None, &["controller", "tcp", "PORT"]).await;
+}
+
+#[tokio::test]
+async fn an_independent_controller_is_served_on_a_serial_line() {
+    if left_out() {
+        return;
+    }
+    let pair = Pair::start().await;
+    a_controller(Some(Pair::serial(&pair.near)), &["controller", "rtu", &pair.far]).await;
+}

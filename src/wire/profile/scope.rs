@@ -1,0 +1,177 @@
+//! The first half of a profile: how to talk to the device, its points, and what is asked together.
+
+use crate::wire::document::{Table, Value, nearest};
+use crate::wire::modbus::Space;
+
+use super::plan;
+use super::{Link, Order, Point, PointType, Poll};
+
+/// Most registers a point of bytes may have.
+const BYTES_REGISTERS_MAX: i64 = 32;
+/// Longest time between two polls, in milliseconds.
+const EVERY_MS_MAX: i64 = 3_600_000;
+/// Most channels of a device.
+pub(super) const CHANNELS_MAX: i64 = 256;
+
+pub(super) const SPACES: [(&str, Space); 4] =
+    [("coil", Space::Coil), ("discrete", Space::Discrete), ("holding", Space::Holding), ("input", Space::Input)];
+const TYPES: [(&str, PointType); 8] = [
+    ("bool", PointType::Bool),
+    ("u16", PointType::U16),
+    ("i16", PointType::I16),
+    ("u32", PointType::U32),
+    ("i32", PointType::I32),
+    ("f32", PointType::F32),
+    ("bytes", PointType::Bytes),
+    ("byte_each", PointType::ByteEach),
+];
+const ORDERS: [(&str, Order); 2] = [("big", Order::Big), ("little", Order::Little)];
+
+/// What the rest of the file needs to be read: the base of its addresses, the byte orders and the points.
+pub(super) struct Scope {
+    base: u16,
+    read_max: u16,
+    byte_order: Option<Order>,
+    word_order: Option<Order>,
+    pub(super) points: Vec<Point>,
+}
+
+impl Scope {
+    pub(super) fn new() -> Self {
+        Self { base: 0, read_max: 125, byte_order: None, word_order: None, points: Vec::new() }
+    }
+
+    pub(super) fn point(&self, name: &Value<'_>) -> Option<Point> {
+        let text = name.text()?;
+        let found = self.points.iter().find(|p| p.name == text);
+        if found.is_none() {
+            let near = nearest(&text, self.points.iter().map(|p| p.name.as_str()));
+            let hint = near.map_or("declare it in `[points]`".to_owned(), |near| format!("did you mean `{near}`?"));
+            name.mistake(format!("no point is called `{text}`; {hint}"));
+        }
+        found.cloned()
+    }
+
+    pub(super) fn address(&self, table: &mut Table<'_>) -> u16 {
+        let Some(value) = table.need("address") else { return 0 };
+        let Some(written) = value.number(i64::from(self.base)..0x1_0000 + i64::from(self.base)) else { return 0 };
+        u16::try_from(written - i64::from(self.base)).unwrap_or(0)
+    }
+}
+
+pub(super) fn read_link(t: &mut Table<'_>, scope: &mut Scope) -> Link {
+    if let Some(base) = t.need("address_base").and_then(|v| v.number(0..2)) {
+        scope.base = u16::from(base == 1);
+    }
+    scope.byte_order = t.get("byte_order").and_then(|v| v.choice(&ORDERS));
+    scope.word_order = t.get("word_order").and_then(|v| v.choice(&ORDERS));
+    scope.read_max = small(t.number("read_max", 1..126, 125));
+    Link {
+        address_base: scope.base,
+        read_max: scope.read_max,
+        reply_ms: whole(t.number("reply_ms", 1..10_001, 200)),
+        factory: t.text("factory").unwrap_or_default(),
+    }
+}
+
+pub(super) fn read_points(t: &mut Table<'_>, scope: &Scope) -> Vec<Point> {
+    let read_one = |(name, value): (String, Value<'_>)| value.table(|t| read_point(t, name, scope));
+    t.entries().into_iter().filter_map(read_one).collect()
+}
+
+fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
+    let space = t.need("space").and_then(|v| v.choice(&SPACES)).unwrap_or(Space::Holding);
+    let address = scope.address(t);
+    let kind = t.need("type").and_then(|v| v.choice(&TYPES)).unwrap_or(PointType::U16);
+    let bytes = matches!(kind, PointType::Bytes | PointType::ByteEach);
+    if bytes {
+        t.need("registers");
+    }
+    let registers = t.get("registers").and_then(|v| {
+        if !bytes {
+            v.mistake("only `bytes` and `byte_each` have a number of registers; the other types know theirs");
+        }
+        v.number(1..BYTES_REGISTERS_MAX + 1)
+    });
+    let registers = match kind {
+        PointType::Bool | PointType::U16 | PointType::I16 => 1,
+        PointType::U32 | PointType::I32 | PointType::F32 => 2,
+        PointType::Bytes | PointType::ByteEach => registers.map_or(1, small),
+    };
+    let bit = t.get("bit").and_then(|v| {
+        if space.is_bits() || kind != PointType::Bool {
+            v.mistake("`bit` is for a `bool` in a register");
+        }
+        v.number(0..16).map(|n| u8::try_from(n).unwrap_or(0))
+    });
+    if space.is_bits() && kind != PointType::Bool {
+        t.mistake_at("type", format!("a {} is one bit: its type is `bool`", space.as_str()));
+    }
+    let order = |t: &mut Table<'_>, key: &'static str, of_link: Option<Order>, matters: bool| {
+        let own = t.get(key).and_then(|v| v.choice(&ORDERS));
+        if own.or(of_link).is_none() && matters {
+            t.mistake_at("type", format!("say `{key} = \"big\"` or `\"little\"` here or in `[link]`: devices differ"));
+        }
+        own.or(of_link).unwrap_or(Order::Big)
+    };
+    let byte_order = order(t, "byte_order", scope.byte_order, kind == PointType::Bytes);
+    let word_order = order(t, "word_order", scope.word_order, registers > 1);
+    let channels = small(t.number("channels", 1..CHANNELS_MAX + 1, 1));
+    let stride = small(t.number("stride", i64::from(registers)..1025, i64::from(registers)));
+    let scale = t.get("scale").and_then(|v| v.real()).unwrap_or(1.0);
+    let unit = t.text("unit");
+    let invalid = t.get("invalid").map(|v| v.items()).unwrap_or_default();
+    let invalid = invalid.iter().filter_map(|v| v.number(-0x8000_0000..0x1_0000_0000)).collect();
+    let point = Point {
+        name,
+        space,
+        address,
+        registers,
+        kind,
+        bit,
+        byte_order,
+        word_order,
+        scale,
+        unit,
+        invalid,
+        channels,
+        stride,
+    };
+    if point.end() > 0x1_0000 {
+        t.mistake_at("address", "the point ends beyond the last address, 65535");
+    }
+    point
+}
+
+pub(super) fn read_poll(t: &mut Table<'_>, scope: &Scope) -> Poll {
+    let name = t.need("name").and_then(|v| v.text()).unwrap_or_default();
+    let every_ms = t.need("every_ms").and_then(|v| v.number(20..EVERY_MS_MAX + 1)).map_or(1000, whole);
+    let atomic = t.flag("atomic", false);
+    let max_gap = small(t.number("max_gap", 0..126, 0));
+    let values = t.need("points").map(|v| v.items()).unwrap_or_default();
+    let points: Vec<Point> = values.iter().filter_map(|v| scope.point(v)).collect();
+    if values.is_empty() {
+        t.mistake_at("points", "a poll asks for at least one point");
+    }
+    let reads = plan::reads(&points, scope.read_max, max_gap);
+    if atomic && reads.len() > 1 {
+        let all = reads.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        t.mistake_at(
+            "atomic",
+            format!(
+                "needs {} requests ({all}), an atomic poll is one: raise `max_gap` or `read_max`, or split it",
+                reads.len()
+            ),
+        );
+    }
+    Poll { name, every_ms, points: points.into_iter().map(|p| p.name).collect(), atomic, reads }
+}
+
+/// A number that its range keeps within a register.
+pub(super) fn small(number: i64) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX)
+}
+
+pub(super) fn whole(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -11,11 +11,11 @@
 //! | [`access`] | who may open what, when, and why: `list` (what is known), `decide` (the ladder), `engine` (inputs to ordered effects). Pure: it is told the time and touches nothing |
 //! | [`wire`] | bytes to access types and back: topics, signed envelopes, bodies, registers, records on disk, and the device `profile`s. Pure |
 //! | [`config`], [`clock`] | the file as a checked `Config`; the wall clock, and whether it can be trusted |
-//! | `store` | what survives: the journal of audit events, and generations of the list |
+//! | [`store`] | what survives: the journal of audit events, and generations of the list |
 //! | [`gateway`] | the one task that owns the engine: inbox, engine, effects to whoever carries them out |
-//! | [`mqtt`] | one MQTT connection as the links use it |
-//! | [`uplink`], [`portals`], [`http`], [`simulate`] | the links: to the center; to gates, doors and boxes (`portals/mqtt`, `portals/modbus`); to people; and stand-ins for portals and for a center (`simulate/center`) |
-//! | [`cli`] | one file a command; `serve` puts the gateway together |
+//! | [`mqtt`] | one MQTT `connection` as the links use it |
+//! | [`uplink`], [`portals`], [`http`], [`simulate`] | the links: to the center; to gates, doors and boxes (`portals/mqtt`, `portals/modbus`, whose `server` controllers ask); to people; and stand-ins for portals and for a center (`simulate/center`) |
+//! | [`cli`] | one file a command; `serve` puts the gateway together, `demo` a dormitory around it |
 //! | `main` | arguments to a command to an exit code |
 //!
 //! # What always holds

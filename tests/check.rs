@@ -9,7 +9,17 @@ fn dormgate(args: &[&str]) -> Output {
 }
 
 fn check(text: &str) -> (Output, String) {
+    check_beside(text, &[])
+}
+
+/// The same with these files beside the configuration.
+fn check_beside(text: &str, files: &[&str]) -> (Output, String) {
     let dir = tempfile::tempdir().unwrap();
+    for file in files {
+        let file = dir.path().join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, "a secret").unwrap();
+    }
     let path = dir.path().join("dormgate.toml");
     std::fs::write(&path, text).unwrap();
     let file = path.display().to_string();
@@ -99,4 +109,42 @@ fn relative_paths_are_relative_to_the_file_and_not_to_the_caller() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(!stdout(&output).contains("open sesame"));
     assert!(stdout(&output).contains("/data`"), "{}", stdout(&output));
+}
+
+/// What stands in the documents for installers to copy.
+fn document(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+#[test]
+fn the_example_that_installers_start_from_is_a_good_configuration() {
+    let (output, _) = check(&document("deploy/dormgate.toml"));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(!stdout(&output).contains("insecure:"), "{}", stdout(&output));
+    assert!(!stdout(&output).contains("note:"), "{}", stdout(&output));
+}
+
+#[test]
+fn every_key_that_the_example_shows_and_leaves_out_is_a_good_one_too() {
+    let shown = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    let text: String = document("deploy/dormgate.toml").lines().map(shown).collect();
+    // The directory of a site's own profiles has to be there; a file in it makes it.
+    let files = ["uplink_password", "local_password", "ca.pem", "gateway.pem", "gateway.key", "console_token"];
+    let files: Vec<_> = files.iter().map(|file| format!("secrets/{file}")).collect();
+    let mut files: Vec<&str> = files.iter().map(String::as_str).collect();
+    files.push("devices/README");
+    let (output, _) = check_beside(&text, &files);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
+fn the_first_configuration_of_the_readme_is_a_good_one() {
+    let readme = document("README.md");
+    let block = readme.split("```toml\n").skip(1).find(|block| block.starts_with("[gateway]")).unwrap();
+    let (output, _) = check(block.split("```").next().unwrap());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(!stdout(&output).contains("insecure:"), "{}", stdout(&output));
 }

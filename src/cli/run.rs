@@ -19,6 +19,8 @@ pub(super) fn run(args: &Args) -> Exit {
         Ok(config) => config,
         Err(error) => return bad_config(&error),
     };
+    // One thread for all links and the gateway: a request is decided without waking another one, which costs more than the
+    // decision. What takes long (the disk, a bulk load's parsing, digests) has threads of its own.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

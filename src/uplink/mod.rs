@@ -43,6 +43,8 @@ use pace::Pace;
 
 /// How often the audit and the state are looked at, in milliseconds. An event is on its way at most this long after it is durable.
 const LOOK_AROUND_MS: u64 = 200;
+/// Messages longer than this, in bytes, are read on another thread, so that no request waits while a bulk load is parsed.
+const BESIDE_BYTES_MIN: usize = 16 * 1024;
 /// Longest time to deliver what is left when the gateway ends, in milliseconds.
 const CLOSE_MS: u64 = 2_000;
 
@@ -69,7 +71,7 @@ pub struct Uplink {
     connection: Connection,
     inbox: Inbox,
     orders: mpsc::Receiver<UplinkOrder>,
-    ear: Ear,
+    ear: Arc<Ear>,
     now: WallClock,
     metrics: Arc<LinkMetrics>,
     /// Messages that the broker keeps until the gateway acknowledges them; of this connection only.
@@ -120,7 +122,7 @@ impl Uplink {
         };
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
         Ok(Self {
-            ear: Ear { gateway: gateway.clone(), streams },
+            ear: Arc::new(Ear { gateway: gateway.clone(), streams }),
             gateway,
             boot,
             connection,
@@ -226,7 +228,15 @@ impl Uplink {
         let receipt = Receipt(self.last_receipt);
         let now = (self.now)();
         let Message { topic, payload, retain, ack, .. } = message;
-        let input = match self.ear.hear(&topic, payload, retain, receipt, now) {
+        let heard = if payload.len() > BESIDE_BYTES_MIN {
+            let ear = Arc::clone(&self.ear);
+            let read = tokio::task::spawn_blocking(move || ear.hear(&topic, payload, retain, receipt, now));
+            // It never panics on any input; if it did, the broker would send the message again.
+            read.await.map_err(|_| GatewayGone)?
+        } else {
+            self.ear.hear(&topic, payload, retain, receipt, now)
+        };
+        let input = match heard {
             Heard::Held(input) => {
                 // Before it is handed on, because the acknowledgement may come at once.
                 if let Some(token) = ack {
@@ -238,7 +248,7 @@ impl Uplink {
             Heard::Passing(input) => Some(input),
             Heard::AuditAck { through, payload } => self.audit_acked(through, &payload, now),
             Heard::Foreign => {
-                debug!(link = "uplink", topic, "not a topic of the contract; ignored");
+                debug!(link = "uplink", "a topic that is not of the contract; ignored");
                 None
             }
         };

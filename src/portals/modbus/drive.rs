@@ -2,6 +2,7 @@
 //!
 //! It decides nothing: what it switches on it was given a grant for, and what it cannot switch off it says aloud.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -24,6 +25,33 @@ const CUT_RETRY_MS_MAX: u64 = 2000;
 /// Wait between two tries to switch on, in milliseconds.
 const ON_RETRY_MS: u64 = 100;
 
+/// Rooms of one line are switched on one after another: lamps, kettles and chargers all draw most at the first moment. Milliseconds.
+pub const STAGGER_MS: u64 = 150;
+/// Longest wait for one's turn, in milliseconds; a grant that would wait longer is refused.
+pub const STAGGER_MS_MAX: u64 = 60_000;
+
+/// Whose turn it is to be switched on, for all relays of one line.
+#[derive(Debug)]
+pub(super) struct Stagger(Mutex<Instant>);
+
+impl Stagger {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    /// When the next one may be switched on; `None`: too many wait.
+    fn turn(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = (*next).max(now);
+        if turn.duration_since(now) > Duration::from_millis(STAGGER_MS_MAX) {
+            return None;
+        }
+        *next = turn + Duration::from_millis(STAGGER_MS);
+        Some(turn)
+    }
+}
+
 /// What a relay shall do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
@@ -36,6 +64,8 @@ pub(super) enum Wanted {
         /// When the grant ends to count.
         until: Instant,
     },
+    /// On as long as the standing mode says so.
+    Hold,
     /// On for a moment.
     Pulse {
         /// When the grant ends to count.
@@ -67,6 +97,7 @@ pub(super) struct Drive {
     pub(super) output: Output,
     pub(super) channel: u16,
     pub(super) told: mpsc::Sender<Done>,
+    pub(super) stagger: Arc<Stagger>,
 }
 
 impl Drive {
@@ -79,6 +110,7 @@ impl Drive {
                     Wanted::AsItIs => {}
                     Wanted::Off => self.off().await,
                     Wanted::On { until } => self.on(until).await,
+                    Wanted::Hold => self.hold().await,
                     Wanted::Pulse { until, hold_ms } => self.pulse(until, hold_ms).await,
                 }
             };
@@ -155,37 +187,62 @@ impl Drive {
     }
 
     async fn on(&self, until: Instant) {
+        // The grant stands as long as the card lies there, so waiting for one's turn does not make it late: what ends it
+        // replaces what is wanted, and so ends the wait too.
+        let Some(turn) = self.stagger.turn() else {
+            return self.tell(Done::Failed(format!("its turn would come in more than {STAGGER_MS_MAX} ms"))).await;
+        };
+        let until = until.max(turn + Duration::from_millis(RELEASE_TTL_MS));
+        sleep_until(turn).await;
         loop {
-            let sent = self.bus.call(self.unit, self.output.on(self.channel), Priority::Release, Some(until)).await;
-            let cause = match sent {
-                // A level may be tried again; a refusal and what was not sent in time are final.
-                Ok(answer) => match self.output.read_state(self.channel) {
-                    None => return self.tell(Done::On(answer.at)).await,
-                    Some(read) => {
-                        self.settle().await;
-                        match self.state(read).await {
-                            Some((true, at)) => return self.tell(Done::On(at)).await,
-                            Some((false, _)) => "the relay reads off after it was switched on".to_owned(),
-                            None => "the relay was switched on but cannot be read back".to_owned(),
-                        }
-                    }
-                },
-                Err(BusError::Unknown(cause)) => cause,
-                Err(
-                    error @ (BusError::Refused(_)
-                    | BusError::Expired
-                    | BusError::Offline(_)
-                    | BusError::Full
-                    | BusError::Stopped),
-                ) => {
-                    return self.tell(Done::Failed(error.to_string())).await;
-                }
+            let (cause, again) = match self.on_once(until).await {
+                Ok(at) => return self.tell(Done::On(at)).await,
+                Err(failed) => failed,
             };
             let next = Instant::now() + Duration::from_millis(ON_RETRY_MS);
-            if next > until {
+            if !again || next > until {
                 return self.tell(Done::Failed(cause)).await;
             }
             sleep_until(next).await;
+        }
+    }
+
+    /// Until it is confirmed: a standing mode is in force now, however long the try takes.
+    async fn hold(&self) {
+        let mut wait = Duration::from_millis(CUT_RETRY_MS_MIN);
+        loop {
+            match self.on_once(Instant::now() + Duration::from_millis(RELEASE_TTL_MS)).await {
+                Ok(at) => return self.tell(Done::On(at)).await,
+                Err((cause, _)) => {
+                    tracing::warn!(bus = self.bus.id(), unit = self.unit, "cannot be held open: {cause}");
+                }
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_millis(CUT_RETRY_MS_MAX));
+        }
+    }
+
+    /// Switches on and reads back. The error says why not, and whether trying again can help.
+    async fn on_once(&self, until: Instant) -> Result<Instant, (String, bool)> {
+        match self.bus.call(self.unit, self.output.on(self.channel), Priority::Release, Some(until)).await {
+            // A level may be tried again; a refusal and what was not sent in time are final.
+            Ok(answer) => {
+                let Some(read) = self.output.read_state(self.channel) else { return Ok(answer.at) };
+                self.settle().await;
+                match self.state(read).await {
+                    Some((true, at)) => Ok(at),
+                    Some((false, _)) => Err(("the relay reads off after it was switched on".to_owned(), true)),
+                    None => Err(("the relay was switched on but cannot be read back".to_owned(), true)),
+                }
+            }
+            Err(BusError::Unknown(cause)) => Err((cause, true)),
+            Err(
+                error @ (BusError::Refused(_)
+                | BusError::Expired
+                | BusError::Offline(_)
+                | BusError::Full
+                | BusError::Stopped),
+            ) => Err((error.to_string(), false)),
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_serial::SerialPortBuilderExt;
+use tokio_serial::{SerialPortBuilderExt, SerialStream};
 
 use crate::wire::modbus::{
     MBAP_BYTES, Mbap, PDU_BYTES_MAX, Reply, ReplyError, Request, hex, rtu_frame, rtu_open, tcp_frame,
@@ -128,18 +128,7 @@ impl Line {
                 Ok(Self { name: address.clone(), port: Box::new(stream), framing: Framing::Tcp { transaction } })
             }
             LineSpec::Serial(serial) => {
-                let parity = match serial.parity {
-                    Parity::None => tokio_serial::Parity::None,
-                    Parity::Even => tokio_serial::Parity::Even,
-                    Parity::Odd => tokio_serial::Parity::Odd,
-                };
-                let stop =
-                    if serial.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One };
-                let port = tokio_serial::new(&serial.port, serial.baud)
-                    .parity(parity)
-                    .stop_bits(stop)
-                    .open_native_async()
-                    .map_err(io::Error::from)?;
+                let port = open_serial(serial)?;
                 Ok(Self::rtu(&serial.port, Box::new(port), serial.baud))
             }
         }
@@ -284,6 +273,21 @@ impl Line {
         }
         Ok(())
     }
+}
+
+/// Opens a serial port.
+///
+/// # Errors
+/// When it is not there, is taken, or cannot be set up so.
+pub(super) fn open_serial(serial: &SerialSpec) -> io::Result<SerialStream> {
+    let parity = match serial.parity {
+        Parity::None => tokio_serial::Parity::None,
+        Parity::Even => tokio_serial::Parity::Even,
+        Parity::Odd => tokio_serial::Parity::Odd,
+    };
+    let stop = if serial.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One };
+    let port = tokio_serial::new(&serial.port, serial.baud).parity(parity).stop_bits(stop);
+    port.open_native_async().map_err(io::Error::from)
 }
 
 /// 3.5 characters of silence (Modbus over serial line 1.02, 2.5.1.1).

@@ -10,6 +10,7 @@ pub mod line;
 mod poll;
 mod portal;
 pub mod queue;
+pub mod server;
 pub mod tracker;
 
 #[cfg(test)]
@@ -29,11 +30,11 @@ use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
 use crate::wire::profile::{Point, Poll, Profile, Pulse, Trigger};
 
 pub use bus::{BusSpec, Observer, Outcome};
-pub use drive::{RELEASE_TTL_MS, UNCONFIRMED_MS};
+pub use drive::{RELEASE_TTL_MS, STAGGER_MS, UNCONFIRMED_MS};
 pub use line::{LineSpec, Parity, SerialSpec};
 
 use bus::Bus;
-use drive::{Drive, Wanted};
+use drive::{Drive, Stagger, Wanted};
 use health::UnitState;
 use poll::Polling;
 use portal::{Contact, Device, Event, Memory, Portal};
@@ -45,7 +46,7 @@ const EVENTS_MAX: usize = 64;
 /// Results under way from a relay to its portal.
 const DONE_MAX: usize = 16;
 /// Time between the first requests of two polls, in milliseconds, so that they do not all begin at once.
-const STAGGER_MS: u64 = 3;
+const POLL_STAGGER_MS: u64 = 3;
 /// How long relays may take to be switched off at the end, in milliseconds.
 pub const STOP_MS_MAX: u64 = 2000;
 
@@ -184,7 +185,7 @@ pub fn start(
     let mut first = Instant::now();
     for polling in polls.by_what.into_values() {
         tasks.spawn(polling.run(first, stopped.clone()));
-        first += Duration::from_millis(STAGGER_MS);
+        first += Duration::from_millis(POLL_STAGGER_MS);
     }
     Ok(ModbusPortals { outlets, tasks, stop })
 }
@@ -194,7 +195,7 @@ fn open_lines(
     portals: &[ModbusPortalSpec],
     observer: &Arc<dyn Observer>,
     tasks: &mut JoinSet<()>,
-) -> HashMap<String, Bus> {
+) -> Lines {
     let mut lines = HashMap::new();
     for spec in buses {
         let mut units: HashMap<u8, Duration> = HashMap::new();
@@ -207,10 +208,13 @@ fn open_lines(
         let id = spec.id.clone();
         let (bus, task) = bus::open(spec, &units, Arc::clone(observer));
         tasks.spawn(task);
-        lines.insert(id, bus);
+        lines.insert(id, (bus, Arc::new(Stagger::new())));
     }
     lines
 }
+
+/// The lines by id, each with the turns of its relays.
+type Lines = HashMap<String, (Bus, Arc<Stagger>)>;
 
 /// All polls, each once however many portals want it.
 #[derive(Default)]
@@ -244,13 +248,13 @@ impl Polls {
 
 /// The devices of one portal, each once.
 struct Devices<'a> {
-    lines: &'a HashMap<String, Bus>,
+    lines: &'a Lines,
     found: Vec<Device>,
 }
 
 impl Devices<'_> {
     fn index(&mut self, part: &PartSpec) -> Option<usize> {
-        let bus = self.lines.get(&part.bus)?;
+        let (bus, _) = self.lines.get(&part.bus)?;
         let known = self.found.iter().position(|device| device.bus.id() == bus.id() && device.unit == part.unit);
         Some(known.unwrap_or_else(|| {
             self.found.push(Device { bus: bus.clone(), unit: part.unit, polled: false });
@@ -261,7 +265,7 @@ impl Devices<'_> {
 
 fn assemble(
     spec: ModbusPortalSpec,
-    lines: &HashMap<String, Bus>,
+    lines: &Lines,
     inbox: &Inbox,
     polls: &mut Polls,
     orders: mpsc::Receiver<PortalOrder>,
@@ -319,8 +323,10 @@ fn assemble(
     let wanted = watch::Sender::new(if timed_here { Wanted::Off } else { Wanted::AsItIs });
     if let Some((index, output, channel)) = &output
         && let Some(Device { bus, unit, .. }) = devices.found.get(*index)
+        && let Some((_, stagger)) = lines.get(bus.id())
     {
-        let drive = Drive { bus: bus.clone(), unit: *unit, output: output.clone(), channel: *channel, told };
+        let stagger = Arc::clone(stagger);
+        let drive = Drive { bus: bus.clone(), unit: *unit, output: output.clone(), channel: *channel, told, stagger };
         tasks.spawn(drive.run(wanted.subscribe()));
     }
     for (index, device) in devices.found.iter().enumerate() {

@@ -11,7 +11,7 @@ use crate::access::audit::AlarmKind;
 use crate::access::decision::{Decision, Grant};
 use crate::access::id::PortalId;
 use crate::access::input::{Input, PortalReport, Presented, Request};
-use crate::access::portal::{Assurance, Direction, PortalKind};
+use crate::access::portal::{Assurance, Direction, PortalKind, Posture};
 use crate::gateway::ports::{Inbox, PortalOrder};
 use crate::wire::profile::{Block, InputKind, InputPoint, Meter, Output};
 
@@ -129,11 +129,35 @@ impl Portal {
                 self.memory.standing = None;
                 self.want(Wanted::Off);
             }
-            // A relay that is pulsed opens for each card that comes; holding it open is the hard-wired release's work.
-            PortalOrder::Mode { posture, .. } => {
-                tracing::info!(portal = %self.id, posture = posture.as_str(), "standing mode; decided card by card");
-            }
+            PortalOrder::Mode { posture, .. } => self.mode(posture),
         }
+    }
+
+    /// A gate or door is held open by `fire` and `free_access`; any other mode closes what this or an earlier run held open.
+    fn mode(&mut self, posture: Posture) {
+        if self.kind == PortalKind::PowerBox {
+            return;
+        }
+        let open = match posture {
+            Posture::Fire | Posture::FreeAccess => true,
+            Posture::Secure | Posture::Lockdown | Posture::OutOfService => false,
+        };
+        let wanted = *self.wanted.borrow();
+        match wanted {
+            Wanted::Hold if open => {}
+            _ if open => self.want(Wanted::Hold),
+            Wanted::Hold => self.want(Wanted::Off),
+            // A device that does not answer is told when it is back: the gateway says the mode again then.
+            Wanted::AsItIs if self.output_answers() => self.want(Wanted::Off),
+            Wanted::AsItIs => {}
+            // A release under way ends by itself.
+            Wanted::Pulse { .. } | Wanted::On { .. } | Wanted::Off => {}
+        }
+    }
+
+    fn output_answers(&self) -> bool {
+        let device = self.output.as_ref().and_then(|(of, ..)| self.devices.get(*of));
+        device.is_some_and(|(_, state)| *state == UnitState::Online)
     }
 
     /// Tells the relay's task. What is being switched off already is not begun anew: its tries and its alarm go on.
@@ -156,7 +180,10 @@ impl Portal {
         match self.kind {
             PortalKind::Gate | PortalKind::Door => {
                 let hold_ms = grant.hold_ms().unwrap_or(HOLD_MS_DEFAULT);
-                self.want(Wanted::Pulse { until, hold_ms });
+                // A pulse would end what the standing mode holds open.
+                if *self.wanted.borrow() != Wanted::Hold {
+                    self.want(Wanted::Pulse { until, hold_ms });
+                }
             }
             PortalKind::PowerBox => {
                 let already = matches!(*self.wanted.borrow(), Wanted::On { .. }) && self.memory.relay == Some(true);
@@ -259,7 +286,8 @@ impl Portal {
                 // What was switched on before the loss is not switched on again after it; what must go off still must.
                 let wanted = *self.wanted.borrow();
                 match wanted {
-                    Wanted::On { .. } => {
+                    // The gateway tells a portal that comes back its standing mode anew.
+                    Wanted::On { .. } | Wanted::Hold => {
                         self.memory.standing = None;
                         self.want(Wanted::AsItIs);
                     }

@@ -1,0 +1,237 @@
+//! One portal as its controller sees it: the registers, the request under way, the output wanted now.
+//!
+//! Owns what a request does and how long it may take; which bytes carried it is `frames`' business.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use crate::access::decision::{Decision, Grant, Reason};
+use crate::access::id::PortalId;
+use crate::access::input::{Input, PortalReport, Request as CardRequest};
+use crate::access::portal::{Assurance, PortalKind, Posture};
+use crate::gateway::ports::{Inbox, PortalOrder};
+use crate::wire::modbus::{Exception, Reply, Request, Space};
+use crate::wire::registers::{self, Answer, RegisterRequest, StateBits, Written};
+
+/// How long a decision may take, in milliseconds; then it is a denial, `internal_error`, and a later grant opens nothing.
+pub const DECISION_MS: u64 = 500;
+/// How long a controller may be silent before its portal is offline, in milliseconds.
+pub const CONTROLLER_SILENT_MS: u64 = 30_000;
+/// How long a gate or door is opened when the grant does not say, in milliseconds.
+const HOLD_MS_DEFAULT: u32 = 3000;
+/// The gateway's inbox is full: the controller shall ask again (Modbus application protocol 1.1b3, 7).
+const BUSY: Exception = Exception(6);
+
+/// A portal whose controller asks the gateway.
+pub(super) struct Desk {
+    id: PortalId,
+    kind: PortalKind,
+    inbox: Inbox,
+    began: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    answer: Answer,
+    posture: Posture,
+    /// Gates and doors: released until then. Power boxes: see `energised`.
+    released_until: Option<Instant>,
+    /// The grant a power box is on by.
+    energised: Option<Grant>,
+    requests: u64,
+    waiting: HashMap<String, oneshot::Sender<Decision>>,
+    heard: Option<Instant>,
+    online: bool,
+}
+
+impl Desk {
+    pub(super) fn new(id: PortalId, kind: PortalKind, inbox: Inbox) -> Self {
+        Self { id, kind, inbox, began: Instant::now(), state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics under the lock; if it did, the registers would still be whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out an order of the gateway.
+    pub(super) fn obey(&self, order: PortalOrder) {
+        let mut state = self.lock();
+        match order {
+            PortalOrder::Answer { id, decision, .. } => {
+                // Without a waiting request the answer is late, and a late grant opens nothing.
+                if let Some(waiting) = id.and_then(|id| state.waiting.remove(&id))
+                    && waiting.send(decision).is_err()
+                {
+                    tracing::warn!(portal = %self.id, "a decision came too late and opens nothing");
+                }
+            }
+            PortalOrder::Release { grant } | PortalOrder::Energise { grant } => self.carry_out(&mut state, grant),
+            PortalOrder::Cut { reason, .. } => {
+                tracing::info!(portal = %self.id, reason, "switched off");
+                state.energised = None;
+                state.released_until = None;
+            }
+            PortalOrder::Mode { posture, .. } => state.posture = posture,
+        }
+    }
+
+    fn carry_out(&self, state: &mut State, grant: Grant) {
+        match self.kind {
+            PortalKind::PowerBox => state.energised = Some(grant),
+            PortalKind::Gate | PortalKind::Door => {
+                let hold = Duration::from_millis(u64::from(grant.hold_ms().unwrap_or(HOLD_MS_DEFAULT)));
+                state.released_until = Some(Instant::now() + hold);
+            }
+        }
+    }
+
+    /// The registers as they are now.
+    fn answer(&self) -> Answer {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let held = match self.kind {
+            PortalKind::PowerBox => state.energised.is_some(),
+            PortalKind::Gate | PortalKind::Door => {
+                let by_posture = match state.posture {
+                    Posture::Fire | Posture::FreeAccess => true,
+                    Posture::Secure | Posture::Lockdown | Posture::OutOfService => false,
+                };
+                by_posture || state.released_until.is_some_and(|until| now < until)
+            }
+        };
+        let posture = state.posture;
+        state.answer.set_posture(posture);
+        state.answer.output = u16::from(held);
+        let seconds = now.duration_since(self.began).as_secs() % 0x1_0000;
+        state.answer.heartbeat = u16::try_from(seconds).unwrap_or(0);
+        state.answer
+    }
+
+    /// What the controller gets for one request.
+    pub(super) async fn serve(&self, request: &Request) -> Result<Reply, Exception> {
+        self.heard();
+        let exception = |e: registers::Exception| Exception(e.code());
+        match request {
+            Request::Read { space: Space::Input, address, count } => {
+                self.answer().read_input(*address, *count).map(Reply::Words).map_err(exception)
+            }
+            Request::Read { space: Space::Holding, address, count } => {
+                self.answer().read_holding(*address, *count).map(Reply::Words).map_err(exception)
+            }
+            Request::WriteRegister { address, value } => {
+                self.write(registers::write(*address, &[*value]).map_err(exception)?).await?;
+                Ok(Reply::Written)
+            }
+            Request::WriteRegisters { address, values } => {
+                self.write(registers::write(*address, values).map_err(exception)?).await?;
+                Ok(Reply::Written)
+            }
+            Request::ReadWrite { read, count, write, values } => {
+                // What cannot be read is refused before anything is done.
+                self.answer().read_holding(*read, *count).map_err(exception)?;
+                self.write(registers::write(*write, values).map_err(exception)?).await?;
+                self.answer().read_holding(*read, *count).map(Reply::Words).map_err(exception)
+            }
+            Request::Read { space: Space::Coil | Space::Discrete, .. }
+            | Request::WriteCoil { .. }
+            | Request::WriteCoils { .. } => Err(Exception::ILLEGAL_FUNCTION),
+        }
+    }
+
+    async fn write(&self, written: Written) -> Result<(), Exception> {
+        match written {
+            Written::State(bits) => self.report(bits),
+            Written::Request(request) => {
+                self.decide(request).await;
+                Ok(())
+            }
+            Written::Both(bits, request) => {
+                self.report(bits)?;
+                self.decide(request).await;
+                Ok(())
+            }
+        }
+    }
+
+    fn report(&self, bits: StateBits) -> Result<(), Exception> {
+        for report in bits.reports() {
+            if !self.offer(report) {
+                return Err(BUSY);
+            }
+        }
+        Ok(())
+    }
+
+    fn offer(&self, report: PortalReport) -> bool {
+        self.inbox.offer(Input::Report { portal: self.id.as_str().to_owned(), report })
+    }
+
+    async fn decide(&self, request: RegisterRequest) {
+        let (id, decided) = {
+            let mut state = self.lock();
+            // The same counter is the same request, repeated because its reply was lost.
+            if state.answer.counter == request.counter {
+                return;
+            }
+            state.requests += 1;
+            // A counter alone is no id: a controller that restarts begins at 1 again, with another card.
+            let id = format!("{}-{}", state.requests, request.counter);
+            let (waiting, decided) = oneshot::channel();
+            state.waiting.insert(id.clone(), waiting);
+            (id, decided)
+        };
+        let asked = Input::Request(CardRequest {
+            portal: self.id.as_str().to_owned(),
+            id: Some(id.clone()),
+            presented: request.presented,
+            direction: request.direction,
+            assurance: Assurance::Uid,
+            stale: false,
+        });
+        let decided = if self.inbox.offer(asked) {
+            timeout(Duration::from_millis(DECISION_MS), decided).await.ok().and_then(Result::ok)
+        } else {
+            None
+        };
+        let decision = decided.unwrap_or_else(|| {
+            tracing::error!(portal = %self.id, counter = request.counter, "no decision within {DECISION_MS} ms: denied");
+            Decision::Deny(Reason::InternalError.into())
+        });
+        let mut state = self.lock();
+        state.waiting.remove(&id);
+        state.answer.decide(request.counter, &decision);
+        if let Decision::Grant(grant) = decision {
+            self.carry_out(&mut state, grant);
+        }
+    }
+
+    fn heard(&self) {
+        let was_online = {
+            let mut state = self.lock();
+            state.heard = Some(Instant::now());
+            std::mem::replace(&mut state.online, true)
+        };
+        if !was_online && !self.offer(PortalReport { online: Some(true), ..PortalReport::default() }) {
+            self.lock().online = false;
+        }
+    }
+
+    /// Reports a controller that has fallen silent. Called again and again.
+    pub(super) fn watch(&self) {
+        let silent = {
+            let state = self.lock();
+            let limit = Duration::from_millis(CONTROLLER_SILENT_MS);
+            state.online && state.heard.is_some_and(|heard| heard.elapsed() > limit)
+        };
+        let cause = || format!("its controller has asked nothing for {} s", CONTROLLER_SILENT_MS / 1000);
+        if silent && self.offer(PortalReport { online: Some(false), cause: Some(cause()), ..PortalReport::default() }) {
+            self.lock().online = false;
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The documents against the code: what they list is all there is, and what they point at exists.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dormgate::access::audit::{AlarmKind, EventKind};
+use dormgate::access::decision::Reason;
+use dormgate::access::id::GatewayId;
+use dormgate::gateway::metrics::Metrics;
+use dormgate::http::{Links, ModbusCounters};
+use dormgate::mqtt::LinkMetrics;
+use dormgate::wire::may::OpName;
+use dormgate::wire::topic::{self, Down, Portal, Topic, Up};
+use prometheus_client::registry::Registry;
+
+const DOCUMENTS: [&str; 4] = ["README.md", "deploy/README.md", "deploy/protocol.md", "devices/README.md"];
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The heading as the anchor of a link.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim().to_lowercase();
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    let mut wrong = Vec::new();
+    for document in DOCUMENTS {
+        let text = read(document);
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (file, part) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { here.clone() } else { here.parent().unwrap().join(file) };
+            let found = target.exists()
+                && (part.is_empty()
+                    || std::fs::read_to_string(&target)
+                        .unwrap()
+                        .lines()
+                        .any(|line| line.starts_with('#') && anchor(line.trim_start_matches('#')) == part));
+            if !found {
+                wrong.push(format!("{document}: {link}"));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn every_reason_stands_in_the_readme_and_in_the_protocol_with_its_number() {
+    for document in ["README.md", "deploy/protocol.md"] {
+        let text = read(document);
+        for reason in Reason::ALL {
+            let row = format!("| {} | `{}` |", reason.code(), reason.as_str());
+            assert!(text.contains(&row), "{document} lacks {row}");
+        }
+    }
+}
+
+#[test]
+fn every_alarm_says_what_to_do_and_every_event_and_op_is_explained() {
+    let (manual, protocol) = (read("deploy/README.md"), read("deploy/protocol.md"));
+    let names = |text: &str, name: &str| {
+        text.lines().any(|line| line.split('|').nth(1).is_some_and(|cell| cell.contains(&format!("`{name}`"))))
+    };
+    for alarm in AlarmKind::ALL {
+        assert!(names(&manual, alarm.as_str()), "{}", alarm.as_str());
+        assert!(protocol.contains(&format!("`{}`", alarm.as_str())), "{}", alarm.as_str());
+    }
+    for event in EventKind::ALL {
+        assert!(names(&protocol, event.as_str()), "{}", event.as_str());
+    }
+    for op in OpName::ALL.iter().filter(|op| **op != OpName::Command) {
+        assert!(names(&protocol, op.as_str()), "{op}");
+    }
+}
+
+#[test]
+fn every_metric_stands_in_the_readme() {
+    let mut registry = Registry::with_prefix("dormgate");
+    Metrics::default().register(&mut registry);
+    ModbusCounters::register(&mut registry).count("riser", "ok", Duration::from_millis(1));
+    let mut links = Links::default();
+    links.add("uplink", &Arc::new(LinkMetrics::default()));
+    links.register(&mut registry);
+    let mut shown = String::new();
+    prometheus_client::encoding::text::encode(&mut shown, &registry).unwrap();
+    let readme = read("README.md");
+    let mut counted = 0;
+    for line in shown.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+        let found = readme.contains(&format!("`{name}`")) || readme.contains(&format!("`{name}{{"));
+        assert!(found, "README.md lacks `{name}`");
+        counted += 1;
+    }
+    assert!(counted > 20, "only {counted} metrics were seen");
+}
+
+/// Whether an access list of mosquitto lets `user` do this with `topic`.
+fn allows(acl: &str, user: &str, doing: &str, topic: &str) -> bool {
+    let mut speaks_of = None;
+    acl.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["user", name] => {
+                speaks_of = Some((*name).to_owned());
+                false
+            }
+            [kind, may, filter] => {
+                let concerned = *kind == "pattern" || speaks_of.as_deref() == Some(user);
+                let filter = if *kind == "pattern" { filter.replace("%u", user) } else { (*filter).to_owned() };
+                concerned && (*may == doing || *may == "readwrite") && covers(&filter, topic)
+            }
+            _ => false,
+        }
+    })
+}
+
+fn covers(filter: &str, topic: &str) -> bool {
+    let mut levels = topic.split('/');
+    for level in filter.split('/') {
+        match (level, levels.next()) {
+            ("#", _) => return true,
+            ("+", Some(_)) => {}
+            (wanted, Some(level)) if wanted == level => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
+}
+
+#[test]
+fn the_access_rules_let_gateway_and_portal_do_their_work_and_no_more() {
+    let g: GatewayId = "nanhu-xing1".parse().unwrap();
+    let topic = |leaf| Topic::Portal(g.clone(), "gate-in".to_owned(), leaf).to_string();
+    let on_the_box = read("deploy/mosquitto.acl");
+    for (leaf, portal, gateway) in [
+        (Portal::Request, "write", "read"),
+        (Portal::State, "write", "read"),
+        (Portal::Decision, "read", "write"),
+        (Portal::Control, "read", "write"),
+    ] {
+        assert!(allows(&on_the_box, "gate-in", portal, &topic(leaf)), "{leaf:?}");
+        assert!(allows(&on_the_box, "gateway", gateway, &topic(leaf)), "{leaf:?}");
+        assert!(!allows(&on_the_box, "gate-out", portal, &topic(leaf)), "{leaf:?}: of another portal");
+        assert!(!allows(&on_the_box, "gate-in", gateway, &topic(leaf)), "{leaf:?}: the other side's");
+    }
+    let state = Topic::GatewayState(g.clone()).to_string();
+    assert!(allows(&on_the_box, "gateway", "write", &state) && allows(&on_the_box, "gate-in", "read", &state));
+    assert!(!allows(&on_the_box, "gate-in", "write", &state));
+    let echo = "dormgate/v1/nanhu-xing1/gateway/echo/local";
+    assert!(["read", "write"].iter().all(|doing| allows(&on_the_box, "gateway", doing, echo)));
+
+    let campus = read("deploy/campus/mosquitto.acl");
+    let snapshot = Topic::Down(g.clone(), Down::Snapshot).to_string();
+    let heard = topic::uplink_subscriptions(&g).into_iter().map(|s| s.filter.replace('+', "apartment"));
+    for heard in heard.chain([snapshot]) {
+        assert!(allows(&campus, "nanhu-xing1", "read", &heard), "{heard}");
+        let other = heard.contains("nanhu-xing1") && allows(&campus, "nanhu-xing2", "read", &heard);
+        assert!(!other, "{heard}: of another gateway");
+        assert!(!allows(&campus, "nanhu-xing1", "write", &heard), "{heard}");
+    }
+    for up in Up::ALL {
+        let said = Topic::Up(g.clone(), up).to_string();
+        assert!(allows(&campus, "nanhu-xing1", "write", &said), "{said}");
+        assert!(allows(&campus, "apartment", "read", &said) && allows(&campus, "card-office", "read", &said), "{said}");
+        assert!(!allows(&campus, "nanhu-xing2", "write", &said), "{said}: of another gateway");
+    }
+    assert!(!allows(&campus, "card-office", "write", &Topic::Down(g, Down::Command).to_string()));
+}

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::center::{enrol, issue, portal, reissue};
+use crate::center::{cancel, enrol, issue, portal, reissue};
 use crate::site::{BOX, GATE, Site};
 
 const OLD: &str = "1EA68671";
@@ -45,5 +45,37 @@ async fn a_card_issued_and_enrolled_by_two_offices_opens_until_it_is_replaced_an
     // An old enrolment that comes late does not bring it back.
     site.say_rooms(json!([enrol(OLD, "08193021")])).await;
     site.expect_everywhere(OLD, "replaced").await;
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_revoked_while_the_gateway_was_dead_loses_its_power_at_the_start_though_the_box_says_nothing() {
+    let mut site = Site::new().await;
+    let gateway = site.start().await;
+    site.say_cards(json!([issue(OLD, "h1"), issue(NEW, "h2")])).await;
+    site.say_rooms(json!([enrol(OLD, "h1"), enrol(NEW, "h2")])).await;
+    assert_eq!(site.reason(BOX, OLD).await, "granted");
+    let inserted = json!({"card_present": true, "uid": OLD, "relay": true});
+    let mark = site.peer.mark();
+    site.peer.say(&portal(BOX, "state"), inserted.to_string()).await;
+    site.event(mark, "the box is on", |event| event["type"] == "power_on").await;
+    // Everything before this is on disk with it.
+    site.say_rooms(json!([enrol(NEW, "h2")])).await;
+    gateway.kill().await;
+
+    let mark = site.peer.mark();
+    let revocation = site.cards.next(&json!([cancel(OLD)]));
+    site.peer.say(&site.cards.topic(), revocation).await;
+    let gateway = site.start().await;
+    let off = site
+        .peer
+        .find(mark, "power off", |heard| (heard.topic == portal(BOX, "control")).then(|| heard.json.clone()))
+        .await;
+    assert_eq!(off["action"], "power_off", "{off}");
+    let ack = site.ack(mark, "card-office", 2).await;
+    assert_eq!((&ack["revoked"], &ack["cut"]), (&json!([OLD]), &json!([BOX])), "{ack}");
+    // Nothing is switched on from memory, whoever may.
+    let on = |heard: &crate::peer::Heard| heard.topic == portal(BOX, "control") && heard.json["action"] == "power_on";
+    assert!(!site.peer.since(mark).iter().any(on), "{}", site.peer.shown(mark));
     gateway.stop().await;
 }

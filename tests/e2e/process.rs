@@ -38,6 +38,19 @@ async fn told_to_end_it_finishes_what_it_took_says_goodbye_and_exits_0_within_5_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn told_to_end_without_a_broker_it_ends_all_the_same_within_5_s() {
+    let mut site = Site::new().await;
+    let mut gateway = site.start().await;
+    site.hub.stop().await;
+    #[expect(clippy::disallowed_methods, reason = "a test measures the real end")]
+    let told = Instant::now();
+    gateway.signal("TERM");
+    let status = gateway.ended().await;
+    assert_eq!(status.code(), Some(0), "{}", gateway.log());
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_gateway_is_reported_offline_by_its_last_wills() {
     let site = Site::new().await;
     let gateway = site.start().await;

@@ -86,6 +86,7 @@ async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocatio
         hold_ms: 3_000,
         delay_off_ms: 0,
         debounce_ms: 0,
+        held_open_ms: 15_000,
     };
     let setup = Setup {
         portals: vec![portal.clone()],

@@ -74,5 +74,6 @@ pub fn door(room: u32) -> Portal {
         hold_ms: 5_000,
         delay_off_ms: 0,
         debounce_ms: 0,
+        held_open_ms: 15_000,
     }
 }

@@ -158,4 +158,6 @@ pub struct Portal {
     pub delay_off_ms: u32,
     /// The same card within this time is one presentation, in milliseconds; 0: every read is one.
     pub debounce_ms: u32,
+    /// A door that stays open this long raises an alarm, in milliseconds; 0: never (IEC 60839-11-1 Table 2 recommends 10 s at least).
+    pub held_open_ms: u32,
 }

@@ -23,6 +23,10 @@ const DELAY_OFF_S_MAX: i64 = 300;
 const DELAY_OFF_S_DEFAULT: u32 = 15;
 /// Longest debounce in milliseconds.
 const DEBOUNCE_MS_MAX: i64 = 60_000;
+/// Longest time after which an open door raises an alarm, in seconds.
+const HELD_OPEN_S_MAX: i64 = 3_600;
+/// The same when the file does not say (IEC 60839-11-1 Table 2 recommends 10 s at least).
+const HELD_OPEN_S_DEFAULT: u32 = 15;
 /// Most portals of one gateway.
 const PORTALS_MAX: usize = 10_000;
 /// Highest number of a Modbus unit that is not reserved (Modbus over serial line V1.02, 2.2).
@@ -181,6 +185,7 @@ fn read(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) -> Option<Por
     let hold_ms = whole(table, "hold_ms", shortest..=HOLD_MS_MAX, HOLD_MS_DEFAULT);
     let delay_off_s = whole(table, "delay_off_s", 0..=DELAY_OFF_S_MAX, DELAY_OFF_S_DEFAULT);
     let debounce_ms = whole(table, "debounce_ms", 0..=DEBOUNCE_MS_MAX, 0);
+    let held_open_s: u32 = whole(table, "held_open_s", 0..=HELD_OPEN_S_MAX, HELD_OPEN_S_DEFAULT);
     if let Some(kind) = kind {
         keys_of_kind(table, kind);
     }
@@ -194,6 +199,7 @@ fn read(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) -> Option<Por
             hold_ms,
             delay_off_ms: delay_off_s * 1000,
             debounce_ms,
+            held_open_ms: held_open_s * 1000,
         },
         device: device?,
     })

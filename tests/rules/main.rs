@@ -16,6 +16,7 @@ mod world;
 
 mod boxes;
 mod convergence;
+mod doors;
 mod life_of_a_card;
 mod matrix;
 mod portals;

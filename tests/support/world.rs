@@ -162,6 +162,7 @@ pub fn portals() -> Vec<Portal> {
         hold_ms: 3_000,
         delay_off_ms: 15_000,
         debounce_ms: 0,
+        held_open_ms: 15_000,
     };
     vec![
         portal("gate-in", PortalKind::Gate, "lobby", Some(Direction::In)),

@@ -91,7 +91,7 @@ impl Engine {
 
     fn carry_out(&mut self, command: &Command, now: Now) -> Done {
         match &command.kind {
-            CommandKind::Release { portal } => self.release(portal),
+            CommandKind::Release { portal } => self.release(portal, now),
             CommandKind::Power { portal, on } => self.power(portal, *on, now),
             CommandKind::Query { uid, portal } => match self.query(*uid, portal.as_ref(), now) {
                 Ok(verdicts) => Done { verdicts, ..Done::ok() },
@@ -111,7 +111,7 @@ impl Engine {
         }
     }
 
-    fn release(&mut self, portal: &PortalId) -> Done {
+    fn release(&mut self, portal: &PortalId, now: Now) -> Done {
         match self.portal(portal.as_str()) {
             None => unknown_portal(portal),
             Some(p) if p.kind == PortalKind::PowerBox => {
@@ -119,8 +119,10 @@ impl Engine {
                 Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message)
             }
             Some(p) => {
-                let grant = Grant::new(p.id.clone(), None, GrantReason::Remote, Some(p.hold_ms));
+                let hold_ms = p.hold_ms;
+                let grant = Grant::new(p.id.clone(), None, GrantReason::Remote, Some(hold_ms));
                 self.out.push(Effect::Release { grant });
+                self.released(portal, None, hold_ms, now);
                 Done::ok()
             }
         }

@@ -14,6 +14,7 @@ mod alarms;
 mod boxes;
 mod changes;
 mod commands;
+mod doors;
 mod modes;
 mod reports;
 mod requests;
@@ -36,6 +37,7 @@ use super::presence::{OnBy, PowerBox};
 use super::state::{GAP_DAMAGED, State};
 
 use alarms::Alarms;
+use doors::Doors;
 use requests::Answers;
 use resync::ResyncPlan;
 pub use status::{Status, StreamStatus};
@@ -75,6 +77,7 @@ pub struct Engine {
     online: BTreeMap<PortalId, bool>,
     modes: BTreeMap<PortalId, Posture>,
     fire_inputs: BTreeSet<PortalId>,
+    doors: Doors,
     tampered: BTreeSet<PortalId>,
     answers: Answers,
     alarms: Alarms,
@@ -109,6 +112,7 @@ impl Engine {
             online: BTreeMap::new(),
             modes: BTreeMap::new(),
             fire_inputs: BTreeSet::new(),
+            doors: Doors::new(),
             tampered: BTreeSet::new(),
             answers: Answers::default(),
             alarms: Alarms::default(),
@@ -140,6 +144,7 @@ impl Engine {
             Input::Wake => {}
         }
         self.wake_boxes(now);
+        self.wake_doors(now);
         self.believe_quiet_streams(now);
         self.ask_resync(now);
         std::mem::take(&mut self.out)
@@ -154,7 +159,7 @@ impl Engine {
             // The wall clock may be set forward meanwhile, so a far edge is looked at again each minute.
             now.mono.plus_ms(wait_ms.min(EDGE_CHECK_MS))
         });
-        boxes.chain(edge).chain(self.resync.next()).min()
+        boxes.chain(edge).chain(self.resync.next()).chain(self.next_door()).min()
     }
 
     /// What kind of portal this is, if it is one of ours.

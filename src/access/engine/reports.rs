@@ -5,7 +5,7 @@ use super::super::decision::{Grant, GrantReason};
 use super::super::effect::Effect;
 use super::super::id::{Now, PortalId};
 use super::super::input::PortalReport;
-use super::super::portal::{Direction, PortalKind};
+use super::super::portal::PortalKind;
 use super::Engine;
 
 impl Engine {
@@ -30,6 +30,7 @@ impl Engine {
         if report.exit_button && kind != PortalKind::PowerBox {
             let grant = Grant::new(id.clone(), None, GrantReason::Exit, Some(hold_ms));
             self.out.push(Effect::Release { grant });
+            self.released(&id, None, hold_ms, now);
             let event = AuditEvent {
                 portal: Some(id.clone()),
                 granted: Some(true),
@@ -44,6 +45,9 @@ impl Engine {
             if let Some(relay) = report.relay {
                 self.relay_reported(&id, relay, now);
             }
+        }
+        if let Some(open) = report.contact_open.filter(|_| kind != PortalKind::PowerBox) {
+            self.contact(&id, open, now);
         }
         if let Some(direction) = report.passed {
             self.passed(&id, direction, now);
@@ -77,14 +81,5 @@ impl Engine {
             self.alarm(AlarmKind::PortalOffline, Some(portal), None, detail, now);
         }
         self.out.push(Effect::StateChanged);
-    }
-
-    fn passed(&mut self, portal: &PortalId, direction: Direction, now: Now) {
-        let event = AuditEvent {
-            portal: Some(portal.clone()),
-            detail: Some(direction.as_str().to_owned()),
-            ..self.event(EventKind::Taken, now)
-        };
-        self.record(event, Flush::Soon);
     }
 }

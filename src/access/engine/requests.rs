@@ -65,6 +65,7 @@ impl Engine {
         let decision = decide(&self.facts(self.posture(portal, now), now), &question);
         let kind = portal.kind;
         let id = portal.id.clone();
+        let hold_ms = portal.hold_ms;
         let keys = self.keys(request, &id, portal.debounce_ms);
         if let Some(repeated) = self.repeated(&keys, &decision, now) {
             self.out.push(Effect::Answer {
@@ -92,6 +93,13 @@ impl Engine {
         }
         if let (PortalKind::PowerBox, Presented::Card(uid), false) = (kind, &request.presented, request.stale) {
             self.presented_at_box(&id, *uid, denial, now);
+        }
+        if let (PortalKind::Gate | PortalKind::Door, None) = (kind, denial) {
+            let uid = match &request.presented {
+                Presented::Card(uid) => Some(*uid),
+                Presented::Malformed(_) => None,
+            };
+            self.released(&id, uid, hold_ms, now);
         }
         if denial.is_some() {
             self.denied(&id, now);

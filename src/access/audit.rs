@@ -6,7 +6,7 @@
 use std::num::NonZeroU32;
 
 use super::decision::Reasons;
-use super::id::{CardUid, ClockTrust, Holder, PortalId, StreamName, Timestamp};
+use super::id::{CardUid, ClockTrust, Holder, Now, PortalId, StreamName, Timestamp};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident $name:literal,)*) => {
@@ -172,6 +172,33 @@ pub struct AuditEvent {
     pub gap: Option<(u64, u64)>,
     /// For a person.
     pub detail: Option<String>,
+}
+
+impl AuditEvent {
+    /// An event of `boot` at `now` that says nothing yet but what it is.
+    #[must_use]
+    pub fn new(n: u64, kind: EventKind, boot: impl Into<String>, now: Now) -> Self {
+        Self {
+            n,
+            at: now.wall,
+            clock: now.clock,
+            boot: boot.into(),
+            mono_ms: now.mono.0,
+            kind,
+            portal: None,
+            uid: None,
+            holder: None,
+            granted: None,
+            reason: None,
+            also: Reasons::NONE,
+            flags: Vec::new(),
+            revision: None,
+            alarm: None,
+            jti: None,
+            gap: None,
+            detail: None,
+        }
+    }
 }
 
 /// Whether an event must be on disk before something else happens.

@@ -247,29 +247,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::access::id::Timestamp;
+    use crate::access::id::{Mono, Now, Timestamp};
 
     fn bare() -> AuditEvent {
-        AuditEvent {
-            n: 88001,
-            at: time::parse("2026-09-01T08:00:00.000Z").unwrap(),
-            clock: ClockTrust::Trusted,
-            boot: "b1".into(),
-            mono_ms: 12,
-            kind: EventKind::Boot,
-            portal: None,
-            uid: None,
-            holder: None,
-            granted: None,
-            reason: None,
-            also: Reasons::NONE,
-            flags: Vec::new(),
-            revision: None,
-            alarm: None,
-            jti: None,
-            gap: None,
-            detail: None,
-        }
+        let wall = time::parse("2026-09-01T08:00:00.000Z").unwrap();
+        AuditEvent::new(88001, EventKind::Boot, "b1", Now { wall, mono: Mono(12), clock: ClockTrust::Trusted })
     }
 
     #[test]

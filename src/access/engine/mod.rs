@@ -27,7 +27,6 @@ use foldhash::fast::RandomState;
 
 use super::audit::{AuditEvent, EventKind, Flush, Record};
 use super::decide::{Belief, Facts};
-use super::decision::Reasons;
 use super::effect::Effect;
 use super::id::{ClockTrust, Holder, Mono, Now, PortalId, StreamName, Timestamp};
 use super::input::{Input, Operator, Request};
@@ -225,26 +224,7 @@ impl Engine {
     }
 
     fn event(&self, kind: EventKind, now: Now) -> AuditEvent {
-        AuditEvent {
-            n: self.state.last_n + 1,
-            at: now.wall,
-            clock: now.clock,
-            boot: self.boot.clone(),
-            mono_ms: now.mono.0,
-            kind,
-            portal: None,
-            uid: None,
-            holder: None,
-            granted: None,
-            reason: None,
-            also: Reasons::NONE,
-            flags: Vec::new(),
-            revision: None,
-            alarm: None,
-            jti: None,
-            gap: None,
-            detail: None,
-        }
+        AuditEvent::new(self.state.last_n + 1, kind, self.boot.as_str(), now)
     }
 
     /// Records one event and gives its number.

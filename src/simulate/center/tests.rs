@@ -7,8 +7,7 @@ use super::*;
 use crate::access::audit::{AuditEvent, EventKind};
 use crate::access::change::Subject;
 use crate::access::credential::{Enrolment, Flag, Role};
-use crate::access::decision::Reasons;
-use crate::access::id::ClockTrust;
+use crate::access::id::{ClockTrust, Mono, Now};
 use crate::wire::audit;
 use crate::wire::bodies::{HaveBody, ResyncBody, encode_audit};
 use crate::wire::draft;
@@ -258,26 +257,8 @@ fn a_key_is_for_its_owner_only_and_a_second_center_never_takes_its_place() {
 }
 
 fn event(n: u64, kind: EventKind, gap: Option<(u64, u64)>) -> AuditEvent {
-    AuditEvent {
-        n,
-        at: NOW,
-        clock: ClockTrust::Trusted,
-        boot: "b1".into(),
-        mono_ms: 0,
-        kind,
-        portal: None,
-        uid: None,
-        holder: None,
-        granted: None,
-        reason: None,
-        also: Reasons::NONE,
-        flags: vec![],
-        revision: None,
-        alarm: None,
-        jti: None,
-        gap,
-        detail: None,
-    }
+    let now = Now { wall: NOW, mono: Mono(0), clock: ClockTrust::Trusted };
+    AuditEvent { gap, ..AuditEvent::new(n, kind, "b1", now) }
 }
 
 /// A chain of events from `first`, each as its bytes.

@@ -11,8 +11,7 @@ use std::collections::BTreeMap;
 use super::medium::Medium;
 use super::*;
 use crate::access::audit::{EventKind, Flush};
-use crate::access::decision::Reasons;
-use crate::access::id::ClockTrust;
+use crate::access::id::{ClockTrust, Mono, Now};
 
 /// A state that misses nothing: every event's number, what it said and its evidence.
 #[derive(Debug, Default, PartialEq, Eq, Clone)]
@@ -43,26 +42,9 @@ impl Fold for Toy {
 }
 
 fn event(n: u64) -> AuditEvent {
-    AuditEvent {
-        n,
-        at: Timestamp(1_788_249_600_000 + i64::try_from(n).unwrap() * 1000),
-        clock: ClockTrust::Trusted,
-        boot: "b".into(),
-        mono_ms: n,
-        kind: EventKind::Decision,
-        portal: None,
-        uid: None,
-        holder: None,
-        granted: None,
-        reason: None,
-        also: Reasons::NONE,
-        flags: Vec::new(),
-        revision: None,
-        alarm: None,
-        jti: None,
-        gap: None,
-        detail: Some(format!("event {n}")),
-    }
+    let wall = Timestamp(1_788_249_600_000 + i64::try_from(n).unwrap() * 1000);
+    let now = Now { wall, mono: Mono(n), clock: ClockTrust::Trusted };
+    AuditEvent { detail: Some(format!("event {n}")), ..AuditEvent::new(n, EventKind::Decision, "b", now) }
 }
 
 fn soon(n: u64) -> Record {

@@ -4,13 +4,14 @@
 use tokio::sync::mpsc;
 
 use super::digests::{Digested, Digests, Lines};
+use super::dispatch::{Dispatch, OFFER_AGAIN_MS};
 use super::metrics::{DecisionLabels, Metrics, OutcomeLabels, RejectedLabels};
 use super::pending::{ALARM_WAIT_MS, Pending, Waiting};
 use super::ports::{Ask, PortalOrder, PortalOutlets, StateReport, StreamState, UplinkOrder};
 use crate::access::audit::Record;
 use crate::access::effect::Effect;
 use crate::access::engine::Engine;
-use crate::access::id::{ClockTrust, Mono, Now, PortalId, StreamName};
+use crate::access::id::{ClockTrust, Mono, Now, StreamName};
 use crate::access::input::Input;
 use crate::store::Store;
 use crate::wire::may::MaySet;
@@ -53,8 +54,7 @@ pub struct Identity {
 pub struct Desk<J> {
     engine: Engine,
     journal: J,
-    outlets: PortalOutlets,
-    uplink: Option<mpsc::Sender<UplinkOrder>>,
+    dispatch: Dispatch,
     pending: Pending,
     durable: u64,
     acked: u64,
@@ -75,7 +75,8 @@ impl<J: Journal> Desk<J> {
     ) -> Self {
         let digests = Digests::new(identity.streams.clone());
         let pending = Pending::default();
-        Self { engine, journal, outlets, uplink, pending, durable: 0, acked: 0, digests, identity, metrics }
+        let dispatch = Dispatch::new(outlets, uplink, metrics.clone());
+        Self { engine, journal, dispatch, pending, durable: 0, acked: 0, digests, identity, metrics }
     }
 
     /// Handles one input: decides, drives, records, answers.
@@ -109,8 +110,9 @@ impl<J: Journal> Desk<J> {
         self.metrics.audit_acked.set(gauge(self.acked));
     }
 
-    /// Lets alarms go that have waited long enough for the disk.
+    /// Lets alarms go that have waited long enough for the disk, and orders that now fit.
     pub fn wake(&mut self, now: Now) {
+        self.dispatch.pay();
         self.acked(self.journal.acked());
         for answer in self.pending.take_overdue_alarms(now.mono) {
             self.answer(answer, now);
@@ -120,7 +122,8 @@ impl<J: Journal> Desk<J> {
     /// When the desk next wants to be woken.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Mono> {
-        self.engine.next_deadline(now).into_iter().chain(self.pending.next_alarm()).min()
+        let offer_again = self.dispatch.owes().then(|| now.mono.plus_ms(OFFER_AGAIN_MS));
+        self.engine.next_deadline(now).into_iter().chain(self.pending.next_alarm()).chain(offer_again).min()
     }
 
     /// Answers a question; an operator's doing becomes an input.
@@ -162,13 +165,19 @@ impl<J: Journal> Desk<J> {
     pub fn digested(&mut self, digested: Option<Digested>, now: Now) {
         self.digests.take(digested);
         let state = self.state(now);
-        self.tell_uplink(UplinkOrder::State(Box::new(state)));
+        self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
     }
 
     /// Whether an acknowledgement still waits for the disk.
     #[must_use]
     pub fn promises_wait(&self) -> bool {
         self.pending.promises_wait()
+    }
+
+    /// Whether an order waits for room on its way out.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.dispatch.owes()
     }
 
     /// The journal.
@@ -188,22 +197,12 @@ impl<J: Journal> Desk<J> {
             match effect {
                 Effect::Answer { portal, id, decision } => {
                     self.count(&portal, &decision);
-                    let outlet = self.outlets.by_portal.get(portal.as_str()).or(self.outlets.unknown.as_ref());
-                    offer(outlet, PortalOrder::Answer { portal, id, decision }, &self.metrics);
+                    self.dispatch.portal(PortalOrder::Answer { portal, id, decision });
                 }
-                Effect::Release { grant } => {
-                    let outlet = self.outlets.by_portal.get(grant.portal());
-                    offer(outlet, PortalOrder::Release { grant }, &self.metrics);
-                }
-                Effect::Energise { grant } => {
-                    let outlet = self.outlets.by_portal.get(grant.portal());
-                    offer(outlet, PortalOrder::Energise { grant }, &self.metrics);
-                }
-                Effect::Cut { portal, reason } => self.cut(portal, reason),
-                Effect::Mode { portal, posture } => {
-                    let outlet = self.outlets.by_portal.get(&portal);
-                    offer(outlet, PortalOrder::Mode { portal, posture }, &self.metrics);
-                }
+                Effect::Release { grant } => self.dispatch.portal(PortalOrder::Release { grant }),
+                Effect::Energise { grant } => self.dispatch.portal(PortalOrder::Energise { grant }),
+                Effect::Cut { portal, reason } => self.dispatch.portal(PortalOrder::Cut { portal, reason }),
+                Effect::Mode { portal, posture } => self.dispatch.portal(PortalOrder::Mode { portal, posture }),
                 Effect::Record(record) => {
                     self.metrics.audit_last.set(gauge(record.event.n));
                     records.push(*record);
@@ -223,7 +222,7 @@ impl<J: Journal> Desk<J> {
                     tracing::warn!(alarm = alarm.kind.as_str(), portal = ?alarm.portal, detail = alarm.detail, "alarm");
                     self.pending.push(alarm.n, Waiting::Alarm(alarm, now.mono.plus_ms(ALARM_WAIT_MS)));
                 }
-                Effect::Resync(resync) => self.tell_uplink(UplinkOrder::Resync(resync)),
+                Effect::Resync(resync) => self.dispatch.uplink(UplinkOrder::Resync(resync)),
                 Effect::StateChanged => state_changed = true,
             }
         }
@@ -237,13 +236,8 @@ impl<J: Journal> Desk<J> {
         if state_changed {
             let state = self.state(now);
             self.metrics.cards.set(gauge(state.cards));
-            self.tell_uplink(UplinkOrder::State(Box::new(state)));
+            self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
         }
-    }
-
-    fn cut(&self, portal: PortalId, reason: &'static str) {
-        let outlet = self.outlets.by_portal.get(&portal);
-        offer(outlet, PortalOrder::Cut { portal, reason }, &self.metrics);
     }
 
     fn count(&self, portal: &str, decision: &crate::access::decision::Decision) {
@@ -252,20 +246,12 @@ impl<J: Journal> Desk<J> {
         self.metrics.decisions.get_or_create(&labels).inc();
     }
 
-    fn answer(&self, answer: Waiting, now: Now) {
-        self.tell_uplink(match answer {
+    fn answer(&mut self, answer: Waiting, now: Now) {
+        self.dispatch.uplink(match answer {
             Waiting::Ack(ack, receipt) => UplinkOrder::Acknowledge { ack, receipt, durable_at: now.wall },
             Waiting::Reply(reply) => UplinkOrder::Reply(reply),
             Waiting::Alarm(alarm, _) => UplinkOrder::Alarm(alarm),
         });
-    }
-
-    fn tell_uplink(&self, order: UplinkOrder) {
-        let Some(uplink) = &self.uplink else { return };
-        // A lost ack is asked for again, a lost state is published again within a minute, an alarm is in the audit.
-        if uplink.try_send(order).is_err() {
-            tracing::warn!("the uplink is too far behind; an order to it was dropped");
-        }
     }
 
     /// The state as published.
@@ -292,14 +278,6 @@ impl<J: Journal> Desk<J> {
             clock_trusted: now.clock == ClockTrust::Trusted,
             insecure: self.identity.insecure.clone(),
         }
-    }
-}
-
-fn offer(outlet: Option<&mpsc::Sender<PortalOrder>>, order: PortalOrder, metrics: &Metrics) {
-    let Some(outlet) = outlet else { return };
-    if outlet.try_send(order).is_err() {
-        metrics.orders_dropped.inc();
-        tracing::error!("a portal link is too far behind; an order to it was dropped");
     }
 }
 

@@ -11,6 +11,7 @@
 
 pub mod desk;
 mod digests;
+mod dispatch;
 pub mod metrics;
 pub mod pending;
 pub mod ports;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 use self::desk::{Desk, Journal};
 use self::digests::Digested;
+use self::dispatch::OFFER_AGAIN_MS;
 use self::metrics::Metrics;
 use self::ports::InboxReceiver;
 use crate::access::audit::AlarmKind;
@@ -169,5 +171,9 @@ async fn finish<J: Journal>(
             // The store has ended, or is too slow: what was not acknowledged is sent again after the start.
             Ok(None) | Err(_) => break,
         }
+    }
+    while desk.owes() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(OFFER_AGAIN_MS)).await;
+        desk.wake(clock.now());
     }
 }

@@ -15,9 +15,10 @@ pub use crate::wire::state::{StateReport, StreamState};
 pub const URGENT_MAX: usize = 256;
 /// Requests and reports under way to the gateway. What comes beyond it is dropped and counted; the portal asks again.
 pub const REQUESTS_MAX: usize = 4096;
-/// Orders under way to one portal link. A link this far behind is broken; further orders to it are dropped and counted.
+/// Orders under way to one portal link. A link this far behind is broken: what opens is dropped and counted, a cut or a mode waits
+/// for room, the newest of each portal.
 pub const PORTAL_ORDERS_MAX: usize = 4096;
-/// Orders under way to the uplink, besides the audit, which waits in the journal.
+/// Orders under way to the uplink, besides the audit, which waits in the journal. Beyond it acks wait for room.
 pub const UPLINK_ORDERS_MAX: usize = 4096;
 /// Questions of operators under way.
 pub const ASKS_MAX: usize = 64;

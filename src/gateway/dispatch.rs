@@ -1,0 +1,267 @@
+//! Orders on their way out of the desk: what opens goes now or never, what closes and what was promised waits until it is taken.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::metrics::Metrics;
+use super::ports::{PortalOrder, PortalOutlets, UplinkOrder};
+use crate::access::id::PortalId;
+
+/// How soon an order that did not fit is offered again, in milliseconds.
+pub(super) const OFFER_AGAIN_MS: u64 = 20;
+/// Replies and alarms that wait for room on their way to the uplink. Beyond it they are dropped: an alarm is in the audit, a
+/// command is asked again. Acks have no limit of their own: MQTT lets at most 65 535 messages be under way.
+pub(super) const UPLINK_OWED_MAX: usize = 4096;
+
+/// The ways out, and what is still owed to them.
+pub(super) struct Dispatch {
+    outlets: PortalOutlets,
+    uplink: Option<mpsc::Sender<UplinkOrder>>,
+    /// The standing order that did not fit, one a portal: the cut of a box, the mode of a gate or door. The newest counts.
+    owed: BTreeMap<PortalId, PortalOrder>,
+    owed_uplink: VecDeque<UplinkOrder>,
+    metrics: Metrics,
+}
+
+impl Dispatch {
+    pub(super) fn new(outlets: PortalOutlets, uplink: Option<mpsc::Sender<UplinkOrder>>, metrics: Metrics) -> Self {
+        Self { outlets, uplink, owed: BTreeMap::new(), owed_uplink: VecDeque::new(), metrics }
+    }
+
+    /// Whether something waits for room.
+    pub(super) fn owes(&self) -> bool {
+        !self.owed.is_empty() || !self.owed_uplink.is_empty()
+    }
+
+    /// Gives an order to its portal's link. A cut or a mode that does not fit is kept and given first of all when it does.
+    pub(super) fn portal(&mut self, order: PortalOrder) {
+        let (name, stands) = match &order {
+            PortalOrder::Answer { portal, .. } => (portal.as_str(), false),
+            PortalOrder::Release { grant } | PortalOrder::Energise { grant } => (grant.portal().as_str(), false),
+            PortalOrder::Cut { portal, .. } | PortalOrder::Mode { portal, .. } => (portal.as_str(), true),
+        };
+        // Nothing overtakes what is owed, or a box would be switched off by a cut from before its newest grant.
+        if let Some((portal, before)) = self.owed.remove_entry(name) {
+            match self.offer(before) {
+                Some(_) if stands => {
+                    self.owed.insert(portal, order);
+                    return;
+                }
+                Some(before) => {
+                    self.owed.insert(portal, before);
+                    return self.dropped("is too far behind");
+                }
+                None => {}
+            }
+        }
+        match self.offer(order) {
+            Some(PortalOrder::Cut { portal, reason }) => {
+                tracing::error!(%portal, reason, "the portal's link is too far behind; the cut is given as soon as it takes one");
+                self.owed.insert(portal.clone(), PortalOrder::Cut { portal, reason });
+            }
+            Some(PortalOrder::Mode { portal, posture }) => {
+                tracing::error!(%portal, mode = posture.as_str(), "the portal's link is too far behind; the mode is given as soon as it takes one");
+                self.owed.insert(portal.clone(), PortalOrder::Mode { portal, posture });
+            }
+            // What opens may not open late.
+            Some(PortalOrder::Answer { .. } | PortalOrder::Release { .. } | PortalOrder::Energise { .. }) => {
+                self.dropped("is too far behind");
+            }
+            None => {}
+        }
+    }
+
+    /// Gives an order to the uplink. Acks, replies, alarms and asks wait for room, in order; a state does not, the next is newer.
+    pub(super) fn uplink(&mut self, order: UplinkOrder) {
+        self.pay_uplink();
+        let Some(uplink) = &self.uplink else { return };
+        let order = match uplink.try_send(order) {
+            Ok(()) => return,
+            // What is under way to an uplink that has ended is sent again after the next start.
+            Err(TrySendError::Closed(_)) => return,
+            Err(TrySendError::Full(order)) => order,
+        };
+        match order {
+            UplinkOrder::State(_) => {}
+            UplinkOrder::Acknowledge { .. } => self.owed_uplink.push_back(order),
+            UplinkOrder::Reply(_) | UplinkOrder::Alarm(_) | UplinkOrder::Resync(_) => {
+                if self.owed_uplink.len() < UPLINK_OWED_MAX {
+                    self.owed_uplink.push_back(order);
+                } else {
+                    tracing::error!("the uplink is too far behind; a message to the center was dropped");
+                }
+            }
+        }
+    }
+
+    /// Offers again what did not fit.
+    pub(super) fn pay(&mut self) {
+        self.pay_uplink();
+        for (portal, order) in std::mem::take(&mut self.owed) {
+            if let Some(order) = self.offer(order) {
+                self.owed.insert(portal, order);
+            }
+        }
+    }
+
+    fn pay_uplink(&mut self) {
+        let Some(uplink) = &self.uplink else { return };
+        while let Some(order) = self.owed_uplink.pop_front() {
+            if let Err(TrySendError::Full(order)) = uplink.try_send(order) {
+                self.owed_uplink.push_front(order);
+                return;
+            }
+        }
+    }
+
+    /// Gives the order back if the link has no room for it.
+    fn offer(&self, order: PortalOrder) -> Option<PortalOrder> {
+        let outlet = match &order {
+            PortalOrder::Answer { portal, .. } => {
+                self.outlets.by_portal.get(portal.as_str()).or(self.outlets.unknown.as_ref())
+            }
+            PortalOrder::Release { grant } | PortalOrder::Energise { grant } => {
+                self.outlets.by_portal.get(grant.portal())
+            }
+            PortalOrder::Cut { portal, .. } | PortalOrder::Mode { portal, .. } => self.outlets.by_portal.get(portal),
+        };
+        match outlet?.try_send(order) {
+            Ok(()) => None,
+            Err(TrySendError::Full(order)) => Some(order),
+            Err(TrySendError::Closed(_)) => {
+                self.dropped("has ended");
+                None
+            }
+        }
+    }
+
+    fn dropped(&self, why: &str) {
+        self.metrics.orders_dropped.inc();
+        tracing::error!("an order was dropped: the portal's link {why}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::access::decision::Grant;
+    use crate::access::portal::Posture;
+    use crate::gateway::ports::StateReport;
+
+    fn dispatch(room: usize) -> (Dispatch, mpsc::Receiver<PortalOrder>) {
+        let (to, taken) = mpsc::channel(room);
+        let by_portal = ["gate", "power", "power-2"].map(|id| (id.parse().unwrap(), to.clone()));
+        let outlets = PortalOutlets { by_portal: HashMap::from(by_portal), unknown: None };
+        (Dispatch::new(outlets, None, Metrics::default()), taken)
+    }
+
+    fn cut(portal: &str) -> PortalOrder {
+        PortalOrder::Cut { portal: portal.parse().unwrap(), reason: "replaced" }
+    }
+
+    fn energise(portal: &str) -> PortalOrder {
+        PortalOrder::Energise { grant: Grant::for_test(portal.parse().unwrap(), None, None) }
+    }
+
+    fn mode(posture: Posture) -> PortalOrder {
+        PortalOrder::Mode { portal: "gate".parse().unwrap(), posture }
+    }
+
+    fn told(taken: &mut mpsc::Receiver<PortalOrder>) -> Vec<String> {
+        let name = |order| match order {
+            PortalOrder::Answer { portal, .. } => format!("answer {portal}"),
+            PortalOrder::Release { grant } => format!("release {}", grant.portal()),
+            PortalOrder::Energise { grant } => format!("energise {}", grant.portal()),
+            PortalOrder::Cut { portal, .. } => format!("cut {portal}"),
+            PortalOrder::Mode { posture, .. } => posture.as_str().to_owned(),
+        };
+        std::iter::from_fn(|| taken.try_recv().ok()).map(name).collect()
+    }
+
+    fn state() -> StateReport {
+        StateReport {
+            boot: String::new(),
+            version: String::new(),
+            streams: Vec::new(),
+            cards: 0,
+            portals_online: 0,
+            portals_offline: 0,
+            audit_last: 0,
+            audit_acked: 0,
+            clock_trusted: true,
+            insecure: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_cut_is_never_dropped_because_its_link_is_behind() {
+        let (mut dispatch, mut taken) = dispatch(1);
+        dispatch.portal(energise("power"));
+        dispatch.portal(cut("power"));
+        dispatch.portal(cut("power-2"));
+        dispatch.portal(cut("power"));
+        assert!(dispatch.owes());
+        assert_eq!(told(&mut taken), ["energise power"]);
+        dispatch.pay();
+        assert_eq!(told(&mut taken), ["cut power"]);
+        dispatch.pay();
+        assert_eq!(told(&mut taken), ["cut power-2"]);
+        assert!(!dispatch.owes());
+    }
+
+    #[test]
+    fn what_opens_never_overtakes_a_cut_that_waits_and_is_not_kept_for_later() {
+        let (mut dispatch, mut taken) = dispatch(1);
+        dispatch.portal(energise("power-2"));
+        dispatch.portal(cut("power"));
+        dispatch.portal(energise("power"));
+        assert_eq!(told(&mut taken), ["energise power-2"]);
+        dispatch.portal(energise("power"));
+        assert_eq!(told(&mut taken), ["cut power"], "the cut took the only place");
+        assert!(!dispatch.owes());
+        dispatch.portal(energise("power"));
+        assert_eq!(told(&mut taken), ["energise power"]);
+    }
+
+    #[test]
+    fn of_the_modes_that_wait_the_newest_is_told() {
+        let (mut dispatch, mut taken) = dispatch(1);
+        dispatch.portal(cut("power"));
+        dispatch.portal(mode(Posture::FreeAccess));
+        dispatch.portal(mode(Posture::Lockdown));
+        assert_eq!(told(&mut taken), ["cut power"]);
+        dispatch.pay();
+        assert_eq!(told(&mut taken), ["lockdown"]);
+        assert!(!dispatch.owes());
+    }
+
+    #[test]
+    fn what_was_promised_waits_for_the_uplink_in_order_and_a_state_does_not() {
+        use crate::access::effect::{Resync, ResyncReason};
+        let (to, mut orders) = mpsc::channel(1);
+        let mut dispatch = Dispatch::new(PortalOutlets::default(), Some(to), Metrics::default());
+        let ask = |name: &str| {
+            let resync =
+                Resync { stream: name.parse().unwrap(), reason: ResyncReason::Gap, have: (1, 1), missing: Vec::new() };
+            UplinkOrder::Resync(Box::new(resync))
+        };
+        let names = |order| match order {
+            UplinkOrder::Resync(resync) => resync.stream.as_str().to_owned(),
+            other => format!("{other:?}"),
+        };
+        for name in ["a", "b", "c"] {
+            dispatch.uplink(ask(name));
+        }
+        dispatch.uplink(UplinkOrder::State(Box::new(state())));
+        let mut heard = Vec::new();
+        while let Ok(order) = orders.try_recv() {
+            heard.push(names(order));
+            dispatch.pay();
+        }
+        assert_eq!(heard, ["a", "b", "c"]);
+    }
+}

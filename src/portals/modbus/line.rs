@@ -291,7 +291,7 @@ pub(super) fn open_serial(serial: &SerialSpec) -> io::Result<SerialStream> {
 }
 
 /// 3.5 characters of silence (Modbus over serial line 1.02, 2.5.1.1).
-fn silence(baud: u32) -> Duration {
+pub(super) fn silence(baud: u32) -> Duration {
     let us = 7 * CHARACTER_BITS * 1_000_000 / (2 * u64::from(baud.max(1)));
     Duration::from_micros(us.max(SILENCE_US_MIN))
 }

@@ -7,6 +7,7 @@ pub mod bus;
 mod drive;
 pub mod health;
 pub mod line;
+mod load;
 mod poll;
 mod portal;
 pub mod queue;
@@ -175,6 +176,7 @@ pub fn start(
     }
     let mut tasks = JoinSet::new();
     let (stop, stopped) = watch::channel(false);
+    let speeds: Vec<(String, u32)> = buses.iter().filter_map(speed).collect();
     let lines = open_lines(buses, &portals, observer, &mut tasks);
     let mut polls = Polls::default();
     let mut outlets = Vec::new();
@@ -183,12 +185,30 @@ pub fn start(
         outlets.push((spec.id.clone(), orders));
         assemble(spec, &lines, inbox, &mut polls, taken, &stopped, &mut tasks);
     }
+    for (bus, baud) in speeds {
+        let of_bus = polls.by_what.values().filter(|polling| polling.device.bus.id() == bus);
+        let percent = load::percent(of_bus.map(|polling| (polling.reads.as_slice(), polling.every)), baud);
+        if percent > load::LOAD_PERCENT_MAX {
+            tracing::warn!(
+                bus,
+                "its polls take {percent} % of the line at {baud} Bd: raise the speed, or make two lines of it"
+            );
+        }
+    }
     let mut first = Instant::now();
     for polling in polls.by_what.into_values() {
         tasks.spawn(polling.run(first, stopped.clone()));
         first += Duration::from_millis(POLL_STAGGER_MS);
     }
     Ok(ModbusPortals { outlets, tasks, stop })
+}
+
+/// A serial line and its speed.
+fn speed(bus: &BusSpec) -> Option<(String, u32)> {
+    match &bus.line {
+        LineSpec::Serial(serial) => Some((bus.id.clone(), serial.baud)),
+        LineSpec::Tcp(_) => None,
+    }
 }
 
 fn open_lines(

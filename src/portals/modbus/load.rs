@@ -1,0 +1,47 @@
+//! How much of a serial line its polls take, so that an installer hears of a line that cannot carry them.
+
+use std::time::Duration;
+
+use crate::wire::modbus::Request;
+
+use super::line::silence;
+
+/// Share of the line above which it is said, in percent: the rest is for cuts, releases and what fails.
+pub const LOAD_PERCENT_MAX: u32 = 70;
+/// Time a device needs before it answers, in milliseconds; a usual figure, not a bound.
+const TURNAROUND_MS: u64 = 5;
+/// Bits of one character with start, parity and stop.
+const CHARACTER_BITS: u64 = 11;
+/// Unit and checksum around each PDU, in bytes.
+const AROUND_BYTES: usize = 3;
+
+/// The time one request and its answer take on a line of `baud`.
+pub(super) fn takes(request: &Request, baud: u32) -> Duration {
+    let bytes = request.encode().len() + request.reply_bytes() + 2 * AROUND_BYTES;
+    let bits = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(CHARACTER_BITS);
+    let sending = Duration::from_micros(bits.saturating_mul(1_000_000) / u64::from(baud.max(1)));
+    sending + silence(baud) * 2 + Duration::from_millis(TURNAROUND_MS)
+}
+
+/// The share of a line that these polls take, in percent; above 100 it cannot be done.
+pub(super) fn percent<'a>(polls: impl Iterator<Item = (&'a [Request], Duration)>, baud: u32) -> u32 {
+    let share = |(reads, every): (&[Request], Duration)| {
+        let time: Duration = reads.iter().map(|read| takes(read, baud)).sum();
+        time.as_micros().saturating_mul(100) / every.as_micros().max(1)
+    };
+    u32::try_from(polls.map(share).sum::<u128>()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::modbus::Space;
+
+    #[test]
+    fn eight_readers_at_9600_are_more_than_a_line_can_carry_and_at_57600_not() {
+        let read = [Request::Read { space: Space::Holding, address: 0, count: 8 }];
+        let polls = || std::iter::repeat_n((read.as_slice(), Duration::from_millis(200)), 8);
+        assert!(percent(polls(), 9600) > 100, "{}", percent(polls(), 9600));
+        assert!(percent(polls(), 57600) < LOAD_PERCENT_MAX, "{}", percent(polls(), 57600));
+    }
+}

@@ -148,7 +148,7 @@ impl Engine {
     /// When the engine next wants an [`Input::Wake`].
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Mono> {
-        let boxes = self.boxes.values().filter_map(|b| b.off_at);
+        let boxes = self.boxes.values().flat_map(|b| [b.off_at, b.recheck_at]).flatten();
         let edge = self.next_edge.map(|edge| {
             let wait_ms = u64::try_from(edge.0.saturating_sub(now.wall.0)).unwrap_or(0);
             // The wall clock may be set forward meanwhile, so a far edge is looked at again each minute.

@@ -20,6 +20,7 @@ impl Engine {
         let kind = known.kind;
         let hold_ms = known.hold_ms;
         // Anything but its last will says that the portal is there.
+        let is_back = report.online != Some(false) && self.online.get(&id) != Some(&true);
         if report.online != Some(false) {
             self.tell_mode_if_back(&id, now);
         }
@@ -43,6 +44,10 @@ impl Engine {
             self.card_reported(&id, report.card_present, report.uid.as_ref(), report.relay, now);
             if let Some(relay) = report.relay {
                 self.relay_reported(&id, relay, now);
+            }
+            if is_back {
+                let may_be_on = report.relay.unwrap_or(report.card_present == Some(true));
+                self.box_is_back(&id, may_be_on, now);
             }
         }
         if let Some(direction) = report.passed {

@@ -237,6 +237,16 @@ fn a_box_that_was_away_when_it_was_cut_is_cut_as_soon_as_it_is_back() {
 }
 
 #[test]
+fn a_box_whose_absence_went_unnoticed_is_cut_when_it_says_that_it_is_there() {
+    let mut w = occupied();
+    comes_back(&mut w, Some("A"), Some(true));
+    w.say(vec![op::report_lost("uid:A")]);
+    w.pass_s(60);
+    assert_eq!(comes_back(&mut w, Some("A"), None).cuts(), [("power-412", "lost")]);
+    assert_eq!(comes_back(&mut w, Some("A"), None).cuts(), [], "it heard it this time");
+}
+
+#[test]
 fn a_box_that_comes_back_off_is_left_alone() {
     let mut w = occupied();
     goes_away(&mut w);

@@ -78,6 +78,7 @@ impl Engine {
             OnBy::Card(uid) => Some(uid),
             OnBy::Remote => None,
         };
+        self.unheard.insert(portal.clone());
         self.out.push(Effect::Cut { portal: portal.clone(), reason });
         Some(CutDone { portal: portal.clone(), uid, reason })
     }

@@ -74,6 +74,8 @@ pub struct Engine {
     boxes: BTreeMap<PortalId, PowerBox>,
     online: BTreeMap<PortalId, bool>,
     modes: BTreeMap<PortalId, Posture>,
+    /// Portals that were told a mode or to switch off, and have not said `online` since.
+    unheard: BTreeSet<PortalId>,
     fire_inputs: BTreeSet<PortalId>,
     tampered: BTreeSet<PortalId>,
     answers: Answers,
@@ -108,6 +110,7 @@ impl Engine {
             boot: setup.boot,
             online: BTreeMap::new(),
             modes: BTreeMap::new(),
+            unheard: BTreeSet::new(),
             fire_inputs: BTreeSet::new(),
             tampered: BTreeSet::new(),
             answers: Answers::default(),

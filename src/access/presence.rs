@@ -24,6 +24,9 @@ pub struct PowerBox {
     pub reported_without_card: bool,
     /// When the box was last told to switch.
     pub ordered_at: Option<Mono>,
+    /// The relay was reported on so soon after the box was told off that the report may be older: it is judged then, unless
+    /// the relay is reported off before.
+    pub recheck_at: Option<Mono>,
 }
 
 impl PowerBox {

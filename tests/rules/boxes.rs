@@ -1,12 +1,12 @@
 //! Power boxes: a standing grant is judged anew on everything, and nothing is on without a right.
 
 use dormgate::access::audit::{AlarmKind, EventKind};
-use dormgate::access::input::{CommandKind, PortalReport};
+use dormgate::access::input::{CommandKind, PortalReport, Presented};
 use dormgate::access::policy::{FirePower, Policy, RevokePower};
 use dormgate::access::portal::Posture;
 use dormgate::access::presence::OnBy;
 
-use crate::world::{BEGIN_MS, World, name, op, uid};
+use crate::world::{BEGIN_MS, Seen, World, name, op, uid};
 
 /// A building with P1's card A in the box of 412, roommate P2's card R, and nobody's card X.
 fn occupied() -> World {
@@ -208,6 +208,81 @@ fn a_relay_that_is_on_without_a_card_is_told_off_and_raised() {
     w.relay("power-412", false);
     assert_eq!(w.pass_s(10).cuts(), []);
     assert_eq!(w.relay("power-412", true).cuts().len(), 1);
+}
+
+/// What a box says when it connects.
+fn comes_back(w: &mut World, card: Option<&str>, relay: Option<bool>) -> Seen {
+    let uid = card.map(|c| Presented::Card(uid(c)));
+    let card_present = Some(card.is_some());
+    w.report("power-412", PortalReport { online: Some(true), card_present, uid, relay, ..PortalReport::default() })
+}
+
+fn goes_away(w: &mut World) {
+    w.report("power-412", PortalReport { online: Some(false), ..PortalReport::default() });
+}
+
+#[test]
+fn a_box_that_was_away_when_it_was_cut_is_cut_as_soon_as_it_is_back() {
+    for away_ms in [500, 60_000] {
+        for relay in [Some(true), None] {
+            let mut w = occupied();
+            goes_away(&mut w);
+            assert_eq!(w.say(vec![op::report_lost("uid:A")]).cuts(), [("power-412", "lost")]);
+            w.pass_ms(away_ms);
+            assert_eq!(comes_back(&mut w, Some("A"), relay).cuts().len(), 1, "{away_ms} {relay:?}");
+            assert!(!w.is_on("power-412"));
+            w.assert_replay_is_life();
+        }
+    }
+}
+
+#[test]
+fn a_box_whose_absence_went_unnoticed_is_cut_when_it_says_that_it_is_there() {
+    let mut w = occupied();
+    comes_back(&mut w, Some("A"), Some(true));
+    w.say(vec![op::report_lost("uid:A")]);
+    w.pass_s(60);
+    assert_eq!(comes_back(&mut w, Some("A"), None).cuts(), [("power-412", "lost")]);
+    assert_eq!(comes_back(&mut w, Some("A"), None).cuts(), [], "it heard it this time");
+}
+
+#[test]
+fn a_box_that_comes_back_off_is_left_alone() {
+    let mut w = occupied();
+    goes_away(&mut w);
+    w.say(vec![op::report_lost("uid:A")]);
+    assert_eq!(comes_back(&mut w, Some("A"), Some(false)).cuts(), []);
+    goes_away(&mut w);
+    assert_eq!(comes_back(&mut w, None, None).cuts(), []);
+}
+
+#[test]
+fn a_relay_said_to_be_on_just_after_a_cut_is_told_off_again_unless_it_goes_off() {
+    let mut w = occupied();
+    w.say(vec![op::report_lost("uid:A")]);
+    assert_eq!(w.relay("power-412", true).cuts(), [], "may be from before the cut");
+    let seen = w.pass_s(3);
+    assert_eq!((seen.cuts().len(), seen.alarms()), (1, vec![AlarmKind::PowerWithoutCard]));
+
+    let mut w = occupied();
+    w.say(vec![op::report_lost("uid:A")]);
+    w.relay("power-412", true);
+    w.relay("power-412", false);
+    assert_eq!(w.pass_s(60).cuts(), []);
+}
+
+#[test]
+fn a_relay_that_stays_on_is_told_off_as_long_as_it_says_so_and_raised_once() {
+    let mut w = World::new();
+    w.relay("power-412", true);
+    let (mut cuts, mut records) = (0, 0);
+    for _ in 0..10 {
+        w.pass_s(4);
+        let seen = w.relay("power-412", true);
+        cuts += seen.cuts().len();
+        records += seen.recorded().len();
+    }
+    assert_eq!((cuts, records), (10, 0));
 }
 
 #[test]

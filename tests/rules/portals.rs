@@ -312,6 +312,19 @@ fn a_fire_releases_everything_until_the_input_is_clear_and_an_operator_resets_it
 }
 
 #[test]
+fn a_gate_whose_absence_went_unnoticed_is_told_once_more_what_it_was_told_meanwhile() {
+    let mut w = World::new();
+    let online = || PortalReport { online: Some(true), ..PortalReport::default() };
+    w.report("gate-in", online());
+    w.operator("", Posture::FreeAccess);
+    w.report("gate-in", online());
+    // The local broker is away, and with it the gate's last will; nobody keeps the order for the gate.
+    w.operator("", Posture::Lockdown);
+    assert_eq!(w.report("gate-in", online()).modes(), [("gate-in", Posture::Lockdown)]);
+    assert_eq!(w.report("gate-in", online()).modes(), [], "it heard it this time");
+}
+
+#[test]
 fn a_clock_set_back_brings_the_modes_it_is_time_for() {
     let mut w = World::new();
     w.say(vec![op::posture("gate-in", Posture::Lockdown, Some(BEGIN_MS + 60_000))]);

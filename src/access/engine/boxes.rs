@@ -78,6 +78,7 @@ impl Engine {
             OnBy::Card(uid) => Some(uid),
             OnBy::Remote => None,
         };
+        self.unheard.insert(portal.clone());
         self.out.push(Effect::Cut { portal: portal.clone(), reason });
         Some(CutDone { portal: portal.clone(), uid, reason })
     }
@@ -162,7 +163,7 @@ impl Engine {
         self.portal(portal.as_str()).map_or(0, |p| u64::from(p.delay_off_ms))
     }
 
-    /// Switches off the boxes whose delay has passed.
+    /// Switches off the boxes whose delay has passed, or whose relay did not follow an order.
     pub(super) fn wake_boxes(&mut self, now: Now) {
         let due = |b: &super::PowerBox| b.off_at.is_some_and(|at| at <= now.mono);
         let due: Vec<_> = self.boxes.iter().filter(|(_, b)| due(b)).map(|(portal, _)| portal.clone()).collect();
@@ -172,6 +173,11 @@ impl Engine {
             let denial = there.and_then(|b| b.on).and_then(|on| self.against(&portal, on, now));
             let cut = self.cut(&portal, denial.map_or(CARD_LEFT, |d| d.reason.as_str()), now);
             self.record_cuts(cut.as_slice(), now);
+        }
+        let doubted = |b: &super::PowerBox| b.recheck_at.is_some_and(|at| at <= now.mono);
+        let doubted: Vec<_> = self.boxes.iter().filter(|(_, b)| doubted(b)).map(|(portal, _)| portal.clone()).collect();
+        for portal in doubted {
+            self.relay_reported(&portal, true, now);
         }
     }
 
@@ -255,18 +261,48 @@ impl Engine {
     /// A box says whether its relay is on.
     pub(super) fn relay_reported(&mut self, portal: &PortalId, relay: bool, now: Now) {
         let power = self.boxes.entry(portal.clone()).or_default();
+        power.recheck_at = None;
         if !relay {
             power.reported_without_card = false;
             return;
         }
-        let settled = power.ordered_at.is_none_or(|at| now.mono.since_ms(at) >= RELAY_SETTLE_MS);
-        if power.on.is_some() || power.reported_without_card || !settled {
+        if power.on.is_some() {
             return;
         }
-        power.reported_without_card = true;
-        self.cut_unremembered(portal, CARD_LEFT, now);
+        let settles_at = power.ordered_at.map(|at| at.plus_ms(RELAY_SETTLE_MS)).filter(|at| *at > now.mono);
+        if settles_at.is_some() {
+            power.recheck_at = settles_at;
+            return;
+        }
+        self.relay_without_right(portal, now);
+    }
+
+    /// A relay is on without a right: it is told off each time, recorded and raised the first time.
+    fn relay_without_right(&mut self, portal: &PortalId, now: Now) {
+        let power = self.boxes.entry(portal.clone()).or_default();
+        if std::mem::replace(&mut power.reported_without_card, true) {
+            power.ordered_at = Some(now.mono);
+            self.out.push(Effect::Cut { portal: portal.clone(), reason: self.reason_to_be_off(portal, now) });
+            return;
+        }
+        self.cut_unremembered(portal, self.reason_to_be_off(portal, now), now);
         let detail = "the relay is on and no permitted card is there; it was told to switch off".to_owned();
         self.alarm(AlarmKind::PowerWithoutCard, Some(portal), None, detail, now);
+    }
+
+    fn reason_to_be_off(&self, portal: &PortalId, now: Now) -> &'static str {
+        let present = self.boxes.get(portal).and_then(|b| b.present);
+        let denial = present.and_then(|uid| self.judge_box(portal, uid, now).err());
+        denial.map_or(CARD_LEFT, |d| d.reason.as_str())
+    }
+
+    /// A box was away, so it may not have heard the last order, and nobody keeps one for it: one that is to be off and may be on
+    /// is told again at once.
+    pub(super) fn box_is_back(&mut self, portal: &PortalId, may_be_on: bool, now: Now) {
+        let Some(power) = self.boxes.get_mut(portal).filter(|b| may_be_on && b.on.is_none()) else { return };
+        if power.ordered_at.replace(now.mono) != Some(now.mono) {
+            self.out.push(Effect::Cut { portal: portal.clone(), reason: self.reason_to_be_off(portal, now) });
+        }
     }
 }
 

@@ -75,6 +75,8 @@ pub struct Engine {
     boxes: BTreeMap<PortalId, PowerBox>,
     online: BTreeMap<PortalId, bool>,
     modes: BTreeMap<PortalId, Posture>,
+    /// Portals that were told a mode or to switch off, and have not said `online` since.
+    unheard: BTreeSet<PortalId>,
     fire_inputs: BTreeSet<PortalId>,
     doors: Doors,
     tampered: BTreeSet<PortalId>,
@@ -110,6 +112,7 @@ impl Engine {
             boot: setup.boot,
             online: BTreeMap::new(),
             modes: BTreeMap::new(),
+            unheard: BTreeSet::new(),
             fire_inputs: BTreeSet::new(),
             doors: Doors::new(),
             tampered: BTreeSet::new(),
@@ -152,7 +155,7 @@ impl Engine {
     /// When the engine next wants an [`Input::Wake`].
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Mono> {
-        let boxes = self.boxes.values().filter_map(|b| b.off_at);
+        let boxes = self.boxes.values().flat_map(|b| [b.off_at, b.recheck_at]).flatten();
         let edge = self.next_edge.map(|edge| {
             let wait_ms = u64::try_from(edge.0.saturating_sub(now.wall.0)).unwrap_or(0);
             // The wall clock may be set forward meanwhile, so a far edge is looked at again each minute.

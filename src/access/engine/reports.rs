@@ -20,8 +20,9 @@ impl Engine {
         let kind = known.kind;
         let hold_ms = known.hold_ms;
         // Anything but its last will says that the portal is there.
-        if report.online != Some(false) {
-            self.tell_mode_if_back(&id, now);
+        let is_back = report.online != Some(false) && self.is_back(&id, report.online == Some(true));
+        if is_back {
+            self.tell_mode_again(&id, now);
         }
         self.online_reported(&id, report.online.unwrap_or(true), report.cause.as_deref(), now);
         if let Some(fire) = report.fire {
@@ -45,6 +46,10 @@ impl Engine {
             if let Some(relay) = report.relay {
                 self.relay_reported(&id, relay, now);
             }
+            if is_back {
+                let may_be_on = report.relay.unwrap_or(report.card_present == Some(true));
+                self.box_is_back(&id, may_be_on, now);
+            }
         }
         if let Some(open) = report.contact_open.filter(|_| kind != PortalKind::PowerBox) {
             self.contact(&id, open, now);
@@ -58,6 +63,13 @@ impl Engine {
                 self.alarm(AlarmKind::Tamper, Some(&id), None, "the housing is open".to_owned(), now);
             }
         }
+    }
+
+    /// Whether this is a portal's first sign of life, or the first since it was away. One that was away may have gone unnoticed:
+    /// it has no last will, or its broker was away too. It says `online` when it comes, so what it was told before may be lost.
+    fn is_back(&mut self, portal: &PortalId, says_online: bool) -> bool {
+        let unheard = says_online && self.unheard.remove(portal);
+        unheard || self.online.get(portal) != Some(&true)
     }
 
     /// Tells a portal its mode if this is its first sign of life, or the first since it was away.

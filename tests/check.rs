@@ -67,6 +67,30 @@ fn every_mistake_is_printed_with_the_file_and_the_exit_is_78() {
 }
 
 #[test]
+fn a_gateway_is_not_called_as_the_campus_is_in_topics() {
+    let (output, file) = check("[gateway]\nid = \"campus\"\n");
+    assert_eq!(output.status.code(), Some(78));
+    let said = stderr(&output);
+    assert!(said.starts_with(&format!("{file}:2:6: `gateway.id`: `campus` means every gateway")), "{said}");
+}
+
+#[test]
+fn what_is_asked_for_and_not_done_yet_is_noted() {
+    let with = |policy: &str| {
+        let text = format!("[gateway]\nid = \"g\"\n[http]\ntoken_file = \"token\"\n[policy]\n{policy}");
+        let (output, _) = check_beside(&text, &["token"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let notes = stdout(&output).lines().filter(|line| line.ends_with("has no effect in this version"));
+        notes.map(|line| line.split('`').nth(1).unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        with("anti_passback = \"hard\"\nclone = \"deny\"\nlockout_s = 60\n"),
+        ["policy.anti_passback = \"hard\"", "policy.clone = \"deny\"", "policy.lockout_s", "http.token_file"]
+    );
+    assert_eq!(with("anti_passback = \"off\"\nclone = \"flag\"\n"), ["http.token_file"]);
+}
+
+#[test]
 fn a_missing_file_exits_78_and_says_which() {
     let output = dormgate(&["check", "--config", "/nowhere/dormgate.toml"]);
     assert_eq!(output.status.code(), Some(78));

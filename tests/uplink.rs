@@ -8,6 +8,8 @@ mod brokers;
 mod cable;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
+#[path = "support/scripted.rs"]
+mod scripted;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -544,4 +546,68 @@ async fn campus_topics_are_heard_where_a_stream_has_campus_scope() {
         assert_eq!(rig.changes().await.changes.at.seq, 4);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_message_whose_ack_did_not_fit_is_acknowledged_when_there_is_room() {
+    /// More than the outbox takes.
+    const ALARMS: u64 = 9_000;
+    let broker = scripted::Scripted::start().await;
+    let url = broker.url();
+    let (confirm, confirmed) = tokio::sync::watch::channel(false);
+    let (tell, mut told) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let (mut stream, _) = broker.client().await;
+        scripted::say(&mut stream, &scripted::CONNACK).await;
+        scripted::grant(&mut stream, 1).await;
+        let body = json!({"v": 1, "iss": "office", "aud": "g1", "iat": 1_788_249_600, "epoch": 1, "seq": 1,
+            "ops": [{"op": "cancel", "uid": "1EA68671"}]});
+        let mut publish = vec![0, u8::try_from(CHANGES.len()).unwrap()];
+        publish.extend([CHANGES.as_bytes(), &[0, 77], body.to_string().as_bytes()].concat());
+        let length = publish.len();
+        let header = [0x32, u8::try_from(length % 128 + 128).unwrap(), u8::try_from(length / 128).unwrap()];
+        scripted::say(&mut stream, &[&header[..], &publish].concat()).await;
+        // It hears everything and confirms nothing until it is told to.
+        let mut open = Vec::new();
+        let (mut from, mut to) = stream.into_split();
+        let (packets, mut heard) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(packet) = scripted::packet_from(&mut from).await {
+                packets.send(packet).ok();
+            }
+        });
+        let mut confirmed = confirmed;
+        loop {
+            tokio::select! {
+                packet = heard.recv() => {
+                    let Some((kind, body)) = packet else { return };
+                    if kind & 0xF0 == 0x30 && kind & 0x06 != 0 {
+                        let topic = usize::from(body[0]) * 256 + usize::from(body[1]);
+                        open.push([body[topic + 2], body[topic + 3]]);
+                    }
+                    tell.send((kind, body)).ok();
+                }
+                _ = confirmed.changed() => {}
+            }
+            if *confirmed.borrow() {
+                for id in open.drain(..) {
+                    tokio::io::AsyncWriteExt::write_all(&mut to, &[0x40, 2, id[0], id[1]]).await.ok();
+                }
+            }
+        }
+    });
+    let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+    let changes = rig.changes().await;
+    for n in 1..=ALARMS {
+        let alarm = Alarm { n, at: NOW, kind: AlarmKind::Store, portal: None, uid: None, detail: "x".into() };
+        rig.orders.send(UplinkOrder::Alarm(Box::new(alarm))).await.unwrap();
+    }
+    rig.acknowledge(changes.receipt).await;
+    while rig.orders.capacity() < rig.orders.max_capacity() {
+        tokio::task::yield_now().await;
+    }
+    assert!(rig.metrics.dropped_full.load(Relaxed) > 0, "the outbox is full");
+    confirm.send_replace(true);
+    // PUBACK of the message.
+    within(async { while told.recv().await.unwrap() != (0x40, vec![0, 77]) {} }).await;
 }

@@ -30,7 +30,10 @@ pub(super) struct StatusArgs {
     config: ConfigArg,
 }
 
-/// Set a standing mode on the box: `secure`, `free_access`, `lockdown` or `out_of_service`.
+/// Set a standing mode on the box: `secure`, `free_access`, `lockdown`, `out_of_service` or `fire`.
+///
+/// It stands until another is set, also over a restart. A `fire` set here is no fire input: it ends with the next posture,
+/// not with `fire reset`.
 #[derive(Debug, clap::Args)]
 pub(super) struct PostureArgs {
     /// The portals, or `*` for all, and last the posture.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Exit, bad_config, say};
+use crate::access::policy::Severity;
 use crate::access::portal::PortalKind;
 use crate::config::{self, AuditAck, BusLine, COMMAND, Config, LinkConfig, PortalDevice, Scope};
 
@@ -113,5 +114,19 @@ fn notes(config: &Config) -> Vec<String> {
     {
         notes.push("`[modbus_server]` listens, but no portal is `device = { modbus_server = … }`".to_owned());
     }
+    notes.extend(without_effect(config).into_iter().map(|what| format!("{what} has no effect in this version")));
     notes
+}
+
+/// What is asked for and not done yet. What is the default, and what is off, promises nothing.
+fn without_effect(config: &Config) -> Vec<&'static str> {
+    let policy = &config.policy;
+    let token = config.http.as_ref().is_some_and(|http| http.token.is_some());
+    let asked = [
+        (policy.anti_passback == Severity::Deny, "`policy.anti_passback = \"hard\"`"),
+        (policy.clone == Severity::Deny, "`policy.clone = \"deny\"`"),
+        (policy.lockout_s > 0, "`policy.lockout_s`: too many denials raise an alarm and lock nobody out; it"),
+        (token, "`http.token_file`: nothing can be changed over HTTP, only through the socket; it"),
+    ];
+    asked.into_iter().filter(|(asked, _)| *asked).map(|(_, what)| what).collect()
 }

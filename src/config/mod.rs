@@ -19,9 +19,10 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
-use crate::access::id::GatewayId;
+use crate::access::id::{GatewayId, IdentifierError};
 use crate::access::policy::Policy;
 use crate::wire::document::{self, Mistake, Table, Value};
+use crate::wire::topic;
 
 pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, StopBits, TcpPeer};
 pub use center::{COMMAND, OPS, Scope, StreamConfig};
@@ -266,12 +267,20 @@ struct Gateway {
 }
 
 fn read_gateway(table: &mut Table<'_>, around: &Surroundings<'_>) -> Gateway {
-    let id = table.need("id").and_then(|v| v.parsed(str::parse::<GatewayId>));
+    let id = table.need("id").and_then(|v| v.parsed(read_gateway_id));
     let named = table.get("timezone").and_then(|v| v.parsed(read_timezone));
     let timezone = named
         .unwrap_or_else(|| (DEFAULT_TIMEZONE.to_owned(), TimeZone::get(DEFAULT_TIMEZONE).unwrap_or(TimeZone::UTC)));
     let data_dir = table.get("data_dir").and_then(|v| non_empty(&v)).unwrap_or_else(|| DEFAULT_DATA_DIR.to_owned());
     Gateway { id, timezone, data_dir: around.base_dir.join(data_dir) }
+}
+
+fn read_gateway_id(name: &str) -> Result<GatewayId, String> {
+    // The topics of such a gateway would be those of the whole campus.
+    if name == topic::CAMPUS {
+        return Err(format!("`{name}` means every gateway in topics and `aud`; name this one after its building"));
+    }
+    name.parse().map_err(|error: IdentifierError| error.to_string())
 }
 
 fn read_timezone(name: &str) -> Result<(String, TimeZone), String> {

@@ -7,12 +7,12 @@ use super::digests::{Digested, Digests, Lines};
 use super::dispatch::{Dispatch, OFFER_AGAIN_MS};
 use super::metrics::{DecisionLabels, Metrics, OutcomeLabels, RejectedLabels};
 use super::pending::{ALARM_WAIT_MS, Pending, Waiting};
-use super::ports::{Ask, PortalOrder, PortalOutlets, StateReport, StreamState, UplinkOrder};
+use super::ports::{Ask, OperatorRefusal, PortalOrder, PortalOutlets, StateReport, StreamState, UplinkOrder};
 use crate::access::audit::Record;
 use crate::access::effect::Effect;
 use crate::access::engine::Engine;
 use crate::access::id::{ClockTrust, Mono, Now, StreamName};
-use crate::access::input::Input;
+use crate::access::input::{Input, Operator};
 use crate::store::Store;
 use crate::wire::may::MaySet;
 
@@ -133,12 +133,7 @@ impl<J: Journal> Desk<J> {
             Ask::Query { uid, portal, answer } => answer.send(self.engine.query(uid, portal.as_ref(), now)).is_err(),
             Ask::Status { answer } => answer.send(self.state(now)).is_err(),
             Ask::Operator { doing, answer } => {
-                use crate::access::input::Operator;
-                let refusal = match &doing {
-                    Operator::FireReset => self.engine.fire_reset_refusal(),
-                    Operator::Posture { .. } => None,
-                };
-                let outcome = refusal.map_or(Ok(()), Err);
+                let outcome = self.refusal(&doing).map_or(Ok(()), Err);
                 if outcome.is_ok() {
                     self.input(Input::Operator(doing), now);
                 }
@@ -147,6 +142,16 @@ impl<J: Journal> Desk<J> {
         };
         if gone {
             tracing::debug!("whoever asked has gone");
+        }
+    }
+
+    fn refusal(&self, doing: &Operator) -> Option<OperatorRefusal> {
+        match doing {
+            Operator::FireReset => self.engine.fire_reset_refusal().map(OperatorRefusal::NotNow),
+            Operator::Posture { portals, .. } => {
+                let unknown = portals.iter().find(|portal| self.engine.kind_of(portal.as_str()).is_none());
+                unknown.cloned().map(OperatorRefusal::UnknownPortal)
+            }
         }
     }
 

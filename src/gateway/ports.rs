@@ -45,8 +45,19 @@ pub enum Ask {
         /// What.
         doing: Operator,
         /// The answer; an error says why not.
-        answer: oneshot::Sender<Result<(), String>>,
+        answer: oneshot::Sender<Result<(), OperatorRefusal>>,
     },
+}
+
+/// Why an operator's doing was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OperatorRefusal {
+    /// Nothing is done where one of several portals is none.
+    #[error("no portal `{0}` is configured")]
+    UnknownPortal(PortalId),
+    /// Not now; the text says why.
+    #[error("{0}")]
+    NotNow(String),
 }
 
 /// The way into the gateway task. Cheap to clone.

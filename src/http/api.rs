@@ -13,7 +13,7 @@ use super::Pages;
 use crate::access::id::{CardUid, PortalId};
 use crate::access::input::Operator;
 use crate::access::portal::Posture;
-use crate::gateway::ports::{Ask, StateReport};
+use crate::gateway::ports::{Ask, OperatorRefusal, StateReport};
 
 pub(super) fn routes(pages: Pages) -> Router {
     Router::new()
@@ -111,7 +111,8 @@ async fn fire_reset(State(pages): State<Pages>) -> Response {
 async fn operate(pages: &Pages, doing: Operator) -> Response {
     match ask(pages, |answer| Ask::Operator { doing, answer }).await {
         Ok(Ok(())) => body(&json!({ "done": true })),
-        Ok(Err(message)) => refuse(StatusCode::CONFLICT, message),
+        Ok(Err(why @ OperatorRefusal::UnknownPortal(_))) => refuse(StatusCode::NOT_FOUND, why),
+        Ok(Err(why @ OperatorRefusal::NotNow(_))) => refuse(StatusCode::CONFLICT, why),
         Err(refused) => refused,
     }
 }

@@ -11,7 +11,7 @@ mod hear;
 mod pace;
 pub mod source;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -76,6 +76,8 @@ pub struct Uplink {
     metrics: Arc<LinkMetrics>,
     /// Messages that the broker keeps until the gateway acknowledges them; of this connection only.
     held: HashMap<Receipt, AckToken>,
+    /// Acks that the full outbox did not take; of this connection only, so never more than [`Uplink::held`].
+    unsaid: VecDeque<(Receipt, Vec<u8>)>,
     last_receipt: u64,
     audit: Arc<dyn AuditSource>,
     feed: Feed,
@@ -131,6 +133,7 @@ impl Uplink {
             now,
             metrics,
             held: HashMap::new(),
+            unsaid: VecDeque::new(),
             last_receipt: 0,
             feed: Feed::new(audit_ack, audit.acked()),
             audit,
@@ -203,6 +206,7 @@ impl Uplink {
             }
             Event::Down { .. } => {
                 self.held.clear();
+                self.unsaid.clear();
                 self.feed.start_again();
                 Ok(())
             }
@@ -271,14 +275,7 @@ impl Uplink {
     fn carry_out(&mut self, order: UplinkOrder) {
         let (what, taken) = match order {
             UplinkOrder::Acknowledge { ack, receipt, durable_at } => {
-                let taken = self.publish(Up::Ack, bodies::encode_ack(&ack, durable_at), Keep::UntilDelivered);
-                // Only with the answer on its way is the broker told; otherwise it sends the message again.
-                if taken.is_ok()
-                    && let Some(token) = self.held.remove(&receipt)
-                {
-                    self.connection.ack(token);
-                }
-                (Up::Ack, taken)
+                return self.acknowledge(receipt, bodies::encode_ack(&ack, durable_at));
             }
             UplinkOrder::Reply(reply) => {
                 (Up::Reply, self.publish(Up::Reply, bodies::encode_reply(&reply), Keep::UntilDelivered))
@@ -299,6 +296,21 @@ impl Uplink {
         };
         if let Err(why) = taken {
             error!(link = "uplink", topic = what.as_str(), "a message to the center is lost: {why}");
+        }
+    }
+
+    /// Only with the answer on its way is the broker told. A message that it is never told of takes one of the few places in
+    /// which it delivers, so an answer that does not fit is tried again.
+    fn acknowledge(&mut self, receipt: Receipt, body: Vec<u8>) {
+        match self.publish(Up::Ack, body.clone(), Keep::UntilDelivered) {
+            Ok(_) => {
+                if let Some(token) = self.held.remove(&receipt) {
+                    self.connection.ack(token);
+                }
+            }
+            Err(PublishError::Full) if self.held.contains_key(&receipt) => self.unsaid.push_back((receipt, body)),
+            // Of an earlier connection: the broker sends the message again, and it is answered then.
+            Err(why) => error!(link = "uplink", topic = Up::Ack.as_str(), "a message to the center is lost: {why}"),
         }
     }
 
@@ -339,6 +351,9 @@ impl Uplink {
         let now = Instant::now();
         if !self.connection.is_up() {
             return;
+        }
+        for (receipt, body) in std::mem::take(&mut self.unsaid) {
+            self.acknowledge(receipt, body);
         }
         self.tell_state();
         if self.asking.is_none() && self.report.is_overdue(now) {

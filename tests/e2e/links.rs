@@ -111,9 +111,12 @@ async fn a_broker_restart(rules: Rules, kept: bool) {
 
     // And once more under the running gateway.
     let before = site.peer.subscriptions();
+    let again = site.peer.mark();
     site.hub.stop().await;
     site.hub.start_again().await;
     site.peer.subscribed(before + 1).await;
+    // Both links: what is said before the gateway listens, a forgetful broker tells nobody.
+    site.online(again, &gateway).await;
     site.answered_again(GATE, CARD).await;
     assert_eq!(site.reason(GATE, CARD).await, "cancelled");
     assert_eq!(site.reason(GATE, OTHER).await, "granted");

@@ -168,3 +168,25 @@ async fn a_data_directory_that_cannot_be_made_is_named_and_the_exit_is_1() {
     assert_eq!(status.code(), Some(1), "{}", gateway.log());
     assert!(gateway.log().contains("data"), "{}", gateway.log());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_cannot_do_is_refused_by_name() {
+    let site = Site::new().await;
+    let gateway = site.start().await;
+    let config = site.config().display().to_string();
+    for (words, wanted) in [
+        (&["posture", GATE, "gate-nowhere", "lockdown"][..], "no portal `gate-nowhere` is configured"),
+        (&["posture", GATE, "party"], "`party` is no posture; one of"),
+        (&["fire", "reset"], "no fire latch is set"),
+    ] {
+        let (code, log) = exit_of(&[words, &["--config", &config]].concat()).await;
+        assert_eq!(code, Some(1), "{words:?}: {log}");
+        assert!(log.contains(wanted), "{words:?}: {log}");
+    }
+    assert_eq!(site.reason(GATE, CARD).await, "unknown_credential", "nothing was set at the portal that is one");
+    for (posture, reason) in [("fire", "fire"), ("secure", "unknown_credential")] {
+        assert_eq!(exit_of(&["posture", "*", posture, "--config", &config]).await.0, Some(0));
+        assert_eq!(site.present(GATE, CARD).await["reason"], reason);
+    }
+    gateway.stop().await;
+}

@@ -300,12 +300,14 @@ fn a_fire_releases_everything_until_the_input_is_clear_and_an_operator_resets_it
     assert_eq!(w.present("gate-in", "X"), "fire", "the input is not clear");
     assert!(w.engine.fire_reset_refusal().unwrap().contains("power-412"));
     w.fire("power-412", false);
+    assert_eq!(w.engine.fire_reset_refusal(), None);
     assert_eq!(w.present("gate-in", "X"), "fire", "nobody reset it");
     w.restart();
     assert_eq!(w.present("gate-in", "X"), "fire", "a restart is no reset");
     let seen = w.input(reset());
     assert!(seen.modes().iter().all(|(_, posture)| *posture == Posture::Lockdown));
     assert_eq!(w.present("gate-in", "X"), "lockdown");
+    assert!(w.engine.fire_reset_refusal().unwrap().contains("no fire latch"));
     w.assert_replay_is_life();
     w.restart();
     assert_eq!(w.present("gate-in", "X"), "lockdown");

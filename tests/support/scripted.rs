@@ -38,6 +38,11 @@ impl Scripted {
 
 /// The next packet: its first byte and what follows the length. `None`: the client is gone.
 pub async fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+    packet_from(stream).await
+}
+
+/// The same from one half of a connection.
+pub async fn packet_from(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<(u8, Vec<u8>)> {
     let kind = stream.read_u8().await.ok()?;
     let (mut length, mut shift) = (0, 0);
     loop {

@@ -94,9 +94,13 @@ impl Engine {
         self.modes_changed(now);
     }
 
-    /// Why the fire latch cannot be reset now; `None`: it can, or there is none.
+    /// Why the fire latch cannot be reset now; `None`: it can.
     #[must_use]
     pub fn fire_reset_refusal(&self) -> Option<String> {
+        if !self.state.fire {
+            let none = "no fire latch is set, so there is nothing to reset; a `fire` that was set as a posture ends with another posture";
+            return Some(none.to_owned());
+        }
         let active: Vec<_> = self.fire_inputs.iter().map(ToString::to_string).collect();
         (!active.is_empty()).then(|| format!("fire input still active at {}", active.join(", ")))
     }

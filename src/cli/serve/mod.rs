@@ -117,7 +117,8 @@ pub async fn serve(
 
     // From here on cards are decided.
     let (end, ended) = watch::channel(false);
-    let gateway = tokio::spawn(crate::gateway::run(desk, taken, store_events, clock.clone(), metrics, over(&ended)));
+    let mut gateway =
+        tokio::spawn(crate::gateway::run(desk, taken, store_events, clock.clone(), metrics, over(&ended)));
 
     let readiness = Readiness::default();
     let pages = Pages { registry: Arc::new(registry), readiness: readiness.clone(), inbox: inbox.clone() };
@@ -127,7 +128,7 @@ pub async fn serve(
     tracing::info!(gateway = %config.gateway, boot, "serving");
     ready(&running);
 
-    stop.await;
+    told_to_stop(stop, &mut gateway).await?;
     // Leave in order: take nothing new, finish what was taken, deliver, close the store.
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: finishing what was taken");
@@ -160,6 +161,14 @@ pub async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits until `stop` is done. Without its gateway task a process only looks alive: it ends, so that it is started anew.
+async fn told_to_stop<T>(stop: impl Future<Output = ()>, gateway: &mut JoinHandle<T>) -> Result<(), ServeError> {
+    tokio::select! {
+        () = stop => Ok(()),
+        _ = gateway => Err(ServeError::Ended),
+    }
 }
 
 fn random_id() -> Result<String, getrandom::Error> {
@@ -389,5 +398,19 @@ impl AuditSource for AuditOf {
 
     fn set_acked(&self, through: u64) {
         self.0.set_acked(through);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_its_gateway_task_the_process_ends() {
+        let mut gateway = tokio::spawn(async { panic!("as if a rule were broken") });
+        let told = told_to_stop(std::future::pending(), &mut gateway).await;
+        assert!(matches!(told, Err(ServeError::Ended)));
+        let mut gateway = tokio::spawn(std::future::pending::<()>());
+        assert!(told_to_stop(async {}, &mut gateway).await.is_ok());
     }
 }

@@ -116,10 +116,12 @@ impl Drive {
             };
             // A pulse that the gateway times is always ended, also when the next one begins or the program stops.
             let timed_here = matches!(now_wanted, Wanted::Pulse { .. }) && self.output.pulse(self.channel, 0).is_none();
+            let mut unfinished = now_wanted == Wanted::Off || timed_here;
             let ended = tokio::select! {
                 biased;
                 changed = wanted.changed() => changed.is_err(),
                 () = change => {
+                    unfinished = timed_here;
                     if timed_here {
                         tokio::select! {
                             biased;
@@ -132,7 +134,8 @@ impl Drive {
                 }
             };
             if ended {
-                if timed_here {
+                // What must be off is not left on because the program stops.
+                if unfinished {
                     self.off().await;
                 }
                 return;

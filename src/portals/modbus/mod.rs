@@ -101,7 +101,8 @@ pub struct ModbusPortals {
 }
 
 impl ModbusPortals {
-    /// Ends all tasks. A relay whose pulse the gateway times is switched off first, for at most [`STOP_MS_MAX`].
+    /// Ends all tasks. A relay that was told to go off, or whose pulse the gateway times, is switched off first, for at most
+    /// [`STOP_MS_MAX`].
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         drop(self.outlets);

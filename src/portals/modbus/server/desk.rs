@@ -44,7 +44,8 @@ struct State {
     /// The grant a power box is on by.
     energised: Option<Grant>,
     requests: u64,
-    waiting: HashMap<String, oneshot::Sender<Decision>>,
+    /// Requests without a decision yet: their counters, and who waits.
+    waiting: HashMap<String, (u16, oneshot::Sender<()>)>,
     heard: Option<Instant>,
     online: bool,
 }
@@ -64,11 +65,15 @@ impl Desk {
         let mut state = self.lock();
         match order {
             PortalOrder::Answer { id, decision, .. } => {
-                // Without a waiting request the answer is late, and a late grant opens nothing.
-                if let Some(waiting) = id.and_then(|id| state.waiting.remove(&id))
-                    && waiting.send(decision).is_err()
-                {
-                    tracing::warn!(portal = %self.id, "a decision came too late and opens nothing");
+                // Without a waiting request the answer is late, and a late grant opens nothing. What it opens is opened here, in
+                // the order in which orders come: were it left to whoever waits, a cut that follows could come before it.
+                let Some((counter, waiting)) = id.and_then(|id| state.waiting.remove(&id)) else { return };
+                state.answer.decide(counter, &decision);
+                if let Decision::Grant(grant) = decision {
+                    self.carry_out(&mut state, grant);
+                }
+                if waiting.send(()).is_err() {
+                    tracing::debug!(portal = %self.id, counter, "the controller did not wait for its answer");
                 }
             }
             PortalOrder::Release { grant } | PortalOrder::Energise { grant } => self.carry_out(&mut state, grant),
@@ -183,7 +188,7 @@ impl Desk {
             // A counter alone is no id: a controller that restarts begins at 1 again, with another card.
             let id = format!("{}-{}", state.requests, request.counter);
             let (waiting, decided) = oneshot::channel();
-            state.waiting.insert(id.clone(), waiting);
+            state.waiting.insert(id.clone(), (request.counter, waiting));
             (id, decided)
         };
         let asked = Input::Request(CardRequest {
@@ -194,20 +199,14 @@ impl Desk {
             assurance: Assurance::Uid,
             stale: false,
         });
-        let decided = if self.inbox.offer(asked) {
-            timeout(Duration::from_millis(DECISION_MS), decided).await.ok().and_then(Result::ok)
-        } else {
-            None
-        };
-        let decision = decided.unwrap_or_else(|| {
-            tracing::error!(portal = %self.id, counter = request.counter, "no decision within {DECISION_MS} ms: denied");
-            Decision::Deny(Reason::InternalError.into())
-        });
+        if self.inbox.offer(asked) && timeout(Duration::from_millis(DECISION_MS), decided).await.is_ok() {
+            return;
+        }
+        // Unless it was decided in this very moment.
         let mut state = self.lock();
-        state.waiting.remove(&id);
-        state.answer.decide(request.counter, &decision);
-        if let Decision::Grant(grant) = decision {
-            self.carry_out(&mut state, grant);
+        if state.waiting.remove(&id).is_some() {
+            tracing::error!(portal = %self.id, counter = request.counter, "no decision within {DECISION_MS} ms: denied");
+            state.answer.decide(request.counter, &Decision::Deny(Reason::InternalError.into()));
         }
     }
 
@@ -233,5 +232,39 @@ impl Desk {
         if silent && self.offer(PortalReport { online: Some(false), cause: Some(cause()), ..PortalReport::default() }) {
             self.lock().online = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::registers::encode_request;
+
+    const CARD: &str = "1EA68671";
+
+    #[tokio::test]
+    async fn a_cut_that_follows_a_grant_ends_it_although_the_controller_was_not_answered_yet() {
+        let (inbox, mut taken) = Inbox::new();
+        let portal: PortalId = "power".parse().unwrap();
+        let desk = Desk::new(portal.clone(), PortalKind::PowerBox, inbox);
+        let card = CARD.parse().unwrap();
+        let words = encode_request(1, card, None);
+        let asked = Request::WriteRegisters { address: 0, values: words.to_vec() };
+        let orders = async {
+            let id = loop {
+                match taken.requests.recv().await.unwrap() {
+                    Input::Request(request) => break request.id,
+                    _ => continue,
+                }
+            };
+            // Both come before whoever waits for the answer is awake.
+            let grant = Grant::for_test(portal.clone(), Some(card), None);
+            desk.obey(PortalOrder::Answer { portal: "power".into(), id, decision: Decision::Grant(grant) });
+            desk.obey(PortalOrder::Cut { portal: portal.clone(), reason: "replaced" });
+        };
+        let (served, ()) = tokio::join!(desk.serve(&asked), orders);
+        served.unwrap();
+        let answer = desk.answer();
+        assert_eq!((answer.counter, answer.decision, answer.output), (1, 1, 0), "granted, and cut since");
     }
 }

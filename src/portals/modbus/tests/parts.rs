@@ -107,6 +107,18 @@ async fn a_box_tells_its_meter_and_a_card_exchanged_without_a_gap_is_judged_anew
 }
 
 #[tokio::test]
+async fn a_box_that_was_cut_is_off_also_when_the_program_stops_at_once() {
+    let (line, specs) = boxes(1);
+    let toy = Toy::start(line, specs, &[]).await;
+    toy.online().await;
+    toy.energise("power-1");
+    toy.relay(21, 0, true).await;
+    toy.cut("power-1");
+    toy.running.stop().await;
+    assert!(toy.line.wait_relay(21, 0, false, Duration::ZERO).await, "left on");
+}
+
+#[tokio::test]
 async fn rooms_of_one_riser_are_switched_on_one_after_another() {
     let (line, specs) = boxes(4);
     let toy = Toy::start(line, specs, &[]).await;

@@ -291,6 +291,8 @@ async fn a_request_that_cannot_be_read_is_denied_with_its_reason_audited_and_cou
     let fire = |h: &Heard| h.topic == up("alarm") && h.json["alarm"] == "fire";
     assert!(!site.peer.since(mark).iter().any(fire));
     assert!(site.counted("dormgate_mqtt_rejected_total", &["local"]).await >= 20);
+    let states = &["topic=\"state\"", "invalid_field"];
+    assert!(site.counted("dormgate_rejected_messages_total", states).await >= 20, "each is audited and counted");
     gateway.stop().await;
 }
 

@@ -15,9 +15,10 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::access::audit::AlarmKind;
+use crate::access::change::{ErrorCode, OpError};
 use crate::access::decision::Decision;
 use crate::access::id::GatewayId;
-use crate::access::input::Input;
+use crate::access::input::{Input, PortalReport, RejectedMessage};
 use crate::access::portal::Posture;
 use crate::gateway::ports::{Inbox, PortalOrder};
 use crate::mqtt::{
@@ -142,14 +143,22 @@ impl NativePortals {
                 let (report, wrong) = parse_state(&payload);
                 if let Some(first) = wrong.first() {
                     LinkMetrics::count(&self.metrics.rejected);
-                    debug!(
-                        link = "local",
-                        portal,
-                        mistakes = wrong.len(),
-                        "part of a state is not understood: {first}"
-                    );
+                    let mistakes = wrong.len();
+                    debug!(link = "local", portal, mistakes, "part of a state is not understood: {first}");
                 }
-                self.offer(Input::Report { portal, report });
+                match wrong.first() {
+                    // Nothing of it was understood, so it is not even a sign of life.
+                    Some(first) if report == PortalReport::default() => self.offer(Input::Rejected(RejectedMessage {
+                        topic: "state",
+                        claimed_stream: None,
+                        claimed_at: None,
+                        claimed_jti: None,
+                        error: OpError::message(ErrorCode::InvalidField, format!("state of `{portal}`: {first}")),
+                        receipt: None,
+                        received_at: (self.now)(),
+                    })),
+                    Some(_) | None => self.offer(Input::Report { portal, report }),
+                }
             }
             Ok(Topic::Portal(..) | Topic::Campus(_) | Topic::Down(..) | Topic::Up(..) | Topic::GatewayState(_))
             | Err(_) => debug!(link = "local", topic, "not a portal's topic; ignored"),

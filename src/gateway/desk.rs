@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::digests::{Digested, Digests, Lines};
 use super::dispatch::{Dispatch, OFFER_AGAIN_MS};
-use super::metrics::{DecisionLabels, Metrics, OutcomeLabels, RejectedLabels};
+use super::metrics::{DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
 use super::pending::{ALARM_WAIT_MS, Pending, Waiting};
 use super::ports::{Ask, OperatorRefusal, PortalOrder, PortalOutlets, StateReport, StreamState, UplinkOrder};
 use crate::access::audit::Record;
@@ -240,7 +240,7 @@ impl<J: Journal> Desk<J> {
         }
         if state_changed {
             let state = self.state(now);
-            self.metrics.cards.set(gauge(state.cards));
+            self.count_list(&state);
             self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
         }
     }
@@ -257,6 +257,15 @@ impl<J: Journal> Desk<J> {
             Waiting::Reply(reply) => UplinkOrder::Reply(reply),
             Waiting::Alarm(alarm, _) => UplinkOrder::Alarm(alarm),
         });
+    }
+
+    fn count_list(&self, state: &StateReport) {
+        self.metrics.cards.set(gauge(state.cards));
+        for stream in &state.streams {
+            let labels = StreamLabels { stream: stream.name.to_string() };
+            self.metrics.stream_epoch.get_or_create(&labels).set(i64::from(stream.epoch));
+            self.metrics.stream_seq.get_or_create(&labels).set(gauge(stream.seq));
+        }
     }
 
     /// The state as published.

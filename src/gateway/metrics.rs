@@ -34,6 +34,13 @@ pub struct RejectedLabels {
     pub code: &'static str,
 }
 
+/// Labels of `dormgate_stream_epoch` and `dormgate_stream_seq`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StreamLabels {
+    /// The stream's name.
+    pub stream: String,
+}
+
 /// The gateway's counters. Cheap to clone; clones count together.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -49,6 +56,10 @@ pub struct Metrics {
     pub commands: Family<OutcomeLabels, Counter>,
     /// Cards known.
     pub cards: Gauge,
+    /// The list's revision: the epoch of each stream.
+    pub stream_epoch: Family<StreamLabels, Gauge>,
+    /// The list's revision: up to which message each stream was heard without a hole.
+    pub stream_seq: Family<StreamLabels, Gauge>,
     /// Newest audit event.
     pub audit_last: Gauge,
     /// Newest audit event on disk.
@@ -77,6 +88,8 @@ impl Default for Metrics {
             rejected: Family::default(),
             commands: Family::default(),
             cards: Gauge::default(),
+            stream_epoch: Family::default(),
+            stream_seq: Family::default(),
             audit_last: Gauge::default(),
             audit_durable: Gauge::default(),
             audit_acked: Gauge::default(),
@@ -98,6 +111,9 @@ impl Metrics {
         registry.register("rejected_messages", "Messages without effect by kind and error code", self.rejected.clone());
         registry.register("commands", "Commands by how they ended", self.commands.clone());
         registry.register("cards", "Cards known", self.cards.clone());
+        registry.register("stream_epoch", "The list's revision: epoch of each stream", self.stream_epoch.clone());
+        let help = "The list's revision: heard without a hole up to this message of each stream";
+        registry.register("stream_seq", help, self.stream_seq.clone());
         registry.register("audit_last", "Number of the newest audit event", self.audit_last.clone());
         registry.register("audit_durable", "Number of the newest audit event on disk", self.audit_durable.clone());
         let help = "Number of the newest audit event that the center has";

@@ -103,8 +103,19 @@ impl Inbox {
     }
 
     /// Offers a request or a report. `false`: the lane is full or the gateway has ended, and the input is dropped.
+    ///
+    /// Fire goes ahead of everything: it does not wait behind a queue of cards, nor is it dropped with them.
     #[must_use]
     pub fn offer(&self, input: Input) -> bool {
+        let is_fire = matches!(&input, Input::Report { report, .. } if report.fire == Some(true));
+        let input = if is_fire {
+            match self.urgent.try_send(input) {
+                Ok(()) => return true,
+                Err(mpsc::error::TrySendError::Full(input) | mpsc::error::TrySendError::Closed(input)) => input,
+            }
+        } else {
+            input
+        };
         self.requests.try_send(input).is_ok()
     }
 

@@ -32,6 +32,8 @@ pub(super) fn run(args: &Args) -> Exit {
         let stop = stop_signal().map_err(|source| ServeError::Listen { what: "signals".to_owned(), source })?;
         serve(&config, stop, |_| {}).await
     });
+    // A disk that is stuck would keep the process for ever; what was acknowledged is on it.
+    runtime.shutdown_background();
     match outcome {
         Ok(()) => Exit::Done,
         Err(error) => {

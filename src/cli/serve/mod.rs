@@ -1,5 +1,6 @@
 //! The gateway put together from its parts, for `run` and `demo`: one long flat list of who is connected to whom.
 
+mod adapters;
 pub(super) mod convert;
 pub(super) mod modbus;
 
@@ -7,11 +8,13 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::access::engine::{Engine, Setup};
 use crate::access::input::Input;
@@ -26,9 +29,14 @@ use crate::mqtt::{LinkError, LinkMetrics, WallClock};
 use crate::portals::modbus::server::ModbusServer;
 use crate::portals::mqtt::{NativePortals, NativeSpec};
 use crate::store::{Closed, Recovered, Store, StoreError, StoreEvents, Wholeness};
-use crate::uplink::{AuditSource, ReadEvents, Stored, Uplink, UplinkSpec};
+use crate::uplink::{Uplink, UplinkSpec};
+
+use adapters::{AuditOf, ModbusObserver};
 
 pub use modbus::check_profile;
+
+/// How long the end may take altogether, in milliseconds: SIGTERM drains within 5 s (configuration, command line).
+const DRAIN_MS: u64 = 4_800;
 
 /// Why the gateway cannot start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -134,26 +142,27 @@ pub async fn serve(
     tracing::info!("stopping: finishing what was taken");
     readiness.set(false);
     end.send_replace(true);
+    let until = Instant::now() + Duration::from_millis(DRAIN_MS);
     let desk = gateway.await.map_err(|_| ServeError::Ended)?;
     // The desk holds the ways to the links; without it they end, and say goodbye.
     drop(desk);
-    for link in links {
-        if link.await.is_err() {
-            tracing::error!("a link ended badly");
+    let goodbyes = async {
+        for link in links {
+            if link.await.is_err() {
+                tracing::error!("a link ended badly");
+            }
         }
-    }
-    if let Some(server) = server {
-        server.stop().await;
-    }
-    if let Some(lines) = lines {
-        lines.stop().await;
-    }
+    };
+    // Side by side: a broker that is gone takes no time from a relay that has to be switched off.
+    tokio::join!(goodbyes, stop_modbus(server, lines));
     for page in pages_served {
         page.abort();
     }
-    match store.close().await {
-        Closed::Drained => {}
-        Closed::Unfinished => tracing::warn!("the store did not finish in time; what was acknowledged is on disk"),
+    match tokio::time::timeout_at(until, store.close()).await {
+        Ok(Closed::Drained) => {}
+        Ok(Closed::Unfinished) | Err(_) => {
+            tracing::warn!("the store did not finish in time; what was acknowledged is on disk");
+        }
     }
     // A socket that is left behind answers nobody.
     if let Err(error) = std::fs::remove_file(&running.socket) {
@@ -161,6 +170,15 @@ pub async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn stop_modbus(server: Option<ModbusServer>, lines: Option<crate::portals::modbus::ModbusPortals>) {
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    if let Some(lines) = lines {
+        lines.stop().await;
+    }
 }
 
 /// Waits until `stop` is done. Without its gateway task a process only looks alive: it ends, so that it is started anew.
@@ -365,40 +383,6 @@ async fn start_pages(
         }
     }));
     Ok((Running { http, socket }, served))
-}
-
-/// Counts Modbus requests for `/metrics`.
-struct ModbusObserver(crate::http::ModbusCounters);
-
-impl crate::portals::modbus::Observer for ModbusObserver {
-    fn request(&self, bus: &str, outcome: crate::portals::modbus::Outcome, took: std::time::Duration) {
-        self.0.count(bus, outcome.as_str(), took);
-    }
-}
-
-/// The store as the uplink reads it.
-struct AuditOf(Store);
-
-impl AuditSource for AuditOf {
-    fn read(&self, from: u64, max_events: usize, max_bytes: usize) -> ReadEvents {
-        let store = self.0.clone();
-        Box::pin(async move {
-            let events = store.read(from, max_events, max_bytes).await.map_err(|error| error.to_string())?;
-            Ok(events.into_iter().map(|e| Stored { n: e.n, body: e.json }).collect())
-        })
-    }
-
-    fn last_durable(&self) -> u64 {
-        self.0.last_durable()
-    }
-
-    fn acked(&self) -> u64 {
-        self.0.acked()
-    }
-
-    fn set_acked(&self, through: u64) {
-        self.0.set_acked(through);
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dormgate::access::change::Op;
 use dormgate::access::decide::{Belief, Facts, Question, decide};
 use dormgate::access::input::Presented;
+use dormgate::access::list::AccessList;
 use dormgate::access::policy::Policy;
 use dormgate::access::portal::Posture;
 use dormgate::wire::changes;
@@ -33,15 +34,7 @@ fn benches(c: &mut Criterion) {
                 let presented = Presented::Card(uid(this));
                 let portal = doors.get((this / 4) as usize);
                 let question = Question { portal, presented: &presented, direction: None, stale: false };
-                let facts = Facts {
-                    list: &list,
-                    belief: Belief::Whole,
-                    policy: &policy,
-                    posture: Posture::Secure,
-                    stale_list: false,
-                    now: NOW,
-                };
-                black_box(decide(&facts, &question))
+                black_box(decide(&facts(&list, &policy), &question))
             });
         });
         c.bench_function(&format!("decide/unknown/{size}"), |b| {
@@ -49,15 +42,7 @@ fn benches(c: &mut Criterion) {
                 card = card.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let presented = Presented::Card(uid(size + (card % 1_000_000)));
                 let question = Question { portal: doors.first(), presented: &presented, direction: None, stale: false };
-                let facts = Facts {
-                    list: &list,
-                    belief: Belief::Whole,
-                    policy: &policy,
-                    posture: Posture::Secure,
-                    stale_list: false,
-                    now: NOW,
-                };
-                black_box(decide(&facts, &question))
+                black_box(decide(&facts(&list, &policy), &question))
             });
         });
         let mut seq = u64::from(size);
@@ -76,6 +61,10 @@ fn benches(c: &mut Criterion) {
             );
         });
     }
+}
+
+fn facts<'a>(list: &'a AccessList, policy: &'a Policy) -> Facts<'a> {
+    Facts { list, belief: Belief::Whole, policy, posture: Posture::Secure, stale_list: false, now: NOW }
 }
 
 /// What the uplink does with a signed reissue before the gateway has it.

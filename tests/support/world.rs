@@ -11,11 +11,10 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use dormgate::access::audit::{AlarmKind, EventKind, Record};
+use dormgate::access::audit::{EventKind, Record};
 use dormgate::access::change::{Changes, Head, Op, OpError, PortalSet, Position, Subject, SuspendReason};
 use dormgate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
-use dormgate::access::decision::Decision;
-use dormgate::access::effect::{Ack, Effect, Reply, Resync};
+use dormgate::access::effect::Effect;
 use dormgate::access::engine::{Engine, Setup, StreamRole};
 use dormgate::access::id::{CardUid, ClockTrust, Mono, Now, StreamName, Timestamp};
 use dormgate::access::input::{
@@ -89,54 +88,8 @@ fn subject(text: &str) -> Subject {
 }
 
 /// Ops by their names on the wire. A subject is `uid:A` or a holder.
-pub mod op {
-    use super::*;
-
-    pub fn issue(card: &str, holder: &str) -> Op {
-        Op::Issue { uid: uid(card), holder: name(holder) }
-    }
-    pub fn reissue(holder: &str, new: &str, old: Option<&str>) -> Op {
-        Op::Reissue { holder: name(holder), new_uid: uid(new), old_uid: old.map(uid) }
-    }
-    pub fn flag(who: &str, flag: Flag, on: bool) -> Op {
-        Op::SetFlag { subject: subject(who), flag, on }
-    }
-    pub fn report_lost(who: &str) -> Op {
-        flag(who, Flag::Lost, true)
-    }
-    pub fn found(who: &str) -> Op {
-        flag(who, Flag::Lost, false)
-    }
-    pub fn freeze(who: &str) -> Op {
-        flag(who, Flag::Frozen, true)
-    }
-    pub fn unfreeze(who: &str) -> Op {
-        flag(who, Flag::Frozen, false)
-    }
-    pub fn cancel(who: &str) -> Op {
-        flag(who, Flag::Cancelled, true)
-    }
-    pub fn reinstate(card: &str) -> Op {
-        Op::Reinstate { uid: uid(card) }
-    }
-    pub fn enrol(card: &str, holder: &str, what: &str) -> Op {
-        Op::Enrol { uid: uid(card), enrolment: enrolment(holder, what) }
-    }
-    pub fn withdraw(who: &str) -> Op {
-        Op::Withdraw { subject: subject(who) }
-    }
-    pub fn power(zone: &str, suspended: bool) -> Op {
-        Op::Power { zone: name(zone), reason: SuspendReason::Arrears, suspended }
-    }
-    /// `portals` is `*` or names.
-    pub fn posture(portals: &str, posture: Posture, until: Option<i64>) -> Op {
-        let portals = match portals {
-            "*" => PortalSet::All,
-            names => PortalSet::Some(names.split_whitespace().map(name).collect()),
-        };
-        Op::SetPosture { portals, posture, until: until.map(Timestamp) }
-    }
-}
+#[path = "op.rs"]
+pub mod op;
 
 /// The stream that may say this op.
 #[must_use]
@@ -175,86 +128,10 @@ pub fn portals() -> Vec<Portal> {
     ]
 }
 
-/// What one input caused.
-#[derive(Debug)]
-pub struct Seen(pub Vec<Effect>);
+#[path = "seen.rs"]
+mod seen;
 
-impl Seen {
-    pub fn decision(&self) -> &Decision {
-        let answer = |e: &Effect| matches!(e, Effect::Answer { .. });
-        match self.0.iter().find(|e| answer(e)) {
-            Some(Effect::Answer { decision, .. }) => decision,
-            _ => panic!("no answer among {:#?}", self.0),
-        }
-    }
-    pub fn reason(&self) -> &'static str {
-        self.decision().reason_str()
-    }
-    pub fn cuts(&self) -> Vec<(&str, &'static str)> {
-        let cut = |e: &'_ Effect| matches!(e, Effect::Cut { .. });
-        let it = self.0.iter().filter(|e| cut(e));
-        it.map(|e| match e {
-            Effect::Cut { portal, reason } => (portal.as_str(), *reason),
-            _ => unreachable!(),
-        })
-        .collect()
-    }
-    pub fn ack(&self) -> &Ack {
-        self.ack_after().1
-    }
-    pub fn ack_after(&self) -> (u64, &Ack) {
-        let found = self.0.iter().find_map(|e| match e {
-            Effect::Acknowledge { after, ack, .. } => Some((*after, &**ack)),
-            _ => None,
-        });
-        found.unwrap_or_else(|| panic!("no ack among {:#?}", self.0))
-    }
-    pub fn reply(&self) -> &Reply {
-        let found = self.0.iter().find_map(|e| match e {
-            Effect::Reply { reply, .. } => Some(&**reply),
-            _ => None,
-        });
-        found.unwrap_or_else(|| panic!("no reply among {:#?}", self.0))
-    }
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.0.iter().filter_map(|e| match e {
-            Effect::Record(record) => Some(&**record),
-            _ => None,
-        })
-    }
-    pub fn recorded(&self) -> Vec<EventKind> {
-        self.records().map(|r| r.event.kind).collect()
-    }
-    pub fn alarms(&self) -> Vec<AlarmKind> {
-        let alarm = |e: &Effect| match e {
-            Effect::Alarm(alarm) => Some(alarm.kind),
-            _ => None,
-        };
-        self.0.iter().filter_map(alarm).collect()
-    }
-    pub fn modes(&self) -> Vec<(&str, Posture)> {
-        let mode = |e: &'_ Effect| matches!(e, Effect::Mode { .. });
-        let it = self.0.iter().filter(|e| mode(e));
-        it.map(|e| match e {
-            Effect::Mode { portal, posture } => (portal.as_str(), *posture),
-            _ => unreachable!(),
-        })
-        .collect()
-    }
-    pub fn resyncs(&self) -> Vec<&Resync> {
-        self.0
-            .iter()
-            .filter_map(|e| match e {
-                Effect::Resync(resync) => Some(&**resync),
-                _ => None,
-            })
-            .collect()
-    }
-    /// How many releases and switchings-on without a request.
-    pub fn openings(&self) -> usize {
-        self.0.iter().filter(|e| matches!(e, Effect::Release { .. } | Effect::Energise { .. })).count()
-    }
-}
+pub use seen::Seen;
 
 /// See the module's head.
 pub struct World {

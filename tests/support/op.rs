@@ -1,0 +1,48 @@
+//! Ops by their names on the wire, for tests. A subject is `uid:A` or a holder.
+
+use super::*;
+
+pub fn issue(card: &str, holder: &str) -> Op {
+    Op::Issue { uid: uid(card), holder: name(holder) }
+}
+pub fn reissue(holder: &str, new: &str, old: Option<&str>) -> Op {
+    Op::Reissue { holder: name(holder), new_uid: uid(new), old_uid: old.map(uid) }
+}
+pub fn flag(who: &str, flag: Flag, on: bool) -> Op {
+    Op::SetFlag { subject: subject(who), flag, on }
+}
+pub fn report_lost(who: &str) -> Op {
+    flag(who, Flag::Lost, true)
+}
+pub fn found(who: &str) -> Op {
+    flag(who, Flag::Lost, false)
+}
+pub fn freeze(who: &str) -> Op {
+    flag(who, Flag::Frozen, true)
+}
+pub fn unfreeze(who: &str) -> Op {
+    flag(who, Flag::Frozen, false)
+}
+pub fn cancel(who: &str) -> Op {
+    flag(who, Flag::Cancelled, true)
+}
+pub fn reinstate(card: &str) -> Op {
+    Op::Reinstate { uid: uid(card) }
+}
+pub fn enrol(card: &str, holder: &str, what: &str) -> Op {
+    Op::Enrol { uid: uid(card), enrolment: enrolment(holder, what) }
+}
+pub fn withdraw(who: &str) -> Op {
+    Op::Withdraw { subject: subject(who) }
+}
+pub fn power(zone: &str, suspended: bool) -> Op {
+    Op::Power { zone: name(zone), reason: SuspendReason::Arrears, suspended }
+}
+/// `portals` is `*` or names.
+pub fn posture(portals: &str, posture: Posture, until: Option<i64>) -> Op {
+    let portals = match portals {
+        "*" => PortalSet::All,
+        names => PortalSet::Some(names.split_whitespace().map(name).collect()),
+    };
+    Op::SetPosture { portals, posture, until: until.map(Timestamp) }
+}

@@ -1,0 +1,87 @@
+//! What one input caused, for tests: readers of the engine's effects.
+
+use dormgate::access::audit::{AlarmKind, EventKind, Record};
+use dormgate::access::decision::Decision;
+use dormgate::access::effect::{Ack, Effect, Reply, Resync};
+use dormgate::access::portal::Posture;
+
+/// What one input caused.
+#[derive(Debug)]
+pub struct Seen(pub Vec<Effect>);
+
+impl Seen {
+    pub fn decision(&self) -> &Decision {
+        let answer = |e: &Effect| matches!(e, Effect::Answer { .. });
+        match self.0.iter().find(|e| answer(e)) {
+            Some(Effect::Answer { decision, .. }) => decision,
+            _ => panic!("no answer among {:#?}", self.0),
+        }
+    }
+    pub fn reason(&self) -> &'static str {
+        self.decision().reason_str()
+    }
+    pub fn cuts(&self) -> Vec<(&str, &'static str)> {
+        let cut = |e: &'_ Effect| matches!(e, Effect::Cut { .. });
+        let it = self.0.iter().filter(|e| cut(e));
+        it.map(|e| match e {
+            Effect::Cut { portal, reason } => (portal.as_str(), *reason),
+            _ => unreachable!(),
+        })
+        .collect()
+    }
+    pub fn ack(&self) -> &Ack {
+        self.ack_after().1
+    }
+    pub fn ack_after(&self) -> (u64, &Ack) {
+        let found = self.0.iter().find_map(|e| match e {
+            Effect::Acknowledge { after, ack, .. } => Some((*after, &**ack)),
+            _ => None,
+        });
+        found.unwrap_or_else(|| panic!("no ack among {:#?}", self.0))
+    }
+    pub fn reply(&self) -> &Reply {
+        let found = self.0.iter().find_map(|e| match e {
+            Effect::Reply { reply, .. } => Some(&**reply),
+            _ => None,
+        });
+        found.unwrap_or_else(|| panic!("no reply among {:#?}", self.0))
+    }
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.0.iter().filter_map(|e| match e {
+            Effect::Record(record) => Some(&**record),
+            _ => None,
+        })
+    }
+    pub fn recorded(&self) -> Vec<EventKind> {
+        self.records().map(|r| r.event.kind).collect()
+    }
+    pub fn alarms(&self) -> Vec<AlarmKind> {
+        let alarm = |e: &Effect| match e {
+            Effect::Alarm(alarm) => Some(alarm.kind),
+            _ => None,
+        };
+        self.0.iter().filter_map(alarm).collect()
+    }
+    pub fn modes(&self) -> Vec<(&str, Posture)> {
+        let mode = |e: &'_ Effect| matches!(e, Effect::Mode { .. });
+        let it = self.0.iter().filter(|e| mode(e));
+        it.map(|e| match e {
+            Effect::Mode { portal, posture } => (portal.as_str(), *posture),
+            _ => unreachable!(),
+        })
+        .collect()
+    }
+    pub fn resyncs(&self) -> Vec<&Resync> {
+        self.0
+            .iter()
+            .filter_map(|e| match e {
+                Effect::Resync(resync) => Some(&**resync),
+                _ => None,
+            })
+            .collect()
+    }
+    /// How many releases and switchings-on without a request.
+    pub fn openings(&self) -> usize {
+        self.0.iter().filter(|e| matches!(e, Effect::Release { .. } | Effect::Energise { .. })).count()
+    }
+}

@@ -1,8 +1,13 @@
 //! The real binary through a real mosquitto, beside a bare echo written with the same MQTT crate through the same broker.
 //!
-//! Prints p50 and p99 of: a request and its decision; the echo; their ratios; a reissue published until the old card is first
-//! denied, and until its ack. Both sides are measured in turns in one run, because machines are shared and noisy: read the
-//! ratios. Needs `mosquitto` on the path. Run: `cargo bench --bench roundtrip`.
+//! Prints p50 and p99 of: a request and its decision; the echo; a reissue published until the old card is first denied, and
+//! until its ack; and the ratios to the echo. The floor's topics and messages have the shape and length of the gateway's, so
+//! that the broker has the same work. Measured twice: `idle`, one message every few milliseconds, as at a gate, where reissues
+//! stand in turns with the rest; and `rush`, the next request as soon as the answer is there.
+//!
+//! Machines are shared and noisy, and much depends on which core a process happens to get: so everything is measured in turns
+//! in one run, and in several rounds with new processes. Read the ratios. Needs `mosquitto` on the path.
+//! Run: `cargo bench --bench roundtrip`.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +21,6 @@
 
 mod support;
 
-use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -28,13 +32,25 @@ use dormgate::wire::{changes, envelope, keys};
 use ed25519_dalek::SigningKey;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, QoS};
 
-/// Requests measured on each side, and before that not counted.
-const REQUESTS: usize = 4_000;
-const WARM_UP: usize = 400;
-/// The sides take turns of this many requests.
+/// Gateway, echo and broker are started anew so often.
+const ROUNDS: usize = 5;
+/// Measured on each side and round: idle, and in the rush; before that not counted.
+const IDLE: u32 = 200;
+const RUSH: usize = 1_500;
+const WARM_UP: usize = 300;
+/// In the rush the sides take turns of this many requests.
 const TURN: usize = 100;
-/// Reissues measured.
-const REISSUES: u32 = 400;
+/// Between two messages while idle.
+const PAUSE: Duration = Duration::from_millis(2);
+/// As long as a decision.
+const ANSWER: &[u8] =
+    br#"{"v":1,"id":"i1000","decision":"grant","reason":"granted","hold_ms":3000,"ttl_ms":1500,"flags":[]}"#;
+const FLOOR_REQUEST: &str = "dormecho/v1/bench/portal/gate-in/request";
+const FLOOR_ANSWER: &str = "dormecho/v1/bench/portal/gate-in/decision";
+const CHANGES: &str = "dormgate/v1/bench/down/changes";
+const ASK: &str = "dormgate/v1/bench/portal/gate-in/request";
+const TOLD: &str = "dormgate/v1/bench/portal/gate-in/decision";
+const ACK: &str = "dormgate/v1/bench/up/ack";
 const ECHO: &str = "--echo";
 
 /// A child process that ends with the benchmark.
@@ -52,7 +68,11 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     match args.iter().position(|a| a == ECHO) {
         Some(at) => runtime.block_on(echo(args[at + 1].parse().unwrap())),
-        None => runtime.block_on(measure()),
+        None => {
+            let mut all = Measured::default();
+            (0..ROUNDS).for_each(|_| runtime.block_on(round(&mut all)));
+            all.print();
+        }
     }
 }
 
@@ -70,10 +90,10 @@ fn connect(port: u16, id: &str) -> (AsyncClient, EventLoop) {
 /// The floor: answers each request on its decision topic, as the gateway does, and decides nothing.
 async fn echo(port: u16) {
     let (client, mut events) = connect(port, "echo");
-    client.try_subscribe("echo/request", QoS::AtMostOnce).unwrap();
+    client.try_subscribe(FLOOR_REQUEST.replace("gate-in", "+"), QoS::AtMostOnce).unwrap();
     loop {
-        if let Event::Incoming(Packet::Publish(publish)) = events.poll().await.unwrap() {
-            client.try_publish("echo/decision", QoS::AtLeastOnce, false, publish.payload.to_vec()).unwrap();
+        if let Event::Incoming(Packet::Publish(_)) = events.poll().await.unwrap() {
+            client.try_publish(FLOOR_ANSWER, QoS::AtLeastOnce, false, ANSWER).unwrap();
         }
     }
 }
@@ -95,20 +115,15 @@ impl Asker {
         }
     }
 
-    async fn until(&mut self, topic: &str) -> Vec<u8> {
-        loop {
-            let (heard, payload) = self.next().await;
-            if heard == topic {
-                return payload;
-            }
-        }
+    async fn until(&mut self, topic: &str) {
+        while self.next().await.0 != topic {}
     }
 
-    async fn ask(&mut self, topic: &str, answer: &str, payload: String) -> (Duration, Vec<u8>) {
+    async fn ask(&mut self, topic: &str, answer: &str, payload: String) -> Duration {
         let began = Instant::now();
         self.client.try_publish(topic, QoS::AtMostOnce, false, payload).unwrap();
-        let heard = self.until(answer).await;
-        (began.elapsed(), heard)
+        self.until(answer).await;
+        began.elapsed()
     }
 }
 
@@ -159,98 +174,137 @@ fn say(ops: &[Op], seq: u64, key: &SigningKey) -> Vec<u8> {
     envelope::sign(&claims, &stream, key).into_bytes()
 }
 
-async fn measure() {
+/// The times of all rounds.
+#[derive(Default)]
+struct Measured {
+    idle_echo: Vec<Duration>,
+    idle_decision: Vec<Duration>,
+    deny: Vec<Duration>,
+    ack: Vec<Duration>,
+    /// Requests until the first denial, of all reissues.
+    tries: u32,
+    rush_echo: Vec<Duration>,
+    rush_decision: Vec<Duration>,
+    /// Processor time of the gateway and of the echo in the rush, in milliseconds.
+    rush_cpu: (f64, f64),
+}
+
+impl Measured {
+    fn print(self) {
+        let reissues = self.deny.len() as f64;
+        let rush = ((RUSH + WARM_UP) * ROUNDS) as f64 / 1000.0;
+        let echo = percentiles("idle: bare echo", self.idle_echo);
+        ratio(percentiles("idle: request -> decision", self.idle_decision), echo);
+        ratio(percentiles("idle: reissue -> first deny", self.deny), echo);
+        println!("{:<28} {:.2} requests until the first deny", "", f64::from(self.tries) / reissues);
+        percentiles("idle: reissue -> ack, on disk", self.ack);
+        let echo = percentiles("rush: bare echo", self.rush_echo);
+        ratio(percentiles("rush: request -> decision", self.rush_decision), echo);
+        let (gateway, floor) = (self.rush_cpu.0 / rush, self.rush_cpu.1 / rush);
+        println!("{:<28} gateway {gateway:.1} us, its audit included; echo {floor:.1} us", "processor time a request");
+    }
+}
+
+async fn round(all: &mut Measured) {
     let dir = tempfile::tempdir().unwrap();
     let (_broker, port) = start_broker(dir.path());
     let key = SigningKey::from_bytes(&[7; 32]);
-    let gateway_process = start_gateway(dir.path(), port, &key);
+    let gateway = start_gateway(dir.path(), port, &key);
     let me = std::env::current_exe().unwrap();
-    let echo_process = Kept(Command::new(me).args([ECHO, &port.to_string()]).spawn().unwrap());
+    let echo = Kept(Command::new(me).args([ECHO, &port.to_string()]).spawn().unwrap());
 
     let (client, events) = connect(port, "asker");
     let mut asker = Asker { client, events };
-    let root = "dormgate/v1/bench";
-    for topic in ["echo/decision".to_owned(), format!("{root}/portal/gate-in/decision"), format!("{root}/up/ack")] {
+    for topic in [FLOOR_ANSWER, TOLD, ACK, "dormgate/v1/bench/up/state"] {
         asker.client.try_subscribe(topic, QoS::AtMostOnce).unwrap();
     }
-    asker.client.try_subscribe(format!("{root}/up/state"), QoS::AtMostOnce).unwrap();
-    asker.until(&format!("{root}/up/state")).await;
+    asker.until("dormgate/v1/bench/up/state").await;
+    let mut seq = enrol_all(&mut asker, &key).await;
     // Both sides answer before anything is measured.
-    let enrol: Vec<Op> = (0..REISSUES)
-        .flat_map(|card| {
-            let (uid, holder) = (support::uid(card), support::holder(card));
-            [Op::Issue { uid, holder }, Op::Enrol { uid, enrolment: support::enrolment(card) }]
-        })
-        .collect();
-    let mut seq = 0;
-    for ops in enrol.chunks(200) {
-        seq += 1;
-        asker.client.try_publish(format!("{root}/down/changes"), QoS::AtLeastOnce, false, say(ops, seq, &key)).unwrap();
-        asker.until(&format!("{root}/up/ack")).await;
+    for n in 0..WARM_UP {
+        asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request("w", n, n)).await;
+        asker.ask(ASK, TOLD, request("w", n, n)).await;
     }
-
-    let cpu_before = (cpu_ms(&gateway_process), cpu_ms(&echo_process));
-    let (mut gateway, mut floor) = (Vec::new(), Vec::new());
-    let (ask, told) = (format!("{root}/portal/gate-in/request"), format!("{root}/portal/gate-in/decision"));
-    for n in 0..REQUESTS + WARM_UP {
-        let uid = support::uid(u32::try_from(n).unwrap() % REISSUES);
-        let payload = format!("{{\"v\":1,\"id\":\"r{n}\",\"uid\":\"{uid}\"}}");
+    for card in 0..IDLE {
+        let n = card as usize;
+        tokio::time::sleep(PAUSE).await;
+        all.idle_echo.push(asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request("i", n, n + 1)).await);
+        tokio::time::sleep(PAUSE).await;
+        all.idle_decision.push(asker.ask(ASK, TOLD, request("i", n, n + 1)).await);
+        tokio::time::sleep(PAUSE).await;
+        seq += 1;
+        reissue(&mut asker, card, seq, &key, all).await;
+    }
+    let before = (cpu_ms(&gateway), cpu_ms(&echo));
+    for n in 0..RUSH + WARM_UP {
+        let payload = || request("r", n, n % IDLE as usize);
         // In turns, so that both sides see the same weather.
-        if (n / TURN).is_multiple_of(2) {
-            floor.push(asker.ask("echo/request", "echo/decision", payload.clone()).await.0);
-            gateway.push(asker.ask(&ask, &told, payload).await.0);
+        let (floor, decision) = if (n / TURN).is_multiple_of(2) {
+            let floor = asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, payload()).await;
+            (floor, asker.ask(ASK, TOLD, payload()).await)
         } else {
-            gateway.push(asker.ask(&ask, &told, payload.clone()).await.0);
-            floor.push(asker.ask("echo/request", "echo/decision", payload).await.0);
+            let decision = asker.ask(ASK, TOLD, payload()).await;
+            (asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, payload()).await, decision)
+        };
+        if n >= WARM_UP {
+            all.rush_echo.push(floor);
+            all.rush_decision.push(decision);
         }
     }
-    let asked = (REQUESTS + WARM_UP) as f64 / 1000.0;
-    let (decide_us, echo_us) =
-        ((cpu_ms(&gateway_process) - cpu_before.0) / asked, (cpu_ms(&echo_process) - cpu_before.1) / asked);
-    let floor = percentiles("bare echo", floor.split_off(WARM_UP));
-    let decided = percentiles("request -> decision", gateway.split_off(WARM_UP));
-    println!("{:<28} p50 {:>8.2} x  p99 {:>8.2} x  of the echo", "ratio", decided.0 / floor.0, decided.1 / floor.1);
-    println!("{:<28} gateway {decide_us:.1} us, its audit included; echo {echo_us:.1} us", "processor time a request");
+    all.rush_cpu.0 += cpu_ms(&gateway) - before.0;
+    all.rush_cpu.1 += cpu_ms(&echo) - before.1;
+}
 
-    let (mut denied, mut acked, mut all_tries) = (Vec::new(), Vec::new(), 0_u32);
-    for card in 0..REISSUES {
+fn request(series: &str, n: usize, card: usize) -> String {
+    format!("{{\"v\":1,\"id\":\"{series}{n}\",\"uid\":\"{}\"}}", support::uid(u32::try_from(card).unwrap()))
+}
+
+/// Gives the number of the last message.
+async fn enrol_all(asker: &mut Asker, key: &SigningKey) -> u64 {
+    let ops = (0..=IDLE).flat_map(|card| {
+        let (uid, holder) = (support::uid(card), support::holder(card));
+        [Op::Issue { uid, holder }, Op::Enrol { uid, enrolment: support::enrolment(card) }]
+    });
+    let mut seq = 0;
+    for ops in ops.collect::<Vec<_>>().chunks(200) {
         seq += 1;
-        let (old_uid, new_uid) = (support::uid(card), support::uid(card + 1_000_000));
-        let op = Op::Reissue { holder: support::holder(card), new_uid, old_uid: Some(old_uid) };
-        let signed = say(&[op], seq, &key);
-        let began = Instant::now();
-        asker.client.try_publish(format!("{root}/down/changes"), QoS::AtLeastOnce, false, signed).unwrap();
-        let (mut first_deny, mut ack, mut tries) = (None, None, 0);
-        while first_deny.is_none() || ack.is_none() {
-            if first_deny.is_none() {
-                tries += 1;
-                let payload = format!("{{\"v\":1,\"id\":\"x{card}-{tries}\",\"uid\":\"{old_uid}\"}}");
-                asker.client.try_publish(&ask, QoS::AtMostOnce, false, payload).unwrap();
-            }
-            loop {
-                let (topic, payload) = asker.next().await;
-                if topic == told {
-                    if String::from_utf8_lossy(&payload).contains("\"replaced\"") {
-                        first_deny.get_or_insert_with(|| began.elapsed());
-                    }
-                    break;
-                } else if topic.ends_with("up/ack") {
-                    ack = Some(began.elapsed());
-                    if first_deny.is_some() {
-                        break;
-                    }
-                }
-            }
-        }
-        all_tries += tries;
-        denied.extend(first_deny);
-        acked.extend(ack);
+        asker.client.try_publish(CHANGES, QoS::AtLeastOnce, false, say(ops, seq, key)).unwrap();
+        asker.until(ACK).await;
     }
-    let deny = percentiles("reissue -> first deny", denied);
-    println!("{:<28} p50 {:>8.2} x  p99 {:>8.2} x  of the echo", "ratio", deny.0 / floor.0, deny.1 / floor.1);
-    println!("{:<28} {:.2} requests a reissue until the first deny", "", f64::from(all_tries) / f64::from(REISSUES));
-    percentiles("reissue -> ack (durable)", acked);
-    std::io::stdout().flush().unwrap();
+    seq
+}
+
+/// A reissue, and requests with the old card until it is denied; then until the ack.
+async fn reissue(asker: &mut Asker, card: u32, seq: u64, key: &SigningKey, all: &mut Measured) {
+    let (old_uid, new_uid) = (support::uid(card), support::uid(card + 1_000_000));
+    let op = Op::Reissue { holder: support::holder(card), new_uid, old_uid: Some(old_uid) };
+    let signed = say(&[op], seq, key);
+    let began = Instant::now();
+    asker.client.try_publish(CHANGES, QoS::AtLeastOnce, false, signed).unwrap();
+    let (mut denied, mut acked, mut waiting) = (None, None, false);
+    while denied.is_none() || acked.is_none() {
+        if denied.is_none() && !waiting {
+            all.tries += 1;
+            let payload = request("x", all.tries as usize, card as usize);
+            asker.client.try_publish(ASK, QoS::AtMostOnce, false, payload).unwrap();
+            waiting = true;
+        }
+        let (topic, payload) = asker.next().await;
+        if topic == TOLD {
+            waiting = false;
+            if String::from_utf8_lossy(&payload).contains("\"replaced\"") {
+                denied = Some(began.elapsed());
+            }
+        } else if topic == ACK {
+            acked = Some(began.elapsed());
+        }
+    }
+    all.deny.extend(denied);
+    all.ack.extend(acked);
+}
+
+fn ratio(of: (f64, f64), echo: (f64, f64)) {
+    println!("{:<28} p50 {:>8.2} x  p99 {:>8.2} x  of the echo", "", of.0 / echo.0, of.1 / echo.1);
 }
 
 /// Prints p50 and p99 and gives them, in microseconds.

@@ -56,6 +56,8 @@ pub struct Desk<J> {
     journal: J,
     dispatch: Dispatch,
     pending: Pending,
+    /// Records that the journal was not given yet.
+    unwritten: Vec<Record>,
     durable: u64,
     acked: u64,
     digests: Digests,
@@ -76,7 +78,18 @@ impl<J: Journal> Desk<J> {
         let digests = Digests::new(identity.streams.clone());
         let pending = Pending::default();
         let dispatch = Dispatch::new(outlets, uplink, metrics.clone());
-        Self { engine, journal, dispatch, pending, durable: 0, acked: 0, digests, identity, metrics }
+        Self {
+            engine,
+            journal,
+            dispatch,
+            pending,
+            unwritten: Vec::new(),
+            durable: 0,
+            acked: 0,
+            digests,
+            identity,
+            metrics,
+        }
     }
 
     /// Handles one input: decides, drives, records, answers.
@@ -93,6 +106,19 @@ impl<J: Journal> Desk<J> {
     pub fn damaged(&mut self, from: u64, to: u64, now: Now) {
         let effects = self.engine.damaged(from, to, now);
         self.carry_out(effects, now);
+    }
+
+    /// Whether the journal is still to be given records.
+    #[must_use]
+    pub fn has_unwritten(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
+    /// Gives the journal the records of what was handled. Apart from the handling, so that an answer is on its way before.
+    pub fn write(&mut self) {
+        if self.has_unwritten() {
+            self.journal.append(std::mem::take(&mut self.unwritten));
+        }
     }
 
     /// Everything up to event `through` is on disk: lets go what waited for it.
@@ -196,7 +222,6 @@ impl<J: Journal> Desk<J> {
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, now: Now) {
-        let mut records = Vec::new();
         let mut state_changed = false;
         for effect in effects {
             match effect {
@@ -210,7 +235,7 @@ impl<J: Journal> Desk<J> {
                 Effect::Mode { portal, posture } => self.dispatch.portal(PortalOrder::Mode { portal, posture }),
                 Effect::Record(record) => {
                     self.metrics.audit_last.set(gauge(record.event.n));
-                    records.push(*record);
+                    self.unwritten.push(*record);
                 }
                 Effect::Acknowledge { after, ack, receipt } => {
                     let labels = OutcomeLabels { outcome: ack.outcome.as_str() };
@@ -230,9 +255,6 @@ impl<J: Journal> Desk<J> {
                 Effect::Resync(resync) => self.dispatch.uplink(UplinkOrder::Resync(resync)),
                 Effect::StateChanged => state_changed = true,
             }
-        }
-        if !records.is_empty() {
-            self.journal.append(records);
         }
         // What waits for nothing, or for what is on disk already, goes at once.
         for answer in self.pending.take_durable(self.durable) {

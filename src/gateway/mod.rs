@@ -46,11 +46,22 @@ pub async fn run<J: Journal>(
     stop: impl Future<Output = ()>,
 ) -> Desk<J> {
     tokio::pin!(stop);
+    let alarm_clock = tokio::time::sleep(Duration::from_millis(TICK_MS));
+    tokio::pin!(alarm_clock);
     let mut stopping = false;
     let mut hashing: Option<JoinHandle<Digested>> = None;
     while !stopping {
+        if desk.has_unwritten() {
+            // The links first send what was ordered; the journal makes nothing durable within that time anyway.
+            tokio::task::yield_now().await;
+            desk.write();
+        }
         let now = clock.now();
+        // Only ever set forward here: waking too early does no harm, and setting it costs more than a decision.
         let deadline = wake_at(&desk, now);
+        if deadline < alarm_clock.deadline() {
+            alarm_clock.as_mut().reset(deadline);
+        }
         let spare = desk.has_spare_work(now);
         let mut input = None;
         tokio::select! {
@@ -61,7 +72,10 @@ pub async fn run<J: Journal>(
             Some(request) = inbox.requests.recv() => input = Some(request),
             Some(ask) = inbox.asks.recv() => desk.ask(ask, clock.now()),
             digested = finished(&mut hashing) => desk.digested(digested, clock.now()),
-            () = tokio::time::sleep_until(deadline) => input = Some(Input::Wake),
+            () = &mut alarm_clock => {
+                alarm_clock.as_mut().reset(Instant::now() + Duration::from_millis(TICK_MS));
+                input = Some(Input::Wake);
+            }
             // Last, and so only when nothing else is ready.
             () = std::future::ready(()), if spare => {
                 hashing = desk.spare_work(clock.now()).map(|lines| tokio::task::spawn_blocking(|| lines.finish()));
@@ -164,6 +178,7 @@ async fn finish<J: Journal>(
     while let Some(input) = inbox.requests.recv().await {
         handle(desk, input, clock, metrics);
     }
+    desk.write();
     let until = Instant::now() + Duration::from_millis(FINISH_MS);
     while desk.promises_wait() {
         match tokio::time::timeout_at(until, news.recv()).await {
@@ -171,6 +186,7 @@ async fn finish<J: Journal>(
             // The store has ended, or is too slow: what was not acknowledged is sent again after the start.
             Ok(None) | Err(_) => break,
         }
+        desk.write();
     }
     while desk.owes() && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(OFFER_AGAIN_MS)).await;

@@ -1,16 +1,15 @@
-//! One attempt to connect, and the futures that drive the client below. Only this file and `connection` know that client.
+//! One attempt to connect. Only this file, `driver` and `connection` know the client below.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use rumqttc::{
-    AsyncClient, ConnectionError, Event, EventLoop, LastWill, MqttOptions, NetworkOptions, Packet, QoS, StateError,
+    AsyncClient, ConnectionError, Event, LastWill, MqttOptions, NetworkOptions, Packet, QoS, StateError,
     SubscribeFilter, TlsConfiguration, Transport,
 };
 
+use super::driver::Driver;
 use super::spec::{BrokerUrl, LinkSpec, Session, Setup};
 use super::tls;
 use crate::wire::topic::Qos;
@@ -34,7 +33,7 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A connection that the broker has accepted.
 pub(super) struct Accepted {
     pub(super) client: AsyncClient,
-    pub(super) driver: Box<EventLoop>,
+    pub(super) driver: Driver,
     pub(super) session_present: bool,
 }
 
@@ -56,7 +55,6 @@ impl Loss {
 }
 
 pub(super) type Attempt = BoxFuture<Result<Accepted, Loss>>;
-pub(super) type Turn = BoxFuture<(Box<EventLoop>, Result<Event, Loss>)>;
 
 /// Connects to `url`, for the connection of this number. `clean`: give up whatever session the broker keeps.
 pub(super) fn connect(spec: LinkSpec, setup: &Setup, url: BrokerUrl, clean: bool, number: u64) -> Attempt {
@@ -86,13 +84,13 @@ pub(super) fn connect(spec: LinkSpec, setup: &Setup, url: BrokerUrl, clean: bool
             };
             options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
         }
-        let (client, mut driver) = AsyncClient::new(options, CLIENT_REQUESTS);
+        let (client, mut events) = AsyncClient::new(options, CLIENT_REQUESTS);
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         network.set_connection_timeout(NETWORK_S);
-        driver.set_network_options(network);
-        let (driver, first) = turn(Box::new(driver)).await;
-        match first? {
+        events.set_network_options(network);
+        let mut driver = Driver::new(events);
+        match driver.next().await? {
             Event::Incoming(Packet::ConnAck(connack)) => {
                 Ok(Accepted { client, driver, session_present: connack.session_present })
             }
@@ -103,25 +101,7 @@ pub(super) fn connect(spec: LinkSpec, setup: &Setup, url: BrokerUrl, clean: bool
     })
 }
 
-/// Drives the client to its next event. It must not be dropped half-way, or what it was writing is lost: so it owns the
-/// client and gives it back.
-pub(super) fn turn(mut driver: Box<EventLoop>) -> Turn {
-    Box::pin(async move {
-        let result = {
-            let mut polling = Box::pin(driver.poll());
-            // The client below asserts its own state in places; a broker must not be able to end the link with that.
-            std::future::poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| polling.as_mut().poll(context))) {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(|error| loss(&error))),
-                Err(_) => Poll::Ready(Err(Loss::Unreadable("the MQTT client failed on what the broker sent".into()))),
-            })
-            .await
-        };
-        (driver, result)
-    })
-}
-
-fn loss(error: &ConnectionError) -> Loss {
+pub(super) fn loss(error: &ConnectionError) -> Loss {
     let text = error.to_string();
     match error {
         ConnectionError::MqttState(state) => match state {

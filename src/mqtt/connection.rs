@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event as ClientEvent, EventLoop, Outgoing as ClientDid};
+use rumqttc::{AsyncClient, Event as ClientEvent, Outgoing as ClientDid};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tracing::{debug, error, info, warn};
 
-use super::attempt::{self, Accepted, Attempt, Loss, Turn};
+use super::attempt::{self, Accepted, Attempt, Loss};
 use super::backoff::{Backoff, Losses};
+use super::driver::Driver;
 use super::echo::Echo;
 use super::metrics::LinkMetrics;
 use super::outbox::{MessageId, Outbox, Outgoing, PublishError};
@@ -81,7 +82,7 @@ enum Phase {
 
 struct Live {
     client: AsyncClient,
-    turn: Turn,
+    driver: Driver,
     since: Instant,
     session_present: bool,
     /// Subscribed, and said so.
@@ -228,17 +229,15 @@ impl Connection {
         if delivered.await.is_err() {
             return false;
         }
-        let Phase::Live(live) = self.phase else { return true };
+        let Phase::Live(mut live) = self.phase else { return true };
         if live.client.try_disconnect().is_err() {
             return false;
         }
         let disconnected = tokio::time::timeout_at(deadline, async move {
-            let mut turn = live.turn;
             loop {
-                let (driver, result) = turn.await;
-                match result {
+                match live.driver.next().await {
                     Ok(ClientEvent::Outgoing(ClientDid::Disconnect)) | Err(_) => return,
-                    Ok(_) => turn = attempt::turn(driver),
+                    Ok(_) => {}
                 }
             }
         });
@@ -261,9 +260,8 @@ impl Connection {
             },
             Phase::Live(live) => {
                 tokio::select! {
-                    (driver, result) = &mut live.turn => match result {
+                    result = live.driver.next() => match result {
                         Ok(event) => {
-                            live.turn = attempt::turn(driver);
                             self.happened(event);
                             self.pump();
                         }
@@ -290,14 +288,7 @@ impl Connection {
         } else {
             client.try_subscribe_many(filters.clone())
         };
-        self.phase = Phase::Live(Live {
-            client,
-            turn: attempt::turn(driver),
-            since: Instant::now(),
-            session_present,
-            up: false,
-            resetting,
-        });
+        self.phase = Phase::Live(Live { client, driver, since: Instant::now(), session_present, up: false, resetting });
         if asked.is_err() {
             let filters = filters.into_iter().map(|f| f.path).collect::<Vec<_>>().join(", ");
             self.lost(&Loss::Ordinary(format!("cannot subscribe to `{filters}`: not valid topic filters")));
@@ -380,9 +371,8 @@ impl Connection {
     }
 }
 
-// The client below must be able to live in a task.
+// It must be able to live in a task.
 const _: fn() = || {
     fn is_send<T: Send>() {}
     is_send::<Connection>();
-    is_send::<Box<EventLoop>>();
 };

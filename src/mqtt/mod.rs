@@ -10,6 +10,7 @@
 mod attempt;
 mod backoff;
 mod connection;
+mod driver;
 mod echo;
 mod metrics;
 mod outbox;

@@ -20,6 +20,10 @@ const TELL_AGAIN: Duration = Duration::from_millis(10);
 /// Attempts after closing began, before what is left is given up.
 const CLOSING_ATTEMPTS: u32 = 2;
 
+/// What must be durable at once waits so long for others: a burst of changes shares one sync, and on a box with few cores the
+/// requests that follow a revocation do not compete with the disk's work.
+const BURST: Duration = Duration::from_millis(1);
+
 /// How one step of the writer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stepped {
@@ -139,6 +143,7 @@ impl Writer {
             let idle = if self.shared.outbox.retry() { MARK_SYNC } else { TELL_AGAIN };
             // After a failure the records are here and no longer in the queue.
             if self.failing || self.shared.queue.wait(gather, idle) {
+                self.shared.queue.pause(BURST);
                 match self.step() {
                     Stepped::Failed | Stepped::Stalled => self.shared.queue.pause(RETRY),
                     Stepped::Idle | Stepped::Done => {}

@@ -162,15 +162,15 @@ impl<'de> Visitor<'de> for Reading<'_> {
         }
         let mut map = Map::new();
         while let Some(key) = members.next_key::<String>()? {
-            self.faults.path.push(Step::Key(key.clone()));
+            let again = map.contains_key(&key);
+            self.faults.path.push(Step::Key(key));
             let value = members.next_value_seed(Reading { faults: &mut *self.faults })?;
-            if map.contains_key(&key) {
+            if again {
                 self.faults.add(ErrorCode::InvalidField, "is given twice; give each field once");
-                map.insert(key, Value::Null);
-            } else {
-                map.insert(key, value);
             }
-            self.faults.path.pop();
+            if let Some(Step::Key(key)) = self.faults.path.pop() {
+                map.insert(key, if again { Value::Null } else { value });
+            }
         }
         Ok(Value::Object(map))
     }

@@ -1,8 +1,10 @@
 //! Native MQTT portals (wire contract, section 4): requests and states read, decisions and control written, and the inverse
 //! of each for the portal's side.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::bodies::to_bytes;
 use super::envelope::VERSION;
 use super::fields::Fields;
 use super::json;
@@ -158,20 +160,28 @@ pub fn encode_decision(id: Option<&str>, decision: &Decision) -> Vec<u8> {
         Decision::Grant(grant) => (grant.hold_ms(), grant.flags()),
         Decision::Deny(_) => (None, GrantFlags::default()),
     };
-    answer(id, decision.as_str(), decision.reason_str(), hold_ms, flags)
+    to_bytes(&DecisionBody {
+        v: VERSION,
+        id,
+        decision: decision.as_str(),
+        reason: decision.reason_str(),
+        hold_ms,
+        ttl_ms: DECISION_TTL_MS,
+        flags: flags.iter().collect(),
+    })
 }
 
-fn answer(id: Option<&str>, decision: &str, reason: &str, hold_ms: Option<u32>, flags: GrantFlags) -> Vec<u8> {
-    let flags: Vec<&str> = flags.iter().collect();
-    let mut map = Map::new();
-    put(&mut map, "id", id);
-    put(&mut map, "hold_ms", hold_ms);
-    map.insert("v".into(), json!(VERSION));
-    map.insert("decision".into(), json!(decision));
-    map.insert("reason".into(), json!(reason));
-    map.insert("ttl_ms".into(), json!(DECISION_TTL_MS));
-    map.insert("flags".into(), json!(flags));
-    bytes(map)
+#[derive(Serialize)]
+struct DecisionBody<'a> {
+    v: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    decision: &'static str,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_ms: Option<u32>,
+    ttl_ms: u32,
+    flags: Vec<&'static str>,
 }
 
 /// What `control` orders.
@@ -212,13 +222,17 @@ impl Action {
 /// `control` for a portal; `id` is the gateway's number of the order.
 #[must_use]
 pub fn encode_control(id: &str, action: Action, hold_ms: Option<u32>, reason: &str) -> Vec<u8> {
-    let mut map = Map::new();
-    put(&mut map, "hold_ms", hold_ms);
-    map.insert("v".into(), json!(VERSION));
-    map.insert("id".into(), json!(id));
-    map.insert("action".into(), json!(action.as_str()));
-    map.insert("reason".into(), json!(reason));
-    bytes(map)
+    to_bytes(&ControlBody { v: VERSION, id, action: action.as_str(), hold_ms, reason })
+}
+
+#[derive(Serialize)]
+struct ControlBody<'a> {
+    v: u64,
+    id: &'a str,
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_ms: Option<u32>,
+    reason: &'a str,
 }
 
 /// `request` as a portal writes it; `uid` is text so that a simulated portal can present anything.
@@ -235,7 +249,7 @@ pub fn encode_request(
     put(&mut map, "assurance", assurance.map(Assurance::as_str));
     map.insert("v".into(), json!(VERSION));
     map.insert("uid".into(), json!(uid));
-    bytes(map)
+    to_bytes(&map)
 }
 
 /// `state` as a portal writes it. `cause` and the exit button have no field on the wire; the way out is a request with
@@ -257,7 +271,7 @@ pub fn encode_state(report: &PortalReport) -> Vec<u8> {
         Presented::Malformed(text) => text.clone(),
     });
     put(&mut map, "uid", uid);
-    bytes(map)
+    to_bytes(&map)
 }
 
 /// `decision` as a portal reads it.
@@ -340,10 +354,6 @@ fn put<T: Into<Value>>(map: &mut Map<String, Value>, key: &str, value: Option<T>
     if let Some(value) = value {
         map.insert(key.to_owned(), value.into());
     }
-}
-
-fn bytes(map: Map<String, Value>) -> Vec<u8> {
-    Value::Object(map).to_string().into_bytes()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::access::decision::Grant;
 use crate::access::decision::{Denial, Reason};
 
 fn request(payload: &str) -> Request {
@@ -118,10 +119,11 @@ fn a_denial_is_spelled_as_in_the_contract_and_read_by_the_portal() {
 
 #[test]
 fn a_grant_is_read_by_the_portal() {
-    let flags = GrantFlags { late: true, ..GrantFlags::default() };
-    let text = String::from_utf8(answer(None, "grant", "granted", Some(3000), flags)).unwrap();
-    assert_eq!(text, r#"{"decision":"grant","flags":["late"],"hold_ms":3000,"reason":"granted","ttl_ms":1500,"v":1}"#);
-    let read = parse_decision(text.as_bytes()).unwrap();
+    let grant = Grant::for_test("gate-in".parse().unwrap(), None, Some(3000));
+    let text = String::from_utf8(encode_decision(None, &Decision::Grant(grant))).unwrap();
+    assert_eq!(text, r#"{"v":1,"decision":"grant","reason":"granted","hold_ms":3000,"ttl_ms":1500,"flags":[]}"#);
+    let late = text.replace("[]", "[\"late\"]");
+    let read = parse_decision(late.as_bytes()).unwrap();
     assert_eq!((read.granted, read.hold_ms, read.flags), (true, Some(3000), vec!["late".to_owned()]));
     assert!(parse_decision(text.replace("grant\"", "maybe\"").as_bytes()).is_err());
 }

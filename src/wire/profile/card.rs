@@ -187,3 +187,91 @@ impl UidSource {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02X}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::wire::modbus::{Reply, Request, Space};
+    use crate::wire::profile::Order;
+
+    fn source(kind: PointType, registers: u16, length: UidLength, order: UidOrder, says: UidSays) -> UidSource {
+        let point = Point {
+            name: "p".into(),
+            space: Space::Input,
+            address: 0,
+            registers,
+            kind,
+            bit: None,
+            byte_order: Order::Big,
+            word_order: Order::Big,
+            scale: 1.0,
+            unit: None,
+            invalid: Vec::new(),
+            channels: 1,
+            stride: 1,
+        };
+        UidSource { point, length, order, says }
+    }
+
+    fn read(source: &UidSource, words: Vec<u16>) -> Option<Presented> {
+        let mut block = Block::default();
+        let request = Request::Read { space: Space::Input, address: 0, count: source.point.registers };
+        block.add(&request, Reply::Words(words));
+        source.read(&block)
+    }
+
+    fn text(form: Form, text: &str) -> Option<Presented> {
+        let source = source(PointType::ByteEach, 12, UidLength::All, UidOrder::MsbFirst, UidSays::Reduced(form));
+        let mut words: Vec<u16> = text.bytes().map(u16::from).collect();
+        words.resize(12, 0);
+        read(&source, words)
+    }
+
+    #[test]
+    fn digits_are_read_with_what_stands_around_them_and_nothing_else() {
+        let value = |presented| match presented {
+            Some(Presented::Lossy(reading)) => Some(reading.value),
+            _ => None,
+        };
+        assert_eq!(value(text(Form::Decimal, " 0514229873\r\n")), Some(514_229_873));
+        assert_eq!(value(text(Form::DroppedZeros, "1ea68671")), Some(0x1EA6_8671));
+        assert_eq!(text(Form::Decimal, "   "), None);
+        for wrong in ["+514", "-514", "1EA", "5 14", "\u{7f}"] {
+            assert!(matches!(text(Form::Decimal, wrong), Some(Presented::Malformed(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_uid_outside_the_lengths_that_the_reader_can_read_is_malformed() {
+        let says = UidSays::Whole { min: 4, max: 7 };
+        let source = source(PointType::ByteEach, 10, UidLength::ZeroPadded, UidOrder::MsbFirst, says);
+        let show = |uid: &str| read(&source, source.point.encode_bytes(&source.show(uid.parse().unwrap()).0));
+        assert!(matches!(show("04A1B2C3D4E5F6"), Some(Presented::Card(_))));
+        assert!(matches!(show("04A1B2C3D4E5F6A7A8A9"), Some(Presented::Malformed(_))));
+    }
+
+    proptest! {
+        /// A device that shows a card as the profile says is read as what the transform makes of that card.
+        #[test]
+        fn what_a_lossy_device_shows_is_what_the_transform_makes_of_the_card(
+            bytes in select(&[4_usize, 7, 10][..]).prop_flat_map(|n| proptest::collection::vec(any::<u8>(), n)),
+            order in select(&[UidOrder::MsbFirst, UidOrder::LsbFirst][..]),
+            form in select(&[
+                Form::Last(3), Form::Last(4), Form::First(2), Form::FirstLevel, Form::Decimal, Form::DroppedZeros, Form::DecimalBytes,
+            ][..]),
+            kind in select(&[PointType::Bytes, PointType::ByteEach, PointType::U32][..]),
+        ) {
+            let Ok(uid) = CardUid::from_bytes(&bytes) else { return Ok(()) };
+            let kind = if form.digits().is_some() && kind == PointType::U32 { PointType::Bytes } else { kind };
+            let registers = if kind == PointType::U32 { 2 } else { 32 };
+            let source = source(kind, registers, UidLength::All, order, UidSays::Reduced(form));
+            let shown = source.point.encode_bytes(&source.show(uid).0);
+            let reading = source.transform().unwrap().read(uid);
+            let expected = (reading.value != 0).then_some(Presented::Lossy(reading));
+            prop_assert_eq!(read(&source, shown), expected);
+        }
+    }
+}

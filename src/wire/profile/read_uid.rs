@@ -172,3 +172,122 @@ fn read_shown(t: &mut Table<'_>, value: &Value<'_>, point: &Point, form: Form) -
     }
     Some(fixed.and_then(|n| u8::try_from(n).ok()).map_or(UidLength::All, UidLength::Fixed))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::wire::profile::check_text;
+
+    /// What is said of a profile whose reader has this `uid`; its points: `all` 10 bytes, `two` registers, `n` and `nn` numbers, `f`.
+    fn said(uid: &str) -> Result<String, String> {
+        let text = format!(
+            r#"schema = 1
+id = "a"
+source = "s"
+[link]
+address_base = 0
+byte_order = "big"
+word_order = "big"
+[points]
+all = {{ space = "holding", address = 0, type = "bytes", registers = 5 }}
+two = {{ space = "holding", address = 5, type = "bytes", registers = 1 }}
+n = {{ space = "holding", address = 6, type = "u16" }}
+nn = {{ space = "holding", address = 7, type = "u32" }}
+f = {{ space = "holding", address = 9, type = "f32" }}
+len = {{ space = "holding", address = 11, type = "u16" }}
+[[poll]]
+name = "card"
+every_ms = 100
+atomic = true
+points = ["all", "two", "n", "nn", "f", "len"]
+[[reader]]
+trigger = {{ level = "uid" }}
+uid = {uid}
+"#
+        );
+        check_text("a.toml", &text)
+    }
+
+    #[test]
+    fn every_mistake_of_a_uid_is_told_with_its_line_and_a_remedy() {
+        for (uid, wanted) in [
+            (r#"{ order = "msb_first", length = 4 }"#, "a.toml:22:7: `reader[0].uid`: `point` is missing"),
+            (
+                r#"{ point = "all", order = "msb_first", length = 5 }"#,
+                "`reader[0].uid.length`: a UID has 4, 7 or 10 bytes, and `all` has 10; a reader that gives fewer needs a `transform`",
+            ),
+            (r#"{ point = "n", order = "msb_first", length = 4 }"#, "a number is one only with a `transform`"),
+            (
+                r#"{ point = "all", order = "msb_first", length = "len", min = 5 }"#,
+                "`reader[0].uid.min`: a UID has 4, 7 or 10 bytes, none has 5",
+            ),
+            (
+                r#"{ point = "all", order = "msb_first", length = "len", min = 7, max = 4 }"#,
+                "`reader[0].uid.min`: `min` is 7 and `max` is 4, so no UID would be taken; turn them round",
+            ),
+            (
+                r#"{ point = "all", order = "msb_first", length = 4, min = 7 }"#,
+                "`reader[0].uid.length`: every UID has 4 bytes, and `min` and `max` let none through: leave them out",
+            ),
+            (
+                r#"{ point = "all", order = "msb_first", length = 4, keep = 3 }"#,
+                "`reader[0].uid.keep`: `keep` is for `transform = \"first\"` and `\"last\"`",
+            ),
+            (
+                r#"{ point = "all", order = "msb_first", transform = "wiegand25" }"#,
+                "`first_level`, `decimal`, `dropped_zeros`, `decimal_bytes` is wanted, got `wiegand25`; did you mean `wiegand26`?",
+            ),
+            (
+                r#"{ point = "all", order = "msb_first", transform = "first" }"#,
+                "say how many bytes the reader keeps: `keep = 2`, 3 or 4",
+            ),
+            (
+                r#"{ point = "all", order = "msb_first", transform = "last", keep = 5 }"#,
+                "a whole number from 2 to 4 is wanted",
+            ),
+            (
+                r#"{ point = "all", order = "msb_first", transform = "wiegand26", keep = 3 }"#,
+                "this transform says itself what it keeps",
+            ),
+            (
+                r#"{ point = "all", order = "msb_first", transform = "wiegand26", max = 7 }"#,
+                "`reader[0].uid.max`: `max` is for whole UIDs; what is left after a `transform` has no length",
+            ),
+            (
+                r#"{ point = "two", order = "msb_first", transform = "wiegand26" }"#,
+                "`reader[0].uid.point`: this transform keeps 3 bytes, and 2 are shown",
+            ),
+            (
+                r#"{ point = "all", order = "msb_first", transform = "wiegand34", length = 3 }"#,
+                "this transform keeps 4 bytes, and 3 are shown",
+            ),
+            (
+                r#"{ point = "all", order = "msb_first", transform = "wiegand34", length = "len" }"#,
+                "with a `transform`, `length` is how many bytes the reader shows; left out: all of the point",
+            ),
+            (
+                r#"{ point = "n", order = "msb_first", transform = "wiegand26" }"#,
+                "this transform keeps 3 bytes, `n` holds 2",
+            ),
+            (r#"{ point = "nn", order = "msb_first", transform = "decimal" }"#, "say which four the reader keeps"),
+            (
+                r#"{ point = "nn", order = "msb_first", transform = "wiegand34", length = 4 }"#,
+                "`nn` is a number, which is taken whole: leave `length` out",
+            ),
+            (
+                r#"{ point = "f", order = "msb_first", transform = "wiegand34" }"#,
+                "what a lossy reader says is `bytes`, `byte_each`, `u16` or `u32`",
+            ),
+        ] {
+            let said = said(uid).unwrap_err();
+            assert!(said.contains(wanted), "{wanted}\nis not in what is said of {uid}:\n{said}");
+        }
+    }
+
+    #[test]
+    fn what_a_reader_loses_and_which_uids_it_takes_is_shown() {
+        let lossy = said(r#"{ point = "nn", order = "lsb_first", transform = "wiegand34" }"#).unwrap();
+        assert!(lossy.contains("LOSSY: it says only what `wiegand34, last byte first` leaves of a UID"), "{lossy}");
+        let short = said(r#"{ point = "all", order = "msb_first", length = "len", max = 7 }"#).unwrap();
+        assert!(short.contains("UIDs of 4 to 7 bytes; others are malformed") && !short.contains("LOSSY"), "{short}");
+    }
+}

@@ -89,7 +89,7 @@ pub fn show(profile: &Profile, unit: u8) -> String {
         match (reader.uid.says, reader.uid.transform()) {
             (UidSays::Whole { min: 4, max: 10 }, _) => {}
             (UidSays::Whole { min, max }, _) => {
-                line(format_args!("  UIDs of {min} to {max} bytes; others are malformed"))
+                line(format_args!("  UIDs of {min} to {max} bytes; others are malformed"));
             }
             (UidSays::Reduced(_), transform) => {
                 let name = transform.map(|t| t.to_string()).unwrap_or_default();

@@ -58,7 +58,7 @@ impl Engine {
         for clash in &clashes.told {
             let portals = self.read_through(clash.reading.transform);
             let detail = format!(
-                "cards {} are all {} to the reader of {portals}: none of them opens anything there; give one of the holders another card, or the portal a reader that gives whole UIDs",
+                "cards {} are all {} to the reader of {portals}: none of them is let in there; give one of the holders another card, or the portal a reader that gives whole UIDs",
                 cards_of(clash),
                 clash.reading,
             );

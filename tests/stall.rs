@@ -89,6 +89,7 @@ async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocatio
         held_open_ms: 15_000,
     };
     let setup = Setup {
+        lossy: Vec::new(),
         portals: vec![portal.clone()],
         policy: Policy { max_denials: 0, ..Policy::default() },
         streams: vec![StreamRole { name: "center".parse().unwrap(), owns_standing: true }],

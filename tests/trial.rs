@@ -175,3 +175,89 @@ async fn a_stand_in_that_does_not_run_is_told_with_what_to_do() {
     let (code, said) = trial.run(&["simulate", "--config", "absent.toml"]).await;
     assert_eq!(code, 78, "{said}");
 }
+
+#[tokio::test]
+async fn a_reader_that_cuts_uids_short_opens_for_one_card_and_for_neither_of_two() {
+    let trial = Trial { dir: tempfile::tempdir().unwrap(), broker: Broker::start().await.unwrap() };
+    let (code, streams) = trial.run(&["center", "keygen", "--streams", "two"]).await;
+    assert_eq!(code, 0, "{streams}");
+    let (url, port) = (trial.broker.url(), free_port());
+    let site = format!(
+        r#"
+[gateway]
+id = "g1"
+data_dir = "data"
+[uplink]
+urls = ["{url}"]
+[[bus]]
+id = "riser"
+tcp = "127.0.0.1:{port}"
+devices_dir = "profiles"
+[[portal]]
+id = "door-412"
+kind = "door"
+zone = "412"
+reader = {{ modbus = "riser", unit = 3, profile = "wiegand-converter" }}
+output = {{ modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel = 0 }}
+[[portal]]
+id = "power-412"
+kind = "power_box"
+zone = "412"
+reader = {{ modbus = "riser", unit = 4, profile = "digits-reader" }}
+output = {{ modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel = 1 }}
+[[portal]]
+id = "power-413"
+kind = "power_box"
+zone = "412"
+reader = {{ modbus = "riser", unit = 5, profile = "technotrade-vrd-485" }}
+output = {{ modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel = 2 }}
+{streams}"#
+    );
+    std::fs::write(trial.path("site.toml"), site).unwrap();
+    std::fs::create_dir(trial.path("profiles")).unwrap();
+    for name in ["wiegand-converter.toml", "digits-reader.toml"] {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/profiles").join(name);
+        std::fs::copy(from, trial.path("profiles").join(name)).unwrap();
+    }
+    let (code, said) = trial.run(&["check", "--config", "site.toml"]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("note: the reader of `door-412` gives only what `wiegand26` leaves of a UID"), "{said}");
+
+    let mut stand_in = trial.program();
+    let stand_in = stand_in.args(["simulate", "--config", "site.toml"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let _stand_in = stand_in.spawn().unwrap();
+    there(&trial.path("data/simulate.sock")).await;
+    let mut watch = trial.program();
+    let watching = ["center", "--gateway", "g1", "watch", "--url", &url.to_string()].map(str::to_owned);
+    let mut watch = watch.args(watching).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut heard = stdout(&mut watch);
+    line_with(&mut heard, "link up").await;
+    let mut gateway = trial.program();
+    let _gateway =
+        gateway.args(["run", "--config", "site.toml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    line_with(&mut heard, r#""state":"online""#).await;
+    line_with(&mut heard, "portal_online power-412").await;
+
+    let enrol = |card, holder| ["enrol", card, holder, "--door", "412", "--power", "412"];
+    let (code, said) = trial.center(&enrol("01230405", "h1")).await;
+    assert_eq!(code, 0, "{said}");
+    for portal in ["door-412", "power-412", "power-413"] {
+        let said = trial.simulate(&["present", portal, "01230405"]).await;
+        assert!(said.starts_with("relay on after"), "{portal}: {said}");
+    }
+    line_with(&mut heard, "decision power-412 01230405 h1 grant granted").await;
+
+    // A second resident's card that the reader of the box cannot tell from the first one: only that box goes off.
+    let (code, said) = trial.center(&enrol("12030405", "h2")).await;
+    assert_eq!(code, 0);
+    assert!(said.starts_with("apartment 1.2 applied; cut power-412 in "), "{said}");
+    let told = line_with(&mut heard, "ALARM").await;
+    assert!(told.contains("`01230405`, `12030405`") && told.contains("`power-412`"), "{told}");
+    let (code, said) = trial.center(&["command", "query", "12030405"]).await;
+    assert_eq!(code, 0);
+    for verdict in ["door-412: grant granted", "power-412: deny ambiguous_identifier", "power-413: grant granted"] {
+        assert!(said.contains(verdict), "{verdict} is not in:\n{said}");
+    }
+    trial.simulate(&["present", "door-412", "12030405"]).await;
+    line_with(&mut heard, "decision door-412 12030405 h2 grant granted").await;
+}

@@ -7,7 +7,7 @@ use super::credential::Role;
 use super::decision::{Decision, Denial, Grant, GrantFlags, GrantReason, Reason, Reasons};
 use super::id::{CardUid, ClockTrust, Now};
 use super::input::Presented;
-use super::list::{AccessList, CardView, EnrolmentView};
+use super::list::{AccessList, CardView, EnrolmentView, Meant};
 use super::policy::{FirePower, Policy, UntrustedClock};
 use super::portal::{Direction, Portal, PortalKind, Posture};
 
@@ -53,19 +53,55 @@ pub struct Question<'a> {
     pub stale: bool,
 }
 
+/// Whom the list knows behind what was presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identified {
+    /// This card; a whole UID is one also if the list does not know it.
+    Card(CardUid),
+    /// Nobody: a lossy reader said something that no known card makes it say.
+    Nobody,
+    /// Several cards: a lossy reader cannot tell them apart.
+    Several,
+    /// Nothing that a card says.
+    Malformed,
+}
+
+impl Identified {
+    /// The card, if it is one.
+    #[must_use]
+    pub fn card(self) -> Option<CardUid> {
+        match self {
+            Self::Card(uid) => Some(uid),
+            Self::Nobody | Self::Several | Self::Malformed => None,
+        }
+    }
+}
+
+/// Whom `list` knows behind what was presented.
+#[must_use]
+pub fn identify(list: &AccessList, presented: &Presented) -> Identified {
+    match presented {
+        Presented::Card(uid) => Identified::Card(*uid),
+        Presented::Lossy(reading) => match list.meant_by(*reading) {
+            Meant::One(uid) => Identified::Card(uid),
+            Meant::Nobody => Identified::Nobody,
+            Meant::Several => Identified::Several,
+        },
+        Presented::Malformed(_) => Identified::Malformed,
+    }
+}
+
 /// Decides. Never fails: what is broken or undefined is a denial.
 #[must_use]
 pub fn decide(facts: &Facts<'_>, question: &Question<'_>) -> Decision {
-    let reasons = judge(facts, question);
+    let identified = identify(facts.list, question.presented);
+    let reasons = judge(facts, question, identified);
     let Some(portal) = question.portal else { return Decision::Deny(Denial::from_reasons(reasons)) };
     // Nothing old opens anything, not even outwards.
     if question.stale {
         return Decision::Deny(Denial::from_reasons(reasons));
     }
-    let uid = match question.presented {
-        Presented::Card(uid) => Some(*uid),
-        Presented::Malformed(_) => None,
-    };
+    let uid = identified.card();
     let hold_ms = (portal.kind != PortalKind::PowerBox).then_some(portal.hold_ms);
     let grant = |reason| Grant::new(portal.id.clone(), uid, reason, hold_ms);
     let flags = GrantFlags { stale_list: facts.stale_list, ..GrantFlags::default() };
@@ -94,14 +130,20 @@ pub fn against_power(facts: &Facts<'_>, portal: &Portal) -> Option<Denial> {
 }
 
 /// Every reason against the card, from all rungs of the ladder.
-fn judge(facts: &Facts<'_>, question: &Question<'_>) -> Reasons {
+fn judge(facts: &Facts<'_>, question: &Question<'_>, identified: Identified) -> Reasons {
     let mut reasons = Reasons::NONE;
     reasons.add_if(question.portal.is_none(), Reason::UnknownPortal);
     reasons.add_if(question.stale, Reason::StaleRequest);
-    let uid = match question.presented {
-        Presented::Card(uid) => uid,
-        Presented::Malformed(_) => {
-            reasons.add(Reason::MalformedIdentifier);
+    let card = match identified {
+        Identified::Card(uid) => Ok(uid),
+        Identified::Nobody => Err(Reason::UnknownCredential),
+        Identified::Several => Err(Reason::AmbiguousIdentifier),
+        Identified::Malformed => Err(Reason::MalformedIdentifier),
+    };
+    let uid = &match card {
+        Ok(uid) => uid,
+        Err(reason) => {
+            reasons.add(reason);
             judge_posture(facts, question.portal, Role::Resident, &mut reasons);
             return reasons;
         }

@@ -4,6 +4,7 @@ use super::audit::AlarmKind;
 use super::change::{Changes, Head, OpError, Position};
 use super::id::{CardUid, PortalId, StreamName, Timestamp};
 use super::portal::{Assurance, Direction, Posture};
+use super::transform::Reading;
 
 /// Names one received message to the link that has to acknowledge it. Opaque here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,6 +112,8 @@ pub struct Command {
 pub enum Presented {
     /// A card UID.
     Card(CardUid),
+    /// What a reader that loses part of the UID says of a card.
+    Lossy(Reading),
     /// Something that is none; the text is for the audit, shortened by the link.
     Malformed(String),
 }

@@ -19,3 +19,4 @@ pub mod presence;
 pub mod schedule;
 pub mod state;
 pub mod stream;
+pub mod transform;

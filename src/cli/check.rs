@@ -1,5 +1,6 @@
 //! `dormgate check`: everything that is wrong with a configuration, or what was understood of it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Exit, bad_config, say};
@@ -114,8 +115,25 @@ fn notes(config: &Config) -> Vec<String> {
     {
         notes.push("`[modbus_server]` listens, but no portal is `device = { modbus_server = … }`".to_owned());
     }
+    notes.extend(lossy(config));
     notes.extend(without_effect(config).into_iter().map(|what| format!("{what} has no effect in this version")));
     notes
+}
+
+/// Readers that lose part of the UID, by what they do to it.
+fn lossy(config: &Config) -> Vec<String> {
+    let mut by_transform: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    // A profile that cannot be read is a mistake, told elsewhere.
+    for (portal, transform) in super::serve::modbus::lossy_readers(config).unwrap_or_default() {
+        by_transform.entry(transform).or_default().push(format!("`{portal}`"));
+    }
+    let note = |(transform, portals): (_, Vec<String>)| {
+        format!(
+            "the reader of {} gives only what `{transform}` leaves of a UID: cards that fall together are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one",
+            portals.join(", ")
+        )
+    };
+    by_transform.into_iter().map(note).collect()
 }
 
 /// What is asked for and not done yet. What is the default, and what is off, promises nothing.

@@ -268,6 +268,8 @@ pub fn encode_state(report: &PortalReport) -> Vec<u8> {
     put(&mut map, "fire", report.fire);
     let uid = report.uid.as_ref().map(|presented| match presented {
         Presented::Card(uid) => uid.to_string(),
+        // A native portal has only whole UIDs; what a foreign reader said is no UID here.
+        Presented::Lossy(reading) => reading.to_string(),
         Presented::Malformed(text) => text.clone(),
     });
     put(&mut map, "uid", uid);

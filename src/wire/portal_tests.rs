@@ -14,6 +14,7 @@ fn malformed(payload: &str) -> String {
     match request(payload).presented {
         Presented::Malformed(text) => text,
         Presented::Card(uid) => panic!("{uid} was understood"),
+        Presented::Lossy(reading) => panic!("{reading} was understood"),
     }
 }
 

@@ -18,6 +18,7 @@ mod boxes;
 mod convergence;
 mod doors;
 mod life_of_a_card;
+mod lossy;
 mod matrix;
 mod portals;
 mod simulation;

@@ -16,13 +16,14 @@ use dormgate::access::change::{Changes, Head, Op, OpError, PortalSet, Position, 
 use dormgate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
 use dormgate::access::effect::Effect;
 use dormgate::access::engine::{Engine, Setup, StreamRole};
-use dormgate::access::id::{CardUid, ClockTrust, Mono, Now, StreamName, Timestamp};
+use dormgate::access::id::{CardUid, ClockTrust, Mono, Now, PortalId, StreamName, Timestamp};
 use dormgate::access::input::{
     Command, CommandKind, Input, Operator, PortalReport, Presented, Receipt, ReceivedChanges, Request,
 };
 use dormgate::access::policy::Policy;
 use dormgate::access::portal::{Assurance, Direction, Portal, PortalKind, Posture};
 use dormgate::access::state::State;
+use dormgate::access::transform::Transform;
 
 /// The stream that owns the standing of cards.
 pub const OFFICE: &str = "card-office";
@@ -138,6 +139,8 @@ pub struct World {
     pub engine: Engine,
     pub policy: Policy,
     pub portals: Vec<Portal>,
+    /// Portals with a reader that loses part of the UID.
+    pub lossy: Vec<(PortalId, Transform)>,
     /// Milliseconds since the tests began, on both clocks.
     pub elapsed_ms: u64,
     /// What the wall clock is off by, in milliseconds.
@@ -163,10 +166,16 @@ impl World {
     }
 
     pub fn of(policy: Policy, portals: Vec<Portal>) -> Self {
+        Self::reading(policy, portals, Vec::new())
+    }
+
+    /// A building where the readers of some portals lose part of the UID.
+    pub fn reading(policy: Policy, portals: Vec<Portal>, lossy: Vec<(PortalId, Transform)>) -> Self {
         let mut world = Self {
-            engine: engine(&policy, &portals, 0, State::default()),
+            engine: engine(&policy, &portals, &lossy, 0, State::default()),
             policy,
             portals,
+            lossy,
             elapsed_ms: 0,
             wall_off_ms: 0,
             clock: ClockTrust::Trusted,
@@ -229,7 +238,7 @@ impl World {
 
     pub fn restart_with(&mut self, state: State) -> Seen {
         self.boots += 1;
-        self.engine = engine(&self.policy, &self.portals, self.boots, state);
+        self.engine = engine(&self.policy, &self.portals, &self.lossy, self.boots, state);
         self.input(Input::Boot { found: String::new(), version: "test".to_owned() })
     }
 
@@ -408,10 +417,11 @@ pub fn assert_same_state(folded: &State, live: &State) {
     assert_eq!(folded.last_n, live.last_n, "last event");
 }
 
-fn engine(policy: &Policy, portals: &[Portal], boot: u32, state: State) -> Engine {
+fn engine(policy: &Policy, portals: &[Portal], lossy: &[(PortalId, Transform)], boot: u32, state: State) -> Engine {
     let role = |stream: &str, owns_standing| StreamRole { name: name(stream), owns_standing };
     let setup = Setup {
         portals: portals.to_vec(),
+        lossy: lossy.to_vec(),
         policy: policy.clone(),
         streams: vec![role(OFFICE, true), role(APARTMENT, false)],
         boot: format!("boot-{boot}"),

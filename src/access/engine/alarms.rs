@@ -6,7 +6,6 @@ use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
 use super::super::decision::{Reason, Reasons};
 use super::super::effect::{Alarm, Effect};
 use super::super::id::{CardUid, Mono, Now, PortalId};
-use super::super::input::Presented;
 use super::super::policy::Policy;
 use super::Engine;
 
@@ -64,10 +63,10 @@ impl Engine {
     }
 
     /// A dead card in somebody's hand is worth an alarm also where it passes: outwards, in free access, in a fire.
-    pub(super) fn seen_dead(&mut self, portal: &PortalId, presented: &Presented, against: Reasons, now: Now) {
+    pub(super) fn seen_dead(&mut self, portal: &PortalId, card: Option<CardUid>, against: Reasons, now: Now) {
         let dead = against.iter().find(|r| matches!(r, Reason::Replaced | Reason::Cancelled | Reason::Lost));
-        if let (Presented::Card(uid), Some(reason)) = (presented, dead) {
-            self.dead_card(portal, *uid, reason, now);
+        if let (Some(uid), Some(reason)) = (card, dead) {
+            self.dead_card(portal, uid, reason, now);
         }
     }
 

@@ -30,7 +30,8 @@ impl Engine {
         let Some(portal) = self.portal(portal.as_str()) else {
             return Err(Denial::from(Reason::UnknownPortal));
         };
-        let presented = Presented::Card(uid);
+        // As the box's own reader sees it: a card that it cannot tell from another any more has lost its right here.
+        let presented = self.as_read_at(&portal.id, uid);
         let question = Question { portal: Some(portal), presented: &presented, direction: None, stale: false };
         match decide(&self.facts(self.posture(portal, now), now), &question) {
             Decision::Grant(_) => Ok(()),
@@ -196,11 +197,12 @@ impl Engine {
                 self.boxes.entry(portal.clone()).or_default().leave(off_at);
             }
             (Some(true) | None, Some(Presented::Card(uid))) => self.card_in_box(portal, *uid, relay, now),
+            (Some(true) | None, Some(Presented::Lossy(reading))) => self.reading_in_box(portal, *reading, relay, now),
             (Some(true), Some(Presented::Malformed(_)) | None) | (None, Some(Presented::Malformed(_)) | None) => {}
         }
     }
 
-    fn card_in_box(&mut self, portal: &PortalId, uid: CardUid, relay: Option<bool>, now: Now) {
+    pub(super) fn card_in_box(&mut self, portal: &PortalId, uid: CardUid, relay: Option<bool>, now: Now) {
         let power = self.boxes.entry(portal.clone()).or_default();
         let known = power.on_card() == Some(uid);
         let asked_already = power.present == Some(uid);
@@ -247,7 +249,7 @@ impl Engine {
     }
 
     /// Cuts a box whether or not it is believed on.
-    fn cut_unremembered(&mut self, portal: &PortalId, reason: &'static str, now: Now) {
+    pub(super) fn cut_unremembered(&mut self, portal: &PortalId, reason: &'static str, now: Now) {
         match self.cut(portal, reason, now) {
             Some(cut) => self.record_cuts(&[cut], now),
             None => {

@@ -75,6 +75,7 @@ impl Engine {
             };
             self.record(event, Flush::Now);
         }
+        self.report_clashes(&applied.clashes, now);
         self.find_next_edge(now);
         let cut = cuts.into_iter().map(|cut| cut.portal).collect();
         (Outcome::Applied, applied, cut)

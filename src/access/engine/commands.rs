@@ -8,7 +8,7 @@ use super::super::decide::against_power;
 use super::super::decision::{Decision, Grant, GrantReason};
 use super::super::effect::{Effect, Reply, ReplyStatus, ResyncReason, Verdict};
 use super::super::id::{CardUid, ClockTrust, Now, PortalId, Timestamp};
-use super::super::input::{Command, CommandKind, Presented, Request};
+use super::super::input::{Command, CommandKind, Request};
 use super::super::portal::{Assurance, PortalKind};
 use super::super::presence::OnBy;
 use super::super::state::{COMMANDS_MAX, is_remembered};
@@ -180,7 +180,7 @@ impl Engine {
             let request = Request {
                 portal: portal.id.as_str().to_owned(),
                 id: None,
-                presented: Presented::Card(uid),
+                presented: self.as_read_at(&portal.id, uid),
                 direction: None,
                 assurance: Assurance::Uid,
                 stale: false,

@@ -15,6 +15,7 @@ mod boxes;
 mod changes;
 mod commands;
 mod doors;
+mod lossy;
 mod modes;
 mod reports;
 mod requests;
@@ -34,6 +35,7 @@ use super::policy::Policy;
 use super::portal::{Portal, Posture};
 use super::presence::{OnBy, PowerBox};
 use super::state::{GAP_DAMAGED, State};
+use super::transform::Transform;
 
 use alarms::Alarms;
 use doors::Doors;
@@ -46,6 +48,8 @@ pub use status::{Status, StreamStatus};
 pub struct Setup {
     /// The portals of the building.
     pub portals: Vec<Portal>,
+    /// The portals whose reader loses part of the UID, and what it does to it.
+    pub lossy: Vec<(PortalId, Transform)>,
     /// The site's choices.
     pub policy: Policy,
     /// The configured streams, each with the ops it owns.
@@ -68,6 +72,7 @@ pub struct StreamRole {
 pub struct Engine {
     portals: Vec<Portal>,
     places: HashMap<PortalId, usize, RandomState>,
+    lossy: BTreeMap<PortalId, Transform>,
     policy: Policy,
     streams: Vec<StreamRole>,
     boot: String,
@@ -93,7 +98,8 @@ pub struct Engine {
 impl Engine {
     /// An engine that goes on where `state` ended.
     #[must_use]
-    pub fn new(setup: Setup, state: State) -> Self {
+    pub fn new(setup: Setup, mut state: State) -> Self {
+        state.list.index_readings(setup.lossy.iter().map(|(_, transform)| *transform));
         let places = setup.portals.iter().enumerate().map(|(place, p)| (p.id.clone(), place)).collect();
         let seed = setup.boot.bytes().fold(1, |seed: u64, b| seed.wrapping_mul(31).wrapping_add(u64::from(b)));
         let boxes = state.boxes.iter().map(|(portal, on)| {
@@ -107,6 +113,7 @@ impl Engine {
             places,
             boxes: boxes.collect(),
             portals: setup.portals,
+            lossy: setup.lossy.into_iter().collect(),
             policy: setup.policy,
             streams: setup.streams,
             boot: setup.boot,
@@ -253,6 +260,7 @@ impl Engine {
             let detail = "the clock is behind the last time on disk or the build; windows are judged by `policy.untrusted_clock`";
             self.alarm(super::audit::AlarmKind::Clock, None, None, detail.to_owned(), now);
         }
+        self.record_clashes_at_start(now);
         self.forget_boxes_without_portal(now);
         self.judge_all_boxes(now);
         self.tell_modes(now);

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 
 use super::super::audit::{AuditEvent, EventKind, Flush};
-use super::super::decide::{Question, decide};
+use super::super::decide::{Question, decide, identify};
 use super::super::decision::{Decision, Denial, Grant};
 use super::super::effect::Effect;
 use super::super::id::{CardUid, Mono, Now, PortalId};
@@ -63,10 +63,11 @@ impl Engine {
             stale: request.stale,
         };
         let decision = decide(&self.facts(self.posture(portal, now), now), &question);
+        let card = identify(&self.state.list, &request.presented).card();
         let kind = portal.kind;
         let id = portal.id.clone();
         let hold_ms = portal.hold_ms;
-        let keys = self.keys(request, &id, portal.debounce_ms);
+        let keys = self.keys(request, card, &id, portal.debounce_ms);
         if let Some(repeated) = self.repeated(&keys, &decision, now) {
             self.out.push(Effect::Answer {
                 portal: request.portal.clone(),
@@ -75,7 +76,7 @@ impl Engine {
             });
             return;
         }
-        let event = self.decision_event(request, &id, &decision, now);
+        let event = self.decision_event(request, card, &id, &decision, now);
         let mut against = decision.also();
         let denial = match &decision {
             Decision::Grant(_) => None,
@@ -91,34 +92,32 @@ impl Engine {
         for (key, _) in keys.into_iter().flatten() {
             self.answers.remember(key, denial, now.mono);
         }
-        if let (PortalKind::PowerBox, Presented::Card(uid), false) = (kind, &request.presented, request.stale) {
-            self.presented_at_box(&id, *uid, denial, now);
+        if let (PortalKind::PowerBox, Some(uid), false) = (kind, card, request.stale) {
+            self.presented_at_box(&id, uid, denial, now);
         }
         if let (PortalKind::Gate | PortalKind::Door, None) = (kind, denial) {
-            let uid = match &request.presented {
-                Presented::Card(uid) => Some(*uid),
-                Presented::Malformed(_) => None,
-            };
-            self.released(&id, uid, hold_ms, now);
+            self.released(&id, card, hold_ms, now);
         }
         if denial.is_some() {
             self.denied(&id, now);
         }
-        self.seen_dead(&id, &request.presented, against, now);
+        self.seen_dead(&id, card, against, now);
         if !request.stale {
             self.online_reported(&id, true, None, now);
         }
     }
 
     /// What a repeat of this request would be known by, and for how long in milliseconds.
-    fn keys(&self, request: &Request, portal: &PortalId, debounce_ms: u32) -> [Option<(Key, u64)>; 2] {
+    fn keys(
+        &self,
+        request: &Request,
+        uid: Option<CardUid>,
+        portal: &PortalId,
+        debounce_ms: u32,
+    ) -> [Option<(Key, u64)>; 2] {
         if request.stale {
             return [None, None];
         }
-        let uid = match &request.presented {
-            Presented::Card(uid) => Some(*uid),
-            Presented::Malformed(_) => None,
-        };
         let by_id = request.id.as_ref().map(|id| ((portal.clone(), Some(id.clone()), uid), ANSWER_MEMORY_MS));
         let by_card = (debounce_ms > 0 && uid.is_some()).then(|| ((portal.clone(), None, uid), u64::from(debounce_ms)));
         [by_id, by_card]
@@ -153,24 +152,29 @@ impl Engine {
         event.reason = Some(decision.reason_str().to_owned());
         event.also = decision.also();
         event.detail = Some(format!("no portal `{}` is configured", request.portal));
-        if let Presented::Card(uid) = &request.presented {
-            event.uid = Some(*uid);
-            event.holder = self.holder_of(Some(uid));
-        }
+        event.uid = identify(&self.state.list, &request.presented).card();
+        event.holder = self.holder_of(event.uid.as_ref());
         self.out.push(Effect::Answer { portal: request.portal.clone(), id: request.id.clone(), decision });
         self.record(event, Flush::Soon);
     }
 
-    fn decision_event(&self, request: &Request, portal: &PortalId, decision: &Decision, now: Now) -> AuditEvent {
+    fn decision_event(
+        &self,
+        request: &Request,
+        card: Option<CardUid>,
+        portal: &PortalId,
+        decision: &Decision,
+        now: Now,
+    ) -> AuditEvent {
         let mut event = self.event(EventKind::Decision, now);
         event.portal = Some(portal.clone());
-        match &request.presented {
-            Presented::Card(uid) => {
-                event.uid = Some(*uid);
-                event.holder = self.holder_of(Some(uid));
-            }
-            Presented::Malformed(text) => event.detail = Some(format!("presented `{text}`")),
-        }
+        event.uid = card;
+        event.holder = self.holder_of(card.as_ref());
+        event.detail = match &request.presented {
+            Presented::Card(_) => None,
+            Presented::Lossy(reading) => Some(self.tell_reading(*reading)),
+            Presented::Malformed(text) => Some(format!("presented `{text}`")),
+        };
         event.granted = Some(decision.is_grant());
         event.reason = Some(decision.reason_str().to_owned());
         event.also = decision.also();

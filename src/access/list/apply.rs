@@ -11,6 +11,7 @@ use super::super::id::{CardUid, Holder, Revision, Timestamp};
 use super::super::policy::Policy;
 use super::card::{Card, EnrolmentRegister, IssuedTo, PackedEnrolment, PackedEntitlement};
 use super::index::{CardIx, HolderIx, ScheduleIx, ZoneIx};
+use super::lossy::Clashes;
 use super::site::PostureRegister;
 use super::{AccessList, CardRecord, HolderEntry};
 
@@ -30,14 +31,17 @@ pub struct Applied {
     pub revoked: Vec<CardUid>,
     /// What to judge anew.
     pub touched: Touched,
+    /// Cards that lossy readers cannot tell apart since this message.
+    pub clashes: Clashes,
 }
 
 /// The cards a message speaks of, and whether each could open something before it.
-type Before = HashMap<CardIx, bool, RandomState>;
+pub(super) type Before = HashMap<CardIx, bool, RandomState>;
 
 impl AccessList {
     /// Applies the ops of one message, in order.
     pub fn apply(&mut self, ops: &[Op], at: Position, policy: &Policy, now: Timestamp) -> Applied {
+        let known = self.cards.len();
         let mut before = Before::default();
         let mut site = false;
         for (place, op) in (0..).zip(ops) {
@@ -50,14 +54,15 @@ impl AccessList {
                 before.entry(ix).or_insert(false);
             }
         }
-        let mut spoken_of: Vec<_> = before.into_iter().collect();
+        let mut spoken_of: Vec<_> = before.iter().map(|(ix, could)| (*ix, *could)).collect();
         spoken_of.sort_unstable_by_key(|(ix, _)| *ix);
         let uid = |ix: &CardIx| self.cards.get(ix.place()).map(|c| c.uid);
         let revoked = spoken_of.iter().filter(|(ix, could)| *could && !self.could_open(*ix, policy, now));
-        Applied {
-            revoked: revoked.filter_map(|(ix, _)| uid(ix)).collect(),
-            touched: Touched { cards: spoken_of.iter().filter_map(|(ix, _)| uid(ix)).collect(), site },
-        }
+        let revoked = revoked.filter_map(|(ix, _)| uid(ix)).collect();
+        let (clashes, mut concerned) = self.new_clashes(&spoken_of, &before, known, policy, now);
+        concerned.retain(|ix| !before.contains_key(ix));
+        let touched = spoken_of.iter().map(|(ix, _)| ix).chain(&concerned);
+        Applied { revoked, touched: Touched { cards: touched.filter_map(uid).collect(), site }, clashes }
     }
 
     /// The same without saying what changed: for replay.
@@ -142,6 +147,7 @@ impl AccessList {
         let Self { cards, by_uid, hasher, .. } = self;
         let rehash = |ix: &CardIx| cards.get(ix.place()).map_or(0, |c| hasher.hash_one(c.uid));
         by_uid.insert_unique(hasher.hash_one(uid), ix, rehash);
+        self.index_card(ix);
         ix
     }
 

@@ -12,6 +12,7 @@ mod apply;
 mod card;
 mod holders;
 mod index;
+mod lossy;
 mod names;
 mod site;
 
@@ -22,6 +23,7 @@ use hashbrown::HashTable;
 
 pub use apply::{Applied, Touched};
 pub use card::{CardRecord, HolderEntry};
+pub use lossy::{CLASH_CARDS_TOLD_MAX, CLASHES_TOLD_MAX, Clash, Clashes, Meant};
 pub use site::{PostureRegister, ScheduleRegister, Site};
 
 use super::credential::{Enrolment, Entitlement, Flag, FlagRegister, Role, Standing, ZoneSet};
@@ -31,6 +33,7 @@ use super::portal::PortalKind;
 use card::{Card, PackedEnrolment};
 use holders::Holders;
 use index::{CardIx, HolderIx};
+use lossy::LossyIndex;
 use names::Names;
 
 /// The access list. See the module's head.
@@ -42,6 +45,8 @@ pub struct AccessList {
     holders: Holders,
     zones: Names<Zone>,
     schedules: Names<ScheduleName>,
+    /// One for each transform of the building's readers; what is on disk has none.
+    lossy: Vec<LossyIndex>,
     /// What is said of rooms, portals and schedules rather than of cards.
     pub site: Site,
 }

@@ -121,7 +121,7 @@ pub async fn serve(
         insecure: config.insecure.clone(),
         streams: convert::stream_specs(config).into_iter().map(|s| (s.name, s.may)).collect(),
     };
-    let desk = start_desk(config, recovered, &store, &clock, outlets, uplink, identity, &metrics);
+    let desk = start_desk(config, recovered, &store, &clock, outlets, uplink, identity, &metrics)?;
 
     // From here on cards are decided.
     let (end, ended) = watch::channel(false);
@@ -237,12 +237,13 @@ fn start_desk(
     uplink: Option<mpsc::Sender<UplinkOrder>>,
     identity: Identity,
     metrics: &Metrics,
-) -> Desk<Store> {
+) -> Result<Desk<Store>, ServeError> {
     let Recovered { mut state, next_n, whole, lost, findings, took_ms, events_replayed, .. } = recovered;
     // The store knows the highest number ever told, also where the event itself is lost.
     state.last_n = state.last_n.max(next_n.saturating_sub(1));
     let setup = Setup {
         portals: config.portals.iter().map(|p| p.portal.clone()).collect(),
+        lossy: modbus::lossy_readers(config).map_err(ServeError::Modbus)?,
         policy: config.policy.clone(),
         streams: convert::stream_roles(config),
         boot: identity.boot.clone(),
@@ -270,7 +271,7 @@ fn start_desk(
         tracing::warn!("insecure: {detail}");
         desk.input(Input::Alarm { kind: crate::access::audit::AlarmKind::Insecure, portal: None, detail }, now);
     }
-    desk
+    Ok(desk)
 }
 
 fn start_uplink(

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::access::id::PortalId;
+use crate::access::transform::Transform;
 use crate::config::{
     BusConfig, BusLine, Config, ModbusPart, Parity, Part, PortalConfig, PortalDevice, ProfileUse, Role, SerialConfig,
     StopBits,
@@ -55,6 +57,19 @@ pub fn buses(config: &Config) -> Vec<BusSpec> {
 /// A profile that is not there any more: the configuration's check found it.
 pub fn portals(config: &Config) -> Result<Vec<ModbusPortalSpec>, String> {
     config.portals.iter().filter_map(|p| portal(config, p).transpose()).collect()
+}
+
+/// The portals whose reader loses part of the UID, and what it does to it. Controllers that ask, and native devices, give whole UIDs.
+///
+/// # Errors
+/// A profile that is not there any more: the configuration's check found it.
+pub fn lossy_readers(config: &Config) -> Result<Vec<(PortalId, Transform)>, String> {
+    let lossy = |portal: ModbusPortalSpec| {
+        let part = portal.reader?;
+        let reader = part.profile.readers.get(usize::from(part.channel))?;
+        Some((portal.id, reader.uid.transform()?))
+    };
+    Ok(portals(config)?.into_iter().filter_map(lossy).collect())
 }
 
 /// Where controllers ask, and the portals they ask for; `None`: nobody may.

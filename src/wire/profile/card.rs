@@ -2,8 +2,9 @@
 
 use crate::access::id::CardUid;
 use crate::access::input::Presented;
+use crate::access::transform::{Form, Reading, Transform, Turn};
 
-use super::{Block, Point, Value};
+use super::{Block, Point, PointType, Value};
 
 /// In which order a reader gives the bytes of a UID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub enum UidOrder {
     LsbFirst,
 }
 
-/// How many of the bytes are the UID.
+/// How many of the bytes are the UID, or what is left of it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UidLength {
     /// Always so many.
@@ -23,17 +24,35 @@ pub enum UidLength {
     Point(Point),
     /// The rest is zeros: the shortest of 4, 7 and 10 that holds every other byte.
     ZeroPadded,
+    /// All of the point; for lossy readers.
+    All,
+}
+
+/// What a reader says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UidSays {
+    /// The whole UID.
+    Whole {
+        /// Shortest UID it can read, in bytes.
+        min: u8,
+        /// Longest UID it can read, in bytes.
+        max: u8,
+    },
+    /// What this form leaves of it.
+    Reduced(Form),
 }
 
 /// Where a reader shows the UID.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UidSource {
-    /// The bytes.
+    /// The bytes, or for a lossy reader also a number.
     pub point: Point,
     /// How many of them.
     pub length: UidLength,
-    /// Their order.
+    /// Their order; for a lossy reader, at which end of the UID it begins.
     pub order: UidOrder,
+    /// All of it, or what is left.
+    pub says: UidSays,
 }
 
 impl UidSource {
@@ -42,14 +61,31 @@ impl UidSource {
     pub fn length_point(&self) -> Option<&Point> {
         match &self.length {
             UidLength::Point(point) => Some(point),
-            UidLength::Fixed(_) | UidLength::ZeroPadded => None,
+            UidLength::Fixed(_) | UidLength::ZeroPadded | UidLength::All => None,
+        }
+    }
+
+    /// What the reader does to every UID; `None`: nothing, it gives all of it.
+    #[must_use]
+    pub fn transform(&self) -> Option<Transform> {
+        let turn = match self.order {
+            UidOrder::MsbFirst => Turn::AsSent,
+            UidOrder::LsbFirst => Turn::Reversed,
+        };
+        match self.says {
+            UidSays::Whole { .. } => None,
+            UidSays::Reduced(form) => Some(Transform { turn, form }),
         }
     }
 
     /// What is shown; `None`: nothing (all zeros, or length 0), or it was not read.
     #[must_use]
     pub fn read(&self, block: &Block) -> Option<Presented> {
-        let Some(Value::Bytes(shown)) = self.point.decode(block, 0) else { return None };
+        let shown = match self.point.decode(block, 0)? {
+            Value::Bytes(shown) => shown,
+            Value::Whole(number) => u64::try_from(number).ok()?.to_be_bytes().to_vec(),
+            Value::Flag(_) | Value::Real(_) => return None,
+        };
         if shown.iter().all(|b| *b == 0) {
             return None;
         }
@@ -63,6 +99,7 @@ impl UidSource {
                 let used = shown.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
                 [4, 7, 10].into_iter().find(|len| *len >= used).unwrap_or(used)
             }
+            UidLength::All => shown.len(),
         };
         if len == 0 {
             return None;
@@ -71,27 +108,170 @@ impl UidSource {
             Some(bytes) => bytes.to_vec(),
             None => return Some(Presented::Malformed(format!("length {len} of {}", hex(&shown)))),
         };
+        let (min, max) = match self.says {
+            UidSays::Whole { min, max } => (min, max),
+            UidSays::Reduced(form) => return self.reading(form, &bytes),
+        };
         if self.order == UidOrder::LsbFirst {
             bytes.reverse();
         }
         Some(match CardUid::from_bytes(&bytes) {
-            Ok(uid) => Presented::Card(uid),
-            Err(_) => Presented::Malformed(hex(&bytes)),
+            Ok(uid) if (usize::from(min)..=usize::from(max)).contains(&len) => Presented::Card(uid),
+            Ok(_) | Err(_) => Presented::Malformed(hex(&bytes)),
         })
+    }
+
+    /// What a lossy reader shows; `None`: nothing.
+    fn reading(&self, form: Form, shown: &[u8]) -> Option<Presented> {
+        let malformed = Some(Presented::Malformed(hex(shown)));
+        let value = match form.digits() {
+            None => shown.iter().fold(0_u128, |n, b| n.saturating_mul(0x100).saturating_add(u128::from(*b))),
+            Some(base) => {
+                let Ok(text) = std::str::from_utf8(shown) else { return malformed };
+                let digits = text.trim_matches(|c: char| c == '\0' || c.is_ascii_whitespace());
+                if digits.is_empty() {
+                    return None;
+                }
+                // `from_str_radix` would take a sign.
+                match u128::from_str_radix(digits, base) {
+                    Ok(value) if !digits.starts_with('+') => value,
+                    Ok(_) | Err(_) => return malformed,
+                }
+            }
+        };
+        let too_much = form.keeps().is_some_and(|keep| value >> (8 * u32::from(keep)) != 0);
+        match self.transform() {
+            Some(transform) if !too_much && value != 0 => Some(Presented::Lossy(Reading { transform, value })),
+            Some(_) if value == 0 => None,
+            Some(_) | None => malformed,
+        }
     }
 
     /// The bytes and the length that a device shows for `uid`.
     #[must_use]
     pub fn show(&self, uid: CardUid) -> (Vec<u8>, u16) {
-        let mut bytes = uid.as_bytes().to_vec();
-        if self.order == UidOrder::LsbFirst {
-            bytes.reverse();
-        }
+        let bytes = match (self.transform(), self.says) {
+            (Some(transform), UidSays::Reduced(form)) => self.show_reduced(transform.read(uid).value, form),
+            _ => {
+                let mut bytes = uid.as_bytes().to_vec();
+                if self.order == UidOrder::LsbFirst {
+                    bytes.reverse();
+                }
+                bytes
+            }
+        };
         let len = u16::try_from(bytes.len()).unwrap_or(0);
         (bytes, len)
+    }
+
+    fn show_reduced(&self, value: u128, form: Form) -> Vec<u8> {
+        match form.digits() {
+            Some(16) => format!("{value:X}").into_bytes(),
+            Some(_) => value.to_string().into_bytes(),
+            None => {
+                let room = match (&self.length, self.point.kind) {
+                    (UidLength::Fixed(len), _) => usize::from(*len),
+                    (_, PointType::ByteEach) => usize::from(self.point.registers),
+                    _ => usize::from(self.point.registers) * 2,
+                };
+                let mut bytes = value.to_be_bytes().to_vec();
+                let keep = bytes.split_off(bytes.len().saturating_sub(room));
+                let mut all = vec![0; room.saturating_sub(keep.len())];
+                all.extend(keep);
+                all
+            }
+        }
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02X}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::wire::modbus::{Reply, Request, Space};
+    use crate::wire::profile::Order;
+
+    fn source(kind: PointType, registers: u16, length: UidLength, order: UidOrder, says: UidSays) -> UidSource {
+        let point = Point {
+            name: "p".into(),
+            space: Space::Input,
+            address: 0,
+            registers,
+            kind,
+            bit: None,
+            byte_order: Order::Big,
+            word_order: Order::Big,
+            scale: 1.0,
+            unit: None,
+            invalid: Vec::new(),
+            channels: 1,
+            stride: 1,
+        };
+        UidSource { point, length, order, says }
+    }
+
+    fn read(source: &UidSource, words: Vec<u16>) -> Option<Presented> {
+        let mut block = Block::default();
+        let request = Request::Read { space: Space::Input, address: 0, count: source.point.registers };
+        block.add(&request, Reply::Words(words));
+        source.read(&block)
+    }
+
+    fn text(form: Form, text: &str) -> Option<Presented> {
+        let source = source(PointType::ByteEach, 12, UidLength::All, UidOrder::MsbFirst, UidSays::Reduced(form));
+        let mut words: Vec<u16> = text.bytes().map(u16::from).collect();
+        words.resize(12, 0);
+        read(&source, words)
+    }
+
+    #[test]
+    fn digits_are_read_with_what_stands_around_them_and_nothing_else() {
+        let value = |presented| match presented {
+            Some(Presented::Lossy(reading)) => Some(reading.value),
+            _ => None,
+        };
+        assert_eq!(value(text(Form::Decimal, " 0514229873\r\n")), Some(514_229_873));
+        assert_eq!(value(text(Form::DroppedZeros, "1ea68671")), Some(0x1EA6_8671));
+        assert_eq!(text(Form::Decimal, "   "), None);
+        for wrong in ["+514", "-514", "1EA", "5 14", "\u{7f}"] {
+            assert!(matches!(text(Form::Decimal, wrong), Some(Presented::Malformed(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_uid_outside_the_lengths_that_the_reader_can_read_is_malformed() {
+        let says = UidSays::Whole { min: 4, max: 7 };
+        let source = source(PointType::ByteEach, 10, UidLength::ZeroPadded, UidOrder::MsbFirst, says);
+        let show = |uid: &str| read(&source, source.point.encode_bytes(&source.show(uid.parse().unwrap()).0));
+        assert!(matches!(show("04A1B2C3D4E5F6"), Some(Presented::Card(_))));
+        assert!(matches!(show("04A1B2C3D4E5F6A7A8A9"), Some(Presented::Malformed(_))));
+    }
+
+    proptest! {
+        /// A device that shows a card as the profile says is read as what the transform makes of that card.
+        #[test]
+        fn what_a_lossy_device_shows_is_what_the_transform_makes_of_the_card(
+            bytes in select(&[4_usize, 7, 10][..]).prop_flat_map(|n| proptest::collection::vec(any::<u8>(), n)),
+            order in select(&[UidOrder::MsbFirst, UidOrder::LsbFirst][..]),
+            form in select(&[
+                Form::Last(3), Form::Last(4), Form::First(2), Form::FirstLevel, Form::Decimal, Form::DroppedZeros, Form::DecimalBytes,
+            ][..]),
+            kind in select(&[PointType::Bytes, PointType::ByteEach, PointType::U32][..]),
+        ) {
+            let Ok(uid) = CardUid::from_bytes(&bytes) else { return Ok(()) };
+            let kind = if form.digits().is_some() && kind == PointType::U32 { PointType::Bytes } else { kind };
+            let registers = if kind == PointType::U32 { 2 } else { 32 };
+            let source = source(kind, registers, UidLength::All, order, UidSays::Reduced(form));
+            let shown = source.point.encode_bytes(&source.show(uid).0);
+            let reading = source.transform().unwrap().read(uid);
+            let expected = (reading.value != 0).then_some(Presented::Lossy(reading));
+            prop_assert_eq!(read(&source, shown), expected);
+        }
+    }
 }

@@ -6,6 +6,7 @@
 mod card;
 mod plan;
 mod read;
+mod read_uid;
 mod scope;
 mod shipped;
 mod text;
@@ -15,7 +16,7 @@ use crate::access::portal::Direction;
 
 use super::modbus::{Request, Space};
 
-pub use card::{UidLength, UidOrder, UidSource};
+pub use card::{UidLength, UidOrder, UidSays, UidSource};
 pub use read::read;
 pub use shipped::{SHIPPED, shipped};
 pub use text::{check_text, show, show_text};

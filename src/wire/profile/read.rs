@@ -6,7 +6,7 @@ use crate::access::portal::Direction;
 use crate::wire::document::{Mistake, Table, Value, read as read_document};
 use crate::wire::modbus::{COIL_ON, Space};
 
-use super::card::{UidLength, UidOrder, UidSource};
+use super::read_uid::read_uid;
 use super::scope::{CHANNELS_MAX, SPACES, Scope, read_link, read_points, read_poll, small, whole};
 use super::{
     InputKind, InputPoint, Link, Meter, OnLinkLoss, Output, Point, PointType, Poll, Profile, Pulse, Reader, Trigger,
@@ -86,7 +86,7 @@ fn texts(table: &mut Table<'_>, key: &'static str) -> Vec<String> {
 }
 
 /// Says so if no poll asks for `point`.
-fn must_be_polled(value: &Value<'_>, point: &Point, polls: &[Poll]) {
+pub(super) fn must_be_polled(value: &Value<'_>, point: &Point, polls: &[Poll]) {
     if !polls.iter().any(|poll| poll.points.contains(&point.name)) {
         value.mistake(format!("no `[[poll]]` asks for `{}`, so it would never be known", point.name));
     }
@@ -161,40 +161,6 @@ fn read_trigger(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Trig
         }
         _ => None,
     }
-}
-
-fn read_uid(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<UidSource> {
-    t.need("point");
-    let value = t.get("point")?;
-    let point = scope.point(&value)?;
-    must_be_polled(&value, &point, polls);
-    let bytes = match point.kind {
-        PointType::Bytes => i64::from(point.registers) * 2,
-        PointType::ByteEach => i64::from(point.registers),
-        PointType::Bool | PointType::U16 | PointType::I16 | PointType::U32 | PointType::I32 | PointType::F32 => {
-            value.mistake("a UID is `bytes` or `byte_each`");
-            0
-        }
-    };
-    let orders = [("msb_first", UidOrder::MsbFirst), ("lsb_first", UidOrder::LsbFirst)];
-    let order = t.need("order").and_then(|v| v.choice(&orders)).unwrap_or(UidOrder::MsbFirst);
-    let length = t.need("length")?;
-    let length = if length.is_text() {
-        if length.text().as_deref() == Some("zero_padded") {
-            UidLength::ZeroPadded
-        } else {
-            let point = scope.point(&length)?;
-            must_be_polled(&length, &point, polls);
-            UidLength::Point(point)
-        }
-    } else {
-        let fixed = length.number(4..11)?;
-        if fixed > bytes || ![4, 7, 10].contains(&fixed) {
-            length.mistake(format!("a UID has 4, 7 or 10 bytes, and `{}` has {bytes}", point.name));
-        }
-        UidLength::Fixed(u8::try_from(fixed).unwrap_or(0))
-    };
-    Some(UidSource { point, length, order })
 }
 
 fn read_write(t: &mut Table<'_>, scope: &Scope, default: Option<i64>) -> Write {

@@ -2,7 +2,7 @@
 
 use crate::wire::modbus::{Request, hex, rtu_frame, tcp_frame};
 
-use super::{InputKind, OnLinkLoss, Profile, Pulse, Trigger, UidLength, read, shipped};
+use super::{InputKind, OnLinkLoss, Profile, Pulse, Trigger, UidLength, UidSays, read, shipped};
 
 /// The time in the example of a pulse, in milliseconds.
 const EXAMPLE_MS: u32 = 3000;
@@ -83,8 +83,24 @@ pub fn show(profile: &Profile, unit: u8) -> String {
             UidLength::Fixed(bytes) => format!("{bytes} bytes"),
             UidLength::Point(point) => format!("as many bytes as `{}` says", point.name),
             UidLength::ZeroPadded => "4, 7 or 10 bytes with zeros behind".to_owned(),
+            UidLength::All => "as a whole".to_owned(),
         };
         line(format_args!("reader `{}`: a card {when}; its UID is `{}`, {length}", reader.id, reader.uid.point.name));
+        match (reader.uid.says, reader.uid.transform()) {
+            (UidSays::Whole { min: 4, max: 10 }, _) => {}
+            (UidSays::Whole { min, max }, _) => {
+                line(format_args!("  UIDs of {min} to {max} bytes; others are malformed"));
+            }
+            (UidSays::Reduced(_), transform) => {
+                let name = transform.map(|t| t.to_string()).unwrap_or_default();
+                line(format_args!(
+                    "  LOSSY: it says only what `{name}` leaves of a UID. The gateway does the same to every card it knows;"
+                ));
+                line(format_args!(
+                    "  cards that fall together are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one"
+                ));
+            }
+        }
         match &reader.trigger {
             Trigger::Latch { release: write, .. } => line(format_args!("{}", request(&write.request(0, write.value)))),
             Trigger::Counter { acknowledge: Some(write), .. } => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+mod lossy;
 mod parts;
 mod peers;
 mod rtu;

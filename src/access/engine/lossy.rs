@@ -1,0 +1,113 @@
+//! Readers that lose part of the UID: what they say of a known card, and what is told of cards that they cannot tell apart.
+
+use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
+use super::super::decide::{Identified, identify};
+use super::super::decision::Reason;
+use super::super::id::{CardUid, Now, PortalId};
+use super::super::input::Presented;
+use super::super::list::{Clash, Clashes, Meant};
+use super::super::transform::{Reading, Transform};
+use super::Engine;
+
+/// Portals named in one report of a clash; the others are counted.
+const PORTALS_TOLD_MAX: usize = 8;
+
+impl Engine {
+    /// What the reader of `portal` says of `uid`.
+    pub(super) fn as_read_at(&self, portal: &PortalId, uid: CardUid) -> Presented {
+        match self.lossy.get(portal) {
+            Some(transform) => Presented::Lossy(transform.read(uid)),
+            None => Presented::Card(uid),
+        }
+    }
+
+    /// A reading for the audit: how it was matched, and with which cards.
+    pub(super) fn tell_reading(&self, reading: Reading) -> String {
+        match self.state.list.meant_by(reading) {
+            Meant::One(_) => format!("read as {reading}"),
+            Meant::Nobody => format!("read as {reading}, which no known card is"),
+            Meant::Several => {
+                let cards = self.state.list.clash(reading).map(|clash| cards_of(&clash)).unwrap_or_default();
+                format!("read as {reading}, which {cards} all are")
+            }
+        }
+    }
+
+    /// A box with a lossy reader says what lies in it. What means no card, or more than one, is a card that may not draw power.
+    pub(super) fn reading_in_box(&mut self, portal: &PortalId, reading: Reading, relay: Option<bool>, now: Now) {
+        let reason = match identify(&self.state.list, &Presented::Lossy(reading)) {
+            Identified::Card(uid) => return self.card_in_box(portal, uid, relay, now),
+            Identified::Several => Reason::AmbiguousIdentifier,
+            Identified::Nobody | Identified::Malformed => Reason::UnknownCredential,
+        };
+        let off_at = now.mono.plus_ms(self.delay_off_ms(portal));
+        let power = self.boxes.entry(portal.clone()).or_default();
+        power.leave(off_at);
+        if power.on.is_some() {
+            // The delay of the card that was there before runs, or the box is on by command.
+            return;
+        }
+        self.cut_unremembered(portal, reason.as_str(), now);
+        let told = self.tell_reading(reading);
+        let detail = format!("the box reports a card that may not draw power: {}; {told}", reason.as_str());
+        self.alarm(AlarmKind::PowerWithoutCard, Some(portal), None, detail, now);
+    }
+
+    /// Cards that a message made one and the same to some readers. Told when it comes to be; a replay tells nothing.
+    pub(super) fn report_clashes(&mut self, clashes: &Clashes, now: Now) {
+        for clash in &clashes.told {
+            let portals = self.read_through(clash.reading.transform);
+            let detail = format!(
+                "cards {} are all {} to the reader of {portals}: none of them is let in there; give one of the holders another card, or the portal a reader that gives whole UIDs",
+                cards_of(clash),
+                clash.reading,
+            );
+            self.alarm(AlarmKind::List, None, clash.cards.last().copied(), detail, now);
+        }
+        if clashes.untold > 0 {
+            let detail = format!(
+                "{} more groups of cards fall together at lossy readers since the same message; the audit names a card when it is denied `ambiguous_identifier`",
+                clashes.untold
+            );
+            self.alarm(AlarmKind::List, None, None, detail, now);
+        }
+    }
+
+    /// The clashes of the list that the gateway starts with, without alarms: they were raised when each came to be. A reader
+    /// that is new to the configuration finds its clashes here.
+    pub(super) fn record_clashes_at_start(&mut self, now: Now) {
+        let transforms: std::collections::BTreeSet<Transform> = self.lossy.values().copied().collect();
+        for transform in transforms {
+            let clashes = self.state.list.clashes(transform);
+            let count = clashes.told.len() + clashes.untold;
+            if count == 0 {
+                continue;
+            }
+            let one = |clash: &Clash| format!("{} to {}", clash.reading, cards_of(clash));
+            let named = clashes.told.iter().map(one).collect::<Vec<_>>().join("; ");
+            let more = if clashes.untold > 0 { format!("; and {} more", clashes.untold) } else { String::new() };
+            let portals = self.read_through(transform);
+            let detail = Some(format!("{count} readings of {portals} belong to several cards: {named}{more}"));
+            self.record(AuditEvent { detail, ..self.event(EventKind::Config, now) }, Flush::Soon);
+        }
+    }
+
+    /// The portals whose reader does this to a UID.
+    fn read_through(&self, transform: Transform) -> String {
+        let portals: Vec<_> = self.lossy.iter().filter(|(_, t)| **t == transform).map(|(id, _)| id).collect();
+        let named = portals.iter().take(PORTALS_TOLD_MAX).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+        match portals.len().saturating_sub(PORTALS_TOLD_MAX) {
+            0 => named,
+            more => format!("{named} and {more} more"),
+        }
+    }
+}
+
+/// The cards of a clash for a person.
+fn cards_of(clash: &Clash) -> String {
+    let named = clash.cards.iter().map(|uid| format!("`{uid}`")).collect::<Vec<_>>().join(", ");
+    match clash.count.saturating_sub(clash.cards.len()) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}

@@ -16,9 +16,12 @@ mod world;
 
 mod boxes;
 mod convergence;
+mod debounce;
 mod doors;
 mod life_of_a_card;
 mod matrix;
+mod meters;
 mod portals;
 mod simulation;
+mod slots;
 mod streams;

@@ -8,6 +8,7 @@ fn whole(kind: PortalKind, id: &str, channel: u16) -> ModbusPortalSpec {
     ModbusPortalSpec {
         id: "portal".parse().unwrap(),
         kind,
+        slots: 1,
         reader: Some(part(5, id, channel)),
         output: Some(part(5, id, channel)),
         meter: None,

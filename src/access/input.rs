@@ -187,7 +187,8 @@ impl PortalReport {
             shared_meter: later.shared_meter || self.shared_meter,
             passed: later.passed.or(self.passed),
             tamper: later.tamper.or(self.tamper),
-            fire: later.fire.or(self.fire),
+            // A fire that nobody has heard yet is not taken back unheard.
+            fire: if self.fire == Some(true) { self.fire } else { later.fire.or(self.fire) },
             exit_button: later.exit_button || self.exit_button,
         }
     }

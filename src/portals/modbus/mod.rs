@@ -170,13 +170,11 @@ pub fn check(buses: &[BusSpec], portals: &[ModbusPortalSpec]) -> Vec<SpecError> 
         if spec.slots > SLOTS_MAX {
             wrong(format!("its reader has {} slots; a box has at most {SLOTS_MAX}", spec.slots));
         }
-        if spec.kind == PortalKind::PowerBox {
-            if spec.readers().any(|reader| !matches!(reader.trigger, Trigger::Level(_))) {
-                wrong(
-                    "its reader tells when a card comes and not when it leaves; a power box needs a `level` reader"
-                        .into(),
-                );
-            }
+        let leaves_untold = |reader: &Reader| !matches!(reader.trigger, Trigger::Level(_));
+        if spec.kind == PortalKind::PowerBox && spec.readers().any(leaves_untold) {
+            wrong(
+                "its reader tells when a card comes and not when it leaves; a power box needs a `level` reader".into(),
+            );
         }
     }
     errors

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::access::audit::AlarmKind;
 use crate::access::decision::{Decision, Grant};
@@ -118,6 +118,7 @@ impl Portal {
         mut stop: watch::Receiver<bool>,
     ) {
         loop {
+            let next_until = self.memory.next.as_ref().map_or_else(Instant::now, |(_, until)| *until);
             tokio::select! {
                 biased;
                 order = orders.recv() => match order {
@@ -126,6 +127,7 @@ impl Portal {
                 },
                 Some(what) = done.recv() => self.done(what).await,
                 Some(event) = events.recv() => self.event(event).await,
+                () = sleep_until(next_until), if self.memory.next.is_some() => self.too_late().await,
                 () = super::stopped(&mut stop) => return,
             }
         }
@@ -224,10 +226,7 @@ impl Portal {
                 self.relay_is(false, at);
                 match self.memory.next.take() {
                     Some((grant, until)) if Instant::now() < until => self.carry_out_until(grant, until),
-                    Some(_) => {
-                        let cause = format!("it took more than {RELEASE_TTL_MS} ms to switch off before");
-                        self.alarm(AlarmKind::PortalOffline, format!("a grant was not carried out: {cause}")).await;
-                    }
+                    Some(_) => self.too_late().await,
                     None => {}
                 }
             }
@@ -245,6 +244,13 @@ impl Portal {
                 self.alarm(AlarmKind::UnconfirmedRevocation, cause).await;
             }
         }
+    }
+
+    /// A grant waited for the relay to go off first, and waited too long.
+    async fn too_late(&mut self) {
+        self.memory.next = None;
+        let detail = "a grant was not carried out: the relay could not be switched off before, in time";
+        self.alarm(AlarmKind::PortalOffline, detail.to_owned()).await;
     }
 
     async fn alarm(&self, kind: AlarmKind, detail: String) {
@@ -311,7 +317,7 @@ impl Portal {
             }
             if self.output.as_ref().is_some_and(|(of, ..)| *of == device) {
                 self.memory.relay = None;
-                self.memory.next = None;
+                self.memory.next.iter_mut().for_each(|(_, until)| *until = Instant::now());
                 // What was switched on before the loss is not switched on again after it; what must go off still must.
                 let wanted = *self.wanted.borrow();
                 match wanted {

@@ -219,6 +219,7 @@ async fn while_the_link_is_down_answers_are_dropped_and_cuts_are_kept() {
             direction: None,
             assurance: dormgate::access::portal::Assurance::Uid,
             stale: false,
+            slot: 0,
         };
         rig.order(denied(&request)).await;
         rig.order(cut("power-412", "arrears")).await;

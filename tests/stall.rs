@@ -48,6 +48,7 @@ fn request(card: CardUid) -> Input {
         direction: None,
         assurance: Assurance::Uid,
         stale: false,
+        slot: 0,
     })
 }
 

@@ -201,6 +201,7 @@ fn report(cards: u64) -> Box<StateReport> {
         audit_acked: 0,
         clock_trusted: true,
         insecure: Vec::new(),
+        meters: Vec::new(),
     })
 }
 

@@ -225,11 +225,12 @@ pub struct Grant {
     hold_ms: Option<u32>,
     flags: GrantFlags,
     also: Reasons,
+    again: bool,
 }
 
 impl Grant {
     pub(super) fn new(portal: PortalId, uid: Option<CardUid>, reason: GrantReason, hold_ms: Option<u32>) -> Self {
-        Self { portal, uid, reason, hold_ms, flags: GrantFlags::default(), also: Reasons::NONE }
+        Self { portal, uid, reason, hold_ms, flags: GrantFlags::default(), also: Reasons::NONE, again: false }
     }
 
     pub(super) fn with(mut self, flags: GrantFlags, also: Reasons) -> Self {
@@ -240,13 +241,19 @@ impl Grant {
 
     /// The same grant for a request that was repeated: the caller has just judged it anew.
     pub(super) fn again(&self) -> Self {
-        Self { portal: self.portal.clone(), ..*self }
+        Self { portal: self.portal.clone(), again: true, ..*self }
     }
 
     /// A grant out of thin air, for the tests of those who carry grants out.
     #[cfg(test)]
     pub(crate) fn for_test(portal: PortalId, uid: Option<CardUid>, hold_ms: Option<u32>) -> Self {
         Self::new(portal, uid, GrantReason::Granted, hold_ms)
+    }
+
+    /// It answers a presentation that was answered before: whoever opened then and owes nobody an answer opens nothing now.
+    #[must_use]
+    pub fn is_again(&self) -> bool {
+        self.again
     }
 
     /// The portal it is for.

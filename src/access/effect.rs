@@ -174,7 +174,7 @@ pub struct Alarm {
 }
 
 /// One thing to do.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Effect {
     /// Tell the portal; a portal made of reader and output is driven with the grant inside.
     Answer {
@@ -231,6 +231,15 @@ pub enum Effect {
     Alarm(Box<Alarm>),
     /// Ask a stream to send again.
     Resync(Box<Resync>),
+    /// What the meter of a portal says; nothing: it is not known any more.
+    Metered {
+        /// Which.
+        portal: PortalId,
+        /// Power drawn, in watts.
+        power_w: Option<f64>,
+        /// The meter's count, in kilowatt-hours.
+        energy_kwh: Option<f64>,
+    },
     /// The published state is out of date.
     StateChanged,
 }

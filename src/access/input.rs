@@ -133,6 +133,8 @@ pub struct Request {
     pub assurance: Assurance,
     /// A retained copy or otherwise too old: never answered with a grant.
     pub stale: bool,
+    /// In which slot of a power box, from 0; 0 where there is only one.
+    pub slot: u8,
 }
 
 /// What a portal says of itself; `None`: not said.
@@ -146,6 +148,10 @@ pub struct PortalReport {
     pub card_present: Option<bool>,
     /// Which.
     pub uid: Option<Presented>,
+    /// In which slot of the power box, from 0; 0 where there is only one.
+    pub slot: u8,
+    /// With `card_present: false`: another card is in the slot, and it was never seen empty between.
+    pub exchanged: bool,
     /// The door's contact: open or closed.
     pub contact_open: Option<bool>,
     /// The power box's relay as read back.
@@ -154,6 +160,8 @@ pub struct PortalReport {
     pub power_w: Option<f64>,
     /// Energy meter, in kilowatt-hours.
     pub energy_kwh: Option<f64>,
+    /// The meter measures other portals too, so nothing follows from its power for this one.
+    pub shared_meter: bool,
     /// Somebody passed.
     pub passed: Option<Direction>,
     /// The housing is open.
@@ -162,6 +170,31 @@ pub struct PortalReport {
     pub fire: Option<bool>,
     /// The exit button was pressed.
     pub exit_button: bool,
+}
+
+impl PortalReport {
+    /// This report and a later one of the same slot in one; what `later` says wins.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        Self {
+            online: later.online.or(self.online),
+            cause: if later.online.is_some() { later.cause } else { self.cause },
+            card_present: later.card_present.or(self.card_present),
+            uid: if later.card_present.is_some() { later.uid } else { self.uid },
+            slot: later.slot,
+            exchanged: later.exchanged || self.exchanged,
+            contact_open: later.contact_open.or(self.contact_open),
+            relay: later.relay.or(self.relay),
+            power_w: later.power_w.or(self.power_w),
+            energy_kwh: later.energy_kwh.or(self.energy_kwh),
+            shared_meter: later.shared_meter || self.shared_meter,
+            passed: later.passed.or(self.passed),
+            tamper: later.tamper.or(self.tamper),
+            // A fire that nobody has heard yet is not taken back unheard.
+            fire: if self.fire == Some(true) { self.fire } else { later.fire.or(self.fire) },
+            exit_button: later.exit_button || self.exit_button,
+        }
+    }
 }
 
 /// What an operator asks through the socket or the console.

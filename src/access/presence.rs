@@ -1,6 +1,11 @@
 //! Power boxes: who sits in which, on whose card a box is on, and when it goes off. A standing grant lives here.
 
+use std::collections::BTreeMap;
+
 use super::id::{CardUid, Mono};
+
+/// The place of a card that a box was on by before a restart, until the box says in which slot it is. No reader has this number.
+pub const SLOT_REMEMBERED: u8 = u8::MAX;
 
 /// On whose right a box is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,13 +16,44 @@ pub enum OnBy {
     Remote,
 }
 
+/// Power drawn at a box that is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Draw {
+    /// None that anybody measured.
+    #[default]
+    None,
+    /// The meter says so; an alarm is raised at `alarm_at` unless it says otherwise by then.
+    Suspected {
+        /// When it has lasted long enough.
+        alarm_at: Mono,
+        /// How much, in whole watts, as last measured.
+        watts: u32,
+    },
+    /// The alarm was raised.
+    Told,
+}
+
+impl Draw {
+    /// When the alarm is due, if one is.
+    #[must_use]
+    pub fn alarm_at(self) -> Option<Mono> {
+        match self {
+            Self::Suspected { alarm_at, .. } => Some(alarm_at),
+            Self::None | Self::Told => None,
+        }
+    }
+}
+
 /// One power box as the gateway believes it to be.
+///
+/// A box has one slot or several. It is on as long as any card in it may: on by one of them, and when that one leaves or loses its
+/// right, by the next that may, without a gap.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PowerBox {
     /// On whose right it is on; `None`: off.
     pub on: Option<OnBy>,
-    /// The card in it, permitted or not, as last said by the box.
-    pub present: Option<CardUid>,
+    /// The cards in it by slot, permitted or not, as last said by the box.
+    pub present: BTreeMap<u8, CardUid>,
     /// It goes off then, unless a permitted card comes back.
     pub off_at: Option<Mono>,
     /// The relay was reported on although the box is to be off; the alarm was raised.
@@ -27,6 +63,8 @@ pub struct PowerBox {
     /// The relay was reported on so soon after the box was told off that the report may be older: it is judged then, unless
     /// the relay is reported off before.
     pub recheck_at: Option<Mono>,
+    /// Power drawn while it is off.
+    pub draw: Draw,
 }
 
 impl PowerBox {
@@ -39,19 +77,35 @@ impl PowerBox {
         }
     }
 
-    /// A permitted card is in the box. Says whether the box is now on by another right than before.
-    pub fn admit(&mut self, uid: CardUid) -> bool {
-        self.present = Some(uid);
-        self.off_at = None;
-        self.on.replace(OnBy::Card(uid)) != Some(OnBy::Card(uid))
+    /// Whether `uid` is in one of its slots.
+    #[must_use]
+    pub fn holds(&self, uid: CardUid) -> bool {
+        self.present.values().any(|card| *card == uid)
     }
 
-    /// The card left: the box goes off at `off_at` if it is on by a card.
-    pub fn leave(&mut self, off_at: Mono) {
-        self.present = None;
-        if self.on_card().is_some() {
-            self.off_at.get_or_insert(off_at);
-        }
+    /// The card that keeps it on: it is on by that card, which is in it and under no delay.
+    #[must_use]
+    pub fn kept_by(&self) -> Option<CardUid> {
+        self.on_card().filter(|card| self.off_at.is_none() && self.holds(*card))
+    }
+
+    /// `uid` is in `slot`.
+    pub fn put(&mut self, slot: u8, uid: CardUid) {
+        self.present.remove(&SLOT_REMEMBERED);
+        self.present.insert(slot, uid);
+    }
+
+    /// Nothing is in `slot`. Gives the card that was.
+    pub fn empty(&mut self, slot: u8) -> Option<CardUid> {
+        let remembered = self.present.remove(&SLOT_REMEMBERED);
+        self.present.remove(&slot).or(remembered)
+    }
+
+    /// The box is on by this card from now on. Says whether that is another right than before.
+    pub fn admit(&mut self, uid: CardUid) -> bool {
+        self.off_at = None;
+        self.draw = Draw::None;
+        self.on.replace(OnBy::Card(uid)) != Some(OnBy::Card(uid))
     }
 
     /// The box is switched off. Gives the right it was on by.

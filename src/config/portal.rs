@@ -21,6 +21,9 @@ const HOLD_MS_DEFAULT: u32 = 3_000;
 const DELAY_OFF_S_MAX: i64 = 300;
 /// That time in seconds when the file does not say.
 const DELAY_OFF_S_DEFAULT: u32 = 15;
+/// Debounce in milliseconds of a gate on Modbus when the file does not say: a card held before a turnstile is read again and again.
+/// Doors and boxes have none, and portals on MQTT say themselves what is one presentation (wire contract, section 4).
+const GATE_DEBOUNCE_MS: u32 = 5_000;
 /// Longest debounce in milliseconds.
 const DEBOUNCE_MS_MAX: i64 = 60_000;
 /// Longest time after which an open door raises an alarm, in seconds.
@@ -84,6 +87,8 @@ pub struct ModbusPart {
     pub profile: String,
     /// Which of the device's channels; 0 is the first.
     pub channel: u16,
+    /// The file names the channel. A power box whose file names none has a slot for each reader of the device.
+    pub channel_named: bool,
 }
 
 /// A foreign device on the local broker.
@@ -184,12 +189,13 @@ fn read(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) -> Option<Por
     };
     let hold_ms = whole(table, "hold_ms", shortest..=HOLD_MS_MAX, HOLD_MS_DEFAULT);
     let delay_off_s = whole(table, "delay_off_s", 0..=DELAY_OFF_S_MAX, DELAY_OFF_S_DEFAULT);
-    let debounce_ms = whole(table, "debounce_ms", 0..=DEBOUNCE_MS_MAX, 0);
+    let debounce_ms = table.has("debounce_ms").then(|| whole(table, "debounce_ms", 0..=DEBOUNCE_MS_MAX, 0));
     let held_open_s: u32 = whole(table, "held_open_s", 0..=HELD_OPEN_S_MAX, HELD_OPEN_S_DEFAULT);
     if let Some(kind) = kind {
         keys_of_kind(table, kind);
     }
     let device = read_device(table, kind, site, taken);
+    let device = device?;
     Some(PortalConfig {
         portal: Portal {
             id: id?,
@@ -198,11 +204,22 @@ fn read(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) -> Option<Por
             direction: super::flat(direction)?,
             hold_ms,
             delay_off_ms: delay_off_s * 1000,
-            debounce_ms,
+            debounce_ms: debounce_ms.unwrap_or(default_debounce_ms(kind?, &device)),
             held_open_ms: held_open_s * 1000,
         },
-        device: device?,
+        device,
     })
+}
+
+fn default_debounce_ms(kind: PortalKind, device: &PortalDevice) -> u32 {
+    let on_modbus = match device {
+        PortalDevice::NativeMqtt | PortalDevice::Parts { reader: Part::Mqtt(_), .. } => false,
+        PortalDevice::ModbusServer { .. } | PortalDevice::Parts { reader: Part::Modbus(_), .. } => true,
+    };
+    match kind {
+        PortalKind::Gate if on_modbus => GATE_DEBOUNCE_MS,
+        PortalKind::Gate | PortalKind::Door | PortalKind::PowerBox => 0,
+    }
 }
 
 /// A key that means nothing for its kind of portal is a mistake: whoever wrote it expects something of it.
@@ -310,6 +327,7 @@ fn read_part(
     taken: &mut Taken,
 ) -> Option<Part> {
     let (modbus, mqtt) = (table.get("modbus"), table.get("mqtt"));
+    let channel_named = table.has("channel");
     let channel = whole(table, "channel", 0..=255, 0_u16);
     match (modbus, mqtt) {
         (Some(bus), None) => {
@@ -344,7 +362,7 @@ fn read_part(
                     taken.parts.insert((role, bus_name.clone(), unit, channel), table.path().to_owned());
                 }
             }
-            Some(Part::Modbus(ModbusPart { bus: bus_name, unit, profile, channel }))
+            Some(Part::Modbus(ModbusPart { bus: bus_name, unit, profile, channel, channel_named }))
         }
         (None, Some(mqtt)) => {
             let topic = table.need("topic").and_then(|value| value.parsed(read_topic));

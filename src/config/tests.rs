@@ -104,6 +104,7 @@ fn every_key_of_a_full_file_is_understood() {
         ("riser-2", 3, "inveo-rfid-ind-m1", 0)
     );
     assert_eq!((output.bus.as_str(), output.unit, output.channel), ("floor-1", 255, 3));
+    assert_eq!((reader.channel_named, output.channel_named), (false, true));
     assert_eq!(power.portal.delay_off_ms, 20_000);
     assert!(matches!(power.device, PortalDevice::Parts { meter: Some(Part::Modbus(ModbusPart { unit: 31, .. })), .. }));
     assert_eq!(other.device, PortalDevice::ModbusServer { unit: 13 });
@@ -190,6 +191,29 @@ output = {{ modbus = "b", unit = 1, profile = "r" }}
     assert_eq!((gate.direction, gate.hold_ms, gate.debounce_ms), (None, 3000, 0));
     assert_eq!(config.portals[1].portal.delay_off_ms, 15_000);
     assert!(config.insecure.is_empty());
+}
+
+#[test]
+fn only_a_gate_on_modbus_debounces_unless_the_file_says_otherwise() {
+    let parts = |unit: u8| {
+        let part = format!("{{ modbus = \"b\", unit = {unit}, profile = \"r\" }}");
+        format!("reader = {part}\noutput = {part}\n")
+    };
+    let portal = |kind: &str, rest: &str| {
+        format!("[[portal]]\nid = \"{kind}{}\"\nkind = \"{kind}\"\nzone = \"1\"\n{rest}\n", rest.len())
+    };
+    let config = parsed(&[
+        "[gateway]\nid = \"g\"\n[local]\nurls = [\"mqtt://127.0.0.1\"]\n[modbus_server]\ntcp = \"127.0.0.1:1502\"\n[[bus]]\nid = \"b\"\ntcp = \"h:502\"\n",
+        &portal("gate", &parts(1)),
+        &portal("gate", "device = { modbus_server = 1 }"),
+        &portal("gate", &format!("debounce_ms = 0\n{}", parts(2))),
+        &portal("gate", "device = { mqtt = \"native\" }"),
+        &portal("door", &parts(3)),
+        &portal("power_box", &parts(4)),
+    ]
+    .concat());
+    let all: Vec<u32> = config.portals.iter().map(|p| p.portal.debounce_ms).collect();
+    assert_eq!(all, [5000, 5000, 0, 0, 0, 0]);
 }
 
 #[test]

@@ -7,7 +7,9 @@ use super::digests::{Digested, Digests, Lines};
 use super::dispatch::{Dispatch, OFFER_AGAIN_MS};
 use super::metrics::{DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
 use super::pending::{ALARM_WAIT_MS, Pending, Waiting};
-use super::ports::{Ask, OperatorRefusal, PortalOrder, PortalOutlets, StateReport, StreamState, UplinkOrder};
+use super::ports::{
+    Ask, MeterState, OperatorRefusal, PortalOrder, PortalOutlets, StateReport, StreamState, UplinkOrder,
+};
 use crate::access::audit::Record;
 use crate::access::effect::Effect;
 use crate::access::engine::Engine;
@@ -253,6 +255,7 @@ impl<J: Journal> Desk<J> {
                     self.pending.push(alarm.n, Waiting::Alarm(alarm, now.mono.plus_ms(ALARM_WAIT_MS)));
                 }
                 Effect::Resync(resync) => self.dispatch.uplink(UplinkOrder::Resync(resync)),
+                Effect::Metered { portal, power_w, energy_kwh } => self.metrics.metered(&portal, power_w, energy_kwh),
                 Effect::StateChanged => state_changed = true,
             }
         }
@@ -302,6 +305,11 @@ impl<J: Journal> Desk<J> {
             missing: s.missing,
             age_s: s.age_s,
         };
+        let meter = |m: crate::access::engine::MeterStatus| MeterState {
+            portal: m.portal,
+            power_w: m.power_w,
+            energy_kwh: m.energy_kwh,
+        };
         StateReport {
             boot: self.identity.boot.clone(),
             version: self.identity.version.clone(),
@@ -313,6 +321,7 @@ impl<J: Journal> Desk<J> {
             audit_acked: self.acked.max(self.journal.acked()),
             clock_trusted: now.clock == ClockTrust::Trusted,
             insecure: self.identity.insecure.clone(),
+            meters: status.meters.into_iter().map(meter).collect(),
         }
     }
 }

@@ -194,6 +194,7 @@ mod tests {
             audit_acked: 0,
             clock_trusted: true,
             insecure: Vec::new(),
+            meters: Vec::new(),
         }
     }
 

@@ -1,11 +1,15 @@
 //! What the gateway counts, in Prometheus' terms. The links count their own.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::access::id::PortalId;
 
 /// Labels of `dormgate_decisions_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -41,6 +45,13 @@ pub struct StreamLabels {
     pub stream: String,
 }
 
+/// Labels of `dormgate_portal_power_watts` and `dormgate_portal_energy_kwh_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PortalLabels {
+    /// The portal's id.
+    pub portal: String,
+}
+
 /// The gateway's counters. Cheap to clone; clones count together.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -74,6 +85,10 @@ pub struct Metrics {
     pub orders_dropped: Counter,
     /// Alarms raised.
     pub alarms: Counter,
+    /// Power drawn at each portal whose meter is believed, in watts.
+    pub power_watts: Family<PortalLabels, Gauge<f64, AtomicU64>>,
+    /// What the meter of each portal has counted, in kilowatt-hours.
+    pub energy_kwh: Family<PortalLabels, Counter<f64, AtomicU64>>,
 }
 
 impl Default for Metrics {
@@ -97,6 +112,8 @@ impl Default for Metrics {
             flush_seconds: Histogram::new(flush_buckets),
             orders_dropped: Counter::default(),
             alarms: Counter::default(),
+            power_watts: Family::default(),
+            energy_kwh: Family::default(),
         }
     }
 }
@@ -124,5 +141,29 @@ impl Metrics {
         let help = "Orders dropped because a portal link was too far behind";
         registry.register("portal_orders_dropped", help, self.orders_dropped.clone());
         registry.register("alarms", "Alarms raised", self.alarms.clone());
+        let help = "Power drawn at a portal, as its meter says; gone when the meter is";
+        registry.register("portal_power_watts", help, self.power_watts.clone());
+        let help = "What a portal's meter has counted; gone when the meter is";
+        registry.register("portal_energy_kwh", help, self.energy_kwh.clone());
+    }
+
+    /// Shows what a portal's meter says, and no more what it does not say any more.
+    pub fn metered(&self, portal: &PortalId, power_w: Option<f64>, energy_kwh: Option<f64>) {
+        let labels = PortalLabels { portal: portal.to_string() };
+        match power_w {
+            Some(watts) => {
+                self.power_watts.get_or_create(&labels).set(watts);
+            }
+            None => {
+                self.power_watts.remove(&labels);
+            }
+        }
+        match energy_kwh {
+            // It is the meter that counts, so its count is set and not added to.
+            Some(kwh) => self.energy_kwh.get_or_create(&labels).inner().store(kwh.to_bits(), Ordering::Relaxed),
+            None => {
+                self.energy_kwh.remove(&labels);
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::access::effect::{Ack, Alarm, Reply, Resync, Verdict};
 use crate::access::id::{CardUid, PortalId, Timestamp};
 use crate::access::input::{Input, Operator, Receipt};
 use crate::access::portal::Posture;
-pub use crate::wire::state::{StateReport, StreamState};
+pub use crate::wire::state::{MeterState, StateReport, StreamState};
 
 /// Changes, commands and rejections under way to the gateway. A link that finds the lane full waits: nothing of it is dropped.
 pub const URGENT_MAX: usize = 256;

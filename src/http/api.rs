@@ -14,6 +14,7 @@ use crate::access::id::{CardUid, PortalId};
 use crate::access::input::Operator;
 use crate::access::portal::Posture;
 use crate::gateway::ports::{Ask, OperatorRefusal, StateReport};
+use crate::wire::state::MeterBody;
 
 pub(super) fn routes(pages: Pages) -> Router {
     Router::new()
@@ -63,6 +64,7 @@ fn status_body(state: &StateReport) -> serde_json::Value {
         "audit": { "last": state.audit_last, "acked": state.audit_acked },
         "clock": if state.clock_trusted { "trusted" } else { "untrusted" },
         "insecure": state.insecure,
+        "meters": state.meters.iter().map(MeterBody::from).collect::<Vec<_>>(),
     })
 }
 

@@ -110,6 +110,13 @@ pub fn status_text(status: &Value) -> String {
         let (name, epoch, seq) = (string(stream, "name"), number(stream, "epoch"), number(stream, "seq"));
         lines.push(format!("stream   {name}: {epoch}.{seq}{missing}, {age}"));
     }
+    for meter in list(status, "meters") {
+        let value = |key| meter.get(key).and_then(Value::as_f64);
+        let power = value("power_w").map(|w| format!("{w} W"));
+        let energy = value("energy_kwh").map(|kwh| format!("{kwh} kWh"));
+        let both: Vec<String> = power.into_iter().chain(energy).collect();
+        lines.push(format!("meter    {}: {}", string(meter, "portal"), both.join(", ")));
+    }
     lines.extend(list(status, "insecure").iter().filter_map(Value::as_str).map(|i| format!("insecure {i}")));
     lines.join("\n")
 }

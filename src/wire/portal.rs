@@ -45,6 +45,7 @@ pub fn parse_request(portal: &str, payload: &[u8], delivery: Delivery) -> Reques
         direction: None,
         assurance: Assurance::Uid,
         stale: delivery == Delivery::Retained,
+        slot: 0,
     };
     let malformed = |text: &str| Presented::Malformed(shorten(text, 2 * QUOTE_CHARS_MAX));
     if payload.len() > REQUEST_BYTES_MAX {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::envelope::VERSION;
-use crate::access::id::StreamName;
+use crate::access::id::{PortalId, StreamName};
 
 /// One stream in [`StateReport`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +22,19 @@ pub struct StreamState {
     pub age_s: Option<u64>,
 }
 
+/// One meter in [`StateReport`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeterState {
+    /// The portal.
+    pub portal: PortalId,
+    /// Power drawn, in watts.
+    pub power_w: Option<f64>,
+    /// The meter's count, in kilowatt-hours.
+    pub energy_kwh: Option<f64>,
+}
+
 /// The published state of the gateway (wire contract, `up/state`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StateReport {
     /// Which run.
     pub boot: String,
@@ -45,6 +56,8 @@ pub struct StateReport {
     pub clock_trusted: bool,
     /// What is configured insecurely.
     pub insecure: Vec<String>,
+    /// The meters that are believed, by portal.
+    pub meters: Vec<MeterState>,
 }
 
 #[derive(Serialize)]
@@ -60,6 +73,30 @@ struct OnlineBody<'a> {
     audit: Audit,
     clock: &'static str,
     insecure: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    meters: Vec<MeterBody<'a>>,
+}
+
+/// One meter as `up/state` and the answer to `status` spell it.
+#[derive(Debug, Serialize)]
+pub struct MeterBody<'a> {
+    portal: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    power_w: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    energy_kwh: Option<f64>,
+}
+
+impl<'a> From<&'a MeterState> for MeterBody<'a> {
+    fn from(meter: &'a MeterState) -> Self {
+        // A factor of 0.1 leaves digits behind that nobody measured.
+        let thousandths = |value: f64| (value * 1000.0).round() / 1000.0;
+        Self {
+            portal: meter.portal.as_str(),
+            power_w: meter.power_w.map(thousandths),
+            energy_kwh: meter.energy_kwh.map(thousandths),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -124,6 +161,7 @@ pub fn encode(report: &StateReport, conn: u64) -> Vec<u8> {
         audit: Audit { last: report.audit_last, acked: report.audit_acked },
         clock: if report.clock_trusted { "trusted" } else { "untrusted" },
         insecure: &report.insecure,
+        meters: report.meters.iter().map(MeterBody::from).collect(),
     })
 }
 
@@ -181,7 +219,7 @@ mod tests {
             digest: Some("ab".into()),
             age_s: Some(12),
         };
-        let report = StateReport {
+        let mut report = StateReport {
             boot: "b1".into(),
             version: "0.1.0".into(),
             streams: vec![stream],
@@ -192,11 +230,18 @@ mod tests {
             audit_acked: 88_200,
             clock_trusted: true,
             insecure: vec![],
+            meters: vec![],
         };
         assert_eq!(
             text(encode(&report, 12)),
             r#"{"v":1,"state":"online","boot":"b1","conn":12,"version":"0.1.0","streams":[{"name":"apartment","epoch":3,"seq":1042,"missing":0,"digest":"ab","age_s":12}],"cards":1180,"portals":{"online":41,"offline":1},"audit":{"last":88213,"acked":88200},"clock":"trusted","insecure":[]}"#
         );
+        report.meters = vec![
+            MeterState { portal: "power-412".parse().unwrap(), power_w: Some(412.0 * 0.1), energy_kwh: Some(103.4) },
+            MeterState { portal: "power-413".parse().unwrap(), power_w: Some(0.0), energy_kwh: None },
+        ];
+        let with_meters = r#""insecure":[],"meters":[{"portal":"power-412","power_w":41.2,"energy_kwh":103.4},{"portal":"power-413","power_w":0.0}]}"#;
+        assert!(text(encode(&report, 12)).ends_with(with_meters), "{}", text(encode(&report, 12)));
         assert_eq!(text(encode_offline("b1", 12)), r#"{"v":1,"state":"offline","boot":"b1","conn":12}"#);
         assert_eq!(text(encode_local(Presence::Online, "b1")), r#"{"v":1,"state":"online","boot":"b1"}"#);
     }

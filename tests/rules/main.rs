@@ -16,10 +16,13 @@ mod world;
 
 mod boxes;
 mod convergence;
+mod debounce;
 mod doors;
 mod life_of_a_card;
 mod lossy;
 mod matrix;
+mod meters;
 mod portals;
 mod simulation;
+mod slots;
 mod streams;

@@ -24,6 +24,11 @@ const MESSAGES: u64 = 12;
 const CARDS: [&str; 4] = ["A", "B", "R", "X"];
 const BOXES: [&str; 2] = ["power-412", "power-413"];
 
+/// One box has two slots, the other one.
+fn slots(place: &str) -> u8 {
+    if place == "power-413" { 2 } else { 1 }
+}
+
 /// Numbers that a seed decides (splitmix64).
 struct Dice(u64);
 
@@ -59,8 +64,8 @@ struct Outside {
     acknowledged: BTreeSet<(&'static str, Position)>,
     /// The relay of each box.
     relays: BTreeMap<PortalId, bool>,
-    /// The card that really sits in each box.
-    cards: BTreeMap<&'static str, &'static str>,
+    /// The card that really sits in each slot of each box.
+    cards: BTreeMap<(&'static str, u8), &'static str>,
 }
 
 struct Life {
@@ -126,6 +131,7 @@ impl Life {
     fn choose(&mut self) -> Input {
         let card = self.dice.pick(&CARDS);
         let place = self.dice.pick(&BOXES);
+        let slot = u8::try_from(self.dice.below(usize::from(slots(place)))).unwrap();
         match self.dice.below(14) {
             0..=4 => {
                 // Mostly the first epoch first; now and then anything, again.
@@ -149,16 +155,15 @@ impl Life {
             }
             7 => {
                 // The card leaves; the report may be lost.
-                self.outside.cards.remove(place);
+                self.outside.cards.remove(&(place, slot));
                 if self.dice.one_in(5) {
                     return Input::Wake;
                 }
-                Input::Report {
-                    portal: place.to_owned(),
-                    report: PortalReport { card_present: Some(false), ..PortalReport::default() },
-                }
+                let exchanged = self.dice.one_in(4);
+                let report = PortalReport { card_present: Some(false), slot, exchanged, ..PortalReport::default() };
+                Input::Report { portal: place.to_owned(), report }
             }
-            8 => self.whole_state(place),
+            8 => self.whole_state(place, slot),
             9 => {
                 let on = self.dice.one_in(2);
                 let kind = match self.dice.one_in(2) {
@@ -177,33 +182,34 @@ impl Life {
                 })
             }
             10..=11 => {
-                self.outside.cards.insert(place, card);
-                self.request(place, card)
+                self.outside.cards.insert((place, slot), card);
+                self.request(place, slot, card)
             }
             _ => {
                 let portal = self.dice.pick(&["gate-in", "gate-out", "door-412", "door-413", "nowhere"]);
-                self.request(portal, card)
+                self.request(portal, 0, card)
             }
         }
     }
 
-    fn request(&mut self, portal: &str, card: &str) -> Input {
+    fn request(&mut self, portal: &str, slot: u8, card: &str) -> Input {
         // Now and then a number again.
         if !self.dice.one_in(6) {
             self.ids += 1;
         }
         let stale = self.dice.one_in(12);
         let id = Some(format!("r{}", self.ids));
-        Input::Request(Request { id, stale, ..self.w.request(portal, Presented::Card(uid(card))) })
+        Input::Request(Request { id, stale, slot, ..self.w.request(portal, Presented::Card(uid(card))) })
     }
 
-    /// What a box says of itself.
-    fn whole_state(&self, place: &'static str) -> Input {
-        let card = self.outside.cards.get(place);
+    /// What a box says of itself and one slot.
+    fn whole_state(&self, place: &'static str, slot: u8) -> Input {
+        let card = self.outside.cards.get(&(place, slot));
         let report = PortalReport {
             online: Some(true),
             card_present: Some(card.is_some()),
             uid: card.map(|c| Presented::Card(uid(c))),
+            slot,
             relay: Some(self.outside.relays.get(place) == Some(&true)),
             ..PortalReport::default()
         };
@@ -274,6 +280,7 @@ impl Life {
                 | Effect::Reply { .. }
                 | Effect::Alarm(_)
                 | Effect::Resync(_)
+                | Effect::Metered { .. }
                 | Effect::StateChanged => {}
             }
         }
@@ -318,15 +325,15 @@ impl Life {
         // While the gateway is away, cards come and go.
         if self.dice.one_in(3) {
             let place = self.dice.pick(&BOXES);
-            self.outside.cards.remove(place);
+            self.outside.cards.retain(|(at, _), _| *at != place);
         }
         self.w.elapsed_ms += 5_000;
         let boot = self.w.restart_with(state);
         self.check_effects(&boot.0);
         assert_eq!(boot.openings(), 0, "nothing is switched on from memory");
         self.carry_out(boot.0.into_iter());
-        for place in BOXES {
-            let input = self.whole_state(place);
+        for (place, slot) in BOXES.iter().flat_map(|place| (0..slots(place)).map(move |slot| (*place, slot))) {
+            let input = self.whole_state(place, slot);
             let effects = self.w.engine.handle(input, self.w.now());
             assert!(effects.iter().all(|e| !matches!(e, Effect::Energise { .. } | Effect::Answer { .. })));
             self.check_effects(&effects);
@@ -341,7 +348,7 @@ impl Life {
             match b.on {
                 Some(OnBy::Card(card)) => {
                     assert_eq!(self.judge(card, portal.as_str()), "granted", "{portal} is on by {card}");
-                    assert!(b.present == Some(card) || b.off_at.is_some(), "{portal} is on for nobody: {b:?}");
+                    assert!(b.holds(card) || b.off_at.is_some(), "{portal} is on for nobody: {b:?}");
                 }
                 Some(OnBy::Remote) | None => {}
             }

@@ -302,6 +302,7 @@ impl World {
             direction: None,
             assurance: Assurance::Uid,
             stale: false,
+            slot: 0,
         }
     }
 

@@ -8,6 +8,7 @@ use super::super::input::{ReceivedChanges, RejectedMessage};
 use super::super::list::Applied;
 use super::super::stream::Heard;
 use super::Engine;
+use super::boxes::Turned;
 
 /// Errors of one message that the audit's `detail` repeats; the ack has all of them.
 const ERRORS_TOLD_MAX: usize = 3;
@@ -58,13 +59,13 @@ impl Engine {
         let everything = applied.touched.site || believed != self.belief();
         let lost_right =
             if everything { self.boxes_to_judge(None) } else { self.boxes_to_judge(Some(&applied.touched.cards)) };
-        let cuts = self.cut_without_right(&lost_right, now);
+        let turned = self.judge_boxes(&lost_right, now);
         if applied.touched.site {
             self.tell_modes(now);
         }
         let event = AuditEvent { revision: revision.clone(), ..self.event(EventKind::ChangesApplied, now) };
         self.record_with(event, evidence, Flush::Now);
-        self.record_cuts(&cuts, now);
+        self.record_turned(&turned, now);
         for uid in &applied.revoked {
             let holder = self.holder_of(Some(uid));
             let event = AuditEvent {
@@ -77,7 +78,7 @@ impl Engine {
         }
         self.report_clashes(&applied.clashes, now);
         self.find_next_edge(now);
-        let cut = cuts.into_iter().map(|cut| cut.portal).collect();
+        let cut = turned.into_iter().filter_map(Turned::cut).collect();
         (Outcome::Applied, applied, cut)
     }
 

@@ -10,7 +10,7 @@ use super::super::effect::{Effect, Reply, ReplyStatus, ResyncReason, Verdict};
 use super::super::id::{CardUid, ClockTrust, Now, PortalId, Timestamp};
 use super::super::input::{Command, CommandKind, Request};
 use super::super::portal::{Assurance, PortalKind};
-use super::super::presence::OnBy;
+use super::super::presence::{Draw, OnBy};
 use super::super::state::{COMMANDS_MAX, is_remembered};
 use super::Engine;
 use super::boxes::BY_COMMAND;
@@ -148,6 +148,7 @@ impl Engine {
         if on {
             power.on = Some(OnBy::Remote);
             power.off_at = None;
+            power.draw = Draw::None;
             let grant = Grant::new(portal.clone(), None, GrantReason::Remote, None);
             self.out.push(Effect::Energise { grant });
             let event = AuditEvent {
@@ -158,7 +159,7 @@ impl Engine {
             self.record(event, Flush::Soon);
         } else {
             match self.cut(portal, BY_COMMAND, now) {
-                Some(cut) => self.record_cuts(&[cut], now),
+                Some(cut) => self.record_turned(&[cut], now),
                 // Not believed on; told off all the same, because the commander may know better.
                 None => self.out.push(Effect::Cut { portal: portal.clone(), reason: BY_COMMAND }),
             }
@@ -184,6 +185,7 @@ impl Engine {
                 direction: None,
                 assurance: Assurance::Uid,
                 stale: false,
+                slot: 0,
             };
             let decision = self.what_if(portal, &request, now);
             Verdict {

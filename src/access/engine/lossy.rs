@@ -4,7 +4,7 @@ use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
 use super::super::decide::{Identified, identify};
 use super::super::decision::Reason;
 use super::super::id::{CardUid, Now, PortalId};
-use super::super::input::Presented;
+use super::super::input::{PortalReport, Presented};
 use super::super::list::{Clash, Clashes, Meant};
 use super::super::transform::{Reading, Transform};
 use super::Engine;
@@ -34,17 +34,16 @@ impl Engine {
     }
 
     /// A box with a lossy reader says what lies in it. What means no card, or more than one, is a card that may not draw power.
-    pub(super) fn reading_in_box(&mut self, portal: &PortalId, reading: Reading, relay: Option<bool>, now: Now) {
+    pub(super) fn reading_in_box(&mut self, portal: &PortalId, reading: Reading, report: &PortalReport, now: Now) {
         let reason = match identify(&self.state.list, &Presented::Lossy(reading)) {
-            Identified::Card(uid) => return self.card_in_box(portal, uid, relay, now),
+            Identified::Card(uid) => return self.card_in_box(portal, uid, report, now),
             Identified::Several => Reason::AmbiguousIdentifier,
             Identified::Nobody | Identified::Malformed => Reason::UnknownCredential,
         };
-        let off_at = now.mono.plus_ms(self.delay_off_ms(portal));
-        let power = self.boxes.entry(portal.clone()).or_default();
-        power.leave(off_at);
-        if power.on.is_some() {
-            // The delay of the card that was there before runs, or the box is on by command.
+        self.boxes.entry(portal.clone()).or_default().empty(report.slot);
+        self.holder_gone(portal, now);
+        if self.boxes.get(portal).is_some_and(|power| power.on.is_some()) {
+            // A card in another slot keeps it on, the delay of the card that was there before runs, or it is on by command.
             return;
         }
         self.cut_unremembered(portal, reason.as_str(), now);

@@ -11,11 +11,13 @@
 //! wait for them.
 
 mod alarms;
+mod box_reports;
 mod boxes;
 mod changes;
 mod commands;
 mod doors;
 mod lossy;
+mod meters;
 mod modes;
 mod reports;
 mod requests;
@@ -33,15 +35,17 @@ use super::id::{ClockTrust, Holder, Mono, Now, PortalId, StreamName, Timestamp};
 use super::input::{Input, Operator, Request};
 use super::policy::Policy;
 use super::portal::{Portal, Posture};
-use super::presence::{OnBy, PowerBox};
+use super::presence::{OnBy, PowerBox, SLOT_REMEMBERED};
 use super::state::{GAP_DAMAGED, State};
 use super::transform::Transform;
 
 use alarms::Alarms;
 use doors::Doors;
+use meters::Meters;
+pub use meters::{DRAW_MS, DRAW_W, METER_STALE_MS, METER_SWEEP_MS};
 use requests::Answers;
 use resync::ResyncPlan;
-pub use status::{Status, StreamStatus};
+pub use status::{MeterStatus, Status, StreamStatus};
 
 /// What the engine is built with.
 #[derive(Clone, Debug)]
@@ -84,6 +88,7 @@ pub struct Engine {
     unheard: BTreeSet<PortalId>,
     fire_inputs: BTreeSet<PortalId>,
     doors: Doors,
+    meters: Meters,
     tampered: BTreeSet<PortalId>,
     answers: Answers,
     alarms: Alarms,
@@ -104,8 +109,8 @@ impl Engine {
         let seed = setup.boot.bytes().fold(1, |seed: u64, b| seed.wrapping_mul(31).wrapping_add(u64::from(b)));
         let boxes = state.boxes.iter().map(|(portal, on)| {
             let present = match on {
-                OnBy::Card(uid) => Some(*uid),
-                OnBy::Remote => None,
+                OnBy::Card(uid) => BTreeMap::from([(SLOT_REMEMBERED, *uid)]),
+                OnBy::Remote => BTreeMap::new(),
             };
             (portal.clone(), PowerBox { on: Some(*on), present, ..PowerBox::default() })
         });
@@ -122,6 +127,7 @@ impl Engine {
             unheard: BTreeSet::new(),
             fire_inputs: BTreeSet::new(),
             doors: Doors::new(),
+            meters: Meters::default(),
             tampered: BTreeSet::new(),
             answers: Answers::default(),
             alarms: Alarms::default(),
@@ -153,6 +159,7 @@ impl Engine {
             Input::Wake => {}
         }
         self.wake_boxes(now);
+        self.wake_meters(now);
         self.wake_doors(now);
         self.believe_quiet_streams(now);
         self.ask_resync(now);
@@ -162,13 +169,13 @@ impl Engine {
     /// When the engine next wants an [`Input::Wake`].
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Mono> {
-        let boxes = self.boxes.values().flat_map(|b| [b.off_at, b.recheck_at]).flatten();
+        let boxes = self.boxes.values().flat_map(|b| [b.off_at, b.recheck_at, b.draw.alarm_at()]).flatten();
         let edge = self.next_edge.map(|edge| {
             let wait_ms = u64::try_from(edge.0.saturating_sub(now.wall.0)).unwrap_or(0);
             // The wall clock may be set forward meanwhile, so a far edge is looked at again each minute.
             now.mono.plus_ms(wait_ms.min(EDGE_CHECK_MS))
         });
-        boxes.chain(edge).chain(self.resync.next()).chain(self.next_door()).min()
+        boxes.chain(edge).chain(self.resync.next()).chain(self.next_door()).chain(self.meters.next()).min()
     }
 
     /// What kind of portal this is, if it is one of ours.

@@ -42,7 +42,7 @@ impl Engine {
             self.record(event, Flush::Soon);
         }
         if kind == PortalKind::PowerBox {
-            self.card_reported(&id, report.card_present, report.uid.as_ref(), report.relay, now);
+            self.card_reported(&id, report, now);
             if let Some(relay) = report.relay {
                 self.relay_reported(&id, relay, now);
             }
@@ -51,6 +51,7 @@ impl Engine {
                 self.box_is_back(&id, may_be_on, now);
             }
         }
+        self.meter_reported(&id, kind, report, now);
         if let Some(open) = report.contact_open.filter(|_| kind != PortalKind::PowerBox) {
             self.contact(&id, open, now);
         }
@@ -89,6 +90,7 @@ impl Engine {
         let event = AuditEvent { portal: Some(portal.clone()), detail: detail.clone(), ..self.event(kind, now) };
         self.record(event, Flush::Soon);
         if !online {
+            self.meter_lost(portal);
             let detail = detail.unwrap_or_else(|| "its last will was sent".to_owned());
             self.alarm(AlarmKind::PortalOffline, Some(portal), None, detail, now);
         }

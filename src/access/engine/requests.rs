@@ -93,7 +93,7 @@ impl Engine {
             self.answers.remember(key, denial, now.mono);
         }
         if let (PortalKind::PowerBox, Some(uid), false) = (kind, card, request.stale) {
-            self.presented_at_box(&id, uid, denial, now);
+            self.presented_at_box(&id, request.slot, uid, denial, now);
         }
         if let (PortalKind::Gate | PortalKind::Door, None) = (kind, denial) {
             self.released(&id, card, hold_ms, now);
@@ -123,10 +123,16 @@ impl Engine {
         [by_id, by_card]
     }
 
-    /// The answer to a repeated request: the same again. A grant that was given holds only as long as it would be given now.
+    /// The answer to a repeated request: the same again. A grant that was given holds only as long as it would be given now, and a
+    /// denial of a card shown again only as long as its reason does: whoever was enrolled meanwhile need not wait.
     fn repeated(&self, keys: &[Option<(Key, u64)>; 2], now_decided: &Decision, now: Now) -> Option<Decision> {
-        let found = keys.iter().flatten().find_map(|(key, memory_ms)| self.answers.find(key, *memory_ms, now.mono))?;
+        let ((_, id, _), found) = keys
+            .iter()
+            .flatten()
+            .find_map(|(key, memory_ms)| self.answers.find(key, *memory_ms, now.mono).map(|answer| (key, answer)))?;
         match (found, now_decided) {
+            (Some(denial), Decision::Deny(now)) if id.is_none() && denial.reason != now.reason => None,
+            (Some(_), Decision::Grant(_)) if id.is_none() => None,
             (Some(denial), _) => Some(Decision::Deny(denial)),
             (None, Decision::Grant(grant)) if self.is_held(grant) => Some(Decision::Grant(grant.again())),
             (None, Decision::Grant(_) | Decision::Deny(_)) => None,
@@ -135,7 +141,7 @@ impl Engine {
 
     /// Whether repeating this grant changes nothing: a box must still be on by it, or it would be switched on unbeknown.
     fn is_held(&self, grant: &Grant) -> bool {
-        let on_by = |b: &super::PowerBox| b.on_card() == grant.uid() && b.present == grant.uid() && b.off_at.is_none();
+        let on_by = |b: &super::PowerBox| b.kept_by().is_some() && grant.uid().is_some_and(|uid| b.holds(uid));
         grant.hold_ms().is_some() || self.boxes.get(grant.portal()).is_some_and(on_by)
     }
 

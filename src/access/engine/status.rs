@@ -1,6 +1,6 @@
 //! The engine's state for those who watch.
 
-use super::super::id::{Now, StreamName};
+use super::super::id::{Now, PortalId, StreamName};
 use super::Engine;
 
 /// One stream, for those who watch.
@@ -18,8 +18,19 @@ pub struct StreamStatus {
     pub age_s: Option<u64>,
 }
 
+/// What the meter of one portal says, as long as it is believed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeterStatus {
+    /// The portal.
+    pub portal: PortalId,
+    /// Power drawn, in watts.
+    pub power_w: Option<f64>,
+    /// The meter's count, in kilowatt-hours.
+    pub energy_kwh: Option<f64>,
+}
+
 /// The engine, for those who watch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// Each configured stream.
     pub streams: Vec<StreamStatus>,
@@ -31,6 +42,8 @@ pub struct Status {
     pub portals_offline: u64,
     /// Last audit event.
     pub audit_last: u64,
+    /// The meters that are believed, by portal.
+    pub meters: Vec<MeterStatus>,
 }
 
 impl Engine {
@@ -49,6 +62,11 @@ impl Engine {
             }
         };
         let online = self.online.values().filter(|online| **online).count();
+        let meter = |(portal, power_w, energy_kwh): (&PortalId, _, _)| MeterStatus {
+            portal: portal.clone(),
+            power_w,
+            energy_kwh,
+        };
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         Status {
             streams: self.streams.iter().map(stream).collect(),
@@ -56,6 +74,7 @@ impl Engine {
             portals_online: count(online),
             portals_offline: count(self.portals.len().saturating_sub(online)),
             audit_last: self.state.last_n,
+            meters: self.meters.believed(now.mono).map(meter).collect(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::access::id::PortalId;
+use crate::access::portal::PortalKind;
 use crate::access::transform::Transform;
 use crate::config::{
     BusConfig, BusLine, Config, ModbusPart, Parity, Part, PortalConfig, PortalDevice, ProfileUse, Role, SerialConfig,
@@ -115,10 +116,18 @@ fn portal(config: &Config, portal: &PortalConfig) -> Result<Option<ModbusPortalS
             Part::Mqtt(_) => Ok(None),
         }
     };
+    let reader_part = part(reader)?;
+    let every_reader = match (portal.portal.kind, reader) {
+        (PortalKind::PowerBox, Part::Modbus(reader)) => !reader.channel_named,
+        (PortalKind::PowerBox | PortalKind::Gate | PortalKind::Door, _) => false,
+    };
+    let of_profile =
+        reader_part.as_ref().map_or(1, |part| u16::try_from(part.profile.readers.len()).unwrap_or(u16::MAX));
     Ok(Some(ModbusPortalSpec {
         id: portal.portal.id.clone(),
         kind: portal.portal.kind,
-        reader: part(reader)?,
+        slots: if every_reader { of_profile } else { 1 },
+        reader: reader_part,
         output: part(output)?,
         meter: meter.as_ref().map_or(Ok(None), part)?,
         inputs: None,

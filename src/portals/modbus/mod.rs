@@ -13,6 +13,7 @@ mod portal;
 pub mod queue;
 mod senses;
 pub mod server;
+mod slots;
 pub mod tracker;
 
 #[cfg(test)]
@@ -29,7 +30,7 @@ use tokio::time::{Instant, timeout};
 use crate::access::id::PortalId;
 use crate::access::portal::PortalKind;
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
-use crate::wire::profile::{Point, Poll, Profile, Pulse, Trigger};
+use crate::wire::profile::{Point, Poll, Profile, Pulse, Reader, Trigger};
 
 pub use bus::{BusSpec, Observer, Outcome};
 pub use drive::{RELEASE_TTL_MS, STAGGER_MS, UNCONFIRMED_MS};
@@ -39,8 +40,9 @@ use bus::Bus;
 use drive::{Drive, Stagger, Wanted};
 use health::UnitState;
 use poll::Polling;
-use portal::{Contact, Device, Event, Memory, Portal};
+use portal::{Contact, Device, Event, Memory, MeterPart, Portal};
 use queue::Priority;
+use slots::Slot;
 use tracker::Tracker;
 
 /// Samples and states under way to one portal. A poll waits when it is full, so a slow portal slows only its own devices.
@@ -49,6 +51,8 @@ const EVENTS_MAX: usize = 64;
 const DONE_MAX: usize = 16;
 /// Time between the first requests of two polls, in milliseconds, so that they do not all begin at once.
 const POLL_STAGGER_MS: u64 = 3;
+/// Most slots of a power box.
+pub const SLOTS_MAX: u16 = 16;
 /// How long relays may take to be switched off at the end, in milliseconds.
 pub const STOP_MS_MAX: u64 = 2000;
 
@@ -74,12 +78,23 @@ pub struct ModbusPortalSpec {
     pub kind: PortalKind,
     /// Reads cards; `None`: requests come another way.
     pub reader: Option<PartSpec>,
+    /// How many readers it has, from the reader's channel on: the slots of a power box; 1 for all other portals.
+    pub slots: u16,
     /// Opens or energises.
     pub output: Option<PartSpec>,
     /// Measures.
     pub meter: Option<PartSpec>,
     /// Contacts and buttons beside those of reader and output.
     pub inputs: Option<PartSpec>,
+}
+
+impl ModbusPortalSpec {
+    /// Its readers, slot by slot.
+    fn readers(&self) -> impl Iterator<Item = &Reader> {
+        self.reader
+            .iter()
+            .flat_map(|part| part.profile.readers.iter().skip(usize::from(part.channel)).take(usize::from(self.slots)))
+    }
 }
 
 /// What cannot work.
@@ -137,25 +152,29 @@ pub fn check(buses: &[BusSpec], portals: &[ModbusPortalSpec]) -> Vec<SpecError> 
                 "meter" => usize::from(part.profile.meter.is_some()),
                 _ => usize::from(!part.profile.inputs.is_empty()) * usize::from(u16::MAX),
             };
-            if usize::from(part.channel) >= has {
+            let slots = if name == "reader" { spec.slots.max(1) } else { 1 };
+            if usize::from(part.channel) + usize::from(slots) > has {
                 let profile = &part.profile.id;
                 wrong(format!("`{name}` wants channel {} of `{profile}`, which has {has} of that", part.channel));
             }
         }
-        for (what, taken, part) in [("reader", &mut readers, &spec.reader), ("relay", &mut relays, &spec.output)] {
+        let places = [("reader", &mut readers, &spec.reader, spec.slots), ("relay", &mut relays, &spec.output, 1)];
+        for (what, taken, part, count) in places {
             let Some(part) = part else { continue };
-            if let Some(other) = taken.insert((part.bus.as_str(), part.unit, part.channel), &spec.id) {
-                wrong(format!("its {what} is that of `{other}` too; one {what} belongs to one portal"));
+            for channel in (part.channel..).take(usize::from(count)) {
+                if let Some(other) = taken.insert((part.bus.as_str(), part.unit, channel), &spec.id) {
+                    wrong(format!("its {what} is that of `{other}` too; one {what} belongs to one portal"));
+                }
             }
         }
-        if spec.kind == PortalKind::PowerBox {
-            let reader = spec.reader.as_ref().and_then(|part| part.profile.readers.get(usize::from(part.channel)));
-            if reader.is_some_and(|reader| !matches!(reader.trigger, Trigger::Level(_))) {
-                wrong(
-                    "its reader tells when a card comes and not when it leaves; a power box needs a `level` reader"
-                        .into(),
-                );
-            }
+        if spec.slots > SLOTS_MAX {
+            wrong(format!("its reader has {} slots; a box has at most {SLOTS_MAX}", spec.slots));
+        }
+        let leaves_untold = |reader: &Reader| !matches!(reader.trigger, Trigger::Level(_));
+        if spec.kind == PortalKind::PowerBox && spec.readers().any(leaves_untold) {
+            wrong(
+                "its reader tells when a card comes and not when it leaves; a power box needs a `level` reader".into(),
+            );
         }
     }
     errors
@@ -181,10 +200,11 @@ pub fn start(
     let lines = open_lines(buses, &portals, observer, &mut tasks);
     let mut polls = Polls::default();
     let mut outlets = Vec::new();
+    let meters = MeterUse::of(&portals);
     for spec in portals {
         let (orders, taken) = mpsc::channel(PORTAL_ORDERS_MAX);
         outlets.push((spec.id.clone(), orders));
-        assemble(spec, &lines, inbox, &mut polls, taken, &stopped, &mut tasks);
+        assemble(spec, &lines, &meters, inbox, &mut polls, taken, &stopped, &mut tasks);
     }
     for (bus, baud) in speeds {
         let of_bus = polls.by_what.values().filter(|polling| polling.device.bus.id() == bus);
@@ -285,9 +305,28 @@ impl Devices<'_> {
     }
 }
 
+/// How many portals each meter measures.
+struct MeterUse(HashMap<(String, u8, u16), u32>);
+
+impl MeterUse {
+    fn of(portals: &[ModbusPortalSpec]) -> Self {
+        let mut uses = HashMap::new();
+        for part in portals.iter().filter_map(|spec| spec.meter.as_ref()) {
+            *uses.entry((part.bus.clone(), part.unit, part.channel)).or_insert(0) += 1;
+        }
+        Self(uses)
+    }
+
+    fn is_shared(&self, part: &PartSpec) -> bool {
+        self.0.get(&(part.bus.clone(), part.unit, part.channel)).is_some_and(|uses| *uses > 1)
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "a portal is put together from all of it")]
 fn assemble(
     spec: ModbusPortalSpec,
     lines: &Lines,
+    meters: &MeterUse,
     inbox: &Inbox,
     polls: &mut Polls,
     orders: mpsc::Receiver<PortalOrder>,
@@ -305,12 +344,14 @@ fn assemble(
         }
     };
 
-    let reader = spec.reader.as_ref().and_then(|part| {
-        let reader = part.profile.readers.get(usize::from(part.channel))?;
-        let index = devices.index(part)?;
+    let mut slots = Vec::new();
+    for (number, reader) in (0..).zip(spec.readers()) {
+        let Some((part, index)) = spec.reader.as_ref().and_then(|part| Some((part, devices.index(part)?))) else {
+            break;
+        };
         want(&mut devices, index, part, &reader.points(), Priority::Card);
-        Some((index, Tracker::new(reader.clone())))
-    });
+        slots.push(Slot::new(index, number, Tracker::new(reader.clone())));
+    }
     let output = spec.output.as_ref().and_then(|part| {
         let output = part.profile.output.clone()?;
         let index = devices.index(part)?;
@@ -324,7 +365,7 @@ fn assemble(
         let index = devices.index(part)?;
         let points: Vec<&Point> = [&meter.power, &meter.energy].into_iter().flatten().map(|(point, _)| point).collect();
         want(&mut devices, index, part, &points, Priority::Meter);
-        Some((index, meter, part.channel))
+        Some(MeterPart { device: index, meter, channel: part.channel, shared: meters.is_shared(part), said: None })
     });
     let mut inputs: Vec<Contact> = Vec::new();
     for part in [&spec.reader, &spec.output, &spec.inputs].into_iter().flatten() {
@@ -360,7 +401,7 @@ fn assemble(
         id: spec.id,
         kind: spec.kind,
         devices: devices.found.into_iter().map(|device| (device, UnitState::Unknown)).collect(),
-        reader,
+        slots,
         output,
         inputs,
         meter,

@@ -2,25 +2,24 @@
 //!
 //! Owns what is reported to the gateway, and when; what opens is decided there, and how a relay is driven is `drive`'s.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::access::audit::AlarmKind;
 use crate::access::decision::{Decision, Grant};
 use crate::access::id::PortalId;
-use crate::access::input::{Input, PortalReport, Presented, Request};
-use crate::access::portal::{Assurance, Direction, PortalKind, Posture};
+use crate::access::input::{Input, PortalReport};
+use crate::access::portal::{PortalKind, Posture};
 use crate::gateway::ports::{Inbox, PortalOrder};
 use crate::wire::profile::{Block, InputPoint, Meter, Output};
 
 use super::bus::Bus;
 use super::drive::{Done, RELEASE_TTL_MS, Wanted};
 use super::health::UnitState;
-use super::queue::Priority;
-use super::senses::merged;
-use super::tracker::{Seen, Tracker};
+use super::slots::Slot;
 
 /// How long a gate or door is opened when the grant does not say, in milliseconds.
 const HOLD_MS_DEFAULT: u32 = 3000;
@@ -32,8 +31,8 @@ pub(super) enum Event {
     Sample { device: usize, block: Block, at: Instant },
     /// A device fell silent or came back.
     Unit { device: usize, state: UnitState },
-    /// The reader was told to take the next card.
-    Released { at: Option<Instant> },
+    /// The reader of a slot was told to take the next card.
+    Released { slot: u8, at: Option<Instant> },
 }
 
 /// Reads and writes one device.
@@ -50,10 +49,11 @@ pub(super) struct Portal {
     pub(super) id: PortalId,
     pub(super) kind: PortalKind,
     pub(super) devices: Vec<(Device, UnitState)>,
-    pub(super) reader: Option<(usize, Tracker)>,
+    /// Its readers: one, or one for each slot of a power box.
+    pub(super) slots: Vec<Slot>,
     pub(super) output: Option<(usize, Output, u16)>,
     pub(super) inputs: Vec<Contact>,
-    pub(super) meter: Option<(usize, Meter, u16)>,
+    pub(super) meter: Option<MeterPart>,
     pub(super) inbox: Inbox,
     pub(super) wanted: watch::Sender<Wanted>,
     pub(super) events: mpsc::Sender<Event>,
@@ -68,6 +68,23 @@ pub(super) struct Contact {
     pub(super) last: Option<f64>,
 }
 
+/// A portal's meter, and what it said last.
+pub(super) struct MeterPart {
+    pub(super) device: usize,
+    pub(super) meter: Meter,
+    pub(super) channel: u16,
+    /// It measures other portals too.
+    pub(super) shared: bool,
+    pub(super) said: Option<Said>,
+}
+
+/// A reading that was reported.
+pub(super) struct Said {
+    pub(super) power_w: Option<f64>,
+    pub(super) energy_kwh: Option<f64>,
+    pub(super) at: Instant,
+}
+
 /// What was said last, and what could not be said yet because the gateway's inbox was full.
 #[derive(Default)]
 pub(super) struct Memory {
@@ -75,13 +92,13 @@ pub(super) struct Memory {
     relay: Option<bool>,
     /// A sample taken before this moment knows nothing of the relay's last confirmed state.
     relay_since: Option<Instant>,
-    pub(super) power_w: Option<f64>,
-    pub(super) energy_kwh: Option<f64>,
-    releasing: bool,
     /// The relay's task is switching off and has not said that it is done.
     cutting: bool,
-    unsaid: Option<PortalReport>,
+    /// By slot; what concerns none is with slot 0.
+    pub(super) unsaid: BTreeMap<u8, PortalReport>,
     standing: Option<Grant>,
+    /// Granted while the relay is still being switched off, and until when that counts: off comes first.
+    next: Option<(Grant, Instant)>,
 }
 
 impl Memory {
@@ -101,6 +118,7 @@ impl Portal {
         mut stop: watch::Receiver<bool>,
     ) {
         loop {
+            let next_until = self.memory.next.as_ref().map_or_else(Instant::now, |(_, until)| *until);
             tokio::select! {
                 biased;
                 order = orders.recv() => match order {
@@ -109,6 +127,7 @@ impl Portal {
                 },
                 Some(what) = done.recv() => self.done(what).await,
                 Some(event) = events.recv() => self.event(event).await,
+                () = sleep_until(next_until), if self.memory.next.is_some() => self.too_late().await,
                 () = super::stopped(&mut stop) => return,
             }
         }
@@ -124,6 +143,7 @@ impl Portal {
             PortalOrder::Cut { reason, .. } => {
                 tracing::info!(portal = %self.id, reason, "switched off");
                 self.memory.standing = None;
+                self.memory.next = None;
                 self.want(Wanted::Off);
             }
             PortalOrder::Mode { posture, .. } => self.mode(posture),
@@ -169,12 +189,17 @@ impl Portal {
 
     /// Opens or energises; the grant is spent by it.
     fn carry_out(&mut self, grant: Grant) {
-        let until = Instant::now() + Duration::from_millis(RELEASE_TTL_MS);
+        self.carry_out_until(grant, Instant::now() + Duration::from_millis(RELEASE_TTL_MS));
+    }
+
+    fn carry_out_until(&mut self, grant: Grant, until: Instant) {
         if *grant.portal() != self.id {
             tracing::error!(portal = %self.id, other = %grant.portal(), "a grant for another portal opens nothing");
             return;
         }
         match self.kind {
+            // The card was shown again within `debounce_ms`: that is one presentation, and it was carried out.
+            PortalKind::Gate | PortalKind::Door if grant.is_again() => {}
             PortalKind::Gate | PortalKind::Door => {
                 let hold_ms = grant.hold_ms().unwrap_or(HOLD_MS_DEFAULT);
                 // A pulse would end what the standing mode holds open.
@@ -182,6 +207,7 @@ impl Portal {
                     self.want(Wanted::Pulse { until, hold_ms });
                 }
             }
+            PortalKind::PowerBox if self.memory.cutting => self.memory.next = Some((grant, until)),
             PortalKind::PowerBox => {
                 let already = matches!(*self.wanted.borrow(), Wanted::On { .. }) && self.memory.relay == Some(true);
                 self.memory.standing = Some(grant);
@@ -198,6 +224,11 @@ impl Portal {
             Done::Off(at) => {
                 self.memory.cutting = false;
                 self.relay_is(false, at);
+                match self.memory.next.take() {
+                    Some((grant, until)) if Instant::now() < until => self.carry_out_until(grant, until),
+                    Some(_) => self.too_late().await,
+                    None => {}
+                }
             }
             Done::Pulsed => {}
             Done::Failed(cause) => {
@@ -215,6 +246,13 @@ impl Portal {
         }
     }
 
+    /// A grant waited for the relay to go off first, and waited too long.
+    async fn too_late(&mut self) {
+        self.memory.next = None;
+        let detail = "a grant was not carried out: the relay could not be switched off before, in time";
+        self.alarm(AlarmKind::PortalOffline, detail.to_owned()).await;
+    }
+
     async fn alarm(&self, kind: AlarmKind, detail: String) {
         tracing::warn!(portal = %self.id, alarm = kind.as_str(), "{detail}");
         if self.inbox.urgent(Input::Alarm { kind, portal: Some(self.id.clone()), detail }).await.is_err() {
@@ -229,41 +267,39 @@ impl Portal {
         self.memory.relay_since = Some(at);
         if self.kind == PortalKind::PowerBox && self.memory.relay != Some(on) {
             self.memory.relay = Some(on);
+            // What is drawn now is another reading, also if it is the same: a relay that sticks draws as before.
+            self.meter.iter_mut().for_each(|meter| meter.said = None);
             self.report(PortalReport { relay: Some(on), ..PortalReport::default() });
         }
     }
 
     /// Reports; what does not fit the inbox is said with the next report.
     pub(super) fn report(&mut self, report: PortalReport) {
-        let whole = match self.memory.unsaid.take() {
-            Some(unsaid) => merged(unsaid, report),
+        let slot = report.slot;
+        let whole = match self.memory.unsaid.remove(&slot) {
+            Some(unsaid) => unsaid.then(report),
             None => report,
         };
         let input = Input::Report { portal: self.id.as_str().to_owned(), report: whole.clone() };
         if !self.inbox.offer(input) {
-            self.memory.unsaid = Some(whole);
+            self.memory.unsaid.insert(slot, whole);
         }
     }
 
     async fn event(&mut self, event: Event) {
         match event {
             Event::Sample { device, block, at } => {
-                if let Some(unsaid) = self.memory.unsaid.take() {
+                for unsaid in std::mem::take(&mut self.memory.unsaid).into_values() {
                     self.report(unsaid);
                 }
-                self.read_card(device, &block, at);
+                self.read_cards(device, &block, at);
                 self.read_inputs(device, &block);
                 self.read_relay(device, &block, at);
-                self.read_meter(device, &block);
+                self.read_meter(device, &block, at);
                 self.report_online();
             }
             Event::Unit { device, state } => self.unit(device, state),
-            Event::Released { at } => {
-                self.memory.releasing = false;
-                if let (Some(at), Some((_, tracker))) = (at, &mut self.reader) {
-                    tracker.released(at);
-                }
-            }
+            Event::Released { slot, at } => self.released(slot, at),
         }
     }
 
@@ -273,16 +309,15 @@ impl Portal {
             entry.1 = state;
         }
         if silent {
-            if let Some((of, tracker)) = &mut self.reader
-                && *of == device
-            {
-                tracker.lost();
-            }
+            self.slots.iter_mut().filter(|slot| slot.device == device).for_each(|slot| slot.tracker.lost());
+            // Said anew when it is back.
+            self.meter.iter_mut().filter(|meter| meter.device == device).for_each(|meter| meter.said = None);
             for contact in self.inputs.iter_mut().filter(|contact| contact.device == device) {
                 contact.last = None;
             }
             if self.output.as_ref().is_some_and(|(of, ..)| *of == device) {
                 self.memory.relay = None;
+                self.memory.next.iter_mut().for_each(|(_, until)| *until = Instant::now());
                 // What was switched on before the loss is not switched on again after it; what must go off still must.
                 let wanted = *self.wanted.borrow();
                 match wanted {
@@ -299,7 +334,7 @@ impl Portal {
         self.report_online();
     }
 
-    /// A portal is online when all its devices answer and its reader was heard: from then on a new card is seen as new.
+    /// A portal is online when all its devices answer and its readers were heard: from then on a new card is seen as new.
     fn report_online(&mut self) {
         let cause = self.devices.iter().find_map(|(_, state)| match state {
             UnitState::Offline { cause } => Some(cause.clone()),
@@ -308,68 +343,12 @@ impl Portal {
         let online = match &cause {
             Some(_) => Some(false),
             None if self.devices.iter().any(|(device, state)| device.polled && *state != UnitState::Online) => None,
-            None => self.reader.as_ref().is_none_or(|(_, tracker)| tracker.is_heard()).then_some(true),
+            None => self.slots.iter().all(|slot| slot.tracker.is_heard()).then_some(true),
         };
         if online.is_some() && online != self.memory.online {
             self.memory.online = online;
             self.report(PortalReport { online, cause, ..PortalReport::default() });
         }
-    }
-
-    fn read_card(&mut self, device: usize, block: &Block, at: Instant) {
-        let Some((of, tracker)) = &mut self.reader else { return };
-        if *of != device {
-            return;
-        }
-        let direction = tracker.reader().direction;
-        let mut asked = true;
-        for what in tracker.hear(block, at) {
-            match what {
-                Seen::Came(presented) => asked = self.ask(presented, direction),
-                Seen::There(presented) => self.slot(true, Some(presented)),
-                Seen::Left | Seen::Empty => self.slot(false, None),
-                Seen::Missed => {
-                    tracing::warn!(portal = %self.id, "a card shown while the reader was not heard opens nothing");
-                }
-            }
-        }
-        let Some((_, tracker)) = &mut self.reader else { return };
-        if !asked {
-            tracing::warn!(portal = %self.id, "the gateway's inbox is full: the card is asked for again with the next sample");
-            tracker.unsee();
-            return;
-        }
-        if let Some(request) = tracker.release()
-            && !self.memory.releasing
-            && let Some((Device { bus, unit, .. }, _)) = self.devices.get(device)
-        {
-            self.memory.releasing = true;
-            let (bus, unit, events) = (bus.clone(), *unit, self.events.clone());
-            tokio::spawn(async move {
-                let at = bus.call(unit, request, Priority::Card, None).await.ok().map(|answer| answer.at);
-                // The portal has ended: nobody wants to know.
-                drop(events.send(Event::Released { at }).await);
-            });
-        }
-    }
-
-    /// Only a power box keeps a card.
-    fn slot(&mut self, present: bool, uid: Option<Presented>) {
-        if self.kind == PortalKind::PowerBox {
-            self.report(PortalReport { card_present: Some(present), uid, ..PortalReport::default() });
-        }
-    }
-
-    /// Asks for a card. `false`: the gateway's inbox is full.
-    fn ask(&mut self, presented: Presented, direction: Option<Direction>) -> bool {
-        self.inbox.offer(Input::Request(Request {
-            portal: self.id.as_str().to_owned(),
-            id: None,
-            presented,
-            direction,
-            assurance: Assurance::Uid,
-            stale: false,
-        }))
     }
 
     fn read_relay(&mut self, device: usize, block: &Block, at: Instant) {

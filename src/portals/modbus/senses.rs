@@ -1,15 +1,21 @@
-//! What a portal says beside cards and relays: contacts, buttons, passages, meters; and how reports become one.
+//! What a portal says beside cards and relays: contacts, buttons, passages, meters.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::access::input::PortalReport;
 use crate::access::portal::Direction;
 use crate::wire::profile::{Block, InputKind, Point};
 
-use super::portal::Portal;
+use super::portal::{Portal, Said};
 
 /// Smallest change of power that is reported, in watts.
 const POWER_STEP_W: f64 = 1.0;
 /// Smallest change of energy that is reported, in kilowatt-hours.
 const ENERGY_STEP_KWH: f64 = 0.01;
+/// A reading is said again after this time also when nothing has moved, in milliseconds.
+const METER_REPEAT_MS: u64 = 10_000;
 
 impl Portal {
     pub(super) fn read_inputs(&mut self, device: usize, block: &Block) {
@@ -43,41 +49,30 @@ impl Portal {
         }
     }
 
-    pub(super) fn read_meter(&mut self, device: usize, block: &Block) {
-        let Some((of, meter, channel)) = &self.meter else { return };
-        if *of != device {
+    /// A reading is said when it has moved, when the relay has, and again every [`METER_REPEAT_MS`]: who is told believes it for a
+    /// while only.
+    pub(super) fn read_meter(&mut self, device: usize, block: &Block, at: Instant) {
+        let Some(part) = self.meter.as_mut().filter(|part| part.device == device) else { return };
+        let read = |point: &Option<(Point, f64)>| {
+            point.as_ref().and_then(|(point, factor)| Some(point.number(block, part.channel)? * factor))
+        };
+        let (power_w, energy_kwh) = (read(&part.meter.power), read(&part.meter.energy));
+        if power_w.is_none() && energy_kwh.is_none() {
             return;
         }
-        let read = |point: &Option<(Point, f64)>| {
-            point.as_ref().and_then(|(point, factor)| Some(point.number(block, *channel)? * factor))
+        let moved = |before: Option<f64>, now: Option<f64>, step: f64| match (before, now) {
+            (Some(before), Some(now)) => (now - before).abs() >= step,
+            (before, now) => before.is_some() != now.is_some(),
         };
-        let moved = |before: Option<f64>, now: Option<f64>, step: f64| {
-            now.filter(|now| before.is_none_or(|before| (now - before).abs() >= step))
-        };
-        let power_w = moved(self.memory.power_w, read(&meter.power), POWER_STEP_W);
-        let energy_kwh = moved(self.memory.energy_kwh, read(&meter.energy), ENERGY_STEP_KWH);
-        if power_w.is_some() || energy_kwh.is_some() {
-            self.memory.power_w = power_w.or(self.memory.power_w);
-            self.memory.energy_kwh = energy_kwh.or(self.memory.energy_kwh);
-            self.report(PortalReport { power_w, energy_kwh, ..PortalReport::default() });
+        let news = part.said.as_ref().is_none_or(|said| {
+            moved(said.power_w, power_w, POWER_STEP_W)
+                || moved(said.energy_kwh, energy_kwh, ENERGY_STEP_KWH)
+                || at.saturating_duration_since(said.at) >= Duration::from_millis(METER_REPEAT_MS)
+        });
+        if news {
+            part.said = Some(Said { power_w, energy_kwh, at });
+            let shared_meter = part.shared;
+            self.report(PortalReport { power_w, energy_kwh, shared_meter, ..PortalReport::default() });
         }
-    }
-}
-
-/// Two reports in one; what `later` says wins.
-pub(super) fn merged(earlier: PortalReport, later: PortalReport) -> PortalReport {
-    PortalReport {
-        online: later.online.or(earlier.online),
-        cause: if later.online.is_some() { later.cause } else { earlier.cause },
-        card_present: later.card_present.or(earlier.card_present),
-        uid: if later.card_present.is_some() { later.uid } else { earlier.uid },
-        contact_open: later.contact_open.or(earlier.contact_open),
-        relay: later.relay.or(earlier.relay),
-        power_w: later.power_w.or(earlier.power_w),
-        energy_kwh: later.energy_kwh.or(earlier.energy_kwh),
-        passed: later.passed.or(earlier.passed),
-        tamper: later.tamper.or(earlier.tamper),
-        fire: later.fire.or(earlier.fire),
-        exit_button: later.exit_button || earlier.exit_button,
     }
 }

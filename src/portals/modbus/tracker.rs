@@ -26,6 +26,8 @@ pub enum Seen {
     Empty,
     /// The card left.
     Left,
+    /// The card left and the next one is there, without a sample between that showed none. [`Seen::Came`] follows.
+    Exchanged,
     /// A card was presented while the reader was not heard; it opens nothing.
     Missed,
 }
@@ -94,6 +96,8 @@ impl Tracker {
     /// The card that came could not be handed on: the next sample shows it again.
     pub fn unsee(&mut self) {
         self.slot = Slot::Empty;
+        // It keeps the card until that was taken.
+        self.release_due = false;
         if self.count.is_some() {
             self.count = Some(NO_COUNT);
         }
@@ -169,9 +173,12 @@ impl Tracker {
                 (Slot::Holds(card), vec![seen])
             }
             (Slot::Holds(old) | Slot::Leaving(old, _), Some(card)) if old == card => (Slot::Holds(old), vec![]),
+            (Slot::Holds(_), Some(card)) if fresh => {
+                (Slot::Holds(card.clone()), vec![Seen::Exchanged, Seen::Came(card)])
+            }
+            (Slot::Leaving(..), Some(card)) if fresh => (Slot::Holds(card.clone()), vec![Seen::Left, Seen::Came(card)]),
             (Slot::Holds(_) | Slot::Leaving(..), Some(card)) => {
-                let seen = if fresh { Seen::Came(card.clone()) } else { Seen::There(card.clone()) };
-                (Slot::Holds(card), vec![Seen::Left, seen])
+                (Slot::Holds(card.clone()), vec![Seen::Left, Seen::There(card)])
             }
             (Slot::Holds(old), None) => self.leaving(old, at, at),
             (Slot::Leaving(old, since), None) => self.leaving(old, since, at),
@@ -252,10 +259,18 @@ mod tests {
     }
 
     #[test]
-    fn another_card_without_a_gap_is_a_leaving_and_a_coming() {
+    fn another_card_without_a_gap_is_an_exchange() {
         let mut bench = Bench::new("technotrade-vrd-485");
         bench.hear(0, &A);
-        assert_eq!(bench.hear(200, &B), [Seen::Left, Seen::Came(card("04A1B2C3"))]);
+        assert_eq!(bench.hear(200, &B), [Seen::Exchanged, Seen::Came(card("04A1B2C3"))]);
+    }
+
+    #[test]
+    fn another_card_after_an_empty_sample_is_a_leaving_and_a_coming() {
+        let mut bench = Bench::new("technotrade-vrd-485");
+        bench.hear(0, &A);
+        bench.hear(200, &NONE);
+        assert_eq!(bench.hear(400, &B), [Seen::Left, Seen::Came(card("04A1B2C3"))]);
     }
 
     #[test]

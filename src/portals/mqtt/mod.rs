@@ -6,6 +6,8 @@
 //! One task, no waiting between a request and its decision: a request is offered to the gateway, a decision is written as
 //! soon as it is ordered.
 
+mod reports;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,8 @@ use crate::wire::portal::{
 use crate::wire::state::{Presence, encode_local};
 use crate::wire::topic::{self, Portal, Topic};
 
+use reports::{OFFER_AGAIN_MS, Offered, Reports};
+
 /// Longest time to deliver what is left when the gateway ends, in milliseconds.
 const CLOSE_MS: u64 = 2_000;
 /// So much of the boot's name stands in the ids of our orders, in characters: enough to tell one run from another.
@@ -51,7 +55,7 @@ pub struct NativePortals {
     gateway: GatewayId,
     boot: String,
     connection: Connection,
-    inbox: Inbox,
+    reports: Reports,
     orders: mpsc::Receiver<PortalOrder>,
     now: WallClock,
     metrics: Arc<LinkMetrics>,
@@ -90,7 +94,8 @@ impl NativePortals {
         };
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
         let refused = HashSet::new();
-        Ok(Self { gateway, boot, connection, inbox, orders, now, metrics, last_order: 0, refused })
+        let reports = Reports::new(inbox);
+        Ok(Self { gateway, boot, connection, reports, orders, now, metrics, last_order: 0, refused })
     }
 
     /// Serves until nobody can give orders any more. Then it publishes `offline`, delivers what is left for at most 2 s, and ends.
@@ -102,6 +107,7 @@ impl NativePortals {
                     Some(order) => self.carry_out(order),
                     None => break,
                 },
+                () = tokio::time::sleep(Duration::from_millis(OFFER_AGAIN_MS)), if self.reports.owes() => self.reports.pay(),
             }
         }
         self.say_presence(Presence::Offline);
@@ -135,7 +141,8 @@ impl NativePortals {
                 self.offer(Input::Rejected(refused.rejected("request", None, (self.now)())));
             }
             Ok(Topic::Portal(g, portal, Portal::Request)) if g == self.gateway => {
-                self.offer(Input::Request(parse_request(&portal, &payload, Delivery::Live)));
+                let offered = self.reports.request(parse_request(&portal, &payload, Delivery::Live));
+                self.count(offered);
             }
             // A retained state is as old as it likes; the portal sends its own when it hears that we are there.
             Ok(Topic::Portal(g, _, Portal::State)) if g == self.gateway && retain => {}
@@ -157,7 +164,10 @@ impl NativePortals {
                         receipt: None,
                         received_at: (self.now)(),
                     })),
-                    Some(_) | None => self.offer(Input::Report { portal, report }),
+                    Some(_) | None => {
+                        let offered = self.reports.report(portal, report);
+                        self.count(offered);
+                    }
                 }
             }
             Ok(Topic::Portal(..) | Topic::Campus(_) | Topic::Down(..) | Topic::Up(..) | Topic::GatewayState(_))
@@ -169,8 +179,13 @@ impl NativePortals {
     }
 
     fn offer(&self, input: Input) {
-        if !self.inbox.offer(input) {
-            LinkMetrics::count(&self.metrics.overflowed);
+        self.count(self.reports.offer(input));
+    }
+
+    fn count(&self, offered: Offered) {
+        match offered {
+            Offered::Taken => {}
+            Offered::Dropped => LinkMetrics::count(&self.metrics.overflowed),
         }
     }
 

@@ -198,6 +198,7 @@ impl Desk {
             direction: request.direction,
             assurance: Assurance::Uid,
             stale: false,
+            slot: 0,
         });
         if self.inbox.offer(asked) && timeout(Duration::from_millis(DECISION_MS), decided).await.is_ok() {
             return;

@@ -144,6 +144,7 @@ fn power_box(n: u8) -> ModbusPortalSpec {
     ModbusPortalSpec {
         id: format!("power-{n}").parse().unwrap(),
         kind: PortalKind::PowerBox,
+        slots: 1,
         reader: Some(part(n, "technotrade-vrd-485", 0)),
         output: Some(part(21, "waveshare-relay-8ch", u16::from(n) - 1)),
         meter: None,
@@ -155,6 +156,7 @@ fn door() -> ModbusPortalSpec {
     ModbusPortalSpec {
         id: "door".parse().unwrap(),
         kind: PortalKind::Door,
+        slots: 1,
         reader: Some(part(9, "inveo-rfid-ind-m1", 0)),
         output: Some(part(21, "waveshare-relay-8ch", 7)),
         meter: None,

@@ -8,6 +8,7 @@ fn whole(kind: PortalKind, id: &str, channel: u16) -> ModbusPortalSpec {
     ModbusPortalSpec {
         id: "portal".parse().unwrap(),
         kind,
+        slots: 1,
         reader: Some(part(5, id, channel)),
         output: Some(part(5, id, channel)),
         meter: None,
@@ -101,6 +102,7 @@ async fn a_box_tells_its_meter_and_a_card_exchanged_without_a_gap_is_judged_anew
     toy.line.present(5, 0, uid(CARD));
     toy.relay(5, 0, true).await;
     toy.line.present(5, 0, uid("04A1B2C3D4E5F6"));
+    toy.reports(|r| r.card_present == Some(false) && r.exchanged).await;
     toy.relay(5, 0, false).await;
     toy.hears(|i| matches!(i, Input::Request(r) if r.presented == Presented::Card(uid("04A1B2C3D4E5F6")))).await;
     assert!(!toy.line.wait_relay(5, 0, true, Duration::from_millis(500)).await);
@@ -134,4 +136,156 @@ async fn rooms_of_one_riser_are_switched_on_one_after_another() {
     assert_eq!(times.len(), 4);
     let least = Duration::from_millis(STAGGER_MS * 2 / 3);
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= least), "{times:?}");
+}
+
+#[tokio::test]
+async fn a_card_exchanged_for_another_that_may_is_off_before_it_is_on_again() {
+    let (line, specs) = boxes(1);
+    let toy = Toy::start(line, specs, &[CARD, "04A1B2C3"]).await;
+    toy.online().await;
+    toy.line.present(1, 0, uid(CARD));
+    toy.relay(21, 0, true).await;
+    toy.reports(|r| r.relay == Some(true)).await;
+    let before = toy.line.heard().len();
+    toy.line.present(1, 0, uid("04A1B2C3"));
+    toy.reports(|r| r.exchanged).await;
+    let on = |i: &&Input| matches!(i, Input::Report { report, .. } if report.relay == Some(true));
+    let mut heard = toy.heard.clone();
+    assert!(timeout(LIMIT, heard.wait_for(|all| all.iter().filter(on).count() == 2)).await.is_ok());
+    let writes: Vec<Request> =
+        toy.line.heard().into_iter().skip(before).map(|(_, _, r)| r).filter(Request::is_write).collect();
+    let coil = |value| Request::WriteCoil { address: 0, value };
+    assert_eq!(writes, [coil(0), coil(0xFF00)]);
+}
+
+/// A box with two slots and a meter, as an installer would describe it.
+const TWO_SLOTS: &str = r#"
+schema = 1
+id = "two-slots"
+source = "a test"
+[link]
+address_base = 0
+byte_order = "big"
+word_order = "big"
+[points]
+left = { space = "input", address = 0, type = "bytes", registers = 2 }
+right = { space = "input", address = 2, type = "bytes", registers = 2 }
+relay = { space = "coil", address = 0, type = "bool" }
+power = { space = "input", address = 8, type = "u16", unit = "W" }
+[[poll]]
+name = "slots"
+every_ms = 50
+atomic = true
+points = ["left", "right"]
+[[poll]]
+name = "status"
+every_ms = 50
+points = ["relay", "power"]
+[[reader]]
+id = "left"
+trigger = { level = "uid" }
+uid = { point = "left", length = 4, order = "msb_first" }
+gone_ms = 100
+[[reader]]
+id = "right"
+trigger = { level = "uid" }
+uid = { point = "right", length = 4, order = "msb_first" }
+gone_ms = 100
+[output]
+state = "relay"
+on = { space = "coil", address = 0 }
+off = { space = "coil", address = 0, value = 0 }
+pulse = { by = "gateway" }
+[meter]
+power = "power"
+"#;
+
+fn two_slots(id: &str, unit: u8) -> (Arc<Profile>, ModbusPortalSpec) {
+    let profile = Arc::new(crate::wire::profile::read(TWO_SLOTS).unwrap());
+    let part = PartSpec { bus: "riser".into(), unit, profile: Arc::clone(&profile), channel: 0 };
+    let spec = ModbusPortalSpec {
+        id: id.parse().unwrap(),
+        kind: PortalKind::PowerBox,
+        slots: 2,
+        reader: Some(part.clone()),
+        output: Some(part.clone()),
+        meter: Some(PartSpec { unit: 5, ..part }),
+        inputs: None,
+    };
+    (profile, spec)
+}
+
+#[tokio::test]
+async fn each_slot_of_a_box_tells_its_own_card() {
+    let (profile, spec) = two_slots("portal", 5);
+    let toy = Toy::start(Line::new([(5, profile)]), vec![spec], &[CARD]).await;
+    toy.online().await;
+    toy.reports(|r| r.card_present == Some(false) && r.slot == 1).await;
+    toy.line.present(5, 1, uid(CARD));
+    toy.hears(|i| matches!(i, Input::Request(r) if r.slot == 1 && r.presented == Presented::Card(uid(CARD)))).await;
+    toy.line.present(5, 0, uid("04A1B2C3"));
+    toy.hears(|i| matches!(i, Input::Request(r) if r.slot == 0 && r.presented == Presented::Card(uid("04A1B2C3"))))
+        .await;
+    let left = |r: &&Input| matches!(r, Input::Report { report, .. } if report.card_present == Some(false) && report.slot == 1);
+    let empty_before = toy.heard.borrow().iter().filter(left).count();
+    toy.line.remove(5, 1);
+    let mut heard = toy.heard.clone();
+    assert!(timeout(LIMIT, heard.wait_for(|all| all.iter().filter(left).count() > empty_before)).await.is_ok());
+    assert_eq!(toy.requests(), 2);
+}
+
+#[tokio::test]
+async fn a_card_that_lies_in_one_slot_is_told_before_the_other_is_told_empty() {
+    let (profile, spec) = two_slots("portal", 5);
+    let line = Line::new([(5, profile)]);
+    line.present(5, 1, uid(CARD));
+    let toy = Toy::start(line, vec![spec], &[CARD]).await;
+    toy.reports(|r| r.card_present == Some(false) && r.slot == 0).await;
+    let slots = |i: &Input| match i {
+        Input::Report { report, .. } => report.card_present.map(|present| (report.slot, present)),
+        _ => None,
+    };
+    let told: Vec<_> = toy.heard.borrow().iter().filter_map(slots).collect();
+    assert_eq!(told, [(1, true), (0, false)]);
+}
+
+#[tokio::test]
+async fn a_reading_is_repeated_and_said_anew_when_the_relay_moves() {
+    let (profile, spec) = two_slots("portal", 5);
+    let line = Line::new([(5, profile)]);
+    line.set_words(5, "power", &[41]);
+    let toy = Toy::start(line, vec![spec], &[]).await;
+    toy.online().await;
+    let reading =
+        |i: &&Input| matches!(i, Input::Report { report, .. } if report.power_w == Some(41.0) && !report.shared_meter);
+    toy.reports(|r| r.power_w == Some(41.0)).await;
+    toy.energise("portal");
+    toy.reports(|r| r.relay == Some(true)).await;
+    let mut heard = toy.heard.clone();
+    assert!(timeout(LIMIT, heard.wait_for(|all| all.iter().filter(reading).count() > 1)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_meter_of_several_boxes_says_so_and_a_slot_belongs_to_one_box() {
+    let (profile, spec) = two_slots("portal", 5);
+    let (_, other) = two_slots("other", 6);
+    let line = Line::new([(5, Arc::clone(&profile)), (6, profile)]);
+    line.set_words(5, "power", &[41]);
+    let toy = Toy::start(line, vec![spec, other], &[]).await;
+    toy.reports(|r| r.power_w == Some(41.0) && r.shared_meter).await;
+    let bus = BusSpec { id: "riser".into(), line: LineSpec::Tcp("127.0.0.1:502".into()), timeout_ms: 200 };
+    let wired = |edit: fn(&mut ModbusPortalSpec)| {
+        let (_, spec) = two_slots("portal", 5);
+        let (_, mut second) = two_slots("other", 6);
+        edit(&mut second);
+        check(std::slice::from_ref(&bus), &[spec, second]).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(wired(|_| {}), Vec::<String>::new());
+    let one_of_them = wired(|second| {
+        second.slots = 1;
+        second.reader.iter_mut().for_each(|part| (part.unit, part.channel) = (5, 1));
+    });
+    assert_eq!(one_of_them, ["portal `other`: its reader is that of `portal` too; one reader belongs to one portal"]);
+    let too_many = wired(|second| second.reader.iter_mut().for_each(|part| part.channel = 1));
+    assert!(too_many[0].contains("wants channel 1 of `two-slots`, which has 2"), "{too_many:?}");
 }

@@ -85,6 +85,7 @@ fn power_box() -> ModbusPortalSpec {
     ModbusPortalSpec {
         id: "power".parse().unwrap(),
         kind: PortalKind::PowerBox,
+        slots: 1,
         reader: Some(part(5, "technotrade-vrd-485", 0)),
         output: Some(part(21, "lc-tech-relay-8ch", 3)),
         meter: Some(part(5, "eastron-sdm120", 0)),
@@ -96,6 +97,7 @@ fn gate() -> ModbusPortalSpec {
     ModbusPortalSpec {
         id: "gate".parse().unwrap(),
         kind: PortalKind::Gate,
+        slots: 1,
         reader: None,
         output: Some(part(21, "lc-tech-relay-8ch", 6)),
         meter: None,

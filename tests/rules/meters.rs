@@ -1,0 +1,152 @@
+//! Meters: what is believed of them, and power drawn with no card.
+
+use dormgate::access::audit::{AlarmKind, EventKind};
+use dormgate::access::effect::Effect;
+use dormgate::access::engine::{DRAW_MS, METER_STALE_MS, METER_SWEEP_MS};
+use dormgate::access::input::{CommandKind, PortalReport};
+
+use crate::world::{Seen, World, name, op};
+
+const BOX: &str = "power-412";
+
+fn room() -> World {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w
+}
+
+fn measures(w: &mut World, power_w: f64) -> Seen {
+    w.report(BOX, PortalReport { power_w: Some(power_w), ..PortalReport::default() })
+}
+
+/// What the state says of the meters.
+fn believed(w: &World) -> Vec<(String, Option<f64>, Option<f64>)> {
+    let meters = w.engine.status(w.now()).meters;
+    meters.into_iter().map(|m| (m.portal.to_string(), m.power_w, m.energy_kwh)).collect()
+}
+
+fn told(seen: &Seen) -> Vec<(Option<f64>, Option<f64>)> {
+    let metered = |e: &Effect| match e {
+        Effect::Metered { power_w, energy_kwh, .. } => Some((*power_w, *energy_kwh)),
+        _ => None,
+    };
+    seen.0.iter().filter_map(metered).collect()
+}
+
+#[test]
+fn a_reading_is_shown_until_its_portal_is_offline() {
+    let mut w = room();
+    let both = PortalReport { power_w: Some(41.2), energy_kwh: Some(103.4), ..PortalReport::default() };
+    assert_eq!(told(&w.report(BOX, both)), [(Some(41.2), Some(103.4))]);
+    assert_eq!(told(&measures(&mut w, 50.0)), [(Some(50.0), Some(103.4))]);
+    assert_eq!(believed(&w), [(BOX.to_owned(), Some(50.0), Some(103.4))]);
+    let gone = w.report(BOX, PortalReport { online: Some(false), power_w: Some(1.0), ..PortalReport::default() });
+    assert_eq!(told(&gone), [(None, None)]);
+    assert_eq!(believed(&w), []);
+    assert_eq!(measures(&mut w, f64::NAN).recorded(), [EventKind::PortalOnline]);
+    assert_eq!(believed(&w), [], "no number is no reading");
+}
+
+#[test]
+fn a_reading_that_nobody_repeats_is_forgotten_and_each_value_by_itself() {
+    let mut w = room();
+    w.report(BOX, PortalReport { energy_kwh: Some(103.4), ..PortalReport::default() });
+    w.pass_ms(METER_STALE_MS / 2);
+    measures(&mut w, 0.0);
+    w.pass_ms(METER_STALE_MS / 2 - 1);
+    assert_eq!(believed(&w), [(BOX.to_owned(), Some(0.0), Some(103.4))]);
+    let mut seen = told(&w.pass_ms(1 + METER_SWEEP_MS));
+    assert_eq!(seen.pop(), Some((Some(0.0), None)));
+    assert_eq!(believed(&w), [(BOX.to_owned(), Some(0.0), None)]);
+    let mut seen = told(&w.pass_ms(METER_STALE_MS));
+    assert_eq!((seen.pop(), believed(&w)), (Some((None, None)), vec![]));
+    assert_eq!(w.engine.next_deadline(w.now()), None, "nothing is left to look at");
+}
+
+#[test]
+fn power_drawn_for_ten_seconds_by_a_box_that_is_off_is_one_alarm() {
+    let mut w = room();
+    assert_eq!(measures(&mut w, 41.2).alarms(), []);
+    assert_eq!(w.pass_ms(DRAW_MS - 1).alarms(), []);
+    let seen = w.pass_ms(1);
+    assert_eq!((seen.alarms(), seen.cuts()), (vec![AlarmKind::PowerWithoutCard], vec![(BOX, "card_left")]));
+    let detail = seen.records().find_map(|r| r.event.detail.clone()).unwrap();
+    assert!(detail.starts_with("41 W are drawn"), "{detail}");
+    for _ in 0..20 {
+        w.pass_s(10);
+        assert_eq!(measures(&mut w, 45.0).alarms(), [], "told once");
+    }
+    // It ends and begins again.
+    measures(&mut w, 0.4);
+    measures(&mut w, 45.0);
+    assert_eq!(w.pass_s(60).alarms(), [AlarmKind::PowerWithoutCard]);
+}
+
+#[test]
+fn what_a_box_draws_by_itself_or_for_a_moment_or_with_a_card_is_no_alarm() {
+    let mut w = room();
+    measures(&mut w, 4.9);
+    assert_eq!(w.pass_s(60).alarms(), []);
+    measures(&mut w, 41.2);
+    w.pass_s(9);
+    measures(&mut w, 0.0);
+    assert_eq!(w.pass_s(60).alarms(), []);
+    // A card comes before the ten seconds are over.
+    measures(&mut w, 41.2);
+    w.present(BOX, "A");
+    assert_eq!(w.pass_s(60).alarms(), []);
+    measures(&mut w, 2000.0);
+    assert_eq!(w.pass_s(60).alarms(), []);
+    // The card has left, and the delay runs.
+    w.leave(BOX);
+    measures(&mut w, 2000.0);
+    assert_eq!(w.pass_s(14).alarms(), []);
+    // On by command.
+    let mut w = room();
+    measures(&mut w, 41.2);
+    w.command("on", CommandKind::Power { portal: name(BOX), on: true });
+    measures(&mut w, 41.2);
+    assert_eq!(w.pass_s(60).alarms(), []);
+}
+
+#[test]
+fn a_reading_just_after_a_cut_may_be_from_before_and_one_later_is_not() {
+    let mut w = room();
+    w.present(BOX, "A");
+    measures(&mut w, 41.2);
+    w.say(vec![op::report_lost("uid:A")]);
+    w.pass_ms(2_999);
+    measures(&mut w, 41.2);
+    assert_eq!(w.pass_s(60).alarms(), []);
+    measures(&mut w, 41.2);
+    assert_eq!(w.pass_s(60).alarms(), [AlarmKind::PowerWithoutCard]);
+}
+
+#[test]
+fn a_relay_that_reads_on_and_draws_is_one_alarm() {
+    let mut w = room();
+    let welded = PortalReport { relay: Some(true), power_w: Some(41.2), ..PortalReport::default() };
+    assert_eq!(w.report(BOX, welded).alarms(), [AlarmKind::PowerWithoutCard]);
+    for _ in 0..5 {
+        w.pass_s(10);
+        assert_eq!(measures(&mut w, 41.2).alarms(), []);
+    }
+}
+
+#[test]
+fn a_meter_of_several_boxes_and_one_at_a_gate_raise_nothing() {
+    let mut w = room();
+    let of_all = PortalReport { power_w: Some(2000.0), shared_meter: true, ..PortalReport::default() };
+    w.report(BOX, of_all);
+    w.report("gate-in", PortalReport { power_w: Some(2000.0), ..PortalReport::default() });
+    assert_eq!(w.pass_s(60).alarms(), []);
+    assert_eq!(believed(&w).len(), 2);
+}
+
+#[test]
+fn a_suspicion_ends_with_the_meter() {
+    let mut w = room();
+    measures(&mut w, 41.2);
+    w.report(BOX, PortalReport { online: Some(false), ..PortalReport::default() });
+    assert_eq!(w.pass_s(60).alarms(), []);
+}

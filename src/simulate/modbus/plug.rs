@@ -2,9 +2,9 @@
 //! serial port itself. What is pulled is gone as a real line is gone: nothing listens, the adapter's name has vanished.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use tokio::task::JoinSet;
@@ -14,6 +14,9 @@ use super::Line;
 
 /// Where pseudo-terminals are.
 const PTS_DIR: &str = "/dev/pts";
+
+/// Opens a terminal without becoming its session, whose end would end this program (Linux, `asm-generic/fcntl.h`).
+const O_NOCTTY: i32 = 0o400;
 
 /// Where a line is to be served.
 #[derive(Clone, Debug)]
@@ -93,16 +96,18 @@ impl Line {
 
     fn plug_pty(&self, link: &Path) -> io::Result<Plugged> {
         free(link)?;
-        let (far, mut near) = SerialStream::pair()?;
+        let (far, near) = SerialStream::pair()?;
         let device = near.name().ok_or_else(|| io::Error::other("the pseudo-terminal has no name"))?;
-        // The near end stays open here, or the far end would fail whenever nobody has it open; and others may open it.
-        near.set_exclusive(false)?;
+        // The near end stays open here, or the far end would fail whenever nobody has it open; but without the lock that the
+        // pair holds on it, which would keep everybody else out.
+        let held = OpenOptions::new().read(true).custom_flags(O_NOCTTY).open(&device)?;
+        drop(near);
         symlink(&device, link)?;
         let name = format!("{} ({device})", link.display());
-        Ok(Plugged { tasks: self.on(far, Some(near), name.clone()), name, link: Some(link.to_owned()) })
+        Ok(Plugged { tasks: self.on(far, Some(held), name.clone()), name, link: Some(link.to_owned()) })
     }
 
-    fn on(&self, port: SerialStream, held: Option<SerialStream>, name: String) -> JoinSet<()> {
+    fn on(&self, port: SerialStream, held: Option<File>, name: String) -> JoinSet<()> {
         let line = self.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {

@@ -31,6 +31,11 @@ impl Block {
         }
     }
 
+    /// Adds what another poll brought.
+    pub fn extend(&mut self, other: Self) {
+        self.parts.extend(other.parts);
+    }
+
     fn bit(&self, space: Space, address: u16) -> Option<bool> {
         self.parts.iter().find_map(|(s, first, reply)| match reply {
             Reply::Bits(bits) if *s == space => bits.get(usize::from(address.checked_sub(*first)?)).copied(),

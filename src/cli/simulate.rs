@@ -178,13 +178,13 @@ fn stand_in(path: &Path, ports: &[(String, String)]) -> Exit {
 
 async fn serve(config: &Config, ports: &[(String, String)]) -> Result<(), String> {
     let stop = super::run::stop_signal().map_err(|e| format!("signals cannot be heard: {e}"))?;
+    let (spec, notes) = site::spec(config, ports)?;
     let socket = config.data_dir.join(SOCKET);
     if UnixStream::connect(&socket).await.is_ok() {
         return Err(format!("a stand-in runs already and listens at `{}`; end it first", socket.display()));
     }
     std::fs::create_dir_all(&config.data_dir).map_err(|e| format!("`{}`: {e}", config.data_dir.display()))?;
     let listener = crate::http::bind_socket(&socket).map_err(|e| format!("`{}`: {e}", socket.display()))?;
-    let (spec, notes) = site::spec(config, ports)?;
     let (site, news) = Site::start(spec).await.map_err(|e| e.to_string())?;
     let site = Arc::new(site);
     announce(config, &site, &notes);

@@ -12,6 +12,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::record::{Frame, Recorder, learnt};
 
+/// How long the line is left alone after something was wrong: what comes late does not disturb the next device, so that the
+/// report names the one that is late.
+const QUIET: Duration = Duration::from_millis(1_500);
+
+/// How long a serial port that was just opened is emptied.
+const AT_OPEN: Duration = Duration::from_millis(50);
+
 /// A device on a line.
 #[derive(Clone)]
 pub struct Device {
@@ -79,7 +86,12 @@ impl Bench {
         if lead.line.is_none() {
             let opened = Line::open(&lead.spec.line, lead.transaction).await;
             let name = lead.spec.line.name();
-            lead.line = Some(opened.map_err(|e| NoAnswer::Nothing(format!("`{name}` cannot be opened: {e}")))?);
+            let mut line = opened.map_err(|e| NoAnswer::Nothing(format!("`{name}` cannot be opened: {e}")))?;
+            if line.can_settle() {
+                // What lay in the port before it was ours is nobody's answer.
+                line.settle(AT_OPEN).await.map_err(|e| NoAnswer::Nothing(format!("`{name}` failed: {e}")))?;
+            }
+            lead.line = Some(line);
         }
         let line = lead.line.as_mut().expect("it is open");
         let mark = self.recorder.mark();
@@ -90,9 +102,12 @@ impl Bench {
             Err(_) => format!("no answer within {} ms", limit.as_millis()),
         };
         lead.transaction = line.transaction();
-        lead.line = None;
-        // What comes late is not taken for the answer to the next.
-        sleep(limit).await;
+        if !line.can_settle() {
+            lead.line = None;
+            sleep(QUIET.max(limit)).await;
+        } else if line.settle(QUIET.max(limit)).await.is_err() {
+            lead.line = None;
+        }
         Err(NoAnswer::Nothing(answer))
     }
 

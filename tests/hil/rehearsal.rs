@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use dormgate::wire::profile::shipped;
@@ -217,17 +218,29 @@ async fn a_run_moves_no_relay_unless_somebody_allows_it_and_says_what_it_left_ou
     assert_eq!(frames.lines().filter(to_relays).count(), 0, "{frames}");
 }
 
+/// The faults that a run has to notice at one device of four.
+const FAULTS: [&[&str]; 7] =
+    [&["silent"], &["slow", "500"], &["late"], &["exception", "2"], &["wrong-unit"], &["garbage"], &["cut"]];
+
 #[tokio::test]
 async fn each_fault_of_a_device_turns_the_run_red_and_names_the_device() {
-    let stage = Stage::set("serial = { port = \"riser.pty\" }").await;
-    for fault in
-        [&["silent"][..], &["slow", "500"], &["late"], &["exception", "2"], &["wrong-unit"], &["garbage"], &["cut"]]
-    {
-        stage.simulate(&[&["fault", "riser/31"], fault].concat()).await;
-        let run = stage.run(false).await;
+    // Together, each on a line of its own: they are mostly waiting.
+    let mut runs = JoinSet::new();
+    for fault in FAULTS {
+        runs.spawn(async move {
+            let stage = Stage::set("serial = { port = \"riser.pty\" }").await;
+            stage.simulate(&[&["fault", "riser/31"], fault].concat()).await;
+            (fault, stage.run(false).await)
+        });
+    }
+    while let Some(run) = runs.join_next().await {
+        let (fault, run) = run.unwrap();
         assert!(!run.green, "{fault:?}: {}", run.said);
         assert!(run.said.contains("FAILED    riser/31 (eastron-sdm120): "), "{fault:?}: {}", run.said);
-        assert!(run.said.contains("ok        `door-412`: card 1EA68671"), "the others are tested: {}", run.said);
+        let others = ["riser/3 ", "riser/4 ", "riser/21 ", "line `riser`", "`door-412`"];
+        let blamed = |line: &&str| line.starts_with("FAILED") && others.iter().any(|other| line.contains(other));
+        assert_eq!(run.said.lines().find(blamed), None, "{fault:?}: the others are not blamed: {}", run.said);
+        assert!(run.said.contains("ok        `door-412`: card 1EA68671"), "{fault:?}: {}", run.said);
     }
 }
 

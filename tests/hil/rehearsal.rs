@@ -185,8 +185,8 @@ async fn a_rehearsal_with_everything(bus: &str) {
         "ok        `power-412`: power 41.200 W;",
         "ok        `door-412`: closed, read back, open again, read back",
         "ok        `door-412`: 1EA68671 granted",
-        "ok        `power-412` is on, read back",
-        "ok        `power-412` is off, because the card may no longer",
+        "ok        `power-412` was switched on",
+        "ok        `power-412` was switched off because the card may no longer",
         "ok        `door-412`: 1EA68671 not_enrolled",
         " 0 failed, 0 left out",
     ] {
@@ -241,6 +241,18 @@ async fn each_fault_of_a_device_turns_the_run_red_and_names_the_device() {
         let blamed = |line: &&str| line.starts_with("FAILED") && others.iter().any(|other| line.contains(other));
         assert_eq!(run.said.lines().find(blamed), None, "{fault:?}: the others are not blamed: {}", run.said);
         assert!(run.said.contains("ok        `door-412`: card 1EA68671"), "{fault:?}: {}", run.said);
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_says_that_it_switched_and_did_not_turns_the_run_red() {
+    let stage = Stage::set("serial = { port = \"riser.pty\" }").await;
+    stage.simulate(&["fault", "riser/21", "stuck-relay"]).await;
+    let run = stage.run(true).await;
+    assert!(!run.green, "{}", run.said);
+    for portal in ["door-412", "power-412"] {
+        let told = format!("FAILED    `{portal}`: it was told to close and reads as open");
+        assert!(run.said.contains(&told), "{}", run.said);
     }
 }
 

@@ -152,7 +152,7 @@ async fn at_portal(real: &Config, id: &PortalId, card: CardUid, office: &mut Off
             tell(
                 office.event(mark, PATIENCE, |e| is(e, EventKind::PowerOn, id)).await.as_ref(),
                 id,
-                "is on, read back",
+                "was switched on, says the audit",
                 report,
             );
         }
@@ -166,7 +166,7 @@ async fn at_portal(real: &Config, id: &PortalId, card: CardUid, office: &mut Off
     match portal.portal.kind {
         PortalKind::PowerBox => {
             let off = office.event(mark, PATIENCE, |e| is(e, EventKind::PowerOff, id)).await;
-            tell(off.as_ref(), id, "is off, because the card may no longer; read back", report);
+            tell(off.as_ref(), id, "was switched off because the card may no longer, says the audit", report);
         }
         PortalKind::Gate | PortalKind::Door => decides(office, id, card, "not_enrolled", report).await,
     }

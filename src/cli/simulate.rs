@@ -1,11 +1,12 @@
-//! `dormgate simulate`: stands in for every portal of a configuration, and hands cards to the stand-in that runs.
+//! `dormgate simulate`: stands in for every portal of a configuration; hands cards to the stand-in that runs, and makes its
+//! devices fail.
 //!
-//! The running one listens on a socket in `data_dir`. One line in, `present PORTAL UID [in|out]` or `remove PORTAL`; one line
-//! out, `ok …` or `failed …`.
+//! The running one listens on a socket in `data_dir`. One line in, with the words of the command; one line out, `ok …` or
+//! `failed …`.
 
-use std::collections::BTreeMap;
+mod site;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +15,12 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use super::serve::{check_profile, convert, modbus};
+use super::serve::check_profile;
 use super::{Exit, bad_config, complain, say};
 use crate::access::portal::Direction;
-use crate::config::{self, BusLine, Config, PortalDevice};
-use crate::portals::modbus::PartSpec;
-use crate::simulate::site::{Device, Part, PortalSpec, Site, SiteSpec};
+use crate::config::{self, Config, PortalDevice};
+use crate::simulate::modbus::fault::FAULT_WORDS;
+use crate::simulate::site::Site;
 
 /// The socket's name in `data_dir`.
 const SOCKET: &str = "simulate.sock";
@@ -34,6 +35,10 @@ pub(super) struct Args {
     /// The configuration of the gateway.
     #[arg(long, value_name = "FILE", global = true, default_value = config::DEFAULT_PATH)]
     config: PathBuf,
+    /// Stand in for a serial bus on this port, at the baud and parity of the configuration: a second adapter on the line, or
+    /// the far end of a pair. Without it, a pseudo-terminal is made under the name that the configuration gives to the port.
+    #[arg(long = "port", value_name = "BUS=PORT", value_parser = bus_port)]
+    ports: Vec<(String, String)>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -55,6 +60,51 @@ enum Command {
         /// Where.
         portal: String,
     },
+    /// Make a device on a Modbus line, or a whole line, fail in one way from now on; `none` ends it.
+    #[command(after_help = FAULTS_HELP)]
+    Fault {
+        /// `BUS/UNIT`, e.g. `riser-2/3`; or `BUS`, every device of the line.
+        place: String,
+        /// What, e.g. `silent` or `slow 300`.
+        #[arg(required = true, num_args = 1..=2, value_name = "FAULT")]
+        fault: Vec<String>,
+    },
+    /// Set what a device says: a meter's reading, a contact.
+    Set {
+        /// `BUS/UNIT`, e.g. `riser-2/31`.
+        place: String,
+        /// The point of its profile, see `dormgate profile show`.
+        point: String,
+        /// The value, in the point's unit; a flag is 0 or 1.
+        #[arg(allow_negative_numbers = true)]
+        value: f64,
+        /// Which of its channels.
+        #[arg(long, default_value_t = 0)]
+        channel: u16,
+    },
+}
+
+/// Every fault, in words.
+const FAULTS_HELP: &str = "\
+Faults of a device:
+  none            as it should be
+  silent          does not answer
+  slow MS         answers after this time, and the line waits
+  late [MS]       answers after this time (1000), into what others say meanwhile
+  exception CODE  refuses everything with this code
+  wrong-unit      answers as another unit
+  garbage         answers with bytes that are no Modbus
+  cut             ends its answer in the middle
+  disconnects     closes the connection instead of answering (TCP)
+  wrong-echo      does what it is told and echoes another address
+  short           answers with fewer registers than asked for
+  stuck-relay     says that it switched and does not
+Fault of a line, BUS alone:
+  unplugged       nothing listens, the serial port is gone; `none` plugs it in again";
+
+fn bus_port(text: &str) -> Result<(String, String), String> {
+    let (bus, port) = text.split_once('=').ok_or("`BUS=PORT` is wanted, e.g. `riser-2=/dev/ttyUSB1`")?;
+    Ok((bus.to_owned(), port.to_owned()))
 }
 
 fn direction(text: &str) -> Result<Direction, String> {
@@ -62,7 +112,7 @@ fn direction(text: &str) -> Result<Direction, String> {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    let Some(command) = &args.command else { return stand_in(&args.config) };
+    let Some(command) = &args.command else { return stand_in(&args.config, &args.ports) };
     let line = match command {
         Command::Present { portal, uid, direction } => {
             // The UID may have spaces between its bytes, the line may not.
@@ -70,6 +120,8 @@ pub(super) fn run(args: &Args) -> Exit {
             format!("present {portal} {uid}{}", direction.map_or(String::new(), |d| format!(" {}", d.as_str())))
         }
         Command::Remove { portal } => format!("remove {portal}"),
+        Command::Fault { place, fault } => format!("fault {place} {}", fault.join(" ")),
+        Command::Set { place, point, value, channel } => format!("set {place} {point} {value} {channel}"),
     };
     match config::data_dir(&args.config) {
         Ok(data_dir) => ask(&data_dir.join(SOCKET), &line),
@@ -107,14 +159,14 @@ fn ask(socket: &Path, line: &str) -> Exit {
     }
 }
 
-fn stand_in(path: &Path) -> Exit {
+fn stand_in(path: &Path, ports: &[(String, String)]) -> Exit {
     let config = match config::load(path, &check_profile) {
         Ok(config) => config,
         Err(error) => return bad_config(&error),
     };
     let outcome = tokio::runtime::Runtime::new()
         .map_err(|e| format!("no runtime: {e}"))
-        .and_then(|runtime| runtime.block_on(serve(&config)));
+        .and_then(|runtime| runtime.block_on(serve(&config, ports)));
     match outcome {
         Ok(()) => Exit::Done,
         Err(why) => {
@@ -124,17 +176,18 @@ fn stand_in(path: &Path) -> Exit {
     }
 }
 
-async fn serve(config: &Config) -> Result<(), String> {
+async fn serve(config: &Config, ports: &[(String, String)]) -> Result<(), String> {
     let stop = super::run::stop_signal().map_err(|e| format!("signals cannot be heard: {e}"))?;
+    let (spec, notes) = site::spec(config, ports)?;
     let socket = config.data_dir.join(SOCKET);
     if UnixStream::connect(&socket).await.is_ok() {
         return Err(format!("a stand-in runs already and listens at `{}`; end it first", socket.display()));
     }
     std::fs::create_dir_all(&config.data_dir).map_err(|e| format!("`{}`: {e}", config.data_dir.display()))?;
     let listener = crate::http::bind_socket(&socket).map_err(|e| format!("`{}`: {e}", socket.display()))?;
-    let (site, news) = Site::start(spec(config)?).await.map_err(|e| e.to_string())?;
+    let (site, news) = Site::start(spec).await.map_err(|e| e.to_string())?;
     let site = Arc::new(site);
-    announce(config, &site);
+    announce(config, &site, &notes);
     let told = tokio::select! {
         () = stop => Ok(()),
         () = print(news) => Err("nobody reads what is printed any more".to_owned()),
@@ -147,13 +200,17 @@ async fn serve(config: &Config) -> Result<(), String> {
     told
 }
 
-fn announce(config: &Config, site: &Site) {
+fn announce(config: &Config, site: &Site, notes: &[String]) {
     let names: Vec<String> = site.portals().map(ToString::to_string).collect();
     complain(format!("standing in for {} of `{}`; Ctrl-C ends it", names.join(", "), config.gateway));
+    for (bus, place) in site.places() {
+        complain(format!("line `{bus}` is at {place}"));
+    }
+    for note in notes {
+        complain(format!("note: {note}"));
+    }
     for portal in site.absent() {
-        complain(format!(
-            "note: `{portal}` has a device on a bus that is not on this machine's loopback; it is left out"
-        ));
+        complain(format!("note: `{portal}` has a device on a bus that is not stood in for; it is left out"));
     }
     for portal in config.portals.iter().filter(|p| matches!(p.device, PortalDevice::ModbusServer { .. })) {
         complain(format!("note: `{}` is a controller that asks the gateway; it is left out", portal.portal.id));
@@ -198,9 +255,20 @@ async fn answer(stream: UnixStream, site: &Site) -> std::io::Result<()> {
             site.present(portal, uid, Direction::parse(way)).await
         }
         ["remove", portal] => site.remove(portal).await.map(|()| "removed".to_owned()),
+        ["fault", place, fault @ ..] => site.lines().fault(place, fault).await.map_err(Into::into),
+        ["set", place, point, value, channel] => match (value.parse(), channel.parse()) {
+            (Ok(value), Ok(channel)) => site.lines().set(place, point, channel, value).map_err(Into::into),
+            (Err(_), _) | (_, Err(_)) => {
+                write.write_all(b"failed a number and a channel are wanted\n").await?;
+                return Ok(());
+            }
+        },
         _ => {
-            write.write_all(b"failed `present PORTAL UID [in|out]` or `remove PORTAL` is wanted\n").await?;
-            return Ok(());
+            let wanted = format!(
+                "failed `present PORTAL UID [in|out]`, `remove PORTAL`, `fault BUS[/UNIT] FAULT` or `set BUS/UNIT POINT VALUE \
+                 CHANNEL` is wanted; faults are {FAULT_WORDS}, and `unplugged` of a bus\n"
+            );
+            return write.write_all(wanted.as_bytes()).await;
         }
     };
     let answer = match done {
@@ -208,36 +276,4 @@ async fn answer(stream: UnixStream, site: &Site) -> std::io::Result<()> {
         Err(error) => format!("failed {error}\n"),
     };
     write.write_all(answer.as_bytes()).await
-}
-
-fn spec(config: &Config) -> Result<SiteSpec, String> {
-    let part = |part: PartSpec| Part { bus: part.bus, unit: part.unit, profile: part.profile, channel: part.channel };
-    let mut portals = Vec::new();
-    for portal in modbus::portals(config)? {
-        let (Some(reader), Some(output)) = (portal.reader, portal.output) else { continue };
-        let others = portal.meter.into_iter().chain(portal.inputs).map(part).collect();
-        let device = Device::Modbus { reader: part(reader), output: part(output), others };
-        portals.push(PortalSpec { id: portal.id, kind: portal.kind, device });
-    }
-    let native = config.portals.iter().filter(|p| matches!(p.device, PortalDevice::NativeMqtt));
-    portals.extend(native.map(|p| PortalSpec { id: p.portal.id.clone(), kind: p.portal.kind, device: Device::Native }));
-    Ok(SiteSpec {
-        gateway: config.gateway.clone(),
-        local: config.local.as_ref().map(convert::link_spec),
-        lines: lines(config),
-        portals,
-    })
-}
-
-/// The Modbus TCP lines whose address is this machine's loopback.
-fn lines(config: &Config) -> BTreeMap<String, u16> {
-    let here = |host: &str, port: u16| match host.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback(),
-        Err(_) => (host, port).to_socket_addrs().is_ok_and(|mut all| all.all(|a| a.ip().is_loopback())),
-    };
-    let line = |bus: &config::BusConfig| match &bus.line {
-        BusLine::Tcp(peer) if here(&peer.host, peer.port) => Some((bus.id.clone(), peer.port)),
-        BusLine::Tcp(_) | BusLine::Serial(_) => None,
-    };
-    config.buses.iter().filter_map(line).collect()
 }

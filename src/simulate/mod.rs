@@ -3,6 +3,7 @@
 #[cfg(feature = "demo")]
 pub mod broker;
 pub mod center;
+pub mod lines;
 pub mod modbus;
 pub mod mqtt;
 pub mod site;

@@ -1,7 +1,6 @@
 //! Every portal of a site, stood in for: native ones on the local broker, Modbus devices on the lines that are on this machine.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::modbus::{Line, Served};
+use super::lines::{Lines, NotPlayed, NotPlugged, Units};
+use super::modbus::{Line, LineAt};
 use super::mqtt::{NoDecision, Presentation, Seen, SimulatedPortal, SimulatedSpec};
 use crate::access::id::{CardUid, GatewayId, PortalId};
 use crate::access::portal::{Direction, PortalKind};
@@ -30,8 +30,8 @@ pub struct SiteSpec {
     pub gateway: GatewayId,
     /// The local broker; a client id for each portal is made from this one. Needed for native portals only.
     pub local: Option<LinkSpec>,
-    /// TCP ports of this machine on which Modbus lines are served, by the bus's name.
-    pub lines: BTreeMap<String, u16>,
+    /// Where Modbus lines are served, by the bus's name.
+    pub lines: BTreeMap<String, LineAt>,
     /// The portals.
     pub portals: Vec<PortalSpec>,
 }
@@ -102,20 +102,13 @@ pub enum SiteError {
         /// The other.
         other: String,
     },
-    /// The port is taken.
-    #[error("bus `{bus}`: port {port} cannot be listened on: {source}; is a simulator or a device there already?")]
-    Listen {
-        /// The bus.
-        bus: String,
-        /// The port.
-        port: u16,
-        /// Why not.
-        source: io::Error,
-    },
+    /// A line cannot be had.
+    #[error(transparent)]
+    Line(#[from] NotPlugged),
 }
 
 /// Why nothing can be done at a portal.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum NotDone {
     /// No such portal, or none that is stood in for.
     #[error("no portal `{portal}` is stood in for; there are {known}")]
@@ -136,6 +129,9 @@ pub enum NotDone {
     /// No decision.
     #[error(transparent)]
     NoDecision(#[from] NoDecision),
+    /// A line or a device.
+    #[error(transparent)]
+    Line(#[from] NotPlayed),
 }
 
 enum StandIn {
@@ -154,7 +150,9 @@ struct Place {
 /// A running stand-in for a site. It ends when this is dropped.
 pub struct Site {
     portals: BTreeMap<PortalId, StandIn>,
-    lines: Vec<Served>,
+    lines: Lines,
+    /// Where each line is, by its bus, for people.
+    places: Vec<(String, String)>,
     /// What happens at Modbus outputs, told by tasks that end with this.
     watching: JoinSet<()>,
     absent: Vec<PortalId>,
@@ -167,16 +165,20 @@ impl Site {
     /// # Errors
     /// [`SiteError`] if a line or the broker cannot be had.
     pub async fn start(spec: SiteSpec) -> Result<(Self, mpsc::Receiver<String>), SiteError> {
-        let mut lines = HashMap::new();
-        let mut served = Vec::new();
+        let mut lines: HashMap<String, Line> = HashMap::new();
+        let mut site = Self {
+            portals: BTreeMap::new(),
+            lines: Lines::default(),
+            places: Vec::new(),
+            watching: JoinSet::new(),
+            absent: Vec::new(),
+        };
         for (bus, units) in devices(&spec)? {
-            let Some(port) = spec.lines.get(&bus).copied() else { continue };
-            let line = Line::new(units);
-            let listening = line.serve_tcp(port).await;
-            served.push(listening.map_err(|source| SiteError::Listen { bus: bus.clone(), port, source })?);
+            let Some(at) = spec.lines.get(&bus).cloned() else { continue };
+            let (line, place) = site.lines.add(bus.clone(), at, units).await?;
+            site.places.push((bus.clone(), place));
             lines.insert(bus, line);
         }
-        let mut site = Self { portals: BTreeMap::new(), lines: served, watching: JoinSet::new(), absent: Vec::new() };
         let (news, told) = mpsc::channel(NEWS_MAX);
         for portal in spec.portals {
             let place = |part: &Part| {
@@ -226,10 +228,16 @@ impl Site {
         &self.absent
     }
 
-    /// How many Modbus lines are served.
+    /// Where each Modbus line is to be had, by its bus.
     #[must_use]
-    pub fn lines(&self) -> usize {
-        self.lines.len()
+    pub fn places(&self) -> &[(String, String)] {
+        &self.places
+    }
+
+    /// The Modbus lines, to play on.
+    #[must_use]
+    pub fn lines(&self) -> &Lines {
+        &self.lines
     }
 
     fn at(&self, portal: &str) -> Result<&StandIn, NotDone> {
@@ -303,8 +311,6 @@ impl Site {
         }
     }
 }
-
-type Units = BTreeMap<u8, Arc<Profile>>;
 
 /// The devices on each line.
 fn devices(spec: &SiteSpec) -> Result<BTreeMap<String, Units>, SiteError> {

@@ -40,6 +40,7 @@ pub fn check_profile(used: &ProfileUse<'_>) -> Result<(), String> {
 }
 
 /// The lines.
+#[must_use]
 pub fn buses(config: &Config) -> Vec<BusSpec> {
     let spec = |bus: &BusConfig| BusSpec {
         id: bus.id.clone(),

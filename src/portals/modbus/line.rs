@@ -187,12 +187,12 @@ impl Line {
     async fn exchange_tcp(&mut self, transaction: u16, unit: u8, request: &Request) -> Result<Vec<u8>, LineError> {
         self.send(&tcp_frame(transaction, unit, &request.encode())).await?;
         for _ in 0..LATE_REPLIES_MAX {
-            let mut header = [0; MBAP_BYTES];
-            self.port.read_exact(&mut header).await?;
+            let mut heard = Heard { line: &self.name, frame: Vec::new(), done: false };
+            fill(&mut self.port, &mut heard.frame, MBAP_BYTES).await?;
+            let header = heard.frame.first_chunk().copied().unwrap_or_default();
             let mbap = Mbap::parse(header).ok_or(LineError::NotModbus)?;
-            let mut pdu = vec![0; mbap.pdu_bytes];
-            self.port.read_exact(&mut pdu).await?;
-            tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} {}", hex(&header), hex(&pdu));
+            fill(&mut self.port, &mut heard.frame, MBAP_BYTES + mbap.pdu_bytes).await?;
+            let pdu = heard.whole().split_off(MBAP_BYTES);
             if mbap.transaction != transaction {
                 continue;
             }
@@ -207,18 +207,19 @@ impl Line {
     async fn exchange_rtu(&mut self, unit: u8, request: &Request) -> Result<Vec<u8>, LineError> {
         self.send(&rtu_frame(unit, &request.encode())).await?;
         // Unit, function, and the exception's code or the first byte of the answer.
-        let mut frame = vec![0; 3];
-        self.port.read_exact(&mut frame).await?;
-        let refused = frame.get(1).is_some_and(|function| *function == request.function() | 0x80);
-        let pdu_bytes = if refused { 2 } else { request.reply_bytes() };
-        let mut rest = vec![0; pdu_bytes + 3 - frame.len()];
-        let read = self.port.read_exact(&mut rest).await;
+        let mut heard = Heard { line: &self.name, frame: Vec::new(), done: false };
+        let read = async {
+            fill(&mut self.port, &mut heard.frame, 3).await?;
+            let refused = heard.frame.get(1).is_some_and(|function| *function == request.function() | 0x80);
+            let pdu_bytes = if refused { 2 } else { request.reply_bytes() };
+            fill(&mut self.port, &mut heard.frame, pdu_bytes + 3).await
+        }
+        .await;
         if let Framing::Rtu { last_byte, .. } = &mut self.framing {
             *last_byte = Instant::now();
         }
         read?;
-        frame.extend(rest);
-        tracing::trace!(target: "dormgate::frames", line = %self.name, "< {}", hex(&frame));
+        let frame = heard.whole();
         let (got, pdu) = rtu_open(&frame).ok_or(LineError::Checksum)?;
         if got != unit {
             return Err(LineError::WrongUnit { asked: unit, got });
@@ -264,15 +265,55 @@ impl Line {
         let until = Instant::now() + quiet;
         let mut bytes = [0; PDU_BYTES_MAX];
         while let Ok(read) = tokio::time::timeout_at(until, self.port.read(&mut bytes)).await {
-            if read? == 0 {
+            let read = read?;
+            if read == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            let late = bytes.iter().copied().take(read).collect::<Vec<u8>>();
+            tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} (late)", hex(&late));
         }
         if let Framing::Rtu { last_byte, .. } = &mut self.framing {
             *last_byte = Instant::now();
         }
         Ok(())
     }
+}
+
+/// What has come of an answer, for the trace: told whole, or as much of it as there was when nobody waited any longer.
+struct Heard<'l> {
+    line: &'l str,
+    frame: Vec<u8>,
+    done: bool,
+}
+
+impl Heard<'_> {
+    fn whole(mut self) -> Vec<u8> {
+        tracing::trace!(target: "dormgate::frames", line = %self.line, "< {}", hex(&self.frame));
+        self.done = true;
+        std::mem::take(&mut self.frame)
+    }
+}
+
+impl Drop for Heard<'_> {
+    fn drop(&mut self) {
+        if !self.done && !self.frame.is_empty() {
+            tracing::trace!(target: "dormgate::frames", line = %self.line, "< {} (cut off)", hex(&self.frame));
+        }
+    }
+}
+
+/// Reads until `frame` has `length` bytes; what has come stays in it if nobody waits any longer.
+async fn fill(port: &mut (impl AsyncRead + Unpin), frame: &mut Vec<u8>, length: usize) -> io::Result<()> {
+    while frame.len() < length {
+        let mut bytes = [0; PDU_BYTES_MAX + 3];
+        let wanted = bytes.get_mut(..length - frame.len()).ok_or(io::ErrorKind::InvalidInput)?;
+        let read = port.read(wanted).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        frame.extend(wanted.iter().take(read));
+    }
+    Ok(())
 }
 
 /// Opens a serial port.

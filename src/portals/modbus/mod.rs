@@ -26,6 +26,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
+use tracing::Instrument;
 
 use crate::access::id::PortalId;
 use crate::access::portal::PortalKind;
@@ -249,7 +250,8 @@ fn open_lines(
         }
         let id = spec.id.clone();
         let (bus, task) = bus::open(spec, &units, Arc::clone(observer));
-        tasks.spawn(task);
+        // The frames of a trace are told with their bus; the span costs nothing while nobody asks for them.
+        tasks.spawn(task.instrument(tracing::trace_span!(target: "dormgate::frames", "bus", %id)));
         lines.insert(id, (bus, Arc::new(Stagger::new())));
     }
     lines

@@ -10,6 +10,38 @@ use crate::access::id::CardUid;
 use crate::wire::modbus::{Exception, Reply, Request, Space};
 use crate::wire::profile::{InputKind, Point, PointType, Profile, Pulse, Trigger, Write};
 
+/// Why a point was not set.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum NotSet {
+    /// Nothing at this unit number.
+    #[error("no unit {0} is on the line")]
+    Unit(u8),
+    /// No such point.
+    #[error("its profile has no point `{point}`; there are {known}")]
+    Point {
+        /// The name.
+        point: String,
+        /// Those there are.
+        known: String,
+    },
+    /// No such channel.
+    #[error("`{point}` has {channels} channel(s), counted from 0")]
+    Channel {
+        /// Of which point.
+        point: String,
+        /// How many.
+        channels: u16,
+    },
+    /// The point holds no such value.
+    #[error("`{point}` cannot hold {value}")]
+    Value {
+        /// Which point.
+        point: String,
+        /// What.
+        value: f64,
+    },
+}
+
 /// A device on a simulated line.
 #[derive(Debug)]
 pub(super) struct Device {
@@ -102,6 +134,31 @@ impl Device {
                 self.set(&input.point, channel, next);
             }
         }
+    }
+
+    /// What it is.
+    pub(super) fn profile(&self) -> Arc<Profile> {
+        Arc::clone(&self.profile)
+    }
+
+    /// Sets a point to a value in its unit; a flag is 0 or 1.
+    pub(super) fn set_value(&mut self, name: &str, channel: u16, value: f64) -> Result<(), NotSet> {
+        let known = || self.profile.points.iter().map(|point| point.name.as_str()).collect::<Vec<_>>().join(", ");
+        let point = self.profile.points.iter().find(|point| point.name == name);
+        let point =
+            point.ok_or_else(|| NotSet::Point { point: name.chars().take(64).collect(), known: known() })?.clone();
+        if channel >= point.channels {
+            return Err(NotSet::Channel { point: point.name, channels: point.channels });
+        }
+        if point.kind == PointType::Bool {
+            self.set(&point, channel, u16::from(value != 0.0));
+            return Ok(());
+        }
+        let words = point.encode_number(value).ok_or(NotSet::Value { point: point.name.clone(), value })?;
+        for (at, word) in (point.address_of(channel)..).zip(words) {
+            self.items.insert((point.space, at), word);
+        }
+        Ok(())
     }
 
     /// Sets the raw registers of a point.

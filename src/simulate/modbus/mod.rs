@@ -1,61 +1,33 @@
 //! A simulated Modbus line: several devices by their profiles on one TCP port or one serial port, with faults on command.
 //!
-//! Owns its framing, because its faults are made there; the meaning of registers is the profile's.
+//! Owns what a unit answers, and what it does wrong ([`fault`]); the meaning of registers is the profile's. How the bytes come
+//! and go is [`serve`]'s, and where from [`plug`]'s.
 
 mod device;
+pub mod fault;
+pub mod plug;
+mod serve;
 
 use std::collections::HashMap;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::access::id::CardUid;
-use crate::wire::modbus::{
-    Exception, MBAP_BYTES, Mbap, Request, RtuLength, refusal, rtu_frame, rtu_open, rtu_request_length, tcp_frame,
-};
+use crate::wire::modbus::{Exception, Request, refusal};
 use crate::wire::profile::{InputKind, Profile};
 
 use device::Device;
 
-/// Silence that ends a frame on the simulated serial line, in milliseconds. Longer than the real one: a pty has no baud rate.
-const FRAME_GAP_MS: u64 = 20;
+pub use device::NotSet;
+pub use fault::{Fault, FaultError};
+pub use plug::{LineAt, Plugged};
+pub use serve::Served;
+
 /// Requests that are remembered for tests.
 const HEARD_MAX: usize = 10_000;
-
-/// What a unit does wrong.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing.
-    #[default]
-    None,
-    /// Does not answer, and does nothing.
-    Silent,
-    /// Answers, and does, only after this time.
-    Slow(Duration),
-    /// Refuses everything.
-    Refuses(u8),
-    /// Answers as another unit.
-    WrongUnit,
-    /// Answers with bytes that are no Modbus.
-    Garbage,
-    /// Ends the answer in the middle, without closing the line.
-    HalfFrame,
-    /// Closes the connection instead of answering.
-    Disconnects,
-    /// Does what it is told and echoes another address.
-    WrongEcho,
-    /// Answers with fewer registers than asked for.
-    Short,
-    /// Says that it switched off and does not.
-    StuckRelay,
-}
 
 struct Unit {
     device: Device,
@@ -68,26 +40,23 @@ struct Shared {
     heard: Vec<(Instant, u8, Request)>,
 }
 
+/// What a unit puts on the line when it is asked.
+enum Answer {
+    /// These bytes.
+    Now(Vec<u8>),
+    /// These bytes, after this time, while the line goes on.
+    Later(Duration, Vec<u8>),
+    /// Silence.
+    Nothing,
+    /// The end of the connection; silence on a serial line.
+    HangUp,
+}
+
 /// A simulated line and the hand that plays on it. Cheap to clone.
 #[derive(Clone)]
 pub struct Line {
     shared: Arc<Mutex<Shared>>,
     changed: watch::Sender<u64>,
-}
-
-/// The line's port and tasks; dropping it closes the line.
-pub struct Served {
-    /// Where it listens.
-    pub address: SocketAddr,
-    tasks: JoinSet<()>,
-}
-
-impl Served {
-    /// Whether it still listens.
-    #[must_use]
-    pub fn is_up(&self) -> bool {
-        !self.tasks.is_empty()
-    }
 }
 
 impl Line {
@@ -131,6 +100,22 @@ impl Line {
     /// Sets the raw registers of a point.
     pub fn set_words(&self, unit: u8, point: &str, words: &[u16]) {
         self.play(unit, |u| u.device.set_words(point, words));
+    }
+
+    /// Sets a point to a value in its unit, e.g. a meter's power or a contact (0 or 1).
+    ///
+    /// # Errors
+    /// [`NotSet`] if there is no such unit or point, or the point cannot hold the value.
+    pub fn set(&self, unit: u8, point: &str, channel: u16, value: f64) -> Result<(), NotSet> {
+        self.play(unit, |u| u.device.set_value(point, channel, value)).ok_or(NotSet::Unit(unit))?
+    }
+
+    /// The units on it, with the profile of each, in order.
+    #[must_use]
+    pub fn units(&self) -> Vec<(u8, Arc<Profile>)> {
+        let mut units: Vec<_> = self.lock().units.iter().map(|(id, unit)| (*id, unit.device.profile())).collect();
+        units.sort_by_key(|(id, _)| *id);
+        units
     }
 
     /// Switches a relay by hand.
@@ -179,91 +164,8 @@ impl Line {
         timeout(limit, reached).await.is_ok()
     }
 
-    /// Listens on a TCP port of the loopback; port 0 chooses one.
-    ///
-    /// # Errors
-    /// When the port cannot be had.
-    pub async fn serve_tcp(&self, port: u16) -> io::Result<Served> {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-        let address = listener.local_addr()?;
-        let line = self.clone();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let line = line.clone();
-                connections.spawn(async move {
-                    // A client that goes away ends its connection and nothing else.
-                    drop(line.connection(stream).await);
-                });
-                while connections.try_join_next().is_some() {}
-            }
-        });
-        Ok(Served { address, tasks })
-    }
-
-    async fn connection(&self, mut stream: TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        loop {
-            let mut header = [0; MBAP_BYTES];
-            stream.read_exact(&mut header).await?;
-            let mbap = Mbap::parse(header).ok_or(io::ErrorKind::InvalidData)?;
-            let mut pdu = vec![0; mbap.pdu_bytes];
-            stream.read_exact(&mut pdu).await?;
-            let frame = |unit: u8, pdu: &[u8]| tcp_frame(mbap.transaction, unit, pdu);
-            match self.transact(mbap.unit, &pdu, frame).await {
-                Some(bytes) => stream.write_all(&bytes).await?,
-                None if self.disconnects(mbap.unit) => return Ok(()),
-                None => {}
-            }
-        }
-    }
-
-    fn disconnects(&self, unit: u8) -> bool {
-        self.lock().units.get(&unit).is_some_and(|u| u.fault == Fault::Disconnects)
-    }
-
-    /// Serves a serial port until it ends.
-    ///
-    /// # Errors
-    /// When the port fails.
-    pub async fn serve_rtu(&self, mut port: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-        let mut frame = Vec::new();
-        loop {
-            let mut bytes = [0; 256];
-            let gap = Duration::from_millis(FRAME_GAP_MS);
-            let read = if frame.is_empty() {
-                port.read(&mut bytes).await?
-            } else {
-                match timeout(gap, port.read(&mut bytes)).await {
-                    Ok(read) => read?,
-                    Err(_) => {
-                        frame.clear();
-                        continue;
-                    }
-                }
-            };
-            if read == 0 {
-                return Ok(());
-            }
-            frame.extend(bytes.iter().take(read));
-            while let RtuLength::Known(length) = rtu_request_length(&frame) {
-                if frame.len() < length {
-                    break;
-                }
-                let rest = frame.split_off(length);
-                let request = std::mem::replace(&mut frame, rest);
-                if let Some((unit, pdu)) = rtu_open(&request)
-                    && let Some(answer) = self.transact(unit, pdu, rtu_frame).await
-                {
-                    port.write_all(&answer).await?;
-                }
-            }
-        }
-    }
-
-    /// What `unit` answers, as bytes on the line; `None`: nothing.
-    async fn transact(&self, unit: u8, pdu: &[u8], frame: impl Fn(u8, &[u8]) -> Vec<u8>) -> Option<Vec<u8>> {
+    /// What `unit` answers, as bytes on the line.
+    async fn transact(&self, unit: u8, pdu: &[u8], frame: impl Fn(u8, &[u8]) -> Vec<u8>) -> Answer {
         let decoded = Request::decode(pdu);
         let (pace, fault) = {
             let mut shared = self.lock();
@@ -278,12 +180,14 @@ impl Line {
         if !pace.is_zero() {
             sleep(pace).await;
         }
-        let fault = fault?;
+        let Some(fault) = fault else { return Answer::Nothing };
         match fault {
-            Fault::Silent | Fault::Disconnects => return None,
+            Fault::Silent => return Answer::Nothing,
+            Fault::Disconnects => return Answer::HangUp,
             Fault::Slow(wait) => sleep(wait).await,
-            Fault::Garbage => return Some(b"HTTP/1.0 400 Bad Request\r\n\r\n".to_vec()),
+            Fault::Garbage => return Answer::Now(b"HTTP/1.0 400 Bad Request\r\n\r\n".to_vec()),
             Fault::None
+            | Fault::Late(_)
             | Fault::Refuses(_)
             | Fault::WrongUnit
             | Fault::HalfFrame
@@ -322,6 +226,19 @@ impl Line {
         if fault == Fault::HalfFrame {
             bytes.truncate(bytes.len() / 2);
         }
-        Some(bytes)
+        match fault {
+            Fault::Late(after) => Answer::Later(after, bytes),
+            Fault::None
+            | Fault::Silent
+            | Fault::Slow(_)
+            | Fault::Refuses(_)
+            | Fault::WrongUnit
+            | Fault::Garbage
+            | Fault::HalfFrame
+            | Fault::Disconnects
+            | Fault::WrongEcho
+            | Fault::Short
+            | Fault::StuckRelay => Answer::Now(bytes),
+        }
     }
 }

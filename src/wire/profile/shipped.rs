@@ -1,36 +1,9 @@
-//! The profiles that are built in: every file of `devices/`.
+//! The profiles that are built in: every file of `devices/`, found there by `devices/build.rs`.
 
 use super::Profile;
 
-macro_rules! profiles {
-    ($($id:literal,)*) => {
-        /// Id and text of every built-in profile.
-        pub const SHIPPED: &[(&str, &str)] =
-            &[$(($id, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/devices/", $id, ".toml")))),*];
-    };
-}
-
-profiles! {
-    "acrel-ddsy1352",
-    "chint-ddsu666",
-    "clone-relay-0100",
-    "eastron-sdm120",
-    "eastron-sdm220",
-    "eastron-sdm230",
-    "eletechsup-r421a08",
-    "generic-door-controller",
-    "generic-power-box",
-    "generic-turnstile",
-    "hiking-dds238",
-    "inveo-rfid-ind-m1",
-    "inveo-rfid-mb-10",
-    "lc-tech-relay-8ch",
-    "pzem-014",
-    "quio-qm-950-4-hf",
-    "sequent-3x40a",
-    "technotrade-vrd-485",
-    "waveshare-relay-8ch",
-}
+/// Id and text of every built-in profile, in the order of the alphabet.
+pub const SHIPPED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
 
 /// The built-in profile of this id.
 #[must_use]
@@ -55,7 +28,7 @@ mod tests {
         assert_eq!(files, built_in);
         for (id, text) in SHIPPED {
             let profile = super::super::read(text).unwrap_or_else(|mistakes| panic!("{id}: {mistakes:#?}"));
-            assert_eq!(profile.id, *id);
+            assert_eq!(profile.id, *id, "the id of a profile is the name of its file");
         }
     }
 }

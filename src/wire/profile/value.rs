@@ -31,6 +31,11 @@ impl Block {
         }
     }
 
+    /// Adds what another poll brought.
+    pub fn extend(&mut self, other: Self) {
+        self.parts.extend(other.parts);
+    }
+
     fn bit(&self, space: Space, address: u16) -> Option<bool> {
         self.parts.iter().find_map(|(s, first, reply)| match reply {
             Reply::Bits(bits) if *s == space => bits.get(usize::from(address.checked_sub(*first)?)).copied(),
@@ -149,6 +154,42 @@ impl Point {
         self.in_order(&words)
     }
 
+    /// The registers that say the number `value` in the point's unit, rounded to what the point can hold: what a simulated
+    /// device shows. `None`: the point holds no numbers, or none so large.
+    #[must_use]
+    pub fn encode_number(&self, value: f64) -> Option<Vec<u16>> {
+        let raw = value / self.scale;
+        let whole = |min: f64, max: f64| {
+            let raw = raw.round();
+            #[expect(clippy::cast_possible_truncation, reason = "it lies between two numbers of at most 32 bits")]
+            (min..=max).contains(&raw).then_some(raw as i64)
+        };
+        let halves = |raw: u32| {
+            let [a, b, c, d] = raw.to_be_bytes();
+            let words = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
+            self.in_order(&words.map(|word| self.ordered(word)))
+        };
+        let one = |word: u16| vec![self.ordered(word)];
+        match self.kind {
+            PointType::Bool | PointType::Bytes | PointType::ByteEach => None,
+            PointType::U16 => whole(0.0, f64::from(u16::MAX)).and_then(|raw| u16::try_from(raw).ok()).map(one),
+            PointType::I16 => {
+                let raw = whole(f64::from(i16::MIN), f64::from(i16::MAX)).and_then(|raw| i16::try_from(raw).ok())?;
+                Some(one(raw.cast_unsigned()))
+            }
+            PointType::U32 => whole(0.0, f64::from(u32::MAX)).and_then(|raw| u32::try_from(raw).ok()).map(halves),
+            PointType::I32 => {
+                let raw = whole(f64::from(i32::MIN), f64::from(i32::MAX)).and_then(|raw| i32::try_from(raw).ok())?;
+                Some(halves(raw.cast_unsigned()))
+            }
+            PointType::F32 => {
+                #[expect(clippy::cast_possible_truncation, reason = "the nearest that the point can hold is wanted")]
+                let raw = raw as f32;
+                raw.is_finite().then(|| halves(raw.to_bits()))
+            }
+        }
+    }
+
     fn in_order(&self, words: &[u16]) -> Vec<u16> {
         match self.word_order {
             Order::Big => words.to_vec(),
@@ -200,6 +241,26 @@ mod tests {
         assert_eq!(point(PointType::I16, 1, Order::Big).decode(&block(&[0xFFFE]), 0), Some(Value::Whole(-2)));
         let volts = point(PointType::F32, 2, Order::Big).decode(&block(&[0x4366, 0x3333]), 0);
         assert!(matches!(volts, Some(Value::Real(v)) if (v - 230.2).abs() < 0.001));
+    }
+
+    #[test]
+    fn a_number_shown_is_the_number_read_in_every_type_and_order() {
+        let types =
+            [(PointType::U16, 1), (PointType::I16, 1), (PointType::U32, 2), (PointType::I32, 2), (PointType::F32, 2)];
+        for (kind, registers) in types {
+            for word_order in [Order::Big, Order::Little] {
+                for byte_order in [Order::Big, Order::Little] {
+                    let p = Point { byte_order, ..point(kind, registers, word_order) };
+                    let read = p.number(&block(&p.encode_number(1234.5).unwrap()), 0).unwrap();
+                    assert!((read - 1234.5).abs() < 0.001, "{kind:?} {word_order:?} {byte_order:?}: {read}");
+                }
+            }
+            let signed = point(kind, registers, Order::Big).encode_number(-3.0);
+            assert_eq!(signed.is_none(), matches!(kind, PointType::U16 | PointType::U32), "{kind:?}");
+            assert_eq!(point(kind, registers, Order::Big).encode_number(f64::NAN), None);
+        }
+        assert_eq!(point(PointType::U16, 1, Order::Big).encode_number(6_553.6), None);
+        assert_eq!(point(PointType::Bytes, 4, Order::Big).encode_number(1.0), None);
     }
 
     #[test]

@@ -1,0 +1,30 @@
+//! Builds the shipped device profiles in: one line of a table for each `devices/*.toml`, so that who adds a file is done.
+//!
+//! A macro that reads the folder would not be told when a file is added to it; cargo tells this program.
+
+use std::env;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let devices = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("devices");
+    println!("cargo::rerun-if-changed={}", devices.display());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&devices)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let id = path.file_stem().and_then(|stem| stem.to_str()).ok_or("a profile's file name is no text")?;
+            files.push((id.to_owned(), path.to_str().ok_or("the path of a profile is no text")?.to_owned()));
+        }
+    }
+    files.sort();
+    let mut table = String::from("&[\n");
+    for (id, path) in files {
+        writeln!(table, "    ({id:?}, include_str!({path:?})),")?;
+    }
+    table.push_str("]\n");
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("shipped.rs"), table)?;
+    Ok(())
+}

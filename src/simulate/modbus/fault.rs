@@ -1,0 +1,138 @@
+//! What a simulated device does wrong, and the words that command it.
+
+use std::time::Duration;
+
+use crate::wire::document::nearest;
+
+/// Longest time of a slow or late answer that can be commanded, in milliseconds.
+pub const FAULT_MS_MAX: u64 = 60_000;
+/// How late a late answer is when nothing else is said, in milliseconds: past the longest wait that is usual on a line.
+pub const LATE_MS: u64 = 1_000;
+/// The words of every fault, for whoever commands one.
+pub const FAULT_WORDS: &str = "none, silent, slow MS, late [MS], exception CODE, wrong-unit, garbage, cut, disconnects, \
+                               wrong-echo, short, stuck-relay";
+
+/// What a unit does wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Does not answer, and does nothing.
+    Silent,
+    /// Answers, and does, only after this time; the line waits.
+    Slow(Duration),
+    /// Does what it is told at once, and answers after this time, while the line goes on: into the answers to others.
+    Late(Duration),
+    /// Refuses everything.
+    Refuses(u8),
+    /// Answers as another unit.
+    WrongUnit,
+    /// Answers with bytes that are no Modbus.
+    Garbage,
+    /// Ends the answer in the middle, without closing the line.
+    HalfFrame,
+    /// Closes the connection instead of answering.
+    Disconnects,
+    /// Does what it is told and echoes another address.
+    WrongEcho,
+    /// Answers with fewer registers than asked for.
+    Short,
+    /// Says that it switched off and does not.
+    StuckRelay,
+}
+
+/// Why words command no fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FaultError {
+    /// No such fault.
+    #[error("`{word}` is no fault; {hint}")]
+    Unknown {
+        /// The word.
+        word: String,
+        /// What may have been meant.
+        hint: String,
+    },
+    /// A number is missing, too large or none.
+    #[error("`{fault}` wants {wanted}")]
+    Number {
+        /// Of which fault.
+        fault: &'static str,
+        /// What.
+        wanted: String,
+    },
+}
+
+impl Fault {
+    /// The fault that these words command, e.g. `slow 300`.
+    ///
+    /// # Errors
+    /// [`FaultError`] says what is wanted instead.
+    pub fn parse(words: &[&str]) -> Result<Self, FaultError> {
+        let ms = |fault: &'static str, text: &str| {
+            let ms = text.parse().ok().filter(|ms| (1..=FAULT_MS_MAX).contains(ms)).map(Duration::from_millis);
+            ms.ok_or_else(|| FaultError::Number { fault, wanted: format!("a time from 1 to {FAULT_MS_MAX} ms") })
+        };
+        Ok(match words {
+            ["none"] => Self::None,
+            ["silent"] => Self::Silent,
+            ["slow", time @ ..] => Self::Slow(ms("slow", &time.join(" "))?),
+            ["late"] => Self::Late(Duration::from_millis(LATE_MS)),
+            ["late", time @ ..] => Self::Late(ms("late", &time.join(" "))?),
+            ["exception", code @ ..] => {
+                let code = code.join(" ").parse().ok().filter(|code| *code != 0);
+                let wanted = || "a code from 1 to 255, e.g. 2 for an address that is not there".to_owned();
+                Self::Refuses(code.ok_or_else(|| FaultError::Number { fault: "exception", wanted: wanted() })?)
+            }
+            ["wrong-unit"] => Self::WrongUnit,
+            ["garbage"] => Self::Garbage,
+            ["cut"] => Self::HalfFrame,
+            ["disconnects"] => Self::Disconnects,
+            ["wrong-echo"] => Self::WrongEcho,
+            ["short"] => Self::Short,
+            ["stuck-relay"] => Self::StuckRelay,
+            ["unplugged", ..] => {
+                let hint = "a whole line is unplugged: name the bus without a unit; one device is `silent`".to_owned();
+                return Err(FaultError::Unknown { word: "unplugged".to_owned(), hint });
+            }
+            words => {
+                let word: String = words.join(" ").chars().take(64).collect();
+                let names = FAULT_WORDS.split(", ").filter_map(|words| words.split(' ').next());
+                let hint = match nearest(&word, names) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("there are: {FAULT_WORDS}"),
+                };
+                return Err(FaultError::Unknown { word, hint });
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_that_is_listed_can_be_commanded() {
+        for words in FAULT_WORDS.split(", ") {
+            let words = words.replace(" MS", " 300").replace(" [MS]", "").replace(" CODE", " 2");
+            Fault::parse(&words.split(' ').collect::<Vec<_>>()).unwrap();
+        }
+        assert_eq!(Fault::parse(&["slow", "300"]), Ok(Fault::Slow(Duration::from_millis(300))));
+        assert_eq!(Fault::parse(&["late", "20"]), Ok(Fault::Late(Duration::from_millis(20))));
+        assert_eq!(Fault::parse(&["exception", "4"]), Ok(Fault::Refuses(4)));
+    }
+
+    #[test]
+    fn words_that_command_nothing_are_told_what_would() {
+        let told = |words: &[&str]| Fault::parse(words).unwrap_err().to_string();
+        assert_eq!(told(&["silnt"]), "`silnt` is no fault; did you mean `silent`?");
+        assert!(told(&["?"]).contains("wrong-unit"));
+        assert!(told(&[]).contains("there are"));
+        assert_eq!(told(&["slow"]), "`slow` wants a time from 1 to 60000 ms");
+        assert_eq!(told(&["late", "0"]), "`late` wants a time from 1 to 60000 ms");
+        assert!(told(&["exception", "256"]).contains("1 to 255"));
+        assert!(told(&["silent", "3"]).contains("no fault"));
+        assert!(told(&["unplugged"]).contains("without a unit"));
+    }
+}

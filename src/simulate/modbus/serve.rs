@@ -1,0 +1,163 @@
+//! The bytes of a simulated line: frames in, answers out, over TCP and on a serial port. It knows nothing of devices.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::wire::modbus::{MBAP_BYTES, Mbap, RtuLength, rtu_frame, rtu_open, rtu_request_length, tcp_frame};
+
+use super::{Answer, Line};
+
+/// Silence that ends a frame on the simulated serial line, in milliseconds. Longer than the real one: a pty has no baud rate.
+const FRAME_GAP_MS: u64 = 20;
+/// Late answers that one connection has under way; beyond, they are never given.
+const LATE_MAX: usize = 64;
+
+/// The line's port and tasks; dropping it closes the line.
+pub struct Served {
+    /// Where it listens.
+    pub address: SocketAddr,
+    pub(super) tasks: JoinSet<()>,
+}
+
+impl Served {
+    /// Whether it still listens.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+}
+
+/// The way out of a connection, for answers that are given at once and for those that come late.
+struct Out {
+    bytes: mpsc::Sender<Vec<u8>>,
+    late: JoinSet<()>,
+}
+
+impl Out {
+    /// Gives the answer. `false`: the connection has to end.
+    async fn give(&mut self, answer: Answer) -> bool {
+        while self.late.try_join_next().is_some() {}
+        match answer {
+            Answer::Now(bytes) => self.bytes.send(bytes).await.is_ok(),
+            Answer::Later(after, bytes) if self.late.len() < LATE_MAX => {
+                let out = self.bytes.clone();
+                self.late.spawn(async move {
+                    sleep(after).await;
+                    // Whoever asked may have gone away meanwhile.
+                    drop(out.send(bytes).await);
+                });
+                true
+            }
+            Answer::Later(..) | Answer::Nothing => true,
+            Answer::HangUp => false,
+        }
+    }
+}
+
+/// Runs the reading and the writing half of a connection until one of them ends.
+async fn both<W: AsyncWrite + Unpin>(mut write: W, read: impl AsyncFnOnce(Out) -> io::Result<()>) -> io::Result<()> {
+    let (bytes, mut ready) = mpsc::channel::<Vec<u8>>(LATE_MAX);
+    let writing = async {
+        while let Some(bytes) = ready.recv().await {
+            write.write_all(&bytes).await?;
+            write.flush().await?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = read(Out { bytes, late: JoinSet::new() }) => ended,
+        ended = writing => ended,
+    }
+}
+
+impl Line {
+    /// Listens on a TCP port of the loopback; port 0 chooses one.
+    ///
+    /// # Errors
+    /// When the port cannot be had.
+    pub async fn serve_tcp(&self, port: u16) -> io::Result<Served> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+        let address = listener.local_addr()?;
+        let line = self.clone();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let line = line.clone();
+                connections.spawn(async move {
+                    // A client that goes away ends its connection and nothing else.
+                    drop(line.connection(stream).await);
+                });
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Ok(Served { address, tasks })
+    }
+
+    async fn connection(&self, stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let (mut read, write) = stream.into_split();
+        both(write, async |mut out: Out| {
+            loop {
+                let mut header = [0; MBAP_BYTES];
+                read.read_exact(&mut header).await?;
+                let mbap = Mbap::parse(header).ok_or(io::ErrorKind::InvalidData)?;
+                let mut pdu = vec![0; mbap.pdu_bytes];
+                read.read_exact(&mut pdu).await?;
+                let frame = |unit: u8, pdu: &[u8]| tcp_frame(mbap.transaction, unit, pdu);
+                if !out.give(self.transact(mbap.unit, &pdu, frame).await).await {
+                    return Ok(());
+                }
+            }
+        })
+        .await
+    }
+
+    /// Serves a serial port until it ends.
+    ///
+    /// # Errors
+    /// When the port fails.
+    pub async fn serve_rtu(&self, port: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+        let (mut read, write) = tokio::io::split(port);
+        both(write, async |mut out: Out| {
+            let mut frame = Vec::new();
+            loop {
+                let mut bytes = [0; 256];
+                let got = if frame.is_empty() {
+                    read.read(&mut bytes).await?
+                } else {
+                    match timeout(Duration::from_millis(FRAME_GAP_MS), read.read(&mut bytes)).await {
+                        Ok(got) => got?,
+                        Err(_) => {
+                            frame.clear();
+                            continue;
+                        }
+                    }
+                };
+                if got == 0 {
+                    return Ok(());
+                }
+                frame.extend(bytes.iter().take(got));
+                while let RtuLength::Known(length) = rtu_request_length(&frame) {
+                    if frame.len() < length {
+                        break;
+                    }
+                    let rest = frame.split_off(length);
+                    let request = std::mem::replace(&mut frame, rest);
+                    if let Some((unit, pdu)) = rtu_open(&request) {
+                        // A device on a serial line cannot hang up; it is only silent.
+                        out.give(self.transact(unit, pdu, rtu_frame).await).await;
+                    }
+                }
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,198 @@
+//! The whole gateway on the real line: with a broker and a center of its own, the portals of the configuration, and the cards
+//! that were read. What a card may, what it may not, and what it may no longer.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::time::Duration;
+
+use dormgate::access::audit::{AuditEvent, EventKind};
+use dormgate::access::change::{Op, Subject};
+use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
+use dormgate::access::id::{CardUid, Holder, PortalId};
+use dormgate::access::portal::PortalKind;
+use dormgate::cli::serve::{check_profile, serve};
+use dormgate::clock::Clock;
+use dormgate::config::{self, Config, PortalDevice, Surroundings};
+use dormgate::mqtt::LinkSpec;
+use dormgate::simulate::broker::Broker;
+use dormgate::simulate::center::{Attention, Center, Heard, Layout, Service, create};
+use tokio::sync::{broadcast, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use crate::person::{Report, heading, please, wait};
+
+/// Longest wait for what needs no person.
+const PATIENCE: Duration = Duration::from_secs(15);
+const GATEWAY: &str = "hil";
+
+/// The configuration's lines and portals, in a gateway that knows nobody yet.
+fn trial(real: &Config, dir: &Path, broker: &Broker, streams: &str) -> Config {
+    let text = format!(
+        "[gateway]\nid = \"{GATEWAY}\"\ndata_dir = \"data\"\n[uplink]\nurls = [\"{}\"]\n{streams}",
+        broker.url()
+    );
+    let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None, profiles: &check_profile };
+    let mut trial = config::parse(&text, &around).expect("a configuration without mistakes");
+    trial.buses.clone_from(&real.buses);
+    let parts = real.portals.iter().filter(|portal| matches!(portal.device, PortalDevice::Parts { .. }));
+    trial.portals = parts.cloned().collect();
+    trial
+}
+
+struct Office {
+    center: Service,
+    heard: broadcast::Receiver<Heard>,
+    events: Vec<AuditEvent>,
+    issued: HashSet<CardUid>,
+}
+
+impl Office {
+    /// The first event since `mark` that is wanted, within `limit`.
+    async fn event(
+        &mut self,
+        mark: usize,
+        limit: Duration,
+        wanted: impl Fn(&AuditEvent) -> bool,
+    ) -> Option<AuditEvent> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(event) = self.events.iter().skip(mark).find(|event| wanted(event)) {
+                return Some(event.clone());
+            }
+            match timeout_at(deadline, self.heard.recv()).await {
+                Ok(Ok(Heard::Audit(events))) => self.events.extend(events),
+                Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => {}
+                Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => return None,
+            }
+        }
+    }
+
+    async fn say(&self, ops: Vec<Op>) -> Result<(), String> {
+        let answered = self.center.say_and_wait(ops, PATIENCE).await.map_err(|error| error.to_string())?;
+        let applied =
+            |a: &dormgate::simulate::center::Answered| a.ack.as_ref().is_some_and(|(ack, _)| ack.outcome == "applied");
+        if answered.iter().all(applied) { Ok(()) } else { Err("the gateway did not apply a change".to_owned()) }
+    }
+}
+
+fn is(event: &AuditEvent, kind: EventKind, portal: &PortalId) -> bool {
+    event.kind == kind && event.portal.as_ref() == Some(portal)
+}
+
+fn enrolment(holder: &Holder) -> Enrolment {
+    let any = |kind| Entitlement { kind, zone: ZoneSet::Any, schedule: None };
+    let entitlements = vec![any(PortalKind::Gate), any(PortalKind::Door), any(PortalKind::PowerBox)];
+    Enrolment { holder: holder.clone(), role: Role::Resident, not_before: None, not_after: None, entitlements }
+}
+
+pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
+    real: &Config,
+    cards: &BTreeMap<PortalId, CardUid>,
+    report: &mut Report,
+) {
+    heading("The whole gateway on these lines, with a list of its own");
+    let dir = tempfile::tempdir().expect("a directory");
+    let broker = Broker::start().await.expect("the broker of the test");
+    let gateway = GATEWAY.parse().expect("an id");
+    let center_dir = dir.path().join("center");
+    let streams = create(&center_dir, Layout::One, std::num::NonZeroU32::MIN).expect("a center");
+    let center = Center::open(&center_dir, &gateway).expect("a center");
+    let link = LinkSpec::plain(vec![broker.url()], "center");
+    let center = Service::start(center, link, Clock::system(), Attention::Everything).expect("a link");
+    assert!(center.wait_up(PATIENCE).await, "the center reaches the broker");
+    let config = trial(real, dir.path(), &broker, &streams);
+    let (end, ended) = oneshot::channel::<()>();
+    let (is_ready, ready) = oneshot::channel::<()>();
+    let serving = tokio::spawn(async move {
+        let told = move |_: &dormgate::cli::serve::Running| is_ready.send(()).expect("it is waited for");
+        serve(&config, async move { ended.await.unwrap_or_default() }, told).await
+    });
+    let mut office = Office { heard: center.heard(), center, events: Vec::new(), issued: HashSet::new() };
+    if ready.await.is_ok() {
+        for (portal, card) in cards {
+            at_portal(real, portal, *card, &mut office, report).await;
+        }
+        // A gateway that has ended already says why below.
+        end.send(()).ok();
+    }
+    match serving.await.expect("no panic") {
+        Ok(()) => report.ok("the gateway has ended in order"),
+        Err(error) => report.failed(format_args!("the gateway: {error}")),
+    }
+    office.center.close(PATIENCE).await;
+    broker.stop().await;
+}
+
+async fn at_portal(real: &Config, id: &PortalId, card: CardUid, office: &mut Office, report: &mut Report) {
+    let Some(portal) = real.portals.iter().find(|portal| portal.portal.id == *id) else { return };
+    heading(format_args!("`{id}`, with the gateway"));
+    let online = office.event(0, PATIENCE, |e| is(e, EventKind::PortalOnline, id)).await;
+    if online.is_none() {
+        report.failed(format_args!("`{id}` does not come online"));
+        return;
+    }
+    let holder: Holder = format!("hil-{card}").parse().expect("a holder");
+    // Issued once, at the first portal where it was read; withdrawn at the end of each.
+    if office.issued.insert(card)
+        && let Err(error) = office.say(vec![Op::Issue { uid: card, holder: holder.clone() }]).await
+    {
+        report.failed(format_args!("`{id}`: {error}"));
+        return;
+    }
+    decides(office, id, card, "not_enrolled", report).await;
+    if let Err(error) = office.say(vec![Op::Enrol { uid: card, enrolment: enrolment(&holder) }]).await {
+        report.failed(format_args!("`{id}`: {error}"));
+        return;
+    }
+    let mark = office.events.len();
+    decides(office, id, card, "granted", report).await;
+    match portal.portal.kind {
+        PortalKind::Gate | PortalKind::Door => {}
+        PortalKind::PowerBox => {
+            tell(
+                office.event(mark, PATIENCE, |e| is(e, EventKind::PowerOn, id)).await.as_ref(),
+                id,
+                "was switched on, says the audit",
+                report,
+            );
+        }
+    }
+    let mark = office.events.len();
+    let said = office.say(vec![Op::Withdraw { subject: Subject::Card(card) }]).await;
+    if let Err(error) = said {
+        report.failed(format_args!("`{id}`: {error}"));
+        return;
+    }
+    match portal.portal.kind {
+        PortalKind::PowerBox => {
+            let off = office.event(mark, PATIENCE, |e| is(e, EventKind::PowerOff, id)).await;
+            tell(off.as_ref(), id, "was switched off because the card may no longer, says the audit", report);
+        }
+        PortalKind::Gate | PortalKind::Door => decides(office, id, card, "not_enrolled", report).await,
+    }
+    please(format_args!("take the card away from `{id}`"));
+    let trouble = |e: &AuditEvent| is(e, EventKind::PortalOffline, id);
+    match office.event(0, Duration::from_millis(1), trouble).await {
+        None => report.ok(format_args!("`{id}` was online all the time")),
+        Some(event) => report.failed(format_args!("`{id}` went offline: {}", event.detail.unwrap_or_default())),
+    }
+}
+
+fn tell(event: Option<&AuditEvent>, id: &PortalId, what: &str, report: &mut Report) {
+    match event {
+        Some(_) => report.ok(format_args!("`{id}` {what}")),
+        None => report.failed(format_args!("it is not heard that `{id}` {what}")),
+    }
+}
+
+/// Lets the person present the card, anew, and compares what is decided.
+async fn decides(office: &mut Office, id: &PortalId, card: CardUid, wanted: &str, report: &mut Report) {
+    let mark = office.events.len();
+    please(format_args!("take the card away from `{id}`, wait 3 s, and present it again; leave it there"));
+    let decided = office.event(mark, wait(), |e| is(e, EventKind::Decision, id) && e.uid == Some(card)).await;
+    match decided.map(|event| event.reason.unwrap_or_default()) {
+        Some(reason) if reason == wanted => report.ok(format_args!("`{id}`: {card} {reason}")),
+        Some(reason) => report.failed(format_args!("`{id}`: {card} {reason}, and `{wanted}` is right")),
+        None => report.failed(format_args!("`{id}`: no decision on {card}; was another card presented?")),
+    }
+}

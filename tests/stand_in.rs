@@ -1,0 +1,292 @@
+//! The stand-ins for Modbus devices: every shipped profile on TCP and on a serial line, as the gateway's own client reads them;
+//! and each fault as an independent hand at the wire sees it, byte by byte.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dormgate::access::id::CardUid;
+use dormgate::access::input::Presented;
+use dormgate::portals::modbus::line::{Line as Client, LineError};
+use dormgate::portals::modbus::{LineSpec, Parity, SerialSpec};
+use dormgate::simulate::lines::{Lines, Units};
+use dormgate::simulate::modbus::{Line, LineAt};
+use dormgate::wire::modbus::{ReplyError, Request};
+use dormgate::wire::profile::{Block, PointType, Profile, Pulse, SHIPPED, Trigger, shipped};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_serial::SerialPortBuilderExt;
+
+const LIMIT: Duration = Duration::from_secs(5);
+/// How long nothing has to come to be silence.
+const SILENCE: Duration = Duration::from_millis(150);
+const CARD: &str = "1EA68671";
+
+fn units(ids: &[(u8, &str)]) -> Units {
+    ids.iter().map(|(unit, id)| (*unit, Arc::new(shipped(id).unwrap()))).collect()
+}
+
+fn serial(port: &Path) -> LineSpec {
+    let port = port.to_str().unwrap().to_owned();
+    LineSpec::Serial(SerialSpec { port, baud: 19200, parity: Parity::Even, stop_bits: 1 })
+}
+
+struct Asker {
+    client: Client,
+    unit: u8,
+}
+
+impl Asker {
+    async fn ask(&mut self, request: &Request) -> Result<dormgate::wire::modbus::Reply, LineError> {
+        timeout(LIMIT, self.client.exchange(self.unit, request))
+            .await
+            .unwrap_or_else(|_| panic!("{request}: no answer"))
+    }
+
+    async fn poll(&mut self, profile: &Profile) -> Block {
+        let mut block = Block::default();
+        for read in profile.polls.iter().flat_map(|poll| &poll.reads) {
+            let reply = self.ask(read).await.unwrap_or_else(|error| panic!("{}: {read}: {error}", profile.id));
+            block.add(read, reply);
+        }
+        block
+    }
+}
+
+async fn meters(line: &Line, asker: &mut Asker, profile: &Profile) {
+    let Some(meter) = &profile.meter else { return };
+    for ((point, factor), value) in meter.power.iter().zip([41.2]).chain(meter.energy.iter().zip([103.4])) {
+        line.set(asker.unit, &point.name, 0, value / factor).unwrap();
+        let read = point.number(&asker.poll(profile).await, 0).unwrap() * factor;
+        assert!((read - value).abs() <= point.scale.abs() * factor, "{} {}: {read}", profile.id, point.name);
+    }
+}
+
+async fn readers(line: &Line, asker: &mut Asker, profile: &Profile) {
+    let card: CardUid = CARD.parse().unwrap();
+    for (at, reader) in (0..).zip(&profile.readers) {
+        assert_eq!(reader.uid.read(&asker.poll(profile).await), None, "{}: no card", profile.id);
+        line.present(asker.unit, at, card);
+        let block = asker.poll(profile).await;
+        assert_eq!(reader.uid.read(&block), Some(Presented::Card(card)), "{}", profile.id);
+        line.remove(asker.unit, at);
+        match &reader.trigger {
+            Trigger::Level(_) => assert_eq!(reader.uid.read(&asker.poll(profile).await), None, "{}", profile.id),
+            Trigger::Latch { flag, release } => {
+                assert_eq!(flag.flag(&block, 0), Some(true), "{}", profile.id);
+                asker.ask(&release.request(0, release.value)).await.unwrap();
+                assert_eq!(flag.flag(&asker.poll(profile).await, 0), Some(false), "{}", profile.id);
+            }
+            Trigger::Counter { count, acknowledge } => {
+                assert_eq!(count.number(&block, 0), Some(1.0), "{}", profile.id);
+                if let Some(acknowledge) = acknowledge {
+                    asker.ask(&acknowledge.request(0, 1)).await.unwrap();
+                }
+            }
+        }
+    }
+}
+
+async fn outputs(line: &Line, asker: &mut Asker, profile: &Profile) {
+    let Some(output) = &profile.output else { return };
+    for channel in 0..output.channels {
+        for (request, on) in [(output.on(channel), true), (output.off(channel), false)] {
+            asker.ask(&request).await.unwrap_or_else(|error| panic!("{} {channel}: {error}", profile.id));
+            assert_eq!(line.relay(asker.unit, channel), on, "{} {channel}", profile.id);
+            let state = output.state.as_ref().map(|state| (state, output.read_state(channel).unwrap()));
+            if let Some((state, read)) = state {
+                let mut block = Block::default();
+                block.add(&read, asker.ask(&read).await.unwrap());
+                assert_eq!(state.flag(&block, channel), Some(on), "{} {channel}", profile.id);
+            }
+        }
+    }
+    if let Pulse::Device { step_ms, .. } = &output.pulse {
+        let (request, ms) = output.pulse(0, *step_ms).unwrap();
+        asker.ask(&request).await.unwrap();
+        assert!(line.relay(asker.unit, 0), "{}: the pulse begins", profile.id);
+        let limit = Duration::from_millis(u64::from(ms)) + LIMIT;
+        assert!(line.wait_relay(asker.unit, 0, false, limit).await, "{}: and ends by itself", profile.id);
+    }
+}
+
+async fn inputs(line: &Line, asker: &mut Asker, profile: &Profile) {
+    for input in &profile.inputs {
+        for (yes, count) in [(true, 1.0), (false, 1.0)] {
+            line.input(asker.unit, input.kind, 0, yes);
+            let block = asker.poll(profile).await;
+            if input.point.kind == PointType::Bool {
+                let told = input.point.flag(&block, 0).map(|flag| flag == input.when);
+                assert_eq!(told, Some(yes), "{} {:?}", profile.id, input.kind);
+            } else {
+                assert_eq!(input.point.number(&block, 0), Some(count), "{} {:?}", profile.id, input.kind);
+            }
+        }
+    }
+}
+
+/// All shipped profiles on one line, each the device of its number.
+async fn every_profile(at: &LineAt, client: impl AsyncFn(&str) -> Client) {
+    let profiles: Units = (1..).zip(SHIPPED).map(|(unit, (id, _))| (unit, Arc::new(shipped(id).unwrap()))).collect();
+    let line = Line::new(profiles.clone());
+    let plugged = line.plug(at).await.unwrap();
+    let mut client = client(&plugged.to_string()).await;
+    for (unit, profile) in profiles {
+        let mut asker = Asker { client, unit };
+        meters(&line, &mut asker, &profile).await;
+        readers(&line, &mut asker, &profile).await;
+        outputs(&line, &mut asker, &profile).await;
+        inputs(&line, &mut asker, &profile).await;
+        let nowhere = Request::Read { space: dormgate::wire::modbus::Space::Holding, address: 65_000, count: 1 };
+        let refused = asker.ask(&nowhere).await;
+        assert!(matches!(refused, Err(LineError::Reply(ReplyError::Refused(_)))), "{}: {refused:?}", profile.id);
+        client = asker.client;
+    }
+}
+
+#[tokio::test]
+async fn every_shipped_profile_is_stood_in_for_over_tcp() {
+    every_profile(&LineAt::Tcp(0), async |at| Client::open(&LineSpec::Tcp(at.to_owned()), 0).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn every_shipped_profile_is_stood_in_for_on_a_serial_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = folder.path().join("riser.pty");
+    every_profile(&LineAt::Pty(port.clone()), async |_| Client::open(&serial(&port), 0).await.unwrap()).await;
+    assert!(!port.exists() && !port.is_symlink(), "the name goes with the line");
+}
+
+/// Sends what was written by hand and gives what comes until it is silent; `None`: the connection ended.
+async fn at_the_wire(wire: &mut (impl AsyncRead + AsyncWrite + Unpin), sent: &[u8]) -> Option<Vec<u8>> {
+    wire.write_all(sent).await.unwrap();
+    let mut all = Vec::new();
+    let mut bytes = [0; 64];
+    while let Ok(read) = timeout(SILENCE, wire.read(&mut bytes)).await {
+        match read {
+            Ok(0) | Err(_) => return None,
+            Ok(read) => all.extend(bytes.iter().take(read)),
+        }
+    }
+    Some(all)
+}
+
+/// Reads the eight relays of unit 1, and of unit 2: frames by hand.
+const ASK_1: &[u8] = &[0x01, 0x01, 0x00, 0x00, 0x00, 0x08, 0x3D, 0xCC];
+const ASK_2: &[u8] = &[0x02, 0x01, 0x00, 0x00, 0x00, 0x08, 0x3D, 0xFF];
+const ALL_OFF_1: &[u8] = &[0x01, 0x01, 0x01, 0x00, 0x51, 0x88];
+const ALL_OFF_2: &[u8] = &[0x02, 0x01, 0x01, 0x00, 0x51, 0xCC];
+const ON: &[u8] = &[0x01, 0x05, 0x00, 0x00, 0xFF, 0x00, 0x8C, 0x3A];
+
+async fn two_relay_boards(at: LineAt) -> Lines {
+    let mut lines = Lines::default();
+    lines.add("riser".into(), at, units(&[(1, "waveshare-relay-8ch"), (2, "waveshare-relay-8ch")])).await.unwrap();
+    lines
+}
+
+#[tokio::test]
+async fn each_fault_is_what_it_is_called_on_a_serial_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = folder.path().join("riser.pty");
+    let lines = two_relay_boards(LineAt::Pty(port.clone())).await;
+    let open = || tokio_serial::new(port.to_str().unwrap(), 19200).open_native_async().unwrap();
+    let mut wire = open();
+    let faults: [(&[&str], &[u8], &[u8]); 8] = [
+        (&["none"], ASK_1, ALL_OFF_1),
+        (&["silent"], ASK_1, &[]),
+        (&["slow", "50"], ASK_1, ALL_OFF_1),
+        (&["exception", "2"], ASK_1, &[0x01, 0x81, 0x02, 0xC1, 0x91]),
+        (&["wrong-unit"], ASK_1, ALL_OFF_2),
+        (&["garbage"], ASK_1, b"HTTP/1.0 400 Bad Request\r\n\r\n"),
+        (&["cut"], ASK_1, &[0x01, 0x01, 0x01]),
+        (&["wrong-echo"], ON, &[0x01, 0x05, 0x00, 0x08, 0xFF, 0x00, 0x0D, 0xF8]),
+    ];
+    for (fault, sent, wanted) in faults {
+        lines.fault("riser/1", fault).await.unwrap();
+        assert_eq!(at_the_wire(&mut wire, sent).await.as_deref(), Some(wanted), "{fault:?}");
+        assert_eq!(at_the_wire(&mut wire, ASK_2).await.as_deref(), Some(ALL_OFF_2), "{fault:?} is of unit 1 alone");
+    }
+    lines.fault("riser", &["none"]).await.unwrap();
+    at_the_wire(&mut wire, &[0x01, 0x05, 0x00, 0x00, 0x00, 0x00, 0xCD, 0xCA]).await.unwrap();
+
+    lines.fault("riser/1", &["late", "60"]).await.unwrap();
+    let crossed = at_the_wire(&mut wire, &[ASK_1, ASK_2].concat()).await.unwrap();
+    assert_eq!(crossed, [ALL_OFF_2, ALL_OFF_1].concat(), "the late answer comes behind that of another");
+
+    lines.fault("riser", &["unplugged"]).await.unwrap();
+    assert!(at_the_wire_or_gone(&mut wire).await, "the port has hung up");
+    assert!(!port.is_symlink(), "the adapter's name is gone");
+    let told = lines.fault("riser", &["none"]).await.unwrap();
+    assert!(told.contains("plugged in again"), "{told}");
+    assert_eq!(at_the_wire(&mut open(), ASK_1).await.as_deref(), Some(ALL_OFF_1));
+}
+
+async fn at_the_wire_or_gone(wire: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> bool {
+    let ends = async { matches!(wire.read(&mut [0; 8]).await, Ok(0) | Err(_)) };
+    timeout(LIMIT, ends).await.unwrap_or(false)
+}
+
+#[tokio::test]
+async fn each_fault_is_what_it_is_called_over_tcp() {
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let lines = two_relay_boards(LineAt::Tcp(port)).await;
+    let open = async || TcpStream::connect(("127.0.0.1", port)).await;
+    let ask = |transaction: u8, unit: u8| [0, transaction, 0, 0, 0, 6, unit, 1, 0, 0, 0, 8];
+    let mut wire = open().await.unwrap();
+    let faults: [(&[&str], &[u8]); 7] = [
+        (&["none"], &[0, 7, 0, 0, 0, 4, 1, 1, 1, 0]),
+        (&["silent"], &[]),
+        (&["slow", "50"], &[0, 7, 0, 0, 0, 4, 1, 1, 1, 0]),
+        (&["exception", "2"], &[0, 7, 0, 0, 0, 3, 1, 0x81, 2]),
+        (&["wrong-unit"], &[0, 7, 0, 0, 0, 4, 2, 1, 1, 0]),
+        (&["garbage"], b"HTTP/1.0 400 Bad Request\r\n\r\n"),
+        (&["cut"], &[0, 7, 0, 0, 0]),
+    ];
+    for (fault, wanted) in faults {
+        lines.fault("riser/1", fault).await.unwrap();
+        assert_eq!(at_the_wire(&mut wire, &ask(7, 1)).await.as_deref(), Some(wanted), "{fault:?}");
+    }
+    lines.fault("riser/1", &["late", "60"]).await.unwrap();
+    let crossed = at_the_wire(&mut wire, &[ask(8, 1), ask(9, 2)].concat()).await.unwrap();
+    assert_eq!(crossed, [0, 9, 0, 0, 0, 4, 2, 1, 1, 0, 0, 8, 0, 0, 0, 4, 1, 1, 1, 0]);
+    lines.fault("riser/1", &["disconnects"]).await.unwrap();
+    assert_eq!(at_the_wire(&mut wire, &ask(7, 1)).await, None);
+
+    let mut wire = open().await.unwrap();
+    assert_eq!(at_the_wire(&mut wire, &ask(7, 2)).await.unwrap().len(), 10);
+    lines.fault("riser", &["unplugged"]).await.unwrap();
+    assert!(at_the_wire_or_gone(&mut wire).await, "the connection ended");
+    assert!(open().await.is_err(), "nothing listens");
+    lines.fault("riser", &["none"]).await.unwrap();
+    assert_eq!(at_the_wire(&mut open().await.unwrap(), &ask(7, 1)).await.unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn a_command_that_names_nothing_there_is_told_what_is_there() {
+    let lines = two_relay_boards(LineAt::Tcp(0)).await;
+    let told = async |place: &str, words: &[&str]| lines.fault(place, words).await.unwrap_err().to_string();
+    assert_eq!(told("riser-9/1", &["silent"]).await, "no line `riser-9` is stood in for; there are `riser`");
+    let unit = told("riser/3", &["silent"]).await;
+    assert!(unit.contains("no unit of line `riser`; there are 1 (waveshare-relay-8ch), 2 "), "{unit}");
+    assert!(told("riser/1", &["silnt"]).await.contains("did you mean `silent`?"));
+    assert!(told("riser/1", &["unplugged"]).await.contains("without a unit"));
+    let set = |place: &str, point: &str| lines.set(place, point, 0, 1.0).unwrap_err().to_string();
+    assert!(set("riser", "state").contains("e.g. `riser/3`"));
+    assert!(set("riser/1", "power").contains("no point `power`; there are "));
+}
+
+#[tokio::test]
+async fn a_real_port_is_never_replaced_by_a_stand_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = folder.path().join("ttyUSB0");
+    std::fs::write(&port, "").unwrap();
+    let line = Line::new(units(&[(1, "waveshare-relay-8ch")]));
+    let error = line.plug(&LineAt::Pty(port.clone())).await.unwrap_err();
+    assert!(error.to_string().contains("real port") && port.is_file(), "{error}");
+    // What a stand-in that was killed left behind is in nobody's way.
+    std::fs::remove_file(&port).unwrap();
+    std::os::unix::fs::symlink("/dev/pts/4095", &port).unwrap();
+    line.plug(&LineAt::Pty(port)).await.unwrap();
+}

@@ -47,7 +47,7 @@ impl Reports {
     /// Offers a request, behind what its portal has reported.
     pub(super) fn request(&mut self, request: Request) -> Offered {
         if let Some((portal, owed)) = self.owed.remove_entry(&request.portal)
-            && let Err(owed) = self.hand_over(&portal, owed)
+            && let Some(owed) = self.hand_over(&portal, owed)
         {
             self.owed.insert(portal, owed);
             return Offered::Dropped;
@@ -62,9 +62,9 @@ impl Reports {
             None => report,
         };
         match self.hand_over(&portal, whole) {
-            Ok(()) => Offered::Taken,
-            Err(_) if self.owed.len() >= REPORTS_OWED_MAX => Offered::Dropped,
-            Err(whole) => {
+            None => Offered::Taken,
+            Some(_) if self.owed.len() >= REPORTS_OWED_MAX => Offered::Dropped,
+            Some(whole) => {
                 self.owed.insert(portal, whole);
                 Offered::Taken
             }
@@ -74,16 +74,17 @@ impl Reports {
     /// Offers again what waits.
     pub(super) fn pay(&mut self) {
         while let Some((portal, report)) = self.owed.pop_first() {
-            if let Err(report) = self.hand_over(&portal, report) {
+            if let Some(report) = self.hand_over(&portal, report) {
                 self.owed.insert(portal, report);
                 return;
             }
         }
     }
 
-    fn hand_over(&self, portal: &str, report: PortalReport) -> Result<(), PortalReport> {
+    /// Gives the report back if there is no room for it.
+    fn hand_over(&self, portal: &str, report: PortalReport) -> Option<PortalReport> {
         let input = Input::Report { portal: portal.to_owned(), report: report.clone() };
-        if self.inbox.offer(input) { Ok(()) } else { Err(report) }
+        (!self.inbox.offer(input)).then_some(report)
     }
 }
 

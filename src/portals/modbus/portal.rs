@@ -13,10 +13,10 @@ use crate::access::id::PortalId;
 use crate::access::input::{Input, PortalReport, Presented, Request};
 use crate::access::portal::{Assurance, Direction, PortalKind, Posture};
 use crate::gateway::ports::{Inbox, PortalOrder};
-use crate::wire::profile::{Block, InputPoint, Meter, Output};
+use crate::wire::profile::{Block, DEADLINE_MS_MAX, InputPoint, Meter, Output};
 
 use super::bus::Bus;
-use super::drive::{Done, RELEASE_TTL_MS, Wanted};
+use super::drive::{Done, Order, Wanted};
 use super::health::UnitState;
 use super::queue::Priority;
 use super::senses::merged;
@@ -55,7 +55,7 @@ pub(super) struct Portal {
     pub(super) inputs: Vec<Contact>,
     pub(super) meter: Option<(usize, Meter, u16)>,
     pub(super) inbox: Inbox,
-    pub(super) wanted: watch::Sender<Wanted>,
+    pub(super) wanted: watch::Sender<Order>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) memory: Memory,
 }
@@ -139,7 +139,7 @@ impl Portal {
             Posture::Fire | Posture::FreeAccess => true,
             Posture::Secure | Posture::Lockdown | Posture::OutOfService => false,
         };
-        let wanted = *self.wanted.borrow();
+        let wanted = self.wanted.borrow().wanted;
         match wanted {
             Wanted::Hold if open => {}
             _ if open => self.want(Wanted::Hold),
@@ -164,12 +164,13 @@ impl Portal {
             return;
         }
         self.memory.cutting = off;
-        self.wanted.send_replace(wanted);
+        self.wanted.send_modify(|order| *order = order.next(wanted));
     }
 
     /// Opens or energises; the grant is spent by it.
     fn carry_out(&mut self, grant: Grant) {
-        let until = Instant::now() + Duration::from_millis(RELEASE_TTL_MS);
+        let deadline_ms = self.output.as_ref().map_or(DEADLINE_MS_MAX, |(_, output, _)| output.deadline_ms);
+        let until = Instant::now() + Duration::from_millis(u64::from(deadline_ms));
         if *grant.portal() != self.id {
             tracing::error!(portal = %self.id, other = %grant.portal(), "a grant for another portal opens nothing");
             return;
@@ -178,12 +179,13 @@ impl Portal {
             PortalKind::Gate | PortalKind::Door => {
                 let hold_ms = grant.hold_ms().unwrap_or(HOLD_MS_DEFAULT);
                 // A pulse would end what the standing mode holds open.
-                if *self.wanted.borrow() != Wanted::Hold {
+                if self.wanted.borrow().wanted != Wanted::Hold {
                     self.want(Wanted::Pulse { until, hold_ms });
                 }
             }
             PortalKind::PowerBox => {
-                let already = matches!(*self.wanted.borrow(), Wanted::On { .. }) && self.memory.relay == Some(true);
+                let already =
+                    matches!(self.wanted.borrow().wanted, Wanted::On { .. }) && self.memory.relay == Some(true);
                 self.memory.standing = Some(grant);
                 if !already {
                     self.want(Wanted::On { until });
@@ -201,13 +203,13 @@ impl Portal {
             }
             Done::Pulsed => {}
             Done::Failed(cause) => {
-                tracing::warn!(portal = %self.id, "the grant is spent and nothing was opened: {cause}");
-                if matches!(*self.wanted.borrow(), Wanted::On { .. }) {
+                tracing::warn!(portal = %self.id, "the grant is spent: {cause}");
+                if matches!(self.wanted.borrow().wanted, Wanted::On { .. }) {
                     // It may have been carried out all the same; an open question is closed by switching off.
                     self.memory.standing = None;
                     self.want(Wanted::Off);
                 }
-                self.alarm(AlarmKind::PortalOffline, format!("a grant was not carried out: {cause}")).await;
+                self.alarm(AlarmKind::PortalOffline, format!("a release was not confirmed: {cause}")).await;
             }
             Done::Unconfirmed(cause) => {
                 self.alarm(AlarmKind::UnconfirmedRevocation, cause).await;
@@ -284,7 +286,7 @@ impl Portal {
             if self.output.as_ref().is_some_and(|(of, ..)| *of == device) {
                 self.memory.relay = None;
                 // What was switched on before the loss is not switched on again after it; what must go off still must.
-                let wanted = *self.wanted.borrow();
+                let wanted = self.wanted.borrow().wanted;
                 match wanted {
                     // The gateway tells a portal that comes back its standing mode anew.
                     Wanted::On { .. } | Wanted::Hold => {
@@ -381,7 +383,7 @@ impl Portal {
         if self.memory.relay_since.is_some_and(|since| at < since) {
             return;
         }
-        let wanted = *self.wanted.borrow();
+        let wanted = self.wanted.borrow().wanted;
         self.relay_is(on, at);
         // Somebody or something else switched it on: it is switched off again.
         if on && wanted == Wanted::Off {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -194,6 +194,7 @@ impl Line {
                 let line = line.clone();
                 connections.spawn(async move {
                     // A client that goes away ends its connection and nothing else.
+                    drop(stream.set_nodelay(true));
                     drop(line.connection(stream).await);
                 });
                 while connections.try_join_next().is_some() {}
@@ -202,8 +203,11 @@ impl Line {
         Ok(Served { address, tasks })
     }
 
-    async fn connection(&self, mut stream: TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
+    /// Serves one Modbus TCP connection, over whatever carries its bytes, until it ends.
+    ///
+    /// # Errors
+    /// When the connection fails or speaks no Modbus.
+    pub async fn connection(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
         loop {
             let mut header = [0; MBAP_BYTES];
             stream.read_exact(&mut header).await?;

@@ -7,8 +7,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+pub(super) mod cable;
+mod dead;
+mod noise;
 mod parts;
 mod peers;
+mod releases;
 mod rtu;
 
 use super::*;

@@ -95,7 +95,7 @@ async fn outputs(line: &Line, asker: &mut Asker, profile: &Profile) {
         for (request, on) in [(output.on(channel), true), (output.off(channel), false)] {
             asker.ask(&request).await.unwrap_or_else(|error| panic!("{} {channel}: {error}", profile.id));
             assert_eq!(line.relay(asker.unit, channel), on, "{} {channel}", profile.id);
-            let state = output.state.as_ref().map(|state| (state, output.read_state(channel).unwrap()));
+            let state = output.state.as_ref().zip(output.read_back(channel));
             if let Some((state, read)) = state {
                 let mut block = Block::default();
                 block.add(&read, asker.ask(&read).await.unwrap());

@@ -110,15 +110,15 @@ impl<J: Journal> Desk<J> {
         self.carry_out(effects, now);
     }
 
-    /// Whether the journal is still to be given records.
+    /// How many records the journal is still to be given.
     #[must_use]
-    pub fn has_unwritten(&self) -> bool {
-        !self.unwritten.is_empty()
+    pub fn unwritten(&self) -> usize {
+        self.unwritten.len()
     }
 
     /// Gives the journal the records of what was handled. Apart from the handling, so that an answer is on its way before.
     pub fn write(&mut self) {
-        if self.has_unwritten() {
+        if !self.unwritten.is_empty() {
             self.journal.append(std::mem::take(&mut self.unwritten));
         }
     }

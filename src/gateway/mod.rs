@@ -36,6 +36,9 @@ use crate::store::{StoreEvent, StoreEvents};
 /// The longest the task sleeps, in milliseconds: clock steps are seen within it.
 const TICK_MS: u64 = 1_000;
 
+/// Records that wait for a quiet moment at most, before they are given to the journal.
+const UNWRITTEN_MAX: usize = 64;
+
 /// Runs the gateway until `stop` is done, then finishes what was taken and returns the desk.
 pub async fn run<J: Journal>(
     mut desk: Desk<J>,
@@ -51,18 +54,16 @@ pub async fn run<J: Journal>(
     let mut stopping = false;
     let mut hashing: Option<JoinHandle<Digested>> = None;
     while !stopping {
-        if desk.has_unwritten() {
-            // The links first send what was ordered; the journal makes nothing durable within that time anyway.
-            tokio::task::yield_now().await;
-            desk.write();
-        }
         let now = clock.now();
-        // Only ever set forward here: waking too early does no harm, and setting it costs more than a decision.
+        // Only ever set to ring earlier: ringing too early does no harm, and setting it costs more than a decision.
         let deadline = wake_at(&desk, now);
         if deadline < alarm_clock.deadline() {
             alarm_clock.as_mut().reset(deadline);
         }
-        let spare = desk.has_spare_work(now);
+        if desk.unwritten() >= UNWRITTEN_MAX {
+            desk.write();
+        }
+        let spare = desk.unwritten() == 0 && desk.has_spare_work(now);
         let mut input = None;
         tokio::select! {
             biased;
@@ -76,6 +77,8 @@ pub async fn run<J: Journal>(
                 alarm_clock.as_mut().reset(Instant::now() + Duration::from_millis(TICK_MS));
                 input = Some(Input::Wake);
             }
+            // When nothing waits any more: the links have sent what was ordered, and the request behind a revocation is answered.
+            () = tokio::task::yield_now(), if desk.unwritten() > 0 => desk.write(),
             // Last, and so only when nothing else is ready.
             () = std::future::ready(()), if spare => {
                 hashing = desk.spare_work(clock.now()).map(|lines| tokio::task::spawn_blocking(|| lines.finish()));

@@ -89,6 +89,7 @@ struct BusLabels {
 #[derive(Clone, Debug)]
 pub struct ModbusCounters {
     requests: Family<RequestLabels, Counter>,
+    releases: Family<RequestLabels, Counter>,
     seconds: Family<BusLabels, Histogram>,
 }
 
@@ -98,11 +99,18 @@ impl ModbusCounters {
     pub fn register(registry: &mut Registry) -> Self {
         // A register read takes 30 to 60 ms at 9600 Bd and well under 1 ms over TCP.
         let seconds = || Histogram::new([1e-4, 1e-3, 5e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0]);
-        let this = Self { requests: Family::default(), seconds: Family::new_with_constructor(seconds) };
+        let (requests, releases) = (Family::default(), Family::default());
+        let this = Self { requests, releases, seconds: Family::new_with_constructor(seconds) };
         registry.register("modbus_requests", "Modbus requests by line and outcome", this.requests.clone());
+        registry.register("modbus_releases", "Releases of Modbus relays by line and outcome", this.releases.clone());
         let help = "Time of a Modbus request on the line";
         registry.register("modbus_request_seconds", help, this.seconds.clone());
         this
+    }
+
+    /// Counts how one release of a relay ended.
+    pub fn count_release(&self, bus: &str, outcome: &'static str) {
+        self.releases.get_or_create(&RequestLabels { bus: bus.to_owned(), outcome }).inc();
     }
 
     /// Counts one request; `took` is zero if it was never sent.

@@ -236,7 +236,7 @@ pub async fn a_relay_closes_and_opens(bench: &mut Bench, portal: &ModbusPortalSp
     let Some(output) = part.profile.output.clone() else { return };
     heading(format_args!("The relay of `{}`, {at}, channel {channel}: it closes for a moment", portal.id));
     let state = async |bench: &mut Bench| -> Result<Option<bool>, NoAnswer> {
-        let (Some(state), Some(read)) = (&output.state, output.read_state(channel)) else { return Ok(None) };
+        let (Some(state), Some(read)) = (&output.state, output.read_back(channel)) else { return Ok(None) };
         let (reply, _) = bench.ask(&at, &read).await?;
         let mut block = Block::default();
         block.add(&read, reply);

@@ -10,6 +10,10 @@ impl crate::portals::modbus::Observer for ModbusObserver {
     fn request(&self, bus: &str, outcome: crate::portals::modbus::Outcome, took: std::time::Duration) {
         self.0.count(bus, outcome.as_str(), took);
     }
+
+    fn release(&self, bus: &str, _unit: u8, _channel: u16, how: crate::portals::modbus::Released) {
+        self.0.count_release(bus, how.as_str());
+    }
 }
 
 /// The store as the uplink reads it.

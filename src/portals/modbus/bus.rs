@@ -14,6 +14,7 @@ use crate::wire::modbus::{Exception, Reply, ReplyError, Request};
 
 use super::health::{Health, UnitState};
 use super::line::{Line, LineError, LineSpec};
+use super::load;
 use super::queue::{Priority, Queue};
 
 /// Requests waiting for one line. Each poll and each relay has at most one, so a full queue is a fault.
@@ -71,10 +72,36 @@ impl Outcome {
     }
 }
 
-/// Who counts. All methods are called from the line's task and must not wait.
+/// How a release ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Released {
+    /// Confirmed as the profile says.
+    Confirmed,
+    /// Not confirmed, given up, and reported.
+    Failed,
+    /// Another order for the same relay came first.
+    Overtaken,
+}
+
+impl Released {
+    /// Its name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Failed => "failed",
+            Self::Overtaken => "overtaken",
+        }
+    }
+}
+
+/// Who counts. All methods are called from the line's tasks and must not wait.
 pub trait Observer: Send + Sync {
     /// A request on `bus` ended; `took` is the time on the line, zero if it was never sent.
     fn request(&self, bus: &str, outcome: Outcome, took: Duration);
+
+    /// A release of a relay ended so.
+    fn release(&self, _bus: &str, _unit: u8, _channel: u16, _how: Released) {}
 }
 
 /// Counts nothing.
@@ -128,6 +155,7 @@ pub struct Bus {
     id: Arc<str>,
     jobs: mpsc::Sender<Job>,
     units: Arc<HashMap<u8, watch::Receiver<UnitState>>>,
+    observer: Arc<dyn Observer>,
 }
 
 impl Bus {
@@ -156,6 +184,11 @@ impl Bus {
         answered.await.unwrap_or(Err(BusError::Stopped))
     }
 
+    /// Counts how a release of a relay on this line ended.
+    pub(super) fn count_release(&self, unit: u8, channel: u16, how: Released) {
+        self.observer.release(&self.id, unit, channel, how);
+    }
+
     /// Whether `unit` answers; `None`: no such unit was announced.
     #[must_use]
     pub fn unit(&self, unit: u8) -> Option<watch::Receiver<UnitState>> {
@@ -171,7 +204,8 @@ pub fn open(
 ) -> (Bus, impl Future<Output = ()> + use<>) {
     let (jobs, waiting) = mpsc::channel(JOBS_MAX);
     let health = Health::new(units.keys().copied(), Instant::now());
-    let bus = Bus { id: Arc::from(spec.id.as_str()), jobs, units: Arc::new(health.watch()) };
+    let bus =
+        Bus { id: Arc::from(spec.id.as_str()), jobs, units: Arc::new(health.watch()), observer: Arc::clone(&observer) };
     let timeout = Duration::from_millis(u64::from(spec.timeout_ms));
     let slowest = units.values().copied().max().unwrap_or(timeout).max(timeout);
     let task = Task {
@@ -192,6 +226,17 @@ pub fn open(
         last_cause: String::new(),
     };
     (bus, task.run())
+}
+
+/// What went wrong in an exchange.
+#[derive(Clone, Copy)]
+enum After {
+    /// The line has ended.
+    Ended,
+    /// No answer, or a wrong one.
+    Wrong,
+    /// No answer of a unit that had been silent before.
+    Probe,
 }
 
 struct Task {
@@ -243,6 +288,7 @@ impl Task {
         if let Some(cause) = self.health.barred(job.unit, job.priority, now) {
             return self.end(job, Outcome::Barred, Duration::ZERO, Err(BusError::Offline(cause)));
         }
+        let on_the_wire = self.on_the_wire(&job.request);
         let Some(line) = &mut self.line else {
             match self.open(now).await {
                 // Opening took time: what is most urgent now may be another request.
@@ -251,12 +297,14 @@ impl Task {
             }
             return;
         };
-        let limit = self.reply_times.get(&job.unit).copied().unwrap_or_default().max(self.timeout);
+        let full = self.reply_times.get(&job.unit).copied().unwrap_or_default().max(self.timeout);
+        let short = self.health.short(job.unit, full, now);
+        let limit = short.unwrap_or(full) + on_the_wire;
         let result = timeout(limit, line.exchange(job.unit, &job.request)).await;
         let took = now.elapsed();
         match result {
             Ok(Ok(reply)) => {
-                self.heard(&job);
+                self.heard(&job, took);
                 self.end(job, Outcome::Ok, took, Ok(Answer { reply, at: Instant::now() }));
             }
             Ok(Err(LineError::Reply(ReplyError::Refused(exception)))) => {
@@ -265,7 +313,7 @@ impl Task {
                     self.not_heard(&job, &exception.to_string(), took);
                     self.end(job, Outcome::Timeout, took, Err(BusError::Unknown(exception.to_string())));
                 } else {
-                    self.heard(&job);
+                    self.heard(&job, took);
                     self.log(&job, &exception.to_string());
                     self.end(job, Outcome::Refused, took, Err(BusError::Refused(exception)));
                 }
@@ -283,12 +331,12 @@ impl Task {
             Ok(Err(error)) => {
                 let cause = error.to_string();
                 let ended = matches!(error, LineError::Ended(_));
-                self.poisoned(ended).await;
+                self.poisoned(if ended { After::Ended } else { After::Wrong }).await;
                 self.not_heard(&job, &cause, now.elapsed());
                 self.end(job, Outcome::Broken, took, Err(BusError::Unknown(cause)));
             }
             Err(_) => {
-                self.poisoned(false).await;
+                self.poisoned(if short.is_some() { After::Probe } else { After::Wrong }).await;
                 let cause = format!("no answer within {} ms", limit.as_millis());
                 self.not_heard(&job, &cause, now.elapsed());
                 self.end(job, Outcome::Timeout, took, Err(BusError::Unknown(cause)));
@@ -335,25 +383,32 @@ impl Task {
         }
     }
 
+    /// The time that a request and its answer take on a serial line by themselves.
+    fn on_the_wire(&self, request: &Request) -> Duration {
+        super::speed(&self.spec).map_or(Duration::ZERO, |baud| load::takes(request, baud))
+    }
+
     /// After any failure nothing on the line can be trusted: a connection is dropped, a serial line is kept quiet for as long
-    /// as the slowest device may still answer.
-    async fn poisoned(&mut self, ended: bool) {
+    /// as the slowest device may still answer. Not so after a unit that was offline has been silent once more: should its answer come
+    /// late, it bears that unit's number, nobody asks that unit meanwhile, and the others need the line.
+    async fn poisoned(&mut self, after: After) {
         self.failures = self.failures.saturating_add(1);
-        let keep = !ended && self.failures < FAILURES_TO_REOPEN && self.line.as_ref().is_some_and(Line::can_settle);
-        let settled = match &mut self.line {
-            Some(line) if keep => line.settle(self.slowest).await.is_ok(),
-            Some(_) | None => false,
+        let serial = self.failures < FAILURES_TO_REOPEN && self.line.as_ref().is_some_and(Line::can_settle);
+        let settled = match (&mut self.line, after) {
+            (Some(_), After::Probe) if serial => true,
+            (Some(line), After::Wrong) if serial => line.settle(self.slowest).await.is_ok(),
+            (Some(_) | None, After::Probe | After::Wrong | After::Ended) => false,
         };
         if !settled {
             self.close();
         }
     }
 
-    fn heard(&mut self, job: &Job) {
+    fn heard(&mut self, job: &Job, took: Duration) {
         self.failures = 0;
         self.used = true;
         self.reopen_wait = Duration::from_millis(REOPEN_MS_MIN);
-        if self.health.answered(job.unit) {
+        if self.health.answered(job.unit, took) {
             tracing::info!(bus = %self.spec.id, unit = job.unit, "the unit answers again");
         }
     }

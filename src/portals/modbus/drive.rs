@@ -1,4 +1,5 @@
-//! One relay and what it shall do. Owns tries, reading back, and the end of a pulse that the gateway times.
+//! One relay and what it shall do. Owns which order counts now, switching off for as long as it takes, and the end of a pulse
+//! that the gateway times; how a release is tried and confirmed is `release`'s.
 //!
 //! It decides nothing: what it switches on it was given a grant for, and what it cannot switch off it says aloud.
 
@@ -6,24 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::wire::modbus::Request;
 use crate::wire::profile::{Block, Output};
 
-use super::bus::{Bus, BusError};
+use super::bus::{Bus, BusError, Released};
 use super::queue::Priority;
 
-/// How long a grant may wait for the line: what comes later opens nothing. Milliseconds.
-pub const RELEASE_TTL_MS: u64 = 1500;
 /// How long a relay that must go off may be unconfirmed before it is an alarm, in milliseconds.
 pub const UNCONFIRMED_MS: u64 = 2000;
 /// First wait between two tries to switch off, in milliseconds.
-const CUT_RETRY_MS_MIN: u64 = 100;
+pub(super) const CUT_RETRY_MS_MIN: u64 = 100;
 /// Longest wait between two tries to switch off, in milliseconds.
-const CUT_RETRY_MS_MAX: u64 = 2000;
-/// Wait between two tries to switch on, in milliseconds.
-const ON_RETRY_MS: u64 = 100;
+pub(super) const CUT_RETRY_MS_MAX: u64 = 2000;
 
 /// Rooms of one line are switched on one after another: lamps, kettles and chargers all draw most at the first moment. Milliseconds.
 pub const STAGGER_MS: u64 = 150;
@@ -40,7 +37,7 @@ impl Stagger {
     }
 
     /// When the next one may be switched on; `None`: too many wait.
-    fn turn(&self) -> Option<Instant> {
+    pub(super) fn turn(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = (*next).max(now);
@@ -75,6 +72,34 @@ pub(super) enum Wanted {
     },
 }
 
+impl Wanted {
+    /// Whether somebody waits for its outcome: it ends confirmed, or is reported as failed.
+    fn is_release(self) -> bool {
+        match self {
+            Self::On { .. } | Self::Pulse { .. } => true,
+            Self::AsItIs | Self::Off | Self::Hold => false,
+        }
+    }
+}
+
+/// The order in force. Only the newest is kept, so the releases are counted: each ends with an outcome, also one never seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    pub(super) wanted: Wanted,
+    releases: u64,
+}
+
+impl Order {
+    pub(super) fn first(wanted: Wanted) -> Self {
+        Self { wanted, releases: u64::from(wanted.is_release()) }
+    }
+
+    /// The order that takes this one's place.
+    pub(super) fn next(self, wanted: Wanted) -> Self {
+        Self { wanted, releases: self.releases + u64::from(wanted.is_release()) }
+    }
+}
+
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Done {
@@ -84,7 +109,7 @@ pub(super) enum Done {
     Off(Instant),
     /// The pulse was sent and confirmed.
     Pulsed,
-    /// It could not be done; the grant is spent.
+    /// It is not known to be done, and is not tried any more; the grant is spent.
     Failed(String),
     /// It must be off and is not confirmed to be.
     Unconfirmed(String),
@@ -102,34 +127,53 @@ pub(super) struct Drive {
 
 impl Drive {
     /// Does what is wanted, and turns to what is wanted next at any moment. Ends when nobody can want anything any more.
-    pub(super) async fn run(self, mut wanted: watch::Receiver<Wanted>) {
+    pub(super) async fn run(self, mut orders: watch::Receiver<Order>) {
+        // Releases whose outcome was told.
+        let mut settled = 0;
         loop {
-            let now_wanted = *wanted.borrow_and_update();
+            let Order { wanted: now_wanted, releases } = *orders.borrow_and_update();
+            let before = releases - u64::from(now_wanted.is_release());
+            for _ in settled..before {
+                self.overtaken(now_wanted).await;
+            }
+            settled = before;
+            // A pulse that the gateway times is always ended, also when the next one begins or the program stops.
+            let timed_here = matches!(now_wanted, Wanted::Pulse { .. }) && self.output.pulse(self.channel, 0).is_none();
+            let mut unfinished = now_wanted == Wanted::Off || timed_here;
             let change = async {
                 match now_wanted {
                     Wanted::AsItIs => {}
                     Wanted::Off => self.off().await,
-                    Wanted::On { until } => self.on(until).await,
                     Wanted::Hold => self.hold().await,
-                    Wanted::Pulse { until, hold_ms } => self.pulse(until, hold_ms).await,
+                    Wanted::On { until } => {
+                        self.released(self.on(until).await).await;
+                        settled = releases;
+                    }
+                    Wanted::Pulse { until, hold_ms } => {
+                        let done = self.pulse(until, hold_ms).await;
+                        let pulsed = done == Done::Pulsed;
+                        self.released(done).await;
+                        settled = releases;
+                        // One that failed may have been done all the same, and is ended at once.
+                        if timed_here && pulsed {
+                            sleep(Duration::from_millis(u64::from(hold_ms))).await;
+                        }
+                    }
                 }
             };
-            // A pulse that the gateway times is always ended, also when the next one begins or the program stops.
-            let timed_here = matches!(now_wanted, Wanted::Pulse { .. }) && self.output.pulse(self.channel, 0).is_none();
-            let mut unfinished = now_wanted == Wanted::Off || timed_here;
             let ended = tokio::select! {
                 biased;
-                changed = wanted.changed() => changed.is_err(),
+                changed = orders.changed() => changed.is_err(),
                 () = change => {
                     unfinished = timed_here;
                     if timed_here {
                         tokio::select! {
                             biased;
-                            changed = wanted.changed() => changed.is_err(),
+                            changed = orders.changed() => changed.is_err(),
                             () = async { self.off().await; std::future::pending().await } => false,
                         }
                     } else {
-                        wanted.changed().await.is_err()
+                        orders.changed().await.is_err()
                     }
                 }
             };
@@ -138,19 +182,46 @@ impl Drive {
                 if unfinished {
                     self.off().await;
                 }
+                let releases = orders.borrow().releases;
+                for _ in settled..releases {
+                    self.released(Done::Failed("the program stopped before it was confirmed".to_owned())).await;
+                }
                 return;
             }
         }
     }
 
-    async fn tell(&self, done: Done) {
+    /// Says how a release ended.
+    async fn released(&self, done: Done) {
+        let how = match done {
+            Done::On(_) | Done::Pulsed => Released::Confirmed,
+            Done::Off(_) | Done::Failed(_) | Done::Unconfirmed(_) => Released::Failed,
+        };
+        self.tell(done).await;
+        self.bus.count_release(self.unit, self.channel, how);
+    }
+
+    /// An order came before the release was confirmed. The outcome of one that opens counts for both, and one that closes is
+    /// what is wanted now; but a release that was dropped because its device fell silent has failed.
+    async fn overtaken(&self, newer: Wanted) {
+        match newer {
+            Wanted::On { .. } | Wanted::Pulse { .. } | Wanted::Hold | Wanted::Off => {
+                self.bus.count_release(self.unit, self.channel, Released::Overtaken);
+            }
+            Wanted::AsItIs => {
+                self.released(Done::Failed("the device fell silent before it was confirmed".to_owned())).await;
+            }
+        }
+    }
+
+    pub(super) async fn tell(&self, done: Done) {
         // The portal has ended: nobody wants to know.
         drop(self.told.send(done).await);
     }
 
-    /// Reads the relay back; `None` where the device cannot be asked or does not answer.
-    async fn state(&self, request: Request) -> Option<(bool, Instant)> {
-        let answer = self.bus.call(self.unit, request.clone(), Priority::Cut, None).await.ok()?;
+    /// Reads the relay back; `None` where the device does not answer.
+    pub(super) async fn state(&self, request: Request) -> Option<(bool, Instant)> {
+        let answer = self.bus.call(self.unit, request.clone(), Priority::Confirm, None).await.ok()?;
         let mut block = Block::default();
         block.add(&request, answer.reply);
         let on = self.output.state.as_ref()?.flag(&block, self.channel)?;
@@ -171,7 +242,7 @@ impl Drive {
         loop {
             match self.bus.call(self.unit, self.output.off(self.channel), Priority::Cut, None).await {
                 Ok(answer) => {
-                    let Some(read) = self.output.read_state(self.channel) else {
+                    let Some(read) = self.output.read_back(self.channel) else {
                         return self.tell(Done::Off(answer.at)).await;
                     };
                     self.settle().await;
@@ -189,82 +260,7 @@ impl Drive {
         }
     }
 
-    async fn on(&self, until: Instant) {
-        // The grant stands as long as the card lies there, so waiting for one's turn does not make it late: what ends it
-        // replaces what is wanted, and so ends the wait too.
-        let Some(turn) = self.stagger.turn() else {
-            return self.tell(Done::Failed(format!("its turn would come in more than {STAGGER_MS_MAX} ms"))).await;
-        };
-        let until = until.max(turn + Duration::from_millis(RELEASE_TTL_MS));
-        sleep_until(turn).await;
-        loop {
-            let (cause, again) = match self.on_once(until).await {
-                Ok(at) => return self.tell(Done::On(at)).await,
-                Err(failed) => failed,
-            };
-            let next = Instant::now() + Duration::from_millis(ON_RETRY_MS);
-            if !again || next > until {
-                return self.tell(Done::Failed(cause)).await;
-            }
-            sleep_until(next).await;
-        }
-    }
-
-    /// Until it is confirmed: a standing mode is in force now, however long the try takes.
-    async fn hold(&self) {
-        let mut wait = Duration::from_millis(CUT_RETRY_MS_MIN);
-        loop {
-            match self.on_once(Instant::now() + Duration::from_millis(RELEASE_TTL_MS)).await {
-                Ok(at) => return self.tell(Done::On(at)).await,
-                Err((cause, _)) => {
-                    tracing::warn!(bus = self.bus.id(), unit = self.unit, "cannot be held open: {cause}");
-                }
-            }
-            sleep(wait).await;
-            wait = (wait * 2).min(Duration::from_millis(CUT_RETRY_MS_MAX));
-        }
-    }
-
-    /// Switches on and reads back. The error says why not, and whether trying again can help.
-    async fn on_once(&self, until: Instant) -> Result<Instant, (String, bool)> {
-        match self.bus.call(self.unit, self.output.on(self.channel), Priority::Release, Some(until)).await {
-            // A level may be tried again; a refusal and what was not sent in time are final.
-            Ok(answer) => {
-                let Some(read) = self.output.read_state(self.channel) else { return Ok(answer.at) };
-                self.settle().await;
-                match self.state(read).await {
-                    Some((true, at)) => Ok(at),
-                    Some((false, _)) => Err(("the relay reads off after it was switched on".to_owned(), true)),
-                    None => Err(("the relay was switched on but cannot be read back".to_owned(), true)),
-                }
-            }
-            Err(BusError::Unknown(cause)) => Err((cause, true)),
-            Err(
-                error @ (BusError::Refused(_)
-                | BusError::Expired
-                | BusError::Offline(_)
-                | BusError::Full
-                | BusError::Stopped),
-            ) => Err((error.to_string(), false)),
-        }
-    }
-
-    /// One pulse, never tried again: a second one would open twice.
-    async fn pulse(&self, until: Instant, hold_ms: u32) {
-        let (request, gateway_ms) = match self.output.pulse(self.channel, hold_ms) {
-            Some((request, _)) => (request, None),
-            None => (self.output.on(self.channel), Some(hold_ms)),
-        };
-        match self.bus.call(self.unit, request, Priority::Release, Some(until)).await {
-            Ok(_) => self.tell(Done::Pulsed).await,
-            Err(error) => self.tell(Done::Failed(error.to_string())).await,
-        }
-        if let Some(ms) = gateway_ms {
-            sleep(Duration::from_millis(u64::from(ms))).await;
-        }
-    }
-
-    async fn settle(&self) {
+    pub(super) async fn settle(&self) {
         if self.output.settle_ms > 0 {
             sleep(Duration::from_millis(u64::from(self.output.settle_ms))).await;
         }

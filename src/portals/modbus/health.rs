@@ -17,7 +17,12 @@ pub const PROBE_MS_MAX: u64 = 30_000;
 /// Share of the line's time that offline units may cost, in percent.
 pub const SILENT_SHARE_PERCENT: u32 = 10;
 /// Time saved up for offline units at most, in milliseconds.
-const SAVED_MS_MAX: i64 = 1000;
+const SAVED_MS_MAX: i64 = 100;
+/// How long an offline unit is waited for when it is tried, in milliseconds beside the time of the bytes; longer if it was ever seen
+/// to need longer.
+pub const PROBE_REPLY_MS: u64 = 50;
+/// How often an offline unit is waited for as long as its profile says, in milliseconds: it may have been changed for a slower one.
+pub const PROBE_WHOLE_MS: u64 = 120_000;
 
 /// Whether a unit answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +42,13 @@ struct Unit {
     state: watch::Sender<UnitState>,
     failures: u32,
     wait: Duration,
+    /// Offline: when it is tried again. Before that: when it is polled again.
     next_probe: Instant,
     cut_tried: bool,
+    /// Offline: when it is waited for as long as its profile says.
+    whole_at: Instant,
+    /// Its slowest answer so far.
+    slowest: Duration,
 }
 
 /// The health of all units of one line.
@@ -54,7 +64,18 @@ impl Health {
         let unit = |id| {
             let wait = Duration::from_millis(PROBE_MS_MIN);
             let state = watch::Sender::new(UnitState::Unknown);
-            (id, Unit { state, failures: 0, wait, next_probe: now, cut_tried: false })
+            (
+                id,
+                Unit {
+                    state,
+                    failures: 0,
+                    wait,
+                    next_probe: now,
+                    whole_at: now,
+                    cut_tried: false,
+                    slowest: Duration::ZERO,
+                },
+            )
         };
         Self { units: units.into_iter().map(unit).collect(), saved_ms: SAVED_MS_MAX, counted_to: now }
     }
@@ -73,7 +94,11 @@ impl Health {
             self.counted_to = now;
         }
         let unit = self.units.get_mut(&unit)?;
-        let UnitState::Offline { cause } = &*unit.state.borrow() else { return None };
+        let UnitState::Offline { cause } = &*unit.state.borrow() else {
+            // One that did not answer leaves the line to the others for a moment, unless something must be switched.
+            let rests = unit.failures > 0 && priority >= Priority::Card && now < unit.next_probe;
+            return rests.then(|| "it did not answer just now".to_owned());
+        };
         // What must go off is tried at once, and then as often as the silent units' share of the line allows.
         let cut = priority == Priority::Cut;
         if cut && !unit.cut_tried {
@@ -84,9 +109,19 @@ impl Health {
         (!may).then(|| cause.clone())
     }
 
-    /// `unit` answered. Says whether it was offline.
-    pub(super) fn answered(&mut self, unit: u8) -> bool {
+    /// How long `unit` is to be waited for now, if it is offline and its whole time, `full`, would cost the others too much.
+    pub(super) fn short(&self, unit: u8, full: Duration, now: Instant) -> Option<Duration> {
+        let unit = self.units.get(&unit)?;
+        let offline = matches!(*unit.state.borrow(), UnitState::Offline { .. });
+        let whole = now >= unit.next_probe && now >= unit.whole_at;
+        let short = Duration::from_millis(PROBE_REPLY_MS).max(unit.slowest * 2);
+        (offline && !whole && short < full).then_some(short)
+    }
+
+    /// `unit` answered within `took`. Says whether it was offline.
+    pub(super) fn answered(&mut self, unit: u8, took: Duration) -> bool {
         let Some(unit) = self.units.get_mut(&unit) else { return false };
+        unit.slowest = unit.slowest.max(took);
         unit.failures = 0;
         unit.cut_tried = false;
         unit.wait = Duration::from_millis(PROBE_MS_MIN);
@@ -99,14 +134,23 @@ impl Health {
         let Some(unit) = self.units.get_mut(&unit) else { return false };
         unit.failures = unit.failures.saturating_add(1);
         if unit.failures < OFFLINE_AFTER {
+            unit.next_probe = now + took;
             return false;
         }
         let was_offline = matches!(*unit.state.borrow(), UnitState::Offline { .. });
         if was_offline {
             self.saved_ms = self.saved_ms.saturating_sub(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
-            unit.wait = (unit.wait * 2).min(Duration::from_millis(PROBE_MS_MAX));
         }
-        unit.next_probe = now + unit.wait;
+        // What must go off is tried in between, and does not put the others off.
+        if !was_offline || now >= unit.next_probe {
+            if was_offline {
+                unit.wait = (unit.wait * 2).min(Duration::from_millis(PROBE_MS_MAX));
+            }
+            unit.next_probe = now + unit.wait;
+            if !was_offline || now >= unit.whole_at {
+                unit.whole_at = now + Duration::from_millis(PROBE_WHOLE_MS);
+            }
+        }
         unit.state.send_if_modified(|state| {
             *state = UnitState::Offline { cause: cause.to_owned() };
             !was_offline
@@ -143,7 +187,7 @@ mod tests {
     fn dead_unit(now: Instant) -> Health {
         let mut health = Health::new([1, 2], now);
         for _ in 0..OFFLINE_AFTER {
-            assert_eq!(health.barred(1, Priority::Card, now), None);
+            assert_eq!(health.barred(1, Priority::Release, now), None);
             health.silent(1, "no answer", Duration::from_millis(400), now);
         }
         health
@@ -182,8 +226,49 @@ mod tests {
             }
             assert!(now - last <= Duration::from_millis(PROBE_MS_MAX) + Duration::from_millis(50));
         }
-        assert!(health.answered(1));
+        assert!(health.answered(1, Duration::ZERO));
         assert_eq!(health.barred(1, Priority::Card, last), None);
+    }
+
+    #[tokio::test]
+    async fn a_unit_that_did_not_answer_leaves_the_line_to_the_others_and_is_still_switched() {
+        let now = Instant::now();
+        let cost = Duration::from_millis(400);
+        let mut health = Health::new([1, 2], now);
+        health.silent(1, "no answer", cost, now);
+        assert!(health.barred(1, Priority::Card, now).is_some());
+        assert_eq!(health.barred(2, Priority::Meter, now), None);
+        for switching in [Priority::Cut, Priority::Release, Priority::Confirm] {
+            assert_eq!(health.barred(1, switching, now), None);
+        }
+        assert_eq!(health.barred(1, Priority::Card, now + cost), None);
+    }
+
+    #[tokio::test]
+    async fn a_dead_unit_is_waited_for_shortly_and_once_in_two_minutes_for_as_long_as_it_may_need() {
+        let start = Instant::now();
+        let full = Duration::from_millis(200);
+        let mut health = dead_unit(start);
+        assert_eq!(health.short(2, full, start), None);
+        let mut in_full = 0;
+        for ms in (0..600_000).step_by(50) {
+            let now = start + Duration::from_millis(ms);
+            // Cuts in between do not put it off.
+            for priority in [Priority::Cut, Priority::Card] {
+                if health.barred(1, priority, now).is_none() {
+                    let took = health.short(1, full, now).unwrap_or(full);
+                    in_full += usize::from(took == full);
+                    health.silent(1, "no answer", took, now);
+                }
+            }
+        }
+        assert!((3..=5).contains(&in_full), "{in_full} in ten minutes");
+        // One that was ever slow is given its time.
+        health.answered(1, Duration::from_millis(60));
+        for _ in 0..OFFLINE_AFTER {
+            health.silent(1, "no answer", full, start);
+        }
+        assert_eq!(health.short(1, full, start), Some(Duration::from_millis(120)));
     }
 
     #[tokio::test]

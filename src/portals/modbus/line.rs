@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_serial::{SerialPortBuilderExt, SerialStream};
@@ -24,6 +24,8 @@ pub const CONNECT_MS: u64 = 1000;
 const LATE_REPLIES_MAX: usize = 8;
 /// Shortest silence between frames, in microseconds: above 19200 Bd the standard fixes it (Modbus over serial line 1.02, 2.5.1.1).
 const SILENCE_US_MIN: u64 = 1750;
+/// How late the runtime's timer may be, in milliseconds.
+const TICK_MS: u64 = 1;
 /// Bits of one character on a serial line, with start, parity and stop.
 const CHARACTER_BITS: u64 = 11;
 
@@ -34,6 +36,9 @@ pub enum LineSpec {
     Tcp(String),
     /// A serial port.
     Serial(SerialSpec),
+    /// A line in memory, for time that is not real.
+    #[cfg(test)]
+    Memory(super::tests::cable::Cable),
 }
 
 /// A serial port and its settings.
@@ -67,6 +72,8 @@ impl LineSpec {
         match self {
             Self::Tcp(address) => address,
             Self::Serial(serial) => &serial.port,
+            #[cfg(test)]
+            Self::Memory(_) => "memory",
         }
     }
 }
@@ -125,12 +132,21 @@ impl Line {
             LineSpec::Tcp(address) => {
                 let stream = timeout(Duration::from_millis(CONNECT_MS), TcpStream::connect(address)).await??;
                 stream.set_nodelay(true)?;
-                Ok(Self { name: address.clone(), port: Box::new(stream), framing: Framing::Tcp { transaction } })
+                // A frame comes as a header and a rest, and is one read.
+                let port = Box::new(BufReader::with_capacity(MBAP_BYTES + PDU_BYTES_MAX, stream));
+                Ok(Self { name: address.clone(), port, framing: Framing::Tcp { transaction } })
             }
             LineSpec::Serial(serial) => {
                 let port = open_serial(serial)?;
                 Ok(Self::rtu(&serial.port, Box::new(port), serial.baud))
             }
+            #[cfg(test)]
+            LineSpec::Memory(cable) => Ok(match cable.plug() {
+                (port, Some(baud)) => Self::rtu("memory", Box::new(port), baud),
+                (port, None) => {
+                    Self { name: "memory".into(), port: Box::new(port), framing: Framing::Tcp { transaction } }
+                }
+            }),
         }
     }
 
@@ -170,8 +186,7 @@ impl Line {
                 self.exchange_tcp(asked, unit, request).await?
             }
             Framing::Rtu { silence, last_byte } => {
-                let quiet_until = *last_byte + *silence;
-                sleep_until(quiet_until).await;
+                quiet_until(*last_byte + *silence).await;
                 self.exchange_rtu(unit, request).await?
             }
         };
@@ -314,6 +329,24 @@ async fn fill(port: &mut (impl AsyncRead + Unpin), frame: &mut Vec<u8>, length: 
         frame.extend(wanted.iter().take(read));
     }
     Ok(())
+}
+
+/// Waits until `at`, and hardly longer: the runtime's timer is late by up to a millisecond, which on a fast line is as long as the
+/// silence itself. So the last of it is slept through by a thread that has nothing else to do.
+async fn quiet_until(at: Instant) {
+    if cfg!(test) {
+        // Paused time has only whole milliseconds, and no thread may sleep in it.
+        return sleep_until(at).await;
+    }
+    let coarse = at.checked_sub(Duration::from_millis(TICK_MS)).unwrap_or(at);
+    if coarse > Instant::now() {
+        sleep_until(coarse).await;
+    }
+    let rest = at.saturating_duration_since(Instant::now());
+    if !rest.is_zero() && tokio::task::spawn_blocking(move || std::thread::sleep(rest)).await.is_err() {
+        // The runtime is ending: nothing is sent any more.
+        sleep_until(at).await;
+    }
 }
 
 /// Opens a serial port.

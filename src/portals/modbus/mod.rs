@@ -11,6 +11,7 @@ mod load;
 mod poll;
 mod portal;
 pub mod queue;
+mod release;
 mod senses;
 pub mod server;
 mod slots;
@@ -33,12 +34,12 @@ use crate::access::portal::PortalKind;
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
 use crate::wire::profile::{Point, Poll, Profile, Pulse, Reader, Trigger};
 
-pub use bus::{BusSpec, Observer, Outcome};
-pub use drive::{RELEASE_TTL_MS, STAGGER_MS, UNCONFIRMED_MS};
+pub use bus::{BusSpec, Observer, Outcome, Released};
+pub use drive::{STAGGER_MS, UNCONFIRMED_MS};
 pub use line::{LineSpec, Parity, SerialSpec};
 
 use bus::Bus;
-use drive::{Drive, Stagger, Wanted};
+use drive::{Drive, Order, Stagger, Wanted};
 use health::UnitState;
 use poll::Polling;
 use portal::{Contact, Device, Event, Memory, MeterPart, Portal};
@@ -197,7 +198,7 @@ pub fn start(
     }
     let mut tasks = JoinSet::new();
     let (stop, stopped) = watch::channel(false);
-    let speeds: Vec<(String, u32)> = buses.iter().filter_map(speed).collect();
+    let speeds: Vec<(String, u32)> = buses.iter().filter_map(|bus| Some((bus.id.clone(), speed(bus)?))).collect();
     let lines = open_lines(buses, &portals, observer, &mut tasks);
     let mut polls = Polls::default();
     let mut outlets = Vec::new();
@@ -225,11 +226,13 @@ pub fn start(
     Ok(ModbusPortals { outlets, tasks, stop })
 }
 
-/// A serial line and its speed.
-fn speed(bus: &BusSpec) -> Option<(String, u32)> {
+/// The speed of a serial line.
+fn speed(bus: &BusSpec) -> Option<u32> {
     match &bus.line {
-        LineSpec::Serial(serial) => Some((bus.id.clone(), serial.baud)),
+        LineSpec::Serial(serial) => Some(serial.baud),
         LineSpec::Tcp(_) => None,
+        #[cfg(test)]
+        LineSpec::Memory(cable) => cable.baud(),
     }
 }
 
@@ -385,7 +388,7 @@ fn assemble(
     // A pulse that a crash of the gateway may have left unfinished is ended first of all.
     let timed_here =
         spec.kind != PortalKind::PowerBox && output.as_ref().is_some_and(|(_, o, _)| o.pulse == Pulse::Gateway);
-    let wanted = watch::Sender::new(if timed_here { Wanted::Off } else { Wanted::AsItIs });
+    let wanted = watch::Sender::new(Order::first(if timed_here { Wanted::Off } else { Wanted::AsItIs }));
     if let Some((index, output, channel)) = &output
         && let Some(Device { bus, unit, .. }) = devices.found.get(*index)
         && let Some((_, stagger)) = lines.get(bus.id())

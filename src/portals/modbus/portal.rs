@@ -14,10 +14,10 @@ use crate::access::id::PortalId;
 use crate::access::input::{Input, PortalReport};
 use crate::access::portal::{PortalKind, Posture};
 use crate::gateway::ports::{Inbox, PortalOrder};
-use crate::wire::profile::{Block, InputPoint, Meter, Output};
+use crate::wire::profile::{Block, DEADLINE_MS_MAX, InputPoint, Meter, Output};
 
-use super::bus::Bus;
-use super::drive::{Done, RELEASE_TTL_MS, Wanted};
+use super::bus::{Bus, Released};
+use super::drive::{Done, Order, Wanted};
 use super::health::UnitState;
 use super::slots::Slot;
 
@@ -55,7 +55,7 @@ pub(super) struct Portal {
     pub(super) inputs: Vec<Contact>,
     pub(super) meter: Option<MeterPart>,
     pub(super) inbox: Inbox,
-    pub(super) wanted: watch::Sender<Wanted>,
+    pub(super) wanted: watch::Sender<Order>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) memory: Memory,
 }
@@ -143,7 +143,7 @@ impl Portal {
             PortalOrder::Cut { reason, .. } => {
                 tracing::info!(portal = %self.id, reason, "switched off");
                 self.memory.standing = None;
-                self.memory.next = None;
+                self.wait_for_off(None);
                 self.want(Wanted::Off);
             }
             PortalOrder::Mode { posture, .. } => self.mode(posture),
@@ -159,7 +159,7 @@ impl Portal {
             Posture::Fire | Posture::FreeAccess => true,
             Posture::Secure | Posture::Lockdown | Posture::OutOfService => false,
         };
-        let wanted = *self.wanted.borrow();
+        let wanted = self.wanted.borrow().wanted;
         match wanted {
             Wanted::Hold if open => {}
             _ if open => self.want(Wanted::Hold),
@@ -184,12 +184,19 @@ impl Portal {
             return;
         }
         self.memory.cutting = off;
-        self.wanted.send_replace(wanted);
+        self.wanted.send_modify(|order| *order = order.next(wanted));
     }
 
     /// Opens or energises; the grant is spent by it.
     fn carry_out(&mut self, grant: Grant) {
-        self.carry_out_until(grant, Instant::now() + Duration::from_millis(RELEASE_TTL_MS));
+        let until = self.deadline();
+        self.carry_out_until(grant, until);
+    }
+
+    /// Until when a release that is ordered now counts.
+    fn deadline(&self) -> Instant {
+        let deadline_ms = self.output.as_ref().map_or(DEADLINE_MS_MAX, |(_, output, _)| output.deadline_ms);
+        Instant::now() + Duration::from_millis(u64::from(deadline_ms))
     }
 
     fn carry_out_until(&mut self, grant: Grant, until: Instant) {
@@ -203,13 +210,14 @@ impl Portal {
             PortalKind::Gate | PortalKind::Door => {
                 let hold_ms = grant.hold_ms().unwrap_or(HOLD_MS_DEFAULT);
                 // A pulse would end what the standing mode holds open.
-                if *self.wanted.borrow() != Wanted::Hold {
+                if self.wanted.borrow().wanted != Wanted::Hold {
                     self.want(Wanted::Pulse { until, hold_ms });
                 }
             }
-            PortalKind::PowerBox if self.memory.cutting => self.memory.next = Some((grant, until)),
+            PortalKind::PowerBox if self.memory.cutting => self.wait_for_off(Some((grant, until))),
             PortalKind::PowerBox => {
-                let already = matches!(*self.wanted.borrow(), Wanted::On { .. }) && self.memory.relay == Some(true);
+                let already =
+                    matches!(self.wanted.borrow().wanted, Wanted::On { .. }) && self.memory.relay == Some(true);
                 self.memory.standing = Some(grant);
                 if !already {
                     self.want(Wanted::On { until });
@@ -232,13 +240,13 @@ impl Portal {
             }
             Done::Pulsed => {}
             Done::Failed(cause) => {
-                tracing::warn!(portal = %self.id, "the grant is spent and nothing was opened: {cause}");
-                if matches!(*self.wanted.borrow(), Wanted::On { .. }) {
+                tracing::warn!(portal = %self.id, "the grant is spent: {cause}");
+                if matches!(self.wanted.borrow().wanted, Wanted::On { .. }) {
                     // It may have been carried out all the same; an open question is closed by switching off.
                     self.memory.standing = None;
                     self.want(Wanted::Off);
                 }
-                self.alarm(AlarmKind::PortalOffline, format!("a grant was not carried out: {cause}")).await;
+                self.alarm(AlarmKind::PortalOffline, format!("a release was not confirmed: {cause}")).await;
             }
             Done::Unconfirmed(cause) => {
                 self.alarm(AlarmKind::UnconfirmedRevocation, cause).await;
@@ -246,9 +254,24 @@ impl Portal {
         }
     }
 
+    /// The grant that waits for the relay to go off first, in place of the one that waited before.
+    fn wait_for_off(&mut self, next: Option<(Grant, Instant)>) {
+        if std::mem::replace(&mut self.memory.next, next).is_some() {
+            self.count_release(Released::Overtaken);
+        }
+    }
+
+    fn count_release(&self, how: Released) {
+        let Some((of, _, channel)) = &self.output else { return };
+        if let Some((device, _)) = self.devices.get(*of) {
+            device.bus.count_release(device.unit, *channel, how);
+        }
+    }
+
     /// A grant waited for the relay to go off first, and waited too long.
     async fn too_late(&mut self) {
         self.memory.next = None;
+        self.count_release(Released::Failed);
         let detail = "a grant was not carried out: the relay could not be switched off before, in time";
         self.alarm(AlarmKind::PortalOffline, detail.to_owned()).await;
     }
@@ -319,7 +342,7 @@ impl Portal {
                 self.memory.relay = None;
                 self.memory.next.iter_mut().for_each(|(_, until)| *until = Instant::now());
                 // What was switched on before the loss is not switched on again after it; what must go off still must.
-                let wanted = *self.wanted.borrow();
+                let wanted = self.wanted.borrow().wanted;
                 match wanted {
                     // The gateway tells a portal that comes back its standing mode anew.
                     Wanted::On { .. } | Wanted::Hold => {
@@ -360,8 +383,14 @@ impl Portal {
         if self.memory.relay_since.is_some_and(|since| at < since) {
             return;
         }
-        let wanted = *self.wanted.borrow();
+        let wanted = self.wanted.borrow().wanted;
+        let was_on = self.memory.relay == Some(true);
         self.relay_is(on, at);
+        // Confirmed on before, and something else switched it off: by its standing grant it is switched on again, in its turn.
+        if !on && was_on && matches!(wanted, Wanted::On { .. }) && self.memory.standing.is_some() {
+            tracing::warn!(portal = %self.id, "the relay went off by itself; it is switched on again");
+            self.want(Wanted::On { until: self.deadline() });
+        }
         // Somebody or something else switched it on: it is switched off again.
         if on && wanted == Wanted::Off {
             self.want(Wanted::Off);

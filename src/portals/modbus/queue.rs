@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 /// Which of several requests goes first. The order of the variants is the order on the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
-    /// Switch off, lock, and read back whether it is off.
+    /// Switch off, lock.
     Cut,
     /// Switch on, release.
     Release,
+    /// Read back what was switched: it delays nobody's switching off.
+    Confirm,
     /// Look for cards.
     Card,
     /// Contacts, buttons, fire.
@@ -21,7 +23,8 @@ pub enum Priority {
 
 impl Priority {
     /// All, first things first.
-    pub const ALL: [Self; 6] = [Self::Cut, Self::Release, Self::Card, Self::Input, Self::Status, Self::Meter];
+    pub const ALL: [Self; 7] =
+        [Self::Cut, Self::Release, Self::Confirm, Self::Card, Self::Input, Self::Status, Self::Meter];
 }
 
 /// Requests that may overtake a poll of lower priority; then it has its turn, so that a line full of readers still hears

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -93,6 +93,7 @@ impl Line {
                 let line = line.clone();
                 connections.spawn(async move {
                     // A client that goes away ends its connection and nothing else.
+                    drop(stream.set_nodelay(true));
                     drop(line.connection(stream).await);
                 });
                 while connections.try_join_next().is_some() {}
@@ -101,9 +102,12 @@ impl Line {
         Ok(Served { address, tasks })
     }
 
-    async fn connection(&self, stream: TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        let (mut read, write) = stream.into_split();
+    /// Serves one Modbus TCP connection, over whatever carries its bytes, until it ends.
+    ///
+    /// # Errors
+    /// When the connection fails or speaks no Modbus.
+    pub async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+        let (mut read, write) = tokio::io::split(stream);
         both(write, async |mut out: Out| {
             loop {
                 let mut header = [0; MBAP_BYTES];

@@ -4,6 +4,7 @@
 //! know which unit a device is, when it is asked, or what is done with a card.
 
 mod card;
+mod output;
 mod plan;
 mod read;
 mod read_uid;
@@ -17,6 +18,7 @@ use crate::access::portal::Direction;
 use super::modbus::{Request, Space};
 
 pub use card::{UidLength, UidOrder, UidSays, UidSource};
+pub use output::{Confirm, DEADLINE_MS_MAX, Output, Pulse};
 pub use read::read;
 pub use shipped::{SHIPPED, shipped};
 pub use text::{check_text, show, show_text};
@@ -219,73 +221,6 @@ pub struct Reader {
     pub uid: UidSource,
     /// How long no card must be seen before it counts as gone, in milliseconds (level readers).
     pub gone_ms: u32,
-}
-
-/// Who ends a pulse.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pulse {
-    /// The device, so that a crash of the gateway never leaves a door open.
-    Device {
-        /// What to write; the time in steps is added to its value.
-        write: Write,
-        /// Length of a step, in milliseconds.
-        step_ms: u32,
-        /// Longest time, in steps; 0: the value says it all and the time is one step.
-        steps_max: u16,
-    },
-    /// The gateway: on, wait, off. At the start everything is switched off.
-    Gateway,
-}
-
-/// The relays of a device: equal channels.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Output {
-    /// How many.
-    pub channels: u16,
-    /// From one channel's write to the next, in addresses.
-    pub stride: u16,
-    /// The point that says whether a channel is on; `None`: the device cannot be asked.
-    pub state: Option<Point>,
-    /// Switches on.
-    pub on: Write,
-    /// Switches off.
-    pub off: Write,
-    /// Switches on for a moment.
-    pub pulse: Pulse,
-    /// How long after a write the state may still be the old one, in milliseconds.
-    pub settle_ms: u32,
-}
-
-impl Output {
-    /// Switches `channel` on.
-    #[must_use]
-    pub fn on(&self, channel: u16) -> Request {
-        self.on.request(channel.saturating_mul(self.stride), self.on.value)
-    }
-
-    /// Switches `channel` off.
-    #[must_use]
-    pub fn off(&self, channel: u16) -> Request {
-        self.off.request(channel.saturating_mul(self.stride), self.off.value)
-    }
-
-    /// Switches `channel` on for `hold_ms`, rounded up to the device's steps and cut at its longest; and for how long that is
-    /// in milliseconds. `None`: the gateway has to end the pulse.
-    #[must_use]
-    pub fn pulse(&self, channel: u16, hold_ms: u32) -> Option<(Request, u32)> {
-        let Pulse::Device { write, step_ms, steps_max } = &self.pulse else { return None };
-        let steps = hold_ms.div_ceil((*step_ms).max(1)).clamp(1, u32::from(*steps_max).max(1));
-        let added = if *steps_max == 0 { 0 } else { u16::try_from(steps).unwrap_or(u16::MAX) };
-        let request = write.request(channel.saturating_mul(self.stride), write.value.saturating_add(added));
-        Some((request, steps.saturating_mul(*step_ms)))
-    }
-
-    /// Reads the state of `channel`, if the device can be asked.
-    #[must_use]
-    pub fn read_state(&self, channel: u16) -> Option<Request> {
-        let state = self.state.as_ref()?;
-        Some(Request::Read { space: state.space, address: state.address_of(channel), count: state.registers })
-    }
 }
 
 /// What an input means.

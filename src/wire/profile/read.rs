@@ -6,16 +6,14 @@ use crate::access::portal::Direction;
 use crate::wire::document::{Mistake, Table, Value, read as read_document};
 use crate::wire::modbus::{COIL_ON, Space};
 
+use super::output::read_output;
 use super::read_uid::read_uid;
-use super::scope::{CHANNELS_MAX, SPACES, Scope, read_link, read_points, read_poll, small, whole};
-use super::{
-    InputKind, InputPoint, Link, Meter, OnLinkLoss, Output, Point, PointType, Poll, Profile, Pulse, Reader, Trigger,
-    Write,
-};
+use super::scope::{SPACES, Scope, read_link, read_points, read_poll, small, whole};
+use super::{InputKind, InputPoint, Link, Meter, OnLinkLoss, Point, PointType, Poll, Profile, Reader, Trigger, Write};
 
 /// Version of the format.
 const SCHEMA: i64 = 1;
-const REGISTER: Range<i64> = 0..0x1_0000;
+pub(super) const REGISTER: Range<i64> = 0..0x1_0000;
 /// Reads a profile.
 ///
 /// # Errors
@@ -44,7 +42,7 @@ fn profile(top: &mut Table<'_>) -> Profile {
     scope.points = top.table("points", |t| read_points(t, &scope)).unwrap_or_default();
     let polls: Vec<Poll> = top.tables("poll", |t| read_poll(t, &scope));
     let readers: Vec<Reader> = top.tables("reader", |t| read_reader(t, &scope, &polls)).into_iter().flatten().collect();
-    let output = top.table("output", |t| read_output(t, &scope, &polls)).flatten();
+    let output = top.table("output", |t| read_output(t, &scope, &polls, link.reply_ms)).flatten();
     let inputs = top.table("inputs", |t| read_inputs(t, &scope, &polls)).unwrap_or_default();
     let meter = top.table("meter", |t| read_meter(t, &scope, &polls));
 
@@ -92,7 +90,7 @@ pub(super) fn must_be_polled(value: &Value<'_>, point: &Point, polls: &[Poll]) {
     }
 }
 
-fn polled(t: &mut Table<'_>, key: &'static str, scope: &Scope, polls: &[Poll]) -> Option<Point> {
+pub(super) fn polled(t: &mut Table<'_>, key: &'static str, scope: &Scope, polls: &[Poll]) -> Option<Point> {
     let value = t.get(key)?;
     let point = scope.point(&value)?;
     must_be_polled(&value, &point, polls);
@@ -163,7 +161,7 @@ fn read_trigger(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Trig
     }
 }
 
-fn read_write(t: &mut Table<'_>, scope: &Scope, default: Option<i64>) -> Write {
+pub(super) fn read_write(t: &mut Table<'_>, scope: &Scope, default: Option<i64>) -> Write {
     let space = t.need("space").and_then(|v| v.choice(&SPACES)).unwrap_or(Space::Coil);
     if !space.is_writable() {
         t.mistake_at("space", format!("a point of `{}` cannot be written; `coil` or `holding` can", space.as_str()));
@@ -176,36 +174,6 @@ fn read_write(t: &mut Table<'_>, scope: &Scope, default: Option<i64>) -> Write {
         t.mistake_at("value", "FC 15 carries bits: 0 or 1");
     }
     Write { space, address, value, multiple }
-}
-
-fn read_output(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Output> {
-    let channels = small(t.number("channels", 1..CHANNELS_MAX + 1, 1));
-    let stride = small(t.number("stride", 0..1025, 1));
-    let settle_ms = whole(t.number("settle_ms", 0..5001, 0));
-    let state = polled(t, "state", scope, polls);
-    if let Some(point) = &state
-        && point.channels < channels
-    {
-        t.mistake_at("state", format!("`{}` has {} channels, the output {channels}", point.name, point.channels));
-    }
-    let on = t.need("on").and_then(|v| v.table(|t| read_write(t, scope, None)));
-    let off = t.need("off").and_then(|v| v.table(|t| read_write(t, scope, Some(0))));
-    let pulse = t.need("pulse").and_then(|v| v.table(|t| read_pulse(t, scope))).flatten();
-    Some(Output { channels, stride, state, on: on?, off: off?, pulse: pulse?, settle_ms })
-}
-
-fn read_pulse(t: &mut Table<'_>, scope: &Scope) -> Option<Pulse> {
-    let device = t.need("by").and_then(|v| v.choice(&[("device", true), ("gateway", false)]))?;
-    if !device {
-        return Some(Pulse::Gateway);
-    }
-    let write = read_write(t, scope, None);
-    let step_ms = t.need("step_ms").and_then(|v| v.number(1..600_001)).map_or(1000, whole);
-    let steps_max = small(t.number("steps_max", REGISTER, 0));
-    if write.value.checked_add(steps_max).is_none() {
-        t.mistake_at("steps_max", "`value` plus `steps_max` is more than a register holds");
-    }
-    Some(Pulse::Device { write, step_ms, steps_max })
 }
 
 fn read_inputs(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Vec<InputPoint> {

@@ -2,7 +2,7 @@
 
 use crate::wire::modbus::{Request, hex, rtu_frame, tcp_frame};
 
-use super::{InputKind, OnLinkLoss, Profile, Pulse, Trigger, UidLength, UidSays, read, shipped};
+use super::{Confirm, InputKind, OnLinkLoss, Profile, Pulse, Trigger, UidLength, UidSays, read, shipped};
 
 /// The time in the example of a pulse, in milliseconds.
 const EXAMPLE_MS: u32 = 3000;
@@ -110,8 +110,16 @@ pub fn show(profile: &Profile, unit: u8) -> String {
         }
     }
     if let Some(output) = &profile.output {
-        let read_back = if output.state.is_some() { "read back" } else { "CANNOT be read back" };
-        line(format_args!("output: {} channels, {read_back}", output.channels));
+        let confirmed = match (&output.confirm, &output.state) {
+            (Confirm::State, Some(state)) => format!("confirmed by reading `{}` back", state.name),
+            (Confirm::State, None) => "CANNOT be read back".to_owned(),
+            (Confirm::Echo { because }, _) => format!("NOT read back ({because}): its echo has to do"),
+        };
+        line(format_args!("output: {} channels, {confirmed}", output.channels));
+        line(format_args!(
+            "  a release: {} further tries, given up and reported after {} ms; a cut: tried until it is confirmed",
+            output.retry, output.deadline_ms
+        ));
         for channel in 0..output.channels.min(CHANNELS_SHOWN) {
             line(format_args!("{}  (channel {channel} on)", request(&output.on(channel))));
             line(format_args!("{}  (channel {channel} off)", request(&output.off(channel))));

@@ -7,6 +7,8 @@ mod desk;
 mod frames;
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

@@ -1,0 +1,326 @@
+//! What a Modbus line carries, beside what it could carry, and what one dead unit costs the others.
+//!
+//! Three parts, each with its floor in the same run. *Line use*: polls as fast as they go, over two pseudo-terminals and a relay
+//! between them that lets a byte through every 11 bits and keeps 3.5 characters of silence before an answer, beside what bytes
+//! and silences alone allow; the simulated device answers at once. *Loopback TCP*: requests beside those of a bare loop of
+//! `tokio-modbus` at the same server, in turns. *One dead unit*: a card shown until the relay is on, at seven of eight doors of
+//! one such paced line at 57 600 Bd, with the eighth unit alive and dead in turns. Real time: some two minutes.
+//! Run: `cargo bench --bench modbus`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_precision_loss,
+    reason = "a panic ends a benchmark"
+)]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use dormgate::access::decide::{Belief, Facts, Question, decide};
+use dormgate::access::input::Input;
+use dormgate::access::policy::Policy;
+use dormgate::access::portal::{Portal, PortalKind, Posture};
+use dormgate::gateway::ports::{Inbox, PortalOrder};
+use dormgate::portals::modbus::queue::Priority;
+use dormgate::portals::modbus::{
+    BusSpec, LineSpec, ModbusPortalSpec, Observer, Parity, PartSpec, SerialSpec, bus, start,
+};
+use dormgate::simulate::modbus::{Fault, Line};
+use dormgate::wire::modbus::{Request, Space};
+use dormgate::wire::profile::{Profile, shipped};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio_modbus::client::{Reader, tcp};
+use tokio_serial::{SerialPort, SerialStream};
+
+/// How long a line is polled at each speed.
+const POLLED: Duration = Duration::from_secs(5);
+/// Polls that wait for the line, as those of eight units do.
+const POLLERS: usize = 8;
+/// Requests of one turn over TCP, and turns of each side.
+const TCP_REQUESTS: u32 = 4_000;
+const TCP_TURNS: usize = 6;
+/// How long cards are shown in one turn, and turns of each side.
+const DOORS_TURN: Duration = Duration::from_secs(15);
+const DOORS_TURNS: usize = 3;
+const DOORS_BAUD: u32 = 57_600;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let measured = async {
+        for baud in [9_600, 19_200] {
+            for registers in [2, 12] {
+                line_use(baud, registers).await;
+            }
+        }
+        loopback().await;
+        one_dead().await;
+    };
+    // On the same threads as everything that is measured.
+    runtime.block_on(runtime.spawn(measured)).unwrap();
+}
+
+fn profile(id: &str) -> Arc<Profile> {
+    Arc::new(shipped(id).unwrap())
+}
+
+/// Time of `bytes` characters of 11 bits.
+fn characters(bytes: usize, baud: u32) -> Duration {
+    Duration::from_nanos(bytes as u64 * 11 * 1_000_000_000 / u64::from(baud))
+}
+
+/// 3.5 characters, and above 19 200 Bd the fixed 1.75 ms (Modbus over serial line 1.02, 2.5.1.1).
+fn silence(baud: u32) -> Duration {
+    if baud > 19_200 { Duration::from_micros(1_750) } else { characters(7, baud) / 2 }
+}
+
+/// Two serial ports and the wire between them, which takes the time that a real one takes.
+struct Wire {
+    near: String,
+    far: String,
+    _open: [File; 2],
+}
+
+impl Wire {
+    fn new(baud: u32) -> Self {
+        let (ready, pairs) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let [(gateway, near), (device, far)] = [SerialStream::pair().unwrap(), SerialStream::pair().unwrap()];
+                ready.send([near.name().unwrap(), far.name().unwrap()]).unwrap();
+                // Both names are opened by their users; these ends of ours must not hold their locks.
+                carry(gateway, device, baud, (near, far)).await;
+            });
+        });
+        let [near, far] = pairs.recv().unwrap();
+        let open = [File::open(&near).unwrap(), File::open(&far).unwrap()];
+        Self { near, far, _open: open }
+    }
+
+    fn spec(&self, id: &str, baud: u32) -> BusSpec {
+        let serial = SerialSpec { port: self.near.clone(), baud, parity: Parity::None, stop_bits: 1 };
+        BusSpec { id: id.into(), line: LineSpec::Serial(serial), timeout_ms: 200 }
+    }
+}
+
+/// Lets each byte through when its time has come. The thread is its own, so it may sleep.
+async fn carry(mut gateway: SerialStream, mut device: SerialStream, baud: u32, held: (SerialStream, SerialStream)) {
+    drop(held);
+    let (mut ask, mut answer) = ([0; 256], [0; 256]);
+    let mut free_at = Instant::now();
+    loop {
+        let (to, bytes) = tokio::select! {
+            read = gateway.read(&mut ask) => (&mut device, read.map(|n| ask[..n].to_vec())),
+            read = device.read(&mut answer) => {
+                free_at += silence(baud);
+                (&mut gateway, read.map(|n| answer[..n].to_vec()))
+            }
+        };
+        // Neither end is open yet, or not any more.
+        let Ok(bytes) = bytes else {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        };
+        free_at = free_at.max(Instant::now());
+        for byte in bytes {
+            free_at += characters(1, baud);
+            std::thread::sleep(free_at.saturating_duration_since(Instant::now()));
+            if to.write_all(&[byte]).await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+async fn serve(line: &Line, wire: &Wire) -> tokio::task::JoinHandle<()> {
+    let port = tokio_serial::new(&wire.far, 115_200);
+    let far = tokio_serial::SerialPortBuilderExt::open_native_async(port).unwrap();
+    let line = line.clone();
+    tokio::spawn(async move { drop(line.serve_rtu(far).await) })
+}
+
+/// The gateway's line, and how many requests a second it carries when polls always wait for it.
+struct Polled {
+    bus: bus::Bus,
+    request: Request,
+}
+
+impl Polled {
+    async fn new(spec: BusSpec, request: Request) -> Self {
+        let observer: Arc<dyn Observer> = Arc::new(());
+        let (bus, task) = bus::open(spec, &HashMap::from([(1, Duration::from_millis(200))]), observer);
+        tokio::spawn(task);
+        bus.call(1, request.clone(), Priority::Card, None).await.unwrap();
+        Self { bus, request }
+    }
+
+    /// Until `enough`, told the requests so far and the time.
+    async fn per_second(&self, enough: impl Fn(u32, Duration) -> bool + Copy + Send + 'static) -> f64 {
+        let done = Arc::new(AtomicU32::new(0));
+        let begun = Instant::now();
+        let mut polls = JoinSet::new();
+        for _ in 0..POLLERS {
+            let (bus, request, done) = (self.bus.clone(), self.request.clone(), Arc::clone(&done));
+            polls.spawn(async move {
+                while !enough(done.load(Ordering::Relaxed), begun.elapsed()) {
+                    bus.call(1, request.clone(), Priority::Card, None).await.unwrap();
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        polls.join_all().await;
+        f64::from(done.load(Ordering::Relaxed)) / begun.elapsed().as_secs_f64()
+    }
+}
+
+async fn line_use(baud: u32, registers: u16) {
+    let (id, address) = if registers == 2 { ("technotrade-vrd-485", 2) } else { ("inveo-rfid-ind-m1", 1_000) };
+    let line = Line::new([(1, profile(id))]);
+    let wire = Wire::new(baud);
+    let _device = serve(&line, &wire).await;
+    let request = Request::Read { space: Space::Holding, address, count: registers };
+    // Unit and checksum are three bytes more, both ways.
+    let bytes = request.encode().len() + request.reply_bytes() + 6;
+    let floor = characters(bytes, baud) + silence(baud) * 2;
+    let polled = Polled::new(wire.spec("line", baud), request).await;
+    let measured = polled.per_second(|_, elapsed| elapsed >= POLLED).await;
+    let possible = 1.0 / floor.as_secs_f64();
+    println!(
+        "line use at {baud:>6} Bd, {registers:>2} registers   {measured:>7.1} reads/s of {possible:>7.1} possible: {:.1} %",
+        100.0 * measured / possible
+    );
+}
+
+async fn loopback() {
+    let line = Line::new([(1, profile("technotrade-vrd-485"))]);
+    let served = line.serve_tcp(0).await.unwrap();
+    let spec = BusSpec { id: "tcp".into(), line: LineSpec::Tcp(served.address.to_string()), timeout_ms: 200 };
+    let polled = Polled::new(spec, Request::Read { space: Space::Holding, address: 2, count: 2 }).await;
+    let stream = tokio::net::TcpStream::connect(served.address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut bare = tcp::attach_slave(stream, tokio_modbus::Slave(1));
+    let (mut ours, mut floor) = (Vec::new(), Vec::new());
+    for _ in 0..TCP_TURNS {
+        let begun = Instant::now();
+        for _ in 0..TCP_REQUESTS {
+            assert_eq!(bare.read_holding_registers(2, 2).await.unwrap().unwrap().len(), 2);
+        }
+        floor.push(f64::from(TCP_REQUESTS) / begun.elapsed().as_secs_f64());
+        ours.push(polled.per_second(|done, _| done >= TCP_REQUESTS).await);
+    }
+    let mean = |all: &[f64]| all.iter().sum::<f64>() / all.len() as f64;
+    let (ours, floor) = (mean(&ours), mean(&floor));
+    println!("loopback TCP   {ours:>9.0} requests/s, bare tokio-modbus {floor:>9.0}: {:.2} x", ours / floor);
+}
+
+const READER_AND_LOCK: &str = "inveo-rfid-ind-m1";
+
+fn gate(unit: u8) -> ModbusPortalSpec {
+    let whole = PartSpec { bus: "riser".into(), unit, profile: profile(READER_AND_LOCK), channel: 0 };
+    ModbusPortalSpec {
+        id: format!("gate-{unit}").parse().unwrap(),
+        kind: PortalKind::Gate,
+        slots: 1,
+        reader: Some(whole.clone()),
+        output: Some(whole),
+        meter: None,
+        inputs: None,
+    }
+}
+
+/// A gateway that grants to one card, at once.
+fn grant_all(running: &dormgate::portals::modbus::ModbusPortals, mut taken: dormgate::gateway::ports::InboxReceiver) {
+    let outlets: HashMap<_, _> = running.outlets.iter().map(|(id, to)| (id.to_string(), to.clone())).collect();
+    tokio::spawn(async move {
+        let (list, policy) = (support::list_of(1), Policy::default());
+        loop {
+            let input = tokio::select! {
+                Some(input) = taken.urgent.recv() => input,
+                Some(input) = taken.requests.recv() => input,
+                else => return,
+            };
+            let Input::Request(request) = input else { continue };
+            let id = request.portal.parse().unwrap();
+            let portal = Portal { id, kind: PortalKind::Gate, hold_ms: 200, ..support::door(1) };
+            let facts = Facts {
+                list: &list,
+                belief: Belief::Whole,
+                policy: &policy,
+                posture: Posture::Secure,
+                stale_list: false,
+                now: support::NOW,
+            };
+            let question =
+                Question { portal: Some(&portal), presented: &request.presented, direction: None, stale: false };
+            let decision = decide(&facts, &question);
+            let answer = PortalOrder::Answer { portal: request.portal.clone(), id: None, decision };
+            outlets[&request.portal].try_send(answer).unwrap();
+        }
+    });
+}
+
+async fn one_dead() {
+    let line = Line::new((1..=8).map(|unit| (unit, profile(READER_AND_LOCK))));
+    let wire = Wire::new(DOORS_BAUD);
+    let _devices = serve(&line, &wire).await;
+    let (inbox, taken) = Inbox::new();
+    let observer: Arc<dyn Observer> = Arc::new(());
+    let running = start(vec![wire.spec("riser", DOORS_BAUD)], (1..=8).map(gate).collect(), &inbox, &observer).unwrap();
+    grant_all(&running, taken);
+    let (mut alive, mut dead) = (Vec::new(), Vec::new());
+    for _ in 0..DOORS_TURNS {
+        for (fault, times) in [(Fault::None, &mut alive), (Fault::Silent, &mut dead)] {
+            line.fault(8, fault);
+            // Until it is offline, or found again.
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            times.extend(shown(&line).await);
+        }
+    }
+    let (alive, dead) =
+        (percentiles("card to relay, none dead", alive), percentiles("card to relay, one of 8 dead", dead));
+    println!("{:<30} p50 {:>7.2} x   p99 {:>7.2} x", "ratio", dead.0 / alive.0, dead.1 / alive.1);
+    running.stop().await;
+}
+
+/// Shows cards at the first seven doors for a while: how long each took.
+async fn shown(line: &Line) -> Vec<Duration> {
+    let limit = Duration::from_secs(5);
+    let mut doors = JoinSet::new();
+    for unit in 1..=7_u8 {
+        let line = line.clone();
+        doors.spawn(async move {
+            let (begun, mut times, mut pause) = (Instant::now(), Vec::new(), u64::from(unit) * 37);
+            while begun.elapsed() < DOORS_TURN {
+                // Spread over the time of two polls, the same in every run.
+                pause = (pause * 31 + 17) % 300;
+                tokio::time::sleep(Duration::from_millis(250 + pause)).await;
+                let shown = Instant::now();
+                line.present(unit, 0, support::uid(0));
+                assert!(line.wait_relay(unit, 0, true, limit).await, "gate {unit} stays shut");
+                times.push(shown.elapsed());
+                assert!(line.wait_relay(unit, 0, false, limit).await, "gate {unit} stays open");
+            }
+            times
+        });
+    }
+    doors.join_all().await.concat()
+}
+
+/// Prints p50 and p99 and gives them, in milliseconds.
+fn percentiles(what: &str, mut times: Vec<Duration>) -> (f64, f64) {
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+    let (p50, p99) = (at(50), at(99));
+    println!("{what:<30} p50 {p50:>7.1} ms  p99 {p99:>7.1} ms  n {}", times.len());
+    (p50, p99)
+}

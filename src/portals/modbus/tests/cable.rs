@@ -1,0 +1,230 @@
+//! A line in memory between the gateway and simulated devices: takes the time that bytes take, and spoils answers by seed.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::sleep;
+
+use super::super::line::silence;
+use super::*;
+use crate::wire::modbus::{MBAP_BYTES, rtu_frame, rtu_open};
+
+/// Of a hundred answers, so many meet each of the four fates; the others arrive.
+pub struct Weather {
+    pub each_percent: u64,
+    pub seed: u64,
+}
+
+/// After this time a device that has not answered is dead. Longer than any pace a test gives its line.
+const DEAD_MS: u64 = 20;
+
+/// What happens to an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Arrives,
+    /// It, or the request before the device saw it.
+    Lost,
+    /// It comes when it is not waited for any more, and before the device counts as silent for sure.
+    Late,
+    Garbled,
+    /// Another's answer comes in its place or before it.
+    Foreign,
+}
+
+/// Numbers that look like chance and are the same in every run (splitmix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % end
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.below(256).to_le_bytes()[0]
+    }
+}
+
+struct Inner {
+    line: Line,
+    /// The speed of a serial line; none: Modbus TCP.
+    baud: Option<u32>,
+    each_percent: u64,
+    dice: Mutex<Dice>,
+    requests: AtomicUsize,
+    /// Called after each transaction that reached a device.
+    after: Box<dyn Fn(&Line) + Send + Sync>,
+}
+
+/// One line; every [`Cable::plug`] is a new connection to it.
+#[derive(Clone)]
+pub struct Cable(Arc<Inner>);
+
+impl PartialEq for Cable {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Cable {}
+
+impl std::fmt::Debug for Cable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cable")
+    }
+}
+
+impl Cable {
+    pub fn new(
+        line: &Line,
+        baud: Option<u32>,
+        weather: &Weather,
+        after: impl Fn(&Line) + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            line: line.clone(),
+            baud,
+            each_percent: weather.each_percent,
+            dice: Mutex::new(Dice(weather.seed)),
+            requests: AtomicUsize::new(0),
+            after: Box::new(after),
+        }))
+    }
+
+    /// Requests heard so far, over all connections.
+    pub fn requests(&self) -> usize {
+        self.0.requests.load(Ordering::Relaxed)
+    }
+
+    /// The speed, if it is a serial line.
+    pub fn baud(&self) -> Option<u32> {
+        self.0.baud
+    }
+
+    /// A new connection: its near end, and its speed.
+    pub fn plug(&self) -> (DuplexStream, Option<u32>) {
+        let (near, from_gateway) = duplex(4096);
+        let (to_device, far) = duplex(4096);
+        let (line, serial) = (self.0.line.clone(), self.0.baud.is_some());
+        tokio::spawn(async move {
+            drop(if serial { line.serve_rtu(far).await } else { line.connection(far).await });
+        });
+        let inner = Arc::clone(&self.0);
+        tokio::spawn(async move { drop(inner.carry(from_gateway, to_device).await) });
+        (near, self.0.baud)
+    }
+}
+
+impl Inner {
+    fn roll(&self, end: u64) -> u64 {
+        self.dice.lock().unwrap().below(end)
+    }
+
+    fn fate(&self) -> Fate {
+        let fates = [Fate::Lost, Fate::Late, Fate::Garbled, Fate::Foreign];
+        match self.each_percent {
+            0 => Fate::Arrives,
+            each => usize::try_from(self.roll(100) / each)
+                .ok()
+                .and_then(|at| fates.get(at))
+                .copied()
+                .unwrap_or(Fate::Arrives),
+        }
+    }
+
+    /// The time that bytes take on a serial line, with the silence before them.
+    async fn takes(&self, bytes: usize) {
+        if let Some(baud) = self.baud {
+            let bits = 11 * u64::try_from(bytes).unwrap();
+            sleep(silence(baud) + Duration::from_micros(bits * 1_000_000 / u64::from(baud))).await;
+        }
+    }
+
+    async fn carry(&self, gateway: DuplexStream, mut device: DuplexStream) -> std::io::Result<()> {
+        let mut bytes = [0; 512];
+        let (mut gateway, answers) = tokio::io::split(gateway);
+        let answers = Arc::new(tokio::sync::Mutex::new(answers));
+        loop {
+            let read = gateway.read(&mut bytes).await?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            let fate = self.fate();
+            self.takes(read).await;
+            if fate == Fate::Lost && self.roll(2) == 0 {
+                continue;
+            }
+            device.write_all(&bytes[..read]).await?;
+            // A device that is dead says nothing, and is not waited for.
+            let Ok(answered) = timeout(Duration::from_millis(DEAD_MS), device.read(&mut bytes)).await else { continue };
+            let answer = bytes[..answered?].to_vec();
+            if answer.is_empty() {
+                return Ok(());
+            }
+            (self.after)(&self.line);
+            self.takes(answer.len()).await;
+            match fate {
+                Fate::Arrives => answers.lock().await.write_all(&answer).await?,
+                Fate::Lost => {}
+                Fate::Late => {
+                    // What is asked meanwhile is heard all the same.
+                    let (late, answers) = (Duration::from_millis(201 + self.roll(180)), Arc::clone(&answers));
+                    tokio::spawn(async move {
+                        sleep(late).await;
+                        drop(answers.lock().await.write_all(&answer).await);
+                    });
+                }
+                Fate::Garbled => answers.lock().await.write_all(&self.garbled(answer)).await?,
+                Fate::Foreign => {
+                    answers.lock().await.write_all(&self.foreign(&answer)).await?;
+                    if self.roll(2) == 0 {
+                        answers.lock().await.write_all(&answer).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Spoilt in a way that can be told: a serial frame by its checksum, a TCP frame, which has none, by its header or length.
+    fn garbled(&self, mut answer: Vec<u8>) -> Vec<u8> {
+        let mut dice = self.dice.lock().unwrap();
+        if dice.below(4) == 0 {
+            let kept = dice.below(u64::try_from(answer.len()).unwrap());
+            answer.truncate(usize::try_from(kept).unwrap());
+            return answer;
+        }
+        let breadth = if self.baud.is_some() { answer.len() } else { 6 };
+        // One to three bits: what a checksum of 16 bits always finds in a frame this short.
+        for _ in 0..=dice.below(3) {
+            let at = usize::try_from(dice.below(u64::try_from(breadth).unwrap())).unwrap();
+            answer[at] ^= 1 << dice.below(8);
+        }
+        answer
+    }
+
+    /// The answer of another unit, or to another question, with other contents.
+    fn foreign(&self, answer: &[u8]) -> Vec<u8> {
+        let mut dice = self.dice.lock().unwrap();
+        let mut spoil = |pdu: &mut [u8]| {
+            if pdu[0] <= 4 {
+                pdu[2..].iter_mut().for_each(|byte| *byte = dice.byte());
+            }
+        };
+        if self.baud.is_some() {
+            let (unit, pdu) = rtu_open(answer).unwrap();
+            let mut pdu = pdu.to_vec();
+            spoil(&mut pdu);
+            return rtu_frame(unit.wrapping_add(1), &pdu);
+        }
+        let mut other = answer.to_vec();
+        spoil(&mut other[MBAP_BYTES..]);
+        // Another transaction of the same unit, or another unit in the same transaction.
+        let at = if dice.below(2) == 0 { 1 } else { 6 };
+        other[at] = other[at].wrapping_add(1);
+        other
+    }
+}

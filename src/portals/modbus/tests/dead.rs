@@ -1,0 +1,106 @@
+//! One dead unit among eight: what it costs the others, and what a line under load costs a cut.
+
+use super::cable::{Cable, Dice, Weather};
+use super::*;
+
+const CALM: Weather = Weather { each_percent: 0, seed: 0 };
+/// How many times the p99 with a dead unit may be that without.
+const P99_RATIO_MAX: f64 = 1.25;
+/// Cards shown at each of the seven doors.
+const CARDS: u32 = 120;
+
+/// A door whose reader and relay are one unit.
+fn whole_door(unit: u8) -> ModbusPortalSpec {
+    let whole = part(unit, "inveo-rfid-ind-m1", 0);
+    let id = format!("door-{unit}").parse().unwrap();
+    ModbusPortalSpec {
+        id,
+        kind: PortalKind::Door,
+        reader: Some(whole.clone()),
+        slots: 1,
+        output: Some(whole),
+        meter: None,
+        inputs: None,
+    }
+}
+
+fn in_memory(line: &Line, baud: u32) -> BusSpec {
+    let cable = Cable::new(line, Some(baud), &CALM, |_| {});
+    BusSpec { id: "riser".into(), line: LineSpec::Memory(cable), timeout_ms: 200 }
+}
+
+/// From a card shown at one of seven doors until its relay closes: p50 and p99 in milliseconds, with the eighth unit dead or not.
+async fn presented_to_relay(dead: bool) -> (f64, f64) {
+    let line = Line::new((1..=8).map(|unit| (unit, profile("inveo-rfid-ind-m1"))));
+    line.pace(Duration::from_millis(2));
+    if dead {
+        line.fault(8, Fault::Silent);
+    }
+    let toy = Toy::on(in_memory(&line, 57_600), line, (1..=8).map(whole_door).collect(), &[CARD]);
+    for unit in 1..=8 {
+        let (name, online) = (format!("door-{unit}"), unit < 8 || !dead);
+        toy.hears(
+            |i| matches!(i, Input::Report { portal, report } if *portal == name && report.online == Some(online)),
+        )
+        .await;
+    }
+    let mut doors = JoinSet::new();
+    for unit in 1..=7_u8 {
+        let (line, mut dice) = (toy.line.clone(), Dice(unit.into()));
+        doors.spawn(async move {
+            let mut times = Vec::new();
+            for _ in 0..CARDS {
+                tokio::time::sleep(Duration::from_millis(500 + dice.below(1000))).await;
+                let begun = Instant::now();
+                line.present(unit, 0, uid(CARD));
+                assert!(line.wait_relay(unit, 0, true, LIMIT).await, "door {unit} stays shut");
+                times.push(begun.elapsed().as_secs_f64() * 1000.0);
+                assert!(line.wait_relay(unit, 0, false, LIMIT).await, "door {unit} stays open");
+            }
+            times
+        });
+    }
+    let mut times = doors.join_all().await.concat();
+    times.sort_by(f64::total_cmp);
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_unit_hardly_delays_the_doors_of_the_other_seven() {
+    let (alive, dead) = (presented_to_relay(false).await, presented_to_relay(true).await);
+    println!("p50 and p99: {alive:?} ms with none dead, {dead:?} ms with one dead");
+    assert!(dead.1 <= P99_RATIO_MAX * alive.1, "p99 {} ms with one dead, {} ms with none", dead.1, alive.1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_is_the_next_request_on_a_line_that_polls_eight_units_and_a_meter() {
+    let readers = (1..=8).map(|unit| (unit, profile("technotrade-vrd-485")));
+    let others = [(21, profile("waveshare-relay-8ch")), (31, profile("eastron-sdm120"))];
+    let line = Line::new(readers.chain(others));
+    line.pace(Duration::from_millis(5));
+    let with_meter = |n| ModbusPortalSpec { meter: Some(part(31, "eastron-sdm120", 0)), ..power_box(n) };
+    let toy = Toy::on(in_memory(&line, 19_200), line, (1..=8).map(with_meter).collect(), &[]);
+    toy.online().await;
+    let off = Request::WriteCoil { address: 2, value: 0 };
+    // At whatever moment the cut comes: also while the meter is read.
+    let mut behind_the_meter = 0;
+    for moment in 0..200 {
+        toy.energise("power-3");
+        toy.relay(21, 2, true).await;
+        tokio::time::sleep(Duration::from_millis(300 + 7 * moment)).await;
+        let before = toy.line.heard().len();
+        toy.cut("power-3");
+        toy.relay(21, 2, false).await;
+        let heard = toy.line.heard();
+        let after: Vec<(u8, &Request)> = heard[before..].iter().map(|(_, unit, request)| (*unit, request)).collect();
+        let at = after.iter().position(|(_, request)| **request == off).unwrap();
+        // What was on its way to the device when the cut came is the one before it, at most.
+        assert!(at <= 1, "{at} requests went before the cut: {after:?}");
+        let in_flight = if at == 0 { &heard[before - 1] } else { &heard[before] };
+        behind_the_meter += usize::from(in_flight.1 == 31);
+        if heard.len() > 9_000 {
+            break;
+        }
+    }
+    assert!(behind_the_meter > 0, "no cut came while the meter was read");
+}

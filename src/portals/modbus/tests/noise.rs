@@ -1,0 +1,257 @@
+//! A bad line: of the answers, 5 % each are lost, late, garbled and another's. Cards are shown all the time, and after every
+//! transaction the relays that are on are those that may be.
+
+use std::collections::BTreeMap;
+
+use super::cable::{Cable, Dice, Weather};
+use super::*;
+use crate::portals::modbus::Released;
+
+const REQUESTS: usize = 10_000;
+/// Longest time for anything to settle on such a line, in milliseconds: a unit that went offline is asked again within 30 s.
+const SETTLE_MS: u64 = 60_000;
+
+/// One portal of the test: its reader's unit, its relay, and what is known of it.
+struct Place {
+    kind: PortalKind,
+    reader: u8,
+    relay: (u8, u16),
+    shown: Option<CardUid>,
+    /// Its relay may be on until then.
+    may: Option<Instant>,
+    granted: usize,
+    confirmed: usize,
+    failed: usize,
+    /// The card had left before its box was on.
+    overtaken: usize,
+    reported: usize,
+}
+
+impl Place {
+    fn ended(&self) -> usize {
+        self.confirmed + self.failed + self.overtaken
+    }
+}
+
+type Places = Arc<Mutex<BTreeMap<String, Place>>>;
+
+/// Counts outcomes, and sees that a relay that is confirmed on is on.
+struct Judge {
+    places: Places,
+    line: Line,
+    changed: watch::Sender<()>,
+}
+
+impl Observer for Judge {
+    fn request(&self, _: &str, _: Outcome, _: Duration) {}
+
+    fn release(&self, _: &str, unit: u8, channel: u16, how: Released) {
+        let mut places = self.places.lock().unwrap();
+        let place = places.values_mut().find(|p| p.relay == (unit, channel)).expect("a relay of the test");
+        match how {
+            Released::Confirmed => {
+                assert!(self.line.relay(unit, channel), "confirmed, and {unit}/{channel} is off");
+                place.confirmed += 1;
+            }
+            Released::Failed => place.failed += 1,
+            Released::Overtaken => place.overtaken += 1,
+        }
+        self.changed.send_replace(());
+    }
+}
+
+fn places() -> (BTreeMap<String, Place>, Vec<ModbusPortalSpec>, Line) {
+    let mut specs: Vec<ModbusPortalSpec> = (1..=4).map(power_box).collect();
+    specs.push(door());
+    let controller = |n: u8| ModbusPortalSpec {
+        id: format!("door-{n}").parse().unwrap(),
+        kind: PortalKind::Door,
+        slots: 1,
+        reader: Some(part(n, "generic-door-controller", 0)),
+        output: Some(part(n, "generic-door-controller", 0)),
+        meter: Some(part(31, "eastron-sdm120", 0)),
+        inputs: None,
+    };
+    specs.extend([controller(10), controller(11)]);
+    let parts = specs.iter().flat_map(|s| [&s.reader, &s.output, &s.meter]).flatten();
+    let line = Line::new(parts.map(|p| (p.unit, Arc::clone(&p.profile))).collect::<HashMap<_, _>>());
+    let place = |spec: &ModbusPortalSpec| {
+        let (reader, output) = (spec.reader.as_ref().unwrap(), spec.output.as_ref().unwrap());
+        let place = Place {
+            kind: spec.kind,
+            reader: reader.unit,
+            relay: (output.unit, output.channel),
+            shown: None,
+            may: None,
+            granted: 0,
+            confirmed: 0,
+            failed: 0,
+            overtaken: 0,
+            reported: 0,
+        };
+        (spec.id.to_string(), place)
+    };
+    (specs.iter().map(place).collect(), specs, line)
+}
+
+/// Grants to a card whose first byte is even; a box is cut when its card has left.
+fn answer(places: &Places, orders: &HashMap<String, mpsc::Sender<PortalOrder>>, input: &Input) {
+    let mut places = places.lock().unwrap();
+    match input {
+        Input::Request(request) => {
+            let place = places.get_mut(&request.portal).unwrap();
+            let Presented::Card(card) = request.presented else { panic!("no card was shown so: {request:?}") };
+            assert_eq!(Some(card), place.shown, "`{}` asks for a card that is not there", request.portal);
+            if card.as_bytes()[0] % 2 == 1 {
+                return;
+            }
+            let hold = (place.kind != PortalKind::PowerBox).then_some(1000);
+            place.granted += 1;
+            place.may = Some(Instant::now() + Duration::from_millis(SETTLE_MS));
+            let grant = Grant::for_test(request.portal.parse().unwrap(), Some(card), hold);
+            let order =
+                PortalOrder::Answer { portal: request.portal.clone(), id: None, decision: Decision::Grant(grant) };
+            orders[&request.portal].try_send(order).unwrap();
+        }
+        Input::Report { portal, report } => {
+            if let Some(Presented::Card(card)) = report.uid {
+                assert_eq!(Some(card), places[portal].shown, "`{portal}` reports a card that is not there");
+            }
+            if report.card_present == Some(false) {
+                let cut = PortalOrder::Cut { portal: portal.parse().unwrap(), reason: "card_left" };
+                orders[portal].try_send(cut).unwrap();
+            }
+        }
+        Input::Alarm { kind: AlarmKind::PortalOffline, portal: Some(portal), .. } => {
+            places.get_mut(portal.as_str()).unwrap().reported += 1;
+        }
+        _ => {}
+    }
+}
+
+/// Cards shown at one portal, one after another.
+struct Visits {
+    name: String,
+    places: Places,
+    line: Line,
+    seen: watch::Receiver<()>,
+    dice: Dice,
+}
+
+impl Visits {
+    /// Goes on until enough was asked on the line; says how many cards were shown.
+    async fn run(mut self, cable: Cable) -> u32 {
+        let mut shown = 0;
+        while cable.requests() < REQUESTS {
+            shown += 1;
+            self.visit(shown).await;
+        }
+        shown
+    }
+
+    async fn visit(&mut self, number: u32) {
+        let limit = Duration::from_millis(SETTLE_MS);
+        let first = self.dice.below(5) * 2 + u64::from(number.is_multiple_of(5));
+        let card = uid(&format!("1{first:X}{:02X}{number:04X}", self.dice.below(256)));
+        let (name, line, places) = (&self.name, &self.line, &self.places);
+        let (reader, relay, before) = {
+            let mut all = places.lock().unwrap();
+            let place = all.get_mut(name).unwrap();
+            place.shown = Some(card);
+            (place.reader, place.relay, place.granted)
+        };
+        line.present(reader, 0, card);
+        // Shown while its reader is not heard, a card opens nothing: nothing is waited for that need not come.
+        let heard = self.seen.wait_for(|()| places.lock().unwrap()[name].granted > before);
+        let granted = timeout(Duration::from_millis(2000), heard).await.is_ok();
+        let ended = |all: &BTreeMap<String, Place>| all[name].ended() == all[name].granted;
+        if granted {
+            let over = self.seen.wait_for(|()| ended(&places.lock().unwrap()));
+            assert!(timeout(limit, over).await.is_ok(), "a release of `{name}` has no end");
+        }
+        line.remove(reader, 0);
+        // A level reader forgets a card after 1 s. On such a line a card may also be seen only now.
+        tokio::time::sleep(Duration::from_millis(1300 + self.dice.below(1000))).await;
+        let over = self.seen.wait_for(|()| ended(&places.lock().unwrap()));
+        assert!(timeout(limit, over).await.is_ok(), "a late release of `{name}` has no end");
+        assert!(line.wait_relay(relay.0, relay.1, false, limit).await, "the relay of `{name}` stays on");
+        places.lock().unwrap().get_mut(name).unwrap().may = None;
+    }
+}
+
+/// What the devices heard last.
+fn tail(line: &Line) -> Vec<String> {
+    let heard = line.heard();
+    heard[heard.len().saturating_sub(40)..]
+        .iter()
+        .map(|(at, unit, request)| format!("{at:?} {unit}: {request}"))
+        .collect()
+}
+
+async fn a_bad_line(baud: Option<u32>, seed: u64) {
+    let (places, specs, line) = places();
+    let places: Places = Arc::new(Mutex::new(places));
+    let watched = Arc::clone(&places);
+    let cable = Cable::new(&line, baud, &Weather { each_percent: 5, seed }, move |line| {
+        for (name, place) in &*watched.lock().unwrap() {
+            let may = place.may.is_some_and(|until| Instant::now() < until);
+            assert!(
+                may || !line.relay(place.relay.0, place.relay.1),
+                "the relay of `{name}` is on and nobody may: {:#?}",
+                tail(line)
+            );
+        }
+    });
+    let (changed, seen) = watch::channel(());
+    let judge = Judge { places: Arc::clone(&places), line: line.clone(), changed: changed.clone() };
+    let (inbox, mut taken) = Inbox::new();
+    let spec = BusSpec { id: "riser".into(), line: LineSpec::Memory(cable.clone()), timeout_ms: 200 };
+    let observer: Arc<dyn Observer> = Arc::new(judge);
+    let running = start(vec![spec], specs, &inbox, &observer).unwrap();
+    let orders: HashMap<_, _> = running.outlets.iter().map(|(id, to)| (id.to_string(), to.clone())).collect();
+    let gateway = Arc::clone(&places);
+    let gateway = tokio::spawn(async move {
+        while let Some(input) = tokio::select! {
+            input = taken.urgent.recv() => input,
+            input = taken.requests.recv() => input,
+        } {
+            answer(&gateway, &orders, &input);
+            changed.send_replace(());
+        }
+    });
+
+    let names: Vec<String> = places.lock().unwrap().keys().cloned().collect();
+    let mut visits = JoinSet::new();
+    for (n, name) in names.into_iter().enumerate() {
+        let dice = Dice(seed + u64::try_from(n).unwrap());
+        let visit = Visits { name, places: Arc::clone(&places), line: line.clone(), seen: seen.clone(), dice };
+        visits.spawn(visit.run(cable.clone()));
+    }
+    let shown: u32 = visits.join_all().await.into_iter().sum();
+
+    let sum = |of: fn(&Place) -> usize| places.lock().unwrap().values().map(of).sum::<usize>();
+    let (granted, confirmed, failed) = (sum(|p| p.granted), sum(|p| p.confirmed), sum(|p| p.failed));
+    let (overtaken, reported) = (sum(|p| p.overtaken), sum(|p| p.reported));
+    println!(
+        "{} requests, {shown} cards shown: {granted} granted, {confirmed} confirmed, {failed} failed",
+        cable.requests()
+    );
+    assert_eq!(granted, confirmed + failed + overtaken);
+    assert_eq!(failed, reported);
+    assert!(
+        confirmed > 100 && failed > 0 && overtaken < granted / 20,
+        "{confirmed} confirmed, {failed} failed: that shows little"
+    );
+    assert!(!gateway.is_finished(), "the gateway of the test has failed");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_requests_on_a_bad_serial_line_open_nothing_wrong_and_leave_no_release_open() {
+    a_bad_line(Some(38_400), 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_requests_over_a_bad_tcp_line_open_nothing_wrong_and_leave_no_release_open() {
+    a_bad_line(None, 2).await;
+}

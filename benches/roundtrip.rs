@@ -2,8 +2,8 @@
 //!
 //! Prints p50 and p99 of: a request and its decision; the echo; a reissue published until the old card is first denied, and
 //! until its ack; and the ratios to the echo. The floor's topics and messages have the shape and length of the gateway's, so
-//! that the broker has the same work. Measured twice: `idle`, one message every few milliseconds, as at a gate, where reissues
-//! stand in turns with the rest; and `rush`, the next request as soon as the answer is there.
+//! that the broker has the same work. Measured `idle`, one message every few milliseconds, as at a gate: first requests, then
+//! reissues, each in turns with the echo; and in the `rush`, the next request as soon as the answer is there.
 //!
 //! Machines are shared and noisy, and much depends on which core a process happens to get: so everything is measured in turns
 //! in one run, and in several rounds with new processes. Read the ratios. Needs `mosquitto` on the path.
@@ -179,6 +179,7 @@ fn say(ops: &[Op], seq: u64, key: &SigningKey) -> Vec<u8> {
 struct Measured {
     idle_echo: Vec<Duration>,
     idle_decision: Vec<Duration>,
+    deny_echo: Vec<Duration>,
     deny: Vec<Duration>,
     ack: Vec<Duration>,
     /// Requests until the first denial, of all reissues.
@@ -195,6 +196,7 @@ impl Measured {
         let rush = ((RUSH + WARM_UP) * ROUNDS) as f64 / 1000.0;
         let echo = percentiles("idle: bare echo", self.idle_echo);
         ratio(percentiles("idle: request -> decision", self.idle_decision), echo);
+        let echo = percentiles("idle: bare echo", self.deny_echo);
         ratio(percentiles("idle: reissue -> first deny", self.deny), echo);
         println!("{:<28} {:.2} requests until the first deny", "", f64::from(self.tries) / reissues);
         percentiles("idle: reissue -> ack, on disk", self.ack);
@@ -225,12 +227,15 @@ async fn round(all: &mut Measured) {
         asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request("w", n, n)).await;
         asker.ask(ASK, TOLD, request("w", n, n)).await;
     }
+    for n in 0..IDLE as usize {
+        tokio::time::sleep(PAUSE).await;
+        all.idle_echo.push(asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request("i", n, n)).await);
+        tokio::time::sleep(PAUSE).await;
+        all.idle_decision.push(asker.ask(ASK, TOLD, request("i", n, n)).await);
+    }
     for card in 0..IDLE {
-        let n = card as usize;
         tokio::time::sleep(PAUSE).await;
-        all.idle_echo.push(asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request("i", n, n + 1)).await);
-        tokio::time::sleep(PAUSE).await;
-        all.idle_decision.push(asker.ask(ASK, TOLD, request("i", n, n + 1)).await);
+        all.deny_echo.push(asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request("e", card as usize, 0)).await);
         tokio::time::sleep(PAUSE).await;
         seq += 1;
         reissue(&mut asker, card, seq, &key, all).await;
@@ -261,7 +266,7 @@ fn request(series: &str, n: usize, card: usize) -> String {
 
 /// Gives the number of the last message.
 async fn enrol_all(asker: &mut Asker, key: &SigningKey) -> u64 {
-    let ops = (0..=IDLE).flat_map(|card| {
+    let ops = (0..IDLE).flat_map(|card| {
         let (uid, holder) = (support::uid(card), support::holder(card));
         [Op::Issue { uid, holder }, Op::Enrol { uid, enrolment: support::enrolment(card) }]
     });

@@ -74,7 +74,7 @@ async fn readers(line: &Line, asker: &mut Asker, profile: &Profile) {
         line.remove(asker.unit, at);
         match &reader.trigger {
             Trigger::Level(_) => assert_eq!(reader.uid.read(&asker.poll(profile).await), None, "{}", profile.id),
-            Trigger::Latch { flag, release } => {
+            Trigger::Latch { flag, release, .. } => {
                 assert_eq!(flag.flag(&block, 0), Some(true), "{}", profile.id);
                 asker.ask(&release.request(0, release.value)).await.unwrap();
                 assert_eq!(flag.flag(&asker.poll(profile).await, 0), Some(false), "{}", profile.id);

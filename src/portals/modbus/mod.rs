@@ -32,7 +32,7 @@ use tracing::Instrument;
 use crate::access::id::PortalId;
 use crate::access::portal::PortalKind;
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
-use crate::wire::profile::{Point, Poll, Profile, Pulse, Reader, Trigger};
+use crate::wire::profile::{Point, Poll, Profile, Pulse, Reader};
 
 pub use bus::{BusSpec, Observer, Outcome, Released};
 pub use drive::{STAGGER_MS, UNCONFIRMED_MS};
@@ -172,10 +172,10 @@ pub fn check(buses: &[BusSpec], portals: &[ModbusPortalSpec]) -> Vec<SpecError> 
         if spec.slots > SLOTS_MAX {
             wrong(format!("its reader has {} slots; a box has at most {SLOTS_MAX}", spec.slots));
         }
-        let leaves_untold = |reader: &Reader| !matches!(reader.trigger, Trigger::Level(_));
+        let leaves_untold = |reader: &Reader| reader.leaves_after_ms().is_none();
         if spec.kind == PortalKind::PowerBox && spec.readers().any(leaves_untold) {
             wrong(
-                "its reader tells when a card comes and not when it leaves; a power box needs a `level` reader".into(),
+                "its reader tells when a card comes and not when it leaves; a power box needs a `level` reader, or a `latch` with `repeats_ms`".into(),
             );
         }
     }

@@ -36,8 +36,8 @@ pub enum Seen {
 enum Slot {
     Empty,
     Holds(Presented),
-    /// Not seen since.
-    Leaving(Presented, Instant),
+    /// Not seen since. No card: whether one lies there is not known yet.
+    Leaving(Option<Presented>, Instant),
 }
 
 /// The memory of one reader.
@@ -82,7 +82,7 @@ impl Tracker {
     pub fn released(&mut self, at: Instant) {
         self.release_due = false;
         self.released_at = Some(at);
-        if matches!(self.reader.trigger, Trigger::Latch { .. }) {
+        if matches!(self.reader.trigger, Trigger::Latch { repeats_ms: None, .. }) {
             self.slot = Slot::Empty;
         }
     }
@@ -138,7 +138,19 @@ impl Tracker {
                 } else {
                     None
                 };
-                self.latch(card, fresh)
+                match (&self.reader.trigger, card) {
+                    (Trigger::Latch { repeats_ms: Some(_), .. }, card) => {
+                        self.release_due = card.is_some();
+                        if self.last_heard.is_none() && card.is_none() {
+                            // It may lie there and be shown again in a moment.
+                            self.slot = Slot::Leaving(None, at);
+                        }
+                        self.level(card, at, fresh)
+                    }
+                    (Trigger::Latch { .. } | Trigger::Level(_) | Trigger::Counter { .. }, card) => {
+                        self.latch(card, fresh)
+                    }
+                }
             }
             Trigger::Counter { count, acknowledge } => {
                 let Some(number) = count.number(block, 0) else { return Vec::new() };
@@ -172,24 +184,26 @@ impl Tracker {
                 let seen = if fresh { Seen::Came(card.clone()) } else { Seen::There(card.clone()) };
                 (Slot::Holds(card), vec![seen])
             }
-            (Slot::Holds(old) | Slot::Leaving(old, _), Some(card)) if old == card => (Slot::Holds(old), vec![]),
+            (Slot::Holds(old) | Slot::Leaving(Some(old), _), Some(card)) if old == card => (Slot::Holds(old), vec![]),
             (Slot::Holds(_), Some(card)) if fresh => {
                 (Slot::Holds(card.clone()), vec![Seen::Exchanged, Seen::Came(card)])
             }
+            (Slot::Leaving(None, _), Some(card)) => (Slot::Holds(card.clone()), vec![Seen::There(card)]),
             (Slot::Leaving(..), Some(card)) if fresh => (Slot::Holds(card.clone()), vec![Seen::Left, Seen::Came(card)]),
             (Slot::Holds(_) | Slot::Leaving(..), Some(card)) => {
                 (Slot::Holds(card.clone()), vec![Seen::Left, Seen::There(card)])
             }
-            (Slot::Holds(old), None) => self.leaving(old, at, at),
+            (Slot::Holds(old), None) => self.leaving(Some(old), at, at),
             (Slot::Leaving(old, since), None) => self.leaving(old, since, at),
         };
         self.slot = slot;
         seen
     }
 
-    fn leaving(&self, old: Presented, since: Instant, at: Instant) -> (Slot, Vec<Seen>) {
-        if at.saturating_duration_since(since) >= Duration::from_millis(u64::from(self.reader.gone_ms)) {
-            (Slot::Empty, vec![Seen::Left])
+    fn leaving(&self, old: Option<Presented>, since: Instant, at: Instant) -> (Slot, Vec<Seen>) {
+        let gone_ms = self.reader.leaves_after_ms().unwrap_or(self.reader.gone_ms);
+        if at.saturating_duration_since(since) >= Duration::from_millis(u64::from(gone_ms)) {
+            (Slot::Empty, vec![if old.is_some() { Seen::Left } else { Seen::Empty }])
         } else {
             (Slot::Leaving(old, since), vec![])
         }
@@ -211,128 +225,5 @@ impl Tracker {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::modbus::Reply;
-    use crate::wire::profile::shipped;
-
-    /// A reader of a shipped profile whose one hot request brings `words`.
-    struct Bench {
-        tracker: Tracker,
-        read: Request,
-        start: Instant,
-    }
-
-    impl Bench {
-        fn new(id: &str) -> Self {
-            let profile = shipped(id).unwrap();
-            let read = profile.polls[0].reads[0].clone();
-            Self { tracker: Tracker::new(profile.readers[0].clone()), read, start: Instant::now() }
-        }
-
-        fn hear(&mut self, at_ms: u64, words: &[u16]) -> Vec<Seen> {
-            let mut block = Block::default();
-            block.add(&self.read, Reply::Words(words.to_vec()));
-            self.tracker.hear(&block, self.start + Duration::from_millis(at_ms))
-        }
-    }
-
-    fn card(text: &str) -> Presented {
-        Presented::Card(text.parse().unwrap())
-    }
-
-    const A: [u16; 2] = [0x1EA6, 0x8671];
-    const B: [u16; 2] = [0x04A1, 0xB2C3];
-    const NONE: [u16; 2] = [0, 0];
-
-    #[test]
-    fn a_card_leaves_only_after_it_was_not_seen_for_the_whole_time() {
-        let mut bench = Bench::new("technotrade-vrd-485");
-        assert_eq!(bench.hear(0, &NONE), [Seen::Empty]);
-        assert_eq!(bench.hear(200, &A), [Seen::Came(card("1EA68671"))]);
-        assert_eq!(bench.hear(400, &NONE), []);
-        assert_eq!(bench.hear(600, &A), []);
-        assert_eq!(bench.hear(800, &NONE), []);
-        assert_eq!(bench.hear(1799, &NONE), []);
-        assert_eq!(bench.hear(1800, &NONE), [Seen::Left]);
-        assert_eq!(bench.hear(2000, &NONE), []);
-    }
-
-    #[test]
-    fn another_card_without_a_gap_is_an_exchange() {
-        let mut bench = Bench::new("technotrade-vrd-485");
-        bench.hear(0, &A);
-        assert_eq!(bench.hear(200, &B), [Seen::Exchanged, Seen::Came(card("04A1B2C3"))]);
-    }
-
-    #[test]
-    fn another_card_after_an_empty_sample_is_a_leaving_and_a_coming() {
-        let mut bench = Bench::new("technotrade-vrd-485");
-        bench.hear(0, &A);
-        bench.hear(200, &NONE);
-        assert_eq!(bench.hear(400, &B), [Seen::Left, Seen::Came(card("04A1B2C3"))]);
-    }
-
-    #[test]
-    fn what_lies_there_when_the_reader_is_heard_again_is_said_and_did_not_come() {
-        let mut bench = Bench::new("technotrade-vrd-485");
-        bench.hear(0, &NONE);
-        bench.tracker.lost();
-        assert_eq!(bench.hear(60_000, &A), [Seen::There(card("1EA68671"))]);
-        bench.tracker.lost();
-        assert_eq!(bench.hear(70_000, &A), [Seen::There(card("1EA68671"))]);
-        bench.tracker.lost();
-        assert_eq!(bench.hear(80_000, &NONE), [Seen::Empty]);
-    }
-
-    fn latched(uid: [u8; 4], set: u16) -> Vec<u16> {
-        let mut words = vec![set, 4];
-        words.extend(uid.map(u16::from));
-        words.resize(12, 0);
-        words
-    }
-
-    #[test]
-    fn a_latched_card_comes_once_and_again_after_its_release() {
-        let mut bench = Bench::new("inveo-rfid-ind-m1");
-        let on = latched([0x1E, 0xA6, 0x86, 0x71], 1);
-        assert_eq!(bench.hear(0, &latched([0; 4], 0)), []);
-        assert_eq!(bench.hear(150, &on), [Seen::Came(card("1EA68671"))]);
-        assert!(bench.tracker.release().is_some());
-        assert_eq!(bench.hear(300, &on), []);
-        bench.tracker.released(bench.start + Duration::from_millis(310));
-        assert_eq!(bench.tracker.release(), None);
-        // Read before the release was confirmed: it still shows the old card.
-        assert_eq!(bench.hear(305, &on), []);
-        assert_eq!(bench.hear(450, &on), [Seen::Came(card("1EA68671"))]);
-    }
-
-    #[test]
-    fn a_card_latched_while_the_reader_was_not_heard_opens_nothing_and_is_released() {
-        let mut bench = Bench::new("inveo-rfid-ind-m1");
-        let on = latched([0x1E, 0xA6, 0x86, 0x71], 1);
-        assert_eq!(bench.hear(0, &on), [Seen::Missed]);
-        assert!(bench.tracker.release().is_some());
-        bench.tracker.released(bench.start + Duration::from_millis(10));
-        assert_eq!(bench.hear(150, &latched([0; 4], 0)), []);
-        assert_eq!(bench.hear(150 + STALE_MS + 1, &on), [Seen::Missed]);
-    }
-
-    #[test]
-    fn a_count_is_primed_by_the_first_read_and_may_wrap() {
-        let mut bench = Bench::new("generic-door-controller");
-        let count = |n: u16| {
-            // Last byte first, as that controller has it.
-            let mut words = vec![n, 4, 0x71, 0x86, 0xA6, 0x1E];
-            words.resize(12, 0);
-            words
-        };
-        assert_eq!(bench.hear(0, &count(65535)), []);
-        assert_eq!(bench.hear(150, &count(65535)), []);
-        assert_eq!(bench.hear(300, &count(0)), [Seen::Came(card("1EA68671"))]);
-        bench.tracker.unsee();
-        assert_eq!(bench.hear(450, &count(0)), [Seen::Came(card("1EA68671"))]);
-        bench.tracker.lost();
-        assert_eq!(bench.hear(600, &count(9)), [Seen::Missed]);
-    }
-}
+#[path = "tracker_tests.rs"]
+mod tests;

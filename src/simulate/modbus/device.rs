@@ -48,6 +48,8 @@ pub(super) struct Device {
     profile: Arc<Profile>,
     items: HashMap<(Space, u16), u16>,
     relays: Vec<Relay>,
+    /// Cards that lie at readers whose latch is set again for them.
+    lying: HashMap<u16, CardUid>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,7 +61,7 @@ struct Relay {
 impl Device {
     pub(super) fn new(profile: Arc<Profile>) -> Self {
         let relays = profile.output.as_ref().map_or(0, |output| usize::from(output.channels));
-        Self { profile, items: HashMap::new(), relays: vec![Relay::default(); relays] }
+        Self { profile, items: HashMap::new(), relays: vec![Relay::default(); relays], lying: HashMap::new() }
     }
 
     /// Whether the relay is on now.
@@ -85,8 +87,11 @@ impl Device {
     }
 
     /// Shows a card to a reader. A latched reader takes none before it is released, as the real ones do.
-    pub(super) fn present(&mut self, reader: u16, uid: CardUid) {
-        let Some(reader) = self.profile.readers.get(usize::from(reader)).cloned() else { return };
+    pub(super) fn present(&mut self, number: u16, uid: CardUid) {
+        let Some(reader) = self.profile.readers.get(usize::from(number)).cloned() else { return };
+        if matches!(reader.trigger, Trigger::Latch { repeats_ms: Some(_), .. }) {
+            self.lying.insert(number, uid);
+        }
         if let Trigger::Latch { flag, .. } = &reader.trigger
             && self.get(flag, 0) != 0
         {
@@ -111,6 +116,7 @@ impl Device {
 
     /// Takes the card away.
     pub(super) fn remove(&mut self, reader: u16) {
+        self.lying.remove(&reader);
         let Some(reader) = self.profile.readers.get(usize::from(reader)).cloned() else { return };
         let Trigger::Level(present) = &reader.trigger else { return };
         for at in reader.uid.point.address..reader.uid.point.address.saturating_add(reader.uid.point.registers) {
@@ -276,6 +282,11 @@ impl Device {
             return Err(Exception::ILLEGAL_ADDRESS);
         }
         self.items.insert((space, address), value);
+        if acknowledges {
+            for (reader, uid) in self.lying.clone() {
+                self.present(reader, uid);
+            }
+        }
         Ok(())
     }
 }

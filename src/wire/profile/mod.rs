@@ -198,6 +198,8 @@ pub enum Trigger {
         flag: Point,
         /// What releases it.
         release: Write,
+        /// How soon it is set again after a release while the card still lies there, in milliseconds; `None`: it is not.
+        repeats_ms: Option<u32>,
     },
     /// A number counts the cards.
     Counter {
@@ -219,8 +221,20 @@ pub struct Reader {
     pub trigger: Trigger,
     /// How it says which.
     pub uid: UidSource,
-    /// How long no card must be seen before it counts as gone, in milliseconds (level readers).
+    /// How long no card must be seen before it counts as gone, in milliseconds, beyond what a latch takes to be set again.
     pub gone_ms: u32,
+}
+
+impl Reader {
+    /// How long no card is seen before it has left, in milliseconds; `None`: the reader does not tell.
+    #[must_use]
+    pub fn leaves_after_ms(&self) -> Option<u32> {
+        match &self.trigger {
+            Trigger::Level(_) => Some(self.gone_ms),
+            Trigger::Latch { repeats_ms, .. } => repeats_ms.map(|repeats_ms| repeats_ms.saturating_add(self.gone_ms)),
+            Trigger::Counter { .. } => None,
+        }
+    }
 }
 
 /// What an input means.

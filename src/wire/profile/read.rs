@@ -131,6 +131,7 @@ fn read_trigger(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Trig
     });
     let latch = polled(t, "latch", scope, polls);
     let counter = polled(t, "counter", scope, polls);
+    let repeats_ms = t.has("repeats_ms").then(|| whole(t.number("repeats_ms", 1..60_001, 1)));
     let release = t.table("release", |t| read_write(t, scope, Some(0)));
     let acknowledge = t.table("acknowledge", |t| read_write(t, scope, Some(0)));
     if chosen.len() != 1 {
@@ -145,12 +146,15 @@ fn read_trigger(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Trig
     if release.is_some() && !chosen.contains(&"latch") {
         t.mistake_at("release", "only a latch is released");
     }
+    if repeats_ms.is_some() && !chosen.contains(&"latch") {
+        t.mistake_at("repeats_ms", "only a latch is set again");
+    }
     if acknowledge.is_some() && !chosen.contains(&"counter") {
         t.mistake_at("acknowledge", "only a counter is acknowledged");
     }
     match (level, latch, release, counter) {
         (Some(level), ..) => Some(level),
-        (None, Some(flag), Some(release), _) => Some(Trigger::Latch { flag, release }),
+        (None, Some(flag), Some(release), _) => Some(Trigger::Latch { flag, release, repeats_ms }),
         (None, None, _, Some(count)) => {
             if !matches!(count.kind, PointType::U16 | PointType::U32) {
                 t.mistake_at("counter", "a counter is a `u16` or `u32`");

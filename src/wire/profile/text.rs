@@ -76,7 +76,15 @@ pub fn show(profile: &Profile, unit: u8) -> String {
         let when = match &reader.trigger {
             Trigger::Level(None) => format!("as long as `{}` is not zeros", reader.uid.point.name),
             Trigger::Level(Some(point)) => format!("as long as `{}` is set", point.name),
-            Trigger::Latch { flag, .. } => format!("when `{}` is set, until it is released", flag.name),
+            Trigger::Latch { flag, repeats_ms: None, .. } => {
+                format!("when `{}` is set, until it is released", flag.name)
+            }
+            Trigger::Latch { flag, repeats_ms: Some(ms), .. } => {
+                format!(
+                    "when `{}` is set; released, it is set again within {ms} ms while the card lies there",
+                    flag.name
+                )
+            }
             Trigger::Counter { count, .. } => format!("when `{}` counts on", count.name),
         };
         let length = match &reader.uid.length {

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 
 pub(super) mod cable;
 mod dead;
+mod latch;
 mod lossy;
 mod noise;
 mod parts;

@@ -60,6 +60,8 @@ pub struct Desk<J> {
     pending: Pending,
     /// Records that the journal was not given yet.
     unwritten: Vec<Record>,
+    /// The state changed since it was last told.
+    untold: bool,
     durable: u64,
     acked: u64,
     digests: Digests,
@@ -86,6 +88,7 @@ impl<J: Journal> Desk<J> {
             dispatch,
             pending,
             unwritten: Vec::new(),
+            untold: false,
             durable: 0,
             acked: 0,
             digests,
@@ -110,16 +113,22 @@ impl<J: Journal> Desk<J> {
         self.carry_out(effects, now);
     }
 
-    /// How many records the journal is still to be given.
+    /// How many things were done of which the journal and the center are still to be told.
     #[must_use]
-    pub fn unwritten(&self) -> usize {
-        self.unwritten.len()
+    pub fn untold(&self) -> usize {
+        self.unwritten.len() + usize::from(self.untold)
     }
 
-    /// Gives the journal the records of what was handled. Apart from the handling, so that an answer is on its way before.
-    pub fn write(&mut self) {
+    /// Gives the journal the records of what was handled, and the center the state. Apart from the handling, so that an answer is
+    /// on its way before.
+    pub fn tell(&mut self, now: Now) {
         if !self.unwritten.is_empty() {
             self.journal.append(std::mem::take(&mut self.unwritten));
+        }
+        if std::mem::take(&mut self.untold) {
+            let state = self.state(now);
+            self.count_list(&state);
+            self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
         }
     }
 
@@ -224,7 +233,6 @@ impl<J: Journal> Desk<J> {
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, now: Now) {
-        let mut state_changed = false;
         for effect in effects {
             match effect {
                 Effect::Answer { portal, id, decision } => {
@@ -256,17 +264,12 @@ impl<J: Journal> Desk<J> {
                 }
                 Effect::Resync(resync) => self.dispatch.uplink(UplinkOrder::Resync(resync)),
                 Effect::Metered { portal, power_w, energy_kwh } => self.metrics.metered(&portal, power_w, energy_kwh),
-                Effect::StateChanged => state_changed = true,
+                Effect::StateChanged => self.untold = true,
             }
         }
         // What waits for nothing, or for what is on disk already, goes at once.
         for answer in self.pending.take_durable(self.durable) {
             self.answer(answer, now);
-        }
-        if state_changed {
-            let state = self.state(now);
-            self.count_list(&state);
-            self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
         }
     }
 

@@ -36,8 +36,8 @@ use crate::store::{StoreEvent, StoreEvents};
 /// The longest the task sleeps, in milliseconds: clock steps are seen within it.
 const TICK_MS: u64 = 1_000;
 
-/// Records that wait for a quiet moment at most, before they are given to the journal.
-const UNWRITTEN_MAX: usize = 64;
+/// Things done that wait for a quiet moment at most, before the journal and the center are told of them.
+const UNTOLD_MAX: usize = 64;
 
 /// Runs the gateway until `stop` is done, then finishes what was taken and returns the desk.
 pub async fn run<J: Journal>(
@@ -60,10 +60,10 @@ pub async fn run<J: Journal>(
         if deadline < alarm_clock.deadline() {
             alarm_clock.as_mut().reset(deadline);
         }
-        if desk.unwritten() >= UNWRITTEN_MAX {
-            desk.write();
+        if desk.untold() >= UNTOLD_MAX {
+            desk.tell(now);
         }
-        let spare = desk.unwritten() == 0 && desk.has_spare_work(now);
+        let spare = desk.untold() == 0 && desk.has_spare_work(now);
         let mut input = None;
         tokio::select! {
             biased;
@@ -78,7 +78,7 @@ pub async fn run<J: Journal>(
                 input = Some(Input::Wake);
             }
             // When nothing waits any more: the links have sent what was ordered, and the request behind a revocation is answered.
-            () = tokio::task::yield_now(), if desk.unwritten() > 0 => desk.write(),
+            () = tokio::task::yield_now(), if desk.untold() > 0 => desk.tell(clock.now()),
             // Last, and so only when nothing else is ready.
             () = std::future::ready(()), if spare => {
                 hashing = desk.spare_work(clock.now()).map(|lines| tokio::task::spawn_blocking(|| lines.finish()));
@@ -181,7 +181,7 @@ async fn finish<J: Journal>(
     while let Some(input) = inbox.requests.recv().await {
         handle(desk, input, clock, metrics);
     }
-    desk.write();
+    desk.tell(clock.now());
     let until = Instant::now() + Duration::from_millis(FINISH_MS);
     while desk.promises_wait() {
         match tokio::time::timeout_at(until, news.recv()).await {
@@ -189,7 +189,7 @@ async fn finish<J: Journal>(
             // The store has ended, or is too slow: what was not acknowledged is sent again after the start.
             Ok(None) | Err(_) => break,
         }
-        desk.write();
+        desk.tell(clock.now());
     }
     while desk.owes() && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(OFFER_AGAIN_MS)).await;

@@ -11,7 +11,11 @@ fn contact(w: &mut World, open: bool) -> Seen {
 }
 
 fn passed(w: &mut World) -> Seen {
-    w.report("gate-in", PortalReport { passed: Some(Direction::In), ..PortalReport::default() })
+    passes(w, Direction::In)
+}
+
+fn passes(w: &mut World, direction: Direction) -> Seen {
+    w.report("gate-in", PortalReport { passed: Some(direction), ..PortalReport::default() })
 }
 
 fn resident() -> World {
@@ -75,6 +79,16 @@ fn a_passage_belongs_to_the_last_card_granted_and_a_late_one_to_nobody() {
     let second = passed(&mut w);
     let event = &second.records().find(|r| r.event.kind == EventKind::Taken).unwrap().event;
     assert_eq!(event.uid, None, "one release, one passage");
+}
+
+#[test]
+fn who_passes_the_other_way_does_not_take_the_release() {
+    let mut w = resident();
+    w.present("gate-in", "A");
+    let of = |seen: &Seen| seen.records().find(|r| r.event.kind == EventKind::Taken).unwrap().event.clone();
+    let out = of(&passes(&mut w, Direction::Out));
+    assert_eq!((out.uid, out.detail.as_deref()), (None, Some("out")));
+    assert_eq!(of(&passed(&mut w)).uid, Some(uid("A")));
 }
 
 #[test]

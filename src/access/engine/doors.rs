@@ -41,10 +41,17 @@ impl Engine {
 
     /// Somebody passed: on the last release, or on nobody's.
     pub(super) fn passed(&mut self, portal: &PortalId, direction: Direction, now: Now) {
+        let way = self.portal(portal.as_str()).and_then(|p| p.direction);
         let door = self.doors.entry(portal.clone()).or_default();
         door.tells_passing = true;
-        door.take_by = None;
-        let on = door.released.take().filter(|(end, _)| now.mono <= end.plus_ms(PASS_LATE_MS));
+        // Who passes the other way takes nobody's release.
+        let taken = if way.is_none_or(|way| way == direction) {
+            door.take_by = None;
+            door.released.take()
+        } else {
+            None
+        };
+        let on = taken.filter(|(end, _)| now.mono <= end.plus_ms(PASS_LATE_MS));
         let uid = on.and_then(|(_, uid)| uid);
         let event = AuditEvent {
             portal: Some(portal.clone()),

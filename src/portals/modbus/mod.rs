@@ -32,7 +32,7 @@ use tracing::Instrument;
 use crate::access::id::PortalId;
 use crate::access::portal::PortalKind;
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
-use crate::wire::profile::{Point, Poll, Profile, Pulse, Reader};
+use crate::wire::profile::{InputPoint, Point, Poll, Profile, Pulse, Reader};
 
 pub use bus::{BusSpec, Observer, Outcome, Released};
 pub use drive::{STAGGER_MS, UNCONFIRMED_MS};
@@ -373,9 +373,12 @@ fn assemble(
         Some(MeterPart { device: index, meter, channel: part.channel, shared: meters.is_shared(part), said: None })
     });
     let mut inputs: Vec<Contact> = Vec::new();
+    // Two gates may share a turnstile: each hears of those who pass its own way.
+    let way = spec.readers().find_map(|reader| reader.direction);
     for part in [&spec.reader, &spec.output, &spec.inputs].into_iter().flatten() {
         let Some(index) = devices.index(part) else { continue };
-        for input in &part.profile.inputs {
+        let other_way = |input: &InputPoint| way.is_some() && input.kind.way().is_some_and(|of| Some(of) != way);
+        for input in part.profile.inputs.iter().filter(|input| !other_way(input)) {
             let channel = part.channel.min(input.point.channels.saturating_sub(1));
             let known = inputs.iter().any(|c| c.device == index && c.input == *input && c.channel == channel);
             if !known {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::access::input::PortalReport;
-use crate::access::portal::Direction;
 use crate::wire::profile::{Block, InputKind, Point};
 
 use super::portal::{Portal, Said};
@@ -39,8 +38,7 @@ impl Portal {
                 InputKind::Tamper => report.tamper = Some(yes),
                 InputKind::Fire => report.fire = Some(yes),
                 InputKind::ExitButton => report.exit_button |= rose,
-                InputKind::PassedIn if rose => report.passed = Some(Direction::In),
-                InputKind::PassedOut if rose => report.passed = Some(Direction::Out),
+                InputKind::PassedIn | InputKind::PassedOut if rose => report.passed = contact.input.kind.way(),
                 InputKind::PassedIn | InputKind::PassedOut => {}
             }
         }

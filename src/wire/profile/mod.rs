@@ -237,6 +237,18 @@ impl Reader {
     }
 }
 
+impl InputKind {
+    /// Which way somebody passed, if that is what it tells.
+    #[must_use]
+    pub fn way(self) -> Option<Direction> {
+        match self {
+            Self::PassedIn => Some(Direction::In),
+            Self::PassedOut => Some(Direction::Out),
+            Self::ContactOpen | Self::ExitButton | Self::Tamper | Self::Fire => None,
+        }
+    }
+}
+
 /// What an input means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum InputKind {

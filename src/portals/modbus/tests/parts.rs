@@ -66,8 +66,16 @@ async fn a_turnstile_tells_ways_passages_and_fire() {
     toy.line.present(5, 1, uid(CARD));
     toy.hears(|i| matches!(i, Input::Request(r) if r.direction == Some(Direction::Out))).await;
     toy.relay(5, 1, true).await;
+    // Who goes in passes the other gate of this device.
+    toy.line.input(5, InputKind::PassedIn, 0, true);
     toy.line.input(5, InputKind::PassedOut, 0, true);
     toy.reports(|r| r.passed == Some(Direction::Out)).await;
+    toy.line.input(5, InputKind::PassedOut, 0, true);
+    let out = |i: &&Input| matches!(i, Input::Report { report, .. } if report.passed == Some(Direction::Out));
+    let mut heard = toy.heard.clone();
+    assert!(timeout(LIMIT, heard.wait_for(|all| all.iter().filter(out).count() == 2)).await.is_ok());
+    let wrong = |i: &Input| matches!(i, Input::Report { report, .. } if report.passed == Some(Direction::In));
+    assert!(!toy.heard.borrow().iter().any(wrong));
     toy.line.input(5, InputKind::Fire, 0, true);
     toy.reports(|r| r.fire == Some(true)).await;
 }

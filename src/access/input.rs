@@ -168,6 +168,8 @@ pub struct PortalReport {
     pub tamper: Option<bool>,
     /// Fire input.
     pub fire: Option<bool>,
+    /// With `fire` true: it is over again.
+    pub fire_over: bool,
     /// The exit button was pressed.
     pub exit_button: bool,
 }
@@ -179,8 +181,13 @@ impl PortalReport {
         Self {
             online: later.online.or(self.online),
             cause: if later.online.is_some() { later.cause } else { self.cause },
-            card_present: later.card_present.or(self.card_present),
-            uid: if later.card_present.is_some() { later.uid } else { self.uid },
+            // A card that is named is there, whether that is said or not.
+            card_present: later.card_present.or(if later.uid.is_some() { Some(true) } else { self.card_present }),
+            uid: match (later.card_present, self.card_present) {
+                (Some(false), _) => None,
+                (Some(true) | None, Some(false)) => later.uid,
+                (Some(true) | None, Some(true) | None) => later.uid.or(self.uid),
+            },
             slot: later.slot,
             exchanged: later.exchanged || self.exchanged,
             contact_open: later.contact_open.or(self.contact_open),
@@ -192,6 +199,10 @@ impl PortalReport {
             tamper: later.tamper.or(self.tamper),
             // A fire that nobody has heard yet is not taken back unheard.
             fire: if self.fire == Some(true) { self.fire } else { later.fire.or(self.fire) },
+            fire_over: match later.fire {
+                Some(burning) => !burning && self.fire == Some(true),
+                None => self.fire_over,
+            },
             exit_button: later.exit_button || self.exit_button,
         }
     }

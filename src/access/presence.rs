@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::id::{CardUid, Mono};
+use super::transform::Reading;
 
 /// The place of a card that a box was on by before a restart, until the box says in which slot it is. No reader has this number.
 pub const SLOT_REMEMBERED: u8 = u8::MAX;
@@ -54,6 +55,8 @@ pub struct PowerBox {
     pub on: Option<OnBy>,
     /// The cards in it by slot, permitted or not, as last said by the box.
     pub present: BTreeMap<u8, CardUid>,
+    /// By slot what its reader says of a card that it cannot tell; it was told.
+    pub unread: BTreeMap<u8, Reading>,
     /// It goes off then, unless a permitted card comes back.
     pub off_at: Option<Mono>,
     /// The relay was reported on although the box is to be off; the alarm was raised.
@@ -92,12 +95,14 @@ impl PowerBox {
     /// `uid` is in `slot`.
     pub fn put(&mut self, slot: u8, uid: CardUid) {
         self.present.remove(&SLOT_REMEMBERED);
+        self.unread.remove(&slot);
         self.present.insert(slot, uid);
     }
 
     /// Nothing is in `slot`. Gives the card that was.
     pub fn empty(&mut self, slot: u8) -> Option<CardUid> {
         let remembered = self.present.remove(&SLOT_REMEMBERED);
+        self.unread.remove(&slot);
         self.present.remove(&slot).or(remembered)
     }
 

@@ -212,12 +212,15 @@ fn read(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) -> Option<Por
 }
 
 fn default_debounce_ms(kind: PortalKind, device: &PortalDevice) -> u32 {
-    let on_modbus = match device {
-        PortalDevice::NativeMqtt | PortalDevice::Parts { reader: Part::Mqtt(_), .. } => false,
-        PortalDevice::ModbusServer { .. } | PortalDevice::Parts { reader: Part::Modbus(_), .. } => true,
+    // A controller that asks counts its presentations itself.
+    let polled = match device {
+        PortalDevice::NativeMqtt
+        | PortalDevice::ModbusServer { .. }
+        | PortalDevice::Parts { reader: Part::Mqtt(_), .. } => false,
+        PortalDevice::Parts { reader: Part::Modbus(_), .. } => true,
     };
     match kind {
-        PortalKind::Gate if on_modbus => GATE_DEBOUNCE_MS,
+        PortalKind::Gate if polled => GATE_DEBOUNCE_MS,
         PortalKind::Gate | PortalKind::Door | PortalKind::PowerBox => 0,
     }
 }

@@ -194,7 +194,7 @@ output = {{ modbus = "b", unit = 1, profile = "r" }}
 }
 
 #[test]
-fn only_a_gate_on_modbus_debounces_unless_the_file_says_otherwise() {
+fn only_a_polled_gate_debounces_unless_the_file_says_otherwise() {
     let parts = |unit: u8| {
         let part = format!("{{ modbus = \"b\", unit = {unit}, profile = \"r\" }}");
         format!("reader = {part}\noutput = {part}\n")
@@ -213,7 +213,7 @@ fn only_a_gate_on_modbus_debounces_unless_the_file_says_otherwise() {
     ]
     .concat());
     let all: Vec<u32> = config.portals.iter().map(|p| p.portal.debounce_ms).collect();
-    assert_eq!(all, [5000, 5000, 0, 0, 0, 0]);
+    assert_eq!(all, [5000, 0, 0, 0, 0, 0]);
 }
 
 #[test]

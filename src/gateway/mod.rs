@@ -36,7 +36,8 @@ use crate::store::{StoreEvent, StoreEvents};
 /// The longest the task sleeps, in milliseconds: clock steps are seen within it.
 const TICK_MS: u64 = 1_000;
 
-/// Things done that wait for a quiet moment at most, before the journal and the center are told of them.
+/// Things done, and inputs handled since the first of them, that wait for a quiet moment at most before the journal and the
+/// center are told.
 const UNTOLD_MAX: usize = 64;
 
 /// Runs the gateway until `stop` is done, then finishes what was taken and returns the desk.
@@ -53,6 +54,8 @@ pub async fn run<J: Journal>(
     tokio::pin!(alarm_clock);
     let mut stopping = false;
     let mut hashing: Option<JoinHandle<Digested>> = None;
+    // Inputs since something was done that is not told yet.
+    let mut handled = 0;
     while !stopping {
         let now = clock.now();
         // Only ever set to ring earlier: ringing too early does no harm, and setting it costs more than a decision.
@@ -60,7 +63,8 @@ pub async fn run<J: Journal>(
         if deadline < alarm_clock.deadline() {
             alarm_clock.as_mut().reset(deadline);
         }
-        if desk.untold() >= UNTOLD_MAX {
+        handled = if desk.untold() == 0 { 0 } else { handled };
+        if desk.untold().max(handled) >= UNTOLD_MAX {
             desk.tell(now);
         }
         let spare = desk.untold() == 0 && desk.has_spare_work(now);
@@ -86,6 +90,7 @@ pub async fn run<J: Journal>(
             }
         }
         if let Some(input) = input {
+            handled += 1;
             handle(&mut desk, input, &clock, &metrics);
         }
     }

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::access::decision::{Decision, Grant};
 use crate::access::effect::{Ack, Alarm, Reply, Resync, Verdict};
 use crate::access::id::{CardUid, PortalId, Timestamp};
-use crate::access::input::{Input, Operator, Receipt};
+use crate::access::input::{Input, Operator, PortalReport, Receipt};
 use crate::access::portal::Posture;
 pub use crate::wire::state::{MeterState, StateReport, StreamState};
 
@@ -107,16 +107,16 @@ impl Inbox {
     /// Fire goes ahead of everything: it does not wait behind a queue of cards, nor is it dropped with them.
     #[must_use]
     pub fn offer(&self, input: Input) -> bool {
-        let is_fire = matches!(&input, Input::Report { report, .. } if report.fire == Some(true));
-        let input = if is_fire {
-            match self.urgent.try_send(input) {
-                Ok(()) => return true,
-                Err(mpsc::error::TrySendError::Full(input) | mpsc::error::TrySendError::Closed(input)) => input,
+        let Input::Report { portal, mut report } = input else { return self.requests.try_send(input).is_ok() };
+        if report.fire == Some(true) {
+            let fire = PortalReport { fire: report.fire, fire_over: report.fire_over, ..PortalReport::default() };
+            let fire = Input::Report { portal: portal.clone(), report: fire };
+            if self.urgent.try_send(fire).is_ok() {
+                // The rest keeps its place behind what the portal said before.
+                (report.fire, report.fire_over) = (None, false);
             }
-        } else {
-            input
-        };
-        self.requests.try_send(input).is_ok()
+        }
+        report == PortalReport::default() || self.requests.try_send(Input::Report { portal, report }).is_ok()
     }
 
     /// Asks a question.

@@ -82,6 +82,7 @@ fn a_state_is_read_field_by_field() {
         passed: Some(Direction::In),
         tamper: Some(false),
         fire: Some(false),
+        fire_over: false,
         exit_button: false,
     };
     assert_eq!((&report, wrong), (&all, vec![]));

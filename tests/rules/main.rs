@@ -14,6 +14,7 @@ mod model;
 #[path = "../support/world.rs"]
 mod world;
 
+mod again;
 mod boxes;
 mod convergence;
 mod debounce;

@@ -13,8 +13,11 @@ pub(super) const RELAY_SETTLE_MS: u64 = 3_000;
 impl Engine {
     /// A box says who is in it, or that nobody is.
     pub(super) fn card_reported(&mut self, portal: &PortalId, report: &PortalReport, now: Now) {
+        if report.exchanged {
+            self.card_exchanged(portal, report.slot, now);
+        }
         match (report.card_present, &report.uid) {
-            (Some(false), _) if report.exchanged => self.card_exchanged(portal, report.slot, now),
+            (Some(false), _) if report.exchanged => {}
             (Some(false), _) => {
                 self.boxes.entry(portal.clone()).or_default().empty(report.slot);
                 self.holder_gone(portal, now);
@@ -30,6 +33,7 @@ impl Engine {
         let known = power.on_card() == Some(uid);
         let asked_already = power.present.get(&report.slot) == Some(&uid);
         let is_on = power.on.is_some();
+        let ordered = power.ordered_at.is_some();
         if asked_already && !known {
             // It was presented and answered, or reported before: nothing new.
             return;
@@ -41,7 +45,9 @@ impl Engine {
         match self.judge_box(portal, uid, now) {
             Ok(()) => {
                 // On already, or the box says its relay is: it stays so. By this card's right, unless another one keeps it on.
-                let stays_on = is_on || report.relay != Some(false);
+                // What this run has told to switch is on only if it says so.
+                let said_on = report.relay == Some(true) || (report.relay.is_none() && !ordered);
+                let stays_on = is_on || said_on;
                 let kept = self.boxes.get(portal).is_some_and(|b| b.kept_by().is_some());
                 if stays_on && !kept {
                     self.admit(portal, uid, Some("reported by the box"), now);

@@ -39,6 +39,15 @@ impl Engine {
         door.take_by = door.tells_passing.then(|| end.plus_ms(PASS_LATE_MS));
     }
 
+    /// The same card was shown again and let in again, as part of the same presentation.
+    pub(super) fn released_again(&mut self, portal: &PortalId, uid: Option<CardUid>, hold_ms: u32, now: Now) {
+        let door = self.doors.entry(portal.clone()).or_default();
+        let end = now.mono.plus_ms(u64::from(hold_ms));
+        door.released = Some((end, uid));
+        // Nobody need pass a second time.
+        door.take_by = door.take_by.map(|_| end.plus_ms(PASS_LATE_MS));
+    }
+
     /// Somebody passed: on the last release, or on nobody's.
     pub(super) fn passed(&mut self, portal: &PortalId, direction: Direction, now: Now) {
         let way = self.portal(portal.as_str()).and_then(|p| p.direction);

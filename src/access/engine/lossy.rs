@@ -40,10 +40,16 @@ impl Engine {
             Identified::Several => Reason::AmbiguousIdentifier,
             Identified::Nobody | Identified::Malformed => Reason::UnknownCredential,
         };
-        self.boxes.entry(portal.clone()).or_default().empty(report.slot);
+        let power = self.boxes.entry(portal.clone()).or_default();
+        let told = power.unread.get(&report.slot) == Some(&reading);
+        power.empty(report.slot);
+        power.unread.insert(report.slot, reading);
         self.holder_gone(portal, now);
         if self.boxes.get(portal).is_some_and(|power| power.on.is_some()) {
             // A card in another slot keeps it on, the delay of the card that was there before runs, or it is on by command.
+            return;
+        }
+        if told {
             return;
         }
         self.cut_unremembered(portal, reason.as_str(), now);

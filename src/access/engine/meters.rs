@@ -21,6 +21,8 @@ pub const METER_SWEEP_MS: u64 = 60_000;
 /// Power from which a box that is off counts as drawing, in watts: more than its own electronics take, and about what a class 1
 /// meter of 5 A must begin to count at (0.4 % of that at 230 V are 4.6 W, IEC 62053-21).
 pub const DRAW_W: f64 = 5.0;
+/// Power below which an alarm of it is over, in watts: a load about [`DRAW_W`] is one alarm.
+pub const DRAW_OVER_W: f64 = 2.5;
 /// How long a box that is off must draw before it is an alarm, in milliseconds: longer than a contactor and a meter's average take.
 pub const DRAW_MS: u64 = 10_000;
 
@@ -96,7 +98,8 @@ impl Engine {
     /// Power at a box that is off is suspected at first: the reading may be from before the last order.
     fn judge_draw(&mut self, portal: &PortalId, power_w: f64, now: Now) {
         let power = self.boxes.entry(portal.clone()).or_default();
-        if power.on.is_some() || power_w.abs() < DRAW_W {
+        let over_w = if power.draw == Draw::Told { DRAW_OVER_W } else { DRAW_W };
+        if power.on.is_some() || power_w.abs() < over_w {
             power.draw = Draw::None;
             return;
         }

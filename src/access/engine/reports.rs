@@ -27,6 +27,9 @@ impl Engine {
         self.online_reported(&id, report.online.unwrap_or(true), report.cause.as_deref(), now);
         if let Some(fire) = report.fire {
             self.fire_reported(&id, fire, now);
+            if report.fire_over {
+                self.fire_reported(&id, false, now);
+            }
         }
         if report.exit_button && kind != PortalKind::PowerBox {
             let grant = Grant::new(id.clone(), None, GrantReason::Exit, Some(hold_ms));

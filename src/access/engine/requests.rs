@@ -10,7 +10,7 @@ use super::super::decision::{Decision, Denial, Grant};
 use super::super::effect::Effect;
 use super::super::id::{CardUid, Mono, Now, PortalId};
 use super::super::input::{Presented, Request};
-use super::super::portal::PortalKind;
+use super::super::portal::{Direction, Portal, PortalKind};
 use super::Engine;
 
 /// How long an answer is remembered for a repeated request, in milliseconds (wire contract, section 4).
@@ -67,8 +67,12 @@ impl Engine {
         let kind = portal.kind;
         let id = portal.id.clone();
         let hold_ms = portal.hold_ms;
-        let keys = self.keys(request, card, &id, portal.debounce_ms);
-        if let Some(repeated) = self.repeated(&keys, &decision, now) {
+        let way = portal.direction.or(request.direction);
+        let keys = self.keys(request, card, way, portal);
+        if let Some(repeated) = self.repeated(&keys, request, kind, card, &decision, now) {
+            if let (PortalKind::Gate | PortalKind::Door, Decision::Grant(_)) = (kind, &repeated) {
+                self.released_again(&id, card, hold_ms, now);
+            }
             self.out.push(Effect::Answer {
                 portal: request.portal.clone(),
                 id: request.id.clone(),
@@ -112,25 +116,42 @@ impl Engine {
         &self,
         request: &Request,
         uid: Option<CardUid>,
-        portal: &PortalId,
-        debounce_ms: u32,
+        way: Option<Direction>,
+        portal: &Portal,
     ) -> [Option<(Key, u64)>; 2] {
         if request.stale {
             return [None, None];
         }
-        let by_id = request.id.as_ref().map(|id| ((portal.clone(), Some(id.clone()), uid), ANSWER_MEMORY_MS));
-        let by_card = (debounce_ms > 0 && uid.is_some()).then(|| ((portal.clone(), None, uid), u64::from(debounce_ms)));
+        let by_id = request.id.as_ref().map(|id| ((portal.id.clone(), Some(id.clone()), uid), ANSWER_MEMORY_MS));
+        // Whoever wants out is let out each time, and coming in again after that is another presentation.
+        let debounced = portal.debounce_ms > 0 && uid.is_some() && way != Some(Direction::Out);
+        let by_card = debounced.then(|| ((portal.id.clone(), None, uid), u64::from(portal.debounce_ms)));
         [by_id, by_card]
     }
 
     /// The answer to a repeated request: the same again. A grant that was given holds only as long as it would be given now, and a
     /// denial of a card shown again only as long as its reason does: whoever was enrolled meanwhile need not wait.
-    fn repeated(&self, keys: &[Option<(Key, u64)>; 2], now_decided: &Decision, now: Now) -> Option<Decision> {
+    fn repeated(
+        &self,
+        keys: &[Option<(Key, u64)>; 2],
+        request: &Request,
+        kind: PortalKind,
+        card: Option<CardUid>,
+        now_decided: &Decision,
+        now: Now,
+    ) -> Option<Decision> {
         let ((_, id, _), found) = keys
             .iter()
             .flatten()
             .find_map(|(key, memory_ms)| self.answers.find(key, *memory_ms, now.mono).map(|answer| (key, answer)))?;
+        // Another card may have been in that slot meanwhile: then this one takes its place, and is no repeat.
+        let in_slot = kind != PortalKind::PowerBox || {
+            let power = self.boxes.get(request.portal.as_str());
+            power.is_some_and(|b| card.is_some() && b.present.get(&request.slot).copied() == card)
+        };
         match (found, now_decided) {
+            (Some(_), _) if id.is_none() && !in_slot => None,
+            (None, _) if !in_slot => None,
             (Some(denial), Decision::Deny(now)) if id.is_none() && denial.reason != now.reason => None,
             (Some(_), Decision::Grant(_)) if id.is_none() => None,
             (Some(denial), _) => Some(Decision::Deny(denial)),

@@ -101,6 +101,8 @@ impl NativePortals {
     /// Serves until nobody can give orders any more. Then it publishes `offline`, delivers what is left for at most 2 s, and ends.
     pub async fn run(mut self) {
         loop {
+            // Also here: the pause below begins anew with each message, so one busy portal would keep the others' reports back.
+            self.reports.pay();
             tokio::select! {
                 event = self.connection.next() => self.happened(event),
                 order = self.orders.recv() => match order {

@@ -230,6 +230,7 @@ fn gate(unit: u8) -> ModbusPortalSpec {
     ModbusPortalSpec {
         id: format!("gate-{unit}").parse().unwrap(),
         kind: PortalKind::Gate,
+        direction: None,
         slots: 1,
         reader: Some(whole.clone()),
         output: Some(whole),

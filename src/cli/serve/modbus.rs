@@ -127,6 +127,7 @@ fn portal(config: &Config, portal: &PortalConfig) -> Result<Option<ModbusPortalS
     Ok(Some(ModbusPortalSpec {
         id: portal.portal.id.clone(),
         kind: portal.portal.kind,
+        direction: portal.portal.direction,
         slots: if every_reader { of_profile } else { 1 },
         reader: reader_part,
         output: part(output)?,

@@ -30,7 +30,7 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use crate::access::id::PortalId;
-use crate::access::portal::PortalKind;
+use crate::access::portal::{Direction, PortalKind};
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
 use crate::wire::profile::{InputPoint, Point, Poll, Profile, Pulse, Reader};
 
@@ -78,6 +78,8 @@ pub struct ModbusPortalSpec {
     pub id: PortalId,
     /// What it is.
     pub kind: PortalKind,
+    /// Which way one passes it, if the configuration says so; a reader may say it too.
+    pub direction: Option<Direction>,
     /// Reads cards; `None`: requests come another way.
     pub reader: Option<PartSpec>,
     /// How many readers it has, from the reader's channel on: the slots of a power box; 1 for all other portals.
@@ -374,7 +376,7 @@ fn assemble(
     });
     let mut inputs: Vec<Contact> = Vec::new();
     // Two gates may share a turnstile: each hears of those who pass its own way.
-    let way = spec.readers().find_map(|reader| reader.direction);
+    let way = spec.direction.or_else(|| spec.readers().find_map(|reader| reader.direction));
     for part in [&spec.reader, &spec.output, &spec.inputs].into_iter().flatten() {
         let Some(index) = devices.index(part) else { continue };
         let other_way = |input: &InputPoint| way.is_some() && input.kind.way().is_some_and(|of| Some(of) != way);

@@ -16,6 +16,7 @@ fn whole_door(unit: u8) -> ModbusPortalSpec {
     ModbusPortalSpec {
         id,
         kind: PortalKind::Door,
+        direction: None,
         reader: Some(whole.clone()),
         slots: 1,
         output: Some(whole),

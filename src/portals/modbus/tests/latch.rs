@@ -42,6 +42,7 @@ async fn a_box_with_a_latch_that_is_set_again_is_on_as_long_as_the_card_lies_the
     let spec = ModbusPortalSpec {
         id: "power".parse().unwrap(),
         kind: PortalKind::PowerBox,
+        direction: None,
         slots: 1,
         reader: Some(part.clone()),
         output: Some(part),

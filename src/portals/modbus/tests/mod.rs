@@ -149,6 +149,7 @@ fn power_box(n: u8) -> ModbusPortalSpec {
     ModbusPortalSpec {
         id: format!("power-{n}").parse().unwrap(),
         kind: PortalKind::PowerBox,
+        direction: None,
         slots: 1,
         reader: Some(part(n, "technotrade-vrd-485", 0)),
         output: Some(part(21, "waveshare-relay-8ch", u16::from(n) - 1)),
@@ -161,6 +162,7 @@ fn door() -> ModbusPortalSpec {
     ModbusPortalSpec {
         id: "door".parse().unwrap(),
         kind: PortalKind::Door,
+        direction: None,
         slots: 1,
         reader: Some(part(9, "inveo-rfid-ind-m1", 0)),
         output: Some(part(21, "waveshare-relay-8ch", 7)),

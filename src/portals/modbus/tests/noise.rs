@@ -66,6 +66,7 @@ fn places() -> (BTreeMap<String, Place>, Vec<ModbusPortalSpec>, Line) {
     let controller = |n: u8| ModbusPortalSpec {
         id: format!("door-{n}").parse().unwrap(),
         kind: PortalKind::Door,
+        direction: None,
         slots: 1,
         reader: Some(part(n, "generic-door-controller", 0)),
         output: Some(part(n, "generic-door-controller", 0)),

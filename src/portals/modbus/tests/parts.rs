@@ -8,6 +8,7 @@ fn whole(kind: PortalKind, id: &str, channel: u16) -> ModbusPortalSpec {
     ModbusPortalSpec {
         id: "portal".parse().unwrap(),
         kind,
+        direction: None,
         slots: 1,
         reader: Some(part(5, id, channel)),
         output: Some(part(5, id, channel)),
@@ -78,6 +79,38 @@ async fn a_turnstile_tells_ways_passages_and_fire() {
     assert!(!toy.heard.borrow().iter().any(wrong));
     toy.line.input(5, InputKind::Fire, 0, true);
     toy.reports(|r| r.fire == Some(true)).await;
+}
+
+#[tokio::test]
+async fn two_gates_of_one_turnstile_of_contacts_hear_each_of_its_own_way() {
+    let gate = |id: &str, channel: u16, direction: Direction| ModbusPortalSpec {
+        id: id.parse().unwrap(),
+        kind: PortalKind::Gate,
+        direction: Some(direction),
+        slots: 1,
+        reader: None,
+        output: Some(part(5, "generic-turnstile-contacts", channel)),
+        meter: None,
+        inputs: None,
+    };
+    let profile = Arc::new(shipped("generic-turnstile-contacts").unwrap());
+    let gates = vec![gate("in", 0, Direction::In), gate("out", 1, Direction::Out)];
+    let toy = Toy::start(Line::new([(5, profile)]), gates, &[]).await;
+    for name in ["in", "out"] {
+        toy.hears(|i| matches!(i, Input::Report { portal, report } if portal == name && report.fire == Some(false)))
+            .await;
+    }
+    toy.line.input(5, InputKind::PassedIn, 0, true);
+    toy.line.input(5, InputKind::PassedOut, 0, true);
+    let told = |i: &Input| match i {
+        Input::Report { portal, report } => report.passed.map(|way| (portal.clone(), way)),
+        _ => None,
+    };
+    let mut heard = toy.heard.clone();
+    let both = heard.wait_for(|all| all.iter().filter_map(told).count() == 2);
+    let mut all: Vec<_> = timeout(LIMIT, both).await.unwrap().unwrap().iter().filter_map(told).collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(all, [("in".to_owned(), Direction::In), ("out".to_owned(), Direction::Out)]);
 }
 
 #[tokio::test]
@@ -214,6 +247,7 @@ fn two_slots(id: &str, unit: u8) -> (Arc<Profile>, ModbusPortalSpec) {
     let spec = ModbusPortalSpec {
         id: id.parse().unwrap(),
         kind: PortalKind::PowerBox,
+        direction: None,
         slots: 2,
         reader: Some(part.clone()),
         output: Some(part.clone()),

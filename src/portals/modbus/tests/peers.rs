@@ -91,6 +91,7 @@ fn power_box() -> ModbusPortalSpec {
     ModbusPortalSpec {
         id: "power".parse().unwrap(),
         kind: PortalKind::PowerBox,
+        direction: None,
         slots: 1,
         reader: Some(part(5, "technotrade-vrd-485", 0)),
         output: Some(part(21, "lc-tech-relay-8ch", 3)),
@@ -103,6 +104,7 @@ fn gate() -> ModbusPortalSpec {
     ModbusPortalSpec {
         id: "gate".parse().unwrap(),
         kind: PortalKind::Gate,
+        direction: None,
         slots: 1,
         reader: None,
         output: Some(part(21, "lc-tech-relay-8ch", 6)),

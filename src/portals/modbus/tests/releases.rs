@@ -14,6 +14,7 @@ fn door_of(profile: Profile) -> Toy {
     let spec = ModbusPortalSpec {
         id: "door".parse().unwrap(),
         kind: PortalKind::Door,
+        direction: None,
         reader: None,
         slots: 1,
         output: Some(output),

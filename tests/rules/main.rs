@@ -16,6 +16,7 @@ mod world;
 
 mod boxes;
 mod convergence;
+mod dark;
 mod debounce;
 mod doors;
 mod life_of_a_card;

@@ -10,7 +10,7 @@ use super::super::portal::PortalKind;
 use super::super::presence::{Dark, OnBy};
 use super::Engine;
 
-/// `reason` of a cut because the card left; every other is a reason of the ladder, or `remote`.
+/// `reason` of a cut because the card left; every other is a reason of the ladder, `relay_off` or `remote`.
 pub const CARD_LEFT: &str = "card_left";
 /// `reason` of a cut of a box whose relay went off by itself and is not switched on again.
 pub const RELAY_OFF: &str = "relay_off";

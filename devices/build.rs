@@ -12,9 +12,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let devices = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("devices");
     println!("cargo::rerun-if-changed={}", devices.display());
     let mut files = Vec::new();
-    for entry in fs::read_dir(&devices)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+    let entries = fs::read_dir(&devices)
+        .map_err(|error| format!("the device profiles in `{}` cannot be listed: {error}", devices.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let path = entry.path();
+        // An editor's lock or backup, and a folder, are no profile.
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if !hidden && path.is_file() && path.extension().is_some_and(|extension| extension == "toml") {
             let id = path.file_stem().and_then(|stem| stem.to_str()).ok_or("a profile's file name is no text")?;
             files.push((id.to_owned(), path.to_str().ok_or("the path of a profile is no text")?.to_owned()));
         }

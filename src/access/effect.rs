@@ -199,7 +199,7 @@ pub enum Effect {
     Cut {
         /// Which.
         portal: PortalId,
-        /// Why, a reason's name on the wire or `card_left`.
+        /// Why, a reason's name on the wire, `card_left` or `relay_off`.
         reason: &'static str,
     },
     /// Tell the portal its standing mode, so that free access and fire hold it open and the others do not.

@@ -1,6 +1,6 @@
 //! Power boxes: who sits in which, on whose card a box is on, and when it goes off. A standing grant lives here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::id::{CardUid, Mono};
 use super::transform::Reading;
@@ -45,6 +45,32 @@ impl Draw {
     }
 }
 
+/// A box that is to be on and reads off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dark {
+    /// Not as far as anybody said.
+    #[default]
+    No,
+    /// It said so, perhaps of before the last order; judged then, unless it says otherwise by then.
+    Said {
+        /// When it is judged.
+        judge_at: Mono,
+    },
+    /// It stays so until the box says who is in it.
+    Waits,
+}
+
+impl Dark {
+    /// When it is to be judged, if that is known.
+    #[must_use]
+    pub fn judge_at(self) -> Option<Mono> {
+        match self {
+            Self::Said { judge_at } => Some(judge_at),
+            Self::No | Self::Waits => None,
+        }
+    }
+}
+
 /// One power box as the gateway believes it to be.
 ///
 /// A box has one slot or several. It is on as long as any card in it may: on by one of them, and when that one leaves or loses its
@@ -68,6 +94,12 @@ pub struct PowerBox {
     pub recheck_at: Option<Mono>,
     /// Power drawn while it is off.
     pub draw: Draw,
+    /// Off while it is to be on.
+    pub dark: Dark,
+    /// When it was switched on again because it had gone dark, oldest first.
+    pub again: VecDeque<Mono>,
+    /// The slots whose card was not said to be there since the box was away.
+    pub unseen: BTreeSet<u8>,
 }
 
 impl PowerBox {
@@ -96,7 +128,21 @@ impl PowerBox {
     pub fn put(&mut self, slot: u8, uid: CardUid) {
         self.present.remove(&SLOT_REMEMBERED);
         self.unread.remove(&slot);
+        self.unseen.remove(&slot);
         self.present.insert(slot, uid);
+    }
+
+    /// The box was away: who is in it is only remembered until it says so again.
+    pub fn was_away(&mut self) {
+        self.unseen = self.present.keys().copied().collect();
+        self.dark = Dark::No;
+    }
+
+    /// Whether the box itself says that `uid` is in it, and has not been away since.
+    #[must_use]
+    pub fn shows(&self, uid: CardUid) -> bool {
+        let said = |slot: &u8| *slot != SLOT_REMEMBERED && !self.unseen.contains(slot);
+        self.present.iter().any(|(slot, card)| *card == uid && said(slot))
     }
 
     /// Nothing is in `slot`. Gives the card that was.
@@ -116,6 +162,7 @@ impl PowerBox {
     /// The box is switched off. Gives the right it was on by.
     pub fn switch_off(&mut self) -> Option<OnBy> {
         self.off_at = None;
+        self.dark = Dark::No;
         self.on.take()
     }
 }

@@ -154,7 +154,7 @@ pub enum PortalOrder {
     Cut {
         /// Which.
         portal: PortalId,
-        /// Why, a reason's name on the wire or `card_left`.
+        /// Why, a reason's name on the wire, `card_left` or `relay_off`.
         reason: &'static str,
     },
     /// The standing mode of a gate or door: `fire` and `free_access` hold it open.

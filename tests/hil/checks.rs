@@ -20,6 +20,10 @@ const NOBODY: u8 = 247;
 const PULSE_MS: u32 = 1_000;
 /// How long after the end of a pulse the relay may still be read as closed, in milliseconds.
 const GRACE_MS: u32 = 2_000;
+/// How long a relay that was moved is told off until a device says that it did so, in milliseconds.
+const OFF_FOR_MS: u64 = 5_000;
+/// Wait between two tries of it, in milliseconds.
+const OFF_AGAIN_MS: u64 = 200;
 /// No room draws more, in watts; beyond, the profile reads the wrong register.
 const POWER_W_MAX: f64 = 50_000.0;
 
@@ -230,6 +234,26 @@ pub async fn a_card_is_read_and_goes(
     card
 }
 
+/// How the test of a relay went wrong.
+enum Wrong {
+    /// Nothing was moved.
+    Untouched(String),
+    /// It was told to close, or may have been.
+    Moved(String),
+}
+
+/// Whatever went wrong, a relay does not stay closed: told off until the device has taken it, or the time is over.
+async fn off(bench: &mut Bench, at: &Device, request: &Request) -> Result<(), NoAnswer> {
+    let deadline = Instant::now() + Duration::from_millis(OFF_FOR_MS);
+    loop {
+        match bench.ask(at, request).await {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => sleep(Duration::from_millis(OFF_AGAIN_MS)).await,
+        }
+    }
+}
+
 pub async fn a_relay_closes_and_opens(bench: &mut Bench, portal: &ModbusPortalSpec, report: &mut Report) {
     let Some(part) = &portal.output else { return };
     let (at, channel) = (device(part), part.channel);
@@ -247,16 +271,17 @@ pub async fn a_relay_closes_and_opens(bench: &mut Bench, portal: &ModbusPortalSp
         None => (format!("on {channel}"), output.on(channel), None),
     };
     let settle = Duration::from_millis(u64::from(output.settle_ms));
-    let run = async |bench: &mut Bench| -> Result<String, String> {
-        let text = |error: NoAnswer| error.to_string();
-        if state(bench).await.map_err(text)? == Some(true) {
-            return Err("it is closed already; is the room in use? Nothing was moved".to_owned());
+    let run = async |bench: &mut Bench| -> Result<String, Wrong> {
+        let text = |error: NoAnswer| Wrong::Moved(error.to_string());
+        if state(bench).await.map_err(|error| Wrong::Untouched(error.to_string()))? == Some(true) {
+            let told = "it is closed already; is the room in use? Nothing was moved";
+            return Err(Wrong::Untouched(told.to_owned()));
         }
         bench.write(&at, &doing, &request).await.map_err(text)?;
         sleep(settle).await;
         let closed = state(bench).await.map_err(text)?;
         if closed == Some(false) {
-            return Err("it was told to close and reads as open".to_owned());
+            return Err(Wrong::Moved("it was told to close and reads as open".to_owned()));
         }
         let limit = match by_device {
             Some(ms) => Duration::from_millis(u64::from(ms + GRACE_MS)),
@@ -272,22 +297,24 @@ pub async fn a_relay_closes_and_opens(bench: &mut Bench, portal: &ModbusPortalSp
         let deadline = Instant::now() + limit;
         while state(bench).await.map_err(text)? == Some(true) {
             if Instant::now() > deadline {
-                return Err("it was to open and reads as closed".to_owned());
+                return Err(Wrong::Moved("it was to open and reads as closed".to_owned()));
             }
             sleep(Duration::from_millis(50)).await;
         }
         Ok("closed, read back, open again, read back".to_owned())
     };
-    let ended = run(bench).await;
-    if let Err(error) = &ended
-        && !error.contains("already")
-    {
-        // Whatever went wrong, it does not stay closed.
-        drop(bench.ask(&at, &output.off(channel)).await);
-    }
-    match ended {
+    match run(bench).await {
         Ok(told) => report.ok(format_args!("`{}`: {told}", portal.id)),
-        Err(error) => report.failed(format_args!("`{}`: {error}", portal.id)),
+        Err(Wrong::Untouched(error)) => report.failed(format_args!("`{}`: {error}", portal.id)),
+        Err(Wrong::Moved(error)) => {
+            report.failed(format_args!("`{}`: {error}", portal.id));
+            if let Err(error) = off(bench, &at, &output.off(channel)).await {
+                report.failed(format_args!(
+                    "`{}`: IT MAY STILL BE CLOSED, it could not be switched off: {error}; switch it off by hand",
+                    portal.id
+                ));
+            }
+        }
     }
 }
 
@@ -302,7 +329,11 @@ pub async fn a_meter_measures(bench: &mut Bench, portal: &ModbusPortalSpec, repo
         let Some((point, factor)) = of else { continue };
         let points = [point];
         let Some(poll) = at.profile.polls_of(&points).next().cloned() else { continue };
-        match bench.poll(&at, &poll, false).await.map(|block| point.number(&block, 0).map(|number| number * factor)) {
+        match bench
+            .poll(&at, &poll, false)
+            .await
+            .map(|block| point.number(&block, part.channel).map(|number| number * factor))
+        {
             Ok(Some(value)) if (0.0..=max).contains(&value.abs()) => {
                 report.ok(format_args!("`{}`: {what} {value:.3} {unit}; compare it with the display", portal.id));
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-use dormgate::access::audit::{AuditEvent, EventKind};
+use dormgate::access::audit::{AlarmKind, AuditEvent, EventKind};
 use dormgate::access::change::{Op, Subject};
 use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
 use dormgate::access::id::{CardUid, Holder, PortalId};
@@ -23,6 +23,8 @@ use crate::person::{Report, heading, please, wait};
 
 /// Longest wait for what needs no person.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long after the last order the gateway may still say that it was not confirmed; it says so after 2 s.
+const UNCONFIRMED_WITHIN: Duration = Duration::from_secs(4);
 const GATEWAY: &str = "hil";
 
 /// The configuration's lines and portals, in a gateway that knows nobody yet.
@@ -79,6 +81,15 @@ fn is(event: &AuditEvent, kind: EventKind, portal: &PortalId) -> bool {
     event.kind == kind && event.portal.as_ref() == Some(portal)
 }
 
+/// A relay that did not do what it was told: a grant that was not carried out, or a cut.
+fn is_unconfirmed(event: &AuditEvent, portal: &PortalId) -> bool {
+    let told = event.detail.as_deref().unwrap_or_default();
+    let not_done = ["a release was not confirmed", "a grant was not carried out"];
+    let cut = event.alarm == Some(AlarmKind::UnconfirmedRevocation);
+    let release = event.alarm == Some(AlarmKind::PortalOffline) && not_done.iter().any(|begin| told.starts_with(begin));
+    is(event, EventKind::Alarm, portal) && (cut || release)
+}
+
 fn enrolment(holder: &Holder) -> Enrolment {
     let any = |kind| Entitlement { kind, zone: ZoneSet::Any, schedule: None };
     let entitlements = vec![any(PortalKind::Gate), any(PortalKind::Door), any(PortalKind::PowerBox)];
@@ -112,6 +123,10 @@ pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
         for (portal, card) in cards {
             at_portal(real, portal, *card, &mut office, report).await;
         }
+        let parts = real.portals.iter().filter(|portal| matches!(portal.device, PortalDevice::Parts { .. }));
+        for portal in parts.map(|portal| &portal.portal.id).filter(|id| !cards.contains_key(*id)) {
+            report.left_out(format_args!("`{portal}` with the gateway: no whole card number was read there"));
+        }
         // A gateway that has ended already says why below.
         end.send(()).ok();
     }
@@ -126,6 +141,7 @@ pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
 async fn at_portal(real: &Config, id: &PortalId, card: CardUid, office: &mut Office, report: &mut Report) {
     let Some(portal) = real.portals.iter().find(|portal| portal.portal.id == *id) else { return };
     heading(format_args!("`{id}`, with the gateway"));
+    let begun = office.events.len();
     let online = office.event(0, PATIENCE, |e| is(e, EventKind::PortalOnline, id)).await;
     if online.is_none() {
         report.failed(format_args!("`{id}` does not come online"));
@@ -171,6 +187,11 @@ async fn at_portal(real: &Config, id: &PortalId, card: CardUid, office: &mut Off
         PortalKind::Gate | PortalKind::Door => decides(office, id, card, "not_enrolled", report).await,
     }
     please(format_args!("take the card away from `{id}`"));
+    // What the gateway decided is in the audit at once; that a relay did not follow is said later.
+    match office.event(begun, UNCONFIRMED_WITHIN, |e| is_unconfirmed(e, id)).await {
+        None => report.ok(format_args!("`{id}`: every order was confirmed where the relay can be read back")),
+        Some(event) => report.failed(format_args!("`{id}`: {}", event.detail.unwrap_or_default())),
+    }
     let trouble = |e: &AuditEvent| is(e, EventKind::PortalOffline, id);
     match office.event(0, Duration::from_millis(1), trouble).await {
         None => report.ok(format_args!("`{id}` was online all the time")),

@@ -17,6 +17,7 @@ mod world;
 mod again;
 mod boxes;
 mod convergence;
+mod dark;
 mod debounce;
 mod doors;
 mod life_of_a_card;

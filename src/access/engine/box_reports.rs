@@ -4,6 +4,7 @@ use super::super::audit::AlarmKind;
 use super::super::effect::Effect;
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::input::{PortalReport, Presented};
+use super::super::presence::Dark;
 use super::Engine;
 use super::boxes::{CARD_LEFT, Turned};
 
@@ -85,8 +86,10 @@ impl Engine {
         power.recheck_at = None;
         if !relay {
             power.reported_without_card = false;
+            self.reads_off(portal, now);
             return;
         }
+        power.dark = Dark::No;
         if power.on.is_some() {
             return;
         }

@@ -2,16 +2,18 @@
 
 use super::super::audit::{AuditEvent, EventKind, Flush};
 use super::super::decide::{Question, against_power, decide};
-use super::super::decision::{Decision, Denial, Reason};
+use super::super::decision::{Decision, Denial, Grant, Reason};
 use super::super::effect::Effect;
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::policy::RevokePower;
 use super::super::portal::PortalKind;
-use super::super::presence::OnBy;
+use super::super::presence::{Dark, OnBy};
 use super::Engine;
 
-/// `reason` of a cut because the card left; every other is a reason of the ladder, or `remote`.
+/// `reason` of a cut because the card left; every other is a reason of the ladder, `relay_off` or `remote`.
 pub const CARD_LEFT: &str = "card_left";
+/// `reason` of a cut of a box whose relay went off by itself and is not switched on again.
+pub const RELAY_OFF: &str = "relay_off";
 /// `reason` of a cut by command.
 pub const BY_COMMAND: &str = "remote";
 
@@ -32,6 +34,10 @@ enum How {
 }
 
 impl Turned {
+    pub(super) fn on_by(portal: PortalId, uid: CardUid, detail: String) -> Self {
+        Self { portal, uid: Some(uid), how: How::OnBy(Some(detail)) }
+    }
+
     pub(super) fn off(portal: PortalId, uid: Option<CardUid>, reason: &'static str) -> Self {
         Self { portal, uid, how: How::Off(reason) }
     }
@@ -48,6 +54,11 @@ impl Turned {
 impl Engine {
     /// Whether `uid` may draw power at `portal` now.
     pub(super) fn judge_box(&self, portal: &PortalId, uid: CardUid, now: Now) -> Result<(), Denial> {
+        self.grant_at_box(portal, uid, now).map(drop)
+    }
+
+    /// The grant by which `uid` may draw power at `portal` now.
+    pub(super) fn grant_at_box(&self, portal: &PortalId, uid: CardUid, now: Now) -> Result<Grant, Denial> {
         let Some(portal) = self.portal(portal.as_str()) else {
             return Err(Denial::from(Reason::UnknownPortal));
         };
@@ -55,7 +66,7 @@ impl Engine {
         let presented = self.as_read_at(&portal.id, uid);
         let question = Question { portal: Some(portal), presented: &presented, direction: None, stale: false };
         match decide(&self.facts(self.posture(portal, now), now), &question) {
-            Decision::Grant(_) => Ok(()),
+            Decision::Grant(grant) => Ok(grant),
             Decision::Deny(denial) => Err(denial),
         }
     }
@@ -74,6 +85,7 @@ impl Engine {
         match denial {
             None => {
                 power.ordered_at = Some(now.mono);
+                power.dark = Dark::No;
                 // A second card in a box that another one keeps on changes nothing until that one leaves.
                 if power.kept_by().is_none() {
                     self.admit(portal, uid, None, now);

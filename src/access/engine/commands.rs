@@ -10,7 +10,7 @@ use super::super::effect::{Effect, Reply, ReplyStatus, ResyncReason, Verdict};
 use super::super::id::{CardUid, ClockTrust, Now, PortalId, Timestamp};
 use super::super::input::{Command, CommandKind, Request};
 use super::super::portal::{Assurance, PortalKind};
-use super::super::presence::{Draw, OnBy};
+use super::super::presence::{Dark, Draw, OnBy};
 use super::super::state::{COMMANDS_MAX, is_remembered};
 use super::Engine;
 use super::boxes::BY_COMMAND;
@@ -149,6 +149,7 @@ impl Engine {
             power.on = Some(OnBy::Remote);
             power.off_at = None;
             power.draw = Draw::None;
+            power.dark = Dark::No;
             let grant = Grant::new(portal.clone(), None, GrantReason::Remote, None);
             self.out.push(Effect::Energise { grant });
             let event = AuditEvent {

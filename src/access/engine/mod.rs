@@ -15,6 +15,7 @@ mod box_reports;
 mod boxes;
 mod changes;
 mod commands;
+mod dark;
 mod doors;
 mod lossy;
 mod meters;
@@ -40,6 +41,7 @@ use super::state::{GAP_DAMAGED, State};
 use super::transform::Transform;
 
 use alarms::Alarms;
+pub use dark::{RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS};
 use doors::Doors;
 use meters::Meters;
 pub use meters::{DRAW_MS, DRAW_W, METER_STALE_MS, METER_SWEEP_MS};
@@ -159,6 +161,7 @@ impl Engine {
             Input::Wake => {}
         }
         self.wake_boxes(now);
+        self.wake_dark(now);
         self.wake_meters(now);
         self.wake_doors(now);
         self.believe_quiet_streams(now);
@@ -169,7 +172,8 @@ impl Engine {
     /// When the engine next wants an [`Input::Wake`].
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Mono> {
-        let boxes = self.boxes.values().flat_map(|b| [b.off_at, b.recheck_at, b.draw.alarm_at()]).flatten();
+        let boxes =
+            self.boxes.values().flat_map(|b| [b.off_at, b.recheck_at, b.draw.alarm_at(), b.dark.judge_at()]).flatten();
         let edge = self.next_edge.map(|edge| {
             let wait_ms = u64::try_from(edge.0.saturating_sub(now.wall.0)).unwrap_or(0);
             // The wall clock may be set forward meanwhile, so a far edge is looked at again each minute.

@@ -53,6 +53,7 @@ impl Engine {
                 let may_be_on = report.relay.unwrap_or(report.card_present == Some(true));
                 self.box_is_back(&id, may_be_on, now);
             }
+            self.judge_dark(&id, now);
         }
         self.meter_reported(&id, kind, report, now);
         if let Some(open) = report.contact_open.filter(|_| kind != PortalKind::PowerBox) {
@@ -94,6 +95,7 @@ impl Engine {
         self.record(event, Flush::Soon);
         if !online {
             self.meter_lost(portal);
+            self.boxes.get_mut(portal).into_iter().for_each(super::PowerBox::was_away);
             let detail = detail.unwrap_or_else(|| "its last will was sent".to_owned());
             self.alarm(AlarmKind::PortalOffline, Some(portal), None, detail, now);
         }

@@ -94,9 +94,10 @@ pub(super) struct Memory {
     relay_since: Option<Instant>,
     /// The relay's task is switching off and has not said that it is done.
     cutting: bool,
+    /// The relay's task is switching a box on and has not said how that ended.
+    switching_on: bool,
     /// By slot; what concerns none is with slot 0.
     pub(super) unsaid: BTreeMap<u8, PortalReport>,
-    standing: Option<Grant>,
     /// Granted while the relay is still being switched off, and until when that counts: off comes first.
     next: Option<(Grant, Instant)>,
 }
@@ -142,7 +143,6 @@ impl Portal {
             PortalOrder::Release { grant } | PortalOrder::Energise { grant } => self.carry_out(grant),
             PortalOrder::Cut { reason, .. } => {
                 tracing::info!(portal = %self.id, reason, "switched off");
-                self.memory.standing = None;
                 self.wait_for_off(None);
                 self.want(Wanted::Off);
             }
@@ -184,6 +184,7 @@ impl Portal {
             return;
         }
         self.memory.cutting = off;
+        self.memory.switching_on = matches!(wanted, Wanted::On { .. });
         self.wanted.send_modify(|order| *order = order.next(wanted));
     }
 
@@ -216,10 +217,9 @@ impl Portal {
             }
             PortalKind::PowerBox if self.memory.cutting => self.wait_for_off(Some((grant, until))),
             PortalKind::PowerBox => {
-                let already =
-                    matches!(self.wanted.borrow().wanted, Wanted::On { .. }) && self.memory.relay == Some(true);
-                self.memory.standing = Some(grant);
-                if !already {
+                // One that is on, or waits for its turn, is not told again: it would lose its turn.
+                let wanted_on = matches!(self.wanted.borrow().wanted, Wanted::On { .. });
+                if !(wanted_on && (self.memory.switching_on || self.memory.relay == Some(true))) {
                     self.want(Wanted::On { until });
                 }
             }
@@ -228,7 +228,10 @@ impl Portal {
 
     async fn done(&mut self, what: Done) {
         match what {
-            Done::On(at) => self.relay_is(true, at),
+            Done::On(at) => {
+                self.memory.switching_on = false;
+                self.relay_is(true, at);
+            }
             Done::Off(at) => {
                 self.memory.cutting = false;
                 self.relay_is(false, at);
@@ -243,8 +246,9 @@ impl Portal {
                 tracing::warn!(portal = %self.id, "the grant is spent: {cause}");
                 if matches!(self.wanted.borrow().wanted, Wanted::On { .. }) {
                     // It may have been carried out all the same; an open question is closed by switching off.
-                    self.memory.standing = None;
                     self.want(Wanted::Off);
+                    // The gateway takes it to be on, so that it is off is said, also if it was before.
+                    self.memory.relay = None;
                 }
                 self.alarm(AlarmKind::PortalOffline, format!("a release was not confirmed: {cause}")).await;
             }
@@ -345,10 +349,7 @@ impl Portal {
                 let wanted = self.wanted.borrow().wanted;
                 match wanted {
                     // The gateway tells a portal that comes back its standing mode anew.
-                    Wanted::On { .. } | Wanted::Hold => {
-                        self.memory.standing = None;
-                        self.want(Wanted::AsItIs);
-                    }
+                    Wanted::On { .. } | Wanted::Hold => self.want(Wanted::AsItIs),
                     // A pulse ends by itself, or by the relay's task, which goes on trying.
                     Wanted::Pulse { .. } | Wanted::Off | Wanted::AsItIs => {}
                 }
@@ -369,8 +370,12 @@ impl Portal {
             None => self.slots.iter().all(|slot| slot.tracker.is_heard()).then_some(true),
         };
         if online.is_some() && online != self.memory.online {
-            self.memory.online = online;
+            let was_away = self.memory.online.replace(online == Some(true)) == Some(false);
             self.report(PortalReport { online, cause, ..PortalReport::default() });
+            if was_away {
+                // The gateway only remembers who was in it, and waits to hear who is.
+                self.slots.iter_mut().for_each(|slot| slot.tracker.say_again());
+            }
         }
     }
 
@@ -383,16 +388,10 @@ impl Portal {
         if self.memory.relay_since.is_some_and(|since| at < since) {
             return;
         }
-        let wanted = self.wanted.borrow().wanted;
-        let was_on = self.memory.relay == Some(true);
+        // One that went off by itself is judged by the gateway, which has a limit for it.
         self.relay_is(on, at);
-        // Confirmed on before, and something else switched it off: by its standing grant it is switched on again, in its turn.
-        if !on && was_on && matches!(wanted, Wanted::On { .. }) && self.memory.standing.is_some() {
-            tracing::warn!(portal = %self.id, "the relay went off by itself; it is switched on again");
-            self.want(Wanted::On { until: self.deadline() });
-        }
-        // Somebody or something else switched it on: it is switched off again.
-        if on && wanted == Wanted::Off {
+        // Somebody or something else switched a box on: it is switched off again. A lock may have an exit button of its own.
+        if on && self.kind == PortalKind::PowerBox && self.wanted.borrow().wanted == Wanted::Off {
             self.want(Wanted::Off);
         }
     }

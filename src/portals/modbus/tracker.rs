@@ -50,13 +50,22 @@ pub struct Tracker {
     release_due: bool,
     released_at: Option<Instant>,
     count: Option<i64>,
+    say_again: bool,
 }
 
 impl Tracker {
     /// For this reader, not heard yet.
     #[must_use]
     pub fn new(reader: Reader) -> Self {
-        Self { reader, last_heard: None, slot: Slot::Empty, release_due: false, released_at: None, count: None }
+        Self {
+            reader,
+            last_heard: None,
+            slot: Slot::Empty,
+            release_due: false,
+            released_at: None,
+            count: None,
+            say_again: false,
+        }
     }
 
     /// The reader.
@@ -101,6 +110,11 @@ impl Tracker {
         if self.count.is_some() {
             self.count = Some(NO_COUNT);
         }
+    }
+
+    /// A card that lies there is said once more, when the next sample shows it.
+    pub fn say_again(&mut self) {
+        self.say_again = true;
     }
 
     /// Whether the reader was heard since it was last lost.
@@ -178,13 +192,16 @@ impl Tracker {
     }
 
     fn level(&mut self, card: Option<Presented>, at: Instant, fresh: bool) -> Vec<Seen> {
+        let again = card.is_some() && std::mem::take(&mut self.say_again);
         let (slot, seen) = match (std::mem::replace(&mut self.slot, Slot::Empty), card) {
             (Slot::Empty, None) => (Slot::Empty, vec![]),
             (Slot::Empty, Some(card)) => {
                 let seen = if fresh { Seen::Came(card.clone()) } else { Seen::There(card.clone()) };
                 (Slot::Holds(card), vec![seen])
             }
-            (Slot::Holds(old) | Slot::Leaving(Some(old), _), Some(card)) if old == card => (Slot::Holds(old), vec![]),
+            (Slot::Holds(old) | Slot::Leaving(Some(old), _), Some(card)) if old == card => {
+                (Slot::Holds(old), if again { vec![Seen::There(card)] } else { vec![] })
+            }
             (Slot::Holds(_), Some(card)) if fresh => {
                 (Slot::Holds(card.clone()), vec![Seen::Exchanged, Seen::Came(card)])
             }

@@ -49,7 +49,8 @@ impl fmt::Display for LineAt {
 pub struct Plugged {
     name: String,
     tasks: JoinSet<()>,
-    link: Option<PathBuf>,
+    /// The name made for it, and the terminal that it leads to.
+    link: Option<(PathBuf, PathBuf)>,
 }
 
 impl fmt::Display for Plugged {
@@ -67,7 +68,9 @@ impl Plugged {
 
 impl Drop for Plugged {
     fn drop(&mut self) {
-        if let Some(link) = &self.link
+        let Some((link, device)) = &self.link else { return };
+        // Another stand-in may have taken the name since; it is that one's now.
+        if fs::read_link(link).is_ok_and(|to| to == *device)
             && let Err(error) = fs::remove_file(link)
         {
             tracing::warn!("`{}` is left behind: {error}", link.display());
@@ -104,7 +107,11 @@ impl Line {
         drop(near);
         symlink(&device, link)?;
         let name = format!("{} ({device})", link.display());
-        Ok(Plugged { tasks: self.on(far, Some(held), name.clone()), name, link: Some(link.to_owned()) })
+        Ok(Plugged {
+            tasks: self.on(far, Some(held), name.clone()),
+            name,
+            link: Some((link.to_owned(), device.into())),
+        })
     }
 
     fn on(&self, port: SerialStream, held: Option<File>, name: String) -> JoinSet<()> {
@@ -138,5 +145,22 @@ fn free(link: &Path) -> io::Result<()> {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_one_stand_in_leaves_the_name_that_another_has_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = LineAt::Pty(dir.path().join("riser"));
+        let first = Line::new([]).plug(&at).await.unwrap();
+        let second = Line::new([]).plug(&at).await.unwrap();
+        drop(first);
+        assert!(fs::symlink_metadata(dir.path().join("riser")).is_ok(), "the second is served under it");
+        drop(second);
+        assert!(fs::symlink_metadata(dir.path().join("riser")).is_err());
     }
 }

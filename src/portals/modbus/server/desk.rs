@@ -11,14 +11,17 @@ use tokio::time::{Instant, timeout};
 
 use crate::access::decision::{Decision, Grant, Reason};
 use crate::access::id::PortalId;
-use crate::access::input::{Input, PortalReport, Request as CardRequest};
-use crate::access::portal::{Assurance, PortalKind, Posture};
+use crate::access::input::{Input, PortalReport, Presented, Request as CardRequest};
+use crate::access::portal::{Assurance, Direction, PortalKind, Posture};
 use crate::gateway::ports::{Inbox, PortalOrder};
 use crate::wire::modbus::{Exception, Reply, Request, Space};
 use crate::wire::registers::{self, Answer, RegisterRequest, StateBits, Written};
 
 /// How long a decision may take, in milliseconds; then it is a denial, `internal_error`, and a later grant opens nothing.
 pub const DECISION_MS: u64 = 500;
+/// How long after its answer the same request is a repeat, made because the reply was lost, in milliseconds: some time-outs of a
+/// controller. Later it is a new request, for a controller that has restarted counts from 1 again.
+pub const REPEAT_MS: u64 = 3_000;
 /// How long a controller may be silent before its portal is offline, in milliseconds.
 pub const CONTROLLER_SILENT_MS: u64 = 30_000;
 /// How long a gate or door is opened when the grant does not say, in milliseconds.
@@ -35,17 +38,27 @@ pub(super) struct Desk {
     state: Mutex<State>,
 }
 
+/// A request as the controller wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Asked {
+    counter: u16,
+    presented: Presented,
+    direction: Option<Direction>,
+}
+
 #[derive(Default)]
 struct State {
     answer: Answer,
+    /// The request that `answer` answers and since when, as long as a repeat of it would get the same answer.
+    answered: Option<(Asked, Instant)>,
     posture: Posture,
     /// Gates and doors: released until then. Power boxes: see `energised`.
     released_until: Option<Instant>,
     /// The grant a power box is on by.
     energised: Option<Grant>,
     requests: u64,
-    /// Requests without a decision yet: their counters, and who waits.
-    waiting: HashMap<String, (u16, oneshot::Sender<()>)>,
+    /// Requests without a decision yet, and who waits.
+    waiting: HashMap<String, (Asked, oneshot::Sender<()>)>,
     heard: Option<Instant>,
     online: bool,
 }
@@ -67,8 +80,10 @@ impl Desk {
             PortalOrder::Answer { id, decision, .. } => {
                 // Without a waiting request the answer is late, and a late grant opens nothing. What it opens is opened here, in
                 // the order in which orders come: were it left to whoever waits, a cut that follows could come before it.
-                let Some((counter, waiting)) = id.and_then(|id| state.waiting.remove(&id)) else { return };
+                let Some((asked, waiting)) = id.and_then(|id| state.waiting.remove(&id)) else { return };
+                let counter = asked.counter;
                 state.answer.decide(counter, &decision);
+                state.answered = Some((asked, Instant::now()));
                 if let Decision::Grant(grant) = decision {
                     self.carry_out(&mut state, grant);
                 }
@@ -81,6 +96,8 @@ impl Desk {
                 tracing::info!(portal = %self.id, reason, "switched off");
                 state.energised = None;
                 state.released_until = None;
+                // What was granted before is not granted after it without being judged anew.
+                state.answered = None;
             }
             PortalOrder::Mode { posture, .. } => state.posture = posture,
         }
@@ -178,17 +195,19 @@ impl Desk {
     }
 
     async fn decide(&self, request: RegisterRequest) {
+        let asked =
+            Asked { counter: request.counter, presented: request.presented.clone(), direction: request.direction };
         let (id, decided) = {
             let mut state = self.lock();
-            // The same counter is the same request, repeated because its reply was lost.
-            if state.answer.counter == request.counter {
+            let repeat_limit = Duration::from_millis(REPEAT_MS);
+            if state.answered.as_ref().is_some_and(|(before, at)| *before == asked && at.elapsed() < repeat_limit) {
                 return;
             }
             state.requests += 1;
             // A counter alone is no id: a controller that restarts begins at 1 again, with another card.
             let id = format!("{}-{}", state.requests, request.counter);
             let (waiting, decided) = oneshot::channel();
-            state.waiting.insert(id.clone(), (request.counter, waiting));
+            state.waiting.insert(id.clone(), (asked, waiting));
             (id, decided)
         };
         let asked = Input::Request(CardRequest {
@@ -208,6 +227,8 @@ impl Desk {
         if state.waiting.remove(&id).is_some() {
             tracing::error!(portal = %self.id, counter = request.counter, "no decision within {DECISION_MS} ms: denied");
             state.answer.decide(request.counter, &Decision::Deny(Reason::InternalError.into()));
+            // Nobody judged it: asked again, it is judged.
+            state.answered = None;
         }
     }
 

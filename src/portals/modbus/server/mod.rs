@@ -9,6 +9,8 @@ mod frames;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod repeat_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 pub(super) mod cable;
+mod dark;
 mod dead;
 mod latch;
 mod lossy;
@@ -272,20 +273,6 @@ async fn a_relay_switched_on_by_hand_after_a_cut_is_switched_off_again() {
     toy.cut("power-1");
     toy.reports(|r| r.relay == Some(false)).await;
     toy.line.force(21, 0, true);
-    toy.relay(21, 0, false).await;
-}
-
-#[tokio::test]
-async fn a_relay_that_goes_off_by_itself_is_switched_on_again_while_the_card_lies_there() {
-    let (line, specs) = boxes(1);
-    let toy = Toy::start(line, specs, &[CARD]).await;
-    toy.online().await;
-    toy.line.present(1, 0, uid(CARD));
-    toy.reports(|r| r.relay == Some(true)).await;
-    toy.line.force(21, 0, false);
-    toy.reports(|r| r.relay == Some(false)).await;
-    toy.relay(21, 0, true).await;
-    toy.cut("power-1");
     toy.relay(21, 0, false).await;
 }
 

@@ -1,0 +1,162 @@
+//! A box that is to be on and reads off: power failed, a fuse went, somebody switched. It is judged anew, and switched on again
+//! a few times or not at all; nothing is left believed on and dark.
+
+use dormgate::access::audit::{AlarmKind, EventKind};
+use dormgate::access::effect::Effect;
+use dormgate::access::engine::{RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS};
+use dormgate::access::input::{CommandKind, PortalReport};
+
+use crate::world::{Seen, World, name, op};
+
+const BOX: &str = "power-412";
+/// Longer than a report may still be that of before an order, in seconds.
+const SETTLED_S: u64 = 4;
+
+/// P1's card A is in the box of 412, which has said that its relay is on.
+fn lit() -> World {
+    let mut w = World::new();
+    w.resident("A", "p1").resident("R", "p2");
+    assert_eq!(w.present(BOX, "A"), "granted");
+    w.relay(BOX, true);
+    w.pass_s(SETTLED_S);
+    w
+}
+
+fn energised(seen: &Seen) -> usize {
+    seen.0.iter().filter(|e| matches!(e, Effect::Energise { .. })).count()
+}
+
+fn away(w: &mut World) {
+    w.report(BOX, PortalReport { online: Some(false), ..PortalReport::default() });
+}
+
+#[test]
+fn a_relay_that_goes_off_by_itself_is_switched_on_again_by_the_card_that_lies_there() {
+    let mut w = lit();
+    let seen = w.relay(BOX, false);
+    assert_eq!((energised(&seen), seen.cuts(), seen.alarms()), (1, vec![], vec![]));
+    assert_eq!(seen.recorded(), [EventKind::PowerOn], "the audit says so");
+    w.relay(BOX, true);
+    assert_eq!(energised(&w.pass_s(60)), 0);
+    assert!(w.is_on(BOX));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_relay_that_trips_each_time_is_left_off_after_some_tries_and_raised() {
+    let mut w = lit();
+    let (mut again, mut cuts, mut alarms) = (0, 0, Vec::new());
+    for _ in 0..60 {
+        for on in [false, true] {
+            if on && !w.is_on(BOX) {
+                continue;
+            }
+            let mut all = w.relay(BOX, on);
+            // It holds for a second; off it stays until somebody switches it on.
+            all.0.extend(w.pass_s(if on { 1 } else { SETTLED_S }).0);
+            again += energised(&all);
+            cuts += all.cuts().len();
+            alarms.extend(all.alarms());
+        }
+    }
+    assert_eq!((again, cuts, alarms), (RELAY_AGAIN_MAX, 1, vec![AlarmKind::PortalOffline]));
+    assert!(!w.is_on(BOX));
+    w.assert_replay_is_life();
+    // Whoever puts a card in is let have power, and much later the tries count anew.
+    w.pass_ms(RELAY_AGAIN_WINDOW_MS);
+    assert_eq!(w.present(BOX, "A"), "granted");
+    w.relay(BOX, true);
+    w.pass_s(SETTLED_S);
+    assert_eq!(energised(&w.relay(BOX, false)), 1);
+}
+
+#[test]
+fn off_said_just_after_an_order_is_believed_when_nothing_else_was_said_since() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.present(BOX, "A");
+    assert_eq!(energised(&w.relay(BOX, false)), 0, "may be from before the grant");
+    w.relay(BOX, true);
+    assert_eq!(energised(&w.pass_s(60)), 0);
+    w.present(BOX, "A");
+    w.relay(BOX, false);
+    assert_eq!(energised(&w.pass_s(60)), 1);
+}
+
+#[test]
+fn a_box_that_lost_its_power_is_on_again_when_it_says_that_the_card_is_there() {
+    for relay_first in [true, false] {
+        let mut w = lit();
+        away(&mut w);
+        w.pass_s(60);
+        let seen = if relay_first {
+            assert_eq!(energised(&w.relay(BOX, false)), 0, "the card may have gone meanwhile");
+            w.sits(BOX, "A", None)
+        } else {
+            assert_eq!(energised(&w.sits(BOX, "A", None)), 0);
+            w.relay(BOX, false)
+        };
+        assert_eq!(energised(&seen), 1, "{relay_first}");
+        assert_eq!(energised(&w.pass_s(60)), 0);
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
+fn a_box_that_lost_its_power_and_its_card_stays_off() {
+    let mut w = lit();
+    away(&mut w);
+    w.relay(BOX, false);
+    assert_eq!(energised(&w.leave(BOX)), 0);
+    let seen = w.pass_s(15);
+    assert_eq!((energised(&seen), seen.cuts()), (0, vec![(BOX, "card_left")]));
+}
+
+#[test]
+fn a_box_that_lost_its_power_is_judged_anew() {
+    let mut w = lit();
+    away(&mut w);
+    w.say(vec![op::report_lost("uid:A")]);
+    let mut seen = w.relay(BOX, false);
+    seen.0.extend(w.sits(BOX, "A", Some(false)).0);
+    assert_eq!(energised(&seen), 0);
+    assert!(!w.is_on(BOX));
+
+    let mut w = lit();
+    away(&mut w);
+    w.relay(BOX, false);
+    let seen = w.sits(BOX, "R", Some(false));
+    assert_eq!(energised(&seen), 1, "another that may: on by that one");
+    assert_eq!(w.say(vec![op::report_lost("uid:R")]).cuts(), [(BOX, "lost")]);
+}
+
+#[test]
+fn after_a_restart_only_a_card_that_is_said_to_be_there_switches_on() {
+    let mut w = lit();
+    assert_eq!(energised(&w.restart()), 0);
+    assert_eq!(energised(&w.relay(BOX, false)), 0, "remembered is not seen");
+    assert_eq!(energised(&w.pass_s(60)), 0);
+    assert_eq!(energised(&w.sits(BOX, "A", None)), 1);
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_box_that_a_command_switched_on_is_not_switched_on_twice() {
+    let mut w = World::new();
+    w.command("on", CommandKind::Power { portal: name(BOX), on: true });
+    w.relay(BOX, true);
+    w.pass_s(SETTLED_S);
+    let seen = w.relay(BOX, false);
+    assert_eq!((energised(&seen), seen.cuts()), (0, vec![(BOX, "relay_off")]), "a command acts once");
+    assert_eq!(seen.alarms(), [AlarmKind::PortalOffline]);
+    assert!(!w.is_on(BOX));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_box_whose_delay_runs_is_not_switched_on_for_nobody() {
+    let mut w = lit();
+    w.leave(BOX);
+    assert_eq!(energised(&w.relay(BOX, false)), 0);
+    assert_eq!(energised(&w.sits(BOX, "A", None)), 1, "it is back");
+}

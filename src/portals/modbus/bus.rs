@@ -25,6 +25,8 @@ pub const REOPEN_MS_MIN: u64 = 100;
 pub const REOPEN_MS_MAX: u64 = 5000;
 /// Failures in a row, of whichever units, after which a serial port is closed and opened anew.
 const FAILURES_TO_REOPEN: u32 = 8;
+/// How long a serial port is kept quiet after it was opened, in milliseconds: what an earlier program asked is answered meanwhile.
+const OPEN_QUIET_MS: u64 = 50;
 
 /// One line of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -348,20 +350,30 @@ impl Task {
         if now < self.reopen_at {
             return Err(self.last_cause.clone());
         }
-        match Line::open(&self.spec.line, self.transaction).await {
+        match self.open_quiet().await {
             Ok(line) => {
+                // A connection that was only dropped after a time-out says nothing new of any unit.
                 if !self.last_cause.is_empty() {
                     tracing::info!(bus = %self.spec.id, line = self.spec.line.name(), "the line is open again");
+                    self.health.line_up();
+                    self.last_cause.clear();
                 }
-                self.last_cause.clear();
                 self.line = Some(line);
                 self.used = false;
                 self.failures = 0;
-                self.health.line_up(Instant::now());
                 Ok(())
             }
             Err(error) => Err(self.line_down(&format!("it cannot be opened: {error}"))),
         }
+    }
+
+    async fn open_quiet(&mut self) -> std::io::Result<Line> {
+        let mut line = Line::open(&self.spec.line, self.transaction).await?;
+        if line.can_settle() {
+            let failed = self.failures > 0;
+            line.settle(if failed { self.slowest } else { Duration::from_millis(OPEN_QUIET_MS) }).await?;
+        }
+        Ok(line)
     }
 
     /// Nobody can be asked before the wait is over, which doubles until somebody answers.

@@ -12,11 +12,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_serial::{SerialPortBuilderExt, SerialStream};
+use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
 use crate::wire::modbus::{
     MBAP_BYTES, Mbap, PDU_BYTES_MAX, Reply, ReplyError, Request, hex, rtu_frame, rtu_open, tcp_frame,
 };
+
+use super::serial::characters;
+pub use super::serial::{Parity, SerialSpec};
+pub(super) use super::serial::{open_serial, silence};
 
 /// Longest time to set up a TCP connection, in milliseconds.
 pub const CONNECT_MS: u64 = 1000;
@@ -24,12 +28,8 @@ pub const CONNECT_MS: u64 = 1000;
 const LATE_REPLIES_MAX: usize = 8;
 /// How often bytes may come in the silence before a request until the line counts as never silent.
 const STALE_MAX: usize = 8;
-/// Shortest silence between frames, in microseconds: above 19200 Bd the standard fixes it (Modbus over serial line 1.02, 2.5.1.1).
-const SILENCE_US_MIN: u64 = 1750;
 /// How late the runtime's timer may be, in milliseconds.
 const TICK_MS: u64 = 1;
-/// Bits of one character on a serial line, with start, parity and stop.
-const CHARACTER_BITS: u64 = 11;
 
 /// Where a line is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,30 +41,6 @@ pub enum LineSpec {
     /// A line in memory, for time that is not real.
     #[cfg(test)]
     Memory(super::tests::cable::Cable),
-}
-
-/// A serial port and its settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SerialSpec {
-    /// The device file, best one of `/dev/serial/by-id`.
-    pub port: String,
-    /// Speed.
-    pub baud: u32,
-    /// Parity.
-    pub parity: Parity,
-    /// 1 or 2.
-    pub stop_bits: u8,
-}
-
-/// The parity bit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parity {
-    /// No parity bit.
-    None,
-    /// Even: what Modbus asks for.
-    Even,
-    /// Odd.
-    Odd,
 }
 
 impl LineSpec {
@@ -111,13 +87,32 @@ pub enum LineError {
     Reply(#[from] ReplyError),
 }
 
-trait Port: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Port for T {}
+trait Port: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Drops what was taken and is not sent: closing a serial port waits for that, and holds up the whole program meanwhile.
+    fn forget_unsent(&self) {}
+}
+
+impl Port for BufReader<TcpStream> {}
+
+impl Port for SerialStream {
+    fn forget_unsent(&self) {
+        // A port that is gone has nothing to forget.
+        drop(self.clear(ClearBuffer::Output));
+    }
+}
+
+#[cfg(test)]
+impl Port for tokio::io::DuplexStream {}
 
 enum Framing {
-    Tcp { transaction: u16 },
+    Tcp {
+        transaction: u16,
+    },
     /// `last_byte`: when the last byte was, or will be, out on the wire.
-    Rtu { baud: u32, last_byte: Instant },
+    Rtu {
+        baud: u32,
+        last_byte: Instant,
+    },
 }
 
 impl Framing {
@@ -134,6 +129,12 @@ pub struct Line {
     name: String,
     port: Box<dyn Port>,
     framing: Framing,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.port.forget_unsent();
+    }
 }
 
 impl Line {
@@ -166,11 +167,7 @@ impl Line {
     }
 
     fn rtu(name: &str, port: Box<dyn Port>, baud: u32) -> Self {
-        Self {
-            name: name.to_owned(),
-            port,
-            framing: Framing::Rtu { baud, last_byte: Instant::now() },
-        }
+        Self { name: name.to_owned(), port, framing: Framing::Rtu { baud, last_byte: Instant::now() } }
     }
 
     /// The number of the next request, for the connection after this one.
@@ -399,27 +396,6 @@ async fn quiet_until(at: Instant) {
     }
 }
 
-/// Opens a serial port.
-///
-/// # Errors
-/// When it is not there, is taken, or cannot be set up so.
-pub(super) fn open_serial(serial: &SerialSpec) -> io::Result<SerialStream> {
-    let parity = match serial.parity {
-        Parity::None => tokio_serial::Parity::None,
-        Parity::Even => tokio_serial::Parity::Even,
-        Parity::Odd => tokio_serial::Parity::Odd,
-    };
-    let stop = if serial.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One };
-    let port = tokio_serial::new(&serial.port, serial.baud).parity(parity).stop_bits(stop);
-    port.open_native_async().map_err(io::Error::from)
-}
-
-/// The time that `bytes` take on the wire.
-fn characters(bytes: usize, baud: u32) -> Duration {
-    let bits = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(CHARACTER_BITS);
-    Duration::from_micros(bits.saturating_mul(1_000_000) / u64::from(baud.max(1)))
-}
-
 /// How long the answer of a unit that was not asked is without unit and checksum, by its function and the byte after it; `None`:
 /// nobody asked for that.
 fn foreign_pdu_bytes(function: u8, first: u8) -> Option<usize> {
@@ -429,12 +405,6 @@ fn foreign_pdu_bytes(function: u8, first: u8) -> Option<usize> {
         0x80.. => Some(2),
         0 | 7..=14 | 17..=0x7F => None,
     }
-}
-
-/// 3.5 characters of silence (Modbus over serial line 1.02, 2.5.1.1).
-pub(super) fn silence(baud: u32) -> Duration {
-    let us = 7 * CHARACTER_BITS * 1_000_000 / (2 * u64::from(baud.max(1)));
-    Duration::from_micros(us.max(SILENCE_US_MIN))
 }
 
 #[cfg(test)]

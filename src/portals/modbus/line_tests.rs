@@ -1,5 +1,7 @@
 //! One exchange on a serial line: when it is sent, and what counts as its answer.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
 
 use tokio::io::{DuplexStream, duplex};
@@ -36,8 +38,14 @@ fn words(reply: Result<Reply, LineError>) -> Vec<u16> {
     words
 }
 
-/// A port that never says that its bytes are out, as an adapter that is wedged.
-struct Wedged(DuplexStream);
+/// A port that never says that its bytes are out, as an adapter that is wedged; and whether it was told to forget them.
+struct Wedged(DuplexStream, Arc<AtomicBool>);
+
+impl Port for Wedged {
+    fn forget_unsent(&self) {
+        self.1.store(true, Ordering::Relaxed);
+    }
+}
 
 impl AsyncRead for Wedged {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -62,7 +70,8 @@ impl AsyncWrite for Wedged {
 #[tokio::test(start_paused = true)]
 async fn a_port_is_never_waited_for_until_its_bytes_are_out() {
     let (near, mut far) = duplex(512);
-    let mut line = Line::rtu("test", Box::new(Wedged(near)), 9600);
+    let forgot = Arc::new(AtomicBool::new(false));
+    let mut line = Line::rtu("test", Box::new(Wedged(near, Arc::clone(&forgot))), 9600);
     tokio::spawn(async move {
         request(&mut far).await;
         far.write_all(&says(1, 7)).await.unwrap();
@@ -70,6 +79,9 @@ async fn a_port_is_never_waited_for_until_its_bytes_are_out() {
     });
     let answer = timeout(Duration::from_secs(1), line.exchange(1, &ASK)).await;
     assert_eq!(words(answer.expect("it waits for the port")), [7]);
+    assert!(!forgot.load(Ordering::Relaxed));
+    drop(line);
+    assert!(forgot.load(Ordering::Relaxed), "closing it waits for its bytes");
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +133,8 @@ async fn a_line_that_never_falls_silent_is_an_error_and_not_waited_for_without_e
 
 #[tokio::test(start_paused = true)]
 async fn a_late_frame_of_another_unit_is_passed_over() {
-    let others = [says(2, 66), rtu_frame(2, &[0x83, 2]), rtu_frame(2, &[5, 0, 1, 0xFF, 0]), rtu_frame(2, &[4, 4, 1, 2, 3, 4])];
+    let others =
+        [says(2, 66), rtu_frame(2, &[0x83, 2]), rtu_frame(2, &[5, 0, 1, 0xFF, 0]), rtu_frame(2, &[4, 4, 1, 2, 3, 4])];
     for other in others {
         let (mut line, mut far) = line(9600);
         tokio::spawn(async move {

@@ -17,6 +17,8 @@ use super::line::{Line, LineError, LineSpec};
 use super::load;
 use super::queue::{Priority, Queue};
 
+pub use super::observe::{Observer, Outcome, Released};
+
 /// Requests waiting for one line. Each poll and each relay has at most one, so a full queue is a fault.
 pub const JOBS_MAX: usize = 1024;
 /// First wait before a line that cannot be opened is tried again, in milliseconds.
@@ -25,6 +27,8 @@ pub const REOPEN_MS_MIN: u64 = 100;
 pub const REOPEN_MS_MAX: u64 = 5000;
 /// Failures in a row, of whichever units, after which a serial port is closed and opened anew.
 const FAILURES_TO_REOPEN: u32 = 8;
+/// How long a serial port is kept quiet after it was opened, in milliseconds: what an earlier program asked is answered meanwhile.
+const OPEN_QUIET_MS: u64 = 50;
 
 /// One line of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,78 +39,6 @@ pub struct BusSpec {
     pub line: LineSpec,
     /// How long a reply may take, in milliseconds. A profile whose device is slower extends it for that device.
     pub timeout_ms: u32,
-}
-
-/// How a request ended, for counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Answered.
-    Ok,
-    /// The device refused.
-    Refused,
-    /// No answer in time.
-    Timeout,
-    /// An answer that does not fit, or the connection ended.
-    Broken,
-    /// The line could not be opened.
-    LineDown,
-    /// Waited longer than its deadline; never sent.
-    Expired,
-    /// The unit is offline and not to be asked yet; never sent.
-    Barred,
-}
-
-impl Outcome {
-    /// The outcome's name in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::Broken => "broken",
-            Self::LineDown => "line_down",
-            Self::Expired => "expired",
-            Self::Barred => "barred",
-        }
-    }
-}
-
-/// How a release ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Released {
-    /// Confirmed as the profile says.
-    Confirmed,
-    /// Not confirmed, given up, and reported.
-    Failed,
-    /// Another order for the same relay came first.
-    Overtaken,
-}
-
-impl Released {
-    /// Its name in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Confirmed => "confirmed",
-            Self::Failed => "failed",
-            Self::Overtaken => "overtaken",
-        }
-    }
-}
-
-/// Who counts. All methods are called from the line's tasks and must not wait.
-pub trait Observer: Send + Sync {
-    /// A request on `bus` ended; `took` is the time on the line, zero if it was never sent.
-    fn request(&self, bus: &str, outcome: Outcome, took: Duration);
-
-    /// A release of a relay ended so.
-    fn release(&self, _bus: &str, _unit: u8, _channel: u16, _how: Released) {}
-}
-
-/// Counts nothing.
-impl Observer for () {
-    fn request(&self, _: &str, _: Outcome, _: Duration) {}
 }
 
 /// What a request brought, and when.
@@ -348,20 +280,30 @@ impl Task {
         if now < self.reopen_at {
             return Err(self.last_cause.clone());
         }
-        match Line::open(&self.spec.line, self.transaction).await {
+        match self.open_quiet().await {
             Ok(line) => {
+                // A connection that was only dropped after a time-out says nothing new of any unit.
                 if !self.last_cause.is_empty() {
                     tracing::info!(bus = %self.spec.id, line = self.spec.line.name(), "the line is open again");
+                    self.health.line_up();
+                    self.last_cause.clear();
                 }
-                self.last_cause.clear();
                 self.line = Some(line);
                 self.used = false;
                 self.failures = 0;
-                self.health.line_up(Instant::now());
                 Ok(())
             }
             Err(error) => Err(self.line_down(&format!("it cannot be opened: {error}"))),
         }
+    }
+
+    async fn open_quiet(&mut self) -> std::io::Result<Line> {
+        let mut line = Line::open(&self.spec.line, self.transaction).await?;
+        if line.can_settle() {
+            let failed = self.failures > 0;
+            line.settle(if failed { self.slowest } else { Duration::from_millis(OPEN_QUIET_MS) }).await?;
+        }
+        Ok(line)
     }
 
     /// Nobody can be asked before the wait is over, which doubles until somebody answers.

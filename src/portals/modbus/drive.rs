@@ -3,11 +3,12 @@
 //!
 //! It decides nothing: what it switches on it was given a grant for, and what it cannot switch off it says aloud.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::wire::modbus::Request;
 use crate::wire::profile::{Block, Output};
@@ -15,8 +16,11 @@ use crate::wire::profile::{Block, Output};
 use super::bus::{Bus, BusError, Released};
 use super::queue::Priority;
 
-/// How long a relay that must go off may be unconfirmed before it is an alarm, in milliseconds.
+/// How long a relay that must go off may be unconfirmed before it is an alarm, in milliseconds from the order or, where the first
+/// try was answered, from that answer.
 pub const UNCONFIRMED_MS: u64 = 2000;
+/// How long the first try and its read-back may wait behind others on the line before that is an alarm, in milliseconds.
+pub const CUT_QUEUED_MS_MAX: u64 = 10_000;
 /// First wait between two tries to switch off, in milliseconds.
 pub(super) const CUT_RETRY_MS_MIN: u64 = 100;
 /// Longest wait between two tries to switch off, in milliseconds.
@@ -113,6 +117,14 @@ pub(super) enum Done {
     Failed(String),
     /// It must be off and is not confirmed to be.
     Unconfirmed(String),
+}
+
+/// How switching off goes.
+struct Trying {
+    /// When it is an alarm.
+    alarm_at: Instant,
+    /// Why it is not off yet.
+    cause: String,
 }
 
 /// The relay of one portal.
@@ -228,33 +240,51 @@ impl Drive {
         Some((on, answer.at))
     }
 
+    /// The alarm interrupts no try: what waits for the line does not lose its place by it.
     async fn off(&self) {
-        let alarm_at = Instant::now() + Duration::from_millis(UNCONFIRMED_MS);
-        let mut cause = String::from("no answer");
-        if timeout_at(alarm_at, self.off_until_confirmed(&mut cause)).await.is_err() {
-            self.tell(Done::Unconfirmed(cause.clone())).await;
-            self.off_until_confirmed(&mut cause).await;
+        let ordered = Instant::now();
+        let (trying, mut told) = watch::channel(Trying {
+            alarm_at: ordered + Duration::from_millis(CUT_QUEUED_MS_MAX),
+            cause: String::from("it still waits for the line"),
+        });
+        let mut tries = pin!(self.off_until_confirmed(ordered, &trying));
+        loop {
+            let alarm_at = told.borrow_and_update().alarm_at;
+            tokio::select! {
+                biased;
+                () = &mut tries => return,
+                () = sleep_until(alarm_at) => break,
+                // Another moment may count now; the sender lives as long as the tries.
+                _ = told.changed() => {}
+            }
         }
+        let cause = told.borrow().cause.clone();
+        self.tell(Done::Unconfirmed(cause)).await;
+        tries.await;
     }
 
-    async fn off_until_confirmed(&self, cause: &mut String) {
+    async fn off_until_confirmed(&self, ordered: Instant, trying: &watch::Sender<Trying>) {
+        let mut since = None;
         let mut wait = Duration::from_millis(CUT_RETRY_MS_MIN);
         loop {
-            match self.bus.call(self.unit, self.output.off(self.channel), Priority::Cut, None).await {
+            let cause = match self.bus.call(self.unit, self.output.off(self.channel), Priority::Cut, None).await {
                 Ok(answer) => {
+                    since.get_or_insert(answer.at);
                     let Some(read) = self.output.read_back(self.channel) else {
                         return self.tell(Done::Off(answer.at)).await;
                     };
                     self.settle().await;
                     match self.state(read).await {
                         Some((false, at)) => return self.tell(Done::Off(at)).await,
-                        Some((true, _)) => "the relay reads on after it was switched off".clone_into(cause),
-                        None => "the relay was switched off but cannot be read back".clone_into(cause),
+                        Some((true, _)) => "the relay reads on after it was switched off".to_owned(),
+                        None => "the relay was switched off but cannot be read back".to_owned(),
                     }
                 }
                 Err(BusError::Stopped) => return,
-                Err(error) => *cause = error.to_string(),
-            }
+                Err(error) => error.to_string(),
+            };
+            let alarm_at = *since.get_or_insert(ordered) + Duration::from_millis(UNCONFIRMED_MS);
+            trying.send_replace(Trying { alarm_at, cause });
             sleep(wait).await;
             wait = (wait * 2).min(Duration::from_millis(CUT_RETRY_MS_MAX));
         }

@@ -45,10 +45,22 @@ struct Unit {
     /// Offline: when it is tried again. Before that: when it is polled again.
     next_probe: Instant,
     cut_tried: bool,
+    /// Offline only because the line is or was: it is asked as one that was never offline, and costs the offline units nothing.
+    fell: bool,
     /// Offline: when it is waited for as long as its profile says.
     whole_at: Instant,
     /// Its slowest answer so far.
     slowest: Duration,
+}
+
+impl Unit {
+    /// Why it does not answer, if it is offline by itself.
+    fn dead(&self) -> Option<String> {
+        match &*self.state.borrow() {
+            UnitState::Offline { cause } if !self.fell => Some(cause.clone()),
+            UnitState::Offline { .. } | UnitState::Online | UnitState::Unknown => None,
+        }
+    }
 }
 
 /// The health of all units of one line.
@@ -73,6 +85,7 @@ impl Health {
                     next_probe: now,
                     whole_at: now,
                     cut_tried: false,
+                    fell: false,
                     slowest: Duration::ZERO,
                 },
             )
@@ -94,7 +107,7 @@ impl Health {
             self.counted_to = now;
         }
         let unit = self.units.get_mut(&unit)?;
-        let UnitState::Offline { cause } = &*unit.state.borrow() else {
+        let Some(cause) = unit.dead() else {
             // One that did not answer leaves the line to the others for a moment, unless something must be switched.
             let rests = unit.failures > 0 && priority >= Priority::Card && now < unit.next_probe;
             return rests.then(|| "it did not answer just now".to_owned());
@@ -106,13 +119,13 @@ impl Health {
             return None;
         }
         let may = self.saved_ms > 0 && (cut || now >= unit.next_probe);
-        (!may).then(|| cause.clone())
+        (!may).then_some(cause)
     }
 
     /// How long `unit` is to be waited for now, if it is offline and its whole time, `full`, would cost the others too much.
     pub(super) fn short(&self, unit: u8, full: Duration, now: Instant) -> Option<Duration> {
         let unit = self.units.get(&unit)?;
-        let offline = matches!(*unit.state.borrow(), UnitState::Offline { .. });
+        let offline = unit.dead().is_some();
         let whole = now >= unit.next_probe && now >= unit.whole_at;
         let short = Duration::from_millis(PROBE_REPLY_MS).max(unit.slowest * 2);
         (offline && !whole && short < full).then_some(short)
@@ -124,6 +137,7 @@ impl Health {
         unit.slowest = unit.slowest.max(took);
         unit.failures = 0;
         unit.cut_tried = false;
+        unit.fell = false;
         unit.wait = Duration::from_millis(PROBE_MS_MIN);
         let before = unit.state.send_replace(UnitState::Online);
         matches!(before, UnitState::Offline { .. })
@@ -137,7 +151,8 @@ impl Health {
             unit.next_probe = now + took;
             return false;
         }
-        let was_offline = matches!(*unit.state.borrow(), UnitState::Offline { .. });
+        let was_offline = unit.dead().is_some();
+        unit.fell = false;
         if was_offline {
             self.saved_ms = self.saved_ms.saturating_sub(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
         }
@@ -161,6 +176,7 @@ impl Health {
     /// The line itself is down: nobody can be asked.
     pub(super) fn line_down(&mut self, cause: &str) {
         for unit in self.units.values_mut() {
+            unit.fell |= unit.dead().is_none();
             unit.state.send_if_modified(|state| {
                 let change = !matches!(state, UnitState::Offline { .. });
                 *state = UnitState::Offline { cause: cause.to_owned() };
@@ -169,14 +185,15 @@ impl Health {
         }
     }
 
-    /// The line is up again: everybody may be asked at once.
-    pub(super) fn line_up(&mut self, now: Instant) {
+    /// The line is up again after it was down: whoever answered before it fell may be asked at once. Dead units keep their waits and
+    /// what they have had of the line's time; only what must go off is tried at once with them too.
+    pub(super) fn line_up(&mut self) {
         for unit in self.units.values_mut() {
-            unit.next_probe = now;
-            unit.wait = Duration::from_millis(PROBE_MS_MIN);
             unit.cut_tried = false;
+            if unit.fell {
+                unit.failures = 0;
+            }
         }
-        self.saved_ms = SAVED_MS_MAX;
     }
 }
 
@@ -277,5 +294,26 @@ mod tests {
         let mut health = dead_unit(now);
         assert_eq!(health.barred(1, Priority::Cut, now), None);
         assert!(health.barred(1, Priority::Release, now).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_line_that_comes_back_leaves_dead_units_their_wait_and_lets_the_others_be_asked_at_once() {
+        let now = Instant::now();
+        let mut health = dead_unit(now);
+        health.answered(2, Duration::ZERO);
+        // The dead one has had its share.
+        health.silent(1, "no answer", Duration::from_millis(400), now);
+        health.line_down("no line");
+        assert_eq!(health.barred(2, Priority::Card, now), None, "nobody would open the line");
+        health.line_up();
+        assert!(health.barred(1, Priority::Card, now).is_some());
+        for _ in 0..OFFLINE_AFTER {
+            assert_eq!(health.barred(2, Priority::Release, now), None);
+            assert_eq!(health.short(2, Duration::from_millis(200), now), None);
+            health.silent(2, "no answer", Duration::from_millis(400), now);
+        }
+        assert!(health.barred(2, Priority::Card, now).is_some());
+        // What must go off is tried at once, also at a dead one.
+        assert_eq!(health.barred(1, Priority::Cut, now), None);
     }
 }

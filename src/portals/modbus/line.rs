@@ -12,22 +12,24 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_serial::{SerialPortBuilderExt, SerialStream};
+use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
 use crate::wire::modbus::{
     MBAP_BYTES, Mbap, PDU_BYTES_MAX, Reply, ReplyError, Request, hex, rtu_frame, rtu_open, tcp_frame,
 };
 
+use super::serial::characters;
+pub use super::serial::{Parity, SerialSpec};
+pub(super) use super::serial::{open_serial, silence};
+
 /// Longest time to set up a TCP connection, in milliseconds.
 pub const CONNECT_MS: u64 = 1000;
 /// Replies to earlier requests that are skipped in one exchange before the connection counts as out of step.
 const LATE_REPLIES_MAX: usize = 8;
-/// Shortest silence between frames, in microseconds: above 19200 Bd the standard fixes it (Modbus over serial line 1.02, 2.5.1.1).
-const SILENCE_US_MIN: u64 = 1750;
+/// How often bytes may come in the silence before a request until the line counts as never silent.
+const STALE_MAX: usize = 8;
 /// How late the runtime's timer may be, in milliseconds.
 const TICK_MS: u64 = 1;
-/// Bits of one character on a serial line, with start, parity and stop.
-const CHARACTER_BITS: u64 = 11;
 
 /// Where a line is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,30 +41,6 @@ pub enum LineSpec {
     /// A line in memory, for time that is not real.
     #[cfg(test)]
     Memory(super::tests::cable::Cable),
-}
-
-/// A serial port and its settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SerialSpec {
-    /// The device file, best one of `/dev/serial/by-id`.
-    pub port: String,
-    /// Speed.
-    pub baud: u32,
-    /// Parity.
-    pub parity: Parity,
-    /// 1 or 2.
-    pub stop_bits: u8,
-}
-
-/// The parity bit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parity {
-    /// No parity bit.
-    None,
-    /// Even: what Modbus asks for.
-    Even,
-    /// Odd.
-    Odd,
 }
 
 impl LineSpec {
@@ -93,6 +71,9 @@ pub enum LineError {
     /// The frame's checksum is wrong.
     #[error("the checksum of the reply is wrong")]
     Checksum,
+    /// Bytes went on coming, so nothing was sent.
+    #[error("the line does not fall silent: something else sends on it, or it is disturbed")]
+    NotSilent,
     /// Another unit answered.
     #[error("unit {got} answered, unit {asked} was asked")]
     WrongUnit {
@@ -106,12 +87,41 @@ pub enum LineError {
     Reply(#[from] ReplyError),
 }
 
-trait Port: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Port for T {}
+trait Port: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Drops what was taken and is not sent: closing a serial port waits for that, and holds up the whole program meanwhile.
+    fn forget_unsent(&self) {}
+}
+
+impl Port for BufReader<TcpStream> {}
+
+impl Port for SerialStream {
+    fn forget_unsent(&self) {
+        // A port that is gone has nothing to forget.
+        drop(self.clear(ClearBuffer::Output));
+    }
+}
+
+#[cfg(test)]
+impl Port for tokio::io::DuplexStream {}
 
 enum Framing {
-    Tcp { transaction: u16 },
-    Rtu { silence: Duration, last_byte: Instant },
+    Tcp {
+        transaction: u16,
+    },
+    /// `last_byte`: when the last byte was, or will be, out on the wire.
+    Rtu {
+        baud: u32,
+        last_byte: Instant,
+    },
+}
+
+impl Framing {
+    /// Bytes were on the wire until `at`.
+    fn busy_until(&mut self, at: Instant) {
+        if let Self::Rtu { last_byte, .. } = self {
+            *last_byte = (*last_byte).max(at);
+        }
+    }
 }
 
 /// An open line.
@@ -119,6 +129,12 @@ pub struct Line {
     name: String,
     port: Box<dyn Port>,
     framing: Framing,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.port.forget_unsent();
+    }
 }
 
 impl Line {
@@ -151,11 +167,7 @@ impl Line {
     }
 
     fn rtu(name: &str, port: Box<dyn Port>, baud: u32) -> Self {
-        Self {
-            name: name.to_owned(),
-            port,
-            framing: Framing::Rtu { silence: silence(baud), last_byte: Instant::now() },
-        }
+        Self { name: name.to_owned(), port, framing: Framing::Rtu { baud, last_byte: Instant::now() } }
     }
 
     /// The number of the next request, for the connection after this one.
@@ -178,25 +190,41 @@ impl Line {
     /// # Errors
     /// Anything but [`ReplyError::Refused`] leaves the line out of step.
     pub async fn exchange(&mut self, unit: u8, request: &Request) -> Result<Reply, LineError> {
-        self.drop_stale().await?;
         let pdu = match &mut self.framing {
             Framing::Tcp { transaction } => {
                 let asked = *transaction;
                 *transaction = transaction.wrapping_add(1);
+                self.drop_stale().await?;
                 self.exchange_tcp(asked, unit, request).await?
             }
-            Framing::Rtu { silence, last_byte } => {
-                quiet_until(*last_byte + *silence).await;
-                self.exchange_rtu(unit, request).await?
+            Framing::Rtu { baud, .. } => {
+                let baud = *baud;
+                self.fall_silent().await?;
+                self.exchange_rtu(unit, request, baud).await?
             }
         };
         Ok(request.check(&pdu)?)
     }
 
+    /// Hands `frame` to the port. It is not flushed: that holds up the whole program until a serial port has sent its last byte.
     async fn send(&mut self, frame: &[u8]) -> io::Result<()> {
         tracing::trace!(target: "dormgate::frames", line = %self.name, "> {}", hex(frame));
-        self.port.write_all(frame).await?;
-        self.port.flush().await
+        self.port.write_all(frame).await
+    }
+
+    /// Waits until nothing has been on the wire for as long as must be between two frames; what comes meanwhile answers nobody.
+    async fn fall_silent(&mut self) -> Result<(), LineError> {
+        for _ in 0..STALE_MAX {
+            if let Framing::Rtu { baud, last_byte } = &self.framing {
+                quiet_until(*last_byte + silence(*baud)).await;
+            }
+            // A port tells what lies in it only after the runtime has looked.
+            tokio::task::yield_now().await;
+            if !self.drop_stale().await? {
+                return Ok(());
+            }
+        }
+        Err(LineError::NotSilent)
     }
 
     async fn exchange_tcp(&mut self, transaction: u16, unit: u8, request: &Request) -> Result<Vec<u8>, LineError> {
@@ -219,31 +247,51 @@ impl Line {
         Err(LineError::NotModbus)
     }
 
-    async fn exchange_rtu(&mut self, unit: u8, request: &Request) -> Result<Vec<u8>, LineError> {
-        self.send(&rtu_frame(unit, &request.encode())).await?;
-        // Unit, function, and the exception's code or the first byte of the answer.
+    async fn exchange_rtu(&mut self, unit: u8, request: &Request, baud: u32) -> Result<Vec<u8>, LineError> {
+        let frame = rtu_frame(unit, &request.encode());
+        let takes = characters(frame.len(), baud);
+        // Said before, too: nobody may wait any longer while a slow port takes the bytes.
+        self.framing.busy_until(Instant::now() + takes);
+        self.send(&frame).await?;
+        self.framing.busy_until(Instant::now() + takes);
+        let mut got = unit;
+        for _ in 0..LATE_REPLIES_MAX {
+            let frame = self.frame_rtu(unit, request).await?;
+            let (from, pdu) = rtu_open(&frame).ok_or(LineError::Checksum)?;
+            if from == unit {
+                return Ok(pdu.to_vec());
+            }
+            got = from;
+        }
+        Err(LineError::WrongUnit { asked: unit, got })
+    }
+
+    /// The next frame: as long as the answer of `unit`, or as another unit's frame says that it is.
+    async fn frame_rtu(&mut self, unit: u8, request: &Request) -> Result<Vec<u8>, LineError> {
         let mut heard = Heard { line: &self.name, frame: Vec::new(), done: false };
         let read = async {
+            // Unit, function, and the exception's code or the first byte of the answer.
             fill(&mut self.port, &mut heard.frame, 3).await?;
-            let refused = heard.frame.get(1).is_some_and(|function| *function == request.function() | 0x80);
-            let pdu_bytes = if refused { 2 } else { request.reply_bytes() };
-            fill(&mut self.port, &mut heard.frame, pdu_bytes + 3).await
+            let pdu_bytes = match *heard.frame {
+                [from, function, first] if from != unit => {
+                    foreign_pdu_bytes(function, first).ok_or(LineError::WrongUnit { asked: unit, got: from })?
+                }
+                [_, function, _] if function == request.function() | 0x80 => 2,
+                _ => request.reply_bytes(),
+            };
+            Ok(fill(&mut self.port, &mut heard.frame, pdu_bytes + 3).await?)
         }
         .await;
         if let Framing::Rtu { last_byte, .. } = &mut self.framing {
+            // What came is no earlier than the end of the request, whatever time that was thought to need.
             *last_byte = Instant::now();
         }
-        read?;
-        let frame = heard.whole();
-        let (got, pdu) = rtu_open(&frame).ok_or(LineError::Checksum)?;
-        if got != unit {
-            return Err(LineError::WrongUnit { asked: unit, got });
-        }
-        Ok(pdu.to_vec())
+        read.map(|()| heard.whole())
     }
 
-    /// Takes what lies in the port, without waiting: the late reply to a request long given up.
-    async fn drop_stale(&mut self) -> Result<(), LineError> {
+    /// Takes what lies in the port, without waiting: the late reply to a request long given up. Says whether there was anything.
+    async fn drop_stale(&mut self) -> Result<bool, LineError> {
+        let mut stale = false;
         loop {
             let mut bytes = [0; PDU_BYTES_MAX];
             let mut buffer = ReadBuf::new(&mut bytes);
@@ -257,15 +305,16 @@ impl Line {
             })
             .await;
             match read {
-                None => return Ok(()),
+                None => return Ok(stale),
                 Some(Ok(())) if buffer.filled().is_empty() => return Err(LineError::ClosedBefore),
                 Some(Ok(())) => {
                     tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} (stale)", hex(buffer.filled()));
-                    match &mut self.framing {
-                        Framing::Rtu { last_byte, .. } => *last_byte = Instant::now(),
-                        // Half a frame may lie behind it: the connection is out of step.
-                        Framing::Tcp { .. } => return Err(LineError::ClosedBefore),
+                    // Half a frame may lie behind it: the connection is out of step.
+                    if matches!(self.framing, Framing::Tcp { .. }) {
+                        return Err(LineError::ClosedBefore);
                     }
+                    stale = true;
+                    self.framing.busy_until(Instant::now());
                 }
                 Some(Err(_)) => return Err(LineError::ClosedBefore),
             }
@@ -287,9 +336,7 @@ impl Line {
             let late = bytes.iter().copied().take(read).collect::<Vec<u8>>();
             tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} (late)", hex(&late));
         }
-        if let Framing::Rtu { last_byte, .. } = &mut self.framing {
-            *last_byte = Instant::now();
-        }
+        self.framing.busy_until(Instant::now());
         Ok(())
     }
 }
@@ -349,23 +396,17 @@ async fn quiet_until(at: Instant) {
     }
 }
 
-/// Opens a serial port.
-///
-/// # Errors
-/// When it is not there, is taken, or cannot be set up so.
-pub(super) fn open_serial(serial: &SerialSpec) -> io::Result<SerialStream> {
-    let parity = match serial.parity {
-        Parity::None => tokio_serial::Parity::None,
-        Parity::Even => tokio_serial::Parity::Even,
-        Parity::Odd => tokio_serial::Parity::Odd,
-    };
-    let stop = if serial.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One };
-    let port = tokio_serial::new(&serial.port, serial.baud).parity(parity).stop_bits(stop);
-    port.open_native_async().map_err(io::Error::from)
+/// How long the answer of a unit that was not asked is without unit and checksum, by its function and the byte after it; `None`:
+/// nobody asked for that.
+fn foreign_pdu_bytes(function: u8, first: u8) -> Option<usize> {
+    match function {
+        1..=4 => Some(2 + usize::from(first)).filter(|bytes| *bytes <= PDU_BYTES_MAX),
+        5 | 6 | 15 | 16 => Some(5),
+        0x80.. => Some(2),
+        0 | 7..=14 | 17..=0x7F => None,
+    }
 }
 
-/// 3.5 characters of silence (Modbus over serial line 1.02, 2.5.1.1).
-pub(super) fn silence(baud: u32) -> Duration {
-    let us = 7 * CHARACTER_BITS * 1_000_000 / (2 * u64::from(baud.max(1)));
-    Duration::from_micros(us.max(SILENCE_US_MIN))
-}
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod tests;

@@ -25,8 +25,8 @@ fn whole_door(unit: u8) -> ModbusPortalSpec {
     }
 }
 
-fn in_memory(line: &Line, baud: u32) -> BusSpec {
-    let cable = Cable::new(line, Some(baud), &CALM, |_| {});
+fn in_memory(line: &Line, baud: impl Into<Option<u32>>) -> BusSpec {
+    let cable = Cable::new(line, baud.into(), &CALM, |_| {});
     BusSpec { id: "riser".into(), line: LineSpec::Memory(cable), timeout_ms: 200 }
 }
 
@@ -104,4 +104,83 @@ async fn a_cut_is_the_next_request_on_a_line_that_polls_eight_units_and_a_meter(
         }
     }
     assert!(behind_the_meter > 0, "no cut came while the meter was read");
+}
+
+/// How often a dead box among eight is asked in a minute, and what the others' portals lose by it.
+async fn asked_of_the_dead_in_a_minute(baud: Option<u32>) -> usize {
+    let (line, specs) = boxes(8);
+    line.fault(8, Fault::Silent);
+    line.pace(Duration::from_millis(2));
+    let toy = Toy::on(in_memory(&line, baud), line.clone(), specs, &[CARD]);
+    let offline = |i: &Input, dead: bool| matches!(i, Input::Report { portal, report } if (portal == "power-8") == dead && report.online == Some(false));
+    toy.hears(|i| offline(i, true)).await;
+    toy.line.present(1, 0, uid(CARD));
+    toy.relay(21, 0, true).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let asked = || line.heard().iter().filter(|(_, unit, _)| *unit == 8).count();
+    let before = asked();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!toy.heard.borrow().iter().any(|i| offline(i, false)), "a dead unit took others offline");
+    assert!(line.relay(21, 0), "a dead unit cost another its power");
+    asked() - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_unit_is_asked_as_seldom_over_tcp_as_on_a_serial_line() {
+    for baud in [Some(57_600), None] {
+        let asked = asked_of_the_dead_in_a_minute(baud).await;
+        assert!((1..=10).contains(&asked), "{asked} times in a minute at {baud:?} Bd");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_serial_port_is_kept_quiet_after_it_was_opened_and_longer_after_failures() {
+    const SLOWEST: Duration = Duration::from_millis(300);
+    let (line, _) = boxes(9);
+    (1..=8).for_each(|unit| line.fault(unit, Fault::Silent));
+    let began = Instant::now();
+    let units = (1..=9).map(|unit| (unit, if unit == 9 { SLOWEST } else { Duration::ZERO })).collect();
+    let (bus, task) = bus::open(in_memory(&line, 57_600), &units, Arc::new(()));
+    tokio::spawn(task);
+    let ask = |unit| {
+        let read = Request::Read { space: crate::wire::modbus::Space::Holding, address: 0, count: 1 };
+        bus.call(unit, read, Priority::Cut, None)
+    };
+    for unit in 1..=8 {
+        drop(ask(unit).await);
+    }
+    let first = line.heard()[0].0 - began;
+    assert!(first >= Duration::from_millis(50), "asked {first:?} after it was opened");
+    // The eighth failure in a row has closed the port.
+    let failed = Instant::now();
+    drop(ask(9).await);
+    let heard = line.heard().last().unwrap().0;
+    assert!(heard - failed >= SLOWEST, "asked {:?} after the last failure", heard - failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_relays_switched_off_at_once_are_each_written_once_and_alarm_nobody() {
+    const BOXES: u8 = 64;
+    let relay = |n: u8| (101 + (n - 1) / 8, u16::from((n - 1) % 8));
+    let readers = (1..=BOXES).map(|unit| (unit, profile("technotrade-vrd-485")));
+    let relays = (0..BOXES / 8).map(|n| (101 + n, profile("waveshare-relay-8ch")));
+    let line = Line::new(readers.chain(relays));
+    let with_relay = |n: u8| {
+        let output = Some(part(relay(n).0, "waveshare-relay-8ch", relay(n).1));
+        ModbusPortalSpec { output, ..power_box(n) }
+    };
+    let toy = Toy::on(in_memory(&line, 9600), line.clone(), (1..=BOXES).map(with_relay).collect(), &[]);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    (1..=BOXES).for_each(|n| toy.energise(&format!("power-{n}")));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let on = || (1..=BOXES).filter(|n| line.relay(relay(*n).0, relay(*n).1)).count();
+    assert_eq!(on(), usize::from(BOXES));
+    let mark = line.heard().len();
+    (1..=BOXES).for_each(|n| toy.cut(&format!("power-{n}")));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(on(), 0);
+    let writes = line.heard()[mark..].iter().filter(|(_, _, request)| request.is_write()).count();
+    assert_eq!(writes, usize::from(BOXES));
+    let alarms = |i: &&Input| matches!(i, Input::Alarm { kind: AlarmKind::UnconfirmedRevocation, .. });
+    assert_eq!(toy.heard.borrow().iter().filter(alarms).count(), 0);
 }

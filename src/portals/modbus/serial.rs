@@ -1,0 +1,62 @@
+//! A serial port: its settings, how it is opened, and the times of its bytes. What is said on it is `line`'s.
+
+use std::io;
+use std::time::Duration;
+
+use tokio_serial::{SerialPortBuilderExt, SerialStream};
+
+/// Shortest silence between frames, in microseconds: above 19200 Bd the standard fixes it (Modbus over serial line 1.02, 2.5.1.1).
+const SILENCE_US_MIN: u64 = 1750;
+/// Bits of one character on a serial line, with start, parity and stop.
+const CHARACTER_BITS: u64 = 11;
+
+/// A serial port and its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SerialSpec {
+    /// The device file, best one of `/dev/serial/by-id`.
+    pub port: String,
+    /// Speed.
+    pub baud: u32,
+    /// Parity.
+    pub parity: Parity,
+    /// 1 or 2.
+    pub stop_bits: u8,
+}
+
+/// The parity bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parity {
+    /// No parity bit.
+    None,
+    /// Even: what Modbus asks for.
+    Even,
+    /// Odd.
+    Odd,
+}
+
+/// Opens a serial port.
+///
+/// # Errors
+/// When it is not there, is taken, or cannot be set up so.
+pub(super) fn open_serial(serial: &SerialSpec) -> io::Result<SerialStream> {
+    let parity = match serial.parity {
+        Parity::None => tokio_serial::Parity::None,
+        Parity::Even => tokio_serial::Parity::Even,
+        Parity::Odd => tokio_serial::Parity::Odd,
+    };
+    let stop = if serial.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One };
+    let port = tokio_serial::new(&serial.port, serial.baud).parity(parity).stop_bits(stop);
+    port.open_native_async().map_err(io::Error::from)
+}
+
+/// The time that `bytes` take on the wire.
+pub(super) fn characters(bytes: usize, baud: u32) -> Duration {
+    let bits = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(CHARACTER_BITS);
+    Duration::from_micros(bits.saturating_mul(1_000_000) / u64::from(baud.max(1)))
+}
+
+/// 3.5 characters of silence (Modbus over serial line 1.02, 2.5.1.1).
+pub(super) fn silence(baud: u32) -> Duration {
+    let us = 7 * CHARACTER_BITS * 1_000_000 / (2 * u64::from(baud.max(1)));
+    Duration::from_micros(us.max(SILENCE_US_MIN))
+}

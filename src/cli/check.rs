@@ -17,7 +17,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    match config::load(&args.config, &super::serve::check_profile) {
+    match super::serve::load(&args.config) {
         Ok(config) => say(summary(&config)),
         Err(error) => bad_config(&error),
     }

@@ -34,6 +34,25 @@ impl fmt::Display for Mistake {
     }
 }
 
+/// A place in a document, for what is found to be wrong there only after it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// The key's path, e.g. `portal[2]`.
+    pub path: String,
+}
+
+impl Place {
+    /// A mistake at this place.
+    #[must_use]
+    pub fn mistake(&self, message: impl Into<String>) -> Mistake {
+        Mistake { line: self.line, column: self.column, path: self.path.clone(), message: message.into() }
+    }
+}
+
 /// Where mistakes are collected while a document is read.
 #[derive(Clone)]
 pub struct Mistakes {
@@ -47,10 +66,14 @@ impl Mistakes {
         Self { line_starts: starts, found: Rc::default() }
     }
 
-    fn add(&self, span: Range<usize>, path: &str, message: impl Into<String>) {
+    fn place(&self, span: &Range<usize>, path: &str) -> Place {
         let line = self.line_starts.partition_point(|start| *start <= span.start).max(1);
         let column = span.start - self.line_starts.get(line - 1).copied().unwrap_or(0) + 1;
-        self.found.borrow_mut().push(Mistake { line, column, path: path.to_owned(), message: message.into() });
+        Place { line, column, path: path.to_owned() }
+    }
+
+    fn add(&self, span: Range<usize>, path: &str, message: impl Into<String>) {
+        self.found.borrow_mut().push(self.place(&span, path).mistake(message));
     }
 
     /// All mistakes so far, in the order of the document.
@@ -116,6 +139,12 @@ impl<'a> Table<'a> {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Where the table begins.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.mistakes.place(&self.span, &self.path)
     }
 
     fn child_path(&self, key: &str) -> String {

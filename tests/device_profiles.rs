@@ -26,7 +26,7 @@ fn lossy_readers_say_what_their_golden_frames_say() {
         };
         println!("{id}");
         golden::run(&read(&file("toml")).unwrap(), file("txt").trim_end());
-        let shown = check_text("file.toml", &file("toml")).unwrap();
+        let shown = check_text(&format!("{id}.toml"), &file("toml")).unwrap();
         assert!(shown.contains("LOSSY") && shown.contains("ambiguous_identifier"), "{shown}");
     }
 }

@@ -167,7 +167,9 @@ fn find(name: &str, devices_dir: Option<&Path>) -> Result<Arc<Profile>, String> 
     if let Some(dir) = devices_dir {
         let path = dir.join(format!("{name}.toml"));
         match std::fs::read_to_string(&path) {
-            Ok(text) => return profile::read(&text).map(Arc::new).map_err(|mistakes| told(&path, &mistakes)),
+            Ok(text) => {
+                return profile::read_file(&path, &text).map(Arc::new).map_err(|mistakes| told(&path, &mistakes));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(format!("`{}` cannot be read: {error}", path.display())),
         }

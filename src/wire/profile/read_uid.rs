@@ -76,10 +76,19 @@ fn read_length(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], point: &Point) 
         return Some(UidLength::Fixed(u8::try_from(fixed).unwrap_or(0)));
     }
     if length.text().as_deref() == Some("zero_padded") {
+        if let Some(bytes) = bytes_of(point).filter(|bytes| *bytes < LENGTHS[0]) {
+            length.mistake(format!(
+                "a UID has 4, 7 or 10 bytes, and `{}` has {bytes}: correct `registers`; a reader that gives fewer needs a `transform`",
+                point.name
+            ));
+        }
         return Some(UidLength::ZeroPadded);
     }
     let point = scope.point(&length)?;
     must_be_polled(&length, &point, polls);
+    if !matches!(point.kind, PointType::U16 | PointType::U32) {
+        length.mistake(format!("`{}` says no number of bytes; a `u16` or `u32` does", point.name));
+    }
     Some(UidLength::Point(point))
 }
 
@@ -214,6 +223,14 @@ uid = {uid}
             (
                 r#"{ point = "all", order = "msb_first", length = 5 }"#,
                 "`reader[0].uid.length`: a UID has 4, 7 or 10 bytes, and `all` has 10; a reader that gives fewer needs a `transform`",
+            ),
+            (
+                r#"{ point = "two", order = "msb_first", length = "zero_padded" }"#,
+                "`reader[0].uid.length`: a UID has 4, 7 or 10 bytes, and `two` has 2: correct `registers`",
+            ),
+            (
+                r#"{ point = "all", order = "msb_first", length = "f" }"#,
+                "`reader[0].uid.length`: `f` says no number of bytes; a `u16` or `u32` does",
             ),
             (r#"{ point = "n", order = "msb_first", length = 4 }"#, "a number is one only with a `transform`"),
             (

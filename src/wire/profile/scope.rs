@@ -118,10 +118,16 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
     let word_order = order(t, "word_order", scope.word_order, registers > 1);
     let channels = small(t.number("channels", 1..CHANNELS_MAX + 1, 1));
     let stride = small(t.number("stride", i64::from(registers)..1025, i64::from(registers)));
-    let scale = t.get("scale").and_then(|v| v.real()).unwrap_or(1.0);
+    let scale = t.get("scale").and_then(|v| {
+        let scale = v.real()?;
+        if scale == 0.0 {
+            v.mistake("every value would be 0; write the factor from the raw number to the unit, e.g. `scale = 0.1`");
+        }
+        Some(scale)
+    });
+    let scale = scale.unwrap_or(1.0);
     let unit = t.text("unit");
-    let invalid = t.get("invalid").map(|v| v.items()).unwrap_or_default();
-    let invalid = invalid.iter().filter_map(|v| v.number(-0x8000_0000..0x1_0000_0000)).collect();
+    let invalid = t.get("invalid").map(|v| read_invalid(&v, kind)).unwrap_or_default();
     let point = Point {
         name,
         space,
@@ -143,13 +149,49 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
     point
 }
 
-pub(super) fn read_poll(t: &mut Table<'_>, scope: &Scope) -> Poll {
-    let name = t.need("name").and_then(|v| v.text()).unwrap_or_default();
+/// Raw numbers that mean "nothing": such as the type can hold, or they would never be met.
+fn read_invalid(value: &Value<'_>, kind: PointType) -> Vec<i64> {
+    let holds = match kind {
+        PointType::U16 => 0..0x1_0000,
+        PointType::I16 => -0x8000..0x8000,
+        PointType::U32 => 0..0x1_0000_0000,
+        PointType::I32 => -0x8000_0000..0x8000_0000,
+        PointType::Bool | PointType::F32 | PointType::Bytes | PointType::ByteEach => {
+            value.mistake("only `u16`, `i16`, `u32` and `i32` have numbers that mean nothing; leave it out");
+            return Vec::new();
+        }
+    };
+    value.items().iter().filter_map(|item| item.number(holds.clone())).collect()
+}
+
+/// A poll; `seen` are the names of those before it.
+pub(super) fn read_poll(t: &mut Table<'_>, scope: &Scope, seen: &mut Vec<String>) -> Poll {
+    let name = t.need("name").and_then(|value| {
+        let name = value.text()?;
+        if name.trim().is_empty() {
+            value.mistake("this is empty; say what is asked, e.g. `name = \"status\"`");
+        } else if seen.contains(&name) {
+            value.mistake(format!(
+                "`{name}` is the name of an earlier poll, and only one would be sent; give each its own"
+            ));
+        }
+        seen.push(name.clone());
+        Some(name)
+    });
+    let name = name.unwrap_or_default();
     let every_ms = t.need("every_ms").and_then(|v| v.number(20..EVERY_MS_MAX + 1)).map_or(1000, whole);
     let atomic = t.flag("atomic", false);
     let max_gap = small(t.number("max_gap", 0..126, 0));
     let values = t.need("points").map(|v| v.items()).unwrap_or_default();
-    let points: Vec<Point> = values.iter().filter_map(|v| scope.point(v)).collect();
+    let mut points: Vec<Point> = Vec::new();
+    for value in &values {
+        let Some(point) = scope.point(value) else { continue };
+        if points.iter().any(|p| p.name == point.name) {
+            value.mistake(format!("`{}` stands here twice; once is enough", point.name));
+        } else {
+            points.push(point);
+        }
+    }
     if values.is_empty() {
         t.mistake_at("points", "a poll asks for at least one point");
     }

@@ -93,6 +93,50 @@ fn a_profile_that_contradicts_itself_is_told_where_and_what_to_do() {
             "board.toml:32:1: `output.stride`: with 0, all 2 channels would be one relay",
         ),
         ("state = \"relay\"", "state = \"number\"", "`output.state`: `number` has to be a `bool`"),
+        // What is missing, and what to write.
+        ("address_base = 0\n", "", "board.toml:4:1: `link`: `address_base` is missing: write 0 if the manual calls"),
+        ("source = \"s\"\n", "", "`source` is missing: say where the map was found"),
+        ("schema = 1\n", "", "`schema` is missing: write `schema = 1`"),
+        ("pulse = { by = \"gateway\" }\n", "", "`output`: `pulse` is missing: say who ends a pulse"),
+        (
+            "pulse = { by = \"gateway\" }",
+            "pulse = { by = \"device\", space = \"coil\", address = 8 }",
+            "`output.pulse`: `step_ms` is missing: write how long one step",
+        ),
+        (
+            "off = { space = \"coil\", address = 0, value = 0 }\n",
+            "",
+            "`output`: `off` is missing: say what switches a relay off",
+        ),
+        (", length = 4, order", ", order", "`reader[0].uid`: `length` is missing: write 4, 7 or 10"),
+        (", order = \"msb_first\"", "", "`reader[0].uid`: `order` is missing: write `msb_first`"),
+        // Numbers and channels.
+        (
+            "address_base = 0",
+            "address_base = 1",
+            "`points.relay.address`: the first address is 1, because `address_base` is 1",
+        ),
+        (
+            "\"holding\", address = 6",
+            "\"holding\", address = 65536",
+            "`points.real.address`: the last address is 65535, because `address_base` is 0",
+        ),
+        (
+            "channels = 2\nstate",
+            "channels = 8\nstate",
+            "`output.state`: `relay` has 2 channels, the output 8: write `channels = 8` at that point",
+        ),
+        // Of inputs.
+        (
+            "[meter]",
+            "[inputs]\npassed_in = { point = \"number\" }\n[meter]",
+            "`inputs.passed_in.point`: `passed_in` is a `bool`, or a counter: `u16` or `u32`; `number` is neither",
+        ),
+        (
+            "[meter]",
+            "[inputs]\nfire = { point = \"number\" }\n[meter]",
+            "`inputs.fire.point`: `fire` is a `bool`; `number` is neither",
+        ),
         // Of the whole.
         (
             "power = \"number\"\n",
@@ -111,4 +155,18 @@ fn a_profile_that_contradicts_itself_is_told_where_and_what_to_do() {
         let said = check_text("board.toml", &text).err().unwrap_or_default();
         assert!(said.contains(wanted), "{wanted}\nis not in what is said of {to}:\n{said}");
     }
+}
+
+#[test]
+fn what_an_input_means_is_shown_for_flags_and_for_counters() {
+    let counter = BOARD.replace(
+        "[[poll]]\nname = \"status\"",
+        "gate = { space = \"holding\", address = 8, type = \"u16\" }\n[[poll]]\nname = \"status\"",
+    );
+    let counter = counter.replace("\"number\", \"real\"]", "\"number\", \"real\", \"gate\"]");
+    let with = |input: &str| check_text("board.toml", &format!("{counter}[inputs]\n{input}\n"));
+    assert!(with("passed_in = { point = \"gate\" }").unwrap().contains("somebody went in when `gate` counts on\n"));
+    assert!(with("fire = { point = \"relay\", when = false }").unwrap().contains("releases when `relay` is clear\n"));
+    let said = with("passed_in = { point = \"gate\", when = false }").unwrap_err();
+    assert!(said.contains("`inputs.passed_in.when`: a counter counts and is never clear; leave `when` out"), "{said}");
 }

@@ -114,7 +114,10 @@ pub(super) fn read_output(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], repl
     if let Some(point) = &state
         && point.channels < channels
     {
-        t.mistake_at("state", format!("`{}` has {} channels, the output {channels}", point.name, point.channels));
+        t.mistake_at("state", format!(
+                "`{}` has {} channels, the output {channels}: write `channels = {channels}` at that point, or correct those of the output",
+                point.name, point.channels
+            ));
     }
     if let Some(point) = &state
         && point.kind != PointType::Bool
@@ -127,9 +130,19 @@ pub(super) fn read_output(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], repl
             ),
         );
     }
-    let on = t.need("on").and_then(|v| v.table(|t| read_write(t, scope, None)));
-    let off = t.need("off").and_then(|v| v.table(|t| read_write(t, scope, Some(0))));
-    let pulse = t.need("pulse").and_then(|v| v.table(|t| read_pulse(t, scope))).flatten();
+    let on = t
+        .need_or("on", "say what switches a relay on, e.g. `on = { space = \"coil\", address = 0, value = 0xFF00 }`")
+        .and_then(|v| v.table(|t| read_write(t, scope, None)));
+    let off = t
+        .need_or("off", "say what switches a relay off, e.g. `off = { space = \"coil\", address = 0, value = 0 }`")
+        .and_then(|v| v.table(|t| read_write(t, scope, Some(0))));
+    let pulse = t
+        .need_or(
+            "pulse",
+            "say who ends a pulse: `pulse = { by = \"gateway\" }`, or `by = \"device\"` with what is written for it",
+        )
+        .and_then(|v| v.table(|t| read_pulse(t, scope)))
+        .flatten();
     let confirm = read_confirm(t);
     let retry = small(t.number("retry", 0..RETRY_MAX + 1, RETRY));
     let deadlines = DEADLINE_MS_MIN..i64::from(DEADLINE_MS_MAX) + 1;
@@ -148,14 +161,18 @@ fn read_confirm(t: &mut Table<'_>) -> Confirm {
         );
     }
     let read = t.table("confirm", |t| {
-        let echo = t.need("by").and_then(|v| v.choice(&[("state", false), ("echo", true)]))?;
+        let echo =
+            t.need_or("by", "write `state` or `echo`").and_then(|v| v.choice(&[("state", false), ("echo", true)]))?;
         if !echo {
             if t.text("because").is_some() {
                 t.mistake_at("because", "a reason is for `by = \"echo\"`; reading the state back needs none");
             }
             return Some(Confirm::State);
         }
-        let because = t.need("because").and_then(|v| v.parsed(reason)).unwrap_or_default();
+        let because = t
+            .need_or("because", "say why the relay cannot be read back")
+            .and_then(|v| v.parsed(reason))
+            .unwrap_or_default();
         Some(Confirm::Echo { because })
     });
     if let Some(Some(Confirm::State)) = &read
@@ -236,12 +253,17 @@ fn writes(t: &Table<'_>, output: &Output) {
 }
 
 fn read_pulse(t: &mut Table<'_>, scope: &Scope) -> Option<Pulse> {
-    let device = t.need("by").and_then(|v| v.choice(&[("device", true), ("gateway", false)]))?;
+    let device = t
+        .need_or("by", "write `gateway`, or `device` if the device ends the pulse itself")
+        .and_then(|v| v.choice(&[("device", true), ("gateway", false)]))?;
     if !device {
         return Some(Pulse::Gateway);
     }
     let write = read_write(t, scope, None);
-    let step_ms = t.need("step_ms").and_then(|v| v.number(1..600_001)).map_or(1000, whole);
+    let step_ms = t
+        .need_or("step_ms", "write how long one step of the device's time is, in milliseconds")
+        .and_then(|v| v.number(1..600_001))
+        .map_or(1000, whole);
     let steps_max = small(t.number("steps_max", REGISTER, 0));
     if write.value.checked_add(steps_max).is_none() {
         t.mistake_at("steps_max", "`value` plus `steps_max` is more than a register holds");

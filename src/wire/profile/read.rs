@@ -33,12 +33,12 @@ pub fn read_file(path: &Path, text: &str) -> Result<Profile, Vec<Mistake>> {
 }
 
 fn profile(top: &mut Table<'_>, file: Option<&str>) -> Profile {
-    if let Some(schema) = top.need("schema")
+    if let Some(schema) = top.need_or("schema", "write `schema = 1` above the first table")
         && schema.number(0..1000).is_some_and(|n| n != SCHEMA)
     {
         schema.mistake(format!("this program reads schema {SCHEMA}"));
     }
-    let id = top.need("id").and_then(|value| {
+    let id = top.need_or("id", "write the file's name, e.g. `id = \"acme-dc1\"`").and_then(|value| {
         let id = value.parsed(identifier)?;
         if let Some(file) = file.filter(|file| *file != id) {
             value.mistake(format!(
@@ -49,14 +49,19 @@ fn profile(top: &mut Table<'_>, file: Option<&str>) -> Profile {
     });
     let id = id.unwrap_or_default();
     let name = top.text("name").unwrap_or_else(|| id.clone());
-    let source = top.need("source").and_then(|v| v.parsed(not_empty)).unwrap_or_default();
+    let source = top
+        .need_or("source", "say where the map was found, e.g. `source = \"Acme DC1 manual, page 12\"`")
+        .and_then(|v| v.parsed(not_empty))
+        .unwrap_or_default();
     let caveats = texts(top, "caveats");
     let verified_on = texts(top, "verified_on");
     let losses = [("hold", OnLinkLoss::Hold), ("off", OnLinkLoss::Off), ("unknown", OnLinkLoss::Unknown)];
     let on_link_loss = top.choice("on_link_loss", &losses, OnLinkLoss::Unknown);
 
     let mut scope = Scope::new();
-    let link = top.need("link").and_then(|v| v.table(|t| read_link(t, &mut scope)));
+    let link = top
+        .need_or("link", "add `[link]` with `address_base = 0`, or 1 if the manual calls the first register 1")
+        .and_then(|v| v.table(|t| read_link(t, &mut scope)));
     let link = link.unwrap_or(Link { address_base: 0, read_max: 125, reply_ms: 200, factory: String::new() });
     scope.points = top.table("points", |t| read_points(t, &scope)).unwrap_or_default();
     let mut names = Vec::new();
@@ -132,8 +137,17 @@ fn read_reader(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], seen: &mut Vec<
     let directions = [("in", Direction::In), ("out", Direction::Out)];
     let direction = t.get("direction").and_then(|v| v.choice(&directions));
     let gone_ms = whole(t.number("gone_ms", 0..60_001, 1000));
-    let trigger = t.need("trigger").and_then(|v| v.table(|t| read_trigger(t, scope, polls))).flatten();
-    let uid = t.need("uid").and_then(|v| v.table(|t| read_uid(t, scope, polls))).flatten();
+    let trigger = t
+        .need_or("trigger", "say when a card is there, e.g. `trigger = { level = \"uid\" }`")
+        .and_then(|v| v.table(|t| read_trigger(t, scope, polls)))
+        .flatten();
+    let uid = t
+        .need_or(
+            "uid",
+            "say where the card number is, e.g. `uid = { point = \"uid\", length = 4, order = \"msb_first\" }`",
+        )
+        .and_then(|v| v.table(|t| read_uid(t, scope, polls)))
+        .flatten();
     let reader = Reader { id, direction, trigger: trigger?, uid: uid?, gone_ms };
     // A number and a UID of two moments would be the UID of one card with the number of another.
     let names: Vec<&str> = reader.points().iter().map(|p| p.name.as_str()).collect();
@@ -213,7 +227,10 @@ fn read_trigger(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Trig
 }
 
 pub(super) fn read_write(t: &mut Table<'_>, scope: &Scope, default: Option<i64>) -> Write {
-    let space = t.need("space").and_then(|v| v.choice(&SPACES)).unwrap_or(Space::Coil);
+    let space = t
+        .need_or("space", "write `space = \"coil\"` or `\"holding\"`")
+        .and_then(|v| v.choice(&SPACES))
+        .unwrap_or(Space::Coil);
     if !space.is_writable() {
         t.mistake_at("space", format!("a point of `{}` cannot be written; `coil` or `holding` can", space.as_str()));
     }
@@ -239,16 +256,20 @@ fn read_inputs(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Vec<InputPoi
     ];
     for (key, kind) in kinds {
         let read = t.table(key, |t| {
-            t.need("point");
-            let value = t.get("point")?;
+            let value = t.need_or("point", "name one of `[points]`")?;
             let point = scope.point(&value)?;
             must_be_polled(&value, &point, polls);
-            let counts = matches!(kind, InputKind::PassedIn | InputKind::PassedOut)
-                && matches!(point.kind, PointType::U16 | PointType::U32);
-            if point.kind != PointType::Bool && !counts {
-                value.mistake(format!("`{key}` is a `bool`{}", if counts { " or a counter" } else { "" }));
+            let may_count = matches!(kind, InputKind::PassedIn | InputKind::PassedOut);
+            let counts = matches!(point.kind, PointType::U16 | PointType::U32);
+            if point.kind != PointType::Bool && !(may_count && counts) {
+                let or = if may_count { ", or a counter: `u16` or `u32`" } else { "" };
+                value.mistake(format!("`{key}` is a `bool`{or}; `{}` is neither", point.name));
             }
-            Some(InputPoint { kind, point, when: t.flag("when", true) })
+            let when = t.flag("when", true);
+            if !when && may_count && counts {
+                t.mistake_at("when", "a counter counts and is never clear; leave `when` out");
+            }
+            Some(InputPoint { kind, point, when })
         });
         inputs.extend(read.flatten());
     }

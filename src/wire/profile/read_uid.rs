@@ -22,11 +22,14 @@ enum Named {
 }
 
 pub(super) fn read_uid(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<UidSource> {
-    let value = t.need("point")?;
+    let value = t.need_or("point", "name the point of `[points]` that holds the UID")?;
     let point = scope.point(&value)?;
     must_be_polled(&value, &point, polls);
     let orders = [("msb_first", UidOrder::MsbFirst), ("lsb_first", UidOrder::LsbFirst)];
-    let order = t.need("order").and_then(|v| v.choice(&orders)).unwrap_or(UidOrder::MsbFirst);
+    let order = t
+        .need_or("order", "write `msb_first` if the bytes come as the card sends them, or `lsb_first`")
+        .and_then(|v| v.choice(&orders))
+        .unwrap_or(UidOrder::MsbFirst);
     if t.has("transform") {
         let form = read_transform(t)?;
         let length = read_shown(t, &value, &point, form)?;
@@ -63,7 +66,7 @@ fn bytes_of(point: &Point) -> Option<i64> {
 
 /// How many bytes of the point are a whole UID.
 fn read_length(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], point: &Point) -> Option<UidLength> {
-    let length = t.need("length")?;
+    let length = t.need_or("length", "write 4, 7 or 10, the point that says it, or `zero_padded`")?;
     if !length.is_text() {
         let fixed = length.number(4..11)?;
         let bytes = bytes_of(point).unwrap_or(0);

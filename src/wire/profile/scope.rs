@@ -53,14 +53,25 @@ impl Scope {
     }
 
     pub(super) fn address(&self, table: &mut Table<'_>) -> u16 {
-        let Some(value) = table.need("address") else { return 0 };
-        let Some(written) = value.number(i64::from(self.base)..0x1_0000 + i64::from(self.base)) else { return 0 };
-        u16::try_from(written - i64::from(self.base)).unwrap_or(0)
+        let Some(value) = table.need_or("address", "write the first register or bit as the manual counts it") else {
+            return 0;
+        };
+        let Some(written) = value.number(0..0x1_0001) else { return 0 };
+        u16::try_from(written - i64::from(self.base)).unwrap_or_else(|_| {
+            value.mistake(match self.base {
+                0 => "the last address is 65535, because `address_base` is 0; write `address_base = 1` if the manual counts from 1",
+                _ => "the first address is 1, because `address_base` is 1; write `address_base = 0` if the manual counts from 0",
+            });
+            0
+        })
     }
 }
 
 pub(super) fn read_link(t: &mut Table<'_>, scope: &mut Scope) -> Link {
-    if let Some(base) = t.need("address_base").and_then(|v| v.number(0..2)) {
+    if let Some(base) = t
+        .need_or("address_base", "write 0 if the manual calls the first register 0, or 1 if it calls it 1")
+        .and_then(|v| v.number(0..2))
+    {
         scope.base = u16::from(base == 1);
     }
     scope.byte_order = t.get("byte_order").and_then(|v| v.choice(&ORDERS));
@@ -80,12 +91,18 @@ pub(super) fn read_points(t: &mut Table<'_>, scope: &Scope) -> Vec<Point> {
 }
 
 fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
-    let space = t.need("space").and_then(|v| v.choice(&SPACES)).unwrap_or(Space::Holding);
+    let space = t
+        .need_or("space", "write `coil`, `discrete`, `holding` or `input`")
+        .and_then(|v| v.choice(&SPACES))
+        .unwrap_or(Space::Holding);
     let address = scope.address(t);
-    let kind = t.need("type").and_then(|v| v.choice(&TYPES)).unwrap_or(PointType::U16);
+    let kind = t
+        .need_or("type", "write what it holds, e.g. `type = \"u16\"`")
+        .and_then(|v| v.choice(&TYPES))
+        .unwrap_or(PointType::U16);
     let bytes = matches!(kind, PointType::Bytes | PointType::ByteEach);
     if bytes {
-        t.need("registers");
+        t.need_or("registers", "write how many registers the bytes fill, e.g. `registers = 5`");
     }
     let registers = t.get("registers").and_then(|v| {
         if !bytes {
@@ -166,7 +183,7 @@ fn read_invalid(value: &Value<'_>, kind: PointType) -> Vec<i64> {
 
 /// A poll; `seen` are the names of those before it.
 pub(super) fn read_poll(t: &mut Table<'_>, scope: &Scope, seen: &mut Vec<String>) -> Poll {
-    let name = t.need("name").and_then(|value| {
+    let name = t.need_or("name", "say what is asked, e.g. `name = \"status\"`").and_then(|value| {
         let name = value.text()?;
         if name.trim().is_empty() {
             value.mistake("this is empty; say what is asked, e.g. `name = \"status\"`");
@@ -179,10 +196,16 @@ pub(super) fn read_poll(t: &mut Table<'_>, scope: &Scope, seen: &mut Vec<String>
         Some(name)
     });
     let name = name.unwrap_or_default();
-    let every_ms = t.need("every_ms").and_then(|v| v.number(20..EVERY_MS_MAX + 1)).map_or(1000, whole);
+    let every_ms = t
+        .need_or("every_ms", "say how often it is asked, e.g. `every_ms = 200`")
+        .and_then(|v| v.number(20..EVERY_MS_MAX + 1))
+        .map_or(1000, whole);
     let atomic = t.flag("atomic", false);
     let max_gap = small(t.number("max_gap", 0..126, 0));
-    let values = t.need("points").map(|v| v.items()).unwrap_or_default();
+    let values = t
+        .need_or("points", "name points that are asked together, e.g. `points = [\"relay\"]`")
+        .map(|v| v.items())
+        .unwrap_or_default();
     let mut points: Vec<Point> = Vec::new();
     for value in &values {
         let Some(point) = scope.point(value) else { continue };

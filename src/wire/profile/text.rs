@@ -4,7 +4,9 @@ use std::path::Path;
 
 use crate::wire::modbus::{Request, hex, rtu_frame, tcp_frame};
 
-use super::{Confirm, InputKind, OnLinkLoss, Profile, Pulse, Trigger, UidLength, UidSays, read_file, shipped};
+use super::{
+    Confirm, InputKind, OnLinkLoss, PointType, Profile, Pulse, Trigger, UidLength, UidSays, read_file, shipped,
+};
 
 /// The time in the example of a pulse, in milliseconds.
 const EXAMPLE_MS: u32 = 3000;
@@ -153,11 +155,12 @@ pub fn show(profile: &Profile, unit: u8) -> String {
             InputKind::PassedIn => "somebody went in",
             InputKind::PassedOut => "somebody went out",
         };
-        line(format_args!(
-            "input: {kind} when `{}` is {}",
-            input.point.name,
-            if input.when { "set or counts" } else { "clear" }
-        ));
+        let when = match input.when {
+            _ if input.point.kind != PointType::Bool => "counts on",
+            true => "is set",
+            false => "is clear",
+        };
+        line(format_args!("input: {kind} when `{}` {when}", input.point.name));
     }
     if let Some(meter) = &profile.meter {
         let name = |point: &Option<(super::Point, f64)>| {

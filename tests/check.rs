@@ -246,3 +246,39 @@ fn what_would_not_start_is_a_mistake_of_the_file_for_check_and_for_run() {
         assert!(!dir.path().join("data").exists(), "nothing is opened for a file with mistakes");
     }
 }
+
+#[test]
+fn what_works_and_is_probably_not_meant_is_noted() {
+    let reader = |unit: u8| format!("modbus = \"b\", unit = {unit}, profile = \"technotrade-vrd-485\"");
+    let output =
+        |bus: &str, unit: u8, profile: &str| format!("modbus = \"{bus}\", unit = {unit}, profile = \"{profile}\"");
+    let cases = [
+        (
+            portal("box", "power_box", &reader(1), &output("b", 9, "clone-relay-0100")),
+            Some("the relay of `box` (`clone-relay-0100`) cannot be read back"),
+        ),
+        (portal("door", "door", &reader(1), &output("b", 9, "clone-relay-0100")), None),
+        (
+            portal("gate", "gate", &reader(1), &output("b", 9, "generic-turnstile")),
+            Some(
+                "`gate` is open for 500 ms and not for its `hold_ms` of 3000: `generic-turnstile` ends a pulse itself",
+            ),
+        ),
+        (portal("gate", "gate", &reader(1), &output("b", 9, "waveshare-relay-8ch")), None),
+        (
+            portal("door", "door", &reader(1), &output("riser", 255, "lc-tech-relay-8ch")),
+            Some("unit 255 on the serial line `riser` (`door`) is a number that Modbus reserves"),
+        ),
+        (portal("door", "door", &reader(1), &output("b", 255, "lc-tech-relay-8ch")), None),
+    ];
+    for (portals, wanted) in cases {
+        let (output, _) = check_beside(
+            &format!("{}[[center.stream]]\nname = \"s\"\ninsecure_unsigned = true\nmay = [\"*\"]\n", site(&portals)),
+            &["devices/README"],
+        );
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let notes: Vec<&str> = stdout(&output).lines().filter_map(|line| line.strip_prefix("note: ")).collect();
+        assert_eq!(notes.len(), usize::from(wanted.is_some()), "{portals}{notes:?}");
+        assert!(wanted.is_none_or(|wanted| notes.iter().any(|note| note.contains(wanted))), "{wanted:?}: {notes:?}");
+    }
+}

@@ -158,6 +158,8 @@ struct Taken {
     ids: HashMap<PortalId, String>,
     server_units: HashMap<u8, String>,
     parts: HashMap<(Role, String, u8, u16), String>,
+    /// The profile of each unit of each bus.
+    profiles: HashMap<(String, u8), (String, String)>,
 }
 
 /// Reads every `[[portal]]`; `None` for one with mistakes.
@@ -350,6 +352,13 @@ fn read_part(
                 if let Err(message) = (site.around.profiles)(&wanted) {
                     profile_at.mistake(message);
                 }
+            }
+            let here = || (profile.clone(), table.path().to_owned());
+            let (first, owner) = taken.profiles.entry((bus_name.clone(), unit)).or_insert_with(here);
+            if *first != profile {
+                profile_at.mistake(format!(
+                    "unit {unit} on `{bus_name}` is `{first}` for `{owner}`; a device has one profile: correct it, or the unit"
+                ));
             }
             match (role, taken.parts.get(&(role, bus_name.clone(), unit, channel))) {
                 (Role::Reader | Role::Output, Some(owner)) => table.mistake(format!(

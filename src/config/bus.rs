@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -127,9 +127,9 @@ pub(super) struct BusDraft {
 pub(super) struct SerialPorts(HashMap<PathBuf, String>);
 
 impl SerialPorts {
-    fn take(&mut self, port: &PathBuf, value: &Value<'_>) {
+    fn take(&mut self, port: &Path, value: &Value<'_>) {
         // Two names may be one device: what udev puts in /dev/serial are links.
-        let device = port.canonicalize().unwrap_or_else(|_| port.clone());
+        let device = port.canonicalize().unwrap_or_else(|_| port.to_owned());
         match self.0.get(&device) {
             Some(taken) => value.mistake(format!("`{}` is taken by `{taken}`; a line has one owner", port.display())),
             None => {

@@ -172,3 +172,113 @@ fn the_first_configuration_of_the_readme_is_a_good_one() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(!stdout(&output).contains("insecure:"), "{}", stdout(&output));
 }
+
+/// A configuration with one TCP line `b`, `riser` on a serial port, and these portals.
+fn site(portals: &str) -> String {
+    format!(
+        "[gateway]\nid = \"g\"\n[[bus]]\nid = \"b\"\ntcp = \"127.0.0.1:502\"\n\
+         [[bus]]\nid = \"riser\"\nserial = {{ port = \"/dev/ttyUSB0\" }}\ndevices_dir = \"devices\"\n{portals}"
+    )
+}
+
+/// A portal whose parts are these.
+fn portal(id: &str, kind: &str, reader: &str, output: &str) -> String {
+    format!(
+        "[[portal]]\nid = \"{id}\"\nkind = \"{kind}\"\nzone = \"1\"\nreader = {{ {reader} }}\noutput = {{ {output} }}\n"
+    )
+}
+
+/// A profile of a box with so many readers.
+fn many_slots(count: usize) -> String {
+    let readers = "[[reader]]\nid = \"N\"\ntrigger = { level = \"uid\" }\nuid = { point = \"uid\", length = 4, order = \"msb_first\" }\n";
+    let readers: String = (0..count).map(|n| readers.replace('N', &n.to_string())).collect();
+    format!(
+        "schema = 1\nid = \"slots\"\nsource = \"s\"\n[link]\naddress_base = 0\nbyte_order = \"big\"\nword_order = \"big\"\n[points]\n\
+         uid = {{ space = \"holding\", address = 0, type = \"bytes\", registers = 2 }}\n\
+         [[poll]]\nname = \"card\"\nevery_ms = 200\npoints = [\"uid\"]\n{readers}"
+    )
+}
+
+#[test]
+fn what_would_not_start_is_a_mistake_of_the_file_for_check_and_for_run() {
+    let relay = |unit: u8, channel: u16| {
+        format!("modbus = \"b\", unit = {unit}, profile = \"waveshare-relay-8ch\", channel = {channel}")
+    };
+    let generic = "modbus = \"b\", unit = 5, profile = \"generic-turnstile\"";
+    let slots = "modbus = \"riser\", unit = 9, profile = \"slots\"";
+    let ind = "modbus = \"b\", unit = 3, profile = \"inveo-rfid-ind-m1\"";
+    let cases = [
+        (
+            portal("p", "door", &ind.replace("unit = 3", "unit = 0"), &relay(1, 0)),
+            ":15:33: `portal[0].reader.unit`: 0 is everybody on the line",
+        ),
+        (
+            portal("p", "power_box", ind, &relay(1, 0)),
+            ":11:1: `portal[0]`: its reader tells when a card comes and not when it leaves",
+        ),
+        (
+            format!(
+                "{}{}",
+                portal("a", "power_box", slots, &relay(1, 0)),
+                portal("b", "power_box", &format!("{slots}, channel = 3"), &relay(1, 1))
+            ),
+            ":17:1: `portal[1]`: its reader is that of `a` too; one reader belongs to one portal",
+        ),
+        (
+            portal("p", "power_box", slots, &relay(1, 0)),
+            ":11:1: `portal[0]`: its reader has 17 slots; a box has at most 16",
+        ),
+        (portal("p", "door", generic, &relay(255, 8)), "has 8 output channel(s)"),
+    ];
+    for (portals, wanted) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("devices")).unwrap();
+        std::fs::write(dir.path().join("devices/slots.toml"), many_slots(17)).unwrap();
+        let path = dir.path().join("g.toml");
+        let data = format!("id = \"g\"\ndata_dir = \"{}\"", dir.path().join("data").display());
+        // One line more, so that nothing is opened where an installed gateway would be.
+        std::fs::write(&path, site(&portals).replacen("id = \"g\"", &data, 1)).unwrap();
+        for command in ["check", "run"] {
+            let output = dormgate(&[command, "--config", path.to_str().unwrap()]);
+            assert_eq!(output.status.code(), Some(78), "{command}: {wanted}: {}", stderr(&output));
+            assert!(stderr(&output).contains(wanted), "{command}: {wanted}\nis not in\n{}", stderr(&output));
+        }
+        assert!(!dir.path().join("data").exists(), "nothing is opened for a file with mistakes");
+    }
+}
+
+#[test]
+fn what_works_and_is_probably_not_meant_is_noted() {
+    let reader = |unit: u8| format!("modbus = \"b\", unit = {unit}, profile = \"technotrade-vrd-485\"");
+    let output =
+        |bus: &str, unit: u8, profile: &str| format!("modbus = \"{bus}\", unit = {unit}, profile = \"{profile}\"");
+    let cases = [
+        (
+            portal("box", "power_box", &reader(1), &output("b", 9, "clone-relay-0100")),
+            Some("the relay of `box` (`clone-relay-0100`) cannot be read back"),
+        ),
+        (portal("door", "door", &reader(1), &output("b", 9, "clone-relay-0100")), None),
+        (
+            portal("gate", "gate", &reader(1), &output("b", 9, "generic-turnstile")),
+            Some(
+                "`gate` is open for 500 ms and not for its `hold_ms` of 3000: `generic-turnstile` ends a pulse itself",
+            ),
+        ),
+        (portal("gate", "gate", &reader(1), &output("b", 9, "waveshare-relay-8ch")), None),
+        (
+            portal("door", "door", &reader(1), &output("riser", 255, "lc-tech-relay-8ch")),
+            Some("unit 255 on the serial line `riser` (`door`) is a number that Modbus reserves"),
+        ),
+        (portal("door", "door", &reader(1), &output("b", 255, "lc-tech-relay-8ch")), None),
+    ];
+    for (portals, wanted) in cases {
+        let (output, _) = check_beside(
+            &format!("{}[[center.stream]]\nname = \"s\"\ninsecure_unsigned = true\nmay = [\"*\"]\n", site(&portals)),
+            &["devices/README"],
+        );
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let notes: Vec<&str> = stdout(&output).lines().filter_map(|line| line.strip_prefix("note: ")).collect();
+        assert_eq!(notes.len(), usize::from(wanted.is_some()), "{portals}{notes:?}");
+        assert!(wanted.is_none_or(|wanted| notes.iter().any(|note| note.contains(wanted))), "{wanted:?}: {notes:?}");
+    }
+}

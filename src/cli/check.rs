@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::{Exit, bad_config, say};
 use crate::access::policy::Severity;
 use crate::access::portal::PortalKind;
-use crate::config::{self, AuditAck, BusLine, COMMAND, Config, LinkConfig, PortalDevice, Scope};
+use crate::config::{self, AuditAck, BusConfig, BusLine, COMMAND, Config, LinkConfig, PortalDevice, Scope, UNIT_SELF};
+use crate::wire::profile::Confirm;
 
 /// Say everything that is wrong with a configuration and the profiles it names.
 #[derive(Debug, clap::Args)]
@@ -17,7 +18,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    match config::load(&args.config, &super::serve::check_profile) {
+    match super::serve::load(&args.config) {
         Ok(config) => say(summary(&config)),
         Err(error) => bad_config(&error),
     }
@@ -116,7 +117,55 @@ fn notes(config: &Config) -> Vec<String> {
         notes.push("`[modbus_server]` listens, but no portal is `device = { modbus_server = … }`".to_owned());
     }
     notes.extend(lossy(config));
+    notes.extend(devices(config));
     notes.extend(without_effect(config).into_iter().map(|what| format!("{what} has no effect in this version")));
+    notes
+}
+
+/// What works with these devices and is probably not meant.
+fn devices(config: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    let mut reserved: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    // A profile that cannot be read is a mistake, told elsewhere.
+    let specs = super::serve::portals(config).unwrap_or_default();
+    for (spec, portal) in specs.iter().filter_map(|spec| {
+        let portal = config.portals.iter().find(|p| p.portal.id == spec.id)?;
+        Some((spec, &portal.portal))
+    }) {
+        for part in [&spec.reader, &spec.output, &spec.meter].into_iter().flatten() {
+            let serial = |bus: &&BusConfig| bus.id == part.bus && matches!(bus.line, BusLine::Serial(_));
+            if let Some(bus) = config.buses.iter().find(serial).filter(|_| part.unit == UNIT_SELF) {
+                let users = reserved.entry(&bus.id).or_default();
+                let user = format!("`{}`", spec.id);
+                if !users.contains(&user) {
+                    users.push(user);
+                }
+            }
+        }
+        let Some((part, output)) = spec.output.as_ref().and_then(|part| Some((part, part.profile.output.as_ref()?)))
+        else {
+            continue;
+        };
+        let profile = &part.profile.id;
+        match (portal.kind, &output.confirm, output.pulse(part.channel, portal.hold_ms)) {
+            (PortalKind::PowerBox, Confirm::Echo { .. }, _) => notes.push(format!(
+                "the relay of `{}` (`{profile}`) cannot be read back: that the power is off is never known; use a relay that can",
+                spec.id
+            )),
+            (PortalKind::Gate | PortalKind::Door, _, Some((_, ms))) if ms < portal.hold_ms => notes.push(format!(
+                "`{}` is open for {ms} ms and not for its `hold_ms` of {}: `{profile}` ends a pulse itself by then",
+                spec.id, portal.hold_ms
+            )),
+            (PortalKind::Gate | PortalKind::Door | PortalKind::PowerBox, ..) => {}
+        }
+    }
+    notes.extend(reserved.into_iter().map(|(bus, portals)| {
+        format!(
+            "unit {UNIT_SELF} on the serial line `{bus}` ({}) is a number that Modbus reserves and some boards are delivered with: \
+             fine until a second one shares the line; give it its own number then",
+            portals.join(", ")
+        )
+    }));
     notes
 }
 

@@ -15,7 +15,6 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use super::serve::check_profile;
 use super::{Exit, bad_config, complain, say};
 use crate::access::portal::Direction;
 use crate::config::{self, Config, PortalDevice};
@@ -160,7 +159,7 @@ fn ask(socket: &Path, line: &str) -> Exit {
 }
 
 fn stand_in(path: &Path, ports: &[(String, String)]) -> Exit {
-    let config = match config::load(path, &check_profile) {
+    let config = match super::serve::load(path) {
         Ok(config) => config,
         Err(error) => return bad_config(&error),
     };

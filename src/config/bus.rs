@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -11,6 +11,12 @@ use super::link::is_host;
 use super::{Surroundings, non_empty, socket_address, whole};
 use crate::access::id::PortalId;
 use crate::wire::document::{Table, Value};
+
+/// Speeds of serial lines, in bits per second: those that devices and adapters can be set to.
+const BAUDS: [u32; 15] =
+    [300, 600, 1_200, 2_400, 4_800, 9_600, 14_400, 19_200, 28_800, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600];
+/// Speed when the file does not say, in bits per second (Modbus over serial line V1.02, 2.5.1).
+const BAUD_DEFAULT: u32 = 19_200;
 
 /// Parity of a serial line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +52,23 @@ pub struct SerialConfig {
 }
 
 /// The address of a Modbus TCP device or gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TcpPeer {
     /// Host name or address, an IPv6 one without brackets.
     pub host: String,
     /// TCP port.
     pub port: u16,
+}
+
+impl TcpPeer {
+    /// The same for every way to write one name or address.
+    fn spelled_alike(&self) -> Self {
+        let host = match self.host.parse::<IpAddr>() {
+            Ok(address) => address.to_string(),
+            Err(_) => self.host.to_ascii_lowercase(),
+        };
+        Self { host, port: self.port }
+    }
 }
 
 impl fmt::Display for TcpPeer {
@@ -110,11 +127,13 @@ pub(super) struct BusDraft {
 pub(super) struct SerialPorts(HashMap<PathBuf, String>);
 
 impl SerialPorts {
-    fn take(&mut self, port: &PathBuf, value: &Value<'_>) {
-        match self.0.get(port) {
+    fn take(&mut self, port: &Path, value: &Value<'_>) {
+        // Two names may be one device: what udev puts in /dev/serial are links.
+        let device = port.canonicalize().unwrap_or_else(|_| port.to_owned());
+        match self.0.get(&device) {
             Some(taken) => value.mistake(format!("`{}` is taken by `{taken}`; a line has one owner", port.display())),
             None => {
-                self.0.insert(port.clone(), value.path().to_owned());
+                self.0.insert(device, value.path().to_owned());
             }
         }
     }
@@ -123,6 +142,7 @@ impl SerialPorts {
 /// Reads every `[[bus]]`.
 pub(super) fn read_all(top: &mut Table<'_>, around: &Surroundings<'_>, ports: &mut SerialPorts) -> Vec<BusDraft> {
     let mut seen: Vec<String> = Vec::new();
+    let mut peers: HashMap<TcpPeer, String> = HashMap::new();
     top.tables("bus", |table| {
         let id = table.need("id").and_then(|value| {
             let id = value.parsed(|text| text.parse::<PortalId>().map(|_| text.to_owned()))?;
@@ -133,7 +153,18 @@ pub(super) fn read_all(top: &mut Table<'_>, around: &Surroundings<'_>, ports: &m
             Some(id)
         });
         let serial = table.get("serial").map(|value| read_serial(&value, around, ports));
-        let tcp = table.get("tcp").map(|value| value.parsed(read_peer));
+        let tcp = table.get("tcp").map(|value| {
+            let peer = value.parsed(read_peer)?;
+            match peers.get(&peer.spelled_alike()) {
+                Some(taken) => value.mistake(format!(
+                    "`{peer}` is `{taken}` too; a line has one owner: let the portals of both name that bus, and leave this one out"
+                )),
+                None => {
+                    peers.insert(peer.spelled_alike(), value.path().to_owned());
+                }
+            }
+            Some(peer)
+        });
         let line = match (serial, tcp) {
             (Some(serial), None) => serial.map(BusLine::Serial),
             (None, Some(tcp)) => tcp.map(BusLine::Tcp),
@@ -215,6 +246,16 @@ fn read_peer(text: &str) -> Result<TcpPeer, String> {
     if named && is_host(host) { Ok(TcpPeer { host: host.to_owned(), port }) } else { Err(wrong()) }
 }
 
+fn read_baud(value: &Value<'_>) -> Option<u32> {
+    let baud = u32::try_from(value.number(1..10_000_000)?).ok()?;
+    if !BAUDS.contains(&baud) {
+        let all = BAUDS.map(|baud| baud.to_string()).join(", ");
+        value.mistake(format!("no device runs at {baud} Bd; write what the devices are set to, one of {all}"));
+        return None;
+    }
+    Some(baud)
+}
+
 fn read_serial(value: &Value<'_>, around: &Surroundings<'_>, ports: &mut SerialPorts) -> Option<SerialConfig> {
     let read = |table: &mut Table<'_>| {
         let port = table.need("port").and_then(|value| {
@@ -222,7 +263,7 @@ fn read_serial(value: &Value<'_>, around: &Surroundings<'_>, ports: &mut SerialP
             ports.take(&port, &value);
             Some(port)
         });
-        let baud = whole(table, "baud", 1_200..=921_600, 19_200);
+        let baud = table.get("baud").and_then(|value| read_baud(&value)).unwrap_or(BAUD_DEFAULT);
         let parity = table.choice(
             "parity",
             &[("none", Parity::None), ("even", Parity::Even), ("odd", Parity::Odd)],

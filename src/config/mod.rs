@@ -28,7 +28,7 @@ pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, Stop
 pub use center::{COMMAND, OPS, Scope, StreamConfig};
 pub use link::{BrokerUrl, Credentials, LinkConfig, Transport};
 pub use policy::{AuditAck, AuditConfig};
-pub use portal::{ModbusPart, MqttPart, Part, PortalConfig, PortalDevice, ProfileUse, Role};
+pub use portal::{ModbusPart, MqttPart, Part, PortalConfig, PortalDevice, ProfileUse, Role, UNIT_SELF};
 pub use secret::Secret;
 
 /// Where commands look for the configuration when they are not told.

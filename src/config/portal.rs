@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::bus::{BusDraft, BusLine};
+use super::bus::BusDraft;
 use super::{Surroundings, non_empty, whole};
 use crate::access::id::{PortalId, Zone};
 use crate::access::portal::{Direction, Portal, PortalKind};
-use crate::wire::document::{Table, Value};
+use crate::wire::document::{Place, Table, Value};
 
 /// Shortest hold of a door in milliseconds: under a second nobody gets through (ULC 60839-11-1 asks for 3 s where it is fixed).
 const DOOR_HOLD_MS_MIN: i64 = 1_000;
@@ -34,8 +34,9 @@ const HELD_OPEN_S_DEFAULT: u32 = 15;
 const PORTALS_MAX: usize = 10_000;
 /// Highest number of a Modbus unit that is not reserved (Modbus over serial line V1.02, 2.2).
 const UNIT_MAX: u8 = 247;
-/// The unit number with which a Modbus TCP device means itself (Modbus messaging on TCP/IP V1.0b, 4.4.1.2).
-const UNIT_SELF: u8 = 255;
+/// The unit number with which a Modbus TCP device means itself (Modbus messaging on TCP/IP V1.0b, 4.4.1.2). On a serial line it is
+/// reserved, and yet the number some relay boards are delivered with.
+pub const UNIT_SELF: u8 = 255;
 
 /// One portal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct PortalConfig {
     pub portal: Portal,
     /// What it is wired to.
     pub device: PortalDevice,
+    /// Where it stands in the file, for what only its device profiles show to be wrong.
+    pub place: Place,
 }
 
 /// What a portal is wired to.
@@ -155,6 +158,8 @@ struct Taken {
     ids: HashMap<PortalId, String>,
     server_units: HashMap<u8, String>,
     parts: HashMap<(Role, String, u8, u16), String>,
+    /// The profile of each unit of each bus.
+    profiles: HashMap<(String, u8), (String, String)>,
 }
 
 /// Reads every `[[portal]]`; `None` for one with mistakes.
@@ -208,6 +213,7 @@ fn read(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) -> Option<Por
             held_open_ms: held_open_s * 1000,
         },
         device,
+        place: table.place(),
     })
 }
 
@@ -302,7 +308,7 @@ fn read_whole_device(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) 
             Some(PortalDevice::NativeMqtt)
         }
         (None, Some(server)) => {
-            let unit = unit_number(&server, 1..=UNIT_MAX)?;
+            let unit = u8::try_from(server.number(1..i64::from(UNIT_MAX) + 1)?).ok()?;
             if !site.has_modbus_server {
                 server
                     .mistake("nothing listens for controllers; add `[modbus_server]` with `tcp = \"127.0.0.1:1502\"`");
@@ -341,12 +347,7 @@ fn read_part(
                 bus.mistake(no_such_bus(&bus_name, site));
                 return None;
             };
-            // On a serial line 0 is the broadcast, which nobody answers, and 248 to 255 are reserved.
-            let units = match line.config.as_ref().map(|config| &config.line) {
-                Some(BusLine::Serial(_)) => 1..=UNIT_MAX,
-                Some(BusLine::Tcp(_)) | None => 0..=UNIT_SELF,
-            };
-            let unit = unit.and_then(|value| unit_number(&value, units));
+            let unit = unit.and_then(|value| unit_number(&value));
             let ((profile_at, profile), unit) = (profile?, unit?);
             if let Some(kind) = kind {
                 let devices_dir = line.config.as_ref().and_then(|config| config.devices_dir.as_deref());
@@ -354,6 +355,13 @@ fn read_part(
                 if let Err(message) = (site.around.profiles)(&wanted) {
                     profile_at.mistake(message);
                 }
+            }
+            let here = || (profile.clone(), table.path().to_owned());
+            let (first, owner) = taken.profiles.entry((bus_name.clone(), unit)).or_insert_with(here);
+            if *first != profile {
+                profile_at.mistake(format!(
+                    "unit {unit} on `{bus_name}` is `{first}` for `{owner}`; a device has one profile: correct it, or the unit"
+                ));
             }
             match (role, taken.parts.get(&(role, bus_name.clone(), unit, channel))) {
                 (Role::Reader | Role::Output, Some(owner)) => table.mistake(format!(
@@ -405,9 +413,16 @@ fn no_such_bus(name: &str, site: &Site<'_>) -> String {
     }
 }
 
-fn unit_number(value: &Value<'_>, units: std::ops::RangeInclusive<u8>) -> Option<u8> {
-    let number = value.number(i64::from(*units.start())..i64::from(*units.end()) + 1)?;
+fn unit_number(value: &Value<'_>) -> Option<u8> {
+    let number = value.number(0..i64::from(UNIT_SELF) + 1)?;
     let unit = u8::try_from(number).ok()?;
+    if unit == 0 {
+        value.mistake(format!(
+            "0 is everybody on the line, and nobody answers to it; write the number the device is set to, 1 to {UNIT_MAX}, \
+             or {UNIT_SELF} for a device that has none"
+        ));
+        return None;
+    }
     if unit > UNIT_MAX && unit != UNIT_SELF {
         value.mistake(format!(
             "units {} to {} are reserved; write the number the device is set to",

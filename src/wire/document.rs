@@ -34,6 +34,25 @@ impl fmt::Display for Mistake {
     }
 }
 
+/// A place in a document, for what is found to be wrong there only after it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// The key's path, e.g. `portal[2]`.
+    pub path: String,
+}
+
+impl Place {
+    /// A mistake at this place.
+    #[must_use]
+    pub fn mistake(&self, message: impl Into<String>) -> Mistake {
+        Mistake { line: self.line, column: self.column, path: self.path.clone(), message: message.into() }
+    }
+}
+
 /// Where mistakes are collected while a document is read.
 #[derive(Clone)]
 pub struct Mistakes {
@@ -47,10 +66,14 @@ impl Mistakes {
         Self { line_starts: starts, found: Rc::default() }
     }
 
-    fn add(&self, span: Range<usize>, path: &str, message: impl Into<String>) {
+    fn place(&self, span: &Range<usize>, path: &str) -> Place {
         let line = self.line_starts.partition_point(|start| *start <= span.start).max(1);
         let column = span.start - self.line_starts.get(line - 1).copied().unwrap_or(0) + 1;
-        self.found.borrow_mut().push(Mistake { line, column, path: path.to_owned(), message: message.into() });
+        Place { line, column, path: path.to_owned() }
+    }
+
+    fn add(&self, span: Range<usize>, path: &str, message: impl Into<String>) {
+        self.found.borrow_mut().push(self.place(&span, path).mistake(message));
     }
 
     /// All mistakes so far, in the order of the document.
@@ -73,7 +96,7 @@ pub fn read<T>(text: &str, read: impl FnOnce(&mut Table<'_>) -> T) -> Result<T, 
         mistakes.add(
             error.span().unwrap_or(0..0),
             "",
-            format!("not TOML: {}", error.message().lines().next().unwrap_or("syntax error")),
+            format!("not TOML: {}", in_words(error.message().lines().next().unwrap_or("syntax error"))),
         );
     }
     // With broken syntax, keys may be missing from the tree only because they were not understood.
@@ -87,6 +110,14 @@ pub fn read<T>(text: &str, read: impl FnOnce(&mut Table<'_>) -> T) -> Result<T, 
     table.finish();
     let found = mistakes.take();
     if found.is_empty() { Ok(value) } else { Err(found) }
+}
+
+/// The parser's words, and what to do where they do not say it.
+fn in_words(said: &str) -> String {
+    if said == "duplicate key" {
+        return format!("{said}: it stands here for the second time; keep one of them");
+    }
+    said.to_owned()
 }
 
 /// One table of the document. Every `get` marks its key as known; [`Table::finish`] reports the rest.
@@ -116,6 +147,12 @@ impl<'a> Table<'a> {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Where the table begins.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.mistakes.place(&self.span, &self.path)
     }
 
     fn child_path(&self, key: &str) -> String {
@@ -163,6 +200,15 @@ impl<'a> Table<'a> {
         let value = self.get(key);
         if value.is_none() {
             self.mistakes.add(self.span.clone(), &self.path, format!("`{key}` is missing"));
+        }
+        value
+    }
+
+    /// The value of `key`; a mistake that says what to write if it is not there.
+    pub fn need_or(&mut self, key: &'static str, remedy: &str) -> Option<Value<'a>> {
+        let value = self.get(key);
+        if value.is_none() {
+            self.mistakes.add(self.span.clone(), &self.path, format!("`{key}` is missing: {remedy}"));
         }
         value
     }
@@ -380,6 +426,14 @@ mod tests {
              4:1: `portal[0]`: `id` is missing\n\
              5:8: `portal[0].kind`: one of `gate`, `door` is wanted, got `gat`; did you mean `gate`?"
         );
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_told_where_and_what_to_do() {
+        let said = read("a = 1\na = 2\n", |_| ()).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(said, ["2:1: not TOML: duplicate key: it stands here for the second time; keep one of them"]);
+        let said = read("a = 1\n", |top| drop(top.need_or("b", "write `b = 2`"))).unwrap_err();
+        assert!(said.iter().any(|m| m.to_string() == "1:1: `b` is missing: write `b = 2`"), "{said:?}");
     }
 
     #[test]

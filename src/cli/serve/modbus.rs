@@ -7,11 +7,11 @@ use crate::access::id::PortalId;
 use crate::access::portal::PortalKind;
 use crate::access::transform::Transform;
 use crate::config::{
-    BusConfig, BusLine, Config, ModbusPart, Parity, Part, PortalConfig, PortalDevice, ProfileUse, Role, SerialConfig,
-    StopBits,
+    self, BusConfig, BusLine, Config, ConfigError, ModbusPart, Parity, Part, PortalConfig, PortalDevice, ProfileUse,
+    Role, SerialConfig, StopBits,
 };
 use crate::portals::modbus::server::{ServerPortal, ServerSpec};
-use crate::portals::modbus::{self, BusSpec, LineSpec, ModbusPortalSpec, PartSpec, SerialSpec};
+use crate::portals::modbus::{self, BusSpec, LineSpec, ModbusPortalSpec, PartSpec, SerialSpec, SpecError};
 use crate::wire::document::{Mistake, nearest};
 use crate::wire::profile::{self, Profile};
 
@@ -37,6 +37,28 @@ pub fn check_profile(used: &ProfileUse<'_>) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// The configuration in the file at `path`, its device profiles judged and its portals put together from them: what is wrong with
+/// either is a mistake of the file.
+///
+/// # Errors
+/// [`ConfigError`], with every mistake that could be found.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let config = config::load(path, &check_profile)?;
+    let mistakes = site_mistakes(&config);
+    if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::Mistakes { path: path.to_owned(), mistakes }) }
+}
+
+/// What is wrong among the portals, each at its portal.
+fn site_mistakes(config: &Config) -> Vec<Mistake> {
+    // A profile that cannot be read is a mistake already, at its name.
+    let found = modbus::check(&buses(config), &portals(config).unwrap_or_default());
+    let at_portal = |error: SpecError| {
+        let portal = config.portals.iter().find(|p| p.portal.id == error.portal)?;
+        Some(portal.place.mistake(error.message))
+    };
+    found.into_iter().filter_map(at_portal).collect()
 }
 
 /// The lines.
@@ -146,7 +168,9 @@ fn find(name: &str, devices_dir: Option<&Path>) -> Result<Arc<Profile>, String> 
     if let Some(dir) = devices_dir {
         let path = dir.join(format!("{name}.toml"));
         match std::fs::read_to_string(&path) {
-            Ok(text) => return profile::read(&text).map(Arc::new).map_err(|mistakes| told(&path, &mistakes)),
+            Ok(text) => {
+                return profile::read_file(&path, &text).map(Arc::new).map_err(|mistakes| told(&path, &mistakes));
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(format!("`{}` cannot be read: {error}", path.display())),
         }

@@ -13,13 +13,16 @@ mod shipped;
 mod text;
 mod value;
 
+#[cfg(test)]
+mod contradictions_tests;
+
 use crate::access::portal::Direction;
 
 use super::modbus::{Request, Space};
 
 pub use card::{UidLength, UidOrder, UidSays, UidSource};
 pub use output::{Confirm, DEADLINE_MS_MAX, Output, Pulse};
-pub use read::read;
+pub use read::{read, read_file};
 pub use shipped::{SHIPPED, shipped};
 pub use text::{check_text, show, show_text};
 pub use value::{Block, Value};

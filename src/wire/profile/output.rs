@@ -7,7 +7,7 @@ use crate::wire::modbus::Request;
 
 use super::read::{REGISTER, polled, read_write};
 use super::scope::{CHANNELS_MAX, Scope, small, whole};
-use super::{Point, Poll, Write};
+use super::{Point, PointType, Poll, Write};
 
 /// Latest deadline of a release, in milliseconds, and the one that holds where a profile says nothing: a grant counts no longer.
 pub const DEADLINE_MS_MAX: u32 = 1500;
@@ -114,11 +114,35 @@ pub(super) fn read_output(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], repl
     if let Some(point) = &state
         && point.channels < channels
     {
-        t.mistake_at("state", format!("`{}` has {} channels, the output {channels}", point.name, point.channels));
+        t.mistake_at("state", format!(
+                "`{}` has {} channels, the output {channels}: write `channels = {channels}` at that point, or correct those of the output",
+                point.name, point.channels
+            ));
     }
-    let on = t.need("on").and_then(|v| v.table(|t| read_write(t, scope, None)));
-    let off = t.need("off").and_then(|v| v.table(|t| read_write(t, scope, Some(0))));
-    let pulse = t.need("pulse").and_then(|v| v.table(|t| read_pulse(t, scope))).flatten();
+    if let Some(point) = &state
+        && point.kind != PointType::Bool
+    {
+        t.mistake_at(
+            "state",
+            format!(
+                "`{}` has to be a `bool`, also in a register, where it is on when the register is not 0",
+                point.name
+            ),
+        );
+    }
+    let on = t
+        .need_or("on", "say what switches a relay on, e.g. `on = { space = \"coil\", address = 0, value = 0xFF00 }`")
+        .and_then(|v| v.table(|t| read_write(t, scope, None)));
+    let off = t
+        .need_or("off", "say what switches a relay off, e.g. `off = { space = \"coil\", address = 0, value = 0 }`")
+        .and_then(|v| v.table(|t| read_write(t, scope, Some(0))));
+    let pulse = t
+        .need_or(
+            "pulse",
+            "say who ends a pulse: `pulse = { by = \"gateway\" }`, or `by = \"device\"` with what is written for it",
+        )
+        .and_then(|v| v.table(|t| read_pulse(t, scope)))
+        .flatten();
     let confirm = read_confirm(t);
     let retry = small(t.number("retry", 0..RETRY_MAX + 1, RETRY));
     let deadlines = DEADLINE_MS_MIN..i64::from(DEADLINE_MS_MAX) + 1;
@@ -137,14 +161,18 @@ fn read_confirm(t: &mut Table<'_>) -> Confirm {
         );
     }
     let read = t.table("confirm", |t| {
-        let echo = t.need("by").and_then(|v| v.choice(&[("state", false), ("echo", true)]))?;
+        let echo =
+            t.need_or("by", "write `state` or `echo`").and_then(|v| v.choice(&[("state", false), ("echo", true)]))?;
         if !echo {
             if t.text("because").is_some() {
                 t.mistake_at("because", "a reason is for `by = \"echo\"`; reading the state back needs none");
             }
             return Some(Confirm::State);
         }
-        let because = t.need("because").and_then(|v| v.parsed(reason)).unwrap_or_default();
+        let because = t
+            .need_or("because", "say why the relay cannot be read back")
+            .and_then(|v| v.parsed(reason))
+            .unwrap_or_default();
         Some(Confirm::Echo { because })
     });
     if let Some(Some(Confirm::State)) = &read
@@ -159,25 +187,29 @@ fn reason(text: &str) -> Result<String, &'static str> {
     if text.trim().is_empty() { Err("say why the relay cannot be read back") } else { Ok(text.to_owned()) }
 }
 
-/// What could never be confirmed, however well the device works.
+/// What could never work, however well the device does.
 fn contradictions(t: &Table<'_>, output: &Output, reply_ms: u32) {
-    if output.confirm != Confirm::State {
-        return;
-    }
-    // The write and the read each take up to `reply_ms`, and the read waits for the state to settle.
-    let needs = output.settle_ms.saturating_add(reply_ms.saturating_mul(2));
+    writes(t, output);
+    // The write and the read each take up to `reply_ms`, and the read waits for the state to settle; by echo there is time for the
+    // write and one more.
+    let (settles_ms, what) = match output.confirm {
+        Confirm::State => (output.settle_ms, "`settle_ms` and twice `reply_ms`"),
+        Confirm::Echo { .. } => (0, "twice `reply_ms`: the write, and one more"),
+    };
+    let needs = settles_ms.saturating_add(reply_ms.saturating_mul(2));
     if output.deadline_ms < needs {
-        let key = if t.has("deadline_ms") { "deadline_ms" } else { "settle_ms" };
+        let key = ["deadline_ms", "settle_ms"].into_iter().find(|key| t.has(key)).unwrap_or("deadline_ms");
         t.mistake_at(
             key,
             format!(
-                "`deadline_ms` is {} and a release may take {needs} ms to be confirmed (`settle_ms` and twice `reply_ms`): \
+                "`deadline_ms` is {} and a release may take {needs} ms to be confirmed ({what}): \
                  raise it, up to {DEADLINE_MS_MAX}, or lower those",
                 output.deadline_ms
             ),
         );
     }
     if let Pulse::Device { step_ms, .. } = &output.pulse
+        && output.confirm == Confirm::State
         && *step_ms <= output.settle_ms
     {
         t.mistake_at(
@@ -187,16 +219,60 @@ fn contradictions(t: &Table<'_>, output: &Output, reply_ms: u32) {
     }
 }
 
+/// What writes say against each other, and against the number of channels.
+fn writes(t: &Table<'_>, output: &Output) {
+    let same = |a: &Write, b: &Write| a.request(0, a.value) == b.request(0, b.value);
+    if same(&output.on, &output.off) {
+        t.mistake_at(
+            "off",
+            "it writes the same as `on`, so nothing would ever be switched off: correct `value` or `address`",
+        );
+    }
+    if output.stride == 0 && output.channels > 1 {
+        t.mistake_at(
+            "stride",
+            format!(
+                "with 0, all {} channels would be one relay: write how far apart they are, or `channels = 1`",
+                output.channels
+            ),
+        );
+    }
+    let further = u32::from(output.channels.saturating_sub(1)) * u32::from(output.stride);
+    let pulse = match &output.pulse {
+        Pulse::Device { write, .. } => Some(("pulse", write)),
+        Pulse::Gateway => None,
+    };
+    for (key, write) in [("on", &output.on), ("off", &output.off)].into_iter().chain(pulse) {
+        if u32::from(write.address) + further > u32::from(u16::MAX) {
+            t.mistake_at(
+                key,
+                "the last channel lies beyond the last address, 65535: correct `address`, `channels` or `stride`",
+            );
+        }
+    }
+}
+
 fn read_pulse(t: &mut Table<'_>, scope: &Scope) -> Option<Pulse> {
-    let device = t.need("by").and_then(|v| v.choice(&[("device", true), ("gateway", false)]))?;
+    let device = t
+        .need_or("by", "write `gateway`, or `device` if the device ends the pulse itself")
+        .and_then(|v| v.choice(&[("device", true), ("gateway", false)]))?;
     if !device {
         return Some(Pulse::Gateway);
     }
     let write = read_write(t, scope, None);
-    let step_ms = t.need("step_ms").and_then(|v| v.number(1..600_001)).map_or(1000, whole);
+    let step_ms = t
+        .need_or("step_ms", "write how long one step of the device's time is, in milliseconds")
+        .and_then(|v| v.number(1..600_001))
+        .map_or(1000, whole);
     let steps_max = small(t.number("steps_max", REGISTER, 0));
     if write.value.checked_add(steps_max).is_none() {
         t.mistake_at("steps_max", "`value` plus `steps_max` is more than a register holds");
+    }
+    if write.multiple && write.space.is_bits() && steps_max > 0 {
+        t.mistake_at(
+            "multiple",
+            "FC 15 carries one bit, so the time of the pulse would be lost: leave `multiple` out, or `steps_max`",
+        );
     }
     Some(Pulse::Device { write, step_ms, steps_max })
 }
@@ -208,9 +284,10 @@ mod tests {
     /// A relay board with these further lines in `[output]`.
     fn board(state: &str, pulse: &str, more: &str) -> Result<String, String> {
         let text = format!(
-            "schema = 1\nid = \"board\"\nsource = \"s\"\n[link]\naddress_base = 0\n[points]\n\
+            "schema = 1\nid = \"board\"\nsource = \"s\"\nlink = {{ address_base = 0 }}\n[points]\n\
              relay = {{ space = \"coil\", address = 0, type = \"bool\" }}\n\
-             [[poll]]\nname = \"status\"\nevery_ms = 1000\npoints = [\"relay\"]\n\
+             number = {{ space = \"input\", address = 0, type = \"u16\" }}\n\
+             [[poll]]\nname = \"status\"\nevery_ms = 1000\npoints = [\"relay\", \"number\"]\n\
              [output]\n{state}\non = {{ space = \"coil\", address = 0 }}\noff = {{ space = \"coil\", address = 0 }}\n\
              pulse = {{ {pulse} }}\n{more}\n"
         );
@@ -279,6 +356,25 @@ mod tests {
                 "settle_ms = 1200",
                 "`output.settle_ms`: `deadline_ms` is 1500 and a release may take 1600 ms",
             ),
+            (
+                "",
+                GATEWAY,
+                "confirm = { by = \"echo\", because = \"x\" }\ndeadline_ms = 399",
+                "board.toml:18:1: `output.deadline_ms`: `deadline_ms` is 399 and a release may take 400 ms to be confirmed (twice",
+            ),
+            (
+                STATE,
+                "by = \"device\", space = \"coil\", address = 8, step_ms = 100, steps_max = 9, multiple = true, value = 0",
+                "",
+                "`output.pulse.multiple`: FC 15 carries one bit, so the time of the pulse would be lost",
+            ),
+            (
+                STATE,
+                GATEWAY,
+                "channels = 2\nstride = 0",
+                "board.toml:18:1: `output.stride`: with 0, all 2 channels would be one relay",
+            ),
+            ("state = \"number\"", GATEWAY, "", "board.toml:13:1: `output.state`: `number` has to be a `bool`"),
             (STATE, device, "settle_ms = 100", "`output.settle_ms`: a pulse may last 100 ms and is over before"),
             (STATE, GATEWAY, "retries = 3", "`output.retries`: unknown key; did you mean `retry`?"),
         ] {

@@ -1,6 +1,7 @@
 //! A profile's TOML to a checked [`Profile`]. Every mistake is told at once, with its line and what to do.
 
 use std::ops::Range;
+use std::path::Path;
 
 use crate::access::portal::Direction;
 use crate::wire::document::{Mistake, Table, Value, read as read_document};
@@ -19,29 +20,55 @@ pub(super) const REGISTER: Range<i64> = 0..0x1_0000;
 /// # Errors
 /// Every mistake, in the order of the file.
 pub fn read(text: &str) -> Result<Profile, Vec<Mistake>> {
-    read_document(text, profile)
+    read_document(text, |top| profile(top, None))
 }
 
-fn profile(top: &mut Table<'_>) -> Profile {
-    if let Some(schema) = top.need("schema")
+/// Reads the profile in the file at `path`, whose text is `text`: its `id` has to be the file's name.
+///
+/// # Errors
+/// Every mistake, in the order of the file.
+pub fn read_file(path: &Path, text: &str) -> Result<Profile, Vec<Mistake>> {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    read_document(text, |top| profile(top, stem.as_deref()))
+}
+
+fn profile(top: &mut Table<'_>, file: Option<&str>) -> Profile {
+    if let Some(schema) = top.need_or("schema", "write `schema = 1` above the first table")
         && schema.number(0..1000).is_some_and(|n| n != SCHEMA)
     {
         schema.mistake(format!("this program reads schema {SCHEMA}"));
     }
-    let id = top.need("id").and_then(|v| v.parsed(identifier)).unwrap_or_default();
+    let id = top.need_or("id", "write the file's name, e.g. `id = \"acme-dc1\"`").and_then(|value| {
+        let id = value.parsed(identifier)?;
+        if let Some(file) = file.filter(|file| *file != id) {
+            value.mistake(format!(
+                "the file is called `{file}` and configurations name it so: write `id = \"{file}\"`, or rename it"
+            ));
+        }
+        Some(id)
+    });
+    let id = id.unwrap_or_default();
     let name = top.text("name").unwrap_or_else(|| id.clone());
-    let source = top.need("source").and_then(|v| v.parsed(not_empty)).unwrap_or_default();
+    let source = top
+        .need_or("source", "say where the map was found, e.g. `source = \"Acme DC1 manual, page 12\"`")
+        .and_then(|v| v.parsed(not_empty))
+        .unwrap_or_default();
     let caveats = texts(top, "caveats");
     let verified_on = texts(top, "verified_on");
     let losses = [("hold", OnLinkLoss::Hold), ("off", OnLinkLoss::Off), ("unknown", OnLinkLoss::Unknown)];
     let on_link_loss = top.choice("on_link_loss", &losses, OnLinkLoss::Unknown);
 
     let mut scope = Scope::new();
-    let link = top.need("link").and_then(|v| v.table(|t| read_link(t, &mut scope)));
+    let link = top
+        .need_or("link", "add `[link]` with `address_base = 0`, or 1 if the manual calls the first register 1")
+        .and_then(|v| v.table(|t| read_link(t, &mut scope)));
     let link = link.unwrap_or(Link { address_base: 0, read_max: 125, reply_ms: 200, factory: String::new() });
     scope.points = top.table("points", |t| read_points(t, &scope)).unwrap_or_default();
-    let polls: Vec<Poll> = top.tables("poll", |t| read_poll(t, &scope));
-    let readers: Vec<Reader> = top.tables("reader", |t| read_reader(t, &scope, &polls)).into_iter().flatten().collect();
+    let mut names = Vec::new();
+    let polls: Vec<Poll> = top.tables("poll", |t| read_poll(t, &scope, &mut names));
+    let mut ids = Vec::new();
+    let readers = top.tables("reader", |t| read_reader(t, &scope, &polls, &mut ids));
+    let readers: Vec<Reader> = readers.into_iter().flatten().collect();
     let output = top.table("output", |t| read_output(t, &scope, &polls, link.reply_ms)).flatten();
     let inputs = top.table("inputs", |t| read_inputs(t, &scope, &polls)).unwrap_or_default();
     let meter = top.table("meter", |t| read_meter(t, &scope, &polls));
@@ -97,13 +124,30 @@ pub(super) fn polled(t: &mut Table<'_>, key: &'static str, scope: &Scope, polls:
     Some(point)
 }
 
-fn read_reader(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Reader> {
+/// A reader; `seen` are the ids of those before it.
+fn read_reader(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], seen: &mut Vec<String>) -> Option<Reader> {
     let id = t.text("id").unwrap_or_else(|| "card".to_owned());
+    if seen.contains(&id) {
+        t.mistake_at(
+            "id",
+            format!("`{id}` is the id of an earlier reader (`card` where none is said); give each its own"),
+        );
+    }
+    seen.push(id.clone());
     let directions = [("in", Direction::In), ("out", Direction::Out)];
     let direction = t.get("direction").and_then(|v| v.choice(&directions));
     let gone_ms = whole(t.number("gone_ms", 0..60_001, 1000));
-    let trigger = t.need("trigger").and_then(|v| v.table(|t| read_trigger(t, scope, polls))).flatten();
-    let uid = t.need("uid").and_then(|v| v.table(|t| read_uid(t, scope, polls))).flatten();
+    let trigger = t
+        .need_or("trigger", "say when a card is there, e.g. `trigger = { level = \"uid\" }`")
+        .and_then(|v| v.table(|t| read_trigger(t, scope, polls)))
+        .flatten();
+    let uid = t
+        .need_or(
+            "uid",
+            "say where the card number is, e.g. `uid = { point = \"uid\", length = 4, order = \"msb_first\" }`",
+        )
+        .and_then(|v| v.table(|t| read_uid(t, scope, polls)))
+        .flatten();
     let reader = Reader { id, direction, trigger: trigger?, uid: uid?, gone_ms };
     // A number and a UID of two moments would be the UID of one card with the number of another.
     let names: Vec<&str> = reader.points().iter().map(|p| p.name.as_str()).collect();
@@ -118,6 +162,17 @@ fn read_reader(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Reade
     Some(reader)
 }
 
+/// Says so if `point` can be neither set nor clear.
+fn must_be_flag(value: &Value<'_>, point: &Point) {
+    match point.kind {
+        PointType::Bool | PointType::U16 | PointType::I16 | PointType::U32 | PointType::I32 => {}
+        PointType::F32 | PointType::Bytes | PointType::ByteEach => value.mistake(format!(
+            "`{}` is neither set nor clear; a `bool` is, or a whole number, which is set when it is not 0",
+            point.name
+        )),
+    }
+}
+
 fn read_trigger(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Trigger> {
     let chosen: Vec<&str> = ["level", "latch", "counter"].into_iter().filter(|key| t.has(key)).collect();
     let level = t.get("level").and_then(|v| {
@@ -126,10 +181,16 @@ fn read_trigger(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Trig
         } else {
             let point = scope.point(&v)?;
             must_be_polled(&v, &point, polls);
+            must_be_flag(&v, &point);
             Some(Trigger::Level(Some(point)))
         }
     });
-    let latch = polled(t, "latch", scope, polls);
+    let latch = t.get("latch").and_then(|v| {
+        let point = scope.point(&v)?;
+        must_be_polled(&v, &point, polls);
+        must_be_flag(&v, &point);
+        Some(point)
+    });
     let counter = polled(t, "counter", scope, polls);
     let repeats_ms = t.has("repeats_ms").then(|| whole(t.number("repeats_ms", 1..60_001, 1)));
     let release = t.table("release", |t| read_write(t, scope, Some(0)));
@@ -166,7 +227,10 @@ fn read_trigger(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Trig
 }
 
 pub(super) fn read_write(t: &mut Table<'_>, scope: &Scope, default: Option<i64>) -> Write {
-    let space = t.need("space").and_then(|v| v.choice(&SPACES)).unwrap_or(Space::Coil);
+    let space = t
+        .need_or("space", "write `space = \"coil\"` or `\"holding\"`")
+        .and_then(|v| v.choice(&SPACES))
+        .unwrap_or(Space::Coil);
     if !space.is_writable() {
         t.mistake_at("space", format!("a point of `{}` cannot be written; `coil` or `holding` can", space.as_str()));
     }
@@ -192,16 +256,20 @@ fn read_inputs(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Vec<InputPoi
     ];
     for (key, kind) in kinds {
         let read = t.table(key, |t| {
-            t.need("point");
-            let value = t.get("point")?;
+            let value = t.need_or("point", "name one of `[points]`")?;
             let point = scope.point(&value)?;
             must_be_polled(&value, &point, polls);
-            let counts = matches!(kind, InputKind::PassedIn | InputKind::PassedOut)
-                && matches!(point.kind, PointType::U16 | PointType::U32);
-            if point.kind != PointType::Bool && !counts {
-                value.mistake(format!("`{key}` is a `bool`{}", if counts { " or a counter" } else { "" }));
+            let may_count = matches!(kind, InputKind::PassedIn | InputKind::PassedOut);
+            let counts = matches!(point.kind, PointType::U16 | PointType::U32);
+            if point.kind != PointType::Bool && !(may_count && counts) {
+                let or = if may_count { ", or a counter: `u16` or `u32`" } else { "" };
+                value.mistake(format!("`{key}` is a `bool`{or}; `{}` is neither", point.name));
             }
-            Some(InputPoint { kind, point, when: t.flag("when", true) })
+            let when = t.flag("when", true);
+            if !when && may_count && counts {
+                t.mistake_at("when", "a counter counts and is never clear; leave `when` out");
+            }
+            Some(InputPoint { kind, point, when })
         });
         inputs.extend(read.flatten());
     }
@@ -221,8 +289,12 @@ fn read_meter(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Meter {
         }
         Some((point, factor?.1))
     };
-    Meter {
+    let meter = Meter {
         power: measured("power", &[("W", 1.0), ("kW", 1000.0)]),
         energy: measured("energy", &[("kWh", 1.0), ("Wh", 0.001)]),
+    };
+    if !t.has("power") && !t.has("energy") {
+        t.mistake("it measures nothing: name a point as `power` or `energy`, or leave `[meter]` out");
     }
+    meter
 }

@@ -22,11 +22,14 @@ enum Named {
 }
 
 pub(super) fn read_uid(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<UidSource> {
-    let value = t.need("point")?;
+    let value = t.need_or("point", "name the point of `[points]` that holds the UID")?;
     let point = scope.point(&value)?;
     must_be_polled(&value, &point, polls);
     let orders = [("msb_first", UidOrder::MsbFirst), ("lsb_first", UidOrder::LsbFirst)];
-    let order = t.need("order").and_then(|v| v.choice(&orders)).unwrap_or(UidOrder::MsbFirst);
+    let order = t
+        .need_or("order", "write `msb_first` if the bytes come as the card sends them, or `lsb_first`")
+        .and_then(|v| v.choice(&orders))
+        .unwrap_or(UidOrder::MsbFirst);
     if t.has("transform") {
         let form = read_transform(t)?;
         let length = read_shown(t, &value, &point, form)?;
@@ -63,7 +66,7 @@ fn bytes_of(point: &Point) -> Option<i64> {
 
 /// How many bytes of the point are a whole UID.
 fn read_length(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], point: &Point) -> Option<UidLength> {
-    let length = t.need("length")?;
+    let length = t.need_or("length", "write 4, 7 or 10, the point that says it, or `zero_padded`")?;
     if !length.is_text() {
         let fixed = length.number(4..11)?;
         let bytes = bytes_of(point).unwrap_or(0);
@@ -76,10 +79,19 @@ fn read_length(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], point: &Point) 
         return Some(UidLength::Fixed(u8::try_from(fixed).unwrap_or(0)));
     }
     if length.text().as_deref() == Some("zero_padded") {
+        if let Some(bytes) = bytes_of(point).filter(|bytes| *bytes < LENGTHS[0]) {
+            length.mistake(format!(
+                "a UID has 4, 7 or 10 bytes, and `{}` has {bytes}: correct `registers`; a reader that gives fewer needs a `transform`",
+                point.name
+            ));
+        }
         return Some(UidLength::ZeroPadded);
     }
     let point = scope.point(&length)?;
     must_be_polled(&length, &point, polls);
+    if !matches!(point.kind, PointType::U16 | PointType::U32) {
+        length.mistake(format!("`{}` says no number of bytes; a `u16` or `u32` does", point.name));
+    }
     Some(UidLength::Point(point))
 }
 
@@ -214,6 +226,14 @@ uid = {uid}
             (
                 r#"{ point = "all", order = "msb_first", length = 5 }"#,
                 "`reader[0].uid.length`: a UID has 4, 7 or 10 bytes, and `all` has 10; a reader that gives fewer needs a `transform`",
+            ),
+            (
+                r#"{ point = "two", order = "msb_first", length = "zero_padded" }"#,
+                "`reader[0].uid.length`: a UID has 4, 7 or 10 bytes, and `two` has 2: correct `registers`",
+            ),
+            (
+                r#"{ point = "all", order = "msb_first", length = "f" }"#,
+                "`reader[0].uid.length`: `f` says no number of bytes; a `u16` or `u32` does",
             ),
             (r#"{ point = "n", order = "msb_first", length = 4 }"#, "a number is one only with a `transform`"),
             (

@@ -53,14 +53,25 @@ impl Scope {
     }
 
     pub(super) fn address(&self, table: &mut Table<'_>) -> u16 {
-        let Some(value) = table.need("address") else { return 0 };
-        let Some(written) = value.number(i64::from(self.base)..0x1_0000 + i64::from(self.base)) else { return 0 };
-        u16::try_from(written - i64::from(self.base)).unwrap_or(0)
+        let Some(value) = table.need_or("address", "write the first register or bit as the manual counts it") else {
+            return 0;
+        };
+        let Some(written) = value.number(0..0x1_0001) else { return 0 };
+        u16::try_from(written - i64::from(self.base)).unwrap_or_else(|_| {
+            value.mistake(match self.base {
+                0 => "the last address is 65535, because `address_base` is 0; write `address_base = 1` if the manual counts from 1",
+                _ => "the first address is 1, because `address_base` is 1; write `address_base = 0` if the manual counts from 0",
+            });
+            0
+        })
     }
 }
 
 pub(super) fn read_link(t: &mut Table<'_>, scope: &mut Scope) -> Link {
-    if let Some(base) = t.need("address_base").and_then(|v| v.number(0..2)) {
+    if let Some(base) = t
+        .need_or("address_base", "write 0 if the manual calls the first register 0, or 1 if it calls it 1")
+        .and_then(|v| v.number(0..2))
+    {
         scope.base = u16::from(base == 1);
     }
     scope.byte_order = t.get("byte_order").and_then(|v| v.choice(&ORDERS));
@@ -80,12 +91,18 @@ pub(super) fn read_points(t: &mut Table<'_>, scope: &Scope) -> Vec<Point> {
 }
 
 fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
-    let space = t.need("space").and_then(|v| v.choice(&SPACES)).unwrap_or(Space::Holding);
+    let space = t
+        .need_or("space", "write `coil`, `discrete`, `holding` or `input`")
+        .and_then(|v| v.choice(&SPACES))
+        .unwrap_or(Space::Holding);
     let address = scope.address(t);
-    let kind = t.need("type").and_then(|v| v.choice(&TYPES)).unwrap_or(PointType::U16);
+    let kind = t
+        .need_or("type", "write what it holds, e.g. `type = \"u16\"`")
+        .and_then(|v| v.choice(&TYPES))
+        .unwrap_or(PointType::U16);
     let bytes = matches!(kind, PointType::Bytes | PointType::ByteEach);
     if bytes {
-        t.need("registers");
+        t.need_or("registers", "write how many registers the bytes fill, e.g. `registers = 5`");
     }
     let registers = t.get("registers").and_then(|v| {
         if !bytes {
@@ -118,10 +135,16 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
     let word_order = order(t, "word_order", scope.word_order, registers > 1);
     let channels = small(t.number("channels", 1..CHANNELS_MAX + 1, 1));
     let stride = small(t.number("stride", i64::from(registers)..1025, i64::from(registers)));
-    let scale = t.get("scale").and_then(|v| v.real()).unwrap_or(1.0);
+    let scale = t.get("scale").and_then(|v| {
+        let scale = v.real()?;
+        if scale == 0.0 {
+            v.mistake("every value would be 0; write the factor from the raw number to the unit, e.g. `scale = 0.1`");
+        }
+        Some(scale)
+    });
+    let scale = scale.unwrap_or(1.0);
     let unit = t.text("unit");
-    let invalid = t.get("invalid").map(|v| v.items()).unwrap_or_default();
-    let invalid = invalid.iter().filter_map(|v| v.number(-0x8000_0000..0x1_0000_0000)).collect();
+    let invalid = t.get("invalid").map(|v| read_invalid(&v, kind)).unwrap_or_default();
     let point = Point {
         name,
         space,
@@ -143,13 +166,55 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
     point
 }
 
-pub(super) fn read_poll(t: &mut Table<'_>, scope: &Scope) -> Poll {
-    let name = t.need("name").and_then(|v| v.text()).unwrap_or_default();
-    let every_ms = t.need("every_ms").and_then(|v| v.number(20..EVERY_MS_MAX + 1)).map_or(1000, whole);
+/// Raw numbers that mean "nothing": such as the type can hold, or they would never be met.
+fn read_invalid(value: &Value<'_>, kind: PointType) -> Vec<i64> {
+    let holds = match kind {
+        PointType::U16 => 0..0x1_0000,
+        PointType::I16 => -0x8000..0x8000,
+        PointType::U32 => 0..0x1_0000_0000,
+        PointType::I32 => -0x8000_0000..0x8000_0000,
+        PointType::Bool | PointType::F32 | PointType::Bytes | PointType::ByteEach => {
+            value.mistake("only `u16`, `i16`, `u32` and `i32` have numbers that mean nothing; leave it out");
+            return Vec::new();
+        }
+    };
+    value.items().iter().filter_map(|item| item.number(holds.clone())).collect()
+}
+
+/// A poll; `seen` are the names of those before it.
+pub(super) fn read_poll(t: &mut Table<'_>, scope: &Scope, seen: &mut Vec<String>) -> Poll {
+    let name = t.need_or("name", "say what is asked, e.g. `name = \"status\"`").and_then(|value| {
+        let name = value.text()?;
+        if name.trim().is_empty() {
+            value.mistake("this is empty; say what is asked, e.g. `name = \"status\"`");
+        } else if seen.contains(&name) {
+            value.mistake(format!(
+                "`{name}` is the name of an earlier poll, and only one would be sent; give each its own"
+            ));
+        }
+        seen.push(name.clone());
+        Some(name)
+    });
+    let name = name.unwrap_or_default();
+    let every_ms = t
+        .need_or("every_ms", "say how often it is asked, e.g. `every_ms = 200`")
+        .and_then(|v| v.number(20..EVERY_MS_MAX + 1))
+        .map_or(1000, whole);
     let atomic = t.flag("atomic", false);
     let max_gap = small(t.number("max_gap", 0..126, 0));
-    let values = t.need("points").map(|v| v.items()).unwrap_or_default();
-    let points: Vec<Point> = values.iter().filter_map(|v| scope.point(v)).collect();
+    let values = t
+        .need_or("points", "name points that are asked together, e.g. `points = [\"relay\"]`")
+        .map(|v| v.items())
+        .unwrap_or_default();
+    let mut points: Vec<Point> = Vec::new();
+    for value in &values {
+        let Some(point) = scope.point(value) else { continue };
+        if points.iter().any(|p| p.name == point.name) {
+            value.mistake(format!("`{}` stands here twice; once is enough", point.name));
+        } else {
+            points.push(point);
+        }
+    }
     if values.is_empty() {
         t.mistake_at("points", "a poll asks for at least one point");
     }

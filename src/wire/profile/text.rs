@@ -1,8 +1,12 @@
 //! A profile for people: what it says, and the exact bytes that will be sent because of it.
 
+use std::path::Path;
+
 use crate::wire::modbus::{Request, hex, rtu_frame, tcp_frame};
 
-use super::{Confirm, InputKind, OnLinkLoss, Profile, Pulse, Trigger, UidLength, UidSays, read, shipped};
+use super::{
+    Confirm, InputKind, OnLinkLoss, PointType, Profile, Pulse, Trigger, UidLength, UidSays, read_file, shipped,
+};
 
 /// The time in the example of a pulse, in milliseconds.
 const EXAMPLE_MS: u32 = 3000;
@@ -14,7 +18,7 @@ const CHANNELS_SHOWN: u16 = 2;
 /// # Errors
 /// Every mistake on a line of its own, `FILE:LINE:COLUMN: PATH: what is wrong and what to do`.
 pub fn check_text(file: &str, text: &str) -> Result<String, String> {
-    match read(text) {
+    match read_file(Path::new(file), text) {
         Ok(profile) => Ok(show(&profile, 1)),
         Err(mistakes) => Err(mistakes.iter().map(|mistake| format!("{file}:{mistake}")).collect::<Vec<_>>().join("\n")),
     }
@@ -151,11 +155,12 @@ pub fn show(profile: &Profile, unit: u8) -> String {
             InputKind::PassedIn => "somebody went in",
             InputKind::PassedOut => "somebody went out",
         };
-        line(format_args!(
-            "input: {kind} when `{}` is {}",
-            input.point.name,
-            if input.when { "set or counts" } else { "clear" }
-        ));
+        let when = match input.when {
+            _ if input.point.kind != PointType::Bool => "counts on",
+            true => "is set",
+            false => "is clear",
+        };
+        line(format_args!("input: {kind} when `{}` {when}", input.point.name));
     }
     if let Some(meter) = &profile.meter {
         let name = |point: &Option<(super::Point, f64)>| {

@@ -327,7 +327,12 @@ async fn a_meter_of_several_boxes_says_so_and_a_slot_belongs_to_one_box() {
         second.slots = 1;
         second.reader.iter_mut().for_each(|part| (part.unit, part.channel) = (5, 1));
     });
-    assert_eq!(one_of_them, ["portal `other`: its reader is that of `portal` too; one reader belongs to one portal"]);
+    assert_eq!(
+        one_of_them,
+        [
+            "portal `other`: its reader is that of `portal` too; one reader belongs to one portal: correct unit or `channel`"
+        ]
+    );
     let too_many = wired(|second| second.reader.iter_mut().for_each(|part| part.channel = 1));
     assert!(too_many[0].contains("wants channel 1 of `two-slots`, which has 2"), "{too_many:?}");
 }

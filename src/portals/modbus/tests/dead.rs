@@ -7,7 +7,7 @@ const CALM: Weather = Weather { each_percent: 0, seed: 0 };
 /// How many times the p99 with a dead unit may be that without.
 const P99_RATIO_MAX: f64 = 1.25;
 /// Cards shown at each of the seven doors.
-const CARDS: u32 = 120;
+const CARDS: u32 = 250;
 
 /// A door whose reader and relay are one unit.
 fn whole_door(unit: u8) -> ModbusPortalSpec {

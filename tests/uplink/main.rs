@@ -2,19 +2,22 @@
 #![cfg(feature = "demo")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
-#[path = "support/brokers.rs"]
+#[path = "../support/brokers.rs"]
 mod brokers;
-#[path = "support/cable.rs"]
+#[path = "../support/cable.rs"]
 mod cable;
-#[path = "support/mosquitto.rs"]
+#[path = "../support/mosquitto.rs"]
 mod mosquitto;
-#[path = "support/scripted.rs"]
+#[path = "../support/scripted.rs"]
 mod scripted;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+mod audit;
+mod rig;
 
 use brokers::*;
 use cable::Cable;
@@ -34,180 +37,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-const CHANGES: &str = "dormgate/v1/g1/down/changes";
-const NOW: Timestamp = Timestamp(1_788_249_600_000);
-
-/// An audit in memory, whose events are all on disk.
-#[derive(Default)]
-struct Audit {
-    last: AtomicU64,
-    acked: AtomicU64,
-    /// Held by a test, reading waits.
-    slow: Arc<tokio::sync::Mutex<()>>,
-}
-
-impl AuditSource for Audit {
-    fn read(&self, from: u64, max_events: usize, _max_bytes: usize) -> ReadEvents {
-        let to = self.last.load(Relaxed).min(from + u64::try_from(max_events).unwrap() - 1);
-        let events = (from..=to).map(|n| Stored { n, body: format!("{{\"n\":{n}}}").into_bytes() }).collect();
-        let slow = Arc::clone(&self.slow);
-        Box::pin(async move {
-            drop(slow.lock().await);
-            Ok(events)
-        })
-    }
-
-    fn last_durable(&self) -> u64 {
-        self.last.load(Relaxed)
-    }
-
-    fn acked(&self) -> u64 {
-        self.acked.load(Relaxed)
-    }
-
-    fn set_acked(&self, through: u64) {
-        self.acked.store(through, Relaxed);
-    }
-}
-
-/// An uplink with a test in the gateway's place.
-struct Rig {
-    url: BrokerUrl,
-    gateway: InboxReceiver,
-    orders: mpsc::Sender<UplinkOrder>,
-    audit: Arc<Audit>,
-    metrics: Arc<LinkMetrics>,
-    task: JoinHandle<()>,
-}
-
-fn streams() -> Vec<StreamSpec> {
-    let stream = |name: &str, may: &[&str], insecure_unsigned| StreamSpec {
-        name: name.parse().unwrap(),
-        scope: Scope::Gateway,
-        keys: vec![SigningKey::from_bytes(&[7; 32]).verifying_key()],
-        insecure_unsigned,
-        may: MaySet::from_names(may.iter().copied()).unwrap(),
-    };
-    let mut campus = stream("card-office", &["issue"], true);
-    campus.scope = Scope::Campus;
-    vec![stream("office", &["cancel", "command"], true), stream("signed", &["freeze"], false), campus]
-}
-
-impl Rig {
-    async fn start(url: &BrokerUrl, by: AuditAckBy) -> Self {
-        Self::with_audit(url, by, Arc::default()).await
-    }
-
-    async fn with_audit(url: &BrokerUrl, by: AuditAckBy, audit: Arc<Audit>) -> Self {
-        let (inbox, gateway) = Inbox::new();
-        let (orders, to_do) = mpsc::channel(16);
-        let metrics = Arc::new(LinkMetrics::default());
-        let spec = UplinkSpec {
-            link: LinkSpec::plain(vec![url.clone()], "g1"),
-            gateway: "g1".parse().unwrap(),
-            streams: streams(),
-            boot: "boot-1".into(),
-            audit_ack: by,
-        };
-        let clock = Arc::new(|| NOW);
-        let source = Arc::clone(&audit) as Arc<dyn AuditSource>;
-        let uplink = Uplink::new(spec, inbox, to_do, source, clock, Arc::clone(&metrics)).unwrap();
-        let task = tokio::spawn(uplink.run());
-        let mut rig = Self { url: url.clone(), gateway, orders, audit, metrics, task };
-        // What a kept session holds may come before the link is up.
-        if !matches!(rig.urgent_peek().await, Input::LinkUp) {
-            panic!("the first input is not LinkUp");
-        }
-        rig
-    }
-
-    async fn urgent_peek(&mut self) -> Input {
-        within(self.gateway.urgent.recv()).await.expect("the uplink lives")
-    }
-
-    async fn changes(&mut self) -> ReceivedChanges {
-        match self.urgent_peek().await {
-            Input::Changes(changes) => changes,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn rejected(&mut self) -> RejectedMessage {
-        match self.urgent_peek().await {
-            Input::Rejected(rejected) => rejected,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Acknowledges as the gateway does once everything is durable.
-    async fn acknowledge(&self, receipt: Receipt) {
-        let ack = Box::new(Ack {
-            stream: Some("office".parse().unwrap()),
-            at: Some(Position { epoch: NonZeroU32::MIN, seq: receipt.0 }),
-            outcome: Outcome::Applied,
-            applied_through: 1,
-            missing: Vec::new(),
-            errors: Vec::new(),
-            revoked: Vec::new(),
-            cut: Vec::new(),
-            received_at: NOW,
-        });
-        self.orders.send(UplinkOrder::Acknowledge { ack, receipt, durable_at: NOW }).await.unwrap();
-    }
-
-    /// Breaks the connection: another client with the same id comes and goes. Returns when the uplink is up again, with what
-    /// came meanwhile.
-    async fn break_connection(&mut self) -> Vec<Input> {
-        drop(connected(&self.url, "g1", persistent(&["other"])).await);
-        let mut heard = Vec::new();
-        loop {
-            match self.urgent_peek().await {
-                Input::LinkUp => return heard,
-                other => heard.push(other),
-            }
-        }
-    }
-}
-
-async fn center(url: &BrokerUrl) -> Connection {
-    connected(url, "center", setup(&["dormgate/v1/+/up/+"])).await
-}
-
-fn change(seq: u64) -> String {
-    let ops = json!([{"op": "cancel", "uid": "1EA68671"}]);
-    json!({"v": 1, "iss": "office", "aud": "g1", "iat": 1, "epoch": 1, "seq": seq, "ops": ops}).to_string()
-}
-
-/// The next message on `up/<leaf>`.
-async fn up(center: &mut Connection, leaf: &str) -> Vec<u8> {
-    loop {
-        let message = message(center).await;
-        center.ack(message.ack.unwrap());
-        if message.topic == format!("dormgate/v1/g1/up/{leaf}") {
-            return message.payload;
-        }
-    }
-}
-
-fn report(cards: u64) -> Box<StateReport> {
-    Box::new(StateReport {
-        boot: "boot-1".into(),
-        version: "0".into(),
-        streams: Vec::new(),
-        cards,
-        portals_online: 0,
-        portals_offline: 0,
-        audit_last: 0,
-        audit_acked: 0,
-        clock_trusted: true,
-        insecure: Vec::new(),
-        meters: Vec::new(),
-    })
-}
-
-fn json_of(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).unwrap()
-}
+use rig::*;
 
 #[tokio::test]
 async fn the_broker_keeps_a_change_until_it_is_durable_here() {
@@ -445,92 +275,6 @@ async fn acks_and_alarms_outlive_a_broker_that_forgets() {
         }
         assert_eq!(bodies::decode_alarm(&up(&mut center, "alarm").await).unwrap().n, 5);
         assert!(matches!(rig.urgent_peek().await, Input::LinkUp));
-    })
-    .await;
-}
-
-fn audit_ack(stream: &str, through: u64) -> String {
-    json!({"v": 1, "iss": stream, "aud": "g1", "iat": 1, "through": through}).to_string()
-}
-
-#[tokio::test]
-async fn the_audit_goes_up_in_order_and_the_cursor_follows_the_center() {
-    against_each(async |broker| {
-        let url = broker.url();
-        let mut center = center(&url).await;
-        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
-        rig.audit.last.store(1000, Relaxed);
-        let batch = async |center: &mut Connection| {
-            let body = up(center, "audit").await;
-            let batch = bodies::decode_audit(&body).unwrap();
-            assert_eq!(u64::try_from(batch.events.len()).unwrap(), batch.last - batch.first + 1);
-            (batch.first, batch.last)
-        };
-        for first in [1, 201, 401, 601] {
-            assert_eq!(batch(&mut center).await, (first, first + 199));
-        }
-        // Four are under way. Others may not speak for the center, and nobody of what there is not.
-        let topic = "dormgate/v1/g1/down/audit-ack";
-        for (message, code) in [
-            (audit_ack("card-office", 800), ErrorCode::ForbiddenOp),
-            (audit_ack("office", 2000), ErrorCode::InvalidField),
-        ] {
-            deliver(&mut center, saying(topic, message)).await;
-            let refused = rig.rejected().await;
-            assert_eq!((refused.topic, refused.error.code), ("audit-ack", code));
-        }
-        assert_eq!(rig.audit.acked(), 0);
-        center.publish(saying(topic, audit_ack("office", 300))).unwrap();
-        assert_eq!(batch(&mut center).await, (801, 1000));
-        assert_eq!(rig.audit.acked(), 300);
-        // After a reconnect, from the cursor on.
-        rig.break_connection().await;
-        assert_eq!(batch(&mut center).await, (301, 500));
-        assert_eq!(batch(&mut center).await, (501, 700));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_batch_read_before_a_reconnect_does_not_jump_the_queue() {
-    against_each(async |broker| {
-        let url = broker.url();
-        let mut center = center(&url).await;
-        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
-        rig.audit.last.store(200, Relaxed);
-        assert_eq!(bodies::decode_audit(&up(&mut center, "audit").await).unwrap().first, 1);
-        let slow = Arc::clone(&rig.audit.slow);
-        let slow = slow.lock().await;
-        rig.audit.last.store(400, Relaxed);
-        within(async {
-            while Arc::strong_count(&rig.audit.slow) < 3 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
-        rig.break_connection().await;
-        drop(slow);
-        assert_eq!(bodies::decode_audit(&up(&mut center, "audit").await).unwrap().first, 1);
-        assert_eq!(bodies::decode_audit(&up(&mut center, "audit").await).unwrap().first, 201);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn where_the_broker_acknowledges_the_audit_its_word_moves_the_cursor() {
-    against_each(async |broker| {
-        let url = broker.url();
-        let audit = Arc::new(Audit::default());
-        audit.last.store(1500, Relaxed);
-        audit.acked.store(100, Relaxed);
-        let rig = Rig::with_audit(&url, AuditAckBy::Broker, Arc::clone(&audit)).await;
-        within(async {
-            while audit.acked() < 1500 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
-        rig.task.abort();
     })
     .await;
 }

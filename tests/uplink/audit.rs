@@ -1,0 +1,89 @@
+//! The audit on its way up: in order, and how its cursor follows the center or the broker.
+
+use super::*;
+
+fn audit_ack(stream: &str, through: u64) -> String {
+    json!({"v": 1, "iss": stream, "aud": "g1", "iat": 1, "through": through}).to_string()
+}
+
+#[tokio::test]
+async fn the_audit_goes_up_in_order_and_the_cursor_follows_the_center() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut center = center(&url).await;
+        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        rig.audit.last.store(1000, Relaxed);
+        let batch = async |center: &mut Connection| {
+            let body = up(center, "audit").await;
+            let batch = bodies::decode_audit(&body).unwrap();
+            assert_eq!(u64::try_from(batch.events.len()).unwrap(), batch.last - batch.first + 1);
+            (batch.first, batch.last)
+        };
+        for first in [1, 201, 401, 601] {
+            assert_eq!(batch(&mut center).await, (first, first + 199));
+        }
+        // Four are under way. Others may not speak for the center, and nobody of what there is not.
+        let topic = "dormgate/v1/g1/down/audit-ack";
+        for (message, code) in [
+            (audit_ack("card-office", 800), ErrorCode::ForbiddenOp),
+            (audit_ack("office", 2000), ErrorCode::InvalidField),
+        ] {
+            deliver(&mut center, saying(topic, message)).await;
+            let refused = rig.rejected().await;
+            assert_eq!((refused.topic, refused.error.code), ("audit-ack", code));
+        }
+        assert_eq!(rig.audit.acked(), 0);
+        center.publish(saying(topic, audit_ack("office", 300))).unwrap();
+        assert_eq!(batch(&mut center).await, (801, 1000));
+        assert_eq!(rig.audit.acked(), 300);
+        // After a reconnect, from the cursor on.
+        rig.break_connection().await;
+        assert_eq!(batch(&mut center).await, (301, 500));
+        assert_eq!(batch(&mut center).await, (501, 700));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_read_before_a_reconnect_does_not_jump_the_queue() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut center = center(&url).await;
+        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        rig.audit.last.store(200, Relaxed);
+        assert_eq!(bodies::decode_audit(&up(&mut center, "audit").await).unwrap().first, 1);
+        let slow = Arc::clone(&rig.audit.slow);
+        let slow = slow.lock().await;
+        rig.audit.last.store(400, Relaxed);
+        within(async {
+            while Arc::strong_count(&rig.audit.slow) < 3 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        rig.break_connection().await;
+        drop(slow);
+        assert_eq!(bodies::decode_audit(&up(&mut center, "audit").await).unwrap().first, 1);
+        assert_eq!(bodies::decode_audit(&up(&mut center, "audit").await).unwrap().first, 201);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_the_broker_acknowledges_the_audit_its_word_moves_the_cursor() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let audit = Arc::new(Audit::default());
+        audit.last.store(1500, Relaxed);
+        audit.acked.store(100, Relaxed);
+        let rig = Rig::with_audit(&url, AuditAckBy::Broker, Arc::clone(&audit)).await;
+        within(async {
+            while audit.acked() < 1500 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        rig.task.abort();
+    })
+    .await;
+}

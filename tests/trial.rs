@@ -20,6 +20,27 @@ struct Trial {
 }
 
 impl Trial {
+    /// A folder, a broker and the keys of a center; the streams as a configuration names them.
+    async fn with_a_center() -> (Self, String) {
+        let trial = Self { dir: tempfile::tempdir().unwrap(), broker: Broker::start().await.unwrap() };
+        let (code, streams) = trial.run(&["center", "keygen", "--streams", "two"]).await;
+        assert_eq!(code, 0, "{streams}");
+        (trial, streams)
+    }
+
+    /// A gateway of `site.toml`, online, and what the center hears of it.
+    async fn serve(&self) -> ([Child; 2], Lines<BufReader<ChildStdout>>) {
+        let url = self.broker.url().to_string();
+        let watching = ["center", "--gateway", "g1", "watch", "--url", &url];
+        let mut watch = self.program().args(watching).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut heard = stdout(&mut watch);
+        line_with(&mut heard, "link up").await;
+        let run = ["run", "--config", "site.toml"];
+        let gateway = self.program().args(run).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        line_with(&mut heard, r#""state":"online""#).await;
+        ([watch, gateway], heard)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -79,9 +100,7 @@ async fn there(path: &Path) {
 
 #[tokio::test]
 async fn a_card_is_enrolled_used_replaced_and_refused() {
-    let trial = Trial { dir: tempfile::tempdir().unwrap(), broker: Broker::start().await.unwrap() };
-    let (code, streams) = trial.run(&["center", "keygen", "--streams", "two"]).await;
-    assert_eq!(code, 0, "{streams}");
+    let (trial, streams) = Trial::with_a_center().await;
     let (url, port) = (trial.broker.url(), free_port());
     let site = format!(
         r#"
@@ -122,15 +141,7 @@ output = {{ modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channe
         .unwrap();
     let mut happens = stdout(&mut stand_in);
     there(&trial.path("data/simulate.sock")).await;
-    let mut watch = trial.program();
-    let watching = ["center", "--gateway", "g1", "watch", "--url", &url.to_string()].map(str::to_owned);
-    let mut watch = watch.args(watching).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut heard = stdout(&mut watch);
-    line_with(&mut heard, "link up").await;
-    let mut gateway = trial.program();
-    let _gateway =
-        gateway.args(["run", "--config", "site.toml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    line_with(&mut heard, r#""state":"online""#).await;
+    let (_running, mut heard) = trial.serve().await;
     line_with(&mut happens, "power-412: the gateway is there").await;
 
     let (code, said) = trial.center(&["issue", "1EA68671", "h1"]).await;
@@ -178,9 +189,7 @@ async fn a_stand_in_that_does_not_run_is_told_with_what_to_do() {
 
 #[tokio::test]
 async fn a_reader_that_cuts_uids_short_opens_for_one_card_and_for_neither_of_two() {
-    let trial = Trial { dir: tempfile::tempdir().unwrap(), broker: Broker::start().await.unwrap() };
-    let (code, streams) = trial.run(&["center", "keygen", "--streams", "two"]).await;
-    assert_eq!(code, 0, "{streams}");
+    let (trial, streams) = Trial::with_a_center().await;
     let (url, port) = (trial.broker.url(), free_port());
     let site = format!(
         r#"
@@ -227,15 +236,7 @@ output = {{ modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channe
     let stand_in = stand_in.args(["simulate", "--config", "site.toml"]).stdout(Stdio::null()).stderr(Stdio::null());
     let _stand_in = stand_in.spawn().unwrap();
     there(&trial.path("data/simulate.sock")).await;
-    let mut watch = trial.program();
-    let watching = ["center", "--gateway", "g1", "watch", "--url", &url.to_string()].map(str::to_owned);
-    let mut watch = watch.args(watching).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut heard = stdout(&mut watch);
-    line_with(&mut heard, "link up").await;
-    let mut gateway = trial.program();
-    let _gateway =
-        gateway.args(["run", "--config", "site.toml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    line_with(&mut heard, r#""state":"online""#).await;
+    let (_running, mut heard) = trial.serve().await;
     line_with(&mut heard, "portal_online power-412").await;
 
     let enrol = |card, holder| ["enrol", card, holder, "--door", "412", "--power", "412"];

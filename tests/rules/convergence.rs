@@ -172,3 +172,17 @@ proptest! {
         agree(&w, &heard_of(&messages, &ordered), false)?;
     }
 }
+
+/// An op that a newer one has overtaken names a holder, or does not, by the order of arrival: nothing to keep.
+#[test]
+fn a_holder_of_whom_nothing_is_said_is_not_kept() {
+    let enrol = |holder: &str| Op::Enrol { uid: uid("A"), enrolment: enrolment(holder, "gate:*") };
+    let list = |order: &[(u64, &str)]| {
+        let mut list = AccessList::default();
+        for (seq, holder) in order {
+            list.replay(&[enrol(holder)], at(1, *seq));
+        }
+        dormgate::access::state::State { list, ..Default::default() }
+    };
+    assert_same_state(&list(&[(1, "p1"), (2, "p2")]), &list(&[(2, "p2"), (1, "p1")]));
+}

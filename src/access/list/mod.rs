@@ -104,13 +104,13 @@ impl AccessList {
         })
     }
 
-    /// All holders.
+    /// All holders of whom something was said by name.
+    ///
+    /// One that only stands in a card's register comes with the card, and whether an op that a newer one has
+    /// overtaken named it depends on the order of arrival.
     pub fn holder_entries(&self) -> impl Iterator<Item = HolderEntry> {
-        self.holders.iter().map(|h| HolderEntry {
-            holder: h.name.clone(),
-            flags: h.flags.clone(),
-            withdrawn: h.withdrawn,
-        })
+        let spoken_of = self.holders.iter().filter(|h| !h.flags.is_empty() || h.withdrawn.is_some());
+        spoken_of.map(|h| HolderEntry { holder: h.name.clone(), flags: h.flags.clone(), withdrawn: h.withdrawn })
     }
 
     /// Whether the enrolment of the card at `place` is in force (neither withdrawn by card nor by holder).

@@ -48,7 +48,7 @@ const POLLED: Duration = Duration::from_secs(5);
 const POLLERS: usize = 8;
 /// Requests of one turn over TCP, and turns of each side.
 const TCP_REQUESTS: u32 = 4_000;
-const TCP_TURNS: usize = 6;
+const TCP_TURNS: usize = 25;
 /// How long cards are shown in one turn, and turns of each side.
 const DOORS_TURN: Duration = Duration::from_secs(15);
 const DOORS_TURNS: usize = 3;

@@ -2,8 +2,10 @@
 //!
 //! Prints p50 and p99 of: a request and its decision; the echo; a reissue published until the old card is first denied, and
 //! until its ack; and the ratios to the echo. The floor's topics and messages have the shape and length of the gateway's, so
-//! that the broker has the same work. Measured `idle`, one message every few milliseconds, as at a gate: first requests, then
-//! reissues, each in turns with the echo; and in the `rush`, the next request as soon as the answer is there.
+//! that the broker has the same work. A reissue has two floors: the echo of the request alone, and the echo of the same two
+//! messages, the reissue (which the echo reads and drops) and the request behind it. Measured `idle`, one message every few
+//! milliseconds, as at a gate: first requests, then reissues, each in turns with the echo; and in the `rush`, the next request as
+//! soon as the answer is there.
 //!
 //! Machines are shared and noisy, and much depends on which core a process happens to get: so everything is measured in turns
 //! in one run, and in several rounds with new processes. Read the ratios. Needs `mosquitto` on the path.
@@ -47,6 +49,7 @@ const ANSWER: &[u8] =
     br#"{"v":1,"id":"i1000","decision":"grant","reason":"granted","hold_ms":3000,"ttl_ms":1500,"flags":[]}"#;
 const FLOOR_REQUEST: &str = "dormecho/v1/bench/portal/gate-in/request";
 const FLOOR_ANSWER: &str = "dormecho/v1/bench/portal/gate-in/decision";
+const FLOOR_CHANGES: &str = "dormecho/v1/bench/down/changes";
 const CHANGES: &str = "dormgate/v1/bench/down/changes";
 const ASK: &str = "dormgate/v1/bench/portal/gate-in/request";
 const TOLD: &str = "dormgate/v1/bench/portal/gate-in/decision";
@@ -91,8 +94,11 @@ fn connect(port: u16, id: &str) -> (AsyncClient, EventLoop) {
 async fn echo(port: u16) {
     let (client, mut events) = connect(port, "echo");
     client.try_subscribe(FLOOR_REQUEST.replace("gate-in", "+"), QoS::AtMostOnce).unwrap();
+    client.try_subscribe(FLOOR_CHANGES, QoS::AtLeastOnce).unwrap();
     loop {
-        if let Event::Incoming(Packet::Publish(_)) = events.poll().await.unwrap() {
+        if let Event::Incoming(Packet::Publish(publish)) = events.poll().await.unwrap()
+            && publish.topic != FLOOR_CHANGES
+        {
             client.try_publish(FLOOR_ANSWER, QoS::AtLeastOnce, false, ANSWER).unwrap();
         }
     }
@@ -124,6 +130,13 @@ impl Asker {
         self.client.try_publish(topic, QoS::AtMostOnce, false, payload).unwrap();
         self.until(answer).await;
         began.elapsed()
+    }
+
+    /// Asks after a pause, unmeasured, and pauses again.
+    async fn after_a_pause(&mut self, topic: &str, answer: &str, n: usize) {
+        tokio::time::sleep(PAUSE).await;
+        self.ask(topic, answer, request("p", n, n)).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -180,6 +193,7 @@ struct Measured {
     idle_echo: Vec<Duration>,
     idle_decision: Vec<Duration>,
     deny_echo: Vec<Duration>,
+    both_echo: Vec<Duration>,
     deny: Vec<Duration>,
     ack: Vec<Duration>,
     /// Requests until the first denial, of all reissues.
@@ -197,7 +211,10 @@ impl Measured {
         let echo = percentiles("idle: bare echo", self.idle_echo);
         ratio(percentiles("idle: request -> decision", self.idle_decision), echo);
         let echo = percentiles("idle: bare echo", self.deny_echo);
-        ratio(percentiles("idle: reissue -> first deny", self.deny), echo);
+        let both = percentiles("idle: echo of both messages", self.both_echo);
+        let deny = percentiles("idle: reissue -> first deny", self.deny);
+        ratio(deny, echo);
+        println!("{:<28} p50 {:>8.2} x  p99 {:>8.2} x  of the echo of both", "", deny.0 / both.0, deny.1 / both.1);
         println!("{:<28} {:.2} requests until the first deny", "", f64::from(self.tries) / reissues);
         percentiles("idle: reissue -> ack, on disk", self.ack);
         let echo = percentiles("rush: bare echo", self.rush_echo);
@@ -234,11 +251,19 @@ async fn round(all: &mut Measured) {
         all.idle_decision.push(asker.ask(ASK, TOLD, request("i", n, n)).await);
     }
     for card in 0..IDLE {
-        tokio::time::sleep(PAUSE).await;
-        all.deny_echo.push(asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request("e", card as usize, 0)).await);
-        tokio::time::sleep(PAUSE).await;
+        // Whoever is measured was last asked a pause before, or one side would find its code further from the processor.
+        let n = card as usize;
+        asker.after_a_pause(FLOOR_REQUEST, FLOOR_ANSWER, n).await;
+        all.deny_echo.push(asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request("e", n, 0)).await);
         seq += 1;
-        reissue(&mut asker, card, seq, &key, all).await;
+        let signed = reissue_of(card, seq, &key);
+        asker.after_a_pause(FLOOR_REQUEST, FLOOR_ANSWER, n).await;
+        let began = Instant::now();
+        asker.client.try_publish(FLOOR_CHANGES, QoS::AtLeastOnce, false, signed.clone()).unwrap();
+        asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request("b", n, 0)).await;
+        all.both_echo.push(began.elapsed());
+        asker.after_a_pause(ASK, TOLD, n).await;
+        reissue(&mut asker, card, signed, all).await;
     }
     let before = (cpu_ms(&gateway), cpu_ms(&echo));
     for n in 0..RUSH + WARM_UP {
@@ -279,11 +304,13 @@ async fn enrol_all(asker: &mut Asker, key: &SigningKey) -> u64 {
     seq
 }
 
-/// A reissue, and requests with the old card until it is denied; then until the ack.
-async fn reissue(asker: &mut Asker, card: u32, seq: u64, key: &SigningKey, all: &mut Measured) {
+fn reissue_of(card: u32, seq: u64, key: &SigningKey) -> Vec<u8> {
     let (old_uid, new_uid) = (support::uid(card), support::uid(card + 1_000_000));
-    let op = Op::Reissue { holder: support::holder(card), new_uid, old_uid: Some(old_uid) };
-    let signed = say(&[op], seq, key);
+    say(&[Op::Reissue { holder: support::holder(card), new_uid, old_uid: Some(old_uid) }], seq, key)
+}
+
+/// A reissue, and requests with the old card until it is denied; then until the ack.
+async fn reissue(asker: &mut Asker, card: u32, signed: Vec<u8>, all: &mut Measured) {
     let began = Instant::now();
     asker.client.try_publish(CHANGES, QoS::AtLeastOnce, false, signed).unwrap();
     let (mut denied, mut acked, mut waiting) = (None, None, false);

@@ -18,6 +18,10 @@ use crate::access::input::{Input, Operator};
 use crate::store::Store;
 use crate::wire::may::MaySet;
 
+/// The center is told of a change of the state at once, and of the next ones no sooner than so many milliseconds later: a report
+/// names every stream and costs more than a decision. The uplink publishes it once a second at most.
+const STATE_MS: u64 = 250;
+
 /// Where records go. The store is one; a simulation has another.
 pub trait Journal {
     /// Takes records in order. Never waits; what cannot be kept is told later as lost.
@@ -62,6 +66,7 @@ pub struct Desk<J> {
     unwritten: Vec<Record>,
     /// The state changed since it was last told.
     untold: bool,
+    state_told: Option<Mono>,
     durable: u64,
     acked: u64,
     digests: Digests,
@@ -89,6 +94,7 @@ impl<J: Journal> Desk<J> {
             pending,
             unwritten: Vec::new(),
             untold: false,
+            state_told: None,
             durable: 0,
             acked: 0,
             digests,
@@ -113,10 +119,19 @@ impl<J: Journal> Desk<J> {
         self.carry_out(effects, now);
     }
 
-    /// How many things were done of which the journal and the center are still to be told.
+    /// How many things were done of which the journal and the center are to be told now.
     #[must_use]
-    pub fn untold(&self) -> usize {
-        self.unwritten.len() + usize::from(self.untold)
+    pub fn untold(&self, now: Now) -> usize {
+        self.unwritten.len() + usize::from(self.state_is_due(now))
+    }
+
+    fn state_is_due(&self, now: Now) -> bool {
+        self.state_at().is_some_and(|at| at <= now.mono)
+    }
+
+    /// When the center is told of the state, if that changed.
+    fn state_at(&self) -> Option<Mono> {
+        self.untold.then(|| self.state_told.map_or(Mono::default(), |told| told.plus_ms(STATE_MS)))
     }
 
     /// Gives the journal the records of what was handled, and the center the state. Apart from the handling, so that an answer is
@@ -125,7 +140,8 @@ impl<J: Journal> Desk<J> {
         if !self.unwritten.is_empty() {
             self.journal.append(std::mem::take(&mut self.unwritten));
         }
-        if std::mem::take(&mut self.untold) {
+        if self.state_is_due(now) {
+            (self.untold, self.state_told) = (false, Some(now.mono));
             let state = self.state(now);
             self.count_list(&state);
             self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
@@ -160,7 +176,8 @@ impl<J: Journal> Desk<J> {
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Mono> {
         let offer_again = self.dispatch.owes().then(|| now.mono.plus_ms(OFFER_AGAIN_MS));
-        self.engine.next_deadline(now).into_iter().chain(self.pending.next_alarm()).chain(offer_again).min()
+        let all = self.engine.next_deadline(now).into_iter().chain(self.pending.next_alarm());
+        all.chain(offer_again).chain(self.state_at()).min()
     }
 
     /// Answers a question; an operator's doing becomes an input.

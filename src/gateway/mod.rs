@@ -63,11 +63,12 @@ pub async fn run<J: Journal>(
         if deadline < alarm_clock.deadline() {
             alarm_clock.as_mut().reset(deadline);
         }
-        handled = if desk.untold() == 0 { 0 } else { handled };
-        if desk.untold().max(handled) >= UNTOLD_MAX {
+        let untold = desk.untold(now);
+        handled = if untold == 0 { 0 } else { handled };
+        if untold.max(handled) >= UNTOLD_MAX {
             desk.tell(now);
         }
-        let spare = desk.untold() == 0 && desk.has_spare_work(now);
+        let spare = untold == 0 && desk.has_spare_work(now);
         let mut input = None;
         tokio::select! {
             biased;
@@ -82,7 +83,7 @@ pub async fn run<J: Journal>(
                 input = Some(Input::Wake);
             }
             // When nothing waits any more: the links have sent what was ordered, and the request behind a revocation is answered.
-            () = tokio::task::yield_now(), if desk.untold() > 0 => desk.tell(clock.now()),
+            () = tokio::task::yield_now(), if untold > 0 => desk.tell(clock.now()),
             // Last, and so only when nothing else is ready.
             () = std::future::ready(()), if spare => {
                 hashing = desk.spare_work(clock.now()).map(|lines| tokio::task::spawn_blocking(|| lines.finish()));

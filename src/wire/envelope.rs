@@ -7,14 +7,16 @@ use std::num::NonZeroU32;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny};
 use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
 use super::json::{self, Document};
 use super::limits::{JTI_CHARS_MAX, JWS_HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, PACKET_BYTES_MAX};
 use super::may::MaySet;
-use super::text::{is_label, quote};
+use super::text::{is_label, quote, shorten};
 use super::topic::CAMPUS;
 use crate::access::change::{ErrorCode, OpError, Position};
 use crate::access::id::{GatewayId, StreamName, Timestamp};
@@ -48,7 +50,7 @@ pub struct StreamSpec {
     pub name: StreamName,
     /// Where it publishes.
     pub scope: Scope,
-    /// The keys that verify it; two during a key change.
+    /// The keys that verify it; two during a key change. None is of small order: [`keys`](super::keys) reads no such key.
     pub keys: Vec<VerifyingKey>,
     /// Bare JSON claims are accepted too. For trials.
     pub insecure_unsigned: bool,
@@ -178,8 +180,9 @@ fn authenticate<'s>(bytes: &[u8], streams: &'s [StreamSpec]) -> Result<Opened<'s
         Message::Signed(jws) => {
             let stream = find(&jws.key_id()?, "kid")?;
             let signature = jws.signature()?;
-            // Strict: no malleable signatures, no keys of small order.
-            if !stream.keys.iter().any(|key| key.verify_strict(jws.signed, &signature).is_ok()) {
+            // Not `verify_strict`: beside a malleable `S`, which both refuse, it looks for points of small order. A key of small
+            // order is refused when it is read, and only the key's owner can make such an `R`; every reissue would pay for it.
+            if !stream.keys.iter().any(|key| key.verify(jws.signed, &signature).is_ok()) {
                 let what = format!(
                     "no key of stream `{}` verifies the signature; compare `public_keys` with the center's key",
                     stream.name
@@ -282,6 +285,19 @@ pub(super) fn epoch(fields: &Fields<'_>) -> Result<NonZeroU32, OpError> {
     epoch.ok_or_else(|| fields.invalid("epoch", format_args!("at most {} is allowed", u32::MAX)))
 }
 
+/// What is looked at in a JWS header. One of these given twice is a fault.
+#[derive(Deserialize)]
+struct Header {
+    alg: Option<String>,
+    kid: Option<String>,
+    #[serde(default, deserialize_with = "is_there")]
+    crit: bool,
+}
+
+fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(value).map(|_| true)
+}
+
 enum Message<'b> {
     Signed(Jws<'b>),
     Bare(&'b [u8]),
@@ -334,25 +350,19 @@ impl Jws<'_> {
         if self.header.len() > JWS_HEADER_BYTES_MAX {
             return Err(bad(format!("the header of the JWS is longer than {JWS_HEADER_BYTES_MAX} bytes")));
         }
-        let header = json::parse(&Self::decode(self.header, "header")?);
-        let header = header.map_err(|e| bad(format!("the header of the JWS is {e}")))?;
-        if let Some(fault) = header.faults.first() {
-            return Err(bad(format!("the header of the JWS: {}", fault.message)));
-        }
-        match header.map.get("alg").and_then(Value::as_str) {
+        let header: Header = serde_json::from_slice(&Self::decode(self.header, "header")?)
+            .map_err(|e| bad(format!("the header of the JWS: {}", shorten(&e.to_string(), 160))))?;
+        match header.alg.as_deref() {
             Some("EdDSA") => {}
             Some(other) => return Err(bad(format!("`alg` {} is not accepted, sign with `EdDSA`", quote(other)))),
             None => return Err(bad("`alg` is missing in the header, sign with `EdDSA`".to_owned())),
         }
-        if header.map.contains_key("crit") {
+        if header.crit {
             return Err(bad("the header has `crit`; no extension is understood here, leave it out".to_owned()));
         }
-        match header.map.get("kid").and_then(Value::as_str) {
-            Some(kid) => Ok(kid.to_owned()),
-            None => {
-                Err(OpError::message(ErrorCode::UnknownStream, "`kid` is missing in the header; name the stream there"))
-            }
-        }
+        header.kid.ok_or_else(|| {
+            OpError::message(ErrorCode::UnknownStream, "`kid` is missing in the header; name the stream there")
+        })
     }
 
     fn signature(&self) -> Result<Signature, OpError> {

@@ -4,11 +4,12 @@
 //! before the next request. It does not try a request twice; whoever asked knows whether that is safe.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::wire::modbus::{Exception, Reply, ReplyError, Request};
 
@@ -150,6 +151,7 @@ pub fn open(
         waiting,
         queue: Queue::new(),
         line: None,
+        clock: Box::pin(sleep_until(Instant::now())),
         transaction: 1,
         used: false,
         failures: 0,
@@ -158,6 +160,16 @@ pub fn open(
         last_cause: String::new(),
     };
     (bus, task.run())
+}
+
+/// What `work` brings until `deadline`; `None`: it is not done by then.
+async fn within<T>(clock: &mut Pin<Box<Sleep>>, deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
+    clock.as_mut().reset(deadline);
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = clock => None,
+    }
 }
 
 /// What went wrong in an exchange.
@@ -181,6 +193,8 @@ struct Task {
     waiting: mpsc::Receiver<Job>,
     queue: Queue<Job>,
     line: Option<Line>,
+    /// Rings when an answer is too late. One for all requests: setting a new one for each costs the runtime a wake-up of its own.
+    clock: Pin<Box<Sleep>>,
     transaction: u16,
     /// Somebody answered on this connection.
     used: bool,
@@ -232,14 +246,14 @@ impl Task {
         let full = self.reply_times.get(&job.unit).copied().unwrap_or_default().max(self.timeout);
         let short = self.health.short(job.unit, full, now);
         let limit = short.unwrap_or(full) + on_the_wire;
-        let result = timeout(limit, line.exchange(job.unit, &job.request)).await;
+        let result = within(&mut self.clock, now + limit, line.exchange(job.unit, &job.request)).await;
         let took = now.elapsed();
         match result {
-            Ok(Ok(reply)) => {
+            Some(Ok(reply)) => {
                 self.heard(&job, took);
                 self.end(job, Outcome::Ok, took, Ok(Answer { reply, at: Instant::now() }));
             }
-            Ok(Err(LineError::Reply(ReplyError::Refused(exception)))) => {
+            Some(Err(LineError::Reply(ReplyError::Refused(exception)))) => {
                 // A gateway that says that the unit is not there speaks for nobody.
                 if exception == Exception::NO_SUCH_UNIT || exception == Exception(10) {
                     self.not_heard(&job, &exception.to_string(), took);
@@ -251,23 +265,23 @@ impl Task {
                 }
             }
             // Nothing was sent, so the request waits for a new connection; a peer that closes every one is as good as none.
-            Ok(Err(LineError::ClosedBefore)) if self.used => {
+            Some(Err(LineError::ClosedBefore)) if self.used => {
                 self.close();
                 self.queue.put_back(job.priority, job);
             }
-            Ok(Err(LineError::ClosedBefore)) => {
+            Some(Err(LineError::ClosedBefore)) => {
                 self.close();
                 let cause = self.line_down("it closes every connection at once");
                 self.end(job, Outcome::LineDown, took, Err(BusError::Offline(cause)));
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 let cause = error.to_string();
                 let ended = matches!(error, LineError::Ended(_));
                 self.poisoned(if ended { After::Ended } else { After::Wrong }).await;
                 self.not_heard(&job, &cause, now.elapsed());
                 self.end(job, Outcome::Broken, took, Err(BusError::Unknown(cause)));
             }
-            Err(_) => {
+            None => {
                 self.poisoned(if short.is_some() { After::Probe } else { After::Wrong }).await;
                 let cause = format!("no answer within {} ms", limit.as_millis());
                 self.not_heard(&job, &cause, now.elapsed());

@@ -22,10 +22,10 @@ use jiff::tz::TimeZone;
 use crate::access::id::{GatewayId, IdentifierError};
 use crate::access::policy::Policy;
 use crate::wire::document::{self, Mistake, Table, Value};
+use crate::wire::envelope::StreamSpec;
 use crate::wire::topic;
 
 pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, StopBits, TcpPeer};
-pub use center::{COMMAND, OPS, Scope, StreamConfig};
 pub use link::{BrokerUrl, Credentials, LinkConfig, Transport};
 pub use policy::{AuditAck, AuditConfig};
 pub use portal::{ModbusPart, MqttPart, Part, PortalConfig, PortalDevice, ProfileUse, Role, UNIT_SELF};
@@ -56,7 +56,7 @@ pub struct Config {
     /// The link to MQTT portals; the uplink's broker on a connection of its own when the file has no `[local]`.
     pub local: Option<LinkConfig>,
     /// Who may say what.
-    pub streams: Vec<StreamConfig>,
+    pub streams: Vec<StreamSpec>,
     /// The site's choices, `center.require_issue` among them.
     pub policy: Policy,
     /// How the audit is kept and forwarded.
@@ -202,7 +202,7 @@ pub fn parse(text: &str, around: &Surroundings<'_>) -> Result<Config, Vec<Mistak
 ///
 /// # Errors
 /// Every mistake, in the order of the text.
-pub fn streams(text: &str) -> Result<Vec<StreamConfig>, Vec<Mistake>> {
+pub fn streams(text: &str) -> Result<Vec<StreamSpec>, Vec<Mistake>> {
     document::read(text, |top| center::read(top).0)
 }
 
@@ -346,7 +346,7 @@ fn insecure(config: &Config) -> Vec<String> {
         if stream.insecure_unsigned {
             found.push(format!("center.stream {}: insecure_unsigned", stream.name));
         }
-        let shares = |other: &&StreamConfig| other.public_keys.iter().any(|key| stream.public_keys.contains(key));
+        let shares = |other: &&StreamSpec| other.keys.iter().any(|key| stream.keys.contains(key));
         let later = config.streams.iter().skip_while(|s| s.name != stream.name).skip(1);
         for other in later.filter(shares) {
             found.push(format!("center.stream {}: has a key of {}", other.name, stream.name));

@@ -201,7 +201,7 @@ mod tests {
     fn a_refused_command_is_answered_by_its_id() {
         let refused = heard(&message(&json!({"command": "explode"})), MaySet::ALL).unwrap_err();
         assert_eq!(refused.claimed.jti.as_deref(), Some("01J9"));
-        let no_commands = MaySet::from_names(["enrol"]).unwrap();
+        let no_commands = MaySet::of(&[OpName::Enrol]);
         let refused = heard(&message(&json!({})), no_commands).unwrap_err();
         assert_eq!((refused.error.code, refused.claimed.jti.as_deref()), (ErrorCode::ForbiddenOp, Some("01J9")));
         let twice = message(&json!({})).replace("\"portal\"", "\"portal\":\"other\",\"portal\"");

@@ -50,7 +50,7 @@ pub(super) fn parse(value: &Value, place: u32, may: MaySet) -> Result<Op, OpErro
 
 fn name(fields: &Fields<'_>) -> Result<OpName, OpError> {
     let text = fields.text("op")?;
-    OpName::parse(text).filter(|name| *name != OpName::Command).ok_or_else(|| unknown(fields, text))
+    text.parse().ok().filter(|name| *name != OpName::Command).ok_or_else(|| unknown(fields, text))
 }
 
 fn unknown(fields: &Fields<'_>, text: &str) -> OpError {

@@ -31,7 +31,7 @@ use dormgate::mqtt::{BrokerUrl, Connection, LinkMetrics, LinkSpec};
 use dormgate::uplink::{AuditAckBy, AuditSource, ReadEvents, Stored, Uplink, UplinkSpec};
 use dormgate::wire::bodies;
 use dormgate::wire::envelope::{Scope, StreamSpec, sign};
-use dormgate::wire::may::MaySet;
+use dormgate::wire::may::{MaySet, OpName};
 use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;

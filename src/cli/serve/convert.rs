@@ -1,40 +1,20 @@
 //! The checked configuration as each part wants it.
 
 use crate::access::engine::StreamRole;
-use crate::config::{AuditAck, Config, LinkConfig, Scope, StreamConfig};
+use crate::config::{AuditAck, Config, LinkConfig};
 use crate::mqtt::{BrokerUrl, LinkSpec, Secret};
 use crate::store::Options;
 use crate::uplink::AuditAckBy;
-use crate::wire::envelope::{self, StreamSpec};
-use crate::wire::may::{MaySet, OpName};
-
-/// Whose words are heard, for the envelope.
-pub fn stream_specs(config: &Config) -> Vec<StreamSpec> {
-    let spec = |stream: &StreamConfig| StreamSpec {
-        name: stream.name.clone(),
-        scope: match stream.scope {
-            Scope::Campus => envelope::Scope::Campus,
-            Scope::Gateway => envelope::Scope::Gateway,
-        },
-        keys: stream.public_keys.clone(),
-        insecure_unsigned: stream.insecure_unsigned,
-        may: may(stream),
-    };
-    config.streams.iter().map(spec).collect()
-}
+use crate::wire::envelope::StreamSpec;
+use crate::wire::may::OpName;
 
 /// Whose words are heard, for the rules.
 pub fn stream_roles(config: &Config) -> Vec<StreamRole> {
-    let role = |stream: &StreamConfig| StreamRole {
+    let role = |stream: &StreamSpec| StreamRole {
         name: stream.name.clone(),
-        owns_standing: may(stream).contains(OpName::Issue) || may(stream).contains(OpName::Reissue),
+        owns_standing: stream.may.contains(OpName::Issue) || stream.may.contains(OpName::Reissue),
     };
     config.streams.iter().map(role).collect()
-}
-
-fn may(stream: &StreamConfig) -> MaySet {
-    // The configuration checked the names against the same list; a name it let through that is none is one nobody may say.
-    MaySet::from_names(stream.may.iter().copied()).unwrap_or(MaySet::NONE)
 }
 
 /// Where a link connects.

@@ -119,7 +119,7 @@ pub async fn serve(
         boot: boot.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         insecure: config.insecure.clone(),
-        streams: convert::stream_specs(config).into_iter().map(|s| (s.name, s.may)).collect(),
+        streams: config.streams.iter().map(|s| (s.name.clone(), s.may)).collect(),
     };
     let desk = start_desk(config, recovered, &store, &clock, outlets, uplink, identity, &metrics)?;
 
@@ -290,7 +290,7 @@ fn start_uplink(
     let spec = UplinkSpec {
         link: convert::link_spec(link),
         gateway: config.gateway.clone(),
-        streams: convert::stream_specs(config),
+        streams: config.streams.clone(),
         boot: boot.to_owned(),
         audit_ack: convert::audit_ack(config),
     };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormgate::mqtt::{Connection, Event, LinkSpec, Secret, Session, Setup};
+use dormgate::mqtt::{ClientCert, Connection, Credentials, Event, LinkSpec, Secret, Session, Setup};
 use mosquitto::{Mosquitto, Rules, real_parts};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
@@ -76,22 +76,22 @@ async fn a_gateway_proves_itself_with_a_certificate_and_a_password_and_checks_th
     };
     let broker = Mosquitto::start(rules);
     let (cert_file, key_file) = ours.issue(directory.path(), "gateway");
+    let as_user =
+        |password: &str| Some(Credentials { username: "xing1".into(), password: Some(Secret::new(password)) });
     let spec = LinkSpec {
         urls: vec![broker.url()],
         client_id: "gateway".into(),
-        username: Some("xing1".into()),
-        password: Some(Secret::new("correct horse")),
+        credentials: as_user("correct horse"),
         ca_file: Some(ca_file),
-        cert_file: Some(cert_file),
-        key_file: Some(key_file),
+        client_cert: Some(ClientCert { cert_file, key_file }),
     };
     assert_eq!(attempt(spec.clone()).await, Ok(()));
 
-    let wrong_password = LinkSpec { password: Some(Secret::new("wrong")), ..spec.clone() };
+    let wrong_password = LinkSpec { credentials: as_user("wrong"), ..spec.clone() };
     let why = attempt(wrong_password).await.unwrap_err();
     assert!(why.contains("NotAuthorized") || why.contains("BadUserNamePassword"), "{why}");
 
-    let no_certificate = LinkSpec { cert_file: None, key_file: None, ..spec.clone() };
+    let no_certificate = LinkSpec { client_cert: None, ..spec.clone() };
     let why = attempt(no_certificate).await.unwrap_err();
     assert!(why.to_lowercase().contains("certificate"), "{why}");
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{Exit, bad_config, say};
 use crate::access::policy::Severity;
 use crate::access::portal::PortalKind;
-use crate::config::{AuditAck, BusConfig, BusLine, Config, LinkConfig, PortalDevice, UNIT_SELF};
+use crate::config::{AuditAckBy, BusConfig, BusLine, Config, LinkSpec, PortalDevice, UNIT_SELF};
 use crate::wire::envelope::Scope;
 use crate::wire::may::OpName;
 use crate::wire::profile::Confirm;
@@ -79,7 +79,7 @@ fn summary(config: &Config) -> String {
     text
 }
 
-fn address(link: &LinkConfig) -> String {
+fn address(link: &LinkSpec) -> String {
     let urls: Vec<String> = link.urls.iter().map(ToString::to_string).collect();
     format!("{} as `{}`", urls.join(" or "), link.client_id)
 }
@@ -108,7 +108,7 @@ fn notes(config: &Config) -> Vec<String> {
         notes.push("no `[[portal]]`, so there is nothing to open".to_owned());
     }
     let commands = config.streams.iter().any(|stream| stream.may.contains(OpName::Command));
-    if config.uplink.is_some() && config.audit.ack == AuditAck::Center && !commands {
+    if config.uplink.is_some() && config.audit.ack == AuditAckBy::Center && !commands {
         notes.push(format!(
             "`audit.ack` is `center`, but no stream may `{}`, so nobody can acknowledge the audit and it is sent again and again",
             OpName::Command

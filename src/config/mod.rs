@@ -3,6 +3,7 @@
 //! Owns every key of the configuration, its default, its range and what must fit together, and says all mistakes at once
 //! with line, key and remedy. Refuses to own what the keys set off: it opens no socket, no port and no store.
 
+mod broker;
 mod bus;
 mod center;
 mod link;
@@ -25,9 +26,10 @@ use crate::wire::document::{self, Mistake, Table, Value};
 use crate::wire::envelope::StreamSpec;
 use crate::wire::topic;
 
+pub use broker::{BrokerUrl, UrlError};
 pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, StopBits, TcpPeer};
-pub use link::{BrokerUrl, Credentials, LinkConfig, Transport};
-pub use policy::{AuditAck, AuditConfig};
+pub use link::{ClientCert, Credentials, LinkSpec};
+pub use policy::{AuditAckBy, AuditConfig};
 pub use portal::{ModbusPart, MqttPart, Part, PortalConfig, PortalDevice, ProfileUse, Role, UNIT_SELF};
 pub use secret::Secret;
 
@@ -52,9 +54,9 @@ pub struct Config {
     /// Where the gateway keeps what survives.
     pub data_dir: PathBuf,
     /// The link to the center; without it the gateway runs from its store alone.
-    pub uplink: Option<LinkConfig>,
+    pub uplink: Option<LinkSpec>,
     /// The link to MQTT portals; the uplink's broker on a connection of its own when the file has no `[local]`.
-    pub local: Option<LinkConfig>,
+    pub local: Option<LinkSpec>,
     /// Who may say what.
     pub streams: Vec<StreamSpec>,
     /// The site's choices, `center.require_issue` among them.
@@ -354,7 +356,7 @@ fn insecure(config: &Config) -> Vec<String> {
     }
     let links = [("uplink", &config.uplink), ("local", &config.local)];
     for (name, link) in links.into_iter().filter_map(|(name, link)| link.as_ref().map(|l| (name, l))) {
-        for url in link.urls.iter().filter(|url| url.transport == Transport::Plain && !url.is_loopback()) {
+        for url in link.urls.iter().filter(|url| !url.tls && !url.is_loopback()) {
             found.push(format!("{name}: {url} is not encrypted"));
         }
     }

@@ -6,6 +6,7 @@
 mod broker;
 mod bus;
 mod center;
+mod device;
 mod link;
 mod policy;
 mod portal;
@@ -28,9 +29,10 @@ use crate::wire::topic;
 
 pub use broker::{BrokerUrl, UrlError};
 pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, StopBits, TcpPeer};
+pub use device::{ModbusPart, MqttPart, Part, PortalDevice, ProfileUse, Role, UNIT_SELF};
 pub use link::{ClientCert, Credentials, LinkSpec};
 pub use policy::{AuditAckBy, AuditConfig};
-pub use portal::{ModbusPart, MqttPart, Part, PortalConfig, PortalDevice, ProfileUse, Role, UNIT_SELF};
+pub use portal::PortalConfig;
 pub use secret::Secret;
 
 /// Where commands look for the configuration when they are not told.
@@ -229,7 +231,7 @@ fn read_config(top: &mut Table<'_>, around: &Surroundings<'_>) -> Option<Config>
     let mut ports = bus::SerialPorts::default();
     let buses = bus::read_all(top, around, &mut ports);
     let modbus_server = top.table("modbus_server", |t| bus::read_server(t, around, &mut ports));
-    let site = portal::Site { buses: &buses, has_broker, has_modbus_server: modbus_server.is_some(), around };
+    let site = device::Site { buses: &buses, has_broker, has_modbus_server: modbus_server.is_some(), around };
     let portals = portal::read_all(top, &site);
 
     let gateway = gateway?;

@@ -80,7 +80,6 @@ mod tests {
     #[test]
     fn what_is_no_key_is_refused_without_repeating_it() {
         assert_eq!(parse_public("a+bc"), Err(KeyError::NotBase64url));
-        assert_eq!(parse_public(&format!("{}=", &PUBLIC[1..])), Err(KeyError::NotBase64url));
         assert_eq!(parse_public("AAAA"), Err(KeyError::Length(3)));
         assert_eq!(parse_public(&URL_SAFE_NO_PAD.encode([0; 32])), Err(KeyError::Weak));
         assert_eq!(parse_public(&PUBLIC.replace('_', "/")), Err(KeyError::NotBase64url));

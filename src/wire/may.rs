@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::text::{hint, quote};
+use super::spelling::hint;
+use super::text::quote;
 
 macro_rules! names {
     ($($(#[$doc:meta])* $variant:ident $name:literal,)*) => {

@@ -91,7 +91,7 @@ impl MaySet {
     /// Nothing.
     pub const NONE: Self = Self(0);
 
-    /// The standing of cards: ops that write the same registers, so that one stream owns them all (wire contract, 2.3).
+    /// The standing of cards: ops that write the same registers, so that one stream owns them all (wire contract, 2.1).
     pub const STANDING: Self = Self::of(&[
         OpName::Issue,
         OpName::Reissue,

@@ -18,8 +18,7 @@ use dormgate::config;
 use dormgate::mqtt::{Connection, Event, Keep, LinkSpec, Message, Outgoing, Session, Setup};
 use dormgate::simulate::broker::Broker;
 use dormgate::simulate::center::{Attention, Center, Heard, Layout, Service, create};
-use dormgate::wire::envelope::{Channel, Scope, StreamSpec, open};
-use dormgate::wire::may::MaySet;
+use dormgate::wire::envelope::{Channel, StreamSpec, open};
 use dormgate::wire::topic::{self, CampusDown, Down, Topic, Up};
 use dormgate::wire::{audit_ack, bodies, changes, command, head};
 use tokio::time::timeout;
@@ -33,20 +32,6 @@ fn gateway() -> GatewayId {
 
 fn lost() -> Op {
     Op::SetFlag { subject: Subject::Card("1EA68671".parse().unwrap()), flag: Flag::Lost, on: true }
-}
-
-fn streams(configuration: &str) -> Vec<StreamSpec> {
-    let spec = |s: config::StreamConfig| StreamSpec {
-        name: s.name,
-        scope: match s.scope {
-            config::Scope::Campus => Scope::Campus,
-            config::Scope::Gateway => Scope::Gateway,
-        },
-        keys: s.public_keys,
-        insecure_unsigned: false,
-        may: MaySet::from_names(s.may.iter().copied()).unwrap(),
-    };
-    config::streams(configuration).unwrap().into_iter().map(spec).collect()
 }
 
 /// What the gateway understood of one message.
@@ -76,7 +61,7 @@ impl Gateway {
         let link = LinkSpec::plain(vec![broker.url()], "gateway");
         let mut connection = Connection::new(link, setup, Arc::default()).unwrap();
         while !matches!(timeout(PATIENCE, connection.next()).await.unwrap(), Event::Up { .. }) {}
-        Self { connection, streams: streams(configuration) }
+        Self { connection, streams: config::streams(configuration).unwrap() }
     }
 
     /// The next message from the center.

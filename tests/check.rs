@@ -229,6 +229,10 @@ fn what_would_not_start_is_a_mistake_of_the_file_for_check_and_for_run() {
             ":11:1: `portal[0]`: its reader has 17 slots; a box has at most 16",
         ),
         (portal("p", "door", generic, &relay(255, 8)), "has 8 output channel(s)"),
+        (
+            "[uplink]\nurls = [\"mqtts://[::1]\"]\n".to_owned(),
+            ":12:9: `uplink.urls[0]`: `mqtts://` needs a host name or an IPv4 address",
+        ),
     ];
     for (portals, wanted) in cases {
         let dir = tempfile::tempdir().unwrap();

@@ -1,44 +1,17 @@
 //! TLS with client certificates and passwords against a real mosquitto, where `DORMGATE_REAL_PARTS` is set.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
+#[path = "support/authority.rs"]
+mod authority;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormgate::mqtt::{Connection, Event, LinkSpec, Secret, Session, Setup};
+use authority::Authority;
+use dormgate::mqtt::{ClientCert, Connection, Credentials, Event, LinkSpec, Secret, Session, Setup};
 use mosquitto::{Mosquitto, Rules, real_parts};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "test CA");
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    /// Writes a certificate and its key for `name`.
-    fn issue(&self, directory: &Path, name: &str) -> (PathBuf, PathBuf) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let files = (directory.join(format!("{name}.pem")), directory.join(format!("{name}.key")));
-        std::fs::write(&files.0, certificate.pem()).unwrap();
-        std::fs::write(&files.1, key.serialize_pem()).unwrap();
-        files
-    }
-}
 
 fn plain() -> Setup {
     Setup { link: "test", session: Session::Persistent, subscriptions: Vec::new(), will: None, echo_topic: None }
@@ -66,8 +39,7 @@ async fn a_gateway_proves_itself_with_a_certificate_and_a_password_and_checks_th
     }
     let directory = tempfile::tempdir().unwrap();
     let ours = Authority::new();
-    let ca_file = directory.path().join("ca.pem");
-    std::fs::write(&ca_file, &ours.pem).unwrap();
+    let ca_file = ours.write(directory.path(), "ca");
     let (cert, key) = ours.issue(directory.path(), "localhost");
     let rules = Rules {
         tls: Some((ca_file.clone(), cert, key)),
@@ -76,27 +48,26 @@ async fn a_gateway_proves_itself_with_a_certificate_and_a_password_and_checks_th
     };
     let broker = Mosquitto::start(rules);
     let (cert_file, key_file) = ours.issue(directory.path(), "gateway");
+    let as_user =
+        |password: &str| Some(Credentials { username: "xing1".into(), password: Some(Secret::new(password)) });
     let spec = LinkSpec {
         urls: vec![broker.url()],
         client_id: "gateway".into(),
-        username: Some("xing1".into()),
-        password: Some(Secret::new("correct horse")),
+        credentials: as_user("correct horse"),
         ca_file: Some(ca_file),
-        cert_file: Some(cert_file),
-        key_file: Some(key_file),
+        client_cert: Some(ClientCert { cert_file, key_file }),
     };
     assert_eq!(attempt(spec.clone()).await, Ok(()));
 
-    let wrong_password = LinkSpec { password: Some(Secret::new("wrong")), ..spec.clone() };
+    let wrong_password = LinkSpec { credentials: as_user("wrong"), ..spec.clone() };
     let why = attempt(wrong_password).await.unwrap_err();
     assert!(why.contains("NotAuthorized") || why.contains("BadUserNamePassword"), "{why}");
 
-    let no_certificate = LinkSpec { cert_file: None, key_file: None, ..spec.clone() };
+    let no_certificate = LinkSpec { client_cert: None, ..spec.clone() };
     let why = attempt(no_certificate).await.unwrap_err();
     assert!(why.to_lowercase().contains("certificate"), "{why}");
 
-    let stranger = directory.path().join("stranger.pem");
-    std::fs::write(&stranger, Authority::new().pem).unwrap();
+    let stranger = Authority::new().write(directory.path(), "stranger");
     let why = attempt(LinkSpec { ca_file: Some(stranger), ..spec.clone() }).await.unwrap_err();
     assert!(why.contains("UnknownIssuer") || why.contains("BadSignature"), "{why}");
 

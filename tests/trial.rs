@@ -17,15 +17,45 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Trial {
     dir: tempfile::TempDir,
     broker: Broker,
+    /// The streams of the center, as a configuration names them.
+    streams: String,
 }
 
 impl Trial {
-    /// A folder, a broker and the keys of a center; the streams as a configuration names them.
-    async fn with_a_center() -> (Self, String) {
-        let trial = Self { dir: tempfile::tempdir().unwrap(), broker: Broker::start().await.unwrap() };
+    /// A folder and a broker.
+    async fn new() -> Self {
+        let (dir, broker) = (tempfile::tempdir().unwrap(), Broker::start().await.unwrap());
+        Self { dir, broker, streams: String::new() }
+    }
+
+    /// The same and the keys of a center.
+    async fn with_a_center() -> Self {
+        let mut trial = Self::new().await;
         let (code, streams) = trial.run(&["center", "keygen", "--streams", "two"]).await;
         assert_eq!(code, 0, "{streams}");
-        (trial, streams)
+        trial.streams = streams;
+        trial
+    }
+
+    /// Writes `site.toml`: a gateway on the broker, one Modbus line, and these portals.
+    fn furnish(&self, portals: &str) {
+        let Self { broker, streams, .. } = self;
+        let (url, port) = (broker.url(), free_port());
+        let site = format!(
+            "[gateway]\nid = \"g1\"\ndata_dir = \"data\"\n[uplink]\nurls = [\"{url}\"]\n{streams}\
+             [[bus]]\nid = \"riser\"\ntcp = \"127.0.0.1:{port}\"\ndevices_dir = \"profiles\"\n{portals}"
+        );
+        std::fs::write(self.path("site.toml"), site).unwrap();
+        std::fs::create_dir(self.path("profiles")).unwrap();
+    }
+
+    /// Stand-ins for the portals of `site.toml`, and what happens at them.
+    async fn stand_in(&self) -> (Child, Lines<BufReader<ChildStdout>>) {
+        let run = ["simulate", "--config", "site.toml"];
+        let mut stand_in = self.program().args(run).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let happens = stdout(&mut stand_in);
+        there(&self.path("data/simulate.sock")).await;
+        (stand_in, happens)
     }
 
     /// A gateway of `site.toml`, online, and what the center hears of it.
@@ -100,47 +130,28 @@ async fn there(path: &Path) {
 
 #[tokio::test]
 async fn a_card_is_enrolled_used_replaced_and_refused() {
-    let (trial, streams) = Trial::with_a_center().await;
-    let (url, port) = (trial.broker.url(), free_port());
-    let site = format!(
+    let trial = Trial::with_a_center().await;
+    trial.furnish(
         r#"
-[gateway]
-id = "g1"
-data_dir = "data"
-[uplink]
-urls = ["{url}"]
-[[bus]]
-id = "riser"
-tcp = "127.0.0.1:{port}"
 [[portal]]
 id = "gate-in"
 kind = "gate"
 zone = "lobby"
-device = {{ mqtt = "native" }}
+device = { mqtt = "native" }
 [[portal]]
 id = "power-412"
 kind = "power_box"
 zone = "412"
-device = {{ mqtt = "native" }}
+device = { mqtt = "native" }
 [[portal]]
 id = "door-412"
 kind = "door"
 zone = "412"
-reader = {{ modbus = "riser", unit = 3, profile = "inveo-rfid-ind-m1" }}
-output = {{ modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel = 0 }}
-{streams}"#
+reader = { modbus = "riser", unit = 3, profile = "inveo-rfid-ind-m1" }
+output = { modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel = 0 }
+"#,
     );
-    std::fs::write(trial.path("site.toml"), site).unwrap();
-
-    let mut stand_in = trial.program();
-    let mut stand_in = stand_in
-        .args(["simulate", "--config", "site.toml"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut happens = stdout(&mut stand_in);
-    there(&trial.path("data/simulate.sock")).await;
+    let (_stand_in, mut happens) = trial.stand_in().await;
     let (_running, mut heard) = trial.serve().await;
     line_with(&mut happens, "power-412: the gateway is there").await;
 
@@ -178,7 +189,7 @@ output = {{ modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channe
 
 #[tokio::test]
 async fn a_stand_in_that_does_not_run_is_told_with_what_to_do() {
-    let trial = Trial { dir: tempfile::tempdir().unwrap(), broker: Broker::start().await.unwrap() };
+    let trial = Trial::new().await;
     std::fs::write(trial.path("site.toml"), "[gateway]\nid = \"g1\"\ndata_dir = \"data\"\n").unwrap();
     let (code, said) = trial.run(&["simulate", "--config", "site.toml", "present", "gate-in", "1EA68671"]).await;
     assert_eq!(code, 1);
@@ -189,41 +200,29 @@ async fn a_stand_in_that_does_not_run_is_told_with_what_to_do() {
 
 #[tokio::test]
 async fn a_reader_that_cuts_uids_short_opens_for_one_card_and_for_neither_of_two() {
-    let (trial, streams) = Trial::with_a_center().await;
-    let (url, port) = (trial.broker.url(), free_port());
-    let site = format!(
+    let trial = Trial::with_a_center().await;
+    trial.furnish(
         r#"
-[gateway]
-id = "g1"
-data_dir = "data"
-[uplink]
-urls = ["{url}"]
-[[bus]]
-id = "riser"
-tcp = "127.0.0.1:{port}"
-devices_dir = "profiles"
 [[portal]]
 id = "door-412"
 kind = "door"
 zone = "412"
-reader = {{ modbus = "riser", unit = 3, profile = "wiegand-converter" }}
-output = {{ modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel = 0 }}
+reader = { modbus = "riser", unit = 3, profile = "wiegand-converter" }
+output = { modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel = 0 }
 [[portal]]
 id = "power-412"
 kind = "power_box"
 zone = "412"
-reader = {{ modbus = "riser", unit = 4, profile = "digits-reader" }}
-output = {{ modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel = 1 }}
+reader = { modbus = "riser", unit = 4, profile = "digits-reader" }
+output = { modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel = 1 }
 [[portal]]
 id = "power-413"
 kind = "power_box"
 zone = "412"
-reader = {{ modbus = "riser", unit = 5, profile = "technotrade-vrd-485" }}
-output = {{ modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel = 2 }}
-{streams}"#
+reader = { modbus = "riser", unit = 5, profile = "technotrade-vrd-485" }
+output = { modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel = 2 }
+"#,
     );
-    std::fs::write(trial.path("site.toml"), site).unwrap();
-    std::fs::create_dir(trial.path("profiles")).unwrap();
     for name in ["wiegand-converter.toml", "digits-reader.toml"] {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/profiles").join(name);
         std::fs::copy(from, trial.path("profiles").join(name)).unwrap();
@@ -232,10 +231,7 @@ output = {{ modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channe
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("note: the reader of `door-412` gives only what `wiegand26` leaves of a UID"), "{said}");
 
-    let mut stand_in = trial.program();
-    let stand_in = stand_in.args(["simulate", "--config", "site.toml"]).stdout(Stdio::null()).stderr(Stdio::null());
-    let _stand_in = stand_in.spawn().unwrap();
-    there(&trial.path("data/simulate.sock")).await;
+    let _stand_in = trial.stand_in().await;
     let (_running, mut heard) = trial.serve().await;
     line_with(&mut heard, "portal_online power-412").await;
 

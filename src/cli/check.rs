@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use super::{Exit, bad_config, say};
 use crate::access::policy::Severity;
 use crate::access::portal::PortalKind;
-use crate::config::{self, AuditAck, BusConfig, BusLine, COMMAND, Config, LinkConfig, PortalDevice, Scope, UNIT_SELF};
+use crate::config::{AuditAckBy, BusConfig, BusLine, Config, LinkSpec, PortalDevice, UNIT_SELF};
+use crate::wire::envelope::Scope;
+use crate::wire::may::OpName;
 use crate::wire::profile::Confirm;
 
 /// Say everything that is wrong with a configuration and the profiles it names.
@@ -44,7 +46,7 @@ fn summary(config: &Config) -> String {
             Scope::Gateway => "",
             Scope::Campus => " for the whole campus",
         };
-        let ops: Vec<&str> = config::OPS.into_iter().filter(|op| stream.may.contains(op)).collect();
+        let ops: Vec<&str> = stream.may.iter().map(OpName::as_str).collect();
         said.push(format!("stream `{}`{scope} may {}", stream.name, ops.join(", ")));
     }
     for bus in &config.buses {
@@ -77,7 +79,7 @@ fn summary(config: &Config) -> String {
     text
 }
 
-fn address(link: &LinkConfig) -> String {
+fn address(link: &LinkSpec) -> String {
     let urls: Vec<String> = link.urls.iter().map(ToString::to_string).collect();
     format!("{} as `{}`", urls.join(" or "), link.client_id)
 }
@@ -105,10 +107,11 @@ fn notes(config: &Config) -> Vec<String> {
     if config.portals.is_empty() {
         notes.push("no `[[portal]]`, so there is nothing to open".to_owned());
     }
-    let commands = config.streams.iter().any(|stream| stream.may.contains(COMMAND));
-    if config.uplink.is_some() && config.audit.ack == AuditAck::Center && !commands {
+    let commands = config.streams.iter().any(|stream| stream.may.contains(OpName::Command));
+    if config.uplink.is_some() && config.audit.ack == AuditAckBy::Center && !commands {
         notes.push(format!(
-            "`audit.ack` is `center`, but no stream may `{COMMAND}`, so nobody can acknowledge the audit and it is sent again and again"
+            "`audit.ack` is `center`, but no stream may `{}`, so nobody can acknowledge the audit and it is sent again and again",
+            OpName::Command
         ));
     }
     if config.modbus_server.is_some()

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::{Exit, complain, say};
-use crate::wire::document::nearest;
 use crate::wire::profile::{SHIPPED, check_text, show_text};
+use crate::wire::spelling::hint;
 
 /// Look at device profiles.
 #[derive(Debug, clap::Args)]
@@ -48,11 +48,7 @@ pub(super) fn run(args: &Args) -> Exit {
         Command::Show { name } => match show_text(name) {
             Some(shown) => say(shown),
             None => {
-                let names = || SHIPPED.iter().map(|(name, _)| *name);
-                let hint = match nearest(name, names()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("built in are {}", names().collect::<Vec<_>>().join(", ")),
-                };
+                let hint = hint(name, SHIPPED.iter().map(|(name, _)| *name));
                 complain(format!("no profile `{name}` is built in; {hint}"));
                 Exit::Failed
             }

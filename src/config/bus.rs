@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::link::is_host;
+use super::broker::is_host;
 use super::{Surroundings, non_empty, socket_address, whole};
 use crate::access::id::PortalId;
 use crate::wire::document::{Table, Value};

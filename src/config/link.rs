@@ -1,17 +1,11 @@
 //! `[uplink]` and `[local]`: which brokers, who we are there, and how the connection is protected.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
-use super::{Secret, Surroundings, non_empty, secret};
+use super::{BrokerUrl, Secret, Surroundings, non_empty, secret};
 use crate::access::id::GatewayId;
 use crate::wire::document::{Table, Value};
 
-/// Port of MQTT without TLS (IANA).
-const MQTT_PORT: u16 = 1883;
-/// Port of MQTT over TLS (IANA).
-const MQTTS_PORT: u16 = 8883;
 /// Most brokers of one link.
 const URLS_MAX: usize = 16;
 /// Longest client id in bytes; MQTT 3.1.1 lets brokers refuse more than 23, common ones take this.
@@ -19,12 +13,12 @@ const CLIENT_ID_BYTES_MAX: usize = 256;
 /// What the local link's client id ends with by default, so that the two links never share one.
 const LOCAL_SUFFIX: &str = "-local";
 
-/// One MQTT link.
+/// Where an MQTT link connects, and as whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkConfig {
-    /// The brokers, tried in turn; at least one.
+pub struct LinkSpec {
+    /// The brokers, tried in turn; of a configuration at least one.
     pub urls: Vec<BrokerUrl>,
-    /// Who we are to the broker; differs between the two links of one broker.
+    /// Who we are to the broker: one client, one id. A second connection with it ends the first.
     pub client_id: String,
     /// User name and password, if the broker wants them.
     pub credentials: Option<Credentials>,
@@ -52,88 +46,12 @@ pub struct ClientCert {
     pub key_file: PathBuf,
 }
 
-/// How bytes get to a broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// `mqtt://`: TCP in the clear.
-    Plain,
-    /// `mqtts://`: TLS.
-    Tls,
-}
-
-/// The address of a broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BrokerUrl {
-    /// In the clear or over TLS.
-    pub transport: Transport,
-    /// Host name or address, an IPv6 one without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl BrokerUrl {
-    /// Whether the broker is on this machine.
+impl LinkSpec {
+    /// A connection without user, password or TLS files of its own.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
-        match self.host.parse::<IpAddr>() {
-            Ok(address) => address.is_loopback(),
-            Err(_) => self.host.eq_ignore_ascii_case("localhost"),
-        }
+    pub fn plain(urls: Vec<BrokerUrl>, client_id: impl Into<String>) -> Self {
+        Self { urls, client_id: client_id.into(), credentials: None, ca_file: None, client_cert: None }
     }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let wrong =
-            |why: &str| format!("{why}; a broker is written `mqtts://host:8883` or `mqtt://host:1883`, got `{text}`");
-        let Some((scheme, rest)) = text.split_once("://") else { return Err(wrong("there is no scheme")) };
-        let (transport, default_port) = match scheme.to_ascii_lowercase().as_str() {
-            "mqtt" => (Transport::Plain, MQTT_PORT),
-            "mqtts" => (Transport::Tls, MQTTS_PORT),
-            _ => return Err(wrong("this scheme is not known")),
-        };
-        if rest.contains('@') {
-            return Err("no user in the address; write `username` and `password_file`".to_owned());
-        }
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = match rest.strip_prefix('[') {
-            Some(six) => {
-                let (host, after) = six.split_once(']').ok_or_else(|| wrong("a `]` is missing"))?;
-                host.parse::<Ipv6Addr>().map_err(|_| wrong("this is no IPv6 address"))?;
-                (host, after.strip_prefix(':').or((!after.is_empty()).then_some(after)))
-            }
-            None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
-        };
-        if !is_host(host) {
-            return Err(wrong("this is no host name or address"));
-        }
-        let port = match port {
-            None => default_port,
-            Some(digits) => digits.parse().ok().filter(|p| *p != 0).ok_or_else(|| wrong("the port is no port"))?,
-        };
-        Ok(Self { transport, host: host.to_owned(), port })
-    }
-}
-
-impl fmt::Display for BrokerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.transport {
-            Transport::Plain => "mqtt",
-            Transport::Tls => "mqtts",
-        };
-        if self.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{scheme}://{}:{}", self.host, self.port)
-        }
-    }
-}
-
-/// Whether `text` can be a host name, an IPv4 or an IPv6 address.
-pub(super) fn is_host(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok()
-        || (!text.is_empty()
-            && text.len() <= 253
-            && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_')))
 }
 
 /// Reads `[uplink]`, or the same keys under another name; `name` also begins the names of its credentials.
@@ -142,7 +60,7 @@ pub(super) fn read(
     name: &str,
     default_client_id: Option<&GatewayId>,
     around: &Surroundings<'_>,
-) -> Option<LinkConfig> {
+) -> Option<LinkSpec> {
     let urls = table.need("urls").and_then(|value| read_urls(&value));
     let client_id = match table.get("client_id") {
         Some(value) => value.parsed(read_client_id),
@@ -165,7 +83,7 @@ pub(super) fn read(
     let ca_file = table.get("ca_file").map(|value| secret::file(&value, around));
     let client_cert = read_client_cert(table, name, around);
     if let Some(urls) = &urls
-        && urls.iter().all(|url| url.transport == Transport::Plain)
+        && urls.iter().all(|url| !url.tls)
     {
         for key in ["ca_file", "cert_file", "key_file"].into_iter().filter(|key| table.has(key)) {
             table.mistake_at(
@@ -178,7 +96,7 @@ pub(super) fn read(
         None => None,
         Some(username) => Some(Credentials { username: username?, password: password? }),
     };
-    Some(LinkConfig {
+    Some(LinkSpec {
         urls: urls?,
         client_id: client_id?,
         credentials,
@@ -190,13 +108,12 @@ pub(super) fn read(
 /// `[local]`, or the uplink's broker on a connection of its own.
 pub(super) fn read_local(
     section: Option<&Value<'_>>,
-    uplink: Option<&LinkConfig>,
+    uplink: Option<&LinkSpec>,
     gateway: Option<&GatewayId>,
     around: &Surroundings<'_>,
-) -> Option<Option<LinkConfig>> {
+) -> Option<Option<LinkSpec>> {
     let Some(section) = section else {
-        let own =
-            |link: &LinkConfig| LinkConfig { client_id: format!("{}{LOCAL_SUFFIX}", link.client_id), ..link.clone() };
+        let own = |link: &LinkSpec| LinkSpec { client_id: format!("{}{LOCAL_SUFFIX}", link.client_id), ..link.clone() };
         return uplink.map(|link| Some(own(link)));
     };
     let read = |table: &mut Table<'_>| {
@@ -230,7 +147,7 @@ fn read_urls(value: &Value<'_>) -> Option<Vec<BrokerUrl>> {
         value.mistake(format!("1 to {URLS_MAX} brokers are wanted, e.g. `[\"mqtts://host:8883\"]`"));
         return None;
     }
-    let urls: Vec<_> = items.iter().map(|item| item.parsed(BrokerUrl::parse)).collect();
+    let urls: Vec<_> = items.iter().map(|item| item.parsed(str::parse::<BrokerUrl>)).collect();
     urls.into_iter().collect()
 }
 

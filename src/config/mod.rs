@@ -3,8 +3,10 @@
 //! Owns every key of the configuration, its default, its range and what must fit together, and says all mistakes at once
 //! with line, key and remedy. Refuses to own what the keys set off: it opens no socket, no port and no store.
 
+mod broker;
 mod bus;
 mod center;
+mod device;
 mod link;
 mod policy;
 mod portal;
@@ -22,13 +24,15 @@ use jiff::tz::TimeZone;
 use crate::access::id::{GatewayId, IdentifierError};
 use crate::access::policy::Policy;
 use crate::wire::document::{self, Mistake, Table, Value};
+use crate::wire::envelope::StreamSpec;
 use crate::wire::topic;
 
+pub use broker::{BrokerUrl, UrlError};
 pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, StopBits, TcpPeer};
-pub use center::{COMMAND, OPS, Scope, StreamConfig};
-pub use link::{BrokerUrl, Credentials, LinkConfig, Transport};
-pub use policy::{AuditAck, AuditConfig};
-pub use portal::{ModbusPart, MqttPart, Part, PortalConfig, PortalDevice, ProfileUse, Role, UNIT_SELF};
+pub use device::{ModbusPart, MqttPart, Part, PortalDevice, ProfileUse, Role, UNIT_SELF};
+pub use link::{ClientCert, Credentials, LinkSpec};
+pub use policy::{AuditAckBy, AuditConfig};
+pub use portal::PortalConfig;
 pub use secret::Secret;
 
 /// Where commands look for the configuration when they are not told.
@@ -52,11 +56,11 @@ pub struct Config {
     /// Where the gateway keeps what survives.
     pub data_dir: PathBuf,
     /// The link to the center; without it the gateway runs from its store alone.
-    pub uplink: Option<LinkConfig>,
+    pub uplink: Option<LinkSpec>,
     /// The link to MQTT portals; the uplink's broker on a connection of its own when the file has no `[local]`.
-    pub local: Option<LinkConfig>,
+    pub local: Option<LinkSpec>,
     /// Who may say what.
-    pub streams: Vec<StreamConfig>,
+    pub streams: Vec<StreamSpec>,
     /// The site's choices, `center.require_issue` among them.
     pub policy: Policy,
     /// How the audit is kept and forwarded.
@@ -202,7 +206,7 @@ pub fn parse(text: &str, around: &Surroundings<'_>) -> Result<Config, Vec<Mistak
 ///
 /// # Errors
 /// Every mistake, in the order of the text.
-pub fn streams(text: &str) -> Result<Vec<StreamConfig>, Vec<Mistake>> {
+pub fn streams(text: &str) -> Result<Vec<StreamSpec>, Vec<Mistake>> {
     document::read(text, |top| center::read(top).0)
 }
 
@@ -227,7 +231,7 @@ fn read_config(top: &mut Table<'_>, around: &Surroundings<'_>) -> Option<Config>
     let mut ports = bus::SerialPorts::default();
     let buses = bus::read_all(top, around, &mut ports);
     let modbus_server = top.table("modbus_server", |t| bus::read_server(t, around, &mut ports));
-    let site = portal::Site { buses: &buses, has_broker, has_modbus_server: modbus_server.is_some(), around };
+    let site = device::Site { buses: &buses, has_broker, has_modbus_server: modbus_server.is_some(), around };
     let portals = portal::read_all(top, &site);
 
     let gateway = gateway?;
@@ -346,7 +350,7 @@ fn insecure(config: &Config) -> Vec<String> {
         if stream.insecure_unsigned {
             found.push(format!("center.stream {}: insecure_unsigned", stream.name));
         }
-        let shares = |other: &&StreamConfig| other.public_keys.iter().any(|key| stream.public_keys.contains(key));
+        let shares = |other: &&StreamSpec| other.keys.iter().any(|key| stream.keys.contains(key));
         let later = config.streams.iter().skip_while(|s| s.name != stream.name).skip(1);
         for other in later.filter(shares) {
             found.push(format!("center.stream {}: has a key of {}", other.name, stream.name));
@@ -354,7 +358,7 @@ fn insecure(config: &Config) -> Vec<String> {
     }
     let links = [("uplink", &config.uplink), ("local", &config.local)];
     for (name, link) in links.into_iter().filter_map(|(name, link)| link.as_ref().map(|l| (name, l))) {
-        for url in link.urls.iter().filter(|url| url.transport == Transport::Plain && !url.is_loopback()) {
+        for url in link.urls.iter().filter(|url| !url.tls && !url.is_loopback()) {
             found.push(format!("{name}: {url} is not encrypted"));
         }
     }

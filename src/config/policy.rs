@@ -12,21 +12,21 @@ const DAY_S: i64 = 86_400;
 /// Longest delay until decisions are on disk, in milliseconds.
 const FLUSH_MS_MAX: i64 = 1_000;
 
-/// When the audit cursor moves.
+/// Who moves the cursor of the audit: `audit.ack`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AuditAck {
-    /// When a stream with `command` in `may` says `audit-ack`.
+pub enum AuditAckBy {
+    /// The center: a stream with `command` in `may` says `audit-ack`.
     #[default]
     Center,
-    /// When the broker has the batch.
+    /// The broker, with its PUBACK.
     Broker,
 }
 
 /// How the audit is kept and forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditConfig {
-    /// When the cursor moves.
-    pub ack: AuditAck,
+    /// Who moves the cursor.
+    pub ack: AuditAckBy,
     /// At least this many events are kept.
     pub retain_events: NonZeroU64,
     /// Events are kept at least this many days.
@@ -38,7 +38,7 @@ pub struct AuditConfig {
 impl Default for AuditConfig {
     fn default() -> Self {
         const RETAIN_EVENTS: NonZeroU64 = NonZeroU64::MIN.saturating_add(999_999);
-        Self { ack: AuditAck::default(), retain_events: RETAIN_EVENTS, retain_days: 180, flush_ms: 50 }
+        Self { ack: AuditAckBy::default(), retain_events: RETAIN_EVENTS, retain_days: 180, flush_ms: 50 }
     }
 }
 
@@ -91,7 +91,7 @@ fn kinds(table: &mut Table<'_>, key: &'static str) -> KindSet {
 pub(super) fn read_audit(top: &mut Table<'_>) -> AuditConfig {
     let default = AuditConfig::default();
     let read = |table: &mut Table<'_>| AuditConfig {
-        ack: table.choice("ack", &[("center", AuditAck::Center), ("broker", AuditAck::Broker)], default.ack),
+        ack: table.choice("ack", &[("center", AuditAckBy::Center), ("broker", AuditAckBy::Broker)], default.ack),
         retain_events: NonZeroU64::new(whole(table, "retain_events", 1..=1_000_000_000, default.retain_events.get()))
             .unwrap_or(default.retain_events),
         retain_days: whole(table, "retain_days", 1..=36_500, default.retain_days),

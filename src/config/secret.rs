@@ -20,16 +20,16 @@ const SECRET_BYTES_MAX: u64 = 4096;
 pub struct Secret(String);
 
 impl Secret {
+    /// Keeps `text` out of logs.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
     /// The secret itself, for whoever has to present or compare it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
     }
 }
 

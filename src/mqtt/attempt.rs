@@ -10,8 +10,9 @@ use rumqttc::{
 };
 
 use super::driver::Driver;
-use super::spec::{BrokerUrl, LinkSpec, Session, Setup};
+use super::spec::{Session, Setup};
 use super::tls;
+use crate::config::{BrokerUrl, LinkSpec};
 use crate::wire::topic::Qos;
 
 /// A silent broker is noticed after at most twice this time, in seconds.
@@ -71,8 +72,8 @@ pub(super) fn connect(spec: LinkSpec, setup: &Setup, url: BrokerUrl, clean: bool
         if let Some(will) = will {
             options.set_last_will(LastWill::new(will.topic, (will.payload)(number), QoS::AtLeastOnce, will.retain));
         }
-        if let Some(username) = &spec.username {
-            options.set_credentials(username, spec.password.as_ref().map_or("", |p| p.reveal()));
+        if let Some(own) = &spec.credentials {
+            options.set_credentials(&own.username, own.password.as_ref().map_or("", |p| p.expose()));
         }
         if url.tls {
             let reading = tokio::task::spawn_blocking(move || tls::client_config(&spec));

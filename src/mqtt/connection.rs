@@ -21,7 +21,8 @@ use super::driver::Driver;
 use super::echo::Echo;
 use super::metrics::LinkMetrics;
 use super::outbox::{MessageId, Outbox, Outgoing, PublishError};
-use super::spec::{LinkError, LinkSpec, Session, Setup};
+use super::spec::{self, LinkError, Session, Setup};
+use crate::config::LinkSpec;
 
 /// How often the waits above are looked at, in milliseconds.
 const LOOK_AROUND_MS: u64 = 1_000;
@@ -119,7 +120,7 @@ impl Connection {
     /// # Errors
     /// [`LinkError`] if it can never succeed.
     pub fn new(spec: LinkSpec, setup: Setup, metrics: Arc<LinkMetrics>) -> Result<Self, LinkError> {
-        spec.check()?;
+        spec::check(&spec)?;
         let mut look_around = tokio::time::interval(Duration::from_millis(LOOK_AROUND_MS));
         look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {

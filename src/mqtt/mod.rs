@@ -20,6 +20,7 @@ mod tls;
 /// Tells the wall clock; links stamp with it what arrives.
 pub type WallClock = std::sync::Arc<dyn Fn() -> crate::access::id::Timestamp + Send + Sync>;
 
+pub use crate::config::{BrokerUrl, ClientCert, Credentials, LinkSpec, Secret};
 pub use backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, STABLE_MS};
 pub use connection::{AckToken, Connection, Event, Message};
 pub use echo::{ECHO_COUNT, ECHO_SLOW_MS};
@@ -28,4 +29,4 @@ pub use outbox::{
     Keep, MessageId, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Outgoing, PAYLOAD_BYTES_MAX, PublishError,
     WINDOW_MAX,
 };
-pub use spec::{BrokerUrl, LinkError, LinkSpec, Secret, Session, Setup, UrlError, Will};
+pub use spec::{LinkError, Session, Setup, Will};

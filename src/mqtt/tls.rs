@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::spec::LinkSpec;
+use crate::config::LinkSpec;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -49,18 +49,18 @@ pub(super) fn client_config(spec: &LinkSpec) -> Result<Arc<ClientConfig>, TlsErr
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?
         .with_root_certificates(roots);
-    let config = match (&spec.cert_file, &spec.key_file) {
-        (Some(cert), Some(key)) => {
-            let chain = certificates("cert_file", cert)?;
-            let pem = read("key_file", key)?;
+    let config = match &spec.client_cert {
+        Some(own) => {
+            let chain = certificates("cert_file", &own.cert_file)?;
+            let pem = read("key_file", &own.key_file)?;
             let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Empty {
                 key: "key_file",
-                path: key.clone(),
+                path: own.key_file.clone(),
                 what: "private key",
             })?;
             builder.with_client_auth_cert(chain, key).map_err(TlsError::Client)?
         }
-        _ => builder.with_no_client_auth(),
+        None => builder.with_no_client_auth(),
     };
     Ok(Arc::new(config))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::AuditAckBy;
 use crate::mqtt::MessageId;
 
 /// Most events in a batch (wire contract, section 3).
@@ -18,15 +19,6 @@ pub const BATCH_BYTES_MAX: usize = 63 * 1024;
 pub const BATCHES_MAX: usize = 4;
 /// Unacknowledged events are sent again after this time, in seconds (wire contract, section 3).
 pub const RESEND_S: u64 = 30;
-
-/// Who moves the cursor: `audit.ack` of the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuditAckBy {
-    /// The center, with `audit-ack`.
-    Center,
-    /// The broker, with its PUBACK.
-    Broker,
-}
 
 /// Why an `audit-ack` was not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -24,6 +24,7 @@ use tracing::{debug, error, warn};
 use crate::access::audit::AlarmKind;
 use crate::access::id::GatewayId;
 use crate::access::input::{Input, Receipt};
+use crate::config::AuditAckBy;
 use crate::gateway::ports::{Ask, GatewayGone, Inbox, StateReport, UplinkOrder};
 use crate::mqtt::{
     AckToken, Connection, Event, Keep, LinkError, LinkMetrics, LinkSpec, Message, MessageId, Outgoing, PublishError,
@@ -34,7 +35,6 @@ use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::state;
 use crate::wire::topic::{self, CampusDown, Down, Topic, Up};
 
-pub use feed::AuditAckBy;
 pub use source::{AuditSource, ReadEvents, Stored};
 
 use feed::{Feed, RESEND_S};

@@ -71,7 +71,7 @@ mod tests {
             parse(&opened).map_err(|r| r.error.code)
         };
         assert_eq!(heard(&text, MaySet::ALL), Ok(ack.clone()));
-        assert_eq!(heard(&text, MaySet::from_names(["enrol"]).unwrap()), Err(ErrorCode::ForbiddenOp));
+        assert_eq!(heard(&text, MaySet::of(&[OpName::Enrol])), Err(ErrorCode::ForbiddenOp));
         assert_eq!(heard(&text.replace("88213", "-1"), MaySet::ALL), Err(ErrorCode::InvalidField));
         assert_eq!(
             heard(&text.replace("\"through\":", "\"through\":9,\"through\":"), MaySet::ALL),

@@ -12,6 +12,7 @@ use crate::access::id::{CardUid, GatewayId, Holder, PortalId, Zone};
 use crate::access::portal::{PortalKind, Posture};
 use crate::access::schedule::{Holiday, Schedule, Window};
 use crate::wire::envelope::{Channel, Scope, StreamSpec, open, sign};
+use crate::wire::may::OpName;
 
 #[path = "changes_strategies.rs"]
 mod strategies;
@@ -235,7 +236,7 @@ fn a_message_is_atomic_and_tells_every_wrong_op() {
         {"op": "cancel", "uid": "zz"},
         {"op": "enrol", "uid": "1EA68671", "holder": "a", "entitlements": []},
     ]);
-    let changes = heard(&message(&ops), MaySet::from_names(["cancel"]).unwrap()).unwrap();
+    let changes = heard(&message(&ops), MaySet::of(&[OpName::Cancel])).unwrap();
     assert_eq!(changes.at, at());
     let errors = changes.content.unwrap_err();
     let told: Vec<_> = errors.iter().map(|e| (e.op, e.code)).collect();

@@ -7,7 +7,8 @@ use super::envelope::{Opened, Refused};
 use super::fields::Fields;
 use super::limits::{ACTOR_CHARS_MAX, COMMAND_BYTES_MAX, COMMAND_LIFE_S_MAX, JTI_CHARS_MAX};
 use super::may::OpName;
-use super::text::{hint, is_label, quote};
+use super::spelling::hint;
+use super::text::{is_label, quote};
 use crate::access::change::{ErrorCode, OpError};
 use crate::access::id::GatewayId;
 use crate::access::input::{Command, CommandKind};
@@ -201,7 +202,7 @@ mod tests {
     fn a_refused_command_is_answered_by_its_id() {
         let refused = heard(&message(&json!({"command": "explode"})), MaySet::ALL).unwrap_err();
         assert_eq!(refused.claimed.jti.as_deref(), Some("01J9"));
-        let no_commands = MaySet::from_names(["enrol"]).unwrap();
+        let no_commands = MaySet::of(&[OpName::Enrol]);
         let refused = heard(&message(&json!({})), no_commands).unwrap_err();
         assert_eq!((refused.error.code, refused.claimed.jti.as_deref()), (ErrorCode::ForbiddenOp, Some("01J9")));
         let twice = message(&json!({})).replace("\"portal\"", "\"portal\":\"other\",\"portal\"");

@@ -161,8 +161,15 @@ mod tests {
             Op::SetFlag { subject: Subject::Card("01020304".parse().unwrap()), flag: Flag::Lost, on: true },
             Op::Power { zone: "412".parse().unwrap(), reason: SuspendReason::Arrears, suspended: true },
         ];
-        let office = MaySet::from_names(["issue", "reissue", "report_lost", "found", "cancel", "reinstate"]).unwrap();
-        let apartment = MaySet::from_names(["enrol", "withdraw", "suspend_power", "resume_power"]).unwrap();
+        let office = MaySet::of(&[
+            OpName::Issue,
+            OpName::Reissue,
+            OpName::ReportLost,
+            OpName::Found,
+            OpName::Cancel,
+            OpName::Reinstate,
+        ]);
+        let apartment = MaySet::of(&[OpName::Enrol, OpName::Withdraw, OpName::SuspendPower, OpName::ResumePower]);
         let standing = ["H|h1|replaced", "S|01020304|h1|lost", "S|1EA68671|h1|"].map(str::to_owned).to_vec();
         let enrolled = ["E|1EA68671|h1|resident|||", "W|412|arrears"].map(str::to_owned).to_vec();
         assert_eq!(told(office, &ops), (standing.clone(), 2));

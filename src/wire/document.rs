@@ -3,87 +3,16 @@
 //! Reads everything, collects every mistake with its line, its key's path and a remedy, and never stops at the first.
 //! serde would: it gives up at the first error and cannot say what else is wrong. Keys that nobody asked for are errors.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
-use std::rc::Rc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// One mistake in a document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// Line, from 1.
-    pub line: usize,
-    /// Column, from 1.
-    pub column: usize,
-    /// The key's path, e.g. `portal[2].delay_off_s`; empty for the document as a whole.
-    pub path: String,
-    /// What is wrong and what to do.
-    pub message: String,
-}
+use super::mistake::Mistakes;
+use super::spelling::{hint, nearest};
 
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.line, self.column)?;
-        if !self.path.is_empty() {
-            write!(f, "`{}`: ", self.path)?;
-        }
-        f.write_str(&self.message)
-    }
-}
-
-/// A place in a document, for what is found to be wrong there only after it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Line, from 1.
-    pub line: usize,
-    /// Column, from 1.
-    pub column: usize,
-    /// The key's path, e.g. `portal[2]`.
-    pub path: String,
-}
-
-impl Place {
-    /// A mistake at this place.
-    #[must_use]
-    pub fn mistake(&self, message: impl Into<String>) -> Mistake {
-        Mistake { line: self.line, column: self.column, path: self.path.clone(), message: message.into() }
-    }
-}
-
-/// Where mistakes are collected while a document is read.
-#[derive(Clone)]
-pub struct Mistakes {
-    line_starts: Rc<[usize]>,
-    found: Rc<RefCell<Vec<Mistake>>>,
-}
-
-impl Mistakes {
-    fn for_text(text: &str) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { line_starts: starts, found: Rc::default() }
-    }
-
-    fn place(&self, span: &Range<usize>, path: &str) -> Place {
-        let line = self.line_starts.partition_point(|start| *start <= span.start).max(1);
-        let column = span.start - self.line_starts.get(line - 1).copied().unwrap_or(0) + 1;
-        Place { line, column, path: path.to_owned() }
-    }
-
-    fn add(&self, span: Range<usize>, path: &str, message: impl Into<String>) {
-        self.found.borrow_mut().push(self.place(&span, path).mistake(message));
-    }
-
-    /// All mistakes so far, in the order of the document.
-    #[must_use]
-    pub fn take(&self) -> Vec<Mistake> {
-        let mut all = std::mem::take(&mut *self.found.borrow_mut());
-        all.sort_by_key(|m| (m.line, m.column));
-        all
-    }
-}
+pub use super::mistake::{Mistake, Place};
 
 /// Parses `text` and hands its top-level table to `read`; `read` asks for the keys it knows.
 ///
@@ -251,10 +180,7 @@ impl<'a> Table<'a> {
             if self.names_are_free || self.asked.contains(&name) {
                 continue;
             }
-            let hint = match nearest(name, self.asked.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here: {}", self.asked.join(", ")),
-            };
+            let hint = hint(name, self.asked.iter().copied());
             self.mistakes.add(key.span(), &self.child_path(name), format!("unknown key; {hint}"));
         }
     }
@@ -392,18 +318,6 @@ impl<'a> Value<'a> {
     pub fn is_text(&self) -> bool {
         matches!(self.value.get_ref(), DeValue::String(_))
     }
-}
-
-/// The nearest of `known` to `word`, if one is near enough to be a slip of the pen.
-#[must_use]
-pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    /// Share of letters that must agree (Jaro-Winkler, 0 to 1).
-    const NEAR_ENOUGH: f64 = 0.8;
-    known
-        .map(|k| (strsim::jaro_winkler(word, k), k))
-        .filter(|(score, _)| *score >= NEAR_ENOUGH)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, k)| k)
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde_json::{Map, Value};
 
 use super::limits::QUOTE_CHARS_MAX;
-use super::text::{near, quote, shorten};
+use super::spelling::nearest;
+use super::text::{quote, shorten};
 use super::time;
 use crate::access::change::{ErrorCode, OpError};
 use crate::access::id::{CardUid, Timestamp};
@@ -151,7 +152,7 @@ impl<'a> Fields<'a> {
             return Ok(one);
         }
         let names = all.iter().map(|one| format!("`{}`", name(*one))).collect::<Vec<_>>().join(", ");
-        let near = near(text, all.iter().map(|one| name(*one)));
+        let near = nearest(text, all.iter().map(|one| name(*one)));
         let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
         Err(self.invalid(key, format_args!("one of {names} is wanted, got {}{hint}", quote(text))))
     }

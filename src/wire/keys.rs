@@ -1,4 +1,4 @@
-//! Ed25519 keys as text: public keys in the configuration, seeds in key files. Base64url without padding of 32 bytes each.
+//! Ed25519 keys as text: public keys in the configuration, seeds in key files. Base64url of 32 bytes each, written without padding.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,8 +7,8 @@ use ed25519_dalek::{SigningKey, VerifyingKey};
 /// Why a text is no key. The text itself is never repeated: it may be a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// Not base64url without padding.
-    #[error("a key is written in base64url (A-Z a-z 0-9 - _) without `=`, 43 characters")]
+    /// Not base64url.
+    #[error("a key is the base64url (A-Z a-z 0-9 - _) of 32 bytes, 43 characters; this is not base64url")]
     NotBase64url,
     /// Not 32 bytes; carries the length found in bytes.
     #[error("an Ed25519 key has 32 bytes (43 characters), this has {0} bytes")]
@@ -22,7 +22,8 @@ pub enum KeyError {
 }
 
 fn bytes_of(text: &str) -> Result<[u8; 32], KeyError> {
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::NotBase64url)?;
+    // Padding says nothing, and some tools write it.
+    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| KeyError::NotBase64url)?;
     bytes.as_slice().try_into().map_err(|_| KeyError::Length(bytes.len()))
 }
 
@@ -73,12 +74,12 @@ mod tests {
         assert_eq!(print_public(&key.verifying_key()), PUBLIC);
         assert_eq!(print_seed(&key), format!("{SEED}\n"));
         assert_eq!(parse_public(PUBLIC), Ok(key.verifying_key()));
+        assert_eq!(parse_public(&format!("{PUBLIC}=")), Ok(key.verifying_key()), "with padding too");
     }
 
     #[test]
     fn what_is_no_key_is_refused_without_repeating_it() {
         assert_eq!(parse_public("a+bc"), Err(KeyError::NotBase64url));
-        assert_eq!(parse_public(&format!("{PUBLIC}=")), Err(KeyError::NotBase64url));
         assert_eq!(parse_public("AAAA"), Err(KeyError::Length(3)));
         assert_eq!(parse_public(&URL_SAFE_NO_PAD.encode([0; 32])), Err(KeyError::Weak));
         assert_eq!(parse_public(&PUBLIC.replace('_', "/")), Err(KeyError::NotBase64url));

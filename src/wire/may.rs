@@ -1,8 +1,10 @@
 //! What a stream may say: the names of the ops, and sets of them.
 
 use std::fmt;
+use std::str::FromStr;
 
-use super::text::{hint, quote};
+use super::spelling::hint;
+use super::text::quote;
 
 macro_rules! names {
     ($($(#[$doc:meta])* $variant:ident $name:literal,)*) => {
@@ -60,11 +62,16 @@ names! {
     Command "command",
 }
 
-impl OpName {
-    /// The op of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|op| op.as_str() == name)
+/// A word that names no op.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} is no op; {}", quote(.0), hint(.0, OpName::ALL.iter().map(|op| op.as_str())))]
+pub struct NoSuchOp(String);
+
+impl FromStr for OpName {
+    type Err = NoSuchOp;
+
+    fn from_str(name: &str) -> Result<Self, NoSuchOp> {
+        Self::ALL.iter().copied().find(|op| op.as_str() == name).ok_or_else(|| NoSuchOp(name.to_owned()))
     }
 }
 
@@ -78,55 +85,37 @@ impl fmt::Display for OpName {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MaySet(u16);
 
-/// A name in `may` that is none.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MayError {
-    /// No op of this name.
-    #[error("{name} is no op; {hint}")]
-    Unknown {
-        /// The name, quoted.
-        name: String,
-        /// What to write instead.
-        hint: String,
-    },
-    /// `*` beside other names.
-    #[error("`*` means every op; write it alone")]
-    StarAndMore,
-}
-
 impl MaySet {
     /// Every op and `command`: `*`.
     pub const ALL: Self = Self((1 << OpName::ALL.len()) - 1);
     /// Nothing.
     pub const NONE: Self = Self(0);
 
-    fn bit(op: OpName) -> u16 {
+    /// The standing of cards: ops that write the same registers, so that one stream owns them all (wire contract, 2.1).
+    pub const STANDING: Self = Self::of(&[
+        OpName::Issue,
+        OpName::Reissue,
+        OpName::ReportLost,
+        OpName::Found,
+        OpName::Freeze,
+        OpName::Unfreeze,
+        OpName::Cancel,
+        OpName::Reinstate,
+    ]);
+
+    const fn bit(op: OpName) -> u16 {
         1 << op as u16
     }
 
-    /// The set of these names; `*` alone is all of them.
-    ///
-    /// # Errors
-    /// [`MayError`] names the first name that is none, with the nearest that is one.
-    pub fn from_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Self, MayError> {
-        let (mut set, mut star, mut count) = (Self::NONE, false, 0_usize);
-        for name in names {
-            count += 1;
-            if name == "*" {
-                star = true;
-                continue;
-            }
-            let Some(op) = OpName::parse(name) else {
-                let hint = hint(name, OpName::ALL.iter().map(|op| op.as_str()));
-                return Err(MayError::Unknown { name: quote(name), hint });
-            };
-            set.0 |= Self::bit(op);
+    /// The set of these ops.
+    #[must_use]
+    pub const fn of(ops: &[OpName]) -> Self {
+        let (mut set, mut rest) = (Self::NONE, ops);
+        while let [op, others @ ..] = rest {
+            set.0 |= Self::bit(*op);
+            rest = others;
         }
-        match (star, count) {
-            (false, _) => Ok(set),
-            (true, 1) => Ok(Self::ALL),
-            (true, _) => Err(MayError::StarAndMore),
-        }
+        set
     }
 
     /// Whether `op` is in the set.
@@ -135,21 +124,15 @@ impl MaySet {
         self.0 & Self::bit(op) != 0
     }
 
-    /// Whether nothing is permitted.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// What both sets have; of two streams it has to be empty, because each op has one owner.
-    #[must_use]
-    pub fn both(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
     /// The names in the set, in the contract's order.
     pub fn iter(self) -> impl Iterator<Item = OpName> {
         OpName::ALL.iter().copied().filter(move |op| self.contains(*op))
+    }
+}
+
+impl FromIterator<OpName> for MaySet {
+    fn from_iter<I: IntoIterator<Item = OpName>>(ops: I) -> Self {
+        Self(ops.into_iter().fold(0, |set, op| set | Self::bit(op)))
     }
 }
 
@@ -158,25 +141,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_alone_for_everything() {
-        assert_eq!(MaySet::from_names(["*"]), Ok(MaySet::ALL));
-        assert_eq!(MaySet::ALL.iter().count(), 15);
-        assert_eq!(MaySet::from_names(["*", "issue"]), Err(MayError::StarAndMore));
-        assert_eq!(MaySet::from_names([]), Ok(MaySet::NONE));
+    fn a_set_has_what_was_put_in_and_nothing_else() {
+        let few = MaySet::of(&[OpName::Command, OpName::Issue, OpName::Issue]);
+        assert_eq!(few.iter().collect::<Vec<_>>(), [OpName::Issue, OpName::Command]);
+        assert_eq!(few.iter().collect::<MaySet>(), few);
+        assert_eq!(MaySet::of(OpName::ALL), MaySet::ALL);
+        assert_eq!(MaySet::NONE.iter().count(), 0);
     }
 
     #[test]
     fn a_slip_of_the_pen_is_told_with_the_right_name() {
-        let error = MaySet::from_names(["issue", "re_issue"]).unwrap_err();
+        for op in OpName::ALL {
+            assert_eq!(op.as_str().parse(), Ok(*op));
+        }
+        let error = "re_issue".parse::<OpName>().unwrap_err();
         assert_eq!(error.to_string(), "`re_issue` is no op; did you mean `reissue`?");
-    }
-
-    #[test]
-    fn two_streams_that_own_one_op_are_seen() {
-        let a = MaySet::from_names(["issue", "cancel"]).unwrap();
-        let b = MaySet::from_names(["enrol", "cancel", "command"]).unwrap();
-        assert_eq!(a.both(b).iter().collect::<Vec<_>>(), [OpName::Cancel]);
-        assert!(b.contains(OpName::Command) && !a.contains(OpName::Command));
-        assert!(a.both(MaySet::NONE).is_empty());
     }
 }

@@ -24,6 +24,7 @@ pub mod profile;
 pub mod record;
 pub mod registers;
 pub mod schedule;
+pub mod spelling;
 pub mod state;
 pub mod time;
 pub mod topic;
@@ -31,4 +32,5 @@ pub mod uid;
 
 mod fields;
 mod json;
+mod mistake;
 mod text;

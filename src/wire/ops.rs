@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::fields::Fields;
 use super::limits::{ENTITLEMENTS_MAX, PORTALS_MAX};
 use super::may::{MaySet, OpName};
-use super::text::{hint, quote};
+use super::spelling::hint;
+use super::text::quote;
 use super::{schedule, time};
 use crate::access::change::{ErrorCode, Op, OpError, PortalSet, Subject, SuspendReason};
 use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
@@ -50,7 +51,7 @@ pub(super) fn parse(value: &Value, place: u32, may: MaySet) -> Result<Op, OpErro
 
 fn name(fields: &Fields<'_>) -> Result<OpName, OpError> {
     let text = fields.text("op")?;
-    OpName::parse(text).filter(|name| *name != OpName::Command).ok_or_else(|| unknown(fields, text))
+    text.parse().ok().filter(|name| *name != OpName::Command).ok_or_else(|| unknown(fields, text))
 }
 
 fn unknown(fields: &Fields<'_>, text: &str) -> OpError {

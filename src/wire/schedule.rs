@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
 use super::limits::{HOLIDAYS_MAX, TIMEZONE_BYTES_MAX, WINDOWS_MAX};
-use super::text::{near, quote};
+use super::spelling::nearest;
+use super::text::quote;
 use crate::access::change::OpError;
 use crate::access::schedule::{Holiday, Schedule, Window};
 
@@ -61,7 +62,7 @@ pub(super) fn parse(fields: &Fields<'_>) -> Result<Schedule, OpError> {
         let slot = DAYS.iter().position(|d| d == day).and_then(|at| schedule.weekly.get_mut(at));
         let Some(slot) = slot else {
             // A misspelt day would silently be a closed one.
-            let hint = near(day, DAYS.into_iter()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let hint = nearest(day, DAYS.into_iter()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
             let what = format!("{} is no day, write one of {}{hint}", quote(day), DAYS.join(", "));
             return Err(fields.invalid("weekly", what));
         };

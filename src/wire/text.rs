@@ -1,6 +1,5 @@
 //! Foreign text made fit to be repeated in messages, logs and the audit.
 
-use super::document::nearest;
 use super::limits::QUOTE_CHARS_MAX;
 
 /// `text` in at most `chars` characters, the last then `…`; control characters and other invisible ones become `?`.
@@ -19,19 +18,6 @@ pub(super) fn shorten(text: &str, chars: usize) -> String {
 /// `text` in backticks, shortened to [`QUOTE_CHARS_MAX`].
 pub(super) fn quote(text: &str) -> String {
     format!("`{}`", shorten(text, QUOTE_CHARS_MAX))
-}
-
-/// The nearest of `known` to `word`. The comparison takes time with the length, and a slip of the pen is never long.
-pub(super) fn near<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    if word.len() > QUOTE_CHARS_MAX { None } else { nearest(word, known) }
-}
-
-/// What `word` may have been meant to be: the nearest of `known`, or else all of them.
-pub(super) fn hint<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
-    match near(word, known.clone()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known: {}", known.collect::<Vec<_>>().join(", ")),
-    }
 }
 
 /// Whether `text` has 1 to `chars` characters, none of them a control or direction character.

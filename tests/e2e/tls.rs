@@ -1,45 +1,15 @@
 //! The uplink as a campus has it: TLS, a client certificate, a user and a password. Against a real mosquitto only.
 
-use std::path::{Path, PathBuf};
-
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rumqttc::{TlsConfiguration, Transport};
 use serde_json::json;
 
+use crate::authority::Authority;
 use crate::center::{enrol, issue};
 use crate::mosquitto::{Mosquitto, Rules, real_parts};
 use crate::peer::{Door, Peer};
 use crate::site::{Hub, Site};
 
 const CARD: &str = "1EA68671";
-
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "campus CA");
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    /// Writes a certificate and its key for `name`.
-    fn issue(&self, directory: &Path, name: &str) -> (PathBuf, PathBuf) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let files = (directory.join(format!("{name}.pem")), directory.join(format!("{name}.key")));
-        std::fs::write(&files.0, certificate.pem()).unwrap();
-        std::fs::write(&files.1, key.serialize_pem()).unwrap();
-        files
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_with_certificate_user_and_password_serves_and_one_with_a_wrong_password_says_so_and_still_decides() {
@@ -51,8 +21,7 @@ async fn a_gateway_with_certificate_user_and_password_serves_and_one_with_a_wron
     drop(tokio_rustls::rustls::crypto::ring::default_provider().install_default());
     let directory = tempfile::tempdir().unwrap();
     let campus = Authority::new();
-    let ca_file = directory.path().join("ca.pem");
-    std::fs::write(&ca_file, &campus.pem).unwrap();
+    let ca_file = campus.write(directory.path(), "ca");
     let (cert, key) = campus.issue(directory.path(), "localhost");
     let rules = Rules {
         tls: Some((ca_file.clone(), cert, key)),

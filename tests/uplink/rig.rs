@@ -49,16 +49,16 @@ pub(super) struct Rig {
 }
 
 pub(super) fn streams() -> Vec<StreamSpec> {
-    let stream = |name: &str, may: &[&str], insecure_unsigned| StreamSpec {
+    let stream = |name: &str, may: &[OpName], insecure_unsigned| StreamSpec {
         name: name.parse().unwrap(),
         scope: Scope::Gateway,
         keys: vec![SigningKey::from_bytes(&[7; 32]).verifying_key()],
         insecure_unsigned,
-        may: MaySet::from_names(may.iter().copied()).unwrap(),
+        may: MaySet::of(may),
     };
-    let mut campus = stream("card-office", &["issue"], true);
+    let mut campus = stream("card-office", &[OpName::Issue], true);
     campus.scope = Scope::Campus;
-    vec![stream("office", &["cancel", "command"], true), stream("signed", &["freeze"], false), campus]
+    vec![stream("office", &[OpName::Cancel, OpName::Command], true), stream("signed", &[OpName::Freeze], false), campus]
 }
 
 impl Rig {

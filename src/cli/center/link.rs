@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::super::{Exit, complain};
 use crate::access::id::GatewayId;
 use crate::clock::Clock;
-use crate::mqtt::{BrokerUrl, LinkSpec, Secret};
+use crate::mqtt::{BrokerUrl, ClientCert, Credentials, LinkSpec, Secret};
 use crate::simulate::center::{Attention, Center, Service};
 
 /// Longest wait for an answer that may be asked for, in seconds.
@@ -61,14 +61,15 @@ impl LinkArgs {
                 Some(Secret::new(text.trim_end_matches(['\r', '\n'])))
             }
         };
+        // The command line takes both or none.
+        let client_cert = self.cert_file.clone().zip(self.key_file.clone());
+        let client_cert = client_cert.map(|(cert_file, key_file)| ClientCert { cert_file, key_file });
         // Two commands may run at once, and a second client with an id throws out the first.
         let run = getrandom::u64().map_err(|e| format!("no random bytes from the system: {e}"))?;
         Ok(LinkSpec {
-            username: self.username.clone(),
-            password,
+            credentials: self.username.clone().map(|username| Credentials { username, password }),
             ca_file: self.ca_file.clone(),
-            cert_file: self.cert_file.clone(),
-            key_file: self.key_file.clone(),
+            client_cert,
             ..LinkSpec::plain(self.urls.clone(), format!("dormgate-center-{run:016x}"))
         })
     }

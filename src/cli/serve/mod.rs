@@ -1,7 +1,8 @@
 //! The gateway put together from its parts, for `run` and `demo`: one long flat list of who is connected to whom.
 
 mod adapters;
-pub(super) mod convert;
+mod desk;
+mod links;
 pub(super) mod modbus;
 
 use std::future::Future;
@@ -11,27 +12,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::access::engine::{Engine, Setup};
-use crate::access::input::Input;
-use crate::access::state::State;
 use crate::clock::Clock;
-use crate::config::{Config, PortalDevice};
-use crate::gateway::desk::{Desk, Identity};
+use crate::config::Config;
+use crate::gateway::desk::Identity;
 use crate::gateway::metrics::Metrics;
-use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder, PortalOutlets, UPLINK_ORDERS_MAX, UplinkOrder};
-use crate::http::{Links, Pages, Readiness, SOCKET_NAME};
-use crate::mqtt::{LinkError, LinkMetrics, WallClock};
+use crate::gateway::ports::{Inbox, PortalOutlets};
+use crate::http::{Links, Pages, Readiness};
+use crate::mqtt::{LinkError, WallClock};
+use crate::portals::modbus::ModbusPortals;
 use crate::portals::modbus::server::ModbusServer;
-use crate::portals::mqtt::{NativePortals, NativeSpec};
-use crate::store::{Closed, Recovered, Store, StoreError, StoreEvents, Wholeness};
-use crate::uplink::{Uplink, UplinkSpec};
-
-use adapters::{AuditOf, ModbusObserver};
+use crate::store::{Closed, StoreError};
 
 pub use modbus::{buses, check_profile, load, portals};
 
@@ -95,7 +89,7 @@ pub async fn serve(
     let mut registry = Registry::with_prefix("dormgate");
     metrics.register(&mut registry);
 
-    let (store, store_events, recovered) = open_store(config)?;
+    let (store, store_events, recovered) = desk::open_store(config)?;
     if let Some(last) = recovered.last_wall_time {
         clock.not_before(last);
     }
@@ -109,19 +103,19 @@ pub async fn serve(
     let mut links = Vec::new();
     let mut outlets = PortalOutlets::default();
     let mut shown = Links::default();
-    let uplink = start_uplink(config, &boot, &inbox, &store, &wall, &mut shown, &mut links)?;
-    start_native(config, &boot, &inbox, &wall, &mut shown, &mut outlets, &mut links)?;
+    let uplink = links::start_uplink(config, &boot, &inbox, &store, &wall, &mut shown, &mut links)?;
+    links::start_native(config, &boot, &inbox, &wall, &mut shown, &mut outlets, &mut links)?;
     shown.register(&mut registry);
-    let lines = start_modbus(config, &inbox, &mut registry, &mut outlets)?;
-    let server = start_modbus_server(config, &inbox, &mut outlets).await?;
+    let lines = links::start_modbus(config, &inbox, &mut registry, &mut outlets)?;
+    let server = links::start_modbus_server(config, &inbox, &mut outlets).await?;
 
     let identity = Identity {
         boot: boot.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         insecure: config.insecure.clone(),
-        streams: convert::stream_specs(config).into_iter().map(|s| (s.name, s.may)).collect(),
+        streams: config.streams.iter().map(|s| (s.name.clone(), s.may)).collect(),
     };
-    let desk = start_desk(config, recovered, &store, &clock, outlets, uplink, identity, &metrics)?;
+    let desk = desk::start_desk(config, recovered, &store, &clock, outlets, uplink, identity, &metrics)?;
 
     // From here on cards are decided.
     let (end, ended) = watch::channel(false);
@@ -130,7 +124,7 @@ pub async fn serve(
 
     let readiness = Readiness::default();
     let pages = Pages { registry: Arc::new(registry), readiness: readiness.clone(), inbox: inbox.clone() };
-    let (running, pages_served) = start_pages(config, pages, &ended).await?;
+    let (running, pages_served) = links::start_pages(config, pages, &ended).await?;
     readiness.set(true);
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")]);
     tracing::info!(gateway = %config.gateway, boot, "serving");
@@ -172,7 +166,7 @@ pub async fn serve(
     Ok(())
 }
 
-async fn stop_modbus(server: Option<ModbusServer>, lines: Option<crate::portals::modbus::ModbusPortals>) {
+async fn stop_modbus(server: Option<ModbusServer>, lines: Option<ModbusPortals>) {
     if let Some(server) = server {
         server.stop().await;
     }
@@ -209,181 +203,6 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "the service manager was not told");
     }
-}
-
-fn open_store(config: &Config) -> Result<(Store, StoreEvents, Recovered<State>), ServeError> {
-    let (store, events, recovered) = Store::open::<State>(&config.data_dir, convert::store_options(config))?;
-    for finding in &recovered.findings {
-        tracing::warn!("store: {finding}");
-    }
-    tracing::info!(
-        cards = recovered.state.list.len(),
-        events_replayed = recovered.events_replayed,
-        next_n = recovered.next_n,
-        took_ms = recovered.took_ms,
-        whole = recovered.whole == Wholeness::Whole,
-        "the store is open"
-    );
-    Ok((store, events, recovered))
-}
-
-#[expect(clippy::too_many_arguments, reason = "this is where everything meets")]
-fn start_desk(
-    config: &Config,
-    recovered: Recovered<State>,
-    store: &Store,
-    clock: &Clock,
-    outlets: PortalOutlets,
-    uplink: Option<mpsc::Sender<UplinkOrder>>,
-    identity: Identity,
-    metrics: &Metrics,
-) -> Result<Desk<Store>, ServeError> {
-    let Recovered { mut state, next_n, whole, lost, findings, took_ms, events_replayed, .. } = recovered;
-    // The store knows the highest number ever told, also where the event itself is lost.
-    state.last_n = state.last_n.max(next_n.saturating_sub(1));
-    let setup = Setup {
-        portals: config.portals.iter().map(|p| p.portal.clone()).collect(),
-        lossy: modbus::lossy_readers(config).map_err(ServeError::Modbus)?,
-        policy: config.policy.clone(),
-        streams: convert::stream_roles(config),
-        boot: identity.boot.clone(),
-    };
-    let version = identity.version.clone();
-    let cards = state.list.len();
-    let mut desk = Desk::new(Engine::new(setup, state), store.clone(), outlets, uplink, identity, metrics.clone());
-    let now = clock.now();
-    desk.durable(store.last_durable(), now);
-    desk.acked(store.acked());
-    for (from, to) in lost {
-        match whole {
-            Wholeness::Whole => desk.input(Input::Lost { from, to }, now),
-            Wholeness::Damaged { .. } => desk.damaged(from, to, now),
-        }
-    }
-    let found = if findings.is_empty() { "store whole".to_owned() } else { format!("{} finding(s)", findings.len()) };
-    let found = format!("{found}: {cards} cards, {events_replayed} events replayed in {took_ms} ms");
-    desk.input(Input::Boot { found, version }, now);
-    for finding in findings {
-        let detail = finding.to_string();
-        desk.input(Input::Alarm { kind: crate::access::audit::AlarmKind::Store, portal: None, detail }, now);
-    }
-    for detail in config.insecure.clone() {
-        tracing::warn!("insecure: {detail}");
-        desk.input(Input::Alarm { kind: crate::access::audit::AlarmKind::Insecure, portal: None, detail }, now);
-    }
-    Ok(desk)
-}
-
-fn start_uplink(
-    config: &Config,
-    boot: &str,
-    inbox: &Inbox,
-    store: &Store,
-    wall: &WallClock,
-    shown: &mut Links,
-    links: &mut Vec<JoinHandle<()>>,
-) -> Result<Option<mpsc::Sender<UplinkOrder>>, ServeError> {
-    let Some(link) = &config.uplink else { return Ok(None) };
-    let (orders, taken) = mpsc::channel(UPLINK_ORDERS_MAX);
-    let counters = Arc::new(LinkMetrics::default());
-    shown.add("uplink", &counters);
-    let spec = UplinkSpec {
-        link: convert::link_spec(link),
-        gateway: config.gateway.clone(),
-        streams: convert::stream_specs(config),
-        boot: boot.to_owned(),
-        audit_ack: convert::audit_ack(config),
-    };
-    let audit = Arc::new(AuditOf(store.clone()));
-    let uplink = Uplink::new(spec, inbox.clone(), taken, audit, Arc::clone(wall), counters)
-        .map_err(|source| ServeError::Link { link: "uplink", source })?;
-    links.push(tokio::spawn(uplink.run()));
-    Ok(Some(orders))
-}
-
-fn start_native(
-    config: &Config,
-    boot: &str,
-    inbox: &Inbox,
-    wall: &WallClock,
-    shown: &mut Links,
-    outlets: &mut PortalOutlets,
-    links: &mut Vec<JoinHandle<()>>,
-) -> Result<(), ServeError> {
-    let Some(link) = &config.local else { return Ok(()) };
-    let (orders, taken) = mpsc::channel::<PortalOrder>(PORTAL_ORDERS_MAX);
-    let native = config.portals.iter().filter(|p| matches!(p.device, PortalDevice::NativeMqtt));
-    outlets.by_portal.extend(native.map(|p| (p.portal.id.clone(), orders.clone())));
-    outlets.unknown = Some(orders);
-    let counters = Arc::new(LinkMetrics::default());
-    shown.add("local", &counters);
-    let spec = NativeSpec { link: convert::link_spec(link), gateway: config.gateway.clone(), boot: boot.to_owned() };
-    let native = NativePortals::new(spec, inbox.clone(), taken, Arc::clone(wall), counters)
-        .map_err(|source| ServeError::Link { link: "local", source })?;
-    links.push(tokio::spawn(native.run()));
-    Ok(())
-}
-
-fn start_modbus(
-    config: &Config,
-    inbox: &Inbox,
-    registry: &mut Registry,
-    outlets: &mut PortalOutlets,
-) -> Result<Option<crate::portals::modbus::ModbusPortals>, ServeError> {
-    let portals = modbus::portals(config).map_err(ServeError::Modbus)?;
-    if portals.is_empty() {
-        return Ok(None);
-    }
-    let observer = crate::http::ModbusCounters::register(registry);
-    let observer: Arc<dyn crate::portals::modbus::Observer> = Arc::new(ModbusObserver(observer));
-    let lines = crate::portals::modbus::start(modbus::buses(config), portals, inbox, &observer)
-        .map_err(|errors| ServeError::Modbus(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
-    outlets.by_portal.extend(lines.outlets.iter().cloned());
-    Ok(Some(lines))
-}
-
-async fn start_modbus_server(
-    config: &Config,
-    inbox: &Inbox,
-    outlets: &mut PortalOutlets,
-) -> Result<Option<ModbusServer>, ServeError> {
-    let Some((spec, portals)) = modbus::server(config) else { return Ok(None) };
-    let what = spec.tcp.map_or_else(|| "[modbus_server]".to_owned(), |address| address.to_string());
-    let server = crate::portals::modbus::server::serve(spec, portals, inbox)
-        .await
-        .map_err(|source| ServeError::Listen { what, source })?;
-    outlets.by_portal.extend(server.outlets.iter().cloned());
-    Ok(Some(server))
-}
-
-async fn start_pages(
-    config: &Config,
-    pages: Pages,
-    ended: &watch::Receiver<bool>,
-) -> Result<(Running, Vec<JoinHandle<()>>), ServeError> {
-    let mut served = Vec::new();
-    let mut http = None;
-    if let Some(page) = &config.http {
-        let listen = |source| ServeError::Listen { what: page.listen.to_string(), source };
-        let listener = TcpListener::bind(page.listen).await.map_err(listen)?;
-        http = Some(listener.local_addr().map_err(listen)?);
-        let serving = crate::http::serve_tcp(listener, pages.clone(), over(ended));
-        served.push(tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the pages are not served any more");
-            }
-        }));
-    }
-    let socket = config.data_dir.join(SOCKET_NAME);
-    let listener = crate::http::bind_socket(&socket)
-        .map_err(|source| ServeError::Listen { what: socket.display().to_string(), source })?;
-    let serving = crate::http::serve_socket(listener, pages, over(ended));
-    served.push(tokio::spawn(async move {
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the operator's socket is not served any more");
-        }
-    }));
-    Ok((Running { http, socket }, served))
 }
 
 #[cfg(test)]

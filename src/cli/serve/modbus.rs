@@ -12,8 +12,9 @@ use crate::config::{
 };
 use crate::portals::modbus::server::{ServerPortal, ServerSpec};
 use crate::portals::modbus::{self, BusSpec, LineSpec, ModbusPortalSpec, PartSpec, SerialSpec, SpecError};
-use crate::wire::document::{Mistake, nearest};
+use crate::wire::document::Mistake;
 use crate::wire::profile::{self, Profile};
+use crate::wire::spelling::hint;
 
 /// Judges a device profile that a configuration names: whether it exists and can do what is wanted of it.
 ///
@@ -178,10 +179,7 @@ fn find(name: &str, devices_dir: Option<&Path>) -> Result<Arc<Profile>, String> 
     if let Some(profile) = profile::shipped(name) {
         return Ok(Arc::new(profile));
     }
-    let hint = match nearest(name, profile::SHIPPED.iter().map(|(name, _)| *name)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known are {}", profile::SHIPPED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")),
-    };
+    let hint = hint(name, profile::SHIPPED.iter().map(|(name, _)| *name));
     Err(format!("no device profile `{name}` is known; {hint}"))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::Path;
 
-use super::super::serve::{convert, modbus};
+use super::super::serve::modbus;
 use crate::config::{self, BusLine, Config, PortalDevice, SerialConfig};
 use crate::portals::modbus::PartSpec;
 use crate::simulate::modbus::LineAt;
@@ -24,12 +24,7 @@ pub(super) fn spec(config: &Config, ports: &[(String, String)]) -> Result<(SiteS
     let native = config.portals.iter().filter(|p| matches!(p.device, PortalDevice::NativeMqtt));
     portals.extend(native.map(|p| PortalSpec { id: p.portal.id.clone(), kind: p.portal.kind, device: Device::Native }));
     let (lines, notes) = lines(config, ports)?;
-    let spec = SiteSpec {
-        gateway: config.gateway.clone(),
-        local: config.local.as_ref().map(convert::link_spec),
-        lines,
-        portals,
-    };
+    let spec = SiteSpec { gateway: config.gateway.clone(), local: config.local.clone(), lines, portals };
     Ok((spec, notes))
 }
 

@@ -9,18 +9,10 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::SigningKey;
 
 use super::CenterError;
-use crate::access::id::StreamName;
 use crate::config;
-use crate::wire::envelope::Scope;
+use crate::wire::envelope::StreamSpec;
 use crate::wire::keys;
 use crate::wire::may::MaySet;
-
-/// Ops of the office that owns the standing of cards.
-const CARD_OFFICE: [&str; 8] =
-    ["issue", "reissue", "report_lost", "found", "freeze", "unfreeze", "cancel", "reinstate"];
-/// Ops of the office that owns enrolment.
-const APARTMENT: [&str; 7] =
-    ["enrol", "withdraw", "suspend_power", "resume_power", "define_schedule", "set_posture", "command"];
 
 /// Which streams a new center has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +30,6 @@ pub(super) struct Found {
     pub(super) streams: Vec<(StreamSpec, SigningKey)>,
 }
 
-/// A stream of a center.
-pub(super) struct StreamSpec {
-    pub(super) name: StreamName,
-    pub(super) scope: Scope,
-    pub(super) may: MaySet,
-}
-
 /// Makes a center with new keys in `dir`, which may exist but holds none yet. A center whose directory was lost begins at
 /// an epoch higher than the lost one's. Gives the `[[center.stream]]` tables for the gateway's configuration.
 ///
@@ -57,18 +42,22 @@ pub fn create(dir: &Path, layout: Layout, epoch: NonZeroU32) -> Result<String, C
     if toml.exists() {
         return Err(CenterError::Exists(dir.to_owned()));
     }
-    let streams: &[(&str, &str, &[&str])] = match layout {
-        Layout::One => &[("center", "gateway", &["*"])],
-        Layout::Two => &[("card-office", "campus", &CARD_OFFICE), ("apartment", "gateway", &APARTMENT)],
+    let apartment = || MaySet::ALL.iter().filter(|op| !MaySet::STANDING.contains(*op)).collect();
+    let streams = match layout {
+        Layout::One => vec![("center", "gateway", MaySet::ALL)],
+        Layout::Two => vec![("card-office", "campus", MaySet::STANDING), ("apartment", "gateway", apartment())],
     };
     let mut tables = Vec::new();
     for (name, scope, may) in streams {
         let key = new_key(&dir.join(format!("{name}.key")))?;
-        let may: Vec<String> = may.iter().map(|op| format!("\"{op}\"")).collect();
+        let may = match may {
+            MaySet::ALL => "\"*\"".to_owned(),
+            some => some.iter().map(|op| format!("\"{op}\"")).collect::<Vec<_>>().join(", "),
+        };
         tables.push(format!(
             "[[center.stream]]\nname = \"{name}\"\nscope = \"{scope}\"\npublic_keys = [\"{}\"]\nmay = [{}]\n",
             keys::print_public(&key.verifying_key()),
-            may.join(", "),
+            may,
         ));
     }
     write_epoch(dir, epoch)?;
@@ -108,17 +97,11 @@ pub(super) fn read(dir: &Path) -> Result<Found, CenterError> {
         let path = dir.join(format!("{}.key", stream.name));
         let text = fs::read_to_string(&path).map_err(CenterError::file(&path))?;
         let key = keys::parse_seed(&text).map_err(|source| CenterError::Key { path: path.clone(), source })?;
-        if !stream.public_keys.contains(&key.verifying_key()) {
+        if !stream.keys.contains(&key.verifying_key()) {
             let why = format!("`public_keys` of `{}` does not have the key of `{}`", stream.name, path.display());
             return Err(CenterError::damaged(&toml, why));
         }
-        let may = MaySet::from_names(stream.may.iter().copied());
-        let may = may.map_err(|e| CenterError::damaged(&toml, e.to_string()))?;
-        let scope = match stream.scope {
-            config::Scope::Campus => Scope::Campus,
-            config::Scope::Gateway => Scope::Gateway,
-        };
-        streams.push((StreamSpec { name: stream.name, scope, may }, key));
+        streams.push((stream, key));
     }
     Ok(Found { configuration, epoch: read_epoch(dir)?, streams })
 }

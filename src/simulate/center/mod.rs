@@ -22,6 +22,7 @@ mod resend;
 mod service;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use audit::{AuditLog, AuditTrouble, Received};
 pub use dir::{Layout, create};

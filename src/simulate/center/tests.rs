@@ -11,7 +11,7 @@ use crate::access::id::{ClockTrust, Mono, Now};
 use crate::wire::audit;
 use crate::wire::bodies::{HaveBody, ResyncBody, encode_audit};
 use crate::wire::draft;
-use crate::wire::envelope::{Channel, StreamSpec, open};
+use crate::wire::envelope::{Channel, open};
 
 const NOW: Timestamp = Timestamp(1_788_249_600_000);
 
@@ -45,29 +45,13 @@ fn lost(uid: &str) -> Op {
     Op::SetFlag { subject: Subject::Card(uid.parse().unwrap()), flag: Flag::Lost, on: true }
 }
 
-/// The streams as the gateway's configuration has them.
-fn specs(center: &Center) -> Vec<StreamSpec> {
-    let streams = crate::config::streams(center.configuration()).unwrap();
-    let spec = |s: crate::config::StreamConfig| StreamSpec {
-        name: s.name,
-        scope: match s.scope {
-            crate::config::Scope::Campus => Scope::Campus,
-            crate::config::Scope::Gateway => Scope::Gateway,
-        },
-        keys: s.public_keys,
-        insecure_unsigned: false,
-        may: MaySet::from_names(s.may.iter().copied()).unwrap(),
-    };
-    streams.into_iter().map(spec).collect()
-}
-
 /// What the gateway understands of a letter: who, which number, how many ops.
 fn understood(center: &Center, letter: &Letter) -> (String, u64, usize) {
     let via = match &letter.topic {
         Topic::Campus(_) => Channel::Campus,
         _ => Channel::Gateway,
     };
-    let streams = specs(center);
+    let streams = crate::config::streams(center.configuration()).unwrap();
     let opened = open(&letter.payload, via, &gateway(), &streams).unwrap();
     let heard = changes::parse(&opened).unwrap();
     (heard.stream.to_string(), heard.at.seq, heard.content.unwrap().len())
@@ -207,7 +191,7 @@ fn a_command_is_understood_and_expires() {
     let center = center(dir.path(), Layout::Two);
     let release = CommandKind::Release { portal: "gate-in".parse().unwrap() };
     let (jti, letter) = center.command(release.clone(), Some("staff:77"), NOW).unwrap();
-    let streams = specs(&center);
+    let streams = crate::config::streams(center.configuration()).unwrap();
     let opened = open(&letter.payload, Channel::Gateway, &gateway(), &streams).unwrap();
     let heard = command::parse(&opened).unwrap();
     assert_eq!(
@@ -223,7 +207,7 @@ fn a_head_has_the_last_number_and_the_digest_of_what_the_office_owns() {
     let mut center = center(dir.path(), Layout::Two);
     assert_eq!(center.heads(NOW).unwrap(), []);
     center.say(&[issue("01020304"), enrol("01020304"), enrol("01020305")], NOW).unwrap();
-    let streams = specs(&center);
+    let streams = crate::config::streams(center.configuration()).unwrap();
     let heads: Vec<_> = center
         .heads(NOW)
         .unwrap()
@@ -275,7 +259,7 @@ fn chain(first: u64, count: u64, mut prev: audit::Hash) -> Vec<Vec<u8>> {
 fn take(center: &mut Center, first: u64, events: &[Vec<u8>], now: Timestamp) -> (Vec<u64>, Vec<AuditTrouble>, u64) {
     let batch = encode_audit("b1", first, events).unwrap();
     let (received, ack) = center.receive_audit(&batch, now).unwrap();
-    let streams = specs(center);
+    let streams = crate::config::streams(center.configuration()).unwrap();
     let through = ack.map_or(0, |letter| {
         audit_ack::parse(&open(&letter.payload, Channel::Gateway, &gateway(), &streams).unwrap()).unwrap().through
     });

@@ -1,7 +1,8 @@
 //! The first half of a profile: how to talk to the device, its points, and what is asked together.
 
-use crate::wire::document::{Table, Value, nearest};
+use crate::wire::document::{Table, Value};
 use crate::wire::modbus::Space;
+use crate::wire::spelling::nearest;
 
 use super::plan;
 use super::{Link, Order, Point, PointType, Poll};

@@ -1,0 +1,211 @@
+//! The task of a service: it obeys orders, hears the gateway, and answers it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::{Instant, Interval};
+use tracing::{debug, warn};
+
+use super::service::{Attention, Heard, Order};
+use super::{COMMAND_LIFE_S, Center, CenterError, Letter};
+use crate::access::id::Timestamp;
+use crate::clock::Clock;
+use crate::mqtt::{Connection, Event, Keep, Message, Outgoing, PublishError};
+use crate::wire::bodies::{self, BodyError};
+use crate::wire::topic::{Topic, Up};
+
+/// Messages sent again that are under way at once; the others wait, so that what is said now does not stand behind them.
+const RESEND_UNDER_WAY_MAX: usize = 256;
+
+/// The task of a service.
+pub(super) struct Work {
+    pub(super) center: Center,
+    pub(super) connection: Connection,
+    pub(super) clock: Clock,
+    pub(super) attention: Attention,
+    pub(super) heard: broadcast::Sender<Heard>,
+    pub(super) is_up: watch::Sender<bool>,
+    /// Messages to be sent again, oldest first.
+    pub(super) again: VecDeque<Letter>,
+    pub(super) heads: Interval,
+}
+
+impl Work {
+    /// Works until it is told to close, or until nobody is left to give orders.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
+        loop {
+            self.send_again();
+            tokio::select! {
+                order = inbox.recv() => match order {
+                    None => return,
+                    Some(Order::Close(within, answer)) => {
+                        // Nobody may be left to hear it.
+                        answer.send(self.connection.close(within).await).ok();
+                        return;
+                    }
+                    Some(order) => self.obey(order),
+                },
+                event = self.connection.next() => self.happened(event),
+                _ = self.heads.tick(), if self.attention == Attention::Everything => self.send_heads(),
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now().wall
+    }
+
+    fn tell(&self, heard: Heard) {
+        // Without a listener nothing is lost: what matters is on disk.
+        drop(self.heard.send(heard));
+    }
+
+    fn obey(&mut self, order: Order) {
+        let now = self.now();
+        match order {
+            Order::Say(ops, answer) => {
+                let said = self.center.say(&ops, now);
+                if let Ok(letters) = &said {
+                    letters.iter().for_each(|letter| self.publish(letter, Keep::UntilDelivered));
+                    self.send_heads();
+                }
+                drop(answer.send(said));
+            }
+            Order::Write(claims, answer) => {
+                let said = self.center.say_as_written(&claims, now);
+                if let Ok(letter) = &said {
+                    self.publish(letter, Keep::UntilDelivered);
+                    if !claims.is_numbered() {
+                        self.send_heads();
+                    }
+                }
+                drop(answer.send(said));
+            }
+            Order::Command(kind, actor, answer) => {
+                let said = self.center.command(kind, actor.as_deref(), now).map(|(jti, letter)| {
+                    let life = Duration::from_secs(COMMAND_LIFE_S.unsigned_abs());
+                    self.publish(&letter, Keep::Until(Instant::now() + life));
+                    jti
+                });
+                drop(answer.send(said));
+            }
+            // Dealt with where the connection can be given away.
+            Order::Close(..) => {}
+        }
+    }
+
+    fn publish(&mut self, letter: &Letter, keep: Keep) {
+        let message = Outgoing {
+            topic: letter.topic.to_string(),
+            payload: letter.payload.clone(),
+            retain: letter.topic.retained(),
+            qos: letter.topic.qos(),
+            keep,
+        };
+        match self.connection.publish(message) {
+            Ok(_) => {}
+            Err(error @ (PublishError::Full | PublishError::TooLarge | PublishError::Topic | PublishError::Down)) => {
+                self.tell(Heard::Problem(format!("not sent to `{}`: {error}", letter.topic)));
+            }
+        }
+    }
+
+    fn send_heads(&mut self) {
+        match self.center.heads(self.now()) {
+            Ok(heads) => {
+                for head in heads {
+                    self.publish(&head, Keep::Newest(head.topic.to_string()));
+                }
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn send_again(&mut self) {
+        while self.connection.undelivered() < RESEND_UNDER_WAY_MAX {
+            let Some(letter) = self.again.pop_front() else { return };
+            self.publish(&letter, Keep::UntilDelivered);
+        }
+    }
+
+    fn failed(&self, error: &CenterError) {
+        warn!("{error}");
+        self.tell(Heard::Problem(error.to_string()));
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Up { .. } => {
+                self.is_up.send_replace(true);
+                self.tell(Heard::Up);
+            }
+            Event::Down { why } => {
+                self.is_up.send_replace(false);
+                self.tell(Heard::Down(why));
+            }
+            Event::Message(message) => {
+                self.hear(&message);
+                if let Some(token) = message.ack {
+                    self.connection.ack(token);
+                }
+            }
+            Event::Delivered(_) => {}
+            Event::SubscriptionRefused { filter } => {
+                self.tell(Heard::Problem(format!("the broker refuses to deliver `{filter}`; look at its access list")));
+            }
+        }
+    }
+
+    fn hear(&mut self, message: &Message) {
+        let Ok(Topic::Up(_, up)) = message.topic.parse::<Topic>() else { return };
+        let heard = self.understand(up, &message.payload);
+        match heard {
+            Ok(heard) => heard.into_iter().for_each(|heard| self.tell(heard)),
+            Err(error) => {
+                debug!(topic = %message.topic, "{error}");
+                self.tell(Heard::Problem(format!("`{}`: {error}", message.topic)));
+            }
+        }
+    }
+
+    fn understand(&mut self, up: Up, payload: &[u8]) -> Result<Vec<Heard>, BodyError> {
+        Ok(match up {
+            Up::Ack => vec![Heard::Ack(bodies::decode_ack(payload)?)],
+            Up::Reply => vec![Heard::Reply(bodies::decode_reply(payload)?)],
+            Up::Alarm => vec![Heard::Alarm(bodies::decode_alarm(payload)?)],
+            Up::State => vec![Heard::State(String::from_utf8_lossy(payload).into_owned())],
+            Up::Resync => {
+                let request = bodies::decode_resync(payload)?;
+                match self.center.answer(&request) {
+                    Ok(letters) => {
+                        // The newest request says what is still missing; what an older one asked for is in it.
+                        let same =
+                            |letter: &Letter| letter.number.as_ref().is_some_and(|(s, _)| s.as_str() == request.stream);
+                        self.again.retain(|letter| !same(letter));
+                        let count = letters.len();
+                        self.again.extend(letters);
+                        vec![Heard::Resync(request, count)]
+                    }
+                    Err(error) => {
+                        self.failed(&error);
+                        Vec::new()
+                    }
+                }
+            }
+            Up::Audit => match self.center.receive_audit(payload, self.now()) {
+                Ok((received, ack)) => {
+                    if let Some(ack) = ack {
+                        self.publish(&ack, Keep::Newest(ack.topic.to_string()));
+                    }
+                    let events = (!received.events.is_empty()).then_some(Heard::Audit(received.events));
+                    received.trouble.into_iter().map(Heard::Trouble).chain(events).collect()
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    Vec::new()
+                }
+            },
+        })
+    }
+}

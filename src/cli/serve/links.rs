@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::adapters::{AuditOf, ModbusObserver};
 use super::{Running, ServeError, modbus, over};
@@ -27,7 +27,7 @@ pub(super) fn start_uplink(
     store: &Store,
     wall: &WallClock,
     shown: &mut Links,
-    links: &mut Vec<JoinHandle<()>>,
+    links: &mut JoinSet<()>,
 ) -> Result<Option<mpsc::Sender<UplinkOrder>>, ServeError> {
     let Some(link) = &config.uplink else { return Ok(None) };
     let (orders, taken) = mpsc::channel(UPLINK_ORDERS_MAX);
@@ -43,7 +43,7 @@ pub(super) fn start_uplink(
     let audit = Arc::new(AuditOf(store.clone()));
     let uplink = Uplink::new(spec, inbox.clone(), taken, audit, Arc::clone(wall), counters)
         .map_err(|source| ServeError::Link { link: "uplink", source })?;
-    links.push(tokio::spawn(uplink.run()));
+    links.spawn(uplink.run());
     Ok(Some(orders))
 }
 
@@ -54,7 +54,7 @@ pub(super) fn start_native(
     wall: &WallClock,
     shown: &mut Links,
     outlets: &mut PortalOutlets,
-    links: &mut Vec<JoinHandle<()>>,
+    links: &mut JoinSet<()>,
 ) -> Result<(), ServeError> {
     let Some(link) = &config.local else { return Ok(()) };
     let (orders, taken) = mpsc::channel::<PortalOrder>(PORTAL_ORDERS_MAX);
@@ -66,7 +66,7 @@ pub(super) fn start_native(
     let spec = NativeSpec { link: link.clone(), gateway: config.gateway.clone(), boot: boot.to_owned() };
     let native = NativePortals::new(spec, inbox.clone(), taken, Arc::clone(wall), counters)
         .map_err(|source| ServeError::Link { link: "local", source })?;
-    links.push(tokio::spawn(native.run()));
+    links.spawn(native.run());
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -61,7 +61,7 @@ pub enum ServeError {
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),
     /// A part ended before it was told to.
-    #[error("the gateway task ended unexpectedly; see the log")]
+    #[error("a part of the gateway ended unexpectedly; see the log")]
     Ended,
 }
 
@@ -100,14 +100,14 @@ pub async fn serve(
     };
 
     // The links, each with its way in and its way out. They connect when they run, and nothing here waits for them.
-    let mut links = Vec::new();
+    let mut links = JoinSet::new();
     let mut outlets = PortalOutlets::default();
     let mut shown = Links::default();
     let uplink = links::start_uplink(config, &boot, &inbox, &store, &wall, &mut shown, &mut links)?;
     links::start_native(config, &boot, &inbox, &wall, &mut shown, &mut outlets, &mut links)?;
     shown.register(&mut registry);
-    let lines = links::start_modbus(config, &inbox, &mut registry, &mut outlets)?;
-    let server = links::start_modbus_server(config, &inbox, &mut outlets).await?;
+    let mut lines = links::start_modbus(config, &inbox, &mut registry, &mut outlets)?;
+    let mut server = links::start_modbus_server(config, &inbox, &mut outlets).await?;
 
     let identity = Identity {
         boot: boot.clone(),
@@ -130,7 +130,14 @@ pub async fn serve(
     tracing::info!(gateway = %config.gateway, boot, "serving");
     ready(&running);
 
-    told_to_stop(stop, &mut gateway).await?;
+    let failed = async {
+        tokio::select! {
+            () = failed(Some(&mut links)) => {}
+            () = failed(lines.as_mut().map(|lines| &mut lines.tasks)) => {}
+            () = failed(server.as_mut().map(|server| &mut server.tasks)) => {}
+        }
+    };
+    told_to_stop(stop, &mut gateway, failed).await?;
     // Leave in order: take nothing new, finish what was taken, deliver, close the store.
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: finishing what was taken");
@@ -141,8 +148,8 @@ pub async fn serve(
     // The desk holds the ways to the links; without it they end, and say goodbye.
     drop(desk);
     let goodbyes = async {
-        for link in links {
-            if link.await.is_err() {
+        while let Some(link) = links.join_next().await {
+            if link.is_err() {
                 tracing::error!("a link ended badly");
             }
         }
@@ -175,12 +182,30 @@ async fn stop_modbus(server: Option<ModbusServer>, lines: Option<ModbusPortals>)
     }
 }
 
-/// Waits until `stop` is done. Without its gateway task a process only looks alive: it ends, so that it is started anew.
-async fn told_to_stop<T>(stop: impl Future<Output = ()>, gateway: &mut JoinHandle<T>) -> Result<(), ServeError> {
+/// Waits until `stop` is done. Without its gateway task, or one of the tasks around it, a process only looks alive: it ends, so
+/// that it is started anew.
+async fn told_to_stop<T>(
+    stop: impl Future<Output = ()>,
+    gateway: &mut JoinHandle<T>,
+    failed: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
     tokio::select! {
         () = stop => Ok(()),
         _ = gateway => Err(ServeError::Ended),
+        () = failed => Err(ServeError::Ended),
     }
+}
+
+/// Done when one of `tasks` has panicked; those that end well are forgotten.
+async fn failed(tasks: Option<&mut JoinSet<()>>) {
+    if let Some(tasks) = tasks {
+        while let Some(ended) = tasks.join_next().await {
+            if ended.is_err() {
+                return;
+            }
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 fn random_id() -> Result<String, getrandom::Error> {
@@ -207,14 +232,29 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use super::*;
 
     #[tokio::test]
     async fn without_its_gateway_task_the_process_ends() {
         let mut gateway = tokio::spawn(async { panic!("as if a rule were broken") });
-        let told = told_to_stop(std::future::pending(), &mut gateway).await;
+        let told = told_to_stop(pending(), &mut gateway, pending()).await;
         assert!(matches!(told, Err(ServeError::Ended)));
-        let mut gateway = tokio::spawn(std::future::pending::<()>());
-        assert!(told_to_stop(async {}, &mut gateway).await.is_ok());
+        let mut gateway = tokio::spawn(pending::<()>());
+        assert!(told_to_stop(async {}, &mut gateway, pending()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_one_of_its_links_the_process_ends() {
+        let mut gateway = tokio::spawn(pending::<()>());
+        let mut links = JoinSet::new();
+        links.spawn(async {});
+        let limit = Duration::from_secs(1);
+        let told = told_to_stop(pending(), &mut gateway, failed(Some(&mut links)));
+        assert!(tokio::time::timeout(limit, told).await.is_err(), "a task that ends well is no failure");
+        links.spawn(async { panic!("as if a link were broken") });
+        let told = told_to_stop(pending(), &mut gateway, failed(Some(&mut links))).await;
+        assert!(matches!(told, Err(ServeError::Ended)));
     }
 }

@@ -73,7 +73,8 @@ pub struct ModbusServer {
     pub address: Option<SocketAddr>,
     /// Where each portal takes its orders.
     pub outlets: Vec<(PortalId, mpsc::Sender<PortalOrder>)>,
-    tasks: JoinSet<()>,
+    /// Everything that runs for it. None ends before it is stopped, unless it fails.
+    pub tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 

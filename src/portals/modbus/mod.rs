@@ -7,6 +7,7 @@ pub mod bus;
 mod check;
 mod drive;
 pub mod health;
+pub mod late;
 pub mod line;
 mod load;
 mod observe;
@@ -18,6 +19,8 @@ mod senses;
 mod serial;
 pub mod server;
 mod slots;
+mod stray;
+mod task;
 pub mod tracker;
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub(super) mod cable;
 mod dark;
 mod dead;
 mod latch;
+mod late;
 mod lossy;
 mod noise;
 mod parts;

@@ -11,6 +11,7 @@ pub mod late;
 pub mod line;
 mod load;
 mod observe;
+mod orders;
 mod poll;
 mod portal;
 pub mod queue;

@@ -9,7 +9,7 @@ const CALM: Weather = Weather { each_percent: 0, seed: 0 };
 const TIMEOUT_MS: u32 = 60;
 
 /// A box with a reader for each of two slots, each read by a request of its own: alike but for their addresses.
-const TWO_POLLS: &str = r#"
+pub const TWO_POLLS: &str = r#"
 schema = 1
 id = "two-polls"
 source = "a test"

@@ -58,6 +58,11 @@ pub enum Dark {
     },
     /// It stays so until the box says who is in it.
     Waits,
+    /// It may be switched on again, and others before it.
+    Turn {
+        /// When it is judged once more, and switched on.
+        judge_at: Mono,
+    },
 }
 
 impl Dark {
@@ -65,7 +70,7 @@ impl Dark {
     #[must_use]
     pub fn judge_at(self) -> Option<Mono> {
         match self {
-            Self::Said { judge_at } => Some(judge_at),
+            Self::Said { judge_at } | Self::Turn { judge_at } => Some(judge_at),
             Self::No | Self::Waits => None,
         }
     }

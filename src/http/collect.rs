@@ -81,6 +81,12 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UnitLabels {
+    bus: String,
+    unit: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BusLabels {
     bus: String,
 }
@@ -90,6 +96,7 @@ struct BusLabels {
 pub struct ModbusCounters {
     requests: Family<RequestLabels, Counter>,
     releases: Family<RequestLabels, Counter>,
+    late: Family<UnitLabels, Counter>,
     seconds: Family<BusLabels, Histogram>,
 }
 
@@ -99,10 +106,12 @@ impl ModbusCounters {
     pub fn register(registry: &mut Registry) -> Self {
         // A register read takes 30 to 60 ms at 9600 Bd and well under 1 ms over TCP.
         let seconds = || Histogram::new([1e-4, 1e-3, 5e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0]);
-        let (requests, releases) = (Family::default(), Family::default());
-        let this = Self { requests, releases, seconds: Family::new_with_constructor(seconds) };
+        let (requests, releases, late) = (Family::default(), Family::default(), Family::default());
+        let this = Self { requests, releases, late, seconds: Family::new_with_constructor(seconds) };
         registry.register("modbus_requests", "Modbus requests by line and outcome", this.requests.clone());
         registry.register("modbus_releases", "Releases of Modbus relays by line and outcome", this.releases.clone());
+        let help = "Modbus answers that came when they were not waited for any more, by line and unit";
+        registry.register("modbus_late_answers", help, this.late.clone());
         let help = "Time of a Modbus request on the line";
         registry.register("modbus_request_seconds", help, this.seconds.clone());
         this
@@ -111,6 +120,11 @@ impl ModbusCounters {
     /// Counts how one release of a relay ended.
     pub fn count_release(&self, bus: &str, outcome: &'static str) {
         self.releases.get_or_create(&RequestLabels { bus: bus.to_owned(), outcome }).inc();
+    }
+
+    /// Counts an answer of `unit` that came too late.
+    pub fn count_late(&self, bus: &str, unit: u8) {
+        self.late.get_or_create(&UnitLabels { bus: bus.to_owned(), unit }).inc();
     }
 
     /// Counts one request; `took` is zero if it was never sent.

@@ -3,7 +3,7 @@
 
 use dormgate::access::audit::{AlarmKind, EventKind};
 use dormgate::access::effect::Effect;
-use dormgate::access::engine::{RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS};
+use dormgate::access::engine::{AGAIN_STAGGER_MS, RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS};
 use dormgate::access::input::{CommandKind, PortalReport};
 
 use crate::world::{Seen, World, name, op};
@@ -159,4 +159,37 @@ fn a_box_whose_delay_runs_is_not_switched_on_for_nobody() {
     w.leave(BOX);
     assert_eq!(energised(&w.relay(BOX, false)), 0);
     assert_eq!(energised(&w.sits(BOX, "A", None)), 1, "it is back");
+}
+
+#[test]
+fn after_the_mains_came_back_boxes_are_switched_on_one_after_another() {
+    const OTHER: &str = "power-413";
+    let mut w = World::new();
+    w.resident("A", "p1").issue("R", "p2").enrol("R", "p2", "power_box:413");
+    for (place, card) in [(BOX, "A"), (OTHER, "R")] {
+        assert_eq!(w.present(place, card), "granted");
+        w.relay(place, true);
+    }
+    w.pass_s(SETTLED_S);
+    let gone = || PortalReport { online: Some(false), ..PortalReport::default() };
+    w.report(BOX, gone());
+    w.report(OTHER, gone());
+    w.pass_s(60);
+    let first = w.sits(BOX, "A", Some(false));
+    let mut second = w.sits(OTHER, "R", Some(false));
+    // It says so again while it waits, and keeps its turn.
+    second.0.extend(w.relay(OTHER, false).0);
+    assert_eq!((energised(&first), energised(&second)), (1, 0));
+    assert_eq!(energised(&w.pass_ms(AGAIN_STAGGER_MS - 1)), 0);
+    assert_eq!(energised(&w.pass_ms(1)), 1);
+    assert_eq!(energised(&w.pass_s(60)), 0);
+    // A card that goes before its turn has come has no turn.
+    w.report(BOX, gone());
+    w.report(OTHER, gone());
+    w.sits(BOX, "A", Some(false));
+    w.sits(OTHER, "R", Some(false));
+    w.leave(OTHER);
+    assert_eq!(energised(&w.pass_s(60)), 0);
+    assert!(!w.is_on(OTHER));
+    w.assert_replay_is_life();
 }

@@ -343,3 +343,22 @@ fn the_engine_sleeps_when_nothing_is_to_come() {
     w.present("gate-in", "A");
     assert_eq!(w.engine.next_deadline(w.now()), None);
 }
+
+#[test]
+fn a_portal_that_said_why_it_is_offline_is_back_when_it_says_so_and_not_when_a_part_of_it_speaks() {
+    let mut w = World::new();
+    let online = |online| PortalReport { online: Some(online), ..PortalReport::default() };
+    w.report("door-412", online(true));
+    let cause = Some("unit 3 on `riser-2`: no answer within 200 ms".to_owned());
+    let seen = w.report("door-412", PortalReport { cause, ..online(false) });
+    assert_eq!(seen.recorded(), [EventKind::PortalOffline, EventKind::Alarm]);
+    // Its reader and its contact are other devices than its relay.
+    let contact = PortalReport { contact_open: Some(false), ..PortalReport::default() };
+    assert_eq!(w.report("door-412", contact.clone()).recorded(), []);
+    let seen = w.see("door-412", "X");
+    assert!(!seen.recorded().contains(&EventKind::PortalOnline), "{:?}", seen.recorded());
+    assert_eq!(w.report("door-412", contact).recorded(), []);
+    let seen = w.report("door-412", online(true));
+    assert_eq!(seen.recorded(), [EventKind::PortalOnline]);
+    assert_eq!(seen.modes().len(), 1, "what it was told meanwhile may be lost");
+}

@@ -16,10 +16,17 @@ pub const RELAY_AGAIN_MAX: usize = 2;
 /// The time in which [`RELAY_AGAIN_MAX`] counts, in milliseconds.
 pub const RELAY_AGAIN_WINDOW_MS: u64 = 600_000;
 
+/// Boxes are switched on again one after another: when the mains come back, all of a house say at once that they are dark, and lamps,
+/// kettles and chargers draw most at the first moment. Milliseconds.
+pub const AGAIN_STAGGER_MS: u64 = 150;
+
 impl Engine {
     /// A box says that its relay is off: if it is to be on, that is judged as soon as it cannot be of before the last order.
     pub(super) fn reads_off(&mut self, portal: &PortalId, now: Now) {
         let Some(power) = self.boxes.get_mut(portal).filter(|b| b.on.is_some()) else { return };
+        if matches!(power.dark, Dark::Turn { .. }) {
+            return;
+        }
         let settled = power.ordered_at.map_or(now.mono, |at| at.plus_ms(RELAY_SETTLE_MS));
         power.dark = Dark::Said { judge_at: settled.max(now.mono) };
     }
@@ -37,11 +44,13 @@ impl Engine {
     /// box to say who is in it.
     pub(super) fn judge_dark(&mut self, portal: &PortalId, now: Now) {
         let Some(power) = self.boxes.get_mut(portal) else { return };
-        match power.dark {
+        let has_turn = match power.dark {
             Dark::No => return,
-            Dark::Said { judge_at } if judge_at > now.mono => return,
-            Dark::Said { .. } | Dark::Waits => power.dark = Dark::Waits,
-        }
+            Dark::Said { judge_at } | Dark::Turn { judge_at } if judge_at > now.mono => return,
+            Dark::Turn { .. } => true,
+            Dark::Said { .. } | Dark::Waits => false,
+        };
+        power.dark = Dark::Waits;
         let turned = self.judge_boxes(std::slice::from_ref(portal), now);
         self.record_turned(&turned, now);
         let Some(power) = self.boxes.get(portal) else { return };
@@ -50,8 +59,19 @@ impl Engine {
             Some(OnBy::Remote) => self.leave_dark(portal, None, "a command switches on once", now),
             // A delay runs: it goes off, or its card comes back and is judged then.
             Some(OnBy::Card(_)) if power.off_at.is_some() => {}
-            Some(OnBy::Card(uid)) if power.shows(uid) => self.switch_on_again(portal, uid, now),
+            Some(OnBy::Card(uid)) if power.shows(uid) && has_turn => self.switch_on_again(portal, uid, now),
+            Some(OnBy::Card(uid)) if power.shows(uid) => self.take_turn(portal, uid, now),
             Some(OnBy::Card(_)) => {}
+        }
+    }
+
+    /// Switches the box on if nobody else waits for that; otherwise it has its turn, and is judged once more then.
+    fn take_turn(&mut self, portal: &PortalId, uid: CardUid, now: Now) {
+        let turn = self.next_turn.max(now.mono);
+        self.next_turn = turn.plus_ms(AGAIN_STAGGER_MS);
+        match self.boxes.get_mut(portal) {
+            Some(power) if turn > now.mono => power.dark = Dark::Turn { judge_at: turn },
+            Some(_) | None => self.switch_on_again(portal, uid, now),
         }
     }
 

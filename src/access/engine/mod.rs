@@ -41,7 +41,7 @@ use super::state::{GAP_DAMAGED, State};
 use super::transform::Transform;
 
 use alarms::Alarms;
-pub use dark::{RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS};
+pub use dark::{AGAIN_STAGGER_MS, RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS};
 use doors::Doors;
 use meters::Meters;
 pub use meters::{DRAW_MS, DRAW_W, METER_STALE_MS, METER_SWEEP_MS};
@@ -85,7 +85,11 @@ pub struct Engine {
     state: State,
     boxes: BTreeMap<PortalId, PowerBox>,
     online: BTreeMap<PortalId, bool>,
+    /// Portals that are offline and said why.
+    down: BTreeSet<PortalId>,
     modes: BTreeMap<PortalId, Posture>,
+    /// When the next box that went dark may be switched on again.
+    next_turn: Mono,
     /// Portals that were told a mode or to switch off, and have not said `online` since.
     unheard: BTreeSet<PortalId>,
     fire_inputs: BTreeSet<PortalId>,
@@ -125,6 +129,8 @@ impl Engine {
             streams: setup.streams,
             boot: setup.boot,
             online: BTreeMap::new(),
+            down: BTreeSet::new(),
+            next_turn: Mono(0),
             modes: BTreeMap::new(),
             unheard: BTreeSet::new(),
             fire_inputs: BTreeSet::new(),

@@ -19,12 +19,13 @@ impl Engine {
         let id = known.id.clone();
         let kind = known.kind;
         let hold_ms = known.hold_ms;
-        // Anything but its last will says that the portal is there.
-        let is_back = report.online != Some(false) && self.is_back(&id, report.online == Some(true));
+        // Anything but its last will says that the portal is there, unless it says itself when it is.
+        let online = report.online.unwrap_or(!self.says_when_back(&id));
+        let is_back = online && self.is_back(&id, report.online == Some(true));
         if is_back {
             self.tell_mode_again(&id, now);
         }
-        self.online_reported(&id, report.online.unwrap_or(true), report.cause.as_deref(), now);
+        self.online_reported(&id, online, report.cause.as_deref(), now);
         if let Some(fire) = report.fire {
             self.fire_reported(&id, fire, now);
             if report.fire_over {
@@ -77,6 +78,12 @@ impl Engine {
         unheard || self.online.get(portal) != Some(&true)
     }
 
+    /// Whether a portal is offline and its adapter knows why: it says when it is back. Of a portal put together from several devices one may
+    /// go on speaking while another is gone.
+    pub(super) fn says_when_back(&self, portal: &PortalId) -> bool {
+        self.down.contains(portal)
+    }
+
     /// Tells a portal its mode if this is its first sign of life, or the first since it was away.
     pub(super) fn tell_mode_if_back(&mut self, portal: &PortalId, now: Now) {
         if self.online.get(portal) != Some(&true) {
@@ -85,6 +92,12 @@ impl Engine {
     }
 
     pub(super) fn online_reported(&mut self, portal: &PortalId, online: bool, cause: Option<&str>, now: Now) {
+        let known_cause = !online && (cause.is_some() || self.says_when_back(portal));
+        if known_cause {
+            self.down.insert(portal.clone())
+        } else {
+            self.down.remove(portal)
+        };
         let before = self.online.insert(portal.clone(), online);
         if before == Some(online) {
             return;

@@ -87,7 +87,8 @@ impl Engine {
             Decision::Deny(denial) => Some(*denial),
         };
         denial.iter().for_each(|d| against.add(d.reason));
-        if !request.stale {
+        let is_there = !request.stale && !self.says_when_back(&id);
+        if is_there {
             // Before the answer, so that it cannot cut the answer's opening short.
             self.tell_mode_if_back(&id, now);
         }
@@ -106,7 +107,7 @@ impl Engine {
             self.denied(&id, now);
         }
         self.seen_dead(&id, card, against, now);
-        if !request.stale {
+        if is_there {
             self.online_reported(&id, true, None, now);
         }
     }

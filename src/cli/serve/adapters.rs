@@ -11,6 +11,10 @@ impl crate::portals::modbus::Observer for ModbusObserver {
         self.0.count(bus, outcome.as_str(), took);
     }
 
+    fn late(&self, bus: &str, unit: u8) {
+        self.0.count_late(bus, unit);
+    }
+
     fn release(&self, bus: &str, _unit: u8, _channel: u16, how: crate::portals::modbus::Released) {
         self.0.count_release(bus, how.as_str());
     }

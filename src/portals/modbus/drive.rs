@@ -90,17 +90,19 @@ impl Wanted {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Order {
     pub(super) wanted: Wanted,
+    /// Which order of this relay it is.
+    pub(super) number: u64,
     releases: u64,
 }
 
 impl Order {
     pub(super) fn first(wanted: Wanted) -> Self {
-        Self { wanted, releases: u64::from(wanted.is_release()) }
+        Self { wanted, number: 0, releases: u64::from(wanted.is_release()) }
     }
 
     /// The order that takes this one's place.
     pub(super) fn next(self, wanted: Wanted) -> Self {
-        Self { wanted, releases: self.releases + u64::from(wanted.is_release()) }
+        Self { wanted, number: self.number + 1, releases: self.releases + u64::from(wanted.is_release()) }
     }
 }
 
@@ -119,6 +121,14 @@ pub(super) enum Done {
     Unconfirmed(String),
 }
 
+/// What became of an order. The relay's task says it while the portal may have ordered something else already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// The number of the order in force when it was said.
+    pub(super) order: u64,
+    pub(super) done: Done,
+}
+
 /// How switching off goes.
 struct Trying {
     /// When it is an alarm.
@@ -133,7 +143,7 @@ pub(super) struct Drive {
     pub(super) unit: u8,
     pub(super) output: Output,
     pub(super) channel: u16,
-    pub(super) told: mpsc::Sender<Done>,
+    pub(super) told: mpsc::Sender<Told>,
     pub(super) stagger: Arc<Stagger>,
 }
 
@@ -143,10 +153,10 @@ impl Drive {
         // Releases whose outcome was told.
         let mut settled = 0;
         loop {
-            let Order { wanted: now_wanted, releases } = *orders.borrow_and_update();
+            let Order { wanted: now_wanted, number, releases } = *orders.borrow_and_update();
             let before = releases - u64::from(now_wanted.is_release());
             for _ in settled..before {
-                self.overtaken(now_wanted).await;
+                self.overtaken(number, now_wanted).await;
             }
             settled = before;
             // A pulse that the gateway times is always ended, also when the next one begins or the program stops.
@@ -155,16 +165,16 @@ impl Drive {
             let change = async {
                 match now_wanted {
                     Wanted::AsItIs => {}
-                    Wanted::Off => self.off().await,
-                    Wanted::Hold => self.hold().await,
+                    Wanted::Off => self.off(number).await,
+                    Wanted::Hold => self.hold(number).await,
                     Wanted::On { until } => {
-                        self.released(self.on(until).await).await;
+                        self.released(number, self.on(until).await).await;
                         settled = releases;
                     }
                     Wanted::Pulse { until, hold_ms } => {
                         let done = self.pulse(until, hold_ms).await;
                         let pulsed = done == Done::Pulsed;
-                        self.released(done).await;
+                        self.released(number, done).await;
                         settled = releases;
                         // One that failed may have been done all the same, and is ended at once.
                         if timed_here && pulsed {
@@ -182,7 +192,7 @@ impl Drive {
                         tokio::select! {
                             biased;
                             changed = orders.changed() => changed.is_err(),
-                            () = async { self.off().await; std::future::pending().await } => false,
+                            () = async { self.off(number).await; std::future::pending().await } => false,
                         }
                     } else {
                         orders.changed().await.is_err()
@@ -192,11 +202,11 @@ impl Drive {
             if ended {
                 // What must be off is not left on because the program stops.
                 if unfinished {
-                    self.off().await;
+                    self.off(number).await;
                 }
                 let releases = orders.borrow().releases;
                 for _ in settled..releases {
-                    self.released(Done::Failed("the program stopped before it was confirmed".to_owned())).await;
+                    self.released(number, Done::Failed("the program stopped before it was confirmed".to_owned())).await;
                 }
                 return;
             }
@@ -204,31 +214,32 @@ impl Drive {
     }
 
     /// Says how a release ended.
-    async fn released(&self, done: Done) {
+    async fn released(&self, order: u64, done: Done) {
         let how = match done {
             Done::On(_) | Done::Pulsed => Released::Confirmed,
             Done::Off(_) | Done::Failed(_) | Done::Unconfirmed(_) => Released::Failed,
         };
-        self.tell(done).await;
+        self.tell(order, done).await;
         self.bus.count_release(self.unit, self.channel, how);
     }
 
-    /// An order came before the release was confirmed. The outcome of one that opens counts for both, and one that closes is
+    /// Order `number` came before the release was confirmed. The outcome of one that opens counts for both, and one that closes is
     /// what is wanted now; but a release that was dropped because its device fell silent has failed.
-    async fn overtaken(&self, newer: Wanted) {
+    async fn overtaken(&self, number: u64, newer: Wanted) {
         match newer {
             Wanted::On { .. } | Wanted::Pulse { .. } | Wanted::Hold | Wanted::Off => {
                 self.bus.count_release(self.unit, self.channel, Released::Overtaken);
             }
             Wanted::AsItIs => {
-                self.released(Done::Failed("the device fell silent before it was confirmed".to_owned())).await;
+                let cause = "the device fell silent before it was confirmed".to_owned();
+                self.released(number, Done::Failed(cause)).await;
             }
         }
     }
 
-    pub(super) async fn tell(&self, done: Done) {
+    pub(super) async fn tell(&self, order: u64, done: Done) {
         // The portal has ended: nobody wants to know.
-        drop(self.told.send(done).await);
+        drop(self.told.send(Told { order, done }).await);
     }
 
     /// Reads the relay back; `None` where the device does not answer.
@@ -241,13 +252,13 @@ impl Drive {
     }
 
     /// The alarm interrupts no try: what waits for the line does not lose its place by it.
-    async fn off(&self) {
+    async fn off(&self, order: u64) {
         let ordered = Instant::now();
         let (trying, mut told) = watch::channel(Trying {
             alarm_at: ordered + Duration::from_millis(CUT_QUEUED_MS_MAX),
             cause: String::from("it still waits for the line"),
         });
-        let mut tries = pin!(self.off_until_confirmed(ordered, &trying));
+        let mut tries = pin!(self.off_until_confirmed(order, ordered, &trying));
         loop {
             let alarm_at = told.borrow_and_update().alarm_at;
             tokio::select! {
@@ -259,11 +270,11 @@ impl Drive {
             }
         }
         let cause = told.borrow().cause.clone();
-        self.tell(Done::Unconfirmed(cause)).await;
+        self.tell(order, Done::Unconfirmed(cause)).await;
         tries.await;
     }
 
-    async fn off_until_confirmed(&self, ordered: Instant, trying: &watch::Sender<Trying>) {
+    async fn off_until_confirmed(&self, order: u64, ordered: Instant, trying: &watch::Sender<Trying>) {
         let mut since = None;
         let mut wait = Duration::from_millis(CUT_RETRY_MS_MIN);
         loop {
@@ -271,11 +282,11 @@ impl Drive {
                 Ok(answer) => {
                     since.get_or_insert(answer.at);
                     let Some(read) = self.output.read_back(self.channel) else {
-                        return self.tell(Done::Off(answer.at)).await;
+                        return self.tell(order, Done::Off(answer.at)).await;
                     };
                     self.settle().await;
                     match self.state(read).await {
-                        Some((false, at)) => return self.tell(Done::Off(at)).await,
+                        Some((false, at)) => return self.tell(order, Done::Off(at)).await,
                         Some((true, _)) => "the relay reads on after it was switched off".to_owned(),
                         None => "the relay was switched off but cannot be read back".to_owned(),
                     }

@@ -105,6 +105,19 @@ impl Health {
         self.units.iter().map(|(id, unit)| (*id, unit.state.subscribe())).collect()
     }
 
+    /// Where a request for `unit` waits for the line: what is polled of one that is offline by itself comes last.
+    pub(super) fn lane(&self, unit: u8, priority: Priority) -> Priority {
+        let dead = || self.units.get(&unit).is_some_and(|unit| unit.dead().is_some());
+        if priority >= Priority::Card && dead() { Priority::Probe } else { priority }
+    }
+
+    /// `unit` is not polled before `until`, whatever else says when it is asked again.
+    pub(super) fn rest(&mut self, unit: u8, until: Instant) {
+        if let Some(unit) = self.units.get_mut(&unit) {
+            unit.next_probe = unit.next_probe.max(until);
+        }
+    }
+
     /// Why `unit` may not be asked now; `None`: it may.
     pub(super) fn barred(&mut self, unit: u8, priority: Priority, now: Instant) -> Option<String> {
         let earned = now.saturating_duration_since(self.counted_to) * SILENT_SHARE_PERCENT / 100;
@@ -322,6 +335,19 @@ mod tests {
             health.silent(1, "no answer", full, start);
         }
         assert_eq!(health.short(1, full, start), Some(Duration::from_millis(120)));
+    }
+
+    #[tokio::test]
+    async fn polls_of_a_dead_unit_come_last_and_its_switching_and_the_others_keep_their_turn() {
+        let mut health = dead_unit(Instant::now());
+        for priority in Priority::ALL {
+            let lane = if priority >= Priority::Card { Priority::Probe } else { priority };
+            assert_eq!(health.lane(1, priority), lane);
+            assert_eq!(health.lane(2, priority), priority);
+        }
+        // One that fell with the line is asked as ever.
+        health.line_down("no line");
+        assert_eq!(health.lane(2, Priority::Card), Priority::Card);
     }
 
     #[tokio::test]

@@ -11,16 +11,17 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
 use crate::wire::modbus::{
     MBAP_BYTES, Mbap, PDU_BYTES_MAX, Reply, ReplyError, Request, hex, rtu_frame, rtu_open, tcp_frame,
 };
 
-use super::serial::characters;
 pub use super::serial::{Parity, SerialSpec};
+use super::serial::{characters, quiet_until};
 pub(super) use super::serial::{open_serial, silence};
+use super::stray::{Stray, Strays, foreign_pdu_bytes};
 
 /// Longest time to set up a TCP connection, in milliseconds.
 pub const CONNECT_MS: u64 = 1000;
@@ -28,8 +29,6 @@ pub const CONNECT_MS: u64 = 1000;
 const LATE_REPLIES_MAX: usize = 8;
 /// How often bytes may come in the silence before a request until the line counts as never silent.
 const STALE_MAX: usize = 8;
-/// How late the runtime's timer may be, in milliseconds.
-const TICK_MS: u64 = 1;
 
 /// Where a line is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,12 +55,23 @@ impl LineSpec {
     }
 }
 
+/// Why nothing can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// The line was found closed, or out of step.
+    #[error("was closed before the request was sent")]
+    Closed,
+    /// Bytes go on coming.
+    #[error("does not fall silent: something else sends on it, or it is disturbed")]
+    NotSilent,
+}
+
 /// Why an exchange brought nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    /// The line was found closed before anything was sent.
-    #[error("the connection was closed before the request was sent")]
-    ClosedBefore,
+    /// Nothing was sent.
+    #[error("the line {0}")]
+    NotReady(#[from] NotReady),
     /// The line ended.
     #[error("the connection ended: {0}")]
     Ended(#[from] io::Error),
@@ -71,9 +81,6 @@ pub enum LineError {
     /// The frame's checksum is wrong.
     #[error("the checksum of the reply is wrong")]
     Checksum,
-    /// Bytes went on coming, so nothing was sent.
-    #[error("the line does not fall silent: something else sends on it, or it is disturbed")]
-    NotSilent,
     /// Another unit answered.
     #[error("unit {got} answered, unit {asked} was asked")]
     WrongUnit {
@@ -129,6 +136,7 @@ pub struct Line {
     name: String,
     port: Box<dyn Port>,
     framing: Framing,
+    strays: Strays,
 }
 
 impl Drop for Line {
@@ -150,7 +158,7 @@ impl Line {
                 stream.set_nodelay(true)?;
                 // A frame comes as a header and a rest, and is one read.
                 let port = Box::new(BufReader::with_capacity(MBAP_BYTES + PDU_BYTES_MAX, stream));
-                Ok(Self { name: address.clone(), port, framing: Framing::Tcp { transaction } })
+                Ok(Self::tcp(address, port, transaction))
             }
             LineSpec::Serial(serial) => {
                 let port = open_serial(serial)?;
@@ -159,15 +167,18 @@ impl Line {
             #[cfg(test)]
             LineSpec::Memory(cable) => Ok(match cable.plug() {
                 (port, Some(baud)) => Self::rtu("memory", Box::new(port), baud),
-                (port, None) => {
-                    Self { name: "memory".into(), port: Box::new(port), framing: Framing::Tcp { transaction } }
-                }
+                (port, None) => Self::tcp("memory", Box::new(port), transaction),
             }),
         }
     }
 
     fn rtu(name: &str, port: Box<dyn Port>, baud: u32) -> Self {
-        Self { name: name.to_owned(), port, framing: Framing::Rtu { baud, last_byte: Instant::now() } }
+        let framing = Framing::Rtu { baud, last_byte: Instant::now() };
+        Self { name: name.to_owned(), port, framing, strays: Strays::default() }
+    }
+
+    fn tcp(name: &str, port: Box<dyn Port>, transaction: u16) -> Self {
+        Self { name: name.to_owned(), port, framing: Framing::Tcp { transaction }, strays: Strays::default() }
     }
 
     /// The number of the next request, for the connection after this one.
@@ -185,21 +196,45 @@ impl Line {
         matches!(self.framing, Framing::Rtu { .. })
     }
 
-    /// Sends `request` and waits for its answer, without a limit in time.
+    /// The frames heard on a serial line since the last call that answered nobody.
+    pub(super) fn take_strays(&mut self) -> Vec<Stray> {
+        self.strays.take()
+    }
+
+    /// Waits until a request may be sent, and drops what came before it.
+    ///
+    /// # Errors
+    /// Nothing was sent, and the line is out of step.
+    pub async fn ready(&mut self) -> Result<(), NotReady> {
+        match self.framing {
+            Framing::Tcp { .. } => self.drop_stale().await.map(drop),
+            Framing::Rtu { .. } => self.fall_silent().await,
+        }
+    }
+
+    /// Makes [`Line::ready`], sends `request` and waits for its answer, without a limit in time.
     ///
     /// # Errors
     /// Anything but [`ReplyError::Refused`] leaves the line out of step.
     pub async fn exchange(&mut self, unit: u8, request: &Request) -> Result<Reply, LineError> {
+        self.ready().await?;
+        self.ask(unit, request).await
+    }
+
+    /// Sends `request` on a line that is ready and waits for its answer, without a limit in time.
+    ///
+    /// # Errors
+    /// Anything but [`ReplyError::Refused`] leaves the line out of step.
+    pub async fn ask(&mut self, unit: u8, request: &Request) -> Result<Reply, LineError> {
+        self.strays.cut_off();
         let pdu = match &mut self.framing {
             Framing::Tcp { transaction } => {
                 let asked = *transaction;
                 *transaction = transaction.wrapping_add(1);
-                self.drop_stale().await?;
                 self.exchange_tcp(asked, unit, request).await?
             }
             Framing::Rtu { baud, .. } => {
                 let baud = *baud;
-                self.fall_silent().await?;
                 self.exchange_rtu(unit, request, baud).await?
             }
         };
@@ -213,7 +248,7 @@ impl Line {
     }
 
     /// Waits until nothing has been on the wire for as long as must be between two frames; what comes meanwhile answers nobody.
-    async fn fall_silent(&mut self) -> Result<(), LineError> {
+    async fn fall_silent(&mut self) -> Result<(), NotReady> {
         for _ in 0..STALE_MAX {
             if let Framing::Rtu { baud, last_byte } = &self.framing {
                 quiet_until(*last_byte + silence(*baud)).await;
@@ -224,7 +259,7 @@ impl Line {
                 return Ok(());
             }
         }
-        Err(LineError::NotSilent)
+        Err(NotReady::NotSilent)
     }
 
     async fn exchange_tcp(&mut self, transaction: u16, unit: u8, request: &Request) -> Result<Vec<u8>, LineError> {
@@ -262,6 +297,7 @@ impl Line {
                 return Ok(pdu.to_vec());
             }
             got = from;
+            self.strays.found(from, pdu.first().copied().unwrap_or(0));
         }
         Err(LineError::WrongUnit { asked: unit, got })
     }
@@ -290,7 +326,7 @@ impl Line {
     }
 
     /// Takes what lies in the port, without waiting: the late reply to a request long given up. Says whether there was anything.
-    async fn drop_stale(&mut self) -> Result<bool, LineError> {
+    async fn drop_stale(&mut self) -> Result<bool, NotReady> {
         let mut stale = false;
         loop {
             let mut bytes = [0; PDU_BYTES_MAX];
@@ -306,17 +342,18 @@ impl Line {
             .await;
             match read {
                 None => return Ok(stale),
-                Some(Ok(())) if buffer.filled().is_empty() => return Err(LineError::ClosedBefore),
+                Some(Ok(())) if buffer.filled().is_empty() => return Err(NotReady::Closed),
                 Some(Ok(())) => {
                     tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} (stale)", hex(buffer.filled()));
                     // Half a frame may lie behind it: the connection is out of step.
                     if matches!(self.framing, Framing::Tcp { .. }) {
-                        return Err(LineError::ClosedBefore);
+                        return Err(NotReady::Closed);
                     }
+                    self.strays.hear(buffer.filled());
                     stale = true;
                     self.framing.busy_until(Instant::now());
                 }
-                Some(Err(_)) => return Err(LineError::ClosedBefore),
+                Some(Err(_)) => return Err(NotReady::Closed),
             }
         }
     }
@@ -333,8 +370,9 @@ impl Line {
             if read == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let late = bytes.iter().copied().take(read).collect::<Vec<u8>>();
-            tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} (late)", hex(&late));
+            let late = bytes.get(..read).unwrap_or_default();
+            tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} (late)", hex(late));
+            self.strays.hear(late);
         }
         self.framing.busy_until(Instant::now());
         Ok(())
@@ -376,35 +414,6 @@ async fn fill(port: &mut (impl AsyncRead + Unpin), frame: &mut Vec<u8>, length: 
         frame.extend(wanted.iter().take(read));
     }
     Ok(())
-}
-
-/// Waits until `at`, and hardly longer: the runtime's timer is late by up to a millisecond, which on a fast line is as long as the
-/// silence itself. So the last of it is slept through by a thread that has nothing else to do.
-async fn quiet_until(at: Instant) {
-    if cfg!(test) {
-        // Paused time has only whole milliseconds, and no thread may sleep in it.
-        return sleep_until(at).await;
-    }
-    let coarse = at.checked_sub(Duration::from_millis(TICK_MS)).unwrap_or(at);
-    if coarse > Instant::now() {
-        sleep_until(coarse).await;
-    }
-    let rest = at.saturating_duration_since(Instant::now());
-    if !rest.is_zero() && tokio::task::spawn_blocking(move || std::thread::sleep(rest)).await.is_err() {
-        // The runtime is ending: nothing is sent any more.
-        sleep_until(at).await;
-    }
-}
-
-/// How long the answer of a unit that was not asked is without unit and checksum, by its function and the byte after it; `None`:
-/// nobody asked for that.
-fn foreign_pdu_bytes(function: u8, first: u8) -> Option<usize> {
-    match function {
-        1..=4 => Some(2 + usize::from(first)).filter(|bytes| *bytes <= PDU_BYTES_MAX),
-        5 | 6 | 15 | 16 => Some(5),
-        0x80.. => Some(2),
-        0 | 7..=14 | 17..=0x7F => None,
-    }
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ async fn a_line_that_never_falls_silent_is_an_error_and_not_waited_for_without_e
     });
     after(1).await;
     let error = timeout(Duration::from_secs(2), line.exchange(1, &ASK)).await.expect("it waits without end");
-    assert!(matches!(error, Err(LineError::NotSilent)), "{error:?}");
+    assert!(matches!(error, Err(LineError::NotReady(NotReady::NotSilent))), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]

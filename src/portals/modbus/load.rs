@@ -4,23 +4,19 @@ use std::time::Duration;
 
 use crate::wire::modbus::Request;
 
-use super::line::silence;
+use super::serial::{characters, silence};
 
 /// Share of the line above which it is said, in percent: the rest is for cuts, releases and what fails.
 pub const LOAD_PERCENT_MAX: u32 = 70;
 /// Time a device needs before it answers, in milliseconds; a usual figure, not a bound.
 const TURNAROUND_MS: u64 = 5;
-/// Bits of one character with start, parity and stop.
-const CHARACTER_BITS: u64 = 11;
 /// Unit and checksum around each PDU, in bytes.
 const AROUND_BYTES: usize = 3;
 
 /// The time one request and its answer take on a line of `baud`.
 pub(super) fn takes(request: &Request, baud: u32) -> Duration {
     let bytes = request.encode().len() + request.reply_bytes() + 2 * AROUND_BYTES;
-    let bits = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(CHARACTER_BITS);
-    let sending = Duration::from_micros(bits.saturating_mul(1_000_000) / u64::from(baud.max(1)));
-    sending + silence(baud) * 2 + Duration::from_millis(TURNAROUND_MS)
+    characters(bytes, baud) + silence(baud) * 2 + Duration::from_millis(TURNAROUND_MS)
 }
 
 /// The share of a line that these polls take, in percent; above 100 it cannot be done.

@@ -7,9 +7,11 @@ pub mod bus;
 mod check;
 mod drive;
 pub mod health;
+pub mod late;
 pub mod line;
 mod load;
 mod observe;
+mod orders;
 mod poll;
 mod portal;
 pub mod queue;
@@ -18,6 +20,8 @@ mod senses;
 mod serial;
 pub mod server;
 mod slots;
+mod stray;
+mod task;
 pub mod tracker;
 
 #[cfg(test)]

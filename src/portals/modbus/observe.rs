@@ -13,7 +13,7 @@ pub enum Outcome {
     Timeout,
     /// An answer that does not fit, or the connection ended.
     Broken,
-    /// The line could not be opened.
+    /// The line could not be opened, or does not fall silent; never sent.
     LineDown,
     /// Waited longer than its deadline; never sent.
     Expired,
@@ -64,6 +64,9 @@ impl Released {
 pub trait Observer: Send + Sync {
     /// A request on `bus` ended; `took` is the time on the line, zero if it was never sent.
     fn request(&self, bus: &str, outcome: Outcome, took: Duration);
+
+    /// An answer of `unit` came when it was not waited for any more.
+    fn late(&self, _bus: &str, _unit: u8) {}
 
     /// A release of a relay ended so.
     fn release(&self, _bus: &str, _unit: u8, _channel: u16, _how: Released) {}

@@ -42,32 +42,38 @@ impl Polling {
                         drop(listener.send(sample).await);
                     }
                 }
-                Err(BusError::Stopped) => return,
-                Err(BusError::Refused(exception)) if !refused => {
+                Err((_, BusError::Stopped)) => return,
+                Err((read, BusError::Refused(exception))) if !refused => {
                     refused = true;
                     tracing::error!(
                         bus = self.device.bus.id(),
                         unit = self.device.unit,
-                        "the device refuses what its profile reads: {exception}; is it the right profile?"
+                        function = read.function(),
+                        address = read.address(),
+                        error = %exception,
+                        "the device refuses what its profile reads; is it the right profile?"
                     );
                 }
                 // The line's task has said it, and the portal hears of it by the unit's state.
-                Err(
+                Err((
+                    _,
                     BusError::Refused(_)
                     | BusError::Expired
                     | BusError::Offline(_)
                     | BusError::Full
                     | BusError::Unknown(_),
-                ) => {}
+                )) => {}
             }
         }
     }
 
-    async fn once(&self) -> Result<(Block, Instant), BusError> {
+    /// Asks once; gives what was not answered with why.
+    async fn once(&self) -> Result<(Block, Instant), (&Request, BusError)> {
         let mut block = Block::default();
         let mut first = None;
         for read in &self.reads {
-            let answer = self.device.bus.call(self.device.unit, read.clone(), self.priority, None).await?;
+            let answer = self.device.bus.call(self.device.unit, read.clone(), self.priority, None).await;
+            let answer = answer.map_err(|error| (read, error))?;
             block.add(read, answer.reply);
             first.get_or_insert(answer.at);
         }

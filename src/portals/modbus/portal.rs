@@ -1,28 +1,23 @@
 //! One portal put together from the parts an installer sees: a reader, a relay, contacts, a meter.
 //!
-//! Owns what is reported to the gateway, and when; what opens is decided there, and how a relay is driven is `drive`'s.
+//! Owns what is reported to the gateway, and when; what it orders is `orders`', and how a relay is driven is `drive`'s.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::access::audit::AlarmKind;
-use crate::access::decision::{Decision, Grant};
+use crate::access::decision::Grant;
 use crate::access::id::PortalId;
 use crate::access::input::{Input, PortalReport};
-use crate::access::portal::{PortalKind, Posture};
+use crate::access::portal::PortalKind;
 use crate::gateway::ports::{Inbox, PortalOrder};
-use crate::wire::profile::{Block, DEADLINE_MS_MAX, InputPoint, Meter, Output};
+use crate::wire::profile::{Block, InputPoint, Meter, Output};
 
-use super::bus::{Bus, Released};
-use super::drive::{Done, Order, Wanted};
+use super::bus::Bus;
+use super::drive::{Order, Told, Wanted};
 use super::health::UnitState;
 use super::slots::Slot;
-
-/// How long a gate or door is opened when the grant does not say, in milliseconds.
-const HOLD_MS_DEFAULT: u32 = 3000;
 
 /// What a portal hears from its devices. Devices are numbered by their place in [`Portal::devices`].
 #[derive(Debug)]
@@ -89,17 +84,17 @@ pub(super) struct Said {
 #[derive(Default)]
 pub(super) struct Memory {
     online: Option<bool>,
-    relay: Option<bool>,
+    pub(super) relay: Option<bool>,
     /// A sample taken before this moment knows nothing of the relay's last confirmed state.
     relay_since: Option<Instant>,
     /// The relay's task is switching off and has not said that it is done.
-    cutting: bool,
+    pub(super) cutting: bool,
     /// The relay's task is switching a box on and has not said how that ended.
-    switching_on: bool,
+    pub(super) switching_on: bool,
     /// By slot; what concerns none is with slot 0.
     pub(super) unsaid: BTreeMap<u8, PortalReport>,
     /// Granted while the relay is still being switched off, and until when that counts: off comes first.
-    next: Option<(Grant, Instant)>,
+    pub(super) next: Option<(Grant, Instant)>,
 }
 
 impl Memory {
@@ -115,7 +110,7 @@ impl Portal {
         mut self,
         mut orders: mpsc::Receiver<PortalOrder>,
         mut events: mpsc::Receiver<Event>,
-        mut done: mpsc::Receiver<Done>,
+        mut done: mpsc::Receiver<Told>,
         mut stop: watch::Receiver<bool>,
     ) {
         loop {
@@ -134,160 +129,7 @@ impl Portal {
         }
     }
 
-    fn obey(&mut self, order: PortalOrder) {
-        match order {
-            PortalOrder::Answer { decision: Decision::Grant(grant), .. } => self.carry_out(grant),
-            PortalOrder::Answer { decision: Decision::Deny(denial), .. } => {
-                tracing::debug!(portal = %self.id, reason = denial.reason.as_str(), "denied");
-            }
-            PortalOrder::Release { grant } | PortalOrder::Energise { grant } => self.carry_out(grant),
-            PortalOrder::Cut { reason, .. } => {
-                tracing::info!(portal = %self.id, reason, "switched off");
-                self.wait_for_off(None);
-                self.want(Wanted::Off);
-            }
-            PortalOrder::Mode { posture, .. } => self.mode(posture),
-        }
-    }
-
-    /// A gate or door is held open by `fire` and `free_access`; any other mode closes what this or an earlier run held open.
-    fn mode(&mut self, posture: Posture) {
-        if self.kind == PortalKind::PowerBox {
-            return;
-        }
-        let open = match posture {
-            Posture::Fire | Posture::FreeAccess => true,
-            Posture::Secure | Posture::Lockdown | Posture::OutOfService => false,
-        };
-        let wanted = self.wanted.borrow().wanted;
-        match wanted {
-            Wanted::Hold if open => {}
-            _ if open => self.want(Wanted::Hold),
-            Wanted::Hold => self.want(Wanted::Off),
-            // A device that does not answer is told when it is back: the gateway says the mode again then.
-            Wanted::AsItIs if self.output_answers() => self.want(Wanted::Off),
-            Wanted::AsItIs => {}
-            // A release under way ends by itself.
-            Wanted::Pulse { .. } | Wanted::On { .. } | Wanted::Off => {}
-        }
-    }
-
-    fn output_answers(&self) -> bool {
-        let device = self.output.as_ref().and_then(|(of, ..)| self.devices.get(*of));
-        device.is_some_and(|(_, state)| *state == UnitState::Online)
-    }
-
-    /// Tells the relay's task. What is being switched off already is not begun anew: its tries and its alarm go on.
-    fn want(&mut self, wanted: Wanted) {
-        let off = wanted == Wanted::Off;
-        if off && self.memory.cutting {
-            return;
-        }
-        self.memory.cutting = off;
-        self.memory.switching_on = matches!(wanted, Wanted::On { .. });
-        self.wanted.send_modify(|order| *order = order.next(wanted));
-    }
-
-    /// Opens or energises; the grant is spent by it.
-    fn carry_out(&mut self, grant: Grant) {
-        let until = self.deadline();
-        self.carry_out_until(grant, until);
-    }
-
-    /// Until when a release that is ordered now counts.
-    fn deadline(&self) -> Instant {
-        let deadline_ms = self.output.as_ref().map_or(DEADLINE_MS_MAX, |(_, output, _)| output.deadline_ms);
-        Instant::now() + Duration::from_millis(u64::from(deadline_ms))
-    }
-
-    fn carry_out_until(&mut self, grant: Grant, until: Instant) {
-        if *grant.portal() != self.id {
-            tracing::error!(portal = %self.id, other = %grant.portal(), "a grant for another portal opens nothing");
-            return;
-        }
-        match self.kind {
-            // The card was shown again within `debounce_ms`: that is one presentation, and it was carried out.
-            PortalKind::Gate | PortalKind::Door if grant.is_again() => {}
-            PortalKind::Gate | PortalKind::Door => {
-                let hold_ms = grant.hold_ms().unwrap_or(HOLD_MS_DEFAULT);
-                // A pulse would end what the standing mode holds open.
-                if self.wanted.borrow().wanted != Wanted::Hold {
-                    self.want(Wanted::Pulse { until, hold_ms });
-                }
-            }
-            PortalKind::PowerBox if self.memory.cutting => self.wait_for_off(Some((grant, until))),
-            PortalKind::PowerBox => {
-                // One that is on, or waits for its turn, is not told again: it would lose its turn.
-                let wanted_on = matches!(self.wanted.borrow().wanted, Wanted::On { .. });
-                if !(wanted_on && (self.memory.switching_on || self.memory.relay == Some(true))) {
-                    self.want(Wanted::On { until });
-                }
-            }
-        }
-    }
-
-    async fn done(&mut self, what: Done) {
-        match what {
-            Done::On(at) => {
-                self.memory.switching_on = false;
-                self.relay_is(true, at);
-            }
-            Done::Off(at) => {
-                self.memory.cutting = false;
-                self.relay_is(false, at);
-                match self.memory.next.take() {
-                    Some((grant, until)) if Instant::now() < until => self.carry_out_until(grant, until),
-                    Some(_) => self.too_late().await,
-                    None => {}
-                }
-            }
-            Done::Pulsed => {}
-            Done::Failed(cause) => {
-                tracing::warn!(portal = %self.id, "the grant is spent: {cause}");
-                if matches!(self.wanted.borrow().wanted, Wanted::On { .. }) {
-                    // It may have been carried out all the same; an open question is closed by switching off.
-                    self.want(Wanted::Off);
-                    // The gateway takes it to be on, so that it is off is said, also if it was before.
-                    self.memory.relay = None;
-                }
-                self.alarm(AlarmKind::PortalOffline, format!("a release was not confirmed: {cause}")).await;
-            }
-            Done::Unconfirmed(cause) => {
-                self.alarm(AlarmKind::UnconfirmedRevocation, cause).await;
-            }
-        }
-    }
-
-    /// The grant that waits for the relay to go off first, in place of the one that waited before.
-    fn wait_for_off(&mut self, next: Option<(Grant, Instant)>) {
-        if std::mem::replace(&mut self.memory.next, next).is_some() {
-            self.count_release(Released::Overtaken);
-        }
-    }
-
-    fn count_release(&self, how: Released) {
-        let Some((of, _, channel)) = &self.output else { return };
-        if let Some((device, _)) = self.devices.get(*of) {
-            device.bus.count_release(device.unit, *channel, how);
-        }
-    }
-
-    /// A grant waited for the relay to go off first, and waited too long.
-    async fn too_late(&mut self) {
-        self.memory.next = None;
-        self.count_release(Released::Failed);
-        let detail = "a grant was not carried out: the relay could not be switched off before, in time";
-        self.alarm(AlarmKind::PortalOffline, detail.to_owned()).await;
-    }
-
-    async fn alarm(&self, kind: AlarmKind, detail: String) {
-        tracing::warn!(portal = %self.id, alarm = kind.as_str(), "{detail}");
-        if self.inbox.urgent(Input::Alarm { kind, portal: Some(self.id.clone()), detail }).await.is_err() {
-            tracing::debug!(portal = %self.id, "the gateway has ended");
-        }
-    }
-
-    fn relay_is(&mut self, on: bool, at: Instant) {
+    pub(super) fn relay_is(&mut self, on: bool, at: Instant) {
         if self.memory.relay_since.is_some_and(|since| at < since) {
             return;
         }
@@ -336,7 +178,8 @@ impl Portal {
             entry.1 = state;
         }
         if silent {
-            self.slots.iter_mut().filter(|slot| slot.device == device).for_each(|slot| slot.tracker.lost());
+            self.slots.iter_mut().filter(|slot| slot.device == device).for_each(Slot::lost);
+            self.say_empty();
             // Said anew when it is back.
             self.meter.iter_mut().filter(|meter| meter.device == device).for_each(|meter| meter.said = None);
             for contact in self.inputs.iter_mut().filter(|contact| contact.device == device) {

@@ -19,12 +19,15 @@ pub enum Priority {
     Status,
     /// Meters.
     Meter,
+    /// Whether a unit that is offline answers again, whatever it is asked for that. Nobody asks with it: what is polled of such a
+    /// unit waits there.
+    Probe,
 }
 
 impl Priority {
     /// All, first things first.
-    pub const ALL: [Self; 7] =
-        [Self::Cut, Self::Release, Self::Confirm, Self::Card, Self::Input, Self::Status, Self::Meter];
+    pub const ALL: [Self; 8] =
+        [Self::Cut, Self::Release, Self::Confirm, Self::Card, Self::Input, Self::Status, Self::Meter, Self::Probe];
 }
 
 /// Requests that may overtake a poll of lower priority; then it has its turn, so that a line full of readers still hears
@@ -80,29 +83,33 @@ mod tests {
     fn what_closes_goes_before_everything_that_came_earlier() {
         let mut queue = Queue::new();
         for (n, priority) in
-            [Priority::Meter, Priority::Card, Priority::Cut, Priority::Card, Priority::Release].into_iter().enumerate()
+            [Priority::Probe, Priority::Meter, Priority::Card, Priority::Cut, Priority::Card, Priority::Release]
+                .into_iter()
+                .enumerate()
         {
             queue.push(priority, n);
         }
-        assert_eq!(std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>(), [2, 4, 1, 3, 0]);
+        assert_eq!(std::iter::from_fn(|| queue.pop()).collect::<Vec<_>>(), [3, 5, 2, 4, 1, 0]);
     }
 
     #[test]
-    fn a_line_full_of_readers_still_hears_its_relays_and_never_delays_a_cut() {
-        let mut queue = Queue::new();
-        queue.push(Priority::Status, "status");
-        let mut before = 0;
-        loop {
-            // Readers ask faster than the line can answer.
-            queue.push(Priority::Card, "card");
-            queue.push(Priority::Card, "card");
-            if queue.pop() == Some("status") {
-                break;
+    fn a_line_full_of_readers_still_hears_its_relays_and_probes_and_never_delays_a_cut() {
+        for overtaken in [Priority::Status, Priority::Probe] {
+            let mut queue = Queue::new();
+            queue.push(overtaken, "overtaken");
+            let mut before = 0;
+            loop {
+                // Readers ask faster than the line can answer.
+                queue.push(Priority::Card, "card");
+                queue.push(Priority::Card, "card");
+                if queue.pop() == Some("overtaken") {
+                    break;
+                }
+                before += 1;
             }
-            before += 1;
+            assert_eq!(before, OVERTAKEN_MAX + 1);
+            queue.push(Priority::Cut, "cut");
+            assert_eq!(queue.pop(), Some("cut"));
         }
-        assert_eq!(before, OVERTAKEN_MAX + 1);
-        queue.push(Priority::Cut, "cut");
-        assert_eq!(queue.pop(), Some("cut"));
     }
 }

@@ -71,14 +71,21 @@ impl Drive {
     }
 
     /// Until it is confirmed: a standing mode is in force now, however long the try takes.
-    pub(super) async fn hold(&self) {
+    pub(super) async fn hold(&self, order: u64) {
         let mut wait = Duration::from_millis(CUT_RETRY_MS_MIN);
         loop {
             match self.level_once(Instant::now() + self.deadline()).await {
-                Ok(at) => return self.tell(Done::On(at)).await,
+                Ok(at) => return self.tell(order, Done::On(at)).await,
                 Err(missed) => {
-                    let cause = missed.cause();
-                    tracing::warn!(bus = self.bus.id(), unit = self.unit, "cannot be held open: {cause}");
+                    let on = self.output.on(self.channel);
+                    tracing::warn!(
+                        bus = self.bus.id(),
+                        unit = self.unit,
+                        function = on.function(),
+                        address = on.address(),
+                        error = missed.cause(),
+                        "a relay cannot be held on"
+                    );
                 }
             }
             sleep(wait).await;

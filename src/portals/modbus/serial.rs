@@ -3,12 +3,15 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep_until};
 use tokio_serial::{SerialPortBuilderExt, SerialStream};
 
 /// Shortest silence between frames, in microseconds: above 19200 Bd the standard fixes it (Modbus over serial line 1.02, 2.5.1.1).
 const SILENCE_US_MIN: u64 = 1750;
 /// Bits of one character on a serial line, with start, parity and stop.
 const CHARACTER_BITS: u64 = 11;
+/// How late the runtime's timer may be, in milliseconds.
+const TICK_MS: u64 = 1;
 
 /// A serial port and its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,4 +62,22 @@ pub(super) fn characters(bytes: usize, baud: u32) -> Duration {
 pub(super) fn silence(baud: u32) -> Duration {
     let us = 7 * CHARACTER_BITS * 1_000_000 / (2 * u64::from(baud.max(1)));
     Duration::from_micros(us.max(SILENCE_US_MIN))
+}
+
+/// Waits until `at`, and hardly longer: the runtime's timer is late by up to a millisecond, which on a fast line is as long as the
+/// silence itself. So the last of it is slept through by a thread that has nothing else to do.
+pub(super) async fn quiet_until(at: Instant) {
+    if cfg!(test) {
+        // Paused time has only whole milliseconds, and no thread may sleep in it.
+        return sleep_until(at).await;
+    }
+    let coarse = at.checked_sub(Duration::from_millis(TICK_MS)).unwrap_or(at);
+    if coarse > Instant::now() {
+        sleep_until(coarse).await;
+    }
+    let rest = at.saturating_duration_since(Instant::now());
+    if !rest.is_zero() && tokio::task::spawn_blocking(move || std::thread::sleep(rest)).await.is_err() {
+        // The runtime is ending: nothing is sent any more.
+        sleep_until(at).await;
+    }
 }

@@ -1,14 +1,20 @@
 //! A portal's readers: what their registers show becomes requests and reports. A gate or door has one; a power box one for each slot.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::access::input::{Input, PortalReport, Presented, Request};
 use crate::access::portal::{Assurance, Direction, PortalKind};
 use crate::wire::profile::Block;
 
+use super::health::UnitState;
 use super::portal::{Device, Event, Portal};
 use super::queue::Priority;
 use super::tracker::{Seen, Tracker};
+
+/// How long a slot that was found empty waits for the portal's other readers until it is said, in milliseconds.
+const EMPTY_HELD_MS: u64 = 5000;
 
 /// One reader of a portal.
 pub(super) struct Slot {
@@ -19,11 +25,19 @@ pub(super) struct Slot {
     pub(super) tracker: Tracker,
     /// It is being told to take the next card.
     releasing: bool,
+    /// It was found empty then, which was not said yet.
+    empty_since: Option<Instant>,
 }
 
 impl Slot {
     pub(super) fn new(device: usize, number: u8, tracker: Tracker) -> Self {
-        Self { device, number, tracker, releasing: false }
+        Self { device, number, tracker, releasing: false, empty_since: None }
+    }
+
+    /// Its device fell silent: what it said and was not passed on is out of date.
+    pub(super) fn lost(&mut self) {
+        self.tracker.lost();
+        self.empty_since = None;
     }
 }
 
@@ -35,12 +49,31 @@ impl Portal {
             let direction = slot.tracker.reader().direction;
             seen.extend(slot.tracker.hear(block, at).into_iter().map(|what| (slot.number, direction, what)));
         }
-        // A card that the gateway remembers may be in another slot than the empty one: it is said first.
-        seen.sort_by_key(|(.., what)| *what == Seen::Empty);
         for (slot, direction, what) in seen {
-            self.seen(slot, direction, what);
+            let found_empty = (what == Seen::Empty).then_some(at);
+            self.slots.iter_mut().filter(|s| s.number == slot).for_each(|s| s.empty_since = found_empty);
+            if found_empty.is_none() {
+                self.seen(slot, direction, what);
+            }
         }
+        self.say_empty();
         self.release_readers(device);
+    }
+
+    /// Says which slots were found empty, once every reader has spoken or cannot: the gateway may remember a card and not in which
+    /// slot, so a slot speaks for itself alone as long as another may hold that card.
+    pub(super) fn say_empty(&mut self) {
+        let silent = |slot: &Slot| {
+            let state = self.devices.get(slot.device).map(|(_, state)| state);
+            !slot.tracker.is_sure() && !matches!(state, Some(UnitState::Offline { .. }))
+        };
+        let waits = self.slots.iter().any(silent);
+        let limit = Duration::from_millis(EMPTY_HELD_MS);
+        let due = |slot: &&mut Slot| slot.empty_since.is_some_and(|since| !waits || since.elapsed() >= limit);
+        let said: Vec<u8> = self.slots.iter_mut().filter(due).map(|s| (s.empty_since.take(), s.number).1).collect();
+        for slot in said {
+            self.occupied(PortalReport { card_present: Some(false), slot, ..PortalReport::default() });
+        }
     }
 
     fn seen(&mut self, slot: u8, direction: Option<Direction>, what: Seen) {
@@ -48,7 +81,11 @@ impl Portal {
         match what {
             Seen::Came(presented) => {
                 if !self.ask(slot, presented, direction) {
-                    tracing::warn!(portal = %self.id, "the gateway's inbox is full: the card is asked for again with the next sample");
+                    let (bus, unit) = self.reader_place(slot);
+                    tracing::warn!(
+                        portal = %self.id, bus, unit,
+                        "the gateway's inbox is full: the card is asked for again with the next sample"
+                    );
                     self.slots.iter_mut().filter(|s| s.number == slot).for_each(|s| s.tracker.unsee());
                 }
             }
@@ -60,9 +97,17 @@ impl Portal {
                 self.occupied(PortalReport { card_present: Some(false), exchanged: true, ..said });
             }
             Seen::Missed => {
-                tracing::warn!(portal = %self.id, "a card shown while the reader was not heard opens nothing");
+                let (bus, unit) = self.reader_place(slot);
+                tracing::warn!(portal = %self.id, bus, unit, "a card shown while the reader was not heard opens nothing");
             }
         }
+    }
+
+    /// Line and unit of a slot's reader, for logs.
+    fn reader_place(&self, number: u8) -> (Option<&str>, Option<u8>) {
+        let slot = self.slots.iter().find(|slot| slot.number == number);
+        let device = slot.and_then(|slot| self.devices.get(slot.device)).map(|(device, _)| device);
+        (device.map(|device| device.bus.id()), device.map(|device| device.unit))
     }
 
     /// Only a power box keeps a card.

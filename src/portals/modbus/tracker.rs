@@ -123,9 +123,17 @@ impl Tracker {
         self.last_heard.is_some()
     }
 
+    /// Whether it is known since then what is in it.
+    #[must_use]
+    pub fn is_sure(&self) -> bool {
+        self.is_heard() && !matches!(self.slot, Slot::Leaving(None, _))
+    }
+
     /// Takes what was read at `at`.
     pub fn hear(&mut self, block: &Block, at: Instant) -> Vec<Seen> {
-        if self.released_at.is_some_and(|released| at <= released) {
+        // What another poll of the device brought says nothing of a card, not even that there is none.
+        let concerns = self.reader.points().iter().all(|point| block.has(point, 0));
+        if !concerns || self.released_at.is_some_and(|released| at <= released) {
             return Vec::new();
         }
         let limit = Duration::from_millis(match self.reader.trigger {

@@ -178,3 +178,13 @@ fn a_count_is_primed_by_the_first_read_and_may_wrap() {
     bench.tracker.lost();
     assert_eq!(bench.hear(600, &count(9)), [Seen::Missed]);
 }
+
+#[test]
+fn what_another_poll_of_the_device_brought_is_no_empty_slot() {
+    let mut bench = Bench::new("technotrade-vrd-485");
+    let mut other = Block::default();
+    let read = Request::Read { space: crate::wire::modbus::Space::Coil, address: 0, count: 1 };
+    other.add(&read, Reply::Bits(vec![true]));
+    assert_eq!(bench.tracker.hear(&other, bench.start), []);
+    assert!(!bench.tracker.is_heard());
+}

@@ -151,13 +151,15 @@ fn read_reader(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], seen: &mut Vec<
     let reader = Reader { id, direction, trigger: trigger?, uid: uid?, gone_ms };
     // A number and a UID of two moments would be the UID of one card with the number of another.
     let names: Vec<&str> = reader.points().iter().map(|p| p.name.as_str()).collect();
+    let bits_apart = matches!(&reader.trigger, Trigger::Level(Some(p)) | Trigger::Latch { flag: p, .. } if p.space != reader.uid.point.space);
     let together = polls.iter().any(|poll| {
-        (poll.atomic || poll.reads.len() == 1) && names.iter().all(|name| poll.points.iter().any(|p| p == name))
+        let at_once = poll.atomic || poll.reads.len() == 1 || bits_apart;
+        at_once && names.iter().all(|name| poll.points.iter().any(|p| p == name))
     });
     let level_only = matches!(reader.trigger, Trigger::Level(None)) && names.len() == 1;
-    let bits_apart = matches!(&reader.trigger, Trigger::Level(Some(p)) | Trigger::Latch { flag: p, .. } if p.space != reader.uid.point.space);
-    if !together && !level_only && !bits_apart {
-        t.mistake(format!("one poll with `atomic = true` has to ask for {} together", names.join(", ")));
+    if !together && !level_only {
+        let poll = if bits_apart { "one poll" } else { "one poll with `atomic = true`" };
+        t.mistake(format!("{poll} has to ask for {} together", names.join(", ")));
     }
     Some(reader)
 }

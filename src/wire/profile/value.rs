@@ -36,6 +36,17 @@ impl Block {
         self.parts.extend(other.parts);
     }
 
+    /// Whether `point` was read, whatever it says.
+    #[must_use]
+    pub fn has(&self, point: &Point, channel: u16) -> bool {
+        let address = point.address_of(channel);
+        if point.space.is_bits() {
+            self.bit(point.space, address).is_some()
+        } else {
+            self.words(point.space, address, point.registers).is_some()
+        }
+    }
+
     fn bit(&self, space: Space, address: u16) -> Option<bool> {
         self.parts.iter().find_map(|(s, first, reply)| match reply {
             Reply::Bits(bits) if *s == space => bits.get(usize::from(address.checked_sub(*first)?)).copied(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use super::SERVER_BUS;
 use crate::access::decision::{Decision, Grant, Reason};
 use crate::access::id::PortalId;
 use crate::access::input::{Input, PortalReport, Presented, Request as CardRequest};
@@ -33,6 +34,7 @@ const BUSY: Exception = Exception(6);
 pub(super) struct Desk {
     id: PortalId,
     kind: PortalKind,
+    unit: u8,
     inbox: Inbox,
     began: Instant,
     state: Mutex<State>,
@@ -64,8 +66,8 @@ struct State {
 }
 
 impl Desk {
-    pub(super) fn new(id: PortalId, kind: PortalKind, inbox: Inbox) -> Self {
-        Self { id, kind, inbox, began: Instant::now(), state: Mutex::default() }
+    pub(super) fn new(id: PortalId, kind: PortalKind, unit: u8, inbox: Inbox) -> Self {
+        Self { id, kind, unit, inbox, began: Instant::now(), state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -88,12 +90,12 @@ impl Desk {
                     self.carry_out(&mut state, grant);
                 }
                 if waiting.send(()).is_err() {
-                    tracing::debug!(portal = %self.id, counter, "the controller did not wait for its answer");
+                    tracing::debug!(bus = SERVER_BUS, unit = self.unit, portal = %self.id, counter, "the controller did not wait for its answer");
                 }
             }
             PortalOrder::Release { grant } | PortalOrder::Energise { grant } => self.carry_out(&mut state, grant),
             PortalOrder::Cut { reason, .. } => {
-                tracing::info!(portal = %self.id, reason, "switched off");
+                tracing::info!(bus = SERVER_BUS, unit = self.unit, portal = %self.id, reason, "switched off");
                 state.energised = None;
                 state.released_until = None;
                 // What was granted before is not granted after it without being judged anew.
@@ -225,7 +227,10 @@ impl Desk {
         // Unless it was decided in this very moment.
         let mut state = self.lock();
         if state.waiting.remove(&id).is_some() {
-            tracing::error!(portal = %self.id, counter = request.counter, "no decision within {DECISION_MS} ms: denied");
+            let error = format!("no decision within {DECISION_MS} ms");
+            tracing::error!(
+                bus = SERVER_BUS, unit = self.unit, portal = %self.id, counter = request.counter, error, "a request is denied"
+            );
             state.answer.decide(request.counter, &Decision::Deny(Reason::InternalError.into()));
             // Nobody judged it: asked again, it is judged.
             state.answered = None;
@@ -268,7 +273,7 @@ mod tests {
     async fn a_cut_that_follows_a_grant_ends_it_although_the_controller_was_not_answered_yet() {
         let (inbox, mut taken) = Inbox::new();
         let portal: PortalId = "power".parse().unwrap();
-        let desk = Desk::new(portal.clone(), PortalKind::PowerBox, inbox);
+        let desk = Desk::new(portal.clone(), PortalKind::PowerBox, 13, inbox);
         let card = CARD.parse().unwrap();
         let words = encode_request(1, card, None);
         let asked = Request::WriteRegisters { address: 0, values: words.to_vec() };

@@ -12,6 +12,7 @@ use crate::wire::modbus::{
     Exception, MBAP_BYTES, Mbap, Request, RtuLength, hex, refusal, rtu_frame, rtu_open, rtu_request_length, tcp_frame,
 };
 
+use super::SERVER_BUS;
 use super::desk::Desk;
 
 /// How long a connection may be idle, in milliseconds.
@@ -26,15 +27,22 @@ const RTU_BYTES_MAX: usize = 256;
 /// The portals by unit id.
 pub(super) type Desks = Arc<HashMap<u8, Arc<Desk>>>;
 
-/// The PDU that answers `pdu` for `unit`; `None`: the unit is no portal.
-async fn answer(desks: &Desks, unit: u8, pdu: &[u8]) -> Option<Vec<u8>> {
+/// The PDU that answers `pdu` of `peer` for `unit`; `None`: the unit is no portal.
+async fn answer(desks: &Desks, peer: &str, unit: u8, pdu: &[u8]) -> Option<Vec<u8>> {
     let desk = desks.get(&unit)?;
-    let function = pdu.first().copied().unwrap_or(0);
     let served = match Request::decode(pdu) {
         Ok(request) => desk.serve(&request).await.map(|reply| request.answer(&reply)),
         Err(exception) => Err(exception),
     };
-    Some(served.unwrap_or_else(|exception| refusal(function, exception)))
+    Some(served.unwrap_or_else(|exception| refuse(peer, unit, pdu, exception)))
+}
+
+/// Refuses a request, and says so: whoever sets a controller up looks here. A controller asks all the time, so it is said softly.
+fn refuse(peer: &str, unit: u8, pdu: &[u8], exception: Exception) -> Vec<u8> {
+    let function = pdu.first().copied().unwrap_or(0);
+    let address = pdu.get(1..3).and_then(|bytes| bytes.try_into().ok()).map(u16::from_be_bytes);
+    tracing::debug!(bus = SERVER_BUS, peer, unit, function, address, error = %exception, "a controller's request is refused");
+    refusal(function, exception)
 }
 
 async fn in_time<T>(ms: u64, what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -60,9 +68,8 @@ pub(super) async fn serve_tcp(
         let mut pdu = vec![0; mbap.pdu_bytes];
         in_time(FRAME_MS_MAX, stream.read_exact(&mut pdu)).await?;
         tracing::trace!(target: "dormgate::frames", line = peer, "< {} {}", hex(&header), hex(&pdu));
-        let function = pdu.first().copied().unwrap_or(0);
-        let reply = answer(desks, mbap.unit, &pdu).await;
-        let reply = reply.unwrap_or_else(|| refusal(function, Exception::NO_SUCH_UNIT));
+        let reply = answer(desks, peer, mbap.unit, &pdu).await;
+        let reply = reply.unwrap_or_else(|| refuse(peer, mbap.unit, &pdu, Exception::NO_SUCH_UNIT));
         let frame = tcp_frame(mbap.transaction, mbap.unit, &reply);
         tracing::trace!(target: "dormgate::frames", line = peer, "> {}", hex(&frame));
         in_time(FRAME_MS_MAX, stream.write_all(&frame)).await?;
@@ -88,7 +95,7 @@ pub(super) async fn serve_rtu(
                 Ok(read) => read?,
                 Err(_) => {
                     // Silence ends a frame, also one of a function that is not known.
-                    if let Some(frame) = reply_to(desks, &held).await {
+                    if let Some(frame) = reply_to(desks, name, &held).await {
                         port.write_all(&frame).await?;
                     }
                     held.clear();
@@ -107,7 +114,7 @@ pub(super) async fn serve_rtu(
             }
             let rest = held.split_off(length);
             let frame = std::mem::replace(&mut held, rest);
-            match reply_to(desks, &frame).await {
+            match reply_to(desks, name, &frame).await {
                 Some(reply) => {
                     tracing::trace!(target: "dormgate::frames", line = name, "> {}", hex(&reply));
                     port.write_all(&reply).await?;
@@ -123,7 +130,7 @@ pub(super) async fn serve_rtu(
     }
 }
 
-async fn reply_to(desks: &Desks, frame: &[u8]) -> Option<Vec<u8>> {
+async fn reply_to(desks: &Desks, name: &str, frame: &[u8]) -> Option<Vec<u8>> {
     let (unit, pdu) = rtu_open(frame)?;
-    Some(rtu_frame(unit, &answer(desks, unit, pdu).await?))
+    Some(rtu_frame(unit, &answer(desks, name, unit, pdu).await?))
 }

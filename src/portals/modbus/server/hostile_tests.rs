@@ -15,7 +15,7 @@ fn desks() -> Desks {
     let (inbox, taken) = Inbox::new();
     // Nobody takes the requests: an inbox that fills up has to be survived too.
     std::mem::forget(taken);
-    Arc::new(HashMap::from([(UNIT, Arc::new(Desk::new("door".parse().unwrap(), PortalKind::Door, inbox)))]))
+    Arc::new(HashMap::from([(UNIT, Arc::new(Desk::new("door".parse().unwrap(), PortalKind::Door, UNIT, inbox)))]))
 }
 
 /// What may happen to a good frame on its way.

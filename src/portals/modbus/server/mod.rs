@@ -40,6 +40,8 @@ pub use frames::IDLE_MS_MAX;
 
 /// Most connections at a time. One more is closed at once.
 pub const CONNECTIONS_MAX: usize = 128;
+/// What the log calls the line on which controllers ask: the table of the configuration.
+const SERVER_BUS: &str = "modbus_server";
 /// Wait after an error of the listener or the serial port, in milliseconds.
 const AGAIN_MS: u64 = 1000;
 /// How often silent controllers are looked for, in milliseconds.
@@ -103,7 +105,7 @@ pub async fn serve(spec: ServerSpec, portals: Vec<ServerPortal>, inbox: &Inbox) 
     let mut desks = HashMap::new();
     for ServerPortal { id, kind, unit } in portals {
         let (orders, mut taken) = mpsc::channel(PORTAL_ORDERS_MAX);
-        let desk = Arc::new(Desk::new(id.clone(), kind, inbox.clone()));
+        let desk = Arc::new(Desk::new(id.clone(), kind, unit, inbox.clone()));
         outlets.push((id, orders));
         desks.insert(unit, Arc::clone(&desk));
         tasks.spawn(async move {
@@ -147,17 +149,17 @@ async fn accept(listener: TcpListener, desks: Desks, allow: Vec<IpNet>, mut stop
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: waiting is all that can help.
-                tracing::error!(%error, "controllers cannot connect");
+                tracing::error!(bus = SERVER_BUS, %error, "controllers cannot connect");
                 sleep(Duration::from_millis(AGAIN_MS)).await;
                 continue;
             }
         };
         if !allowed(&allow, peer.ip()) {
-            tracing::warn!(%peer, "not in `modbus_server.allow`: closed");
+            tracing::warn!(bus = SERVER_BUS, %peer, "not in `modbus_server.allow`: closed");
             continue;
         }
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(%peer, "{CONNECTIONS_MAX} controllers are connected: closed");
+            tracing::warn!(bus = SERVER_BUS, %peer, "{CONNECTIONS_MAX} controllers are connected: closed");
             continue;
         };
         let desks = Arc::clone(&desks);
@@ -170,11 +172,11 @@ async fn accept(listener: TcpListener, desks: Desks, allow: Vec<IpNet>, mut stop
 
 async fn connection(desks: &Desks, peer: SocketAddr, stream: TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "no nodelay");
+        tracing::debug!(bus = SERVER_BUS, %peer, %error, "no nodelay");
     }
     let peer = peer.to_string();
     if let Err(error) = frames::serve_tcp(desks, &peer, stream).await {
-        tracing::debug!(peer, %error, "the controller's connection ended");
+        tracing::debug!(bus = SERVER_BUS, peer, %error, "the controller's connection ended");
     }
 }
 
@@ -183,7 +185,7 @@ async fn serve_serial(spec: SerialSpec, desks: Desks, mut stop: watch::Receiver<
     loop {
         let served = async {
             let port = open_serial(&spec)?;
-            tracing::info!(port = spec.port, "controllers are served on the serial line");
+            tracing::info!(bus = SERVER_BUS, port = spec.port, "controllers are served on the serial line");
             frames::serve_rtu(&desks, &spec.port, port).await
         };
         let ended = tokio::select! {
@@ -193,7 +195,7 @@ async fn serve_serial(spec: SerialSpec, desks: Desks, mut stop: watch::Receiver<
         if let Err(error) = ended {
             let cause = error.to_string();
             if cause != last {
-                tracing::warn!(port = spec.port, error = cause, "the serial line is not served");
+                tracing::warn!(bus = SERVER_BUS, port = spec.port, error = cause, "the serial line is not served");
                 last = cause;
             }
         }

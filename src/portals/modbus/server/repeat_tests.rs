@@ -20,7 +20,7 @@ const OTHER: &str = "04A1B2C3";
 fn judged_desk(portal: &'static str) -> (Arc<Desk>, watch::Receiver<u32>) {
     let (inbox, mut taken) = Inbox::new();
     let kind = PortalKind::Gate;
-    let desk = Arc::new(Desk::new(portal.parse().unwrap(), kind, inbox));
+    let desk = Arc::new(Desk::new(portal.parse().unwrap(), kind, 13, inbox));
     let to = Arc::clone(&desk);
     let (count, judged) = watch::channel(0);
     tokio::spawn(async move {

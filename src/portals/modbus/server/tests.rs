@@ -229,7 +229,7 @@ fn desks() -> Desks {
     let (inbox, taken) = Inbox::new();
     // Requests go to an inbox that is full at some point; that too must be survived.
     std::mem::forget(taken);
-    Arc::new(HashMap::from([(13, Arc::new(Desk::new("door".parse().unwrap(), PortalKind::Door, inbox)))]))
+    Arc::new(HashMap::from([(13, Arc::new(Desk::new("door".parse().unwrap(), PortalKind::Door, 13, inbox)))]))
 }
 
 async fn feed(mut near: DuplexStream, bytes: Vec<u8>) {

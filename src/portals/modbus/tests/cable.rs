@@ -53,6 +53,10 @@ struct Inner {
     /// The speed of a serial line; none: Modbus TCP.
     baud: Option<u32>,
     each_percent: u64,
+    /// Units that answer only after this time, while the line goes on.
+    slow: Mutex<HashMap<u8, Duration>>,
+    /// Something sends on the line all the time.
+    babble: watch::Sender<bool>,
     dice: Mutex<Dice>,
     requests: AtomicUsize,
     /// Called after each transaction that reached a device.
@@ -88,6 +92,8 @@ impl Cable {
             line: line.clone(),
             baud,
             each_percent: weather.each_percent,
+            slow: Mutex::default(),
+            babble: watch::Sender::new(false),
             dice: Mutex::new(Dice(weather.seed)),
             requests: AtomicUsize::new(0),
             after: Box::new(after),
@@ -97,6 +103,16 @@ impl Cable {
     /// Requests heard so far, over all connections.
     pub fn requests(&self) -> usize {
         self.0.requests.load(Ordering::Relaxed)
+    }
+
+    /// From now on `unit` answers only after this time, and the line goes on meanwhile.
+    pub fn slow(&self, unit: u8, after: Duration) {
+        self.0.slow.lock().unwrap().insert(unit, after);
+    }
+
+    /// Whether something sends on the line all the time.
+    pub fn babble(&self, on: bool) {
+        self.0.babble.send_replace(on);
     }
 
     /// The speed, if it is a serial line.
@@ -147,13 +163,20 @@ impl Inner {
         let mut bytes = [0; 512];
         let (mut gateway, answers) = tokio::io::split(gateway);
         let answers = Arc::new(tokio::sync::Mutex::new(answers));
+        let (mut babble, noise) = (self.babble.subscribe(), Arc::clone(&answers));
+        tokio::spawn(async move {
+            while babble.wait_for(|on| *on).await.is_ok() && noise.lock().await.write_all(&[0]).await.is_ok() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
         loop {
             let read = gateway.read(&mut bytes).await?;
             if read == 0 {
                 return Ok(());
             }
             self.requests.fetch_add(1, Ordering::Relaxed);
-            let fate = self.fate();
+            let slow = self.slow.lock().unwrap().get(&bytes[0]).copied();
+            let fate = if slow.is_some() { Fate::Late } else { self.fate() };
             self.takes(read).await;
             if fate == Fate::Lost && self.roll(2) == 0 {
                 continue;
@@ -172,7 +195,8 @@ impl Inner {
                 Fate::Lost => {}
                 Fate::Late => {
                     // What is asked meanwhile is heard all the same.
-                    let (late, answers) = (Duration::from_millis(201 + self.roll(180)), Arc::clone(&answers));
+                    let late = slow.unwrap_or_else(|| Duration::from_millis(201 + self.roll(180)));
+                    let answers = Arc::clone(&answers);
                     tokio::spawn(async move {
                         sleep(late).await;
                         drop(answers.lock().await.write_all(&answer).await);

@@ -184,3 +184,25 @@ async fn many_relays_switched_off_at_once_are_each_written_once_and_alarm_nobody
     let alarms = |i: &&Input| matches!(i, Input::Alarm { kind: AlarmKind::UnconfirmedRevocation, .. });
     assert_eq!(toy.heard.borrow().iter().filter(alarms).count(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn on_a_line_with_more_polls_than_it_carries_a_repaired_unit_is_back_within_thirty_seconds() {
+    let (line, specs) = boxes(8);
+    line.fault(8, Fault::Silent);
+    line.pace(Duration::from_millis(2));
+    let toy = Toy::on(in_memory(&line, 2400), line.clone(), specs, &[]);
+    let of_8 = |i: &Input, online| matches!(i, Input::Report { portal, report } if portal == "power-8" && report.online == Some(online));
+    let mut heard = toy.heard.clone();
+    let offline = heard.wait_for(|all| all.iter().any(|i| of_8(i, false)));
+    assert!(timeout(Duration::from_secs(60), offline).await.is_ok());
+    // Long enough for its waits to have grown to the longest.
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    let polls = |of: u8| line.heard().iter().filter(|(_, unit, _)| *unit == of).count();
+    let (of_1, of_7) = (polls(1), polls(7));
+    line.fault(8, Fault::None);
+    let repaired = Instant::now();
+    let online = heard.wait_for(|all| all.iter().any(|i| of_8(i, true)));
+    assert!(timeout(Duration::from_secs(60), online).await.is_ok(), "it is not back");
+    assert!(repaired.elapsed() <= Duration::from_secs(30), "back after {:?}", repaired.elapsed());
+    assert!(polls(1) > of_1 && polls(7) > of_7);
+}

@@ -11,6 +11,8 @@ pub(super) mod cable;
 mod dark;
 mod dead;
 mod latch;
+pub(super) mod late;
+mod logs;
 mod lossy;
 mod noise;
 mod parts;

@@ -45,8 +45,6 @@ pub struct PortalConfig {
     pub portal: Portal,
     /// What it is wired to.
     pub device: PortalDevice,
-    /// Where it stands in the file, for what only its device profiles show to be wrong.
-    pub place: Place,
 }
 
 /// What a portal is wired to.
@@ -92,6 +90,8 @@ pub struct ModbusPart {
     pub channel: u16,
     /// The file names the channel. A power box whose file names none has a slot for each reader of the device.
     pub channel_named: bool,
+    /// Where it stands in the file, for what only device profiles show to be wrong.
+    pub place: Place,
 }
 
 /// A foreign device on the local broker.
@@ -176,12 +176,15 @@ fn read(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) -> Option<Por
     let id = table.need("id").and_then(|value| {
         let id: PortalId = value.parsed(str::parse)?;
         match taken.ids.get(&id) {
-            Some(owner) => value.mistake(format!("`{id}` is the id of `{owner}`; give each portal its own")),
+            Some(owner) => {
+                value.mistake(format!("`{id}` is the id of `{owner}`; give each portal its own"));
+                None
+            }
             None => {
                 taken.ids.insert(id.clone(), table.path().to_owned());
+                Some(id)
             }
         }
-        Some(id)
     });
     let kinds = PortalKind::ALL.map(|kind| (kind.as_str(), kind));
     let kind = table.need("kind").and_then(|value| value.choice(&kinds));
@@ -199,8 +202,7 @@ fn read(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) -> Option<Por
     if let Some(kind) = kind {
         keys_of_kind(table, kind);
     }
-    let device = read_device(table, kind, site, taken);
-    let device = device?;
+    let device = read_device(table, kind, site, taken)?;
     Some(PortalConfig {
         portal: Portal {
             id: id?,
@@ -213,7 +215,6 @@ fn read(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) -> Option<Por
             held_open_ms: held_open_s * 1000,
         },
         device,
-        place: table.place(),
     })
 }
 
@@ -349,12 +350,14 @@ fn read_part(
             };
             let unit = unit.and_then(|value| unit_number(&value));
             let ((profile_at, profile), unit) = (profile?, unit?);
-            if let Some(kind) = kind {
-                let devices_dir = line.config.as_ref().and_then(|config| config.devices_dir.as_deref());
-                let wanted = ProfileUse { name: &profile, devices_dir, role, kind, channel };
-                if let Err(message) = (site.around.profiles)(&wanted) {
-                    profile_at.mistake(message);
-                }
+            let mut good = true;
+            // A line with mistakes does not say where its profiles are.
+            if let (Some(kind), Some(line)) = (kind, &line.config) {
+                let wanted =
+                    ProfileUse { name: &profile, devices_dir: line.devices_dir.as_deref(), role, kind, channel };
+                let judged = site.around.devices.profile(&wanted);
+                good = judged.is_ok();
+                judged.unwrap_or_else(|message| profile_at.mistake(message));
             }
             let here = || (profile.clone(), table.path().to_owned());
             let (first, owner) = taken.profiles.entry((bus_name.clone(), unit)).or_insert_with(here);
@@ -362,18 +365,23 @@ fn read_part(
                 profile_at.mistake(format!(
                     "unit {unit} on `{bus_name}` is `{first}` for `{owner}`; a device has one profile: correct it, or the unit"
                 ));
+                good = false;
             }
             match (role, taken.parts.get(&(role, bus_name.clone(), unit, channel))) {
-                (Role::Reader | Role::Output, Some(owner)) => table.mistake(format!(
-                    "channel {channel} of unit {unit} on `{bus_name}` is `{owner}`; two portals cannot share it"
-                )),
+                (Role::Reader | Role::Output, Some(owner)) => {
+                    table.mistake(format!(
+                        "channel {channel} of unit {unit} on `{bus_name}` is `{owner}`; two portals cannot share it"
+                    ));
+                    good = false;
+                }
                 // One meter may measure several boxes.
                 (Role::Meter, Some(_)) => {}
                 (_, None) => {
                     taken.parts.insert((role, bus_name.clone(), unit, channel), table.path().to_owned());
                 }
             }
-            Some(Part::Modbus(ModbusPart { bus: bus_name, unit, profile, channel, channel_named }))
+            let (bus, place) = (bus_name, table.place());
+            good.then_some(Part::Modbus(ModbusPart { bus, unit, profile, channel, channel_named, place }))
         }
         (None, Some(mqtt)) => {
             let topic = table.need("topic").and_then(|value| value.parsed(read_topic));

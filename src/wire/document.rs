@@ -170,6 +170,11 @@ impl<'a> Table<'a> {
         self.mistakes.add(span, &self.child_path(key), message);
     }
 
+    /// Reports a mistake that was found by somebody else at a place of this document.
+    pub fn report(&self, mistake: Mistake) {
+        self.mistakes.found.borrow_mut().push(mistake);
+    }
+
     /// Whether `key` is there, without marking it as known.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {

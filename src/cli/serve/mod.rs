@@ -33,7 +33,7 @@ use crate::uplink::{Uplink, UplinkSpec};
 
 use adapters::{AuditOf, ModbusObserver};
 
-pub use modbus::{buses, check_profile, load, portals};
+pub use modbus::{Profiles, buses, load, portals};
 
 /// How long the end may take altogether, in milliseconds: SIGTERM drains within 5 s (configuration, command line).
 const DRAIN_MS: u64 = 4_800;

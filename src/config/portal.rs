@@ -91,7 +91,7 @@ pub struct ModbusPart {
     /// The file names the channel. A power box whose file names none has a slot for each reader of the device.
     pub channel_named: bool,
     /// Where it stands in the file, for what only device profiles show to be wrong.
-    pub place: Place,
+    pub place: Box<Place>,
 }
 
 /// A foreign device on the local broker.
@@ -380,7 +380,7 @@ fn read_part(
                     taken.parts.insert((role, bus_name.clone(), unit, channel), table.path().to_owned());
                 }
             }
-            let (bus, place) = (bus_name, table.place());
+            let (bus, place) = (bus_name, Box::new(table.place()));
             good.then_some(Part::Modbus(ModbusPart { bus, unit, profile, channel, channel_named, place }))
         }
         (None, Some(mqtt)) => {

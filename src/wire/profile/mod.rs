@@ -10,6 +10,7 @@ mod read;
 mod read_uid;
 mod scope;
 mod shipped;
+mod tell;
 mod text;
 mod value;
 

@@ -15,7 +15,7 @@ pub(super) const CHANNELS_MAX: i64 = 256;
 
 pub(super) const SPACES: [(&str, Space); 4] =
     [("coil", Space::Coil), ("discrete", Space::Discrete), ("holding", Space::Holding), ("input", Space::Input)];
-const TYPES: [(&str, PointType); 8] = [
+pub(super) const TYPES: [(&str, PointType); 8] = [
     ("bool", PointType::Bool),
     ("u16", PointType::U16),
     ("i16", PointType::I16),
@@ -25,7 +25,7 @@ const TYPES: [(&str, PointType); 8] = [
     ("bytes", PointType::Bytes),
     ("byte_each", PointType::ByteEach),
 ];
-const ORDERS: [(&str, Order); 2] = [("big", Order::Big), ("little", Order::Little)];
+pub(super) const ORDERS: [(&str, Order); 2] = [("big", Order::Big), ("little", Order::Little)];
 
 /// What the rest of the file needs to be read: the base of its addresses, the byte orders and the points.
 pub(super) struct Scope {

@@ -326,3 +326,38 @@ fn what_works_and_is_probably_not_meant_is_noted() {
         assert!(wanted.is_none_or(|wanted| notes.iter().any(|note| note.contains(wanted))), "{wanted:?}: {notes:?}");
     }
 }
+
+#[test]
+fn what_a_relay_does_that_nobody_can_reach_is_told_by_the_name_of_its_portal() {
+    let reader = |unit: u8| format!("modbus = \"riser\", unit = {unit}, profile = \"technotrade-vrd-485\"");
+    let relay = |unit: u8, profile: &str| format!("modbus = \"riser\", unit = {unit}, profile = \"{profile}\"");
+    let portals = [
+        portal("box-1", "power_box", &reader(1), &relay(21, "generic-power-box")),
+        portal("box-2", "power_box", &reader(2), &relay(22, "generic-power-box")),
+        portal("box-3", "power_box", &reader(3), &relay(23, "sequent-3x40a")),
+        portal("box-4", "power_box", &reader(4), &relay(24, "watched")),
+        portal("door-1", "door", &reader(5), &relay(25, "generic-door-controller")),
+        portal("door-2", "door", &reader(6), &relay(26, "waveshare-relay-8ch")),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("devices")).unwrap();
+    let watched = document("devices/generic-power-box.toml")
+        .replace("id = \"generic-power-box\"", "id = \"watched\"")
+        .replace("on_link_loss = \"hold\"", "on_link_loss = \"off\"");
+    std::fs::write(dir.path().join("devices/watched.toml"), watched).unwrap();
+    let path = dir.path().join("g.toml");
+    std::fs::write(&path, site(&portals.concat())).unwrap();
+    let output = dormgate(&["check", "--config", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let minded: Vec<&str> = stdout(&output).lines().filter_map(|line| line.strip_prefix("mind: ")).collect();
+    let wanted = [
+        "while the line of `door-1` is cut, `generic-door-controller` keeps its relays as they are: what is open at that moment \
+         stays open until the line is back; where that may not be, use a relay that ends a pulse by itself",
+        "while the line of `box-1`, `box-2` is cut, `generic-power-box` keeps its relays as they are: a card that is revoked \
+         meanwhile keeps its power until the line is back; where that may not be, use a relay that switches off by itself",
+        "while the line of `box-3` is cut, `sequent-3x40a` is not known to switch its relays off (try it, and write what it does \
+         as `on_link_loss` in a profile of your own): a card that is revoked meanwhile keeps its power until the line is back; \
+         where that may not be, use a relay that switches off by itself",
+    ];
+    assert_eq!(minded, wanted);
+}

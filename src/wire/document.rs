@@ -183,14 +183,13 @@ impl<'a> Table<'a> {
 
     /// All keys of a table whose keys are names that the user chose; marks them all as known.
     pub fn entries(&mut self) -> Vec<(String, Value<'a>)> {
+        self.give_up();
         let all = self.table.iter().map(|(key, value)| {
             let name = key.get_ref().to_string();
             let path = self.child_path(&name);
             (name, Value { value, path, mistakes: self.mistakes.clone() })
         });
-        let all = all.collect();
-        self.names_are_free = true;
-        all
+        all.collect()
     }
 
     /// The value of `key`, if it is there.
@@ -247,6 +246,11 @@ impl<'a> Table<'a> {
     /// One of `names`, or `default`.
     pub fn choice<T: Copy>(&mut self, key: &'static str, names: &[(&str, T)], default: T) -> T {
         self.get(key).and_then(|v| v.choice(names)).unwrap_or(default)
+    }
+
+    /// Reports no key that nobody asked for: without what is missing it is not known which belong here.
+    pub fn give_up(&mut self) {
+        self.names_are_free = true;
     }
 
     /// Reports the keys nobody asked for. Called by [`read`] and [`Value::table`].
@@ -372,11 +376,8 @@ impl<'a> Value<'a> {
             self.wrong_type("a list in brackets");
             return Vec::new();
         };
-        let all = items.iter().enumerate().map(|(i, value)| {
-            let path = format!("{}[{i}]", self.path);
-            Value { value, path, mistakes: self.mistakes.clone() }
-        });
-        all.collect()
+        let item = |(i, value)| Value { value, path: format!("{}[{i}]", self.path), mistakes: self.mistakes.clone() };
+        items.iter().enumerate().map(item).collect()
     }
 
     /// A table, read by `read`.
@@ -387,9 +388,9 @@ impl<'a> Value<'a> {
             return None;
         };
         let mut table = Table::new(table, self.value.span(), self.path.clone(), self.mistakes.clone());
-        let value = read(&mut table);
+        let value = Some(read(&mut table));
         table.finish();
-        Some(value)
+        value
     }
 
     /// Whether this is text rather than a table or a list.
@@ -443,7 +444,6 @@ mod tests {
 
     #[test]
     fn broken_syntax_is_a_mistake_with_its_line() {
-        let mistakes = read("a = 1\nb = \n", |_| ()).unwrap_err();
-        assert_eq!(mistakes.first().map(|m| m.line), Some(2));
+        assert_eq!(read("a = 1\nb = \n", |_| ()).unwrap_err().first().map(|m| m.line), Some(2));
     }
 }

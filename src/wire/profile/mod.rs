@@ -16,6 +16,8 @@ mod value;
 
 #[cfg(test)]
 mod contradictions_tests;
+#[cfg(test)]
+mod mistakes_tests;
 
 use crate::access::portal::Direction;
 

@@ -199,6 +199,15 @@ fn many_slots(count: usize) -> String {
     )
 }
 
+/// A profile of a box with two readers, one of which says only a part of the UID.
+fn mixed_slots() -> String {
+    let half = "uid = { point = \"uid\", order = \"msb_first\", transform = \"last\", keep = 2 }";
+    let whole = "uid = { point = \"uid\", length = 4, order = \"msb_first\" }";
+    let (first, second) = many_slots(2).split_once("id = \"1\"").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let first = first.replace("\"slots\"", "\"mixed\"").replace("id = \"0\"", "id = \"whole\"");
+    format!("{first}id = \"half\"{}", second.replace(whole, half))
+}
+
 #[test]
 fn what_would_not_start_is_a_mistake_of_the_file_for_check_and_for_run() {
     let relay = |unit: u8, channel: u16| {
@@ -214,7 +223,7 @@ fn what_would_not_start_is_a_mistake_of_the_file_for_check_and_for_run() {
         ),
         (
             portal("p", "power_box", ind, &relay(1, 0)),
-            ":11:1: `portal[0]`: its reader tells when a card comes and not when it leaves",
+            ":15:10: `portal[0].reader`: its reader tells when a card comes and not when it leaves",
         ),
         (
             format!(
@@ -222,22 +231,28 @@ fn what_would_not_start_is_a_mistake_of_the_file_for_check_and_for_run() {
                 portal("a", "power_box", slots, &relay(1, 0)),
                 portal("b", "power_box", &format!("{slots}, channel = 3"), &relay(1, 1))
             ),
-            ":17:1: `portal[1]`: its reader is that of `a` too; one reader belongs to one portal",
+            ":21:10: `portal[1].reader`: its reader is that of `a` too; one reader belongs to one portal",
         ),
         (
             portal("p", "power_box", slots, &relay(1, 0)),
-            ":11:1: `portal[0]`: its reader has 17 slots; a box has at most 16",
+            ":15:10: `portal[0].reader`: its reader has 17 slots; a box has at most 16",
         ),
         (portal("p", "door", generic, &relay(255, 8)), "has 8 output channel(s)"),
         (
             "[uplink]\nurls = [\"mqtts://[::1]\"]\n".to_owned(),
             ":12:9: `uplink.urls[0]`: `mqtts://` needs a host name or an IPv4 address",
         ),
+        (
+            portal("p", "power_box", &slots.replace("slots", "mixed"), &relay(1, 0)),
+            ":15:10: `portal[0].reader`: its slots read a card differently: `whole` gives whole UIDs, `half` gives \
+             `last 2 bytes`; give each a portal of its own with `channel`",
+        ),
     ];
     for (portals, wanted) in cases {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("devices")).unwrap();
         std::fs::write(dir.path().join("devices/slots.toml"), many_slots(17)).unwrap();
+        std::fs::write(dir.path().join("devices/mixed.toml"), mixed_slots()).unwrap();
         let path = dir.path().join("g.toml");
         let data = format!("id = \"g\"\ndata_dir = \"{}\"", dir.path().join("data").display());
         // One line more, so that nothing is opened where an installed gateway would be.
@@ -248,6 +263,35 @@ fn what_would_not_start_is_a_mistake_of_the_file_for_check_and_for_run() {
             assert!(stderr(&output).contains(wanted), "{command}: {wanted}\nis not in\n{}", stderr(&output));
         }
         assert!(!dir.path().join("data").exists(), "nothing is opened for a file with mistakes");
+    }
+}
+
+#[test]
+fn what_only_profiles_show_is_told_together_with_the_other_mistakes_and_nothing_twice() {
+    let ind = |unit: u8| format!("modbus = \"b\", unit = {unit}, profile = \"inveo-rfid-ind-m1\"");
+    let relay =
+        |channel: u8| format!("modbus = \"b\", unit = 1, profile = \"waveshare-relay-8ch\", channel = {channel}");
+    let portals = [
+        portal("a", "power_box", &ind(3), &relay(0)),
+        portal("b", "dor", &ind(4), &relay(1)),
+        portal("c", "door", &ind(5), &relay(8)),
+        portal("d", "power_box", &ind(6), &relay(0)),
+        // Its line has a mistake, so nothing is said of what is on it.
+        portal("e", "door", "modbus = \"riser\", unit = 9, profile = \"slots\"", &relay(2)),
+    ];
+    let (output, file) = check(&site(&portals.concat()));
+    let said: Vec<&str> = stderr(&output).lines().collect();
+    let wanted = [
+        ":9:15: `bus[1].devices_dir`: ",
+        ":14:10: `portal[0].reader`: its reader tells when a card comes and not when it leaves",
+        ":18:8: `portal[1].kind`: ",
+        ":27:46: `portal[2].output.profile`: `waveshare-relay-8ch` has 8 output channel(s)",
+        ":33:10: `portal[3].output`: channel 0 of unit 1 on `b` is `portal[0].output`",
+        "5 mistakes",
+    ];
+    assert_eq!(said.len(), wanted.len(), "{said:#?}");
+    for (line, wanted) in said.iter().zip(wanted) {
+        assert!(line.trim_start_matches(&file).starts_with(wanted), "{wanted}\nis not the beginning of\n{line}");
     }
 }
 
@@ -285,4 +329,39 @@ fn what_works_and_is_probably_not_meant_is_noted() {
         assert_eq!(notes.len(), usize::from(wanted.is_some()), "{portals}{notes:?}");
         assert!(wanted.is_none_or(|wanted| notes.iter().any(|note| note.contains(wanted))), "{wanted:?}: {notes:?}");
     }
+}
+
+#[test]
+fn what_a_relay_does_that_nobody_can_reach_is_told_by_the_name_of_its_portal() {
+    let reader = |unit: u8| format!("modbus = \"riser\", unit = {unit}, profile = \"technotrade-vrd-485\"");
+    let relay = |unit: u8, profile: &str| format!("modbus = \"riser\", unit = {unit}, profile = \"{profile}\"");
+    let portals = [
+        portal("box-1", "power_box", &reader(1), &relay(21, "generic-power-box")),
+        portal("box-2", "power_box", &reader(2), &relay(22, "generic-power-box")),
+        portal("box-3", "power_box", &reader(3), &relay(23, "sequent-3x40a")),
+        portal("box-4", "power_box", &reader(4), &relay(24, "watched")),
+        portal("door-1", "door", &reader(5), &relay(25, "generic-door-controller")),
+        portal("door-2", "door", &reader(6), &relay(26, "waveshare-relay-8ch")),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("devices")).unwrap();
+    let watched = document("devices/generic-power-box.toml")
+        .replace("id = \"generic-power-box\"", "id = \"watched\"")
+        .replace("on_link_loss = \"hold\"", "on_link_loss = \"off\"");
+    std::fs::write(dir.path().join("devices/watched.toml"), watched).unwrap();
+    let path = dir.path().join("g.toml");
+    std::fs::write(&path, site(&portals.concat())).unwrap();
+    let output = dormgate(&["check", "--config", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let minded: Vec<&str> = stdout(&output).lines().filter_map(|line| line.strip_prefix("mind: ")).collect();
+    let wanted = [
+        "while the line of `door-1` is cut, `generic-door-controller` keeps its relays as they are: what is open at that moment \
+         stays open until the line is back; where that may not be, use a relay that ends a pulse by itself",
+        "while the line of `box-1`, `box-2` is cut, `generic-power-box` keeps its relays as they are: a card that is revoked \
+         meanwhile keeps its power until the line is back; where that may not be, use a relay that switches off by itself",
+        "while the line of `box-3` is cut, `sequent-3x40a` is not known to switch its relays off (try it, and write what it does \
+         as `on_link_loss` in a profile of your own): a card that is revoked meanwhile keeps its power until the line is back; \
+         where that may not be, use a relay that switches off by itself",
+    ];
+    assert_eq!(minded, wanted);
 }

@@ -263,6 +263,45 @@ async fn each_fault_is_what_it_is_called_over_tcp() {
     assert_eq!(at_the_wire(&mut open().await.unwrap(), &ask(7, 1)).await.unwrap().len(), 10);
 }
 
+/// The card's flag of this reader is register 1000 and coil 1016; the frame that clears it is the one in its manual.
+#[tokio::test]
+async fn the_ind_m1_that_is_stood_in_for_lets_go_of_its_card_at_either_place() {
+    const ASK: &[u8] = &[0x01, 0x03, 0x03, 0xE8, 0x00, 0x01, 0x04, 0x7A];
+    const FLAG: &[u8] = &[0x01, 0x01, 0x03, 0xF8, 0x00, 0x01, 0x7C, 0x7F];
+    const CLEAR: &[u8] = &[0x01, 0x05, 0x03, 0xF8, 0x00, 0x00, 0x4C, 0x7F];
+    const CLEAR_REGISTER: &[u8] = &[0x01, 0x06, 0x03, 0xE8, 0x00, 0x00, 0x09, 0xBA];
+    let register = |value: u8| [0x01, 0x03, 0x02, 0x00, value];
+    let coil = |value: u8| [0x01, 0x01, 0x01, value];
+    let advised = "release = { space = \"coil\", address = 1016, value = 0 }";
+    let (id, text) = SHIPPED.iter().find(|(id, _)| *id == "inveo-rfid-ind-m1").unwrap();
+    let copied = text.replace("release = { space = \"holding\", address = 1000, value = 0 }", advised);
+    let copied = copied.replace(id, "ind-m1-of-the-site");
+    assert!(copied.contains(advised) && copied.contains("ind-m1-of-the-site"));
+    // As it is shipped; and copied as its caveat says, where the stand-in knows no more than the copy says.
+    for (profile, clears) in [(*text, &[CLEAR, CLEAR_REGISTER][..]), (copied.as_str(), &[CLEAR])] {
+        let profile = dormgate::wire::profile::read(profile).unwrap();
+        let both = profile.id == *id;
+        let line = Line::new([(1, Arc::new(profile))]);
+        let (mut wire, far) = tokio::io::duplex(256);
+        let _served = tokio::spawn({
+            let line = line.clone();
+            async move { line.serve_rtu(far).await }
+        });
+        for clear in clears {
+            line.present(1, 0, CARD.parse().unwrap());
+            assert!(at_the_wire(&mut wire, ASK).await.unwrap().starts_with(&register(1)));
+            if both {
+                assert!(at_the_wire(&mut wire, FLAG).await.unwrap().starts_with(&coil(1)));
+            }
+            assert_eq!(at_the_wire(&mut wire, clear).await.as_deref(), Some(*clear), "it echoes");
+            assert!(at_the_wire(&mut wire, ASK).await.unwrap().starts_with(&register(0)));
+            if both {
+                assert!(at_the_wire(&mut wire, FLAG).await.unwrap().starts_with(&coil(0)));
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_command_that_names_nothing_there_is_told_what_is_there() {
     let lines = two_relay_boards(LineAt::Tcp(0)).await;

@@ -9,7 +9,7 @@ use crate::access::portal::PortalKind;
 use crate::config::{AuditAckBy, BusConfig, BusLine, Config, LinkSpec, PortalDevice, UNIT_SELF};
 use crate::wire::envelope::Scope;
 use crate::wire::may::OpName;
-use crate::wire::profile::Confirm;
+use crate::wire::profile::{Confirm, OnLinkLoss, Pulse};
 
 /// Say everything that is wrong with a configuration and the profiles it names.
 #[derive(Debug, clap::Args)]
@@ -71,6 +71,10 @@ fn summary(config: &Config) -> String {
     for note in notes(config) {
         text.push_str("\nnote: ");
         text.push_str(&note);
+    }
+    for mind in while_cut_off(config) {
+        text.push_str("\nmind: ");
+        text.push_str(&mind);
     }
     for insecure in &config.insecure {
         text.push_str("\ninsecure: ");
@@ -170,6 +174,42 @@ fn devices(config: &Config) -> Vec<String> {
         )
     }));
     notes
+}
+
+/// What relays do that the gateway cannot reach: over a line that is cut it can change nothing.
+fn while_cut_off(config: &Config) -> Vec<String> {
+    let mut alike: BTreeMap<(&str, &str, &str), Vec<String>> = BTreeMap::new();
+    // A profile that cannot be read is a mistake, told elsewhere.
+    let specs = super::serve::portals(config).unwrap_or_default();
+    for spec in &specs {
+        let Some((part, output)) = spec.output.as_ref().and_then(|part| Some((part, part.profile.output.as_ref()?)))
+        else {
+            continue;
+        };
+        let does = match part.profile.on_link_loss {
+            OnLinkLoss::Off => continue,
+            OnLinkLoss::Hold => "keeps its relays as they are",
+            OnLinkLoss::Unknown => {
+                "is not known to switch its relays off (try it, and write what it does as `on_link_loss` in a profile of your own)"
+            }
+        };
+        let follows = match (spec.kind, &output.pulse) {
+            (PortalKind::PowerBox, _) => {
+                "a card that is revoked meanwhile keeps its power until the line is back; where that may not be, use a relay that \
+                 switches off by itself"
+            }
+            (PortalKind::Gate | PortalKind::Door, Pulse::Gateway) => {
+                "what is open at that moment stays open until the line is back; where that may not be, use a relay that ends a \
+                 pulse by itself"
+            }
+            (PortalKind::Gate | PortalKind::Door, Pulse::Device { .. }) => continue,
+        };
+        alike.entry((&part.profile.id, does, follows)).or_default().push(format!("`{}`", spec.id));
+    }
+    let told = |((profile, does, follows), portals): (_, Vec<String>)| {
+        format!("while the line of {} is cut, `{profile}` {does}: {follows}", portals.join(", "))
+    };
+    alike.into_iter().map(told).collect()
 }
 
 /// Readers that lose part of the UID, by what they do to it.

@@ -1,6 +1,6 @@
 //! `dormgate profile check` and `profile show`: what is wrong with a device profile, and the exact requests it will send.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Exit, complain, say};
 use crate::wire::profile::{SHIPPED, check_text, show_text};
@@ -20,38 +20,38 @@ enum Command {
         /// The profile.
         file: PathBuf,
     },
-    /// Say what a built-in profile is, and the exact requests it will send.
+    /// Say all that a profile means, and the exact requests it will send.
     Show {
-        /// Its name, e.g. `waveshare-relay-8ch`.
+        /// The name of a built-in one, e.g. `waveshare-relay-8ch`; or a file, `PATH.toml`.
         name: String,
     },
 }
 
 pub(super) fn run(args: &Args) -> Exit {
     match &args.command {
-        Command::Check { file } => {
-            let text = match std::fs::read_to_string(file) {
-                Ok(text) => text,
-                Err(error) => {
-                    complain(format!("{}: cannot be read: {error}", file.display()));
-                    return Exit::Config;
-                }
-            };
-            match check_text(&file.display().to_string(), &text) {
-                Ok(shown) => say(shown),
-                Err(mistakes) => {
-                    complain(mistakes);
-                    Exit::Config
-                }
-            }
-        }
-        Command::Show { name } => match show_text(name) {
-            Some(shown) => say(shown),
-            None => {
-                let hint = hint(name, SHIPPED.iter().map(|(name, _)| *name));
-                complain(format!("no profile `{name}` is built in; {hint}"));
-                Exit::Failed
-            }
-        },
+        Command::Check { file } => of_file(file),
+        Command::Show { name } if name.contains('/') || name.ends_with(".toml") => of_file(Path::new(name)),
+        Command::Show { name } => built_in(name),
     }
+}
+
+fn of_file(file: &Path) -> Exit {
+    let read = std::fs::read_to_string(file);
+    let read = read.map_err(|error| format!("{}: cannot be read: {error}; name a profile's file", file.display()));
+    match read.and_then(|text| check_text(&file.display().to_string(), &text)) {
+        Ok(shown) => say(shown.trim_end()),
+        Err(mistakes) => {
+            complain(mistakes);
+            Exit::Config
+        }
+    }
+}
+
+fn built_in(name: &str) -> Exit {
+    if let Some(shown) = show_text(name) {
+        return say(shown.trim_end());
+    }
+    let hint = hint(name, SHIPPED.iter().map(|(name, _)| *name));
+    complain(format!("no profile `{name}` is built in; {hint}; a file is named as `PATH.toml`"));
+    Exit::Failed
 }

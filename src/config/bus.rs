@@ -182,6 +182,7 @@ pub(super) fn read_all(top: &mut Table<'_>, around: &Surroundings<'_>, ports: &m
             let dir = around.base_dir.join(non_empty(&value)?);
             if !dir.is_dir() {
                 value.mistake(format!("`{}` is no directory; the shipped profiles need none", dir.display()));
+                return None;
             }
             Some(dir)
         });

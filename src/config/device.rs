@@ -6,7 +6,7 @@ use std::path::Path;
 use super::bus::BusDraft;
 use super::{Surroundings, non_empty, whole};
 use crate::access::portal::PortalKind;
-use crate::wire::document::{Table, Value};
+use crate::wire::document::{Place, Table, Value};
 use crate::wire::spelling::hint;
 
 /// Highest number of a Modbus unit that is not reserved (Modbus over serial line V1.02, 2.2).
@@ -58,6 +58,8 @@ pub struct ModbusPart {
     pub channel: u16,
     /// The file names the channel. A power box whose file names none has a slot for each reader of the device.
     pub channel_named: bool,
+    /// Where it stands in the file, for what only device profiles show to be wrong.
+    pub place: Box<Place>,
 }
 
 /// A foreign device on the local broker.
@@ -227,12 +229,14 @@ fn read_part(
             };
             let unit = unit.and_then(|value| unit_number(&value));
             let ((profile_at, profile), unit) = (profile?, unit?);
-            if let Some(kind) = kind {
-                let devices_dir = line.config.as_ref().and_then(|config| config.devices_dir.as_deref());
-                let wanted = ProfileUse { name: &profile, devices_dir, role, kind, channel };
-                if let Err(message) = (site.around.profiles)(&wanted) {
-                    profile_at.mistake(message);
-                }
+            let mut good = true;
+            // A line with mistakes does not say where its profiles are.
+            if let (Some(kind), Some(line)) = (kind, &line.config) {
+                let wanted =
+                    ProfileUse { name: &profile, devices_dir: line.devices_dir.as_deref(), role, kind, channel };
+                let judged = site.around.devices.profile(&wanted);
+                good = judged.is_ok();
+                judged.unwrap_or_else(|message| profile_at.mistake(message));
             }
             let here = || (profile.clone(), table.path().to_owned());
             let (first, owner) = taken.profiles.entry((bus_name.clone(), unit)).or_insert_with(here);
@@ -240,18 +244,23 @@ fn read_part(
                 profile_at.mistake(format!(
                     "unit {unit} on `{bus_name}` is `{first}` for `{owner}`; a device has one profile: correct it, or the unit"
                 ));
+                good = false;
             }
             match (role, taken.parts.get(&(role, bus_name.clone(), unit, channel))) {
-                (Role::Reader | Role::Output, Some(owner)) => table.mistake(format!(
-                    "channel {channel} of unit {unit} on `{bus_name}` is `{owner}`; two portals cannot share it"
-                )),
+                (Role::Reader | Role::Output, Some(owner)) => {
+                    table.mistake(format!(
+                        "channel {channel} of unit {unit} on `{bus_name}` is `{owner}`; two portals cannot share it"
+                    ));
+                    good = false;
+                }
                 // One meter may measure several boxes.
                 (Role::Meter, Some(_)) => {}
                 (_, None) => {
                     taken.parts.insert((role, bus_name.clone(), unit, channel), table.path().to_owned());
                 }
             }
-            Some(Part::Modbus(ModbusPart { bus: bus_name, unit, profile, channel, channel_named }))
+            let (bus, place) = (bus_name, Box::new(table.place()));
+            good.then_some(Part::Modbus(ModbusPart { bus, unit, profile, channel, channel_named, place }))
         }
         (None, Some(mqtt)) => {
             let topic = table.need("topic").and_then(|value| value.parsed(read_topic));

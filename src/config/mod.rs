@@ -121,8 +121,28 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// Says whether a device profile can do what the configuration wants of it; the error becomes the mistake at its name.
-pub type ProfileCheck<'p> = &'p dyn Fn(&ProfileUse<'_>) -> Result<(), String>;
+/// Judges what only device profiles can tell.
+pub trait Devices {
+    /// Says whether a device profile can do what the configuration wants of it.
+    ///
+    /// # Errors
+    /// What is wrong, and what to do; it becomes the mistake at the profile's name.
+    fn profile(&self, wanted: &ProfileUse<'_>) -> Result<(), String>;
+
+    /// What is wrong among these lines and portals. Only those are given that have no mistake of their own.
+    fn site(&self, buses: &[BusConfig], portals: &[PortalConfig]) -> Vec<Mistake>;
+}
+
+/// Judges profiles alone: for tests of other things.
+impl<F: Fn(&ProfileUse<'_>) -> Result<(), String>> Devices for F {
+    fn profile(&self, wanted: &ProfileUse<'_>) -> Result<(), String> {
+        self(wanted)
+    }
+
+    fn site(&self, _: &[BusConfig], _: &[PortalConfig]) -> Vec<Mistake> {
+        Vec::new()
+    }
+}
 
 /// Accepts every profile: for tests of other things.
 ///
@@ -138,20 +158,20 @@ pub struct Surroundings<'p> {
     pub base_dir: PathBuf,
     /// `$CREDENTIALS_DIRECTORY`, where systemd puts a service's secrets.
     pub credentials_dir: Option<PathBuf>,
-    /// Judges the device profiles named.
-    pub profiles: ProfileCheck<'p>,
+    /// Judges the devices named.
+    pub devices: &'p dyn Devices,
 }
 
 /// The configuration in the file at `path`.
 ///
 /// # Errors
 /// [`ConfigError`] when the file cannot be read or has mistakes; it then names them all.
-pub fn load(path: &Path, profiles: ProfileCheck<'_>) -> Result<Config, ConfigError> {
+pub fn load(path: &Path, devices: &dyn Devices) -> Result<Config, ConfigError> {
     let text = read_file(path)?;
     let around = Surroundings {
         base_dir: base_dir(path),
         credentials_dir: std::env::var_os("CREDENTIALS_DIRECTORY").filter(|d| !d.is_empty()).map(PathBuf::from),
-        profiles,
+        devices,
     };
     parse(&text, &around).map_err(|mistakes| ConfigError::Mistakes { path: path.to_owned(), mistakes })
 }
@@ -233,6 +253,9 @@ fn read_config(top: &mut Table<'_>, around: &Surroundings<'_>) -> Option<Config>
     let modbus_server = top.table("modbus_server", |t| bus::read_server(t, around, &mut ports));
     let site = device::Site { buses: &buses, has_broker, has_modbus_server: modbus_server.is_some(), around };
     let portals = portal::read_all(top, &site);
+    let lines: Vec<BusConfig> = buses.iter().filter_map(|draft| draft.config.clone()).collect();
+    let good: Vec<PortalConfig> = portals.iter().flatten().cloned().collect();
+    around.devices.site(&lines, &good).into_iter().for_each(|mistake| top.report(mistake));
 
     let gateway = gateway?;
     let mut config = Config {

@@ -6,7 +6,7 @@ use super::device::{self, Part, PortalDevice, Site, Taken};
 use super::whole;
 use crate::access::id::{PortalId, Zone};
 use crate::access::portal::{Direction, Portal, PortalKind};
-use crate::wire::document::{Place, Table};
+use crate::wire::document::Table;
 
 /// Shortest hold of a door in milliseconds: under a second nobody gets through (ULC 60839-11-1 asks for 3 s where it is fixed).
 const DOOR_HOLD_MS_MIN: i64 = 1_000;
@@ -38,8 +38,6 @@ pub struct PortalConfig {
     pub portal: Portal,
     /// What it is wired to.
     pub device: PortalDevice,
-    /// Where it stands in the file, for what only its device profiles show to be wrong.
-    pub place: Place,
 }
 
 /// Reads every `[[portal]]`; `None` for one with mistakes.
@@ -61,12 +59,15 @@ fn read(
     let id = table.need("id").and_then(|value| {
         let id: PortalId = value.parsed(str::parse)?;
         match ids.get(&id) {
-            Some(owner) => value.mistake(format!("`{id}` is the id of `{owner}`; give each portal its own")),
+            Some(owner) => {
+                value.mistake(format!("`{id}` is the id of `{owner}`; give each portal its own"));
+                None
+            }
             None => {
                 ids.insert(id.clone(), table.path().to_owned());
+                Some(id)
             }
         }
-        Some(id)
     });
     let kinds = PortalKind::ALL.map(|kind| (kind.as_str(), kind));
     let kind = table.need("kind").and_then(|value| value.choice(&kinds));
@@ -97,7 +98,6 @@ fn read(
             held_open_ms: held_open_s * 1000,
         },
         device,
-        place: table.place(),
     })
 }
 

@@ -31,7 +31,7 @@ fn with_secrets() -> tempfile::TempDir {
 }
 
 fn around(dir: &Path) -> Surroundings<'static> {
-    Surroundings { base_dir: dir.to_owned(), credentials_dir: None, profiles: &any_profile }
+    Surroundings { base_dir: dir.to_owned(), credentials_dir: None, devices: &any_profile }
 }
 
 fn parsed(text: &str) -> Config {
@@ -359,7 +359,7 @@ fn a_device_profile_is_judged_where_it_is_named() {
         "relay" if wanted.role == Role::Output && wanted.channel < 8 => Ok(()),
         name => Err(format!("`{name}` is no {} for a {}", wanted.role.as_str(), wanted.kind.as_str())),
     };
-    let around = Surroundings { profiles: &judge, ..around(dir.path()) };
+    let around = Surroundings { devices: &judge, ..around(dir.path()) };
     let text = "[gateway]\nid = \"g\"\n[[bus]]\nid = \"b\"\ntcp = \"h:502\"\n[[portal]]\nid = \"p\"\nkind = \"door\"\nzone = \"1\"\n\
                 reader = { modbus = \"b\", unit = 1, profile = \"relay\" }\noutput = { modbus = \"b\", unit = 1, profile = \"relay\" }\n";
     let said = parse(text, &around).unwrap_err();

@@ -14,7 +14,7 @@ pub type Units = BTreeMap<u8, Arc<Profile>>;
 
 /// A line cannot be served.
 #[derive(Debug, thiserror::Error)]
-#[error("bus `{bus}`: {at} cannot be had: {source}; is a simulator or a device there already?")]
+#[error("bus `{bus}`: {at} cannot be had: {source}")]
 pub struct NotPlugged {
     /// The bus.
     pub bus: String,

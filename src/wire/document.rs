@@ -99,6 +99,11 @@ impl<'a> Table<'a> {
         self.mistakes.add(span, &self.child_path(key), message);
     }
 
+    /// Reports a mistake that was found by somebody else at a place of this document.
+    pub fn report(&self, mistake: Mistake) {
+        self.mistakes.report(mistake);
+    }
+
     /// Whether `key` is there, without marking it as known.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
@@ -107,14 +112,13 @@ impl<'a> Table<'a> {
 
     /// All keys of a table whose keys are names that the user chose; marks them all as known.
     pub fn entries(&mut self) -> Vec<(String, Value<'a>)> {
+        self.give_up();
         let all = self.table.iter().map(|(key, value)| {
             let name = key.get_ref().to_string();
             let path = self.child_path(&name);
             (name, Value { value, path, mistakes: self.mistakes.clone() })
         });
-        let all = all.collect();
-        self.names_are_free = true;
-        all
+        all.collect()
     }
 
     /// The value of `key`, if it is there.
@@ -171,6 +175,11 @@ impl<'a> Table<'a> {
     /// One of `names`, or `default`.
     pub fn choice<T: Copy>(&mut self, key: &'static str, names: &[(&str, T)], default: T) -> T {
         self.get(key).and_then(|v| v.choice(names)).unwrap_or(default)
+    }
+
+    /// Reports no key that nobody asked for: without what is missing it is not known which belong here.
+    pub fn give_up(&mut self) {
+        self.names_are_free = true;
     }
 
     /// Reports the keys nobody asked for. Called by [`read`] and [`Value::table`].
@@ -293,11 +302,8 @@ impl<'a> Value<'a> {
             self.wrong_type("a list in brackets");
             return Vec::new();
         };
-        let all = items.iter().enumerate().map(|(i, value)| {
-            let path = format!("{}[{i}]", self.path);
-            Value { value, path, mistakes: self.mistakes.clone() }
-        });
-        all.collect()
+        let item = |(i, value)| Value { value, path: format!("{}[{i}]", self.path), mistakes: self.mistakes.clone() };
+        items.iter().enumerate().map(item).collect()
     }
 
     /// A table, read by `read`.

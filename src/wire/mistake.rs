@@ -67,7 +67,11 @@ impl Mistakes {
     }
 
     pub(super) fn add(&self, span: Range<usize>, path: &str, message: impl Into<String>) {
-        self.found.borrow_mut().push(self.place(&span, path).mistake(message));
+        self.report(self.place(&span, path).mistake(message));
+    }
+
+    pub(super) fn report(&self, mistake: Mistake) {
+        self.found.borrow_mut().push(mistake);
     }
 
     /// All mistakes so far, in the order of the document.

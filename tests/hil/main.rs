@@ -16,8 +16,8 @@ mod whole;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use dormgate::cli::serve::{buses, check_profile, portals};
-use dormgate::config::{self, PortalDevice};
+use dormgate::cli::serve::{buses, load, portals};
+use dormgate::config::PortalDevice;
 
 use bench::{Bench, devices};
 use person::{Report, heading, outputs_may_move};
@@ -37,7 +37,7 @@ fn named() -> PathBuf {
 #[ignore = "needs devices and a person: DORMGATE_HIL=config.toml tests/run --hil"]
 async fn the_line_of_the_configuration_keeps_its_promises() {
     let path = named();
-    let config = config::load(&path, &check_profile).unwrap_or_else(|error| panic!("\n{error}"));
+    let config = load(&path).unwrap_or_else(|error| panic!("\n{error}"));
     let folder = std::env::var_os("DORMGATE_HIL_RECORD").filter(|dir| !dir.is_empty());
     let recorder = Recorder::start(&folder.map_or_else(|| Path::new(RECORD_DIR).to_owned(), PathBuf::from));
     let mut report = Report::default();

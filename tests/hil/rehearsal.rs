@@ -267,25 +267,58 @@ async fn a_line_that_is_unplugged_and_a_configuration_that_is_not_there_are_no_g
     assert!(!run.green && run.said.contains("cannot be read"), "{}", run.said);
 }
 
-/// `tests/run --hil` itself, with an `echo` in the place of cargo.
-async fn tests_run(config: Option<&str>) -> (Option<i32>, String) {
+/// `tests/run` itself with these words, with `cargo` in the place of cargo, started in `from`.
+async fn tests_run(words: &[&str], cargo: &str, from: &Path, variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut run = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run"));
-    run.arg("--hil").env("CARGO", "echo cargo").env_remove("DORMGATE_HIL").stdin(Stdio::null());
-    if let Some(config) = config {
-        run.env("DORMGATE_HIL", config);
-    }
+    run.args(words).env("CARGO", cargo).current_dir(from).stdin(Stdio::null());
+    run.env_remove("DORMGATE_HIL").env_remove("DORMGATE_HIL_RECORD").envs(variables.iter().copied());
     let output = timeout(PATIENCE, run.output()).await.unwrap().unwrap();
     (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }
 
+const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
+
 #[tokio::test]
 async fn asked_for_hardware_and_told_of_none_the_test_command_fails_and_says_what_to_do() {
+    let from = Path::new(SOURCES);
     for config in [None, Some(""), Some("/nowhere/config.toml")] {
-        let (code, said) = tests_run(config).await;
+        let named: Vec<_> = config.map(|config| ("DORMGATE_HIL", config)).into_iter().collect();
+        let (code, said) = tests_run(&["--hil"], "echo cargo", from, &named).await;
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("DORMGATE_HIL=config.toml tests/run --hil"), "{said}");
     }
-    let (code, said) = tests_run(Some(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/dormgate.toml"))).await;
+    let named = [("DORMGATE_HIL", "deploy/dormgate.toml")];
+    let (code, said) = tests_run(&["--hil"], "echo cargo", from, &named).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("cargo test --test hil -- --ignored --nocapture --exact") && said.contains(REAL), "{said}");
+}
+
+#[tokio::test]
+async fn a_word_that_the_test_command_does_not_know_is_refused_wherever_it_stands() {
+    let named = [("DORMGATE_HIL", "deploy/dormgate.toml")];
+    for words in [&["--hill"][..], &["--hil", "readers"], &["readers", "--hil"], &["--hil", ""]] {
+        let (code, said) = tests_run(words, "echo cargo", Path::new(SOURCES), &named).await;
+        assert_eq!(code, Some(2), "{words:?}: {said}");
+        assert!(said.contains("is unknown; there is `--hil`") && !said.contains("cargo test"), "{words:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_person_names_is_where_the_person_is() {
+    let here = tempfile::tempdir().unwrap();
+    std::fs::write(here.path().join("site.toml"), "").unwrap();
+    let shows = here.path().join("shows");
+    std::fs::write(&shows, "#!/bin/sh\necho \"$DORMGATE_HIL and $DORMGATE_HIL_RECORD\"\n").unwrap();
+    let shows = format!("sh {}", shows.display());
+    let at = here.path().display();
+    for (records, wanted) in [
+        ("records", format!("{at}/site.toml and {at}/records\n")),
+        ("/elsewhere", format!("{at}/site.toml and /elsewhere\n")),
+        ("", format!("{at}/site.toml and \n")),
+    ] {
+        let named = [("DORMGATE_HIL", "site.toml"), ("DORMGATE_HIL_RECORD", records)];
+        let (code, said) = tests_run(&["--hil"], &shows, here.path(), &named).await;
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.starts_with(&wanted), "{wanted} is not the beginning of {said}");
+    }
 }

@@ -10,7 +10,7 @@ use dormgate::access::change::{Op, Subject};
 use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
 use dormgate::access::id::{CardUid, Holder, PortalId};
 use dormgate::access::portal::PortalKind;
-use dormgate::cli::serve::{check_profile, serve};
+use dormgate::cli::serve::{Profiles, serve};
 use dormgate::clock::Clock;
 use dormgate::config::{self, Config, PortalDevice, Surroundings};
 use dormgate::mqtt::LinkSpec;
@@ -33,7 +33,7 @@ fn trial(real: &Config, dir: &Path, broker: &Broker, streams: &str) -> Config {
         "[gateway]\nid = \"{GATEWAY}\"\ndata_dir = \"data\"\n[uplink]\nurls = [\"{}\"]\n{streams}",
         broker.url()
     );
-    let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None, profiles: &check_profile };
+    let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None, devices: &Profiles };
     let mut trial = config::parse(&text, &around).expect("a configuration without mistakes");
     trial.buses.clone_from(&real.buses);
     let parts = real.portals.iter().filter(|portal| matches!(portal.device, PortalDevice::Parts { .. }));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::run::stop_signal;
-use super::serve::{Running, check_profile, serve};
+use super::serve::{Profiles, Running, serve};
 use super::{Exit, complain, say};
 use crate::access::portal::PortalKind;
 use crate::clock::Clock;
@@ -178,7 +178,7 @@ async fn build(dir: &Path, clock: &Clock) -> Result<(Dormitory, Config), String>
         return Err(format!("the center did not reach the broker within {START_S} s"));
     }
     let text = configuration(&broker, &served, &streams);
-    let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None, profiles: &check_profile };
+    let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None, devices: &Profiles };
     let config = config::parse(&text, &around)
         .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     Ok((Dormitory { gate, line, center, _served: served, broker }, config))

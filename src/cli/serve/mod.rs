@@ -27,7 +27,7 @@ use crate::portals::modbus::ModbusPortals;
 use crate::portals::modbus::server::ModbusServer;
 use crate::store::{Closed, StoreError};
 
-pub use modbus::{buses, check_profile, load, portals};
+pub use modbus::{Profiles, buses, load, portals};
 
 /// How long the end may take altogether, in milliseconds: SIGTERM drains within 5 s (configuration, command line).
 const DRAIN_MS: u64 = 4_800;

@@ -7,37 +7,65 @@ use crate::access::id::PortalId;
 use crate::access::portal::PortalKind;
 use crate::access::transform::Transform;
 use crate::config::{
-    self, BusConfig, BusLine, Config, ConfigError, ModbusPart, Parity, Part, PortalConfig, PortalDevice, ProfileUse,
-    Role, SerialConfig, StopBits,
+    self, BusConfig, BusLine, Config, ConfigError, Devices, ModbusPart, Parity, Part, PortalConfig, PortalDevice,
+    ProfileUse, Role, SerialConfig, StopBits,
 };
 use crate::portals::modbus::server::{ServerPortal, ServerSpec};
-use crate::portals::modbus::{self, BusSpec, LineSpec, ModbusPortalSpec, PartSpec, SerialSpec, SpecError};
+use crate::portals::modbus::{self, BusSpec, LineSpec, ModbusPortalSpec, PartName, PartSpec, SerialSpec, SpecError};
 use crate::wire::document::Mistake;
 use crate::wire::profile::{self, Profile};
 use crate::wire::spelling::hint;
 
-/// Judges a device profile that a configuration names: whether it exists and can do what is wanted of it.
-///
-/// # Errors
-/// What is wrong, and what to do.
-pub fn check_profile(used: &ProfileUse<'_>) -> Result<(), String> {
-    let profile = find(used.name, used.devices_dir)?;
-    let has = match used.role {
-        Role::Reader => profile.readers.len(),
-        Role::Output => profile.output.as_ref().map_or(0, |output| usize::from(output.channels)),
-        Role::Meter => usize::from(profile.meter.is_some()),
+/// The device profiles that are built in or lie in a `devices_dir`.
+pub struct Profiles;
+
+impl Devices for Profiles {
+    fn profile(&self, wanted: &ProfileUse<'_>) -> Result<(), String> {
+        let profile = find(wanted.name, wanted.devices_dir)?;
+        let has = match wanted.role {
+            Role::Reader => profile.readers.len(),
+            Role::Output => profile.output.as_ref().map_or(0, |output| usize::from(output.channels)),
+            Role::Meter => usize::from(profile.meter.is_some()),
+        };
+        let role = wanted.role.as_str();
+        if has == 0 {
+            return Err(format!("`{}` is no {role}; name a profile that is one", wanted.name));
+        }
+        if usize::from(wanted.channel) >= has {
+            return Err(format!(
+                "`{}` has {has} {role} channel(s), counted from 0; channel {} is none",
+                wanted.name, wanted.channel
+            ));
+        }
+        Ok(())
+    }
+
+    fn site(&self, buses: &[BusConfig], portals: &[PortalConfig]) -> Vec<Mistake> {
+        // What is on a line with mistakes is judged when the line has none.
+        let on_good_lines = |spec: &ModbusPortalSpec| {
+            let mut parts = [&spec.reader, &spec.output, &spec.meter].into_iter().flatten();
+            parts.all(|part| buses.iter().any(|bus| bus.id == part.bus))
+        };
+        let specs: Vec<_> =
+            portals.iter().filter_map(|p| portal(buses, p).ok().flatten()).filter(on_good_lines).collect();
+        let lines: Vec<_> = buses.iter().map(bus_spec).collect();
+        modbus::check(&lines, &specs).into_iter().filter_map(|error| at_part(portals, error)).collect()
+    }
+}
+
+/// What is wrong with a portal, as a mistake where the part stands in the file.
+fn at_part(portals: &[PortalConfig], error: SpecError) -> Option<Mistake> {
+    let portal = portals.iter().find(|p| p.portal.id == error.portal)?;
+    let PortalDevice::Parts { reader, output, meter } = &portal.device else { return None };
+    let part = match error.part {
+        PartName::Reader => reader,
+        PartName::Output | PartName::Inputs => output,
+        PartName::Meter => meter.as_ref()?,
     };
-    let wanted = used.role.as_str();
-    if has == 0 {
-        return Err(format!("`{}` is no {wanted}; name a profile that is one", used.name));
+    match part {
+        Part::Modbus(part) => Some(part.place.mistake(error.message)),
+        Part::Mqtt(_) => None,
     }
-    if usize::from(used.channel) >= has {
-        return Err(format!(
-            "`{}` has {has} {wanted} channel(s), counted from 0; channel {} is none",
-            used.name, used.channel
-        ));
-    }
-    Ok(())
 }
 
 /// The configuration in the file at `path`, its device profiles judged and its portals put together from them: what is wrong with
@@ -46,34 +74,24 @@ pub fn check_profile(used: &ProfileUse<'_>) -> Result<(), String> {
 /// # Errors
 /// [`ConfigError`], with every mistake that could be found.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let config = config::load(path, &check_profile)?;
-    let mistakes = site_mistakes(&config);
-    if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::Mistakes { path: path.to_owned(), mistakes }) }
-}
-
-/// What is wrong among the portals, each at its portal.
-fn site_mistakes(config: &Config) -> Vec<Mistake> {
-    // A profile that cannot be read is a mistake already, at its name.
-    let found = modbus::check(&buses(config), &portals(config).unwrap_or_default());
-    let at_portal = |error: SpecError| {
-        let portal = config.portals.iter().find(|p| p.portal.id == error.portal)?;
-        Some(portal.place.mistake(error.message))
-    };
-    found.into_iter().filter_map(at_portal).collect()
+    config::load(path, &Profiles)
 }
 
 /// The lines.
 #[must_use]
 pub fn buses(config: &Config) -> Vec<BusSpec> {
-    let spec = |bus: &BusConfig| BusSpec {
+    config.buses.iter().map(bus_spec).collect()
+}
+
+fn bus_spec(bus: &BusConfig) -> BusSpec {
+    BusSpec {
         id: bus.id.clone(),
         line: match &bus.line {
             BusLine::Tcp(peer) => LineSpec::Tcp(peer.to_string()),
             BusLine::Serial(serial) => LineSpec::Serial(serial_spec(serial)),
         },
         timeout_ms: bus.timeout_ms,
-    };
-    config.buses.iter().map(spec).collect()
+    }
 }
 
 /// The portals put together from parts.
@@ -81,7 +99,7 @@ pub fn buses(config: &Config) -> Vec<BusSpec> {
 /// # Errors
 /// A profile that is not there any more: the configuration's check found it.
 pub fn portals(config: &Config) -> Result<Vec<ModbusPortalSpec>, String> {
-    config.portals.iter().filter_map(|p| portal(config, p).transpose()).collect()
+    config.portals.iter().filter_map(|p| portal(&config.buses, p).transpose()).collect()
 }
 
 /// The portals whose reader loses part of the UID, and what it does to it. Controllers that ask, and native devices, give whole UIDs.
@@ -127,14 +145,14 @@ fn serial_spec(serial: &SerialConfig) -> SerialSpec {
     }
 }
 
-fn portal(config: &Config, portal: &PortalConfig) -> Result<Option<ModbusPortalSpec>, String> {
+fn portal(buses: &[BusConfig], portal: &PortalConfig) -> Result<Option<ModbusPortalSpec>, String> {
     let PortalDevice::Parts { reader, output, meter } = &portal.device else { return Ok(None) };
     let part = |part: &Part| -> Result<Option<PartSpec>, String> {
         match part {
             Part::Modbus(part) => Ok(Some(PartSpec {
                 bus: part.bus.clone(),
                 unit: part.unit,
-                profile: profile_of(config, part)?,
+                profile: profile_of(buses, part)?,
                 channel: part.channel,
             })),
             Part::Mqtt(_) => Ok(None),
@@ -159,8 +177,8 @@ fn portal(config: &Config, portal: &PortalConfig) -> Result<Option<ModbusPortalS
     }))
 }
 
-fn profile_of(config: &Config, part: &ModbusPart) -> Result<Arc<Profile>, String> {
-    let dir = config.buses.iter().find(|bus| bus.id == part.bus).and_then(|bus| bus.devices_dir.as_deref());
+fn profile_of(buses: &[BusConfig], part: &ModbusPart) -> Result<Arc<Profile>, String> {
+    let dir = buses.iter().find(|bus| bus.id == part.bus).and_then(|bus| bus.devices_dir.as_deref());
     find(&part.profile, dir)
 }
 

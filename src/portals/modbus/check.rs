@@ -7,9 +7,36 @@ use std::collections::HashMap;
 
 use crate::access::id::PortalId;
 use crate::access::portal::PortalKind;
+use crate::access::transform::Transform;
 use crate::wire::profile::Reader;
 
 use super::{BusSpec, ModbusPortalSpec, SLOTS_MAX};
+
+/// A part of a portal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartName {
+    /// What reads cards.
+    Reader,
+    /// What opens or energises.
+    Output,
+    /// What measures.
+    Meter,
+    /// Contacts and buttons.
+    Inputs,
+}
+
+impl PartName {
+    /// The key of the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Output => "output",
+            Self::Meter => "meter",
+            Self::Inputs => "inputs",
+        }
+    }
+}
 
 /// What cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +44,8 @@ use super::{BusSpec, ModbusPortalSpec, SLOTS_MAX};
 pub struct SpecError {
     /// Which portal.
     pub portal: PortalId,
+    /// Which part of it.
+    pub part: PartName,
     /// What, and what to do.
     pub message: String,
 }
@@ -28,50 +57,79 @@ pub fn check(buses: &[BusSpec], portals: &[ModbusPortalSpec]) -> Vec<SpecError> 
     let mut readers: HashMap<(&str, u8, u16), &PortalId> = HashMap::new();
     let mut relays: HashMap<(&str, u8, u16), &PortalId> = HashMap::new();
     for spec in portals {
-        let mut wrong = |message: String| errors.push(SpecError { portal: spec.id.clone(), message });
-        let parts =
-            [("reader", &spec.reader), ("output", &spec.output), ("meter", &spec.meter), ("inputs", &spec.inputs)];
+        let mut wrong =
+            |part: PartName, message: String| errors.push(SpecError { portal: spec.id.clone(), part, message });
+        let parts = [
+            (PartName::Reader, &spec.reader),
+            (PartName::Output, &spec.output),
+            (PartName::Meter, &spec.meter),
+            (PartName::Inputs, &spec.inputs),
+        ];
         for (name, part) in parts {
             let Some(part) = part else { continue };
+            let key = name.as_str();
             if !buses.iter().any(|bus| bus.id == part.bus) {
-                wrong(format!("`{name}` names the line `{}`; declare it as a `[[bus]]`", part.bus));
+                wrong(name, format!("`{key}` names the line `{}`; declare it as a `[[bus]]`", part.bus));
             }
             if part.unit == 0 {
-                wrong(format!("`{name}` has unit 0, which is everybody on the line; units are 1 to 255"));
+                wrong(name, format!("`{key}` has unit 0, which is everybody on the line; units are 1 to 255"));
             }
-            let has = match name {
-                "reader" => part.profile.readers.len(),
-                "output" => part.profile.output.as_ref().map_or(0, |output| usize::from(output.channels)),
-                "meter" => usize::from(part.profile.meter.is_some()),
-                _ => usize::from(!part.profile.inputs.is_empty()) * usize::from(u16::MAX),
+            let (has, slots) = match name {
+                PartName::Reader => (part.profile.readers.len(), spec.slots.max(1)),
+                PartName::Output => (part.profile.output.as_ref().map_or(0, |output| usize::from(output.channels)), 1),
+                PartName::Meter => (usize::from(part.profile.meter.is_some()), 1),
+                PartName::Inputs => (usize::from(!part.profile.inputs.is_empty()) * usize::from(u16::MAX), 1),
             };
-            let slots = if name == "reader" { spec.slots.max(1) } else { 1 };
             if usize::from(part.channel) + usize::from(slots) > has {
                 let profile = &part.profile.id;
-                wrong(format!("`{name}` wants channel {} of `{profile}`, which has {has} of that", part.channel));
+                wrong(name, format!("`{key}` wants channel {} of `{profile}`, which has {has} of that", part.channel));
             }
         }
-        let places = [("reader", &mut readers, &spec.reader, spec.slots), ("relay", &mut relays, &spec.output, 1)];
-        for (what, taken, part, count) in places {
+        let places = [
+            (PartName::Reader, "reader", &mut readers, &spec.reader, spec.slots),
+            (PartName::Output, "relay", &mut relays, &spec.output, 1),
+        ];
+        for (name, what, taken, part, count) in places {
             let Some(part) = part else { continue };
             for channel in (part.channel..).take(usize::from(count)) {
                 if let Some(other) = taken.insert((part.bus.as_str(), part.unit, channel), &spec.id) {
-                    wrong(format!(
-                        "its {what} is that of `{other}` too; one {what} belongs to one portal: correct unit or `channel`"
-                    ));
+                    wrong(
+                        name,
+                        format!(
+                            "its {what} is that of `{other}` too; one {what} belongs to one portal: correct unit or `channel`"
+                        ),
+                    );
                     break;
                 }
             }
         }
-        if spec.slots > SLOTS_MAX {
-            wrong(format!("its reader has {} slots; a box has at most {SLOTS_MAX}", spec.slots));
-        }
-        let leaves_untold = |reader: &Reader| reader.leaves_after_ms().is_none();
-        if spec.kind == PortalKind::PowerBox && spec.readers().any(leaves_untold) {
-            wrong(
-                "its reader tells when a card comes and not when it leaves; a power box needs a `level` reader, or a `latch` with `repeats_ms`".into(),
-            );
-        }
+        slots(spec, &mut |message| wrong(PartName::Reader, message));
     }
     errors
+}
+
+/// What the readers of one portal cannot be beside each other.
+fn slots(spec: &ModbusPortalSpec, wrong: &mut dyn FnMut(String)) {
+    if spec.slots > SLOTS_MAX {
+        wrong(format!("its reader has {} slots; a box has at most {SLOTS_MAX}", spec.slots));
+    }
+    let leaves_untold = |reader: &Reader| reader.leaves_after_ms().is_none();
+    if spec.kind == PortalKind::PowerBox && spec.readers().any(leaves_untold) {
+        wrong(
+            "its reader tells when a card comes and not when it leaves; a power box needs a `level` reader, or a `latch` with `repeats_ms`".into(),
+        );
+    }
+    // A portal has one way to read a card: a card known from one slot would not be found again by what another slot says of it.
+    let mut told = spec.readers().map(|reader| (&reader.id, reader.uid.transform()));
+    if let Some((first, transform)) = told.next()
+        && let Some((other, differs)) = told.find(|(_, other)| *other != transform)
+    {
+        let gives = |transform: Option<Transform>| transform.map_or("whole UIDs".to_owned(), |t| format!("`{t}`"));
+        wrong(format!(
+            "its slots read a card differently: `{first}` gives {}, `{other}` gives {}; give each a portal of its own with \
+             `channel`, or write the same `transform` for all of them in the profile if that is what they do",
+            gives(transform),
+            gives(differs)
+        ));
+    }
 }

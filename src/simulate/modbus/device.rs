@@ -10,6 +10,15 @@ use crate::access::id::CardUid;
 use crate::wire::modbus::{Exception, Reply, Request, Space};
 use crate::wire::profile::{InputKind, Point, PointType, Profile, Pulse, Trigger, Write};
 
+/// A register or bit of a device.
+type Spot = (Space, u16);
+
+/// Places of a device that are one and the same, of which its profile names only the second.
+const SAME: [(&str, Spot, Spot); 1] = [
+    // The card's flag is a coil too, and the manual's own example clears it there (Inveo RFID IND-M1 manual, pages 14 and 16).
+    ("inveo-rfid-ind-m1", (Space::Coil, 1016), (Space::Holding, 1000)),
+];
+
 /// Why a point was not set.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum NotSet {
@@ -218,11 +227,33 @@ impl Device {
         }
     }
 
+    /// Where what is read or written at an address really is.
+    fn place(&self, space: Space, address: u16) -> Spot {
+        let same = SAME.iter().find(|(id, from, _)| *id == self.profile.id && *from == (space, address));
+        same.map_or((space, address), |(_, _, to)| *to)
+    }
+
+    /// Makes room for the next card where this is the write that does, wherever the flag is.
+    fn release(&mut self, space: Space, address: u16, value: u16) {
+        for reader in self.profile.readers.clone() {
+            if let Trigger::Latch { flag, release, .. } = &reader.trigger
+                && (release.space, release.address) == (space, address)
+                && (release.value == value || space.is_bits() && (release.value != 0) == (value != 0))
+            {
+                self.set(flag, 0, 0);
+            }
+        }
+    }
+
     fn read(&mut self, space: Space, address: u16, count: u16, now: Instant) -> Result<Reply, Exception> {
         let end = u32::from(address) + u32::from(count);
         let spans = self.profile.points.iter().filter(|p| p.space == space).map(|p| (u32::from(p.address), p.end()));
         let (first, last) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).ok_or(Exception::ILLEGAL_ADDRESS)?;
-        if u32::from(address) < first || end > last {
+        let outside = |at: &u32| {
+            let same = u16::try_from(*at).is_ok_and(|at| self.place(space, at) != (space, at));
+            !(first..last).contains(at) && !same
+        };
+        if (u32::from(address)..end).any(|at| outside(&at)) {
             return Err(Exception::ILLEGAL_ADDRESS);
         }
         if let Some(state) = self.profile.output.as_ref().and_then(|output| output.state.clone()) {
@@ -232,7 +263,7 @@ impl Device {
             }
         }
         let words = (address..=u16::try_from(end - 1).unwrap_or(u16::MAX))
-            .map(|at| self.items.get(&(space, at)).copied().unwrap_or(0));
+            .map(|at| self.items.get(&self.place(space, at)).copied().unwrap_or(0));
         Ok(if space.is_bits() { Reply::Bits(words.map(|w| w != 0).collect()) } else { Reply::Words(words.collect()) })
     }
 
@@ -267,6 +298,7 @@ impl Device {
                 return Err(Exception::ILLEGAL_FUNCTION);
             }
         };
+        let (space, address) = self.place(space, address);
         let in_points = self
             .profile
             .points
@@ -283,6 +315,7 @@ impl Device {
         }
         self.items.insert((space, address), value);
         if acknowledges {
+            self.release(space, address, value);
             for (reader, uid) in self.lying.clone() {
                 self.present(reader, uid);
             }

@@ -4,7 +4,9 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use tokio::task::JoinSet;
@@ -50,7 +52,16 @@ pub struct Plugged {
     name: String,
     tasks: JoinSet<()>,
     /// The name made for it, and the terminal that it leads to.
-    link: Option<(PathBuf, PathBuf)>,
+    link: Option<Link>,
+}
+
+/// A name made for a terminal.
+#[derive(Debug)]
+struct Link {
+    name: PathBuf,
+    device: PathBuf,
+    /// Tells other stand-ins to leave the name alone.
+    _claim: UnixListener,
 }
 
 impl fmt::Display for Plugged {
@@ -68,12 +79,12 @@ impl Plugged {
 
 impl Drop for Plugged {
     fn drop(&mut self) {
-        let Some((link, device)) = &self.link else { return };
-        // Another stand-in may have taken the name since; it is that one's now.
-        if fs::read_link(link).is_ok_and(|to| to == *device)
-            && let Err(error) = fs::remove_file(link)
+        let Some(Link { name, device, .. }) = &self.link else { return };
+        // The name may have been removed by hand since, and be another's now.
+        if fs::read_link(name).is_ok_and(|to| to == *device)
+            && let Err(error) = fs::remove_file(name)
         {
-            tracing::warn!("`{}` is left behind: {error}", link.display());
+            tracing::warn!("`{}` is left behind: {error}", name.display());
         }
     }
 }
@@ -84,20 +95,24 @@ impl Line {
     /// # Errors
     /// When the port or the name cannot be had.
     pub async fn plug(&self, at: &LineAt) -> io::Result<Plugged> {
+        let taken = |error: io::Error| {
+            io::Error::new(error.kind(), format!("{error}; is a simulator or a device there already?"))
+        };
         match at {
             LineAt::Tcp(port) => {
-                let served = self.serve_tcp(*port).await?;
+                let served = self.serve_tcp(*port).await.map_err(taken)?;
                 Ok(Plugged { name: served.address.to_string(), tasks: served.tasks, link: None })
             }
             LineAt::Pty(link) => self.plug_pty(link),
             LineAt::Port { name, port } => {
-                let port = port.clone().open_native_async().map_err(io::Error::from)?;
+                let port = port.clone().open_native_async().map_err(|error| taken(error.into()))?;
                 Ok(Plugged { tasks: self.on(port, None, name.clone()), name: name.clone(), link: None })
             }
         }
     }
 
     fn plug_pty(&self, link: &Path) -> io::Result<Plugged> {
+        let claim = claim(link)?;
         free(link)?;
         let (far, near) = SerialStream::pair()?;
         let device = near.name().ok_or_else(|| io::Error::other("the pseudo-terminal has no name"))?;
@@ -110,7 +125,7 @@ impl Line {
         Ok(Plugged {
             tasks: self.on(far, Some(held), name.clone()),
             name,
-            link: Some((link.to_owned(), device.into())),
+            link: Some(Link { name: link.to_owned(), device: device.into(), _claim: claim }),
         })
     }
 
@@ -136,6 +151,35 @@ pub fn is_free(link: &Path) -> bool {
     }
 }
 
+/// Says to every other stand-in of this machine that the name is served, as long as this lives: a process that dies loses it.
+///
+/// # Errors
+/// When another stand-in has it.
+fn claim(link: &Path) -> io::Result<UnixListener> {
+    let folder = link.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = fs::metadata(folder)?;
+    // A folder may be reached by several paths, and a socket's name is short.
+    let mut name = format!("dormgate simulate {}:{} ", folder.dev(), folder.ino()).into_bytes();
+    name.extend(link.file_name().unwrap_or_default().as_encoded_bytes());
+    let address = SocketAddr::from_abstract_name(name)?;
+    UnixListener::bind_addr(&address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let process =
+                owner(&address).map_or("another stand-in".to_owned(), |pid| format!("the stand-in of process {pid}"));
+            let told = format!("{process} serves it: end that one, or name another port in the configuration");
+            io::Error::new(io::ErrorKind::AddrInUse, told)
+        }
+        _ => error,
+    })
+}
+
+/// The process that has claimed an address.
+fn owner(address: &SocketAddr) -> Option<i32> {
+    let asked = UnixStream::connect_addr(address).ok()?;
+    asked.set_nonblocking(true).ok()?;
+    tokio::net::UnixStream::from_std(asked).ok()?.peer_cred().ok()?.pid()
+}
+
 fn free(link: &Path) -> io::Result<()> {
     if !is_free(link) {
         let told = "it is there and was not made by a stand-in; is it a real port?";
@@ -153,14 +197,38 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_end_of_one_stand_in_leaves_the_name_that_another_has_taken() {
+    async fn the_name_of_a_stand_in_that_runs_is_not_taken_from_it() {
         let dir = tempfile::tempdir().unwrap();
-        let at = LineAt::Pty(dir.path().join("riser"));
+        let riser = dir.path().join("riser");
+        let at = LineAt::Pty(riser.clone());
         let first = Line::new([]).plug(&at).await.unwrap();
-        let second = Line::new([]).plug(&at).await.unwrap();
-        drop(first);
-        assert!(fs::symlink_metadata(dir.path().join("riser")).is_ok(), "the second is served under it");
-        drop(second);
-        assert!(fs::symlink_metadata(dir.path().join("riser")).is_err());
+        let led_to = fs::read_link(&riser).unwrap();
+        symlink(dir.path(), dir.path().join("other")).unwrap();
+        for same in [at.clone(), LineAt::Pty(dir.path().join("other/riser"))] {
+            let refused = Line::new([]).plug(&same).await.unwrap_err().to_string();
+            let wanted = format!("the stand-in of process {} serves it: end that one, or name", std::process::id());
+            assert!(refused.starts_with(&wanted), "{refused}");
+            assert_eq!(fs::read_link(&riser).unwrap(), led_to);
+        }
+        Line::new([]).plug(&LineAt::Pty(dir.path().join("riser-2"))).await.unwrap();
+        first.pull().await;
+        Line::new([]).plug(&at).await.unwrap();
+        assert!(fs::symlink_metadata(&riser).is_err(), "the name goes with the line");
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_stand_in_left_is_replaced_and_what_another_made_there_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let riser = dir.path().join("riser");
+        // The terminal's number may be another program's by now.
+        let (_master, terminal) = SerialStream::pair().unwrap();
+        let terminal = PathBuf::from(terminal.name().unwrap());
+        symlink(&terminal, &riser).unwrap();
+        let line = Line::new([]).plug(&LineAt::Pty(riser.clone())).await.unwrap();
+        assert_ne!(fs::read_link(&riser).unwrap(), terminal);
+        fs::remove_file(&riser).unwrap();
+        symlink(&terminal, &riser).unwrap();
+        drop(line);
+        assert_eq!(fs::read_link(&riser).unwrap(), terminal);
     }
 }

@@ -42,6 +42,13 @@ pulse = { by = "gateway" }
 power = "number"
 "#;
 
+/// What is wrong with the board when `to` stands in the place of `from`.
+pub(super) fn said_of_board_with(from: &str, to: &str) -> String {
+    let text = BOARD.replacen(from, to, 1);
+    assert_ne!(text, BOARD, "{from}");
+    check_text("board.toml", &text).err().unwrap_or_default()
+}
+
 #[test]
 fn a_profile_that_contradicts_itself_is_told_where_and_what_to_do() {
     assert_eq!(check_text("board.toml", BOARD).map(drop), Ok(()));
@@ -150,9 +157,7 @@ fn a_profile_that_contradicts_itself_is_told_where_and_what_to_do() {
         ),
     ];
     for (from, to, wanted) in cases {
-        let text = BOARD.replacen(from, to, 1);
-        assert_ne!(text, BOARD, "{from}");
-        let said = check_text("board.toml", &text).err().unwrap_or_default();
+        let said = said_of_board_with(from, to);
         assert!(said.contains(wanted), "{wanted}\nis not in what is said of {to}:\n{said}");
     }
 }

@@ -10,11 +10,14 @@ mod read;
 mod read_uid;
 mod scope;
 mod shipped;
+mod tell;
 mod text;
 mod value;
 
 #[cfg(test)]
 mod contradictions_tests;
+#[cfg(test)]
+mod mistakes_tests;
 
 use crate::access::portal::Direction;
 

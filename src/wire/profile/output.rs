@@ -162,7 +162,11 @@ fn read_confirm(t: &mut Table<'_>) -> Confirm {
     }
     let read = t.table("confirm", |t| {
         let echo =
-            t.need_or("by", "write `state` or `echo`").and_then(|v| v.choice(&[("state", false), ("echo", true)]))?;
+            t.need_or("by", "write `state` or `echo`").and_then(|v| v.choice(&[("state", false), ("echo", true)]));
+        let Some(echo) = echo else {
+            t.give_up();
+            return None;
+        };
         if !echo {
             if t.text("because").is_some() {
                 t.mistake_at("because", "a reason is for `by = \"echo\"`; reading the state back needs none");
@@ -255,7 +259,11 @@ fn writes(t: &Table<'_>, output: &Output) {
 fn read_pulse(t: &mut Table<'_>, scope: &Scope) -> Option<Pulse> {
     let device = t
         .need_or("by", "write `gateway`, or `device` if the device ends the pulse itself")
-        .and_then(|v| v.choice(&[("device", true), ("gateway", false)]))?;
+        .and_then(|v| v.choice(&[("device", true), ("gateway", false)]));
+    let Some(device) = device else {
+        t.give_up();
+        return None;
+    };
     if !device {
         return Some(Pulse::Gateway);
     }
@@ -266,7 +274,7 @@ fn read_pulse(t: &mut Table<'_>, scope: &Scope) -> Option<Pulse> {
         .map_or(1000, whole);
     let steps_max = small(t.number("steps_max", REGISTER, 0));
     if write.value.checked_add(steps_max).is_none() {
-        t.mistake_at("steps_max", "`value` plus `steps_max` is more than a register holds");
+        t.mistake_at("steps_max", "`value` plus `steps_max` is more than a register holds: lower one of them");
     }
     if write.multiple && write.space.is_bits() && steps_max > 0 {
         t.mistake_at(

@@ -36,7 +36,9 @@ fn profile(top: &mut Table<'_>, file: Option<&str>) -> Profile {
     if let Some(schema) = top.need_or("schema", "write `schema = 1` above the first table")
         && schema.number(0..1000).is_some_and(|n| n != SCHEMA)
     {
-        schema.mistake(format!("this program reads schema {SCHEMA}"));
+        schema.mistake(format!(
+            "this program reads schema {SCHEMA}: write `schema = {SCHEMA}`, or use the program that the file is for"
+        ));
     }
     let id = top.need_or("id", "write the file's name, e.g. `id = \"acme-dc1\"`").and_then(|value| {
         let id = value.parsed(identifier)?;
@@ -113,7 +115,10 @@ fn texts(table: &mut Table<'_>, key: &'static str) -> Vec<String> {
 /// Says so if no poll asks for `point`.
 pub(super) fn must_be_polled(value: &Value<'_>, point: &Point, polls: &[Poll]) {
     if !polls.iter().any(|poll| poll.points.contains(&point.name)) {
-        value.mistake(format!("no `[[poll]]` asks for `{}`, so it would never be known", point.name));
+        value.mistake(format!(
+            "no `[[poll]]` asks for `{}`, so it would never be known: add it to the `points` of one",
+            point.name
+        ));
     }
 }
 
@@ -207,20 +212,23 @@ fn read_trigger(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Trig
         t.mistake("a latch needs `release = { space = …, address = …, value = … }`: what makes room for the next card");
     }
     if release.is_some() && !chosen.contains(&"latch") {
-        t.mistake_at("release", "only a latch is released");
+        t.mistake_at("release", "only a latch is released: leave it out, or say `latch = \"POINT\"`");
     }
     if repeats_ms.is_some() && !chosen.contains(&"latch") {
-        t.mistake_at("repeats_ms", "only a latch is set again");
+        t.mistake_at("repeats_ms", "only a latch is set again: leave it out, or say `latch = \"POINT\"`");
     }
     if acknowledge.is_some() && !chosen.contains(&"counter") {
-        t.mistake_at("acknowledge", "only a counter is acknowledged");
+        t.mistake_at("acknowledge", "only a counter is acknowledged: leave it out, or say `counter = \"POINT\"`");
     }
     match (level, latch, release, counter) {
         (Some(level), ..) => Some(level),
         (None, Some(flag), Some(release), _) => Some(Trigger::Latch { flag, release, repeats_ms }),
         (None, None, _, Some(count)) => {
             if !matches!(count.kind, PointType::U16 | PointType::U32) {
-                t.mistake_at("counter", "a counter is a `u16` or `u32`");
+                t.mistake_at(
+                    "counter",
+                    "a counter is a `u16` or `u32`: correct the `type` of the point, or name another",
+                );
             }
             Some(Trigger::Counter { count, acknowledge })
         }
@@ -241,7 +249,7 @@ pub(super) fn read_write(t: &mut Table<'_>, scope: &Scope, default: Option<i64>)
     let value = small(t.number("value", REGISTER, default));
     let multiple = t.flag("multiple", false);
     if multiple && space.is_bits() && ![0, 1, COIL_ON].contains(&value) {
-        t.mistake_at("value", "FC 15 carries bits: 0 or 1");
+        t.mistake_at("value", "FC 15 carries bits: write 0 or 1, or leave `multiple` out");
     }
     Write { space, address, value, multiple }
 }
@@ -258,6 +266,7 @@ fn read_inputs(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Vec<InputPoi
     ];
     for (key, kind) in kinds {
         let read = t.table(key, |t| {
+            let when = t.flag("when", true);
             let value = t.need_or("point", "name one of `[points]`")?;
             let point = scope.point(&value)?;
             must_be_polled(&value, &point, polls);
@@ -267,7 +276,6 @@ fn read_inputs(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Vec<InputPoi
                 let or = if may_count { ", or a counter: `u16` or `u32`" } else { "" };
                 value.mistake(format!("`{key}` is a `bool`{or}; `{}` is neither", point.name));
             }
-            let when = t.flag("when", true);
             if !when && may_count && counts {
                 t.mistake_at("when", "a counter counts and is never clear; leave `when` out");
             }

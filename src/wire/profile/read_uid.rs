@@ -22,6 +22,14 @@ enum Named {
 }
 
 pub(super) fn read_uid(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<UidSource> {
+    let uid = read_source(t, scope, polls);
+    if uid.is_none() {
+        t.give_up();
+    }
+    uid
+}
+
+fn read_source(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<UidSource> {
     let value = t.need_or("point", "name the point of `[points]` that holds the UID")?;
     let point = scope.point(&value)?;
     must_be_polled(&value, &point, polls);
@@ -101,7 +109,7 @@ fn read_limits(t: &mut Table<'_>) -> UidSays {
         let Some(value) = t.get(key) else { return default };
         let Some(bytes) = value.number(4..11) else { return default };
         if !LENGTHS.contains(&bytes) {
-            value.mistake(format!("a UID has 4, 7 or 10 bytes, none has {bytes}"));
+            value.mistake(format!("a UID has 4, 7 or 10 bytes, none has {bytes}: write one of these"));
         }
         u8::try_from(bytes).unwrap_or(default)
     };
@@ -163,7 +171,7 @@ fn read_shown(t: &mut Table<'_>, value: &Value<'_>, point: &Point, form: Form) -
                 "a `u32` is too small for a UID of 7 bytes: say which four the reader keeps, e.g. `transform = \"wiegand34\"` for the last",
             ),
             Some(keep) if i64::from(keep) > holds => {
-                value.mistake(format!("this transform keeps {keep} bytes, `{}` holds {holds}", point.name));
+                value.mistake(format!("this transform keeps {keep} bytes, `{}` holds {holds}: name a `u32`, or a transform that keeps less", point.name));
             }
             Some(_) => {}
         }
@@ -180,7 +188,7 @@ fn read_shown(t: &mut Table<'_>, value: &Value<'_>, point: &Point, form: Form) -
     };
     let shown = fixed.unwrap_or(bytes);
     if let Some(keep) = form.keeps().filter(|keep| i64::from(*keep) > shown) {
-        value.mistake(format!("this transform keeps {keep} bytes, and {shown} are shown"));
+        value.mistake(format!("this transform keeps {keep} bytes, and {shown} are shown: correct `registers` or `length`, or name a transform that keeps less"));
     }
     Some(fixed.and_then(|n| u8::try_from(n).ok()).map_or(UidLength::All, UidLength::Fixed))
 }

@@ -16,7 +16,7 @@ pub(super) const CHANNELS_MAX: i64 = 256;
 
 pub(super) const SPACES: [(&str, Space); 4] =
     [("coil", Space::Coil), ("discrete", Space::Discrete), ("holding", Space::Holding), ("input", Space::Input)];
-const TYPES: [(&str, PointType); 8] = [
+pub(super) const TYPES: [(&str, PointType); 8] = [
     ("bool", PointType::Bool),
     ("u16", PointType::U16),
     ("i16", PointType::I16),
@@ -26,7 +26,7 @@ const TYPES: [(&str, PointType); 8] = [
     ("bytes", PointType::Bytes),
     ("byte_each", PointType::ByteEach),
 ];
-const ORDERS: [(&str, Order); 2] = [("big", Order::Big), ("little", Order::Little)];
+pub(super) const ORDERS: [(&str, Order); 2] = [("big", Order::Big), ("little", Order::Little)];
 
 /// What the rest of the file needs to be read: the base of its addresses, the byte orders and the points.
 pub(super) struct Scope {
@@ -75,8 +75,8 @@ pub(super) fn read_link(t: &mut Table<'_>, scope: &mut Scope) -> Link {
     {
         scope.base = u16::from(base == 1);
     }
-    scope.byte_order = t.get("byte_order").and_then(|v| v.choice(&ORDERS));
-    scope.word_order = t.get("word_order").and_then(|v| v.choice(&ORDERS));
+    scope.byte_order = read_order(t, "byte_order");
+    scope.word_order = read_order(t, "word_order");
     scope.read_max = small(t.number("read_max", 1..126, 125));
     Link {
         address_base: scope.base,
@@ -84,6 +84,11 @@ pub(super) fn read_link(t: &mut Table<'_>, scope: &mut Scope) -> Link {
         reply_ms: whole(t.number("reply_ms", 1..10_001, 200)),
         factory: t.text("factory").unwrap_or_default(),
     }
+}
+
+/// An order, if one is said. One that is none is told here and taken for the usual, so that nothing follows from it.
+fn read_order(t: &mut Table<'_>, key: &'static str) -> Option<Order> {
+    t.get(key).map(|v| v.choice(&ORDERS).unwrap_or(Order::Big))
 }
 
 pub(super) fn read_points(t: &mut Table<'_>, scope: &Scope) -> Vec<Point> {
@@ -97,28 +102,29 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
         .and_then(|v| v.choice(&SPACES))
         .unwrap_or(Space::Holding);
     let address = scope.address(t);
-    let kind = t
-        .need_or("type", "write what it holds, e.g. `type = \"u16\"`")
-        .and_then(|v| v.choice(&TYPES))
-        .unwrap_or(PointType::U16);
+    let kind = t.need_or("type", "write what it holds, e.g. `type = \"u16\"`").and_then(|v| v.choice(&TYPES));
+    let is_known = kind.is_some();
+    let kind = kind.unwrap_or(PointType::U16);
     let bytes = matches!(kind, PointType::Bytes | PointType::ByteEach);
     if bytes {
         t.need_or("registers", "write how many registers the bytes fill, e.g. `registers = 5`");
     }
     let registers = t.get("registers").and_then(|v| {
         if !bytes {
-            v.mistake("only `bytes` and `byte_each` have a number of registers; the other types know theirs");
+            v.mistake("only `bytes` and `byte_each` have a number of registers; the other types know theirs: leave `registers` out");
         }
         v.number(1..BYTES_REGISTERS_MAX + 1)
     });
     let registers = match kind {
         PointType::Bool | PointType::U16 | PointType::I16 => 1,
         PointType::U32 | PointType::I32 | PointType::F32 => 2,
-        PointType::Bytes | PointType::ByteEach => registers.map_or(1, small),
+        // Where it is not said, as long as the longest UID, so that nothing follows from the one mistake.
+        PointType::Bytes => registers.map_or(5, small),
+        PointType::ByteEach => registers.map_or(10, small),
     };
     let bit = t.get("bit").and_then(|v| {
         if space.is_bits() || kind != PointType::Bool {
-            v.mistake("`bit` is for a `bool` in a register");
+            v.mistake("`bit` is for a `bool` in a register: leave it out, or correct `type`");
         }
         v.number(0..16).map(|n| u8::try_from(n).unwrap_or(0))
     });
@@ -126,7 +132,7 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
         t.mistake_at("type", format!("a {} is one bit: its type is `bool`", space.as_str()));
     }
     let order = |t: &mut Table<'_>, key: &'static str, of_link: Option<Order>, matters: bool| {
-        let own = t.get(key).and_then(|v| v.choice(&ORDERS));
+        let own = read_order(t, key);
         if own.or(of_link).is_none() && matters {
             t.mistake_at("type", format!("say `{key} = \"big\"` or `\"little\"` here or in `[link]`: devices differ"));
         }
@@ -145,7 +151,7 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
     });
     let scale = scale.unwrap_or(1.0);
     let unit = t.text("unit");
-    let invalid = t.get("invalid").map(|v| read_invalid(&v, kind)).unwrap_or_default();
+    let invalid = t.get("invalid").filter(|_| is_known).map(|v| read_invalid(&v, kind)).unwrap_or_default();
     let point = Point {
         name,
         space,
@@ -162,7 +168,10 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
         stride,
     };
     if point.end() > 0x1_0000 {
-        t.mistake_at("address", "the point ends beyond the last address, 65535");
+        t.mistake_at(
+            "address",
+            "the point ends beyond the last address, 65535: correct `address`, `channels` or `stride`",
+        );
     }
     point
 }
@@ -216,8 +225,8 @@ pub(super) fn read_poll(t: &mut Table<'_>, scope: &Scope, seen: &mut Vec<String>
             points.push(point);
         }
     }
-    if values.is_empty() {
-        t.mistake_at("points", "a poll asks for at least one point");
+    if values.is_empty() && t.has("points") {
+        t.mistake_at("points", "a poll asks for at least one point: name it, or leave the poll out");
     }
     let reads = plan::reads(&points, scope.read_max, max_gap);
     if atomic && reads.len() > 1 {

@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use crate::wire::modbus::{Request, hex, rtu_frame, tcp_frame};
+use crate::wire::modbus::{Request, Space, hex, rtu_frame, tcp_frame};
 
-use super::{
-    Confirm, InputKind, OnLinkLoss, PointType, Profile, Pulse, Trigger, UidLength, UidSays, read_file, shipped,
-};
+use super::{Profile, Trigger, read_file, shipped, tell};
 
 /// The time in the example of a pulse, in milliseconds.
 const EXAMPLE_MS: u32 = 3000;
@@ -33,142 +31,45 @@ pub fn show_text(id: &str) -> Option<String> {
 /// Everything a profile says, and every request it leads to, for one unit.
 #[must_use]
 pub fn show(profile: &Profile, unit: u8) -> String {
-    let mut out = String::new();
-    let mut line = |text: std::fmt::Arguments<'_>| {
-        out.push_str(&text.to_string());
-        out.push('\n');
-    };
-    line(format_args!("{}: {}", profile.id, profile.name));
-    line(format_args!("can be: {}", profile.parts().join(", ")));
-    line(format_args!("source: {}", profile.source));
-    if profile.verified_on.is_empty() {
-        line(format_args!("tried on: nothing yet"));
-    } else {
-        line(format_args!("tried on: {}", profile.verified_on.join("; ")));
-    }
-    for caveat in &profile.caveats {
-        line(format_args!("mind: {caveat}"));
-    }
-    if !profile.link.factory.is_empty() {
-        line(format_args!("as delivered: {}", profile.link.factory));
-    }
-    let loss = match profile.on_link_loss {
-        OnLinkLoss::Hold => "keeps its relays as they are",
-        OnLinkLoss::Off => "switches its relays off",
-        OnLinkLoss::Unknown => "is not known to do anything",
-    };
-    line(format_args!("when nobody asks any more, the device {loss}"));
-    line(format_args!(""));
-    line(format_args!(
-        "Requests as unit {unit} on a serial line; over TCP the last two bytes go and seven come before:"
-    ));
-    let example = Request::Read { space: crate::wire::modbus::Space::Holding, address: 0, count: 1 };
-    line(format_args!(
-        "  e.g. {}  is  {}",
-        hex(&rtu_frame(unit, &example.encode())),
-        hex(&tcp_frame(1, unit, &example.encode()))
-    ));
-    let request = |request: &Request| format!("  {:<28} {request}", hex(&rtu_frame(unit, &request.encode())));
+    let mut lines = tell::lines(profile);
+    lines.push(String::new());
+    lines.extend(requests(profile, unit));
+    lines.join("\n") + "\n"
+}
+
+/// The exact bytes.
+fn requests(profile: &Profile, unit: u8) -> Vec<String> {
+    let example = Request::Read { space: Space::Holding, address: 0, count: 1 }.encode();
+    let mut lines = vec![
+        format!("Requests as unit {unit} on a serial line; over TCP the last two bytes go and seven come before:"),
+        format!("  e.g. {}  is  {}", hex(&rtu_frame(unit, &example)), hex(&tcp_frame(1, unit, &example))),
+    ];
+    let line = |request: &Request| format!("  {:<28} {request}", hex(&rtu_frame(unit, &request.encode())));
     for poll in &profile.polls {
-        let atomic = if poll.atomic { ", in one request" } else { "" };
-        line(format_args!("poll `{}` every {} ms{atomic}: {}", poll.name, poll.every_ms, poll.points.join(", ")));
-        for read in &poll.reads {
-            line(format_args!("{}", request(read)));
-        }
+        lines.push(format!("poll `{}`:", poll.name));
+        lines.extend(poll.reads.iter().map(line));
     }
     for reader in &profile.readers {
-        let when = match &reader.trigger {
-            Trigger::Level(None) => format!("as long as `{}` is not zeros", reader.uid.point.name),
-            Trigger::Level(Some(point)) => format!("as long as `{}` is set", point.name),
-            Trigger::Latch { flag, repeats_ms: None, .. } => {
-                format!("when `{}` is set, until it is released", flag.name)
-            }
-            Trigger::Latch { flag, repeats_ms: Some(ms), .. } => {
-                format!(
-                    "when `{}` is set; released, it is set again within {ms} ms while the card lies there",
-                    flag.name
-                )
-            }
-            Trigger::Counter { count, .. } => format!("when `{}` counts on", count.name),
-        };
-        let length = match &reader.uid.length {
-            UidLength::Fixed(bytes) => format!("{bytes} bytes"),
-            UidLength::Point(point) => format!("as many bytes as `{}` says", point.name),
-            UidLength::ZeroPadded => "4, 7 or 10 bytes with zeros behind".to_owned(),
-            UidLength::All => "as a whole".to_owned(),
-        };
-        line(format_args!("reader `{}`: a card {when}; its UID is `{}`, {length}", reader.id, reader.uid.point.name));
-        match (reader.uid.says, reader.uid.transform()) {
-            (UidSays::Whole { min: 4, max: 10 }, _) => {}
-            (UidSays::Whole { min, max }, _) => {
-                line(format_args!("  UIDs of {min} to {max} bytes; others are malformed"));
-            }
-            (UidSays::Reduced(_), transform) => {
-                let name = transform.map(|t| t.to_string()).unwrap_or_default();
-                line(format_args!(
-                    "  LOSSY: it says only what `{name}` leaves of a UID. The gateway does the same to every card it knows;"
-                ));
-                line(format_args!(
-                    "  cards that fall together are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one"
-                ));
-            }
-        }
-        match &reader.trigger {
-            Trigger::Latch { release: write, .. } => line(format_args!("{}", request(&write.request(0, write.value)))),
+        let (what, note, request) = match &reader.trigger {
+            Trigger::Latch { release: write, .. } => ("release", "", write.request(0, write.value)),
             Trigger::Counter { acknowledge: Some(write), .. } => {
-                line(format_args!("{}  (the count is written back)", request(&write.request(0, 1))));
+                ("acknowledge", "  (the count is written back, here 1)", write.request(0, 1))
             }
-            Trigger::Level(_) | Trigger::Counter { acknowledge: None, .. } => {}
+            Trigger::Level(_) | Trigger::Counter { acknowledge: None, .. } => continue,
+        };
+        lines.push(format!("reader `{}`, {what}:", reader.id));
+        lines.push(line(&request) + note);
+    }
+    let Some(output) = &profile.output else { return lines };
+    lines.push("output:".to_owned());
+    for channel in 0..output.channels.min(CHANNELS_SHOWN) {
+        lines.push(format!("{}  (channel {channel} on)", line(&output.on(channel))));
+        lines.push(format!("{}  (channel {channel} off)", line(&output.off(channel))));
+        if let Some((pulse, ms)) = output.pulse(channel, EXAMPLE_MS) {
+            lines.push(format!("{}  (channel {channel} for {ms} ms, ended by the device)", line(&pulse)));
         }
     }
-    if let Some(output) = &profile.output {
-        let confirmed = match (&output.confirm, &output.state) {
-            (Confirm::State, Some(state)) => format!("confirmed by reading `{}` back", state.name),
-            (Confirm::State, None) => "CANNOT be read back".to_owned(),
-            (Confirm::Echo { because }, _) => format!("NOT read back ({because}): its echo has to do"),
-        };
-        line(format_args!("output: {} channels, {confirmed}", output.channels));
-        line(format_args!(
-            "  a release: {} further tries, given up and reported after {} ms; a cut: tried until it is confirmed",
-            output.retry, output.deadline_ms
-        ));
-        for channel in 0..output.channels.min(CHANNELS_SHOWN) {
-            line(format_args!("{}  (channel {channel} on)", request(&output.on(channel))));
-            line(format_args!("{}  (channel {channel} off)", request(&output.off(channel))));
-            match output.pulse(channel, EXAMPLE_MS) {
-                Some((pulse, ms)) => {
-                    line(format_args!("{}  (channel {channel} for {ms} ms, ended by the device)", request(&pulse)));
-                }
-                None if output.pulse == Pulse::Gateway => {
-                    line(format_args!("  (channel {channel} for a moment: on, wait, off; the gateway ends it)"));
-                }
-                None => {}
-            }
-        }
-    }
-    for input in &profile.inputs {
-        let kind = match input.kind {
-            InputKind::ContactOpen => "the door is open",
-            InputKind::ExitButton => "the exit button is pressed",
-            InputKind::Tamper => "the housing is open",
-            InputKind::Fire => "the fire panel releases",
-            InputKind::PassedIn => "somebody went in",
-            InputKind::PassedOut => "somebody went out",
-        };
-        let when = match input.when {
-            _ if input.point.kind != PointType::Bool => "counts on",
-            true => "is set",
-            false => "is clear",
-        };
-        line(format_args!("input: {kind} when `{}` {when}", input.point.name));
-    }
-    if let Some(meter) = &profile.meter {
-        let name = |point: &Option<(super::Point, f64)>| {
-            point.as_ref().map_or("not measured".into(), |(p, _)| format!("`{}`", p.name))
-        };
-        line(format_args!("meter: power {}, energy {}", name(&meter.power), name(&meter.energy)));
-    }
-    out
+    lines
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ fn every_other_kind_of_mistake_is_told_with_its_line_and_a_remedy() {
         (
             "word_order = \"big\"",
             "word_order = \"big\"\nunit = 3",
-            "8:1: `link.unit`: unknown key; known here: address_base, byte_order, word_order, read_max, reply_ms, factory",
+            "8:1: `link.unit`: unknown key; known: address_base, byte_order, word_order, read_max, reply_ms, factory",
         ),
         // Of points.
         (

@@ -52,6 +52,6 @@ fn built_in(name: &str) -> Exit {
         return say(shown.trim_end());
     }
     let hint = hint(name, SHIPPED.iter().map(|(name, _)| *name));
-    complain(format!("no profile `{name}` is built in; {hint}; a file is named as `PATH.toml`"));
+    complain(format!("no profile `{name}` is built in, and a file is named as `PATH.toml`; {hint}"));
     Exit::Failed
 }

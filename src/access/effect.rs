@@ -173,12 +173,12 @@ pub struct Alarm {
     pub detail: String,
 }
 
-/// One thing to do.
+/// What a portal is told.
 #[derive(Debug, PartialEq)]
-pub enum Effect {
-    /// Tell the portal; a portal made of reader and output is driven with the grant inside.
+pub enum PortalOrder {
+    /// The answer to a request. A portal made of reader and output is driven with the grant inside.
     Answer {
-        /// Where; as text, because the portal may not exist.
+        /// Where, as the request named it: the portal may not exist.
         portal: String,
         /// The portal's number of the request.
         id: Option<String>,
@@ -187,12 +187,12 @@ pub enum Effect {
     },
     /// Open once without a card's request: a command, the exit button.
     Release {
-        /// With what right.
+        /// With what right; names the portal.
         grant: Grant,
     },
     /// Switch a power box on without a card's request.
     Energise {
-        /// With what right.
+        /// With what right; names the portal.
         grant: Grant,
     },
     /// Switch a power box off, now.
@@ -202,13 +202,20 @@ pub enum Effect {
         /// Why, a reason's name on the wire, `card_left` or `relay_off`.
         reason: &'static str,
     },
-    /// Tell the portal its standing mode, so that free access and fire hold it open and the others do not.
+    /// The standing mode of a gate or door: `fire` and `free_access` hold it open, the others do not.
     Mode {
         /// Which.
         portal: PortalId,
         /// The mode in force.
         posture: Posture,
     },
+}
+
+/// One thing to do.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Tell a portal.
+    Order(PortalOrder),
     /// Append to the audit, which is the journal.
     Record(Box<Record>),
     /// Acknowledge a change message once event `after` is durable (0: nothing to wait for).

@@ -252,14 +252,12 @@ impl<J: Journal> Desk<J> {
     fn carry_out(&mut self, effects: Vec<Effect>, now: Now) {
         for effect in effects {
             match effect {
-                Effect::Answer { portal, id, decision } => {
-                    self.count(&portal, &decision);
-                    self.dispatch.portal(PortalOrder::Answer { portal, id, decision });
+                Effect::Order(order) => {
+                    if let PortalOrder::Answer { portal, decision, .. } = &order {
+                        self.count(portal, decision);
+                    }
+                    self.dispatch.portal(order);
                 }
-                Effect::Release { grant } => self.dispatch.portal(PortalOrder::Release { grant }),
-                Effect::Energise { grant } => self.dispatch.portal(PortalOrder::Energise { grant }),
-                Effect::Cut { portal, reason } => self.dispatch.portal(PortalOrder::Cut { portal, reason }),
-                Effect::Mode { portal, posture } => self.dispatch.portal(PortalOrder::Mode { portal, posture }),
                 Effect::Record(record) => {
                     self.metrics.audit_last.set(gauge(record.event.n));
                     self.unwritten.push(*record);

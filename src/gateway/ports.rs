@@ -4,11 +4,10 @@ use std::collections::HashMap;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::access::decision::{Decision, Grant};
+pub use crate::access::effect::PortalOrder;
 use crate::access::effect::{Ack, Alarm, Reply, Resync, Verdict};
 use crate::access::id::{CardUid, PortalId, Timestamp};
 use crate::access::input::{Input, Operator, PortalReport, Receipt};
-use crate::access::portal::Posture;
 pub use crate::wire::state::{MeterState, StateReport, StreamState};
 
 /// Changes, commands and rejections under way to the gateway. A link that finds the lane full waits: nothing of it is dropped.
@@ -126,44 +125,6 @@ impl Inbox {
     pub async fn ask(&self, ask: Ask) -> Result<(), GatewayGone> {
         self.asks.send(ask).await.map_err(|_| GatewayGone)
     }
-}
-
-/// What a portal link is told, for one of its portals.
-#[derive(Debug)]
-pub enum PortalOrder {
-    /// The answer to a request. A portal made of reader and output is driven with the grant inside.
-    Answer {
-        /// Where, as the request named it.
-        portal: String,
-        /// The portal's number of the request.
-        id: Option<String>,
-        /// The answer.
-        decision: Decision,
-    },
-    /// Open once.
-    Release {
-        /// With what right; names the portal.
-        grant: Grant,
-    },
-    /// Switch the power box on.
-    Energise {
-        /// With what right; names the portal.
-        grant: Grant,
-    },
-    /// Switch the power box off, now.
-    Cut {
-        /// Which.
-        portal: PortalId,
-        /// Why, a reason's name on the wire, `card_left` or `relay_off`.
-        reason: &'static str,
-    },
-    /// The standing mode of a gate or door: `fire` and `free_access` hold it open.
-    Mode {
-        /// Which.
-        portal: PortalId,
-        /// The mode in force.
-        posture: Posture,
-    },
 }
 
 /// Where the orders of each portal go. A link registers its portals before the gateway starts.

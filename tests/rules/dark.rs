@@ -2,7 +2,7 @@
 //! a few times or not at all; nothing is left believed on and dark.
 
 use dormgate::access::audit::{AlarmKind, EventKind};
-use dormgate::access::effect::Effect;
+use dormgate::access::effect::{Effect, PortalOrder};
 use dormgate::access::engine::{AGAIN_STAGGER_MS, RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS};
 use dormgate::access::input::{CommandKind, PortalReport};
 
@@ -23,7 +23,7 @@ fn lit() -> World {
 }
 
 fn energised(seen: &Seen) -> usize {
-    seen.0.iter().filter(|e| matches!(e, Effect::Energise { .. })).count()
+    seen.0.iter().filter(|e| matches!(e, Effect::Order(PortalOrder::Energise { .. }))).count()
 }
 
 fn away(w: &mut World) {

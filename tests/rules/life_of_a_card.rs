@@ -204,8 +204,10 @@ fn a_reissue_under_an_inserted_card_cuts_first_then_proves_then_answers() {
     w.resident("A", "p1");
     w.present("power-412", "A");
     let seen = w.say(vec![op::reissue("p1", "B", Some("A"))]);
-    use dormgate::access::effect::Effect;
-    assert!(matches!(&seen.0[0], Effect::Cut { portal, reason: "replaced" } if portal.as_str() == "power-412"));
+    use dormgate::access::effect::{Effect, PortalOrder};
+    assert!(
+        matches!(&seen.0[0], Effect::Order(PortalOrder::Cut { portal, reason: "replaced" }) if portal.as_str() == "power-412")
+    );
     assert!(
         matches!(&seen.0[1], Effect::Record(r) if r.event.kind == EventKind::ChangesApplied && !r.evidence.is_empty())
     );

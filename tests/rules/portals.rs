@@ -251,9 +251,9 @@ fn a_posture_ends_at_its_end_and_no_older_one_comes_back() {
 #[test]
 fn a_portal_is_told_its_mode_before_anything_is_written() {
     let mut w = World::new();
-    use dormgate::access::effect::Effect;
+    use dormgate::access::effect::{Effect, PortalOrder};
     for seen in [w.say(vec![op::posture("*", Posture::Lockdown, None)]), w.fire("gate-in", true)] {
-        let mode = seen.0.iter().rposition(|e| matches!(e, Effect::Mode { .. })).unwrap();
+        let mode = seen.0.iter().rposition(|e| matches!(e, Effect::Order(PortalOrder::Mode { .. }))).unwrap();
         let records = |kind| move |e: &Effect| matches!(e, Effect::Record(r) if r.event.kind == kind);
         let first = seen.0.iter().position(|e| records(EventKind::ChangesApplied)(e) || records(EventKind::Posture)(e));
         assert!(mode < first.unwrap());
@@ -283,7 +283,10 @@ fn a_door_that_comes_back_is_told_its_mode_also_when_it_is_secure() {
     w.report("door-412", online(false));
     let seen = w.see("door-412", "X");
     assert_eq!(seen.modes(), [("door-412", Posture::Secure)]);
-    assert!(matches!(seen.0[0], dormgate::access::effect::Effect::Mode { .. }));
+    assert!(matches!(
+        seen.0[0],
+        dormgate::access::effect::Effect::Order(dormgate::access::effect::PortalOrder::Mode { .. })
+    ));
     assert_eq!(w.see("door-412", "X").modes(), []);
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dormgate::access::audit::{EventKind, Record};
 use dormgate::access::change::{Changes, Op, Position};
-use dormgate::access::effect::{Effect, Outcome};
+use dormgate::access::effect::{Effect, Outcome, PortalOrder};
 use dormgate::access::id::{CardUid, PortalId, Revision};
 use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::portal::{Direction, PortalKind};
@@ -241,7 +241,7 @@ impl Life {
             }
         }
         for effect in effects {
-            let Effect::Answer { portal, decision, .. } = effect else { continue };
+            let Effect::Order(PortalOrder::Answer { portal, decision, .. }) = effect else { continue };
             let dormgate::access::decision::Decision::Grant(grant) = decision else { continue };
             assert_ne!(portal, "nowhere");
             let way = self.w.portals.iter().find(|p| p.id.as_str() == portal).unwrap().direction;
@@ -251,7 +251,7 @@ impl Life {
             };
             assert_eq!(grant.reason().as_str(), expected, "a grant at {portal} that the definitions do not give");
         }
-        let answers = effects.iter().filter(|e| matches!(e, Effect::Answer { .. })).count();
+        let answers = effects.iter().filter(|e| matches!(e, Effect::Order(PortalOrder::Answer { .. }))).count();
         let recorded = |e: &&Effect| matches!(e, Effect::Record(r) if r.event.kind == EventKind::Decision);
         let decisions = effects.iter().filter(recorded).count();
         // A repeated answer has the event of its first time.
@@ -268,15 +268,19 @@ impl Life {
                         self.outside.promises.push((after, stream, ack.at.unwrap()));
                     }
                 }
-                Effect::Answer { portal, decision, .. } => {
+                Effect::Order(PortalOrder::Answer { portal, decision, .. }) => {
                     if let (Ok(portal), true) = (portal.parse::<PortalId>(), decision.is_grant()) {
                         self.outside.relays.insert(portal, true);
                     }
                 }
-                Effect::Energise { grant } => drop(self.outside.relays.insert(grant.portal().clone(), true)),
-                Effect::Cut { portal, .. } => drop(self.outside.relays.insert(portal, false)),
-                Effect::Release { .. }
-                | Effect::Mode { .. }
+                Effect::Order(PortalOrder::Energise { grant }) => {
+                    self.outside.relays.insert(grant.portal().clone(), true);
+                }
+                Effect::Order(PortalOrder::Cut { portal, .. }) => {
+                    self.outside.relays.insert(portal, false);
+                }
+                Effect::Order(PortalOrder::Release { .. })
+                | Effect::Order(PortalOrder::Mode { .. })
                 | Effect::Reply { .. }
                 | Effect::Alarm(_)
                 | Effect::Resync(_)
@@ -335,7 +339,10 @@ impl Life {
         for (place, slot) in BOXES.iter().flat_map(|place| (0..slots(place)).map(move |slot| (*place, slot))) {
             let input = self.whole_state(place, slot);
             let effects = self.w.engine.handle(input, self.w.now());
-            assert!(effects.iter().all(|e| !matches!(e, Effect::Energise { .. } | Effect::Answer { .. })));
+            assert!(effects.iter().all(|e| !matches!(
+                e,
+                Effect::Order(PortalOrder::Energise { .. }) | Effect::Order(PortalOrder::Answer { .. })
+            )));
             self.check_effects(&effects);
             self.carry_out(effects.into_iter());
         }

@@ -2,7 +2,7 @@
 
 use dormgate::access::audit::{AlarmKind, EventKind, Record};
 use dormgate::access::decision::Decision;
-use dormgate::access::effect::{Ack, Effect, Reply, Resync};
+use dormgate::access::effect::{Ack, Effect, PortalOrder, Reply, Resync};
 use dormgate::access::portal::Posture;
 
 /// What one input caused.
@@ -11,9 +11,9 @@ pub struct Seen(pub Vec<Effect>);
 
 impl Seen {
     pub fn decision(&self) -> &Decision {
-        let answer = |e: &Effect| matches!(e, Effect::Answer { .. });
+        let answer = |e: &Effect| matches!(e, Effect::Order(PortalOrder::Answer { .. }));
         match self.0.iter().find(|e| answer(e)) {
-            Some(Effect::Answer { decision, .. }) => decision,
+            Some(Effect::Order(PortalOrder::Answer { decision, .. })) => decision,
             _ => panic!("no answer among {:#?}", self.0),
         }
     }
@@ -21,10 +21,10 @@ impl Seen {
         self.decision().reason_str()
     }
     pub fn cuts(&self) -> Vec<(&str, &'static str)> {
-        let cut = |e: &'_ Effect| matches!(e, Effect::Cut { .. });
+        let cut = |e: &'_ Effect| matches!(e, Effect::Order(PortalOrder::Cut { .. }));
         let it = self.0.iter().filter(|e| cut(e));
         it.map(|e| match e {
-            Effect::Cut { portal, reason } => (portal.as_str(), *reason),
+            Effect::Order(PortalOrder::Cut { portal, reason }) => (portal.as_str(), *reason),
             _ => unreachable!(),
         })
         .collect()
@@ -63,10 +63,10 @@ impl Seen {
         self.0.iter().filter_map(alarm).collect()
     }
     pub fn modes(&self) -> Vec<(&str, Posture)> {
-        let mode = |e: &'_ Effect| matches!(e, Effect::Mode { .. });
+        let mode = |e: &'_ Effect| matches!(e, Effect::Order(PortalOrder::Mode { .. }));
         let it = self.0.iter().filter(|e| mode(e));
         it.map(|e| match e {
-            Effect::Mode { portal, posture } => (portal.as_str(), *posture),
+            Effect::Order(PortalOrder::Mode { portal, posture }) => (portal.as_str(), *posture),
             _ => unreachable!(),
         })
         .collect()
@@ -82,6 +82,11 @@ impl Seen {
     }
     /// How many releases and switchings-on without a request.
     pub fn openings(&self) -> usize {
-        self.0.iter().filter(|e| matches!(e, Effect::Release { .. } | Effect::Energise { .. })).count()
+        self.0
+            .iter()
+            .filter(|e| {
+                matches!(e, Effect::Order(PortalOrder::Release { .. }) | Effect::Order(PortalOrder::Energise { .. }))
+            })
+            .count()
     }
 }

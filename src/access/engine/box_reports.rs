@@ -1,7 +1,7 @@
 //! What a power box says of itself: the cards in it, its relay. A report alone never switches on.
 
 use super::super::audit::AlarmKind;
-use super::super::effect::Effect;
+use super::super::effect::PortalOrder;
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::input::{PortalReport, Presented};
 use super::super::presence::Dark;
@@ -74,7 +74,7 @@ impl Engine {
             Some(cut) => self.record_turned(&[cut], now),
             None => {
                 self.boxes.entry(portal.clone()).or_default().ordered_at = Some(now.mono);
-                self.out.push(Effect::Cut { portal: portal.clone(), reason });
+                self.order(PortalOrder::Cut { portal: portal.clone(), reason });
                 self.record_turned(&[Turned::off(portal.clone(), None, reason)], now);
             }
         }
@@ -106,7 +106,7 @@ impl Engine {
         let power = self.boxes.entry(portal.clone()).or_default();
         if std::mem::replace(&mut power.reported_without_card, true) {
             power.ordered_at = Some(now.mono);
-            self.out.push(Effect::Cut { portal: portal.clone(), reason: self.reason_to_be_off(portal, now) });
+            self.order(PortalOrder::Cut { portal: portal.clone(), reason: self.reason_to_be_off(portal, now) });
             return;
         }
         self.cut_unremembered(portal, self.reason_to_be_off(portal, now), now);
@@ -125,7 +125,7 @@ impl Engine {
     pub(super) fn box_is_back(&mut self, portal: &PortalId, may_be_on: bool, now: Now) {
         let Some(power) = self.boxes.get_mut(portal).filter(|b| may_be_on && b.on.is_none()) else { return };
         if power.ordered_at.replace(now.mono) != Some(now.mono) {
-            self.out.push(Effect::Cut { portal: portal.clone(), reason: self.reason_to_be_off(portal, now) });
+            self.order(PortalOrder::Cut { portal: portal.clone(), reason: self.reason_to_be_off(portal, now) });
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::super::audit::{AuditEvent, EventKind, Flush};
 use super::super::decide::{Question, against_power, decide};
 use super::super::decision::{Decision, Denial, Grant, Reason};
-use super::super::effect::Effect;
+use super::super::effect::PortalOrder;
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::policy::RevokePower;
 use super::super::portal::PortalKind;
@@ -158,7 +158,7 @@ impl Engine {
             OnBy::Remote => None,
         };
         self.unheard.insert(portal.clone());
-        self.out.push(Effect::Cut { portal: portal.clone(), reason });
+        self.order(PortalOrder::Cut { portal: portal.clone(), reason });
         Some(Turned::off(portal.clone(), uid, reason))
     }
 

@@ -6,7 +6,7 @@ use super::super::audit::{AuditEvent, EventKind, Flush};
 use super::super::change::{ErrorCode, OpError};
 use super::super::decide::against_power;
 use super::super::decision::{Decision, Grant, GrantReason};
-use super::super::effect::{Effect, Reply, ReplyStatus, ResyncReason, Verdict};
+use super::super::effect::{Effect, PortalOrder, Reply, ReplyStatus, ResyncReason, Verdict};
 use super::super::id::{CardUid, ClockTrust, Now, PortalId, Timestamp};
 use super::super::input::{Command, CommandKind, Request};
 use super::super::portal::{Assurance, PortalKind};
@@ -121,7 +121,7 @@ impl Engine {
             Some(p) => {
                 let hold_ms = p.hold_ms;
                 let grant = Grant::new(p.id.clone(), None, GrantReason::Remote, Some(hold_ms));
-                self.out.push(Effect::Release { grant });
+                self.order(PortalOrder::Release { grant });
                 self.released(portal, None, hold_ms, now);
                 Done::ok()
             }
@@ -151,7 +151,7 @@ impl Engine {
             power.draw = Draw::None;
             power.dark = Dark::No;
             let grant = Grant::new(portal.clone(), None, GrantReason::Remote, None);
-            self.out.push(Effect::Energise { grant });
+            self.order(PortalOrder::Energise { grant });
             let event = AuditEvent {
                 portal: Some(portal.clone()),
                 reason: Some(BY_COMMAND.to_owned()),
@@ -162,7 +162,7 @@ impl Engine {
             match self.cut(portal, BY_COMMAND, now) {
                 Some(cut) => self.record_turned(&[cut], now),
                 // Not believed on; told off all the same, because the commander may know better.
-                None => self.out.push(Effect::Cut { portal: portal.clone(), reason: BY_COMMAND }),
+                None => self.order(PortalOrder::Cut { portal: portal.clone(), reason: BY_COMMAND }),
             }
         }
         Done::ok()

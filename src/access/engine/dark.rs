@@ -4,7 +4,7 @@
 //! be. Nothing is switched on from memory: only by a card that the box itself has shown since it was away.
 
 use super::super::audit::AlarmKind;
-use super::super::effect::Effect;
+use super::super::effect::PortalOrder;
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::presence::{Dark, OnBy};
 use super::Engine;
@@ -88,7 +88,7 @@ impl Engine {
         power.again.push_back(now.mono);
         power.dark = Dark::No;
         power.ordered_at = Some(now.mono);
-        self.out.push(Effect::Energise { grant });
+        self.order(PortalOrder::Energise { grant });
         let how = "its relay was off; switched on again".to_owned();
         self.record_turned(&[Turned::on_by(portal.clone(), uid, how)], now);
     }

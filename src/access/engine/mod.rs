@@ -31,7 +31,7 @@ use foldhash::fast::RandomState;
 
 use super::audit::{AuditEvent, EventKind, Flush, Record};
 use super::decide::{Belief, Facts};
-use super::effect::Effect;
+use super::effect::{Effect, PortalOrder};
 use super::id::{ClockTrust, Holder, Mono, Now, PortalId, StreamName, Timestamp};
 use super::input::{Input, Operator, Request};
 use super::policy::Policy;
@@ -248,6 +248,10 @@ impl Engine {
 
     fn holder_of(&self, uid: Option<&super::id::CardUid>) -> Option<Holder> {
         self.state.list.card(uid?)?.holder().cloned()
+    }
+
+    fn order(&mut self, order: PortalOrder) {
+        self.out.push(Effect::Order(order));
     }
 
     fn event(&self, kind: EventKind, now: Now) -> AuditEvent {

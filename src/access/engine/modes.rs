@@ -1,7 +1,7 @@
 //! Standing modes: what the centers set, what an operator set on the box, and the fire latch.
 
 use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
-use super::super::effect::Effect;
+use super::super::effect::{Effect, PortalOrder};
 use super::super::id::{Now, PortalId};
 use super::super::portal::{Portal, PortalKind, Posture};
 use super::super::state::{BY_FIRE_INPUT, BY_FIRE_RESET, BY_OPERATOR};
@@ -24,7 +24,7 @@ impl Engine {
             // A portal that this run has told nothing yet may still hold open what an earlier run told it.
             if self.modes.insert(portal.clone(), posture) != Some(posture) {
                 self.unheard.insert(portal.clone());
-                self.out.push(Effect::Mode { portal, posture });
+                self.order(PortalOrder::Mode { portal, posture });
             }
         }
         self.find_next_edge(now);
@@ -35,7 +35,7 @@ impl Engine {
         let Some(p) = self.portal(portal.as_str()) else { return };
         let posture = self.posture(p, now);
         if p.kind != PortalKind::PowerBox {
-            self.out.push(Effect::Mode { portal: portal.clone(), posture });
+            self.order(PortalOrder::Mode { portal: portal.clone(), posture });
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
 use super::super::decision::{Grant, GrantReason};
-use super::super::effect::Effect;
+use super::super::effect::{Effect, PortalOrder};
 use super::super::id::{Now, PortalId};
 use super::super::input::PortalReport;
 use super::super::portal::PortalKind;
@@ -34,7 +34,7 @@ impl Engine {
         }
         if report.exit_button && kind != PortalKind::PowerBox {
             let grant = Grant::new(id.clone(), None, GrantReason::Exit, Some(hold_ms));
-            self.out.push(Effect::Release { grant });
+            self.order(PortalOrder::Release { grant });
             self.released(&id, None, hold_ms, now);
             let event = AuditEvent {
                 portal: Some(id.clone()),

@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use super::super::audit::{AuditEvent, EventKind, Flush};
 use super::super::decide::{Question, decide, identify};
 use super::super::decision::{Decision, Denial, Grant};
-use super::super::effect::Effect;
+use super::super::effect::PortalOrder;
 use super::super::id::{CardUid, Mono, Now, PortalId};
 use super::super::input::{Presented, Request};
 use super::super::portal::{Direction, Portal, PortalKind};
@@ -73,7 +73,7 @@ impl Engine {
             if let (PortalKind::Gate | PortalKind::Door, Decision::Grant(_)) = (kind, &repeated) {
                 self.released_again(&id, card, hold_ms, now);
             }
-            self.out.push(Effect::Answer {
+            self.order(PortalOrder::Answer {
                 portal: request.portal.clone(),
                 id: request.id.clone(),
                 decision: repeated,
@@ -92,7 +92,7 @@ impl Engine {
             // Before the answer, so that it cannot cut the answer's opening short.
             self.tell_mode_if_back(&id, now);
         }
-        self.out.push(Effect::Answer { portal: request.portal.clone(), id: request.id.clone(), decision });
+        self.order(PortalOrder::Answer { portal: request.portal.clone(), id: request.id.clone(), decision });
         self.record(event, Flush::Soon);
         for (key, _) in keys.into_iter().flatten() {
             self.answers.remember(key, denial, now.mono);
@@ -182,7 +182,7 @@ impl Engine {
         event.detail = Some(format!("no portal `{}` is configured", request.portal));
         event.uid = identify(&self.state.list, &request.presented).card();
         event.holder = self.holder_of(event.uid.as_ref());
-        self.out.push(Effect::Answer { portal: request.portal.clone(), id: request.id.clone(), decision });
+        self.order(PortalOrder::Answer { portal: request.portal.clone(), id: request.id.clone(), decision });
         self.record(event, Flush::Soon);
     }
 

@@ -267,6 +267,30 @@ fn what_would_not_start_is_a_mistake_of_the_file_for_check_and_for_run() {
 }
 
 #[test]
+fn contacts_on_a_module_of_their_own_are_wired_by_their_profile() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("devices")).unwrap();
+    let path = dir.path().join("g.toml");
+    let check = |inputs: &str| {
+        let ind = "modbus = \"b\", unit = 3, profile = \"inveo-rfid-ind-m1\"";
+        let door = portal("p", "door", ind, ind);
+        std::fs::write(&path, site(&format!("{door}inputs = {{ modbus = \"b\", unit = 9, {inputs} }}\n"))).unwrap();
+        let output = dormgate(&["check", "--config", path.to_str().unwrap()]);
+        (output.status.code(), stderr(&output).to_owned())
+    };
+    assert_eq!(check("profile = \"generic-contacts\", channel = 7"), (Some(0), String::new()));
+    let (code, said) = check("profile = \"generic-contacts\", channel = 8");
+    assert_eq!(code, Some(78));
+    assert!(
+        said.contains("`portal[0].inputs.profile`: `generic-contacts` has 8 inputs channel(s), counted from 0"),
+        "{said}"
+    );
+    let (code, said) = check("profile = \"technotrade-vrd-485\"");
+    assert_eq!(code, Some(78));
+    assert!(said.contains("`technotrade-vrd-485` has no inputs; name a profile that has one"), "{said}");
+}
+
+#[test]
 fn what_only_profiles_show_is_told_together_with_the_other_mistakes_and_nothing_twice() {
     let ind = |unit: u8| format!("modbus = \"b\", unit = {unit}, profile = \"inveo-rfid-ind-m1\"");
     let relay =

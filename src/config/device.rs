@@ -16,6 +16,7 @@ const UNIT_MAX: u8 = 247;
 pub const UNIT_SELF: u8 = 255;
 
 /// What a portal is wired to.
+#[expect(clippy::large_enum_variant, reason = "there is one a portal, and it lives as long as the configuration")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortalDevice {
     /// A device that speaks section 4 of the wire contract.
@@ -33,6 +34,8 @@ pub enum PortalDevice {
         output: Part,
         /// A power box's energy meter.
         meter: Option<Part>,
+        /// Contacts and buttons on a module of their own, beside those of reader and output.
+        inputs: Option<Part>,
     },
 }
 
@@ -82,6 +85,8 @@ pub enum Role {
     Output,
     /// Measures energy.
     Meter,
+    /// Contacts and buttons.
+    Inputs,
 }
 
 impl Role {
@@ -92,6 +97,7 @@ impl Role {
             Self::Reader => "reader",
             Self::Output => "output",
             Self::Meter => "meter",
+            Self::Inputs => "inputs",
         }
     }
 }
@@ -144,15 +150,19 @@ pub(super) fn read(
     let reader = part(table, Role::Reader);
     let output = part(table, Role::Output);
     let meter = part(table, Role::Meter);
+    let inputs = part(table, Role::Inputs);
     match (device, reader, output) {
-        (Some(device), None, None) if meter.is_none() => device.table(|t| read_whole_device(t, site, taken)).flatten(),
+        (Some(device), None, None) if meter.is_none() && inputs.is_none() => {
+            device.table(|t| read_whole_device(t, site, taken)).flatten()
+        }
         (Some(device), ..) => {
             device
                 .mistake("a portal is either one `device`, or put together from `reader` and `output`; leave one out");
             None
         }
         (None, Some(reader), Some(output)) => {
-            Some(PortalDevice::Parts { reader: reader?, output: output?, meter: super::flat(meter)? })
+            let (meter, inputs) = (super::flat(meter), super::flat(inputs));
+            Some(PortalDevice::Parts { reader: reader?, output: output?, meter: meter?, inputs: inputs? })
         }
         (None, Some(_), None) => {
             table.mistake_at(
@@ -253,8 +263,8 @@ fn read_part(
                     ));
                     good = false;
                 }
-                // One meter may measure several boxes.
-                (Role::Meter, Some(_)) => {}
+                // One meter may measure several boxes, and one contact concern several portals.
+                (Role::Meter | Role::Inputs, Some(_)) => {}
                 (_, None) => {
                     taken.parts.insert((role, bus_name.clone(), unit, channel), table.path().to_owned());
                 }

@@ -97,7 +97,8 @@ fn every_key_of_a_full_file_is_understood() {
     let [gate, door, power, other] = config.portals.try_into().unwrap();
     assert_eq!((gate.portal.direction, gate.portal.hold_ms, gate.portal.debounce_ms), (Some(Direction::In), 500, 250));
     assert_eq!(gate.device, PortalDevice::NativeMqtt);
-    let PortalDevice::Parts { reader: Part::Modbus(reader), output: Part::Modbus(output), meter: None } = door.device
+    let PortalDevice::Parts { reader: Part::Modbus(reader), output: Part::Modbus(output), meter: None, inputs: None } =
+        door.device
     else {
         panic!("a door of parts")
     };

@@ -11,7 +11,7 @@ use crate::config::{
     ProfileUse, Role, SerialConfig, StopBits,
 };
 use crate::portals::modbus::server::{ServerPortal, ServerSpec};
-use crate::portals::modbus::{self, BusSpec, LineSpec, ModbusPortalSpec, PartName, PartSpec, SerialSpec, SpecError};
+use crate::portals::modbus::{self, BusSpec, LineSpec, ModbusPortalSpec, PartSpec, SerialSpec, SpecError};
 use crate::wire::document::Mistake;
 use crate::wire::profile::{self, Profile};
 use crate::wire::spelling::hint;
@@ -26,10 +26,11 @@ impl Devices for Profiles {
             Role::Reader => profile.readers.len(),
             Role::Output => profile.output.as_ref().map_or(0, |output| usize::from(output.channels)),
             Role::Meter => usize::from(profile.meter.is_some()),
+            Role::Inputs => usize::from(profile.input_channels()),
         };
         let role = wanted.role.as_str();
         if has == 0 {
-            return Err(format!("`{}` is no {role}; name a profile that is one", wanted.name));
+            return Err(format!("`{}` has no {role}; name a profile that has one", wanted.name));
         }
         if usize::from(wanted.channel) >= has {
             return Err(format!(
@@ -43,7 +44,7 @@ impl Devices for Profiles {
     fn site(&self, buses: &[BusConfig], portals: &[PortalConfig]) -> Vec<Mistake> {
         // What is on a line with mistakes is judged when the line has none.
         let on_good_lines = |spec: &ModbusPortalSpec| {
-            let mut parts = [&spec.reader, &spec.output, &spec.meter].into_iter().flatten();
+            let mut parts = [&spec.reader, &spec.output, &spec.meter, &spec.inputs].into_iter().flatten();
             parts.all(|part| buses.iter().any(|bus| bus.id == part.bus))
         };
         let specs: Vec<_> =
@@ -56,11 +57,12 @@ impl Devices for Profiles {
 /// What is wrong with a portal, as a mistake where the part stands in the file.
 fn at_part(portals: &[PortalConfig], error: SpecError) -> Option<Mistake> {
     let portal = portals.iter().find(|p| p.portal.id == error.portal)?;
-    let PortalDevice::Parts { reader, output, meter } = &portal.device else { return None };
+    let PortalDevice::Parts { reader, output, meter, inputs } = &portal.device else { return None };
     let part = match error.part {
-        PartName::Reader => reader,
-        PartName::Output | PartName::Inputs => output,
-        PartName::Meter => meter.as_ref()?,
+        Role::Reader => reader,
+        Role::Output => output,
+        Role::Meter => meter.as_ref()?,
+        Role::Inputs => inputs.as_ref()?,
     };
     match part {
         Part::Modbus(part) => Some(part.place.mistake(error.message)),
@@ -146,7 +148,7 @@ fn serial_spec(serial: &SerialConfig) -> SerialSpec {
 }
 
 fn portal(buses: &[BusConfig], portal: &PortalConfig) -> Result<Option<ModbusPortalSpec>, String> {
-    let PortalDevice::Parts { reader, output, meter } = &portal.device else { return Ok(None) };
+    let PortalDevice::Parts { reader, output, meter, inputs } = &portal.device else { return Ok(None) };
     let part = |part: &Part| -> Result<Option<PartSpec>, String> {
         match part {
             Part::Modbus(part) => Ok(Some(PartSpec {
@@ -173,7 +175,7 @@ fn portal(buses: &[BusConfig], portal: &PortalConfig) -> Result<Option<ModbusPor
         reader: reader_part,
         output: part(output)?,
         meter: meter.as_ref().map_or(Ok(None), part)?,
-        inputs: None,
+        inputs: inputs.as_ref().map_or(Ok(None), part)?,
     }))
 }
 

@@ -8,35 +8,10 @@ use std::collections::HashMap;
 use crate::access::id::PortalId;
 use crate::access::portal::PortalKind;
 use crate::access::transform::Transform;
+use crate::config::Role;
 use crate::wire::profile::Reader;
 
 use super::{BusSpec, ModbusPortalSpec, SLOTS_MAX};
-
-/// A part of a portal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PartName {
-    /// What reads cards.
-    Reader,
-    /// What opens or energises.
-    Output,
-    /// What measures.
-    Meter,
-    /// Contacts and buttons.
-    Inputs,
-}
-
-impl PartName {
-    /// The key of the configuration.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reader => "reader",
-            Self::Output => "output",
-            Self::Meter => "meter",
-            Self::Inputs => "inputs",
-        }
-    }
-}
 
 /// What cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +20,7 @@ pub struct SpecError {
     /// Which portal.
     pub portal: PortalId,
     /// Which part of it.
-    pub part: PartName,
+    pub part: Role,
     /// What, and what to do.
     pub message: String,
 }
@@ -57,13 +32,12 @@ pub fn check(buses: &[BusSpec], portals: &[ModbusPortalSpec]) -> Vec<SpecError> 
     let mut readers: HashMap<(&str, u8, u16), &PortalId> = HashMap::new();
     let mut relays: HashMap<(&str, u8, u16), &PortalId> = HashMap::new();
     for spec in portals {
-        let mut wrong =
-            |part: PartName, message: String| errors.push(SpecError { portal: spec.id.clone(), part, message });
+        let mut wrong = |part: Role, message: String| errors.push(SpecError { portal: spec.id.clone(), part, message });
         let parts = [
-            (PartName::Reader, &spec.reader),
-            (PartName::Output, &spec.output),
-            (PartName::Meter, &spec.meter),
-            (PartName::Inputs, &spec.inputs),
+            (Role::Reader, &spec.reader),
+            (Role::Output, &spec.output),
+            (Role::Meter, &spec.meter),
+            (Role::Inputs, &spec.inputs),
         ];
         for (name, part) in parts {
             let Some(part) = part else { continue };
@@ -75,10 +49,10 @@ pub fn check(buses: &[BusSpec], portals: &[ModbusPortalSpec]) -> Vec<SpecError> 
                 wrong(name, format!("`{key}` has unit 0, which is everybody on the line; units are 1 to 255"));
             }
             let (has, slots) = match name {
-                PartName::Reader => (part.profile.readers.len(), spec.slots.max(1)),
-                PartName::Output => (part.profile.output.as_ref().map_or(0, |output| usize::from(output.channels)), 1),
-                PartName::Meter => (usize::from(part.profile.meter.is_some()), 1),
-                PartName::Inputs => (usize::from(!part.profile.inputs.is_empty()) * usize::from(u16::MAX), 1),
+                Role::Reader => (part.profile.readers.len(), spec.slots.max(1)),
+                Role::Output => (part.profile.output.as_ref().map_or(0, |output| usize::from(output.channels)), 1),
+                Role::Meter => (usize::from(part.profile.meter.is_some()), 1),
+                Role::Inputs => (usize::from(part.profile.input_channels()), 1),
             };
             if usize::from(part.channel) + usize::from(slots) > has {
                 let profile = &part.profile.id;
@@ -86,8 +60,8 @@ pub fn check(buses: &[BusSpec], portals: &[ModbusPortalSpec]) -> Vec<SpecError> 
             }
         }
         let places = [
-            (PartName::Reader, "reader", &mut readers, &spec.reader, spec.slots),
-            (PartName::Output, "relay", &mut relays, &spec.output, 1),
+            (Role::Reader, "reader", &mut readers, &spec.reader, spec.slots),
+            (Role::Output, "relay", &mut relays, &spec.output, 1),
         ];
         for (name, what, taken, part, count) in places {
             let Some(part) = part else { continue };
@@ -103,7 +77,7 @@ pub fn check(buses: &[BusSpec], portals: &[ModbusPortalSpec]) -> Vec<SpecError> 
                 }
             }
         }
-        slots(spec, &mut |message| wrong(PartName::Reader, message));
+        slots(spec, &mut |message| wrong(Role::Reader, message));
     }
     errors
 }

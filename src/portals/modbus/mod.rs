@@ -42,7 +42,7 @@ use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
 use crate::wire::profile::{InputPoint, Point, Poll, Profile, Pulse, Reader};
 
 pub use bus::{BusSpec, Observer, Outcome, Released};
-pub use check::{PartName, SpecError, check};
+pub use check::{SpecError, check};
 pub use drive::{STAGGER_MS, UNCONFIRMED_MS};
 pub use line::{LineSpec, Parity, SerialSpec};
 

@@ -318,6 +318,12 @@ impl Profile {
         .collect()
     }
 
+    /// On how many channels it has contacts and buttons.
+    #[must_use]
+    pub fn input_channels(&self) -> u16 {
+        self.inputs.iter().map(|input| input.point.channels).max().unwrap_or(0)
+    }
+
     /// The polls that bring any of these points.
     pub fn polls_of<'a>(&'a self, points: &'a [&'a Point]) -> impl Iterator<Item = &'a Poll> {
         self.polls.iter().filter(|poll| points.iter().any(|point| poll.points.contains(&point.name)))

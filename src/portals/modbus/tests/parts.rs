@@ -51,6 +51,25 @@ async fn a_door_controllers_card_contact_and_exit_button_are_heard() {
 }
 
 #[tokio::test]
+async fn a_contact_may_be_on_a_module_of_its_own() {
+    let line = Line::new([(5, profile("inveo-rfid-ind-m1")), (9, profile("generic-contacts"))]);
+    let spec = ModbusPortalSpec {
+        inputs: Some(part(9, "generic-contacts", 3)),
+        ..whole(PortalKind::Door, "inveo-rfid-ind-m1", 0)
+    };
+    let toy = Toy::start(line, vec![spec], &[CARD]).await;
+    toy.online().await;
+    // Nothing is wired yet: as good as an open door.
+    toy.reports(|r| r.contact_open == Some(true)).await;
+    // The door beside it.
+    toy.line.input(9, InputKind::ContactOpen, 2, false);
+    toy.line.input(9, InputKind::ContactOpen, 3, false);
+    toy.reports(|r| r.contact_open == Some(false)).await;
+    toy.line.input(9, InputKind::ExitButton, 3, true);
+    toy.reports(|r| r.exit_button).await;
+}
+
+#[tokio::test]
 async fn a_button_held_down_while_the_gateway_starts_opens_nothing() {
     let line = Line::new([(5, profile("generic-door-controller"))]);
     line.input(5, InputKind::ExitButton, 0, true);

@@ -55,12 +55,16 @@ async fn status(State(pages): State<Pages>) -> Response {
 
 fn status_body(state: &StateReport) -> serde_json::Value {
     let stream = |s: &crate::gateway::ports::StreamState| json!({ "name": s.name.as_str(), "epoch": s.epoch, "seq": s.seq, "missing": s.missing, "age_s": s.age_s });
+    let mode =
+        |(portal, posture): &(PortalId, Posture)| json!({ "portal": portal.as_str(), "posture": posture.as_str() });
     json!({
         "boot": state.boot,
         "version": state.version,
         "streams": state.streams.iter().map(stream).collect::<Vec<_>>(),
         "cards": state.cards,
-        "portals": { "online": state.portals_online, "offline": state.portals_offline },
+        "portals": { "online": state.portals_online, "offline": state.offline.len() },
+        "offline": state.offline.iter().map(|portal| portal.as_str()).collect::<Vec<_>>(),
+        "modes": state.modes.iter().map(mode).collect::<Vec<_>>(),
         "audit": { "last": state.audit_last, "acked": state.audit_acked },
         "clock": if state.clock_trusted { "trusted" } else { "untrusted" },
         "insecure": state.insecure,

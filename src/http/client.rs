@@ -98,6 +98,10 @@ pub fn status_text(status: &Value) -> String {
         format!("audit    last {}, the center has {}", number(part("audit"), "last"), number(part("audit"), "acked")),
         format!("clock    {}", string(status, "clock")),
     ];
+    lines.extend(list(status, "offline").iter().filter_map(Value::as_str).map(|portal| format!("offline  {portal}")));
+    for mode in list(status, "modes") {
+        lines.push(format!("mode     {}: {}", string(mode, "portal"), string(mode, "posture")));
+    }
     for stream in list(status, "streams") {
         let missing = match number(stream, "missing") {
             0 => String::new(),
@@ -130,4 +134,25 @@ pub fn query_text(answer: &Value) -> String {
         format!("{:<24} {:<5} {}{also}", string(v, "portal"), string(v, "decision"), string(v, "reason"))
     };
     list(answer, "verdicts").iter().map(verdict).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_status_is_told_in_lines_that_name_what_is_away_and_what_is_not_secure() {
+        let status = json!({
+            "boot": "b1", "version": "0.1.0", "streams": [{ "name": "apartment", "epoch": 3, "seq": 7, "missing": 1, "age_s": 12 }],
+            "cards": 2, "portals": { "online": 1, "offline": 1 }, "offline": ["door-412"],
+            "modes": [{ "portal": "gate-in", "posture": "lockdown" }], "audit": { "last": 9, "acked": 8 }, "clock": "trusted",
+            "insecure": [], "meters": [{ "portal": "power-412", "power_w": 41.2 }],
+        });
+        let told = "dormgate 0.1.0, run b1\ncards    2\nportals  1 online, 1 offline\naudit    last 9, the center has 8\n\
+                    clock    trusted\noffline  door-412\nmode     gate-in: lockdown\n\
+                    stream   apartment: 3.7, 1 missing, heard 12 s ago\nmeter    power-412: 41.2 W";
+        assert_eq!(status_text(&status), told);
+    }
 }

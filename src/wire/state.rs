@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::envelope::VERSION;
 use crate::access::id::{PortalId, StreamName};
+use crate::access::portal::Posture;
 
 /// One stream in [`StateReport`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +47,10 @@ pub struct StateReport {
     pub cards: u64,
     /// Portals answering.
     pub portals_online: u64,
-    /// Portals not answering.
-    pub portals_offline: u64,
+    /// Portals not answering. `up/state` says how many.
+    pub offline: Vec<PortalId>,
+    /// Modes in force that are not `secure`. Not in `up/state`.
+    pub modes: Vec<(PortalId, Posture)>,
     /// Last audit event.
     pub audit_last: u64,
     /// Last audit event the center has.
@@ -114,7 +117,7 @@ struct StreamBody<'a> {
 #[derive(Serialize)]
 struct Portals {
     online: u64,
-    offline: u64,
+    offline: usize,
 }
 
 #[derive(Serialize)]
@@ -157,7 +160,7 @@ pub fn encode(report: &StateReport, conn: u64) -> Vec<u8> {
         version: &report.version,
         streams: streams.collect(),
         cards: report.cards,
-        portals: Portals { online: report.portals_online, offline: report.portals_offline },
+        portals: Portals { online: report.portals_online, offline: report.offline.len() },
         audit: Audit { last: report.audit_last, acked: report.audit_acked },
         clock: if report.clock_trusted { "trusted" } else { "untrusted" },
         insecure: &report.insecure,
@@ -225,7 +228,8 @@ mod tests {
             streams: vec![stream],
             cards: 1180,
             portals_online: 41,
-            portals_offline: 1,
+            offline: vec!["gate-in".parse().unwrap()],
+            modes: vec![("door-412".parse().unwrap(), Posture::Lockdown)],
             audit_last: 88_213,
             audit_acked: 88_200,
             clock_trusted: true,

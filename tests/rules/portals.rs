@@ -291,6 +291,22 @@ fn a_door_that_comes_back_is_told_its_mode_also_when_it_is_secure() {
 }
 
 #[test]
+fn the_status_names_who_is_away_and_what_is_not_secure() {
+    let mut w = World::new();
+    let online = |online| PortalReport { online: Some(online), ..PortalReport::default() };
+    let all: Vec<_> = w.portals.iter().map(|p| p.id.as_str().to_owned()).collect();
+    all.iter().for_each(|portal| drop(w.report(portal, online(true))));
+    w.report("door-412", online(false));
+    w.operator("gate-in", Posture::Lockdown);
+    let status = w.engine.status(w.now());
+    assert_eq!(status.offline.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["door-412"]);
+    assert_eq!(usize::try_from(status.portals_online).unwrap(), all.len() - 1);
+    assert_eq!(status.modes, [("gate-in".parse().unwrap(), Posture::Lockdown)]);
+    w.fire("gate-in", true);
+    assert_eq!(w.engine.status(w.now()).modes.len(), all.len(), "a fire is everywhere");
+}
+
+#[test]
 fn a_fire_releases_everything_until_the_input_is_clear_and_an_operator_resets_it() {
     let mut w = World::new();
     w.say(vec![op::posture("*", Posture::Lockdown, None)]);

@@ -1,6 +1,7 @@
 //! The engine's state for those who watch.
 
 use super::super::id::{Now, PortalId, StreamName};
+use super::super::portal::{Portal, Posture};
 use super::Engine;
 
 /// One stream, for those who watch.
@@ -39,7 +40,9 @@ pub struct Status {
     /// Portals that said they are there.
     pub portals_online: u64,
     /// Portals that did not, or said they are not.
-    pub portals_offline: u64,
+    pub offline: Vec<PortalId>,
+    /// The modes in force that are not `secure`, by portal.
+    pub modes: Vec<(PortalId, Posture)>,
     /// Last audit event.
     pub audit_last: u64,
     /// The meters that are believed, by portal.
@@ -67,12 +70,19 @@ impl Engine {
             power_w,
             energy_kwh,
         };
+        let mode = |portal: &Portal| (portal.id.clone(), self.posture(portal, now));
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         Status {
             streams: self.streams.iter().map(stream).collect(),
             cards: count(self.state.list.len()),
             portals_online: count(online),
-            portals_offline: count(self.portals.len().saturating_sub(online)),
+            offline: self
+                .portals
+                .iter()
+                .map(|p| p.id.clone())
+                .filter(|id| self.online.get(id) != Some(&true))
+                .collect(),
+            modes: self.portals.iter().map(mode).filter(|(_, posture)| *posture != Posture::Secure).collect(),
             audit_last: self.state.last_n,
             meters: self.meters.believed(now.mono).map(meter).collect(),
         }

@@ -156,6 +156,7 @@ impl Task {
         if let Err(why) = line.ready().await {
             return self.not_ready(job, why).await;
         }
+        self.health.asked(job.unit, job.priority);
         let full = self.reply_times.get(&job.unit).copied().unwrap_or_default().max(self.timeout);
         let short = self.health.short(job.unit, full, now);
         let limit = short.unwrap_or(full) + on_the_wire;

@@ -164,7 +164,15 @@ impl Task {
         let result = within(&mut self.clock, asked + limit, line.ask(job.unit, &job.request)).await;
         let took = now.elapsed();
         self.hear_strays();
+        let serial = self.line.as_ref().is_some_and(Line::can_settle);
         let (cause, outcome, after) = match result {
+            Some(Ok(_)) if serial && self.lateness.may_be_earlier(job.unit, &job.request, asked) => {
+                self.heard(&job, took);
+                // Its own may come yet.
+                self.poisoned(After::Nonsense).await;
+                let cause = "its echo may be that of an earlier write".to_owned();
+                return self.end(job, Outcome::Broken, took, Err(BusError::Unknown(cause)));
+            }
             Some(Ok(reply)) => {
                 self.heard(&job, took);
                 return self.end(job, Outcome::Ok, took, Ok(Answer { reply, at: Instant::now() }));
@@ -198,7 +206,6 @@ impl Task {
         if owes {
             self.lateness.owes(job.unit, &job.request, asked, full, on_the_wire);
         }
-        let serial = self.line.as_ref().is_some_and(Line::can_settle);
         self.poisoned(after).await;
         self.not_heard(&job, &cause, now.elapsed());
         if owes && serial {

@@ -193,3 +193,25 @@ fn after_the_mains_came_back_boxes_are_switched_on_one_after_another() {
     assert!(!w.is_on(OTHER));
     w.assert_replay_is_life();
 }
+
+#[test]
+fn a_relay_that_flaps_while_it_waits_for_its_turn_takes_no_turns_from_the_others() {
+    const OTHER: &str = "power-413";
+    let mut w = World::new();
+    w.resident("A", "p1").issue("R", "p2").enrol("R", "p2", "power_box:413");
+    for (place, card) in [(BOX, "A"), (OTHER, "R")] {
+        assert_eq!(w.present(place, card), "granted");
+        w.relay(place, true);
+    }
+    w.pass_s(SETTLED_S);
+    assert_eq!(energised(&w.relay(OTHER, false)), 1);
+    w.relay(OTHER, true);
+    for _ in 0..1000 {
+        w.relay(BOX, false);
+        w.relay(BOX, true);
+    }
+    w.pass_s(SETTLED_S);
+    assert_eq!(energised(&w.relay(OTHER, false)), 1, "it waits behind turns that nobody takes");
+    assert!(w.is_on(BOX));
+    w.assert_replay_is_life();
+}

@@ -44,13 +44,11 @@ impl Engine {
     /// box to say who is in it.
     pub(super) fn judge_dark(&mut self, portal: &PortalId, now: Now) {
         let Some(power) = self.boxes.get_mut(portal) else { return };
-        let has_turn = match power.dark {
+        match power.dark {
             Dark::No => return,
             Dark::Said { judge_at } | Dark::Turn { judge_at } if judge_at > now.mono => return,
-            Dark::Turn { .. } => true,
-            Dark::Said { .. } | Dark::Waits => false,
-        };
-        power.dark = Dark::Waits;
+            Dark::Said { .. } | Dark::Turn { .. } | Dark::Waits => power.dark = Dark::Waits,
+        }
         let turned = self.judge_boxes(std::slice::from_ref(portal), now);
         self.record_turned(&turned, now);
         let Some(power) = self.boxes.get(portal) else { return };
@@ -59,18 +57,16 @@ impl Engine {
             Some(OnBy::Remote) => self.leave_dark(portal, None, "a command switches on once", now),
             // A delay runs: it goes off, or its card comes back and is judged then.
             Some(OnBy::Card(_)) if power.off_at.is_some() => {}
-            Some(OnBy::Card(uid)) if power.shows(uid) && has_turn => self.switch_on_again(portal, uid, now),
-            Some(OnBy::Card(uid)) if power.shows(uid) => self.take_turn(portal, uid, now),
+            Some(OnBy::Card(uid)) if power.shows(uid) => self.switch_on_in_turn(portal, uid, now),
             Some(OnBy::Card(_)) => {}
         }
     }
 
-    /// Switches the box on if nobody else waits for that; otherwise it has its turn, and is judged once more then.
-    fn take_turn(&mut self, portal: &PortalId, uid: CardUid, now: Now) {
-        let turn = self.next_turn.max(now.mono);
-        self.next_turn = turn.plus_ms(AGAIN_STAGGER_MS);
+    /// Switches the box on unless another one was a moment ago; then it is judged once more when the next one may be. Only what is
+    /// switched on makes the others wait: a relay that flaps keeps nobody dark.
+    fn switch_on_in_turn(&mut self, portal: &PortalId, uid: CardUid, now: Now) {
         match self.boxes.get_mut(portal) {
-            Some(power) if turn > now.mono => power.dark = Dark::Turn { judge_at: turn },
+            Some(power) if self.next_turn > now.mono => power.dark = Dark::Turn { judge_at: self.next_turn },
             Some(_) | None => self.switch_on_again(portal, uid, now),
         }
     }
@@ -88,6 +84,7 @@ impl Engine {
         power.again.push_back(now.mono);
         power.dark = Dark::No;
         power.ordered_at = Some(now.mono);
+        self.next_turn = now.mono.plus_ms(AGAIN_STAGGER_MS);
         self.order(PortalOrder::Energise { grant });
         let how = "its relay was off; switched on again".to_owned();
         self.record_turned(&[Turned::on_by(portal.clone(), uid, how)], now);

@@ -111,9 +111,10 @@ impl Health {
         if priority >= Priority::Card && dead() { Priority::Probe } else { priority }
     }
 
-    /// `unit` is not polled before `until`, whatever else says when it is asked again.
+    /// `unit` is not polled before `until`, whatever else says when it is asked again. One that is offline rests for longer after each
+    /// poll by itself, and what must go off does not put its polls off.
     pub(super) fn rest(&mut self, unit: u8, until: Instant) {
-        if let Some(unit) = self.units.get_mut(&unit) {
+        if let Some(unit) = self.units.get_mut(&unit).filter(|unit| unit.dead().is_none()) {
             unit.next_probe = unit.next_probe.max(until);
         }
     }
@@ -135,12 +136,15 @@ impl Health {
         };
         // What must go off is tried at once, and then as often as the silent units' share of the line allows.
         let cut = priority == Priority::Cut;
-        if cut && !unit.cut_tried {
-            unit.cut_tried = true;
-            return None;
-        }
-        let may = self.saved_ms > 0 && (cut || now >= unit.next_probe);
+        let may = (cut && !unit.cut_tried) || (self.saved_ms > 0 && (cut || now >= unit.next_probe));
         (!may).then_some(cause)
+    }
+
+    /// A request for `unit` goes out now. One that had to wait for the line was not tried by that.
+    pub(super) fn asked(&mut self, unit: u8, priority: Priority) {
+        if let Some(unit) = self.units.get_mut(&unit).filter(|_| priority == Priority::Cut) {
+            unit.cut_tried = unit.dead().is_some();
+        }
     }
 
     /// How long `unit` is to be waited for now, if it is offline and its whole time, `full`, would cost the others too much.
@@ -251,6 +255,7 @@ mod tests {
             let now = start + Duration::from_millis(ms);
             for priority in [Priority::Cut, Priority::Card] {
                 if health.barred(1, priority, now).is_none() {
+                    health.asked(1, priority);
                     health.silent(1, "no answer", cost, now);
                     spent += cost;
                 }
@@ -322,9 +327,11 @@ mod tests {
             // Cuts in between do not put it off.
             for priority in [Priority::Cut, Priority::Card] {
                 if health.barred(1, priority, now).is_none() {
+                    health.asked(1, priority);
                     let took = health.short(1, full, now).unwrap_or(full);
                     in_full += usize::from(took == full);
                     health.silent(1, "no answer", took, now);
+                    health.rest(1, now + Duration::from_secs(1));
                 }
             }
         }

@@ -1,8 +1,9 @@
 //! Answers that come when nobody waits for them any more: whose they are, and how late.
 //!
 //! A serial line has no number that ties an answer to its request. So a unit that owes an answer is not polled again before
-//! [`LATE_MS_MIN`] is over, and what comes meanwhile is dropped. What is written is echoed with its value and waits for nothing; the
-//! read-back after it is safe too, because a device answers in order: what it owed came before the echo.
+//! [`LATE_MS_MIN`] is over, and what comes meanwhile is dropped. What is written is echoed with its value and waits for nothing, and an
+//! echo without it (FC 15 and 16) does not count while one to something else is owed; the read-back after it is safe too, because a
+//! device answers in order: what it owed came before the echo.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,8 +22,7 @@ const EPISODE_MS: u64 = 60_000;
 
 /// What a unit was asked and has not answered.
 struct Owed {
-    function: u8,
-    address: u16,
+    request: Request,
     asked: Instant,
     /// The time that the bytes of request and answer take.
     on_the_wire: Duration,
@@ -53,8 +53,18 @@ pub(super) struct Lateness {
 impl Lateness {
     /// `unit` was asked at `asked` and did not answer within `given` and the time of the bytes, or not for as long as it was waited.
     pub(super) fn owes(&mut self, unit: u8, request: &Request, asked: Instant, given: Duration, on_the_wire: Duration) {
-        let owed = Owed { function: request.function(), address: request.address(), asked, on_the_wire, given };
-        self.owed.insert(unit, owed);
+        self.owed.insert(unit, Owed { request: request.clone(), asked, on_the_wire, given });
+    }
+
+    /// Whether the answer of `unit` to this write may as well be that to another one before: the echo of several bits or registers does
+    /// not say what was written.
+    pub(super) fn may_be_earlier(&self, unit: u8, request: &Request, now: Instant) -> bool {
+        let several = matches!(request, Request::WriteCoils { .. } | Request::WriteRegisters { .. });
+        let place = |request: &Request| (request.function(), request.address());
+        self.owed.get(&unit).filter(|_| several).is_some_and(|owed| {
+            let still = now.saturating_duration_since(owed.asked) < Duration::from_millis(LATE_MS_MIN);
+            still && owed.request != *request && place(&owed.request) == place(request)
+        })
     }
 
     /// `unit` has answered what it was asked.
@@ -64,8 +74,9 @@ impl Lateness {
 
     /// A stray frame came. Gives what it answers too late, if anything; an answer that was only not waited for is none.
     pub(super) fn heard(&mut self, stray: Stray) -> Option<Late> {
-        let Owed { function, address, asked, on_the_wire, given } = *self.owed.get(&stray.unit)?;
-        let took = stray.at.saturating_duration_since(asked).saturating_sub(on_the_wire);
+        let Owed { request, asked, on_the_wire, given } = self.owed.get(&stray.unit)?;
+        let (function, address, given) = (request.function(), request.address(), *given);
+        let took = stray.at.saturating_duration_since(*asked).saturating_sub(*on_the_wire);
         if stray.function & 0x7F != function || took <= given {
             return None;
         }

@@ -156,6 +156,7 @@ impl Task {
         if let Err(why) = line.ready().await {
             return self.not_ready(job, why).await;
         }
+        self.health.asked(job.unit, job.priority);
         let full = self.reply_times.get(&job.unit).copied().unwrap_or_default().max(self.timeout);
         let short = self.health.short(job.unit, full, now);
         let limit = short.unwrap_or(full) + on_the_wire;
@@ -163,7 +164,15 @@ impl Task {
         let result = within(&mut self.clock, asked + limit, line.ask(job.unit, &job.request)).await;
         let took = now.elapsed();
         self.hear_strays();
+        let serial = self.line.as_ref().is_some_and(Line::can_settle);
         let (cause, outcome, after) = match result {
+            Some(Ok(_)) if serial && self.lateness.may_be_earlier(job.unit, &job.request, asked) => {
+                self.heard(&job, took);
+                // Its own may come yet.
+                self.poisoned(After::Nonsense).await;
+                let cause = "its echo may be that of an earlier write".to_owned();
+                return self.end(job, Outcome::Broken, took, Err(BusError::Unknown(cause)));
+            }
             Some(Ok(reply)) => {
                 self.heard(&job, took);
                 return self.end(job, Outcome::Ok, took, Ok(Answer { reply, at: Instant::now() }));
@@ -197,7 +206,6 @@ impl Task {
         if owes {
             self.lateness.owes(job.unit, &job.request, asked, full, on_the_wire);
         }
-        let serial = self.line.as_ref().is_some_and(Line::can_settle);
         self.poisoned(after).await;
         self.not_heard(&job, &cause, now.elapsed());
         if owes && serial {

@@ -206,3 +206,24 @@ async fn on_a_line_with_more_polls_than_it_carries_a_repaired_unit_is_back_withi
     assert!(repaired.elapsed() <= Duration::from_secs(30), "back after {:?}", repaired.elapsed());
     assert!(polls(1) > of_1 && polls(7) > of_7);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_must_go_off_at_a_dead_unit_is_tried_at_once_also_when_the_connection_was_just_dropped() {
+    let (line, _) = boxes(8);
+    line.fault(8, Fault::Silent);
+    let (bus, task) = bus::open(in_memory(&line, None), &HashMap::from([(8, Duration::ZERO)]), Arc::new(()));
+    tokio::spawn(task);
+    let read = Request::Read { space: crate::wire::modbus::Space::Holding, address: 0, count: 1 };
+    let ask = || bus.call(8, read.clone(), Priority::Card, None);
+    for _ in 0..3 {
+        drop(ask().await);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // A probe that takes all that offline units may cost for now, and drops the connection.
+    tokio::time::sleep(Duration::from_secs(26)).await;
+    let probed = line.heard().len();
+    drop(ask().await);
+    assert_eq!(line.heard().len(), probed + 1);
+    drop(bus.call(8, Request::WriteCoil { address: 0, value: 0 }, Priority::Cut, None).await);
+    assert_eq!(line.heard().len(), probed + 2, "it was not sent");
+}

@@ -115,3 +115,21 @@ async fn what_could_not_be_sent_because_the_line_never_fell_silent_is_told_as_no
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert!(off().await.is_ok(), "it is not back");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_late_echo_that_names_no_value_never_confirms_another_write() {
+    const SLOW_MS: u64 = 150;
+    let (line, _) = boxes(1);
+    let cable = Cable::new(&line, Some(57_600), &CALM, |_| {});
+    let (bus, task) = bus::open(bus_on(&cable), &HashMap::from([(21, Duration::ZERO)]), Arc::new(()));
+    tokio::spawn(task);
+    let write = |on| bus.call(21, Request::WriteCoils { address: 0, on: vec![on] }, Priority::Cut, None);
+    cable.slow(21, Duration::from_millis(SLOW_MS));
+    let first = write(true).await.unwrap_err();
+    assert!(matches!(first, bus::BusError::Unknown(_)), "{first:?}");
+    let asked = Instant::now();
+    let second = write(false).await;
+    assert!(asked.elapsed() < Duration::from_millis(SLOW_MS), "the first echo did not come meanwhile");
+    let second = second.expect_err("the first write's echo was taken for the second's");
+    assert!(second.to_string().contains("may be that of an earlier write"), "{second}");
+}

@@ -156,6 +156,7 @@ fn uid(uid: &UidSource) -> Vec<String> {
     };
     let mut lines = vec![format!("  UID in `{}`, {length}, {order}", uid.point.name)];
     match (uid.says, uid.transform()) {
+        (UidSays::Whole { .. }, _) if matches!(uid.length, UidLength::Fixed(_)) => {}
         (UidSays::Whole { min, max }, _) => {
             lines.push(format!("  UIDs of {min} to {max} bytes; others are malformed"));
         }

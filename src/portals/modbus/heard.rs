@@ -17,6 +17,8 @@ pub(super) enum Came {
     Piece(usize),
     /// A whole frame of this unit, which was not asked; its checksum is good.
     Other(u8),
+    /// Over TCP a whole frame with the number of another request.
+    OtherRequest,
 }
 
 /// One frame as it comes, told to the trace: whole, or as much of it as there was when nobody waited any longer.

@@ -284,6 +284,7 @@ impl Line {
             fill(&mut self.port, &mut heard.frame, MBAP_BYTES + mbap.pdu_bytes).await?;
             let pdu = heard.whole().split_off(MBAP_BYTES);
             if mbap.transaction != transaction {
+                self.came = Came::OtherRequest;
                 continue;
             }
             if mbap.unit != unit {

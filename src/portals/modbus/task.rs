@@ -221,6 +221,7 @@ impl Task {
         match self.line.as_ref().map(Line::came).unwrap_or_default() {
             Came::Nothing => format!("no answer within {ms} ms"),
             Came::Piece(bytes) => format!("no whole answer within {ms} ms: {bytes} bytes came and make none"),
+            Came::OtherRequest => format!("no answer within {ms} ms, only one with another transaction number"),
             Came::Other(unit) => format!("only unit {unit} answered within {ms} ms, unit {asked} was asked"),
         }
     }

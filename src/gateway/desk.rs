@@ -274,7 +274,8 @@ impl<J: Journal> Desk<J> {
                 }
                 Effect::Alarm(alarm) => {
                     self.metrics.alarms.inc();
-                    tracing::warn!(alarm = alarm.kind.as_str(), portal = ?alarm.portal, detail = alarm.detail, "alarm");
+                    let portal = alarm.portal.as_ref().map(tracing::field::display);
+                    tracing::warn!(alarm = alarm.kind.as_str(), portal, detail = alarm.detail, "alarm");
                     self.pending.push(alarm.n, Waiting::Alarm(alarm, now.mono.plus_ms(ALARM_WAIT_MS)));
                 }
                 Effect::Resync(resync) => self.dispatch.uplink(UplinkOrder::Resync(resync)),

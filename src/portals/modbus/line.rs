@@ -18,6 +18,7 @@ use crate::wire::modbus::{
     MBAP_BYTES, Mbap, PDU_BYTES_MAX, Reply, ReplyError, Request, hex, rtu_frame, rtu_open, tcp_frame,
 };
 
+use super::heard::{Came, Heard, fill};
 pub use super::serial::{Parity, SerialSpec};
 use super::serial::{characters, quiet_until};
 pub(super) use super::serial::{open_serial, silence};
@@ -78,6 +79,9 @@ pub enum LineError {
     /// What came is no Modbus.
     #[error("what came back is no Modbus frame")]
     NotModbus,
+    /// What came begins with these bytes, and no answer on a serial line does.
+    #[error("what came back begins with `{}` and is no Modbus frame", hex(.0))]
+    NoFrame([u8; 3]),
     /// The frame's checksum is wrong.
     #[error("the checksum of the reply is wrong")]
     Checksum,
@@ -137,6 +141,7 @@ pub struct Line {
     port: Box<dyn Port>,
     framing: Framing,
     strays: Strays,
+    came: Came,
 }
 
 impl Drop for Line {
@@ -174,11 +179,12 @@ impl Line {
 
     fn rtu(name: &str, port: Box<dyn Port>, baud: u32) -> Self {
         let framing = Framing::Rtu { baud, last_byte: Instant::now() };
-        Self { name: name.to_owned(), port, framing, strays: Strays::default() }
+        Self { name: name.to_owned(), port, framing, strays: Strays::default(), came: Came::Nothing }
     }
 
     fn tcp(name: &str, port: Box<dyn Port>, transaction: u16) -> Self {
-        Self { name: name.to_owned(), port, framing: Framing::Tcp { transaction }, strays: Strays::default() }
+        let framing = Framing::Tcp { transaction };
+        Self { name: name.to_owned(), port, framing, strays: Strays::default(), came: Came::Nothing }
     }
 
     /// The number of the next request, for the connection after this one.
@@ -199,6 +205,11 @@ impl Line {
     /// The frames heard on a serial line since the last call that answered nobody.
     pub(super) fn take_strays(&mut self) -> Vec<Stray> {
         self.strays.take()
+    }
+
+    /// What came since the last request was sent and did not answer it.
+    pub(super) fn came(&self) -> Came {
+        self.came
     }
 
     /// Waits until a request may be sent, and drops what came before it.
@@ -227,6 +238,7 @@ impl Line {
     /// Anything but [`ReplyError::Refused`] leaves the line out of step.
     pub async fn ask(&mut self, unit: u8, request: &Request) -> Result<Reply, LineError> {
         self.strays.cut_off();
+        self.came = Came::Nothing;
         let pdu = match &mut self.framing {
             Framing::Tcp { transaction } => {
                 let asked = *transaction;
@@ -265,13 +277,14 @@ impl Line {
     async fn exchange_tcp(&mut self, transaction: u16, unit: u8, request: &Request) -> Result<Vec<u8>, LineError> {
         self.send(&tcp_frame(transaction, unit, &request.encode())).await?;
         for _ in 0..LATE_REPLIES_MAX {
-            let mut heard = Heard { line: &self.name, frame: Vec::new(), done: false };
+            let mut heard = Heard::new(&self.name, &mut self.came);
             fill(&mut self.port, &mut heard.frame, MBAP_BYTES).await?;
             let header = heard.frame.first_chunk().copied().unwrap_or_default();
             let mbap = Mbap::parse(header).ok_or(LineError::NotModbus)?;
             fill(&mut self.port, &mut heard.frame, MBAP_BYTES + mbap.pdu_bytes).await?;
             let pdu = heard.whole().split_off(MBAP_BYTES);
             if mbap.transaction != transaction {
+                self.came = Came::OtherRequest;
                 continue;
             }
             if mbap.unit != unit {
@@ -297,6 +310,7 @@ impl Line {
                 return Ok(pdu.to_vec());
             }
             got = from;
+            self.came = Came::Other(from);
             self.strays.found(from, pdu.first().copied().unwrap_or(0));
         }
         Err(LineError::WrongUnit { asked: unit, got })
@@ -304,13 +318,13 @@ impl Line {
 
     /// The next frame: as long as the answer of `unit`, or as another unit's frame says that it is.
     async fn frame_rtu(&mut self, unit: u8, request: &Request) -> Result<Vec<u8>, LineError> {
-        let mut heard = Heard { line: &self.name, frame: Vec::new(), done: false };
+        let mut heard = Heard::new(&self.name, &mut self.came);
         let read = async {
             // Unit, function, and the exception's code or the first byte of the answer.
             fill(&mut self.port, &mut heard.frame, 3).await?;
             let pdu_bytes = match *heard.frame {
                 [from, function, first] if from != unit => {
-                    foreign_pdu_bytes(function, first).ok_or(LineError::WrongUnit { asked: unit, got: from })?
+                    foreign_pdu_bytes(function, first).ok_or(LineError::NoFrame([from, function, first]))?
                 }
                 [_, function, _] if function == request.function() | 0x80 => 2,
                 _ => request.reply_bytes(),
@@ -377,43 +391,6 @@ impl Line {
         self.framing.busy_until(Instant::now());
         Ok(())
     }
-}
-
-/// What has come of an answer, for the trace: told whole, or as much of it as there was when nobody waited any longer.
-struct Heard<'l> {
-    line: &'l str,
-    frame: Vec<u8>,
-    done: bool,
-}
-
-impl Heard<'_> {
-    fn whole(mut self) -> Vec<u8> {
-        tracing::trace!(target: "dormgate::frames", line = %self.line, "< {}", hex(&self.frame));
-        self.done = true;
-        std::mem::take(&mut self.frame)
-    }
-}
-
-impl Drop for Heard<'_> {
-    fn drop(&mut self) {
-        if !self.done && !self.frame.is_empty() {
-            tracing::trace!(target: "dormgate::frames", line = %self.line, "< {} (cut off)", hex(&self.frame));
-        }
-    }
-}
-
-/// Reads until `frame` has `length` bytes; what has come stays in it if nobody waits any longer.
-async fn fill(port: &mut (impl AsyncRead + Unpin), frame: &mut Vec<u8>, length: usize) -> io::Result<()> {
-    while frame.len() < length {
-        let mut bytes = [0; PDU_BYTES_MAX + 3];
-        let wanted = bytes.get_mut(..length - frame.len()).ok_or(io::ErrorKind::InvalidInput)?;
-        let read = port.read(wanted).await?;
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        frame.extend(wanted.iter().take(read));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -170,3 +170,26 @@ async fn a_line_of_nothing_but_other_units_frames_is_an_error() {
     });
     assert!(matches!(line.exchange(1, &ASK).await, Err(LineError::Checksum)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_came_and_is_no_answer_is_known_when_nobody_waits_any_longer() {
+    let cut_off = tcp_frame(1, 6, &[3, 2, 0, 7])[..9].to_vec();
+    let tcp =
+        [(vec![], Came::Nothing), (cut_off, Came::Piece(9)), (tcp_frame(9, 6, &[3, 2, 0, 7]), Came::OtherRequest)];
+    let rtu = [(says(6, 7)[..5].to_vec(), Came::Piece(5)), (says(22, 7), Came::Other(22))];
+    let tcp = tcp.into_iter().map(|case| (None, case));
+    for (baud, (bytes, came)) in tcp.chain(rtu.into_iter().map(|case| (Some(9600), case))) {
+        let (near, mut far) = duplex(512);
+        let mut line = match baud {
+            Some(baud) => Line::rtu("test", Box::new(near), baud),
+            None => Line::tcp("test", Box::new(near), 1),
+        };
+        tokio::spawn(async move {
+            request(&mut far).await;
+            far.write_all(&bytes).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        assert!(timeout(Duration::from_secs(1), line.exchange(6, &ASK)).await.is_err());
+        assert_eq!(line.came(), came);
+    }
+}

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::field::{DisplayValue, display};
 
 use crate::access::audit::AlarmKind;
 use crate::access::decision::{Decision, Grant};
 use crate::access::input::Input;
 use crate::access::portal::{PortalKind, Posture};
 use crate::gateway::ports::PortalOrder;
+use crate::wire::modbus::Request;
 use crate::wire::profile::DEADLINE_MS_MAX;
 
 use super::bus::Released;
@@ -19,18 +21,31 @@ use super::portal::{Device, Portal};
 /// How long a gate or door is opened when the grant does not say, in milliseconds.
 const HOLD_MS_DEFAULT: u32 = 3000;
 
+/// Where a portal's relay is, for logs: with the function and address by which it is switched off.
+struct Place<'p> {
+    bus: Option<DisplayValue<&'p str>>,
+    unit: Option<u8>,
+    channel: Option<u16>,
+    function: Option<u8>,
+    address: Option<u16>,
+}
+
 impl Portal {
     pub(super) fn obey(&mut self, order: PortalOrder) {
         match order {
             PortalOrder::Answer { decision: Decision::Grant(grant), .. } => self.carry_out(grant),
             PortalOrder::Answer { decision: Decision::Deny(denial), .. } => {
-                let (bus, unit) = self.output_place();
-                tracing::debug!(portal = %self.id, bus, unit, reason = denial.reason.as_str(), "denied");
+                let Place { bus, unit, channel, function, address } = self.output_place();
+                tracing::debug!(
+                    portal = %self.id, bus, unit, channel, function, address, reason = denial.reason.as_str(), "denied"
+                );
             }
             PortalOrder::Release { grant } | PortalOrder::Energise { grant } => self.carry_out(grant),
             PortalOrder::Cut { reason, .. } => {
-                let (bus, unit) = self.output_place();
-                tracing::info!(portal = %self.id, bus, unit, reason, "switched off");
+                let Place { bus, unit, channel, function, address } = self.output_place();
+                tracing::info!(
+                    portal = %self.id, bus, unit, channel, function, address, reason, "switched off"
+                );
                 self.wait_for_off(None);
                 self.want(Wanted::Off);
             }
@@ -90,9 +105,10 @@ impl Portal {
 
     fn carry_out_until(&mut self, grant: Grant, until: Instant) {
         if *grant.portal() != self.id {
-            let (bus, unit) = self.output_place();
+            let Place { bus, unit, channel, function, address } = self.output_place();
             tracing::error!(
-                portal = %self.id, bus, unit, other = %grant.portal(), "a grant for another portal opens nothing"
+                portal = %self.id, bus, unit, channel, function, address, other = %grant.portal(),
+                "a grant for another portal opens nothing"
             );
             return;
         }
@@ -139,8 +155,10 @@ impl Portal {
             }
             Done::Pulsed => {}
             Done::Failed(cause) => {
-                let (bus, unit) = self.output_place();
-                tracing::warn!(portal = %self.id, bus, unit, error = cause, "the grant is spent");
+                let Place { bus, unit, channel, function, address } = self.output_place();
+                tracing::warn!(
+                    portal = %self.id, bus, unit, channel, function, address, error = cause, "the grant is spent"
+                );
                 if in_force && matches!(self.wanted.borrow().wanted, Wanted::On { .. }) {
                     // It may have been carried out all the same; an open question is closed by switching off.
                     self.want(Wanted::Off);
@@ -166,10 +184,16 @@ impl Portal {
         self.output.as_ref().and_then(|(of, ..)| self.devices.get(*of)).map(|(device, _)| device)
     }
 
-    /// Line and unit of its relay, for logs.
-    fn output_place(&self) -> (Option<&str>, Option<u8>) {
+    fn output_place(&self) -> Place<'_> {
         let device = self.output_device();
-        (device.map(|device| device.bus.id()), device.map(|device| device.unit))
+        let off = self.output.as_ref().map(|(_, output, channel)| output.off(*channel));
+        Place {
+            bus: device.map(|device| display(device.bus.id())),
+            unit: device.map(|device| device.unit),
+            channel: self.output.as_ref().map(|(_, _, channel)| *channel),
+            function: off.as_ref().map(Request::function),
+            address: off.as_ref().map(Request::address),
+        }
     }
 
     fn count_release(&self, how: Released) {
@@ -188,10 +212,14 @@ impl Portal {
     }
 
     async fn alarm(&self, kind: AlarmKind, detail: String) {
-        let (bus, unit) = self.output_place();
-        tracing::warn!(portal = %self.id, bus, unit, alarm = kind.as_str(), error = detail, "an alarm is raised");
+        let Place { bus, unit, channel, function, address } = self.output_place();
+        tracing::warn!(
+            portal = %self.id, bus, unit, channel, function, address, alarm = kind.as_str(), error = detail, "an alarm is raised"
+        );
         if self.inbox.urgent(Input::Alarm { kind, portal: Some(self.id.clone()), detail }).await.is_err() {
-            tracing::debug!(portal = %self.id, bus, unit, "the gateway has ended");
+            tracing::debug!(
+                portal = %self.id, bus, unit, channel, function, address, "the gateway has ended"
+            );
         }
     }
 }

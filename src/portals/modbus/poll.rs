@@ -43,7 +43,7 @@ impl Polling {
                     }
                 }
                 Err((_, BusError::Stopped)) => return,
-                Err((read, BusError::Refused(exception))) if !refused => {
+                Err((read, BusError::Refused(exception))) if !refused && exception.is_of_the_map() => {
                     refused = true;
                     tracing::error!(
                         bus = self.device.bus.id(),

@@ -15,11 +15,13 @@ use crate::wire::modbus::{Exception, ReplyError, Request};
 
 use super::bus::{Answer, BusError, BusSpec, Job};
 use super::health::Health;
+use super::heard::Came;
 use super::late::{LATE_MS_MIN, Lateness};
 use super::line::{Line, LineError, NotReady};
 use super::load;
 use super::observe::{Observer, Outcome};
 use super::queue::Queue;
+use super::refusals::Refusals;
 
 /// First wait before a line that cannot be opened is tried again, in milliseconds.
 pub const REOPEN_MS_MIN: u64 = 100;
@@ -47,7 +49,7 @@ enum After {
     Ended,
     /// A wrong answer.
     Nonsense,
-    /// No answer, or only another's.
+    /// No answer, or only another's, or bytes that are nobody's.
     Silence,
     /// No answer of a unit that had been silent before.
     Probe,
@@ -60,6 +62,7 @@ pub(super) struct Task {
     reply_times: HashMap<u8, Duration>,
     health: Health,
     lateness: Lateness,
+    refusals: Refusals,
     observer: Arc<dyn Observer>,
     waiting: mpsc::Receiver<Job>,
     queue: Queue<Job>,
@@ -93,6 +96,7 @@ impl Task {
             reply_times,
             health,
             lateness: Lateness::default(),
+            refusals: Refusals::default(),
             observer,
             waiting,
             queue: Queue::new(),
@@ -175,6 +179,7 @@ impl Task {
             }
             Some(Ok(reply)) => {
                 self.heard(&job, took);
+                self.refusals.answered(job.unit, &job.request);
                 return self.end(job, Outcome::Ok, took, Ok(Answer { reply, at: Instant::now() }));
             }
             Some(Err(LineError::Reply(ReplyError::Refused(exception)))) => {
@@ -184,13 +189,17 @@ impl Task {
                     return self.end(job, Outcome::Timeout, took, Err(BusError::Unknown(exception.to_string())));
                 }
                 self.heard(&job, took);
-                self.warn(&job, &exception.to_string(), "the device refuses a request");
+                if self.refusals.is_news(job.unit, &job.request, exception) {
+                    self.warn(&job, &exception.to_string(), "the device refuses a request");
+                } else {
+                    self.debug(&job, &exception.to_string(), "the device refuses a request again");
+                }
                 return self.end(job, Outcome::Refused, took, Err(BusError::Refused(exception)));
             }
             Some(Err(error)) => {
                 let after = match error {
                     LineError::Ended(_) => After::Ended,
-                    LineError::WrongUnit { .. } => After::Silence,
+                    LineError::WrongUnit { .. } | LineError::NoFrame(_) => After::Silence,
                     LineError::NotReady(_) | LineError::NotModbus | LineError::Checksum | LineError::Reply(_) => {
                         After::Nonsense
                     }
@@ -199,7 +208,7 @@ impl Task {
             }
             None => {
                 let after = if short.is_some() { After::Probe } else { After::Silence };
-                (format!("no answer within {} ms", limit.as_millis()), Outcome::Timeout, after)
+                (self.unanswered(job.unit, limit), Outcome::Timeout, after)
             }
         };
         let owes = matches!(after, After::Silence | After::Probe);
@@ -212,6 +221,17 @@ impl Task {
             self.health.rest(job.unit, asked + Duration::from_millis(LATE_MS_MIN));
         }
         self.end(job, outcome, took, Err(BusError::Unknown(cause)));
+    }
+
+    /// Why there is no answer: a device that is off is another errand than bytes that are spoilt, or another device with its number.
+    fn unanswered(&self, asked: u8, limit: Duration) -> String {
+        let ms = limit.as_millis();
+        match self.line.as_ref().map(Line::came).unwrap_or_default() {
+            Came::Nothing => format!("no answer within {ms} ms"),
+            Came::Piece(bytes) => format!("no whole answer within {ms} ms: {bytes} bytes came and make none"),
+            Came::OtherRequest => format!("no answer within {ms} ms, only one with another transaction number"),
+            Came::Other(unit) => format!("only unit {unit} answered within {ms} ms, unit {asked} was asked"),
+        }
     }
 
     /// Nothing was sent, so the request waits for the line; but one that nobody ever answered on, or that does not come right, is down.
@@ -247,7 +267,7 @@ impl Task {
             if late.is_news {
                 let (unit, took, given) = (stray.unit, late.took.as_millis(), late.given.as_millis());
                 let error = format!(
-                    "unit {unit} answers after {took} ms, later than the {given} ms it is given: raise `reply_ms` of its profile or `timeout_ms` of the line"
+                    "unit {unit} answers after {took} ms, later than the {given} ms it is given (both without the time of the bytes): raise `timeout_ms` of its `[[bus]]`, or `reply_ms` of its profile (of a built-in one: in a copy in `devices_dir`)"
                 );
                 tracing::warn!(
                     bus = %self.spec.id, unit, function = late.function, address = late.address, error,
@@ -346,11 +366,15 @@ impl Task {
         if self.health.silent(job.unit, &cause_of_unit, took, Instant::now()) {
             self.warn(job, cause, "the unit is offline");
         } else {
-            tracing::debug!(
-                bus = %self.spec.id, unit = job.unit, function = job.request.function(), address = job.request.address(),
-                error = cause, "a request was not answered"
-            );
+            self.debug(job, cause, "a request was not answered");
         }
+    }
+
+    fn debug(&self, job: &Job, error: &str, what: &str) {
+        tracing::debug!(
+            bus = %self.spec.id, unit = job.unit, function = job.request.function(), address = job.request.address(), error,
+            "{what}"
+        );
     }
 
     fn warn(&self, job: &Job, error: &str, what: &str) {

@@ -105,6 +105,12 @@ impl Exception {
     pub const DEVICE_FAILURE: Self = Self(4);
     /// A gateway finds that the unit does not answer.
     pub const NO_SUCH_UNIT: Self = Self(11);
+
+    /// Whether the device has no such thing as was asked for; other refusals are of the moment, or of the device itself.
+    #[must_use]
+    pub fn is_of_the_map(self) -> bool {
+        matches!(self, Self::ILLEGAL_FUNCTION | Self::ILLEGAL_ADDRESS | Self::ILLEGAL_VALUE)
+    }
 }
 
 impl fmt::Display for Exception {

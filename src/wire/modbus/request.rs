@@ -306,7 +306,9 @@ impl fmt::Display for Request {
         let fc = self.function();
         match self {
             Self::Read { space, address, count } => {
-                write!(f, "FC{fc:02} read {} {address}..{}", space.as_str(), u32::from(*address) + u32::from(*count))
+                write!(f, "FC{fc:02} read {} {address}", space.as_str())?;
+                let last = u32::from(*address) + u32::from(count.saturating_sub(1));
+                if last > u32::from(*address) { write!(f, " to {last}") } else { Ok(()) }
             }
             Self::WriteCoil { address, value } => write!(f, "FC{fc:02} write coil {address} = 0x{value:04X}"),
             Self::WriteRegister { address, value } => write!(f, "FC{fc:02} write holding {address} = 0x{value:04X}"),

@@ -37,6 +37,13 @@ fn the_request_that_ends_a_server_of_the_crate_is_refused() {
     assert_eq!(Request::decode(&[0x10, 0, 0, 0x80, 1, 2, 0, 0]), Err(Exception::ILLEGAL_VALUE));
 }
 
+#[test]
+fn a_read_is_told_with_its_first_and_last_address() {
+    let read = |space, address, count| Request::Read { space, address, count }.to_string();
+    assert_eq!(read(Space::Coil, 0, 1), "FC01 read coil 0");
+    assert_eq!(read(Space::Holding, 1000, 12), "FC03 read holding 1000 to 1011");
+}
+
 fn requests() -> impl Strategy<Value = Request> {
     prop_oneof![
         (prop::sample::select(Space::ALL.as_slice()), any::<u16>(), 1..=125u16)

@@ -157,7 +157,7 @@ fn every_other_kind_of_mistake_is_told_with_its_line_and_a_remedy() {
         (
             "\"uid\", \"number\", \"real\"]",
             "\"uid\", \"number\", \"real\", \"relay\"]",
-            "20:1: `poll[1].atomic`: needs 2 requests (FC01 read coil 0..2; FC03 read holding 0..8), an atomic poll is one: raise `max_gap` or `read_max`, or split it",
+            "20:1: `poll[1].atomic`: needs 2 requests (FC01 read coil 0 to 1; FC03 read holding 0 to 7), an atomic poll is one: raise `max_gap` or `read_max`, or split it",
         ),
         // Of readers.
         (

@@ -80,9 +80,86 @@ async fn a_unit_that_answers_too_late_is_named_with_what_to_raise() {
         "unit=1 ",
         "function=",
         "address=",
-        "raise `reply_ms`",
-        "later than the 200 ms"
+        "raise `timeout_ms` of its `[[bus]]`, or `reply_ms`",
+        "later than the 200 ms it is given (both without the time of the bytes)",
     ]));
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert_eq!(text.matches("came too late").count(), 1, "once an episode");
+}
+
+/// What is said of a unit with this fault, asked as unit 6 (9600 baud, or TCP).
+async fn cause(fault: Fault, baud: Option<u32>) -> String {
+    let line = Line::new([(6, profile("waveshare-relay-8ch"))]);
+    line.fault(6, fault);
+    let cable = Cable::new(&line, baud, &Weather { each_percent: 0, seed: 0 }, |_| {});
+    let spec = BusSpec { id: "riser".into(), line: LineSpec::Memory(cable), timeout_ms: 200 };
+    let (bus, task) = bus::open(spec, &HashMap::from([(6, Duration::ZERO)]), Arc::new(()));
+    tokio::spawn(task);
+    let read = Request::Read { space: Space::Coil, address: 0, count: 16 };
+    bus.call(6, read, Priority::Card, None).await.unwrap_err().to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_came_are_not_told_as_silence_or_as_another_unit() {
+    for (fault, baud, said) in [
+        (Fault::Silent, Some(9600), "no answer within 2"),
+        (Fault::Silent, None, "no answer within 200 ms"),
+        (Fault::WrongUnit, Some(9600), "only unit 7 answered within 2"),
+        (Fault::WrongUnit, None, "unit 7 answered, unit 6 was asked"),
+        (Fault::Short, Some(9600), " bytes came and make none"),
+        (Fault::HalfFrame, Some(9600), " bytes came and make none"),
+        (Fault::HalfFrame, None, " bytes came and make none"),
+        (Fault::Garbage, Some(9600), "begins with `48 54 54` and is no Modbus frame"),
+        (Fault::Garbage, None, "no Modbus frame"),
+    ] {
+        let cause = cause(fault, baud).await;
+        assert!(cause.contains(said), "{fault:?} at {baud:?}: {cause}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_refuses_every_poll_is_told_once_until_it_answers_well() {
+    for (exception, of_the_map) in [(2, true), (6, false)] {
+        let (log, _guard) = Log::listen();
+        let (line, specs) = boxes(1);
+        let cable = Cable::new(&line, None, &Weather { each_percent: 0, seed: 0 }, |_| {});
+        let spec = BusSpec { id: "riser".into(), line: LineSpec::Memory(cable), timeout_ms: 200 };
+        let toy = Toy::on(spec, line, specs, &[]);
+        toy.reports(|r| r.online == Some(true)).await;
+        for episode in 1..=2 {
+            toy.line.fault(1, Fault::Refuses(exception));
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+            let warned: Vec<_> = text.lines().filter(|line| line.contains("WARN")).collect();
+            let once: std::collections::BTreeSet<_> =
+                warned.iter().map(|line| line.split("address=").nth(1).unwrap()).collect();
+            assert_eq!(warned.len(), once.len() * episode, "{warned:#?}");
+            assert!(!once.is_empty() && log.says(&["DEBUG", "refuses a request again"]));
+            assert_eq!(text.contains("is it the right profile?"), of_the_map, "exception {exception}");
+            toy.line.fault(1, Fault::None);
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_of_an_order_names_where_the_relay_is() {
+    let (log, _guard) = Log::listen();
+    let (line, specs) = boxes(2);
+    let cable = Cable::new(&line, None, &Weather { each_percent: 0, seed: 0 }, |_| {});
+    let spec = BusSpec { id: "riser".into(), line: LineSpec::Memory(cable), timeout_ms: 200 };
+    let toy = Toy::on(spec, line, specs, &[]);
+    toy.online().await;
+    toy.cut("power-2");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    toy.line.fault(21, Fault::Silent);
+    toy.energise("power-2");
+    toy.hears(|i| matches!(i, Input::Alarm { .. })).await;
+    for what in ["switched off", "the grant is spent", "an alarm is raised"] {
+        assert!(
+            log.says(&[what, "portal=power-2 bus=riser unit=21 channel=1 function=5 address=1 "]),
+            "{what}: {}",
+            String::from_utf8_lossy(&log.0.lock().unwrap())
+        );
+    }
 }

@@ -66,7 +66,7 @@ fn every_other_kind_of_mistake_is_told_with_its_line_and_a_remedy() {
         (
             "address = 0, type = \"bool\"",
             "address = -1, type = \"bool\"",
-            "9:37: `points.relay.address`: a whole number from 0 to 65536 is wanted",
+            "9:37: `points.relay.address`: a whole number from 0 to 65535 is wanted",
         ),
         (
             "type = \"i16\", ",

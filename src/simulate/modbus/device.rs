@@ -365,7 +365,7 @@ fn holds(point: &Point) -> String {
         return match point.kind {
             PointType::Bytes | PointType::ByteEach => "bytes, such as a card's number, and no number".to_owned(),
             PointType::F32 | PointType::Bool | PointType::U16 | PointType::I16 | PointType::U32 | PointType::I32 => {
-                format!("numbers of 32 bits{unit}")
+                "numbers that 32 bits can say, as a `f32`".to_owned()
             }
         };
     };

@@ -129,11 +129,11 @@ pub(super) fn run(args: &Args) -> Exit {
         Command::Fault { place, fault } => {
             let words: Vec<&str> = fault.iter().map(String::as_str).collect();
             // A whole line is unplugged, which is no fault of a device.
-            if words != ["unplugged"] || place.contains('/') {
-                if let Err(wrong) = Fault::parse(&words) {
-                    complain(wrong);
-                    return Exit::Usage;
-                }
+            if (words != ["unplugged"] || place.contains('/'))
+                && let Err(wrong) = Fault::parse(&words)
+            {
+                complain(wrong);
+                return Exit::Usage;
             }
             format!("fault {place} {}", words.join(" "))
         }

@@ -151,7 +151,7 @@ fn the_example_that_installers_start_from_is_a_good_configuration() {
 #[test]
 fn every_key_that_the_example_shows_and_leaves_out_is_a_good_one_too() {
     let shown = |line: &str| match line.strip_prefix('#') {
-        Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => format!("{rest}\n"),
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => format!("{rest}\n"),
         _ => format!("{line}\n"),
     };
     let text: String = document("deploy/dormgate.toml").lines().map(shown).collect();
@@ -162,6 +162,61 @@ fn every_key_that_the_example_shows_and_leaves_out_is_a_good_one_too() {
     files.push("devices/README");
     let (output, _) = check_beside(&text, &files);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("controllers ask at 0.0.0.0:1502 and /dev/"), "{}", stdout(&output));
+    assert!(stdout(&output).contains("1 asking over Modbus"), "{}", stdout(&output));
+}
+
+#[test]
+fn a_listener_that_lets_nobody_of_the_network_in_is_minded() {
+    let minded = |server: &str| {
+        let (output, _) = check(&format!("[gateway]\nid = \"g\"\n[modbus_server]\n{server}\n"));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+            .contains("\nmind: `[modbus_server]` listens at 0.0.0.0:1502, and its `allow` lets in nobody but")
+    };
+    assert!(minded("tcp = \"0.0.0.0:1502\""));
+    assert!(minded("tcp = \"0.0.0.0:1502\"\nallow = [\"127.0.0.1\"]"));
+    assert!(!minded("tcp = \"0.0.0.0:1502\"\nallow = [\"127.0.0.0/8\", \"192.0.2.0/24\"]"));
+    assert!(!minded("tcp = \"127.0.0.1:1502\""));
+}
+
+#[test]
+fn a_word_that_is_none_is_a_wrong_call_whether_or_not_anybody_is_asked() {
+    for (wrong, told) in [
+        (&["simulate", "fault", "riser/1", "slient"][..], "did you mean `silent`?"),
+        (&["simulate", "fault", "riser/1", "slow"], "`slow` wants a time from 1 to 60000 ms"),
+        (&["simulate", "fault", "riser/1", "exception", "999"], "a code from 1 to 255"),
+        (&["simulate", "fault", "riser/1", "unplugged"], "without a unit"),
+        (&["posture", "door-412", "lockdwn"], "`lockdwn` is no posture; did you mean `lockdown`?"),
+    ] {
+        let output = dormgate(&[wrong, &["--config", "/nowhere/dormgate.toml"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(told), "{wrong:?}: {}", stderr(&output));
+    }
+    let right = ["simulate", "fault", "riser", "unplugged", "--config", "/nowhere/dormgate.toml"];
+    assert_eq!(dormgate(&right).status.code(), Some(78));
+}
+
+#[test]
+fn a_stand_in_that_can_serve_nothing_ends_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("riser.pty"), "somebody's").unwrap();
+    let text =
+        "[gateway]\nid = \"p-1\"\ndata_dir = \"data\"\n[[bus]]\nid = \"riser\"\nserial = { port = \"riser.pty\" }\n"
+            .to_owned()
+            + &portal(
+                "door",
+                "door",
+                "modbus = \"riser\", unit = 3, profile = \"inveo-rfid-ind-m1\"",
+                "modbus = \"riser\", unit = 21, profile = \"waveshare-relay-8ch\"",
+            );
+    std::fs::write(dir.path().join("site.toml"), text).unwrap();
+    let output = dormgate(&["simulate", "--config", &dir.path().join("site.toml").display().to_string()]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("it is there and was not made by a stand-in") && said.contains("`--port riser=…`"), "{said}");
+    assert!(said.ends_with("nothing is left to stand in for\n") && !said.contains("standing in for"), "{said}");
+    assert_eq!(std::fs::read_to_string(dir.path().join("riser.pty")).unwrap(), "somebody's");
 }
 
 #[test]

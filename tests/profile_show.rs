@@ -73,7 +73,7 @@ fn a_file_is_shown_as_it_is_checked_and_its_mistakes_are_told() {
 #[test]
 fn a_name_that_is_no_built_in_profile_is_told_which_may_be_meant() {
     let (shown, wrong, code) = profile(&["show", "waveshare-relay-8h"]);
-    assert_eq!((shown.as_str(), code), ("", Some(1)));
+    assert_eq!((shown.as_str(), code), ("", Some(78)), "as a file that is not there");
     assert_eq!(
         wrong,
         "no profile `waveshare-relay-8h` is built in, and a file is named as `PATH.toml`; did you mean `waveshare-relay-8ch`?\n"

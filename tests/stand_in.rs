@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use dormgate::access::id::CardUid;
 use dormgate::access::input::Presented;
+use dormgate::access::portal::PortalKind;
 use dormgate::portals::modbus::line::{Line as Client, LineError};
 use dormgate::portals::modbus::{LineSpec, Parity, SerialSpec};
 use dormgate::simulate::lines::{Lines, Units};
 use dormgate::simulate::modbus::{Line, LineAt};
+use dormgate::simulate::site::{Device, Part, PortalSpec, Site, SiteSpec};
 use dormgate::wire::modbus::{ReplyError, Request};
 use dormgate::wire::profile::{Block, PointType, Profile, Pulse, SHIPPED, Trigger, shipped};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -328,4 +330,88 @@ async fn a_real_port_is_never_replaced_by_a_stand_in() {
     std::fs::remove_file(&port).unwrap();
     std::os::unix::fs::symlink("/dev/pts/4095", &port).unwrap();
     line.plug(&LineAt::Pty(port)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_relay_that_is_set_by_hand_is_switched() {
+    let line = Line::new(units(&[(7, "generic-power-box"), (21, "waveshare-relay-8ch")]));
+    for (unit, channel) in [(7, 0), (21, 3)] {
+        line.force(unit, channel, true);
+        assert_eq!(line.set(unit, "relay", channel, 0.0).as_deref(), Ok("0"));
+        assert!(!line.relay(unit, channel), "{unit}");
+        line.set(unit, "relay", channel, 1.0).unwrap();
+        assert!(line.relay(unit, channel), "{unit}");
+        assert!(!line.relay(unit, channel + 1), "{unit}: no other one");
+    }
+}
+
+#[tokio::test]
+async fn a_value_is_told_as_the_point_holds_it_and_one_that_it_cannot_hold_with_what_it_can() {
+    let mut lines = Lines::default();
+    let meters = units(&[(40, "chint-ddsu666"), (41, "acrel-ddsy1352"), (42, "technotrade-vrd-485")]);
+    lines.add("t2".into(), LineAt::Tcp(0), meters).await.unwrap();
+    let set = |place: &str, point: &str, value: f64| {
+        lines.set(place, point, 0, value).unwrap_or_else(|error| error.to_string())
+    };
+    assert_eq!(set("t2/40", "power", 55.5), "t2/40: power is 55.5 kW");
+    assert_eq!(set("t2/41", "power", 5.5), "t2/41: power is 5.5 kW");
+    assert_eq!(set("t2/41", "power", 0.0017), "t2/41: power is 0.002 kW", "the nearest that it can hold");
+    let wanted = "`power` cannot hold 55.5: it holds numbers from -32.768 to 32.767 kW in steps of 0.001";
+    assert_eq!(set("t2/41", "power", 55.5), wanted);
+    assert_eq!(
+        set("t2/40", "power", f64::NAN),
+        "`power` cannot hold NaN: it holds numbers that 32 bits can say, as a `f32`"
+    );
+    assert!(set("t2/42", "uid", 5.0).contains("it holds bytes, "));
+}
+
+/// A box with two slots and a relay; whoever moves the relay is the gateway.
+async fn box_with_slots() -> Site {
+    let part =
+        |unit: u8, id: &str| Part { bus: "riser".into(), unit, profile: Arc::new(shipped(id).unwrap()), channel: 0 };
+    let device = Device::Modbus {
+        reader: part(2, "generic-turnstile"),
+        slots: 2,
+        output: part(21, "waveshare-relay-8ch"),
+        others: Vec::new(),
+    };
+    let spec = SiteSpec {
+        gateway: "g".parse().unwrap(),
+        local: None,
+        lines: [("riser".to_owned(), LineAt::Tcp(0))].into(),
+        portals: vec![PortalSpec { id: "box".parse().unwrap(), kind: PortalKind::PowerBox, device }],
+    };
+    Site::start(spec).await.unwrap().0
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_relay_of_a_box_does_is_told_whether_it_was_on_or_off() {
+    let site = box_with_slots().await;
+    let relay = async |on: f64| drop(site.lines().set("riser/21", "relay", 0, on).unwrap());
+    let present = |slot: u16| site.present("box", CARD, None, Some(slot));
+    assert!(present(0).await.unwrap().starts_with("slot 0: the relay did not move in 3000 ms"));
+    // `present` comes first, and the relay moves while it looks.
+    let (told, ()) = tokio::join!(present(0), relay(1.0));
+    assert!(told.as_deref().unwrap().starts_with("slot 0: relay on after "), "{told:?}");
+    assert_eq!(present(1).await.unwrap(), "slot 1: the relay was on and stays on, for 3000 ms at least");
+    let (told, ()) = tokio::join!(present(0), relay(0.0));
+    assert!(told.as_deref().unwrap().starts_with("slot 0: relay off after "), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_card_goes_into_the_slot_that_is_named_or_the_first_that_is_empty() {
+    let site = box_with_slots().await;
+    let present = async |uid: &str, slot: Option<u16>| match site.present("box", uid, None, slot).await {
+        Ok(told) => told.split(':').next().unwrap().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(present(CARD, None).await, "slot 0");
+    assert_eq!(present("DEADBEEF", None).await, "slot 1");
+    assert_eq!(present("DEADBEEF", None).await, "slot 1", "where it lies");
+    assert_eq!(present("12030405", None).await, "slot 0", "all are taken");
+    assert_eq!(present(CARD, Some(2)).await, "`box` has 2 slot(s), counted from 0");
+    assert_eq!(site.remove("box", Some(0)).await.unwrap(), "slot 0: removed");
+    assert_eq!(site.remove("box", None).await.unwrap(), "slot 1: removed", "the first with a card");
+    assert_eq!(present(CARD, Some(1)).await, "slot 1");
+    assert!(site.remove("box", Some(2)).await.is_err());
 }

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use super::{ConfigArg, Exit, bad_config, complain, say};
+use crate::access::portal::Posture;
 use crate::config;
 use crate::http::{SOCKET_NAME, client};
+use crate::wire::spelling::hint;
 
 /// Say what would be decided for a card, and why; opens nothing.
 #[derive(Debug, clap::Args)]
@@ -74,6 +76,13 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
 
 pub(super) fn posture(args: &PostureArgs) -> Exit {
     let Some((posture, portals)) = args.words.split_last() else { return Exit::Usage };
+    if Posture::parse(posture).is_none() {
+        complain(format!(
+            "`{posture}` is no posture; {}",
+            hint(posture, Posture::ALL.iter().map(|known| known.as_str()))
+        ));
+        return Exit::Usage;
+    }
     let portals = client::encode(&portals.join(","));
     let target = format!("/api/v1/posture?portals={portals}&posture={}", client::encode(posture));
     ask(&args.config, "POST", &target, |_| format!("{posture} is set"))

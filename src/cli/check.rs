@@ -72,7 +72,7 @@ fn summary(config: &Config) -> String {
         text.push_str("\nnote: ");
         text.push_str(&note);
     }
-    for mind in while_cut_off(config) {
+    for mind in while_cut_off(config).into_iter().chain(closed(config)) {
         text.push_str("\nmind: ");
         text.push_str(&mind);
     }
@@ -210,6 +210,18 @@ fn while_cut_off(config: &Config) -> Vec<String> {
         format!("while the line of {} is cut, `{profile}` {does}: {follows}", portals.join(", "))
     };
     alike.into_iter().map(told).collect()
+}
+
+/// A listener for the network to which nobody on the network may connect.
+fn closed(config: &Config) -> Option<String> {
+    let server = config.modbus_server.as_ref()?;
+    let tcp = server.tcp.filter(|address| !address.ip().is_loopback())?;
+    server.allow.iter().all(|net| net.network().is_loopback()).then(|| {
+        format!(
+            "`[modbus_server]` listens at {tcp}, and its `allow` lets in nobody but this machine: controllers on the network are \
+             turned away; list them, e.g. `allow = [\"192.0.2.0/24\"]`"
+        )
+    })
 }
 
 /// Readers that lose part of the UID, by what they do to it.

@@ -53,5 +53,5 @@ fn built_in(name: &str) -> Exit {
     }
     let hint = hint(name, SHIPPED.iter().map(|(name, _)| *name));
     complain(format!("no profile `{name}` is built in, and a file is named as `PATH.toml`; {hint}"));
-    Exit::Failed
+    Exit::Config
 }

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::{Exit, bad_config, complain, say};
 use crate::access::portal::Direction;
 use crate::config::{self, Config, PortalDevice};
-use crate::simulate::modbus::fault::FAULT_WORDS;
+use crate::simulate::modbus::fault::{FAULT_WORDS, Fault};
 use crate::simulate::site::Site;
 
 /// The socket's name in `data_dir`.
@@ -53,11 +53,17 @@ enum Command {
         /// Which way, at a gate: `in` or `out`.
         #[arg(long, value_parser = direction)]
         direction: Option<Direction>,
+        /// Into which slot of a power box, counted from 0; default: where this card lies, or the first empty one, or 0.
+        #[arg(long)]
+        slot: Option<u16>,
     },
     /// Take the card away.
     Remove {
         /// Where.
         portal: String,
+        /// From which slot of a power box, counted from 0; default: the first with a card.
+        #[arg(long)]
+        slot: Option<u16>,
     },
     /// Make a device on a Modbus line, or a whole line, fail in one way from now on; `none` ends it.
     #[command(after_help = FAULTS_HELP)]
@@ -113,19 +119,35 @@ fn direction(text: &str) -> Result<Direction, String> {
 pub(super) fn run(args: &Args) -> Exit {
     let Some(command) = &args.command else { return stand_in(&args.config, &args.ports) };
     let line = match command {
-        Command::Present { portal, uid, direction } => {
+        Command::Present { portal, uid, direction, slot } => {
             // The UID may have spaces between its bytes, the line may not.
             let uid: String = uid.chars().filter(|c| !c.is_whitespace()).collect();
-            format!("present {portal} {uid}{}", direction.map_or(String::new(), |d| format!(" {}", d.as_str())))
+            let (way, slot) = (direction.map_or("-", Direction::as_str), slot_word(*slot));
+            format!("present {portal} {uid} {way} {slot}")
         }
-        Command::Remove { portal } => format!("remove {portal}"),
-        Command::Fault { place, fault } => format!("fault {place} {}", fault.join(" ")),
+        Command::Remove { portal, slot } => format!("remove {portal} {}", slot_word(*slot)),
+        Command::Fault { place, fault } => {
+            let words: Vec<&str> = fault.iter().map(String::as_str).collect();
+            // A whole line is unplugged, which is no fault of a device.
+            if (words != ["unplugged"] || place.contains('/'))
+                && let Err(wrong) = Fault::parse(&words)
+            {
+                complain(wrong);
+                return Exit::Usage;
+            }
+            format!("fault {place} {}", words.join(" "))
+        }
         Command::Set { place, point, value, channel } => format!("set {place} {point} {value} {channel}"),
     };
     match config::data_dir(&args.config) {
         Ok(data_dir) => ask(&data_dir.join(SOCKET), &line),
         Err(error) => bad_config(&error),
     }
+}
+
+/// A slot in a line; `-` is none.
+fn slot_word(slot: Option<u16>) -> String {
+    slot.map_or("-".to_owned(), |slot| slot.to_string())
 }
 
 /// Hands one line to the running stand-in.
@@ -187,6 +209,10 @@ async fn serve(config: &Config, ports: &[(String, String)]) -> Result<(), String
     let (site, news) = Site::start(spec).await.map_err(|e| e.to_string())?;
     let site = Arc::new(site);
     announce(config, &site, &notes);
+    if site.portals().next().is_none() && site.lines().is_empty() {
+        drop(std::fs::remove_file(&socket));
+        return Err("nothing is left to stand in for".to_owned());
+    }
     let told = tokio::select! {
         () = stop => Ok(()),
         () = print(news) => Err("nobody reads what is printed any more".to_owned()),
@@ -201,7 +227,9 @@ async fn serve(config: &Config, ports: &[(String, String)]) -> Result<(), String
 
 fn announce(config: &Config, site: &Site, notes: &[String]) {
     let names: Vec<String> = site.portals().map(ToString::to_string).collect();
-    complain(format!("standing in for {} of `{}`; Ctrl-C ends it", names.join(", "), config.gateway));
+    if !names.is_empty() {
+        complain(format!("standing in for {} of `{}`; Ctrl-C ends it", names.join(", "), config.gateway));
+    }
     for (bus, place) in site.places() {
         complain(format!("line `{bus}` is at {place}"));
     }
@@ -249,11 +277,11 @@ async fn answer(stream: UnixStream, site: &Site) -> std::io::Result<()> {
     tokio::io::BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
     let words: Vec<&str> = line.split_whitespace().collect();
     let done = match words.as_slice() {
-        ["present", portal, uid] => site.present(portal, uid, None).await,
-        ["present", portal, uid, way] if Direction::parse(way).is_some() => {
-            site.present(portal, uid, Direction::parse(way)).await
+        // `-`, or what is no direction and no number, names none.
+        ["present", portal, uid, way, slot] => {
+            site.present(portal, uid, Direction::parse(way), slot.parse().ok()).await
         }
-        ["remove", portal] => site.remove(portal).await.map(|()| "removed".to_owned()),
+        ["remove", portal, slot] => site.remove(portal, slot.parse().ok()).await,
         ["fault", place, fault @ ..] => site.lines().fault(place, fault).await.map_err(Into::into),
         ["set", place, point, value, channel] => match (value.parse(), channel.parse()) {
             (Ok(value), Ok(channel)) => site.lines().set(place, point, channel, value).map_err(Into::into),
@@ -264,7 +292,7 @@ async fn answer(stream: UnixStream, site: &Site) -> std::io::Result<()> {
         },
         _ => {
             let wanted = format!(
-                "failed `present PORTAL UID [in|out]`, `remove PORTAL`, `fault BUS[/UNIT] FAULT` or `set BUS/UNIT POINT VALUE \
+                "failed `present PORTAL UID in|out|- SLOT|-`, `remove PORTAL SLOT|-`, `fault BUS[/UNIT] FAULT` or `set BUS/UNIT POINT VALUE \
                  CHANNEL` is wanted; faults are {FAULT_WORDS}, and `unplugged` of a bus\n"
             );
             return write.write_all(wanted.as_bytes()).await;

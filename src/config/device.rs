@@ -187,6 +187,14 @@ pub(super) fn read(
 
 fn read_whole_device(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) -> Option<PortalDevice> {
     let (mqtt, server) = (table.get("mqtt"), table.get("modbus_server"));
+    if table.has("modbus") {
+        table.give_up();
+        table.mistake(
+            "`modbus` is for the parts of a portal: write `reader = { modbus = …, unit = …, profile = … }` and \
+             `output = { … }` instead of `device`, the same unit twice where one device does both",
+        );
+        return None;
+    }
     match (mqtt, server) {
         (Some(mqtt), None) => {
             let profile = mqtt.text()?;

@@ -315,6 +315,7 @@ fn each_thing_that_does_not_fit_together_is_a_mistake() {
         (portal("p", "device = { modbus_server = 1 }"), "add `[modbus_server]`"),
         (portal("p", "device = { mqtt = \"shelly-gen2\" }"), "the MQTT device `shelly-gen2` is not supported"),
         (portal("p", "device = { mqtt = \"native\", modbus_server = 1 }"), "one of `mqtt = \"native\"` and `modbus_server = 1`"),
+        (format!("{bus}{}", portal("p", "device = { modbus = \"b\", unit = 5, profile = \"p\" }")), "write `reader = { modbus = …, unit = …, profile = … }` and `output = "),
         (format!("[modbus_server]\ntcp = \"127.0.0.1:0\"\n{}{}", portal("p", "device = { modbus_server = 1 }"), portal("q", "device = { modbus_server = 1 }")), "unit 1 is `portal[0].device`"),
         (format!("{bus}{}", portal("p", "reader = { modbus = \"b\", unit = 1, profile = \"p\" }")), "an `output` is missing beside it"),
         (format!("{bus}{}{}", portal("p", device), portal("q", &device.replace("unit = 1", "unit = 5"))), "channel 0 of unit 2 on `b` is `portal[0].output`"),

@@ -134,8 +134,8 @@ impl Lines {
     pub fn set(&self, place: &str, point: &str, channel: u16, value: f64) -> Result<String, NotPlayed> {
         let (bus, lead, unit) = self.place(place)?;
         let unit = unit.ok_or_else(|| NotPlayed::WholeLine(bus.to_owned()))?;
-        lead.line.set(unit, point, channel, value)?;
-        Ok(format!("{bus}/{unit}: {point} is {value}"))
+        let held = lead.line.set(unit, point, channel, value)?;
+        Ok(format!("{bus}/{unit}: {point} is {held}"))
     }
 
     fn place(&self, text: &str) -> Result<(&str, &Lead, Option<u8>), NotPlayed> {

@@ -56,6 +56,8 @@ pub enum Device {
     Modbus {
         /// What reads cards.
         reader: Part,
+        /// How many slots for cards it has, from the reader's channel on; 1 where it is no box with several.
+        slots: u16,
         /// What opens or energises.
         output: Part,
         /// Other devices, which only have to be there.
@@ -118,6 +120,14 @@ pub enum NotDone {
         /// Those there are.
         known: String,
     },
+    /// No such slot.
+    #[error("`{portal}` has {slots} slot(s), counted from 0")]
+    NoSlot {
+        /// Where.
+        portal: String,
+        /// How many.
+        slots: u16,
+    },
     /// A Modbus reader shows whole UIDs only.
     #[error("`{uid}`: {why}")]
     Uid {
@@ -136,7 +146,7 @@ pub enum NotDone {
 
 enum StandIn {
     Native(SimulatedPortal),
-    Modbus { reader: Place, output: Place, kind: PortalKind },
+    Modbus { reader: Place, slots: u16, output: Place, kind: PortalKind },
 }
 
 /// A device on a running line.
@@ -145,6 +155,17 @@ struct Place {
     line: Line,
     unit: u8,
     channel: u16,
+}
+
+impl Place {
+    /// The reader of a slot, where this is that of the first.
+    fn at(&self, slot: u16) -> Self {
+        Self { channel: self.channel.saturating_add(slot), ..self.clone() }
+    }
+
+    fn card(&self) -> Option<CardUid> {
+        self.line.card(self.unit, self.channel)
+    }
 }
 
 /// A running stand-in for a site. It ends when this is dropped.
@@ -201,10 +222,10 @@ impl Site {
                     site.watching.spawn(watch_native(portal.id.clone(), native.watch(), news.clone()));
                     StandIn::Native(native)
                 }
-                Device::Modbus { reader, output, others: _ } => match (place(reader), place(output)) {
+                Device::Modbus { reader, slots, output, others: _ } => match (place(reader), place(output)) {
                     (Some(reader), Some(output)) => {
                         site.watching.spawn(watch_relay(portal.id.clone(), output.clone(), news.clone()));
-                        StandIn::Modbus { reader, output, kind: portal.kind }
+                        StandIn::Modbus { reader, slots: *slots, output, kind: portal.kind }
                     }
                     (_, _) => {
                         site.absent.push(portal.id);
@@ -247,13 +268,21 @@ impl Site {
         })
     }
 
-    /// Presents a card and says what came of it, in words. A direction counts at native portals only.
+    /// Presents a card and says what came of it, in words. A direction counts at native portals only. Where no slot is named, it
+    /// is that where the card lies, or else the first that is empty, or else the first.
     ///
     /// # Errors
     /// [`NotDone`] if the card could not be presented or nobody answered.
-    pub async fn present(&self, portal: &str, uid: &str, direction: Option<Direction>) -> Result<String, NotDone> {
+    pub async fn present(
+        &self,
+        portal: &str,
+        uid: &str,
+        direction: Option<Direction>,
+        slot: Option<u16>,
+    ) -> Result<String, NotDone> {
         match self.at(portal)? {
             StandIn::Native(native) => {
+                slot_of(portal, 1, slot, |_| true)?;
                 let presentation = Presentation { uid: uid.to_owned(), direction, ..Presentation::default() };
                 let decision = native.present_as(presentation).await?;
                 let mut words = vec![if decision.granted { "grant" } else { "deny" }.to_owned(), decision.reason];
@@ -261,43 +290,58 @@ impl Site {
                 words.extend(decision.flags);
                 Ok(words.join(" "))
             }
-            StandIn::Modbus { reader, output, kind } => {
+            StandIn::Modbus { reader, slots, output, kind } => {
                 let card: CardUid = uid.parse().map_err(|e: crate::access::id::UidError| NotDone::Uid {
                     uid: uid.to_owned(),
                     why: e.to_string(),
                 })?;
+                let lies = |slot| reader.at(slot).card();
+                let own = (0..*slots).find(|slot| lies(*slot) == Some(card));
+                let slot = slot_of(portal, *slots, slot.or(own), |slot| lies(*slot).is_none())?;
+                let reader = reader.at(slot);
                 let began = Instant::now();
                 let was_on = output.line.relay(output.unit, output.channel);
                 reader.line.present(reader.unit, reader.channel, card);
-                if was_on {
-                    return Ok("presented; the relay was on already".to_owned());
-                }
                 let limit = Duration::from_millis(RELAY_WAIT_MS);
-                let moved = output.line.wait_relay(output.unit, output.channel, true, limit).await;
+                let moved = output.line.wait_relay(output.unit, output.channel, !was_on, limit).await;
                 // A card stays in a power box; at a gate or door it is taken away again.
                 match kind {
                     PortalKind::PowerBox => {}
                     PortalKind::Gate | PortalKind::Door => reader.line.remove(reader.unit, reader.channel),
                 }
-                Ok(if moved {
-                    format!("relay on after {} ms", began.elapsed().as_millis())
-                } else {
-                    format!("the relay did not move in {RELAY_WAIT_MS} ms: denied, or no gateway asks")
-                })
+                let after = began.elapsed().as_millis();
+                let came = match (was_on, moved) {
+                    (false, true) => format!("relay on after {after} ms"),
+                    (false, false) => {
+                        format!("the relay did not move in {RELAY_WAIT_MS} ms: denied, or no gateway asks")
+                    }
+                    (true, true) => format!("relay off after {after} ms"),
+                    (true, false) => format!("the relay was on and stays on, for {RELAY_WAIT_MS} ms at least"),
+                };
+                Ok(in_words(*slots, slot, came))
             }
         }
     }
 
-    /// Takes the card away.
+    /// Takes the card away, and says so. Where no slot is named, it is the first with a card.
     ///
     /// # Errors
-    /// [`NotDone::Unknown`].
-    pub async fn remove(&self, portal: &str) -> Result<(), NotDone> {
+    /// [`NotDone::Unknown`], [`NotDone::NoSlot`].
+    pub async fn remove(&self, portal: &str, slot: Option<u16>) -> Result<String, NotDone> {
+        let removed = "removed".to_owned();
         match self.at(portal)? {
-            StandIn::Native(native) => native.remove().await,
-            StandIn::Modbus { reader, .. } => reader.line.remove(reader.unit, reader.channel),
+            StandIn::Native(native) => {
+                slot_of(portal, 1, slot, |_| true)?;
+                native.remove().await;
+                Ok(removed)
+            }
+            StandIn::Modbus { reader, slots, .. } => {
+                let slot = slot_of(portal, *slots, slot, |slot| reader.at(*slot).card().is_some())?;
+                let reader = reader.at(slot);
+                reader.line.remove(reader.unit, reader.channel);
+                Ok(in_words(*slots, slot, removed))
+            }
         }
-        Ok(())
     }
 
     /// Ends it in order: native portals say that they go offline.
@@ -312,13 +356,27 @@ impl Site {
     }
 }
 
+/// The slot that is `named`, or else the first that is `wanted`, or else the first.
+fn slot_of(portal: &str, slots: u16, named: Option<u16>, wanted: impl FnMut(&u16) -> bool) -> Result<u16, NotDone> {
+    match named {
+        Some(slot) if slot < slots => Ok(slot),
+        Some(_) => Err(NotDone::NoSlot { portal: portal.to_owned(), slots }),
+        None => Ok((0..slots).find(wanted).unwrap_or(0)),
+    }
+}
+
+/// What was done, with the slot where there are several.
+fn in_words(slots: u16, slot: u16, done: String) -> String {
+    if slots > 1 { format!("slot {slot}: {done}") } else { done }
+}
+
 /// The devices on each line.
 fn devices(spec: &SiteSpec) -> Result<BTreeMap<String, Units>, SiteError> {
     let mut lines: BTreeMap<String, Units> = BTreeMap::new();
     for portal in &spec.portals {
         let parts = match &portal.device {
             Device::Native => continue,
-            Device::Modbus { reader, output, others } => [reader, output].into_iter().chain(others),
+            Device::Modbus { reader, output, others, slots: _ } => [reader, output].into_iter().chain(others),
         };
         for part in parts {
             let profile = Arc::clone(&part.profile);

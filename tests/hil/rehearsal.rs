@@ -75,7 +75,7 @@ meter = {{ modbus = "riser", unit = 31, profile = "eastron-sdm120" }}
         timeout(PATIENCE, up).await.unwrap();
         tokio::spawn(async move { while let Ok(Some(_)) = told.next_line().await {} });
         stage.stand_in = Some(stand_in);
-        assert_eq!(stage.simulate(&["set", "riser/31", "power", "41.2"]).await, "riser/31: power is 41.2\n");
+        assert_eq!(stage.simulate(&["set", "riser/31", "power", "41.2"]).await, "riser/31: power is 41.2 W\n");
         stage
     }
 

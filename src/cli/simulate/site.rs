@@ -18,7 +18,7 @@ pub(super) fn spec(config: &Config, ports: &[(String, String)]) -> Result<(SiteS
     for portal in modbus::portals(config)? {
         let (Some(reader), Some(output)) = (portal.reader, portal.output) else { continue };
         let others = portal.meter.into_iter().chain(portal.inputs).map(part).collect();
-        let device = Device::Modbus { reader: part(reader), output: part(output), others };
+        let device = Device::Modbus { reader: part(reader), slots: portal.slots, output: part(output), others };
         portals.push(PortalSpec { id: portal.id, kind: portal.kind, device });
     }
     let native = config.portals.iter().filter(|p| matches!(p.device, PortalDevice::NativeMqtt));
@@ -80,12 +80,14 @@ fn at_port(port: &str, serial: &SerialConfig) -> LineAt {
 /// Devices are the kernel's to name; a stand-in makes its name elsewhere, and never in the place of something.
 fn pty(bus: &str, port: &Path) -> Result<LineAt, String> {
     let name = port.display();
-    let instead = "name a port such as `riser.pty`, in a directory of your own, or give the far end with `--port`";
+    let instead = format!(
+        "name a port such as `riser.pty`, in a directory of your own, or give the far end with `--port {bus}=…`"
+    );
     if port.starts_with("/dev") {
         return Err(format!("bus `{bus}` is the device `{name}`, and no stand-in for one is made in /dev; {instead}"));
     }
-    if !is_free(port) {
-        return Err(format!("bus `{bus}`: `{name}` is there already and was not made by a stand-in; {instead}"));
+    match is_free(port) {
+        Ok(()) => Ok(LineAt::Pty(port.to_owned())),
+        Err(why) => Err(format!("bus `{bus}`: `{name}`: {why} Then {instead}")),
     }
-    Ok(LineAt::Pty(port.to_owned()))
 }

@@ -42,12 +42,14 @@ pub enum NotSet {
         channels: u16,
     },
     /// The point holds no such value.
-    #[error("`{point}` cannot hold {value}")]
+    #[error("`{point}` cannot hold {value}: it holds {holds}")]
     Value {
         /// Which point.
         point: String,
         /// What.
         value: f64,
+        /// What it holds, in words.
+        holds: String,
     },
 }
 
@@ -57,7 +59,7 @@ pub(super) struct Device {
     profile: Arc<Profile>,
     items: HashMap<(Space, u16), u16>,
     relays: Vec<Relay>,
-    /// Cards that lie at readers whose latch is set again for them.
+    /// Cards that were presented and not taken away, by their reader.
     lying: HashMap<u16, CardUid>,
 }
 
@@ -98,9 +100,7 @@ impl Device {
     /// Shows a card to a reader. A latched reader takes none before it is released, as the real ones do.
     pub(super) fn present(&mut self, number: u16, uid: CardUid) {
         let Some(reader) = self.profile.readers.get(usize::from(number)).cloned() else { return };
-        if matches!(reader.trigger, Trigger::Latch { repeats_ms: Some(_), .. }) {
-            self.lying.insert(number, uid);
-        }
+        self.lying.insert(number, uid);
         if let Trigger::Latch { flag, .. } = &reader.trigger
             && self.get(flag, 0) != 0
         {
@@ -121,6 +121,11 @@ impl Device {
                 self.set(count, 0, next);
             }
         }
+    }
+
+    /// The card that lies at a reader.
+    pub(super) fn card(&self, reader: u16) -> Option<CardUid> {
+        self.lying.get(&reader).copied()
     }
 
     /// Takes the card away.
@@ -156,8 +161,8 @@ impl Device {
         Arc::clone(&self.profile)
     }
 
-    /// Sets a point to a value in its unit; a flag is 0 or 1.
-    pub(super) fn set_value(&mut self, name: &str, channel: u16, value: f64) -> Result<(), NotSet> {
+    /// Sets a point to a value in its unit; a flag is 0 or 1. That which tells of a relay switches the relay. What it holds then.
+    pub(super) fn set_value(&mut self, name: &str, channel: u16, value: f64) -> Result<String, NotSet> {
         let known = || self.profile.points.iter().map(|point| point.name.as_str()).collect::<Vec<_>>().join(", ");
         let point = self.profile.points.iter().find(|point| point.name == name);
         let point =
@@ -165,15 +170,30 @@ impl Device {
         if channel >= point.channels {
             return Err(NotSet::Channel { point: point.name, channels: point.channels });
         }
+        if let Some(relay) = self.relay_told_by(&point, channel) {
+            self.force(relay, value != 0.0);
+            return Ok(u16::from(value != 0.0).to_string());
+        }
         if point.kind == PointType::Bool {
             self.set(&point, channel, u16::from(value != 0.0));
-            return Ok(());
+            return Ok(u16::from(value != 0.0).to_string());
         }
-        let words = point.encode_number(value).ok_or(NotSet::Value { point: point.name.clone(), value })?;
+        let wrong = || NotSet::Value { point: point.name.clone(), value, holds: holds(&point) };
+        let words = point.encode_number(value).ok_or_else(wrong)?;
         for (at, word) in (point.address_of(channel)..).zip(words) {
             self.items.insert((point.space, at), word);
         }
-        Ok(())
+        let is_whole = point.kind.whole().is_some();
+        let held = if is_whole { decimal((value / point.scale).round() * point.scale) } else { value.to_string() };
+        Ok(format!("{held}{}", unit_of(&point)))
+    }
+
+    /// Which relay's state is read at this channel of a point.
+    fn relay_told_by(&self, point: &Point, channel: u16) -> Option<u16> {
+        let output = self.profile.output.as_ref()?;
+        let state = output.state.as_ref()?;
+        let spot = |point: &Point, channel: u16| (point.space, point.address_of(channel), point.bit);
+        (0..output.channels).find(|relay| spot(state, *relay) == spot(point, channel))
     }
 
     /// Sets the raw registers of a point.
@@ -316,12 +336,45 @@ impl Device {
         self.items.insert((space, address), value);
         if acknowledges {
             self.release(space, address, value);
-            for (reader, uid) in self.lying.clone() {
-                self.present(reader, uid);
+            for (number, uid) in self.lying.clone() {
+                let reader = self.profile.readers.get(usize::from(number));
+                if reader.is_some_and(|r| matches!(r.trigger, Trigger::Latch { repeats_ms: Some(_), .. })) {
+                    self.present(number, uid);
+                }
             }
         }
         Ok(())
     }
+}
+
+/// The unit of a point, to stand behind a number.
+fn unit_of(point: &Point) -> String {
+    point.unit.as_ref().map_or(String::new(), |unit| format!(" {unit}"))
+}
+
+/// A number without what binary fractions add to it: that stands behind the ninth place.
+fn decimal(value: f64) -> String {
+    let text = format!("{value:.9}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// What a point that is no flag can hold, in words.
+fn holds(point: &Point) -> String {
+    let unit = unit_of(point);
+    let Some((min, max)) = point.kind.whole() else {
+        return match point.kind {
+            PointType::Bytes | PointType::ByteEach => "bytes, such as a card's number, and no number".to_owned(),
+            PointType::F32 | PointType::Bool | PointType::U16 | PointType::I16 | PointType::U32 | PointType::I32 => {
+                "numbers that 32 bits can say, as a `f32`".to_owned()
+            }
+        };
+    };
+    #[expect(clippy::cast_precision_loss, reason = "it has at most 32 bits")]
+    let scaled = |raw: i64| decimal(raw as f64 * point.scale);
+    let (from, to) = if point.scale < 0.0 { (max, min) } else { (min, max) };
+    let step = if point.scale.abs() == 1.0 { String::new() } else { format!(" in steps of {}", point.scale.abs()) };
+    let whole = if step.is_empty() { "whole numbers" } else { "numbers" };
+    format!("{whole} from {} to {}{unit}{step}", scaled(from), scaled(to))
 }
 
 /// How long the relay closes if `request` is a pulse for it, in milliseconds.

@@ -92,6 +92,12 @@ impl Line {
         self.play(unit, |u| u.device.remove(reader));
     }
 
+    /// The card that was presented to a reader and lies there.
+    #[must_use]
+    pub fn card(&self, unit: u8, reader: u16) -> Option<CardUid> {
+        self.lock().units.get(&unit)?.device.card(reader)
+    }
+
     /// Sets a contact or presses a button; a counter counts one.
     pub fn input(&self, unit: u8, kind: InputKind, channel: u16, yes: bool) {
         self.play(unit, |u| u.device.input(kind, channel, yes));
@@ -102,11 +108,12 @@ impl Line {
         self.play(unit, |u| u.device.set_words(point, words));
     }
 
-    /// Sets a point to a value in its unit, e.g. a meter's power or a contact (0 or 1).
+    /// Sets a point to a value in its unit, e.g. a meter's power or a contact (0 or 1); a relay's state switches the relay.
+    /// What it holds then, with its unit: the nearest that it can.
     ///
     /// # Errors
     /// [`NotSet`] if there is no such unit or point, or the point cannot hold the value.
-    pub fn set(&self, unit: u8, point: &str, channel: u16, value: f64) -> Result<(), NotSet> {
+    pub fn set(&self, unit: u8, point: &str, channel: u16, value: f64) -> Result<String, NotSet> {
         self.play(unit, |u| u.device.set_value(point, channel, value)).ok_or(NotSet::Unit(unit))?
     }
 

@@ -1,6 +1,7 @@
 //! Where a simulated line is to be had, and its plug: a TCP port, a pseudo-terminal under the name of a serial port, or a
 //! serial port itself. What is pulled is gone as a real line is gone: nothing listens, the adapter's name has vanished.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -15,7 +16,9 @@ use tokio_serial::{SerialPort, SerialPortBuilder, SerialPortBuilderExt, SerialSt
 use super::Line;
 
 /// Where pseudo-terminals are.
-const PTS_DIR: &str = "/dev/pts";
+const PTS_DIR: &str = "/dev/pts/";
+/// The same place as a stand-in's link spells it, and no other program's: so that a link tells who made it.
+const PTS_DIR_OURS: &str = "/dev/pts/./";
 
 /// Opens a terminal without becoming its session, whose end would end this program (Linux, `asm-generic/fcntl.h`).
 const O_NOCTTY: i32 = 0o400;
@@ -59,7 +62,8 @@ pub struct Plugged {
 #[derive(Debug)]
 struct Link {
     name: PathBuf,
-    device: PathBuf,
+    /// As the link spells it; paths that are spelt otherwise are equal as paths.
+    device: OsString,
     /// Tells other stand-ins to leave the name alone.
     _claim: UnixListener,
 }
@@ -81,7 +85,7 @@ impl Drop for Plugged {
     fn drop(&mut self) {
         let Some(Link { name, device, .. }) = &self.link else { return };
         // The name may have been removed by hand since, and be another's now.
-        if fs::read_link(name).is_ok_and(|to| to == *device)
+        if fs::read_link(name).is_ok_and(|to| to.as_os_str() == device)
             && let Err(error) = fs::remove_file(name)
         {
             tracing::warn!("`{}` is left behind: {error}", name.display());
@@ -113,19 +117,24 @@ impl Line {
 
     fn plug_pty(&self, link: &Path) -> io::Result<Plugged> {
         let claim = claim(link)?;
-        free(link)?;
+        is_free(link).map_err(|why| io::Error::new(io::ErrorKind::AlreadyExists, why))?;
+        match fs::remove_file(link) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         let (far, near) = SerialStream::pair()?;
         let device = near.name().ok_or_else(|| io::Error::other("the pseudo-terminal has no name"))?;
         // The near end stays open here, or the far end would fail whenever nobody has it open; but without the lock that the
         // pair holds on it, which would keep everybody else out.
         let held = OpenOptions::new().read(true).custom_flags(O_NOCTTY).open(&device)?;
         drop(near);
-        symlink(&device, link)?;
+        let ours = OsString::from(device.replacen(PTS_DIR, PTS_DIR_OURS, 1));
+        symlink(&ours, link)?;
         let name = format!("{} ({device})", link.display());
         Ok(Plugged {
             tasks: self.on(far, Some(held), name.clone()),
             name,
-            link: Some(Link { name: link.to_owned(), device: device.into(), _claim: claim }),
+            link: Some(Link { name: link.to_owned(), device: ours, _claim: claim }),
         })
     }
 
@@ -142,13 +151,26 @@ impl Line {
     }
 }
 
-/// Whether a link to a pseudo-terminal may be made here: nothing is there, or one that an earlier stand-in left behind.
-#[must_use]
-pub fn is_free(link: &Path) -> bool {
-    match fs::symlink_metadata(link) {
-        Ok(found) => found.is_symlink() && fs::read_link(link).is_ok_and(|to| to.starts_with(PTS_DIR)),
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
+/// Whether a link to a pseudo-terminal may be made here: nothing is there, or what an earlier stand-in left behind, or a link to a
+/// terminal that is gone. Whether the earlier one still runs is not asked here.
+///
+/// # Errors
+/// What is there instead, in words.
+pub fn is_free(link: &Path) -> Result<(), String> {
+    let to = match fs::read_link(link) {
+        Ok(to) => to,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(_) => return Err("it is there and was not made by a stand-in; is it a real port?".to_owned()),
+    };
+    let spelt = to.as_os_str().as_encoded_bytes();
+    let gone = || matches!(fs::symlink_metadata(&to), Err(error) if error.kind() == io::ErrorKind::NotFound);
+    if spelt.starts_with(PTS_DIR_OURS.as_bytes()) || spelt.starts_with(PTS_DIR.as_bytes()) && gone() {
+        return Ok(());
     }
+    let to = to.display();
+    Err(format!(
+        "it leads to `{to}`, which is there and was not made by a stand-in; is it an end of a pair that socat made?"
+    ))
 }
 
 /// Says to every other stand-in of this machine that the name is served, as long as this lives: a process that dies loses it.
@@ -180,18 +202,6 @@ fn owner(address: &SocketAddr) -> Option<i32> {
     tokio::net::UnixStream::from_std(asked).ok()?.peer_cred().ok()?.pid()
 }
 
-fn free(link: &Path) -> io::Result<()> {
-    if !is_free(link) {
-        let told = "it is there and was not made by a stand-in; is it a real port?";
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, told));
-    }
-    match fs::remove_file(link) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,18 +227,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_dead_stand_in_left_is_replaced_and_what_another_made_there_is_left() {
+    async fn what_a_dead_stand_in_left_is_replaced_though_its_terminal_is_anothers_by_now() {
         let dir = tempfile::tempdir().unwrap();
         let riser = dir.path().join("riser");
-        // The terminal's number may be another program's by now.
-        let (_master, terminal) = SerialStream::pair().unwrap();
-        let terminal = PathBuf::from(terminal.name().unwrap());
-        symlink(&terminal, &riser).unwrap();
-        let line = Line::new([]).plug(&LineAt::Pty(riser.clone())).await.unwrap();
-        assert_ne!(fs::read_link(&riser).unwrap(), terminal);
+        let at = LineAt::Pty(riser.clone());
+        let first = Line::new([]).plug(&at).await.unwrap();
+        let left = fs::read_link(&riser).unwrap();
         fs::remove_file(&riser).unwrap();
-        symlink(&terminal, &riser).unwrap();
+        first.pull().await;
+        symlink(&left, &riser).unwrap();
+        // The kernel gives the lowest number that is free: often the very same one.
+        let _others = SerialStream::pair().unwrap();
+        let line = Line::new([]).plug(&at).await.unwrap();
+        assert!(File::open(&riser).is_ok());
         drop(line);
-        assert_eq!(fs::read_link(&riser).unwrap(), terminal);
+        assert!(fs::symlink_metadata(&riser).is_err(), "the name goes with the line");
+    }
+
+    #[tokio::test]
+    async fn an_end_of_somebody_elses_pair_is_neither_replaced_nor_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let riser = dir.path().join("riser");
+        let (_master, terminal) = SerialStream::pair().unwrap();
+        let name = PathBuf::from(terminal.name().unwrap());
+        symlink(&name, &riser).unwrap();
+        let at = LineAt::Pty(riser.clone());
+        let refused = Line::new([]).plug(&at).await.unwrap_err().to_string();
+        assert!(refused.starts_with(&format!("it leads to `{}`, which is there", name.display())), "{refused}");
+        assert_eq!(fs::read_link(&riser).unwrap(), name);
+
+        // Made in the place of a stand-in's while that one runs.
+        fs::remove_file(&riser).unwrap();
+        let line = Line::new([]).plug(&at).await.unwrap();
+        fs::remove_file(&riser).unwrap();
+        symlink(&name, &riser).unwrap();
+        drop(line);
+        assert_eq!(fs::read_link(&riser).unwrap(), name);
+
+        // Its terminal is gone, and the link leads nowhere.
+        fs::remove_file(&riser).unwrap();
+        symlink("/dev/pts/4095", &riser).unwrap();
+        Line::new([]).plug(&at).await.unwrap();
     }
 }

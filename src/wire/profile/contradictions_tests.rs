@@ -175,3 +175,13 @@ fn what_an_input_means_is_shown_for_flags_and_for_counters() {
     let said = with("passed_in = { point = \"gate\", when = false }").unwrap_err();
     assert!(said.contains("`inputs.passed_in.when`: a counter counts and is never clear; leave `when` out"), "{said}");
 }
+
+#[test]
+fn a_profile_is_said_to_do_nothing_only_when_nothing_is_there() {
+    let end = BOARD.find("[[reader]]").unwrap();
+    let said = |rest: &str| check_text("board.toml", &format!("{}{rest}", BOARD.get(..end).unwrap())).unwrap_err();
+    assert!(said("").contains("the profile does nothing: give it a `[[reader]]`"));
+    for wrong in ["[[reader]]\nid = \"left\"\n", "[inputs]\ntamper = { when = true }\n", "[output]\nchannels = 1\n"] {
+        assert!(!said(wrong).contains("does nothing"), "{}", said(wrong));
+    }
+}

@@ -66,7 +66,12 @@ fn every_other_kind_of_mistake_is_told_with_its_line_and_a_remedy() {
         (
             "address = 0, type = \"bool\"",
             "address = -1, type = \"bool\"",
-            "9:37: `points.relay.address`: a whole number from 0 to 65536 is wanted",
+            "9:37: `points.relay.address`: a whole number from 0 to 65535 is wanted",
+        ),
+        (
+            "address = 0, type = \"bool\"",
+            "address = 70000, type = \"bool\"",
+            "9:37: `points.relay.address`: a whole number from 0 to 65535 is wanted",
         ),
         (
             "type = \"i16\", ",
@@ -278,6 +283,11 @@ fn every_other_kind_of_mistake_is_told_with_its_line_and_a_remedy() {
             "35:81: `output.pulse.steps_max`: `value` plus `steps_max` is more than a register holds: lower one of them",
         ),
         // Of inputs and meters.
+        (
+            "[meter]",
+            "[inputs]\n[meter]",
+            "36:1: `inputs`: it tells nothing: name a point as `contact_open`, `exit_button` and so on, or leave `[inputs]` out",
+        ),
         (
             "[meter]",
             "[inputs]\ntamper = { when = true }\n[meter]",

@@ -75,7 +75,8 @@ fn profile(top: &mut Table<'_>, file: Option<&str>) -> Profile {
     let inputs = top.table("inputs", |t| read_inputs(t, &scope, &polls)).unwrap_or_default();
     let meter = top.table("meter", |t| read_meter(t, &scope, &polls));
 
-    if readers.is_empty() && output.is_none() && inputs.is_empty() && meter.is_none() {
+    // What is there and has mistakes would do something.
+    if !["reader", "output", "inputs", "meter"].iter().any(|key| top.has(key)) {
         top.mistake("the profile does nothing: give it a `[[reader]]`, `[output]`, `[inputs]` or `[meter]`");
     }
     Profile {
@@ -282,6 +283,9 @@ fn read_inputs(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Vec<InputPoi
             Some(InputPoint { kind, point, when })
         });
         inputs.extend(read.flatten());
+    }
+    if !kinds.iter().any(|(key, _)| t.has(key)) {
+        t.mistake("it tells nothing: name a point as `contact_open`, `exit_button` and so on, or leave `[inputs]` out");
     }
     inputs
 }

@@ -11,6 +11,8 @@ use super::{Link, Order, Point, PointType, Poll};
 const BYTES_REGISTERS_MAX: i64 = 32;
 /// Longest time between two polls, in milliseconds.
 const EVERY_MS_MAX: i64 = 3_600_000;
+/// The last address on the wire.
+const ADDRESS_MAX: i64 = 0xFFFF;
 /// Most channels of a device.
 pub(super) const CHANNELS_MAX: i64 = 256;
 
@@ -57,14 +59,17 @@ impl Scope {
         let Some(value) = table.need_or("address", "write the first register or bit as the manual counts it") else {
             return 0;
         };
-        let Some(written) = value.number(0..0x1_0001) else { return 0 };
-        u16::try_from(written - i64::from(self.base)).unwrap_or_else(|_| {
-            value.mistake(match self.base {
-                0 => "the last address is 65535, because `address_base` is 0; write `address_base = 1` if the manual counts from 1",
-                _ => "the first address is 1, because `address_base` is 1; write `address_base = 0` if the manual counts from 0",
-            });
-            0
-        })
+        let Some(written) = value.number(i64::MIN..i64::MAX) else { return 0 };
+        let (first, last) = (i64::from(self.base), i64::from(self.base) + ADDRESS_MAX);
+        if (first..=last).contains(&written) {
+            return small(written - first);
+        }
+        value.mistake(match (self.base, written) {
+            (0, 0x1_0000) => "the last address is 65535, because `address_base` is 0; write `address_base = 1` if the manual counts from 1".to_owned(),
+            (1, 0) => "the first address is 1, because `address_base` is 1; write `address_base = 0` if the manual counts from 0".to_owned(),
+            (..) => format!("a whole number from {first} to {last} is wanted"),
+        });
+        0
     }
 }
 
@@ -178,17 +183,11 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
 
 /// Raw numbers that mean "nothing": such as the type can hold, or they would never be met.
 fn read_invalid(value: &Value<'_>, kind: PointType) -> Vec<i64> {
-    let holds = match kind {
-        PointType::U16 => 0..0x1_0000,
-        PointType::I16 => -0x8000..0x8000,
-        PointType::U32 => 0..0x1_0000_0000,
-        PointType::I32 => -0x8000_0000..0x8000_0000,
-        PointType::Bool | PointType::F32 | PointType::Bytes | PointType::ByteEach => {
-            value.mistake("only `u16`, `i16`, `u32` and `i32` have numbers that mean nothing; leave it out");
-            return Vec::new();
-        }
+    let Some((min, max)) = kind.whole() else {
+        value.mistake("only `u16`, `i16`, `u32` and `i32` have numbers that mean nothing; leave it out");
+        return Vec::new();
     };
-    value.items().iter().filter_map(|item| item.number(holds.clone())).collect()
+    value.items().iter().filter_map(|item| item.number(min..max + 1)).collect()
 }
 
 /// A poll; `seen` are the names of those before it.

@@ -65,6 +65,20 @@ impl Block {
     }
 }
 
+impl PointType {
+    /// The smallest and the largest whole number, not scaled, that a point of this type holds; `None`: it holds no whole numbers.
+    #[must_use]
+    pub fn whole(self) -> Option<(i64, i64)> {
+        match self {
+            Self::U16 => Some((0, i64::from(u16::MAX))),
+            Self::I16 => Some((i64::from(i16::MIN), i64::from(i16::MAX))),
+            Self::U32 => Some((0, i64::from(u32::MAX))),
+            Self::I32 => Some((i64::from(i32::MIN), i64::from(i32::MAX))),
+            Self::Bool | Self::F32 | Self::Bytes | Self::ByteEach => None,
+        }
+    }
+}
+
 impl Point {
     /// What the point says in `block`, for one channel; `None`: it was not read, or says "nothing".
     #[must_use]
@@ -170,10 +184,13 @@ impl Point {
     #[must_use]
     pub fn encode_number(&self, value: f64) -> Option<Vec<u16>> {
         let raw = value / self.scale;
-        let whole = |min: f64, max: f64| {
+        let whole = || {
+            let (min, max) = self.kind.whole()?;
+            #[expect(clippy::cast_precision_loss, reason = "they have at most 32 bits")]
+            let range = min as f64..=max as f64;
             let raw = raw.round();
             #[expect(clippy::cast_possible_truncation, reason = "it lies between two numbers of at most 32 bits")]
-            (min..=max).contains(&raw).then_some(raw as i64)
+            range.contains(&raw).then_some(raw as i64)
         };
         let halves = |raw: u32| {
             let [a, b, c, d] = raw.to_be_bytes();
@@ -183,14 +200,14 @@ impl Point {
         let one = |word: u16| vec![self.ordered(word)];
         match self.kind {
             PointType::Bool | PointType::Bytes | PointType::ByteEach => None,
-            PointType::U16 => whole(0.0, f64::from(u16::MAX)).and_then(|raw| u16::try_from(raw).ok()).map(one),
+            PointType::U16 => whole().and_then(|raw| u16::try_from(raw).ok()).map(one),
             PointType::I16 => {
-                let raw = whole(f64::from(i16::MIN), f64::from(i16::MAX)).and_then(|raw| i16::try_from(raw).ok())?;
+                let raw = whole().and_then(|raw| i16::try_from(raw).ok())?;
                 Some(one(raw.cast_unsigned()))
             }
-            PointType::U32 => whole(0.0, f64::from(u32::MAX)).and_then(|raw| u32::try_from(raw).ok()).map(halves),
+            PointType::U32 => whole().and_then(|raw| u32::try_from(raw).ok()).map(halves),
             PointType::I32 => {
-                let raw = whole(f64::from(i32::MIN), f64::from(i32::MAX)).and_then(|raw| i32::try_from(raw).ok())?;
+                let raw = whole().and_then(|raw| i32::try_from(raw).ok())?;
                 Some(halves(raw.cast_unsigned()))
             }
             PointType::F32 => {

@@ -71,6 +71,13 @@ pub(super) struct Job {
     pub(super) answer: oneshot::Sender<Result<Answer, BusError>>,
 }
 
+impl Job {
+    /// Whether it may not be sent any more.
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| now > deadline)
+    }
+}
+
 /// The way to one line. Cheap to clone.
 #[derive(Clone)]
 pub struct Bus {

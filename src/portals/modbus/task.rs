@@ -141,9 +141,8 @@ impl Task {
         if job.answer.is_closed() {
             return;
         }
-        if job.deadline.is_some_and(|deadline| now > deadline) {
-            self.warn(&job, "it waited longer than its deadline", "a request was dropped");
-            return self.end(job, Outcome::Expired, Duration::ZERO, Err(BusError::Expired));
+        if job.is_late(now) {
+            return self.expired(job);
         }
         if let Some(cause) = self.health.barred(job.unit, job.priority, now) {
             return self.end(job, Outcome::Barred, Duration::ZERO, Err(BusError::Offline(cause)));
@@ -160,11 +159,15 @@ impl Task {
         if let Err(why) = line.ready().await {
             return self.not_ready(job, why).await;
         }
+        let asked = Instant::now();
+        // The line may have taken its time to fall silent, and what opens may not open late.
+        if job.is_late(asked) {
+            return self.expired(job);
+        }
         self.health.asked(job.unit, job.priority);
         let full = self.reply_times.get(&job.unit).copied().unwrap_or_default().max(self.timeout);
         let short = self.health.short(job.unit, full, now);
         let limit = short.unwrap_or(full) + on_the_wire;
-        let asked = Instant::now();
         let result = within(&mut self.clock, asked + limit, line.ask(job.unit, &job.request)).await;
         let took = now.elapsed();
         self.hear_strays();
@@ -232,6 +235,11 @@ impl Task {
             Came::OtherRequest => format!("no answer within {ms} ms, only one with another transaction number"),
             Came::Other(unit) => format!("only unit {unit} answered within {ms} ms, unit {asked} was asked"),
         }
+    }
+
+    fn expired(&self, job: Job) {
+        self.warn(&job, "it waited longer than its deadline", "a request was dropped");
+        self.end(job, Outcome::Expired, Duration::ZERO, Err(BusError::Expired));
     }
 
     /// Nothing was sent, so the request waits for the line; but one that nobody ever answered on, or that does not come right, is down.

@@ -117,6 +117,29 @@ async fn what_could_not_be_sent_because_the_line_never_fell_silent_is_told_as_no
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_release_that_waited_too_long_for_the_line_to_fall_silent_is_not_sent() {
+    let (line, _) = boxes(1);
+    let cable = Cable::new(&line, Some(2_400), &CALM, |_| {});
+    let (bus, task) = bus::open(bus_on(&cable), &HashMap::from([(21, Duration::ZERO)]), Arc::new(()));
+    tokio::spawn(task);
+    let on = |deadline| bus.call(21, Request::WriteCoil { address: 0, value: 0xFF00 }, Priority::Release, deadline);
+    assert!(on(None).await.is_ok());
+    let heard = line.heard().len();
+    cable.babble(true);
+    let (noise, late) = (Duration::from_millis(60), Instant::now() + Duration::from_millis(40));
+    let ((), said) = tokio::join!(
+        async {
+            tokio::time::sleep(noise).await;
+            cable.babble(false);
+        },
+        on(Some(late))
+    );
+    assert_eq!(said.unwrap_err(), bus::BusError::Expired);
+    assert_eq!(line.heard().len(), heard, "it was sent");
+    assert!(on(None).await.is_ok(), "the line goes on");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_late_echo_that_names_no_value_never_confirms_another_write() {
     const SLOW_MS: u64 = 150;
     let (line, _) = boxes(1);

@@ -149,7 +149,7 @@ async fn a_serial_port_that_no_stand_in_can_be_made_for_is_named_with_what_to_do
     let stage = Stage::new("serial = { port = \"/dev/serial/by-id/usb-none\" }");
     let mut stand_in = stage.start(&["simulate"], "off");
     let note = stand_in.logged(&["note: bus `riser-2`", "/dev/serial/by-id/usb-none"]).await;
-    assert!(note.contains("`--port`"), "{note}");
+    assert!(note.contains("`--port riser-2=…`"), "{note}");
     stand_in.logged(&["`door-412` has a device on a bus that is not stood in for"]).await;
     let mut wrong = stage.start(&["simulate", "--port", "riser-3=/dev/ttyS9"], "off");
     wrong.logged(&["no serial `[[bus]]` of the configuration is called `riser-3`"]).await;

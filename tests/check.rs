@@ -47,7 +47,7 @@ fn a_good_configuration_is_summed_up_and_exits_0() {
         "gateway `nanhu` in Asia/Shanghai, data in `/var/lib/dormgate`; no uplink: it runs from its store alone; \
          local broker mqtt://127.0.0.1:1883 as `nanhu-local`; stream `trial` may issue, enrol; \
          portals: 1 gate(s), 0 door(s), 0 power box(es), of these 1 over MQTT, 0 by Modbus parts, 0 asking over Modbus; \
-         no console.\ninsecure: center.stream trial: insecure_unsigned\n"
+         no pages.\ninsecure: center.stream trial: insecure_unsigned\n"
     );
     assert_eq!(stderr(&output), "");
 }

@@ -64,8 +64,8 @@ fn summary(config: &Config) -> String {
     }
     said.push(portals(config));
     said.push(match &config.http {
-        Some(http) => format!("console at http://{}", http.listen),
-        None => "no console".to_owned(),
+        Some(http) => format!("pages at http://{}", http.listen),
+        None => "no pages".to_owned(),
     });
     let mut text = said.join("; ") + ".";
     for note in notes(config) {

@@ -21,13 +21,9 @@ const SAVED_MS_MAX: i64 = 100;
 /// How long an offline unit is waited for when it is tried, in milliseconds beside the time of the bytes; longer if it was ever seen
 /// to need longer.
 pub const PROBE_REPLY_MS: u64 = 50;
-/// How often an offline unit is waited for nearly as long as its profile says, in milliseconds: one that takes its time is to be
-/// back within 30 s too. A whole wait so often would be felt at the other units: it costs them 1.33 times their p99, this one less.
-pub const PROBE_LONG_MS: u64 = 25_000;
-/// How much of the profile's time that is, in percent.
-const PROBE_LONG_PERCENT: u32 = 75;
-/// How often it is waited for as long as its profile says, in milliseconds.
-pub const PROBE_WHOLE_MS: u64 = 120_000;
+/// After a wait of so many milliseconds an offline unit is waited for as long as its profile says: one that takes its time is to be
+/// back within 30 s too. It costs the others little, because nothing is kept quiet after it: see `Task::poisoned`.
+pub const PROBE_WHOLE_MS: u64 = 8_000;
 
 /// Whether a unit answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +48,6 @@ struct Unit {
     cut_tried: bool,
     /// Offline only because the line is or was: it is asked as one that was never offline, and costs the offline units nothing.
     fell: bool,
-    /// Offline: when it is waited for as long as its profile says.
-    whole_at: Instant,
-    /// When it is waited for nearly as long.
-    long_at: Instant,
     /// Its slowest answer so far.
     slowest: Duration,
 }
@@ -90,8 +82,6 @@ impl Health {
                     failures: 0,
                     wait,
                     next_probe: now,
-                    whole_at: now,
-                    long_at: now,
                     cut_tried: false,
                     fell: false,
                     slowest: Duration::ZERO,
@@ -147,18 +137,17 @@ impl Health {
         }
     }
 
+    /// Whether `unit` is offline by itself.
+    pub(super) fn is_dead(&self, unit: u8) -> bool {
+        self.units.get(&unit).is_some_and(|unit| unit.dead().is_some())
+    }
+
     /// How long `unit` is to be waited for now, if it is offline and its whole time, `full`, would cost the others too much.
     pub(super) fn short(&self, unit: u8, full: Duration, now: Instant) -> Option<Duration> {
         let unit = self.units.get(&unit)?;
         let offline = unit.dead().is_some();
-        let due = now >= unit.next_probe;
-        let whole = due && now >= unit.whole_at;
-        let least = if due && now >= unit.long_at {
-            full * PROBE_LONG_PERCENT / 100
-        } else {
-            Duration::from_millis(PROBE_REPLY_MS)
-        };
-        let short = least.max(unit.slowest * 2);
+        let whole = now >= unit.next_probe && unit.wait >= Duration::from_millis(PROBE_WHOLE_MS);
+        let short = Duration::from_millis(PROBE_REPLY_MS).max(unit.slowest * 2);
         (offline && !whole && short < full).then_some(short)
     }
 
@@ -193,12 +182,6 @@ impl Health {
                 unit.wait = (unit.wait * 2).min(Duration::from_millis(PROBE_MS_MAX));
             }
             unit.next_probe = now + unit.wait;
-            if !was_offline || now >= unit.long_at {
-                unit.long_at = now + Duration::from_millis(PROBE_LONG_MS);
-            }
-            if !was_offline || now >= unit.whole_at {
-                unit.whole_at = now + Duration::from_millis(PROBE_WHOLE_MS);
-            }
         }
         unit.state.send_if_modified(|state| {
             *state = UnitState::Offline { cause: cause.to_owned() };
@@ -291,14 +274,14 @@ mod tests {
         for ms in (0..600_000).step_by(50) {
             let now = start + Duration::from_millis(ms);
             if health.barred(1, Priority::Card, now).is_none() {
-                if health.short(1, full, now).is_none_or(|wait| wait >= full * PROBE_LONG_PERCENT / 100) {
+                if health.short(1, full, now).is_none() {
                     (last, whole) = (now, whole + 1);
                 }
                 health.silent(1, "no answer", full, now);
             }
-            assert!(now - last <= Duration::from_millis(PROBE_MS_MAX) + Duration::from_millis(1050), "at {ms} ms");
+            assert!(now - last <= Duration::from_millis(PROBE_MS_MAX) + Duration::from_millis(50), "at {ms} ms");
         }
-        assert!((18..=25).contains(&whole), "{whole} times in 10 min");
+        assert!((20..=23).contains(&whole), "{whole} times in 10 min");
     }
 
     #[tokio::test]
@@ -316,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_unit_is_waited_for_shortly_and_once_in_two_minutes_for_as_long_as_it_may_need() {
+    async fn a_dead_unit_is_waited_for_shortly_and_twice_a_minute_for_as_long_as_it_may_need() {
         let start = Instant::now();
         let full = Duration::from_millis(200);
         let mut health = dead_unit(start);
@@ -335,7 +318,7 @@ mod tests {
                 }
             }
         }
-        assert!((3..=5).contains(&in_full), "{in_full} in ten minutes");
+        assert!((20..=23).contains(&in_full), "{in_full} in ten minutes");
         // One that was ever slow is given its time.
         health.answered(1, Duration::from_millis(60));
         for _ in 0..OFFLINE_AFTER {

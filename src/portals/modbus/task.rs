@@ -166,6 +166,7 @@ impl Task {
         }
         self.health.asked(job.unit, job.priority);
         let full = self.reply_times.get(&job.unit).copied().unwrap_or_default().max(self.timeout);
+        let probe = self.health.is_dead(job.unit);
         let short = self.health.short(job.unit, full, now);
         let limit = short.unwrap_or(full) + on_the_wire;
         let result = within(&mut self.clock, asked + limit, line.ask(job.unit, &job.request)).await;
@@ -210,7 +211,7 @@ impl Task {
                 (error.to_string(), Outcome::Broken, after)
             }
             None => {
-                let after = if short.is_some() { After::Probe } else { After::Silence };
+                let after = if probe { After::Probe } else { After::Silence };
                 (self.unanswered(job.unit, limit), Outcome::Timeout, after)
             }
         };
@@ -340,8 +341,9 @@ impl Task {
     }
 
     /// After any failure nothing on the line can be trusted: a connection is dropped, a serial line is kept quiet for as long
-    /// as the slowest device may still answer. Not so after a unit that was offline has been silent once more: should its answer come
-    /// late, it bears that unit's number, nobody asks that unit meanwhile, and the others need the line.
+    /// as the slowest device may still answer. Not so after a unit that was offline has been silent once more, however long it was
+    /// waited for: should its answer come late, it bears that unit's number, nobody asks that unit meanwhile, and the others need the
+    /// line.
     async fn poisoned(&mut self, after: After) {
         self.failures = self.failures.saturating_add(1);
         let serial = self.failures < FAILURES_TO_REOPEN && self.line.as_ref().is_some_and(Line::can_settle);

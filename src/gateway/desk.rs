@@ -349,3 +349,72 @@ impl<J: Journal> Desk<J> {
 fn gauge(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::engine::Setup;
+    use crate::access::id::Timestamp;
+    use crate::access::input::PortalReport;
+    use crate::access::portal::{Portal, PortalKind};
+    use crate::access::state::State;
+
+    struct Nowhere;
+
+    impl Journal for Nowhere {
+        fn append(&mut self, _records: Vec<Record>) {}
+    }
+
+    fn at(ms: u64) -> Now {
+        Now { wall: Timestamp(1_788_249_600_000), mono: Mono(ms), clock: ClockTrust::Trusted }
+    }
+
+    #[test]
+    fn the_center_is_told_at_once_of_a_change_and_of_the_newest_of_those_right_after_it() {
+        let gate = Portal {
+            id: "gate-in".parse().unwrap(),
+            kind: PortalKind::Gate,
+            zone: "lobby".parse().unwrap(),
+            direction: None,
+            hold_ms: 3_000,
+            delay_off_ms: 0,
+            debounce_ms: 0,
+            held_open_ms: 0,
+        };
+        let setup = Setup {
+            portals: vec![gate],
+            lossy: Vec::new(),
+            policy: crate::access::policy::Policy::default(),
+            streams: Vec::new(),
+            boot: "b".to_owned(),
+        };
+        let engine = Engine::new(setup, State::default());
+        let (to, mut orders) = mpsc::channel(64);
+        let mut desk =
+            Desk::new(engine, Nowhere, PortalOutlets::default(), Some(to), Identity::default(), Metrics::default());
+        let mut says = |desk: &mut Desk<Nowhere>, online: Option<bool>, ms| {
+            if let Some(online) = online {
+                let report = PortalReport { online: Some(online), ..PortalReport::default() };
+                desk.input(Input::Report { portal: "gate-in".into(), report }, at(ms));
+            }
+            if desk.untold(at(ms)) > 0 {
+                desk.tell(at(ms));
+            }
+            let mut told = Vec::new();
+            while let Ok(order) = orders.try_recv() {
+                if let UplinkOrder::State(state) = order {
+                    told.push(state.portals_online);
+                }
+            }
+            told
+        };
+        assert_eq!(says(&mut desk, Some(true), 1_000), [1]);
+        assert_eq!(says(&mut desk, Some(false), 1_010), [0_u64; 0]);
+        assert_eq!(says(&mut desk, Some(true), 1_020), [0_u64; 0]);
+        assert_eq!(says(&mut desk, Some(false), 1_030), [0_u64; 0]);
+        let due = Mono(1_000).plus_ms(STATE_MS);
+        assert!(desk.next_deadline(at(1_030)).is_some_and(|next| next <= due), "it wakes in time");
+        assert_eq!(says(&mut desk, None, due.0), [0], "nobody has to say anything more for that");
+        assert_eq!(says(&mut desk, None, due.0 + 1_000), [0_u64; 0], "nothing changed");
+    }
+}

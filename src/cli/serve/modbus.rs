@@ -207,3 +207,32 @@ fn told(path: &Path, mistakes: &[Mistake]) -> String {
     let all = mistakes.iter().map(|m| format!("{}:{m}", path.display())).collect::<Vec<_>>().join("; ");
     format!("the profile has mistakes: {all}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Surroundings, parse};
+
+    #[test]
+    fn every_part_of_the_file_is_a_part_on_the_line() {
+        let part = |unit, profile, channel| {
+            format!("{{ modbus = \"b\", unit = {unit}, profile = \"{profile}\", channel = {channel} }}")
+        };
+        let text = format!(
+            "[gateway]\nid = \"g\"\n[[bus]]\nid = \"b\"\ntcp = \"127.0.0.1:502\"\n[[portal]]\nid = \"p\"\nkind = \"power_box\"\n\
+             zone = \"1\"\nreader = {}\noutput = {}\nmeter = {}\ninputs = {}\n",
+            part(4, "technotrade-vrd-485", 0),
+            part(21, "waveshare-relay-8ch", 1),
+            part(31, "eastron-sdm120", 0),
+            part(9, "generic-contacts", 3)
+        );
+        let around = Surroundings { base_dir: "/nowhere".into(), credentials_dir: None, devices: &Profiles };
+        let config = parse(&text, &around).unwrap();
+        let [spec] = portals(&config).unwrap().try_into().unwrap();
+        let place = |part: &Option<PartSpec>| part.as_ref().map(|p| (p.unit, p.profile.id.clone(), p.channel));
+        assert_eq!(place(&spec.reader), Some((4, "technotrade-vrd-485".into(), 0)));
+        assert_eq!(place(&spec.output), Some((21, "waveshare-relay-8ch".into(), 1)));
+        assert_eq!(place(&spec.meter), Some((31, "eastron-sdm120".into(), 0)));
+        assert_eq!(place(&spec.inputs), Some((9, "generic-contacts".into(), 3)));
+    }
+}

@@ -2,6 +2,15 @@
 //!
 //! [`start`] makes one task a physical line ([`bus`]), one a poll, one a portal and one a relay. Nothing here decides who may
 //! enter: cards go to the gateway's inbox as requests, and grants come back by value and are spent once.
+//!
+//! | modules | what they own |
+//! |---|---|
+//! | [`bus`], `task`, [`queue`], [`health`] | a line's task: what goes next, how long it may take, who is dead |
+//! | [`line`], `serial`, `heard`, `stray`, [`late`] | bytes on it: frames and silences, what came instead of an answer, what came late |
+//! | `poll`, [`tracker`], `slots`, `senses` | what is read, and what it means: cards, contacts, meters |
+//! | `portal`, `orders`, `drive`, `release` | one portal: what it says, what it was told, how its relay is switched |
+//! | `check`, `load`, `observe`, `refusals` | what cannot work, how full a line is, what is counted, what was said already |
+//! | [`server`] | the other way round: controllers ask us |
 
 pub mod bus;
 mod check;

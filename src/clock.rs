@@ -2,7 +2,7 @@
 //! else is told.
 //!
 //! The clock is untrusted while it is earlier than the last time on disk or than the release of this program, and after a
-//! step back of more than [`STEP_BACK_MS_MAX`] until it has caught up with the latest time it ever showed. A step is seen by
+//! step back of more than `STEP_BACK_MS_MAX` until it has caught up with the latest time it ever showed. A step is seen by
 //! comparing with the monotonic clock: both are slewed alike, so their difference changes only when somebody sets the clock.
 //! Refuses to own what an untrusted clock means for a decision; that is the policy's.
 

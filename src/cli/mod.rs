@@ -1,6 +1,6 @@
 //! The command line: one file a command, and here only which there are, what they share and how they end.
 //!
-//! A new command is a file with `Args` and `run(Args) -> Exit`, one variant of [`Command`] and its line in the `match`.
+//! A new command is a file with `Args` and `run(Args) -> Exit`, one variant of `Command` and its line in the `match`.
 
 mod ask;
 mod audit;

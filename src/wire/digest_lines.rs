@@ -1,5 +1,5 @@
 //! What of an access list a stream owns, as the digest's lines (wire contract, 2.4): the one walk that both the gateway and the
-//! reference center make. How a line is spelled is [`digest`](super::digest)'s.
+//! reference center make. How a line is spelled is [`digest`]'s.
 
 use std::ops::Range;
 

@@ -49,7 +49,7 @@ fn in_words(said: &str) -> String {
     said.to_owned()
 }
 
-/// One table of the document. Every `get` marks its key as known; [`Table::finish`] reports the rest.
+/// One table of the document. Every `get` marks its key as known; `Table::finish` reports the rest.
 pub struct Table<'a> {
     table: &'a DeTable<'a>,
     span: Range<usize>,

@@ -6,7 +6,7 @@
 //! | modules | what they own |
 //! |---|---|
 //! | [`bus`], `task`, [`queue`], [`health`] | a line's task: what goes next, how long it may take, who is dead |
-//! | [`line`], `serial`, `heard`, `stray`, [`late`] | bytes on it: frames and silences, what came instead of an answer, what came late |
+//! | [`mod@line`], `serial`, `heard`, `stray`, [`late`] | bytes on it: frames and silences, what came instead of an answer, what came late |
 //! | `poll`, [`tracker`], `slots`, `senses` | what is read, and what it means: cards, contacts, meters |
 //! | `portal`, `orders`, `drive`, `release` | one portal: what it says, what it was told, how its relay is switched |
 //! | `check`, `load`, `observe`, `refusals` | what cannot work, how full a line is, what is counted, what was said already |

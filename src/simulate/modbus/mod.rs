@@ -1,7 +1,7 @@
 //! A simulated Modbus line: several devices by their profiles on one TCP port or one serial port, with faults on command.
 //!
 //! Owns what a unit answers, and what it does wrong ([`fault`]); the meaning of registers is the profile's. How the bytes come
-//! and go is [`serve`]'s, and where from [`plug`]'s.
+//! and go is `serve`'s, and where from `plug`'s.
 
 mod device;
 pub mod fault;

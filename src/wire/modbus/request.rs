@@ -19,7 +19,7 @@ pub enum Request {
         /// How many.
         count: u16,
     },
-    /// FC 5. The value is raw: some devices want another than [`COIL_ON`], or a time.
+    /// FC 5. The value is raw: some devices want another than `COIL_ON`, or a time.
     WriteCoil {
         /// Which, from 0.
         address: u16,

@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dormgate::access::change::Op;
-use dormgate::access::decide::{Belief, Facts, Question, decide};
+use dormgate::access::decide::{Facts, ListIntegrity, Question, decide};
 use dormgate::access::input::Presented;
 use dormgate::access::list::AccessList;
 use dormgate::access::policy::Policy;
@@ -64,7 +64,7 @@ fn benches(c: &mut Criterion) {
 }
 
 fn facts<'a>(list: &'a AccessList, policy: &'a Policy) -> Facts<'a> {
-    Facts { list, belief: Belief::Whole, policy, posture: Posture::Secure, stale_list: false, now: NOW }
+    Facts { list, belief: ListIntegrity::Complete, policy, posture: Posture::Secure, stale_list: false, now: NOW }
 }
 
 /// What the uplink does with a signed reissue before the gateway has it.

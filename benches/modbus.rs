@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use dormgate::access::decide::{Belief, Facts, Question, decide};
+use dormgate::access::decide::{Facts, ListIntegrity, Question, decide};
 use dormgate::access::input::Input;
 use dormgate::access::policy::Policy;
 use dormgate::access::portal::{Portal, PortalKind, Posture};
@@ -34,9 +34,9 @@ use dormgate::portals::modbus::queue::Priority;
 use dormgate::portals::modbus::{
     BusSpec, LineSpec, ModbusPortalSpec, Observer, Parity, PartSpec, SerialSpec, bus, start,
 };
-use dormgate::simulate::modbus::{Fault, Line};
+use dormgate::profile::{Profile, shipped};
 use dormgate::wire::modbus::{Request, Space};
-use dormgate::wire::profile::{Profile, shipped};
+use dormgate::workbench::modbus::{Fault, Line};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio_modbus::client::{Reader, tcp};
@@ -255,7 +255,7 @@ fn grant_all(running: &dormgate::portals::modbus::ModbusPortals, mut taken: dorm
             let portal = Portal { id, kind: PortalKind::Gate, hold_ms: 200, ..support::door(1) };
             let facts = Facts {
                 list: &list,
-                belief: Belief::Whole,
+                belief: ListIntegrity::Complete,
                 policy: &policy,
                 posture: Posture::Secure,
                 stale_list: false,

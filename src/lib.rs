@@ -3,19 +3,20 @@
 //! One process a building holds the access list in memory, answers gates, doors and power boxes from it, and changes it the
 //! moment a center says so. Everything else in here serves those two sentences.
 //!
-//! # The house
-//! Imports point up this table only; `tests/house.rs` holds it. Within a row nobody names another.
+//! # Architecture
+//! Imports point up this table only; `tests/architecture.rs` holds it. Within a row nobody names another.
 //!
 //! | layer | what it owns |
 //! |---|---|
 //! | [`access`] | who may open what, when, and why: `list` (what is known), `decide` (the ladder), `engine` (inputs to ordered effects). Pure: it is told the time and touches nothing |
-//! | [`wire`] | bytes to access types and back: topics, signed envelopes, bodies, registers, records on disk, and the device `profile`s. Pure |
+//! | [`wire`] | bytes to access types and back: topics, signed envelopes, bodies, registers. Pure |
+//! | [`profile`] | what the registers of a device mean: the files of `devices/`, checked; and how documents are read, with a [`profile::diagnostic`] for each error |
 //! | [`config`], [`clock`] | the file as a checked `Config`; the wall clock, and whether it can be trusted |
 //! | [`store`] | what survives: the journal of audit events, and generations of the list |
 //! | [`gateway`] | the one task that owns the engine: inbox, engine, effects to whoever carries them out |
 //! | [`mqtt`] | one MQTT `connection` as the links use it |
-//! | [`uplink`], [`portals`], [`http`], [`simulate`] | the links: to the center; to gates, doors and boxes (`portals/mqtt`, `portals/modbus`, whose `server` controllers ask); to people; and stand-ins for portals and for a center (`simulate/center`) |
-//! | [`cli`] | one file a command; `serve` puts the gateway together, `demo` a dormitory around it |
+//! | [`uplink`], [`portals`], [`http`], [`workbench`] | the links: to the center; to gates, doors and boxes (`portals/mqtt`, `portals/modbus`, whose `server` controllers ask); to people; and stand-ins for portals and for a center (`workbench/center`) |
+//! | [`cli`] | one file a command (`simulate`, `center`, ...); `serve` puts the gateway together, `demo` a dormitory around it |
 //! | `main` | arguments to a command to an exit code |
 //!
 //! # What always holds
@@ -43,7 +44,8 @@ pub mod gateway;
 pub mod http;
 pub mod mqtt;
 pub mod portals;
-pub mod simulate;
+pub mod profile;
 pub mod store;
 pub mod uplink;
 pub mod wire;
+pub mod workbench;

@@ -16,11 +16,11 @@ use dormgate::access::input::CommandKind;
 use dormgate::clock::Clock;
 use dormgate::config;
 use dormgate::mqtt::{Connection, Event, Keep, LinkSpec, Message, Outgoing, Session, Setup};
-use dormgate::simulate::broker::Broker;
-use dormgate::simulate::center::{Attention, Center, Heard, Layout, Service, create};
 use dormgate::wire::envelope::{Channel, StreamSpec, open};
 use dormgate::wire::topic::{self, CampusDown, Down, Topic, Up};
 use dormgate::wire::{audit_ack, bodies, changes, command, head};
+use dormgate::workbench::broker::Broker;
+use dormgate::workbench::center::{Attention, Center, Heard, Layout, Service, create};
 use tokio::time::timeout;
 
 /// Longest wait for anything here.

@@ -53,14 +53,14 @@ fn a_good_configuration_is_summed_up_and_exits_0() {
 }
 
 #[test]
-fn every_mistake_is_printed_with_the_file_and_the_exit_is_78() {
+fn every_diagnostic_is_printed_with_the_file_and_the_exit_is_78() {
     let (output, file) = check("[gateway]\nid = \"nanhu\"\n[policy]\nclone = \"maybe\"\nlockout = 3\n");
     assert_eq!(output.status.code(), Some(78));
     assert_eq!(
         stderr(&output),
         format!(
             "{file}:4:9: `policy.clone`: one of `off`, `flag`, `deny` is wanted, got `maybe`\n\
-             {file}:5:1: `policy.lockout`: unknown key; did you mean `lockout_s`?\n2 mistakes\n"
+             {file}:5:1: `policy.lockout`: unknown key; did you mean `lockout_s`?\n2 diagnostics\n"
         )
     );
     assert_eq!(stdout(&output), "");
@@ -264,7 +264,7 @@ fn mixed_slots() -> String {
 }
 
 #[test]
-fn what_would_not_start_is_a_mistake_of_the_file_for_check_and_for_run() {
+fn what_would_not_start_is_a_diagnostic_of_the_file_for_check_and_for_run() {
     let relay = |unit: u8, channel: u16| {
         format!("modbus = \"b\", unit = {unit}, profile = \"waveshare-relay-8ch\", channel = {channel}")
     };
@@ -317,7 +317,7 @@ fn what_would_not_start_is_a_mistake_of_the_file_for_check_and_for_run() {
             assert_eq!(output.status.code(), Some(78), "{command}: {wanted}: {}", stderr(&output));
             assert!(stderr(&output).contains(wanted), "{command}: {wanted}\nis not in\n{}", stderr(&output));
         }
-        assert!(!dir.path().join("data").exists(), "nothing is opened for a file with mistakes");
+        assert!(!dir.path().join("data").exists(), "nothing is opened for a file with diagnostics");
     }
 }
 
@@ -346,7 +346,7 @@ fn contacts_on_a_module_of_their_own_are_wired_by_their_profile() {
 }
 
 #[test]
-fn what_only_profiles_show_is_told_together_with_the_other_mistakes_and_nothing_twice() {
+fn what_only_profiles_show_is_told_together_with_the_other_diagnostics_and_nothing_twice() {
     let ind = |unit: u8| format!("modbus = \"b\", unit = {unit}, profile = \"inveo-rfid-ind-m1\"");
     let relay =
         |channel: u8| format!("modbus = \"b\", unit = 1, profile = \"waveshare-relay-8ch\", channel = {channel}");
@@ -355,7 +355,7 @@ fn what_only_profiles_show_is_told_together_with_the_other_mistakes_and_nothing_
         portal("b", "dor", &ind(4), &relay(1)),
         portal("c", "door", &ind(5), &relay(8)),
         portal("d", "power_box", &ind(6), &relay(0)),
-        // Its line has a mistake, so nothing is said of what is on it.
+        // Its line has a diagnostic, so nothing is said of what is on it.
         portal("e", "door", "modbus = \"riser\", unit = 9, profile = \"slots\"", &relay(2)),
     ];
     let (output, file) = check(&site(&portals.concat()));
@@ -366,7 +366,7 @@ fn what_only_profiles_show_is_told_together_with_the_other_mistakes_and_nothing_
         ":18:8: `portal[1].kind`: ",
         ":27:46: `portal[2].output.profile`: `waveshare-relay-8ch` has 8 output channel(s)",
         ":33:10: `portal[3].output`: channel 0 of unit 1 on `b` is `portal[0].output`",
-        "5 mistakes",
+        "5 diagnostics",
     ];
     assert_eq!(said.len(), wanted.len(), "{said:#?}");
     for (line, wanted) in said.iter().zip(wanted) {

@@ -4,7 +4,7 @@
 #[path = "support/golden.rs"]
 mod golden;
 
-use dormgate::wire::profile::{Pulse, SHIPPED, Trigger, check_text, read, shipped};
+use dormgate::profile::{Pulse, SHIPPED, Trigger, check_text, read, shipped};
 
 #[test]
 fn every_shipped_profile_says_what_its_golden_frames_say() {

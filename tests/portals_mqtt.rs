@@ -23,8 +23,8 @@ use dormgate::access::portal::{Direction, PortalKind};
 use dormgate::gateway::ports::{Inbox, InboxReceiver, PortalOrder};
 use dormgate::mqtt::{BrokerUrl, LinkMetrics, LinkSpec};
 use dormgate::portals::mqtt::{NativePortals, NativeSpec};
-use dormgate::simulate::mqtt::{NoDecision, Presentation, SimulatedPortal, SimulatedSpec};
 use dormgate::wire::portal::{Action, encode_control, encode_request, parse_control, parse_decision};
+use dormgate::workbench::mqtt::{NoDecision, Presentation, SimulatedPortal, SimulatedSpec};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 

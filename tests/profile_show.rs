@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use dormgate::wire::profile::{SHIPPED, shipped};
+use dormgate::profile::{SHIPPED, shipped};
 
 /// What the command says on stdout and stderr, and its exit code. It starts in `tests/profiles`.
 fn profile(words: &[&str]) -> (String, String, Option<i32>) {
@@ -37,7 +37,7 @@ fn all_that_an_installer_needs_of_a_profile_is_shown() {
 #[test]
 fn of_every_profile_each_point_and_each_request_is_shown() {
     for (id, _) in SHIPPED {
-        let said = dormgate::wire::profile::show_text(id).unwrap();
+        let said = dormgate::profile::show_text(id).unwrap();
         let profile = shipped(id).unwrap();
         for point in &profile.points {
             let line = said.lines().find(|line| line.starts_with(&format!("  {} ", point.name))).unwrap();
@@ -52,7 +52,7 @@ fn of_every_profile_each_point_and_each_request_is_shown() {
 }
 
 #[test]
-fn a_file_is_shown_as_it_is_checked_and_its_mistakes_are_told() {
+fn a_file_is_shown_as_it_is_checked_and_its_diagnostics_are_told() {
     let (shown, ..) = profile(&["show", "./digits-reader.toml"]);
     assert_eq!(shown, profile(&["check", "digits-reader.toml"]).0);
     assert!(shown.starts_with("digits-reader: "), "{shown}");

@@ -14,8 +14,8 @@ use dormgate::access::policy::Policy;
 use dormgate::access::portal::{Assurance, Portal, PortalKind};
 use dormgate::access::state::State;
 use dormgate::clock::Clock;
-use dormgate::gateway::desk::{Desk, Identity};
 use dormgate::gateway::metrics::Metrics;
+use dormgate::gateway::owner::{GatewayCore, Identity};
 use dormgate::gateway::ports::{Inbox, PortalOrder, PortalOutlets, UplinkOrder};
 use dormgate::store::{MemoryDisk, Options, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -101,7 +101,7 @@ async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocatio
     let outlets = PortalOutlets { by_portal: [(portal.id, to_gate)].into(), unknown: None };
     let metrics = Metrics::default();
     let engine = Engine::new(setup, State::default());
-    let desk = Desk::new(engine, store, outlets, Some(to_uplink), Identity::default(), metrics.clone());
+    let desk = GatewayCore::new(engine, store, outlets, Some(to_uplink), Identity::default(), metrics.clone());
     let (clock, _hand) = Clock::manual(Timestamp(1_788_249_600_000));
     let (inbox, taken) = Inbox::new();
     let (end, ended) = oneshot::channel::<()>();

@@ -11,11 +11,11 @@ use dormgate::access::input::Presented;
 use dormgate::access::portal::PortalKind;
 use dormgate::portals::modbus::line::{Line as Client, LineError};
 use dormgate::portals::modbus::{LineSpec, Parity, SerialSpec};
-use dormgate::simulate::lines::{Lines, Units};
-use dormgate::simulate::modbus::{Line, LineAt};
-use dormgate::simulate::site::{Device, Part, PortalSpec, Site, SiteSpec};
+use dormgate::profile::{Block, PointType, Profile, Pulse, SHIPPED, Trigger, shipped};
 use dormgate::wire::modbus::{ReplyError, Request};
-use dormgate::wire::profile::{Block, PointType, Profile, Pulse, SHIPPED, Trigger, shipped};
+use dormgate::workbench::lines::{Lines, Units};
+use dormgate::workbench::modbus::{Line, LineAt};
+use dormgate::workbench::site::{Device, Part, PortalSpec, Site, SiteSpec};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -281,7 +281,7 @@ async fn the_ind_m1_that_is_stood_in_for_lets_go_of_its_card_at_either_place() {
     assert!(copied.contains(advised) && copied.contains("ind-m1-of-the-site"));
     // As it is shipped; and copied as its caveat says, where the stand-in knows no more than the copy says.
     for (profile, clears) in [(*text, &[CLEAR, CLEAR_REGISTER][..]), (copied.as_str(), &[CLEAR])] {
-        let profile = dormgate::wire::profile::read(profile).unwrap();
+        let profile = dormgate::profile::read(profile).unwrap();
         let both = profile.id == *id;
         let line = Line::new([(1, Arc::new(profile))]);
         let (mut wire, far) = tokio::io::duplex(256);

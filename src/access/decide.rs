@@ -13,12 +13,12 @@ use super::portal::{Direction, Portal, PortalKind, Posture};
 
 /// How far the list may be believed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Belief {
+pub enum ListIntegrity {
     /// All of it.
     #[default]
-    Whole,
+    Complete,
     /// It is being filled for the first time: a card that the card office has not named yet is unknown.
-    Filling,
+    Bootstrapping,
     /// Data was lost and is being asked for: no card is known.
     Damaged,
 }
@@ -29,7 +29,7 @@ pub struct Facts<'a> {
     /// The list.
     pub list: &'a AccessList,
     /// How far it may be believed.
-    pub belief: Belief,
+    pub belief: ListIntegrity,
     /// The site's choices.
     pub policy: &'a Policy,
     /// The portal's effective posture.
@@ -188,13 +188,13 @@ fn judge_posture(facts: &Facts<'_>, portal: Option<&Portal>, role: Role, reasons
 fn known_card<'a>(facts: &Facts<'a>, uid: &CardUid) -> Option<CardView<'a>> {
     let card = facts.list.card(uid)?;
     let believed = match facts.belief {
-        Belief::Whole => card.is_named() || !facts.policy.require_issue,
-        Belief::Filling => card.is_named(),
+        ListIntegrity::Complete => card.is_named() || !facts.policy.require_issue,
+        ListIntegrity::Bootstrapping => card.is_named(),
         // What is known against a card holds also in a damaged list; nothing that is known for it does.
-        Belief::Damaged => card.standing().is_dead(),
+        ListIntegrity::Damaged => card.standing().is_dead(),
     };
     // A card that only an enrolment knows is what the rule above speaks of; one that nothing enrols is simply not enrolled.
-    (believed || (card.enrolment().is_none() && facts.belief != Belief::Damaged)).then_some(card)
+    (believed || (card.enrolment().is_none() && facts.belief != ListIntegrity::Damaged)).then_some(card)
 }
 
 /// How far one enrolment gets a card; the further, the better.

@@ -10,7 +10,7 @@ pub const SLOT_REMEMBERED: u8 = u8::MAX;
 
 /// On whose right a box is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnBy {
+pub enum PowerSource {
     /// The card that was granted.
     Card(CardUid),
     /// A command.
@@ -19,7 +19,7 @@ pub enum OnBy {
 
 /// Power drawn at a box that is off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Draw {
+pub enum UnauthorisedLoad {
     /// None that anybody measured.
     #[default]
     None,
@@ -34,7 +34,7 @@ pub enum Draw {
     Told,
 }
 
-impl Draw {
+impl UnauthorisedLoad {
     /// When the alarm is due, if one is.
     #[must_use]
     pub fn alarm_at(self) -> Option<Mono> {
@@ -47,7 +47,7 @@ impl Draw {
 
 /// A box that is to be on and reads off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dark {
+pub enum UnexpectedOff {
     /// Not as far as anybody said.
     #[default]
     No,
@@ -65,7 +65,7 @@ pub enum Dark {
     },
 }
 
-impl Dark {
+impl UnexpectedOff {
     /// When it is to be judged, if that is known.
     #[must_use]
     pub fn judge_at(self) -> Option<Mono> {
@@ -83,7 +83,7 @@ impl Dark {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PowerBox {
     /// On whose right it is on; `None`: off.
-    pub on: Option<OnBy>,
+    pub on: Option<PowerSource>,
     /// The cards in it by slot, permitted or not, as last said by the box.
     pub present: BTreeMap<u8, CardUid>,
     /// By slot what its reader says of a card that it cannot tell; it was told.
@@ -98,9 +98,9 @@ pub struct PowerBox {
     /// the relay is reported off before.
     pub recheck_at: Option<Mono>,
     /// Power drawn while it is off.
-    pub draw: Draw,
+    pub draw: UnauthorisedLoad,
     /// Off while it is to be on.
-    pub dark: Dark,
+    pub dark: UnexpectedOff,
     /// When it was switched on again because it had gone dark, oldest first.
     pub again: VecDeque<Mono>,
     /// The slots whose card was not said to be there since the box was away.
@@ -112,8 +112,8 @@ impl PowerBox {
     #[must_use]
     pub fn on_card(&self) -> Option<CardUid> {
         match self.on {
-            Some(OnBy::Card(uid)) => Some(uid),
-            Some(OnBy::Remote) | None => None,
+            Some(PowerSource::Card(uid)) => Some(uid),
+            Some(PowerSource::Remote) | None => None,
         }
     }
 
@@ -140,7 +140,7 @@ impl PowerBox {
     /// The box was away: who is in it is only remembered until it says so again.
     pub fn was_away(&mut self) {
         self.unseen = self.present.keys().copied().collect();
-        self.dark = Dark::No;
+        self.dark = UnexpectedOff::No;
     }
 
     /// Whether the box itself says that `uid` is in it, and has not been away since.
@@ -160,14 +160,14 @@ impl PowerBox {
     /// The box is on by this card from now on. Says whether that is another right than before.
     pub fn admit(&mut self, uid: CardUid) -> bool {
         self.off_at = None;
-        self.draw = Draw::None;
-        self.on.replace(OnBy::Card(uid)) != Some(OnBy::Card(uid))
+        self.draw = UnauthorisedLoad::None;
+        self.on.replace(PowerSource::Card(uid)) != Some(PowerSource::Card(uid))
     }
 
     /// The box is switched off. Gives the right it was on by.
-    pub fn switch_off(&mut self) -> Option<OnBy> {
+    pub fn switch_off(&mut self) -> Option<PowerSource> {
         self.off_at = None;
-        self.dark = Dark::No;
+        self.dark = UnexpectedOff::No;
         self.on.take()
     }
 }

@@ -8,7 +8,7 @@ use super::id::{PortalId, StreamName, Timestamp};
 use super::list::{AccessList, Applied};
 use super::policy::Policy;
 use super::portal::Posture;
-use super::presence::OnBy;
+use super::presence::PowerSource;
 use super::stream::StreamTrack;
 
 /// Command ids remembered at once. A command beyond it is refused: remembering fewer would let one act twice.
@@ -33,7 +33,7 @@ pub struct State {
     /// How far each stream was heard.
     pub streams: BTreeMap<StreamName, StreamTrack>,
     /// The boxes that are on.
-    pub boxes: BTreeMap<PortalId, OnBy>,
+    pub boxes: BTreeMap<PortalId, PowerSource>,
     /// Command ids and their `exp`.
     pub commands: BTreeMap<String, Timestamp>,
     /// What an operator set on the box; `None`: for all portals.
@@ -91,7 +91,7 @@ impl State {
         match event.kind {
             EventKind::PowerOn => {
                 if let Some(portal) = &event.portal {
-                    self.boxes.insert(portal.clone(), event.uid.map_or(OnBy::Remote, OnBy::Card));
+                    self.boxes.insert(portal.clone(), event.uid.map_or(PowerSource::Remote, PowerSource::Card));
                 }
             }
             EventKind::PowerOff => {

@@ -7,9 +7,9 @@ use super::{Exit, bad_config, say};
 use crate::access::policy::Severity;
 use crate::access::portal::PortalKind;
 use crate::config::{AuditAckBy, BusConfig, BusLine, Config, LinkSpec, PortalDevice, UNIT_SELF};
+use crate::profile::{Confirm, OnLinkLoss, Pulse};
 use crate::wire::envelope::Scope;
 use crate::wire::may::OpName;
-use crate::wire::profile::{Confirm, OnLinkLoss, Pulse};
 
 /// Say everything that is wrong with a configuration and the profiles it names.
 #[derive(Debug, clap::Args)]
@@ -133,7 +133,7 @@ fn notes(config: &Config) -> Vec<String> {
 fn devices(config: &Config) -> Vec<String> {
     let mut notes = Vec::new();
     let mut reserved: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    // A profile that cannot be read is a mistake, told elsewhere.
+    // A profile that cannot be read is a diagnostic, told elsewhere.
     let specs = super::serve::portals(config).unwrap_or_default();
     for (spec, portal) in specs.iter().filter_map(|spec| {
         let portal = config.portals.iter().find(|p| p.portal.id == spec.id)?;
@@ -179,7 +179,7 @@ fn devices(config: &Config) -> Vec<String> {
 /// What relays do that the gateway cannot reach: over a line that is cut it can change nothing.
 fn while_cut_off(config: &Config) -> Vec<String> {
     let mut alike: BTreeMap<(&str, &str, &str), Vec<String>> = BTreeMap::new();
-    // A profile that cannot be read is a mistake, told elsewhere.
+    // A profile that cannot be read is a diagnostic, told elsewhere.
     let specs = super::serve::portals(config).unwrap_or_default();
     for spec in &specs {
         let Some((part, output)) = spec.output.as_ref().and_then(|part| Some((part, part.profile.output.as_ref()?)))
@@ -227,7 +227,7 @@ fn closed(config: &Config) -> Option<String> {
 /// Readers that lose part of the UID, by what they do to it.
 fn lossy(config: &Config) -> Vec<String> {
     let mut by_transform: BTreeMap<_, Vec<String>> = BTreeMap::new();
-    // A profile that cannot be read is a mistake, told elsewhere.
+    // A profile that cannot be read is a diagnostic, told elsewhere.
     for (portal, transform) in super::serve::modbus::lossy_readers(config).unwrap_or_default() {
         by_transform.entry(transform).or_default().push(format!("`{portal}`"));
     }

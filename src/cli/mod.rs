@@ -154,10 +154,10 @@ fn complain(text: impl Display) {
 /// Says everything that is wrong with a configuration, and how a command ends that has none.
 fn bad_config(error: &ConfigError) -> Exit {
     complain(error);
-    if let ConfigError::Mistakes { mistakes, .. } = error {
-        complain(match mistakes.len() {
-            1 => "1 mistake".to_owned(),
-            n => format!("{n} mistakes"),
+    if let ConfigError::Diagnostics { diagnostics, .. } = error {
+        complain(match diagnostics.len() {
+            1 => "1 diagnostic".to_owned(),
+            n => format!("{n} diagnostics"),
         });
     }
     Exit::Config

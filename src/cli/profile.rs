@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Exit, complain, say};
-use crate::wire::profile::{SHIPPED, check_text, show_text};
+use crate::profile::{SHIPPED, check_text, show_text};
 use crate::wire::spelling::hint;
 
 /// Look at device profiles.
@@ -40,8 +40,8 @@ fn of_file(file: &Path) -> Exit {
     let read = read.map_err(|error| format!("{}: cannot be read: {error}; name a profile's file", file.display()));
     match read.and_then(|text| check_text(&file.display().to_string(), &text)) {
         Ok(shown) => say(shown.trim_end()),
-        Err(mistakes) => {
-            complain(mistakes);
+        Err(diagnostics) => {
+            complain(diagnostics);
             Exit::Config
         }
     }

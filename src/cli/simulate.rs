@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 use super::{Exit, bad_config, complain, say};
 use crate::access::portal::Direction;
 use crate::config::{self, Config, PortalDevice};
-use crate::simulate::modbus::fault::{FAULT_WORDS, Fault};
-use crate::simulate::site::Site;
+use crate::workbench::modbus::fault::{FAULT_WORDS, Fault};
+use crate::workbench::site::Site;
 
 /// The socket's name in `data_dir`.
 const SOCKET: &str = "simulate.sock";

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::broker::is_host;
 use super::{Surroundings, non_empty, socket_address, whole};
 use crate::access::id::PortalId;
-use crate::wire::document::{Table, Value};
+use crate::profile::document::{Table, Value};
 
 /// Speeds of serial lines, in bits per second: those that devices and adapters can be set to.
 const BAUDS: [u32; 15] =
@@ -131,7 +131,9 @@ impl SerialPorts {
         // Two names may be one device: what udev puts in /dev/serial are links.
         let device = port.canonicalize().unwrap_or_else(|_| port.to_owned());
         match self.0.get(&device) {
-            Some(taken) => value.mistake(format!("`{}` is taken by `{taken}`; a line has one owner", port.display())),
+            Some(taken) => {
+                value.diagnostic(format!("`{}` is taken by `{taken}`; a line has one owner", port.display()))
+            }
             None => {
                 self.0.insert(device, value.path().to_owned());
             }
@@ -147,7 +149,7 @@ pub(super) fn read_all(top: &mut Table<'_>, around: &Surroundings<'_>, ports: &m
         let id = table.need("id").and_then(|value| {
             let id = value.parsed(|text| text.parse::<PortalId>().map(|_| text.to_owned()))?;
             if seen.contains(&id) {
-                value.mistake(format!("`{id}` is the id of an earlier bus; give each its own"));
+                value.diagnostic(format!("`{id}` is the id of an earlier bus; give each its own"));
             }
             seen.push(id.clone());
             Some(id)
@@ -156,7 +158,7 @@ pub(super) fn read_all(top: &mut Table<'_>, around: &Surroundings<'_>, ports: &m
         let tcp = table.get("tcp").map(|value| {
             let peer = value.parsed(read_peer)?;
             match peers.get(&peer.spelled_alike()) {
-                Some(taken) => value.mistake(format!(
+                Some(taken) => value.diagnostic(format!(
                     "`{peer}` is `{taken}` too; a line has one owner: let the portals of both name that bus, and leave this one out"
                 )),
                 None => {
@@ -169,11 +171,11 @@ pub(super) fn read_all(top: &mut Table<'_>, around: &Surroundings<'_>, ports: &m
             (Some(serial), None) => serial.map(BusLine::Serial),
             (None, Some(tcp)) => tcp.map(BusLine::Tcp),
             (None, None) => {
-                table.mistake("what line it is is missing: `serial = { port = \"/dev/…\" }` or `tcp = \"host:502\"`");
+                table.diagnostic("what line it is is missing: `serial = { port = \"/dev/…\" }` or `tcp = \"host:502\"`");
                 None
             }
             (Some(_), Some(_)) => {
-                table.mistake_at("tcp", "a bus is either `serial` or `tcp`; make two of it");
+                table.diagnostic_at("tcp", "a bus is either `serial` or `tcp`; make two of it");
                 None
             }
         };
@@ -181,7 +183,7 @@ pub(super) fn read_all(top: &mut Table<'_>, around: &Surroundings<'_>, ports: &m
         let devices_dir = table.get("devices_dir").map(|value| {
             let dir = around.base_dir.join(non_empty(&value)?);
             if !dir.is_dir() {
-                value.mistake(format!("`{}` is no directory; the shipped profiles need none", dir.display()));
+                value.diagnostic(format!("`{}` is no directory; the shipped profiles need none", dir.display()));
                 return None;
             }
             Some(dir)
@@ -201,7 +203,7 @@ pub(super) fn read_server(
     let tcp = table.get("tcp").map(|value| value.parsed(socket_address));
     let serial = table.get("serial").map(|value| read_serial(&value, around, ports));
     if tcp.is_none() && serial.is_none() {
-        table.mistake("where to listen is missing: `tcp = \"0.0.0.0:1502\"` or `serial = { port = \"/dev/…\" }`");
+        table.diagnostic("where to listen is missing: `tcp = \"0.0.0.0:1502\"` or `serial = { port = \"/dev/…\" }`");
     }
     let allow = match table.get("allow") {
         None => {
@@ -213,7 +215,7 @@ pub(super) fn read_server(
         Some(value) => {
             let items = value.items();
             if items.is_empty() {
-                value.mistake(
+                value.diagnostic(
                     "nobody may connect; list networks such as `192.0.2.0/24`, or leave it out for this machine only",
                 );
             }
@@ -251,7 +253,7 @@ fn read_baud(value: &Value<'_>) -> Option<u32> {
     let baud = u32::try_from(value.number(1..10_000_000)?).ok()?;
     if !BAUDS.contains(&baud) {
         let all = BAUDS.map(|baud| baud.to_string()).join(", ");
-        value.mistake(format!("no device runs at {baud} Bd; write what the devices are set to, one of {all}"));
+        value.diagnostic(format!("no device runs at {baud} Bd; write what the devices are set to, one of {all}"));
         return None;
     }
     Some(baud)

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::access::id::StreamName;
-use crate::wire::document::{Table, Value};
+use crate::profile::document::{Table, Value};
 use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::keys;
 use crate::wire::may::{MaySet, NoSuchOp, OpName};
@@ -50,13 +50,13 @@ pub(super) fn read(top: &mut Table<'_>) -> (Vec<StreamSpec>, bool) {
         let require_issue = table.flag("require_issue", false);
         let drafts = table.tables("stream", read_stream);
         if drafts.len() > STREAMS_MAX {
-            table.mistake_at("stream", format!("at most {STREAMS_MAX} streams are served"));
+            table.diagnostic_at("stream", format!("at most {STREAMS_MAX} streams are served"));
         }
         name_once(&drafts);
         let owners = check_owners(&drafts);
         if require_issue && !owners.contains(OpName::Issue) && !owners.contains(OpName::Reissue) {
             let message = "no stream may `issue` or `reissue`, so every card would be unknown; allow them to one, or leave this out";
-            table.mistake_at("require_issue", message);
+            table.diagnostic_at("require_issue", message);
         }
         (drafts.into_iter().filter_map(|draft| draft.spec).collect(), require_issue)
     })
@@ -72,13 +72,13 @@ fn read_stream<'a>(table: &mut Table<'a>) -> Draft<'a> {
         None => Vec::new(),
         Some((items, value)) => {
             if items.len() > KEYS_MAX {
-                value.mistake(format!("at most {KEYS_MAX} keys are tried; take out those no longer used"));
+                value.diagnostic(format!("at most {KEYS_MAX} keys are tried; take out those no longer used"));
             }
             items.iter().filter_map(|item| item.parsed(keys::parse_public)).collect()
         }
     };
     if listed.is_none_or(|(items, _)| items.is_empty()) && !insecure_unsigned {
-        table.mistake(
+        table.diagnostic(
             "a stream needs one of `public_keys`; for a trial without signatures write `insecure_unsigned = true`",
         );
     }
@@ -87,7 +87,7 @@ fn read_stream<'a>(table: &mut Table<'a>) -> Draft<'a> {
         Some(value) => {
             let items = value.items();
             if items.is_empty() {
-                value.mistake("a stream that may say nothing is of no use; list its ops, or take the stream out");
+                value.diagnostic("a stream that may say nothing is of no use; list its ops, or take the stream out");
             }
             items.into_iter().filter_map(|item| item.parsed(Said::parse).map(|said| (item, said))).collect()
         }
@@ -106,7 +106,7 @@ fn name_once(drafts: &[Draft<'_>]) {
     let mut seen = HashSet::new();
     for (value, name) in drafts.iter().filter_map(|draft| draft.name.as_ref()) {
         if !seen.insert(name) {
-            value.mistake(format!("`{name}` is the name of an earlier stream; give each its own"));
+            value.diagnostic(format!("`{name}` is the name of an earlier stream; give each its own"));
         }
     }
 }
@@ -127,10 +127,10 @@ fn check_owners(drafts: &[Draft<'_>]) -> MaySet {
                 Said::One(op) => *op,
                 Said::Everything => {
                     if draft.may.len() > 1 {
-                        value.mistake("`*` is everything, so it stands alone");
+                        value.diagnostic("`*` is everything, so it stands alone");
                     }
                     if drafts.len() > 1 {
-                        value.mistake(
+                        value.diagnostic(
                             "`*` is only for the only stream, because exactly one stream may own an op; list its ops",
                         );
                     }
@@ -141,11 +141,11 @@ fn check_owners(drafts: &[Draft<'_>]) -> MaySet {
             let group = GROUPS.iter().find(|(ops, _)| ops.contains(op));
             match owner.get(&op) {
                 Some(other) if *other == at => {
-                    value.mistake(format!("`{op}` is named twice"));
+                    value.diagnostic(format!("`{op}` is named twice"));
                     continue;
                 }
                 Some(other) => {
-                    value.mistake(format!(
+                    value.diagnostic(format!(
                         "`{op}` is said by `{}` already; exactly one stream may own an op",
                         called(*other)
                     ));
@@ -163,7 +163,7 @@ fn check_owners(drafts: &[Draft<'_>]) -> MaySet {
                 Some((other, first)) => {
                     if told.insert((at, what)) {
                         let ops: Vec<&str> = ops.iter().map(OpName::as_str).collect();
-                        value.mistake(format!(
+                        value.diagnostic(format!(
                             "`{op}` and `{first}`, which `{}` says, both write {what}, and what is newer shows only among \
                              the revisions of one stream; give {} to one stream",
                             called(*other),

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::bus::BusDraft;
 use super::{Surroundings, non_empty, whole};
 use crate::access::portal::PortalKind;
-use crate::wire::document::{Place, Table, Value};
+use crate::profile::document::{Place, Table, Value};
 use crate::wire::spelling::hint;
 
 /// Highest number of a Modbus unit that is not reserved (Modbus over serial line V1.02, 2.2).
@@ -156,8 +156,9 @@ pub(super) fn read(
             device.table(|t| read_whole_device(t, site, taken)).flatten()
         }
         (Some(device), ..) => {
-            device
-                .mistake("a portal is either one `device`, or put together from `reader` and `output`; leave one out");
+            device.diagnostic(
+                "a portal is either one `device`, or put together from `reader` and `output`; leave one out",
+            );
             None
         }
         (None, Some(reader), Some(output)) => {
@@ -165,18 +166,18 @@ pub(super) fn read(
             Some(PortalDevice::Parts { reader: reader?, output: output?, meter: meter?, inputs: inputs? })
         }
         (None, Some(_), None) => {
-            table.mistake_at(
+            table.diagnostic_at(
                 "reader",
                 "an `output` is missing beside it: what opens or energises when this reads a card",
             );
             None
         }
         (None, None, Some(_)) => {
-            table.mistake_at("output", "a `reader` is missing beside it: what reads the cards that this opens for");
+            table.diagnostic_at("output", "a `reader` is missing beside it: what reads the cards that this opens for");
             None
         }
         (None, None, None) => {
-            table.mistake(
+            table.diagnostic(
                 "what it is wired to is missing: `device = { mqtt = \"native\" }`, `device = { modbus_server = 1 }`, \
                  or `reader` and `output`",
             );
@@ -189,7 +190,7 @@ fn read_whole_device(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) 
     let (mqtt, server) = (table.get("mqtt"), table.get("modbus_server"));
     if table.has("modbus") {
         table.give_up();
-        table.mistake(
+        table.diagnostic(
             "`modbus` is for the parts of a portal: write `reader = { modbus = …, unit = …, profile = … }` and \
              `output = { … }` instead of `device`, the same unit twice where one device does both",
         );
@@ -199,7 +200,7 @@ fn read_whole_device(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) 
         (Some(mqtt), None) => {
             let profile = mqtt.text()?;
             if profile != "native" {
-                mqtt.mistake(unsupported(&profile));
+                mqtt.diagnostic(unsupported(&profile));
                 return None;
             }
             needs_broker(&mqtt, site);
@@ -208,11 +209,12 @@ fn read_whole_device(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) 
         (None, Some(server)) => {
             let unit = u8::try_from(server.number(1..i64::from(UNIT_MAX) + 1)?).ok()?;
             if !site.has_modbus_server {
-                server
-                    .mistake("nothing listens for controllers; add `[modbus_server]` with `tcp = \"127.0.0.1:1502\"`");
+                server.diagnostic(
+                    "nothing listens for controllers; add `[modbus_server]` with `tcp = \"127.0.0.1:1502\"`",
+                );
             }
             match taken.server_units.get(&unit) {
-                Some(owner) => server.mistake(format!("unit {unit} is `{owner}`; give each portal its own")),
+                Some(owner) => server.diagnostic(format!("unit {unit} is `{owner}`; give each portal its own")),
                 None => {
                     taken.server_units.insert(unit, table.path().to_owned());
                 }
@@ -220,7 +222,7 @@ fn read_whole_device(table: &mut Table<'_>, site: &Site<'_>, taken: &mut Taken) 
             Some(PortalDevice::ModbusServer { unit })
         }
         (None, None) | (Some(_), Some(_)) => {
-            table.mistake("one of `mqtt = \"native\"` and `modbus_server = 1` is wanted");
+            table.diagnostic("one of `mqtt = \"native\"` and `modbus_server = 1` is wanted");
             None
         }
     }
@@ -242,31 +244,31 @@ fn read_part(
             let unit = table.need("unit");
             let bus_name = bus.text()?;
             let Some(line) = site.buses.iter().find(|draft| draft.id.as_ref() == Some(&bus_name)) else {
-                bus.mistake(no_such_bus(&bus_name, site));
+                bus.diagnostic(no_such_bus(&bus_name, site));
                 return None;
             };
             let unit = unit.and_then(|value| unit_number(&value));
             let ((profile_at, profile), unit) = (profile?, unit?);
             let mut good = true;
-            // A line with mistakes does not say where its profiles are.
+            // A line with diagnostics does not say where its profiles are.
             if let (Some(kind), Some(line)) = (kind, &line.config) {
                 let wanted =
                     ProfileUse { name: &profile, devices_dir: line.devices_dir.as_deref(), role, kind, channel };
                 let judged = site.around.devices.profile(&wanted);
                 good = judged.is_ok();
-                judged.unwrap_or_else(|message| profile_at.mistake(message));
+                judged.unwrap_or_else(|message| profile_at.diagnostic(message));
             }
             let here = || (profile.clone(), table.path().to_owned());
             let (first, owner) = taken.profiles.entry((bus_name.clone(), unit)).or_insert_with(here);
             if *first != profile {
-                profile_at.mistake(format!(
+                profile_at.diagnostic(format!(
                     "unit {unit} on `{bus_name}` is `{first}` for `{owner}`; a device has one profile: correct it, or the unit"
                 ));
                 good = false;
             }
             match (role, taken.parts.get(&(role, bus_name.clone(), unit, channel))) {
                 (Role::Reader | Role::Output, Some(owner)) => {
-                    table.mistake(format!(
+                    table.diagnostic(format!(
                         "channel {channel} of unit {unit} on `{bus_name}` is `{owner}`; two portals cannot share it"
                     ));
                     good = false;
@@ -283,12 +285,12 @@ fn read_part(
         (None, Some(mqtt)) => {
             let topic = table.need("topic").and_then(|value| value.parsed(read_topic));
             let profile = mqtt.text()?;
-            mqtt.mistake(unsupported(&profile));
+            mqtt.diagnostic(unsupported(&profile));
             needs_broker(&mqtt, site);
             Some(Part::Mqtt(MqttPart { profile, topic: topic?, channel }))
         }
         (None, None) | (Some(_), Some(_)) => {
-            table.mistake("one of `modbus = \"a bus\"` and `mqtt = \"a profile\"` is wanted");
+            table.diagnostic("one of `modbus = \"a bus\"` and `mqtt = \"a profile\"` is wanted");
             None
         }
     }
@@ -303,7 +305,7 @@ fn unsupported(profile: &str) -> String {
 
 fn needs_broker(value: &Value<'_>, site: &Site<'_>) {
     if !site.has_broker {
-        value.mistake("no broker is configured; add `[local]` with `urls = [\"mqtt://127.0.0.1:1883\"]`");
+        value.diagnostic("no broker is configured; add `[local]` with `urls = [\"mqtt://127.0.0.1:1883\"]`");
     }
 }
 
@@ -319,14 +321,14 @@ fn unit_number(value: &Value<'_>) -> Option<u8> {
     let number = value.number(0..i64::from(UNIT_SELF) + 1)?;
     let unit = u8::try_from(number).ok()?;
     if unit == 0 {
-        value.mistake(format!(
+        value.diagnostic(format!(
             "0 is everybody on the line, and nobody answers to it; write the number the device is set to, 1 to {UNIT_MAX}, \
              or {UNIT_SELF} for a device that has none"
         ));
         return None;
     }
     if unit > UNIT_MAX && unit != UNIT_SELF {
-        value.mistake(format!(
+        value.diagnostic(format!(
             "units {} to {} are reserved; write the number the device is set to",
             UNIT_MAX + 1,
             UNIT_SELF - 1

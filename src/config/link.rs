@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{BrokerUrl, Secret, Surroundings, non_empty, secret};
 use crate::access::id::GatewayId;
-use crate::wire::document::{Table, Value};
+use crate::profile::document::{Table, Value};
 
 /// Most brokers of one link.
 const URLS_MAX: usize = 16;
@@ -70,7 +70,7 @@ pub(super) fn read(
     let password = match (&username, table.has("password_file")) {
         // MQTT 3.1.1, 3.1.2.9: no password without a user name. A credential lying about is then not for us.
         (None, true) => {
-            table.mistake_at("password_file", "a password needs a `username` beside it");
+            table.diagnostic_at("password_file", "a password needs a `username` beside it");
             let _ = table.get("password_file");
             None
         }
@@ -86,7 +86,7 @@ pub(super) fn read(
         && urls.iter().all(|url| !url.tls)
     {
         for key in ["ca_file", "cert_file", "key_file"].into_iter().filter(|key| table.has(key)) {
-            table.mistake_at(
+            table.diagnostic_at(
                 key,
                 "this has no effect, because no url is `mqtts://`; write `mqtts://` in `urls`, or leave it out",
             );
@@ -129,7 +129,7 @@ pub(super) fn read_local(
                 "the uplink is `{}` at the same broker, and one would throw out the other; leave it out",
                 up.client_id
             );
-            table.mistake_at("client_id", message);
+            table.diagnostic_at("client_id", message);
         }
         Some(link)
     };
@@ -138,13 +138,13 @@ pub(super) fn read_local(
 
 fn read_urls(value: &Value<'_>) -> Option<Vec<BrokerUrl>> {
     let items = if value.is_text() {
-        value.mistake("a list in brackets is wanted, e.g. `[\"mqtts://host:8883\"]`");
+        value.diagnostic("a list in brackets is wanted, e.g. `[\"mqtts://host:8883\"]`");
         return None;
     } else {
         value.items()
     };
     if items.is_empty() || items.len() > URLS_MAX {
-        value.mistake(format!("1 to {URLS_MAX} brokers are wanted, e.g. `[\"mqtts://host:8883\"]`"));
+        value.diagnostic(format!("1 to {URLS_MAX} brokers are wanted, e.g. `[\"mqtts://host:8883\"]`"));
         return None;
     }
     let urls: Vec<_> = items.iter().map(|item| item.parsed(str::parse::<BrokerUrl>)).collect();
@@ -162,7 +162,7 @@ fn read_client_cert(table: &mut Table<'_>, name: &str, around: &Surroundings<'_>
     let cert = table.get("cert_file").map(|value| secret::file(&value, around));
     let Some(cert) = cert else {
         if table.has("key_file") {
-            table.mistake_at("key_file", "a key needs the certificate it belongs to: `cert_file`");
+            table.diagnostic_at("key_file", "a key needs the certificate it belongs to: `cert_file`");
             let _ = table.get("key_file");
             return None;
         }
@@ -171,7 +171,7 @@ fn read_client_cert(table: &mut Table<'_>, name: &str, around: &Surroundings<'_>
     };
     let key = secret::path(table, "key_file", &format!("{name}_key"), around);
     if key == secret::Found::Nothing {
-        table.mistake_at("cert_file", "a certificate needs the key it belongs to: `key_file`");
+        table.diagnostic_at("cert_file", "a certificate needs the key it belongs to: `key_file`");
     }
     Some(Some(ClientCert { cert_file: cert?, key_file: key.secret()?? }))
 }

@@ -1,6 +1,6 @@
 //! The file, and from it a checked [`Config`]: everything the rest of the program is told about its site.
 //!
-//! Owns every key of the configuration, its default, its range and what must fit together, and says all mistakes at once
+//! Owns every key of the configuration, its default, its range and what must fit together, and says all diagnostics at once
 //! with line, key and remedy. Refuses to own what the keys set off: it opens no socket, no port and no store.
 
 mod broker;
@@ -23,7 +23,7 @@ use jiff::tz::TimeZone;
 
 use crate::access::id::{GatewayId, IdentifierError};
 use crate::access::policy::Policy;
-use crate::wire::document::{self, Mistake, Table, Value};
+use crate::profile::document::{self, Diagnostic, Table, Value};
 use crate::wire::envelope::StreamSpec;
 use crate::wire::topic;
 
@@ -86,7 +86,7 @@ pub struct HttpConfig {
     pub token: Option<Secret>,
 }
 
-/// Why there is no configuration. Its text is ready to print: one line a mistake, each beginning with the file.
+/// Why there is no configuration. Its text is ready to print: one line a diagnostic, each beginning with the file.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -98,24 +98,24 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file can be read and is wrong.
-    #[error("{}", Lines(path, mistakes))]
-    Mistakes {
+    #[error("{}", Lines(path, diagnostics))]
+    Diagnostics {
         /// Which file.
         path: PathBuf,
-        /// Every mistake, in the order of the file.
-        mistakes: Vec<Mistake>,
+        /// Every diagnostic, in the order of the file.
+        diagnostics: Vec<Diagnostic>,
     },
 }
 
-struct Lines<'e>(&'e Path, &'e [Mistake]);
+struct Lines<'e>(&'e Path, &'e [Diagnostic]);
 
 impl fmt::Display for Lines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, mistake) in self.1.iter().enumerate() {
+        for (i, diagnostic) in self.1.iter().enumerate() {
             if i > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{}:{mistake}", self.0.display())?;
+            write!(f, "{}:{diagnostic}", self.0.display())?;
         }
         Ok(())
     }
@@ -126,11 +126,11 @@ pub trait Devices {
     /// Says whether a device profile can do what the configuration wants of it.
     ///
     /// # Errors
-    /// What is wrong, and what to do; it becomes the mistake at the profile's name.
+    /// What is wrong, and what to do; it becomes the diagnostic at the profile's name.
     fn profile(&self, wanted: &ProfileUse<'_>) -> Result<(), String>;
 
-    /// What is wrong among these lines and portals. Only those are given that have no mistake of their own.
-    fn site(&self, buses: &[BusConfig], portals: &[PortalConfig]) -> Vec<Mistake>;
+    /// What is wrong among these lines and portals. Only those are given that have no diagnostic of their own.
+    fn site(&self, buses: &[BusConfig], portals: &[PortalConfig]) -> Vec<Diagnostic>;
 }
 
 /// Judges profiles alone: for tests of other things.
@@ -139,7 +139,7 @@ impl<F: Fn(&ProfileUse<'_>) -> Result<(), String>> Devices for F {
         self(wanted)
     }
 
-    fn site(&self, _: &[BusConfig], _: &[PortalConfig]) -> Vec<Mistake> {
+    fn site(&self, _: &[BusConfig], _: &[PortalConfig]) -> Vec<Diagnostic> {
         Vec::new()
     }
 }
@@ -165,7 +165,7 @@ pub struct Surroundings<'p> {
 /// The configuration in the file at `path`.
 ///
 /// # Errors
-/// [`ConfigError`] when the file cannot be read or has mistakes; it then names them all.
+/// [`ConfigError`] when the file cannot be read or has diagnostics; it then names them all.
 pub fn load(path: &Path, devices: &dyn Devices) -> Result<Config, ConfigError> {
     let text = read_file(path)?;
     let around = Surroundings {
@@ -173,14 +173,14 @@ pub fn load(path: &Path, devices: &dyn Devices) -> Result<Config, ConfigError> {
         credentials_dir: std::env::var_os("CREDENTIALS_DIRECTORY").filter(|d| !d.is_empty()).map(PathBuf::from),
         devices,
     };
-    parse(&text, &around).map_err(|mistakes| ConfigError::Mistakes { path: path.to_owned(), mistakes })
+    parse(&text, &around).map_err(|diagnostics| ConfigError::Diagnostics { path: path.to_owned(), diagnostics })
 }
 
 /// The `data_dir` of the file at `path`, and nothing else of it: for commands that ask a running gateway through its
 /// socket there. They may run without access to the secrets, and while an operator is halfway through an edit.
 ///
 /// # Errors
-/// [`ConfigError`] when the file cannot be read, is not TOML, or has a mistake in `gateway.data_dir`.
+/// [`ConfigError`] when the file cannot be read, is not TOML, or has a diagnostic in `gateway.data_dir`.
 pub fn data_dir(path: &Path) -> Result<PathBuf, ConfigError> {
     let text = read_file(path)?;
     let base = base_dir(path);
@@ -192,7 +192,7 @@ pub fn data_dir(path: &Path) -> Result<PathBuf, ConfigError> {
         };
         base.join(top.table("gateway", read).flatten().unwrap_or_else(|| DEFAULT_DATA_DIR.to_owned()))
     })
-    .map_err(|mistakes| ConfigError::Mistakes { path: path.to_owned(), mistakes })
+    .map_err(|diagnostics| ConfigError::Diagnostics { path: path.to_owned(), diagnostics })
 }
 
 fn base_dir(path: &Path) -> PathBuf {
@@ -215,9 +215,9 @@ fn read_file(path: &Path) -> Result<String, ConfigError> {
 /// The configuration in `text`.
 ///
 /// # Errors
-/// Every mistake, in the order of the text.
-pub fn parse(text: &str, around: &Surroundings<'_>) -> Result<Config, Vec<Mistake>> {
-    // A section that is missing altogether is reported by what needs it, so nothing here is `None` without a mistake.
+/// Every diagnostic, in the order of the text.
+pub fn parse(text: &str, around: &Surroundings<'_>) -> Result<Config, Vec<Diagnostic>> {
+    // A section that is missing altogether is reported by what needs it, so nothing here is `None` without a diagnostic.
     document::read(text, |top| read_config(top, around))
         .and_then(|config| config.ok_or_else(|| vec![incomplete("the configuration is incomplete")]))
 }
@@ -225,13 +225,13 @@ pub fn parse(text: &str, around: &Surroundings<'_>) -> Result<Config, Vec<Mistak
 /// The `[[center.stream]]` tables of a text that has nothing else: what the reference center keeps in its directory.
 ///
 /// # Errors
-/// Every mistake, in the order of the text.
-pub fn streams(text: &str) -> Result<Vec<StreamSpec>, Vec<Mistake>> {
+/// Every diagnostic, in the order of the text.
+pub fn streams(text: &str) -> Result<Vec<StreamSpec>, Vec<Diagnostic>> {
     document::read(text, |top| center::read(top).0)
 }
 
-fn incomplete(message: &str) -> Mistake {
-    Mistake { line: 1, column: 1, path: String::new(), message: message.to_owned() }
+fn incomplete(message: &str) -> Diagnostic {
+    Diagnostic { line: 1, column: 1, path: String::new(), message: message.to_owned() }
 }
 
 fn read_config(top: &mut Table<'_>, around: &Surroundings<'_>) -> Option<Config> {
@@ -255,7 +255,7 @@ fn read_config(top: &mut Table<'_>, around: &Surroundings<'_>) -> Option<Config>
     let portals = portal::read_all(top, &site);
     let lines: Vec<BusConfig> = buses.iter().filter_map(|draft| draft.config.clone()).collect();
     let good: Vec<PortalConfig> = portals.iter().flatten().cloned().collect();
-    around.devices.site(&lines, &good).into_iter().for_each(|mistake| top.report(mistake));
+    around.devices.site(&lines, &good).into_iter().for_each(|diagnostic| top.report(diagnostic));
 
     let gateway = gateway?;
     let mut config = Config {
@@ -330,7 +330,7 @@ fn read_http(table: &mut Table<'_>, around: &Surroundings<'_>) -> Option<HttpCon
         && !listen.ip().is_loopback()
         && token == secret::Found::Nothing
     {
-        table.mistake_at(
+        table.diagnostic_at(
             "listen",
             format!(
                 "`{listen}` can be reached from outside, so `token_file` is needed; or listen on `{DEFAULT_LISTEN}`"

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use super::whole;
 use crate::access::policy::{FirePower, KindSet, Policy, RevokePower, Severity, UntrustedClock};
 use crate::access::portal::PortalKind;
-use crate::wire::document::Table;
+use crate::profile::document::Table;
 
 /// Seconds in a day.
 const DAY_S: i64 = 86_400;

@@ -6,7 +6,7 @@ use super::device::{self, Part, PortalDevice, Site, Taken};
 use super::whole;
 use crate::access::id::{PortalId, Zone};
 use crate::access::portal::{Direction, Portal, PortalKind};
-use crate::wire::document::Table;
+use crate::profile::document::Table;
 
 /// Shortest hold of a door in milliseconds: under a second nobody gets through (ULC 60839-11-1 asks for 3 s where it is fixed).
 const DOOR_HOLD_MS_MIN: i64 = 1_000;
@@ -40,12 +40,12 @@ pub struct PortalConfig {
     pub device: PortalDevice,
 }
 
-/// Reads every `[[portal]]`; `None` for one with mistakes.
+/// Reads every `[[portal]]`; `None` for one with diagnostics.
 pub(super) fn read_all(top: &mut Table<'_>, site: &Site<'_>) -> Vec<Option<PortalConfig>> {
     let (mut ids, mut taken) = (HashMap::new(), Taken::default());
     let portals = top.tables("portal", |table| read(table, site, &mut ids, &mut taken));
     if portals.len() > PORTALS_MAX {
-        top.mistake_at("portal", format!("at most {PORTALS_MAX} portals are served by one gateway"));
+        top.diagnostic_at("portal", format!("at most {PORTALS_MAX} portals are served by one gateway"));
     }
     portals
 }
@@ -60,7 +60,7 @@ fn read(
         let id: PortalId = value.parsed(str::parse)?;
         match ids.get(&id) {
             Some(owner) => {
-                value.mistake(format!("`{id}` is the id of `{owner}`; give each portal its own"));
+                value.diagnostic(format!("`{id}` is the id of `{owner}`; give each portal its own"));
                 None
             }
             None => {
@@ -115,7 +115,7 @@ fn default_debounce_ms(kind: PortalKind, device: &PortalDevice) -> u32 {
     }
 }
 
-/// A key that means nothing for its kind of portal is a mistake: whoever wrote it expects something of it.
+/// A key that means nothing for its kind of portal is a diagnostic: whoever wrote it expects something of it.
 fn keys_of_kind(table: &Table<'_>, kind: PortalKind) {
     let foreign: &[(&str, &str)] = match kind {
         PortalKind::Gate => &[("delay_off_s", "only a power box has one"), ("meter", "only a power box has one")],
@@ -130,6 +130,6 @@ fn keys_of_kind(table: &Table<'_>, kind: PortalKind) {
         ],
     };
     for (key, why) in foreign.iter().filter(|(key, _)| table.has(key)) {
-        table.mistake_at(key, format!("{why}; leave it out, or correct `kind`"));
+        table.diagnostic_at(key, format!("{why}; leave it out, or correct `kind`"));
     }
 }

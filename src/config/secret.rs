@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::{Surroundings, non_empty};
-use crate::wire::document::{Table, Value};
+use crate::profile::document::{Table, Value};
 
 /// Longest secret in bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
@@ -44,7 +44,7 @@ impl fmt::Debug for Secret {
 pub(super) enum Found<T> {
     /// Neither key nor credential.
     Nothing,
-    /// The key or the credential is there and wrong; a mistake says so.
+    /// The key or the credential is there and wrong; a diagnostic says so.
     Wrong,
     /// It.
     This(T),
@@ -67,7 +67,10 @@ pub(super) fn file(value: &Value<'_>, around: &Surroundings<'_>) -> Option<PathB
     match readable(&path) {
         Ok(()) => Some(path),
         Err(error) => {
-            value.mistake(format!("cannot read `{}`: {error}; put the file there or correct the path", path.display()));
+            value.diagnostic(format!(
+                "cannot read `{}`: {error}; put the file there or correct the path",
+                path.display()
+            ));
             None
         }
     }
@@ -85,7 +88,7 @@ pub(super) fn path(table: &mut Table<'_>, key: &'static str, name: &str, around:
         (Ok(()), _) => Found::This(path),
         (Err(_), Some(credential)) => Found::This(credential),
         (Err(error), None) => {
-            value.mistake(format!(
+            value.diagnostic(format!(
                 "cannot read `{}`: {error}; put the secret there, or give it as the systemd credential `{name}`",
                 path.display()
             ));
@@ -104,7 +107,7 @@ pub(super) fn read(table: &mut Table<'_>, key: &'static str, name: &str, around:
     match content(&path) {
         Ok(secret) => Found::This(secret),
         Err(error) => {
-            table.mistake_at(key, format!("cannot take the secret from `{}`: {error}", path.display()));
+            table.diagnostic_at(key, format!("cannot take the secret from `{}`: {error}", path.display()));
             Found::Wrong
         }
     }

@@ -1,4 +1,4 @@
-//! The whole file as users write it, every default, and every mistake with its exact text.
+//! The whole file as users write it, every default, and every diagnostic with its exact text.
 
 use super::*;
 use crate::access::policy::{FirePower, RevokePower, Severity, UntrustedClock};
@@ -38,7 +38,7 @@ fn parsed(text: &str) -> Config {
     parse(text, &around(Path::new("/nowhere"))).unwrap()
 }
 
-fn mistakes(text: &str) -> String {
+fn diagnostics(text: &str) -> String {
     let found = parse(text, &around(Path::new("/nowhere"))).unwrap_err();
     found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
@@ -220,12 +220,12 @@ fn only_a_polled_gate_debounces_unless_the_file_says_otherwise() {
 }
 
 #[test]
-fn all_mistakes_of_a_file_are_told_at_once_with_line_path_and_remedy() {
-    let dir = directory(&[("dormgate.toml", include_str!("tests/mistakes.toml"))]);
+fn all_diagnostics_of_a_file_are_told_at_once_with_line_path_and_remedy() {
+    let dir = directory(&[("dormgate.toml", include_str!("tests/diagnostics.toml"))]);
     let path = dir.path().join("dormgate.toml");
     let error = load(&path, &any_profile).unwrap_err();
     let said = error.to_string().replace(&format!("{}/", dir.path().display()), "");
-    let expected = include_str!("tests/mistakes.txt");
+    let expected = include_str!("tests/diagnostics.txt");
     assert_eq!(said, expected.trim_end(), "\n--- said:\n{said}\n");
 }
 
@@ -237,12 +237,12 @@ fn a_file_that_is_not_there_or_no_text_says_so() {
     std::fs::write(dir.path().join("binary.toml"), [0xFF, 0xFE]).unwrap();
     let error = load(&dir.path().join("binary.toml"), &any_profile).unwrap_err();
     assert!(error.to_string().contains("UTF-8"), "{error}");
-    assert_eq!(mistakes(""), "1:1: `gateway` is missing");
-    assert!(mistakes("[gateway\nid = 1").starts_with("1:9: not TOML"), "{}", mistakes("[gateway\nid = 1"));
+    assert_eq!(diagnostics(""), "1:1: `gateway` is missing");
+    assert!(diagnostics("[gateway\nid = 1").starts_with("1:9: not TOML"), "{}", diagnostics("[gateway\nid = 1"));
 }
 
 #[test]
-fn the_data_dir_is_found_without_secrets_and_past_other_mistakes() {
+fn the_data_dir_is_found_without_secrets_and_past_other_diagnostics() {
     let dir = directory(&[("d.toml", "[gateway]\nid = \"!\"\ndata_dir = \"x\"\n[uplink]\npassword_file = \"none\"\n")]);
     assert_eq!(data_dir(&dir.path().join("d.toml")).unwrap(), dir.path().join("x"));
     std::fs::write(dir.path().join("d.toml"), "").unwrap();
@@ -303,9 +303,9 @@ allow = ["0.0.0.0/0"]
     );
 }
 
-/// A file with a gateway and what the case adds, and the one mistake it has.
+/// A file with a gateway and what the case adds, and the one diagnostic it has.
 #[test]
-fn each_thing_that_does_not_fit_together_is_a_mistake() {
+fn each_thing_that_does_not_fit_together_is_a_diagnostic() {
     let portal = |id: &str, rest: &str| format!("[[portal]]\nid = \"{id}\"\nkind = \"door\"\nzone = \"1\"\n{rest}\n");
     let bus = "[[bus]]\nid = \"b\"\ntcp = \"127.0.0.1:502\"\n";
     let stream = |rest: &str| format!("[[center.stream]]\nname = \"s\"\npublic_keys = [\"{KEY}\"]\n{rest}\n");
@@ -349,7 +349,7 @@ fn each_thing_that_does_not_fit_together_is_a_mistake() {
         ("[uplnik]\n".to_owned(), "unknown key; did you mean `uplink`?"),
     ];
     for (text, expected) in cases {
-        let said = mistakes(&format!("[gateway]\nid = \"g\"\n{text}"));
+        let said = diagnostics(&format!("[gateway]\nid = \"g\"\n{text}"));
         assert!(said.contains(expected), "{text}\n--- expected: {expected}\n--- said:\n{said}");
     }
 }
@@ -383,7 +383,7 @@ fn whatever_is_wrong_with_one_line_is_told_where_it_is() {
             let mut text = lines.clone();
             text[at] = &other;
             if let Err(found) = parse(&text.join("\n"), &around(dir.path())) {
-                let vague = found.iter().find(|mistake| mistake.message.contains("incomplete"));
+                let vague = found.iter().find(|diagnostic| diagnostic.message.contains("incomplete"));
                 assert_eq!(vague, None, "line {} as `{other}`", at + 1);
             }
         }

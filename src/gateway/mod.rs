@@ -9,10 +9,10 @@
 //! The urgent lane is always emptied first, so that nothing stands in front of a revocation. The task never waits for a
 //! disk or a network: everything it hands on goes into a bounded queue.
 
-pub mod desk;
 mod digests;
 mod dispatch;
 pub mod metrics;
+pub mod owner;
 pub mod pending;
 pub mod ports;
 
@@ -22,10 +22,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::desk::{Desk, Journal};
 use self::digests::Digested;
 use self::dispatch::OFFER_AGAIN_MS;
 use self::metrics::Metrics;
+use self::owner::{GatewayCore, Journal};
 use self::ports::InboxReceiver;
 use crate::access::audit::AlarmKind;
 use crate::access::id::Now;
@@ -42,13 +42,13 @@ const UNTOLD_MAX: usize = 64;
 
 /// Runs the gateway until `stop` is done, then finishes what was taken and returns the desk.
 pub async fn run<J: Journal>(
-    mut desk: Desk<J>,
+    mut desk: GatewayCore<J>,
     mut inbox: InboxReceiver,
     mut news: StoreEvents,
     clock: Clock,
     metrics: Metrics,
     stop: impl Future<Output = ()>,
-) -> Desk<J> {
+) -> GatewayCore<J> {
     tokio::pin!(stop);
     let alarm_clock = tokio::time::sleep(Duration::from_millis(TICK_MS));
     tokio::pin!(alarm_clock);
@@ -111,12 +111,12 @@ async fn finished(hashing: &mut Option<JoinHandle<Digested>>) -> Option<Digested
     }
 }
 
-fn wake_at<J: Journal>(desk: &Desk<J>, now: Now) -> Instant {
+fn wake_at<J: Journal>(desk: &GatewayCore<J>, now: Now) -> Instant {
     let wait_ms = desk.next_deadline(now).map_or(TICK_MS, |at| at.since_ms(now.mono).min(TICK_MS));
     Instant::now() + Duration::from_millis(wait_ms)
 }
 
-fn handle<J: Journal>(desk: &mut Desk<J>, input: Input, clock: &Clock, metrics: &Metrics) {
+fn handle<J: Journal>(desk: &mut GatewayCore<J>, input: Input, clock: &Clock, metrics: &Metrics) {
     let is_request = matches!(input, Input::Request(_));
     let began = Instant::now();
     let now = clock.now();
@@ -130,7 +130,7 @@ fn handle<J: Journal>(desk: &mut Desk<J>, input: Input, clock: &Clock, metrics: 
     }
 }
 
-fn take_news<J: Journal>(desk: &mut Desk<J>, news: StoreEvent, metrics: &Metrics, now: Now) {
+fn take_news<J: Journal>(desk: &mut GatewayCore<J>, news: StoreEvent, metrics: &Metrics, now: Now) {
     let trouble = match news {
         StoreEvent::Durable { through, took, .. } => {
             metrics.flush_seconds.observe(took.as_secs_f64());
@@ -173,7 +173,7 @@ const FINISH_MS: u64 = 2_000;
 
 /// Handles what is in the inbox and waits for the disk, so that every answer that was promised is given.
 async fn finish<J: Journal>(
-    desk: &mut Desk<J>,
+    desk: &mut GatewayCore<J>,
     inbox: &mut InboxReceiver,
     news: &mut StoreEvents,
     clock: &Clock,

@@ -1,9 +1,10 @@
 //! The access state as the fold of the journal: each event, with the signed message kept beside it, applied as it was live.
 
 use super::Fold;
+use super::record;
 use crate::access::audit::{AuditEvent, EventKind};
 use crate::access::state::State;
-use crate::wire::{changes, record};
+use crate::wire::changes;
 
 impl Fold for State {
     fn apply(&mut self, event: &AuditEvent, evidence: &[u8]) -> Result<(), String> {

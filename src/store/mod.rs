@@ -30,6 +30,7 @@ mod memory;
 mod open;
 mod queue;
 mod reader;
+pub mod record;
 mod recover;
 mod replay;
 mod segment;

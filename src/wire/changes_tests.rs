@@ -1,4 +1,4 @@
-//! What a center may say, word by word, and how its mistakes are answered.
+//! What a center may say, word by word, and how its diagnostics are answered.
 
 use std::num::NonZeroU32;
 
@@ -147,7 +147,7 @@ fn every_op_of_the_contract_is_understood() {
 }
 
 #[test]
-fn every_mistake_is_answered_with_its_code_place_and_remedy() {
+fn every_diagnostic_is_answered_with_its_code_place_and_remedy() {
     use ErrorCode::{InvalidField, InvalidUid, RandomUid, UnknownOp};
     let enrol = |key: &str, value: Value| {
         let mut op = json!({"op": "enrol", "uid": "1EA68671", "holder": "a", "entitlements": []});

@@ -10,7 +10,7 @@ pub mod changes;
 pub mod command;
 pub mod digest;
 pub mod digest_lines;
-pub mod document;
+
 pub mod draft;
 pub mod envelope;
 pub mod head;
@@ -20,8 +20,7 @@ pub mod may;
 pub mod modbus;
 pub mod ops;
 pub mod portal;
-pub mod profile;
-pub mod record;
+
 pub mod registers;
 pub mod schedule;
 pub mod spelling;
@@ -32,5 +31,5 @@ pub mod uid;
 
 mod fields;
 mod json;
-mod mistake;
-mod text;
+
+pub mod text;

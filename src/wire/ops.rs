@@ -1,4 +1,4 @@
-//! One op of a change message, read from JSON with every mistake named, and written as JSON for the reference center.
+//! One op of a change message, read from JSON with every diagnostic named, and written as JSON for the reference center.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! Schedules as a center writes them (wire contract, 2.7): read with every mistake named, and printed.
+//! Schedules as a center writes them (wire contract, 2.7): read with every diagnostic named, and printed.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_in_a_schedule_is_named_with_its_place() {
+    fn a_diagnostic_in_a_schedule_is_named_with_its_place() {
         let table = [
             (json!({}), "`weekly`: is missing; add it"),
             (

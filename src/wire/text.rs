@@ -3,7 +3,7 @@
 use super::limits::QUOTE_CHARS_MAX;
 
 /// `text` in at most `chars` characters, the last then `…`; control characters and other invisible ones become `?`.
-pub(super) fn shorten(text: &str, chars: usize) -> String {
+pub(crate) fn shorten(text: &str, chars: usize) -> String {
     let mut short = String::new();
     for (at, c) in text.chars().enumerate() {
         if at + 1 >= chars && text.chars().nth(chars).is_some() {
@@ -16,12 +16,12 @@ pub(super) fn shorten(text: &str, chars: usize) -> String {
 }
 
 /// `text` in backticks, shortened to [`QUOTE_CHARS_MAX`].
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     format!("`{}`", shorten(text, QUOTE_CHARS_MAX))
 }
 
 /// Whether `text` has 1 to `chars` characters, none of them a control or direction character.
-pub(super) fn is_label(text: &str, chars: usize) -> bool {
+pub(crate) fn is_label(text: &str, chars: usize) -> bool {
     !text.is_empty() && text.chars().nth(chars).is_none() && text.chars().all(is_plain)
 }
 
@@ -32,7 +32,7 @@ fn is_plain(c: char) -> bool {
 }
 
 /// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
         // Writing to a String cannot fail.

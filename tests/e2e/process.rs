@@ -85,7 +85,7 @@ async fn a_wrong_or_missing_configuration_exits_78_with_its_place_and_a_wrong_ca
     std::fs::write(&path, text).unwrap();
     let (code, log) = exit_of(&["run", "--config", &config]).await;
     assert_eq!(code, Some(78), "{log}");
-    assert!(log.contains("did you mean `hold_ms`?") && log.contains("`gat`"), "all mistakes at once: {log}");
+    assert!(log.contains("did you mean `hold_ms`?") && log.contains("`gat`"), "all diagnostics at once: {log}");
     assert!(!site.data().exists(), "nothing was begun");
 
     let missing = format!("{config}.not-there");

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use dormgate::portals::modbus::line::{Line, LineError};
 use dormgate::portals::modbus::{BusSpec, LineSpec, ModbusPortalSpec};
+use dormgate::profile::{Block, Poll, Profile};
 use dormgate::wire::modbus::{Reply, ReplyError, Request};
-use dormgate::wire::profile::{Block, Poll, Profile};
 use tokio::time::{sleep, timeout};
 
 use crate::record::{Frame, Recorder, learnt};

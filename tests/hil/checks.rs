@@ -5,8 +5,8 @@ use std::time::Duration;
 use dormgate::access::id::CardUid;
 use dormgate::access::input::Presented;
 use dormgate::portals::modbus::{ModbusPortalSpec, PartSpec};
+use dormgate::profile::{Block, Reader, Trigger};
 use dormgate::wire::modbus::{Request, Space};
-use dormgate::wire::profile::{Block, Reader, Trigger};
 use tokio::time::{Instant, sleep};
 
 use crate::bench::{Bench, Device, NoAnswer};

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use dormgate::access::input::Presented;
 use dormgate::clock::Clock;
+use dormgate::profile::{Block, InputKind, PointType, Profile, Trigger};
 use dormgate::wire::modbus::{MBAP_BYTES, hex, rtu_frame};
-use dormgate::wire::profile::{Block, InputKind, PointType, Profile, Trigger};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -167,7 +167,7 @@ pub fn learnt(profile: &Profile, block: &Block) -> Vec<String> {
         lines.extend((0..output.channels).filter_map(relay));
     }
     if let Some(meter) = &profile.meter {
-        let number = |of: &Option<(dormgate::wire::profile::Point, f64)>| {
+        let number = |of: &Option<(dormgate::profile::Point, f64)>| {
             of.as_ref().and_then(|(point, factor)| Some(point.number(block, 0)? * factor))
         };
         lines.extend(number(&meter.power).map(|power| format!("power {power} W")));

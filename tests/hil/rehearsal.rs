@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use dormgate::wire::profile::shipped;
+use dormgate::profile::shipped;
 
 use crate::golden;
 use crate::person::PROMPT;

@@ -14,8 +14,8 @@ use dormgate::cli::serve::{Profiles, serve};
 use dormgate::clock::Clock;
 use dormgate::config::{self, Config, PortalDevice, Surroundings};
 use dormgate::mqtt::LinkSpec;
-use dormgate::simulate::broker::Broker;
-use dormgate::simulate::center::{Attention, Center, Heard, Layout, Service, create};
+use dormgate::workbench::broker::Broker;
+use dormgate::workbench::center::{Attention, Center, Heard, Layout, Service, create};
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -34,7 +34,7 @@ fn trial(real: &Config, dir: &Path, broker: &Broker, streams: &str) -> Config {
         broker.url()
     );
     let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None, devices: &Profiles };
-    let mut trial = config::parse(&text, &around).expect("a configuration without mistakes");
+    let mut trial = config::parse(&text, &around).expect("a configuration without diagnostics");
     trial.buses.clone_from(&real.buses);
     let parts = real.portals.iter().filter(|portal| matches!(portal.device, PortalDevice::Parts { .. }));
     trial.portals = parts.cloned().collect();
@@ -72,7 +72,7 @@ impl Office {
     async fn say(&self, ops: Vec<Op>) -> Result<(), String> {
         let answered = self.center.say_and_wait(ops, PATIENCE).await.map_err(|error| error.to_string())?;
         let applied =
-            |a: &dormgate::simulate::center::Answered| a.ack.as_ref().is_some_and(|(ack, _)| ack.outcome == "applied");
+            |a: &dormgate::workbench::center::Answered| a.ack.as_ref().is_some_and(|(ack, _)| ack.outcome == "applied");
         if answered.iter().all(applied) { Ok(()) } else { Err("the gateway did not apply a change".to_owned()) }
     }
 }

@@ -104,7 +104,7 @@ fn a_reissued_card_opens_nothing_until_it_is_enrolled_and_the_old_one_never_agai
     assert!(!w.is_on("power-412"));
     w.enrol("B", "p1", "door:412 power_box:412");
     assert_eq!((w.present("door-412", "B"), w.present("power-412", "B")), ("granted", "granted"));
-    // The old enrolment again, then a fresh one by mistake: enrolment does not touch standing.
+    // The old enrolment again, then a fresh one by diagnostic: enrolment does not touch standing.
     w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
     assert_eq!(w.present("door-412", "A"), "replaced");
     w.enrol("A", "p1", RESIDENT);

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use dormgate::access::change::Op;
 use dormgate::access::credential::Role;
-use dormgate::access::decide::{Belief, Facts, Question, decide};
+use dormgate::access::decide::{Facts, ListIntegrity, Question, decide};
 use dormgate::access::decision::{Decision, GrantReason, Reason};
 use dormgate::access::id::{ClockTrust, Timestamp};
 use dormgate::access::input::Presented;
@@ -27,7 +27,7 @@ struct Situation {
     presented: Presented,
     stale: bool,
     stale_list: bool,
-    belief: Belief,
+    belief: ListIntegrity,
     known_portal: bool,
 }
 
@@ -45,7 +45,7 @@ fn with(name: &'static str, policy: Policy, make: impl FnOnce(&mut World)) -> Si
         presented: Presented::Card(uid("A")),
         stale: false,
         stale_list: false,
-        belief: Belief::Whole,
+        belief: ListIntegrity::Complete,
         known_portal: true,
     }
 }
@@ -114,10 +114,10 @@ fn situations() -> Vec<Situation> {
         card("unknown", |_| {}),
         card("enrolled, never issued", only_enrolled),
         with("enrolled, never issued, issue required", required(), only_enrolled),
-        believed("good card, list being filled", Belief::Filling, good),
-        believed("enrolled, never issued, list being filled", Belief::Filling, only_enrolled),
-        believed("good card, list damaged", Belief::Damaged, good),
-        believed("lost card, list damaged", Belief::Damaged, |w| good_and(op::report_lost("uid:A"))(w)),
+        believed("good card, list being filled", ListIntegrity::Bootstrapping, good),
+        believed("enrolled, never issued, list being filled", ListIntegrity::Bootstrapping, only_enrolled),
+        believed("good card, list damaged", ListIntegrity::Damaged, good),
+        believed("lost card, list damaged", ListIntegrity::Damaged, |w| good_and(op::report_lost("uid:A"))(w)),
         card("replaced", good_and(op::reissue("p1", "B", Some("A")))),
         card("replaced by a reissue that names no old card", good_and(op::reissue("p1", "B", None))),
         card("cancelled", good_and(op::cancel("p1"))),

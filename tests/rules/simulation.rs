@@ -9,7 +9,7 @@ use dormgate::access::effect::{Effect, Outcome, PortalOrder};
 use dormgate::access::id::{CardUid, PortalId, Revision};
 use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::portal::{Direction, PortalKind};
-use dormgate::access::presence::OnBy;
+use dormgate::access::presence::PowerSource;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -353,11 +353,11 @@ impl Life {
     fn check(&self) {
         for (portal, b) in self.w.engine.boxes() {
             match b.on {
-                Some(OnBy::Card(card)) => {
+                Some(PowerSource::Card(card)) => {
                     assert_eq!(self.judge(card, portal.as_str()), "granted", "{portal} is on by {card}");
                     assert!(b.holds(card) || b.off_at.is_some(), "{portal} is on for nobody: {b:?}");
                 }
-                Some(OnBy::Remote) | None => {}
+                Some(PowerSource::Remote) | None => {}
             }
             assert!(b.off_at.is_none_or(|at| at > self.w.now().mono), "{portal} is late: {b:?}");
         }

@@ -3,7 +3,7 @@
 use dormgate::access::audit::EventKind;
 use dormgate::access::input::{Input, PortalReport, Presented, Request};
 use dormgate::access::policy::{Policy, RevokePower};
-use dormgate::access::presence::OnBy;
+use dormgate::access::presence::PowerSource;
 
 use crate::world::{Seen, World, op, uid};
 
@@ -39,7 +39,7 @@ fn lies(w: &mut World, slot: u8, card: &str) -> Seen {
     w.report(BOX, PortalReport { card_present: Some(true), uid, slot, ..PortalReport::default() })
 }
 
-fn on_by(w: &World) -> Option<OnBy> {
+fn on_by(w: &World) -> Option<PowerSource> {
     w.engine.boxes()[BOX].on
 }
 
@@ -79,7 +79,7 @@ fn the_second_card_leaving_changes_nothing() {
     put(&mut w, 1, "R");
     assert_eq!(take(&mut w, 1).recorded(), []);
     assert_eq!(w.pass_s(60).cuts(), []);
-    assert_eq!(on_by(&w), Some(OnBy::Card(uid("A"))));
+    assert_eq!(on_by(&w), Some(PowerSource::Card(uid("A"))));
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn after_a_restart_the_card_is_found_in_whatever_slot_it_lies() {
     put(&mut w, 1, "A");
     put(&mut w, 0, "R");
     assert_eq!(w.restart().cuts(), []);
-    assert_eq!(on_by(&w), Some(OnBy::Card(uid("A"))), "it is remembered by one card");
+    assert_eq!(on_by(&w), Some(PowerSource::Card(uid("A"))), "it is remembered by one card");
     lies(&mut w, 0, "R");
     lies(&mut w, 1, "A");
     assert_eq!(w.pass_s(60).cuts(), []);
@@ -223,7 +223,7 @@ fn a_card_that_left_while_the_gateway_was_away_hands_over_to_the_one_that_lies_t
     lies(&mut w, 1, "R");
     take(&mut w, 0);
     assert_eq!(w.pass_s(60).cuts(), []);
-    assert_eq!(on_by(&w), Some(OnBy::Card(uid("R"))));
+    assert_eq!(on_by(&w), Some(PowerSource::Card(uid("R"))));
     let mut w = room();
     put(&mut w, 0, "A");
     w.restart();

@@ -8,8 +8,8 @@ use std::time::Duration;
 use dormgate::mqtt::{
     BrokerUrl, Connection, Event, Keep, LinkMetrics, LinkSpec, Message, Outgoing, Session, Setup, Will,
 };
-use dormgate::simulate::broker::Broker;
 use dormgate::wire::topic::{Qos, Subscription};
+use dormgate::workbench::broker::Broker;
 
 use crate::mosquitto::{Mosquitto, Rules, real_parts};
 

@@ -5,8 +5,8 @@
 //! `<` answered), and what was learnt.
 
 use dormgate::access::input::Presented;
+use dormgate::profile::{Block, InputKind, Profile, Trigger};
 use dormgate::wire::modbus::{ReplyError, Request, hex, rtu_frame, rtu_open};
-use dormgate::wire::profile::{Block, InputKind, Profile, Trigger};
 
 fn bytes(text: &str) -> Vec<u8> {
     text.split_whitespace().map(|b| u8::from_str_radix(b, 16).unwrap()).collect()

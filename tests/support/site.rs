@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dormgate::simulate::broker::Broker;
+use dormgate::workbench::broker::Broker;
 use rumqttc::Transport;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};

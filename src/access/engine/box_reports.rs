@@ -4,7 +4,7 @@ use super::super::audit::AlarmKind;
 use super::super::effect::PortalOrder;
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::input::{PortalReport, Presented};
-use super::super::presence::Dark;
+use super::super::presence::UnexpectedOff;
 use super::Engine;
 use super::boxes::{CARD_LEFT, Turned};
 
@@ -89,7 +89,7 @@ impl Engine {
             self.reads_off(portal, now);
             return;
         }
-        power.dark = Dark::No;
+        power.dark = UnexpectedOff::No;
         if power.on.is_some() {
             return;
         }

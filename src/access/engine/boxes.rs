@@ -7,7 +7,7 @@ use super::super::effect::PortalOrder;
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::policy::RevokePower;
 use super::super::portal::PortalKind;
-use super::super::presence::{Dark, OnBy};
+use super::super::presence::{PowerSource, UnexpectedOff};
 use super::Engine;
 
 /// `reason` of a cut because the card left; every other is a reason of the ladder, `relay_off` or `remote`.
@@ -30,12 +30,12 @@ enum How {
     /// Off, and why.
     Off(&'static str),
     /// On by this card from now on; for a person, how it came to it.
-    OnBy(Option<String>),
+    PowerSource(Option<String>),
 }
 
 impl Turned {
     pub(super) fn on_by(portal: PortalId, uid: CardUid, detail: String) -> Self {
-        Self { portal, uid: Some(uid), how: How::OnBy(Some(detail)) }
+        Self { portal, uid: Some(uid), how: How::PowerSource(Some(detail)) }
     }
 
     pub(super) fn off(portal: PortalId, uid: Option<CardUid>, reason: &'static str) -> Self {
@@ -46,7 +46,7 @@ impl Turned {
     pub(super) fn cut(self) -> Option<PortalId> {
         match self.how {
             How::Off(_) => Some(self.portal),
-            How::OnBy(_) => None,
+            How::PowerSource(_) => None,
         }
     }
 }
@@ -85,7 +85,7 @@ impl Engine {
         match denial {
             None => {
                 power.ordered_at = Some(now.mono);
-                power.dark = Dark::No;
+                power.dark = UnexpectedOff::No;
                 // A second card in a box that another one keeps on changes nothing until that one leaves.
                 if power.kept_by().is_none() {
                     self.admit(portal, uid, None, now);
@@ -108,7 +108,7 @@ impl Engine {
         let from = power.on_card().map(|before| format!("handed over from {before}"));
         let detail: Vec<&str> = how.into_iter().chain(from.as_deref()).collect();
         let detail = (!detail.is_empty()).then(|| detail.join("; "));
-        power.admit(uid).then(|| Turned { portal: portal.clone(), uid: Some(uid), how: How::OnBy(detail) })
+        power.admit(uid).then(|| Turned { portal: portal.clone(), uid: Some(uid), how: How::PowerSource(detail) })
     }
 
     /// Another card in the box that may have power: by it the box stays on without a gap.
@@ -154,8 +154,8 @@ impl Engine {
         let on = power.switch_off()?;
         power.ordered_at = Some(now.mono);
         let uid = match on {
-            OnBy::Card(uid) => Some(uid),
-            OnBy::Remote => None,
+            PowerSource::Card(uid) => Some(uid),
+            PowerSource::Remote => None,
         };
         self.unheard.insert(portal.clone());
         self.order(PortalOrder::Cut { portal: portal.clone(), reason });
@@ -166,7 +166,7 @@ impl Engine {
         for turned in all {
             let (kind, reason, detail, flush) = match &turned.how {
                 How::Off(reason) => (EventKind::PowerOff, Some((*reason).to_owned()), None, Flush::Now),
-                How::OnBy(detail) => (EventKind::PowerOn, None, detail.clone(), Flush::Soon),
+                How::PowerSource(detail) => (EventKind::PowerOn, None, detail.clone(), Flush::Soon),
             };
             let event = AuditEvent {
                 portal: Some(turned.portal.clone()),
@@ -182,21 +182,21 @@ impl Engine {
 
     /// The boxes that are on; only those by one of `cards`, if given.
     pub(super) fn boxes_to_judge(&self, cards: Option<&[CardUid]>) -> Vec<PortalId> {
-        let concerned = |on: OnBy| match (on, cards) {
-            (OnBy::Card(_) | OnBy::Remote, None) => true,
-            (OnBy::Card(uid), Some(cards)) => cards.contains(&uid),
-            (OnBy::Remote, Some(_)) => false,
+        let concerned = |on: PowerSource| match (on, cards) {
+            (PowerSource::Card(_) | PowerSource::Remote, None) => true,
+            (PowerSource::Card(uid), Some(cards)) => cards.contains(&uid),
+            (PowerSource::Remote, Some(_)) => false,
         };
         let on = self.boxes.iter().filter(|(_, b)| b.on.is_some_and(concerned));
         on.map(|(portal, _)| portal.clone()).collect()
     }
 
     /// What speaks against power at a box that is on by this right.
-    fn against(&self, portal: &PortalId, on: OnBy, now: Now) -> Option<Denial> {
+    fn against(&self, portal: &PortalId, on: PowerSource, now: Now) -> Option<Denial> {
         match (on, self.portal(portal.as_str())) {
-            (OnBy::Card(uid), _) => self.judge_box(portal, uid, now).err(),
-            (OnBy::Remote, Some(p)) => against_power(&self.facts(self.posture(p, now), now), p),
-            (OnBy::Remote, None) => Some(Denial::from(Reason::UnknownPortal)),
+            (PowerSource::Card(uid), _) => self.judge_box(portal, uid, now).err(),
+            (PowerSource::Remote, Some(p)) => against_power(&self.facts(self.posture(p, now), now), p),
+            (PowerSource::Remote, None) => Some(Denial::from(Reason::UnknownPortal)),
         }
     }
 
@@ -212,7 +212,7 @@ impl Engine {
                 power.into_iter().for_each(|b| b.off_at = None);
                 continue;
             };
-            if let OnBy::Card(holder) = on
+            if let PowerSource::Card(holder) = on
                 && let Some(next) = self.successor(portal, holder, now)
             {
                 turned.extend(self.take_over(portal, next, None));
@@ -260,7 +260,7 @@ impl Engine {
         let due: Vec<_> = self.boxes.iter().filter(|(_, b)| due(b)).map(|(portal, _)| portal.clone()).collect();
         for portal in due {
             let Some(on) = self.boxes.get(&portal).and_then(|b| b.on) else { continue };
-            if let OnBy::Card(holder) = on
+            if let PowerSource::Card(holder) = on
                 && let Some(next) = self.successor(&portal, holder, now)
             {
                 self.admit(&portal, next, None, now);

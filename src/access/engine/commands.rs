@@ -10,7 +10,7 @@ use super::super::effect::{Effect, PortalOrder, Reply, ReplyStatus, ResyncReason
 use super::super::id::{CardUid, ClockTrust, Now, PortalId, Timestamp};
 use super::super::input::{Command, CommandKind, Request};
 use super::super::portal::{Assurance, PortalKind};
-use super::super::presence::{Dark, Draw, OnBy};
+use super::super::presence::{PowerSource, UnauthorisedLoad, UnexpectedOff};
 use super::super::state::{COMMANDS_MAX, is_remembered};
 use super::Engine;
 use super::boxes::BY_COMMAND;
@@ -146,10 +146,10 @@ impl Engine {
         let power = self.boxes.entry(portal.clone()).or_default();
         power.ordered_at = Some(now.mono);
         if on {
-            power.on = Some(OnBy::Remote);
+            power.on = Some(PowerSource::Remote);
             power.off_at = None;
-            power.draw = Draw::None;
-            power.dark = Dark::No;
+            power.draw = UnauthorisedLoad::None;
+            power.dark = UnexpectedOff::No;
             let grant = Grant::new(portal.clone(), None, GrantReason::Remote, None);
             self.order(PortalOrder::Energise { grant });
             let event = AuditEvent {

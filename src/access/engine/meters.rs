@@ -9,7 +9,7 @@ use super::super::effect::{Effect, PortalOrder};
 use super::super::id::{Mono, Now, PortalId};
 use super::super::input::PortalReport;
 use super::super::portal::PortalKind;
-use super::super::presence::Draw;
+use super::super::presence::UnauthorisedLoad;
 use super::Engine;
 use super::box_reports::RELAY_SETTLE_MS;
 
@@ -86,7 +86,7 @@ impl Engine {
         }
         // A suspicion that nobody can confirm is dropped; what was told is not told again.
         if let Some(power) = self.boxes.get_mut(portal).filter(|b| b.draw.alarm_at().is_some()) {
-            power.draw = Draw::None;
+            power.draw = UnauthorisedLoad::None;
         }
     }
 
@@ -98,9 +98,9 @@ impl Engine {
     /// Power at a box that is off is suspected at first: the reading may be from before the last order.
     fn judge_draw(&mut self, portal: &PortalId, power_w: f64, now: Now) {
         let power = self.boxes.entry(portal.clone()).or_default();
-        let over_w = if power.draw == Draw::Told { DRAW_OVER_W } else { DRAW_W };
+        let over_w = if power.draw == UnauthorisedLoad::Told { DRAW_OVER_W } else { DRAW_W };
         if power.on.is_some() || power_w.abs() < over_w {
-            power.draw = Draw::None;
+            power.draw = UnauthorisedLoad::None;
             return;
         }
         if power.ordered_at.is_some_and(|at| now.mono.since_ms(at) < RELAY_SETTLE_MS) {
@@ -113,17 +113,17 @@ impl Engine {
         )]
         let watts = power_w.abs().round() as u32;
         power.draw = match power.draw {
-            Draw::None => Draw::Suspected { alarm_at: now.mono.plus_ms(DRAW_MS), watts },
-            Draw::Suspected { alarm_at, .. } => Draw::Suspected { alarm_at, watts },
-            Draw::Told => Draw::Told,
+            UnauthorisedLoad::None => UnauthorisedLoad::Suspected { alarm_at: now.mono.plus_ms(DRAW_MS), watts },
+            UnauthorisedLoad::Suspected { alarm_at, .. } => UnauthorisedLoad::Suspected { alarm_at, watts },
+            UnauthorisedLoad::Told => UnauthorisedLoad::Told,
         };
     }
 
     /// Raises what was suspected for long enough, and forgets readings that nobody repeated.
     pub(super) fn wake_meters(&mut self, now: Now) {
         let due = |b: &super::PowerBox| match b.draw {
-            Draw::Suspected { alarm_at, watts } if alarm_at <= now.mono => Some(watts),
-            Draw::Suspected { .. } | Draw::None | Draw::Told => None,
+            UnauthorisedLoad::Suspected { alarm_at, watts } if alarm_at <= now.mono => Some(watts),
+            UnauthorisedLoad::Suspected { .. } | UnauthorisedLoad::None | UnauthorisedLoad::Told => None,
         };
         let due: Vec<_> =
             self.boxes.iter().filter_map(|(portal, b)| due(b).map(|watts| (portal.clone(), watts))).collect();
@@ -138,10 +138,10 @@ impl Engine {
     fn drawn_without_right(&mut self, portal: &PortalId, watts: u32, now: Now) {
         let Some(power) = self.boxes.get_mut(portal) else { return };
         if power.on.is_some() {
-            power.draw = Draw::None;
+            power.draw = UnauthorisedLoad::None;
             return;
         }
-        power.draw = Draw::Told;
+        power.draw = UnauthorisedLoad::Told;
         power.ordered_at = Some(now.mono);
         let card = power.present.values().next().copied();
         // A relay that reads on without a right was raised already.

@@ -15,7 +15,6 @@ mod box_reports;
 mod boxes;
 mod changes;
 mod commands;
-mod dark;
 mod doors;
 mod lossy;
 mod meters;
@@ -24,30 +23,31 @@ mod reports;
 mod requests;
 mod resync;
 mod status;
+mod unexpected_off;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 
 use super::audit::{AuditEvent, EventKind, Flush, Record};
-use super::decide::{Belief, Facts};
+use super::decide::{Facts, ListIntegrity};
 use super::effect::{Effect, PortalOrder};
 use super::id::{ClockTrust, Holder, Mono, Now, PortalId, StreamName, Timestamp};
 use super::input::{Input, Operator, Request};
 use super::policy::Policy;
 use super::portal::{Portal, Posture};
-use super::presence::{OnBy, PowerBox, SLOT_REMEMBERED};
+use super::presence::{PowerBox, PowerSource, SLOT_REMEMBERED};
 use super::state::{GAP_DAMAGED, State};
 use super::transform::Transform;
 
 use alarms::Alarms;
-pub use dark::{AGAIN_STAGGER_MS, RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS};
 use doors::Doors;
 use meters::Meters;
 pub use meters::{DRAW_MS, DRAW_W, METER_STALE_MS, METER_SWEEP_MS};
 use requests::Answers;
 use resync::ResyncPlan;
 pub use status::{MeterStatus, Status, StreamStatus};
+pub use unexpected_off::{AGAIN_STAGGER_MS, RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS};
 
 /// What the engine is built with.
 #[derive(Clone, Debug)]
@@ -115,8 +115,8 @@ impl Engine {
         let seed = setup.boot.bytes().fold(1, |seed: u64, b| seed.wrapping_mul(31).wrapping_add(u64::from(b)));
         let boxes = state.boxes.iter().map(|(portal, on)| {
             let present = match on {
-                OnBy::Card(uid) => BTreeMap::from([(SLOT_REMEMBERED, *uid)]),
-                OnBy::Remote => BTreeMap::new(),
+                PowerSource::Card(uid) => BTreeMap::from([(SLOT_REMEMBERED, *uid)]),
+                PowerSource::Remote => BTreeMap::new(),
             };
             (portal.clone(), PowerBox { on: Some(*on), present, ..PowerBox::default() })
         });
@@ -227,14 +227,14 @@ impl Engine {
         }
     }
 
-    fn belief(&self) -> Belief {
+    fn belief(&self) -> ListIntegrity {
         let track = |role: &StreamRole| self.state.streams.get(&role.name);
         if self.streams.iter().filter_map(track).any(|t| t.damaged) {
-            Belief::Damaged
+            ListIntegrity::Damaged
         } else if self.streams.iter().filter(|r| r.owns_standing).filter_map(track).any(|t| t.must_reach.is_some()) {
-            Belief::Filling
+            ListIntegrity::Bootstrapping
         } else {
-            Belief::Whole
+            ListIntegrity::Complete
         }
     }
 

@@ -9,7 +9,7 @@ use super::super::{Exit, complain};
 use crate::access::id::GatewayId;
 use crate::clock::Clock;
 use crate::mqtt::{BrokerUrl, ClientCert, Credentials, LinkSpec, Secret};
-use crate::simulate::center::{Attention, Center, Service};
+use crate::workbench::center::{Attention, Center, Service};
 
 /// Longest wait for an answer that may be asked for, in seconds.
 const WAIT_S_MAX: u64 = 3_600;

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 
 use super::{Exit, complain, say};
-use crate::simulate::center::{self, CenterError, Layout};
+use crate::workbench::center::{self, CenterError, Layout};
 
 /// A center for trials: makes keys, says changes and commands to a gateway, and listens to it.
 #[derive(Debug, clap::Args)]

@@ -1,9 +1,9 @@
 //! What a gateway says, in one line for a person each.
 
 use crate::access::audit::AuditEvent;
-use crate::simulate::center::{Answered, Heard};
 use crate::wire::bodies::{AckBody, ErrorBody, ReplyBody, VerdictBody};
 use crate::wire::time;
+use crate::workbench::center::{Answered, Heard};
 
 fn list(name: &str, items: &[String]) -> String {
     if items.is_empty() { String::new() } else { format!("; {name} {}", items.join(" ")) }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::super::{Exit, complain, say};
 use super::{Args, failed, link, ops, print};
-use crate::simulate::center::{Answered, Attention};
 use crate::wire::draft::{self, Draft};
 use crate::wire::limits::MESSAGE_BYTES_MAX;
+use crate::workbench::center::{Answered, Attention};
 
 /// Longest time to deliver what was said when its answer was not waited for or did not come, in seconds.
 const DELIVER_S: u64 = 2;

@@ -6,7 +6,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::super::{Exit, complain, say};
 use super::{Args, link, print};
-use crate::simulate::center::Attention;
+use crate::workbench::center::Attention;
 
 /// Longest time to deliver the last audit ack at the end, in seconds.
 const CLOSE_S: u64 = 2;

@@ -11,7 +11,7 @@ use crate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
 use crate::access::id::{CardUid, Holder};
 use crate::access::portal::PortalKind;
 use crate::clock::Clock;
-use crate::simulate::center::Answered;
+use crate::workbench::center::Answered;
 
 /// The card of the first chapter, and the one that replaces it.
 const OLD: &str = "1EA68671";

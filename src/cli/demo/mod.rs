@@ -18,11 +18,11 @@ use crate::access::portal::PortalKind;
 use crate::clock::Clock;
 use crate::config::{self, Config, Surroundings};
 use crate::mqtt::LinkSpec;
-use crate::simulate::broker::Broker;
-use crate::simulate::center::{Attention, Center, Layout, Service, create};
-use crate::simulate::modbus::{Line, Served};
-use crate::simulate::mqtt::{SimulatedPortal, SimulatedSpec};
-use crate::wire::profile;
+use crate::profile;
+use crate::workbench::broker::Broker;
+use crate::workbench::center::{Attention, Center, Layout, Service, create};
+use crate::workbench::modbus::{Line, Served};
+use crate::workbench::mqtt::{SimulatedPortal, SimulatedSpec};
 
 /// The gateway of the demo.
 const GATEWAY: &str = "demo";
@@ -180,7 +180,7 @@ async fn build(dir: &Path, clock: &Clock) -> Result<(Dormitory, Config), String>
     let text = configuration(&broker, &served, &streams);
     let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None, devices: &Profiles };
     let config = config::parse(&text, &around)
-        .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+        .map_err(|diagnostics| diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     Ok((Dormitory { gate, line, center, _served: served, broker }, config))
 }
 

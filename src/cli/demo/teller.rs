@@ -9,7 +9,7 @@ use super::print;
 use crate::access::audit::{AuditEvent, EventKind};
 use crate::access::id::{CardUid, Timestamp};
 use crate::clock::Clock;
-use crate::simulate::center::Heard;
+use crate::workbench::center::Heard;
 
 /// Longest wait for something that has to happen, in seconds.
 const WAIT_S: u64 = 10;

@@ -9,8 +9,8 @@ use crate::access::input::Input;
 use crate::access::state::State;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::gateway::desk::{Desk, Identity};
 use crate::gateway::metrics::Metrics;
+use crate::gateway::owner::{GatewayCore, Identity};
 use crate::gateway::ports::{PortalOutlets, UplinkOrder};
 use crate::store::{Options, Recovered, Store, StoreEvents, Wholeness};
 use crate::wire::envelope::StreamSpec;
@@ -44,7 +44,7 @@ pub(super) fn start_desk(
     uplink: Option<mpsc::Sender<UplinkOrder>>,
     identity: Identity,
     metrics: &Metrics,
-) -> Result<Desk<Store>, ServeError> {
+) -> Result<GatewayCore<Store>, ServeError> {
     let Recovered { mut state, next_n, whole, lost, findings, took_ms, events_replayed, .. } = recovered;
     // The store knows the highest number ever told, also where the event itself is lost.
     state.last_n = state.last_n.max(next_n.saturating_sub(1));
@@ -57,7 +57,8 @@ pub(super) fn start_desk(
     };
     let version = identity.version.clone();
     let cards = state.list.len();
-    let mut desk = Desk::new(Engine::new(setup, state), store.clone(), outlets, uplink, identity, metrics.clone());
+    let mut desk =
+        GatewayCore::new(Engine::new(setup, state), store.clone(), outlets, uplink, identity, metrics.clone());
     let now = clock.now();
     desk.durable(store.last_durable(), now);
     desk.acked(store.acked());

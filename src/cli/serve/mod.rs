@@ -18,8 +18,8 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::gateway::desk::Identity;
 use crate::gateway::metrics::Metrics;
+use crate::gateway::owner::Identity;
 use crate::gateway::ports::{Inbox, PortalOutlets};
 use crate::http::{Links, Pages, Readiness};
 use crate::mqtt::{LinkError, WallClock};

@@ -12,8 +12,8 @@ use crate::config::{
 };
 use crate::portals::modbus::server::{ServerPortal, ServerSpec};
 use crate::portals::modbus::{self, BusSpec, LineSpec, ModbusPortalSpec, PartSpec, SerialSpec, SpecError};
-use crate::wire::document::Mistake;
-use crate::wire::profile::{self, Profile};
+use crate::profile::document::Diagnostic;
+use crate::profile::{self, Profile};
 use crate::wire::spelling::hint;
 
 /// The device profiles that are built in or lie in a `devices_dir`.
@@ -41,8 +41,8 @@ impl Devices for Profiles {
         Ok(())
     }
 
-    fn site(&self, buses: &[BusConfig], portals: &[PortalConfig]) -> Vec<Mistake> {
-        // What is on a line with mistakes is judged when the line has none.
+    fn site(&self, buses: &[BusConfig], portals: &[PortalConfig]) -> Vec<Diagnostic> {
+        // What is on a line with diagnostics is judged when the line has none.
         let on_good_lines = |spec: &ModbusPortalSpec| {
             let mut parts = [&spec.reader, &spec.output, &spec.meter, &spec.inputs].into_iter().flatten();
             parts.all(|part| buses.iter().any(|bus| bus.id == part.bus))
@@ -54,8 +54,8 @@ impl Devices for Profiles {
     }
 }
 
-/// What is wrong with a portal, as a mistake where the part stands in the file.
-fn at_part(portals: &[PortalConfig], error: SpecError) -> Option<Mistake> {
+/// What is wrong with a portal, as a diagnostic where the part stands in the file.
+fn at_part(portals: &[PortalConfig], error: SpecError) -> Option<Diagnostic> {
     let portal = portals.iter().find(|p| p.portal.id == error.portal)?;
     let PortalDevice::Parts { reader, output, meter, inputs } = &portal.device else { return None };
     let part = match error.part {
@@ -65,16 +65,16 @@ fn at_part(portals: &[PortalConfig], error: SpecError) -> Option<Mistake> {
         Role::Inputs => inputs.as_ref()?,
     };
     match part {
-        Part::Modbus(part) => Some(part.place.mistake(error.message)),
+        Part::Modbus(part) => Some(part.place.diagnostic(error.message)),
         Part::Mqtt(_) => None,
     }
 }
 
 /// The configuration in the file at `path`, its device profiles judged and its portals put together from them: what is wrong with
-/// either is a mistake of the file.
+/// either is a diagnostic of the file.
 ///
 /// # Errors
-/// [`ConfigError`], with every mistake that could be found.
+/// [`ConfigError`], with every diagnostic that could be found.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     config::load(path, &Profiles)
 }
@@ -190,7 +190,7 @@ fn find(name: &str, devices_dir: Option<&Path>) -> Result<Arc<Profile>, String> 
         let path = dir.join(format!("{name}.toml"));
         match std::fs::read_to_string(&path) {
             Ok(text) => {
-                return profile::read_file(&path, &text).map(Arc::new).map_err(|mistakes| told(&path, &mistakes));
+                return profile::read_file(&path, &text).map(Arc::new).map_err(|diagnostics| told(&path, &diagnostics));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(format!("`{}` cannot be read: {error}", path.display())),
@@ -203,9 +203,9 @@ fn find(name: &str, devices_dir: Option<&Path>) -> Result<Arc<Profile>, String> 
     Err(format!("no device profile `{name}` is known; {hint}"))
 }
 
-fn told(path: &Path, mistakes: &[Mistake]) -> String {
-    let all = mistakes.iter().map(|m| format!("{}:{m}", path.display())).collect::<Vec<_>>().join("; ");
-    format!("the profile has mistakes: {all}")
+fn told(path: &Path, diagnostics: &[Diagnostic]) -> String {
+    let all = diagnostics.iter().map(|m| format!("{}:{m}", path.display())).collect::<Vec<_>>().join("; ");
+    format!("the profile has diagnostics: {all}")
 }
 
 #[cfg(test)]

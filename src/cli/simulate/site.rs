@@ -7,9 +7,9 @@ use std::path::Path;
 use super::super::serve::modbus;
 use crate::config::{self, BusLine, Config, PortalDevice, SerialConfig};
 use crate::portals::modbus::PartSpec;
-use crate::simulate::modbus::LineAt;
-use crate::simulate::modbus::plug::is_free;
-use crate::simulate::site::{Device, Part, PortalSpec, SiteSpec};
+use crate::workbench::modbus::LineAt;
+use crate::workbench::modbus::plug::is_free;
+use crate::workbench::site::{Device, Part, PortalSpec, SiteSpec};
 
 /// The site, and what a person has to know of it. `ports` names serial ports to stand in on, by bus.
 pub(super) fn spec(config: &Config, ports: &[(String, String)]) -> Result<(SiteSpec, Vec<String>), String> {

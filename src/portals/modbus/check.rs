@@ -9,7 +9,7 @@ use crate::access::id::PortalId;
 use crate::access::portal::PortalKind;
 use crate::access::transform::Transform;
 use crate::config::Role;
-use crate::wire::profile::Reader;
+use crate::profile::Reader;
 
 use super::{BusSpec, ModbusPortalSpec, SLOTS_MAX};
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::profile::{Block, Output};
 use crate::wire::modbus::Request;
-use crate::wire::profile::{Block, Output};
 
 use super::bus::{Bus, BusError, Released};
 use super::queue::Priority;

@@ -50,7 +50,7 @@ use tracing::Instrument;
 use crate::access::id::PortalId;
 use crate::access::portal::{Direction, PortalKind};
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
-use crate::wire::profile::{InputPoint, Point, Poll, Profile, Pulse, Reader};
+use crate::profile::{InputPoint, Point, Poll, Profile, Pulse, Reader};
 
 pub use bus::{BusSpec, Observer, Outcome, Released};
 pub use check::{SpecError, check};

@@ -10,8 +10,8 @@ use crate::access::decision::{Decision, Grant};
 use crate::access::input::Input;
 use crate::access::portal::{PortalKind, Posture};
 use crate::gateway::ports::PortalOrder;
+use crate::profile::DEADLINE_MS_MAX;
 use crate::wire::modbus::Request;
-use crate::wire::profile::DEADLINE_MS_MAX;
 
 use super::bus::Released;
 use super::drive::{Done, Told, Wanted};

@@ -15,8 +15,8 @@ use super::super::tests::late::TWO_POLLS;
 use super::super::tracker::Tracker;
 use super::*;
 use crate::gateway::ports::Inbox;
+use crate::profile::{Block, Reader, read};
 use crate::wire::modbus::{Reply, Request, Space};
-use crate::wire::profile::{Block, Reader, read};
 
 const LIMIT: Duration = Duration::from_secs(5);
 

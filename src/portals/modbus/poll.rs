@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use crate::profile::Block;
 use crate::wire::modbus::Request;
-use crate::wire::profile::Block;
 
 use super::bus::BusError;
 use super::portal::{Device, Event};

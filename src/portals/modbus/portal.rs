@@ -12,7 +12,7 @@ use crate::access::id::PortalId;
 use crate::access::input::{Input, PortalReport};
 use crate::access::portal::PortalKind;
 use crate::gateway::ports::{Inbox, PortalOrder};
-use crate::wire::profile::{Block, InputPoint, Meter, Output};
+use crate::profile::{Block, InputPoint, Meter, Output};
 
 use super::bus::Bus;
 use super::drive::{Order, Told, Wanted};

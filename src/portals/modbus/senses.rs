@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::access::input::PortalReport;
-use crate::wire::profile::{Block, InputKind, Point};
+use crate::profile::{Block, InputKind, Point};
 
 use super::portal::{Portal, Said};
 

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::access::input::{Input, PortalReport, Presented, Request};
 use crate::access::portal::{Assurance, Direction, PortalKind};
-use crate::wire::profile::Block;
+use crate::profile::Block;
 
 use super::health::UnitState;
 use super::portal::{Device, Event, Portal};

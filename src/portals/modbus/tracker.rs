@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::access::input::Presented;
+use crate::profile::{Block, Reader, Trigger};
 use crate::wire::modbus::Request;
-use crate::wire::profile::{Block, Reader, Trigger};
 
 /// A latch or counter that was not heard for longer than this may speak of a card shown long ago: it opens nothing. Milliseconds.
 pub const STALE_MS: u64 = 1500;

@@ -1,8 +1,8 @@
 //! What a reader's samples come to, one after another.
 
 use super::*;
+use crate::profile::shipped;
 use crate::wire::modbus::Reply;
-use crate::wire::profile::shipped;
 
 /// A reader of a shipped profile whose one hot request brings `words`.
 struct Bench {
@@ -16,7 +16,7 @@ impl Bench {
         Self::of(&shipped(id).unwrap())
     }
 
-    fn of(profile: &crate::wire::profile::Profile) -> Self {
+    fn of(profile: &crate::profile::Profile) -> Self {
         let read = profile.polls[0].reads[0].clone();
         Self { tracker: Tracker::new(profile.readers[0].clone()), read, start: Instant::now() }
     }
@@ -53,7 +53,7 @@ uid = { point = "uid", length = 4, order = "msb_first" }
 
 #[test]
 fn a_latch_that_is_set_again_tells_how_long_the_card_lies_there() {
-    let mut bench = Bench::of(&crate::wire::profile::read(REPEATING).unwrap());
+    let mut bench = Bench::of(&crate::profile::read(REPEATING).unwrap());
     let set = [1, A[0], A[1]];
     let unset = [0, A[0], A[1]];
     assert_eq!(bench.hear(0, &unset), [], "a card may lie there and not be shown at this moment");
@@ -72,7 +72,7 @@ fn a_latch_that_is_set_again_tells_how_long_the_card_lies_there() {
 
 #[test]
 fn a_latch_that_is_set_again_says_that_it_is_empty_only_when_it_is_sure() {
-    let mut bench = Bench::of(&crate::wire::profile::read(REPEATING).unwrap());
+    let mut bench = Bench::of(&crate::profile::read(REPEATING).unwrap());
     assert_eq!(bench.hear(0, &[0; 3]), []);
     assert_eq!(bench.hear(1000, &[0; 3]), []);
     assert_eq!(bench.hear(1400, &[0; 3]), [Seen::Empty]);

@@ -152,8 +152,8 @@ impl NativePortals {
                 let (report, wrong) = parse_state(&payload);
                 if let Some(first) = wrong.first() {
                     LinkMetrics::count(&self.metrics.rejected);
-                    let mistakes = wrong.len();
-                    debug!(link = "local", portal, mistakes, "part of a state is not understood: {first}");
+                    let diagnostics = wrong.len();
+                    debug!(link = "local", portal, diagnostics, "part of a state is not understood: {first}");
                 }
                 match wrong.first() {
                     // Nothing of it was understood, so it is not even a sign of life.

@@ -60,7 +60,7 @@ fn bus_on(cable: &Cable) -> BusSpec {
 
 #[tokio::test(start_paused = true)]
 async fn a_unit_that_is_always_slow_never_has_the_answer_to_one_poll_taken_for_that_to_another() {
-    let profile = Arc::new(crate::wire::profile::read(TWO_POLLS).unwrap());
+    let profile = Arc::new(crate::profile::read(TWO_POLLS).unwrap());
     for slow_ms in (u64::from(TIMEOUT_MS) + 20..LATE_MS_MIN).step_by(10) {
         let line = Line::new([(5, Arc::clone(&profile))]);
         line.present(5, 0, uid(CARD));

@@ -3,7 +3,7 @@
 use super::*;
 
 fn lossy(text: &str) -> (Arc<Profile>, impl Fn(&str) -> Presented) {
-    let profile = Arc::new(crate::wire::profile::read(text).unwrap());
+    let profile = Arc::new(crate::profile::read(text).unwrap());
     let transform = profile.readers[0].uid.transform().unwrap();
     (profile, move |card| Presented::Lossy(transform.read(uid(card))))
 }

@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 pub(super) mod cable;
-mod dark;
 mod dead;
 mod latch;
 pub(super) mod late;
@@ -19,15 +18,16 @@ mod parts;
 mod peers;
 mod releases;
 mod rtu;
+mod unexpected_off;
 
 use super::*;
 use crate::access::audit::AlarmKind;
 use crate::access::decision::{Decision, Grant, Reason};
 use crate::access::id::CardUid;
 use crate::access::input::{Input, PortalReport, Presented};
-use crate::simulate::modbus::{Fault, Line, Served};
+use crate::profile::shipped;
 use crate::wire::modbus::Request;
-use crate::wire::profile::shipped;
+use crate::workbench::modbus::{Fault, Line, Served};
 
 const CARD: &str = "1EA68671";
 const LIMIT: Duration = Duration::from_secs(5);

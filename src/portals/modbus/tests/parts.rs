@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::access::portal::{Direction, Posture};
-use crate::wire::profile::InputKind;
+use crate::profile::InputKind;
 
 fn whole(kind: PortalKind, id: &str, channel: u16) -> ModbusPortalSpec {
     ModbusPortalSpec {
@@ -261,7 +261,7 @@ power = "power"
 "#;
 
 fn two_slots(id: &str, unit: u8) -> (Arc<Profile>, ModbusPortalSpec) {
-    let profile = Arc::new(crate::wire::profile::read(TWO_SLOTS).unwrap());
+    let profile = Arc::new(crate::profile::read(TWO_SLOTS).unwrap());
     let part = PartSpec { bus: "riser".into(), unit, profile: Arc::clone(&profile), channel: 0 };
     let spec = ModbusPortalSpec {
         id: id.parse().unwrap(),

@@ -2,7 +2,7 @@
 
 use super::cable::{Cable, Weather};
 use super::*;
-use crate::wire::profile::{Confirm, read};
+use crate::profile::{Confirm, read};
 
 const CALM: Weather = Weather { each_percent: 0, seed: 0 };
 
@@ -26,7 +26,7 @@ fn door_of(profile: Profile) -> Toy {
     Toy::on(bus, line, vec![spec], &[])
 }
 
-fn with_output(id: &str, change: impl FnOnce(&mut crate::wire::profile::Output)) -> Profile {
+fn with_output(id: &str, change: impl FnOnce(&mut crate::profile::Output)) -> Profile {
     let mut profile = shipped(id).unwrap();
     change(profile.output.as_mut().unwrap());
     profile
@@ -81,7 +81,7 @@ async fn a_pulse_that_never_arrived_is_sent_again_as_often_as_the_profile_says()
 
 #[tokio::test(start_paused = true)]
 async fn a_pulse_of_a_board_that_cannot_be_read_back_is_never_sent_twice() {
-    let echo = |output: &mut crate::wire::profile::Output| {
+    let echo = |output: &mut crate::profile::Output| {
         output.confirm = Confirm::Echo { because: "a test".into() };
         output.retry = 10;
     };
@@ -95,7 +95,7 @@ async fn a_pulse_of_a_board_that_cannot_be_read_back_is_never_sent_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn a_release_is_given_up_at_its_deadline_reported_and_never_comes_late() {
-    let quick = |output: &mut crate::wire::profile::Output| {
+    let quick = |output: &mut crate::profile::Output| {
         output.deadline_ms = 700;
         output.retry = 10;
     };

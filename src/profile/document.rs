@@ -1,6 +1,6 @@
 //! A TOML document read with positions: the configuration and the device profiles.
 //!
-//! Reads everything, collects every mistake with its line, its key's path and a remedy, and never stops at the first.
+//! Reads everything, collects every diagnostic with its line, its key's path and a remedy, and never stops at the first.
 //! serde would: it gives up at the first error and cannot say what else is wrong. Keys that nobody asked for are errors.
 
 use std::fmt;
@@ -9,35 +9,35 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::Mistakes;
-use super::spelling::{hint, nearest};
+use super::diagnostic::Diagnostics;
+use crate::wire::spelling::{hint, nearest};
 
-pub use super::mistake::{Mistake, Place};
+pub use super::diagnostic::{Diagnostic, Place};
 
 /// Parses `text` and hands its top-level table to `read`; `read` asks for the keys it knows.
 ///
 /// # Errors
-/// Every mistake found, in the order of the document. What `read` returned is then dropped.
-pub fn read<T>(text: &str, read: impl FnOnce(&mut Table<'_>) -> T) -> Result<T, Vec<Mistake>> {
-    let mistakes = Mistakes::for_text(text);
+/// Every diagnostic found, in the order of the document. What `read` returned is then dropped.
+pub fn read<T>(text: &str, read: impl FnOnce(&mut Table<'_>) -> T) -> Result<T, Vec<Diagnostic>> {
+    let diagnostics = Diagnostics::for_text(text);
     let (root, syntax) = DeTable::parse_recoverable(text);
     for error in syntax {
-        mistakes.add(
+        diagnostics.add(
             error.span().unwrap_or(0..0),
             "",
             format!("not TOML: {}", in_words(error.message().lines().next().unwrap_or("syntax error"))),
         );
     }
     // With broken syntax, keys may be missing from the tree only because they were not understood.
-    let found = mistakes.take();
+    let found = diagnostics.take();
     if !found.is_empty() {
         return Err(found);
     }
     let span = root.span();
-    let mut table = Table::new(root.get_ref(), span, String::new(), mistakes.clone());
+    let mut table = Table::new(root.get_ref(), span, String::new(), diagnostics.clone());
     let value = read(&mut table);
     table.finish();
-    let found = mistakes.take();
+    let found = diagnostics.take();
     if found.is_empty() { Ok(value) } else { Err(found) }
 }
 
@@ -57,19 +57,19 @@ pub struct Table<'a> {
     asked: Vec<&'static str>,
     /// The keys are names that the user chose, so none is unknown.
     names_are_free: bool,
-    mistakes: Mistakes,
+    diagnostics: Diagnostics,
 }
 
 /// One value of the document, with its place.
 pub struct Value<'a> {
     value: &'a Spanned<DeValue<'a>>,
     path: String,
-    mistakes: Mistakes,
+    diagnostics: Diagnostics,
 }
 
 impl<'a> Table<'a> {
-    fn new(table: &'a DeTable<'a>, span: Range<usize>, path: String, mistakes: Mistakes) -> Self {
-        Self { table, span, path, asked: Vec::new(), names_are_free: false, mistakes }
+    fn new(table: &'a DeTable<'a>, span: Range<usize>, path: String, diagnostics: Diagnostics) -> Self {
+        Self { table, span, path, asked: Vec::new(), names_are_free: false, diagnostics }
     }
 
     /// The table's path in the document, e.g. `portal[2]`.
@@ -81,27 +81,27 @@ impl<'a> Table<'a> {
     /// Where the table begins.
     #[must_use]
     pub fn place(&self) -> Place {
-        self.mistakes.place(&self.span, &self.path)
+        self.diagnostics.place(&self.span, &self.path)
     }
 
     fn child_path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Reports a mistake at the table itself.
-    pub fn mistake(&self, message: impl Into<String>) {
-        self.mistakes.add(self.span.clone(), &self.path, message);
+    /// Reports a diagnostic at the table itself.
+    pub fn diagnostic(&self, message: impl Into<String>) {
+        self.diagnostics.add(self.span.clone(), &self.path, message);
     }
 
-    /// Reports a mistake at `key`, or at the table if the key is not there.
-    pub fn mistake_at(&self, key: &str, message: impl Into<String>) {
+    /// Reports a diagnostic at `key`, or at the table if the key is not there.
+    pub fn diagnostic_at(&self, key: &str, message: impl Into<String>) {
         let span = self.table.get_key_value(key).map_or(self.span.clone(), |(k, _)| k.span());
-        self.mistakes.add(span, &self.child_path(key), message);
+        self.diagnostics.add(span, &self.child_path(key), message);
     }
 
-    /// Reports a mistake that was found by somebody else at a place of this document.
-    pub fn report(&self, mistake: Mistake) {
-        self.mistakes.report(mistake);
+    /// Reports a diagnostic that was found by somebody else at a place of this document.
+    pub fn report(&self, diagnostic: Diagnostic) {
+        self.diagnostics.report(diagnostic);
     }
 
     /// Whether `key` is there, without marking it as known.
@@ -116,7 +116,7 @@ impl<'a> Table<'a> {
         let all = self.table.iter().map(|(key, value)| {
             let name = key.get_ref().to_string();
             let path = self.child_path(&name);
-            (name, Value { value, path, mistakes: self.mistakes.clone() })
+            (name, Value { value, path, diagnostics: self.diagnostics.clone() })
         });
         all.collect()
     }
@@ -125,23 +125,23 @@ impl<'a> Table<'a> {
     pub fn get(&mut self, key: &'static str) -> Option<Value<'a>> {
         self.asked.push(key);
         let value = self.table.get(key)?;
-        Some(Value { value, path: self.child_path(key), mistakes: self.mistakes.clone() })
+        Some(Value { value, path: self.child_path(key), diagnostics: self.diagnostics.clone() })
     }
 
-    /// The value of `key`; a mistake if it is not there.
+    /// The value of `key`; a diagnostic if it is not there.
     pub fn need(&mut self, key: &'static str) -> Option<Value<'a>> {
         let value = self.get(key);
         if value.is_none() {
-            self.mistakes.add(self.span.clone(), &self.path, format!("`{key}` is missing"));
+            self.diagnostics.add(self.span.clone(), &self.path, format!("`{key}` is missing"));
         }
         value
     }
 
-    /// The value of `key`; a mistake that says what to write if it is not there.
+    /// The value of `key`; a diagnostic that says what to write if it is not there.
     pub fn need_or(&mut self, key: &'static str, remedy: &str) -> Option<Value<'a>> {
         let value = self.get(key);
         if value.is_none() {
-            self.mistakes.add(self.span.clone(), &self.path, format!("`{key}` is missing: {remedy}"));
+            self.diagnostics.add(self.span.clone(), &self.path, format!("`{key}` is missing: {remedy}"));
         }
         value
     }
@@ -190,7 +190,7 @@ impl<'a> Table<'a> {
                 continue;
             }
             let hint = hint(name, self.asked.iter().copied());
-            self.mistakes.add(key.span(), &self.child_path(name), format!("unknown key; {hint}"));
+            self.diagnostics.add(key.span(), &self.child_path(name), format!("unknown key; {hint}"));
         }
     }
 }
@@ -202,13 +202,13 @@ impl<'a> Value<'a> {
         &self.path
     }
 
-    /// Reports a mistake at this value.
-    pub fn mistake(&self, message: impl Into<String>) {
-        self.mistakes.add(self.value.span(), &self.path, message);
+    /// Reports a diagnostic at this value.
+    pub fn diagnostic(&self, message: impl Into<String>) {
+        self.diagnostics.add(self.value.span(), &self.path, message);
     }
 
     fn wrong_type(&self, wanted: &str) {
-        self.mistake(format!("{wanted} is wanted, this is a {}", self.value.get_ref().type_str()));
+        self.diagnostic(format!("{wanted} is wanted, this is a {}", self.value.get_ref().type_str()));
     }
 
     /// Text.
@@ -223,13 +223,13 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Text that `parse` understands; its error becomes the mistake.
+    /// Text that `parse` understands; its error becomes the diagnostic.
     #[must_use]
     pub fn parsed<T, E: fmt::Display>(&self, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         match parse(&self.text()?) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.mistake(error.to_string());
+                self.diagnostic(error.to_string());
                 None
             }
         }
@@ -257,7 +257,7 @@ impl<'a> Value<'a> {
         match i64::from_str_radix(digits.as_str(), digits.radix()) {
             Ok(number) if range.contains(&number) => Some(number),
             _ => {
-                self.mistake(format!("a whole number from {} to {} is wanted", range.start, range.end - 1));
+                self.diagnostic(format!("a whole number from {} to {} is wanted", range.start, range.end - 1));
                 None
             }
         }
@@ -276,7 +276,7 @@ impl<'a> Value<'a> {
         };
         let number = text.parse().ok().filter(|n: &f64| n.is_finite());
         if number.is_none() {
-            self.mistake("a finite decimal number is wanted");
+            self.diagnostic("a finite decimal number is wanted");
         }
         number
     }
@@ -291,7 +291,7 @@ impl<'a> Value<'a> {
         let all = names.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let near = nearest(&text, names.iter().map(|(name, _)| *name));
         let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        self.mistake(format!("one of {all} is wanted, got `{text}`{hint}"));
+        self.diagnostic(format!("one of {all} is wanted, got `{text}`{hint}"));
         None
     }
 
@@ -302,7 +302,8 @@ impl<'a> Value<'a> {
             self.wrong_type("a list in brackets");
             return Vec::new();
         };
-        let item = |(i, value)| Value { value, path: format!("{}[{i}]", self.path), mistakes: self.mistakes.clone() };
+        let item =
+            |(i, value)| Value { value, path: format!("{}[{i}]", self.path), diagnostics: self.diagnostics.clone() };
         items.iter().enumerate().map(item).collect()
     }
 
@@ -313,7 +314,7 @@ impl<'a> Value<'a> {
             self.wrong_type("a table");
             return None;
         };
-        let mut table = Table::new(table, self.value.span(), self.path.clone(), self.mistakes.clone());
+        let mut table = Table::new(table, self.value.span(), self.path.clone(), self.diagnostics.clone());
         let value = read(&mut table);
         table.finish();
         Some(value)
@@ -331,14 +332,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_mistakes_are_told_at_once_with_line_path_and_remedy() {
+    fn all_diagnostics_are_told_at_once_with_line_path_and_remedy() {
         let text = "[gateway]\nid = 3\ndelay_of_s = 1\n[[portal]]\nkind = \"gat\"\n";
-        let mistakes = read(text, |top| {
+        let diagnostics = read(text, |top| {
             top.table("gateway", |t| (t.text("id"), t.number("delay_off_s", 0..10, 0)));
             top.tables("portal", |t| (t.need("id").is_some(), t.choice("kind", &[("gate", 1), ("door", 2)], 1)));
         })
         .unwrap_err();
-        let said = mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let said = diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert_eq!(
             said,
             "2:6: `gateway.id`: text in quotes is wanted, this is a integer\n\
@@ -357,8 +358,8 @@ mod tests {
     }
 
     #[test]
-    fn broken_syntax_is_a_mistake_with_its_line() {
-        let mistakes = read("a = 1\nb = \n", |_| ()).unwrap_err();
-        assert_eq!(mistakes.first().map(|m| m.line), Some(2));
+    fn broken_syntax_is_a_diagnostic_with_its_line() {
+        let diagnostics = read("a = 1\nb = \n", |_| ()).unwrap_err();
+        assert_eq!(diagnostics.first().map(|m| m.line), Some(2));
     }
 }

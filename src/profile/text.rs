@@ -14,11 +14,13 @@ const CHANNELS_SHOWN: u16 = 2;
 /// Checks a profile's text and prints the requests it will send, as unit 1.
 ///
 /// # Errors
-/// Every mistake on a line of its own, `FILE:LINE:COLUMN: PATH: what is wrong and what to do`.
+/// Every diagnostic on a line of its own, `FILE:LINE:COLUMN: PATH: what is wrong and what to do`.
 pub fn check_text(file: &str, text: &str) -> Result<String, String> {
     match read_file(Path::new(file), text) {
         Ok(profile) => Ok(show(&profile, 1)),
-        Err(mistakes) => Err(mistakes.iter().map(|mistake| format!("{file}:{mistake}")).collect::<Vec<_>>().join("\n")),
+        Err(diagnostics) => {
+            Err(diagnostics.iter().map(|diagnostic| format!("{file}:{diagnostic}")).collect::<Vec<_>>().join("\n"))
+        }
     }
 }
 
@@ -86,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_in_a_profile_is_told_with_its_line_and_a_remedy() {
+    fn every_diagnostic_in_a_profile_is_told_with_its_line_and_a_remedy() {
         let text = r#"schema = 1
 id = "Acme DC1"
 source = ""

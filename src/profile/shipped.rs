@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_of_devices_is_built_in_and_has_no_mistake() {
+    fn every_file_of_devices_is_built_in_and_has_no_diagnostic() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/devices");
         let mut files: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
@@ -27,7 +27,7 @@ mod tests {
         let built_in: Vec<&str> = SHIPPED.iter().map(|(id, _)| *id).collect();
         assert_eq!(files, built_in);
         for (id, text) in SHIPPED {
-            let profile = super::super::read(text).unwrap_or_else(|mistakes| panic!("{id}: {mistakes:#?}"));
+            let profile = super::super::read(text).unwrap_or_else(|diagnostics| panic!("{id}: {diagnostics:#?}"));
             assert_eq!(profile.id, *id, "the id of a profile is the name of its file");
         }
     }

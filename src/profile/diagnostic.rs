@@ -5,9 +5,9 @@ use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// One mistake in a document.
+/// One diagnostic in a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct Diagnostic {
     /// Line, from 1.
     pub line: usize,
     /// Column, from 1.
@@ -18,7 +18,7 @@ pub struct Mistake {
     pub message: String,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: ", self.line, self.column)?;
         if !self.path.is_empty() {
@@ -40,21 +40,21 @@ pub struct Place {
 }
 
 impl Place {
-    /// A mistake at this place.
+    /// A diagnostic at this place.
     #[must_use]
-    pub fn mistake(&self, message: impl Into<String>) -> Mistake {
-        Mistake { line: self.line, column: self.column, path: self.path.clone(), message: message.into() }
+    pub fn diagnostic(&self, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { line: self.line, column: self.column, path: self.path.clone(), message: message.into() }
     }
 }
 
-/// Where mistakes are collected while a document is read.
+/// Where diagnostics are collected while a document is read.
 #[derive(Clone)]
-pub(super) struct Mistakes {
+pub(super) struct Diagnostics {
     line_starts: Rc<[usize]>,
-    found: Rc<RefCell<Vec<Mistake>>>,
+    found: Rc<RefCell<Vec<Diagnostic>>>,
 }
 
-impl Mistakes {
+impl Diagnostics {
     pub(super) fn for_text(text: &str) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Self { line_starts: starts, found: Rc::default() }
@@ -67,15 +67,15 @@ impl Mistakes {
     }
 
     pub(super) fn add(&self, span: Range<usize>, path: &str, message: impl Into<String>) {
-        self.report(self.place(&span, path).mistake(message));
+        self.report(self.place(&span, path).diagnostic(message));
     }
 
-    pub(super) fn report(&self, mistake: Mistake) {
-        self.found.borrow_mut().push(mistake);
+    pub(super) fn report(&self, diagnostic: Diagnostic) {
+        self.found.borrow_mut().push(diagnostic);
     }
 
-    /// All mistakes so far, in the order of the document.
-    pub(super) fn take(&self) -> Vec<Mistake> {
+    /// All diagnostics so far, in the order of the document.
+    pub(super) fn take(&self) -> Vec<Diagnostic> {
         let mut all = std::mem::take(&mut *self.found.borrow_mut());
         all.sort_by_key(|m| (m.line, m.column));
         all

@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::access::id::CardUid;
+use crate::profile::{InputKind, Profile};
 use crate::wire::modbus::{Exception, Request, refusal};
-use crate::wire::profile::{InputKind, Profile};
 
 use device::Device;
 

@@ -1,8 +1,8 @@
-//! What a profile says against itself: each is a mistake with its line and a remedy, because the file drives relays.
+//! What a profile says against itself: each is a diagnostic with its line and a remedy, because the file drives relays.
 
 use super::check_text;
 
-/// A board with two relays, two readers, a counter and a meter, without a mistake.
+/// A board with two relays, two readers, a counter and a meter, without a diagnostic.
 const BOARD: &str = r#"schema = 1
 id = "board"
 source = "s"

@@ -2,7 +2,7 @@
 //!
 //! Owns `[output]` of a profile and its contradictions. When what is written, and what a failure means, is the driver's.
 
-use crate::wire::document::Table;
+use crate::profile::document::Table;
 use crate::wire::modbus::Request;
 
 use super::read::{REGISTER, polled, read_write};
@@ -114,7 +114,7 @@ pub(super) fn read_output(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], repl
     if let Some(point) = &state
         && point.channels < channels
     {
-        t.mistake_at("state", format!(
+        t.diagnostic_at("state", format!(
                 "`{}` has {} channels, the output {channels}: write `channels = {channels}` at that point, or correct those of the output",
                 point.name, point.channels
             ));
@@ -122,7 +122,7 @@ pub(super) fn read_output(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], repl
     if let Some(point) = &state
         && point.kind != PointType::Bool
     {
-        t.mistake_at(
+        t.diagnostic_at(
             "state",
             format!(
                 "`{}` has to be a `bool`, also in a register, where it is on when the register is not 0",
@@ -155,7 +155,7 @@ pub(super) fn read_output(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], repl
 
 fn read_confirm(t: &mut Table<'_>) -> Confirm {
     if !t.has("confirm") && !t.has("state") {
-        t.mistake(
+        t.diagnostic(
             "name the point that says whether a relay is on as `state`, or say why there is none: \
              `confirm = { by = \"echo\", because = \"…\" }`",
         );
@@ -169,7 +169,7 @@ fn read_confirm(t: &mut Table<'_>) -> Confirm {
         };
         if !echo {
             if t.text("because").is_some() {
-                t.mistake_at("because", "a reason is for `by = \"echo\"`; reading the state back needs none");
+                t.diagnostic_at("because", "a reason is for `by = \"echo\"`; reading the state back needs none");
             }
             return Some(Confirm::State);
         }
@@ -182,7 +182,7 @@ fn read_confirm(t: &mut Table<'_>) -> Confirm {
     if let Some(Some(Confirm::State)) = &read
         && !t.has("state")
     {
-        t.mistake_at("confirm", "`by = \"state\"` reads `state` back, and there is none: add `state = \"POINT\"`");
+        t.diagnostic_at("confirm", "`by = \"state\"` reads `state` back, and there is none: add `state = \"POINT\"`");
     }
     read.flatten().unwrap_or(Confirm::State)
 }
@@ -203,7 +203,7 @@ fn contradictions(t: &Table<'_>, output: &Output, reply_ms: u32) {
     let needs = settles_ms.saturating_add(reply_ms.saturating_mul(2));
     if output.deadline_ms < needs {
         let key = ["deadline_ms", "settle_ms"].into_iter().find(|key| t.has(key)).unwrap_or("deadline_ms");
-        t.mistake_at(
+        t.diagnostic_at(
             key,
             format!(
                 "`deadline_ms` is {} and a release may take {needs} ms to be confirmed ({what}): \
@@ -216,7 +216,7 @@ fn contradictions(t: &Table<'_>, output: &Output, reply_ms: u32) {
         && output.confirm == Confirm::State
         && *step_ms <= output.settle_ms
     {
-        t.mistake_at(
+        t.diagnostic_at(
             "settle_ms",
             format!("a pulse may last {step_ms} ms and is over before its state settles: lower `settle_ms`, or confirm by echo"),
         );
@@ -227,13 +227,13 @@ fn contradictions(t: &Table<'_>, output: &Output, reply_ms: u32) {
 fn writes(t: &Table<'_>, output: &Output) {
     let same = |a: &Write, b: &Write| a.request(0, a.value) == b.request(0, b.value);
     if same(&output.on, &output.off) {
-        t.mistake_at(
+        t.diagnostic_at(
             "off",
             "it writes the same as `on`, so nothing would ever be switched off: correct `value` or `address`",
         );
     }
     if output.stride == 0 && output.channels > 1 {
-        t.mistake_at(
+        t.diagnostic_at(
             "stride",
             format!(
                 "with 0, all {} channels would be one relay: write how far apart they are, or `channels = 1`",
@@ -248,7 +248,7 @@ fn writes(t: &Table<'_>, output: &Output) {
     };
     for (key, write) in [("on", &output.on), ("off", &output.off)].into_iter().chain(pulse) {
         if u32::from(write.address) + further > u32::from(u16::MAX) {
-            t.mistake_at(
+            t.diagnostic_at(
                 key,
                 "the last channel lies beyond the last address, 65535: correct `address`, `channels` or `stride`",
             );
@@ -274,10 +274,10 @@ fn read_pulse(t: &mut Table<'_>, scope: &Scope) -> Option<Pulse> {
         .map_or(1000, whole);
     let steps_max = small(t.number("steps_max", REGISTER, 0));
     if write.value.checked_add(steps_max).is_none() {
-        t.mistake_at("steps_max", "`value` plus `steps_max` is more than a register holds: lower one of them");
+        t.diagnostic_at("steps_max", "`value` plus `steps_max` is more than a register holds: lower one of them");
     }
     if write.multiple && write.space.is_bits() && steps_max > 0 {
-        t.mistake_at(
+        t.diagnostic_at(
             "multiple",
             "FC 15 carries one bit, so the time of the pulse would be lost: leave `multiple` out, or `steps_max`",
         );
@@ -287,7 +287,7 @@ fn read_pulse(t: &mut Table<'_>, scope: &Scope) -> Option<Pulse> {
 
 #[cfg(test)]
 mod tests {
-    use crate::wire::profile::check_text;
+    use crate::profile::check_text;
 
     /// A relay board with these further lines in `[output]`.
     fn board(state: &str, pulse: &str, more: &str) -> Result<String, String> {

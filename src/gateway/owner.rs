@@ -57,7 +57,7 @@ pub struct Identity {
 }
 
 /// See the module's head.
-pub struct Desk<J> {
+pub struct GatewayCore<J> {
     engine: Engine,
     journal: J,
     dispatch: Dispatch,
@@ -74,7 +74,7 @@ pub struct Desk<J> {
     metrics: Metrics,
 }
 
-impl<J: Journal> Desk<J> {
+impl<J: Journal> GatewayCore<J> {
     /// A desk whose journal holds everything up to event `durable`, of which the center has everything up to `acked`.
     pub fn new(
         engine: Engine,
@@ -390,9 +390,15 @@ mod tests {
         };
         let engine = Engine::new(setup, State::default());
         let (to, mut orders) = mpsc::channel(64);
-        let mut desk =
-            Desk::new(engine, Nowhere, PortalOutlets::default(), Some(to), Identity::default(), Metrics::default());
-        let mut says = |desk: &mut Desk<Nowhere>, online: Option<bool>, ms| {
+        let mut desk = GatewayCore::new(
+            engine,
+            Nowhere,
+            PortalOutlets::default(),
+            Some(to),
+            Identity::default(),
+            Metrics::default(),
+        );
+        let mut says = |desk: &mut GatewayCore<Nowhere>, online: Option<bool>, ms| {
             if let Some(online) = online {
                 let report = PortalReport { online: Some(online), ..PortalReport::default() };
                 desk.input(Input::Report { portal: "gate-in".into(), report }, at(ms));

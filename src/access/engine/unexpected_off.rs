@@ -6,7 +6,7 @@
 use super::super::audit::AlarmKind;
 use super::super::effect::PortalOrder;
 use super::super::id::{CardUid, Now, PortalId};
-use super::super::presence::{Dark, OnBy};
+use super::super::presence::{PowerSource, UnexpectedOff};
 use super::Engine;
 use super::box_reports::RELAY_SETTLE_MS;
 use super::boxes::{RELAY_OFF, Turned};
@@ -24,11 +24,11 @@ impl Engine {
     /// A box says that its relay is off: if it is to be on, that is judged as soon as it cannot be of before the last order.
     pub(super) fn reads_off(&mut self, portal: &PortalId, now: Now) {
         let Some(power) = self.boxes.get_mut(portal).filter(|b| b.on.is_some()) else { return };
-        if matches!(power.dark, Dark::Turn { .. }) {
+        if matches!(power.dark, UnexpectedOff::Turn { .. }) {
             return;
         }
         let settled = power.ordered_at.map_or(now.mono, |at| at.plus_ms(RELAY_SETTLE_MS));
-        power.dark = Dark::Said { judge_at: settled.max(now.mono) };
+        power.dark = UnexpectedOff::Said { judge_at: settled.max(now.mono) };
     }
 
     /// Judges the boxes that said so some time ago and nothing since.
@@ -45,20 +45,22 @@ impl Engine {
     pub(super) fn judge_dark(&mut self, portal: &PortalId, now: Now) {
         let Some(power) = self.boxes.get_mut(portal) else { return };
         match power.dark {
-            Dark::No => return,
-            Dark::Said { judge_at } | Dark::Turn { judge_at } if judge_at > now.mono => return,
-            Dark::Said { .. } | Dark::Turn { .. } | Dark::Waits => power.dark = Dark::Waits,
+            UnexpectedOff::No => return,
+            UnexpectedOff::Said { judge_at } | UnexpectedOff::Turn { judge_at } if judge_at > now.mono => return,
+            UnexpectedOff::Said { .. } | UnexpectedOff::Turn { .. } | UnexpectedOff::Waits => {
+                power.dark = UnexpectedOff::Waits
+            }
         }
         let turned = self.judge_boxes(std::slice::from_ref(portal), now);
         self.record_turned(&turned, now);
         let Some(power) = self.boxes.get(portal) else { return };
         match power.on {
             None => {}
-            Some(OnBy::Remote) => self.leave_dark(portal, None, "a command switches on once", now),
+            Some(PowerSource::Remote) => self.leave_dark(portal, None, "a command switches on once", now),
             // A delay runs: it goes off, or its card comes back and is judged then.
-            Some(OnBy::Card(_)) if power.off_at.is_some() => {}
-            Some(OnBy::Card(uid)) if power.shows(uid) => self.switch_on_in_turn(portal, uid, now),
-            Some(OnBy::Card(_)) => {}
+            Some(PowerSource::Card(_)) if power.off_at.is_some() => {}
+            Some(PowerSource::Card(uid)) if power.shows(uid) => self.switch_on_in_turn(portal, uid, now),
+            Some(PowerSource::Card(_)) => {}
         }
     }
 
@@ -66,7 +68,7 @@ impl Engine {
     /// switched on makes the others wait: a relay that flaps keeps nobody dark.
     fn switch_on_in_turn(&mut self, portal: &PortalId, uid: CardUid, now: Now) {
         match self.boxes.get_mut(portal) {
-            Some(power) if self.next_turn > now.mono => power.dark = Dark::Turn { judge_at: self.next_turn },
+            Some(power) if self.next_turn > now.mono => power.dark = UnexpectedOff::Turn { judge_at: self.next_turn },
             Some(_) | None => self.switch_on_again(portal, uid, now),
         }
     }
@@ -82,7 +84,7 @@ impl Engine {
             return self.leave_dark(portal, Some(uid), &why, now);
         }
         power.again.push_back(now.mono);
-        power.dark = Dark::No;
+        power.dark = UnexpectedOff::No;
         power.ordered_at = Some(now.mono);
         self.next_turn = now.mono.plus_ms(AGAIN_STAGGER_MS);
         self.order(PortalOrder::Energise { grant });

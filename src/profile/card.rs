@@ -194,8 +194,8 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
+    use crate::profile::Order;
     use crate::wire::modbus::{Reply, Request, Space};
-    use crate::wire::profile::Order;
 
     fn source(kind: PointType, registers: u16, length: UidLength, order: UidOrder, says: UidSays) -> UidSource {
         let point = Point {

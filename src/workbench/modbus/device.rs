@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::access::id::CardUid;
+use crate::profile::{InputKind, Point, PointType, Profile, Pulse, Trigger, Write};
 use crate::wire::modbus::{Exception, Reply, Request, Space};
-use crate::wire::profile::{InputKind, Point, PointType, Profile, Pulse, Trigger, Write};
 
 /// A register or bit of a device.
 type Spot = (Space, u16);

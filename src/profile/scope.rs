@@ -1,6 +1,6 @@
 //! The first half of a profile: how to talk to the device, its points, and what is asked together.
 
-use crate::wire::document::{Table, Value};
+use crate::profile::document::{Table, Value};
 use crate::wire::modbus::Space;
 use crate::wire::spelling::nearest;
 
@@ -50,7 +50,7 @@ impl Scope {
         if found.is_none() {
             let near = nearest(&text, self.points.iter().map(|p| p.name.as_str()));
             let hint = near.map_or("declare it in `[points]`".to_owned(), |near| format!("did you mean `{near}`?"));
-            name.mistake(format!("no point is called `{text}`; {hint}"));
+            name.diagnostic(format!("no point is called `{text}`; {hint}"));
         }
         found.cloned()
     }
@@ -64,7 +64,7 @@ impl Scope {
         if (first..=last).contains(&written) {
             return small(written - first);
         }
-        value.mistake(match (self.base, written) {
+        value.diagnostic(match (self.base, written) {
             (0, 0x1_0000) => "the last address is 65535, because `address_base` is 0; write `address_base = 1` if the manual counts from 1".to_owned(),
             (1, 0) => "the first address is 1, because `address_base` is 1; write `address_base = 0` if the manual counts from 0".to_owned(),
             (..) => format!("a whole number from {first} to {last} is wanted"),
@@ -116,30 +116,33 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
     }
     let registers = t.get("registers").and_then(|v| {
         if !bytes {
-            v.mistake("only `bytes` and `byte_each` have a number of registers; the other types know theirs: leave `registers` out");
+            v.diagnostic("only `bytes` and `byte_each` have a number of registers; the other types know theirs: leave `registers` out");
         }
         v.number(1..BYTES_REGISTERS_MAX + 1)
     });
     let registers = match kind {
         PointType::Bool | PointType::U16 | PointType::I16 => 1,
         PointType::U32 | PointType::I32 | PointType::F32 => 2,
-        // Where it is not said, as long as the longest UID, so that nothing follows from the one mistake.
+        // Where it is not said, as long as the longest UID, so that nothing follows from the one diagnostic.
         PointType::Bytes => registers.map_or(5, small),
         PointType::ByteEach => registers.map_or(10, small),
     };
     let bit = t.get("bit").and_then(|v| {
         if space.is_bits() || kind != PointType::Bool {
-            v.mistake("`bit` is for a `bool` in a register: leave it out, or correct `type`");
+            v.diagnostic("`bit` is for a `bool` in a register: leave it out, or correct `type`");
         }
         v.number(0..16).map(|n| u8::try_from(n).unwrap_or(0))
     });
     if space.is_bits() && kind != PointType::Bool {
-        t.mistake_at("type", format!("a {} is one bit: its type is `bool`", space.as_str()));
+        t.diagnostic_at("type", format!("a {} is one bit: its type is `bool`", space.as_str()));
     }
     let order = |t: &mut Table<'_>, key: &'static str, of_link: Option<Order>, matters: bool| {
         let own = read_order(t, key);
         if own.or(of_link).is_none() && matters {
-            t.mistake_at("type", format!("say `{key} = \"big\"` or `\"little\"` here or in `[link]`: devices differ"));
+            t.diagnostic_at(
+                "type",
+                format!("say `{key} = \"big\"` or `\"little\"` here or in `[link]`: devices differ"),
+            );
         }
         own.or(of_link).unwrap_or(Order::Big)
     };
@@ -150,7 +153,9 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
     let scale = t.get("scale").and_then(|v| {
         let scale = v.real()?;
         if scale == 0.0 {
-            v.mistake("every value would be 0; write the factor from the raw number to the unit, e.g. `scale = 0.1`");
+            v.diagnostic(
+                "every value would be 0; write the factor from the raw number to the unit, e.g. `scale = 0.1`",
+            );
         }
         Some(scale)
     });
@@ -173,7 +178,7 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
         stride,
     };
     if point.end() > 0x1_0000 {
-        t.mistake_at(
+        t.diagnostic_at(
             "address",
             "the point ends beyond the last address, 65535: correct `address`, `channels` or `stride`",
         );
@@ -184,7 +189,7 @@ fn read_point(t: &mut Table<'_>, name: String, scope: &Scope) -> Point {
 /// Raw numbers that mean "nothing": such as the type can hold, or they would never be met.
 fn read_invalid(value: &Value<'_>, kind: PointType) -> Vec<i64> {
     let Some((min, max)) = kind.whole() else {
-        value.mistake("only `u16`, `i16`, `u32` and `i32` have numbers that mean nothing; leave it out");
+        value.diagnostic("only `u16`, `i16`, `u32` and `i32` have numbers that mean nothing; leave it out");
         return Vec::new();
     };
     value.items().iter().filter_map(|item| item.number(min..max + 1)).collect()
@@ -195,9 +200,9 @@ pub(super) fn read_poll(t: &mut Table<'_>, scope: &Scope, seen: &mut Vec<String>
     let name = t.need_or("name", "say what is asked, e.g. `name = \"status\"`").and_then(|value| {
         let name = value.text()?;
         if name.trim().is_empty() {
-            value.mistake("this is empty; say what is asked, e.g. `name = \"status\"`");
+            value.diagnostic("this is empty; say what is asked, e.g. `name = \"status\"`");
         } else if seen.contains(&name) {
-            value.mistake(format!(
+            value.diagnostic(format!(
                 "`{name}` is the name of an earlier poll, and only one would be sent; give each its own"
             ));
         }
@@ -219,18 +224,18 @@ pub(super) fn read_poll(t: &mut Table<'_>, scope: &Scope, seen: &mut Vec<String>
     for value in &values {
         let Some(point) = scope.point(value) else { continue };
         if points.iter().any(|p| p.name == point.name) {
-            value.mistake(format!("`{}` stands here twice; once is enough", point.name));
+            value.diagnostic(format!("`{}` stands here twice; once is enough", point.name));
         } else {
             points.push(point);
         }
     }
     if values.is_empty() && t.has("points") {
-        t.mistake_at("points", "a poll asks for at least one point: name it, or leave the poll out");
+        t.diagnostic_at("points", "a poll asks for at least one point: name it, or leave the poll out");
     }
     let reads = plan::reads(&points, scope.read_max, max_gap);
     if atomic && reads.len() > 1 {
         let all = reads.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        t.mistake_at(
+        t.diagnostic_at(
             "atomic",
             format!(
                 "needs {} requests ({all}), an atomic poll is one: raise `max_gap` or `read_max`, or split it",

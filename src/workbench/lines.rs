@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::modbus::{Fault, FaultError, Line, LineAt, NotSet, Plugged};
-use crate::wire::profile::Profile;
+use crate::profile::Profile;
 
 /// The devices of a line, by unit.
 pub type Units = BTreeMap<u8, Arc<Profile>>;

@@ -1,7 +1,7 @@
-//! `uid` of a `[[reader]]`: where the UID is, and what the reader makes of it. Every mistake with its line and what to do.
+//! `uid` of a `[[reader]]`: where the UID is, and what the reader makes of it. Every diagnostic with its line and what to do.
 
 use crate::access::transform::{Form, KEEP_BYTES_MAX, KEEP_BYTES_MIN};
-use crate::wire::document::{Table, Value};
+use crate::profile::document::{Table, Value};
 
 use super::card::{UidLength, UidOrder, UidSays, UidSource};
 use super::read::must_be_polled;
@@ -45,17 +45,17 @@ fn read_source(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<UidSo
     }
     if t.has("keep") {
         t.get("keep");
-        t.mistake_at("keep", "`keep` is for `transform = \"first\"` and `\"last\"`");
+        t.diagnostic_at("keep", "`keep` is for `transform = \"first\"` and `\"last\"`");
     }
     if bytes_of(&point).is_none() {
-        value.mistake("a UID is `bytes` or `byte_each`; a number is one only with a `transform`");
+        value.diagnostic("a UID is `bytes` or `byte_each`; a number is one only with a `transform`");
     }
     let says = read_limits(t);
     let length = read_length(t, scope, polls, &point)?;
     if let (UidLength::Fixed(fixed), UidSays::Whole { min, max }) = (&length, &says)
         && !(*min..=*max).contains(fixed)
     {
-        t.mistake_at(
+        t.diagnostic_at(
             "length",
             format!("every UID has {fixed} bytes, and `min` and `max` let none through: leave them out"),
         );
@@ -79,7 +79,7 @@ fn read_length(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], point: &Point) 
         let fixed = length.number(4..11)?;
         let bytes = bytes_of(point).unwrap_or(0);
         if fixed > bytes || !LENGTHS.contains(&fixed) {
-            length.mistake(format!(
+            length.diagnostic(format!(
                 "a UID has 4, 7 or 10 bytes, and `{}` has {bytes}; a reader that gives fewer needs a `transform`",
                 point.name
             ));
@@ -88,7 +88,7 @@ fn read_length(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], point: &Point) 
     }
     if length.text().as_deref() == Some("zero_padded") {
         if let Some(bytes) = bytes_of(point).filter(|bytes| *bytes < LENGTHS[0]) {
-            length.mistake(format!(
+            length.diagnostic(format!(
                 "a UID has 4, 7 or 10 bytes, and `{}` has {bytes}: correct `registers`; a reader that gives fewer needs a `transform`",
                 point.name
             ));
@@ -98,7 +98,7 @@ fn read_length(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], point: &Point) 
     let point = scope.point(&length)?;
     must_be_polled(&length, &point, polls);
     if !matches!(point.kind, PointType::U16 | PointType::U32) {
-        length.mistake(format!("`{}` says no number of bytes; a `u16` or `u32` does", point.name));
+        length.diagnostic(format!("`{}` says no number of bytes; a `u16` or `u32` does", point.name));
     }
     Some(UidLength::Point(point))
 }
@@ -109,13 +109,13 @@ fn read_limits(t: &mut Table<'_>) -> UidSays {
         let Some(value) = t.get(key) else { return default };
         let Some(bytes) = value.number(4..11) else { return default };
         if !LENGTHS.contains(&bytes) {
-            value.mistake(format!("a UID has 4, 7 or 10 bytes, none has {bytes}: write one of these"));
+            value.diagnostic(format!("a UID has 4, 7 or 10 bytes, none has {bytes}: write one of these"));
         }
         u8::try_from(bytes).unwrap_or(default)
     };
     let (min, max) = (limit("min", 4), limit("max", 10));
     if min > max {
-        t.mistake_at("min", format!("`min` is {min} and `max` is {max}, so no UID would be taken; turn them round"));
+        t.diagnostic_at("min", format!("`min` is {min} and `max` is {max}, so no UID would be taken; turn them round"));
     }
     UidSays::Whole { min, max }
 }
@@ -134,19 +134,19 @@ fn read_transform(t: &mut Table<'_>) -> Option<Form> {
     let named = t.get("transform").and_then(|v| v.choice(&names));
     for key in ["min", "max"] {
         if t.get(key).is_some() {
-            t.mistake_at(key, format!("`{key}` is for whole UIDs; what is left after a `transform` has no length"));
+            t.diagnostic_at(key, format!("`{key}` is for whole UIDs; what is left after a `transform` has no length"));
         }
     }
     let keep = t.get("keep").and_then(|v| v.number(KEEPS)).and_then(|n| u8::try_from(n).ok());
     match named? {
         Named::Whole(form) => {
             if t.has("keep") {
-                t.mistake_at("keep", "this transform says itself what it keeps; `keep` is for `first` and `last`");
+                t.diagnostic_at("keep", "this transform says itself what it keeps; `keep` is for `first` and `last`");
             }
             Some(form)
         }
         Named::First | Named::Last if !t.has("keep") => {
-            t.mistake_at("transform", "say how many bytes the reader keeps: `keep = 2`, 3 or 4");
+            t.diagnostic_at("transform", "say how many bytes the reader keeps: `keep = 2`, 3 or 4");
             None
         }
         Named::First => keep.map(Form::First),
@@ -159,19 +159,19 @@ fn read_shown(t: &mut Table<'_>, value: &Value<'_>, point: &Point, form: Form) -
     let length = t.get("length");
     let Some(bytes) = bytes_of(point) else {
         if !matches!(point.kind, PointType::U16 | PointType::U32) {
-            value.mistake("what a lossy reader says is `bytes`, `byte_each`, `u16` or `u32`");
+            value.diagnostic("what a lossy reader says is `bytes`, `byte_each`, `u16` or `u32`");
             return None;
         }
         if let Some(length) = length {
-            length.mistake(format!("`{}` is a number, which is taken whole: leave `length` out", point.name));
+            length.diagnostic(format!("`{}` is a number, which is taken whole: leave `length` out", point.name));
         }
         let holds = i64::from(point.registers) * 2;
         match form.keeps() {
-            None => value.mistake(
+            None => value.diagnostic(
                 "a `u32` is too small for a UID of 7 bytes: say which four the reader keeps, e.g. `transform = \"wiegand34\"` for the last",
             ),
             Some(keep) if i64::from(keep) > holds => {
-                value.mistake(format!("this transform keeps {keep} bytes, `{}` holds {holds}: name a `u32`, or a transform that keeps less", point.name));
+                value.diagnostic(format!("this transform keeps {keep} bytes, `{}` holds {holds}: name a `u32`, or a transform that keeps less", point.name));
             }
             Some(_) => {}
         }
@@ -180,22 +180,23 @@ fn read_shown(t: &mut Table<'_>, value: &Value<'_>, point: &Point, form: Form) -
     let fixed = match length {
         None => None,
         Some(length) if length.is_text() => {
-            length
-                .mistake("with a `transform`, `length` is how many bytes the reader shows; left out: all of the point");
+            length.diagnostic(
+                "with a `transform`, `length` is how many bytes the reader shows; left out: all of the point",
+            );
             None
         }
         Some(length) => length.number(1..bytes + 1),
     };
     let shown = fixed.unwrap_or(bytes);
     if let Some(keep) = form.keeps().filter(|keep| i64::from(*keep) > shown) {
-        value.mistake(format!("this transform keeps {keep} bytes, and {shown} are shown: correct `registers` or `length`, or name a transform that keeps less"));
+        value.diagnostic(format!("this transform keeps {keep} bytes, and {shown} are shown: correct `registers` or `length`, or name a transform that keeps less"));
     }
     Some(fixed.and_then(|n| u8::try_from(n).ok()).map_or(UidLength::All, UidLength::Fixed))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::wire::profile::check_text;
+    use crate::profile::check_text;
 
     /// What is said of a profile whose reader has this `uid`; its points: `all` 10 bytes, `two` registers, `n` and `nn` numbers, `f`.
     fn said(uid: &str) -> Result<String, String> {
@@ -228,7 +229,7 @@ uid = {uid}
     }
 
     #[test]
-    fn every_mistake_of_a_uid_is_told_with_its_line_and_a_remedy() {
+    fn every_diagnostic_of_a_uid_is_told_with_its_line_and_a_remedy() {
         for (uid, wanted) in [
             (r#"{ order = "msb_first", length = 4 }"#, "a.toml:22:7: `reader[0].uid`: `point` is missing"),
             (

@@ -14,7 +14,7 @@ use super::mqtt::{NoDecision, Presentation, Seen, SimulatedPortal, SimulatedSpec
 use crate::access::id::{CardUid, GatewayId, PortalId};
 use crate::access::portal::{Direction, PortalKind};
 use crate::mqtt::{LinkError, LinkSpec};
-use crate::wire::profile::Profile;
+use crate::profile::Profile;
 
 /// How long a presented card may take to move a relay, in milliseconds; then it was denied, or nobody asked the reader.
 pub const RELAY_WAIT_MS: u64 = 3_000;

@@ -12,7 +12,7 @@ use crate::access::credential::{Enrolment, Entitlement, Flag, FlagRegister, Flag
 use crate::access::id::{CardUid, PortalId, Revision, StreamName, Timestamp};
 use crate::access::list::{CardRecord, HolderEntry, PostureRegister, ScheduleRegister, Site};
 use crate::access::portal::{PortalKind, Posture};
-use crate::access::presence::OnBy;
+use crate::access::presence::PowerSource;
 use crate::access::schedule::{Holiday, Schedule, Window};
 use crate::access::state::State;
 use crate::access::stream::StreamTrack;
@@ -143,8 +143,8 @@ pub fn export(state: &State, put: &mut dyn FnMut(&[u8], &[u8])) {
     export_site(&state.list.site, put);
     for (portal, on) in &state.boxes {
         let uid = match on {
-            OnBy::Card(uid) => uid.as_bytes().to_vec(),
-            OnBy::Remote => Vec::new(),
+            PowerSource::Card(uid) => uid.as_bytes().to_vec(),
+            PowerSource::Remote => Vec::new(),
         };
         put(&key(b'b', portal.as_str()), &value(&uid));
     }
@@ -252,7 +252,8 @@ fn import_named(state: &mut State, kind: u8, name: &str, body: &[u8]) -> Option<
         }
         b'b' => {
             let uid: Vec<u8> = dto(body)?;
-            let on = if uid.is_empty() { OnBy::Remote } else { OnBy::Card(CardUid::from_bytes(&uid).ok()?) };
+            let on =
+                if uid.is_empty() { PowerSource::Remote } else { PowerSource::Card(CardUid::from_bytes(&uid).ok()?) };
             state.boxes.insert(name.parse().ok()?, on);
         }
         b'j' => {

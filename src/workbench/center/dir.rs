@@ -88,8 +88,8 @@ fn new_key(path: &Path) -> Result<SigningKey, CenterError> {
 pub(super) fn read(dir: &Path) -> Result<Found, CenterError> {
     let toml = dir.join("center.toml");
     let configuration = fs::read_to_string(&toml).map_err(CenterError::file(&toml))?;
-    let found = config::streams(&configuration).map_err(|mistakes| {
-        let all: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    let found = config::streams(&configuration).map_err(|diagnostics| {
+        let all: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
         CenterError::damaged(&toml, all.join("; "))
     })?;
     let mut streams = Vec::with_capacity(found.len());

@@ -1,4 +1,4 @@
-//! The house as `src/lib.rs` draws it: which way imports point, which library is named where, and that a file stays one idea
+//! The architecture as `src/lib.rs` draws it: which way imports point, which library is named where, and that a file stays one idea
 //! long. Reads the sources as text, without comments and without their unit tests; a test may reach further than the code.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -13,39 +13,50 @@ const LINES_MAX: usize = 450;
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("access", &[]),
     ("wire", &["access"]),
-    ("config", &["access", "wire"]),
+    ("profile", &["access", "wire"]),
+    ("config", &["access", "wire", "profile"]),
     ("clock", &["access"]),
     ("store", &["access", "wire"]),
-    ("gateway", &["access", "wire", "config", "clock", "store"]),
-    ("mqtt", &["access", "wire", "config", "clock"]),
-    ("uplink", &["access", "wire", "config", "clock", "store", "gateway", "mqtt"]),
-    ("portals", &["access", "wire", "config", "clock", "store", "gateway", "mqtt"]),
-    ("http", &["access", "wire", "config", "clock", "store", "gateway", "mqtt"]),
-    ("simulate", &["access", "wire", "config", "clock", "store", "gateway", "mqtt"]),
+    ("gateway", &["access", "wire", "profile", "config", "clock", "store"]),
+    ("mqtt", &["access", "wire", "profile", "config", "clock"]),
+    ("uplink", &["access", "wire", "profile", "config", "clock", "store", "gateway", "mqtt"]),
+    ("portals", &["access", "wire", "profile", "config", "clock", "store", "gateway", "mqtt"]),
+    ("http", &["access", "wire", "profile", "config", "clock", "store", "gateway", "mqtt"]),
+    ("workbench", &["access", "wire", "profile", "config", "clock", "store", "gateway", "mqtt"]),
     (
         "cli",
-        &["access", "wire", "config", "clock", "store", "gateway", "mqtt", "uplink", "portals", "http", "simulate"],
+        &[
+            "access",
+            "wire",
+            "profile",
+            "config",
+            "clock",
+            "store",
+            "gateway",
+            "mqtt",
+            "uplink",
+            "portals",
+            "http",
+            "workbench",
+        ],
     ),
 ];
 
 /// Each library with a place, and the only places (beginnings of paths under `src/`) that may name it.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("serde", &["wire/", "config/", "http/"]),
-    ("serde_json", &["wire/", "config/", "http/"]),
-    ("rumqttc", &["mqtt", "uplink/", "portals/mqtt", "simulate/", "cli/"]),
-    ("tokio_modbus", &["portals/modbus", "simulate/"]),
+    ("serde", &["access/", "wire/", "profile/", "config/", "store/", "http/"]),
+    ("serde_json", &["wire/", "profile/", "config/", "store/", "http/"]),
+    ("rumqttc", &["mqtt", "uplink/", "portals/mqtt", "workbench/", "cli/"]),
+    ("tokio_modbus", &["portals/modbus", "workbench/"]),
     ("sled", &["store/"]),
     ("axum", &["http/"]),
     ("clap", &["cli/"]),
-    ("mqtt5", &["cli/", "simulate/", "mqtt"]),
+    ("mqtt5", &["cli/", "workbench/", "mqtt"]),
 ];
 
 /// Words that the pure layers must not contain.
 const NOT_IN_PURE: &[(&str, &[&str])] = &[
-    (
-        "access/",
-        &["tokio", "serde", "serde_json", "sled", "tracing", "std::time", "std::fs", "std::net", "std::io", "std::env"],
-    ),
+    ("access/", &["tokio", "serde_json", "sled", "tracing", "std::time", "std::fs", "std::net", "std::io", "std::env"]),
     ("wire/", &["tokio", "sled", "tracing", "rumqttc", "tokio_modbus", "std::time", "std::fs", "std::env"]),
 ];
 
@@ -240,13 +251,13 @@ fn each_file_is_one_idea_long_says_what_it_owns_and_is_on_the_map() {
 }
 
 #[test]
-fn a_house_in_disorder_is_noticed() {
-    let house = |files: &[(&str, &str)]| -> Sources {
+fn violations_are_found() {
+    let tree = |files: &[(&str, &str)]| -> Sources {
         let map = ("lib.rs", "//! `access`, `wire`, `store`, `uplink`, `portals`, `mqtt`, `gateway`\n");
         files.iter().chain([&map]).map(|(path, text)| ((*path).to_owned(), format!("//! x\n{text}"))).collect()
     };
     let one = |check: fn(&Sources) -> Vec<String>, files: &[(&str, &str)]| {
-        let wrong = check(&house(files));
+        let wrong = check(&tree(files));
         assert_eq!(wrong.len(), 1, "{files:?}: {wrong:?}");
     };
     one(wrong_imports, &[("access/list.rs", "use crate::wire::time;")]);
@@ -265,7 +276,7 @@ fn a_house_in_disorder_is_noticed() {
     one(untidy_files, &[("portals/modbus/bus.rs", "")]);
     one(untidy_files, &[("attic.rs", "")]);
 
-    let order = house(&[
+    let order = tree(&[
         (
             "access/list.rs",
             "use super::id;\n/// As crate::wire::time has it.\n#[cfg(test)]\nmod tests {\nuse crate::wire::x;\n}",

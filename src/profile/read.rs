@@ -1,10 +1,10 @@
-//! A profile's TOML to a checked [`Profile`]. Every mistake is told at once, with its line and what to do.
+//! A profile's TOML to a checked [`Profile`]. Every diagnostic is told at once, with its line and what to do.
 
 use std::ops::Range;
 use std::path::Path;
 
 use crate::access::portal::Direction;
-use crate::wire::document::{Mistake, Table, Value, read as read_document};
+use crate::profile::document::{Diagnostic, Table, Value, read as read_document};
 use crate::wire::modbus::{COIL_ON, Space};
 
 use super::output::read_output;
@@ -18,16 +18,16 @@ pub(super) const REGISTER: Range<i64> = 0..0x1_0000;
 /// Reads a profile.
 ///
 /// # Errors
-/// Every mistake, in the order of the file.
-pub fn read(text: &str) -> Result<Profile, Vec<Mistake>> {
+/// Every diagnostic, in the order of the file.
+pub fn read(text: &str) -> Result<Profile, Vec<Diagnostic>> {
     read_document(text, |top| profile(top, None))
 }
 
 /// Reads the profile in the file at `path`, whose text is `text`: its `id` has to be the file's name.
 ///
 /// # Errors
-/// Every mistake, in the order of the file.
-pub fn read_file(path: &Path, text: &str) -> Result<Profile, Vec<Mistake>> {
+/// Every diagnostic, in the order of the file.
+pub fn read_file(path: &Path, text: &str) -> Result<Profile, Vec<Diagnostic>> {
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     read_document(text, |top| profile(top, stem.as_deref()))
 }
@@ -36,14 +36,14 @@ fn profile(top: &mut Table<'_>, file: Option<&str>) -> Profile {
     if let Some(schema) = top.need_or("schema", "write `schema = 1` above the first table")
         && schema.number(0..1000).is_some_and(|n| n != SCHEMA)
     {
-        schema.mistake(format!(
+        schema.diagnostic(format!(
             "this program reads schema {SCHEMA}: write `schema = {SCHEMA}`, or use the program that the file is for"
         ));
     }
     let id = top.need_or("id", "write the file's name, e.g. `id = \"acme-dc1\"`").and_then(|value| {
         let id = value.parsed(identifier)?;
         if let Some(file) = file.filter(|file| *file != id) {
-            value.mistake(format!(
+            value.diagnostic(format!(
                 "the file is called `{file}` and configurations name it so: write `id = \"{file}\"`, or rename it"
             ));
         }
@@ -75,9 +75,9 @@ fn profile(top: &mut Table<'_>, file: Option<&str>) -> Profile {
     let inputs = top.table("inputs", |t| read_inputs(t, &scope, &polls)).unwrap_or_default();
     let meter = top.table("meter", |t| read_meter(t, &scope, &polls));
 
-    // What is there and has mistakes would do something.
+    // What is there and has diagnostics would do something.
     if !["reader", "output", "inputs", "meter"].iter().any(|key| top.has(key)) {
-        top.mistake("the profile does nothing: give it a `[[reader]]`, `[output]`, `[inputs]` or `[meter]`");
+        top.diagnostic("the profile does nothing: give it a `[[reader]]`, `[output]`, `[inputs]` or `[meter]`");
     }
     Profile {
         id,
@@ -116,7 +116,7 @@ fn texts(table: &mut Table<'_>, key: &'static str) -> Vec<String> {
 /// Says so if no poll asks for `point`.
 pub(super) fn must_be_polled(value: &Value<'_>, point: &Point, polls: &[Poll]) {
     if !polls.iter().any(|poll| poll.points.contains(&point.name)) {
-        value.mistake(format!(
+        value.diagnostic(format!(
             "no `[[poll]]` asks for `{}`, so it would never be known: add it to the `points` of one",
             point.name
         ));
@@ -134,7 +134,7 @@ pub(super) fn polled(t: &mut Table<'_>, key: &'static str, scope: &Scope, polls:
 fn read_reader(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], seen: &mut Vec<String>) -> Option<Reader> {
     let id = t.text("id").unwrap_or_else(|| "card".to_owned());
     if seen.contains(&id) {
-        t.mistake_at(
+        t.diagnostic_at(
             "id",
             format!("`{id}` is the id of an earlier reader (`card` where none is said); give each its own"),
         );
@@ -165,7 +165,7 @@ fn read_reader(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], seen: &mut Vec<
     let level_only = matches!(reader.trigger, Trigger::Level(None)) && names.len() == 1;
     if !together && !level_only {
         let poll = if bits_apart { "one poll" } else { "one poll with `atomic = true`" };
-        t.mistake(format!("{poll} has to ask for {} together", names.join(", ")));
+        t.diagnostic(format!("{poll} has to ask for {} together", names.join(", ")));
     }
     Some(reader)
 }
@@ -174,7 +174,7 @@ fn read_reader(t: &mut Table<'_>, scope: &Scope, polls: &[Poll], seen: &mut Vec<
 fn must_be_flag(value: &Value<'_>, point: &Point) {
     match point.kind {
         PointType::Bool | PointType::U16 | PointType::I16 | PointType::U32 | PointType::I32 => {}
-        PointType::F32 | PointType::Bytes | PointType::ByteEach => value.mistake(format!(
+        PointType::F32 | PointType::Bytes | PointType::ByteEach => value.diagnostic(format!(
             "`{}` is neither set nor clear; a `bool` is, or a whole number, which is set when it is not 0",
             point.name
         )),
@@ -204,29 +204,31 @@ fn read_trigger(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Option<Trig
     let release = t.table("release", |t| read_write(t, scope, Some(0)));
     let acknowledge = t.table("acknowledge", |t| read_write(t, scope, Some(0)));
     if chosen.len() != 1 {
-        t.mistake(
+        t.diagnostic(
             "one of `level`, `latch` or `counter` says when a card is there; `level = \"uid\"`: zeros mean no card",
         );
         return None;
     }
     if latch.is_some() && release.is_none() {
-        t.mistake("a latch needs `release = { space = …, address = …, value = … }`: what makes room for the next card");
+        t.diagnostic(
+            "a latch needs `release = { space = …, address = …, value = … }`: what makes room for the next card",
+        );
     }
     if release.is_some() && !chosen.contains(&"latch") {
-        t.mistake_at("release", "only a latch is released: leave it out, or say `latch = \"POINT\"`");
+        t.diagnostic_at("release", "only a latch is released: leave it out, or say `latch = \"POINT\"`");
     }
     if repeats_ms.is_some() && !chosen.contains(&"latch") {
-        t.mistake_at("repeats_ms", "only a latch is set again: leave it out, or say `latch = \"POINT\"`");
+        t.diagnostic_at("repeats_ms", "only a latch is set again: leave it out, or say `latch = \"POINT\"`");
     }
     if acknowledge.is_some() && !chosen.contains(&"counter") {
-        t.mistake_at("acknowledge", "only a counter is acknowledged: leave it out, or say `counter = \"POINT\"`");
+        t.diagnostic_at("acknowledge", "only a counter is acknowledged: leave it out, or say `counter = \"POINT\"`");
     }
     match (level, latch, release, counter) {
         (Some(level), ..) => Some(level),
         (None, Some(flag), Some(release), _) => Some(Trigger::Latch { flag, release, repeats_ms }),
         (None, None, _, Some(count)) => {
             if !matches!(count.kind, PointType::U16 | PointType::U32) {
-                t.mistake_at(
+                t.diagnostic_at(
                     "counter",
                     "a counter is a `u16` or `u32`: correct the `type` of the point, or name another",
                 );
@@ -243,14 +245,14 @@ pub(super) fn read_write(t: &mut Table<'_>, scope: &Scope, default: Option<i64>)
         .and_then(|v| v.choice(&SPACES))
         .unwrap_or(Space::Coil);
     if !space.is_writable() {
-        t.mistake_at("space", format!("a point of `{}` cannot be written; `coil` or `holding` can", space.as_str()));
+        t.diagnostic_at("space", format!("a point of `{}` cannot be written; `coil` or `holding` can", space.as_str()));
     }
     let address = scope.address(t);
     let default = default.unwrap_or_else(|| if space == Space::Coil { i64::from(COIL_ON) } else { 1 });
     let value = small(t.number("value", REGISTER, default));
     let multiple = t.flag("multiple", false);
     if multiple && space.is_bits() && ![0, 1, COIL_ON].contains(&value) {
-        t.mistake_at("value", "FC 15 carries bits: write 0 or 1, or leave `multiple` out");
+        t.diagnostic_at("value", "FC 15 carries bits: write 0 or 1, or leave `multiple` out");
     }
     Write { space, address, value, multiple }
 }
@@ -275,17 +277,19 @@ fn read_inputs(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Vec<InputPoi
             let counts = matches!(point.kind, PointType::U16 | PointType::U32);
             if point.kind != PointType::Bool && !(may_count && counts) {
                 let or = if may_count { ", or a counter: `u16` or `u32`" } else { "" };
-                value.mistake(format!("`{key}` is a `bool`{or}; `{}` is neither", point.name));
+                value.diagnostic(format!("`{key}` is a `bool`{or}; `{}` is neither", point.name));
             }
             if !when && may_count && counts {
-                t.mistake_at("when", "a counter counts and is never clear; leave `when` out");
+                t.diagnostic_at("when", "a counter counts and is never clear; leave `when` out");
             }
             Some(InputPoint { kind, point, when })
         });
         inputs.extend(read.flatten());
     }
     if !kinds.iter().any(|(key, _)| t.has(key)) {
-        t.mistake("it tells nothing: name a point as `contact_open`, `exit_button` and so on, or leave `[inputs]` out");
+        t.diagnostic(
+            "it tells nothing: name a point as `contact_open`, `exit_button` and so on, or leave `[inputs]` out",
+        );
     }
     inputs
 }
@@ -299,7 +303,7 @@ fn read_meter(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Meter {
         let factor = units.iter().find(|(name, _)| *name == unit);
         if factor.is_none() {
             let all = units.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(" or ");
-            value.mistake(format!("`{}` needs `unit` {all} in `[points]`", point.name));
+            value.diagnostic(format!("`{}` needs `unit` {all} in `[points]`", point.name));
         }
         Some((point, factor?.1))
     };
@@ -308,7 +312,7 @@ fn read_meter(t: &mut Table<'_>, scope: &Scope, polls: &[Poll]) -> Meter {
         energy: measured("energy", &[("kWh", 1.0), ("Wh", 0.001)]),
     };
     if !t.has("power") && !t.has("energy") {
-        t.mistake("it measures nothing: name a point as `power` or `energy`, or leave `[meter]` out");
+        t.diagnostic("it measures nothing: name a point as `power` or `energy`, or leave `[meter]` out");
     }
     meter
 }

@@ -1,9 +1,9 @@
-//! Every key of a profile written wrongly or left out: one mistake a profile, told with its line and a remedy, to the letter.
+//! Every key of a profile written wrongly or left out: one diagnostic a profile, told with its line and a remedy, to the letter.
 
 use super::contradictions_tests::said_of_board_with;
 
 #[test]
-fn every_other_kind_of_mistake_is_told_with_its_line_and_a_remedy() {
+fn every_other_kind_of_diagnostic_is_told_with_its_line_and_a_remedy() {
     let cases = [
         // Of the file.
         (

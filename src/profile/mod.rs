@@ -4,6 +4,8 @@
 //! know which unit a device is, when it is asked, or what is done with a card.
 
 mod card;
+pub mod diagnostic;
+pub mod document;
 mod output;
 mod plan;
 mod read;
@@ -17,11 +19,11 @@ mod value;
 #[cfg(test)]
 mod contradictions_tests;
 #[cfg(test)]
-mod mistakes_tests;
+mod diagnostics_tests;
 
 use crate::access::portal::Direction;
 
-use super::modbus::{Request, Space};
+use crate::wire::modbus::{Request, Space};
 
 pub use card::{UidLength, UidOrder, UidSays, UidSource};
 pub use output::{Confirm, DEADLINE_MS_MAX, Output, Pulse};

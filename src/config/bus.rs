@@ -132,7 +132,7 @@ impl SerialPorts {
         let device = port.canonicalize().unwrap_or_else(|_| port.to_owned());
         match self.0.get(&device) {
             Some(taken) => {
-                value.diagnostic(format!("`{}` is taken by `{taken}`; a line has one owner", port.display()))
+                value.diagnostic(format!("`{}` is taken by `{taken}`; a line has one owner", port.display()));
             }
             None => {
                 self.0.insert(device, value.path().to_owned());

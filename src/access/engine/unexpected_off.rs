@@ -48,7 +48,7 @@ impl Engine {
             UnexpectedOff::No => return,
             UnexpectedOff::Said { judge_at } | UnexpectedOff::Turn { judge_at } if judge_at > now.mono => return,
             UnexpectedOff::Said { .. } | UnexpectedOff::Turn { .. } | UnexpectedOff::Waits => {
-                power.dark = UnexpectedOff::Waits
+                power.dark = UnexpectedOff::Waits;
             }
         }
         let turned = self.judge_boxes(std::slice::from_ref(portal), now);

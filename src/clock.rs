@@ -35,14 +35,14 @@ pub struct Clock {
     seen: Arc<Mutex<Seen>>,
 }
 
-/// The hand of a manual clock, for tests and simulations. Clones move the same clock.
+/// Sets a manual [`Clock`], for tests and simulations. Clones move the same clock.
 #[derive(Clone, Debug)]
-pub struct Hand(Arc<Mutex<Reading>>);
+pub struct ManualClock(Arc<Mutex<Reading>>);
 
 #[derive(Clone, Debug)]
 enum Source {
     System { began: Instant },
-    Manual(Hand),
+    Manual(ManualClock),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,11 +83,11 @@ impl Clock {
         Self::of(Source::System { began: Instant::now() })
     }
 
-    /// A clock that stands still until its hand moves it.
+    /// A clock that stands still until the manual clock is moved.
     #[must_use]
-    pub fn manual(wall: Timestamp) -> (Self, Hand) {
-        let hand = Hand(Arc::new(Mutex::new(Reading { wall_ms: wall.0, mono_ms: 0 })));
-        (Self::of(Source::Manual(hand.clone())), hand)
+    pub fn manual(wall: Timestamp) -> (Self, ManualClock) {
+        let manual = ManualClock(Arc::new(Mutex::new(Reading { wall_ms: wall.0, mono_ms: 0 })));
+        (Self::of(Source::Manual(manual.clone())), manual)
     }
 
     fn of(source: Source) -> Self {
@@ -169,7 +169,7 @@ impl Source {
                 let mono_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 Reading { wall_ms, mono_ms }
             }
-            Self::Manual(hand) => *hand.lock(),
+            Self::Manual(manual) => *manual.lock(),
         }
     }
 }
@@ -178,7 +178,7 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-impl Hand {
+impl ManualClock {
     /// Time passes: both clocks go on by `ms` milliseconds.
     pub fn advance_ms(&self, ms: u64) {
         let mut reading = self.lock();
@@ -214,8 +214,8 @@ mod tests {
 
     #[test]
     fn the_wall_clock_and_the_monotonic_clock_go_on_together() {
-        let (clock, hand) = Clock::manual(START);
-        hand.advance_ms(1_500);
+        let (clock, manual) = Clock::manual(START);
+        manual.advance_ms(1_500);
         let now = clock.now();
         assert_eq!((now.wall, now.mono, now.clock), (Timestamp(START.0 + 1_500), Mono(1_500), ClockTrust::Trusted));
         assert_eq!(clock.take_steps(), []);
@@ -223,9 +223,9 @@ mod tests {
 
     #[test]
     fn a_clock_earlier_than_the_release_is_untrusted_until_it_is_set() {
-        let (clock, hand) = Clock::manual(Timestamp(0));
+        let (clock, manual) = Clock::manual(Timestamp(0));
         assert!(!trusted(&clock));
-        hand.step_ms(START.0);
+        manual.step_ms(START.0);
         assert!(trusted(&clock));
         assert_eq!(clock.take_steps(), [ClockStep { by_ms: START.0 }]);
         assert_eq!(clock.take_steps(), []);
@@ -233,59 +233,59 @@ mod tests {
 
     #[test]
     fn a_clock_earlier_than_the_last_time_on_disk_is_untrusted_until_it_gets_there() {
-        let (clock, hand) = Clock::manual(START);
+        let (clock, manual) = Clock::manual(START);
         clock.not_before(Timestamp(START.0 + 5_000));
         clock.not_before(Timestamp(0));
-        hand.advance_ms(4_999);
+        manual.advance_ms(4_999);
         assert!(!trusted(&clock));
-        hand.advance_ms(1);
+        manual.advance_ms(1);
         assert!(trusted(&clock));
     }
 
     #[test]
     fn a_step_back_of_more_than_ten_seconds_costs_the_trust_until_the_clock_has_caught_up() {
-        let (clock, hand) = Clock::manual(START);
-        hand.advance_ms(60_000);
+        let (clock, manual) = Clock::manual(START);
+        manual.advance_ms(60_000);
         assert!(trusted(&clock));
-        hand.step_ms(-10_000);
+        manual.step_ms(-10_000);
         assert!(trusted(&clock), "10 s is not more than 10 s");
-        hand.step_ms(-500);
+        manual.step_ms(-500);
         assert!(!trusted(&clock));
-        hand.advance_ms(10_499);
+        manual.advance_ms(10_499);
         assert!(!trusted(&clock));
-        hand.advance_ms(1);
+        manual.advance_ms(1);
         assert!(trusted(&clock));
         assert_eq!(clock.take_steps(), [ClockStep { by_ms: -10_000 }], "half a second is no step worth an event");
-        hand.step_ms(-10_000);
+        manual.step_ms(-10_000);
         assert!(trusted(&clock), "steps are counted anew");
     }
 
     #[test]
     fn many_small_steps_back_are_no_way_around() {
-        let (clock, hand) = Clock::manual(START);
+        let (clock, manual) = Clock::manual(START);
         for _ in 0..11 {
             assert!(trusted(&clock));
-            hand.step_ms(-999);
-            hand.advance_ms(10);
+            manual.step_ms(-999);
+            manual.advance_ms(10);
         }
         assert!(!trusted(&clock));
     }
 
     #[test]
     fn a_step_back_that_was_set_right_again_is_trusted_at_once() {
-        let (clock, hand) = Clock::manual(START);
-        hand.step_ms(-3_600_000);
+        let (clock, manual) = Clock::manual(START);
+        manual.step_ms(-3_600_000);
         assert!(!trusted(&clock));
-        hand.step_ms(3_600_000);
+        manual.step_ms(3_600_000);
         assert!(trusted(&clock));
         assert_eq!(clock.take_steps(), [ClockStep { by_ms: -3_600_000 }, ClockStep { by_ms: 3_600_000 }]);
     }
 
     #[test]
     fn steps_that_nobody_takes_are_added_up() {
-        let (clock, hand) = Clock::manual(START);
+        let (clock, manual) = Clock::manual(START);
         for _ in 0..STEPS_MAX + 4 {
-            hand.step_ms(1_000);
+            manual.step_ms(1_000);
             assert!(trusted(&clock));
         }
         let steps = clock.take_steps();

@@ -15,7 +15,7 @@ use dormgate::access::id::{GatewayId, Timestamp};
 use dormgate::access::input::CommandKind;
 use dormgate::clock::Clock;
 use dormgate::config;
-use dormgate::mqtt::{Connection, Event, Keep, LinkSpec, Message, Outgoing, Session, Setup};
+use dormgate::mqtt::{Connection, Event, LinkSpec, Message, Outgoing, Retention, Session, Setup};
 use dormgate::wire::envelope::{Channel, StreamSpec, open};
 use dormgate::wire::topic::{self, CampusDown, Down, Topic, Up};
 use dormgate::wire::{audit_ack, bodies, changes, command, head};
@@ -108,7 +108,8 @@ impl Gateway {
     async fn say(&mut self, up: Up, payload: Vec<u8>) {
         let topic = Topic::Up(gateway(), up);
         let (qos, retain) = (topic.qos(), topic.retained());
-        let outgoing = Outgoing { topic: topic.to_string(), payload, retain, qos, keep: Keep::UntilDelivered };
+        let outgoing =
+            Outgoing { topic: topic.to_string(), payload, retain, qos, retention: Retention::UntilDelivered };
         let id = self.connection.publish(outgoing).unwrap();
         while timeout(PATIENCE, self.connection.next()).await.unwrap() != Event::Delivered(id) {}
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use brokers::*;
-use dormgate::mqtt::{BACKOFF_MAX_MS, ECHO_SLOW_MS, Event, Keep, LinkSpec, Outgoing, PublishError, WINDOW_MAX};
+use dormgate::mqtt::{BACKOFF_MAX_MS, ECHO_SLOW_MS, Event, LinkSpec, Outgoing, PublishError, Retention, WINDOW_MAX};
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -201,15 +201,17 @@ async fn what_may_not_leave_late_is_dropped_while_the_link_is_down() {
     against_each(async |mut broker| {
         let url = broker.url();
         let mut link = connected(&url, "link", setup(&[])).await;
-        let grant =
-            || Outgoing { keep: Keep::Until(Instant::now() + Duration::from_millis(1500)), ..saying("out", "release") };
+        let grant = || Outgoing {
+            retention: Retention::Until(Instant::now() + Duration::from_millis(1500)),
+            ..saying("out", "release")
+        };
         broker.stop().await;
         // Not noticed yet: it is taken, and dropped with the connection.
         link.publish(grant()).unwrap();
         while !matches!(within(link.next()).await, Event::Down { .. }) {}
         assert_eq!(link.publish(grant()), Err(PublishError::Down));
-        link.publish(Outgoing { keep: Keep::Newest("cut".into()), ..saying("out", "off 1") }).unwrap();
-        link.publish(Outgoing { keep: Keep::Newest("cut".into()), ..saying("out", "off 2") }).unwrap();
+        link.publish(Outgoing { retention: Retention::Newest("cut".into()), ..saying("out", "off 1") }).unwrap();
+        link.publish(Outgoing { retention: Retention::Newest("cut".into()), ..saying("out", "off 2") }).unwrap();
         broker.start_again().await;
         let mut peer = connected(&url, "peer", setup(&["out"])).await;
         let link = tokio::spawn(async move {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use dormgate::mqtt::{Connection, Event, Keep, LinkMetrics, LinkSpec, Outgoing, Session, Setup};
+use dormgate::mqtt::{Connection, Event, LinkMetrics, LinkSpec, Outgoing, Retention, Session, Setup};
 use dormgate::wire::topic::{Qos, Subscription};
 use scripted::*;
 
@@ -31,7 +31,7 @@ fn saying(text: &str) -> Outgoing {
         payload: text.into(),
         retain: false,
         qos: Qos::AtLeastOnce,
-        keep: Keep::UntilDelivered,
+        retention: Retention::UntilDelivered,
     }
 }
 

@@ -33,7 +33,7 @@ fn uid(text: &str) -> CardUid {
 fn message(seq: u64, ops: Vec<Op>) -> Input {
     let at = Position { epoch: NonZeroU32::MIN, seq };
     Input::Changes(ReceivedChanges {
-        changes: Changes { stream: "center".parse().unwrap(), at, content: Ok(ops) },
+        changes: Changes { stream: "center".parse().unwrap(), at, iat: None, content: Ok(ops) },
         evidence: Vec::new(),
         receipt: Receipt(seq),
         received_at: Timestamp(0),
@@ -102,7 +102,7 @@ async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocatio
     let metrics = Metrics::default();
     let engine = Engine::new(setup, State::default());
     let desk = GatewayCore::new(engine, store, outlets, Some(to_uplink), Identity::default(), metrics.clone());
-    let (clock, _hand) = Clock::manual(Timestamp(1_788_249_600_000));
+    let (clock, _manual) = Clock::manual(Timestamp(1_788_249_600_000));
     let (inbox, taken) = Inbox::new();
     let (end, ended) = oneshot::channel::<()>();
     let over = async move { ended.await.unwrap_or_default() };

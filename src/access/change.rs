@@ -156,6 +156,8 @@ pub struct Changes {
     pub stream: StreamName,
     /// Its number.
     pub at: Position,
+    /// When it was made, by the center's clock; `None`: the message does not say.
+    pub iat: Option<Timestamp>,
     /// What it says, in order; what is wrong with it otherwise. A message refused for its content still uses up its number.
     pub content: Result<Vec<Op>, Vec<OpError>>,
 }
@@ -167,6 +169,8 @@ pub struct Head {
     pub stream: StreamName,
     /// The newest message.
     pub at: Position,
+    /// When the head was made, by the center's clock; `None`: it does not say.
+    pub iat: Option<Timestamp>,
     /// Distinct UIDs in the digest's lines.
     pub cards: u64,
     /// SHA-256 over the lines, lower-case hex.

@@ -237,7 +237,8 @@ mod tests {
     #[test]
     fn the_first_head_of_a_new_gateway_must_be_reached() {
         let mut track = StreamTrack::default();
-        let head = |seq| Head { stream: "a".parse().unwrap(), at: at(1, seq), cards: 0, digest: String::new() };
+        let head =
+            |seq| Head { stream: "a".parse().unwrap(), at: at(1, seq), iat: None, cards: 0, digest: String::new() };
         track.take_head(head(2));
         assert_eq!(track.must_reach, Some(at(1, 2)));
         track.hear(at(1, 1));

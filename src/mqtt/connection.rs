@@ -197,7 +197,7 @@ impl Connection {
         taken
     }
 
-    /// Forgets the undelivered message published with `Keep::Newest` and this key.
+    /// Forgets the undelivered message published with `Retention::Newest` and this key.
     pub fn supersede(&mut self, key: &str) {
         self.outbox.supersede(key);
     }

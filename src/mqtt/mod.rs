@@ -26,7 +26,7 @@ pub use connection::{AckToken, Connection, Event, Message};
 pub use echo::{ECHO_COUNT, ECHO_SLOW_MS};
 pub use metrics::LinkMetrics;
 pub use outbox::{
-    Keep, MessageId, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Outgoing, PAYLOAD_BYTES_MAX, PublishError,
+    MessageId, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Outgoing, PAYLOAD_BYTES_MAX, PublishError, Retention,
     WINDOW_MAX,
 };
 pub use spec::{LinkError, Session, Setup, Will};

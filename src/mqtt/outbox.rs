@@ -21,7 +21,7 @@ pub const WINDOW_MAX: usize = 32;
 
 /// How long a message is worth delivering.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keep {
+pub enum Retention {
     /// Until the broker has it, however often the connection breaks.
     UntilDelivered,
     /// As above, but a newer message with the same key takes its place.
@@ -42,7 +42,7 @@ pub struct Outgoing {
     /// With QoS 0 it is forgotten as soon as it is handed to the network.
     pub qos: Qos,
     /// How long it is worth delivering.
-    pub keep: Keep,
+    pub retention: Retention,
 }
 
 /// Names one published message.
@@ -101,12 +101,12 @@ impl Outbox {
             return Err(PublishError::Topic);
         }
         let full = self.entries.len() >= OUTBOX_MESSAGES_MAX || self.bytes + message.payload.len() > OUTBOX_BYTES_MAX;
-        match &message.keep {
-            Keep::Until(_) if !connected => return Err(PublishError::Down),
-            Keep::UntilDelivered | Keep::Until(_) if full => return Err(PublishError::Full),
-            Keep::UntilDelivered | Keep::Until(_) => {}
+        match &message.retention {
+            Retention::Until(_) if !connected => return Err(PublishError::Down),
+            Retention::UntilDelivered | Retention::Until(_) if full => return Err(PublishError::Full),
+            Retention::UntilDelivered | Retention::Until(_) => {}
             // One message a key, and the keys are a fixed set: this cannot fill up.
-            Keep::Newest(key) => {
+            Retention::Newest(key) => {
                 let key = key.clone();
                 self.supersede(&key);
                 self.newest.insert(key, MessageId(self.last + 1));
@@ -138,10 +138,10 @@ impl Outbox {
                 return None;
             }
             let id = *self.waiting.front()?;
-            match self.entries.get(&id).map(|entry| &entry.message.keep) {
-                Some(Keep::UntilDelivered | Keep::Newest(_)) => break,
-                Some(Keep::Until(deadline)) if now <= *deadline => break,
-                Some(Keep::Until(_)) => *stale += 1,
+            match self.entries.get(&id).map(|entry| &entry.message.retention) {
+                Some(Retention::UntilDelivered | Retention::Newest(_)) => break,
+                Some(Retention::Until(deadline)) if now <= *deadline => break,
+                Some(Retention::Until(_)) => *stale += 1,
                 None => {}
             }
             self.waiting.pop_front();
@@ -187,10 +187,10 @@ impl Outbox {
         self.handed.clear();
         self.in_flight.clear();
         let mut stale = 0;
-        let gone = self.entries.iter().filter_map(|(id, entry)| match entry.message.keep {
+        let gone = self.entries.iter().filter_map(|(id, entry)| match entry.message.retention {
             _ if entry.superseded => Some((*id, 0)),
-            Keep::Until(_) => Some((*id, 1)),
-            Keep::UntilDelivered | Keep::Newest(_) => None,
+            Retention::Until(_) => Some((*id, 1)),
+            Retention::UntilDelivered | Retention::Newest(_) => None,
         });
         for (id, count) in gone.collect::<Vec<_>>() {
             stale += count;
@@ -221,7 +221,7 @@ impl Outbox {
     fn forget(&mut self, id: MessageId) {
         let Some(entry) = self.entries.remove(&id) else { return };
         self.bytes -= entry.message.payload.len();
-        if let Keep::Newest(key) = &entry.message.keep
+        if let Retention::Newest(key) = &entry.message.retention
             && self.newest.get(key) == Some(&id)
         {
             self.newest.remove(key);
@@ -235,9 +235,9 @@ mod tests {
 
     use super::*;
 
-    fn message(text: &str, keep: Keep) -> Outgoing {
+    fn message(text: &str, retention: Retention) -> Outgoing {
         let qos = Qos::AtLeastOnce;
-        Outgoing { topic: "t".into(), payload: text.into(), retain: false, qos, keep }
+        Outgoing { topic: "t".into(), payload: text.into(), retain: false, qos, retention }
     }
 
     fn hand_over_all(outbox: &mut Outbox, now: Instant) -> Vec<String> {
@@ -254,14 +254,14 @@ mod tests {
         let now = Instant::now();
         let mut outbox = Outbox::default();
         for text in ["a", "b", "c"] {
-            outbox.push(message(text, Keep::UntilDelivered), true).unwrap();
+            outbox.push(message(text, Retention::UntilDelivered), true).unwrap();
         }
         assert_eq!(hand_over_all(&mut outbox, now), ["a", "b", "c"]);
         for packet in 1..=3 {
             outbox.written(packet, now);
         }
         assert_eq!(outbox.confirmed(2), Some(MessageId(2)));
-        outbox.push(message("d", Keep::UntilDelivered), false).unwrap();
+        outbox.push(message("d", Retention::UntilDelivered), false).unwrap();
         assert_eq!(outbox.connection_lost(), 0);
         assert_eq!(hand_over_all(&mut outbox, now), ["a", "c", "d"]);
     }
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn what_opens_something_never_leaves_late_or_on_a_later_connection() {
         let now = Instant::now();
-        let soon = Keep::Until(now + Duration::from_millis(1500));
+        let soon = Retention::Until(now + Duration::from_millis(1500));
         let mut outbox = Outbox::default();
         assert_eq!(outbox.push(message("a", soon.clone()), false), Err(PublishError::Down));
         outbox.push(message("b", soon.clone()), true).unwrap();
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn of_messages_with_one_key_only_the_newest_is_sent() {
         let now = Instant::now();
-        let newest = |text| message(text, Keep::Newest("state".into()));
+        let newest = |text| message(text, Retention::Newest("state".into()));
         let mut outbox = Outbox::default();
         outbox.push(newest("1"), false).unwrap();
         outbox.push(newest("2"), false).unwrap();
@@ -307,7 +307,7 @@ mod tests {
         let now = Instant::now();
         let mut outbox = Outbox::default();
         for _ in 0..WINDOW_MAX + 1 {
-            outbox.push(message("x", Keep::UntilDelivered), true).unwrap();
+            outbox.push(message("x", Retention::UntilDelivered), true).unwrap();
         }
         assert_eq!(hand_over_all(&mut outbox, now).len(), WINDOW_MAX);
         outbox.written(1, now);
@@ -319,11 +319,11 @@ mod tests {
     fn a_full_outbox_refuses_but_still_takes_what_replaces_something() {
         let mut outbox = Outbox::default();
         for _ in 0..OUTBOX_MESSAGES_MAX {
-            outbox.push(message("x", Keep::UntilDelivered), false).unwrap();
+            outbox.push(message("x", Retention::UntilDelivered), false).unwrap();
         }
-        assert_eq!(outbox.push(message("x", Keep::UntilDelivered), false), Err(PublishError::Full));
-        outbox.push(message("off", Keep::Newest("cut/power-412".into())), false).unwrap();
-        let large = Outgoing { payload: vec![0; PAYLOAD_BYTES_MAX + 1], ..message("", Keep::UntilDelivered) };
+        assert_eq!(outbox.push(message("x", Retention::UntilDelivered), false), Err(PublishError::Full));
+        outbox.push(message("off", Retention::Newest("cut/power-412".into())), false).unwrap();
+        let large = Outgoing { payload: vec![0; PAYLOAD_BYTES_MAX + 1], ..message("", Retention::UntilDelivered) };
         assert_eq!(outbox.push(large, false), Err(PublishError::TooLarge));
     }
 }

@@ -10,7 +10,7 @@ use super::hear::Ear;
 use super::{Stored, Uplink};
 use crate::access::id::Timestamp;
 use crate::access::input::Input;
-use crate::mqtt::Keep;
+use crate::mqtt::Retention;
 use crate::wire::bodies;
 use crate::wire::topic::Up;
 
@@ -69,8 +69,8 @@ impl Uplink {
         let Some(body) = bodies::encode_audit(&self.boot, first, &run) else { return };
         let last = first + u64::try_from(run.len()).unwrap_or(1) - 1;
         // The feed sends it again, not the outbox.
-        let keep = Keep::Until(now + Duration::from_secs(RESEND_S));
-        match self.publish(Up::Audit, body, keep) {
+        let retention = Retention::Until(now + Duration::from_secs(RESEND_S));
+        match self.publish(Up::Audit, body, retention) {
             Ok(id) => {
                 self.feed.sent(last, id, now);
                 self.read_audit();

@@ -27,8 +27,8 @@ use crate::access::input::{Input, Receipt};
 use crate::config::AuditAckBy;
 use crate::gateway::ports::{Ask, GatewayGone, Inbox, StateReport, UplinkOrder};
 use crate::mqtt::{
-    AckToken, Connection, Event, Keep, LinkError, LinkMetrics, LinkSpec, Message, MessageId, Outgoing, PublishError,
-    Session, Setup, WallClock, Will,
+    AckToken, Connection, Event, LinkError, LinkMetrics, LinkSpec, Message, MessageId, Outgoing, PublishError,
+    Retention, Session, Setup, WallClock, Will,
 };
 use crate::wire::bodies;
 use crate::wire::envelope::{Scope, StreamSpec};
@@ -174,7 +174,7 @@ impl Uplink {
             }
         }
         let offline = state::encode_offline(&self.boot, self.connection.generation());
-        if let Err(why) = self.publish(Up::State, offline, Keep::Newest("state".into())) {
+        if let Err(why) = self.publish(Up::State, offline, Retention::Newest("state".into())) {
             warn!(link = "uplink", "`offline` cannot be published: {why}");
         }
         if !self.connection.close(Duration::from_millis(CLOSE_MS)).await {
@@ -278,15 +278,15 @@ impl Uplink {
                 return self.acknowledge(receipt, bodies::encode_ack(&ack, durable_at));
             }
             UplinkOrder::Reply(reply) => {
-                (Up::Reply, self.publish(Up::Reply, bodies::encode_reply(&reply), Keep::UntilDelivered))
+                (Up::Reply, self.publish(Up::Reply, bodies::encode_reply(&reply), Retention::UntilDelivered))
             }
             UplinkOrder::Alarm(alarm) => {
-                (Up::Alarm, self.publish(Up::Alarm, bodies::encode_alarm(&alarm), Keep::UntilDelivered))
+                (Up::Alarm, self.publish(Up::Alarm, bodies::encode_alarm(&alarm), Retention::UntilDelivered))
             }
             UplinkOrder::Resync(resync) => {
                 // An old request to send again would only be answered once more.
-                let keep = Keep::Newest(format!("resync/{}", resync.stream));
-                (Up::Resync, self.publish(Up::Resync, bodies::encode_resync(&resync), keep))
+                let retention = Retention::Newest(format!("resync/{}", resync.stream));
+                (Up::Resync, self.publish(Up::Resync, bodies::encode_resync(&resync), retention))
             }
             UplinkOrder::State(report) => {
                 self.report.put(report);
@@ -302,7 +302,7 @@ impl Uplink {
     /// Only with the answer on its way is the broker told. A message that it is never told of takes one of the few places in
     /// which it delivers, so an answer that does not fit is tried again.
     fn acknowledge(&mut self, receipt: Receipt, body: Vec<u8>) {
-        match self.publish(Up::Ack, body.clone(), Keep::UntilDelivered) {
+        match self.publish(Up::Ack, body.clone(), Retention::UntilDelivered) {
             Ok(_) => {
                 if let Some(token) = self.held.remove(&receipt) {
                     self.connection.ack(token);
@@ -314,14 +314,14 @@ impl Uplink {
         }
     }
 
-    fn publish(&mut self, up: Up, body: Vec<u8>, keep: Keep) -> Result<MessageId, PublishError> {
+    fn publish(&mut self, up: Up, body: Vec<u8>, retention: Retention) -> Result<MessageId, PublishError> {
         let topic = Topic::Up(self.gateway.clone(), up);
         self.connection.publish(Outgoing {
             retain: topic.retained(),
             qos: topic.qos(),
             topic: topic.to_string(),
             payload: body,
-            keep,
+            retention,
         })
     }
 
@@ -331,7 +331,7 @@ impl Uplink {
         }
         if let Some(report) = self.report.take(Instant::now()) {
             let body = state::encode(&report, self.connection.generation());
-            if let Err(why) = self.publish(Up::State, body, Keep::Newest("state".into())) {
+            if let Err(why) = self.publish(Up::State, body, Retention::Newest("state".into())) {
                 warn!(link = "uplink", "the state cannot be published: {why}");
             }
         }

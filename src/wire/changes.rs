@@ -25,7 +25,8 @@ pub fn parse(opened: &Opened<'_>) -> Result<Changes, Refused> {
         Ok(()) => content(&opened.document, opened.stream.may),
         Err(error) => Err(vec![error]),
     };
-    Ok(Changes { stream: opened.stream.name.clone(), at, content })
+    let iat = envelope::issued_at(&Fields::message(opened.claims()));
+    Ok(Changes { stream: opened.stream.name.clone(), at, iat, content })
 }
 
 /// The change message of bytes that the journal kept as evidence. They were verified on arrival, so neither the signature
@@ -39,7 +40,7 @@ pub fn parse_evidence(bytes: &[u8]) -> Result<Changes, Refused> {
     let fields = Fields::message(&document.map);
     let stream = fields.parsed("iss").map_err(refuse)?;
     let at = envelope::position(&fields).map_err(refuse)?;
-    Ok(Changes { stream, at, content: content(&document, MaySet::ALL) })
+    Ok(Changes { stream, at, iat: envelope::issued_at(&fields), content: content(&document, MaySet::ALL) })
 }
 
 fn content(document: &Document, may: MaySet) -> Result<Vec<Op>, Vec<OpError>> {

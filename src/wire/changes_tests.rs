@@ -302,7 +302,10 @@ fn evidence_is_read_again_whatever_keys_and_rights_have_become() {
     let bare = Value::Object(claims).to_string();
     for bytes in [jws, bare] {
         let changes = parse_evidence(bytes.as_bytes()).unwrap();
-        assert_eq!(changes, Changes { stream: name.clone(), at: at(), content: Ok(ops.to_vec()) });
+        assert_eq!(
+            changes,
+            Changes { stream: name.clone(), at: at(), iat: Some(Timestamp(0)), content: Ok(ops.to_vec()) }
+        );
     }
     assert!(parse_evidence(b"").is_err());
 }

@@ -279,6 +279,11 @@ pub(super) fn position(fields: &Fields<'_>) -> Result<Position, OpError> {
     Ok(Position { epoch: epoch(fields)?, seq: fields.whole("seq", 1)? })
 }
 
+/// `iat` of a message, where it is an instant. Messages that act once need one, for others it is only the newest that counts.
+pub(super) fn issued_at(fields: &Fields<'_>) -> Option<Timestamp> {
+    fields.time_if("iat").ok().flatten()
+}
+
 /// `epoch` of a message.
 pub(super) fn epoch(fields: &Fields<'_>) -> Result<NonZeroU32, OpError> {
     let epoch = u32::try_from(fields.whole("epoch", 1)?).ok().and_then(NonZeroU32::new);

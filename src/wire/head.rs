@@ -34,7 +34,8 @@ fn read(opened: &Opened<'_>, topic_stream: &StreamName) -> Result<Head, OpError>
     if digest.len() != DIGEST_CHARS || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(fields.invalid("digest", "a SHA-256 in 64 hex digits is wanted"));
     }
-    Ok(Head { stream: stream.clone(), at, cards: fields.whole("cards", 0)?, digest: digest.to_ascii_lowercase() })
+    let (cards, iat) = (fields.whole("cards", 0)?, envelope::issued_at(&fields));
+    Ok(Head { stream: stream.clone(), at, iat, cards, digest: digest.to_ascii_lowercase() })
 }
 
 /// The claims of a head as a center writes them; `aud` is a gateway's id or `campus`.
@@ -72,7 +73,8 @@ mod tests {
     #[test]
     fn a_head_is_read_as_it_was_written() {
         let at = Position { epoch: NonZeroU32::new(3).unwrap(), seq: 1042 };
-        let head = Head { stream: "office".parse().unwrap(), at, cards: 1180, digest: "0a".repeat(32) };
+        let iat = Some(Timestamp(0));
+        let head = Head { stream: "office".parse().unwrap(), at, iat, cards: 1180, digest: "0a".repeat(32) };
         let mut map = claims(&head, "campus", Timestamp(0));
         assert_eq!(heard(&map, "office"), Ok(head.clone()));
         assert_eq!(heard(&map, "apartment"), Err(ErrorCode::UnknownStream));

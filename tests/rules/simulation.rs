@@ -145,6 +145,7 @@ impl Life {
                 Input::Head(dormgate::access::change::Head {
                     stream: name(self.dice.pick(&[OFFICE, APARTMENT])),
                     at: at(1, seq),
+                    iat: None,
                     cards: 0,
                     digest: String::new(),
                 })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dormgate::mqtt::{
-    BrokerUrl, Connection, Event, Keep, LinkMetrics, LinkSpec, Message, Outgoing, Session, Setup, Will,
+    BrokerUrl, Connection, Event, LinkMetrics, LinkSpec, Message, Outgoing, Retention, Session, Setup, Will,
 };
 use dormgate::wire::topic::{Qos, Subscription};
 use dormgate::workbench::broker::Broker;
@@ -133,7 +133,7 @@ pub fn saying(topic: &str, payload: impl Into<Vec<u8>>) -> Outgoing {
         payload: payload.into(),
         retain: false,
         qos: Qos::AtLeastOnce,
-        keep: Keep::UntilDelivered,
+        retention: Retention::UntilDelivered,
     }
 }
 

@@ -244,7 +244,7 @@ impl World {
 
     /// A message with its number, as received.
     pub fn received(&mut self, stream: &str, at: Position, content: Result<Vec<Op>, Vec<OpError>>) -> Input {
-        let changes = Changes { stream: name(stream), at, content };
+        let changes = Changes { stream: name(stream), at, iat: None, content };
         self.said.push(changes.clone());
         let place = self.said.len() - 1;
         Input::Changes(ReceivedChanges {
@@ -291,7 +291,7 @@ impl World {
     }
 
     pub fn head(&mut self, stream: &str, at: Position) -> Seen {
-        self.input(Input::Head(Head { stream: name(stream), at, cards: 0, digest: String::new() }))
+        self.input(Input::Head(Head { stream: name(stream), at, iat: None, cards: 0, digest: String::new() }))
     }
 
     pub fn request(&self, portal: &str, presented: Presented) -> Request {

@@ -12,7 +12,7 @@ use crate::mqtt::attempt::{self, Loss};
 use crate::mqtt::backoff::STABLE_MS;
 use crate::mqtt::echo::ECHO_SLOW_MS;
 use crate::mqtt::metrics::LinkMetrics;
-use crate::mqtt::outbox::{Keep, Outgoing};
+use crate::mqtt::outbox::{Outgoing, Retention};
 use crate::wire::topic::Qos;
 
 /// Longest wait for the answer to our subscriptions, in seconds; then the connection is made anew.
@@ -99,8 +99,8 @@ impl Connection {
     pub(super) fn next_echo(&mut self) {
         let now = Instant::now();
         if let (Some(topic), Some(payload)) = (self.setup.echo_topic.clone(), self.echo.send(now)) {
-            let keep = Keep::Newest("echo".into());
-            let message = Outgoing { topic, payload, retain: false, qos: Qos::AtLeastOnce, keep };
+            let retention = Retention::Newest("echo".into());
+            let message = Outgoing { topic, payload, retain: false, qos: Qos::AtLeastOnce, retention };
             if let Err(error) = self.publish(message) {
                 debug!(link = self.setup.link, "no echo: {error}");
             }

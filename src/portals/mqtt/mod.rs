@@ -24,7 +24,7 @@ use crate::access::input::{Input, PortalReport, RejectedMessage};
 use crate::access::portal::Posture;
 use crate::gateway::ports::{Inbox, PortalOrder};
 use crate::mqtt::{
-    Connection, Event, Keep, LinkError, LinkMetrics, LinkSpec, Message, Outgoing, Session, Setup, WallClock, Will,
+    Connection, Event, LinkError, LinkMetrics, LinkSpec, Message, Outgoing, Retention, Session, Setup, WallClock, Will,
 };
 use crate::wire::envelope::Refused;
 use crate::wire::portal::{
@@ -213,8 +213,8 @@ impl NativePortals {
             }
             PortalOrder::Cut { portal, reason } => {
                 let body = encode_control(&self.order_id(), Action::PowerOff, None, reason);
-                let keep = Keep::Newest(cut_key(portal.as_str()));
-                self.send(portal.as_str(), Portal::Control, body, keep);
+                let retention = Retention::Newest(cut_key(portal.as_str()));
+                self.send(portal.as_str(), Portal::Control, body, retention);
             }
             PortalOrder::Mode { portal, posture } => {
                 let action = match posture {
@@ -224,8 +224,8 @@ impl NativePortals {
                 };
                 let body = encode_control(&self.order_id(), action, None, posture.as_str());
                 // A mode is no order from the past but what holds now: the newest is delivered however long it takes.
-                let keep = Keep::Newest(format!("mode/{portal}"));
-                self.send(portal.as_str(), Portal::Control, body, keep);
+                let retention = Retention::Newest(format!("mode/{portal}"));
+                self.send(portal.as_str(), Portal::Control, body, retention);
             }
         }
     }
@@ -236,10 +236,10 @@ impl NativePortals {
         format!("{boot}-{}", self.last_order)
     }
 
-    fn send(&mut self, portal: &str, leaf: Portal, payload: Vec<u8>, keep: Keep) {
+    fn send(&mut self, portal: &str, leaf: Portal, payload: Vec<u8>, retention: Retention) {
         let topic = Topic::Portal(self.gateway.clone(), portal.to_owned(), leaf);
         let (retain, qos) = (topic.retained(), topic.qos());
-        let message = Outgoing { topic: topic.to_string(), payload, retain, qos, keep };
+        let message = Outgoing { topic: topic.to_string(), payload, retain, qos, retention };
         if let Err(why) = self.connection.publish(message) {
             debug!(link = "local", portal, topic = leaf.as_str(), "an order is dropped: {why}");
         }
@@ -252,7 +252,7 @@ impl NativePortals {
             qos: topic.qos(),
             topic: topic.to_string(),
             payload: encode_local(presence, &self.boot),
-            keep: Keep::Newest("gateway/state".into()),
+            retention: Retention::Newest("gateway/state".into()),
         });
         if let Err(why) = said {
             warn!(link = "local", "the gateway's state cannot be published: {why}");
@@ -261,8 +261,8 @@ impl NativePortals {
 }
 
 /// What opens or energises leaves while the decision behind it counts, or never.
-fn at_once() -> Keep {
-    Keep::Until(Instant::now() + Duration::from_millis(u64::from(DECISION_TTL_MS)))
+fn at_once() -> Retention {
+    Retention::Until(Instant::now() + Duration::from_millis(u64::from(DECISION_TTL_MS)))
 }
 
 /// Of several cuts of one box only the newest is kept until it is delivered.

@@ -249,7 +249,7 @@ impl Center {
         let heads = self.streams.iter().filter_map(|stream| {
             let digest = digest_lines::of(&self.list, stream.may);
             let at = stream.journal.last()?;
-            let said = Head { stream: stream.name.clone(), at, cards: digest.cards, digest: digest.sha256 };
+            let said = Head { stream: stream.name.clone(), at, iat: None, cards: digest.cards, digest: digest.sha256 };
             let claims = head::claims(&said, stream.aud(&self.gateway), now);
             let topic = match stream.scope {
                 Scope::Campus => Topic::Campus(CampusDown::Head(stream.name.clone())),

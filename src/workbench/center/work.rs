@@ -11,7 +11,7 @@ use super::service::{Attention, Heard, Order};
 use super::{COMMAND_LIFE_S, Center, CenterError, Letter};
 use crate::access::id::Timestamp;
 use crate::clock::Clock;
-use crate::mqtt::{Connection, Event, Keep, Message, Outgoing, PublishError};
+use crate::mqtt::{Connection, Event, Message, Outgoing, PublishError, Retention};
 use crate::wire::bodies::{self, BodyError};
 use crate::wire::topic::{Topic, Up};
 
@@ -67,7 +67,7 @@ impl Work {
             Order::Say(ops, answer) => {
                 let said = self.center.say(&ops, now);
                 if let Ok(letters) = &said {
-                    letters.iter().for_each(|letter| self.publish(letter, Keep::UntilDelivered));
+                    letters.iter().for_each(|letter| self.publish(letter, Retention::UntilDelivered));
                     self.send_heads();
                 }
                 drop(answer.send(said));
@@ -75,7 +75,7 @@ impl Work {
             Order::Write(claims, answer) => {
                 let said = self.center.say_as_written(&claims, now);
                 if let Ok(letter) = &said {
-                    self.publish(letter, Keep::UntilDelivered);
+                    self.publish(letter, Retention::UntilDelivered);
                     if !claims.is_numbered() {
                         self.send_heads();
                     }
@@ -85,7 +85,7 @@ impl Work {
             Order::Command(kind, actor, answer) => {
                 let said = self.center.command(kind, actor.as_deref(), now).map(|(jti, letter)| {
                     let life = Duration::from_secs(COMMAND_LIFE_S.unsigned_abs());
-                    self.publish(&letter, Keep::Until(Instant::now() + life));
+                    self.publish(&letter, Retention::Until(Instant::now() + life));
                     jti
                 });
                 drop(answer.send(said));
@@ -95,13 +95,13 @@ impl Work {
         }
     }
 
-    fn publish(&mut self, letter: &Letter, keep: Keep) {
+    fn publish(&mut self, letter: &Letter, retention: Retention) {
         let message = Outgoing {
             topic: letter.topic.to_string(),
             payload: letter.payload.clone(),
             retain: letter.topic.retained(),
             qos: letter.topic.qos(),
-            keep,
+            retention,
         };
         match self.connection.publish(message) {
             Ok(_) => {}
@@ -115,7 +115,7 @@ impl Work {
         match self.center.heads(self.now()) {
             Ok(heads) => {
                 for head in heads {
-                    self.publish(&head, Keep::Newest(head.topic.to_string()));
+                    self.publish(&head, Retention::Newest(head.topic.to_string()));
                 }
             }
             Err(error) => self.failed(&error),
@@ -125,7 +125,7 @@ impl Work {
     fn send_again(&mut self) {
         while self.connection.undelivered() < RESEND_UNDER_WAY_MAX {
             let Some(letter) = self.again.pop_front() else { return };
-            self.publish(&letter, Keep::UntilDelivered);
+            self.publish(&letter, Retention::UntilDelivered);
         }
     }
 
@@ -196,7 +196,7 @@ impl Work {
             Up::Audit => match self.center.receive_audit(payload, self.now()) {
                 Ok((received, ack)) => {
                     if let Some(ack) = ack {
-                        self.publish(&ack, Keep::Newest(ack.topic.to_string()));
+                        self.publish(&ack, Retention::Newest(ack.topic.to_string()));
                     }
                     let events = (!received.events.is_empty()).then_some(Heard::Audit(received.events));
                     received.trouble.into_iter().map(Heard::Trouble).chain(events).collect()

@@ -9,7 +9,7 @@ use tracing::debug;
 use super::{Answer, CONTROLS_MAX, DECISION_WAIT_MS, Doing, NoDecision, Presentation, Seen};
 use crate::access::input::{PortalReport, Presented};
 use crate::access::portal::{Direction, PortalKind};
-use crate::mqtt::{Connection, Event, Keep, Message, Outgoing};
+use crate::mqtt::{Connection, Event, Message, Outgoing, Retention};
 use crate::wire::portal::{
     Action, PortalControl, PortalDecision, encode_request, encode_state, parse_control, parse_decision,
 };
@@ -233,9 +233,9 @@ impl Device {
     }
 
     fn publish(&mut self, topic: String, payload: Vec<u8>) {
-        let keep = Keep::Until(Instant::now() + Duration::from_millis(DECISION_WAIT_MS));
+        let retention = Retention::Until(Instant::now() + Duration::from_millis(DECISION_WAIT_MS));
         let qos = Qos::AtMostOnce;
-        if let Err(why) = self.connection.publish(Outgoing { topic, payload, retain: false, qos, keep }) {
+        if let Err(why) = self.connection.publish(Outgoing { topic, payload, retain: false, qos, retention }) {
             debug!("a simulated portal cannot speak: {why}");
         }
     }

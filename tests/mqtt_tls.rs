@@ -51,11 +51,10 @@ async fn a_gateway_proves_itself_with_a_certificate_and_a_password_and_checks_th
     let as_user =
         |password: &str| Some(Credentials { username: "xing1".into(), password: Some(Secret::new(password)) });
     let spec = LinkSpec {
-        urls: vec![broker.url()],
-        client_id: "gateway".into(),
         credentials: as_user("correct horse"),
         ca_file: Some(ca_file),
         client_cert: Some(ClientCert { cert_file, key_file }),
+        ..LinkSpec::plain(vec![broker.url()], "gateway")
     };
     assert_eq!(attempt(spec.clone()).await, Ok(()));
 

@@ -88,6 +88,8 @@ async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocatio
         delay_off_ms: 0,
         debounce_ms: 0,
         held_open_ms: 15_000,
+        rest_ms: 0,
+        fire_input: true,
     };
     let setup = Setup {
         lossy: Vec::new(),

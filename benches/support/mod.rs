@@ -75,5 +75,7 @@ pub fn door(room: u32) -> Portal {
         delay_off_ms: 0,
         debounce_ms: 0,
         held_open_ms: 15_000,
+        rest_ms: 0,
+        fire_input: true,
     }
 }

@@ -160,4 +160,8 @@ pub struct Portal {
     pub debounce_ms: u32,
     /// A door that stays open this long raises an alarm, in milliseconds; 0: never (IEC 60839-11-1 Table 2 recommends 10 s at least).
     pub held_open_ms: u32,
+    /// How long a power box rests after it was switched off, before it may be switched on again, in milliseconds.
+    pub rest_ms: u32,
+    /// Whether its fire input puts the whole building in fire; `false`: it is reported and changes no posture.
+    pub fire_input: bool,
 }

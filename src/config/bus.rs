@@ -99,6 +99,10 @@ pub struct BusConfig {
     pub line: BusLine,
     /// How long an answer may take, in milliseconds.
     pub timeout_ms: u32,
+    /// Whether the adapter of a serial line repeats what is sent on it; `None`: it is found out.
+    pub echo: Option<bool>,
+    /// Takes the answer of the one request under way whatever transaction it names: for TCP converters that answer all with 0.
+    pub any_transaction: bool,
     /// Where device profiles are, beside the built-in ones.
     pub devices_dir: Option<PathBuf>,
 }
@@ -180,6 +184,17 @@ pub(super) fn read_all(top: &mut Table<'_>, around: &Surroundings<'_>, ports: &m
             }
         };
         let timeout_ms = whole(table, "timeout_ms", 10..=10_000, 200);
+        let echo = table.has("echo").then(|| table.flag("echo", false));
+        let any_transaction = table.flag("any_transaction", false);
+        match &line {
+            Some(BusLine::Tcp(_)) if echo.is_some() => {
+                table.diagnostic_at("echo", "only the adapter of a serial line repeats what is sent; leave it out");
+            }
+            Some(BusLine::Serial(_)) if any_transaction => {
+                table.diagnostic_at("any_transaction", "a serial line has no transactions; leave it out");
+            }
+            Some(BusLine::Tcp(_) | BusLine::Serial(_)) | None => {}
+        }
         let devices_dir = table.get("devices_dir").map(|value| {
             let dir = around.base_dir.join(non_empty(&value)?);
             if !dir.is_dir() {
@@ -189,7 +204,7 @@ pub(super) fn read_all(top: &mut Table<'_>, around: &Surroundings<'_>, ports: &m
             Some(dir)
         });
         let config =
-            || Some(BusConfig { id: id.clone()?, line: line?, timeout_ms, devices_dir: super::flat(devices_dir)? });
+            || Some(BusConfig { id: id.clone()?, line: line?, timeout_ms, echo, any_transaction, devices_dir: super::flat(devices_dir)? });
         BusDraft { config: config(), id }
     })
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{BrokerUrl, Secret, Surroundings, non_empty, secret};
+use super::{BrokerUrl, Secret, Surroundings, non_empty, secret, whole};
 use crate::access::id::GatewayId;
 use crate::profile::document::{Table, Value};
 
@@ -10,6 +10,10 @@ use crate::profile::document::{Table, Value};
 const URLS_MAX: usize = 16;
 /// Longest client id in bytes; MQTT 3.1.1 lets brokers refuse more than 23, common ones take this.
 const CLIENT_ID_BYTES_MAX: usize = 256;
+/// Longest random wait before a resync, in seconds.
+const RESYNC_SPREAD_S_MAX: i64 = 600;
+/// The same when the file does not say.
+pub const RESYNC_SPREAD_S_DEFAULT: u32 = 5;
 /// What the local link's client id ends with by default, so that the two links never share one.
 const LOCAL_SUFFIX: &str = "-local";
 
@@ -26,6 +30,20 @@ pub struct LinkSpec {
     pub ca_file: Option<PathBuf>,
     /// PEM files of our own certificate and its key.
     pub client_cert: Option<ClientCert>,
+    /// What the broker keeps for us while we are away.
+    pub session: Session,
+    /// The resync after a reconnect waits a random time up to this, in seconds.
+    pub resync_spread_s: u32,
+}
+
+/// What a broker keeps for a client that is away: `session`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Session {
+    /// Subscriptions and messages of QoS 1.
+    #[default]
+    Persistent,
+    /// Nothing; QoS 0 and a resync on every connect instead, for clustered brokers.
+    Clean,
 }
 
 /// User name and password at a broker.
@@ -50,7 +68,15 @@ impl LinkSpec {
     /// A connection without user, password or TLS files of its own.
     #[must_use]
     pub fn plain(urls: Vec<BrokerUrl>, client_id: impl Into<String>) -> Self {
-        Self { urls, client_id: client_id.into(), credentials: None, ca_file: None, client_cert: None }
+        Self {
+            urls,
+            client_id: client_id.into(),
+            credentials: None,
+            ca_file: None,
+            client_cert: None,
+            session: Session::default(),
+            resync_spread_s: RESYNC_SPREAD_S_DEFAULT,
+        }
     }
 }
 
@@ -82,6 +108,9 @@ pub(super) fn read(
     };
     let ca_file = table.get("ca_file").map(|value| secret::file(&value, around));
     let client_cert = read_client_cert(table, name, around);
+    let session =
+        table.choice("session", &[("persistent", Session::Persistent), ("clean", Session::Clean)], Session::default());
+    let resync_spread_s = whole(table, "resync_spread_s", 0..=RESYNC_SPREAD_S_MAX, RESYNC_SPREAD_S_DEFAULT);
     if let Some(urls) = &urls
         && urls.iter().all(|url| !url.tls)
     {
@@ -102,6 +131,8 @@ pub(super) fn read(
         credentials,
         ca_file: super::flat(ca_file)?,
         client_cert: client_cert?,
+        session,
+        resync_spread_s,
     })
 }
 

@@ -30,7 +30,7 @@ use crate::wire::topic;
 pub use broker::{BrokerUrl, UrlError};
 pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, StopBits, TcpPeer};
 pub use device::{ModbusPart, MqttPart, Part, PortalDevice, ProfileUse, Role, UNIT_SELF};
-pub use link::{ClientCert, Credentials, LinkSpec};
+pub use link::{ClientCert, Credentials, LinkSpec, RESYNC_SPREAD_S_DEFAULT, Session};
 pub use policy::{AuditAckBy, AuditConfig};
 pub use portal::PortalConfig;
 pub use secret::Secret;

@@ -29,6 +29,10 @@ const DEBOUNCE_MS_MAX: i64 = 60_000;
 const HELD_OPEN_S_MAX: i64 = 3_600;
 /// The same when the file does not say (IEC 60839-11-1 Table 2 recommends 10 s at least).
 const HELD_OPEN_S_DEFAULT: u32 = 15;
+/// Longest rest of a power box between off and on again, in seconds.
+const REST_S_MAX: i64 = 600;
+/// The same when the file does not say: what contactors and compressors need at least.
+const REST_S_DEFAULT: u32 = 3;
 /// Most portals of one gateway.
 const PORTALS_MAX: usize = 10_000;
 /// One portal.
@@ -82,6 +86,8 @@ fn read(
     let delay_off_s = whole(table, "delay_off_s", 0..=DELAY_OFF_S_MAX, DELAY_OFF_S_DEFAULT);
     let debounce_ms = table.has("debounce_ms").then(|| whole(table, "debounce_ms", 0..=DEBOUNCE_MS_MAX, 0));
     let held_open_s: u32 = whole(table, "held_open_s", 0..=HELD_OPEN_S_MAX, HELD_OPEN_S_DEFAULT);
+    let rest_s: u32 = whole(table, "rest_s", 0..=REST_S_MAX, REST_S_DEFAULT);
+    let fire_input = table.flag("fire_input", true);
     if let Some(kind) = kind {
         keys_of_kind(table, kind);
     }
@@ -96,6 +102,8 @@ fn read(
             delay_off_ms: delay_off_s * 1000,
             debounce_ms: debounce_ms.unwrap_or(default_debounce_ms(kind?, &device)),
             held_open_ms: held_open_s * 1000,
+            rest_ms: rest_s * 1000,
+            fire_input,
         },
         device,
     })
@@ -118,10 +126,15 @@ fn default_debounce_ms(kind: PortalKind, device: &PortalDevice) -> u32 {
 /// A key that means nothing for its kind of portal is a diagnostic: whoever wrote it expects something of it.
 fn keys_of_kind(table: &Table<'_>, kind: PortalKind) {
     let foreign: &[(&str, &str)] = match kind {
-        PortalKind::Gate => &[("delay_off_s", "only a power box has one"), ("meter", "only a power box has one")],
+        PortalKind::Gate => &[
+            ("delay_off_s", "only a power box has one"),
+            ("rest_s", "only a power box has one"),
+            ("meter", "only a power box has one"),
+        ],
         PortalKind::Door => &[
             ("direction", "only a gate has one"),
             ("delay_off_s", "only a power box has one"),
+            ("rest_s", "only a power box has one"),
             ("meter", "only a power box has one"),
         ],
         PortalKind::PowerBox => &[

@@ -61,6 +61,7 @@ fn every_key_of_a_full_file_is_understood() {
     assert_eq!(credentials.password, Some(Secret::new("hunter2")));
     assert_eq!(uplink.ca_file, Some(secrets.join("ca.pem")));
     assert_eq!(uplink.client_cert.unwrap().key_file, secrets.join("gateway.key"));
+    assert_eq!((uplink.session, uplink.resync_spread_s), (Session::Clean, 9));
     let local = config.local.unwrap();
     assert_eq!(
         (local.urls[0].to_string().as_str(), local.client_id.as_str()),
@@ -89,6 +90,8 @@ fn every_key_of_a_full_file_is_understood() {
     let BusLine::Serial(serial) = &config.buses[0].line else { panic!("a serial line") };
     assert_eq!((serial.baud, serial.parity, serial.stop_bits), (9600, Parity::None, StopBits::Two));
     assert_eq!((config.buses[0].timeout_ms, config.buses[0].devices_dir.as_ref()), (300, Some(&secrets)));
+    assert_eq!((config.buses[0].echo, config.buses[0].any_transaction), (Some(true), false));
+    assert_eq!((config.buses[1].echo, config.buses[1].any_transaction), (None, true));
     assert_eq!(config.buses[1].line, BusLine::Tcp(TcpPeer { host: "192.0.2.9".into(), port: 502 }));
     let server = config.modbus_server.unwrap();
     assert_eq!(server.tcp.unwrap().port(), 1502);
@@ -96,6 +99,7 @@ fn every_key_of_a_full_file_is_understood() {
 
     let [gate, door, power, other] = config.portals.try_into().unwrap();
     assert_eq!((gate.portal.direction, gate.portal.hold_ms, gate.portal.debounce_ms), (Some(Direction::In), 500, 250));
+    assert!(!gate.portal.fire_input && door.portal.fire_input);
     assert_eq!(gate.device, PortalDevice::NativeMqtt);
     let PortalDevice::Parts { reader: Part::Modbus(reader), output: Part::Modbus(output), meter: None, inputs: None } =
         door.device
@@ -108,7 +112,7 @@ fn every_key_of_a_full_file_is_understood() {
     );
     assert_eq!((output.bus.as_str(), output.unit, output.channel), ("floor-1", 255, 3));
     assert_eq!((reader.channel_named, output.channel_named), (false, true));
-    assert_eq!(power.portal.delay_off_ms, 20_000);
+    assert_eq!((power.portal.delay_off_ms, power.portal.rest_ms), (20_000, 7_000));
     assert!(matches!(power.device, PortalDevice::Parts { meter: Some(Part::Modbus(ModbusPart { unit: 31, .. })), .. }));
     assert_eq!(other.device, PortalDevice::ModbusServer { unit: 13 });
     assert_eq!(config.insecure, ["http: 0.0.0.0:8480 is not encrypted"]);
@@ -175,6 +179,7 @@ output = {{ modbus = "b", unit = 1, profile = "r" }}
     let urls: Vec<String> = uplink.urls.iter().map(ToString::to_string).collect();
     assert_eq!(urls, ["mqtt://[::1]:1883", "mqtts://b.example:8883"]);
     assert_eq!(uplink.client_id, "g");
+    assert_eq!((uplink.session, uplink.resync_spread_s), (Session::Persistent, 5));
     let local = config.local.unwrap();
     assert_eq!((local.client_id.as_str(), &local.urls), ("g-local", &uplink.urls));
     assert_eq!(config.streams[0].scope, Scope::Gateway);
@@ -185,14 +190,15 @@ output = {{ modbus = "b", unit = 1, profile = "r" }}
     let http = config.http.unwrap();
     assert_eq!((http.listen.to_string().as_str(), http.token), ("127.0.0.1:8480", None));
     let bus = &config.buses[0];
-    assert_eq!((bus.timeout_ms, &bus.devices_dir), (200, &None));
+    assert_eq!((bus.timeout_ms, bus.echo, bus.any_transaction, &bus.devices_dir), (200, None, false, &None));
     let BusLine::Serial(serial) = &bus.line else { panic!("a serial line") };
     assert_eq!((serial.baud, serial.parity, serial.stop_bits), (19_200, Parity::Even, StopBits::One));
     let allow = config.modbus_server.unwrap().allow;
     assert_eq!(allow, ["127.0.0.0/8".parse().unwrap(), "::1/128".parse::<ipnet::IpNet>().unwrap()]);
     let gate = &config.portals[0].portal;
     assert_eq!((gate.direction, gate.hold_ms, gate.debounce_ms), (None, 3000, 0));
-    assert_eq!(config.portals[1].portal.delay_off_ms, 15_000);
+    let power = &config.portals[1].portal;
+    assert_eq!((power.delay_off_ms, power.rest_ms, power.fire_input), (15_000, 3_000, true));
     assert!(config.insecure.is_empty());
 }
 
@@ -323,6 +329,10 @@ fn each_thing_that_does_not_fit_together_is_a_diagnostic() {
         (format!("{bus}{}", portal("p", &device.replace("unit = 2", "unit = 256"))), "a whole number from 0 to 255 is wanted"),
         (format!("{bus}{}", portal("p", &format!("{device}\nmeter = {{ modbus = \"b\", unit = 3, profile = \"p\" }}"))), "only a power box has one"),
         (format!("{bus}{}", portal("p", &format!("{device}\nhold_ms = 60001"))), "from 1000 to 60000"),
+        (format!("{bus}{}", portal("p", &format!("{device}\nrest_s = 3"))), "only a power box has one"),
+        (format!("{bus}{}", portal("p", &format!("{device}\nrest_s = 601")).replace("\"door\"", "\"power_box\"")), "from 0 to 600"),
+        (format!("{bus}echo = true\n"), "`bus[0].echo`: only the adapter of a serial line"),
+        ("[[bus]]\nid = \"a\"\nserial = { port = \"/dev/x\" }\nany_transaction = true\n".to_owned(), "`bus[0].any_transaction`: a serial line"),
         (format!("{bus}{}", portal("p", device).replace("\"door\"", "\"power_box\"\nhold_ms = 3000")), "`delay_off_s` says how much longer"),
         ("[[bus]]\nid = \"a\"\nserial = { port = \"/dev/x\" }\n[[bus]]\nid = \"b\"\nserial = { port = \"/dev/x\" }\n".to_owned(), "`/dev/x` is taken by `bus[0].serial.port`"),
         ("[[bus]]\nid = \"a\"\ntcp = \"Box:502\"\n[[bus]]\nid = \"b\"\ntcp = \"box:502\"\n".to_owned(), "`bus[1].tcp`: `box:502` is `bus[0].tcp` too; a line has one owner"),

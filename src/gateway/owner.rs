@@ -380,6 +380,8 @@ mod tests {
             delay_off_ms: 0,
             debounce_ms: 0,
             held_open_ms: 0,
+            rest_ms: 0,
+            fire_input: true,
         };
         let setup = Setup {
             portals: vec![gate],

@@ -117,6 +117,8 @@ pub fn portals() -> Vec<Portal> {
         delay_off_ms: 15_000,
         debounce_ms: 0,
         held_open_ms: 15_000,
+        rest_ms: 0,
+        fire_input: true,
     };
     vec![
         portal("gate-in", PortalKind::Gate, "lobby", Some(Direction::In)),

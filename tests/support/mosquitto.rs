@@ -1,4 +1,4 @@
-//! A real mosquitto for tests, where `DORMGATE_REAL_PARTS` is set. Ends its own child, by its id, and nothing else.
+//! A real mosquitto for tests. Ends its own child, by its id, and nothing else.
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use dormgate::mqtt::BrokerUrl;
 /// How long a start may take, in tenths of a second.
 const START_TENTHS_MAX: u32 = 100;
 
-/// Whether the tests may use real parts of the system.
+/// Whether tests that take any broker use mosquitto: `tests/run` sets `DORMGATE_REAL_PARTS`.
 pub fn real_parts() -> bool {
     std::env::var_os("DORMGATE_REAL_PARTS").is_some()
 }

@@ -181,7 +181,7 @@ fn no_flipped_byte_of_a_generation_on_disk_panics_or_costs_an_event() {
 
 /// Needs root: a real full disk. The injected one is in `full`.
 #[test]
-#[ignore = "mounts a tmpfs; run as root with --ignored"]
+#[ignore = "mounts a tmpfs as root, which tests/run does"]
 fn a_real_full_disk_stops_nothing_and_is_survived() {
     let dir = tempfile::tempdir().unwrap();
     let mount = dir.path().to_owned();

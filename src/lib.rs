@@ -48,4 +48,5 @@ pub mod profile;
 pub mod store;
 pub mod uplink;
 pub mod wire;
+#[cfg(feature = "workbench")]
 pub mod workbench;

@@ -1,5 +1,5 @@
 //! The reference center at work on a real broker, with a gateway that says only what it is told to say.
-#![cfg(feature = "demo")]
+#![cfg(feature = "workbench")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::num::NonZeroU32;

@@ -1,5 +1,5 @@
 //! What a broker connection promises its link, whatever the broker does.
-#![cfg(feature = "demo")]
+#![cfg(feature = "workbench")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 #[path = "support/brokers.rs"]

@@ -1,5 +1,5 @@
 //! What the local link promises portals, and what the simulated portals do with it.
-#![cfg(feature = "demo")]
+#![cfg(feature = "workbench")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 #[path = "support/brokers.rs"]

@@ -1,5 +1,5 @@
 //! A trial as the manual tells it: a gateway, a center and stand-ins for the portals, each a process of its own, on a broker.
-#![cfg(feature = "demo")]
+#![cfg(feature = "workbench")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::path::{Path, PathBuf};

@@ -4,14 +4,16 @@
 
 mod ask;
 mod audit;
+#[cfg(feature = "workbench")]
 mod center;
 mod check;
-#[cfg(feature = "demo")]
+#[cfg(feature = "workbench")]
 mod demo;
 mod log;
 mod profile;
 mod run;
 pub mod serve;
+#[cfg(feature = "workbench")]
 mod simulate;
 mod uid;
 
@@ -39,15 +41,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Audit(audit::Args),
+    #[cfg(feature = "workbench")]
     Center(Box<center::Args>),
     Check(check::Args),
-    #[cfg(feature = "demo")]
+    #[cfg(feature = "workbench")]
     Demo(demo::Args),
     Fire(ask::FireArgs),
     Posture(ask::PostureArgs),
     Profile(profile::Args),
     Query(ask::QueryArgs),
     Run(run::Args),
+    #[cfg(feature = "workbench")]
     Simulate(simulate::Args),
     Status(ask::StatusArgs),
     Uid(uid::Args),
@@ -56,7 +60,12 @@ enum Command {
 impl Command {
     /// Whether the log is what the command is watched by; the others say on stdout what they have to say.
     fn is_service(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Simulate(_))
+        match self {
+            Self::Run(_) => true,
+            #[cfg(feature = "workbench")]
+            Self::Simulate(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -122,15 +131,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     }
     match cli.command {
         Command::Audit(args) => audit::run(&args),
+        #[cfg(feature = "workbench")]
         Command::Center(args) => center::run(&args),
         Command::Check(args) => check::run(&args),
-        #[cfg(feature = "demo")]
+        #[cfg(feature = "workbench")]
         Command::Demo(args) => demo::run(&args),
         Command::Fire(args) => ask::fire(&args),
         Command::Posture(args) => ask::posture(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Query(args) => ask::query(&args),
         Command::Run(args) => run::run(&args),
+        #[cfg(feature = "workbench")]
         Command::Simulate(args) => simulate::run(&args),
         Command::Status(args) => ask::status(&args),
         Command::Uid(args) => uid::run(&args),

@@ -1,6 +1,6 @@
-//! Stand-ins for what a gateway talks to: for the demo, `dormgate simulate` and the tests. Never part of a decision.
+//! What a gateway is tried with: simulated devices by profile, a reference center, an embedded broker. For `dormgate demo`, `simulate` and
+//! `center`, and for the tests; behind the feature `workbench`, which a package is built without. Never part of a decision.
 
-#[cfg(feature = "demo")]
 pub mod broker;
 pub mod center;
 pub mod lines;

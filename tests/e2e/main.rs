@@ -1,6 +1,6 @@
 //! The whole program as a child process, against a broker, with plain clients outside that know only the wire contract.
 //! With `DORMGATE_REAL_PARTS` the broker is a real mosquitto.
-#![cfg(feature = "demo")]
+#![cfg(feature = "workbench")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 #[path = "../support/authority.rs"]

@@ -1,7 +1,7 @@
 //! The same checks on a real line as on a simulated one. `DORMGATE_HIL=config.toml tests/run --hil` runs them with a person at
 //! the devices, who is told what to do; without hardware, a rehearsal plays the person and `dormgate simulate` the devices.
 //! devices/README.md, "Testing against your hardware", is for the person.
-#![cfg(feature = "demo")]
+#![cfg(feature = "workbench")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 mod bench;

@@ -1,5 +1,5 @@
 //! What the uplink promises centers and the gateway, against brokers that stop, forget and repeat.
-#![cfg(feature = "demo")]
+#![cfg(feature = "workbench")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 #[path = "../support/brokers.rs"]

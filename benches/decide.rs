@@ -64,7 +64,7 @@ fn benches(c: &mut Criterion) {
 }
 
 fn facts<'a>(list: &'a AccessList, policy: &'a Policy) -> Facts<'a> {
-    Facts { list, belief: ListIntegrity::Complete, policy, posture: Posture::Secure, stale_list: false, now: NOW }
+    Facts { list, integrity: ListIntegrity::Complete, policy, posture: Posture::Secure, stale_list: false, now: NOW }
 }
 
 /// What the uplink does with a signed reissue before the gateway has it.

@@ -255,7 +255,7 @@ fn grant_all(running: &dormgate::portals::modbus::ModbusPortals, mut taken: dorm
             let portal = Portal { id, kind: PortalKind::Gate, hold_ms: 200, ..support::door(1) };
             let facts = Facts {
                 list: &list,
-                belief: ListIntegrity::Complete,
+                integrity: ListIntegrity::Complete,
                 policy: &policy,
                 posture: Posture::Secure,
                 stale_list: false,

@@ -7,11 +7,11 @@ use super::credential::Role;
 use super::decision::{Decision, Denial, Grant, GrantFlags, GrantReason, Reason, Reasons};
 use super::id::{CardUid, ClockTrust, Now};
 use super::input::Presented;
-use super::list::{AccessList, CardView, EnrolmentView, Meant};
+use super::list::{AccessList, CardView, EnrolmentView, Lookup};
 use super::policy::{FirePower, Policy, UntrustedClock};
 use super::portal::{Direction, Portal, PortalKind, Posture};
 
-/// How far the list may be believed.
+/// How far the list may be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListIntegrity {
     /// All of it.
@@ -28,8 +28,8 @@ pub enum ListIntegrity {
 pub struct Facts<'a> {
     /// The list.
     pub list: &'a AccessList,
-    /// How far it may be believed.
-    pub belief: ListIntegrity,
+    /// How far it may be trusted.
+    pub integrity: ListIntegrity,
     /// The site's choices.
     pub policy: &'a Policy,
     /// The portal's effective posture.
@@ -82,10 +82,10 @@ impl Identified {
 pub fn identify(list: &AccessList, presented: &Presented) -> Identified {
     match presented {
         Presented::Card(uid) => Identified::Card(*uid),
-        Presented::Lossy(reading) => match list.meant_by(*reading) {
-            Meant::One(uid) => Identified::Card(uid),
-            Meant::Nobody => Identified::Nobody,
-            Meant::Several => Identified::Several,
+        Presented::Lossy(reading) => match list.lookup(*reading) {
+            Lookup::One(uid) => Identified::Card(uid),
+            Lookup::None => Identified::Nobody,
+            Lookup::Several => Identified::Several,
         },
         Presented::Malformed(_) => Identified::Malformed,
     }
@@ -184,23 +184,23 @@ fn judge_posture(facts: &Facts<'_>, portal: Option<&Portal>, role: Role, reasons
     }
 }
 
-/// The card, if the list knows it and may be believed about it.
+/// The card, if the list knows it and may be trusted about it.
 fn known_card<'a>(facts: &Facts<'a>, uid: &CardUid) -> Option<CardView<'a>> {
     let card = facts.list.card(uid)?;
-    let believed = match facts.belief {
+    let trusted = match facts.integrity {
         ListIntegrity::Complete => card.is_named() || !facts.policy.require_issue,
         ListIntegrity::Bootstrapping => card.is_named(),
         // What is known against a card holds also in a damaged list; nothing that is known for it does.
         ListIntegrity::Damaged => card.standing().is_dead(),
     };
     // A card that only an enrolment knows is what the rule above speaks of; one that nothing enrols is simply not enrolled.
-    (believed || (card.enrolment().is_none() && facts.belief != ListIntegrity::Damaged)).then_some(card)
+    (trusted || (card.enrolment().is_none() && facts.integrity != ListIntegrity::Damaged)).then_some(card)
 }
 
 /// How far one enrolment gets a card; the further, the better.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Reach {
-    NoKind,
+enum EntitlementMatch {
+    NoneOfKind,
     NotHere,
     NotNow(Reason),
     Here,
@@ -208,47 +208,47 @@ enum Reach {
 
 fn judge_enrolments(facts: &Facts<'_>, portal: &Portal, card: &CardView<'_>, reasons: &mut Reasons) {
     let enrolments = card.enrolments_for(portal.kind, facts.policy.reissue_keeps);
-    let best = enrolments.map(|e| reach(facts, portal, &e)).max().unwrap_or(Reach::NoKind);
+    let best = enrolments.map(|e| entitlement_match(facts, portal, &e)).max().unwrap_or(EntitlementMatch::NoneOfKind);
     match best {
-        Reach::NoKind => reasons.add(Reason::NotEnrolled),
-        Reach::NotHere => reasons.add(Reason::NoEntitlement),
-        Reach::NotNow(reason) => reasons.add(reason),
-        Reach::Here => {}
+        EntitlementMatch::NoneOfKind => reasons.add(Reason::NotEnrolled),
+        EntitlementMatch::NotHere => reasons.add(Reason::NoEntitlement),
+        EntitlementMatch::NotNow(reason) => reasons.add(reason),
+        EntitlementMatch::Here => {}
     }
 }
 
-fn reach(facts: &Facts<'_>, portal: &Portal, enrolment: &EnrolmentView<'_>) -> Reach {
-    let mut reach = Reach::NoKind;
+fn entitlement_match(facts: &Facts<'_>, portal: &Portal, enrolment: &EnrolmentView<'_>) -> EntitlementMatch {
+    let mut best = EntitlementMatch::NoneOfKind;
     for entitlement in enrolment.entitlements(portal.kind) {
         let this = if entitlement.covers(&portal.zone) {
             judge_time(facts, enrolment, entitlement.schedule().is_some())
         } else {
-            Reach::NotHere
+            EntitlementMatch::NotHere
         };
-        reach = reach.max(this);
+        best = best.max(this);
     }
-    reach
+    best
 }
 
-fn judge_time(facts: &Facts<'_>, enrolment: &EnrolmentView<'_>, has_schedule: bool) -> Reach {
+fn judge_time(facts: &Facts<'_>, enrolment: &EnrolmentView<'_>, has_schedule: bool) -> EntitlementMatch {
     let wall = facts.now.wall;
     let has_window = enrolment.not_before().is_some() || enrolment.not_after().is_some();
     if has_window || has_schedule {
         match (facts.now.clock, facts.policy.untrusted_clock) {
             (ClockTrust::Trusted, _) => {}
-            (ClockTrust::Untrusted, UntrustedClock::Deny) => return Reach::NotNow(Reason::ClockUntrusted),
-            (ClockTrust::Untrusted, UntrustedClock::Grant) if !has_schedule => return Reach::Here,
+            (ClockTrust::Untrusted, UntrustedClock::Deny) => return EntitlementMatch::NotNow(Reason::ClockUntrusted),
+            (ClockTrust::Untrusted, UntrustedClock::Grant) if !has_schedule => return EntitlementMatch::Here,
             (ClockTrust::Untrusted, UntrustedClock::Grant) => {}
         }
     }
     if enrolment.not_before().is_some_and(|start| wall < start) {
-        Reach::NotNow(Reason::NotYetValid)
+        EntitlementMatch::NotNow(Reason::NotYetValid)
     } else if enrolment.not_after().is_some_and(|end| wall >= end) {
-        Reach::NotNow(Reason::Expired)
+        EntitlementMatch::NotNow(Reason::Expired)
     } else if has_schedule {
         // Schedules are kept, not yet evaluated; what cannot be judged denies.
-        Reach::NotNow(Reason::OutsideSchedule)
+        EntitlementMatch::NotNow(Reason::OutsideSchedule)
     } else {
-        Reach::Here
+        EntitlementMatch::Here
     }
 }

@@ -6,7 +6,7 @@ use dormgate::access::audit::{AlarmKind, EventKind};
 use dormgate::access::change::{Op, Subject};
 use dormgate::access::id::{CardUid, Timestamp};
 use dormgate::access::input::{Input, PortalReport, Presented, Request};
-use dormgate::access::list::{AccessList, CLASHES_TOLD_MAX, Meant};
+use dormgate::access::list::{AccessList, COLLISIONS_LISTED_MAX, Lookup};
 use dormgate::access::policy::{KindSet, Policy};
 use dormgate::access::portal::{Direction, Portal, PortalKind, Posture};
 use dormgate::access::transform::{Form, Transform, Turn};
@@ -181,7 +181,7 @@ fn a_box_that_reports_what_means_nobody_or_two_is_cut_with_an_alarm() {
 }
 
 #[test]
-fn a_clash_is_reported_once_when_it_begins_to_matter() {
+fn a_collision_is_reported_once_when_it_begins_to_matter() {
     let mut w = building();
     w.resident("A", "p1");
     let seen = w.say(vec![op::issue(TWIN, "p2")]);
@@ -207,7 +207,7 @@ fn a_clash_is_reported_once_when_it_begins_to_matter() {
 }
 
 #[test]
-fn a_clash_of_cards_that_open_nothing_here_waits_until_one_does() {
+fn a_collision_of_cards_that_open_nothing_here_waits_until_one_does() {
     let mut w = building();
     assert_eq!(w.say(vec![op::issue("A", "p1"), op::issue(TWIN, "p2")]).alarms(), []);
     assert_eq!(w.say(vec![op::enrol("A", "p1", "door:412")]).alarms(), [AlarmKind::List]);
@@ -215,13 +215,13 @@ fn a_clash_of_cards_that_open_nothing_here_waits_until_one_does() {
 }
 
 #[test]
-fn a_message_with_many_clashes_tells_some_and_counts_the_others() {
+fn a_message_with_many_collisions_tells_some_and_counts_the_others() {
     let mut w = building();
     let card = |first: usize, i: usize| format!("{first:02X}{:06X}", i + 1);
     let enrol: Vec<_> = (0..20).map(|i| op::enrol(&card(0x11, i), "p1", "door:412")).collect();
     assert_eq!(w.say(enrol).alarms(), []);
     let seen = w.say((0..20).map(|i| op::issue(&card(0x22, i), "p2")).collect());
-    assert_eq!(seen.alarms().len(), CLASHES_TOLD_MAX + 1);
+    assert_eq!(seen.alarms().len(), COLLISIONS_LISTED_MAX + 1);
     let last = seen.records().filter(|r| r.event.kind == EventKind::Alarm).last().unwrap();
     assert!(last.event.detail.as_deref().unwrap().starts_with("12 more groups"), "{last:?}");
     let at_start = w.restart();
@@ -229,7 +229,7 @@ fn a_message_with_many_clashes_tells_some_and_counts_the_others() {
 }
 
 #[test]
-fn a_building_without_lossy_readers_reports_no_clash() {
+fn a_building_without_lossy_readers_reports_no_collision() {
     let mut w = World::new();
     w.resident("A", "p1").resident(TWIN, "p2");
     assert_eq!(w.say(vec![op::issue("55A68671", "p3")]).alarms(), []);
@@ -325,16 +325,16 @@ proptest! {
         anew.index_readings(transforms());
         let known: Vec<_> = (0..kept.len()).map(|place| kept.record_at(place).unwrap().uid).collect();
         for transform in transforms() {
-            prop_assert_eq!(kept.clashes(transform), anew.clashes(transform));
+            prop_assert_eq!(kept.collisions(transform), anew.collisions(transform));
             for card in CARDS.map(uid) {
                 let reading = transform.read(card);
                 let same: Vec<_> = known.iter().filter(|c| transform.read(**c) == reading).collect();
                 let meant = match same.as_slice() {
-                    [] => Meant::Nobody,
-                    [one] => Meant::One(**one),
-                    [_, _, ..] => Meant::Several,
+                    [] => Lookup::None,
+                    [one] => Lookup::One(**one),
+                    [_, _, ..] => Lookup::Several,
                 };
-                prop_assert_eq!((kept.meant_by(reading), anew.meant_by(reading)), (meant, meant), "{:?}", reading);
+                prop_assert_eq!((kept.lookup(reading), anew.lookup(reading)), (meant, meant), "{:?}", reading);
             }
         }
     }

@@ -27,7 +27,7 @@ struct Situation {
     presented: Presented,
     stale: bool,
     stale_list: bool,
-    belief: ListIntegrity,
+    integrity: ListIntegrity,
     known_portal: bool,
 }
 
@@ -45,7 +45,7 @@ fn with(name: &'static str, policy: Policy, make: impl FnOnce(&mut World)) -> Si
         presented: Presented::Card(uid("A")),
         stale: false,
         stale_list: false,
-        belief: ListIntegrity::Complete,
+        integrity: ListIntegrity::Complete,
         known_portal: true,
     }
 }
@@ -90,7 +90,7 @@ fn situations() -> Vec<Situation> {
     };
     let gate_only = || KindSet::from_iter([PortalKind::Gate]);
     let required = || Policy { require_issue: true, ..Policy::default() };
-    let believed = |name, belief, make: fn(&mut World)| Situation { belief, ..card(name, make) };
+    let with_integrity = |name, integrity, make: fn(&mut World)| Situation { integrity, ..card(name, make) };
     let only_enrolled = |w: &mut World| {
         w.enrol("A", "p1", "gate:* door:412 power_box:412");
     };
@@ -114,10 +114,10 @@ fn situations() -> Vec<Situation> {
         card("unknown", |_| {}),
         card("enrolled, never issued", only_enrolled),
         with("enrolled, never issued, issue required", required(), only_enrolled),
-        believed("good card, list being filled", ListIntegrity::Bootstrapping, good),
-        believed("enrolled, never issued, list being filled", ListIntegrity::Bootstrapping, only_enrolled),
-        believed("good card, list damaged", ListIntegrity::Damaged, good),
-        believed("lost card, list damaged", ListIntegrity::Damaged, |w| good_and(op::report_lost("uid:A"))(w)),
+        with_integrity("good card, list being filled", ListIntegrity::Bootstrapping, good),
+        with_integrity("enrolled, never issued, list being filled", ListIntegrity::Bootstrapping, only_enrolled),
+        with_integrity("good card, list damaged", ListIntegrity::Damaged, good),
+        with_integrity("lost card, list damaged", ListIntegrity::Damaged, |w| good_and(op::report_lost("uid:A"))(w)),
         card("replaced", good_and(op::reissue("p1", "B", Some("A")))),
         card("replaced by a reissue that names no old card", good_and(op::reissue("p1", "B", None))),
         card("cancelled", good_and(op::cancel("p1"))),
@@ -183,7 +183,7 @@ fn situations() -> Vec<Situation> {
 fn decided(s: &Situation, portal: &Portal, direction: Option<Direction>, posture: Posture) -> Decision {
     let facts = Facts {
         list: &s.world.engine.state().list,
-        belief: s.belief,
+        integrity: s.integrity,
         policy: &s.world.policy,
         posture,
         stale_list: s.stale_list,

@@ -11,7 +11,7 @@ use super::Engine;
 use super::boxes::Turned;
 
 /// Errors of one message that the audit's `detail` repeats; the ack has all of them.
-const ERRORS_TOLD_MAX: usize = 3;
+const ERRORS_LISTED_MAX: usize = 3;
 
 impl Engine {
     pub(super) fn changes(&mut self, received: ReceivedChanges, now: Now) {
@@ -46,21 +46,21 @@ impl Engine {
             let event = AuditEvent {
                 revision,
                 reason: errors.first().map(|e| e.code.as_str().to_owned()),
-                detail: Some(tell(errors)),
+                detail: Some(describe(errors)),
                 ..self.event(EventKind::RejectedMessage, now)
             };
             // Recording it uses up its number.
             self.record(event, Flush::Now);
             return (Outcome::Rejected, Applied::default(), Vec::new());
         }
-        let believed = self.belief();
+        let integrity_before = self.integrity();
         let applied = self.state.apply(changes, &self.policy, now.wall);
-        // A card that was believed only until now, or is only now, concerns every box.
-        let everything = applied.touched.site || believed != self.belief();
+        // A list that is trusted more or less than before concerns every box.
+        let everything = applied.affected.site || integrity_before != self.integrity();
         let lost_right =
-            if everything { self.boxes_to_judge(None) } else { self.boxes_to_judge(Some(&applied.touched.cards)) };
+            if everything { self.boxes_to_judge(None) } else { self.boxes_to_judge(Some(&applied.affected.cards)) };
         let turned = self.judge_boxes(&lost_right, now);
-        if applied.touched.site {
+        if applied.affected.site {
             self.tell_modes(now);
         }
         let event = AuditEvent { revision: revision.clone(), ..self.event(EventKind::ChangesApplied, now) };
@@ -76,7 +76,7 @@ impl Engine {
             };
             self.record(event, Flush::Now);
         }
-        self.report_clashes(&applied.clashes, now);
+        self.report_collisions(&applied.collisions, now);
         self.find_next_edge(now);
         let cut = turned.into_iter().filter_map(Turned::cut).collect();
         (Outcome::Applied, applied, cut)
@@ -141,7 +141,7 @@ impl Engine {
 
     pub(super) fn head(&mut self, head: Head, now: Now) {
         let name = head.stream.clone();
-        let believed = self.belief();
+        let integrity_before = self.integrity();
         let track = self.state.streams.entry(name.clone()).or_default();
         let goal = track.take_head(head);
         track.heard_at = track.heard_at.max(Some(now.wall));
@@ -158,7 +158,7 @@ impl Engine {
             };
             self.record(event, Flush::Now);
         }
-        if believed != self.belief() {
+        if integrity_before != self.integrity() {
             self.judge_all_boxes(now);
         }
         self.out.push(Effect::StateChanged);
@@ -166,12 +166,12 @@ impl Engine {
     }
 }
 
-fn tell(errors: &[OpError]) -> String {
-    let told = errors.iter().take(ERRORS_TOLD_MAX).map(|e| match e.op {
+fn describe(errors: &[OpError]) -> String {
+    let listed = errors.iter().take(ERRORS_LISTED_MAX).map(|e| match e.op {
         Some(op) => format!("op {op}: {}", e.message),
         None => e.message.clone(),
     });
-    let more = errors.len().saturating_sub(ERRORS_TOLD_MAX);
+    let more = errors.len().saturating_sub(ERRORS_LISTED_MAX);
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    told.collect::<Vec<_>>().join("; ") + &more
+    listed.collect::<Vec<_>>().join("; ") + &more
 }

@@ -5,12 +5,12 @@ use super::super::decide::{Identified, identify};
 use super::super::decision::Reason;
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::input::{PortalReport, Presented};
-use super::super::list::{Clash, Clashes, Meant};
+use super::super::list::{Collision, Collisions, Lookup};
 use super::super::transform::{Reading, Transform};
 use super::Engine;
 
-/// Portals named in one report of a clash; the others are counted.
-const PORTALS_TOLD_MAX: usize = 8;
+/// Portals named in one report of a collision; the others are counted.
+const PORTALS_LISTED_MAX: usize = 8;
 
 impl Engine {
     /// What the reader of `portal` says of `uid`.
@@ -22,12 +22,13 @@ impl Engine {
     }
 
     /// A reading for the audit: how it was matched, and with which cards.
-    pub(super) fn tell_reading(&self, reading: Reading) -> String {
-        match self.state.list.meant_by(reading) {
-            Meant::One(_) => format!("read as {reading}"),
-            Meant::Nobody => format!("read as {reading}, which no known card is"),
-            Meant::Several => {
-                let cards = self.state.list.clash(reading).map(|clash| cards_of(&clash)).unwrap_or_default();
+    pub(super) fn describe_reading(&self, reading: Reading) -> String {
+        match self.state.list.lookup(reading) {
+            Lookup::One(_) => format!("read as {reading}"),
+            Lookup::None => format!("read as {reading}, which no known card is"),
+            Lookup::Several => {
+                let cards =
+                    self.state.list.collision(reading).map(|collision| cards_of(&collision)).unwrap_or_default();
                 format!("read as {reading}, which {cards} all are")
             }
         }
@@ -53,44 +54,45 @@ impl Engine {
             return;
         }
         self.cut_unremembered(portal, reason.as_str(), now);
-        let told = self.tell_reading(reading);
+        let told = self.describe_reading(reading);
         let detail = format!("the box reports a card that may not draw power: {}; {told}", reason.as_str());
         self.alarm(AlarmKind::PowerWithoutCard, Some(portal), None, detail, now);
     }
 
     /// Cards that a message made one and the same to some readers. Told when it comes to be; a replay tells nothing.
-    pub(super) fn report_clashes(&mut self, clashes: &Clashes, now: Now) {
-        for clash in &clashes.told {
-            let portals = self.read_through(clash.reading.transform);
+    pub(super) fn report_collisions(&mut self, collisions: &Collisions, now: Now) {
+        for collision in &collisions.listed {
+            let portals = self.read_through(collision.reading.transform);
             let detail = format!(
                 "cards {} are all {} to the reader of {portals}: none of them is let in there; give one of the holders another card, or the portal a reader that gives whole UIDs",
-                cards_of(clash),
-                clash.reading,
+                cards_of(collision),
+                collision.reading,
             );
-            self.alarm(AlarmKind::List, None, clash.cards.last().copied(), detail, now);
+            self.alarm(AlarmKind::List, None, collision.cards.last().copied(), detail, now);
         }
-        if clashes.untold > 0 {
+        if collisions.unlisted > 0 {
             let detail = format!(
                 "{} more groups of cards fall together at lossy readers since the same message; the audit names a card when it is denied `ambiguous_identifier`",
-                clashes.untold
+                collisions.unlisted
             );
             self.alarm(AlarmKind::List, None, None, detail, now);
         }
     }
 
-    /// The clashes of the list that the gateway starts with, without alarms: they were raised when each came to be. A reader
-    /// that is new to the configuration finds its clashes here.
-    pub(super) fn record_clashes_at_start(&mut self, now: Now) {
+    /// The collisions of the list that the gateway starts with, without alarms: they were raised when each came to be. A reader
+    /// that is new to the configuration finds its collisions here.
+    pub(super) fn record_collisions_at_start(&mut self, now: Now) {
         let transforms: std::collections::BTreeSet<Transform> = self.lossy.values().copied().collect();
         for transform in transforms {
-            let clashes = self.state.list.clashes(transform);
-            let count = clashes.told.len() + clashes.untold;
+            let collisions = self.state.list.collisions(transform);
+            let count = collisions.listed.len() + collisions.unlisted;
             if count == 0 {
                 continue;
             }
-            let one = |clash: &Clash| format!("{} to {}", clash.reading, cards_of(clash));
-            let named = clashes.told.iter().map(one).collect::<Vec<_>>().join("; ");
-            let more = if clashes.untold > 0 { format!("; and {} more", clashes.untold) } else { String::new() };
+            let one = |collision: &Collision| format!("{} to {}", collision.reading, cards_of(collision));
+            let named = collisions.listed.iter().map(one).collect::<Vec<_>>().join("; ");
+            let more =
+                if collisions.unlisted > 0 { format!("; and {} more", collisions.unlisted) } else { String::new() };
             let portals = self.read_through(transform);
             let detail = Some(format!("{count} readings of {portals} belong to several cards: {named}{more}"));
             self.record(AuditEvent { detail, ..self.event(EventKind::Config, now) }, Flush::Soon);
@@ -100,18 +102,18 @@ impl Engine {
     /// The portals whose reader does this to a UID.
     fn read_through(&self, transform: Transform) -> String {
         let portals: Vec<_> = self.lossy.iter().filter(|(_, t)| **t == transform).map(|(id, _)| id).collect();
-        let named = portals.iter().take(PORTALS_TOLD_MAX).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
-        match portals.len().saturating_sub(PORTALS_TOLD_MAX) {
+        let named = portals.iter().take(PORTALS_LISTED_MAX).map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+        match portals.len().saturating_sub(PORTALS_LISTED_MAX) {
             0 => named,
             more => format!("{named} and {more} more"),
         }
     }
 }
 
-/// The cards of a clash for a person.
-fn cards_of(clash: &Clash) -> String {
-    let named = clash.cards.iter().map(|uid| format!("`{uid}`")).collect::<Vec<_>>().join(", ");
-    match clash.count.saturating_sub(clash.cards.len()) {
+/// The cards of a collision for a person.
+fn cards_of(collision: &Collision) -> String {
+    let named = collision.cards.iter().map(|uid| format!("`{uid}`")).collect::<Vec<_>>().join(", ");
+    match collision.count.saturating_sub(collision.cards.len()) {
         0 => named,
         more => format!("{named} and {more} more"),
     }

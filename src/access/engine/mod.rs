@@ -219,7 +219,7 @@ impl Engine {
     fn facts(&self, posture: Posture, now: Now) -> Facts<'_> {
         Facts {
             list: &self.state.list,
-            belief: self.belief(),
+            integrity: self.integrity(),
             policy: &self.policy,
             posture,
             stale_list: self.is_stale(now),
@@ -227,7 +227,7 @@ impl Engine {
         }
     }
 
-    fn belief(&self) -> ListIntegrity {
+    fn integrity(&self) -> ListIntegrity {
         let track = |role: &StreamRole| self.state.streams.get(&role.name);
         if self.streams.iter().filter_map(track).any(|t| t.damaged) {
             ListIntegrity::Damaged
@@ -281,7 +281,7 @@ impl Engine {
             let detail = "the clock is behind the last time on disk or the build; windows are judged by `policy.untrusted_clock`";
             self.alarm(super::audit::AlarmKind::Clock, None, None, detail.to_owned(), now);
         }
-        self.record_clashes_at_start(now);
+        self.record_collisions_at_start(now);
         self.forget_boxes_without_portal(now);
         self.judge_all_boxes(now);
         self.tell_modes(now);

@@ -200,7 +200,7 @@ impl Engine {
         event.holder = self.holder_of(card.as_ref());
         event.detail = match &request.presented {
             Presented::Card(_) => None,
-            Presented::Lossy(reading) => Some(self.tell_reading(*reading)),
+            Presented::Lossy(reading) => Some(self.describe_reading(*reading)),
             Presented::Malformed(text) => Some(format!("presented `{text}`")),
         };
         event.granted = Some(decision.is_grant());

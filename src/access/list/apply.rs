@@ -11,13 +11,13 @@ use super::super::id::{CardUid, Holder, Revision, Timestamp};
 use super::super::policy::Policy;
 use super::card::{Card, EnrolmentRegister, IssuedTo, PackedEnrolment, PackedEntitlement};
 use super::index::{CardIx, HolderIx, ScheduleIx, ZoneIx};
-use super::lossy::Clashes;
+use super::lossy::Collisions;
 use super::site::PostureRegister;
 use super::{AccessList, CardRecord, HolderEntry};
 
-/// What a message may have changed, so that standing grants are judged anew.
+/// What a message may have changed, so that standing grants are judged again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Touched {
+pub struct Affected {
     /// These cards.
     pub cards: Vec<CardUid>,
     /// Rooms, portals or schedules: everything may be different.
@@ -29,40 +29,39 @@ pub struct Touched {
 pub struct Applied {
     /// Cards that could open something before and can open nothing now, in the order of the list.
     pub revoked: Vec<CardUid>,
-    /// What to judge anew.
-    pub touched: Touched,
+    /// What to judge again.
+    pub affected: Affected,
     /// Cards that lossy readers cannot tell apart since this message.
-    pub clashes: Clashes,
+    pub collisions: Collisions,
 }
-
-/// The cards a message speaks of, and whether each could open something before it.
-pub(super) type Before = HashMap<CardIx, bool, RandomState>;
 
 impl AccessList {
     /// Applies the ops of one message, in order.
     pub fn apply(&mut self, ops: &[Op], at: Position, policy: &Policy, now: Timestamp) -> Applied {
         let known = self.cards.len();
-        let mut before = Before::default();
+        // The cards the message affects, and whether each could open something before it.
+        let mut before: HashMap<CardIx, bool, RandomState> = HashMap::default();
         let mut site = false;
         for (place, op) in (0..).zip(ops) {
-            for ix in self.cards_spoken_of(op) {
+            for ix in self.cards_affected_by(op) {
                 before.entry(ix).or_insert_with(|| self.could_open(ix, policy, now));
             }
             site |= self.write(op, at.revision(place));
             // The op may have made cards, or moved one to another holder whose cards are then concerned too.
-            for ix in self.cards_spoken_of(op) {
+            for ix in self.cards_affected_by(op) {
                 before.entry(ix).or_insert(false);
             }
         }
-        let mut spoken_of: Vec<_> = before.iter().map(|(ix, could)| (*ix, *could)).collect();
-        spoken_of.sort_unstable_by_key(|(ix, _)| *ix);
+        let mut affected: Vec<CardIx> = before.keys().copied().collect();
+        affected.sort_unstable();
+        let could = |ix: CardIx| before.get(&ix).copied().unwrap_or_else(|| self.could_open(ix, policy, now));
+        let can = |ix: CardIx| self.could_open(ix, policy, now);
         let uid = |ix: &CardIx| self.cards.get(ix.place()).map(|c| c.uid);
-        let revoked = spoken_of.iter().filter(|(ix, could)| *could && !self.could_open(*ix, policy, now));
-        let revoked = revoked.filter_map(|(ix, _)| uid(ix)).collect();
-        let (clashes, mut concerned) = self.new_clashes(&spoken_of, &before, known, policy, now);
+        let revoked = affected.iter().filter(|ix| could(**ix) && !can(**ix)).filter_map(uid).collect();
+        let (collisions, mut concerned) = self.new_collisions(&affected, known, could, can);
         concerned.retain(|ix| !before.contains_key(ix));
-        let touched = spoken_of.iter().map(|(ix, _)| ix).chain(&concerned);
-        Applied { revoked, touched: Touched { cards: touched.filter_map(uid).collect(), site }, clashes }
+        let cards = affected.iter().chain(&concerned).filter_map(uid).collect();
+        Applied { revoked, affected: Affected { cards, site }, collisions }
     }
 
     /// The same without saying what changed: for replay.
@@ -73,7 +72,7 @@ impl AccessList {
     }
 
     /// The cards an op can affect: the ones it names and the other cards of their holders, whose entitlement may follow.
-    fn cards_spoken_of(&self, op: &Op) -> Vec<CardIx> {
+    fn cards_affected_by(&self, op: &Op) -> Vec<CardIx> {
         let (uids, holder): ([Option<&CardUid>; 2], Option<&Holder>) = match op {
             Op::Issue { uid, holder } => ([Some(uid), None], Some(holder)),
             Op::Reissue { holder, new_uid, old_uid } => ([Some(new_uid), old_uid.as_ref()], Some(holder)),

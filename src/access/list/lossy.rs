@@ -1,8 +1,8 @@
-//! Which cards a reader that loses part of the UID may mean: an index for each transform in use, and what falls together in it.
+//! Readers that lose part of the UID: an index for each transform in use, and the cards that collide in it.
 //!
 //! **Which cards count.** Every card of which any register was ever written: enrolled here or not, in good standing or dead. The
 //! reader cannot tell them apart, so a reading that a dead card makes too must not open as the living one. It follows that
-//! through a lossy reader no known card opens what it would not open by its whole UID. The price: a new card that falls together with
+//! through a lossy reader no known card opens what it would not open by its whole UID. The price: a new card that collides with
 //! a dead one, were it its holder's own, opens nothing there, and another has to be issued.
 //!
 //! Cards never leave the list, so an index only grows: by one entry wherever a card becomes known, live, replayed or restored.
@@ -14,18 +14,16 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::super::id::{CardUid, Timestamp};
-use super::super::policy::Policy;
+use super::super::id::CardUid;
 use super::super::transform::{Reading, Transform};
 use super::AccessList;
-use super::apply::Before;
 use super::card::Card;
 use super::index::CardIx;
 
-/// Clashes told of one change message, each with its cards; the others are counted.
-pub const CLASHES_TOLD_MAX: usize = 8;
-/// Cards named of one clash; the others are counted.
-pub const CLASH_CARDS_TOLD_MAX: usize = 4;
+/// Collisions listed for one change message, each with its cards; the others are counted.
+pub const COLLISIONS_LISTED_MAX: usize = 8;
+/// Cards listed of one collision; the others are counted.
+pub const COLLISION_CARDS_LISTED_MAX: usize = 4;
 
 /// The index of one transform.
 #[derive(Clone, Debug)]
@@ -37,35 +35,35 @@ pub(super) struct LossyIndex {
     more: HashMap<u128, Vec<CardIx>, RandomState>,
 }
 
-/// Whom a reading means.
+/// The cards that make a reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meant {
+pub enum Lookup {
     /// No card that is known.
-    Nobody,
+    None,
     /// One.
     One(CardUid),
-    /// More than one: it cannot be said which.
+    /// More than one: the reader cannot tell them apart.
     Several,
 }
 
 /// Cards that a lossy reader cannot tell apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Clash {
-    /// What the reader says of each of them.
+pub struct Collision {
+    /// What the reader gives for each of them.
     pub reading: Reading,
-    /// The first of them to become known, at most [`CLASH_CARDS_TOLD_MAX`].
+    /// The first of them to become known, at most [`COLLISION_CARDS_LISTED_MAX`].
     pub cards: Vec<CardUid>,
     /// How many there are.
     pub count: usize,
 }
 
-/// The clashes that matter since a message: some of the cards may open something.
+/// The collisions that matter since a message: some of the cards may open something.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Clashes {
-    /// At most [`CLASHES_TOLD_MAX`].
-    pub told: Vec<Clash>,
+pub struct Collisions {
+    /// At most [`COLLISIONS_LISTED_MAX`].
+    pub listed: Vec<Collision>,
     /// How many more.
-    pub untold: usize,
+    pub unlisted: usize,
 }
 
 impl LossyIndex {
@@ -113,57 +111,57 @@ impl AccessList {
         self.lossy.iter().find(|index| index.transform == transform)
     }
 
-    /// Whom a reading means. A transform that has no index means nobody: it belongs to no reader of this building.
+    /// The cards that make a reading. A transform without an index belongs to no reader of this building and finds no card.
     #[must_use]
-    pub fn meant_by(&self, reading: Reading) -> Meant {
+    pub fn lookup(&self, reading: Reading) -> Lookup {
         let index = self.index_of(reading.transform);
         let mut cards = index.into_iter().flat_map(|index| index.cards(reading.value, self));
         match (cards.next().and_then(|ix| self.cards.get(ix.place())), cards.next()) {
-            (None, _) => Meant::Nobody,
-            (Some(card), None) => Meant::One(card.uid),
-            (Some(_), Some(_)) => Meant::Several,
+            (None, _) => Lookup::None,
+            (Some(card), None) => Lookup::One(card.uid),
+            (Some(_), Some(_)) => Lookup::Several,
         }
     }
 
     /// The cards that make this reading; `None`: fewer than two.
     #[must_use]
-    pub fn clash(&self, reading: Reading) -> Option<Clash> {
+    pub fn collision(&self, reading: Reading) -> Option<Collision> {
         let index = self.index_of(reading.transform)?;
         let cards: Vec<CardIx> = index.cards(reading.value, self).collect();
-        (cards.len() > 1).then(|| self.tell(reading, &cards))
+        (cards.len() > 1).then(|| self.collision_of(reading, &cards))
     }
 
-    fn tell(&self, reading: Reading, cards: &[CardIx]) -> Clash {
+    fn collision_of(&self, reading: Reading, cards: &[CardIx]) -> Collision {
         let uid = |ix: &CardIx| self.cards.get(ix.place()).map(|card| card.uid);
-        Clash { reading, cards: cards.iter().take(CLASH_CARDS_TOLD_MAX).filter_map(uid).collect(), count: cards.len() }
+        let listed = cards.iter().take(COLLISION_CARDS_LISTED_MAX).filter_map(uid).collect();
+        Collision { reading, cards: listed, count: cards.len() }
     }
 
-    /// Every clash there is through this transform, the lowest value first.
+    /// Every collision there is through this transform, the lowest value first.
     #[must_use]
-    pub fn clashes(&self, transform: Transform) -> Clashes {
+    pub fn collisions(&self, transform: Transform) -> Collisions {
         let index = self.index_of(transform);
         let mut values: Vec<u128> = index.into_iter().flat_map(|index| index.more.keys().copied()).collect();
         values.sort_unstable();
-        let told =
-            values.iter().take(CLASHES_TOLD_MAX).filter_map(|value| self.clash(Reading { transform, value: *value }));
-        Clashes { told: told.collect(), untold: values.len().saturating_sub(CLASHES_TOLD_MAX) }
+        let first = values.iter().take(COLLISIONS_LISTED_MAX);
+        let listed = first.filter_map(|value| self.collision(Reading { transform, value: *value })).collect();
+        Collisions { listed, unlisted: values.len().saturating_sub(COLLISIONS_LISTED_MAX) }
     }
 
-    /// What a message did to readings: the clashes that matter now and did not before it, and the cards that a new card fell
-    /// together with, whose standing grants are to be judged anew. `before`: the cards it spoke of and whether each could open
-    /// something; the first `known` cards were there before it.
-    pub(super) fn new_clashes(
+    /// The collisions that matter since a message and did not before it, and the cards that a new card collides with, whose
+    /// standing grants are to be judged again. `affected`: the cards of the message; the first `known` cards of the list are older
+    /// than it. `could` and `can`: whether a card could open something before the message, and whether it can now.
+    pub(super) fn new_collisions(
         &self,
-        spoken_of: &[(CardIx, bool)],
-        before: &Before,
+        affected: &[CardIx],
         known: usize,
-        policy: &Policy,
-        now: Timestamp,
-    ) -> (Clashes, BTreeSet<CardIx>) {
-        let (mut clashes, mut concerned) = (Clashes::default(), BTreeSet::new());
+        could: impl Fn(CardIx) -> bool,
+        can: impl Fn(CardIx) -> bool,
+    ) -> (Collisions, BTreeSet<CardIx>) {
+        let (mut collisions, mut concerned) = (Collisions::default(), BTreeSet::new());
         for index in &self.lossy {
             let mut judged = BTreeSet::new();
-            for (ix, _) in spoken_of {
+            for ix in affected {
                 let Some(card) = self.cards.get(ix.place()) else { continue };
                 let reading = index.transform.read(card.uid);
                 // A value that only one card has is the usual case, and costs one look.
@@ -171,22 +169,20 @@ impl AccessList {
                     continue;
                 }
                 let cards: Vec<CardIx> = index.cards(reading.value, self).collect();
-                let was_there = |ix: &&CardIx| ix.place() < known;
-                let could = |ix: &CardIx| before.get(ix).copied().unwrap_or_else(|| self.could_open(*ix, policy, now));
-                let has_grown = cards.iter().any(|ix| ix.place() >= known);
-                if has_grown {
+                let (old, new): (Vec<CardIx>, Vec<CardIx>) = cards.iter().partition(|ix| ix.place() < known);
+                if !new.is_empty() {
                     concerned.extend(cards.iter().copied());
                 }
-                let mattered = cards.iter().filter(was_there).count() > 1 && cards.iter().filter(was_there).any(could);
-                if cards.iter().any(|ix| self.could_open(*ix, policy, now)) && (has_grown || !mattered) {
-                    if clashes.told.len() < CLASHES_TOLD_MAX {
-                        clashes.told.push(self.tell(reading, &cards));
+                let mattered = old.len() > 1 && old.iter().any(|ix| could(*ix));
+                if cards.iter().any(|ix| can(*ix)) && (!new.is_empty() || !mattered) {
+                    if collisions.listed.len() < COLLISIONS_LISTED_MAX {
+                        collisions.listed.push(self.collision_of(reading, &cards));
                     } else {
-                        clashes.untold += 1;
+                        collisions.unlisted += 1;
                     }
                 }
             }
         }
-        (clashes, concerned)
+        (collisions, concerned)
     }
 }

@@ -21,9 +21,9 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-pub use apply::{Applied, Touched};
+pub use apply::{Affected, Applied};
 pub use card::{CardRecord, HolderEntry};
-pub use lossy::{CLASH_CARDS_TOLD_MAX, CLASHES_TOLD_MAX, Clash, Clashes, Meant};
+pub use lossy::{COLLISION_CARDS_LISTED_MAX, COLLISIONS_LISTED_MAX, Collision, Collisions, Lookup};
 pub use site::{PostureRegister, ScheduleRegister, Site};
 
 use super::credential::{Enrolment, Entitlement, Flag, FlagRegister, Role, Standing, ZoneSet};

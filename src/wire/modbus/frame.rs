@@ -1,50 +1,28 @@
-//! What stands around a PDU: unit and checksum on a serial line, the MBAP header over TCP; and where a frame ends.
+//! What stands around a PDU: unit and checksum on a serial line, the MBAP header over TCP; and the frames among the bytes of a
+//! serial line.
+//!
+//! Own code, because the crate keeps its framing private, delimits serial frames by length alone and gives up after twenty bytes
+//! of noise.
 
 use super::PDU_BYTES_MAX;
-use super::request::item_count;
 
 /// Length of the header before the PDU over TCP, in bytes (Modbus messaging on TCP/IP 1.0b, 3.1.3).
 pub const MBAP_BYTES: usize = 7;
+/// Longest frame on a serial line, in bytes (Modbus over serial line 1.02, 2.5.1).
+pub const RTU_BYTES_MAX: usize = 256;
+/// Shortest frame on a serial line, in bytes: unit, function, checksum.
+const RTU_BYTES_MIN: usize = 4;
 
 /// The checksum of the serial line (Modbus over serial line 1.02, 6.2.2). Sent low byte first.
-#[must_use]
-pub fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0xFFFF, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xA001 } else { crc >> 1 })
-    })
-}
+const CRC: crc::Crc<u16> = crc::Crc::<u16>::new(&crc::CRC_16_MODBUS);
 
 /// The frame on a serial line.
 #[must_use]
 pub fn rtu_frame(unit: u8, pdu: &[u8]) -> Vec<u8> {
     let mut frame = vec![unit];
     frame.extend(pdu);
-    frame.extend(crc16(&frame).to_le_bytes());
+    frame.extend(CRC.checksum(&frame).to_le_bytes());
     frame
-}
-
-/// How long the request that begins with these bytes is on a serial line, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RtuLength {
-    /// So long.
-    Known(usize),
-    /// More bytes are needed to say.
-    More,
-    /// The function is not known: only silence ends the frame.
-    Unknown,
-}
-
-/// Where the request that `bytes` begin with ends on a serial line, by function and byte count.
-#[must_use]
-pub fn rtu_request_length(bytes: &[u8]) -> RtuLength {
-    let counted = |at: usize| bytes.get(at).map_or(RtuLength::More, |n| RtuLength::Known(at + 1 + usize::from(*n) + 2));
-    match bytes.get(1) {
-        None => RtuLength::More,
-        Some(1..=6) => RtuLength::Known(8),
-        Some(15 | 16) => counted(6),
-        Some(23) => counted(10),
-        Some(_) => RtuLength::Unknown,
-    }
 }
 
 /// Unit and PDU of a whole serial frame; `None` if the checksum is wrong.
@@ -52,7 +30,95 @@ pub fn rtu_request_length(bytes: &[u8]) -> RtuLength {
 pub fn rtu_open(frame: &[u8]) -> Option<(u8, &[u8])> {
     let (body, crc) = frame.split_at_checked(frame.len().checked_sub(2)?)?;
     let (unit, pdu) = body.split_first()?;
-    (crc == crc16(body).to_le_bytes() && !pdu.is_empty()).then_some((*unit, pdu))
+    (!pdu.is_empty() && crc == CRC.checksum(body).to_le_bytes()).then_some((*unit, pdu))
+}
+
+/// How long the request that begins with these bytes is on a serial line, in bytes; `None`: more bytes are needed to say, or the
+/// function is not known.
+#[must_use]
+pub fn rtu_request_bytes(bytes: &[u8]) -> Option<usize> {
+    let counted = |at: usize| bytes.get(at).map(|count| at + 1 + usize::from(*count) + 2);
+    match bytes.get(1)? {
+        1..=6 => Some(8),
+        15 | 16 => counted(6),
+        23 => counted(10),
+        _ => None,
+    }
+}
+
+/// How long the reply that begins with these bytes is on a serial line, in bytes; `None` as with [`rtu_request_bytes`].
+#[must_use]
+pub fn rtu_reply_bytes(bytes: &[u8]) -> Option<usize> {
+    match bytes.get(1)? {
+        1..=4 | 23 => bytes.get(2).map(|count| 5 + usize::from(*count)),
+        5 | 6 | 15 | 16 => Some(8),
+        0x81.. => Some(5),
+        _ => None,
+    }
+}
+
+/// Finds the frames of a serial line by length and checksum, wherever they begin. It needs no silence between frames: adapters
+/// deliver bytes in pieces and late, so silence seen by a program says nothing about the line. A frame is found with its last
+/// byte, noise before it or the beginning of another frame does not hide it, and each length is tried once.
+#[derive(Debug, Default)]
+pub struct RtuDecoder {
+    bytes: Vec<u8>,
+    /// Frames that end before this one are no frames.
+    searched: usize,
+}
+
+impl RtuDecoder {
+    /// These bytes were received.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+    }
+
+    /// The next frame, with the bytes before it that belong to none. `fits` says whether so many bytes can be one: a length that
+    /// a frame beginning like this may have.
+    pub fn next(&mut self, fits: impl Fn(&[u8]) -> bool) -> Option<(Vec<u8>, Vec<u8>)> {
+        while self.searched < self.bytes.len() {
+            self.searched += 1;
+            let heard = self.bytes.get(..self.searched)?;
+            let frame = |start: &usize| heard.get(*start..).is_some_and(|b| fits(b) && rtu_open(b).is_some());
+            let starts = self.searched.saturating_sub(RTU_BYTES_MAX)..(self.searched + 1).saturating_sub(RTU_BYTES_MIN);
+            if let Some(start) = starts.into_iter().find(frame) {
+                return Some(self.split(start));
+            }
+        }
+        // What is longer than a frame can be begins none.
+        let excess = self.bytes.len().saturating_sub(RTU_BYTES_MAX);
+        self.bytes.drain(..excess);
+        self.searched = self.bytes.len();
+        None
+    }
+
+    /// Nothing more has come for a while: what ends here is a frame if its checksum says so, whatever its length.
+    pub fn end(&mut self, fits: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+        let starts = 0..(self.bytes.len() + 1).saturating_sub(RTU_BYTES_MIN);
+        let frame = |start: &usize| self.bytes.get(*start..).is_some_and(|b| fits(b) && rtu_open(b).is_some());
+        let start = starts.into_iter().find(frame)?;
+        Some(self.split(start).1)
+    }
+
+    /// Noise and frame, when the frame is what was searched last.
+    fn split(&mut self, start: usize) -> (Vec<u8>, Vec<u8>) {
+        let rest = self.bytes.split_off(self.searched);
+        let frame = self.bytes.split_off(start);
+        self.searched = 0;
+        (std::mem::replace(&mut self.bytes, rest), frame)
+    }
+
+    /// The bytes that are no frame so far.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Takes the bytes that are no frame so far away.
+    pub fn clear(&mut self) -> Vec<u8> {
+        self.searched = 0;
+        std::mem::take(&mut self.bytes)
+    }
 }
 
 /// The frame over TCP.
@@ -61,7 +127,7 @@ pub fn tcp_frame(transaction: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(MBAP_BYTES + pdu.len());
     frame.extend(transaction.to_be_bytes());
     frame.extend([0, 0]);
-    frame.extend(item_count(pdu.len() + 1).to_be_bytes());
+    frame.extend(u16::try_from(pdu.len() + 1).unwrap_or(u16::MAX).to_be_bytes());
     frame.push(unit);
     frame.extend(pdu);
     frame
@@ -70,7 +136,7 @@ pub fn tcp_frame(transaction: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
 /// The header of a TCP frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mbap {
-    /// Chosen by the asker, echoed.
+    /// Chosen by the client, repeated by the server.
     pub transaction: u16,
     /// Which device.
     pub unit: u8,

@@ -1,8 +1,9 @@
 //! Modbus messages: requests and replies as bytes, on a serial line (RTU) and over TCP (MBAP).
 //!
-//! Owns the Modbus application protocol 1.1b3 as far as this project speaks it, and the check that a reply answers the
-//! request. Own code rather than `tokio-modbus`, because that crate knows a coil only as `FF00` or `0000`, and the relays
-//! that close by themselves take the time in that place. It knows nothing of connections, timing or devices.
+//! A request is a place in one of the four tables, as profiles name it. PDUs are decoded by `tokio-modbus`, behind a check of
+//! their length: the crate panics on a write of more coils than it carries. They are encoded here, because the crate keeps its
+//! encoder private and knows a coil only as `FF00` or `0000`, and relays that open by themselves take their time in that place.
+//! Pure: no connection, no timing, no device.
 
 mod frame;
 mod request;
@@ -12,7 +13,10 @@ mod tests;
 
 use std::fmt;
 
-pub use frame::{MBAP_BYTES, Mbap, RtuLength, crc16, hex, rtu_frame, rtu_open, rtu_request_length, tcp_frame};
+pub use frame::{
+    MBAP_BYTES, Mbap, RTU_BYTES_MAX, RtuDecoder, hex, rtu_frame, rtu_open, rtu_reply_bytes, rtu_request_bytes,
+    tcp_frame,
+};
 pub use request::Request;
 
 /// Longest PDU in bytes (Modbus application protocol 1.1b3, 4.1).
@@ -84,10 +88,6 @@ impl Space {
             Self::Input => 4,
         }
     }
-
-    fn read_max(self) -> u16 {
-        if self.is_bits() { READ_BITS_MAX } else { READ_REGISTERS_MAX }
-    }
 }
 
 /// Why a device refuses (ibid. 7). Any code can come.
@@ -95,7 +95,7 @@ impl Space {
 pub struct Exception(pub u8);
 
 impl Exception {
-    /// The function is not known.
+    /// The device does not know the function.
     pub const ILLEGAL_FUNCTION: Self = Self(1);
     /// The address is not in the map.
     pub const ILLEGAL_ADDRESS: Self = Self(2);
@@ -103,10 +103,24 @@ impl Exception {
     pub const ILLEGAL_VALUE: Self = Self(3);
     /// The device failed.
     pub const DEVICE_FAILURE: Self = Self(4);
+    /// A gateway has no way to the unit.
+    pub const NO_PATH: Self = Self(10);
     /// A gateway finds that the unit does not answer.
     pub const NO_SUCH_UNIT: Self = Self(11);
 
-    /// Whether the device has no such thing as was asked for; other refusals are of the moment, or of the device itself.
+    /// Whether the gateway in front of the unit answers, and not the unit.
+    #[must_use]
+    pub fn is_of_a_gateway(self) -> bool {
+        matches!(self, Self::NO_PATH | Self::NO_SUCH_UNIT)
+    }
+
+    /// Whether the device is busy (5 and 6): the same request may succeed a moment later.
+    #[must_use]
+    pub fn is_busy(self) -> bool {
+        matches!(self.0, 5 | 6)
+    }
+
+    /// Whether the request names what the device does not have; other exceptions are of the moment, or of the device itself.
     #[must_use]
     pub fn is_of_the_map(self) -> bool {
         matches!(self, Self::ILLEGAL_FUNCTION | Self::ILLEGAL_ADDRESS | Self::ILLEGAL_VALUE)
@@ -142,10 +156,10 @@ pub enum Reply {
     Written,
 }
 
-/// Why a reply is none.
+/// Why a reply does not answer its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
-    /// The device refuses. The line is in order.
+    /// The device refuses with an exception. The line is in order.
     #[error("{0}")]
     Refused(Exception),
     /// Another function answers.
@@ -164,12 +178,15 @@ pub enum ReplyError {
         /// Got, in bytes.
         got: usize,
     },
-    /// A write is echoed with another address or value.
-    #[error("the echo of the write differs from the write")]
+    /// The bytes are not a reply of this function.
+    #[error("the reply is malformed")]
+    Malformed,
+    /// A write is confirmed with another address or value.
+    #[error("the reply confirms another write than was sent")]
     Echo,
 }
 
-/// The PDU of a refusal.
+/// The PDU of an exception.
 #[must_use]
 pub fn refusal(function: u8, exception: Exception) -> Vec<u8> {
     vec![function | 0x80, exception.0]

@@ -1,10 +1,14 @@
 //! One request as a PDU, both ways, and whether a reply answers it.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use tokio_modbus::bytes::Bytes;
+use tokio_modbus::{Request as Pdu, Response};
+
 use super::{
-    Exception, READ_REGISTERS_MAX, READ_WRITE_REGISTERS_MAX, Reply, ReplyError, Space, WRITE_BITS_MAX,
-    WRITE_REGISTERS_MAX,
+    COIL_ON, Exception, READ_BITS_MAX, READ_REGISTERS_MAX, READ_WRITE_REGISTERS_MAX, Reply, ReplyError, Space,
+    WRITE_BITS_MAX, WRITE_REGISTERS_MAX,
 };
 
 /// One request.
@@ -60,27 +64,44 @@ pub enum Request {
     },
 }
 
-fn words(bytes: &[u8]) -> Vec<u16> {
-    bytes.as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect()
-}
-
-fn bits(bytes: &[u8], count: usize) -> Vec<bool> {
-    bytes.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1)).take(count).collect()
-}
-
 fn pack(on: &[bool]) -> Vec<u8> {
     on.chunks(8)
         .map(|eight| eight.iter().enumerate().fold(0, |byte, (bit, on)| byte | (u8::from(*on) << bit)))
         .collect()
 }
 
-/// The length as one byte. Lengths here are bounded by [`PDU_BYTES_MAX`]; a longer one is told wrong rather than cut off.
+/// The length as one byte. Lengths here are bounded by [`super::PDU_BYTES_MAX`]; a longer one saturates.
 fn byte_count(len: usize) -> u8 {
     u8::try_from(len).unwrap_or(u8::MAX)
 }
 
-pub(super) fn item_count(len: usize) -> u16 {
+fn item_count(len: usize) -> u16 {
     u16::try_from(len).unwrap_or(u16::MAX)
+}
+
+/// Whether length and counts of a request fit each other and the limits of the protocol.
+fn guard(pdu: &[u8]) -> Result<(), Exception> {
+    let word =
+        |at: usize| pdu.get(at..at + 2).map_or(0, |two| two.iter().fold(0, |all, byte| all << 8 | usize::from(*byte)));
+    let plain = |count_max: u16| pdu.len() == 5 && (1..=usize::from(count_max)).contains(&word(3));
+    // As many items as `bytes` carry, behind their number at `at` and their length in bytes.
+    let carries = |at: usize, max: usize, bytes: usize| {
+        let fits = pdu.get(at + 2).is_some_and(|n| usize::from(*n) == bytes) && pdu.len() == at + 3 + bytes;
+        fits && (1..=max).contains(&word(at))
+    };
+    let fits = match pdu.first() {
+        Some(1 | 2) => plain(READ_BITS_MAX),
+        Some(3 | 4) => plain(READ_REGISTERS_MAX),
+        Some(5 | 6) => pdu.len() == 5,
+        Some(15) => carries(3, WRITE_BITS_MAX, word(3).div_ceil(8)),
+        Some(16) => carries(3, WRITE_REGISTERS_MAX, word(3) * 2),
+        Some(23) => {
+            (1..=usize::from(READ_REGISTERS_MAX)).contains(&word(3))
+                && carries(7, READ_WRITE_REGISTERS_MAX, word(7) * 2)
+        }
+        _ => return Err(Exception::ILLEGAL_FUNCTION),
+    };
+    if fits { Ok(()) } else { Err(Exception::ILLEGAL_VALUE) }
 }
 
 impl Request {
@@ -155,72 +176,52 @@ impl Request {
         pdu
     }
 
+    /// As the client of `tokio-modbus` sends it: a coil value that is neither on nor off as bytes.
+    #[must_use]
+    pub fn to_pdu(&self) -> Pdu<'_> {
+        match self {
+            Self::Read { space: Space::Coil, address, count } => Pdu::ReadCoils(*address, *count),
+            Self::Read { space: Space::Discrete, address, count } => Pdu::ReadDiscreteInputs(*address, *count),
+            Self::Read { space: Space::Holding, address, count } => Pdu::ReadHoldingRegisters(*address, *count),
+            Self::Read { space: Space::Input, address, count } => Pdu::ReadInputRegisters(*address, *count),
+            Self::WriteCoil { address, value: COIL_ON } => Pdu::WriteSingleCoil(*address, true),
+            Self::WriteCoil { address, value: 0 } => Pdu::WriteSingleCoil(*address, false),
+            Self::WriteCoil { .. } => Pdu::Custom(5, self.encode().split_off(1).into()),
+            Self::WriteRegister { address, value } => Pdu::WriteSingleRegister(*address, *value),
+            Self::WriteCoils { address, on } => Pdu::WriteMultipleCoils(*address, Cow::Borrowed(on)),
+            Self::WriteRegisters { address, values } => Pdu::WriteMultipleRegisters(*address, Cow::Borrowed(values)),
+            Self::ReadWrite { read, count, write, values } => {
+                Pdu::ReadWriteMultipleRegisters(*read, *count, *write, Cow::Borrowed(values))
+            }
+        }
+    }
+
     /// The request in a PDU, as a device reads it.
     ///
     /// # Errors
     /// The exception to answer with: illegal function, or illegal value for counts and lengths that do not fit.
     pub fn decode(pdu: &[u8]) -> Result<Self, Exception> {
-        let (function, body) = pdu.split_first().ok_or(Exception::ILLEGAL_FUNCTION)?;
-        let space = match function {
-            1 => Space::Coil,
-            2 => Space::Discrete,
-            3 => Space::Holding,
-            4 => Space::Input,
-            5 | 6 => {
-                let [a0, a1, v0, v1] = body else { return Err(Exception::ILLEGAL_VALUE) };
-                let (address, value) = (u16::from_be_bytes([*a0, *a1]), u16::from_be_bytes([*v0, *v1]));
-                return Ok(if *function == 5 {
-                    Self::WriteCoil { address, value }
-                } else {
-                    Self::WriteRegister { address, value }
-                });
+        guard(pdu)?;
+        if let [5, a0, a1, v0, v1] = *pdu {
+            // The crate takes only the two values of the standard.
+            return Ok(Self::WriteCoil { address: u16::from_be_bytes([a0, a1]), value: u16::from_be_bytes([v0, v1]) });
+        }
+        let read = |space, address, count| Self::Read { space, address, count };
+        Ok(match Pdu::try_from(Bytes::copy_from_slice(pdu)).map_err(|_| Exception::ILLEGAL_VALUE)? {
+            Pdu::ReadCoils(address, count) => read(Space::Coil, address, count),
+            Pdu::ReadDiscreteInputs(address, count) => read(Space::Discrete, address, count),
+            Pdu::ReadHoldingRegisters(address, count) => read(Space::Holding, address, count),
+            Pdu::ReadInputRegisters(address, count) => read(Space::Input, address, count),
+            Pdu::WriteSingleRegister(address, value) => Self::WriteRegister { address, value },
+            Pdu::WriteMultipleCoils(address, on) => Self::WriteCoils { address, on: on.into_owned() },
+            Pdu::WriteMultipleRegisters(address, values) => {
+                Self::WriteRegisters { address, values: values.into_owned() }
             }
-            15 | 16 => {
-                let [a0, a1, c0, c1, n, data @ ..] = body else { return Err(Exception::ILLEGAL_VALUE) };
-                let address = u16::from_be_bytes([*a0, *a1]);
-                let count = usize::from(u16::from_be_bytes([*c0, *c1]));
-                let (max, bytes) = if *function == 15 {
-                    (WRITE_BITS_MAX, count.div_ceil(8))
-                } else {
-                    (WRITE_REGISTERS_MAX, count * 2)
-                };
-                if count == 0 || count > max || usize::from(*n) != bytes || data.len() != bytes {
-                    return Err(Exception::ILLEGAL_VALUE);
-                }
-                return Ok(if *function == 15 {
-                    Self::WriteCoils { address, on: bits(data, count) }
-                } else {
-                    Self::WriteRegisters { address, values: words(data) }
-                });
-            }
-            23 => {
-                let [r0, r1, c0, c1, w0, w1, v0, v1, n, data @ ..] = body else {
-                    return Err(Exception::ILLEGAL_VALUE);
-                };
-                let count = u16::from_be_bytes([*c0, *c1]);
-                let written = usize::from(u16::from_be_bytes([*v0, *v1]));
-                let fits = (1..=READ_REGISTERS_MAX).contains(&count)
-                    && (1..=READ_WRITE_REGISTERS_MAX).contains(&written)
-                    && usize::from(*n) == written * 2
-                    && data.len() == written * 2;
-                if !fits {
-                    return Err(Exception::ILLEGAL_VALUE);
-                }
-                return Ok(Self::ReadWrite {
-                    read: u16::from_be_bytes([*r0, *r1]),
-                    count,
-                    write: u16::from_be_bytes([*w0, *w1]),
-                    values: words(data),
-                });
+            Pdu::ReadWriteMultipleRegisters(read, count, write, values) => {
+                Self::ReadWrite { read, count, write, values: values.into_owned() }
             }
             _ => return Err(Exception::ILLEGAL_FUNCTION),
-        };
-        let [a0, a1, c0, c1] = body else { return Err(Exception::ILLEGAL_VALUE) };
-        let count = u16::from_be_bytes([*c0, *c1]);
-        if count == 0 || count > space.read_max() {
-            return Err(Exception::ILLEGAL_VALUE);
-        }
-        Ok(Self::Read { space, address: u16::from_be_bytes([*a0, *a1]), count })
+        })
     }
 
     /// Length of the PDU of a good reply, in bytes.
@@ -236,48 +237,59 @@ impl Request {
         }
     }
 
+    /// What `response` brings back, if it answers this request.
+    ///
+    /// # Errors
+    /// The line is out of step: it answers another request.
+    pub fn accept(&self, response: Response) -> Result<Reply, ReplyError> {
+        let registers = |values: Vec<u16>, count: u16| {
+            let (wanted, got) = (usize::from(count) * 2, values.len() * 2);
+            if wanted == got { Ok(Reply::Words(values)) } else { Err(ReplyError::Length { wanted, got }) }
+        };
+        let confirmed = |same: bool| if same { Ok(Reply::Written) } else { Err(ReplyError::Echo) };
+        match (self, response) {
+            (Self::Read { space: Space::Coil, count, .. }, Response::ReadCoils(mut on))
+            | (Self::Read { space: Space::Discrete, count, .. }, Response::ReadDiscreteInputs(mut on)) => {
+                // The crate gives whole bytes.
+                let (wanted, got) = (usize::from(*count).div_ceil(8), on.len() / 8);
+                on.truncate(usize::from(*count));
+                if wanted == got { Ok(Reply::Bits(on)) } else { Err(ReplyError::Length { wanted, got }) }
+            }
+            (Self::Read { space: Space::Holding, count, .. }, Response::ReadHoldingRegisters(values))
+            | (Self::Read { space: Space::Input, count, .. }, Response::ReadInputRegisters(values))
+            | (Self::ReadWrite { count, .. }, Response::ReadWriteMultipleRegisters(values)) => {
+                registers(values, *count)
+            }
+            (Self::WriteCoil { address, value }, Response::WriteSingleCoil(at, on)) => {
+                confirmed(*address == at && *value == if on { COIL_ON } else { 0 })
+            }
+            (Self::WriteRegister { address, value }, Response::WriteSingleRegister(at, got)) => {
+                confirmed(*address == at && *value == got)
+            }
+            (Self::WriteCoils { address, on }, Response::WriteMultipleCoils(at, count)) => {
+                confirmed(*address == at && on.len() == usize::from(count))
+            }
+            (Self::WriteRegisters { address, values }, Response::WriteMultipleRegisters(at, count)) => {
+                confirmed(*address == at && values.len() == usize::from(count))
+            }
+            (_, other) => Err(ReplyError::Function { asked: self.function(), got: other.function_code().value() }),
+        }
+    }
+
     /// What `pdu` brings back, if it answers this request.
     ///
     /// # Errors
-    /// [`ReplyError::Refused`] when the device says no; anything else means that the line is out of step.
+    /// [`ReplyError::Refused`] when the device answers with an exception; anything else means that the line is out of step.
     pub fn check(&self, pdu: &[u8]) -> Result<Reply, ReplyError> {
-        let asked = self.function();
-        let wanted = self.reply_bytes();
-        let (got, body) = pdu.split_first().ok_or(ReplyError::Length { wanted, got: 0 })?;
-        if *got == asked | 0x80 {
-            return match body {
-                [code] => Err(ReplyError::Refused(Exception(*code))),
-                _ => Err(ReplyError::Length { wanted: 2, got: pdu.len() }),
-            };
-        }
-        if *got != asked {
-            return Err(ReplyError::Function { asked, got: *got });
-        }
-        if pdu.len() != wanted {
-            return Err(ReplyError::Length { wanted, got: pdu.len() });
-        }
-        match self {
-            Self::Read { count, .. } | Self::ReadWrite { count, .. } => {
-                let (n, data) = body.split_first().ok_or(ReplyError::Length { wanted, got: pdu.len() })?;
-                if usize::from(*n) != data.len() {
-                    return Err(ReplyError::Length { wanted: data.len(), got: usize::from(*n) });
-                }
-                Ok(match self {
-                    Self::Read { space, .. } if space.is_bits() => Reply::Bits(bits(data, usize::from(*count))),
-                    _ => Reply::Words(words(data)),
-                })
-            }
-            // The echo of every write is the first four bytes of its body: address and value, or address and count.
-            Self::WriteCoil { .. }
-            | Self::WriteRegister { .. }
-            | Self::WriteCoils { .. }
-            | Self::WriteRegisters { .. } => {
-                if self.encode().get(1..5) == Some(body) {
-                    Ok(Reply::Written)
-                } else {
-                    Err(ReplyError::Echo)
-                }
-            }
+        let (asked, wanted, got) = (self.function(), self.reply_bytes(), pdu.len());
+        match *pdu {
+            [function, code] if function == asked | 0x80 => Err(ReplyError::Refused(Exception(code))),
+            [function, ..] if function != asked => Err(ReplyError::Function { asked, got: function }),
+            _ if wanted != got => Err(ReplyError::Length { wanted, got }),
+            // A coil value that is neither on nor off is no `Response`; the confirmation of FC 5 is the request.
+            [5, ..] if self.encode() == pdu => Ok(Reply::Written),
+            [5, ..] => Err(ReplyError::Echo),
+            _ => self.accept(Response::try_from(Bytes::copy_from_slice(pdu)).map_err(|_| ReplyError::Malformed)?),
         }
     }
 

@@ -2,20 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::wire::modbus::{MBAP_BYTES, Mbap, RtuLength, rtu_frame, rtu_open, rtu_request_length, tcp_frame};
+use crate::wire::modbus::{MBAP_BYTES, Mbap, RtuDecoder, rtu_frame, rtu_open, rtu_request_bytes, tcp_frame};
 
 use super::{Answer, Line};
 
-/// Silence that ends a frame on the simulated serial line, in milliseconds. Longer than the real one: a pty has no baud rate.
-const FRAME_GAP_MS: u64 = 20;
 /// Late answers that one connection has under way; beyond, they are never given.
 const LATE_MAX: usize = 64;
 
@@ -131,30 +128,15 @@ impl Line {
     pub async fn serve_rtu(&self, port: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
         let (mut read, write) = tokio::io::split(port);
         both(write, async |mut out: Out| {
-            let mut frame = Vec::new();
+            let mut decoder = RtuDecoder::default();
             loop {
                 let mut bytes = [0; 256];
-                let got = if frame.is_empty() {
-                    read.read(&mut bytes).await?
-                } else {
-                    match timeout(Duration::from_millis(FRAME_GAP_MS), read.read(&mut bytes)).await {
-                        Ok(got) => got?,
-                        Err(_) => {
-                            frame.clear();
-                            continue;
-                        }
-                    }
-                };
+                let got = read.read(&mut bytes).await?;
                 if got == 0 {
                     return Ok(());
                 }
-                frame.extend(bytes.iter().take(got));
-                while let RtuLength::Known(length) = rtu_request_length(&frame) {
-                    if frame.len() < length {
-                        break;
-                    }
-                    let rest = frame.split_off(length);
-                    let request = std::mem::replace(&mut frame, rest);
+                decoder.push(bytes.get(..got).unwrap_or_default());
+                while let Some((_, request)) = decoder.next(|bytes| rtu_request_bytes(bytes) == Some(bytes.len())) {
                     if let Some((unit, pdu)) = rtu_open(&request) {
                         // A device on a serial line cannot hang up; it is only silent.
                         out.give(self.transact(unit, pdu, rtu_frame).await).await;

@@ -1,47 +1,53 @@
-//! The bytes between controllers and desks: TCP connections and a serial line. Survives any bytes.
+//! The bytes between controllers and portal sessions: TCP connections and a serial line. No bytes end it.
 
 use std::collections::HashMap;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::wire::modbus::{
-    Exception, MBAP_BYTES, Mbap, Request, RtuLength, hex, refusal, rtu_frame, rtu_open, rtu_request_length, tcp_frame,
+    Exception, MBAP_BYTES, Mbap, RTU_BYTES_MAX, Request, RtuDecoder, hex, refusal, rtu_frame, rtu_open,
+    rtu_reply_bytes, rtu_request_bytes, tcp_frame,
 };
 
 use super::SERVER_BUS;
-use super::desk::Desk;
+use super::session::PortalSession;
 
 /// How long a connection may be idle, in milliseconds.
 pub const IDLE_MS_MAX: u64 = 60_000;
 /// How long the rest of a frame may take over TCP, and a reply to be taken, in milliseconds.
 const FRAME_MS_MAX: u64 = 5000;
-/// Silence after which a half frame on a serial line is dropped, in milliseconds. Adapters hold bytes back for up to 16.
+/// Silence that ends a frame of an unknown function on a serial line, in milliseconds. Adapters hold bytes back for up to 16.
 const GAP_MS: u64 = 40;
-/// Longest frame on a serial line, in bytes (Modbus over serial line 1.02, 2.5.1).
-const RTU_BYTES_MAX: usize = 256;
+/// Longest wait for one read, in milliseconds; then it is read again.
+const FOREVER_MS: u64 = 3_600_000;
+/// How long after a reply the same bytes are the adapter's echo of it, in milliseconds.
+const ECHO_MS: u64 = 100;
+/// Bytes behind a request that are the noise of a transmitter switching off, and no next request.
+const NOISE_BYTES: usize = 1;
 
 /// The portals by unit id.
-pub(super) type Desks = Arc<HashMap<u8, Arc<Desk>>>;
+pub(super) type Sessions = Arc<HashMap<u8, Arc<PortalSession>>>;
 
 /// The PDU that answers `pdu` of `peer` for `unit`; `None`: the unit is no portal.
-async fn answer(desks: &Desks, peer: &str, unit: u8, pdu: &[u8]) -> Option<Vec<u8>> {
-    let desk = desks.get(&unit)?;
+async fn answer(sessions: &Sessions, peer: &str, unit: u8, pdu: &[u8]) -> Option<Vec<u8>> {
+    let session = sessions.get(&unit)?;
     let served = match Request::decode(pdu) {
-        Ok(request) => desk.serve(&request).await.map(|reply| request.answer(&reply)),
+        Ok(request) => session.serve(&request).await.map(|reply| request.answer(&reply)),
         Err(exception) => Err(exception),
     };
     Some(served.unwrap_or_else(|exception| refuse(peer, unit, pdu, exception)))
 }
 
-/// Refuses a request, and says so: whoever sets a controller up looks here. A controller asks all the time, so it is said softly.
+/// The PDU of an exception, with a log line for whoever commissions a controller. Controllers poll, so its level is `debug`.
 fn refuse(peer: &str, unit: u8, pdu: &[u8], exception: Exception) -> Vec<u8> {
     let function = pdu.first().copied().unwrap_or(0);
     let address = pdu.get(1..3).and_then(|bytes| bytes.try_into().ok()).map(u16::from_be_bytes);
-    tracing::debug!(bus = SERVER_BUS, peer, unit, function, address, error = %exception, "a controller's request is refused");
+    tracing::debug!(bus = SERVER_BUS, peer, unit, function, address, error = %exception, "a request of a controller is rejected");
     refusal(function, exception)
 }
 
@@ -49,12 +55,12 @@ async fn in_time<T>(ms: u64, what: impl Future<Output = io::Result<T>>) -> io::R
     timeout(Duration::from_millis(ms), what).await?
 }
 
-/// Serves one TCP connection until it ends, is idle for too long, or speaks no Modbus.
+/// Serves one TCP connection until it ends, is idle for too long, or carries something else than Modbus.
 ///
 /// # Errors
 /// Why it ended.
 pub(super) async fn serve_tcp(
-    desks: &Desks,
+    sessions: &Sessions,
     peer: &str,
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
 ) -> io::Result<()> {
@@ -68,7 +74,7 @@ pub(super) async fn serve_tcp(
         let mut pdu = vec![0; mbap.pdu_bytes];
         in_time(FRAME_MS_MAX, stream.read_exact(&mut pdu)).await?;
         tracing::trace!(target: "dormgate::frames", line = peer, "< {} {}", hex(&header), hex(&pdu));
-        let reply = answer(desks, peer, mbap.unit, &pdu).await;
+        let reply = answer(sessions, peer, mbap.unit, &pdu).await;
         let reply = reply.unwrap_or_else(|| refuse(peer, mbap.unit, &pdu, Exception::NO_SUCH_UNIT));
         let frame = tcp_frame(mbap.transaction, mbap.unit, &reply);
         tracing::trace!(target: "dormgate::frames", line = peer, "> {}", hex(&frame));
@@ -76,61 +82,89 @@ pub(super) async fn serve_tcp(
     }
 }
 
-/// Serves one serial line until the port fails. A unit that is no portal is not answered: it may be another device's.
+/// Serves one serial line until the port fails. A unit that is no portal is not answered: another device on the line may have it.
 ///
 /// # Errors
 /// When the port fails or ends.
 pub(super) async fn serve_rtu(
-    desks: &Desks,
+    sessions: &Sessions,
     name: &str,
     mut port: impl AsyncRead + AsyncWrite + Unpin,
 ) -> io::Result<()> {
-    let mut held: Vec<u8> = Vec::new();
+    let mut decoder = RtuDecoder::default();
+    let mut sent: Option<(Vec<u8>, Instant)> = None;
     loop {
+        let frame = next_request(sessions, name, &mut port, &mut decoder).await?;
+        // The adapter may repeat what was sent; of all replies only that of FC 6 is a request too.
+        let is_echo = |(reply, at): (Vec<u8>, Instant)| reply == frame && at.elapsed() < Duration::from_millis(ECHO_MS);
+        if sent.take().is_some_and(is_echo) {
+            continue;
+        }
+        let Some((unit, pdu)) = rtu_open(&frame) else { continue };
+        let mut answering = pin!(answer(sessions, name, unit, pdu));
         let mut bytes = [0; RTU_BYTES_MAX];
-        let read = if held.is_empty() {
-            port.read(&mut bytes).await?
-        } else {
-            match timeout(Duration::from_millis(GAP_MS), port.read(&mut bytes)).await {
-                Ok(read) => read?,
-                Err(_) => {
-                    // Silence ends a frame, also one of a function that is not known.
-                    if let Some(frame) = reply_to(desks, name, &held).await {
-                        port.write_all(&frame).await?;
-                    }
-                    held.clear();
-                    continue;
-                }
+        let reply = loop {
+            tokio::select! {
+                biased;
+                read = port.read(&mut bytes) => decoder.push(received(name, &bytes, read?)?),
+                reply = &mut answering => break reply,
             }
         };
-        if read == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        let Some(reply) = reply.map(|pdu| rtu_frame(unit, &pdu)) else { continue };
+        // The master has given up this request and sends the next one: the reply would collide with it.
+        if decoder.rest().len() > NOISE_BYTES {
+            tracing::debug!(bus = SERVER_BUS, line = name, unit, "a reply is too late and is not sent");
+            continue;
         }
-        held.extend(bytes.iter().take(read));
-        tracing::trace!(target: "dormgate::frames", line = name, "< {}", hex(&held));
-        while let RtuLength::Known(length) = rtu_request_length(&held) {
-            if held.len() < length {
-                break;
-            }
-            let rest = held.split_off(length);
-            let frame = std::mem::replace(&mut held, rest);
-            match reply_to(desks, name, &frame).await {
-                Some(reply) => {
-                    tracing::trace!(target: "dormgate::frames", line = name, "> {}", hex(&reply));
-                    port.write_all(&reply).await?;
-                }
-                // Another's frame, or noise: what follows without silence belongs to it.
-                None if rtu_open(&frame).is_none() => held.clear(),
-                None => {}
+        tracing::trace!(target: "dormgate::frames", line = name, "> {}", hex(&reply));
+        port.write_all(&reply).await?;
+        sent = Some((reply, Instant::now()));
+    }
+}
+
+/// The next frame for one of our units. Frames of other units are recognised, requests and replies alike, so that no part of them
+/// is taken for ours.
+async fn next_request(
+    sessions: &Sessions,
+    name: &str,
+    port: &mut (impl AsyncRead + Unpin),
+    decoder: &mut RtuDecoder,
+) -> io::Result<Vec<u8>> {
+    let ours = |frame: &[u8]| frame.first().is_some_and(|unit| sessions.contains_key(unit));
+    let fits = |bytes: &[u8]| {
+        let length = Some(bytes.len());
+        rtu_request_bytes(bytes) == length || (!ours(bytes) && rtu_reply_bytes(bytes) == length)
+    };
+    // Silence ends a frame whose function is not known, once.
+    let mut may_end = true;
+    loop {
+        while let Some((_, frame)) = decoder.next(fits) {
+            if ours(&frame) {
+                return Ok(frame);
             }
         }
-        if held.len() > RTU_BYTES_MAX {
-            held.clear();
+        let mut bytes = [0; RTU_BYTES_MAX];
+        let gap = Duration::from_millis(if may_end && !decoder.rest().is_empty() { GAP_MS } else { FOREVER_MS });
+        if let Ok(read) = timeout(gap, port.read(&mut bytes)).await {
+            decoder.push(received(name, &bytes, read?)?);
+            may_end = true;
+        } else {
+            may_end = false;
+            let unknown = |bytes: &[u8]| {
+                ours(bytes)
+                    && Request::decode(bytes.get(1..bytes.len() - 2).unwrap_or_default())
+                        == Err(Exception::ILLEGAL_FUNCTION)
+            };
+            if let Some(frame) = decoder.end(unknown) {
+                return Ok(frame);
+            }
         }
     }
 }
 
-async fn reply_to(desks: &Desks, name: &str, frame: &[u8]) -> Option<Vec<u8>> {
-    let (unit, pdu) = rtu_open(frame)?;
-    Some(rtu_frame(unit, &answer(desks, name, unit, pdu).await?))
+/// The bytes that were read; none are the end of the port.
+fn received<'b>(name: &str, bytes: &'b [u8], read: usize) -> io::Result<&'b [u8]> {
+    let bytes = bytes.get(..read).filter(|bytes| !bytes.is_empty()).ok_or(io::ErrorKind::UnexpectedEof)?;
+    tracing::trace!(target: "dormgate::frames", line = name, "< {}", hex(bytes));
+    Ok(bytes)
 }

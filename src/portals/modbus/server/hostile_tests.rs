@@ -11,11 +11,14 @@ use crate::wire::registers::encode_request;
 const UNIT: u8 = 13;
 const READ: Request = Request::Read { space: Space::Input, address: 0, count: 2 };
 
-fn desks() -> Desks {
+pub(super) fn sessions() -> Sessions {
     let (inbox, taken) = Inbox::new();
     // Nobody takes the requests: an inbox that fills up has to be survived too.
     std::mem::forget(taken);
-    Arc::new(HashMap::from([(UNIT, Arc::new(Desk::new("door".parse().unwrap(), PortalKind::Door, UNIT, inbox)))]))
+    Arc::new(HashMap::from([(
+        UNIT,
+        Arc::new(PortalSession::new("door".parse().unwrap(), PortalKind::Door, UNIT, inbox)),
+    )]))
 }
 
 /// What may happen to a good frame on its way.
@@ -78,8 +81,8 @@ fn harmed(mut frame: Vec<u8>, harm: &Harm) -> Vec<u8> {
 /// Sends `bytes` on a serial line, and after a silence a good request: that one is answered.
 async fn serial(bytes: Vec<u8>) {
     let (mut near, far) = duplex(65_536);
-    let desks = desks();
-    let served = tokio::spawn(async move { frames::serve_rtu(&desks, "line", far).await });
+    let sessions = sessions();
+    let served = tokio::spawn(async move { frames::serve_rtu(&sessions, "line", far).await });
     near.write_all(&bytes).await.unwrap();
     // Longer than any decision takes, and than the silence that ends a frame.
     sleep(Duration::from_secs(600)).await;
@@ -97,11 +100,11 @@ async fn serial(bytes: Vec<u8>) {
 
 /// Sends `bytes` over one connection, and a good request over the next: that one is answered.
 async fn network(bytes: Vec<u8>) {
-    let desks = desks();
+    let sessions = sessions();
     for (sent, good) in [(bytes, false), (tcp_frame(7, UNIT, &READ.encode()), true)] {
         let (mut near, far) = duplex(65_536);
-        let desks = Arc::clone(&desks);
-        let served = tokio::spawn(async move { frames::serve_tcp(&desks, "peer", far).await });
+        let sessions = Arc::clone(&sessions);
+        let served = tokio::spawn(async move { frames::serve_tcp(&sessions, "peer", far).await });
         near.write_all(&sent).await.unwrap();
         near.shutdown().await.unwrap();
         let mut replies = Vec::new();
@@ -130,16 +133,19 @@ proptest! {
     }
 
     #[test]
-    fn bytes_at_random_end_no_serial_server_and_the_next_request_is_answered(
+    fn bytes_at_random_end_no_server_and_the_next_request_is_answered(
         bytes in prop::collection::vec(any::<u8>(), 0..600),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(serial(bytes));
+        runtime.block_on(async {
+            serial(bytes.clone()).await;
+            network(bytes).await;
+        });
     }
 }
 
 #[tokio::test]
-async fn a_server_that_strangers_shouted_at_answers_a_controller() {
+async fn a_server_that_received_rubbish_over_many_connections_answers_a_controller() {
     use crate::portals::modbus::tests::cable::Dice;
     let (inbox, _taken) = Inbox::new();
     let spec = ServerSpec {

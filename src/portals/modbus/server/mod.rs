@@ -1,15 +1,17 @@
 //! Portals whose controllers ask the gateway: one unit id a portal, over TCP or on a serial line (wire contract, section 5).
 //!
-//! Own framing and own limits, because this side faces a network: a list of who may connect, a number of connections, an idle
-//! time, and no byte sequence that ends the task.
+//! Framing and limits are own code, because this side faces a network and the crate's server cannot be made safe: an error of
+//! `accept` ends it, its serial server takes only its own port type, answers every unit and loses step for good after noise. Here
+//! are a list of who may connect, a limit of connections, an idle time, and no byte sequence that ends the task; the crate decodes
+//! the requests.
 
-mod desk;
 mod frames;
+mod session;
 
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
-mod repeat_tests;
+mod shared_line_tests;
 #[cfg(test)]
 mod tests;
 
@@ -32,18 +34,18 @@ use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
 use super::SerialSpec;
 use super::line::open_serial;
 use super::stopped;
-use desk::Desk;
-use frames::Desks;
+use frames::Sessions;
+use session::PortalSession;
 
-pub use desk::{CONTROLLER_SILENT_MS, DECISION_MS};
 pub use frames::IDLE_MS_MAX;
+pub use session::{CONTROLLER_SILENT_MS, DECISION_MS};
 
 /// Most connections at a time. One more is closed at once.
 pub const CONNECTIONS_MAX: usize = 128;
-/// What the log calls the line on which controllers ask: the table of the configuration.
+/// The `bus` of log lines about controllers: the table of the configuration.
 const SERVER_BUS: &str = "modbus_server";
 /// Wait after an error of the listener or the serial port, in milliseconds.
-const AGAIN_MS: u64 = 1000;
+const RETRY_MS: u64 = 1000;
 /// How often silent controllers are looked for, in milliseconds.
 const WATCH_MS: u64 = 1000;
 
@@ -73,9 +75,9 @@ pub struct ServerPortal {
 pub struct ModbusServer {
     /// Where it listens; port 0 in the specification has become a real one.
     pub address: Option<SocketAddr>,
-    /// Where each portal takes its orders.
+    /// The sender of orders for each portal.
     pub outlets: Vec<(PortalId, mpsc::Sender<PortalOrder>)>,
-    /// Everything that runs for it. None ends before it is stopped, unless it fails.
+    /// The tasks of the server. None ends before the server is stopped, unless it fails.
     pub tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
@@ -92,7 +94,7 @@ impl ModbusServer {
 /// Listens for controllers.
 ///
 /// # Errors
-/// When the address cannot be listened on. A serial port that is not there is tried again for ever.
+/// When the address cannot be listened on. A serial port that does not exist is opened again and again.
 pub async fn serve(spec: ServerSpec, portals: Vec<ServerPortal>, inbox: &Inbox) -> io::Result<ModbusServer> {
     let listener = match spec.tcp {
         Some(address) => Some(TcpListener::bind(address).await?),
@@ -102,41 +104,41 @@ pub async fn serve(spec: ServerSpec, portals: Vec<ServerPortal>, inbox: &Inbox) 
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let mut outlets = Vec::new();
-    let mut desks = HashMap::new();
+    let mut sessions = HashMap::new();
     for ServerPortal { id, kind, unit } in portals {
         let (orders, mut taken) = mpsc::channel(PORTAL_ORDERS_MAX);
-        let desk = Arc::new(Desk::new(id.clone(), kind, unit, inbox.clone()));
+        let session = Arc::new(PortalSession::new(id.clone(), kind, unit, inbox.clone()));
         outlets.push((id, orders));
-        desks.insert(unit, Arc::clone(&desk));
+        sessions.insert(unit, Arc::clone(&session));
         tasks.spawn(async move {
             while let Some(order) = taken.recv().await {
-                desk.obey(order);
+                session.execute(order);
             }
         });
     }
-    let desks: Desks = Arc::new(desks);
+    let sessions: Sessions = Arc::new(sessions);
     if let Some(listener) = listener {
-        tasks.spawn(accept(listener, Arc::clone(&desks), spec.allow, stopping.clone()));
+        tasks.spawn(accept(listener, Arc::clone(&sessions), spec.allow, stopping.clone()));
     }
     if let Some(serial) = spec.serial {
-        tasks.spawn(serve_serial(serial, Arc::clone(&desks), stopping.clone()));
+        tasks.spawn(serve_serial(serial, Arc::clone(&sessions), stopping.clone()));
     }
     tasks.spawn(async move {
         loop {
             sleep(Duration::from_millis(WATCH_MS)).await;
-            desks.values().for_each(|desk| desk.watch());
+            sessions.values().for_each(|session| session.watch());
         }
     });
     Ok(ModbusServer { address, outlets, tasks, stop })
 }
 
 fn allowed(allow: &[IpNet], peer: IpAddr) -> bool {
-    // On a listener for both, an IPv4 peer comes as an IPv6 address.
+    // A listener for both reports an IPv4 peer as an IPv6 address.
     let peer = peer.to_canonical();
     allow.iter().any(|net| net.contains(&peer))
 }
 
-async fn accept(listener: TcpListener, desks: Desks, allow: Vec<IpNet>, mut stop: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, sessions: Sessions, allow: Vec<IpNet>, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -150,7 +152,7 @@ async fn accept(listener: TcpListener, desks: Desks, allow: Vec<IpNet>, mut stop
             Err(error) => {
                 // Out of file descriptors, most likely: waiting is all that can help.
                 tracing::error!(bus = SERVER_BUS, %error, "controllers cannot connect");
-                sleep(Duration::from_millis(AGAIN_MS)).await;
+                sleep(Duration::from_millis(RETRY_MS)).await;
                 continue;
             }
         };
@@ -162,31 +164,31 @@ async fn accept(listener: TcpListener, desks: Desks, allow: Vec<IpNet>, mut stop
             tracing::warn!(bus = SERVER_BUS, %peer, "{CONNECTIONS_MAX} controllers are connected: closed");
             continue;
         };
-        let desks = Arc::clone(&desks);
+        let sessions = Arc::clone(&sessions);
         connections.spawn(async move {
-            connection(&desks, peer, stream).await;
+            connection(&sessions, peer, stream).await;
             drop(place);
         });
     }
 }
 
-async fn connection(desks: &Desks, peer: SocketAddr, stream: TcpStream) {
+async fn connection(sessions: &Sessions, peer: SocketAddr, stream: TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(bus = SERVER_BUS, %peer, %error, "no nodelay");
     }
     let peer = peer.to_string();
-    if let Err(error) = frames::serve_tcp(desks, &peer, stream).await {
+    if let Err(error) = frames::serve_tcp(sessions, &peer, stream).await {
         tracing::debug!(bus = SERVER_BUS, peer, %error, "the controller's connection ended");
     }
 }
 
-async fn serve_serial(spec: SerialSpec, desks: Desks, mut stop: watch::Receiver<bool>) {
+async fn serve_serial(spec: SerialSpec, sessions: Sessions, mut stop: watch::Receiver<bool>) {
     let mut last = String::new();
     loop {
         let served = async {
             let port = open_serial(&spec)?;
             tracing::info!(bus = SERVER_BUS, port = spec.port, "controllers are served on the serial line");
-            frames::serve_rtu(&desks, &spec.port, port).await
+            frames::serve_rtu(&sessions, &spec.port, port).await
         };
         let ended = tokio::select! {
             ended = served => ended,
@@ -199,6 +201,6 @@ async fn serve_serial(spec: SerialSpec, desks: Desks, mut stop: watch::Receiver<
                 last = cause;
             }
         }
-        sleep(Duration::from_millis(AGAIN_MS)).await;
+        sleep(Duration::from_millis(RETRY_MS)).await;
     }
 }

@@ -1,6 +1,6 @@
-//! One portal as its controller sees it: the registers, the request under way, the output wanted now.
+//! One portal as its controller sees it: the registers, the request under way, the desired output.
 //!
-//! Owns what a request does and how long it may take; which bytes carried it is `frames`' business.
+//! Owns what a request does and how long it may take; `frames` owns the bytes that carry it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,17 +21,17 @@ use crate::wire::registers::{self, Answer, RegisterRequest, StateBits, Written};
 /// How long a decision may take, in milliseconds; then it is a denial, `internal_error`, and a later grant opens nothing.
 pub const DECISION_MS: u64 = 500;
 /// How long after its answer the same request is a repeat, made because the reply was lost, in milliseconds: some time-outs of a
-/// controller. Later it is a new request, for a controller that has restarted counts from 1 again.
+/// controller. Later it is a new request, because a controller that has restarted counts from 1 again.
 pub const REPEAT_MS: u64 = 3_000;
 /// How long a controller may be silent before its portal is offline, in milliseconds.
 pub const CONTROLLER_SILENT_MS: u64 = 30_000;
 /// How long a gate or door is opened when the grant does not say, in milliseconds.
 const HOLD_MS_DEFAULT: u32 = 3000;
-/// The gateway's inbox is full: the controller shall ask again (Modbus application protocol 1.1b3, 7).
+/// The gateway's inbox is full: the controller retries (Modbus application protocol 1.1b3, 7).
 const BUSY: Exception = Exception(6);
 
 /// A portal whose controller asks the gateway.
-pub(super) struct Desk {
+pub(super) struct PortalSession {
     id: PortalId,
     kind: PortalKind,
     unit: u8,
@@ -42,7 +42,7 @@ pub(super) struct Desk {
 
 /// A request as the controller wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Asked {
+struct CardQuestion {
     counter: u16,
     presented: Presented,
     direction: Option<Direction>,
@@ -52,20 +52,20 @@ struct Asked {
 struct State {
     answer: Answer,
     /// The request that `answer` answers and since when, as long as a repeat of it would get the same answer.
-    answered: Option<(Asked, Instant)>,
+    answered: Option<(CardQuestion, Instant)>,
     posture: Posture,
     /// Gates and doors: released until then. Power boxes: see `energised`.
     released_until: Option<Instant>,
-    /// The grant a power box is on by.
+    /// The grant that keeps a power box on.
     energised: Option<Grant>,
     requests: u64,
-    /// Requests without a decision yet, and who waits.
-    waiting: HashMap<String, (Asked, oneshot::Sender<()>)>,
-    heard: Option<Instant>,
+    /// Requests without a decision yet, each with whoever waits for it.
+    waiting: HashMap<String, (CardQuestion, oneshot::Sender<()>)>,
+    last_request: Option<Instant>,
     online: bool,
 }
 
-impl Desk {
+impl PortalSession {
     pub(super) fn new(id: PortalId, kind: PortalKind, unit: u8, inbox: Inbox) -> Self {
         Self { id, kind, unit, inbox, began: Instant::now(), state: Mutex::default() }
     }
@@ -76,12 +76,12 @@ impl Desk {
     }
 
     /// Carries out an order of the gateway.
-    pub(super) fn obey(&self, order: PortalOrder) {
+    pub(super) fn execute(&self, order: PortalOrder) {
         let mut state = self.lock();
         match order {
             PortalOrder::Answer { id, decision, .. } => {
-                // Without a waiting request the answer is late, and a late grant opens nothing. What it opens is opened here, in
-                // the order in which orders come: were it left to whoever waits, a cut that follows could come before it.
+                // Without a waiting request the answer is late, and a late grant opens nothing. The grant is carried out here, in
+                // the order of the orders: left to whoever waits, it could follow a cut that was ordered after it.
                 let Some((asked, waiting)) = id.and_then(|id| state.waiting.remove(&id)) else { return };
                 let counter = asked.counter;
                 state.answer.decide(counter, &decision);
@@ -98,7 +98,7 @@ impl Desk {
                 tracing::info!(bus = SERVER_BUS, unit = self.unit, portal = %self.id, reason, "switched off");
                 state.energised = None;
                 state.released_until = None;
-                // What was granted before is not granted after it without being judged anew.
+                // What was granted before the cut is judged again after it.
                 state.answered = None;
             }
             PortalOrder::Mode { posture, .. } => state.posture = posture,
@@ -137,9 +137,9 @@ impl Desk {
         state.answer
     }
 
-    /// What the controller gets for one request.
+    /// The reply to one request.
     pub(super) async fn serve(&self, request: &Request) -> Result<Reply, Exception> {
-        self.heard();
+        self.seen();
         let exception = |e: registers::Exception| Exception(e.code());
         match request {
             Request::Read { space: Space::Input, address, count } => {
@@ -157,7 +157,7 @@ impl Desk {
                 Ok(Reply::Written)
             }
             Request::ReadWrite { read, count, write, values } => {
-                // What cannot be read is refused before anything is done.
+                // A read outside the map is rejected before anything is written.
                 self.answer().read_holding(*read, *count).map_err(exception)?;
                 self.write(registers::write(*write, values).map_err(exception)?).await?;
                 self.answer().read_holding(*read, *count).map(Reply::Words).map_err(exception)
@@ -197,8 +197,11 @@ impl Desk {
     }
 
     async fn decide(&self, request: RegisterRequest) {
-        let asked =
-            Asked { counter: request.counter, presented: request.presented.clone(), direction: request.direction };
+        let asked = CardQuestion {
+            counter: request.counter,
+            presented: request.presented.clone(),
+            direction: request.direction,
+        };
         let (id, decided) = {
             let mut state = self.lock();
             let repeat_limit = Duration::from_millis(REPEAT_MS);
@@ -224,7 +227,7 @@ impl Desk {
         if self.inbox.offer(asked) && timeout(Duration::from_millis(DECISION_MS), decided).await.is_ok() {
             return;
         }
-        // Unless it was decided in this very moment.
+        // The decision may have come in this very moment.
         let mut state = self.lock();
         if state.waiting.remove(&id).is_some() {
             let error = format!("no decision within {DECISION_MS} ms");
@@ -232,15 +235,15 @@ impl Desk {
                 bus = SERVER_BUS, unit = self.unit, portal = %self.id, counter = request.counter, error, "a request is denied"
             );
             state.answer.decide(request.counter, &Decision::Deny(Reason::InternalError.into()));
-            // Nobody judged it: asked again, it is judged.
+            // Nobody judged it, so a repeat is judged.
             state.answered = None;
         }
     }
 
-    fn heard(&self) {
+    fn seen(&self) {
         let was_online = {
             let mut state = self.lock();
-            state.heard = Some(Instant::now());
+            state.last_request = Some(Instant::now());
             std::mem::replace(&mut state.online, true)
         };
         if !was_online && !self.offer(PortalReport { online: Some(true), ..PortalReport::default() }) {
@@ -248,50 +251,22 @@ impl Desk {
         }
     }
 
-    /// Reports a controller that has fallen silent. Called again and again.
+    /// Reports a controller that sends no requests any more. Called periodically.
     pub(super) fn watch(&self) {
-        let silent = {
+        let is_silent = {
             let state = self.lock();
             let limit = Duration::from_millis(CONTROLLER_SILENT_MS);
-            state.online && state.heard.is_some_and(|heard| heard.elapsed() > limit)
+            state.online && state.last_request.is_some_and(|at| at.elapsed() > limit)
         };
-        let cause = || format!("its controller has asked nothing for {} s", CONTROLLER_SILENT_MS / 1000);
-        if silent && self.offer(PortalReport { online: Some(false), cause: Some(cause()), ..PortalReport::default() }) {
+        let cause = || format!("its controller has sent no request for {} s", CONTROLLER_SILENT_MS / 1000);
+        if is_silent
+            && self.offer(PortalReport { online: Some(false), cause: Some(cause()), ..PortalReport::default() })
+        {
             self.lock().online = false;
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::registers::encode_request;
-
-    const CARD: &str = "1EA68671";
-
-    #[tokio::test]
-    async fn a_cut_that_follows_a_grant_ends_it_although_the_controller_was_not_answered_yet() {
-        let (inbox, mut taken) = Inbox::new();
-        let portal: PortalId = "power".parse().unwrap();
-        let desk = Desk::new(portal.clone(), PortalKind::PowerBox, 13, inbox);
-        let card = CARD.parse().unwrap();
-        let words = encode_request(1, card, None);
-        let asked = Request::WriteRegisters { address: 0, values: words.to_vec() };
-        let orders = async {
-            let id = loop {
-                match taken.requests.recv().await.unwrap() {
-                    Input::Request(request) => break request.id,
-                    _ => continue,
-                }
-            };
-            // Both come before whoever waits for the answer is awake.
-            let grant = Grant::for_test(portal.clone(), Some(card), None);
-            desk.obey(PortalOrder::Answer { portal: "power".into(), id, decision: Decision::Grant(grant) });
-            desk.obey(PortalOrder::Cut { portal: portal.clone(), reason: "replaced" });
-        };
-        let (served, ()) = tokio::join!(desk.serve(&asked), orders);
-        served.unwrap();
-        let answer = desk.answer();
-        assert_eq!((answer.counter, answer.decision, answer.output), (1, 1, 0), "granted, and cut since");
-    }
-}
+#[path = "session_tests.rs"]
+mod tests;

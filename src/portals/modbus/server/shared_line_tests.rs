@@ -1,0 +1,155 @@
+//! A serial line that other units share: their requests and replies pass by, in pieces and late, as adapters deliver them.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::{Instant, timeout};
+
+use super::super::serial::characters;
+use super::hostile_tests::sessions;
+use super::*;
+use crate::access::input::Input;
+use crate::portals::modbus::tests::cable::Dice;
+use crate::wire::modbus::{Request, Space, rtu_frame, rtu_open};
+use crate::wire::registers::encode_request;
+
+const UNIT: u8 = 13;
+const READ: Request = Request::Read { space: Space::Input, address: 0, count: 7 };
+
+/// A master and the other units on one end of the line, the server on the other.
+struct SharedLine {
+    port: DuplexStream,
+    baud: u32,
+    dice: Dice,
+}
+
+impl SharedLine {
+    fn new(baud: u32, sessions: Sessions) -> Self {
+        let (port, far) = duplex(4096);
+        tokio::spawn(async move { frames::serve_rtu(&sessions, "line", far).await });
+        Self { port, baud, dice: Dice(u64::from(baud)) }
+    }
+
+    /// Puts a frame on the line at its speed; it is read in pieces of 1 to 8 bytes.
+    async fn put(&mut self, frame: &[u8]) {
+        let mut rest = frame;
+        while !rest.is_empty() {
+            let length = 1 + usize::try_from(self.dice.below(8)).unwrap();
+            let (piece, after) = rest.split_at(length.min(rest.len()));
+            sleep(characters(piece.len(), self.baud)).await;
+            self.port.write_all(piece).await.unwrap();
+            rest = after;
+        }
+    }
+
+    /// Whether `request` to us is answered before its master gives it up.
+    async fn is_answered(&mut self, request: &Request) -> bool {
+        self.put(&rtu_frame(UNIT, &request.encode())).await;
+        let mut reply = vec![0; request.reply_bytes() + 3];
+        let whole = timeout(Duration::from_millis(200), self.port.read_exact(&mut reply)).await;
+        whole.is_ok_and(|read| read.is_ok())
+            && rtu_open(&reply).is_some_and(|(unit, pdu)| unit == UNIT && request.check(pdu).is_ok())
+    }
+
+    /// A request to another unit and its reply.
+    fn foreign(&mut self) -> [Vec<u8>; 2] {
+        let unit = 1 + u8::try_from(self.dice.below(9)).unwrap();
+        let count = 1 + u8::try_from(self.dice.below(20)).unwrap();
+        let (request, reply) = match self.dice.below(6) {
+            0 => (vec![3, 0, 2, 0, count], [vec![3, count * 2], vec![0x5A; usize::from(count) * 2]].concat()),
+            1 => (vec![1, 0, 0, 0, count * 8], [vec![1, count], vec![0x0F; usize::from(count)]].concat()),
+            2 => (vec![5, 0, 1, 0xFF, 0], vec![5, 0, 1, 0xFF, 0]),
+            3 => (vec![16, 0, 0, 0, 1, 2, 0, 7], vec![16, 0, 0, 0, 1]),
+            4 => (vec![4, 0, 9, 0, 1], vec![0x84, 2]),
+            // What this server does not know.
+            _ => (vec![43, 14, 1, 0], vec![43, 14, 1, 1, 0, 0, 1, 0, 3, 0x41, 0x42, 0x43]),
+        };
+        [request, reply].map(|pdu| rtu_frame(unit, &pdu))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_request_is_answered_whatever_passed_by_before_it() {
+    for baud in [9_600, 19_200, 115_200] {
+        let mut line = SharedLine::new(baud, sessions());
+        for gap_ms in (2..=40).chain(2..=40).chain(2..=40) {
+            let [request, reply] = line.foreign();
+            line.put(&request).await;
+            sleep(Duration::from_millis(5)).await;
+            line.put(&reply).await;
+            sleep(Duration::from_millis(gap_ms)).await;
+            assert!(line.is_answered(&READ).await, "gap of {gap_ms} ms at {baud} Bd after {reply:02X?}");
+            sleep(Duration::from_millis(gap_ms)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_a_spoilt_frame_and_noise_hide_no_request() {
+    let mut line = SharedLine::new(9_600, sessions());
+    for seed in 0..200 {
+        let [_, mut spoilt] = line.foreign();
+        let at = usize::try_from(line.dice.below(5)).unwrap();
+        spoilt[at % 4] ^= 0x41;
+        line.put(&spoilt).await;
+        line.put(&[0][..usize::from(seed % 2 == 0)]).await;
+        sleep(Duration::from_millis(4)).await;
+        assert!(line.is_answered(&READ).await, "after {spoilt:02X?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_is_not_known_gets_an_exception_after_silence() {
+    let mut line = SharedLine::new(9_600, sessions());
+    line.put(&rtu_frame(UNIT, &[43, 14, 1, 0])).await;
+    let mut reply = [0; 5];
+    timeout(Duration::from_secs(1), line.port.read_exact(&mut reply)).await.expect("an exception").unwrap();
+    assert_eq!(reply.to_vec(), rtu_frame(UNIT, &[0x80 | 43, 1]));
+    assert!(line.is_answered(&READ).await);
+}
+
+/// A request that takes as long to decide as the test likes.
+async fn undecided() -> (SharedLine, Arc<PortalSession>, crate::gateway::ports::InboxReceiver, Option<String>) {
+    let (inbox, mut taken) = Inbox::new();
+    let session = Arc::new(PortalSession::new("door".parse().unwrap(), PortalKind::Door, UNIT, inbox));
+    let mut line = SharedLine::new(9_600, Arc::new(HashMap::from([(UNIT, Arc::clone(&session))])));
+    let values = encode_request(1, "1EA68671".parse().unwrap(), None).to_vec();
+    line.put(&rtu_frame(UNIT, &Request::WriteRegisters { address: 0, values }.encode())).await;
+    let id = loop {
+        if let Input::Request(request) = taken.requests.recv().await.unwrap() {
+            break request.id;
+        }
+    };
+    (line, session, taken, id)
+}
+
+fn denied(id: Option<String>) -> PortalOrder {
+    let decision = crate::access::decision::Decision::Deny(crate::access::decision::Reason::NoEntitlement.into());
+    PortalOrder::Answer { portal: "door".into(), id, decision }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_is_not_sent_when_the_master_has_gone_on() {
+    for (meanwhile, is_sent) in [(&[][..], true), (&[0], true), (&[3, 3, 0, 2], false)] {
+        let (mut line, session, _taken, id) = undecided().await;
+        line.put(meanwhile).await;
+        sleep(Duration::from_millis(1)).await;
+        session.execute(denied(id));
+        let mut reply = [0; 8];
+        let read = timeout(Duration::from_millis(100), line.port.read_exact(&mut reply)).await;
+        assert_eq!(read.is_ok(), is_sent, "after {meanwhile:02X?}");
+        assert!(line.is_answered(&READ).await, "and the next request is answered");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_echo_of_its_own_replies_is_no_request() {
+    let mut line = SharedLine::new(9_600, sessions());
+    let write = Request::WriteRegister { address: 8, value: 0 };
+    for request in [&write, &READ, &write, &READ] {
+        let begun = Instant::now();
+        assert!(line.is_answered(request).await, "{request}");
+        let echo = if *request == write { write.encode() } else { vec![4, 2, 0, 0] };
+        line.put(&rtu_frame(UNIT, &echo)).await;
+        let more = timeout(Duration::from_millis(300), line.port.read_u8()).await;
+        assert!(more.is_err(), "it answers its own echo, {:?} after the request", begun.elapsed());
+    }
+}

@@ -15,7 +15,14 @@ use dormgate::wire::may::OpName;
 use dormgate::wire::topic::{self, Down, Portal, Topic, Up};
 use prometheus_client::registry::Registry;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "deploy/README.md", "deploy/protocol.md", "devices/README.md"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "deploy/reference.md",
+    "deploy/speed.md",
+    "deploy/README.md",
+    "deploy/protocol.md",
+    "devices/README.md",
+];
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -52,8 +59,8 @@ fn every_link_in_the_documents_leads_somewhere() {
 }
 
 #[test]
-fn every_reason_stands_in_the_readme_and_in_the_protocol_with_its_number() {
-    for document in ["README.md", "deploy/protocol.md"] {
+fn every_reason_is_in_the_reference_and_in_the_protocol_with_its_number() {
+    for document in ["deploy/reference.md", "deploy/protocol.md"] {
         let text = read(document);
         for reason in Reason::ALL {
             let row = format!("| {} | `{}` |", reason.code(), reason.as_str());
@@ -81,7 +88,7 @@ fn every_alarm_says_what_to_do_and_every_event_and_op_is_explained() {
 }
 
 #[test]
-fn every_metric_stands_in_the_readme() {
+fn every_metric_is_in_the_reference() {
     let mut registry = Registry::with_prefix("dormgate");
     Metrics::default().register(&mut registry);
     ModbusCounters::register(&mut registry).count("riser", "ok", Duration::from_millis(1));
@@ -90,13 +97,13 @@ fn every_metric_stands_in_the_readme() {
     links.register(&mut registry);
     let mut shown = String::new();
     prometheus_client::encoding::text::encode(&mut shown, &registry).unwrap();
-    let readme = read("README.md");
+    let reference = read("deploy/reference.md");
     let mut counted = 0;
     for line in shown.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').unwrap();
         let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
-        let found = readme.contains(&format!("`{name}`")) || readme.contains(&format!("`{name}{{"));
-        assert!(found, "README.md lacks `{name}`");
+        let found = reference.contains(&format!("`{name}`")) || reference.contains(&format!("`{name}{{"));
+        assert!(found, "deploy/reference.md lacks `{name}`");
         counted += 1;
     }
     assert!(counted > 20, "only {counted} metrics were seen");

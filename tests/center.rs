@@ -20,7 +20,7 @@ use dormgate::wire::envelope::{Channel, StreamSpec, open};
 use dormgate::wire::topic::{self, CampusDown, Down, Topic, Up};
 use dormgate::wire::{audit_ack, bodies, changes, command, head};
 use dormgate::workbench::broker::Broker;
-use dormgate::workbench::center::{Attention, Center, Heard, Layout, Service, create};
+use dormgate::workbench::center::{Attention, Center, GatewayEvent, Layout, Service, create};
 use tokio::time::timeout;
 
 /// Longest wait for anything here.
@@ -67,7 +67,9 @@ impl Gateway {
     /// The next message from the center.
     async fn told(&mut self) -> Told {
         loop {
-            let Event::Message(message) = timeout(PATIENCE, self.connection.next()).await.unwrap() else { continue };
+            let Event::Message(message) = timeout(PATIENCE, self.connection.next()).await.unwrap() else {
+                continue;
+            };
             if let Some(token) = message.ack {
                 self.connection.ack(token);
             }
@@ -147,7 +149,7 @@ async fn what_is_said_is_answered_and_its_head_follows() {
     let broker = Broker::start().await.unwrap();
     let mut gateway = Gateway::start(&broker, &configuration).await;
     let center = service(dir.path(), &broker, Attention::Answers);
-    let saying = center.say_and_wait(vec![lost()], PATIENCE);
+    let saying = center.publish_and_wait(vec![lost()], PATIENCE);
     let answering = async {
         assert_eq!(gateway.told().await, Told::Changes(at(1), Channel::Campus));
         let Told::Head(head) = gateway.told().await else { panic!("no head") };
@@ -169,12 +171,12 @@ async fn a_gateway_that_was_away_is_sent_what_it_asks_for() {
     let broker = Broker::start().await.unwrap();
     let center = service(dir.path(), &broker, Attention::Everything);
     for _ in 0..3 {
-        center.say(vec![lost()]).await.unwrap();
+        center.publish(vec![lost()]).await.unwrap();
     }
-    let unanswered = center.say_and_wait(vec![lost()], Duration::ZERO).await.unwrap();
+    let unanswered = center.publish_and_wait(vec![lost()], Duration::ZERO).await.unwrap();
     assert_eq!((unanswered[0].at, &unanswered[0].ack), (at(4), &None));
     assert!(center.wait_up(PATIENCE).await);
-    let mut heard = center.heard();
+    let mut heard = center.events();
     let mut gateway = Gateway::start(&broker, &configuration).await;
     // The head that the broker kept says how far the stream goes.
     loop {
@@ -195,7 +197,7 @@ async fn a_gateway_that_was_away_is_sent_what_it_asks_for() {
         assert_eq!(gateway.told_news().await, Told::Changes(at(seq), Channel::Gateway));
     }
     loop {
-        if let Heard::Resync(asked, sent) = timeout(PATIENCE, heard.recv()).await.unwrap().unwrap() {
+        if let GatewayEvent::Resync(asked, sent) = timeout(PATIENCE, heard.recv()).await.unwrap().unwrap() {
             assert_eq!((asked.reason.as_str(), sent), ("empty", 4));
             break;
         }
@@ -216,11 +218,11 @@ async fn audit_is_acknowledged_by_who_attends_and_by_nobody_else() {
     let attending = service(dir.path(), &broker, Attention::Everything);
     let passing = service(dir.path(), &broker, Attention::Answers);
     assert!(attending.wait_up(PATIENCE).await && passing.wait_up(PATIENCE).await);
-    let mut unheard = passing.heard();
+    let mut unheard = passing.events();
     gateway.say(Up::Audit, batch).await;
     assert_eq!(gateway.told().await, Told::AuditAck(1));
     assert_eq!(std::fs::read_to_string(dir.path().join("g1/audit.jsonl")).unwrap(), format!("{event}\n"));
-    assert!(!std::iter::from_fn(|| unheard.try_recv().ok()).any(|heard| matches!(heard, Heard::Audit(_))));
+    assert!(!std::iter::from_fn(|| unheard.try_recv().ok()).any(|heard| matches!(heard, GatewayEvent::Audit(_))));
 }
 
 #[tokio::test]
@@ -240,14 +242,14 @@ async fn a_command_is_replied_to_and_never_sent_late() {
     };
     let (reply, ()) = tokio::join!(asking, replying);
     assert_eq!(reply.unwrap().unwrap().status, "ok");
-    let mut heard = center.heard();
+    let mut heard = center.events();
     let address = broker.stop().await;
-    while !matches!(timeout(PATIENCE, heard.recv()).await.unwrap().unwrap(), Heard::Down(_)) {}
+    while !matches!(timeout(PATIENCE, heard.recv()).await.unwrap().unwrap(), GatewayEvent::Down(_)) {}
     assert_eq!(center.command(release, None, Duration::from_millis(50)).await.unwrap(), None);
     let broker = Broker::start_at(address).await.unwrap();
     let mut gateway = Gateway::start(&broker, &configuration).await;
     assert!(center.wait_up(PATIENCE).await);
-    center.say(vec![lost()]).await.unwrap();
+    center.publish(vec![lost()]).await.unwrap();
     assert_eq!(gateway.told().await, Told::Changes(at(1), Channel::Gateway));
 }
 

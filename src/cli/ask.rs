@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{ConfigArg, Exit, bad_config, complain, say};
+use super::{ConfigArg, Exit, bad_config, print_error, print_line};
 use crate::access::portal::Posture;
 use crate::config;
 use crate::http::{SOCKET_NAME, client};
@@ -77,7 +77,7 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
 pub(super) fn posture(args: &PostureArgs) -> Exit {
     let Some((posture, portals)) = args.words.split_last() else { return Exit::Usage };
     if Posture::parse(posture).is_none() {
-        complain(format!(
+        print_error(format!(
             "`{posture}` is no posture; {}",
             hint(posture, Posture::ALL.iter().map(|known| known.as_str()))
         ));
@@ -99,9 +99,9 @@ fn ask(config: &ConfigArg, method: &str, target: &str, text: impl FnOnce(&client
         Err(error) => return bad_config(&error),
     };
     match client::ask(&socket, method, target) {
-        Ok(answer) => say(text(&answer)),
+        Ok(answer) => print_line(text(&answer)),
         Err(error) => {
-            complain(error);
+            print_error(error);
             Exit::Failed
         }
     }

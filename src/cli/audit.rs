@@ -1,6 +1,6 @@
 //! `dormgate audit verify`: whether the audit on disk is whole and nobody has edited it.
 
-use super::{ConfigArg, Exit, bad_config, complain, say};
+use super::{ConfigArg, Exit, bad_config, print_error, print_line};
 use crate::config;
 use crate::store::{Verified, verify};
 
@@ -26,22 +26,22 @@ pub(super) fn run(args: &Args) -> Exit {
     match verify(&dir) {
         Ok(found) => report(&found),
         Err(error) => {
-            complain(format!("the journal in `{}` cannot be read: {error}", dir.display()));
+            print_error(format!("the journal in `{}` cannot be read: {error}", dir.display()));
             Exit::Failed
         }
     }
 }
 
 fn report(found: &Verified) -> Exit {
-    let said = say(format!("{} events, {} to {}", found.events, found.first, found.last));
+    let said = print_line(format!("{} events, {} to {}", found.events, found.first, found.last));
     for (from, to) in &found.explained {
-        complain(format!("events {from} to {to} are lost, as a `log_gap` says"));
+        print_error(format!("events {from} to {to} are lost, as a `log_gap` says"));
     }
     match &found.broken {
         None => said,
         Some(broken) => {
             let (n, file, offset, why) = (broken.n, &broken.file, broken.offset, &broken.why);
-            complain(format!("broken at event {n}, `{file}` byte {offset}: {why}"));
+            print_error(format!("broken at event {n}, `{file}` byte {offset}: {why}"));
             Exit::Failed
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Exit, bad_config, say};
+use super::{Exit, bad_config, print_line};
 use crate::access::policy::Severity;
 use crate::access::portal::PortalKind;
 use crate::config::{
@@ -23,7 +23,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Exit {
     match super::serve::load(&args.config) {
-        Ok(config) => say(summary(&config)),
+        Ok(config) => print_line(summary(&config)),
         Err(error) => bad_config(&error),
     }
 }

@@ -126,7 +126,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     };
     let filter = if cli.command.is_service() { log::DEFAULT_FILTER } else { log::QUIET_FILTER };
     if let Err(message) = log::start(cli.log_format, filter) {
-        complain(message);
+        print_error(message);
         return Exit::Usage;
     }
     match cli.command {
@@ -149,7 +149,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 }
 
 /// Writes a result to stdout. A reader that has gone away is a failure, not a panic.
-fn say(text: impl Display) -> Exit {
+fn print_line(text: impl Display) -> Exit {
     match writeln!(io::stdout().lock(), "{text}") {
         Ok(()) => Exit::Done,
         Err(_) => Exit::Failed,
@@ -157,16 +157,16 @@ fn say(text: impl Display) -> Exit {
 }
 
 /// Writes why something failed to stderr.
-fn complain(text: impl Display) {
+fn print_error(text: impl Display) {
     // Nobody is left to hear that nobody hears.
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
 /// Says everything that is wrong with a configuration, and how a command ends that has none.
 fn bad_config(error: &ConfigError) -> Exit {
-    complain(error);
+    print_error(error);
     if let ConfigError::Diagnostics { diagnostics, .. } = error {
-        complain(match diagnostics.len() {
+        print_error(match diagnostics.len() {
             1 => "1 diagnostic".to_owned(),
             n => format!("{n} diagnostics"),
         });

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Exit, complain, say};
+use super::{Exit, print_error, print_line};
 use crate::profile::{SHIPPED, check_text, show_text};
 use crate::wire::spelling::hint;
 
@@ -39,9 +39,9 @@ fn of_file(file: &Path) -> Exit {
     let read = std::fs::read_to_string(file);
     let read = read.map_err(|error| format!("{}: cannot be read: {error}; name a profile's file", file.display()));
     match read.and_then(|text| check_text(&file.display().to_string(), &text)) {
-        Ok(shown) => say(shown.trim_end()),
+        Ok(shown) => print_line(shown.trim_end()),
         Err(diagnostics) => {
-            complain(diagnostics);
+            print_error(diagnostics);
             Exit::Config
         }
     }
@@ -49,9 +49,9 @@ fn of_file(file: &Path) -> Exit {
 
 fn built_in(name: &str) -> Exit {
     if let Some(shown) = show_text(name) {
-        return say(shown.trim_end());
+        return print_line(shown.trim_end());
     }
     let hint = hint(name, SHIPPED.iter().map(|(name, _)| *name));
-    complain(format!("no profile `{name}` is built in, and a file is named as `PATH.toml`; {hint}"));
+    print_error(format!("no profile `{name}` is built in, and a file is named as `PATH.toml`; {hint}"));
     Exit::Config
 }

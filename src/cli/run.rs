@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::serve::{self, ServeError, serve};
-use super::{Exit, bad_config, complain};
+use super::{Exit, bad_config, print_error};
 use crate::config;
 
 /// Run the gateway until SIGTERM or Ctrl-C.
@@ -24,7 +24,7 @@ pub(super) fn run(args: &Args) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(format!("no runtime: {error}"));
+            print_error(format!("no runtime: {error}"));
             return Exit::Failed;
         }
     };
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args) -> Exit {
     match outcome {
         Ok(()) => Exit::Done,
         Err(error) => {
-            complain(error);
+            print_error(error);
             Exit::Failed
         }
     }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use super::{Exit, bad_config, complain, say};
+use super::{Exit, bad_config, print_error, print_line};
 use crate::access::portal::Direction;
 use crate::config::{self, Config, PortalDevice};
 use crate::workbench::modbus::fault::{FAULT_WORDS, Fault};
@@ -132,7 +132,7 @@ pub(super) fn run(args: &Args) -> Exit {
             if (words != ["unplugged"] || place.contains('/'))
                 && let Err(wrong) = Fault::parse(&words)
             {
-                complain(wrong);
+                print_error(wrong);
                 return Exit::Usage;
             }
             format!("fault {place} {}", words.join(" "))
@@ -162,19 +162,19 @@ fn ask(socket: &Path, line: &str) -> Exit {
     };
     match asked() {
         Ok(answer) => match answer.trim_end().split_once(' ') {
-            Some(("ok", text)) => say(text),
+            Some(("ok", text)) => print_line(text),
             Some((_, text)) => {
-                complain(text);
+                print_error(text);
                 Exit::Failed
             }
             None => {
-                complain("the stand-in ended before it answered");
+                print_error("the stand-in ended before it answered");
                 Exit::Failed
             }
         },
         Err(error) => {
             let what = "start it with `dormgate simulate --config FILE`";
-            complain(format!("no stand-in answers at `{}`: {error}; {what}", socket.display()));
+            print_error(format!("no stand-in answers at `{}`: {error}; {what}", socket.display()));
             Exit::Failed
         }
     }
@@ -191,7 +191,7 @@ fn stand_in(path: &Path, ports: &[(String, String)]) -> Exit {
     match outcome {
         Ok(()) => Exit::Done,
         Err(why) => {
-            complain(why);
+            print_error(why);
             Exit::Failed
         }
     }
@@ -228,25 +228,25 @@ async fn serve(config: &Config, ports: &[(String, String)]) -> Result<(), String
 fn announce(config: &Config, site: &Site, notes: &[String]) {
     let names: Vec<String> = site.portals().map(ToString::to_string).collect();
     if !names.is_empty() {
-        complain(format!("standing in for {} of `{}`; Ctrl-C ends it", names.join(", "), config.gateway));
+        print_error(format!("standing in for {} of `{}`; Ctrl-C ends it", names.join(", "), config.gateway));
     }
     for (bus, place) in site.places() {
-        complain(format!("line `{bus}` is at {place}"));
+        print_error(format!("line `{bus}` is at {place}"));
     }
     for note in notes {
-        complain(format!("note: {note}"));
+        print_error(format!("note: {note}"));
     }
     for portal in site.absent() {
-        complain(format!("note: `{portal}` has a device on a bus that is not stood in for; it is left out"));
+        print_error(format!("note: `{portal}` has a device on a bus that is not stood in for; it is left out"));
     }
     for portal in config.portals.iter().filter(|p| matches!(p.device, PortalDevice::ModbusServer { .. })) {
-        complain(format!("note: `{}` is a controller that asks the gateway; it is left out", portal.portal.id));
+        print_error(format!("note: `{}` is a controller that asks the gateway; it is left out", portal.portal.id));
     }
 }
 
 async fn print(mut news: mpsc::Receiver<String>) {
     while let Some(line) = news.recv().await {
-        if say(line) != Exit::Done {
+        if print_line(line) != Exit::Done {
             return;
         }
     }

@@ -1,6 +1,6 @@
 //! `dormgate uid`: every reading of a UID that readers, printers and spreadsheets give, and what is wrong with it.
 
-use super::{Exit, complain, say};
+use super::{Exit, print_error, print_line};
 use crate::wire::uid::{Order, Readings, readings};
 
 /// Say every reading of a card UID: bytes, reversed, decimal, Wiegand 26/34; and what is wrong with it.
@@ -14,13 +14,13 @@ pub(super) fn run(args: &Args) -> Exit {
     match readings(&args.text) {
         Ok(found) => {
             let faulty = found.notes.iter().any(|note| note.is_fault());
-            match (say(text(&found)), faulty) {
+            match (print_line(text(&found)), faulty) {
                 (Exit::Done, true) => Exit::Failed,
                 (exit, _) => exit,
             }
         }
         Err(error) => {
-            complain(error);
+            print_error(error);
             Exit::Failed
         }
     }

@@ -15,7 +15,7 @@ use dormgate::clock::Clock;
 use dormgate::config::{self, Config, PortalDevice, Surroundings};
 use dormgate::mqtt::LinkSpec;
 use dormgate::workbench::broker::Broker;
-use dormgate::workbench::center::{Attention, Center, Heard, Layout, Service, create};
+use dormgate::workbench::center::{Attention, Center, GatewayEvent, Layout, Service, create};
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -43,7 +43,7 @@ fn trial(real: &Config, dir: &Path, broker: &Broker, streams: &str) -> Config {
 
 struct Office {
     center: Service,
-    heard: broadcast::Receiver<Heard>,
+    events: broadcast::Receiver<GatewayEvent>,
     events: Vec<AuditEvent>,
     issued: HashSet<CardUid>,
 }
@@ -61,8 +61,8 @@ impl Office {
             if let Some(event) = self.events.iter().skip(mark).find(|event| wanted(event)) {
                 return Some(event.clone());
             }
-            match timeout_at(deadline, self.heard.recv()).await {
-                Ok(Ok(Heard::Audit(events))) => self.events.extend(events),
+            match timeout_at(deadline, self.events.recv()).await {
+                Ok(Ok(GatewayEvent::Audit(events))) => self.events.extend(events),
                 Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => {}
                 Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => return None,
             }
@@ -70,7 +70,7 @@ impl Office {
     }
 
     async fn say(&self, ops: Vec<Op>) -> Result<(), String> {
-        let answered = self.center.say_and_wait(ops, PATIENCE).await.map_err(|error| error.to_string())?;
+        let answered = self.center.publish_and_wait(ops, PATIENCE).await.map_err(|error| error.to_string())?;
         let applied =
             |a: &dormgate::workbench::center::Answered| a.ack.as_ref().is_some_and(|(ack, _)| ack.outcome == "applied");
         if answered.iter().all(applied) { Ok(()) } else { Err("the gateway did not apply a change".to_owned()) }
@@ -118,7 +118,7 @@ pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
         let told = move |_: &dormgate::cli::serve::Running| is_ready.send(()).expect("it is waited for");
         serve(&config, async move { ended.await.unwrap_or_default() }, told).await
     });
-    let mut office = Office { heard: center.heard(), center, events: Vec::new(), issued: HashSet::new() };
+    let mut office = Office { events: center.events(), center, events: Vec::new(), issued: HashSet::new() };
     if ready.await.is_ok() {
         for (portal, card) in cards {
             at_portal(real, portal, *card, &mut office, report).await;
@@ -202,7 +202,7 @@ async fn at_portal(real: &Config, id: &PortalId, card: CardUid, office: &mut Off
 fn tell(event: Option<&AuditEvent>, id: &PortalId, what: &str, report: &mut Report) {
     match event {
         Some(_) => report.ok(format_args!("`{id}` {what}")),
-        None => report.failed(format_args!("it is not heard that `{id}` {what}")),
+        None => report.failed(format_args!("it is not events that `{id}` {what}")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::super::{Exit, complain};
+use super::super::{Exit, print_error};
 use crate::access::id::GatewayId;
 use crate::clock::Clock;
 use crate::mqtt::{BrokerUrl, ClientCert, Credentials, LinkSpec, Secret};
@@ -76,30 +76,30 @@ impl LinkArgs {
 }
 
 /// A center with its link, and the runtime both live in.
-pub(super) struct Desk {
+pub(super) struct CenterClient {
     pub(super) runtime: Runtime,
     pub(super) service: Service,
     pub(super) gateway: GatewayId,
 }
 
 /// Opens the center and starts its link; says what is wrong if that cannot be.
-pub(super) fn start(args: &super::Args, attention: Attention) -> Result<Desk, Exit> {
+pub(super) fn start(args: &super::Args, attention: Attention) -> Result<CenterClient, Exit> {
     let Some(gateway) = args.link.gateway.clone() else {
-        complain("which gateway? name it with `--gateway G`");
+        print_error("which gateway? name it with `--gateway G`");
         return Err(Exit::Usage);
     };
     let center = Center::open(&args.dir, &gateway).map_err(|e| super::failed(&e))?;
-    let spec = args.link.spec().map_err(complained)?;
+    let spec = args.link.spec().map_err(failed_with)?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|e| complained(format!("the runtime does not start: {e}")))?;
+    let runtime = runtime.map_err(|e| failed_with(format!("the runtime does not start: {e}")))?;
     let service = {
         let _inside = runtime.enter();
-        Service::start(center, spec, Clock::system(), attention).map_err(|e| complained(e.to_string()))?
+        Service::start(center, spec, Clock::system(), attention).map_err(|e| failed_with(e.to_string()))?
     };
-    Ok(Desk { runtime, service, gateway })
+    Ok(CenterClient { runtime, service, gateway })
 }
 
-fn complained(text: String) -> Exit {
-    complain(text);
+fn failed_with(text: String) -> Exit {
+    print_error(text);
     Exit::Failed
 }

@@ -1,6 +1,6 @@
 //! `dormgate center`: a reference center on the command line, for trials and scripts.
 //!
-//! Each op is said, journaled and published, and its answer waited for; `watch` is the center at its desk, which answers
+//! Each op is said, journaled and published, and its answer waited for; `watch` is the center at its client, which answers
 //! resync and acknowledges the audit.
 
 mod link;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 
-use super::{Exit, complain, say};
+use super::{Exit, print_error, print_line};
 use crate::workbench::center::{self, CenterError, Layout};
 
 /// A center for trials: makes keys, says changes and commands to a gateway, and listens to it.
@@ -78,12 +78,12 @@ fn keygen(args: &Args, streams: Streams, epoch: NonZeroU32) -> Exit {
         Streams::Two => Layout::Two,
     };
     match center::create(&args.dir, layout, epoch) {
-        Ok(tables) => say(tables.trim_end()),
+        Ok(tables) => print_line(tables.trim_end()),
         Err(error) => failed(&error),
     }
 }
 
 fn failed(error: &CenterError) -> Exit {
-    complain(error);
+    print_error(error);
     Exit::Failed
 }

@@ -3,7 +3,7 @@
 use crate::access::audit::AuditEvent;
 use crate::wire::bodies::{AckBody, ErrorBody, ReplyBody, VerdictBody};
 use crate::wire::time;
-use crate::workbench::center::{Answered, Heard};
+use crate::workbench::center::{Answered, GatewayEvent};
 
 fn list(name: &str, items: &[String]) -> String {
     if items.is_empty() { String::new() } else { format!("; {name} {}", items.join(" ")) }
@@ -79,28 +79,28 @@ fn event(event: &AuditEvent) -> String {
 }
 
 /// Everything that `watch` prints, a line each.
-pub(super) fn heard(heard: &Heard) -> Vec<String> {
-    match heard {
-        Heard::Up => vec!["link up".to_owned()],
-        Heard::Down(why) => vec![format!("link down: {why}")],
-        Heard::Ack(body) => vec![format!("ack {}", ack(body))],
-        Heard::Reply(body) => {
+pub(super) fn received(received: &GatewayEvent) -> Vec<String> {
+    match received {
+        GatewayEvent::Up => vec!["link up".to_owned()],
+        GatewayEvent::Down(why) => vec![format!("link down: {why}")],
+        GatewayEvent::Ack(body) => vec![format!("ack {}", ack(body))],
+        GatewayEvent::Reply(body) => {
             vec![format!("reply {} {}", body.jti.as_deref().unwrap_or("to a command without id"), reply(body))]
         }
-        Heard::Resync(asked, sent) => vec![format!(
+        GatewayEvent::Resync(asked, sent) => vec![format!(
             "resync {} ({}, has {}.{}): {sent} messages sent",
             asked.stream, asked.reason, asked.have.epoch, asked.have.seq
         )],
-        Heard::Alarm(alarm) => {
+        GatewayEvent::Alarm(alarm) => {
             let mut words = vec![format!("ALARM #{} {} {}", alarm.n, alarm.at, alarm.alarm)];
             words.extend(alarm.portal.clone());
             words.extend(alarm.uid.clone());
             words.push(alarm.detail.clone());
             vec![words.join(" ")]
         }
-        Heard::Audit(events) => events.iter().map(event).collect(),
-        Heard::Trouble(trouble) => vec![format!("AUDIT {trouble}")],
-        Heard::State(state) => vec![format!("state {state}")],
-        Heard::Problem(problem) => vec![format!("PROBLEM {problem}")],
+        GatewayEvent::Audit(events) => events.iter().map(event).collect(),
+        GatewayEvent::Trouble(trouble) => vec![format!("AUDIT {trouble}")],
+        GatewayEvent::State(state) => vec![format!("state {state}")],
+        GatewayEvent::Problem(problem) => vec![format!("PROBLEM {problem}")],
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::{Exit, complain, say};
+use super::super::{Exit, print_error, print_line};
 use super::{Args, failed, link, ops, print};
 use crate::wire::draft::{self, Draft};
 use crate::wire::limits::MESSAGE_BYTES_MAX;
@@ -18,7 +18,7 @@ pub(super) fn op(args: &Args, op: &ops::Op) -> Exit {
     match op.change() {
         Ok(change) => send(args, Draft::Ops(vec![change])),
         Err(wrong) => {
-            complain(wrong);
+            print_error(wrong);
             Exit::Usage
         }
     }
@@ -29,7 +29,7 @@ pub(super) fn file(args: &Args, path: &Path) -> Exit {
     match drafted {
         Ok(draft) => send(args, draft),
         Err(wrong) => {
-            complain(format!("`{}`: {wrong}", path.display()));
+            print_error(format!("`{}`: {wrong}", path.display()));
             Exit::Failed
         }
     }
@@ -48,15 +48,15 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn send(args: &Args, draft: Draft) -> Exit {
-    let desk = match link::start(args, Attention::Answers) {
-        Ok(desk) => desk,
+    let client = match link::start(args, Attention::Answers) {
+        Ok(client) => client,
         Err(exit) => return exit,
     };
     let wait = args.link.wait();
-    let link::Desk { runtime, service, .. } = desk;
+    let link::CenterClient { runtime, service, .. } = client;
     let answers = runtime.block_on(async {
         let answers = match draft {
-            Draft::Ops(ops) => service.say_and_wait(ops, wait).await,
+            Draft::Ops(ops) => service.publish_and_wait(ops, wait).await,
             Draft::Claims(claims) => service.write_and_wait(claims, wait).await.map(|one| one.into_iter().collect()),
         };
         service.close(Duration::from_secs(DELIVER_S)).await;
@@ -64,7 +64,7 @@ fn send(args: &Args, draft: Draft) -> Exit {
     });
     match answers {
         Ok(answers) if answers.is_empty() => {
-            complain("sent; it has no readable number, so no answer can be told from others: see `center watch`");
+            print_error("sent; it has no readable number, so no answer can be told from others: see `center watch`");
             Exit::Failed
         }
         Ok(answers) => answers.iter().fold(Exit::Done, |exit, one| match tell(one, wait) {
@@ -78,39 +78,39 @@ fn send(args: &Args, draft: Draft) -> Exit {
 fn tell(one: &Answered, wait: Duration) -> Exit {
     let line = print::answered(one, wait.as_secs());
     match &one.ack {
-        Some((ack, _)) if matches!(ack.outcome.as_str(), "applied" | "duplicate") => say(line),
-        Some(_) => match say(line) {
+        Some((ack, _)) if matches!(ack.outcome.as_str(), "applied" | "duplicate") => print_line(line),
+        Some(_) => match print_line(line) {
             Exit::Done => Exit::Failed,
             other => other,
         },
         None => {
-            complain(line);
+            print_error(line);
             Exit::Failed
         }
     }
 }
 
 pub(super) fn command(args: &Args, order: &ops::Order) -> Exit {
-    let desk = match link::start(args, Attention::Answers) {
-        Ok(desk) => desk,
+    let client = match link::start(args, Attention::Answers) {
+        Ok(client) => client,
         Err(exit) => return exit,
     };
     let wait = args.link.wait();
     let (kind, actor) = order.command();
-    let link::Desk { runtime, service, gateway } = desk;
+    let link::CenterClient { runtime, service, gateway } = client;
     let reply = runtime.block_on(async {
         let reply = service.command(kind, actor, wait).await;
         service.close(Duration::from_secs(DELIVER_S)).await;
         reply
     });
     match reply {
-        Ok(Some(reply)) => match (say(print::reply(&reply)), reply.status.as_str()) {
+        Ok(Some(reply)) => match (print_line(print::reply(&reply)), reply.status.as_str()) {
             (Exit::Done, "ok") => Exit::Done,
             (_, _) => Exit::Failed,
         },
         Ok(None) => {
             let why = "the gateway or the broker is not there; a command is never sent late";
-            complain(format!("no reply from `{gateway}` in {} s: {why}", wait.as_secs()));
+            print_error(format!("no reply from `{gateway}` in {} s: {why}", wait.as_secs()));
             Exit::Failed
         }
         Err(error) => failed(&error),

@@ -1,10 +1,10 @@
-//! The center at its desk: everything the gateway says, printed, until somebody ends it.
+//! The center at its client: everything the gateway says, printed, until somebody ends it.
 
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 
-use super::super::{Exit, complain, say};
+use super::super::{Exit, print_error, print_line};
 use super::{Args, link, print};
 use crate::workbench::center::Attention;
 
@@ -12,24 +12,24 @@ use crate::workbench::center::Attention;
 const CLOSE_S: u64 = 2;
 
 pub(super) fn run(args: &Args) -> Exit {
-    let link::Desk { runtime, service, gateway } = match link::start(args, Attention::Everything) {
-        Ok(desk) => desk,
+    let link::CenterClient { runtime, service, gateway } = match link::start(args, Attention::Everything) {
+        Ok(client) => client,
         Err(exit) => return exit,
     };
     runtime.block_on(async {
-        let mut heard = service.heard();
-        complain(format!("listening to `{gateway}`; Ctrl-C ends it"));
+        let mut events = service.events();
+        print_error(format!("listening to `{gateway}`; Ctrl-C ends it"));
         let exit = loop {
             tokio::select! {
-                next = heard.recv() => match next {
-                    Ok(heard) => {
+                next = events.recv() => match next {
+                    Ok(events) => {
                         // Whoever reads may have gone away; then nothing is left to do here.
-                        if print::heard(&heard).into_iter().any(|line| say(line) != Exit::Done) {
+                        if print::received(&events).into_iter().any(|line| print_line(line) != Exit::Done) {
                             break Exit::Failed;
                         }
                     }
                     Err(RecvError::Lagged(missed)) => {
-                        complain(format!("{missed} lines are not shown, because the reader is too slow; all audit events are in the directory"));
+                        print_error(format!("{missed} lines are not shown, because the reader is too slow; all audit events are in the directory"));
                     }
                     Err(RecvError::Closed) => break Exit::Failed,
                 },

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::teller::{Teller, Took, ms_since};
+use super::steps::{Steps, Took, ms_since};
 use super::{BOX_READER, BOX_RELAY, DOOR_READER, DOOR_RELAY, Dormitory, RELAYS};
 use crate::access::change::Op;
 use crate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
@@ -22,42 +22,42 @@ const WAIT: Duration = Duration::from_secs(10);
 /// How long a card stays out, so that the reader sees that it has left, in milliseconds.
 const OUT_MS: u64 = 1_600;
 
-/// Plays and tells. `false`: something went otherwise.
-pub(super) async fn tell(d: &Dormitory, clock: &Clock) -> Result<bool, String> {
+/// Plays the steps. `false`: a step failed.
+pub(super) async fn play(d: &Dormitory, clock: &Clock) -> Result<bool, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let old: CardUid = OLD.parse().map_err(|e: crate::access::id::UidError| text(&e))?;
     let new: CardUid = NEW.parse().map_err(|e: crate::access::id::UidError| text(&e))?;
     let holder: Holder = HOLDER.parse().map_err(|e: crate::access::id::IdentifierError| text(&e))?;
-    let mut teller = Teller::new(d.center.heard(), clock);
-    let t = &mut teller;
+    let mut steps = Steps::new(d.center.events(), clock);
+    let t = &mut steps;
     wait_for_portals(t).await?;
 
-    Teller::chapter("The card office issues a card, the apartment center enrols it for gate, door and power");
-    say(d, t, "issue", vec![Op::Issue { uid: old, holder: holder.clone() }]).await?;
-    say(d, t, "enrol", vec![enrol(old, &holder)?]).await?;
+    Steps::chapter("The card office issues a card, the apartment center enrols it for gate, door and power");
+    publish(d, t, "issue", vec![Op::Issue { uid: old, holder: holder.clone() }]).await?;
+    publish(d, t, "enrol", vec![enrol(old, &holder)?]).await?;
     at_gate(d, t, OLD, "grant (granted)").await;
     at_door(d, t, old, "grant (granted)").await;
     into_box(d, t, old, "grant (granted)").await;
 
-    Teller::chapter("The card is reissued while it sits in the power box");
+    Steps::chapter("The card is reissued while it sits in the power box");
     reissue(d, t, Op::Reissue { holder: holder.clone(), new_uid: new, old_uid: Some(old) }).await?;
     at_gate(d, t, OLD, "deny (replaced)").await;
     at_door(d, t, old, "deny (replaced)").await;
     out_of_box(d).await;
     into_box(d, t, old, "deny (replaced)").await;
 
-    Teller::chapter("The new card opens nothing until the apartment center has enrolled it");
+    Steps::chapter("The new card opens nothing until the apartment center has enrolled it");
     at_gate(d, t, NEW, "deny (not_enrolled)").await;
     at_door(d, t, new, "deny (not_enrolled)").await;
     out_of_box(d).await;
     into_box(d, t, new, "deny (not_enrolled)").await;
-    say(d, t, "enrol", vec![enrol(new, &holder)?]).await?;
+    publish(d, t, "enrol", vec![enrol(new, &holder)?]).await?;
     at_gate(d, t, NEW, "grant (granted)").await;
     at_door(d, t, new, "grant (granted)").await;
     out_of_box(d).await;
     into_box(d, t, new, "grant (granted)").await;
 
-    Teller::chapter("The card leaves the box, and the audit is with the center");
+    Steps::chapter("The card leaves the box, and the audit is with the center");
     let began = Instant::now();
     d.line.remove(BOX_READER, 0);
     let off = d.line.wait_relay(RELAYS, BOX_RELAY, false, WAIT).await;
@@ -66,7 +66,7 @@ pub(super) async fn tell(d: &Dormitory, clock: &Clock) -> Result<bool, String> {
     t.step("the audit up to here, chain checked by the center", "received", received(last.is_some()), None);
     let trouble = t.trouble();
     t.step("trouble in the audit", "none", &trouble, None);
-    Ok(t.went_well())
+    Ok(t.all_succeeded())
 }
 
 fn received(yes: bool) -> &'static str {
@@ -91,7 +91,7 @@ fn enrol(uid: CardUid, holder: &Holder) -> Result<Op, String> {
 }
 
 /// Waits until both Modbus portals have said that they are there.
-async fn wait_for_portals(t: &mut Teller) -> Result<(), String> {
+async fn wait_for_portals(t: &mut Steps) -> Result<(), String> {
     for portal in ["door-412", "power-412"] {
         let online = |e: &crate::access::audit::AuditEvent| {
             e.kind == crate::access::audit::EventKind::PortalOnline
@@ -102,13 +102,13 @@ async fn wait_for_portals(t: &mut Teller) -> Result<(), String> {
     Ok(())
 }
 
-async fn say(d: &Dormitory, t: &mut Teller, what: &str, ops: Vec<Op>) -> Result<(), String> {
-    let answered = d.center.say_and_wait(ops, WAIT).await.map_err(|error| error.to_string())?;
-    tell_ack(t, what, &answered);
+async fn publish(d: &Dormitory, t: &mut Steps, what: &str, ops: Vec<Op>) -> Result<(), String> {
+    let answered = d.center.publish_and_wait(ops, WAIT).await.map_err(|error| error.to_string())?;
+    ack_steps(t, what, &answered);
     Ok(())
 }
 
-fn tell_ack(t: &mut Teller, what: &str, answered: &[Answered]) {
+fn ack_steps(t: &mut Steps, what: &str, answered: &[Answered]) {
     for answer in answered {
         match &answer.ack {
             None => t.step(&format!("{what}, by {}", answer.stream), "applied", "no ack", None),
@@ -120,7 +120,7 @@ fn tell_ack(t: &mut Teller, what: &str, answered: &[Answered]) {
     }
 }
 
-async fn at_gate(d: &Dormitory, t: &mut Teller, uid: &str, expected: &str) {
+async fn at_gate(d: &Dormitory, t: &mut Steps, uid: &str, expected: &str) {
     let began = Instant::now();
     let (happened, took) = match d.gate.present(uid).await {
         Ok(decision) => {
@@ -132,7 +132,7 @@ async fn at_gate(d: &Dormitory, t: &mut Teller, uid: &str, expected: &str) {
     t.step(&format!("gate-in    {uid}"), expected, &happened, took);
 }
 
-async fn at_door(d: &Dormitory, t: &mut Teller, uid: CardUid, expected: &str) {
+async fn at_door(d: &Dormitory, t: &mut Steps, uid: CardUid, expected: &str) {
     let shown = t.now();
     let began = Instant::now();
     d.line.present(DOOR_READER, 0, uid);
@@ -148,7 +148,7 @@ async fn at_door(d: &Dormitory, t: &mut Teller, uid: CardUid, expected: &str) {
     }
 }
 
-async fn into_box(d: &Dormitory, t: &mut Teller, uid: CardUid, expected: &str) {
+async fn into_box(d: &Dormitory, t: &mut Steps, uid: CardUid, expected: &str) {
     let shown = t.now();
     let began = Instant::now();
     d.line.present(BOX_READER, 0, uid);
@@ -166,24 +166,24 @@ async fn out_of_box(d: &Dormitory) {
     tokio::time::sleep(Duration::from_millis(OUT_MS)).await;
 }
 
-async fn reissue(d: &Dormitory, t: &mut Teller, op: Op) -> Result<(), String> {
+async fn reissue(d: &Dormitory, t: &mut Steps, op: Op) -> Result<(), String> {
     let began = Instant::now();
     let off = async {
         let off = d.line.wait_relay(RELAYS, BOX_RELAY, false, WAIT).await;
         (off, ms_since(began))
     };
-    let (answered, (off, off_ms)) = tokio::join!(d.center.say_and_wait(vec![op], WAIT), off);
+    let (answered, (off, off_ms)) = tokio::join!(d.center.publish_and_wait(vec![op], WAIT), off);
     let answered = answered.map_err(|error| error.to_string())?;
     t.step(
-        "power-412, relay written off, from the center's first word, its own disk included",
+        "power-412, relay written off, since the center published, its own disk included",
         "off",
         on_off(!off),
         Some(off_ms),
     );
-    tell_ack(t, "reissue", &answered);
+    ack_steps(t, "reissue", &answered);
     let ack = answered.first().and_then(|a| a.ack.as_ref()).map(|(ack, _)| ack);
     let list = |all: Option<&Vec<String>>| all.map_or(String::new(), |all| all.join(", "));
-    t.step("revoked, says the ack", OLD, &list(ack.map(|a| &a.revoked)), None);
-    t.step("cut, says the ack", "power-412", &list(ack.map(|a| &a.cut)), None);
+    t.step("revoked, named in the ack", OLD, &list(ack.map(|a| &a.revoked)), None);
+    t.step("cut, named in the ack", "power-412", &list(ack.map(|a| &a.cut)), None);
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! `dormgate demo`: the whole system on this machine in one process, no set-up. The gateway is the real one; the broker, the
-//! portals and the center are stand-ins that speak the real protocols on loopback.
+//! portals and the center are simulated and use the real protocols on loopback.
 
 mod life;
-mod teller;
+mod steps;
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::run::stop_signal;
 use super::serve::{Profiles, Running, serve};
-use super::{Exit, complain, say};
+use super::{Exit, print_error, print_line};
 use crate::access::portal::PortalKind;
 use crate::clock::Clock;
 use crate::config::{self, Config, Surroundings};
@@ -39,7 +39,7 @@ const START_S: u64 = 20;
 /// Play the life of one card on a whole dormitory in this process: broker, portals, center; nothing to install.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// End after the story: 0 if every step went as told, 1 otherwise. Without it the dormitory stays up until Ctrl-C.
+    /// End after the last step: 0 if every step succeeded, 1 if one failed. Without it the dormitory stays up until Ctrl-C.
     #[arg(long)]
     once: bool,
 }
@@ -58,26 +58,26 @@ pub(super) fn run(args: &Args) -> Exit {
     let dir = match make_dir() {
         Ok(dir) => dir,
         Err(error) => {
-            complain(format!("no directory for the demo: {error}"));
+            print_error(format!("no directory for the demo: {error}"));
             return Exit::Failed;
         }
     };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(format!("no runtime: {error}"));
+            print_error(format!("no runtime: {error}"));
             return Exit::Failed;
         }
     };
     let outcome = runtime.block_on(play(&dir, args.once));
     if let Err(error) = std::fs::remove_dir_all(&dir) {
-        complain(format!("`{}` is left behind: {error}", dir.display()));
+        print_error(format!("`{}` is left behind: {error}", dir.display()));
     }
     match outcome {
         Ok(true) => Exit::Done,
         Ok(false) => Exit::Failed,
         Err(message) => {
-            complain(message);
+            print_error(message);
             Exit::Failed
         }
     }
@@ -92,7 +92,7 @@ fn make_dir() -> Result<PathBuf, String> {
     Ok(dir)
 }
 
-/// Plays the story. `Ok(false)`: a step did not go as told.
+/// Plays the story. `Ok(false)`: a step failed.
 async fn play(dir: &Path, once: bool) -> Result<bool, String> {
     let stop = stop_signal().map_err(|error| error.to_string())?;
     let clock = Clock::system();
@@ -118,8 +118,8 @@ async fn play(dir: &Path, once: bool) -> Result<bool, String> {
     let page = http.map_or(String::new(), |address| format!("; its numbers are at http://{address}/metrics"));
     let broker = dormitory.broker.address();
     print(format!("A gateway, a broker at {broker}, a gate over MQTT, a door and a power box over Modbus TCP{page}\n"));
-    let went_well = life::tell(&dormitory, &clock).await?;
-    if !once && went_well {
+    let all_succeeded = life::play(&dormitory, &clock).await?;
+    if !once && all_succeeded {
         print(format!(
             "\nThe dormitory stays up until Ctrl-C. Try, from another terminal:\n  mosquitto_sub -h 127.0.0.1 -p {} -v -t 'dormgate/#'\n",
             broker.port()
@@ -127,23 +127,23 @@ async fn play(dir: &Path, once: bool) -> Result<bool, String> {
         stop.await;
     }
     if end.send(()).is_err() {
-        complain("the gateway ended before it was told to");
+        print_error("the gateway ended before it was told to");
     }
     let ended_well = match gateway.await {
         Ok(Ok(())) => true,
         Ok(Err(error)) => {
-            complain(error);
+            print_error(error);
             false
         }
         Err(_) => false,
     };
     dormitory.gate.stop().await;
     if !dormitory.center.close(Duration::from_secs(2)).await {
-        complain("the center could not deliver everything");
+        print_error("the center could not deliver everything");
     }
     let address = dormitory.broker.stop().await;
     tracing::debug!(%address, "the broker has stopped");
-    Ok(went_well && ended_well)
+    Ok(all_succeeded && ended_well)
 }
 
 /// Builds broker, line, portals and center, and the configuration of a gateway that knows them.
@@ -227,7 +227,7 @@ output = {{ modbus = "riser", unit = {RELAYS}, profile = "waveshare-relay-8ch", 
 
 /// Prints a line of the story. Who pipes it into something that ends early sees less of it, and no harm is done.
 fn print(text: impl std::fmt::Display) {
-    if say(text) != Exit::Done {
+    if print_line(text) != Exit::Done {
         tracing::debug!("nobody reads the story any more");
     }
 }

@@ -27,7 +27,7 @@ mod work;
 pub use audit::{AuditLog, AuditTrouble, Received};
 pub use dir::{Layout, create};
 pub use error::CenterError;
-pub use service::{Answered, Attention, Heard, Service};
+pub use service::{Answered, Attention, GatewayEvent, Service};
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ const JTI_BYTES: usize = 16;
 
 /// A signed message, and where to publish it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct SignedMessage {
     /// Where; it says QoS and whether to retain.
     pub topic: Topic,
     /// The JWS.
@@ -172,7 +172,7 @@ impl Center {
     ///
     /// # Errors
     /// [`CenterError::NoOwner`] before anything is said; otherwise a file cannot be written.
-    pub fn say(&mut self, ops: &[Op], now: Timestamp) -> Result<Vec<Letter>, CenterError> {
+    pub fn publish_ops(&mut self, ops: &[Op], now: Timestamp) -> Result<Vec<SignedMessage>, CenterError> {
         let mut shares: Vec<Vec<Op>> = vec![Vec::new(); self.streams.len()];
         for op in ops {
             let name = name_of(op).ok_or(CenterError::NoWord)?;
@@ -181,22 +181,22 @@ impl Center {
         }
         let _lock = Lock::take(&self.dir)?;
         self.catch_up()?;
-        let mut letters = Vec::new();
+        let mut messages = Vec::new();
         for (place, share) in shares.iter().enumerate() {
             for part in share.chunks(OPS_MAX) {
-                self.say_as(place, part, now, &mut letters)?;
+                self.publish_as(place, part, now, &mut messages)?;
             }
         }
         self.catch_up()?;
-        Ok(letters)
+        Ok(messages)
     }
 
-    fn say_as(
+    fn publish_as(
         &mut self,
         place: usize,
         ops: &[Op],
         now: Timestamp,
-        letters: &mut Vec<Letter>,
+        messages: &mut Vec<SignedMessage>,
     ) -> Result<(), CenterError> {
         let (epoch, gateway) = (self.epoch, self.gateway.clone());
         let Some(stream) = self.streams.get_mut(place) else { return Ok(()) };
@@ -206,11 +206,11 @@ impl Center {
         let message = sign(&claims, &stream.name, &stream.key);
         if message.len() > MESSAGE_BYTES_MAX && ops.len() > 1 {
             let (first, second) = ops.split_at(ops.len() / 2);
-            self.say_as(place, first, now, letters)?;
-            return self.say_as(place, second, now, letters);
+            self.publish_as(place, first, now, messages)?;
+            return self.publish_as(place, second, now, messages);
         }
         stream.journal.append(&message)?;
-        letters.push(stream.letter(&gateway, message, at));
+        messages.push(stream.signed_message(&gateway, message, at));
         Ok(())
     }
 
@@ -219,7 +219,7 @@ impl Center {
     ///
     /// # Errors
     /// [`CenterError`] if `iss` names no stream of this center, or a file cannot be written.
-    pub fn say_as_written(&mut self, written: &Claims, now: Timestamp) -> Result<Letter, CenterError> {
+    pub fn publish_as_written(&mut self, written: &Claims, now: Timestamp) -> Result<SignedMessage, CenterError> {
         let name = written.stream().map_err(CenterError::Draft)?;
         let _lock = Lock::take(&self.dir)?;
         self.catch_up()?;
@@ -231,19 +231,19 @@ impl Center {
         if !written.is_numbered() {
             stream.journal.append(&message)?;
         }
-        let mut letter = stream.letter(&gateway, message, at);
+        let mut signed_message = stream.signed_message(&gateway, message, at);
         if written.is_numbered() {
-            letter.number = changes::parse_evidence(&letter.payload).ok().map(|heard| (name, heard.at));
+            signed_message.number = changes::parse_evidence(&signed_message.payload).ok().map(|heard| (name, heard.at));
         }
         self.catch_up()?;
-        Ok(letter)
+        Ok(signed_message)
     }
 
     /// The head of each stream that has said anything: its last number, and the digest of what it owns.
     ///
     /// # Errors
     /// [`CenterError`] if a file cannot be read.
-    pub fn heads(&mut self, now: Timestamp) -> Result<Vec<Letter>, CenterError> {
+    pub fn heads(&mut self, now: Timestamp) -> Result<Vec<SignedMessage>, CenterError> {
         let _lock = Lock::take(&self.dir)?;
         self.catch_up()?;
         let heads = self.streams.iter().filter_map(|stream| {
@@ -256,7 +256,7 @@ impl Center {
                 Scope::Gateway => Topic::Down(self.gateway.clone(), Down::Head(stream.name.clone())),
             };
             let payload = sign(&claims, &stream.name, &stream.key).into_bytes();
-            Some(Letter { topic, payload, number: None })
+            Some(SignedMessage { topic, payload, number: None })
         });
         Ok(heads.collect())
     }
@@ -270,7 +270,7 @@ impl Center {
         kind: CommandKind,
         actor: Option<&str>,
         now: Timestamp,
-    ) -> Result<(String, Letter), CenterError> {
+    ) -> Result<(String, SignedMessage), CenterError> {
         let stream = self.commander()?;
         let mut random = [0; JTI_BYTES];
         getrandom::fill(&mut random).map_err(|e| CenterError::Randomness(e.to_string()))?;
@@ -284,7 +284,7 @@ impl Center {
             kind,
         };
         let payload = sign(&command::claims(&command, &self.gateway), &stream.name, &stream.key).into_bytes();
-        Ok((jti, Letter { topic: Topic::Down(self.gateway.clone(), Down::Command), payload, number: None }))
+        Ok((jti, SignedMessage { topic: Topic::Down(self.gateway.clone(), Down::Command), payload, number: None }))
     }
 
     /// Takes a batch of the gateway's audit: checks the chain, keeps the events, and says what to acknowledge. The events are on disk
@@ -292,7 +292,11 @@ impl Center {
     ///
     /// # Errors
     /// [`CenterError`] if a file cannot be read or written, or no stream may acknowledge.
-    pub fn receive_audit(&mut self, batch: &[u8], now: Timestamp) -> Result<(Received, Option<Letter>), CenterError> {
+    pub fn receive_audit(
+        &mut self,
+        batch: &[u8],
+        now: Timestamp,
+    ) -> Result<(Received, Option<SignedMessage>), CenterError> {
         let lock = Lock::take(&self.dir)?;
         let received = self.audit.receive(batch, now)?;
         drop(lock);
@@ -301,7 +305,7 @@ impl Center {
         let ack = (through > 0).then(|| {
             let claims = audit_ack::claims(&AuditAck { stream: stream.name.clone(), through }, &self.gateway, now);
             let payload = sign(&claims, &stream.name, &stream.key).into_bytes();
-            Letter { topic: Topic::Down(self.gateway.clone(), Down::AuditAck), payload, number: None }
+            SignedMessage { topic: Topic::Down(self.gateway.clone(), Down::AuditAck), payload, number: None }
         });
         Ok((received, ack))
     }
@@ -321,21 +325,21 @@ impl Stream {
     }
 
     /// The message on the topic that the stream publishes on.
-    fn letter(&self, gateway: &GatewayId, message: String, at: Position) -> Letter {
+    fn signed_message(&self, gateway: &GatewayId, message: String, at: Position) -> SignedMessage {
         let topic = match self.scope {
             Scope::Campus => Topic::Campus(CampusDown::Changes),
             Scope::Gateway => Topic::Down(gateway.clone(), Down::Changes),
         };
-        Letter { topic, payload: message.into_bytes(), number: Some((self.name.clone(), at)) }
+        SignedMessage { topic, payload: message.into_bytes(), number: Some((self.name.clone(), at)) }
     }
 
     /// The message on the gateway's own topic, signed anew if it was for the whole campus.
-    fn letter_to(&self, gateway: &GatewayId, message: &str, at: Position) -> Option<Letter> {
+    fn signed_message_to(&self, gateway: &GatewayId, message: &str, at: Position) -> Option<SignedMessage> {
         let message = match self.scope {
             Scope::Gateway => message.to_owned(),
             Scope::Campus => sign(&readdressed(message.as_bytes(), gateway.as_str())?, &self.name, &self.key),
         };
         let topic = Topic::Down(gateway.clone(), Down::Changes);
-        Some(Letter { topic, payload: message.into_bytes(), number: Some((self.name.clone(), at)) })
+        Some(SignedMessage { topic, payload: message.into_bytes(), number: Some((self.name.clone(), at)) })
     }
 }

@@ -2,7 +2,7 @@
 //! snapshots; its journals are short enough to be said whole.
 
 use super::dir::Lock;
-use super::{Center, CenterError, Letter};
+use super::{Center, CenterError, SignedMessage};
 use crate::wire::bodies::ResyncBody;
 
 impl Center {
@@ -11,7 +11,7 @@ impl Center {
     ///
     /// # Errors
     /// [`CenterError`] if a file cannot be read.
-    pub fn answer(&mut self, request: &ResyncBody) -> Result<Vec<Letter>, CenterError> {
+    pub fn answer(&mut self, request: &ResyncBody) -> Result<Vec<SignedMessage>, CenterError> {
         let _lock = Lock::take(&self.dir)?;
         self.catch_up()?;
         let Some(stream) = self.streams.iter().find(|s| s.name.as_str() == request.stream) else {
@@ -25,6 +25,6 @@ impl Center {
             !only_holes || seq > known || request.missing.iter().any(|(from, to)| (*from..=*to).contains(&seq))
         };
         let wanted = stream.journal.of_epoch(last.epoch).filter(|entry| lacks(entry.at.seq));
-        Ok(wanted.filter_map(|entry| stream.letter_to(&self.gateway, &entry.message, entry.at)).collect())
+        Ok(wanted.filter_map(|entry| stream.signed_message_to(&self.gateway, &entry.message, entry.at)).collect())
     }
 }

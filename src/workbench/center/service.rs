@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::work::Work;
-use super::{AuditTrouble, Center, CenterError, Letter};
+use super::{AuditTrouble, Center, CenterError, SignedMessage};
 use crate::access::audit::AuditEvent;
 use crate::access::change::{Op, Position};
 use crate::access::id::StreamName;
@@ -22,7 +22,7 @@ use crate::wire::topic::{Qos, Subscription, Topic, Up};
 
 /// Time between two heads of a stream about which nothing is said, in seconds (wire contract, 2.4).
 pub const HEAD_EVERY_S: u64 = 300;
-/// Things heard that a slow listener may fall behind before it misses the oldest.
+/// Things events that a slow listener may fall behind before it misses the oldest.
 const HEARD_MAX: usize = 4_096;
 /// Orders that wait for the task; beyond, who orders waits.
 const ORDERS_MAX: usize = 64;
@@ -36,9 +36,9 @@ pub enum Attention {
     Everything,
 }
 
-/// Something heard from the gateway, or about the link to it.
+/// Something events from the gateway, or about the link to it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Heard {
+pub enum GatewayEvent {
     /// The link is connected.
     Up,
     /// The link is lost.
@@ -74,8 +74,8 @@ pub struct Answered {
 
 /// What the task is told to do, and who waits for the answer.
 pub(super) enum Order {
-    Say(Vec<Op>, oneshot::Sender<Result<Vec<Letter>, CenterError>>),
-    Write(Claims, oneshot::Sender<Result<Letter, CenterError>>),
+    Say(Vec<Op>, oneshot::Sender<Result<Vec<SignedMessage>, CenterError>>),
+    Write(Claims, oneshot::Sender<Result<SignedMessage, CenterError>>),
     Command(CommandKind, Option<String>, oneshot::Sender<Result<String, CenterError>>),
     Close(Duration, oneshot::Sender<bool>),
 }
@@ -83,7 +83,7 @@ pub(super) enum Order {
 /// A running center. It ends when this is dropped; [`Service::close`] delivers first.
 pub struct Service {
     orders: mpsc::Sender<Order>,
-    heard: broadcast::Sender<Heard>,
+    events: broadcast::Sender<GatewayEvent>,
     up: watch::Receiver<bool>,
     task: JoinHandle<()>,
 }
@@ -104,7 +104,7 @@ impl Service {
         };
         let setup = Setup {
             link: "center",
-            // What was not heard is asked for, or sent again; a session would only keep old answers.
+            // What was not events is asked for, or sent again; a session would only keep old answers.
             session: Session::Clean,
             subscriptions: topics.iter().map(filter).collect(),
             will: None,
@@ -112,20 +112,20 @@ impl Service {
         };
         let connection = Connection::new(link, setup, std::sync::Arc::default())?;
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
-        let (heard, _) = broadcast::channel(HEARD_MAX);
+        let (events, _) = broadcast::channel(HEARD_MAX);
         let (is_up, up) = watch::channel(false);
         let mut heads = tokio::time::interval(Duration::from_secs(HEAD_EVERY_S));
         heads.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let work =
-            Work { center, connection, clock, attention, heard: heard.clone(), is_up, again: VecDeque::new(), heads };
+            Work { center, connection, clock, attention, events: events.clone(), is_up, again: VecDeque::new(), heads };
         let task = tokio::spawn(work.run(inbox));
-        Ok(Self { orders, heard, up, task })
+        Ok(Self { orders, events, up, task })
     }
 
-    /// What is heard from now on.
+    /// What is events from now on.
     #[must_use]
-    pub fn heard(&self) -> broadcast::Receiver<Heard> {
-        self.heard.subscribe()
+    pub fn events(&self) -> broadcast::Receiver<GatewayEvent> {
+        self.events.subscribe()
     }
 
     /// Waits until the link is connected; `false`: not within `within`.
@@ -140,33 +140,33 @@ impl Service {
         answered.await.map_err(|_| CenterError::Stopped)
     }
 
-    /// Says `ops`: on disk here when this returns, published as soon as the link allows. Gives each message's number.
+    /// Publishes `ops`: on disk here when this returns, published as soon as the link allows. Gives each message's number.
     ///
     /// # Errors
-    /// See [`Center::say`].
-    pub async fn say(&self, ops: Vec<Op>) -> Result<Vec<(StreamName, Position)>, CenterError> {
-        let letters = self.order(|answer| Order::Say(ops, answer)).await??;
-        Ok(letters.into_iter().filter_map(|letter| letter.number).collect())
+    /// See [`Center::publish_ops`].
+    pub async fn publish(&self, ops: Vec<Op>) -> Result<Vec<(StreamName, Position)>, CenterError> {
+        let messages = self.order(|answer| Order::Say(ops, answer)).await??;
+        Ok(messages.into_iter().filter_map(|signed_message| signed_message.number).collect())
     }
 
-    /// Says `ops` and waits for the gateway's answers, all together at most `within`.
+    /// Publishes `ops` and waits for the gateway's answers, all together at most `within`.
     ///
     /// # Errors
-    /// See [`Center::say`]. No answer is no error.
-    pub async fn say_and_wait(&self, ops: Vec<Op>, within: Duration) -> Result<Vec<Answered>, CenterError> {
-        let (heard, began) = (self.heard(), Instant::now());
-        let numbers = self.say(ops).await?;
-        Ok(answers(heard, numbers, began, within).await)
+    /// See [`Center::publish_ops`]. No answer is no error.
+    pub async fn publish_and_wait(&self, ops: Vec<Op>, within: Duration) -> Result<Vec<Answered>, CenterError> {
+        let (events, began) = (self.events(), Instant::now());
+        let numbers = self.publish(ops).await?;
+        Ok(answers(events, numbers, began, within).await)
     }
 
     /// Sends a message written by hand and waits for its answer; `None`: it has no number to wait for.
     ///
     /// # Errors
-    /// See [`Center::say_as_written`].
+    /// See [`Center::publish_as_written`].
     pub async fn write_and_wait(&self, claims: Claims, within: Duration) -> Result<Option<Answered>, CenterError> {
-        let (heard, began) = (self.heard(), Instant::now());
-        let letter = self.order(|answer| Order::Write(claims, answer)).await??;
-        Ok(answers(heard, letter.number.into_iter().collect(), began, within).await.pop())
+        let (events, began) = (self.events(), Instant::now());
+        let signed_message = self.order(|answer| Order::Write(claims, answer)).await??;
+        Ok(answers(events, signed_message.number.into_iter().collect(), began, within).await.pop())
     }
 
     /// Gives a command and waits for the reply. It is never sent late: `None` if the link is not up, or nobody replied within
@@ -184,13 +184,13 @@ impl Service {
         if !self.wait_up(within).await {
             return Ok(None);
         }
-        let mut heard = self.heard();
+        let mut events = self.events();
         let actor = actor.map(str::to_owned);
         let jti = self.order(|answer| Order::Command(kind, actor, answer)).await??;
         let reply = tokio::time::timeout_at(deadline, async {
             loop {
-                match heard.recv().await {
-                    Ok(Heard::Reply(reply)) if reply.jti.as_deref() == Some(&jti) => return Some(reply),
+                match events.recv().await {
+                    Ok(GatewayEvent::Reply(reply)) if reply.jti.as_deref() == Some(&jti) => return Some(reply),
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return None,
                 }
@@ -215,7 +215,7 @@ impl Drop for Service {
 
 /// Waits for the acks of these messages.
 async fn answers(
-    mut heard: broadcast::Receiver<Heard>,
+    mut events: broadcast::Receiver<GatewayEvent>,
     numbers: Vec<(StreamName, Position)>,
     began: Instant,
     within: Duration,
@@ -223,8 +223,8 @@ async fn answers(
     let mut all: Vec<_> = numbers.into_iter().map(|(stream, at)| Answered { stream, at, ack: None }).collect();
     let deadline = began + within;
     while all.iter().any(|one| one.ack.is_none()) {
-        let ack = match tokio::time::timeout_at(deadline, heard.recv()).await {
-            Ok(Ok(Heard::Ack(ack))) => ack,
+        let ack = match tokio::time::timeout_at(deadline, events.recv()).await {
+            Ok(Ok(GatewayEvent::Ack(ack))) => ack,
             Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => continue,
             Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => break,
         };

@@ -45,30 +45,30 @@ fn lost(uid: &str) -> Op {
     Op::SetFlag { subject: Subject::Card(uid.parse().unwrap()), flag: Flag::Lost, on: true }
 }
 
-/// What the gateway understands of a letter: who, which number, how many ops.
-fn understood(center: &Center, letter: &Letter) -> (String, u64, usize) {
-    let via = match &letter.topic {
+/// What the gateway understands of a signed_message: who, which number, how many ops.
+fn understood(center: &Center, signed_message: &SignedMessage) -> (String, u64, usize) {
+    let via = match &signed_message.topic {
         Topic::Campus(_) => Channel::Campus,
         _ => Channel::Gateway,
     };
     let streams = crate::config::streams(center.configuration()).unwrap();
-    let opened = open(&letter.payload, via, &gateway(), &streams).unwrap();
+    let opened = open(&signed_message.payload, via, &gateway(), &streams).unwrap();
     let heard = changes::parse(&opened).unwrap();
     (heard.stream.to_string(), heard.at.seq, heard.content.unwrap().len())
 }
 
-fn seqs(letters: &[Letter]) -> Vec<u64> {
-    letters.iter().map(|l| l.number.as_ref().unwrap().1.seq).collect()
+fn seqs(messages: &[SignedMessage]) -> Vec<u64> {
+    messages.iter().map(|l| l.number.as_ref().unwrap().1.seq).collect()
 }
 
 #[test]
 fn each_office_says_its_own_ops_and_the_gateway_understands_them() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::Two);
-    let said = center.say(&[issue("1EA68671"), enrol("1EA68671"), lost("1EA68671")], NOW).unwrap();
-    let heard: Vec<_> = said.iter().map(|letter| understood(&center, letter)).collect();
+    let said = center.publish_ops(&[issue("1EA68671"), enrol("1EA68671"), lost("1EA68671")], NOW).unwrap();
+    let heard: Vec<_> = said.iter().map(|signed_message| understood(&center, signed_message)).collect();
     assert_eq!(heard, [("card-office".to_owned(), 1, 2), ("apartment".to_owned(), 1, 1)]);
-    let topics: Vec<_> = said.iter().map(|letter| letter.topic.to_string()).collect();
+    let topics: Vec<_> = said.iter().map(|signed_message| signed_message.topic.to_string()).collect();
     assert_eq!(topics, ["dormgate/v1/campus/down/changes", "dormgate/v1/g1/down/changes"]);
     assert!(center.list().card(&"1EA68671".parse().unwrap()).unwrap().standing().lost);
 }
@@ -78,9 +78,9 @@ fn numbers_go_on_after_a_restart_and_in_another_process() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = center(dir.path(), Layout::One);
     let mut second = center(dir.path(), Layout::One);
-    assert_eq!(seqs(&first.say(&[issue("01020304")], NOW).unwrap()), [1]);
-    assert_eq!(seqs(&second.say(&[issue("01020305")], NOW).unwrap()), [2]);
-    assert_eq!(seqs(&first.say(&[issue("01020306")], NOW).unwrap()), [3]);
+    assert_eq!(seqs(&first.publish_ops(&[issue("01020304")], NOW).unwrap()), [1]);
+    assert_eq!(seqs(&second.publish_ops(&[issue("01020305")], NOW).unwrap()), [2]);
+    assert_eq!(seqs(&first.publish_ops(&[issue("01020306")], NOW).unwrap()), [3]);
     let third = center(dir.path(), Layout::One);
     assert_eq!(third.positions().map(|(_, at)| at.seq).collect::<Vec<_>>(), [3]);
     assert_eq!((first.list().len(), second.list().len(), third.list().len()), (3, 2, 3));
@@ -94,7 +94,9 @@ fn concurrent_processes_never_give_one_number_twice() {
         let dir = dir.path().to_owned();
         std::thread::spawn(move || {
             let mut center = center(&dir, Layout::One);
-            (0..20).flat_map(|i| seqs(&center.say(&[issue(&format!("0102{at:02X}{i:02X}"))], NOW).unwrap())).collect()
+            (0..20)
+                .flat_map(|i| seqs(&center.publish_ops(&[issue(&format!("0102{at:02X}{i:02X}"))], NOW).unwrap()))
+                .collect()
         })
     };
     let threads: Vec<std::thread::JoinHandle<Vec<u64>>> = (0..4).map(say).collect();
@@ -107,20 +109,20 @@ fn concurrent_processes_never_give_one_number_twice() {
 fn a_line_that_was_not_written_whole_is_forgotten_and_its_number_used_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut before = center(dir.path(), Layout::One);
-    before.say(&[issue("01020304")], NOW).unwrap();
+    before.publish_ops(&[issue("01020304")], NOW).unwrap();
     let path = dir.path().join("g1/center.journal");
     let whole = std::fs::read(&path).unwrap();
     let half = whole.get(..whole.len() / 2).unwrap();
     std::fs::write(&path, [whole.as_slice(), half].concat()).unwrap();
     let mut after = center(dir.path(), Layout::One);
-    assert_eq!(seqs(&after.say(&[issue("01020305")], NOW).unwrap()), [2]);
+    assert_eq!(seqs(&after.publish_ops(&[issue("01020305")], NOW).unwrap()), [2]);
     assert_eq!(center(dir.path(), Layout::One).list().len(), 2);
 }
 
 #[test]
 fn a_damaged_journal_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
-    center(dir.path(), Layout::One).say(&[issue("01020304")], NOW).unwrap();
+    center(dir.path(), Layout::One).publish_ops(&[issue("01020304")], NOW).unwrap();
     std::fs::write(dir.path().join("g1/center.journal"), "tea\n").unwrap();
     let error = Center::open(dir.path(), &gateway()).err().unwrap().to_string();
     assert!(error.contains("center.journal") && error.contains("message 1"), "{error}");
@@ -133,7 +135,7 @@ fn nothing_is_said_of_ops_that_no_office_owns() {
     let text = std::fs::read_to_string(dir.path().join("center.toml")).unwrap();
     std::fs::write(dir.path().join("center.toml"), text.replace("\"*\"", "\"issue\"")).unwrap();
     center = Center::open(dir.path(), center.gateway()).unwrap();
-    let error = center.say(&[issue("01020304"), enrol("01020304")], NOW).unwrap_err();
+    let error = center.publish_ops(&[issue("01020304"), enrol("01020304")], NOW).unwrap_err();
     assert!(matches!(error, CenterError::NoOwner(OpName::Enrol)), "{error}");
     assert_eq!(center.positions().count(), 0);
 }
@@ -148,7 +150,7 @@ fn a_gateway_is_sent_what_it_lacks_on_its_own_topic_with_the_same_numbers() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::Two);
     for uid in ["01020301", "01020302", "01020303", "01020304", "01020305"] {
-        center.say(&[issue(uid)], NOW).unwrap();
+        center.publish_ops(&[issue(uid)], NOW).unwrap();
     }
     let empty = center.answer(&resync("card-office", "empty", (0, 0), vec![])).unwrap();
     assert_eq!(seqs(&empty), [1, 2, 3, 4, 5]);
@@ -170,17 +172,17 @@ fn what_is_written_by_hand_is_sent_as_it_is_and_changes_the_list_only_if_it_may(
         draft::Draft::Claims(claims) => claims,
         draft::Draft::Ops(_) => panic!("ops"),
     };
-    let tea = center.say_as_written(&written(r#"{"iss":"apartment","ops":[{"op":"tea"}]}"#), NOW).unwrap();
+    let tea = center.publish_as_written(&written(r#"{"iss":"apartment","ops":[{"op":"tea"}]}"#), NOW).unwrap();
     assert_eq!(seqs(&[tea]), [1]);
     let forbidden = r#"{"iss":"apartment","ops":[{"op":"cancel","uid":"01020304"}]}"#;
-    assert_eq!(seqs(&[center.say_as_written(&written(forbidden), NOW).unwrap()]), [2]);
+    assert_eq!(seqs(&[center.publish_as_written(&written(forbidden), NOW).unwrap()]), [2]);
     assert!(center.list().is_empty());
-    let own = center.say_as_written(&written(r#"{"iss":"apartment","epoch":1,"seq":99,"ops":[]}"#), NOW).unwrap();
+    let own = center.publish_as_written(&written(r#"{"iss":"apartment","epoch":1,"seq":99,"ops":[]}"#), NOW).unwrap();
     assert_eq!(seqs(&[own]), [99]);
-    assert_eq!(seqs(&center.say(&[enrol("01020304")], NOW).unwrap()), [3]);
+    assert_eq!(seqs(&center.publish_ops(&[enrol("01020304")], NOW).unwrap()), [3]);
     assert_eq!(seqs(&center.answer(&resync("apartment", "empty", (0, 0), vec![])).unwrap()), [1, 2, 3]);
     assert!(matches!(
-        center.say_as_written(&written(r#"{"iss":"nobody","ops":[]}"#), NOW),
+        center.publish_as_written(&written(r#"{"iss":"nobody","ops":[]}"#), NOW),
         Err(CenterError::UnknownStream(_))
     ));
 }
@@ -190,9 +192,9 @@ fn a_command_is_understood_and_expires() {
     let dir = tempfile::tempdir().unwrap();
     let center = center(dir.path(), Layout::Two);
     let release = CommandKind::Release { portal: "gate-in".parse().unwrap() };
-    let (jti, letter) = center.command(release.clone(), Some("staff:77"), NOW).unwrap();
+    let (jti, signed_message) = center.command(release.clone(), Some("staff:77"), NOW).unwrap();
     let streams = crate::config::streams(center.configuration()).unwrap();
-    let opened = open(&letter.payload, Channel::Gateway, &gateway(), &streams).unwrap();
+    let opened = open(&signed_message.payload, Channel::Gateway, &gateway(), &streams).unwrap();
     let heard = command::parse(&opened).unwrap();
     assert_eq!(
         (heard.jti, heard.kind, heard.exp.0 - heard.iat.0),
@@ -206,20 +208,20 @@ fn a_head_has_the_last_number_and_the_digest_of_what_the_office_owns() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::Two);
     assert_eq!(center.heads(NOW).unwrap(), []);
-    center.say(&[issue("01020304"), enrol("01020304"), enrol("01020305")], NOW).unwrap();
+    center.publish_ops(&[issue("01020304"), enrol("01020304"), enrol("01020305")], NOW).unwrap();
     let streams = crate::config::streams(center.configuration()).unwrap();
     let heads: Vec<_> = center
         .heads(NOW)
         .unwrap()
         .iter()
-        .map(|letter| {
-            let (via, stream) = match &letter.topic {
+        .map(|signed_message| {
+            let (via, stream) = match &signed_message.topic {
                 Topic::Campus(CampusDown::Head(stream)) => (Channel::Campus, stream),
                 Topic::Down(_, Down::Head(stream)) => (Channel::Gateway, stream),
                 other => panic!("{other}"),
             };
-            assert!(letter.topic.retained());
-            head::parse(&open(&letter.payload, via, &gateway(), &streams).unwrap(), stream).unwrap()
+            assert!(signed_message.topic.retained());
+            head::parse(&open(&signed_message.payload, via, &gateway(), &streams).unwrap(), stream).unwrap()
         })
         .collect();
     assert_eq!(heads.iter().map(|h| (h.at.seq, h.cards)).collect::<Vec<_>>(), [(1, 1), (1, 2)]);
@@ -260,8 +262,10 @@ fn take(center: &mut Center, first: u64, events: &[Vec<u8>], now: Timestamp) -> 
     let batch = encode_audit("b1", first, events).unwrap();
     let (received, ack) = center.receive_audit(&batch, now).unwrap();
     let streams = crate::config::streams(center.configuration()).unwrap();
-    let through = ack.map_or(0, |letter| {
-        audit_ack::parse(&open(&letter.payload, Channel::Gateway, &gateway(), &streams).unwrap()).unwrap().through
+    let through = ack.map_or(0, |signed_message| {
+        audit_ack::parse(&open(&signed_message.payload, Channel::Gateway, &gateway(), &streams).unwrap())
+            .unwrap()
+            .through
     });
     (received.events.iter().map(|e| e.n).collect(), received.trouble, through)
 }

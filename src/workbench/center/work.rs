@@ -7,8 +7,8 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, Interval};
 use tracing::{debug, warn};
 
-use super::service::{Attention, Heard, Order};
-use super::{COMMAND_LIFE_S, Center, CenterError, Letter};
+use super::service::{Attention, GatewayEvent, Order};
+use super::{COMMAND_LIFE_S, Center, CenterError, SignedMessage};
 use crate::access::id::Timestamp;
 use crate::clock::Clock;
 use crate::mqtt::{Connection, Event, Message, Outgoing, PublishError, Retention};
@@ -24,10 +24,10 @@ pub(super) struct Work {
     pub(super) connection: Connection,
     pub(super) clock: Clock,
     pub(super) attention: Attention,
-    pub(super) heard: broadcast::Sender<Heard>,
+    pub(super) events: broadcast::Sender<GatewayEvent>,
     pub(super) is_up: watch::Sender<bool>,
     /// Messages to be sent again, oldest first.
-    pub(super) again: VecDeque<Letter>,
+    pub(super) again: VecDeque<SignedMessage>,
     pub(super) heads: Interval,
 }
 
@@ -56,26 +56,26 @@ impl Work {
         self.clock.now().wall
     }
 
-    fn tell(&self, heard: Heard) {
+    fn notify(&self, event: GatewayEvent) {
         // Without a listener nothing is lost: what matters is on disk.
-        drop(self.heard.send(heard));
+        drop(self.events.send(event));
     }
 
     fn obey(&mut self, order: Order) {
         let now = self.now();
         match order {
             Order::Say(ops, answer) => {
-                let said = self.center.say(&ops, now);
-                if let Ok(letters) = &said {
-                    letters.iter().for_each(|letter| self.publish(letter, Retention::UntilDelivered));
+                let said = self.center.publish_ops(&ops, now);
+                if let Ok(messages) = &said {
+                    messages.iter().for_each(|signed_message| self.publish(signed_message, Retention::UntilDelivered));
                     self.send_heads();
                 }
                 drop(answer.send(said));
             }
             Order::Write(claims, answer) => {
-                let said = self.center.say_as_written(&claims, now);
-                if let Ok(letter) = &said {
-                    self.publish(letter, Retention::UntilDelivered);
+                let said = self.center.publish_as_written(&claims, now);
+                if let Ok(signed_message) = &said {
+                    self.publish(signed_message, Retention::UntilDelivered);
                     if !claims.is_numbered() {
                         self.send_heads();
                     }
@@ -83,9 +83,9 @@ impl Work {
                 drop(answer.send(said));
             }
             Order::Command(kind, actor, answer) => {
-                let said = self.center.command(kind, actor.as_deref(), now).map(|(jti, letter)| {
+                let said = self.center.command(kind, actor.as_deref(), now).map(|(jti, signed_message)| {
                     let life = Duration::from_secs(COMMAND_LIFE_S.unsigned_abs());
-                    self.publish(&letter, Retention::Until(Instant::now() + life));
+                    self.publish(&signed_message, Retention::Until(Instant::now() + life));
                     jti
                 });
                 drop(answer.send(said));
@@ -95,18 +95,18 @@ impl Work {
         }
     }
 
-    fn publish(&mut self, letter: &Letter, retention: Retention) {
+    fn publish(&mut self, signed_message: &SignedMessage, retention: Retention) {
         let message = Outgoing {
-            topic: letter.topic.to_string(),
-            payload: letter.payload.clone(),
-            retain: letter.topic.retained(),
-            qos: letter.topic.qos(),
+            topic: signed_message.topic.to_string(),
+            payload: signed_message.payload.clone(),
+            retain: signed_message.topic.retained(),
+            qos: signed_message.topic.qos(),
             retention,
         };
         match self.connection.publish(message) {
             Ok(_) => {}
             Err(error @ (PublishError::Full | PublishError::TooLarge | PublishError::Topic | PublishError::Down)) => {
-                self.tell(Heard::Problem(format!("not sent to `{}`: {error}", letter.topic)));
+                self.notify(GatewayEvent::Problem(format!("not sent to `{}`: {error}", signed_message.topic)));
             }
         }
     }
@@ -124,68 +124,71 @@ impl Work {
 
     fn send_again(&mut self) {
         while self.connection.undelivered() < RESEND_UNDER_WAY_MAX {
-            let Some(letter) = self.again.pop_front() else { return };
-            self.publish(&letter, Retention::UntilDelivered);
+            let Some(signed_message) = self.again.pop_front() else { return };
+            self.publish(&signed_message, Retention::UntilDelivered);
         }
     }
 
     fn failed(&self, error: &CenterError) {
         warn!("{error}");
-        self.tell(Heard::Problem(error.to_string()));
+        self.notify(GatewayEvent::Problem(error.to_string()));
     }
 
     fn happened(&mut self, event: Event) {
         match event {
             Event::Up { .. } => {
                 self.is_up.send_replace(true);
-                self.tell(Heard::Up);
+                self.notify(GatewayEvent::Up);
             }
             Event::Down { why } => {
                 self.is_up.send_replace(false);
-                self.tell(Heard::Down(why));
+                self.notify(GatewayEvent::Down(why));
             }
             Event::Message(message) => {
-                self.hear(&message);
+                self.receive(&message);
                 if let Some(token) = message.ack {
                     self.connection.ack(token);
                 }
             }
             Event::Delivered(_) => {}
             Event::SubscriptionRefused { filter } => {
-                self.tell(Heard::Problem(format!("the broker refuses to deliver `{filter}`; look at its access list")));
+                self.notify(GatewayEvent::Problem(format!(
+                    "the broker refuses to deliver `{filter}`; look at its access list"
+                )));
             }
         }
     }
 
-    fn hear(&mut self, message: &Message) {
+    fn receive(&mut self, message: &Message) {
         let Ok(Topic::Up(_, up)) = message.topic.parse::<Topic>() else { return };
-        let heard = self.understand(up, &message.payload);
-        match heard {
-            Ok(heard) => heard.into_iter().for_each(|heard| self.tell(heard)),
+        let events = self.decode(up, &message.payload);
+        match events {
+            Ok(events) => events.into_iter().for_each(|events| self.notify(events)),
             Err(error) => {
                 debug!(topic = %message.topic, "{error}");
-                self.tell(Heard::Problem(format!("`{}`: {error}", message.topic)));
+                self.notify(GatewayEvent::Problem(format!("`{}`: {error}", message.topic)));
             }
         }
     }
 
-    fn understand(&mut self, up: Up, payload: &[u8]) -> Result<Vec<Heard>, BodyError> {
+    fn decode(&mut self, up: Up, payload: &[u8]) -> Result<Vec<GatewayEvent>, BodyError> {
         Ok(match up {
-            Up::Ack => vec![Heard::Ack(bodies::decode_ack(payload)?)],
-            Up::Reply => vec![Heard::Reply(bodies::decode_reply(payload)?)],
-            Up::Alarm => vec![Heard::Alarm(bodies::decode_alarm(payload)?)],
-            Up::State => vec![Heard::State(String::from_utf8_lossy(payload).into_owned())],
+            Up::Ack => vec![GatewayEvent::Ack(bodies::decode_ack(payload)?)],
+            Up::Reply => vec![GatewayEvent::Reply(bodies::decode_reply(payload)?)],
+            Up::Alarm => vec![GatewayEvent::Alarm(bodies::decode_alarm(payload)?)],
+            Up::State => vec![GatewayEvent::State(String::from_utf8_lossy(payload).into_owned())],
             Up::Resync => {
                 let request = bodies::decode_resync(payload)?;
                 match self.center.answer(&request) {
-                    Ok(letters) => {
+                    Ok(messages) => {
                         // The newest request says what is still missing; what an older one asked for is in it.
-                        let same =
-                            |letter: &Letter| letter.number.as_ref().is_some_and(|(s, _)| s.as_str() == request.stream);
-                        self.again.retain(|letter| !same(letter));
-                        let count = letters.len();
-                        self.again.extend(letters);
-                        vec![Heard::Resync(request, count)]
+                        let same = |signed_message: &SignedMessage| {
+                            signed_message.number.as_ref().is_some_and(|(s, _)| s.as_str() == request.stream)
+                        };
+                        self.again.retain(|signed_message| !same(signed_message));
+                        let count = messages.len();
+                        self.again.extend(messages);
+                        vec![GatewayEvent::Resync(request, count)]
                     }
                     Err(error) => {
                         self.failed(&error);
@@ -198,8 +201,8 @@ impl Work {
                     if let Some(ack) = ack {
                         self.publish(&ack, Retention::Newest(ack.topic.to_string()));
                     }
-                    let events = (!received.events.is_empty()).then_some(Heard::Audit(received.events));
-                    received.trouble.into_iter().map(Heard::Trouble).chain(events).collect()
+                    let events = (!received.events.is_empty()).then_some(GatewayEvent::Audit(received.events));
+                    received.trouble.into_iter().map(GatewayEvent::Trouble).chain(events).collect()
                 }
                 Err(error) => {
                     self.failed(&error);

@@ -9,7 +9,7 @@ use super::print;
 use crate::access::audit::{AuditEvent, EventKind};
 use crate::access::id::{CardUid, Timestamp};
 use crate::clock::Clock;
-use crate::workbench::center::Heard;
+use crate::workbench::center::GatewayEvent;
 
 /// Longest wait for something that has to happen, in seconds.
 const WAIT_S: u64 = 10;
@@ -18,19 +18,19 @@ const WAIT_S: u64 = 10;
 pub(super) type Took = f64;
 
 /// See the file's head.
-pub(super) struct Teller {
-    heard: broadcast::Receiver<Heard>,
+pub(super) struct Steps {
+    incoming: broadcast::Receiver<GatewayEvent>,
     clock: Clock,
-    /// Every audit event heard so far: two of them may come in one batch and be asked for one after the other.
+    /// Every audit event events so far: two of them may come in one batch and be asked for one after the other.
     events: Vec<AuditEvent>,
     wrong: u32,
     /// Something was wrong with the audit, as the center checks it.
     trouble: Vec<String>,
 }
 
-impl Teller {
-    pub(super) fn new(heard: broadcast::Receiver<Heard>, clock: &Clock) -> Self {
-        Self { heard, clock: clock.clone(), events: Vec::new(), wrong: 0, trouble: Vec::new() }
+impl Steps {
+    pub(super) fn new(events: broadcast::Receiver<GatewayEvent>, clock: &Clock) -> Self {
+        Self { incoming: events, clock: clock.clone(), events: Vec::new(), wrong: 0, trouble: Vec::new() }
     }
 
     pub(super) fn chapter(title: &str) {
@@ -47,7 +47,7 @@ impl Teller {
         print(format!("  {mark} {took:>12}  {what}: {happened}{difference}"));
     }
 
-    pub(super) fn went_well(&self) -> bool {
+    pub(super) fn all_succeeded(&self) -> bool {
         self.wrong == 0 && self.trouble.is_empty()
     }
 
@@ -81,10 +81,10 @@ impl Teller {
             if let Some(event) = self.events.iter().find(|e| wanted(e)) {
                 return Some(event.clone());
             }
-            match tokio::time::timeout_at(deadline, self.heard.recv()).await {
-                Ok(Ok(Heard::Audit(events))) => self.events.extend(events),
-                Ok(Ok(Heard::Trouble(trouble))) => self.trouble.push(trouble.to_string()),
-                Ok(Ok(Heard::Problem(problem))) => self.trouble.push(problem),
+            match tokio::time::timeout_at(deadline, self.incoming.recv()).await {
+                Ok(Ok(GatewayEvent::Audit(events))) => self.events.extend(events),
+                Ok(Ok(GatewayEvent::Trouble(trouble))) => self.trouble.push(trouble.to_string()),
+                Ok(Ok(GatewayEvent::Problem(problem))) => self.trouble.push(problem),
                 Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => {}
                 Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => return None,
             }

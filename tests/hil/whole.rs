@@ -43,7 +43,7 @@ fn trial(real: &Config, dir: &Path, broker: &Broker, streams: &str) -> Config {
 
 struct Office {
     center: Service,
-    events: broadcast::Receiver<GatewayEvent>,
+    incoming: broadcast::Receiver<GatewayEvent>,
     events: Vec<AuditEvent>,
     issued: HashSet<CardUid>,
 }
@@ -61,7 +61,7 @@ impl Office {
             if let Some(event) = self.events.iter().skip(mark).find(|event| wanted(event)) {
                 return Some(event.clone());
             }
-            match timeout_at(deadline, self.events.recv()).await {
+            match timeout_at(deadline, self.incoming.recv()).await {
                 Ok(Ok(GatewayEvent::Audit(events))) => self.events.extend(events),
                 Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => {}
                 Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => return None,
@@ -118,7 +118,7 @@ pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
         let told = move |_: &dormgate::cli::serve::Running| is_ready.send(()).expect("it is waited for");
         serve(&config, async move { ended.await.unwrap_or_default() }, told).await
     });
-    let mut office = Office { events: center.events(), center, events: Vec::new(), issued: HashSet::new() };
+    let mut office = Office { incoming: center.events(), center, events: Vec::new(), issued: HashSet::new() };
     if ready.await.is_ok() {
         for (portal, card) in cards {
             at_portal(real, portal, *card, &mut office, report).await;

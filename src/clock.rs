@@ -1,43 +1,53 @@
-//! The wall clock, and whether it can be trusted. The only file that asks the operating system for the time; everybody
-//! else is told.
+//! The wall clock, and whether it can be trusted. The only file that reads the time of the operating system; everybody else is
+//! given it.
 //!
-//! The clock is untrusted while it is earlier than the last time on disk or than the release of this program, and after a
-//! step back of more than `STEP_BACK_MS_MAX` until it has caught up with the latest time it ever showed. A step is seen by
-//! comparing with the monotonic clock: both are slewed alike, so their difference changes only when somebody sets the clock.
-//! Refuses to own what an untrusted clock means for a decision; that is the policy's.
+//! The clock is untrusted before the release of this program, until it shows the mark of trusted time on disk, and after a step
+//! back of more than `STEP_BACK_MS_MAX` until it shows the latest trusted time again. A time more than `AHEAD_MS_MAX` after the
+//! release and the mark is implausible and untrusted too, so that a clock that starts in 2047 leaves no mark. What a wrong date
+//! has marked ends in two ways: the clock agrees with the `iat` of a verified message, or the operator says that it is right.
+//! Steps are found by comparing with the monotonic clock: both are slewed alike, so their
+//! difference changes only when somebody sets the clock. What an untrusted clock means for a decision is the policy's.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::access::id::{ClockTrust, Mono, Now, Timestamp};
+use crate::access::id::{ClockTrust, Mono, Now, StreamName, Timestamp};
+use crate::access::input::{ClockChange, TrustedBy};
 
 /// 2026-08-01T00:00:00Z, before the first release. Raised with a release; a date in the source and not the time of the build,
 /// so that the same source gives the same program.
 const RELEASED: Timestamp = Timestamp(1_785_542_400_000);
 /// Steps back of more than this many milliseconds cost the clock its trust (wire contract, `policy.untrusted_clock`).
 const STEP_BACK_MS_MAX: i64 = 10_000;
+/// A time more than this many milliseconds (ten years) after the release and after the mark on disk is implausible.
+const AHEAD_MS_MAX: i64 = 10 * 366 * 86_400_000;
+/// A clock agrees with a center while it is at most this many milliseconds behind the newest `iat`: the two clocks may differ.
+const BEHIND_IAT_MS_MAX: i64 = 30_000;
+/// And at most this many milliseconds ahead of it: a head is made at least every 5 minutes, and one may be lost.
+const AHEAD_OF_IAT_MS_MAX: i64 = 600_000;
 /// Steps of at least this many milliseconds are reported; a smaller one changes no decision.
 const STEP_REPORTED_MS: u64 = 1_000;
-/// Most steps kept until they are taken; further ones are added to the last.
-const STEPS_MAX: usize = 16;
-
-/// Somebody set the wall clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClockStep {
-    /// By how many milliseconds; negative: back.
-    pub by_ms: i64,
-}
+/// Most changes kept until they are taken; beyond it the oldest are dropped.
+const CHANGES_MAX: usize = 16;
 
 /// The clock of one process. Cheap to clone; clones share what they saw.
 #[derive(Clone, Debug)]
 pub struct Clock {
     source: Source,
-    seen: Arc<Mutex<Seen>>,
+    judge: Arc<Mutex<Judge>>,
 }
 
-/// Sets a manual [`Clock`], for tests and simulations. Clones move the same clock.
+/// Sets a manual [`Clock`], for tests and simulations. Clones set the same clock.
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<Mutex<Reading>>);
+
+/// Why the operator's word on the clock is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the clock shows a time before the release of this program; set the clock first, e.g. with `timedatectl set-time`"
+)]
+pub struct BeforeRelease;
 
 #[derive(Clone, Debug)]
 enum Source {
@@ -52,27 +62,29 @@ struct Reading {
 }
 
 impl Reading {
-    /// What only setting the clock changes.
+    /// The wall clock above the monotonic one: only setting the clock changes it.
     fn offset_ms(self) -> i64 {
         self.wall_ms.saturating_sub(i64::try_from(self.mono_ms).unwrap_or(i64::MAX))
     }
 }
 
-/// What the readings so far say.
+/// What follows from the readings so far.
 #[derive(Debug)]
-struct Seen {
-    /// Earlier than this is untrusted: the release, or the last time on disk.
-    floor: Timestamp,
-    /// The latest wall time shown.
+struct Judge {
+    /// The clock is untrusted until it shows this.
+    until: Option<Timestamp>,
+    /// Later than this is implausible.
+    ceiling: Timestamp,
+    /// The latest trusted time shown.
     latest: Timestamp,
     /// The offset at the last reading, in milliseconds.
     offset_ms: i64,
-    /// The offset from which steps back are counted, in milliseconds.
-    trusted_offset_ms: i64,
-    /// The clock is untrusted until it shows this.
-    until: Option<Timestamp>,
-    /// Steps not yet taken.
-    steps: Vec<ClockStep>,
+    /// The offset from which steps back are counted, in milliseconds; `None` while the clock is untrusted.
+    trusted_offset_ms: Option<i64>,
+    /// The offset that the newest `iat` of each stream gives.
+    centers: BTreeMap<StreamName, i64>,
+    /// Changes not yet taken.
+    changes: Vec<ClockChange>,
 }
 
 impl Clock {
@@ -83,7 +95,7 @@ impl Clock {
         Self::of(Source::System { began: Instant::now() })
     }
 
-    /// A clock that stands still until the manual clock is moved.
+    /// A clock that stands still until it is set.
     #[must_use]
     pub fn manual(wall: Timestamp) -> (Self, ManualClock) {
         let manual = ManualClock(Arc::new(Mutex::new(Reading { wall_ms: wall.0, mono_ms: 0 })));
@@ -92,68 +104,147 @@ impl Clock {
 
     fn of(source: Source) -> Self {
         let reading = source.read();
-        let seen = Seen {
-            floor: RELEASED,
-            latest: Timestamp(reading.wall_ms),
-            offset_ms: reading.offset_ms(),
-            trusted_offset_ms: reading.offset_ms(),
+        let mut judge = Judge {
             until: None,
-            steps: Vec::new(),
+            ceiling: Timestamp(RELEASED.0.saturating_add(AHEAD_MS_MAX)),
+            latest: RELEASED,
+            offset_ms: reading.offset_ms(),
+            trusted_offset_ms: None,
+            centers: BTreeMap::new(),
+            changes: Vec::new(),
         };
-        Self { source, seen: Arc::new(Mutex::new(seen)) }
+        judge.begin(reading);
+        Self { source, judge: Arc::new(Mutex::new(judge)) }
     }
 
-    /// Tells the clock the last time on disk: until it shows that, it is untrusted.
-    pub fn not_before(&self, on_disk: Timestamp) {
-        let mut seen = self.lock();
-        seen.floor = seen.floor.max(on_disk);
+    /// The mark of trusted time on disk: until the clock shows that, it is untrusted. For the start, before the time is used.
+    pub fn not_before(&self, mark: Timestamp) {
+        let mut judge = self.lock();
+        judge.until = judge.until.max(Some(mark));
+        judge.ceiling = judge.ceiling.max(Timestamp(mark.0.saturating_add(AHEAD_MS_MAX)));
+        let reading = self.source.read();
+        judge.begin(reading);
     }
 
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Now {
-        let mut seen = self.lock();
+        let mut judge = self.lock();
         // Read under the lock, so that readings are judged in the order they were made.
         let reading = self.source.read();
-        let clock = seen.judge(reading);
+        let clock = judge.judge(reading);
         Now { wall: Timestamp(reading.wall_ms), mono: Mono(reading.mono_ms), clock }
     }
 
-    /// The steps seen since this was last asked, oldest first, for the audit.
-    #[must_use]
-    pub fn take_steps(&self) -> Vec<ClockStep> {
-        std::mem::take(&mut self.lock().steps)
+    /// A verified message of `stream` was made at `iat`: a clock that agrees with it, now or later, is trusted again. Of each
+    /// stream only the newest counts, so that a copy that a broker kept proves nothing. It never costs the clock its trust.
+    pub fn message_made_at(&self, stream: &StreamName, iat: Timestamp) {
+        if iat < RELEASED {
+            return;
+        }
+        let mut judge = self.lock();
+        let offset_ms = Reading { wall_ms: iat.0, ..self.source.read() }.offset_ms();
+        match judge.centers.get_mut(stream) {
+            Some(newest) => *newest = offset_ms.max(*newest),
+            None => drop(judge.centers.insert(stream.clone(), offset_ms)),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        // What is behind the lock is whole after every statement, so a panic elsewhere spoils nothing.
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The operator says that the clock is right: it is trusted from here on, whatever it showed before.
+    ///
+    /// # Errors
+    /// [`BeforeRelease`] if that cannot be.
+    pub fn trust(&self) -> Result<(), BeforeRelease> {
+        let mut judge = self.lock();
+        let reading = self.source.read();
+        if reading.wall_ms < RELEASED.0 {
+            return Err(BeforeRelease);
+        }
+        judge.restore(reading, TrustedBy::Operator);
+        Ok(())
+    }
+
+    /// The changes since this was last called, oldest first, for the audit.
+    #[must_use]
+    pub fn take_changes(&self) -> Vec<ClockChange> {
+        std::mem::take(&mut self.lock().changes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Judge> {
+        // What is behind the lock is complete after every statement, so a panic elsewhere spoils nothing.
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Seen {
+impl Judge {
+    /// The first reading, which no step can be counted from.
+    fn begin(&mut self, reading: Reading) {
+        self.offset_ms = reading.offset_ms();
+        self.latest = self.until.unwrap_or(RELEASED);
+        self.trusted_offset_ms = None;
+        if self.is_plausible(Timestamp(reading.wall_ms)) {
+            self.accept(reading);
+        }
+    }
+
     fn judge(&mut self, reading: Reading) -> ClockTrust {
         let (wall, offset_ms) = (Timestamp(reading.wall_ms), reading.offset_ms());
         let by_ms = offset_ms.saturating_sub(self.offset_ms);
-        if by_ms.unsigned_abs() >= STEP_REPORTED_MS {
-            let full = self.steps.len() >= STEPS_MAX;
-            match self.steps.last_mut() {
-                Some(last) if full => last.by_ms = last.by_ms.saturating_add(by_ms),
-                Some(_) | None => self.steps.push(ClockStep { by_ms }),
-            }
-        }
         self.offset_ms = offset_ms;
+        if by_ms.unsigned_abs() >= STEP_REPORTED_MS {
+            self.changed(ClockChange::Step { by_ms });
+        }
         // Small steps back add up, because they are counted from where the clock was last trusted or stepped forward to.
-        self.trusted_offset_ms = self.trusted_offset_ms.max(offset_ms);
-        if self.until.is_none() && self.trusted_offset_ms.saturating_sub(offset_ms) > STEP_BACK_MS_MAX {
+        if self.trusted_offset_ms.is_some_and(|from| from.saturating_sub(offset_ms) > STEP_BACK_MS_MAX) {
             self.until = Some(self.latest);
         }
-        if self.until.is_some_and(|until| wall >= until) {
-            self.until = None;
-            self.trusted_offset_ms = offset_ms;
+        let was_trusted = self.trusted_offset_ms.is_some();
+        if self.is_plausible(wall) {
+            if !was_trusted {
+                self.changed(ClockChange::Trusted(TrustedBy::CaughtUp));
+            }
+            self.accept(reading);
+        } else if let Some(stream) = self.agreeing_center() {
+            self.restore(reading, TrustedBy::Center(stream));
+        } else if was_trusted {
+            self.trusted_offset_ms = None;
+            self.changed(ClockChange::Untrusted);
         }
-        self.latest = self.latest.max(wall);
-        if wall < self.floor || self.until.is_some() { ClockTrust::Untrusted } else { ClockTrust::Trusted }
+        if self.trusted_offset_ms.is_some() { ClockTrust::Trusted } else { ClockTrust::Untrusted }
+    }
+
+    fn is_plausible(&self, wall: Timestamp) -> bool {
+        (RELEASED..=self.ceiling).contains(&wall) && self.until.is_none_or(|until| wall >= until)
+    }
+
+    fn agreeing_center(&self) -> Option<StreamName> {
+        let ahead_ms = |center: &i64| self.offset_ms.saturating_sub(*center);
+        let agrees = |center: &i64| (-BEHIND_IAT_MS_MAX..=AHEAD_OF_IAT_MS_MAX).contains(&ahead_ms(center));
+        self.centers.iter().find(|(_, center)| agrees(center)).map(|(stream, _)| stream.clone())
+    }
+
+    /// A trusted reading.
+    fn accept(&mut self, reading: Reading) {
+        let offset_ms = reading.offset_ms();
+        self.until = None;
+        self.latest = self.latest.max(Timestamp(reading.wall_ms));
+        self.trusted_offset_ms = Some(self.trusted_offset_ms.map_or(offset_ms, |from| from.max(offset_ms)));
+    }
+
+    /// What was known of the time is void: it begins with this reading.
+    fn restore(&mut self, reading: Reading, by: TrustedBy) {
+        let wall = Timestamp(reading.wall_ms);
+        (self.until, self.latest) = (None, wall);
+        self.ceiling = Timestamp(wall.0.saturating_add(AHEAD_MS_MAX));
+        (self.offset_ms, self.trusted_offset_ms) = (reading.offset_ms(), Some(reading.offset_ms()));
+        self.changed(ClockChange::Trusted(by));
+    }
+
+    fn changed(&mut self, change: ClockChange) {
+        if self.changes.len() >= CHANGES_MAX {
+            self.changes.remove(0);
+        }
+        self.changes.push(change);
     }
 }
 
@@ -179,7 +270,7 @@ fn millis(duration: Duration) -> i64 {
 }
 
 impl ManualClock {
-    /// Time passes: both clocks go on by `ms` milliseconds.
+    /// Time passes: both clocks advance by `ms` milliseconds.
     pub fn advance_ms(&self, ms: u64) {
         let mut reading = self.lock();
         reading.mono_ms = reading.mono_ms.saturating_add(ms);
@@ -202,9 +293,14 @@ mod tests {
     use super::*;
 
     const START: Timestamp = Timestamp(RELEASED.0 + 1_000_000);
+    const YEAR_MS: i64 = 365 * 86_400_000;
 
     fn trusted(clock: &Clock) -> bool {
         clock.now().clock == ClockTrust::Trusted
+    }
+
+    fn office() -> StreamName {
+        "office".parse().unwrap()
     }
 
     #[test]
@@ -213,26 +309,28 @@ mod tests {
     }
 
     #[test]
-    fn the_wall_clock_and_the_monotonic_clock_go_on_together() {
+    fn the_wall_clock_and_the_monotonic_clock_advance_together() {
         let (clock, manual) = Clock::manual(START);
         manual.advance_ms(1_500);
         let now = clock.now();
         assert_eq!((now.wall, now.mono, now.clock), (Timestamp(START.0 + 1_500), Mono(1_500), ClockTrust::Trusted));
-        assert_eq!(clock.take_steps(), []);
+        assert_eq!(clock.take_changes(), []);
     }
 
     #[test]
     fn a_clock_earlier_than_the_release_is_untrusted_until_it_is_set() {
         let (clock, manual) = Clock::manual(Timestamp(0));
         assert!(!trusted(&clock));
+        assert_eq!(clock.trust(), Err(BeforeRelease));
         manual.step_ms(START.0);
         assert!(trusted(&clock));
-        assert_eq!(clock.take_steps(), [ClockStep { by_ms: START.0 }]);
-        assert_eq!(clock.take_steps(), []);
+        let set = [ClockChange::Step { by_ms: START.0 }, ClockChange::Trusted(TrustedBy::CaughtUp)];
+        assert_eq!(clock.take_changes(), set);
+        assert_eq!(clock.take_changes(), []);
     }
 
     #[test]
-    fn a_clock_earlier_than_the_last_time_on_disk_is_untrusted_until_it_gets_there() {
+    fn a_clock_earlier_than_the_mark_on_disk_is_untrusted_until_it_gets_there() {
         let (clock, manual) = Clock::manual(START);
         clock.not_before(Timestamp(START.0 + 5_000));
         clock.not_before(Timestamp(0));
@@ -255,9 +353,11 @@ mod tests {
         assert!(!trusted(&clock));
         manual.advance_ms(1);
         assert!(trusted(&clock));
-        assert_eq!(clock.take_steps(), [ClockStep { by_ms: -10_000 }], "half a second is no step worth an event");
+        let half_a_second_is_no_step =
+            [ClockChange::Step { by_ms: -10_000 }, ClockChange::Untrusted, ClockChange::Trusted(TrustedBy::CaughtUp)];
+        assert_eq!(clock.take_changes(), half_a_second_is_no_step);
         manual.step_ms(-10_000);
-        assert!(trusted(&clock), "steps are counted anew");
+        assert!(trusted(&clock), "steps are counted from zero again");
     }
 
     #[test]
@@ -278,22 +378,87 @@ mod tests {
         assert!(!trusted(&clock));
         manual.step_ms(3_600_000);
         assert!(trusted(&clock));
-        assert_eq!(clock.take_steps(), [ClockStep { by_ms: -3_600_000 }, ClockStep { by_ms: 3_600_000 }]);
     }
 
     #[test]
-    fn steps_that_nobody_takes_are_added_up() {
+    fn a_clock_that_started_in_2047_is_untrusted_and_trusted_as_soon_as_it_is_set_right() {
+        let (clock, manual) = Clock::manual(Timestamp(START.0 + 21 * YEAR_MS));
+        assert!(!trusted(&clock));
+        manual.advance_ms(60_000);
+        manual.step_ms(-21 * YEAR_MS);
+        assert!(trusted(&clock), "the implausible date has set no floor");
+        assert_eq!(clock.now().wall, Timestamp(START.0 + 60_000));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_to_2047_and_back_is_trusted_again() {
         let (clock, manual) = Clock::manual(START);
-        for _ in 0..STEPS_MAX + 4 {
-            manual.step_ms(1_000);
+        manual.step_ms(21 * YEAR_MS);
+        assert!(!trusted(&clock));
+        manual.advance_ms(60_000);
+        manual.step_ms(-21 * YEAR_MS);
+        assert!(trusted(&clock));
+    }
+
+    #[test]
+    fn a_wrong_date_that_was_plausible_ends_when_the_clock_agrees_with_a_center() {
+        let (clock, manual) = Clock::manual(Timestamp(START.0 + 4 * YEAR_MS));
+        assert!(trusted(&clock));
+        clock.message_made_at(&office(), START);
+        assert!(trusted(&clock), "an old message costs no trust: its center may be gone for years");
+        manual.advance_ms(1_000_000);
+        manual.step_ms(-4 * YEAR_MS);
+        assert!(trusted(&clock), "what the center said, and the time that passed since, is the time now");
+        let set = [ClockChange::Step { by_ms: -4 * YEAR_MS }, ClockChange::Trusted(TrustedBy::Center(office()))];
+        assert_eq!(clock.take_changes(), set);
+        manual.step_ms(-11_000);
+        assert!(trusted(&clock), "the centers' clocks may be 30 s ahead");
+        manual.step_ms(-30_000);
+        assert!(!trusted(&clock), "but this clock is too far behind");
+    }
+
+    #[test]
+    fn a_center_that_says_another_time_or_an_old_one_restores_no_trust() {
+        let (clock, manual) = Clock::manual(START);
+        clock.message_made_at(&office(), START);
+        manual.advance_ms(3_600_000);
+        assert!(trusted(&clock));
+        manual.step_ms(-3_600_000);
+        clock.message_made_at(&office(), START);
+        assert!(!trusted(&clock), "a copy of the old message that was kept by a broker");
+        for (made_at_ms, expected) in [(-600_001, false), (30_001, false), (-600_000, true)] {
+            let stream = format!("s{made_at_ms}").replace('-', "m").parse().unwrap();
+            clock.message_made_at(&stream, Timestamp(START.0 + made_at_ms));
+            assert_eq!(trusted(&clock), expected, "{made_at_ms} ms");
+        }
+    }
+
+    #[test]
+    fn the_operators_word_restores_trust_where_no_center_is() {
+        let (clock, manual) = Clock::manual(Timestamp(START.0 + YEAR_MS));
+        assert!(trusted(&clock));
+        manual.step_ms(-YEAR_MS);
+        assert!(!trusted(&clock));
+        assert_eq!(clock.trust(), Ok(()));
+        manual.step_ms(-5_000);
+        assert!(trusted(&clock), "a small correction right after it costs nothing");
+        manual.step_ms(-6_000);
+        assert!(!trusted(&clock), "steps back are counted from there");
+    }
+
+    #[test]
+    fn changes_that_nobody_takes_are_bounded_and_the_newest_stay() {
+        let (clock, manual) = Clock::manual(START);
+        for by_ms in 1..=20 {
+            manual.step_ms(by_ms * 1_000);
             assert!(trusted(&clock));
         }
-        let steps = clock.take_steps();
-        assert_eq!((steps.len(), steps.last().map(|s| s.by_ms)), (STEPS_MAX, Some(5_000)));
+        let changes = clock.take_changes();
+        assert_eq!((changes.len(), changes.last()), (CHANGES_MAX, Some(&ClockChange::Step { by_ms: 20_000 })));
     }
 
     #[test]
-    fn the_system_clock_goes_on() {
+    fn the_system_clock_advances() {
         let clock = Clock::system();
         let (first, second) = (clock.now(), clock.clone().now());
         assert!(second.mono >= first.mono);

@@ -222,6 +222,31 @@ pub enum Operator {
     FireReset,
 }
 
+/// What happened to the wall clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClockChange {
+    /// Somebody set it.
+    Step {
+        /// By how many milliseconds; forward is positive.
+        by_ms: i64,
+    },
+    /// It cannot be trusted any more.
+    Untrusted,
+    /// It can be trusted again.
+    Trusted(TrustedBy),
+}
+
+/// Why the wall clock can be trusted again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustedBy {
+    /// It shows a time again that is not before the latest trusted one.
+    CaughtUp,
+    /// It agrees with the messages of this stream. The latest trusted time before was wrong.
+    Center(StreamName),
+    /// The operator says that it is right. The latest trusted time before was wrong.
+    Operator,
+}
+
 /// One thing that happened.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -269,11 +294,21 @@ pub enum Input {
         /// For a person.
         detail: String,
     },
-    /// The wall clock jumped, or can (not) be trusted any more.
-    ClockStep {
-        /// By how much, in milliseconds; forward is positive.
-        by_ms: i64,
-    },
+    /// Something happened to the wall clock.
+    Clock(ClockChange),
     /// The deadline asked for has come.
     Wake,
+}
+
+impl Input {
+    /// Which stream made this message, and when by its clock; `None` for what is not a center's or does not say.
+    #[must_use]
+    pub fn made_by_center(&self) -> Option<(&StreamName, Timestamp)> {
+        match self {
+            Self::Changes(received) => Some((&received.changes.stream, received.changes.iat?)),
+            Self::Head(head) => Some((&head.stream, head.iat?)),
+            Self::Command(command) => Some((&command.stream, command.iat)),
+            _ => None,
+        }
+    }
 }

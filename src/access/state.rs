@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::audit::{AuditEvent, EventKind};
 use super::change::{Changes, Position};
-use super::id::{PortalId, StreamName, Timestamp};
+use super::id::{ClockTrust, PortalId, StreamName, Timestamp};
 use super::list::{AccessList, Applied};
 use super::policy::Policy;
 use super::portal::Posture;
@@ -25,6 +25,9 @@ pub const BY_FIRE_INPUT: &str = "fire_input";
 /// `detail` of a `posture` event that ended the fire latch.
 pub const BY_FIRE_RESET: &str = "fire_reset";
 
+/// `reason` of a `clock_step` event from which on the clock is trusted although it showed a later time before.
+pub const CLOCK_RESTORED: &str = "clock_restored";
+
 /// Everything that survives.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -42,8 +45,8 @@ pub struct State {
     pub fire: bool,
     /// The number of the last event folded; 0: none.
     pub last_n: u64,
-    /// The time of the last event folded.
-    pub last_at: Timestamp,
+    /// The latest trusted time of the events folded. An earlier time cannot be trusted.
+    pub trusted_at: Timestamp,
 }
 
 impl State {
@@ -78,7 +81,10 @@ impl State {
 
     fn note(&mut self, event: &AuditEvent) {
         self.last_n = self.last_n.max(event.n);
-        self.last_at = self.last_at.max(event.at);
+        if event.clock == ClockTrust::Trusted {
+            let restored = event.kind == EventKind::ClockStep && event.reason.as_deref() == Some(CLOCK_RESTORED);
+            self.trusted_at = if restored { event.at } else { self.trusted_at.max(event.at) };
+        }
     }
 
     fn hear(&mut self, stream: &StreamName, at: Position, heard_at: Timestamp) {

@@ -1,4 +1,4 @@
-//! `dormgate query`, `status`, `posture` and `fire reset`: ask a running gateway through its socket.
+//! `dormgate query`, `status`, `posture`, `fire reset` and `clock trust`: ask a running gateway through its socket.
 
 use std::path::PathBuf;
 
@@ -58,6 +58,19 @@ enum FireCommand {
     Reset(ConfigArg),
 }
 
+/// Say that the wall clock of the box is right, after it was wrong.
+#[derive(Debug, clap::Args)]
+pub(super) struct ClockArgs {
+    #[command(subcommand)]
+    command: ClockCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum ClockCommand {
+    /// Trust the date that the box shows now, also if it showed a later one before. Audited.
+    Trust(ConfigArg),
+}
+
 pub(super) fn query(args: &QueryArgs) -> Exit {
     let portal = args.portal.as_ref().map_or(String::new(), |p| format!("&portal={}", client::encode(p)));
     let target = format!("/api/v1/query?uid={}{portal}", client::encode(&args.uid));
@@ -91,6 +104,14 @@ pub(super) fn posture(args: &PostureArgs) -> Exit {
 pub(super) fn fire(args: &FireArgs) -> Exit {
     let FireCommand::Reset(config) = &args.command;
     ask(config, "POST", "/api/v1/fire/reset", |_| "the fire latch is reset".to_owned())
+}
+
+pub(super) fn clock(args: &ClockArgs) -> Exit {
+    let ClockCommand::Trust(config) = &args.command;
+    let text = |answer: &client::Answer| {
+        format!("the clock is trusted: it is {}", answer.get("at").and_then(|at| at.as_str()).unwrap_or("?"))
+    };
+    ask(config, "POST", "/api/v1/clock/trust", text)
 }
 
 fn ask(config: &ConfigArg, method: &str, target: &str, text: impl FnOnce(&client::Answer) -> String) -> Exit {

@@ -44,6 +44,7 @@ enum Command {
     #[cfg(feature = "workbench")]
     Center(Box<center::Args>),
     Check(check::Args),
+    Clock(ask::ClockArgs),
     #[cfg(feature = "workbench")]
     Demo(demo::Args),
     Fire(ask::FireArgs),
@@ -134,7 +135,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         #[cfg(feature = "workbench")]
         Command::Center(args) => center::run(&args),
         Command::Check(args) => check::run(&args),
-        #[cfg(feature = "workbench")]
+        Command::Clock(args) => ask::clock(&args),
+            #[cfg(feature = "workbench")]
         Command::Demo(args) => demo::run(&args),
         Command::Fire(args) => ask::fire(&args),
         Command::Posture(args) => ask::posture(&args),

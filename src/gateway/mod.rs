@@ -26,7 +26,7 @@ use self::digests::Digested;
 use self::dispatch::OFFER_AGAIN_MS;
 use self::metrics::Metrics;
 use self::owner::{GatewayCore, Journal};
-use self::ports::InboxReceiver;
+use self::ports::{Ask, InboxReceiver, OperatorRefusal};
 use crate::access::audit::AlarmKind;
 use crate::access::id::Now;
 use crate::access::input::Input;
@@ -76,7 +76,7 @@ pub async fn run<J: Journal>(
             Some(urgent) = inbox.urgent.recv() => input = Some(urgent),
             () = &mut stop => stopping = true,
             Some(request) = inbox.requests.recv() => input = Some(request),
-            Some(ask) = inbox.asks.recv() => desk.ask(ask, clock.now()),
+            Some(ask) = inbox.asks.recv() => take_ask(&mut desk, ask, &clock),
             digested = finished(&mut hashing) => desk.digested(digested, clock.now()),
             () = &mut alarm_clock => {
                 alarm_clock.as_mut().reset(Instant::now() + Duration::from_millis(TICK_MS));
@@ -119,14 +119,32 @@ fn wake_at<J: Journal>(desk: &GatewayCore<J>, now: Now) -> Instant {
 fn handle<J: Journal>(desk: &mut GatewayCore<J>, input: Input, clock: &Clock, metrics: &Metrics) {
     let is_request = matches!(input, Input::Request(_));
     let began = Instant::now();
-    let now = clock.now();
-    for step in clock.take_steps() {
-        desk.input(Input::ClockStep { by_ms: step.by_ms }, now);
+    if let Some((stream, iat)) = input.made_by_center() {
+        clock.message_made_at(stream, iat);
     }
+    let now = read_clock(desk, clock);
     desk.input(input, now);
     desk.wake(now);
     if is_request {
         metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+    }
+}
+
+/// The time now, once the engine has what happened to the clock.
+fn read_clock<J: Journal>(desk: &mut GatewayCore<J>, clock: &Clock) -> Now {
+    let now = clock.now();
+    for change in clock.take_changes() {
+        desk.input(Input::Clock(change), now);
+    }
+    now
+}
+
+fn take_ask<J: Journal>(desk: &mut GatewayCore<J>, ask: Ask, clock: &Clock) {
+    let Ask::TrustClock { answer } = ask else { return desk.ask(ask, clock.now()) };
+    let trusted = clock.trust().map_err(|why| OperatorRefusal::NotNow(why.to_string()));
+    let now = read_clock(desk, clock);
+    if answer.send(trusted.map(|()| now.wall)).is_err() {
+        tracing::debug!("whoever asked has gone");
     }
 }
 

@@ -39,6 +39,11 @@ pub enum Ask {
         /// The answer.
         answer: oneshot::Sender<StateReport>,
     },
+    /// The operator says that the clock is right.
+    TrustClock {
+        /// The time that is trusted from now on; an error says why it is not.
+        answer: oneshot::Sender<Result<Timestamp, OperatorRefusal>>,
+    },
     /// An operator's doing; answered when it is done.
     Operator {
         /// What.

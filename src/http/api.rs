@@ -22,6 +22,7 @@ pub(super) fn routes(pages: Pages) -> Router {
         .route("/api/v1/query", get(query))
         .route("/api/v1/posture", post(posture))
         .route("/api/v1/fire/reset", post(fire_reset))
+        .route("/api/v1/clock/trust", post(trust_clock))
         .with_state(pages)
 }
 
@@ -112,6 +113,14 @@ async fn posture(State(pages): State<Pages>, Query(asked): Query<PostureFor>) ->
 
 async fn fire_reset(State(pages): State<Pages>) -> Response {
     operate(&pages, Operator::FireReset).await
+}
+
+async fn trust_clock(State(pages): State<Pages>) -> Response {
+    match ask(&pages, |answer| Ask::TrustClock { answer }).await {
+        Ok(Ok(at)) => body(&json!({ "at": crate::wire::time::format(at) })),
+        Ok(Err(why)) => refuse(StatusCode::CONFLICT, why),
+        Err(refused) => refused,
+    }
 }
 
 async fn operate(pages: &Pages, doing: Operator) -> Response {

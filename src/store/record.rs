@@ -154,7 +154,7 @@ pub fn export(state: &State, put: &mut dyn FnMut(&[u8], &[u8])) {
     for (portal, posture) in &state.operator {
         put(&key(b'o', portal.as_ref().map_or("", PortalId::as_str)), &value(&posture_index(*posture)));
     }
-    put(b"m", &value(&MetaDto { fire: state.fire, last_n: state.last_n, last_at: state.last_at.0 }));
+    put(b"m", &value(&MetaDto { fire: state.fire, last_n: state.last_n, last_at: state.trusted_at.0 }));
 }
 
 fn export_site(site: &Site, put: &mut dyn FnMut(&[u8], &[u8])) {
@@ -204,7 +204,7 @@ pub fn import(state: &mut State, key: &[u8], value: &[u8]) -> Result<(), RecordE
         b'm' => dto::<MetaDto>(body).map(|meta| {
             state.fire = meta.fire;
             state.last_n = meta.last_n;
-            state.last_at = Timestamp(meta.last_at);
+            state.trusted_at = Timestamp(meta.last_at);
         }),
         _ => return Err(RecordError::UnknownKey(printable())),
     };

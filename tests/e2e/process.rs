@@ -184,6 +184,7 @@ async fn what_an_operator_cannot_do_is_refused_by_name() {
         assert!(log.contains(wanted), "{words:?}: {log}");
     }
     assert_eq!(site.reason(GATE, CARD).await, "unknown_credential", "nothing was set at the portal that is one");
+    assert_eq!(exit_of(&["clock", "trust", "--config", &config]).await.0, Some(0));
     for (posture, reason) in [("fire", "fire"), ("secure", "unknown_credential")] {
         assert_eq!(exit_of(&["posture", "*", posture, "--config", &config]).await.0, Some(0));
         assert_eq!(site.present(GATE, CARD).await["reason"], reason);

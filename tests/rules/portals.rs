@@ -2,7 +2,7 @@
 
 use dormgate::access::audit::{AlarmKind, EventKind};
 use dormgate::access::id::{ClockTrust, Timestamp};
-use dormgate::access::input::{Command, CommandKind, Input, Operator, PortalReport, Presented, Request};
+use dormgate::access::input::{ClockChange, Command, CommandKind, Input, Operator, PortalReport, Presented, Request};
 use dormgate::access::portal::{Direction, Posture};
 use dormgate::access::state::{COMMAND_MEMORY_MS, COMMANDS_MAX};
 
@@ -351,7 +351,7 @@ fn a_clock_set_back_brings_the_modes_it_is_time_for() {
     w.say(vec![op::posture("gate-in", Posture::Lockdown, Some(BEGIN_MS + 60_000))]);
     w.pass_s(61);
     w.wall_off_ms = -30_000;
-    let seen = w.input(Input::ClockStep { by_ms: -30_000 });
+    let seen = w.input(Input::Clock(ClockChange::Step { by_ms: -30_000 }));
     assert_eq!(seen.modes(), [("gate-in", Posture::Lockdown)]);
 }
 

@@ -33,11 +33,11 @@ use super::audit::{AuditEvent, EventKind, Flush, Record};
 use super::decide::{Facts, ListIntegrity};
 use super::effect::{Effect, PortalOrder};
 use super::id::{ClockTrust, Holder, Mono, Now, PortalId, StreamName, Timestamp};
-use super::input::{Input, Operator, Request};
+use super::input::{ClockChange, Input, Operator, Request, TrustedBy};
 use super::policy::Policy;
 use super::portal::{Portal, Posture};
 use super::presence::{PowerBox, PowerSource, SLOT_REMEMBERED};
-use super::state::{GAP_DAMAGED, State};
+use super::state::{CLOCK_RESTORED, GAP_DAMAGED, State};
 use super::transform::Transform;
 
 use alarms::Alarms;
@@ -163,7 +163,7 @@ impl Engine {
             Input::LinkUp => self.link_up(now),
             Input::Lost { from, to } => self.lost(from, to, now),
             Input::Alarm { kind, portal, detail } => self.alarm(kind, portal.as_ref(), None, detail, now),
-            Input::ClockStep { by_ms } => self.clock_step(by_ms, now),
+            Input::Clock(change) => self.clock_changed(&change, now),
             Input::Wake => {}
         }
         self.wake_boxes(now);
@@ -278,8 +278,7 @@ impl Engine {
         let detail = Some(format!("version {version}; {found}"));
         self.record(AuditEvent { detail, ..self.event(EventKind::Boot, now) }, Flush::Soon);
         if now.clock == ClockTrust::Untrusted {
-            let detail = "the clock is behind the last time on disk or the build; windows are judged by `policy.untrusted_clock`";
-            self.alarm(super::audit::AlarmKind::Clock, None, None, detail.to_owned(), now);
+            self.alarm(super::audit::AlarmKind::Clock, None, None, CLOCK_UNTRUSTED.to_owned(), now);
         }
         self.record_collisions_at_start(now);
         self.forget_boxes_without_portal(now);
@@ -310,12 +309,25 @@ impl Engine {
         std::mem::take(&mut self.out)
     }
 
-    fn clock_step(&mut self, by_ms: i64, now: Now) {
-        let detail = Some(format!("the wall clock jumped by {by_ms} ms"));
-        self.record(AuditEvent { detail, ..self.event(EventKind::ClockStep, now) }, Flush::Soon);
-        if now.clock == ClockTrust::Untrusted {
-            let detail = format!("the wall clock jumped by {by_ms} ms and is not trusted until it has caught up");
-            self.alarm(super::audit::AlarmKind::Clock, None, None, detail, now);
+    fn clock_changed(&mut self, change: &ClockChange, now: Now) {
+        let (reason, detail) = match change {
+            ClockChange::Step { by_ms } => (None, format!("the wall clock was set by {by_ms} ms")),
+            ClockChange::Trusted(TrustedBy::CaughtUp) => {
+                (None, "the wall clock is trusted again: it has caught up".into())
+            }
+            ClockChange::Trusted(TrustedBy::Center(stream)) => {
+                let detail = format!("the wall clock is trusted again: it agrees with the messages of `{stream}`");
+                (Some(CLOCK_RESTORED), detail)
+            }
+            ClockChange::Trusted(TrustedBy::Operator) => {
+                (Some(CLOCK_RESTORED), "the wall clock is trusted: the operator says that it is right".into())
+            }
+            ClockChange::Untrusted => (None, "the wall clock cannot be trusted any more".into()),
+        };
+        let (reason, detail) = (reason.map(str::to_owned), Some(detail));
+        self.record(AuditEvent { reason, detail, ..self.event(EventKind::ClockStep, now) }, Flush::Soon);
+        if *change == ClockChange::Untrusted {
+            self.alarm(super::audit::AlarmKind::Clock, None, None, CLOCK_UNTRUSTED.to_owned(), now);
         }
         self.judge_all_boxes(now);
         self.tell_modes(now);
@@ -353,5 +365,8 @@ impl Engine {
     }
 }
 
+/// `detail` of the alarm `clock`.
+const CLOCK_UNTRUSTED: &str = "the wall clock shows a time before the latest trusted one, or an implausible one; dates are judged by \
+                               `policy.untrusted_clock` until it is set, agrees with a center, or `dormgate clock trust` is called";
 /// How often a far edge of the wall clock is looked at again, in milliseconds.
 const EDGE_CHECK_MS: u64 = 60_000;

@@ -90,9 +90,7 @@ pub async fn serve(
     metrics.register(&mut registry);
 
     let (store, store_events, recovered) = desk::open_store(config)?;
-    if let Some(last) = recovered.last_wall_time {
-        clock.not_before(last);
-    }
+    clock.not_before(recovered.state.trusted_at);
     let (inbox, taken) = Inbox::new();
     let wall: WallClock = {
         let clock = clock.clone();

@@ -55,6 +55,7 @@ impl Gateway {
             link: "gateway",
             session: Session::Clean,
             subscriptions: topic::uplink_subscriptions(&gateway()),
+            packet_bytes_max: 1024 * 1024,
             will: None,
             echo_topic: None,
         };

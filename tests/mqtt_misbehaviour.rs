@@ -12,11 +12,15 @@ use dormgate::mqtt::{Connection, Event, LinkMetrics, LinkSpec, Outgoing, Retenti
 use dormgate::wire::topic::{Qos, Subscription};
 use scripted::*;
 
+/// Longest packet that the link under test receives, in bytes.
+const PACKET_BYTES_MAX: usize = 64 * 1024;
+
 fn link(broker: &Scripted) -> (Connection, Arc<LinkMetrics>) {
     let setup = Setup {
         link: "test",
         session: Session::Persistent,
         subscriptions: vec![Subscription { filter: "in".into(), qos: Qos::AtLeastOnce }],
+        packet_bytes_max: PACKET_BYTES_MAX,
         will: None,
         echo_topic: None,
     };
@@ -57,6 +61,32 @@ async fn a_session_that_cannot_be_read_is_given_up_after_a_few_tries() {
     grant(&mut client, 1).await;
     tokio::time::timeout(Duration::from_secs(10), link).await.unwrap().unwrap();
     assert_eq!(numbers.session_resets.load(Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_packet_beyond_the_limit_is_not_received_and_ends_the_connection_and_not_the_link() {
+    let broker = Scripted::start().await;
+    let (mut link, numbers) = link(&broker);
+    let why = tokio::spawn(async move {
+        let why = loop {
+            if let Event::Down { why } = link.next().await {
+                break why;
+            }
+        };
+        while !matches!(link.next().await, Event::Up { .. }) {}
+        why
+    });
+    let (mut client, _) = broker.client().await;
+    say(&mut client, &CONNACK).await;
+    grant(&mut client, 1).await;
+    // The head of a PUBLISH of 65 537 bytes; the body never comes, and nothing waits for it.
+    say(&mut client, &[0x30, 0x81, 0x80, 0x04]).await;
+    let (mut client, _) = broker.client().await;
+    say(&mut client, &CONNACK).await;
+    grant(&mut client, 1).await;
+    let why = tokio::time::timeout(Duration::from_secs(10), why).await.unwrap().unwrap();
+    assert!(why.contains("65537"), "{why}");
+    assert_eq!(numbers.disconnects.load(Relaxed), 1);
 }
 
 #[tokio::test]
@@ -120,8 +150,14 @@ async fn a_missing_tls_file_is_named() {
     url.tls = true;
     let mut spec = LinkSpec::plain(vec![url], "link");
     spec.ca_file = Some("no/such/ca.pem".into());
-    let setup =
-        Setup { link: "test", session: Session::Clean, subscriptions: Vec::new(), will: None, echo_topic: None };
+    let setup = Setup {
+        link: "test",
+        session: Session::Clean,
+        subscriptions: Vec::new(),
+        packet_bytes_max: PACKET_BYTES_MAX,
+        will: None,
+        echo_topic: None,
+    };
     let mut link = Connection::new(spec, setup, Arc::default()).unwrap();
     while link.last_failure().is_none() {
         tokio::time::timeout(Duration::from_millis(10), link.next()).await.ok();

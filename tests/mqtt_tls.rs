@@ -14,7 +14,14 @@ use dormgate::mqtt::{ClientCert, Connection, Credentials, Event, LinkSpec, Secre
 use mosquitto::{Mosquitto, Rules};
 
 fn plain() -> Setup {
-    Setup { link: "test", session: Session::Persistent, subscriptions: Vec::new(), will: None, echo_topic: None }
+    Setup {
+        link: "test",
+        session: Session::Persistent,
+        subscriptions: Vec::new(),
+        packet_bytes_max: 65_536,
+        will: None,
+        echo_topic: None,
+    }
 }
 
 /// Connects; gives why not, if not.

@@ -103,12 +103,12 @@ async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocatio
     let outlets = PortalOutlets { by_portal: [(portal.id, to_gate)].into(), unknown: None };
     let metrics = Metrics::default();
     let engine = Engine::new(setup, State::default());
-    let desk = GatewayCore::new(engine, store, outlets, Some(to_uplink), Identity::default(), metrics.clone());
+    let core = GatewayCore::new(engine, store, outlets, Some(to_uplink), Identity::default(), metrics);
     let (clock, _manual) = Clock::manual(Timestamp(1_788_249_600_000));
     let (inbox, taken) = Inbox::new();
     let (end, ended) = oneshot::channel::<()>();
     let over = async move { ended.await.unwrap_or_default() };
-    let gateway = tokio::spawn(dormgate::gateway::run(desk, taken, events, clock, metrics, over));
+    let gateway = tokio::spawn(dormgate::gateway::run(core, taken, events, clock, over));
 
     let (old, new) = (uid("1EA68671"), uid("04A1B2C3D4E5F6"));
     let holder: dormgate::access::id::Holder = "08193021".parse().unwrap();

@@ -1,5 +1,6 @@
-//! The digests of the streams for `up/state`, computed beside the work: the list is walked in slices when nothing else waits,
-//! and the lines are sorted and hashed on another thread, so that no decision stands behind a digest.
+//! The digests of the streams for `up/state`, computed beside the work: the list is read in slices when nothing else is pending,
+//! and the lines are sorted and hashed on another thread, so that no decision waits for a digest. A digest that has been due for
+//! [`DIGEST_LATE_MS`] is worked at between inputs too.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +15,17 @@ use crate::wire::may::MaySet;
 const SLICE_CARDS: usize = 256;
 /// Shortest time between the beginnings of two digests, in milliseconds.
 const DIGEST_EVERY_MS: u64 = 1_000;
+/// A digest no longer waits for a quiet moment this long after the change, in milliseconds: it is published within 5 s (contract 3).
+const DIGEST_LATE_MS: u64 = 2_000;
 
-/// How far a stream was heard: what a stream owns changes only with this.
-type Heard = (u32, u64, Vec<(u64, u64)>);
+/// How far a stream was received: what a stream owns changes only with this.
+type Progress = (u32, u64, Vec<(u64, u64)>);
 
 /// The lines of one stream, complete; hashing them takes a while.
 #[derive(Debug)]
 pub struct Lines {
     stream: StreamName,
-    heard: Heard,
+    progress: Progress,
     lines: Vec<String>,
 }
 
@@ -30,7 +33,7 @@ pub struct Lines {
 #[derive(Debug)]
 pub struct Digested {
     stream: StreamName,
-    heard: Heard,
+    progress: Progress,
     sha256: String,
 }
 
@@ -38,7 +41,7 @@ impl Lines {
     /// Sorts and hashes. For a thread where that hurts nobody.
     #[must_use]
     pub fn finish(self) -> Digested {
-        Digested { stream: self.stream, heard: self.heard, sha256: digest::finish(self.lines) }
+        Digested { stream: self.stream, progress: self.progress, sha256: digest::finish(self.lines) }
     }
 }
 
@@ -53,58 +56,81 @@ struct Walk {
 #[derive(Debug, Default)]
 pub struct Digests {
     streams: Vec<(StreamName, MaySet)>,
-    known: BTreeMap<StreamName, (Heard, String)>,
+    known: BTreeMap<StreamName, (Progress, String)>,
     walk: Option<Walk>,
     /// Lines are being hashed; the next walk waits for them.
     hashing: bool,
     began_at: Option<Mono>,
+    /// When something last changed, while not every digest is known.
+    changed_at: Option<Mono>,
+}
+
+/// Whether there is work at a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// None now.
+    None,
+    /// For a moment in which nothing else is pending.
+    Spare,
+    /// For now, whatever is pending.
+    Late,
 }
 
 impl Digests {
-    /// Digests of these streams, each with what it may say.
+    /// Digests of these streams, each with the ops it owns.
     #[must_use]
     pub fn new(streams: Vec<(StreamName, MaySet)>) -> Self {
-        Self { streams, ..Self::default() }
+        Self { streams, changed_at: Some(Mono::default()), ..Self::default() }
     }
 
-    /// The digest of `stream`, if it is that of what was heard by now.
+    /// The digest of `stream`, if it is that of what has been received by now.
     #[must_use]
     pub fn of(&self, stream: &StreamName, state: &State) -> Option<String> {
-        let (heard, sha256) = self.known.get(stream)?;
-        (state.streams.get(stream).map(heard_of).as_ref() == Some(heard)).then(|| sha256.clone())
+        let (progress, sha256) = self.known.get(stream)?;
+        (state.streams.get(stream).map(progress_of).as_ref() == Some(progress)).then(|| sha256.clone())
+    }
+
+    /// The list or a stream may have changed.
+    pub fn changed(&mut self, now: Mono) {
+        self.changed_at = Some(now);
     }
 
     /// Whether there is something to do now.
     #[must_use]
-    pub fn wants_to_work(&self, state: &State, now: Mono) -> bool {
-        if self.hashing {
-            return false;
-        }
+    pub fn work_due(&self, now: Mono) -> Work {
+        let Some(changed_at) = self.changed_at.filter(|_| !self.hashing) else { return Work::None };
         let rested = self.began_at.is_none_or(|at| now.since_ms(at) >= DIGEST_EVERY_MS);
-        self.walk.is_some() || (rested && self.next(state).is_some())
+        match self.walk.is_some() || rested {
+            false => Work::None,
+            true if now.since_ms(changed_at) >= DIGEST_LATE_MS => Work::Late,
+            true => Work::Spare,
+        }
     }
 
-    fn next(&self, state: &State) -> Option<(&StreamName, MaySet, Heard)> {
+    fn next(&self, state: &State) -> Option<(&StreamName, MaySet, Progress)> {
         self.streams.iter().find_map(|(stream, may)| {
-            let heard = heard_of(state.streams.get(stream)?);
-            let known = self.known.get(stream).is_some_and(|(known, _)| *known == heard);
-            (!known).then_some((stream, *may, heard))
+            let progress = progress_of(state.streams.get(stream).filter(|track| track.epoch.is_some())?);
+            let known = self.known.get(stream).is_some_and(|(known, _)| *known == progress);
+            (!known).then_some((stream, *may, progress))
         })
     }
 
-    /// Walks one slice. Gives the lines when the walk is complete.
+    /// Reads one slice of the list. Gives the lines when all of it is read.
     pub fn work(&mut self, state: &State, now: Mono) -> Option<Lines> {
         let mut walk = match self.walk.take() {
             Some(walk) => walk,
             None => {
-                let (stream, may, heard) = self.next(state)?;
-                let lines = Lines { stream: stream.clone(), heard, lines: Vec::new() };
+                let Some((stream, may, progress)) = self.next(state) else {
+                    self.changed_at = None;
+                    return None;
+                };
+                let lines = Lines { stream: stream.clone(), progress, lines: Vec::new() };
                 self.began_at = Some(now);
                 Walk { may, place: 0, lines }
             }
         };
-        // A message came meanwhile: what was walked is of two lists. It begins anew at the next turn.
-        if state.streams.get(&walk.lines.stream).map(heard_of).as_ref() != Some(&walk.lines.heard) {
+        // A message arrived meanwhile: what was read belongs to two lists. The walk begins again at the next call.
+        if state.streams.get(&walk.lines.stream).map(progress_of).as_ref() != Some(&walk.lines.progress) {
             return None;
         }
         let end = walk.place.saturating_add(SLICE_CARDS).min(state.list.len());
@@ -119,15 +145,15 @@ impl Digests {
         Some(walk.lines)
     }
 
-    /// Takes a digest; `None`: hashing failed, and it is begun anew.
+    /// Takes a digest; `None`: hashing failed, and is tried again.
     pub fn take(&mut self, digested: Option<Digested>) {
         self.hashing = false;
-        if let Some(Digested { stream, heard, sha256 }) = digested {
-            self.known.insert(stream, (heard, sha256));
+        if let Some(Digested { stream, progress, sha256 }) = digested {
+            self.known.insert(stream, (progress, sha256));
         }
     }
 }
 
-fn heard_of(track: &StreamTrack) -> Heard {
+fn progress_of(track: &StreamTrack) -> Progress {
     (track.epoch.map_or(0, std::num::NonZeroU32::get), track.through, track.above.clone())
 }

@@ -1,4 +1,4 @@
-//! Orders on their way out of the desk: what opens goes now or never, what closes and what was promised waits until it is taken.
+//! Orders on their way to the links: what opens is sent now or never; what closes, and what a center waits for, is kept until it is taken.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,47 +10,47 @@ use super::ports::{PortalOrder, PortalOutlets, UplinkOrder};
 use crate::access::id::PortalId;
 
 /// How soon an order that did not fit is offered again, in milliseconds.
-pub(super) const OFFER_AGAIN_MS: u64 = 20;
+pub(super) const RETRY_MS: u64 = 20;
 /// Replies and alarms that wait for room on their way to the uplink. Beyond it they are dropped: an alarm is in the audit, a
 /// command is asked again. Acks have no limit of their own: MQTT lets at most 65 535 messages be under way.
-pub(super) const UPLINK_OWED_MAX: usize = 4096;
+pub(super) const UPLINK_QUEUED_MAX: usize = 4096;
 
-/// The ways out, and what is still owed to them.
+/// The ways out, and what is queued for them.
 pub(super) struct Dispatch {
     outlets: PortalOutlets,
     uplink: Option<mpsc::Sender<UplinkOrder>>,
     /// The standing order that did not fit, one a portal: the cut of a box, the mode of a gate or door. The newest counts.
-    owed: BTreeMap<PortalId, PortalOrder>,
-    owed_uplink: VecDeque<UplinkOrder>,
+    queued: BTreeMap<PortalId, PortalOrder>,
+    uplink_queue: VecDeque<UplinkOrder>,
     metrics: Metrics,
 }
 
 impl Dispatch {
     pub(super) fn new(outlets: PortalOutlets, uplink: Option<mpsc::Sender<UplinkOrder>>, metrics: Metrics) -> Self {
-        Self { outlets, uplink, owed: BTreeMap::new(), owed_uplink: VecDeque::new(), metrics }
+        Self { outlets, uplink, queued: BTreeMap::new(), uplink_queue: VecDeque::new(), metrics }
     }
 
     /// Whether something waits for room.
-    pub(super) fn owes(&self) -> bool {
-        !self.owed.is_empty() || !self.owed_uplink.is_empty()
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queued.is_empty() || !self.uplink_queue.is_empty()
     }
 
-    /// Gives an order to its portal's link. A cut or a mode that does not fit is kept and given first of all when it does.
+    /// Sends an order to its portal's link. A cut or a mode that does not fit is kept, and sent before anything else when it does.
     pub(super) fn portal(&mut self, order: PortalOrder) {
         let (name, stands) = match &order {
             PortalOrder::Answer { portal, .. } => (portal.as_str(), false),
             PortalOrder::Release { grant } | PortalOrder::Energise { grant } => (grant.portal().as_str(), false),
             PortalOrder::Cut { portal, .. } | PortalOrder::Mode { portal, .. } => (portal.as_str(), true),
         };
-        // Nothing overtakes what is owed, or a box would be switched off by a cut from before its newest grant.
-        if let Some((portal, before)) = self.owed.remove_entry(name) {
+        // Nothing overtakes what is queued, or a box would be switched off by a cut from before its newest grant.
+        if let Some((portal, before)) = self.queued.remove_entry(name) {
             match self.offer(before) {
                 Some(_) if stands => {
-                    self.owed.insert(portal, order);
+                    self.queued.insert(portal, order);
                     return;
                 }
                 Some(before) => {
-                    self.owed.insert(portal, before);
+                    self.queued.insert(portal, before);
                     return self.dropped("is too far behind");
                 }
                 None => {}
@@ -58,12 +58,12 @@ impl Dispatch {
         }
         match self.offer(order) {
             Some(PortalOrder::Cut { portal, reason }) => {
-                tracing::error!(%portal, reason, "the portal's link is too far behind; the cut is given as soon as it takes one");
-                self.owed.insert(portal.clone(), PortalOrder::Cut { portal, reason });
+                tracing::error!(%portal, reason, "the portal's link is too far behind; the cut is sent as soon as it takes one");
+                self.queued.insert(portal.clone(), PortalOrder::Cut { portal, reason });
             }
             Some(PortalOrder::Mode { portal, posture }) => {
-                tracing::error!(%portal, mode = posture.as_str(), "the portal's link is too far behind; the mode is given as soon as it takes one");
-                self.owed.insert(portal.clone(), PortalOrder::Mode { portal, posture });
+                tracing::error!(%portal, mode = posture.as_str(), "the portal's link is too far behind; the mode is sent as soon as it takes one");
+                self.queued.insert(portal.clone(), PortalOrder::Mode { portal, posture });
             }
             // What opens may not open late.
             Some(PortalOrder::Answer { .. } | PortalOrder::Release { .. } | PortalOrder::Energise { .. }) => {
@@ -73,9 +73,9 @@ impl Dispatch {
         }
     }
 
-    /// Gives an order to the uplink. Acks, replies, alarms and asks wait for room, in order; a state does not, the next is newer.
+    /// Sends an order to the uplink. Acks, replies, alarms and resync requests wait for room, in order; a state does not, the next is newer.
     pub(super) fn uplink(&mut self, order: UplinkOrder) {
-        self.pay_uplink();
+        self.retry_uplink();
         let Some(uplink) = &self.uplink else { return };
         let order = match uplink.try_send(order) {
             Ok(()) => return,
@@ -85,10 +85,10 @@ impl Dispatch {
         };
         match order {
             UplinkOrder::State(_) => {}
-            UplinkOrder::Acknowledge { .. } => self.owed_uplink.push_back(order),
+            UplinkOrder::Acknowledge { .. } => self.uplink_queue.push_back(order),
             UplinkOrder::Reply(_) | UplinkOrder::Alarm(_) | UplinkOrder::Resync(_) => {
-                if self.owed_uplink.len() < UPLINK_OWED_MAX {
-                    self.owed_uplink.push_back(order);
+                if self.uplink_queue.len() < UPLINK_QUEUED_MAX {
+                    self.uplink_queue.push_back(order);
                 } else {
                     tracing::error!("the uplink is too far behind; a message to the center was dropped");
                 }
@@ -97,20 +97,20 @@ impl Dispatch {
     }
 
     /// Offers again what did not fit.
-    pub(super) fn pay(&mut self) {
-        self.pay_uplink();
-        for (portal, order) in std::mem::take(&mut self.owed) {
+    pub(super) fn retry(&mut self) {
+        self.retry_uplink();
+        for (portal, order) in std::mem::take(&mut self.queued) {
             if let Some(order) = self.offer(order) {
-                self.owed.insert(portal, order);
+                self.queued.insert(portal, order);
             }
         }
     }
 
-    fn pay_uplink(&mut self) {
+    fn retry_uplink(&mut self) {
         let Some(uplink) = &self.uplink else { return };
-        while let Some(order) = self.owed_uplink.pop_front() {
+        while let Some(order) = self.uplink_queue.pop_front() {
             if let Err(TrySendError::Full(order)) = uplink.try_send(order) {
-                self.owed_uplink.push_front(order);
+                self.uplink_queue.push_front(order);
                 return;
             }
         }
@@ -171,7 +171,7 @@ mod tests {
         PortalOrder::Mode { portal: "gate".parse().unwrap(), posture }
     }
 
-    fn told(taken: &mut mpsc::Receiver<PortalOrder>) -> Vec<String> {
+    fn sent(taken: &mut mpsc::Receiver<PortalOrder>) -> Vec<String> {
         let name = |order| match order {
             PortalOrder::Answer { portal, .. } => format!("answer {portal}"),
             PortalOrder::Release { grant } => format!("release {}", grant.portal()),
@@ -206,13 +206,13 @@ mod tests {
         dispatch.portal(cut("power"));
         dispatch.portal(cut("power-2"));
         dispatch.portal(cut("power"));
-        assert!(dispatch.owes());
-        assert_eq!(told(&mut taken), ["energise power"]);
-        dispatch.pay();
-        assert_eq!(told(&mut taken), ["cut power"]);
-        dispatch.pay();
-        assert_eq!(told(&mut taken), ["cut power-2"]);
-        assert!(!dispatch.owes());
+        assert!(dispatch.has_queued());
+        assert_eq!(sent(&mut taken), ["energise power"]);
+        dispatch.retry();
+        assert_eq!(sent(&mut taken), ["cut power"]);
+        dispatch.retry();
+        assert_eq!(sent(&mut taken), ["cut power-2"]);
+        assert!(!dispatch.has_queued());
     }
 
     #[test]
@@ -221,32 +221,32 @@ mod tests {
         dispatch.portal(energise("power-2"));
         dispatch.portal(cut("power"));
         dispatch.portal(energise("power"));
-        assert_eq!(told(&mut taken), ["energise power-2"]);
+        assert_eq!(sent(&mut taken), ["energise power-2"]);
         dispatch.portal(energise("power"));
-        assert_eq!(told(&mut taken), ["cut power"], "the cut took the only place");
-        assert!(!dispatch.owes());
+        assert_eq!(sent(&mut taken), ["cut power"], "the cut took the only place");
+        assert!(!dispatch.has_queued());
         dispatch.portal(energise("power"));
-        assert_eq!(told(&mut taken), ["energise power"]);
+        assert_eq!(sent(&mut taken), ["energise power"]);
     }
 
     #[test]
-    fn of_the_modes_that_wait_the_newest_is_told() {
+    fn of_the_modes_that_wait_the_newest_is_sent() {
         let (mut dispatch, mut taken) = dispatch(1);
         dispatch.portal(cut("power"));
         dispatch.portal(mode(Posture::FreeAccess));
         dispatch.portal(mode(Posture::Lockdown));
-        assert_eq!(told(&mut taken), ["cut power"]);
-        dispatch.pay();
-        assert_eq!(told(&mut taken), ["lockdown"]);
-        assert!(!dispatch.owes());
+        assert_eq!(sent(&mut taken), ["cut power"]);
+        dispatch.retry();
+        assert_eq!(sent(&mut taken), ["lockdown"]);
+        assert!(!dispatch.has_queued());
     }
 
     #[test]
-    fn what_was_promised_waits_for_the_uplink_in_order_and_a_state_does_not() {
+    fn what_a_center_waits_for_is_queued_in_order_and_a_state_is_not() {
         use crate::access::effect::{Resync, ResyncReason};
         let (to, mut orders) = mpsc::channel(1);
         let mut dispatch = Dispatch::new(PortalOutlets::default(), Some(to), Metrics::default());
-        let ask = |name: &str| {
+        let resync = |name: &str| {
             let resync =
                 Resync { stream: name.parse().unwrap(), reason: ResyncReason::Gap, have: (1, 1), missing: Vec::new() };
             UplinkOrder::Resync(Box::new(resync))
@@ -256,14 +256,14 @@ mod tests {
             other => format!("{other:?}"),
         };
         for name in ["a", "b", "c"] {
-            dispatch.uplink(ask(name));
+            dispatch.uplink(resync(name));
         }
         dispatch.uplink(UplinkOrder::State(Box::new(state())));
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         while let Ok(order) = orders.try_recv() {
-            heard.push(names(order));
-            dispatch.pay();
+            received.push(names(order));
+            dispatch.retry();
         }
-        assert_eq!(heard, ["a", "b", "c"]);
+        assert_eq!(received, ["a", "b", "c"]);
     }
 }

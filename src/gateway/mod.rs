@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  uplink ── changes, commands ──► urgent ─┐                          ┌─► portal outlets   answers, cuts, releases: at once
-//!  portals ─ requests, reports ──► requests ┼─► desk: engine ─ effects ┼─► store            records: appended, never waited for
+//!  portals ─ requests, reports ──► requests ┼─► core: engine ─ effects ┼─► store            records: appended, never waited for
 //!  socket ── questions ──────────► asks  ───┘          ▲               └─► uplink           acks, replies: when durable
 //!                                      store: durable ─┘
 //! ```
@@ -13,7 +13,7 @@ mod digests;
 mod dispatch;
 pub mod metrics;
 pub mod owner;
-pub mod pending;
+mod pending;
 pub mod ports;
 
 use std::future::Future;
@@ -22,84 +22,88 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::digests::Digested;
-use self::dispatch::OFFER_AGAIN_MS;
-use self::metrics::Metrics;
+use self::digests::{Digested, Work};
+use self::dispatch::RETRY_MS;
 use self::owner::{GatewayCore, Journal};
 use self::ports::{Ask, InboxReceiver, OperatorRefusal};
-use crate::access::audit::AlarmKind;
 use crate::access::id::Now;
 use crate::access::input::Input;
 use crate::clock::Clock;
-use crate::store::{StoreEvent, StoreEvents};
+use crate::store::StoreEvents;
 
 /// The longest the task sleeps, in milliseconds: clock steps are seen within it.
 const TICK_MS: u64 = 1_000;
+/// Records and inputs that wait for a quiet moment at most before the journal and the center are given what is pending.
+const PENDING_MAX: usize = 64;
+/// How long the end waits until what was taken is on disk and handed on, in milliseconds.
+const FINISH_MS: u64 = 2_000;
 
-/// Things done, and inputs handled since the first of them, that wait for a quiet moment at most before the journal and the
-/// center are told.
-const UNTOLD_MAX: usize = 64;
-
-/// Runs the gateway until `stop` is done, then finishes what was taken and returns the desk.
+/// Runs the gateway until `stop` is done, then finishes what was taken and returns the core.
 pub async fn run<J: Journal>(
-    mut desk: GatewayCore<J>,
+    mut core: GatewayCore<J>,
     mut inbox: InboxReceiver,
-    mut news: StoreEvents,
+    mut store: StoreEvents,
     clock: Clock,
-    metrics: Metrics,
     stop: impl Future<Output = ()>,
 ) -> GatewayCore<J> {
     tokio::pin!(stop);
-    let alarm_clock = tokio::time::sleep(Duration::from_millis(TICK_MS));
-    tokio::pin!(alarm_clock);
+    let timer = tokio::time::sleep(Duration::from_millis(TICK_MS));
+    tokio::pin!(timer);
     let mut stopping = false;
     let mut hashing: Option<JoinHandle<Digested>> = None;
-    // Inputs since something was done that is not told yet.
+    // Inputs since something became pending.
     let mut handled = 0;
     while !stopping {
         let now = clock.now();
-        // Only ever set to ring earlier: ringing too early does no harm, and setting it costs more than a decision.
-        let deadline = wake_at(&desk, now);
-        if deadline < alarm_clock.deadline() {
-            alarm_clock.as_mut().reset(deadline);
+        // Only ever set to an earlier instant: waking too early does no harm, and setting it costs more than a decision.
+        let deadline = wake_at(&core, now);
+        if deadline < timer.deadline() {
+            timer.as_mut().reset(deadline);
         }
-        let untold = desk.untold(now);
-        handled = if untold == 0 { 0 } else { handled };
-        if untold.max(handled) >= UNTOLD_MAX {
-            desk.tell(now);
+        let pending = core.pending(now);
+        handled = if pending == 0 { 0 } else { handled };
+        if pending.max(handled) >= PENDING_MAX {
+            core.flush(now);
         }
-        let spare = untold == 0 && desk.has_spare_work(now);
+        let digest = core.digest_work(now);
+        if digest == Work::Late {
+            hashing = core.work_at_digest(now).map(hash);
+        }
         let mut input = None;
         tokio::select! {
             biased;
-            Some(news) = news.recv() => take_news(&mut desk, news, &metrics, clock.now()),
+            Some(event) = store.recv() => core.store_event(event, clock.now()),
             Some(urgent) = inbox.urgent.recv() => input = Some(urgent),
             () = &mut stop => stopping = true,
             Some(request) = inbox.requests.recv() => input = Some(request),
-            Some(ask) = inbox.asks.recv() => take_ask(&mut desk, ask, &clock),
-            digested = finished(&mut hashing) => desk.digested(digested, clock.now()),
-            () = &mut alarm_clock => {
-                alarm_clock.as_mut().reset(Instant::now() + Duration::from_millis(TICK_MS));
+            Some(ask) = inbox.asks.recv() => take_ask(&mut core, ask, &clock),
+            digested = finished(&mut hashing) => core.digested(digested),
+            () = &mut timer => {
+                timer.as_mut().reset(Instant::now() + Duration::from_millis(TICK_MS));
                 input = Some(Input::Wake);
             }
-            // When nothing waits any more: the links have sent what was ordered, and the request behind a revocation is answered.
-            () = tokio::task::yield_now(), if untold > 0 => desk.tell(clock.now()),
+            // When nothing else is ready: the links have sent what was ordered, and the request behind a revocation is answered.
+            () = tokio::task::yield_now(), if pending > 0 => core.flush(clock.now()),
             // Last, and so only when nothing else is ready.
-            () = std::future::ready(()), if spare => {
-                hashing = desk.spare_work(clock.now()).map(|lines| tokio::task::spawn_blocking(|| lines.finish()));
+            () = std::future::ready(()), if pending == 0 && digest == Work::Spare => {
+                hashing = core.work_at_digest(clock.now()).map(hash);
                 tokio::task::yield_now().await;
             }
         }
         if let Some(input) = input {
             handled += 1;
-            handle(&mut desk, input, &clock, &metrics);
+            handle(&mut core, input, &clock);
         }
     }
-    finish(&mut desk, &mut inbox, &mut news, &clock, &metrics).await;
-    desk
+    finish(&mut core, &mut inbox, &mut store, &clock).await;
+    core
 }
 
-/// The digest under way, once it is hashed; for ever pending while there is none. `None`: hashing panicked.
+fn hash(lines: digests::Lines) -> JoinHandle<Digested> {
+    tokio::task::spawn_blocking(|| lines.finish())
+}
+
+/// The digest under way, once it is hashed; pending for ever while there is none. `None`: hashing panicked.
 async fn finished(hashing: &mut Option<JoinHandle<Digested>>) -> Option<Digested> {
     match hashing {
         None => std::future::pending().await,
@@ -111,112 +115,69 @@ async fn finished(hashing: &mut Option<JoinHandle<Digested>>) -> Option<Digested
     }
 }
 
-fn wake_at<J: Journal>(desk: &GatewayCore<J>, now: Now) -> Instant {
-    let wait_ms = desk.next_deadline(now).map_or(TICK_MS, |at| at.since_ms(now.mono).min(TICK_MS));
+fn wake_at<J: Journal>(core: &GatewayCore<J>, now: Now) -> Instant {
+    let wait_ms = core.next_deadline(now).map_or(TICK_MS, |at| at.since_ms(now.mono).min(TICK_MS));
     Instant::now() + Duration::from_millis(wait_ms)
 }
 
-fn handle<J: Journal>(desk: &mut GatewayCore<J>, input: Input, clock: &Clock, metrics: &Metrics) {
-    let is_request = matches!(input, Input::Request(_));
-    let began = Instant::now();
+fn handle<J: Journal>(core: &mut GatewayCore<J>, input: Input, clock: &Clock) {
+    let began = matches!(input, Input::Request(_)).then(Instant::now);
     if let Some((stream, iat)) = input.made_by_center() {
         clock.message_made_at(stream, iat);
     }
-    let now = read_clock(desk, clock);
-    desk.input(input, now);
-    desk.wake(now);
-    if is_request {
-        metrics.decision_seconds.observe(began.elapsed().as_secs_f64());
+    let now = read_clock(core, clock);
+    core.input(input, now);
+    core.wake(now);
+    if let Some(began) = began {
+        core.decided_in(began.elapsed());
     }
 }
 
 /// The time now, once the engine has what happened to the clock.
-fn read_clock<J: Journal>(desk: &mut GatewayCore<J>, clock: &Clock) -> Now {
+fn read_clock<J: Journal>(core: &mut GatewayCore<J>, clock: &Clock) -> Now {
     let now = clock.now();
     for change in clock.take_changes() {
-        desk.input(Input::Clock(change), now);
+        core.input(Input::Clock(change), now);
     }
     now
 }
 
-fn take_ask<J: Journal>(desk: &mut GatewayCore<J>, ask: Ask, clock: &Clock) {
-    let Ask::TrustClock { answer } = ask else { return desk.ask(ask, clock.now()) };
+fn take_ask<J: Journal>(core: &mut GatewayCore<J>, ask: Ask, clock: &Clock) {
+    let Ask::TrustClock { answer } = ask else { return core.ask(ask, clock.now()) };
     let trusted = clock.trust().map_err(|why| OperatorRefusal::NotNow(why.to_string()));
-    let now = read_clock(desk, clock);
+    let now = read_clock(core, clock);
     if answer.send(trusted.map(|()| now.wall)).is_err() {
         tracing::debug!("whoever asked has gone");
     }
 }
 
-fn take_news<J: Journal>(desk: &mut GatewayCore<J>, news: StoreEvent, metrics: &Metrics, now: Now) {
-    let trouble = match news {
-        StoreEvent::Durable { through, took, .. } => {
-            metrics.flush_seconds.observe(took.as_secs_f64());
-            desk.durable(through, now);
-            return;
-        }
-        StoreEvent::Lost { from, to } => {
-            metrics.audit_lost.inc_by(to.saturating_sub(from).saturating_add(1));
-            desk.input(Input::Lost { from, to }, now);
-            return;
-        }
-        StoreEvent::Refused { n, why } => {
-            tracing::error!(n, why, "an event cannot be written");
-            metrics.audit_lost.inc();
-            desk.input(Input::Lost { from: n, to: n }, now);
-            return;
-        }
-        StoreEvent::GenerationWritten { position, pairs, took } => {
-            tracing::info!(position, pairs, took_ms = took.as_millis(), "a generation was written");
-            return;
-        }
-        StoreEvent::Retained { first } => {
-            tracing::info!(first, "old events were removed from the journal");
-            return;
-        }
-        StoreEvent::Recovered => {
-            tracing::info!("the store works again");
-            return;
-        }
-        StoreEvent::Failing { detail } => format!("the store cannot be written: {detail}"),
-        StoreEvent::Stalled { for_ms } => format!("a write to the store has been under way for {for_ms} ms"),
-        StoreEvent::GenerationFailed { detail } => format!("a generation could not be written: {detail}"),
-        StoreEvent::Found(finding) => finding.to_string(),
-    };
-    desk.input(Input::Alarm { kind: AlarmKind::Store, portal: None, detail: trouble }, now);
-}
-
-/// How long the end waits for what was taken to be on disk, in milliseconds.
-const FINISH_MS: u64 = 2_000;
-
-/// Handles what is in the inbox and waits for the disk, so that every answer that was promised is given.
+/// Handles what is in the inbox and waits for the disk, so that every ack and reply is given.
 async fn finish<J: Journal>(
-    desk: &mut GatewayCore<J>,
+    core: &mut GatewayCore<J>,
     inbox: &mut InboxReceiver,
-    news: &mut StoreEvents,
+    store: &mut StoreEvents,
     clock: &Clock,
-    metrics: &Metrics,
 ) {
     inbox.urgent.close();
     inbox.requests.close();
     while let Some(input) = inbox.urgent.recv().await {
-        handle(desk, input, clock, metrics);
+        handle(core, input, clock);
     }
     while let Some(input) = inbox.requests.recv().await {
-        handle(desk, input, clock, metrics);
+        handle(core, input, clock);
     }
-    desk.tell(clock.now());
+    core.flush(clock.now());
     let until = Instant::now() + Duration::from_millis(FINISH_MS);
-    while desk.promises_wait() {
-        match tokio::time::timeout_at(until, news.recv()).await {
-            Ok(Some(news)) => take_news(desk, news, metrics, clock.now()),
+    while core.has_pending_answers() {
+        match tokio::time::timeout_at(until, store.recv()).await {
+            Ok(Some(event)) => core.store_event(event, clock.now()),
             // The store has ended, or is too slow: what was not acknowledged is sent again after the start.
             Ok(None) | Err(_) => break,
         }
-        desk.tell(clock.now());
+        core.flush(clock.now());
     }
-    while desk.owes() && Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(OFFER_AGAIN_MS)).await;
-        desk.wake(clock.now());
+    while core.has_queued_orders() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
+        core.wake(clock.now());
     }
 }

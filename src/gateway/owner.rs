@@ -1,33 +1,37 @@
-//! The desk: the engine and everything its effects go to. No waiting, no I/O: the task in `mod.rs` feeds it, and a
-//! simulation can feed it the same way.
+//! The engine and everything its effects go to. No waiting, no I/O: the task in `mod.rs` calls it, and a simulation can call it
+//! the same way.
+
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::digests::{Digested, Digests, Lines};
-use super::dispatch::{Dispatch, OFFER_AGAIN_MS};
+use super::digests::{Digested, Digests, Lines, Work};
+use super::dispatch::{Dispatch, RETRY_MS};
 use super::metrics::{DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
-use super::pending::{ALARM_WAIT_MS, Pending, Waiting};
+use super::pending::{ALARM_WAIT_MS, Answer, Pending};
 use super::ports::{
-    Ask, MeterState, OperatorRefusal, PortalOrder, PortalOutlets, StateReport, StreamState, UplinkOrder,
+    Ask, MeterState, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, StateReport, StreamState,
+    UplinkOrder,
 };
-use crate::access::audit::Record;
+use crate::access::audit::{AlarmKind, Record};
 use crate::access::effect::Effect;
 use crate::access::engine::Engine;
 use crate::access::id::{ClockTrust, Mono, Now, StreamName};
 use crate::access::input::{Input, Operator};
-use crate::store::Store;
+use crate::store::{Store, StoreEvent};
 use crate::wire::may::MaySet;
 
-/// The center is told of a change of the state at once, and of the next ones no sooner than so many milliseconds later: a report
-/// names every stream and costs more than a decision. The uplink publishes it once a second at most.
-const STATE_MS: u64 = 250;
+/// Shortest time between two publications of the state, in milliseconds (wire contract, section 3).
+const STATE_MIN_MS: u64 = 1_000;
+/// Longest time between two publications of the state, in milliseconds (wire contract, section 3).
+const STATE_MAX_MS: u64 = 60_000;
 
 /// Where records go. The store is one; a simulation has another.
 pub trait Journal {
-    /// Takes records in order. Never waits; what cannot be kept is told later as lost.
+    /// Takes records in order. Never waits; what cannot be kept is reported later as lost.
     fn append(&mut self, records: Vec<Record>);
 
-    /// The last event that the center has. The links move it, past the desk.
+    /// The last event that the center has. The uplink moves it.
     fn acked(&self) -> u64 {
         0
     }
@@ -43,7 +47,7 @@ impl Journal for Store {
     }
 }
 
-/// What the state tells besides the engine's own.
+/// What the published state says besides the engine's own.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// Which run.
@@ -52,7 +56,7 @@ pub struct Identity {
     pub version: String,
     /// What is configured insecurely.
     pub insecure: Vec<String>,
-    /// The streams and what each may say, for their digests.
+    /// The streams and the ops each owns, for their digests.
     pub streams: Vec<(StreamName, MaySet)>,
 }
 
@@ -64,18 +68,55 @@ pub struct GatewayCore<J> {
     pending: Pending,
     /// Records that the journal was not given yet.
     unwritten: Vec<Record>,
-    /// The state changed since it was last told.
-    untold: bool,
-    state_told: Option<Mono>,
+    publication: Publication,
     durable: u64,
     acked: u64,
     digests: Digests,
     identity: Identity,
     metrics: Metrics,
+    readiness: Readiness,
+}
+
+/// When the state is published: on change at most once in [`STATE_MIN_MS`], and every [`STATE_MAX_MS`].
+#[derive(Default)]
+struct Publication {
+    /// Something may have changed since the state was last looked at.
+    changed: bool,
+    looked_at: Option<Mono>,
+    /// The last one published, see [`without_numbers`].
+    last: Option<(Mono, StateReport)>,
+}
+
+impl Publication {
+    /// When the state is looked at next.
+    fn due_at(&self) -> Mono {
+        let regular = self.last.as_ref().map_or(Mono::default(), |(at, _)| at.plus_ms(STATE_MAX_MS));
+        let on_change = self.looked_at.map_or(Mono::default(), |at| at.plus_ms(STATE_MIN_MS));
+        if self.changed { regular.min(on_change) } else { regular }
+    }
+
+    /// Whether `state` is to be published now.
+    fn take(&mut self, state: &StateReport, now: Mono) -> bool {
+        (self.changed, self.looked_at) = (false, Some(now));
+        let regular = self.last.as_ref().is_none_or(|(at, _)| now.since_ms(*at) >= STATE_MAX_MS);
+        let state = without_numbers(state.clone());
+        let publish = regular || self.last.as_ref().is_some_and(|(_, last)| *last != state);
+        if publish {
+            self.last = Some((now, state));
+        }
+        publish
+    }
+}
+
+/// The state without what changes by itself and is published with the next regular one: the numbers of the audit, the ages, the
+/// meters; and without the modes, which are not published.
+fn without_numbers(state: StateReport) -> StateReport {
+    let streams = state.streams.into_iter().map(|stream| StreamState { age_s: None, ..stream }).collect();
+    StateReport { audit_last: 0, audit_acked: 0, streams, meters: Vec::new(), modes: Vec::new(), ..state }
 }
 
 impl<J: Journal> GatewayCore<J> {
-    /// A desk whose journal holds everything up to event `durable`, of which the center has everything up to `acked`.
+    /// A core whose journal holds everything up to event `durable`, of which the center has everything up to `acked`.
     pub fn new(
         engine: Engine,
         journal: J,
@@ -93,13 +134,13 @@ impl<J: Journal> GatewayCore<J> {
             dispatch,
             pending,
             unwritten: Vec::new(),
-            untold: false,
-            state_told: None,
+            publication: Publication::default(),
             durable: 0,
             acked: 0,
             digests,
             identity,
             metrics,
+            readiness: Readiness::default(),
         }
     }
 
@@ -108,6 +149,10 @@ impl<J: Journal> GatewayCore<J> {
         if let Input::Rejected(rejected) = &input {
             let labels = RejectedLabels { topic: rejected.topic, code: rejected.error.code.as_str() };
             self.metrics.rejected.get_or_create(&labels).inc();
+        }
+        // What was published is gone from the broker: its last will has taken its place.
+        if matches!(input, Input::LinkUp) {
+            self.publication = Publication::default();
         }
         let effects = self.engine.handle(input, now);
         self.carry_out(effects, now);
@@ -119,36 +164,28 @@ impl<J: Journal> GatewayCore<J> {
         self.carry_out(effects, now);
     }
 
-    /// How many things were done of which the journal and the center are to be told now.
+    /// How much was done that the journal and the center are to be given now.
     #[must_use]
-    pub fn untold(&self, now: Now) -> usize {
-        self.unwritten.len() + usize::from(self.state_is_due(now))
-    }
-
-    fn state_is_due(&self, now: Now) -> bool {
-        self.state_at().is_some_and(|at| at <= now.mono)
-    }
-
-    /// When the center is told of the state, if that changed.
-    fn state_at(&self) -> Option<Mono> {
-        self.untold.then(|| self.state_told.map_or(Mono::default(), |told| told.plus_ms(STATE_MS)))
+    pub fn pending(&self, now: Now) -> usize {
+        self.unwritten.len() + usize::from(self.publication.due_at() <= now.mono)
     }
 
     /// Gives the journal the records of what was handled, and the center the state. Apart from the handling, so that an answer is
     /// on its way before.
-    pub fn tell(&mut self, now: Now) {
+    pub fn flush(&mut self, now: Now) {
         if !self.unwritten.is_empty() {
             self.journal.append(std::mem::take(&mut self.unwritten));
         }
-        if self.state_is_due(now) {
-            (self.untold, self.state_told) = (false, Some(now.mono));
+        if self.publication.due_at() <= now.mono {
             let state = self.state(now);
             self.count_list(&state);
-            self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
+            if self.publication.take(&state, now.mono) {
+                self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
+            }
         }
     }
 
-    /// Everything up to event `through` is on disk: lets go what waited for it.
+    /// Everything up to event `through` is on disk: gives the answers that waited for it.
     pub fn durable(&mut self, through: u64, now: Now) {
         self.durable = self.durable.max(through);
         self.metrics.audit_durable.set(gauge(self.durable));
@@ -163,21 +200,21 @@ impl<J: Journal> GatewayCore<J> {
         self.metrics.audit_acked.set(gauge(self.acked));
     }
 
-    /// Lets alarms go that have waited long enough for the disk, and orders that now fit.
+    /// Sends alarms that have waited long enough for the disk, and orders that now fit.
     pub fn wake(&mut self, now: Now) {
-        self.dispatch.pay();
+        self.dispatch.retry();
         self.acked(self.journal.acked());
         for answer in self.pending.take_overdue_alarms(now.mono) {
             self.answer(answer, now);
         }
     }
 
-    /// When the desk next wants to be woken.
+    /// When [`GatewayCore::wake`] or [`GatewayCore::flush`] is to be called next.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Mono> {
-        let offer_again = self.dispatch.owes().then(|| now.mono.plus_ms(OFFER_AGAIN_MS));
+        let retry = self.dispatch.has_queued().then(|| now.mono.plus_ms(RETRY_MS));
         let all = self.engine.next_deadline(now).into_iter().chain(self.pending.next_alarm());
-        all.chain(offer_again).chain(self.state_at()).min()
+        all.chain(retry).chain([self.publication.due_at()]).min()
     }
 
     /// Answers a question; an operator's doing becomes an input.
@@ -211,34 +248,79 @@ impl<J: Journal> GatewayCore<J> {
         }
     }
 
-    /// Whether a digest wants to be worked at, now that nothing else waits.
-    #[must_use]
-    pub fn has_spare_work(&self, now: Now) -> bool {
-        self.digests.wants_to_work(self.engine.state(), now.mono)
+    /// Whether there is work at a digest.
+    pub fn digest_work(&self, now: Now) -> Work {
+        self.digests.work_due(now.mono)
     }
 
     /// Works a little at a digest. Gives the lines to hash when they are complete.
-    pub fn spare_work(&mut self, now: Now) -> Option<Lines> {
+    pub fn work_at_digest(&mut self, now: Now) -> Option<Lines> {
         self.digests.work(self.engine.state(), now.mono)
     }
 
-    /// Takes a digest, and publishes the state that now has it.
-    pub fn digested(&mut self, digested: Option<Digested>, now: Now) {
+    /// Takes a digest; the state that has it is published.
+    pub fn digested(&mut self, digested: Option<Digested>) {
         self.digests.take(digested);
-        let state = self.state(now);
-        self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
+        self.publication.changed = true;
     }
 
-    /// Whether an acknowledgement still waits for the disk.
+    /// Whether an ack or a reply still waits for the disk.
     #[must_use]
-    pub fn promises_wait(&self) -> bool {
-        self.pending.promises_wait()
+    pub fn has_pending_answers(&self) -> bool {
+        self.pending.has_answers()
     }
 
     /// Whether an order waits for room on its way out.
     #[must_use]
-    pub fn owes(&self) -> bool {
-        self.dispatch.owes()
+    pub fn has_queued_orders(&self) -> bool {
+        self.dispatch.has_queued()
+    }
+
+    /// A request was handled in this time.
+    pub fn decided_in(&self, took: Duration) {
+        self.metrics.decision_seconds.observe(took.as_secs_f64());
+    }
+
+    /// What the store reports.
+    pub fn store_event(&mut self, event: StoreEvent, now: Now) {
+        let trouble = match event {
+            StoreEvent::Durable { through, took, .. } => {
+                self.metrics.flush_seconds.observe(took.as_secs_f64());
+                return self.durable(through, now);
+            }
+            StoreEvent::Lost { from, to } => {
+                self.metrics.audit_lost.inc_by(to.saturating_sub(from).saturating_add(1));
+                return self.input(Input::Lost { from, to }, now);
+            }
+            StoreEvent::Refused { n, why } => {
+                tracing::error!(n, why, "an event cannot be written");
+                self.metrics.audit_lost.inc();
+                return self.input(Input::Lost { from: n, to: n }, now);
+            }
+            StoreEvent::GenerationWritten { position, pairs, took } => {
+                return tracing::info!(position, pairs, took_ms = took.as_millis(), "a generation was written");
+            }
+            StoreEvent::Retained { first } => return tracing::info!(first, "old events were removed from the journal"),
+            StoreEvent::Recovered => {
+                self.readiness.ready(Part::Store);
+                return tracing::info!("the store works again");
+            }
+            StoreEvent::Failing { detail } => {
+                let why = format!("the store cannot be written: {detail}");
+                self.readiness.not_ready(Part::Store, why.clone());
+                why
+            }
+            StoreEvent::Stalled { for_ms } => format!("a write to the store has been under way for {for_ms} ms"),
+            StoreEvent::GenerationFailed { detail } => format!("a generation could not be written: {detail}"),
+            StoreEvent::Found(finding) => finding.to_string(),
+        };
+        self.input(Input::Alarm { kind: AlarmKind::Store, portal: None, detail: trouble }, now);
+    }
+
+    /// Whether the gateway is ready, for those who ask. The core keeps the store's part of it.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
     }
 
     /// The journal.
@@ -267,22 +349,25 @@ impl<J: Journal> GatewayCore<J> {
                 Effect::Acknowledge { after, ack, receipt } => {
                     let labels = OutcomeLabels { outcome: ack.outcome.as_str() };
                     self.metrics.messages.get_or_create(&labels).inc();
-                    self.pending.push(after, Waiting::Ack(ack, receipt));
+                    self.pending.push(after, Answer::Ack(ack, receipt));
                 }
                 Effect::Reply { after, reply } => {
                     let labels = OutcomeLabels { outcome: reply.status.as_str() };
                     self.metrics.commands.get_or_create(&labels).inc();
-                    self.pending.push(after, Waiting::Reply(reply));
+                    self.pending.push(after, Answer::Reply(reply));
                 }
                 Effect::Alarm(alarm) => {
                     self.metrics.alarms.inc();
                     let portal = alarm.portal.as_ref().map(tracing::field::display);
                     tracing::warn!(alarm = alarm.kind.as_str(), portal, detail = alarm.detail, "alarm");
-                    self.pending.push(alarm.n, Waiting::Alarm(alarm, now.mono.plus_ms(ALARM_WAIT_MS)));
+                    self.pending.push(alarm.n, Answer::Alarm(alarm, now.mono.plus_ms(ALARM_WAIT_MS)));
                 }
                 Effect::Resync(resync) => self.dispatch.uplink(UplinkOrder::Resync(resync)),
                 Effect::Metered { portal, power_w, energy_kwh } => self.metrics.metered(&portal, power_w, energy_kwh),
-                Effect::StateChanged => self.untold = true,
+                Effect::StateChanged => {
+                    self.publication.changed = true;
+                    self.digests.changed(now.mono);
+                }
             }
         }
         // What waits for nothing, or for what is on disk already, goes at once.
@@ -297,11 +382,11 @@ impl<J: Journal> GatewayCore<J> {
         self.metrics.decisions.get_or_create(&labels).inc();
     }
 
-    fn answer(&mut self, answer: Waiting, now: Now) {
+    fn answer(&mut self, answer: Answer, now: Now) {
         self.dispatch.uplink(match answer {
-            Waiting::Ack(ack, receipt) => UplinkOrder::Acknowledge { ack, receipt, durable_at: now.wall },
-            Waiting::Reply(reply) => UplinkOrder::Reply(reply),
-            Waiting::Alarm(alarm, _) => UplinkOrder::Alarm(alarm),
+            Answer::Ack(ack, receipt) => UplinkOrder::Acknowledge { ack, receipt, durable_at: now.wall },
+            Answer::Reply(reply) => UplinkOrder::Reply(reply),
+            Answer::Alarm(alarm, _) => UplinkOrder::Alarm(alarm),
         });
     }
 
@@ -355,9 +440,10 @@ fn gauge(n: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::engine::Setup;
+    use crate::access::change::{Changes, Op, Position};
+    use crate::access::engine::{Setup, StreamRole};
     use crate::access::id::Timestamp;
-    use crate::access::input::PortalReport;
+    use crate::access::input::{ClockChange, PortalReport, Receipt, ReceivedChanges};
     use crate::access::portal::{Portal, PortalKind};
     use crate::access::state::State;
 
@@ -371,8 +457,8 @@ mod tests {
         Now { wall: Timestamp(1_788_249_600_000), mono: Mono(ms), clock: ClockTrust::Trusted }
     }
 
-    #[test]
-    fn the_center_is_told_at_once_of_a_change_and_of_the_newest_of_those_right_after_it() {
+    /// A core with one gate and an uplink whose orders are kept.
+    fn core() -> (GatewayCore<Nowhere>, mpsc::Receiver<UplinkOrder>) {
         let gate = Portal {
             id: "gate-in".parse().unwrap(),
             kind: PortalKind::Gate,
@@ -389,42 +475,107 @@ mod tests {
             portals: vec![gate],
             lossy: Vec::new(),
             policy: crate::access::policy::Policy::default(),
-            streams: Vec::new(),
+            streams: vec![StreamRole { name: "office".parse().unwrap(), owns_standing: true }],
             boot: "b".to_owned(),
         };
+        let identity = Identity { streams: vec![("office".parse().unwrap(), MaySet::ALL)], ..Identity::default() };
+        let (to, orders) = mpsc::channel(64);
         let engine = Engine::new(setup, State::default());
-        let (to, mut orders) = mpsc::channel(64);
-        let mut desk = GatewayCore::new(
-            engine,
-            Nowhere,
-            PortalOutlets::default(),
-            Some(to),
-            Identity::default(),
-            Metrics::default(),
-        );
-        let mut says = |desk: &mut GatewayCore<Nowhere>, online: Option<bool>, ms| {
-            if let Some(online) = online {
-                let report = PortalReport { online: Some(online), ..PortalReport::default() };
-                desk.input(Input::Report { portal: "gate-in".into(), report }, at(ms));
-            }
-            if desk.untold(at(ms)) > 0 {
-                desk.tell(at(ms));
-            }
-            let mut told = Vec::new();
-            while let Ok(order) = orders.try_recv() {
-                if let UplinkOrder::State(state) = order {
-                    told.push(state.portals_online);
-                }
-            }
-            told
+        let outlets = PortalOutlets::default();
+        (GatewayCore::new(engine, Nowhere, outlets, Some(to), identity, Metrics::default()), orders)
+    }
+
+    /// What the center is sent of the state at `ms`, after the gate has reported `online`.
+    fn published(
+        (core, orders): &mut (GatewayCore<Nowhere>, mpsc::Receiver<UplinkOrder>),
+        online: Option<bool>,
+        ms: u64,
+    ) -> Vec<StateReport> {
+        if online.is_some() {
+            let report = PortalReport { online, ..PortalReport::default() };
+            core.input(Input::Report { portal: "gate-in".into(), report }, at(ms));
+        }
+        if core.pending(at(ms)) > 0 {
+            core.flush(at(ms));
+        }
+        let state = |order| match order {
+            UplinkOrder::State(state) => Some(*state),
+            _ => None,
         };
-        assert_eq!(says(&mut desk, Some(true), 1_000), [1]);
-        assert_eq!(says(&mut desk, Some(false), 1_010), [0_u64; 0]);
-        assert_eq!(says(&mut desk, Some(true), 1_020), [0_u64; 0]);
-        assert_eq!(says(&mut desk, Some(false), 1_030), [0_u64; 0]);
-        let due = Mono(1_000).plus_ms(STATE_MS);
-        assert!(desk.next_deadline(at(1_030)).is_some_and(|next| next <= due), "it wakes in time");
-        assert_eq!(says(&mut desk, None, due.0), [0], "nobody has to say anything more for that");
-        assert_eq!(says(&mut desk, None, due.0 + 1_000), [0_u64; 0], "nothing changed");
+        std::iter::from_fn(|| orders.try_recv().ok()).filter_map(state).collect()
+    }
+
+    #[test]
+    fn the_state_is_published_on_change_once_a_second_with_the_newest_and_every_minute() {
+        let mut core = core();
+        let mut online =
+            |online, ms| published(&mut core, online, ms).iter().map(|state| state.portals_online).collect::<Vec<_>>();
+        assert_eq!(online(None, 0), [0], "at the start");
+        assert_eq!(online(Some(true), 1_000), [1]);
+        for (state, ms) in [(false, 1_010), (true, 1_020), (false, 1_999)] {
+            assert_eq!(online(Some(state), ms), [0_u64; 0]);
+        }
+        assert_eq!(online(None, 2_000), [0], "no other input is needed");
+        assert_eq!(online(None, 61_999), [0_u64; 0], "nothing changed");
+        assert_eq!(online(None, 62_000), [0], "after 60 s");
+    }
+
+    #[test]
+    fn the_core_wakes_when_the_state_is_due() {
+        let mut core = core();
+        published(&mut core, Some(true), 1_000);
+        published(&mut core, Some(false), 1_010);
+        assert!(core.0.next_deadline(at(1_010)).is_some_and(|next| next <= Mono(2_000)));
+    }
+
+    #[test]
+    fn a_change_of_the_audits_numbers_alone_publishes_nothing_before_the_next_minute() {
+        let mut core = core();
+        assert_eq!(published(&mut core, Some(true), 1_000).len(), 1);
+        core.0.acked(7);
+        core.0.input(Input::Clock(ClockChange::Step { by_ms: 1_000 }), at(3_000));
+        assert_eq!(
+            published(&mut core, None, 4_000),
+            [],
+            "an event was recorded, and the clock is as trusted as before"
+        );
+        let [later] = published(&mut core, None, 61_000).try_into().unwrap();
+        assert_eq!(later.audit_acked, 7);
+    }
+
+    #[test]
+    fn the_state_is_published_at_once_when_the_link_is_up_again() {
+        let mut core = core();
+        assert_eq!(published(&mut core, Some(true), 1_000).len(), 1);
+        core.0.input(Input::LinkUp, at(1_100));
+        assert_eq!(published(&mut core, None, 1_100).len(), 1);
+    }
+
+    #[test]
+    fn a_digest_is_published_within_five_seconds_of_the_change_however_busy_the_gateway_is() {
+        let mut core = core();
+        let [before] = published(&mut core, Some(true), 1_000).try_into().unwrap();
+        assert_eq!((&before.streams[0].digest, before.streams[0].age_s), (&None, None), "nothing was received yet");
+        let changes = Changes {
+            stream: "office".parse().unwrap(),
+            at: Position { epoch: std::num::NonZeroU32::MIN, seq: 1 },
+            iat: None,
+            content: Ok(vec![Op::Issue { uid: "1EA68671".parse().unwrap(), holder: "h1".parse().unwrap() }]),
+        };
+        let received_at = at(0).wall;
+        let received = ReceivedChanges { changes, evidence: Vec::new(), receipt: Receipt(1), received_at };
+        core.0.input(Input::Changes(received), at(10_000));
+        // Never a quiet moment: only what is late is worked at.
+        let (mut lines, mut late) = (None, 10_000);
+        while lines.is_none() && late < 15_000 {
+            late += 100;
+            if core.0.digest_work(at(late)) == Work::Late {
+                lines = core.0.work_at_digest(at(late));
+            }
+        }
+        core.0.digested(Some(lines.expect("in time").finish()));
+        let state = published(&mut core, None, 14_000).pop().unwrap();
+        assert!(state.streams[0].digest.is_some());
+        assert!(late < 14_000);
     }
 }

@@ -1,6 +1,7 @@
-//! How the links and the gateway task talk: an inbox with two lanes in, orders out. Every queue here has a named limit.
+//! What the links and the gateway task exchange: inputs through an inbox with two lanes, orders out. Every queue here has a named limit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -141,7 +142,7 @@ pub struct PortalOutlets {
     pub unknown: Option<mpsc::Sender<PortalOrder>>,
 }
 
-/// What the uplink is told. An order reaches it only when what it waits for is durable.
+/// What the uplink is to send. An order reaches it only when what it waits for is durable.
 #[derive(Debug)]
 pub enum UplinkOrder {
     /// Send the ack and give the broker its PUBACK.
@@ -161,4 +162,46 @@ pub enum UplinkOrder {
     Resync(Box<Resync>),
     /// Publish the state.
     State(Box<StateReport>),
+}
+
+/// A part without which the gateway is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The gateway itself: the list is loaded and the links are being served. A center is not needed.
+    Gateway,
+    /// The store: it can be written.
+    Store,
+}
+
+/// Why the gateway is not ready, by part; ready while there is no reason. Cheap to clone; clones share the reasons.
+#[derive(Clone, Debug)]
+pub struct Readiness(Arc<Mutex<BTreeMap<Part, String>>>);
+
+impl Default for Readiness {
+    /// Not ready: the gateway is starting.
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(BTreeMap::from([(Part::Gateway, "starting".to_owned())]))))
+    }
+}
+
+impl Readiness {
+    /// `part` is ready.
+    pub fn ready(&self, part: Part) {
+        self.lock().remove(&part);
+    }
+
+    /// `part` is not ready, and why.
+    pub fn not_ready(&self, part: Part, why: impl Into<String>) {
+        self.lock().insert(part, why.into());
+    }
+
+    /// The reasons; none: ready.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Part, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -39,7 +39,7 @@ fn read(counter: &AtomicU64) -> u64 {
 }
 
 const COUNTERS: [Shown; 8] = [
-    ("mqtt_reconnects", "Connections lost since the start", |c| read(&c.losses)),
+    ("mqtt_reconnects", "Connections lost since the start", |c| read(&c.disconnects)),
     ("mqtt_failed_attempts", "Connection attempts that failed", |c| read(&c.failed_attempts)),
     ("mqtt_received", "Messages received", |c| read(&c.received)),
     ("mqtt_rejected", "Messages refused at the edge", |c| read(&c.rejected)),

@@ -1,7 +1,7 @@
 //! Health, readiness and metrics over HTTP, and the same server on a Unix socket in `data_dir` for the operator's commands.
 //!
-//! On TCP only what tells nothing about persons and changes nothing: `/healthz`, `/readyz`, `/metrics`. Questions and an
-//! operator's doings go through the socket, whose file mode says who may.
+//! On TCP only what shows nothing about persons and changes nothing: `/healthz`, `/readyz`, `/metrics`. Questions and an
+//! operator's commands go through the socket, whose file mode says who may use it.
 
 mod api;
 pub mod client;
@@ -10,7 +10,6 @@ mod collect;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -20,27 +19,12 @@ use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::gateway::ports::Inbox;
+use crate::gateway::ports::{Inbox, Readiness};
 
 pub use collect::{Links, ModbusCounters};
 
 /// The socket's name in `data_dir`.
 pub const SOCKET_NAME: &str = "dormgate.sock";
-
-/// Whether the gateway is ready: the list is loaded and the links are being served. A center is not needed.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
-
-impl Readiness {
-    /// Says that the gateway is ready, or not any more.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
-    }
-
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
 
 /// What the pages show.
 #[derive(Clone)]
@@ -82,7 +66,7 @@ pub fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves everything on the socket, questions and an operator's doings too, until `stop` is done.
+/// Serves everything on the socket, questions and an operator's commands too, until `stop` is done.
 ///
 /// # Errors
 /// What the operating system says of the socket.
@@ -104,11 +88,11 @@ fn public(pages: Pages) -> Router {
 }
 
 async fn readyz(State(pages): State<Pages>) -> Response {
-    if pages.readiness.get() {
-        "ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n").into_response()
+    let reasons = pages.readiness.reasons();
+    if reasons.is_empty() {
+        return "ready\n".into_response();
     }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", reasons.join("; "))).into_response()
 }
 
 async fn metrics(State(pages): State<Pages>) -> Response {

@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt, and what a row of failures means.
+//! How long to wait before the next attempt, and what failures in a row mean.
 
 use std::time::Duration;
 
@@ -44,18 +44,18 @@ impl Backoff {
     }
 }
 
-/// Reads a meaning from how connections end.
+/// Recognises what disconnects in a row mean.
 #[derive(Debug, Default)]
-pub(super) struct Losses {
+pub(super) struct Disconnects {
     short_in_a_row: u32,
     error: String,
     equal_errors: u32,
     first_equal: Option<Instant>,
 }
 
-impl Losses {
+impl Disconnects {
     /// A connection ended after `lasted` without a protocol error. `true`: another client seems to use our client id.
-    pub(super) fn closed(&mut self, lasted: Duration) -> bool {
+    pub(super) fn network(&mut self, lasted: Duration) -> bool {
         if lasted >= Duration::from_millis(TAKEOVER_MS) {
             self.short_in_a_row = 0;
             return false;
@@ -65,7 +65,7 @@ impl Losses {
     }
 
     /// A connection ended with a protocol error. `true`: the same one again and again, so give up the session.
-    pub(super) fn unreadable(&mut self, error: &str, now: Instant) -> bool {
+    pub(super) fn protocol(&mut self, error: &str, now: Instant) -> bool {
         let recent = self.first_equal.is_some_and(|first| now - first < Duration::from_millis(POISON_MS));
         if recent && self.error == error {
             self.equal_errors += 1;
@@ -103,20 +103,20 @@ mod tests {
 
     #[test]
     fn connections_that_keep_ending_at_once_look_like_a_takeover() {
-        let mut losses = Losses::default();
+        let mut disconnects = Disconnects::default();
         let short = Duration::from_millis(300);
-        assert_eq!([(); 3].map(|()| losses.closed(short)), [false, false, true]);
-        assert!(!losses.closed(Duration::from_secs(60)));
-        assert!(!losses.closed(short));
+        assert_eq!([(); 3].map(|()| disconnects.network(short)), [false, false, true]);
+        assert!(!disconnects.network(Duration::from_secs(60)));
+        assert!(!disconnects.network(short));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_same_protocol_error_five_times_in_a_minute_ends_the_session() {
-        let mut losses = Losses::default();
+        let mut disconnects = Disconnects::default();
         let now = Instant::now();
-        assert_eq!([(); 5].map(|()| losses.unreadable("bad", now)), [false, false, false, false, true]);
-        assert!(!losses.unreadable("bad", now));
-        let spread = (0..20).any(|i| losses.unreadable("rare", now + Duration::from_secs(61 * i)));
+        assert_eq!([(); 5].map(|()| disconnects.protocol("bad", now)), [false, false, false, false, true]);
+        assert!(!disconnects.protocol("bad", now));
+        let spread = (0..20).any(|i| disconnects.protocol("rare", now + Duration::from_secs(61 * i)));
         assert!(!spread);
     }
 }

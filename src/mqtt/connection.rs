@@ -1,4 +1,4 @@
-//! The connection itself: a thing to ask for the next event, to publish with, and to acknowledge with.
+//! The connection itself: gives the next event, publishes, and acknowledges.
 //!
 //! One task owns it and does nothing else that takes long: `next` may be dropped at any await without losing anything, so
 //! it stands in a `select!` beside that task's orders. Publishing and acknowledging never wait.
@@ -15,17 +15,16 @@ use rumqttc::{AsyncClient, Event as ClientEvent, Outgoing as ClientDid};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tracing::{debug, error, info, warn};
 
-use super::attempt::{self, Accepted, Attempt, Loss};
-use super::backoff::{Backoff, Losses};
-use super::driver::Driver;
+use super::backoff::{Backoff, Disconnects};
+use super::connect::{self, Accepted, Attempt, LinkError, Session, Setup};
 use super::echo::Echo;
 use super::metrics::LinkMetrics;
 use super::outbox::{MessageId, Outbox, Outgoing, PublishError};
-use super::spec::{self, LinkError, Session, Setup};
+use super::pump::{DisconnectReason, EventPump};
 use crate::config::LinkSpec;
 
-/// How often the waits above are looked at, in milliseconds.
-const LOOK_AROUND_MS: u64 = 1_000;
+/// How often the waits of a connection are checked, in milliseconds.
+const CHECK_MS: u64 = 1_000;
 /// An error that goes on is logged once in so many attempts.
 const LOG_EVERY: u64 = 60;
 
@@ -83,10 +82,10 @@ enum Phase {
 
 struct Live {
     client: AsyncClient,
-    driver: Driver,
+    pump: EventPump,
     since: Instant,
     session_present: bool,
-    /// Subscribed, and said so.
+    /// Subscribed, and reported so.
     up: bool,
     /// Only made to give up the broker's session.
     resetting: bool,
@@ -104,13 +103,13 @@ pub struct Connection {
     acks: VecDeque<u16>,
     events: VecDeque<Event>,
     backoff: Backoff,
-    losses: Losses,
+    disconnects: Disconnects,
     failures: u64,
     last_failure: String,
     /// The broker's session is to be given up on the next connection; the URL stays until then.
     reset_session: bool,
     echo: Echo,
-    look_around: Interval,
+    checks: Interval,
     metrics: Arc<LinkMetrics>,
 }
 
@@ -120,9 +119,9 @@ impl Connection {
     /// # Errors
     /// [`LinkError`] if it can never succeed.
     pub fn new(spec: LinkSpec, setup: Setup, metrics: Arc<LinkMetrics>) -> Result<Self, LinkError> {
-        spec::check(&spec)?;
-        let mut look_around = tokio::time::interval(Duration::from_millis(LOOK_AROUND_MS));
-        look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        connect::check(&spec)?;
+        let mut checks = tokio::time::interval(Duration::from_millis(CHECK_MS));
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             spec,
             setup,
@@ -133,12 +132,12 @@ impl Connection {
             acks: VecDeque::new(),
             events: VecDeque::new(),
             backoff: Backoff::new(),
-            losses: Losses::default(),
+            disconnects: Disconnects::default(),
             failures: 0,
             last_failure: String::new(),
             reset_session: false,
             echo: Echo::new(0),
-            look_around,
+            checks,
             metrics,
         })
     }
@@ -202,7 +201,7 @@ impl Connection {
         self.outbox.supersede(key);
     }
 
-    /// Tells the broker that a message is dealt with. A token of an earlier connection does nothing: the broker sends that
+    /// Acknowledges a message to the broker. A token of an earlier connection does nothing: the broker sends that
     /// message again.
     pub fn ack(&mut self, token: AckToken) {
         if token.generation == self.generation && matches!(self.phase, Phase::Live(_)) {
@@ -217,9 +216,13 @@ impl Connection {
         self.outbox.len()
     }
 
-    /// Delivers what is waiting and disconnects in order, so that the broker keeps the last will to itself. Messages received
-    /// meanwhile are not acknowledged. `false`: not everything was delivered in time; then the last will speaks.
+    /// Delivers what is waiting and disconnects in order, so that the broker does not publish the last will. Messages received
+    /// meanwhile are not acknowledged. `false`: not everything was delivered in time, and the broker publishes the last will.
+    /// Without a connection nothing can be delivered, and it ends at once.
     pub async fn close(mut self, within: Duration) -> bool {
+        if !matches!(self.phase, Phase::Live(_)) {
+            return self.outbox.is_empty();
+        }
         let deadline = Instant::now() + within;
         let delivered = tokio::time::timeout_at(deadline, async {
             while !(self.outbox.is_empty() && self.acks.is_empty()) {
@@ -236,7 +239,7 @@ impl Connection {
         }
         let disconnected = tokio::time::timeout_at(deadline, async move {
             loop {
-                match live.driver.next().await {
+                match live.pump.next().await {
                     Ok(ClientEvent::Outgoing(ClientDid::Disconnect)) | Err(_) => return,
                     Ok(_) => {}
                 }
@@ -252,35 +255,35 @@ impl Connection {
                 let Some(url) = self.spec.urls.get(self.url % self.spec.urls.len().max(1)).cloned() else { return };
                 debug!(link = self.setup.link, %url, "connecting");
                 let number = self.generation + 1;
-                let attempt = attempt::connect(self.spec.clone(), &self.setup, url, self.reset_session, number);
+                let attempt = connect::connect(self.spec.clone(), &self.setup, url, self.reset_session, number);
                 self.phase = Phase::Connecting(attempt);
             }
             Phase::Connecting(attempt) => match attempt.await {
                 Ok(accepted) => self.accepted(accepted),
-                Err(loss) => self.failed(&loss),
+                Err(reason) => self.failed(&reason),
             },
             Phase::Live(live) => {
                 tokio::select! {
-                    result = live.driver.next() => match result {
+                    result = live.pump.next() => match result {
                         Ok(event) => {
                             self.happened(event);
                             self.pump();
                         }
-                        Err(loss) => self.lost(&loss),
+                        Err(reason) => self.lost(&reason),
                     },
-                    _ = self.look_around.tick() => self.look_around(),
+                    _ = self.checks.tick() => self.check_waits(),
                 }
             }
         }
     }
 
     fn accepted(&mut self, accepted: Accepted) {
-        let Accepted { client, driver, session_present } = accepted;
+        let Accepted { client, pump, session_present } = accepted;
         self.generation += 1;
         self.acks.clear();
         self.echo = Echo::new(self.generation);
         LinkMetrics::count(&self.metrics.connects);
-        let filters = attempt::filters(&self.setup);
+        let filters = connect::filters(&self.setup);
         let resetting = self.reset_session;
         let asked = if resetting {
             client.try_disconnect()
@@ -289,22 +292,22 @@ impl Connection {
         } else {
             client.try_subscribe_many(filters.clone())
         };
-        self.phase = Phase::Live(Live { client, driver, since: Instant::now(), session_present, up: false, resetting });
+        self.phase = Phase::Live(Live { client, pump, since: Instant::now(), session_present, up: false, resetting });
         if asked.is_err() {
             let filters = filters.into_iter().map(|f| f.path).collect::<Vec<_>>().join(", ");
-            self.lost(&Loss::Ordinary(format!("cannot subscribe to `{filters}`: not valid topic filters")));
+            self.lost(&DisconnectReason::Network(format!("cannot subscribe to `{filters}`: not valid topic filters")));
         } else if filters.is_empty() && !resetting {
             self.is_subscribed(&[]);
         }
     }
 
     /// An attempt failed.
-    fn failed(&mut self, loss: &Loss) {
+    fn failed(&mut self, reason: &DisconnectReason) {
         LinkMetrics::count(&self.metrics.failed_attempts);
         let url = self.url_text();
-        if self.last_failure != loss.text() || self.failures.is_multiple_of(LOG_EVERY) {
-            warn!(link = self.setup.link, %url, attempts = self.failures + 1, "cannot connect: {}", loss.text());
-            loss.text().clone_into(&mut self.last_failure);
+        if self.last_failure != reason.text() || self.failures.is_multiple_of(LOG_EVERY) {
+            warn!(link = self.setup.link, %url, attempts = self.failures + 1, "cannot connect: {}", reason.text());
+            reason.text().clone_into(&mut self.last_failure);
         }
         self.failures += 1;
         self.reset_session = false;
@@ -313,7 +316,7 @@ impl Connection {
     }
 
     /// The connection ended.
-    fn lost(&mut self, loss: &Loss) {
+    fn lost(&mut self, reason: &DisconnectReason) {
         let Phase::Live(live) = &self.phase else { return };
         let (resetting, lasted) = (live.resetting, live.since.elapsed());
         let stale = self.outbox.connection_lost();
@@ -327,30 +330,30 @@ impl Connection {
             self.wait();
             return;
         }
-        LinkMetrics::count(&self.metrics.losses);
-        warn!(link = self.setup.link, lasted_ms = lasted.as_millis(), "connection lost: {}", loss.text());
-        self.judge(loss, lasted);
-        self.events.push_back(Event::Down { why: loss.text().to_owned() });
+        LinkMetrics::count(&self.metrics.disconnects);
+        warn!(link = self.setup.link, lasted_ms = lasted.as_millis(), "connection lost: {}", reason.text());
+        self.judge(reason, lasted);
+        self.events.push_back(Event::Down { why: reason.text().to_owned() });
         if !self.reset_session {
             self.url = self.url.wrapping_add(1);
         }
         self.wait();
     }
 
-    /// Reads from a loss what ails the link beyond it.
-    fn judge(&mut self, loss: &Loss, lasted: Duration) {
-        match loss {
-            Loss::Unreadable(text) => {
-                let again = self.losses.unreadable(text, Instant::now());
+    /// Recognises what disconnects in a row mean: a session that cannot be decoded, another client with the same id.
+    fn judge(&mut self, reason: &DisconnectReason, lasted: Duration) {
+        match reason {
+            DisconnectReason::Protocol(text) => {
+                let again = self.disconnects.protocol(text, Instant::now());
                 if again && self.setup.session == Session::Persistent {
                     LinkMetrics::count(&self.metrics.session_resets);
                     let link = self.setup.link;
-                    error!(link, "the broker keeps sending what cannot be read ({text}); giving up its session");
+                    error!(link, "the broker keeps sending what cannot be decoded ({text}); giving up its session");
                     self.reset_session = true;
                 }
             }
-            Loss::Ordinary(_) => {
-                if self.losses.closed(lasted) {
+            DisconnectReason::Network(_) => {
+                if self.disconnects.network(lasted) {
                     LinkMetrics::count(&self.metrics.takeovers);
                     let id = &self.spec.client_id;
                     warn!(

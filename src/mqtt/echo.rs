@@ -1,6 +1,6 @@
 //! The start-up echo: a few messages to ourselves through the broker, to notice a stalling connection in the field.
 //!
-//! A broker without TCP_NODELAY adds 44 ms to every QoS 1 round trip, and nothing else would say so.
+//! A broker without TCP_NODELAY adds 44 ms to every QoS 1 round trip, and nothing else would show it.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Echo {
     }
 
     /// Takes an echo. `true`: it was the one waited for.
-    pub(super) fn heard(&mut self, payload: &[u8], now: Instant) -> bool {
+    pub(super) fn received(&mut self, payload: &[u8], now: Instant) -> bool {
         match self.sent {
             Some((number, at)) if self.payload(number) == payload => {
                 self.sent = None;
@@ -47,7 +47,7 @@ impl Echo {
         }
     }
 
-    /// The median, once all echoes are heard.
+    /// The median, once all echoes are received.
     pub(super) fn median(&self) -> Option<Duration> {
         let mut took = self.took.clone();
         took.sort_unstable();
@@ -66,10 +66,10 @@ mod tests {
         let mut echo = Echo::new(3);
         for ms in [40, 1, 50, 2, 45] {
             let payload = echo.send(start).unwrap();
-            assert!(!echo.heard(b"{}", start));
+            assert!(!echo.received(b"{}", start));
             assert_eq!(echo.median(), None);
-            assert!(echo.heard(&payload, start + Duration::from_millis(ms)));
-            assert!(!echo.heard(&payload, start));
+            assert!(echo.received(&payload, start + Duration::from_millis(ms)));
+            assert!(!echo.received(&payload, start));
         }
         assert_eq!(echo.send(start), None);
         assert_eq!(echo.median(), Some(Duration::from_millis(40)));

@@ -10,12 +10,12 @@ pub struct LinkMetrics {
     /// Connections made since the start.
     pub connects: AtomicU64,
     /// Connections lost since the start.
-    pub losses: AtomicU64,
+    pub disconnects: AtomicU64,
     /// Connection attempts that failed.
     pub failed_attempts: AtomicU64,
-    /// Losses that look as if another client used our client id.
+    /// Disconnects that look as if another client used our client id.
     pub takeovers: AtomicU64,
-    /// Sessions given up because the broker kept sending something that could not be read.
+    /// Sessions given up because the broker kept sending something that could not be decoded.
     pub session_resets: AtomicU64,
     /// Subscriptions that the broker refused.
     pub refused_subscriptions: AtomicU64,

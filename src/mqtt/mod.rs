@@ -1,27 +1,31 @@
 //! One connection to an MQTT broker, as both links and the simulators use it.
 //!
-//! Owns: connecting (URLs in turn, TLS, back-off), subscriptions, the outbox of what has not been delivered, and which
-//! received message may still be acknowledged. Refuses to own: what any topic or payload means.
+//! It owns connecting (URLs in turn, TLS, back-off), subscriptions, the outbox of what has not been delivered, and which
+//! received message may still be acknowledged. It does not know what a topic or a payload means.
 //!
-//! The crate below (`rumqttc`) forgets what it was given when a session is lost and loops on its own leftovers, so it is
-//! never relied on for more than one connection: each connection gets a fresh client, and everything that must outlive
+//! The client (`rumqttc`) forgets what it was given when a session is lost and loops on its own leftovers, so it is never
+//! relied on for more than one connection: each connection gets a fresh client, and everything that must outlive
 //! one is in [`Outbox`].
 
-mod attempt;
 mod backoff;
+mod connect;
 mod connection;
-mod driver;
 mod echo;
 mod metrics;
 mod outbox;
-mod spec;
+mod pump;
 mod tls;
 
-/// Tells the wall clock; links stamp with it what arrives.
+/// Longest packet that a link to devices receives, in bytes. What a portal publishes has some hundred; a device of another maker
+/// that reports everything at once has some thousand.
+pub const DEVICE_PACKET_BYTES_MAX: usize = 64 * 1024;
+
+/// The wall clock; links stamp with it what arrives.
 pub type WallClock = std::sync::Arc<dyn Fn() -> crate::access::id::Timestamp + Send + Sync>;
 
 pub use crate::config::{BrokerUrl, ClientCert, Credentials, LinkSpec, Secret};
 pub use backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, STABLE_MS};
+pub use connect::{LinkError, Session, Setup, Will};
 pub use connection::{AckToken, Connection, Event, Message};
 pub use echo::{ECHO_COUNT, ECHO_SLOW_MS};
 pub use metrics::LinkMetrics;
@@ -29,4 +33,3 @@ pub use outbox::{
     MessageId, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Outgoing, PAYLOAD_BYTES_MAX, PublishError, Retention,
     WINDOW_MAX,
 };
-pub use spec::{LinkError, Session, Setup, Will};

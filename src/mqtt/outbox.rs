@@ -1,4 +1,4 @@
-//! What has been published and is not yet delivered. Pure: it is told the time and touches no network.
+//! What has been published and is not yet delivered. Pure: the time is an argument, and it touches no network.
 //!
 //! The MQTT client forgets; this does not. A message leaves when the broker has confirmed it, when a newer one has taken
 //! its place, or when it is too old to do good.
@@ -120,7 +120,7 @@ impl Outbox {
         Ok(id)
     }
 
-    /// Forgets the message of this key: what it says is no longer so.
+    /// Forgets the message of this key: it is no longer true.
     pub fn supersede(&mut self, key: &str) {
         let Some(id) = self.newest.remove(key) else { return };
         if let Some(at) = self.waiting.iter().position(|w| *w == id) {
@@ -241,12 +241,12 @@ mod tests {
     }
 
     fn hand_over_all(outbox: &mut Outbox, now: Instant) -> Vec<String> {
-        let mut said = Vec::new();
+        let mut sent = Vec::new();
         while let Some((id, message)) = outbox.next(now, &mut 0) {
-            said.push(String::from_utf8(message.payload.clone()).unwrap());
+            sent.push(String::from_utf8(message.payload.clone()).unwrap());
             outbox.handed_over(id);
         }
-        said
+        sent
     }
 
     #[test]

@@ -1,15 +1,13 @@
 //! The link to the centers: changes, heads and commands in; acknowledgements, replies, alarms, state and audit out.
 //!
-//! Owns: what is acknowledged to the broker and when, the audit's way to the center, the pace of `up/state`. Refuses to own:
-//! what a message means for the list, and whether something is durable; it is told.
+//! It owns what is acknowledged to the broker and when, and the audit's way to the center. It does not know what a message means
+//! for the list: the gateway says what is to be sent, and when something is durable.
 //!
-//! One task does everything here. It hands on in the order of arrival and waits for nobody but the gateway's inbox.
+//! One task does everything here. It hands on in the order of arrival and waits for nothing but the gateway's inbox.
 
 mod audit;
+mod decode;
 pub mod feed;
-mod hear;
-mod pace;
-pub mod source;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -17,7 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, warn};
 
@@ -25,7 +23,7 @@ use crate::access::audit::AlarmKind;
 use crate::access::id::GatewayId;
 use crate::access::input::{Input, Receipt};
 use crate::config::AuditAckBy;
-use crate::gateway::ports::{Ask, GatewayGone, Inbox, StateReport, UplinkOrder};
+use crate::gateway::ports::{GatewayGone, Inbox, UplinkOrder};
 use crate::mqtt::{
     AckToken, Connection, Event, LinkError, LinkMetrics, LinkSpec, Message, MessageId, Outgoing, PublishError,
     Retention, Session, Setup, WallClock, Will,
@@ -35,16 +33,17 @@ use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::state;
 use crate::wire::topic::{self, CampusDown, Down, Topic, Up};
 
-pub use source::{AuditSource, ReadEvents, Stored};
+pub use audit::{AuditSource, ReadEvents, Stored};
 
+use decode::{Decoded, Decoder};
 use feed::{Feed, RESEND_S};
-use hear::{Ear, Heard};
-use pace::Pace;
 
-/// How often the audit and the state are looked at, in milliseconds. An event is on its way at most this long after it is durable.
-const LOOK_AROUND_MS: u64 = 200;
-/// Messages longer than this, in bytes, are read on another thread, so that no request waits while a bulk load is parsed.
+/// How often the audit is looked at, in milliseconds. An event is on its way at most this long after it is durable.
+const TICK_MS: u64 = 200;
+/// Messages longer than this, in bytes, are decoded on another thread, so that no request waits while a bulk load is parsed.
 const BESIDE_BYTES_MIN: usize = 16 * 1024;
+/// Longest packet that is received, in bytes: twice the longest message that is opened. One beyond it ends the connection.
+const PACKET_BYTES_MAX: usize = 2 * crate::wire::limits::PACKET_BYTES_MAX;
 /// Longest time to deliver what is left when the gateway ends, in milliseconds.
 const CLOSE_MS: u64 = 2_000;
 
@@ -54,7 +53,7 @@ pub struct UplinkSpec {
     pub link: LinkSpec,
     /// This gateway.
     pub gateway: GatewayId,
-    /// Who may speak.
+    /// The centers' streams.
     pub streams: Vec<StreamSpec>,
     /// Which run of the gateway.
     pub boot: String,
@@ -62,7 +61,8 @@ pub struct UplinkSpec {
     pub audit_ack: AuditAckBy,
 }
 
-type Job<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
+/// Reading the audit: from which event, and what was read.
+type Reading = Pin<Box<dyn Future<Output = (u64, Result<Vec<Stored>, String>)> + Send>>;
 
 /// The link to the centers; [`Uplink::run`] is its life.
 pub struct Uplink {
@@ -71,21 +71,19 @@ pub struct Uplink {
     connection: Connection,
     inbox: Inbox,
     orders: mpsc::Receiver<UplinkOrder>,
-    ear: Arc<Ear>,
+    decoder: Arc<Decoder>,
     now: WallClock,
     metrics: Arc<LinkMetrics>,
     /// Messages that the broker keeps until the gateway acknowledges them; of this connection only.
     held: HashMap<Receipt, AckToken>,
     /// Acks that the full outbox did not take; of this connection only, so never more than [`Uplink::held`].
-    unsaid: VecDeque<(Receipt, Vec<u8>)>,
+    pending_acks: VecDeque<(Receipt, Vec<u8>)>,
     last_receipt: u64,
     audit: Arc<dyn AuditSource>,
     feed: Feed,
-    reading: Job<(u64, Result<Vec<Stored>, String>)>,
+    reading: Option<Reading>,
     read_again: Option<Instant>,
-    report: Pace<Box<StateReport>>,
-    asking: Job<Option<StateReport>>,
-    /// Refused subscriptions that were told, so that each is told once.
+    /// Refused subscriptions that were reported, so that each is reported once.
     refused: HashSet<String>,
 }
 
@@ -115,6 +113,7 @@ impl Uplink {
             link: "uplink",
             session: Session::Persistent,
             subscriptions,
+            packet_bytes_max: PACKET_BYTES_MAX,
             will: Some(Will {
                 topic: Topic::Up(gateway.clone(), Up::State).to_string(),
                 retain: true,
@@ -124,7 +123,7 @@ impl Uplink {
         };
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
         Ok(Self {
-            ear: Arc::new(Ear { gateway: gateway.clone(), streams }),
+            decoder: Arc::new(Decoder { gateway: gateway.clone(), streams }),
             gateway,
             boot,
             connection,
@@ -133,23 +132,21 @@ impl Uplink {
             now,
             metrics,
             held: HashMap::new(),
-            unsaid: VecDeque::new(),
+            pending_acks: VecDeque::new(),
             last_receipt: 0,
             feed: Feed::new(audit_ack, audit.acked()),
             audit,
             reading: None,
             read_again: None,
-            report: Pace::default(),
-            asking: None,
             refused: HashSet::new(),
         })
     }
 
-    /// Serves until the gateway is gone: until nobody can give orders any more. Then it publishes `offline`, delivers what is
+    /// Serves until the gateway is gone, so that no order can come any more. Then it publishes `offline`, delivers what is
     /// left for at most 2 s, and ends.
     pub async fn run(mut self) {
-        let mut look_around = tokio::time::interval(Duration::from_millis(LOOK_AROUND_MS));
-        look_around.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 event = self.connection.next() => {
@@ -163,14 +160,8 @@ impl Uplink {
                     Some(order) => self.carry_out(order),
                     None => break,
                 },
-                answer = finish(&mut self.asking) => {
-                    if let Some(report) = answer {
-                        self.report.put(Box::new(report));
-                        self.tell_state();
-                    }
-                }
-                (from, events) = finish(&mut self.reading) => self.send_audit(from, events),
-                _ = look_around.tick() => self.look_around(),
+                (from, events) = finished(&mut self.reading) => self.send_audit(from, events),
+                _ = ticks.tick() => self.tick(),
             }
         }
         let offline = state::encode_offline(&self.boot, self.connection.generation());
@@ -200,17 +191,15 @@ impl Uplink {
         match event {
             Event::Up { .. } => {
                 self.feed.start_again();
-                self.report.start_again();
-                self.ask_state();
                 self.inbox.urgent(Input::LinkUp).await
             }
             Event::Down { .. } => {
                 self.held.clear();
-                self.unsaid.clear();
+                self.pending_acks.clear();
                 self.feed.start_again();
                 Ok(())
             }
-            Event::Message(message) => self.heard(message).await,
+            Event::Message(message) => self.received(message).await,
             Event::Delivered(id) => {
                 if let Some(through) = self.feed.delivered(id, Instant::now()) {
                     self.audit.set_acked(through);
@@ -227,21 +216,21 @@ impl Uplink {
         }
     }
 
-    async fn heard(&mut self, message: Message) -> Result<(), GatewayGone> {
+    async fn received(&mut self, message: Message) -> Result<(), GatewayGone> {
         self.last_receipt += 1;
         let receipt = Receipt(self.last_receipt);
         let now = (self.now)();
         let Message { topic, payload, retain, ack, .. } = message;
-        let heard = if payload.len() > BESIDE_BYTES_MIN {
-            let ear = Arc::clone(&self.ear);
-            let read = tokio::task::spawn_blocking(move || ear.hear(&topic, payload, retain, receipt, now));
+        let decoded = if payload.len() > BESIDE_BYTES_MIN {
+            let decoder = Arc::clone(&self.decoder);
+            let decoding = tokio::task::spawn_blocking(move || decoder.decode(&topic, payload, retain, receipt, now));
             // It never panics on any input; if it did, the broker would send the message again.
-            read.await.map_err(|_| GatewayGone)?
+            decoding.await.map_err(|_| GatewayGone)?
         } else {
-            self.ear.hear(&topic, payload, retain, receipt, now)
+            self.decoder.decode(&topic, payload, retain, receipt, now)
         };
-        let input = match heard {
-            Heard::Held(input) => {
+        let input = match decoded {
+            Decoded::Held(input) => {
                 // Before it is handed on, because the acknowledgement may come at once.
                 if let Some(token) = ack {
                     self.held.insert(receipt, token);
@@ -249,10 +238,10 @@ impl Uplink {
                 self.count_rejected(&input);
                 return self.inbox.urgent(input).await;
             }
-            Heard::Passing(input) => Some(input),
-            Heard::AuditAck { through, payload } => self.audit_acked(through, &payload, now),
-            Heard::Foreign => {
-                debug!(link = "uplink", "a topic that is not of the contract; ignored");
+            Decoded::Passing(input) => Some(input),
+            Decoded::AuditAck { through, payload } => self.audit_acked(through, &payload, now),
+            Decoded::Foreign => {
+                debug!(link = "uplink", "a topic that is not in the contract; ignored");
                 None
             }
         };
@@ -288,10 +277,11 @@ impl Uplink {
                 let retention = Retention::Newest(format!("resync/{}", resync.stream));
                 (Up::Resync, self.publish(Up::Resync, bodies::encode_resync(&resync), retention))
             }
+            // The link says when it is up, and the gateway orders the state then.
+            UplinkOrder::State(_) if !self.connection.is_up() => return,
             UplinkOrder::State(report) => {
-                self.report.put(report);
-                self.tell_state();
-                return;
+                let body = state::encode(&report, self.connection.generation());
+                (Up::State, self.publish(Up::State, body, Retention::Newest("state".into())))
             }
         };
         if let Err(why) = taken {
@@ -299,8 +289,8 @@ impl Uplink {
         }
     }
 
-    /// Only with the answer on its way is the broker told. A message that it is never told of takes one of the few places in
-    /// which it delivers, so an answer that does not fit is tried again.
+    /// The broker gets its acknowledgement only when the center's is on its way. A message without one keeps one of the few places
+    /// in which the broker delivers, so an ack that does not fit is retried.
     fn acknowledge(&mut self, receipt: Receipt, body: Vec<u8>) {
         match self.publish(Up::Ack, body.clone(), Retention::UntilDelivered) {
             Ok(_) => {
@@ -308,7 +298,7 @@ impl Uplink {
                     self.connection.ack(token);
                 }
             }
-            Err(PublishError::Full) if self.held.contains_key(&receipt) => self.unsaid.push_back((receipt, body)),
+            Err(PublishError::Full) if self.held.contains_key(&receipt) => self.pending_acks.push_back((receipt, body)),
             // Of an earlier connection: the broker sends the message again, and it is answered then.
             Err(why) => error!(link = "uplink", topic = Up::Ack.as_str(), "a message to the center is lost: {why}"),
         }
@@ -325,39 +315,13 @@ impl Uplink {
         })
     }
 
-    fn tell_state(&mut self) {
-        if !self.connection.is_up() {
-            return;
-        }
-        if let Some(report) = self.report.take(Instant::now()) {
-            let body = state::encode(&report, self.connection.generation());
-            if let Err(why) = self.publish(Up::State, body, Retention::Newest("state".into())) {
-                warn!(link = "uplink", "the state cannot be published: {why}");
-            }
-        }
-    }
-
-    /// Asks the gateway for its state; the answer is published.
-    fn ask_state(&mut self) {
-        let inbox = self.inbox.clone();
-        self.asking = Some(Box::pin(async move {
-            let (answer, state) = oneshot::channel();
-            inbox.ask(Ask::Status { answer }).await.ok()?;
-            state.await.ok()
-        }));
-    }
-
-    fn look_around(&mut self) {
+    fn tick(&mut self) {
         let now = Instant::now();
         if !self.connection.is_up() {
             return;
         }
-        for (receipt, body) in std::mem::take(&mut self.unsaid) {
+        for (receipt, body) in std::mem::take(&mut self.pending_acks) {
             self.acknowledge(receipt, body);
-        }
-        self.tell_state();
-        if self.asking.is_none() && self.report.is_overdue(now) {
-            self.ask_state();
         }
         if self.feed.resend_is_due(now) {
             debug!(link = "uplink", "no audit-ack for {RESEND_S} s; sending again");
@@ -366,13 +330,13 @@ impl Uplink {
     }
 }
 
-/// Waits for a job, if there is one, and clears it away.
-async fn finish<T>(job: &mut Job<T>) -> T {
-    match job {
+/// Waits for what is read, if something is, and clears it away.
+async fn finished(reading: &mut Option<Reading>) -> (u64, Result<Vec<Stored>, String>) {
+    match reading {
         Some(running) => {
-            let value = running.await;
-            *job = None;
-            value
+            let read = running.await;
+            *reading = None;
+            read
         }
         None => std::future::pending().await,
     }

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::access::id::{GatewayId, PortalId};
 use crate::access::input::PortalReport;
 use crate::access::portal::{Assurance, Direction, PortalKind};
-use crate::mqtt::{Connection, LinkError, LinkMetrics, LinkSpec, Session, Setup, Will};
+use crate::mqtt::{Connection, DEVICE_PACKET_BYTES_MAX, LinkError, LinkMetrics, LinkSpec, Session, Setup, Will};
 use crate::wire::portal::{PortalControl, PortalDecision, encode_state};
 use crate::wire::topic::{self, Portal, Topic};
 
@@ -116,6 +116,7 @@ impl SimulatedPortal {
             link: "simulated",
             session: Session::Clean,
             subscriptions: topic::portal_subscriptions(&gateway, portal.as_str()),
+            packet_bytes_max: DEVICE_PACKET_BYTES_MAX,
             will: Some(Will {
                 topic: topic(Portal::State),
                 retain: false,

@@ -74,6 +74,7 @@ pub fn setup(filters: &[&str]) -> Setup {
         link: "test",
         session: Session::Clean,
         subscriptions: filters.iter().map(|f| Subscription { filter: (*f).into(), qos: Qos::AtLeastOnce }).collect(),
+        packet_bytes_max: 4 * 1024 * 1024,
         will: None,
         echo_topic: None,
     }

@@ -1,8 +1,6 @@
 //! The gateway put together from its parts, for `run` and `demo`: one long flat list of who is connected to whom.
 
-mod adapters;
-mod desk;
-mod links;
+mod assembly;
 pub(super) mod modbus;
 
 use std::future::Future;
@@ -11,18 +9,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::clock::Clock;
+use self::assembly::Assembly;
 use crate::config::Config;
-use crate::gateway::metrics::Metrics;
-use crate::gateway::owner::Identity;
-use crate::gateway::ports::{Inbox, PortalOutlets};
-use crate::http::{Links, Pages, Readiness};
-use crate::mqtt::{LinkError, WallClock};
+use crate::gateway::ports::Part;
+use crate::http::Pages;
+use crate::mqtt::LinkError;
 use crate::portals::modbus::ModbusPortals;
 use crate::portals::modbus::server::ModbusServer;
 use crate::store::{Closed, StoreError};
@@ -60,7 +55,7 @@ pub enum ServeError {
     /// The operating system gives no random numbers.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),
-    /// A part ended before it was told to.
+    /// A part ended before the stop.
     #[error("a part of the gateway ended unexpectedly; see the log")]
     Ended,
 }
@@ -83,81 +78,73 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send,
     ready: impl FnOnce(&Running),
 ) -> Result<(), ServeError> {
-    let clock = Clock::system();
     let boot = random_id().map_err(ServeError::Random)?;
-    let metrics = Metrics::default();
-    let mut registry = Registry::with_prefix("dormgate");
-    metrics.register(&mut registry);
+    serve_with(config, boot, stop, ready, |_| {}).await
+}
 
-    let (store, store_events, recovered) = desk::open_store(config)?;
-    clock.not_before(recovered.state.trusted_at);
-    let (inbox, taken) = Inbox::new();
-    let wall: WallClock = {
-        let clock = clock.clone();
-        Arc::new(move || clock.now().wall)
-    };
-
-    // The links, each with its way in and its way out. They connect when they run, and nothing here waits for them.
-    let mut links = JoinSet::new();
-    let mut outlets = PortalOutlets::default();
-    let mut shown = Links::default();
-    let uplink = links::start_uplink(config, &boot, &inbox, &store, &wall, &mut shown, &mut links)?;
-    links::start_native(config, &boot, &inbox, &wall, &mut shown, &mut outlets, &mut links)?;
-    shown.register(&mut registry);
-    let mut lines = links::start_modbus(config, &inbox, &mut registry, &mut outlets)?;
-    let mut server = links::start_modbus_server(config, &inbox, &mut outlets).await?;
-
-    let identity = Identity {
-        boot: boot.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        insecure: config.insecure.clone(),
-        streams: config.streams.iter().map(|s| (s.name.clone(), s.may)).collect(),
-    };
-    let desk = desk::start_desk(config, recovered, &store, &clock, outlets, uplink, identity, &metrics)?;
+/// As [`serve`], with `extra` added to the links.
+async fn serve_with(
+    config: &Config,
+    boot: String,
+    stop: impl Future<Output = ()> + Send,
+    ready: impl FnOnce(&Running),
+    extra: impl FnOnce(&mut JoinSet<()>),
+) -> Result<(), ServeError> {
+    let (mut parts, store_events, recovered, inbox) = Assembly::open(config, boot)?;
+    let uplink = parts.uplink()?;
+    parts.native()?;
+    let mut lines = parts.modbus()?;
+    let mut server = parts.modbus_server().await?;
+    extra(&mut parts.links);
+    let core = parts.core(recovered, uplink)?;
+    let readiness = core.readiness();
 
     // From here on cards are decided.
     let (end, ended) = watch::channel(false);
-    let mut gateway =
-        tokio::spawn(crate::gateway::run(desk, taken, store_events, clock.clone(), metrics, over(&ended)));
+    let mut gateway = tokio::spawn(crate::gateway::run(core, inbox, store_events, parts.clock.clone(), over(&ended)));
 
-    let readiness = Readiness::default();
-    let pages = Pages { registry: Arc::new(registry), readiness: readiness.clone(), inbox: inbox.clone() };
-    let (running, pages_served) = links::start_pages(config, pages, &ended).await?;
-    readiness.set(true);
+    let registry = Arc::new(std::mem::take(&mut parts.registry));
+    let pages = Pages { registry, readiness: readiness.clone(), inbox: parts.inbox.clone() };
+    let (running, pages_served) = parts.pages(pages, &ended).await?;
+    readiness.ready(Part::Gateway);
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")]);
-    tracing::info!(gateway = %config.gateway, boot, "serving");
+    tracing::info!(gateway = %config.gateway, boot = parts.boot, "serving");
     ready(&running);
 
     let failed = async {
         tokio::select! {
-            () = failed(Some(&mut links)) => {}
+            () = failed(Some(&mut parts.links)) => {}
             () = failed(lines.as_mut().map(|lines| &mut lines.tasks)) => {}
             () = failed(server.as_mut().map(|server| &mut server.tasks)) => {}
         }
     };
-    told_to_stop(stop, &mut gateway, failed).await?;
-    // Leave in order: take nothing new, finish what was taken, deliver, close the store.
+    let mut end_cause = end_cause(stop, &mut gateway, failed).await;
+    // Whatever the cause, end in order: take nothing new, finish what was taken, deliver, close the store.
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: finishing what was taken");
-    readiness.set(false);
+    readiness.not_ready(Part::Gateway, "stopping");
     end.send_replace(true);
     let until = Instant::now() + Duration::from_millis(DRAIN_MS);
-    let desk = gateway.await.map_err(|_| ServeError::Ended)?;
-    // The desk holds the ways to the links; without it they end, and say goodbye.
-    drop(desk);
-    let goodbyes = async {
-        while let Some(link) = links.join_next().await {
+    if end_cause != EndCause::GatewayEnded && gateway.await.is_err() {
+        end_cause = EndCause::GatewayEnded;
+    }
+    // The core held the ways to the links; without it they deliver what is left, disconnect and end.
+    let links_end = async {
+        while let Some(link) = parts.links.join_next().await {
             if link.is_err() {
-                tracing::error!("a link ended badly");
+                tracing::error!("a link failed");
             }
         }
     };
     // Side by side: a broker that is gone takes no time from a relay that has to be switched off.
-    tokio::join!(goodbyes, stop_modbus(server, lines));
+    let parts_end = async { tokio::join!(links_end, stop_modbus(server, lines)) };
+    if tokio::time::timeout_at(until, parts_end).await.is_err() {
+        tracing::warn!("a link did not end in time");
+    }
     for page in pages_served {
         page.abort();
     }
-    match tokio::time::timeout_at(until, store.close()).await {
+    match tokio::time::timeout_at(until, parts.store.close()).await {
         Ok(Closed::Drained) => {}
         Ok(Closed::Unfinished) | Err(_) => {
             tracing::warn!("the store did not finish in time; what was acknowledged is on disk");
@@ -168,7 +155,7 @@ pub async fn serve(
         tracing::debug!(%error, "the socket was not there any more");
     }
     tracing::info!("stopped");
-    Ok(())
+    if end_cause == EndCause::Stop { Ok(()) } else { Err(ServeError::Ended) }
 }
 
 async fn stop_modbus(server: Option<ModbusServer>, lines: Option<ModbusPortals>) {
@@ -180,17 +167,25 @@ async fn stop_modbus(server: Option<ModbusServer>, lines: Option<ModbusPortals>)
     }
 }
 
+/// Why the gateway ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EndCause {
+    Stop,
+    GatewayEnded,
+    PartFailed,
+}
+
 /// Waits until `stop` is done. Without its gateway task, or one of the tasks around it, a process only looks alive: it ends, so
-/// that it is started anew.
-async fn told_to_stop<T>(
+/// that it is started again.
+async fn end_cause<T>(
     stop: impl Future<Output = ()>,
     gateway: &mut JoinHandle<T>,
     failed: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
+) -> EndCause {
     tokio::select! {
-        () = stop => Ok(()),
-        _ = gateway => Err(ServeError::Ended),
-        () = failed => Err(ServeError::Ended),
+        () = stop => EndCause::Stop,
+        _ = gateway => EndCause::GatewayEnded,
+        () = failed => EndCause::PartFailed,
     }
 }
 
@@ -212,19 +207,19 @@ fn random_id() -> Result<String, getrandom::Error> {
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// Done when the end is told, or when nobody is left to tell it.
+/// Done at the end, or when nobody is left to announce it.
 fn over(ended: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
     let mut ended = ended.clone();
     async move {
         if ended.wait_for(|over| *over).await.is_err() {
-            tracing::debug!("whoever would have told the end is gone");
+            tracing::debug!("nobody is left to announce the end");
         }
     }
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "the service manager was not told");
+        tracing::debug!(%error, "the service manager was not notified");
     }
 }
 
@@ -233,26 +228,48 @@ mod tests {
     use std::future::pending;
 
     use super::*;
+    use crate::access::state::State;
+    use crate::config::{Surroundings, parse};
+    use crate::store::{Options, Store};
 
     #[tokio::test]
     async fn without_its_gateway_task_the_process_ends() {
         let mut gateway = tokio::spawn(async { panic!("as if a rule were broken") });
-        let told = told_to_stop(pending(), &mut gateway, pending()).await;
-        assert!(matches!(told, Err(ServeError::Ended)));
+        assert_eq!(end_cause(pending(), &mut gateway, pending()).await, EndCause::GatewayEnded);
         let mut gateway = tokio::spawn(pending::<()>());
-        assert!(told_to_stop(async {}, &mut gateway, pending()).await.is_ok());
+        assert_eq!(end_cause(async {}, &mut gateway, pending()).await, EndCause::Stop);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_one_of_its_links_the_process_ends() {
-        let mut gateway = tokio::spawn(pending::<()>());
+    async fn a_task_that_ends_well_is_no_failure() {
         let mut links = JoinSet::new();
         links.spawn(async {});
-        let limit = Duration::from_secs(1);
-        let told = told_to_stop(pending(), &mut gateway, failed(Some(&mut links)));
-        assert!(tokio::time::timeout(limit, told).await.is_err(), "a task that ends well is no failure");
-        links.spawn(async { panic!("as if a link were broken") });
-        let told = told_to_stop(pending(), &mut gateway, failed(Some(&mut links))).await;
-        assert!(matches!(told, Err(ServeError::Ended)));
+        assert!(tokio::time::timeout(Duration::from_secs(1), failed(Some(&mut links))).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_link_that_panics_ends_the_process_after_everything_is_finished_and_flushed() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "[gateway]\nid = \"g\"\n[[portal]]\nid = \"gate\"\nkind = \"gate\"\nzone = \"1\"\ndevice = { mqtt = \"native\" }\n\
+                    [local]\nurls = [\"mqtt://127.0.0.1:1\"]\n";
+        let around = Surroundings { base_dir: dir.path().into(), credentials_dir: None, devices: &Profiles };
+        let mut config = parse(text, &around).unwrap();
+        config.data_dir = dir.path().join("data");
+        let (inbox_out, inbox_in) = std::sync::mpsc::channel();
+        let served = serve_with(
+            &config,
+            "b".into(),
+            pending(),
+            |running| inbox_out.send(running.socket.clone()).unwrap(),
+            |links| drop(links.spawn(async { panic!("as if a link were broken") })),
+        );
+        assert!(matches!(served.await, Err(ServeError::Ended)));
+        assert!(!inbox_in.recv().unwrap().exists(), "the drain has run to its end");
+        let (_, _, recovered) = Store::open::<State>(&config.data_dir, Options::default()).unwrap();
+        assert_eq!(
+            (recovered.events_replayed, recovered.next_n > 1),
+            (0, true),
+            "the last generation holds every event"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What happens on a connection that the broker has accepted: messages, confirmations, subscriptions, the echo.
+//! Events of a connection that the broker has accepted: messages, confirmations, subscriptions, the echo.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -8,16 +8,17 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::{AckToken, Connection, Event, Message, Phase};
-use crate::mqtt::attempt::{self, Loss};
 use crate::mqtt::backoff::STABLE_MS;
+use crate::mqtt::connect;
 use crate::mqtt::echo::ECHO_SLOW_MS;
 use crate::mqtt::metrics::LinkMetrics;
 use crate::mqtt::outbox::{Outgoing, Retention};
+use crate::mqtt::pump::DisconnectReason;
 use crate::wire::topic::Qos;
 
-/// Longest wait for the answer to our subscriptions, in seconds; then the connection is made anew.
+/// Longest wait for the answer to our subscriptions, in seconds; then the connection is made again.
 const SUBSCRIBED_WITHIN_S: u64 = 10;
-/// Longest wait for the broker to confirm a message, in seconds; then the connection is made anew.
+/// Longest wait for the broker to confirm a message, in seconds; then the connection is made again.
 const CONFIRMED_WITHIN_S: u64 = 30;
 
 impl Connection {
@@ -31,7 +32,9 @@ impl Connection {
             }
             ClientEvent::Incoming(Packet::Publish(publish)) => self.received(publish),
             ClientEvent::Incoming(Packet::SubAck(suback)) => self.is_subscribed(&suback.return_codes),
-            ClientEvent::Incoming(Packet::Disconnect) => self.lost(&Loss::Ordinary("the broker said goodbye".into())),
+            ClientEvent::Incoming(Packet::Disconnect) => {
+                self.lost(&DisconnectReason::Network("the broker disconnected".into()))
+            }
             // Pings, and packets of exchanges that we never begin.
             ClientEvent::Incoming(_) | ClientEvent::Outgoing(_) => {}
         }
@@ -43,7 +46,7 @@ impl Connection {
             if let Some(token) = ack {
                 self.ack(token);
             }
-            if self.echo.heard(&publish.payload, Instant::now()) {
+            if self.echo.received(&publish.payload, Instant::now()) {
                 self.next_echo();
             }
             return;
@@ -74,7 +77,7 @@ impl Connection {
                     self.events.push_back(Event::SubscriptionRefused { filter: s.filter.clone() });
                 }
                 (Some(s), SubscribeReasonCode::Success(granted)) => {
-                    if *granted as u8 != attempt::qos(s.qos) as u8 {
+                    if *granted as u8 != connect::qos(s.qos) as u8 {
                         warn!(link = self.setup.link, filter = s.filter, ?granted, "the broker grants another QoS");
                     }
                 }
@@ -129,7 +132,7 @@ impl Connection {
         }
         let mut stale = 0;
         while let Some((id, message)) = self.outbox.next(Instant::now(), &mut stale) {
-            let qos = attempt::qos(message.qos);
+            let qos = connect::qos(message.qos);
             if live.client.try_publish(&message.topic, qos, message.retain, message.payload.clone()).is_err() {
                 break;
             }
@@ -144,7 +147,7 @@ impl Connection {
         self.metrics.outbox.store(u64::try_from(self.outbox.len()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    pub(super) fn look_around(&mut self) {
+    pub(super) fn check_waits(&mut self) {
         let Phase::Live(live) = &self.phase else { return };
         let lasted = live.since.elapsed();
         if live.up && lasted >= Duration::from_millis(STABLE_MS) {
@@ -152,9 +155,9 @@ impl Connection {
         }
         let unconfirmed = self.outbox.oldest_unconfirmed().map(|at| at.elapsed()).unwrap_or_default();
         if !live.up && lasted > Duration::from_secs(SUBSCRIBED_WITHIN_S) {
-            self.lost(&Loss::Ordinary(format!("no answer to the subscriptions in {SUBSCRIBED_WITHIN_S} s")));
+            self.lost(&DisconnectReason::Network(format!("no answer to the subscriptions in {SUBSCRIBED_WITHIN_S} s")));
         } else if unconfirmed > Duration::from_secs(CONFIRMED_WITHIN_S) {
-            self.lost(&Loss::Ordinary(format!("a message was not confirmed in {CONFIRMED_WITHIN_S} s")));
+            self.lost(&DisconnectReason::Network(format!("a message was not confirmed in {CONFIRMED_WITHIN_S} s")));
         }
     }
 }

@@ -24,7 +24,8 @@ use crate::access::input::{Input, PortalReport, RejectedMessage};
 use crate::access::portal::Posture;
 use crate::gateway::ports::{Inbox, PortalOrder};
 use crate::mqtt::{
-    Connection, Event, LinkError, LinkMetrics, LinkSpec, Message, Outgoing, Retention, Session, Setup, WallClock, Will,
+    Connection, DEVICE_PACKET_BYTES_MAX, Event, LinkError, LinkMetrics, LinkSpec, Message, Outgoing, Retention,
+    Session, Setup, WallClock, Will,
 };
 use crate::wire::envelope::Refused;
 use crate::wire::portal::{
@@ -85,6 +86,7 @@ impl NativePortals {
             // What is published while nobody listens must not be heard later.
             session: Session::Clean,
             subscriptions: topic::local_subscriptions(&gateway),
+            packet_bytes_max: DEVICE_PACKET_BYTES_MAX,
             will: Some(Will {
                 topic: Topic::GatewayState(gateway.clone()).to_string(),
                 retain: true,

@@ -107,6 +107,8 @@ impl Service {
             // What was not events is asked for, or sent again; a session would only keep old answers.
             session: Session::Clean,
             subscriptions: topics.iter().map(filter).collect(),
+            // A batch of the audit is the longest message of a gateway.
+            packet_bytes_max: crate::wire::limits::UP_BYTES_MAX,
             will: None,
             echo_topic: None,
         };

@@ -1,4 +1,4 @@
-//! What comes down from a center: verified, parsed, and turned into inputs. Pure: it sends and acknowledges nothing.
+//! A center's messages: verified, parsed, and turned into inputs. Pure: it sends and acknowledges nothing.
 
 use crate::access::change::{ErrorCode, OpError};
 use crate::access::id::{GatewayId, StreamName, Timestamp};
@@ -9,7 +9,7 @@ use crate::wire::{audit_ack, changes, command, head};
 
 /// What a message means to the uplink.
 #[derive(Debug)]
-pub enum Heard {
+pub enum Decoded {
     /// For the gateway. The broker's message is held until the receipt inside comes back with an acknowledgement.
     Held(Input),
     /// For the gateway. The broker may forget it as soon as it is handed on.
@@ -25,19 +25,19 @@ pub enum Heard {
     Foreign,
 }
 
-/// Reads messages from centers.
+/// Decodes messages from centers.
 #[derive(Debug)]
-pub struct Ear {
+pub struct Decoder {
     /// This gateway.
     pub gateway: GatewayId,
-    /// Who may speak.
+    /// The centers' streams.
     pub streams: Vec<StreamSpec>,
 }
 
-impl Ear {
-    /// Reads a message. `receipt` is what the gateway will acknowledge a change message with.
+impl Decoder {
+    /// Decodes a message. `receipt` is what the gateway will acknowledge a change message with.
     #[must_use]
-    pub fn hear(&self, topic: &str, payload: Vec<u8>, retained: bool, receipt: Receipt, now: Timestamp) -> Heard {
+    pub fn decode(&self, topic: &str, payload: Vec<u8>, retained: bool, receipt: Receipt, now: Timestamp) -> Decoded {
         match topic.parse::<Topic>() {
             Ok(Topic::Campus(CampusDown::Changes)) => self.changes(payload, Channel::Campus, retained, receipt, now),
             Ok(Topic::Down(g, Down::Changes)) if g == self.gateway => {
@@ -49,48 +49,53 @@ impl Ear {
             }
             Ok(Topic::Down(g, Down::Command)) if g == self.gateway => self.command(&payload, retained, now),
             Ok(Topic::Down(g, Down::AuditAck)) if g == self.gateway => self.audit_ack(payload, now),
-            Ok(Topic::Down(..) | Topic::Up(..) | Topic::Portal(..) | Topic::GatewayState(_)) | Err(_) => Heard::Foreign,
+            Ok(Topic::Down(..) | Topic::Up(..) | Topic::Portal(..) | Topic::GatewayState(_)) | Err(_) => {
+                Decoded::Foreign
+            }
         }
     }
 
-    fn head(&self, payload: &[u8], via: Channel, stream: &StreamName, now: Timestamp) -> Heard {
+    fn head(&self, payload: &[u8], via: Channel, stream: &StreamName, now: Timestamp) -> Decoded {
         let opened = envelope::open(payload, via, &self.gateway, &self.streams);
-        Heard::Passing(match opened.and_then(|opened| head::parse(&opened, stream)) {
+        Decoded::Passing(match opened.and_then(|opened| head::parse(&opened, stream)) {
             Ok(head) => Input::Head(head),
             Err(refused) => Input::Rejected(refused.rejected("head", None, now)),
         })
     }
 
-    fn changes(&self, payload: Vec<u8>, via: Channel, retained: bool, receipt: Receipt, now: Timestamp) -> Heard {
+    fn changes(&self, payload: Vec<u8>, via: Channel, retained: bool, receipt: Receipt, now: Timestamp) -> Decoded {
         if retained {
-            return Heard::Passing(Input::Rejected(Refused::retained(&payload).rejected("changes", None, now)));
+            return Decoded::Passing(Input::Rejected(Refused::retained(&payload).rejected("changes", None, now)));
         }
-        let opened = envelope::open(&payload, via, &self.gateway, &self.streams);
-        let changes = opened.and_then(|opened| changes::parse(&opened));
-        Heard::Held(match changes {
+        // What is not from a center gets no ack, or anybody could make an office take its own message for refused.
+        let changes = match envelope::open(&payload, via, &self.gateway, &self.streams) {
+            Ok(opened) => changes::parse(&opened),
+            Err(refused) => return Decoded::Passing(Input::Rejected(refused.rejected("changes", None, now))),
+        };
+        Decoded::Held(match changes {
             Ok(changes) => Input::Changes(ReceivedChanges { changes, evidence: payload, receipt, received_at: now }),
             Err(refused) => Input::Rejected(refused.rejected("changes", Some(receipt), now)),
         })
     }
 
-    fn command(&self, payload: &[u8], retained: bool, now: Timestamp) -> Heard {
+    fn command(&self, payload: &[u8], retained: bool, now: Timestamp) -> Decoded {
         let command = if retained {
             Err(Refused::retained(payload))
         } else {
             let opened = envelope::open(payload, Channel::Gateway, &self.gateway, &self.streams);
             opened.and_then(|opened| command::parse(&opened))
         };
-        Heard::Passing(match command {
+        Decoded::Passing(match command {
             Ok(command) => Input::Command(command),
             Err(refused) => Input::Rejected(refused.rejected("command", None, now)),
         })
     }
 
-    fn audit_ack(&self, payload: Vec<u8>, now: Timestamp) -> Heard {
+    fn audit_ack(&self, payload: Vec<u8>, now: Timestamp) -> Decoded {
         let opened = envelope::open(&payload, Channel::Gateway, &self.gateway, &self.streams);
         match opened.and_then(|opened| audit_ack::parse(&opened)) {
-            Ok(ack) => Heard::AuditAck { through: ack.through, payload },
-            Err(refused) => Heard::Passing(Input::Rejected(refused.rejected("audit-ack", None, now))),
+            Ok(ack) => Decoded::AuditAck { through: ack.through, payload },
+            Err(refused) => Decoded::Passing(Input::Rejected(refused.rejected("audit-ack", None, now))),
         }
     }
 

@@ -1,0 +1,258 @@
+//! The parts of the gateway while it is put together: each is given its way in (the inbox) and gives its way out (the outlets).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::{Running, ServeError, modbus, over};
+use crate::access::audit::AlarmKind;
+use crate::access::engine::{Engine, Setup, StreamRole};
+use crate::access::input::Input;
+use crate::access::state::State;
+use crate::clock::Clock;
+use crate::config::{Config, PortalDevice};
+use crate::gateway::metrics::Metrics;
+use crate::gateway::owner::{GatewayCore, Identity};
+use crate::gateway::ports::{
+    Inbox, InboxReceiver, PORTAL_ORDERS_MAX, PortalOrder, PortalOutlets, UPLINK_ORDERS_MAX, UplinkOrder,
+};
+use crate::http::{Links, ModbusCounters, Pages, SOCKET_NAME};
+use crate::mqtt::{LinkMetrics, WallClock};
+use crate::portals::modbus::server::ModbusServer;
+use crate::portals::modbus::{ModbusPortals, Observer, Outcome, Released};
+use crate::portals::mqtt::{NativePortals, NativeSpec};
+use crate::store::{Options, Recovered, Store, StoreEvents, Wholeness};
+use crate::uplink::{Uplink, UplinkSpec};
+use crate::wire::envelope::StreamSpec;
+use crate::wire::may::OpName;
+
+/// What the parts are connected to.
+pub(super) struct Assembly<'c> {
+    config: &'c Config,
+    pub(super) boot: String,
+    pub(super) clock: Clock,
+    pub(super) store: Store,
+    pub(super) inbox: Inbox,
+    pub(super) registry: Registry,
+    /// The tasks of the MQTT links.
+    pub(super) links: JoinSet<()>,
+    metrics: Metrics,
+    outlets: PortalOutlets,
+    shown: Links,
+}
+
+impl<'c> Assembly<'c> {
+    /// Opens the store of the configured gateway and logs what was found.
+    pub(super) fn open(
+        config: &'c Config,
+        boot: String,
+    ) -> Result<(Self, StoreEvents, Recovered<State>, InboxReceiver), ServeError> {
+        let (store, events, recovered) = Store::open::<State>(&config.data_dir, store_options(config))?;
+        for finding in &recovered.findings {
+            tracing::warn!("store: {finding}");
+        }
+        tracing::info!(
+            cards = recovered.state.list.len(),
+            events_replayed = recovered.events_replayed,
+            next_n = recovered.next_n,
+            took_ms = recovered.took_ms,
+            whole = recovered.whole == Wholeness::Whole,
+            "the store is open"
+        );
+        let clock = Clock::system();
+        clock.not_before(recovered.state.trusted_at);
+        let (inbox, taken) = Inbox::new();
+        let (metrics, mut registry) = (Metrics::default(), Registry::with_prefix("dormgate"));
+        metrics.register(&mut registry);
+        let (links, outlets, shown) = (JoinSet::new(), PortalOutlets::default(), Links::default());
+        let this = Self { config, boot, clock, store, inbox, registry, links, metrics, outlets, shown };
+        Ok((this, events, recovered, taken))
+    }
+
+    fn wall(&self) -> WallClock {
+        let clock = self.clock.clone();
+        Arc::new(move || clock.now().wall)
+    }
+
+    fn counters(&mut self, link: &'static str) -> Arc<LinkMetrics> {
+        let counters = Arc::new(LinkMetrics::default());
+        self.shown.add(link, &counters);
+        counters
+    }
+
+    /// The link to the centers. It connects when it runs; nothing here waits for it.
+    pub(super) fn uplink(&mut self) -> Result<Option<mpsc::Sender<UplinkOrder>>, ServeError> {
+        let Some(link) = &self.config.uplink else { return Ok(None) };
+        let (orders, taken) = mpsc::channel(UPLINK_ORDERS_MAX);
+        let spec = UplinkSpec {
+            link: link.clone(),
+            gateway: self.config.gateway.clone(),
+            streams: self.config.streams.clone(),
+            boot: self.boot.clone(),
+            audit_ack: self.config.audit.ack,
+        };
+        let (audit, counters) = (Arc::new(self.store.clone()), self.counters("uplink"));
+        let uplink = Uplink::new(spec, self.inbox.clone(), taken, audit, self.wall(), counters)
+            .map_err(|source| ServeError::Link { link: "uplink", source })?;
+        self.links.spawn(uplink.run());
+        Ok(Some(orders))
+    }
+
+    /// The link to the native portals.
+    pub(super) fn native(&mut self) -> Result<(), ServeError> {
+        let Some(link) = &self.config.local else { return Ok(()) };
+        let (orders, taken) = mpsc::channel::<PortalOrder>(PORTAL_ORDERS_MAX);
+        let native = self.config.portals.iter().filter(|p| matches!(p.device, PortalDevice::NativeMqtt));
+        self.outlets.by_portal.extend(native.map(|p| (p.portal.id.clone(), orders.clone())));
+        self.outlets.unknown = Some(orders);
+        let (gateway, boot) = (self.config.gateway.clone(), self.boot.clone());
+        let (spec, counters) = (NativeSpec { link: link.clone(), gateway, boot }, self.counters("local"));
+        let native = NativePortals::new(spec, self.inbox.clone(), taken, self.wall(), counters)
+            .map_err(|source| ServeError::Link { link: "local", source })?;
+        self.links.spawn(native.run());
+        Ok(())
+    }
+
+    /// The Modbus lines on which the gateway is the client.
+    pub(super) fn modbus(&mut self) -> Result<Option<ModbusPortals>, ServeError> {
+        let portals = modbus::portals(self.config).map_err(ServeError::Modbus)?;
+        if portals.is_empty() {
+            return Ok(None);
+        }
+        let observer: Arc<dyn Observer> = Arc::new(ModbusObserver(ModbusCounters::register(&mut self.registry)));
+        let lines = crate::portals::modbus::start(modbus::buses(self.config), portals, &self.inbox, &observer);
+        let told = |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let lines = lines.map_err(|errors| ServeError::Modbus(told(errors)))?;
+        self.outlets.by_portal.extend(lines.outlets.iter().cloned());
+        Ok(Some(lines))
+    }
+
+    /// The Modbus server that controllers ask.
+    pub(super) async fn modbus_server(&mut self) -> Result<Option<ModbusServer>, ServeError> {
+        let Some((spec, portals)) = modbus::server(self.config) else { return Ok(None) };
+        let what = spec.tcp.map_or_else(|| "[modbus_server]".to_owned(), |address| address.to_string());
+        let server = crate::portals::modbus::server::serve(spec, portals, &self.inbox)
+            .await
+            .map_err(|source| ServeError::Listen { what, source })?;
+        self.outlets.by_portal.extend(server.outlets.iter().cloned());
+        Ok(Some(server))
+    }
+
+    /// The core as it stands when the gateway starts: the engine over what was kept, with the boot in the audit. All links have
+    /// been added before, because it takes their outlets.
+    pub(super) fn core(
+        &mut self,
+        recovered: Recovered<State>,
+        uplink: Option<mpsc::Sender<UplinkOrder>>,
+    ) -> Result<GatewayCore<Store>, ServeError> {
+        let Recovered { mut state, next_n, whole, lost, findings, took_ms, events_replayed, .. } = recovered;
+        // The store knows the highest number ever given, also where the event itself is lost.
+        state.last_n = state.last_n.max(next_n.saturating_sub(1));
+        let config = self.config;
+        let setup = Setup {
+            portals: config.portals.iter().map(|p| p.portal.clone()).collect(),
+            lossy: modbus::lossy_readers(config).map_err(ServeError::Modbus)?,
+            policy: config.policy.clone(),
+            streams: config.streams.iter().map(stream_role).collect(),
+            boot: self.boot.clone(),
+        };
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let identity = Identity {
+            boot: self.boot.clone(),
+            version: version.clone(),
+            insecure: config.insecure.clone(),
+            streams: config.streams.iter().map(|s| (s.name.clone(), s.may)).collect(),
+        };
+        std::mem::take(&mut self.shown).register(&mut self.registry);
+        let (cards, outlets) = (state.list.len(), std::mem::take(&mut self.outlets));
+        let engine = Engine::new(setup, state);
+        let mut core = GatewayCore::new(engine, self.store.clone(), outlets, uplink, identity, self.metrics.clone());
+        let now = self.clock.now();
+        core.durable(self.store.last_durable(), now);
+        core.acked(self.store.acked());
+        for (from, to) in lost {
+            match whole {
+                Wholeness::Whole => core.input(Input::Lost { from, to }, now),
+                Wholeness::Damaged { .. } => core.damaged(from, to, now),
+            }
+        }
+        let found =
+            if findings.is_empty() { "store whole".to_owned() } else { format!("{} finding(s)", findings.len()) };
+        let found = format!("{found}: {cards} cards, {events_replayed} events replayed in {took_ms} ms");
+        core.input(Input::Boot { found, version }, now);
+        let findings = findings.iter().map(|finding| (AlarmKind::Store, finding.to_string()));
+        let insecure = config.insecure.iter().map(|detail| (AlarmKind::Insecure, detail.clone()));
+        for (kind, detail) in findings.chain(insecure) {
+            core.input(Input::Alarm { kind, portal: None, detail }, now);
+        }
+        Ok(core)
+    }
+
+    /// The pages and the operator's socket.
+    pub(super) async fn pages(
+        &self,
+        pages: Pages,
+        ended: &watch::Receiver<bool>,
+    ) -> Result<(Running, Vec<JoinHandle<()>>), ServeError> {
+        let mut tasks = Vec::new();
+        let mut http = None;
+        if let Some(page) = &self.config.http {
+            let listen = |source| ServeError::Listen { what: page.listen.to_string(), source };
+            let listener = TcpListener::bind(page.listen).await.map_err(listen)?;
+            http = Some(listener.local_addr().map_err(listen)?);
+            let serving = crate::http::serve_tcp(listener, pages.clone(), over(ended));
+            tasks.push(tokio::spawn(async move {
+                if let Err(error) = serving.await {
+                    tracing::error!(%error, "the pages are not served any more");
+                }
+            }));
+        }
+        let socket = self.config.data_dir.join(SOCKET_NAME);
+        let listener = crate::http::bind_socket(&socket)
+            .map_err(|source| ServeError::Listen { what: socket.display().to_string(), source })?;
+        let serving = crate::http::serve_socket(listener, pages, over(ended));
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the operator's socket is not served any more");
+            }
+        }));
+        Ok((Running { http, socket }, tasks))
+    }
+}
+
+/// Which of the rules' roles a stream has.
+fn stream_role(stream: &StreamSpec) -> StreamRole {
+    let owns_standing = stream.may.contains(OpName::Issue) || stream.may.contains(OpName::Reissue);
+    StreamRole { name: stream.name.clone(), owns_standing }
+}
+
+/// How the store behaves.
+fn store_options(config: &Config) -> Options {
+    Options {
+        flush_ms: u64::from(config.audit.flush_ms),
+        retain_events: config.audit.retain_events.get(),
+        retain_days: config.audit.retain_days,
+        ..Options::default()
+    }
+}
+
+/// Counts Modbus requests for `/metrics`.
+struct ModbusObserver(ModbusCounters);
+
+impl Observer for ModbusObserver {
+    fn request(&self, bus: &str, outcome: Outcome, took: Duration) {
+        self.0.count(bus, outcome.as_str(), took);
+    }
+
+    fn late(&self, bus: &str, unit: u8) {
+        self.0.count_late(bus, unit);
+    }
+
+    fn release(&self, bus: &str, _unit: u8, _channel: u16, how: Released) {
+        self.0.count_release(bus, how.as_str());
+    }
+}

@@ -42,7 +42,7 @@ pub struct Clock {
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<Mutex<Reading>>);
 
-/// Why the operator's word on the clock is not taken.
+/// Why the operator cannot have the clock trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the clock shows a time before the release of this program; set the clock first, e.g. with `timedatectl set-time`"
@@ -150,7 +150,7 @@ impl Clock {
         }
     }
 
-    /// The operator says that the clock is right: it is trusted from here on, whatever it showed before.
+    /// The clock is right, as the operator knows: it is trusted from here on, whatever it showed before.
     ///
     /// # Errors
     /// [`BeforeRelease`] if that cannot be.
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operators_word_restores_trust_where_no_center_is() {
+    fn the_operator_restores_trust_where_no_center_is() {
         let (clock, manual) = Clock::manual(Timestamp(START.0 + YEAR_MS));
         assert!(trusted(&clock));
         manual.step_ms(-YEAR_MS);

@@ -23,22 +23,22 @@ async fn a_message_is_redelivered_until_it_was_acknowledged() {
         for text in ["a", "b", "c"] {
             deliver(&mut peer, saying("in", text)).await;
         }
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         for _ in 0..3 {
-            heard.push(message(&mut link).await);
+            received.push(message(&mut link).await);
         }
-        assert_eq!(heard.iter().map(|m| m.payload.as_slice()).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+        assert_eq!(received.iter().map(|m| m.payload.as_slice()).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
         // The middle one only; then the connection breaks.
-        link.ack(heard[1].ack.unwrap());
+        link.ack(received[1].ack.unwrap());
         deliver(&mut link, saying("out", "the ack went before this")).await;
         // Another client with the same id ends this connection, and goes.
         drop(connected(&url, "link", persistent(&["in"])).await);
         while !matches!(within(link.next()).await, Event::Down { .. }) {}
         let again = [message(&mut link).await, message(&mut link).await];
         assert_eq!(again.iter().map(|m| m.payload.as_slice()).collect::<Vec<_>>(), [b"a", b"c"]);
-        // A token of the connection that is gone says nothing on this one.
-        assert_ne!(heard[0].ack, again[0].ack);
-        link.ack(heard[0].ack.unwrap());
+        // A token of the connection that is gone does nothing on this one.
+        assert_ne!(received[0].ack, again[0].ack);
+        link.ack(received[0].ack.unwrap());
         link.ack(again[1].ack.unwrap());
         deliver(&mut link, saying("out", "the ack went before this")).await;
         drop(link);
@@ -120,17 +120,17 @@ async fn a_very_long_message_does_not_stop_the_link() {
         deliver(&mut peer, saying("in/queued", long.clone())).await;
         deliver(&mut peer, saying("in/last", "after it")).await;
         let mut link = client(&url, "link", persistent(&["in/#"]));
-        let mut heard = Vec::new();
-        while heard.len() < 4 {
+        let mut received = Vec::new();
+        while received.len() < 4 {
             let message = message(&mut link).await;
             link.ack(message.ack.unwrap());
-            heard.push((message.topic, message.payload.len(), message.retain));
+            received.push((message.topic, message.payload.len(), message.retain));
         }
-        heard.sort();
+        received.sort();
         let last = ("in/last".to_owned(), 8, false);
         let queued = ("in/queued".to_owned(), long.len(), false);
         let retained = |retain| ("in/retained".to_owned(), long.len(), retain);
-        assert_eq!(heard, [last, queued, retained(false), retained(true)]);
+        assert_eq!(received, [last, queued, retained(false), retained(true)]);
         assert_eq!(link.generation(), 1);
         let longer = saying("out", vec![0; 1024 * 1024 + 1]);
         assert_eq!(link.publish(longer), Err(PublishError::TooLarge));
@@ -149,11 +149,11 @@ async fn acknowledgements_go_out_while_the_outbox_is_full_of_messages() {
             for n in 0..messages {
                 peer.publish(saying("in", n.to_string())).unwrap();
             }
-            let mut heard = 0;
-            while heard < messages || peer.undelivered() > 0 {
+            let mut received = 0;
+            while received < messages || peer.undelivered() > 0 {
                 if let Event::Message(message) = within(peer.next()).await {
                     peer.ack(message.ack.unwrap());
-                    heard += 1;
+                    received += 1;
                 }
             }
         });

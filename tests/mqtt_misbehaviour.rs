@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use dormgate::mqtt::{Connection, Event, LinkMetrics, LinkSpec, Outgoing, Retention, Session, Setup};
+use dormgate::mqtt::{BrokerUrl, Connection, Event, LinkMetrics, LinkSpec, Outgoing, Retention, Session, Setup};
 use dormgate::wire::topic::{Qos, Subscription};
 use scripted::*;
 
@@ -87,6 +87,24 @@ async fn a_packet_beyond_the_limit_is_not_received_and_ends_the_connection_and_n
     let why = tokio::time::timeout(Duration::from_secs(10), why).await.unwrap().unwrap();
     assert!(why.contains("65537"), "{why}");
     assert_eq!(numbers.disconnects.load(Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_connection_the_end_waits_for_nothing() {
+    let nowhere = BrokerUrl { tls: false, host: "127.0.0.1".into(), port: 1 };
+    let setup = Setup {
+        link: "test",
+        session: Session::Clean,
+        subscriptions: Vec::new(),
+        packet_bytes_max: PACKET_BYTES_MAX,
+        will: None,
+        echo_topic: None,
+    };
+    let mut link = Connection::new(LinkSpec::plain(vec![nowhere], "link"), setup, Arc::default()).unwrap();
+    link.publish(saying("a")).unwrap();
+    let begin = tokio::time::Instant::now();
+    assert!(!link.close(Duration::from_secs(2)).await, "nothing was delivered");
+    assert_eq!(begin.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test]

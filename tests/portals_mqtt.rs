@@ -56,7 +56,7 @@ impl Rig {
 
     async fn up(&self, wanted: bool) {
         within(async {
-            while self.metrics.is_up() != wanted {
+            while (self.metrics.up.load(Relaxed) == 1) != wanted {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })

@@ -7,7 +7,7 @@ use super::{Exit, bad_config, print_line};
 use crate::access::policy::Severity;
 use crate::access::portal::PortalKind;
 use crate::config::{
-    AuditAckBy, BusConfig, BusLine, Config, LinkSpec, PortalDevice, RESYNC_SPREAD_S_DEFAULT, Session, UNIT_SELF,
+    AuditAckBy, BusConfig, BusLine, Config, LinkSpec, PortalDevice, RESYNC_SPREAD_S_DEFAULT, UNIT_SELF,
 };
 use crate::profile::{Confirm, OnLinkLoss, Pulse};
 use crate::wire::envelope::Scope;
@@ -246,11 +246,9 @@ fn lossy(config: &Config) -> Vec<String> {
 fn without_effect(config: &Config) -> Vec<&'static str> {
     let policy = &config.policy;
     let token = config.http.as_ref().is_some_and(|http| http.token.is_some());
-    let clean = |link: &Option<LinkSpec>| link.as_ref().is_some_and(|link| link.session == Session::Clean);
     let spread =
         |link: &Option<LinkSpec>| link.as_ref().is_some_and(|link| link.resync_spread_s != RESYNC_SPREAD_S_DEFAULT);
     let asked = [
-        (clean(&config.uplink), "`uplink.session = \"clean\"`"),
         (spread(&config.uplink), "`uplink.resync_spread_s`"),
         (policy.anti_passback == Severity::Deny, "`policy.anti_passback = \"hard\"`"),
         (policy.clone == Severity::Deny, "`policy.clone = \"deny\"`"),

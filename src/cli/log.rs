@@ -1,13 +1,13 @@
-//! What the program does, for whoever runs it: log lines on stderr, chosen by `RUST_LOG`. The audit is not this; it is kept.
+//! Log lines on stderr for whoever runs the program, chosen by `RUST_LOG`. The audit is separate, and is kept.
 
 use std::env;
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
-/// What is logged when `RUST_LOG` does not say: sled tells of every file, which is of use only to its authors.
+/// What is logged without `RUST_LOG`. sled logs every file, which is of use only to its authors.
 pub(super) const DEFAULT_FILTER: &str = "info,sled=warn";
-/// The same for commands that tell a story or an answer on stdout: only what is wrong.
+/// The same for commands that print on stdout: only what is wrong.
 pub(super) const QUIET_FILTER: &str = "error";
 
 /// How log lines are written.
@@ -19,13 +19,13 @@ pub(super) enum Format {
     Json,
 }
 
-/// Starts logging. When somebody has started it before, as tests do, theirs stays.
+/// Starts logging. Where it was started before, as tests do, that stays.
 ///
 /// # Errors
-/// A text for the user when `RUST_LOG` is no filter.
+/// A text for the user when `RUST_LOG` is not a filter.
 pub(super) fn start(format: Format, default_filter: &str) -> Result<(), String> {
-    let asked = env::var("RUST_LOG").unwrap_or_default();
-    let filter = if asked.is_empty() { default_filter } else { &asked };
+    let chosen = env::var("RUST_LOG").unwrap_or_default();
+    let filter = if chosen.is_empty() { default_filter } else { &chosen };
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| format!("`RUST_LOG` is `{filter}`: {error}; write e.g. `info` or `dormgate=debug`"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);

@@ -24,7 +24,7 @@ pub(super) fn run(args: &Args) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            print_error(format!("no runtime: {error}"));
+            print_error(format!("the runtime cannot be started: {error}"));
             return Exit::Failed;
         }
     };
@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> Exit {
     }
 }
 
-/// Done when the process is told to end.
+/// Done at SIGTERM or Ctrl-C.
 ///
 /// # Errors
 /// What the operating system says of listening for signals.

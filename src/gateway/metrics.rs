@@ -1,4 +1,4 @@
-//! What the gateway counts, in Prometheus' terms. The links count their own.
+//! What the gateway counts, as Prometheus metrics. The links count their own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,102 +52,74 @@ pub struct PortalLabels {
     pub portal: String,
 }
 
-/// The gateway's counters. Cheap to clone; clones count together.
-#[derive(Clone, Debug)]
-pub struct Metrics {
-    /// Decisions by kind of portal, decision and reason.
-    pub decisions: Family<DecisionLabels, Counter>,
-    /// From a request taken out of the inbox to its answer handed on, in seconds.
-    pub decision_seconds: Histogram,
-    /// Change messages by outcome.
-    pub messages: Family<OutcomeLabels, Counter>,
-    /// Messages without effect by kind and error code.
-    pub rejected: Family<RejectedLabels, Counter>,
-    /// Commands by how they ended.
-    pub commands: Family<OutcomeLabels, Counter>,
-    /// Cards known.
-    pub cards: Gauge,
-    /// The list's revision: the epoch of each stream.
-    pub stream_epoch: Family<StreamLabels, Gauge>,
-    /// The list's revision: up to which message each stream was heard without a hole.
-    pub stream_seq: Family<StreamLabels, Gauge>,
-    /// Newest audit event.
-    pub audit_last: Gauge,
-    /// Newest audit event on disk.
-    pub audit_durable: Gauge,
-    /// Newest audit event that the center has.
-    pub audit_acked: Gauge,
-    /// Audit events lost because the disk was full, failing or too slow.
-    pub audit_lost: Counter,
-    /// Time of one flush of the journal, in seconds.
-    pub flush_seconds: Histogram,
-    /// Orders dropped because a portal link was too far behind.
-    pub orders_dropped: Counter,
-    /// Alarms raised.
-    pub alarms: Counter,
-    /// Power drawn at each portal whose meter is believed, in watts.
-    pub power_watts: Family<PortalLabels, Gauge<f64, AtomicU64>>,
-    /// What the meter of each portal has counted, in kilowatt-hours.
-    pub energy_kwh: Family<PortalLabels, Counter<f64, AtomicU64>>,
+/// A metric a line: the field, its type, how it begins, its name at `/metrics`, and what it says.
+macro_rules! metrics {
+    ($($field:ident: $kind:ty = $new:expr, $name:literal, $help:literal;)*) => {
+        /// The gateway's counters. Cheap to clone; clones count together.
+        #[derive(Clone, Debug)]
+        pub struct Metrics {
+            $(#[doc = $help] pub $field: $kind,)*
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                Self { $($field: $new,)* }
+            }
+        }
+
+        impl Metrics {
+            /// Registers everything under the prefix `dormgate`.
+            pub fn register(&self, registry: &mut Registry) {
+                $(registry.register($name, $help, self.$field.clone());)*
+            }
+        }
+    };
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        // Decisions take microseconds; a flush takes 0.1 ms on an SSD and 100 ms on a tired SD card.
-        let decision_buckets = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2, 0.1];
-        let flush_buckets = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 5.0];
-        Self {
-            decisions: Family::default(),
-            decision_seconds: Histogram::new(decision_buckets),
-            messages: Family::default(),
-            rejected: Family::default(),
-            commands: Family::default(),
-            cards: Gauge::default(),
-            stream_epoch: Family::default(),
-            stream_seq: Family::default(),
-            audit_last: Gauge::default(),
-            audit_durable: Gauge::default(),
-            audit_acked: Gauge::default(),
-            audit_lost: Counter::default(),
-            flush_seconds: Histogram::new(flush_buckets),
-            orders_dropped: Counter::default(),
-            alarms: Counter::default(),
-            power_watts: Family::default(),
-            energy_kwh: Family::default(),
-        }
-    }
+metrics! {
+    decisions: Family<DecisionLabels, Counter> = Family::default(), "decisions",
+        "Decisions by kind of portal, decision and reason";
+    decision_seconds: Histogram = Histogram::new(DECISION_BUCKETS), "decision_seconds",
+        "From a request taken out of the inbox to its answer handed on";
+    messages: Family<OutcomeLabels, Counter> = Family::default(), "change_messages",
+        "Change messages by outcome";
+    rejected: Family<RejectedLabels, Counter> = Family::default(), "rejected_messages",
+        "Messages without effect by kind and error code";
+    commands: Family<OutcomeLabels, Counter> = Family::default(), "commands",
+        "Commands by how they ended";
+    cards: Gauge = Gauge::default(), "cards",
+        "Cards known";
+    stream_epoch: Family<StreamLabels, Gauge> = Family::default(), "stream_epoch",
+        "The list's revision: epoch of each stream";
+    stream_seq: Family<StreamLabels, Gauge> = Family::default(), "stream_seq",
+        "The list's revision: received without a hole up to this message of each stream";
+    audit_last: Gauge = Gauge::default(), "audit_last",
+        "Number of the newest audit event";
+    audit_durable: Gauge = Gauge::default(), "audit_durable",
+        "Number of the newest audit event on disk";
+    audit_acked: Gauge = Gauge::default(), "audit_acked",
+        "Number of the newest audit event that the center has";
+    audit_lost: Counter = Counter::default(), "audit_lost",
+        "Audit events lost because the disk was full, failing or too slow";
+    flush_seconds: Histogram = Histogram::new(FLUSH_BUCKETS), "store_flush_seconds",
+        "Time of one flush of the journal";
+    orders_dropped: Counter = Counter::default(), "portal_orders_dropped",
+        "Orders dropped because a portal link was too far behind";
+    alarms: Counter = Counter::default(), "alarms",
+        "Alarms raised";
+    power_watts: Family<PortalLabels, Gauge<f64, AtomicU64>> = Family::default(), "portal_power_watts",
+        "Power drawn at a portal, as its meter reports; absent without a valid reading";
+    energy_kwh: Family<PortalLabels, Counter<f64, AtomicU64>> = Family::default(), "portal_energy_kwh",
+        "Energy that a portal's meter has counted; absent without a valid reading";
 }
+
+/// Decisions take microseconds.
+const DECISION_BUCKETS: [f64; 10] = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1e-3, 1e-2, 0.1];
+/// A flush takes 0.1 ms on an SSD and 100 ms on a tired SD card.
+const FLUSH_BUCKETS: [f64; 10] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 5.0];
 
 impl Metrics {
-    /// Registers everything under the prefix `dormgate`.
-    pub fn register(&self, registry: &mut Registry) {
-        registry.register("decisions", "Decisions by kind of portal, decision and reason", self.decisions.clone());
-        let help = "From a request taken out of the inbox to its answer handed on";
-        registry.register("decision_seconds", help, self.decision_seconds.clone());
-        registry.register("change_messages", "Change messages by outcome", self.messages.clone());
-        registry.register("rejected_messages", "Messages without effect by kind and error code", self.rejected.clone());
-        registry.register("commands", "Commands by how they ended", self.commands.clone());
-        registry.register("cards", "Cards known", self.cards.clone());
-        registry.register("stream_epoch", "The list's revision: epoch of each stream", self.stream_epoch.clone());
-        let help = "The list's revision: heard without a hole up to this message of each stream";
-        registry.register("stream_seq", help, self.stream_seq.clone());
-        registry.register("audit_last", "Number of the newest audit event", self.audit_last.clone());
-        registry.register("audit_durable", "Number of the newest audit event on disk", self.audit_durable.clone());
-        let help = "Number of the newest audit event that the center has";
-        registry.register("audit_acked", help, self.audit_acked.clone());
-        let help = "Audit events lost because the disk was full, failing or too slow";
-        registry.register("audit_lost", help, self.audit_lost.clone());
-        registry.register("store_flush_seconds", "Time of one flush of the journal", self.flush_seconds.clone());
-        let help = "Orders dropped because a portal link was too far behind";
-        registry.register("portal_orders_dropped", help, self.orders_dropped.clone());
-        registry.register("alarms", "Alarms raised", self.alarms.clone());
-        let help = "Power drawn at a portal, as its meter says; gone when the meter is";
-        registry.register("portal_power_watts", help, self.power_watts.clone());
-        let help = "What a portal's meter has counted; gone when the meter is";
-        registry.register("portal_energy_kwh", help, self.energy_kwh.clone());
-    }
-
-    /// Shows what a portal's meter says, and no more what it does not say any more.
+    /// Shows what a portal's meter reports, and nothing where it reports nothing any more.
     pub fn metered(&self, portal: &PortalId, power_w: Option<f64>, energy_kwh: Option<f64>) {
         let labels = PortalLabels { portal: portal.to_string() };
         match power_w {

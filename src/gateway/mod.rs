@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use self::digests::{Digested, Work};
 use self::dispatch::RETRY_MS;
 use self::owner::{GatewayCore, Journal};
-use self::ports::{Ask, InboxReceiver, OperatorRefusal};
+use self::ports::InboxReceiver;
 use crate::access::id::Now;
 use crate::access::input::Input;
 use crate::clock::Clock;
@@ -76,7 +76,7 @@ pub async fn run<J: Journal>(
             Some(urgent) = inbox.urgent.recv() => input = Some(urgent),
             () = &mut stop => stopping = true,
             Some(request) = inbox.requests.recv() => input = Some(request),
-            Some(ask) = inbox.asks.recv() => take_ask(&mut core, ask, &clock),
+            Some(ask) = inbox.asks.recv() => core.ask(ask, &clock),
             digested = finished(&mut hashing) => core.digested(digested),
             () = &mut timer => {
                 timer.as_mut().reset(Instant::now() + Duration::from_millis(TICK_MS));
@@ -142,15 +142,6 @@ fn read_clock<J: Journal>(core: &mut GatewayCore<J>, clock: &Clock) -> Now {
     now
 }
 
-fn take_ask<J: Journal>(core: &mut GatewayCore<J>, ask: Ask, clock: &Clock) {
-    let Ask::TrustClock { answer } = ask else { return core.ask(ask, clock.now()) };
-    let trusted = clock.trust().map_err(|why| OperatorRefusal::NotNow(why.to_string()));
-    let now = read_clock(core, clock);
-    if answer.send(trusted.map(|()| now.wall)).is_err() {
-        tracing::debug!("whoever asked has gone");
-    }
-}
-
 /// Handles what is in the inbox and waits for the disk, so that every ack and reply is given.
 async fn finish<J: Journal>(
     core: &mut GatewayCore<J>,
@@ -179,5 +170,45 @@ async fn finish<J: Journal>(
     while core.has_queued_orders() && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
         core.wake(clock.now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::audit::Record;
+    use crate::access::change::{Head, Position};
+    use crate::access::engine::{Engine, Setup};
+    use crate::access::id::{ClockTrust, Timestamp};
+    use crate::access::policy::Policy;
+    use crate::access::state::State;
+
+    struct Nowhere;
+
+    impl Journal for Nowhere {
+        fn append(&mut self, _records: Vec<Record>) {}
+    }
+
+    #[test]
+    fn a_wrong_date_ends_with_the_first_message_of_a_center_and_its_mark_on_disk_with_it() {
+        const RIGHT: Timestamp = Timestamp(1_788_249_600_000);
+        const FOUR_YEARS_MS: i64 = 4 * 365 * 86_400_000;
+        let (policy, boot) = (Policy::default(), "b".to_owned());
+        let setup = Setup { portals: Vec::new(), lossy: Vec::new(), policy, streams: Vec::new(), boot: boot.clone() };
+        let engine = Engine::new(setup, State::default());
+        let identity = owner::Identity { boot, ..owner::Identity::default() };
+        let outlets = ports::PortalOutlets::default();
+        let mut core = GatewayCore::new(engine, Nowhere, outlets, None, identity, metrics::Metrics::default());
+        let (clock, manual) = Clock::manual(Timestamp(RIGHT.0 + FOUR_YEARS_MS));
+        let boot = Input::Boot { found: String::new(), version: String::new() };
+        handle(&mut core, boot, &clock);
+        assert_eq!(core.engine().state().trusted_at, Timestamp(RIGHT.0 + FOUR_YEARS_MS));
+        manual.step_ms(-FOUR_YEARS_MS);
+        handle(&mut core, Input::Wake, &clock);
+        assert_eq!(clock.now().clock, ClockTrust::Untrusted);
+        let at = Position { epoch: std::num::NonZeroU32::MIN, seq: 1 };
+        let head = Head { stream: "office".parse().unwrap(), at, iat: Some(RIGHT), cards: 0, digest: String::new() };
+        handle(&mut core, Input::Head(head), &clock);
+        assert_eq!((clock.now().clock, core.engine().state().trusted_at), (ClockTrust::Trusted, RIGHT));
     }
 }

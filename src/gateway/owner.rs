@@ -18,6 +18,7 @@ use crate::access::effect::Effect;
 use crate::access::engine::Engine;
 use crate::access::id::{ClockTrust, Mono, Now, StreamName};
 use crate::access::input::{Input, Operator};
+use crate::clock::Clock;
 use crate::store::{Store, StoreEvent};
 use crate::wire::may::MaySet;
 
@@ -217,18 +218,21 @@ impl<J: Journal> GatewayCore<J> {
         all.chain(retry).chain([self.publication.due_at()]).min()
     }
 
-    /// Answers a question; an operator's doing becomes an input.
-    pub fn ask(&mut self, ask: Ask, now: Now) {
+    /// Answers a question; an operator's command becomes an input.
+    pub fn ask(&mut self, ask: Ask, clock: &Clock) {
+        let now = clock.now();
         // Whoever asked may have gone; then nobody misses the answer.
         let gone = match ask {
             Ask::Query { uid, portal, answer } => answer.send(self.engine.query(uid, portal.as_ref(), now)).is_err(),
             Ask::Status { answer } => answer.send(self.state(now)).is_err(),
-            // The task has the clock, and answers this itself.
-            Ask::TrustClock { answer } => answer.send(Ok(now.wall)).is_err(),
-            Ask::Operator { doing, answer } => {
-                let outcome = self.refusal(&doing).map_or(Ok(()), Err);
+            Ask::TrustClock { answer } => {
+                let trusted = clock.trust().map_err(|why| OperatorRefusal::NotNow(why.to_string()));
+                answer.send(trusted.map(|()| clock.now().wall)).is_err()
+            }
+            Ask::Operator { command, answer } => {
+                let outcome = self.refusal(&command).map_or(Ok(()), Err);
                 if outcome.is_ok() {
-                    self.input(Input::Operator(doing), now);
+                    self.input(Input::Operator(command), now);
                 }
                 answer.send(outcome).is_err()
             }
@@ -238,8 +242,8 @@ impl<J: Journal> GatewayCore<J> {
         }
     }
 
-    fn refusal(&self, doing: &Operator) -> Option<OperatorRefusal> {
-        match doing {
+    fn refusal(&self, command: &Operator) -> Option<OperatorRefusal> {
+        match command {
             Operator::FireReset => self.engine.fire_reset_refusal().map(OperatorRefusal::NotNow),
             Operator::Posture { portals, .. } => {
                 let unknown = portals.iter().find(|portal| self.engine.kind_of(portal.as_str()).is_none());

@@ -45,19 +45,19 @@ pub enum Ask {
         /// The time that is trusted from now on; an error says why it is not.
         answer: oneshot::Sender<Result<Timestamp, OperatorRefusal>>,
     },
-    /// An operator's doing; answered when it is done.
+    /// An operator's command; answered when it is done.
     Operator {
-        /// What.
-        doing: Operator,
+        /// Which.
+        command: Operator,
         /// The answer; an error says why not.
         answer: oneshot::Sender<Result<(), OperatorRefusal>>,
     },
 }
 
-/// Why an operator's doing was not done.
+/// Why an operator's command was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OperatorRefusal {
-    /// Nothing is done where one of several portals is none.
+    /// Nothing is done where one of several portals does not exist.
     #[error("no portal `{0}` is configured")]
     UnknownPortal(PortalId),
     /// Not now; the text says why.
@@ -117,7 +117,7 @@ impl Inbox {
             let fire = PortalReport { fire: report.fire, fire_over: report.fire_over, ..PortalReport::default() };
             let fire = Input::Report { portal: portal.clone(), report: fire };
             if self.urgent.try_send(fire).is_ok() {
-                // The rest keeps its place behind what the portal said before.
+                // The rest keeps its place behind what the portal reported before.
                 (report.fire, report.fire_over) = (None, false);
             }
         }

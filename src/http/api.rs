@@ -1,20 +1,32 @@
-//! Questions and an operator's doings, as JSON.
+//! Questions and an operator's commands, as JSON.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::Pages;
 use crate::access::id::{CardUid, PortalId};
 use crate::access::input::Operator;
 use crate::access::portal::Posture;
-use crate::gateway::ports::{Ask, OperatorRefusal, StateReport};
-use crate::wire::state::MeterBody;
+use crate::gateway::ports::{Ask, Inbox, OperatorRefusal, Readiness, StateReport};
+
+/// What the pages show.
+#[derive(Clone)]
+pub struct Pages {
+    /// The counters.
+    pub registry: Arc<Registry>,
+    /// Whether the gateway is ready.
+    pub readiness: Readiness,
+    /// The way to the gateway task.
+    pub inbox: Inbox,
+}
 
 pub(super) fn routes(pages: Pages) -> Router {
     Router::new()
@@ -54,23 +66,19 @@ async fn status(State(pages): State<Pages>) -> Response {
     }
 }
 
+/// `up/state`, with the names of the portals that are offline and the modes in force.
 fn status_body(state: &StateReport) -> serde_json::Value {
-    let stream = |s: &crate::gateway::ports::StreamState| json!({ "name": s.name.as_str(), "epoch": s.epoch, "seq": s.seq, "missing": s.missing, "age_s": s.age_s });
     let mode =
         |(portal, posture): &(PortalId, Posture)| json!({ "portal": portal.as_str(), "posture": posture.as_str() });
-    json!({
-        "boot": state.boot,
-        "version": state.version,
-        "streams": state.streams.iter().map(stream).collect::<Vec<_>>(),
-        "cards": state.cards,
-        "portals": { "online": state.portals_online, "offline": state.offline.len() },
-        "offline": state.offline.iter().map(|portal| portal.as_str()).collect::<Vec<_>>(),
-        "modes": state.modes.iter().map(mode).collect::<Vec<_>>(),
-        "audit": { "last": state.audit_last, "acked": state.audit_acked },
-        "clock": if state.clock_trusted { "trusted" } else { "untrusted" },
-        "insecure": state.insecure,
-        "meters": state.meters.iter().map(MeterBody::from).collect::<Vec<_>>(),
-    })
+    let mut status = serde_json::from_slice(&crate::wire::state::encode(state, 0)).unwrap_or_else(|_| json!({}));
+    if let Some(fields) = status.as_object_mut() {
+        // The number of the uplink's connection is the uplink's.
+        fields.remove("conn");
+        let offline = state.offline.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
+        fields.insert("offline".to_owned(), json!(offline));
+        fields.insert("modes".to_owned(), state.modes.iter().map(mode).collect());
+    }
+    status
 }
 
 async fn query(State(pages): State<Pages>, Query(asked): Query<QueryFor>) -> Response {
@@ -100,7 +108,7 @@ async fn query(State(pages): State<Pages>, Query(asked): Query<QueryFor>) -> Res
 async fn posture(State(pages): State<Pages>, Query(asked): Query<PostureFor>) -> Response {
     let Some(posture) = Posture::parse(&asked.posture) else {
         let all = Posture::ALL.map(Posture::as_str).join(", ");
-        return refuse(StatusCode::BAD_REQUEST, format!("`{}` is no posture; one of {all}", asked.posture));
+        return refuse(StatusCode::BAD_REQUEST, format!("`{}` is not a posture; use one of {all}", asked.posture));
     };
     let names = asked.portals.filter(|p| p != "*").unwrap_or_default();
     let portals =
@@ -123,8 +131,8 @@ async fn trust_clock(State(pages): State<Pages>) -> Response {
     }
 }
 
-async fn operate(pages: &Pages, doing: Operator) -> Response {
-    match ask(pages, |answer| Ask::Operator { doing, answer }).await {
+async fn operate(pages: &Pages, command: Operator) -> Response {
+    match ask(pages, |answer| Ask::Operator { command, answer }).await {
         Ok(Ok(())) => body(&json!({ "done": true })),
         Ok(Err(why @ OperatorRefusal::UnknownPortal(_))) => refuse(StatusCode::NOT_FOUND, why),
         Ok(Err(why @ OperatorRefusal::NotNow(_))) => refuse(StatusCode::CONFLICT, why),

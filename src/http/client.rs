@@ -25,10 +25,10 @@ pub enum AskError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// The connection broke, or the answer is none.
+    /// The connection broke, or the answer is not one.
     #[error("the gateway's answer cannot be read: {0}")]
     Broken(String),
-    /// The gateway says no.
+    /// The gateway refuses.
     #[error("{0}")]
     Refused(String),
 }
@@ -56,7 +56,7 @@ pub fn ask(socket: &Path, method: &str, target: &str) -> Result<Answer, AskError
     write!(stream, "{method} {target} HTTP/1.0\r\nHost: dormgate\r\nContent-Length: 0\r\n\r\n").map_err(broken)?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(broken)?;
-    let text = String::from_utf8(answer).map_err(|_| AskError::Broken("it is no text".to_owned()))?;
+    let text = String::from_utf8(answer).map_err(|_| AskError::Broken("it is not text".to_owned()))?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| AskError::Broken("it has no body".to_owned()))?;
     let body: Value = serde_json::from_str(body).map_err(|error| AskError::Broken(error.to_string()))?;
     let status = head.split_whitespace().nth(1).unwrap_or_default();
@@ -107,10 +107,8 @@ pub fn status_text(status: &Value) -> String {
             0 => String::new(),
             n => format!(", {n} missing"),
         };
-        let age = stream
-            .get("age_s")
-            .and_then(Value::as_u64)
-            .map_or("never heard".to_owned(), |s| format!("heard {s} s ago"));
+        let age =
+            stream.get("age_s").and_then(Value::as_u64).map_or("never received".to_owned(), |s| format!("{s} s old"));
         let (name, epoch, seq) = (string(stream, "name"), number(stream, "epoch"), number(stream, "seq"));
         lines.push(format!("stream   {name}: {epoch}.{seq}{missing}, {age}"));
     }
@@ -143,16 +141,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_is_told_in_lines_that_name_what_is_away_and_what_is_not_secure() {
+    fn the_status_has_a_line_for_each_thing_that_is_away_or_not_secure() {
         let status = json!({
             "boot": "b1", "version": "0.1.0", "streams": [{ "name": "apartment", "epoch": 3, "seq": 7, "missing": 1, "age_s": 12 }],
             "cards": 2, "portals": { "online": 1, "offline": 1 }, "offline": ["door-412"],
             "modes": [{ "portal": "gate-in", "posture": "lockdown" }], "audit": { "last": 9, "acked": 8 }, "clock": "trusted",
             "insecure": [], "meters": [{ "portal": "power-412", "power_w": 41.2 }],
         });
-        let told = "dormgate 0.1.0, run b1\ncards    2\nportals  1 online, 1 offline\naudit    last 9, the center has 8\n\
+        let expected = "dormgate 0.1.0, run b1\ncards    2\nportals  1 online, 1 offline\naudit    last 9, the center has 8\n\
                     clock    trusted\noffline  door-412\nmode     gate-in: lockdown\n\
-                    stream   apartment: 3.7, 1 missing, heard 12 s ago\nmeter    power-412: 41.2 W";
-        assert_eq!(status_text(&status), told);
+                    stream   apartment: 3.7, 1 missing, 12 s old\nmeter    power-412: 41.2 W";
+        assert_eq!(status_text(&status), expected);
     }
 }

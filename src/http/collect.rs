@@ -1,7 +1,7 @@
 //! What the links count, as `/metrics` shows it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::mqtt::LinkMetrics;
+use crate::mqtt::{Exported, LinkMetrics};
 
 /// The MQTT links and what they count.
 #[derive(Clone, Debug, Default)]
@@ -31,42 +31,22 @@ impl Links {
     }
 }
 
-/// One counter of a link: name, help, where it is.
-type Shown = (&'static str, &'static str, fn(&LinkMetrics) -> u64);
-
-fn read(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
-}
-
-const COUNTERS: [Shown; 8] = [
-    ("mqtt_reconnects", "Connections lost since the start", |c| read(&c.disconnects)),
-    ("mqtt_failed_attempts", "Connection attempts that failed", |c| read(&c.failed_attempts)),
-    ("mqtt_received", "Messages received", |c| read(&c.received)),
-    ("mqtt_rejected", "Messages refused at the edge", |c| read(&c.rejected)),
-    ("mqtt_overflowed", "Requests or reports dropped because the gateway was too far behind", |c| read(&c.overflowed)),
-    ("mqtt_published", "Messages handed to the broker", |c| read(&c.published)),
-    ("mqtt_dropped_stale", "Messages dropped unsent because they were too old", |c| read(&c.dropped_stale)),
-    ("mqtt_dropped_full", "Messages dropped because the outbox was full", |c| read(&c.dropped_full)),
-];
-
-const GAUGES: [Shown; 3] = [
-    ("mqtt_up", "1: connected and subscribed", |c| u64::from(c.is_up())),
-    ("mqtt_outbox", "Messages not yet delivered", |c| read(&c.outbox)),
-    ("mqtt_echo_microseconds", "Median of the last start-up echo; 0: not measured", |c| read(&c.echo_us)),
-];
-
 impl Collector for Links {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let shown =
-            COUNTERS.map(|c| (c, MetricType::Counter)).into_iter().chain(GAUGES.map(|g| (g, MetricType::Gauge)));
-        for ((name, help, value), kind) in shown {
+        for (exported, name, help, number) in LinkMetrics::ALL {
+            let kind = match exported {
+                Exported::Counter => MetricType::Counter,
+                Exported::Gauge => MetricType::Gauge,
+                Exported::No => continue,
+            };
             let mut described = encoder.encode_descriptor(name, help, None, kind)?;
             for (link, counters) in &self.0 {
                 let labels = [("link", *link)];
                 let one = described.encode_family(&labels)?;
+                let value = number(counters).load(Ordering::Relaxed);
                 match kind {
-                    MetricType::Counter => ConstCounter::new(value(counters)).encode(one)?,
-                    _ => ConstGauge::new(value(counters)).encode(one)?,
+                    MetricType::Counter => ConstCounter::new(value).encode(one)?,
+                    _ => ConstGauge::new(value).encode(one)?,
                 }
             }
         }

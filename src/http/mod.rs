@@ -9,33 +9,19 @@ mod collect;
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::gateway::ports::{Inbox, Readiness};
-
+pub use api::Pages;
 pub use collect::{Links, ModbusCounters};
 
 /// The socket's name in `data_dir`.
 pub const SOCKET_NAME: &str = "dormgate.sock";
-
-/// What the pages show.
-#[derive(Clone)]
-pub struct Pages {
-    /// The counters.
-    pub registry: Arc<Registry>,
-    /// Whether the gateway is ready.
-    pub readiness: Readiness,
-    /// The way to the gateway task.
-    pub inbox: Inbox,
-}
 
 /// Serves `/healthz`, `/readyz` and `/metrics` until `stop` is done.
 ///

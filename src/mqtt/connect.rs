@@ -10,15 +10,13 @@ use rumqttc::{
     Transport,
 };
 
-use super::pump::{DisconnectReason, EventPump};
+use super::pump::{DisconnectReason, EventPump, NETWORK_S};
 use super::tls;
-use crate::config::{BrokerUrl, LinkSpec};
+use crate::config::{BrokerUrl, LinkSpec, Session};
 use crate::wire::topic::{Qos, Subscription};
 
 /// A silent broker is noticed after at most twice this time, in seconds.
 const KEEP_ALIVE_S: u64 = 5;
-/// Longest wait for TCP, TLS and CONNACK together, and for one write, in seconds.
-pub(super) const NETWORK_S: u64 = 3;
 /// Longest wait for reading the TLS files, in seconds.
 const TLS_FILES_S: u64 = 3;
 /// Longest packet that is sent, in bytes: MQTT's own limit. [`super::PAYLOAD_BYTES_MAX`] stays far below.
@@ -27,15 +25,6 @@ const SENT_BYTES_MAX: usize = 268_435_456;
 const CLIENT_WINDOW: u16 = 1_024;
 /// Requests under way to the client: the window and the acknowledgements of a burst.
 const CLIENT_REQUESTS: usize = 1_024;
-
-/// Whether the broker keeps subscriptions and QoS 1 messages for an absent client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Session {
-    /// Kept: what must arrive late rather than never.
-    Persistent,
-    /// Not kept: what must never arrive late.
-    Clean,
-}
 
 /// What the broker publishes, with QoS 1, when the connection breaks.
 #[derive(Clone)]

@@ -5,7 +5,7 @@
 
 mod live;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,12 +16,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tracing::{debug, error, info, warn};
 
 use super::backoff::{Backoff, Disconnects};
-use super::connect::{self, Accepted, Attempt, LinkError, Session, Setup};
+use super::connect::{self, Accepted, Attempt, LinkError, Setup};
 use super::echo::Echo;
 use super::metrics::LinkMetrics;
 use super::outbox::{MessageId, Outbox, Outgoing, PublishError};
 use super::pump::{DisconnectReason, EventPump};
-use crate::config::LinkSpec;
+use crate::config::{LinkSpec, Session};
 
 /// How often the waits of a connection are checked, in milliseconds.
 const CHECK_MS: u64 = 1_000;
@@ -67,7 +67,7 @@ pub enum Event {
     Message(Message),
     /// The broker has confirmed a message.
     Delivered(MessageId),
-    /// The broker will not deliver what a filter names.
+    /// The broker will not deliver what a filter names. Reported once, not at each connect.
     SubscriptionRefused {
         /// The filter.
         filter: String,
@@ -110,6 +110,8 @@ pub struct Connection {
     reset_session: bool,
     echo: Echo,
     checks: Interval,
+    /// Refused subscriptions that were reported, so that each is reported once.
+    refused: HashSet<String>,
     metrics: Arc<LinkMetrics>,
 }
 
@@ -138,6 +140,7 @@ impl Connection {
             reset_session: false,
             echo: Echo::new(0),
             checks,
+            refused: HashSet::new(),
             metrics,
         })
     }
@@ -176,7 +179,7 @@ impl Connection {
         }
     }
 
-    /// Publishes, or keeps for later, as `message.keep` says. Never waits.
+    /// Publishes, or keeps for later, as `message.retention` says. Never waits.
     ///
     /// # Errors
     /// [`PublishError`]: the message was not taken; the counters say so too.
@@ -321,7 +324,7 @@ impl Connection {
         let (resetting, lasted) = (live.resetting, live.since.elapsed());
         let stale = self.outbox.connection_lost();
         self.metrics.dropped_stale.fetch_add(stale, Relaxed);
-        self.metrics.up.store(false, Relaxed);
+        self.metrics.up.store(0, Relaxed);
         self.gauge();
         self.acks.clear();
         if resetting {

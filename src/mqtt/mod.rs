@@ -23,12 +23,12 @@ pub const DEVICE_PACKET_BYTES_MAX: usize = 64 * 1024;
 /// The wall clock; links stamp with it what arrives.
 pub type WallClock = std::sync::Arc<dyn Fn() -> crate::access::id::Timestamp + Send + Sync>;
 
-pub use crate::config::{BrokerUrl, ClientCert, Credentials, LinkSpec, Secret};
+pub use crate::config::{BrokerUrl, ClientCert, Credentials, LinkSpec, Secret, Session};
 pub use backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, STABLE_MS};
-pub use connect::{LinkError, Session, Setup, Will};
+pub use connect::{LinkError, Setup, Will};
 pub use connection::{AckToken, Connection, Event, Message};
 pub use echo::{ECHO_COUNT, ECHO_SLOW_MS};
-pub use metrics::LinkMetrics;
+pub use metrics::{Exported, LinkMetrics};
 pub use outbox::{
     MessageId, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Outgoing, PAYLOAD_BYTES_MAX, PublishError, Retention,
     WINDOW_MAX,

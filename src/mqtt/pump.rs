@@ -11,8 +11,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use rumqttc::{ConnectionError, Event, EventLoop, StateError};
 
-use super::connect::NETWORK_S;
-
+/// Longest wait for TCP, TLS and CONNACK together, and for one write, in seconds.
+pub(super) const NETWORK_S: u64 = 3;
 /// Events gathered before other work of the task has its turn.
 const EVENTS_AT_ONCE: usize = 64;
 

@@ -25,7 +25,7 @@ pub(super) enum TlsError {
     Setup(rustls::Error),
 }
 
-/// The TLS configuration of a link. Reads files: call it where blocking is allowed. Read anew for each connection, so
+/// The TLS configuration of a link. Reads files: call it where blocking is allowed. Read again for each connection, so
 /// that a renewed certificate needs no restart.
 pub(super) fn client_config(spec: &LinkSpec) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();

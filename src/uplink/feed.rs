@@ -1,7 +1,7 @@
-//! Which audit events are under way to the center. Pure: it is told the time, and reads and sends nothing itself.
+//! Which audit events are under way to the center. Pure: the time is an argument, and it reads and sends nothing itself.
 //!
 //! The cursor is the center's: it moves on its `audit-ack` (or, where so configured, when the broker has a batch), never
-//! because something was sent. Events go out in order, in batches, a few at a time, and again when nothing is heard.
+//! because something was sent. Events go out in order, in batches, a few at a time, and again when no acknowledgement comes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,18 +23,18 @@ pub const RESEND_S: u64 = 30;
 /// Why an `audit-ack` was not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AckError {
-    /// It speaks of events that do not exist.
+    /// It names events that do not exist.
     #[error("`through` is {through}, but the last event is {last}; does the center know another gateway by this name?")]
     Beyond {
-        /// What it says.
+        /// The event it names.
         through: u64,
         /// The last event there is.
         last: u64,
     },
-    /// It speaks of events not sent in this run. They are sent now, and acknowledged then.
+    /// It names events not sent in this run. They are sent now, and acknowledged then.
     #[error("`through` is {through}, but nothing beyond {sent} was sent yet")]
     NotSent {
-        /// What it says.
+        /// The event it names.
         through: u64,
         /// The last event sent.
         sent: u64,
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cursor_moves_on_the_centers_word_only() {
+    fn the_cursor_moves_only_when_the_center_acknowledges() {
         let now = Instant::now();
         let mut feed = Feed::new(AuditAckBy::Center, 100);
         assert_eq!(feed.wants(100), None);

@@ -8,8 +8,9 @@
 mod audit;
 mod decode;
 pub mod feed;
+mod source;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,12 +29,13 @@ use crate::mqtt::{
     AckToken, Connection, Event, LinkError, LinkMetrics, LinkSpec, Message, MessageId, Outgoing, PublishError,
     Retention, Session, Setup, WallClock, Will,
 };
+use crate::store::StoredEvent;
 use crate::wire::bodies;
 use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::state;
-use crate::wire::topic::{self, CampusDown, Down, Topic, Up};
+use crate::wire::topic::{self, CampusDown, Down, Qos, Topic, Up};
 
-pub use audit::{AuditSource, ReadEvents, Stored};
+pub use source::{AuditSource, ReadEvents};
 
 use decode::{Decoded, Decoder};
 use feed::{Feed, RESEND_S};
@@ -62,7 +64,7 @@ pub struct UplinkSpec {
 }
 
 /// Reading the audit: from which event, and what was read.
-type Reading = Pin<Box<dyn Future<Output = (u64, Result<Vec<Stored>, String>)> + Send>>;
+type Reading = Pin<Box<dyn Future<Output = (u64, Result<Vec<StoredEvent>, String>)> + Send>>;
 
 /// The link to the centers; [`Uplink::run`] is its life.
 pub struct Uplink {
@@ -83,8 +85,6 @@ pub struct Uplink {
     feed: Feed,
     reading: Option<Reading>,
     read_again: Option<Instant>,
-    /// Refused subscriptions that were reported, so that each is reported once.
-    refused: HashSet<String>,
 }
 
 impl Uplink {
@@ -107,11 +107,15 @@ impl Uplink {
         let campus_prefix = campus_changes.trim_end_matches("changes");
         let mut subscriptions = topic::uplink_subscriptions(&gateway);
         subscriptions.retain(|s| s.filter != snapshot && (campus || !s.filter.starts_with(campus_prefix)));
+        // Heads and numbers show what was missed, and resync brings it.
+        if link.session == Session::Clean {
+            subscriptions.iter_mut().for_each(|s| s.qos = Qos::AtMostOnce);
+        }
         let run = boot.clone();
         let offline = Arc::new(move |connection| state::encode_offline(&run, connection));
         let setup = Setup {
             link: "uplink",
-            session: Session::Persistent,
+            session: link.session,
             subscriptions,
             packet_bytes_max: PACKET_BYTES_MAX,
             will: Some(Will {
@@ -119,7 +123,9 @@ impl Uplink {
                 retain: true,
                 payload: offline,
             }),
-            echo_topic: Some(format!("dormgate/v1/{gateway}/gateway/echo/uplink")),
+            // Where the session is clean, a subscription with QoS 1 is what the broker is to be spared.
+            echo_topic: (link.session == Session::Persistent)
+                .then(|| format!("dormgate/v1/{gateway}/gateway/echo/uplink")),
         };
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
         Ok(Self {
@@ -138,7 +144,6 @@ impl Uplink {
             audit,
             reading: None,
             read_again: None,
-            refused: HashSet::new(),
         })
     }
 
@@ -207,9 +212,6 @@ impl Uplink {
                 Ok(())
             }
             Event::SubscriptionRefused { filter } => {
-                if !self.refused.insert(filter.clone()) {
-                    return Ok(());
-                }
                 let detail = format!("the broker refuses the subscription to `{filter}`; check its access rules");
                 self.inbox.urgent(Input::Alarm { kind: AlarmKind::List, portal: None, detail }).await
             }
@@ -331,7 +333,7 @@ impl Uplink {
 }
 
 /// Waits for what is read, if something is, and clears it away.
-async fn finished(reading: &mut Option<Reading>) -> (u64, Result<Vec<Stored>, String>) {
+async fn finished(reading: &mut Option<Reading>) -> (u64, Result<Vec<StoredEvent>, String>) {
     match reading {
         Some(running) => {
             let read = running.await;

@@ -22,7 +22,7 @@ async fn the_audit_goes_up_in_order_and_the_cursor_follows_the_center() {
         for first in [1, 201, 401, 601] {
             assert_eq!(batch(&mut center).await, (first, first + 199));
         }
-        // Four are under way. Others may not speak for the center, and nobody of what there is not.
+        // Four are under way. Others may not acknowledge for the center, and nobody what does not exist.
         let topic = "dormgate/v1/g1/down/audit-ack";
         for (message, code) in [
             (audit_ack("card-office", 800), ErrorCode::ForbiddenOp),

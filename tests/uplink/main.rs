@@ -28,8 +28,9 @@ use dormgate::access::id::Timestamp;
 use dormgate::access::input::{Input, Receipt, ReceivedChanges, RejectedMessage};
 use dormgate::config::AuditAckBy;
 use dormgate::gateway::ports::{Inbox, InboxReceiver, StateReport, UplinkOrder};
-use dormgate::mqtt::{BrokerUrl, Connection, LinkMetrics, LinkSpec};
-use dormgate::uplink::{AuditSource, ReadEvents, Stored, Uplink, UplinkSpec};
+use dormgate::mqtt::{BrokerUrl, Connection, LinkMetrics, LinkSpec, Session};
+use dormgate::store::StoredEvent;
+use dormgate::uplink::{AuditSource, ReadEvents, Uplink, UplinkSpec};
 use dormgate::wire::bodies;
 use dormgate::wire::envelope::{Scope, StreamSpec, sign};
 use dormgate::wire::may::{MaySet, OpName};
@@ -76,6 +77,24 @@ async fn the_broker_keeps_a_change_until_it_is_durable_here() {
 }
 
 #[tokio::test]
+async fn with_a_clean_session_the_broker_keeps_nothing_for_the_gateway() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let link = LinkSpec { session: Session::Clean, ..LinkSpec::plain(vec![url.clone()], "g1") };
+        let mut rig = Rig::with(link, &url, AuditAckBy::Center, Arc::default()).await;
+        let mut center = center(&url).await;
+        deliver(&mut center, saying(CHANGES, change(1))).await;
+        assert_eq!(rig.changes().await.changes.at.seq, 1);
+        // It was not acknowledged, and is not sent again: what is missing is asked for.
+        let again = rig.break_connection().await;
+        assert!(again.is_empty(), "{again:?}");
+        deliver(&mut center, saying(CHANGES, change(2))).await;
+        assert_eq!(rig.changes().await.changes.at.seq, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn changes_are_handed_on_in_the_order_of_arrival() {
     against_each(async |broker| {
         let url = broker.url();
@@ -90,9 +109,9 @@ async fn changes_are_handed_on_in_the_order_of_arrival() {
             }
         });
         for seq in 1..=100 {
-            let heard = rig.changes().await;
-            assert_eq!(heard.changes.at.seq, seq);
-            rig.acknowledge(heard.receipt).await;
+            let received = rig.changes().await;
+            assert_eq!(received.changes.at.seq, seq);
+            rig.acknowledge(received.receipt).await;
         }
         center.abort();
     })
@@ -100,26 +119,26 @@ async fn changes_are_handed_on_in_the_order_of_arrival() {
 }
 
 #[tokio::test]
-async fn what_is_not_signed_retained_or_too_long_has_no_effect_and_says_why() {
+async fn what_is_not_signed_retained_or_too_long_has_no_effect_and_is_reported() {
     against_each(async |broker| {
         let url = broker.url();
         let mut rig = Rig::start(&url, AuditAckBy::Center).await;
         let mut center = center(&url).await;
         let bare = change(1).replace("office", "signed");
         deliver(&mut center, saying(CHANGES, bare)).await;
-        let heard = rig.rejected().await;
-        assert_eq!((heard.topic, heard.error.code), ("changes", ErrorCode::BadSignature));
-        assert_eq!(heard.receipt, None, "nobody answers what no center has sent");
+        let received = rig.rejected().await;
+        assert_eq!((received.topic, received.error.code), ("changes", ErrorCode::BadSignature));
+        assert_eq!(received.receipt, None, "nobody answers what no center has sent");
 
         let long = format!("{}{}", change(2), " ".repeat(1000 * 1024));
         deliver(&mut center, saying(CHANGES, long)).await;
         match rig.urgent_peek().await {
             // Well signed but too long: it uses up its number.
-            Input::Changes(heard) => {
-                assert_eq!(heard.changes.content.unwrap_err()[0].code, ErrorCode::TooLarge);
-                assert_eq!(heard.changes.at.seq, 2);
+            Input::Changes(received) => {
+                assert_eq!(received.changes.content.unwrap_err()[0].code, ErrorCode::TooLarge);
+                assert_eq!(received.changes.at.seq, 2);
             }
-            Input::Rejected(heard) => assert_eq!(heard.error.code, ErrorCode::TooLarge),
+            Input::Rejected(received) => assert_eq!(received.error.code, ErrorCode::TooLarge),
             other => panic!("{other:?}"),
         }
 
@@ -128,8 +147,8 @@ async fn what_is_not_signed_retained_or_too_long_has_no_effect_and_says_why() {
         let key = SigningKey::from_bytes(&[7; 32]);
         let signed = sign(claims.as_object().unwrap(), &"signed".parse().unwrap(), &key);
         deliver(&mut center, saying(CHANGES, signed.clone())).await;
-        let heard = rig.changes().await;
-        assert_eq!((heard.changes.at.seq, heard.evidence), (3, signed.into_bytes()));
+        let received = rig.changes().await;
+        assert_eq!((received.changes.at.seq, received.evidence), (3, signed.into_bytes()));
     })
     .await;
 }
@@ -151,9 +170,9 @@ async fn retained_changes_and_commands_are_refused_and_leave_the_session() {
         let (mut refused, mut heads) = (Vec::new(), 0);
         while refused.len() + heads < 3 {
             match rig.urgent_peek().await {
-                Input::Rejected(heard) => {
-                    assert_eq!((heard.error.code, heard.receipt), (ErrorCode::Retained, None));
-                    refused.push((heard.topic, heard.claimed_jti));
+                Input::Rejected(received) => {
+                    assert_eq!((received.error.code, received.receipt), (ErrorCode::Retained, None));
+                    refused.push((received.topic, received.claimed_jti));
                 }
                 Input::Head(head) => heads += usize::from(head.at.seq == 9),
                 other => panic!("{other:?}"),
@@ -194,12 +213,12 @@ async fn changes_wait_for_an_absent_gateway_and_commands_do_not() {
         let audit = Arc::new(Audit::default());
         let uplink = Uplink::new(spec, inbox, to_do, audit, Arc::new(|| NOW), Arc::default()).unwrap();
         let task = tokio::spawn(uplink.run());
-        let mut heard = Vec::new();
-        while heard.len() < 2 {
-            heard.push(within(gateway.urgent.recv()).await.unwrap());
+        let mut received = Vec::new();
+        while received.len() < 2 {
+            received.push(within(gateway.urgent.recv()).await.unwrap());
         }
-        assert!(heard.iter().any(|i| matches!(i, Input::LinkUp)), "{heard:?}");
-        assert!(heard.iter().any(|i| matches!(i, Input::Changes(c) if c.changes.at.seq == 1)), "{heard:?}");
+        assert!(received.iter().any(|i| matches!(i, Input::LinkUp)), "{received:?}");
+        assert!(received.iter().any(|i| matches!(i, Input::Changes(c) if c.changes.at.seq == 1)), "{received:?}");
         // Nothing else: what is published now comes next.
         deliver(&mut center, saying(CHANGES, change(2))).await;
         assert!(matches!(within(gateway.urgent.recv()).await, Some(Input::Changes(c)) if c.changes.at.seq == 2));
@@ -249,7 +268,7 @@ async fn acks_and_alarms_outlive_a_broker_that_forgets() {
         let mut rig = Rig::start(&cable.url(), AuditAckBy::Center).await;
         cable.pull();
         broker.stop().await;
-        while rig.metrics.is_up() {
+        while rig.metrics.up.load(Relaxed) == 1 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         for n in 1..=50 {
@@ -271,7 +290,7 @@ async fn acks_and_alarms_outlive_a_broker_that_forgets() {
 }
 
 #[tokio::test]
-async fn campus_topics_are_heard_where_a_stream_has_campus_scope() {
+async fn campus_topics_are_received_where_a_stream_has_campus_scope() {
     against_each(async |broker| {
         let url = broker.url();
         let mut rig = Rig::start(&url, AuditAckBy::Center).await;
@@ -291,7 +310,7 @@ async fn a_message_whose_ack_did_not_fit_is_acknowledged_when_there_is_room() {
     let broker = scripted::Scripted::start().await;
     let url = broker.url();
     let (confirm, confirmed) = tokio::sync::watch::channel(false);
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (ack_to, mut acks) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let (mut stream, _) = broker.client().await;
         scripted::say(&mut stream, &scripted::CONNACK).await;
@@ -303,10 +322,10 @@ async fn a_message_whose_ack_did_not_fit_is_acknowledged_when_there_is_room() {
         let length = publish.len();
         let header = [0x32, u8::try_from(length % 128 + 128).unwrap(), u8::try_from(length / 128).unwrap()];
         scripted::say(&mut stream, &[&header[..], &publish].concat()).await;
-        // It hears everything and confirms nothing until it is told to.
+        // It receives everything and confirms nothing until the test allows it.
         let mut open = Vec::new();
         let (mut from, mut to) = stream.into_split();
-        let (packets, mut heard) = mpsc::unbounded_channel();
+        let (packets, mut received) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(packet) = scripted::packet_from(&mut from).await {
                 packets.send(packet).ok();
@@ -315,13 +334,13 @@ async fn a_message_whose_ack_did_not_fit_is_acknowledged_when_there_is_room() {
         let mut confirmed = confirmed;
         loop {
             tokio::select! {
-                packet = heard.recv() => {
+                packet = received.recv() => {
                     let Some((kind, body)) = packet else { return };
                     if kind & 0xF0 == 0x30 && kind & 0x06 != 0 {
                         let topic = usize::from(body[0]) * 256 + usize::from(body[1]);
                         open.push([body[topic + 2], body[topic + 3]]);
                     }
-                    tell.send((kind, body)).ok();
+                    ack_to.send((kind, body)).ok();
                 }
                 _ = confirmed.changed() => {}
             }
@@ -345,5 +364,5 @@ async fn a_message_whose_ack_did_not_fit_is_acknowledged_when_there_is_room() {
     assert!(rig.metrics.dropped_full.load(Relaxed) > 0, "the outbox is full");
     confirm.send_replace(true);
     // PUBACK of the message.
-    within(async { while told.recv().await.unwrap() != (0x40, vec![0, 77]) {} }).await;
+    within(async { while acks.recv().await.unwrap() != (0x40, vec![0, 77]) {} }).await;
 }

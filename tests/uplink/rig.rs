@@ -17,7 +17,7 @@ pub(super) struct Audit {
 impl AuditSource for Audit {
     fn read(&self, from: u64, max_events: usize, _max_bytes: usize) -> ReadEvents {
         let to = self.last.load(Relaxed).min(from + u64::try_from(max_events).unwrap() - 1);
-        let events = (from..=to).map(|n| Stored { n, body: format!("{{\"n\":{n}}}").into_bytes() }).collect();
+        let events = (from..=to).map(|n| StoredEvent { n, json: format!("{{\"n\":{n}}}").into_bytes() }).collect();
         let slow = Arc::clone(&self.slow);
         Box::pin(async move {
             drop(slow.lock().await);
@@ -67,11 +67,15 @@ impl Rig {
     }
 
     pub(super) async fn with_audit(url: &BrokerUrl, by: AuditAckBy, audit: Arc<Audit>) -> Self {
+        Self::with(LinkSpec::plain(vec![url.clone()], "g1"), url, by, audit).await
+    }
+
+    pub(super) async fn with(link: LinkSpec, url: &BrokerUrl, by: AuditAckBy, audit: Arc<Audit>) -> Self {
         let (inbox, gateway) = Inbox::new();
         let (orders, to_do) = mpsc::channel(16);
         let metrics = Arc::new(LinkMetrics::default());
         let spec = UplinkSpec {
-            link: LinkSpec::plain(vec![url.clone()], "g1"),
+            link,
             gateway: "g1".parse().unwrap(),
             streams: streams(),
             boot: "boot-1".into(),
@@ -127,11 +131,11 @@ impl Rig {
     /// came meanwhile.
     pub(super) async fn break_connection(&mut self) -> Vec<Input> {
         drop(connected(&self.url, "g1", persistent(&["other"])).await);
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         loop {
             match self.urgent_peek().await {
-                Input::LinkUp => return heard,
-                other => heard.push(other),
+                Input::LinkUp => return received,
+                other => received.push(other),
             }
         }
     }

@@ -1,5 +1,8 @@
 //! The parts of the gateway while it is put together: each is given its way in (the inbox) and gives its way out (the outlets).
 
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{Running, ServeError, modbus, over};
+use super::modbus;
 use crate::access::audit::AlarmKind;
 use crate::access::engine::{Engine, Setup, StreamRole};
 use crate::access::input::Input;
@@ -21,14 +24,56 @@ use crate::gateway::ports::{
     Inbox, InboxReceiver, PORTAL_ORDERS_MAX, PortalOrder, PortalOutlets, UPLINK_ORDERS_MAX, UplinkOrder,
 };
 use crate::http::{Links, ModbusCounters, Pages, SOCKET_NAME};
-use crate::mqtt::{LinkMetrics, WallClock};
+use crate::mqtt::{LinkError, LinkMetrics, WallClock};
 use crate::portals::modbus::server::ModbusServer;
 use crate::portals::modbus::{ModbusPortals, Observer, Outcome, Released};
 use crate::portals::mqtt::{NativePortals, NativeSpec};
-use crate::store::{Options, Recovered, Store, StoreEvents, Wholeness};
+use crate::store::{Options, Recovered, Store, StoreError, StoreEvents, Wholeness};
 use crate::uplink::{Uplink, UplinkSpec};
 use crate::wire::envelope::StreamSpec;
 use crate::wire::may::OpName;
+
+/// Why the gateway cannot start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A link that can never connect.
+    #[error("`[{link}]`: {source}")]
+    Link {
+        /// Which section.
+        link: &'static str,
+        /// Why.
+        source: LinkError,
+    },
+    /// The Modbus portals.
+    #[error("{0}")]
+    Modbus(String),
+    /// A listener.
+    #[error("`{what}` cannot be listened on: {source}; is it in use?")]
+    Listen {
+        /// Which address or socket.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The operating system gives no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// A part ended before the stop.
+    #[error("a part of the gateway ended unexpectedly; see the log")]
+    Ended,
+}
+
+/// A running gateway, for whoever started it.
+#[derive(Debug)]
+pub struct Running {
+    /// Where `/metrics` is served.
+    pub http: Option<std::net::SocketAddr>,
+    /// The operator's socket.
+    pub socket: PathBuf,
+}
 
 /// What the parts are connected to.
 pub(super) struct Assembly<'c> {
@@ -125,8 +170,8 @@ impl<'c> Assembly<'c> {
         }
         let observer: Arc<dyn Observer> = Arc::new(ModbusObserver(ModbusCounters::register(&mut self.registry)));
         let lines = crate::portals::modbus::start(modbus::buses(self.config), portals, &self.inbox, &observer);
-        let told = |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let lines = lines.map_err(|errors| ServeError::Modbus(told(errors)))?;
+        let all = |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let lines = lines.map_err(|errors| ServeError::Modbus(all(errors)))?;
         self.outlets.by_portal.extend(lines.outlets.iter().cloned());
         Ok(Some(lines))
     }
@@ -221,6 +266,16 @@ impl<'c> Assembly<'c> {
             }
         }));
         Ok((Running { http, socket }, tasks))
+    }
+}
+
+/// Done at the end, or when nobody is left to announce it.
+pub(super) fn over(ended: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
+    let mut ended = ended.clone();
+    async move {
+        if ended.wait_for(|over| *over).await.is_err() {
+            tracing::debug!("nobody is left to announce the end");
+        }
     }
 }
 

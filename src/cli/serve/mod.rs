@@ -1,11 +1,9 @@
-//! The gateway put together from its parts, for `run` and `demo`: one long flat list of who is connected to whom.
+//! The gateway from start to end, for `run` and `demo`.
 
 mod assembly;
 pub(super) mod modbus;
 
 use std::future::Future;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,61 +11,19 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use self::assembly::Assembly;
+use self::assembly::{Assembly, over};
 use crate::config::Config;
 use crate::gateway::ports::Part;
 use crate::http::Pages;
-use crate::mqtt::LinkError;
 use crate::portals::modbus::ModbusPortals;
 use crate::portals::modbus::server::ModbusServer;
-use crate::store::{Closed, StoreError};
+use crate::store::Closed;
 
+pub use assembly::{Running, ServeError};
 pub use modbus::{Profiles, buses, load, portals};
 
 /// How long the end may take altogether, in milliseconds: SIGTERM drains within 5 s (configuration, command line).
 const DRAIN_MS: u64 = 4_800;
-
-/// Why the gateway cannot start, or did not end well.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A link that can never connect.
-    #[error("`[{link}]`: {source}")]
-    Link {
-        /// Which section.
-        link: &'static str,
-        /// Why.
-        source: LinkError,
-    },
-    /// The Modbus portals.
-    #[error("{0}")]
-    Modbus(String),
-    /// A listener.
-    #[error("`{what}` cannot be listened on: {source}; is it in use?")]
-    Listen {
-        /// Which address or socket.
-        what: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// The operating system gives no random numbers.
-    #[error("no random numbers: {0}")]
-    Random(getrandom::Error),
-    /// A part ended before the stop.
-    #[error("a part of the gateway ended unexpectedly; see the log")]
-    Ended,
-}
-
-/// A running gateway, for whoever started it.
-#[derive(Debug)]
-pub struct Running {
-    /// Where `/metrics` is served.
-    pub http: Option<std::net::SocketAddr>,
-    /// The operator's socket.
-    pub socket: PathBuf,
-}
 
 /// Serves the configured gateway until `stop` is done; `ready` is called once it is being served.
 ///
@@ -207,16 +163,6 @@ fn random_id() -> Result<String, getrandom::Error> {
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// Done at the end, or when nobody is left to announce it.
-fn over(ended: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-    let mut ended = ended.clone();
-    async move {
-        if ended.wait_for(|over| *over).await.is_err() {
-            tracing::debug!("nobody is left to announce the end");
-        }
-    }
-}
-
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "the service manager was not notified");
@@ -266,10 +212,6 @@ mod tests {
         assert!(matches!(served.await, Err(ServeError::Ended)));
         assert!(!inbox_in.recv().unwrap().exists(), "the drain has run to its end");
         let (_, _, recovered) = Store::open::<State>(&config.data_dir, Options::default()).unwrap();
-        assert_eq!(
-            (recovered.events_replayed, recovered.next_n > 1),
-            (0, true),
-            "the last generation holds every event"
-        );
+        assert_eq!((recovered.findings, recovered.next_n), (Vec::new(), 2), "the start is on disk");
     }
 }

@@ -190,7 +190,9 @@ fn find(name: &str, devices_dir: Option<&Path>) -> Result<Arc<Profile>, String> 
         let path = dir.join(format!("{name}.toml"));
         match std::fs::read_to_string(&path) {
             Ok(text) => {
-                return profile::read_file(&path, &text).map(Arc::new).map_err(|diagnostics| told(&path, &diagnostics));
+                return profile::read_file(&path, &text)
+                    .map(Arc::new)
+                    .map_err(|diagnostics| problems(&path, &diagnostics));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(format!("`{}` cannot be read: {error}", path.display())),
@@ -203,7 +205,7 @@ fn find(name: &str, devices_dir: Option<&Path>) -> Result<Arc<Profile>, String> 
     Err(format!("no device profile `{name}` is known; {hint}"))
 }
 
-fn told(path: &Path, diagnostics: &[Diagnostic]) -> String {
+fn problems(path: &Path, diagnostics: &[Diagnostic]) -> String {
     let all = diagnostics.iter().map(|m| format!("{}:{m}", path.display())).collect::<Vec<_>>().join("; ");
     format!("the profile has diagnostics: {all}")
 }

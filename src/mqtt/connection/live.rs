@@ -16,7 +16,7 @@ use crate::mqtt::outbox::{Outgoing, Retention};
 use crate::mqtt::pump::DisconnectReason;
 use crate::wire::topic::Qos;
 
-/// Longest wait for the answer to our subscriptions, in seconds; then the connection is made again.
+/// Longest wait for the answer to the subscriptions, in seconds; then the connection is made again.
 const SUBSCRIBED_WITHIN_S: u64 = 10;
 /// Longest wait for the broker to confirm a message, in seconds; then the connection is made again.
 const CONFIRMED_WITHIN_S: u64 = 30;
@@ -35,7 +35,7 @@ impl Connection {
             ClientEvent::Incoming(Packet::Disconnect) => {
                 self.lost(&DisconnectReason::Network("the broker disconnected".into()))
             }
-            // Pings, and packets of exchanges that we never begin.
+            // Pings, and packets of exchanges that this side never begins.
             ClientEvent::Incoming(_) | ClientEvent::Outgoing(_) => {}
         }
     }
@@ -74,7 +74,9 @@ impl Connection {
                     LinkMetrics::count(&self.metrics.refused_subscriptions);
                     let link = self.setup.link;
                     error!(link, filter = s.filter, "the broker refuses the subscription; check its access rules");
-                    self.events.push_back(Event::SubscriptionRefused { filter: s.filter.clone() });
+                    if self.refused.insert(s.filter.clone()) {
+                        self.events.push_back(Event::SubscriptionRefused { filter: s.filter.clone() });
+                    }
                 }
                 (Some(s), SubscribeReasonCode::Success(granted)) => {
                     if *granted as u8 != connect::qos(s.qos) as u8 {
@@ -92,7 +94,7 @@ impl Connection {
         info!(link = self.setup.link, %url, session_present, connection = self.generation, "connected");
         self.failures = 0;
         self.last_failure.clear();
-        self.metrics.up.store(true, Relaxed);
+        self.metrics.up.store(1, Relaxed);
         self.events.push_back(Event::Up { session_present });
         if echo_works {
             self.next_echo();

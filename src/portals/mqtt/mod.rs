@@ -8,7 +8,6 @@
 
 mod reports;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,8 +60,6 @@ pub struct NativePortals {
     now: WallClock,
     metrics: Arc<LinkMetrics>,
     last_order: u64,
-    /// Refused subscriptions that were told, so that each is told once.
-    refused: HashSet<String>,
 }
 
 impl NativePortals {
@@ -95,9 +92,8 @@ impl NativePortals {
             echo_topic: Some(format!("dormgate/v1/{gateway}/gateway/echo/local")),
         };
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
-        let refused = HashSet::new();
         let reports = Reports::new(inbox);
-        Ok(Self { gateway, boot, connection, reports, orders, now, metrics, last_order: 0, refused })
+        Ok(Self { gateway, boot, connection, reports, orders, now, metrics, last_order: 0 })
     }
 
     /// Serves until nobody can give orders any more. Then it publishes `offline`, delivers what is left for at most 2 s, and ends.
@@ -126,11 +122,8 @@ impl NativePortals {
             Event::Up { .. } => self.say_presence(Presence::Online),
             Event::Message(message) => self.heard(message),
             Event::SubscriptionRefused { filter } => {
-                if self.refused.insert(filter.clone()) {
-                    let detail =
-                        format!("the local broker refuses the subscription to `{filter}`; check its access rules");
-                    self.offer(Input::Alarm { kind: AlarmKind::PortalOffline, portal: None, detail });
-                }
+                let detail = format!("the local broker refuses the subscription to `{filter}`; check its access rules");
+                self.offer(Input::Alarm { kind: AlarmKind::PortalOffline, portal: None, detail });
             }
             Event::Down { .. } | Event::Delivered(_) => {}
         }

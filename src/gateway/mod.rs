@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod owner;
 mod pending;
 pub mod ports;
+mod publication;
 
 use std::future::Future;
 use std::time::Duration;

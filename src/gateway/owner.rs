@@ -13,6 +13,7 @@ use super::ports::{
     Ask, MeterState, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, StateReport, StreamState,
     UplinkOrder,
 };
+use super::publication::Publication;
 use crate::access::audit::{AlarmKind, Record};
 use crate::access::effect::Effect;
 use crate::access::engine::Engine;
@@ -21,11 +22,6 @@ use crate::access::input::{Input, Operator};
 use crate::clock::Clock;
 use crate::store::{Store, StoreEvent};
 use crate::wire::may::MaySet;
-
-/// Shortest time between two publications of the state, in milliseconds (wire contract, section 3).
-const STATE_MIN_MS: u64 = 1_000;
-/// Longest time between two publications of the state, in milliseconds (wire contract, section 3).
-const STATE_MAX_MS: u64 = 60_000;
 
 /// Where records go. The store is one; a simulation has another.
 pub trait Journal {
@@ -76,44 +72,6 @@ pub struct GatewayCore<J> {
     identity: Identity,
     metrics: Metrics,
     readiness: Readiness,
-}
-
-/// When the state is published: on change at most once in [`STATE_MIN_MS`], and every [`STATE_MAX_MS`].
-#[derive(Default)]
-struct Publication {
-    /// Something may have changed since the state was last looked at.
-    changed: bool,
-    looked_at: Option<Mono>,
-    /// The last one published, see [`without_numbers`].
-    last: Option<(Mono, StateReport)>,
-}
-
-impl Publication {
-    /// When the state is looked at next.
-    fn due_at(&self) -> Mono {
-        let regular = self.last.as_ref().map_or(Mono::default(), |(at, _)| at.plus_ms(STATE_MAX_MS));
-        let on_change = self.looked_at.map_or(Mono::default(), |at| at.plus_ms(STATE_MIN_MS));
-        if self.changed { regular.min(on_change) } else { regular }
-    }
-
-    /// Whether `state` is to be published now.
-    fn take(&mut self, state: &StateReport, now: Mono) -> bool {
-        (self.changed, self.looked_at) = (false, Some(now));
-        let regular = self.last.as_ref().is_none_or(|(at, _)| now.since_ms(*at) >= STATE_MAX_MS);
-        let state = without_numbers(state.clone());
-        let publish = regular || self.last.as_ref().is_some_and(|(_, last)| *last != state);
-        if publish {
-            self.last = Some((now, state));
-        }
-        publish
-    }
-}
-
-/// The state without what changes by itself and is published with the next regular one: the numbers of the audit, the ages, the
-/// meters; and without the modes, which are not published.
-fn without_numbers(state: StateReport) -> StateReport {
-    let streams = state.streams.into_iter().map(|stream| StreamState { age_s: None, ..stream }).collect();
-    StateReport { audit_last: 0, audit_acked: 0, streams, meters: Vec::new(), modes: Vec::new(), ..state }
 }
 
 impl<J: Journal> GatewayCore<J> {
@@ -442,144 +400,5 @@ fn gauge(n: u64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::access::change::{Changes, Op, Position};
-    use crate::access::engine::{Setup, StreamRole};
-    use crate::access::id::Timestamp;
-    use crate::access::input::{ClockChange, PortalReport, Receipt, ReceivedChanges};
-    use crate::access::portal::{Portal, PortalKind};
-    use crate::access::state::State;
-
-    struct Nowhere;
-
-    impl Journal for Nowhere {
-        fn append(&mut self, _records: Vec<Record>) {}
-    }
-
-    fn at(ms: u64) -> Now {
-        Now { wall: Timestamp(1_788_249_600_000), mono: Mono(ms), clock: ClockTrust::Trusted }
-    }
-
-    /// A core with one gate and an uplink whose orders are kept.
-    fn core() -> (GatewayCore<Nowhere>, mpsc::Receiver<UplinkOrder>) {
-        let gate = Portal {
-            id: "gate-in".parse().unwrap(),
-            kind: PortalKind::Gate,
-            zone: "lobby".parse().unwrap(),
-            direction: None,
-            hold_ms: 3_000,
-            delay_off_ms: 0,
-            debounce_ms: 0,
-            held_open_ms: 0,
-            rest_ms: 0,
-            fire_input: true,
-        };
-        let setup = Setup {
-            portals: vec![gate],
-            lossy: Vec::new(),
-            policy: crate::access::policy::Policy::default(),
-            streams: vec![StreamRole { name: "office".parse().unwrap(), owns_standing: true }],
-            boot: "b".to_owned(),
-        };
-        let identity = Identity { streams: vec![("office".parse().unwrap(), MaySet::ALL)], ..Identity::default() };
-        let (to, orders) = mpsc::channel(64);
-        let engine = Engine::new(setup, State::default());
-        let outlets = PortalOutlets::default();
-        (GatewayCore::new(engine, Nowhere, outlets, Some(to), identity, Metrics::default()), orders)
-    }
-
-    /// What the center is sent of the state at `ms`, after the gate has reported `online`.
-    fn published(
-        (core, orders): &mut (GatewayCore<Nowhere>, mpsc::Receiver<UplinkOrder>),
-        online: Option<bool>,
-        ms: u64,
-    ) -> Vec<StateReport> {
-        if online.is_some() {
-            let report = PortalReport { online, ..PortalReport::default() };
-            core.input(Input::Report { portal: "gate-in".into(), report }, at(ms));
-        }
-        if core.pending(at(ms)) > 0 {
-            core.flush(at(ms));
-        }
-        let state = |order| match order {
-            UplinkOrder::State(state) => Some(*state),
-            _ => None,
-        };
-        std::iter::from_fn(|| orders.try_recv().ok()).filter_map(state).collect()
-    }
-
-    #[test]
-    fn the_state_is_published_on_change_once_a_second_with_the_newest_and_every_minute() {
-        let mut core = core();
-        let mut online =
-            |online, ms| published(&mut core, online, ms).iter().map(|state| state.portals_online).collect::<Vec<_>>();
-        assert_eq!(online(None, 0), [0], "at the start");
-        assert_eq!(online(Some(true), 1_000), [1]);
-        for (state, ms) in [(false, 1_010), (true, 1_020), (false, 1_999)] {
-            assert_eq!(online(Some(state), ms), [0_u64; 0]);
-        }
-        assert_eq!(online(None, 2_000), [0], "no other input is needed");
-        assert_eq!(online(None, 61_999), [0_u64; 0], "nothing changed");
-        assert_eq!(online(None, 62_000), [0], "after 60 s");
-    }
-
-    #[test]
-    fn the_core_wakes_when_the_state_is_due() {
-        let mut core = core();
-        published(&mut core, Some(true), 1_000);
-        published(&mut core, Some(false), 1_010);
-        assert!(core.0.next_deadline(at(1_010)).is_some_and(|next| next <= Mono(2_000)));
-    }
-
-    #[test]
-    fn a_change_of_the_audits_numbers_alone_publishes_nothing_before_the_next_minute() {
-        let mut core = core();
-        assert_eq!(published(&mut core, Some(true), 1_000).len(), 1);
-        core.0.acked(7);
-        core.0.input(Input::Clock(ClockChange::Step { by_ms: 1_000 }), at(3_000));
-        assert_eq!(
-            published(&mut core, None, 4_000),
-            [],
-            "an event was recorded, and the clock is as trusted as before"
-        );
-        let [later] = published(&mut core, None, 61_000).try_into().unwrap();
-        assert_eq!(later.audit_acked, 7);
-    }
-
-    #[test]
-    fn the_state_is_published_at_once_when_the_link_is_up_again() {
-        let mut core = core();
-        assert_eq!(published(&mut core, Some(true), 1_000).len(), 1);
-        core.0.input(Input::LinkUp, at(1_100));
-        assert_eq!(published(&mut core, None, 1_100).len(), 1);
-    }
-
-    #[test]
-    fn a_digest_is_published_within_five_seconds_of_the_change_however_busy_the_gateway_is() {
-        let mut core = core();
-        let [before] = published(&mut core, Some(true), 1_000).try_into().unwrap();
-        assert_eq!((&before.streams[0].digest, before.streams[0].age_s), (&None, None), "nothing was received yet");
-        let changes = Changes {
-            stream: "office".parse().unwrap(),
-            at: Position { epoch: std::num::NonZeroU32::MIN, seq: 1 },
-            iat: None,
-            content: Ok(vec![Op::Issue { uid: "1EA68671".parse().unwrap(), holder: "h1".parse().unwrap() }]),
-        };
-        let received_at = at(0).wall;
-        let received = ReceivedChanges { changes, evidence: Vec::new(), receipt: Receipt(1), received_at };
-        core.0.input(Input::Changes(received), at(10_000));
-        // Never a quiet moment: only what is late is worked at.
-        let (mut lines, mut late) = (None, 10_000);
-        while lines.is_none() && late < 15_000 {
-            late += 100;
-            if core.0.digest_work(at(late)) == Work::Late {
-                lines = core.0.work_at_digest(at(late));
-            }
-        }
-        core.0.digested(Some(lines.expect("in time").finish()));
-        let state = published(&mut core, None, 14_000).pop().unwrap();
-        assert!(state.streams[0].digest.is_some());
-        assert!(late < 14_000);
-    }
-}
+#[path = "owner_tests.rs"]
+mod tests;

@@ -1,0 +1,137 @@
+//! The pace of the published state and of its digests.
+
+use super::*;
+use crate::access::change::{Changes, Op, Position};
+use crate::access::engine::{Setup, StreamRole};
+use crate::access::id::Timestamp;
+use crate::access::input::{ClockChange, PortalReport, Receipt, ReceivedChanges};
+use crate::access::portal::{Portal, PortalKind};
+use crate::access::state::State;
+
+struct Nowhere;
+
+impl Journal for Nowhere {
+    fn append(&mut self, _records: Vec<Record>) {}
+}
+
+fn at(ms: u64) -> Now {
+    Now { wall: Timestamp(1_788_249_600_000), mono: Mono(ms), clock: ClockTrust::Trusted }
+}
+
+/// A core with one gate and an uplink whose orders are kept.
+fn core() -> (GatewayCore<Nowhere>, mpsc::Receiver<UplinkOrder>) {
+    let gate = Portal {
+        id: "gate-in".parse().unwrap(),
+        kind: PortalKind::Gate,
+        zone: "lobby".parse().unwrap(),
+        direction: None,
+        hold_ms: 3_000,
+        delay_off_ms: 0,
+        debounce_ms: 0,
+        held_open_ms: 0,
+        rest_ms: 0,
+        fire_input: true,
+    };
+    let setup = Setup {
+        portals: vec![gate],
+        lossy: Vec::new(),
+        policy: crate::access::policy::Policy::default(),
+        streams: vec![StreamRole { name: "office".parse().unwrap(), owns_standing: true }],
+        boot: "b".to_owned(),
+    };
+    let identity = Identity { streams: vec![("office".parse().unwrap(), MaySet::ALL)], ..Identity::default() };
+    let (to, orders) = mpsc::channel(64);
+    let engine = Engine::new(setup, State::default());
+    let outlets = PortalOutlets::default();
+    (GatewayCore::new(engine, Nowhere, outlets, Some(to), identity, Metrics::default()), orders)
+}
+
+/// What the center is sent of the state at `ms`, after the gate has reported `online`.
+fn published(
+    (core, orders): &mut (GatewayCore<Nowhere>, mpsc::Receiver<UplinkOrder>),
+    online: Option<bool>,
+    ms: u64,
+) -> Vec<StateReport> {
+    if online.is_some() {
+        let report = PortalReport { online, ..PortalReport::default() };
+        core.input(Input::Report { portal: "gate-in".into(), report }, at(ms));
+    }
+    if core.pending(at(ms)) > 0 {
+        core.flush(at(ms));
+    }
+    let state = |order| match order {
+        UplinkOrder::State(state) => Some(*state),
+        _ => None,
+    };
+    std::iter::from_fn(|| orders.try_recv().ok()).filter_map(state).collect()
+}
+
+#[test]
+fn the_state_is_published_on_change_once_a_second_with_the_newest_and_every_minute() {
+    let mut core = core();
+    let mut online =
+        |online, ms| published(&mut core, online, ms).iter().map(|state| state.portals_online).collect::<Vec<_>>();
+    assert_eq!(online(None, 0), [0], "at the start");
+    assert_eq!(online(Some(true), 1_000), [1]);
+    for (state, ms) in [(false, 1_010), (true, 1_020), (false, 1_999)] {
+        assert_eq!(online(Some(state), ms), [0_u64; 0]);
+    }
+    assert_eq!(online(None, 2_000), [0], "no other input is needed");
+    assert_eq!(online(None, 61_999), [0_u64; 0], "nothing changed");
+    assert_eq!(online(None, 62_000), [0], "after 60 s");
+}
+
+#[test]
+fn the_core_wakes_when_the_state_is_due() {
+    let mut core = core();
+    published(&mut core, Some(true), 1_000);
+    published(&mut core, Some(false), 1_010);
+    assert!(core.0.next_deadline(at(1_010)).is_some_and(|next| next <= Mono(2_000)));
+}
+
+#[test]
+fn a_change_of_the_audits_numbers_alone_publishes_nothing_before_the_next_minute() {
+    let mut core = core();
+    assert_eq!(published(&mut core, Some(true), 1_000).len(), 1);
+    core.0.acked(7);
+    core.0.input(Input::Clock(ClockChange::Step { by_ms: 1_000 }), at(3_000));
+    assert_eq!(published(&mut core, None, 4_000), [], "an event was recorded, and the clock is as trusted as before");
+    let [later] = published(&mut core, None, 61_000).try_into().unwrap();
+    assert_eq!(later.audit_acked, 7);
+}
+
+#[test]
+fn the_state_is_published_at_once_when_the_link_is_up_again() {
+    let mut core = core();
+    assert_eq!(published(&mut core, Some(true), 1_000).len(), 1);
+    core.0.input(Input::LinkUp, at(1_100));
+    assert_eq!(published(&mut core, None, 1_100).len(), 1);
+}
+
+#[test]
+fn a_digest_is_published_within_five_seconds_of_the_change_however_busy_the_gateway_is() {
+    let mut core = core();
+    let [before] = published(&mut core, Some(true), 1_000).try_into().unwrap();
+    assert_eq!((&before.streams[0].digest, before.streams[0].age_s), (&None, None), "nothing was received yet");
+    let changes = Changes {
+        stream: "office".parse().unwrap(),
+        at: Position { epoch: std::num::NonZeroU32::MIN, seq: 1 },
+        iat: None,
+        content: Ok(vec![Op::Issue { uid: "1EA68671".parse().unwrap(), holder: "h1".parse().unwrap() }]),
+    };
+    let received_at = at(0).wall;
+    let received = ReceivedChanges { changes, evidence: Vec::new(), receipt: Receipt(1), received_at };
+    core.0.input(Input::Changes(received), at(10_000));
+    // Never a quiet moment: only what is late is worked at.
+    let (mut lines, mut late) = (None, 10_000);
+    while lines.is_none() && late < 15_000 {
+        late += 100;
+        if core.0.digest_work(at(late)) == Work::Late {
+            lines = core.0.work_at_digest(at(late));
+        }
+    }
+    core.0.digested(Some(lines.expect("in time").finish()));
+    let state = published(&mut core, None, 14_000).pop().unwrap();
+    assert!(state.streams[0].digest.is_some());
+    assert!(late < 14_000);
+}

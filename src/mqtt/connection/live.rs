@@ -33,7 +33,7 @@ impl Connection {
             ClientEvent::Incoming(Packet::Publish(publish)) => self.received(publish),
             ClientEvent::Incoming(Packet::SubAck(suback)) => self.is_subscribed(&suback.return_codes),
             ClientEvent::Incoming(Packet::Disconnect) => {
-                self.lost(&DisconnectReason::Network("the broker disconnected".into()))
+                self.lost(&DisconnectReason::Network("the broker disconnected".into()));
             }
             // Pings, and packets of exchanges that this side never begins.
             ClientEvent::Incoming(_) | ClientEvent::Outgoing(_) => {}

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use dormgate::access::change::{Head, Op, Position, Subject};
 use dormgate::access::credential::Flag;
-use dormgate::access::effect::{Ack, Outcome, Reply, ReplyStatus, Resync, ResyncReason};
+use dormgate::access::effect::{Ack, Outcome, Reply, Resync, ResyncReason};
+use dormgate::access::event::ReplyStatus;
 use dormgate::access::id::{GatewayId, Timestamp};
 use dormgate::access::input::CommandKind;
 use dormgate::clock::Clock;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormgate::access::audit::{AlarmKind, EventKind};
 use dormgate::access::decision::Reason;
+use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::GatewayId;
 use dormgate::gateway::metrics::Metrics;
 use dormgate::http::{Links, ModbusCounters};

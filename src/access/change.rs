@@ -177,57 +177,35 @@ pub struct Head {
     pub digest: String,
 }
 
-/// Machine-readable codes of a refused message (wire contract, section 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorCode {
+names! {
+    /// Machine-readable codes of a refused message (wire contract, section 3).
+    ErrorCode:
     /// No signature that a configured key verifies.
-    BadSignature,
+    BadSignature "bad_signature",
     /// `aud` is neither this gateway nor, on a campus topic, `campus`.
-    WrongAudience,
+    WrongAudience "wrong_audience",
     /// `kid` or `iss` names no configured stream.
-    UnknownStream,
+    UnknownStream "unknown_stream",
     /// The stream may not say this op.
-    ForbiddenOp,
+    ForbiddenOp "forbidden_op",
     /// No op or command of this name.
-    UnknownOp,
+    UnknownOp "unknown_op",
     /// Not a card UID.
-    InvalidUid,
+    InvalidUid "invalid_uid",
     /// A random UID cannot be enrolled or issued.
-    RandomUid,
+    RandomUid "random_uid",
     /// A field is missing or wrong.
-    InvalidField,
+    InvalidField "invalid_field",
     /// Over a limit of size, nesting or count.
-    TooLarge,
+    TooLarge "too_large",
     /// A snapshot that would remove too much.
-    ShrinkRefused,
+    ShrinkRefused "shrink_refused",
     /// A snapshot whose cards do not add up.
-    CountMismatch,
+    CountMismatch "count_mismatch",
     /// A retained copy of something that acts once.
-    Retained,
+    Retained "retained",
     /// A command for a portal that this gateway does not have.
-    UnknownPortal,
-}
-
-impl ErrorCode {
-    /// The code on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BadSignature => "bad_signature",
-            Self::WrongAudience => "wrong_audience",
-            Self::UnknownStream => "unknown_stream",
-            Self::ForbiddenOp => "forbidden_op",
-            Self::UnknownOp => "unknown_op",
-            Self::InvalidUid => "invalid_uid",
-            Self::RandomUid => "random_uid",
-            Self::InvalidField => "invalid_field",
-            Self::TooLarge => "too_large",
-            Self::ShrinkRefused => "shrink_refused",
-            Self::CountMismatch => "count_mismatch",
-            Self::Retained => "retained",
-            Self::UnknownPortal => "unknown_portal",
-        }
-    }
+    UnknownPortal "unknown_portal",
 }
 
 /// What is wrong with one op, or with the message as a whole (`op` is `None`).

@@ -201,6 +201,17 @@ pub struct GrantFlags {
 }
 
 impl GrantFlags {
+    /// The flag of this name.
+    pub fn named(&mut self, name: &str) -> Option<&mut bool> {
+        match name {
+            "late" => Some(&mut self.late),
+            "soft_anti_passback" => Some(&mut self.soft_anti_passback),
+            "clone_suspected" => Some(&mut self.clone_suspected),
+            "stale_list" => Some(&mut self.stale_list),
+            _ => None,
+        }
+    }
+
     /// The names of the flags that are set.
     pub fn iter(self) -> impl Iterator<Item = &'static str> {
         [

@@ -1,8 +1,8 @@
 //! What the engine wants done, in order. Whoever carries an effect out decides nothing any more.
 
-use super::audit::{AlarmKind, Record};
 use super::change::{OpError, Position};
 use super::decision::{Decision, Grant};
+use super::event::{AlarmKind, Record, ReplyStatus};
 use super::id::{CardUid, PortalId, StreamName, Timestamp};
 use super::input::Receipt;
 use super::portal::Posture;
@@ -54,35 +54,6 @@ pub struct Ack {
     pub cut: Vec<PortalId>,
     /// When it arrived.
     pub received_at: Timestamp,
-}
-
-/// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ReplyStatus {
-    /// Done.
-    Ok,
-    /// Refused.
-    Rejected,
-    /// Too late.
-    Expired,
-    /// Heard before.
-    Duplicate,
-    /// Tried and failed.
-    Failed,
-}
-
-impl ReplyStatus {
-    /// The status' name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Rejected => "rejected",
-            Self::Expired => "expired",
-            Self::Duplicate => "duplicate",
-            Self::Failed => "failed",
-        }
-    }
 }
 
 /// What would be decided for a card at one portal.

@@ -1,7 +1,7 @@
 //! Everything that can happen to the engine, already parsed and verified by the links.
 
-use super::audit::AlarmKind;
 use super::change::{Changes, Head, OpError, Position};
+use super::event::AlarmKind;
 use super::id::{CardUid, PortalId, StreamName, Timestamp};
 use super::portal::{Assurance, Direction, Posture};
 use super::transform::Reading;

@@ -3,13 +3,16 @@
 //! Start with [`decide`](decide::decide), the ladder; then [`list`], what the ladder reads; then [`engine`], which turns
 //! inputs into effects.
 
-pub mod audit;
+#[macro_use]
+mod names;
+
 pub mod change;
 pub mod credential;
 pub mod decide;
 pub mod decision;
 pub mod effect;
 pub mod engine;
+pub mod event;
 pub mod id;
 pub mod input;
 pub mod list;

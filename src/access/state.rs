@@ -1,9 +1,9 @@
 //! What survives a restart. State is the fold of audit events: live and in replay it changes in this file only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::audit::{AuditEvent, EventKind};
 use super::change::{Changes, Position};
+use super::event::{AuditEvent, Event, GapCause, Mark, PostureSource, StreamRevision};
 use super::id::{ClockTrust, PortalId, StreamName, Timestamp};
 use super::list::{AccessList, Applied};
 use super::policy::Policy;
@@ -15,18 +15,6 @@ use super::stream::StreamTrack;
 pub const COMMANDS_MAX: usize = 10_000;
 /// How long after its `exp` a command's id is remembered, in milliseconds.
 pub const COMMAND_MEMORY_MS: i64 = 60_000;
-
-/// `reason` of a `log_gap` that lost changes, not only decisions: the list is asked for anew.
-pub const GAP_DAMAGED: &str = "damaged";
-/// `detail` of a `posture` event set by an operator on the box.
-pub const BY_OPERATOR: &str = "operator";
-/// `detail` of a `posture` event that a fire input caused.
-pub const BY_FIRE_INPUT: &str = "fire_input";
-/// `detail` of a `posture` event that ended the fire latch.
-pub const BY_FIRE_RESET: &str = "fire_reset";
-
-/// `reason` of a `clock_step` event from which on the clock is trusted although it showed a later time before.
-pub const CLOCK_RESTORED: &str = "clock_restored";
 
 /// Everything that survives.
 #[derive(Clone, Debug, Default)]
@@ -43,25 +31,24 @@ pub struct State {
     pub operator: BTreeMap<Option<PortalId>, Posture>,
     /// A fire input was active and no operator has reset it yet.
     pub fire: bool,
+    /// The portals whose fire input is active.
+    pub fire_inputs: BTreeSet<PortalId>,
     /// The number of the last event folded; 0: none.
     pub last_n: u64,
-    /// The latest trusted time of the events folded. An earlier time cannot be trusted.
+    /// The latest trusted time of the events folded. An earlier time cannot be trusted, also after a restart.
     pub trusted_at: Timestamp,
 }
 
 impl State {
     /// Folds one event. `changes` is the message of a `changes_applied`; replayed, it is parsed from the event's evidence.
     pub fn fold(&mut self, event: &AuditEvent, changes: Option<&Changes>) {
-        self.note(event);
-        match (event.kind, changes) {
-            (EventKind::ChangesApplied, Some(changes)) => {
-                self.hear(&changes.stream, changes.at, event.at);
-                if let Ok(ops) = &changes.content {
-                    self.list.replay(ops, changes.at);
-                }
+        if let Some(changes) = changes {
+            self.hear(&changes.stream, changes.at, event.at);
+            if let Ok(ops) = &changes.content {
+                self.list.replay(ops, changes.at);
             }
-            _ => self.fold_small(event),
         }
+        self.record(event);
     }
 
     /// Applies a message live; its event is noted when it is recorded.
@@ -73,87 +60,83 @@ impl State {
         }
     }
 
-    /// Folds a live event. That of a message was applied by [`State::apply`].
-    pub fn record(&mut self, event: &AuditEvent) {
-        self.note(event);
-        self.fold_small(event);
-    }
-
-    fn note(&mut self, event: &AuditEvent) {
-        self.last_n = self.last_n.max(event.n);
-        if event.clock == ClockTrust::Trusted {
-            let restored = event.kind == EventKind::ClockStep && event.reason.as_deref() == Some(CLOCK_RESTORED);
-            self.trusted_at = if restored { event.at } else { self.trusted_at.max(event.at) };
-        }
-    }
-
     fn hear(&mut self, stream: &StreamName, at: Position, heard_at: Timestamp) {
         let track = self.streams.entry(stream.clone()).or_default();
         track.hear(at);
         track.heard_at = track.heard_at.max(Some(heard_at));
     }
 
-    fn fold_small(&mut self, event: &AuditEvent) {
-        match event.kind {
-            EventKind::PowerOn => {
-                if let Some(portal) = &event.portal {
-                    self.boxes.insert(portal.clone(), event.uid.map_or(PowerSource::Remote, PowerSource::Card));
+    /// Folds a live event. That of a message was applied by [`State::apply`].
+    pub fn record(&mut self, event: &AuditEvent) {
+        self.last_n = self.last_n.max(event.n);
+        self.trusted_at = event.trusted_after(self.trusted_at);
+        match &event.body {
+            Event::PowerOn { portal, source, .. } => {
+                self.boxes.insert(portal.clone(), *source);
+            }
+            Event::PowerOff { portal, .. } => {
+                self.boxes.remove(portal);
+            }
+            Event::Command { taken, .. } => {
+                self.commands.extend(taken.clone());
+                if event.clock == ClockTrust::Trusted {
+                    self.commands.retain(|_, exp| is_remembered(*exp, event.at));
                 }
             }
-            EventKind::PowerOff => {
-                if let Some(portal) = &event.portal {
-                    self.boxes.remove(portal);
-                }
+            Event::Posture { portal, posture, source } => self.fold_posture(portal.as_ref(), *posture, *source),
+            Event::RejectedMessage { used_up: Some(r), .. } => {
+                self.hear(&r.stream, Position { epoch: r.epoch, seq: r.seq }, event.at);
             }
-            EventKind::Command => {
-                if let Some((jti, exp)) = &event.jti {
-                    self.commands.insert(jti.clone(), *exp);
-                }
-                self.commands.retain(|_, exp| is_remembered(*exp, event.at));
-            }
-            EventKind::Posture => self.fold_posture(event),
-            EventKind::RejectedMessage => {
-                // Only a message that was refused for its content carries its revision: it used up its number.
-                if let Some(r) = &event.revision {
-                    self.hear(&r.stream, Position { epoch: r.epoch, seq: r.seq }, event.at);
-                }
-            }
-            EventKind::Alarm | EventKind::Config => {
-                // The goal that a head set, an alarm if it was not reached yet; see `StreamTrack::take_head`.
-                if let Some(r) = &event.revision {
-                    let track = self.streams.entry(r.stream.clone()).or_default();
-                    track.aim_at(Position { epoch: r.epoch, seq: r.seq });
-                }
-            }
-            EventKind::LogGap => {
-                if event.reason.as_deref() == Some(GAP_DAMAGED) {
-                    self.streams.values_mut().for_each(StreamTrack::lose);
-                }
-            }
-            EventKind::Decision
-            | EventKind::Taken
-            | EventKind::NotTaken
-            | EventKind::Revoked
-            | EventKind::ChangesApplied
-            | EventKind::PortalOnline
-            | EventKind::PortalOffline
-            | EventKind::Boot
-            | EventKind::ClockStep => {}
+            Event::Config { mark, .. } => self.fold_mark(mark),
+            Event::LogGap { cause: GapCause::Damaged, .. } => self.streams.values_mut().for_each(StreamTrack::lose),
+            Event::LogGap { cause: GapCause::NotWritten, .. }
+            | Event::RejectedMessage { used_up: None, .. }
+            | Event::Decision { .. }
+            | Event::Taken { .. }
+            | Event::NotTaken { .. }
+            | Event::Revoked { .. }
+            | Event::ChangesApplied { .. }
+            | Event::Alarm { .. }
+            | Event::PortalOnline { .. }
+            | Event::PortalOffline { .. }
+            | Event::Boot { .. }
+            | Event::ClockStep { .. } => {}
         }
     }
 
-    fn fold_posture(&mut self, event: &AuditEvent) {
-        let posture = event.reason.as_deref().and_then(Posture::parse);
-        match (event.detail.as_deref(), posture) {
-            (Some(BY_OPERATOR), Some(posture)) => {
-                if event.portal.is_none() {
+    fn fold_mark(&mut self, mark: &Mark) {
+        match mark {
+            Mark::Note => {}
+            Mark::Goal(StreamRevision { stream, epoch, seq }) => {
+                let track = self.streams.entry(stream.clone()).or_default();
+                track.aim_at(Position { epoch: *epoch, seq: *seq });
+            }
+            Mark::StreamForgotten(stream) => {
+                self.streams.remove(stream);
+            }
+        }
+    }
+
+    fn fold_posture(&mut self, portal: Option<&PortalId>, posture: Posture, source: PostureSource) {
+        match source {
+            PostureSource::Operator => {
+                if portal.is_none() {
                     self.operator.clear();
                 }
-                self.operator.insert(event.portal.clone(), posture);
+                self.operator.insert(portal.cloned(), posture);
             }
-            (Some(BY_FIRE_INPUT), _) => self.fire = true,
-            (Some(BY_FIRE_RESET), _) => self.fire = false,
-            _ => {}
+            PostureSource::FireInput => {
+                self.fire = true;
+                self.fire_inputs.extend(portal.cloned());
+            }
+            PostureSource::FireInputClear => {
+                self.fire_inputs.retain(|active| Some(active) != portal);
+            }
+            PostureSource::FireReset => self.fire = false,
+            PostureSource::FireResetForced => {
+                self.fire = false;
+                self.fire_inputs.clear();
+            }
         }
     }
 

@@ -177,9 +177,9 @@ async fn finish<J: Journal>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::audit::Record;
     use crate::access::change::{Head, Position};
     use crate::access::engine::{Engine, Setup};
+    use crate::access::event::Record;
     use crate::access::id::{ClockTrust, Timestamp};
     use crate::access::policy::Policy;
     use crate::access::state::State;

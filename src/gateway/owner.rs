@@ -14,9 +14,9 @@ use super::ports::{
     UplinkOrder,
 };
 use super::publication::Publication;
-use crate::access::audit::{AlarmKind, Record};
 use crate::access::effect::Effect;
 use crate::access::engine::Engine;
+use crate::access::event::{AlarmKind, Record};
 use crate::access::id::{ClockTrust, Mono, Now, StreamName};
 use crate::access::input::{Input, Operator};
 use crate::clock::Clock;

@@ -2,13 +2,13 @@
 
 use super::Fold;
 use super::record;
-use crate::access::audit::{AuditEvent, EventKind};
+use crate::access::event::{AuditEvent, EventKind};
 use crate::access::state::State;
 use crate::wire::changes;
 
 impl Fold for State {
     fn apply(&mut self, event: &AuditEvent, evidence: &[u8]) -> Result<(), String> {
-        if event.kind != EventKind::ChangesApplied {
+        if event.kind() != EventKind::ChangesApplied {
             self.fold(event, None);
             return Ok(());
         }

@@ -8,7 +8,7 @@ use super::durable_mark::MarkWriter;
 use super::medium::Medium;
 use super::replay::{JOURNAL, Place, Segment};
 use super::segment::{self, BODY_BYTES_MAX, Frame, Header};
-use crate::access::audit::Record;
+use crate::access::event::Record;
 use crate::access::id::Timestamp;
 use crate::wire::audit;
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::access::audit::{AuditEvent, Record};
+use crate::access::event::{AuditEvent, Record};
 use crate::access::id::Timestamp;
 use crate::wire::audit::Hash;
 
@@ -60,7 +60,7 @@ const LOCK: &str = "lock";
 /// How the store is to behave. [`Options::default`] has the contract's figures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// [`crate::access::audit::Flush::Soon`] events are on disk at most this much later, in milliseconds.
+    /// [`crate::access::event::Flush::Soon`] events are on disk at most this much later, in milliseconds.
     pub flush_ms: u64,
     /// Events kept at least where nothing else asks for more.
     pub retain_events: u64,
@@ -68,7 +68,7 @@ pub struct Options {
     pub retain_days: u32,
     /// Length at which a segment is full, in bytes.
     pub segment_bytes: u64,
-    /// [`crate::access::audit::Flush::Soon`] events that may wait for the disk; more are dropped and told as lost.
+    /// [`crate::access::event::Flush::Soon`] events that may wait for the disk; more are dropped and told as lost.
     pub soon_max: usize,
     /// Events after which a generation is written.
     pub generation_events: u64,
@@ -137,7 +137,7 @@ pub struct Recovered<F> {
     pub prev: Hash,
     /// Whether all that was acknowledged is in `state`.
     pub whole: Wholeness,
-    /// What is not, as inclusive ranges. Append a `log_gap` for each ([`crate::access::audit::Flush::Now`]): until one speaks
+    /// What is not, as inclusive ranges. Append a `log_gap` for each ([`crate::access::event::Flush::Now`]): until one speaks
     /// of it, every start says so again and no generation is written.
     pub lost: Vec<(u64, u64)>,
     /// Everything that was found to be wrong.

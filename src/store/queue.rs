@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::journal::rough_size;
-use crate::access::audit::{Flush, Record};
+use crate::access::event::{Flush, Record};
 
 /// Records written and synced together at most.
 const BATCH_RECORDS_MAX: usize = 2000;

@@ -121,7 +121,8 @@ struct ScheduleDto {
 struct MetaDto {
     fire: bool,
     last_n: u64,
-    last_at: i64,
+    trusted_at: i64,
+    fire_inputs: Vec<String>,
 }
 
 /// Hands every key and value of `state` to `put`.
@@ -154,7 +155,9 @@ pub fn export(state: &State, put: &mut dyn FnMut(&[u8], &[u8])) {
     for (portal, posture) in &state.operator {
         put(&key(b'o', portal.as_ref().map_or("", PortalId::as_str)), &value(&posture_index(*posture)));
     }
-    put(b"m", &value(&MetaDto { fire: state.fire, last_n: state.last_n, last_at: state.trusted_at.0 }));
+    let fire_inputs = state.fire_inputs.iter().map(ToString::to_string).collect();
+    let (fire, last_n, trusted_at) = (state.fire, state.last_n, state.trusted_at.0);
+    put(b"m", &value(&MetaDto { fire, last_n, trusted_at, fire_inputs }));
 }
 
 fn export_site(site: &Site, put: &mut dyn FnMut(&[u8], &[u8])) {
@@ -204,7 +207,8 @@ pub fn import(state: &mut State, key: &[u8], value: &[u8]) -> Result<(), RecordE
         b'm' => dto::<MetaDto>(body).map(|meta| {
             state.fire = meta.fire;
             state.last_n = meta.last_n;
-            state.trusted_at = Timestamp(meta.last_at);
+            state.trusted_at = Timestamp(meta.trusted_at);
+            state.fire_inputs = meta.fire_inputs.iter().filter_map(|portal| portal.parse().ok()).collect();
         }),
         _ => return Err(RecordError::UnknownKey(printable())),
     };

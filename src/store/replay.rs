@@ -8,7 +8,7 @@ use super::Fold;
 use super::finding::Finding;
 use super::medium::Medium;
 use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
-use crate::access::audit::EventKind;
+use crate::access::event::Event;
 use crate::access::id::Timestamp;
 use crate::wire::audit::{self, Decoded, Hash};
 
@@ -277,8 +277,10 @@ impl<F: Fold> Replay<'_, F> {
 }
 
 fn gap_of(decoded: &Decoded) -> Option<(u64, (u64, u64))> {
-    let gap = decoded.event.gap.filter(|_| decoded.event.kind == EventKind::LogGap)?;
-    Some((decoded.event.n, gap))
+    match decoded.event.body {
+        Event::LogGap { from, to, .. } => Some((decoded.event.n, (from, to))),
+        _ => None,
+    }
 }
 
 /// The event of a frame, if the frame holds what its event says it holds.

@@ -7,7 +7,7 @@ use super::durable_mark;
 use super::medium::{Directory, Medium};
 use super::replay::{self, Place, Segment};
 use super::segment::{Found, Frame, HEADER_BYTES, Header, Walk};
-use crate::access::audit::EventKind;
+use crate::access::event::Event;
 use crate::wire::audit::{NO_HASH, hash};
 
 /// Where a journal is not what was written.
@@ -168,8 +168,8 @@ impl Check {
                 } else if self.bad.is_some() {
                     self.wrong_before(expected, at, "the bytes are damaged", None);
                 }
-                if let (EventKind::LogGap, Some(gap)) = (decoded.event.kind, decoded.event.gap) {
-                    self.gaps.push((n, gap));
+                if let Event::LogGap { from, to, .. } = decoded.event.body {
+                    self.gaps.push((n, (from, to)));
                 }
             }
         }

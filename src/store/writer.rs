@@ -9,7 +9,7 @@ use super::ballast;
 use super::events::StoreEvent;
 use super::journal::Journal;
 use super::shared::Shared;
-use crate::access::audit::Record;
+use crate::access::event::Record;
 
 /// Pause between attempts while the disk fails.
 const RETRY: Duration = Duration::from_secs(1);

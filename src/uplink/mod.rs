@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, warn};
 
-use crate::access::audit::AlarmKind;
+use crate::access::event::AlarmKind;
 use crate::access::id::GatewayId;
 use crate::access::input::{Input, Receipt};
 use crate::config::AuditAckBy;

@@ -10,9 +10,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::time;
-use crate::access::audit::{AlarmKind, AuditEvent, EventKind, StreamRevision};
-use crate::access::decision::{Reason, Reasons};
-use crate::access::id::ClockTrust;
+use crate::access::change::ErrorCode;
+use crate::access::decision::{GrantFlags, GrantReason, Reason, Reasons};
+use crate::access::event::{
+    AlarmKind, AuditEvent, Event, EventKind, GapCause, Mark, OffCause, Outcome, PostureSource, ReplyStatus,
+    StreamRevision, Who,
+};
+use crate::access::id::{ClockTrust, Timestamp};
+use crate::access::portal::{Direction, Posture};
+use crate::access::presence::PowerSource;
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
@@ -52,6 +58,9 @@ pub enum AuditFormatError {
     /// Not a JSON object with the fields every event has; carries what the parser says.
     #[error("not an audit event: {0}")]
     NotAnEvent(String),
+    /// A field that the event's type needs is not there.
+    #[error("audit event has no field `{0}`, which its type needs; was it written by another version?")]
+    Missing(&'static str),
     /// A field holds something that this version does not know.
     #[error(
         "audit event field `{field}` holds `{value}`, which this version does not know; was it written by a newer one?"
@@ -75,9 +84,10 @@ pub struct Decoded {
     pub evidence: Option<Hash>,
 }
 
-/// The fields in the order of the contract.
-#[derive(Serialize, Deserialize)]
-struct Wire {
+/// The fields of every type in the order of the contract; each type uses some.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Fields {
     n: u64,
     at: String,
     clock: String,
@@ -85,36 +95,48 @@ struct Wire {
     mono_ms: u64,
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     portal: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     holder: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     also: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     flags: Vec<String>,
     /// One entry: the stream's name to epoch and number.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     revision: BTreeMap<String, (NonZeroU32, u64)>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     alarm: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<String>,
     prev: String,
 }
@@ -130,40 +152,225 @@ fn clock_name(clock: ClockTrust) -> &'static str {
 /// `evidence` is named by its SHA-256; empty evidence is not named.
 #[must_use]
 pub fn encode(event: &AuditEvent, evidence: &[u8], prev: &Hash) -> Vec<u8> {
-    let wire = Wire {
+    let body = &event.body;
+    let mut fields = Fields {
         n: event.n,
         at: time::format(event.at),
         clock: clock_name(event.clock).to_owned(),
-        boot: event.boot.clone(),
+        boot: event.boot.as_ref().to_owned(),
         mono_ms: event.mono_ms,
-        kind: event.kind.as_str().to_owned(),
-        portal: event.portal.as_ref().map(ToString::to_string),
-        uid: event.uid.as_ref().map(ToString::to_string),
-        holder: event.holder.as_ref().map(ToString::to_string),
-        decision: event.granted.map(|granted| if granted { "grant" } else { "deny" }.to_owned()),
-        reason: event.reason.clone(),
-        also: event.also.iter().map(|r| r.as_str().to_owned()).collect(),
-        flags: event.flags.clone(),
-        revision: event.revision.iter().map(|r| (r.stream.to_string(), (r.epoch, r.seq))).collect(),
-        alarm: event.alarm.map(|a| a.as_str().to_owned()),
-        jti: event.jti.as_ref().map(|(jti, _)| jti.clone()),
-        exp: event.jti.as_ref().map(|(_, exp)| time::format(*exp)),
-        from: event.gap.map(|(from, _)| from),
-        to: event.gap.map(|(_, to)| to),
-        detail: event.detail.clone(),
+        kind: body.kind().as_str().to_owned(),
+        portal: body.portal().map(ToString::to_string),
+        uid: body.uid().map(|uid| uid.to_string()),
+        holder: body.holder().map(ToString::to_string),
+        detail: body.detail().to_owned(),
         evidence: (!evidence.is_empty()).then(|| hex(&hash(evidence))),
         prev: hex(prev),
+        ..Fields::default()
     };
+    fields.fill(body);
     #[expect(clippy::expect_used, reason = "strings and numbers under string keys always have a JSON form")]
-    serde_json::to_vec(&wire).expect("an audit event has a JSON form")
+    serde_json::to_vec(&fields).expect("an audit event has a JSON form")
 }
+
+impl Fields {
+    /// Puts in what is of this type alone.
+    fn fill(&mut self, body: &Event) {
+        let own = |name: &str| Some(name.to_owned());
+        let counted = |count: u64| (count > 0).then_some(count);
+        match body {
+            Event::Decision { outcome, also, flags, .. } => {
+                let (decision, reason) = match outcome {
+                    Outcome::Grant(reason) => ("grant", reason.as_str()),
+                    Outcome::Deny(reason) => ("deny", reason.as_str()),
+                };
+                (self.decision, self.reason) = (own(decision), own(reason));
+                self.also = also.iter().map(|r| r.as_str().to_owned()).collect();
+                self.flags = flags.iter().map(str::to_owned).collect();
+            }
+            Event::Taken { direction, .. } => self.direction = own(direction.as_str()),
+            Event::PowerOn { source: PowerSource::Remote, .. } => self.reason = own(GrantReason::Remote.as_str()),
+            Event::PowerOff { cause, .. } => self.reason = own(cause.as_str()),
+            Event::Revoked { revision, .. } | Event::ChangesApplied { revision } => self.about(revision),
+            Event::RejectedMessage { code, used_up, count, .. } => {
+                (self.reason, self.count) = (own(code.as_str()), counted(*count));
+                used_up.iter().for_each(|revision| self.about(revision));
+            }
+            Event::Command { status, taken, .. } => {
+                self.reason = own(status.as_str());
+                self.jti = taken.as_ref().map(|(jti, _)| jti.clone());
+                self.exp = taken.as_ref().map(|(_, exp)| time::format(*exp));
+            }
+            Event::Posture { posture, source, .. } => {
+                (self.reason, self.source) = (own(posture.as_str()), own(source.as_str()));
+            }
+            Event::Alarm { kind, count, .. } => (self.alarm, self.count) = (own(kind.as_str()), counted(*count)),
+            Event::ClockStep { by_ms, restored, .. } => {
+                self.by_ms = (*by_ms != 0).then_some(*by_ms);
+                self.reason = restored.then(|| CLOCK_RESTORED.to_owned());
+            }
+            Event::LogGap { from, to, cause } => {
+                (self.from, self.to, self.reason) = (Some(*from), Some(*to), own(cause.as_str()));
+            }
+            Event::Config { mark, .. } => match mark {
+                Mark::Note => {}
+                Mark::Goal(goal) => {
+                    self.mark = own(GOAL);
+                    self.about(goal);
+                }
+                Mark::StreamForgotten(stream) => (self.mark, self.stream) = (own(FORGOTTEN), own(stream.as_str())),
+            },
+            Event::NotTaken { .. }
+            | Event::PowerOn { source: PowerSource::Card(_), .. }
+            | Event::PortalOnline { .. }
+            | Event::PortalOffline { .. }
+            | Event::Boot { .. } => {}
+        }
+    }
+
+    fn about(&mut self, revision: &StreamRevision) {
+        self.revision.insert(revision.stream.to_string(), (revision.epoch, revision.seq));
+    }
+
+    fn revision(&mut self) -> Result<Option<StreamRevision>, AuditFormatError> {
+        if self.revision.len() > 1 {
+            return Err(unknown("revision", "more than one stream"));
+        }
+        let Some((stream, (epoch, seq))) = self.revision.pop_first() else { return Ok(None) };
+        let stream = stream.parse().map_err(|_| unknown("revision", stream))?;
+        Ok(Some(StreamRevision { stream, epoch, seq }))
+    }
+
+    /// The event of its type. What that type needs and is missing is an error; fields of other types are ignored.
+    fn body(mut self) -> Result<Event, AuditFormatError> {
+        let kind = named("type", Some(self.kind.as_str()), EventKind::parse)?;
+        let portal = parsed("portal", self.portal.take())?;
+        let at_portal = || portal.clone().ok_or_else(|| missing("portal"));
+        let who = Who { uid: parsed("uid", self.uid.take())?, holder: parsed("holder", self.holder.take())? };
+        let revision = self.revision()?;
+        let this_revision = || revision.clone().ok_or_else(|| missing("revision"));
+        let reason = self.reason.as_deref();
+        let count = self.count.unwrap_or(0);
+        let detail = std::mem::take(&mut self.detail);
+        Ok(match kind {
+            EventKind::Decision => {
+                let grant = |name: &str| GrantReason::ALL.into_iter().find(|r| r.as_str() == name);
+                let outcome = match self.decision.as_deref() {
+                    Some("grant") => Outcome::Grant(named("reason", reason, grant)?),
+                    Some("deny") => Outcome::Deny(named("reason", reason, Reason::parse)?),
+                    other => return Err(unknown("decision", other.unwrap_or_default())),
+                };
+                let mut also = Reasons::NONE;
+                for name in &self.also {
+                    also.add(named("also", Some(name), Reason::parse)?);
+                }
+                Event::Decision { portal, who, outcome, also, flags: flags(&self.flags)?, detail }
+            }
+            EventKind::Taken => {
+                let direction = named("direction", self.direction.as_deref(), Direction::parse)?;
+                Event::Taken { portal: at_portal()?, who, direction }
+            }
+            EventKind::NotTaken => Event::NotTaken { portal: at_portal()?, who },
+            EventKind::PowerOn => {
+                let source = who.uid.map_or(PowerSource::Remote, PowerSource::Card);
+                Event::PowerOn { portal: at_portal()?, source, holder: who.holder, detail }
+            }
+            EventKind::PowerOff => {
+                Event::PowerOff { portal: at_portal()?, who, cause: named("reason", reason, OffCause::parse)? }
+            }
+            EventKind::Revoked => {
+                let uid = who.uid.ok_or_else(|| missing("uid"))?;
+                Event::Revoked { uid, holder: who.holder, revision: this_revision()? }
+            }
+            EventKind::ChangesApplied => Event::ChangesApplied { revision: this_revision()? },
+            EventKind::RejectedMessage => {
+                let code = named("reason", reason, ErrorCode::parse)?;
+                Event::RejectedMessage { code, used_up: revision, count, detail }
+            }
+            EventKind::Command => {
+                let taken = match (self.jti, self.exp) {
+                    (None, None) => None,
+                    (Some(jti), Some(exp)) => Some((jti, instant("exp", &exp)?)),
+                    (Some(_), None) => return Err(missing("exp")),
+                    (None, Some(_)) => return Err(missing("jti")),
+                };
+                Event::Command { portal, status: named("reason", reason, ReplyStatus::parse)?, taken, detail }
+            }
+            EventKind::Posture => {
+                let source = named("source", self.source.as_deref(), PostureSource::parse)?;
+                Event::Posture { portal, posture: named("reason", reason, Posture::parse)?, source }
+            }
+            EventKind::Alarm => {
+                let kind = named("alarm", self.alarm.as_deref(), AlarmKind::parse)?;
+                Event::Alarm { kind, portal, who, count, detail }
+            }
+            EventKind::PortalOnline => Event::PortalOnline { portal: at_portal()?, detail },
+            EventKind::PortalOffline => Event::PortalOffline { portal: at_portal()?, detail },
+            EventKind::Boot => Event::Boot { detail },
+            EventKind::ClockStep => {
+                let restored = match reason {
+                    None => false,
+                    Some(CLOCK_RESTORED) => true,
+                    Some(other) => return Err(unknown("reason", other)),
+                };
+                Event::ClockStep { by_ms: self.by_ms.unwrap_or(0), restored, detail }
+            }
+            EventKind::LogGap => {
+                let from = self.from.ok_or_else(|| missing("from"))?;
+                let to = self.to.ok_or_else(|| missing("to"))?;
+                Event::LogGap { from, to, cause: named("reason", reason, GapCause::parse)? }
+            }
+            EventKind::Config => {
+                let mark = match self.mark.as_deref() {
+                    None => Mark::Note,
+                    Some(GOAL) => Mark::Goal(this_revision()?),
+                    Some(FORGOTTEN) => {
+                        let stream = parsed("stream", self.stream)?.ok_or_else(|| missing("stream"))?;
+                        Mark::StreamForgotten(stream)
+                    }
+                    Some(other) => return Err(unknown("mark", other)),
+                };
+                Event::Config { mark, detail }
+            }
+        })
+    }
+}
+
+const GOAL: &str = "goal";
+const FORGOTTEN: &str = "stream_forgotten";
+const CLOCK_RESTORED: &str = "clock_restored";
 
 fn unknown(field: &'static str, value: impl Into<String>) -> AuditFormatError {
     AuditFormatError::Field { field, value: value.into() }
 }
 
+fn missing(field: &'static str) -> AuditFormatError {
+    AuditFormatError::Missing(field)
+}
+
+fn named<T>(
+    field: &'static str,
+    name: Option<&str>,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, AuditFormatError> {
+    let name = name.ok_or_else(|| missing(field))?;
+    parse(name).ok_or_else(|| unknown(field, name))
+}
+
 fn parsed<T: std::str::FromStr>(field: &'static str, text: Option<String>) -> Result<Option<T>, AuditFormatError> {
     text.map(|text| text.parse().map_err(|_| unknown(field, text))).transpose()
+}
+
+fn instant(field: &'static str, text: &str) -> Result<Timestamp, AuditFormatError> {
+    time::parse(text).ok_or_else(|| unknown(field, text))
+}
+
+fn flags(names: &[String]) -> Result<GrantFlags, AuditFormatError> {
+    let mut flags = GrantFlags::default();
+    for name in names {
+        *flags.named(name).ok_or_else(|| unknown("flags", name))? = true;
+    }
+    Ok(flags)
 }
 
 /// The event behind `bytes`.
@@ -172,183 +379,22 @@ fn parsed<T: std::str::FromStr>(field: &'static str, text: Option<String>) -> Re
 /// [`AuditFormatError`] when the bytes are no JSON object with an event's fields, or a field holds what this version does not
 /// know. Unknown fields are ignored.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, AuditFormatError> {
-    let wire: Wire = serde_json::from_slice(bytes).map_err(|e| AuditFormatError::NotAnEvent(e.to_string()))?;
-    let instant = |field, text: &str| time::parse(text).ok_or_else(|| unknown(field, text));
-    let kind = EventKind::ALL.iter().copied().find(|k| k.as_str() == wire.kind);
-    let clock = [ClockTrust::Trusted, ClockTrust::Untrusted].into_iter().find(|c| clock_name(*c) == wire.clock);
-    let granted = match wire.decision.as_deref() {
-        None => None,
-        Some("grant") => Some(true),
-        Some("deny") => Some(false),
-        Some(other) => return Err(unknown("decision", other)),
-    };
-    let mut also = Reasons::NONE;
-    for name in &wire.also {
-        also.add(Reason::parse(name).ok_or_else(|| unknown("also", name))?);
-    }
-    let alarm = match wire.alarm {
-        None => None,
-        Some(name) => {
-            let known = AlarmKind::ALL.iter().copied().find(|a| a.as_str() == name);
-            Some(known.ok_or_else(|| unknown("alarm", name))?)
-        }
-    };
-    if wire.revision.len() > 1 {
-        return Err(unknown("revision", "more than one stream"));
-    }
-    let revision = match wire.revision.into_iter().next() {
-        None => None,
-        Some((stream, (epoch, seq))) => {
-            let stream = stream.parse().map_err(|_| unknown("revision", stream))?;
-            Some(StreamRevision { stream, epoch, seq })
-        }
-    };
-    let jti = match (wire.jti, wire.exp) {
-        (None, None) => None,
-        (Some(jti), Some(exp)) => Some((jti, instant("exp", &exp)?)),
-        (Some(jti), None) => return Err(unknown("jti", format!("{jti} without `exp`"))),
-        (None, Some(exp)) => return Err(unknown("exp", format!("{exp} without `jti`"))),
-    };
-    let gap = match (wire.from, wire.to) {
-        (None, None) => None,
-        (Some(from), Some(to)) => Some((from, to)),
-        (Some(from), None) => return Err(unknown("from", format!("{from} without `to`"))),
-        (None, Some(to)) => return Err(unknown("to", format!("{to} without `from`"))),
-    };
-    let evidence = match wire.evidence {
-        None => None,
-        Some(text) => Some(unhex(&text).ok_or_else(|| unknown("evidence", text))?),
-    };
+    let fields: Fields = serde_json::from_slice(bytes).map_err(|e| AuditFormatError::NotAnEvent(e.to_string()))?;
+    let clocks = [ClockTrust::Trusted, ClockTrust::Untrusted];
+    let event_hash = |field, text: &str| unhex(text).ok_or_else(|| unknown(field, text));
+    let prev = event_hash("prev", &fields.prev)?;
+    let evidence = fields.evidence.as_deref().map(|text| event_hash("evidence", text)).transpose()?;
     let event = AuditEvent {
-        n: wire.n,
-        at: instant("at", &wire.at)?,
-        clock: clock.ok_or_else(|| unknown("clock", wire.clock))?,
-        boot: wire.boot,
-        mono_ms: wire.mono_ms,
-        kind: kind.ok_or_else(|| unknown("type", wire.kind))?,
-        portal: parsed("portal", wire.portal)?,
-        uid: parsed("uid", wire.uid)?,
-        holder: parsed("holder", wire.holder)?,
-        granted,
-        reason: wire.reason,
-        also,
-        flags: wire.flags,
-        revision,
-        alarm,
-        jti,
-        gap,
-        detail: wire.detail,
+        n: fields.n,
+        at: instant("at", &fields.at)?,
+        clock: named("clock", Some(&fields.clock), |name| clocks.into_iter().find(|c| clock_name(*c) == name))?,
+        boot: fields.boot.as_str().into(),
+        mono_ms: fields.mono_ms,
+        body: fields.body()?,
     };
-    Ok(Decoded { event, prev: unhex(&wire.prev).ok_or_else(|| unknown("prev", wire.prev))?, evidence })
+    Ok(Decoded { event, prev, evidence })
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::access::id::{Mono, Now, Timestamp};
-
-    fn bare() -> AuditEvent {
-        let wall = time::parse("2026-09-01T08:00:00.000Z").unwrap();
-        AuditEvent::new(88001, EventKind::Boot, "b1", Now { wall, mono: Mono(12), clock: ClockTrust::Trusted })
-    }
-
-    #[test]
-    fn an_event_is_spelled_as_the_contract_says_and_absent_fields_are_left_out() {
-        let zeros = "0".repeat(64);
-        assert_eq!(
-            String::from_utf8(encode(&bare(), b"", &NO_HASH)).unwrap(),
-            format!(
-                r#"{{"n":88001,"at":"2026-09-01T08:00:00.000Z","clock":"trusted","boot":"b1","mono_ms":12,"type":"boot","prev":"{zeros}"}}"#
-            )
-        );
-        let mut also = Reasons::NONE;
-        also.add(Reason::Lost);
-        let full = AuditEvent {
-            kind: EventKind::Decision,
-            portal: Some("gate-in".parse().unwrap()),
-            uid: Some("1EA68671".parse().unwrap()),
-            holder: Some("08193021".parse().unwrap()),
-            granted: Some(false),
-            reason: Some("replaced".into()),
-            also,
-            flags: vec!["late".into()],
-            revision: Some(StreamRevision {
-                stream: "card-office".parse().unwrap(),
-                epoch: NonZeroU32::new(3).unwrap(),
-                seq: 1042,
-            }),
-            alarm: Some(AlarmKind::DeadCard),
-            jti: Some(("01J9".into(), Timestamp(1_788_249_630_000))),
-            gap: Some((3, 5)),
-            detail: Some("d".into()),
-            ..bare()
-        };
-        let sum = hex(&hash(b"proof"));
-        assert_eq!(
-            String::from_utf8(encode(&full, b"proof", &NO_HASH)).unwrap(),
-            format!(
-                r#"{{"n":88001,"at":"2026-09-01T08:00:00.000Z","clock":"trusted","boot":"b1","mono_ms":12,"type":"decision","portal":"gate-in","uid":"1EA68671","holder":"08193021","decision":"deny","reason":"replaced","also":["lost"],"flags":["late"],"revision":{{"card-office":[3,1042]}},"alarm":"dead_card","jti":"01J9","exp":"2026-09-01T08:00:30.000Z","from":3,"to":5,"detail":"d","evidence":"{sum}","prev":"{zeros}"}}"#
-            )
-        );
-    }
-
-    #[test]
-    fn what_an_older_version_does_not_know_is_named() {
-        let text = String::from_utf8(encode(&bare(), b"", &NO_HASH)).unwrap();
-        let error = decode(text.replace("\"boot\",\"prev\"", "\"tea\",\"prev\"").as_bytes()).unwrap_err();
-        assert_eq!(error, unknown("type", "tea"));
-        assert!(decode(text.replace("mono_ms", "x").as_bytes()).unwrap_err().to_string().contains("mono_ms"));
-    }
-
-    prop_compose! {
-        fn events()(
-            n in any::<u64>(), at in -62_000_000_000_000i64..253_000_000_000_000, trusted in any::<bool>(),
-            boot in ".{0,12}", mono_ms in any::<u64>(), kind in proptest::sample::select(EventKind::ALL),
-            names in proptest::option::of(("[A-Za-z0-9][A-Za-z0-9_-]{0,8}", "[A-Za-z0-9]{1,9}")),
-            uid in proptest::option::of(proptest::collection::vec(1u8..255, 7)),
-            granted in any::<Option<bool>>(), reason in proptest::option::of("[a-z_]{1,9}"),
-            also in proptest::collection::vec(proptest::sample::select(Reason::ALL), 0..4),
-            flags in proptest::collection::vec(".{0,5}", 0..3),
-            revision in proptest::option::of((1u32.., any::<u64>())),
-            alarm in proptest::option::of(proptest::sample::select(AlarmKind::ALL)),
-            texts in (proptest::option::of(".{0,9}"), proptest::option::of(".{0,40}")), gap in any::<Option<(u64, u64)>>(),
-        ) -> AuditEvent {
-            let mut reasons = Reasons::NONE;
-            also.iter().for_each(|r| reasons.add(*r));
-            AuditEvent {
-                n, at: Timestamp(at), boot, mono_ms, kind, granted, reason, flags, alarm, gap,
-                clock: if trusted { ClockTrust::Trusted } else { ClockTrust::Untrusted },
-                portal: names.as_ref().map(|(a, _)| a.parse().unwrap()),
-                holder: names.as_ref().map(|(_, b)| b.parse().unwrap()),
-                uid: uid.map(|u| crate::access::id::CardUid::from_bytes(&u).unwrap()),
-                also: reasons,
-                revision: revision.map(|(epoch, seq)| StreamRevision {
-                    stream: "s".parse().unwrap(), epoch: NonZeroU32::new(epoch).unwrap(), seq,
-                }),
-                jti: texts.0.map(|t| (t, Timestamp(at))),
-                detail: texts.1,
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn every_event_comes_back_as_it_went(event in events(), evidence in any::<Vec<u8>>(), prev in any::<[u8; 32]>()) {
-            let decoded = decode(&encode(&event, &evidence, &prev)).unwrap();
-            prop_assert_eq!(decoded.event, event);
-            prop_assert_eq!(decoded.prev, prev);
-            prop_assert_eq!(decoded.evidence, (!evidence.is_empty()).then(|| hash(&evidence)));
-        }
-
-        #[test]
-        fn no_bytes_make_the_decoder_panic(event in events(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-            let mut bytes = encode(&event, b"x", &NO_HASH);
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-            drop(decode(&bytes));
-            drop(decode(&bytes[..at]));
-        }
-    }
-}
+#[path = "audit_tests.rs"]
+mod tests;

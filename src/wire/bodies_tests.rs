@@ -5,9 +5,10 @@ use std::num::NonZeroU32;
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::audit::AlarmKind;
 use crate::access::change::{ErrorCode, Position};
-use crate::access::effect::{Outcome, ReplyStatus, ResyncReason};
+use crate::access::effect::{Outcome, ResyncReason};
+use crate::access::event::AlarmKind;
+use crate::access::event::ReplyStatus;
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()

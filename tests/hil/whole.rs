@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
-use dormgate::access::audit::{AlarmKind, AuditEvent, EventKind};
 use dormgate::access::change::{Op, Subject};
 use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
+use dormgate::access::event::{AlarmKind, AuditEvent, Event, EventKind, Outcome};
 use dormgate::access::id::{CardUid, Holder, PortalId};
 use dormgate::access::portal::PortalKind;
 use dormgate::cli::serve::{Profiles, serve};
@@ -78,15 +78,15 @@ impl Office {
 }
 
 fn is(event: &AuditEvent, kind: EventKind, portal: &PortalId) -> bool {
-    event.kind == kind && event.portal.as_ref() == Some(portal)
+    event.kind() == kind && event.body.portal() == Some(portal)
 }
 
 /// A relay that did not do what it was told: a grant that was not carried out, or a cut.
 fn is_unconfirmed(event: &AuditEvent, portal: &PortalId) -> bool {
-    let told = event.detail.as_deref().unwrap_or_default();
+    let Event::Alarm { kind, detail, .. } = &event.body else { return false };
     let not_done = ["a release was not confirmed", "a grant was not carried out"];
-    let cut = event.alarm == Some(AlarmKind::UnconfirmedRevocation);
-    let release = event.alarm == Some(AlarmKind::PortalOffline) && not_done.iter().any(|begin| told.starts_with(begin));
+    let cut = *kind == AlarmKind::UnconfirmedRevocation;
+    let release = *kind == AlarmKind::PortalOffline && not_done.iter().any(|begin| detail.starts_with(begin));
     is(event, EventKind::Alarm, portal) && (cut || release)
 }
 
@@ -190,12 +190,12 @@ async fn at_portal(real: &Config, id: &PortalId, card: CardUid, office: &mut Off
     // What the gateway decided is in the audit at once; that a relay did not follow is said later.
     match office.event(begun, UNCONFIRMED_WITHIN, |e| is_unconfirmed(e, id)).await {
         None => report.ok(format_args!("`{id}`: every order was confirmed where the relay can be read back")),
-        Some(event) => report.failed(format_args!("`{id}`: {}", event.detail.unwrap_or_default())),
+        Some(event) => report.failed(format_args!("`{id}`: {}", event.body.detail())),
     }
     let trouble = |e: &AuditEvent| is(e, EventKind::PortalOffline, id);
     match office.event(0, Duration::from_millis(1), trouble).await {
         None => report.ok(format_args!("`{id}` was online all the time")),
-        Some(event) => report.failed(format_args!("`{id}` went offline: {}", event.detail.unwrap_or_default())),
+        Some(event) => report.failed(format_args!("`{id}` went offline: {}", event.body.detail())),
     }
 }
 
@@ -210,8 +210,13 @@ fn tell(event: Option<&AuditEvent>, id: &PortalId, what: &str, report: &mut Repo
 async fn decides(office: &mut Office, id: &PortalId, card: CardUid, wanted: &str, report: &mut Report) {
     let mark = office.events.len();
     please(format_args!("take the card away from `{id}`, wait 3 s, and present it again; leave it there"));
-    let decided = office.event(mark, wait(), |e| is(e, EventKind::Decision, id) && e.uid == Some(card)).await;
-    match decided.map(|event| event.reason.unwrap_or_default()) {
+    let decided = office.event(mark, wait(), |e| is(e, EventKind::Decision, id) && e.body.uid() == Some(card)).await;
+    let reason = decided.map(|event| match event.body {
+        Event::Decision { outcome: Outcome::Grant(reason), .. } => reason.as_str(),
+        Event::Decision { outcome: Outcome::Deny(reason), .. } => reason.as_str(),
+        _ => "",
+    });
+    match reason {
         Some(reason) if reason == wanted => report.ok(format_args!("`{id}`: {card} {reason}")),
         Some(reason) => report.failed(format_args!("`{id}`: {card} {reason}, and `{wanted}` is right")),
         None => report.failed(format_args!("`{id}`: no decision on {card}; was another card presented?")),

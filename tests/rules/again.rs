@@ -1,6 +1,6 @@
 //! What is shown twice, told late, or merged with what came after: nobody keeps a right by it, and nothing is told over and over.
 
-use dormgate::access::audit::{AlarmKind, EventKind};
+use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{Input, PortalReport, Presented, Request};
 use dormgate::access::policy::Policy;
 use dormgate::access::portal::Direction;
@@ -142,8 +142,8 @@ fn a_box_cut_at_boot_is_not_believed_on_by_a_report() {
     // The process dies between the revocation and what followed it: the journal ends with the change.
     let seen = w.say(vec![op::report_lost("uid:A")]);
     assert_eq!(seen.cuts(), []);
-    w.journal.pop_if(|r| r.event.kind != EventKind::ChangesApplied);
-    while w.journal.last().is_some_and(|r| r.event.kind != EventKind::ChangesApplied) {
+    w.journal.pop_if(|r| r.event.kind() != EventKind::ChangesApplied);
+    while w.journal.last().is_some_and(|r| r.event.kind() != EventKind::ChangesApplied) {
         w.journal.pop();
     }
     assert_eq!(w.restart().cuts(), [(BOX, "lost")]);
@@ -185,7 +185,7 @@ fn the_passage_of_a_second_opening_is_somebodys() {
     let mut w = gate(0);
     let pass = |w: &mut World| {
         let seen = w.report("gate-in", PortalReport { passed: Some(Direction::In), ..PortalReport::default() });
-        seen.records().find(|r| r.event.kind == EventKind::Taken).unwrap().event.uid
+        seen.records().find(|r| r.event.kind() == EventKind::Taken).unwrap().event.body.uid()
     };
     go(&mut w, "gate-in", None);
     w.pass_ms(1_000);

@@ -1,6 +1,6 @@
 //! Power boxes: a standing grant is judged anew on everything, and nothing is on without a right.
 
-use dormgate::access::audit::{AlarmKind, EventKind};
+use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{CommandKind, PortalReport, Presented};
 use dormgate::access::policy::{FirePower, Policy, RevokePower};
 use dormgate::access::portal::Posture;

@@ -1,7 +1,7 @@
 //! The same card within the debounce time is one presentation.
 
-use dormgate::access::audit::EventKind;
 use dormgate::access::decision::Decision;
+use dormgate::access::event::EventKind;
 use dormgate::access::input::{Input, Presented};
 use dormgate::access::policy::Policy;
 

@@ -1,6 +1,6 @@
 //! Doors and gates after the release: forced, held open, taken and not taken.
 
-use dormgate::access::audit::{AlarmKind, EventKind};
+use dormgate::access::event::{AlarmKind, Event, EventKind};
 use dormgate::access::input::{Input, PortalReport};
 use dormgate::access::portal::{Direction, Posture};
 
@@ -74,21 +74,23 @@ fn a_passage_belongs_to_the_last_card_granted_and_a_late_one_to_nobody() {
     w.present("gate-in", "A");
     w.pass_s(2);
     let taken = passed(&mut w);
-    let event = &taken.records().find(|r| r.event.kind == EventKind::Taken).unwrap().event;
-    assert_eq!((event.uid, event.detail.as_deref()), (Some(uid("A")), Some("in")));
+    let event = &taken.records().find(|r| r.event.kind() == EventKind::Taken).unwrap().event;
+    assert_eq!(event.body.uid(), Some(uid("A")));
+    assert!(matches!(event.body, Event::Taken { direction: Direction::In, .. }));
     let second = passed(&mut w);
-    let event = &second.records().find(|r| r.event.kind == EventKind::Taken).unwrap().event;
-    assert_eq!(event.uid, None, "one release, one passage");
+    let event = &second.records().find(|r| r.event.kind() == EventKind::Taken).unwrap().event;
+    assert_eq!(event.body.uid(), None, "one release, one passage");
 }
 
 #[test]
 fn who_passes_the_other_way_does_not_take_the_release() {
     let mut w = resident();
     w.present("gate-in", "A");
-    let of = |seen: &Seen| seen.records().find(|r| r.event.kind == EventKind::Taken).unwrap().event.clone();
+    let of = |seen: &Seen| seen.records().find(|r| r.event.kind() == EventKind::Taken).unwrap().event.clone();
     let out = of(&passes(&mut w, Direction::Out));
-    assert_eq!((out.uid, out.detail.as_deref()), (None, Some("out")));
-    assert_eq!(of(&passed(&mut w)).uid, Some(uid("A")));
+    assert_eq!(out.body.uid(), None);
+    assert!(matches!(out.body, Event::Taken { direction: Direction::Out, .. }));
+    assert_eq!(of(&passed(&mut w)).body.uid(), Some(uid("A")));
 }
 
 #[test]
@@ -99,7 +101,7 @@ fn a_release_that_nobody_takes_is_told_where_passing_is_told_at_all() {
     passed(&mut w);
     w.present("gate-in", "A");
     let over = w.pass_ms(3_000 + 10_000);
-    let event = &over.records().find(|r| r.event.kind == EventKind::NotTaken).unwrap().event;
-    assert_eq!(event.uid, Some(uid("A")));
+    let event = &over.records().find(|r| r.event.kind() == EventKind::NotTaken).unwrap().event;
+    assert_eq!(event.body.uid(), Some(uid("A")));
     assert!(!w.input(Input::Wake).recorded().contains(&EventKind::NotTaken), "told once");
 }

@@ -1,7 +1,7 @@
 //! The walk-throughs: what happens to one card, told as promises.
 
-use dormgate::access::audit::{AlarmKind, EventKind};
 use dormgate::access::credential::{Flag, Role};
+use dormgate::access::event::{AlarmKind, Event, EventKind};
 use dormgate::access::id::Timestamp;
 use dormgate::access::input::Presented;
 use dormgate::access::policy::{KindSet, Policy};
@@ -187,7 +187,13 @@ fn changes_queued_during_an_outage_apply_at_once_and_open_nothing() {
     w.pass_s(1_801);
     let seen = w.see("gate-in", "R");
     assert_eq!(seen.reason(), "granted");
-    let flags: Vec<_> = seen.records().flat_map(|r| r.event.flags.clone()).collect();
+    let flags: Vec<_> = seen
+        .records()
+        .flat_map(|r| match &r.event.body {
+            Event::Decision { flags, .. } => flags.iter().collect::<Vec<_>>(),
+            _ => Vec::new(),
+        })
+        .collect();
     assert_eq!(flags, ["stale_list"]);
     w.present("power-412", "B");
     // Out of order, a hole before them: a revocation does not wait.
@@ -209,7 +215,7 @@ fn a_reissue_under_an_inserted_card_cuts_first_then_proves_then_answers() {
         matches!(&seen.0[0], Effect::Order(PortalOrder::Cut { portal, reason: "replaced" }) if portal.as_str() == "power-412")
     );
     assert!(
-        matches!(&seen.0[1], Effect::Record(r) if r.event.kind == EventKind::ChangesApplied && !r.evidence.is_empty())
+        matches!(&seen.0[1], Effect::Record(r) if r.event.kind() == EventKind::ChangesApplied && !r.evidence.is_empty())
     );
     let ack_place = seen.0.iter().position(|e| matches!(e, Effect::Acknowledge { .. })).unwrap();
     let last_record = seen.0.iter().rposition(|e| matches!(e, Effect::Record(_))).unwrap();
@@ -346,5 +352,5 @@ fn a_malformed_identifier_is_denied_and_audited_with_what_was_read() {
     let request = w.request("door-412", Presented::Malformed("FFFFFFFF".to_owned()));
     let seen = w.input(dormgate::access::input::Input::Request(request));
     assert_eq!(seen.reason(), "malformed_identifier");
-    assert!(seen.records().next().unwrap().event.detail.as_ref().unwrap().contains("FFFFFFFF"));
+    assert!(seen.records().next().unwrap().event.body.detail().contains("FFFFFFFF"));
 }

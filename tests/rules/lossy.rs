@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use dormgate::access::audit::{AlarmKind, EventKind};
 use dormgate::access::change::{Op, Subject};
+use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::{CardUid, Timestamp};
 use dormgate::access::input::{Input, PortalReport, Presented, Request};
 use dormgate::access::list::{AccessList, COLLISIONS_LISTED_MAX, Lookup};
@@ -52,9 +52,9 @@ fn a_card_is_known_by_what_the_reader_makes_of_it_and_judged_as_itself() {
     w.resident("A", "p1");
     let seen = show(&mut w, "door-412", "A");
     assert_eq!(seen.reason(), "granted");
-    let event = &seen.records().find(|r| r.event.kind == EventKind::Decision).unwrap().event;
-    assert_eq!((event.uid, event.holder.clone()), (Some(uid("A")), Some(name("p1"))));
-    assert_eq!(event.detail.as_deref(), Some("read as `A68671` (wiegand26)"));
+    let event = &seen.records().find(|r| r.event.kind() == EventKind::Decision).unwrap().event;
+    assert_eq!((event.body.uid(), event.body.holder().cloned()), (Some(uid("A")), Some(name("p1"))));
+    assert_eq!(event.body.detail(), "read as `A68671` (wiegand26)");
     w.say(vec![op::report_lost("uid:A")]);
     let seen = show(&mut w, "door-412", "A");
     assert_eq!((seen.reason(), seen.alarms()), ("lost", vec![AlarmKind::DeadCard]));
@@ -66,9 +66,9 @@ fn a_reading_that_no_card_makes_is_unknown_and_written_down() {
     w.resident("A", "p1");
     let seen = show(&mut w, "door-412", "X");
     assert_eq!(seen.reason(), "unknown_credential");
-    let event = &seen.records().find(|r| r.event.kind == EventKind::Decision).unwrap().event;
-    assert_eq!(event.uid, None);
-    assert_eq!(event.detail.as_deref(), Some("read as `ADBEEF` (wiegand26), which no known card is"));
+    let event = &seen.records().find(|r| r.event.kind() == EventKind::Decision).unwrap().event;
+    assert_eq!(event.body.uid(), None);
+    assert_eq!(event.body.detail(), "read as `ADBEEF` (wiegand26), which no known card is");
 }
 
 #[test]
@@ -77,8 +77,8 @@ fn cards_that_fall_together_are_ambiguous_there_and_nowhere_else() {
     w.resident("A", "p1").resident(TWIN, "p2");
     let seen = show(&mut w, "door-412", "A");
     assert_eq!(seen.reason(), "ambiguous_identifier");
-    let event = &seen.records().find(|r| r.event.kind == EventKind::Decision).unwrap().event;
-    assert_eq!(event.detail.as_deref(), Some("read as `A68671` (wiegand26), which `1EA68671`, `99A68671` all are"));
+    let event = &seen.records().find(|r| r.event.kind() == EventKind::Decision).unwrap().event;
+    assert_eq!(event.body.detail(), "read as `A68671` (wiegand26), which `1EA68671`, `99A68671` all are");
     for card in ["A", TWIN] {
         assert_eq!(w.present("gate-in", card), "granted");
         let told = w.engine.query(uid(card), None, w.now()).unwrap();
@@ -186,8 +186,8 @@ fn a_collision_is_reported_once_when_it_begins_to_matter() {
     w.resident("A", "p1");
     let seen = w.say(vec![op::issue(TWIN, "p2")]);
     assert_eq!(seen.alarms(), [AlarmKind::List]);
-    let event = &seen.records().find(|r| r.event.kind == EventKind::Alarm).unwrap().event;
-    let detail = event.detail.as_deref().unwrap();
+    let event = &seen.records().find(|r| r.event.kind() == EventKind::Alarm).unwrap().event;
+    let detail = event.body.detail();
     for part in ["`1EA68671`, `99A68671`", "`A68671` (wiegand26)", "`door-412`, `power-412`"] {
         assert!(detail.contains(part), "{part} is not in: {detail}");
     }
@@ -201,7 +201,7 @@ fn a_collision_is_reported_once_when_it_begins_to_matter() {
     // A restart says what there is without raising it again.
     let seen = w.restart();
     assert_eq!(seen.alarms(), []);
-    let config = seen.records().find(|r| r.event.kind == EventKind::Config).unwrap().event.detail.clone().unwrap();
+    let config = seen.records().find(|r| r.event.kind() == EventKind::Config).unwrap().event.body.detail().to_owned();
     assert!(config.contains("1 readings of `door-412`, `power-412` belong to several cards"), "{config}");
     w.assert_replay_is_life();
 }
@@ -222,10 +222,10 @@ fn a_message_with_many_collisions_tells_some_and_counts_the_others() {
     assert_eq!(w.say(enrol).alarms(), []);
     let seen = w.say((0..20).map(|i| op::issue(&card(0x22, i), "p2")).collect());
     assert_eq!(seen.alarms().len(), COLLISIONS_LISTED_MAX + 1);
-    let last = seen.records().filter(|r| r.event.kind == EventKind::Alarm).last().unwrap();
-    assert!(last.event.detail.as_deref().unwrap().starts_with("12 more groups"), "{last:?}");
+    let last = seen.records().filter(|r| r.event.kind() == EventKind::Alarm).last().unwrap();
+    assert!(last.event.body.detail().starts_with("12 more groups"), "{last:?}");
     let at_start = w.restart();
-    assert!(at_start.records().any(|r| r.event.detail.as_deref().is_some_and(|d| d.contains("; and 12 more"))));
+    assert!(at_start.records().any(|r| r.event.body.detail().contains("; and 12 more")));
 }
 
 #[test]

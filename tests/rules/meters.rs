@@ -1,8 +1,8 @@
 //! Meters: what is believed of them, and power drawn with no card.
 
-use dormgate::access::audit::{AlarmKind, EventKind};
 use dormgate::access::effect::Effect;
 use dormgate::access::engine::{DRAW_MS, METER_STALE_MS, METER_SWEEP_MS};
+use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{CommandKind, PortalReport};
 
 use crate::world::{Seen, World, name, op};
@@ -70,7 +70,7 @@ fn power_drawn_for_ten_seconds_by_a_box_that_is_off_is_one_alarm() {
     assert_eq!(w.pass_ms(DRAW_MS - 1).alarms(), []);
     let seen = w.pass_ms(1);
     assert_eq!((seen.alarms(), seen.cuts()), (vec![AlarmKind::PowerWithoutCard], vec![(BOX, "card_left")]));
-    let detail = seen.records().find_map(|r| r.event.detail.clone()).unwrap();
+    let detail = seen.records().map(|r| r.event.body.detail().to_owned()).find(|d| !d.is_empty()).unwrap();
     assert!(detail.starts_with("41 W are drawn"), "{detail}");
     for _ in 0..20 {
         w.pass_s(10);

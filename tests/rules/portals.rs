@@ -1,6 +1,7 @@
 //! Requests that repeat, commands, standing modes, fire: what portals and their watchers may count on.
 
-use dormgate::access::audit::{AlarmKind, EventKind};
+use dormgate::access::decision::Reason;
+use dormgate::access::event::{AlarmKind, Event, EventKind};
 use dormgate::access::id::{ClockTrust, Timestamp};
 use dormgate::access::input::{ClockChange, Command, CommandKind, Input, Operator, PortalReport, Presented, Request};
 use dormgate::access::portal::{Direction, Posture};
@@ -110,7 +111,8 @@ fn leaving_is_never_refused() {
     // The audit says what would have been the reason.
     let seen = w.see("gate-out", "A");
     let event = &seen.records().next().unwrap().event;
-    assert!(event.also.iter().any(|r| r.as_str() == "cancelled"));
+    let Event::Decision { also, .. } = &event.body else { panic!("{event:?}") };
+    assert!(also.contains(Reason::Cancelled));
     // A reader may not turn an entrance into an exit.
     let inwards = Request { direction: Some(Direction::Out), ..w.request("gate-in", Presented::Card(uid("X"))) };
     w.say(vec![op::posture("*", Posture::Secure, None)]);
@@ -128,7 +130,7 @@ fn a_command_acts_once_also_after_a_restart() {
         w.assert_replay_is_life();
         w.restart();
     }
-    assert_eq!(w.journal.iter().filter(|r| r.event.kind == EventKind::Command).count(), 3);
+    assert_eq!(w.journal.iter().filter(|r| r.event.kind() == EventKind::Command).count(), 3);
 }
 
 #[test]
@@ -254,7 +256,7 @@ fn a_portal_is_told_its_mode_before_anything_is_written() {
     use dormgate::access::effect::{Effect, PortalOrder};
     for seen in [w.say(vec![op::posture("*", Posture::Lockdown, None)]), w.fire("gate-in", true)] {
         let mode = seen.0.iter().rposition(|e| matches!(e, Effect::Order(PortalOrder::Mode { .. }))).unwrap();
-        let records = |kind| move |e: &Effect| matches!(e, Effect::Record(r) if r.event.kind == kind);
+        let records = |kind| move |e: &Effect| matches!(e, Effect::Record(r) if r.event.kind() == kind);
         let first = seen.0.iter().position(|e| records(EventKind::ChangesApplied)(e) || records(EventKind::Posture)(e));
         assert!(mode < first.unwrap());
     }

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dormgate::access::audit::{EventKind, Record};
 use dormgate::access::change::{Changes, Op, Position};
 use dormgate::access::effect::{Effect, Outcome, PortalOrder};
+use dormgate::access::event::{EventKind, Record};
 use dormgate::access::id::{CardUid, PortalId, Revision};
 use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::portal::{Direction, PortalKind};
@@ -253,7 +253,7 @@ impl Life {
             assert_eq!(grant.reason().as_str(), expected, "a grant at {portal} that the definitions do not give");
         }
         let answers = effects.iter().filter(|e| matches!(e, Effect::Order(PortalOrder::Answer { .. }))).count();
-        let recorded = |e: &&Effect| matches!(e, Effect::Record(r) if r.event.kind == EventKind::Decision);
+        let recorded = |e: &&Effect| matches!(e, Effect::Record(r) if r.event.kind() == EventKind::Decision);
         let decisions = effects.iter().filter(recorded).count();
         // A repeated answer has the event of its first time.
         assert!(decisions == answers || (answers == 1 && effects.iter().all(|e| !matches!(e, Effect::Record(_)))));
@@ -308,7 +308,7 @@ impl Life {
 
     fn on_disk(&self) -> BTreeSet<(&'static str, Position)> {
         let applied = self.outside.records[..self.outside.durable].iter();
-        let applied = applied.filter(|r| r.event.kind == EventKind::ChangesApplied);
+        let applied = applied.filter(|r| r.event.kind() == EventKind::ChangesApplied);
         let key = |r: &Record| {
             let place = usize::from_le_bytes(r.evidence.as_slice().try_into().unwrap());
             let Changes { stream, at, .. } = &self.w.said[place];

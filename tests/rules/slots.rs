@@ -1,6 +1,6 @@
 //! Boxes with several slots, hand-over between roommates, and a card exchanged for another: walked through in time.
 
-use dormgate::access::audit::EventKind;
+use dormgate::access::event::EventKind;
 use dormgate::access::input::{Input, PortalReport, Presented, Request};
 use dormgate::access::policy::{Policy, RevokePower};
 use dormgate::access::presence::PowerSource;
@@ -45,8 +45,8 @@ fn on_by(w: &World) -> Option<PowerSource> {
 
 /// The cards and details of the `power_on` events.
 fn took_over(seen: &Seen) -> Vec<(String, String)> {
-    let on = seen.records().filter(|r| r.event.kind == EventKind::PowerOn);
-    on.map(|r| (r.event.uid.unwrap().to_string(), r.event.detail.clone().unwrap_or_default())).collect()
+    let on = seen.records().filter(|r| r.event.kind() == EventKind::PowerOn);
+    on.map(|r| (r.event.body.uid().unwrap().to_string(), r.event.body.detail().to_owned())).collect()
 }
 
 fn handed(from: &str, to: &str) -> Vec<(String, String)> {

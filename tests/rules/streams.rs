@@ -2,6 +2,7 @@
 
 use dormgate::access::change::{ErrorCode, OpError};
 use dormgate::access::effect::Outcome;
+use dormgate::access::event::{Event, EventKind};
 use dormgate::access::input::{CommandKind, Input};
 use dormgate::access::policy::Policy;
 
@@ -172,8 +173,8 @@ fn a_new_epoch_does_not_repair_a_damaged_list() {
 fn audit_numbers_go_on_after_a_loss_and_the_loss_is_an_event() {
     let w = damaged();
     let numbers: Vec<_> = w.journal.iter().map(|r| r.event.n).collect();
-    let gap = w.journal.iter().position(|r| r.event.gap.is_some()).unwrap();
-    let (from, to) = w.journal[gap].event.gap.unwrap();
+    let gap = w.journal.iter().position(|r| r.event.kind() == EventKind::LogGap).unwrap();
+    let Event::LogGap { from, to, .. } = w.journal[gap].event.body else { unreachable!() };
     assert_eq!((numbers[gap - 1] + 1, to + 1), (from, numbers[gap]));
 }
 

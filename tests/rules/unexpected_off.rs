@@ -1,9 +1,9 @@
 //! A box that is to be on and reads off: power failed, a fuse went, somebody switched. It is judged anew, and switched on again
 //! a few times or not at all; nothing is left believed on and dark.
 
-use dormgate::access::audit::{AlarmKind, EventKind};
 use dormgate::access::effect::{Effect, PortalOrder};
 use dormgate::access::engine::{AGAIN_STAGGER_MS, RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS};
+use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{CommandKind, PortalReport};
 
 use crate::world::{Seen, World, name, op};

@@ -1,8 +1,8 @@
 //! What one input caused, for tests: readers of the engine's effects.
 
-use dormgate::access::audit::{AlarmKind, EventKind, Record};
 use dormgate::access::decision::Decision;
 use dormgate::access::effect::{Ack, Effect, PortalOrder, Reply, Resync};
+use dormgate::access::event::{AlarmKind, EventKind, Record};
 use dormgate::access::portal::Posture;
 
 /// What one input caused.
@@ -53,7 +53,7 @@ impl Seen {
         })
     }
     pub fn recorded(&self) -> Vec<EventKind> {
-        self.records().map(|r| r.event.kind).collect()
+        self.records().map(|r| r.event.kind()).collect()
     }
     pub fn alarms(&self) -> Vec<AlarmKind> {
         let alarm = |e: &Effect| match e {

@@ -11,11 +11,11 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use dormgate::access::audit::{EventKind, Record};
 use dormgate::access::change::{Changes, Head, Op, OpError, PortalSet, Position, Subject, SuspendReason};
 use dormgate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
 use dormgate::access::effect::Effect;
 use dormgate::access::engine::{Engine, Setup, StreamRole};
+use dormgate::access::event::{EventKind, Record};
 use dormgate::access::id::{CardUid, ClockTrust, Mono, Now, PortalId, StreamName, Timestamp};
 use dormgate::access::input::{
     Command, CommandKind, Input, Operator, PortalReport, Presented, Receipt, ReceivedChanges, Request,
@@ -384,7 +384,7 @@ impl World {
 pub fn fold(journal: &[Record], said: &[Changes]) -> State {
     let mut state = State::default();
     for record in journal {
-        let changes = (record.event.kind == EventKind::ChangesApplied).then(|| {
+        let changes = (record.event.kind() == EventKind::ChangesApplied).then(|| {
             let place = usize::from_le_bytes(record.evidence.as_slice().try_into().unwrap());
             &said[place]
         });

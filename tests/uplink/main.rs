@@ -21,9 +21,9 @@ mod rig;
 
 use brokers::*;
 use cable::Cable;
-use dormgate::access::audit::AlarmKind;
 use dormgate::access::change::{ErrorCode, Position};
 use dormgate::access::effect::{Ack, Alarm, Outcome};
+use dormgate::access::event::AlarmKind;
 use dormgate::access::id::Timestamp;
 use dormgate::access::input::{Input, Receipt, ReceivedChanges, RejectedMessage};
 use dormgate::config::AuditAckBy;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
 use super::super::decision::{Reason, Reasons};
 use super::super::effect::{Alarm, Effect};
+use super::super::event::{AlarmKind, Event, Flush};
 use super::super::id::{CardUid, Mono, Now, PortalId};
 use super::super::policy::Policy;
 use super::Engine;
@@ -30,15 +30,9 @@ impl Engine {
         detail: String,
         now: Now,
     ) {
-        let event = AuditEvent {
-            portal: portal.cloned(),
-            uid,
-            holder: self.holder_of(uid.as_ref()),
-            alarm: Some(kind),
-            detail: Some(detail.clone()),
-            ..self.event(EventKind::Alarm, now)
-        };
-        let n = self.record(event, Flush::Now);
+        let event =
+            Event::Alarm { kind, portal: portal.cloned(), who: self.who(uid), count: 0, detail: detail.clone() };
+        let n = self.record(event, Flush::Now, now);
         let alarm = Alarm { n, at: now.wall, kind, portal: portal.cloned(), uid, detail };
         self.out.push(Effect::Alarm(Box::new(alarm)));
     }

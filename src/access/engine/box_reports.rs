@@ -1,12 +1,12 @@
 //! What a power box says of itself: the cards in it, its relay. A report alone never switches on.
 
-use super::super::audit::AlarmKind;
 use super::super::effect::PortalOrder;
+use super::super::event::{AlarmKind, OffCause};
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::input::{PortalReport, Presented};
 use super::super::presence::UnexpectedOff;
 use super::Engine;
-use super::boxes::{CARD_LEFT, Turned};
+use super::boxes::Turned;
 
 /// How long after an order a report of relay or meter may still be that of before, in milliseconds.
 pub(super) const RELAY_SETTLE_MS: u64 = 3_000;
@@ -61,7 +61,7 @@ impl Engine {
                     // if it was not reported to have left, or this card's own after it lost its right (`policy.revoke_power`).
                     return;
                 }
-                self.cut_unremembered(portal, denial.reason.as_str(), now);
+                self.cut_unremembered(portal, OffCause::Denied(denial.reason), now);
                 let detail = format!("the box reports a card that may not draw power: {}", denial.reason.as_str());
                 self.alarm(AlarmKind::PowerWithoutCard, Some(portal), Some(uid), detail, now);
             }
@@ -69,12 +69,12 @@ impl Engine {
     }
 
     /// Cuts a box whether or not it is believed on.
-    pub(super) fn cut_unremembered(&mut self, portal: &PortalId, reason: &'static str, now: Now) {
+    pub(super) fn cut_unremembered(&mut self, portal: &PortalId, reason: OffCause, now: Now) {
         match self.cut(portal, reason, now) {
             Some(cut) => self.record_turned(&[cut], now),
             None => {
                 self.boxes.entry(portal.clone()).or_default().ordered_at = Some(now.mono);
-                self.order(PortalOrder::Cut { portal: portal.clone(), reason });
+                self.order(PortalOrder::Cut { portal: portal.clone(), reason: reason.as_str() });
                 self.record_turned(&[Turned::off(portal.clone(), None, reason)], now);
             }
         }
@@ -106,7 +106,10 @@ impl Engine {
         let power = self.boxes.entry(portal.clone()).or_default();
         if std::mem::replace(&mut power.reported_without_card, true) {
             power.ordered_at = Some(now.mono);
-            self.order(PortalOrder::Cut { portal: portal.clone(), reason: self.reason_to_be_off(portal, now) });
+            self.order(PortalOrder::Cut {
+                portal: portal.clone(),
+                reason: self.reason_to_be_off(portal, now).as_str(),
+            });
             return;
         }
         self.cut_unremembered(portal, self.reason_to_be_off(portal, now), now);
@@ -114,10 +117,10 @@ impl Engine {
         self.alarm(AlarmKind::PowerWithoutCard, Some(portal), None, detail, now);
     }
 
-    pub(super) fn reason_to_be_off(&self, portal: &PortalId, now: Now) -> &'static str {
+    pub(super) fn reason_to_be_off(&self, portal: &PortalId, now: Now) -> OffCause {
         let mut present = self.boxes.get(portal).into_iter().flat_map(|b| b.present.values());
         let denial = present.find_map(|uid| self.judge_box(portal, *uid, now).err());
-        denial.map_or(CARD_LEFT, |d| d.reason.as_str())
+        denial.map_or(OffCause::CardLeft, |d| OffCause::Denied(d.reason))
     }
 
     /// A box was away, so it may not have heard the last order, and nobody keeps one for it: one that is to be off and may be on
@@ -125,7 +128,10 @@ impl Engine {
     pub(super) fn box_is_back(&mut self, portal: &PortalId, may_be_on: bool, now: Now) {
         let Some(power) = self.boxes.get_mut(portal).filter(|b| may_be_on && b.on.is_none()) else { return };
         if power.ordered_at.replace(now.mono) != Some(now.mono) {
-            self.order(PortalOrder::Cut { portal: portal.clone(), reason: self.reason_to_be_off(portal, now) });
+            self.order(PortalOrder::Cut {
+                portal: portal.clone(),
+                reason: self.reason_to_be_off(portal, now).as_str(),
+            });
         }
     }
 }

@@ -1,21 +1,14 @@
 //! Power boxes: standing grants, judged anew on every change, time edge and restart.
 
-use super::super::audit::{AuditEvent, EventKind, Flush};
 use super::super::decide::{Question, against_power, decide};
 use super::super::decision::{Decision, Denial, Grant, Reason};
 use super::super::effect::PortalOrder;
+use super::super::event::{Event, Flush, OffCause};
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::policy::RevokePower;
 use super::super::portal::PortalKind;
 use super::super::presence::{PowerSource, UnexpectedOff};
 use super::Engine;
-
-/// `reason` of a cut because the card left; every other is a reason of the ladder, `relay_off` or `remote`.
-pub const CARD_LEFT: &str = "card_left";
-/// `reason` of a cut of a box whose relay went off by itself and is not switched on again.
-pub const RELAY_OFF: &str = "relay_off";
-/// `reason` of a cut by command.
-pub const BY_COMMAND: &str = "remote";
 
 /// A box that was switched, or is on by another card than before: for the audit.
 #[derive(Debug)]
@@ -28,7 +21,7 @@ pub(super) struct Turned {
 #[derive(Debug)]
 enum How {
     /// Off, and why.
-    Off(&'static str),
+    Off(OffCause),
     /// On by this card from now on; for a person, how it came to it.
     PowerSource(Option<String>),
 }
@@ -38,7 +31,7 @@ impl Turned {
         Self { portal, uid: Some(uid), how: How::PowerSource(Some(detail)) }
     }
 
-    pub(super) fn off(portal: PortalId, uid: Option<CardUid>, reason: &'static str) -> Self {
+    pub(super) fn off(portal: PortalId, uid: Option<CardUid>, reason: OffCause) -> Self {
         Self { portal, uid, how: How::Off(reason) }
     }
 
@@ -142,14 +135,14 @@ impl Engine {
         match self.successor(portal, holder, now) {
             Some(next) => self.admit(portal, next, None, now),
             None => {
-                let cut = self.cut(portal, CARD_LEFT, now);
+                let cut = self.cut(portal, OffCause::CardLeft, now);
                 self.record_turned(cut.as_slice(), now);
             }
         }
     }
 
     /// Switches a box off and gives what to record. `None`: it was not on.
-    pub(super) fn cut(&mut self, portal: &PortalId, reason: &'static str, now: Now) -> Option<Turned> {
+    pub(super) fn cut(&mut self, portal: &PortalId, reason: OffCause, now: Now) -> Option<Turned> {
         let power = self.boxes.get_mut(portal)?;
         let on = power.switch_off()?;
         power.ordered_at = Some(now.mono);
@@ -158,25 +151,22 @@ impl Engine {
             PowerSource::Remote => None,
         };
         self.unheard.insert(portal.clone());
-        self.order(PortalOrder::Cut { portal: portal.clone(), reason });
+        self.order(PortalOrder::Cut { portal: portal.clone(), reason: reason.as_str() });
         Some(Turned::off(portal.clone(), uid, reason))
     }
 
     pub(super) fn record_turned<'t>(&mut self, all: impl IntoIterator<Item = &'t Turned>, now: Now) {
         for turned in all {
-            let (kind, reason, detail, flush) = match &turned.how {
-                How::Off(reason) => (EventKind::PowerOff, Some((*reason).to_owned()), None, Flush::Now),
-                How::PowerSource(detail) => (EventKind::PowerOn, None, detail.clone(), Flush::Soon),
+            let (portal, who) = (turned.portal.clone(), self.who(turned.uid));
+            let (event, flush) = match &turned.how {
+                How::Off(cause) => (Event::PowerOff { portal, who, cause: *cause }, Flush::Now),
+                How::PowerSource(detail) => {
+                    let source = who.uid.map_or(PowerSource::Remote, PowerSource::Card);
+                    let detail = detail.clone().unwrap_or_default();
+                    (Event::PowerOn { portal, source, holder: who.holder, detail }, Flush::Soon)
+                }
             };
-            let event = AuditEvent {
-                portal: Some(turned.portal.clone()),
-                uid: turned.uid,
-                holder: self.holder_of(turned.uid.as_ref()),
-                reason,
-                detail,
-                ..self.event(kind, now)
-            };
-            self.record(event, flush);
+            self.record(event, flush, now);
         }
     }
 
@@ -226,7 +216,7 @@ impl Engine {
                     }
                 }
                 RevokePower::AtOnce | RevokePower::AfterDelay => {
-                    turned.extend(self.cut(portal, denial.reason.as_str(), now));
+                    turned.extend(self.cut(portal, OffCause::Denied(denial.reason), now));
                 }
             }
         }
@@ -245,7 +235,7 @@ impl Engine {
         let gone: Vec<_> = self.boxes.keys().filter(|id| !is_box(id)).cloned().collect();
         for portal in gone {
             let uid = self.boxes.remove(&portal).and_then(|b| b.on_card());
-            let reason = Reason::UnknownPortal.as_str();
+            let reason = OffCause::Denied(Reason::UnknownPortal);
             self.record_turned(&[Turned::off(portal, uid, reason)], now);
         }
     }
@@ -269,7 +259,7 @@ impl Engine {
             // A card that is still there has not left: it lost its right some time ago.
             let there = self.boxes.get(&portal).is_some_and(|b| b.on_card().is_some_and(|uid| b.holds(uid)));
             let denial = there.then(|| self.against(&portal, on, now)).flatten();
-            let cut = self.cut(&portal, denial.map_or(CARD_LEFT, |d| d.reason.as_str()), now);
+            let cut = self.cut(&portal, denial.map_or(OffCause::CardLeft, |d| OffCause::Denied(d.reason)), now);
             self.record_turned(cut.as_slice(), now);
         }
         let doubted = |b: &super::PowerBox| b.recheck_at.is_some_and(|at| at <= now.mono);

@@ -1,8 +1,8 @@
 //! A message arrives: apply on arrival, cut what it must, record with proof, acknowledge when durable.
 
-use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush, StreamRevision};
-use super::super::change::{Changes, Head, OpError};
-use super::super::effect::{Ack, Effect, Outcome, Reply, ReplyStatus};
+use super::super::change::{Changes, ErrorCode, Head, OpError};
+use super::super::effect::{Ack, Effect, Outcome, Reply};
+use super::super::event::{AlarmKind, Event, Flush, Mark, ReplyStatus, StreamRevision};
 use super::super::id::{CardUid, Now, PortalId, Timestamp};
 use super::super::input::{ReceivedChanges, RejectedMessage};
 use super::super::list::Applied;
@@ -40,17 +40,12 @@ impl Engine {
     }
 
     fn new_message(&mut self, changes: &Changes, evidence: Vec<u8>, now: Now) -> (Outcome, Applied, Vec<PortalId>) {
-        let revision =
-            Some(StreamRevision { stream: changes.stream.clone(), epoch: changes.at.epoch, seq: changes.at.seq });
+        let revision = StreamRevision { stream: changes.stream.clone(), epoch: changes.at.epoch, seq: changes.at.seq };
         if let Err(errors) = &changes.content {
-            let event = AuditEvent {
-                revision,
-                reason: errors.first().map(|e| e.code.as_str().to_owned()),
-                detail: Some(describe(errors)),
-                ..self.event(EventKind::RejectedMessage, now)
-            };
+            let code = errors.first().map_or(ErrorCode::InvalidField, |e| e.code);
             // Recording it uses up its number.
-            self.record(event, Flush::Now);
+            let event = Event::RejectedMessage { code, used_up: Some(revision), count: 0, detail: describe(errors) };
+            self.record(event, Flush::Now, now);
             return (Outcome::Rejected, Applied::default(), Vec::new());
         }
         let integrity_before = self.integrity();
@@ -63,18 +58,11 @@ impl Engine {
         if applied.affected.site {
             self.tell_modes(now);
         }
-        let event = AuditEvent { revision: revision.clone(), ..self.event(EventKind::ChangesApplied, now) };
-        self.record_with(event, evidence, Flush::Now);
+        self.record_with(Event::ChangesApplied { revision: revision.clone() }, evidence, Flush::Now, now);
         self.record_turned(&turned, now);
         for uid in &applied.revoked {
             let holder = self.holder_of(Some(uid));
-            let event = AuditEvent {
-                uid: Some(*uid),
-                holder,
-                revision: revision.clone(),
-                ..self.event(EventKind::Revoked, now)
-            };
-            self.record(event, Flush::Now);
+            self.record(Event::Revoked { uid: *uid, holder, revision: revision.clone() }, Flush::Now, now);
         }
         self.report_collisions(&applied.collisions, now);
         self.find_next_edge(now);
@@ -108,12 +96,9 @@ impl Engine {
     pub(super) fn rejected(&mut self, rejected: RejectedMessage, now: Now) {
         let from = rejected.claimed_stream.as_ref().map_or("unknown", |s| s.as_str());
         let at = rejected.claimed_at.map_or(String::new(), |at| format!(" {}.{}", at.epoch, at.seq));
-        let event = AuditEvent {
-            reason: Some(rejected.error.code.as_str().to_owned()),
-            detail: Some(format!("{} that claims to be from {from}{at}: {}", rejected.topic, rejected.error.message)),
-            ..self.event(EventKind::RejectedMessage, now)
-        };
-        let after = self.record(event, Flush::Now);
+        let detail = format!("{} that claims to be from {from}{at}: {}", rejected.topic, rejected.error.message);
+        let event = Event::RejectedMessage { code: rejected.error.code, used_up: None, count: 0, detail };
+        let after = self.record(event, Flush::Now, now);
         if rejected.topic == "command" {
             let reply = Reply {
                 jti: rejected.claimed_jti,
@@ -148,15 +133,15 @@ impl Engine {
         let reached = track.must_reach.is_none();
         // The goal must survive a restart, or the list would be believed before it is whole.
         if let Some(goal) = goal {
-            let revision = Some(StreamRevision { stream: name, epoch: goal.epoch, seq: goal.seq });
-            let event = if reached {
-                let detail = Some(format!("the first head, {}.{}, is reached", goal.epoch, goal.seq));
-                AuditEvent { revision, detail, ..self.event(EventKind::Config, now) }
-            } else {
-                let detail = Some(format!("the list is incomplete until message {}.{} is heard", goal.epoch, goal.seq));
-                AuditEvent { alarm: Some(AlarmKind::List), revision, detail, ..self.event(EventKind::Alarm, now) }
-            };
-            self.record(event, Flush::Now);
+            let at = format!("{}.{}", goal.epoch, goal.seq);
+            let detail =
+                if reached { format!("the first head, {at}, is reached") } else { format!("the first head is {at}") };
+            let mark = Mark::Goal(StreamRevision { stream: name.clone(), epoch: goal.epoch, seq: goal.seq });
+            self.record(Event::Config { mark, detail }, Flush::Now, now);
+            if !reached {
+                let detail = format!("the list is incomplete until message {at} of {name} arrives");
+                self.alarm(AlarmKind::List, None, None, detail, now);
+            }
         }
         if integrity_before != self.integrity() {
             self.judge_all_boxes(now);

@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::super::audit::{AuditEvent, EventKind, Flush};
 use super::super::change::{ErrorCode, OpError};
 use super::super::decide::against_power;
 use super::super::decision::{Decision, Grant, GrantReason};
-use super::super::effect::{Effect, PortalOrder, Reply, ReplyStatus, ResyncReason, Verdict};
+use super::super::effect::{Effect, PortalOrder, Reply, ResyncReason, Verdict};
+use super::super::event::{Event, Flush, OffCause, ReplyStatus};
 use super::super::id::{CardUid, ClockTrust, Now, PortalId, Timestamp};
 use super::super::input::{Command, CommandKind, Request};
 use super::super::portal::{Assurance, PortalKind};
 use super::super::presence::{PowerSource, UnauthorisedLoad, UnexpectedOff};
 use super::super::state::{COMMANDS_MAX, is_remembered};
 use super::Engine;
-use super::boxes::BY_COMMAND;
 
 /// How far ahead of our clock a command's `iat` may be, in milliseconds.
 const CLOCK_SKEW_MS: i64 = 30_000;
@@ -49,16 +48,15 @@ impl Engine {
             CommandKind::Query { portal, .. } => portal.clone(),
             CommandKind::Resync { .. } | CommandKind::Forgive { .. } => None,
         };
-        let event = AuditEvent {
+        let event = Event::Command {
             portal,
-            reason: Some(done.status.as_str().to_owned()),
-            detail: Some(format!("{} by {actor} of {}{error}", command.kind.as_str(), command.stream)),
+            status: done.status,
+            detail: format!("{} by {actor} of {}{error}", command.kind.as_str(), command.stream),
             // Only a command that was taken is remembered; a refused one may not push the others out of memory.
-            jti: (done.status == ReplyStatus::Ok || done.status == ReplyStatus::Failed)
+            taken: (done.status == ReplyStatus::Ok || done.status == ReplyStatus::Failed)
                 .then(|| (command.jti.clone(), command.exp)),
-            ..self.event(EventKind::Command, now)
         };
-        let after = self.record(event, Flush::Now);
+        let after = self.record(event, Flush::Now, now);
         let reply =
             Reply { jti: Some(command.jti.clone()), status: done.status, error: done.error, verdicts: done.verdicts };
         self.out.push(Effect::Reply { after, reply: Box::new(reply) });
@@ -152,17 +150,13 @@ impl Engine {
             power.dark = UnexpectedOff::No;
             let grant = Grant::new(portal.clone(), None, GrantReason::Remote, None);
             self.order(PortalOrder::Energise { grant });
-            let event = AuditEvent {
-                portal: Some(portal.clone()),
-                reason: Some(BY_COMMAND.to_owned()),
-                ..self.event(EventKind::PowerOn, now)
-            };
-            self.record(event, Flush::Soon);
+            let (portal, source) = (portal.clone(), PowerSource::Remote);
+            self.record(Event::PowerOn { portal, source, holder: None, detail: String::new() }, Flush::Soon, now);
         } else {
-            match self.cut(portal, BY_COMMAND, now) {
+            match self.cut(portal, OffCause::Command, now) {
                 Some(cut) => self.record_turned(&[cut], now),
                 // Not believed on; told off all the same, because the commander may know better.
-                None => self.order(PortalOrder::Cut { portal: portal.clone(), reason: BY_COMMAND }),
+                None => self.order(PortalOrder::Cut { portal: portal.clone(), reason: OffCause::Command.as_str() }),
             }
         }
         Done::ok()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
+use super::super::event::{AlarmKind, Event, Flush};
 use super::super::id::{CardUid, Mono, Now, PortalId};
 use super::super::portal::{Direction, Posture};
 use super::Engine;
@@ -62,14 +62,7 @@ impl Engine {
         };
         let on = taken.filter(|(end, _)| now.mono <= end.plus_ms(PASS_LATE_MS));
         let uid = on.and_then(|(_, uid)| uid);
-        let event = AuditEvent {
-            portal: Some(portal.clone()),
-            uid,
-            holder: self.holder_of(uid.as_ref()),
-            detail: Some(direction.as_str().to_owned()),
-            ..self.event(EventKind::Taken, now)
-        };
-        self.record(event, Flush::Soon);
+        self.record(Event::Taken { portal: portal.clone(), who: self.who(uid), direction }, Flush::Soon, now);
     }
 
     /// The door's contact opened or closed.
@@ -129,12 +122,6 @@ impl Engine {
     fn settle_untaken(&mut self, portal: &PortalId, now: Now) {
         let Some(door) = self.doors.get_mut(portal) else { return };
         let (Some(_), Some((_, uid))) = (door.take_by.take(), door.released.take()) else { return };
-        let event = AuditEvent {
-            portal: Some(portal.clone()),
-            uid,
-            holder: self.holder_of(uid.as_ref()),
-            ..self.event(EventKind::NotTaken, now)
-        };
-        self.record(event, Flush::Soon);
+        self.record(Event::NotTaken { portal: portal.clone(), who: self.who(uid) }, Flush::Soon, now);
     }
 }

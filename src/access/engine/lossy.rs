@@ -1,8 +1,8 @@
 //! Readers that lose part of the UID: what they say of a known card, and what is told of cards that they cannot tell apart.
 
-use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
 use super::super::decide::{Identified, identify};
 use super::super::decision::Reason;
+use super::super::event::{AlarmKind, Event, Flush, Mark, OffCause};
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::input::{PortalReport, Presented};
 use super::super::list::{Collision, Collisions, Lookup};
@@ -53,7 +53,7 @@ impl Engine {
         if told {
             return;
         }
-        self.cut_unremembered(portal, reason.as_str(), now);
+        self.cut_unremembered(portal, OffCause::Denied(reason), now);
         let told = self.describe_reading(reading);
         let detail = format!("the box reports a card that may not draw power: {}; {told}", reason.as_str());
         self.alarm(AlarmKind::PowerWithoutCard, Some(portal), None, detail, now);
@@ -94,8 +94,8 @@ impl Engine {
             let more =
                 if collisions.unlisted > 0 { format!("; and {} more", collisions.unlisted) } else { String::new() };
             let portals = self.read_through(transform);
-            let detail = Some(format!("{count} readings of {portals} belong to several cards: {named}{more}"));
-            self.record(AuditEvent { detail, ..self.event(EventKind::Config, now) }, Flush::Soon);
+            let detail = format!("{count} readings of {portals} belong to several cards: {named}{more}");
+            self.record(Event::Config { mark: Mark::Note, detail }, Flush::Soon, now);
         }
     }
 

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::audit::AlarmKind;
 use super::super::effect::{Effect, PortalOrder};
+use super::super::event::AlarmKind;
 use super::super::id::{Mono, Now, PortalId};
 use super::super::input::PortalReport;
 use super::super::portal::PortalKind;
@@ -146,7 +146,7 @@ impl Engine {
         let card = power.present.values().next().copied();
         // A relay that reads on without a right was raised already.
         let told = power.reported_without_card;
-        self.order(PortalOrder::Cut { portal: portal.clone(), reason: self.reason_to_be_off(portal, now) });
+        self.order(PortalOrder::Cut { portal: portal.clone(), reason: self.reason_to_be_off(portal, now).as_str() });
         if !told {
             let detail = format!(
                 "{watts} W are drawn although the box is off; it was told to switch off again. Bridged, or stuck?"

@@ -26,18 +26,19 @@ mod status;
 mod unexpected_off;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::audit::{AuditEvent, EventKind, Flush, Record};
 use super::decide::{Facts, ListIntegrity};
 use super::effect::{Effect, PortalOrder};
+use super::event::{AuditEvent, Event, Flush, GapCause, Record, Who};
 use super::id::{ClockTrust, Holder, Mono, Now, PortalId, StreamName, Timestamp};
 use super::input::{ClockChange, Input, Operator, Request, TrustedBy};
 use super::policy::Policy;
 use super::portal::{Portal, Posture};
 use super::presence::{PowerBox, PowerSource, SLOT_REMEMBERED};
-use super::state::{CLOCK_RESTORED, GAP_DAMAGED, State};
+use super::state::State;
 use super::transform::Transform;
 
 use alarms::Alarms;
@@ -81,7 +82,7 @@ pub struct Engine {
     lossy: BTreeMap<PortalId, Transform>,
     policy: Policy,
     streams: Vec<StreamRole>,
-    boot: String,
+    boot: Arc<str>,
     state: State,
     boxes: BTreeMap<PortalId, PowerBox>,
     online: BTreeMap<PortalId, bool>,
@@ -127,7 +128,7 @@ impl Engine {
             lossy: setup.lossy.into_iter().collect(),
             policy: setup.policy,
             streams: setup.streams,
-            boot: setup.boot,
+            boot: setup.boot.into(),
             online: BTreeMap::new(),
             down: BTreeSet::new(),
             next_turn: Mono(0),
@@ -254,19 +255,19 @@ impl Engine {
         self.out.push(Effect::Order(order));
     }
 
-    fn event(&self, kind: EventKind, now: Now) -> AuditEvent {
-        AuditEvent::new(self.state.last_n + 1, kind, self.boot.as_str(), now)
+    fn who(&self, uid: Option<super::id::CardUid>) -> Who {
+        Who { uid, holder: self.holder_of(uid.as_ref()) }
     }
 
     /// Records one event and gives its number.
-    fn record(&mut self, event: AuditEvent, flush: Flush) -> u64 {
-        self.record_with(event, Vec::new(), flush)
+    fn record(&mut self, event: Event, flush: Flush, now: Now) -> u64 {
+        self.record_with(event, Vec::new(), flush, now)
     }
 
-    fn record_with(&mut self, mut event: AuditEvent, evidence: Vec<u8>, flush: Flush) -> u64 {
-        event.n = self.state.last_n + 1;
+    fn record_with(&mut self, event: Event, evidence: Vec<u8>, flush: Flush, now: Now) -> u64 {
+        let n = self.state.last_n + 1;
+        let event = AuditEvent::new(n, Arc::clone(&self.boot), now, event);
         self.state.record(&event);
-        let n = event.n;
         if flush == Flush::Now {
             self.last_flushed_now = n;
         }
@@ -275,10 +276,9 @@ impl Engine {
     }
 
     fn boot(&mut self, found: &str, version: &str, now: Now) {
-        let detail = Some(format!("version {version}; {found}"));
-        self.record(AuditEvent { detail, ..self.event(EventKind::Boot, now) }, Flush::Soon);
+        self.record(Event::Boot { detail: format!("version {version}; {found}") }, Flush::Soon, now);
         if now.clock == ClockTrust::Untrusted {
-            self.alarm(super::audit::AlarmKind::Clock, None, None, CLOCK_UNTRUSTED.to_owned(), now);
+            self.alarm(super::event::AlarmKind::Clock, None, None, CLOCK_UNTRUSTED.to_owned(), now);
         }
         self.record_collisions_at_start(now);
         self.forget_boxes_without_portal(now);
@@ -288,46 +288,39 @@ impl Engine {
     }
 
     fn lost(&mut self, from: u64, to: u64, now: Now) {
-        let event = AuditEvent { gap: Some((from, to)), ..self.event(EventKind::LogGap, now) };
-        self.record(event, Flush::Soon);
+        self.record(Event::LogGap { from, to, cause: GapCause::NotWritten }, Flush::Soon, now);
     }
 
     /// What the store found lost at start: the numbers, and that changes may have been among them.
     pub fn damaged(&mut self, from: u64, to: u64, now: Now) -> Vec<Effect> {
         self.state.last_n = self.state.last_n.max(to);
-        let event = AuditEvent {
-            gap: Some((from, to)),
-            reason: Some(GAP_DAMAGED.to_owned()),
-            ..self.event(EventKind::LogGap, now)
-        };
-        self.record(event, Flush::Now);
+        self.record(Event::LogGap { from, to, cause: GapCause::Damaged }, Flush::Now, now);
         let detail = format!(
             "the store was damaged: events {from} to {to} are lost; nothing is granted until the list is whole"
         );
-        self.alarm(super::audit::AlarmKind::Store, None, None, detail.clone(), now);
-        self.alarm(super::audit::AlarmKind::List, None, None, detail, now);
+        self.alarm(super::event::AlarmKind::Store, None, None, detail.clone(), now);
+        self.alarm(super::event::AlarmKind::List, None, None, detail, now);
         std::mem::take(&mut self.out)
     }
 
     fn clock_changed(&mut self, change: &ClockChange, now: Now) {
-        let (reason, detail) = match change {
-            ClockChange::Step { by_ms } => (None, format!("the wall clock was set by {by_ms} ms")),
+        let (by_ms, restored, detail) = match change {
+            ClockChange::Step { by_ms } => (*by_ms, false, format!("the wall clock was set by {by_ms} ms")),
             ClockChange::Trusted(TrustedBy::CaughtUp) => {
-                (None, "the wall clock is trusted again: it has caught up".into())
+                (0, false, "the wall clock is trusted again: it has caught up".into())
             }
             ClockChange::Trusted(TrustedBy::Center(stream)) => {
                 let detail = format!("the wall clock is trusted again: it agrees with the messages of `{stream}`");
-                (Some(CLOCK_RESTORED), detail)
+                (0, true, detail)
             }
             ClockChange::Trusted(TrustedBy::Operator) => {
-                (Some(CLOCK_RESTORED), "the wall clock is trusted: the operator says that it is right".into())
+                (0, true, "the wall clock is trusted: an operator declared it right".into())
             }
-            ClockChange::Untrusted => (None, "the wall clock cannot be trusted any more".into()),
+            ClockChange::Untrusted => (0, false, "the wall clock cannot be trusted any more".into()),
         };
-        let (reason, detail) = (reason.map(str::to_owned), Some(detail));
-        self.record(AuditEvent { reason, detail, ..self.event(EventKind::ClockStep, now) }, Flush::Soon);
+        self.record(Event::ClockStep { by_ms, restored, detail }, Flush::Soon, now);
         if *change == ClockChange::Untrusted {
-            self.alarm(super::audit::AlarmKind::Clock, None, None, CLOCK_UNTRUSTED.to_owned(), now);
+            self.alarm(super::event::AlarmKind::Clock, None, None, CLOCK_UNTRUSTED.to_owned(), now);
         }
         self.judge_all_boxes(now);
         self.tell_modes(now);

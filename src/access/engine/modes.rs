@@ -1,10 +1,9 @@
 //! Standing modes: what the centers set, what an operator set on the box, and the fire latch.
 
-use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
 use super::super::effect::{Effect, PortalOrder};
+use super::super::event::{AlarmKind, Event, Flush, PostureSource};
 use super::super::id::{Now, PortalId};
 use super::super::portal::{Portal, PortalKind, Posture};
-use super::super::state::{BY_FIRE_INPUT, BY_FIRE_RESET, BY_OPERATOR};
 use super::Engine;
 
 impl Engine {
@@ -45,13 +44,7 @@ impl Engine {
             which.push(None);
         }
         for portal in which {
-            let event = AuditEvent {
-                portal,
-                reason: Some(posture.as_str().to_owned()),
-                detail: Some(BY_OPERATOR.to_owned()),
-                ..self.event(EventKind::Posture, now)
-            };
-            self.record(event, Flush::Now);
+            self.record(Event::Posture { portal, posture, source: PostureSource::Operator }, Flush::Now, now);
         }
         self.modes_changed(now);
     }
@@ -69,13 +62,8 @@ impl Engine {
         // The mode first, the paper after it: gates and doors are released before anything is written.
         self.state.fire = true;
         self.modes_changed(now);
-        let event = AuditEvent {
-            portal: Some(portal.clone()),
-            reason: Some(Posture::Fire.as_str().to_owned()),
-            detail: Some(BY_FIRE_INPUT.to_owned()),
-            ..self.event(EventKind::Posture, now)
-        };
-        self.record(event, Flush::Now);
+        let source = PostureSource::FireInput;
+        self.record(Event::Posture { portal: Some(portal.clone()), posture: Posture::Fire, source }, Flush::Now, now);
         let detail =
             "fire input active: gates and doors are released until the input is clear and an operator resets it";
         self.alarm(AlarmKind::Fire, Some(portal), None, detail.to_owned(), now);
@@ -85,12 +73,8 @@ impl Engine {
         if !self.state.fire || !self.fire_inputs.is_empty() {
             return;
         }
-        let event = AuditEvent {
-            reason: Some(Posture::Secure.as_str().to_owned()),
-            detail: Some(BY_FIRE_RESET.to_owned()),
-            ..self.event(EventKind::Posture, now)
-        };
-        self.record(event, Flush::Now);
+        let source = PostureSource::FireReset;
+        self.record(Event::Posture { portal: None, posture: Posture::Secure, source }, Flush::Now, now);
         self.modes_changed(now);
     }
 

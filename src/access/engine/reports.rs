@@ -1,8 +1,9 @@
 //! What portals say of themselves.
 
-use super::super::audit::{AlarmKind, AuditEvent, EventKind, Flush};
-use super::super::decision::{Grant, GrantReason};
+use super::super::change::ErrorCode;
+use super::super::decision::{Grant, GrantFlags, GrantReason, Reasons};
 use super::super::effect::{Effect, PortalOrder};
+use super::super::event::{AlarmKind, Event, Flush, Outcome, Who};
 use super::super::id::{Now, PortalId};
 use super::super::input::PortalReport;
 use super::super::portal::PortalKind;
@@ -11,9 +12,9 @@ use super::Engine;
 impl Engine {
     pub(super) fn report(&mut self, portal: &str, report: &PortalReport, now: Now) {
         let Some(known) = self.portal(portal) else {
-            let detail = Some(format!("a report of portal `{portal}`, which is not configured"));
-            let event = AuditEvent { detail, ..self.event(EventKind::RejectedMessage, now) };
-            self.record(event, Flush::Soon);
+            let detail = format!("a report of portal `{portal}`, which is not configured");
+            let event = Event::RejectedMessage { code: ErrorCode::UnknownPortal, used_up: None, count: 0, detail };
+            self.record(event, Flush::Soon, now);
             return;
         };
         let id = known.id.clone();
@@ -36,14 +37,15 @@ impl Engine {
             let grant = Grant::new(id.clone(), None, GrantReason::Exit, Some(hold_ms));
             self.order(PortalOrder::Release { grant });
             self.released(&id, None, hold_ms, now);
-            let event = AuditEvent {
+            let event = Event::Decision {
                 portal: Some(id.clone()),
-                granted: Some(true),
-                reason: Some(GrantReason::Exit.as_str().to_owned()),
-                detail: Some("exit button".to_owned()),
-                ..self.event(EventKind::Decision, now)
+                who: Who::default(),
+                outcome: Outcome::Grant(GrantReason::Exit),
+                also: Reasons::NONE,
+                flags: GrantFlags::default(),
+                detail: "exit button".to_owned(),
             };
-            self.record(event, Flush::Soon);
+            self.record(event, Flush::Soon, now);
         }
         if kind == PortalKind::PowerBox {
             self.card_reported(&id, report, now);
@@ -102,14 +104,17 @@ impl Engine {
         if before == Some(online) {
             return;
         }
-        let kind = if online { EventKind::PortalOnline } else { EventKind::PortalOffline };
-        let detail = cause.map(str::to_owned);
-        let event = AuditEvent { portal: Some(portal.clone()), detail: detail.clone(), ..self.event(kind, now) };
-        self.record(event, Flush::Soon);
+        let (id, detail) = (portal.clone(), cause.unwrap_or_default().to_owned());
+        let event = if online {
+            Event::PortalOnline { portal: id, detail }
+        } else {
+            Event::PortalOffline { portal: id, detail }
+        };
+        self.record(event, Flush::Soon, now);
         if !online {
             self.meter_lost(portal);
             self.boxes.get_mut(portal).into_iter().for_each(super::PowerBox::was_away);
-            let detail = detail.unwrap_or_else(|| "its last will was sent".to_owned());
+            let detail = cause.unwrap_or("its last will was sent").to_owned();
             self.alarm(AlarmKind::PortalOffline, Some(portal), None, detail, now);
         }
         self.out.push(Effect::StateChanged);

@@ -4,10 +4,10 @@ use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
-use super::super::audit::{AuditEvent, EventKind, Flush};
 use super::super::decide::{Question, decide, identify};
-use super::super::decision::{Decision, Denial, Grant};
+use super::super::decision::{Decision, Denial, Grant, GrantFlags};
 use super::super::effect::PortalOrder;
+use super::super::event::{Event, Flush, Outcome};
 use super::super::id::{CardUid, Mono, Now, PortalId};
 use super::super::input::{Presented, Request};
 use super::super::portal::{Direction, Portal, PortalKind};
@@ -80,7 +80,12 @@ impl Engine {
             });
             return;
         }
-        let event = self.decision_event(request, card, &id, &decision, now);
+        let detail = match &request.presented {
+            Presented::Card(_) => String::new(),
+            Presented::Lossy(reading) => self.describe_reading(*reading),
+            Presented::Malformed(text) => format!("presented `{text}`"),
+        };
+        let event = self.decision_event(Some(&id), card, &decision, detail);
         let mut against = decision.also();
         let denial = match &decision {
             Decision::Grant(_) => None,
@@ -93,7 +98,7 @@ impl Engine {
             self.tell_mode_if_back(&id, now);
         }
         self.order(PortalOrder::Answer { portal: request.portal.clone(), id: request.id.clone(), decision });
-        self.record(event, Flush::Soon);
+        self.record(event, Flush::Soon, now);
         for (key, _) in keys.into_iter().flatten() {
             self.answers.remember(key, denial, now.mono);
         }
@@ -175,40 +180,24 @@ impl Engine {
             stale: request.stale,
         };
         let decision = decide(&self.facts(super::Posture::Secure, now), &question);
-        let mut event = self.event(EventKind::Decision, now);
-        event.granted = Some(false);
-        event.reason = Some(decision.reason_str().to_owned());
-        event.also = decision.also();
-        event.detail = Some(format!("no portal `{}` is configured", request.portal));
-        event.uid = identify(&self.state.list, &request.presented).card();
-        event.holder = self.holder_of(event.uid.as_ref());
+        let detail = format!("no portal `{}` is configured", request.portal);
+        let card = identify(&self.state.list, &request.presented).card();
+        let event = self.decision_event(None, card, &decision, detail);
         self.order(PortalOrder::Answer { portal: request.portal.clone(), id: request.id.clone(), decision });
-        self.record(event, Flush::Soon);
+        self.record(event, Flush::Soon, now);
     }
 
     fn decision_event(
         &self,
-        request: &Request,
+        portal: Option<&PortalId>,
         card: Option<CardUid>,
-        portal: &PortalId,
         decision: &Decision,
-        now: Now,
-    ) -> AuditEvent {
-        let mut event = self.event(EventKind::Decision, now);
-        event.portal = Some(portal.clone());
-        event.uid = card;
-        event.holder = self.holder_of(card.as_ref());
-        event.detail = match &request.presented {
-            Presented::Card(_) => None,
-            Presented::Lossy(reading) => Some(self.describe_reading(*reading)),
-            Presented::Malformed(text) => Some(format!("presented `{text}`")),
+        detail: String,
+    ) -> Event {
+        let (outcome, flags) = match decision {
+            Decision::Grant(grant) => (Outcome::Grant(grant.reason()), grant.flags()),
+            Decision::Deny(denial) => (Outcome::Deny(denial.reason), GrantFlags::default()),
         };
-        event.granted = Some(decision.is_grant());
-        event.reason = Some(decision.reason_str().to_owned());
-        event.also = decision.also();
-        if let Decision::Grant(grant) = decision {
-            event.flags = grant.flags().iter().map(str::to_owned).collect();
-        }
-        event
+        Event::Decision { portal: portal.cloned(), who: self.who(card), outcome, also: decision.also(), flags, detail }
     }
 }

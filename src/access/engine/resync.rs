@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::audit::{AuditEvent, EventKind, Flush, StreamRevision};
 use super::super::effect::{Effect, Resync, ResyncReason};
+use super::super::event::{Event, Flush, Mark, StreamRevision};
 use super::super::id::{Mono, Now, StreamName};
 use super::super::stream::StreamTrack;
 use super::Engine;
@@ -114,10 +114,9 @@ impl Engine {
             let Some(track) = self.state.streams.get(&stream) else { continue };
             let whole = track.damaged && !track.head_known && track.must_reach.is_none() && track.above.is_empty();
             let (true, Some(epoch)) = (whole, track.epoch) else { continue };
-            let revision = Some(StreamRevision { stream, epoch, seq: track.through });
-            let detail = Some("sent again without a head to tell how far; nothing more came".to_owned());
-            let event = AuditEvent { revision, detail, ..self.event(EventKind::Config, now) };
-            self.record(event, Flush::Now);
+            let mark = Mark::Goal(StreamRevision { stream, epoch, seq: track.through });
+            let detail = "sent again without a head that says how far; nothing more came".to_owned();
+            self.record(Event::Config { mark, detail }, Flush::Now, now);
             self.judge_all_boxes(now);
             self.plan_resync(now);
         }

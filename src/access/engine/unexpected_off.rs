@@ -3,13 +3,13 @@
 //! Its card is judged anew, and the box switched on again a few times; then, or without a card that may, it is off and said to
 //! be. Nothing is switched on from memory: only by a card that the box itself has shown since it was away.
 
-use super::super::audit::AlarmKind;
 use super::super::effect::PortalOrder;
+use super::super::event::{AlarmKind, OffCause};
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::presence::{PowerSource, UnexpectedOff};
 use super::Engine;
 use super::box_reports::RELAY_SETTLE_MS;
-use super::boxes::{RELAY_OFF, Turned};
+use super::boxes::Turned;
 
 /// How often a box is switched on again within [`RELAY_AGAIN_WINDOW_MS`]; the next time it goes dark it is left off.
 pub const RELAY_AGAIN_MAX: usize = 2;
@@ -94,7 +94,7 @@ impl Engine {
 
     /// The box is off, and told so: a card put in anew is judged as ever.
     fn leave_dark(&mut self, portal: &PortalId, uid: Option<CardUid>, why: &str, now: Now) {
-        let cut = self.cut(portal, RELAY_OFF, now);
+        let cut = self.cut(portal, OffCause::RelayOff, now);
         self.record_turned(cut.as_slice(), now);
         let detail = format!(
             "the relay went off by itself and is not switched on again ({why}); look at its fuse and supply, then put the card in again"

@@ -1,6 +1,6 @@
 //! What a gateway says, in one line for a person each.
 
-use crate::access::audit::AuditEvent;
+use crate::access::event::{AuditEvent, Event, Mark, Outcome};
 use crate::wire::bodies::{AckBody, ErrorBody, ReplyBody, VerdictBody};
 use crate::wire::time;
 use crate::workbench::center::{Answered, GatewayEvent};
@@ -63,18 +63,42 @@ pub(super) fn reply(reply: &ReplyBody) -> String {
 
 /// `#88001 2026-09-01T08:00:00.000Z decision gate-in 1EA68671 08193021 deny replaced`
 fn event(event: &AuditEvent) -> String {
-    let mut words = vec![format!("#{} {} {}", event.n, time::format(event.at), event.kind.as_str())];
-    words.extend(event.alarm.map(|alarm| alarm.as_str().to_owned()));
-    words.extend(event.portal.as_ref().map(ToString::to_string));
-    words.extend(event.uid.map(|uid| uid.to_string()));
-    words.extend(event.holder.as_ref().map(ToString::to_string));
-    words.extend(event.granted.map(|granted| if granted { "grant" } else { "deny" }.to_owned()));
-    words.extend(event.reason.clone());
-    words.extend(event.also.iter().map(|reason| format!("also:{}", reason.as_str())));
-    words.extend(event.flags.iter().map(|flag| format!("flag:{flag}")));
-    words.extend(event.revision.as_ref().map(|r| format!("{} {}.{}", r.stream, r.epoch, r.seq)));
-    words.extend(event.gap.map(|(from, to)| format!("lost {from} to {to}")));
-    words.extend(event.detail.as_ref().map(|detail| format!("({detail})")));
+    let body = &event.body;
+    let mut words = vec![format!("#{} {} {}", event.n, time::format(event.at), event.kind().as_str())];
+    if let Event::Alarm { kind, .. } = body {
+        words.push(kind.as_str().to_owned());
+    }
+    words.extend(body.portal().map(ToString::to_string));
+    words.extend(body.uid().map(|uid| uid.to_string()));
+    words.extend(body.holder().map(ToString::to_string));
+    match body {
+        Event::Decision { outcome, also, flags, .. } => {
+            words.push(match outcome {
+                Outcome::Grant(reason) => format!("grant {}", reason.as_str()),
+                Outcome::Deny(reason) => format!("deny {}", reason.as_str()),
+            });
+            words.extend(also.iter().map(|reason| format!("also:{}", reason.as_str())));
+            words.extend(flags.iter().map(|flag| format!("flag:{flag}")));
+        }
+        Event::Taken { direction, .. } => words.push(direction.as_str().to_owned()),
+        Event::PowerOff { cause, .. } => words.push(cause.as_str().to_owned()),
+        Event::RejectedMessage { code, .. } => words.push(code.as_str().to_owned()),
+        Event::Command { status, .. } => words.push(status.as_str().to_owned()),
+        Event::Posture { posture, source, .. } => words.push(format!("{} by {}", posture.as_str(), source.as_str())),
+        Event::LogGap { from, to, cause } => words.push(format!("{from} to {to} {}", cause.as_str())),
+        Event::ClockStep { by_ms, .. } if *by_ms != 0 => words.push(format!("{by_ms} ms")),
+        _ => {}
+    }
+    if let Event::Revoked { revision: r, .. }
+    | Event::ChangesApplied { revision: r }
+    | Event::RejectedMessage { used_up: Some(r), .. }
+    | Event::Config { mark: Mark::Goal(r), .. } = body
+    {
+        words.push(format!("{} {}.{}", r.stream, r.epoch, r.seq));
+    }
+    if !body.detail().is_empty() {
+        words.push(format!("({})", body.detail()));
+    }
     words.join(" ")
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn play(d: &Dormitory, clock: &Clock) -> Result<bool, String> {
     d.line.remove(BOX_READER, 0);
     let off = d.line.wait_relay(RELAYS, BOX_RELAY, false, WAIT).await;
     t.step("power-412, relay read back", "off", on_off(!off), Some(ms_since(began)));
-    let last = t.event(|e| e.kind == crate::access::audit::EventKind::PowerOff && e.uid == Some(new)).await;
+    let last = t.event(|e| e.kind() == crate::access::event::EventKind::PowerOff && e.body.uid() == Some(new)).await;
     t.step("the audit up to here, chain checked by the center", "received", received(last.is_some()), None);
     let trouble = t.trouble();
     t.step("trouble in the audit", "none", &trouble, None);
@@ -93,9 +93,9 @@ fn enrol(uid: CardUid, holder: &Holder) -> Result<Op, String> {
 /// Waits until both Modbus portals have said that they are there.
 async fn wait_for_portals(t: &mut Steps) -> Result<(), String> {
     for portal in ["door-412", "power-412"] {
-        let online = |e: &crate::access::audit::AuditEvent| {
-            e.kind == crate::access::audit::EventKind::PortalOnline
-                && e.portal.as_ref().is_some_and(|p| p.as_str() == portal)
+        let online = |e: &crate::access::event::AuditEvent| {
+            e.kind() == crate::access::event::EventKind::PortalOnline
+                && e.body.portal().is_some_and(|p| p.as_str() == portal)
         };
         t.event(online).await.ok_or_else(|| format!("portal `{portal}` did not come online"))?;
     }

@@ -6,7 +6,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::print;
-use crate::access::audit::{AuditEvent, EventKind};
+use crate::access::event::{AuditEvent, Event, Outcome};
 use crate::access::id::{CardUid, Timestamp};
 use crate::clock::Clock;
 use crate::workbench::center::GatewayEvent;
@@ -59,17 +59,21 @@ impl Steps {
     /// `shown` it was made.
     pub(super) async fn decision(&mut self, portal: &str, uid: CardUid, shown: Timestamp) -> (String, Option<Took>) {
         let wanted = |e: &AuditEvent| {
-            e.kind == EventKind::Decision
-                && e.uid == Some(uid)
-                && e.portal.as_ref().is_some_and(|p| p.as_str() == portal)
+            matches!(e.body, Event::Decision { .. })
+                && e.body.uid() == Some(uid)
+                && e.body.portal().is_some_and(|p| p.as_str() == portal)
                 && e.at >= shown
         };
         match self.event(wanted).await {
             None => ("no decision".to_owned(), None),
             Some(e) => {
-                let word = if e.granted == Some(true) { "grant" } else { "deny" };
                 let ms = u32::try_from(e.at.0.saturating_sub(shown.0)).unwrap_or(u32::MAX);
-                (format!("{word} ({})", e.reason.unwrap_or_default()), Some(f64::from(ms)))
+                let decided = match e.body {
+                    Event::Decision { outcome: Outcome::Grant(reason), .. } => format!("grant ({})", reason.as_str()),
+                    Event::Decision { outcome: Outcome::Deny(reason), .. } => format!("deny ({})", reason.as_str()),
+                    _ => String::new(),
+                };
+                (decided, Some(f64::from(ms)))
             }
         }
     }

@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::modbus;
-use crate::access::audit::AlarmKind;
 use crate::access::engine::{Engine, Setup, StreamRole};
+use crate::access::event::AlarmKind;
 use crate::access::input::Input;
 use crate::access::state::State;
 use crate::clock::Clock;

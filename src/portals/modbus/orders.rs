@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::field::{DisplayValue, display};
 
-use crate::access::audit::AlarmKind;
 use crate::access::decision::{Decision, Grant};
+use crate::access::event::AlarmKind;
 use crate::access::input::Input;
 use crate::access::portal::{PortalKind, Posture};
 use crate::gateway::ports::PortalOrder;

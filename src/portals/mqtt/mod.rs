@@ -15,9 +15,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::access::audit::AlarmKind;
 use crate::access::change::{ErrorCode, OpError};
 use crate::access::decision::Decision;
+use crate::access::event::AlarmKind;
 use crate::access::id::GatewayId;
 use crate::access::input::{Input, PortalReport, RejectedMessage};
 use crate::access::portal::Posture;

@@ -224,7 +224,7 @@ fn an_edited_event_with_a_right_checksum_breaks_the_chain() {
     disk.damage(&path, |bytes| {
         let old = bytes[from..to].to_vec();
         let segment::Found::Frame(frame) = segment::Walk::new(&old, 0).next().unwrap().found else { panic!() };
-        let json = String::from_utf8(frame.json.to_vec()).unwrap().replace("event 60", "EVENT 60");
+        let json = String::from_utf8(frame.json.to_vec()).unwrap().replace("\"mono_ms\":60", "\"mono_ms\":99");
         let mut new = Vec::new();
         assert!(segment::push_frame(&mut new, &segment::Frame { json: json.as_bytes(), ..frame }));
         bytes.splice(from..to, new);

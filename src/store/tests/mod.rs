@@ -7,10 +7,11 @@ mod life;
 mod simulation;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use super::medium::Medium;
 use super::*;
-use crate::access::audit::{EventKind, Flush};
+use crate::access::event::{Event, Flush, GapCause, Mark, StreamRevision};
 use crate::access::id::{ClockTrust, Mono, Now};
 
 /// A state that misses nothing: every event's number, what it said and its evidence.
@@ -19,7 +20,7 @@ struct Toy(BTreeMap<u64, (String, Vec<u8>)>);
 
 impl Fold for Toy {
     fn apply(&mut self, event: &AuditEvent, evidence: &[u8]) -> Result<(), String> {
-        self.0.insert(event.n, (event.detail.clone().unwrap_or_default(), evidence.to_vec()));
+        self.0.insert(event.n, (event.body.detail().to_owned(), evidence.to_vec()));
         Ok(())
     }
 
@@ -44,7 +45,7 @@ impl Fold for Toy {
 fn event(n: u64) -> AuditEvent {
     let wall = Timestamp(1_788_249_600_000 + i64::try_from(n).unwrap() * 1000);
     let now = Now { wall, mono: Mono(n), clock: ClockTrust::Trusted };
-    AuditEvent { detail: Some(format!("event {n}")), ..AuditEvent::new(n, EventKind::Decision, "b", now) }
+    AuditEvent::new(n, "b", now, Event::Config { mark: Mark::Note, detail: format!("event {n}") })
 }
 
 fn soon(n: u64) -> Record {
@@ -52,12 +53,13 @@ fn soon(n: u64) -> Record {
 }
 
 fn change(n: u64) -> Record {
-    let event = AuditEvent { kind: EventKind::ChangesApplied, ..event(n) };
+    let revision = StreamRevision { stream: "s".parse().unwrap(), epoch: NonZeroU32::MIN, seq: n };
+    let event = AuditEvent { body: Event::ChangesApplied { revision }, ..event(n) };
     Record { event, evidence: format!("signed {n}").into_bytes(), flush: Flush::Now }
 }
 
-fn gap(n: u64, range: (u64, u64)) -> Record {
-    let event = AuditEvent { kind: EventKind::LogGap, gap: Some(range), ..event(n) };
+fn gap(n: u64, (from, to): (u64, u64)) -> Record {
+    let event = AuditEvent { body: Event::LogGap { from, to, cause: GapCause::Damaged }, ..event(n) };
     Record { event, evidence: Vec::new(), flush: Flush::Now }
 }
 

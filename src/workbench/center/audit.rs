@@ -9,7 +9,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::CenterError;
-use crate::access::audit::AuditEvent;
+use crate::access::event::AuditEvent;
 use crate::access::id::Timestamp;
 use crate::wire::audit::{self, Decoded, Hash};
 use crate::wire::bodies;

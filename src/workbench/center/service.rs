@@ -10,8 +10,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::work::Work;
 use super::{AuditTrouble, Center, CenterError, SignedMessage};
-use crate::access::audit::AuditEvent;
 use crate::access::change::{Op, Position};
+use crate::access::event::AuditEvent;
 use crate::access::id::StreamName;
 use crate::access::input::CommandKind;
 use crate::clock::Clock;

@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use super::*;
-use crate::access::audit::{AuditEvent, EventKind};
 use crate::access::change::Subject;
 use crate::access::credential::{Enrolment, Flag, Role};
+use crate::access::event::{AuditEvent, Event};
 use crate::access::id::{ClockTrust, Mono, Now};
 use crate::wire::audit;
 use crate::wire::bodies::{HaveBody, ResyncBody, encode_audit};
@@ -242,16 +242,16 @@ fn a_key_is_for_its_owner_only_and_a_second_center_never_takes_its_place() {
     assert!(!elsewhere.path().join("lock").exists());
 }
 
-fn event(n: u64, kind: EventKind, gap: Option<(u64, u64)>) -> AuditEvent {
+fn event(n: u64, detail: &str) -> AuditEvent {
     let now = Now { wall: NOW, mono: Mono(0), clock: ClockTrust::Trusted };
-    AuditEvent { gap, ..AuditEvent::new(n, kind, "b1", now) }
+    AuditEvent::new(n, "b1", now, Event::Boot { detail: detail.to_owned() })
 }
 
 /// A chain of events from `first`, each as its bytes.
 fn chain(first: u64, count: u64, mut prev: audit::Hash) -> Vec<Vec<u8>> {
     (first..first + count)
         .map(|n| {
-            let bytes = audit::encode(&event(n, EventKind::Boot, None), &[], &prev);
+            let bytes = audit::encode(&event(n, ""), &[], &prev);
             prev = audit::hash(&bytes);
             bytes
         })
@@ -291,9 +291,9 @@ fn a_changed_event_breaks_the_chain_and_is_not_acknowledged() {
     let mut center = center(dir.path(), Layout::One);
     let events = chain(1, 3, audit::NO_HASH);
     take(&mut center, 1, &events[..1], NOW);
-    let forged = audit::encode(&event(2, EventKind::Alarm, None), &[], &[7; 32]);
+    let forged = audit::encode(&event(2, "forged"), &[], &[7; 32]);
     assert_eq!(take(&mut center, 2, &[forged], NOW), (vec![], vec![AuditTrouble::Broken { n: 2 }], 1));
-    let other = audit::encode(&event(1, EventKind::Alarm, None), &[], &[7; 32]);
+    let other = audit::encode(&event(1, "forged"), &[], &[7; 32]);
     assert_eq!(take(&mut center, 1, &[other], NOW), (vec![], vec![AuditTrouble::Different { n: 1 }], 1));
     assert_eq!(take(&mut center, 2, &events[1..], NOW), (vec![2, 3], vec![], 3));
 }
@@ -319,7 +319,7 @@ fn a_gateway_with_a_new_store_begins_a_new_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::One);
     take(&mut center, 1, &chain(1, 3, audit::NO_HASH), NOW);
-    let anew = vec![audit::encode(&event(1, EventKind::Config, None), &[], &audit::NO_HASH)];
+    let anew = vec![audit::encode(&event(1, "new"), &[], &audit::NO_HASH)];
     let (events, trouble, through) = take(&mut center, 1, &anew, NOW);
     assert_eq!((events, through), (vec![1], 1));
     assert!(matches!(trouble.as_slice(), [AuditTrouble::Anew(path)] if path.ends_with("audit-1.jsonl")));

@@ -21,8 +21,8 @@ mod rtu;
 mod unexpected_off;
 
 use super::*;
-use crate::access::audit::AlarmKind;
 use crate::access::decision::{Decision, Grant, Reason};
+use crate::access::event::AlarmKind;
 use crate::access::id::CardUid;
 use crate::access::input::{Input, PortalReport, Presented};
 use crate::profile::shipped;

@@ -1,0 +1,392 @@
+//! Audit events: what happened, numbered without holes. The audit is also the journal: state is the fold of its events.
+//!
+//! One variant of [`Event`] a type, with just its fields; the fold in `state.rs` matches on them. The hash chain links each
+//! event to the bytes of the one before it; the bytes are made in `wire`, the chain is kept by the store, which alone knows
+//! what was really written.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::change::ErrorCode;
+use super::decision::{GrantFlags, GrantReason, Reason, Reasons};
+use super::id::{CardUid, ClockTrust, Holder, Now, PortalId, StreamName, Timestamp};
+use super::portal::{Direction, Posture};
+use super::presence::PowerSource;
+
+names! {
+    /// The type of an audit event.
+    EventKind:
+    /// A request was answered.
+    Decision "decision",
+    /// A granted passage was taken.
+    Taken "taken",
+    /// A granted passage was not taken in time.
+    NotTaken "not_taken",
+    /// A power box was energised.
+    PowerOn "power_on",
+    /// A power box was switched off.
+    PowerOff "power_off",
+    /// A card lost the right to open anything.
+    Revoked "revoked",
+    /// A change message was applied; the signed bytes are kept beside the event.
+    ChangesApplied "changes_applied",
+    /// A message was refused.
+    RejectedMessage "rejected_message",
+    /// A command was carried out or refused.
+    Command "command",
+    /// A standing mode changed.
+    Posture "posture",
+    /// An alarm was raised.
+    Alarm "alarm",
+    /// A portal answers again.
+    PortalOnline "portal_online",
+    /// A portal does not answer.
+    PortalOffline "portal_offline",
+    /// The gateway started.
+    Boot "boot",
+    /// The wall clock jumped.
+    ClockStep "clock_step",
+    /// Events were lost: `from` to `to`.
+    LogGap "log_gap",
+    /// The configuration in force.
+    Config "config",
+}
+
+names! {
+    /// What an alarm is about.
+    AlarmKind:
+    /// Too many denials at one portal.
+    WrongTries "wrong_tries",
+    /// A replaced, cancelled or lost card was presented.
+    DeadCard "dead_card",
+    /// One card in two places.
+    Clone "clone",
+    /// A door opened without a release.
+    ForcedOpen "forced_open",
+    /// A door stays open.
+    HeldOpen "held_open",
+    /// A device was opened.
+    Tamper "tamper",
+    /// Fire input.
+    Fire "fire",
+    /// A portal does not answer.
+    PortalOffline "portal_offline",
+    /// Power is drawn and no permitted card is there.
+    PowerWithoutCard "power_without_card",
+    /// A relay that had to go off is not confirmed off.
+    UnconfirmedRevocation "unconfirmed_revocation",
+    /// The store is damaged, full, failing or slow.
+    Store "store",
+    /// The clock cannot be trusted.
+    Clock "clock",
+    /// Something is configured insecurely.
+    Insecure "insecure",
+    /// The list is incomplete or in doubt.
+    List "list",
+    /// A portal sends messages that cannot be read.
+    PortalMalformed "portal_malformed",
+}
+
+names! {
+    /// Who set a posture, or ended one.
+    PostureSource:
+    /// An operator set it on the box.
+    Operator "operator",
+    /// A fire input became active.
+    FireInput "fire_input",
+    /// A fire input is clear again; the latch stays.
+    FireInputClear "fire_input_clear",
+    /// An operator reset the fire latch.
+    FireReset "fire_reset",
+    /// An operator reset the fire latch and set aside the inputs that are still active.
+    FireResetForced "fire_reset_forced",
+}
+
+names! {
+    /// How a command ended.
+    ReplyStatus:
+    /// Done.
+    Ok "ok",
+    /// Refused.
+    Rejected "rejected",
+    /// Too late.
+    Expired "expired",
+    /// Its id was taken before.
+    Duplicate "duplicate",
+    /// Tried and failed.
+    Failed "failed",
+}
+
+names! {
+    /// Why events are missing.
+    GapCause:
+    /// The store was damaged: changes may be among them, so every stream is asked for again.
+    Damaged "damaged",
+    /// They were never written: too many waited for the disk, or one could not be written. No change is among them.
+    NotWritten "not_written",
+}
+
+/// Why a power box was switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OffCause {
+    /// The card left.
+    CardLeft,
+    /// The relay went off by itself and is not switched on again.
+    RelayOff,
+    /// A command.
+    Command,
+    /// No permitted card any more, or nothing may be on here.
+    Denied(Reason),
+}
+
+impl OffCause {
+    /// The cause's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CardLeft => "card_left",
+            Self::RelayOff => "relay_off",
+            Self::Command => "remote",
+            Self::Denied(reason) => reason.as_str(),
+        }
+    }
+
+    /// The cause of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let own = [Self::CardLeft, Self::RelayOff, Self::Command].into_iter().find(|cause| cause.as_str() == name);
+        own.or_else(|| Reason::parse(name).map(Self::Denied))
+    }
+}
+
+/// Which message of which stream an event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRevision {
+    /// The stream.
+    pub stream: StreamName,
+    /// Its epoch.
+    pub epoch: NonZeroU32,
+    /// The message.
+    pub seq: u64,
+}
+
+/// The card of an event and its holder, as far as known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// Which card.
+    pub uid: Option<CardUid>,
+    /// Whose.
+    pub holder: Option<Holder>,
+}
+
+/// How a request was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Granted.
+    Grant(GrantReason),
+    /// Denied.
+    Deny(Reason),
+}
+
+/// A mark in the audit that the gateway or its operator set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// For a person only.
+    Note,
+    /// Until this message is reached the list may lack a revocation; see `StreamTrack::take_head`.
+    Goal(StreamRevision),
+    /// An operator had the cursor of this stream forgotten.
+    StreamForgotten(StreamName),
+}
+
+/// What happened: one variant a type (wire contract, section 3). `detail` is for a person; nothing is derived from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of the contract; each type says what it is")]
+pub enum Event {
+    /// A request was answered; without `portal`, at one that is not configured.
+    Decision { portal: Option<PortalId>, who: Who, outcome: Outcome, also: Reasons, flags: GrantFlags, detail: String },
+    /// A granted passage was taken.
+    Taken { portal: PortalId, who: Who, direction: Direction },
+    /// A granted passage was not taken in time.
+    NotTaken { portal: PortalId, who: Who },
+    /// A power box was energised, or is on by another right than before.
+    PowerOn { portal: PortalId, source: PowerSource, holder: Option<Holder>, detail: String },
+    /// A power box was switched off.
+    PowerOff { portal: PortalId, who: Who, cause: OffCause },
+    /// A card lost the right to open anything.
+    Revoked { uid: CardUid, holder: Option<Holder>, revision: StreamRevision },
+    /// A change message was applied; the signed bytes are kept beside the event.
+    ChangesApplied { revision: StreamRevision },
+    /// A message was rejected. `used_up`: for its content only, so its number counts. `count`: how many more like it were
+    /// rejected without an event of their own.
+    RejectedMessage { code: ErrorCode, used_up: Option<StreamRevision>, count: u64, detail: String },
+    /// A command was carried out or rejected. `taken`: its id and `exp`, if the id must be remembered.
+    Command { portal: Option<PortalId>, status: ReplyStatus, taken: Option<(String, Timestamp)>, detail: String },
+    /// A standing mode changed; without `portal`, that of all portals.
+    Posture { portal: Option<PortalId>, posture: Posture, source: PostureSource },
+    /// An alarm was raised. `count`: how many more like it were held back before.
+    Alarm { kind: AlarmKind, portal: Option<PortalId>, who: Who, count: u64, detail: String },
+    /// A portal answers again.
+    PortalOnline { portal: PortalId, detail: String },
+    /// A portal does not answer.
+    PortalOffline { portal: PortalId, detail: String },
+    /// The gateway started.
+    Boot { detail: String },
+    /// The wall clock was set, or its trust changed. `restored`: trusted from here on although it showed a later time before.
+    ClockStep { by_ms: i64, restored: bool, detail: String },
+    /// Events were lost.
+    LogGap { from: u64, to: u64, cause: GapCause },
+    /// A mark was set.
+    Config { mark: Mark, detail: String },
+}
+
+impl Event {
+    /// Its type.
+    #[must_use]
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Self::Decision { .. } => EventKind::Decision,
+            Self::Taken { .. } => EventKind::Taken,
+            Self::NotTaken { .. } => EventKind::NotTaken,
+            Self::PowerOn { .. } => EventKind::PowerOn,
+            Self::PowerOff { .. } => EventKind::PowerOff,
+            Self::Revoked { .. } => EventKind::Revoked,
+            Self::ChangesApplied { .. } => EventKind::ChangesApplied,
+            Self::RejectedMessage { .. } => EventKind::RejectedMessage,
+            Self::Command { .. } => EventKind::Command,
+            Self::Posture { .. } => EventKind::Posture,
+            Self::Alarm { .. } => EventKind::Alarm,
+            Self::PortalOnline { .. } => EventKind::PortalOnline,
+            Self::PortalOffline { .. } => EventKind::PortalOffline,
+            Self::Boot { .. } => EventKind::Boot,
+            Self::ClockStep { .. } => EventKind::ClockStep,
+            Self::LogGap { .. } => EventKind::LogGap,
+            Self::Config { .. } => EventKind::Config,
+        }
+    }
+
+    /// Where it happened.
+    #[must_use]
+    pub fn portal(&self) -> Option<&PortalId> {
+        match self {
+            Self::Decision { portal, .. }
+            | Self::Command { portal, .. }
+            | Self::Posture { portal, .. }
+            | Self::Alarm { portal, .. } => portal.as_ref(),
+            Self::Taken { portal, .. }
+            | Self::NotTaken { portal, .. }
+            | Self::PowerOn { portal, .. }
+            | Self::PowerOff { portal, .. }
+            | Self::PortalOnline { portal, .. }
+            | Self::PortalOffline { portal, .. } => Some(portal),
+            _ => None,
+        }
+    }
+
+    /// Which card it is about.
+    #[must_use]
+    pub fn uid(&self) -> Option<CardUid> {
+        match self {
+            Self::Decision { who, .. }
+            | Self::Taken { who, .. }
+            | Self::NotTaken { who, .. }
+            | Self::PowerOff { who, .. }
+            | Self::Alarm { who, .. } => who.uid,
+            Self::PowerOn { source: PowerSource::Card(uid), .. } | Self::Revoked { uid, .. } => Some(*uid),
+            _ => None,
+        }
+    }
+
+    /// Whose card that is.
+    #[must_use]
+    pub fn holder(&self) -> Option<&Holder> {
+        match self {
+            Self::Decision { who, .. }
+            | Self::Taken { who, .. }
+            | Self::NotTaken { who, .. }
+            | Self::PowerOff { who, .. }
+            | Self::Alarm { who, .. } => who.holder.as_ref(),
+            Self::PowerOn { holder, .. } | Self::Revoked { holder, .. } => holder.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// What it says to a person; empty if nothing beyond its fields.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Decision { detail, .. }
+            | Self::PowerOn { detail, .. }
+            | Self::RejectedMessage { detail, .. }
+            | Self::Command { detail, .. }
+            | Self::Alarm { detail, .. }
+            | Self::PortalOnline { detail, .. }
+            | Self::PortalOffline { detail, .. }
+            | Self::Boot { detail }
+            | Self::ClockStep { detail, .. }
+            | Self::Config { detail, .. } => detail,
+            _ => "",
+        }
+    }
+}
+
+/// One audit event: the header that each has, and what happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEvent {
+    /// Its number; without holes for ever.
+    pub n: u64,
+    /// When, by the wall clock.
+    pub at: Timestamp,
+    /// Whether the wall clock could be trusted.
+    pub clock: ClockTrust,
+    /// Which run of the gateway.
+    pub boot: Arc<str>,
+    /// Monotonic time of that run, in milliseconds.
+    pub mono_ms: u64,
+    /// What happened.
+    pub body: Event,
+}
+
+impl AuditEvent {
+    /// Event `n` of the run `boot`, at `now`.
+    #[must_use]
+    pub fn new(n: u64, boot: impl Into<Arc<str>>, now: Now, body: Event) -> Self {
+        Self { n, at: now.wall, clock: now.clock, boot: boot.into(), mono_ms: now.mono.0, body }
+    }
+
+    /// Its type.
+    #[must_use]
+    pub fn kind(&self) -> EventKind {
+        self.body.kind()
+    }
+
+    /// The latest trusted time after this event, if that before it was `before`.
+    #[must_use]
+    pub fn trusted_after(&self, before: Timestamp) -> Timestamp {
+        match (&self.body, self.clock) {
+            (_, ClockTrust::Untrusted) => before,
+            (Event::ClockStep { restored: true, .. }, ClockTrust::Trusted) => self.at,
+            (_, ClockTrust::Trusted) => before.max(self.at),
+        }
+    }
+}
+
+/// Whether an event must be on disk before something else happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// At once: an acknowledgement waits for it.
+    Now,
+    /// Together with others, at most `audit.flush_ms` later.
+    Soon,
+}
+
+/// An event for the journal, with the bytes that prove it: the signed message of a `changes_applied`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The event.
+    pub event: AuditEvent,
+    /// The signed message as received; empty for other events.
+    pub evidence: Vec<u8>,
+    /// How soon it must be durable.
+    pub flush: Flush,
+}

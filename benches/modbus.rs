@@ -32,7 +32,7 @@ use dormgate::access::portal::{Portal, PortalKind, Posture};
 use dormgate::gateway::ports::{Inbox, PortalOrder};
 use dormgate::portals::modbus::queue::Priority;
 use dormgate::portals::modbus::{
-    BusSpec, LineSpec, ModbusPortalSpec, Observer, Parity, PartSpec, SerialSpec, bus, start,
+    BusSpec, LineSpec, ModbusPortalSpec, Observer, Parity, PartSpec, SerialSpec, bus, start, task,
 };
 use dormgate::profile::{Profile, shipped};
 use dormgate::wire::modbus::{Request, Space};
@@ -109,7 +109,7 @@ impl Wire {
 
     fn spec(&self, id: &str, baud: u32) -> BusSpec {
         let serial = SerialSpec { port: self.near.clone(), baud, parity: Parity::None, stop_bits: 1 };
-        BusSpec { id: id.into(), line: LineSpec::Serial(serial), timeout_ms: 200 }
+        BusSpec::new(id, LineSpec::Serial(serial), 200)
     }
 }
 
@@ -158,7 +158,7 @@ struct Polled {
 impl Polled {
     async fn new(spec: BusSpec, request: Request) -> Self {
         let observer: Arc<dyn Observer> = Arc::new(());
-        let (bus, task) = bus::open(spec, &HashMap::from([(1, Duration::from_millis(200))]), observer);
+        let (bus, task) = task::open(spec, &HashMap::from([(1, Duration::from_millis(200))]), observer);
         tokio::spawn(task);
         bus.call(1, request.clone(), Priority::Card, None).await.unwrap();
         Self { bus, request }
@@ -204,7 +204,7 @@ async fn line_use(baud: u32, registers: u16) {
 async fn loopback() {
     let line = Line::new([(1, profile("technotrade-vrd-485"))]);
     let served = line.serve_tcp(0).await.unwrap();
-    let spec = BusSpec { id: "tcp".into(), line: LineSpec::Tcp(served.address.to_string()), timeout_ms: 200 };
+    let spec = BusSpec::new("tcp", LineSpec::Tcp(served.address.to_string()), 200);
     let polled = Polled::new(spec, Request::Read { space: Space::Holding, address: 2, count: 2 }).await;
     let stream = tokio::net::TcpStream::connect(served.address).await.unwrap();
     stream.set_nodelay(true).unwrap();

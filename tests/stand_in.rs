@@ -9,7 +9,7 @@ use std::time::Duration;
 use dormgate::access::id::CardUid;
 use dormgate::access::input::Presented;
 use dormgate::access::portal::PortalKind;
-use dormgate::portals::modbus::line::{Line as Client, LineError};
+use dormgate::portals::modbus::line::{Line as Client, LineError, LineOptions};
 use dormgate::portals::modbus::{LineSpec, Parity, SerialSpec};
 use dormgate::profile::{Block, PointType, Profile, Pulse, SHIPPED, Trigger, shipped};
 use dormgate::wire::modbus::{ReplyError, Request};
@@ -150,14 +150,20 @@ async fn every_profile(at: &LineAt, client: impl AsyncFn(&str) -> Client) {
 
 #[tokio::test]
 async fn every_shipped_profile_is_stood_in_for_over_tcp() {
-    every_profile(&LineAt::Tcp(0), async |at| Client::open(&LineSpec::Tcp(at.to_owned()), 0).await.unwrap()).await;
+    every_profile(&LineAt::Tcp(0), async |at| {
+        Client::open(&LineSpec::Tcp(at.to_owned()), LineOptions::default()).await.unwrap()
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn every_shipped_profile_is_stood_in_for_on_a_serial_line() {
     let folder = tempfile::tempdir().unwrap();
     let port = folder.path().join("riser.pty");
-    every_profile(&LineAt::Pty(port.clone()), async |_| Client::open(&serial(&port), 0).await.unwrap()).await;
+    every_profile(&LineAt::Pty(port.clone()), async |_| {
+        Client::open(&serial(&port), LineOptions::default()).await.unwrap()
+    })
+    .await;
     assert!(!port.exists() && !port.is_symlink(), "the name goes with the line");
 }
 

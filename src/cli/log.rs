@@ -26,7 +26,8 @@ pub(super) enum Format {
 pub(super) fn start(format: Format, default_filter: &str) -> Result<(), String> {
     let chosen = env::var("RUST_LOG").unwrap_or_default();
     let filter = if chosen.is_empty() { default_filter } else { &chosen };
-    let filter = EnvFilter::try_new(filter)
+    // What the Modbus crate reports of a frame, the line's task reports with bus and unit.
+    let filter = EnvFilter::try_new(format!("tokio_modbus=off,{filter}"))
         .map_err(|error| format!("`RUST_LOG` is `{filter}`: {error}; write e.g. `info` or `dormgate=debug`"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match format {

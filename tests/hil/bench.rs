@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormgate::portals::modbus::line::{Line, LineError};
+use dormgate::portals::modbus::line::{Line, LineError, LineOptions};
 use dormgate::portals::modbus::{BusSpec, LineSpec, ModbusPortalSpec};
 use dormgate::profile::{Block, Poll, Profile};
 use dormgate::wire::modbus::{Reply, ReplyError, Request};
@@ -84,10 +84,12 @@ impl Bench {
         let lead = self.leads.get_mut(&device.bus).expect("the configuration was checked");
         let limit = Duration::from_millis(u64::from(lead.spec.timeout_ms.max(device.profile.link.reply_ms)));
         if lead.line.is_none() {
-            let opened = Line::open(&lead.spec.line, lead.transaction).await;
+            let BusSpec { echo, any_transaction, .. } = lead.spec;
+            let options = LineOptions { echo, any_transaction, transaction: lead.transaction };
+            let opened = Line::open(&lead.spec.line, options).await;
             let name = lead.spec.line.name();
             let mut line = opened.map_err(|e| NoAnswer::Nothing(format!("`{name}` cannot be opened: {e}")))?;
-            if line.can_settle() {
+            if line.is_serial() {
                 // What lay in the port before it was ours is nobody's answer.
                 line.settle(AT_OPEN).await.map_err(|e| NoAnswer::Nothing(format!("`{name}` failed: {e}")))?;
             }
@@ -102,7 +104,7 @@ impl Bench {
             Err(_) => format!("no answer within {} ms", limit.as_millis()),
         };
         lead.transaction = line.transaction();
-        if !line.can_settle() {
+        if !line.is_serial() {
             lead.line = None;
             sleep(QUIET.max(limit)).await;
         } else if line.settle(QUIET.max(limit)).await.is_err() {

@@ -93,6 +93,8 @@ fn bus_spec(bus: &BusConfig) -> BusSpec {
             BusLine::Serial(serial) => LineSpec::Serial(serial_spec(serial)),
         },
         timeout_ms: bus.timeout_ms,
+        echo: bus.echo,
+        any_transaction: bus.any_transaction,
     }
 }
 

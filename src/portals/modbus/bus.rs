@@ -1,23 +1,22 @@
-//! The way to one physical line: what is asked of whom, and how that can end. Who speaks on the line is `task`'s.
+//! The handle of one physical line: requests, how they can end, and what is counted of them. The line's task is `task`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::wire::modbus::{Exception, Reply, Request};
 
-use super::health::{Health, UnitState};
+use super::health::UnitState;
 use super::line::LineSpec;
 use super::queue::Priority;
-use super::task::Task;
-
-pub use super::observe::{Observer, Outcome, Released};
 
 /// Requests waiting for one line. Each poll and each relay has at most one, so a full queue is a fault.
 pub const JOBS_MAX: usize = 1024;
+/// Wait before a request to a busy device (exceptions 5 and 6) is sent again, in milliseconds.
+pub const BUSY_RETRY_MS: u64 = 100;
 
 /// One line of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +27,18 @@ pub struct BusSpec {
     pub line: LineSpec,
     /// How long a reply may take, in milliseconds. A profile whose device is slower extends it for that device.
     pub timeout_ms: u32,
+    /// Whether the serial adapter returns what is sent; `None`: it is found out.
+    pub echo: Option<bool>,
+    /// Over TCP, the answer to the one request under way counts whatever its transaction number.
+    pub any_transaction: bool,
+}
+
+impl BusSpec {
+    /// A line without peculiarities.
+    #[must_use]
+    pub fn new(id: &str, line: LineSpec, timeout_ms: u32) -> Self {
+        Self { id: id.to_owned(), line, timeout_ms, echo: None, any_transaction: false }
+    }
 }
 
 /// What a request brought, and when.
@@ -42,7 +53,7 @@ pub struct Answer {
 /// Why a request brought nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BusError {
-    /// The device says no; nothing was done.
+    /// The device answered with an exception; nothing was done.
     #[error("the device refuses: {0}")]
     Refused(Exception),
     /// Too late to be sent.
@@ -62,6 +73,80 @@ pub enum BusError {
     Stopped,
 }
 
+/// How a request ended, for counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Answered.
+    Ok,
+    /// The device answered with an exception.
+    Refused,
+    /// No answer in time.
+    Timeout,
+    /// An answer that does not fit, or the connection ended.
+    Broken,
+    /// The line could not be opened, or does not fall silent; never sent.
+    LineDown,
+    /// Waited longer than its deadline; never sent.
+    Expired,
+    /// The unit is offline and not to be asked yet; never sent.
+    Barred,
+}
+
+impl Outcome {
+    /// The outcome's name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+            Self::LineDown => "line_down",
+            Self::Expired => "expired",
+            Self::Barred => "barred",
+        }
+    }
+}
+/// How a release ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Released {
+    /// Confirmed as the profile says.
+    Confirmed,
+    /// Not confirmed, given up, and reported.
+    Failed,
+    /// Another order for the same relay came first.
+    Overtaken,
+}
+
+impl Released {
+    /// Its name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Failed => "failed",
+            Self::Overtaken => "overtaken",
+        }
+    }
+}
+
+/// Counts outcomes. All methods are called from the line's tasks and must not wait.
+pub trait Observer: Send + Sync {
+    /// A request on `bus` ended; `took` is the time on the line, zero if it was never sent.
+    fn request(&self, bus: &str, outcome: Outcome, took: Duration);
+
+    /// A reply of `unit` came after its deadline.
+    fn late(&self, _bus: &str, _unit: u8) {}
+
+    /// A release of a relay ended so.
+    fn release(&self, _bus: &str, _unit: u8, _channel: u16, _how: Released) {}
+}
+
+/// Counts nothing.
+impl Observer for () {
+    fn request(&self, _: &str, _: Outcome, _: Duration) {}
+}
+
 /// One request on its way.
 pub(super) struct Job {
     pub(super) unit: u8,
@@ -78,7 +163,7 @@ impl Job {
     }
 }
 
-/// The way to one line. Cheap to clone.
+/// The handle of one line. Cheap to clone.
 #[derive(Clone)]
 pub struct Bus {
     id: Arc<str>,
@@ -88,17 +173,48 @@ pub struct Bus {
 }
 
 impl Bus {
+    /// The handle, and the requests that its task receives.
+    pub(super) fn new(
+        id: &str,
+        units: HashMap<u8, watch::Receiver<UnitState>>,
+        observer: Arc<dyn Observer>,
+    ) -> (Self, mpsc::Receiver<Job>) {
+        let (jobs, waiting) = mpsc::channel(JOBS_MAX);
+        (Self { id: Arc::from(id), jobs, units: Arc::new(units), observer }, waiting)
+    }
+
     /// The line's id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Asks `unit`; nothing is sent after `deadline`. Dropping the future withdraws a request that was not sent yet.
+    /// Asks `unit`; nothing is sent after `deadline`, and a device that is busy is asked again until then. Dropping the future
+    /// withdraws a request that was not sent yet.
     ///
     /// # Errors
     /// [`BusError`] says whether the request may have been carried out.
     pub async fn call(
+        &self,
+        unit: u8,
+        request: Request,
+        priority: Priority,
+        deadline: Option<Instant>,
+    ) -> Result<Answer, BusError> {
+        let Some(until) = deadline else { return self.call_once(unit, request, priority, None).await };
+        loop {
+            let result = self.call_once(unit, request.clone(), priority, deadline).await;
+            let retry_at = Instant::now() + Duration::from_millis(BUSY_RETRY_MS);
+            match result {
+                Err(BusError::Refused(exception)) if exception.is_busy() && retry_at < until => {
+                    sleep_until(retry_at).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn call_once(
         &self,
         unit: u8,
         request: Request,
@@ -123,17 +239,4 @@ impl Bus {
     pub fn unit(&self, unit: u8) -> Option<watch::Receiver<UnitState>> {
         self.units.get(&unit).cloned()
     }
-}
-
-/// The line and its task. `units` are those that will be asked, each with its slowest reply.
-pub fn open(
-    spec: BusSpec,
-    units: &HashMap<u8, Duration>,
-    observer: Arc<dyn Observer>,
-) -> (Bus, impl Future<Output = ()> + use<>) {
-    let (jobs, waiting) = mpsc::channel(JOBS_MAX);
-    let health = Health::new(units.keys().copied(), Instant::now());
-    let bus =
-        Bus { id: Arc::from(spec.id.as_str()), jobs, units: Arc::new(health.watch()), observer: Arc::clone(&observer) };
-    (bus, Task::new(spec, units.clone(), health, observer, waiting).run())
 }

@@ -1,33 +1,27 @@
-//! One physical line: a TCP connection or a serial port, and one exchange on it.
+//! One physical line: a TCP connection or a serial port, and one exchange on it by the client of `tokio-modbus`.
 //!
-//! Owns framing, the silence between frames, and the check that what comes back is the answer. It never tries again and
-//! knows no queue; whoever gets an error must call [`Line::settle`] or drop the line before the next exchange.
+//! Owns the silence before a request and the check that the response answers it. It never retries and knows no queue: after an
+//! error its caller calls [`Line::settle`] or drops the line before the next exchange.
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
-use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_modbus::Slave;
+use tokio_modbus::client::{Client, Context, rtu, tcp};
+use tokio_modbus::slave::SlaveContext;
 
-use crate::wire::modbus::{
-    MBAP_BYTES, Mbap, PDU_BYTES_MAX, Reply, ReplyError, Request, hex, rtu_frame, rtu_open, tcp_frame,
-};
+use crate::wire::modbus::{Exception, Reply, ReplyError, Request};
 
-use super::heard::{Came, Heard, fill};
+use super::received::{Received, Unsolicited};
 pub use super::serial::{Parity, SerialSpec};
-use super::serial::{characters, quiet_until};
-pub(super) use super::serial::{open_serial, silence};
-use super::stray::{Stray, Strays, foreign_pdu_bytes};
+use super::serial::{open_serial, quiet_until};
+use super::tap::{Failure, Framing, LocalEcho, Port, Tap, Wire};
 
 /// Longest time to set up a TCP connection, in milliseconds.
 pub const CONNECT_MS: u64 = 1000;
-/// Replies to earlier requests that are skipped in one exchange before the connection counts as out of step.
-const LATE_REPLIES_MAX: usize = 8;
 /// How often bytes may come in the silence before a request until the line counts as never silent.
 const STALE_MAX: usize = 8;
 
@@ -38,7 +32,7 @@ pub enum LineSpec {
     Tcp(String),
     /// A serial port.
     Serial(SerialSpec),
-    /// A line in memory, for time that is not real.
+    /// A line in memory, for tests with paused time.
     #[cfg(test)]
     Memory(super::tests::cable::Cable),
 }
@@ -54,20 +48,42 @@ impl LineSpec {
             Self::Memory(_) => "memory",
         }
     }
+
+    /// The speed of a serial line.
+    #[must_use]
+    pub fn baud(&self) -> Option<u32> {
+        match self {
+            Self::Serial(serial) => Some(serial.baud),
+            Self::Tcp(_) => None,
+            #[cfg(test)]
+            Self::Memory(cable) => cable.baud(),
+        }
+    }
+}
+
+/// What is peculiar to the devices or the adapter of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LineOptions {
+    /// Whether the serial adapter returns what is sent; `None`: it is found out.
+    pub echo: Option<bool>,
+    /// The device answers with any transaction number.
+    pub any_transaction: bool,
+    /// The number of the first request over TCP.
+    pub transaction: u16,
 }
 
 /// Why nothing can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// The line was found closed, or out of step.
+    /// The line is closed, or out of step.
     #[error("was closed before the request was sent")]
     Closed,
     /// Bytes go on coming.
-    #[error("does not fall silent: something else sends on it, or it is disturbed")]
+    #[error("does not fall silent: another master sends on it, or it is disturbed")]
     NotSilent,
 }
 
-/// Why an exchange brought nothing.
+/// Why an exchange brought no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
     /// Nothing was sent.
@@ -75,141 +91,88 @@ pub enum LineError {
     NotReady(#[from] NotReady),
     /// The line ended.
     #[error("the connection ended: {0}")]
-    Ended(#[from] io::Error),
-    /// What came is no Modbus.
-    #[error("what came back is no Modbus frame")]
-    NotModbus,
-    /// What came begins with these bytes, and no answer on a serial line does.
-    #[error("what came back begins with `{}` and is no Modbus frame", hex(.0))]
-    NoFrame([u8; 3]),
-    /// The frame's checksum is wrong.
-    #[error("the checksum of the reply is wrong")]
-    Checksum,
-    /// Another unit answered.
-    #[error("unit {got} answered, unit {asked} was asked")]
-    WrongUnit {
-        /// Asked.
-        asked: u8,
-        /// Answered.
-        got: u8,
-    },
-    /// The reply does not answer the request, or refuses it.
+    Ended(io::Error),
+    /// The bytes received are not Modbus, or another unit's.
+    #[error("{0}")]
+    Nonsense(String),
+    /// The reply does not answer the request, or is an exception.
     #[error(transparent)]
     Reply(#[from] ReplyError),
 }
 
-trait Port: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Drops what was taken and is not sent: closing a serial port waits for that, and holds up the whole program meanwhile.
-    fn forget_unsent(&self) {}
-}
-
-impl Port for BufReader<TcpStream> {}
-
-impl Port for SerialStream {
-    fn forget_unsent(&self) {
-        // A port that is gone has nothing to forget.
-        drop(self.clear(ClearBuffer::Output));
-    }
-}
-
-#[cfg(test)]
-impl Port for tokio::io::DuplexStream {}
-
-enum Framing {
-    Tcp {
-        transaction: u16,
-    },
-    /// `last_byte`: when the last byte was, or will be, out on the wire.
-    Rtu {
-        baud: u32,
-        last_byte: Instant,
-    },
-}
-
-impl Framing {
-    /// Bytes were on the wire until `at`.
-    fn busy_until(&mut self, at: Instant) {
-        if let Self::Rtu { last_byte, .. } = self {
-            *last_byte = (*last_byte).max(at);
-        }
-    }
-}
-
 /// An open line.
 pub struct Line {
-    name: String,
-    port: Box<dyn Port>,
-    framing: Framing,
-    strays: Strays,
-    came: Came,
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.port.forget_unsent();
-    }
+    tap: Tap,
+    client: Context,
+    is_serial: bool,
 }
 
 impl Line {
-    /// Opens the line. `transaction` goes on counting over reconnects, so that a late reply to an earlier connection's
-    /// request is known as such.
+    /// Opens the line.
     ///
     /// # Errors
     /// When it cannot be opened within [`CONNECT_MS`].
-    pub async fn open(spec: &LineSpec, transaction: u16) -> io::Result<Self> {
+    pub async fn open(spec: &LineSpec, options: LineOptions) -> io::Result<Self> {
         match spec {
             LineSpec::Tcp(address) => {
                 let stream = timeout(Duration::from_millis(CONNECT_MS), TcpStream::connect(address)).await??;
                 stream.set_nodelay(true)?;
-                // A frame comes as a header and a rest, and is one read.
-                let port = Box::new(BufReader::with_capacity(MBAP_BYTES + PDU_BYTES_MAX, stream));
-                Ok(Self::tcp(address, port, transaction))
+                Ok(Self::new(address, Box::new(stream), None, options))
             }
             LineSpec::Serial(serial) => {
                 let port = open_serial(serial)?;
-                Ok(Self::rtu(&serial.port, Box::new(port), serial.baud))
+                Ok(Self::new(&serial.port, Box::new(port), Some(serial.baud), options))
             }
             #[cfg(test)]
-            LineSpec::Memory(cable) => Ok(match cable.plug() {
-                (port, Some(baud)) => Self::rtu("memory", Box::new(port), baud),
-                (port, None) => Self::tcp("memory", Box::new(port), transaction),
-            }),
+            LineSpec::Memory(cable) => Ok(Self::new("memory", Box::new(cable.plug()), cable.baud(), options)),
         }
     }
 
-    fn rtu(name: &str, port: Box<dyn Port>, baud: u32) -> Self {
-        let framing = Framing::Rtu { baud, last_byte: Instant::now() };
-        Self { name: name.to_owned(), port, framing, strays: Strays::default(), came: Came::Nothing }
+    pub(super) fn new(name: &str, port: Box<dyn Port>, baud: Option<u32>, options: LineOptions) -> Self {
+        let framing = match baud {
+            Some(baud) => Framing::Rtu { baud, last_byte: Instant::now() },
+            None => Framing::Tcp { transaction: options.transaction, any: options.any_transaction },
+        };
+        let echo = match options.echo {
+            None => LocalEcho::Unknown,
+            Some(false) => LocalEcho::Absent,
+            Some(true) => LocalEcho::Present,
+        };
+        let tap = Tap::new(Wire::new(name, port, framing, echo));
+        let is_serial = baud.is_some();
+        Self { client: Self::attach(&tap, is_serial), tap, is_serial }
     }
 
-    fn tcp(name: &str, port: Box<dyn Port>, transaction: u16) -> Self {
-        let framing = Framing::Tcp { transaction };
-        Self { name: name.to_owned(), port, framing, strays: Strays::default(), came: Came::Nothing }
+    fn attach(tap: &Tap, is_serial: bool) -> Context {
+        if is_serial { rtu::attach(tap.clone()) } else { tcp::attach(tap.clone()) }
     }
 
     /// The number of the next request, for the connection after this one.
     #[must_use]
     pub fn transaction(&self) -> u16 {
-        match self.framing {
-            Framing::Tcp { transaction } => transaction,
-            Framing::Rtu { .. } => 0,
-        }
+        self.tap.wire().transaction()
     }
 
     /// Whether a line that failed can go on after [`Line::settle`].
     #[must_use]
-    pub fn can_settle(&self) -> bool {
-        matches!(self.framing, Framing::Rtu { .. })
+    pub fn is_serial(&self) -> bool {
+        self.is_serial
     }
 
-    /// The frames heard on a serial line since the last call that answered nobody.
-    pub(super) fn take_strays(&mut self) -> Vec<Stray> {
-        self.strays.take()
+    /// Whether the adapter returns what is sent.
+    #[must_use]
+    pub fn has_echo(&self) -> bool {
+        self.tap.wire().echo == LocalEcho::Present
     }
 
-    /// What came since the last request was sent and did not answer it.
-    pub(super) fn came(&self) -> Came {
-        self.came
+    /// Takes the frames received on a serial line since the last call that answered no request.
+    pub(super) fn take_unsolicited(&mut self) -> Vec<Unsolicited> {
+        self.tap.wire().take_unsolicited()
+    }
+
+    /// What came since the last request was sent and is not its answer.
+    pub(super) fn received(&self) -> Received {
+        self.tap.wire().received()
     }
 
     /// Waits until a request may be sent, and drops what came before it.
@@ -217,13 +180,22 @@ impl Line {
     /// # Errors
     /// Nothing was sent, and the line is out of step.
     pub async fn ready(&mut self) -> Result<(), NotReady> {
-        match self.framing {
-            Framing::Tcp { .. } => self.drop_stale().await.map(drop),
-            Framing::Rtu { .. } => self.fall_silent().await,
+        for _ in 0..STALE_MAX {
+            if self.is_serial {
+                let silent_at = self.tap.wire().silent_at();
+                quiet_until(silent_at).await;
+                // A port reports what lies in it only after the runtime has looked.
+                tokio::task::yield_now().await;
+            }
+            let stale = poll_fn(|cx| std::task::Poll::Ready(self.tap.wire().drain(cx))).await;
+            if !stale.map_err(|()| NotReady::Closed)? {
+                return Ok(());
+            }
         }
+        Err(NotReady::NotSilent)
     }
 
-    /// Makes [`Line::ready`], sends `request` and waits for its answer, without a limit in time.
+    /// Waits as [`Line::ready`], sends `request` and waits for its answer, without a limit in time.
     ///
     /// # Errors
     /// Anything but [`ReplyError::Refused`] leaves the line out of step.
@@ -237,158 +209,76 @@ impl Line {
     /// # Errors
     /// Anything but [`ReplyError::Refused`] leaves the line out of step.
     pub async fn ask(&mut self, unit: u8, request: &Request) -> Result<Reply, LineError> {
-        self.strays.cut_off();
-        self.came = Came::Nothing;
-        let pdu = match &mut self.framing {
-            Framing::Tcp { transaction } => {
-                let asked = *transaction;
-                *transaction = transaction.wrapping_add(1);
-                self.exchange_tcp(asked, unit, request).await?
-            }
-            Framing::Rtu { baud, .. } => {
-                let baud = *baud;
-                self.exchange_rtu(unit, request, baud).await?
-            }
+        self.client.set_slave(Slave(unit));
+        let error = match self.client.call(request.to_pdu()).await {
+            Ok(Ok(response)) => return Ok(request.accept(response)?),
+            Ok(Err(exception)) => return Err(ReplyError::Refused(Exception(exception.into())).into()),
+            Err(error) => error,
         };
-        Ok(request.check(&pdu)?)
-    }
-
-    /// Hands `frame` to the port. It is not flushed: that holds up the whole program until a serial port has sent its last byte.
-    async fn send(&mut self, frame: &[u8]) -> io::Result<()> {
-        tracing::trace!(target: "dormgate::frames", line = %self.name, "> {}", hex(frame));
-        self.port.write_all(frame).await
-    }
-
-    /// Waits until nothing has been on the wire for as long as must be between two frames; what comes meanwhile answers nobody.
-    async fn fall_silent(&mut self) -> Result<(), NotReady> {
-        for _ in 0..STALE_MAX {
-            if let Framing::Rtu { baud, last_byte } = &self.framing {
-                quiet_until(*last_byte + silence(*baud)).await;
-            }
-            // A port tells what lies in it only after the runtime has looked.
-            tokio::task::yield_now().await;
-            if !self.drop_stale().await? {
-                return Ok(());
-            }
-        }
-        Err(NotReady::NotSilent)
-    }
-
-    async fn exchange_tcp(&mut self, transaction: u16, unit: u8, request: &Request) -> Result<Vec<u8>, LineError> {
-        self.send(&tcp_frame(transaction, unit, &request.encode())).await?;
-        for _ in 0..LATE_REPLIES_MAX {
-            let mut heard = Heard::new(&self.name, &mut self.came);
-            fill(&mut self.port, &mut heard.frame, MBAP_BYTES).await?;
-            let header = heard.frame.first_chunk().copied().unwrap_or_default();
-            let mbap = Mbap::parse(header).ok_or(LineError::NotModbus)?;
-            fill(&mut self.port, &mut heard.frame, MBAP_BYTES + mbap.pdu_bytes).await?;
-            let pdu = heard.whole().split_off(MBAP_BYTES);
-            if mbap.transaction != transaction {
-                self.came = Came::OtherRequest;
-                continue;
-            }
-            if mbap.unit != unit {
-                return Err(LineError::WrongUnit { asked: unit, got: mbap.unit });
-            }
-            return Ok(pdu);
-        }
-        Err(LineError::NotModbus)
-    }
-
-    async fn exchange_rtu(&mut self, unit: u8, request: &Request, baud: u32) -> Result<Vec<u8>, LineError> {
-        let frame = rtu_frame(unit, &request.encode());
-        let takes = characters(frame.len(), baud);
-        // Said before, too: nobody may wait any longer while a slow port takes the bytes.
-        self.framing.busy_until(Instant::now() + takes);
-        self.send(&frame).await?;
-        self.framing.busy_until(Instant::now() + takes);
-        let mut got = unit;
-        for _ in 0..LATE_REPLIES_MAX {
-            let frame = self.frame_rtu(unit, request).await?;
-            let (from, pdu) = rtu_open(&frame).ok_or(LineError::Checksum)?;
-            if from == unit {
-                return Ok(pdu.to_vec());
-            }
-            got = from;
-            self.came = Came::Other(from);
-            self.strays.found(from, pdu.first().copied().unwrap_or(0));
-        }
-        Err(LineError::WrongUnit { asked: unit, got })
-    }
-
-    /// The next frame: as long as the answer of `unit`, or as another unit's frame says that it is.
-    async fn frame_rtu(&mut self, unit: u8, request: &Request) -> Result<Vec<u8>, LineError> {
-        let mut heard = Heard::new(&self.name, &mut self.came);
-        let read = async {
-            // Unit, function, and the exception's code or the first byte of the answer.
-            fill(&mut self.port, &mut heard.frame, 3).await?;
-            let pdu_bytes = match *heard.frame {
-                [from, function, first] if from != unit => {
-                    foreign_pdu_bytes(function, first).ok_or(LineError::NoFrame([from, function, first]))?
-                }
-                [_, function, _] if function == request.function() | 0x80 => 2,
-                _ => request.reply_bytes(),
-            };
-            Ok(fill(&mut self.port, &mut heard.frame, pdu_bytes + 3).await?)
-        }
-        .await;
-        if let Framing::Rtu { last_byte, .. } = &mut self.framing {
-            // What came is no earlier than the end of the request, whatever time that was thought to need.
-            *last_byte = Instant::now();
-        }
-        read.map(|()| heard.whole())
-    }
-
-    /// Takes what lies in the port, without waiting: the late reply to a request long given up. Says whether there was anything.
-    async fn drop_stale(&mut self) -> Result<bool, NotReady> {
-        let mut stale = false;
-        loop {
-            let mut bytes = [0; PDU_BYTES_MAX];
-            let mut buffer = ReadBuf::new(&mut bytes);
-            let port = Pin::new(&mut self.port);
-            let mut port = Some(port);
-            let read = poll_fn(|cx| {
-                Poll::Ready(match port.take().map(|port| port.poll_read(cx, &mut buffer)) {
-                    Some(Poll::Ready(result)) => Some(result),
-                    Some(Poll::Pending) | None => None,
-                })
-            })
-            .await;
-            match read {
-                None => return Ok(stale),
-                Some(Ok(())) if buffer.filled().is_empty() => return Err(NotReady::Closed),
-                Some(Ok(())) => {
-                    tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} (stale)", hex(buffer.filled()));
-                    // Half a frame may lie behind it: the connection is out of step.
-                    if matches!(self.framing, Framing::Tcp { .. }) {
-                        return Err(NotReady::Closed);
-                    }
-                    self.strays.hear(buffer.filled());
-                    stale = true;
-                    self.framing.busy_until(Instant::now());
-                }
-                Some(Err(_)) => return Err(NotReady::Closed),
-            }
+        // The crate does not recover from an error by itself.
+        self.client = Self::attach(&self.tap, self.is_serial);
+        let mut wire = self.tap.wire();
+        match wire.failure.take() {
+            Some(Failure::Ended(error)) => Err(LineError::Ended(error)),
+            Some(failure) => Err(LineError::Nonsense(failure.to_string())),
+            // An answer that the crate has no type for, such as the confirmation of a coil value of its own.
+            None => match wire.answer_pdu().filter(|pdu| !pdu.is_empty()) {
+                Some(pdu) => Ok(request.check(pdu)?),
+                None => Err(LineError::Nonsense(error.to_string())),
+            },
         }
     }
 
-    /// Keeps a serial line quiet for `quiet` and throws away what comes: after a time-out, the reply may still be on its way.
+    /// Gives up the request under way without keeping the line quiet: its late answer bears the number of a unit that nobody asks
+    /// meanwhile.
+    pub fn give_up(&mut self) {
+        self.tap.wire().give_up();
+        self.client = Self::attach(&self.tap, self.is_serial);
+    }
+
+    /// Whether a write came back once, on a line of which is not known whether its adapter echoes.
+    pub(super) fn is_unproven(&self) -> bool {
+        self.tap.wire().is_unproven()
+    }
+
+    /// Asks `unit` for something that it answers otherwise than by repeating the request, so that an echo shows. Without a limit in
+    /// time; [`Line::is_proven`] has the result.
+    pub(super) async fn probe_echo(&mut self, unit: u8, read: &Request) {
+        self.give_up();
+        if self.ready().await.is_ok() {
+            // Whatever the device answers: an echo comes before it.
+            drop(self.ask(unit, read).await);
+        }
+    }
+
+    /// The end of a probe: a line that returned nothing of a read has no echo.
+    pub(super) fn is_proven(&mut self) -> bool {
+        let is_proven = {
+            let mut wire = self.tap.wire();
+            if wire.echo == LocalEcho::Unknown && wire.received() == Received::Nothing {
+                wire.echo = LocalEcho::Absent;
+            }
+            wire.echo == LocalEcho::Absent
+        };
+        if is_proven {
+            self.give_up();
+        }
+        is_proven
+    }
+
+    /// Keeps a serial line quiet for `quiet` and drops what comes: after a time-out, the reply may still be on its way.
     ///
     /// # Errors
     /// When the port is gone.
     pub async fn settle(&mut self, quiet: Duration) -> io::Result<()> {
+        self.give_up();
         let until = Instant::now() + quiet;
-        let mut bytes = [0; PDU_BYTES_MAX];
-        while let Ok(read) = tokio::time::timeout_at(until, self.port.read(&mut bytes)).await {
-            let read = read?;
-            if read == 0 {
+        while let Ok(read) = timeout_at(until, poll_fn(|cx| self.tap.wire().poll_receive(cx))).await {
+            if read? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let late = bytes.get(..read).unwrap_or_default();
-            tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} (late)", hex(late));
-            self.strays.hear(late);
         }
-        self.framing.busy_until(Instant::now());
+        self.tap.wire().busy_until(Instant::now());
         Ok(())
     }
 }

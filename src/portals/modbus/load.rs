@@ -1,4 +1,4 @@
-//! How much of a serial line its polls take, so that an installer hears of a line that cannot carry them.
+//! How much of a serial line its polls take, so that an installer is warned of a line that cannot carry them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::wire::modbus::Request;
 
 use super::serial::{characters, silence};
 
-/// Share of the line above which it is said, in percent: the rest is for cuts, releases and what fails.
+/// Share of the line above which a warning is logged, in percent: the rest is for cuts, releases and what fails.
 pub const LOAD_PERCENT_MAX: u32 = 70;
 /// Time a device needs before it answers, in milliseconds; a usual figure, not a bound.
 const TURNAROUND_MS: u64 = 5;

@@ -5,34 +5,33 @@
 //!
 //! | modules | what they own |
 //! |---|---|
-//! | [`bus`], `task`, [`queue`], [`health`] | a line's task: what goes next, how long it may take, who is dead |
-//! | [`mod@line`], `serial`, `heard`, `stray`, [`late`] | bytes on it: frames and silences, what came instead of an answer, what came late |
+//! | [`bus`], [`task`], [`queue`], [`health`] | a line's handle and its task: what goes next, how long it may take, which units are offline |
+//! | [`mod@line`], `tap`, `serial`, `received`, [`late`] | one exchange by `tokio-modbus`, the bytes under it, silences, late replies |
 //! | `poll`, [`tracker`], `slots`, `senses` | what is read, and what it means: cards, contacts, meters |
 //! | `portal`, `orders`, `drive`, `release` | one portal: what it says, what it was told, how its relay is switched |
-//! | `check`, `load`, `observe`, `refusals` | what cannot work, how full a line is, what is counted, what was said already |
+//! | `check`, `load` | what cannot work, how full a line is |
 //! | [`server`] | the other way round: controllers ask us |
 
 pub mod bus;
 mod check;
 mod drive;
 pub mod health;
-mod heard;
 pub mod late;
 pub mod line;
 mod load;
-mod observe;
+mod log;
 mod orders;
 mod poll;
 mod portal;
 pub mod queue;
-mod refusals;
+mod received;
 mod release;
 mod senses;
 mod serial;
 pub mod server;
 mod slots;
-mod stray;
-mod task;
+mod tap;
+pub mod task;
 pub mod tracker;
 
 #[cfg(test)]
@@ -158,7 +157,7 @@ pub fn start(
     }
     let mut tasks = JoinSet::new();
     let (stop, stopped) = watch::channel(false);
-    let speeds: Vec<(String, u32)> = buses.iter().filter_map(|bus| Some((bus.id.clone(), speed(bus)?))).collect();
+    let speeds: Vec<(String, u32)> = buses.iter().filter_map(|bus| Some((bus.id.clone(), bus.line.baud()?))).collect();
     let lines = open_lines(buses, &portals, observer, &mut tasks);
     let mut polls = Polls::default();
     let mut outlets = Vec::new();
@@ -186,16 +185,6 @@ pub fn start(
     Ok(ModbusPortals { outlets, tasks, stop })
 }
 
-/// The speed of a serial line.
-fn speed(bus: &BusSpec) -> Option<u32> {
-    match &bus.line {
-        LineSpec::Serial(serial) => Some(serial.baud),
-        LineSpec::Tcp(_) => None,
-        #[cfg(test)]
-        LineSpec::Memory(cable) => cable.baud(),
-    }
-}
-
 fn open_lines(
     buses: Vec<BusSpec>,
     portals: &[ModbusPortalSpec],
@@ -212,7 +201,7 @@ fn open_lines(
             *slowest = reply.max(*slowest);
         }
         let id = spec.id.clone();
-        let (bus, task) = bus::open(spec, &units, Arc::clone(observer));
+        let (bus, task) = task::open(spec, &units, Arc::clone(observer));
         // The frames of a trace are told with their bus; the span costs nothing while nobody asks for them.
         tasks.spawn(task.instrument(tracing::trace_span!(target: "dormgate::frames", "bus", %id)));
         lines.insert(id, (bus, Arc::new(Stagger::new())));

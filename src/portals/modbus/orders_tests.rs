@@ -6,11 +6,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::super::bus::{self, BusSpec};
+use super::super::bus::BusSpec;
 use super::super::drive::Order;
 use super::super::line::LineSpec;
 use super::super::portal::{Event, Memory};
 use super::super::slots::Slot;
+use super::super::task;
 use super::super::tests::late::TWO_POLLS;
 use super::super::tracker::Tracker;
 use super::*;
@@ -40,8 +41,8 @@ impl Bench {
         let (inbox, taken) = Inbox::new();
         let wanted = watch::Sender::new(Order::first(Wanted::AsItIs));
         let seen = wanted.subscribe();
-        let spec = BusSpec { id: "riser".into(), line: LineSpec::Tcp("127.0.0.1:1".into()), timeout_ms: 200 };
-        let (bus, _) = bus::open(spec, &std::collections::HashMap::from([(5, Duration::ZERO)]), Arc::new(()));
+        let spec = BusSpec::new("riser", LineSpec::Tcp("127.0.0.1:1".into()), 200);
+        let (bus, _) = task::open(spec, &std::collections::HashMap::from([(5, Duration::ZERO)]), Arc::new(()));
         let slot = |(number, reader): (u8, &Reader)| Slot::new(0, number, Tracker::new(reader.clone()));
         let portal = Portal {
             id: "power-1".parse().unwrap(),

@@ -1,4 +1,4 @@
-//! A serial port: its settings, how it is opened, and the times of its bytes. What is said on it is `line`'s.
+//! A serial port: its settings, how it is opened, and the times of its bytes. The bytes on it are `tap`'s.
 
 use std::io;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub enum Parity {
 /// Opens a serial port.
 ///
 /// # Errors
-/// When it is not there, is taken, or cannot be set up so.
+/// When it does not exist, is taken, or cannot be set up so.
 pub(super) fn open_serial(serial: &SerialSpec) -> io::Result<SerialStream> {
     let parity = match serial.parity {
         Parity::None => tokio_serial::Parity::None,

@@ -1,9 +1,11 @@
-//! One task a physical line. It owns the line and is the only one to speak on it.
+//! One task a physical line. It owns the line and is the only one to send on it.
 //!
-//! Owns the order of requests, their deadlines, and what an error does: the line is out of step and is settled or opened anew
-//! before the next request. It does not try a request twice; whoever asked knows whether that is safe.
+//! Owns the order of requests, their deadlines, and what an error does: the line is out of step and is settled or opened again
+//! before the next request. It sends a request twice only when the first one reached nobody; whoever asked knows whether more is
+//! safe.
 
 use std::collections::HashMap;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,28 +13,30 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::wire::modbus::{Exception, ReplyError, Request};
+use crate::wire::modbus::{Exception, Reply, ReplyError, Request, Space};
 
-use super::bus::{Answer, BusError, BusSpec, Job};
+use super::bus::{Answer, Bus, BusError, BusSpec, Job, Observer, Outcome};
 use super::health::Health;
-use super::heard::Came;
-use super::late::{LATE_MS_MIN, Lateness};
-use super::line::{Line, LineError, NotReady};
+use super::late::{LATE_MS_MIN, LateReplies};
+use super::line::{Line, LineError, LineOptions, NotReady};
 use super::load;
-use super::observe::{Observer, Outcome};
-use super::queue::Queue;
-use super::refusals::Refusals;
+use super::log;
+use super::queue::{Priority, Queue};
+use super::received::Received;
 
 /// First wait before a line that cannot be opened is tried again, in milliseconds.
 pub const REOPEN_MS_MIN: u64 = 100;
 /// Longest wait before a line that cannot be opened is tried again, in milliseconds.
 pub const REOPEN_MS_MAX: u64 = 5000;
-/// Failures in a row, of whichever units, after which a serial port is closed and opened anew.
+/// Failures in a row, of whichever units, after which a serial port is closed and opened again.
 const FAILURES_TO_REOPEN: u32 = 8;
-/// How long a serial port is kept quiet after it was opened, in milliseconds: what an earlier program asked is answered meanwhile.
+/// How long a serial port is kept quiet after it was opened, in milliseconds: requests of an earlier program are answered meanwhile.
 const OPEN_QUIET_MS: u64 = 50;
+/// Connections in a row that ended after one answer, after which each request gets a connection of its own: the converter closes
+/// after each answer, and a request that crosses the close is lost.
+const SHORT_CONNECTIONS_MAX: u32 = 2;
 
-/// What `work` brings until `deadline`; `None`: it is not done by then.
+/// The result of `work`; `None`: it is not done by `deadline`.
 async fn within<T>(clock: &mut Pin<Box<Sleep>>, deadline: Instant, work: impl Future<Output = T>) -> Option<T> {
     clock.as_mut().reset(deadline);
     tokio::select! {
@@ -43,76 +47,79 @@ async fn within<T>(clock: &mut Pin<Box<Sleep>>, deadline: Instant, work: impl Fu
 }
 
 /// What went wrong in an exchange.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum After {
     /// The line has ended.
     Ended,
     /// A wrong answer.
     Nonsense,
-    /// No answer, or only another's, or bytes that are nobody's.
+    /// No answer, or only another unit's, or bytes that are no frame.
     Silence,
-    /// No answer of a unit that had been silent before.
+    /// No answer of a unit that was offline before.
     Probe,
 }
 
-pub(super) struct Task {
+struct Task {
     spec: BusSpec,
     timeout: Duration,
     slowest: Duration,
     reply_times: HashMap<u8, Duration>,
     health: Health,
-    lateness: Lateness,
-    refusals: Refusals,
+    late: LateReplies,
     observer: Arc<dyn Observer>,
     waiting: mpsc::Receiver<Job>,
     queue: Queue<Job>,
     line: Option<Line>,
-    /// Rings when an answer is too late. One for all requests: setting a new one for each costs the runtime a wake-up of its own.
+    /// Fires when an answer is too late. One for all requests: a new one for each costs the runtime a wake-up of its own.
     clock: Pin<Box<Sleep>>,
     transaction: u16,
-    /// Somebody answered on this connection.
-    used: bool,
+    /// Answers on this connection, and connections in a row that ended after one.
+    answers: u32,
+    short_connections: u32,
+    echo_logged: bool,
     failures: u32,
     reopen_wait: Duration,
     reopen_at: Instant,
     last_cause: String,
 }
 
-impl Task {
-    /// `reply_times` are the units that will be asked, each with its slowest reply.
-    pub(super) fn new(
-        spec: BusSpec,
-        reply_times: HashMap<u8, Duration>,
-        health: Health,
-        observer: Arc<dyn Observer>,
-        waiting: mpsc::Receiver<Job>,
-    ) -> Self {
-        let timeout = Duration::from_millis(u64::from(spec.timeout_ms));
-        let slowest = reply_times.values().copied().max().unwrap_or(timeout).max(timeout);
-        Self {
-            spec,
-            timeout,
-            slowest,
-            reply_times,
-            health,
-            lateness: Lateness::default(),
-            refusals: Refusals::default(),
-            observer,
-            waiting,
-            queue: Queue::new(),
-            line: None,
-            clock: Box::pin(sleep_until(Instant::now())),
-            transaction: 1,
-            used: false,
-            failures: 0,
-            reopen_wait: Duration::from_millis(REOPEN_MS_MIN),
-            reopen_at: Instant::now(),
-            last_cause: String::new(),
-        }
-    }
+/// The line and its task. `units` are those that will be asked, each with its slowest reply.
+pub fn open(
+    spec: BusSpec,
+    units: &HashMap<u8, Duration>,
+    observer: Arc<dyn Observer>,
+) -> (Bus, impl Future<Output = ()> + use<>) {
+    let now = Instant::now();
+    let health = Health::new(units.keys().copied(), now);
+    let (bus, waiting) = Bus::new(&spec.id, health.watch(), Arc::clone(&observer));
+    let timeout = Duration::from_millis(u64::from(spec.timeout_ms));
+    let task = Task {
+        timeout,
+        slowest: units.values().copied().fold(timeout, Duration::max),
+        reply_times: units.clone(),
+        health,
+        late: LateReplies::default(),
+        observer,
+        waiting,
+        queue: Queue::new(),
+        line: None,
+        clock: Box::pin(sleep_until(now)),
+        transaction: 1,
+        answers: 0,
+        short_connections: 0,
+        echo_logged: spec.echo == Some(true),
+        failures: 0,
+        reopen_wait: Duration::from_millis(REOPEN_MS_MIN),
+        reopen_at: now,
+        last_cause: String::new(),
+        spec,
+    };
+    (bus, task.run())
+}
 
-    /// Ends when nobody can ask any more, so that the last relays are switched off before the line goes.
-    pub(super) async fn run(mut self) {
+impl Task {
+    /// Ends when the last [`Bus`] is dropped, so that the last relays are switched off before the line goes.
+    async fn run(mut self) {
         loop {
             while let Ok(job) = self.waiting.try_recv() {
                 self.enqueue(job);
@@ -147,7 +154,6 @@ impl Task {
         if let Some(cause) = self.health.barred(job.unit, job.priority, now) {
             return self.end(job, Outcome::Barred, Duration::ZERO, Err(BusError::Offline(cause)));
         }
-        let on_the_wire = self.on_the_wire(&job.request);
         let Some(line) = &mut self.line else {
             match self.open(now).await {
                 // Opening took time: what is most urgent now may be another request.
@@ -159,95 +165,108 @@ impl Task {
         if let Err(why) = line.ready().await {
             return self.not_ready(job, why).await;
         }
-        let asked = Instant::now();
         // The line may have taken its time to fall silent, and what opens may not open late.
-        if job.is_late(asked) {
+        if job.is_late(Instant::now()) {
             return self.expired(job);
         }
+        self.exchange(job, now).await;
+    }
+
+    /// Sends the request on a line that is ready, and ends it.
+    async fn exchange(&mut self, job: Job, now: Instant) {
+        let Some(line) = &mut self.line else { return self.put_back(job) };
         self.health.asked(job.unit, job.priority);
+        let asked = Instant::now();
+        let on_the_wire = self.spec.line.baud().map_or(Duration::ZERO, |baud| load::takes(&job.request, baud));
         let full = self.reply_times.get(&job.unit).copied().unwrap_or_default().max(self.timeout);
-        let probe = self.health.is_dead(job.unit);
-        let short = self.health.short(job.unit, full, now);
-        let limit = short.unwrap_or(full) + on_the_wire;
-        let result = within(&mut self.clock, asked + limit, line.ask(job.unit, &job.request)).await;
+        let was_offline = self.health.is_offline(job.unit);
+        let limit = self.health.short(job.unit, full, now).unwrap_or(full) + on_the_wire;
+        let mut result = within(&mut self.clock, asked + limit, line.ask(job.unit, &job.request)).await;
+        if result.is_none() && line.is_unproven() && self.is_confirmed(&job, limit).await {
+            result = Some(Ok(Reply::Written));
+        }
         let took = now.elapsed();
-        self.hear_strays();
-        let serial = self.line.as_ref().is_some_and(Line::can_settle);
+        self.note_received();
+        let serial = self.line.as_ref().is_some_and(Line::is_serial);
         let (cause, outcome, after) = match result {
-            Some(Ok(_)) if serial && self.lateness.may_be_earlier(job.unit, &job.request, asked) => {
-                self.heard(&job, took);
+            Some(Ok(_)) if serial && self.late.may_be_earlier(job.unit, &job.request, asked) => {
+                self.answered(&job, took);
                 // Its own may come yet.
                 self.poisoned(After::Nonsense).await;
-                let cause = "its echo may be that of an earlier write".to_owned();
+                let cause = "its confirmation may be that of an earlier write".to_owned();
                 return self.end(job, Outcome::Broken, took, Err(BusError::Unknown(cause)));
             }
             Some(Ok(reply)) => {
-                self.heard(&job, took);
-                self.refusals.answered(job.unit, &job.request);
+                self.answered(&job, took);
                 return self.end(job, Outcome::Ok, took, Ok(Answer { reply, at: Instant::now() }));
             }
+            Some(Err(LineError::Reply(ReplyError::Refused(exception)))) if exception.is_of_a_gateway() => {
+                // The gateway in front of the unit answers: the unit does not.
+                let cause = exception.to_string();
+                self.unanswered(&job, &cause, took);
+                return self.end(job, Outcome::Timeout, took, Err(BusError::Unknown(cause)));
+            }
             Some(Err(LineError::Reply(ReplyError::Refused(exception)))) => {
-                // A gateway that says that the unit is not there speaks for nobody.
-                if exception == Exception::NO_SUCH_UNIT || exception == Exception(10) {
-                    self.not_heard(&job, &exception.to_string(), took);
-                    return self.end(job, Outcome::Timeout, took, Err(BusError::Unknown(exception.to_string())));
-                }
-                self.heard(&job, took);
-                if self.refusals.is_news(job.unit, &job.request, exception) {
-                    self.warn(&job, &exception.to_string(), "the device refuses a request");
-                } else {
-                    self.debug(&job, &exception.to_string(), "the device refuses a request again");
-                }
+                self.refused(&job, exception, took);
                 return self.end(job, Outcome::Refused, took, Err(BusError::Refused(exception)));
             }
+            // The connection was closed while the request was on its way, and nobody is harmed by a second read.
+            Some(Err(LineError::Ended(_))) if !job.request.is_write() && self.answers > 0 => {
+                self.closed_by_peer();
+                return self.put_back(job);
+            }
             Some(Err(error)) => {
-                let after = match error {
-                    LineError::Ended(_) => After::Ended,
-                    LineError::WrongUnit { .. } | LineError::NoFrame(_) => After::Silence,
-                    LineError::NotReady(_) | LineError::NotModbus | LineError::Checksum | LineError::Reply(_) => {
-                        After::Nonsense
-                    }
-                };
+                let after = if matches!(error, LineError::Ended(_)) { After::Ended } else { After::Nonsense };
                 (error.to_string(), Outcome::Broken, after)
             }
             None => {
-                let after = if probe { After::Probe } else { After::Silence };
-                (self.unanswered(job.unit, limit), Outcome::Timeout, after)
+                let received = self.line.as_ref().map(Line::received).unwrap_or_default();
+                let whole = job.request.reply_bytes() + 3;
+                let after = match &received {
+                    // An answer came, and it is spoilt: none is outstanding.
+                    Received::Bytes(bytes, _) if serial && *bytes >= whole => After::Nonsense,
+                    _ if was_offline => After::Probe,
+                    _ => After::Silence,
+                };
+                (received.cause(job.unit, limit), Outcome::Timeout, after)
             }
         };
-        let owes = matches!(after, After::Silence | After::Probe);
-        if owes {
-            self.lateness.owes(job.unit, &job.request, asked, full, on_the_wire);
+        let outstanding = matches!(after, After::Silence | After::Probe);
+        if outstanding {
+            self.late.missed(job.unit, &job.request, asked, full, on_the_wire);
         }
         self.poisoned(after).await;
-        self.not_heard(&job, &cause, now.elapsed());
-        if owes && serial {
+        self.unanswered(&job, &cause, now.elapsed());
+        if outstanding && serial {
             self.health.rest(job.unit, asked + Duration::from_millis(LATE_MS_MIN));
         }
         self.end(job, outcome, took, Err(BusError::Unknown(cause)));
     }
 
-    /// Why there is no answer: a device that is off is another errand than bytes that are spoilt, or another device with its number.
-    fn unanswered(&self, asked: u8, limit: Duration) -> String {
-        let ms = limit.as_millis();
-        match self.line.as_ref().map(Line::came).unwrap_or_default() {
-            Came::Nothing => format!("no answer within {ms} ms"),
-            Came::Piece(bytes) => format!("no whole answer within {ms} ms: {bytes} bytes came and make none"),
-            Came::OtherRequest => format!("no answer within {ms} ms, only one with another transaction number"),
-            Came::Other(unit) => format!("only unit {unit} answered within {ms} ms, unit {asked} was asked"),
-        }
+    /// A write came back once, on a line of which is not known whether its adapter returns what is sent. A read decides: its echo
+    /// comes before its answer, and without one what came back was the confirmation.
+    async fn is_confirmed(&mut self, job: &Job, limit: Duration) -> bool {
+        let Some(line) = &mut self.line else { return false };
+        let space = if job.request.function() == 5 { Space::Coil } else { Space::Holding };
+        let read = Request::Read { space, address: job.request.address(), count: 1 };
+        let limit = Instant::now() + limit * 2;
+        // What the device answers does not matter.
+        within(&mut self.clock, limit, line.probe_echo(job.unit, &read)).await;
+        line.is_proven()
     }
 
     fn expired(&self, job: Job) {
-        self.warn(&job, "it waited longer than its deadline", "a request was dropped");
+        log::warn(&self.spec.id, &job, "it waited longer than its deadline", "a request was dropped");
         self.end(job, Outcome::Expired, Duration::ZERO, Err(BusError::Expired));
     }
 
-    /// Nothing was sent, so the request waits for the line; but one that nobody ever answered on, or that does not come right, is down.
+    /// Nothing was sent, so the request waits for the line; but a line on which nobody ever answered, or that does not fall silent
+    /// again, is down.
     async fn not_ready(&mut self, job: Job, why: NotReady) {
+        let was_used = self.answers > 0;
         let cause = match why {
             NotReady::Closed => {
-                self.close();
+                self.closed_by_peer();
                 "it closes every connection at once".to_owned()
             }
             NotReady::NotSilent => {
@@ -255,11 +274,7 @@ impl Task {
                 format!("it {why}")
             }
         };
-        let goes_on = match why {
-            NotReady::Closed => self.used,
-            NotReady::NotSilent => self.used && self.line.is_some(),
-        };
-        if goes_on {
+        if was_used && (why == NotReady::Closed || self.line.is_some()) {
             return self.put_back(job);
         }
         self.close();
@@ -267,21 +282,21 @@ impl Task {
         self.end(job, Outcome::LineDown, Duration::ZERO, Err(BusError::Offline(cause)));
     }
 
-    /// What came and answered nobody: it may be what a unit owed.
-    fn hear_strays(&mut self) {
+    /// Reports what was found on the line beside answers: an echo, and late replies.
+    fn note_received(&mut self) {
         let Some(line) = &mut self.line else { return };
-        for stray in line.take_strays() {
-            let Some(late) = self.lateness.heard(stray) else { continue };
-            self.observer.late(&self.spec.id, stray.unit);
+        if !self.echo_logged && line.has_echo() {
+            self.echo_logged = true;
+            tracing::info!(
+                bus = %self.spec.id,
+                "the adapter returns what is sent; its echo is dropped from now on: set `echo = true` in its `[[bus]]`"
+            );
+        }
+        for frame in line.take_unsolicited() {
+            let Some(late) = self.late.received(frame) else { continue };
+            self.observer.late(&self.spec.id, frame.unit);
             if late.is_news {
-                let (unit, took, given) = (stray.unit, late.took.as_millis(), late.given.as_millis());
-                let error = format!(
-                    "unit {unit} answers after {took} ms, later than the {given} ms it is given (both without the time of the bytes): raise `timeout_ms` of its `[[bus]]`, or `reply_ms` of its profile (of a built-in one: in a copy in `devices_dir`)"
-                );
-                tracing::warn!(
-                    bus = %self.spec.id, unit, function = late.function, address = late.address, error,
-                    "an answer came too late and was dropped"
-                );
+                log::late(&self.spec.id, frame.unit, &late);
             }
         }
     }
@@ -292,14 +307,14 @@ impl Task {
         }
         match self.open_quiet().await {
             Ok(line) => {
-                // A connection that was only dropped after a time-out says nothing new of any unit.
+                // A connection that was only dropped after a time-out changes nothing for any unit.
                 if !self.last_cause.is_empty() {
                     tracing::info!(bus = %self.spec.id, line = self.spec.line.name(), "the line is open again");
                     self.health.line_up();
                     self.last_cause.clear();
                 }
                 self.line = Some(line);
-                self.used = false;
+                self.answers = 0;
                 self.failures = 0;
                 Ok(())
             }
@@ -307,9 +322,11 @@ impl Task {
         }
     }
 
-    async fn open_quiet(&mut self) -> std::io::Result<Line> {
-        let mut line = Line::open(&self.spec.line, self.transaction).await?;
-        if line.can_settle() {
+    async fn open_quiet(&mut self) -> io::Result<Line> {
+        let BusSpec { echo, any_transaction, .. } = self.spec;
+        let options = LineOptions { echo, any_transaction, transaction: self.transaction };
+        let mut line = Line::open(&self.spec.line, options).await?;
+        if line.is_serial() {
             let failed = self.failures > 0;
             line.settle(if failed { self.slowest } else { Duration::from_millis(OPEN_QUIET_MS) }).await?;
         }
@@ -330,14 +347,16 @@ impl Task {
     }
 
     fn close(&mut self) {
-        if let Some(line) = self.line.take() {
-            self.transaction = line.transaction();
-        }
+        let Some(line) = self.line.take() else { return };
+        self.transaction = line.transaction();
     }
 
-    /// The time that a request and its answer take on a serial line by themselves.
-    fn on_the_wire(&self, request: &Request) -> Duration {
-        super::speed(&self.spec).map_or(Duration::ZERO, |baud| load::takes(request, baud))
+    /// The other end closed the connection.
+    fn closed_by_peer(&mut self) {
+        if self.line.as_ref().is_some_and(|line| !line.is_serial()) {
+            self.short_connections = if self.answers == 1 { self.short_connections.saturating_add(1) } else { 0 };
+        }
+        self.close();
     }
 
     /// After any failure nothing on the line can be trusted: a connection is dropped, a serial line is kept quiet for as long
@@ -346,52 +365,74 @@ impl Task {
     /// line.
     async fn poisoned(&mut self, after: After) {
         self.failures = self.failures.saturating_add(1);
-        let serial = self.failures < FAILURES_TO_REOPEN && self.line.as_ref().is_some_and(Line::can_settle);
-        let settled = match (&mut self.line, after) {
-            (Some(_), After::Probe) if serial => true,
-            (Some(line), After::Nonsense | After::Silence) if serial => line.settle(self.slowest).await.is_ok(),
-            (Some(_) | None, After::Probe | After::Nonsense | After::Silence | After::Ended) => false,
+        let slowest = self.slowest;
+        let settled = match &mut self.line {
+            Some(line) if line.is_serial() && self.failures < FAILURES_TO_REOPEN => match after {
+                After::Probe => {
+                    line.give_up();
+                    true
+                }
+                After::Nonsense | After::Silence => line.settle(slowest).await.is_ok(),
+                After::Ended => false,
+            },
+            Some(_) | None => false,
         };
-        self.hear_strays();
-        if !settled {
+        self.note_received();
+        match after {
+            After::Ended => self.closed_by_peer(),
+            _ if !settled => self.close(),
+            _ => {}
+        }
+    }
+
+    /// Somebody answered.
+    fn line_works(&mut self, unit: u8) {
+        self.failures = 0;
+        self.answers = self.answers.saturating_add(1);
+        self.reopen_wait = Duration::from_millis(REOPEN_MS_MIN);
+        self.late.answered(unit);
+        if self.short_connections >= SHORT_CONNECTIONS_MAX {
             self.close();
         }
     }
 
-    fn heard(&mut self, job: &Job, took: Duration) {
-        self.failures = 0;
-        self.used = true;
-        self.reopen_wait = Duration::from_millis(REOPEN_MS_MIN);
-        self.lateness.answered(job.unit);
-        if self.health.answered(job.unit, took) {
-            tracing::info!(
-                bus = %self.spec.id, unit = job.unit, function = job.request.function(), address = job.request.address(),
-                "the unit answers again"
-            );
+    fn answered(&mut self, job: &Job, took: Duration) {
+        self.line_works(job.unit);
+        if self.health.answered(job.unit, &job.request, took) {
+            log::online(&self.spec.id, job);
         }
     }
 
-    fn not_heard(&mut self, job: &Job, cause: &str, took: Duration) {
+    fn refused(&mut self, job: &Job, exception: Exception, took: Duration) {
+        self.line_works(job.unit);
+        let error = exception.to_string();
+        if self.health.is_news(job.unit, &job.request, exception) {
+            log::warn(&self.spec.id, job, &error, "the device answers with an exception");
+        } else {
+            log::debug(&self.spec.id, job, &error, "the device answers with the same exception again");
+        }
+        let change = if exception.is_busy() && job.priority < Priority::Card {
+            self.health.busy(job.unit, took).then_some(true)
+        } else {
+            let cause = format!("unit {} on `{}` answers every request with {error}", job.unit, self.spec.id);
+            self.health.refused(job.unit, &cause, took, Instant::now())
+        };
+        match change {
+            Some(true) => log::online(&self.spec.id, job),
+            Some(false) => {
+                log::warn(&self.spec.id, job, "it answers every request with an exception", "the unit is offline");
+            }
+            None => {}
+        }
+    }
+
+    fn unanswered(&mut self, job: &Job, cause: &str, took: Duration) {
         let cause_of_unit = format!("unit {} on `{}`: {cause}", job.unit, self.spec.id);
         if self.health.silent(job.unit, &cause_of_unit, took, Instant::now()) {
-            self.warn(job, cause, "the unit is offline");
+            log::warn(&self.spec.id, job, cause, "the unit is offline");
         } else {
-            self.debug(job, cause, "a request was not answered");
+            log::debug(&self.spec.id, job, cause, "a request was not answered");
         }
-    }
-
-    fn debug(&self, job: &Job, error: &str, what: &str) {
-        tracing::debug!(
-            bus = %self.spec.id, unit = job.unit, function = job.request.function(), address = job.request.address(), error,
-            "{what}"
-        );
-    }
-
-    fn warn(&self, job: &Job, error: &str, what: &str) {
-        tracing::warn!(
-            bus = %self.spec.id, unit = job.unit, function = job.request.function(), address = job.request.address(), error,
-            "{what}"
-        );
     }
 
     fn end(&self, job: Job, outcome: Outcome, took: Duration, result: Result<Answer, BusError>) {

@@ -32,7 +32,7 @@ use crate::access::portal::PortalKind;
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
 
 use super::SerialSpec;
-use super::line::open_serial;
+use super::serial::open_serial;
 use super::stopped;
 use frames::Sessions;
 use session::PortalSession;

@@ -5,18 +5,39 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::sleep;
 
-use super::super::line::silence;
+use super::super::serial::silence;
 use super::*;
 use crate::wire::modbus::{MBAP_BYTES, rtu_frame, rtu_open};
 
 /// Of a hundred answers, so many meet each of the four fates; the others arrive.
+#[derive(Clone, Copy)]
 pub struct Weather {
     pub each_percent: u64,
     pub seed: u64,
 }
 
+/// A line without faults.
+pub const CALM: Weather = Weather { each_percent: 0, seed: 0 };
+
+/// What an adapter or converter does to every exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Adapter {
+    #[default]
+    Plain,
+    /// Returns what is sent.
+    Echoes,
+    /// Puts a byte before each answer.
+    Noise,
+    /// Ends the connection some milliseconds after each answer; what is sent meanwhile is lost.
+    Closes,
+    /// Answers with transaction 0.
+    TransactionZero,
+}
+
 /// After this time a device that has not answered is dead. Longer than any pace a test gives its line.
 const DEAD_MS: u64 = 20;
+/// Time from an answer to the end of the connection of a converter that closes it.
+const CLOSE_MS: u64 = 3;
 
 /// What happens to an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +76,7 @@ struct Inner {
     each_percent: u64,
     /// Units that answer only after this time, while the line goes on.
     slow: Mutex<HashMap<u8, Duration>>,
+    adapter: Mutex<Adapter>,
     /// Something sends on the line all the time.
     babble: watch::Sender<bool>,
     dice: Mutex<Dice>,
@@ -93,6 +115,7 @@ impl Cable {
             baud,
             each_percent: weather.each_percent,
             slow: Mutex::default(),
+            adapter: Mutex::default(),
             babble: watch::Sender::new(false),
             dice: Mutex::new(Dice(weather.seed)),
             requests: AtomicUsize::new(0),
@@ -100,7 +123,7 @@ impl Cable {
         }))
     }
 
-    /// Requests heard so far, over all connections.
+    /// Requests received so far, over all connections.
     pub fn requests(&self) -> usize {
         self.0.requests.load(Ordering::Relaxed)
     }
@@ -115,13 +138,18 @@ impl Cable {
         self.0.babble.send_replace(on);
     }
 
+    /// From now on the adapter behaves so.
+    pub fn adapter(&self, adapter: Adapter) {
+        *self.0.adapter.lock().unwrap() = adapter;
+    }
+
     /// The speed, if it is a serial line.
     pub fn baud(&self) -> Option<u32> {
         self.0.baud
     }
 
-    /// A new connection: its near end, and its speed.
-    pub fn plug(&self) -> (DuplexStream, Option<u32>) {
+    /// A new connection: its near end.
+    pub fn plug(&self) -> DuplexStream {
         let (near, from_gateway) = duplex(4096);
         let (to_device, far) = duplex(4096);
         let (line, serial) = (self.0.line.clone(), self.0.baud.is_some());
@@ -130,7 +158,7 @@ impl Cable {
         });
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move { drop(inner.carry(from_gateway, to_device).await) });
-        (near, self.0.baud)
+        near
     }
 }
 
@@ -177,16 +205,25 @@ impl Inner {
             self.requests.fetch_add(1, Ordering::Relaxed);
             let slow = self.slow.lock().unwrap().get(&bytes[0]).copied();
             let fate = if slow.is_some() { Fate::Late } else { self.fate() };
+            let adapter = *self.adapter.lock().unwrap();
             self.takes(read).await;
+            if adapter == Adapter::Echoes {
+                answers.lock().await.write_all(&bytes[..read]).await?;
+            }
             if fate == Fate::Lost && self.roll(2) == 0 {
                 continue;
             }
             device.write_all(&bytes[..read]).await?;
-            // A device that is dead says nothing, and is not waited for.
+            // A dead device sends nothing, and is not waited for.
             let Ok(answered) = timeout(Duration::from_millis(DEAD_MS), device.read(&mut bytes)).await else { continue };
-            let answer = bytes[..answered?].to_vec();
+            let mut answer = bytes[..answered?].to_vec();
             if answer.is_empty() {
                 return Ok(());
+            }
+            match adapter {
+                Adapter::Noise => answer.insert(0, 0),
+                Adapter::TransactionZero => answer[..2].fill(0),
+                Adapter::Plain | Adapter::Echoes | Adapter::Closes => {}
             }
             (self.after)(&self.line);
             self.takes(answer.len()).await;
@@ -194,7 +231,7 @@ impl Inner {
                 Fate::Arrives => answers.lock().await.write_all(&answer).await?,
                 Fate::Lost => {}
                 Fate::Late => {
-                    // What is asked meanwhile is heard all the same.
+                    // The line goes on meanwhile.
                     let late = slow.unwrap_or_else(|| Duration::from_millis(201 + self.roll(180)));
                     let answers = Arc::clone(&answers);
                     tokio::spawn(async move {
@@ -209,6 +246,10 @@ impl Inner {
                         answers.lock().await.write_all(&answer).await?;
                     }
                 }
+            }
+            if adapter == Adapter::Closes {
+                sleep(Duration::from_millis(CLOSE_MS)).await;
+                return answers.lock().await.shutdown().await;
             }
         }
     }

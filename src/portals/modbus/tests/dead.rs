@@ -1,9 +1,8 @@
 //! One dead unit among eight: what it costs the others, and what a line under load costs a cut.
 
-use super::cable::{Cable, Dice, Weather};
+use super::cable::{CALM, Cable, Dice};
 use super::*;
 
-const CALM: Weather = Weather { each_percent: 0, seed: 0 };
 /// How many times the p99 with a dead unit may be that without.
 const P99_RATIO_MAX: f64 = 1.25;
 /// Cards shown at each of the seven doors.
@@ -27,7 +26,7 @@ fn whole_door(unit: u8) -> ModbusPortalSpec {
 
 fn in_memory(line: &Line, baud: impl Into<Option<u32>>) -> BusSpec {
     let cable = Cable::new(line, baud.into(), &CALM, |_| {});
-    BusSpec { id: "riser".into(), line: LineSpec::Memory(cable), timeout_ms: 200 }
+    BusSpec::new("riser", LineSpec::Memory(cable), 200)
 }
 
 /// From a card shown at one of seven doors until its relay closes: p50 and p99 in milliseconds, with the eighth unit dead or not.
@@ -140,7 +139,7 @@ async fn a_serial_port_is_kept_quiet_after_it_was_opened_and_longer_after_failur
     (1..=8).for_each(|unit| line.fault(unit, Fault::Silent));
     let began = Instant::now();
     let units = (1..=9).map(|unit| (unit, if unit == 9 { SLOWEST } else { Duration::ZERO })).collect();
-    let (bus, task) = bus::open(in_memory(&line, 57_600), &units, Arc::new(()));
+    let (bus, task) = task::open(in_memory(&line, 57_600), &units, Arc::new(()));
     tokio::spawn(task);
     let ask = |unit| {
         let read = Request::Read { space: crate::wire::modbus::Space::Holding, address: 0, count: 1 };
@@ -211,7 +210,7 @@ async fn on_a_line_with_more_polls_than_it_carries_a_repaired_unit_is_back_withi
 async fn what_must_go_off_at_a_dead_unit_is_tried_at_once_also_when_the_connection_was_just_dropped() {
     let (line, _) = boxes(8);
     line.fault(8, Fault::Silent);
-    let (bus, task) = bus::open(in_memory(&line, None), &HashMap::from([(8, Duration::ZERO)]), Arc::new(()));
+    let (bus, task) = task::open(in_memory(&line, None), &HashMap::from([(8, Duration::ZERO)]), Arc::new(()));
     tokio::spawn(task);
     let read = Request::Read { space: crate::wire::modbus::Space::Holding, address: 0, count: 1 };
     let ask = || bus.call(8, read.clone(), Priority::Card, None);

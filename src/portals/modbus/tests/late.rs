@@ -1,10 +1,9 @@
 //! Serial lines out of step: answers that come too late are nobody else's, and a line that never falls silent is said so.
 
 use super::super::late::LATE_MS_MIN;
-use super::cable::{Cable, Weather};
+use super::cable::{CALM, Cable};
 use super::*;
 
-const CALM: Weather = Weather { each_percent: 0, seed: 0 };
 /// How long a reply may take on these lines, in milliseconds.
 const TIMEOUT_MS: u32 = 60;
 
@@ -55,7 +54,7 @@ impl Observer for Counting {
 }
 
 fn bus_on(cable: &Cable) -> BusSpec {
-    BusSpec { id: "riser".into(), line: LineSpec::Memory(cable.clone()), timeout_ms: TIMEOUT_MS }
+    BusSpec::new("riser", LineSpec::Memory(cable.clone()), TIMEOUT_MS)
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,10 +97,10 @@ async fn a_unit_that_is_always_slow_never_has_the_answer_to_one_poll_taken_for_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_sent_because_the_line_never_fell_silent_is_told_as_not_sent() {
+async fn what_could_not_be_sent_because_the_line_never_fell_silent_is_reported_as_not_sent() {
     let (line, _) = boxes(1);
     let cable = Cable::new(&line, Some(9600), &CALM, |_| {});
-    let (bus, task) = bus::open(bus_on(&cable), &HashMap::from([(21, Duration::ZERO)]), Arc::new(()));
+    let (bus, task) = task::open(bus_on(&cable), &HashMap::from([(21, Duration::ZERO)]), Arc::new(()));
     tokio::spawn(task);
     let off = || bus.call(21, Request::WriteCoil { address: 0, value: 0 }, Priority::Cut, None);
     assert!(off().await.is_ok());
@@ -120,7 +119,7 @@ async fn what_could_not_be_sent_because_the_line_never_fell_silent_is_told_as_no
 async fn a_release_that_waited_too_long_for_the_line_to_fall_silent_is_not_sent() {
     let (line, _) = boxes(1);
     let cable = Cable::new(&line, Some(2_400), &CALM, |_| {});
-    let (bus, task) = bus::open(bus_on(&cable), &HashMap::from([(21, Duration::ZERO)]), Arc::new(()));
+    let (bus, task) = task::open(bus_on(&cable), &HashMap::from([(21, Duration::ZERO)]), Arc::new(()));
     tokio::spawn(task);
     let on = |deadline| bus.call(21, Request::WriteCoil { address: 0, value: 0xFF00 }, Priority::Release, deadline);
     assert!(on(None).await.is_ok());
@@ -144,7 +143,7 @@ async fn a_late_echo_that_names_no_value_never_confirms_another_write() {
     const SLOW_MS: u64 = 150;
     let (line, _) = boxes(1);
     let cable = Cable::new(&line, Some(57_600), &CALM, |_| {});
-    let (bus, task) = bus::open(bus_on(&cable), &HashMap::from([(21, Duration::ZERO)]), Arc::new(()));
+    let (bus, task) = task::open(bus_on(&cable), &HashMap::from([(21, Duration::ZERO)]), Arc::new(()));
     tokio::spawn(task);
     let write = |on| bus.call(21, Request::WriteCoils { address: 0, on: vec![on] }, Priority::Cut, None);
     cable.slow(21, Duration::from_millis(SLOW_MS));

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::cable::{Cable, Weather};
+use super::cable::{CALM, Cable};
 use super::*;
 use crate::wire::modbus::Space;
 
@@ -48,10 +48,10 @@ async fn a_line_of_the_log_names_bus_unit_function_address_and_error() {
     line.fault(1, Fault::Silent);
     line.fault(2, Fault::Refuses(2));
     line.fault(3, Fault::Garbage);
-    let cable = Cable::new(&line, Some(9600), &Weather { each_percent: 0, seed: 0 }, |_| {});
-    let spec = BusSpec { id: "riser".into(), line: LineSpec::Memory(cable), timeout_ms: 200 };
+    let cable = Cable::new(&line, Some(9600), &CALM, |_| {});
+    let spec = BusSpec::new("riser", LineSpec::Memory(cable), 200);
     let units = (1..=3).map(|unit| (unit, Duration::ZERO)).collect();
-    let (bus, task) = bus::open(spec, &units, Arc::new(()));
+    let (bus, task) = task::open(spec, &units, Arc::new(()));
     tokio::spawn(task);
     for unit in 1..=3 {
         let read = Request::Read { space: Space::Coil, address: 5, count: 1 };
@@ -61,16 +61,16 @@ async fn a_line_of_the_log_names_bus_unit_function_address_and_error() {
         assert!(log.says(&parts), "{}", String::from_utf8_lossy(&log.0.lock().unwrap()));
     }
     assert!(log.says(&["unit=1 ", "no answer within"]));
-    assert!(log.says(&["unit=2 ", "refuse"]));
+    assert!(log.says(&["unit=2 ", "exception"]));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_unit_that_answers_too_late_is_named_with_what_to_raise() {
     let (log, _guard) = Log::listen();
     let (line, specs) = boxes(1);
-    let cable = Cable::new(&line, Some(57_600), &Weather { each_percent: 0, seed: 0 }, |_| {});
+    let cable = Cable::new(&line, Some(57_600), &CALM, |_| {});
     cable.slow(1, Duration::from_millis(350));
-    let spec = BusSpec { id: "riser".into(), line: LineSpec::Memory(cable), timeout_ms: 200 };
+    let spec = BusSpec::new("riser", LineSpec::Memory(cable), 200);
     let toy = Toy::on(spec, line, specs, &[]);
     toy.reports(|r| r.online == Some(false)).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
@@ -91,26 +91,26 @@ async fn a_unit_that_answers_too_late_is_named_with_what_to_raise() {
 async fn cause(fault: Fault, baud: Option<u32>) -> String {
     let line = Line::new([(6, profile("waveshare-relay-8ch"))]);
     line.fault(6, fault);
-    let cable = Cable::new(&line, baud, &Weather { each_percent: 0, seed: 0 }, |_| {});
-    let spec = BusSpec { id: "riser".into(), line: LineSpec::Memory(cable), timeout_ms: 200 };
-    let (bus, task) = bus::open(spec, &HashMap::from([(6, Duration::ZERO)]), Arc::new(()));
+    let cable = Cable::new(&line, baud, &CALM, |_| {});
+    let spec = BusSpec::new("riser", LineSpec::Memory(cable), 200);
+    let (bus, task) = task::open(spec, &HashMap::from([(6, Duration::ZERO)]), Arc::new(()));
     tokio::spawn(task);
     let read = Request::Read { space: Space::Coil, address: 0, count: 16 };
     bus.call(6, read, Priority::Card, None).await.unwrap_err().to_string()
 }
 
 #[tokio::test(start_paused = true)]
-async fn bytes_that_came_are_not_told_as_silence_or_as_another_unit() {
+async fn bytes_that_came_are_not_reported_as_silence_or_as_another_unit() {
     for (fault, baud, said) in [
         (Fault::Silent, Some(9600), "no answer within 2"),
         (Fault::Silent, None, "no answer within 200 ms"),
         (Fault::WrongUnit, Some(9600), "only unit 7 answered within 2"),
         (Fault::WrongUnit, None, "unit 7 answered, unit 6 was asked"),
-        (Fault::Short, Some(9600), " bytes came and make none"),
-        (Fault::HalfFrame, Some(9600), " bytes came and make none"),
-        (Fault::HalfFrame, None, " bytes came and make none"),
-        (Fault::Garbage, Some(9600), "begins with `48 54 54` and is no Modbus frame"),
-        (Fault::Garbage, None, "no Modbus frame"),
+        (Fault::Short, Some(9600), "3 bytes came, beginning with `06 3F 42`"),
+        (Fault::HalfFrame, Some(9600), " bytes came, beginning with `06 01"),
+        (Fault::HalfFrame, None, " bytes came, beginning with `00 01"),
+        (Fault::Garbage, Some(9600), "beginning with `48 54 54`, and are no frame"),
+        (Fault::Garbage, None, "no Modbus TCP frame"),
     ] {
         let cause = cause(fault, baud).await;
         assert!(cause.contains(said), "{fault:?} at {baud:?}: {cause}");
@@ -122,8 +122,8 @@ async fn a_device_that_refuses_every_poll_is_told_once_until_it_answers_well() {
     for (exception, of_the_map) in [(2, true), (6, false)] {
         let (log, _guard) = Log::listen();
         let (line, specs) = boxes(1);
-        let cable = Cable::new(&line, None, &Weather { each_percent: 0, seed: 0 }, |_| {});
-        let spec = BusSpec { id: "riser".into(), line: LineSpec::Memory(cable), timeout_ms: 200 };
+        let cable = Cable::new(&line, None, &CALM, |_| {});
+        let spec = BusSpec::new("riser", LineSpec::Memory(cable), 200);
         let toy = Toy::on(spec, line, specs, &[]);
         toy.reports(|r| r.online == Some(true)).await;
         for episode in 1..=2 {
@@ -134,7 +134,7 @@ async fn a_device_that_refuses_every_poll_is_told_once_until_it_answers_well() {
             let once: std::collections::BTreeSet<_> =
                 warned.iter().map(|line| line.split("address=").nth(1).unwrap()).collect();
             assert_eq!(warned.len(), once.len() * episode, "{warned:#?}");
-            assert!(!once.is_empty() && log.says(&["DEBUG", "refuses a request again"]));
+            assert!(!once.is_empty() && log.says(&["DEBUG", "the same exception again"]));
             assert_eq!(text.contains("is it the right profile?"), of_the_map, "exception {exception}");
             toy.line.fault(1, Fault::None);
             tokio::time::sleep(Duration::from_secs(20)).await;
@@ -146,8 +146,8 @@ async fn a_device_that_refuses_every_poll_is_told_once_until_it_answers_well() {
 async fn what_became_of_an_order_names_where_the_relay_is() {
     let (log, _guard) = Log::listen();
     let (line, specs) = boxes(2);
-    let cable = Cable::new(&line, None, &Weather { each_percent: 0, seed: 0 }, |_| {});
-    let spec = BusSpec { id: "riser".into(), line: LineSpec::Memory(cable), timeout_ms: 200 };
+    let cable = Cable::new(&line, None, &CALM, |_| {});
+    let spec = BusSpec::new("riser", LineSpec::Memory(cable), 200);
     let toy = Toy::on(spec, line, specs, &[]);
     toy.online().await;
     toy.cut("power-2");

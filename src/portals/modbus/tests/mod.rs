@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+mod adapters;
 pub(super) mod cable;
 mod dead;
 mod latch;
@@ -56,7 +57,7 @@ struct Toy {
 impl Toy {
     async fn start(line: Line, portals: Vec<ModbusPortalSpec>, allowed: &[&str]) -> Self {
         let served = line.serve_tcp(0).await.unwrap();
-        let spec = BusSpec { id: "riser".into(), line: LineSpec::Tcp(served.address.to_string()), timeout_ms: 200 };
+        let spec = BusSpec::new("riser", LineSpec::Tcp(served.address.to_string()), 200);
         let mut toy = Self::on(spec, line, portals, allowed);
         toy.served = Some(served);
         toy
@@ -374,7 +375,7 @@ async fn what_an_installer_wires_twice_is_told() {
     twice.id = "power-other".parse().unwrap();
     let mut missing = door();
     missing.reader = Some(PartSpec { bus: "riser-9".into(), ..part(9, "waveshare-relay-8ch", 0) });
-    let bus = BusSpec { id: "riser".into(), line: LineSpec::Tcp("127.0.0.1:502".into()), timeout_ms: 200 };
+    let bus = BusSpec::new("riser", LineSpec::Tcp("127.0.0.1:502".into()), 200);
     let errors: Vec<String> = check(&[bus], &[power_box(1), twice, missing]).iter().map(ToString::to_string).collect();
     assert_eq!(errors.len(), 4, "{errors:#?}");
     assert!(errors[0].contains("its reader is that of `power-1` too"), "{errors:#?}");

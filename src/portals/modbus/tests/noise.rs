@@ -206,7 +206,7 @@ async fn a_bad_line(baud: Option<u32>, seed: u64) {
     let (changed, seen) = watch::channel(());
     let judge = Judge { places: Arc::clone(&places), line: line.clone(), changed: changed.clone() };
     let (inbox, mut taken) = Inbox::new();
-    let spec = BusSpec { id: "riser".into(), line: LineSpec::Memory(cable.clone()), timeout_ms: 200 };
+    let spec = BusSpec::new("riser", LineSpec::Memory(cable.clone()), 200);
     let observer: Arc<dyn Observer> = Arc::new(judge);
     let running = start(vec![spec], specs, &inbox, &observer).unwrap();
     let orders: HashMap<_, _> = running.outlets.iter().map(|(id, to)| (id.to_string(), to.clone())).collect();

@@ -334,7 +334,7 @@ async fn a_meter_of_several_boxes_says_so_and_a_slot_belongs_to_one_box() {
     line.set_words(5, "power", &[41]);
     let toy = Toy::start(line, vec![spec, other], &[]).await;
     toy.reports(|r| r.power_w == Some(41.0) && r.shared_meter).await;
-    let bus = BusSpec { id: "riser".into(), line: LineSpec::Tcp("127.0.0.1:502".into()), timeout_ms: 200 };
+    let bus = BusSpec::new("riser", LineSpec::Tcp("127.0.0.1:502".into()), 200);
     let wired = |edit: fn(&mut ModbusPortalSpec)| {
         let (_, spec) = two_slots("portal", 5);
         let (_, mut second) = two_slots("other", 6);

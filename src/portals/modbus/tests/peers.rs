@@ -107,7 +107,7 @@ fn gate() -> ModbusPortalSpec {
 
 async fn a_line_of_devices(line: LineSpec, mut peer: Peer) {
     // A peer in Python on a busy machine is slow; a pulse whose answer is late is not tried again.
-    let spec = BusSpec { id: "riser".into(), line, timeout_ms: 1000 };
+    let spec = BusSpec::new("riser", line, 1000);
     // 41.2 W and 103.4 kWh as IEEE 754 singles.
     assert_eq!(peer.tell("set 5 4 12 16932 52429").await, "ok");
     assert_eq!(peer.tell("set 5 4 342 17102 52429").await, "ok");

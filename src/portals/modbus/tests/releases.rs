@@ -22,7 +22,7 @@ fn door_of(profile: Profile) -> Toy {
         inputs: None,
     };
     let cable = Cable::new(&line, Some(38_400), &CALM, |_| {});
-    let bus = BusSpec { id: "riser".into(), line: LineSpec::Memory(cable), timeout_ms: 200 };
+    let bus = BusSpec::new("riser", LineSpec::Memory(cable), 200);
     Toy::on(bus, line, vec![spec], &[])
 }
 

@@ -36,7 +36,7 @@ impl Adapter {
     fn spec(&self) -> BusSpec {
         let port = self.link.to_str().unwrap().to_owned();
         let serial = SerialSpec { port, baud: 19200, parity: Parity::None, stop_bits: 1 };
-        BusSpec { id: "riser".into(), line: LineSpec::Serial(serial), timeout_ms: 200 }
+        BusSpec::new("riser", LineSpec::Serial(serial), 200)
     }
 }
 

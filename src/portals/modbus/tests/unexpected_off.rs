@@ -42,7 +42,7 @@ async fn a_relay_that_goes_off_by_itself_is_reported_and_left_to_the_gateway() {
 async fn a_box_that_is_told_on_again_does_not_lose_its_turn() {
     let (line, specs) = boxes(8);
     let cable = Cable::new(&line, Some(57_600), &CALM, |_| {});
-    let spec = BusSpec { id: "riser".into(), line: LineSpec::Memory(cable), timeout_ms: 200 };
+    let spec = BusSpec::new("riser", LineSpec::Memory(cable), 200);
     let toy = Toy::on(spec, line, specs, &[]);
     toy.online().await;
     let begun = Instant::now();

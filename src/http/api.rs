@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -16,6 +16,8 @@ use crate::access::id::{CardUid, PortalId};
 use crate::access::input::Operator;
 use crate::access::portal::Posture;
 use crate::gateway::ports::{Ask, Inbox, OperatorRefusal, Readiness, StateReport};
+use crate::wire::bodies::VerdictBody;
+use crate::wire::{state, time};
 
 /// What the pages show.
 #[derive(Clone)]
@@ -51,14 +53,6 @@ struct PostureFor {
     posture: String,
 }
 
-#[derive(Serialize)]
-struct VerdictBody {
-    portal: String,
-    decision: &'static str,
-    reason: &'static str,
-    also: Vec<&'static str>,
-}
-
 async fn status(State(pages): State<Pages>) -> Response {
     match ask(&pages, |answer| Ask::Status { answer }).await {
         Ok(state) => body(&status_body(&state)),
@@ -70,7 +64,7 @@ async fn status(State(pages): State<Pages>) -> Response {
 fn status_body(state: &StateReport) -> serde_json::Value {
     let mode =
         |(portal, posture): &(PortalId, Posture)| json!({ "portal": portal.as_str(), "posture": posture.as_str() });
-    let mut status = serde_json::from_slice(&crate::wire::state::encode(state, 0)).unwrap_or_else(|_| json!({}));
+    let mut status = serde_json::from_slice(&state::encode(state, 0)).unwrap_or_else(|_| json!({}));
     if let Some(fields) = status.as_object_mut() {
         // The number of the uplink's connection is the uplink's.
         fields.remove("conn");
@@ -92,13 +86,8 @@ async fn query(State(pages): State<Pages>, Query(asked): Query<QueryFor>) -> Res
     };
     match ask(&pages, |answer| Ask::Query { uid, portal, answer }).await {
         Ok(Ok(verdicts)) => {
-            let verdict = |v: crate::access::effect::Verdict| VerdictBody {
-                portal: v.portal.as_str().to_owned(),
-                decision: if v.granted { "grant" } else { "deny" },
-                reason: v.reason,
-                also: v.also,
-            };
-            body(&json!({ "uid": uid.to_string(), "verdicts": verdicts.into_iter().map(verdict).collect::<Vec<_>>() }))
+            let verdicts = verdicts.iter().map(VerdictBody::from).collect::<Vec<_>>();
+            body(&json!({ "uid": uid.to_string(), "verdicts": verdicts }))
         }
         Ok(Err(message)) => refuse(StatusCode::NOT_FOUND, message),
         Err(refused) => refused,
@@ -125,7 +114,7 @@ async fn fire_reset(State(pages): State<Pages>) -> Response {
 
 async fn trust_clock(State(pages): State<Pages>) -> Response {
     match ask(&pages, |answer| Ask::TrustClock { answer }).await {
-        Ok(Ok(at)) => body(&json!({ "at": crate::wire::time::format(at) })),
+        Ok(Ok(at)) => body(&json!({ "at": time::format(at) })),
         Ok(Err(why)) => refuse(StatusCode::CONFLICT, why),
         Err(refused) => refused,
     }

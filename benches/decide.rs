@@ -1,4 +1,5 @@
-//! The pure part: one decision, and one reissue applied, at 1 k, 50 k and 1 M cards. Run: `cargo bench --bench decide`.
+//! The pure part: one decision, one request through the whole engine with 1 000 portals, and one reissue applied, at 1 k, 50 k and
+//! 1 M cards. Run: `cargo bench --bench decide`.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a panic ends a benchmark")]
 
@@ -9,20 +10,23 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dormgate::access::change::Op;
 use dormgate::access::decide::{Facts, ListIntegrity, Question, decide};
-use dormgate::access::input::Presented;
+use dormgate::access::engine::{Engine, Setup};
+use dormgate::access::input::{Input, Presented, Request};
 use dormgate::access::list::AccessList;
 use dormgate::access::policy::Policy;
-use dormgate::access::portal::Posture;
+use dormgate::access::portal::{Assurance, Posture};
+use dormgate::access::state::State;
 use dormgate::wire::changes;
 use dormgate::wire::envelope::{self, Channel, Scope, StreamSpec};
 use dormgate::wire::may::MaySet;
-use support::{NOW, at, door, holder, list_of, uid};
+use support::{NOW, at, door, holder, list_of, power_box, uid};
 
 const SIZES: [u32; 3] = [1_000, 50_000, 1_000_000];
 
 fn benches(c: &mut Criterion) {
     let policy = Policy::default();
     hear(c);
+    handle(c);
     for size in SIZES {
         let mut list = list_of(size);
         let doors: Vec<_> = (0..size / 4).map(door).collect();
@@ -61,6 +65,41 @@ fn benches(c: &mut Criterion) {
             );
         });
     }
+}
+
+/// A request through the whole engine, beside 500 doors and 500 power boxes that are on: what is due later must cost it nothing.
+fn handle(c: &mut Criterion) {
+    const ROOMS: u32 = 500;
+    let mut portals: Vec<_> = (0..ROOMS).map(door).collect();
+    portals.extend((0..ROOMS).map(power_box));
+    let setup =
+        Setup { portals, lossy: Vec::new(), policy: Policy::default(), streams: Vec::new(), boot: "bench".to_owned() };
+    let mut engine = Engine::new(setup, State { list: list_of(ROOMS * 4), ..State::default() });
+    let request = |portal: String, card: u32| {
+        Input::Request(Request {
+            portal,
+            id: None,
+            presented: Presented::Card(uid(card)),
+            direction: None,
+            assurance: Assurance::Uid,
+            stale: false,
+            slot: 0,
+        })
+    };
+    for room in 0..ROOMS {
+        engine.handle(request(format!("power-{room}"), room * 4), NOW);
+    }
+    let mut room = 0_u32;
+    c.bench_function("handle/request/1000 portals", |b| {
+        b.iter_batched(
+            || {
+                room = room.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) % ROOMS;
+                request(format!("door-{room}"), room * 4)
+            },
+            |input| black_box(engine.handle(input, NOW)),
+            BatchSize::SmallInput,
+        );
+    });
 }
 
 fn facts<'a>(list: &'a AccessList, policy: &'a Policy) -> Facts<'a> {

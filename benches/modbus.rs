@@ -264,7 +264,7 @@ fn grant_all(running: &dormgate::portals::modbus::ModbusPortals, mut taken: dorm
             let question =
                 Question { portal: Some(&portal), presented: &request.presented, direction: None, stale: false };
             let decision = decide(&facts, &question);
-            let answer = PortalOrder::Answer { portal: request.portal.clone(), id: None, decision };
+            let answer = PortalOrder::Answer { portal: request.portal.clone(), id: None, decision, delay_ms: None };
             outlets[&request.portal].try_send(answer).unwrap();
         }
     });

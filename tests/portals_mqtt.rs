@@ -95,7 +95,7 @@ impl Rig {
 
 fn denied(request: &Request) -> PortalOrder {
     let decision = Decision::Deny(Denial::from(Reason::NotEnrolled));
-    PortalOrder::Answer { portal: request.portal.clone(), id: request.id.clone(), decision }
+    PortalOrder::Answer { portal: request.portal.clone(), id: request.id.clone(), decision, delay_ms: None }
 }
 
 fn cut(portal: &str, reason: &'static str) -> PortalOrder {

@@ -79,3 +79,12 @@ pub fn door(room: u32) -> Portal {
         fire_input: true,
     }
 }
+
+pub fn power_box(room: u32) -> Portal {
+    Portal {
+        id: format!("power-{room}").parse().unwrap(),
+        kind: PortalKind::PowerBox,
+        delay_off_ms: 15_000,
+        ..door(room)
+    }
+}

@@ -155,6 +155,9 @@ pub enum PortalOrder {
         id: Option<String>,
         /// The answer.
         decision: Decision,
+        /// A grant to a power box that rests: how long it still does, in milliseconds. A device that takes orders only is switched on
+        /// by an [`PortalOrder::Energise`] at the end; one that is answered waits by itself.
+        delay_ms: Option<u64>,
     },
     /// Open once without a card's request: a command, the exit button.
     Release {
@@ -165,13 +168,20 @@ pub enum PortalOrder {
     Energise {
         /// With what right; names the portal.
         grant: Grant,
+        /// At the end of a delay that the answer to the card carried: a device that waits by itself needs no order.
+        announced: bool,
     },
-    /// Switch a power box off, now.
+    /// Switch a power box off, now; also what waits to be switched on.
     Cut {
         /// Which.
         portal: PortalId,
         /// Why, a reason's name on the wire, `card_left` or `relay_off`.
         reason: &'static str,
+    },
+    /// Switch the output of a gate or door off: it is on and nothing released it.
+    Lock {
+        /// Which.
+        portal: PortalId,
     },
     /// The standing mode of a gate or door: `fire` and `free_access` hold it open, the others do not.
     Mode {

@@ -11,7 +11,7 @@ use super::change::ErrorCode;
 use super::decision::{GrantFlags, GrantReason, Reason, Reasons};
 use super::id::{CardUid, ClockTrust, Holder, Now, PortalId, StreamName, Timestamp};
 use super::portal::{Direction, Posture};
-use super::presence::PowerSource;
+use super::power_box::{OffCause, PowerSource};
 
 names! {
     /// The type of an audit event.
@@ -124,39 +124,6 @@ names! {
     Damaged "damaged",
     /// They were never written: too many waited for the disk, or one could not be written. No change is among them.
     NotWritten "not_written",
-}
-
-/// Why a power box was switched off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OffCause {
-    /// The card left.
-    CardLeft,
-    /// The relay went off by itself and is not switched on again.
-    RelayOff,
-    /// A command.
-    Command,
-    /// No permitted card any more, or nothing may be on here.
-    Denied(Reason),
-}
-
-impl OffCause {
-    /// The cause's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CardLeft => "card_left",
-            Self::RelayOff => "relay_off",
-            Self::Command => "remote",
-            Self::Denied(reason) => reason.as_str(),
-        }
-    }
-
-    /// The cause of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        let own = [Self::CardLeft, Self::RelayOff, Self::Command].into_iter().find(|cause| cause.as_str() == name);
-        own.or_else(|| Reason::parse(name).map(Self::Denied))
-    }
 }
 
 /// Which message of which stream an event is about.
@@ -292,7 +259,8 @@ impl Event {
             | Self::NotTaken { who, .. }
             | Self::PowerOff { who, .. }
             | Self::Alarm { who, .. } => who.uid,
-            Self::PowerOn { source: PowerSource::Card(uid), .. } | Self::Revoked { uid, .. } => Some(*uid),
+            Self::PowerOn { source, .. } => source.card(),
+            Self::Revoked { uid, .. } => Some(*uid),
             _ => None,
         }
     }

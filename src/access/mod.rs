@@ -18,7 +18,7 @@ pub mod input;
 pub mod list;
 pub mod policy;
 pub mod portal;
-pub mod presence;
+pub mod power_box;
 pub mod schedule;
 pub mod state;
 pub mod stream;

@@ -8,7 +8,7 @@ use super::id::{ClockTrust, PortalId, StreamName, Timestamp};
 use super::list::{AccessList, Applied};
 use super::policy::Policy;
 use super::portal::Posture;
-use super::presence::PowerSource;
+use super::power_box::PowerSource;
 use super::stream::StreamTrack;
 
 /// Command ids remembered at once. A command beyond it is refused: remembering fewer would let one act twice.

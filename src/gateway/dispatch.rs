@@ -39,8 +39,10 @@ impl Dispatch {
     pub(super) fn portal(&mut self, order: PortalOrder) {
         let (name, stands) = match &order {
             PortalOrder::Answer { portal, .. } => (portal.as_str(), false),
-            PortalOrder::Release { grant } | PortalOrder::Energise { grant } => (grant.portal().as_str(), false),
-            PortalOrder::Cut { portal, .. } | PortalOrder::Mode { portal, .. } => (portal.as_str(), true),
+            PortalOrder::Release { grant } | PortalOrder::Energise { grant, .. } => (grant.portal().as_str(), false),
+            PortalOrder::Cut { portal, .. } | PortalOrder::Lock { portal } | PortalOrder::Mode { portal, .. } => {
+                (portal.as_str(), true)
+            }
         };
         // Nothing overtakes what is queued, or a box would be switched off by a cut from before its newest grant.
         if let Some((portal, before)) = self.queued.remove_entry(name) {
@@ -60,6 +62,10 @@ impl Dispatch {
             Some(PortalOrder::Cut { portal, reason }) => {
                 tracing::error!(%portal, reason, "the portal's link is too far behind; the cut is sent as soon as it takes one");
                 self.queued.insert(portal.clone(), PortalOrder::Cut { portal, reason });
+            }
+            Some(PortalOrder::Lock { portal }) => {
+                tracing::error!(%portal, "the portal's link is too far behind; the lock is given as soon as it takes one");
+                self.owed.insert(portal.clone(), PortalOrder::Lock { portal });
             }
             Some(PortalOrder::Mode { portal, posture }) => {
                 tracing::error!(%portal, mode = posture.as_str(), "the portal's link is too far behind; the mode is sent as soon as it takes one");
@@ -122,10 +128,12 @@ impl Dispatch {
             PortalOrder::Answer { portal, .. } => {
                 self.outlets.by_portal.get(portal.as_str()).or(self.outlets.unknown.as_ref())
             }
-            PortalOrder::Release { grant } | PortalOrder::Energise { grant } => {
+            PortalOrder::Release { grant } | PortalOrder::Energise { grant, .. } => {
                 self.outlets.by_portal.get(grant.portal())
             }
-            PortalOrder::Cut { portal, .. } | PortalOrder::Mode { portal, .. } => self.outlets.by_portal.get(portal),
+            PortalOrder::Cut { portal, .. } | PortalOrder::Lock { portal } | PortalOrder::Mode { portal, .. } => {
+                self.outlets.by_portal.get(portal)
+            }
         };
         match outlet?.try_send(order) {
             Ok(()) => None,
@@ -164,7 +172,7 @@ mod tests {
     }
 
     fn energise(portal: &str) -> PortalOrder {
-        PortalOrder::Energise { grant: Grant::for_test(portal.parse().unwrap(), None, None) }
+        PortalOrder::Energise { grant: Grant::for_test(portal.parse().unwrap(), None, None), announced: false }
     }
 
     fn mode(posture: Posture) -> PortalOrder {
@@ -175,8 +183,9 @@ mod tests {
         let name = |order| match order {
             PortalOrder::Answer { portal, .. } => format!("answer {portal}"),
             PortalOrder::Release { grant } => format!("release {}", grant.portal()),
-            PortalOrder::Energise { grant } => format!("energise {}", grant.portal()),
+            PortalOrder::Energise { grant, .. } => format!("energise {}", grant.portal()),
             PortalOrder::Cut { portal, .. } => format!("cut {portal}"),
+            PortalOrder::Lock { portal } => format!("lock {portal}"),
             PortalOrder::Mode { posture, .. } => posture.as_str().to_owned(),
         };
         std::iter::from_fn(|| taken.try_recv().ok()).map(name).collect()

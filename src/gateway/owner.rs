@@ -172,7 +172,7 @@ impl<J: Journal> GatewayCore<J> {
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Mono> {
         let retry = self.dispatch.has_queued().then(|| now.mono.plus_ms(RETRY_MS));
-        let all = self.engine.next_deadline(now).into_iter().chain(self.pending.next_alarm());
+        let all = self.engine.next_deadline().into_iter().chain(self.pending.next_alarm());
         all.chain(retry).chain([self.publication.due_at()]).min()
     }
 

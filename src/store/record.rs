@@ -12,13 +12,13 @@ use crate::access::credential::{Enrolment, Entitlement, Flag, FlagRegister, Flag
 use crate::access::id::{CardUid, PortalId, Revision, StreamName, Timestamp};
 use crate::access::list::{CardRecord, HolderEntry, PostureRegister, ScheduleRegister, Site};
 use crate::access::portal::{PortalKind, Posture};
-use crate::access::presence::PowerSource;
+use crate::access::power_box::PowerSource;
 use crate::access::schedule::{Holiday, Schedule, Window};
 use crate::access::state::State;
 use crate::access::stream::StreamTrack;
 
 /// Leads every value. A generation of another version is not read but rebuilt from the journal.
-pub const RECORD_VERSION: u8 = 1;
+pub const RECORD_VERSION: u8 = 2;
 
 /// Why a stored state cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,11 +143,8 @@ pub fn export(state: &State, put: &mut dyn FnMut(&[u8], &[u8])) {
     }
     export_site(&state.list.site, put);
     for (portal, on) in &state.boxes {
-        let uid = match on {
-            PowerSource::Card(uid) => uid.as_bytes().to_vec(),
-            PowerSource::Remote => Vec::new(),
-        };
-        put(&key(b'b', portal.as_str()), &value(&uid));
+        let uid = on.card().map(|uid| uid.as_bytes().to_vec());
+        put(&key(b'b', portal.as_str()), &value(&(matches!(on, PowerSource::Reported(_)), uid)));
     }
     for (jti, exp) in &state.commands {
         put(&key(b'j', jti), &value(&exp.0));
@@ -255,9 +252,12 @@ fn import_named(state: &mut State, kind: u8, name: &str, body: &[u8]) -> Option<
             state.streams.insert(name, track(dto(body)?)?);
         }
         b'b' => {
-            let uid: Vec<u8> = dto(body)?;
-            let on =
-                if uid.is_empty() { PowerSource::Remote } else { PowerSource::Card(CardUid::from_bytes(&uid).ok()?) };
+            let (reported, uid): (bool, Option<Vec<u8>>) = dto(body)?;
+            let on = match uid.map(|uid| CardUid::from_bytes(&uid)).transpose().ok()? {
+                Some(uid) if reported => PowerSource::Reported(uid),
+                Some(uid) => PowerSource::Card(uid),
+                None => PowerSource::Remote,
+            };
             state.boxes.insert(name.parse().ok()?, on);
         }
         b'j' => {

@@ -13,12 +13,11 @@ use super::time;
 use crate::access::change::ErrorCode;
 use crate::access::decision::{GrantFlags, GrantReason, Reason, Reasons};
 use crate::access::event::{
-    AlarmKind, AuditEvent, Event, EventKind, GapCause, Mark, OffCause, Outcome, PostureSource, ReplyStatus,
-    StreamRevision, Who,
+    AlarmKind, AuditEvent, Event, EventKind, GapCause, Mark, Outcome, PostureSource, ReplyStatus, StreamRevision, Who,
 };
 use crate::access::id::{ClockTrust, Timestamp};
 use crate::access::portal::{Direction, Posture};
-use crate::access::presence::PowerSource;
+use crate::access::power_box::{OffCause, PowerSource};
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
@@ -190,6 +189,7 @@ impl Fields {
             }
             Event::Taken { direction, .. } => self.direction = own(direction.as_str()),
             Event::PowerOn { source: PowerSource::Remote, .. } => self.reason = own(GrantReason::Remote.as_str()),
+            Event::PowerOn { source: PowerSource::Reported(_), .. } => self.reason = own(REPORTED),
             Event::PowerOff { cause, .. } => self.reason = own(cause.as_str()),
             Event::Revoked { revision, .. } | Event::ChangesApplied { revision } => self.about(revision),
             Event::RejectedMessage { code, used_up, count, .. } => {
@@ -272,7 +272,11 @@ impl Fields {
             }
             EventKind::NotTaken => Event::NotTaken { portal: at_portal()?, who },
             EventKind::PowerOn => {
-                let source = who.uid.map_or(PowerSource::Remote, PowerSource::Card);
+                let source = match (who.uid, reason) {
+                    (Some(uid), Some(REPORTED)) => PowerSource::Reported(uid),
+                    (Some(uid), _) => PowerSource::Card(uid),
+                    (None, _) => PowerSource::Remote,
+                };
                 Event::PowerOn { portal: at_portal()?, source, holder: who.holder, detail }
             }
             EventKind::PowerOff => {
@@ -336,6 +340,8 @@ impl Fields {
     }
 }
 
+/// `reason` of a `power_on` by a card that the box reported.
+const REPORTED: &str = "reported";
 const GOAL: &str = "goal";
 const FORGOTTEN: &str = "stream_forgotten";
 const CLOCK_RESTORED: &str = "clock_restored";

@@ -67,6 +67,15 @@ fn each_type_has_the_fields_of_the_contract() {
             format!(r#""type":"power_off",{card},"reason":"card_left""#),
         ),
         (
+            Event::PowerOn {
+                portal: portal.clone(),
+                source: PowerSource::Reported(who().uid.unwrap()),
+                holder: who().holder,
+                detail: String::new(),
+            },
+            format!(r#""type":"power_on",{card},"reason":"reported""#),
+        ),
+        (
             Event::PowerOn { portal: portal.clone(), source: PowerSource::Remote, holder: None, detail: detail() },
             r#""type":"power_on","portal":"gate-in","reason":"remote","detail":"d""#.to_owned(),
         ),
@@ -177,7 +186,8 @@ prop_compose! {
             }
             EventKind::NotTaken => Event::NotTaken { portal, who },
             EventKind::PowerOn => {
-                let source = who.uid.map_or(PowerSource::Remote, PowerSource::Card);
+                let by_card = if bits[0] { PowerSource::Card } else { PowerSource::Reported };
+            let source = who.uid.map_or(PowerSource::Remote, by_card);
                 Event::PowerOn { portal, source, holder: who.holder, detail }
             }
             EventKind::PowerOff => {

@@ -154,9 +154,9 @@ fn real(fields: &Fields<'_>, key: &str) -> Result<f64, OpError> {
     fields.need(key)?.as_f64().ok_or_else(|| fields.invalid(key, "a number is wanted"))
 }
 
-/// `decision` for a portal. `hold_ms` is there for a granted gate or door only.
+/// `decision` for a portal. `hold_ms` is there for a granted gate or door only, `delay_ms` for a granted box that rests.
 #[must_use]
-pub fn encode_decision(id: Option<&str>, decision: &Decision) -> Vec<u8> {
+pub fn encode_decision(id: Option<&str>, decision: &Decision, delay_ms: Option<u64>) -> Vec<u8> {
     let (hold_ms, flags) = match decision {
         Decision::Grant(grant) => (grant.hold_ms(), grant.flags()),
         Decision::Deny(_) => (None, GrantFlags::default()),
@@ -167,6 +167,7 @@ pub fn encode_decision(id: Option<&str>, decision: &Decision) -> Vec<u8> {
         decision: decision.as_str(),
         reason: decision.reason_str(),
         hold_ms,
+        delay_ms,
         ttl_ms: DECISION_TTL_MS,
         flags: flags.iter().collect(),
     })
@@ -181,6 +182,8 @@ struct DecisionBody<'a> {
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay_ms: Option<u64>,
     ttl_ms: u32,
     flags: Vec<&'static str>,
 }

@@ -111,7 +111,7 @@ fn a_fire_is_heard_from_a_portal_whose_other_fields_are_wrong() {
 #[test]
 fn a_denial_is_spelled_as_in_the_contract_and_read_by_the_portal() {
     let decision = Decision::Deny(Denial::from(Reason::Lost));
-    let bytes = encode_decision(Some("b7f3-118"), &decision);
+    let bytes = encode_decision(Some("b7f3-118"), &decision, None);
     let wanted = json!({"v": 1, "id": "b7f3-118", "decision": "deny", "reason": "lost", "ttl_ms": 1500, "flags": []});
     assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), wanted);
     let read = parse_decision(&bytes).unwrap();
@@ -119,14 +119,17 @@ fn a_denial_is_spelled_as_in_the_contract_and_read_by_the_portal() {
         (read.id.as_deref(), read.granted, read.reason.as_str(), read.hold_ms),
         (Some("b7f3-118"), false, "lost", None)
     );
-    assert_eq!(parse_decision(&encode_decision(None, &decision)).unwrap().id, None);
+    assert_eq!(parse_decision(&encode_decision(None, &decision, None)).unwrap().id, None);
 }
 
 #[test]
 fn a_grant_is_read_by_the_portal() {
     let grant = Grant::for_test("gate-in".parse().unwrap(), None, Some(3000));
-    let text = String::from_utf8(encode_decision(None, &Decision::Grant(grant))).unwrap();
-    assert_eq!(text, r#"{"v":1,"decision":"grant","reason":"granted","hold_ms":3000,"ttl_ms":1500,"flags":[]}"#);
+    let text = String::from_utf8(encode_decision(None, &Decision::Grant(grant), Some(2100))).unwrap();
+    assert_eq!(
+        text,
+        r#"{"v":1,"decision":"grant","reason":"granted","hold_ms":3000,"delay_ms":2100,"ttl_ms":1500,"flags":[]}"#
+    );
     let late = text.replace("[]", "[\"late\"]");
     let read = parse_decision(late.as_bytes()).unwrap();
     assert_eq!((read.granted, read.hold_ms, read.flags), (true, Some(3000), vec!["late".to_owned()]));

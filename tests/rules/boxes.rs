@@ -4,7 +4,7 @@ use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{CommandKind, PortalReport, Presented};
 use dormgate::access::policy::{FirePower, Policy, RevokePower};
 use dormgate::access::portal::Posture;
-use dormgate::access::presence::PowerSource;
+use dormgate::access::power_box::PowerSource;
 
 use crate::world::{BEGIN_MS, Seen, World, name, op, uid};
 
@@ -183,7 +183,7 @@ fn a_report_of_a_card_nobody_remembers_keeps_on_what_may_and_cuts_what_may_not()
     w.resident("A", "p1");
     let seen = w.sits("power-412", "A", Some(true));
     assert_eq!((seen.openings(), seen.cuts()), (0, vec![]));
-    assert_eq!(w.engine.boxes()["power-412"].on, Some(PowerSource::Card(uid("A"))));
+    assert_eq!(w.engine.boxes()["power-412"].source(), Some(PowerSource::Reported(uid("A"))));
     assert_eq!(w.say(vec![op::freeze("uid:A")]).cuts(), [("power-412", "frozen")]);
     let seen = w.sits("power-413", "A", Some(true));
     assert_eq!((seen.cuts(), seen.alarms()), (vec![("power-413", "frozen")], vec![AlarmKind::PowerWithoutCard]));

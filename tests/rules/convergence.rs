@@ -136,7 +136,7 @@ proptest! {
             agree(&w, &heard, require_issue)?;
             // A box that is on is on by right, and the ack says what was cut.
             let box_412 = w.portals.iter().find(|p| p.id.as_str() == "power-412").unwrap().clone();
-            if let Some(on) = w.engine.boxes().get("power-412").and_then(|b| b.on_card()) {
+            if let Some(on) = w.engine.boxes().get("power-412").and_then(|b| b.source()?.card()) {
                 prop_assert_eq!(model::judge(&heard, on, &box_412, w.now().wall, require_issue), "granted");
             }
             prop_assert_eq!(seen.ack().cut.len(), usize::from(on_before && !w.is_on("power-412")));

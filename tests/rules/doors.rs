@@ -1,5 +1,6 @@
 //! Doors and gates after the release: forced, held open, taken and not taken.
 
+use dormgate::access::effect::{Effect, PortalOrder};
 use dormgate::access::event::{AlarmKind, Event, EventKind};
 use dormgate::access::input::{Input, PortalReport};
 use dormgate::access::portal::{Direction, Posture};
@@ -104,4 +105,70 @@ fn a_release_that_nobody_takes_is_told_where_passing_is_told_at_all() {
     let event = &over.records().find(|r| r.event.kind() == EventKind::NotTaken).unwrap().event;
     assert_eq!(event.body.uid(), Some(uid("A")));
     assert!(!w.input(Input::Wake).recorded().contains(&EventKind::NotTaken), "told once");
+}
+
+const DOOR: &str = "door-412";
+/// How long a release lasts, and how long a relay may be on without one.
+const HOLD_MS: u64 = 3_000;
+
+fn relay(w: &mut World, on: bool) -> Seen {
+    w.relay(DOOR, on)
+}
+
+fn locked(seen: &Seen) -> usize {
+    seen.0.iter().filter(|e| matches!(e, Effect::Order(PortalOrder::Lock { .. }))).count()
+}
+
+#[test]
+fn a_relay_that_closes_without_a_release_is_ordered_off_and_forced_if_it_does_not_follow() {
+    let mut w = resident();
+    let mut seen = relay(&mut w, true);
+    seen.0.extend(w.pass_ms(HOLD_MS - 1).0);
+    assert_eq!((locked(&seen), seen.alarms()), (0, vec![]), "a button at the lock opens for a moment");
+    let seen = w.pass_ms(1);
+    assert_eq!((locked(&seen), seen.alarms()), (1, vec![AlarmKind::Tamper]));
+    let seen = w.pass_s(60);
+    assert_eq!((locked(&seen), seen.alarms()), (1, vec![AlarmKind::ForcedOpen]));
+    let seen = relay(&mut w, true);
+    assert_eq!((locked(&seen), seen.alarms()), (1, vec![]), "raised once, ordered off as often as it is reported");
+    // It follows at last, and closes by itself once more.
+    relay(&mut w, false);
+    relay(&mut w, true);
+    assert_eq!(w.pass_ms(HOLD_MS).alarms(), [AlarmKind::Tamper]);
+    relay(&mut w, false);
+    assert_eq!(w.pass_s(60).alarms(), []);
+}
+
+#[test]
+fn a_relay_that_is_on_by_a_release_is_as_it_should_be_and_one_that_stays_on_is_not() {
+    let mut w = resident();
+    w.present(DOOR, "A");
+    relay(&mut w, true);
+    assert_eq!(w.pass_ms(HOLD_MS).alarms(), []);
+    // Released once more before it went off.
+    w.present(DOOR, "A");
+    let seen = w.pass_ms(HOLD_MS + 2_999);
+    assert_eq!((locked(&seen), seen.alarms()), (0, vec![]));
+    let seen = w.pass_s(10);
+    assert_eq!((locked(&seen), seen.alarms()), (2, vec![AlarmKind::Tamper, AlarmKind::ForcedOpen]), "it is welded");
+}
+
+#[test]
+fn a_relay_that_the_mode_holds_on_is_judged_when_the_mode_ends() {
+    let mut w = resident();
+    w.operator(DOOR, Posture::FreeAccess);
+    relay(&mut w, true);
+    let seen = w.pass_s(600);
+    assert_eq!((locked(&seen), seen.alarms()), (0, vec![]));
+    w.operator(DOOR, Posture::Secure);
+    assert_eq!(w.pass_ms(HOLD_MS).alarms(), [AlarmKind::Tamper]);
+}
+
+#[test]
+fn nothing_is_known_of_the_relay_of_a_door_that_is_offline() {
+    let mut w = resident();
+    relay(&mut w, true);
+    w.report(DOOR, PortalReport { online: Some(false), ..PortalReport::default() });
+    let seen = w.pass_s(60);
+    assert_eq!((locked(&seen), seen.alarms()), (0, vec![]));
 }

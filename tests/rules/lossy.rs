@@ -362,7 +362,7 @@ proptest! {
                 prop_assert_eq!(seen.ack().cut.len(), usize::from(before && !w.is_on("power-412")));
                 // A box that is on is on by right, as its reader reads.
                 let box_412 = w.portals.iter().find(|p| p.id.as_str() == "power-412").unwrap();
-                if let Some(on) = w.engine.boxes().get("power-412").and_then(|b| b.on_card()) {
+                if let Some(on) = w.engine.boxes().get("power-412").and_then(|b| b.source()?.card()) {
                     prop_assert_eq!(judge(&heard, on, transform, box_412), "granted");
                 }
                 for portal in w.portals.clone() {

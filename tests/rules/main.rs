@@ -24,6 +24,7 @@ mod lossy;
 mod matrix;
 mod meters;
 mod portals;
+mod reported;
 mod simulation;
 mod slots;
 mod streams;

@@ -1,9 +1,10 @@
 //! Meters: what is believed of them, and power drawn with no card.
 
 use dormgate::access::effect::Effect;
-use dormgate::access::engine::{DRAW_MS, METER_STALE_MS, METER_SWEEP_MS};
+use dormgate::access::engine::METER_STALE_MS;
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{CommandKind, PortalReport};
+use dormgate::access::power_box::LOAD_MS;
 
 use crate::world::{Seen, World, name, op};
 
@@ -48,6 +49,30 @@ fn a_reading_is_shown_until_its_portal_is_offline() {
 }
 
 #[test]
+fn a_value_that_is_not_known_any_more_is_not_the_last_one() {
+    let mut w = room();
+    w.report(BOX, PortalReport { power_w: Some(41.2), energy_kwh: Some(103.4), ..PortalReport::default() });
+    assert_eq!(told(&measures(&mut w, f64::NAN)), [(None, Some(103.4))]);
+    assert_eq!(w.pass_s(60).alarms(), [], "a load that is not known is no load");
+    assert_eq!(believed(&w), [(BOX.to_owned(), None, Some(103.4))]);
+}
+
+#[test]
+fn a_decrease_of_the_energy_counter_counts_when_it_repeats() {
+    let mut w = room();
+    let counts = |w: &mut World, kwh| {
+        w.report(BOX, PortalReport { energy_kwh: Some(kwh), ..PortalReport::default() });
+        believed(w)[0].2
+    };
+    assert_eq!(counts(&mut w, 103.4), Some(103.4));
+    assert_eq!(counts(&mut w, 0.0), Some(103.4));
+    assert_eq!(counts(&mut w, f64::NAN), Some(103.4));
+    assert_eq!(counts(&mut w, 103.5), Some(103.5));
+    assert_eq!(counts(&mut w, 0.0), Some(103.5), "once again is not twice");
+    assert_eq!(counts(&mut w, 0.1), Some(0.1), "another meter was put in");
+}
+
+#[test]
 fn a_reading_that_nobody_repeats_is_forgotten_and_each_value_by_itself() {
     let mut w = room();
     w.report(BOX, PortalReport { energy_kwh: Some(103.4), ..PortalReport::default() });
@@ -55,23 +80,23 @@ fn a_reading_that_nobody_repeats_is_forgotten_and_each_value_by_itself() {
     measures(&mut w, 0.0);
     w.pass_ms(METER_STALE_MS / 2 - 1);
     assert_eq!(believed(&w), [(BOX.to_owned(), Some(0.0), Some(103.4))]);
-    let mut seen = told(&w.pass_ms(1 + METER_SWEEP_MS));
+    let mut seen = told(&w.pass_ms(1));
     assert_eq!(seen.pop(), Some((Some(0.0), None)));
     assert_eq!(believed(&w), [(BOX.to_owned(), Some(0.0), None)]);
     let mut seen = told(&w.pass_ms(METER_STALE_MS));
     assert_eq!((seen.pop(), believed(&w)), (Some((None, None)), vec![]));
-    assert_eq!(w.engine.next_deadline(w.now()), None, "nothing is left to look at");
+    assert_eq!(w.engine.next_deadline(), None, "nothing is left to look at");
 }
 
 #[test]
 fn power_drawn_for_ten_seconds_by_a_box_that_is_off_is_one_alarm() {
     let mut w = room();
     assert_eq!(measures(&mut w, 41.2).alarms(), []);
-    assert_eq!(w.pass_ms(DRAW_MS - 1).alarms(), []);
+    assert_eq!(w.pass_ms(LOAD_MS - 1).alarms(), []);
     let seen = w.pass_ms(1);
     assert_eq!((seen.alarms(), seen.cuts()), (vec![AlarmKind::PowerWithoutCard], vec![(BOX, "card_left")]));
     let detail = seen.records().map(|r| r.event.body.detail().to_owned()).find(|d| !d.is_empty()).unwrap();
-    assert!(detail.starts_with("41 W are drawn"), "{detail}");
+    assert!(detail.starts_with("a load of 41 W"), "{detail}");
     for _ in 0..20 {
         w.pass_s(10);
         assert_eq!(measures(&mut w, 45.0).alarms(), [], "told once");

@@ -362,7 +362,7 @@ fn the_engine_sleeps_when_nothing_is_to_come() {
     let mut w = World::new();
     w.resident("A", "p1");
     w.present("gate-in", "A");
-    assert_eq!(w.engine.next_deadline(w.now()), None);
+    assert_eq!(w.engine.next_deadline(), None);
 }
 
 #[test]

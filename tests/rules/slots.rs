@@ -3,7 +3,7 @@
 use dormgate::access::event::EventKind;
 use dormgate::access::input::{Input, PortalReport, Presented, Request};
 use dormgate::access::policy::{Policy, RevokePower};
-use dormgate::access::presence::PowerSource;
+use dormgate::access::power_box::PowerSource;
 
 use crate::world::{Seen, World, op, uid};
 
@@ -40,7 +40,7 @@ fn lies(w: &mut World, slot: u8, card: &str) -> Seen {
 }
 
 fn on_by(w: &World) -> Option<PowerSource> {
-    w.engine.boxes()[BOX].on
+    w.engine.boxes()[BOX].source()
 }
 
 /// The cards and details of the `power_on` events.
@@ -223,7 +223,7 @@ fn a_card_that_left_while_the_gateway_was_away_hands_over_to_the_one_that_lies_t
     lies(&mut w, 1, "R");
     take(&mut w, 0);
     assert_eq!(w.pass_s(60).cuts(), []);
-    assert_eq!(on_by(&w), Some(PowerSource::Card(uid("R"))));
+    assert_eq!(on_by(&w), Some(PowerSource::Reported(uid("R"))));
     let mut w = room();
     put(&mut w, 0, "A");
     w.restart();

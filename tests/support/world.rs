@@ -201,7 +201,7 @@ impl World {
         let until = self.elapsed_ms + ms;
         let mut seen = Vec::new();
         for _ in 0..10_000 {
-            let next = self.engine.next_deadline(self.now()).map_or(u64::MAX, |at| at.0);
+            let next = self.engine.next_deadline().map_or(u64::MAX, |at| at.0);
             if next > until {
                 self.elapsed_ms = until;
                 return Seen(seen);
@@ -369,7 +369,7 @@ impl World {
     }
 
     pub fn is_on(&self, portal: &str) -> bool {
-        self.engine.boxes().get(portal).is_some_and(|b| b.on.is_some())
+        self.engine.boxes().get(portal).is_some_and(|b| b.source().is_some())
     }
 
     /// Whether the replay of the journal gives the state that the engine lives with. Heads and the time a stream was last heard

@@ -8,7 +8,7 @@ use super::super::input::{ReceivedChanges, RejectedMessage};
 use super::super::list::Applied;
 use super::super::stream::Heard;
 use super::Engine;
-use super::boxes::Turned;
+use super::boxes::cut_of;
 
 /// Errors of one message that the audit's `detail` repeats; the ack has all of them.
 const ERRORS_LISTED_MAX: usize = 3;
@@ -52,21 +52,19 @@ impl Engine {
         let applied = self.state.apply(changes, &self.policy, now.wall);
         // A list that is trusted more or less than before concerns every box.
         let everything = applied.affected.site || integrity_before != self.integrity();
-        let lost_right =
-            if everything { self.boxes_to_judge(None) } else { self.boxes_to_judge(Some(&applied.affected.cards)) };
-        let turned = self.judge_boxes(&lost_right, now);
+        let turned = self.judge_boxes((!everything).then_some(applied.affected.cards.as_slice()), now);
         if applied.affected.site {
             self.tell_modes(now);
         }
         self.record_with(Event::ChangesApplied { revision: revision.clone() }, evidence, Flush::Now, now);
-        self.record_turned(&turned, now);
+        self.record_boxes(&turned, now);
         for uid in &applied.revoked {
             let holder = self.holder_of(Some(uid));
             self.record(Event::Revoked { uid: *uid, holder, revision: revision.clone() }, Flush::Now, now);
         }
         self.report_collisions(&applied.collisions, now);
         self.find_next_edge(now);
-        let cut = turned.into_iter().filter_map(Turned::cut).collect();
+        let cut = turned.into_iter().filter_map(cut_of).collect();
         (Outcome::Applied, applied, cut)
     }
 

@@ -6,11 +6,11 @@ use super::super::change::{ErrorCode, OpError};
 use super::super::decide::against_power;
 use super::super::decision::{Decision, Grant, GrantReason};
 use super::super::effect::{Effect, PortalOrder, Reply, ResyncReason, Verdict};
-use super::super::event::{Event, Flush, OffCause, ReplyStatus};
+use super::super::event::{Event, Flush, ReplyStatus};
 use super::super::id::{CardUid, ClockTrust, Now, PortalId, Timestamp};
 use super::super::input::{Command, CommandKind, Request};
 use super::super::portal::{Assurance, PortalKind};
-use super::super::presence::{PowerSource, UnauthorisedLoad, UnexpectedOff};
+use super::super::power_box::PowerBox;
 use super::super::state::{COMMANDS_MAX, is_remembered};
 use super::Engine;
 
@@ -141,23 +141,10 @@ impl Engine {
                 }
             }
         }
-        let power = self.boxes.entry(portal.clone()).or_default();
-        power.ordered_at = Some(now.mono);
         if on {
-            power.on = Some(PowerSource::Remote);
-            power.off_at = None;
-            power.draw = UnauthorisedLoad::None;
-            power.dark = UnexpectedOff::No;
-            let grant = Grant::new(portal.clone(), None, GrantReason::Remote, None);
-            self.order(PortalOrder::Energise { grant });
-            let (portal, source) = (portal.clone(), PowerSource::Remote);
-            self.record(Event::PowerOn { portal, source, holder: None, detail: String::new() }, Flush::Soon, now);
+            self.at_box(portal, now, PowerBox::ordered_on);
         } else {
-            match self.cut(portal, OffCause::Command, now) {
-                Some(cut) => self.record_turned(&[cut], now),
-                // Not believed on; told off all the same, because the commander may know better.
-                None => self.order(PortalOrder::Cut { portal: portal.clone(), reason: OffCause::Command.as_str() }),
-            }
+            self.at_box(portal, now, PowerBox::ordered_off);
         }
         Done::ok()
     }

@@ -1,90 +1,167 @@
-//! Doors and gates after the release: was it taken, was the door forced, does it stay open.
+//! Doors and gates after the release: was it taken, was the door forced, does it stay open, is its relay on without a release.
 
 use std::collections::BTreeMap;
 
+use super::super::effect::PortalOrder;
 use super::super::event::{AlarmKind, Event, Flush};
 use super::super::id::{CardUid, Mono, Now, PortalId};
 use super::super::portal::{Direction, Posture};
-use super::Engine;
+use super::super::power_box::RELAY_SETTLE_MS;
+use super::{Due, Engine};
 
 /// How long after the end of a release somebody may still pass on it, in milliseconds (wire contract, section 6).
 pub const PASS_LATE_MS: u64 = 10_000;
 /// How long after the end of a release a door may still be pushed open, in milliseconds: the contact is polled, too.
 pub const OPEN_LATE_MS: u64 = 2_000;
 
-/// One door or gate as the gateway believes it to be.
+/// One door or gate.
 #[derive(Debug, Default)]
 pub(super) struct Door {
     /// The last release: its end, and whose it was.
     released: Option<(Mono, Option<CardUid>)>,
     /// The release waits to be taken until then; only where somebody was ever seen to pass.
     take_by: Option<Mono>,
-    /// This portal has ever said that somebody passed.
-    tells_passing: bool,
+    /// This portal has ever reported that somebody passed.
+    reports_passing: bool,
     open: bool,
     /// The door has been open too long from then on.
     held_at: Option<Mono>,
+    /// The end of the last release, taken or not: until then the relay may be on.
+    on_until: Mono,
+    relay: DoorRelay,
 }
 
-/// All doors and gates that ever said something or were released.
+/// The relay of a door or gate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum DoorRelay {
+    /// Off, or not known.
+    #[default]
+    Off,
+    /// On, and the standing mode holds it so.
+    Held,
+    /// On; judged then, unless it goes off before.
+    On { judge_at: Mono },
+    /// On without a release: ordered off, and judged once more then.
+    OrderedOff { judge_at: Mono },
+    /// It does not follow, and that was raised.
+    Forced,
+}
+
+/// All doors and gates that ever reported something or were released.
 pub(super) type Doors = BTreeMap<PortalId, Door>;
 
+impl Door {
+    fn due(&self) -> Option<Mono> {
+        let judge_at = match self.relay {
+            DoorRelay::On { judge_at } | DoorRelay::OrderedOff { judge_at } => Some(judge_at),
+            DoorRelay::Off | DoorRelay::Held | DoorRelay::Forced => None,
+        };
+        [self.take_by, self.held_at, judge_at].into_iter().flatten().min()
+    }
+}
+
 impl Engine {
+    /// Changes what is known of a door, and when it has to be looked at next.
+    fn at_door<T>(&mut self, portal: &PortalId, change: impl FnOnce(&mut Door) -> T) -> T {
+        let door = self.doors.entry(portal.clone()).or_default();
+        let result = change(door);
+        self.deadlines.set(Due::Door(portal.clone()), door.due());
+        result
+    }
+
     /// A door or gate is being released for `hold_ms`.
     pub(super) fn released(&mut self, portal: &PortalId, uid: Option<CardUid>, hold_ms: u32, now: Now) {
         self.settle_untaken(portal, now);
-        let door = self.doors.entry(portal.clone()).or_default();
         let end = now.mono.plus_ms(u64::from(hold_ms));
-        door.released = Some((end, uid));
-        door.take_by = door.tells_passing.then(|| end.plus_ms(PASS_LATE_MS));
+        self.at_door(portal, |door| {
+            door.released = Some((end, uid));
+            door.on_until = door.on_until.max(end);
+            door.take_by = door.reports_passing.then(|| end.plus_ms(PASS_LATE_MS));
+        });
     }
 
     /// The same card was shown again and let in again, as part of the same presentation.
     pub(super) fn released_again(&mut self, portal: &PortalId, uid: Option<CardUid>, hold_ms: u32, now: Now) {
-        let door = self.doors.entry(portal.clone()).or_default();
         let end = now.mono.plus_ms(u64::from(hold_ms));
-        door.released = Some((end, uid));
-        // Nobody need pass a second time.
-        door.take_by = door.take_by.map(|_| end.plus_ms(PASS_LATE_MS));
+        self.at_door(portal, |door| {
+            door.released = Some((end, uid));
+            door.on_until = door.on_until.max(end);
+            // Nobody need pass a second time.
+            door.take_by = door.take_by.map(|_| end.plus_ms(PASS_LATE_MS));
+        });
     }
 
     /// Somebody passed: on the last release, or on nobody's.
     pub(super) fn passed(&mut self, portal: &PortalId, direction: Direction, now: Now) {
         let way = self.portal(portal.as_str()).and_then(|p| p.direction);
-        let door = self.doors.entry(portal.clone()).or_default();
-        door.tells_passing = true;
-        // Who passes the other way takes nobody's release.
-        let taken = if way.is_none_or(|way| way == direction) {
+        let taken = self.at_door(portal, |door| {
+            door.reports_passing = true;
+            // Who passes the other way takes nobody's release.
+            if way.is_some_and(|way| way != direction) {
+                return None;
+            }
             door.take_by = None;
             door.released.take()
-        } else {
-            None
-        };
-        let on = taken.filter(|(end, _)| now.mono <= end.plus_ms(PASS_LATE_MS));
-        let uid = on.and_then(|(_, uid)| uid);
+        });
+        let uid = taken.filter(|(end, _)| now.mono <= end.plus_ms(PASS_LATE_MS)).and_then(|(_, uid)| uid);
         self.record(Event::Taken { portal: portal.clone(), who: self.who(uid), direction }, Flush::Soon, now);
     }
 
     /// The door's contact opened or closed.
     pub(super) fn contact(&mut self, portal: &PortalId, open: bool, now: Now) {
-        let Some(p) = self.portal(portal.as_str()) else { return };
-        let held_open_ms = u64::from(p.held_open_ms);
+        let held_open_ms = self.portal(portal.as_str()).map_or(0, |p| u64::from(p.held_open_ms));
         let free = self.is_held_open(portal, now);
-        let door = self.doors.entry(portal.clone()).or_default();
-        let was_open = std::mem::replace(&mut door.open, open);
-        if !open {
-            door.held_at = None;
-            return;
-        }
-        if was_open {
-            return;
-        }
-        door.held_at = (held_open_ms > 0).then(|| now.mono.plus_ms(held_open_ms));
-        let on_release = door.released.is_some_and(|(end, _)| now.mono <= end.plus_ms(OPEN_LATE_MS));
-        if !on_release && !free {
+        let forced = self.at_door(portal, |door| {
+            let was_open = std::mem::replace(&mut door.open, open);
+            if !open {
+                door.held_at = None;
+            } else if !was_open {
+                door.held_at = (held_open_ms > 0).then(|| now.mono.plus_ms(held_open_ms));
+                let on_release = door.released.is_some_and(|(end, _)| now.mono <= end.plus_ms(OPEN_LATE_MS));
+                return !on_release && !free;
+            }
+            false
+        });
+        if forced {
             let detail = "the door opened and nobody had released it".to_owned();
             self.alarm(AlarmKind::ForcedOpen, Some(portal), None, detail, now);
         }
+    }
+
+    /// The relay of a door or gate is reported on or off. One that is on without a release may be a button at the device itself, so
+    /// it has the time of a release before it is judged.
+    pub(super) fn door_relay(&mut self, portal: &PortalId, on: bool, now: Now) {
+        let judge_at = now.mono.plus_ms(self.relay_patience_ms(portal));
+        let order_again = self.at_door(portal, |door| {
+            match door.relay {
+                _ if !on => door.relay = DoorRelay::Off,
+                DoorRelay::Off => door.relay = DoorRelay::On { judge_at },
+                DoorRelay::Held | DoorRelay::On { .. } | DoorRelay::OrderedOff { .. } | DoorRelay::Forced => {}
+            }
+            door.relay == DoorRelay::Forced
+        });
+        if order_again {
+            self.order(PortalOrder::Lock { portal: portal.clone() });
+        }
+    }
+
+    /// Nothing is known of the relay any more.
+    pub(super) fn door_offline(&mut self, portal: &PortalId) {
+        if self.doors.contains_key(portal) {
+            self.at_door(portal, |door| door.relay = DoorRelay::Off);
+        }
+    }
+
+    /// The standing mode does not hold the portal open any more: its relay should go off.
+    pub(super) fn door_mode_ended(&mut self, portal: &PortalId, now: Now) {
+        let judge_at = now.mono.plus_ms(self.relay_patience_ms(portal));
+        if self.doors.get(portal).is_some_and(|door| door.relay == DoorRelay::Held) {
+            self.at_door(portal, |door| door.relay = DoorRelay::On { judge_at });
+        }
+    }
+
+    fn relay_patience_ms(&self, portal: &PortalId) -> u64 {
+        self.portal(portal.as_str()).map_or(0, |p| u64::from(p.hold_ms)).max(RELAY_SETTLE_MS)
     }
 
     /// Whether the mode in force holds the portal open.
@@ -93,35 +170,57 @@ impl Engine {
         matches!(posture, Some(Posture::Fire | Posture::FreeAccess))
     }
 
-    /// When a door next has to be looked at.
-    pub(super) fn next_door(&self) -> Option<Mono> {
-        self.doors.values().flat_map(|d| [d.take_by, d.held_at]).flatten().min()
+    /// A door's time has come.
+    pub(super) fn door_due(&mut self, portal: &PortalId, now: Now) {
+        let is_due = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
+        if self.doors.get(portal).is_some_and(|d| is_due(d.take_by)) {
+            self.settle_untaken(portal, now);
+        }
+        let free = self.is_held_open(portal, now);
+        // Raised once; a door that the mode holds open is looked at again when it has closed.
+        let held = self.at_door(portal, |door| is_due(door.held_at) && door.held_at.take().is_some());
+        if held && !free {
+            self.alarm(AlarmKind::HeldOpen, Some(portal), None, "the door stays open".to_owned(), now);
+        }
+        self.judge_door_relay(portal, free, now);
     }
 
-    pub(super) fn wake_doors(&mut self, now: Now) {
-        let due = |at: Option<Mono>| at.is_some_and(|at| at <= now.mono);
-        let late: Vec<_> =
-            self.doors.iter().filter(|(_, d)| due(d.take_by) || due(d.held_at)).map(|(id, _)| id.clone()).collect();
-        for portal in late {
-            let untaken = self.doors.get(&portal).is_some_and(|d| due(d.take_by));
-            if untaken {
-                self.settle_untaken(&portal, now);
+    fn judge_door_relay(&mut self, portal: &PortalId, free: bool, now: Now) {
+        let again_at = now.mono.plus_ms(RELAY_SETTLE_MS);
+        let raised = self.at_door(portal, |door| match door.relay {
+            DoorRelay::On { judge_at } | DoorRelay::OrderedOff { judge_at } if judge_at > now.mono => None,
+            DoorRelay::On { .. } | DoorRelay::OrderedOff { .. } if free => {
+                door.relay = DoorRelay::Held;
+                None
             }
-            let free = self.is_held_open(&portal, now);
-            let Some(door) = self.doors.get_mut(&portal).filter(|d| due(d.held_at)) else { continue };
-            // Told once; a door that the mode holds open is looked at again when it has closed.
-            door.held_at = None;
-            if !free {
-                let detail = "the door stays open".to_owned();
-                self.alarm(AlarmKind::HeldOpen, Some(&portal), None, detail, now);
+            DoorRelay::On { .. } | DoorRelay::OrderedOff { .. }
+                if door.on_until.plus_ms(RELAY_SETTLE_MS) > now.mono =>
+            {
+                door.relay = DoorRelay::On { judge_at: door.on_until.plus_ms(RELAY_SETTLE_MS) };
+                None
             }
+            DoorRelay::On { .. } => {
+                door.relay = DoorRelay::OrderedOff { judge_at: again_at };
+                Some((AlarmKind::Tamper, "the relay is on and nothing released it; it was ordered off"))
+            }
+            DoorRelay::OrderedOff { .. } => {
+                door.relay = DoorRelay::Forced;
+                let detail =
+                    "the relay stays on although it was ordered off: the door can be opened; look at its relay";
+                Some((AlarmKind::ForcedOpen, detail))
+            }
+            DoorRelay::Off | DoorRelay::Held | DoorRelay::Forced => None,
+        });
+        if let Some((kind, detail)) = raised {
+            self.order(PortalOrder::Lock { portal: portal.clone() });
+            self.alarm(kind, Some(portal), None, detail.to_owned(), now);
         }
     }
 
     /// A release that nobody took is over.
     fn settle_untaken(&mut self, portal: &PortalId, now: Now) {
-        let Some(door) = self.doors.get_mut(portal) else { return };
-        let (Some(_), Some((_, uid))) = (door.take_by.take(), door.released.take()) else { return };
+        let untaken = self.at_door(portal, |door| door.take_by.take().and_then(|_| door.released.take()));
+        let Some((_, uid)) = untaken else { return };
         self.record(Event::NotTaken { portal: portal.clone(), who: self.who(uid) }, Flush::Soon, now);
     }
 }

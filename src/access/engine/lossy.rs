@@ -1,10 +1,8 @@
 //! Readers that lose part of the UID: what they say of a known card, and what is told of cards that they cannot tell apart.
 
-use super::super::decide::{Identified, identify};
-use super::super::decision::Reason;
-use super::super::event::{AlarmKind, Event, Flush, Mark, OffCause};
+use super::super::event::{AlarmKind, Event, Flush, Mark};
 use super::super::id::{CardUid, Now, PortalId};
-use super::super::input::{PortalReport, Presented};
+use super::super::input::Presented;
 use super::super::list::{Collision, Collisions, Lookup};
 use super::super::transform::{Reading, Transform};
 use super::Engine;
@@ -32,31 +30,6 @@ impl Engine {
                 format!("read as {reading}, which {cards} all are")
             }
         }
-    }
-
-    /// A box with a lossy reader says what lies in it. What means no card, or more than one, is a card that may not draw power.
-    pub(super) fn reading_in_box(&mut self, portal: &PortalId, reading: Reading, report: &PortalReport, now: Now) {
-        let reason = match identify(&self.state.list, &Presented::Lossy(reading)) {
-            Identified::Card(uid) => return self.card_in_box(portal, uid, report, now),
-            Identified::Several => Reason::AmbiguousIdentifier,
-            Identified::Nobody | Identified::Malformed => Reason::UnknownCredential,
-        };
-        let power = self.boxes.entry(portal.clone()).or_default();
-        let told = power.unread.get(&report.slot) == Some(&reading);
-        power.empty(report.slot);
-        power.unread.insert(report.slot, reading);
-        self.holder_gone(portal, now);
-        if self.boxes.get(portal).is_some_and(|power| power.on.is_some()) {
-            // A card in another slot keeps it on, the delay of the card that was there before runs, or it is on by command.
-            return;
-        }
-        if told {
-            return;
-        }
-        self.cut_unremembered(portal, OffCause::Denied(reason), now);
-        let told = self.describe_reading(reading);
-        let detail = format!("the box reports a card that may not draw power: {}; {told}", reason.as_str());
-        self.alarm(AlarmKind::PowerWithoutCard, Some(portal), None, detail, now);
     }
 
     /// Cards that a message made one and the same to some readers. Told when it comes to be; a replay tells nothing.

@@ -11,10 +11,10 @@
 //! wait for them.
 
 mod alarms;
-mod box_reports;
 mod boxes;
 mod changes;
 mod commands;
+mod deadlines;
 mod doors;
 mod lossy;
 mod meters;
@@ -23,7 +23,6 @@ mod reports;
 mod requests;
 mod resync;
 mod status;
-mod unexpected_off;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -33,22 +32,22 @@ use foldhash::fast::RandomState;
 use super::decide::{Facts, ListIntegrity};
 use super::effect::{Effect, PortalOrder};
 use super::event::{AuditEvent, Event, Flush, GapCause, Record, Who};
-use super::id::{ClockTrust, Holder, Mono, Now, PortalId, StreamName, Timestamp};
+use super::id::{CardUid, ClockTrust, Holder, Mono, Now, PortalId, StreamName, Timestamp};
 use super::input::{ClockChange, Input, Operator, Request, TrustedBy};
 use super::policy::Policy;
-use super::portal::{Portal, Posture};
-use super::presence::{PowerBox, PowerSource, SLOT_REMEMBERED};
+use super::portal::{Portal, PortalKind, Posture};
+use super::power_box::PowerBox;
 use super::state::State;
 use super::transform::Transform;
 
 use alarms::Alarms;
+use deadlines::{Deadlines, Due};
 use doors::Doors;
+pub use meters::METER_STALE_MS;
 use meters::Meters;
-pub use meters::{DRAW_MS, DRAW_W, METER_STALE_MS, METER_SWEEP_MS};
 use requests::Answers;
 use resync::ResyncPlan;
 pub use status::{MeterStatus, Status, StreamStatus};
-pub use unexpected_off::{AGAIN_STAGGER_MS, RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS};
 
 /// What the engine is built with.
 #[derive(Clone, Debug)]
@@ -89,9 +88,9 @@ pub struct Engine {
     /// Portals that are offline and said why.
     down: BTreeSet<PortalId>,
     modes: BTreeMap<PortalId, Posture>,
-    /// When the next box that went dark may be switched on again.
-    next_turn: Mono,
-    /// Portals that were told a mode or to switch off, and have not said `online` since.
+    /// When the next box whose relay fell may be switched on again.
+    again_from: Mono,
+    /// Portals that were ordered a mode or off, and have not reported `online` since.
     unheard: BTreeSet<PortalId>,
     fire_inputs: BTreeSet<PortalId>,
     doors: Doors,
@@ -104,6 +103,7 @@ pub struct Engine {
     last_flushed_now: u64,
     /// The next instant at which a window or posture ends, so that standing grants are judged anew.
     next_edge: Option<Timestamp>,
+    deadlines: Deadlines,
     out: Vec<Effect>,
 }
 
@@ -114,16 +114,15 @@ impl Engine {
         state.list.index_readings(setup.lossy.iter().map(|(_, transform)| *transform));
         let places = setup.portals.iter().enumerate().map(|(place, p)| (p.id.clone(), place)).collect();
         let seed = setup.boot.bytes().fold(1, |seed: u64, b| seed.wrapping_mul(31).wrapping_add(u64::from(b)));
-        let boxes = state.boxes.iter().map(|(portal, on)| {
-            let present = match on {
-                PowerSource::Card(uid) => BTreeMap::from([(SLOT_REMEMBERED, *uid)]),
-                PowerSource::Remote => BTreeMap::new(),
-            };
-            (portal.clone(), PowerBox { on: Some(*on), present, ..PowerBox::default() })
+        let boxes = setup.portals.iter().filter(|p| p.kind == PortalKind::PowerBox);
+        let boxes = boxes.map(|p| {
+            let on = state.boxes.get(&p.id);
+            (p.id.clone(), on.map_or_else(PowerBox::default, |by| PowerBox::remembered(*by)))
         });
+        let boxes = boxes.collect();
         Self {
             places,
-            boxes: boxes.collect(),
+            boxes,
             portals: setup.portals,
             lossy: setup.lossy.into_iter().collect(),
             policy: setup.policy,
@@ -131,18 +130,19 @@ impl Engine {
             boot: setup.boot.into(),
             online: BTreeMap::new(),
             down: BTreeSet::new(),
-            next_turn: Mono(0),
+            again_from: Mono(0),
             modes: BTreeMap::new(),
             unheard: BTreeSet::new(),
             fire_inputs: BTreeSet::new(),
             doors: Doors::new(),
-            meters: Meters::default(),
+            meters: Meters::new(),
             tampered: BTreeSet::new(),
             answers: Answers::default(),
             alarms: Alarms::default(),
             resync: ResyncPlan::new(seed),
             last_flushed_now: state.last_n,
             next_edge: None,
+            deadlines: Deadlines::default(),
             out: Vec::new(),
             state,
         }
@@ -167,31 +167,30 @@ impl Engine {
             Input::Clock(change) => self.clock_changed(&change, now),
             Input::Wake => {}
         }
-        self.wake_boxes(now);
-        self.wake_dark(now);
-        self.wake_meters(now);
-        self.wake_doors(now);
+        while let Some(due) = self.deadlines.take_due(now.mono) {
+            match due {
+                Due::Box(portal) => self.at_box(&portal, now, PowerBox::time_passed),
+                Due::Door(portal) => self.door_due(&portal, now),
+                Due::Meter(portal) => self.meter_due(&portal, now),
+                Due::Edge => self.set_edge_deadline(now),
+                Due::Resync => {}
+            }
+        }
         self.believe_quiet_streams(now);
         self.ask_resync(now);
+        self.deadlines.set(Due::Resync, self.resync.next());
         std::mem::take(&mut self.out)
     }
 
     /// When the engine next wants an [`Input::Wake`].
     #[must_use]
-    pub fn next_deadline(&self, now: Now) -> Option<Mono> {
-        let boxes =
-            self.boxes.values().flat_map(|b| [b.off_at, b.recheck_at, b.draw.alarm_at(), b.dark.judge_at()]).flatten();
-        let edge = self.next_edge.map(|edge| {
-            let wait_ms = u64::try_from(edge.0.saturating_sub(now.wall.0)).unwrap_or(0);
-            // The wall clock may be set forward meanwhile, so a far edge is looked at again each minute.
-            now.mono.plus_ms(wait_ms.min(EDGE_CHECK_MS))
-        });
-        boxes.chain(edge).chain(self.resync.next()).chain(self.next_door()).chain(self.meters.next()).min()
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.deadlines.next()
     }
 
     /// What kind of portal this is, if it is one of ours.
     #[must_use]
-    pub fn kind_of(&self, portal: &str) -> Option<super::portal::PortalKind> {
+    pub fn kind_of(&self, portal: &str) -> Option<PortalKind> {
         self.portal(portal).map(|p| p.kind)
     }
 
@@ -207,7 +206,7 @@ impl Engine {
         &self.state
     }
 
-    /// The power boxes as the gateway believes them to be.
+    /// The power boxes.
     #[must_use]
     pub fn boxes(&self) -> &BTreeMap<PortalId, PowerBox> {
         &self.boxes
@@ -247,7 +246,7 @@ impl Engine {
         })
     }
 
-    fn holder_of(&self, uid: Option<&super::id::CardUid>) -> Option<Holder> {
+    fn holder_of(&self, uid: Option<&CardUid>) -> Option<Holder> {
         self.state.list.card(uid?)?.holder().cloned()
     }
 
@@ -336,14 +335,36 @@ impl Engine {
     }
 
     fn find_next_edge(&mut self, now: Now) {
-        let ends = self.boxes.values().filter_map(PowerBox::on_card).filter_map(|uid| {
-            let card = self.state.list.card(&uid)?;
-            let edges = super::portal::PortalKind::ALL.into_iter().flat_map(|kind| {
-                card.enrolments_for(kind, self.policy.reissue_keeps).flat_map(|e| [e.not_before(), e.not_after()])
-            });
-            edges.flatten().filter(|end| *end > now.wall).min()
-        });
+        let cards = self.boxes.values().filter_map(|b| b.claim()?.card());
+        let ends = cards.filter_map(|uid| self.edge_of(uid, now));
         self.next_edge = ends.chain(self.state.list.site.next_posture_end(now.wall)).min();
+        self.set_edge_deadline(now);
+    }
+
+    /// A box is on by this card from now on: its windows count, too.
+    fn note_edge_of(&mut self, uid: Option<CardUid>, now: Now) {
+        if let Some(edge) = uid.and_then(|uid| self.edge_of(uid, now)) {
+            self.next_edge = Some(self.next_edge.map_or(edge, |next| next.min(edge)));
+            self.set_edge_deadline(now);
+        }
+    }
+
+    /// When the next window of this card begins or ends.
+    fn edge_of(&self, uid: CardUid, now: Now) -> Option<Timestamp> {
+        let card = self.state.list.card(&uid)?;
+        let edges = PortalKind::ALL.into_iter().flat_map(|kind| {
+            card.enrolments_for(kind, self.policy.reissue_keeps).flat_map(|e| [e.not_before(), e.not_after()])
+        });
+        edges.flatten().filter(|end| *end > now.wall).min()
+    }
+
+    /// The wall clock may be set forward meanwhile, so a far edge is looked at again each minute.
+    fn set_edge_deadline(&mut self, now: Now) {
+        let at = self.next_edge.map(|edge| {
+            let wait_ms = u64::try_from(edge.0.saturating_sub(now.wall.0)).unwrap_or(0);
+            now.mono.plus_ms(wait_ms.min(EDGE_CHECK_MS))
+        });
+        self.deadlines.set(Due::Edge, at);
     }
 
     /// The verdict for a card that nobody presents: a query.

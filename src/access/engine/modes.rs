@@ -23,6 +23,9 @@ impl Engine {
             // A portal that this run has told nothing yet may still hold open what an earlier run told it.
             if self.modes.insert(portal.clone(), posture) != Some(posture) {
                 self.unheard.insert(portal.clone());
+                if !matches!(posture, Posture::Fire | Posture::FreeAccess) {
+                    self.door_mode_ended(&portal, now);
+                }
                 self.order(PortalOrder::Mode { portal, posture });
             }
         }

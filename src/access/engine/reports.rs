@@ -48,15 +48,9 @@ impl Engine {
             self.record(event, Flush::Soon, now);
         }
         if kind == PortalKind::PowerBox {
-            self.card_reported(&id, report, now);
-            if let Some(relay) = report.relay {
-                self.relay_reported(&id, relay, now);
-            }
-            if is_back {
-                let may_be_on = report.relay.unwrap_or(report.card_present == Some(true));
-                self.box_is_back(&id, may_be_on, now);
-            }
-            self.judge_dark(&id, now);
+            self.box_reported(&id, report, is_back, now);
+        } else if let Some(relay) = report.relay {
+            self.door_relay(&id, relay, now);
         }
         self.meter_reported(&id, kind, report, now);
         if let Some(open) = report.contact_open.filter(|_| kind != PortalKind::PowerBox) {
@@ -113,7 +107,8 @@ impl Engine {
         self.record(event, Flush::Soon, now);
         if !online {
             self.meter_lost(portal);
-            self.boxes.get_mut(portal).into_iter().for_each(super::PowerBox::was_away);
+            self.at_box(portal, now, |power, _, _| power.offline());
+            self.door_offline(portal);
             let detail = cause.unwrap_or("its last will was sent").to_owned();
             self.alarm(AlarmKind::PortalOffline, Some(portal), None, detail, now);
         }

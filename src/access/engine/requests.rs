@@ -73,11 +73,7 @@ impl Engine {
             if let (PortalKind::Gate | PortalKind::Door, Decision::Grant(_)) = (kind, &repeated) {
                 self.released_again(&id, card, hold_ms, now);
             }
-            self.order(PortalOrder::Answer {
-                portal: request.portal.clone(),
-                id: request.id.clone(),
-                decision: repeated,
-            });
+            self.answer(request, repeated, now);
             return;
         }
         let detail = match &request.presented {
@@ -97,13 +93,15 @@ impl Engine {
             // Before the answer, so that it cannot cut the answer's opening short.
             self.tell_mode_if_back(&id, now);
         }
-        self.order(PortalOrder::Answer { portal: request.portal.clone(), id: request.id.clone(), decision });
+        self.answer(request, decision, now);
         self.record(event, Flush::Soon, now);
         for (key, _) in keys.into_iter().flatten() {
             self.answers.remember(key, denial, now.mono);
         }
         if let (PortalKind::PowerBox, Some(uid), false) = (kind, card, request.stale) {
-            self.presented_at_box(&id, request.slot, uid, denial, now);
+            self.at_box(&id, now, |power, at, out| {
+                power.presented(request.slot, uid, denial.is_none(), at, out);
+            });
         }
         if let (PortalKind::Gate | PortalKind::Door, None) = (kind, denial) {
             self.released(&id, card, hold_ms, now);
@@ -115,6 +113,14 @@ impl Engine {
         if is_there {
             self.online_reported(&id, true, None, now);
         }
+    }
+
+    /// Answers; a box that rests is switched on at the end of its rest.
+    fn answer(&mut self, request: &Request, decision: Decision, now: Now) {
+        let resting = self.boxes.get(request.portal.as_str()).filter(|_| decision.is_grant());
+        let delay_ms = resting.and_then(|power| power.rest_left_ms(now.mono));
+        let (portal, id) = (request.portal.clone(), request.id.clone());
+        self.order(PortalOrder::Answer { portal, id, decision, delay_ms });
     }
 
     /// What a repeat of this request would be known by, and for how long in milliseconds.
@@ -153,7 +159,7 @@ impl Engine {
         // Another card may have been in that slot meanwhile: then this one takes its place, and is no repeat.
         let in_slot = kind != PortalKind::PowerBox || {
             let power = self.boxes.get(request.portal.as_str());
-            power.is_some_and(|b| card.is_some() && b.present.get(&request.slot).copied() == card)
+            power.is_some_and(|b| card.is_some() && b.card_in(request.slot) == card)
         };
         match (found, now_decided) {
             (Some(_), _) if id.is_none() && !in_slot => None,
@@ -168,8 +174,8 @@ impl Engine {
 
     /// Whether repeating this grant changes nothing: a box must still be on by it, or it would be switched on unbeknown.
     fn is_held(&self, grant: &Grant) -> bool {
-        let on_by = |b: &super::PowerBox| b.kept_by().is_some() && grant.uid().is_some_and(|uid| b.holds(uid));
-        grant.hold_ms().is_some() || self.boxes.get(grant.portal()).is_some_and(on_by)
+        let held = |b: &super::PowerBox| grant.uid().is_some_and(|uid| b.is_held_by(uid));
+        grant.hold_ms().is_some() || self.boxes.get(grant.portal()).is_some_and(held)
     }
 
     fn request_unknown_portal(&mut self, request: &Request, now: Now) {
@@ -183,7 +189,7 @@ impl Engine {
         let detail = format!("no portal `{}` is configured", request.portal);
         let card = identify(&self.state.list, &request.presented).card();
         let event = self.decision_event(None, card, &decision, detail);
-        self.order(PortalOrder::Answer { portal: request.portal.clone(), id: request.id.clone(), decision });
+        self.answer(request, decision, now);
         self.record(event, Flush::Soon, now);
     }
 

@@ -65,10 +65,9 @@ impl Engine {
             }
         };
         let online = self.online.values().filter(|online| **online).count();
-        let meter = |(portal, power_w, energy_kwh): (&PortalId, _, _)| MeterStatus {
-            portal: portal.clone(),
-            power_w,
-            energy_kwh,
+        let meter = |(portal, readings): (&PortalId, &super::meters::Readings)| {
+            let (power_w, energy_kwh) = readings.values();
+            MeterStatus { portal: portal.clone(), power_w, energy_kwh }
         };
         let mode = |portal: &Portal| (portal.id.clone(), self.posture(portal, now));
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
@@ -84,7 +83,7 @@ impl Engine {
                 .collect(),
             modes: self.portals.iter().map(mode).filter(|(_, posture)| *posture != Posture::Secure).collect(),
             audit_last: self.state.last_n,
-            meters: self.meters.believed(now.mono).map(meter).collect(),
+            meters: self.meters.iter().map(meter).collect(),
         }
     }
 }

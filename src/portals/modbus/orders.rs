@@ -33,6 +33,8 @@ struct Place<'p> {
 impl Portal {
     pub(super) fn obey(&mut self, order: PortalOrder) {
         match order {
+            // A box that rests is switched on by the order at the end of its rest.
+            PortalOrder::Answer { decision: Decision::Grant(_), delay_ms: Some(_), .. } => {}
             PortalOrder::Answer { decision: Decision::Grant(grant), .. } => self.carry_out(grant),
             PortalOrder::Answer { decision: Decision::Deny(denial), .. } => {
                 let Place { bus, unit, channel, function, address } = self.output_place();
@@ -40,7 +42,7 @@ impl Portal {
                     portal = %self.id, bus, unit, channel, function, address, reason = denial.reason.as_str(), "denied"
                 );
             }
-            PortalOrder::Release { grant } | PortalOrder::Energise { grant } => self.carry_out(grant),
+            PortalOrder::Release { grant } | PortalOrder::Energise { grant, .. } => self.carry_out(grant),
             PortalOrder::Cut { reason, .. } => {
                 let Place { bus, unit, channel, function, address } = self.output_place();
                 tracing::info!(
@@ -49,6 +51,7 @@ impl Portal {
                 self.wait_for_off(None);
                 self.want(Wanted::Off);
             }
+            PortalOrder::Lock { .. } => self.want(Wanted::Off),
             PortalOrder::Mode { posture, .. } => self.mode(posture),
         }
     }

@@ -66,7 +66,11 @@ impl Bench {
     }
 
     async fn energise(&self) {
-        self.order(PortalOrder::Energise { grant: Grant::for_test("power-1".parse().unwrap(), None, None) }).await;
+        self.order(PortalOrder::Energise {
+            grant: Grant::for_test("power-1".parse().unwrap(), None, None),
+            announced: false,
+        })
+        .await;
     }
 
     /// The number of the order in force, once it is this one.

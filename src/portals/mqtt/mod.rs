@@ -188,8 +188,8 @@ impl NativePortals {
 
     fn carry_out(&mut self, order: PortalOrder) {
         match order {
-            PortalOrder::Answer { portal, id, decision } => {
-                let body = encode_decision(id.as_deref(), &decision);
+            PortalOrder::Answer { portal, id, decision, delay_ms } => {
+                let body = encode_decision(id.as_deref(), &decision, delay_ms);
                 // A power box that is granted stays on, so a cut from before must not reach it any more.
                 if matches!(&decision, Decision::Grant(grant) if grant.hold_ms().is_none()) {
                     self.connection.supersede(&cut_key(&portal));
@@ -200,7 +200,9 @@ impl NativePortals {
                 let body = encode_control(&self.order_id(), Action::Release, grant.hold_ms(), grant.reason().as_str());
                 self.send(grant.portal().as_str(), Portal::Control, body, at_once());
             }
-            PortalOrder::Energise { grant } => {
+            // The device waits out the delay of the decision by itself.
+            PortalOrder::Energise { announced: true, .. } => {}
+            PortalOrder::Energise { grant, announced: false } => {
                 let portal = grant.portal().as_str();
                 let body = encode_control(&self.order_id(), Action::PowerOn, None, grant.reason().as_str());
                 self.connection.supersede(&cut_key(portal));
@@ -210,6 +212,11 @@ impl NativePortals {
                 let body = encode_control(&self.order_id(), Action::PowerOff, None, reason);
                 let retention = Retention::Newest(cut_key(portal.as_str()));
                 self.send(portal.as_str(), Portal::Control, body, retention);
+            }
+            PortalOrder::Lock { portal } => {
+                let body = encode_control(&self.order_id(), Action::Lock, None, "not_released");
+                // Ordered again for as long as the output is reported on; a late one would end a release.
+                self.send(portal.as_str(), Portal::Control, body, at_once());
             }
             PortalOrder::Mode { portal, posture } => {
                 let action = match posture {

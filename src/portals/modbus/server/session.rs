@@ -79,21 +79,22 @@ impl PortalSession {
     pub(super) fn execute(&self, order: PortalOrder) {
         let mut state = self.lock();
         match order {
-            PortalOrder::Answer { id, decision, .. } => {
+            PortalOrder::Answer { id, decision, delay_ms, .. } => {
                 // Without a waiting request the answer is late, and a late grant opens nothing. The grant is carried out here, in
                 // the order of the orders: left to whoever waits, it could follow a cut that was ordered after it.
                 let Some((asked, waiting)) = id.and_then(|id| state.waiting.remove(&id)) else { return };
                 let counter = asked.counter;
                 state.answer.decide(counter, &decision);
                 state.answered = Some((asked, Instant::now()));
-                if let Decision::Grant(grant) = decision {
+                // A box that rests is switched on by the order at the end of its rest.
+                if let (Decision::Grant(grant), None) = (decision, delay_ms) {
                     self.carry_out(&mut state, grant);
                 }
                 if waiting.send(()).is_err() {
                     tracing::debug!(bus = SERVER_BUS, unit = self.unit, portal = %self.id, counter, "the controller did not wait for its answer");
                 }
             }
-            PortalOrder::Release { grant } | PortalOrder::Energise { grant } => self.carry_out(&mut state, grant),
+            PortalOrder::Release { grant } | PortalOrder::Energise { grant, .. } => self.carry_out(&mut state, grant),
             PortalOrder::Cut { reason, .. } => {
                 tracing::info!(bus = SERVER_BUS, unit = self.unit, portal = %self.id, reason, "switched off");
                 state.energised = None;
@@ -101,6 +102,7 @@ impl PortalSession {
                 // What was granted before the cut is judged again after it.
                 state.answered = None;
             }
+            PortalOrder::Lock { .. } => state.released_until = None,
             PortalOrder::Mode { posture, .. } => state.posture = posture,
         }
     }

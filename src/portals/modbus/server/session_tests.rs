@@ -27,7 +27,7 @@ fn judged_session(portal: &'static str) -> (Arc<PortalSession>, watch::Receiver<
             } else {
                 Decision::Deny(Reason::UnknownCredential.into())
             };
-            to.execute(PortalOrder::Answer { portal: portal.to_owned(), id: request.id, decision });
+            to.execute(PortalOrder::Answer { portal: portal.to_owned(), id: request.id, decision, delay_ms: None });
         }
     });
     (session, judged)
@@ -80,7 +80,12 @@ async fn a_cut_that_follows_a_grant_ends_it_although_the_controller_was_not_answ
         };
         // Both come before the task that waits for the answer runs.
         let grant = Grant::for_test(portal.clone(), Some(card), None);
-        session.execute(PortalOrder::Answer { portal: "power".into(), id, decision: Decision::Grant(grant) });
+        session.execute(PortalOrder::Answer {
+            portal: "power".into(),
+            id,
+            decision: Decision::Grant(grant),
+            delay_ms: None,
+        });
         session.execute(PortalOrder::Cut { portal: portal.clone(), reason: "replaced" });
     };
     let (served, ()) = tokio::join!(session.serve(&request), orders);

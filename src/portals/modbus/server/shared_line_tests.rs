@@ -123,7 +123,7 @@ async fn undecided() -> (SharedLine, Arc<PortalSession>, crate::gateway::ports::
 
 fn denied(id: Option<String>) -> PortalOrder {
     let decision = crate::access::decision::Decision::Deny(crate::access::decision::Reason::NoEntitlement.into());
-    PortalOrder::Answer { portal: "door".into(), id, decision }
+    PortalOrder::Answer { portal: "door".into(), id, decision, delay_ms: None }
 }
 
 #[tokio::test(start_paused = true)]

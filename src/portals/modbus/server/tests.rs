@@ -56,7 +56,12 @@ async fn rig(allow: &str, serial: Option<SerialSpec>, mute: bool) -> Rig {
                     }
                     _ => Decision::Deny(Reason::UnknownCredential.into()),
                 };
-                let order = PortalOrder::Answer { portal: request.portal.clone(), id: request.id.clone(), decision };
+                let order = PortalOrder::Answer {
+                    portal: request.portal.clone(),
+                    id: request.id.clone(),
+                    decision,
+                    delay_ms: None,
+                };
                 to.lock().unwrap()[&request.portal].try_send(order).unwrap();
             }
             seen.send_modify(|all| all.push(input));
@@ -155,7 +160,10 @@ async fn without_a_decision_in_time_it_is_a_denial_and_a_late_grant_opens_nothin
         _ => None,
     });
     let grant = Grant::for_test("door".parse().unwrap(), Some(uid(CARD)), Some(3000));
-    rig.order("door", PortalOrder::Answer { portal: "door".into(), id, decision: Decision::Grant(grant) });
+    rig.order(
+        "door",
+        PortalOrder::Answer { portal: "door".into(), id, decision: Decision::Grant(grant), delay_ms: None },
+    );
     // The next order shows that the one before it was taken.
     rig.order("door", PortalOrder::Mode { portal: "door".parse().unwrap(), posture: Posture::Lockdown });
     becomes(&mut controller, 5, &[2]).await;

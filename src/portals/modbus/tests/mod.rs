@@ -90,7 +90,8 @@ impl Toy {
                             }
                             _ => Decision::Deny(Reason::UnknownCredential.into()),
                         };
-                        let order = PortalOrder::Answer { portal: request.portal.clone(), id: None, decision };
+                        let order =
+                            PortalOrder::Answer { portal: request.portal.clone(), id: None, decision, delay_ms: None };
                         to.lock().unwrap()[&request.portal].try_send(order).unwrap();
                     }
                     Input::Report { portal, report } if report.card_present == Some(false) => {
@@ -115,7 +116,7 @@ impl Toy {
 
     fn energise(&self, portal: &str) {
         let grant = Grant::for_test(portal.parse().unwrap(), None, None);
-        self.order(portal, PortalOrder::Energise { grant });
+        self.order(portal, PortalOrder::Energise { grant, announced: false });
     }
 
     async fn hears(&self, what: impl Fn(&Input) -> bool) {

@@ -110,8 +110,12 @@ fn answer(places: &Places, orders: &HashMap<String, mpsc::Sender<PortalOrder>>, 
             place.granted += 1;
             place.may = Some(Instant::now() + Duration::from_millis(SETTLE_MS));
             let grant = Grant::for_test(request.portal.parse().unwrap(), Some(card), hold);
-            let order =
-                PortalOrder::Answer { portal: request.portal.clone(), id: None, decision: Decision::Grant(grant) };
+            let order = PortalOrder::Answer {
+                portal: request.portal.clone(),
+                id: None,
+                decision: Decision::Grant(grant),
+                delay_ms: None,
+            };
             orders[&request.portal].try_send(order).unwrap();
         }
         Input::Report { portal, report } => {

@@ -162,7 +162,12 @@ async fn a_controller(serial: Option<SerialSpec>, arguments: &[&str]) {
                     _ => Decision::Deny(Reason::UnknownCredential.into()),
                 };
                 orders
-                    .try_send(PortalOrder::Answer { portal: "door".into(), id: request.id.clone(), decision })
+                    .try_send(PortalOrder::Answer {
+                        portal: "door".into(),
+                        id: request.id.clone(),
+                        decision,
+                        delay_ms: None,
+                    })
                     .unwrap();
             }
             tell.send_modify(|all: &mut Vec<Input>| all.push(input));

@@ -1,0 +1,69 @@
+//! All that is to be looked at later, in one ordered set: its first element is when the engine next has to be woken.
+
+use std::collections::{BTreeSet, HashMap};
+
+use foldhash::fast::RandomState;
+
+use super::super::id::{Mono, PortalId};
+
+/// What has to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Due {
+    /// A power box.
+    Box(PortalId),
+    /// A door or gate.
+    Door(PortalId),
+    /// The readings of a portal's meter.
+    Meter(PortalId),
+    /// A window or posture that ends by the wall clock.
+    Edge,
+    /// The streams that are asked to send again.
+    Resync,
+}
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    order: BTreeSet<(Mono, Due)>,
+    at: HashMap<Due, Mono, RandomState>,
+}
+
+impl Deadlines {
+    /// `due` has to be looked at then, and not when it was to be before; `None`: not at all.
+    pub(super) fn set(&mut self, due: Due, at: Option<Mono>) {
+        let before = match at {
+            Some(at) => self.at.insert(due.clone(), at),
+            None => self.at.remove(&due),
+        };
+        if before == at {
+            return;
+        }
+        let due = match before {
+            Some(before) => {
+                let entry = (before, due);
+                self.order.remove(&entry);
+                entry.1
+            }
+            None => due,
+        };
+        if let Some(at) = at {
+            self.order.insert((at, due));
+        }
+    }
+
+    /// The first deadline.
+    pub(super) fn next(&self) -> Option<Mono> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the first of those that have come.
+    pub(super) fn take_due(&mut self, now: Mono) -> Option<Due> {
+        let (at, due) = self.order.pop_first()?;
+        if at > now {
+            self.order.insert((at, due));
+            return None;
+        }
+        self.at.remove(&due);
+        Some(due)
+    }
+}

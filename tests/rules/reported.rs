@@ -1,0 +1,293 @@
+//! What a box only reports never switches on, and a box that was switched off rests before it is switched on again.
+
+use dormgate::access::effect::{Effect, PortalOrder};
+use dormgate::access::event::{AlarmKind, EventKind};
+use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Request};
+use dormgate::access::policy::Policy;
+use dormgate::access::power_box::{PowerSource, RELAY_SETTLE_MS};
+
+use crate::world::{Seen, World, name, op, portals, uid};
+
+const BOX: &str = "power-412";
+
+fn room() -> World {
+    let mut w = World::new();
+    w.resident("A", "p1").resident("R", "p2");
+    w
+}
+
+/// A room whose box rests for `rest_ms` after it was switched off.
+fn resting_room(rest_ms: u32) -> World {
+    let mut portals = portals();
+    portals.iter_mut().for_each(|portal| portal.rest_ms = rest_ms);
+    let mut w = World::of(Policy::default(), portals);
+    w.resident("A", "p1").resident("R", "p2");
+    w
+}
+
+/// A card in the box, the relay, or both, as one report.
+fn state(w: &mut World, card: Option<&str>, relay: Option<bool>) -> Seen {
+    let uid = card.map(|card| Presented::Card(uid(card)));
+    let card_present = card.map(|_| true);
+    w.report(BOX, PortalReport { online: Some(true), card_present, uid, relay, ..PortalReport::default() })
+}
+
+fn energised(seen: &Seen) -> Vec<bool> {
+    let order = |e: &Effect| match e {
+        Effect::Order(PortalOrder::Energise { announced, .. }) => Some(*announced),
+        _ => None,
+    };
+    seen.0.iter().filter_map(order).collect()
+}
+
+/// Nothing switched on and no `power_on` said, now and for a minute.
+fn assert_stays_off(w: &mut World, mut seen: Seen) {
+    seen.0.extend(w.pass_s(60).0);
+    assert_eq!((seen.openings(), energised(&seen)), (0, vec![]));
+    assert!(!seen.recorded().contains(&EventKind::PowerOn), "{:?}", seen.recorded());
+    assert!(!w.is_on(BOX));
+}
+
+#[test]
+fn a_box_that_was_cut_is_not_switched_on_by_a_restart() {
+    let mut w = room();
+    w.present(BOX, "A");
+    w.relay(BOX, true);
+    w.pass_s(10);
+    w.say(vec![op::power("412", true)]);
+    w.relay(BOX, false);
+    w.say(vec![op::power("412", false)]);
+    let mut seen = w.restart();
+    // As a Modbus portal reports: the reader first, then the relay, then both again.
+    for (card, relay) in [(Some("A"), None), (None, Some(false)), (Some("A"), Some(false))] {
+        seen.0.extend(state(&mut w, card, relay).0);
+        seen.0.extend(w.pass_s(2).0);
+    }
+    assert_stays_off(&mut w, seen);
+    assert_eq!(w.present(BOX, "A"), "granted");
+    assert!(w.is_on(BOX), "a card put in again is another matter");
+}
+
+#[test]
+fn a_native_box_that_reports_a_card_and_then_its_relay_is_not_switched_on() {
+    for pieces in [
+        [(Some("A"), None), (Some("A"), Some(false))],
+        [(None, Some(false)), (Some("A"), None)],
+        [(Some("A"), Some(false)), (Some("A"), Some(false))],
+    ] {
+        let mut w = room();
+        let mut seen = Seen(Vec::new());
+        for (card, relay) in pieces {
+            seen.0.extend(state(&mut w, card, relay).0);
+        }
+        assert_stays_off(&mut w, seen);
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
+fn a_card_put_in_while_the_reader_was_silent_is_a_report_and_the_audit_does_not_say_power_on() {
+    let mut w = room();
+    w.report(
+        BOX,
+        PortalReport { online: Some(true), relay: Some(false), card_present: Some(false), ..PortalReport::default() },
+    );
+    // The reader is heard again and shows the card: whoever put it in was not seen to do so.
+    let seen = w.sits(BOX, "A", None);
+    assert_stays_off(&mut w, seen);
+}
+
+#[test]
+fn a_box_that_reports_a_permitted_card_and_its_relay_on_is_on_and_not_switched_on_when_it_falls() {
+    for pieces in [[(Some("A"), Some(true)), (None, None)], [(Some("A"), None), (None, Some(true))]] {
+        let mut w = room();
+        let mut seen = Seen(Vec::new());
+        pieces.into_iter().for_each(|(card, relay)| seen.0.extend(state(&mut w, card, relay).0));
+        assert_eq!((seen.openings(), seen.cuts()), (0, vec![]));
+        assert_eq!(seen.recorded().iter().filter(|kind| **kind == EventKind::PowerOn).count(), 1);
+        assert_eq!(w.engine.boxes()[BOX].source(), Some(PowerSource::Reported(uid("A"))));
+        for restarted in [false, true] {
+            if restarted {
+                w.restart();
+                state(&mut w, Some("A"), Some(true));
+            }
+            assert!(w.is_on(BOX));
+        }
+        let fallen = w.relay(BOX, false);
+        assert_eq!((energised(&fallen), fallen.cuts()), (vec![], vec![(BOX, "relay_off")]));
+        assert_stays_off(&mut w, Seen(Vec::new()));
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
+fn a_card_that_may_be_the_reason_for_power_is_cut_when_it_loses_its_right() {
+    let mut w = room();
+    // A box that never reports its relay, after a start without memory.
+    assert_eq!(w.sits(BOX, "A", None).cuts(), []);
+    assert_eq!(w.say(vec![op::report_lost("uid:A")]).cuts(), [(BOX, "lost")]);
+}
+
+#[test]
+fn a_strangers_card_reported_in_place_of_a_residents_is_raised_and_the_resident_has_left() {
+    for relay in [None, Some(true)] {
+        let mut w = room();
+        w.present(BOX, "A");
+        w.relay(BOX, true);
+        w.pass_s(10);
+        let seen = w.sits(BOX, "X", relay);
+        assert_eq!(seen.alarms(), [AlarmKind::PowerWithoutCard]);
+        let event = &seen.records().find(|r| r.event.kind() == EventKind::Alarm).unwrap().event.body;
+        assert_eq!(event.uid(), Some(uid("X")));
+        assert!(event.detail().contains("unknown_credential"));
+        assert_eq!(w.sits(BOX, "X", relay).alarms(), [], "raised once");
+        // The first card has left: what happens to it is no matter of the box, and the delay runs.
+        let mut seen = w.pass_s(14);
+        assert_eq!(seen.cuts(), []);
+        seen.0.extend(w.pass_s(1).0);
+        assert_eq!(seen.cuts(), [(BOX, "card_left")]);
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
+fn another_residents_card_reported_in_place_of_the_first_has_the_box_on_by_it() {
+    let mut w = room();
+    w.present(BOX, "A");
+    w.relay(BOX, true);
+    let seen = w.sits(BOX, "R", Some(true));
+    assert_eq!((seen.recorded(), seen.cuts()), (vec![EventKind::PowerOn], vec![]));
+    assert_eq!(w.say(vec![op::report_lost("uid:A")]).cuts(), []);
+    assert_eq!(w.say(vec![op::report_lost("uid:R")]).cuts(), [(BOX, "lost")]);
+}
+
+#[test]
+fn a_box_that_was_off_and_reads_on_is_cut_although_a_card_that_may_is_in_it() {
+    let mut w = room();
+    state(&mut w, Some("A"), Some(false));
+    w.pass_s(10);
+    let seen = w.relay(BOX, true);
+    assert_eq!((seen.cuts().len(), seen.alarms()), (1, vec![AlarmKind::PowerWithoutCard]));
+}
+
+/// A relay that does as it is ordered, and counts.
+#[derive(Default)]
+struct Relay {
+    on: bool,
+    switched_on: usize,
+}
+
+impl Relay {
+    fn follow(&mut self, seen: &Seen) {
+        for effect in &seen.0 {
+            let on = match effect {
+                Effect::Order(PortalOrder::Answer { decision, delay_ms: None, .. }) if decision.is_grant() => true,
+                Effect::Order(PortalOrder::Energise { .. }) => true,
+                Effect::Order(PortalOrder::Cut { .. }) => false,
+                _ => continue,
+            };
+            self.switched_on += usize::from(on && !self.on);
+            self.on = on;
+        }
+    }
+}
+
+#[test]
+fn two_good_cards_swapped_every_quarter_of_a_second_switch_as_often_as_the_rest_allows() {
+    for exchanged in [false, true] {
+        let mut w = resting_room(3_000);
+        let mut relay = Relay::default();
+        for swap in 0..40 {
+            let card = if swap % 2 == 0 { "A" } else { "R" };
+            let gone = PortalReport { card_present: Some(false), exchanged, ..PortalReport::default() };
+            relay.follow(&w.report(BOX, gone));
+            let seen = w.see(BOX, card);
+            assert_eq!(seen.reason(), "granted");
+            relay.follow(&seen);
+            relay.follow(&w.pass_ms(250));
+        }
+        // Without an exchange the delay bridges the gap, and the relay is not touched at all.
+        let most = if exchanged { 1 + 10_000 / 3_000 } else { 1 };
+        assert!((1..=most).contains(&relay.switched_on), "{} times in 10 s", relay.switched_on);
+        relay.follow(&w.pass_s(3));
+        assert!(relay.on && w.is_on(BOX), "the card that stays has power");
+        w.assert_replay_is_life();
+    }
+}
+
+/// Cut a moment ago, and granted to A in its rest.
+fn granted_in_the_rest() -> World {
+    let mut w = resting_room(3_000);
+    w.present(BOX, "A");
+    w.command("off", CommandKind::Power { portal: name(BOX), on: false });
+    w.pass_ms(1_000);
+    let seen = w.see(BOX, "A");
+    let delay = seen.0.iter().find_map(|e| match e {
+        Effect::Order(PortalOrder::Answer { delay_ms, .. }) => Some(*delay_ms),
+        _ => None,
+    });
+    assert_eq!((seen.reason(), delay), ("granted", Some(Some(2_000))));
+    assert!(!w.is_on(BOX) && !seen.recorded().contains(&EventKind::PowerOn));
+    w
+}
+
+#[test]
+fn a_card_granted_in_the_rest_gets_the_power_at_its_end() {
+    let mut w = granted_in_the_rest();
+    assert_eq!(energised(&w.pass_ms(1_999)), Vec::<bool>::new());
+    let seen = w.pass_ms(1);
+    assert_eq!((energised(&seen), seen.recorded()), (vec![true], vec![EventKind::PowerOn]));
+    assert!(w.is_on(BOX));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_card_that_leaves_or_loses_its_right_in_the_rest_gets_none_and_the_device_is_ordered_off() {
+    for lost in [false, true] {
+        let mut w = granted_in_the_rest();
+        let seen = if lost { w.say(vec![op::report_lost("uid:A")]) } else { w.leave(BOX) };
+        assert_eq!(seen.cuts(), [(BOX, if lost { "lost" } else { "card_left" })]);
+        assert!(!seen.recorded().contains(&EventKind::PowerOff), "it was not on");
+        assert_stays_off(&mut w, seen);
+    }
+}
+
+#[test]
+fn a_repeated_number_in_the_rest_gets_the_same_answer_with_what_is_left_of_it() {
+    let mut w = resting_room(3_000);
+    w.present(BOX, "A");
+    w.command("off", CommandKind::Power { portal: name(BOX), on: false });
+    for (recorded, left) in [(1, 3_000), (0, 2_000)] {
+        let request = Request { id: Some("7".to_owned()), ..w.request(BOX, Presented::Card(uid("A"))) };
+        let seen = w.input(Input::Request(request));
+        assert_eq!(seen.recorded().len(), recorded);
+        assert!(matches!(
+            &seen.0[0],
+            Effect::Order(PortalOrder::Answer { delay_ms: Some(ms), decision, .. }) if *ms == left && decision.is_grant()
+        ));
+        w.pass_ms(1_000);
+    }
+}
+
+#[test]
+fn a_command_in_the_rest_switches_on_at_its_end() {
+    let mut w = resting_room(3_000);
+    w.present(BOX, "A");
+    w.command("off", CommandKind::Power { portal: name(BOX), on: false });
+    let seen = w.command("on", CommandKind::Power { portal: name(BOX), on: true });
+    assert_eq!((seen.reply().status.as_str(), energised(&seen)), ("ok", vec![]));
+    assert_eq!(energised(&w.pass_s(3)), [false]);
+    assert!(w.is_on(BOX));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_relay_that_sticks_in_the_rest_is_ordered_off_again() {
+    let mut w = resting_room(60_000);
+    w.present(BOX, "A");
+    w.relay(BOX, true);
+    w.command("off", CommandKind::Power { portal: name(BOX), on: false });
+    w.relay(BOX, true);
+    let seen = w.pass_ms(RELAY_SETTLE_MS);
+    assert_eq!((seen.cuts().len(), seen.alarms()), (1, vec![AlarmKind::PowerWithoutCard]));
+}

@@ -150,7 +150,7 @@ pub struct Portal {
     pub kind: PortalKind,
     /// The room or area it belongs to.
     pub zone: Zone,
-    /// A gate's fixed direction; `None`: what the reader says.
+    /// A gate's fixed direction; `None`: what the reader reports.
     pub direction: Option<Direction>,
     /// How long a release holds, in milliseconds.
     pub hold_ms: u32,

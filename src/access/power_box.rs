@@ -8,7 +8,7 @@
 //! On        card left, right lost, command, relay fell -------> Off, and rests
 //! ```
 //! A box has one slot or several. It is on by one of the cards in it, and when that one leaves or loses its right, by the next that
-//! may, without a gap. Only a presented card or a command switches on: a report does not, whatever it says. A relay that falls
+//! may, without a gap. Only a presented card or a command switches on: a report does not, whatever it contains. A relay that falls
 //! without an order is switched on again only if the box was on by a presented card that the box itself shows.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -168,7 +168,7 @@ enum Occupant {
         /// The box has shown it since it was last away.
         shown: bool,
     },
-    /// What a lossy reader reports of a card that it cannot tell; it was raised.
+    /// What a lossy reader reports of a card that it cannot identify; it was raised.
     Unread(Reading),
 }
 
@@ -380,7 +380,7 @@ impl PowerBox {
         }
     }
 
-    /// A lossy reader reports a card that it cannot tell: nobody's, or one of several; `reading` for a person.
+    /// A lossy reader reports a card that it cannot identify: nobody's, or one of several; `reading` for a person.
     pub fn unread_reported(&mut self, slot: u8, read: (Reading, &str), reason: Reason, at: &At<'_>, out: &mut Actions) {
         let occupant = Occupant::Unread(read.0);
         self.remembered = None;

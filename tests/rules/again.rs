@@ -55,7 +55,7 @@ fn a_gate_opened_again_within_the_debounce_is_not_forced() {
 }
 
 #[test]
-fn a_lossy_box_tells_an_unknown_card_once() {
+fn a_lossy_box_raises_an_unknown_card_once() {
     const W26: Transform = Transform { turn: Turn::AsSent, form: Form::Last(3) };
     let mut w = World::reading(Policy::default(), portals(), vec![(name(BOX), W26)]);
     w.resident("A", "p1");
@@ -72,7 +72,7 @@ fn a_lossy_box_tells_an_unknown_card_once() {
 }
 
 #[test]
-fn a_whole_reader_tells_an_unknown_card_once() {
+fn a_whole_reader_raises_an_unknown_card_once() {
     let mut w = World::new();
     w.resident("A", "p1");
     let mut alarms = 0;
@@ -132,7 +132,7 @@ fn merged_a_fire_that_is_over_can_be_reset() {
 }
 
 #[test]
-fn a_box_cut_at_boot_is_not_believed_on_by_a_report() {
+fn a_box_cut_at_boot_is_not_on_by_a_report() {
     let mut w = World::new();
     w.resident("A", "p1").resident("R", "p2");
     for (slot, card) in [(0, "A"), (1, "R")] {

@@ -187,7 +187,7 @@ fn a_report_of_a_card_nobody_remembers_keeps_on_what_may_and_cuts_what_may_not()
     assert_eq!(w.say(vec![op::freeze("uid:A")]).cuts(), [("power-412", "frozen")]);
     let seen = w.sits("power-413", "A", Some(true));
     assert_eq!((seen.cuts(), seen.alarms()), (vec![("power-413", "frozen")], vec![AlarmKind::PowerWithoutCard]));
-    assert_eq!(w.sits("power-413", "A", Some(true)).alarms(), [], "told once");
+    assert_eq!(w.sits("power-413", "A", Some(true)).alarms(), [], "raised once");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_report_alone_never_switches_on() {
 }
 
 #[test]
-fn a_relay_that_is_on_without_a_card_is_told_off_and_raised() {
+fn a_relay_that_is_on_without_a_card_is_ordered_off_and_raised() {
     let mut w = World::new();
     let seen = w.relay("power-412", true);
     assert_eq!((seen.cuts().len(), seen.alarms()), (1, vec![AlarmKind::PowerWithoutCard]));
@@ -210,7 +210,7 @@ fn a_relay_that_is_on_without_a_card_is_told_off_and_raised() {
     assert_eq!(w.relay("power-412", true).cuts().len(), 1);
 }
 
-/// What a box says when it connects.
+/// What a box reports when it connects.
 fn comes_back(w: &mut World, card: Option<&str>, relay: Option<bool>) -> Seen {
     let uid = card.map(|c| Presented::Card(uid(c)));
     let card_present = Some(card.is_some());
@@ -237,13 +237,13 @@ fn a_box_that_was_away_when_it_was_cut_is_cut_as_soon_as_it_is_back() {
 }
 
 #[test]
-fn a_box_whose_absence_went_unnoticed_is_cut_when_it_says_that_it_is_there() {
+fn a_box_whose_absence_went_unnoticed_is_cut_when_it_reports_that_it_is_there() {
     let mut w = occupied();
     comes_back(&mut w, Some("A"), Some(true));
     w.say(vec![op::report_lost("uid:A")]);
     w.pass_s(60);
     assert_eq!(comes_back(&mut w, Some("A"), None).cuts(), [("power-412", "lost")]);
-    assert_eq!(comes_back(&mut w, Some("A"), None).cuts(), [], "it heard it this time");
+    assert_eq!(comes_back(&mut w, Some("A"), None).cuts(), [], "the order arrived this time");
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn a_box_that_comes_back_off_is_left_alone() {
 }
 
 #[test]
-fn a_relay_said_to_be_on_just_after_a_cut_is_told_off_again_unless_it_goes_off() {
+fn a_relay_reported_on_just_after_a_cut_is_ordered_off_again_unless_it_goes_off() {
     let mut w = occupied();
     w.say(vec![op::report_lost("uid:A")]);
     assert_eq!(w.relay("power-412", true).cuts(), [], "may be from before the cut");
@@ -272,7 +272,7 @@ fn a_relay_said_to_be_on_just_after_a_cut_is_told_off_again_unless_it_goes_off()
 }
 
 #[test]
-fn a_relay_that_stays_on_is_told_off_as_long_as_it_says_so_and_raised_once() {
+fn a_relay_that_stays_on_is_ordered_off_as_long_as_it_is_reported_and_raised_once() {
     let mut w = World::new();
     w.relay("power-412", true);
     let (mut cuts, mut records) = (0, 0);
@@ -369,7 +369,7 @@ fn a_command_switches_a_box_off_whoever_it_is_on_for() {
 }
 
 #[test]
-fn a_posture_that_ends_and_one_that_begins_are_felt_by_a_box_that_is_on() {
+fn a_posture_that_ends_and_one_that_begins_reach_a_box_that_is_on() {
     let mut w = occupied();
     // Lockdown for a minute: off at once, and not on again by itself when it ends.
     w.say(vec![op::posture("power-412", Posture::Lockdown, Some(BEGIN_MS + 60_000))]);

@@ -47,7 +47,7 @@ fn a_denied_card_is_no_release() {
 }
 
 #[test]
-fn a_door_that_stays_open_is_told_once_after_its_time() {
+fn a_door_that_stays_open_is_raised_once_after_its_time() {
     let mut w = resident();
     w.present("door-412", "A");
     contact(&mut w, true);
@@ -95,16 +95,19 @@ fn who_passes_the_other_way_does_not_take_the_release() {
 }
 
 #[test]
-fn a_release_that_nobody_takes_is_told_where_passing_is_told_at_all() {
+fn a_release_that_nobody_takes_is_recorded_where_passing_is_reported_at_all() {
     let mut w = resident();
     w.present("gate-in", "A");
-    assert!(!w.pass_s(60).recorded().contains(&EventKind::NotTaken), "this gate has never said that somebody passed");
+    assert!(
+        !w.pass_s(60).recorded().contains(&EventKind::NotTaken),
+        "this gate has never reported that somebody passed"
+    );
     passed(&mut w);
     w.present("gate-in", "A");
     let over = w.pass_ms(3_000 + 10_000);
     let event = &over.records().find(|r| r.event.kind() == EventKind::NotTaken).unwrap().event;
     assert_eq!(event.body.uid(), Some(uid("A")));
-    assert!(!w.input(Input::Wake).recorded().contains(&EventKind::NotTaken), "told once");
+    assert!(!w.input(Input::Wake).recorded().contains(&EventKind::NotTaken), "recorded once");
 }
 
 const DOOR: &str = "door-412";

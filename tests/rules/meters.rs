@@ -1,4 +1,4 @@
-//! Meters: what is believed of them, and power drawn with no card.
+//! Meters: the readings that count, and a load with no card.
 
 use dormgate::access::effect::Effect;
 use dormgate::access::engine::METER_STALE_MS;
@@ -20,41 +20,41 @@ fn measures(w: &mut World, power_w: f64) -> Seen {
     w.report(BOX, PortalReport { power_w: Some(power_w), ..PortalReport::default() })
 }
 
-/// What the state says of the meters.
-fn believed(w: &World) -> Vec<(String, Option<f64>, Option<f64>)> {
+/// The meters in the state.
+fn shown(w: &World) -> Vec<(String, Option<f64>, Option<f64>)> {
     let meters = w.engine.status(w.now()).meters;
     meters.into_iter().map(|m| (m.portal.to_string(), m.power_w, m.energy_kwh)).collect()
 }
 
-fn told(seen: &Seen) -> Vec<(Option<f64>, Option<f64>)> {
-    let metered = |e: &Effect| match e {
+fn metered(seen: &Seen) -> Vec<(Option<f64>, Option<f64>)> {
+    let value = |e: &Effect| match e {
         Effect::Metered { power_w, energy_kwh, .. } => Some((*power_w, *energy_kwh)),
         _ => None,
     };
-    seen.0.iter().filter_map(metered).collect()
+    seen.0.iter().filter_map(value).collect()
 }
 
 #[test]
 fn a_reading_is_shown_until_its_portal_is_offline() {
     let mut w = room();
     let both = PortalReport { power_w: Some(41.2), energy_kwh: Some(103.4), ..PortalReport::default() };
-    assert_eq!(told(&w.report(BOX, both)), [(Some(41.2), Some(103.4))]);
-    assert_eq!(told(&measures(&mut w, 50.0)), [(Some(50.0), Some(103.4))]);
-    assert_eq!(believed(&w), [(BOX.to_owned(), Some(50.0), Some(103.4))]);
+    assert_eq!(metered(&w.report(BOX, both)), [(Some(41.2), Some(103.4))]);
+    assert_eq!(metered(&measures(&mut w, 50.0)), [(Some(50.0), Some(103.4))]);
+    assert_eq!(shown(&w), [(BOX.to_owned(), Some(50.0), Some(103.4))]);
     let gone = w.report(BOX, PortalReport { online: Some(false), power_w: Some(1.0), ..PortalReport::default() });
-    assert_eq!(told(&gone), [(None, None)]);
-    assert_eq!(believed(&w), []);
+    assert_eq!(metered(&gone), [(None, None)]);
+    assert_eq!(shown(&w), []);
     assert_eq!(measures(&mut w, f64::NAN).recorded(), [EventKind::PortalOnline]);
-    assert_eq!(believed(&w), [], "no number is no reading");
+    assert_eq!(shown(&w), [], "no number is no reading");
 }
 
 #[test]
 fn a_value_that_is_not_known_any_more_is_not_the_last_one() {
     let mut w = room();
     w.report(BOX, PortalReport { power_w: Some(41.2), energy_kwh: Some(103.4), ..PortalReport::default() });
-    assert_eq!(told(&measures(&mut w, f64::NAN)), [(None, Some(103.4))]);
+    assert_eq!(metered(&measures(&mut w, f64::NAN)), [(None, Some(103.4))]);
     assert_eq!(w.pass_s(60).alarms(), [], "a load that is not known is no load");
-    assert_eq!(believed(&w), [(BOX.to_owned(), None, Some(103.4))]);
+    assert_eq!(shown(&w), [(BOX.to_owned(), None, Some(103.4))]);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_decrease_of_the_energy_counter_counts_when_it_repeats() {
     let mut w = room();
     let counts = |w: &mut World, kwh| {
         w.report(BOX, PortalReport { energy_kwh: Some(kwh), ..PortalReport::default() });
-        believed(w)[0].2
+        shown(w)[0].2
     };
     assert_eq!(counts(&mut w, 103.4), Some(103.4));
     assert_eq!(counts(&mut w, 0.0), Some(103.4));
@@ -79,17 +79,17 @@ fn a_reading_that_nobody_repeats_is_forgotten_and_each_value_by_itself() {
     w.pass_ms(METER_STALE_MS / 2);
     measures(&mut w, 0.0);
     w.pass_ms(METER_STALE_MS / 2 - 1);
-    assert_eq!(believed(&w), [(BOX.to_owned(), Some(0.0), Some(103.4))]);
-    let mut seen = told(&w.pass_ms(1));
+    assert_eq!(shown(&w), [(BOX.to_owned(), Some(0.0), Some(103.4))]);
+    let mut seen = metered(&w.pass_ms(1));
     assert_eq!(seen.pop(), Some((Some(0.0), None)));
-    assert_eq!(believed(&w), [(BOX.to_owned(), Some(0.0), None)]);
-    let mut seen = told(&w.pass_ms(METER_STALE_MS));
-    assert_eq!((seen.pop(), believed(&w)), (Some((None, None)), vec![]));
+    assert_eq!(shown(&w), [(BOX.to_owned(), Some(0.0), None)]);
+    let mut seen = metered(&w.pass_ms(METER_STALE_MS));
+    assert_eq!((seen.pop(), shown(&w)), (Some((None, None)), vec![]));
     assert_eq!(w.engine.next_deadline(), None, "nothing is left to look at");
 }
 
 #[test]
-fn power_drawn_for_ten_seconds_by_a_box_that_is_off_is_one_alarm() {
+fn a_load_of_ten_seconds_at_a_box_that_is_off_is_one_alarm() {
     let mut w = room();
     assert_eq!(measures(&mut w, 41.2).alarms(), []);
     assert_eq!(w.pass_ms(LOAD_MS - 1).alarms(), []);
@@ -99,7 +99,7 @@ fn power_drawn_for_ten_seconds_by_a_box_that_is_off_is_one_alarm() {
     assert!(detail.starts_with("a load of 41 W"), "{detail}");
     for _ in 0..20 {
         w.pass_s(10);
-        assert_eq!(measures(&mut w, 45.0).alarms(), [], "told once");
+        assert_eq!(measures(&mut w, 45.0).alarms(), [], "raised once");
     }
     // It ends and begins again.
     measures(&mut w, 0.4);
@@ -108,7 +108,7 @@ fn power_drawn_for_ten_seconds_by_a_box_that_is_off_is_one_alarm() {
 }
 
 #[test]
-fn what_a_box_draws_by_itself_or_for_a_moment_or_with_a_card_is_no_alarm() {
+fn what_a_box_takes_by_itself_or_for_a_moment_or_with_a_card_is_no_alarm() {
     let mut w = room();
     measures(&mut w, 4.9);
     assert_eq!(w.pass_s(60).alarms(), []);
@@ -148,7 +148,7 @@ fn a_reading_just_after_a_cut_may_be_from_before_and_one_later_is_not() {
 }
 
 #[test]
-fn a_relay_that_reads_on_and_draws_is_one_alarm() {
+fn a_relay_that_reads_on_with_a_load_is_one_alarm() {
     let mut w = room();
     let welded = PortalReport { relay: Some(true), power_w: Some(41.2), ..PortalReport::default() };
     assert_eq!(w.report(BOX, welded).alarms(), [AlarmKind::PowerWithoutCard]);
@@ -165,7 +165,7 @@ fn a_meter_of_several_boxes_and_one_at_a_gate_raise_nothing() {
     w.report(BOX, of_all);
     w.report("gate-in", PortalReport { power_w: Some(2000.0), ..PortalReport::default() });
     assert_eq!(w.pass_s(60).alarms(), []);
-    assert_eq!(believed(&w).len(), 2);
+    assert_eq!(shown(&w).len(), 2);
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn a_revocation_cuts_only_if_no_other_card_in_the_box_may() {
 }
 
 #[test]
-fn a_revocation_of_the_card_that_does_not_keep_it_on_is_felt_when_its_turn_comes() {
+fn a_revocation_of_the_card_that_does_not_keep_it_on_counts_when_it_would_take_over() {
     let mut w = room();
     put(&mut w, 0, "A");
     put(&mut w, 1, "R");
@@ -131,7 +131,7 @@ fn a_matter_of_the_room_cuts_all_cards() {
 }
 
 #[test]
-fn a_roommate_s_card_within_the_delay_takes_over_and_the_audit_says_from_whom() {
+fn a_roommate_s_card_within_the_delay_takes_over_and_the_audit_names_the_first() {
     let mut w = room();
     put(&mut w, 0, "A");
     take(&mut w, 0);

@@ -1,5 +1,5 @@
 //! A box that is to be on and reads off: power failed, a fuse went, somebody switched. It is judged anew, and switched on again
-//! a few times or not at all; nothing is left believed on and dark.
+//! a few times or not at all; nothing stays on for the audit and off in the room.
 
 use dormgate::access::effect::{Effect, PortalOrder};
 use dormgate::access::event::{AlarmKind, EventKind};
@@ -35,7 +35,7 @@ fn a_relay_that_goes_off_by_itself_is_switched_on_again_by_the_card_that_lies_th
     let mut w = lit();
     let seen = w.relay(BOX, false);
     assert_eq!((energised(&seen), seen.cuts(), seen.alarms()), (1, vec![], vec![]));
-    assert_eq!(seen.recorded(), [EventKind::PowerOn], "the audit says so");
+    assert_eq!(seen.recorded(), [EventKind::PowerOn], "it is in the audit");
     w.relay(BOX, true);
     assert_eq!(energised(&w.pass_s(60)), 0);
     assert!(w.is_on(BOX));
@@ -71,7 +71,7 @@ fn a_relay_that_trips_each_time_is_left_off_after_some_tries_and_raised() {
 }
 
 #[test]
-fn off_said_just_after_an_order_is_believed_when_nothing_else_was_said_since() {
+fn off_reported_just_after_an_order_counts_when_nothing_else_was_reported_since() {
     let mut w = World::new();
     w.resident("A", "p1");
     w.present(BOX, "A");
@@ -84,7 +84,7 @@ fn off_said_just_after_an_order_is_believed_when_nothing_else_was_said_since() {
 }
 
 #[test]
-fn a_box_that_lost_its_power_is_on_again_when_it_says_that_the_card_is_there() {
+fn a_box_that_lost_its_power_is_on_again_when_it_reports_that_the_card_is_there() {
     for relay_first in [true, false] {
         let mut w = lit();
         away(&mut w);
@@ -113,7 +113,7 @@ fn a_box_that_lost_its_power_and_its_card_stays_off() {
 }
 
 #[test]
-fn a_box_that_lost_its_power_is_judged_anew() {
+fn a_box_that_lost_its_power_is_judged_again() {
     let mut w = lit();
     away(&mut w);
     w.say(vec![op::report_lost("uid:A")]);
@@ -131,10 +131,10 @@ fn a_box_that_lost_its_power_is_judged_anew() {
 }
 
 #[test]
-fn after_a_restart_only_a_card_that_is_said_to_be_there_switches_on() {
+fn after_a_restart_only_a_card_that_is_reported_there_switches_on() {
     let mut w = lit();
     assert_eq!(energised(&w.restart()), 0);
-    assert_eq!(energised(&w.relay(BOX, false)), 0, "remembered is not seen");
+    assert_eq!(energised(&w.relay(BOX, false)), 0, "remembered is not shown");
     assert_eq!(energised(&w.pass_s(60)), 0);
     assert_eq!(energised(&w.sits(BOX, "A", None)), 1);
     w.assert_replay_is_life();

@@ -23,7 +23,7 @@ impl Engine {
                 None => Ok(Grant::new(portal.id.clone(), None, GrantReason::Remote, None)),
             },
             Some(uid) => {
-                // As the box's own reader sees it: a card that it cannot tell from another any more has lost its right here.
+                // As the box's own reader sees it: a card that it cannot distinguish from another any more has lost its right here.
                 let presented = self.as_read_at(&portal.id, uid);
                 let question = Question { portal: Some(portal), presented: &presented, direction: None, stale: false };
                 match decide(&facts, &question) {
@@ -65,7 +65,7 @@ impl Engine {
         for note in &actions.notes {
             match note {
                 // It may be away: when it is back it is ordered off again.
-                Note::Off { .. } => drop(self.unheard.insert(portal.clone())),
+                Note::Off { .. } => drop(self.missed_orders.insert(portal.clone())),
                 Note::OnAgain { .. } => self.again_from = now.mono.plus_ms(AGAIN_STAGGER_MS),
                 Note::On { .. } | Note::PowerWithoutCard { .. } | Note::LeftOff { .. } => {}
             }

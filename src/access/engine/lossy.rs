@@ -1,4 +1,4 @@
-//! Readers that lose part of the UID: what they say of a known card, and what is told of cards that they cannot tell apart.
+//! Readers that lose part of the UID: what they report of a known card, and the collisions of cards they cannot distinguish.
 
 use super::super::event::{AlarmKind, Event, Flush, Mark};
 use super::super::id::{CardUid, Now, PortalId};
@@ -11,7 +11,7 @@ use super::Engine;
 const PORTALS_LISTED_MAX: usize = 8;
 
 impl Engine {
-    /// What the reader of `portal` says of `uid`.
+    /// What the reader of `portal` reports of `uid`.
     pub(super) fn as_read_at(&self, portal: &PortalId, uid: CardUid) -> Presented {
         match self.lossy.get(portal) {
             Some(transform) => Presented::Lossy(transform.read(uid)),
@@ -32,7 +32,7 @@ impl Engine {
         }
     }
 
-    /// Cards that a message made one and the same to some readers. Told when it comes to be; a replay tells nothing.
+    /// Cards that a message made one and the same to some readers. Raised when it comes to be; a replay raises nothing.
     pub(super) fn report_collisions(&mut self, collisions: &Collisions, now: Now) {
         for collision in &collisions.listed {
             let portals = self.read_through(collision.reading.transform);

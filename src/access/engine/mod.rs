@@ -3,7 +3,7 @@
 //! ```text
 //! a card is presented   request  -> answer · audit                         (requests.rs)
 //! a message arrives     changes  -> cuts · audit with proof · ack           (changes.rs)
-//! a box or door speaks  report   -> cuts · audit · alarms                   (boxes.rs, reports.rs)
+//! a box or door reports report   -> cuts · audit · alarms                   (boxes.rs, reports.rs)
 //! a center commands     command  -> release or switch · audit · reply       (commands.rs)
 //! time passes           wake     -> delayed cuts · resync asks · time edges (boxes.rs, resync.rs)
 //! ```
@@ -85,13 +85,13 @@ pub struct Engine {
     state: State,
     boxes: BTreeMap<PortalId, PowerBox>,
     online: BTreeMap<PortalId, bool>,
-    /// Portals that are offline and said why.
+    /// Portals that are offline and reported why.
     down: BTreeSet<PortalId>,
     modes: BTreeMap<PortalId, Posture>,
     /// When the next box whose relay fell may be switched on again.
     again_from: Mono,
     /// Portals that were ordered a mode or off, and have not reported `online` since.
-    unheard: BTreeSet<PortalId>,
+    missed_orders: BTreeSet<PortalId>,
     fire_inputs: BTreeSet<PortalId>,
     doors: Doors,
     meters: Meters,
@@ -132,7 +132,7 @@ impl Engine {
             down: BTreeSet::new(),
             again_from: Mono(0),
             modes: BTreeMap::new(),
-            unheard: BTreeSet::new(),
+            missed_orders: BTreeSet::new(),
             fire_inputs: BTreeSet::new(),
             doors: Doors::new(),
             meters: Meters::new(),
@@ -148,7 +148,7 @@ impl Engine {
         }
     }
 
-    /// Handles one input and says what to do, in order.
+    /// Handles one input and returns what to do, in order.
     pub fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
         self.pass_edges(now);
         match input {

@@ -22,7 +22,7 @@ impl Engine {
         for (portal, posture) in modes {
             // A portal that this run has told nothing yet may still hold open what an earlier run told it.
             if self.modes.insert(portal.clone(), posture) != Some(posture) {
-                self.unheard.insert(portal.clone());
+                self.missed_orders.insert(portal.clone());
                 if !matches!(posture, Posture::Fire | Posture::FreeAccess) {
                     self.door_mode_ended(&portal, now);
                 }

@@ -1,4 +1,4 @@
-//! What portals say of themselves.
+//! What portals report of themselves.
 
 use super::super::change::ErrorCode;
 use super::super::decision::{Grant, GrantFlags, GrantReason, Reasons};
@@ -20,8 +20,8 @@ impl Engine {
         let id = known.id.clone();
         let kind = known.kind;
         let hold_ms = known.hold_ms;
-        // Anything but its last will says that the portal is there, unless it says itself when it is.
-        let online = report.online.unwrap_or(!self.says_when_back(&id));
+        // Anything but its last will shows that the portal is there, unless it reports itself when it is.
+        let online = report.online.unwrap_or(!self.reports_return(&id));
         let is_back = online && self.is_back(&id, report.online == Some(true));
         if is_back {
             self.tell_mode_again(&id, now);
@@ -68,15 +68,15 @@ impl Engine {
     }
 
     /// Whether this is a portal's first sign of life, or the first since it was away. One that was away may have gone unnoticed:
-    /// it has no last will, or its broker was away too. It says `online` when it comes, so what it was told before may be lost.
-    fn is_back(&mut self, portal: &PortalId, says_online: bool) -> bool {
-        let unheard = says_online && self.unheard.remove(portal);
-        unheard || self.online.get(portal) != Some(&true)
+    /// it has no last will, or its broker was away too. It reports `online` when it comes, so what was ordered before may be lost.
+    fn is_back(&mut self, portal: &PortalId, reports_online: bool) -> bool {
+        let missed = reports_online && self.missed_orders.remove(portal);
+        missed || self.online.get(portal) != Some(&true)
     }
 
-    /// Whether a portal is offline and its adapter knows why: it says when it is back. Of a portal put together from several devices one may
-    /// go on speaking while another is gone.
-    pub(super) fn says_when_back(&self, portal: &PortalId) -> bool {
+    /// Whether a portal is offline and its adapter knows why: it reports when it is back. Of a portal put together from several devices one may
+    /// go on answering while another is gone.
+    pub(super) fn reports_return(&self, portal: &PortalId) -> bool {
         self.down.contains(portal)
     }
 
@@ -88,7 +88,7 @@ impl Engine {
     }
 
     pub(super) fn online_reported(&mut self, portal: &PortalId, online: bool, cause: Option<&str>, now: Now) {
-        let known_cause = !online && (cause.is_some() || self.says_when_back(portal));
+        let known_cause = !online && (cause.is_some() || self.reports_return(portal));
         if known_cause {
             self.down.insert(portal.clone())
         } else {

@@ -88,7 +88,7 @@ impl Engine {
             Decision::Deny(denial) => Some(*denial),
         };
         denial.iter().for_each(|d| against.add(d.reason));
-        let is_there = !request.stale && !self.says_when_back(&id);
+        let is_there = !request.stale && !self.reports_return(&id);
         if is_there {
             // Before the answer, so that it cannot cut the answer's opening short.
             self.tell_mode_if_back(&id, now);

@@ -64,8 +64,8 @@ impl Dispatch {
                 self.queued.insert(portal.clone(), PortalOrder::Cut { portal, reason });
             }
             Some(PortalOrder::Lock { portal }) => {
-                tracing::error!(%portal, "the portal's link is too far behind; the lock is given as soon as it takes one");
-                self.owed.insert(portal.clone(), PortalOrder::Lock { portal });
+                tracing::error!(%portal, "the portal's link is too far behind; the lock is sent as soon as it takes one");
+                self.queued.insert(portal.clone(), PortalOrder::Lock { portal });
             }
             Some(PortalOrder::Mode { portal, posture }) => {
                 tracing::error!(%portal, mode = posture.as_str(), "the portal's link is too far behind; the mode is sent as soon as it takes one");

@@ -11,166 +11,23 @@
 //! may, without a gap. Only a presented card or a command switches on: a report does not, whatever it contains. A relay that falls
 //! without an order is switched on again only if the box was on by a presented card that the box itself shows.
 
+mod actions;
+mod relay;
+mod slots;
+
 use std::collections::{BTreeMap, VecDeque};
 
-use super::decision::{Denial, Grant, Reason};
+use actions::is_at_once;
+pub use actions::{Actions, At, Note, OffCause, Order, PowerSource};
+pub use relay::{
+    AGAIN_STAGGER_MS, LOAD_MS, LOAD_OVER_W, LOAD_W, RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS, RELAY_SETTLE_MS,
+};
+use slots::Occupant;
+
+use super::decision::Reason;
 use super::id::{CardUid, Mono};
 use super::policy::RevokePower;
 use super::transform::Reading;
-
-/// How long after an order a report of relay or meter may still be that of before, in milliseconds.
-pub const RELAY_SETTLE_MS: u64 = 3_000;
-/// How often a box is switched on again within [`RELAY_AGAIN_WINDOW_MS`]; the next time its relay falls it is left off.
-pub const RELAY_AGAIN_MAX: usize = 2;
-/// The time in which [`RELAY_AGAIN_MAX`] counts, in milliseconds.
-pub const RELAY_AGAIN_WINDOW_MS: u64 = 600_000;
-/// Boxes are switched on again one after another, in milliseconds: when the mains come back, all boxes of a house report at once
-/// that they are off, and lamps, kettles and chargers draw most at the first moment.
-pub const AGAIN_STAGGER_MS: u64 = 150;
-
-/// Power from which a box that is off has a load, in watts: more than its own electronics take, and about what a class 1 meter of
-/// 5 A must begin to count at (0.4 % of that at 230 V are 4.6 W, IEC 62053-21).
-pub const LOAD_W: f64 = 5.0;
-/// Power below which an alarm of it is over, in watts: a load about [`LOAD_W`] is one alarm.
-pub const LOAD_OVER_W: f64 = 2.5;
-/// How long a box that is off must have a load before it is an alarm, in milliseconds: longer than a contactor and a meter's
-/// average take.
-pub const LOAD_MS: u64 = 10_000;
-
-/// By what right a box is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PowerSource {
-    /// A card that was put in.
-    Card(CardUid),
-    /// A card that the box only reported, with its relay on. By it the box stays on; it is not switched on again.
-    Reported(CardUid),
-    /// A command.
-    Remote,
-}
-
-impl PowerSource {
-    /// The card, if it is one.
-    #[must_use]
-    pub fn card(self) -> Option<CardUid> {
-        match self {
-            Self::Card(uid) | Self::Reported(uid) => Some(uid),
-            Self::Remote => None,
-        }
-    }
-}
-
-/// What an event is judged by.
-pub struct At<'a> {
-    /// The time.
-    pub now: Mono,
-    /// How long the box stays on after its card left, in milliseconds.
-    pub delay_off_ms: u64,
-    /// How long it stays off after it was switched off, in milliseconds.
-    pub rest_ms: u64,
-    /// What losing the right does to a box that is on.
-    pub revoke_power: RevokePower,
-    /// No box is switched on again by itself before this moment.
-    pub again_from: Mono,
-    /// Whether this right holds here and now, and the grant by which the box may be switched on.
-    pub rights: &'a dyn Fn(PowerSource) -> Result<Grant, Denial>,
-}
-
-impl At<'_> {
-    fn denial(&self, source: PowerSource) -> Option<Denial> {
-        (self.rights)(source).err()
-    }
-
-    fn may(&self, uid: CardUid) -> bool {
-        (self.rights)(PowerSource::Card(uid)).is_ok()
-    }
-}
-
-/// Why a box is off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OffCause {
-    /// The card left.
-    CardLeft,
-    /// The relay went off by itself and is not switched on again.
-    RelayOff,
-    /// A command.
-    Command,
-    /// No permitted card any more, or nothing may be on here.
-    Denied(Reason),
-}
-
-impl OffCause {
-    /// The cause's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CardLeft => "card_left",
-            Self::RelayOff => "relay_off",
-            Self::Command => "remote",
-            Self::Denied(reason) => reason.as_str(),
-        }
-    }
-
-    /// The cause of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        let own = [Self::CardLeft, Self::RelayOff, Self::Command].into_iter().find(|cause| cause.as_str() == name);
-        own.or_else(|| Reason::parse(name).map(Self::Denied))
-    }
-}
-
-/// What to do after an event: orders to the relay first, then what to record and raise, each in order.
-#[derive(Debug, Default, PartialEq)]
-pub struct Actions {
-    /// For the relay.
-    pub orders: Vec<Order>,
-    /// For the audit and the alarms.
-    pub notes: Vec<Note>,
-}
-
-/// An order to the relay.
-#[derive(Debug, PartialEq)]
-pub enum Order {
-    /// Switch on. `announced`: at the end of a delay that the answer to the card carried.
-    On {
-        /// The right.
-        grant: Grant,
-        /// A device that waits by itself has switched on already.
-        announced: bool,
-    },
-    /// Switch off.
-    Off(OffCause),
-}
-
-/// What to record or raise; `detail` is for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are those of the audit's events")]
-pub enum Note {
-    /// On, or on by another right than before.
-    On { by: PowerSource, detail: String },
-    /// The relay was off without an order and was switched on again.
-    OnAgain { by: PowerSource },
-    /// Off; `by`: the right by which it was on, if it was known to be on.
-    Off { by: Option<PowerSource>, cause: OffCause },
-    /// Power and no card that may have it.
-    PowerWithoutCard { uid: Option<CardUid>, detail: String },
-    /// The relay fell without an order and is not switched on again.
-    LeftOff { uid: Option<CardUid>, detail: String },
-}
-
-/// Who is in a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Occupant {
-    /// A card.
-    Card {
-        uid: CardUid,
-        /// It was put in, not only reported to be there.
-        presented: bool,
-        /// The box has shown it since it was last away.
-        shown: bool,
-    },
-    /// What a lossy reader reports of a card that it cannot identify; it was raised.
-    Unread(Reading),
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Power {
@@ -285,21 +142,6 @@ impl PowerBox {
         }
     }
 
-    /// The card in this slot.
-    #[must_use]
-    pub fn card_in(&self, slot: u8) -> Option<CardUid> {
-        match self.slots.get(&slot) {
-            Some(Occupant::Card { uid, .. }) => Some(*uid),
-            Some(Occupant::Unread(_)) | None => None,
-        }
-    }
-
-    /// Whether `uid` is in one of its slots.
-    #[must_use]
-    pub fn holds(&self, uid: CardUid) -> bool {
-        self.cards().any(|(card, _)| card == uid)
-    }
-
     /// Whether a repeated grant to `uid` changes nothing: the box is on, or waits to be switched on, by a card that is in it.
     #[must_use]
     pub fn is_held_by(&self, uid: CardUid) -> bool {
@@ -408,54 +250,6 @@ impl PowerBox {
         }
     }
 
-    /// The box reports whether its relay is on.
-    pub fn relay_reported(&mut self, on: bool, at: &At<'_>, out: &mut Actions) {
-        self.relay = Some(on);
-        let settles_at = self.ordered_at.map(|ordered| ordered.plus_ms(RELAY_SETTLE_MS)).filter(|end| *end > at.now);
-        match (&mut self.power, on) {
-            (Power::On { unexpected_off, .. }, true) => *unexpected_off = UnexpectedOff::No,
-            (Power::On { unexpected_off: UnexpectedOff::Staggered { .. }, .. }, false) => {}
-            (Power::On { unexpected_off, .. }, false) => {
-                *unexpected_off = UnexpectedOff::Settling { judge_at: settles_at.unwrap_or(at.now) };
-            }
-            (Power::Off { mismatch, .. }, false) => *mismatch = RelayMismatch::default(),
-            (Power::Unknown { .. }, false) => {
-                self.power = Power::Off { rest_until: Mono(0), next: None, mismatch: RelayMismatch::default() };
-            }
-            (Power::Off { mismatch, .. }, true) if settles_at.is_some() => mismatch.judge_at = settles_at,
-            (Power::Off { .. }, true) => self.relay_without_right(at, out),
-            (Power::Unknown { .. }, true) => match self.first_that_may(at) {
-                Some(uid) => self.on_by(PowerSource::Reported(uid), out),
-                None => self.relay_without_right(at, out),
-            },
-        }
-    }
-
-    /// Its own meter measures this; `None`: it measures, and the value is not known.
-    pub fn load_measured(&mut self, power_w: Option<f64>, at: &At<'_>) {
-        let alarmed = self.load == UnauthorisedLoad::Alarmed;
-        let Some(power_w) = power_w.map(f64::abs) else { return self.load_unknown() };
-        if self.source().is_some() || power_w < if alarmed { LOAD_OVER_W } else { LOAD_W } {
-            self.load = UnauthorisedLoad::None;
-            return;
-        }
-        // It may be from before the last order.
-        if alarmed || self.ordered_at.is_some_and(|ordered| at.now.since_ms(ordered) < RELAY_SETTLE_MS) {
-            return;
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "watts for a person; beyond the range they are cut"
-        )]
-        let watts = power_w.round() as u32;
-        let alarm_at = match self.load {
-            UnauthorisedLoad::Suspected { alarm_at, .. } => alarm_at,
-            UnauthorisedLoad::None | UnauthorisedLoad::Alarmed => at.now.plus_ms(LOAD_MS),
-        };
-        self.load = UnauthorisedLoad::Suspected { alarm_at, watts };
-    }
-
     /// The box does not answer: its relay is not known, and who is in it is only remembered until it reports that again.
     pub fn offline(&mut self) {
         self.relay = None;
@@ -465,14 +259,6 @@ impl PowerBox {
             if let Occupant::Card { shown, .. } = occupant {
                 *shown = false;
             }
-        }
-    }
-
-    /// The box was away and may have missed the last order: one that is to be off and may be on is ordered off again.
-    pub fn online(&mut self, may_be_on: bool, at: &At<'_>, out: &mut Actions) {
-        let is_off = matches!(self.power, Power::Off { next: None, .. });
-        if is_off && may_be_on && self.ordered_at.replace(at.now) != Some(at.now) {
-            out.orders.push(Order::Off(self.cause_to_be_off(at)));
         }
     }
 
@@ -556,136 +342,9 @@ impl PowerBox {
         }
     }
 
-    /// Judges a box whose relay fell, if its time has come: it is switched on again, or off for the audit too, or waits until the box
-    /// reports who is in it.
-    pub fn judge_relay(&mut self, at: &At<'_>, out: &mut Actions) {
-        let Power::On { unexpected_off, .. } = &mut self.power else { return };
-        match *unexpected_off {
-            UnexpectedOff::No => return,
-            UnexpectedOff::Settling { judge_at } | UnexpectedOff::Staggered { judge_at } if judge_at > at.now => return,
-            UnexpectedOff::Settling { .. } | UnexpectedOff::Staggered { .. } | UnexpectedOff::AwaitsCard => {
-                *unexpected_off = UnexpectedOff::AwaitsCard;
-            }
-        }
-        self.judge(at, out);
-        match self.power {
-            Power::Unknown { .. } | Power::Off { .. } => {}
-            Power::On { by: PowerSource::Remote, .. } => self.leave_off("a command switches on once", at, out),
-            // A delay runs: it goes off, or its card comes back and is judged then.
-            Power::On { off_at: Some(_), .. } => {}
-            Power::On { by, .. } if by.card().is_some_and(|uid| !self.shows(uid)) => {}
-            Power::On { by: PowerSource::Reported(_), .. } => {
-                self.leave_off("its card was reported, not put in", at, out);
-            }
-            // Only what is switched on makes the others wait: a relay that flaps keeps nobody off.
-            Power::On { .. } if at.again_from > at.now => {
-                self.unexpected_off_is(UnexpectedOff::Staggered { judge_at: at.again_from });
-            }
-            Power::On { by, .. } => self.switch_on_again(by, at, out),
-        }
-    }
-
-    fn switch_on_again(&mut self, by: PowerSource, at: &At<'_>, out: &mut Actions) {
-        let Ok(grant) = (at.rights)(by) else { return };
-        while self.again.front().is_some_and(|when| at.now.since_ms(*when) >= RELAY_AGAIN_WINDOW_MS) {
-            self.again.pop_front();
-        }
-        if self.again.len() >= RELAY_AGAIN_MAX {
-            let why = format!("{RELAY_AGAIN_MAX} times in {} min is enough", RELAY_AGAIN_WINDOW_MS / 60_000);
-            return self.leave_off(&why, at, out);
-        }
-        self.again.push_back(at.now);
-        self.ordered_at = Some(at.now);
-        self.unexpected_off_is(UnexpectedOff::No);
-        out.orders.push(Order::On { grant, announced: false });
-        out.notes.push(Note::OnAgain { by });
-    }
-
-    /// The box is off: a card put in again is judged as ever.
-    fn leave_off(&mut self, why: &str, at: &At<'_>, out: &mut Actions) {
-        let uid = self.source().and_then(PowerSource::card);
-        self.switch_off(OffCause::RelayOff, at, out);
-        let detail = format!(
-            "the relay went off without an order and is not switched on again ({why}); look at its fuse and supply, then put the card in again"
-        );
-        out.notes.push(Note::LeftOff { uid, detail });
-    }
-
-    fn load_lasts(&mut self, watts: u32, at: &At<'_>, out: &mut Actions) {
-        self.load = UnauthorisedLoad::Alarmed;
-        self.ordered_at = Some(at.now);
-        out.orders.push(Order::Off(self.cause_to_be_off(at)));
-        // A relay that reads on without a right was raised already.
-        if !matches!(self.power, Power::Off { mismatch: RelayMismatch { alarmed: true, .. }, .. }) {
-            let uid = self.cards().next().map(|(uid, _)| uid);
-            let detail = format!(
-                "a load of {watts} W although the box is off; it was ordered off again: look for a bridge or a stuck relay"
-            );
-            out.notes.push(Note::PowerWithoutCard { uid, detail });
-        }
-    }
-
-    /// Nothing is known of its load any more: a suspicion is dropped, an alarm is not raised again.
-    fn load_unknown(&mut self) {
-        if self.load != UnauthorisedLoad::Alarmed {
-            self.load = UnauthorisedLoad::None;
-        }
-    }
-
-    /// The cards in it, and whether each was put in.
-    fn cards(&self) -> impl Iterator<Item = (CardUid, bool)> {
-        let in_slots = self.slots.values().filter_map(|occupant| match occupant {
-            Occupant::Card { uid, presented, .. } => Some((*uid, *presented)),
-            Occupant::Unread(_) => None,
-        });
-        let presented = matches!(self.power, Power::On { by: PowerSource::Card(_), .. });
-        in_slots.chain(self.remembered.map(|uid| (uid, presented)))
-    }
-
-    fn first_that_may(&self, at: &At<'_>) -> Option<CardUid> {
-        self.cards().map(|(uid, _)| uid).find(|uid| at.may(*uid))
-    }
-
     /// The box is on by a card that is in it, and no delay runs.
     fn is_kept(&self) -> bool {
         matches!(self.power, Power::On { by, off_at: None, .. } if by.card().is_some_and(|card| self.holds(card)))
-    }
-
-    /// Whether the box itself has shown `uid` since it was away.
-    fn shows(&self, uid: CardUid) -> bool {
-        let shown = |o: &Occupant| matches!(o, Occupant::Card { uid: card, shown: true, .. } if *card == uid);
-        self.slots.values().any(shown)
-    }
-
-    fn put(&mut self, slot: u8, uid: CardUid, presented: bool) {
-        // The presented card that the box is on by stays one when it comes back, or turns out to be in another slot.
-        let known = match (&self.power, self.slots.get(&slot)) {
-            (Power::On { by: PowerSource::Card(card), .. }, _) if *card == uid => true,
-            (_, Some(Occupant::Card { uid: card, presented: was, .. })) => *card == uid && *was,
-            (_, Some(Occupant::Unread(_)) | None) => false,
-        };
-        self.remembered = None;
-        self.slots.insert(slot, Occupant::Card { uid, presented: presented || known, shown: true });
-    }
-
-    /// Nothing is in `slot`. Gives the card that was.
-    fn empty(&mut self, slot: u8) -> Option<CardUid> {
-        let remembered = self.remembered.take();
-        let card = self.card_in(slot);
-        self.slots.remove(&slot);
-        card.or(remembered)
-    }
-
-    /// Handing over switches no relay on that reads off: only a presented card may take over then.
-    fn may_take_over(&self, uid: CardUid) -> bool {
-        let reads_off = matches!(self.power, Power::On { unexpected_off, .. } if unexpected_off != UnexpectedOff::No);
-        !reads_off || self.cards().any(|card| card == (uid, true))
-    }
-
-    /// Another card in the box that may have power: by it the box stays on without a gap.
-    fn successor(&self, of: CardUid, at: &At<'_>) -> Option<CardUid> {
-        let mut others = self.cards().map(|(uid, _)| uid).filter(|uid| *uid != of);
-        others.find(|uid| self.may_take_over(*uid) && at.may(*uid))
     }
 
     /// If the card of the claim is not in the box any more, the next that may takes its place; else the delay runs.
@@ -786,34 +445,4 @@ impl PowerBox {
             Err(denial) => self.withdraw(OffCause::Denied(denial.reason), at, out),
         }
     }
-
-    /// The relay is on without a right: ordered off each time, recorded and raised the first time.
-    fn relay_without_right(&mut self, at: &At<'_>, out: &mut Actions) {
-        let cause = self.cause_to_be_off(at);
-        match self.power {
-            // Whoever waits for the end of the rest gets the power in a moment.
-            Power::Off { next: Some(_), .. } => return,
-            Power::Off { mismatch: RelayMismatch { alarmed: true, .. }, .. } => self.order_off(cause, at, out),
-            Power::Off { .. } | Power::On { .. } | Power::Unknown { .. } => {
-                self.switch_off(cause, at, out);
-                let detail = "the relay is on and no permitted card is in the box; it was ordered off".to_owned();
-                out.notes.push(Note::PowerWithoutCard { uid: None, detail });
-            }
-        }
-        if let Power::Off { mismatch, .. } = &mut self.power {
-            *mismatch = RelayMismatch { judge_at: None, alarmed: true };
-        }
-    }
-
-    fn cause_to_be_off(&self, at: &At<'_>) -> OffCause {
-        let denial = self.cards().find_map(|(uid, _)| at.denial(PowerSource::Card(uid)));
-        denial.map_or(OffCause::CardLeft, |denial| OffCause::Denied(denial.reason))
-    }
-}
-
-/// Whether this is no loss of a card's right but a matter of the room, which waits for no delay.
-fn is_at_once(denial: Denial) -> bool {
-    let of_room =
-        |r| matches!(r, Reason::OutOfService | Reason::Lockdown | Reason::PowerSuspended | Reason::OutsideSchedule);
-    of_room(denial.reason) || denial.also.iter().any(of_room)
 }

@@ -1,0 +1,132 @@
+//! What an event of a power box is judged by, and what is to be done after it.
+
+use super::super::decision::{Denial, Grant, Reason};
+use super::super::id::{CardUid, Mono};
+use super::super::policy::RevokePower;
+
+/// By what right a box is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerSource {
+    /// A card that was put in.
+    Card(CardUid),
+    /// A card that the box only reported, with its relay on. By it the box stays on; it is not switched on again.
+    Reported(CardUid),
+    /// A command.
+    Remote,
+}
+
+impl PowerSource {
+    /// The card, if it is one.
+    #[must_use]
+    pub fn card(self) -> Option<CardUid> {
+        match self {
+            Self::Card(uid) | Self::Reported(uid) => Some(uid),
+            Self::Remote => None,
+        }
+    }
+}
+
+/// What an event is judged by.
+pub struct At<'a> {
+    /// The time.
+    pub now: Mono,
+    /// How long the box stays on after its card left, in milliseconds.
+    pub delay_off_ms: u64,
+    /// How long it stays off after it was switched off, in milliseconds.
+    pub rest_ms: u64,
+    /// What losing the right does to a box that is on.
+    pub revoke_power: RevokePower,
+    /// No box is switched on again by itself before this moment.
+    pub again_from: Mono,
+    /// Whether this right holds here and now, and the grant by which the box may be switched on.
+    pub rights: &'a dyn Fn(PowerSource) -> Result<Grant, Denial>,
+}
+
+impl At<'_> {
+    pub(super) fn denial(&self, source: PowerSource) -> Option<Denial> {
+        (self.rights)(source).err()
+    }
+
+    pub(super) fn may(&self, uid: CardUid) -> bool {
+        (self.rights)(PowerSource::Card(uid)).is_ok()
+    }
+}
+
+/// Why a box is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OffCause {
+    /// The card left.
+    CardLeft,
+    /// The relay went off by itself and is not switched on again.
+    RelayOff,
+    /// A command.
+    Command,
+    /// No permitted card any more, or nothing may be on here.
+    Denied(Reason),
+}
+
+impl OffCause {
+    /// The cause's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CardLeft => "card_left",
+            Self::RelayOff => "relay_off",
+            Self::Command => "remote",
+            Self::Denied(reason) => reason.as_str(),
+        }
+    }
+
+    /// The cause of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let own = [Self::CardLeft, Self::RelayOff, Self::Command].into_iter().find(|cause| cause.as_str() == name);
+        own.or_else(|| Reason::parse(name).map(Self::Denied))
+    }
+}
+
+/// What to do after an event: orders to the relay first, then what to record and raise, each in order.
+#[derive(Debug, Default, PartialEq)]
+pub struct Actions {
+    /// For the relay.
+    pub orders: Vec<Order>,
+    /// For the audit and the alarms.
+    pub notes: Vec<Note>,
+}
+
+/// An order to the relay.
+#[derive(Debug, PartialEq)]
+pub enum Order {
+    /// Switch on. `announced`: at the end of a delay that the answer to the card carried.
+    On {
+        /// The right.
+        grant: Grant,
+        /// A device that waits by itself has switched on already.
+        announced: bool,
+    },
+    /// Switch off.
+    Off(OffCause),
+}
+
+/// What to record or raise; `detail` is for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of the audit's events")]
+pub enum Note {
+    /// On, or on by another right than before.
+    On { by: PowerSource, detail: String },
+    /// The relay was off without an order and was switched on again.
+    OnAgain { by: PowerSource },
+    /// Off; `by`: the right by which it was on, if it was known to be on.
+    Off { by: Option<PowerSource>, cause: OffCause },
+    /// Power and no card that may have it.
+    PowerWithoutCard { uid: Option<CardUid>, detail: String },
+    /// The relay fell without an order and is not switched on again.
+    LeftOff { uid: Option<CardUid>, detail: String },
+}
+
+/// Whether this is no loss of a card's right but a matter of the room, which waits for no delay.
+pub(super) fn is_at_once(denial: Denial) -> bool {
+    let of_room =
+        |r| matches!(r, Reason::OutOfService | Reason::Lockdown | Reason::PowerSuspended | Reason::OutsideSchedule);
+    of_room(denial.reason) || denial.also.iter().any(of_room)
+}

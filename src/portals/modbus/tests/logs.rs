@@ -107,7 +107,7 @@ async fn bytes_that_came_are_not_reported_as_silence_or_as_another_unit() {
         (Fault::WrongUnit, Some(9600), "only unit 7 answered within 2"),
         (Fault::WrongUnit, None, "unit 7 answered, unit 6 was asked"),
         (Fault::Short, Some(9600), "3 bytes came, beginning with `06 3F 42`"),
-        (Fault::HalfFrame, Some(9600), " bytes came, beginning with `06 01"),
+        (Fault::HalfFrame, Some(9600), " bytes came, beginning with `06 81`"),
         (Fault::HalfFrame, None, " bytes came, beginning with `00 01"),
         (Fault::Garbage, Some(9600), "beginning with `48 54 54`, and are no frame"),
         (Fault::Garbage, None, "no Modbus TCP frame"),

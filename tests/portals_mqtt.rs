@@ -19,7 +19,7 @@ use dormgate::access::change::ErrorCode;
 use dormgate::access::decision::{Decision, Denial, Reason};
 use dormgate::access::id::Timestamp;
 use dormgate::access::input::{Input, PortalReport, Presented, Request};
-use dormgate::access::portal::{Direction, PortalKind};
+use dormgate::access::portal::{Direction, PortalKind, Posture};
 use dormgate::gateway::ports::{Inbox, InboxReceiver, PortalOrder};
 use dormgate::mqtt::{BrokerUrl, LinkMetrics, LinkSpec};
 use dormgate::portals::mqtt::{NativePortals, NativeSpec};
@@ -201,6 +201,36 @@ async fn what_cannot_be_read_or_names_no_portal_is_still_answered() {
         deliver(&mut peer, saying("dormgate/v1/g2/portal/p/request", "{}")).await;
         deliver(&mut peer, saying("dormgate/v1/g1/portal/p/state", r#"{"tamper":true}"#)).await;
         assert!(matches!(rig.input().await, Input::Report { report, .. } if report.tamper == Some(true)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_opens_is_not_published_to_a_portal_that_is_offline() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut rig = Rig::start(&url).await;
+        let mut peer = connected(&url, "peer", setup(&["dormgate/v1/g1/portal/+/control"])).await;
+        let mode = |posture| PortalOrder::Mode { portal: "gate-in".parse().unwrap(), posture };
+        let mut next = async || {
+            let message = message(&mut peer).await;
+            let control = parse_control(&message.payload).unwrap();
+            (control.action, control.ttl_ms.is_some(), message.retain)
+        };
+        rig.order(mode(Posture::Fire)).await;
+        assert_eq!(next().await, (Action::Free, true, false));
+        let mut gate = connected(&url, "gate", setup(&[])).await;
+        for online in [false, true] {
+            let state = format!(r#"{{"online":{online}}}"#);
+            deliver(&mut gate, saying("dormgate/v1/g1/portal/gate-in/state", state)).await;
+            assert_eq!(rig.report(|r| r.online).await, online);
+            rig.order(mode(Posture::Fire)).await;
+            if online {
+                assert_eq!(next().await, (Action::Free, true, false));
+            }
+            rig.order(mode(Posture::Secure)).await;
+            assert_eq!(next().await, (Action::Resume, false, false));
+        }
     })
     .await;
 }

@@ -172,13 +172,26 @@ pub struct PortalReport {
     pub fire_over: bool,
     /// The exit button was pressed.
     pub exit_button: bool,
+    /// Fields that were left out because their values are wrong, each with what is wrong; at most [`MALFORMED_MAX`].
+    pub malformed: Vec<String>,
 }
 
+/// Most wrong fields that one report names.
+pub const MALFORMED_MAX: usize = 16;
+
 impl PortalReport {
+    /// Whether it has no field that could be read.
+    #[must_use]
+    pub fn says_nothing(&self) -> bool {
+        *self == Self { malformed: self.malformed.clone(), ..Self::default() }
+    }
+
     /// This report and a later one of the same slot in one; what `later` says wins.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
+        let malformed = self.malformed.into_iter().chain(later.malformed).take(MALFORMED_MAX).collect();
         Self {
+            malformed,
             online: later.online.or(self.online),
             cause: if later.online.is_some() { later.cause } else { self.cause },
             // A card that is named is there, whether that is said or not.

@@ -200,6 +200,7 @@ mod tests {
             portals_online: 0,
             offline: Vec::new(),
             modes: Vec::new(),
+            malformed: Vec::new(),
             audit_last: 0,
             audit_acked: 0,
             clock_trusted: true,

@@ -386,6 +386,7 @@ impl<J: Journal> GatewayCore<J> {
             portals_online: status.portals_online,
             offline: status.offline,
             modes: status.modes,
+            malformed: status.malformed,
             audit_last: status.audit_last,
             audit_acked: self.acked.max(self.journal.acked()),
             clock_trusted: now.clock == ClockTrust::Trusted,

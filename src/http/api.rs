@@ -64,6 +64,7 @@ async fn status(State(pages): State<Pages>) -> Response {
 fn status_body(state: &StateReport) -> serde_json::Value {
     let mode =
         |(portal, posture): &(PortalId, Posture)| json!({ "portal": portal.as_str(), "posture": posture.as_str() });
+    let malformed = |(portal, wrong): &(PortalId, String)| json!({ "portal": portal.as_str(), "wrong": wrong });
     let mut status = serde_json::from_slice(&state::encode(state, 0)).unwrap_or_else(|_| json!({}));
     if let Some(fields) = status.as_object_mut() {
         // The number of the uplink's connection is the uplink's.
@@ -71,6 +72,7 @@ fn status_body(state: &StateReport) -> serde_json::Value {
         let offline = state.offline.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
         fields.insert("offline".to_owned(), json!(offline));
         fields.insert("modes".to_owned(), state.modes.iter().map(mode).collect());
+        fields.insert("malformed".to_owned(), state.malformed.iter().map(malformed).collect());
     }
     status
 }

@@ -102,6 +102,9 @@ pub fn status_text(status: &Value) -> String {
     for mode in list(status, "modes") {
         lines.push(format!("mode     {}: {}", string(mode, "portal"), string(mode, "posture")));
     }
+    for portal in list(status, "malformed") {
+        lines.push(format!("wrong    {}: {}", string(portal, "portal"), string(portal, "wrong")));
+    }
     for stream in list(status, "streams") {
         let missing = match number(stream, "missing") {
             0 => String::new(),
@@ -145,11 +148,13 @@ mod tests {
         let status = json!({
             "boot": "b1", "version": "0.1.0", "streams": [{ "name": "apartment", "epoch": 3, "seq": 7, "missing": 1, "age_s": 12 }],
             "cards": 2, "portals": { "online": 1, "offline": 1 }, "offline": ["door-412"],
-            "modes": [{ "portal": "gate-in", "posture": "lockdown" }], "audit": { "last": 9, "acked": 8 }, "clock": "trusted",
+            "modes": [{ "portal": "gate-in", "posture": "lockdown" }], "malformed": [{ "portal": "gate-in", "wrong": "`fire`: true or false is wanted" }],
+            "audit": { "last": 9, "acked": 8 }, "clock": "trusted",
             "insecure": [], "meters": [{ "portal": "power-412", "power_w": 41.2 }],
         });
         let expected = "dormgate 0.1.0, run b1\ncards    2\nportals  1 online, 1 offline\naudit    last 9, the center has 8\n\
                     clock    trusted\noffline  door-412\nmode     gate-in: lockdown\n\
+                    wrong    gate-in: `fire`: true or false is wanted\n\
                     stream   apartment: 3.7, 1 missing, 12 s old\nmeter    power-412: 41.2 W";
         assert_eq!(status_text(&status), expected);
     }

@@ -40,6 +40,7 @@ link_metrics! {
     No refused_subscriptions "" "Subscriptions that the broker refused",
     Counter received "mqtt_received" "Messages received",
     Counter rejected "mqtt_rejected" "Messages refused at the edge: not signed, retained, malformed, too large",
+    Counter malformed_fields "mqtt_malformed_fields" "Fields of portals' states left out because their values are wrong",
     Counter overflowed "mqtt_overflowed" "Requests or reports dropped because the gateway was too far behind",
     Counter published "mqtt_published" "Messages handed to the broker",
     Counter dropped_stale "mqtt_dropped_stale" "Messages dropped unsent because they were too old",

@@ -12,6 +12,7 @@ use super::limits::{
     PORTAL_ORDER_BYTES_MAX, PORTAL_STATE_BYTES_MAX, QUOTE_CHARS_MAX, REQUEST_BYTES_MAX, REQUEST_ID_CHARS_MAX,
 };
 use super::text::{is_label, shorten};
+use super::topic::Qos;
 use crate::access::change::OpError;
 use crate::access::decision::{Decision, GrantFlags};
 use crate::access::input::{PortalReport, Presented, Request};
@@ -102,36 +103,72 @@ fn version(fields: &Fields<'_>) -> Result<(), OpError> {
     }
 }
 
-/// What a portal says of itself, and what of it could not be understood. A wrong field is left out and named; the others count,
-/// so that a fire is heard from a portal whose meter is broken.
-#[must_use]
-pub fn parse_state(payload: &[u8]) -> (PortalReport, Vec<String>) {
-    let mut report = PortalReport::default();
+/// Reads a `state` field by field. A field with a wrong value is left out and named in [`PortalReport::malformed`]; the other
+/// fields count, so that a portal with a broken meter still reports a fire. A BOM, trailing NULs and white space are dropped.
+///
+/// # Errors
+/// What is no JSON object of a known version is refused whole; the text says why.
+pub fn parse_state(payload: &[u8]) -> Result<PortalReport, String> {
     if payload.len() > PORTAL_STATE_BYTES_MAX {
-        let wrong = format!("{} bytes are too many, {PORTAL_STATE_BYTES_MAX} are allowed", payload.len());
-        return (report, vec![wrong]);
+        return Err(format!("{} bytes are too many, {PORTAL_STATE_BYTES_MAX} are allowed", payload.len()));
     }
-    let document = match json::parse(payload) {
-        Ok(document) => document,
-        Err(error) => return (report, vec![error.to_string()]),
-    };
+    let document = lenient_object(payload)?;
     let fields = Fields::message(&document.map);
-    if let Err(error) = version(&fields) {
-        return (report, vec![error.message]);
-    }
+    version(&fields).map_err(|error| error.message)?;
     let mut wrong: Vec<String> = document.faults.iter().map(|e| e.message.clone()).collect();
     let mut reader = StateReader { fields: &fields, wrong: &mut wrong };
-    report.online = reader.take("online", Fields::flag);
-    report.card_present = reader.take("card_present", Fields::flag);
-    report.uid = reader.take("uid", |f, key| f.text(key).map(presented));
-    report.contact_open = reader.take("contact", |f, key| f.choice(key, &[true, false], contact));
-    report.relay = reader.take("relay", Fields::flag);
-    report.power_w = reader.take("power_w", real);
-    report.energy_kwh = reader.take("energy_kwh", real);
-    report.passed = reader.take("passed", |f, key| f.choice(key, &DIRECTIONS, Direction::as_str));
-    report.tamper = reader.take("tamper", Fields::flag);
-    report.fire = reader.take("fire", Fields::flag);
-    (report, wrong)
+    let report = PortalReport {
+        online: reader.take("online", Fields::flag),
+        card_present: reader.take("card_present", Fields::flag),
+        uid: reader.take("uid", |f, key| f.uid(key).map(Presented::Card)),
+        contact_open: reader.take("contact", |f, key| f.choice(key, &[true, false], contact)),
+        relay: reader.take("relay", Fields::flag),
+        power_w: reader.take("power_w", real),
+        energy_kwh: reader.take("energy_kwh", real),
+        passed: reader.take("passed", |f, key| f.choice(key, &DIRECTIONS, Direction::as_str)),
+        tamper: reader.take("tamper", Fields::flag),
+        fire: reader.take("fire", Fields::flag),
+        ..PortalReport::default()
+    };
+    Ok(PortalReport { malformed: wrong, ..report })
+}
+
+/// The object in `payload`. Where it is no JSON only because a member has a bare value that JSON does not know, as `nan`, `inf`
+/// or `ON`, that value is read as text: it is then wrong for its field, and the other fields can be read.
+fn lenient_object(payload: &[u8]) -> Result<json::Document, String> {
+    let text = String::from_utf8_lossy(payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload));
+    let text = text.trim_end_matches(|c: char| c == '\0' || c.is_ascii_whitespace());
+    match json::parse(text.as_bytes()) {
+        Err(json::JsonError::Syntax(_)) => json::parse(quote_bare_values(text).as_bytes()),
+        read => read,
+    }
+    .map_err(|error| error.to_string())
+}
+
+/// Puts bare member values that are no JSON in quotes.
+fn quote_bare_values(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    let (mut in_string, mut escaped) = (false, false);
+    while let Some(next) = rest.chars().next() {
+        let (taken, after) = rest.split_at(next.len_utf8());
+        quoted.push_str(taken);
+        rest = after;
+        let ends_key = !in_string && next == ':';
+        in_string = if in_string { escaped || next != '"' } else { next == '"' };
+        escaped = in_string && next == '\\' && !escaped;
+        if !ends_key {
+            continue;
+        }
+        let value = rest.trim_ascii_start();
+        let ends = |c: char| c.is_ascii_whitespace() || matches!(c, ',' | '}' | ']' | '"' | '{' | '[');
+        let (bare, after) = value.split_at(value.find(ends).unwrap_or(value.len()));
+        if !bare.is_empty() && serde_json::from_str::<Value>(bare).is_err() {
+            quoted.push_str(&Value::from(bare).to_string());
+            rest = after;
+        }
+    }
+    quoted
 }
 
 struct StateReader<'r, 'a> {
@@ -221,12 +258,28 @@ impl Action {
             Self::Resume => "resume",
         }
     }
+
+    /// Whether it opens or energises. Such an order carries `ttl_ms` and is published at QoS 0, so that no broker delivers it later.
+    #[must_use]
+    pub fn opens(self) -> bool {
+        match self {
+            Self::Release | Self::PowerOn | Self::Free => true,
+            Self::Lock | Self::PowerOff | Self::Resume => false,
+        }
+    }
+
+    /// The QoS it is published with.
+    #[must_use]
+    pub fn qos(self) -> Qos {
+        if self.opens() { Qos::AtMostOnce } else { Qos::AtLeastOnce }
+    }
 }
 
 /// `control` for a portal; `id` is the gateway's number of the order.
 #[must_use]
 pub fn encode_control(id: &str, action: Action, hold_ms: Option<u32>, reason: &str) -> Vec<u8> {
-    to_bytes(&ControlBody { v: VERSION, id, action: action.as_str(), hold_ms, reason })
+    let ttl_ms = action.opens().then_some(DECISION_TTL_MS);
+    to_bytes(&ControlBody { v: VERSION, id, action: action.as_str(), hold_ms, ttl_ms, reason })
 }
 
 #[derive(Serialize)]
@@ -236,6 +289,8 @@ struct ControlBody<'a> {
     action: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_ms: Option<u32>,
     reason: &'a str,
 }
 
@@ -291,6 +346,8 @@ pub struct PortalDecision {
     pub reason: String,
     /// How long it opens, in milliseconds; `None`: a power box, which stays on.
     pub hold_ms: Option<u64>,
+    /// How long a power box waits before it switches on, in milliseconds; `None`: not at all.
+    pub delay_ms: Option<u64>,
     /// How long after the request's answer it still counts, in milliseconds.
     pub ttl_ms: u64,
     /// What the warden should see.
@@ -306,6 +363,8 @@ pub struct PortalControl {
     pub action: Action,
     /// How long, in milliseconds.
     pub hold_ms: Option<u64>,
+    /// How long it counts after it arrived, in milliseconds; `None`: for good.
+    pub ttl_ms: Option<u64>,
     /// Why.
     pub reason: String,
 }
@@ -324,7 +383,8 @@ pub fn parse_decision(payload: &[u8]) -> Result<PortalDecision, String> {
             id: fields.text_if("id")?.map(str::to_owned),
             granted: fields.choice("decision", &[true, false], |granted| if granted { "grant" } else { "deny" })?,
             reason: fields.text("reason")?.to_owned(),
-            hold_ms: fields.get("hold_ms").map(|_| fields.whole("hold_ms", 0)).transpose()?,
+            hold_ms: milliseconds(fields, "hold_ms")?,
+            delay_ms: milliseconds(fields, "delay_ms")?,
             ttl_ms: fields.whole("ttl_ms", 0)?,
             flags: flags.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         })
@@ -340,10 +400,15 @@ pub fn parse_control(payload: &[u8]) -> Result<PortalControl, String> {
         Ok(PortalControl {
             id: fields.text("id")?.to_owned(),
             action: fields.choice("action", &Action::ALL, Action::as_str)?,
-            hold_ms: fields.get("hold_ms").map(|_| fields.whole("hold_ms", 0)).transpose()?,
+            hold_ms: milliseconds(fields, "hold_ms")?,
+            ttl_ms: milliseconds(fields, "ttl_ms")?,
             reason: fields.text("reason")?.to_owned(),
         })
     })
+}
+
+fn milliseconds(fields: &Fields<'_>, key: &str) -> Result<Option<u64>, OpError> {
+    fields.get(key).map(|_| fields.whole(key, 0)).transpose()
 }
 
 fn order<T>(payload: &[u8], read: impl FnOnce(&Fields<'_>) -> Result<T, OpError>) -> Result<T, String> {

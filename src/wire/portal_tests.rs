@@ -63,48 +63,80 @@ fn the_id_and_the_way_out_survive_a_malformed_request() {
 }
 
 #[test]
-fn a_state_is_read_field_by_field() {
-    let (report, wrong) = parse_state(
-        br#"{"online":true,"card_present":true,"uid":"1EA68671","contact":"open","relay":true,"power_w":41.2,"energy_kwh":103.4,"passed":"in","tamper":false,"fire":false}"#,
-    );
+fn a_whole_state_is_read_as_it_was_written() {
     let all = PortalReport {
         online: Some(true),
-        cause: None,
         card_present: Some(true),
         uid: Some(Presented::Card("1EA68671".parse().unwrap())),
         contact_open: Some(true),
         relay: Some(true),
         power_w: Some(41.2),
-        slot: 0,
-        exchanged: false,
         energy_kwh: Some(103.4),
-        shared_meter: false,
         passed: Some(Direction::In),
         tamper: Some(false),
         fire: Some(false),
-        fire_over: false,
-        exit_button: false,
+        ..PortalReport::default()
     };
-    assert_eq!((&report, wrong), (&all, vec![]));
-    assert_eq!(parse_state(&encode_state(&all)).0, all);
-    assert_eq!(parse_state(b"{}"), (PortalReport::default(), vec![]));
+    let text = r#"{"online":true,"card_present":true,"uid":"1EA68671","contact":"open","relay":true,"power_w":41.2,"energy_kwh":103.4,"passed":"in","tamper":false,"fire":false}"#;
+    assert_eq!(parse_state(text.as_bytes()).as_ref(), Ok(&all));
+    assert_eq!(parse_state(&encode_state(&all)), Ok(all));
+    assert_eq!(parse_state(b"{}"), Ok(PortalReport::default()));
 }
 
 #[test]
-fn a_fire_is_heard_from_a_portal_whose_other_fields_are_wrong() {
-    let (report, wrong) = parse_state(br#"{"fire":true,"power_w":"much","contact":"ajar","relay":true,"relay":false}"#);
-    assert_eq!(report, PortalReport { fire: Some(true), ..PortalReport::default() });
-    assert_eq!(
-        wrong,
-        [
-            "`relay` is given twice; give each field once",
-            "`contact`: one of `open`, `closed` is wanted, got `ajar`",
-            "`power_w`: a number is wanted"
-        ]
-    );
-    for payload in [&b"x"[..], b"[]", br#"{"v":2,"fire":true}"#, &[b' '; PORTAL_STATE_BYTES_MAX + 1]] {
-        let (report, wrong) = parse_state(payload);
-        assert_eq!((report, wrong.len()), (PortalReport::default(), 1));
+fn a_field_of_a_state_with_a_wrong_value_is_left_out_and_named_and_the_others_count() {
+    let fire = || PortalReport { fire: Some(true), ..PortalReport::default() };
+    let left = || PortalReport { card_present: Some(false), ..PortalReport::default() };
+    let number = |key: &str| format!("`{key}`: a number is wanted");
+    let flag = |got: &str| format!("`fire`: `true` or `false` is wanted, this is {got}");
+    for (payload, report, wrong) in [
+        (r#"{"fire":true,"power_w":nan}"#, fire(), vec![number("power_w")]),
+        (
+            r#"{"fire":true,"power_w": -Infinity , "energy_kwh":NaN}"#,
+            fire(),
+            vec![number("power_w"), number("energy_kwh")],
+        ),
+        (r#"{"power_w":1e999,"card_present":false}"#, left(), vec![number("power_w")]),
+        (r#"{"card_present":false,"power_w":+41.2}"#, left(), vec![number("power_w")]),
+        (r#"{"card_present":false,"power_w":"much","x\\":nan}"#, left(), vec![number("power_w")]),
+        (r#"{"card_present":false,"fire":"ON"}"#, left(), vec![flag("text")]),
+        (r#"{"card_present":false,"fire":ON}"#, left(), vec![flag("text")]),
+        (r#"{"card_present":false,"fire":1}"#, left(), vec![flag("a number")]),
+        (
+            r#"{"fire":true,"contact":"ajar","relay":true,"relay":false}"#,
+            fire(),
+            vec![
+                "`relay` is given twice; give each field once".into(),
+                "`contact`: one of `open`, `closed` is wanted, got `ajar`".into(),
+            ],
+        ),
+        ("\u{FEFF}{\"fire\":true}", fire(), vec![]),
+        ("{\"fire\":true}\0", fire(), vec![]),
+        (" {\"fire\":true}\r\n\0\0\n", fire(), vec![]),
+        (r#"{"fire":true,"note":"a \":nan\" b","x":null}"#, fire(), vec![]),
+    ] {
+        let expected = PortalReport { malformed: wrong, ..report };
+        assert_eq!(parse_state(payload.as_bytes()), Ok(expected), "{payload}");
+    }
+    let wrong_uid = parse_state(br#"{"card_present":true,"uid":"8"}"#).unwrap();
+    assert_eq!((wrong_uid.card_present, wrong_uid.uid, wrong_uid.malformed.len()), (Some(true), None, 1));
+}
+
+#[test]
+fn what_is_no_json_object_is_refused_whole() {
+    let many = vec![b' '; PORTAL_STATE_BYTES_MAX + 1];
+    for payload in [
+        &b""[..],
+        b"x",
+        b"[]",
+        b"nan",
+        br#"{"fire":true"#,
+        br#"{"fire":true}{}"#,
+        br#"{"fire":true,"power_w":}"#,
+        br#"{"v":2,"fire":true}"#,
+        &many,
+    ] {
+        assert!(parse_state(payload).is_err(), "{}", String::from_utf8_lossy(payload));
     }
 }
 
@@ -125,11 +157,8 @@ fn a_denial_is_spelled_as_in_the_contract_and_read_by_the_portal() {
 #[test]
 fn a_grant_is_read_by_the_portal() {
     let grant = Grant::for_test("gate-in".parse().unwrap(), None, Some(3000));
-    let text = String::from_utf8(encode_decision(None, &Decision::Grant(grant), Some(2100))).unwrap();
-    assert_eq!(
-        text,
-        r#"{"v":1,"decision":"grant","reason":"granted","hold_ms":3000,"delay_ms":2100,"ttl_ms":1500,"flags":[]}"#
-    );
+    let text = String::from_utf8(encode_decision(None, &Decision::Grant(grant), None)).unwrap();
+    assert_eq!(text, r#"{"v":1,"decision":"grant","reason":"granted","hold_ms":3000,"ttl_ms":1500,"flags":[]}"#);
     let late = text.replace("[]", "[\"late\"]");
     let read = parse_decision(late.as_bytes()).unwrap();
     assert_eq!((read.granted, read.hold_ms, read.flags), (true, Some(3000), vec!["late".to_owned()]));
@@ -137,11 +166,21 @@ fn a_grant_is_read_by_the_portal() {
 }
 
 #[test]
+fn a_grant_of_a_box_that_rests_carries_its_delay() {
+    let grant = Grant::for_test("power-412".parse().unwrap(), None, None);
+    let text = String::from_utf8(encode_decision(None, &Decision::Grant(grant), Some(2100))).unwrap();
+    assert_eq!(text, r#"{"v":1,"decision":"grant","reason":"granted","delay_ms":2100,"ttl_ms":1500,"flags":[]}"#);
+    assert_eq!(parse_decision(text.as_bytes()).unwrap().delay_ms, Some(2100));
+}
+
+#[test]
 fn every_order_is_read_as_it_was_written() {
     for action in Action::ALL {
         let bytes = encode_control("c-1", action, Some(3000), "remote");
-        let read = PortalControl { id: "c-1".into(), action, hold_ms: Some(3000), reason: "remote".into() };
+        let ttl_ms = matches!(action, Action::Release | Action::PowerOn | Action::Free).then_some(1500);
+        let read = PortalControl { id: "c-1".into(), action, hold_ms: Some(3000), ttl_ms, reason: "remote".into() };
         assert_eq!(parse_control(&bytes), Ok(read));
+        assert_eq!(action.qos() == Qos::AtMostOnce, ttl_ms.is_some(), "{action:?}");
     }
     let off = encode_control("c-2", Action::PowerOff, None, "power_suspended");
     let wanted = json!({"v": 1, "id": "c-2", "action": "power_off", "reason": "power_suspended"});

@@ -51,6 +51,8 @@ pub struct StateReport {
     pub offline: Vec<PortalId>,
     /// Modes in force that are not `secure`. Not in `up/state`.
     pub modes: Vec<(PortalId, Posture)>,
+    /// What portals sent lately that could not be read, by portal. Not in `up/state`.
+    pub malformed: Vec<(PortalId, String)>,
     /// Last audit event.
     pub audit_last: u64,
     /// Last audit event the center has.
@@ -230,6 +232,7 @@ mod tests {
             portals_online: 41,
             offline: vec!["gate-in".parse().unwrap()],
             modes: vec![("door-412".parse().unwrap(), Posture::Lockdown)],
+            malformed: vec![],
             audit_last: 88_213,
             audit_acked: 88_200,
             clock_trusted: true,

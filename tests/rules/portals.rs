@@ -1,6 +1,7 @@
 //! Requests that repeat, commands, standing modes, fire: what portals and their watchers may count on.
 
 use dormgate::access::decision::Reason;
+use dormgate::access::engine::{MALFORMED_SHOWN_MS, MALFORMED_WINDOW_MS};
 use dormgate::access::event::{AlarmKind, Event, EventKind};
 use dormgate::access::id::{ClockTrust, Timestamp};
 use dormgate::access::input::{ClockChange, Command, CommandKind, Input, Operator, PortalReport, Presented, Request};
@@ -180,6 +181,43 @@ fn a_command_for_the_wrong_kind_of_portal_says_what_to_use() {
     }
     // A refused one was not taken, so its id may come again.
     assert_eq!(w.command("j", release("gate-in")).reply().status.as_str(), "ok");
+}
+
+#[test]
+fn a_command_for_a_portal_known_to_be_offline_fails_and_opens_nothing() {
+    let mut w = World::new();
+    let gone = || PortalReport { online: Some(false), ..PortalReport::default() };
+    let power = |on| CommandKind::Power { portal: name("power-412"), on };
+    for (portal, kind) in [("gate-in", release("gate-in")), ("power-412", power(true)), ("power-412", power(false))] {
+        w.report(portal, gone());
+        let seen = w.command(&format!("{kind:?}"), kind);
+        assert_eq!((seen.reply().status.as_str(), seen.openings()), ("failed", 0));
+        assert!(seen.reply().error.as_ref().unwrap().message.contains("offline"));
+    }
+    w.report("gate-in", PortalReport { online: Some(true), ..PortalReport::default() });
+    assert_eq!(w.command("j", release("gate-in")).reply().status.as_str(), "ok");
+    // A link that names the cause tries: of several devices one may be away and the lock at work.
+    let reader_away = PortalReport { cause: Some("unit 5 does not answer".into()), ..gone() };
+    w.report("gate-in", reader_away);
+    assert_eq!(w.command("j2", release("gate-in")).openings(), 1);
+}
+
+#[test]
+fn a_portal_that_sends_wrong_fields_is_named_and_more_than_five_in_a_minute_are_an_alarm() {
+    let mut w = World::new();
+    let wrong = |n: usize| PortalReport { malformed: vec!["`fire`: wrong".into(); n], ..PortalReport::default() };
+    assert_eq!(w.report("gate-in", wrong(5)).alarms(), []);
+    assert_eq!(w.engine.status(w.now()).portals_online, 0, "no sign of life");
+    assert_eq!(w.report("gate-out", wrong(5)).alarms(), [], "another portal");
+    w.pass_ms(MALFORMED_WINDOW_MS);
+    assert_eq!(w.report("gate-in", wrong(3)).alarms(), []);
+    let named = w.engine.status(w.now()).malformed;
+    assert!(named.iter().any(|(portal, wrong)| portal.as_str() == "gate-in" && wrong.contains("`fire`: wrong")));
+    let fire = PortalReport { fire: Some(true), ..wrong(3) };
+    let seen = w.report("gate-in", fire);
+    assert_eq!(seen.alarms(), [AlarmKind::PortalMalformed, AlarmKind::Fire]);
+    w.pass_ms(MALFORMED_SHOWN_MS);
+    assert_eq!(w.engine.status(w.now()).malformed, []);
 }
 
 #[test]

@@ -170,6 +170,7 @@ pub(super) fn report(cards: u64) -> Box<StateReport> {
         portals_online: 0,
         offline: Vec::new(),
         modes: Vec::new(),
+        malformed: Vec::new(),
         audit_last: 0,
         audit_acked: 0,
         clock_trusted: true,

@@ -109,6 +109,12 @@ impl Engine {
         }
     }
 
+    /// Whether a portal is known to be away. One whose link names the cause is not meant: of its devices one may be away and its lock
+    /// at work, and its link reports each release that fails.
+    fn is_known_offline(&self, portal: &PortalId) -> bool {
+        self.online.get(portal) == Some(&false) && !self.reports_return(portal)
+    }
+
     fn release(&mut self, portal: &PortalId, now: Now) -> Done {
         match self.portal(portal.as_str()) {
             None => unknown_portal(portal),
@@ -116,6 +122,7 @@ impl Engine {
                 let message = format!("`{portal}` is a power box; use `power`");
                 Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message)
             }
+            Some(_) if self.is_known_offline(portal) => offline(portal),
             Some(p) => {
                 let hold_ms = p.hold_ms;
                 let grant = Grant::new(p.id.clone(), None, GrantReason::Remote, Some(hold_ms));
@@ -141,12 +148,17 @@ impl Engine {
                 }
             }
         }
+        let is_offline = self.is_known_offline(portal);
+        if on && is_offline {
+            return offline(portal);
+        }
         if on {
             self.at_box(portal, now, PowerBox::ordered_on);
         } else {
             self.at_box(portal, now, PowerBox::ordered_off);
         }
-        Done::ok()
+        // A cut is kept for a portal that is away; it is not done yet.
+        if is_offline { offline(portal) } else { Done::ok() }
     }
 
     /// What would be decided for `uid`, at one portal or at all; opens nothing and is not audited here.
@@ -179,6 +191,11 @@ impl Engine {
         };
         Ok(portals.iter().map(verdict).collect())
     }
+}
+
+fn offline(portal: &PortalId) -> Done {
+    let message = format!("`{portal}` is offline; check its power and its connection");
+    Done::refused(ReplyStatus::Failed, ErrorCode::InvalidField, message)
 }
 
 fn unknown_portal(portal: &PortalId) -> Done {

@@ -17,6 +17,7 @@ mod commands;
 mod deadlines;
 mod doors;
 mod lossy;
+mod malformed;
 mod meters;
 mod modes;
 mod reports;
@@ -43,6 +44,8 @@ use super::transform::Transform;
 use alarms::Alarms;
 use deadlines::{Deadlines, Due};
 use doors::Doors;
+use malformed::MalformedPortals;
+pub use malformed::{MALFORMED_MAX, MALFORMED_SHOWN_MS, MALFORMED_WINDOW_MS};
 pub use meters::METER_STALE_MS;
 use meters::Meters;
 use requests::Answers;
@@ -96,6 +99,7 @@ pub struct Engine {
     doors: Doors,
     meters: Meters,
     tampered: BTreeSet<PortalId>,
+    malformed: MalformedPortals,
     answers: Answers,
     alarms: Alarms,
     resync: ResyncPlan,
@@ -137,6 +141,7 @@ impl Engine {
             doors: Doors::new(),
             meters: Meters::new(),
             tampered: BTreeSet::new(),
+            malformed: MalformedPortals::new(),
             answers: Answers::default(),
             alarms: Alarms::default(),
             resync: ResyncPlan::new(seed),

@@ -20,6 +20,11 @@ impl Engine {
         let id = known.id.clone();
         let kind = known.kind;
         let hold_ms = known.hold_ms;
+        self.malformed_reported(&id, &report.malformed, now);
+        if !report.malformed.is_empty() && report.says_nothing() {
+            // Nothing of it could be read, so it is not even a sign of life.
+            return;
+        }
         // Anything but its last will shows that the portal is there, unless it reports itself when it is.
         let online = report.online.unwrap_or(!self.reports_return(&id));
         let is_back = online && self.is_back(&id, report.online == Some(true));

@@ -43,6 +43,8 @@ pub struct Status {
     pub offline: Vec<PortalId>,
     /// The modes in force that are not `secure`, by portal.
     pub modes: Vec<(PortalId, Posture)>,
+    /// What portals sent lately that could not be read, by portal.
+    pub malformed: Vec<(PortalId, String)>,
     /// Last audit event.
     pub audit_last: u64,
     /// The meters that are believed, by portal.
@@ -82,6 +84,7 @@ impl Engine {
                 .filter(|id| self.online.get(id) != Some(&true))
                 .collect(),
             modes: self.portals.iter().map(mode).filter(|(_, posture)| *posture != Posture::Secure).collect(),
+            malformed: self.malformed_status(now),
             audit_last: self.state.last_n,
             meters: self.meters.iter().map(meter).collect(),
         }

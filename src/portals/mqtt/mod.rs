@@ -8,7 +8,9 @@
 
 mod reports;
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -31,12 +33,14 @@ use crate::wire::portal::{
     Action, DECISION_TTL_MS, Delivery, encode_control, encode_decision, parse_request, parse_state,
 };
 use crate::wire::state::{Presence, encode_local};
-use crate::wire::topic::{self, Portal, Topic};
+use crate::wire::topic::{self, Portal, Qos, Topic};
 
 use reports::{OFFER_AGAIN_MS, Offered, Reports};
 
 /// Longest time to deliver what is left when the gateway ends, in milliseconds.
 const CLOSE_MS: u64 = 2_000;
+/// Portals remembered as offline; of more than that what opens is sent all the same. More than a gateway has.
+const PORTALS_OFFLINE_MAX: usize = 10_000;
 /// So much of the boot's name stands in the ids of our orders, in characters: enough to tell one run from another.
 const BOOT_CHARS: usize = 8;
 
@@ -60,6 +64,8 @@ pub struct NativePortals {
     now: WallClock,
     metrics: Arc<LinkMetrics>,
     last_order: u64,
+    /// Portals whose last report says that they are offline.
+    offline: HashSet<String>,
 }
 
 impl NativePortals {
@@ -80,7 +86,7 @@ impl NativePortals {
         let offline = Arc::new(move |_| encode_local(Presence::Offline, &run));
         let setup = Setup {
             link: "local",
-            // What is published while nobody listens must not be heard later.
+            // What is published while the gateway is away must not arrive later.
             session: Session::Clean,
             subscriptions: topic::local_subscriptions(&gateway),
             packet_bytes_max: DEVICE_PACKET_BYTES_MAX,
@@ -92,35 +98,35 @@ impl NativePortals {
             echo_topic: Some(format!("dormgate/v1/{gateway}/gateway/echo/local")),
         };
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
-        let reports = Reports::new(inbox);
-        Ok(Self { gateway, boot, connection, reports, orders, now, metrics, last_order: 0 })
+        let (reports, offline) = (Reports::new(inbox), HashSet::new());
+        Ok(Self { gateway, boot, connection, reports, orders, now, metrics, last_order: 0, offline })
     }
 
     /// Serves until nobody can give orders any more. Then it publishes `offline`, delivers what is left for at most 2 s, and ends.
     pub async fn run(mut self) {
         loop {
-            // Also here: the pause below begins anew with each message, so one busy portal would keep the others' reports back.
-            self.reports.pay();
+            // Also here: the pause below starts again with each message, so one busy portal would hold back the others' reports.
+            self.reports.retry();
             tokio::select! {
-                event = self.connection.next() => self.happened(event),
+                event = self.connection.next() => self.event(event),
                 order = self.orders.recv() => match order {
                     Some(order) => self.carry_out(order),
                     None => break,
                 },
-                () = tokio::time::sleep(Duration::from_millis(OFFER_AGAIN_MS)), if self.reports.owes() => self.reports.pay(),
+                () = tokio::time::sleep(Duration::from_millis(OFFER_AGAIN_MS)), if self.reports.is_pending() => self.reports.retry(),
             }
         }
-        self.say_presence(Presence::Offline);
+        self.publish_presence(Presence::Offline);
         if !self.connection.close(Duration::from_millis(CLOSE_MS)).await {
             warn!(link = "local", "not everything was delivered before the end");
         }
     }
 
-    fn happened(&mut self, event: Event) {
+    fn event(&mut self, event: Event) {
         match event {
             // Each portal answers this with its whole state.
-            Event::Up { .. } => self.say_presence(Presence::Online),
-            Event::Message(message) => self.heard(message),
+            Event::Up { .. } => self.publish_presence(Presence::Online),
+            Event::Message(message) => self.received(message),
             Event::SubscriptionRefused { filter } => {
                 let detail = format!("the local broker refuses the subscription to `{filter}`; check its access rules");
                 self.offer(Input::Alarm { kind: AlarmKind::PortalOffline, portal: None, detail });
@@ -129,7 +135,7 @@ impl NativePortals {
         }
     }
 
-    fn heard(&mut self, message: Message) {
+    fn received(&mut self, message: Message) {
         let Message { topic, payload, retain, ack, .. } = message;
         match topic.parse() {
             Ok(Topic::Portal(g, _, Portal::Request)) if g == self.gateway && retain => {
@@ -138,41 +144,56 @@ impl NativePortals {
                 self.offer(Input::Rejected(refused.rejected("request", None, (self.now)())));
             }
             Ok(Topic::Portal(g, portal, Portal::Request)) if g == self.gateway => {
+                self.offline.remove(&portal);
                 let offered = self.reports.request(parse_request(&portal, &payload, Delivery::Live));
                 self.count(offered);
             }
-            // A retained state is as old as it likes; the portal sends its own when it hears that we are there.
+            // A retained state may be of any age; a portal sends its whole state when it receives that the gateway is online.
             Ok(Topic::Portal(g, _, Portal::State)) if g == self.gateway && retain => {}
-            Ok(Topic::Portal(g, portal, Portal::State)) if g == self.gateway => {
-                let (report, wrong) = parse_state(&payload);
-                if let Some(first) = wrong.first() {
-                    LinkMetrics::count(&self.metrics.rejected);
-                    let diagnostics = wrong.len();
-                    debug!(link = "local", portal, diagnostics, "part of a state is not understood: {first}");
-                }
-                match wrong.first() {
-                    // Nothing of it was understood, so it is not even a sign of life.
-                    Some(first) if report == PortalReport::default() => self.offer(Input::Rejected(RejectedMessage {
-                        topic: "state",
-                        claimed_stream: None,
-                        claimed_at: None,
-                        claimed_jti: None,
-                        error: OpError::message(ErrorCode::InvalidField, format!("state of `{portal}`: {first}")),
-                        receipt: None,
-                        received_at: (self.now)(),
-                    })),
-                    Some(_) | None => {
-                        let offered = self.reports.report(portal, report);
-                        self.count(offered);
-                    }
-                }
-            }
+            Ok(Topic::Portal(g, portal, Portal::State)) if g == self.gateway => self.state(portal, &payload),
             Ok(Topic::Portal(..) | Topic::Campus(_) | Topic::Down(..) | Topic::Up(..) | Topic::GatewayState(_))
             | Err(_) => debug!(link = "local", topic, "not a portal's topic; ignored"),
         }
         if let Some(token) = ack {
             self.connection.ack(token);
         }
+    }
+
+    fn state(&mut self, portal: String, payload: &[u8]) {
+        let report = match parse_state(payload) {
+            Ok(report) => report,
+            Err(error) => {
+                LinkMetrics::count(&self.metrics.rejected);
+                let wrong = OpError::message(ErrorCode::InvalidField, format!("state of `{portal}`: {error}"));
+                self.offer(Input::Rejected(RejectedMessage {
+                    topic: "state",
+                    claimed_stream: None,
+                    claimed_at: None,
+                    claimed_jti: None,
+                    error: wrong,
+                    receipt: None,
+                    received_at: (self.now)(),
+                }));
+                PortalReport { malformed: vec![error], ..PortalReport::default() }
+            }
+        };
+        if let Some(first) = report.malformed.first() {
+            let fields = report.malformed.len();
+            self.metrics.malformed_fields.fetch_add(u64::try_from(fields).unwrap_or(u64::MAX), Relaxed);
+            debug!(link = "local", portal, fields, "part of a state is left out: {first}");
+        }
+        match report.online {
+            Some(false) if self.offline.len() < PORTALS_OFFLINE_MAX => {
+                self.offline.insert(portal.clone());
+            }
+            Some(false) => {}
+            Some(true) | None if report.says_nothing() => {}
+            Some(true) | None => {
+                self.offline.remove(&portal);
+            }
+        }
+        let offered = self.reports.report(portal, report);
+        self.count(offered);
     }
 
     fn offer(&self, input: Input) {
@@ -194,29 +215,28 @@ impl NativePortals {
                 if matches!(&decision, Decision::Grant(grant) if grant.hold_ms().is_none()) {
                     self.connection.supersede(&cut_key(&portal));
                 }
-                self.send(&portal, Portal::Decision, body, at_once());
+                let topic = Topic::Portal(self.gateway.clone(), portal, Portal::Decision);
+                let qos = topic.qos();
+                self.publish(&topic, body, qos, at_once());
             }
             PortalOrder::Release { grant } => {
-                let body = encode_control(&self.order_id(), Action::Release, grant.hold_ms(), grant.reason().as_str());
-                self.send(grant.portal().as_str(), Portal::Control, body, at_once());
+                let (portal, hold_ms) = (grant.portal().as_str(), grant.hold_ms());
+                self.control(portal, Action::Release, hold_ms, grant.reason().as_str(), at_once());
             }
             // The device waits out the delay of the decision by itself.
             PortalOrder::Energise { announced: true, .. } => {}
             PortalOrder::Energise { grant, announced: false } => {
                 let portal = grant.portal().as_str();
-                let body = encode_control(&self.order_id(), Action::PowerOn, None, grant.reason().as_str());
                 self.connection.supersede(&cut_key(portal));
-                self.send(portal, Portal::Control, body, at_once());
+                self.control(portal, Action::PowerOn, None, grant.reason().as_str(), at_once());
             }
             PortalOrder::Cut { portal, reason } => {
-                let body = encode_control(&self.order_id(), Action::PowerOff, None, reason);
                 let retention = Retention::Newest(cut_key(portal.as_str()));
-                self.send(portal.as_str(), Portal::Control, body, retention);
+                self.control(portal.as_str(), Action::PowerOff, None, reason, retention);
             }
             PortalOrder::Lock { portal } => {
-                let body = encode_control(&self.order_id(), Action::Lock, None, "not_released");
                 // Ordered again for as long as the output is reported on; a late one would end a release.
-                self.send(portal.as_str(), Portal::Control, body, at_once());
+                self.control(portal.as_str(), Action::Lock, None, "not_released", at_once());
             }
             PortalOrder::Mode { portal, posture } => {
                 let action = match posture {
@@ -224,12 +244,26 @@ impl NativePortals {
                     Posture::Lockdown | Posture::OutOfService => Action::Lock,
                     Posture::Secure => Action::Resume,
                 };
-                let body = encode_control(&self.order_id(), action, None, posture.as_str());
-                // A mode is no order from the past but what holds now: the newest is delivered however long it takes.
+                // A mode is what holds now, however long the link was down: the newest is sent when it is up.
                 let retention = Retention::Newest(format!("mode/{portal}"));
-                self.send(portal.as_str(), Portal::Control, body, retention);
+                self.control(portal.as_str(), action, None, posture.as_str(), retention);
             }
         }
+    }
+
+    /// Publishes a control order. What opens is not sent to a portal known to be offline: its broker may keep it and deliver it later.
+    /// The engine sends the mode again when the portal is back.
+    fn control(&mut self, portal: &str, action: Action, hold_ms: Option<u32>, reason: &str, retention: Retention) {
+        if action.opens() && self.offline.contains(portal) {
+            if let Retention::Newest(key) = &retention {
+                self.connection.supersede(key);
+            }
+            debug!(link = "local", portal, action = action.as_str(), "not sent: the portal is offline");
+            return;
+        }
+        let body = encode_control(&self.order_id(), action, hold_ms, reason);
+        let topic = Topic::Portal(self.gateway.clone(), portal.to_owned(), Portal::Control);
+        self.publish(&topic, body, action.qos(), retention);
     }
 
     fn order_id(&mut self) -> String {
@@ -238,27 +272,17 @@ impl NativePortals {
         format!("{boot}-{}", self.last_order)
     }
 
-    fn send(&mut self, portal: &str, leaf: Portal, payload: Vec<u8>, retention: Retention) {
-        let topic = Topic::Portal(self.gateway.clone(), portal.to_owned(), leaf);
-        let (retain, qos) = (topic.retained(), topic.qos());
-        let message = Outgoing { topic: topic.to_string(), payload, retain, qos, retention };
-        if let Err(why) = self.connection.publish(message) {
-            debug!(link = "local", portal, topic = leaf.as_str(), "an order is dropped: {why}");
+    fn publish(&mut self, topic: &Topic, payload: Vec<u8>, qos: Qos, retention: Retention) {
+        let message = Outgoing { topic: topic.to_string(), payload, retain: topic.retained(), qos, retention };
+        if let Err(error) = self.connection.publish(message) {
+            debug!(link = "local", %topic, "an order is dropped: {error}");
         }
     }
 
-    fn say_presence(&mut self, presence: Presence) {
+    fn publish_presence(&mut self, presence: Presence) {
         let topic = Topic::GatewayState(self.gateway.clone());
-        let said = self.connection.publish(Outgoing {
-            retain: topic.retained(),
-            qos: topic.qos(),
-            topic: topic.to_string(),
-            payload: encode_local(presence, &self.boot),
-            retention: Retention::Newest("gateway/state".into()),
-        });
-        if let Err(why) = said {
-            warn!(link = "local", "the gateway's state cannot be published: {why}");
-        }
+        let (payload, qos) = (encode_local(presence, &self.boot), topic.qos());
+        self.publish(&topic, payload, qos, Retention::Newest("gateway/state".into()));
     }
 }
 

@@ -1,7 +1,7 @@
-//! Reports of native portals on their way to the gateway: one that says that a card has left is never lost to a full inbox.
+//! Reports of portals on their way to the gateway: a full inbox loses no report that a card has left.
 //!
-//! A request that does not fit is dropped: the portal asks again. A report is kept until it fits, merged with what the same portal
-//! says meanwhile, and nothing of that portal overtakes it: a card that came could otherwise be believed to have left.
+//! A request that does not fit is dropped: the portal sends it again. A report is kept until it fits, merged with the later reports
+//! of its portal, and no request of that portal overtakes it: the order of coming and leaving stays.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::access::input::{Input, PortalReport, Request};
 use crate::gateway::ports::Inbox;
 
 /// Portals whose reports wait for room at once; a report of one more is dropped and counted. More than a gateway has.
-pub(super) const REPORTS_OWED_MAX: usize = 10_000;
+pub(super) const REPORTS_PENDING_MAX: usize = 10_000;
 /// How soon a report that did not fit is offered again, in milliseconds.
 pub(super) const OFFER_AGAIN_MS: u64 = 20;
 
@@ -26,17 +26,17 @@ pub(super) enum Offered {
 /// The way into the gateway, and the reports that wait before it.
 pub(super) struct Reports {
     inbox: Inbox,
-    owed: BTreeMap<String, PortalReport>,
+    pending: BTreeMap<String, PortalReport>,
 }
 
 impl Reports {
     pub(super) fn new(inbox: Inbox) -> Self {
-        Self { inbox, owed: BTreeMap::new() }
+        Self { inbox, pending: BTreeMap::new() }
     }
 
     /// Whether a report waits for room.
-    pub(super) fn owes(&self) -> bool {
-        !self.owed.is_empty()
+    pub(super) fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     /// Offers what belongs to no portal.
@@ -46,10 +46,10 @@ impl Reports {
 
     /// Offers a request, behind what its portal has reported.
     pub(super) fn request(&mut self, request: Request) -> Offered {
-        if let Some((portal, owed)) = self.owed.remove_entry(&request.portal)
-            && let Some(owed) = self.hand_over(&portal, owed)
+        if let Some((portal, pending)) = self.pending.remove_entry(&request.portal)
+            && let Some(pending) = self.hand_over(&portal, pending)
         {
-            self.owed.insert(portal, owed);
+            self.pending.insert(portal, pending);
             return Offered::Dropped;
         }
         self.offer(Input::Request(request))
@@ -57,25 +57,25 @@ impl Reports {
 
     /// Offers a report, or keeps it.
     pub(super) fn report(&mut self, portal: String, report: PortalReport) -> Offered {
-        let whole = match self.owed.remove(&portal) {
-            Some(owed) => owed.then(report),
+        let whole = match self.pending.remove(&portal) {
+            Some(pending) => pending.then(report),
             None => report,
         };
         match self.hand_over(&portal, whole) {
             None => Offered::Taken,
-            Some(_) if self.owed.len() >= REPORTS_OWED_MAX => Offered::Dropped,
+            Some(_) if self.pending.len() >= REPORTS_PENDING_MAX => Offered::Dropped,
             Some(whole) => {
-                self.owed.insert(portal, whole);
+                self.pending.insert(portal, whole);
                 Offered::Taken
             }
         }
     }
 
     /// Offers again what waits.
-    pub(super) fn pay(&mut self) {
-        while let Some((portal, report)) = self.owed.pop_first() {
+    pub(super) fn retry(&mut self) {
+        while let Some((portal, report)) = self.pending.pop_first() {
             if let Some(report) = self.hand_over(&portal, report) {
-                self.owed.insert(portal, report);
+                self.pending.insert(portal, report);
                 return;
             }
         }
@@ -140,11 +140,11 @@ mod tests {
         assert_eq!(reports.report("power".into(), card_present(true)), Offered::Taken);
         let draws = PortalReport { power_w: Some(3.0), ..card_present(false) };
         assert_eq!(reports.report("power".into(), draws.clone()), Offered::Taken);
-        reports.pay();
-        assert!(reports.owes());
+        reports.retry();
+        assert!(reports.is_pending());
         make_room(&mut taken, 1);
-        reports.pay();
-        assert!(!reports.owes());
+        reports.retry();
+        assert!(!reports.is_pending());
         let told = rest(&mut taken);
         assert!(
             matches!(&told[..], [Input::Report { portal, report }] if portal == "power" && *report == draws),
@@ -175,9 +175,9 @@ mod tests {
         assert_eq!(reports.report("gate".into(), fire(true)), Offered::Taken);
         assert_eq!(reports.report("gate".into(), fire(false)), Offered::Taken);
         assert!(taken.urgent.try_recv().is_ok());
-        reports.pay();
+        reports.retry();
         let told: Vec<_> = std::iter::from_fn(|| taken.urgent.try_recv().ok()).collect();
         assert!(told.iter().all(|i| matches!(i, Input::Report { report, .. } if report.fire == Some(true))));
-        assert!(!reports.owes(), "a fire that was told is not taken back by what was told after it");
+        assert!(!reports.is_pending(), "a fire that was told is not taken back by what was told after it");
     }
 }

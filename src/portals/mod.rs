@@ -1,4 +1,5 @@
-//! The links to portals. Each turns what a device says into inputs, and orders into what the device understands.
+//! The links to portals. [`device`] is what a portal does, whatever it is connected to; the others are its adapters.
 
+pub mod device;
 pub mod modbus;
 pub mod mqtt;

@@ -140,6 +140,7 @@ impl SimulatedPortal {
             last_request: 0,
             waiting: None,
             closes_at: None,
+            on_at: None,
         };
         let task = tokio::spawn(device.run(to_do));
         Ok(Self { doings, seen, task })

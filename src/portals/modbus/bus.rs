@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::portals::device::Released;
 use crate::wire::modbus::{Exception, Reply, Request};
 
 use super::health::UnitState;
@@ -104,28 +105,6 @@ impl Outcome {
             Self::LineDown => "line_down",
             Self::Expired => "expired",
             Self::Barred => "barred",
-        }
-    }
-}
-/// How a release ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Released {
-    /// Confirmed as the profile says.
-    Confirmed,
-    /// Not confirmed, given up, and reported.
-    Failed,
-    /// Another order for the same relay came first.
-    Overtaken,
-}
-
-impl Released {
-    /// Its name in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Confirmed => "confirmed",
-            Self::Failed => "failed",
-            Self::Overtaken => "overtaken",
         }
     }
 }

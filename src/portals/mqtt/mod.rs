@@ -6,8 +6,6 @@
 //! One task, no waiting between a request and its decision: a request is offered to the gateway, a decision is written as
 //! soon as it is ordered.
 
-mod reports;
-
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -35,7 +33,7 @@ use crate::wire::portal::{
 use crate::wire::state::{Presence, encode_local};
 use crate::wire::topic::{self, Portal, Qos, Topic};
 
-use reports::{OFFER_AGAIN_MS, Offered, Reports};
+use super::device::reports::{OFFER_AGAIN_MS, Offered, Reports};
 
 /// Longest time to deliver what is left when the gateway ends, in milliseconds.
 const CLOSE_MS: u64 = 2_000;

@@ -32,6 +32,8 @@ pub(super) struct Device {
     pub(super) last_request: u64,
     pub(super) waiting: Option<Waiting>,
     pub(super) closes_at: Option<Instant>,
+    /// A power box that rests is switched on then.
+    pub(super) on_at: Option<Instant>,
 }
 
 /// The one request under way: a reader reads one card at a time.
@@ -63,7 +65,7 @@ impl Device {
 
     fn next_timer(&self) -> Option<Instant> {
         let waits = self.waiting.as_ref().map(|w| w.since + Duration::from_millis(DECISION_WAIT_MS));
-        [waits, self.closes_at].into_iter().flatten().min()
+        [waits, self.closes_at, self.on_at].into_iter().flatten().min()
     }
 
     fn time_is_up(&mut self) {
@@ -71,6 +73,9 @@ impl Device {
         let waited = |w: &mut Waiting| now >= w.since + Duration::from_millis(DECISION_WAIT_MS);
         if let Some(waiting) = self.waiting.take_if(waited) {
             waiting.answer.send(Err(NoDecision::Silence)).ok();
+        }
+        if self.on_at.is_some_and(|at| now >= at) {
+            self.switch(true);
         }
         if self.closes_at.is_some_and(|at| now >= at) {
             self.closes_at = None;
@@ -80,6 +85,12 @@ impl Device {
                 PortalKind::Gate | PortalKind::PowerBox => {}
             }
         }
+    }
+
+    fn switch(&mut self, on: bool) {
+        self.on_at = None;
+        self.show.send_modify(|seen| seen.relay = on);
+        self.say(&PortalReport { relay: Some(on), ..PortalReport::default() });
     }
 
     fn happened(&mut self, event: Event) {
@@ -160,6 +171,9 @@ impl Device {
                     self.say(&PortalReport { passed, ..PortalReport::default() });
                 }
             }
+            (PortalKind::PowerBox, true) if decision.delay_ms.is_some() => {
+                self.on_at = decision.delay_ms.map(|delay_ms| Instant::now() + Duration::from_millis(delay_ms));
+            }
             (PortalKind::PowerBox, granted) => {
                 self.show.send_modify(|seen| seen.relay |= granted);
                 self.say(&self.whole_state());
@@ -179,9 +193,7 @@ impl Device {
             (Action::Free, _) => self.show.send_modify(|seen| seen.free = true),
             (Action::Resume, _) => self.show.send_modify(|seen| seen.free = false),
             (Action::PowerOn | Action::PowerOff, PortalKind::PowerBox) => {
-                let on = control.action == Action::PowerOn;
-                self.show.send_modify(|seen| seen.relay = on);
-                self.say(&PortalReport { relay: Some(on), ..PortalReport::default() });
+                self.switch(control.action == Action::PowerOn);
             }
             (Action::Release, PortalKind::PowerBox)
             | (Action::PowerOn | Action::PowerOff, PortalKind::Gate | PortalKind::Door) => {
@@ -208,6 +220,7 @@ impl Device {
     }
 
     fn remove(&mut self) {
+        self.on_at = None;
         self.show.send_modify(|seen| seen.card = None);
         self.say(&PortalReport { card_present: Some(false), ..PortalReport::default() });
     }

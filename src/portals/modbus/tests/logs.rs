@@ -155,7 +155,7 @@ async fn what_became_of_an_order_names_where_the_relay_is() {
     toy.line.fault(21, Fault::Silent);
     toy.energise("power-2");
     toy.hears(|i| matches!(i, Input::Alarm { .. })).await;
-    for what in ["switched off", "the grant is spent", "an alarm is raised"] {
+    for what in ["switched off", "the grant is consumed", "an alarm is raised"] {
         assert!(
             log.says(&[what, "portal=power-2 bus=riser unit=21 channel=1 function=5 address=1 "]),
             "{what}: {}",

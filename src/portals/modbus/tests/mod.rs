@@ -21,6 +21,7 @@ mod releases;
 mod rtu;
 mod unexpected_off;
 
+use super::queue::Priority;
 use super::*;
 use crate::access::decision::{Decision, Grant, Reason};
 use crate::access::event::AlarmKind;

@@ -54,7 +54,7 @@ impl Observer for Judge {
                 place.confirmed += 1;
             }
             Released::Failed => place.failed += 1,
-            Released::Overtaken => place.overtaken += 1,
+            Released::Superseded => place.overtaken += 1,
         }
         self.changed.send_replace(());
     }

@@ -1,90 +1,103 @@
 //! Reports of portals on their way to the gateway: a full inbox loses no report that a card has left.
 //!
-//! A request that does not fit is dropped: the portal sends it again. A report is kept until it fits, merged with the later reports
-//! of its portal, and no request of that portal overtakes it: the order of coming and leaving stays.
+//! A request that does not fit is dropped: the portal sends it again, or its reader still shows the card. A report is kept until
+//! it fits, merged with the later reports of the same slot, and no request of that portal overtakes it: the order of coming and
+//! leaving stays.
 
 use std::collections::BTreeMap;
 
 use crate::access::input::{Input, PortalReport, Request};
 use crate::gateway::ports::Inbox;
 
-/// Portals whose reports wait for room at once; a report of one more is dropped and counted. More than a gateway has.
-pub(super) const REPORTS_PENDING_MAX: usize = 10_000;
+/// Slots whose reports wait for room at once; a report of one more is dropped. More than a gateway has.
+pub const REPORTS_PENDING_MAX: usize = 10_000;
 /// How soon a report that did not fit is offered again, in milliseconds.
-pub(super) const OFFER_AGAIN_MS: u64 = 20;
+pub const OFFER_AGAIN_MS: u64 = 20;
 
 /// What became of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(super) enum Offered {
+pub enum Offered {
     /// The gateway has it, or will.
     Taken,
     /// It is lost.
     Dropped,
 }
 
-/// The way into the gateway, and the reports that wait before it.
-pub(super) struct Reports {
+/// The way into the gateway, and the reports that wait before it, by portal and slot.
+pub struct Reports {
     inbox: Inbox,
-    pending: BTreeMap<String, PortalReport>,
+    pending: BTreeMap<(String, u8), PortalReport>,
 }
 
 impl Reports {
-    pub(super) fn new(inbox: Inbox) -> Self {
+    /// No report waits.
+    #[must_use]
+    pub fn new(inbox: Inbox) -> Self {
         Self { inbox, pending: BTreeMap::new() }
     }
 
     /// Whether a report waits for room.
-    pub(super) fn is_pending(&self) -> bool {
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
     /// Offers what belongs to no portal.
-    pub(super) fn offer(&self, input: Input) -> Offered {
+    pub fn offer(&self, input: Input) -> Offered {
         if self.inbox.offer(input) { Offered::Taken } else { Offered::Dropped }
     }
 
+    /// Passes on what must not be dropped; waits while the lane is full.
+    pub async fn urgent(&self, input: Input) {
+        if self.inbox.urgent(input).await.is_err() {
+            tracing::debug!("the gateway has ended");
+        }
+    }
+
     /// Offers a request, behind what its portal has reported.
-    pub(super) fn request(&mut self, request: Request) -> Offered {
-        if let Some((portal, pending)) = self.pending.remove_entry(&request.portal)
-            && let Some(pending) = self.hand_over(&portal, pending)
-        {
-            self.pending.insert(portal, pending);
-            return Offered::Dropped;
+    pub fn request(&mut self, request: Request) -> Offered {
+        let is_of = |(portal, _): &(String, u8)| *portal == request.portal;
+        while let Some(key) = self.pending.keys().find(|key| is_of(key)).cloned() {
+            if self.retry_one(key) == Offered::Dropped {
+                return Offered::Dropped;
+            }
         }
         self.offer(Input::Request(request))
     }
 
     /// Offers a report, or keeps it.
-    pub(super) fn report(&mut self, portal: String, report: PortalReport) -> Offered {
-        let whole = match self.pending.remove(&portal) {
+    pub fn report(&mut self, portal: String, report: PortalReport) -> Offered {
+        let key = (portal, report.slot);
+        let whole = match self.pending.remove(&key) {
             Some(pending) => pending.then(report),
             None => report,
         };
-        match self.hand_over(&portal, whole) {
-            None => Offered::Taken,
-            Some(_) if self.pending.len() >= REPORTS_PENDING_MAX => Offered::Dropped,
-            Some(whole) => {
-                self.pending.insert(portal, whole);
+        match self.offer(Input::Report { portal: key.0.clone(), report: whole.clone() }) {
+            Offered::Dropped if self.pending.len() < REPORTS_PENDING_MAX => {
+                self.pending.insert(key, whole);
                 Offered::Taken
             }
+            offered => offered,
         }
     }
 
     /// Offers again what waits.
-    pub(super) fn retry(&mut self) {
-        while let Some((portal, report)) = self.pending.pop_first() {
-            if let Some(report) = self.hand_over(&portal, report) {
-                self.pending.insert(portal, report);
+    pub fn retry(&mut self) {
+        while let Some(key) = self.pending.keys().next().cloned() {
+            if self.retry_one(key) == Offered::Dropped {
                 return;
             }
         }
     }
 
-    /// Gives the report back if there is no room for it.
-    fn hand_over(&self, portal: &str, report: PortalReport) -> Option<PortalReport> {
-        let input = Input::Report { portal: portal.to_owned(), report: report.clone() };
-        (!self.inbox.offer(input)).then_some(report)
+    fn retry_one(&mut self, key: (String, u8)) -> Offered {
+        let Some(report) = self.pending.remove(&key) else { return Offered::Taken };
+        let offered = self.offer(Input::Report { portal: key.0.clone(), report: report.clone() });
+        if offered == Offered::Dropped {
+            self.pending.insert(key, report);
+        }
+        offered
     }
 }
 
@@ -135,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_that_left_while_the_inbox_was_full_is_told_when_there_is_room() {
+    fn a_card_that_left_while_the_inbox_was_full_is_reported_when_there_is_room() {
         let (mut reports, mut taken) = full();
         assert_eq!(reports.report("power".into(), card_present(true)), Offered::Taken);
         let draws = PortalReport { power_w: Some(3.0), ..card_present(false) };
@@ -145,10 +158,10 @@ mod tests {
         make_room(&mut taken, 1);
         reports.retry();
         assert!(!reports.is_pending());
-        let told = rest(&mut taken);
+        let reported = rest(&mut taken);
         assert!(
-            matches!(&told[..], [Input::Report { portal, report }] if portal == "power" && *report == draws),
-            "{told:?}"
+            matches!(&reported[..], [Input::Report { portal, report }] if portal == "power" && *report == draws),
+            "{reported:?}"
         );
     }
 
@@ -161,8 +174,8 @@ mod tests {
         assert_eq!(reports.request(request("power")), Offered::Dropped, "the report took the only place");
         make_room(&mut taken, 1);
         assert_eq!(reports.request(request("power")), Offered::Taken);
-        let told = rest(&mut taken);
-        assert!(matches!(&told[..], [Input::Report { .. }, Input::Request(_)]), "{told:?}");
+        let reported = rest(&mut taken);
+        assert!(matches!(&reported[..], [Input::Report { .. }, Input::Request(_)]), "{reported:?}");
     }
 
     #[test]
@@ -176,8 +189,8 @@ mod tests {
         assert_eq!(reports.report("gate".into(), fire(false)), Offered::Taken);
         assert!(taken.urgent.try_recv().is_ok());
         reports.retry();
-        let told: Vec<_> = std::iter::from_fn(|| taken.urgent.try_recv().ok()).collect();
-        assert!(told.iter().all(|i| matches!(i, Input::Report { report, .. } if report.fire == Some(true))));
-        assert!(!reports.is_pending(), "a fire that was told is not taken back by what was told after it");
+        let reported: Vec<_> = std::iter::from_fn(|| taken.urgent.try_recv().ok()).collect();
+        assert!(reported.iter().all(|i| matches!(i, Input::Report { report, .. } if report.fire == Some(true))));
+        assert!(!reports.is_pending(), "a fire that was reported is not taken back by a later report");
     }
 }

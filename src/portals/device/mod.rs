@@ -1,0 +1,253 @@
+//! What a portal does, whatever it is connected to: its readers, contacts, meter and output, and how an output is confirmed.
+//!
+//! Owns the portal's task. Refuses to own registers, topics and frames: an adapter decodes what its devices send into [`Event`]s
+//! and carries out what [`Wiring`] asks for. Nothing here decides who may enter: cards go to the gateway's inbox as requests,
+//! and grants come back by value and are consumed once.
+//!
+//! ```text
+//! gateway/dispatch.rs   effect -> the portal's outlet
+//! device/portal.rs      order -> what the output shall be          one task and one select a portal
+//! device/output.rs      tries, read-back, deadlines -> Wiring::set  polled by that select; one Outcome comes back
+//! modbus/wiring.rs      Wiring::set -> a request of the profile -> Bus::call
+//! modbus/task.rs        the line's task -> the bytes
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | `portal` | orders in, reports and alarms out, who is online |
+//! | `output` | what the output shall be, and every way to get there |
+//! | [`reader`] | what a reader shows over time: a card came, was there, left |
+//! | `sensors` | contacts, buttons, passages, meters |
+//! | [`reports`] | reports that wait for room in the inbox |
+
+mod output;
+mod portal;
+pub mod reader;
+pub mod reports;
+mod sensors;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::field::DisplayValue;
+
+use crate::access::id::PortalId;
+use crate::access::portal::PortalKind;
+use crate::profile::InputKind;
+
+pub use output::{STAGGER_MS, Stagger, UNCONFIRMED_MS};
+pub use portal::Portal;
+use reader::{Accept, ReaderTraits, Shows};
+
+/// What an output is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    /// Off.
+    Off,
+    /// On, to stay on.
+    On,
+    /// On for this time, in milliseconds; the device ends it.
+    Pulse {
+        /// How long.
+        hold_ms: u32,
+    },
+}
+
+/// Why a [`Set`] is not known to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotSet {
+    /// It was not done: the device is busy. It may be tried again.
+    Busy(String),
+    /// It was not done, and trying again gains nothing.
+    Refused(String),
+    /// It may have been done or not.
+    Unknown(String),
+    /// The adapter has ended.
+    Ended,
+}
+
+/// How a release ended, for counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Released {
+    /// Confirmed as the profile says.
+    Confirmed,
+    /// Not confirmed, given up, and reported.
+    Failed,
+    /// Another order for the same output came first.
+    Superseded,
+}
+
+impl Released {
+    /// Its name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Failed => "failed",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
+/// Where an output or a reader is, for logs. What does not apply is absent.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// The line.
+    pub bus: Option<DisplayValue<String>>,
+    /// Which device on it.
+    pub unit: Option<u8>,
+    /// Which output or reader of the device.
+    pub channel: Option<u16>,
+    /// The function that switches the output off.
+    pub function: Option<u8>,
+    /// The address that switches the output off.
+    pub address: Option<u16>,
+}
+
+/// What a portal needs of that to which it is connected. Cheap to clone.
+pub trait Wiring: Clone + Send + Sync + 'static {
+    /// Sets the output; nothing is sent after `deadline`. Gives when the device acknowledged it. Dropping the future withdraws what
+    /// was not sent yet.
+    fn set(&self, set: Set, deadline: Option<Instant>) -> impl Future<Output = Result<Instant, NotSet>> + Send;
+
+    /// Reads the output back, and when; `None` where the device does not answer.
+    fn read_back(&self) -> impl Future<Output = Option<(bool, Instant)>> + Send;
+
+    /// How long the device itself keeps a pulse of `hold_ms` on, in milliseconds; `None`: the gateway has to end it.
+    fn pulse_ms(&self, hold_ms: u32) -> Option<u32>;
+
+    /// Orders the reader of `slot` to take the next card. An [`Event::Accepted`] follows.
+    fn accept_next(&self, slot: u8, accept: Accept);
+
+    /// Counts how a release ended.
+    fn count(&self, how: Released);
+
+    /// Where the output is.
+    fn output_place(&self) -> Place;
+
+    /// Where the reader of `slot` is.
+    fn reader_place(&self, slot: u8) -> Place;
+}
+
+/// What comes from the devices of a portal. Its devices are numbered by their place in [`Parts::sources`].
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A device was read at this moment.
+    Read {
+        /// Which device.
+        source: usize,
+        /// What it shows; empty where nothing of it concerns the portal.
+        readings: Vec<Reading>,
+        /// When.
+        at: Instant,
+    },
+    /// A device answers again, or does not any more.
+    Source {
+        /// Which.
+        source: usize,
+        /// Whether it answers.
+        state: SourceState,
+    },
+    /// The reader of a slot was ordered to take the next card.
+    Accepted {
+        /// Which slot.
+        slot: u8,
+        /// When that was confirmed; `None`: it was not.
+        at: Option<Instant>,
+    },
+}
+
+/// One thing that a device shows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading {
+    /// The reader of a slot shows this.
+    Card {
+        /// Which slot.
+        slot: u8,
+        /// What.
+        shows: Shows,
+    },
+    /// A contact of [`Parts::contacts`], by its place there.
+    Contact {
+        /// Which.
+        contact: usize,
+        /// A number that rises with each event, or 1 and 0.
+        number: f64,
+        /// The number is a count of events.
+        counts: bool,
+        /// It is open, pressed or on.
+        active: bool,
+    },
+    /// The output is on or off.
+    Output(bool),
+    /// The meter; NaN: the device has no value.
+    Meter {
+        /// Power drawn, in watts.
+        power_w: Option<f64>,
+        /// Energy meter, in kilowatt-hours.
+        energy_kwh: Option<f64>,
+    },
+}
+
+/// Whether a device answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceState {
+    /// Not known yet.
+    Unknown,
+    /// It answers.
+    Online,
+    /// It does not answer.
+    Offline {
+        /// Why, for people.
+        cause: String,
+    },
+}
+
+/// A device of a portal.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Something is read of it all the time, so its silence is noticed. A board that cannot be read back is not.
+    pub polled: bool,
+}
+
+/// How an output behaves.
+#[derive(Clone, Debug)]
+pub struct OutputTraits {
+    /// Which source it is part of.
+    pub source: usize,
+    /// When a release that is not confirmed is given up, in milliseconds after it was ordered.
+    pub deadline_ms: u32,
+    /// How many further tries a release gets within that time.
+    pub retry: u16,
+    /// How long after it was set it may still read as before, in milliseconds.
+    pub settle_ms: u32,
+    /// It can be read back, and that confirms it.
+    pub reads_back: bool,
+    /// Pulses are ended by the gateway. One that a crash left unfinished is ended at the start.
+    pub ends_by_gateway: bool,
+    /// Whose turn it is to be switched on, of all outputs with the same supply.
+    pub stagger: Arc<Stagger>,
+}
+
+/// What a portal is put together from.
+pub struct Parts<W> {
+    /// Its id.
+    pub id: PortalId,
+    /// What it is.
+    pub kind: PortalKind,
+    /// Its devices, each once.
+    pub sources: Vec<Source>,
+    /// Its readers with their sources, slot by slot: one, or one for each slot of a power box.
+    pub readers: Vec<(usize, ReaderTraits)>,
+    /// Its contacts with their sources.
+    pub contacts: Vec<(usize, InputKind)>,
+    /// The source of its meter, and whether that measures other portals too.
+    pub meter: Option<(usize, bool)>,
+    /// Its output.
+    pub output: Option<OutputTraits>,
+    /// What carries out its orders.
+    pub wiring: W,
+}

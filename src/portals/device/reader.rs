@@ -1,0 +1,267 @@
+//! What a reader shows over time: a card came, was there already, left. Pure: the time is handed in.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::access::input::Presented;
+use crate::access::portal::Direction;
+
+/// What a latch or counter shows after it was not read for longer than this may be of a card shown long ago: it opens nothing.
+/// Milliseconds.
+pub const STALE_MS: u64 = 1500;
+/// The same for a reader that shows the card as long as it is there: what it shows is there now, but not when it came.
+pub const LEVEL_STALE_MS: u64 = 5000;
+
+/// How a reader shows cards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReaderKind {
+    /// As long as they are there.
+    Level,
+    /// Each once, until it is accepted.
+    Latch {
+        /// It is set again and again while the card is there, so its absence is seen too.
+        repeats: bool,
+    },
+    /// With a number that changes with each card.
+    Counter {
+        /// The number is to be written back.
+        accepts: bool,
+    },
+}
+
+/// How a reader behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReaderTraits {
+    /// How it shows cards.
+    pub kind: ReaderKind,
+    /// How long a card must not be shown before it counts as gone, in milliseconds.
+    pub gone_ms: u32,
+    /// Which way one passes who presents a card here.
+    pub direction: Option<Direction>,
+}
+
+/// What a reader shows at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// The card that is there, or that a latch holds.
+    Card(Option<Presented>),
+    /// The number of the last card, and the card; `None`: it cannot be read.
+    Count(i64, Option<Presented>),
+}
+
+/// How a reader is ordered to take the next card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// Its latch is released.
+    Latch,
+    /// This number is written back.
+    Count(u16),
+}
+
+/// What happened at a reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CardEvent {
+    /// A card was presented now.
+    Presented(Presented),
+    /// A card is there, when the reader was first read or read again.
+    There(Presented),
+    /// No card is there, when the reader was first read.
+    Empty,
+    /// The card left.
+    Left,
+    /// The card left and the next one is there, without a reading between that showed none. [`CardEvent::Presented`] follows.
+    Exchanged,
+    /// A card was presented while the reader was not read; it opens nothing.
+    Missed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Empty,
+    Holds(Presented),
+    /// Not shown since then. No card: whether one is there is not known yet.
+    Leaving(Option<Presented>, Instant),
+}
+
+/// The memory of one reader.
+#[derive(Debug)]
+pub struct Reader {
+    traits: ReaderTraits,
+    last_read: Option<Instant>,
+    place: Place,
+    /// A card was shown, and that it was accepted is not confirmed.
+    accept_due: bool,
+    accepted_at: Option<Instant>,
+    count: Option<i64>,
+    /// The last card could not be passed on.
+    repeat_count: bool,
+    repeat: bool,
+}
+
+impl Reader {
+    /// For a reader that was not read yet.
+    #[must_use]
+    pub fn new(traits: ReaderTraits) -> Self {
+        Self {
+            traits,
+            last_read: None,
+            place: Place::Empty,
+            accept_due: false,
+            accepted_at: None,
+            count: None,
+            repeat_count: false,
+            repeat: false,
+        }
+    }
+
+    /// Which way one passes who presents a card here.
+    #[must_use]
+    pub fn direction(&self) -> Option<Direction> {
+        self.traits.direction
+    }
+
+    /// How it is to be ordered to take the next card, if it is.
+    #[must_use]
+    pub fn accept(&self) -> Option<Accept> {
+        match self.traits.kind {
+            ReaderKind::Latch { .. } if self.accept_due => Some(Accept::Latch),
+            ReaderKind::Counter { accepts: true } if self.accept_due => {
+                self.count.and_then(|count| u16::try_from(count).ok()).map(Accept::Count)
+            }
+            ReaderKind::Latch { .. } | ReaderKind::Counter { .. } | ReaderKind::Level => None,
+        }
+    }
+
+    /// That it takes the next card was confirmed at `at`.
+    pub fn accepted(&mut self, at: Instant) {
+        self.accept_due = false;
+        self.accepted_at = Some(at);
+        if self.traits.kind == (ReaderKind::Latch { repeats: false }) {
+            self.place = Place::Empty;
+        }
+    }
+
+    /// Its device fell silent: what it shows next may be old, and counts as if it were first read.
+    pub fn lost(&mut self) {
+        self.last_read = None;
+        self.place = Place::Empty;
+    }
+
+    /// The card that was presented could not be passed on: the next reading presents it again.
+    pub fn not_passed_on(&mut self) {
+        self.place = Place::Empty;
+        // The reader keeps the card until it was accepted.
+        self.accept_due = false;
+        self.repeat_count = self.count.is_some();
+    }
+
+    /// A card that is there is reported once more with the next reading.
+    pub fn report_again(&mut self) {
+        self.repeat = true;
+    }
+
+    /// Whether it was read since its device was last lost.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.last_read.is_some()
+    }
+
+    /// Whether it is known since then what is in it.
+    #[must_use]
+    pub fn is_sure(&self) -> bool {
+        self.is_read() && !matches!(self.place, Place::Leaving(None, _))
+    }
+
+    /// Takes what it showed at `at`.
+    pub fn read(&mut self, shows: Shows, at: Instant) -> Vec<CardEvent> {
+        if self.accepted_at.is_some_and(|accepted| at <= accepted) {
+            return Vec::new();
+        }
+        let limit = Duration::from_millis(match self.traits.kind {
+            ReaderKind::Level => LEVEL_STALE_MS,
+            ReaderKind::Latch { .. } | ReaderKind::Counter { .. } => STALE_MS,
+        });
+        let first = self.last_read.is_none();
+        let fresh = self.last_read.is_some_and(|last| at.saturating_duration_since(last) <= limit);
+        self.last_read = Some(at);
+        match (shows, self.traits.kind) {
+            (Shows::Count(number, card), kind) => self.counted(number, card, fresh, kind),
+            (Shows::Card(card), ReaderKind::Latch { repeats: false }) => self.latched(card, fresh),
+            (Shows::Card(card), ReaderKind::Latch { repeats: true }) => {
+                self.accept_due = card.is_some();
+                if first && card.is_none() {
+                    // A card may be there and be shown again in a moment.
+                    self.place = Place::Leaving(None, at);
+                }
+                self.level(card, at, fresh)
+            }
+            (Shows::Card(card), ReaderKind::Level | ReaderKind::Counter { .. }) => {
+                let events = self.level(card, at, fresh);
+                if first && events.is_empty() && self.place == Place::Empty { vec![CardEvent::Empty] } else { events }
+            }
+        }
+    }
+
+    fn level(&mut self, card: Option<Presented>, at: Instant, fresh: bool) -> Vec<CardEvent> {
+        use CardEvent::{Exchanged, Left, Presented, There};
+        let again = card.is_some() && std::mem::take(&mut self.repeat);
+        let Some(card) = card else {
+            let (old, since) = match std::mem::replace(&mut self.place, Place::Empty) {
+                Place::Empty => return Vec::new(),
+                Place::Holds(old) => (Some(old), at),
+                Place::Leaving(old, since) => (old, since),
+            };
+            if at.saturating_duration_since(since) < Duration::from_millis(u64::from(self.traits.gone_ms)) {
+                self.place = Place::Leaving(old, since);
+                return Vec::new();
+            }
+            return vec![if old.is_some() { Left } else { CardEvent::Empty }];
+        };
+        let came = |card| if fresh { Presented(card) } else { There(card) };
+        match std::mem::replace(&mut self.place, Place::Holds(card.clone())) {
+            Place::Empty => vec![came(card)],
+            Place::Holds(old) | Place::Leaving(Some(old), _) if old == card => {
+                if again {
+                    vec![There(card)]
+                } else {
+                    Vec::new()
+                }
+            }
+            Place::Holds(_) if fresh => vec![Exchanged, Presented(card)],
+            Place::Leaving(None, _) => vec![There(card)],
+            Place::Holds(_) | Place::Leaving(Some(_), _) => vec![Left, came(card)],
+        }
+    }
+
+    fn latched(&mut self, card: Option<Presented>, fresh: bool) -> Vec<CardEvent> {
+        self.accept_due = card.is_some();
+        let Some(card) = card else {
+            self.place = Place::Empty;
+            return Vec::new();
+        };
+        if self.place == Place::Holds(card.clone()) {
+            return Vec::new();
+        }
+        self.place = Place::Holds(card.clone());
+        vec![if fresh { CardEvent::Presented(card) } else { CardEvent::Missed }]
+    }
+
+    fn counted(&mut self, number: i64, card: Option<Presented>, fresh: bool, kind: ReaderKind) -> Vec<CardEvent> {
+        let before = self.count.replace(number);
+        if before == Some(number) && !std::mem::take(&mut self.repeat_count) {
+            return Vec::new();
+        }
+        self.repeat_count = false;
+        self.accept_due = kind == ReaderKind::Counter { accepts: true };
+        match card {
+            _ if before.is_none() => Vec::new(),
+            Some(card) if fresh => vec![CardEvent::Presented(card)],
+            Some(_) | None => vec![CardEvent::Missed],
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

@@ -15,7 +15,7 @@
 //! | [`store`] | what survives: the journal of audit events, and generations of the list |
 //! | [`gateway`] | the one task that owns the engine: inbox, engine, effects to whoever carries them out |
 //! | [`mqtt`] | one MQTT `connection` as the links use it |
-//! | [`uplink`], [`portals`], [`http`], [`workbench`] | the links: to the center; to gates, doors and boxes (`portals/mqtt`, `portals/modbus`, whose `server` controllers ask); to people; and stand-ins for portals and for a center (`workbench/center`) |
+//! | [`uplink`], [`portals`], [`http`], [`workbench`] | the links: to the center; to gates, doors and boxes (`portals/device`, with the adapters `portals/mqtt` and `portals/modbus`, whose `server` controllers ask); to people; and stand-ins for portals and for a center (`workbench/center`) |
 //! | [`cli`] | one file a command (`simulate`, `center`, ...); `serve` puts the gateway together, `demo` a dormitory around it |
 //! | `main` | arguments to a command to an exit code |
 //!

@@ -15,16 +15,18 @@
 //! | module | owns |
 //! |---|---|
 //! | `portal` | orders in, reports and alarms out, who is online |
-//! | `output` | what the output shall be, and every way to get there |
+//! | `output`, `pulse`, `stagger` | what the output shall be, and every way to get there |
 //! | [`reader`] | what a reader shows over time: a card came, was there, left |
 //! | `sensors` | contacts, buttons, passages, meters |
 //! | [`reports`] | reports that wait for room in the inbox |
 
 mod output;
 mod portal;
+mod pulse;
 pub mod reader;
 pub mod reports;
 mod sensors;
+mod stagger;
 
 #[cfg(test)]
 mod tests;
@@ -38,9 +40,10 @@ use crate::access::id::PortalId;
 use crate::access::portal::PortalKind;
 use crate::profile::InputKind;
 
-pub use output::{STAGGER_MS, Stagger, UNCONFIRMED_MS};
+pub use output::UNCONFIRMED_MS;
 pub use portal::Portal;
 use reader::{Accept, ReaderTraits, Shows};
+pub use stagger::{STAGGER_MS, Stagger};
 
 /// What an output is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,16 @@ pub enum NotSet {
     Unknown(String),
     /// The adapter has ended.
     Ended,
+}
+
+impl NotSet {
+    /// The cause, for people.
+    fn cause(self) -> String {
+        match self {
+            Self::Busy(cause) | Self::Refused(cause) | Self::Unknown(cause) => cause,
+            Self::Ended => "the line has been shut down".to_owned(),
+        }
+    }
 }
 
 /// How a release ended, for counters.

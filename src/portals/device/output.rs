@@ -11,11 +11,12 @@
 //! A release ends confirmed or as a failure that is reported, and never late: after its deadline nothing is sent. Off is never given up.
 
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use super::pulse::{CANNOT_BE_READ, ON_RETRY_MS, in_time, settle, timed};
+use super::stagger::STAGGER_MS_MAX;
 use super::{NotSet, OutputTraits, Released, Set, Wiring};
 
 /// How long an output that must go off may be unconfirmed before it is an alarm, in milliseconds from the order or, where the first
@@ -27,45 +28,6 @@ const OFF_QUEUED_MS_MAX: u64 = 10_000;
 const OFF_RETRY_MS_MIN: u64 = 100;
 /// Longest wait between two tries to switch off, in milliseconds.
 const OFF_RETRY_MS_MAX: u64 = 2000;
-/// Wait before a release is tried again, in milliseconds.
-const ON_RETRY_MS: u64 = 100;
-/// Rooms with one supply are switched on one after another: lamps, kettles and chargers draw most at the first moment. Milliseconds.
-pub const STAGGER_MS: u64 = 150;
-/// Longest wait for one's turn, in milliseconds; a grant that would wait longer fails.
-const STAGGER_MS_MAX: u64 = 60_000;
-
-const CANNOT_BE_READ: &str = "the relay was switched on but cannot be read back";
-
-/// Whose turn it is to be switched on, for all outputs with one supply.
-#[derive(Debug)]
-pub struct Stagger(Mutex<Instant>);
-
-impl Stagger {
-    /// Nobody waits.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Mutex::new(Instant::now()))
-    }
-
-    /// When the next one may be switched on; `None`: too many wait.
-    fn turn(&self) -> Option<Instant> {
-        let now = Instant::now();
-        let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = (*next).max(now);
-        if turn.duration_since(now) > Duration::from_millis(STAGGER_MS_MAX) {
-            return None;
-        }
-        *next = turn + Duration::from_millis(STAGGER_MS);
-        Some(turn)
-    }
-}
-
-impl Default for Stagger {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// What an output shall be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Desired {
@@ -398,21 +360,6 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-impl NotSet {
-    fn cause(self) -> String {
-        match self {
-            Self::Busy(cause) | Self::Refused(cause) | Self::Unknown(cause) => cause,
-            Self::Ended => "the line has been shut down".to_owned(),
-        }
-    }
-}
-
-async fn settle(traits: &OutputTraits) {
-    if traits.settle_ms > 0 {
-        sleep(Duration::from_millis(u64::from(traits.settle_ms))).await;
-    }
-}
-
 async fn switch_off<W: Wiring>(wiring: &W, traits: &OutputTraits) -> Step {
     match wiring.set(Set::Off, None).await {
         Ok(at) if !traits.reads_back => Step::Ended(Outcome::Off(at)),
@@ -427,18 +374,6 @@ async fn switch_off<W: Wiring>(wiring: &W, traits: &OutputTraits) -> Step {
         }
         Err(NotSet::Ended) => Step::Gone,
         Err(error) => Step::NotOff(None, error.cause()),
-    }
-}
-
-/// Gives a release until `until`, whatever it waits for then.
-async fn in_time<T>(
-    traits: &OutputTraits,
-    until: Instant,
-    tries: impl Future<Output = Result<T, NotSet>>,
-) -> Result<T, String> {
-    match timeout_at(until, tries).await {
-        Ok(ended) => ended.map_err(NotSet::cause),
-        Err(_) => Err(format!("not confirmed within {} ms", traits.deadline_ms)),
     }
 }
 
@@ -504,48 +439,5 @@ async fn level_once<W: Wiring>(wiring: &W, traits: &OutputTraits, until: Instant
         Some((true, at)) => Ok(at),
         Some((false, _)) => Err(NotSet::Unknown("the relay reads off after it was switched on".to_owned())),
         None => Err(NotSet::Unknown(CANNOT_BE_READ.to_owned())),
-    }
-}
-
-/// A pulse that the device ends after `lasts`. A second one would open twice, so it is sent again only when the device was busy, or
-/// when the output is read off while the first would still last and the device did not acknowledge the first.
-async fn timed<W: Wiring>(
-    wiring: &W,
-    traits: &OutputTraits,
-    hold_ms: u32,
-    lasts: Duration,
-    until: Instant,
-) -> Result<(), NotSet> {
-    let refused = |cause: &str| Err(NotSet::Refused(cause.to_owned()));
-    let mut left = traits.retry;
-    loop {
-        let begun = Instant::now();
-        let taken = match wiring.set(Set::Pulse { hold_ms }, Some(until)).await {
-            Ok(_) => Ok(()),
-            Err(NotSet::Unknown(cause)) => Err(cause),
-            Err(NotSet::Busy(_)) => {
-                sleep(Duration::from_millis(ON_RETRY_MS)).await;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        if !traits.reads_back {
-            return taken.map_err(NotSet::Unknown);
-        }
-        settle(traits).await;
-        let on = loop {
-            match wiring.read_back().await {
-                Some((on, _)) => break on,
-                None if left > 0 => left -= 1,
-                None => return refused(CANNOT_BE_READ),
-            }
-        };
-        match taken {
-            _ if on => return Ok(()),
-            _ if begun.elapsed() >= lasts => return refused("its pulse may be over before it could be read back"),
-            Ok(()) => return refused("the relay reads off after it took the pulse"),
-            Err(cause) if left == 0 => return Err(NotSet::Refused(cause)),
-            Err(_) => left -= 1,
-        }
     }
 }

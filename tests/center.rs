@@ -128,6 +128,7 @@ impl Gateway {
             errors: vec![],
             revoked: vec!["1EA68671".parse().unwrap()],
             cut: vec!["power-412".parse().unwrap()],
+            notes: Vec::new(),
             received_at: Timestamp(0),
         };
         self.say(Up::Ack, bodies::encode_ack(&ack, Timestamp(0))).await;

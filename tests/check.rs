@@ -187,7 +187,7 @@ fn a_word_that_is_none_is_a_wrong_call_whether_or_not_anybody_is_asked() {
         (&["simulate", "fault", "riser/1", "slow"], "`slow` wants a time from 1 to 60000 ms"),
         (&["simulate", "fault", "riser/1", "exception", "999"], "a code from 1 to 255"),
         (&["simulate", "fault", "riser/1", "unplugged"], "without a unit"),
-        (&["posture", "door-412", "lockdwn"], "`lockdwn` is no posture; did you mean `lockdown`?"),
+        (&["posture", "door-412", "lockdwn"], "`lockdwn` is not a posture; did you mean `lockdown`?"),
     ] {
         let output = dormgate(&[wrong, &["--config", "/nowhere/dormgate.toml"]].concat());
         assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", stderr(&output));

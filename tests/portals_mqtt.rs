@@ -18,7 +18,7 @@ use cable::Cable;
 use dormgate::access::change::ErrorCode;
 use dormgate::access::decision::{Decision, Denial, Reason};
 use dormgate::access::id::Timestamp;
-use dormgate::access::input::{Input, PortalReport, Presented, Request};
+use dormgate::access::input::{Input, MessageKind, PortalReport, Presented, Request};
 use dormgate::access::portal::{Direction, PortalKind, Posture};
 use dormgate::gateway::ports::{Inbox, InboxReceiver, PortalOrder};
 use dormgate::mqtt::{BrokerUrl, LinkMetrics, LinkSpec};
@@ -150,7 +150,7 @@ async fn a_retained_request_is_refused_and_a_retained_state_is_not_heard() {
         let mut rig = Rig::start(&url).await;
         match rig.input().await {
             Input::Rejected(refused) => {
-                assert_eq!((refused.topic, refused.error.code), ("request", ErrorCode::Retained));
+                assert_eq!((refused.kind, refused.error.code), (MessageKind::Request, ErrorCode::Retained));
             }
             other => panic!("{other:?}"),
         }

@@ -5,7 +5,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use dormgate::access::change::{Changes, Op, Position};
+use dormgate::access::change::{Changes, Op, Position, RegisterKind};
 use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
 use dormgate::access::engine::{Engine, Setup, StreamRole};
 use dormgate::access::id::{CardUid, Timestamp};
@@ -95,7 +95,7 @@ async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocatio
         lossy: Vec::new(),
         portals: vec![portal.clone()],
         policy: Policy { max_denials: 0, ..Policy::default() },
-        streams: vec![StreamRole { name: "center".parse().unwrap(), owns_standing: true }],
+        streams: vec![StreamRole { name: "center".parse().unwrap(), owns: [RegisterKind::Standing].into() }],
         boot: "b".to_owned(),
     };
     let (to_gate, mut orders) = mpsc::channel(64);

@@ -1,5 +1,6 @@
-//! What a center says: messages of ops, and the numbering of a stream.
+//! What a center sends: messages of ops, and the numbering of a stream.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use super::credential::{Enrolment, Flag};
@@ -7,7 +8,7 @@ use super::id::{CardUid, Holder, PortalId, Revision, ScheduleName, StreamName, T
 use super::portal::Posture;
 use super::schedule::Schedule;
 
-/// Whom an op speaks of.
+/// What an op by card or holder applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// One card.
@@ -114,7 +115,7 @@ pub enum Op {
         /// Suspended (`true`) or resumed.
         suspended: bool,
     },
-    /// Defines a schedule anew.
+    /// Defines a schedule, in place of an earlier one.
     DefineSchedule {
         /// Its name.
         name: ScheduleName,
@@ -130,6 +131,48 @@ pub enum Op {
         /// Until when; then `secure`.
         until: Option<Timestamp>,
     },
+}
+
+names! {
+    /// What an op writes. The ops of one kind are one stream's (wire contract, 2.1), so all registers of a kind are numbered by it.
+    RegisterKind:
+    /// Births, holders and flags of cards, and what by-holder ops set.
+    Standing "standing",
+    /// Enrolments.
+    Enrolment "enrolment",
+    /// Suspended power.
+    Power "power",
+    /// Schedules.
+    Schedule "schedule",
+    /// Postures.
+    Posture "posture",
+}
+
+/// The registers of one stream.
+pub type RegisterKinds = BTreeSet<RegisterKind>;
+
+names! {
+    /// What is worth knowing of an op that was applied (wire contract, section 3).
+    NoteCode:
+    /// It reached nothing: nobody knows the holder.
+    NoEffect "no_effect",
+    /// The card is issued to one holder and enrolled for another.
+    HolderDiffers "holder_differs",
+    /// One message gives the card to two holders.
+    SharedUid "shared_uid",
+}
+
+/// A note on an op that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Place of the op in the message.
+    pub op: u32,
+    /// The code.
+    pub code: NoteCode,
+    /// Which card, where it is about one.
+    pub uid: Option<CardUid>,
+    /// For a person: what is odd, and what to do.
+    pub message: String,
 }
 
 /// The place of a message in its stream.
@@ -152,13 +195,13 @@ impl Position {
 /// A verified message of one stream. Atomic: all of its ops or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
-    /// Who says it.
+    /// Which stream it is of.
     pub stream: StreamName,
     /// Its number.
     pub at: Position,
-    /// When it was made, by the center's clock; `None`: the message does not say.
+    /// When it was made, by the center's clock; `None`: not given.
     pub iat: Option<Timestamp>,
-    /// What it says, in order; what is wrong with it otherwise. A message refused for its content still uses up its number.
+    /// Its ops in order, or what is wrong with it. A message refused for its content still uses up its number.
     pub content: Result<Vec<Op>, Vec<OpError>>,
 }
 
@@ -169,7 +212,7 @@ pub struct Head {
     pub stream: StreamName,
     /// The newest message.
     pub at: Position,
-    /// When the head was made, by the center's clock; `None`: it does not say.
+    /// When the head was made, by the center's clock; `None`: not given.
     pub iat: Option<Timestamp>,
     /// Distinct UIDs in the digest's lines.
     pub cards: u64,
@@ -186,7 +229,9 @@ names! {
     WrongAudience "wrong_audience",
     /// `kid` or `iss` names no configured stream.
     UnknownStream "unknown_stream",
-    /// The stream may not say this op.
+    /// Numbers too far above what is known of the stream.
+    Implausible "implausible",
+    /// The stream is not allowed this op.
     ForbiddenOp "forbidden_op",
     /// No op or command of this name.
     UnknownOp "unknown_op",

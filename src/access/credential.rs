@@ -65,6 +65,11 @@ impl Flags {
         true
     }
 
+    /// The revisions of all flags that were ever written.
+    pub(super) fn revisions_mut(&mut self) -> impl Iterator<Item = &mut Revision> {
+        self.0.iter_mut().flat_map(|all| all.iter_mut().flatten()).map(|register| &mut register.revision)
+    }
+
     /// Whether no flag was ever written.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What the engine wants done, in order. Whoever carries an effect out decides nothing any more.
 
-use super::change::{OpError, Position};
+use super::change::{Note, OpError, Position};
 use super::decision::{Decision, Grant};
 use super::event::{AlarmKind, Record, ReplyStatus};
 use super::id::{CardUid, PortalId, StreamName, Timestamp};
@@ -42,9 +42,9 @@ pub struct Ack {
     pub at: Option<Position>,
     /// How it ended.
     pub outcome: Outcome,
-    /// All messages of the epoch up to this one were heard.
+    /// All messages of the epoch up to this one were received.
     pub applied_through: u64,
-    /// Numbers not heard below the highest heard, as inclusive ranges.
+    /// Numbers not received below the highest received, as inclusive ranges.
     pub missing: Vec<(u64, u64)>,
     /// What was wrong.
     pub errors: Vec<OpError>,
@@ -52,8 +52,29 @@ pub struct Ack {
     pub revoked: Vec<CardUid>,
     /// Power boxes switched off by it.
     pub cut: Vec<PortalId>,
+    /// What is worth knowing of its ops.
+    pub notes: Vec<Note>,
     /// When it arrived.
     pub received_at: Timestamp,
+}
+
+impl Ack {
+    /// The answer to a message that was refused before anything of it was looked at.
+    #[must_use]
+    pub fn rejected(errors: Vec<OpError>, received_at: Timestamp) -> Self {
+        Self {
+            stream: None,
+            at: None,
+            outcome: Outcome::Rejected,
+            applied_through: 0,
+            missing: Vec::new(),
+            errors,
+            revoked: Vec::new(),
+            cut: Vec::new(),
+            notes: Vec::new(),
+            received_at,
+        }
+    }
 }
 
 /// What would be decided for a card at one portal.
@@ -123,7 +144,7 @@ pub struct Resync {
     pub reason: ResyncReason,
     /// What is known: epoch (0: nothing) and `applied_through`.
     pub have: (u32, u64),
-    /// Inclusive ranges not heard.
+    /// Inclusive ranges not received.
     pub missing: Vec<(u64, u64)>,
 }
 
@@ -140,11 +161,13 @@ pub struct Alarm {
     pub portal: Option<PortalId>,
     /// Which card.
     pub uid: Option<CardUid>,
+    /// How many of the same kind, portal and card were held back before it.
+    pub count: u64,
     /// For a person.
     pub detail: String,
 }
 
-/// What a portal is told.
+/// An order to a portal.
 #[derive(Debug, PartialEq)]
 pub enum PortalOrder {
     /// The answer to a request. A portal made of reader and output is driven with the grant inside.
@@ -219,7 +242,7 @@ pub enum Effect {
     Alarm(Box<Alarm>),
     /// Ask a stream to send again.
     Resync(Box<Resync>),
-    /// What the meter of a portal says; nothing: it is not known any more.
+    /// The readings of a portal's meter; `None`: not known any more.
     Metered {
         /// Which.
         portal: PortalId,

@@ -7,7 +7,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::change::ErrorCode;
+use super::change::{ErrorCode, RegisterKinds};
 use super::decision::{GrantFlags, GrantReason, Reason, Reasons};
 use super::id::{CardUid, ClockTrust, Holder, Now, PortalId, StreamName, Timestamp};
 use super::portal::{Direction, Posture};
@@ -162,8 +162,8 @@ pub enum Mark {
     Note,
     /// Until this message is reached the list may lack a revocation; see `StreamTrack::take_head`.
     Goal(StreamRevision),
-    /// An operator had the cursor of this stream forgotten.
-    StreamForgotten(StreamName),
+    /// An operator had the numbers of this stream forgotten; these registers are numbered by it.
+    StreamForgotten(StreamName, RegisterKinds),
 }
 
 /// What happened: one variant a type (wire contract, section 3). `detail` is for a person; nothing is derived from it.

@@ -23,11 +23,46 @@ pub struct ReceivedChanges {
     pub received_at: Timestamp,
 }
 
+/// The kinds of messages that may be rejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MessageKind {
+    /// A center's changes.
+    Changes,
+    /// A part of a center's snapshot.
+    Snapshot,
+    /// A center's position.
+    Head,
+    /// A center's command.
+    Command,
+    /// A center's acknowledgement of the audit.
+    AuditAck,
+    /// A card presented at a portal.
+    Request,
+    /// What a portal reports.
+    Report,
+}
+
+impl MessageKind {
+    /// Its name for a person.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Changes => "changes",
+            Self::Snapshot => "snapshot",
+            Self::Head => "head",
+            Self::Command => "command",
+            Self::AuditAck => "audit acknowledgement",
+            Self::Request => "request",
+            Self::Report => "report",
+        }
+    }
+}
+
 /// A message that has no effect: wrong signature, audience, issuer, version, or a retained copy.
 #[derive(Clone, Debug)]
 pub struct RejectedMessage {
-    /// Which kind of message: `changes`, `command`, `audit-ack`, `head`, `request`, `state`.
-    pub topic: &'static str,
+    /// Which kind of message.
+    pub kind: MessageKind,
     /// Who says it is from; not verified.
     pub claimed_stream: Option<StreamName>,
     /// Its number as claimed; not verified.
@@ -36,7 +71,8 @@ pub struct RejectedMessage {
     pub claimed_jti: Option<String>,
     /// What is wrong.
     pub error: OpError,
-    /// What to acknowledge, where the link waits for it.
+    /// What to acknowledge; only of a message that is really from a center, or anybody could make an office believe that its own
+    /// message of that number was refused.
     pub receipt: Option<Receipt>,
     /// When it arrived.
     pub received_at: Timestamp,
@@ -232,7 +268,15 @@ pub enum Operator {
         posture: Posture,
     },
     /// Ends the fire latch, if the inputs are clear.
-    FireReset,
+    FireReset {
+        /// Sets aside inputs whose portal is offline or gone.
+        force: bool,
+    },
+    /// Has the numbers of a stream forgotten, after its keys were changed: what is known of cards stays.
+    StreamForget {
+        /// Which.
+        stream: StreamName,
+    },
 }
 
 /// What happened to the wall clock.

@@ -4,7 +4,7 @@
 macro_rules! names {
     ($(#[$head:meta])* $enum:ident: $($(#[$doc:meta])* $variant:ident $name:literal,)*) => {
         $(#[$head])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum $enum {
             $($(#[$doc])* $variant,)*
         }

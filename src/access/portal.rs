@@ -98,17 +98,17 @@ pub enum Posture {
     Secure,
     /// Everybody passes; cards are still read for the audit.
     FreeAccess,
-    /// Nobody enters.
-    OutOfService,
     /// Only staff enter.
     Lockdown,
+    /// Nobody enters, staff included.
+    OutOfService,
     /// Gates and doors are released.
     Fire,
 }
 
 impl Posture {
     /// All postures, weakest first.
-    pub const ALL: [Self; 5] = [Self::Secure, Self::FreeAccess, Self::OutOfService, Self::Lockdown, Self::Fire];
+    pub const ALL: [Self; 5] = [Self::Secure, Self::FreeAccess, Self::Lockdown, Self::OutOfService, Self::Fire];
 
     /// The posture's name on the wire.
     #[must_use]

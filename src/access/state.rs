@@ -43,7 +43,8 @@ impl State {
     /// Folds one event. `changes` is the message of a `changes_applied`; replayed, it is parsed from the event's evidence.
     pub fn fold(&mut self, event: &AuditEvent, changes: Option<&Changes>) {
         if let Some(changes) = changes {
-            self.hear(&changes.stream, changes.at, event.at);
+            self.receive(&changes.stream, changes.at);
+            self.note_iat(&changes.stream, changes.iat, event.at);
             if let Ok(ops) = &changes.content {
                 self.list.replay(ops, changes.at);
             }
@@ -53,17 +54,22 @@ impl State {
 
     /// Applies a message live; its event is noted when it is recorded.
     pub fn apply(&mut self, changes: &Changes, policy: &Policy, now: Timestamp) -> Applied {
-        self.hear(&changes.stream, changes.at, now);
+        self.receive(&changes.stream, changes.at);
+        self.note_iat(&changes.stream, changes.iat, now);
         match &changes.content {
             Ok(ops) => self.list.apply(ops, changes.at, policy, now),
             Err(_) => Applied::default(),
         }
     }
 
-    fn hear(&mut self, stream: &StreamName, at: Position, heard_at: Timestamp) {
+    fn receive(&mut self, stream: &StreamName, at: Position) {
+        self.streams.entry(stream.clone()).or_default().receive(at);
+    }
+
+    /// Remembers when a change or a head of `stream` was made. One of the future does not make the list younger than now.
+    pub fn note_iat(&mut self, stream: &StreamName, iat: Option<Timestamp>, now: Timestamp) {
         let track = self.streams.entry(stream.clone()).or_default();
-        track.hear(at);
-        track.heard_at = track.heard_at.max(Some(heard_at));
+        track.newest_iat = track.newest_iat.max(iat.map(|iat| iat.min(now)));
     }
 
     /// Folds a live event. That of a message was applied by [`State::apply`].
@@ -85,10 +91,12 @@ impl State {
             }
             Event::Posture { portal, posture, source } => self.fold_posture(portal.as_ref(), *posture, *source),
             Event::RejectedMessage { used_up: Some(r), .. } => {
-                self.hear(&r.stream, Position { epoch: r.epoch, seq: r.seq }, event.at);
+                self.receive(&r.stream, Position { epoch: r.epoch, seq: r.seq });
             }
             Event::Config { mark, .. } => self.fold_mark(mark),
-            Event::LogGap { cause: GapCause::Damaged, .. } => self.streams.values_mut().for_each(StreamTrack::lose),
+            Event::LogGap { cause: GapCause::Damaged, .. } => {
+                self.streams.values_mut().for_each(StreamTrack::mark_lost);
+            }
             Event::LogGap { cause: GapCause::NotWritten, .. }
             | Event::RejectedMessage { used_up: None, .. }
             | Event::Decision { .. }
@@ -109,10 +117,15 @@ impl State {
             Mark::Note => {}
             Mark::Goal(StreamRevision { stream, epoch, seq }) => {
                 let track = self.streams.entry(stream.clone()).or_default();
-                track.aim_at(Position { epoch: *epoch, seq: *seq });
+                track.set_goal(Position { epoch: *epoch, seq: *seq });
             }
-            Mark::StreamForgotten(stream) => {
-                self.streams.remove(stream);
+            Mark::StreamForgotten(stream, registers) => {
+                // What was lost is still lost.
+                let damaged = self.streams.remove(stream).is_some_and(|track| track.damaged);
+                if damaged {
+                    self.streams.insert(stream.clone(), StreamTrack { damaged, ..StreamTrack::default() });
+                }
+                self.list.renumber(registers);
             }
         }
     }

@@ -1,45 +1,52 @@
-//! How far each stream was heard: numbers without holes, what is missing, and what has to be reached before cards are granted.
+//! How far each stream was received: numbers without holes, what is missing, and what has to be reached before cards are granted.
 
 use std::num::NonZeroU32;
 
 use super::change::{Head, Position};
 use super::id::Timestamp;
 
-/// Ranges of numbers heard above a hole that are remembered. Beyond it a message is applied all the same, but counts as not
-/// heard, so it is asked for and applied again, which changes nothing.
+/// Ranges of numbers received above a hole that are remembered. Beyond it a message is applied all the same, but counts as
+/// missing, so it is asked for and applied again, which changes nothing.
 pub const RANGES_MAX: usize = 1024;
 
-/// Whether a message was heard before.
+/// How far above the newest epoch of a stream a plausible message may be (wire contract, 2.3).
+pub const EPOCH_JUMP_MAX: u32 = 1_000;
+/// How far above the highest number of a stream a plausible message may be (wire contract, 2.3).
+pub const SEQ_JUMP_MAX: u64 = 1_000_000;
+
+/// How a message stands to those received before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum Received {
     /// New: apply it.
     New,
-    /// Its number was heard.
+    /// Its number was received before.
     Duplicate,
     /// Of an earlier epoch.
     Stale,
+    /// So far above everything known of the stream that it would end the stream for ever.
+    Implausible,
 }
 
 /// One stream's numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamTrack {
-    /// The newest epoch; `None`: nothing heard.
+    /// The newest epoch; `None`: nothing received.
     pub epoch: Option<NonZeroU32>,
-    /// All numbers of the epoch up to this one were heard.
+    /// All numbers of the epoch up to this one were received.
     pub through: u64,
-    /// Inclusive ranges heard above a hole, ascending, apart from each other.
+    /// Inclusive ranges received above a hole, ascending, apart from each other.
     pub above: Vec<(u64, u64)>,
-    /// The first head heard since the gateway was new or lost data, or what is known to have been lost:
+    /// The first head received since the gateway was new or lost data, or what is known to have been lost:
     /// until it is reached, the list may lack a revocation.
-    pub must_reach: Option<Position>,
-    /// Data of this stream was lost: until `must_reach`, no card is granted at all.
+    pub goal: Option<Position>,
+    /// Data of this stream was lost: until `goal`, no card is granted at all.
     pub damaged: bool,
-    /// A head was heard since the gateway was new or lost data.
+    /// A head was received since the gateway was new or lost data.
     pub head_known: bool,
-    /// The newest head heard. Not kept across a restart: the broker keeps it.
+    /// The newest head received. Not kept across a restart: the broker keeps it.
     pub head: Option<Head>,
-    /// When the stream was last heard.
-    pub heard_at: Option<Timestamp>,
+    /// When the newest change or head was made, by the center's clock.
+    pub newest_iat: Option<Timestamp>,
     /// The epoch last began with a hole.
     pub epoch_gap: bool,
 }
@@ -47,20 +54,35 @@ pub struct StreamTrack {
 impl StreamTrack {
     /// Whether a message at `at` is new.
     #[must_use]
-    pub fn judge(&self, at: Position) -> Heard {
+    pub fn classify(&self, at: Position) -> Received {
         match self.epoch {
-            Some(epoch) if at.epoch < epoch => Heard::Stale,
-            Some(epoch) if at.epoch == epoch && self.has(at.seq) => Heard::Duplicate,
-            _ => Heard::New,
+            _ if self.is_implausible(at) => Received::Implausible,
+            Some(epoch) if at.epoch < epoch => Received::Stale,
+            Some(epoch) if at.epoch == epoch && self.has(at.seq) => Received::Duplicate,
+            _ => Received::New,
         }
+    }
+
+    /// Whether `at` is too far above what is known from changes, heads and snapshots. Of a stream of which nothing is known,
+    /// everything is plausible.
+    #[must_use]
+    pub fn is_implausible(&self, at: Position) -> bool {
+        let highest = self.above.last().map_or(self.through, |(_, to)| *to);
+        let received = self.epoch.map(|epoch| Position { epoch, seq: highest });
+        let known = [received, self.head.as_ref().map(|head| head.at), self.goal];
+        let epoch = known.iter().flatten().map(|p| p.epoch).max();
+        let seq = known.iter().flatten().map(|p| p.seq).max().unwrap_or(0);
+        epoch.is_some_and(|epoch| {
+            at.epoch > epoch.saturating_add(EPOCH_JUMP_MAX) || at.seq > seq.saturating_add(SEQ_JUMP_MAX)
+        })
     }
 
     fn has(&self, seq: u64) -> bool {
         seq <= self.through || self.above.iter().any(|(from, to)| (*from..=*to).contains(&seq))
     }
 
-    /// Remembers that the message at `at` was heard.
-    pub fn hear(&mut self, at: Position) {
+    /// Remembers that the message at `at` was received.
+    pub fn receive(&mut self, at: Position) {
         if self.epoch.is_none_or(|epoch| epoch < at.epoch) {
             // Anything the earlier epoch still lacked is settled: its revisions are older than all of the new one's.
             self.epoch_gap = self.epoch.is_some() && at.seq > 1;
@@ -107,15 +129,15 @@ impl StreamTrack {
         });
     }
 
-    /// Forgets the goal once it is reached. What was lost is here again only when the center has said how far it went.
+    /// Forgets the goal once it is reached. What was lost is here again only when a head has shown how far the stream went.
     fn settle(&mut self) {
-        if self.must_reach.is_none_or(|goal| self.meets(goal)) {
-            self.must_reach = None;
+        if self.goal.is_none_or(|goal| self.meets(goal)) {
+            self.goal = None;
             self.damaged &= !self.head_known;
         }
     }
 
-    /// Whether all of the stream up to `goal` is here. A later epoch says nothing of what the goal's epoch still lacks.
+    /// Whether all of the stream up to `goal` is here. A later epoch does not fill what the goal's epoch still lacks.
     fn meets(&self, goal: Position) -> bool {
         goal.seq == 0 || (self.epoch == Some(goal.epoch) && self.through >= goal.seq)
     }
@@ -124,20 +146,20 @@ impl StreamTrack {
         self.epoch.is_some_and(|epoch| epoch > goal.epoch || (epoch == goal.epoch && self.through >= goal.seq))
     }
 
-    /// Whether all of the stream up to its newest head was heard.
+    /// Whether all of the stream up to its newest head was received.
     #[must_use]
     pub fn is_behind_head(&self) -> bool {
         self.head.as_ref().is_some_and(|head| !self.reached(head.at))
     }
 
-    /// Takes a center's word of how far its stream goes. The first one since the gateway was new or lost data is a goal; a goal
+    /// Takes a center's statement of how far its stream goes. The first one since the gateway was new or lost data is a goal; a goal
     /// that is not reached when the center begins a new epoch gives way to how far the new one goes. Gives the goal, reached
-    /// or not: it has to be recorded for [`StreamTrack::aim_at`], so that a restart knows of it.
+    /// or not: it has to be recorded for [`StreamTrack::set_goal`], so that a restart knows of it.
     pub fn take_head(&mut self, head: Head) -> Option<Position> {
-        let restarted = self.must_reach.is_some_and(|goal| goal.epoch < head.at.epoch) && head.at.seq > 0;
+        let restarted = self.goal.is_some_and(|goal| goal.epoch < head.at.epoch) && head.at.seq > 0;
         let goal = (!self.head_known || restarted).then_some(head.at);
         if let Some(goal) = goal {
-            self.aim_at(goal);
+            self.set_goal(goal);
         }
         if self.head.as_ref().is_none_or(|old| old.at <= head.at) {
             self.head = Some(head);
@@ -146,17 +168,17 @@ impl StreamTrack {
     }
 
     /// Until `goal` is reached, the list may lack a revocation.
-    pub fn aim_at(&mut self, goal: Position) {
+    pub fn set_goal(&mut self, goal: Position) {
         self.head_known = true;
-        self.must_reach = self.must_reach.max(Some(goal));
+        self.goal = self.goal.max(Some(goal));
         self.settle();
     }
 
-    /// The store lost data: what was heard is to be heard again, and nothing is granted before.
-    pub fn lose(&mut self) {
+    /// The store lost data: what was received must be sent again, and nothing is granted before.
+    pub fn mark_lost(&mut self) {
         let highest = self.above.last().map_or(self.through, |(_, to)| *to);
         if let Some(epoch) = self.epoch.filter(|_| highest > 0) {
-            self.must_reach = self.must_reach.max(Some(Position { epoch, seq: highest }));
+            self.goal = self.goal.max(Some(Position { epoch, seq: highest }));
             self.damaged = true;
         }
         self.through = 0;
@@ -165,18 +187,18 @@ impl StreamTrack {
         self.head = None;
     }
 
-    /// Numbers not heard below the highest heard or known of, as inclusive ranges.
+    /// Numbers not received below the highest received or known of, as inclusive ranges.
     #[must_use]
     pub fn missing(&self) -> Vec<(u64, u64)> {
         let mut missing = Vec::with_capacity(self.above.len());
-        let mut heard = self.through;
+        let mut received = self.through;
         for (from, to) in &self.above {
-            missing.push((heard + 1, from - 1));
-            heard = *to;
+            missing.push((received + 1, from - 1));
+            received = *to;
         }
         let heads = self.head.as_ref().map(|h| h.at);
-        let goal = heads.max(self.must_reach).filter(|goal| Some(goal.epoch) == self.epoch && goal.seq > heard);
-        missing.extend(goal.map(|goal| (heard + 1, goal.seq)));
+        let goal = heads.max(self.goal).filter(|goal| Some(goal.epoch) == self.epoch && goal.seq > received);
+        missing.extend(goal.map(|goal| (received + 1, goal.seq)));
         missing
     }
 
@@ -196,18 +218,18 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_told_until_it_is_filled() {
+    fn a_gap_is_missing_until_it_is_filled() {
         let mut track = StreamTrack::default();
         for seq in [1, 2, 5, 4, 9] {
-            assert_eq!(track.judge(at(1, seq)), Heard::New);
-            track.hear(at(1, seq));
+            assert_eq!(track.classify(at(1, seq)), Received::New);
+            track.receive(at(1, seq));
         }
         assert_eq!((track.through, track.missing()), (2, vec![(3, 3), (6, 8)]));
-        assert_eq!(track.judge(at(1, 5)), Heard::Duplicate);
-        track.hear(at(1, 3));
+        assert_eq!(track.classify(at(1, 5)), Received::Duplicate);
+        track.receive(at(1, 3));
         assert_eq!((track.through, track.missing()), (5, vec![(6, 8)]));
         for seq in [7, 8, 6] {
-            track.hear(at(1, seq));
+            track.receive(at(1, seq));
         }
         assert_eq!((track.through, track.missing()), (9, vec![]));
     }
@@ -215,21 +237,22 @@ mod tests {
     #[test]
     fn a_new_epoch_starts_over_and_the_old_one_is_stale() {
         let mut track = StreamTrack::default();
-        track.hear(at(1, 1));
-        track.hear(at(2, 3));
+        track.receive(at(1, 1));
+        track.receive(at(2, 3));
         assert_eq!((track.through, track.missing(), track.epoch_gap), (0, vec![(1, 2)], true));
-        assert_eq!(track.judge(at(1, 2)), Heard::Stale);
+        assert_eq!(track.classify(at(1, 2)), Received::Stale);
     }
 
     #[test]
     fn a_jump_to_the_largest_number_neither_overflows_nor_grows() {
         let mut track = StreamTrack::default();
-        track.hear(at(1, u64::MAX));
+        track.receive(at(1, u64::MAX));
         assert_eq!(track.missing(), vec![(1, u64::MAX - 1)]);
-        track.hear(at(1, u64::MAX - 1));
+        assert_eq!(track.classify(at(u32::MAX, u64::MAX)), Received::Implausible);
+        track.receive(at(1, u64::MAX - 1));
         assert_eq!(track.missing(), vec![(1, u64::MAX - 2)]);
         for seq in (10..10_000).step_by(2) {
-            track.hear(at(1, seq));
+            track.receive(at(1, seq));
         }
         assert_eq!(track.above.len(), RANGES_MAX);
     }
@@ -240,12 +263,12 @@ mod tests {
         let head =
             |seq| Head { stream: "a".parse().unwrap(), at: at(1, seq), iat: None, cards: 0, digest: String::new() };
         track.take_head(head(2));
-        assert_eq!(track.must_reach, Some(at(1, 2)));
-        track.hear(at(1, 1));
+        assert_eq!(track.goal, Some(at(1, 2)));
+        track.receive(at(1, 1));
         track.take_head(head(3));
-        assert_eq!(track.must_reach, Some(at(1, 2)), "a later head is no goal");
-        track.hear(at(1, 2));
-        assert_eq!(track.must_reach, None);
+        assert_eq!(track.goal, Some(at(1, 2)), "a later head is no goal");
+        track.receive(at(1, 2));
+        assert_eq!(track.goal, None);
         assert!(track.is_behind_head());
     }
 }

@@ -1,4 +1,5 @@
-//! `dormgate query`, `status`, `posture`, `fire reset` and `clock trust`: ask a running gateway through its socket.
+//! `dormgate query`, `status`, `posture`, `fire reset`, `stream forget` and `clock trust`: ask a running gateway through its
+//! socket.
 
 use std::path::PathBuf;
 
@@ -55,7 +56,33 @@ pub(super) struct FireArgs {
 #[derive(Debug, clap::Subcommand)]
 enum FireCommand {
     /// End the fire latch.
-    Reset(ConfigArg),
+    Reset {
+        /// Set aside fire inputs whose portal is offline or no longer configured. Look there first.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+}
+
+/// Operate on the stream of a center.
+#[derive(Debug, clap::Args)]
+pub(super) struct StreamArgs {
+    #[command(subcommand)]
+    command: StreamCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum StreamCommand {
+    /// Forget how far a stream was received, after its keys were changed or its center lost its numbers.
+    ///
+    /// What is known of cards stays. The gateway asks the center for everything again, and takes the numbers that come.
+    Forget {
+        /// The stream's name in the configuration.
+        name: String,
+        #[command(flatten)]
+        config: ConfigArg,
+    },
 }
 
 /// Say that the wall clock of the box is right, after it was wrong.
@@ -91,7 +118,7 @@ pub(super) fn posture(args: &PostureArgs) -> Exit {
     let Some((posture, portals)) = args.words.split_last() else { return Exit::Usage };
     if Posture::parse(posture).is_none() {
         print_error(format!(
-            "`{posture}` is no posture; {}",
+            "`{posture}` is not a posture; {}",
             hint(posture, Posture::ALL.iter().map(|known| known.as_str()))
         ));
         return Exit::Usage;
@@ -102,8 +129,16 @@ pub(super) fn posture(args: &PostureArgs) -> Exit {
 }
 
 pub(super) fn fire(args: &FireArgs) -> Exit {
-    let FireCommand::Reset(config) = &args.command;
-    ask(config, "POST", "/api/v1/fire/reset", |_| "the fire latch is reset".to_owned())
+    let FireCommand::Reset { force, config } = &args.command;
+    ask(config, "POST", &format!("/api/v1/fire/reset?force={force}"), |_| "the fire latch is reset".to_owned())
+}
+
+pub(super) fn stream(args: &StreamArgs) -> Exit {
+    let StreamCommand::Forget { name, config } = &args.command;
+    let target = format!("/api/v1/stream/forget?stream={}", client::encode(name));
+    ask(config, "POST", &target, |_| {
+        format!("the numbers of `{name}` are forgotten; the center is asked for everything")
+    })
 }
 
 pub(super) fn clock(args: &ClockArgs) -> Exit {

@@ -55,6 +55,7 @@ enum Command {
     #[cfg(feature = "workbench")]
     Simulate(simulate::Args),
     Status(ask::StatusArgs),
+    Stream(ask::StreamArgs),
     Uid(uid::Args),
 }
 
@@ -146,6 +147,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         #[cfg(feature = "workbench")]
         Command::Simulate(args) => simulate::run(&args),
         Command::Status(args) => ask::status(&args),
+        Command::Stream(args) => ask::stream(&args),
         Command::Uid(args) => uid::run(&args),
     }
 }

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::access::change::RegisterKinds;
 use crate::access::id::{Mono, StreamName};
 use crate::access::state::State;
 use crate::access::stream::StreamTrack;
 use crate::wire::digest;
 use crate::wire::digest_lines::{card_lines, other_lines};
-use crate::wire::may::MaySet;
 
 /// Cards looked at in one slice; some hundred microseconds.
 const SLICE_CARDS: usize = 256;
@@ -47,7 +47,7 @@ impl Lines {
 
 #[derive(Debug)]
 struct Walk {
-    may: MaySet,
+    owns: RegisterKinds,
     place: usize,
     lines: Lines,
 }
@@ -55,7 +55,7 @@ struct Walk {
 /// The newest digest of each stream, and the one under way.
 #[derive(Debug, Default)]
 pub struct Digests {
-    streams: Vec<(StreamName, MaySet)>,
+    streams: Vec<(StreamName, RegisterKinds)>,
     known: BTreeMap<StreamName, (Progress, String)>,
     walk: Option<Walk>,
     /// Lines are being hashed; the next walk waits for them.
@@ -77,9 +77,9 @@ pub enum Work {
 }
 
 impl Digests {
-    /// Digests of these streams, each with the ops it owns.
+    /// Digests of these streams, each with the registers that it owns.
     #[must_use]
-    pub fn new(streams: Vec<(StreamName, MaySet)>) -> Self {
+    pub fn new(streams: Vec<(StreamName, RegisterKinds)>) -> Self {
         Self { streams, changed_at: Some(Mono::default()), ..Self::default() }
     }
 
@@ -107,11 +107,11 @@ impl Digests {
         }
     }
 
-    fn next(&self, state: &State) -> Option<(&StreamName, MaySet, Progress)> {
-        self.streams.iter().find_map(|(stream, may)| {
+    fn next(&self, state: &State) -> Option<(&StreamName, &RegisterKinds, Progress)> {
+        self.streams.iter().find_map(|(stream, owns)| {
             let progress = progress_of(state.streams.get(stream).filter(|track| track.epoch.is_some())?);
             let known = self.known.get(stream).is_some_and(|(known, _)| *known == progress);
-            (!known).then_some((stream, *may, progress))
+            (!known).then_some((stream, owns, progress))
         })
     }
 
@@ -120,13 +120,14 @@ impl Digests {
         let mut walk = match self.walk.take() {
             Some(walk) => walk,
             None => {
-                let Some((stream, may, progress)) = self.next(state) else {
+                let Some((stream, owns, progress)) = self.next(state) else {
                     self.changed_at = None;
                     return None;
                 };
+                let owns = owns.clone();
                 let lines = Lines { stream: stream.clone(), progress, lines: Vec::new() };
                 self.began_at = Some(now);
-                Walk { may, place: 0, lines }
+                Walk { owns, place: 0, lines }
             }
         };
         // A message arrived meanwhile: what was read belongs to two lists. The walk begins again at the next call.
@@ -134,13 +135,13 @@ impl Digests {
             return None;
         }
         let end = walk.place.saturating_add(SLICE_CARDS).min(state.list.len());
-        card_lines(&state.list, walk.may, walk.place..end, &mut walk.lines.lines);
+        card_lines(&state.list, &walk.owns, walk.place..end, &mut walk.lines.lines);
         walk.place = end;
         if end < state.list.len() {
             self.walk = Some(walk);
             return None;
         }
-        other_lines(&state.list, walk.may, &mut walk.lines.lines);
+        other_lines(&state.list, &walk.owns, &mut walk.lines.lines);
         self.hashing = true;
         Some(walk.lines)
     }

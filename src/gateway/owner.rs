@@ -14,6 +14,7 @@ use super::ports::{
     UplinkOrder,
 };
 use super::publication::Publication;
+use crate::access::change::RegisterKinds;
 use crate::access::effect::Effect;
 use crate::access::engine::Engine;
 use crate::access::event::{AlarmKind, Record};
@@ -21,7 +22,6 @@ use crate::access::id::{ClockTrust, Mono, Now, StreamName};
 use crate::access::input::{Input, Operator};
 use crate::clock::Clock;
 use crate::store::{Store, StoreEvent};
-use crate::wire::may::MaySet;
 
 /// Where records go. The store is one; a simulation has another.
 pub trait Journal {
@@ -53,8 +53,8 @@ pub struct Identity {
     pub version: String,
     /// What is configured insecurely.
     pub insecure: Vec<String>,
-    /// The streams and the ops each owns, for their digests.
-    pub streams: Vec<(StreamName, MaySet)>,
+    /// The streams and the registers that each owns, for their digests.
+    pub streams: Vec<(StreamName, RegisterKinds)>,
 }
 
 /// See the module's head.
@@ -106,7 +106,8 @@ impl<J: Journal> GatewayCore<J> {
     /// Handles one input: decides, drives, records, answers.
     pub fn input(&mut self, input: Input, now: Now) {
         if let Input::Rejected(rejected) = &input {
-            let labels = RejectedLabels { topic: rejected.topic, code: rejected.error.code.as_str() };
+            let labels =
+                RejectedLabels { topic: crate::wire::topic::leaf(rejected.kind), code: rejected.error.code.as_str() };
             self.metrics.rejected.get_or_create(&labels).inc();
         }
         // What was published is gone from the broker: its last will has taken its place.
@@ -202,7 +203,10 @@ impl<J: Journal> GatewayCore<J> {
 
     fn refusal(&self, command: &Operator) -> Option<OperatorRefusal> {
         match command {
-            Operator::FireReset => self.engine.fire_reset_refusal().map(OperatorRefusal::NotNow),
+            Operator::FireReset { force } => self.engine.fire_reset_refusal(*force).map(OperatorRefusal::NotNow),
+            Operator::StreamForget { stream } => {
+                (!self.engine.has_stream(stream)).then(|| OperatorRefusal::UnknownStream(stream.clone()))
+            }
             Operator::Posture { portals, .. } => {
                 let unknown = portals.iter().find(|portal| self.engine.kind_of(portal.as_str()).is_none());
                 unknown.cloned().map(OperatorRefusal::UnknownPortal)

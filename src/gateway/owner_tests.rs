@@ -36,10 +36,19 @@ fn core() -> (GatewayCore<Nowhere>, mpsc::Receiver<UplinkOrder>) {
         portals: vec![gate],
         lossy: Vec::new(),
         policy: crate::access::policy::Policy::default(),
-        streams: vec![StreamRole { name: "office".parse().unwrap(), owns_standing: true }],
+        streams: vec![StreamRole {
+            name: "office".parse().unwrap(),
+            owns: [crate::access::change::RegisterKind::Standing].into(),
+        }],
         boot: "b".to_owned(),
     };
-    let identity = Identity { streams: vec![("office".parse().unwrap(), MaySet::ALL)], ..Identity::default() };
+    let identity = Identity {
+        streams: vec![(
+            "office".parse().unwrap(),
+            crate::wire::digest_lines::registers_of(crate::wire::may::MaySet::ALL),
+        )],
+        ..Identity::default()
+    };
     let (to, orders) = mpsc::channel(64);
     let engine = Engine::new(setup, State::default());
     let outlets = PortalOutlets::default();

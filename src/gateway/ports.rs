@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use crate::access::effect::PortalOrder;
 use crate::access::effect::{Ack, Alarm, Reply, Resync, Verdict};
-use crate::access::id::{CardUid, PortalId, Timestamp};
+use crate::access::id::{CardUid, PortalId, StreamName, Timestamp};
 use crate::access::input::{Input, Operator, PortalReport, Receipt};
 pub use crate::wire::state::{MeterState, StateReport, StreamState};
 
@@ -60,6 +60,9 @@ pub enum OperatorRefusal {
     /// Nothing is done where one of several portals does not exist.
     #[error("no portal `{0}` is configured")]
     UnknownPortal(PortalId),
+    /// No such stream.
+    #[error("no stream `{0}` is configured; `dormgate status` names them")]
+    UnknownStream(StreamName),
     /// Not now; the text says why.
     #[error("{0}")]
     NotNow(String),

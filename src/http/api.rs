@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::access::id::{CardUid, PortalId};
+use crate::access::id::{CardUid, PortalId, StreamName};
 use crate::access::input::Operator;
 use crate::access::portal::Posture;
 use crate::gateway::ports::{Ask, Inbox, OperatorRefusal, Readiness, StateReport};
@@ -37,6 +37,7 @@ pub(super) fn routes(pages: Pages) -> Router {
         .route("/api/v1/posture", post(posture))
         .route("/api/v1/fire/reset", post(fire_reset))
         .route("/api/v1/clock/trust", post(trust_clock))
+        .route("/api/v1/stream/forget", post(stream_forget))
         .with_state(pages)
 }
 
@@ -51,6 +52,18 @@ struct PostureFor {
     /// Comma-separated; `*` or nothing: all portals.
     portals: Option<String>,
     posture: String,
+}
+
+#[derive(Deserialize)]
+struct FireReset {
+    /// Set aside inputs whose portal is offline or gone.
+    #[serde(default)]
+    force: bool,
+}
+
+#[derive(Deserialize)]
+struct StreamForget {
+    stream: String,
 }
 
 async fn status(State(pages): State<Pages>) -> Response {
@@ -110,8 +123,15 @@ async fn posture(State(pages): State<Pages>, Query(asked): Query<PostureFor>) ->
     }
 }
 
-async fn fire_reset(State(pages): State<Pages>) -> Response {
-    operate(&pages, Operator::FireReset).await
+async fn fire_reset(State(pages): State<Pages>, Query(asked): Query<FireReset>) -> Response {
+    operate(&pages, Operator::FireReset { force: asked.force }).await
+}
+
+async fn stream_forget(State(pages): State<Pages>, Query(asked): Query<StreamForget>) -> Response {
+    match asked.stream.parse::<StreamName>() {
+        Ok(stream) => operate(&pages, Operator::StreamForget { stream }).await,
+        Err(error) => refuse(StatusCode::BAD_REQUEST, error),
+    }
 }
 
 async fn trust_clock(State(pages): State<Pages>) -> Response {
@@ -125,7 +145,9 @@ async fn trust_clock(State(pages): State<Pages>) -> Response {
 async fn operate(pages: &Pages, command: Operator) -> Response {
     match ask(pages, |answer| Ask::Operator { command, answer }).await {
         Ok(Ok(())) => body(&json!({ "done": true })),
-        Ok(Err(why @ OperatorRefusal::UnknownPortal(_))) => refuse(StatusCode::NOT_FOUND, why),
+        Ok(Err(why @ (OperatorRefusal::UnknownPortal(_) | OperatorRefusal::UnknownStream(_)))) => {
+            refuse(StatusCode::NOT_FOUND, why)
+        }
         Ok(Err(why @ OperatorRefusal::NotNow(_))) => refuse(StatusCode::CONFLICT, why),
         Err(refused) => refused,
     }

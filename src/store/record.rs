@@ -97,9 +97,9 @@ struct StreamDto {
     epoch: u32,
     through: u64,
     above: Vec<(u64, u64)>,
-    must_reach: Option<(u32, u64)>,
+    goal: Option<(u32, u64)>,
     damaged: bool,
-    heard_at: Option<i64>,
+    newest_iat: Option<i64>,
     epoch_gap: bool,
     head_known: bool,
 }
@@ -366,16 +366,16 @@ fn stream_dto(track: &StreamTrack) -> StreamDto {
         epoch: track.epoch.map_or(0, NonZeroU32::get),
         through: track.through,
         above: track.above.clone(),
-        must_reach: track.must_reach.map(|p| (p.epoch.get(), p.seq)),
+        goal: track.goal.map(|p| (p.epoch.get(), p.seq)),
         damaged: track.damaged,
-        heard_at: track.heard_at.map(|t| t.0),
+        newest_iat: track.newest_iat.map(|t| t.0),
         epoch_gap: track.epoch_gap,
         head_known: track.head_known,
     }
 }
 
 fn track(dto: StreamDto) -> Option<StreamTrack> {
-    let must_reach = match dto.must_reach {
+    let goal = match dto.goal {
         None => None,
         Some((epoch, seq)) => Some(Position { epoch: NonZeroU32::new(epoch)?, seq }),
     };
@@ -383,10 +383,10 @@ fn track(dto: StreamDto) -> Option<StreamTrack> {
         epoch: NonZeroU32::new(dto.epoch),
         through: dto.through,
         above: dto.above,
-        must_reach,
+        goal,
         damaged: dto.damaged,
         head: None,
-        heard_at: dto.heard_at.map(Timestamp),
+        newest_iat: dto.newest_iat.map(Timestamp),
         epoch_gap: dto.epoch_gap,
         head_known: dto.head_known,
     })

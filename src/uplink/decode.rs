@@ -2,7 +2,7 @@
 
 use crate::access::change::{ErrorCode, OpError};
 use crate::access::id::{GatewayId, StreamName, Timestamp};
-use crate::access::input::{Input, Receipt, ReceivedChanges};
+use crate::access::input::{Input, MessageKind, Receipt, ReceivedChanges};
 use crate::wire::envelope::{self, Channel, Refused, StreamSpec};
 use crate::wire::topic::{CampusDown, Down, Topic};
 use crate::wire::{audit_ack, changes, command, head};
@@ -59,22 +59,28 @@ impl Decoder {
         let opened = envelope::open(payload, via, &self.gateway, &self.streams);
         Decoded::Passing(match opened.and_then(|opened| head::parse(&opened, stream)) {
             Ok(head) => Input::Head(head),
-            Err(refused) => Input::Rejected(refused.rejected("head", None, now)),
+            Err(refused) => Input::Rejected(refused.rejected(MessageKind::Head, None, now)),
         })
     }
 
     fn changes(&self, payload: Vec<u8>, via: Channel, retained: bool, receipt: Receipt, now: Timestamp) -> Decoded {
         if retained {
-            return Decoded::Passing(Input::Rejected(Refused::retained(&payload).rejected("changes", None, now)));
+            return Decoded::Passing(Input::Rejected(Refused::retained(&payload).rejected(
+                MessageKind::Changes,
+                None,
+                now,
+            )));
         }
         // What is not from a center gets no ack, or anybody could make an office take its own message for refused.
         let changes = match envelope::open(&payload, via, &self.gateway, &self.streams) {
             Ok(opened) => changes::parse(&opened),
-            Err(refused) => return Decoded::Passing(Input::Rejected(refused.rejected("changes", None, now))),
+            Err(refused) => {
+                return Decoded::Passing(Input::Rejected(refused.rejected(MessageKind::Changes, None, now)));
+            }
         };
         Decoded::Held(match changes {
             Ok(changes) => Input::Changes(ReceivedChanges { changes, evidence: payload, receipt, received_at: now }),
-            Err(refused) => Input::Rejected(refused.rejected("changes", Some(receipt), now)),
+            Err(refused) => Input::Rejected(refused.rejected(MessageKind::Changes, Some(receipt), now)),
         })
     }
 
@@ -87,7 +93,7 @@ impl Decoder {
         };
         Decoded::Passing(match command {
             Ok(command) => Input::Command(command),
-            Err(refused) => Input::Rejected(refused.rejected("command", None, now)),
+            Err(refused) => Input::Rejected(refused.rejected(MessageKind::Command, None, now)),
         })
     }
 
@@ -95,7 +101,7 @@ impl Decoder {
         let opened = envelope::open(&payload, Channel::Gateway, &self.gateway, &self.streams);
         match opened.and_then(|opened| audit_ack::parse(&opened)) {
             Ok(ack) => Decoded::AuditAck { through: ack.through, payload },
-            Err(refused) => Decoded::Passing(Input::Rejected(refused.rejected("audit-ack", None, now))),
+            Err(refused) => Decoded::Passing(Input::Rejected(refused.rejected(MessageKind::AuditAck, None, now))),
         }
     }
 
@@ -104,6 +110,6 @@ impl Decoder {
     pub fn refuse_audit_ack(payload: &[u8], why: &str, now: Timestamp) -> Input {
         let error = OpError::message(ErrorCode::InvalidField, why);
         let refused = Refused { error, claimed: envelope::peek(payload) };
-        Input::Rejected(refused.rejected("audit-ack", None, now))
+        Input::Rejected(refused.rejected(MessageKind::AuditAck, None, now))
     }
 }

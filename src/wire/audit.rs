@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::time;
-use crate::access::change::ErrorCode;
+use crate::access::change::{ErrorCode, RegisterKind};
 use crate::access::decision::{GrantFlags, GrantReason, Reason, Reasons};
 use crate::access::event::{
     AlarmKind, AuditEvent, Event, EventKind, GapCause, Mark, Outcome, PostureSource, ReplyStatus, StreamRevision, Who,
@@ -123,6 +123,8 @@ struct Fields {
     mark: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    registers: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -218,7 +220,10 @@ impl Fields {
                     self.mark = own(GOAL);
                     self.about(goal);
                 }
-                Mark::StreamForgotten(stream) => (self.mark, self.stream) = (own(FORGOTTEN), own(stream.as_str())),
+                Mark::StreamForgotten(stream, registers) => {
+                    (self.mark, self.stream) = (own(FORGOTTEN), own(stream.as_str()));
+                    self.registers = registers.iter().map(|kind| kind.as_str().to_owned()).collect();
+                }
             },
             Event::NotTaken { .. }
             | Event::PowerOn { source: PowerSource::Card(_), .. }
@@ -330,7 +335,9 @@ impl Fields {
                     Some(GOAL) => Mark::Goal(this_revision()?),
                     Some(FORGOTTEN) => {
                         let stream = parsed("stream", self.stream)?.ok_or_else(|| missing("stream"))?;
-                        Mark::StreamForgotten(stream)
+                        let kinds = self.registers.iter();
+                        let kind = |name: &String| RegisterKind::parse(name).ok_or_else(|| unknown("registers", name));
+                        Mark::StreamForgotten(stream, kinds.map(kind).collect::<Result<_, _>>()?)
                     }
                     Some(other) => return Err(unknown("mark", other)),
                 };

@@ -124,8 +124,11 @@ fn each_type_has_the_fields_of_the_contract() {
             r#""type":"config","revision":{"card-office":[3,9]},"mark":"goal","detail":"d""#.to_owned(),
         ),
         (
-            Event::Config { mark: Mark::StreamForgotten(revision(9).stream), detail: String::new() },
-            r#""type":"config","mark":"stream_forgotten","stream":"card-office""#.to_owned(),
+            Event::Config {
+                mark: Mark::StreamForgotten(revision(9).stream, [RegisterKind::Standing].into()),
+                detail: String::new(),
+            },
+            r#""type":"config","mark":"stream_forgotten","stream":"card-office","registers":["standing"]"#.to_owned(),
         ),
     ];
     for (body, expected) in rows {
@@ -212,7 +215,7 @@ prop_compose! {
             EventKind::LogGap => Event::LogGap { from: count, to: revision.seq, cause },
             EventKind::Config => {
                 let stream = revision.stream.clone();
-                let marks = [Mark::Note, Mark::Goal(revision), Mark::StreamForgotten(stream)];
+                let marks = [Mark::Note, Mark::Goal(revision), Mark::StreamForgotten(stream, RegisterKind::ALL.iter().copied().take(way).collect())];
                 Event::Config { mark: marks[way % 3].clone(), detail }
             }
         }

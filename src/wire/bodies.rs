@@ -8,7 +8,7 @@ use super::envelope::VERSION;
 use super::limits::{MISSING_RANGES_MAX, UP_BYTES_MAX};
 use super::text::shorten;
 use super::time;
-use crate::access::change::OpError;
+use crate::access::change::{Note, OpError};
 use crate::access::effect::{Ack, Alarm, Reply, Resync, Verdict};
 use crate::access::id::{CardUid, PortalId, Timestamp};
 
@@ -52,13 +52,16 @@ pub struct AckBody {
     pub revoked: Vec<String>,
     /// Power boxes switched off by it.
     pub cut: Vec<String>,
+    /// What is worth knowing of its ops.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<ErrorBody>,
     /// When it arrived.
     pub received_at: String,
     /// When it was on disk.
     pub durable_at: String,
 }
 
-/// One error of an ack or a reply.
+/// One error or note of an ack or a reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// Place of the op; absent: the message as a whole.
@@ -73,6 +76,12 @@ pub struct ErrorBody {
 impl From<&OpError> for ErrorBody {
     fn from(error: &OpError) -> Self {
         Self { op: error.op, code: error.code.as_str().to_owned(), message: error.message.clone() }
+    }
+}
+
+impl From<&Note> for ErrorBody {
+    fn from(note: &Note) -> Self {
+        Self { op: Some(note.op), code: note.code.as_str().to_owned(), message: note.message.clone() }
     }
 }
 
@@ -166,8 +175,16 @@ pub struct AlarmBody {
     /// Which card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+    /// How many of the same kind, portal and card were held back before it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub count: u64,
     /// For a person.
     pub detail: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// `up/audit` as the center's side reads it.
@@ -208,6 +225,7 @@ pub fn encode_ack(ack: &Ack, durable_at: Timestamp) -> Vec<u8> {
         errors: ack.errors.iter().map(ErrorBody::from).collect(),
         revoked: ack.revoked.iter().map(CardUid::to_string).collect(),
         cut: ack.cut.iter().map(PortalId::to_string).collect(),
+        notes: ack.notes.iter().map(ErrorBody::from).collect(),
         received_at: time::format(ack.received_at),
         durable_at: time::format(durable_at),
     })
@@ -249,6 +267,7 @@ pub fn encode_alarm(alarm: &Alarm) -> Vec<u8> {
         alarm: alarm.kind.as_str().to_owned(),
         portal: alarm.portal.as_ref().map(ToString::to_string),
         uid: alarm.uid.map(|uid| uid.to_string()),
+        count: alarm.count,
         detail: alarm.detail.clone(),
     })
 }

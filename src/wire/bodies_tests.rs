@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::change::{ErrorCode, Position};
+use crate::access::change::{ErrorCode, Note, NoteCode, Position};
 use crate::access::effect::{Outcome, ResyncReason};
 use crate::access::event::AlarmKind;
 use crate::access::event::ReplyStatus;
@@ -25,6 +25,7 @@ fn an_ack_is_spelled_as_in_the_contract() {
         errors: vec![OpError { op: Some(0), code: ErrorCode::InvalidUid, message: "no".into() }],
         revoked: vec!["1EA68671".parse().unwrap()],
         cut: vec!["power-412".parse().unwrap()],
+        notes: Vec::new(),
         received_at: Timestamp(1_788_249_600_000),
     };
     let bytes = encode_ack(&ack, Timestamp(1_788_249_600_007));
@@ -33,6 +34,10 @@ fn an_ack_is_spelled_as_in_the_contract() {
         r#"{"v":1,"stream":"card-office","epoch":3,"seq":1042,"outcome":"applied","applied_through":1042,"missing":[[7,9]],"errors":[{"op":0,"code":"invalid_uid","message":"no"}],"revoked":["1EA68671"],"cut":["power-412"],"received_at":"2026-09-01T08:00:00.000Z","durable_at":"2026-09-01T08:00:00.007Z"}"#
     );
     assert_eq!(to_bytes(&decode_ack(&bytes).unwrap()), bytes);
+    let note = Note { op: 2, code: NoteCode::NoEffect, uid: None, message: "x".into() };
+    let noted = encode_ack(&Ack { notes: vec![note], ..ack.clone() }, Timestamp(0));
+    let spelled = r#""cut":["power-412"],"notes":[{"op":2,"code":"no_effect","message":"x"}],"received_at""#;
+    assert!(text(&noted).contains(spelled), "{}", text(&noted));
     let nameless = Ack { stream: None, at: None, outcome: Outcome::Rejected, missing: vec![(1, 1); 100], ..ack };
     let body = decode_ack(&encode_ack(&nameless, Timestamp(0))).unwrap();
     assert_eq!((body.stream, body.epoch, body.seq, body.missing.len()), (None, None, None, MISSING_RANGES_MAX));
@@ -76,6 +81,7 @@ fn a_resync_request_and_an_alarm_are_spelled_as_in_the_contract() {
         kind: AlarmKind::DeadCard,
         portal: Some("gate-in".parse().unwrap()),
         uid: None,
+        count: 0,
         detail: "\"x\"".into(),
     };
     let bytes = encode_alarm(&alarm);
@@ -83,6 +89,8 @@ fn a_resync_request_and_an_alarm_are_spelled_as_in_the_contract() {
         text(&bytes),
         r#"{"v":1,"n":88001,"at":"1970-01-01T00:00:00.000Z","alarm":"dead_card","portal":"gate-in","detail":"\"x\""}"#
     );
+    let counted = encode_alarm(&Alarm { count: 116, ..alarm });
+    assert!(text(&counted).contains(r#""portal":"gate-in","count":116,"detail""#), "{}", text(&counted));
     assert_eq!(to_bytes(&decode_alarm(&bytes).unwrap()), bytes);
 }
 

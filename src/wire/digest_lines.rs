@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use super::digest;
 use super::may::{MaySet, OpName};
-use crate::access::credential::Flag;
-use crate::access::list::AccessList;
+use crate::access::change::{RegisterKind, RegisterKinds};
+use crate::access::credential::{Flag, Flags};
+use crate::access::list::{AccessList, HolderEntry};
 use crate::access::portal::Posture;
 
 /// The digest of what a stream owns.
@@ -18,80 +19,85 @@ pub struct Digest {
     pub sha256: String,
 }
 
-/// The digest of what a stream that may say `may` owns of `list`.
+/// The registers that are numbered by a stream which may say these ops.
 #[must_use]
-pub fn of(list: &AccessList, may: MaySet) -> Digest {
-    let (lines, cards) = lines(list, may);
+pub fn registers_of(may: MaySet) -> RegisterKinds {
+    let kind = |op| match op {
+        OpName::Issue
+        | OpName::Reissue
+        | OpName::ReportLost
+        | OpName::Found
+        | OpName::Freeze
+        | OpName::Unfreeze
+        | OpName::Cancel
+        | OpName::Reinstate => Some(RegisterKind::Standing),
+        OpName::Enrol | OpName::Withdraw => Some(RegisterKind::Enrolment),
+        OpName::SuspendPower | OpName::ResumePower => Some(RegisterKind::Power),
+        OpName::DefineSchedule => Some(RegisterKind::Schedule),
+        OpName::SetPosture => Some(RegisterKind::Posture),
+        OpName::Command => None,
+    };
+    may.iter().filter_map(kind).collect()
+}
+
+/// The digest of the registers of a stream that owns `kinds` of `list`.
+#[must_use]
+pub fn of(list: &AccessList, kinds: &RegisterKinds) -> Digest {
+    let (lines, cards) = lines(list, kinds);
     Digest { cards, sha256: digest::finish(lines) }
 }
 
 /// The lines, unsorted, and the number of distinct UIDs in them.
 #[must_use]
-pub fn lines(list: &AccessList, may: MaySet) -> (Vec<String>, u64) {
+pub fn lines(list: &AccessList, kinds: &RegisterKinds) -> (Vec<String>, u64) {
     let mut lines = Vec::new();
-    let cards = card_lines(list, may, 0..list.len(), &mut lines);
-    other_lines(list, may, &mut lines);
+    let cards = card_lines(list, kinds, 0..list.len(), &mut lines);
+    other_lines(list, kinds, &mut lines);
     (lines, cards)
 }
 
 /// The lines of holders, rooms, portals and schedules.
-pub fn other_lines(list: &AccessList, may: MaySet, lines: &mut Vec<String>) {
-    for entry in list.holder_entries() {
-        let set = |flag| owns(may, flag) && entry.flags.get(flag).is_some_and(|r| r.on);
-        lines.extend(digest::holder(&entry.holder, set));
+pub fn other_lines(list: &AccessList, kinds: &RegisterKinds, lines: &mut Vec<String>) {
+    if kinds.contains(&RegisterKind::Standing) {
+        let holder = |entry: HolderEntry| digest::holder(&entry.holder, |flag| is_set(&entry.flags, flag));
+        lines.extend(list.holder_entries().filter_map(holder));
     }
-    site_lines(list, may, lines);
+    site_lines(list, kinds, lines);
 }
 
-fn any(may: MaySet, ops: &[OpName]) -> bool {
-    ops.iter().any(|op| may.contains(*op))
-}
-
-/// Whether a stream's ops write this flag.
-fn owns(may: MaySet, flag: Flag) -> bool {
-    any(
-        may,
-        match flag {
-            Flag::Lost => &[OpName::ReportLost, OpName::Found],
-            Flag::Frozen => &[OpName::Freeze, OpName::Unfreeze],
-            Flag::Replaced => &[OpName::Reissue, OpName::Reinstate],
-            Flag::Cancelled => &[OpName::Cancel, OpName::Reinstate],
-        },
-    )
+fn is_set(flags: &Flags, flag: Flag) -> bool {
+    flags.get(flag).is_some_and(|register| register.on)
 }
 
 /// The lines of the cards at `places`, and how many of these cards have any: so that a long list can be walked in slices.
-pub fn card_lines(list: &AccessList, may: MaySet, places: Range<usize>, lines: &mut Vec<String>) -> u64 {
-    let issues = any(may, &[OpName::Issue, OpName::Reissue]);
-    let enrols = any(may, &[OpName::Enrol, OpName::Withdraw]);
+pub fn card_lines(list: &AccessList, kinds: &RegisterKinds, places: Range<usize>, lines: &mut Vec<String>) -> u64 {
+    let [standing, enrolment] = [RegisterKind::Standing, RegisterKind::Enrolment].map(|kind| kinds.contains(&kind));
     let mut cards = 0;
     for place in places {
         let Some(card) = list.record_at(place) else { continue };
         let before = lines.len();
-        if let Some((_, Some(enrolment))) = card.enrolment.as_ref().filter(|_| enrols)
+        if let Some((_, Some(enrolment))) = card.enrolment.as_ref().filter(|_| enrolment)
             && list.enrolment_in_force_at(place)
         {
             lines.push(digest::enrolment(card.uid, enrolment));
         }
-        let issued = issues && card.birth.is_some();
-        if issued || Flag::ALL.into_iter().any(|flag| owns(may, flag) && card.flags.get(flag).is_some()) {
-            let holder = card.issued_to.as_ref().filter(|_| issues).map(|(_, holder)| holder);
-            let set = |flag| owns(may, flag) && card.flags.get(flag).is_some_and(|r| r.on);
-            lines.push(digest::standing(card.uid, holder, set));
+        if standing && (card.birth.is_some() || !card.flags.is_empty()) {
+            let holder = card.issued_to.as_ref().map(|(_, holder)| holder);
+            lines.push(digest::standing(card.uid, holder, |flag| is_set(&card.flags, flag)));
         }
         cards += u64::from(lines.len() > before);
     }
     cards
 }
 
-fn site_lines(list: &AccessList, may: MaySet, lines: &mut Vec<String>) {
+fn site_lines(list: &AccessList, kinds: &RegisterKinds, lines: &mut Vec<String>) {
     let site = &list.site;
-    if any(may, &[OpName::SuspendPower, OpName::ResumePower]) {
+    if kinds.contains(&RegisterKind::Power) {
         for (zone, reasons) in &site.power {
             lines.extend(digest::power(zone, reasons.iter().filter(|(_, r)| r.on).map(|(reason, _)| *reason)));
         }
     }
-    if may.contains(OpName::SetPosture) {
+    if kinds.contains(&RegisterKind::Posture) {
         let all = site.all_portals.as_ref();
         let all_is_secure = all.is_none_or(|r| r.posture == Posture::Secure);
         if let Some(all) = all.filter(|_| !all_is_secure) {
@@ -104,7 +110,7 @@ fn site_lines(list: &AccessList, may: MaySet, lines: &mut Vec<String>) {
             }
         }
     }
-    if may.contains(OpName::DefineSchedule) {
+    if kinds.contains(&RegisterKind::Schedule) {
         let line = |(name, r): (_, &crate::access::list::ScheduleRegister)| {
             digest::schedule(name, r.revision.epoch.get(), r.revision.seq)
         };
@@ -125,7 +131,7 @@ mod tests {
         for (op, seq) in ops.iter().zip(1..) {
             list.replay(std::slice::from_ref(op), Position { epoch: NonZeroU32::MIN, seq });
         }
-        let (mut lines, cards) = lines(&list, may);
+        let (mut lines, cards) = lines(&list, &registers_of(may));
         lines.sort();
         (lines, cards)
     }

@@ -20,7 +20,7 @@ use super::text::{is_label, quote, shorten};
 use super::topic::CAMPUS;
 use crate::access::change::{ErrorCode, OpError, Position};
 use crate::access::id::{GatewayId, StreamName, Timestamp};
-use crate::access::input::{Receipt, RejectedMessage};
+use crate::access::input::{MessageKind, Receipt, RejectedMessage};
 
 /// The version of the contract that is spoken here.
 pub const VERSION: u64 = 1;
@@ -127,11 +127,11 @@ impl Refused {
         Self { error: OpError::message(ErrorCode::Retained, message), claimed: peek(bytes) }
     }
 
-    /// The refusal as the engine hears it. `topic` is the kind of message, e.g. `changes`.
+    /// The refusal as the engine takes it.
     #[must_use]
-    pub fn rejected(self, topic: &'static str, receipt: Option<Receipt>, received_at: Timestamp) -> RejectedMessage {
+    pub fn rejected(self, kind: MessageKind, receipt: Option<Receipt>, received_at: Timestamp) -> RejectedMessage {
         RejectedMessage {
-            topic,
+            kind,
             claimed_stream: self.claimed.stream,
             claimed_at: self.claimed.at,
             claimed_jti: self.claimed.jti,

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use super::limits::PORTAL_TEXT_CHARS_MAX;
 use super::text::is_label;
 use crate::access::id::{GatewayId, StreamName};
+use crate::access::input::MessageKind;
 
 /// First two levels of every topic.
 const ROOT: &str = "dormgate/v1";
@@ -216,6 +217,20 @@ impl FromStr for Topic {
             [Some("gateway"), Some("state"), None] => Ok(Self::GatewayState(g)),
             _ => Err(NotOurTopic),
         }
+    }
+}
+
+/// The last level of the topic on which a kind of message comes.
+#[must_use]
+pub fn leaf(kind: MessageKind) -> &'static str {
+    match kind {
+        MessageKind::Changes => "changes",
+        MessageKind::Snapshot => "snapshot",
+        MessageKind::Head => "head",
+        MessageKind::Command => "command",
+        MessageKind::AuditAck => "audit-ack",
+        MessageKind::Request => Portal::Request.as_str(),
+        MessageKind::Report => Portal::State.as_str(),
     }
 }
 

@@ -176,7 +176,7 @@ async fn what_an_operator_cannot_do_is_refused_by_name() {
     let config = site.config().display().to_string();
     for (words, wanted, exit) in [
         (&["posture", GATE, "gate-nowhere", "lockdown"][..], "no portal `gate-nowhere` is configured", 1),
-        (&["posture", GATE, "party"], "`party` is no posture; known: ", 2),
+        (&["posture", GATE, "party"], "`party` is not a posture; known: ", 2),
         (&["fire", "reset"], "no fire latch is set", 1),
     ] {
         let (code, log) = exit_of(&[words, &["--config", &config]].concat()).await;

@@ -128,7 +128,7 @@ fn merged_a_fire_that_is_over_can_be_reset() {
     let fire = |fire| PortalReport { fire: Some(fire), ..PortalReport::default() };
     let mut w = World::new();
     w.report("gate-in", fire(true).then(fire(false)));
-    assert_eq!(w.engine.fire_reset_refusal(), None);
+    assert_eq!(w.engine.fire_reset_refusal(false), None);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn a_door_that_opens_without_a_release_is_an_alarm_and_one_that_was_released_is_
     w.pass_s(2);
     assert_eq!(contact(&mut w, true).alarms(), []);
     contact(&mut w, false);
-    w.pass_s(60);
+    w.pass_s(600);
     assert_eq!(contact(&mut w, true).alarms(), [AlarmKind::ForcedOpen], "the release is long over");
 }
 

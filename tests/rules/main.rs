@@ -15,6 +15,7 @@ mod model;
 mod world;
 
 mod again;
+mod alarms;
 mod boxes;
 mod convergence;
 mod debounce;

@@ -103,6 +103,7 @@ fn a_load_of_ten_seconds_at_a_box_that_is_off_is_one_alarm() {
     }
     // It ends and begins again.
     measures(&mut w, 0.4);
+    w.pass_s(600);
     measures(&mut w, 45.0);
     assert_eq!(w.pass_s(60).alarms(), [AlarmKind::PowerWithoutCard]);
 }

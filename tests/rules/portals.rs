@@ -1,5 +1,6 @@
 //! Requests that repeat, commands, standing modes, fire: what portals and their watchers may count on.
 
+use dormgate::access::change::ErrorCode;
 use dormgate::access::decision::Reason;
 use dormgate::access::engine::{MALFORMED_SHOWN_MS, MALFORMED_WINDOW_MS};
 use dormgate::access::event::{AlarmKind, Event, EventKind};
@@ -246,6 +247,15 @@ fn a_query_says_what_would_be_decided_and_opens_nothing() {
 }
 
 #[test]
+fn a_command_that_this_version_cannot_carry_out_is_rejected_and_says_so() {
+    let mut w = World::new();
+    let seen = w.command("f", CommandKind::Forgive { uid: None });
+    let reply = seen.reply();
+    assert_eq!((reply.status.as_str(), reply.error.as_ref().unwrap().code), ("rejected", ErrorCode::UnknownOp));
+    assert!(reply.error.as_ref().unwrap().message.contains("forgive"));
+}
+
+#[test]
 fn the_strongest_posture_of_center_operator_and_fire_is_in_force() {
     let mut w = World::new();
     w.resident("A", "p1");
@@ -254,7 +264,11 @@ fn the_strongest_posture_of_center_operator_and_fire_is_in_force() {
     w.operator("gate-in", Posture::OutOfService);
     assert_eq!((w.present("gate-in", "A"), w.present("door-412", "X")), ("out_of_service", "free_access"));
     w.say(vec![op::posture("gate-in", Posture::Lockdown, None)]);
-    assert_eq!(w.present("gate-in", "A"), "lockdown");
+    assert_eq!(w.present("gate-in", "A"), "out_of_service", "what an operator closed opens for nobody");
+    w.say(vec![op::enrol_staff("A", "p1", "gate:*")]);
+    assert_eq!(w.present("gate-in", "A"), "out_of_service", "staff included");
+    w.operator("gate-in", Posture::Secure);
+    assert_eq!(w.present("gate-in", "A"), "granted", "a lockdown lets staff in");
     w.fire("door-413", true);
     assert_eq!((w.present("gate-in", "X"), w.present("door-413", "X")), ("fire", "fire"));
     w.assert_replay_is_life();
@@ -354,22 +368,76 @@ fn a_fire_releases_everything_until_the_input_is_clear_and_an_operator_resets_it
     assert_eq!(seen.modes().len(), 5, "every gate and door");
     assert_eq!(seen.alarms(), [AlarmKind::Fire]);
     assert_eq!(w.present("gate-in", "X"), "fire");
-    let reset = || Input::Operator(Operator::FireReset);
+    let reset = || Input::Operator(Operator::FireReset { force: false });
     w.input(reset());
     assert_eq!(w.present("gate-in", "X"), "fire", "the input is not clear");
-    assert!(w.engine.fire_reset_refusal().unwrap().contains("power-412"));
+    assert!(w.engine.fire_reset_refusal(false).unwrap().contains("power-412"));
     w.fire("power-412", false);
-    assert_eq!(w.engine.fire_reset_refusal(), None);
+    assert_eq!(w.engine.fire_reset_refusal(false), None);
     assert_eq!(w.present("gate-in", "X"), "fire", "nobody reset it");
     w.restart();
     assert_eq!(w.present("gate-in", "X"), "fire", "a restart is no reset");
     let seen = w.input(reset());
     assert!(seen.modes().iter().all(|(_, posture)| *posture == Posture::Lockdown));
     assert_eq!(w.present("gate-in", "X"), "lockdown");
-    assert!(w.engine.fire_reset_refusal().unwrap().contains("no fire latch"));
+    assert!(w.engine.fire_reset_refusal(false).unwrap().contains("no fire latch"));
     w.assert_replay_is_life();
     w.restart();
     assert_eq!(w.present("gate-in", "X"), "lockdown");
+}
+
+#[test]
+fn fire_inputs_survive_a_restart_and_those_of_a_portal_that_is_gone_are_set_aside_only_by_force() {
+    let mut w = World::new();
+    let online = |w: &mut World, portal: &str, online| {
+        w.report(portal, PortalReport { online: Some(online), ..PortalReport::default() })
+    };
+    let reset = |w: &mut World, force| w.input(Input::Operator(Operator::FireReset { force }));
+    w.fire("power-412", true);
+    w.fire("door-413", true);
+    assert_eq!(w.fire("door-413", true).recorded(), [], "one event an input");
+    w.assert_replay_is_life();
+    w.restart();
+    assert!(w.engine.fire_reset_refusal(false).unwrap().contains("door-413, power-412"), "a restart forgets no input");
+    online(&mut w, "power-412", true);
+    online(&mut w, "door-413", false);
+    assert!(w.engine.fire_reset_refusal(true).unwrap().contains("still active at power-412"), "it is there and burns");
+    reset(&mut w, true);
+    assert_eq!(w.present("gate-in", "X"), "fire");
+    w.fire("power-412", false);
+    w.assert_replay_is_life();
+    reset(&mut w, false);
+    assert_eq!(w.present("gate-in", "X"), "fire", "an input that is offline is not set aside without a word");
+    assert!(w.engine.fire_reset_refusal(false).unwrap().contains("--force"));
+    let seen = reset(&mut w, true);
+    let aside = |r: &&dormgate::access::event::Record| r.event.body.detail().contains("door-413");
+    assert_eq!(seen.records().filter(aside).count(), 1, "audited");
+    assert_eq!(w.present("gate-in", "X"), "unknown_credential");
+    w.assert_replay_is_life();
+    // It comes back and still burns.
+    w.fire("door-413", true);
+    assert_eq!(w.present("gate-in", "X"), "fire");
+    // A portal that is not configured any more.
+    w.portals.retain(|p| p.id.as_str() != "door-413");
+    w.restart();
+    assert!(w.engine.fire_reset_refusal(false).is_some());
+    reset(&mut w, true);
+    assert_eq!(w.present("gate-in", "X"), "unknown_credential");
+}
+
+#[test]
+fn a_portal_without_fire_input_puts_nothing_in_fire() {
+    let mut w = World::new();
+    w.portals.iter_mut().filter(|p| p.id.as_str() == "gate-both").for_each(|p| p.fire_input = false);
+    w.restart();
+    let seen = w.fire("gate-both", true);
+    assert_eq!(seen.alarms(), [AlarmKind::Fire], "somebody should look");
+    assert!(seen.modes().iter().all(|(_, posture)| *posture == Posture::Secure));
+    assert_eq!(w.present("gate-in", "X"), "unknown_credential");
+    w.fire("gate-in", true);
+    w.fire("gate-in", false);
+    w.input(Input::Operator(Operator::FireReset { force: false }));
+    assert_eq!(w.present("gate-in", "X"), "unknown_credential");
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! Streams: numbers without holes, heads as goals, lost data, and asking again.
 
-use dormgate::access::change::{ErrorCode, OpError};
-use dormgate::access::effect::Outcome;
-use dormgate::access::event::{Event, EventKind};
-use dormgate::access::input::{CommandKind, Input};
+use dormgate::access::change::{ErrorCode, Head, NoteCode, OpError};
+use dormgate::access::decision::Decision;
+use dormgate::access::effect::{Effect, Outcome};
+use dormgate::access::engine::{REJECTIONS_RECORDED_MAX, REJECTIONS_WINDOW_MS};
+use dormgate::access::event::{Event, EventKind, Flush};
+use dormgate::access::input::{CommandKind, Input, MessageKind, Operator, RejectedMessage};
 use dormgate::access::policy::Policy;
 
-use crate::world::{APARTMENT, OFFICE, World, at, name, op};
+use dormgate::access::id::Timestamp;
+
+use crate::world::{APARTMENT, OFFICE, Seen, World, at, name, op};
 
 const RESIDENT: &str = "gate:* door:412 power_box:412";
 
@@ -303,4 +307,173 @@ fn a_card_without_issue_is_unknown_where_the_site_requires_it() {
     assert_eq!(w.present("power-412", "A"), "granted");
     // Nothing else names the other card.
     assert_eq!(w.present("gate-in", "B"), "unknown_credential");
+}
+
+#[test]
+fn a_huge_number_cannot_end_a_stream() {
+    let mut w = World::new();
+    w.say_at(OFFICE, at(3, 41), vec![op::issue("A", "p1")]);
+    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    for high in [at(1_004, 1), at(u32::MAX, 1), at(3, 1_000_042), at(3, u64::MAX), at(4, u64::MAX)] {
+        let before = w.engine.state().streams[OFFICE].clone();
+        let seen = w.say_at(OFFICE, high, vec![op::cancel("uid:A")]);
+        let ack = seen.ack();
+        assert_eq!((ack.outcome, ack.errors[0].code), (Outcome::Rejected, ErrorCode::Implausible), "{high:?}");
+        w.head(OFFICE, high);
+        assert_eq!(w.engine.state().streams[OFFICE], before, "it uses up nothing");
+    }
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.assert_replay_is_life();
+    w.restart();
+    // A message at the limits counts, and what heads say is known too.
+    assert_eq!(w.say_at(OFFICE, at(1_003, 5), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Applied);
+    w.head(OFFICE, at(1_003, 900_000));
+    assert_eq!(w.say_at(OFFICE, at(1_003, 1_900_000), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Applied);
+    // A gateway that has nothing of a stream takes what comes.
+    assert_eq!(
+        World::new().say_at(OFFICE, at(9_000, 1 << 40), vec![op::issue("A", "p1")]).ack().outcome,
+        Outcome::Applied
+    );
+}
+
+fn rejected(w: &mut World, kind: MessageKind) -> Seen {
+    let received_at = w.now().wall;
+    w.input(Input::Rejected(RejectedMessage {
+        kind,
+        claimed_stream: Some(name(OFFICE)),
+        claimed_at: Some(at(1, 7)),
+        claimed_jti: Some("j".to_owned()),
+        error: OpError::message(ErrorCode::BadSignature, "no"),
+        receipt: None,
+        received_at,
+    }))
+}
+
+#[test]
+fn of_a_flood_of_rejected_messages_sixty_a_minute_and_their_count_are_recorded_and_none_is_flushed() {
+    let mut w = World::new();
+    let mut records = Vec::new();
+    let begin = w.elapsed_ms;
+    for _ in 0..10_000 {
+        let seen = rejected(&mut w, MessageKind::Changes);
+        records.extend(seen.records().cloned());
+    }
+    assert_eq!(records.len(), usize::try_from(REJECTIONS_RECORDED_MAX).unwrap());
+    assert_eq!(rejected(&mut w, MessageKind::Head).records().count(), 1, "another kind has its own");
+    let seen = w.pass_ms(REJECTIONS_WINDOW_MS);
+    assert_eq!(w.elapsed_ms, begin + REJECTIONS_WINDOW_MS);
+    let summary: Vec<_> = seen.records().cloned().collect();
+    assert_eq!(summary.len(), 1, "{summary:?}");
+    let more = 10_000 - u64::from(REJECTIONS_RECORDED_MAX);
+    assert!(matches!(summary[0].event.body, Event::RejectedMessage { count, .. } if count == more), "{summary:?}");
+    assert!(records.iter().chain(&summary).all(|r| r.flush == Flush::Soon));
+    assert_eq!(rejected(&mut w, MessageKind::Changes).records().count(), 1, "the next minute begins");
+    assert_eq!(w.pass_s(3_600).records().count(), 0);
+    // Reports of portals that are not configured are rejected messages too.
+    let report = || dormgate::access::input::PortalReport { tamper: Some(true), ..Default::default() };
+    let recorded: usize = (0..1_000).map(|_| w.report("nobody", report()).records().count()).sum();
+    assert_eq!(recorded, usize::try_from(REJECTIONS_RECORDED_MAX).unwrap());
+}
+
+#[test]
+fn a_rejected_command_is_answered_at_once_and_a_flood_of_them_is_not() {
+    let mut w = World::new();
+    let answered: usize = (0..1_000)
+        .map(|_| {
+            rejected(&mut w, MessageKind::Command)
+                .0
+                .iter()
+                .filter(|e| matches!(e, Effect::Reply { after: 0, .. }))
+                .count()
+        })
+        .sum();
+    assert_eq!(answered, usize::try_from(REJECTIONS_RECORDED_MAX).unwrap());
+}
+
+#[test]
+fn a_forgotten_stream_begins_again_and_what_is_known_against_cards_stays() {
+    let mut w = World::new();
+    // A stolen key used up high numbers, step by step.
+    for (card, holder) in [("A", "p1"), ("B", "p2"), ("R", "p3")] {
+        w.say_at(APARTMENT, at(1, 1), vec![op::enrol(card, holder, RESIDENT)]);
+        w.counters.get_mut(APARTMENT).unwrap().1 += 1;
+        let next = w.engine.state().streams[APARTMENT].through + 1;
+        w.say_at(APARTMENT, at(1, next), vec![op::enrol(card, holder, RESIDENT)]);
+    }
+    w.say_at(OFFICE, at(900, 1), vec![op::issue("A", "p1"), op::issue("B", "p2"), op::issue("R", "p3")]);
+    w.say_at(OFFICE, at(900, 2), vec![op::report_lost("uid:A"), op::cancel("p2")]);
+    w.present("power-412", "R");
+    let forget = |w: &mut World| w.input(Input::Operator(Operator::StreamForget { stream: name(OFFICE) }));
+    let seen = forget(&mut w);
+    assert_eq!(seen.recorded(), [EventKind::Config]);
+    assert_eq!(w.engine.status(w.now()).streams[0].epoch, 0);
+    let reasons = |w: &mut World| ["A", "B", "R"].map(|card| w.present("gate-in", card));
+    assert_eq!(reasons(&mut w), ["lost", "cancelled", "granted"]);
+    w.assert_replay_is_life();
+    w.restart();
+    assert_eq!(reasons(&mut w), ["lost", "cancelled", "granted"]);
+    w.input(Input::LinkUp);
+    assert_eq!(asks(&mut w, 2_000)[0].1, "empty", "all of it is asked for");
+    // The center begins again, and what it says now overrides all that was known.
+    let all = vec![op::issue("A", "p1"), op::issue("B", "p2"), op::reissue("p3", "X", None), op::found("uid:A")];
+    assert_eq!(w.say_at(OFFICE, at(1, 1), all).ack().outcome, Outcome::Applied);
+    assert_eq!(reasons(&mut w), ["granted", "cancelled", "replaced"]);
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn forgetting_a_damaged_stream_does_not_make_its_list_whole() {
+    let mut w = damaged();
+    w.input(Input::Operator(Operator::StreamForget { stream: name(OFFICE) }));
+    assert_eq!(w.present("gate-in", "B"), "unknown_credential");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn what_reached_nobody_and_cards_of_two_holders_are_noted_and_the_latter_alarm() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    let mut notes = |ops| {
+        let seen = w.say(ops);
+        let notes: Vec<_> = seen.ack().notes.iter().map(|note| (note.op, note.code)).collect();
+        assert_eq!(seen.ack().outcome, Outcome::Applied);
+        (notes, seen.alarms().len())
+    };
+    assert_eq!(notes(vec![op::withdraw("8193021"), op::withdraw("p1")]), (vec![(0, NoteCode::NoEffect)], 0));
+    assert_eq!(notes(vec![op::report_lost("p1"), op::freeze("nobody")]), (vec![(1, NoteCode::NoEffect)], 0));
+    assert_eq!(notes(vec![op::enrol("A", "p2", RESIDENT)]), (vec![(0, NoteCode::HolderDiffers)], 1));
+    assert_eq!(notes(vec![op::issue("B", "p3"), op::issue("B", "p4")]), (vec![(1, NoteCode::SharedUid)], 1));
+    assert_eq!(notes(vec![op::issue("A", "p2"), op::reissue("p2", "R", Some("A"))]), (vec![], 0));
+}
+
+#[test]
+fn a_list_is_as_old_as_the_newest_message_that_was_made_not_that_arrived() {
+    let mut w = World::with(Policy { stale_after_s: 60, ..Policy::default() });
+    let stale = |w: &mut World| match w.see("gate-in", "A").decision() {
+        Decision::Grant(grant) => grant.flags().stale_list,
+        Decision::Deny(denial) => panic!("{denial:?}"),
+    };
+    let age = |w: &World, place: usize| w.engine.status(w.now()).streams[place].age_s;
+    w.enrol("A", "p1", RESIDENT);
+    assert_eq!((age(&w, 0), age(&w, 1), stale(&mut w)), (None, Some(0), false), "the office was never heard");
+    w.pass_s(61);
+    w.enrol("A", "p1", RESIDENT);
+    assert!(stale(&mut w), "a list never heard is as old as the gateway's run");
+    let made_at = w.now().wall;
+    w.issue("A", "p1");
+    assert!(!stale(&mut w));
+    w.pass_s(50);
+    w.enrol("A", "p1", RESIDENT);
+    // A broker that hands out an old head for ever.
+    let head = |iat| Input::Head(Head { stream: name(OFFICE), at: at(1, 1), iat, cards: 0, digest: String::new() });
+    w.input(head(Some(made_at)));
+    assert_eq!((age(&w, 0), stale(&mut w)), (Some(50), false));
+    w.pass_s(11);
+    w.input(head(Some(made_at)));
+    assert_eq!((age(&w, 0), stale(&mut w)), (Some(61), true));
+    // A center whose clock is ahead does not make its list young for longer.
+    w.input(head(Some(Timestamp(made_at.0 + 1_000_000_000))));
+    assert_eq!((age(&w, 0), stale(&mut w)), (Some(0), false));
+    w.pass_s(30);
+    assert_eq!(age(&w, 0), Some(30));
 }

@@ -32,6 +32,9 @@ pub fn reinstate(card: &str) -> Op {
 pub fn enrol(card: &str, holder: &str, what: &str) -> Op {
     Op::Enrol { uid: uid(card), enrolment: enrolment(holder, what) }
 }
+pub fn enrol_staff(card: &str, holder: &str, what: &str) -> Op {
+    Op::Enrol { uid: uid(card), enrolment: Enrolment { role: Role::Staff, ..enrolment(holder, what) } }
+}
 pub fn withdraw(who: &str) -> Op {
     Op::Withdraw { subject: subject(who) }
 }

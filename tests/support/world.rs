@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use dormgate::access::change::{Changes, Head, Op, OpError, PortalSet, Position, Subject, SuspendReason};
+use dormgate::access::change::{Changes, Head, Op, OpError, PortalSet, Position, RegisterKind, Subject, SuspendReason};
 use dormgate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
 use dormgate::access::effect::Effect;
 use dormgate::access::engine::{Engine, Setup, StreamRole};
@@ -246,7 +246,7 @@ impl World {
 
     /// A message with its number, as received.
     pub fn received(&mut self, stream: &str, at: Position, content: Result<Vec<Op>, Vec<OpError>>) -> Input {
-        let changes = Changes { stream: name(stream), at, iat: None, content };
+        let changes = Changes { stream: name(stream), at, iat: Some(self.now().wall), content };
         self.said.push(changes.clone());
         let place = self.said.len() - 1;
         Input::Changes(ReceivedChanges {
@@ -293,7 +293,13 @@ impl World {
     }
 
     pub fn head(&mut self, stream: &str, at: Position) -> Seen {
-        self.input(Input::Head(Head { stream: name(stream), at, iat: None, cards: 0, digest: String::new() }))
+        self.input(Input::Head(Head {
+            stream: name(stream),
+            at,
+            iat: Some(self.now().wall),
+            cards: 0,
+            digest: String::new(),
+        }))
     }
 
     pub fn request(&self, portal: &str, presented: Presented) -> Request {
@@ -407,7 +413,7 @@ pub fn assert_same_state(folded: &State, live: &State) {
         let all = s.streams.iter().map(|(name, t)| (name.clone(), t.clone()));
         // A stream of which nothing was kept is as good as one never heard of.
         let bare = all.map(|(name, mut t)| {
-            (t.head, t.heard_at) = (None, None);
+            (t.head, t.newest_iat) = (None, None);
             (name, t)
         });
         bare.filter(|(_, t)| *t != Default::default()).collect::<BTreeMap<StreamName, _>>()
@@ -421,7 +427,10 @@ pub fn assert_same_state(folded: &State, live: &State) {
 }
 
 fn engine(policy: &Policy, portals: &[Portal], lossy: &[(PortalId, Transform)], boot: u32, state: State) -> Engine {
-    let role = |stream: &str, owns_standing| StreamRole { name: name(stream), owns_standing };
+    let role = |stream: &str, standing| {
+        let owns = |kind: &RegisterKind| (*kind == RegisterKind::Standing) == standing;
+        StreamRole { name: name(stream), owns: RegisterKind::ALL.iter().copied().filter(owns).collect() }
+    };
     let setup = Setup {
         portals: portals.to_vec(),
         lossy: lossy.to_vec(),

@@ -30,7 +30,7 @@ async fn the_audit_goes_up_in_order_and_the_cursor_follows_the_center() {
         ] {
             deliver(&mut center, saying(topic, message)).await;
             let refused = rig.rejected().await;
-            assert_eq!((refused.topic, refused.error.code), ("audit-ack", code));
+            assert_eq!((refused.kind, refused.error.code), (MessageKind::AuditAck, code));
         }
         assert_eq!(rig.audit.acked(), 0);
         center.publish(saying(topic, audit_ack("office", 300))).unwrap();

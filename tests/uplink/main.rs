@@ -25,7 +25,7 @@ use dormgate::access::change::{ErrorCode, Position};
 use dormgate::access::effect::{Ack, Alarm, Outcome};
 use dormgate::access::event::AlarmKind;
 use dormgate::access::id::Timestamp;
-use dormgate::access::input::{Input, Receipt, ReceivedChanges, RejectedMessage};
+use dormgate::access::input::{Input, MessageKind, Receipt, ReceivedChanges, RejectedMessage};
 use dormgate::config::AuditAckBy;
 use dormgate::gateway::ports::{Inbox, InboxReceiver, StateReport, UplinkOrder};
 use dormgate::mqtt::{BrokerUrl, Connection, LinkMetrics, LinkSpec, Session};
@@ -127,7 +127,7 @@ async fn what_is_not_signed_retained_or_too_long_has_no_effect_and_is_reported()
         let bare = change(1).replace("office", "signed");
         deliver(&mut center, saying(CHANGES, bare)).await;
         let received = rig.rejected().await;
-        assert_eq!((received.topic, received.error.code), ("changes", ErrorCode::BadSignature));
+        assert_eq!((received.kind, received.error.code), (MessageKind::Changes, ErrorCode::BadSignature));
         assert_eq!(received.receipt, None, "nobody answers what no center has sent");
 
         let long = format!("{}{}", change(2), " ".repeat(1000 * 1024));
@@ -172,14 +172,14 @@ async fn retained_changes_and_commands_are_refused_and_leave_the_session() {
             match rig.urgent_peek().await {
                 Input::Rejected(received) => {
                     assert_eq!((received.error.code, received.receipt), (ErrorCode::Retained, None));
-                    refused.push((received.topic, received.claimed_jti));
+                    refused.push((received.kind, received.claimed_jti));
                 }
                 Input::Head(head) => heads += usize::from(head.at.seq == 9),
                 other => panic!("{other:?}"),
             }
         }
         refused.sort_unstable();
-        assert_eq!(refused, [("changes", None), ("command", Some("j1".into()))]);
+        assert_eq!(refused, [(MessageKind::Changes, None), (MessageKind::Command, Some("j1".into()))]);
         assert_eq!(rig.metrics.rejected.load(Relaxed), 2);
         // Live, the same command is one.
         deliver(&mut center, saying("dormgate/v1/g1/down/command", command)).await;
@@ -274,8 +274,15 @@ async fn acks_and_alarms_outlive_a_broker_that_forgets() {
         for n in 1..=50 {
             rig.acknowledge(Receipt(n)).await;
         }
-        let alarm =
-            Box::new(Alarm { n: 5, at: NOW, kind: AlarmKind::Tamper, portal: None, uid: None, detail: "open".into() });
+        let alarm = Box::new(Alarm {
+            n: 5,
+            at: NOW,
+            kind: AlarmKind::Tamper,
+            portal: None,
+            uid: None,
+            count: 0,
+            detail: "open".into(),
+        });
         rig.orders.send(UplinkOrder::Alarm(alarm)).await.unwrap();
         broker.start_again().await;
         let mut center = center(&broker.url()).await;
@@ -354,7 +361,7 @@ async fn a_message_whose_ack_did_not_fit_is_acknowledged_when_there_is_room() {
     let mut rig = Rig::start(&url, AuditAckBy::Center).await;
     let changes = rig.changes().await;
     for n in 1..=ALARMS {
-        let alarm = Alarm { n, at: NOW, kind: AlarmKind::Store, portal: None, uid: None, detail: "x".into() };
+        let alarm = Alarm { n, at: NOW, kind: AlarmKind::Store, portal: None, uid: None, count: 0, detail: "x".into() };
         rig.orders.send(UplinkOrder::Alarm(Box::new(alarm))).await.unwrap();
     }
     rig.acknowledge(changes.receipt).await;

@@ -122,6 +122,7 @@ impl Rig {
             errors: Vec::new(),
             revoked: Vec::new(),
             cut: Vec::new(),
+            notes: Vec::new(),
             received_at: NOW,
         });
         self.orders.send(UplinkOrder::Acknowledge { ack, receipt, durable_at: NOW }).await.unwrap();

@@ -1,4 +1,4 @@
-//! Alarms: in the audit and at once to the center. What repeats is told once in a while, not each time.
+//! Alarms: in the audit and at once to the center, at most one in [`ALARM_QUIET_MS`] of one kind, portal and card.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,19 +9,55 @@ use super::super::id::{CardUid, Mono, Now, PortalId};
 use super::super::policy::Policy;
 use super::Engine;
 
-/// A dead card raises one alarm in this time, in milliseconds.
-pub const DEAD_CARD_QUIET_MS: u64 = 600_000;
-/// Dead cards remembered at once; the one seen longest ago is forgotten beyond it.
-pub const DEAD_CARDS_MAX: usize = 1024;
+/// How long after an alarm the next of its kind, portal and card is held back, in milliseconds (wire contract, section 3).
+pub const ALARM_QUIET_MS: u64 = 600_000;
+/// Kinds, portals and cards remembered at once; beyond it the one raised longest ago is forgotten.
+pub const ALARMS_REMEMBERED_MAX: usize = 4_096;
+
+/// What is raised at most once in [`ALARM_QUIET_MS`]. The text tells apart what names neither portal nor card; figures in it do not.
+type Key = (AlarmKind, Option<PortalId>, Option<CardUid>, String);
 
 /// What the alarms remember.
 #[derive(Debug, Default)]
 pub(super) struct Alarms {
     denials: BTreeMap<PortalId, VecDeque<Mono>>,
-    dead_cards: VecDeque<(Mono, CardUid)>,
+    /// When each was raised, and how many were held back since.
+    raised: BTreeMap<Key, (Mono, u64)>,
+}
+
+impl Alarms {
+    /// Whether an alarm may be raised now, and then how many were held back before it.
+    fn admit(&mut self, key: Key, now: Mono) -> Option<u64> {
+        let is_quiet = |at: Mono| now.since_ms(at) < ALARM_QUIET_MS;
+        if let Some((at, held_back)) = self.raised.get_mut(&key) {
+            if is_quiet(*at) {
+                *held_back = held_back.saturating_add(1);
+                return None;
+            }
+            *at = now;
+            return Some(std::mem::take(held_back));
+        }
+        if self.raised.len() >= ALARMS_REMEMBERED_MAX {
+            self.raised.retain(|_, (at, held_back)| is_quiet(*at) || *held_back > 0);
+        }
+        if self.raised.len() >= ALARMS_REMEMBERED_MAX {
+            let oldest = self.raised.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| key.clone());
+            if let Some(oldest) = oldest {
+                self.raised.remove(&oldest);
+            }
+        }
+        self.raised.insert(key, (now, 0));
+        Some(0)
+    }
+
+    /// An operator ended what these alarms are about: the next one is raised at once.
+    pub(super) fn ended(&mut self, kind: AlarmKind) {
+        self.raised.retain(|(raised, ..), _| *raised != kind);
+    }
 }
 
 impl Engine {
+    /// Raises an alarm, unless one of its kind, portal and card was raised a short time ago.
     pub(super) fn alarm(
         &mut self,
         kind: AlarmKind,
@@ -30,10 +66,15 @@ impl Engine {
         detail: String,
         now: Now,
     ) {
-        let event =
-            Event::Alarm { kind, portal: portal.cloned(), who: self.who(uid), count: 0, detail: detail.clone() };
+        let text = if portal.is_none() && uid.is_none() {
+            detail.replace(|c: char| c.is_ascii_digit(), "")
+        } else {
+            String::new()
+        };
+        let Some(count) = self.alarms.admit((kind, portal.cloned(), uid, text), now.mono) else { return };
+        let event = Event::Alarm { kind, portal: portal.cloned(), who: self.who(uid), count, detail: detail.clone() };
         let n = self.record(event, Flush::Now, now);
-        let alarm = Alarm { n, at: now.wall, kind, portal: portal.cloned(), uid, detail };
+        let alarm = Alarm { n, at: now.wall, kind, portal: portal.cloned(), uid, count, detail };
         self.out.push(Effect::Alarm(Box::new(alarm)));
     }
 
@@ -49,33 +90,35 @@ impl Engine {
             recent.pop_front();
         }
         if recent.len() >= max {
-            // Counting starts over, so a queue of wrong cards is one alarm each `max`, not one each card.
             recent.clear();
             let detail = format!("{max} denials within {} s", Policy::DENIAL_WINDOW_MS / 1000);
             self.alarm(AlarmKind::WrongTries, Some(portal), None, detail, now);
         }
     }
 
-    /// A dead card in somebody's hand is worth an alarm also where it passes: outwards, in free access, in a fire.
+    /// A dead card that is presented is worth an alarm also where it passes: outwards, in free access, in a fire.
     pub(super) fn seen_dead(&mut self, portal: &PortalId, card: Option<CardUid>, against: Reasons, now: Now) {
         let dead = against.iter().find(|r| matches!(r, Reason::Replaced | Reason::Cancelled | Reason::Lost));
         if let (Some(uid), Some(reason)) = (card, dead) {
-            self.dead_card(portal, uid, reason, now);
+            let detail = format!("a dead card was presented: {}", reason.as_str());
+            self.alarm(AlarmKind::DeadCard, Some(portal), Some(uid), detail, now);
         }
     }
+}
 
-    fn dead_card(&mut self, portal: &PortalId, uid: CardUid, reason: Reason, now: Now) {
-        let seen = &mut self.alarms.dead_cards;
-        while seen.front().is_some_and(|(at, _)| now.mono.since_ms(*at) >= DEAD_CARD_QUIET_MS)
-            || seen.len() >= DEAD_CARDS_MAX
-        {
-            seen.pop_front();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_keys_are_remembered_than_the_limit_and_the_oldest_goes_first() {
+        let mut alarms = Alarms::default();
+        let key = |n: usize| (AlarmKind::DeadCard, Some(format!("p{n}").parse().unwrap()), None, String::new());
+        for n in 0..=ALARMS_REMEMBERED_MAX {
+            assert_eq!(alarms.admit(key(n), Mono(n as u64)), Some(0));
         }
-        if seen.iter().any(|(_, u)| *u == uid) {
-            return;
-        }
-        seen.push_back((now.mono, uid));
-        let detail = format!("a dead card was presented: {}", reason.as_str());
-        self.alarm(AlarmKind::DeadCard, Some(portal), Some(uid), detail, now);
+        assert_eq!(alarms.raised.len(), ALARMS_REMEMBERED_MAX);
+        let now = Mono(ALARMS_REMEMBERED_MAX as u64);
+        assert_eq!((alarms.admit(key(1), now), alarms.admit(key(0), now)), (None, Some(0)));
     }
 }

@@ -1,12 +1,12 @@
 //! A message arrives: apply on arrival, cut what it must, record with proof, acknowledge when durable.
 
-use super::super::change::{Changes, ErrorCode, Head, OpError};
-use super::super::effect::{Ack, Effect, Outcome, Reply};
-use super::super::event::{AlarmKind, Event, Flush, Mark, ReplyStatus, StreamRevision};
-use super::super::id::{CardUid, Now, PortalId, Timestamp};
-use super::super::input::{ReceivedChanges, RejectedMessage};
+use super::super::change::{Changes, ErrorCode, Head, OpError, Position};
+use super::super::effect::{Ack, Effect, Outcome};
+use super::super::event::{AlarmKind, Event, Flush, Mark, StreamRevision};
+use super::super::id::{Now, PortalId, Timestamp};
+use super::super::input::{MessageKind, ReceivedChanges};
 use super::super::list::Applied;
-use super::super::stream::Heard;
+use super::super::stream::{Received, StreamTrack};
 use super::Engine;
 use super::boxes::cut_of;
 
@@ -16,23 +16,24 @@ const ERRORS_LISTED_MAX: usize = 3;
 impl Engine {
     pub(super) fn changes(&mut self, received: ReceivedChanges, now: Now) {
         let ReceivedChanges { changes, evidence, receipt, received_at } = received;
-        let heard = self.state.streams.entry(changes.stream.clone()).or_default().judge(changes.at);
-        let (outcome, applied, cut) = match heard {
-            Heard::New => {
+        let received = self.state.streams.entry(changes.stream.clone()).or_default().classify(changes.at);
+        let (outcome, applied, cut) = match received {
+            Received::New => {
                 let done = self.new_message(&changes, evidence, now);
                 self.news_of(&changes.stream, now);
                 done
             }
-            Heard::Duplicate => (Outcome::Duplicate, Applied::default(), Vec::new()),
-            Heard::Stale => (Outcome::Stale, Applied::default(), Vec::new()),
+            Received::Duplicate => (Outcome::Duplicate, Applied::default(), Vec::new()),
+            Received::Implausible => return self.implausible_changes(&changes, receipt, received_at, now),
+            Received::Stale => (Outcome::Stale, Applied::default(), Vec::new()),
         };
-        if let (Heard::Duplicate, Some(track)) = (heard, self.state.streams.get_mut(&changes.stream)) {
-            track.heard_at = track.heard_at.max(Some(now.wall));
+        if received == Received::Duplicate {
+            self.state.note_iat(&changes.stream, changes.iat, now.wall);
         }
         let errors = changes.content.err().unwrap_or_default();
         let errors = if outcome == Outcome::Rejected { errors } else { Vec::new() };
-        let ack = self.ack(&changes.stream, changes.at, outcome, errors, received_at);
-        let ack = Box::new(Ack { revoked: applied.revoked, cut, ..ack });
+        let ack = self.ack(&changes.stream, Some(changes.at), outcome, errors, received_at);
+        let ack = Box::new(Ack { revoked: applied.revoked, cut, notes: applied.notes, ..ack });
         // A repeated message waits for what its first arrival recorded.
         self.out.push(Effect::Acknowledge { after: self.last_flushed_now, ack, receipt });
         self.out.push(Effect::StateChanged);
@@ -54,7 +55,7 @@ impl Engine {
         let everything = applied.affected.site || integrity_before != self.integrity();
         let turned = self.judge_boxes((!everything).then_some(applied.affected.cards.as_slice()), now);
         if applied.affected.site {
-            self.tell_modes(now);
+            self.send_modes(now);
         }
         self.record_with(Event::ChangesApplied { revision: revision.clone() }, evidence, Flush::Now, now);
         self.record_boxes(&turned, now);
@@ -62,16 +63,19 @@ impl Engine {
             let holder = self.holder_of(Some(uid));
             self.record(Event::Revoked { uid: *uid, holder, revision: revision.clone() }, Flush::Now, now);
         }
+        for note in applied.notes.iter().filter(|note| note.uid.is_some()) {
+            self.alarm(AlarmKind::List, None, note.uid, note.message.clone(), now);
+        }
         self.report_collisions(&applied.collisions, now);
         self.find_next_edge(now);
         let cut = turned.into_iter().filter_map(cut_of).collect();
         (Outcome::Applied, applied, cut)
     }
 
-    fn ack(
+    pub(super) fn ack(
         &self,
         stream: &super::StreamName,
-        at: super::super::change::Position,
+        at: Option<Position>,
         outcome: Outcome,
         errors: Vec<OpError>,
         received_at: Timestamp,
@@ -79,57 +83,26 @@ impl Engine {
         let track = self.state.streams.get(stream);
         Ack {
             stream: Some(stream.clone()),
-            at: Some(at),
+            at,
             outcome,
             applied_through: track.map_or(0, |t| t.through),
-            missing: track.map(super::super::stream::StreamTrack::missing).unwrap_or_default(),
-            errors,
-            revoked: Vec::<CardUid>::new(),
-            cut: Vec::new(),
-            received_at,
-        }
-    }
-
-    /// A message without effect: audited, counted, and answered where it can be.
-    pub(super) fn rejected(&mut self, rejected: RejectedMessage, now: Now) {
-        let from = rejected.claimed_stream.as_ref().map_or("unknown", |s| s.as_str());
-        let at = rejected.claimed_at.map_or(String::new(), |at| format!(" {}.{}", at.epoch, at.seq));
-        let detail = format!("{} that claims to be from {from}{at}: {}", rejected.topic, rejected.error.message);
-        let event = Event::RejectedMessage { code: rejected.error.code, used_up: None, count: 0, detail };
-        let after = self.record(event, Flush::Now, now);
-        if rejected.topic == "command" {
-            let reply = Reply {
-                jti: rejected.claimed_jti,
-                status: ReplyStatus::Rejected,
-                error: Some(rejected.error),
-                verdicts: Vec::new(),
-            };
-            self.out.push(Effect::Reply { after, reply: Box::new(reply) });
-        } else if let Some(receipt) = rejected.receipt {
-            let known = rejected.claimed_stream.as_ref().and_then(|s| self.state.streams.get(s));
-            let ack = Ack {
-                applied_through: known.map_or(0, |t| t.through),
-                missing: known.map(super::super::stream::StreamTrack::missing).unwrap_or_default(),
-                stream: rejected.claimed_stream,
-                at: rejected.claimed_at,
-                outcome: Outcome::Rejected,
-                errors: vec![rejected.error],
-                revoked: Vec::new(),
-                cut: Vec::new(),
-                received_at: rejected.received_at,
-            };
-            self.out.push(Effect::Acknowledge { after, ack: Box::new(ack), receipt });
+            missing: track.map(StreamTrack::missing).unwrap_or_default(),
+            ..Ack::rejected(errors, received_at)
         }
     }
 
     pub(super) fn head(&mut self, head: Head, now: Now) {
         let name = head.stream.clone();
+        if self.state.streams.get(&name).is_some_and(|track| track.is_implausible(head.at)) {
+            self.implausible(MessageKind::Head, name.as_str(), head.at, now);
+            return;
+        }
         let integrity_before = self.integrity();
+        self.state.note_iat(&name, head.iat, now.wall);
         let track = self.state.streams.entry(name.clone()).or_default();
         let goal = track.take_head(head);
-        track.heard_at = track.heard_at.max(Some(now.wall));
-        let reached = track.must_reach.is_none();
-        // The goal must survive a restart, or the list would be believed before it is whole.
+        let reached = track.goal.is_none();
+        // The goal must survive a restart, or the list would be trusted before it is complete.
         if let Some(goal) = goal {
             let at = format!("{}.{}", goal.epoch, goal.seq);
             let detail =

@@ -17,7 +17,7 @@ use super::Engine;
 /// How far ahead of our clock a command's `iat` may be, in milliseconds.
 const CLOCK_SKEW_MS: i64 = 30_000;
 
-/// How a command ended, before it is told.
+/// How a command ended.
 struct Done {
     status: ReplyStatus,
     error: Option<OpError>,
@@ -36,8 +36,8 @@ impl Done {
 
 impl Engine {
     pub(super) fn command(&mut self, command: &Command, now: Now) {
-        let heard_before = self.state.commands.contains_key(&command.jti);
-        let done = match self.refusal(command, heard_before, now) {
+        let is_repeated = self.state.commands.contains_key(&command.jti);
+        let done = match self.refusal(command, is_repeated, now) {
             Some(refused) => refused,
             None => self.carry_out(command, now),
         };
@@ -62,9 +62,9 @@ impl Engine {
         self.out.push(Effect::Reply { after, reply: Box::new(reply) });
     }
 
-    fn refusal(&self, command: &Command, heard_before: bool, now: Now) -> Option<Done> {
-        if heard_before {
-            return Some(Done::refused(ReplyStatus::Duplicate, ErrorCode::InvalidField, "`jti` was heard before"));
+    fn refusal(&self, command: &Command, is_repeated: bool, now: Now) -> Option<Done> {
+        if is_repeated {
+            return Some(Done::refused(ReplyStatus::Duplicate, ErrorCode::InvalidField, "`jti` was received before"));
         }
         if now.clock == ClockTrust::Untrusted {
             let message = "the gateway's clock cannot be trusted, so `exp` cannot be judged; set the clock";
@@ -96,7 +96,7 @@ impl Engine {
                 Err(message) => Done::refused(ReplyStatus::Rejected, ErrorCode::UnknownPortal, message),
             },
             CommandKind::Resync { stream } => {
-                if self.streams.iter().any(|role| role.name == *stream) {
+                if self.has_stream(stream) {
                     self.ask_for(stream, ResyncReason::Asked, now);
                     Done::ok()
                 } else {
@@ -104,8 +104,11 @@ impl Engine {
                     Done::refused(ReplyStatus::Rejected, ErrorCode::UnknownStream, message)
                 }
             }
-            // Nothing is remembered of where cards are, so there is nothing to forget yet.
-            CommandKind::Forgive { .. } => Done::ok(),
+            CommandKind::Forgive { .. } => {
+                let message =
+                    "`forgive` is not available: this version keeps no anti-passback positions; nothing was changed";
+                Done::refused(ReplyStatus::Rejected, ErrorCode::UnknownOp, message)
+            }
         }
     }
 

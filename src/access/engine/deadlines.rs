@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use foldhash::fast::RandomState;
 
 use super::super::id::{Mono, PortalId};
+use super::super::input::MessageKind;
 
 /// What has to be looked at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +18,8 @@ pub(super) enum Due {
     Meter(PortalId),
     /// A window or posture that ends by the wall clock.
     Edge,
+    /// Rejected messages of one kind that were only counted.
+    Rejections(MessageKind),
     /// The streams that are asked to send again.
     Resync,
 }

@@ -20,6 +20,7 @@ mod lossy;
 mod malformed;
 mod meters;
 mod modes;
+mod rejections;
 mod reports;
 mod requests;
 mod resync;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::change::{RegisterKind, RegisterKinds};
 use super::decide::{Facts, ListIntegrity};
 use super::effect::{Effect, PortalOrder};
 use super::event::{AuditEvent, Event, Flush, GapCause, Record, Who};
@@ -41,6 +43,7 @@ use super::power_box::PowerBox;
 use super::state::State;
 use super::transform::Transform;
 
+pub use alarms::ALARM_QUIET_MS;
 use alarms::Alarms;
 use deadlines::{Deadlines, Due};
 use doors::Doors;
@@ -48,6 +51,8 @@ use malformed::MalformedPortals;
 pub use malformed::{MALFORMED_MAX, MALFORMED_SHOWN_MS, MALFORMED_WINDOW_MS};
 pub use meters::METER_STALE_MS;
 use meters::Meters;
+use rejections::Rejections;
+pub use rejections::{REJECTIONS_RECORDED_MAX, REJECTIONS_WINDOW_MS};
 use requests::Answers;
 use resync::ResyncPlan;
 pub use status::{MeterStatus, Status, StreamStatus};
@@ -72,8 +77,8 @@ pub struct Setup {
 pub struct StreamRole {
     /// Its name.
     pub name: StreamName,
-    /// Whether it owns `issue`, and so the standing of cards.
-    pub owns_standing: bool,
+    /// The registers that it numbers.
+    pub owns: RegisterKinds,
 }
 
 /// See the module's head.
@@ -95,13 +100,13 @@ pub struct Engine {
     again_from: Mono,
     /// Portals that were ordered a mode or off, and have not reported `online` since.
     missed_orders: BTreeSet<PortalId>,
-    fire_inputs: BTreeSet<PortalId>,
     doors: Doors,
     meters: Meters,
     tampered: BTreeSet<PortalId>,
     malformed: MalformedPortals,
     answers: Answers,
     alarms: Alarms,
+    rejections: Rejections,
     resync: ResyncPlan,
     /// The last record that an acknowledgement may have to wait for.
     last_flushed_now: u64,
@@ -137,13 +142,13 @@ impl Engine {
             again_from: Mono(0),
             modes: BTreeMap::new(),
             missed_orders: BTreeSet::new(),
-            fire_inputs: BTreeSet::new(),
             doors: Doors::new(),
             meters: Meters::new(),
             tampered: BTreeSet::new(),
             malformed: MalformedPortals::new(),
             answers: Answers::default(),
             alarms: Alarms::default(),
+            rejections: Rejections::default(),
             resync: ResyncPlan::new(seed),
             last_flushed_now: state.last_n,
             next_edge: None,
@@ -165,7 +170,8 @@ impl Engine {
             Input::Request(request) => self.request(&request, now),
             Input::Report { portal, report } => self.report(&portal, &report, now),
             Input::Operator(Operator::Posture { portals, posture }) => self.operator_posture(&portals, posture, now),
-            Input::Operator(Operator::FireReset) => self.fire_reset(now),
+            Input::Operator(Operator::FireReset { force }) => self.fire_reset(force, now),
+            Input::Operator(Operator::StreamForget { stream }) => self.forget_stream(&stream, now),
             Input::LinkUp => self.link_up(now),
             Input::Lost { from, to } => self.lost(from, to, now),
             Input::Alarm { kind, portal, detail } => self.alarm(kind, portal.as_ref(), None, detail, now),
@@ -178,10 +184,11 @@ impl Engine {
                 Due::Door(portal) => self.door_due(&portal, now),
                 Due::Meter(portal) => self.meter_due(&portal, now),
                 Due::Edge => self.set_edge_deadline(now),
+                Due::Rejections(kind) => self.rejections_due(kind, now),
                 Due::Resync => {}
             }
         }
-        self.believe_quiet_streams(now);
+        self.trust_quiet_streams(now);
         self.ask_resync(now);
         self.deadlines.set(Due::Resync, self.resync.next());
         std::mem::take(&mut self.out)
@@ -236,7 +243,13 @@ impl Engine {
         let track = |role: &StreamRole| self.state.streams.get(&role.name);
         if self.streams.iter().filter_map(track).any(|t| t.damaged) {
             ListIntegrity::Damaged
-        } else if self.streams.iter().filter(|r| r.owns_standing).filter_map(track).any(|t| t.must_reach.is_some()) {
+        } else if self
+            .streams
+            .iter()
+            .filter(|r| r.owns.contains(&RegisterKind::Standing))
+            .filter_map(track)
+            .any(|t| t.goal.is_some())
+        {
             ListIntegrity::Bootstrapping
         } else {
             ListIntegrity::Complete
@@ -244,11 +257,9 @@ impl Engine {
     }
 
     fn is_stale(&self, now: Now) -> bool {
-        let limit_ms = i64::from(self.policy.stale_after_s).saturating_mul(1000);
-        self.streams.iter().any(|role| {
-            let heard_at = self.state.streams.get(&role.name).and_then(|t| t.heard_at);
-            heard_at.is_none_or(|at| now.wall.0.saturating_sub(at.0) > limit_ms)
-        })
+        let limit_ms = u64::from(self.policy.stale_after_s).saturating_mul(1000);
+        // Of a list that never came, the age counts from the start of the gateway, which is where its monotonic time begins.
+        self.streams.iter().any(|role| self.age_ms(&role.name, now).unwrap_or(now.mono.0) > limit_ms)
     }
 
     fn holder_of(&self, uid: Option<&CardUid>) -> Option<Holder> {
@@ -287,7 +298,7 @@ impl Engine {
         self.record_collisions_at_start(now);
         self.forget_boxes_without_portal(now);
         self.judge_all_boxes(now);
-        self.tell_modes(now);
+        self.send_modes(now);
         self.out.push(Effect::StateChanged);
     }
 
@@ -327,7 +338,7 @@ impl Engine {
             self.alarm(super::event::AlarmKind::Clock, None, None, CLOCK_UNTRUSTED.to_owned(), now);
         }
         self.judge_all_boxes(now);
-        self.tell_modes(now);
+        self.send_modes(now);
         self.out.push(Effect::StateChanged);
     }
 
@@ -335,7 +346,7 @@ impl Engine {
     fn pass_edges(&mut self, now: Now) {
         if self.next_edge.is_some_and(|edge| edge <= now.wall) {
             self.judge_all_boxes(now);
-            self.tell_modes(now);
+            self.send_modes(now);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Standing modes: what the centers set, what an operator set on the box, and the fire latch.
 
 use super::super::effect::{Effect, PortalOrder};
-use super::super::event::{AlarmKind, Event, Flush, PostureSource};
+use super::super::event::{AlarmKind, Event, Flush, Mark, PostureSource};
 use super::super::id::{Now, PortalId};
 use super::super::portal::{Portal, PortalKind, Posture};
 use super::Engine;
@@ -15,12 +15,12 @@ impl Engine {
         self.state.list.site.posture(&portal.id, now.wall).max(self.state.operator_posture(&portal.id))
     }
 
-    /// Tells every gate and door its mode, where it is another than it was told last.
-    pub(super) fn tell_modes(&mut self, now: Now) {
+    /// Sends every gate and door its mode, where it is another than the last one sent.
+    pub(super) fn send_modes(&mut self, now: Now) {
         let doors = self.portals.iter().filter(|p| p.kind != PortalKind::PowerBox);
         let modes: Vec<_> = doors.map(|p| (p.id.clone(), self.posture(p, now))).collect();
         for (portal, posture) in modes {
-            // A portal that this run has told nothing yet may still hold open what an earlier run told it.
+            // A portal to which this run has sent nothing yet may still hold open by an order of an earlier run.
             if self.modes.insert(portal.clone(), posture) != Some(posture) {
                 self.missed_orders.insert(portal.clone());
                 if !matches!(posture, Posture::Fire | Posture::FreeAccess) {
@@ -32,8 +32,8 @@ impl Engine {
         self.find_next_edge(now);
     }
 
-    /// Tells one portal its mode again, because it has just come back and knows nothing, or an older mode.
-    pub(super) fn tell_mode_again(&mut self, portal: &PortalId, now: Now) {
+    /// Sends one portal its mode again, because it has just come back and knows nothing, or an older mode.
+    pub(super) fn send_mode_again(&mut self, portal: &PortalId, now: Now) {
         let Some(p) = self.portal(portal.as_str()) else { return };
         let posture = self.posture(p, now);
         if p.kind != PortalKind::PowerBox {
@@ -52,49 +52,74 @@ impl Engine {
         self.modes_changed(now);
     }
 
-    /// A fire input says whether there is fire. Its end alone ends nothing: an operator resets the latch.
+    /// A fire input reports whether there is fire. Its end alone ends nothing: an operator resets the latch.
     pub(super) fn fire_reported(&mut self, portal: &PortalId, fire: bool, now: Now) {
-        if !fire {
-            self.fire_inputs.remove(portal);
+        let counts = self.portal(portal.as_str()).is_some_and(|p| p.fire_input);
+        let is_active = self.state.fire_inputs.contains(portal);
+        if fire && !counts {
+            let detail = "fire reported by a portal with `fire_input = false`: nothing is released".to_owned();
+            return self.alarm(AlarmKind::Fire, Some(portal), None, detail, now);
+        }
+        if fire == is_active {
             return;
         }
-        self.fire_inputs.insert(portal.clone());
-        if self.state.fire {
-            return;
+        if fire && !self.state.fire {
+            // Gates and doors are released before anything is written.
+            self.state.fire = true;
+            self.modes_changed(now);
         }
-        // The mode first, the paper after it: gates and doors are released before anything is written.
-        self.state.fire = true;
-        self.modes_changed(now);
-        let source = PostureSource::FireInput;
+        let source = if fire { PostureSource::FireInput } else { PostureSource::FireInputClear };
         self.record(Event::Posture { portal: Some(portal.clone()), posture: Posture::Fire, source }, Flush::Now, now);
-        let detail =
-            "fire input active: gates and doors are released until the input is clear and an operator resets it";
-        self.alarm(AlarmKind::Fire, Some(portal), None, detail.to_owned(), now);
+        if fire {
+            let detail = "fire input active: gates and doors are released until every input is clear and an operator resets the latch";
+            self.alarm(AlarmKind::Fire, Some(portal), None, detail.to_owned(), now);
+        }
     }
 
-    pub(super) fn fire_reset(&mut self, now: Now) {
-        if !self.state.fire || !self.fire_inputs.is_empty() {
+    pub(super) fn fire_reset(&mut self, force: bool, now: Now) {
+        if self.fire_reset_refusal(force).is_some() {
             return;
         }
-        let source = PostureSource::FireReset;
+        let source = if self.state.fire_inputs.is_empty() {
+            PostureSource::FireReset
+        } else {
+            let aside = names(self.state.fire_inputs.iter());
+            let detail = format!("fire inputs set aside by an operator, their portals are offline or gone: {aside}");
+            self.record(Event::Config { mark: Mark::Note, detail }, Flush::Now, now);
+            PostureSource::FireResetForced
+        };
         self.record(Event::Posture { portal: None, posture: Posture::Secure, source }, Flush::Now, now);
+        self.alarms.ended(AlarmKind::Fire);
         self.modes_changed(now);
     }
 
-    /// Why the fire latch cannot be reset now; `None`: it can.
+    /// Why the fire latch cannot be reset now; `None`: it can. `force` sets aside the inputs whose portal is offline or gone.
     #[must_use]
-    pub fn fire_reset_refusal(&self) -> Option<String> {
+    pub fn fire_reset_refusal(&self, force: bool) -> Option<String> {
         if !self.state.fire {
-            let none = "no fire latch is set, so there is nothing to reset; a `fire` that was set as a posture ends with another posture";
-            return Some(none.to_owned());
+            let message = "no fire latch is set, so there is nothing to reset; a `fire` that was set as a posture ends with another posture";
+            return Some(message.to_owned());
         }
-        let active: Vec<_> = self.fire_inputs.iter().map(ToString::to_string).collect();
-        (!active.is_empty()).then(|| format!("fire input still active at {}", active.join(", ")))
+        let is_present = |id: &&PortalId| {
+            self.online.get(*id) == Some(&true) && self.portal(id.as_str()).is_some_and(|p| p.fire_input)
+        };
+        let (present, absent): (Vec<_>, Vec<_>) = self.state.fire_inputs.iter().partition(is_present);
+        if !present.is_empty() {
+            return Some(format!("fire input still active at {}; clear it first", names(present)));
+        }
+        (!absent.is_empty() && !force).then(|| {
+            let absent = names(absent);
+            format!("fire input last reported active at {absent}, which is offline or gone; look there, then `dormgate fire reset --force` sets it aside")
+        })
     }
 
     fn modes_changed(&mut self, now: Now) {
-        self.tell_modes(now);
+        self.send_modes(now);
         self.judge_all_boxes(now);
         self.out.push(Effect::StateChanged);
     }
+}
+
+fn names<'p>(portals: impl IntoIterator<Item = &'p PortalId>) -> String {
+    portals.into_iter().map(PortalId::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -5,7 +5,7 @@ use super::super::decision::{Grant, GrantFlags, GrantReason, Reasons};
 use super::super::effect::{Effect, PortalOrder};
 use super::super::event::{AlarmKind, Event, Flush, Outcome, Who};
 use super::super::id::{Now, PortalId};
-use super::super::input::PortalReport;
+use super::super::input::{MessageKind, PortalReport};
 use super::super::portal::PortalKind;
 use super::Engine;
 
@@ -13,8 +13,7 @@ impl Engine {
     pub(super) fn report(&mut self, portal: &str, report: &PortalReport, now: Now) {
         let Some(known) = self.portal(portal) else {
             let detail = format!("a report of portal `{portal}`, which is not configured");
-            let event = Event::RejectedMessage { code: ErrorCode::UnknownPortal, used_up: None, count: 0, detail };
-            self.record(event, Flush::Soon, now);
+            self.record_rejection(MessageKind::Report, ErrorCode::UnknownPortal, detail, now);
             return;
         };
         let id = known.id.clone();
@@ -29,7 +28,7 @@ impl Engine {
         let online = report.online.unwrap_or(!self.reports_return(&id));
         let is_back = online && self.is_back(&id, report.online == Some(true));
         if is_back {
-            self.tell_mode_again(&id, now);
+            self.send_mode_again(&id, now);
         }
         self.online_reported(&id, online, report.cause.as_deref(), now);
         if let Some(fire) = report.fire {
@@ -86,9 +85,9 @@ impl Engine {
     }
 
     /// Tells a portal its mode if this is its first sign of life, or the first since it was away.
-    pub(super) fn tell_mode_if_back(&mut self, portal: &PortalId, now: Now) {
+    pub(super) fn send_mode_if_back(&mut self, portal: &PortalId, now: Now) {
         if self.online.get(portal) != Some(&true) {
-            self.tell_mode_again(portal, now);
+            self.send_mode_again(portal, now);
         }
     }
 

@@ -22,7 +22,7 @@ pub const ANSWERS_MAX: usize = 16_384;
 /// `None` for the card: something that is none.
 type Key = (PortalId, Option<String>, Option<CardUid>);
 
-/// Answers given in the last minute. A grant is never repeated from here: it is judged anew.
+/// Answers given in the last minute. A grant is never repeated from here: it is judged again.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     given: HashMap<Key, (Mono, Option<Denial>), RandomState>,
@@ -40,7 +40,7 @@ impl Answers {
             if self.order.len() < ANSWERS_MAX && now.since_ms(*at) < ANSWER_MEMORY_MS {
                 break;
             }
-            // A key that was remembered anew later has a later entry of its own.
+            // A key that was remembered again later has a later entry of its own.
             if self.given.get(old).is_some_and(|(given, _)| given == at) {
                 self.given.remove(old);
             }
@@ -91,7 +91,7 @@ impl Engine {
         let is_there = !request.stale && !self.reports_return(&id);
         if is_there {
             // Before the answer, so that it cannot cut the answer's opening short.
-            self.tell_mode_if_back(&id, now);
+            self.send_mode_if_back(&id, now);
         }
         self.answer(request, decision, now);
         self.record(event, Flush::Soon, now);

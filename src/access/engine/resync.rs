@@ -16,7 +16,7 @@ pub const ASK_AGAIN_MS: u64 = 30_000;
 pub const JITTER_MS: u64 = 1_000;
 
 /// How long a damaged stream must have brought nothing new before it counts as sent again whole, if its center publishes no
-/// head to tell, in milliseconds. A head tells at once.
+/// head, in milliseconds. With a head it is known at once.
 pub const DAMAGE_QUIET_MS: u64 = 10_000;
 
 /// When each stream is asked.
@@ -78,6 +78,24 @@ impl Engine {
         self.resync.plan(stream, now.mono);
     }
 
+    /// An operator has the numbers of a stream forgotten: the stream begins again, and is asked for all it has.
+    pub(super) fn forget_stream(&mut self, stream: &StreamName, now: Now) {
+        let owns = self.streams.iter().find(|role| role.name == *stream).map(|role| role.owns.clone());
+        let Some(owns) = owns else { return };
+        let detail = "an operator had the numbers of the stream forgotten; what is known of cards stays".to_owned();
+        self.record(Event::Config { mark: Mark::StreamForgotten(stream.clone(), owns), detail }, Flush::Now, now);
+        self.resync.news_at.remove(stream);
+        self.judge_all_boxes(now);
+        self.plan_resync(now);
+        self.out.push(Effect::StateChanged);
+    }
+
+    /// Whether a stream of this name is configured.
+    #[must_use]
+    pub fn has_stream(&self, stream: &StreamName) -> bool {
+        self.streams.iter().any(|role| role.name == *stream)
+    }
+
     /// Plans an ask for every stream that lacks something, and drops the plan of one that does not any more.
     pub(super) fn plan_resync(&mut self, now: Now) {
         if !self.resync.link_up {
@@ -103,16 +121,16 @@ impl Engine {
         }
     }
 
-    /// A damaged stream whose center publishes no head is believed again once it was sent as far as it is known to have gone,
+    /// A damaged stream whose center publishes no head is trusted again once it was sent as far as it is known to have gone,
     /// without a hole, and then nothing new came for a while.
-    pub(super) fn believe_quiet_streams(&mut self, now: Now) {
+    pub(super) fn trust_quiet_streams(&mut self, now: Now) {
         let is_quiet = |at: &Mono| now.mono.since_ms(*at) >= DAMAGE_QUIET_MS;
         let quiet: Vec<_> =
             self.resync.news_at.iter().filter(|(_, at)| is_quiet(at)).map(|(name, _)| name.clone()).collect();
         for stream in quiet {
             self.resync.news_at.remove(&stream);
             let Some(track) = self.state.streams.get(&stream) else { continue };
-            let whole = track.damaged && !track.head_known && track.must_reach.is_none() && track.above.is_empty();
+            let whole = track.damaged && !track.head_known && track.goal.is_none() && track.above.is_empty();
             let (true, Some(epoch)) = (whole, track.epoch) else { continue };
             let mark = Mark::Goal(StreamRevision { stream, epoch, seq: track.through });
             let detail = "sent again without a head that says how far; nothing more came".to_owned();
@@ -151,7 +169,7 @@ fn lack(track: Option<&StreamTrack>) -> Option<ResyncReason> {
         Some(ResyncReason::Empty)
     } else if track.epoch_gap || track.head.as_ref().is_some_and(|head| Some(head.at.epoch) > track.epoch) {
         Some(ResyncReason::Epoch)
-    } else if !track.above.is_empty() || track.is_behind_head() || track.must_reach.is_some() {
+    } else if !track.above.is_empty() || track.is_behind_head() || track.goal.is_some() {
         Some(ResyncReason::Gap)
     } else {
         None

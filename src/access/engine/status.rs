@@ -9,17 +9,17 @@ use super::Engine;
 pub struct StreamStatus {
     /// Its name.
     pub name: StreamName,
-    /// Its epoch; 0: nothing heard.
+    /// Its epoch; 0: nothing received.
     pub epoch: u32,
     /// Heard without a hole up to here.
     pub seq: u64,
     /// How many numbers are missing.
     pub missing: u64,
-    /// Seconds since it was last heard; `None`: never.
+    /// Seconds since its newest change or head was made; `None`: none came yet.
     pub age_s: Option<u64>,
 }
 
-/// What the meter of one portal says, as long as it is believed.
+/// The readings of one portal's meter that are fresh.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeterStatus {
     /// The portal.
@@ -37,9 +37,9 @@ pub struct Status {
     pub streams: Vec<StreamStatus>,
     /// Cards known.
     pub cards: u64,
-    /// Portals that said they are there.
+    /// Portals that are online.
     pub portals_online: u64,
-    /// Portals that did not, or said they are not.
+    /// Portals that are offline or have not reported yet.
     pub offline: Vec<PortalId>,
     /// The modes in force that are not `secure`, by portal.
     pub modes: Vec<(PortalId, Posture)>,
@@ -47,23 +47,28 @@ pub struct Status {
     pub malformed: Vec<(PortalId, String)>,
     /// Last audit event.
     pub audit_last: u64,
-    /// The meters that are believed, by portal.
+    /// The meters with fresh readings, by portal.
     pub meters: Vec<MeterStatus>,
 }
 
 impl Engine {
+    /// Milliseconds since the newest change or head of a stream was made, by the center's clock; `None`: none came yet.
+    pub(super) fn age_ms(&self, stream: &StreamName, now: Now) -> Option<u64> {
+        let made_at = self.state.streams.get(stream)?.newest_iat?;
+        Some(u64::try_from(now.wall.0.saturating_sub(made_at.0)).unwrap_or(0))
+    }
+
     /// The state for those who watch.
     #[must_use]
     pub fn status(&self, now: Now) -> Status {
         let stream = |role: &super::StreamRole| {
             let track = self.state.streams.get(&role.name);
-            let age_ms = track.and_then(|t| t.heard_at).map(|at| now.wall.0.saturating_sub(at.0).max(0));
             StreamStatus {
                 name: role.name.clone(),
                 epoch: track.and_then(|t| t.epoch).map_or(0, std::num::NonZeroU32::get),
                 seq: track.map_or(0, |t| t.through),
                 missing: track.map_or(0, super::super::stream::StreamTrack::missing_count),
-                age_s: age_ms.and_then(|ms| u64::try_from(ms / 1000).ok()),
+                age_s: self.age_ms(&role.name, now).map(|ms| ms / 1000),
             }
         };
         let online = self.online.values().filter(|online| **online).count();

@@ -1,11 +1,12 @@
 //! Applying a message: every op writes its registers unless a newer op already did.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
+use std::num::NonZeroU32;
 
 use foldhash::fast::RandomState;
 
-use super::super::change::{Op, PortalSet, Position, Subject};
+use super::super::change::{Note, NoteCode, Op, PortalSet, Position, RegisterKind, RegisterKinds, Subject};
 use super::super::credential::{Enrolment, Flag, ZoneSet};
 use super::super::id::{CardUid, Holder, Revision, Timestamp};
 use super::super::policy::Policy;
@@ -33,7 +34,12 @@ pub struct Applied {
     pub affected: Affected,
     /// Cards that lossy readers cannot tell apart since this message.
     pub collisions: Collisions,
+    /// What is worth knowing of its ops, at most [`NOTES_MAX`].
+    pub notes: Vec<Note>,
 }
+
+/// Notes on the ops of one message.
+pub const NOTES_MAX: usize = 64;
 
 impl AccessList {
     /// Applies the ops of one message, in order.
@@ -42,6 +48,8 @@ impl AccessList {
         // The cards the message affects, and whether each could open something before it.
         let mut before: HashMap<CardIx, bool, RandomState> = HashMap::default();
         let mut site = false;
+        let mut notes = Vec::new();
+        let mut holders: HashMap<CardUid, &Holder, RandomState> = HashMap::default();
         for (place, op) in (0..).zip(ops) {
             for ix in self.cards_affected_by(op) {
                 before.entry(ix).or_insert_with(|| self.could_open(ix, policy, now));
@@ -50,6 +58,9 @@ impl AccessList {
             // The op may have made cards, or moved one to another holder whose cards are then concerned too.
             for ix in self.cards_affected_by(op) {
                 before.entry(ix).or_insert(false);
+            }
+            if notes.len() < NOTES_MAX {
+                notes.extend(self.note(op, at.revision(place), &mut holders));
             }
         }
         let mut affected: Vec<CardIx> = before.keys().copied().collect();
@@ -61,7 +72,56 @@ impl AccessList {
         let (collisions, mut concerned) = self.new_collisions(&affected, known, could, can);
         concerned.retain(|ix| !before.contains_key(ix));
         let cards = affected.iter().chain(&concerned).filter_map(uid).collect();
-        Applied { revoked, affected: Affected { cards, site }, collisions }
+        Applied { revoked, affected: Affected { cards, site }, collisions, notes }
+    }
+
+    /// What is worth knowing of an op that was just written. `holders`: to whom the message has given cards so far.
+    fn note<'o>(
+        &self,
+        op: &'o Op,
+        revision: Revision,
+        holders: &mut HashMap<CardUid, &'o Holder, RandomState>,
+    ) -> Option<Note> {
+        let note = |code, uid, message| Some(Note { op: revision.place, code, uid, message });
+        let (uid, holder) = match op {
+            Op::Issue { uid, holder } | Op::Reissue { new_uid: uid, holder, .. } => (uid, holder),
+            Op::Enrol { uid, enrolment } => (uid, &enrolment.holder),
+            Op::SetFlag { subject: Subject::Holder(holder), .. }
+            | Op::Withdraw { subject: Subject::Holder(holder) } => {
+                let message = format!("no card of holder `{holder}` is known, so nothing changed; compare the id");
+                return if self.reaches(op, holder, revision) { None } else { note(NoteCode::NoEffect, None, message) };
+            }
+            Op::SetFlag { .. }
+            | Op::Withdraw { .. }
+            | Op::Reinstate { .. }
+            | Op::Power { .. }
+            | Op::DefineSchedule { .. }
+            | Op::SetPosture { .. } => return None,
+        };
+        if let Some(other) = holders.insert(*uid, holder).filter(|other| *other != holder) {
+            let message =
+                format!("card `{uid}` is given to `{other}` and to `{holder}` in one message; compare the cards");
+            return note(NoteCode::SharedUid, Some(*uid), message);
+        }
+        let card = self.find(uid).and_then(|ix| self.cards.get(ix.place()))?;
+        let name = |ix: HolderIx| self.holders.get(ix).map(|h| &h.name);
+        let issued_to = name(card.issued_to?.holder)?;
+        let enrolled_for = name(card.packed_enrolment()?.1.holder).filter(|holder| *holder != issued_to)?;
+        let message =
+            format!("card `{uid}` is issued to `{issued_to}` and enrolled for `{enrolled_for}`; compare the ids");
+        note(NoteCode::HolderDiffers, Some(*uid), message)
+    }
+
+    /// Whether an op by holder reaches any card that is known.
+    fn reaches(&self, op: &Op, holder: &Holder, revision: Revision) -> bool {
+        let Some(holder) = self.holders.find(holder) else { return false };
+        let card = |ix: CardIx| self.cards.get(ix.place());
+        if matches!(op, Op::Withdraw { .. }) {
+            let enrolled = |card: &Card| card.enrolment.as_ref().is_some_and(|register| register.revision < revision);
+            self.enrolled_for(holder).filter_map(card).any(enrolled)
+        } else {
+            self.cards_of(holder).filter_map(card).any(|card| card.birth.is_none_or(|birth| birth < revision))
+        }
     }
 
     /// The same without saying what changed: for replay.
@@ -88,7 +148,7 @@ impl AccessList {
         let named = uids.into_iter().flatten().filter_map(|uid| self.find(uid));
         let mut all: Vec<CardIx> = named.collect();
         if let Op::Withdraw { subject: Subject::Holder(holder) } = op {
-            // An enrolment goes by its own word of the holder, also where the card office says another.
+            // An enrolment names its holder itself, also where the card was issued to another.
             all.extend(self.holders.find(holder).into_iter().flat_map(|h| self.enrolled_for(h)));
         }
         let holder_of = |ix: &CardIx| self.cards.get(ix.place()).and_then(Card::holder);
@@ -101,7 +161,7 @@ impl AccessList {
         all
     }
 
-    /// Writes one op's registers. Says whether it speaks of rooms, portals or schedules.
+    /// Writes one op's registers. `true` if they are those of rooms, portals or schedules.
     fn write(&mut self, op: &Op, revision: Revision) -> bool {
         match op {
             Op::Issue { uid, holder } => self.issue(*uid, holder, revision),
@@ -135,6 +195,40 @@ impl AccessList {
             }
         }
         matches!(op, Op::Power { .. } | Op::DefineSchedule { .. } | Op::SetPosture { .. })
+    }
+
+    /// Puts all registers of these kinds before the first message of any epoch, in the order they have: their values hold on, and
+    /// a stream that begins its numbers again overrides it.
+    pub fn renumber(&mut self, kinds: &RegisterKinds) {
+        let mut ranks: BTreeMap<Revision, u32> = BTreeMap::new();
+        self.each_revision(kinds, &mut |revision| {
+            ranks.insert(*revision, 0);
+        });
+        ranks.values_mut().zip(0..).for_each(|(rank, place)| *rank = place);
+        self.each_revision(kinds, &mut |revision| {
+            let place = ranks.get(revision).copied().unwrap_or(0);
+            *revision = Revision { epoch: NonZeroU32::MIN, seq: 0, place };
+        });
+    }
+
+    fn each_revision(&mut self, kinds: &RegisterKinds, each: &mut dyn FnMut(&mut Revision)) {
+        let standing = kinds.contains(&RegisterKind::Standing);
+        let enrolment = kinds.contains(&RegisterKind::Enrolment);
+        for card in &mut self.cards {
+            if standing {
+                card.birth.iter_mut().for_each(&mut *each);
+                card.issued_to.iter_mut().for_each(|register| each(&mut register.revision));
+                card.flags.revisions_mut().for_each(&mut *each);
+            }
+            card.enrolment.iter_mut().filter(|_| enrolment).for_each(|register| each(&mut register.revision));
+        }
+        for holder in self.holders.iter_mut() {
+            if standing {
+                holder.flags.revisions_mut().for_each(&mut *each);
+            }
+            holder.withdrawn.iter_mut().filter(|_| enrolment).for_each(&mut *each);
+        }
+        self.site.revisions_mut(kinds).for_each(each);
     }
 
     fn entry(&mut self, uid: CardUid) -> CardIx {

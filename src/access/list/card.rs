@@ -24,7 +24,7 @@ pub(super) struct PackedEnrolment {
     pub(super) entitlements: Box<[PackedEntitlement]>,
 }
 
-/// The enrolment register: what the newest `enrol` or `withdraw` of this card said.
+/// The enrolment register: the newest `enrol` or `withdraw` of this card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EnrolmentRegister {
     pub(super) revision: Revision,
@@ -32,7 +32,7 @@ pub(super) struct EnrolmentRegister {
     pub(super) enrolment: Option<Box<PackedEnrolment>>,
 }
 
-/// Whose card it is by the card office's word.
+/// To whom the card was issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IssuedTo {
     pub(super) revision: Revision,
@@ -77,7 +77,7 @@ impl Card {
         Some((register.revision, register.enrolment.as_deref()?))
     }
 
-    /// The card's holder: the card office's word, else the enrolment's.
+    /// The card's holder: to whom it was issued, else for whom it is enrolled.
     pub(super) fn holder(&self) -> Option<HolderIx> {
         self.issued_to.map(|i| i.holder).or_else(|| self.packed_enrolment().map(|(_, e)| e.holder))
     }
@@ -90,7 +90,7 @@ pub struct CardRecord {
     pub uid: CardUid,
     /// Its birth.
     pub birth: Option<Revision>,
-    /// Whose it is by the card office's word, and the op that said so.
+    /// To whom it was issued, and by which op.
     pub issued_to: Option<(Revision, Holder)>,
     /// Its own flags.
     pub flags: Flags,

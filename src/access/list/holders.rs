@@ -63,6 +63,10 @@ impl Holders {
         ix
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut HolderRecord> {
+        self.records.iter_mut()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &HolderRecord> {
         self.records.iter()
     }

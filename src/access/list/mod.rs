@@ -21,7 +21,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-pub use apply::{Affected, Applied};
+pub use apply::{Affected, Applied, NOTES_MAX};
 pub use card::{CardRecord, HolderEntry};
 pub use lossy::{COLLISION_CARDS_LISTED_MAX, COLLISIONS_LISTED_MAX, Collision, Collisions, Lookup};
 pub use site::{PostureRegister, ScheduleRegister, Site};
@@ -47,7 +47,7 @@ pub struct AccessList {
     schedules: Names<ScheduleName>,
     /// One for each transform of the building's readers; what is on disk has none.
     lossy: Vec<LossyIndex>,
-    /// What is said of rooms, portals and schedules rather than of cards.
+    /// The registers of rooms, portals and schedules.
     pub site: Site,
 }
 
@@ -104,13 +104,13 @@ impl AccessList {
         })
     }
 
-    /// All holders of whom something was said by name.
+    /// All holders that an op named.
     ///
     /// One that only stands in a card's register comes with the card, and whether an op that a newer one has
     /// overtaken named it depends on the order of arrival.
     pub fn holder_entries(&self) -> impl Iterator<Item = HolderEntry> {
-        let spoken_of = self.holders.iter().filter(|h| !h.flags.is_empty() || h.withdrawn.is_some());
-        spoken_of.map(|h| HolderEntry { holder: h.name.clone(), flags: h.flags.clone(), withdrawn: h.withdrawn })
+        let named = self.holders.iter().filter(|h| !h.flags.is_empty() || h.withdrawn.is_some());
+        named.map(|h| HolderEntry { holder: h.name.clone(), flags: h.flags.clone(), withdrawn: h.withdrawn })
     }
 
     /// Whether the enrolment of the card at `place` is in force (neither withdrawn by card nor by holder).
@@ -138,7 +138,7 @@ impl AccessList {
         issued.chain(self.enrolled_for(holder).filter(only_enrolled))
     }
 
-    /// Every card that is enrolled for the holder, whosever it is by the card office's word.
+    /// Every card that is enrolled for the holder, to whomever it was issued.
     fn enrolled_for(&self, holder: HolderIx) -> impl Iterator<Item = CardIx> {
         std::iter::successors(self.holders.get(holder).and_then(|h| h.first_enrolled), |ix| {
             self.cards.get(ix.place()).and_then(|c| c.next_enrolled)
@@ -156,7 +156,7 @@ impl AccessList {
                 (None, None) => false,
                 (Some(own), None) => own.on,
                 (None, Some(holders)) => holders.on,
-                // The newer one counts; of one op that writes both (a reissue), what it says of the card itself.
+                // The newer one counts; of one op that writes both (a reissue), the card's own.
                 (Some(own), Some(holders)) => {
                     if own.revision >= holders.revision {
                         own.on
@@ -233,7 +233,7 @@ impl<'a> CardView<'a> {
         self.card.is_named()
     }
 
-    /// The card's holder: the card office's word, else the enrolment's.
+    /// The card's holder: to whom it was issued, else for whom it is enrolled.
     #[must_use]
     pub fn holder(&self) -> Option<&'a Holder> {
         Some(&self.list.holders.get(self.card.holder()?)?.name)
@@ -253,17 +253,17 @@ impl<'a> CardView<'a> {
     }
 
     /// The enrolments that count for portals of `kind`: the card's own and, for kinds in `reissue_keeps`, those of the
-    /// holder's replaced cards, whose entitlement follows the holder. A cancelled card leaves nothing behind. What is said of
+    /// holder's replaced cards, whose entitlement follows the holder. A cancelled card leaves nothing behind. What is set for
     /// the card itself replaces what followed it: a later enrolment for this kind, or a later withdrawal.
     pub fn enrolments_for(&self, kind: PortalKind, reissue_keeps: KindSet) -> impl Iterator<Item = EnrolmentView<'a>> {
         let list = self.list;
         let own = self.ix;
         let holder = if reissue_keeps.contains(kind) { self.card.holder() } else { None };
-        let own_word = self.card.enrolment.as_ref().filter(|_| {
-            let silent = |own: EnrolmentView<'_>| own.entitlements(kind).next().is_none();
-            !self.enrolment().is_some_and(silent)
+        let own_revision = self.card.enrolment.as_ref().filter(|_| {
+            let has_none = |own: EnrolmentView<'_>| own.entitlements(kind).next().is_none();
+            !self.enrolment().is_some_and(has_none)
         });
-        let own_word = own_word.map(|register| register.revision);
+        let own_revision = own_revision.map(|register| register.revision);
         let inherited = holder
             .into_iter()
             .flat_map(move |holder| list.cards_of(holder))
@@ -273,7 +273,7 @@ impl<'a> CardView<'a> {
                 let standing = old.standing();
                 standing.replaced && !standing.cancelled
             })
-            .filter(move |old| old.card.enrolment.as_ref().map(|r| r.revision) > own_word)
+            .filter(move |old| old.card.enrolment.as_ref().map(|r| r.revision) > own_revision)
             .filter_map(|old| old.enrolment());
         self.enrolment().into_iter().chain(inherited)
     }

@@ -1,8 +1,8 @@
-//! What centers say of rooms, portals and schedules: suspended power, standing modes, weekly windows.
+//! The registers of rooms, portals and schedules: suspended power, standing modes, weekly windows.
 
 use std::collections::BTreeMap;
 
-use super::super::change::SuspendReason;
+use super::super::change::{RegisterKind, RegisterKinds, SuspendReason};
 use super::super::credential::FlagRegister;
 use super::super::id::{PortalId, Revision, ScheduleName, Timestamp, Zone};
 use super::super::portal::Posture;
@@ -69,6 +69,17 @@ impl Site {
     pub fn next_posture_end(&self, now: Timestamp) -> Option<Timestamp> {
         let all = self.portals.values().chain(&self.all_portals);
         all.filter_map(|r| r.until).filter(|until| *until > now).min()
+    }
+
+    /// The revisions of all registers of these kinds.
+    pub(super) fn revisions_mut(&mut self, kinds: &RegisterKinds) -> impl Iterator<Item = &mut Revision> {
+        let [power, schedule, posture] =
+            [RegisterKind::Power, RegisterKind::Schedule, RegisterKind::Posture].map(|kind| kinds.contains(&kind));
+        let power =
+            self.power.values_mut().flat_map(|r| r.values_mut()).map(|r| &mut r.revision).filter(move |_| power);
+        let schedules = self.schedules.values_mut().map(|r| &mut r.revision).filter(move |_| schedule);
+        let postures = self.all_portals.iter_mut().chain(self.portals.values_mut());
+        power.chain(schedules).chain(postures.map(|r| &mut r.revision).filter(move |_| posture))
     }
 
     pub(super) fn set_power(&mut self, zone: &Zone, reason: SuspendReason, revision: Revision, on: bool) {

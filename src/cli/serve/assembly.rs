@@ -30,8 +30,8 @@ use crate::portals::modbus::{ModbusPortals, Observer, Outcome, Released};
 use crate::portals::mqtt::{NativePortals, NativeSpec};
 use crate::store::{Options, Recovered, Store, StoreError, StoreEvents, Wholeness};
 use crate::uplink::{Uplink, UplinkSpec};
+use crate::wire::digest_lines::registers_of;
 use crate::wire::envelope::StreamSpec;
-use crate::wire::may::OpName;
 
 /// Why the gateway cannot start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -210,7 +210,7 @@ impl<'c> Assembly<'c> {
             boot: self.boot.clone(),
             version: version.clone(),
             insecure: config.insecure.clone(),
-            streams: config.streams.iter().map(|s| (s.name.clone(), s.may)).collect(),
+            streams: config.streams.iter().map(|s| (s.name.clone(), registers_of(s.may))).collect(),
         };
         std::mem::take(&mut self.shown).register(&mut self.registry);
         let (cards, outlets) = (state.list.len(), std::mem::take(&mut self.outlets));
@@ -281,8 +281,7 @@ pub(super) fn over(ended: &watch::Receiver<bool>) -> impl Future<Output = ()> + 
 
 /// Which of the rules' roles a stream has.
 fn stream_role(stream: &StreamSpec) -> StreamRole {
-    let owns_standing = stream.may.contains(OpName::Issue) || stream.may.contains(OpName::Reissue);
-    StreamRole { name: stream.name.clone(), owns_standing }
+    StreamRole { name: stream.name.clone(), owns: registers_of(stream.may) }
 }
 
 /// How the store behaves.

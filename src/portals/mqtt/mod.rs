@@ -19,7 +19,7 @@ use crate::access::change::{ErrorCode, OpError};
 use crate::access::decision::Decision;
 use crate::access::event::AlarmKind;
 use crate::access::id::GatewayId;
-use crate::access::input::{Input, PortalReport, RejectedMessage};
+use crate::access::input::{Input, MessageKind, PortalReport, RejectedMessage};
 use crate::access::portal::Posture;
 use crate::gateway::ports::{Inbox, PortalOrder};
 use crate::mqtt::{
@@ -139,7 +139,7 @@ impl NativePortals {
             Ok(Topic::Portal(g, _, Portal::Request)) if g == self.gateway && retain => {
                 LinkMetrics::count(&self.metrics.rejected);
                 let refused = Refused::retained(&payload);
-                self.offer(Input::Rejected(refused.rejected("request", None, (self.now)())));
+                self.offer(Input::Rejected(refused.rejected(MessageKind::Request, None, (self.now)())));
             }
             Ok(Topic::Portal(g, portal, Portal::Request)) if g == self.gateway => {
                 self.offline.remove(&portal);
@@ -164,7 +164,7 @@ impl NativePortals {
                 LinkMetrics::count(&self.metrics.rejected);
                 let wrong = OpError::message(ErrorCode::InvalidField, format!("state of `{portal}`: {error}"));
                 self.offer(Input::Rejected(RejectedMessage {
-                    topic: "state",
+                    kind: MessageKind::Report,
                     claimed_stream: None,
                     claimed_at: None,
                     claimed_jti: None,

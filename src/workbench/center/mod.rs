@@ -247,7 +247,7 @@ impl Center {
         let _lock = Lock::take(&self.dir)?;
         self.catch_up()?;
         let heads = self.streams.iter().filter_map(|stream| {
-            let digest = digest_lines::of(&self.list, stream.may);
+            let digest = digest_lines::of(&self.list, &digest_lines::registers_of(stream.may));
             let at = stream.journal.last()?;
             let said = Head { stream: stream.name.clone(), at, iat: None, cards: digest.cards, digest: digest.sha256 };
             let claims = head::claims(&said, stream.aud(&self.gateway), now);

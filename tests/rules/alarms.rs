@@ -1,0 +1,100 @@
+//! Alarms: at once, and then at most one in 10 minutes of one kind, portal and card, with the count of what was held back.
+
+use dormgate::access::effect::Effect;
+use dormgate::access::engine::ALARM_QUIET_MS;
+use dormgate::access::event::AlarmKind;
+use dormgate::access::input::{Input, Operator, PortalReport};
+use dormgate::access::portal::Posture;
+
+use crate::world::{Seen, World, op};
+
+/// The alarms by kind, each with its count.
+fn counted(seen: &Seen) -> Vec<(AlarmKind, u64)> {
+    let alarm = |e: &Effect| match e {
+        Effect::Alarm(alarm) => Some((alarm.kind, alarm.count)),
+        _ => None,
+    };
+    seen.0.iter().filter_map(alarm).collect()
+}
+
+#[test]
+fn reader_noise_is_one_alarm_and_the_next_counts_what_was_held_back() {
+    let mut w = World::new();
+    let mut raised = Vec::new();
+    // 117 times five wrong tries within 30 s.
+    for _ in 0..585 {
+        raised.extend(counted(&w.see("gate-in", "X")));
+        w.pass_ms(50);
+    }
+    assert_eq!(raised, [(AlarmKind::WrongTries, 0)]);
+    assert_eq!(w.see("gate-in", "X").alarms(), []);
+    w.pass_ms(ALARM_QUIET_MS);
+    let raised: Vec<_> = (0..5).flat_map(|_| counted(&w.see("gate-in", "X"))).collect();
+    assert_eq!(raised, [(AlarmKind::WrongTries, 116)]);
+    // Another portal has its own.
+    let raised: Vec<_> = (0..5).flat_map(|_| counted(&w.see("door-412", "X"))).collect();
+    assert_eq!(raised, [(AlarmKind::WrongTries, 0)]);
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_dead_card_left_in_a_box_is_one_alarm() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.say(vec![op::cancel("uid:A")]);
+    let mut raised = Vec::new();
+    for _ in 0..60 {
+        raised.extend(w.see("power-412", "A").alarms());
+        raised.extend(w.sits("power-412", "A", Some(true)).alarms());
+        w.leave("power-412");
+        w.pass_ms(2_500);
+    }
+    let of = |kind| raised.iter().filter(|k| **k == kind).count();
+    assert_eq!((of(AlarmKind::DeadCard), of(AlarmKind::WrongTries)), (1, 1));
+    assert!(of(AlarmKind::PowerWithoutCard) <= 2, "at most one for the card and one for the box: {raised:?}");
+}
+
+#[test]
+fn a_bouncing_contact_is_one_alarm_and_what_follows_in_ten_minutes_counts_it() {
+    let mut w = World::new();
+    let contact = |w: &mut World, open| {
+        w.report("door-412", PortalReport { contact_open: Some(open), ..PortalReport::default() })
+    };
+    let mut raised = Vec::new();
+    for _ in 0..10 {
+        raised.extend(counted(&contact(&mut w, true)));
+        w.pass_ms(150);
+        raised.extend(counted(&contact(&mut w, false)));
+        w.pass_ms(150);
+    }
+    assert_eq!(raised, [(AlarmKind::ForcedOpen, 0)]);
+    w.pass_ms(ALARM_QUIET_MS);
+    assert_eq!(counted(&contact(&mut w, true)), [(AlarmKind::ForcedOpen, 9)]);
+}
+
+#[test]
+fn a_portal_that_comes_and_goes_is_one_alarm_and_each_return_is_recorded() {
+    let mut w = World::new();
+    let online = |online| PortalReport { online: Some(online), ..PortalReport::default() };
+    w.report("gate-in", online(true));
+    let (mut raised, mut returns) = (0, 0);
+    for _ in 0..20 {
+        raised += w.report("gate-in", online(false)).alarms().len();
+        w.pass_s(5);
+        let seen = w.report("gate-in", online(true));
+        returns += seen.recorded().iter().filter(|k| k.as_str() == "portal_online").count();
+        w.pass_s(5);
+    }
+    assert_eq!((raised, returns), (1, 20), "an ending is never held back");
+}
+
+#[test]
+fn a_fire_after_a_reset_is_raised_at_once() {
+    let mut w = World::new();
+    for _ in 0..2 {
+        assert_eq!(w.fire("gate-in", true).alarms(), [AlarmKind::Fire]);
+        w.fire("gate-in", false);
+        w.input(Input::Operator(Operator::FireReset { force: false }));
+        assert_eq!(w.engine.status(w.now()).modes, [] as [(_, Posture); 0]);
+    }
+}

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
+use serde::{Deserialize, Serialize};
+
 use super::credential::{Enrolment, Flag};
 use super::id::{CardUid, Holder, PortalId, Revision, ScheduleName, StreamName, Timestamp, Zone};
 use super::portal::Posture;
@@ -18,7 +20,7 @@ pub enum Subject {
 }
 
 /// Why power in a room is suspended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SuspendReason {
     /// Unpaid bill.
     Arrears,
@@ -176,7 +178,7 @@ pub struct Note {
 }
 
 /// The place of a message in its stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position {
     /// Rises when a center restarts its numbering; from 1.
     pub epoch: NonZeroU32,

@@ -2,6 +2,8 @@
 //!
 //! Both are last-writer-wins registers keyed by revision, so messages may come late, twice or shuffled.
 
+use serde::{Deserialize, Serialize};
+
 use super::id::{Holder, Revision, ScheduleName, Timestamp, Zone};
 use super::portal::PortalKind;
 
@@ -35,7 +37,7 @@ impl Flag {
 }
 
 /// One flag's register: what it was last set to, and by which op.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlagRegister {
     /// The op that last wrote it.
     pub revision: Revision,
@@ -44,7 +46,7 @@ pub struct FlagRegister {
 }
 
 /// The registers of all flags of one card, or of one holder. Most cards have none, so they cost one word.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flags(Option<Box<[Option<FlagRegister>; 4]>>);
 
 impl Flags {
@@ -99,7 +101,7 @@ impl Standing {
 }
 
 /// Who carries the card.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Lives here.
     #[default]
@@ -132,7 +134,7 @@ impl Role {
 }
 
 /// Where an entitlement holds.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ZoneSet {
     /// Any zone of this building: `*`.
     Any,
@@ -141,7 +143,7 @@ pub enum ZoneSet {
 }
 
 /// The right to open portals of one kind in one zone, at the times of a schedule.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Entitlement {
     /// Which portals.
     pub kind: PortalKind,
@@ -152,7 +154,7 @@ pub struct Entitlement {
 }
 
 /// What one card may open. Replaces the card's earlier enrolment whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enrolment {
     /// Whose card.
     pub holder: Holder,

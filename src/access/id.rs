@@ -8,6 +8,8 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Longest identifier in characters (`[A-Za-z0-9][A-Za-z0-9_-]{0,63}`).
 pub const IDENTIFIER_CHARS_MAX: usize = 64;
 /// Longest card UID in bytes (ISO/IEC 14443-3: single 4, double 7, triple 10).
@@ -16,7 +18,8 @@ pub const UID_BYTES_MAX: usize = 10;
 /// A card's UID: 4, 7 or 10 bytes in air order, the order in which the card sends them.
 ///
 /// Length is part of the identity, so a 4-byte UID never equals a prefix of a 7-byte one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct CardUid {
     len: u8,
     bytes: [u8; UID_BYTES_MAX],
@@ -68,6 +71,20 @@ impl CardUid {
     #[must_use]
     pub fn is_random(&self) -> bool {
         self.len == 4 && self.bytes.first() == Some(&0x08)
+    }
+}
+
+impl TryFrom<String> for CardUid {
+    type Error = UidError;
+
+    fn try_from(text: String) -> Result<Self, UidError> {
+        text.parse()
+    }
+}
+
+impl From<CardUid> for String {
+    fn from(uid: CardUid) -> Self {
+        uid.to_string()
     }
 }
 
@@ -126,8 +143,23 @@ fn is_identifier(text: &str) -> bool {
 macro_rules! identifiers {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub struct $name(Arc<str>);
+
+        impl TryFrom<String> for $name {
+            type Error = IdentifierError;
+
+            fn try_from(text: String) -> Result<Self, IdentifierError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.as_str().to_owned()
+            }
+        }
 
         impl $name {
             /// The identifier as text.
@@ -185,7 +217,7 @@ identifiers! {
 }
 
 /// Which of two ops of one stream is newer: epoch, then sequence, then place in the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Revision {
     /// Rises when a center restarts its numbering; from 1.
     pub epoch: NonZeroU32,
@@ -202,7 +234,7 @@ impl fmt::Display for Revision {
 }
 
 /// Wall-clock time in milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {

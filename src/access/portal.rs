@@ -1,9 +1,11 @@
 //! Portals: the things that are opened or energised, and their standing modes.
 
+use serde::{Deserialize, Serialize};
+
 use super::id::{PortalId, Zone};
 
 /// What a portal is, and so how it is driven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum PortalKind {
     /// A turnstile or building gate: released for a moment, has a direction.
     Gate,
@@ -91,7 +93,7 @@ impl Assurance {
 }
 
 /// A portal's standing mode, weakest first, so that the strongest of several is their maximum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Posture {
     /// Cards decide.
     #[default]

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use serde::{Deserialize, Serialize};
+
 use super::change::{Head, Position};
 use super::id::Timestamp;
 
@@ -28,7 +30,7 @@ pub enum Received {
 }
 
 /// One stream's numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamTrack {
     /// The newest epoch; `None`: nothing received.
     pub epoch: Option<NonZeroU32>,
@@ -44,6 +46,7 @@ pub struct StreamTrack {
     /// A head was received since the gateway was new or lost data.
     pub head_known: bool,
     /// The newest head received. Not kept across a restart: the broker keeps it.
+    #[serde(skip)]
     pub head: Option<Head>,
     /// When the newest change or head was made, by the center's clock.
     pub newest_iat: Option<Timestamp>,

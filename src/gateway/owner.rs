@@ -263,8 +263,8 @@ impl<J: Journal> GatewayCore<J> {
                 self.metrics.audit_lost.inc();
                 return self.input(Input::Lost { from: n, to: n }, now);
             }
-            StoreEvent::GenerationWritten { position, pairs, took } => {
-                return tracing::info!(position, pairs, took_ms = took.as_millis(), "a generation was written");
+            StoreEvent::GenerationWritten { position, records, took } => {
+                return tracing::info!(position, records, took_ms = took.as_millis(), "a generation was written");
             }
             StoreEvent::Retained { first } => return tracing::info!(first, "old events were removed from the journal"),
             StoreEvent::Recovered => {
@@ -278,7 +278,11 @@ impl<J: Journal> GatewayCore<J> {
             }
             StoreEvent::Stalled { for_ms } => format!("a write to the store has been under way for {for_ms} ms"),
             StoreEvent::GenerationFailed { detail } => format!("a generation could not be written: {detail}"),
-            StoreEvent::Found(finding) => finding.to_string(),
+            StoreEvent::ReserveReleased => {
+                "the disk is full: the reserve file was removed for what waits; make room, there is no other reserve"
+                    .to_owned()
+            }
+            StoreEvent::Found(issue) => issue.to_string(),
         };
         self.input(Input::Alarm { kind: AlarmKind::Store, portal: None, detail: trouble }, now);
     }

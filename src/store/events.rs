@@ -1,5 +1,4 @@
-//! What the store tells the gateway, and the way it takes. A gateway that does not listen for a while slows nothing down:
-//! what waits is merged.
+//! What the store reports to the gateway. A gateway that does not receive for a while slows nothing down: what waits is merged.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::finding::Finding;
+use super::integrity::RecoveryIssue;
 
 /// Events under way to the gateway; more wait in the store, merged.
 const EVENTS_MAX: usize = 1024;
@@ -18,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A flush that takes this long, in looks, is a stall.
 const STALL_LOOKS: u32 = 2;
 
-/// What the store has to say.
+/// What the store reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreEvent {
     /// Every event up to this number that was not lost or refused is durable.
@@ -27,30 +26,32 @@ pub enum StoreEvent {
         through: u64,
         /// How many became durable.
         events: u64,
-        /// How long writing and syncing took; the longest if several flushes are told at once.
+        /// How long writing and syncing took; the longest if several flushes are reported at once.
         took: Duration,
     },
-    /// Events were dropped, because too many waited. Append a `log_gap`.
+    /// Events were dropped because too many waited. Append a `log_gap`.
     Lost {
         /// First.
         from: u64,
         /// Last.
         to: u64,
     },
-    /// An event can never be written: a diagnostic of the caller. It counts as lost.
+    /// An event can never be written: a mistake of the caller. It counts as lost.
     Refused {
         /// Its number.
         n: u64,
         /// Why.
         why: &'static str,
     },
-    /// Nothing becomes durable any more; the store tries again and again. Told once.
+    /// Nothing becomes durable any more; the store retries. Reported once.
     Failing {
-        /// What the disk says.
+        /// The error of the disk.
         detail: String,
     },
-    /// Writing works again. Told once.
+    /// Writing works again. Reported once.
     Recovered,
+    /// The disk is full and the reserve file was removed for what waits. Make room: there is no other reserve.
+    ReserveReleased,
     /// One write has been under way for this long.
     Stalled {
         /// In milliseconds.
@@ -60,8 +61,8 @@ pub enum StoreEvent {
     GenerationWritten {
         /// The last event in it.
         position: u64,
-        /// Its size in pairs.
-        pairs: u64,
+        /// How many records it has.
+        records: u64,
         /// How long it took.
         took: Duration,
     },
@@ -76,7 +77,7 @@ pub enum StoreEvent {
         first: u64,
     },
     /// Something was found to be wrong on disk after the start.
-    Found(Finding),
+    Found(RecoveryIssue),
 }
 
 /// The sending end; shared by the store's threads.
@@ -131,7 +132,7 @@ impl Outbox {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn tell(&self, event: StoreEvent) {
+    pub(super) fn report(&self, event: StoreEvent) {
         let mut pending = self.lock();
         pending.push(event);
         pending.send();
@@ -144,7 +145,7 @@ impl Outbox {
         pending.waiting.is_empty()
     }
 
-    /// Nothing more will be told.
+    /// Nothing more will be reported.
     pub(super) fn end(&self) {
         self.lock().to = None;
     }
@@ -210,10 +211,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deaf_listener_gets_one_durable_for_many() {
+    fn a_gateway_that_does_not_receive_gets_one_durable_for_many() {
         let (outbox, mut events) = Outbox::new(None);
         let durable = |through| StoreEvent::Durable { through, events: 1, took: Duration::from_millis(through) };
-        (1..=EVENTS_MAX as u64 + 500).for_each(|n| outbox.tell(durable(n)));
+        (1..=EVENTS_MAX as u64 + 500).for_each(|n| outbox.report(durable(n)));
         assert!(!outbox.retry());
         for n in 1..=EVENTS_MAX as u64 {
             assert_eq!(events.try_recv(), Some(durable(n)));
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_that_hangs_is_told_while_it_hangs() {
+    async fn a_write_that_hangs_is_reported_while_it_hangs() {
         let busy = Arc::new(Busy::default());
         let (_outbox, mut events) = Outbox::new(Some(Arc::clone(&busy)));
         busy.change();

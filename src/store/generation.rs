@@ -10,17 +10,19 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::medium::{Container, ContainerError, sync_names};
+use super::medium::{Container, ContainerError};
 use crate::wire::audit::{Hash, hex};
 
 /// sled's page cache in bytes; a generation is read once from end to end.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
-/// Pairs written to sled in one batch.
-const BATCH_PAIRS: usize = 1000;
+/// Records written to sled in one batch.
+const BATCH_RECORDS: usize = 1000;
 /// The database, inside a generation's directory.
 const DATABASE: &str = "sled";
-/// A copy of the database that sled may write to while it is read.
+/// A copy of the database that sled may write to while it is read; removed afterwards.
 const READING: &str = "reading";
+/// Where the copy is made if the disk has no room or cannot be written.
+const MEMORY_DIRS: [&str; 2] = ["/dev/shm", "/run"];
 /// SHA-256 over the database's files in hex, inside a generation's directory.
 const SEAL: &str = "seal";
 /// The tree and the key of the manifest.
@@ -69,6 +71,11 @@ fn seal_of(database: &Path) -> io::Result<String> {
     Ok(hex(&sum))
 }
 
+/// Makes a directory's names durable.
+pub(super) fn sync_names(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
 /// Syncs every file and directory below `dir`, and `dir`.
 fn sync_all_below(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
@@ -79,16 +86,14 @@ fn sync_all_below(dir: &Path) -> io::Result<()> {
 }
 
 /// Writes a generation to the new directory `dir` and makes all below it durable.
-///
-/// # Errors
-/// What the disk or sled says.
-pub fn write(dir: &Path, container: &Container) -> io::Result<()> {
+pub(super) fn write(dir: &Path, container: &Container) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let database = dir.join(DATABASE);
     with_database(&database, |db| {
-        for chunk in container.pairs.chunks(BATCH_PAIRS) {
+        let mut keys = (0u64..).map(u64::to_be_bytes);
+        for chunk in container.records.chunks(BATCH_RECORDS) {
             let mut batch = sled::Batch::default();
-            chunk.iter().for_each(|(key, value)| batch.insert(key.as_slice(), value.as_slice()));
+            chunk.iter().zip(keys.by_ref()).for_each(|(record, key)| batch.insert(&key, record.as_slice()));
             db.apply_batch(batch)?;
         }
         db.open_tree(MANIFEST)?.insert(MANIFEST, container.manifest.as_slice())?;
@@ -100,12 +105,8 @@ pub fn write(dir: &Path, container: &Container) -> io::Result<()> {
 }
 
 /// Reads the generation in `dir`.
-///
-/// # Errors
-/// [`ContainerError::Damaged`] when its bytes are not those that were written, [`ContainerError::Unreadable`] when the disk
-/// does not let it be read now.
-pub fn read(dir: &Path) -> Result<Container, ContainerError> {
-    let (database, reading) = (dir.join(DATABASE), dir.join(READING));
+pub(super) fn read(dir: &Path) -> Result<Container, ContainerError> {
+    let database = dir.join(DATABASE);
     let damaged = |what: &str| ContainerError::Damaged(what.to_owned());
     let missing = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => damaged("a file is missing"),
@@ -116,12 +117,18 @@ pub fn read(dir: &Path) -> Result<Container, ContainerError> {
         return Err(damaged("its files are not those that were written"));
     }
     // sled writes to what it opens; the sealed files stay as they are.
-    let copied = copy_files(&database, &reading);
-    let read = copied.and_then(|()| read_database(&reading));
-    let removed = fs::remove_dir_all(&reading);
-    let container = read.map_err(ContainerError::Unreadable)?;
-    removed.map_err(ContainerError::Unreadable)?;
-    Ok(container)
+    let own = format!("dormgate-{}-{READING}", std::process::id());
+    let temporary = [std::env::temp_dir()].into_iter().chain(MEMORY_DIRS.map(PathBuf::from)).map(|dir| dir.join(&own));
+    let mut first_error = None;
+    for reading in [dir.join(READING)].into_iter().chain(temporary) {
+        let read = copy_files(&database, &reading).and_then(|()| read_database(&reading));
+        drop(fs::remove_dir_all(&reading));
+        match read {
+            Ok(container) => return Ok(container),
+            Err(error) => drop(first_error.get_or_insert(error)),
+        }
+    }
+    Err(ContainerError::Unreadable(first_error.unwrap_or_else(|| io::ErrorKind::NotFound.into())))
 }
 
 fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
@@ -141,8 +148,8 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
 fn read_database(path: &Path) -> io::Result<Container> {
     with_database(path, |db| {
         let manifest = db.open_tree(MANIFEST)?.get(MANIFEST)?.map(|bytes| bytes.to_vec()).unwrap_or_default();
-        let pairs = db.iter().map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())));
-        Ok(Container { pairs: pairs.collect::<Result<_, _>>()?, manifest })
+        let records = db.iter().values().map(|value| value.map(|bytes| bytes.to_vec()));
+        Ok(Container { records: records.collect::<Result<_, _>>()?, manifest })
     })
 }
 
@@ -150,9 +157,9 @@ fn read_database(path: &Path) -> io::Result<Container> {
 mod tests {
     use super::*;
 
-    fn container(pairs: u32) -> Container {
-        let pairs = (0..pairs).map(|i| (i.to_be_bytes().to_vec(), vec![7; 120])).collect();
-        Container { pairs, manifest: b"manifest".to_vec() }
+    fn container(count: u32) -> Container {
+        let records = (0..count).map(|i| [i.to_be_bytes().as_slice(), &[7; 120]].concat()).collect();
+        Container { records, manifest: b"manifest".to_vec() }
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! Writes the journal: seals events with the hash of what was really written before them, appends, makes durable, marks.
-//! A commit either succeeds as a whole or leaves the journal as it was. Refuses to own time, threads and queues.
+//! Writes the journal: chains events to the hash of what was really written before them, appends, makes durable, marks.
+//! A commit either succeeds as a whole or leaves the journal as it was. No time, threads or queues here.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::durable_mark::MarkWriter;
-use super::medium::Medium;
-use super::replay::{JOURNAL, Place, Segment};
+use super::marks::MarkWriter;
+use super::medium::{JOURNAL, Medium};
+use super::replay::{Place, Segment};
 use super::segment::{self, BODY_BYTES_MAX, Frame, Header};
 use crate::access::event::Record;
 use crate::access::id::Timestamp;
@@ -18,8 +18,8 @@ pub(super) struct Index {
     pub segments: Vec<Segment>,
     /// The last durable event; 0: none.
     pub last: u64,
-    /// When it happened.
-    pub last_at: Timestamp,
+    /// The latest trusted time up to it.
+    pub trusted_at: Timestamp,
 }
 
 /// The index under its lock.
@@ -38,7 +38,7 @@ impl SharedIndex {
 
 /// What must be put right before the next write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Repair {
+pub(super) enum Repair {
     /// Cut the segment to its durable length.
     Cut { first_n: u64, length: u64 },
     /// Remove the segment that was being begun.
@@ -52,6 +52,8 @@ pub(super) struct Start {
     pub open: Option<Segment>,
     /// Last event lost at the journal's end; 0: none.
     pub lost_to: u64,
+    /// What the start could not put right.
+    pub repair: Option<Repair>,
 }
 
 /// An event that can never be written, and why.
@@ -63,7 +65,7 @@ pub(super) struct Journal {
     index: Arc<SharedIndex>,
     segment_bytes: u64,
     mark: MarkWriter,
-    /// The last durable event, its hash and time.
+    /// The last durable event.
     place: Place,
     open: Option<Segment>,
     lost_to: u64,
@@ -80,8 +82,8 @@ impl Journal {
         mark: MarkWriter,
         start: &Start,
     ) -> Self {
-        let Start { place, open, lost_to } = *start;
-        Self { medium, index, segment_bytes, mark, place, open, lost_to, repair: None, unmarked: None }
+        let Start { place, open, lost_to, repair } = *start;
+        Self { medium, index, segment_bytes, mark, place, open, lost_to, repair, unmarked: None }
     }
 
     /// The last event that is in the journal.
@@ -90,7 +92,7 @@ impl Journal {
     }
 
     /// Writes `batch` and makes it durable; returns what of it can never be written. After an error nothing of the batch is
-    /// in the journal, unless [`Self::last`] says so, and the same batch may be tried again.
+    /// in the journal, unless [`Self::last`] has reached it, and the same batch may be tried again.
     pub(super) fn commit(&mut self, batch: &[Record]) -> io::Result<Vec<Refused>> {
         self.put_right()?;
         let mut refused = Vec::new();
@@ -109,8 +111,8 @@ impl Journal {
                 refused.push((event.n, "it is too long"));
                 continue;
             }
-            first.get_or_insert((event.n, event.at));
-            place = Place { n: event.n, hash: audit::hash(&json), at: event.at };
+            place = Place { n: event.n, hash: audit::hash(&json), trusted_at: event.trusted_after(place.trusted_at) };
+            first.get_or_insert((event.n, place.trusted_at));
         }
         if let Some(first) = first {
             self.append(first, &bytes)?;
@@ -132,7 +134,7 @@ impl Journal {
             self.unmarked = None;
             let mut index = self.index.lock();
             index.last = n;
-            index.last_at = self.place.at;
+            index.trusted_at = self.place.trusted_at;
         }
         Ok(())
     }
@@ -164,8 +166,8 @@ impl Journal {
         Ok(Segment { length: open.length + bytes.len() as u64, ..open })
     }
 
-    fn begin(&mut self, (first_n, at): (u64, Timestamp), bytes: &[u8]) -> io::Result<Segment> {
-        let header = Header { first_n, lost_to: self.lost_to, at, prev: self.place.hash };
+    fn begin(&mut self, (first_n, trusted_at): (u64, Timestamp), bytes: &[u8]) -> io::Result<Segment> {
+        let header = Header { first_n, lost_to: self.lost_to, trusted_at, prev: self.place.hash };
         let whole = [header.encode().as_slice(), bytes].concat();
         let path = Segment::path(first_n);
         let medium = &self.medium;
@@ -175,11 +177,11 @@ impl Journal {
             self.repair = Some(Repair::Remove { first_n });
             return Err(error);
         }
-        Ok(Segment { first_n, length: whole.len() as u64, at })
+        Ok(Segment { first_n, length: whole.len() as u64, trusted_at })
     }
 
-    /// Takes back what a failed commit may have left. The segment is not written on: after a failed sync nobody knows what
-    /// the disk's cache believes of it.
+    /// Takes back what a failed commit may have left. The segment is not written on: after a failed sync the state of the
+    /// disk's cache is unknown.
     fn put_right(&mut self) -> io::Result<()> {
         match self.repair {
             None => return Ok(()),

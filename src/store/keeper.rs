@@ -1,5 +1,5 @@
 //! The background chores: generations, retention, the audit cursor, the reserve file, the scrub of old segments.
-//! Nothing here is waited for by anybody, and the engine is never asked: a generation is the fold of the journal.
+//! Nothing waits for them, and the engine takes no part: a generation is the fold of the journal.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ballast::Ballast;
 use super::events::StoreEvent;
-use super::finding::Finding;
+use super::integrity::RecoveryIssue;
 use super::medium::Medium;
-use super::replay::{self, Place, Segment};
+use super::replay::{self, Segment};
+use super::reserve::Reserve;
 use super::shared::Shared;
-use super::{Fold, cursor, manifest};
+use super::{Fold, manifest, marks};
 
 /// A generation is written at least this often while events come.
 const GENERATION_EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -23,8 +23,8 @@ const GENERATION_RETRY: Duration = Duration::from_secs(300);
 /// At close a generation is written only if this many events came since the last: replaying fewer is faster.
 const CLOSING_EVENTS: u64 = 1000;
 /// Pause before the reserve file is made again.
-const BALLAST_RETRY: Duration = Duration::from_secs(600);
-/// How often the chores are looked at when nobody asks, so that the thread is idle otherwise.
+const RESERVE_RETRY: Duration = Duration::from_secs(600);
+/// How often the chores are looked at without a request; the thread is idle otherwise.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -38,16 +38,29 @@ pub(super) struct Keeper<F> {
     generated: Option<Instant>,
     failed: Option<Instant>,
     cursor: u64,
-    ballast: Option<Instant>,
-    known: Vec<Finding>,
+    /// When the reserve file was last looked at.
+    reserve: Option<Instant>,
+    /// Writing the cursor fails; logged.
+    cursor_failing: bool,
+    known: Vec<RecoveryIssue>,
     fold: PhantomData<fn() -> F>,
 }
 
 impl<F: Fold> Keeper<F> {
-    /// `known`: what the start already told.
-    pub(super) fn new(shared: Arc<Shared>, generation: u64, known: Vec<Finding>) -> Self {
+    /// `known`: what the start already reported.
+    pub(super) fn new(shared: Arc<Shared>, generation: u64, known: Vec<RecoveryIssue>) -> Self {
         let (generated, cursor) = (shared.now(), shared.acked.load(Ordering::Relaxed));
-        Self { shared, generation, generated, failed: None, cursor, ballast: None, known, fold: PhantomData }
+        Self {
+            shared,
+            generation,
+            generated,
+            failed: None,
+            cursor,
+            reserve: None,
+            cursor_failing: false,
+            known,
+            fold: PhantomData,
+        }
     }
 
     fn passed(since: Option<Instant>, time: Duration) -> bool {
@@ -72,26 +85,29 @@ impl<F: Fold> Keeper<F> {
             self.write_generation();
         }
         self.retain();
-        if Self::passed(self.ballast, BALLAST_RETRY) || self.ballast.is_none() {
-            self.keep_ballast();
+        if Self::passed(self.reserve, RESERVE_RETRY) || self.reserve.is_none() {
+            self.keep_reserve();
         }
     }
 
     fn keep_cursor(&mut self) {
         let acked = self.shared.acked.load(Ordering::Relaxed);
         if acked != self.cursor {
-            match cursor::write(&*self.shared.medium, acked) {
-                Ok(()) => self.cursor = acked,
-                Err(error) => tracing::warn!("cannot write `journal/acked`: {error}"),
+            match marks::write_acked(&*self.shared.medium, acked) {
+                Ok(()) => (self.cursor, self.cursor_failing) = (acked, false),
+                Err(error) if !std::mem::replace(&mut self.cursor_failing, true) => {
+                    tracing::warn!("cannot write `journal/acked`: {error}; tried again each second");
+                }
+                Err(_) => {}
             }
         }
     }
 
-    fn keep_ballast(&mut self) {
-        let bytes = self.shared.options.ballast_bytes;
-        self.ballast = self.shared.now();
-        if !Ballast::is_there(&*self.shared.medium, bytes)
-            && let Err(error) = self.shared.ballast.make(&*self.shared.medium, bytes)
+    fn keep_reserve(&mut self) {
+        let bytes = self.shared.options.reserve_bytes;
+        self.reserve = self.shared.now();
+        if !Reserve::is_there(&*self.shared.medium, bytes)
+            && let Err(error) = self.shared.reserve.make(&*self.shared.medium, bytes)
         {
             tracing::warn!("no room for the reserve file of {bytes} bytes: {error}");
         }
@@ -101,22 +117,22 @@ impl<F: Fold> Keeper<F> {
         let begun = self.shared.now();
         match generation::<F>(&self.shared, self.generation) {
             Ok(None) => {}
-            Ok(Some((position, pairs))) => {
+            Ok(Some((position, records))) => {
                 self.generation = position;
                 self.failed = None;
                 let took = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
-                self.shared.outbox.tell(StoreEvent::GenerationWritten { position, pairs, took });
+                self.shared.outbox.report(StoreEvent::GenerationWritten { position, records, took });
             }
             Err(detail) => {
                 self.failed = self.shared.now();
-                self.shared.outbox.tell(StoreEvent::GenerationFailed { detail });
+                self.shared.outbox.report(StoreEvent::GenerationFailed { detail });
             }
         }
         self.generated = self.shared.now();
     }
 
     /// Removes whole segments from the front: those that the center has, that no kept generation needs, and that are beyond
-    /// the configured number or age.
+    /// the configured number or age by trusted time.
     fn retain(&self) {
         let medium = &*self.shared.medium;
         if self.oldest_beyond(u64::MAX).is_none() {
@@ -133,7 +149,7 @@ impl<F: Fold> Keeper<F> {
         }
         if removed {
             let first = self.shared.index.lock().segments.first().map_or(0, |s| s.first_n);
-            self.shared.outbox.tell(StoreEvent::Retained { first });
+            self.shared.outbox.report(StoreEvent::Retained { first });
         }
     }
 
@@ -145,19 +161,20 @@ impl<F: Fold> Keeper<F> {
         let [oldest, next, ..] = index.segments.as_slice() else { return None };
         let last = next.first_n.saturating_sub(1);
         let beyond = index.last.saturating_sub(last) >= options.retain_events
-            || next.at.0 < index.last_at.0.saturating_sub(age_ms);
+            || next.trusted_at.0 < index.trusted_at.0.saturating_sub(age_ms);
         (beyond && last <= self.cursor && last <= held).then_some(oldest.first_n)
     }
 
-    /// Walks through all segments and tells what is wrong with them, beyond what the start told.
+    /// Walks through all segments and reports what is wrong with them, beyond what the start reported.
     pub(super) fn scrub(&mut self) {
         let segments = self.shared.index.lock().segments.clone();
-        let all = Place { n: u64::MAX, ..Place::START };
-        let (_, mut replayed) = replay::replay::<F>(&*self.shared.medium, &segments, all, None);
+        let medium = &*self.shared.medium;
+        let mut replayed = replay::check(medium, &segments);
+        replayed.keep_copies(medium);
         replayed.settle();
-        for finding in replayed.findings {
-            if !self.known.contains(&finding) && !matches!(finding, Finding::KnownLoss { .. }) {
-                self.shared.outbox.tell(StoreEvent::Found(finding));
+        for issue in replayed.issues {
+            if !self.known.contains(&issue) && !matches!(issue, RecoveryIssue::KnownLoss { .. }) {
+                self.shared.outbox.report(StoreEvent::Found(issue));
             }
         }
     }
@@ -194,28 +211,29 @@ fn generation<F: Fold>(shared: &Shared, newest: u64) -> Result<Option<(u64, u64)
     if last <= newest {
         return Ok(None);
     }
-    let mut findings = Vec::new();
-    let (mut state, base) = manifest::newest::<F>(medium, &mut findings);
-    let (place, mut replayed) = replay::replay(medium, replay::after(&segments, base.n), base, Some(&mut state));
+    let mut issues = Vec::new();
+    let (mut state, base) = manifest::newest::<F>(medium, &mut issues);
+    let (place, mut replayed) = replay::replay(medium, replay::after(&segments, base.n), base, &mut state);
+    replayed.keep_copies(medium);
     if place.n < last {
         // Lost at the end of the journal, and nothing was written after it yet.
         replayed.lost(place.n + 1, last);
     }
     replayed.settle();
-    findings.append(&mut replayed.findings);
+    issues.append(&mut replayed.issues);
     if let Some((from, to)) = replayed.lost.first() {
         // A generation would hide the loss from the next start.
-        return Err(format!("events {from} to {to} are lost and no `log_gap` speaks of them yet"));
+        return Err(format!("events {from} to {to} are lost and no `log_gap` names them yet"));
     }
-    for finding in findings {
-        if let Finding::GenerationSetAside { .. } | Finding::GenerationUnreadable { .. } = finding {
-            shared.outbox.tell(StoreEvent::Found(finding));
+    for issue in issues {
+        if let RecoveryIssue::GenerationSetAside { .. } | RecoveryIssue::GenerationUnreadable { .. } = issue {
+            shared.outbox.report(StoreEvent::Found(issue));
         }
     }
     if place.n <= base.n {
         return Ok(None);
     }
-    let pairs = manifest::write(medium, &state, place)?;
+    let records = manifest::write(medium, &state, place)?;
     manifest::prune(medium);
-    Ok(Some((place.n, pairs)))
+    Ok(Some((place.n, records)))
 }

@@ -1,14 +1,12 @@
-//! What makes a set of pairs a generation: its place in the journal and a sum over all pairs, checked before any is believed.
+//! What makes records a generation: its place in the journal and a sum over all records, checked before any is used.
 //! Which generation counts, and which are kept.
-
-use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
 use super::Fold;
-use super::finding::Finding;
-use super::medium::{Container, ContainerError, Medium, Pair};
-use super::replay::{DAMAGED, Place};
+use super::integrity::RecoveryIssue;
+use super::medium::{Container, ContainerError, DAMAGED, Medium};
+use super::replay::Place;
 use crate::access::id::Timestamp;
 use crate::wire::audit::Hash;
 
@@ -16,29 +14,29 @@ use crate::wire::audit::Hash;
 pub(super) const GENERATIONS: &str = "generations";
 /// How the directory of an unfinished generation begins.
 const UNFINISHED: &str = "building-";
-/// Format of manifest and pairs. Another one is not read.
-const FORMAT: u8 = 1;
+/// Format of manifest and container. Another one is not read.
+const FORMAT: u8 = 2;
 /// Generations kept: the newest, and the one to fall back to.
 const KEPT: usize = 2;
 
-/// SHA-256 over all pairs in key order, each with its lengths.
-fn sum(pairs: &[Pair]) -> Hash {
+/// SHA-256 over all records in order, each with its length.
+fn sum(records: &[Vec<u8>]) -> Hash {
     let mut sum = Sha256::new();
-    for part in pairs.iter().flat_map(|(key, value)| [key, value]) {
-        sum.update((part.len() as u64).to_le_bytes());
-        sum.update(part);
+    for record in records {
+        sum.update((record.len() as u64).to_le_bytes());
+        sum.update(record);
     }
     sum.finalize().into()
 }
 
-/// format 1 · n 8 · hash at n 32 · time at n 8 · pair count 8 · sum 32.
-fn encode(place: Place, pairs: &[Pair]) -> Vec<u8> {
+/// format 1 · n 8 · hash at n 32 · trusted time at n 8 · record count 8 · sum 32.
+fn encode(place: Place, records: &[Vec<u8>]) -> Vec<u8> {
     let mut out = vec![FORMAT];
     out.extend_from_slice(&place.n.to_le_bytes());
     out.extend_from_slice(&place.hash);
-    out.extend_from_slice(&place.at.0.to_le_bytes());
-    out.extend_from_slice(&(pairs.len() as u64).to_le_bytes());
-    out.extend_from_slice(&sum(pairs));
+    out.extend_from_slice(&place.trusted_at.0.to_le_bytes());
+    out.extend_from_slice(&(records.len() as u64).to_le_bytes());
+    out.extend_from_slice(&sum(records));
     out
 }
 
@@ -46,18 +44,19 @@ fn decode(manifest: &[u8]) -> Option<Place> {
     let (format, rest) = manifest.split_first()?;
     let (n, rest) = rest.split_first_chunk()?;
     let (hash, rest) = rest.split_first_chunk()?;
-    let (at, _) = rest.split_first_chunk()?;
-    let place = Place { n: u64::from_le_bytes(*n), hash: *hash, at: Timestamp(i64::from_le_bytes(*at)) };
+    let (trusted_at, _) = rest.split_first_chunk()?;
+    let place =
+        Place { n: u64::from_le_bytes(*n), hash: *hash, trusted_at: Timestamp(i64::from_le_bytes(*trusted_at)) };
     (*format == FORMAT).then_some(place)
 }
 
 /// The state behind a container.
-fn open<F: Fold>(name: &str, container: Container) -> Result<(F, Place), String> {
+fn open<F: Fold>(name: &str, container: &Container) -> Result<(F, Place), String> {
     let place = decode(&container.manifest).ok_or("its manifest is missing or of another version")?;
-    if container.manifest != encode(place, &container.pairs) || position_of(name) != Some(place.n) {
-        return Err("its pairs are not those its manifest speaks of".to_owned());
+    if container.manifest != encode(place, &container.records) || position_of(name) != Some(place.n) {
+        return Err("its records are not those of its manifest".to_owned());
     }
-    let state = F::import(&mut container.pairs.into_iter())?;
+    let state = F::import(&container.records)?;
     Ok((state, place))
 }
 
@@ -80,21 +79,21 @@ pub(super) fn names(medium: &dyn Medium) -> Vec<String> {
 
 /// The state of the newest generation that is good, or the empty state at the start of the journal. A damaged one is moved
 /// to `damaged/`.
-pub(super) fn newest<F: Fold>(medium: &dyn Medium, findings: &mut Vec<Finding>) -> (F, Place) {
+pub(super) fn newest<F: Fold>(medium: &dyn Medium, issues: &mut Vec<RecoveryIssue>) -> (F, Place) {
     for name in names(medium).into_iter().rev() {
         let why = match medium.read_container(&path(&name)) {
-            Ok(container) => match open::<F>(&name, container) {
+            Ok(container) => match open::<F>(&name, &container) {
                 Ok(found) => return found,
                 Err(why) => why,
             },
             Err(ContainerError::Damaged(why)) => why,
             Err(ContainerError::Unreadable(error)) => {
-                findings.push(Finding::GenerationUnreadable { name, why: error.to_string() });
+                issues.push(RecoveryIssue::GenerationUnreadable { name, why: error.to_string() });
                 continue;
             }
         };
         set_aside(medium, &name);
-        findings.push(Finding::GenerationSetAside { name, why });
+        issues.push(RecoveryIssue::GenerationSetAside { name, why });
     }
     (F::default(), Place::START)
 }
@@ -111,21 +110,13 @@ fn set_aside(medium: &dyn Medium, name: &str) {
     }
 }
 
-/// Writes `state` as the generation at `place`, reads it back, makes it current, and returns how many pairs it has.
-///
-/// # Errors
-/// What went wrong; then nothing has changed.
+/// Writes `state` as the generation at `place`, reads it back, makes it current, and returns how many records it has. After
+/// an error nothing has changed.
 pub(super) fn write<F: Fold>(medium: &dyn Medium, state: &F, place: Place) -> Result<u64, String> {
-    let mut pairs = BTreeMap::new();
-    let mut twice = false;
-    state.export(&mut |key, value| twice |= pairs.insert(key.to_vec(), value.to_vec()).is_some());
-    if twice {
-        return Err("the state exports one key twice".to_owned());
-    }
-    let pairs: Vec<Pair> = pairs.into_iter().collect();
-    let manifest = encode(place, &pairs);
-    let container = Container { pairs, manifest };
-    let count = container.pairs.len() as u64;
+    let records = state.export()?;
+    let manifest = encode(place, &records);
+    let container = Container { records, manifest };
+    let count = container.records.len() as u64;
     let name = format!("{UNFINISHED}{:020}", place.n);
     let written = build(medium, &path(&name), &path(&format!("{:020}-{FORMAT}", place.n)), &container);
     if written.is_err() {

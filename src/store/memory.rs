@@ -1,12 +1,12 @@
 //! A disk for tests: loses what was not synced, fills up, fails and stalls on demand. The store's rules run over it unchanged.
 //!
-//! Deterministic: nothing happens by itself. Refuses to own any rule of the store.
+//! Deterministic: nothing happens by itself, and no rule of the store is here.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::medium::{Container, ContainerError, Medium, Pair};
+use super::medium::{Container, ContainerError, Medium};
 
 /// What is wrong with the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,9 +21,11 @@ pub enum Fault {
     },
     /// Writes fail half done.
     Writes,
+    /// Nothing can be written, renamed or removed, as after a remount.
+    ReadOnly,
     /// Syncs fail and the unsynced bytes are gone from the cache.
     Syncs,
-    /// The disk answers nothing; [`super::Stepper::step`] then does nothing and says so.
+    /// The disk answers nothing; [`super::Stepper::step`] then does nothing but report it.
     Stalled {
         /// For how long already, in milliseconds; what is reported.
         for_ms: u64,
@@ -86,6 +88,11 @@ impl MemoryDisk {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writable(&self) -> io::Result<MutexGuard<'_, Inner>> {
+        let inner = self.inner();
+        if inner.fault == Fault::ReadOnly { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(inner) }
     }
 
     /// Sets what is wrong from now on.
@@ -165,7 +172,7 @@ impl Medium for MemoryDisk {
     }
 
     fn write_at(&self, path: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut inner = self.inner();
+        let mut inner = self.writable()?;
         inner.make(path);
         let fault = inner.fault;
         let file = inner.file(path)?;
@@ -173,7 +180,7 @@ impl Medium for MemoryDisk {
         let end = at.saturating_add(bytes.len());
         let growth = end.saturating_sub(file.now.len());
         let (fitting, outcome) = match fault {
-            Fault::None | Fault::Syncs | Fault::Stalled { .. } => (bytes.len(), Ok(())),
+            Fault::None | Fault::Syncs | Fault::ReadOnly | Fault::Stalled { .. } => (bytes.len(), Ok(())),
             Fault::Full { room } => {
                 let room = usize::try_from(room).unwrap_or(usize::MAX);
                 match growth.checked_sub(room) {
@@ -198,7 +205,7 @@ impl Medium for MemoryDisk {
     }
 
     fn truncate(&self, path: &str, length: u64) -> io::Result<()> {
-        let mut inner = self.inner();
+        let mut inner = self.writable()?;
         inner.make(path);
         let file = inner.file(path)?;
         file.now.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
@@ -218,7 +225,7 @@ impl Medium for MemoryDisk {
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        let mut inner = self.inner();
+        let mut inner = self.writable()?;
         inner.durable_names.retain(|name, _| !inside(name, dir));
         let now: Vec<_> = inner.names.iter().filter(|(n, _)| inside(n, dir)).map(|(n, at)| (n.clone(), *at)).collect();
         inner.durable_names.extend(now);
@@ -226,11 +233,11 @@ impl Medium for MemoryDisk {
     }
 
     fn make_dir(&self, _dir: &str) -> io::Result<()> {
-        Ok(())
+        self.writable().map(drop)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut inner = self.inner();
+        let mut inner = self.writable()?;
         let moved: Vec<_> =
             inner.names.iter().filter(|(n, _)| *n == from || inside(n, from)).map(|(n, at)| (n.clone(), *at)).collect();
         if moved.is_empty() {
@@ -245,14 +252,14 @@ impl Medium for MemoryDisk {
     }
 
     fn keep(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut inner = self.inner();
+        let mut inner = self.writable()?;
         let at = *inner.names.get(from).ok_or_else(|| not_found(from))?;
         inner.names.insert(to.to_owned(), at);
         Ok(())
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        let mut inner = self.inner();
+        let mut inner = self.writable()?;
         let mut freed = 0;
         let gone: Vec<_> = inner.names.keys().filter(|n| *n == path || inside(n, path)).cloned().collect();
         for name in gone {
@@ -272,26 +279,18 @@ impl Medium for MemoryDisk {
             bytes.extend_from_slice(part);
         };
         part(&container.manifest);
-        for (key, value) in &container.pairs {
-            part(key);
-            part(value);
-        }
-        let path = format!("{dir}/pairs");
+        container.records.iter().for_each(|record| part(record));
+        let path = format!("{dir}/records");
         self.write_at(&path, 0, &bytes)?;
         self.sync(&path)
     }
 
     fn read_container(&self, dir: &str) -> Result<Container, ContainerError> {
         let missing = |error: io::Error| ContainerError::Damaged(error.to_string());
-        let bytes = self.read(&format!("{dir}/pairs"), 0, u64::MAX).map_err(missing)?;
+        let bytes = self.read(&format!("{dir}/records"), 0, u64::MAX).map_err(missing)?;
         let parts = parts(&bytes).ok_or_else(|| ContainerError::Damaged("a length is wrong".to_owned()))?;
         let mut parts = parts.into_iter();
-        let manifest = parts.next().unwrap_or_default();
-        let mut pairs: Vec<Pair> = Vec::new();
-        while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
-            pairs.push((key, value));
-        }
-        Ok(Container { pairs, manifest })
+        Ok(Container { manifest: parts.next().unwrap_or_default(), records: parts.collect() })
     }
 }
 

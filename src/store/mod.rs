@@ -1,10 +1,20 @@
 //! What survives: the journal of audit events, which is the truth, and generations, which shorten its replay.
 //!
-//! One writer thread owns all that is written to the journal; one keeper thread does the chores in the background. Handing
-//! events over never blocks and never waits. Over a [`MemoryDisk`] the same rules run without threads, one [`Stepper::step`]
-//! at a time. Refuses to own what events mean: the state is a [`Fold`] given by the caller.
+//! One writer thread writes the journal; one keeper thread does the chores in the background. Handing events over never blocks
+//! and never waits. Over a [`MemoryDisk`] the same rules run without threads, one [`Stepper::step`] at a time. What events mean
+//! is not decided here: the state is a [`Fold`] of the caller.
+//!
+//! ```text
+//! mod      the handle                       open     a store from its parts
+//! queue    what waits for the writer        writer   the thread that commits
+//! journal  segments, marks, repair          segment  their bytes
+//! recover  the start                        replay   the one judge of the chain, also of `verify`
+//! keeper   generations, retention           manifest which generation counts   generation  sled
+//! record   the state as records             reader   the audit feed            events      what is reported
+//! medium   the disk's interface             disk     a directory               memory      a simulated disk
+//! ```
 
-use std::fs::{OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,49 +22,46 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::access::event::{AuditEvent, Record};
-use crate::access::id::Timestamp;
 use crate::wire::audit::Hash;
 
-mod ballast;
-mod cursor;
-mod durable_mark;
+mod disk;
 mod events;
-mod finding;
-mod fold;
 mod generation;
+mod integrity;
 mod journal;
 mod keeper;
 mod manifest;
+mod marks;
 mod medium;
 mod memory;
 mod open;
 mod queue;
 mod reader;
-pub mod record;
+mod record;
 mod recover;
 mod replay;
+mod reserve;
 mod segment;
 mod shared;
-mod verify;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use events::{StoreEvent, StoreEvents};
-pub use finding::{Finding, Wholeness};
+pub use integrity::{Integrity, RecoveryIssue};
 pub use memory::{Fault, MemoryDisk};
 pub use open::Stepper;
 pub use reader::StoredEvent;
-pub use verify::{Break, Verified, verify, verify_on};
+pub use replay::{Break, Verified};
 pub use writer::Stepped;
 
-use medium::Directory;
+use disk::Directory;
 use shared::Shared;
 
 /// Longest time [`Store::close`] waits for what is left to be written, in milliseconds; SIGTERM must drain within 5 s.
 pub const CLOSE_MS_MAX: u64 = 4000;
-/// The file that says that a data directory is in use.
+/// Locked while a data directory is in use.
 const LOCK: &str = "lock";
 
 /// How the store is to behave. [`Options::default`] has the contract's figures.
@@ -68,12 +75,12 @@ pub struct Options {
     pub retain_days: u32,
     /// Length at which a segment is full, in bytes.
     pub segment_bytes: u64,
-    /// [`crate::access::event::Flush::Soon`] events that may wait for the disk; more are dropped and told as lost.
+    /// [`crate::access::event::Flush::Soon`] events that may wait for the disk; more are lost.
     pub soon_max: usize,
     /// Events after which a generation is written.
     pub generation_events: u64,
     /// Size of the reserve file in bytes.
-    pub ballast_bytes: u64,
+    pub reserve_bytes: u64,
 }
 
 impl Default for Options {
@@ -85,7 +92,7 @@ impl Default for Options {
             segment_bytes: 8 * 1024 * 1024,
             soon_max: 50_000,
             generation_events: 10_000,
-            ballast_bytes: 16 * 1024 * 1024,
+            reserve_bytes: 16 * 1024 * 1024,
         }
     }
 }
@@ -98,14 +105,17 @@ pub trait Fold: Default + Send + 'static {
     /// Why it cannot be taken in; the start then counts it as lost.
     fn apply(&mut self, event: &AuditEvent, evidence: &[u8]) -> Result<(), String>;
 
-    /// Puts everything out as pairs with distinct keys, in any order.
-    fn export(&self, put: &mut dyn FnMut(&[u8], &[u8]));
-
-    /// The state of exported pairs, which come in key order.
+    /// The state as records.
     ///
     /// # Errors
-    /// Why the pairs are no state; the generation is then set aside.
-    fn import(pairs: &mut dyn Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, String>;
+    /// What cannot be encoded; no generation is then written.
+    fn export(&self) -> Result<Vec<Vec<u8>>, String>;
+
+    /// The state of exported records, which come in their order.
+    ///
+    /// # Errors
+    /// Why the records are no state; the generation is then set aside.
+    fn import(records: &[Vec<u8>]) -> Result<Self, String>;
 }
 
 /// Why the store cannot be opened.
@@ -116,12 +126,22 @@ pub enum StoreError {
         "`{0}` is in use by another gateway; stop that one first, or give this one a `gateway.data_dir` of its own"
     )]
     InUse(PathBuf),
+    /// What is there was written by another version.
+    #[error(
+        "`{dir}` was written by another version of dormgate: {detail}; start that version, or move the directory away to begin with an empty list"
+    )]
+    Version {
+        /// The directory.
+        dir: PathBuf,
+        /// Which file, and the versions.
+        detail: String,
+    },
     /// The directory cannot be used.
     #[error("`{dir}` cannot be used as `gateway.data_dir`: {source}; check that it can be read and written")]
     Dir {
         /// The directory.
         dir: PathBuf,
-        /// What the disk says.
+        /// The error of the disk.
         source: io::Error,
     },
 }
@@ -136,18 +156,16 @@ pub struct Recovered<F> {
     /// The hash of the last event; the store chains by itself.
     pub prev: Hash,
     /// Whether all that was acknowledged is in `state`.
-    pub whole: Wholeness,
-    /// What is not, as inclusive ranges. Append a `log_gap` for each ([`crate::access::event::Flush::Now`]): until one speaks
-    /// of it, every start says so again and no generation is written.
+    pub integrity: Integrity,
+    /// What is not, as inclusive ranges. Append a `log_gap` for each ([`crate::access::event::Flush::Now`]): until one names
+    /// it, every start reports it again and no generation is written.
     pub lost: Vec<(u64, u64)>,
-    /// Everything that was found to be wrong.
-    pub findings: Vec<Finding>,
+    /// Everything that is wrong on disk.
+    pub issues: Vec<RecoveryIssue>,
     /// How long the start took, in milliseconds.
     pub took_ms: u64,
     /// Events replayed on top of the generation.
     pub events_replayed: u64,
-    /// When the last event happened; `None` if there is none.
-    pub last_wall_time: Option<Timestamp>,
 }
 
 /// Closes the store when the last handle is gone.
@@ -164,8 +182,52 @@ impl Drop for Handle {
 pub enum Closed {
     /// All that was handed over and could be written is on disk.
     Drained,
-    /// Writing was still under way after [`CLOSE_MS_MAX`]; what was told to be durable is.
+    /// Writing was still under way after [`CLOSE_MS_MAX`]; what was reported durable is.
     Unfinished,
+}
+
+/// Takes the directory's lock; `None`: it cannot be written and has no lock file, so nothing else writes there either.
+fn lock(dir: &Path) -> Result<Option<File>, StoreError> {
+    let fail = |source| StoreError::Dir { dir: dir.to_owned(), source };
+    let path = dir.join(LOCK);
+    let lock = match OpenOptions::new().write(true).create(true).truncate(false).open(&path) {
+        Ok(lock) => lock,
+        // The list may still lie there to be read.
+        Err(error) if cannot_be_written(&error) => match File::open(&path) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(fail(error)),
+        },
+        Err(error) => return Err(fail(error)),
+    };
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(fail(source)),
+    }
+}
+
+fn cannot_be_written(error: &io::Error) -> bool {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    let forbidden = [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied];
+    full.contains(&error.kind()) || forbidden.contains(&error.kind())
+}
+
+fn store_error(dir: &Path, error: io::Error) -> StoreError {
+    let dir = dir.to_owned();
+    match error.kind() {
+        io::ErrorKind::Unsupported => StoreError::Version { dir, detail: error.to_string() },
+        _ => StoreError::Dir { dir, source: error },
+    }
+}
+
+/// Checks the journal in a data directory, from its first kept byte to its last: checksums, evidence and the chain of hashes.
+/// Changes nothing; a gateway may be running on it.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn verify(data_dir: &Path) -> Result<Verified, StoreError> {
+    replay::verify(&Directory::new(data_dir)).map_err(|error| store_error(data_dir, error))
 }
 
 /// A handle to an open store. Cheap to clone; the store closes when the last one is dropped.
@@ -176,19 +238,15 @@ impl Store {
     /// Opens the store in `dir`, making the directory if it is not there. Blocks while the journal is replayed.
     ///
     /// # Errors
-    /// [`StoreError`]. Damaged contents are no error: [`Recovered::whole`] speaks of them.
+    /// [`StoreError`]. Neither damaged contents nor a disk that can be read and not written are errors: see
+    /// [`Recovered::integrity`] and [`Recovered::issues`].
     pub fn open<F: Fold>(dir: &Path, options: Options) -> Result<(Self, StoreEvents, Recovered<F>), StoreError> {
         let fail = |source| StoreError::Dir { dir: dir.to_owned(), source };
         std::fs::create_dir_all(dir).map_err(fail)?;
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(LOCK)).map_err(fail)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(dir.to_owned())),
-            Err(TryLockError::Error(source)) => return Err(fail(source)),
-        }
+        let lock = lock(dir)?;
         open::open_on::<F>(Arc::new(Directory::new(dir)), options, true)
             .and_then(|opened| opened.run(lock))
-            .map_err(fail)
+            .map_err(|error| store_error(dir, error))
     }
 
     /// Opens the store on a simulated disk. Nothing happens by itself: the [`Stepper`] does it.
@@ -199,12 +257,12 @@ impl Store {
         disk: &MemoryDisk,
         options: Options,
     ) -> Result<(Self, StoreEvents, Recovered<F>, Stepper<F>), StoreError> {
-        let fail = |source| StoreError::Dir { dir: PathBuf::from("memory"), source };
+        let fail = |error| store_error(Path::new("memory"), error);
         let opened = open::open_on::<F>(Arc::new(disk.clone()), options, false).map_err(fail)?;
         Ok(opened.step_by_step(disk.clone()))
     }
 
-    /// Hands events over, in the order of their numbers. Never blocks: [`StoreEvent::Durable`] tells when they are on disk.
+    /// Hands events over, in the order of their numbers. Never blocks: [`StoreEvent::Durable`] reports when they are on disk.
     pub fn append(&self, records: Vec<Record>) {
         self.0.0.queue.append(records);
     }
@@ -251,7 +309,7 @@ impl Store {
     /// there is one. Blocks on the disk.
     ///
     /// # Errors
-    /// What the disk says.
+    /// The error of the disk.
     pub fn read_blocking(&self, from: u64, max_events: usize, max_bytes: usize) -> io::Result<Vec<StoredEvent>> {
         reader::read(&self.0.0, from, max_events, max_bytes)
     }
@@ -259,7 +317,7 @@ impl Store {
     /// [`Self::read_blocking`] on a thread made for that.
     ///
     /// # Errors
-    /// What the disk says.
+    /// The error of the disk.
     pub async fn read(&self, from: u64, max_events: usize, max_bytes: usize) -> io::Result<Vec<StoredEvent>> {
         let store = self.clone();
         let reading = tokio::task::spawn_blocking(move || store.read_blocking(from, max_events, max_bytes));

@@ -8,19 +8,20 @@ use std::thread;
 
 use tokio::time::Instant;
 
-use super::ballast::Ballast;
-use super::durable_mark::MarkWriter;
 use super::events::{Busy, Outbox, StoreEvents};
+use super::integrity::RecoveryIssue;
 use super::journal::{Index, Journal, SharedIndex, Start};
 use super::keeper::Keeper;
-use super::medium::Medium;
+use super::marks::MarkWriter;
+use super::medium::{JOURNAL, Medium};
 use super::memory::{Fault, MemoryDisk};
 use super::queue::Queue;
+use super::reserve::Reserve;
 use super::shared::{Done, Requests, Shared};
 use super::writer::{Stepped, Writer};
 use super::{Fold, Handle, Options, Recovered, Store, manifest, reader, recover, replay};
 
-/// Does for a store on a [`MemoryDisk`] what threads do for one on disk, when told to.
+/// Does for a store on a [`MemoryDisk`] what threads do for one on disk, step by step on call.
 pub struct Stepper<F> {
     disk: MemoryDisk,
     writer: Writer,
@@ -28,10 +29,10 @@ pub struct Stepper<F> {
 }
 
 impl<F: Fold> Stepper<F> {
-    /// Writes and syncs one batch of what waits, and tells.
+    /// Writes and syncs one batch of what waits, and reports.
     pub fn step(&mut self) -> Stepped {
         if let Fault::Stalled { for_ms } = self.disk.fault() {
-            self.writer.tell_stalled(for_ms);
+            self.writer.report_stalled(for_ms);
             return Stepped::Stalled;
         }
         self.writer.step()
@@ -70,11 +71,11 @@ pub(super) struct Opened<F> {
 }
 
 impl<F: Fold> Opened<F> {
-    /// Starts the threads. `lock` is held until they have ended.
-    pub(super) fn run(self, lock: File) -> io::Result<(Store, StoreEvents, Recovered<F>)> {
+    /// Starts the threads. `lock` is held until they have ended; a directory that cannot be written may have none.
+    pub(super) fn run(self, lock: Option<File>) -> io::Result<(Store, StoreEvents, Recovered<F>)> {
         let Self { store, events, recovered, writer, keeper } = self;
         let shared = Arc::clone(&store.0.0);
-        *shared.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+        *shared.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;
         let ending = Arc::clone(&shared);
         let write = move || {
             writer.run();
@@ -99,18 +100,20 @@ impl<F: Fold> Opened<F> {
 /// Reads what is there and puts the store together.
 pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed: bool) -> io::Result<Opened<F>> {
     let begun = timed.then(Instant::now);
-    recover::make_dirs(&*medium)?;
+    let made = recover::make_dirs(&*medium);
     manifest::prune(&*medium);
-    let found = recover::recover::<F>(&*medium)?;
+    let mut found = recover::recover::<F>(&*medium)?;
     let durable = found.next_n.saturating_sub(1);
     let mut mark = MarkWriter::default();
-    if let Err(error) = mark.reset(&*medium, durable).and_then(|()| medium.sync_dir(replay::JOURNAL)) {
-        tracing::warn!("cannot write `journal/durable`: {error}");
+    let marked = made.and_then(|()| mark.reset(&*medium, durable)).and_then(|()| medium.sync_dir(JOURNAL));
+    if let Err(error) = marked {
+        found.issues.push(RecoveryIssue::NotWritable { why: error.to_string() });
     }
     let open = found.segments.last().copied().filter(|_| found.reuse_last);
-    let index = Index { segments: found.segments, last: durable, last_at: found.place.at };
+    let index = Index { segments: found.segments, last: durable, trusted_at: found.place.trusted_at };
     let index = Arc::new(SharedIndex::new(index));
-    let start = Start { place: replay::Place { n: durable, ..found.place }, open, lost_to: found.lost_to };
+    let place = replay::Place { n: durable, ..found.place };
+    let start = Start { place, open, lost_to: found.lost_to, repair: found.repair };
     let journal = Journal::new(Arc::clone(&medium), Arc::clone(&index), options.segment_bytes, mark, &start);
     let busy = Arc::new(Busy::default());
     let (outbox, events) = Outbox::new(timed.then(|| Arc::clone(&busy)));
@@ -123,7 +126,7 @@ pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed:
         busy,
         requests: Requests::default(),
         acked: AtomicU64::new(found.acked),
-        ballast: Ballast::default(),
+        reserve: Reserve::default(),
         hint: reader::SharedHint::default(),
         done: Done::default(),
         lock: Mutex::default(),
@@ -133,14 +136,13 @@ pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed:
         state: found.state,
         next_n: found.next_n,
         prev: found.place.hash,
-        whole: found.whole,
+        integrity: found.integrity,
         lost: found.lost,
-        findings: found.findings.clone(),
+        issues: found.issues.clone(),
         took_ms: begun.map_or(0, |begun| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)),
         events_replayed: found.events,
-        last_wall_time: (found.place.n > 0).then_some(found.place.at),
     };
     let writer = Writer::new(Arc::clone(&shared), journal);
-    let keeper = Keeper::new(Arc::clone(&shared), found.base, found.findings);
+    let keeper = Keeper::new(Arc::clone(&shared), found.base, found.issues);
     Ok(Opened { store: Store(Arc::new(Handle(shared))), events, recovered, writer, keeper })
 }

@@ -1,29 +1,49 @@
-//! What waits for the writer. Taking a record in never blocks and never waits; what does not fit is counted, never a change.
+//! What waits for the writer. Taking a record in never blocks and never waits; what does not fit is lost and counted, but
+//! never a message that a center waits for.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::journal::rough_size;
-use crate::access::event::{Flush, Record};
+use crate::access::event::{Event, Flush, Record};
 
 /// Records written and synced together at most.
 const BATCH_RECORDS_MAX: usize = 2000;
 /// Bytes written and synced together, about; one record may be longer.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
+/// Records that must be durable at once and wait, at most. Beyond it only messages whose acknowledgement waits are taken:
+/// their number is bounded by what brokers leave unacknowledged.
+pub(super) const URGENT_RECORDS_MAX: usize = 20_000;
+
+/// Whether the record is never dropped: an acknowledgement waits for it, and it must not be given without it.
+fn is_kept(record: &Record) -> bool {
+    let body = &record.event.body;
+    matches!(body, Event::ChangesApplied { .. } | Event::RejectedMessage { used_up: Some(_), .. })
+}
+
 /// What the queue holds.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     records: VecDeque<Record>,
-    /// How many of them may be dropped.
+    /// How many of them can wait for others.
     soon: usize,
     /// How many of them must be durable at once.
     now: usize,
-    /// Dropped numbers, as inclusive ranges; told when there is room again.
+    /// Dropped numbers, as inclusive ranges; reported when there is room again.
     lost: Vec<(u64, u64)>,
     /// Nothing more comes.
     pub closing: bool,
+}
+
+impl Waiting {
+    fn count(&mut self, flush: Flush) -> &mut usize {
+        match flush {
+            Flush::Now => &mut self.now,
+            Flush::Soon => &mut self.soon,
+        }
+    }
 }
 
 /// The queue.
@@ -43,26 +63,27 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes records in. [`Flush::Soon`] records beyond the limit are dropped; [`Flush::Now`] records never are: their number
-    /// is bounded by what brokers leave unacknowledged.
+    /// Takes records in. Beyond `soon_max` for [`Flush::Soon`] and [`URGENT_RECORDS_MAX`] for [`Flush::Now`] they are lost,
+    /// unless an acknowledgement waits.
     pub(super) fn append(&self, records: Vec<Record>) {
         let mut waiting = self.lock();
         // A writer that is gathering need not be woken for one more: it looks at the end of its gathering time.
         let wake = waiting.records.is_empty() || records.iter().any(|r| r.flush == Flush::Now);
         for record in records {
-            match record.flush {
-                Flush::Now => waiting.now += 1,
-                Flush::Soon if waiting.soon < self.soon_max && !waiting.closing => waiting.soon += 1,
-                Flush::Soon => {
-                    let n = record.event.n;
-                    match waiting.lost.last_mut() {
-                        Some((_, to)) if to.checked_add(1) == Some(n) => *to = n,
-                        Some(_) | None => waiting.lost.push((n, n)),
-                    }
-                    continue;
-                }
+            let room = match record.flush {
+                Flush::Now => waiting.now < URGENT_RECORDS_MAX || is_kept(&record),
+                Flush::Soon => waiting.soon < self.soon_max && !waiting.closing,
+            };
+            if room {
+                *waiting.count(record.flush) += 1;
+                waiting.records.push_back(record);
+                continue;
             }
-            waiting.records.push_back(record);
+            let n = record.event.n;
+            match waiting.lost.last_mut() {
+                Some((_, to)) if to.checked_add(1) == Some(n) => *to = n,
+                Some(_) | None => waiting.lost.push((n, n)),
+            }
         }
         drop(waiting);
         if wake {
@@ -111,19 +132,18 @@ impl Queue {
         let mut bytes = 0;
         while batch.len() < BATCH_RECORDS_MAX && bytes < BATCH_BYTES_MAX {
             let Some(record) = waiting.records.pop_front() else { break };
-            match record.flush {
-                Flush::Now => waiting.now = waiting.now.saturating_sub(1),
-                Flush::Soon => waiting.soon = waiting.soon.saturating_sub(1),
-            }
+            let count = waiting.count(record.flush);
+            *count = count.saturating_sub(1);
             bytes += rough_size(&record);
             batch.push(record);
         }
         batch
     }
 
-    /// What was dropped, once there is room for the events that speak of it.
+    /// What was dropped, once there is room for the events that name it.
     pub(super) fn take_lost(&self) -> Vec<(u64, u64)> {
         let mut waiting = self.lock();
-        if waiting.soon <= self.soon_max / 2 { std::mem::take(&mut waiting.lost) } else { Vec::new() }
+        let room = waiting.soon <= self.soon_max / 2 && waiting.now <= URGENT_RECORDS_MAX / 2;
+        if room { std::mem::take(&mut waiting.lost) } else { Vec::new() }
     }
 }

@@ -1,425 +1,229 @@
-//! The state on disk: one key and one value a card, a holder, a stream and so on, each value led by a format version.
+//! The access state as the fold of the journal, and as records on disk: one value a card, a holder, a stream and so on.
 //!
-//! Values are postcard (a documented, stable, compact serde format), so a generation of a million cards stays small.
-//! A value that cannot be read is an error that names its key; nothing is guessed.
+//! A value is a format version and an [`Entry`] in postcard, a documented, stable and compact serde format. A value that cannot
+//! be read is an error that names its place; nothing is guessed.
 
-use std::num::NonZeroU32;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::change::{Position, SuspendReason};
-use crate::access::credential::{Enrolment, Entitlement, Flag, FlagRegister, Flags, Role, ZoneSet};
-use crate::access::id::{CardUid, PortalId, Revision, StreamName, Timestamp};
-use crate::access::list::{CardRecord, HolderEntry, PostureRegister, ScheduleRegister, Site};
-use crate::access::portal::{PortalKind, Posture};
+use super::Fold;
+use crate::access::change::SuspendReason;
+use crate::access::credential::FlagRegister;
+use crate::access::event::{AuditEvent, EventKind};
+use crate::access::id::{PortalId, ScheduleName, StreamName, Timestamp, Zone};
+use crate::access::list::{CardRecord, HolderEntry, PostureRegister, ScheduleRegister};
+use crate::access::portal::Posture;
 use crate::access::power_box::PowerSource;
-use crate::access::schedule::{Holiday, Schedule, Window};
 use crate::access::state::State;
 use crate::access::stream::StreamTrack;
+use crate::wire::changes;
 
-/// Leads every value. A generation of another version is not read but rebuilt from the journal.
-pub const RECORD_VERSION: u8 = 2;
+/// Leads every value. A generation of another version is set aside and its state replayed from the journal.
+const RECORD_VERSION: u8 = 3;
 
-/// Why a stored state cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    /// A key that this version does not know.
-    #[error("unknown key `{0}`")]
-    UnknownKey(String),
-    /// A value of another version.
-    #[error("value of `{key}` has version {version}, this program reads {RECORD_VERSION}")]
-    Version {
-        /// The key.
-        key: String,
-        /// The version found.
-        version: u8,
-    },
-    /// A value that is not what its key promises.
-    #[error("value of `{0}` cannot be read")]
-    Unreadable(String),
+/// One value. The order of the variants is part of the format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Entry {
+    Card(CardRecord),
+    Holder(HolderEntry),
+    Stream(StreamName, StreamTrack),
+    Box(PortalId, PowerSource),
+    Command(String, Timestamp),
+    Operator(Option<PortalId>, Posture),
+    Power(Zone, BTreeMap<SuspendReason, FlagRegister>),
+    Posture(Option<PortalId>, PostureRegister),
+    Schedule(ScheduleName, ScheduleRegister),
+    Rest { fire: bool, fire_inputs: BTreeSet<PortalId>, last_n: u64, trusted_at: Timestamp },
 }
 
-#[derive(Serialize, Deserialize)]
-struct RevisionDto(u32, u64, u32);
-
-impl From<Revision> for RevisionDto {
-    fn from(r: Revision) -> Self {
-        Self(r.epoch.get(), r.seq, r.place)
+impl Entry {
+    fn encode(&self) -> Result<Vec<u8>, String> {
+        postcard::to_extend(self, vec![RECORD_VERSION]).map_err(|error| format!("{self:?} cannot be encoded: {error}"))
     }
-}
 
-impl RevisionDto {
-    fn revision(&self) -> Option<Revision> {
-        Some(Revision { epoch: NonZeroU32::new(self.0)?, seq: self.1, place: self.2 })
-    }
-}
-
-type FlagsDto = Vec<(u8, RevisionDto, bool)>;
-
-fn flags_dto(flags: &Flags) -> FlagsDto {
-    let one = |(i, flag): (u8, Flag)| flags.get(flag).map(|r| (i, r.revision.into(), r.on));
-    (0..).zip(Flag::ALL).filter_map(one).collect()
-}
-
-fn flags(dto: &FlagsDto) -> Option<Flags> {
-    let mut flags = Flags::default();
-    for (i, revision, on) in dto {
-        flags.write(*Flag::ALL.get(usize::from(*i))?, revision.revision()?, *on);
-    }
-    Some(flags)
-}
-
-#[derive(Serialize, Deserialize)]
-struct EnrolmentDto {
-    holder: String,
-    role: u8,
-    not_before: Option<i64>,
-    not_after: Option<i64>,
-    entitlements: Vec<(u8, Option<String>, Option<String>)>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct CardDto {
-    birth: Option<RevisionDto>,
-    issued_to: Option<(RevisionDto, String)>,
-    flags: FlagsDto,
-    enrolment: Option<(RevisionDto, Option<EnrolmentDto>)>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct HolderDto {
-    flags: FlagsDto,
-    withdrawn: Option<RevisionDto>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StreamDto {
-    epoch: u32,
-    through: u64,
-    above: Vec<(u64, u64)>,
-    goal: Option<(u32, u64)>,
-    damaged: bool,
-    newest_iat: Option<i64>,
-    epoch_gap: bool,
-    head_known: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-struct PostureDto(RevisionDto, u8, Option<i64>);
-
-type HolidayDto = ((i16, u8, u8), Vec<(u16, u16)>);
-
-#[derive(Serialize, Deserialize)]
-struct ScheduleDto {
-    revision: RevisionDto,
-    weekly: Vec<Vec<(u16, u16)>>,
-    holidays: Vec<HolidayDto>,
-    timezone: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct MetaDto {
-    fire: bool,
-    last_n: u64,
-    trusted_at: i64,
-    fire_inputs: Vec<String>,
-}
-
-/// Hands every key and value of `state` to `put`.
-pub fn export(state: &State, put: &mut dyn FnMut(&[u8], &[u8])) {
-    for place in 0..state.list.len() {
-        if let Some(card) = state.list.record_at(place) {
-            let mut key = vec![b'c'];
-            key.extend_from_slice(card.uid.as_bytes());
-            put(&key, &value(&card_dto(&card)));
+    fn decode(value: &[u8]) -> Result<Self, String> {
+        match value.split_first() {
+            None => Err("it is empty".to_owned()),
+            Some((&RECORD_VERSION, body)) => match postcard::take_from_bytes(body) {
+                Ok((entry, [])) => Ok(entry),
+                Ok((_, rest)) => Err(format!("{} bytes follow it", rest.len())),
+                Err(error) => Err(error.to_string()),
+            },
+            Some((version, _)) => Err(format!("it has version {version}, this program reads {RECORD_VERSION}")),
         }
     }
-    for holder in state.list.holder_entries() {
-        let dto = HolderDto { flags: flags_dto(&holder.flags), withdrawn: holder.withdrawn.map(Into::into) };
-        put(&key(b'h', holder.holder.as_str()), &value(&dto));
+
+    fn restore(self, state: &mut State) {
+        let site = &mut state.list.site;
+        match self {
+            Self::Card(card) => state.list.restore_card(&card),
+            Self::Holder(holder) => state.list.restore_holder(&holder),
+            Self::Stream(name, track) => state.streams.extend([(name, track)]),
+            Self::Box(portal, source) => state.boxes.extend([(portal, source)]),
+            Self::Command(jti, exp) => state.commands.extend([(jti, exp)]),
+            Self::Operator(portal, posture) => state.operator.extend([(portal, posture)]),
+            Self::Power(zone, reasons) => site.power.extend([(zone, reasons)]),
+            Self::Posture(None, register) => site.all_portals = Some(register),
+            Self::Posture(Some(portal), register) => site.portals.extend([(portal, register)]),
+            Self::Schedule(name, register) => site.schedules.extend([(name, register)]),
+            Self::Rest { fire, fire_inputs, last_n, trusted_at } => {
+                (state.fire, state.fire_inputs, state.last_n, state.trusted_at) =
+                    (fire, fire_inputs, last_n, trusted_at);
+            }
+        }
     }
-    for (name, track) in &state.streams {
-        put(&key(b's', name.as_str()), &value(&stream_dto(track)));
-    }
-    export_site(&state.list.site, put);
-    for (portal, on) in &state.boxes {
-        let uid = on.card().map(|uid| uid.as_bytes().to_vec());
-        put(&key(b'b', portal.as_str()), &value(&(matches!(on, PowerSource::Reported(_)), uid)));
-    }
-    for (jti, exp) in &state.commands {
-        put(&key(b'j', jti), &value(&exp.0));
-    }
-    for (portal, posture) in &state.operator {
-        put(&key(b'o', portal.as_ref().map_or("", PortalId::as_str)), &value(&posture_index(*posture)));
-    }
-    let fire_inputs = state.fire_inputs.iter().map(ToString::to_string).collect();
-    let (fire, last_n, trusted_at) = (state.fire, state.last_n, state.trusted_at.0);
-    put(b"m", &value(&MetaDto { fire, last_n, trusted_at, fire_inputs }));
 }
 
-fn export_site(site: &Site, put: &mut dyn FnMut(&[u8], &[u8])) {
-    for (zone, reasons) in &site.power {
-        let reasons: Vec<(u8, RevisionDto, bool)> = (0..)
-            .zip(SuspendReason::ALL)
-            .filter_map(|(i, reason)| reasons.get(&reason).map(|r| (i, r.revision.into(), r.on)))
-            .collect();
-        put(&key(b'w', zone.as_str()), &value(&reasons));
+impl Fold for State {
+    fn apply(&mut self, event: &AuditEvent, evidence: &[u8]) -> Result<(), String> {
+        if event.kind() != EventKind::ChangesApplied {
+            self.fold(event, None);
+            return Ok(());
+        }
+        match changes::parse_evidence(evidence) {
+            Ok(parsed) if parsed.content.is_ok() => {
+                self.fold(event, Some(&parsed));
+                Ok(())
+            }
+            // It was understood when it arrived, so this program is older than the one that wrote it, or the bytes changed.
+            Ok(parsed) => Err(parsed.content.err().map_or(String::new(), |errors| format!("{errors:?}"))),
+            Err(refused) => Err(refused.error.message),
+        }
     }
-    if let Some(register) = &site.all_portals {
-        put(&key(b'p', ""), &value(&posture_dto(register)));
-    }
-    for (portal, register) in &site.portals {
-        put(&key(b'p', portal.as_str()), &value(&posture_dto(register)));
-    }
-    for (name, register) in &site.schedules {
-        let windows = |w: &Vec<Window>| w.iter().map(|w| (w.start_min, w.end_min)).collect();
-        let dto = ScheduleDto {
-            revision: register.revision.into(),
-            weekly: register.schedule.weekly.iter().map(windows).collect(),
-            holidays: register.schedule.holidays.iter().map(|h| (h.date, windows(&h.windows))).collect(),
-            timezone: register.schedule.timezone.clone(),
+
+    fn export(&self) -> Result<Vec<Vec<u8>>, String> {
+        let site = &self.list.site;
+        let cards = (0..self.list.len()).filter_map(|place| self.list.record_at(place)).map(Entry::Card);
+        let holders = self.list.holder_entries().map(Entry::Holder);
+        let streams = self.streams.iter().map(|(name, track)| Entry::Stream(name.clone(), track.clone()));
+        let boxes = self.boxes.iter().map(|(portal, source)| Entry::Box(portal.clone(), *source));
+        let commands = self.commands.iter().map(|(jti, exp)| Entry::Command(jti.clone(), *exp));
+        let operator = self.operator.iter().map(|(portal, posture)| Entry::Operator(portal.clone(), *posture));
+        let power = site.power.iter().map(|(zone, reasons)| Entry::Power(zone.clone(), reasons.clone()));
+        let all_portals = site.all_portals.iter().map(|register| Entry::Posture(None, *register));
+        let portals = site.portals.iter().map(|(portal, register)| Entry::Posture(Some(portal.clone()), *register));
+        let schedules = site.schedules.iter().map(|(name, register)| Entry::Schedule(name.clone(), register.clone()));
+        let rest = Entry::Rest {
+            fire: self.fire,
+            fire_inputs: self.fire_inputs.clone(),
+            last_n: self.last_n,
+            trusted_at: self.trusted_at,
         };
-        put(&key(b'd', name.as_str()), &value(&dto));
+        let list = cards.chain(holders).chain(streams);
+        let set = boxes.chain(commands).chain(operator).chain(power).chain(all_portals).chain(portals).chain(schedules);
+        list.chain(set).chain([rest]).map(|entry| entry.encode()).collect()
+    }
+
+    fn import(values: &[Vec<u8>]) -> Result<Self, String> {
+        let mut state = Self::default();
+        for (place, value) in values.iter().enumerate() {
+            let entry = Entry::decode(value).map_err(|why| format!("record {place} of {}: {why}", values.len()))?;
+            entry.restore(&mut state);
+        }
+        Ok(state)
     }
 }
 
-/// Puts one key and value back into `state`.
-///
-/// # Errors
-/// [`RecordError`] names the key of what cannot be read.
-pub fn import(state: &mut State, key: &[u8], value: &[u8]) -> Result<(), RecordError> {
-    let printable = || String::from_utf8_lossy(key).into_owned();
-    let Some((kind, name)) = key.split_first() else { return Err(RecordError::UnknownKey(printable())) };
-    match value.first() {
-        Some(&RECORD_VERSION) => {}
-        Some(&version) => return Err(RecordError::Version { key: printable(), version }),
-        None => return Err(RecordError::Unreadable(printable())),
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::access::change::{Changes, Op, Position, Subject};
+    use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
+    use crate::access::id::{CardUid, Holder, Revision};
+    use crate::access::portal::PortalKind;
+    use crate::access::schedule::{Holiday, Schedule, Window};
+
+    fn uid(text: &str) -> CardUid {
+        text.parse().unwrap()
     }
-    let body = value.get(1..).unwrap_or_default();
-    let read = match kind {
-        b'c' => import_card(state, name, body),
-        b'h' | b's' | b'b' | b'j' | b'o' | b'w' | b'p' | b'd' => {
-            std::str::from_utf8(name).ok().and_then(|name| import_named(state, *kind, name, body))
-        }
-        b'm' => dto::<MetaDto>(body).map(|meta| {
-            state.fire = meta.fire;
-            state.last_n = meta.last_n;
-            state.trusted_at = Timestamp(meta.trusted_at);
-            state.fire_inputs = meta.fire_inputs.iter().filter_map(|portal| portal.parse().ok()).collect();
-        }),
-        _ => return Err(RecordError::UnknownKey(printable())),
-    };
-    read.ok_or_else(|| RecordError::Unreadable(printable()))
-}
 
-fn import_card(state: &mut State, uid: &[u8], body: &[u8]) -> Option<()> {
-    let card: CardDto = dto(body)?;
-    let issued_to = match card.issued_to {
-        None => None,
-        Some((revision, holder)) => Some((revision.revision()?, holder.parse().ok()?)),
-    };
-    let enrolment = match card.enrolment {
-        None => None,
-        Some((revision, None)) => Some((revision.revision()?, None)),
-        Some((revision, Some(dto))) => Some((revision.revision()?, Some(enrolment(dto)?))),
-    };
-    state.list.restore_card(&CardRecord {
-        uid: CardUid::from_bytes(uid).ok()?,
-        birth: match card.birth {
-            None => None,
-            Some(birth) => Some(birth.revision()?),
-        },
-        issued_to,
-        flags: flags(&card.flags)?,
-        enrolment,
-    });
-    Some(())
-}
-
-fn import_named(state: &mut State, kind: u8, name: &str, body: &[u8]) -> Option<()> {
-    match kind {
-        b'h' => {
-            let holder: HolderDto = dto(body)?;
-            let withdrawn = match holder.withdrawn {
-                None => None,
-                Some(revision) => Some(revision.revision()?),
-            };
-            let flags = flags(&holder.flags)?;
-            state.list.restore_holder(&HolderEntry { holder: name.parse().ok()?, flags, withdrawn });
-        }
-        b's' => {
-            let name: StreamName = name.parse().ok()?;
-            state.streams.insert(name, track(dto(body)?)?);
-        }
-        b'b' => {
-            let (reported, uid): (bool, Option<Vec<u8>>) = dto(body)?;
-            let on = match uid.map(|uid| CardUid::from_bytes(&uid)).transpose().ok()? {
-                Some(uid) if reported => PowerSource::Reported(uid),
-                Some(uid) => PowerSource::Card(uid),
-                None => PowerSource::Remote,
-            };
-            state.boxes.insert(name.parse().ok()?, on);
-        }
-        b'j' => {
-            state.commands.insert(name.to_owned(), Timestamp(dto(body)?));
-        }
-        b'o' => {
-            state.operator.insert(optional_portal(name)?, posture(dto(body)?)?);
-        }
-        b'w' => {
-            let reasons: Vec<(u8, RevisionDto, bool)> = dto(body)?;
-            let zone = state.list.site.power.entry(name.parse().ok()?).or_default();
-            for (i, revision, on) in reasons {
-                let reason = *SuspendReason::ALL.get(usize::from(i))?;
-                zone.insert(reason, FlagRegister { revision: revision.revision()?, on });
-            }
-        }
-        b'p' => {
-            let PostureDto(revision, index, until) = dto(body)?;
-            let register = PostureRegister {
-                revision: revision.revision()?,
-                posture: posture(index)?,
-                until: until.map(Timestamp),
-            };
-            match optional_portal(name)? {
-                None => state.list.site.all_portals = Some(register),
-                Some(portal) => {
-                    state.list.site.portals.insert(portal, register);
-                }
-            }
-        }
-        _ => {
-            state.list.site.schedules.insert(name.parse().ok()?, schedule(dto(body)?)?);
-        }
+    fn at(seq: u64) -> Position {
+        Position { epoch: NonZeroU32::new(3).unwrap(), seq }
     }
-    Some(())
-}
 
-fn optional_portal(name: &str) -> Option<Option<PortalId>> {
-    if name.is_empty() { Some(None) } else { name.parse().ok().map(Some) }
-}
-
-fn key(kind: u8, name: &str) -> Vec<u8> {
-    let mut key = vec![kind];
-    key.extend_from_slice(name.as_bytes());
-    key
-}
-
-fn value<T: Serialize>(dto: &T) -> Vec<u8> {
-    // Serialising plain data into a growing vector cannot fail; an empty value would be refused when read.
-    postcard::to_extend(dto, vec![RECORD_VERSION]).unwrap_or_default()
-}
-
-fn dto<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Option<T> {
-    postcard::take_from_bytes(body).ok().and_then(|(value, rest)| rest.is_empty().then_some(value))
-}
-
-fn card_dto(card: &CardRecord) -> CardDto {
-    let enrolment = |e: &Enrolment| EnrolmentDto {
-        holder: e.holder.as_str().to_owned(),
-        role: index_of(&Role::ALL, e.role),
-        not_before: e.not_before.map(|t| t.0),
-        not_after: e.not_after.map(|t| t.0),
-        entitlements: e.entitlements.iter().map(entitlement_dto).collect(),
-    };
-    CardDto {
-        birth: card.birth.map(Into::into),
-        issued_to: card.issued_to.as_ref().map(|(r, holder)| ((*r).into(), holder.as_str().to_owned())),
-        flags: flags_dto(&card.flags),
-        enrolment: card.enrolment.as_ref().map(|(r, e)| ((*r).into(), e.as_ref().map(enrolment))),
-    }
-}
-
-fn entitlement_dto(e: &Entitlement) -> (u8, Option<String>, Option<String>) {
-    let zone = match &e.zone {
-        ZoneSet::Any => None,
-        ZoneSet::One(zone) => Some(zone.as_str().to_owned()),
-    };
-    (index_of(&PortalKind::ALL, e.kind), zone, e.schedule.as_ref().map(|s| s.as_str().to_owned()))
-}
-
-fn enrolment(dto: EnrolmentDto) -> Option<Enrolment> {
-    let entitlement = |(kind, zone, schedule): (u8, Option<String>, Option<String>)| {
-        Some(Entitlement {
-            kind: *PortalKind::ALL.get(usize::from(kind))?,
-            zone: match zone {
-                None => ZoneSet::Any,
-                Some(zone) => ZoneSet::One(zone.parse().ok()?),
+    /// A state with something in each of its fields.
+    fn state() -> State {
+        let mut state = State::default();
+        let holder: Holder = "08193021".parse().unwrap();
+        let entitlements = vec![
+            Entitlement { kind: PortalKind::Gate, zone: ZoneSet::Any, schedule: None },
+            Entitlement {
+                kind: PortalKind::PowerBox,
+                zone: ZoneSet::One("412".parse().unwrap()),
+                schedule: Some("term".parse().unwrap()),
             },
-            schedule: match schedule {
-                None => None,
-                Some(name) => Some(name.parse().ok()?),
-            },
-        })
-    };
-    Some(Enrolment {
-        holder: dto.holder.parse().ok()?,
-        role: *Role::ALL.get(usize::from(dto.role))?,
-        not_before: dto.not_before.map(Timestamp),
-        not_after: dto.not_after.map(Timestamp),
-        entitlements: dto.entitlements.into_iter().map(entitlement).collect::<Option<_>>()?,
-    })
-}
-
-fn stream_dto(track: &StreamTrack) -> StreamDto {
-    StreamDto {
-        epoch: track.epoch.map_or(0, NonZeroU32::get),
-        through: track.through,
-        above: track.above.clone(),
-        goal: track.goal.map(|p| (p.epoch.get(), p.seq)),
-        damaged: track.damaged,
-        newest_iat: track.newest_iat.map(|t| t.0),
-        epoch_gap: track.epoch_gap,
-        head_known: track.head_known,
+        ];
+        let (not_before, not_after) = (Some(Timestamp(1_788_249_600_000)), None);
+        let enrolment = Enrolment { holder: holder.clone(), role: Role::Staff, not_before, not_after, entitlements };
+        let ops = vec![
+            Op::Issue { uid: uid("1EA68671"), holder: holder.clone() },
+            Op::Reissue { holder: holder.clone(), old_uid: None, new_uid: uid("04A1B2C3D4E5F6") },
+            Op::SetFlag { subject: Subject::Holder(holder), flag: Flag::Frozen, on: true },
+            Op::Enrol { uid: uid("04A1B2C3D4E5F6"), enrolment },
+        ];
+        let stream: StreamName = "card-office".parse().unwrap();
+        let message =
+            |seq, ops| Changes { stream: stream.clone(), at: at(seq), iat: Some(Timestamp(4)), content: Ok(ops) };
+        state.apply(&message(1, ops), &crate::access::policy::Policy::default(), Timestamp(5));
+        state.apply(&message(4, Vec::new()), &crate::access::policy::Policy::default(), Timestamp(6));
+        let portal: PortalId = "power-412".parse().unwrap();
+        state.boxes.insert(portal.clone(), PowerSource::Card(uid("04A1B2C3D4E5F6")));
+        state.commands.insert("01J9".to_owned(), Timestamp(7));
+        state.operator.insert(None, Posture::Lockdown);
+        let revision = Revision { epoch: NonZeroU32::MIN, seq: 9, place: 2 };
+        let reasons = BTreeMap::from([(SuspendReason::ALL[0], FlagRegister { revision, on: true })]);
+        state.list.site.power.insert("412".parse().unwrap(), reasons);
+        let register = PostureRegister { revision, posture: Posture::FreeAccess, until: Some(Timestamp(8)) };
+        state.list.site.all_portals = Some(register);
+        state.list.site.portals.insert(portal.clone(), register);
+        let window = Window { start_min: 360, end_min: 1380 };
+        let schedule = Schedule {
+            holidays: vec![Holiday { date: (2026, 10, 1), windows: vec![window] }],
+            timezone: Some("Asia/Shanghai".to_owned()),
+            ..Schedule::default()
+        };
+        state.list.site.schedules.insert("term".parse().unwrap(), ScheduleRegister { revision, schedule });
+        (state.fire, state.last_n, state.trusted_at) = (true, 88_001, Timestamp(1_788_249_600_000));
+        state.fire_inputs.insert(portal);
+        state
     }
-}
 
-fn track(dto: StreamDto) -> Option<StreamTrack> {
-    let goal = match dto.goal {
-        None => None,
-        Some((epoch, seq)) => Some(Position { epoch: NonZeroU32::new(epoch)?, seq }),
-    };
-    Some(StreamTrack {
-        epoch: NonZeroU32::new(dto.epoch),
-        through: dto.through,
-        above: dto.above,
-        goal,
-        damaged: dto.damaged,
-        head: None,
-        newest_iat: dto.newest_iat.map(Timestamp),
-        epoch_gap: dto.epoch_gap,
-        head_known: dto.head_known,
-    })
-}
+    #[test]
+    fn the_state_comes_back_from_its_records() {
+        let state = state();
+        let values = state.export().unwrap();
+        let back = State::import(&values).unwrap();
+        assert_eq!(back.export().unwrap(), values);
+        assert_eq!(back.list.len(), 2);
+        assert_eq!((back.streams, back.boxes, back.commands), (state.streams, state.boxes, state.commands));
+        assert_eq!((back.operator, back.list.site), (state.operator, state.list.site));
+        assert_eq!((back.fire, back.fire_inputs), (true, state.fire_inputs));
+        assert_eq!((back.last_n, back.trusted_at), (88_001, Timestamp(1_788_249_600_000)));
+    }
 
-fn posture_dto(register: &PostureRegister) -> PostureDto {
-    PostureDto(register.revision.into(), posture_index(register.posture), register.until.map(|t| t.0))
-}
+    #[test]
+    fn the_format_is_the_one_of_its_version() {
+        let bytes = state().export().unwrap().concat();
+        assert_eq!(
+            crate::wire::audit::hex(&crate::wire::audit::hash(&bytes)),
+            "e9f1ccd48ea68130986494fbccf1e58e98de0934b50c6a7821d3f682534a6d77",
+            "raise RECORD_VERSION"
+        );
+    }
 
-fn posture_index(posture: Posture) -> u8 {
-    index_of(&Posture::ALL, posture)
-}
-
-fn posture(index: u8) -> Option<Posture> {
-    Posture::ALL.get(usize::from(index)).copied()
-}
-
-fn index_of<T: Copy + PartialEq>(all: &[T], one: T) -> u8 {
-    // Every enum here has fewer than 256 variants, and `one` is among `all`.
-    all.iter().position(|x| *x == one).and_then(|i| u8::try_from(i).ok()).unwrap_or(u8::MAX)
-}
-
-fn schedule(dto: ScheduleDto) -> Option<ScheduleRegister> {
-    let windows =
-        |w: Vec<(u16, u16)>| w.into_iter().map(|(start_min, end_min)| Window { start_min, end_min }).collect();
-    let weekly: Vec<Vec<Window>> = dto.weekly.into_iter().map(windows).collect();
-    let holiday = |(date, w)| Holiday { date, windows: windows(w) };
-    Some(ScheduleRegister {
-        revision: dto.revision.revision()?,
-        schedule: Schedule {
-            weekly: weekly.try_into().ok()?,
-            holidays: dto.holidays.into_iter().map(holiday).collect(),
-            timezone: dto.timezone,
-        },
-    })
+    #[test]
+    fn a_record_that_cannot_be_read_is_named() {
+        let values = state().export().unwrap();
+        for (value, why) in [(vec![], "it is empty"), (vec![1, 0], "it has version 1, this program reads 3")] {
+            let broken = [values[0].clone(), value];
+            assert_eq!(State::import(&broken).unwrap_err(), format!("record 1 of 2: {why}"));
+        }
+        let cut = values[0][..values[0].len() - 1].to_vec();
+        assert!(State::import(&[cut]).unwrap_err().starts_with("record 0 of 1: "));
+        let longer = [values[0].as_slice(), b"x"].concat();
+        assert_eq!(State::import(&[longer]).unwrap_err(), "record 0 of 1: 1 bytes follow it");
+    }
 }

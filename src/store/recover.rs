@@ -1,13 +1,14 @@
-//! The start: the newest good generation, the journal after it, and a judgement of what is missing. Never panics, whatever
-//! the bytes are; what cannot be read is set aside and said.
+//! The start: the newest good generation, the journal after it, and what is missing. Never panics, whatever the bytes are;
+//! what cannot be read is set aside and reported. A disk that cannot be written is read all the same.
 
 use std::io;
 
-use super::durable_mark::{self, Mark};
-use super::finding::{Finding, Wholeness};
-use super::medium::Medium;
-use super::replay::{self, DAMAGED, JOURNAL, Place, Replayed, Segment, Tail};
-use super::{Fold, ballast, cursor, manifest};
+use super::integrity::{Integrity, RecoveryIssue};
+use super::journal::Repair;
+use super::marks::{self, Mark};
+use super::medium::{DAMAGED, JOURNAL, Medium};
+use super::replay::{self, Place, Replayed, Segment, Tail};
+use super::{Fold, manifest, reserve};
 
 /// Numbers skipped when the end of the journal is damaged and the mark cannot be read: more events than that were not in one
 /// unsynced tail, and no number may be used twice.
@@ -19,15 +20,17 @@ pub(super) struct Found<F> {
     /// The last event read, to chain to.
     pub place: Place,
     pub next_n: u64,
-    pub whole: Wholeness,
+    pub integrity: Integrity,
     pub lost: Vec<(u64, u64)>,
-    pub findings: Vec<Finding>,
+    pub issues: Vec<RecoveryIssue>,
     pub events: u64,
     pub segments: Vec<Segment>,
     /// The last segment can be written on.
     pub reuse_last: bool,
     /// Last event lost at the journal's end; 0: none.
     pub lost_to: u64,
+    /// An unfinished end that could not be removed.
+    pub repair: Option<Repair>,
     /// Position of the generation the state began with; 0: none.
     pub base: u64,
     pub acked: u64,
@@ -41,34 +44,36 @@ pub(super) fn make_dirs(medium: &dyn Medium) -> io::Result<()> {
 
 /// Reads all of it.
 pub(super) fn recover<F: Fold>(medium: &dyn Medium) -> io::Result<Found<F>> {
-    let mut findings = Vec::new();
+    let mut issues = Vec::new();
     let mut segments = replay::segments(medium)?;
-    let mark = durable_mark::read(medium);
-    let acked = cursor::read(medium);
+    let mark = marks::read(medium);
+    let acked = marks::read_acked(medium);
     // Names of generations are a floor for the numbers even where the generation itself is damaged.
     let positions = manifest::names(medium).iter().filter_map(|n| manifest::position_of(n)).max().unwrap_or(0);
     let fresh = segments.is_empty() && positions == 0 && acked == 0;
     let mark = if fresh && mark == Mark::Unknown { Mark::Through(0) } else { mark };
-    let (mut state, mut base) = manifest::newest::<F>(medium, &mut findings);
-    let unreadable = |finding: &Finding| matches!(finding, Finding::GenerationUnreadable { .. });
-    if findings.iter().any(unreadable) && ballast::remove(medium) {
+    let (mut state, mut base) = manifest::newest::<F>(medium, &mut issues);
+    let unreadable = |issue: &RecoveryIssue| matches!(issue, RecoveryIssue::GenerationUnreadable { .. });
+    if issues.iter().any(unreadable) && reserve::remove(medium) {
         // sled cannot open anything on a full disk.
-        findings.retain(|finding| !unreadable(finding));
-        (state, base) = manifest::newest::<F>(medium, &mut findings);
+        issues.retain(|issue| !unreadable(issue));
+        issues.push(RecoveryIssue::ReserveReleased);
+        (state, base) = manifest::newest::<F>(medium, &mut issues);
     }
-    let (place, mut replayed) = replay::replay(medium, replay::after(&segments, base.n), base, Some(&mut state));
+    let (place, mut replayed) = replay::replay(medium, replay::after(&segments, base.n), base, &mut state);
+    replayed.keep_copies(medium);
     let floor = mark.least().max(acked).max(positions);
     let tail = replayed.tail.take();
     let bounds = Bounds { base: base.n, place, floor, mark };
-    let end = judge_tail(medium, &bounds, tail, &mut replayed);
+    let (end, repair) = judge_tail(medium, &bounds, tail, &mut replayed);
     replayed.settle();
-    findings.append(&mut replayed.findings);
+    issues.append(&mut replayed.issues);
     if mark != Mark::Through(mark.least()) {
-        findings.push(Finding::MarkUnreadable);
+        issues.push(RecoveryIssue::MarkUnreadable);
     }
     let (reuse_last, lost_to, last) = match end {
         End::Good => (ends_well(tail, place, segments.last_mut()), 0, place.n),
-        // The header may be all that speaks of an earlier loss.
+        // The header may be all that names an earlier loss.
         End::Removed => {
             segments.pop();
             (false, tail.and_then(|tail| tail.header).map_or(0, |header| header.lost_to), place.n)
@@ -76,21 +81,22 @@ pub(super) fn recover<F: Fold>(medium: &dyn Medium) -> io::Result<Found<F>> {
         End::Lost { through } => (false, through, through),
     };
     measure(medium, &mut segments);
-    let whole = match (replayed.lost.first(), replayed.lost.iter().map(|(_, to)| *to).max()) {
-        (Some((lost_from, _)), Some(lost_to)) => Wholeness::Damaged { lost_from: *lost_from, lost_to },
-        _ => Wholeness::Whole,
+    let integrity = match (replayed.lost.first(), replayed.lost.iter().map(|(_, to)| *to).max()) {
+        (Some((lost_from, _)), Some(lost_to)) => Integrity::Damaged { lost_from: *lost_from, lost_to },
+        _ => Integrity::Complete,
     };
     Ok(Found {
         state,
         place,
         next_n: last.max(floor) + 1,
-        whole,
+        integrity,
         lost: replayed.lost,
-        findings,
+        issues,
         events: replayed.events,
         segments,
         reuse_last,
         lost_to,
+        repair,
         base: base.n,
         acked,
     })
@@ -112,7 +118,7 @@ struct Bounds {
     /// Where the generation ends and where the journal does.
     base: u64,
     place: Place,
-    /// The highest number anything on disk speaks of.
+    /// The highest number anything on disk names.
     floor: u64,
     mark: Mark,
 }
@@ -126,7 +132,12 @@ enum Ends {
     Badly,
 }
 
-fn judge_tail(medium: &dyn Medium, bounds: &Bounds, tail: Option<Tail>, replayed: &mut Replayed) -> End {
+fn judge_tail(
+    medium: &dyn Medium,
+    bounds: &Bounds,
+    tail: Option<Tail>,
+    replayed: &mut Replayed,
+) -> (End, Option<Repair>) {
     let Bounds { base, place, floor, mark } = *bounds;
     let torn = tail.filter(|tail| tail.bad > 0 || tail.last_n.is_none());
     // A journal without any segment ends nowhere: what stood in it after the generation is gone.
@@ -143,26 +154,27 @@ fn judge_tail(medium: &dyn Medium, bounds: &Bounds, tail: Option<Tail>, replayed
         replayed.lost(place.n + 1, through);
     }
     let Some(tail) = torn else {
-        return if place.n < through { End::Lost { through } } else { End::Good };
+        return (if place.n < through { End::Lost { through } } else { End::Good }, None);
     };
     let segment = Segment::path(tail.first_n);
     if place.n < through || audit_end < base {
-        // Somebody was told of what stood there: it is kept for inspection, and the journal goes on in a new segment.
-        replayed.findings.push(Finding::BadBytes { segment, from: tail.good, to: tail.good + tail.bad });
+        // What stood there was reported durable: it is kept for inspection, and the journal goes on in a new segment.
+        replayed.issues.push(RecoveryIssue::BadBytes { segment, from: tail.good, to: tail.good + tail.bad });
         replay::keep_copy(medium, tail.first_n);
-        return if place.n < through { End::Lost { through } } else { End::Good };
+        return (if place.n < through { End::Lost { through } } else { End::Good }, None);
     }
     let empty = tail.last_n.is_none();
-    let cut = if empty {
-        medium.remove(&segment)
+    let (cut, repair) = if empty {
+        (medium.remove(&segment), Repair::Remove { first_n: tail.first_n })
     } else {
-        medium.truncate(&segment, tail.good).and_then(|()| medium.sync(&segment))
+        let cut = medium.truncate(&segment, tail.good).and_then(|()| medium.sync(&segment));
+        (cut, Repair::Cut { first_n: tail.first_n, length: tail.good })
     };
-    if let Err(error) = cut {
-        tracing::warn!("cannot remove the unfinished end of `{segment}`: {error}");
+    if let Err(error) = &cut {
+        tracing::warn!("cannot remove the unfinished end of `{segment}` yet: {error}");
     }
-    replayed.findings.push(Finding::TornTail { segment, bytes: tail.bad });
-    if empty { End::Removed } else { End::Good }
+    replayed.issues.push(RecoveryIssue::TornTail { segment, bytes: tail.bad });
+    (if empty { End::Removed } else { End::Good }, cut.err().map(|_| repair))
 }
 
 /// Whether the last segment can be written on; sets its length.

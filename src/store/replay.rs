@@ -1,21 +1,18 @@
-//! The fold of the journal: every good event after a position, in order, into a state; and what is missing between them.
+//! The one judge of the journal: every good event after a position, in order, into a state if there is one; and what is missing.
 //!
 //! Numbers may have holes on disk (events dropped before they were written), so a loss is seen by the hash chain: an event
-//! that does not follow from the last one read has lost its predecessors. Used at start, by the builder of generations and
-//! by the scrub, so that all three judge alike. Refuses to change anything on disk but to keep a copy of a damaged segment.
+//! that does not follow from the last one read has lost its predecessors. The start, the builder of generations, the scrub and
+//! `verify` all judge by it. It changes nothing on disk; [`Replayed::keep_copies`] does.
 
-use super::Fold;
-use super::finding::Finding;
-use super::medium::Medium;
+use std::io;
+
+use super::integrity::RecoveryIssue;
+use super::medium::{DAMAGED, JOURNAL, Medium};
 use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
-use crate::access::event::Event;
+use super::{Fold, marks};
+use crate::access::event::{AuditEvent, Event};
 use crate::access::id::Timestamp;
 use crate::wire::audit::{self, Decoded, Hash};
-
-/// Where the segments are.
-pub(super) const JOURNAL: &str = "journal";
-/// Where copies of damaged files are kept; never emptied.
-pub(super) const DAMAGED: &str = "damaged";
 
 /// A segment on the medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +21,8 @@ pub(super) struct Segment {
     pub first_n: u64,
     /// Bytes of it that count.
     pub length: u64,
-    /// When its first event happened.
-    pub at: Timestamp,
+    /// The latest trusted time up to its first event.
+    pub trusted_at: Timestamp,
 }
 
 impl Segment {
@@ -34,17 +31,17 @@ impl Segment {
     }
 }
 
-/// A place in the journal: the last event seen, its hash and its time.
+/// A place in the journal: an event, its hash, and the latest trusted time up to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub n: u64,
     pub hash: Hash,
-    pub at: Timestamp,
+    pub trusted_at: Timestamp,
 }
 
 impl Place {
     /// Before the first event.
-    pub(super) const START: Self = Self { n: 0, hash: audit::NO_HASH, at: Timestamp(0) };
+    pub(super) const START: Self = Self { n: 0, hash: audit::NO_HASH, trusted_at: Timestamp(0) };
 }
 
 /// How the last segment ends.
@@ -55,26 +52,60 @@ pub(super) struct Tail {
     pub good: u64,
     /// Bytes after that.
     pub bad: u64,
-    /// What its header says, if it can be read.
+    /// Its header, if it can be read.
     pub header: Option<Header>,
     /// Number of its last good event.
     pub last_n: Option<u64>,
 }
 
+/// Where a journal is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Break {
+    /// The first event in doubt.
+    pub n: u64,
+    /// The file, in the data directory.
+    pub file: String,
+    /// Where in the file, in bytes.
+    pub offset: u64,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// What [`super::verify`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// The first event kept; 0: none.
+    pub first: u64,
+    /// The last event; 0: none.
+    pub last: u64,
+    /// How many events were read.
+    pub events: u64,
+    /// Losses that a later `log_gap` names, both ends inclusive.
+    pub explained: Vec<(u64, u64)>,
+    /// The first thing that is wrong.
+    pub broken: Option<Break>,
+}
+
 /// What a replay found.
 #[derive(Debug, Default)]
 pub(super) struct Replayed {
-    /// Events given to the state.
+    /// The first event judged; 0: none.
+    pub first: u64,
+    /// Events judged, and given to the state if there is one.
     pub events: u64,
     /// Inclusive ranges of events that the state lacks.
     pub lost: Vec<(u64, u64)>,
-    pub findings: Vec<Finding>,
+    pub issues: Vec<RecoveryIssue>,
     /// The end of the last segment; `None` if there is none.
     pub tail: Option<Tail>,
     /// `log_gap` events: their number and range.
     gaps: Vec<(u64, (u64, u64))>,
-    /// Events at or before the base that are gone.
+    /// Events that only the audit lacks.
     audit_lost: Vec<(u64, u64)>,
+    /// What is wrong and where, and the events missing there, if any.
+    breaks: Vec<(Break, Option<(u64, u64)>)>,
+    /// Segments with damaged bytes.
+    damaged: Vec<u64>,
 }
 
 impl Replayed {
@@ -95,33 +126,50 @@ impl Replayed {
         Self::lose(&mut self.audit_lost, from, to);
     }
 
-    /// Takes out of the losses what a later `log_gap` already speaks of, and makes findings of all.
+    /// Whether a later `log_gap` names all of this range.
+    fn is_known(&self, (from, to): (u64, u64)) -> bool {
+        self.gaps.iter().any(|(n, gap)| *n > to && gap.0 <= from && to <= gap.1)
+    }
+
+    /// Takes out of the losses what a later `log_gap` already names, and makes issues of all.
     pub(super) fn settle(&mut self) {
-        let known = |gaps: &[(u64, (u64, u64))], (from, to): (u64, u64)| {
-            gaps.iter().any(|(n, gap)| *n > to && gap.0 <= from && to <= gap.1)
-        };
         for (from, to) in std::mem::take(&mut self.lost) {
-            if known(&self.gaps, (from, to)) {
-                self.findings.push(Finding::KnownLoss { from, to });
+            if self.is_known((from, to)) {
+                self.issues.push(RecoveryIssue::KnownLoss { from, to });
             } else {
                 self.lost.push((from, to));
-                self.findings.push(Finding::Lost { from, to });
+                self.issues.push(RecoveryIssue::Lost { from, to });
             }
         }
         for (from, to) in std::mem::take(&mut self.audit_lost) {
-            let known = known(&self.gaps, (from, to));
-            self.findings.push(if known { Finding::KnownLoss { from, to } } else { Finding::AuditLost { from, to } });
+            let known = self.is_known((from, to));
+            let issue =
+                if known { RecoveryIssue::KnownLoss { from, to } } else { RecoveryIssue::AuditLost { from, to } };
+            self.issues.push(issue);
         }
+    }
+
+    /// Keeps the damaged segments in `damaged/` too, so that retention does not take them.
+    pub(super) fn keep_copies(&mut self, medium: &dyn Medium) {
+        std::mem::take(&mut self.damaged).into_iter().for_each(|first_n| keep_copy(medium, first_n));
     }
 }
 
 /// The segments on the medium, oldest first, with their whole length.
-pub(super) fn segments(medium: &dyn Medium) -> std::io::Result<Vec<Segment>> {
+///
+/// # Errors
+/// The error of the disk; `Unsupported` if a segment is of another version.
+pub(super) fn segments(medium: &dyn Medium) -> io::Result<Vec<Segment>> {
     let mut found = Vec::new();
     for first_n in medium.list(JOURNAL)?.iter().filter_map(|name| segment::first_of(name)) {
-        let head = medium.read(&Segment::path(first_n), 0, HEADER_BYTES as u64).unwrap_or_default();
-        let at = Header::decode(&head).map_or(Timestamp(i64::MAX), |header| header.at);
-        found.push(Segment { first_n, length: u64::MAX, at });
+        let path = Segment::path(first_n);
+        let head = medium.read(&path, 0, HEADER_BYTES as u64).unwrap_or_default();
+        if let Some(version) = segment::other_version(&head) {
+            let detail = format!("`{path}` has format {version}, this program reads format {}", segment::VERSION);
+            return Err(io::Error::new(io::ErrorKind::Unsupported, detail));
+        }
+        let trusted_at = Header::decode(&head).map_or(Timestamp(i64::MAX), |header| header.trusted_at);
+        found.push(Segment { first_n, length: u64::MAX, trusted_at });
     }
     Ok(found)
 }
@@ -132,72 +180,130 @@ pub(super) fn after(segments: &[Segment], n: u64) -> &[Segment] {
     segments.get(first..).unwrap_or(&[])
 }
 
-/// One replay under way.
-struct Replay<'a, F> {
-    medium: &'a dyn Medium,
-    state: Option<&'a mut F>,
-    base_n: u64,
-    place: Place,
-    out: Replayed,
-}
-
-/// Applies every good event after `base` to `state` and says where the journal ends and what is missing.
-///
-/// Without a state nothing is applied, and the chain is judged from the first event found on.
+/// Applies every good event after `base` to `state`; gives where the journal ends and what is missing.
 pub(super) fn replay<F: Fold>(
     medium: &dyn Medium,
     segments: &[Segment],
     base: Place,
-    state: Option<&mut F>,
+    state: &mut F,
 ) -> (Place, Replayed) {
-    let mut replay = Replay { medium, state, base_n: base.n, place: base, out: Replayed::default() };
-    let mut scrubbed = None;
-    for (i, segment) in segments.iter().enumerate() {
-        replay.segment(*segment, i + 1 == segments.len(), &mut scrubbed);
-    }
-    (replay.place, replay.out)
+    let mut apply = |event: &AuditEvent, evidence: &[u8]| state.apply(event, evidence);
+    let mut judge = Judge::new(medium, Some(base), Some(&mut apply));
+    judge.segments(segments);
+    (judge.place.unwrap_or(base), judge.out)
 }
 
-impl<F: Fold> Replay<'_, F> {
-    /// `old` is the place among the events that the base already holds.
-    fn segment(&mut self, segment: Segment, last: bool, old: &mut Option<Place>) {
+/// Judges the journal from the first event found on, without a state: what is missing is missing to the audit.
+pub(super) fn check(medium: &dyn Medium, segments: &[Segment]) -> Replayed {
+    let mut judge = Judge::new(medium, None, None);
+    judge.segments(segments);
+    judge.out
+}
+
+/// See [`super::verify`].
+pub(super) fn verify(medium: &dyn Medium) -> io::Result<Verified> {
+    let mark = marks::read(medium).least();
+    let mut judge = Judge::new(medium, None, None);
+    judge.segments(&segments(medium)?);
+    let last = judge.place.map_or(0, |place| place.n);
+    // What stands after the last event that was reported durable may be a write under way.
+    if last < mark && judge.bad.is_some() {
+        judge.wrong(last + 1, ("", 0), "the bytes are damaged", None);
+    } else if last < mark && judge.out.breaks.is_empty() {
+        let why = format!("the journal was durable through event {mark} and ends before it");
+        judge.wrong(last + 1, ("journal/durable", 0), why, None);
+    }
+    let mut out = Verified { first: judge.out.first, last, events: judge.out.events, ..Verified::default() };
+    for (found, missing) in &judge.out.breaks {
+        match missing.filter(|missing| judge.out.is_known(*missing)) {
+            Some(missing) => out.explained.push(missing),
+            None => {
+                out.broken = Some(found.clone());
+                break;
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Takes in one event and the bytes kept beside it; an error is why not.
+type Apply<'a> = &'a mut dyn FnMut(&AuditEvent, &[u8]) -> Result<(), String>;
+
+/// One judgement of the chain under way.
+struct Judge<'a> {
+    medium: &'a dyn Medium,
+    apply: Option<Apply<'a>>,
+    /// Events up to this one are in the state already.
+    base_n: u64,
+    /// The last event judged; `None`: whatever is found first begins the chain.
+    place: Option<Place>,
+    /// Where bytes began that are no event, until the next event shows what is missing.
+    bad: Option<(String, usize)>,
+    out: Replayed,
+}
+
+impl<'a> Judge<'a> {
+    fn new(medium: &'a dyn Medium, base: Option<Place>, apply: Option<Apply<'a>>) -> Self {
+        let base_n = base.map_or(0, |base| base.n);
+        Self { medium, apply, base_n, place: base, bad: None, out: Replayed::default() }
+    }
+
+    fn segments(&mut self, segments: &[Segment]) {
+        for (i, segment) in segments.iter().enumerate() {
+            self.segment(*segment, i + 1 == segments.len());
+        }
+    }
+
+    fn wrong(&mut self, n: u64, at: (&str, usize), why: impl Into<String>, missing: Option<(u64, u64)>) {
+        // Bad bytes before it are where it went wrong.
+        let (file, offset) = self.bad.take().unwrap_or_else(|| (at.0.to_owned(), at.1));
+        self.out.breaks.push((Break { n, file, offset: offset as u64, why: why.into() }, missing));
+    }
+
+    fn missing(&mut self, (from, to): (u64, u64), at: (&str, usize), why: impl Into<String>) {
+        match self.apply {
+            Some(_) => self.out.lost(from, to),
+            None => self.out.audit_lost(from, to),
+        }
+        self.wrong(from, at, why, Some((from, to)));
+    }
+
+    fn segment(&mut self, segment: Segment, last: bool) {
         let path = Segment::path(segment.first_n);
         let bytes = match self.medium.read(&path, 0, segment.length) {
             Ok(bytes) => bytes,
+            // Retention took it since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.place.is_none() => return,
             Err(error) => {
-                self.out.findings.push(Finding::SegmentUnreadable { segment: path, why: error.to_string() });
+                let why = error.to_string();
+                self.wrong(self.place.map_or(segment.first_n, |place| place.n + 1), (&path, 0), &why, None);
+                self.out.issues.push(RecoveryIssue::SegmentUnreadable { segment: path, why });
                 return;
             }
         };
         let header = Header::decode(&bytes).filter(|h| h.first_n == segment.first_n);
-        let mut bad = Vec::new();
-        let start = match header {
-            Some(header) => {
-                self.loss_before(header);
-                HEADER_BYTES
-            }
-            // Whatever stands there is no header; the walk says where the first event is.
-            None => 0,
-        };
-        let (mut good, mut last_n) = (start, None);
+        match header {
+            Some(header) => self.loss_before(header, &path),
+            None => drop(self.bad.get_or_insert_with(|| (path.clone(), 0))),
+        }
+        // Without a header the walk finds where the first event is.
+        let start = if header.is_some() { HEADER_BYTES } else { 0 };
+        let (mut good, mut last_n, mut bad) = (start, None, Vec::new());
         for step in Walk::new(&bytes, start) {
-            match step.found {
-                Found::Bad => bad.push((step.from, step.to)),
-                Found::Frame(frame) => {
-                    let headless = header.is_none() && last_n.is_none();
-                    (good, last_n) = (step.to, Some(frame.n));
-                    if frame.n <= self.base_n {
-                        if self.state.is_some() {
-                            // The generation holds it, and what is wrong before it is for the scrub to say.
-                            bad.clear();
-                        } else {
-                            self.old_event(frame, old);
-                        }
-                    } else {
-                        self.event(frame, headless);
-                    }
-                }
+            let Found::Frame(frame) = step.found else {
+                bad.push((step.from, step.to));
+                self.bad.get_or_insert_with(|| (path.clone(), step.from));
+                continue;
+            };
+            let headless = header.is_none() && last_n.is_none();
+            (good, last_n) = (step.to, Some(frame.n));
+            if frame.n <= self.base_n {
+                // The generation holds it, and what is wrong before it is for the scrub to report.
+                bad.clear();
+            } else {
+                self.event(frame, (&path, step.from), headless);
             }
+            self.bad = None;
         }
         if last {
             let count = |n: usize| n as u64;
@@ -211,83 +317,74 @@ impl<F: Fold> Replay<'_, F> {
             });
         }
         for (from, to) in bad {
-            self.out.findings.push(Finding::BadBytes { segment: path.clone(), from: from as u64, to: to as u64 });
-            keep_copy(self.medium, segment.first_n);
+            let (from, to) = (from as u64, to as u64);
+            self.out.issues.push(RecoveryIssue::BadBytes { segment: path.clone(), from, to });
+            self.out.damaged.push(segment.first_n);
         }
     }
 
-    /// A segment begun after a loss says so in its header.
-    fn loss_before(&mut self, header: Header) {
-        if header.lost_to > self.place.n {
-            self.out.lost(self.place.n + 1, header.lost_to);
-            self.place = Place { n: header.lost_to, hash: header.prev, at: self.place.at };
-        }
+    /// A segment begun after a loss names it in its header.
+    fn loss_before(&mut self, header: Header, path: &str) {
+        let Some(place) = self.place.filter(|place| place.n < header.lost_to) else { return };
+        self.missing((place.n + 1, header.lost_to), (path, 0), "events before this segment were lost");
+        self.place = Some(Place { n: header.lost_to, hash: header.prev, ..place });
     }
 
-    /// An event that the base already holds: only the chain is judged.
-    fn old_event(&mut self, frame: Frame<'_>, old: &mut Option<Place>) {
-        let Ok(decoded) = audit::decode(frame.json) else {
-            self.out.findings.push(Finding::NotApplied { n: frame.n, why: "it cannot be read".to_owned() });
-            return;
-        };
-        self.out.gaps.extend(gap_of(&decoded));
-        if let Some(old) = old.filter(|old| old.hash != decoded.prev) {
-            if old.n + 1 < frame.n {
-                self.out.audit_lost(old.n + 1, frame.n - 1);
-            } else {
-                self.out.findings.push(Finding::ChainBroken { n: frame.n });
-            }
-        }
-        *old = Some(Place { n: frame.n, hash: audit::hash(frame.json), at: decoded.event.at });
-    }
-
-    /// An event for the state. `headless`: the header that may have spoken of a loss before it cannot be read.
-    fn event(&mut self, frame: Frame<'_>, headless: bool) {
+    /// `headless`: the header that may have named a loss before it cannot be read.
+    fn event(&mut self, frame: Frame<'_>, at: (&str, usize), headless: bool) {
         let n = frame.n;
-        if n <= self.place.n {
-            self.out.findings.push(Finding::OutOfOrder { n });
-            return;
+        let expected = self.place.map_or(n, |place| place.n + 1);
+        if n < expected {
+            self.out.issues.push(RecoveryIssue::OutOfOrder { n });
+            return self.wrong(n, at, "its number is not above the one before it", None);
         }
-        let here = |at| Place { n, hash: audit::hash(frame.json), at };
+        let before = self.place.unwrap_or(Place::START);
         let decoded = match read_event(frame) {
             Ok(decoded) => decoded,
             Err(why) => {
-                // What it said is not in the state, and neither is what may be missing before it.
-                self.out.lost(self.place.n + 1, n);
-                self.out.findings.push(Finding::NotApplied { n, why });
-                self.place = here(self.place.at);
+                // Its content is not in the state, and neither is what may be missing before it.
+                self.missing((expected, n), at, &why);
+                self.out.issues.push(RecoveryIssue::NotApplied { n, why });
+                self.place = Some(Place { n, hash: audit::hash(frame.json), ..before });
                 return;
             }
         };
-        let follows = decoded.prev == self.place.hash;
-        if self.place.n + 1 < n && (!follows || headless) {
-            self.out.lost(self.place.n + 1, n - 1);
+        let follows = match self.place {
+            Some(place) => decoded.prev == place.hash,
+            None => n != 1 || decoded.prev == audit::NO_HASH,
+        };
+        if expected < n && (!follows || headless) {
+            self.missing((expected, n - 1), at, format!("events {expected} to {} are missing", n - 1));
         } else if !follows {
-            self.out.lost(n - 1, n - 1);
-            self.out.findings.push(Finding::ChainBroken { n });
+            if self.apply.is_some() {
+                self.out.lost(n.saturating_sub(1), n.saturating_sub(1));
+            }
+            self.out.issues.push(RecoveryIssue::ChainBroken { n });
+            self.wrong(n, at, "it does not follow from the event before it: one of them was edited", None);
+        } else if self.bad.is_some() {
+            self.wrong(expected, at, "the bytes are damaged", None);
         }
-        self.out.gaps.extend(gap_of(&decoded));
-        self.place = here(decoded.event.at);
+        if let Event::LogGap { from, to, .. } = decoded.event.body {
+            self.out.gaps.push((n, (from, to)));
+        }
+        if self.out.events == 0 {
+            self.out.first = n;
+        }
         self.out.events += 1;
-        if let Some(Err(why)) = self.state.as_mut().map(|state| state.apply(&decoded.event, frame.evidence)) {
+        let trusted_at = decoded.event.trusted_after(before.trusted_at);
+        self.place = Some(Place { n, hash: audit::hash(frame.json), trusted_at });
+        if let Some(Err(why)) = self.apply.as_mut().map(|apply| apply(&decoded.event, frame.evidence)) {
             self.out.lost(n, n);
-            self.out.findings.push(Finding::NotApplied { n, why });
+            self.out.issues.push(RecoveryIssue::NotApplied { n, why });
         }
     }
 }
 
-fn gap_of(decoded: &Decoded) -> Option<(u64, (u64, u64))> {
-    match decoded.event.body {
-        Event::LogGap { from, to, .. } => Some((decoded.event.n, (from, to))),
-        _ => None,
-    }
-}
-
-/// The event of a frame, if the frame holds what its event says it holds.
-pub(super) fn read_event(frame: Frame<'_>) -> Result<Decoded, String> {
+/// The event of a frame, if the frame holds the number and the evidence that its event names.
+fn read_event(frame: Frame<'_>) -> Result<Decoded, String> {
     let decoded = audit::decode(frame.json).map_err(|e| e.to_string())?;
     if decoded.event.n != frame.n {
-        return Err(format!("it calls itself {}", decoded.event.n));
+        return Err(format!("its number is {} inside", decoded.event.n));
     }
     let evidence = (!frame.evidence.is_empty()).then(|| audit::hash(frame.evidence));
     if decoded.evidence != evidence {

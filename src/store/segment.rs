@@ -1,9 +1,9 @@
 //! The bytes of a journal segment: a header, then frames. Pure: bytes in, frames out, nothing panics on any bytes.
 //!
-//! Refuses to own files and the meaning of events. Numbers are little-endian.
+//! No files and no meaning of events here. Numbers are little-endian.
 //!
 //! ```text
-//! header: magic 16 · version 1 · first n 8 · lost_to 8 · at 8 · prev 32 · CRC-32 of all that 4
+//! header: magic 16 · version 1 · first n 8 · lost_to 8 · trusted time 8 · prev 32 · CRC-32 of all that 4
 //! frame:  mark 4 · body length 4 · CRC-32 of length and body 4 · body
 //! body:   version 1 · n 8 · JSON length 4 · JSON · evidence
 //! ```
@@ -13,8 +13,8 @@ use crate::wire::audit::Hash;
 
 /// First bytes of every segment.
 const MAGIC: &[u8; 16] = b"dormgate journal";
-/// Version of header and frames.
-const VERSION: u8 = 1;
+/// Version of header, frames and the events in them. A journal of another version is not opened.
+pub const VERSION: u8 = 2;
 /// Length of the header in bytes.
 pub const HEADER_BYTES: usize = 16 + 1 + 8 + 8 + 8 + 32 + 4;
 /// First bytes of every frame: after damage the next frame is looked for by them. No UTF-8 text contains 0xF5 or 0xFF, so
@@ -27,15 +27,15 @@ const BODY_HEAD_BYTES: usize = 1 + 8 + 4;
 /// Longest body in bytes: a whole snapshot is one event, and 64 MiB is far above a campus.
 pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// What the head of a segment says.
+/// The head of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Number of the first event.
     pub first_n: u64,
     /// When this segment was begun, the events from the last readable one up to this were lost by damage; 0: none.
     pub lost_to: u64,
-    /// When the first event happened, for retention.
-    pub at: Timestamp,
+    /// The latest trusted time up to the first event, for retention.
+    pub trusted_at: Timestamp,
     /// Hash of the event before the first.
     pub prev: Hash,
 }
@@ -78,7 +78,7 @@ impl Header {
         out.push(VERSION);
         out.extend_from_slice(&self.first_n.to_le_bytes());
         out.extend_from_slice(&self.lost_to.to_le_bytes());
-        out.extend_from_slice(&self.at.0.to_le_bytes());
+        out.extend_from_slice(&self.trusted_at.0.to_le_bytes());
         out.extend_from_slice(&self.prev);
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -97,9 +97,17 @@ impl Header {
             return None;
         }
         let (first_n, lost_to) = (bytes.u64()?, bytes.u64()?);
-        let at = Timestamp(i64::from_le_bytes(*bytes.array()?));
-        Some(Self { first_n, lost_to, at, prev: *bytes.array()? })
+        let trusted_at = Timestamp(i64::from_le_bytes(*bytes.array()?));
+        Some(Self { first_n, lost_to, trusted_at, prev: *bytes.array()? })
     }
+}
+
+/// The version of a segment of another version; `None` for one of this version, and for what is no header of any.
+#[must_use]
+pub fn other_version(segment: &[u8]) -> Option<u8> {
+    let (head, crc) = segment.get(..HEADER_BYTES)?.split_last_chunk::<4>()?;
+    let version = *head.strip_prefix(MAGIC)?.first()?;
+    (crc32fast::hash(head) == u32::from_le_bytes(*crc) && version != VERSION).then_some(version)
 }
 
 /// One record as it lies in a segment.
@@ -231,7 +239,7 @@ mod tests {
     use super::*;
 
     fn three() -> Vec<u8> {
-        let header = Header { first_n: 7, lost_to: 0, at: Timestamp(5), prev: [9; 32] };
+        let header = Header { first_n: 7, lost_to: 0, trusted_at: Timestamp(5), prev: [9; 32] };
         let mut bytes = header.encode();
         assert_eq!(bytes.len(), HEADER_BYTES);
         assert_eq!(Header::decode(&bytes), Some(header));
@@ -266,12 +274,18 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_walk_panic_or_run_for_ever(noise in any::<Vec<u8>>(), cut in 0..200usize) {
+        fn a_walk_over_any_bytes_ends_and_covers_each_byte_once(noise in any::<Vec<u8>>(), cut in 0..200usize) {
             let mut bytes = three();
             bytes.truncate(cut);
             bytes.extend_from_slice(&noise);
             prop_assert_eq!(Header::decode(&noise), None);
-            prop_assert!(Walk::new(&bytes, HEADER_BYTES).count() <= bytes.len());
+            let mut at = HEADER_BYTES.min(bytes.len());
+            for step in Walk::new(&bytes, at) {
+                prop_assert_eq!(step.from, at);
+                prop_assert!(step.to > at);
+                at = step.to;
+            }
+            prop_assert_eq!(at, bytes.len());
         }
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ballast::Ballast;
 use super::events::{Busy, Outbox};
 use super::journal::SharedIndex;
 use super::medium::Medium;
 use super::queue::Queue;
+use super::reserve::Reserve;
 use super::{Options, reader};
 
 /// What a store's threads share with its handles.
@@ -24,7 +24,7 @@ pub(super) struct Shared {
     pub busy: Arc<Busy>,
     pub requests: Requests,
     pub acked: AtomicU64,
-    pub ballast: Ballast,
+    pub reserve: Reserve,
     pub hint: reader::SharedHint,
     pub done: Done,
     /// Held while the store is open.

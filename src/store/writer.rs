@@ -1,13 +1,13 @@
-//! The one thread that writes the journal: takes a batch, commits it, tells who waits. Decisions never wait for it.
+//! The one thread that writes the journal: takes a batch, commits it, reports what is durable. Decisions never wait for it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ballast;
 use super::events::StoreEvent;
 use super::journal::Journal;
+use super::reserve;
 use super::shared::Shared;
 use crate::access::event::Record;
 
@@ -16,7 +16,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The mark is made durable at least this often while it changes; a cut of the power sets it back by no more.
 const MARK_SYNC: Duration = Duration::from_secs(1);
 /// How often events that the gateway did not take are offered again.
-const TELL_AGAIN: Duration = Duration::from_millis(10);
+const REPORT_AGAIN: Duration = Duration::from_millis(10);
 /// Attempts after closing began, before what is left is given up.
 const CLOSING_ATTEMPTS: u32 = 2;
 
@@ -42,14 +42,15 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     journal: Journal,
     batch: Vec<Record>,
-    told: u64,
+    /// The last event reported durable.
+    reported: u64,
     failing: bool,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, journal: Journal) -> Self {
-        let told = journal.last();
-        Self { shared, journal, batch: Vec::new(), told, failing: false }
+        let reported = journal.last();
+        Self { shared, journal, batch: Vec::new(), reported, failing: false }
     }
 
     /// Commits one batch, if one waits.
@@ -58,15 +59,15 @@ impl Writer {
         if self.batch.is_empty() {
             self.batch = shared.queue.take();
         }
-        if self.batch.is_empty() && self.journal.last() <= self.told {
-            self.tell_lost();
+        if self.batch.is_empty() && self.journal.last() <= self.reported {
+            self.report_lost();
             return Stepped::Idle;
         }
         let begun = shared.now();
         shared.busy.change();
         let mut committed = self.journal.commit(&self.batch);
-        if committed.as_ref().is_err_and(ballast::is_full) && shared.ballast.release(&*shared.medium) {
-            tracing::warn!("the disk is full; the reserve file was given back");
+        if committed.as_ref().is_err_and(reserve::is_full) && shared.reserve.release(&*shared.medium) {
+            shared.outbox.report(StoreEvent::ReserveReleased);
             self.forget_committed();
             committed = self.journal.commit(&self.batch);
         }
@@ -74,24 +75,24 @@ impl Writer {
         match committed {
             Ok(refused) => {
                 if std::mem::take(&mut self.failing) {
-                    shared.outbox.tell(StoreEvent::Recovered);
+                    shared.outbox.report(StoreEvent::Recovered);
                 }
-                refused.into_iter().for_each(|(n, why)| shared.outbox.tell(StoreEvent::Refused { n, why }));
+                refused.into_iter().for_each(|(n, why)| shared.outbox.report(StoreEvent::Refused { n, why }));
                 let events = self.batch.len() as u64;
                 self.batch.clear();
                 let through = self.journal.last();
-                if through > self.told {
-                    self.told = through;
+                if through > self.reported {
+                    self.reported = through;
                     let took = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
-                    shared.outbox.tell(StoreEvent::Durable { through, events, took });
+                    shared.outbox.report(StoreEvent::Durable { through, events, took });
                 }
-                self.tell_lost();
+                self.report_lost();
                 Stepped::Done
             }
             Err(error) => {
                 self.forget_committed();
                 if !std::mem::replace(&mut self.failing, true) {
-                    shared.outbox.tell(StoreEvent::Failing { detail: error.to_string() });
+                    shared.outbox.report(StoreEvent::Failing { detail: error.to_string() });
                 }
                 Stepped::Failed
             }
@@ -104,15 +105,15 @@ impl Writer {
         self.batch.retain(|record| record.event.n > last);
     }
 
-    fn tell_lost(&self) {
+    fn report_lost(&self) {
         for (from, to) in self.shared.queue.take_lost() {
-            self.shared.outbox.tell(StoreEvent::Lost { from, to });
+            self.shared.outbox.report(StoreEvent::Lost { from, to });
         }
     }
 
-    /// Says that the disk does not answer.
-    pub(super) fn tell_stalled(&self, for_ms: u64) {
-        self.shared.outbox.tell(StoreEvent::Stalled { for_ms });
+    /// Reports that the disk does not answer.
+    pub(super) fn report_stalled(&self, for_ms: u64) {
+        self.shared.outbox.report(StoreEvent::Stalled { for_ms });
     }
 
     /// Writes all that waits, as far as the disk lets it, and the mark.
@@ -140,7 +141,7 @@ impl Writer {
         let gather = Duration::from_millis(self.shared.options.flush_ms);
         let mut synced = Instant::now();
         while !self.shared.queue.is_closing() {
-            let idle = if self.shared.outbox.retry() { MARK_SYNC } else { TELL_AGAIN };
+            let idle = if self.shared.outbox.retry() { MARK_SYNC } else { REPORT_AGAIN };
             // After a failure the records are here and no longer in the queue.
             if self.failing || self.shared.queue.wait(gather, idle) {
                 self.shared.queue.pause(BURST);

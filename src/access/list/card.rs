@@ -1,5 +1,7 @@
 //! One card's registers as the list keeps them: small, because a campus has a million.
 
+use serde::{Deserialize, Serialize};
+
 use super::super::credential::{Enrolment, Flags, Role};
 use super::super::id::{CardUid, Holder, Revision, Timestamp};
 use super::super::portal::PortalKind;
@@ -84,7 +86,7 @@ impl Card {
 }
 
 /// Everything known of one card, by name: for the digest, the generations and the reference model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CardRecord {
     /// The card.
     pub uid: CardUid,
@@ -99,7 +101,7 @@ pub struct CardRecord {
 }
 
 /// Everything known of one holder.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HolderEntry {
     /// The holder.
     pub holder: Holder,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::super::change::{RegisterKind, RegisterKinds, SuspendReason};
 use super::super::credential::FlagRegister;
 use super::super::id::{PortalId, Revision, ScheduleName, Timestamp, Zone};
@@ -9,7 +11,7 @@ use super::super::portal::Posture;
 use super::super::schedule::Schedule;
 
 /// A posture and the op that set it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostureRegister {
     /// The op that last wrote it.
     pub revision: Revision,
@@ -26,7 +28,7 @@ impl PostureRegister {
 }
 
 /// A schedule and the op that defined it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleRegister {
     /// The op that last wrote it.
     pub revision: Revision,

@@ -1,11 +1,13 @@
 //! What an event of a power box is judged by, and what is to be done after it.
 
+use serde::{Deserialize, Serialize};
+
 use super::super::decision::{Denial, Grant, Reason};
 use super::super::id::{CardUid, Mono};
 use super::super::policy::RevokePower;
 
 /// By what right a box is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PowerSource {
     /// A card that was put in.
     Card(CardUid),

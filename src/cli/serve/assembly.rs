@@ -28,7 +28,7 @@ use crate::mqtt::{LinkError, LinkMetrics, WallClock};
 use crate::portals::modbus::server::ModbusServer;
 use crate::portals::modbus::{ModbusPortals, Observer, Outcome, Released};
 use crate::portals::mqtt::{NativePortals, NativeSpec};
-use crate::store::{Options, Recovered, Store, StoreError, StoreEvents, Wholeness};
+use crate::store::{Integrity, Options, Recovered, Store, StoreError, StoreEvents};
 use crate::uplink::{Uplink, UplinkSpec};
 use crate::wire::digest_lines::registers_of;
 use crate::wire::envelope::StreamSpec;
@@ -97,15 +97,15 @@ impl<'c> Assembly<'c> {
         boot: String,
     ) -> Result<(Self, StoreEvents, Recovered<State>, InboxReceiver), ServeError> {
         let (store, events, recovered) = Store::open::<State>(&config.data_dir, store_options(config))?;
-        for finding in &recovered.findings {
-            tracing::warn!("store: {finding}");
+        for issue in &recovered.issues {
+            tracing::warn!("store: {issue}");
         }
         tracing::info!(
             cards = recovered.state.list.len(),
             events_replayed = recovered.events_replayed,
             next_n = recovered.next_n,
             took_ms = recovered.took_ms,
-            whole = recovered.whole == Wholeness::Whole,
+            complete = recovered.integrity == Integrity::Complete,
             "the store is open"
         );
         let clock = Clock::system();
@@ -194,7 +194,7 @@ impl<'c> Assembly<'c> {
         recovered: Recovered<State>,
         uplink: Option<mpsc::Sender<UplinkOrder>>,
     ) -> Result<GatewayCore<Store>, ServeError> {
-        let Recovered { mut state, next_n, whole, lost, findings, took_ms, events_replayed, .. } = recovered;
+        let Recovered { mut state, next_n, integrity, lost, issues, took_ms, events_replayed, .. } = recovered;
         // The store knows the highest number ever given, also where the event itself is lost.
         state.last_n = state.last_n.max(next_n.saturating_sub(1));
         let config = self.config;
@@ -220,18 +220,18 @@ impl<'c> Assembly<'c> {
         core.durable(self.store.last_durable(), now);
         core.acked(self.store.acked());
         for (from, to) in lost {
-            match whole {
-                Wholeness::Whole => core.input(Input::Lost { from, to }, now),
-                Wholeness::Damaged { .. } => core.damaged(from, to, now),
+            match integrity {
+                Integrity::Complete => core.input(Input::Lost { from, to }, now),
+                Integrity::Damaged { .. } => core.damaged(from, to, now),
             }
         }
         let found =
-            if findings.is_empty() { "store whole".to_owned() } else { format!("{} finding(s)", findings.len()) };
+            if issues.is_empty() { "store complete".to_owned() } else { format!("{} recovery issue(s)", issues.len()) };
         let found = format!("{found}: {cards} cards, {events_replayed} events replayed in {took_ms} ms");
         core.input(Input::Boot { found, version }, now);
-        let findings = findings.iter().map(|finding| (AlarmKind::Store, finding.to_string()));
+        let issues = issues.iter().map(|issue| (AlarmKind::Store, issue.to_string()));
         let insecure = config.insecure.iter().map(|detail| (AlarmKind::Insecure, detail.clone()));
-        for (kind, detail) in findings.chain(insecure) {
+        for (kind, detail) in issues.chain(insecure) {
             core.input(Input::Alarm { kind, portal: None, detail }, now);
         }
         Ok(core)

@@ -212,6 +212,6 @@ mod tests {
         assert!(matches!(served.await, Err(ServeError::Ended)));
         assert!(!inbox_in.recv().unwrap().exists(), "the drain has run to its end");
         let (_, _, recovered) = Store::open::<State>(&config.data_dir, Options::default()).unwrap();
-        assert_eq!((recovered.findings, recovered.next_n), (Vec::new(), 2), "the start is on disk");
+        assert_eq!((recovered.issues, recovered.next_n), (Vec::new(), 2), "the start is on disk");
     }
 }

@@ -1,4 +1,4 @@
-//! A damaged disk: nothing panics, and nothing acknowledged is lost without being said.
+//! A damaged disk: nothing panics, and nothing acknowledged is lost without a report.
 
 use proptest::prelude::*;
 
@@ -36,35 +36,38 @@ fn truncate_before(disk: &MemoryDisk, n: u64, more: usize) {
 }
 
 #[test]
-fn a_write_cut_short_before_anybody_was_told_is_removed_without_fuss() {
+fn a_write_cut_short_before_it_was_reported_durable_is_removed() {
     let disk = written();
     // The same bytes, with a mark that has not seen the last event.
-    let mark = durable_mark::seal(LAST - 1);
+    let mark = marks::seal(LAST - 1);
     disk.damage("journal/durable", |bytes| {
         bytes[..12].copy_from_slice(&mark);
         bytes[512..524].copy_from_slice(&mark);
     });
     truncate_before(&disk, LAST, 30);
     let recovered = open(&disk).2;
-    assert_eq!((recovered.state, recovered.whole), (toy(1..LAST), Wholeness::Whole));
+    assert_eq!((recovered.state, recovered.integrity), (log_of(1..LAST), Integrity::Complete));
     assert_eq!(recovered.next_n, LAST);
-    assert!(matches!(recovered.findings[..], [Finding::TornTail { bytes: 30, .. }]), "{:?}", recovered.findings);
+    assert!(matches!(recovered.issues[..], [RecoveryIssue::TornTail { bytes: 30, .. }]), "{:?}", recovered.issues);
 }
 
 #[test]
-fn an_acknowledged_tail_that_is_gone_is_said_at_every_start_until_a_log_gap_speaks_of_it() {
+fn an_acknowledged_tail_that_is_gone_is_reported_at_every_start_until_a_log_gap_names_it() {
     for more in [0, 30] {
         let disk = written();
         truncate_before(&disk, LAST - 1, more);
-        let damaged = Wholeness::Damaged { lost_from: LAST - 1, lost_to: LAST };
+        let damaged = Integrity::Damaged { lost_from: LAST - 1, lost_to: LAST };
         for _ in 0..2 {
             let mut opened = open(&disk);
-            assert_eq!(opened.2.whole, damaged);
-            assert_eq!((&opened.2.state, opened.2.next_n), (&toy(1..LAST - 1), LAST + 1));
+            assert_eq!(opened.2.integrity, damaged);
+            assert_eq!((&opened.2.state, opened.2.next_n), (&log_of(1..LAST - 1), LAST + 1));
             opened.0.request_generation();
             opened.3.chores();
-            let told = drain(&mut opened.1);
-            assert!(!told.iter().any(|e| matches!(e, StoreEvent::GenerationWritten { .. })), "it would hide the loss");
+            let reported = drain(&mut opened.1);
+            assert!(
+                !reported.iter().any(|e| matches!(e, StoreEvent::GenerationWritten { .. })),
+                "it would hide the loss"
+            );
         }
         // Other events after the loss do not heal it, ...
         let mut opened = open(&disk);
@@ -73,9 +76,9 @@ fn an_acknowledged_tail_that_is_gone_is_said_at_every_start_until_a_log_gap_spea
         write(&mut opened, LAST + 1..=LAST + 5);
         disk.crash(0);
         let mut opened = open(&disk);
-        assert_eq!((opened.2.whole, opened.2.next_n), (damaged, LAST + 6));
-        assert_eq!(opened.2.state, toy((1..LAST - 1).chain(LAST + 1..=LAST + 5)));
-        // ... the event that speaks of it does.
+        assert_eq!((opened.2.integrity, opened.2.next_n), (damaged, LAST + 6));
+        assert_eq!(opened.2.state, log_of((1..LAST - 1).chain(LAST + 1..=LAST + 5)));
+        // ... the event that names it does.
         opened.0.append(vec![gap(LAST + 6, lost[0])]);
         opened.3.flush();
         opened.0.request_generation();
@@ -83,7 +86,7 @@ fn an_acknowledged_tail_that_is_gone_is_said_at_every_start_until_a_log_gap_spea
         assert!(drain(&mut opened.1).iter().any(|e| matches!(e, StoreEvent::GenerationWritten { .. })));
         disk.crash(0);
         let recovered = open(&disk).2;
-        assert_eq!((recovered.whole, recovered.next_n), (Wholeness::Whole, LAST + 7));
+        assert_eq!((recovered.integrity, recovered.next_n), (Integrity::Complete, LAST + 7));
         let verified = verify_on(&disk).unwrap();
         assert_eq!(verified.explained, [(LAST - 1, LAST)]);
         assert_eq!(verified.broken, None, "{more}");
@@ -91,7 +94,7 @@ fn an_acknowledged_tail_that_is_gone_is_said_at_every_start_until_a_log_gap_spea
 }
 
 #[test]
-fn a_loss_is_not_forgotten_when_the_header_that_speaks_of_it_is_damaged_too() {
+fn a_loss_is_still_found_when_the_header_that_names_it_is_damaged_too() {
     let disk = written();
     truncate_before(&disk, LAST - 1, 0);
     let mut opened = open(&disk);
@@ -99,8 +102,8 @@ fn a_loss_is_not_forgotten_when_the_header_that_speaks_of_it_is_damaged_too() {
     disk.crash(0);
     disk.damage(&replay::Segment::path(LAST + 1), |bytes| bytes[20] ^= 1);
     let recovered = open(&disk).2;
-    assert_eq!(recovered.whole, Wholeness::Damaged { lost_from: LAST - 1, lost_to: LAST });
-    assert_eq!(recovered.state, toy((1..LAST - 1).chain(LAST + 1..=LAST + 2)));
+    assert_eq!(recovered.integrity, Integrity::Damaged { lost_from: LAST - 1, lost_to: LAST });
+    assert_eq!(recovered.state, log_of((1..LAST - 1).chain(LAST + 1..=LAST + 2)));
 }
 
 #[test]
@@ -113,12 +116,12 @@ fn a_damaged_end_that_a_generation_holds_is_kept_and_lost_to_the_audit_only() {
     let path = segment_of(&disk, 50);
     let length = disk.length(&path).unwrap();
     let mut opened = open(&disk);
-    assert_eq!((&opened.2.state, opened.2.whole, opened.2.next_n), (&toy(1..=50), Wholeness::Whole, 51));
-    assert!(opened.2.findings.contains(&Finding::AuditLost { from: 50, to: 50 }), "{:?}", opened.2.findings);
+    assert_eq!((&opened.2.state, opened.2.integrity, opened.2.next_n), (&log_of(1..=50), Integrity::Complete, 51));
+    assert!(opened.2.issues.contains(&RecoveryIssue::AuditLost { from: 50, to: 50 }), "{:?}", opened.2.issues);
     assert_eq!(disk.length(&path).unwrap(), length);
     write(&mut opened, 51..=53);
     disk.crash(0);
-    assert_eq!((open(&disk).2.state, open(&disk).2.whole), (toy(1..=53), Wholeness::Whole));
+    assert_eq!((open(&disk).2.state, open(&disk).2.integrity), (log_of(1..=53), Integrity::Complete));
 }
 
 #[test]
@@ -127,10 +130,10 @@ fn events_after_a_bad_spot_still_count_and_the_bad_segment_is_kept() {
     let (path, from, to) = frame_of(&disk, 60);
     disk.damage(&path, |bytes| bytes[to - 5] ^= 4);
     let recovered = open(&disk).2;
-    assert_eq!(recovered.whole, Wholeness::Damaged { lost_from: 60, lost_to: 60 });
-    assert_eq!(recovered.state, toy((1..=LAST).filter(|n| *n != 60)));
-    let bad = Finding::BadBytes { segment: path.clone(), from: from as u64, to: to as u64 };
-    assert!(recovered.findings.contains(&bad), "{:?}", recovered.findings);
+    assert_eq!(recovered.integrity, Integrity::Damaged { lost_from: 60, lost_to: 60 });
+    assert_eq!(recovered.state, log_of((1..=LAST).filter(|n| *n != 60)));
+    let bad = RecoveryIssue::BadBytes { segment: path.clone(), from: from as u64, to: to as u64 };
+    assert!(recovered.issues.contains(&bad), "{:?}", recovered.issues);
     let name = path.strip_prefix("journal/").unwrap();
     assert_eq!(disk.list("damaged").unwrap(), [name]);
     let broken = verify_on(&disk).unwrap().broken.unwrap();
@@ -146,7 +149,7 @@ fn a_missing_segment_is_a_loss() {
     disk.sync_dir("journal").unwrap();
     let recovered = open(&disk).2;
     let (lost_from, lost_to) = (*first.first().unwrap(), *first.last().unwrap());
-    assert_eq!(recovered.whole, Wholeness::Damaged { lost_from, lost_to });
+    assert_eq!(recovered.integrity, Integrity::Damaged { lost_from, lost_to });
 }
 
 fn frame_numbers(disk: &MemoryDisk, path: &str) -> Vec<u64> {
@@ -159,21 +162,21 @@ fn frame_numbers(disk: &MemoryDisk, path: &str) -> Vec<u64> {
 }
 
 #[test]
-fn what_a_generation_holds_is_lost_to_the_audit_only_and_the_scrub_says_so() {
+fn what_a_generation_holds_is_lost_to_the_audit_only_and_the_scrub_reports_it() {
     let disk = written();
     let (path, _, to) = frame_of(&disk, 10);
     disk.damage(&path, |bytes| bytes[to - 5] ^= 4);
     let (store, mut events, recovered, mut stepper) = open(&disk);
-    assert_eq!((recovered.whole, recovered.state), (Wholeness::Whole, toy(1..=LAST)));
+    assert_eq!((recovered.integrity, recovered.state), (Integrity::Complete, log_of(1..=LAST)));
     stepper.keeper.scrub();
-    let told = drain(&mut events);
-    assert!(told.contains(&StoreEvent::Found(Finding::AuditLost { from: 10, to: 10 })), "{told:?}");
+    let reported = drain(&mut events);
+    assert!(reported.contains(&StoreEvent::Found(RecoveryIssue::AuditLost { from: 10, to: 10 })), "{reported:?}");
     assert_eq!(numbers(&store), (1..=LAST).filter(|n| *n != 10).collect::<Vec<_>>());
 }
 
 fn break_generation(disk: &MemoryDisk, position: u64) {
     let name = disk.list("generations").unwrap().into_iter().find(|n| manifest::position_of(n) == Some(position));
-    disk.damage(&format!("generations/{}/pairs", name.unwrap()), |bytes| bytes[200] ^= 1);
+    disk.damage(&format!("generations/{}/records", name.unwrap()), |bytes| bytes[200] ^= 1);
 }
 
 #[test]
@@ -181,12 +184,18 @@ fn a_damaged_generation_costs_nothing_but_a_longer_replay() {
     let disk = written();
     break_generation(&disk, 50);
     let recovered = open(&disk).2;
-    assert_eq!((&recovered.state, recovered.whole, recovered.events_replayed), (&toy(1..=LAST), Wholeness::Whole, 45));
-    assert!(matches!(recovered.findings[..], [Finding::GenerationSetAside { .. }]));
+    assert_eq!(
+        (&recovered.state, recovered.integrity, recovered.events_replayed),
+        (&log_of(1..=LAST), Integrity::Complete, 45)
+    );
+    assert!(matches!(recovered.issues[..], [RecoveryIssue::GenerationSetAside { .. }]));
     assert_eq!(disk.list("damaged").unwrap().len(), 1);
     break_generation(&disk, 25);
     let recovered = open(&disk).2;
-    assert_eq!((recovered.state, recovered.whole, recovered.events_replayed), (toy(1..=LAST), Wholeness::Whole, LAST));
+    assert_eq!(
+        (recovered.state, recovered.integrity, recovered.events_replayed),
+        (log_of(1..=LAST), Integrity::Complete, LAST)
+    );
     assert_eq!(disk.list("damaged").unwrap().len(), 2);
 }
 
@@ -199,8 +208,8 @@ fn with_no_generation_and_a_journal_without_its_beginning_the_state_is_damaged()
     disk.remove(&first).unwrap();
     disk.sync_dir("journal").unwrap();
     let recovered = open(&disk).2;
-    let Wholeness::Damaged { lost_from: 1, lost_to } = recovered.whole else { panic!("{:?}", recovered.whole) };
-    assert_eq!(recovered.state, toy(lost_to + 1..=LAST));
+    let Integrity::Damaged { lost_from: 1, lost_to } = recovered.integrity else { panic!("{:?}", recovered.integrity) };
+    assert_eq!(recovered.state, log_of(lost_to + 1..=LAST));
 }
 
 #[test]
@@ -209,12 +218,12 @@ fn an_emptied_journal_directory_is_a_loss_and_numbers_go_on() {
     disk.remove("journal").unwrap();
     disk.sync_dir("journal").unwrap();
     let recovered = open(&disk).2;
-    // Nothing but the generation speaks of the past any more, and a revocation may have stood after it.
-    assert_eq!(recovered.state, toy(1..=50));
-    assert_eq!(recovered.whole, Wholeness::Damaged { lost_from: 51, lost_to: 10_050 });
+    // Nothing but the generation names the past any more, and a revocation may have stood after it.
+    assert_eq!(recovered.state, log_of(1..=50));
+    assert_eq!(recovered.integrity, Integrity::Damaged { lost_from: 51, lost_to: 10_050 });
     assert_eq!(recovered.next_n, 10_051, "no number is used twice");
-    assert!(recovered.findings.contains(&Finding::AuditLost { from: 1, to: 50 }), "{:?}", recovered.findings);
-    assert!(recovered.findings.contains(&Finding::MarkUnreadable));
+    assert!(recovered.issues.contains(&RecoveryIssue::AuditLost { from: 1, to: 50 }), "{:?}", recovered.issues);
+    assert!(recovered.issues.contains(&RecoveryIssue::MarkUnreadable));
 }
 
 #[test]
@@ -232,34 +241,51 @@ fn an_edited_event_with_a_right_checksum_breaks_the_chain() {
     let broken = verify_on(&disk).unwrap().broken.unwrap();
     assert_eq!((broken.n, broken.file), (61, segment_of(&disk, 61)));
     let recovered = open(&disk).2;
-    assert_eq!(recovered.whole, Wholeness::Damaged { lost_from: 60, lost_to: 60 });
-    assert!(recovered.findings.contains(&Finding::ChainBroken { n: 61 }));
+    assert_eq!(recovered.integrity, Integrity::Damaged { lost_from: 60, lost_to: 60 });
+    assert!(recovered.issues.contains(&RecoveryIssue::ChainBroken { n: 61 }));
 }
 
-/// What must hold of a start after any damage to events 1 to `LAST`, all of which were told to be durable.
+#[test]
+fn a_journal_of_another_version_is_not_opened_and_not_touched() {
+    let disk = written();
+    let path = segment_of(&disk, 30);
+    disk.damage(&path, |bytes| {
+        bytes[16] += 1;
+        let crc = crc32fast::hash(&bytes[..segment::HEADER_BYTES - 4]).to_le_bytes();
+        bytes[segment::HEADER_BYTES - 4..segment::HEADER_BYTES].copy_from_slice(&crc);
+    });
+    let before = disk.files();
+    let error = Store::open_in_memory::<EventLog>(&disk, small()).err().unwrap();
+    let StoreError::Version { detail, .. } = error else { panic!("{error}") };
+    let version = segment::VERSION;
+    assert_eq!(detail, format!("`{path}` has format {}, this program reads format {version}", version + 1));
+    assert_eq!(disk.files(), before);
+}
+
+/// What must hold of a start after any damage to events 1 to `LAST`, all of which were reported to be durable.
 fn check(disk: &MemoryDisk) {
     let (store, _, recovered, mut stepper) = open(disk);
-    let full = toy(1..=LAST);
-    for (n, said) in &full.0 {
+    let full = log_of(1..=LAST);
+    for (n, kept) in &full.0 {
         let lost = recovered.lost.iter().any(|(from, to)| from <= n && n <= to);
         match recovered.state.0.get(n) {
-            Some(found) => assert_eq!(found, said),
-            None => assert!(lost, "event {n} is lost in silence: {:?}", recovered.findings),
+            Some(found) => assert_eq!(found, kept),
+            None => assert!(lost, "event {n} is lost without a report: {:?}", recovered.issues),
         }
     }
-    assert_eq!(recovered.whole == Wholeness::Whole, recovered.lost.is_empty());
+    assert_eq!(recovered.integrity == Integrity::Complete, recovered.lost.is_empty());
     assert!(recovered.next_n > LAST, "number {} is used twice", recovered.next_n);
-    // What is not in the audit any more is said too, at once or by the scrub.
+    // What is not in the audit any more is reported too, at once or by the scrub.
     let read = numbers(&store);
     assert!(read.is_sorted());
-    // The next start knows as much, and after the gap was told all is well again.
+    // The next start finds the same, and after a `log_gap` all is well.
     let mut next = recovered.next_n;
     store.append(vec![change(next * 3)]);
     stepper.flush();
     next = next * 3 + 1;
     disk.crash(0);
     let (store, _, again, mut stepper) = open(disk);
-    assert_eq!(again.lost, recovered.lost, "{:?}", recovered.findings);
+    assert_eq!(again.lost, recovered.lost, "{:?}", recovered.issues);
     assert_eq!(again.next_n, next);
     store.append(again.lost.iter().zip(next..).map(|(range, n)| gap(n, *range)).collect());
     stepper.flush();
@@ -267,7 +293,7 @@ fn check(disk: &MemoryDisk) {
     stepper.chores();
     disk.crash(0);
     let (_, _, healed, _) = open(disk);
-    assert_eq!(healed.whole, Wholeness::Whole, "{:?}", healed.findings);
+    assert_eq!(healed.integrity, Integrity::Complete, "{:?}", healed.issues);
     assert_eq!(healed.events_replayed, 0);
     assert!(healed.state.0.contains_key(&(next - 1)));
 }
@@ -291,12 +317,12 @@ fn harms() -> impl Strategy<Value = Harm> {
 
 proptest! {
     #[test]
-    fn no_damage_to_a_file_makes_the_start_panic_or_lose_an_event_in_silence(
+    fn any_damage_to_a_file_loses_no_event_without_a_report(
         file in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), harm in harms(),
     ) {
         thread_local!(static WRITTEN: MemoryDisk = written());
         let disk = WRITTEN.with(MemoryDisk::image);
-        let files: Vec<_> = disk.files().into_iter().filter(|(name, _)| name != "ballast").collect();
+        let files: Vec<_> = disk.files().into_iter().filter(|(name, _)| name != "reserve").collect();
         let (name, length) = files[file.index(files.len())].clone();
         let at = at.index(length);
         disk.damage(&name, |bytes| match harm {

@@ -23,8 +23,8 @@ async fn until_durable(events: &mut StoreEvents, through: u64) {
     tokio::time::timeout(DEADLINE, reached).await.unwrap();
 }
 
-fn open_dir(dir: &Path, options: Options) -> (Store, StoreEvents, Recovered<Toy>) {
-    Store::open::<Toy>(dir, options).unwrap()
+fn open_dir(dir: &Path, options: Options) -> (Store, StoreEvents, Recovered<EventLog>) {
+    Store::open::<EventLog>(dir, options).unwrap()
 }
 
 /// A copy of the directory as it is now, as after `kill -9`.
@@ -60,7 +60,7 @@ fn a_change_is_durable_at_once_together_with_what_waits_and_decisions_within_the
         assert_eq!(store.last_durable(), 4);
         drop(store);
         let (store, mut events, recovered) = open_dir(dir.path(), options());
-        assert_eq!((recovered.state, recovered.next_n, recovered.findings), (toy(1..=4), 5, vec![]));
+        assert_eq!((recovered.state, recovered.next_n, recovered.issues), (log_of(1..=4), 5, vec![]));
         store.append(vec![soon(5)]);
         until_durable(&mut events, 5).await;
     });
@@ -70,18 +70,18 @@ fn a_change_is_durable_at_once_together_with_what_waits_and_decisions_within_the
 fn a_directory_in_use_is_refused_with_its_name_and_free_again_after_close() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _events, _) = open_dir(dir.path(), options());
-    let error = Store::open::<Toy>(dir.path(), options()).err().unwrap();
+    let error = Store::open::<EventLog>(dir.path(), options()).err().unwrap();
     assert!(matches!(error, StoreError::InUse(_)));
     assert!(error.to_string().contains(&*dir.path().to_string_lossy()));
     assert_eq!(store.close_blocking(), Closed::Drained);
     let (_store, _events, _) = open_dir(dir.path(), options());
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    assert!(matches!(Store::open::<Toy>(&file, options()), Err(StoreError::Dir { .. })));
+    assert!(matches!(Store::open::<EventLog>(&file, options()), Err(StoreError::Dir { .. })));
 }
 
 #[test]
-fn a_killed_gateway_finds_all_it_was_told_and_generations_too() {
+fn a_killed_gateway_finds_all_that_was_durable_and_generations_too() {
     let dir = tempfile::tempdir().unwrap();
     let (live, copies) = (dir.path().join("live"), dir.path().join("copies"));
     runtime().block_on(async {
@@ -94,9 +94,9 @@ fn a_killed_gateway_finds_all_it_was_told_and_generations_too() {
                 // Generations come and go while we copy; a real kill sees one moment.
                 copy(&live.join("journal"), &target.join("journal"));
                 let (_, _, recovered) = open_dir(&target, options());
-                assert_eq!(recovered.whole, Wholeness::Whole, "{:?}", recovered.findings);
+                assert_eq!(recovered.integrity, Integrity::Complete, "{:?}", recovered.issues);
                 assert!(recovered.next_n > n);
-                assert_eq!(recovered.state, toy(1..recovered.next_n));
+                assert_eq!(recovered.state, log_of(1..recovered.next_n));
             }
         }
         until_durable(&mut events, 129).await;
@@ -111,7 +111,7 @@ fn a_killed_gateway_finds_all_it_was_told_and_generations_too() {
         tokio::time::timeout(DEADLINE, written).await.unwrap();
         assert_eq!(store.close().await, Closed::Drained);
         let (_, _, recovered) = open_dir(&live, options());
-        assert_eq!((recovered.state, recovered.whole), (toy(1..=130), Wholeness::Whole));
+        assert_eq!((recovered.state, recovered.integrity), (log_of(1..=130), Integrity::Complete));
         assert!(recovered.events_replayed <= 1);
         assert_eq!(verify(&live).unwrap().broken, None);
     });
@@ -125,7 +125,7 @@ fn a_stop_after_many_events_leaves_a_generation() {
     assert_eq!(store.close_blocking(), Closed::Drained);
     let (_store, _events, recovered) = open_dir(dir.path(), options());
     assert_eq!((recovered.events_replayed, recovered.next_n), (0, 1501));
-    assert_eq!(recovered.state, toy(1..=1500));
+    assert_eq!(recovered.state, log_of(1..=1500));
 }
 
 #[test]
@@ -135,11 +135,11 @@ fn a_store_whose_last_handle_is_dropped_writes_what_it_has() {
     store.append((1..=10).map(record).collect());
     drop(store);
     runtime().block_on(async { while events.recv().await.is_some() {} });
-    assert_eq!(open_dir(dir.path(), options()).2.state, toy(1..=10));
+    assert_eq!(open_dir(dir.path(), options()).2.state, log_of(1..=10));
 }
 
 #[test]
-fn no_flipped_byte_of_a_generation_on_disk_panics_or_costs_an_event() {
+fn a_flipped_byte_of_a_generation_on_disk_costs_no_event() {
     let dir = tempfile::tempdir().unwrap();
     let origin = dir.path().join("origin");
     let (store, _events, _) = open_dir(&origin, options());
@@ -154,7 +154,7 @@ fn no_flipped_byte_of_a_generation_on_disk_panics_or_costs_an_event() {
         }
     }
     assert!(files.len() >= 3, "{files:?}");
-    let whole = toy(1..=1100);
+    let whole = log_of(1..=1100);
     for (i, file) in files.iter().enumerate() {
         let length = fs::metadata(file).unwrap().len();
         for part in 0..4 {
@@ -170,8 +170,8 @@ fn no_flipped_byte_of_a_generation_on_disk_panics_or_costs_an_event() {
             }
             fs::write(&target, bytes).unwrap();
             let (store, _events, recovered) = open_dir(&damaged, options());
-            assert_eq!((recovered.whole, recovered.events_replayed), (Wholeness::Whole, 1100));
-            assert!(matches!(recovered.findings[..], [Finding::GenerationSetAside { .. }]));
+            assert_eq!((recovered.integrity, recovered.events_replayed), (Integrity::Complete, 1100));
+            assert!(matches!(recovered.issues[..], [RecoveryIssue::GenerationSetAside { .. }]));
             assert_eq!(recovered.state, whole);
             drop(store);
             assert_eq!(fs::read_dir(damaged.join("damaged")).unwrap().count(), 1);
@@ -179,24 +179,57 @@ fn no_flipped_byte_of_a_generation_on_disk_panics_or_costs_an_event() {
     }
 }
 
-/// Needs root: a real full disk. The injected one is in `full`.
+/// Runs `test` in a tmpfs of 2 MiB; needs root.
+fn in_tmpfs(test: impl FnOnce(&Path) + std::panic::UnwindSafe) {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = dir.path().to_owned();
+    run("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"], &mount);
+    let outcome = std::panic::catch_unwind(|| test(&mount));
+    run("umount", &[], &mount);
+    outcome.unwrap();
+}
+
+fn run(program: &str, args: &[&str], path: &Path) {
+    let status = std::process::Command::new(program).args(args).arg(path).status();
+    assert!(status.is_ok_and(|s| s.success()), "{program} failed");
+}
+
+/// A real disk that was mounted read-only after an error. The injected one is in `full`.
+#[test]
+#[ignore = "mounts a tmpfs as root, which tests/run does"]
+fn a_real_read_only_disk_gives_its_state_and_goes_on_when_writable() {
+    in_tmpfs(|mount| {
+        let (store, _events, _) = open_dir(mount, options());
+        store.append((1..=1100).map(record).collect());
+        assert_eq!(store.close_blocking(), Closed::Drained);
+        drop(store);
+        run("mount", &["-o", "remount,ro"], mount);
+        let (store, mut events, recovered) = open_dir(mount, options());
+        assert_eq!((recovered.state, recovered.integrity), (log_of(1..=1100), Integrity::Complete));
+        assert_eq!(recovered.events_replayed, 0, "the generation was read");
+        assert!(matches!(Store::open::<EventLog>(mount, options()), Err(StoreError::InUse(_))));
+        store.append(vec![change(1101)]);
+        runtime().block_on(async {
+            let reported = tokio::time::timeout(DEADLINE, events.recv()).await.unwrap();
+            assert!(matches!(reported, Some(StoreEvent::Failing { .. })), "{reported:?}");
+            run("mount", &["-o", "remount,rw"], mount);
+            until_durable(&mut events, 1101).await;
+        });
+        assert_eq!(store.close_blocking(), Closed::Drained);
+    });
+}
+
+/// A real full disk. The injected one is in `full`.
 #[test]
 #[ignore = "mounts a tmpfs as root, which tests/run does"]
 fn a_real_full_disk_stops_nothing_and_is_survived() {
-    let dir = tempfile::tempdir().unwrap();
-    let mount = dir.path().to_owned();
-    let run = |program: &str, args: &[&str]| {
-        let status = std::process::Command::new(program).args(args).arg(&mount).status();
-        assert!(status.is_ok_and(|s| s.success()), "{program} failed");
-    };
-    run("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"]);
-    let outcome = std::panic::catch_unwind(|| {
+    in_tmpfs(|mount| {
         runtime().block_on(async {
-            let (store, mut events, _) = open_dir(&mount, Options { ballast_bytes: 256 * 1024, ..options() });
+            let (store, mut events, _) = open_dir(mount, Options { reserve_bytes: 256 * 1024, ..options() });
             store.append(vec![change(3)]);
             until_durable(&mut events, 3).await;
-            let ballast = mount.join("ballast");
-            while !ballast.exists() {
+            let reserve = mount.join("reserve");
+            while !reserve.exists() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             let filler = mount.join("filler");
@@ -214,16 +247,14 @@ fn a_real_full_disk_stops_nothing_and_is_survived() {
                 }
             };
             tokio::time::timeout(DEADLINE, failing).await.unwrap();
-            assert!(!ballast.exists());
+            assert!(!reserve.exists());
             assert!(store.last_durable() > 3, "the reserve made room");
             fs::remove_file(&filler).unwrap();
             until_durable(&mut events, n).await;
             assert_eq!(store.close().await, Closed::Drained);
-            let (store, _events, recovered) = open_dir(&mount, options());
-            assert_eq!((recovered.whole, recovered.next_n), (Wholeness::Whole, n + 1));
+            let (store, _events, recovered) = open_dir(mount, options());
+            assert_eq!((recovered.integrity, recovered.next_n), (Integrity::Complete, n + 1));
             assert_eq!(store.close().await, Closed::Drained);
         });
     });
-    run("umount", &[]);
-    outcome.unwrap();
 }

@@ -2,61 +2,63 @@
 
 use super::*;
 
-fn failing(told: &[StoreEvent]) -> usize {
-    told.iter().filter(|e| matches!(e, StoreEvent::Failing { .. })).count()
+fn failing(reported: &[StoreEvent]) -> usize {
+    reported.iter().filter(|e| matches!(e, StoreEvent::Failing { .. })).count()
 }
 
 #[test]
-fn a_full_disk_is_told_once_keeps_the_changes_and_goes_on_by_itself() {
+fn a_full_disk_is_reported_once_keeps_the_changes_and_goes_on_by_itself() {
     let disk = MemoryDisk::new();
     let mut opened = open(&disk);
     write(&mut opened, 1..=3);
-    disk.remove_ballast();
+    disk.remove_reserve();
     disk.set_fault(Fault::Full { room: 100 });
     opened.0.append(vec![change(4)]);
     for n in 5..10 {
         assert_eq!(opened.3.step(), Stepped::Failed);
         opened.0.append(vec![change(n)]);
     }
-    let told = drain(&mut opened.1);
-    assert_eq!(failing(&told), 1);
-    // The power may go at any time: nothing that was told is hurt by the torn write.
+    let reported = drain(&mut opened.1);
+    assert_eq!(failing(&reported), 1);
+    // The power may go at any time: nothing that was reported is hurt by the torn write.
     let image = disk.image();
     image.crash(50);
     let recovered = open(&image).2;
-    assert_eq!((recovered.state, recovered.whole), (toy(1..=3), Wholeness::Whole));
+    assert_eq!((recovered.state, recovered.integrity), (log_of(1..=3), Integrity::Complete));
     disk.set_fault(Fault::None);
     assert_eq!(opened.3.flush(), Stepped::Idle);
-    let told = drain(&mut opened.1);
-    assert_eq!(told.iter().filter(|e| **e == StoreEvent::Recovered).count(), 1);
+    let reported = drain(&mut opened.1);
+    assert_eq!(reported.iter().filter(|e| **e == StoreEvent::Recovered).count(), 1);
     disk.crash(0);
     assert_eq!(open(&disk).2.state.0.len(), 9);
     assert_eq!(verify_on(&disk).unwrap().broken, None);
 }
 
 #[test]
-fn the_reserve_is_given_back_for_a_change_on_a_full_disk_and_made_anew_later() {
+fn the_reserve_is_removed_for_a_change_on_a_full_disk_and_made_again_later() {
     let disk = MemoryDisk::new();
     let mut opened = open(&disk);
     write(&mut opened, 1..=3);
-    let ballast = |disk: &MemoryDisk| disk.files().iter().any(|(name, length)| name == "ballast" && *length == 4096);
-    assert!(ballast(&disk));
+    let reserve = |disk: &MemoryDisk| disk.files().iter().any(|(name, length)| name == "reserve" && *length == 4096);
+    assert!(reserve(&disk));
     disk.set_fault(Fault::Full { room: 0 });
     opened.0.append(vec![change(4)]);
     assert_eq!(opened.3.step(), Stepped::Done);
-    assert_eq!(failing(&drain(&mut opened.1)), 0);
-    assert!(!ballast(&disk));
+    let reported = drain(&mut opened.1);
+    assert_eq!(failing(&reported), 0);
+    assert!(reported.contains(&StoreEvent::ReserveReleased), "{reported:?}");
+    assert!(!reserve(&disk));
     opened.3.chores();
-    assert!(!ballast(&disk), "no room");
-    assert!(disk.files().iter().all(|(name, _)| name != "ballast.new"));
+    assert!(!reserve(&disk), "no room");
+    assert!(disk.files().iter().all(|(name, _)| name != "reserve.new"));
     disk.set_fault(Fault::None);
     opened.3.chores();
-    assert!(ballast(&disk));
+    assert!(reserve(&disk));
     assert_eq!(numbers(&opened.0), [1, 2, 3, 4]);
 }
 
 #[test]
-fn after_a_failed_sync_everything_is_written_anew() {
+fn after_a_failed_sync_everything_is_written_again() {
     let disk = MemoryDisk::new();
     let mut opened = open(&disk);
     write(&mut opened, 1..=3);
@@ -70,14 +72,14 @@ fn after_a_failed_sync_everything_is_written_anew() {
     assert_eq!(opened.3.flush(), Stepped::Idle);
     disk.crash(0);
     let recovered = open(&disk).2;
-    assert_eq!((recovered.next_n, recovered.whole, recovered.state.0.len()), (6, Wholeness::Whole, 5));
+    assert_eq!((recovered.next_n, recovered.integrity, recovered.state.0.len()), (6, Integrity::Complete, 5));
 }
 
 #[test]
-fn too_many_waiting_decisions_are_dropped_and_told_but_never_a_change() {
+fn too_many_waiting_decisions_are_lost_and_reported_but_never_a_change() {
     let disk = MemoryDisk::new();
     let options = Options { soon_max: 10, ..small() };
-    let mut opened = Store::open_in_memory::<Toy>(&disk, options).unwrap();
+    let mut opened = Store::open_in_memory::<EventLog>(&disk, options).unwrap();
     disk.set_fault(Fault::Stalled { for_ms: 3000 });
     opened.0.append((1..=20).map(soon).collect());
     opened.0.append(vec![change(21)]);
@@ -87,29 +89,80 @@ fn too_many_waiting_decisions_are_dropped_and_told_but_never_a_change() {
     assert_eq!(drain(&mut opened.1), [StoreEvent::Stalled { for_ms: 3000 }]);
     disk.set_fault(Fault::None);
     assert_eq!(opened.3.flush(), Stepped::Idle);
-    let told = drain(&mut opened.1);
-    assert_eq!(told[1..], [StoreEvent::Lost { from: 11, to: 20 }, StoreEvent::Lost { from: 22, to: 25 }]);
+    let reported = drain(&mut opened.1);
+    assert_eq!(reported[1..], [StoreEvent::Lost { from: 11, to: 20 }, StoreEvent::Lost { from: 22, to: 25 }]);
     let expected: Vec<_> = (1..=10).chain([21, 26]).collect();
     assert_eq!(numbers(&opened.0), expected);
     // A hole that was never written is no damage.
     disk.crash(0);
     let recovered = open(&disk).2;
-    assert_eq!((recovered.whole, recovered.findings, recovered.next_n), (Wholeness::Whole, vec![], 27));
+    assert_eq!((recovered.integrity, recovered.issues, recovered.next_n), (Integrity::Complete, vec![], 27));
     assert_eq!(verify_on(&disk).unwrap().broken, None);
 }
 
 #[test]
-fn a_generation_that_does_not_fit_is_told_and_the_journal_still_has_all() {
+fn what_must_be_durable_at_once_has_a_limit_that_a_waiting_acknowledgement_passes() {
+    let disk = MemoryDisk::new();
+    let mut opened = open(&disk);
+    disk.set_fault(Fault::Stalled { for_ms: 3000 });
+    let most = queue::URGENT_RECORDS_MAX as u64;
+    let urgent = |n| Record { flush: Flush::Now, ..soon(n) };
+    opened.0.append((1..=most + 5).map(urgent).collect());
+    opened.0.append(vec![change(most + 6)]);
+    assert_eq!(opened.0.queued() as u64, most + 1);
+    disk.set_fault(Fault::None);
+    assert_eq!(opened.3.flush(), Stepped::Idle);
+    let reported = drain(&mut opened.1);
+    assert!(reported.contains(&StoreEvent::Lost { from: most + 1, to: most + 5 }), "{reported:?}");
+    assert_eq!(opened.0.last_durable(), most + 6);
+}
+
+#[test]
+fn a_disk_that_can_only_be_read_gives_its_state_makes_nothing_durable_and_goes_on_when_writable() {
+    for torn in [0, 40] {
+        let disk = MemoryDisk::new();
+        let mut opened = open(&disk);
+        write(&mut opened, 1..=60);
+        opened.0.append(vec![change(63)]);
+        disk.set_fault(Fault::Writes);
+        opened.3.step();
+        disk.crash(torn);
+        disk.set_fault(Fault::ReadOnly);
+        let mut opened = open(&disk);
+        assert_eq!((&opened.2.state, opened.2.integrity), (&log_of(1..=60), Integrity::Complete));
+        let not_writable = |issue: &RecoveryIssue| matches!(issue, RecoveryIssue::NotWritable { .. });
+        assert!(opened.2.issues.iter().any(not_writable), "{:?}", opened.2.issues);
+        opened.0.append(vec![change(63), soon(64)]);
+        for _ in 0..3 {
+            assert_eq!(opened.3.step(), Stepped::Failed);
+            opened.3.chores();
+        }
+        let reported = drain(&mut opened.1);
+        assert_eq!((failing(&reported), opened.0.last_durable()), (1, 60));
+        assert!(!reported.iter().any(|event| matches!(event, StoreEvent::Durable { .. })), "{reported:?}");
+        disk.set_fault(Fault::None);
+        assert_eq!(opened.3.flush(), Stepped::Idle);
+        let reported = drain(&mut opened.1);
+        assert!(reported.contains(&StoreEvent::Recovered), "{reported:?}");
+        disk.crash(0);
+        let recovered = open(&disk).2;
+        assert_eq!((recovered.state, recovered.integrity), (log_of((1..=60).chain([63, 64])), Integrity::Complete));
+        assert_eq!(verify_on(&disk).unwrap().broken, None);
+    }
+}
+
+#[test]
+fn a_generation_that_does_not_fit_is_reported_and_the_journal_still_has_all() {
     let disk = MemoryDisk::new();
     let mut opened = open(&disk);
     write(&mut opened, 1..=24);
-    disk.remove_ballast();
+    disk.remove_reserve();
     disk.set_fault(Fault::Full { room: 700 });
     write(&mut opened, [25]);
-    let told = drain(&mut opened.1);
-    assert!(told.iter().any(|e| matches!(e, StoreEvent::GenerationFailed { .. })), "{told:?}");
+    let reported = drain(&mut opened.1);
+    assert!(reported.iter().any(|e| matches!(e, StoreEvent::GenerationFailed { .. })), "{reported:?}");
     disk.crash(0);
-    assert_eq!(open(&disk).2.state, toy(1..=25));
+    assert_eq!(open(&disk).2.state, log_of(1..=25));
 }
 
 #[tokio::test]
@@ -117,21 +170,22 @@ async fn the_writer_tries_again_by_itself_until_the_disk_works() {
     /// A deadline for a retry, which comes every second.
     const DEADLINE: Duration = Duration::from_secs(20);
     let disk = MemoryDisk::new();
-    let opened = open::open_on::<Toy>(Arc::new(disk.clone()), Options { ballast_bytes: 0, ..small() }, true).unwrap();
-    let (store, mut events, _) = opened.run(tempfile::tempfile().unwrap()).unwrap();
+    let opened =
+        open::open_on::<EventLog>(Arc::new(disk.clone()), Options { reserve_bytes: 0, ..small() }, true).unwrap();
+    let (store, mut events, _) = opened.run(None).unwrap();
     disk.set_fault(Fault::Writes);
     store.append(vec![change(3)]);
-    let told = tokio::time::timeout(DEADLINE, events.recv()).await.unwrap();
-    assert!(matches!(told, Some(StoreEvent::Failing { .. })), "{told:?}");
+    let reported = tokio::time::timeout(DEADLINE, events.recv()).await.unwrap();
+    assert!(matches!(reported, Some(StoreEvent::Failing { .. })), "{reported:?}");
     disk.set_fault(Fault::None);
     assert_eq!(tokio::time::timeout(DEADLINE, events.recv()).await.unwrap(), Some(StoreEvent::Recovered));
-    let told = tokio::time::timeout(DEADLINE, events.recv()).await.unwrap();
-    assert!(matches!(told, Some(StoreEvent::Durable { through: 3, .. })), "{told:?}");
+    let reported = tokio::time::timeout(DEADLINE, events.recv()).await.unwrap();
+    assert!(matches!(reported, Some(StoreEvent::Durable { through: 3, .. })), "{reported:?}");
     assert_eq!(store.close().await, Closed::Drained);
 }
 
 impl MemoryDisk {
-    fn remove_ballast(&self) {
-        assert!(ballast::remove(self));
+    fn remove_reserve(&self) {
+        assert!(reserve::remove(self));
     }
 }

@@ -7,10 +7,10 @@ fn durable(through: u64, events: u64) -> StoreEvent {
 }
 
 #[test]
-fn nothing_is_told_durable_before_it_is_and_everything_told_survives_a_power_cut() {
+fn nothing_is_reported_durable_before_it_is_and_everything_reported_survives_a_power_cut() {
     let disk = MemoryDisk::new();
     let (store, mut events, recovered, mut stepper) = open(&disk);
-    assert_eq!((recovered.next_n, recovered.whole, recovered.findings), (1, Wholeness::Whole, vec![]));
+    assert_eq!((recovered.next_n, recovered.integrity, recovered.issues), (1, Integrity::Complete, vec![]));
     store.append(vec![soon(1), soon(2), change(3)]);
     assert_eq!(events.try_recv(), None);
     assert_eq!(stepper.step(), Stepped::Done);
@@ -18,9 +18,8 @@ fn nothing_is_told_durable_before_it_is_and_everything_told_survives_a_power_cut
     store.append(vec![soon(4)]);
     disk.crash(0);
     let (store, _, recovered, _) = open(&disk);
-    assert_eq!((recovered.state, recovered.next_n), (toy(1..=3), 4));
-    assert_eq!(recovered.whole, Wholeness::Whole);
-    assert_eq!(recovered.last_wall_time, Some(event(3).at));
+    assert_eq!((recovered.state, recovered.next_n), (log_of(1..=3), 4));
+    assert_eq!(recovered.integrity, Integrity::Complete);
     assert_eq!(numbers(&store), [1, 2, 3]);
 }
 
@@ -33,9 +32,9 @@ fn a_restart_brings_back_the_state_from_a_generation_and_the_journal_after_it() 
     assert_eq!(written.count(), 4);
     opened.3.close();
     let (_, _, recovered, _) = open(&disk);
-    assert_eq!(recovered.state, toy(1..=110));
+    assert_eq!(recovered.state, log_of(1..=110));
     assert_eq!((recovered.events_replayed, recovered.next_n), (10, 111));
-    assert_eq!((recovered.whole, recovered.findings), (Wholeness::Whole, vec![]));
+    assert_eq!((recovered.integrity, recovered.issues), (Integrity::Complete, vec![]));
     let generations = disk.files().into_iter().filter(|(name, _)| name.starts_with("generations/"));
     assert_eq!(generations.count(), 2);
     assert_eq!(verify_on(&disk).unwrap(), Verified { first: 1, last: 110, events: 110, ..Verified::default() });
@@ -50,7 +49,7 @@ fn a_requested_generation_is_written_however_few_events_came() {
     opened.3.chores();
     assert!(drain(&mut opened.1).contains(&StoreEvent::GenerationWritten {
         position: 4,
-        pairs: 4,
+        records: 4,
         took: Duration::ZERO
     }));
     opened.0.request_generation();
@@ -116,7 +115,7 @@ fn the_cursor_moves_only_forward_over_durable_events_and_survives() {
 fn retention_drops_only_what_the_center_has_and_no_generation_needs() {
     let disk = MemoryDisk::new();
     let options = Options { retain_events: 5, ..small() };
-    let mut opened = Store::open_in_memory::<Toy>(&disk, options.clone()).unwrap();
+    let mut opened = Store::open_in_memory::<EventLog>(&disk, options.clone()).unwrap();
     write(&mut opened, 1..=100);
     assert_eq!(opened.0.first(), 1, "nothing is acknowledged");
     opened.0.set_acked(60);
@@ -130,8 +129,8 @@ fn retention_drops_only_what_the_center_has_and_no_generation_needs() {
     assert!(drain(&mut opened.1).contains(&StoreEvent::Retained { first }));
     assert_eq!(numbers(&opened.0), (first..=100).collect::<Vec<_>>());
     opened.3.close();
-    let (store, _, recovered, _) = Store::open_in_memory::<Toy>(&disk, options).unwrap();
-    assert_eq!((recovered.state, recovered.whole), (toy(1..=100), Wholeness::Whole));
+    let (store, _, recovered, _) = Store::open_in_memory::<EventLog>(&disk, options).unwrap();
+    assert_eq!((recovered.state, recovered.integrity), (log_of(1..=100), Integrity::Complete));
     assert_eq!(store.first(), first);
     assert_eq!(verify_on(&disk).unwrap().broken, None);
 }
@@ -144,6 +143,12 @@ fn old_days_are_dropped_too() {
     opened.0.set_acked(60);
     let mut late = soon(61);
     late.event.at = Timestamp(late.event.at.0 + 181 * 24 * 3600 * 1000);
+    late.event.clock = ClockTrust::Untrusted;
+    opened.0.append(vec![late.clone()]);
+    opened.3.flush();
+    opened.3.chores();
+    assert_eq!(opened.0.first(), 1, "a clock that cannot be trusted deletes nothing");
+    (late.event.n, late.event.clock) = (62, ClockTrust::Trusted);
     opened.0.append(vec![late]);
     opened.3.flush();
     opened.3.chores();
@@ -157,8 +162,8 @@ fn a_wrong_number_or_an_endless_event_is_refused_and_hurts_nothing_else() {
     let endless = Record { evidence: vec![0; segment::BODY_BYTES_MAX], ..change(6) };
     opened.0.append(vec![change(5), change(4), endless, change(7)]);
     opened.3.flush();
-    let told = drain(&mut opened.1);
-    let refused = told.iter().filter_map(|e| match e {
+    let reported = drain(&mut opened.1);
+    let refused = reported.iter().filter_map(|e| match e {
         StoreEvent::Refused { n, .. } => Some(*n),
         _ => None,
     });

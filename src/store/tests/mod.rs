@@ -10,35 +10,37 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use super::medium::Medium;
+use super::replay::verify as verify_on;
 use super::*;
 use crate::access::event::{Event, Flush, GapCause, Mark, StreamRevision};
-use crate::access::id::{ClockTrust, Mono, Now};
+use crate::access::id::{ClockTrust, Mono, Now, Timestamp};
 
-/// A state that misses nothing: every event's number, what it said and its evidence.
+/// A state that misses nothing: every event's number, detail and evidence.
 #[derive(Debug, Default, PartialEq, Eq, Clone)]
-struct Toy(BTreeMap<u64, (String, Vec<u8>)>);
+struct EventLog(BTreeMap<u64, (String, Vec<u8>)>);
 
-impl Fold for Toy {
+impl Fold for EventLog {
     fn apply(&mut self, event: &AuditEvent, evidence: &[u8]) -> Result<(), String> {
         self.0.insert(event.n, (event.body.detail().to_owned(), evidence.to_vec()));
         Ok(())
     }
 
-    fn export(&self, put: &mut dyn FnMut(&[u8], &[u8])) {
-        for (n, (said, evidence)) in &self.0 {
-            put(&n.to_be_bytes(), &[said.as_bytes(), b"|", evidence].concat());
-        }
+    fn export(&self) -> Result<Vec<Vec<u8>>, String> {
+        let one = |(n, (detail, evidence)): (&u64, &(String, Vec<u8>))| {
+            let length = u8::try_from(detail.len()).unwrap();
+            [n.to_be_bytes().as_slice(), &[length], detail.as_bytes(), evidence].concat()
+        };
+        Ok(self.0.iter().map(one).collect())
     }
 
-    fn import(pairs: &mut dyn Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, String> {
-        let mut toy = Self::default();
-        for (key, value) in pairs {
-            let n = u64::from_be_bytes(key.try_into().map_err(|_| "key")?);
-            let at = value.iter().position(|b| *b == b'|').ok_or("value")?;
-            let said = String::from_utf8(value[..at].to_vec()).map_err(|e| e.to_string())?;
-            toy.0.insert(n, (said, value[at + 1..].to_vec()));
-        }
-        Ok(toy)
+    fn import(records: &[Vec<u8>]) -> Result<Self, String> {
+        let one = |record: &Vec<u8>| {
+            let (n, rest) = record.split_first_chunk()?;
+            let (length, rest) = rest.split_first()?;
+            let (detail, evidence) = rest.split_at_checked(usize::from(*length))?;
+            Some((u64::from_be_bytes(*n), (String::from_utf8(detail.to_vec()).ok()?, evidence.to_vec())))
+        };
+        records.iter().map(one).collect::<Option<_>>().map(Self).ok_or_else(|| "not a record".to_owned())
     }
 }
 
@@ -64,13 +66,13 @@ fn gap(n: u64, (from, to): (u64, u64)) -> Record {
 }
 
 /// The state after exactly these events of [`soon`], or of [`change`] where the number divides by 3.
-fn toy(numbers: impl IntoIterator<Item = u64>) -> Toy {
-    let mut toy = Toy::default();
+fn log_of(numbers: impl IntoIterator<Item = u64>) -> EventLog {
+    let mut log = EventLog::default();
     for n in numbers {
         let record = record(n);
-        toy.apply(&record.event, &record.evidence).unwrap();
+        log.apply(&record.event, &record.evidence).unwrap();
     }
-    toy
+    log
 }
 
 fn record(n: u64) -> Record {
@@ -79,13 +81,13 @@ fn record(n: u64) -> Record {
 
 /// Small segments and few events between generations, so that a short test has many of both.
 fn small() -> Options {
-    Options { segment_bytes: 2000, generation_events: 25, ballast_bytes: 4096, ..Options::default() }
+    Options { segment_bytes: 2000, generation_events: 25, reserve_bytes: 4096, ..Options::default() }
 }
 
-type Open = (Store, StoreEvents, Recovered<Toy>, Stepper<Toy>);
+type Open = (Store, StoreEvents, Recovered<EventLog>, Stepper<EventLog>);
 
 fn open(disk: &MemoryDisk) -> Open {
-    Store::open_in_memory::<Toy>(disk, small()).unwrap()
+    Store::open_in_memory::<EventLog>(disk, small()).unwrap()
 }
 
 fn drain(events: &mut StoreEvents) -> Vec<StoreEvent> {

@@ -1,4 +1,4 @@
-//! Many lives of a store by random steps: whatever was told to be durable is in the state after every power cut, exactly once.
+//! Many lives of a store by random steps: whatever was reported to be durable is in the state after every power cut, exactly once.
 
 use std::collections::BTreeSet;
 
@@ -48,13 +48,13 @@ impl Life {
     fn begin() -> Self {
         let disk = MemoryDisk::new();
         let options = Options { soon_max: 12, retain_events: 30, ..small() };
-        let opened = Store::open_in_memory::<Toy>(&disk, options.clone()).unwrap();
+        let opened = Store::open_in_memory::<EventLog>(&disk, options.clone()).unwrap();
         Self { disk, options, opened, next: 1, waiting: BTreeSet::new(), durable: BTreeSet::new() }
     }
 
-    fn listen(&mut self) {
-        for told in drain(&mut self.opened.1) {
-            match told {
+    fn receive(&mut self) {
+        for reported in drain(&mut self.opened.1) {
+            match reported {
                 StoreEvent::Durable { through, .. } => {
                     let later = self.waiting.split_off(&(through + 1));
                     self.durable.append(&mut std::mem::replace(&mut self.waiting, later));
@@ -67,9 +67,10 @@ impl Life {
                     }
                 }
                 StoreEvent::Refused { n, why } => panic!("{n}: {why}"),
-                StoreEvent::Found(finding) => panic!("{finding}"),
+                StoreEvent::Found(issue) => panic!("{issue}"),
                 StoreEvent::Failing { .. }
                 | StoreEvent::Recovered
+                | StoreEvent::ReserveReleased
                 | StoreEvent::Stalled { .. }
                 | StoreEvent::GenerationWritten { .. }
                 | StoreEvent::GenerationFailed { .. }
@@ -79,14 +80,14 @@ impl Life {
     }
 
     fn reopen(&mut self) {
-        self.opened = Store::open_in_memory::<Toy>(&self.disk, self.options.clone()).unwrap();
+        self.opened = Store::open_in_memory::<EventLog>(&self.disk, self.options.clone()).unwrap();
         let recovered = &self.opened.2;
-        assert_eq!(recovered.whole, Wholeness::Whole, "{:?}", recovered.findings);
+        assert_eq!(recovered.integrity, Integrity::Complete, "{:?}", recovered.issues);
         let there: BTreeSet<_> = recovered.state.0.keys().copied().collect();
-        // Dropped decisions are told of only when there is room; until then they may be believed to be under way.
+        // Dropped decisions are reported of only when there is room; until then they may be believed to be under way.
         let missing: Vec<_> = self.durable.difference(&there).filter(|n| n.is_multiple_of(3)).collect();
-        assert!(missing.is_empty(), "told durable and lost: {missing:?}");
-        assert_eq!(recovered.state, toy(there.iter().copied()));
+        assert!(missing.is_empty(), "reported durable and lost: {missing:?}");
+        assert_eq!(recovered.state, log_of(there.iter().copied()));
         assert!(recovered.next_n > there.last().copied().unwrap_or(0));
         self.next = recovered.next_n;
         self.durable = there;
@@ -114,22 +115,22 @@ impl Life {
             }
             Act::Stop => {
                 self.disk.set_fault(Fault::None);
-                let opened = Store::open_in_memory::<Toy>(&MemoryDisk::new(), self.options.clone()).unwrap();
+                let opened = Store::open_in_memory::<EventLog>(&MemoryDisk::new(), self.options.clone()).unwrap();
                 let (_, mut events, _, stepper) = std::mem::replace(&mut self.opened, opened);
                 stepper.close();
                 std::mem::swap(&mut events, &mut self.opened.1);
-                self.listen();
+                self.receive();
                 assert!(self.waiting.iter().all(|n| !n.is_multiple_of(3)), "{:?}", self.waiting);
                 self.reopen();
             }
         }
-        self.listen();
+        self.receive();
     }
 }
 
 proptest! {
     #[test]
-    fn whatever_happens_what_was_told_durable_stays(all in proptest::collection::vec(acts(), 1..150)) {
+    fn whatever_happens_what_was_reported_durable_stays(all in proptest::collection::vec(acts(), 1..150)) {
         let mut life = Life::begin();
         for act in &all {
             life.act(act);

@@ -1,18 +1,23 @@
-//! How far the journal was durable, in a tiny file of its own: at start it tells a torn write that nobody was told of from
-//! the loss of something acknowledged. Two slots, written in turn, so that a torn write of one leaves the other.
+//! Two numbers in small files beside the journal.
+//!
+//! How far it was durable: at start this separates a torn write that was never reported durable from the loss of something
+//! acknowledged. Two slots, written in turn, so that a torn write of one leaves the other. And how far the center has the
+//! audit, in a file that is replaced as a whole: a lost cursor only sends events again.
 
 use std::io;
 
-use super::medium::Medium;
+use super::medium::{JOURNAL, Medium, replace};
 
-/// The file.
+/// How far the journal was durable.
 const PATH: &str = "journal/durable";
+/// How far the center has the audit, in `journal/`.
+const ACKED: &str = "acked";
 /// Distance of the slots in bytes: each in a disk sector of its own.
 const SLOT_BYTES: u64 = 512;
 /// What a checksum begins with, so that zeros are no slot.
 const SALT: &[u8; 8] = b"durable1";
 
-/// What the file says at start.
+/// What the file holds at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// The journal was durable up to this event.
@@ -48,7 +53,7 @@ pub(super) fn unseal(slot: &[u8]) -> Option<u64> {
     (slot.get(..12)? == seal(n)).then_some(n)
 }
 
-/// What the file on `medium` says.
+/// What the file on `medium` holds.
 #[must_use]
 pub fn read(medium: &dyn Medium) -> Mark {
     let bytes = medium.read(PATH, 0, SLOT_BYTES * 2).unwrap_or_default();
@@ -68,10 +73,7 @@ pub struct MarkWriter {
 }
 
 impl MarkWriter {
-    /// Writes both slots anew and makes them durable.
-    ///
-    /// # Errors
-    /// What the disk says.
+    /// Writes both slots and makes them durable.
     pub fn reset(&mut self, medium: &dyn Medium, n: u64) -> io::Result<()> {
         // One after the other: a cut between them leaves a slot that can be read.
         medium.write_at(PATH, 0, &seal(n))?;
@@ -81,9 +83,6 @@ impl MarkWriter {
     }
 
     /// Writes `n` to the slot whose turn it is; durable after [`Self::sync`].
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn write(&mut self, medium: &dyn Medium, n: u64) -> io::Result<()> {
         medium.write_at(PATH, if self.second { SLOT_BYTES } else { 0 }, &seal(n))?;
         self.second = !self.second;
@@ -92,9 +91,6 @@ impl MarkWriter {
     }
 
     /// Makes what was written durable, if it is not.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn sync(&mut self, medium: &dyn Medium) -> io::Result<()> {
         if self.unsynced {
             medium.sync(PATH)?;
@@ -102,6 +98,17 @@ impl MarkWriter {
         }
         Ok(())
     }
+}
+
+/// The last event the center has; 0 if the file cannot be read.
+pub(super) fn read_acked(medium: &dyn Medium) -> u64 {
+    let bytes = medium.read(&format!("{JOURNAL}/{ACKED}"), 0, 64).unwrap_or_default();
+    unseal(&bytes).unwrap_or(0)
+}
+
+/// Makes `n` the last event the center has, durably.
+pub(super) fn write_acked(medium: &dyn Medium, n: u64) -> io::Result<()> {
+    replace(medium, JOURNAL, ACKED, &seal(n))
 }
 
 #[cfg(test)]

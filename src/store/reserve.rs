@@ -1,4 +1,4 @@
-//! A reserve file that is given back when the disk is full, so that revocations still find room.
+//! A reserve file that is removed when the disk is full, so that revocations still find room.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use super::medium::Medium;
 
 /// The file, in the data directory.
-const PATH: &str = "ballast";
+const PATH: &str = "reserve";
 /// The file while it is being written.
-const NEW: &str = "ballast.new";
+const NEW: &str = "reserve.new";
 /// Bytes written at once.
 const CHUNK_BYTES: u64 = 1024 * 1024;
 
@@ -18,24 +18,24 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// The reserve file. Making and giving back exclude each other; giving back does not wait for making to finish.
+/// The reserve file. Making and releasing exclude each other; releasing ends a making under way.
 #[derive(Debug, Default)]
-pub(super) struct Ballast {
+pub(super) struct Reserve {
     making: Mutex<()>,
-    wanted_back: AtomicBool,
+    release_asked: AtomicBool,
 }
 
-impl Ballast {
+impl Reserve {
     /// Whether the reserve is there.
     pub(super) fn is_there(medium: &dyn Medium, bytes: u64) -> bool {
         medium.length(PATH).is_ok_and(|length| length >= bytes)
     }
 
-    /// Gives the reserve back. `true`: there was one.
+    /// Removes the reserve. `true`: there was one.
     pub(super) fn release(&self, medium: &dyn Medium) -> bool {
-        self.wanted_back.store(true, Ordering::Relaxed);
+        self.release_asked.store(true, Ordering::Relaxed);
         let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        self.wanted_back.store(false, Ordering::Relaxed);
+        self.release_asked.store(false, Ordering::Relaxed);
         let released = remove(medium);
         drop(making);
         released
@@ -54,7 +54,7 @@ impl Ballast {
         medium.remove(NEW)?;
         let mut at = 0;
         while at < bytes {
-            if self.wanted_back.load(Ordering::Relaxed) {
+            if self.release_asked.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             let chunk = CHUNK_BYTES.min(bytes - at);

@@ -29,11 +29,10 @@ use dormgate::access::decide::{Facts, ListIntegrity, Question, decide};
 use dormgate::access::input::Input;
 use dormgate::access::policy::Policy;
 use dormgate::access::portal::{Portal, PortalKind, Posture};
+use dormgate::config::{Parity, Part, SerialConfig};
 use dormgate::gateway::ports::{Inbox, PortalOrder};
 use dormgate::portals::modbus::queue::Priority;
-use dormgate::portals::modbus::{
-    BusSpec, LineSpec, ModbusPortalSpec, Observer, Parity, PartSpec, SerialSpec, bus, start, task,
-};
+use dormgate::portals::modbus::{BusSpec, LineSpec, ModbusPortalSpec, Observer, bus, start, task};
 use dormgate::profile::{Profile, shipped};
 use dormgate::wire::modbus::{Request, Space};
 use dormgate::workbench::modbus::{Fault, Line};
@@ -108,7 +107,7 @@ impl Wire {
     }
 
     fn spec(&self, id: &str, baud: u32) -> BusSpec {
-        let serial = SerialSpec { port: self.near.clone(), baud, parity: Parity::None, stop_bits: 1 };
+        let serial = SerialConfig { port: self.near.clone(), baud, parity: Parity::None, stop_bits: 1 };
         BusSpec::new(id, LineSpec::Serial(serial), 200)
     }
 }
@@ -226,7 +225,7 @@ async fn loopback() {
 const READER_AND_LOCK: &str = "inveo-rfid-ind-m1";
 
 fn gate(unit: u8) -> ModbusPortalSpec {
-    let whole = PartSpec { bus: "riser".into(), unit, profile: profile(READER_AND_LOCK), channel: 0 };
+    let whole = Part { bus: "riser".into(), unit, profile: profile(READER_AND_LOCK), channel: 0 };
     ModbusPortalSpec {
         id: format!("gate-{unit}").parse().unwrap(),
         kind: PortalKind::Gate,
@@ -276,7 +275,7 @@ async fn one_dead() {
     let _devices = serve(&line, &wire).await;
     let (inbox, taken) = Inbox::new();
     let observer: Arc<dyn Observer> = Arc::new(());
-    let running = start(vec![wire.spec("riser", DOORS_BAUD)], (1..=8).map(gate).collect(), &inbox, &observer).unwrap();
+    let running = start(vec![wire.spec("riser", DOORS_BAUD)], (1..=8).map(gate).collect(), &inbox, &observer);
     grant_all(&running, taken);
     let (mut alive, mut dead) = (Vec::new(), Vec::new());
     for _ in 0..DOORS_TURNS {

@@ -11,7 +11,7 @@
 //! | [`access`] | who may open what, when, and why: `list` (what is known), `decide` (the ladder), `power_box` (one box as a state machine), `engine` (inputs to ordered effects). Pure: it is told the time and touches nothing |
 //! | [`wire`] | bytes to access types and back: topics, signed envelopes, bodies, registers. Pure |
 //! | [`profile`] | what the registers of a device mean: the files of `devices/`, checked; and how documents are read, with a [`profile::diagnostic`] for each error |
-//! | [`config`], [`clock`] | the file as a checked `Config`; the wall clock, and whether it can be trusted |
+//! | [`config`], [`clock`] | the file as a checked `Site`; the wall clock, and whether it can be trusted |
 //! | [`store`] | what survives: the journal of audit events, and generations of the list |
 //! | [`gateway`] | the one task that owns the engine: inbox, engine, effects to whoever carries them out |
 //! | [`mqtt`] | one MQTT `connection` as the links use it |

@@ -47,7 +47,12 @@ fn a_good_configuration_is_summed_up_and_exits_0() {
         "gateway `nanhu` in Asia/Shanghai, data in `/var/lib/dormgate`; no uplink: it runs from its store alone; \
          local broker mqtt://127.0.0.1:1883 as `nanhu-local`; stream `trial` may issue, enrol; \
          portals: 1 gate(s), 0 door(s), 0 power box(es), of these 1 over MQTT, 0 by Modbus parts, 0 asking over Modbus; \
-         no pages.\ninsecure: center.stream trial: insecure_unsigned\n"
+         no pages.\n\
+         hint: the fire input of `gate-in` puts the building in fire and releases every gate and door; `fire_input = false` at a portal \
+         takes that away from it\n\
+         hint: `gate-in` has no `direction`, so the reader's \"out\" is taken as reported, and out is never refused: who controls the \
+         reader opens the gate; write `direction = \"in\"` where one only enters\n\
+         insecure: center.stream trial: insecure_unsigned\n"
     );
     assert_eq!(stderr(&output), "");
 }
@@ -167,17 +172,17 @@ fn every_key_that_the_example_shows_and_leaves_out_is_a_good_one_too() {
 }
 
 #[test]
-fn a_listener_that_lets_nobody_of_the_network_in_is_minded() {
-    let minded = |server: &str| {
+fn a_listener_that_admits_nobody_of_the_network_has_a_hint() {
+    let has_hint = |server: &str| {
         let (output, _) = check(&format!("[gateway]\nid = \"g\"\n[modbus_server]\n{server}\n"));
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         stdout(&output)
-            .contains("\nmind: `[modbus_server]` listens at 0.0.0.0:1502, and its `allow` lets in nobody but")
+            .contains("\nhint: `[modbus_server]` listens at 0.0.0.0:1502, and its `allow` lets in nobody but")
     };
-    assert!(minded("tcp = \"0.0.0.0:1502\""));
-    assert!(minded("tcp = \"0.0.0.0:1502\"\nallow = [\"127.0.0.1\"]"));
-    assert!(!minded("tcp = \"0.0.0.0:1502\"\nallow = [\"127.0.0.0/8\", \"192.0.2.0/24\"]"));
-    assert!(!minded("tcp = \"127.0.0.1:1502\""));
+    assert!(has_hint("tcp = \"0.0.0.0:1502\""));
+    assert!(has_hint("tcp = \"0.0.0.0:1502\"\nallow = [\"127.0.0.1\"]"));
+    assert!(!has_hint("tcp = \"0.0.0.0:1502\"\nallow = [\"127.0.0.0/8\", \"192.0.2.0/24\"]"));
+    assert!(!has_hint("tcp = \"127.0.0.1:1502\""));
 }
 
 #[test]
@@ -274,11 +279,11 @@ fn what_would_not_start_is_a_diagnostic_of_the_file_for_check_and_for_run() {
     let cases = [
         (
             portal("p", "door", &ind.replace("unit = 3", "unit = 0"), &relay(1, 0)),
-            ":15:33: `portal[0].reader.unit`: 0 is everybody on the line",
+            ":15:33: `portal[0].reader.unit`: unit 0 is a broadcast",
         ),
         (
             portal("p", "power_box", ind, &relay(1, 0)),
-            ":15:10: `portal[0].reader`: its reader tells when a card comes and not when it leaves",
+            ":15:10: `portal[0].reader`: its reader reports when a card comes and not when it leaves",
         ),
         (
             format!(
@@ -286,7 +291,7 @@ fn what_would_not_start_is_a_diagnostic_of_the_file_for_check_and_for_run() {
                 portal("a", "power_box", slots, &relay(1, 0)),
                 portal("b", "power_box", &format!("{slots}, channel = 3"), &relay(1, 1))
             ),
-            ":21:10: `portal[1].reader`: its reader is that of `a` too; one reader belongs to one portal",
+            ":21:10: `portal[1].reader`: channel 3 of unit 9 on `riser` is `portal[0].reader`; two portals cannot share it",
         ),
         (
             portal("p", "power_box", slots, &relay(1, 0)),
@@ -346,7 +351,7 @@ fn contacts_on_a_module_of_their_own_are_wired_by_their_profile() {
 }
 
 #[test]
-fn what_only_profiles_show_is_told_together_with_the_other_diagnostics_and_nothing_twice() {
+fn what_only_profiles_show_is_reported_together_with_the_other_diagnostics_and_nothing_twice() {
     let ind = |unit: u8| format!("modbus = \"b\", unit = {unit}, profile = \"inveo-rfid-ind-m1\"");
     let relay =
         |channel: u8| format!("modbus = \"b\", unit = 1, profile = \"waveshare-relay-8ch\", channel = {channel}");
@@ -355,14 +360,14 @@ fn what_only_profiles_show_is_told_together_with_the_other_diagnostics_and_nothi
         portal("b", "dor", &ind(4), &relay(1)),
         portal("c", "door", &ind(5), &relay(8)),
         portal("d", "power_box", &ind(6), &relay(0)),
-        // Its line has a diagnostic, so nothing is said of what is on it.
+        // Its line has a diagnostic, so nothing is reported of what is on it.
         portal("e", "door", "modbus = \"riser\", unit = 9, profile = \"slots\"", &relay(2)),
     ];
     let (output, file) = check(&site(&portals.concat()));
     let said: Vec<&str> = stderr(&output).lines().collect();
     let wanted = [
         ":9:15: `bus[1].devices_dir`: ",
-        ":14:10: `portal[0].reader`: its reader tells when a card comes and not when it leaves",
+        ":14:10: `portal[0].reader`: its reader reports when a card comes and not when it leaves",
         ":18:8: `portal[1].kind`: ",
         ":27:46: `portal[2].output.profile`: `waveshare-relay-8ch` has 8 output channel(s)",
         ":33:10: `portal[3].output`: channel 0 of unit 1 on `b` is `portal[0].output`",
@@ -411,7 +416,7 @@ fn what_works_and_is_probably_not_meant_is_noted() {
 }
 
 #[test]
-fn what_a_relay_does_that_nobody_can_reach_is_told_by_the_name_of_its_portal() {
+fn what_a_relay_does_that_nobody_can_reach_is_reported_by_the_name_of_its_portal() {
     let reader = |unit: u8| format!("modbus = \"riser\", unit = {unit}, profile = \"technotrade-vrd-485\"");
     let relay = |unit: u8, profile: &str| format!("modbus = \"riser\", unit = {unit}, profile = \"{profile}\"");
     let portals = [
@@ -432,7 +437,7 @@ fn what_a_relay_does_that_nobody_can_reach_is_told_by_the_name_of_its_portal() {
     std::fs::write(&path, site(&portals.concat())).unwrap();
     let output = dormgate(&["check", "--config", path.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let minded: Vec<&str> = stdout(&output).lines().filter_map(|line| line.strip_prefix("mind: ")).collect();
+    let hints: Vec<&str> = stdout(&output).lines().filter_map(|line| line.strip_prefix("hint: ")).collect();
     let wanted = [
         "while the line of `door-1` is cut, `generic-door-controller` keeps its relays as they are: what is open at that moment \
          stays open until the line is back; where that may not be, use a relay that ends a pulse by itself",
@@ -442,5 +447,5 @@ fn what_a_relay_does_that_nobody_can_reach_is_told_by_the_name_of_its_portal() {
          as `on_link_loss` in a profile of your own): a card that is revoked meanwhile keeps its power until the line is back; \
          where that may not be, use a relay that switches off by itself",
     ];
-    assert_eq!(minded, wanted);
+    assert_eq!(hints, wanted);
 }

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use dormgate::access::id::CardUid;
 use dormgate::access::input::Presented;
-use dormgate::access::portal::PortalKind;
+use dormgate::access::portal::{Portal, PortalKind};
+use dormgate::config::{Parity, Part, Parts, PortalConfig, PortalDevice, SerialConfig};
+use dormgate::portals::modbus::LineSpec;
 use dormgate::portals::modbus::line::{Line as Client, LineError, LineOptions};
-use dormgate::portals::modbus::{LineSpec, Parity, SerialSpec};
 use dormgate::profile::{Block, PointType, Profile, Pulse, SHIPPED, Trigger, shipped};
 use dormgate::wire::modbus::{ReplyError, Request};
 use dormgate::workbench::lines::{Lines, Units};
 use dormgate::workbench::modbus::{Line, LineAt};
-use dormgate::workbench::site::{Device, Part, PortalSpec, Site, SiteSpec};
+use dormgate::workbench::site::{Site, SiteSpec};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -32,7 +33,7 @@ fn units(ids: &[(u8, &str)]) -> Units {
 
 fn serial(port: &Path) -> LineSpec {
     let port = port.to_str().unwrap().to_owned();
-    LineSpec::Serial(SerialSpec { port, baud: 19200, parity: Parity::Even, stop_bits: 1 })
+    LineSpec::Serial(SerialConfig { port, baud: 19200, parity: Parity::Even, stop_bits: 1 })
 }
 
 struct Asker {
@@ -375,17 +376,25 @@ async fn a_value_is_told_as_the_point_holds_it_and_one_that_it_cannot_hold_with_
 async fn box_with_slots() -> Site {
     let part =
         |unit: u8, id: &str| Part { bus: "riser".into(), unit, profile: Arc::new(shipped(id).unwrap()), channel: 0 };
-    let device = Device::Modbus {
-        reader: part(2, "generic-turnstile"),
-        slots: 2,
-        output: part(21, "waveshare-relay-8ch"),
-        others: Vec::new(),
+    let (reader, output) = (part(2, "generic-turnstile"), part(21, "waveshare-relay-8ch"));
+    let device = PortalDevice::Parts(Parts { reader, slots: 2, output, meter: None, inputs: None });
+    let portal = Portal {
+        id: "box".parse().unwrap(),
+        kind: PortalKind::PowerBox,
+        zone: "1".parse().unwrap(),
+        direction: None,
+        hold_ms: 3000,
+        delay_off_ms: 0,
+        debounce_ms: 0,
+        held_open_ms: 0,
+        rest_ms: 0,
+        fire_input: false,
     };
     let spec = SiteSpec {
         gateway: "g".parse().unwrap(),
         local: None,
         lines: [("riser".to_owned(), LineAt::Tcp(0))].into(),
-        portals: vec![PortalSpec { id: "box".parse().unwrap(), kind: PortalKind::PowerBox, device }],
+        portals: vec![PortalConfig { portal, device }],
     };
     Site::start(spec).await.unwrap().0
 }

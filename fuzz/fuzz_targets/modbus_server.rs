@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use dormgate::access::portal::PortalKind;
 use dormgate::gateway::ports::Inbox;
-use dormgate::portals::modbus::server::{ServerPortal, ServerSpec, serve};
+use dormgate::config::ModbusServerConfig;
+use dormgate::portals::modbus::server::{ServerPortal, serve};
 use dormgate::wire::modbus::{Request, Space, tcp_frame};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
     runtime.block_on(async {
         let (inbox, _taken) = Inbox::new();
         let allow = vec!["127.0.0.0/8".parse().unwrap()];
-        let spec = ServerSpec { tcp: Some("127.0.0.1:0".parse().unwrap()), serial: None, allow };
+        let spec = ModbusServerConfig { tcp: Some("127.0.0.1:0".parse().unwrap()), serial: None, allow };
         let door = ServerPortal { id: "door".parse().unwrap(), kind: PortalKind::Door, unit: UNIT };
         let server = serve(spec, vec![door], &inbox).await.unwrap();
         let mut stranger = TcpStream::connect(server.address.unwrap()).await.unwrap();

@@ -1,5 +1,7 @@
 //! The site's choices where campuses differ.
 
+use serde::Deserialize;
+
 use super::portal::PortalKind;
 
 /// A set of portal kinds.
@@ -27,7 +29,8 @@ impl FromIterator<PortalKind> for KindSet {
 }
 
 /// What losing the right does to a power box that is on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RevokePower {
     /// Off now.
     #[default]
@@ -37,7 +40,8 @@ pub enum RevokePower {
 }
 
 /// What happens when a window or schedule must be judged and the clock cannot be trusted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UntrustedClock {
     /// Deny with `clock_untrusted`.
     #[default]
@@ -47,7 +51,8 @@ pub enum UntrustedClock {
 }
 
 /// What a fire does to power boxes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FirePower {
     /// Nothing.
     #[default]
@@ -57,7 +62,8 @@ pub enum FirePower {
 }
 
 /// How a rule of suspicion acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Not judged.
     Off,

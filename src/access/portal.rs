@@ -6,6 +6,7 @@ use super::id::{PortalId, Zone};
 
 /// What a portal is, and so how it is driven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PortalKind {
     /// A turnstile or building gate: released for a moment, has a direction.
     Gate,
@@ -37,7 +38,8 @@ impl PortalKind {
 }
 
 /// Which way a person passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// Into the building.
     In,

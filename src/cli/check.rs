@@ -7,13 +7,14 @@ use super::{Exit, bad_config, print_line};
 use crate::access::policy::Severity;
 use crate::access::portal::PortalKind;
 use crate::config::{
-    AuditAckBy, BusConfig, BusLine, Config, LinkSpec, PortalDevice, RESYNC_SPREAD_S_DEFAULT, UNIT_SELF,
+    self, AuditAckBy, BusConfig, BusLine, LinkSpec, Part, Parts, PortalConfig, PortalDevice, RESYNC_SPREAD_S_DEFAULT,
+    Site, UNIT_SELF,
 };
-use crate::profile::{Confirm, OnLinkLoss, Pulse};
+use crate::profile::{Confirm, InputKind, OnLinkLoss, Output, Pulse};
 use crate::wire::envelope::Scope;
 use crate::wire::may::OpName;
 
-/// Say everything that is wrong with a configuration and the profiles it names.
+/// Report everything that is wrong with a configuration and the profiles it names
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The configuration to check.
@@ -22,26 +23,26 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    match super::serve::load(&args.config) {
+    match config::load(&args.config) {
         Ok(config) => print_line(summary(&config)),
         Err(error) => bad_config(&error),
     }
 }
 
 /// What was understood, in one paragraph, and what a site probably did not mean.
-fn summary(config: &Config) -> String {
-    let mut said = vec![format!(
+fn summary(config: &Site) -> String {
+    let mut parts = vec![format!(
         "gateway `{}` in {}, data in `{}`",
         config.gateway,
         config.timezone_name,
         config.data_dir.display()
     )];
-    said.push(match &config.uplink {
+    parts.push(match &config.uplink {
         Some(link) => format!("uplink to {}", address(link)),
         None => "no uplink: it runs from its store alone".to_owned(),
     });
     if let Some(link) = &config.local {
-        said.push(format!("local broker {}", address(link)));
+        parts.push(format!("local broker {}", address(link)));
     }
     for stream in &config.streams {
         let scope = match stream.scope {
@@ -49,34 +50,34 @@ fn summary(config: &Config) -> String {
             Scope::Campus => " for the whole campus",
         };
         let ops: Vec<&str> = stream.may.iter().map(OpName::as_str).collect();
-        said.push(format!("stream `{}`{scope} may {}", stream.name, ops.join(", ")));
+        parts.push(format!("stream `{}`{scope} may {}", stream.name, ops.join(", ")));
     }
     for bus in &config.buses {
         let line = match &bus.line {
-            BusLine::Serial(serial) => format!("{} at {} Bd", serial.port.display(), serial.baud),
+            BusLine::Serial(serial) => format!("{} at {} Bd", serial.port, serial.baud),
             BusLine::Tcp(peer) => peer.to_string(),
         };
-        said.push(format!("bus `{}` on {line}", bus.id));
+        parts.push(format!("bus `{}` on {line}", bus.id));
     }
     if let Some(server) = &config.modbus_server {
         let tcp = server.tcp.map(|address| address.to_string());
-        let serial = server.serial.as_ref().map(|serial| serial.port.display().to_string());
+        let serial = server.serial.as_ref().map(|serial| serial.port.clone());
         let lines: Vec<String> = tcp.into_iter().chain(serial).collect();
-        said.push(format!("controllers ask at {}", lines.join(" and ")));
+        parts.push(format!("controllers ask at {}", lines.join(" and ")));
     }
-    said.push(portals(config));
-    said.push(match &config.http {
+    parts.push(portals(config));
+    parts.push(match &config.http {
         Some(http) => format!("pages at http://{}", http.listen),
         None => "no pages".to_owned(),
     });
-    let mut text = said.join("; ") + ".";
+    let mut text = parts.join("; ") + ".";
     for note in notes(config) {
         text.push_str("\nnote: ");
         text.push_str(&note);
     }
-    for mind in while_cut_off(config).into_iter().chain(closed(config)) {
-        text.push_str("\nmind: ");
-        text.push_str(&mind);
+    for hint in while_cut_off(config).into_iter().chain(fire(config)).chain(directions(config)).chain(closed(config)) {
+        text.push_str("\nhint: ");
+        text.push_str(&hint);
     }
     for insecure in &config.insecure {
         text.push_str("\ninsecure: ");
@@ -90,7 +91,7 @@ fn address(link: &LinkSpec) -> String {
     format!("{} as `{}`", urls.join(" or "), link.client_id)
 }
 
-fn portals(config: &Config) -> String {
+fn portals(config: &Site) -> String {
     let of = |kind: PortalKind| config.portals.iter().filter(|p| p.portal.kind == kind).count();
     let wired = |of: fn(&PortalDevice) -> bool| config.portals.iter().filter(|p| of(&p.device)).count();
     format!(
@@ -99,13 +100,13 @@ fn portals(config: &Config) -> String {
         of(PortalKind::Door),
         of(PortalKind::PowerBox),
         wired(|device| matches!(device, PortalDevice::NativeMqtt)),
-        wired(|device| matches!(device, PortalDevice::Parts { .. })),
+        wired(|device| matches!(device, PortalDevice::Parts(_))),
         wired(|device| matches!(device, PortalDevice::ModbusServer { .. })),
     )
 }
 
 /// What is allowed and probably not meant.
-fn notes(config: &Config) -> Vec<String> {
+fn notes(config: &Site) -> Vec<String> {
     let mut notes = Vec::new();
     if config.streams.is_empty() {
         notes.push("no `[[center.stream]]`, so no card can become known here".to_owned());
@@ -131,39 +132,39 @@ fn notes(config: &Config) -> Vec<String> {
     notes
 }
 
+/// The portals of parts, with their outputs.
+fn outputs(config: &Site) -> impl Iterator<Item = (&PortalConfig, &Parts, &Part, &Output)> {
+    config.portals.iter().filter_map(|portal| match &portal.device {
+        PortalDevice::Parts(parts) => Some((portal, parts, &parts.output, parts.output.profile.output.as_ref()?)),
+        PortalDevice::NativeMqtt | PortalDevice::ModbusServer { .. } => None,
+    })
+}
+
 /// What works with these devices and is probably not meant.
-fn devices(config: &Config) -> Vec<String> {
+fn devices(config: &Site) -> Vec<String> {
     let mut notes = Vec::new();
     let mut reserved: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    // A profile that cannot be read is a diagnostic, told elsewhere.
-    let specs = super::serve::portals(config).unwrap_or_default();
-    for (spec, portal) in specs.iter().filter_map(|spec| {
-        let portal = config.portals.iter().find(|p| p.portal.id == spec.id)?;
-        Some((spec, &portal.portal))
-    }) {
-        for part in [&spec.reader, &spec.output, &spec.meter].into_iter().flatten() {
+    for (portal, parts, part, output) in outputs(config) {
+        let portal = &portal.portal;
+        for part in parts.all().filter(|part| part.unit == UNIT_SELF) {
             let serial = |bus: &&BusConfig| bus.id == part.bus && matches!(bus.line, BusLine::Serial(_));
-            if let Some(bus) = config.buses.iter().find(serial).filter(|_| part.unit == UNIT_SELF) {
+            if let Some(bus) = config.buses.iter().find(serial) {
                 let users = reserved.entry(&bus.id).or_default();
-                let user = format!("`{}`", spec.id);
+                let user = format!("`{}`", portal.id);
                 if !users.contains(&user) {
                     users.push(user);
                 }
             }
         }
-        let Some((part, output)) = spec.output.as_ref().and_then(|part| Some((part, part.profile.output.as_ref()?)))
-        else {
-            continue;
-        };
         let profile = &part.profile.id;
         match (portal.kind, &output.confirm, output.pulse(part.channel, portal.hold_ms)) {
             (PortalKind::PowerBox, Confirm::Echo { .. }, _) => notes.push(format!(
                 "the relay of `{}` (`{profile}`) cannot be read back: that the power is off is never known; use a relay that can",
-                spec.id
+                portal.id
             )),
             (PortalKind::Gate | PortalKind::Door, _, Some((_, ms))) if ms < portal.hold_ms => notes.push(format!(
                 "`{}` is open for {ms} ms and not for its `hold_ms` of {}: `{profile}` ends a pulse itself by then",
-                spec.id, portal.hold_ms
+                portal.id, portal.hold_ms
             )),
             (PortalKind::Gate | PortalKind::Door | PortalKind::PowerBox, ..) => {}
         }
@@ -171,7 +172,7 @@ fn devices(config: &Config) -> Vec<String> {
     notes.extend(reserved.into_iter().map(|(bus, portals)| {
         format!(
             "unit {UNIT_SELF} on the serial line `{bus}` ({}) is a number that Modbus reserves and some boards are delivered with: \
-             fine until a second one shares the line; give it its own number then",
+             fine until a second one shares the line; set another number then",
             portals.join(", ")
         )
     }));
@@ -179,15 +180,9 @@ fn devices(config: &Config) -> Vec<String> {
 }
 
 /// What relays do that the gateway cannot reach: over a line that is cut it can change nothing.
-fn while_cut_off(config: &Config) -> Vec<String> {
+fn while_cut_off(config: &Site) -> Vec<String> {
     let mut alike: BTreeMap<(&str, &str, &str), Vec<String>> = BTreeMap::new();
-    // A profile that cannot be read is a diagnostic, told elsewhere.
-    let specs = super::serve::portals(config).unwrap_or_default();
-    for spec in &specs {
-        let Some((part, output)) = spec.output.as_ref().and_then(|part| Some((part, part.profile.output.as_ref()?)))
-        else {
-            continue;
-        };
+    for (portal, _, part, output) in outputs(config) {
         let does = match part.profile.on_link_loss {
             OnLinkLoss::Off => continue,
             OnLinkLoss::Hold => "keeps its relays as they are",
@@ -195,7 +190,7 @@ fn while_cut_off(config: &Config) -> Vec<String> {
                 "is not known to switch its relays off (try it, and write what it does as `on_link_loss` in a profile of your own)"
             }
         };
-        let follows = match (spec.kind, &output.pulse) {
+        let follows = match (portal.portal.kind, &output.pulse) {
             (PortalKind::PowerBox, _) => {
                 "a card that is revoked meanwhile keeps its power until the line is back; where that may not be, use a relay that \
                  switches off by itself"
@@ -206,16 +201,57 @@ fn while_cut_off(config: &Config) -> Vec<String> {
             }
             (PortalKind::Gate | PortalKind::Door, Pulse::Device { .. }) => continue,
         };
-        alike.entry((&part.profile.id, does, follows)).or_default().push(format!("`{}`", spec.id));
+        alike.entry((&part.profile.id, does, follows)).or_default().push(format!("`{}`", portal.portal.id));
     }
-    let told = |((profile, does, follows), portals): (_, Vec<String>)| {
+    let hint = |((profile, does, follows), portals): (_, Vec<String>)| {
         format!("while the line of {} is cut, `{profile}` {does}: {follows}", portals.join(", "))
     };
-    alike.into_iter().map(told).collect()
+    alike.into_iter().map(hint).collect()
+}
+
+/// Which portals may put the building in fire.
+fn fire(config: &Site) -> Option<String> {
+    let may = config.portals.iter().filter(|p| p.portal.fire_input && can_report_fire(&p.device));
+    let may: Vec<String> = may.map(|p| format!("`{}`", p.portal.id)).collect();
+    (!may.is_empty()).then(|| {
+        format!(
+            "the fire input of {} puts the building in fire and releases every gate and door; `fire_input = false` at a portal \
+             takes that away from it",
+            may.join(", ")
+        )
+    })
+}
+
+/// Whether a device can report a fire at all.
+fn can_report_fire(device: &PortalDevice) -> bool {
+    match device {
+        PortalDevice::NativeMqtt | PortalDevice::ModbusServer { .. } => true,
+        PortalDevice::Parts(parts) => {
+            parts.all().any(|part| part.profile.inputs.iter().any(|input| input.kind == InputKind::Fire))
+        }
+    }
+}
+
+/// Gates that take the reader's report for the direction: what is reported as "out" is never refused.
+fn directions(config: &Site) -> Option<String> {
+    let reports = |device: &PortalDevice| match device {
+        PortalDevice::NativeMqtt | PortalDevice::ModbusServer { .. } => true,
+        PortalDevice::Parts(parts) => parts.readers().any(|reader| reader.direction.is_some()),
+    };
+    let gate =
+        |p: &&PortalConfig| p.portal.kind == PortalKind::Gate && p.portal.direction.is_none() && reports(&p.device);
+    let gates: Vec<String> = config.portals.iter().filter(gate).map(|p| format!("`{}`", p.portal.id)).collect();
+    (!gates.is_empty()).then(|| {
+        format!(
+            "{} has no `direction`, so the reader's \"out\" is taken as reported, and out is never refused: who controls the \
+             reader opens the gate; write `direction = \"in\"` where one only enters",
+            gates.join(", ")
+        )
+    })
 }
 
 /// A listener for the network to which nobody on the network may connect.
-fn closed(config: &Config) -> Option<String> {
+fn closed(config: &Site) -> Option<String> {
     let server = config.modbus_server.as_ref()?;
     let tcp = server.tcp.filter(|address| !address.ip().is_loopback())?;
     server.allow.iter().all(|net| net.network().is_loopback()).then(|| {
@@ -227,15 +263,14 @@ fn closed(config: &Config) -> Option<String> {
 }
 
 /// Readers that lose part of the UID, by what they do to it.
-fn lossy(config: &Config) -> Vec<String> {
+fn lossy(config: &Site) -> Vec<String> {
     let mut by_transform: BTreeMap<_, Vec<String>> = BTreeMap::new();
-    // A profile that cannot be read is a diagnostic, told elsewhere.
-    for (portal, transform) in super::serve::modbus::lossy_readers(config).unwrap_or_default() {
+    for (portal, transform) in super::serve::modbus::lossy_readers(config) {
         by_transform.entry(transform).or_default().push(format!("`{portal}`"));
     }
     let note = |(transform, portals): (_, Vec<String>)| {
         format!(
-            "the reader of {} gives only what `{transform}` leaves of a UID: cards that fall together are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one",
+            "the reader of {} gives only what `{transform}` leaves of a UID: cards that collide are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one",
             portals.join(", ")
         )
     };
@@ -243,7 +278,7 @@ fn lossy(config: &Config) -> Vec<String> {
 }
 
 /// What is asked for and not done yet. What is the default, and what is off, promises nothing.
-fn without_effect(config: &Config) -> Vec<&'static str> {
+fn without_effect(config: &Site) -> Vec<&'static str> {
     let policy = &config.policy;
     let token = config.http.as_ref().is_some_and(|http| http.token.is_some());
     let spread =

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::serve::{self, ServeError, serve};
+use super::serve::{ServeError, serve};
 use super::{Exit, bad_config, print_error};
 use crate::config;
 
@@ -15,7 +15,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    let config = match serve::load(&args.config) {
+    let config = match config::load(&args.config) {
         Ok(config) => config,
         Err(error) => return bad_config(&error),
     };

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::{Exit, bad_config, print_error, print_line};
 use crate::access::portal::Direction;
-use crate::config::{self, Config, PortalDevice};
+use crate::config::{self, PortalDevice};
 use crate::workbench::modbus::fault::{FAULT_WORDS, Fault};
 use crate::workbench::site::Site;
 
@@ -181,7 +181,7 @@ fn ask(socket: &Path, line: &str) -> Exit {
 }
 
 fn stand_in(path: &Path, ports: &[(String, String)]) -> Exit {
-    let config = match super::serve::load(path) {
+    let config = match config::load(path) {
         Ok(config) => config,
         Err(error) => return bad_config(&error),
     };
@@ -197,7 +197,7 @@ fn stand_in(path: &Path, ports: &[(String, String)]) -> Exit {
     }
 }
 
-async fn serve(config: &Config, ports: &[(String, String)]) -> Result<(), String> {
+async fn serve(config: &config::Site, ports: &[(String, String)]) -> Result<(), String> {
     let stop = super::run::stop_signal().map_err(|e| format!("signals cannot be heard: {e}"))?;
     let (spec, notes) = site::spec(config, ports)?;
     let socket = config.data_dir.join(SOCKET);
@@ -225,7 +225,7 @@ async fn serve(config: &Config, ports: &[(String, String)]) -> Result<(), String
     told
 }
 
-fn announce(config: &Config, site: &Site, notes: &[String]) {
+fn announce(config: &config::Site, site: &Site, notes: &[String]) {
     let names: Vec<String> = site.portals().map(ToString::to_string).collect();
     if !names.is_empty() {
         print_error(format!("standing in for {} of `{}`; Ctrl-C ends it", names.join(", "), config.gateway));

@@ -1,16 +1,19 @@
-//! `[[bus]]`: Modbus lines on which the gateway asks; `[modbus_server]`: where controllers ask the gateway.
+//! `[[bus]]`: Modbus lines on which the gateway is the master; `[modbus_server]`: where controllers send requests to the gateway.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use ipnet::IpNet;
+use serde::Deserialize;
 
 use super::broker::is_host;
-use super::{Surroundings, non_empty, socket_address, whole};
+use super::secret::FileKey;
+use super::{Address, Context};
 use crate::access::id::PortalId;
-use crate::profile::document::{Table, Value};
+use crate::profile::document::{Key, List, Log, Text, Whole};
 
 /// Speeds of serial lines, in bits per second: those that devices and adapters can be set to.
 const BAUDS: [u32; 15] =
@@ -19,7 +22,8 @@ const BAUDS: [u32; 15] =
 const BAUD_DEFAULT: u32 = 19_200;
 
 /// Parity of a serial line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Parity {
     /// None.
     None,
@@ -29,26 +33,17 @@ pub enum Parity {
     Odd,
 }
 
-/// Stop bits of a serial line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopBits {
-    /// One.
-    One,
-    /// Two.
-    Two,
-}
-
 /// A serial line; always 8 data bits, as RTU asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SerialConfig {
-    /// The device file.
-    pub port: PathBuf,
+    /// The device file, best one of `/dev/serial/by-id`.
+    pub port: String,
     /// Bits per second; default 19200 (Modbus over serial line V1.02, 2.5.1).
     pub baud: u32,
     /// Parity; default even.
     pub parity: Parity,
-    /// Stop bits; default one.
-    pub stop_bits: StopBits,
+    /// Stop bits, 1 or 2; default 1.
+    pub stop_bits: u8,
 }
 
 /// The address of a Modbus TCP device or gateway.
@@ -62,7 +57,7 @@ pub struct TcpPeer {
 
 impl TcpPeer {
     /// The same for every way to write one name or address.
-    fn spelled_alike(&self) -> Self {
+    fn canonical(&self) -> Self {
         let host = match self.host.parse::<IpAddr>() {
             Ok(address) => address.to_string(),
             Err(_) => self.host.to_ascii_lowercase(),
@@ -90,7 +85,7 @@ pub enum BusLine {
     Tcp(TcpPeer),
 }
 
-/// One Modbus line on which the gateway asks.
+/// One Modbus line on which the gateway is the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BusConfig {
     /// Its id; portals name it.
@@ -107,7 +102,7 @@ pub struct BusConfig {
     pub devices_dir: Option<PathBuf>,
 }
 
-/// Where controllers ask the gateway; at least one of `tcp` and `serial` is there.
+/// Where controllers send requests to the gateway; at least one of `tcp` and `serial` is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModbusServerConfig {
     /// The address listened on.
@@ -118,180 +113,182 @@ pub struct ModbusServerConfig {
     pub allow: Vec<IpNet>,
 }
 
-/// A bus as far as it could be read; its id is known to portals also when the rest is wrong.
+impl FromStr for TcpPeer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`host:port` is wanted, e.g. `192.0.2.9:502`, got `{text}`");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let six = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let named = six.is_some() || !host.contains(':');
+        let host = six.unwrap_or(host);
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+        if named && is_host(host) { Ok(Self { host: host.to_owned(), port }) } else { Err(wrong()) }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct BusTable {
+    id: Key<Text<PortalId>>,
+    serial: Key<SerialTable>,
+    tcp: Key<Text<TcpPeer>>,
+    timeout_ms: Key<Whole<10, 10_000>>,
+    echo: Key<bool>,
+    any_transaction: Key<bool>,
+    devices_dir: FileKey,
+}
+
+#[derive(Deserialize)]
+struct SerialTable {
+    port: FileKey,
+    baud: Key<Whole<1, 9_999_999>>,
+    parity: Key<Parity>,
+    stop_bits: Key<Whole<1, 2>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ServerTable {
+    tcp: Key<Text<Address>>,
+    serial: Key<SerialTable>,
+    allow: List<Text<Net>>,
+}
+
+#[derive(Clone)]
+struct Net(IpNet);
+
+impl FromStr for Net {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        net.map(Self).map_err(|_| format!("a network such as `192.0.2.0/24` or an address is wanted, got `{text}`"))
+    }
+}
+
+/// A bus as far as it could be read; portals know its id also when the rest is wrong.
 pub(super) struct BusDraft {
-    /// Its id.
-    pub(super) id: Option<String>,
-    /// The whole, if nothing is wrong.
+    pub(super) id: String,
+    /// The whole, if its line and its directory are right.
     pub(super) config: Option<BusConfig>,
 }
 
-/// Which serial ports are taken, and by what.
+/// Which serial ports are taken, and by which key.
 #[derive(Default)]
 pub(super) struct SerialPorts(HashMap<PathBuf, String>);
 
-impl SerialPorts {
-    fn take(&mut self, port: &Path, value: &Value<'_>) {
-        // Two names may be one device: what udev puts in /dev/serial are links.
-        let device = port.canonicalize().unwrap_or_else(|_| port.to_owned());
-        match self.0.get(&device) {
-            Some(taken) => {
-                value.diagnostic(format!("`{}` is taken by `{taken}`; a line has one owner", port.display()));
-            }
-            None => {
-                self.0.insert(device, value.path().to_owned());
-            }
-        }
-    }
-}
-
-/// Reads every `[[bus]]`.
-pub(super) fn read_all(top: &mut Table<'_>, around: &Surroundings<'_>, ports: &mut SerialPorts) -> Vec<BusDraft> {
-    let mut seen: Vec<String> = Vec::new();
+/// Every `[[bus]]` with an id.
+pub(super) fn buses(cx: &Context<'_>, list: &List<BusTable>, ports: &mut SerialPorts) -> Vec<BusDraft> {
+    let log = cx.log;
+    let mut drafts: Vec<BusDraft> = Vec::new();
     let mut peers: HashMap<TcpPeer, String> = HashMap::new();
-    top.tables("bus", |table| {
-        let id = table.need("id").and_then(|value| {
-            let id = value.parsed(|text| text.parse::<PortalId>().map(|_| text.to_owned()))?;
-            if seen.contains(&id) {
-                value.diagnostic(format!("`{id}` is the id of an earlier bus; give each its own"));
-            }
-            seen.push(id.clone());
-            Some(id)
-        });
-        let serial = table.get("serial").map(|value| read_serial(&value, around, ports));
-        let tcp = table.get("tcp").map(|value| {
-            let peer = value.parsed(read_peer)?;
-            match peers.get(&peer.spelled_alike()) {
-                Some(taken) => value.diagnostic(format!(
+    for table in list.items() {
+        let Some(t) = table.get() else { continue };
+        let id = t.id.need(log, "").map(|Text(id)| id.to_string());
+        if id.as_ref().is_some_and(|id| drafts.iter().any(|draft| draft.id == *id)) {
+            t.id.wrong(
+                log,
+                format!("`{}` is the id of an earlier bus; give each its own", id.as_deref().unwrap_or_default()),
+            );
+        }
+        let serial = serial(cx, &t.serial, ports);
+        let tcp = t.tcp.get().map(|Text(peer)| peer.clone());
+        if let Some(peer) = &tcp {
+            match peers.get(&peer.canonical()) {
+                Some(taken) => t.tcp.wrong(log, format!(
                     "`{peer}` is `{taken}` too; a line has one owner: let the portals of both name that bus, and leave this one out"
                 )),
-                None => {
-                    peers.insert(peer.spelled_alike(), value.path().to_owned());
-                }
+                None => drop(peers.insert(peer.canonical(), t.tcp.place.path.clone())),
             }
-            Some(peer)
-        });
-        let line = match (serial, tcp) {
-            (Some(serial), None) => serial.map(BusLine::Serial),
-            (None, Some(tcp)) => tcp.map(BusLine::Tcp),
-            (None, None) => {
-                table.diagnostic("what line it is is missing: `serial = { port = \"/dev/…\" }` or `tcp = \"host:502\"`");
-                None
-            }
-            (Some(_), Some(_)) => {
-                table.diagnostic_at("tcp", "a bus is either `serial` or `tcp`; make two of it");
-                None
-            }
-        };
-        let timeout_ms = whole(table, "timeout_ms", 10..=10_000, 200);
-        let echo = table.has("echo").then(|| table.flag("echo", false));
-        let any_transaction = table.flag("any_transaction", false);
-        match &line {
-            Some(BusLine::Tcp(_)) if echo.is_some() => {
-                table.diagnostic_at("echo", "only the adapter of a serial line repeats what is sent; leave it out");
-            }
-            Some(BusLine::Serial(_)) if any_transaction => {
-                table.diagnostic_at("any_transaction", "a serial line has no transactions; leave it out");
-            }
-            Some(BusLine::Tcp(_) | BusLine::Serial(_)) | None => {}
         }
-        let devices_dir = table.get("devices_dir").map(|value| {
-            let dir = around.base_dir.join(non_empty(&value)?);
-            if !dir.is_dir() {
-                value.diagnostic(format!("`{}` is no directory; the shipped profiles need none", dir.display()));
-                return None;
+        match (t.serial.is_set(), t.tcp.is_set()) {
+            (false, false) => {
+                table.wrong(log, "its line is missing: `serial = { port = \"/dev/…\" }` or `tcp = \"host:502\"`");
             }
-            Some(dir)
+            (true, true) => t.tcp.wrong(log, "a bus is either `serial` or `tcp`; make two of it"),
+            (true, false) => {
+                t.any_transaction.must_not_be_set(log, "a serial line has no transactions; leave it out");
+            }
+            (false, true) => {
+                t.echo.must_not_be_set(log, "only the adapter of a serial line repeats what is sent; leave it out");
+            }
+        }
+        let mut devices_dir = Some(cx.path(&t.devices_dir));
+        if let Some(Some(dir)) = devices_dir.as_ref().filter(|dir| dir.as_ref().is_some_and(|dir| !dir.is_dir())) {
+            let message = format!("`{}` is not a directory; the shipped profiles need none", dir.display());
+            t.devices_dir.wrong(log, message);
+            devices_dir = None;
+        }
+        let Some(id) = id else { continue };
+        let line = serial.map(BusLine::Serial).or(tcp.map(BusLine::Tcp));
+        let config = line.zip(devices_dir).map(|(line, devices_dir)| BusConfig {
+            id: id.clone(),
+            line,
+            timeout_ms: t.timeout_ms.number(200),
+            echo: t.echo.get().copied(),
+            any_transaction: t.any_transaction.or(false),
+            devices_dir,
         });
-        let config =
-            || Some(BusConfig { id: id.clone()?, line: line?, timeout_ms, echo, any_transaction, devices_dir: super::flat(devices_dir)? });
-        BusDraft { config: config(), id }
+        drafts.push(BusDraft { id, config });
+    }
+    drafts
+}
+
+/// `[modbus_server]`.
+pub(super) fn server(
+    cx: &Context<'_>,
+    table: &Key<ServerTable>,
+    ports: &mut SerialPorts,
+) -> Option<ModbusServerConfig> {
+    let t = table.get()?;
+    if !t.tcp.is_set() && !t.serial.is_set() {
+        table.wrong(cx.log, "where to listen is missing: `tcp = \"0.0.0.0:1502\"` or `serial = { port = \"/dev/…\" }`");
+    }
+    if t.allow.get().is_some_and(Vec::is_empty) {
+        t.allow.wrong(
+            cx.log,
+            "nobody may connect; list networks such as `192.0.2.0/24`, or leave it out for this machine only",
+        );
+    }
+    let loopback = || {
+        [
+            ipnet::Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8).trunc().into(),
+            IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        ]
+    };
+    Some(ModbusServerConfig {
+        tcp: t.tcp.get().map(|Text(Address(address))| *address),
+        serial: serial(cx, &t.serial, ports),
+        allow: if t.allow.is_set() { t.allow.values().map(|net| net.0.0).collect() } else { loopback().to_vec() },
     })
 }
 
-/// Reads `[modbus_server]`.
-pub(super) fn read_server(
-    table: &mut Table<'_>,
-    around: &Surroundings<'_>,
-    ports: &mut SerialPorts,
-) -> Option<ModbusServerConfig> {
-    let tcp = table.get("tcp").map(|value| value.parsed(socket_address));
-    let serial = table.get("serial").map(|value| read_serial(&value, around, ports));
-    if tcp.is_none() && serial.is_none() {
-        table.diagnostic("where to listen is missing: `tcp = \"0.0.0.0:1502\"` or `serial = { port = \"/dev/…\" }`");
-    }
-    let allow = match table.get("allow") {
-        None => {
-            vec![IpNet::from(IpAddr::from([127, 0, 0, 1])), IpNet::from(IpAddr::from(std::net::Ipv6Addr::LOCALHOST))]
-                .into_iter()
-                .map(loopback_net)
-                .collect()
-        }
-        Some(value) => {
-            let items = value.items();
-            if items.is_empty() {
-                value.diagnostic(
-                    "nobody may connect; list networks such as `192.0.2.0/24`, or leave it out for this machine only",
-                );
+fn serial(cx: &Context<'_>, table: &Key<SerialTable>, ports: &mut SerialPorts) -> Option<SerialConfig> {
+    let (log, t) = (cx.log, table.get()?);
+    t.port.need(log, "");
+    let port = cx.path(&t.port);
+    if let Some(port) = &port {
+        // Two names may be one device: what udev puts in /dev/serial are links.
+        let device = port.canonicalize().unwrap_or_else(|_| port.clone());
+        match ports.0.get(&device) {
+            Some(taken) => {
+                t.port.wrong(log, format!("`{}` is taken by `{taken}`; a line has one owner", port.display()));
             }
-            items.iter().filter_map(|item| item.parsed(read_net)).collect()
+            None => drop(ports.0.insert(device, t.port.place.path.clone())),
         }
-    };
-    Some(ModbusServerConfig { tcp: super::flat(tcp)?, serial: super::flat(serial)?, allow })
-}
-
-/// The loopback network of an address's family: all of 127.0.0.0/8, but only ::1.
-fn loopback_net(address: IpNet) -> IpNet {
-    match address {
-        IpNet::V4(four) => ipnet::Ipv4Net::new(four.addr(), 8).map_or(address, |net| IpNet::V4(net.trunc())),
-        IpNet::V6(_) => address,
     }
+    Some(SerialConfig {
+        port: port?.display().to_string(),
+        baud: baud(log, &t.baud),
+        parity: t.parity.or(Parity::Even),
+        stop_bits: t.stop_bits.number(1),
+    })
 }
 
-fn read_net(text: &str) -> Result<IpNet, String> {
-    text.parse()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| format!("a network such as `192.0.2.0/24` or an address is wanted, got `{text}`"))
-}
-
-fn read_peer(text: &str) -> Result<TcpPeer, String> {
-    let wrong = || format!("`host:port` is wanted, e.g. `192.0.2.9:502`, got `{text}`");
-    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    let six = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    let named = six.is_some() || !host.contains(':');
-    let host = six.unwrap_or(host);
-    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
-    if named && is_host(host) { Ok(TcpPeer { host: host.to_owned(), port }) } else { Err(wrong()) }
-}
-
-fn read_baud(value: &Value<'_>) -> Option<u32> {
-    let baud = u32::try_from(value.number(1..10_000_000)?).ok()?;
+fn baud<const MIN: i64, const MAX: i64>(log: &Log, key: &Key<Whole<MIN, MAX>>) -> u32 {
+    let baud = key.number(BAUD_DEFAULT);
     if !BAUDS.contains(&baud) {
         let all = BAUDS.map(|baud| baud.to_string()).join(", ");
-        value.diagnostic(format!("no device runs at {baud} Bd; write what the devices are set to, one of {all}"));
-        return None;
+        key.wrong(log, format!("no device runs at {baud} Bd; write what the devices are set to, one of {all}"));
     }
-    Some(baud)
-}
-
-fn read_serial(value: &Value<'_>, around: &Surroundings<'_>, ports: &mut SerialPorts) -> Option<SerialConfig> {
-    let read = |table: &mut Table<'_>| {
-        let port = table.need("port").and_then(|value| {
-            let port = around.base_dir.join(non_empty(&value)?);
-            ports.take(&port, &value);
-            Some(port)
-        });
-        let baud = table.get("baud").and_then(|value| read_baud(&value)).unwrap_or(BAUD_DEFAULT);
-        let parity = table.choice(
-            "parity",
-            &[("none", Parity::None), ("even", Parity::Even), ("odd", Parity::Odd)],
-            Parity::Even,
-        );
-        let stop_bits = match whole(table, "stop_bits", 1..=2, 1_u8) {
-            2 => StopBits::Two,
-            _ => StopBits::One,
-        };
-        Some(SerialConfig { port: port?, baud, parity, stop_bits })
-    };
-    value.table(read).flatten()
+    baud
 }

@@ -1,15 +1,16 @@
-//! The file, and from it a checked [`Config`]: everything the rest of the program is told about its site.
+//! The file, and from it a checked [`Site`]: everything the rest of the program needs to know of its building, described once.
 //!
-//! Owns every key of the configuration, its default, its range and what must fit together, and says all diagnostics at once
-//! with line, key and remedy. Refuses to own what the keys set off: it opens no socket, no port and no store.
+//! Owns every key of the configuration, its default, its range and what must fit together, and reports all diagnostics at once
+//! with line, key and remedy. Device profiles are found and parsed here, once each. It opens no socket, no port and no store.
 
 mod broker;
 mod bus;
 mod center;
-mod device;
 mod link;
+mod parts;
 mod policy;
 mod portal;
+mod profiles;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -17,36 +18,40 @@ mod tests;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use jiff::tz::TimeZone;
+use serde::Deserialize;
 
 use crate::access::id::{GatewayId, IdentifierError};
 use crate::access::policy::Policy;
-use crate::profile::document::{self, Diagnostic, Table, Value};
+use crate::profile::document::{self, Diagnostic, Key, List, Log, NotBlank, Text};
 use crate::wire::envelope::StreamSpec;
 use crate::wire::topic;
 
 pub use broker::{BrokerUrl, UrlError};
-pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, StopBits, TcpPeer};
-pub use device::{ModbusPart, MqttPart, Part, PortalDevice, ProfileUse, Role, UNIT_SELF};
+pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, TcpPeer};
 pub use link::{ClientCert, Credentials, LinkSpec, RESYNC_SPREAD_S_DEFAULT, Session};
+pub use parts::{Part, Parts, PortalConfig, PortalDevice, Role, SLOTS_MAX, UNIT_SELF};
 pub use policy::{AuditAckBy, AuditConfig};
-pub use portal::PortalConfig;
 pub use secret::Secret;
 
-/// Where commands look for the configuration when they are not told.
+/// Where commands look for the configuration when the command line names none.
 pub const DEFAULT_PATH: &str = "/etc/dormgate/dormgate.toml";
-/// Where the gateway keeps what survives, when the file does not say.
+/// Where the gateway keeps what survives, when the file names no directory.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/dormgate";
-/// The time zone of windows and schedules, when the file does not say.
+/// The time zone of windows and schedules, when the file names none.
 pub const DEFAULT_TIMEZONE: &str = "Asia/Shanghai";
+/// The console's address when the file names none.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8480);
 /// Largest configuration in bytes; a larger file is not one.
 pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// A checked configuration. Every path in it is absolute or relative to the working directory, no longer to the file.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct Site {
     /// Who this gateway is.
     pub gateway: GatewayId,
     /// The time zone of windows and schedules that name none.
@@ -59,7 +64,7 @@ pub struct Config {
     pub uplink: Option<LinkSpec>,
     /// The link to MQTT portals; the uplink's broker on a connection of its own when the file has no `[local]`.
     pub local: Option<LinkSpec>,
-    /// Who may say what.
+    /// The streams, and which ops each may send.
     pub streams: Vec<StreamSpec>,
     /// The site's choices, `center.require_issue` among them.
     pub policy: Policy,
@@ -67,9 +72,9 @@ pub struct Config {
     pub audit: AuditConfig,
     /// Console, API and metrics.
     pub http: Option<HttpConfig>,
-    /// Modbus lines on which the gateway asks.
+    /// Modbus lines on which the gateway is the master.
     pub buses: Vec<BusConfig>,
-    /// Where controllers ask the gateway.
+    /// Where controllers send requests to the gateway.
     pub modbus_server: Option<ModbusServerConfig>,
     /// The portals, in the order of the file.
     pub portals: Vec<PortalConfig>,
@@ -81,8 +86,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpConfig {
     /// The address listened on.
-    pub listen: std::net::SocketAddr,
-    /// What a caller must show to change anything; without it, and only on loopback, nothing can be changed over HTTP.
+    pub listen: SocketAddr,
+    /// What a caller must present to change anything; without it, and only on loopback, nothing can be changed over HTTP.
     pub token: Option<Secret>,
 }
 
@@ -121,57 +126,30 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// Judges what only device profiles can tell.
-pub trait Devices {
-    /// Says whether a device profile can do what the configuration wants of it.
-    ///
-    /// # Errors
-    /// What is wrong, and what to do; it becomes the diagnostic at the profile's name.
-    fn profile(&self, wanted: &ProfileUse<'_>) -> Result<(), String>;
-
-    /// What is wrong among these lines and portals. Only those are given that have no diagnostic of their own.
-    fn site(&self, buses: &[BusConfig], portals: &[PortalConfig]) -> Vec<Diagnostic>;
-}
-
-/// Judges profiles alone: for tests of other things.
-impl<F: Fn(&ProfileUse<'_>) -> Result<(), String>> Devices for F {
-    fn profile(&self, wanted: &ProfileUse<'_>) -> Result<(), String> {
-        self(wanted)
-    }
-
-    fn site(&self, _: &[BusConfig], _: &[PortalConfig]) -> Vec<Diagnostic> {
-        Vec::new()
-    }
-}
-
-/// Accepts every profile: for tests of other things.
-///
-/// # Errors
-/// None.
-pub fn any_profile(_: &ProfileUse<'_>) -> Result<(), String> {
-    Ok(())
-}
-
 /// What a configuration leans on beside its own text.
-pub struct Surroundings<'p> {
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
     /// What relative paths are relative to: the directory of the file.
     pub base_dir: PathBuf,
     /// `$CREDENTIALS_DIRECTORY`, where systemd puts a service's secrets.
     pub credentials_dir: Option<PathBuf>,
-    /// Judges the devices named.
-    pub devices: &'p dyn Devices,
+}
+
+/// What every section is read with.
+struct Context<'a> {
+    log: &'a Log,
+    around: &'a Surroundings,
 }
 
 /// The configuration in the file at `path`.
 ///
 /// # Errors
 /// [`ConfigError`] when the file cannot be read or has diagnostics; it then names them all.
-pub fn load(path: &Path, devices: &dyn Devices) -> Result<Config, ConfigError> {
+pub fn load(path: &Path) -> Result<Site, ConfigError> {
     let text = read_file(path)?;
     let around = Surroundings {
         base_dir: base_dir(path),
         credentials_dir: std::env::var_os("CREDENTIALS_DIRECTORY").filter(|d| !d.is_empty()).map(PathBuf::from),
-        devices,
     };
     parse(&text, &around).map_err(|diagnostics| ConfigError::Diagnostics { path: path.to_owned(), diagnostics })
 }
@@ -182,17 +160,9 @@ pub fn load(path: &Path, devices: &dyn Devices) -> Result<Config, ConfigError> {
 /// # Errors
 /// [`ConfigError`] when the file cannot be read, is not TOML, or has a diagnostic in `gateway.data_dir`.
 pub fn data_dir(path: &Path) -> Result<PathBuf, ConfigError> {
-    let text = read_file(path)?;
-    let base = base_dir(path);
-    document::read(&text, |top| {
-        top.entries();
-        let read = |t: &mut Table<'_>| {
-            t.entries();
-            t.text("data_dir")
-        };
-        base.join(top.table("gateway", read).flatten().unwrap_or_else(|| DEFAULT_DATA_DIR.to_owned()))
-    })
-    .map_err(|diagnostics| ConfigError::Diagnostics { path: path.to_owned(), diagnostics })
+    let found: Option<Text<NotBlank>> = document::read_at(&read_file(path)?, &["gateway", "data_dir"])
+        .map_err(|diagnostics| ConfigError::Diagnostics { path: path.to_owned(), diagnostics })?;
+    Ok(base_dir(path).join(found.map_or_else(|| DEFAULT_DATA_DIR.to_owned(), |Text(NotBlank(dir))| dir)))
 }
 
 fn base_dir(path: &Path) -> PathBuf {
@@ -212,14 +182,83 @@ fn read_file(path: &Path) -> Result<String, ConfigError> {
     read().map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
 }
 
+#[derive(Deserialize)]
+struct Document {
+    gateway: Key<GatewayTable>,
+    uplink: Key<link::LinkTable>,
+    local: Key<link::LinkTable>,
+    center: Key<center::CenterTable>,
+    policy: Key<policy::PolicyTable>,
+    audit: Key<policy::AuditTable>,
+    http: Key<HttpTable>,
+    bus: List<bus::BusTable>,
+    modbus_server: Key<bus::ServerTable>,
+    portal: List<portal::PortalTable>,
+}
+
+#[derive(Deserialize)]
+struct GatewayTable {
+    id: Key<Text<OwnId>>,
+    timezone: Key<Text<Zone>>,
+    data_dir: secret::FileKey,
+}
+
+#[derive(Deserialize)]
+struct HttpTable {
+    listen: Key<Text<Address>>,
+    token_file: secret::FileKey,
+}
+
+/// An address and port.
+#[derive(Clone, Copy)]
+struct Address(SocketAddr);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |_| format!("an address and port such as `127.0.0.1:8480` is wanted, got `{text}`");
+        text.parse().map(Self).map_err(wrong)
+    }
+}
+
+/// The id of this gateway.
+#[derive(Clone)]
+struct OwnId(GatewayId);
+
+impl FromStr for OwnId {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        // The topics of such a gateway would be those of the whole campus.
+        if name == topic::CAMPUS {
+            return Err(format!("`{name}` means every gateway in topics and `aud`; name this one after its building"));
+        }
+        name.parse().map(Self).map_err(|error: IdentifierError| error.to_string())
+    }
+}
+
+/// A time zone, with its IANA name.
+#[derive(Clone)]
+struct Zone(String, TimeZone);
+
+impl FromStr for Zone {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let wrong = || format!("no time zone `{name}` is known; write an IANA name such as `{DEFAULT_TIMEZONE}`");
+        let zone = TimeZone::get(name).map_err(|_| wrong())?;
+        let name = zone.iana_name().ok_or_else(wrong)?.to_owned();
+        Ok(Self(name, zone))
+    }
+}
+
 /// The configuration in `text`.
 ///
 /// # Errors
 /// Every diagnostic, in the order of the text.
-pub fn parse(text: &str, around: &Surroundings<'_>) -> Result<Config, Vec<Diagnostic>> {
-    // A section that is missing altogether is reported by what needs it, so nothing here is `None` without a diagnostic.
-    document::read(text, |top| read_config(top, around))
-        .and_then(|config| config.ok_or_else(|| vec![incomplete("the configuration is incomplete")]))
+pub fn parse(text: &str, around: &Surroundings) -> Result<Site, Vec<Diagnostic>> {
+    document::read(text, |document, log| site(document, &Context { log, around }))
 }
 
 /// The `[[center.stream]]` tables of a text that has nothing else: what the reference center keeps in its directory.
@@ -227,147 +266,65 @@ pub fn parse(text: &str, around: &Surroundings<'_>) -> Result<Config, Vec<Diagno
 /// # Errors
 /// Every diagnostic, in the order of the text.
 pub fn streams(text: &str) -> Result<Vec<StreamSpec>, Vec<Diagnostic>> {
-    document::read(text, |top| center::read(top).0)
+    #[derive(Deserialize)]
+    struct Center {
+        center: Key<center::CenterTable>,
+    }
+    document::read(text, |document: &Center, log| Some(center::streams(log, &document.center).0))
 }
 
-fn incomplete(message: &str) -> Diagnostic {
-    Diagnostic { line: 1, column: 1, path: String::new(), message: message.to_owned() }
-}
-
-fn read_config(top: &mut Table<'_>, around: &Surroundings<'_>) -> Option<Config> {
-    let gateway = top.need("gateway").and_then(|v| v.table(|t| read_gateway(t, around)));
-    let id = gateway.as_ref().and_then(|g| g.id.clone());
-
-    let uplink = top.table("uplink", |t| link::read(t, "uplink", id.as_ref(), around));
-    let local = top.get("local");
-    let has_broker = uplink.is_some() || local.is_some();
-    let local = link::read_local(local.as_ref(), uplink.as_ref().and_then(Option::as_ref), id.as_ref(), around);
-
-    let (streams, require_issue) = center::read(top);
-    let policy = policy::read(top, require_issue);
-    let audit = policy::read_audit(top);
-    let http = top.table("http", |t| read_http(t, around));
-
+fn site(t: &Document, cx: &Context<'_>) -> Option<Site> {
+    let log = cx.log;
+    let gateway = t.gateway.need(log, "");
+    let id = gateway.and_then(|table| table.id.need(log, "")).map(|Text(OwnId(id))| id);
+    let (uplink, local) = link::links(cx, &t.uplink, &t.local, id);
+    let (streams, require_issue) = center::streams(log, &t.center);
     let mut ports = bus::SerialPorts::default();
-    let buses = bus::read_all(top, around, &mut ports);
-    let modbus_server = top.table("modbus_server", |t| bus::read_server(t, around, &mut ports));
-    let site = device::Site { buses: &buses, has_broker, has_modbus_server: modbus_server.is_some(), around };
-    let portals = portal::read_all(top, &site);
-    let lines: Vec<BusConfig> = buses.iter().filter_map(|draft| draft.config.clone()).collect();
-    let good: Vec<PortalConfig> = portals.iter().flatten().cloned().collect();
-    around.devices.site(&lines, &good).into_iter().for_each(|diagnostic| top.report(diagnostic));
-
-    let gateway = gateway?;
-    let mut config = Config {
-        gateway: gateway.id?,
-        timezone: gateway.timezone.1,
-        timezone_name: gateway.timezone.0,
-        data_dir: gateway.data_dir,
-        uplink: flat(uplink)?,
-        local: flat(local)?,
+    let drafts = bus::buses(cx, &t.bus, &mut ports);
+    let modbus_server = bus::server(cx, &t.modbus_server, &mut ports);
+    let has_broker = t.uplink.is_set() || t.local.is_set();
+    let portals = portal::Portals::new(cx, &drafts, has_broker, t.modbus_server.is_set()).read(&t.portal);
+    let (timezone_name, timezone) = match gateway.and_then(|table| table.timezone.get()) {
+        Some(Text(Zone(name, zone))) => (name.clone(), zone.clone()),
+        None => (DEFAULT_TIMEZONE.to_owned(), TimeZone::get(DEFAULT_TIMEZONE).unwrap_or(TimeZone::UTC)),
+    };
+    let data_dir = gateway.and_then(|table| cx.path(&table.data_dir));
+    let http = http(cx, &t.http);
+    let mut site = Site {
+        gateway: id.cloned()?,
+        timezone,
+        timezone_name,
+        data_dir: data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
+        uplink,
+        local,
         streams,
-        policy,
-        audit,
-        http: flat(http)?,
-        buses: buses.into_iter().map(|draft| draft.config).collect::<Option<_>>()?,
-        modbus_server: flat(modbus_server)?,
-        portals: portals.into_iter().collect::<Option<_>>()?,
+        policy: policy::policy(&t.policy, require_issue),
+        audit: policy::audit(&t.audit),
+        http,
+        buses: drafts.into_iter().filter_map(|draft| draft.config).collect(),
+        modbus_server,
+        portals,
         insecure: Vec::new(),
     };
-    config.insecure = insecure(&config);
-    Some(config)
+    site.insecure = insecure(&site);
+    Some(site)
 }
 
-/// A section that is absent is fine (`Some(None)`); one that is there and could not be read is not (`None`).
-fn flat<T>(section: Option<Option<T>>) -> Option<Option<T>> {
-    match section {
-        None => Some(None),
-        Some(None) => None,
-        Some(read) => Some(read),
-    }
-}
-
-struct Gateway {
-    id: Option<GatewayId>,
-    timezone: (String, TimeZone),
-    data_dir: PathBuf,
-}
-
-fn read_gateway(table: &mut Table<'_>, around: &Surroundings<'_>) -> Gateway {
-    let id = table.need("id").and_then(|v| v.parsed(read_gateway_id));
-    let named = table.get("timezone").and_then(|v| v.parsed(read_timezone));
-    let timezone = named
-        .unwrap_or_else(|| (DEFAULT_TIMEZONE.to_owned(), TimeZone::get(DEFAULT_TIMEZONE).unwrap_or(TimeZone::UTC)));
-    let data_dir = table.get("data_dir").and_then(|v| non_empty(&v)).unwrap_or_else(|| DEFAULT_DATA_DIR.to_owned());
-    Gateway { id, timezone, data_dir: around.base_dir.join(data_dir) }
-}
-
-fn read_gateway_id(name: &str) -> Result<GatewayId, String> {
-    // The topics of such a gateway would be those of the whole campus.
-    if name == topic::CAMPUS {
-        return Err(format!("`{name}` means every gateway in topics and `aud`; name this one after its building"));
-    }
-    name.parse().map_err(|error: IdentifierError| error.to_string())
-}
-
-fn read_timezone(name: &str) -> Result<(String, TimeZone), String> {
-    let wrong = || format!("no time zone `{name}` is known; write an IANA name such as `{DEFAULT_TIMEZONE}`");
-    let zone = TimeZone::get(name).map_err(|_| wrong())?;
-    let name = zone.iana_name().ok_or_else(wrong)?.to_owned();
-    Ok((name, zone))
-}
-
-fn read_http(table: &mut Table<'_>, around: &Surroundings<'_>) -> Option<HttpConfig> {
-    /// The console's address when the file does not say.
-    const DEFAULT_LISTEN: &str = "127.0.0.1:8480";
-    let given = table.get("listen");
-    let listen = match &given {
-        Some(value) => value.parsed(socket_address),
-        None => socket_address(DEFAULT_LISTEN).ok(),
-    };
-    let token = secret::read(table, "token_file", "console_token", around);
-    if let Some(listen) = listen
-        && !listen.ip().is_loopback()
-        && token == secret::Found::Nothing
-    {
-        table.diagnostic_at(
-            "listen",
-            format!(
-                "`{listen}` can be reached from outside, so `token_file` is needed; or listen on `{DEFAULT_LISTEN}`"
-            ),
+fn http(cx: &Context<'_>, table: &Key<HttpTable>) -> Option<HttpConfig> {
+    let t = table.get()?;
+    let listen = t.listen.get().map_or(DEFAULT_LISTEN, |Text(Address(listen))| *listen);
+    let token = cx.secret(&t.token_file, "console_token");
+    if !listen.ip().is_loopback() && token.is_none() && !t.token_file.is_set() {
+        let message = format!(
+            "`{listen}` can be reached from outside, so `token_file` is needed; or listen on `{DEFAULT_LISTEN}`"
         );
+        t.listen.wrong(cx.log, message);
     }
-    Some(HttpConfig { listen: listen?, token: token.secret()? })
+    Some(HttpConfig { listen, token })
 }
 
-fn socket_address(text: &str) -> Result<std::net::SocketAddr, String> {
-    text.parse().map_err(|_| format!("an address and port such as `127.0.0.1:8480` is wanted, got `{text}`"))
-}
-
-/// Text that is not empty.
-fn non_empty(value: &Value<'_>) -> Option<String> {
-    value.parsed(|text| {
-        if text.trim().is_empty() {
-            Err("this is empty; write a value or leave the key out")
-        } else {
-            Ok(text.to_owned())
-        }
-    })
-}
-
-/// A whole number in `range`, or `default`; both in the unit of the key's name.
-fn whole<T: TryFrom<i64>>(
-    table: &mut Table<'_>,
-    key: &'static str,
-    range: std::ops::RangeInclusive<i64>,
-    default: T,
-) -> T {
-    let number = table.get(key).and_then(|v| v.number(*range.start()..range.end().saturating_add(1)));
-    number.and_then(|n| T::try_from(n).ok()).unwrap_or(default)
-}
-
-/// What the checked configuration allows that a site in earnest should not.
-fn insecure(config: &Config) -> Vec<String> {
+/// What the checked configuration allows that a building should not.
+fn insecure(config: &Site) -> Vec<String> {
     let mut found = Vec::new();
     for stream in &config.streams {
         if stream.insecure_unsigned {
@@ -393,7 +350,7 @@ fn insecure(config: &Config) -> Vec<String> {
     if let Some(server) = &config.modbus_server
         && server.allow.iter().any(|net| net.prefix_len() == 0)
     {
-        found.push("modbus_server: allow lets everybody in".to_owned());
+        found.push("modbus_server: allow admits every address".to_owned());
     }
     found
 }

@@ -2,20 +2,22 @@
 
 use std::num::NonZeroU64;
 
-use super::whole;
-use crate::access::policy::{FirePower, KindSet, Policy, RevokePower, Severity, UntrustedClock};
+use serde::Deserialize;
+
+use crate::access::policy::{FirePower, Policy, RevokePower, Severity, UntrustedClock};
 use crate::access::portal::PortalKind;
-use crate::profile::document::Table;
+use crate::profile::document::{Key, List, Whole};
 
 /// Seconds in a day.
 const DAY_S: i64 = 86_400;
-/// Longest delay until decisions are on disk, in milliseconds.
-const FLUSH_MS_MAX: i64 = 1_000;
+/// Longest age of the list before decisions are flagged, in seconds.
+const STALE_AFTER_S_MAX: i64 = 365 * DAY_S;
 
 /// Who moves the cursor of the audit: `audit.ack`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AuditAckBy {
-    /// The center: a stream with `command` in `may` says `audit-ack`.
+    /// The center: a stream with `command` in `may` sends `audit-ack`.
     #[default]
     Center,
     /// The broker, with its PUBACK.
@@ -42,60 +44,69 @@ impl Default for AuditConfig {
     }
 }
 
-/// Reads `[policy]`; `require_issue` stands in `[center]`.
-pub(super) fn read(top: &mut Table<'_>, require_issue: bool) -> Policy {
+#[derive(Deserialize)]
+pub(super) struct PolicyTable {
+    frozen_may: List<PortalKind>,
+    reissue_keeps: List<PortalKind>,
+    revoke_power: Key<RevokePower>,
+    anti_passback: Key<AntiPassback>,
+    clone: Key<Severity>,
+    untrusted_clock: Key<UntrustedClock>,
+    fire_power: Key<FirePower>,
+    max_denials: Key<Whole<1, 1000>>,
+    lockout_s: Key<Whole<0, DAY_S>>,
+    stale_after_s: Key<Whole<1, STALE_AFTER_S_MAX>>,
+}
+
+/// The names that anti-passback has for its severity.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AntiPassback {
+    Off,
+    Soft,
+    Hard,
+}
+
+#[derive(Deserialize)]
+pub(super) struct AuditTable {
+    ack: Key<AuditAckBy>,
+    retain_events: Key<Whole<1, 1_000_000_000>>,
+    retain_days: Key<Whole<1, 36_500>>,
+    flush_ms: Key<Whole<0, 1000>>,
+}
+
+/// The rules' choices; `require_issue` is a key of `[center]`.
+pub(super) fn policy(table: &Key<PolicyTable>, require_issue: bool) -> Policy {
     let default = Policy { require_issue, ..Policy::default() };
-    let read = |table: &mut Table<'_>| Policy {
-        frozen_may: kinds(table, "frozen_may"),
-        reissue_keeps: kinds(table, "reissue_keeps"),
-        revoke_power: table.choice(
-            "revoke_power",
-            &[("at_once", RevokePower::AtOnce), ("after_delay", RevokePower::AfterDelay)],
-            default.revoke_power,
-        ),
-        anti_passback: table.choice(
-            "anti_passback",
-            &[("off", Severity::Off), ("soft", Severity::Flag), ("hard", Severity::Deny)],
-            default.anti_passback,
-        ),
-        clone: table.choice(
-            "clone",
-            &[("off", Severity::Off), ("flag", Severity::Flag), ("deny", Severity::Deny)],
-            default.clone,
-        ),
-        untrusted_clock: table.choice(
-            "untrusted_clock",
-            &[("deny", UntrustedClock::Deny), ("grant", UntrustedClock::Grant)],
-            default.untrusted_clock,
-        ),
-        fire_power: table.choice(
-            "fire_power",
-            &[("keep", FirePower::Keep), ("cut", FirePower::Cut)],
-            default.fire_power,
-        ),
-        max_denials: whole(table, "max_denials", 1..=1000, default.max_denials),
-        lockout_s: whole(table, "lockout_s", 0..=DAY_S, default.lockout_s),
-        stale_after_s: whole(table, "stale_after_s", 1..=365 * DAY_S, default.stale_after_s),
+    let Some(t) = table.get() else { return default };
+    let anti_passback = t.anti_passback.get().map(|named| match named {
+        AntiPassback::Off => Severity::Off,
+        AntiPassback::Soft => Severity::Flag,
+        AntiPassback::Hard => Severity::Deny,
+    });
+    Policy {
+        frozen_may: t.frozen_may.values().copied().collect(),
+        reissue_keeps: t.reissue_keeps.values().copied().collect(),
+        revoke_power: t.revoke_power.or(default.revoke_power),
+        anti_passback: anti_passback.unwrap_or(default.anti_passback),
+        clone: t.clone.or(default.clone),
+        untrusted_clock: t.untrusted_clock.or(default.untrusted_clock),
+        fire_power: t.fire_power.or(default.fire_power),
+        max_denials: t.max_denials.number(default.max_denials),
+        lockout_s: t.lockout_s.number(default.lockout_s),
+        stale_after_s: t.stale_after_s.number(default.stale_after_s),
         require_issue,
-    };
-    top.table("policy", read).unwrap_or(default)
+    }
 }
 
-fn kinds(table: &mut Table<'_>, key: &'static str) -> KindSet {
-    let names = PortalKind::ALL.map(|kind| (kind.as_str(), kind));
-    let items = table.get(key).map(|value| value.items()).unwrap_or_default();
-    items.iter().filter_map(|item| item.choice(&names)).collect()
-}
-
-/// Reads `[audit]`.
-pub(super) fn read_audit(top: &mut Table<'_>) -> AuditConfig {
+pub(super) fn audit(table: &Key<AuditTable>) -> AuditConfig {
     let default = AuditConfig::default();
-    let read = |table: &mut Table<'_>| AuditConfig {
-        ack: table.choice("ack", &[("center", AuditAckBy::Center), ("broker", AuditAckBy::Broker)], default.ack),
-        retain_events: NonZeroU64::new(whole(table, "retain_events", 1..=1_000_000_000, default.retain_events.get()))
-            .unwrap_or(default.retain_events),
-        retain_days: whole(table, "retain_days", 1..=36_500, default.retain_days),
-        flush_ms: whole(table, "flush_ms", 0..=FLUSH_MS_MAX, default.flush_ms),
-    };
-    top.table("audit", read).unwrap_or(default)
+    let Some(t) = table.get() else { return default };
+    let retain_events = NonZeroU64::new(t.retain_events.number(0)).unwrap_or(default.retain_events);
+    AuditConfig {
+        ack: t.ack.or(default.ack),
+        retain_events,
+        retain_days: t.retain_days.number(default.retain_days),
+        flush_ms: t.flush_ms.number(default.flush_ms),
+    }
 }

@@ -1,12 +1,18 @@
-//! `[[portal]]`: what each portal is to the rules. What it is wired to is read next door, in `device`.
+//! `[[portal]]`: what each portal is to the rules, and what it is wired to: one device, or parts by their profiles.
 
 use std::collections::HashMap;
 
-use super::device::{self, Part, PortalDevice, Site, Taken};
-use super::whole;
+use serde::Deserialize;
+
+use super::Context;
+use super::bus::BusDraft;
+use super::parts::{Part, Parts, PortalConfig, PortalDevice, Role, SLOTS_MAX, UNIT_SELF};
+use super::profiles::Profiles;
 use crate::access::id::{PortalId, Zone};
 use crate::access::portal::{Direction, Portal, PortalKind};
-use crate::profile::document::Table;
+use crate::access::transform::Transform;
+use crate::profile::document::{Key, List, NotBlank, Text, Whole, out_of_range};
+use crate::wire::spelling::hint;
 
 /// Shortest hold of a door in milliseconds: under a second nobody gets through (ULC 60839-11-1 asks for 3 s where it is fixed).
 const DOOR_HOLD_MS_MIN: i64 = 1_000;
@@ -14,135 +20,380 @@ const DOOR_HOLD_MS_MIN: i64 = 1_000;
 const GATE_HOLD_MS_MIN: i64 = 100;
 /// Longest hold in milliseconds; who wants a portal open for longer sets a posture.
 const HOLD_MS_MAX: i64 = 60_000;
-/// Hold in milliseconds when the file does not say (ULC 60839-11-1: at least 3 s).
-const HOLD_MS_DEFAULT: u32 = 3_000;
-/// Longest time in seconds that a power box stays on after its card left.
-const DELAY_OFF_S_MAX: i64 = 300;
-/// That time in seconds when the file does not say.
+/// Hold in milliseconds when the file names none (ULC 60839-11-1: at least 3 s).
+const HOLD_MS_DEFAULT: i64 = 3_000;
+/// How long in seconds a power box stays on after its card left, when the file names no time.
 const DELAY_OFF_S_DEFAULT: u32 = 15;
-/// Debounce in milliseconds of a gate on Modbus when the file does not say: a card held before a turnstile is read again and again.
-/// Doors and boxes have none, and portals on MQTT say themselves what is one presentation (wire contract, section 4).
-const GATE_DEBOUNCE_MS: u32 = 5_000;
-/// Longest debounce in milliseconds.
-const DEBOUNCE_MS_MAX: i64 = 60_000;
-/// Longest time after which an open door raises an alarm, in seconds.
-const HELD_OPEN_S_MAX: i64 = 3_600;
-/// The same when the file does not say (IEC 60839-11-1 Table 2 recommends 10 s at least).
-const HELD_OPEN_S_DEFAULT: u32 = 15;
-/// Longest rest of a power box between off and on again, in seconds.
-const REST_S_MAX: i64 = 600;
-/// The same when the file does not say: what contactors and compressors need at least.
+/// Rest of a power box between off and on again when the file names none, in seconds: what contactors and compressors need.
 const REST_S_DEFAULT: u32 = 3;
+/// Debounce in milliseconds of a gate on Modbus when the file names none: a card held before a turnstile is read again and again.
+/// Doors and boxes have none, and portals on MQTT report what is one presentation (wire contract, section 4).
+const GATE_DEBOUNCE_MS: u32 = 5_000;
+/// After how many seconds an open door raises an alarm when the file names no time (IEC 60839-11-1 Table 2: 10 s at least).
+const HELD_OPEN_S_DEFAULT: u32 = 15;
 /// Most portals of one gateway.
 const PORTALS_MAX: usize = 10_000;
-/// One portal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortalConfig {
-    /// What the rules need to know of it.
-    pub portal: Portal,
-    /// What it is wired to.
-    pub device: PortalDevice,
+/// Highest number of a Modbus unit that is not reserved (Modbus over serial line V1.02, 2.2).
+const UNIT_MAX: u8 = 247;
+#[derive(Deserialize)]
+pub(super) struct PortalTable {
+    id: Key<Text<PortalId>>,
+    kind: Key<PortalKind>,
+    zone: Key<Text<Zone>>,
+    direction: Key<Direction>,
+    hold_ms: Key<i64>,
+    delay_off_s: Key<Whole<0, 300>>,
+    rest_s: Key<Whole<0, 600>>,
+    debounce_ms: Key<Whole<0, 60_000>>,
+    held_open_s: Key<Whole<0, 3600>>,
+    fire_input: Key<bool>,
+    device: Key<DeviceTable>,
+    reader: Key<PartTable>,
+    output: Key<PartTable>,
+    meter: Key<PartTable>,
+    inputs: Key<PartTable>,
 }
 
-/// Reads every `[[portal]]`; `None` for one with diagnostics.
-pub(super) fn read_all(top: &mut Table<'_>, site: &Site<'_>) -> Vec<Option<PortalConfig>> {
-    let (mut ids, mut taken) = (HashMap::new(), Taken::default());
-    let portals = top.tables("portal", |table| read(table, site, &mut ids, &mut taken));
-    if portals.len() > PORTALS_MAX {
-        top.diagnostic_at("portal", format!("at most {PORTALS_MAX} portals are served by one gateway"));
+#[derive(Deserialize)]
+struct DeviceTable {
+    mqtt: Key<String>,
+    modbus_server: Key<Whole<1, { UNIT_MAX as i64 }>>,
+    modbus: Key<serde::de::IgnoredAny>,
+    unit: Key<serde::de::IgnoredAny>,
+    profile: Key<serde::de::IgnoredAny>,
+    channel: Key<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct PartTable {
+    modbus: Key<String>,
+    mqtt: Key<String>,
+    topic: Key<String>,
+    unit: Key<Whole<0, { UNIT_SELF as i64 }>>,
+    profile: Key<Text<NotBlank>>,
+    channel: Key<Whole<0, 255>>,
+}
+
+/// The rest of the configuration, as far as portals lean on it, and what no two portals may share.
+pub(super) struct Portals<'s> {
+    pub(super) cx: &'s Context<'s>,
+    pub(super) buses: &'s [BusDraft],
+    /// Whether there is a broker for MQTT portals.
+    pub(super) has_broker: bool,
+    pub(super) has_modbus_server: bool,
+    profiles: Profiles,
+    /// The path of the portal with each id.
+    ids: HashMap<PortalId, String>,
+    server_units: HashMap<u8, String>,
+    channels: HashMap<(Role, String, u8, u16), String>,
+    /// The profile of each unit of each bus, and the part that names it.
+    units: HashMap<(String, u8), (String, String)>,
+}
+
+impl<'s> Portals<'s> {
+    pub(super) fn new(cx: &'s Context<'s>, buses: &'s [BusDraft], has_broker: bool, has_modbus_server: bool) -> Self {
+        Self {
+            cx,
+            buses,
+            has_broker,
+            has_modbus_server,
+            profiles: Profiles::default(),
+            ids: HashMap::new(),
+            server_units: HashMap::new(),
+            channels: HashMap::new(),
+            units: HashMap::new(),
+        }
     }
-    portals
-}
 
-fn read(
-    table: &mut Table<'_>,
-    site: &Site<'_>,
-    ids: &mut HashMap<PortalId, String>,
-    taken: &mut Taken,
-) -> Option<PortalConfig> {
-    let id = table.need("id").and_then(|value| {
-        let id: PortalId = value.parsed(str::parse)?;
-        match ids.get(&id) {
-            Some(owner) => {
-                value.diagnostic(format!("`{id}` is the id of `{owner}`; give each portal its own"));
-                None
-            }
-            None => {
-                ids.insert(id.clone(), table.path().to_owned());
-                Some(id)
+    /// Every `[[portal]]` without a diagnostic.
+    pub(super) fn read(mut self, list: &List<PortalTable>) -> Vec<PortalConfig> {
+        if list.items().len() > PORTALS_MAX {
+            list.wrong(self.cx.log, format!("at most {PORTALS_MAX} portals are served by one gateway"));
+        }
+        list.items().iter().filter_map(|key| self.portal(key, key.get()?)).collect()
+    }
+
+    fn portal(&mut self, key: &Key<PortalTable>, t: &PortalTable) -> Option<PortalConfig> {
+        let log = self.cx.log;
+        if let Some(Text(id)) = t.id.need(log, "") {
+            match self.ids.get(id) {
+                Some(owner) => {
+                    t.id.wrong(log, format!("`{id}` is the id of `{owner}`; give each portal its own"));
+                }
+                None => drop(self.ids.insert(id.clone(), key.place.path.clone())),
             }
         }
-    });
-    let kinds = PortalKind::ALL.map(|kind| (kind.as_str(), kind));
-    let kind = table.need("kind").and_then(|value| value.choice(&kinds));
-    let zone = table.need("zone").and_then(|value| value.parsed(str::parse::<Zone>));
-    let directions = [Direction::In, Direction::Out].map(|d| (d.as_str(), d));
-    let direction = table.get("direction").map(|value| value.choice(&directions));
-    let shortest = match kind {
-        Some(PortalKind::Gate) | None => GATE_HOLD_MS_MIN,
-        Some(PortalKind::Door | PortalKind::PowerBox) => DOOR_HOLD_MS_MIN,
-    };
-    let hold_ms = whole(table, "hold_ms", shortest..=HOLD_MS_MAX, HOLD_MS_DEFAULT);
-    let delay_off_s = whole(table, "delay_off_s", 0..=DELAY_OFF_S_MAX, DELAY_OFF_S_DEFAULT);
-    let debounce_ms = table.has("debounce_ms").then(|| whole(table, "debounce_ms", 0..=DEBOUNCE_MS_MAX, 0));
-    let held_open_s: u32 = whole(table, "held_open_s", 0..=HELD_OPEN_S_MAX, HELD_OPEN_S_DEFAULT);
-    let rest_s: u32 = whole(table, "rest_s", 0..=REST_S_MAX, REST_S_DEFAULT);
-    let fire_input = table.flag("fire_input", true);
-    if let Some(kind) = kind {
-        keys_of_kind(table, kind);
+        let kind = t.kind.need(log, "").copied();
+        t.zone.need(log, "");
+        let shortest = if matches!(kind, Some(PortalKind::Gate) | None) { GATE_HOLD_MS_MIN } else { DOOR_HOLD_MS_MIN };
+        let hold_ms = t.hold_ms.or(HOLD_MS_DEFAULT);
+        if !(shortest..=HOLD_MS_MAX).contains(&hold_ms) {
+            t.hold_ms.wrong(log, out_of_range(shortest, HOLD_MS_MAX));
+        }
+        if let Some(kind) = kind {
+            self.keys_of_kind(t, kind);
+        }
+        let device = self.device(key, t, kind)?;
+        let kind = kind?;
+        // A controller that sends requests counts its presentations itself.
+        let polled_gate = kind == PortalKind::Gate && matches!(device, PortalDevice::Parts(_));
+        let portal = Portal {
+            id: t.id.get()?.0.clone(),
+            kind,
+            zone: t.zone.get()?.0.clone(),
+            direction: t.direction.get().copied(),
+            hold_ms: u32::try_from(hold_ms).ok()?,
+            delay_off_ms: t.delay_off_s.number(DELAY_OFF_S_DEFAULT) * 1000,
+            rest_ms: t.rest_s.number(REST_S_DEFAULT) * 1000,
+            debounce_ms: t.debounce_ms.number(if polled_gate { GATE_DEBOUNCE_MS } else { 0 }),
+            held_open_ms: t.held_open_s.number(HELD_OPEN_S_DEFAULT) * 1000,
+            fire_input: t.fire_input.or(true),
+        };
+        Some(PortalConfig { portal, device })
     }
-    let device = device::read(table, kind, site, taken)?;
-    Some(PortalConfig {
-        portal: Portal {
-            id: id?,
-            kind: kind?,
-            zone: zone?,
-            direction: super::flat(direction)?,
-            hold_ms,
-            delay_off_ms: delay_off_s * 1000,
-            debounce_ms: debounce_ms.unwrap_or(default_debounce_ms(kind?, &device)),
-            held_open_ms: held_open_s * 1000,
-            rest_ms: rest_s * 1000,
-            fire_input,
-        },
-        device,
-    })
+
+    /// A key that means nothing for its kind of portal is a diagnostic: its author expects something of it.
+    fn keys_of_kind(&self, t: &PortalTable, kind: PortalKind) {
+        let log = self.cx.log;
+        let only = |of: &str| format!("only a {of} has one; leave it out, or correct `kind`");
+        if kind != PortalKind::Gate {
+            t.direction.must_not_be_set(log, &only("gate"));
+        }
+        if kind == PortalKind::PowerBox {
+            t.hold_ms.must_not_be_set(
+                log,
+                "a power box stays on as long as the card sits in it, and `delay_off_s` longer; leave it out, or correct `kind`",
+            );
+        } else {
+            t.delay_off_s.must_not_be_set(log, &only("power box"));
+            t.rest_s.must_not_be_set(log, &only("power box"));
+            t.meter.must_not_be_set(log, &only("power box"));
+        }
+    }
+
+    fn device(&mut self, key: &Key<PortalTable>, t: &PortalTable, kind: Option<PortalKind>) -> Option<PortalDevice> {
+        let log = self.cx.log;
+        let reader = self.part(&t.reader, Role::Reader);
+        let output = self.part(&t.output, Role::Output);
+        let meter = self.part(&t.meter, Role::Meter);
+        let inputs = self.part(&t.inputs, Role::Inputs);
+        let parts = [t.reader.is_set(), t.output.is_set(), t.meter.is_set(), t.inputs.is_set()];
+        match (t.device.is_set(), parts) {
+            (true, [false, false, false, false]) => return self.whole_device(&t.device),
+            (true, _) => t.device.wrong(
+                log,
+                "a portal is either one `device`, or put together from `reader` and `output`; leave one out",
+            ),
+            (false, [true, true, ..]) => {
+                let reader = reader?;
+                let slots = self.slots(&t.reader, &reader, kind);
+                let (output, set) = (output?, [t.meter.is_set(), t.inputs.is_set()]);
+                if set != [meter.is_some(), inputs.is_some()] {
+                    return None;
+                }
+                let parts = Parts { reader, slots, output, meter, inputs };
+                self.readers_together(&t.reader, &parts, kind);
+                return Some(PortalDevice::Parts(parts));
+            }
+            (false, [true, false, ..]) => {
+                t.reader.wrong(log, "an `output` is missing beside it: what opens or energises when this reads a card");
+            }
+            (false, [false, true, ..]) => {
+                t.output.wrong(log, "a `reader` is missing beside it: what reads the cards that this opens for");
+            }
+            (false, [false, false, ..]) => key.wrong(
+                log,
+                "what it is wired to is missing: `device = { mqtt = \"native\" }`, `device = { modbus_server = 1 }`, \
+                 or `reader` and `output`",
+            ),
+        }
+        None
+    }
+
+    fn whole_device(&mut self, key: &Key<DeviceTable>) -> Option<PortalDevice> {
+        let (log, t) = (self.cx.log, key.get()?);
+        if t.modbus.is_set() || t.unit.is_set() || t.profile.is_set() || t.channel.is_set() {
+            key.wrong(
+                log,
+                "`modbus` is for the parts of a portal: write `reader = { modbus = …, unit = …, profile = … }` and \
+                 `output = { … }` instead of `device`, the same unit twice where one device does both",
+            );
+            return None;
+        }
+        match (t.mqtt.is_set(), t.modbus_server.is_set()) {
+            (true, false) => {
+                let profile = t.mqtt.get()?;
+                if profile != "native" {
+                    t.mqtt.wrong(log, unsupported(profile));
+                    return None;
+                }
+                self.needs_broker(&t.mqtt);
+                Some(PortalDevice::NativeMqtt)
+            }
+            (false, true) => {
+                t.modbus_server.get()?;
+                let unit = t.modbus_server.number(1);
+                if !self.has_modbus_server {
+                    t.modbus_server.wrong(
+                        log,
+                        "nothing listens for controllers; add `[modbus_server]` with `tcp = \"127.0.0.1:1502\"`",
+                    );
+                }
+                match self.server_units.get(&unit) {
+                    Some(owner) => {
+                        t.modbus_server.wrong(log, format!("unit {unit} is `{owner}`; give each portal its own"));
+                    }
+                    None => drop(self.server_units.insert(unit, key.place.path.clone())),
+                }
+                Some(PortalDevice::ModbusServer { unit })
+            }
+            (false, false) | (true, true) => {
+                key.wrong(log, "one of `mqtt = \"native\"` and `modbus_server = 1` is wanted");
+                None
+            }
+        }
+    }
+
+    fn needs_broker(&self, key: &Key<String>) {
+        if !self.has_broker {
+            let message = "no broker is configured; add `[local]` with `urls = [\"mqtt://127.0.0.1:1883\"]`";
+            key.wrong(self.cx.log, message);
+        }
+    }
+
+    /// One part, if it is right as far as it goes alone.
+    fn part(&mut self, key: &Key<PartTable>, role: Role) -> Option<Part> {
+        let (log, t) = (self.cx.log, key.get()?);
+        match (t.modbus.is_set(), t.mqtt.is_set()) {
+            (true, false) => {}
+            (false, true) => {
+                t.topic.need(log, "");
+                let profile = t.mqtt.get()?;
+                t.mqtt.wrong(log, unsupported(profile));
+                self.needs_broker(&t.mqtt);
+                return None;
+            }
+            (false, false) | (true, true) => {
+                key.wrong(log, "one of `modbus = \"a bus\"` and `mqtt = \"a profile\"` is wanted");
+                return None;
+            }
+        }
+        t.topic.must_not_be_set(log, "only a part with `mqtt` has a topic; leave it out");
+        let profile = t.profile.need(log, "");
+        t.unit.need(log, "");
+        let unit = self.unit(&t.unit);
+        let bus = t.modbus.get()?;
+        let Some(draft) = self.buses.iter().find(|draft| draft.id == *bus) else {
+            let known = self.buses.iter().map(|draft| draft.id.as_str());
+            let remedy =
+                if self.buses.is_empty() { format!("add `[[bus]]` with `id = \"{bus}\"`") } else { hint(bus, known) };
+            t.modbus.wrong(log, format!("no bus is called `{bus}`; {remedy}"));
+            return None;
+        };
+        let (Text(NotBlank(name)), unit) = (profile?, unit?);
+        let here = || (name.clone(), key.place.path.clone());
+        let (first, owner) = self.units.entry((bus.clone(), unit)).or_insert_with(here);
+        if first != name {
+            t.profile.wrong(log, format!(
+                "unit {unit} on `{bus}` is `{first}` for `{owner}`; a device has one profile: correct it, or the unit"
+            ));
+            return None;
+        }
+        // A line with diagnostics does not show where its profiles are.
+        let found = self.profiles.find(name, draft.config.as_ref()?.devices_dir.as_deref());
+        let profile = found.inspect_err(|message| t.profile.wrong(log, message)).ok()?;
+        let (channel, has) = (t.channel.number(0), role.channels(&profile));
+        if has == 0 {
+            t.profile.wrong(log, format!("`{name}` has no {}; name a profile that has one", role.as_str()));
+            return None;
+        }
+        if channel >= has {
+            let message =
+                format!("`{name}` has {has} {} channel(s), counted from 0; it has no channel {channel}", role.as_str());
+            t.profile.wrong(log, message);
+            return None;
+        }
+        let part = Part { bus: bus.clone(), unit, profile, channel };
+        self.claim(key, role, &part, channel).then_some(part)
+    }
+
+    /// Whether no other portal has this channel. One meter may measure several boxes, and one contact concern several portals.
+    fn claim(&mut self, key: &Key<PartTable>, role: Role, part: &Part, channel: u16) -> bool {
+        if matches!(role, Role::Meter | Role::Inputs) {
+            return true;
+        }
+        let (bus, unit) = (&part.bus, part.unit);
+        if let Some(owner) = self.channels.get(&(role, bus.clone(), unit, channel)) {
+            let message =
+                format!("channel {channel} of unit {unit} on `{bus}` is `{owner}`; two portals cannot share it");
+            key.wrong(self.cx.log, message);
+            return false;
+        }
+        self.channels.insert((role, bus.clone(), unit, channel), key.place.path.clone());
+        true
+    }
+
+    /// How many slots a portal has. A power box whose file names no channel has one for each reader of the device.
+    fn slots(&mut self, key: &Key<PartTable>, reader: &Part, kind: Option<PortalKind>) -> u16 {
+        if kind != Some(PortalKind::PowerBox) || key.get().is_none_or(|t| t.channel.is_set()) {
+            return 1;
+        }
+        let slots = Role::Reader.channels(&reader.profile);
+        if slots > SLOTS_MAX {
+            key.wrong(self.cx.log, format!("its reader has {slots} slots; a box has at most {SLOTS_MAX}"));
+        }
+        // The first was claimed with the part.
+        let free = (1..slots).all(|channel| self.claim(key, Role::Reader, reader, channel));
+        if free { slots } else { 1 }
+    }
+
+    /// Reports readers that cannot be what their portal needs, or cannot be beside each other.
+    fn readers_together(&self, key: &Key<PartTable>, parts: &Parts, kind: Option<PortalKind>) {
+        let log = self.cx.log;
+        if kind == Some(PortalKind::PowerBox) && parts.readers().any(|reader| reader.leaves_after_ms().is_none()) {
+            key.wrong(
+                log,
+                "its reader reports when a card comes and not when it leaves; a power box needs a `level` reader, or a `latch` with `repeats_ms`",
+            );
+        }
+        // A portal has one way to read a card: a card known from one slot could not be looked up by what another slot shows.
+        let mut all = parts.readers().map(|reader| (&reader.id, reader.uid.transform()));
+        if let Some((first, transform)) = all.next()
+            && let Some((other, differs)) = all.find(|(_, other)| *other != transform)
+        {
+            let gives = |transform: Option<Transform>| transform.map_or("whole UIDs".to_owned(), |t| format!("`{t}`"));
+            key.wrong(log, format!(
+                "its slots read a card differently: `{first}` gives {}, `{other}` gives {}; give each a portal of its own with \
+                 `channel`, or write the same `transform` for all of them in the profile if that is what they do",
+                gives(transform),
+                gives(differs)
+            ));
+        }
+    }
+
+    fn unit(&self, key: &Key<Whole<0, { UNIT_SELF as i64 }>>) -> Option<u8> {
+        key.get()?;
+        let unit: u8 = key.number(0);
+        if unit == 0 {
+            key.wrong(self.cx.log, format!(
+                "unit 0 is a broadcast, which no device answers; write the number the device is set to, 1 to {UNIT_MAX}, \
+                 or {UNIT_SELF} for a device that has none"
+            ));
+            return None;
+        }
+        if unit > UNIT_MAX && unit != UNIT_SELF {
+            let (first, last) = (UNIT_MAX + 1, UNIT_SELF - 1);
+            let message = format!("units {first} to {last} are reserved; write the number the device is set to");
+            key.wrong(self.cx.log, message);
+            return None;
+        }
+        Some(unit)
+    }
 }
 
-fn default_debounce_ms(kind: PortalKind, device: &PortalDevice) -> u32 {
-    // A controller that asks counts its presentations itself.
-    let polled = match device {
-        PortalDevice::NativeMqtt
-        | PortalDevice::ModbusServer { .. }
-        | PortalDevice::Parts { reader: Part::Mqtt(_), .. } => false,
-        PortalDevice::Parts { reader: Part::Modbus(_), .. } => true,
-    };
-    match kind {
-        PortalKind::Gate if polled => GATE_DEBOUNCE_MS,
-        PortalKind::Gate | PortalKind::Door | PortalKind::PowerBox => 0,
-    }
-}
-
-/// A key that means nothing for its kind of portal is a diagnostic: whoever wrote it expects something of it.
-fn keys_of_kind(table: &Table<'_>, kind: PortalKind) {
-    let foreign: &[(&str, &str)] = match kind {
-        PortalKind::Gate => &[
-            ("delay_off_s", "only a power box has one"),
-            ("rest_s", "only a power box has one"),
-            ("meter", "only a power box has one"),
-        ],
-        PortalKind::Door => &[
-            ("direction", "only a gate has one"),
-            ("delay_off_s", "only a power box has one"),
-            ("rest_s", "only a power box has one"),
-            ("meter", "only a power box has one"),
-        ],
-        PortalKind::PowerBox => &[
-            ("direction", "only a gate has one"),
-            ("hold_ms", "a power box stays on as long as the card sits in it; `delay_off_s` says how much longer"),
-        ],
-    };
-    for (key, why) in foreign.iter().filter(|(key, _)| table.has(key)) {
-        table.diagnostic_at(key, format!("{why}; leave it out, or correct `kind`"));
-    }
+fn unsupported(profile: &str) -> String {
+    format!(
+        "the MQTT device `{profile}` is not supported by this version; use a device that is native \
+         (`device = {{ mqtt = \"native\" }}`), or Modbus parts"
+    )
 }

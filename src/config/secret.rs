@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Surroundings, non_empty};
-use crate::profile::document::{Table, Value};
+use super::Context;
+use crate::profile::document::{Key, NotBlank, Text};
 
 /// Longest secret in bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
@@ -26,7 +26,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The secret itself, for whoever has to present or compare it.
+    /// The secret itself, to be presented or compared.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -39,83 +39,63 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What was found where a secret may be.
-#[derive(PartialEq, Eq)]
-pub(super) enum Found<T> {
-    /// Neither key nor credential.
-    Nothing,
-    /// The key or the credential is there and wrong; a diagnostic says so.
-    Wrong,
-    /// It.
-    This(T),
-}
+/// A key that names a file.
+pub(super) type FileKey = Key<Text<NotBlank>>;
 
-impl<T> Found<T> {
-    /// `None` if it was wrong.
-    pub(super) fn secret(self) -> Option<Option<T>> {
-        match self {
-            Self::Nothing => Some(None),
-            Self::Wrong => None,
-            Self::This(secret) => Some(Some(secret)),
+impl Context<'_> {
+    /// The path of the readable file that `key` names.
+    pub(super) fn file(&self, key: &FileKey) -> Option<PathBuf> {
+        let path = self.path(key)?;
+        match readable(&path) {
+            Ok(()) => Some(path),
+            Err(error) => {
+                let remedy = "put the file there or correct the path";
+                key.wrong(self.log, format!("cannot read `{}`: {error}; {remedy}", path.display()));
+                None
+            }
         }
     }
-}
 
-/// The path of the readable file that `value` names.
-pub(super) fn file(value: &Value<'_>, around: &Surroundings<'_>) -> Option<PathBuf> {
-    let path = around.base_dir.join(non_empty(value)?);
-    match readable(&path) {
-        Ok(()) => Some(path),
-        Err(error) => {
-            value.diagnostic(format!(
-                "cannot read `{}`: {error}; put the file there or correct the path",
-                path.display()
-            ));
-            None
+    /// The path that `key` names; no longer relative to the configuration.
+    pub(super) fn path(&self, key: &FileKey) -> Option<PathBuf> {
+        key.get().map(|Text(NotBlank(path))| self.around.base_dir.join(path))
+    }
+
+    /// The path of the secret file `key`, or of the credential `name`.
+    pub(super) fn secret_file(&self, key: &FileKey, name: &str) -> Option<PathBuf> {
+        let credential = self.around.credentials_dir.as_ref().map(|dir| dir.join(name));
+        let credential = credential.filter(|path| readable(path).is_ok());
+        if !key.is_set() {
+            return credential;
+        }
+        let path = self.path(key)?;
+        match (readable(&path), credential) {
+            (Ok(()), _) => Some(path),
+            (Err(_), Some(credential)) => Some(credential),
+            (Err(error), None) => {
+                let remedy = format!("put the secret there, or provide the systemd credential `{name}`");
+                key.wrong(self.log, format!("cannot read `{}`: {error}; {remedy}", path.display()));
+                None
+            }
         }
     }
-}
 
-/// The path of the secret file `key`, or of the credential `name`.
-pub(super) fn path(table: &mut Table<'_>, key: &'static str, name: &str, around: &Surroundings<'_>) -> Found<PathBuf> {
-    let credential = around.credentials_dir.as_ref().map(|dir| dir.join(name)).filter(|path| readable(path).is_ok());
-    let Some(value) = table.get(key) else {
-        return credential.map_or(Found::Nothing, Found::This);
-    };
-    let Some(text) = non_empty(&value) else { return Found::Wrong };
-    let path = around.base_dir.join(text);
-    match (readable(&path), credential) {
-        (Ok(()), _) => Found::This(path),
-        (Err(_), Some(credential)) => Found::This(credential),
-        (Err(error), None) => {
-            value.diagnostic(format!(
-                "cannot read `{}`: {error}; put the secret there, or give it as the systemd credential `{name}`",
-                path.display()
-            ));
-            Found::Wrong
-        }
-    }
-}
-
-/// The secret in the file `key`, or in the credential `name`, without the line end.
-pub(super) fn read(table: &mut Table<'_>, key: &'static str, name: &str, around: &Surroundings<'_>) -> Found<Secret> {
-    let path = match path(table, key, name, around) {
-        Found::This(path) => path,
-        Found::Nothing => return Found::Nothing,
-        Found::Wrong => return Found::Wrong,
-    };
-    match content(&path) {
-        Ok(secret) => Found::This(secret),
-        Err(error) => {
-            table.diagnostic_at(key, format!("cannot take the secret from `{}`: {error}", path.display()));
-            Found::Wrong
+    /// The secret in the file `key`, or in the credential `name`, without the line end.
+    pub(super) fn secret(&self, key: &FileKey, name: &str) -> Option<Secret> {
+        let path = self.secret_file(key, name)?;
+        match content(&path) {
+            Ok(secret) => Some(secret),
+            Err(error) => {
+                key.wrong(self.log, format!("cannot take the secret from `{}`: {error}", path.display()));
+                None
+            }
         }
     }
 }
 
 fn readable(path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
-    if file.metadata()?.is_file() { Ok(()) } else { Err(io::Error::other("this is no file")) }
+    if file.metadata()?.is_file() { Ok(()) } else { Err(io::Error::other("this is not a file")) }
 }
 
 fn content(path: &Path) -> io::Result<Secret> {

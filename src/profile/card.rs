@@ -4,56 +4,9 @@ use crate::access::id::CardUid;
 use crate::access::input::Presented;
 use crate::access::transform::{Form, Reading, Transform, Turn};
 
-use super::{Block, Point, PointType, Value};
-
-/// In which order a reader gives the bytes of a UID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UidOrder {
-    /// As the card sends them.
-    MsbFirst,
-    /// Turned round.
-    LsbFirst,
-}
-
-/// How many of the bytes are the UID, or what is left of it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum UidLength {
-    /// Always so many.
-    Fixed(u8),
-    /// A point says it.
-    Point(Point),
-    /// The rest is zeros: the shortest of 4, 7 and 10 that holds every other byte.
-    ZeroPadded,
-    /// All of the point; for lossy readers.
-    All,
-}
-
-/// What a reader says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UidSays {
-    /// The whole UID.
-    Whole {
-        /// Shortest UID it can read, in bytes.
-        min: u8,
-        /// Longest UID it can read, in bytes.
-        max: u8,
-    },
-    /// What this form leaves of it.
-    Reduced(Form),
-}
-
-/// Where a reader shows the UID.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UidSource {
-    /// The bytes, or for a lossy reader also a number.
-    pub point: Point,
-    /// How many of them.
-    pub length: UidLength,
-    /// Their order; for a lossy reader, at which end of the UID it begins.
-    pub order: UidOrder,
-    /// All of it, or what is left.
-    pub says: UidSays,
-}
+use super::model::{UidContent, UidLength, UidOrder, UidSource};
+use super::points::{Point, PointType};
+use super::value::{Block, Value};
 
 impl UidSource {
     /// The point that says the length, if one does.
@@ -72,9 +25,9 @@ impl UidSource {
             UidOrder::MsbFirst => Turn::AsSent,
             UidOrder::LsbFirst => Turn::Reversed,
         };
-        match self.says {
-            UidSays::Whole { .. } => None,
-            UidSays::Reduced(form) => Some(Transform { turn, form }),
+        match self.content {
+            UidContent::Whole { .. } => None,
+            UidContent::Reduced(form) => Some(Transform { turn, form }),
         }
     }
 
@@ -108,9 +61,9 @@ impl UidSource {
             Some(bytes) => bytes.to_vec(),
             None => return Some(Presented::Malformed(format!("length {len} of {}", hex(&shown)))),
         };
-        let (min, max) = match self.says {
-            UidSays::Whole { min, max } => (min, max),
-            UidSays::Reduced(form) => return self.reading(form, &bytes),
+        let (min, max) = match self.content {
+            UidContent::Whole { min, max } => (min, max),
+            UidContent::Reduced(form) => return self.reading(form, &bytes),
         };
         if self.order == UidOrder::LsbFirst {
             bytes.reverse();
@@ -150,8 +103,8 @@ impl UidSource {
     /// The bytes and the length that a device shows for `uid`.
     #[must_use]
     pub fn show(&self, uid: CardUid) -> (Vec<u8>, u16) {
-        let bytes = match (self.transform(), self.says) {
-            (Some(transform), UidSays::Reduced(form)) => self.show_reduced(transform.read(uid).value, form),
+        let bytes = match (self.transform(), self.content) {
+            (Some(transform), UidContent::Reduced(form)) => self.show_reduced(transform.read(uid).value, form),
             _ => {
                 let mut bytes = uid.as_bytes().to_vec();
                 if self.order == UidOrder::LsbFirst {
@@ -197,7 +150,7 @@ mod tests {
     use crate::profile::Order;
     use crate::wire::modbus::{Reply, Request, Space};
 
-    fn source(kind: PointType, registers: u16, length: UidLength, order: UidOrder, says: UidSays) -> UidSource {
+    fn source(kind: PointType, registers: u16, length: UidLength, order: UidOrder, content: UidContent) -> UidSource {
         let point = Point {
             name: "p".into(),
             space: Space::Input,
@@ -213,7 +166,7 @@ mod tests {
             channels: 1,
             stride: 1,
         };
-        UidSource { point, length, order, says }
+        UidSource { point, length, order, content }
     }
 
     fn read(source: &UidSource, words: Vec<u16>) -> Option<Presented> {
@@ -224,7 +177,7 @@ mod tests {
     }
 
     fn text(form: Form, text: &str) -> Option<Presented> {
-        let source = source(PointType::ByteEach, 12, UidLength::All, UidOrder::MsbFirst, UidSays::Reduced(form));
+        let source = source(PointType::ByteEach, 12, UidLength::All, UidOrder::MsbFirst, UidContent::Reduced(form));
         let mut words: Vec<u16> = text.bytes().map(u16::from).collect();
         words.resize(12, 0);
         read(&source, words)
@@ -246,8 +199,8 @@ mod tests {
 
     #[test]
     fn a_uid_outside_the_lengths_that_the_reader_can_read_is_malformed() {
-        let says = UidSays::Whole { min: 4, max: 7 };
-        let source = source(PointType::ByteEach, 10, UidLength::ZeroPadded, UidOrder::MsbFirst, says);
+        let content = UidContent::Whole { min: 4, max: 7 };
+        let source = source(PointType::ByteEach, 10, UidLength::ZeroPadded, UidOrder::MsbFirst, content);
         let show = |uid: &str| read(&source, source.point.encode_bytes(&source.show(uid.parse().unwrap()).0));
         assert!(matches!(show("04A1B2C3D4E5F6"), Some(Presented::Card(_))));
         assert!(matches!(show("04A1B2C3D4E5F6A7A8A9"), Some(Presented::Malformed(_))));
@@ -267,7 +220,7 @@ mod tests {
             let Ok(uid) = CardUid::from_bytes(&bytes) else { return Ok(()) };
             let kind = if form.digits().is_some() && kind == PointType::U32 { PointType::Bytes } else { kind };
             let registers = if kind == PointType::U32 { 2 } else { 32 };
-            let source = source(kind, registers, UidLength::All, order, UidSays::Reduced(form));
+            let source = source(kind, registers, UidLength::All, order, UidContent::Reduced(form));
             let shown = source.point.encode_bytes(&source.show(uid).0);
             let reading = source.transform().unwrap().read(uid);
             let expected = (reading.value != 0).then_some(Presented::Lossy(reading));

@@ -1,329 +1,229 @@
-//! A TOML document read with positions: the configuration and the device profiles.
+//! TOML documents by serde, with places: the configuration and the device profiles.
 //!
-//! Reads everything, collects every diagnostic with its line, its key's path and a remedy, and never stops at the first.
-//! serde would: it gives up at the first error and cannot say what else is wrong. Keys that nobody asked for are errors.
+//! A document is deserialized once, into tables whose keys are [`Key`]s. A key never fails: what is wrong with it becomes a
+//! [`Diagnostic`] with line, path and remedy, and the rest is read on, so one pass reports everything. A key of a table that the
+//! table's type does not name is an error. What keys mean together is checked afterwards, by code that sees them all.
 
 use std::fmt;
-use std::ops::Range;
+use std::marker::PhantomData;
+use std::str::FromStr;
 
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::Diagnostics;
-use crate::wire::spelling::{hint, nearest};
+use super::node::{Error, KEY, Node};
 
-pub use super::diagnostic::{Diagnostic, Place};
+pub use super::diagnostic::{Diagnostic, Log, Place};
 
-/// Parses `text` and hands its top-level table to `read`; `read` asks for the keys it knows.
+/// Reads `text` as a `T` and hands it to `check`, which reports what does not fit together and makes the result.
 ///
 /// # Errors
-/// Every diagnostic found, in the order of the document. What `read` returned is then dropped.
-pub fn read<T>(text: &str, read: impl FnOnce(&mut Table<'_>) -> T) -> Result<T, Vec<Diagnostic>> {
-    let diagnostics = Diagnostics::for_text(text);
+/// Every diagnostic, in the order of the document.
+pub fn read<T: DeserializeOwned, R>(
+    text: &str,
+    check: impl FnOnce(&T, &Log) -> Option<R>,
+) -> Result<R, Vec<Diagnostic>> {
+    with_root(text, |root| {
+        let (place, log) = (root.place.clone(), root.log);
+        match T::deserialize(root) {
+            Ok(document) => check(&document, log),
+            Err(Error(message)) => {
+                log.add(place, message);
+                None
+            }
+        }
+    })
+}
+
+/// The value at `path` and nothing else of the document, which may be wrong elsewhere.
+///
+/// # Errors
+/// What is wrong with the syntax or with this value.
+pub fn read_at<T: DeserializeOwned>(text: &str, path: &[&str]) -> Result<Option<T>, Vec<Diagnostic>> {
+    with_root(text, |mut node| {
+        for key in path {
+            let value = node.table().ok().and_then(|table| table.get(*key));
+            node = node.child(key, value);
+        }
+        Key::<T>::deserialize(node).ok().map(|key| key.value)
+    })
+}
+
+fn with_root<R>(text: &str, read: impl FnOnce(Node<'_>) -> Option<R>) -> Result<R, Vec<Diagnostic>> {
+    let log = Log::new(text);
     let (root, syntax) = DeTable::parse_recoverable(text);
-    for error in syntax {
-        diagnostics.add(
-            error.span().unwrap_or(0..0),
-            "",
-            format!("not TOML: {}", in_words(error.message().lines().next().unwrap_or("syntax error"))),
-        );
+    for error in &syntax {
+        let message = error.message().lines().next().unwrap_or("syntax error");
+        let remedy = if message == "duplicate key" { ": keep one of the two" } else { "" };
+        log.add(log.place(&error.span().unwrap_or(0..0), String::new()), format!("not TOML: {message}{remedy}"));
     }
     // With broken syntax, keys may be missing from the tree only because they were not understood.
-    let found = diagnostics.take();
-    if !found.is_empty() {
-        return Err(found);
+    if !syntax.is_empty() {
+        return Err(log.take());
     }
-    let span = root.span();
-    let mut table = Table::new(root.get_ref(), span, String::new(), diagnostics.clone());
-    let value = read(&mut table);
-    table.finish();
-    let found = diagnostics.take();
-    if found.is_empty() { Ok(value) } else { Err(found) }
+    let root = Spanned::new(root.span(), DeValue::Table(root.into_inner()));
+    let place = log.place(&root.span(), String::new());
+    let result = read(Node { value: Some(&root), place: place.clone(), log: &log });
+    let found = log.take();
+    match result {
+        Some(result) if found.is_empty() => Ok(result),
+        None if found.is_empty() => Err(vec![Diagnostic { place, message: "the document is incomplete".to_owned() }]),
+        Some(_) | None => Err(found),
+    }
 }
 
-/// The parser's words, and what to do where they do not say it.
-fn in_words(said: &str) -> String {
-    if said == "duplicate key" {
-        return format!("{said}: it stands here for the second time; keep one of them");
-    }
-    said.to_owned()
+/// A key of a table: its value if it is there and right, and its place.
+#[derive(Clone, Debug)]
+pub struct Key<T> {
+    value: Option<T>,
+    set: bool,
+    /// Where the value is; where the table is if the key is not there.
+    pub place: Place,
 }
 
-/// One table of the document. Every `get` marks its key as known; `Table::finish` reports the rest.
-pub struct Table<'a> {
-    table: &'a DeTable<'a>,
-    span: Range<usize>,
-    path: String,
-    asked: Vec<&'static str>,
-    /// The keys are names that the user chose, so none is unknown.
-    names_are_free: bool,
-    diagnostics: Diagnostics,
-}
+/// A key whose value is a list.
+pub type List<T> = Key<Vec<Key<T>>>;
 
-/// One value of the document, with its place.
-pub struct Value<'a> {
-    value: &'a Spanned<DeValue<'a>>,
-    path: String,
-    diagnostics: Diagnostics,
-}
-
-impl<'a> Table<'a> {
-    fn new(table: &'a DeTable<'a>, span: Range<usize>, path: String, diagnostics: Diagnostics) -> Self {
-        Self { table, span, path, asked: Vec::new(), names_are_free: false, diagnostics }
+impl<T> Key<T> {
+    /// The value, if it is there and right.
+    pub fn get(&self) -> Option<&T> {
+        self.value.as_ref()
     }
 
-    /// The table's path in the document, e.g. `portal[2]`.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.path
+    /// Whether the key is there, right or wrong.
+    pub fn is_set(&self) -> bool {
+        self.set
     }
 
-    /// Where the table begins.
-    #[must_use]
-    pub fn place(&self) -> Place {
-        self.diagnostics.place(&self.span, &self.path)
-    }
-
-    fn child_path(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
-    }
-
-    /// Reports a diagnostic at the table itself.
-    pub fn diagnostic(&self, message: impl Into<String>) {
-        self.diagnostics.add(self.span.clone(), &self.path, message);
-    }
-
-    /// Reports a diagnostic at `key`, or at the table if the key is not there.
-    pub fn diagnostic_at(&self, key: &str, message: impl Into<String>) {
-        let span = self.table.get_key_value(key).map_or(self.span.clone(), |(k, _)| k.span());
-        self.diagnostics.add(span, &self.child_path(key), message);
-    }
-
-    /// Reports a diagnostic that was found by somebody else at a place of this document.
-    pub fn report(&self, diagnostic: Diagnostic) {
-        self.diagnostics.report(diagnostic);
-    }
-
-    /// Whether `key` is there, without marking it as known.
-    #[must_use]
-    pub fn has(&self, key: &str) -> bool {
-        self.table.contains_key(key)
-    }
-
-    /// All keys of a table whose keys are names that the user chose; marks them all as known.
-    pub fn entries(&mut self) -> Vec<(String, Value<'a>)> {
-        self.give_up();
-        let all = self.table.iter().map(|(key, value)| {
-            let name = key.get_ref().to_string();
-            let path = self.child_path(&name);
-            (name, Value { value, path, diagnostics: self.diagnostics.clone() })
-        });
-        all.collect()
-    }
-
-    /// The value of `key`, if it is there.
-    pub fn get(&mut self, key: &'static str) -> Option<Value<'a>> {
-        self.asked.push(key);
-        let value = self.table.get(key)?;
-        Some(Value { value, path: self.child_path(key), diagnostics: self.diagnostics.clone() })
-    }
-
-    /// The value of `key`; a diagnostic if it is not there.
-    pub fn need(&mut self, key: &'static str) -> Option<Value<'a>> {
-        let value = self.get(key);
-        if value.is_none() {
-            self.diagnostics.add(self.span.clone(), &self.path, format!("`{key}` is missing"));
+    /// The value; reported if the key is not there, with `remedy` unless it is empty.
+    pub fn need(&self, log: &Log, remedy: &str) -> Option<&T> {
+        if !self.set {
+            let key = self.place.path.rsplit('.').next().unwrap_or_default();
+            let between = if remedy.is_empty() { "" } else { ": " };
+            log.add(self.place.of_table(), format!("`{key}` is missing{between}{remedy}"));
         }
-        value
+        self.get()
     }
 
-    /// The value of `key`; a diagnostic that says what to write if it is not there.
-    pub fn need_or(&mut self, key: &'static str, remedy: &str) -> Option<Value<'a>> {
-        let value = self.get(key);
-        if value.is_none() {
-            self.diagnostics.add(self.span.clone(), &self.path, format!("`{key}` is missing: {remedy}"));
-        }
-        value
+    /// Another value at the same place.
+    pub fn with<U>(&self, value: U) -> Key<U> {
+        Key { value: Some(value), set: self.set, place: self.place.clone() }
     }
 
-    /// The sub-table `key`, read by `read`; nothing if it is not there.
-    pub fn table<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Table<'a>) -> T) -> Option<T> {
-        self.get(key)?.table(read)
+    /// Reports a diagnostic here.
+    pub fn wrong(&self, log: &Log, message: impl Into<String>) {
+        log.add(self.place.clone(), message);
     }
 
-    /// The array of tables `key` (`[[key]]`), each read by `read`; empty if it is not there.
-    pub fn tables<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Table<'a>) -> T) -> Vec<T> {
-        let Some(value) = self.get(key) else { return Vec::new() };
-        value.items().into_iter().filter_map(|item| item.table(&mut read)).collect()
-    }
-
-    /// Text, if the key is there.
-    pub fn text(&mut self, key: &'static str) -> Option<String> {
-        self.get(key)?.text()
-    }
-
-    /// A truth value, or `default`.
-    pub fn flag(&mut self, key: &'static str, default: bool) -> bool {
-        self.get(key).and_then(|v| v.flag()).unwrap_or(default)
-    }
-
-    /// A whole number in `range`, or `default`.
-    pub fn number(&mut self, key: &'static str, range: Range<i64>, default: i64) -> i64 {
-        self.get(key).and_then(|v| v.number(range)).unwrap_or(default)
-    }
-
-    /// One of `names`, or `default`.
-    pub fn choice<T: Copy>(&mut self, key: &'static str, names: &[(&str, T)], default: T) -> T {
-        self.get(key).and_then(|v| v.choice(names)).unwrap_or(default)
-    }
-
-    /// Reports no key that nobody asked for: without what is missing it is not known which belong here.
-    pub fn give_up(&mut self) {
-        self.names_are_free = true;
-    }
-
-    /// Reports the keys nobody asked for. Called by [`read`] and [`Value::table`].
-    fn finish(self) {
-        for key in self.table.keys() {
-            let name: &str = key.get_ref();
-            if self.names_are_free || self.asked.contains(&name) {
-                continue;
-            }
-            let hint = hint(name, self.asked.iter().copied());
-            self.diagnostics.add(key.span(), &self.child_path(name), format!("unknown key; {hint}"));
+    /// Reports the key if it is there: `why` it may not be.
+    pub fn must_not_be_set(&self, log: &Log, why: &str) {
+        if self.set {
+            self.wrong(log, why);
         }
     }
 }
 
-impl<'a> Value<'a> {
-    /// The value's path in the document.
+impl<T: Copy> Key<T> {
+    /// The value, or `default`.
+    pub fn or(&self, default: T) -> T {
+        self.value.unwrap_or(default)
+    }
+}
+
+impl Key<String> {
+    /// The text, or nothing.
     #[must_use]
-    pub fn path(&self) -> &str {
-        &self.path
+    pub fn text(&self) -> String {
+        self.value.clone().unwrap_or_default()
     }
+}
 
-    /// Reports a diagnostic at this value.
-    pub fn diagnostic(&self, message: impl Into<String>) {
-        self.diagnostics.add(self.value.span(), &self.path, message);
-    }
-
-    fn wrong_type(&self, wanted: &str) {
-        self.diagnostic(format!("{wanted} is wanted, this is a {}", self.value.get_ref().type_str()));
-    }
-
-    /// Text.
+impl<T> List<T> {
+    /// The items; none if the key is not there.
     #[must_use]
-    pub fn text(&self) -> Option<String> {
-        match self.value.get_ref() {
-            DeValue::String(text) => Some(text.to_string()),
-            _ => {
-                self.wrong_type("text in quotes");
-                None
+    pub fn items(&self) -> &[Key<T>] {
+        self.value.as_deref().unwrap_or_default()
+    }
+
+    /// The items that are right.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.items().iter().filter_map(Key::get)
+    }
+}
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole<const MIN: i64, const MAX: i64>(i64);
+
+impl<const MIN: i64, const MAX: i64> Key<Whole<MIN, MAX>> {
+    /// The number, or `default`.
+    pub fn number<N: TryFrom<i64>>(&self, default: N) -> N {
+        self.value.and_then(|number| N::try_from(number.0).ok()).unwrap_or(default)
+    }
+}
+
+impl<'de, const MIN: i64, const MAX: i64> Deserialize<'de> for Whole<MIN, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = i64::deserialize(deserializer)?;
+        if (MIN..=MAX).contains(&number) { Ok(Self(number)) } else { Err(D::Error::custom(out_of_range(MIN, MAX))) }
+    }
+}
+
+/// The text for a number that is not in its range.
+#[must_use]
+pub fn out_of_range(min: i64, max: i64) -> String {
+    format!("a whole number from {min} to {max} is wanted")
+}
+
+/// Text that `T` parses; its error becomes the diagnostic.
+#[derive(Clone, Debug)]
+pub struct Text<T>(pub T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// Text with something in it.
+#[derive(Clone, Debug)]
+pub struct NotBlank(pub String);
+
+impl FromStr for NotBlank {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.trim().is_empty() {
+            return Err("this is empty; write a value");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Key<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for KeyVisitor<T> {
+            type Value = Key<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key with its place")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Key<T>, A::Error> {
+                let place = Place {
+                    line: seq.next_element()?.unwrap_or_default(),
+                    column: seq.next_element()?.unwrap_or_default(),
+                    path: seq.next_element()?.unwrap_or_default(),
+                };
+                let set = seq.next_element()?.unwrap_or_default();
+                // What is wrong with the value was reported by the deserializer.
+                Ok(Key { value: seq.next_element().ok().flatten(), set, place })
             }
         }
-    }
-
-    /// Text that `parse` understands; its error becomes the diagnostic.
-    #[must_use]
-    pub fn parsed<T, E: fmt::Display>(&self, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
-        match parse(&self.text()?) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.diagnostic(error.to_string());
-                None
-            }
-        }
-    }
-
-    /// A truth value.
-    #[must_use]
-    pub fn flag(&self) -> Option<bool> {
-        match self.value.get_ref() {
-            DeValue::Boolean(flag) => Some(*flag),
-            _ => {
-                self.wrong_type("`true` or `false`");
-                None
-            }
-        }
-    }
-
-    /// A whole number in `range`.
-    #[must_use]
-    pub fn number(&self, range: Range<i64>) -> Option<i64> {
-        let DeValue::Integer(digits) = self.value.get_ref() else {
-            self.wrong_type("a whole number");
-            return None;
-        };
-        match i64::from_str_radix(digits.as_str(), digits.radix()) {
-            Ok(number) if range.contains(&number) => Some(number),
-            _ => {
-                self.diagnostic(format!("a whole number from {} to {} is wanted", range.start, range.end - 1));
-                None
-            }
-        }
-    }
-
-    /// A number with or without a fraction.
-    #[must_use]
-    pub fn real(&self) -> Option<f64> {
-        let text = match self.value.get_ref() {
-            DeValue::Float(float) => float.as_str(),
-            DeValue::Integer(integer) => integer.as_str(),
-            _ => {
-                self.wrong_type("a number");
-                return None;
-            }
-        };
-        let number = text.parse().ok().filter(|n: &f64| n.is_finite());
-        if number.is_none() {
-            self.diagnostic("a finite decimal number is wanted");
-        }
-        number
-    }
-
-    /// One of `names`.
-    #[must_use]
-    pub fn choice<T: Copy>(&self, names: &[(&str, T)]) -> Option<T> {
-        let text = self.text()?;
-        if let Some((_, value)) = names.iter().find(|(name, _)| *name == text) {
-            return Some(*value);
-        }
-        let all = names.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let near = nearest(&text, names.iter().map(|(name, _)| *name));
-        let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        self.diagnostic(format!("one of {all} is wanted, got `{text}`{hint}"));
-        None
-    }
-
-    /// The items of an array.
-    #[must_use]
-    pub fn items(&self) -> Vec<Value<'a>> {
-        let DeValue::Array(items) = self.value.get_ref() else {
-            self.wrong_type("a list in brackets");
-            return Vec::new();
-        };
-        let item =
-            |(i, value)| Value { value, path: format!("{}[{i}]", self.path), diagnostics: self.diagnostics.clone() };
-        items.iter().enumerate().map(item).collect()
-    }
-
-    /// A table, read by `read`.
-    #[must_use]
-    pub fn table<T>(&self, read: impl FnOnce(&mut Table<'a>) -> T) -> Option<T> {
-        let DeValue::Table(table) = self.value.get_ref() else {
-            self.wrong_type("a table");
-            return None;
-        };
-        let mut table = Table::new(table, self.value.span(), self.path.clone(), self.diagnostics.clone());
-        let value = read(&mut table);
-        table.finish();
-        Some(value)
-    }
-
-    /// Whether this is text rather than a table or a list.
-    #[must_use]
-    pub fn is_text(&self) -> bool {
-        matches!(self.value.get_ref(), DeValue::String(_))
+        deserializer.deserialize_newtype_struct(KEY, KeyVisitor(PhantomData))
     }
 }
 
@@ -331,35 +231,76 @@ impl<'a> Value<'a> {
 mod tests {
     use super::*;
 
+    #[derive(Deserialize)]
+    struct Document {
+        gateway: Key<Gateway>,
+        portal: List<Portal>,
+    }
+
+    #[derive(Deserialize)]
+    struct Gateway {
+        id: Key<String>,
+        delay_off_s: Key<Whole<0, 9>>,
+    }
+
+    #[derive(Deserialize)]
+    struct Portal {
+        id: Key<String>,
+        kind: Key<Kind>,
+    }
+
+    #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "snake_case")]
+    enum Kind {
+        Gate,
+        Door,
+    }
+
+    fn check(document: &Document, log: &Log) -> Option<(String, u16, Vec<Kind>)> {
+        let gateway = document.gateway.need(log, "")?;
+        let kinds = document.portal.values().map(|portal| {
+            portal.id.need(log, "write one");
+            portal.kind.or(Kind::Door)
+        });
+        let kinds = kinds.collect();
+        Some((gateway.id.text(), gateway.delay_off_s.number(7), kinds))
+    }
+
+    fn diagnostics(text: &str) -> Vec<String> {
+        read(text, check).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
     #[test]
-    fn all_diagnostics_are_told_at_once_with_line_path_and_remedy() {
-        let text = "[gateway]\nid = 3\ndelay_of_s = 1\n[[portal]]\nkind = \"gat\"\n";
-        let diagnostics = read(text, |top| {
-            top.table("gateway", |t| (t.text("id"), t.number("delay_off_s", 0..10, 0)));
-            top.tables("portal", |t| (t.need("id").is_some(), t.choice("kind", &[("gate", 1), ("door", 2)], 1)));
-        })
-        .unwrap_err();
-        let said = diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    fn all_diagnostics_are_reported_at_once_with_line_path_and_remedy() {
         assert_eq!(
-            said,
-            "2:6: `gateway.id`: text in quotes is wanted, this is a integer\n\
-             3:1: `gateway.delay_of_s`: unknown key; did you mean `delay_off_s`?\n\
-             4:1: `portal[0]`: `id` is missing\n\
-             5:8: `portal[0].kind`: one of `gate`, `door` is wanted, got `gat`; did you mean `gate`?"
+            diagnostics(
+                "[gateway]\nid = 3\ndelay_of_s = 1\ndelay_off_s = 99999999999999999999\n[[portal]]\nkind = \"gat\"\n[[portal]]\nid = []\nkind = 1.5\n"
+            ),
+            [
+                "2:6: `gateway.id`: text in quotes is wanted, this is an integer",
+                "3:1: `gateway.delay_of_s`: unknown key; did you mean `delay_off_s`?",
+                "4:15: `gateway.delay_off_s`: a whole number from 0 to 9 is wanted",
+                "5:1: `portal[0]`: `id` is missing: write one",
+                "6:8: `portal[0].kind`: one of `gate`, `door` is wanted, got `gat`; did you mean `gate`?",
+                "8:6: `portal[1].id`: text in quotes is wanted, this is an array",
+                "9:8: `portal[1].kind`: text in quotes is wanted, this is a float",
+            ]
+        );
+        assert_eq!(
+            diagnostics("portal = {}"),
+            ["1:1: `gateway` is missing", "1:10: `portal`: a list in brackets is wanted, this is a table",]
         );
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_told_where_and_what_to_do() {
-        let said = read("a = 1\na = 2\n", |_| ()).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(said, ["2:1: not TOML: duplicate key: it stands here for the second time; keep one of them"]);
-        let said = read("a = 1\n", |top| drop(top.need_or("b", "write `b = 2`"))).unwrap_err();
-        assert!(said.iter().any(|m| m.to_string() == "1:1: `b` is missing: write `b = 2`"), "{said:?}");
+    fn what_is_right_has_its_value_or_its_default() {
+        let text = "[gateway]\nid = \"g\"\n[[portal]]\nid = \"a\"\nkind = \"gate\"\n[[portal]]\nid = \"b\"\n";
+        assert_eq!(read(text, check), Ok(("g".to_owned(), 7, vec![Kind::Gate, Kind::Door])));
     }
 
     #[test]
-    fn broken_syntax_is_a_diagnostic_with_its_line() {
-        let diagnostics = read("a = 1\nb = \n", |_| ()).unwrap_err();
-        assert_eq!(diagnostics.first().map(|m| m.line), Some(2));
+    fn broken_syntax_and_a_duplicate_key_are_diagnostics_with_their_line() {
+        assert_eq!(read("a = 1\nb = \n", check).unwrap_err().first().map(|d| d.place.line), Some(2));
+        assert_eq!(diagnostics("a = 1\na = 2\n"), ["2:1: not TOML: duplicate key: keep one of the two"]);
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::wire::modbus::{Request, Space};
 
-use super::Point;
+use super::points::Point;
 
 /// The requests that bring all channels of all `points`, in order of table and address. Neighbours with at most `max_gap`
 /// unused items between them share a request of at most `read_max` items (bits: sixteen times as many).
-pub(super) fn reads(points: &[Point], read_max: u16, max_gap: u16) -> Vec<Request> {
+pub(super) fn reads(points: &[&Point], read_max: u16, max_gap: u16) -> Vec<Request> {
     let mut requests = Vec::new();
     for space in Space::ALL {
         let max = if space.is_bits() { u32::from(read_max) * 16 } else { u32::from(read_max) };

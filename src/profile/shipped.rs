@@ -1,6 +1,7 @@
 //! The profiles that are built in: every file of `devices/`, found there by `devices/build.rs`.
 
-use super::Profile;
+use super::model::Profile;
+use super::read::read;
 
 /// Id and text of every built-in profile, in the order of the alphabet.
 pub const SHIPPED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
@@ -9,7 +10,7 @@ pub const SHIPPED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shipped
 #[must_use]
 pub fn shipped(id: &str) -> Option<Profile> {
     let (_, text) = SHIPPED.iter().find(|(name, _)| *name == id)?;
-    super::read(text).ok()
+    read(text).ok()
 }
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ mod tests {
         let built_in: Vec<&str> = SHIPPED.iter().map(|(id, _)| *id).collect();
         assert_eq!(files, built_in);
         for (id, text) in SHIPPED {
-            let profile = super::super::read(text).unwrap_or_else(|diagnostics| panic!("{id}: {diagnostics:#?}"));
+            let profile = read(text).unwrap_or_else(|diagnostics| panic!("{id}: {diagnostics:#?}"));
             assert_eq!(profile.id, *id, "the id of a profile is the name of its file");
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::wire::modbus::{Reply, Request, Space};
 
-use super::{Order, Point, PointType};
+use super::points::{Order, Point, PointType};
 
 /// What the reads of one poll brought, together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -26,7 +26,8 @@ use crate::access::input::{MessageKind, Receipt, RejectedMessage};
 pub const VERSION: u64 = 1;
 
 /// On which topics a stream publishes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// On campus topics, and on a gateway's own when it answers that gateway.
     Campus,

@@ -13,8 +13,8 @@ use super::modbus::{Line, LineAt};
 use super::mqtt::{NoDecision, Presentation, Seen, SimulatedPortal, SimulatedSpec};
 use crate::access::id::{CardUid, GatewayId, PortalId};
 use crate::access::portal::{Direction, PortalKind};
+use crate::config::{Part, PortalConfig, PortalDevice};
 use crate::mqtt::{LinkError, LinkSpec};
-use crate::profile::Profile;
 
 /// How long a presented card may take to move a relay, in milliseconds; then it was denied, or nobody asked the reader.
 pub const RELAY_WAIT_MS: u64 = 3_000;
@@ -32,50 +32,8 @@ pub struct SiteSpec {
     pub local: Option<LinkSpec>,
     /// Where Modbus lines are served, by the bus's name.
     pub lines: BTreeMap<String, LineAt>,
-    /// The portals.
-    pub portals: Vec<PortalSpec>,
-}
-
-/// One portal to stand in for.
-#[derive(Clone, Debug)]
-pub struct PortalSpec {
-    /// Its id.
-    pub id: PortalId,
-    /// What it is.
-    pub kind: PortalKind,
-    /// What it is wired to.
-    pub device: Device,
-}
-
-/// What a portal to stand in for is wired to.
-#[derive(Clone, Debug)]
-pub enum Device {
-    /// A native MQTT portal.
-    Native,
-    /// Modbus devices.
-    Modbus {
-        /// What reads cards.
-        reader: Part,
-        /// How many slots for cards it has, from the reader's channel on; 1 where it is no box with several.
-        slots: u16,
-        /// What opens or energises.
-        output: Part,
-        /// Other devices, which only have to be there.
-        others: Vec<Part>,
-    },
-}
-
-/// One device of a portal on a Modbus line.
-#[derive(Clone, Debug)]
-pub struct Part {
-    /// The line.
-    pub bus: String,
-    /// The device's unit number.
-    pub unit: u8,
-    /// What it is.
-    pub profile: Arc<Profile>,
-    /// Which of its channels.
-    pub channel: u16,
+    /// The portals; those of controllers, which send requests themselves, are not simulated.
+    pub portals: Vec<PortalConfig>,
 }
 
 /// Why a site cannot be stood in for.
@@ -91,18 +49,6 @@ pub enum SiteError {
         portal: PortalId,
         /// Why.
         source: LinkError,
-    },
-    /// Two devices at one place.
-    #[error("unit {unit} of bus `{bus}` is two devices, `{one}` and `{other}`; give one another unit")]
-    TwoProfiles {
-        /// The bus.
-        bus: String,
-        /// The unit.
-        unit: u8,
-        /// One profile.
-        one: String,
-        /// The other.
-        other: String,
     },
     /// A line cannot be had.
     #[error(transparent)]
@@ -194,7 +140,7 @@ impl Site {
             watching: JoinSet::new(),
             absent: Vec::new(),
         };
-        for (bus, units) in devices(&spec)? {
+        for (bus, units) in devices(&spec) {
             let Some(at) = spec.lines.get(&bus).cloned() else { continue };
             let (line, place) = site.lines.add(bus.clone(), at, units).await?;
             site.places.push((bus.clone(), place));
@@ -206,8 +152,10 @@ impl Site {
                 let line = lines.get(&part.bus)?.clone();
                 Some(Place { line, unit: part.unit, channel: part.channel })
             };
-            let stand_in = match &portal.device {
-                Device::Native => {
+            let PortalConfig { portal, device } = portal;
+            let stand_in = match device {
+                PortalDevice::ModbusServer { .. } => continue,
+                PortalDevice::NativeMqtt => {
                     let local = spec.local.as_ref().ok_or_else(|| SiteError::NoBroker(portal.id.clone()))?;
                     let link =
                         LinkSpec { client_id: format!("{}-sim-{}", local.client_id, portal.id), ..local.clone() };
@@ -222,10 +170,10 @@ impl Site {
                     site.watching.spawn(watch_native(portal.id.clone(), native.watch(), news.clone()));
                     StandIn::Native(native)
                 }
-                Device::Modbus { reader, slots, output, others: _ } => match (place(reader), place(output)) {
+                PortalDevice::Parts(parts) => match (place(&parts.reader), place(&parts.output)) {
                     (Some(reader), Some(output)) => {
                         site.watching.spawn(watch_relay(portal.id.clone(), output.clone(), news.clone()));
-                        StandIn::Modbus { reader, slots: *slots, output, kind: portal.kind }
+                        StandIn::Modbus { reader, slots: parts.slots, output, kind: portal.kind }
                     }
                     (_, _) => {
                         site.absent.push(portal.id);
@@ -371,23 +319,15 @@ fn in_words(slots: u16, slot: u16, done: String) -> String {
 }
 
 /// The devices on each line.
-fn devices(spec: &SiteSpec) -> Result<BTreeMap<String, Units>, SiteError> {
+fn devices(spec: &SiteSpec) -> BTreeMap<String, Units> {
     let mut lines: BTreeMap<String, Units> = BTreeMap::new();
     for portal in &spec.portals {
-        let parts = match &portal.device {
-            Device::Native => continue,
-            Device::Modbus { reader, output, others, slots: _ } => [reader, output].into_iter().chain(others),
-        };
-        for part in parts {
-            let profile = Arc::clone(&part.profile);
-            let found = lines.entry(part.bus.clone()).or_default().entry(part.unit).or_insert(profile);
-            if found.id != part.profile.id {
-                let (one, other) = (found.id.clone(), part.profile.id.clone());
-                return Err(SiteError::TwoProfiles { bus: part.bus.clone(), unit: part.unit, one, other });
-            }
+        let PortalDevice::Parts(parts) = &portal.device else { continue };
+        for part in parts.all() {
+            lines.entry(part.bus.clone()).or_default().insert(part.unit, Arc::clone(&part.profile));
         }
     }
-    Ok(lines)
+    lines
 }
 
 async fn watch_native(portal: PortalId, mut seen: tokio::sync::watch::Receiver<Seen>, news: mpsc::Sender<String>) {

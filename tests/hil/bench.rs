@@ -36,7 +36,7 @@ impl std::fmt::Display for Device {
 /// Every device that the portals name, once for each profile that it is asked by.
 pub fn devices(portals: &[ModbusPortalSpec]) -> Vec<Device> {
     let parts = portals.iter().flat_map(|p| [&p.reader, &p.output, &p.meter, &p.inputs]).flatten();
-    let device = |part: &dormgate::portals::modbus::PartSpec| {
+    let device = |part: &dormgate::config::Part| {
         let device = Device { bus: part.bus.clone(), unit: part.unit, profile: Arc::clone(&part.profile) };
         ((part.bus.clone(), part.unit, part.profile.id.clone()), device)
     };

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use dormgate::access::id::CardUid;
 use dormgate::access::input::Presented;
-use dormgate::portals::modbus::{ModbusPortalSpec, PartSpec};
+use dormgate::config::Part;
+use dormgate::portals::modbus::ModbusPortalSpec;
 use dormgate::profile::{Block, Reader, Trigger};
 use dormgate::wire::modbus::{Request, Space};
 use tokio::time::{Instant, sleep};
@@ -99,7 +100,7 @@ pub async fn nobody_answers_for_another(bench: &mut Bench, devices: &[Device], r
     }
 }
 
-fn device(part: &PartSpec) -> Device {
+fn device(part: &Part) -> Device {
     Device { bus: part.bus.clone(), unit: part.unit, profile: part.profile.clone() }
 }
 

@@ -10,9 +10,9 @@ use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
 use dormgate::access::event::{AlarmKind, AuditEvent, Event, EventKind, Outcome};
 use dormgate::access::id::{CardUid, Holder, PortalId};
 use dormgate::access::portal::PortalKind;
-use dormgate::cli::serve::{Profiles, serve};
+use dormgate::cli::serve::serve;
 use dormgate::clock::Clock;
-use dormgate::config::{self, Config, PortalDevice, Surroundings};
+use dormgate::config::{self, PortalDevice, Site, Surroundings};
 use dormgate::mqtt::LinkSpec;
 use dormgate::workbench::broker::Broker;
 use dormgate::workbench::center::{Attention, Center, GatewayEvent, Layout, Service, create};
@@ -28,15 +28,15 @@ const UNCONFIRMED_WITHIN: Duration = Duration::from_secs(4);
 const GATEWAY: &str = "hil";
 
 /// The configuration's lines and portals, in a gateway that knows nobody yet.
-fn trial(real: &Config, dir: &Path, broker: &Broker, streams: &str) -> Config {
+fn trial(real: &Site, dir: &Path, broker: &Broker, streams: &str) -> Site {
     let text = format!(
         "[gateway]\nid = \"{GATEWAY}\"\ndata_dir = \"data\"\n[uplink]\nurls = [\"{}\"]\n{streams}",
         broker.url()
     );
-    let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None, devices: &Profiles };
+    let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None };
     let mut trial = config::parse(&text, &around).expect("a configuration without diagnostics");
     trial.buses.clone_from(&real.buses);
-    let parts = real.portals.iter().filter(|portal| matches!(portal.device, PortalDevice::Parts { .. }));
+    let parts = real.portals.iter().filter(|portal| matches!(portal.device, PortalDevice::Parts(_)));
     trial.portals = parts.cloned().collect();
     trial
 }
@@ -97,7 +97,7 @@ fn enrolment(holder: &Holder) -> Enrolment {
 }
 
 pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
-    real: &Config,
+    real: &Site,
     cards: &BTreeMap<PortalId, CardUid>,
     report: &mut Report,
 ) {
@@ -123,7 +123,7 @@ pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
         for (portal, card) in cards {
             at_portal(real, portal, *card, &mut office, report).await;
         }
-        let parts = real.portals.iter().filter(|portal| matches!(portal.device, PortalDevice::Parts { .. }));
+        let parts = real.portals.iter().filter(|portal| matches!(portal.device, PortalDevice::Parts(_)));
         for portal in parts.map(|portal| &portal.portal.id).filter(|id| !cards.contains_key(*id)) {
             report.left_out(format_args!("`{portal}` with the gateway: no whole card number was read there"));
         }
@@ -138,7 +138,7 @@ pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
     broker.stop().await;
 }
 
-async fn at_portal(real: &Config, id: &PortalId, card: CardUid, office: &mut Office, report: &mut Report) {
+async fn at_portal(real: &Site, id: &PortalId, card: CardUid, office: &mut Office, report: &mut Report) {
     let Some(portal) = real.portals.iter().find(|portal| portal.portal.id == *id) else { return };
     heading(format_args!("`{id}`, with the gateway"));
     let begun = office.events.len();

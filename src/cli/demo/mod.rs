@@ -12,11 +12,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::run::stop_signal;
-use super::serve::{Profiles, Running, serve};
+use super::serve::{Running, serve};
 use super::{Exit, print_error, print_line};
 use crate::access::portal::PortalKind;
 use crate::clock::Clock;
-use crate::config::{self, Config, Surroundings};
+use crate::config::{self, Surroundings};
 use crate::mqtt::LinkSpec;
 use crate::profile;
 use crate::workbench::broker::Broker;
@@ -147,7 +147,7 @@ async fn play(dir: &Path, once: bool) -> Result<bool, String> {
 }
 
 /// Builds broker, line, portals and center, and the configuration of a gateway that knows them.
-async fn build(dir: &Path, clock: &Clock) -> Result<(Dormitory, Config), String> {
+async fn build(dir: &Path, clock: &Clock) -> Result<(Dormitory, config::Site), String> {
     let broker = Broker::start().await.map_err(|error| error.to_string())?;
     let unit = |unit: u8, id: &str| {
         let profile = profile::shipped(id).ok_or_else(|| format!("no profile `{id}`"))?;
@@ -178,7 +178,7 @@ async fn build(dir: &Path, clock: &Clock) -> Result<(Dormitory, Config), String>
         return Err(format!("the center did not reach the broker within {START_S} s"));
     }
     let text = configuration(&broker, &served, &streams);
-    let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None, devices: &Profiles };
+    let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None };
     let config = config::parse(&text, &around)
         .map_err(|diagnostics| diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     Ok((Dormitory { gate, line, center, _served: served, broker }, config))

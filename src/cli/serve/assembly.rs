@@ -17,7 +17,7 @@ use crate::access::event::AlarmKind;
 use crate::access::input::Input;
 use crate::access::state::State;
 use crate::clock::Clock;
-use crate::config::{Config, PortalDevice};
+use crate::config::{PortalDevice, Site};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::owner::{GatewayCore, Identity};
 use crate::gateway::ports::{
@@ -47,9 +47,6 @@ pub enum ServeError {
         /// Why.
         source: LinkError,
     },
-    /// The Modbus portals.
-    #[error("{0}")]
-    Modbus(String),
     /// A listener.
     #[error("`{what}` cannot be listened on: {source}; is it in use?")]
     Listen {
@@ -77,7 +74,7 @@ pub struct Running {
 
 /// What the parts are connected to.
 pub(super) struct Assembly<'c> {
-    config: &'c Config,
+    config: &'c Site,
     pub(super) boot: String,
     pub(super) clock: Clock,
     pub(super) store: Store,
@@ -93,7 +90,7 @@ pub(super) struct Assembly<'c> {
 impl<'c> Assembly<'c> {
     /// Opens the store of the configured gateway and logs what was found.
     pub(super) fn open(
-        config: &'c Config,
+        config: &'c Site,
         boot: String,
     ) -> Result<(Self, StoreEvents, Recovered<State>, InboxReceiver), ServeError> {
         let (store, events, recovered) = Store::open::<State>(&config.data_dir, store_options(config))?;
@@ -163,24 +160,22 @@ impl<'c> Assembly<'c> {
     }
 
     /// The Modbus lines on which the gateway is the client.
-    pub(super) fn modbus(&mut self) -> Result<Option<ModbusPortals>, ServeError> {
-        let portals = modbus::portals(self.config).map_err(ServeError::Modbus)?;
+    pub(super) fn modbus(&mut self) -> Option<ModbusPortals> {
+        let portals = modbus::portals(self.config);
         if portals.is_empty() {
-            return Ok(None);
+            return None;
         }
         let observer: Arc<dyn Observer> = Arc::new(ModbusObserver(ModbusCounters::register(&mut self.registry)));
         let lines = crate::portals::modbus::start(modbus::buses(self.config), portals, &self.inbox, &observer);
-        let all = |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let lines = lines.map_err(|errors| ServeError::Modbus(all(errors)))?;
         self.outlets.by_portal.extend(lines.outlets.iter().cloned());
-        Ok(Some(lines))
+        Some(lines)
     }
 
     /// The Modbus server that controllers ask.
     pub(super) async fn modbus_server(&mut self) -> Result<Option<ModbusServer>, ServeError> {
-        let Some((spec, portals)) = modbus::server(self.config) else { return Ok(None) };
+        let Some(spec) = self.config.modbus_server.clone() else { return Ok(None) };
         let what = spec.tcp.map_or_else(|| "[modbus_server]".to_owned(), |address| address.to_string());
-        let server = crate::portals::modbus::server::serve(spec, portals, &self.inbox)
+        let server = crate::portals::modbus::server::serve(spec, modbus::controllers(self.config), &self.inbox)
             .await
             .map_err(|source| ServeError::Listen { what, source })?;
         self.outlets.by_portal.extend(server.outlets.iter().cloned());
@@ -200,7 +195,7 @@ impl<'c> Assembly<'c> {
         let config = self.config;
         let setup = Setup {
             portals: config.portals.iter().map(|p| p.portal.clone()).collect(),
-            lossy: modbus::lossy_readers(config).map_err(ServeError::Modbus)?,
+            lossy: modbus::lossy_readers(config),
             policy: config.policy.clone(),
             streams: config.streams.iter().map(stream_role).collect(),
             boot: self.boot.clone(),
@@ -285,7 +280,7 @@ fn stream_role(stream: &StreamSpec) -> StreamRole {
 }
 
 /// How the store behaves.
-fn store_options(config: &Config) -> Options {
+fn store_options(config: &Site) -> Options {
     Options {
         flush_ms: u64::from(config.audit.flush_ms),
         retain_events: config.audit.retain_events.get(),

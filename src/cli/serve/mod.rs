@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use self::assembly::{Assembly, over};
-use crate::config::Config;
+use crate::config::Site;
 use crate::gateway::ports::Part;
 use crate::http::Pages;
 use crate::portals::modbus::ModbusPortals;
@@ -20,7 +20,7 @@ use crate::portals::modbus::server::ModbusServer;
 use crate::store::Closed;
 
 pub use assembly::{Running, ServeError};
-pub use modbus::{Profiles, buses, load, portals};
+pub use modbus::{buses, portals};
 
 /// How long the end may take altogether, in milliseconds: SIGTERM drains within 5 s (configuration, command line).
 const DRAIN_MS: u64 = 4_800;
@@ -30,7 +30,7 @@ const DRAIN_MS: u64 = 4_800;
 /// # Errors
 /// [`ServeError`] says what could not be started, and what to do.
 pub async fn serve(
-    config: &Config,
+    config: &Site,
     stop: impl Future<Output = ()> + Send,
     ready: impl FnOnce(&Running),
 ) -> Result<(), ServeError> {
@@ -40,7 +40,7 @@ pub async fn serve(
 
 /// As [`serve`], with `extra` added to the links.
 async fn serve_with(
-    config: &Config,
+    config: &Site,
     boot: String,
     stop: impl Future<Output = ()> + Send,
     ready: impl FnOnce(&Running),
@@ -49,7 +49,7 @@ async fn serve_with(
     let (mut parts, store_events, recovered, inbox) = Assembly::open(config, boot)?;
     let uplink = parts.uplink()?;
     parts.native()?;
-    let mut lines = parts.modbus()?;
+    let mut lines = parts.modbus();
     let mut server = parts.modbus_server().await?;
     extra(&mut parts.links);
     let core = parts.core(recovered, uplink)?;
@@ -198,7 +198,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = "[gateway]\nid = \"g\"\n[[portal]]\nid = \"gate\"\nkind = \"gate\"\nzone = \"1\"\ndevice = { mqtt = \"native\" }\n\
                     [local]\nurls = [\"mqtt://127.0.0.1:1\"]\n";
-        let around = Surroundings { base_dir: dir.path().into(), credentials_dir: None, devices: &Profiles };
+        let around = Surroundings { base_dir: dir.path().into(), credentials_dir: None };
         let mut config = parse(text, &around).unwrap();
         config.data_dir = dir.path().join("data");
         let (inbox_out, inbox_in) = std::sync::mpsc::channel();

@@ -4,33 +4,27 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::Path;
 
-use super::super::serve::modbus;
-use crate::config::{self, BusLine, Config, PortalDevice, SerialConfig};
-use crate::portals::modbus::PartSpec;
+use crate::config::{self, BusLine};
+use crate::portals::modbus::serial_builder;
 use crate::workbench::modbus::LineAt;
 use crate::workbench::modbus::plug::is_free;
-use crate::workbench::site::{Device, Part, PortalSpec, SiteSpec};
+use crate::workbench::site::SiteSpec;
 
 /// The site, and what a person has to know of it. `ports` names serial ports to stand in on, by bus.
-pub(super) fn spec(config: &Config, ports: &[(String, String)]) -> Result<(SiteSpec, Vec<String>), String> {
-    let part = |part: PartSpec| Part { bus: part.bus, unit: part.unit, profile: part.profile, channel: part.channel };
-    let mut portals = Vec::new();
-    for portal in modbus::portals(config)? {
-        let (Some(reader), Some(output)) = (portal.reader, portal.output) else { continue };
-        let others = portal.meter.into_iter().chain(portal.inputs).map(part).collect();
-        let device = Device::Modbus { reader: part(reader), slots: portal.slots, output: part(output), others };
-        portals.push(PortalSpec { id: portal.id, kind: portal.kind, device });
-    }
-    let native = config.portals.iter().filter(|p| matches!(p.device, PortalDevice::NativeMqtt));
-    portals.extend(native.map(|p| PortalSpec { id: p.portal.id.clone(), kind: p.portal.kind, device: Device::Native }));
+pub(super) fn spec(config: &config::Site, ports: &[(String, String)]) -> Result<(SiteSpec, Vec<String>), String> {
     let (lines, notes) = lines(config, ports)?;
-    let spec = SiteSpec { gateway: config.gateway.clone(), local: config.local.clone(), lines, portals };
+    let spec = SiteSpec {
+        gateway: config.gateway.clone(),
+        local: config.local.clone(),
+        lines,
+        portals: config.portals.clone(),
+    };
     Ok((spec, notes))
 }
 
 /// The lines that can be had on this machine, and why others cannot: TCP on the loopback; a serial line on a port that is named,
 /// or else on a pseudo-terminal under the name of its port.
-fn lines(config: &Config, ports: &[(String, String)]) -> Result<(BTreeMap<String, LineAt>, Vec<String>), String> {
+fn lines(config: &config::Site, ports: &[(String, String)]) -> Result<(BTreeMap<String, LineAt>, Vec<String>), String> {
     for (named, _) in ports {
         let serial = |bus: &&config::BusConfig| matches!(bus.line, BusLine::Serial(_));
         if !config.buses.iter().filter(serial).any(|bus| bus.id == *named) {
@@ -44,8 +38,8 @@ fn lines(config: &Config, ports: &[(String, String)]) -> Result<(BTreeMap<String
             BusLine::Tcp(peer) if here(&peer.host, peer.port) => Ok(LineAt::Tcp(peer.port)),
             BusLine::Tcp(peer) => Err(format!("bus `{id}` is at {peer}, which is not this machine's loopback")),
             BusLine::Serial(serial) => match ports.iter().find(|(named, _)| named == id) {
-                Some((_, port)) => Ok(at_port(port, serial)),
-                None => pty(id, &serial.port),
+                Some((_, port)) => Ok(LineAt::Port { name: port.clone(), port: serial_builder(port, serial) }),
+                None => pty(id, Path::new(&serial.port)),
             },
         };
         match at {
@@ -61,20 +55,6 @@ fn here(host: &str, port: u16) -> bool {
         Ok(address) => address.is_loopback(),
         Err(_) => (host, port).to_socket_addrs().is_ok_and(|mut all| all.all(|a| a.ip().is_loopback())),
     }
-}
-
-fn at_port(port: &str, serial: &SerialConfig) -> LineAt {
-    let parity = match serial.parity {
-        config::Parity::None => tokio_serial::Parity::None,
-        config::Parity::Even => tokio_serial::Parity::Even,
-        config::Parity::Odd => tokio_serial::Parity::Odd,
-    };
-    let stop_bits = match serial.stop_bits {
-        config::StopBits::One => tokio_serial::StopBits::One,
-        config::StopBits::Two => tokio_serial::StopBits::Two,
-    };
-    let builder = tokio_serial::new(port, serial.baud).parity(parity).stop_bits(stop_bits);
-    LineAt::Port { name: port.to_owned(), port: builder }
 }
 
 /// Devices are the kernel's to name; a stand-in makes its name elsewhere, and never in the place of something.

@@ -9,12 +9,13 @@ use crate::gateway::ports::Inbox;
 use crate::portals::device::{Event, OutputTraits, Parts, Portal, Source, Stagger};
 use crate::profile::{Confirm, InputPoint, Point, Profile, Pulse};
 
+use super::ModbusPortalSpec;
 use super::bus::Bus;
 use super::health::UnitState;
 use super::poll::{Listener, Polls};
 use super::queue::Priority;
 use super::wiring::{Decoder, Device, ModbusWiring, reader_traits};
-use super::{ModbusPortalSpec, PartSpec};
+use crate::config::Part;
 
 /// Events under way to one portal. A poll waits when it is full, so a slow portal slows only its own devices.
 const EVENTS_MAX: usize = 64;
@@ -34,7 +35,7 @@ impl MeterUse {
         Self(uses)
     }
 
-    fn is_shared(&self, part: &PartSpec) -> bool {
+    fn is_shared(&self, part: &Part) -> bool {
         self.0.get(&(part.bus.clone(), part.unit, part.channel)).is_some_and(|uses| *uses > 1)
     }
 }
@@ -64,7 +65,7 @@ struct Sources<'l> {
 
 impl Sources<'_> {
     /// The number of a part's device, and what is known of its registers.
-    fn of(&mut self, part: &PartSpec) -> Option<(usize, &mut Decoder)> {
+    fn of(&mut self, part: &Part) -> Option<(usize, &mut Decoder)> {
         let (bus, _) = self.lines.get(&part.bus)?;
         let known = self.found.iter().position(|(device, _)| device.bus.id() == bus.id() && device.unit == part.unit);
         let source = known.unwrap_or(self.found.len());
@@ -78,7 +79,7 @@ impl Sources<'_> {
         self.found.get(source).map(|(device, _)| device.clone())
     }
 
-    fn poll(&mut self, source: usize, part: &PartSpec, points: &[&Point], priority: Priority) {
+    fn poll(&mut self, source: usize, part: &Part, points: &[&Point], priority: Priority) {
         for poll in part.profile.polls_of(points) {
             let Some(poll) = part.profile.polls.iter().position(|known| known.name == poll.name) else { continue };
             self.needed.push(Needed { source, profile: Arc::clone(&part.profile), poll, priority });

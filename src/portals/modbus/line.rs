@@ -13,10 +13,10 @@ use tokio_modbus::Slave;
 use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::slave::SlaveContext;
 
+use crate::config::SerialConfig;
 use crate::wire::modbus::{Exception, Reply, ReplyError, Request};
 
 use super::received::{Received, Unsolicited};
-pub use super::serial::{Parity, SerialSpec};
 use super::serial::{open_serial, quiet_until};
 use super::tap::{Failure, Framing, LocalEcho, Port, Tap, Wire};
 
@@ -31,7 +31,7 @@ pub enum LineSpec {
     /// `host:port`.
     Tcp(String),
     /// A serial port.
-    Serial(SerialSpec),
+    Serial(SerialConfig),
     /// A line in memory, for tests with paused time.
     #[cfg(test)]
     Memory(super::tests::cable::Cable),

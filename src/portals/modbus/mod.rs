@@ -8,12 +8,11 @@
 //! | [`bus`], [`task`], [`queue`], [`health`] | a line's handle and its task: what goes next, how long it may take, which units are offline |
 //! | [`mod@line`], `tap`, `serial`, `received`, [`late`] | one exchange by `tokio-modbus`, the bytes under it, silences, late replies |
 //! | `wiring`, `poll` | orders to requests of a profile, registers to readings |
-//! | `assembly`, `check`, `load` | portals from their parts, what cannot work among them, how full a line is |
+//! | `assembly`, `load` | portals from their parts, how full a line is |
 //! | [`server`] | the other way round: controllers poll us |
 
 mod assembly;
 pub mod bus;
-mod check;
 pub mod health;
 pub mod late;
 pub mod line;
@@ -42,14 +41,15 @@ use tracing::Instrument;
 
 use crate::access::id::PortalId;
 use crate::access::portal::{Direction, PortalKind};
+use crate::config::Part;
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
 use crate::portals::device::{Event, SourceState, Stagger};
-use crate::profile::{Profile, Reader};
+use crate::profile::Reader;
 
 pub use super::device::{Released, STAGGER_MS, UNCONFIRMED_MS};
 pub use bus::{BusSpec, Observer, Outcome};
-pub use check::{SpecError, check};
-pub use line::{LineSpec, Parity, SerialSpec};
+pub use line::LineSpec;
+pub use serial::builder as serial_builder;
 
 use assembly::{Assembled, Lines, MeterUse, assemble};
 use health::UnitState;
@@ -57,23 +57,8 @@ use poll::Polls;
 
 /// Time between the first requests of two polls, in milliseconds, so that they do not all begin at once.
 const POLL_STAGGER_MS: u64 = 3;
-/// Most slots of a power box.
-pub const SLOTS_MAX: u16 = 16;
 /// How long relays may take to be switched off at the end, in milliseconds.
 pub const STOP_MS_MAX: u64 = 2000;
-
-/// One part of a portal.
-#[derive(Clone, Debug)]
-pub struct PartSpec {
-    /// The line's id.
-    pub bus: String,
-    /// Which device on it, 1 to 255.
-    pub unit: u8,
-    /// What its registers mean.
-    pub profile: Arc<Profile>,
-    /// Which relay, reader or input of it, from 0.
-    pub channel: u16,
-}
 
 /// One portal of the configuration.
 #[derive(Clone, Debug)]
@@ -85,15 +70,15 @@ pub struct ModbusPortalSpec {
     /// Which way one passes it, if the configuration says so; a reader may say it too.
     pub direction: Option<Direction>,
     /// Reads cards; `None`: requests come another way.
-    pub reader: Option<PartSpec>,
+    pub reader: Option<Part>,
     /// How many readers it has, from the reader's channel on: the slots of a power box; 1 for all other portals.
     pub slots: u16,
     /// Opens or energises.
-    pub output: Option<PartSpec>,
+    pub output: Option<Part>,
     /// Measures.
-    pub meter: Option<PartSpec>,
+    pub meter: Option<Part>,
     /// Contacts and buttons beside those of reader and output.
-    pub inputs: Option<PartSpec>,
+    pub inputs: Option<Part>,
 }
 
 impl ModbusPortalSpec {
@@ -128,19 +113,13 @@ impl ModbusPortals {
 }
 
 /// Starts lines, polls and portals.
-///
-/// # Errors
-/// Everything [`check`] finds; nothing is started then.
+#[must_use]
 pub fn start(
     buses: Vec<BusSpec>,
     portals: Vec<ModbusPortalSpec>,
     inbox: &Inbox,
     observer: &Arc<dyn Observer>,
-) -> Result<ModbusPortals, Vec<SpecError>> {
-    let errors = check(&buses, &portals);
-    if !errors.is_empty() {
-        return Err(errors);
-    }
+) -> ModbusPortals {
     let mut tasks = JoinSet::new();
     let (stop, stopped) = watch::channel(false);
     let speeds: Vec<(String, u32)> = buses.iter().filter_map(|bus| Some((bus.id.clone(), bus.line.baud()?))).collect();
@@ -171,7 +150,7 @@ pub fn start(
         tasks.spawn(polling.run(first, stopped.clone()));
         first += Duration::from_millis(POLL_STAGGER_MS);
     }
-    Ok(ModbusPortals { outlets, tasks, stop })
+    ModbusPortals { outlets, tasks, stop }
 }
 
 fn open_lines(

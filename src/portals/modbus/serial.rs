@@ -4,7 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use tokio_serial::{SerialPortBuilderExt, SerialStream};
+use tokio_serial::{SerialPortBuilder, SerialPortBuilderExt, SerialStream};
+
+use crate::config::{Parity, SerialConfig};
 
 /// Shortest silence between frames, in microseconds: above 19200 Bd the standard fixes it (Modbus over serial line 1.02, 2.5.1.1).
 const SILENCE_US_MIN: u64 = 1750;
@@ -13,43 +15,24 @@ const CHARACTER_BITS: u64 = 11;
 /// How late the runtime's timer may be, in milliseconds.
 const TICK_MS: u64 = 1;
 
-/// A serial port and its settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SerialSpec {
-    /// The device file, best one of `/dev/serial/by-id`.
-    pub port: String,
-    /// Speed.
-    pub baud: u32,
-    /// Parity.
-    pub parity: Parity,
-    /// 1 or 2.
-    pub stop_bits: u8,
-}
-
-/// The parity bit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parity {
-    /// No parity bit.
-    None,
-    /// Even: what Modbus asks for.
-    Even,
-    /// Odd.
-    Odd,
-}
-
 /// Opens a serial port.
 ///
 /// # Errors
 /// When it does not exist, is taken, or cannot be set up so.
-pub(super) fn open_serial(serial: &SerialSpec) -> io::Result<SerialStream> {
+pub(super) fn open_serial(serial: &SerialConfig) -> io::Result<SerialStream> {
+    builder(&serial.port, serial).open_native_async().map_err(io::Error::from)
+}
+
+/// The settings of a line for `port`, which may be another than its own.
+#[must_use]
+pub fn builder(port: &str, serial: &SerialConfig) -> SerialPortBuilder {
     let parity = match serial.parity {
         Parity::None => tokio_serial::Parity::None,
         Parity::Even => tokio_serial::Parity::Even,
         Parity::Odd => tokio_serial::Parity::Odd,
     };
     let stop = if serial.stop_bits == 2 { tokio_serial::StopBits::Two } else { tokio_serial::StopBits::One };
-    let port = tokio_serial::new(&serial.port, serial.baud).parity(parity).stop_bits(stop);
-    port.open_native_async().map_err(io::Error::from)
+    tokio_serial::new(port, serial.baud).parity(parity).stop_bits(stop)
 }
 
 /// The time that `bytes` take on the wire.

@@ -35,7 +35,8 @@ pub const READ_WRITE_REGISTERS_MAX: usize = 121;
 pub const COIL_ON: u16 = 0xFF00;
 
 /// The four tables of a Modbus device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Space {
     /// Bits that can be written.
     Coil,

@@ -148,7 +148,7 @@ proptest! {
 async fn a_server_that_received_rubbish_over_many_connections_answers_a_controller() {
     use crate::portals::modbus::tests::cable::Dice;
     let (inbox, _taken) = Inbox::new();
-    let spec = ServerSpec {
+    let spec = ModbusServerConfig {
         tcp: Some("127.0.0.1:0".parse().unwrap()),
         serial: None,
         allow: vec!["127.0.0.0/8".parse().unwrap()],

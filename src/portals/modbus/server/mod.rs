@@ -29,9 +29,9 @@ use tokio::time::sleep;
 
 use crate::access::id::PortalId;
 use crate::access::portal::PortalKind;
+use crate::config::{ModbusServerConfig, SerialConfig};
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
 
-use super::SerialSpec;
 use super::serial::open_serial;
 use super::stopped;
 use frames::Sessions;
@@ -48,17 +48,6 @@ const SERVER_BUS: &str = "modbus_server";
 const RETRY_MS: u64 = 1000;
 /// How often silent controllers are looked for, in milliseconds.
 const WATCH_MS: u64 = 1000;
-
-/// Where controllers may ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerSpec {
-    /// The address listened on.
-    pub tcp: Option<SocketAddr>,
-    /// The line listened on.
-    pub serial: Option<SerialSpec>,
-    /// Who may connect over TCP.
-    pub allow: Vec<IpNet>,
-}
 
 /// One portal whose controller asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +84,7 @@ impl ModbusServer {
 ///
 /// # Errors
 /// When the address cannot be listened on. A serial port that does not exist is opened again and again.
-pub async fn serve(spec: ServerSpec, portals: Vec<ServerPortal>, inbox: &Inbox) -> io::Result<ModbusServer> {
+pub async fn serve(spec: ModbusServerConfig, portals: Vec<ServerPortal>, inbox: &Inbox) -> io::Result<ModbusServer> {
     let listener = match spec.tcp {
         Some(address) => Some(TcpListener::bind(address).await?),
         None => None,
@@ -182,7 +171,7 @@ async fn connection(sessions: &Sessions, peer: SocketAddr, stream: TcpStream) {
     }
 }
 
-async fn serve_serial(spec: SerialSpec, sessions: Sessions, mut stop: watch::Receiver<bool>) {
+async fn serve_serial(spec: SerialConfig, sessions: Sessions, mut stop: watch::Receiver<bool>) {
     let mut last = String::new();
     loop {
         let served = async {

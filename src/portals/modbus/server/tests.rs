@@ -30,7 +30,7 @@ fn uid(text: &str) -> CardUid {
     text.parse().unwrap()
 }
 
-async fn rig(allow: &str, serial: Option<SerialSpec>, mute: bool) -> Rig {
+async fn rig(allow: &str, serial: Option<SerialConfig>, mute: bool) -> Rig {
     let portal = |name: &str, kind, unit| ServerPortal { id: name.parse().unwrap(), kind, unit };
     let portals = vec![
         portal("gate", PortalKind::Gate, 1),
@@ -38,7 +38,8 @@ async fn rig(allow: &str, serial: Option<SerialSpec>, mute: bool) -> Rig {
         portal("power", PortalKind::PowerBox, 14),
     ];
     let (inbox, mut taken) = Inbox::new();
-    let spec = ServerSpec { tcp: Some("127.0.0.1:0".parse().unwrap()), serial, allow: vec![allow.parse().unwrap()] };
+    let spec =
+        ModbusServerConfig { tcp: Some("127.0.0.1:0".parse().unwrap()), serial, allow: vec![allow.parse().unwrap()] };
     let server = serve(spec, portals, &inbox).await.unwrap();
     let orders: HashMap<_, _> = server.outlets.iter().map(|(id, to)| (id.to_string(), to.clone())).collect();
     let orders: Orders = Arc::new(Mutex::new(orders));
@@ -220,7 +221,7 @@ async fn a_controller_on_a_serial_line_is_served_and_other_units_are_not_answere
     let port = tokio_serial::SerialPort::name(&near).unwrap();
     let _near = std::fs::File::open(&port).unwrap();
     drop(near);
-    let serial = SerialSpec { port, baud: 19200, parity: super::super::Parity::None, stop_bits: 1 };
+    let serial = SerialConfig { port, baud: 19200, parity: crate::config::Parity::None, stop_bits: 1 };
     let rig = rig("127.0.0.0/8", Some(serial), false).await;
     let mut controller = rtu::attach_slave(far, Slave(13));
     let answer = timeout(LIMIT, controller.read_write_multiple_registers(16, 4, 0, &ask(3, CARD))).await;

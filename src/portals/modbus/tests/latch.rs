@@ -38,7 +38,7 @@ pulse = { by = "gateway" }
 #[tokio::test]
 async fn a_box_with_a_latch_that_is_set_again_is_on_as_long_as_the_card_lies_there() {
     let profile = Arc::new(crate::profile::read(LATCH_BOX).unwrap());
-    let part = PartSpec { bus: "riser".into(), unit: 5, profile: Arc::clone(&profile), channel: 0 };
+    let part = Part { bus: "riser".into(), unit: 5, profile: Arc::clone(&profile), channel: 0 };
     let spec = ModbusPortalSpec {
         id: "power".parse().unwrap(),
         kind: PortalKind::PowerBox,

@@ -65,7 +65,7 @@ async fn a_unit_that_is_always_slow_never_has_the_answer_to_one_poll_taken_for_t
         line.present(5, 0, uid(CARD));
         let cable = Cable::new(&line, Some(57_600), &CALM, |_| {});
         cable.slow(5, Duration::from_millis(slow_ms));
-        let reader = PartSpec { bus: "riser".into(), unit: 5, profile: Arc::clone(&profile), channel: 0 };
+        let reader = Part { bus: "riser".into(), unit: 5, profile: Arc::clone(&profile), channel: 0 };
         let spec = ModbusPortalSpec {
             id: "portal".parse().unwrap(),
             kind: PortalKind::PowerBox,
@@ -79,7 +79,7 @@ async fn a_unit_that_is_always_slow_never_has_the_answer_to_one_poll_taken_for_t
         let (inbox, mut taken) = Inbox::new();
         let counting = Arc::new(Counting::default());
         let observer: Arc<dyn Observer> = Arc::<Counting>::clone(&counting);
-        let running = start(vec![bus_on(&cable)], vec![spec], &inbox, &observer).unwrap();
+        let running = start(vec![bus_on(&cable)], vec![spec], &inbox, &observer);
         tokio::time::sleep(Duration::from_secs(30)).await;
         let mut heard = Vec::new();
         while let Ok(input) = taken.urgent.try_recv().or_else(|_| taken.requests.try_recv()) {

@@ -10,7 +10,7 @@ fn lossy(text: &str) -> (Arc<Profile>, impl Fn(&str) -> Presented) {
 
 async fn with(mut spec: ModbusPortalSpec, profile_of_reader: Arc<Profile>) -> Toy {
     let line = Line::new([(8, Arc::clone(&profile_of_reader)), (21, profile("waveshare-relay-8ch"))]);
-    spec.reader = Some(PartSpec { bus: "riser".into(), unit: 8, profile: profile_of_reader, channel: 0 });
+    spec.reader = Some(Part { bus: "riser".into(), unit: 8, profile: profile_of_reader, channel: 0 });
     let toy = Toy::start(line, vec![spec], &[]).await;
     toy.online().await;
     toy

@@ -27,7 +27,7 @@ use crate::access::decision::{Decision, Grant, Reason};
 use crate::access::event::AlarmKind;
 use crate::access::id::CardUid;
 use crate::access::input::{Input, PortalReport, Presented};
-use crate::profile::shipped;
+use crate::profile::{Profile, shipped};
 use crate::wire::modbus::Request;
 use crate::workbench::modbus::{Fault, Line, Served};
 
@@ -42,8 +42,8 @@ fn profile(id: &str) -> Arc<Profile> {
     Arc::new(shipped(id).unwrap())
 }
 
-fn part(unit: u8, id: &str, channel: u16) -> PartSpec {
-    PartSpec { bus: "riser".into(), unit, profile: profile(id), channel }
+fn part(unit: u8, id: &str, channel: u16) -> Part {
+    Part { bus: "riser".into(), unit, profile: profile(id), channel }
 }
 
 /// The toy gateway: what it heard, and the way to order.
@@ -68,7 +68,7 @@ impl Toy {
         let (inbox, mut taken) = Inbox::new();
         let kinds: HashMap<String, PortalKind> = portals.iter().map(|p| (p.id.to_string(), p.kind)).collect();
         let observer: Arc<dyn Observer> = Arc::new(());
-        let running = start(vec![spec], portals, &inbox, &observer).unwrap();
+        let running = start(vec![spec], portals, &inbox, &observer);
         let orders: HashMap<_, _> = running.outlets.iter().map(|(id, to)| (id.to_string(), to.clone())).collect();
         let orders = Arc::new(Mutex::new(orders));
         let allowed: HashSet<CardUid> = allowed.iter().map(|text| uid(text)).collect();
@@ -369,18 +369,6 @@ async fn a_late_answer_never_answers_the_next_request() {
     .await;
     let wrong = |i: &Input| matches!(i, Input::Report { portal, report } if portal == "power-2" && report.card_present == Some(true));
     assert!(!toy.heard.borrow().iter().any(wrong));
-}
-
-#[tokio::test]
-async fn what_an_installer_wires_twice_is_told() {
-    let mut twice = power_box(1);
-    twice.id = "power-other".parse().unwrap();
-    let mut missing = door();
-    missing.reader = Some(PartSpec { bus: "riser-9".into(), ..part(9, "waveshare-relay-8ch", 0) });
-    let bus = BusSpec::new("riser", LineSpec::Tcp("127.0.0.1:502".into()), 200);
-    let errors: Vec<String> = check(&[bus], &[power_box(1), twice, missing]).iter().map(ToString::to_string).collect();
-    assert_eq!(errors.len(), 4, "{errors:#?}");
-    assert!(errors[0].contains("its reader is that of `power-1` too"), "{errors:#?}");
 }
 
 #[tokio::test]

@@ -212,7 +212,7 @@ async fn a_bad_line(baud: Option<u32>, seed: u64) {
     let (inbox, mut taken) = Inbox::new();
     let spec = BusSpec::new("riser", LineSpec::Memory(cable.clone()), 200);
     let observer: Arc<dyn Observer> = Arc::new(judge);
-    let running = start(vec![spec], specs, &inbox, &observer).unwrap();
+    let running = start(vec![spec], specs, &inbox, &observer);
     let orders: HashMap<_, _> = running.outlets.iter().map(|(id, to)| (id.to_string(), to.clone())).collect();
     let gateway = Arc::clone(&places);
     let gateway = tokio::spawn(async move {

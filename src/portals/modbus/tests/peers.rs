@@ -7,8 +7,9 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::super::server::{ServerPortal, ServerSpec, serve};
+use super::super::server::{ServerPortal, serve};
 use super::*;
+use crate::config::{ModbusServerConfig, Parity, SerialConfig};
 
 /// A peer of its own process, ended with the test.
 struct Peer {
@@ -74,8 +75,8 @@ impl Pair {
         Self { _socat: socat, near, far, _folder: folder }
     }
 
-    fn serial(port: &str) -> SerialSpec {
-        SerialSpec { port: port.to_owned(), baud: 19200, parity: Parity::None, stop_bits: 1 }
+    fn serial(port: &str) -> SerialConfig {
+        SerialConfig { port: port.to_owned(), baud: 19200, parity: Parity::None, stop_bits: 1 }
     }
 }
 
@@ -144,10 +145,13 @@ async fn an_independent_line_of_devices_works_on_a_serial_line() {
 }
 
 /// Serves one door and lets an independent controller ask.
-async fn a_controller(serial: Option<SerialSpec>, arguments: &[&str]) {
+async fn a_controller(serial: Option<SerialConfig>, arguments: &[&str]) {
     let (inbox, mut taken) = Inbox::new();
-    let spec =
-        ServerSpec { tcp: Some("127.0.0.1:0".parse().unwrap()), serial, allow: vec!["127.0.0.0/8".parse().unwrap()] };
+    let spec = ModbusServerConfig {
+        tcp: Some("127.0.0.1:0".parse().unwrap()),
+        serial,
+        allow: vec!["127.0.0.0/8".parse().unwrap()],
+    };
     let door = ServerPortal { id: "door".parse().unwrap(), kind: PortalKind::Door, unit: 13 };
     let server = serve(spec, vec![door], &inbox).await.unwrap();
     let orders = server.outlets[0].1.clone();

@@ -10,7 +10,7 @@ const CALM: Weather = Weather { each_percent: 0, seed: 0 };
 fn door_of(profile: Profile) -> Toy {
     let profile = Arc::new(profile);
     let line = Line::new([(7, Arc::clone(&profile))]);
-    let output = PartSpec { bus: "riser".into(), unit: 7, profile, channel: 0 };
+    let output = Part { bus: "riser".into(), unit: 7, profile, channel: 0 };
     let spec = ModbusPortalSpec {
         id: "door".parse().unwrap(),
         kind: PortalKind::Door,

@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 use tokio_serial::{SerialPort, SerialStream};
 
 use super::*;
+use crate::config::{Parity, SerialConfig};
 
 /// A serial line behind a link, as `/dev/serial/by-id` has them.
 struct Adapter {
@@ -35,7 +36,7 @@ impl Adapter {
 
     fn spec(&self) -> BusSpec {
         let port = self.link.to_str().unwrap().to_owned();
-        let serial = SerialSpec { port, baud: 19200, parity: Parity::None, stop_bits: 1 };
+        let serial = SerialConfig { port, baud: 19200, parity: Parity::None, stop_bits: 1 };
         BusSpec::new("riser", LineSpec::Serial(serial), 200)
     }
 }

@@ -1,28 +1,102 @@
-//! What a profile says, in words for whoever installs the device: every point, poll, reader, relay, input and meter.
-//!
-//! Owns the words. The bytes that follow from it are [`super::text`]'s.
+//! A profile for people: what it says, and the exact bytes that will be sent because of it.
 
+use std::path::Path;
+
+use crate::wire::modbus::{Request, Space, hex, rtu_frame, tcp_frame};
+
+use super::model::{
+    Confirm, InputKind, InputPoint, Meter, OnLinkLoss, Output, Profile, Pulse, Reader, Trigger, UidContent, UidLength,
+    UidOrder, UidSource,
+};
+use super::points::{Link, Point, PointType, Poll, Write};
+use super::read::read_file;
+use super::shipped::shipped;
 use crate::access::portal::Direction;
 
-use super::scope::{ORDERS, TYPES};
-use super::{
-    Confirm, InputKind, InputPoint, Link, Meter, OnLinkLoss, Order, Output, Point, PointType, Poll, Profile, Pulse,
-    Reader, Trigger, UidLength, UidOrder, UidSays, UidSource, Write,
-};
+/// The time in the example of a pulse, in milliseconds.
+const EXAMPLE_MS: u32 = 3000;
+/// Channels whose requests are printed; the others follow the same pattern.
+const CHANNELS_SHOWN: u16 = 2;
 
-/// The lines, without their ends.
-pub(super) fn lines(profile: &Profile) -> Vec<String> {
+/// Checks a profile's text and prints the requests it will send, as unit 1.
+///
+/// # Errors
+/// Every diagnostic on a line of its own, `FILE:LINE:COLUMN: PATH: what is wrong and what to do`.
+pub fn check_text(file: &str, text: &str) -> Result<String, String> {
+    match read_file(Path::new(file), text) {
+        Ok(profile) => Ok(show(&profile, 1)),
+        Err(diagnostics) => {
+            Err(diagnostics.iter().map(|diagnostic| format!("{file}:{diagnostic}")).collect::<Vec<_>>().join("\n"))
+        }
+    }
+}
+
+/// Prints a built-in profile; `None`: no profile has this id.
+#[must_use]
+pub fn show_text(id: &str) -> Option<String> {
+    Some(show(&shipped(id)?, 1))
+}
+
+/// Everything a profile says, and every request it leads to, for one unit.
+#[must_use]
+pub fn show(profile: &Profile, unit: u8) -> String {
+    let mut lines = description(profile);
+    lines.push(String::new());
+    lines.extend(requests(profile, unit));
+    lines.join("\n") + "\n"
+}
+
+/// The exact bytes.
+fn requests(profile: &Profile, unit: u8) -> Vec<String> {
+    let example = Request::Read { space: Space::Holding, address: 0, count: 1 }.encode();
+    let mut lines = vec![
+        format!("Requests as unit {unit} on a serial line; over TCP the last two bytes go and seven come before:"),
+        format!("  e.g. {}  is  {}", hex(&rtu_frame(unit, &example)), hex(&tcp_frame(1, unit, &example))),
+    ];
+    let line = |request: &Request| format!("  {:<28} {request}", hex(&rtu_frame(unit, &request.encode())));
+    for poll in &profile.polls {
+        lines.push(format!("poll `{}`:", poll.name));
+        lines.extend(poll.reads.iter().map(line));
+    }
+    for reader in &profile.readers {
+        let (what, note, request) = match &reader.trigger {
+            Trigger::Latch { release: write, .. } => ("release", "", write.request(0, write.value)),
+            Trigger::Counter { acknowledge: Some(write), .. } => {
+                ("acknowledge", "  (the count is written back, here 1)", write.request(0, 1))
+            }
+            Trigger::Level(_) | Trigger::Counter { acknowledge: None, .. } => continue,
+        };
+        lines.push(format!("reader `{}`, {what}:", reader.id));
+        lines.push(line(&request) + note);
+    }
+    let Some(output) = &profile.output else { return lines };
+    lines.push("output:".to_owned());
+    for channel in 0..output.channels.min(CHANNELS_SHOWN) {
+        lines.push(format!("{}  (channel {channel} on)", line(&output.on(channel))));
+        lines.push(format!("{}  (channel {channel} off)", line(&output.off(channel))));
+        if let Some((pulse, ms)) = output.pulse(channel, EXAMPLE_MS) {
+            lines.push(format!("{}  (channel {channel} for {ms} ms, ended by the device)", line(&pulse)));
+        }
+    }
+    lines
+}
+
+/// What the profile says, in words: every point, poll, reader, relay, input and meter; lines without their ends.
+fn description(profile: &Profile) -> Vec<String> {
     let mut lines = vec![
         format!("{}: {}", profile.id, profile.name),
         format!("can be: {}", profile.parts().join(", ")),
         format!("source: {}", profile.source),
-        format!("tried on: {}", listed(&profile.verified_on, "; ", "nothing yet")),
+        format!(
+            "tried on: {}",
+            if profile.verified_on.is_empty() { "nothing yet".to_owned() } else { profile.verified_on.join("; ") }
+        ),
     ];
-    lines.extend(profile.caveats.iter().map(|caveat| format!("mind: {caveat}")));
+    lines.extend(profile.caveats.iter().map(|caveat| format!("hint: {caveat}")));
     if !profile.link.factory.is_empty() {
         lines.push(format!("as delivered: {}", profile.link.factory));
     }
-    lines.push(format!("when nobody asks any more, the device {}", loss(profile.on_link_loss)));
+    lines.push(format!("when it is no longer polled, the device {}", loss(profile.on_link_loss)));
     lines.push(link(&profile.link));
     lines.push(format!(
         "points, with the address as this file counts, from {}, and in hex as it is on the wire:",
@@ -48,58 +122,48 @@ fn loss(what: OnLinkLoss) -> &'static str {
 
 fn link(link: &Link) -> String {
     format!(
-        "it has answered after {} ms or never will; one request reads {} registers or {} bits at most",
+        "a reply takes at most {} ms; one request reads {} registers or {} bits at most",
         link.reply_ms,
         link.read_max,
         u32::from(link.read_max) * 16
     )
 }
 
-fn listed(items: &[String], between: &str, none: &str) -> String {
-    if items.is_empty() { none.to_owned() } else { items.join(between) }
-}
-
-/// The name of a value in the format.
-fn word<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
-    names.iter().find(|(_, named)| named == value).map_or("", |(name, _)| name)
-}
-
 /// Where something is: as the file counts, and as it is on the wire.
-fn at(space: crate::wire::modbus::Space, address: u16, link: &Link) -> String {
+fn at(space: Space, address: u16, link: &Link) -> String {
     format!("{} {} ({address:04X})", space.as_str(), u32::from(address) + u32::from(link.address_base))
 }
 
 fn point(point: &Point, link: &Link) -> String {
-    let mut said = vec![at(point.space, point.address, link), word(&TYPES, &point.kind).to_owned()];
-    let order = |order: Order| word(&ORDERS, &order);
+    let mut parts = vec![at(point.space, point.address, link), point.kind.as_str().to_owned()];
     match point.kind {
-        PointType::Bytes | PointType::ByteEach => said.push(format!("{} registers", point.registers)),
+        PointType::Bytes | PointType::ByteEach => parts.push(format!("{} registers", point.registers)),
         PointType::Bool | PointType::U16 | PointType::I16 | PointType::U32 | PointType::I32 | PointType::F32 => {}
     }
     match point.bit {
-        Some(bit) => said.push(format!("bit {bit}")),
-        None if point.kind == PointType::Bool && !point.space.is_bits() => said.push("set when not 0".to_owned()),
+        Some(bit) => parts.push(format!("bit {bit}")),
+        None if point.kind == PointType::Bool && !point.space.is_bits() => parts.push("set when not 0".to_owned()),
         None => {}
     }
     if !point.space.is_bits() && point.kind != PointType::ByteEach {
-        said.push(format!("byte_order {}", order(point.byte_order)));
+        parts.push(format!("byte_order {}", point.byte_order.as_str()));
     }
     if point.registers > 1 {
-        said.push(format!("word_order {}", order(point.word_order)));
+        parts.push(format!("word_order {}", point.word_order.as_str()));
     }
     #[expect(clippy::float_cmp, reason = "1 as it is written, and as it is where nothing is written")]
     if point.scale != 1.0 {
-        said.push(format!("times {}", point.scale));
+        parts.push(format!("times {}", point.scale));
     }
-    said.extend(point.unit.as_ref().map(|unit| format!("in {unit}")));
+    parts.extend(point.unit.as_ref().map(|unit| format!("in {unit}")));
     if !point.invalid.is_empty() {
         let numbers: Vec<String> = point.invalid.iter().map(ToString::to_string).collect();
-        said.push(format!("nothing when it is {}", numbers.join(" or ")));
+        parts.push(format!("nothing when it is {}", numbers.join(" or ")));
     }
     if point.channels > 1 {
-        said.push(format!("{} channels, {} apart", point.channels, point.stride));
+        parts.push(format!("{} channels, {} apart", point.channels, point.stride));
     }
-    said.join(", ")
+    parts.join(", ")
 }
 
 fn poll(poll: &Poll) -> String {
@@ -137,7 +201,7 @@ fn reader(reader: &Reader, link: &Link) -> Vec<String> {
     }
     lines.push(match reader.leaves_after_ms() {
         Some(ms) => format!("  it has left when none was seen for {ms} ms"),
-        None => "  when it leaves is not told: no reader for a power box".to_owned(),
+        None => "  it does not report when a card leaves: not for a power box".to_owned(),
     });
     lines.extend(uid(&reader.uid));
     lines
@@ -146,27 +210,27 @@ fn reader(reader: &Reader, link: &Link) -> Vec<String> {
 fn uid(uid: &UidSource) -> Vec<String> {
     let length = match &uid.length {
         UidLength::Fixed(bytes) => format!("{bytes} bytes"),
-        UidLength::Point(point) => format!("as many bytes as `{}` says", point.name),
-        UidLength::ZeroPadded => "4, 7 or 10 bytes with zeros behind".to_owned(),
+        UidLength::Point(point) => format!("as many bytes as `{}` holds", point.name),
+        UidLength::ZeroPadded => "4, 7 or 10 bytes, then zeros".to_owned(),
         UidLength::All => "as a whole".to_owned(),
     };
     let order = match uid.order {
         UidOrder::MsbFirst => "msb_first, as the card sends them",
-        UidOrder::LsbFirst => "lsb_first, turned round",
+        UidOrder::LsbFirst => "lsb_first, last byte first",
     };
     let mut lines = vec![format!("  UID in `{}`, {length}, {order}", uid.point.name)];
-    match (uid.says, uid.transform()) {
-        (UidSays::Whole { .. }, _) if matches!(uid.length, UidLength::Fixed(_)) => {}
-        (UidSays::Whole { min, max }, _) => {
+    match (uid.content, uid.transform()) {
+        (UidContent::Whole { .. }, _) if matches!(uid.length, UidLength::Fixed(_)) => {}
+        (UidContent::Whole { min, max }, _) => {
             lines.push(format!("  UIDs of {min} to {max} bytes; others are malformed"));
         }
-        (UidSays::Reduced(_), transform) => {
+        (UidContent::Reduced(_), transform) => {
             let name = transform.map(|t| t.to_string()).unwrap_or_default();
             lines.push(format!(
-                "  LOSSY: it says only what `{name}` leaves of a UID. The gateway does the same to every card it knows;"
+                "  LOSSY: it shows only what `{name}` leaves of a UID. The gateway does the same to every card it knows;"
             ));
             lines.push(
-                "  cards that fall together are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one"
+                "  cards that collide are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one"
                     .to_owned(),
             );
         }
@@ -185,7 +249,7 @@ fn output(output: &Output, link: &Link) -> Vec<String> {
             format!("confirmed by reading `{}` back, {} ms after a write", state.name, output.settle_ms)
         }
         (Confirm::State, None) => "CANNOT be read back".to_owned(),
-        (Confirm::Echo { because }, _) => format!("NOT read back ({because}): its echo has to do"),
+        (Confirm::Echo { because }, _) => format!("NOT read back ({because}): its echo has to suffice"),
     };
     let channels = match output.channels {
         1 => "1 channel".to_owned(),
@@ -194,7 +258,7 @@ fn output(output: &Output, link: &Link) -> Vec<String> {
     let pulse = match &output.pulse {
         Pulse::Gateway => "on, wait, off: the gateway ends it".to_owned(),
         Pulse::Device { write: pulse, step_ms, steps_max: 0 } => {
-            format!("{}: the device ends it after {step_ms} ms, whatever `hold_ms` says", write(pulse, link))
+            format!("{}: the device ends it after {step_ms} ms, whatever `hold_ms` is", write(pulse, link))
         }
         Pulse::Device { write: pulse, step_ms, steps_max } => format!(
             "{} and the time added to it, in steps of {step_ms} ms, {steps_max} of them at most: the device ends it",

@@ -1,0 +1,111 @@
+//! What a portal is wired to: one device, or parts on Modbus lines, each with its device profile.
+
+use std::sync::Arc;
+
+use crate::access::portal::Portal;
+use crate::profile::{Profile, Reader};
+
+/// Most slots of a power box.
+pub const SLOTS_MAX: u16 = 16;
+/// The unit number with which a Modbus TCP device means itself (Modbus messaging on TCP/IP V1.0b, 4.4.1.2). On a serial line it is
+/// reserved, and yet the number some relay boards are delivered with.
+pub const UNIT_SELF: u8 = 255;
+
+/// One portal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PortalConfig {
+    /// What the rules need to know of it.
+    pub portal: Portal,
+    /// What it is wired to.
+    pub device: PortalDevice,
+}
+
+/// What a portal is wired to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PortalDevice {
+    /// A device that follows section 4 of the wire contract.
+    NativeMqtt,
+    /// A controller that sends requests to this unit of the gateway (section 5 of the wire contract).
+    ModbusServer {
+        /// Its unit id, 1 to 247; no two portals have the same.
+        unit: u8,
+    },
+    /// Parts on Modbus lines, each by a device profile.
+    Parts(Parts),
+}
+
+/// The parts of a portal. Every part has what its role needs: a reader has its readers, an output its channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parts {
+    /// Reads cards.
+    pub reader: Part,
+    /// How many readers it has, from the reader's channel on: the slots of a power box; 1 for all other portals.
+    pub slots: u16,
+    /// Opens or energises.
+    pub output: Part,
+    /// A power box's energy meter.
+    pub meter: Option<Part>,
+    /// Contacts and buttons on a module of their own, beside those of reader and output.
+    pub inputs: Option<Part>,
+}
+
+/// A device on a bus, in its role.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// The bus; it is in the configuration.
+    pub bus: String,
+    /// The device's unit number, 1 to 247 or 255.
+    pub unit: u8,
+    /// What its registers mean.
+    pub profile: Arc<Profile>,
+    /// Which of the device's channels; 0 is the first.
+    pub channel: u16,
+}
+
+/// What a part does in its portal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Reads cards.
+    Reader,
+    /// Opens or energises.
+    Output,
+    /// Measures energy.
+    Meter,
+    /// Contacts and buttons.
+    Inputs,
+}
+
+impl Role {
+    /// The key of the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Output => "output",
+            Self::Meter => "meter",
+            Self::Inputs => "inputs",
+        }
+    }
+
+    /// How many channels of this role a device has.
+    pub(super) fn channels(self, profile: &Profile) -> u16 {
+        match self {
+            Self::Reader => u16::try_from(profile.readers.len()).unwrap_or(u16::MAX),
+            Self::Output => profile.output.as_ref().map_or(0, |output| output.channels),
+            Self::Meter => u16::from(profile.meter.is_some()),
+            Self::Inputs => profile.input_channels(),
+        }
+    }
+}
+
+impl Parts {
+    /// All parts.
+    pub fn all(&self) -> impl Iterator<Item = &Part> {
+        [&self.reader, &self.output].into_iter().chain(&self.meter).chain(&self.inputs)
+    }
+
+    /// The readers, slot by slot.
+    pub fn readers(&self) -> impl Iterator<Item = &Reader> {
+        self.reader.profile.readers.iter().skip(usize::from(self.reader.channel)).take(usize::from(self.slots))
+    }
+}

@@ -1,0 +1,268 @@
+//! serde's view of a TOML document: a deserializer that knows the place of each value, and goes on after an error.
+//!
+//! A struct is given each of its fields, also those that are not there, and its unknown keys are reported here. What is wrong with
+//! the value of a `Key` is reported at its place, and the `Key` has none then.
+
+use std::fmt;
+use std::slice;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserializer, forward_to_deserialize_any};
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::diagnostic::{Log, Place};
+use crate::wire::spelling::{hint, nearest};
+
+/// The name by which a `Key` asks the deserializer for its place.
+pub(super) const KEY: &str = "$dormgate::profile::document::Key";
+
+/// Why a value is not what its type asks for, without its place.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Error(pub(super) String);
+
+impl serde::de::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        let all = expected.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let near = nearest(variant, expected.iter().copied());
+        let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        Self(format!("one of {all} is wanted, got `{variant}`{hint}"))
+    }
+}
+
+/// One value of the document, or a key that is not there.
+pub(super) struct Node<'a> {
+    pub(super) value: Option<&'a Spanned<DeValue<'a>>>,
+    pub(super) place: Place,
+    pub(super) log: &'a Log,
+}
+
+impl<'a> Node<'a> {
+    fn value(&self) -> Result<&'a DeValue<'a>, Error> {
+        self.value.map(Spanned::get_ref).ok_or_else(|| Error("this is missing".to_owned()))
+    }
+
+    pub(super) fn table(&self) -> Result<&'a DeTable<'a>, Error> {
+        match self.value()? {
+            DeValue::Table(table) => Ok(table),
+            other => Err(wrong_type("a table", other)),
+        }
+    }
+
+    pub(super) fn child(&self, key: &str, value: Option<&'a Spanned<DeValue<'a>>>) -> Self {
+        let path = if self.place.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.place.path) };
+        let place = match value {
+            Some(value) => self.log.place(&value.span(), path),
+            None => Place { path, ..self.place },
+        };
+        Self { value, place, log: self.log }
+    }
+}
+
+fn wrong_type(wanted: &str, value: &DeValue<'_>) -> Error {
+    let found = value.type_str();
+    let article = if found.starts_with(['a', 'i']) { "an" } else { "a" };
+    Error(format!("{wanted} is wanted, this is {article} {found}"))
+}
+
+impl<'de> Deserializer<'de> for Node<'_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value()? {
+            DeValue::String(_) => self.deserialize_str(visitor),
+            DeValue::Integer(_) => self.deserialize_i64(visitor),
+            DeValue::Float(_) => self.deserialize_f64(visitor),
+            DeValue::Boolean(_) => self.deserialize_bool(visitor),
+            DeValue::Array(_) => self.deserialize_seq(visitor),
+            DeValue::Table(_) => self.deserialize_map(visitor),
+            DeValue::Datetime(_) => Err(Error("a date is not wanted here".to_owned())),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value()? {
+            DeValue::Boolean(flag) => visitor.visit_bool(*flag),
+            other => Err(wrong_type("`true` or `false`", other)),
+        }
+    }
+
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value()? {
+            DeValue::Integer(digits) => {
+                let number = i64::from_str_radix(digits.as_str(), digits.radix());
+                // Larger than any range: its range reports it.
+                visitor.visit_i64(number.unwrap_or(if digits.as_str().starts_with('-') { i64::MIN } else { i64::MAX }))
+            }
+            other => Err(wrong_type("a whole number", other)),
+        }
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let text = match self.value()? {
+            DeValue::Float(float) => float.as_str(),
+            DeValue::Integer(integer) => integer.as_str(),
+            other => return Err(wrong_type("a number", other)),
+        };
+        let number = text.parse().ok().filter(|n: &f64| n.is_finite());
+        visitor.visit_f64(number.ok_or_else(|| Error("a finite decimal number is wanted".to_owned()))?)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value()? {
+            DeValue::String(text) => visitor.visit_str(text),
+            other => Err(wrong_type("text in quotes", other)),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self.value()? {
+            DeValue::String(text) => visitor.visit_enum(StrDeserializer::<Error>::new(text)),
+            other => Err(wrong_type("text in quotes", other)),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value()? {
+            DeValue::Array(items) => visitor.visit_seq(Items { items: items.iter(), at: 0, parent: self }),
+            other => Err(wrong_type("a list in brackets", other)),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let entries = Box::new(self.table()?.iter());
+        visitor.visit_map(Entries { entries, value: None, parent: self })
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        for key in self.table()?.keys() {
+            let name: &str = key.get_ref();
+            if !fields.contains(&name) {
+                let place = self.log.place(&key.span(), self.child(name, None).place.path);
+                self.log.add(place, format!("unknown key; {}", hint(name, fields.iter().copied())));
+            }
+        }
+        visitor.visit_map(Fields { fields: fields.iter(), value: None, parent: self })
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
+        if name == KEY {
+            visitor.visit_seq(Placed { node: Some(self), step: 0 })
+        } else {
+            visitor.visit_newtype_struct(self)
+        }
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i128 u8 u16 u32 u64 u128 f32 char bytes byte_buf option unit unit_struct tuple tuple_struct identifier
+        ignored_any
+    }
+}
+
+/// A node as a `Key` wants it: line, column, path, whether it is there, and the value.
+struct Placed<'a> {
+    node: Option<Node<'a>>,
+    step: u8,
+}
+
+impl<'de> SeqAccess<'de> for Placed<'_> {
+    type Error = Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        let Some(node) = &self.node else { return Ok(None) };
+        self.step += 1;
+        match self.step {
+            1 => seed.deserialize(node.place.line.into_deserializer()).map(Some),
+            2 => seed.deserialize(node.place.column.into_deserializer()).map(Some),
+            3 => seed.deserialize(node.place.path.as_str().into_deserializer()).map(Some),
+            4 => seed.deserialize(node.value.is_some().into_deserializer()).map(Some),
+            _ => {
+                let Some(node) = self.node.take().filter(|node| node.value.is_some()) else { return Ok(None) };
+                let (place, log) = (node.place.clone(), node.log);
+                let value = seed.deserialize(node);
+                value.map(Some).inspect_err(|Error(message)| log.add(place, message.as_str()))
+            }
+        }
+    }
+}
+
+struct Items<'a> {
+    items: slice::Iter<'a, Spanned<DeValue<'a>>>,
+    at: usize,
+    parent: Node<'a>,
+}
+
+impl<'de> SeqAccess<'de> for Items<'_> {
+    type Error = Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        let Some(item) = self.items.next() else { return Ok(None) };
+        let path = format!("{}[{}]", self.parent.place.path, self.at);
+        self.at += 1;
+        let place = self.parent.log.place(&item.span(), path);
+        seed.deserialize(Node { value: Some(item), place, log: self.parent.log }).map(Some)
+    }
+}
+
+/// The fields of a struct, each of them, also those that are not there.
+struct Fields<'a> {
+    fields: slice::Iter<'static, &'static str>,
+    value: Option<Node<'a>>,
+    parent: Node<'a>,
+}
+
+impl<'de> MapAccess<'de> for Fields<'_> {
+    type Error = Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        let Some(field) = self.fields.next() else { return Ok(None) };
+        self.value = Some(self.parent.child(field, self.parent.table()?.get(*field)));
+        seed.deserialize((*field).into_deserializer()).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        seed.deserialize(self.value.take().ok_or_else(|| Error("a value without its key".to_owned()))?)
+    }
+}
+
+/// The entries of a table whose keys are names that its author chose.
+struct Entries<'a> {
+    entries: Box<dyn Iterator<Item = (&'a Spanned<DeString<'a>>, &'a Spanned<DeValue<'a>>)> + 'a>,
+    value: Option<Node<'a>>,
+    parent: Node<'a>,
+}
+
+impl<'de> MapAccess<'de> for Entries<'_> {
+    type Error = Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        let Some((key, value)) = self.entries.next() else { return Ok(None) };
+        let name: &str = key.get_ref();
+        self.value = Some(self.parent.child(name, Some(value)));
+        seed.deserialize(name.into_deserializer()).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        seed.deserialize(self.value.take().ok_or_else(|| Error("a value without its key".to_owned()))?)
+    }
+}

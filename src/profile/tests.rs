@@ -1,0 +1,115 @@
+//! Every diagnostic of a profile, as the file `tests/diagnostics.txt` has them; and what is shown of profiles without one.
+
+use super::{check_text, show_text};
+
+/// Profiles without a diagnostic: a board with two relays, two readers and a meter; a reader; a relay.
+const BASES: [(&str, &str); 3] = [
+    ("board", include_str!("tests/board.toml")),
+    ("uid", include_str!("tests/uid.toml")),
+    ("relay", include_str!("tests/relay.toml")),
+];
+
+fn base(name: &str) -> &'static str {
+    BASES.into_iter().find(|(base, _)| *base == name).unwrap().1
+}
+
+/// A profile with `to` in the place of `from`.
+fn with(name: &str, from: &str, to: &str) -> Result<String, String> {
+    let text = base(name).replacen(from, to, 1);
+    assert_ne!(text, base(name), "{from}");
+    check_text(&format!("{name}.toml"), &text)
+}
+
+/// Each block of the file names a base, the lines (`<`) that are replaced, those (`>`) that replace them, and every diagnostic (`=`).
+/// `UPDATE_SNAPSHOTS=1` writes the file again, for a review of its diff.
+#[test]
+fn each_diagnostic_has_its_place_and_its_remedy() {
+    let expected = include_str!("tests/diagnostics.txt");
+    let mut found = Vec::new();
+    for block in expected.split("\n\n") {
+        let (name, _) = block.split_once('\n').unwrap();
+        let lines = |mark: &str| -> String {
+            block
+                .lines()
+                .filter_map(|line| line.strip_prefix(mark))
+                .map(|line| {
+                    format!(
+                        "{line}
+"
+                    )
+                })
+                .collect()
+        };
+        let (from, to) = (lines("< "), lines("> "));
+        let diagnostics = with(name, &from, &to).expect_err(block).replace(&format!("{name}.toml:"), "= ");
+        let kept: Vec<&str> = block.lines().filter(|line| !line.starts_with('=')).collect();
+        found.push(format!("{}\n{diagnostics}", kept.join("\n")));
+    }
+    let found = found.join("\n\n") + "\n";
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/profile/tests/diagnostics.txt"), &found).unwrap();
+    }
+    assert_eq!(found.split("\n\n").count(), expected.split("\n\n").count());
+    for (found, expected) in found.split("\n\n").zip(expected.split("\n\n")) {
+        assert_eq!(found.trim_end(), expected.trim_end());
+    }
+}
+
+#[test]
+fn the_bases_have_no_diagnostic() {
+    for (name, text) in BASES {
+        assert_eq!(check_text(&format!("{name}.toml"), text).map(drop), Ok(()));
+    }
+}
+
+#[test]
+fn what_is_shown_are_the_bytes_that_are_sent() {
+    let text = show_text("waveshare-relay-8ch").unwrap();
+    for bytes in ["01 01 00 00 00 08 3D CC", "01 05 00 00 FF 00 8C 3A", "01 05 02 00 00 1E 4C 7A"] {
+        assert!(text.contains(bytes), "{bytes} is not in:\n{text}");
+    }
+    assert_eq!(show_text("no-such-device"), None);
+}
+
+#[test]
+fn what_a_profile_means_is_shown() {
+    let counter = "real = { space = \"holding\", address = 6, type = \"f32\" }\ngate = { space = \"holding\", address = 8, type = \"u16\" }\n";
+    let board = base("board")
+        .replace("real = { space = \"holding\", address = 6, type = \"f32\" }\n", counter)
+        .replace("\"number\", \"real\"]", "\"number\", \"real\", \"gate\"]");
+    let inputs = |input: &str| check_text("board.toml", &format!("{board}[inputs]\n{input}\n")).unwrap();
+    let uid = |uid: &str| with("uid", "{ point = \"all\", order = \"msb_first\", length = 4 }", uid).unwrap();
+    let relay = |more: &str| check_text("relay.toml", &format!("{}{more}\n", base("relay"))).unwrap();
+    let state = "state = \"relay\"\n";
+    for (shown, wanted) in [
+        (inputs("passed_in = { point = \"gate\" }"), "somebody went in when `gate` counts on\n"),
+        (inputs("fire = { point = \"relay\", when = false }"), "releases when `relay` is clear\n"),
+        (
+            uid("{ point = \"nn\", order = \"lsb_first\", transform = \"wiegand34\" }"),
+            "LOSSY: it shows only what `wiegand34, last byte first` leaves of a UID",
+        ),
+        (
+            uid("{ point = \"all\", order = \"msb_first\", length = \"len\", max = 7 }"),
+            "UIDs of 4 to 7 bytes; others are malformed",
+        ),
+        (relay("confirm = { by = \"state\" }\nretry = 4\ndeadline_ms = 900"), "confirmed by reading `relay` back"),
+        (relay("retry = 4\ndeadline_ms = 900"), "4 further tries, given up and reported after 900 ms"),
+        (
+            with("relay", state, "confirm = { by = \"echo\", because = \"no register for it\" }\n").unwrap(),
+            "NOT read back (no register for it)",
+        ),
+        (relay(""), "2 further tries, given up and reported after 1500 ms"),
+    ] {
+        assert!(shown.contains(wanted), "{wanted}\nis not in:\n{shown}");
+    }
+}
+
+#[test]
+fn a_profile_does_nothing_only_when_no_part_is_there() {
+    let (points, _) = base("board").split_once("[[reader]]").unwrap();
+    let diagnostics = |rest: &str| check_text("board.toml", &format!("{points}{rest}")).unwrap_err();
+    assert!(diagnostics("").contains("board.toml:1:1: the profile does nothing: give it a `[[reader]]`"));
+    for wrong in ["[[reader]]\nid = \"left\"\n", "[inputs]\ntamper = { when = true }\n", "[output]\nchannels = 1\n"] {
+        assert!(!diagnostics(wrong).contains("does nothing"), "{}", diagnostics(wrong));
+    }
+}

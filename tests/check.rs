@@ -1,8 +1,14 @@
 //! `dormgate check` as an installer runs it: the text, the stream it goes to, and the exit code.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/authority.rs"]
+#[expect(dead_code, reason = "only its own certificate is of use here")]
+mod authority;
+
 use std::path::Path;
 use std::process::{Command, Output};
+
+use authority::Authority;
 
 fn dormgate(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dormgate")).args(args).env_remove("RUST_LOG").output().unwrap()
@@ -18,7 +24,8 @@ fn check_beside(text: &str, files: &[&str]) -> (Output, String) {
     for file in files {
         let file = dir.path().join(file);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, "a secret").unwrap();
+        let pem = file.extension().is_some_and(|extension| extension == "pem");
+        std::fs::write(file, if pem { Authority::new().pem } else { "a secret".to_owned() }).unwrap();
     }
     let path = dir.path().join("dormgate.toml");
     std::fs::write(&path, text).unwrap();
@@ -448,4 +455,40 @@ fn what_a_relay_does_that_nobody_can_reach_is_reported_by_the_name_of_its_portal
          where that may not be, use a relay that switches off by itself",
     ];
     assert_eq!(hints, wanted);
+}
+
+#[test]
+fn a_ca_file_is_read_and_described_and_a_wrong_one_is_a_diagnostic() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("g.toml");
+    let text = "[gateway]\nid = \"g\"\n[uplink]\nurls = [\"mqtts://broker.example\"]\nca_file = \"ca.pem\"\n";
+    std::fs::write(&path, text).unwrap();
+    let check = |ca: &str| {
+        std::fs::write(dir.path().join("ca.pem"), ca).unwrap();
+        dormgate(&["check", "--config", path.to_str().unwrap()])
+    };
+    let good = check(&format!("\u{feff}{}", Authority::new().pem));
+    assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
+    let lines: Vec<&str> = stdout(&good).lines().filter(|line| line.starts_with("certificate: ")).collect();
+    let [line] = lines.try_into().unwrap();
+    assert!(line.contains("`uplink.ca_file`: authority `") && line.contains("valid until "), "{line}");
+    let wrong = check("");
+    assert_eq!(wrong.status.code(), Some(78));
+    let wrong = stderr(&wrong);
+    assert!(wrong.contains("g.toml:5:11: `uplink.ca_file`: `") && wrong.contains("is empty"), "{wrong}");
+}
+
+#[test]
+fn a_portal_that_may_not_report_a_fire_and_a_gate_with_a_direction_have_no_hint() {
+    let hints = |more: &str| {
+        let text = format!(
+            "[gateway]\nid = \"g\"\n[local]\nurls = [\"mqtt://127.0.0.1\"]\n[[portal]]\nid = \"gate\"\nkind = \"gate\"\nzone = \"1\"\n{more}device = {{ mqtt = \"native\" }}\n"
+        );
+        let (output, _) = check(&text);
+        stdout(&output).lines().filter(|line| line.starts_with("hint: ")).count()
+    };
+    assert_eq!(
+        (hints(""), hints("fire_input = false\n"), hints("fire_input = false\ndirection = \"in\"\n")),
+        (2, 1, 0)
+    );
 }

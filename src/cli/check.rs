@@ -8,7 +8,7 @@ use crate::access::policy::Severity;
 use crate::access::portal::PortalKind;
 use crate::config::{
     self, AuditAckBy, BusConfig, BusLine, LinkSpec, Part, Parts, PortalConfig, PortalDevice, RESYNC_SPREAD_S_DEFAULT,
-    Site, UNIT_SELF,
+    Site, UNIT_SELF, cert,
 };
 use crate::profile::{Confirm, InputKind, OnLinkLoss, Output, Pulse};
 use crate::wire::envelope::Scope;
@@ -75,7 +75,13 @@ fn summary(config: &Site) -> String {
         text.push_str("\nnote: ");
         text.push_str(&note);
     }
-    for hint in while_cut_off(config).into_iter().chain(fire(config)).chain(directions(config)).chain(closed(config)) {
+    let (certificates, hints) = certificates(config);
+    for certificate in certificates {
+        text.push_str("\ncertificate: ");
+        text.push_str(&certificate);
+    }
+    let hints = hints.into_iter().chain(while_cut_off(config)).chain(fire(config)).chain(directions(config));
+    for hint in hints.chain(closed(config)) {
         text.push_str("\nhint: ");
         text.push_str(&hint);
     }
@@ -207,6 +213,25 @@ fn while_cut_off(config: &Site) -> Vec<String> {
         format!("while the line of {} is cut, `{profile}` {does}: {follows}", portals.join(", "))
     };
     alike.into_iter().map(hint).collect()
+}
+
+/// What the files of certificates hold, and what cannot work or soon will not.
+fn certificates(config: &Site) -> (Vec<String>, Vec<String>) {
+    let now = jiff::Timestamp::now();
+    let (mut found, mut hints) = (Vec::new(), Vec::new());
+    for (name, link) in [("uplink", &config.uplink), ("local", &config.local)] {
+        // Without `[local]` its link has the broker and the files of the uplink.
+        let same = |link: &&LinkSpec| {
+            name == "local"
+                && config.uplink.as_ref().is_some_and(|up| up.urls == link.urls && up.ca_file == link.ca_file)
+        };
+        if let Some(link) = link.as_ref().filter(|link| !same(link)) {
+            let (certificates, more) = cert::describe(name, link, now);
+            found.extend(certificates);
+            hints.extend(more);
+        }
+    }
+    (found, hints)
 }
 
 /// Which portals may put the building in fire.

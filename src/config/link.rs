@@ -172,7 +172,7 @@ fn link(cx: &Context<'_>, t: &LinkTable, name: &str, gateway: Option<&GatewayId>
             t.cert_file.wrong(log, "a certificate needs the key it belongs to: `key_file`");
         }
         client_cert =
-            cx.file(&t.cert_file).zip(key_file).map(|(cert_file, key_file)| ClientCert { cert_file, key_file });
+            cx.certificates(&t.cert_file).zip(key_file).map(|(cert_file, key_file)| ClientCert { cert_file, key_file });
     } else {
         t.key_file.must_not_be_set(log, "a key needs the certificate it belongs to: `cert_file`");
     }
@@ -180,7 +180,7 @@ fn link(cx: &Context<'_>, t: &LinkTable, name: &str, gateway: Option<&GatewayId>
         urls,
         client_id,
         credentials,
-        ca_file: cx.file(&t.ca_file),
+        ca_file: cx.certificates(&t.ca_file),
         client_cert,
         session: t.session.or(Session::default()),
         resync_spread_s: t.resync_spread_s.number(RESYNC_SPREAD_S_DEFAULT),

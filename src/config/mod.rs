@@ -6,6 +6,7 @@
 mod broker;
 mod bus;
 mod center;
+pub mod cert;
 mod link;
 mod parts;
 mod policy;

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::Context;
+use super::{Context, cert};
 use crate::profile::document::{Key, NotBlank, Text};
 
 /// Longest secret in bytes.
@@ -54,6 +54,12 @@ impl Context<'_> {
                 None
             }
         }
+    }
+
+    /// The path of the PEM file with certificates that `key` names.
+    pub(super) fn certificates(&self, key: &FileKey) -> Option<PathBuf> {
+        let path = self.file(key)?;
+        cert::check(&path).inspect_err(|message| key.wrong(self.log, message)).ok().map(|()| path)
     }
 
     /// The path that `key` names; no longer relative to the configuration.

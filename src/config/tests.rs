@@ -21,10 +21,12 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 /// What the example names.
 fn with_secrets() -> tempfile::TempDir {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem();
     directory(&[
         ("secrets/uplink_password", "hunter2\n"),
-        ("secrets/ca.pem", "ca"),
-        ("secrets/gateway.pem", "cert"),
+        ("secrets/ca.pem", &pem),
+        ("secrets/gateway.pem", &pem),
         ("secrets/gateway.key", "key"),
         ("secrets/console_token", "open sesame\n"),
     ])

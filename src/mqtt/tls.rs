@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::LinkSpec;
+use crate::config::cert::without_bom;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -75,5 +76,21 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|error| TlsError::Read { key, path: path.to_owned(), error })
+    let bytes = std::fs::read(path).map_err(|error| TlsError::Read { key, path: path.to_owned(), error })?;
+    Ok(without_bom(&bytes).to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_before_the_pem_is_dropped() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        std::fs::write(&path, format!("\u{feff}{pem}")).unwrap();
+        assert_eq!(certificates("ca_file", &path).unwrap().len(), 1);
+    }
 }

@@ -221,19 +221,20 @@ impl Connection {
 
     /// Delivers what is waiting and disconnects in order, so that the broker does not publish the last will. Messages received
     /// meanwhile are not acknowledged. `false`: not everything was delivered in time, and the broker publishes the last will.
-    /// Without a connection nothing can be delivered, and it ends at once.
+    /// An attempt to connect that is under way is waited for; after a failed one nothing can be delivered, and it ends at once.
     pub async fn close(mut self, within: Duration) -> bool {
-        if !matches!(self.phase, Phase::Live(_)) {
-            return self.outbox.is_empty();
-        }
         let deadline = Instant::now() + within;
         let delivered = tokio::time::timeout_at(deadline, async {
             while !(self.outbox.is_empty() && self.acks.is_empty()) {
+                if self.failures > 0 && !matches!(self.phase, Phase::Live(_)) {
+                    return false;
+                }
                 self.step().await;
                 self.events.clear();
             }
+            true
         });
-        if delivered.await.is_err() {
+        if !delivered.await.unwrap_or(false) {
             return false;
         }
         let Phase::Live(mut live) = self.phase else { return true };

@@ -317,9 +317,9 @@ async fn heads_and_audit_acks_nobody_may_say_are_refused_and_move_nothing() {
     let bad = [
         ("dormgate/v1/campus/down/head/card-office".to_owned(), forged, "head", "bad_signature"),
         ("dormgate/v1/campus/down/head/card-office".to_owned(), "{}".to_owned(), "head", "unknown_stream"),
-        (down("audit-ack"), beyond, "audit-ack", "invalid_field"),
-        (down("audit-ack"), not_his, "audit-ack", "forbidden_op"),
-        (down("audit-ack"), "through everything".to_owned(), "audit-ack", "bad_signature"),
+        (down("audit-ack"), beyond, "audit acknowledgement", "invalid_field"),
+        (down("audit-ack"), not_his, "audit acknowledgement", "forbidden_op"),
+        (down("audit-ack"), "through everything".to_owned(), "audit acknowledgement", "bad_signature"),
     ];
     let first = site.peer.mark();
     for (topic, payload, what, code) in bad {

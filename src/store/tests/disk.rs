@@ -189,9 +189,12 @@ fn in_tmpfs(test: impl FnOnce(&Path) + std::panic::UnwindSafe) {
     outcome.unwrap();
 }
 
+fn try_run(program: &str, args: &[&str], path: &Path) -> bool {
+    std::process::Command::new(program).args(args).arg(path).status().is_ok_and(|status| status.success())
+}
+
 fn run(program: &str, args: &[&str], path: &Path) {
-    let status = std::process::Command::new(program).args(args).arg(path).status();
-    assert!(status.is_ok_and(|s| s.success()), "{program} failed");
+    assert!(try_run(program, args, path), "{program} failed");
 }
 
 /// A real disk that was mounted read-only after an error. The injected one is in `full`.
@@ -203,7 +206,12 @@ fn a_real_read_only_disk_gives_its_state_and_goes_on_when_writable() {
         store.append((1..=1100).map(record).collect());
         assert_eq!(store.close_blocking(), Closed::Drained);
         drop(store);
-        run("mount", &["-o", "remount,ro"], mount);
+        // A thread that is just ending may still have a file open for writing.
+        let mut tries = 0..500;
+        while !try_run("mount", &["-o", "remount,ro"], mount) {
+            tries.next().expect("the tmpfs stays busy for 10 s");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let (store, mut events, recovered) = open_dir(mount, options());
         assert_eq!((recovered.state, recovered.integrity), (log_of(1..=1100), Integrity::Complete));
         assert_eq!(recovered.events_replayed, 0, "the generation was read");

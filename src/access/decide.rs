@@ -135,6 +135,7 @@ fn judge(facts: &Facts<'_>, question: &Question<'_>, identified: Identified) -> 
     reasons.add_if(question.portal.is_none(), Reason::UnknownPortal);
     reasons.add_if(question.stale, Reason::StaleRequest);
     let card = match identified {
+        Identified::Card(uid) if uid.is_cascade_tag() => Err(Reason::MalformedIdentifier),
         Identified::Card(uid) => Ok(uid),
         Identified::Nobody => Err(Reason::UnknownCredential),
         Identified::Several => Err(Reason::AmbiguousIdentifier),

@@ -66,6 +66,13 @@ impl CardUid {
         self.bytes.get(..usize::from(self.len)).unwrap_or(&[])
     }
 
+    /// Whether this is the beginning of a longer UID: 4 bytes starting with 88, the cascade tag (ISO/IEC 14443-3). Such a value
+    /// names no card, and many cards share it.
+    #[must_use]
+    pub fn is_cascade_tag(&self) -> bool {
+        matches!(self.as_bytes(), [0x88, _, _, _])
+    }
+
     /// Whether this is a random identifier: 4 bytes starting 08, new at each activation (ISO/IEC 14443-3; NXP AN10927).
     /// Phones answer so; such a value names no card.
     #[must_use]

@@ -110,7 +110,16 @@ impl<'a> Fields<'a> {
     /// A card UID.
     pub fn uid(&self, key: &str) -> Result<CardUid, OpError> {
         let text = self.as_text(key, self.need(key)?, ErrorCode::InvalidUid)?;
-        text.parse().map_err(|e| self.error(ErrorCode::InvalidUid, key, format_args!("{e}; got {}", quote(text))))
+        let uid: CardUid = text
+            .parse()
+            .map_err(|e| self.error(ErrorCode::InvalidUid, key, format_args!("{e}; got {}", quote(text))))?;
+        if uid.is_cascade_tag() {
+            let what = format!(
+                "`{uid}` is the beginning of a longer UID (4 bytes starting 88, the cascade tag); read the card with a reader that gives all 7 or 10 bytes"
+            );
+            return Err(self.error(ErrorCode::InvalidUid, key, what));
+        }
+        Ok(uid)
     }
 
     /// The UID of a card that is to be handed out: not a random one.
@@ -193,6 +202,16 @@ impl<'a> Fields<'a> {
         self.as_time(key, self.need(key)?)
     }
 
+    /// A date in a card's or a portal's life, if the field is there: not before [`DATE_MIN`].
+    pub fn date_if(&self, key: &str) -> Result<Option<Timestamp>, OpError> {
+        let at = self.time_if(key)?;
+        if at.is_some_and(|at| at < DATE_MIN) {
+            let what = "is before 2000-01-01: a day number of a spreadsheet is no date; write `2026-09-01T08:00:00Z` or seconds since 1970";
+            return Err(self.invalid(key, what));
+        }
+        Ok(at)
+    }
+
     /// An instant, if the field is there.
     pub fn time_if(&self, key: &str) -> Result<Option<Timestamp>, OpError> {
         self.get(key).map(|v| self.as_time(key, v)).transpose()
@@ -211,6 +230,9 @@ impl<'a> Fields<'a> {
         })
     }
 }
+
+/// 2000-01-01T00:00:00Z, the earliest date of an enrolment or posture (wire contract, section 3), in milliseconds since 1970.
+const DATE_MIN: Timestamp = Timestamp(946_684_800_000);
 
 /// Seconds since 1970, whole or with a fraction (RFC 7519 allows both), within the years that can be printed.
 fn instant(whole: Option<i64>, real: f64) -> Option<Timestamp> {

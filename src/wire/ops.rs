@@ -43,7 +43,7 @@ pub(super) fn parse(value: &Value, place: u32, may: MaySet) -> Result<Op, OpErro
         OpName::SetPosture => Ok(Op::SetPosture {
             portals: portals(&fields)?,
             posture: fields.choice("posture", &Posture::ALL, Posture::as_str)?,
-            until: fields.time_if("until")?,
+            until: fields.date_if("until")?,
         }),
         OpName::Command => Err(unknown(&fields, name.as_str())),
     }
@@ -109,7 +109,7 @@ fn enrolment(fields: &Fields<'_>) -> Result<Enrolment, OpError> {
         entitlements.push(entitlement(&Fields::of(item, place, fields.op())?)?);
     }
     let role = fields.choice_if("role", &Role::ALL, Role::as_str)?.unwrap_or_default();
-    let (not_before, not_after) = (fields.time_if("not_before")?, fields.time_if("not_after")?);
+    let (not_before, not_after) = (fields.date_if("not_before")?, fields.date_if("not_after")?);
     if let (Some(from), Some(to)) = (not_before, not_after)
         && to <= from
     {

@@ -489,3 +489,11 @@ fn a_portal_that_said_why_it_is_offline_is_back_when_it_says_so_and_not_when_a_p
     assert_eq!(seen.recorded(), [EventKind::PortalOnline]);
     assert_eq!(seen.modes().len(), 1, "what it was told meanwhile may be lost");
 }
+
+#[test]
+fn the_cascade_tag_of_a_longer_uid_is_malformed_and_leaving_stays_free() {
+    let mut w = World::new();
+    assert_eq!(w.present("gate-in", "8804A1B2"), "malformed_identifier");
+    assert_eq!(w.present("door-412", "8804A1B2"), "malformed_identifier");
+    assert_eq!(w.present("gate-out", "8804A1B2"), "exit");
+}

@@ -25,7 +25,7 @@ const SIZES: [u32; 3] = [1_000, 50_000, 1_000_000];
 
 fn benches(c: &mut Criterion) {
     let policy = Policy::default();
-    hear(c);
+    receive(c);
     handle(c);
     for size in SIZES {
         let mut list = list_of(size);
@@ -107,7 +107,7 @@ fn facts<'a>(list: &'a AccessList, policy: &'a Policy) -> Facts<'a> {
 }
 
 /// What the uplink does with a signed reissue before the gateway has it.
-fn hear(c: &mut Criterion) {
+fn receive(c: &mut Criterion) {
     let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
     let stream: dormgate::access::id::StreamName = "center".parse().unwrap();
     let spec = [StreamSpec {
@@ -121,7 +121,7 @@ fn hear(c: &mut Criterion) {
     let claims = changes::claims(&stream, "g1", NOW.wall, at(1, 1), &ops).unwrap();
     let signed = envelope::sign(&claims, &stream, &key).into_bytes();
     let gateway = "g1".parse().unwrap();
-    c.bench_function("hear/reissue", |b| {
+    c.bench_function("receive/reissue", |b| {
         b.iter(|| {
             let opened = envelope::open(&signed, Channel::Gateway, &gateway, &spec).unwrap();
             black_box(changes::parse(&opened).unwrap())

@@ -163,7 +163,7 @@ impl Polled {
         Self { bus, request }
     }
 
-    /// Until `enough`, told the requests so far and the time.
+    /// Until `enough`, reported the requests so far and the time.
     async fn per_second(&self, enough: impl Fn(u32, Duration) -> bool + Copy + Send + 'static) -> f64 {
         let done = Arc::new(AtomicU32::new(0));
         let begun = Instant::now();

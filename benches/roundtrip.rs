@@ -34,7 +34,7 @@ use dormgate::wire::{changes, envelope, keys};
 use ed25519_dalek::SigningKey;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, QoS};
 
-/// Gateway, echo and broker are started anew so often.
+/// Gateway, echo and broker are started again so often.
 const ROUNDS: usize = 5;
 /// Measured on each side and round: idle, and in the rush; before that not counted.
 const IDLE: u32 = 200;
@@ -52,7 +52,7 @@ const FLOOR_ANSWER: &str = "dormecho/v1/bench/portal/gate-in/decision";
 const FLOOR_CHANGES: &str = "dormecho/v1/bench/down/changes";
 const CHANGES: &str = "dormgate/v1/bench/down/changes";
 const ASK: &str = "dormgate/v1/bench/portal/gate-in/request";
-const TOLD: &str = "dormgate/v1/bench/portal/gate-in/decision";
+const DECIDED: &str = "dormgate/v1/bench/portal/gate-in/decision";
 const ACK: &str = "dormgate/v1/bench/up/ack";
 const ECHO: &str = "--echo";
 
@@ -181,7 +181,7 @@ fn start_gateway(dir: &Path, port: u16, key: &SigningKey) -> Kept {
     Kept(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
 }
 
-fn say(ops: &[Op], seq: u64, key: &SigningKey) -> Vec<u8> {
+fn report(ops: &[Op], seq: u64, key: &SigningKey) -> Vec<u8> {
     let stream: StreamName = "center".parse().unwrap();
     let claims = changes::claims(&stream, "bench", Timestamp(support::NOW.wall.0), support::at(1, seq), ops).unwrap();
     envelope::sign(&claims, &stream, key).into_bytes()
@@ -234,7 +234,7 @@ async fn round(all: &mut Measured) {
 
     let (client, events) = connect(port, "asker");
     let mut asker = Asker { client, events };
-    for topic in [FLOOR_ANSWER, TOLD, ACK, "dormgate/v1/bench/up/state"] {
+    for topic in [FLOOR_ANSWER, DECIDED, ACK, "dormgate/v1/bench/up/state"] {
         asker.client.try_subscribe(topic, QoS::AtMostOnce).unwrap();
     }
     asker.until("dormgate/v1/bench/up/state").await;
@@ -242,13 +242,13 @@ async fn round(all: &mut Measured) {
     // Both sides answer before anything is measured.
     for n in 0..WARM_UP {
         asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request("w", n, n)).await;
-        asker.ask(ASK, TOLD, request("w", n, n)).await;
+        asker.ask(ASK, DECIDED, request("w", n, n)).await;
     }
     for n in 0..IDLE as usize {
         tokio::time::sleep(PAUSE).await;
         all.idle_echo.push(asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request("i", n, n)).await);
         tokio::time::sleep(PAUSE).await;
-        all.idle_decision.push(asker.ask(ASK, TOLD, request("i", n, n)).await);
+        all.idle_decision.push(asker.ask(ASK, DECIDED, request("i", n, n)).await);
     }
     for card in 0..IDLE {
         // Whoever is measured was last asked a pause before, or one side would find its code further from the processor.
@@ -262,7 +262,7 @@ async fn round(all: &mut Measured) {
         asker.client.try_publish(FLOOR_CHANGES, QoS::AtLeastOnce, false, signed.clone()).unwrap();
         asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request("b", n, 0)).await;
         all.both_echo.push(began.elapsed());
-        asker.after_a_pause(ASK, TOLD, n).await;
+        asker.after_a_pause(ASK, DECIDED, n).await;
         reissue(&mut asker, card, signed, all).await;
     }
     let before = (cpu_ms(&gateway), cpu_ms(&echo));
@@ -271,9 +271,9 @@ async fn round(all: &mut Measured) {
         // In turns, so that both sides see the same weather.
         let (floor, decision) = if (n / TURN).is_multiple_of(2) {
             let floor = asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, payload()).await;
-            (floor, asker.ask(ASK, TOLD, payload()).await)
+            (floor, asker.ask(ASK, DECIDED, payload()).await)
         } else {
-            let decision = asker.ask(ASK, TOLD, payload()).await;
+            let decision = asker.ask(ASK, DECIDED, payload()).await;
             (asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, payload()).await, decision)
         };
         if n >= WARM_UP {
@@ -298,7 +298,7 @@ async fn enrol_all(asker: &mut Asker, key: &SigningKey) -> u64 {
     let mut seq = 0;
     for ops in ops.collect::<Vec<_>>().chunks(200) {
         seq += 1;
-        asker.client.try_publish(CHANGES, QoS::AtLeastOnce, false, say(ops, seq, key)).unwrap();
+        asker.client.try_publish(CHANGES, QoS::AtLeastOnce, false, report(ops, seq, key)).unwrap();
         asker.until(ACK).await;
     }
     seq
@@ -306,7 +306,7 @@ async fn enrol_all(asker: &mut Asker, key: &SigningKey) -> u64 {
 
 fn reissue_of(card: u32, seq: u64, key: &SigningKey) -> Vec<u8> {
     let (old_uid, new_uid) = (support::uid(card), support::uid(card + 1_000_000));
-    say(&[Op::Reissue { holder: support::holder(card), new_uid, old_uid: Some(old_uid) }], seq, key)
+    report(&[Op::Reissue { holder: support::holder(card), new_uid, old_uid: Some(old_uid) }], seq, key)
 }
 
 /// A reissue, and requests with the old card until it is denied; then until the ack.
@@ -322,7 +322,7 @@ async fn reissue(asker: &mut Asker, card: u32, signed: Vec<u8>, all: &mut Measur
             waiting = true;
         }
         let (topic, payload) = asker.next().await;
-        if topic == TOLD {
+        if topic == DECIDED {
             waiting = false;
             if String::from_utf8_lossy(&payload).contains("\"replaced\"") {
                 denied = Some(began.elapsed());

@@ -1,6 +1,6 @@
 //! Builds the shipped device profiles in: one line of a table for each `devices/*.toml`, so that who adds a file is done.
 //!
-//! A macro that reads the folder would not be told when a file is added to it; cargo tells this program.
+//! A macro that reads the folder would not be reported when a file is added to it; cargo reports this program.
 
 use std::env;
 use std::error::Error;

@@ -4,7 +4,7 @@
 //! The clock is untrusted before the release of this program, until it shows the mark of trusted time on disk, and after a step
 //! back of more than `STEP_BACK_MS_MAX` until it shows the latest trusted time again. A time more than `AHEAD_MS_MAX` after the
 //! release and the mark is implausible and untrusted too, so that a clock that starts in 2047 leaves no mark. What a wrong date
-//! has marked ends in two ways: the clock agrees with the `iat` of a verified message, or the operator says that it is right.
+//! has marked ends in two ways: the clock agrees with the `iat` of a verified message, or the operator reports that it is right.
 //! Steps are found by comparing with the monotonic clock: both are slewed alike, so their
 //! difference changes only when somebody sets the clock. What an untrusted clock means for a decision is the policy's.
 
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_release_date_in_the_source_is_the_one_it_says() {
+    fn the_release_date_in_the_source_is_the_one_it_reports() {
         assert_eq!(crate::wire::time::parse("2026-08-01T00:00:00Z"), Some(RELEASED));
     }
 
@@ -390,7 +390,7 @@ mod tests {
         assert!(trusted(&clock), "an old message costs no trust: its center may be gone for years");
         manual.advance_ms(1_000_000);
         manual.step_ms(-4 * YEAR_MS);
-        assert!(trusted(&clock), "what the center said, and the time that passed since, is the time now");
+        assert!(trusted(&clock), "what the center reported, and the time that passed since, is the time now");
         let set = [ClockChange::Step { by_ms: -4 * YEAR_MS }, ClockChange::Trusted(TrustedBy::Center(office()))];
         assert_eq!(clock.take_changes(), set);
         manual.step_ms(-11_000);
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_center_that_says_another_time_or_an_old_one_restores_no_trust() {
+    fn a_center_that_reports_another_time_or_an_old_one_restores_no_trust() {
         let (clock, manual) = Clock::manual(START);
         clock.message_made_at(&office(), START);
         manual.advance_ms(3_600_000);

@@ -1,21 +1,21 @@
 //! dormgate: the access gateway of a university dormitory.
 //!
 //! One process a building holds the access list in memory, answers gates, doors and power boxes from it, and changes it the
-//! moment a center says so. Everything else in here serves those two sentences.
+//! moment a center reports it. Everything else in here serves those two sentences.
 //!
 //! # Architecture
 //! Imports point up this table only; `tests/architecture.rs` holds it. Within a row nobody names another.
 //!
 //! | layer | what it owns |
 //! |---|---|
-//! | [`access`] | who may open what, when, and why: `list` (what is known), `decide` (the ladder), `power_box` (one box as a state machine), `engine` (inputs to ordered effects). Pure: it is told the time and touches nothing |
+//! | [`access`] | who may open what, when, and why: `list` (what is known), `decide` (the ladder), `power_box` (one box as a state machine), `engine` (inputs to ordered effects). Pure: it is given the time and touches nothing |
 //! | [`wire`] | bytes to access types and back: topics, signed envelopes, bodies, registers. Pure |
 //! | [`profile`] | what the registers of a device mean: the files of `devices/`, checked; and how documents are read, with a [`profile::diagnostic`] for each error |
 //! | [`config`], [`clock`] | the file as a checked `Site`; the wall clock, and whether it can be trusted |
 //! | [`store`] | what survives: the journal of audit events, and generations of the list |
 //! | [`gateway`] | the one task that owns the engine: inbox, engine, effects to whoever carries them out |
 //! | [`mqtt`] | one MQTT `connection` as the links use it |
-//! | [`uplink`], [`portals`], [`http`], [`workbench`] | the links: to the center; to gates, doors and boxes (`portals/device`, with the adapters `portals/mqtt` and `portals/modbus`, whose `server` controllers ask); to people; and stand-ins for portals and for a center (`workbench/center`) |
+//! | [`uplink`], [`portals`], [`http`], [`workbench`] | the links: to the center; to gates, doors and boxes (`portals/device`, with the adapters `portals/mqtt` and `portals/modbus`, whose `server` controllers ask); to people; and simulators for portals and for a center (`workbench/center`) |
 //! | [`cli`] | one file a command (`simulate`, `center`, ...); `serve` puts the gateway together, `demo` a dormitory around it |
 //! | `main` | arguments to a command to an exit code |
 //!
@@ -27,12 +27,12 @@
 //! 5. Fail closed on entry, never on exit.
 //! 6. Nothing old opens anything: not what is retained, queued, replayed, expired or late.
 //! 7. One owner: one task has the engine; the same inputs give the same effects.
-//! 8. Every queue, list, retry and wait has a named limit with a unit, and says what happens there.
+//! 8. Every queue, list, retry and wait has a named limit with a unit, and reports what happens there.
 //! 9. Every decision is in the audit, numbered without holes; a loss is itself an event.
 //! 10. One dead part hurts nobody else.
 //!
 //! # Where to start reading
-//! How a card is judged: [`access`], its `decide`. What may be said to the gateway and by it: [`wire`]. How both meet:
+//! How a card is judged: [`access`], its `decide`. What may be reported to the gateway and by it: [`wire`]. How both meet:
 //! [`gateway`]. What a site can choose: [`config`].
 #![forbid(unsafe_code)]
 

@@ -159,8 +159,9 @@ fn wrong_imports(sources: &Sources) -> Vec<String> {
     for (path, text) in sources {
         let Some(top) = top_module(path) else { continue };
         let Some((_, allowed)) = MAY_NAME.iter().find(|(module, _)| *module == top) else {
-            wrong
-                .push(format!("src/{path}: `{top}` has no place in the house; add it to `MAY_NAME` and to src/lib.rs"));
+            wrong.push(format!(
+                "src/{path}: `{top}` has no place in the architecture; add it to `MAY_NAME` and to src/lib.rs"
+            ));
             continue;
         };
         let code = code(path, text);
@@ -236,7 +237,7 @@ fn assert_none(wrong: &[String]) {
 }
 
 #[test]
-fn imports_point_the_way_the_map_says() {
+fn imports_point_the_way_the_map_reports() {
     assert_none(&wrong_imports(&sources()));
 }
 
@@ -246,7 +247,7 @@ fn each_library_is_named_only_where_it_belongs() {
 }
 
 #[test]
-fn each_file_is_one_idea_long_says_what_it_owns_and_is_on_the_map() {
+fn each_file_is_one_idea_long_reports_what_it_owns_and_is_on_the_map() {
     assert_none(&untidy_files(&sources()));
 }
 

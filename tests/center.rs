@@ -1,4 +1,4 @@
-//! The reference center at work on a real broker, with a gateway that says only what it is told to say.
+//! The reference center at work on a real broker, with a gateway that reports only what it is reported to report.
 #![cfg(feature = "workbench")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -37,7 +37,7 @@ fn lost() -> Op {
 
 /// What the gateway understood of one message.
 #[derive(Debug, PartialEq)]
-enum Told {
+enum Reported {
     Changes(Position, Channel),
     Head(Head),
     Command(String, CommandKind),
@@ -67,7 +67,7 @@ impl Gateway {
     }
 
     /// The next message from the center.
-    async fn told(&mut self) -> Told {
+    async fn reported(&mut self) -> Reported {
         loop {
             let Event::Message(message) = timeout(PATIENCE, self.connection.next()).await.unwrap() else {
                 continue;
@@ -79,7 +79,7 @@ impl Gateway {
         }
     }
 
-    fn understand(&self, message: &Message) -> Told {
+    fn understand(&self, message: &Message) -> Reported {
         let topic: Topic = message.topic.parse().unwrap();
         let via = match &topic {
             Topic::Campus(_) => Channel::Campus,
@@ -88,28 +88,28 @@ impl Gateway {
         let opened = open(&message.payload, via, &gateway(), &self.streams).unwrap();
         match &topic {
             Topic::Campus(CampusDown::Head(stream)) | Topic::Down(_, Down::Head(stream)) => {
-                Told::Head(head::parse(&opened, stream).unwrap())
+                Reported::Head(head::parse(&opened, stream).unwrap())
             }
             Topic::Down(_, Down::Command) => {
                 let command = command::parse(&opened).unwrap();
-                Told::Command(command.jti, command.kind)
+                Reported::Command(command.jti, command.kind)
             }
-            Topic::Down(_, Down::AuditAck) => Told::AuditAck(audit_ack::parse(&opened).unwrap().through),
-            _ => Told::Changes(changes::parse(&opened).unwrap().at, via),
+            Topic::Down(_, Down::AuditAck) => Reported::AuditAck(audit_ack::parse(&opened).unwrap().through),
+            _ => Reported::Changes(changes::parse(&opened).unwrap().at, via),
         }
     }
 
     /// The next message that is no head.
-    async fn told_news(&mut self) -> Told {
+    async fn reported_news(&mut self) -> Reported {
         loop {
-            match self.told().await {
-                Told::Head(_) => {}
-                told => return told,
+            match self.reported().await {
+                Reported::Head(_) => {}
+                reported => return reported,
             }
         }
     }
 
-    async fn say(&mut self, up: Up, payload: Vec<u8>) {
+    async fn report(&mut self, up: Up, payload: Vec<u8>) {
         let topic = Topic::Up(gateway(), up);
         let (qos, retain) = (topic.qos(), topic.retained());
         let outgoing =
@@ -131,7 +131,7 @@ impl Gateway {
             notes: Vec::new(),
             received_at: Timestamp(0),
         };
-        self.say(Up::Ack, bodies::encode_ack(&ack, Timestamp(0))).await;
+        self.report(Up::Ack, bodies::encode_ack(&ack, Timestamp(0))).await;
     }
 }
 
@@ -146,20 +146,20 @@ fn service(dir: &Path, broker: &Broker, attention: Attention) -> Service {
 }
 
 #[tokio::test]
-async fn what_is_said_is_answered_and_its_head_follows() {
+async fn what_is_reported_is_answered_and_its_head_follows() {
     let dir = tempfile::tempdir().unwrap();
     let configuration = create(dir.path(), Layout::Two, NonZeroU32::MIN).unwrap();
     let broker = Broker::start().await.unwrap();
     let mut gateway = Gateway::start(&broker, &configuration).await;
     let center = service(dir.path(), &broker, Attention::Answers);
-    let saying = center.publish_and_wait(vec![lost()], PATIENCE);
+    let reporting = center.publish_and_wait(vec![lost()], PATIENCE);
     let answering = async {
-        assert_eq!(gateway.told().await, Told::Changes(at(1), Channel::Campus));
-        let Told::Head(head) = gateway.told().await else { panic!("no head") };
+        assert_eq!(gateway.reported().await, Reported::Changes(at(1), Channel::Campus));
+        let Reported::Head(head) = gateway.reported().await else { panic!("no head") };
         assert_eq!((head.stream.as_str(), head.at, head.cards), ("card-office", at(1), 1));
         gateway.ack("card-office", at(1), Outcome::Applied).await;
     };
-    let (answers, ()) = tokio::join!(saying, answering);
+    let (answers, ()) = tokio::join!(reporting, answering);
     let answers = answers.unwrap();
     let (ack, took) = answers[0].ack.as_ref().unwrap();
     assert_eq!((ack.outcome.as_str(), ack.revoked.as_slice()), ("applied", ["1EA68671".to_owned()].as_slice()));
@@ -179,11 +179,11 @@ async fn a_gateway_that_was_away_is_sent_what_it_asks_for() {
     let unanswered = center.publish_and_wait(vec![lost()], Duration::ZERO).await.unwrap();
     assert_eq!((unanswered[0].at, &unanswered[0].ack), (at(4), &None));
     assert!(center.wait_up(PATIENCE).await);
-    let mut heard = center.events();
+    let mut received = center.events();
     let mut gateway = Gateway::start(&broker, &configuration).await;
-    // The head that the broker kept says how far the stream goes.
+    // The head that the broker kept reports how far the stream goes.
     loop {
-        if let Told::Head(head) = gateway.told().await
+        if let Reported::Head(head) = gateway.reported().await
             && head.at == at(4)
         {
             break;
@@ -195,12 +195,12 @@ async fn a_gateway_that_was_away_is_sent_what_it_asks_for() {
         have: (0, 0),
         missing: vec![(1, 4)],
     };
-    gateway.say(Up::Resync, bodies::encode_resync(&asked)).await;
+    gateway.report(Up::Resync, bodies::encode_resync(&asked)).await;
     for seq in 1..=4 {
-        assert_eq!(gateway.told_news().await, Told::Changes(at(seq), Channel::Gateway));
+        assert_eq!(gateway.reported_news().await, Reported::Changes(at(seq), Channel::Gateway));
     }
     loop {
-        if let GatewayEvent::Resync(asked, sent) = timeout(PATIENCE, heard.recv()).await.unwrap().unwrap() {
+        if let GatewayEvent::Resync(asked, sent) = timeout(PATIENCE, received.recv()).await.unwrap().unwrap() {
             assert_eq!((asked.reason.as_str(), sent), ("empty", 4));
             break;
         }
@@ -221,11 +221,13 @@ async fn audit_is_acknowledged_by_who_attends_and_by_nobody_else() {
     let attending = service(dir.path(), &broker, Attention::Everything);
     let passing = service(dir.path(), &broker, Attention::Answers);
     assert!(attending.wait_up(PATIENCE).await && passing.wait_up(PATIENCE).await);
-    let mut unheard = passing.events();
-    gateway.say(Up::Audit, batch).await;
-    assert_eq!(gateway.told().await, Told::AuditAck(1));
+    let mut unconfirmed = passing.events();
+    gateway.report(Up::Audit, batch).await;
+    assert_eq!(gateway.reported().await, Reported::AuditAck(1));
     assert_eq!(std::fs::read_to_string(dir.path().join("g1/audit.jsonl")).unwrap(), format!("{event}\n"));
-    assert!(!std::iter::from_fn(|| unheard.try_recv().ok()).any(|heard| matches!(heard, GatewayEvent::Audit(_))));
+    assert!(
+        !std::iter::from_fn(|| unconfirmed.try_recv().ok()).any(|received| matches!(received, GatewayEvent::Audit(_)))
+    );
 }
 
 #[tokio::test]
@@ -238,25 +240,25 @@ async fn a_command_is_replied_to_and_never_sent_late() {
     let release = CommandKind::Release { portal: "gate-in".parse().unwrap() };
     let asking = center.command(release.clone(), Some("staff:77"), PATIENCE);
     let replying = async {
-        let Told::Command(jti, kind) = gateway.told().await else { panic!("no command") };
+        let Reported::Command(jti, kind) = gateway.reported().await else { panic!("no command") };
         assert_eq!(kind, release);
         let reply = Reply { jti: Some(jti), status: ReplyStatus::Ok, error: None, verdicts: vec![] };
-        gateway.say(Up::Reply, bodies::encode_reply(&reply)).await;
+        gateway.report(Up::Reply, bodies::encode_reply(&reply)).await;
     };
     let (reply, ()) = tokio::join!(asking, replying);
     assert_eq!(reply.unwrap().unwrap().status, "ok");
-    let mut heard = center.events();
+    let mut received = center.events();
     let address = broker.stop().await;
-    while !matches!(timeout(PATIENCE, heard.recv()).await.unwrap().unwrap(), GatewayEvent::Down(_)) {}
+    while !matches!(timeout(PATIENCE, received.recv()).await.unwrap().unwrap(), GatewayEvent::Down(_)) {}
     assert_eq!(center.command(release, None, Duration::from_millis(50)).await.unwrap(), None);
     let broker = Broker::start_at(address).await.unwrap();
     let mut gateway = Gateway::start(&broker, &configuration).await;
     assert!(center.wait_up(PATIENCE).await);
     center.publish(vec![lost()]).await.unwrap();
-    assert_eq!(gateway.told().await, Told::Changes(at(1), Channel::Gateway));
+    assert_eq!(gateway.reported().await, Reported::Changes(at(1), Channel::Gateway));
 }
 
-/// Runs the program; gives its exit code, what it said on stdout, and on stderr.
+/// Runs the program; gives its exit code, what it reported on stdout, and on stderr.
 async fn dormgate(dir: &Path, broker: Option<&Broker>, args: &[&str]) -> (i32, String, String) {
     let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_dormgate"));
     program.arg("center").arg("--dir").arg(dir).args(args).env("RUST_LOG", "off");
@@ -270,7 +272,7 @@ async fn dormgate(dir: &Path, broker: Option<&Broker>, args: &[&str]) -> (i32, S
 }
 
 #[tokio::test]
-async fn on_the_command_line_an_op_ends_as_its_ack_says() {
+async fn on_the_command_line_an_op_ends_as_its_ack_reports() {
     let dir = tempfile::tempdir().unwrap();
     let (code, configuration, _) = dormgate(dir.path(), None, &["keygen"]).await;
     assert_eq!(code, 0);
@@ -278,7 +280,7 @@ async fn on_the_command_line_an_op_ends_as_its_ack_says() {
     let mut gateway = Gateway::start(&broker, &configuration).await;
     let enrol = ["enrol", "1EA68671", "h1", "--gate", "*", "--door", "412", "--entitlement", "power_box:412:term"];
     let answering = async {
-        assert_eq!(gateway.told_news().await, Told::Changes(at(1), Channel::Gateway));
+        assert_eq!(gateway.reported_news().await, Reported::Changes(at(1), Channel::Gateway));
         gateway.ack("center", at(1), Outcome::Applied).await;
     };
     let ((code, out, err), ()) = tokio::join!(dormgate(dir.path(), Some(&broker), &enrol), answering);
@@ -286,7 +288,7 @@ async fn on_the_command_line_an_op_ends_as_its_ack_says() {
     assert!(out.starts_with("center 1.1 applied; revoked 1EA68671; cut power-412 in "), "{out}");
 
     let refusing = async {
-        assert_eq!(gateway.told_news().await, Told::Changes(at(2), Channel::Gateway));
+        assert_eq!(gateway.reported_news().await, Reported::Changes(at(2), Channel::Gateway));
         gateway.ack("center", at(2), Outcome::Rejected).await;
     };
     let cancel = ["cancel", "--holder", "h1"];
@@ -297,11 +299,11 @@ async fn on_the_command_line_an_op_ends_as_its_ack_says() {
     let (code, _, err) = dormgate(dir.path(), Some(&broker), &["freeze", "1EA68671", "--wait", "0"]).await;
     assert_eq!(code, 1);
     assert!(err.contains("center 1.3: no answer in 0 s") && err.contains("journal"), "{err}");
-    assert_eq!(gateway.told_news().await, Told::Changes(at(3), Channel::Gateway), "it was sent all the same");
+    assert_eq!(gateway.reported_news().await, Reported::Changes(at(3), Channel::Gateway), "it was sent all the same");
 }
 
 #[tokio::test]
-async fn a_wrong_call_says_what_to_do_and_says_nothing_to_the_gateway() {
+async fn a_wrong_call_reports_what_to_do_and_reports_nothing_to_the_gateway() {
     let dir = tempfile::tempdir().unwrap();
     let (code, _, err) = dormgate(dir.path(), None, &["issue", "1EA68671", "h1", "--gateway", "g1"]).await;
     assert_eq!(code, 1);
@@ -315,10 +317,10 @@ async fn a_wrong_call_says_what_to_do_and_says_nothing_to_the_gateway() {
         (&["enrol", "1EA68671", "h1", "--entitlement", "dor:412", "--gateway", "g1"], "gate, door, power_box"),
         (&["posture", "lockdown", "a", "*", "--gateway", "g1"], "alone"),
     ];
-    for (args, said) in wrong {
+    for (args, reported) in wrong {
         let (code, out, err) = dormgate(dir.path(), None, args).await;
         assert_eq!((code, out.as_str()), (2, ""), "{args:?}");
-        assert!(err.contains(said), "{args:?}: {err}");
+        assert!(err.contains(reported), "{args:?}: {err}");
     }
     let draft = dir.path().join("ops.json");
     std::fs::write(&draft, r#"[{"op":"cancle","uid":"1EA68671"}]"#).unwrap();

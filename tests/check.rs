@@ -82,8 +82,8 @@ fn every_diagnostic_is_printed_with_the_file_and_the_exit_is_78() {
 fn a_gateway_is_not_called_as_the_campus_is_in_topics() {
     let (output, file) = check("[gateway]\nid = \"campus\"\n");
     assert_eq!(output.status.code(), Some(78));
-    let said = stderr(&output);
-    assert!(said.starts_with(&format!("{file}:2:6: `gateway.id`: `campus` means every gateway")), "{said}");
+    let output = stderr(&output);
+    assert!(output.starts_with(&format!("{file}:2:6: `gateway.id`: `campus` means every gateway")), "{output}");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn what_is_asked_for_and_not_done_yet_is_noted() {
 }
 
 #[test]
-fn a_missing_file_exits_78_and_says_which() {
+fn a_missing_file_exits_78_and_reports_which() {
     let output = dormgate(&["check", "--config", "/nowhere/dormgate.toml"]);
     assert_eq!(output.status.code(), Some(78));
     assert!(stderr(&output).starts_with("/nowhere/dormgate.toml: cannot be read: "), "{}", stderr(&output));
@@ -194,7 +194,7 @@ fn a_listener_that_admits_nobody_of_the_network_has_a_hint() {
 
 #[test]
 fn a_word_that_is_none_is_a_wrong_call_whether_or_not_anybody_is_asked() {
-    for (wrong, told) in [
+    for (wrong, reported) in [
         (&["simulate", "fault", "riser/1", "slient"][..], "did you mean `silent`?"),
         (&["simulate", "fault", "riser/1", "slow"], "`slow` wants a time from 1 to 60000 ms"),
         (&["simulate", "fault", "riser/1", "exception", "999"], "a code from 1 to 255"),
@@ -203,14 +203,14 @@ fn a_word_that_is_none_is_a_wrong_call_whether_or_not_anybody_is_asked() {
     ] {
         let output = dormgate(&[wrong, &["--config", "/nowhere/dormgate.toml"]].concat());
         assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", stderr(&output));
-        assert!(stderr(&output).contains(told), "{wrong:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(reported), "{wrong:?}: {}", stderr(&output));
     }
     let right = ["simulate", "fault", "riser", "unplugged", "--config", "/nowhere/dormgate.toml"];
     assert_eq!(dormgate(&right).status.code(), Some(78));
 }
 
 #[test]
-fn a_stand_in_that_can_serve_nothing_ends_and_says_why() {
+fn a_stand_in_that_can_serve_nothing_ends_and_reports_why() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("riser.pty"), "somebody's").unwrap();
     let text =
@@ -225,9 +225,12 @@ fn a_stand_in_that_can_serve_nothing_ends_and_says_why() {
     std::fs::write(dir.path().join("site.toml"), text).unwrap();
     let output = dormgate(&["simulate", "--config", &dir.path().join("site.toml").display().to_string()]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    let said = stderr(&output);
-    assert!(said.contains("it is there and was not made by a stand-in") && said.contains("`--port riser=…`"), "{said}");
-    assert!(said.ends_with("nothing is left to stand in for\n") && !said.contains("standing in for"), "{said}");
+    let output = stderr(&output);
+    assert!(
+        output.contains("it is there and was not made by a simulator") && output.contains("`--port riser=…`"),
+        "{output}"
+    );
+    assert!(output.ends_with("nothing is left to simulates\n") && !output.contains("simulating"), "{output}");
     assert_eq!(std::fs::read_to_string(dir.path().join("riser.pty")).unwrap(), "somebody's");
 }
 
@@ -266,7 +269,7 @@ fn many_slots(count: usize) -> String {
     )
 }
 
-/// A profile of a box with two readers, one of which says only a part of the UID.
+/// A profile of a box with two readers, one of which reports only a part of the UID.
 fn mixed_slots() -> String {
     let half = "uid = { point = \"uid\", order = \"msb_first\", transform = \"last\", keep = 2 }";
     let whole = "uid = { point = \"uid\", length = 4, order = \"msb_first\" }";
@@ -346,15 +349,15 @@ fn contacts_on_a_module_of_their_own_are_wired_by_their_profile() {
         (output.status.code(), stderr(&output).to_owned())
     };
     assert_eq!(check("profile = \"generic-contacts\", channel = 7"), (Some(0), String::new()));
-    let (code, said) = check("profile = \"generic-contacts\", channel = 8");
+    let (code, output) = check("profile = \"generic-contacts\", channel = 8");
     assert_eq!(code, Some(78));
     assert!(
-        said.contains("`portal[0].inputs.profile`: `generic-contacts` has 8 inputs channel(s), counted from 0"),
-        "{said}"
+        output.contains("`portal[0].inputs.profile`: `generic-contacts` has 8 inputs channel(s), counted from 0"),
+        "{output}"
     );
-    let (code, said) = check("profile = \"technotrade-vrd-485\"");
+    let (code, output) = check("profile = \"technotrade-vrd-485\"");
     assert_eq!(code, Some(78));
-    assert!(said.contains("`technotrade-vrd-485` has no inputs; name a profile that has one"), "{said}");
+    assert!(output.contains("`technotrade-vrd-485` has no inputs; name a profile that has one"), "{output}");
 }
 
 #[test]
@@ -371,7 +374,7 @@ fn what_only_profiles_show_is_reported_together_with_the_other_diagnostics_and_n
         portal("e", "door", "modbus = \"riser\", unit = 9, profile = \"slots\"", &relay(2)),
     ];
     let (output, file) = check(&site(&portals.concat()));
-    let said: Vec<&str> = stderr(&output).lines().collect();
+    let output: Vec<&str> = stderr(&output).lines().collect();
     let wanted = [
         ":9:15: `bus[1].devices_dir`: ",
         ":14:10: `portal[0].reader`: its reader reports when a card comes and not when it leaves",
@@ -380,8 +383,8 @@ fn what_only_profiles_show_is_reported_together_with_the_other_diagnostics_and_n
         ":33:10: `portal[3].output`: channel 0 of unit 1 on `b` is `portal[0].output`",
         "5 diagnostics",
     ];
-    assert_eq!(said.len(), wanted.len(), "{said:#?}");
-    for (line, wanted) in said.iter().zip(wanted) {
+    assert_eq!(output.len(), wanted.len(), "{output:#?}");
+    for (line, wanted) in output.iter().zip(wanted) {
         assert!(line.trim_start_matches(&file).starts_with(wanted), "{wanted}\nis not the beginning of\n{line}");
     }
 }

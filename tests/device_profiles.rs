@@ -7,7 +7,7 @@ mod golden;
 use dormgate::profile::{Pulse, SHIPPED, Trigger, check_text, read, shipped};
 
 #[test]
-fn every_shipped_profile_says_what_its_golden_frames_say() {
+fn every_shipped_profile_reports_what_its_golden_frames_report() {
     for (id, _) in SHIPPED {
         let path = format!("{}/devices/golden/{id}.txt", env!("CARGO_MANIFEST_DIR"));
         let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -48,9 +48,9 @@ fn the_other_release_of_the_ind_m1_is_the_frame_in_its_manual() {
     golden::run(&read(&other).unwrap(), "release\n> 01 05 03 F8 00 00 4C 7F\n< 01 05 03 F8 00 00 4C 7F");
 }
 
-/// No shipped device is known to lose part of the UID; these profiles are the examples that `devices/README.md` speaks of.
+/// No shipped device is known to lose part of the UID; these profiles are the examples that `devices/README.md` refers to.
 #[test]
-fn lossy_readers_say_what_their_golden_frames_say() {
+fn lossy_readers_report_what_their_golden_frames_report() {
     for id in ["wiegand-converter", "digits-reader"] {
         let file = |kind: &str| {
             let path = format!("{}/tests/profiles/{id}.{kind}", env!("CARGO_MANIFEST_DIR"));

@@ -70,7 +70,7 @@ fn every_reason_is_in_the_reference_and_in_the_protocol_with_its_number() {
 }
 
 #[test]
-fn every_alarm_says_what_to_do_and_every_event_and_op_is_explained() {
+fn every_alarm_reports_what_to_do_and_every_event_and_op_is_explained() {
     let (manual, protocol) = (read("deploy/README.md"), read("deploy/protocol.md"));
     let names = |text: &str, name: &str| {
         text.lines().any(|line| line.split('|').nth(1).is_some_and(|cell| cell.contains(&format!("`{name}`"))))
@@ -111,16 +111,16 @@ fn every_metric_is_in_the_reference() {
 
 /// Whether an access list of mosquitto lets `user` do this with `topic`.
 fn allows(acl: &str, user: &str, doing: &str, topic: &str) -> bool {
-    let mut speaks_of = None;
+    let mut sends_of = None;
     acl.lines().any(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["user", name] => {
-                speaks_of = Some((*name).to_owned());
+                sends_of = Some((*name).to_owned());
                 false
             }
             [kind, may, filter] => {
-                let concerned = *kind == "pattern" || speaks_of.as_deref() == Some(user);
+                let concerned = *kind == "pattern" || sends_of.as_deref() == Some(user);
                 let filter = if *kind == "pattern" { filter.replace("%u", user) } else { (*filter).to_owned() };
                 concerned && (*may == doing || *may == "readwrite") && covers(&filter, topic)
             }
@@ -166,18 +166,21 @@ fn the_access_rules_let_gateway_and_portal_do_their_work_and_no_more() {
 
     let campus = read("deploy/campus/mosquitto.acl");
     let snapshot = Topic::Down(g.clone(), Down::Snapshot).to_string();
-    let heard = topic::uplink_subscriptions(&g).into_iter().map(|s| s.filter.replace('+', "apartment"));
-    for heard in heard.chain([snapshot]) {
-        assert!(allows(&campus, "nanhu-xing1", "read", &heard), "{heard}");
-        let other = heard.contains("nanhu-xing1") && allows(&campus, "nanhu-xing2", "read", &heard);
-        assert!(!other, "{heard}: of another gateway");
-        assert!(!allows(&campus, "nanhu-xing1", "write", &heard), "{heard}");
+    let received = topic::uplink_subscriptions(&g).into_iter().map(|s| s.filter.replace('+', "apartment"));
+    for received in received.chain([snapshot]) {
+        assert!(allows(&campus, "nanhu-xing1", "read", &received), "{received}");
+        let other = received.contains("nanhu-xing1") && allows(&campus, "nanhu-xing2", "read", &received);
+        assert!(!other, "{received}: of another gateway");
+        assert!(!allows(&campus, "nanhu-xing1", "write", &received), "{received}");
     }
     for up in Up::ALL {
-        let said = Topic::Up(g.clone(), up).to_string();
-        assert!(allows(&campus, "nanhu-xing1", "write", &said), "{said}");
-        assert!(allows(&campus, "apartment", "read", &said) && allows(&campus, "card-office", "read", &said), "{said}");
-        assert!(!allows(&campus, "nanhu-xing2", "write", &said), "{said}: of another gateway");
+        let reported = Topic::Up(g.clone(), up).to_string();
+        assert!(allows(&campus, "nanhu-xing1", "write", &reported), "{reported}");
+        assert!(
+            allows(&campus, "apartment", "read", &reported) && allows(&campus, "card-office", "read", &reported),
+            "{reported}"
+        );
+        assert!(!allows(&campus, "nanhu-xing2", "write", &reported), "{reported}: of another gateway");
     }
     assert!(!allows(&campus, "card-office", "write", &Topic::Down(g, Down::Command).to_string()));
 }

@@ -1,4 +1,4 @@
-//! What a broker connection promises its link, whatever the broker does.
+//! What a broker connection guarantees its link, whatever the broker does.
 #![cfg(feature = "workbench")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
@@ -21,7 +21,7 @@ async fn a_message_is_redelivered_until_it_was_acknowledged() {
         let mut link = connected(&url, "link", persistent(&["in"])).await;
         let mut peer = connected(&url, "peer", setup(&[])).await;
         for text in ["a", "b", "c"] {
-            deliver(&mut peer, saying("in", text)).await;
+            deliver(&mut peer, reporting("in", text)).await;
         }
         let mut received = Vec::new();
         for _ in 0..3 {
@@ -30,7 +30,7 @@ async fn a_message_is_redelivered_until_it_was_acknowledged() {
         assert_eq!(received.iter().map(|m| m.payload.as_slice()).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
         // The middle one only; then the connection breaks.
         link.ack(received[1].ack.unwrap());
-        deliver(&mut link, saying("out", "the ack went before this")).await;
+        deliver(&mut link, reporting("out", "the ack went before this")).await;
         // Another client with the same id ends this connection, and goes.
         drop(connected(&url, "link", persistent(&["in"])).await);
         while !matches!(within(link.next()).await, Event::Down { .. }) {}
@@ -40,7 +40,7 @@ async fn a_message_is_redelivered_until_it_was_acknowledged() {
         assert_ne!(received[0].ack, again[0].ack);
         link.ack(received[0].ack.unwrap());
         link.ack(again[1].ack.unwrap());
-        deliver(&mut link, saying("out", "the ack went before this")).await;
+        deliver(&mut link, reporting("out", "the ack went before this")).await;
         drop(link);
 
         let mut link = client(&url, "link", persistent(&["in"]));
@@ -56,12 +56,12 @@ async fn nothing_is_lost_when_the_broker_forgets_the_session() {
         let url = broker.url();
         let mut link = connected(&url, "link", persistent(&["in"])).await;
         for n in 0..MESSAGES / 2 {
-            link.publish(saying("out", n.to_string())).unwrap();
+            link.publish(reporting("out", n.to_string())).unwrap();
         }
         broker.stop().await;
         while !matches!(within(link.next()).await, Event::Down { .. }) {}
         for n in MESSAGES / 2..MESSAGES {
-            link.publish(saying("out", n.to_string())).unwrap();
+            link.publish(reporting("out", n.to_string())).unwrap();
         }
         let already = MESSAGES - link.undelivered();
         broker.start_again().await;
@@ -78,8 +78,8 @@ async fn nothing_is_lost_when_the_broker_forgets_the_session() {
         }
         let (mut link, session_present) = link.await.unwrap();
         assert!(!session_present);
-        // And it hears again, because it subscribed again.
-        deliver(&mut peer, saying("in", "hello")).await;
+        // And it receives again, because it subscribed again.
+        deliver(&mut peer, reporting("in", "hello")).await;
         assert_eq!(text(&mut link).await, "hello");
     })
     .await;
@@ -92,7 +92,7 @@ async fn a_link_that_starts_without_a_broker_tries_patiently_and_comes_up_when_t
         broker.stop().await;
         let mut link = client(&url, "link", persistent(&["in"]));
         let numbers = metrics(&link);
-        link.publish(saying("out", "early")).unwrap();
+        link.publish(reporting("out", "early")).unwrap();
         let begin = Instant::now();
         tokio::time::timeout(Duration::from_secs(2), link.next()).await.unwrap_err();
         let attempts = numbers.failed_attempts.load(Relaxed);
@@ -117,8 +117,8 @@ async fn a_very_long_message_does_not_stop_the_link() {
         drop(connected(&url, "link", persistent(&["in/#"])).await);
         let mut peer = connected(&url, "peer", setup(&[])).await;
         deliver(&mut peer, retained("in/retained", long.clone())).await;
-        deliver(&mut peer, saying("in/queued", long.clone())).await;
-        deliver(&mut peer, saying("in/last", "after it")).await;
+        deliver(&mut peer, reporting("in/queued", long.clone())).await;
+        deliver(&mut peer, reporting("in/last", "after it")).await;
         let mut link = client(&url, "link", persistent(&["in/#"]));
         let mut received = Vec::new();
         while received.len() < 4 {
@@ -132,7 +132,7 @@ async fn a_very_long_message_does_not_stop_the_link() {
         let retained = |retain| ("in/retained".to_owned(), long.len(), retain);
         assert_eq!(received, [last, queued, retained(false), retained(true)]);
         assert_eq!(link.generation(), 1);
-        let longer = saying("out", vec![0; 1024 * 1024 + 1]);
+        let longer = reporting("out", vec![0; 1024 * 1024 + 1]);
         assert_eq!(link.publish(longer), Err(PublishError::TooLarge));
     })
     .await;
@@ -147,7 +147,7 @@ async fn acknowledgements_go_out_while_the_outbox_is_full_of_messages() {
         let messages = WINDOW_MAX * 10;
         let peer = tokio::spawn(async move {
             for n in 0..messages {
-                peer.publish(saying("in", n.to_string())).unwrap();
+                peer.publish(reporting("in", n.to_string())).unwrap();
             }
             let mut received = 0;
             while received < messages || peer.undelivered() > 0 {
@@ -158,7 +158,7 @@ async fn acknowledgements_go_out_while_the_outbox_is_full_of_messages() {
             }
         });
         for n in 0..messages {
-            link.publish(saying("out", n.to_string())).unwrap();
+            link.publish(reporting("out", n.to_string())).unwrap();
         }
         for n in 0..messages {
             assert_eq!(text(&mut link).await, n.to_string());
@@ -172,7 +172,7 @@ async fn acknowledgements_go_out_while_the_outbox_is_full_of_messages() {
 }
 
 #[tokio::test]
-async fn the_last_will_speaks_when_a_link_dies_and_not_when_it_closes() {
+async fn the_last_will_sends_when_a_link_dies_and_not_when_it_closes() {
     against_each(async |broker| {
         let url = broker.url();
         let mut peer = connected(&url, "peer", setup(&["state"])).await;
@@ -187,7 +187,7 @@ async fn the_last_will_speaks_when_a_link_dies_and_not_when_it_closes() {
         link.publish(retained("state", "stopped")).unwrap();
         assert!(link.close(Duration::from_secs(5)).await);
         assert_eq!(text(&mut peer).await, "stopped");
-        peer.publish(saying("state", "end")).unwrap();
+        peer.publish(reporting("state", "end")).unwrap();
         assert_eq!(text(&mut peer).await, "end");
         // Retained, so that who comes later knows.
         let mut late = client(&url, "late", setup(&["state"]));
@@ -203,20 +203,20 @@ async fn what_may_not_leave_late_is_dropped_while_the_link_is_down() {
         let mut link = connected(&url, "link", setup(&[])).await;
         let grant = || Outgoing {
             retention: Retention::Until(Instant::now() + Duration::from_millis(1500)),
-            ..saying("out", "release")
+            ..reporting("out", "release")
         };
         broker.stop().await;
         // Not noticed yet: it is taken, and dropped with the connection.
         link.publish(grant()).unwrap();
         while !matches!(within(link.next()).await, Event::Down { .. }) {}
         assert_eq!(link.publish(grant()), Err(PublishError::Down));
-        link.publish(Outgoing { retention: Retention::Newest("cut".into()), ..saying("out", "off 1") }).unwrap();
-        link.publish(Outgoing { retention: Retention::Newest("cut".into()), ..saying("out", "off 2") }).unwrap();
+        link.publish(Outgoing { retention: Retention::Newest("cut".into()), ..reporting("out", "off 1") }).unwrap();
+        link.publish(Outgoing { retention: Retention::Newest("cut".into()), ..reporting("out", "off 2") }).unwrap();
         broker.start_again().await;
         let mut peer = connected(&url, "peer", setup(&["out"])).await;
         let link = tokio::spawn(async move {
             until_up(&mut link).await;
-            deliver(&mut link, saying("out", "end")).await;
+            deliver(&mut link, reporting("out", "end")).await;
         });
         assert_eq!(text(&mut peer).await, "off 2");
         assert_eq!(text(&mut peer).await, "end");

@@ -29,7 +29,7 @@ fn link(broker: &Scripted) -> (Connection, Arc<LinkMetrics>) {
     (Connection::new(spec, setup, Arc::clone(&numbers)).unwrap(), numbers)
 }
 
-fn saying(text: &str) -> Outgoing {
+fn reporting(text: &str) -> Outgoing {
     Outgoing {
         topic: "out".into(),
         payload: text.into(),
@@ -47,17 +47,17 @@ async fn a_session_that_cannot_be_read_is_given_up_after_a_few_tries() {
     for _ in 0..5 {
         let (mut client, clean) = broker.client().await;
         assert!(!clean);
-        say(&mut client, &CONNACK).await;
-        say(&mut client, &GARBAGE).await;
+        report(&mut client, &CONNACK).await;
+        report(&mut client, &GARBAGE).await;
     }
     let (mut client, clean) = broker.client().await;
     assert!(clean, "the session is given up");
-    say(&mut client, &CONNACK).await;
+    report(&mut client, &CONNACK).await;
     assert_eq!(packet(&mut client).await.map(|(kind, _)| kind), Some(0xE0), "and the client goes, in order");
     drop(client);
     let (mut client, clean) = broker.client().await;
     assert!(!clean, "and begins a new one that is kept");
-    say(&mut client, &CONNACK).await;
+    report(&mut client, &CONNACK).await;
     grant(&mut client, 1).await;
     tokio::time::timeout(Duration::from_secs(10), link).await.unwrap().unwrap();
     assert_eq!(numbers.session_resets.load(Relaxed), 1);
@@ -77,12 +77,12 @@ async fn a_packet_beyond_the_limit_is_not_received_and_ends_the_connection_and_n
         why
     });
     let (mut client, _) = broker.client().await;
-    say(&mut client, &CONNACK).await;
+    report(&mut client, &CONNACK).await;
     grant(&mut client, 1).await;
     // The head of a PUBLISH of 65 537 bytes; the body never comes, and nothing waits for it.
-    say(&mut client, &[0x30, 0x81, 0x80, 0x04]).await;
+    report(&mut client, &[0x30, 0x81, 0x80, 0x04]).await;
     let (mut client, _) = broker.client().await;
-    say(&mut client, &CONNACK).await;
+    report(&mut client, &CONNACK).await;
     grant(&mut client, 1).await;
     let why = tokio::time::timeout(Duration::from_secs(10), why).await.unwrap().unwrap();
     assert!(why.contains("65537"), "{why}");
@@ -101,7 +101,7 @@ async fn without_a_connection_the_end_waits_for_nothing() {
         echo_topic: None,
     };
     let mut link = Connection::new(LinkSpec::plain(vec![nowhere], "link"), setup, Arc::default()).unwrap();
-    link.publish(saying("a")).unwrap();
+    link.publish(reporting("a")).unwrap();
     let begin = tokio::time::Instant::now();
     assert!(!link.close(Duration::from_secs(2)).await, "nothing was delivered");
     assert_eq!(begin.elapsed(), Duration::ZERO);
@@ -111,32 +111,32 @@ async fn without_a_connection_the_end_waits_for_nothing() {
 async fn a_confirmation_of_nothing_ends_the_connection_and_not_the_link() {
     let broker = Scripted::start().await;
     let (mut link, _) = link(&broker);
-    let id = link.publish(saying("a")).unwrap();
+    let id = link.publish(reporting("a")).unwrap();
     let link = tokio::spawn(async move {
         while link.next().await != Event::Delivered(id) {}
         link.generation()
     });
     let (mut client, _) = broker.client().await;
-    say(&mut client, &CONNACK).await;
+    report(&mut client, &CONNACK).await;
     grant(&mut client, 1).await;
-    say(&mut client, &[0x40, 2, 0, 77]).await;
+    report(&mut client, &[0x40, 2, 0, 77]).await;
     let (mut client, _) = broker.client().await;
-    say(&mut client, &CONNACK).await;
+    report(&mut client, &CONNACK).await;
     grant(&mut client, 1).await;
     let (kind, body) = packet(&mut client).await.unwrap();
     assert_eq!(kind, 0x32, "PUBLISH with QoS 1");
     // Topic (2 + 3), then the packet id.
-    say(&mut client, &[0x40, 2, body[5], body[6]]).await;
+    report(&mut client, &[0x40, 2, body[5], body[6]]).await;
     assert_eq!(tokio::time::timeout(Duration::from_secs(10), link).await.unwrap().unwrap(), 2);
 }
 
 #[tokio::test]
-async fn a_refused_subscription_is_told_and_the_link_serves_what_it_can() {
+async fn a_refused_subscription_is_reported_and_the_link_serves_what_it_can() {
     let broker = Scripted::start().await;
     let (mut link, numbers) = link(&broker);
     let link = tokio::spawn(async move { [link.next().await, link.next().await] });
     let (mut client, _) = broker.client().await;
-    say(&mut client, &CONNACK).await;
+    report(&mut client, &CONNACK).await;
     grant(&mut client, 0x80).await;
     let refused = Event::SubscriptionRefused { filter: "in".into() };
     assert_eq!(link.await.unwrap(), [refused, Event::Up { session_present: false }]);
@@ -154,7 +154,7 @@ async fn connections_that_end_at_once_again_and_again_are_counted_as_a_takeover(
     });
     for _ in 0..4 {
         let (mut client, _) = broker.client().await;
-        say(&mut client, &CONNACK).await;
+        report(&mut client, &CONNACK).await;
         grant(&mut client, 1).await;
     }
     assert_eq!(numbers.takeovers.load(Relaxed), 1);

@@ -1,4 +1,4 @@
-//! What the local link promises portals, and what the simulated portals do with it.
+//! What the local link guarantees portals, and what the simulated portals do with it.
 #![cfg(feature = "workbench")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
@@ -77,7 +77,7 @@ impl Rig {
         }
     }
 
-    /// The next report in which `field` says something.
+    /// The next report in which `field` reports something.
     async fn report<T>(&mut self, field: impl Fn(&PortalReport) -> Option<T>) -> T {
         loop {
             if let Input::Report { report, .. } = self.input().await
@@ -140,7 +140,7 @@ async fn a_card_presented_is_answered_at_its_portal() {
 }
 
 #[tokio::test]
-async fn a_retained_request_is_refused_and_a_retained_state_is_not_heard() {
+async fn a_retained_request_is_refused_and_a_retained_state_is_not_received() {
     against_each(async |broker| {
         let url = broker.url();
         let mut peer = connected(&url, "peer", setup(&["dormgate/v1/g1/portal/+/decision"])).await;
@@ -154,7 +154,7 @@ async fn a_retained_request_is_refused_and_a_retained_state_is_not_heard() {
             }
             other => panic!("{other:?}"),
         }
-        deliver(&mut peer, saying("dormgate/v1/g1/portal/gate-in/request", request)).await;
+        deliver(&mut peer, reporting("dormgate/v1/g1/portal/gate-in/request", request)).await;
         match rig.input().await {
             Input::Request(request) => assert_eq!(request.id.as_deref(), Some("old")),
             other => panic!("{other:?}"),
@@ -165,16 +165,16 @@ async fn a_retained_request_is_refused_and_a_retained_state_is_not_heard() {
 }
 
 #[tokio::test]
-async fn nothing_is_heard_of_what_was_asked_while_the_gateway_was_away() {
+async fn nothing_is_received_of_what_was_asked_while_the_gateway_was_away() {
     against_each(async |broker| {
         let url = broker.url();
         drop(Rig::start(&url).await.orders);
         let mut peer = connected(&url, "peer", setup(&["dormgate/v1/g1/gateway/state"])).await;
         while !text(&mut peer).await.contains("offline") {}
         let request = |id| encode_request(Some(id), "1EA68671", None, None);
-        deliver(&mut peer, saying("dormgate/v1/g1/portal/gate-in/request", request("while away"))).await;
+        deliver(&mut peer, reporting("dormgate/v1/g1/portal/gate-in/request", request("while away"))).await;
         let mut rig = Rig::start(&url).await;
-        deliver(&mut peer, saying("dormgate/v1/g1/portal/gate-in/request", request("now"))).await;
+        deliver(&mut peer, reporting("dormgate/v1/g1/portal/gate-in/request", request("now"))).await;
         assert_eq!(rig.request().await.id.as_deref(), Some("now"));
     })
     .await;
@@ -186,7 +186,7 @@ async fn what_cannot_be_read_or_names_no_portal_is_still_answered() {
         let url = broker.url();
         let mut rig = Rig::start(&url).await;
         let mut peer = connected(&url, "peer", setup(&["dormgate/v1/g1/portal/+/decision"])).await;
-        deliver(&mut peer, saying("dormgate/v1/g1/portal/nobody/request", "not json")).await;
+        deliver(&mut peer, reporting("dormgate/v1/g1/portal/nobody/request", "not json")).await;
         let request = rig.request().await;
         assert!(matches!(request.presented, Presented::Malformed(_)));
         rig.order(denied(&request)).await;
@@ -195,11 +195,11 @@ async fn what_cannot_be_read_or_names_no_portal_is_still_answered() {
         assert_eq!(parse_decision(&answer.payload).unwrap().id, None);
         // Half-understood states count as far as they are understood.
         let state = r#"{"card_present":false,"power_w":"much"}"#;
-        deliver(&mut peer, saying("dormgate/v1/g1/portal/p/state", state)).await;
+        deliver(&mut peer, reporting("dormgate/v1/g1/portal/p/state", state)).await;
         assert!(!rig.report(|r| r.card_present).await);
         // Other gateways' portals are not ours.
-        deliver(&mut peer, saying("dormgate/v1/g2/portal/p/request", "{}")).await;
-        deliver(&mut peer, saying("dormgate/v1/g1/portal/p/state", r#"{"tamper":true}"#)).await;
+        deliver(&mut peer, reporting("dormgate/v1/g2/portal/p/request", "{}")).await;
+        deliver(&mut peer, reporting("dormgate/v1/g1/portal/p/state", r#"{"tamper":true}"#)).await;
         assert!(matches!(rig.input().await, Input::Report { report, .. } if report.tamper == Some(true)));
     })
     .await;
@@ -222,7 +222,7 @@ async fn what_opens_is_not_published_to_a_portal_that_is_offline() {
         let mut gate = connected(&url, "gate", setup(&[])).await;
         for online in [false, true] {
             let state = format!(r#"{{"online":{online}}}"#);
-            deliver(&mut gate, saying("dormgate/v1/g1/portal/gate-in/state", state)).await;
+            deliver(&mut gate, reporting("dormgate/v1/g1/portal/gate-in/state", state)).await;
             assert_eq!(rig.report(|r| r.online).await, online);
             rig.order(mode(Posture::Fire)).await;
             if online {
@@ -277,7 +277,7 @@ async fn while_the_link_is_down_answers_are_dropped_and_cuts_are_kept() {
 }
 
 #[tokio::test]
-async fn portals_hear_whether_the_gateway_is_there_and_answer_with_their_state() {
+async fn portals_receive_whether_the_gateway_is_there_and_answer_with_their_state() {
     against_each(async |broker| {
         let url = broker.url();
         let power = simulated(&url, "power-412", PortalKind::PowerBox);
@@ -288,7 +288,7 @@ async fn portals_hear_whether_the_gateway_is_there_and_answer_with_their_state()
         power.wait_until(PATIENCE, |seen| seen.gateway_online).await.unwrap();
         rig.task.abort();
         power.wait_until(PATIENCE, |seen| !seen.gateway_online).await.unwrap();
-        // And the gateway hears of a portal that dies.
+        // And the gateway receives a portal that dies.
         let mut rig = Rig::start(&url).await;
         assert!(rig.report(|r| r.online).await);
         power.kill();
@@ -300,7 +300,7 @@ async fn portals_hear_whether_the_gateway_is_there_and_answer_with_their_state()
 }
 
 #[tokio::test]
-async fn a_power_box_obeys_a_cut_and_says_so() {
+async fn a_power_box_obeys_a_cut_and_reports_so() {
     against_each(async |broker| {
         let url = broker.url();
         let mut rig = Rig::start(&url).await;
@@ -308,7 +308,7 @@ async fn a_power_box_obeys_a_cut_and_says_so() {
         power.wait_until(PATIENCE, |seen| seen.gateway_online).await.unwrap();
         let mut peer = connected(&url, "peer", setup(&[])).await;
         let on = encode_control("x-1", Action::PowerOn, None, "remote");
-        deliver(&mut peer, saying("dormgate/v1/g1/portal/power-412/control", on)).await;
+        deliver(&mut peer, reporting("dormgate/v1/g1/portal/power-412/control", on)).await;
         power.wait_until(PATIENCE, |seen| seen.relay).await.unwrap();
         rig.order(cut("power-412", "power_suspended")).await;
         let seen = power.wait_until(PATIENCE, |seen| !seen.relay).await.unwrap();
@@ -337,7 +337,7 @@ async fn a_gate_opens_for_a_decision_of_its_own_request_and_for_its_time() {
             let text = format!(
                 r#"{{"v":1,"id":"{id}","decision":"grant","reason":"granted","hold_ms":50,"ttl_ms":1500,"flags":[]}}"#
             );
-            saying("dormgate/v1/g1/portal/gate-in/decision", text)
+            reporting("dormgate/v1/g1/portal/gate-in/decision", text)
         };
         gateway.publish(decide("never asked")).unwrap();
         let presentation = Presentation { uid: "1EA68671".into(), id: Some("7".into()), ..Presentation::default() };

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use dormgate::profile::{SHIPPED, shipped};
 
-/// What the command says on stdout and stderr, and its exit code. It starts in `tests/profiles`.
+/// What the command reports on stdout and stderr, and its exit code. It starts in `tests/profiles`.
 fn profile(words: &[&str]) -> (String, String, Option<i32>) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_dormgate"));
     program.arg("profile").args(words).env_remove("RUST_LOG").current_dir(profiles());
@@ -28,31 +28,31 @@ fn all_that_an_installer_needs_of_a_profile_is_shown() {
         ("wiegand-converter.toml", "wiegand-converter"),
     ] {
         let wanted = std::fs::read_to_string(profiles().join(format!("shown/{shown}.txt"))).unwrap();
-        let (said, wrong, code) = profile(&["show", named]);
+        let (output, wrong, code) = profile(&["show", named]);
         assert_eq!((wrong.as_str(), code), ("", Some(0)), "{named}");
-        assert_eq!(said, wanted, "{named}");
+        assert_eq!(output, wanted, "{named}");
     }
 }
 
 #[test]
 fn of_every_profile_each_point_and_each_request_is_shown() {
     for (id, _) in SHIPPED {
-        let said = dormgate::profile::show_text(id).unwrap();
+        let output = dormgate::profile::show_text(id).unwrap();
         let profile = shipped(id).unwrap();
         for point in &profile.points {
-            let line = said.lines().find(|line| line.starts_with(&format!("  {} ", point.name))).unwrap();
+            let line = output.lines().find(|line| line.starts_with(&format!("  {} ", point.name))).unwrap();
             assert!(line.contains(&format!("({:04X})", point.address)), "{id}: {line}");
             assert_eq!(line.contains("times"), point.scale != 1.0, "{id}: {line}");
         }
         let requests = profile.polls.iter().flat_map(|poll| &poll.reads);
         for request in requests.chain(&profile.output.iter().map(|output| output.off(0)).collect::<Vec<_>>()) {
-            assert!(said.lines().any(|line| line.contains(&request.to_string())), "{id}: {request}\n{said}");
+            assert!(output.lines().any(|line| line.contains(&request.to_string())), "{id}: {request}\n{output}");
         }
     }
 }
 
 #[test]
-fn a_file_is_shown_as_it_is_checked_and_its_diagnostics_are_told() {
+fn a_file_is_shown_as_it_is_checked_and_its_diagnostics_are_reported() {
     let (shown, ..) = profile(&["show", "./digits-reader.toml"]);
     assert_eq!(shown, profile(&["check", "digits-reader.toml"]).0);
     assert!(shown.starts_with("digits-reader: "), "{shown}");
@@ -71,7 +71,7 @@ fn a_file_is_shown_as_it_is_checked_and_its_diagnostics_are_told() {
 }
 
 #[test]
-fn a_name_that_is_no_built_in_profile_is_told_which_may_be_meant() {
+fn a_name_that_is_no_built_in_profile_is_reported_which_may_be_meant() {
     let (shown, wrong, code) = profile(&["show", "waveshare-relay-8h"]);
     assert_eq!((shown.as_str(), code), ("", Some(78)), "as a file that is not there");
     assert_eq!(

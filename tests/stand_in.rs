@@ -1,4 +1,4 @@
-//! The stand-ins for Modbus devices: every shipped profile on TCP and on a serial line, as the gateway's own client reads them;
+//! The simulators for Modbus devices: every shipped profile on TCP and on a serial line, as the gateway's own client reads them;
 //! and each fault as an independent hand at the wire sees it, byte by byte.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -121,8 +121,8 @@ async fn inputs(line: &Line, asker: &mut Asker, profile: &Profile) {
             line.input(asker.unit, input.kind, 0, yes);
             let block = asker.poll(profile).await;
             if input.point.kind == PointType::Bool {
-                let told = input.point.flag(&block, 0).map(|flag| flag == input.when);
-                assert_eq!(told, Some(yes), "{} {:?}", profile.id, input.kind);
+                let reported = input.point.flag(&block, 0).map(|flag| flag == input.when);
+                assert_eq!(reported, Some(yes), "{} {:?}", profile.id, input.kind);
             } else {
                 assert_eq!(input.point.number(&block, 0), Some(count), "{} {:?}", profile.id, input.kind);
             }
@@ -227,8 +227,8 @@ async fn each_fault_is_what_it_is_called_on_a_serial_line() {
     lines.fault("riser", &["unplugged"]).await.unwrap();
     assert!(at_the_wire_or_gone(&mut wire).await, "the port has hung up");
     assert!(!port.is_symlink(), "the adapter's name is gone");
-    let told = lines.fault("riser", &["none"]).await.unwrap();
-    assert!(told.contains("plugged in again"), "{told}");
+    let reported = lines.fault("riser", &["none"]).await.unwrap();
+    assert!(reported.contains("plugged in again"), "{reported}");
     assert_eq!(at_the_wire(&mut open(), ASK_1).await.as_deref(), Some(ALL_OFF_1));
 }
 
@@ -286,7 +286,7 @@ async fn the_ind_m1_that_is_stood_in_for_lets_go_of_its_card_at_either_place() {
     let copied = text.replace("release = { space = \"holding\", address = 1000, value = 0 }", advised);
     let copied = copied.replace(id, "ind-m1-of-the-site");
     assert!(copied.contains(advised) && copied.contains("ind-m1-of-the-site"));
-    // As it is shipped; and copied as its caveat says, where the stand-in knows no more than the copy says.
+    // As it is shipped; and copied as its caveat reports, where the simulator knows no more than the copy reports.
     for (profile, clears) in [(*text, &[CLEAR, CLEAR_REGISTER][..]), (copied.as_str(), &[CLEAR])] {
         let profile = dormgate::profile::read(profile).unwrap();
         let both = profile.id == *id;
@@ -312,14 +312,14 @@ async fn the_ind_m1_that_is_stood_in_for_lets_go_of_its_card_at_either_place() {
 }
 
 #[tokio::test]
-async fn a_command_that_names_nothing_there_is_told_what_is_there() {
+async fn a_command_that_names_nothing_there_is_reported_what_is_there() {
     let lines = two_relay_boards(LineAt::Tcp(0)).await;
-    let told = async |place: &str, words: &[&str]| lines.fault(place, words).await.unwrap_err().to_string();
-    assert_eq!(told("riser-9/1", &["silent"]).await, "no line `riser-9` is stood in for; there are `riser`");
-    let unit = told("riser/3", &["silent"]).await;
+    let reported = async |place: &str, words: &[&str]| lines.fault(place, words).await.unwrap_err().to_string();
+    assert_eq!(reported("riser-9/1", &["silent"]).await, "no line `riser-9` is simulated; there are `riser`");
+    let unit = reported("riser/3", &["silent"]).await;
     assert!(unit.contains("no unit of line `riser`; there are 1 (waveshare-relay-8ch), 2 "), "{unit}");
-    assert!(told("riser/1", &["silnt"]).await.contains("did you mean `silent`?"));
-    assert!(told("riser/1", &["unplugged"]).await.contains("without a unit"));
+    assert!(reported("riser/1", &["silnt"]).await.contains("did you mean `silent`?"));
+    assert!(reported("riser/1", &["unplugged"]).await.contains("without a unit"));
     let set = |place: &str, point: &str| lines.set(place, point, 0, 1.0).unwrap_err().to_string();
     assert!(set("riser", "state").contains("e.g. `riser/3`"));
     assert!(set("riser/1", "power").contains("no point `power`; there are "));
@@ -333,7 +333,7 @@ async fn a_real_port_is_never_replaced_by_a_stand_in() {
     let line = Line::new(units(&[(1, "waveshare-relay-8ch")]));
     let error = line.plug(&LineAt::Pty(port.clone())).await.unwrap_err();
     assert!(error.to_string().contains("real port") && port.is_file(), "{error}");
-    // What a stand-in that was killed left behind is in nobody's way.
+    // What a simulator that was killed left behind is in nobody's way.
     std::fs::remove_file(&port).unwrap();
     std::os::unix::fs::symlink("/dev/pts/4095", &port).unwrap();
     line.plug(&LineAt::Pty(port)).await.unwrap();
@@ -353,7 +353,7 @@ async fn a_relay_that_is_set_by_hand_is_switched() {
 }
 
 #[tokio::test]
-async fn a_value_is_told_as_the_point_holds_it_and_one_that_it_cannot_hold_with_what_it_can() {
+async fn a_value_is_reported_as_the_point_holds_it_and_one_that_it_cannot_hold_with_what_it_can() {
     let mut lines = Lines::default();
     let meters = units(&[(40, "chint-ddsu666"), (41, "acrel-ddsy1352"), (42, "technotrade-vrd-485")]);
     lines.add("t2".into(), LineAt::Tcp(0), meters).await.unwrap();
@@ -367,7 +367,7 @@ async fn a_value_is_told_as_the_point_holds_it_and_one_that_it_cannot_hold_with_
     assert_eq!(set("t2/41", "power", 55.5), wanted);
     assert_eq!(
         set("t2/40", "power", f64::NAN),
-        "`power` cannot hold NaN: it holds numbers that 32 bits can say, as a `f32`"
+        "`power` cannot hold NaN: it holds numbers that 32 bits can report, as a `f32`"
     );
     assert!(set("t2/42", "uid", 5.0).contains("it holds bytes, "));
 }
@@ -400,24 +400,24 @@ async fn box_with_slots() -> Site {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_relay_of_a_box_does_is_told_whether_it_was_on_or_off() {
+async fn what_the_relay_of_a_box_does_is_reported_whether_it_was_on_or_off() {
     let site = box_with_slots().await;
     let relay = async |on: f64| drop(site.lines().set("riser/21", "relay", 0, on).unwrap());
     let present = |slot: u16| site.present("box", CARD, None, Some(slot));
     assert!(present(0).await.unwrap().starts_with("slot 0: the relay did not move in 3000 ms"));
     // `present` comes first, and the relay moves while it looks.
-    let (told, ()) = tokio::join!(present(0), relay(1.0));
-    assert!(told.as_deref().unwrap().starts_with("slot 0: relay on after "), "{told:?}");
+    let (reported, ()) = tokio::join!(present(0), relay(1.0));
+    assert!(reported.as_deref().unwrap().starts_with("slot 0: relay on after "), "{reported:?}");
     assert_eq!(present(1).await.unwrap(), "slot 1: the relay was on and stays on, for 3000 ms at least");
-    let (told, ()) = tokio::join!(present(0), relay(0.0));
-    assert!(told.as_deref().unwrap().starts_with("slot 0: relay off after "), "{told:?}");
+    let (reported, ()) = tokio::join!(present(0), relay(0.0));
+    assert!(reported.as_deref().unwrap().starts_with("slot 0: relay off after "), "{reported:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_card_goes_into_the_slot_that_is_named_or_the_first_that_is_empty() {
     let site = box_with_slots().await;
     let present = async |uid: &str, slot: Option<u16>| match site.present("box", uid, None, slot).await {
-        Ok(told) => told.split(':').next().unwrap().to_owned(),
+        Ok(reported) => reported.split(':').next().unwrap().to_owned(),
         Err(error) => error.to_string(),
     };
     assert_eq!(present(CARD, None).await, "slot 0");

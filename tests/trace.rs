@@ -64,7 +64,7 @@ impl Stage {
         Running { _child: child, log }
     }
 
-    /// Plays on the stand-in; gives whether it was done, and what it said.
+    /// Plays on the simulator; gives whether it was done, and what it output.
     async fn simulate(&self, words: &[&str]) -> (bool, String) {
         let mut program = self.program(&[&["simulate"], words].concat(), "off");
         let output = timeout(PATIENCE, program.stdout(Stdio::piped()).output()).await.unwrap().unwrap();
@@ -75,7 +75,7 @@ impl Stage {
 const TRACE: &str = "info,dormgate::frames=trace";
 
 #[tokio::test]
-async fn the_trace_tells_every_frame_of_a_serial_line_with_time_bus_direction_and_bytes() {
+async fn the_trace_reports_every_frame_of_a_serial_line_with_time_bus_direction_and_bytes() {
     let stage = Stage::new("serial = { port = \"riser.pty\" }");
     let mut stand_in = stage.start(&["simulate"], "off");
     stand_in.logged(&["line `riser-2` is at", "riser.pty (/dev/pts/"]).await;
@@ -93,22 +93,22 @@ async fn the_trace_tells_every_frame_of_a_serial_line_with_time_bus_direction_an
         (&["wrong-unit"], &["< 16 01 01 00 54 3C"]),
         (&["garbage"], &["< 48 54 54"]),
     ] {
-        let (done, said) = stage.simulate(&[&["fault", "riser-2/21"], fault].concat()).await;
-        assert!(done, "{said}");
+        let (done, output) = stage.simulate(&[&["fault", "riser-2/21"], fault].concat()).await;
+        assert!(done, "{output}");
         gateway.logged(&[&["dormgate::frames"], seen].concat()).await;
         // Well again in between, or it would be asked more and more seldom.
         assert!(stage.simulate(&["fault", "riser-2/21", "none"]).await.0);
         gateway.logged(&["dormgate::frames", "< 15 01 01 00 54 78"]).await;
     }
-    let (done, said) = stage.simulate(&["fault", "riser-2", "unplugged"]).await;
-    assert!(done, "{said}");
+    let (done, output) = stage.simulate(&["fault", "riser-2", "unplugged"]).await;
+    assert!(done, "{output}");
     gateway.logged(&["riser-2", "WARN"]).await;
     assert!(stage.simulate(&["fault", "riser-2", "none"]).await.0);
     gateway.logged(&["dormgate::frames", "< 15 01 01 00 54 78"]).await;
 }
 
 #[tokio::test]
-async fn one_device_that_fails_on_command_is_told_by_name_and_its_neighbour_goes_on() {
+async fn one_device_that_fails_on_command_is_reported_by_name_and_its_neighbour_goes_on() {
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let stage = Stage::new(&format!("tcp = \"127.0.0.1:{port}\""));
     let mut stand_in = stage.start(&["simulate"], "off");
@@ -122,16 +122,16 @@ async fn one_device_that_fails_on_command_is_told_by_name_and_its_neighbour_goes
     assert!(stage.simulate(&["fault", "riser-2/21", "none"]).await.0);
     gateway.logged(&["INFO", "unit=21"]).await;
 
-    let (done, said) = stage.simulate(&["fault", "riser-2/21", "silnt"]).await;
-    assert!(!done && said.contains("did you mean `silent`?"), "{said}");
-    let (done, said) = stage.simulate(&["fault", "riser-3", "silent"]).await;
-    assert!(!done && said.contains("no line `riser-3` is stood in for; there are `riser-2`"), "{said}");
-    let (done, said) = stage.simulate(&["set", "riser-2/21", "power", "3"]).await;
-    assert!(!done && said.contains("no point `power`"), "{said}");
+    let (done, output) = stage.simulate(&["fault", "riser-2/21", "silnt"]).await;
+    assert!(!done && output.contains("did you mean `silent`?"), "{output}");
+    let (done, output) = stage.simulate(&["fault", "riser-3", "silent"]).await;
+    assert!(!done && output.contains("no line `riser-3` is simulated; there are `riser-2`"), "{output}");
+    let (done, output) = stage.simulate(&["set", "riser-2/21", "power", "3"]).await;
+    assert!(!done && output.contains("no point `power`"), "{output}");
 }
 
 #[tokio::test]
-async fn without_being_asked_no_frame_is_told() {
+async fn without_being_asked_no_frame_is_reported() {
     let stage = Stage::new("serial = { port = \"riser.pty\" }");
     let mut stand_in = stage.start(&["simulate"], "off");
     stand_in.logged(&["line `riser-2` is at"]).await;
@@ -150,7 +150,7 @@ async fn a_serial_port_that_no_stand_in_can_be_made_for_is_named_with_what_to_do
     let mut stand_in = stage.start(&["simulate"], "off");
     let note = stand_in.logged(&["note: bus `riser-2`", "/dev/serial/by-id/usb-none"]).await;
     assert!(note.contains("`--port riser-2=…`"), "{note}");
-    stand_in.logged(&["`door-412` has a device on a bus that is not stood in for"]).await;
+    stand_in.logged(&["`door-412` has a device on a bus that is not simulated"]).await;
     let mut wrong = stage.start(&["simulate", "--port", "riser-3=/dev/ttyS9"], "off");
     wrong.logged(&["no serial `[[bus]]` of the configuration is called `riser-3`"]).await;
 }

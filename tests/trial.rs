@@ -1,4 +1,4 @@
-//! A trial as the manual tells it: a gateway, a center and stand-ins for the portals, each a process of its own, on a broker.
+//! A trial as the manual describes it: a gateway, a center and simulators for the portals, each a process of its own, on a broker.
 #![cfg(feature = "workbench")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -49,7 +49,7 @@ impl Trial {
         std::fs::create_dir(self.path("profiles")).unwrap();
     }
 
-    /// Stand-ins for the portals of `site.toml`, and what happens at them.
+    /// Simulators for the portals of `site.toml`, and what happens at them.
     async fn stand_in(&self) -> (Child, Lines<BufReader<ChildStdout>>) {
         let run = ["simulate", "--config", "site.toml"];
         let mut stand_in = self.program().args(run).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -58,17 +58,17 @@ impl Trial {
         (stand_in, happens)
     }
 
-    /// A gateway of `site.toml`, online, and what the center hears of it.
+    /// A gateway of `site.toml`, online, and what the center receives it.
     async fn serve(&self) -> ([Child; 2], Lines<BufReader<ChildStdout>>) {
         let url = self.broker.url().to_string();
         let watching = ["center", "--gateway", "g1", "watch", "--url", &url];
         let mut watch = self.program().args(watching).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut heard = stdout(&mut watch);
-        line_with(&mut heard, "link up").await;
+        let mut received = stdout(&mut watch);
+        line_with(&mut received, "link up").await;
         let run = ["run", "--config", "site.toml"];
         let gateway = self.program().args(run).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        line_with(&mut heard, r#""state":"online""#).await;
-        ([watch, gateway], heard)
+        line_with(&mut received, r#""state":"online""#).await;
+        ([watch, gateway], received)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -81,11 +81,11 @@ impl Trial {
         program
     }
 
-    /// Runs a command to its end; gives its exit code and what it said, on stdout and stderr.
+    /// Runs a command to its end; gives its exit code and what it output, on stdout and stderr.
     async fn run(&self, args: &[&str]) -> (i32, String) {
         let output = timeout(PATIENCE, self.program().args(args).output()).await.unwrap().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(printed).unwrap())
     }
 
     async fn center(&self, args: &[&str]) -> (i32, String) {
@@ -152,50 +152,53 @@ output = { modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel
 "#,
     );
     let (_stand_in, mut happens) = trial.stand_in().await;
-    let (_running, mut heard) = trial.serve().await;
+    let (_running, mut received) = trial.serve().await;
     line_with(&mut happens, "power-412: the gateway is there").await;
 
-    let (code, said) = trial.center(&["issue", "1EA68671", "h1"]).await;
-    assert!(code == 0 && said.starts_with("card-office 1.1 applied in "), "{said}");
+    let (code, output) = trial.center(&["issue", "1EA68671", "h1"]).await;
+    assert!(code == 0 && output.starts_with("card-office 1.1 applied in "), "{output}");
     let enrol = ["enrol", "1EA68671", "h1", "--gate", "*", "--door", "412", "--power", "412"];
-    let (code, said) = trial.center(&enrol).await;
-    assert!(code == 0 && said.starts_with("apartment 1.1 applied in "), "{said}");
+    let (code, output) = trial.center(&enrol).await;
+    assert!(code == 0 && output.starts_with("apartment 1.1 applied in "), "{output}");
     assert_eq!(
         trial.simulate(&["present", "gate-in", "1ea68671", "--direction", "in"]).await,
         "grant granted for 3000 ms\n"
     );
-    let said = trial.simulate(&["present", "door-412", "1E:A6:86:71"]).await;
-    assert!(said.starts_with("relay on after"), "{said}");
+    let output = trial.simulate(&["present", "door-412", "1E:A6:86:71"]).await;
+    assert!(output.starts_with("relay on after"), "{output}");
     assert_eq!(trial.simulate(&["present", "power-412", "1EA68671"]).await, "grant granted\n");
     line_with(&mut happens, "power-412: power on").await;
-    line_with(&mut heard, "decision power-412 1EA68671 h1 grant granted").await;
+    line_with(&mut received, "decision power-412 1EA68671 h1 grant granted").await;
 
-    let (code, said) = trial.center(&["reissue", "h1", "01020304"]).await;
+    let (code, output) = trial.center(&["reissue", "h1", "01020304"]).await;
     assert_eq!(code, 0);
-    assert!(said.starts_with("card-office 1.2 applied; revoked 1EA68671; cut power-412 in "), "{said}");
+    assert!(output.starts_with("card-office 1.2 applied; revoked 1EA68671; cut power-412 in "), "{output}");
     line_with(&mut happens, "power-412: power off").await;
     assert_eq!(trial.simulate(&["present", "gate-in", "1EA68671"]).await, "deny replaced\n");
-    line_with(&mut heard, "ALARM").await;
-    let (code, said) = trial.center(&["command", "query", "1EA68671", "door-412"]).await;
-    assert_eq!((code, said.as_str()), (0, "ok\n  door-412: deny replaced\n"));
-    let (code, said) = trial.center(&["command", "release", "gate-in", "--actor", "staff:77"]).await;
-    assert_eq!((code, said.as_str()), (0, "ok\n"));
+    line_with(&mut received, "ALARM").await;
+    let (code, output) = trial.center(&["command", "query", "1EA68671", "door-412"]).await;
+    assert_eq!((code, output.as_str()), (0, "ok\n  door-412: deny replaced\n"));
+    let (code, output) = trial.center(&["command", "release", "gate-in", "--actor", "staff:77"]).await;
+    assert_eq!((code, output.as_str()), (0, "ok\n"));
     line_with(&mut happens, "gate-in: open").await;
 
-    let said = trial.simulate(&["present", "gate-off", "1EA68671"]).await;
-    assert!(said.contains("no portal `gate-off`") && said.contains("`door-412`, `gate-in`, `power-412`"), "{said}");
+    let output = trial.simulate(&["present", "gate-off", "1EA68671"]).await;
+    assert!(
+        output.contains("no portal `gate-off`") && output.contains("`door-412`, `gate-in`, `power-412`"),
+        "{output}"
+    );
     assert_eq!(trial.simulate(&["remove", "power-412"]).await, "removed\n");
 }
 
 #[tokio::test]
-async fn a_stand_in_that_does_not_run_is_told_with_what_to_do() {
+async fn a_stand_in_that_does_not_run_is_reported_with_what_to_do() {
     let trial = Trial::new().await;
     std::fs::write(trial.path("site.toml"), "[gateway]\nid = \"g1\"\ndata_dir = \"data\"\n").unwrap();
-    let (code, said) = trial.run(&["simulate", "--config", "site.toml", "present", "gate-in", "1EA68671"]).await;
+    let (code, output) = trial.run(&["simulate", "--config", "site.toml", "present", "gate-in", "1EA68671"]).await;
     assert_eq!(code, 1);
-    assert!(said.contains("dormgate simulate --config"), "{said}");
-    let (code, said) = trial.run(&["simulate", "--config", "absent.toml"]).await;
-    assert_eq!(code, 78, "{said}");
+    assert!(output.contains("dormgate simulate --config"), "{output}");
+    let (code, output) = trial.run(&["simulate", "--config", "absent.toml"]).await;
+    assert_eq!(code, 78, "{output}");
 }
 
 #[tokio::test]
@@ -227,34 +230,34 @@ output = { modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/profiles").join(name);
         std::fs::copy(from, trial.path("profiles").join(name)).unwrap();
     }
-    let (code, said) = trial.run(&["check", "--config", "site.toml"]).await;
-    assert_eq!(code, 0, "{said}");
-    assert!(said.contains("note: the reader of `door-412` gives only what `wiegand26` leaves of a UID"), "{said}");
+    let (code, output) = trial.run(&["check", "--config", "site.toml"]).await;
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains("note: the reader of `door-412` gives only what `wiegand26` leaves of a UID"), "{output}");
 
     let _stand_in = trial.stand_in().await;
-    let (_running, mut heard) = trial.serve().await;
-    line_with(&mut heard, "portal_online power-412").await;
+    let (_running, mut received) = trial.serve().await;
+    line_with(&mut received, "portal_online power-412").await;
 
     let enrol = |card, holder| ["enrol", card, holder, "--door", "412", "--power", "412"];
-    let (code, said) = trial.center(&enrol("01230405", "h1")).await;
-    assert_eq!(code, 0, "{said}");
+    let (code, output) = trial.center(&enrol("01230405", "h1")).await;
+    assert_eq!(code, 0, "{output}");
     for portal in ["door-412", "power-412", "power-413"] {
-        let said = trial.simulate(&["present", portal, "01230405"]).await;
-        assert!(said.starts_with("relay on after"), "{portal}: {said}");
+        let output = trial.simulate(&["present", portal, "01230405"]).await;
+        assert!(output.starts_with("relay on after"), "{portal}: {output}");
     }
-    line_with(&mut heard, "decision power-412 01230405 h1 grant granted").await;
+    line_with(&mut received, "decision power-412 01230405 h1 grant granted").await;
 
-    // A second resident's card that the reader of the box cannot tell from the first one: only that box goes off.
-    let (code, said) = trial.center(&enrol("12030405", "h2")).await;
+    // A second resident's card that the reader of the box cannot identify from the first one: only that box goes off.
+    let (code, output) = trial.center(&enrol("12030405", "h2")).await;
     assert_eq!(code, 0);
-    assert!(said.starts_with("apartment 1.2 applied; cut power-412 in "), "{said}");
-    let told = line_with(&mut heard, "ALARM").await;
-    assert!(told.contains("`01230405`, `12030405`") && told.contains("`power-412`"), "{told}");
-    let (code, said) = trial.center(&["command", "query", "12030405"]).await;
+    assert!(output.starts_with("apartment 1.2 applied; cut power-412 in "), "{output}");
+    let reported = line_with(&mut received, "ALARM").await;
+    assert!(reported.contains("`01230405`, `12030405`") && reported.contains("`power-412`"), "{reported}");
+    let (code, output) = trial.center(&["command", "query", "12030405"]).await;
     assert_eq!(code, 0);
     for verdict in ["door-412: grant granted", "power-412: deny ambiguous_identifier", "power-413: grant granted"] {
-        assert!(said.contains(verdict), "{verdict} is not in:\n{said}");
+        assert!(output.contains(verdict), "{verdict} is not in:\n{output}");
     }
     trial.simulate(&["present", "door-412", "12030405"]).await;
-    line_with(&mut heard, "decision door-412 12030405 h2 grant granted").await;
+    line_with(&mut received, "decision door-412 12030405 h2 grant granted").await;
 }

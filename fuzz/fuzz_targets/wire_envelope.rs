@@ -1,4 +1,4 @@
-//! Any bytes as a message of a center, unsigned messages allowed, so that they get as far as what a message says.
+//! Any bytes as a message of a center, unsigned messages allowed, so that they get as far as what a message reports.
 #![no_main]
 
 use dormgate::wire::changes;

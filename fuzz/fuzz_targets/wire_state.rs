@@ -1,4 +1,4 @@
-//! Any bytes as the state that an MQTT portal tells.
+//! Any bytes as the state that an MQTT portal reports.
 #![no_main]
 
 use dormgate::wire::portal::parse_state;

@@ -56,7 +56,7 @@ impl Flags {
         self.0.as_ref().and_then(|all| all.get(flag as usize).copied().flatten())
     }
 
-    /// Writes `flag` unless a newer op already did. Says whether it was written.
+    /// Writes `flag` unless a newer op already did. Reports whether it was written.
     pub fn write(&mut self, flag: Flag, revision: Revision, on: bool) -> bool {
         if self.get(flag).is_some_and(|old| old.revision >= revision) {
             return false;

@@ -1,7 +1,7 @@
-//! The ladder: may this card pass here, now? Told everything, asks nothing, always answers.
+//! The ladder: may this card pass here, now? Pure: every fact is handed in, and there is always an answer.
 //!
 //! All rungs are judged, top to bottom (wire contract, section 6); the first reason found is the answer, the others go to
-//! the audit's `also`. Then, whatever the rungs say: leaving is never refused; fire and free access open gates and doors.
+//! the audit's `also`. Then, whatever the rungs report: leaving is never refused; fire and free access open gates and doors.
 
 use super::credential::Role;
 use super::decision::{Decision, Denial, Grant, GrantFlags, GrantReason, Reason, Reasons};
@@ -47,7 +47,7 @@ pub struct Question<'a> {
     pub portal: Option<&'a Portal>,
     /// What was presented.
     pub presented: &'a Presented,
-    /// Which way, as the reader says.
+    /// Which way, as the reader reports.
     pub direction: Option<Direction>,
     /// A retained copy or otherwise too old.
     pub stale: bool,
@@ -58,11 +58,11 @@ pub struct Question<'a> {
 pub enum Identified {
     /// This card; a whole UID is one also if the list does not know it.
     Card(CardUid),
-    /// Nobody: a lossy reader said something that no known card makes it say.
+    /// Nobody: a lossy reader reported something that no known card makes it report.
     Nobody,
-    /// Several cards: a lossy reader cannot tell them apart.
+    /// Several cards: a lossy reader cannot distinguish them.
     Several,
-    /// Nothing that a card says.
+    /// Nothing that a card reports.
     Malformed,
 }
 
@@ -120,7 +120,7 @@ pub fn decide(facts: &Facts<'_>, question: &Question<'_>) -> Decision {
     }
 }
 
-/// What speaks against power at `portal` whoever asks for it: the posture, and power suspended in the room.
+/// What denies power at `portal` whoever asks for it: the posture, and power suspended in the room.
 #[must_use]
 pub fn against_power(facts: &Facts<'_>, portal: &Portal) -> Option<Denial> {
     let mut reasons = Reasons::NONE;
@@ -154,7 +154,7 @@ fn judge(facts: &Facts<'_>, question: &Question<'_>, identified: Identified) -> 
     let role = card.and_then(|c| c.enrolment()).map_or(Role::Resident, |e| e.role());
     judge_posture(facts, question.portal, role, &mut reasons);
     let Some(card) = card else {
-        // A random UID is new at each presentation: that it is not known says nothing more.
+        // A random UID is new at each presentation: that it is not known reports nothing more.
         reasons.add_if(!uid.is_random(), Reason::UnknownCredential);
         return reasons;
     };
@@ -194,7 +194,7 @@ fn known_card<'a>(facts: &Facts<'a>, uid: &CardUid) -> Option<CardView<'a>> {
         // What is known against a card holds also in a damaged list; nothing that is known for it does.
         ListIntegrity::Damaged => card.standing().is_dead(),
     };
-    // A card that only an enrolment knows is what the rule above speaks of; one that nothing enrols is simply not enrolled.
+    // A card that only an enrolment knows is what the rule above refers to; one that nothing enrols is simply not enrolled.
     (trusted || (card.enrolment().is_none() && facts.integrity != ListIntegrity::Damaged)).then_some(card)
 }
 

@@ -7,7 +7,7 @@ use super::id::{CardUid, PortalId};
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $code:literal $name:literal,)*) => {
         /// Why a request is denied. The numbers are the Modbus codes of the contract, and the ladder's order:
-        /// of several reasons the one with the lowest number is told, the others stand in the audit's `also`.
+        /// of several reasons the one with the lowest number is reported, the others stand in the audit's `also`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Reason {
@@ -44,7 +44,7 @@ reasons! {
     RandomIdentifier = 21 "random_identifier",
     /// A lossy reader's value matches more than one card.
     AmbiguousIdentifier = 22 "ambiguous_identifier",
-    /// Never heard of.
+    /// Never known.
     UnknownCredential = 23 "unknown_credential",
     /// A later card was issued.
     Replaced = 24 "replaced",
@@ -250,7 +250,7 @@ impl Grant {
         self
     }
 
-    /// The same grant for a request that was repeated: the caller has just judged it anew.
+    /// The same grant for a request that was repeated: the caller has just judged it again.
     pub(super) fn again(&self) -> Self {
         Self { portal: self.portal.clone(), again: true, ..*self }
     }
@@ -261,7 +261,7 @@ impl Grant {
         Self::new(portal, uid, GrantReason::Granted, hold_ms)
     }
 
-    /// It answers a presentation that was answered before: whoever opened then and owes nobody an answer opens nothing now.
+    /// It answers a presentation that was answered before: whoever opened then and has no answer pending opens nothing now.
     #[must_use]
     pub fn is_again(&self) -> bool {
         self.again

@@ -218,7 +218,7 @@ pub enum PortalOrder {
 /// One thing to do.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// Tell a portal.
+    /// Report a portal.
     Order(PortalOrder),
     /// Append to the audit, which is the journal.
     Record(Box<Record>),

@@ -168,7 +168,7 @@ pub enum Mark {
 
 /// What happened: one variant a type (wire contract, section 3). `detail` is for a person; nothing is derived from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are those of the contract; each type says what it is")]
+#[expect(missing_docs, reason = "the fields are those of the contract; each type reports what it is")]
 pub enum Event {
     /// A request was answered; without `portal`, at one that is not configured.
     Decision { portal: Option<PortalId>, who: Who, outcome: Outcome, also: Reasons, flags: GrantFlags, detail: String },
@@ -279,7 +279,7 @@ impl Event {
         }
     }
 
-    /// What it says to a person; empty if nothing beyond its fields.
+    /// What it reports to a person; empty if nothing beyond its fields.
     #[must_use]
     pub fn detail(&self) -> &str {
         match self {

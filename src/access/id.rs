@@ -35,7 +35,7 @@ pub enum UidError {
     #[error("a card UID is written in hex, e.g. `1EA68671` or `1E:A6:86:71`")]
     NotHex,
     /// All `00` or all `FF`: what a reader reports when it has read nothing.
-    #[error("a UID of all 00 or all FF is a reader's way to say that there is no card")]
+    #[error("a UID of all 00 or all FF is a reader's way to report that there is no card")]
     Blank,
 }
 
@@ -285,7 +285,7 @@ pub enum ClockTrust {
     Untrusted,
 }
 
-/// The time as the pure part is told it.
+/// The time as the pure part is given it.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// Date and time.

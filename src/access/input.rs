@@ -13,7 +13,7 @@ pub struct Receipt(pub u64);
 /// A verified change message as received.
 #[derive(Clone, Debug)]
 pub struct ReceivedChanges {
-    /// What it says.
+    /// What it reports.
     pub changes: Changes,
     /// The bytes as received, kept in the journal as proof and for replay.
     pub evidence: Vec<u8>,
@@ -63,7 +63,7 @@ impl MessageKind {
 pub struct RejectedMessage {
     /// Which kind of message.
     pub kind: MessageKind,
-    /// Who says it is from; not verified.
+    /// Who reports it is from; not verified.
     pub claimed_stream: Option<StreamName>,
     /// Its number as claimed; not verified.
     pub claimed_at: Option<Position>,
@@ -71,7 +71,7 @@ pub struct RejectedMessage {
     pub claimed_jti: Option<String>,
     /// What is wrong.
     pub error: OpError,
-    /// What to acknowledge; only of a message that is really from a center, or anybody could make an office believe that its own
+    /// What to acknowledge; only of a message that is really from a center, or anybody could make an office trust that its own
     /// message of that number was refused.
     pub receipt: Option<Receipt>,
     /// When it arrived.
@@ -129,7 +129,7 @@ impl CommandKind {
 /// A verified command. Acts once, now.
 #[derive(Clone, Debug)]
 pub struct Command {
-    /// Who says it.
+    /// Who reports it.
     pub stream: StreamName,
     /// Its id; remembered until `exp` + 1 min.
     pub jti: String,
@@ -148,9 +148,9 @@ pub struct Command {
 pub enum Presented {
     /// A card UID.
     Card(CardUid),
-    /// What a reader that loses part of the UID says of a card.
+    /// What a reader that loses part of the UID reports of a card.
     Lossy(Reading),
-    /// Something that is none; the text is for the audit, shortened by the link.
+    /// Something that is not one; the text is for the audit, shortened by the link.
     Malformed(String),
 }
 
@@ -163,7 +163,7 @@ pub struct Request {
     pub id: Option<String>,
     /// What was presented.
     pub presented: Presented,
-    /// Which way, if the reader says.
+    /// Which way, if the reader reports.
     pub direction: Option<Direction>,
     /// How it was read.
     pub assurance: Assurance,
@@ -173,7 +173,7 @@ pub struct Request {
     pub slot: u8,
 }
 
-/// What a portal says of itself; `None`: not said.
+/// What a portal reports of itself; `None`: not reported.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PortalReport {
     /// Reachable.
@@ -218,11 +218,11 @@ pub const MALFORMED_MAX: usize = 16;
 impl PortalReport {
     /// Whether it has no field that could be read.
     #[must_use]
-    pub fn says_nothing(&self) -> bool {
+    pub fn reports_nothing(&self) -> bool {
         *self == Self { malformed: self.malformed.clone(), ..Self::default() }
     }
 
-    /// This report and a later one of the same slot in one; what `later` says wins.
+    /// This report and a later one of the same slot in one; what `later` reports wins.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
         let malformed = self.malformed.into_iter().chain(later.malformed).take(MALFORMED_MAX).collect();
@@ -230,7 +230,7 @@ impl PortalReport {
             malformed,
             online: later.online.or(self.online),
             cause: if later.online.is_some() { later.cause } else { self.cause },
-            // A card that is named is there, whether that is said or not.
+            // A card that is named is there, whether that is reported or not.
             card_present: later.card_present.or(if later.uid.is_some() { Some(true) } else { self.card_present }),
             uid: match (later.card_present, self.card_present) {
                 (Some(false), _) => None,
@@ -246,7 +246,7 @@ impl PortalReport {
             shared_meter: later.shared_meter || self.shared_meter,
             passed: later.passed.or(self.passed),
             tamper: later.tamper.or(self.tamper),
-            // A fire that nobody has heard yet is not taken back unheard.
+            // A fire that nobody has received yet is not taken back unconfirmed.
             fire: if self.fire == Some(true) { self.fire } else { later.fire.or(self.fire) },
             fire_over: match later.fire {
                 Some(burning) => !burning && self.fire == Some(true),
@@ -300,7 +300,7 @@ pub enum TrustedBy {
     CaughtUp,
     /// It agrees with the messages of this stream. The latest trusted time before was wrong.
     Center(StreamName),
-    /// The operator says that it is right. The latest trusted time before was wrong.
+    /// The operator reports that it is right. The latest trusted time before was wrong.
     Operator,
 }
 
@@ -358,7 +358,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// Which stream made this message, and when by its clock; `None` for what is not a center's or does not say.
+    /// Which stream made this message, and when by its clock; `None` for what is not a center's or does not report.
     #[must_use]
     pub fn made_by_center(&self) -> Option<(&StreamName, Timestamp)> {
         match self {

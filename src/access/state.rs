@@ -21,7 +21,7 @@ pub const COMMAND_MEMORY_MS: i64 = 60_000;
 pub struct State {
     /// The access list.
     pub list: AccessList,
-    /// How far each stream was heard.
+    /// How far each stream was received.
     pub streams: BTreeMap<StreamName, StreamTrack>,
     /// The boxes that are on.
     pub boxes: BTreeMap<PortalId, PowerSource>,

@@ -1,7 +1,7 @@
-//! Readers that lose part of the UID: what such a reader says of a card, as a number.
+//! Readers that lose part of the UID: what such a reader reports of a card, as a number.
 //!
 //! There is no rule how the bytes of a UID become a number (NXP AN10927), so each device profile declares what its reader does,
-//! and the gateway does the same to the UIDs it knows. What is said can never be turned back into a UID: this file does not try.
+//! and the gateway does the same to the UIDs it knows. What is reported can never be turned back into a UID: this file does not try.
 //! Which cards a reading may mean is the list's business.
 
 use std::fmt;
@@ -50,13 +50,13 @@ pub struct Transform {
     pub form: Form,
 }
 
-/// What a lossy reader said of a card.
+/// What a lossy reader reported of a card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reading {
     /// What the reader does to every UID.
     pub transform: Transform,
-    /// What it said. Text is taken as the number that its digits make, which loses leading zeros once more: two cards then fall
-    /// together that the reader may tell apart, never the other way round.
+    /// What it reported. Text is taken as the number that its digits make, which loses leading zeros once more: two cards then fall
+    /// together that the reader may report apart, never the other way round.
     pub value: u128,
 }
 
@@ -83,7 +83,7 @@ impl Form {
 }
 
 impl Transform {
-    /// What the reader says of `uid`.
+    /// What the reader reports of `uid`.
     #[must_use]
     pub fn read(self, uid: CardUid) -> Reading {
         let sent = uid.as_bytes();
@@ -201,10 +201,10 @@ mod tests {
 
     #[test]
     fn a_reading_is_written_as_the_reader_writes_it() {
-        let told = |form, uid: &str| Transform { turn: Turn::AsSent, form }.read(uid.parse().unwrap()).to_string();
-        assert_eq!(told(Form::Last(3), "1E008671"), "`008671` (wiegand26)");
-        assert_eq!(told(Form::Decimal, "1EA68671"), "`514229873` (decimal)");
-        assert_eq!(told(Form::DroppedZeros, "01230405"), "`12345` (dropped_zeros)");
+        let reported = |form, uid: &str| Transform { turn: Turn::AsSent, form }.read(uid.parse().unwrap()).to_string();
+        assert_eq!(reported(Form::Last(3), "1E008671"), "`008671` (wiegand26)");
+        assert_eq!(reported(Form::Decimal, "1EA68671"), "`514229873` (decimal)");
+        assert_eq!(reported(Form::DroppedZeros, "01230405"), "`12345` (dropped_zeros)");
         let turned = Transform { turn: Turn::Reversed, form: Form::First(2) };
         assert_eq!(turned.to_string(), "first 2 bytes, last byte first");
     }

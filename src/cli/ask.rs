@@ -9,7 +9,7 @@ use crate::config;
 use crate::http::{SOCKET_NAME, client};
 use crate::wire::spelling::hint;
 
-/// Say what would be decided for a card, and why; opens nothing.
+/// Report what would be decided for a card, and why; opens nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct QueryArgs {
     /// The card's UID, e.g. `1EA68671` or `1E:A6:86:71`.
@@ -23,7 +23,7 @@ pub(super) struct QueryArgs {
     config: ConfigArg,
 }
 
-/// Say how a running gateway is.
+/// Report how a running gateway is.
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
     /// Print the answer as JSON.
@@ -85,7 +85,7 @@ enum StreamCommand {
     },
 }
 
-/// Say that the wall clock of the box is right, after it was wrong.
+/// Report that the wall clock of the box is right, after it was wrong.
 #[derive(Debug, clap::Args)]
 pub(super) struct ClockArgs {
     #[command(subcommand)]

@@ -33,12 +33,12 @@ pub(super) fn run(args: &Args) -> Exit {
 }
 
 fn report(found: &Verified) -> Exit {
-    let said = print_line(format!("{} events, {} to {}", found.events, found.first, found.last));
+    let reported = print_line(format!("{} events, {} to {}", found.events, found.first, found.last));
     for (from, to) in &found.explained {
-        print_error(format!("events {from} to {to} are lost, as a `log_gap` says"));
+        print_error(format!("events {from} to {to} are lost, as a `log_gap` reports"));
     }
     match &found.broken {
-        None => said,
+        None => reported,
         Some(broken) => {
             let (n, file, offset, why) = (broken.n, &broken.file, broken.offset, &broken.why);
             print_error(format!("broken at event {n}, `{file}` byte {offset}: {why}"));

@@ -302,7 +302,7 @@ fn lossy(config: &Site) -> Vec<String> {
     by_transform.into_iter().map(note).collect()
 }
 
-/// What is asked for and not done yet. What is the default, and what is off, promises nothing.
+/// What is asked for and not done yet. What is the default, and what is off, guarantees nothing.
 fn without_effect(config: &Site) -> Vec<&'static str> {
     let policy = &config.policy;
     let token = config.http.as_ref().is_some_and(|http| http.token.is_some());

@@ -31,7 +31,7 @@ use crate::config::ConfigError;
 #[derive(Debug, Parser)]
 #[command(name = "dormgate", version, propagate_version = true)]
 struct Cli {
-    /// How log lines on stderr are written; `RUST_LOG` says which.
+    /// How log lines on stderr are written; `RUST_LOG` reports which.
     #[arg(long, global = true, value_enum, default_value_t = log::Format::Text, value_name = "FORMAT")]
     log_format: log::Format,
     #[command(subcommand)]
@@ -60,7 +60,7 @@ enum Command {
 }
 
 impl Command {
-    /// Whether the log is what the command is watched by; the others say on stdout what they have to say.
+    /// Whether the log is what the command is watched by; the others report on stdout what they have to report.
     fn is_service(&self) -> bool {
         match self {
             Self::Run(_) => true,
@@ -162,11 +162,11 @@ fn print_line(text: impl Display) -> Exit {
 
 /// Writes why something failed to stderr.
 fn print_error(text: impl Display) {
-    // Nobody is left to hear that nobody hears.
+    // Nobody is left to receive that nobody receives.
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// Says everything that is wrong with a configuration, and how a command ends that has none.
+/// Reports everything that is wrong with a configuration, and how a command ends that has none.
 fn bad_config(error: &ConfigError) -> Exit {
     print_error(error);
     if let ConfigError::Diagnostics { diagnostics, .. } = error {

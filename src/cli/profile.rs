@@ -15,12 +15,12 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Say everything that is wrong with a profile, or the exact requests it will send.
+    /// Report everything that is wrong with a profile, or the exact requests it will send.
     Check {
         /// The profile.
         file: PathBuf,
     },
-    /// Say all that a profile means, and the exact requests it will send.
+    /// Report all that a profile means, and the exact requests it will send.
     Show {
         /// The name of a built-in one, e.g. `waveshare-relay-8ch`; or a file, `PATH.toml`.
         name: String,

@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> Exit {
 /// Done at SIGTERM or Ctrl-C.
 ///
 /// # Errors
-/// What the operating system says of listening for signals.
+/// What the operating system reports of listening for signals.
 pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,4 +1,4 @@
-//! `dormgate simulate`: stands in for every portal of a configuration; hands cards to the stand-in that runs, and makes its
+//! `dormgate simulate`: simulates every portal of a configuration; hands cards to the simulator that runs, and makes its
 //! devices fail.
 //!
 //! The running one listens on a socket in `data_dir`. One line in, with the words of the command; one line out, `ok …` or
@@ -44,7 +44,7 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Present a card at a portal, and say what came of it. In a power box it stays.
+    /// Present a card at a portal, and report what came of it. In a power box it stays.
     Present {
         /// Where.
         portal: String,
@@ -74,7 +74,7 @@ enum Command {
         #[arg(required = true, num_args = 1..=2, value_name = "FAULT")]
         fault: Vec<String>,
     },
-    /// Set what a device says: a meter's reading, a contact.
+    /// Set what a device reports: a meter's reading, a contact.
     Set {
         /// `BUS/UNIT`, e.g. `riser-2/31`.
         place: String,
@@ -95,15 +95,15 @@ Faults of a device:
   none            as it should be
   silent          does not answer
   slow MS         answers after this time, and the line waits
-  late [MS]       answers after this time (1000), into what others say meanwhile
+  late [MS]       answers after this time (1000), into what others report meanwhile
   exception CODE  refuses everything with this code
   wrong-unit      answers as another unit
   garbage         answers with bytes that are no Modbus
   cut             ends its answer in the middle
   disconnects     closes the connection instead of answering (TCP)
-  wrong-echo      does what it is told and echoes another address
+  wrong-echo      does what it is reported and echoes another address
   short           answers with fewer registers than asked for
-  stuck-relay     says that it switched and does not
+  stuck-relay     reports that it switched and does not
 Fault of a line, BUS alone:
   unplugged       nothing listens, the serial port is gone; `none` plugs it in again";
 
@@ -150,7 +150,7 @@ fn slot_word(slot: Option<u16>) -> String {
     slot.map_or("-".to_owned(), |slot| slot.to_string())
 }
 
-/// Hands one line to the running stand-in.
+/// Hands one line to the running simulator.
 fn ask(socket: &Path, line: &str) -> Exit {
     let asked = || -> std::io::Result<String> {
         let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
@@ -168,13 +168,13 @@ fn ask(socket: &Path, line: &str) -> Exit {
                 Exit::Failed
             }
             None => {
-                print_error("the stand-in ended before it answered");
+                print_error("the simulator ended before it answered");
                 Exit::Failed
             }
         },
         Err(error) => {
             let what = "start it with `dormgate simulate --config FILE`";
-            print_error(format!("no stand-in answers at `{}`: {error}; {what}", socket.display()));
+            print_error(format!("no simulator answers at `{}`: {error}; {what}", socket.display()));
             Exit::Failed
         }
     }
@@ -198,11 +198,11 @@ fn stand_in(path: &Path, ports: &[(String, String)]) -> Exit {
 }
 
 async fn serve(config: &config::Site, ports: &[(String, String)]) -> Result<(), String> {
-    let stop = super::run::stop_signal().map_err(|e| format!("signals cannot be heard: {e}"))?;
+    let stop = super::run::stop_signal().map_err(|e| format!("signals cannot be received: {e}"))?;
     let (spec, notes) = site::spec(config, ports)?;
     let socket = config.data_dir.join(SOCKET);
     if UnixStream::connect(&socket).await.is_ok() {
-        return Err(format!("a stand-in runs already and listens at `{}`; end it first", socket.display()));
+        return Err(format!("a simulator runs already and listens at `{}`; end it first", socket.display()));
     }
     std::fs::create_dir_all(&config.data_dir).map_err(|e| format!("`{}`: {e}", config.data_dir.display()))?;
     let listener = crate::http::bind_socket(&socket).map_err(|e| format!("`{}`: {e}", socket.display()))?;
@@ -211,9 +211,9 @@ async fn serve(config: &config::Site, ports: &[(String, String)]) -> Result<(), 
     announce(config, &site, &notes);
     if site.portals().next().is_none() && site.lines().is_empty() {
         drop(std::fs::remove_file(&socket));
-        return Err("nothing is left to stand in for".to_owned());
+        return Err("nothing is left to simulates".to_owned());
     }
-    let told = tokio::select! {
+    let reported = tokio::select! {
         () = stop => Ok(()),
         () = print(news) => Err("nobody reads what is printed any more".to_owned()),
         ended = answer_all(listener, &site) => Err(format!("the socket is not served any more: {ended}")),
@@ -222,13 +222,13 @@ async fn serve(config: &config::Site, ports: &[(String, String)]) -> Result<(), 
     if let Some(site) = Arc::into_inner(site) {
         site.stop().await;
     }
-    told
+    reported
 }
 
 fn announce(config: &config::Site, site: &Site, notes: &[String]) {
     let names: Vec<String> = site.portals().map(ToString::to_string).collect();
     if !names.is_empty() {
-        print_error(format!("standing in for {} of `{}`; Ctrl-C ends it", names.join(", "), config.gateway));
+        print_error(format!("simulating {} of `{}`; Ctrl-C ends it", names.join(", "), config.gateway));
     }
     for (bus, place) in site.places() {
         print_error(format!("line `{bus}` is at {place}"));
@@ -237,7 +237,7 @@ fn announce(config: &config::Site, site: &Site, notes: &[String]) {
         print_error(format!("note: {note}"));
     }
     for portal in site.absent() {
-        print_error(format!("note: `{portal}` has a device on a bus that is not stood in for; it is left out"));
+        print_error(format!("note: `{portal}` has a device on a bus that is not simulated; it is left out"));
     }
     for portal in config.portals.iter().filter(|p| matches!(p.device, PortalDevice::ModbusServer { .. })) {
         print_error(format!("note: `{}` is a controller that asks the gateway; it is left out", portal.portal.id));
@@ -250,7 +250,7 @@ async fn print(mut news: mpsc::Receiver<String>) {
             return;
         }
     }
-    // No portal tells anything; who waits here waits for the end.
+    // No portal reports anything; who waits here waits for the end.
     std::future::pending::<()>().await;
 }
 

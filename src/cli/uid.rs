@@ -3,7 +3,7 @@
 use super::{Exit, print_error, print_line};
 use crate::wire::uid::{Order, Readings, readings};
 
-/// Say every reading of a card UID: bytes, reversed, decimal, Wiegand 26/34; and what is wrong with it.
+/// Report every reading of a card UID: bytes, reversed, decimal, Wiegand 26/34; and what is wrong with it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The UID in hex; separators `:`, `-` and space are allowed.

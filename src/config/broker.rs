@@ -14,7 +14,7 @@ const HOST_CHARS_MAX: usize = 253;
 /// Where a broker is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerUrl {
-    /// Whether TLS is spoken.
+    /// Whether TLS is sent.
     pub tls: bool,
     /// A host name or an address; an IPv6 address in brackets.
     pub host: String,
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_names_host_port_and_whether_tls_is_spoken() {
+    fn a_url_names_host_port_and_whether_tls_is_sent() {
         let read = |text: &str| text.parse::<BrokerUrl>().map(|u| u.to_string());
         assert_eq!(read("mqtt://127.0.0.1"), Ok("mqtt://127.0.0.1:1883".into()));
         assert_eq!(read("mqtts://mqtt-a.campus.example"), Ok("mqtts://mqtt-a.campus.example:8883".into()));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_says_what_is_wrong() {
+    fn a_wrong_url_reports_what_is_wrong() {
         let error = |text: &str| text.parse::<BrokerUrl>().unwrap_err();
         assert_eq!(error("broker:1883"), UrlError::Scheme("broker:1883".into()));
         assert_eq!(error("http://broker"), UrlError::Scheme("http://broker".into()));

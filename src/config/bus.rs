@@ -18,7 +18,7 @@ use crate::profile::document::{Key, List, Log, Text, Whole};
 /// Speeds of serial lines, in bits per second: those that devices and adapters can be set to.
 const BAUDS: [u32; 15] =
     [300, 600, 1_200, 2_400, 4_800, 9_600, 14_400, 19_200, 28_800, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600];
-/// Speed when the file does not say, in bits per second (Modbus over serial line V1.02, 2.5.1).
+/// Speed when the file does not report, in bits per second (Modbus over serial line V1.02, 2.5.1).
 const BAUD_DEFAULT: u32 = 19_200;
 
 /// Parity of a serial line.

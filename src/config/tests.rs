@@ -212,7 +212,7 @@ output = {{ modbus = "b", unit = 1, profile = "generic-power-box" }}
 }
 
 #[test]
-fn only_a_polled_gate_debounces_unless_the_file_says_otherwise() {
+fn only_a_polled_gate_debounces_unless_the_file_reports_otherwise() {
     let parts = |unit: u8| {
         let part = format!("{{ modbus = \"b\", unit = {unit}, profile = \"generic-power-box\" }}");
         format!("reader = {part}\noutput = {part}\n")
@@ -244,7 +244,7 @@ fn all_diagnostics_of_a_file_are_reported_at_once_with_line_path_and_remedy() {
 }
 
 #[test]
-fn a_file_that_is_not_there_or_no_text_says_so() {
+fn a_file_that_is_not_there_or_no_text_reports_so() {
     let dir = directory(&[]);
     let error = load(&dir.path().join("none.toml")).unwrap_err();
     assert!(matches!(error, ConfigError::Unreadable { .. }), "{error}");

@@ -52,7 +52,7 @@ pub struct PortalLabels {
     pub portal: String,
 }
 
-/// A metric a line: the field, its type, how it begins, its name at `/metrics`, and what it says.
+/// A metric a line: the field, its type, how it begins, its name at `/metrics`, and what it reports.
 macro_rules! metrics {
     ($($field:ident: $kind:ty = $new:expr, $name:literal, $help:literal;)*) => {
         /// The gateway's counters. Cheap to clone; clones count together.

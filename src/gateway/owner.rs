@@ -44,7 +44,7 @@ impl Journal for Store {
     }
 }
 
-/// What the published state says besides the engine's own.
+/// What the published state reports besides the engine's own.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// Which run.

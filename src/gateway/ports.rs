@@ -40,16 +40,16 @@ pub enum Ask {
         /// The answer.
         answer: oneshot::Sender<StateReport>,
     },
-    /// The operator says that the clock is right.
+    /// The operator reports that the clock is right.
     TrustClock {
-        /// The time that is trusted from now on; an error says why it is not.
+        /// The time that is trusted from now on; an error reports why it is not.
         answer: oneshot::Sender<Result<Timestamp, OperatorRefusal>>,
     },
     /// An operator's command; answered when it is done.
     Operator {
         /// Which.
         command: Operator,
-        /// The answer; an error says why not.
+        /// The answer; an error reports why not.
         answer: oneshot::Sender<Result<(), OperatorRefusal>>,
     },
 }
@@ -63,7 +63,7 @@ pub enum OperatorRefusal {
     /// No such stream.
     #[error("no stream `{0}` is configured; `dormgate status` names them")]
     UnknownStream(StreamName),
-    /// Not now; the text says why.
+    /// Not now; the text reports why.
     #[error("{0}")]
     NotNow(String),
 }

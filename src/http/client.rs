@@ -22,7 +22,7 @@ pub enum AskError {
     NotThere {
         /// The socket.
         socket: String,
-        /// What the operating system says.
+        /// What the operating system reports.
         source: io::Error,
     },
     /// The connection broke, or the answer is not one.

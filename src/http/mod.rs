@@ -1,7 +1,7 @@
 //! Health, readiness and metrics over HTTP, and the same server on a Unix socket in `data_dir` for the operator's commands.
 //!
 //! On TCP only what shows nothing about persons and changes nothing: `/healthz`, `/readyz`, `/metrics`. Questions and an
-//! operator's commands go through the socket, whose file mode says who may use it.
+//! operator's commands go through the socket, whose file mode reports who may use it.
 
 mod api;
 pub mod client;
@@ -26,7 +26,7 @@ pub const SOCKET_NAME: &str = "dormgate.sock";
 /// Serves `/healthz`, `/readyz` and `/metrics` until `stop` is done.
 ///
 /// # Errors
-/// What the operating system says of the listener.
+/// What the operating system reports of the listener.
 pub async fn serve_tcp(
     listener: TcpListener,
     pages: Pages,
@@ -38,10 +38,10 @@ pub async fn serve_tcp(
 /// A socket at `path`, to which only the user the gateway runs as, and its group, may connect.
 ///
 /// # Errors
-/// What the operating system says of the socket.
+/// What the operating system reports of the socket.
 pub fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt;
-    // A socket left behind by a killed run: the store's lock says that no other run is alive.
+    // A socket left behind by a killed run: the store's lock reports that no other run is alive.
     match std::fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -55,7 +55,7 @@ pub fn bind_socket(path: &Path) -> io::Result<UnixListener> {
 /// Serves everything on the socket, questions and an operator's commands too, until `stop` is done.
 ///
 /// # Errors
-/// What the operating system says of the socket.
+/// What the operating system reports of the socket.
 pub async fn serve_socket(
     listener: UnixListener,
     pages: Pages,

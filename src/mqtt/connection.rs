@@ -179,10 +179,10 @@ impl Connection {
         }
     }
 
-    /// Publishes, or keeps for later, as `message.retention` says. Never waits.
+    /// Publishes, or keeps for later, as `message.retention` reports. Never waits.
     ///
     /// # Errors
-    /// [`PublishError`]: the message was not taken; the counters say so too.
+    /// [`PublishError`]: the message was not taken; the counters report it too.
     pub fn publish(&mut self, message: Outgoing) -> Result<MessageId, PublishError> {
         let connected = self.is_up();
         let taken = self.outbox.push(message, connected);

@@ -13,7 +13,7 @@ pub enum Exported {
     No,
 }
 
-/// A number a line: how it is exported, the field, its name at `/metrics`, and what it says.
+/// A number a line: how it is exported, the field, its name at `/metrics`, and what it reports.
 macro_rules! link_metrics {
     ($($exported:ident $field:ident $name:literal $help:literal,)*) => {
         /// Counters and gauges of one link.

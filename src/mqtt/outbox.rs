@@ -49,7 +49,7 @@ pub struct Outgoing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub u64);
 
-/// Why a message was not taken. It is gone; the counters say so.
+/// Why a message was not taken. It is gone; the counters report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// The broker has not taken anything for too long.

@@ -1,4 +1,4 @@
-//! The event pump: polls the MQTT client to its next event, and says why a connection ended. What an event means is not known here.
+//! The event pump: polls the MQTT client to its next event, and reports why a connection ended. What an event means is not known here.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

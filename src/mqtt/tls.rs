@@ -1,4 +1,4 @@
-//! TLS for a broker connection: roots, client certificate, and errors that say which file is wrong.
+//! TLS for a broker connection: roots, client certificate, and errors that report which file is wrong.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use super::points::{Point, PointType};
 use super::value::{Block, Value};
 
 impl UidSource {
-    /// The point that says the length, if one does.
+    /// The point that reports the length, if one does.
     #[must_use]
     pub fn length_point(&self) -> Option<&Point> {
         match &self.length {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     proptest! {
-        /// A device that shows a card as the profile says is read as what the transform makes of that card.
+        /// A device that shows a card as the profile reports is read as what the transform makes of that card.
         #[test]
         fn what_a_lossy_device_shows_is_what_the_transform_makes_of_the_card(
             bytes in select(&[4_usize, 7, 10][..]).prop_flat_map(|n| proptest::collection::vec(any::<u8>(), n)),

@@ -1,4 +1,4 @@
-//! What a checked profile says of a device: its readers, relays, contacts and meter.
+//! What a checked profile reports of a device: its readers, relays, contacts and meter.
 
 use serde::Deserialize;
 
@@ -7,7 +7,7 @@ use crate::access::portal::Direction;
 use crate::access::transform::Form;
 use crate::wire::modbus::Request;
 
-/// Latest deadline of a release, in milliseconds, and the one that holds where a profile says nothing: a grant counts no longer.
+/// Latest deadline of a release, in milliseconds, and the one that holds where a profile reports nothing: a grant counts no longer.
 pub const DEADLINE_MS_MAX: u32 = 1500;
 /// A checked profile. Its addresses are protocol addresses, from 0, whatever base the file counts from.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,10 +40,10 @@ pub struct Profile {
     pub on_link_loss: OnLinkLoss,
 }
 
-/// How a reader says that there is a card.
+/// How a reader reports that there is a card.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trigger {
-    /// The UID is there as long as the card is. With a point, that point says whether a card is there.
+    /// The UID is there as long as the card is. With a point, that point reports whether a card is there.
     Level(Option<Point>),
     /// A flag is set for a new card and stays set until it is written away.
     Latch {
@@ -58,7 +58,7 @@ pub enum Trigger {
     Counter {
         /// The number.
         count: Point,
-        /// What tells the device that its card was taken; the number itself is written. `None`: nothing to tell.
+        /// What reports the device that its card was taken; the number itself is written. `None`: nothing to report.
         acknowledge: Option<Write>,
     },
 }
@@ -68,18 +68,18 @@ pub enum Trigger {
 pub struct Reader {
     /// Its name in the file.
     pub id: String,
-    /// Which way one passes at it, if the device tells readers apart.
+    /// Which way one passes at it, if the device reports readers apart.
     pub direction: Option<Direction>,
-    /// How it says that there is a card.
+    /// How it reports that there is a card.
     pub trigger: Trigger,
-    /// How it says which.
+    /// How it reports which.
     pub uid: UidSource,
     /// How long no card must be seen before it counts as gone, in milliseconds, beyond what a latch takes to be set again.
     pub gone_ms: u32,
 }
 
 impl Reader {
-    /// How long no card is seen before it has left, in milliseconds; `None`: the reader does not tell.
+    /// How long no card is seen before it has left, in milliseconds; `None`: the reader does not report.
     #[must_use]
     pub fn leaves_after_ms(&self) -> Option<u32> {
         match &self.trigger {
@@ -91,7 +91,7 @@ impl Reader {
 }
 
 impl InputKind {
-    /// Which way somebody passed, if that is what it tells.
+    /// Which way somebody passed, if that is what it reports.
     #[must_use]
     pub fn way(self) -> Option<Direction> {
         match self {
@@ -200,7 +200,7 @@ pub enum Pulse {
         write: Write,
         /// Length of a step, in milliseconds.
         step_ms: u32,
-        /// Longest time, in steps; 0: the value says it all and the time is one step.
+        /// Longest time, in steps; 0: the value reports it all and the time is one step.
         steps_max: u16,
     },
     /// The gateway: on, wait, off. At the start everything is switched off.
@@ -226,7 +226,7 @@ pub struct Output {
     pub channels: u16,
     /// From one channel's write to the next, in addresses.
     pub stride: u16,
-    /// The point that says whether a channel is on; `None`: the device cannot be asked.
+    /// The point that reports whether a channel is on; `None`: the device cannot be asked.
     pub state: Option<Point>,
     /// Switches on.
     pub on: Write,
@@ -294,7 +294,7 @@ pub enum UidOrder {
 pub enum UidLength {
     /// Always so many.
     Fixed(u8),
-    /// A point says it.
+    /// A point reports it.
     Point(Point),
     /// The rest is zeros: the shortest of 4, 7 and 10 that holds every other byte.
     ZeroPadded,
@@ -302,7 +302,7 @@ pub enum UidLength {
     All,
 }
 
-/// What a reader says.
+/// What a reader reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UidContent {
     /// The whole UID.

@@ -21,7 +21,7 @@ pub struct Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// Most significant first: what Modbus says for the bytes of a register.
+    /// Most significant first: what Modbus reports for the bytes of a register.
     Big,
     /// Least significant first.
     Little,

@@ -1,4 +1,4 @@
-//! A profile for people: what it says, and the exact bytes that will be sent because of it.
+//! A profile for people: what it reports, and the exact bytes that will be sent because of it.
 
 use std::path::Path;
 
@@ -37,7 +37,7 @@ pub fn show_text(id: &str) -> Option<String> {
     Some(show(&shipped(id)?, 1))
 }
 
-/// Everything a profile says, and every request it leads to, for one unit.
+/// Everything a profile reports, and every request it leads to, for one unit.
 #[must_use]
 pub fn show(profile: &Profile, unit: u8) -> String {
     let mut lines = description(profile);
@@ -81,7 +81,7 @@ fn requests(profile: &Profile, unit: u8) -> Vec<String> {
     lines
 }
 
-/// What the profile says, in words: every point, poll, reader, relay, input and meter; lines without their ends.
+/// What the profile reports, in words: every point, poll, reader, relay, input and meter; lines without their ends.
 fn description(profile: &Profile) -> Vec<String> {
     let mut lines = vec![
         format!("{}: {}", profile.id, profile.name),

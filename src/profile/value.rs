@@ -10,7 +10,7 @@ pub struct Block {
     parts: Vec<(Space, u16, Reply)>,
 }
 
-/// What a point says.
+/// What a point reports.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Yes or no.
@@ -36,7 +36,7 @@ impl Block {
         self.parts.extend(other.parts);
     }
 
-    /// Whether `point` was read, whatever it says.
+    /// Whether `point` was read, whatever it reports.
     #[must_use]
     pub fn has(&self, point: &Point, channel: u16) -> bool {
         let address = point.address_of(channel);
@@ -80,7 +80,7 @@ impl PointType {
 }
 
 impl Point {
-    /// What the point says in `block`, for one channel; `None`: it was not read, or says "nothing".
+    /// What the point reports in `block`, for one channel; `None`: it was not read, or reports "nothing".
     #[must_use]
     pub fn decode(&self, block: &Block, channel: u16) -> Option<Value> {
         let address = self.address_of(channel);
@@ -158,7 +158,7 @@ impl Point {
         }
     }
 
-    /// The registers that say `bytes`, padded with zeros: what a simulated device shows.
+    /// The registers that report `bytes`, padded with zeros: what a simulated device shows.
     #[must_use]
     pub fn encode_bytes(&self, bytes: &[u8]) -> Vec<u16> {
         let registers = usize::from(self.registers);
@@ -179,7 +179,7 @@ impl Point {
         self.in_order(&words)
     }
 
-    /// The registers that say the number `value` in the point's unit, rounded to what the point can hold: what a simulated
+    /// The registers that report the number `value` in the point's unit, rounded to what the point can hold: what a simulated
     /// device shows. `None`: the point holds no numbers, or none so large.
     #[must_use]
     pub fn encode_number(&self, value: f64) -> Option<Vec<u16>> {

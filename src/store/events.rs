@@ -36,7 +36,7 @@ pub enum StoreEvent {
         /// Last.
         to: u64,
     },
-    /// An event can never be written: a mistake of the caller. It counts as lost.
+    /// An event can never be written: a error of the caller. It counts as lost.
     Refused {
         /// Its number.
         n: u64,

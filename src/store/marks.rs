@@ -117,7 +117,7 @@ mod tests {
     use crate::store::memory::MemoryDisk;
 
     #[test]
-    fn a_damaged_slot_leaves_the_other_and_says_so() {
+    fn a_damaged_slot_leaves_the_other_and_reports_so() {
         let disk = MemoryDisk::new();
         assert_eq!(read(&disk), Mark::Unknown);
         let mut writer = MarkWriter::default();

@@ -1,7 +1,7 @@
 //! The link to the centers: changes, heads and commands in; acknowledgements, replies, alarms, state and audit out.
 //!
 //! It owns what is acknowledged to the broker and when, and the audit's way to the center. It does not know what a message means
-//! for the list: the gateway says what is to be sent, and when something is durable.
+//! for the list: the gateway reports what is to be sent, and when something is durable.
 //!
 //! One task does everything here. It hands on in the order of arrival and waits for nothing but the gateway's inbox.
 
@@ -279,7 +279,7 @@ impl Uplink {
                 let retention = Retention::Newest(format!("resync/{}", resync.stream));
                 (Up::Resync, self.publish(Up::Resync, bodies::encode_resync(&resync), retention))
             }
-            // The link says when it is up, and the gateway orders the state then.
+            // The link reports when it is up, and the gateway orders the state then.
             UplinkOrder::State(_) if !self.connection.is_up() => return,
             UplinkOrder::State(report) => {
                 let body = state::encode(&report, self.connection.generation());

@@ -10,7 +10,7 @@ pub trait AuditSource: Send + Sync {
     /// Durable events in order, from number `from` on, or from the first one there is after it: at most `max_events`, and no
     /// more than `max_bytes` bytes together unless the first alone is longer. Empty: none yet.
     ///
-    /// An error says why the store cannot be read; it is logged and tried again.
+    /// An error reports why the store cannot be read; it is logged and tried again.
     fn read(&self, from: u64, max_events: usize, max_bytes: usize) -> ReadEvents;
 
     /// The last event on disk; 0: none.

@@ -54,7 +54,7 @@ fn unhex(text: &str) -> Option<Hash> {
 /// Why bytes are no audit event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuditFormatError {
-    /// Not a JSON object with the fields every event has; carries what the parser says.
+    /// Not a JSON object with the fields every event has; carries what the parser reports.
     #[error("not an audit event: {0}")]
     NotAnEvent(String),
     /// A field that the event's type needs is not there.

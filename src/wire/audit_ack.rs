@@ -13,7 +13,7 @@ use crate::access::id::{GatewayId, StreamName, Timestamp};
 /// A center has every audit event up to `through`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditAck {
-    /// Who says it.
+    /// Who reports it.
     pub stream: StreamName,
     /// The last event it has; cumulative.
     pub through: u64,
@@ -59,7 +59,7 @@ mod tests {
         let text = Value::Object(claims(&ack, &gateway, Timestamp(0))).to_string();
         let spoiled = text.replace('}', ",\"x\":1,\"x\":2}");
         let long = text.replace('}', &format!(",\"x\":\"{}\"}}", "y".repeat(HEAD_BYTES_MAX)));
-        let heard = |text: &str, may| {
+        let received = |text: &str, may| {
             let streams = [StreamSpec {
                 name: ack.stream.clone(),
                 scope: Scope::Gateway,
@@ -70,14 +70,14 @@ mod tests {
             let opened = open(text.as_bytes(), Channel::Gateway, &gateway, &streams).unwrap();
             parse(&opened).map_err(|r| r.error.code)
         };
-        assert_eq!(heard(&text, MaySet::ALL), Ok(ack.clone()));
-        assert_eq!(heard(&text, MaySet::of(&[OpName::Enrol])), Err(ErrorCode::ForbiddenOp));
-        assert_eq!(heard(&text.replace("88213", "-1"), MaySet::ALL), Err(ErrorCode::InvalidField));
+        assert_eq!(received(&text, MaySet::ALL), Ok(ack.clone()));
+        assert_eq!(received(&text, MaySet::of(&[OpName::Enrol])), Err(ErrorCode::ForbiddenOp));
+        assert_eq!(received(&text.replace("88213", "-1"), MaySet::ALL), Err(ErrorCode::InvalidField));
         assert_eq!(
-            heard(&text.replace("\"through\":", "\"through\":9,\"through\":"), MaySet::ALL),
+            received(&text.replace("\"through\":", "\"through\":9,\"through\":"), MaySet::ALL),
             Err(ErrorCode::InvalidField)
         );
-        assert_eq!(heard(&spoiled, MaySet::ALL), Err(ErrorCode::InvalidField));
-        assert_eq!(heard(&long, MaySet::ALL), Err(ErrorCode::TooLarge));
+        assert_eq!(received(&spoiled, MaySet::ALL), Err(ErrorCode::InvalidField));
+        assert_eq!(received(&long, MaySet::ALL), Err(ErrorCode::TooLarge));
     }
 }

@@ -1,4 +1,4 @@
-//! What a gateway says to the center (wire contract, section 3): acks, replies, resync requests, alarms and audit batches,
+//! What a gateway reports to the center (wire contract, section 3): acks, replies, resync requests, alarms and audit batches,
 //! written for the gateway and read for the center's side. The state is in [`state`](super::state).
 
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub enum BodyError {
     #[error("not understood: {0}")]
     Malformed(String),
     /// Another version of the contract.
-    #[error("version `{0}` is unknown, {VERSION} is spoken here")]
+    #[error("version `{0}` is unknown, {VERSION} is sent here")]
     Version(u64),
 }
 
@@ -42,9 +42,9 @@ pub struct AckBody {
     pub seq: Option<u64>,
     /// `applied`, `duplicate`, `stale` or `rejected`.
     pub outcome: String,
-    /// All messages of the epoch up to this one were heard.
+    /// All messages of the epoch up to this one were received.
     pub applied_through: u64,
-    /// Inclusive ranges not heard.
+    /// Inclusive ranges not received.
     pub missing: Vec<(u64, u64)>,
     /// What was wrong.
     pub errors: Vec<ErrorBody>,
@@ -145,7 +145,7 @@ pub struct ResyncBody {
     pub reason: String,
     /// What the gateway has.
     pub have: HaveBody,
-    /// Inclusive ranges not heard.
+    /// Inclusive ranges not received.
     pub missing: Vec<(u64, u64)>,
 }
 
@@ -154,7 +154,7 @@ pub struct ResyncBody {
 pub struct HaveBody {
     /// 0: nothing.
     pub epoch: u32,
-    /// Heard without a hole up to here.
+    /// Received without a hole up to here.
     pub seq: u64,
 }
 
@@ -310,7 +310,7 @@ fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, BodyError> {
 /// Reads `up/ack`.
 ///
 /// # Errors
-/// [`BodyError`] says what is wrong.
+/// [`BodyError`] reports what is wrong.
 pub fn decode_ack(bytes: &[u8]) -> Result<AckBody, BodyError> {
     decode(bytes)
 }
@@ -318,7 +318,7 @@ pub fn decode_ack(bytes: &[u8]) -> Result<AckBody, BodyError> {
 /// Reads `up/reply`.
 ///
 /// # Errors
-/// [`BodyError`] says what is wrong.
+/// [`BodyError`] reports what is wrong.
 pub fn decode_reply(bytes: &[u8]) -> Result<ReplyBody, BodyError> {
     decode(bytes)
 }
@@ -326,7 +326,7 @@ pub fn decode_reply(bytes: &[u8]) -> Result<ReplyBody, BodyError> {
 /// Reads `up/resync`.
 ///
 /// # Errors
-/// [`BodyError`] says what is wrong.
+/// [`BodyError`] reports what is wrong.
 pub fn decode_resync(bytes: &[u8]) -> Result<ResyncBody, BodyError> {
     decode(bytes)
 }
@@ -334,7 +334,7 @@ pub fn decode_resync(bytes: &[u8]) -> Result<ResyncBody, BodyError> {
 /// Reads `up/alarm`.
 ///
 /// # Errors
-/// [`BodyError`] says what is wrong.
+/// [`BodyError`] reports what is wrong.
 pub fn decode_alarm(bytes: &[u8]) -> Result<AlarmBody, BodyError> {
     decode(bytes)
 }
@@ -342,7 +342,7 @@ pub fn decode_alarm(bytes: &[u8]) -> Result<AlarmBody, BodyError> {
 /// Reads `up/audit`; the events keep their bytes.
 ///
 /// # Errors
-/// [`BodyError`] says what is wrong.
+/// [`BodyError`] reports what is wrong.
 pub fn decode_audit(bytes: &[u8]) -> Result<AuditBody, BodyError> {
     decode(bytes)
 }

@@ -30,7 +30,7 @@ pub fn parse(opened: &Opened<'_>) -> Result<Changes, Refused> {
 }
 
 /// The change message of bytes that the journal kept as evidence. They were verified on arrival, so neither the signature
-/// nor what the stream may say is looked at: keys and rights may have changed since, what was applied stays applied.
+/// nor what the stream may report is looked at: keys and rights may have changed since, what was applied stays applied.
 ///
 /// # Errors
 /// [`Refused`] if the bytes are no change message at all.

@@ -1,4 +1,4 @@
-//! What a center may say, word by word, and how its diagnostics are answered.
+//! What a center may report, word by word, and how its diagnostics are answered.
 
 use std::num::NonZeroU32;
 
@@ -34,14 +34,14 @@ fn message(ops: &Value) -> String {
     json!({"v": 1, "iss": "office", "aud": "g1", "iat": 1, "epoch": 3, "seq": 7, "ops": ops}).to_string()
 }
 
-fn heard(text: &str, may: MaySet) -> Result<Changes, Refused> {
+fn received(text: &str, may: MaySet) -> Result<Changes, Refused> {
     let gateway: GatewayId = "g1".parse().unwrap();
     let streams = [stream(may)];
     parse(&open(text.as_bytes(), Channel::Gateway, &gateway, &streams)?)
 }
 
 fn one(op: &Value) -> Result<Op, (ErrorCode, String)> {
-    let changes = heard(&message(&json!([op])), MaySet::ALL).unwrap();
+    let changes = received(&message(&json!([op])), MaySet::ALL).unwrap();
     changes.content.map(|mut ops| ops.remove(0)).map_err(|mut e| {
         assert_eq!(e[0].op, Some(0));
         let error = e.remove(0);
@@ -243,23 +243,23 @@ fn every_diagnostic_is_answered_with_its_code_place_and_remedy() {
 }
 
 #[test]
-fn a_message_is_atomic_and_tells_every_wrong_op() {
+fn a_message_is_atomic_and_reports_every_wrong_op() {
     let ops = json!([
         {"op": "cancel", "uid": "1EA68671"},
         {"op": "cancel", "uid": "zz"},
         {"op": "enrol", "uid": "1EA68671", "holder": "a", "entitlements": []},
     ]);
-    let changes = heard(&message(&ops), MaySet::of(&[OpName::Cancel])).unwrap();
+    let changes = received(&message(&ops), MaySet::of(&[OpName::Cancel])).unwrap();
     assert_eq!(changes.at, at());
     let errors = changes.content.unwrap_err();
-    let told: Vec<_> = errors.iter().map(|e| (e.op, e.code)).collect();
-    assert_eq!(told, [(Some(1), ErrorCode::InvalidUid), (Some(2), ErrorCode::ForbiddenOp)]);
+    let reported: Vec<_> = errors.iter().map(|e| (e.op, e.code)).collect();
+    assert_eq!(reported, [(Some(1), ErrorCode::InvalidUid), (Some(2), ErrorCode::ForbiddenOp)]);
 }
 
 #[test]
-fn what_is_wrong_without_end_is_told_with_an_end() {
+fn what_is_wrong_without_end_is_reported_with_an_end() {
     let ops = json!(vec![json!({"op": "x"}); OP_ERRORS_MAX + 5]);
-    let errors = heard(&message(&ops), MaySet::ALL).unwrap().content.unwrap_err();
+    let errors = received(&message(&ops), MaySet::ALL).unwrap().content.unwrap_err();
     assert_eq!(errors.len(), OP_ERRORS_MAX);
     assert!(errors[OP_ERRORS_MAX - 1].message.ends_with("(and 5 more ops are wrong)"));
 }
@@ -281,7 +281,7 @@ fn a_message_refused_for_its_content_still_has_its_number() {
         ),
     ];
     for (text, code) in table {
-        let changes = heard(&text, MaySet::ALL).unwrap();
+        let changes = received(&text, MaySet::ALL).unwrap();
         assert_eq!((changes.at, changes.content.unwrap_err()[0].code), (at(), code));
     }
 }
@@ -289,7 +289,7 @@ fn a_message_refused_for_its_content_still_has_its_number() {
 #[test]
 fn a_message_without_a_readable_number_uses_up_none() {
     let good = message(&json!([]));
-    assert_eq!(heard(&good, MaySet::ALL).unwrap().content, Ok(vec![]));
+    assert_eq!(received(&good, MaySet::ALL).unwrap().content, Ok(vec![]));
     for (from, to) in [
         ("\"seq\":7", "\"seq\":0"),
         ("\"seq\":7", "\"seq\":-7"),
@@ -301,7 +301,7 @@ fn a_message_without_a_readable_number_uses_up_none() {
         ("\"epoch\":3", "\"epoch\":4294967296"),
         ("\"epoch\":3", "\"epoc\":3"),
     ] {
-        let refused = heard(&good.replace(from, to), MaySet::ALL).unwrap_err();
+        let refused = received(&good.replace(from, to), MaySet::ALL).unwrap_err();
         assert_eq!((refused.error.code, refused.claimed.at), (ErrorCode::InvalidField, None), "{to}");
     }
 }
@@ -324,7 +324,7 @@ fn evidence_is_read_again_whatever_keys_and_rights_have_become() {
 }
 
 #[test]
-fn what_no_op_can_say_is_not_made_up() {
+fn what_no_op_can_report_is_not_made_up() {
     let op = Op::SetFlag { subject: Subject::Card(uid("1EA68671")), flag: Flag::Replaced, on: true };
     assert_eq!(claims(&"s".parse().unwrap(), "g", Timestamp(0), at(), &[op]), Err(0));
 }
@@ -335,13 +335,13 @@ proptest! {
         let name: StreamName = "office".parse().unwrap();
         let claims = claims(&name, "g1", Timestamp(0), at(), &ops).unwrap();
         let jws = sign(&claims, &name, &SigningKey::from_bytes(&[4; 32]));
-        prop_assert_eq!(heard(&jws, MaySet::ALL).unwrap().content, Ok(ops));
+        prop_assert_eq!(received(&jws, MaySet::ALL).unwrap().content, Ok(ops));
     }
 
     #[test]
     fn no_json_breaks_the_parser(ops in json_values()) {
-        let _read = heard(&message(&ops), MaySet::ALL);
-        let _read = heard(&message(&json!([ops])), MaySet::ALL);
+        let _read = received(&message(&ops), MaySet::ALL);
+        let _read = received(&message(&json!([ops])), MaySet::ALL);
     }
 
     #[test]

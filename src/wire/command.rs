@@ -1,4 +1,4 @@
-//! Commands (wire contract, 2.6): claims to [`Command`] and back. Whether one is expired or repeated is the engine's to say.
+//! Commands (wire contract, 2.6): claims to [`Command`] and back. Whether one is expired or repeated is the engine's to report.
 
 use serde_json::{Map, Value, json};
 
@@ -20,7 +20,7 @@ const NAMES: [&str; 5] = ["release", "power", "query", "resync", "forgive"];
 ///
 /// # Errors
 /// [`Refused`] with `forbidden_op` (the stream has no `command` in `may`), `unknown_op` (no such command), `invalid_uid`,
-/// `invalid_field` or `too_large`; its `claimed.jti` says what to answer, if that is readable.
+/// `invalid_field` or `too_large`; its `claimed.jti` reports what to answer, if that is readable.
 pub fn parse(opened: &Opened<'_>) -> Result<Command, Refused> {
     read(opened).map_err(|e| opened.refuse(e))
 }
@@ -112,7 +112,7 @@ mod tests {
     use crate::wire::envelope::{Channel, Scope, StreamSpec, open};
     use crate::wire::may::MaySet;
 
-    fn heard(text: &str, may: MaySet) -> Result<Command, Refused> {
+    fn received(text: &str, may: MaySet) -> Result<Command, Refused> {
         let streams = [StreamSpec {
             name: "office".parse().unwrap(),
             scope: Scope::Gateway,
@@ -134,8 +134,8 @@ mod tests {
     }
 
     fn kind_of(over: &Value) -> Result<CommandKind, (ErrorCode, String)> {
-        let heard = heard(&message(over), MaySet::ALL);
-        heard.map(|c| c.kind).map_err(|r| (r.error.code, r.error.message))
+        let received = received(&message(over), MaySet::ALL);
+        received.map(|c| c.kind).map_err(|r| (r.error.code, r.error.message))
     }
 
     #[test]
@@ -155,20 +155,20 @@ mod tests {
             (json!({"command": "forgive", "uid": "*"}), CommandKind::Forgive { uid: None }),
         ];
         for (over, kind) in table {
-            let command = heard(&message(&over), MaySet::ALL).unwrap();
+            let command = received(&message(&over), MaySet::ALL).unwrap();
             assert_eq!(command.kind, kind, "{over}");
             assert_eq!(
                 (command.jti.as_str(), command.iat, command.exp),
                 ("01J9", Timestamp(100_000), Timestamp(130_000))
             );
             let written = Value::Object(claims(&command, &"g1".parse().unwrap())).to_string();
-            let again = heard(&written, MaySet::ALL).unwrap();
+            let again = received(&written, MaySet::ALL).unwrap();
             assert_eq!((again.kind, again.actor), (command.kind, command.actor));
         }
     }
 
     #[test]
-    fn a_malformed_command_says_why() {
+    fn a_malformed_command_reports_why() {
         use ErrorCode::{InvalidField, InvalidUid, TooLarge, UnknownOp};
         let table = [
             (json!({"command": "releas"}), UnknownOp, "`releas` is no command; did you mean `release`?"),
@@ -200,13 +200,13 @@ mod tests {
 
     #[test]
     fn a_refused_command_is_answered_by_its_id() {
-        let refused = heard(&message(&json!({"command": "explode"})), MaySet::ALL).unwrap_err();
+        let refused = received(&message(&json!({"command": "explode"})), MaySet::ALL).unwrap_err();
         assert_eq!(refused.claimed.jti.as_deref(), Some("01J9"));
         let no_commands = MaySet::of(&[OpName::Enrol]);
-        let refused = heard(&message(&json!({})), no_commands).unwrap_err();
+        let refused = received(&message(&json!({})), no_commands).unwrap_err();
         assert_eq!((refused.error.code, refused.claimed.jti.as_deref()), (ErrorCode::ForbiddenOp, Some("01J9")));
         let twice = message(&json!({})).replace("\"portal\"", "\"portal\":\"other\",\"portal\"");
-        assert_eq!(heard(&twice, MaySet::ALL).unwrap_err().error.code, ErrorCode::InvalidField);
+        assert_eq!(received(&twice, MaySet::ALL).unwrap_err().error.code, ErrorCode::InvalidField);
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! What a center's operator writes by hand, and the same message addressed anew: for the reference center only.
+//! What a center's operator writes by hand, and the same message addressed again: for the reference center only.
 
 use serde_json::{Map, Value, json};
 
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_message_keeps_what_it_says_and_gets_what_it_leaves_out() {
+    fn a_whole_message_keeps_what_it_reports_and_gets_what_it_leaves_out() {
         let Ok(Draft::Claims(claims)) = parse(br#"{"iss":"office","v":9,"ops":[{"op":"tea"}]}"#) else { panic!() };
         let at = Position { epoch: NonZeroU32::MIN, seq: 7 };
         let full = claims.complete("g1", Timestamp(5_000), at);

@@ -22,7 +22,7 @@ use crate::access::change::{ErrorCode, OpError, Position};
 use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::access::input::{MessageKind, Receipt, RejectedMessage};
 
-/// The version of the contract that is spoken here.
+/// The version of the contract that is sent here.
 pub const VERSION: u64 = 1;
 
 /// On which topics a stream publishes.
@@ -44,7 +44,7 @@ pub enum Channel {
     Campus,
 }
 
-/// One configured stream: who it is and what it may say.
+/// One configured stream: who it is and what it may report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamSpec {
     /// Its name: `kid` and `iss`.
@@ -55,14 +55,14 @@ pub struct StreamSpec {
     pub keys: Vec<VerifyingKey>,
     /// Bare JSON claims are accepted too. For trials.
     pub insecure_unsigned: bool,
-    /// What it may say.
+    /// What it may report.
     pub may: MaySet,
 }
 
-/// A message that is really from `stream` and for this gateway. What it says is not judged yet.
+/// A message that is really from `stream` and for this gateway. What it reports is not judged yet.
 #[derive(Clone, Debug)]
 pub struct Opened<'s> {
-    /// Who says it.
+    /// Who reports it.
     pub stream: &'s StreamSpec,
     /// Whether a signature was verified; `false` only for a stream with `insecure_unsigned`.
     pub signed: bool,
@@ -99,7 +99,7 @@ impl Opened<'_> {
     }
 }
 
-/// What a message says of itself, not verified: for the audit and for the answer.
+/// What a message reports of itself, not verified: for the audit and for the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claimed {
     /// `iss`, or `kid` where the claims are unreadable.
@@ -116,7 +116,7 @@ pub struct Claimed {
 pub struct Refused {
     /// What is wrong and what to do.
     pub error: OpError,
-    /// What the message says of itself; not verified.
+    /// What the message reports of itself; not verified.
     pub claimed: Claimed,
 }
 
@@ -143,7 +143,7 @@ impl Refused {
     }
 }
 
-/// Verifies who says `bytes`, which came on a topic of kind `via`, and that it is for `gateway`.
+/// Verifies who reports `bytes`, which came on a topic of kind `via`, and that it is for `gateway`.
 ///
 /// # Errors
 /// [`Refused`] with `bad_signature`, `unknown_stream`, `wrong_audience`, `invalid_field` (`v`) or `too_large`.
@@ -198,7 +198,7 @@ fn authenticate<'s>(bytes: &[u8], streams: &'s [StreamSpec]) -> Result<Opened<'s
     match fields.get("v") {
         Some(v) if v.as_u64() == Some(VERSION) => {}
         Some(other) => {
-            let what = format!("version {} is unknown, {VERSION} is spoken here", quote(&other.to_string()));
+            let what = format!("version {} is unknown, {VERSION} is sent here", quote(&other.to_string()));
             return Err(fields.invalid("v", what));
         }
         None => return Err(fields.need("v").err().unwrap_or_else(|| fields.invalid("v", "is missing"))),
@@ -218,7 +218,7 @@ fn addressed(opened: &Opened<'_>, via: Channel, gateway: &GatewayId) -> Result<(
         (Channel::Campus, Scope::Campus) => CAMPUS,
         (Channel::Campus, Scope::Gateway) => {
             let message =
-                format!("stream `{}` has the scope `gateway` and may not speak on campus topics", opened.stream.name);
+                format!("stream `{}` has the scope `gateway` and may not send on campus topics", opened.stream.name);
             return Err(OpError::message(ErrorCode::WrongAudience, message));
         }
     };
@@ -257,7 +257,7 @@ pub(super) fn unverified(bytes: &[u8]) -> Result<Document, OpError> {
     }
 }
 
-/// What a message says of itself, without verifying anything.
+/// What a message reports of itself, without verifying anything.
 #[must_use]
 pub fn peek(bytes: &[u8]) -> Claimed {
     let mut found = unverified(bytes).map(|document| claimed(&document.map)).unwrap_or_default();

@@ -67,7 +67,7 @@ fn a_signature_has_one_form() {
     let order = [0xED_u8, 0xD3, 0xF5, 0x5C, 0x1A, 0x63, 0x12, 0x58, 0xD6, 0x9C, 0xF7, 0xA2, 0xDE, 0xF9, 0xDE, 0x14];
     let order = order.into_iter().chain([0_u8; 15]).chain([0x10]);
     let good = signed("apartment", "nanhu-xing1", 2);
-    let (told, signature) = good.rsplit_once('.').unwrap();
+    let (reported, signature) = good.rsplit_once('.').unwrap();
     let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
     let mut carry = 0;
     for (byte, more) in bytes[32..].iter_mut().zip(order) {
@@ -75,12 +75,12 @@ fn a_signature_has_one_form() {
         (*byte, carry) = (sum.to_le_bytes()[0], sum >> 8);
     }
     assert_eq!(carry, 0);
-    let other = format!("{told}.{}", URL_SAFE_NO_PAD.encode(bytes));
+    let other = format!("{reported}.{}", URL_SAFE_NO_PAD.encode(bytes));
     assert_eq!(refusal(other.as_bytes(), Channel::Gateway), ErrorCode::BadSignature);
 }
 
 #[test]
-fn a_stream_is_heard_where_its_scope_allows() {
+fn a_stream_is_received_where_its_scope_allows() {
     let office = |aud| signed("card-office", aud, 1);
     let apartment = |aud| signed("apartment", aud, 2);
     assert_eq!(code(office("campus").as_bytes(), Channel::Campus), Ok("card-office".into()));
@@ -134,7 +134,7 @@ fn a_foreign_key_an_altered_word_or_another_algorithm_is_refused() {
 }
 
 #[test]
-fn one_office_cannot_speak_for_another() {
+fn one_office_cannot_send_for_another() {
     let claims = claims("card-office", "nanhu-xing1");
     let forged = sign(&claims, &"apartment".parse().unwrap(), &key(2));
     assert_eq!(refusal(forged.as_bytes(), Channel::Gateway), ErrorCode::UnknownStream);
@@ -166,7 +166,7 @@ fn during_a_key_change_both_keys_are_good() {
 }
 
 #[test]
-fn bare_json_is_heard_only_from_a_stream_that_is_configured_so() {
+fn bare_json_is_received_only_from_a_stream_that_is_configured_so() {
     let bare = Value::Object(claims("apartment", "nanhu-xing1")).to_string();
     assert_eq!(refusal(bare.as_bytes(), Channel::Gateway), ErrorCode::BadSignature);
     let mut streams = streams();
@@ -186,7 +186,7 @@ fn bare_json_is_heard_only_from_a_stream_that_is_configured_so() {
 }
 
 #[test]
-fn a_refused_message_still_tells_what_it_claims_to_be() {
+fn a_refused_message_still_reports_what_it_claims_to_be() {
     let mut claims = claims("apartment", "nanhu-xing1");
     claims.insert("jti".into(), json!("01J9\n"));
     let message = sign(&claims, &"apartment".parse().unwrap(), &key(7));

@@ -12,7 +12,7 @@ use crate::access::id::{StreamName, Timestamp};
 /// Characters of a SHA-256 in hex.
 const DIGEST_CHARS: usize = 64;
 
-/// The head in an opened envelope that came on the topic of `topic_stream`. `seq` may be 0 here: a center that has not said
+/// The head in an opened envelope that came on the topic of `topic_stream`. `seq` may be 0 here: a center that has not reported
 /// anything in its epoch yet.
 ///
 /// # Errors
@@ -57,7 +57,7 @@ mod tests {
     use crate::wire::envelope::{Channel, Scope, StreamSpec, open};
     use crate::wire::may::MaySet;
 
-    fn heard(claims: &Map<String, Value>, topic: &str) -> Result<Head, ErrorCode> {
+    fn received(claims: &Map<String, Value>, topic: &str) -> Result<Head, ErrorCode> {
         let streams = [StreamSpec {
             name: "office".parse().unwrap(),
             scope: Scope::Campus,
@@ -76,11 +76,11 @@ mod tests {
         let iat = Some(Timestamp(0));
         let head = Head { stream: "office".parse().unwrap(), at, iat, cards: 1180, digest: "0a".repeat(32) };
         let mut map = claims(&head, "campus", Timestamp(0));
-        assert_eq!(heard(&map, "office"), Ok(head.clone()));
-        assert_eq!(heard(&map, "apartment"), Err(ErrorCode::UnknownStream));
+        assert_eq!(received(&map, "office"), Ok(head.clone()));
+        assert_eq!(received(&map, "apartment"), Err(ErrorCode::UnknownStream));
         map.insert("digest".into(), json!("0A".repeat(32)));
         map.insert("seq".into(), json!(0));
-        assert_eq!(heard(&map, "office"), Ok(Head { at: Position { seq: 0, ..at }, ..head }));
+        assert_eq!(received(&map, "office"), Ok(Head { at: Position { seq: 0, ..at }, ..head }));
         for (key, value) in [
             ("digest", json!("0A")),
             ("digest", json!("é".repeat(32))),
@@ -91,9 +91,9 @@ mod tests {
         ] {
             let mut wrong = map.clone();
             wrong.insert(key.into(), value);
-            assert_eq!(heard(&wrong, "office"), Err(ErrorCode::InvalidField), "{key}");
+            assert_eq!(received(&wrong, "office"), Err(ErrorCode::InvalidField), "{key}");
         }
         map.insert("x".into(), json!("y".repeat(HEAD_BYTES_MAX)));
-        assert_eq!(heard(&map, "office"), Err(ErrorCode::TooLarge));
+        assert_eq!(received(&map, "office"), Err(ErrorCode::TooLarge));
     }
 }

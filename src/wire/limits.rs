@@ -1,18 +1,18 @@
-//! The named limits of the wire, each with its unit and what happens at it. The contract's own figures say so.
+//! The named limits of the wire, each with its unit and what happens at it. The contract's own figures report it.
 
 /// Longest message from a center in bytes (wire contract, 2.3). A longer one that is well signed is refused as `too_large`
 /// and still uses up its number.
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// Longest packet that is opened at all, in bytes, so that an oversized message can still be told its number. A longer one is
+/// Longest packet that is opened at all, in bytes, so that an oversized message can still be reported its number. A longer one is
 /// refused as `too_large` unread and uses up nothing.
 pub const PACKET_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Deepest nesting of JSON objects and lists. What lies deeper is not read, and the message is refused as `too_large`.
 pub const JSON_DEPTH_MAX: usize = 16;
-/// Faults of form (keys given twice, nesting) that are told of one document. Further ones are not listed; one is enough to refuse.
+/// Faults of form (keys given twice, nesting) that are reported of one document. Further ones are not listed; one is enough to refuse.
 pub const JSON_FAULTS_MAX: usize = 16;
 /// Ops in one change message. More: `too_large`.
 pub const OPS_MAX: usize = 5_000;
-/// Errors told of one change message. Further ones are counted in the last.
+/// Errors reported of one change message. Further ones are counted in the last.
 pub const OP_ERRORS_MAX: usize = 32;
 /// Entitlements in one enrolment. More: `too_large`.
 pub const ENTITLEMENTS_MAX: usize = 1_024;
@@ -50,7 +50,7 @@ pub const PORTAL_TEXT_CHARS_MAX: usize = 64;
 pub const QUOTE_CHARS_MAX: usize = 64;
 /// Longest text of which `dormgate uid` gives readings, in characters. A longer one is refused.
 pub const UID_TEXT_CHARS_MAX: usize = 128;
-/// Ranges listed as `missing` in one ack or resync request, lowest first. The center hears of the others when these are filled.
+/// Ranges listed as `missing` in one ack or resync request, lowest first. The center receives the others when these are filled.
 pub const MISSING_RANGES_MAX: usize = 64;
 /// Events in one audit batch (wire contract, section 3). Callers cut their batches so.
 pub const AUDIT_BATCH_EVENTS_MAX: usize = 200;

@@ -1,4 +1,4 @@
-//! What a stream may say: the names of the ops, and sets of them.
+//! What a stream may report: the names of the ops, and sets of them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use super::text::quote;
 
 macro_rules! names {
     ($($(#[$doc:meta])* $variant:ident $name:literal,)*) => {
-        /// Everything a stream may be permitted to say: each op of a change message, and `command`.
+        /// Everything a stream may be permitted to report: each op of a change message, and `command`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum OpName {
             $($(#[$doc])* $variant,)*
@@ -81,7 +81,7 @@ impl fmt::Display for OpName {
     }
 }
 
-/// What one stream may say (`may` in the configuration).
+/// What one stream may report (`may` in the configuration).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MaySet(u16);
 
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_of_the_pen_is_told_with_the_right_name() {
+    fn a_slip_of_the_pen_is_reported_with_the_right_name() {
         for op in OpName::ALL {
             assert_eq!(op.as_str().parse(), Ok(*op));
         }

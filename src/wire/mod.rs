@@ -1,6 +1,6 @@
 //! Bytes to access types and back. Pure: no I/O, no clock.
 //!
-//! Every parser here is total: any bytes give a value or an error that says where and what to do, never a panic.
+//! Every parser here is total: any bytes give a value or an error that reports where and what to do, never a panic.
 //! Start with [`envelope`], which decides whose words a message is; then [`changes`].
 
 pub mod audit;

@@ -12,12 +12,12 @@ use crate::access::change::{ErrorCode, Op, OpError, PortalSet, Subject, SuspendR
 use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
 use crate::access::portal::{PortalKind, Posture};
 
-/// Reads the op at `place` of a message of a stream that may say `may`.
+/// Reads the op at `place` of a message of a stream that may report `may`.
 pub(super) fn parse(value: &Value, place: u32, may: MaySet) -> Result<Op, OpError> {
     let fields = Fields::of(value, format!("ops[{place}]"), Some(place))?;
     let name = name(&fields)?;
     if !may.contains(name) {
-        let what = format_args!("this stream may not say `{name}`; another stream owns it").to_string();
+        let what = format_args!("this stream may not report `{name}`; another stream owns it").to_string();
         return Err(fields.error(ErrorCode::ForbiddenOp, "op", what));
     }
     match name {

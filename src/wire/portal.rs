@@ -18,7 +18,7 @@ use crate::access::decision::{Decision, GrantFlags};
 use crate::access::input::{PortalReport, Presented, Request};
 use crate::access::portal::{Assurance, Direction};
 
-/// How long a decision counts after it was made, in milliseconds; a portal that hears it later must not open.
+/// How long a decision counts after it was made, in milliseconds; a portal that receives it later must not open.
 pub const DECISION_TTL_MS: u32 = 1500;
 
 const DIRECTIONS: [Direction; 2] = [Direction::In, Direction::Out];
@@ -91,14 +91,14 @@ fn presented(text: &str) -> Presented {
     }
 }
 
-/// An error unless `v` is absent or the version spoken here.
+/// An error unless `v` is absent or the version sent here.
 fn version(fields: &Fields<'_>) -> Result<(), OpError> {
     match fields.get("v") {
         None => Ok(()),
         Some(v) if v.as_u64() == Some(VERSION) => Ok(()),
         Some(other) => {
             let got = shorten(&other.to_string(), QUOTE_CHARS_MAX);
-            Err(fields.invalid("v", format_args!("version `{got}` is unknown, {VERSION} is spoken here")))
+            Err(fields.invalid("v", format_args!("version `{got}` is unknown, {VERSION} is sent here")))
         }
     }
 }
@@ -107,7 +107,7 @@ fn version(fields: &Fields<'_>) -> Result<(), OpError> {
 /// fields count, so that a portal with a broken meter still reports a fire. A BOM, trailing NULs and white space are dropped.
 ///
 /// # Errors
-/// What is no JSON object of a known version is refused whole; the text says why.
+/// What is no JSON object of a known version is refused whole; the text reports why.
 pub fn parse_state(payload: &[u8]) -> Result<PortalReport, String> {
     if payload.len() > PORTAL_STATE_BYTES_MAX {
         return Err(format!("{} bytes are too many, {PORTAL_STATE_BYTES_MAX} are allowed", payload.len()));
@@ -327,7 +327,7 @@ pub fn encode_state(report: &PortalReport) -> Vec<u8> {
     put(&mut map, "fire", report.fire);
     let uid = report.uid.as_ref().map(|presented| match presented {
         Presented::Card(uid) => uid.to_string(),
-        // A native portal has only whole UIDs; what a foreign reader said is no UID here.
+        // A native portal has only whole UIDs; what a foreign reader reported is no UID here.
         Presented::Lossy(reading) => reading.to_string(),
         Presented::Malformed(text) => text.clone(),
     });
@@ -372,7 +372,7 @@ pub struct PortalControl {
 /// Reads `decision` on the portal's side.
 ///
 /// # Errors
-/// Says what is wrong; a portal then does nothing.
+/// Reports what is wrong; a portal then does nothing.
 pub fn parse_decision(payload: &[u8]) -> Result<PortalDecision, String> {
     order(payload, |fields| {
         let flags = match fields.get("flags") {
@@ -394,7 +394,7 @@ pub fn parse_decision(payload: &[u8]) -> Result<PortalDecision, String> {
 /// Reads `control` on the portal's side.
 ///
 /// # Errors
-/// Says what is wrong; a portal then does nothing.
+/// Reports what is wrong; a portal then does nothing.
 pub fn parse_control(payload: &[u8]) -> Result<PortalControl, String> {
     order(payload, |fields| {
         Ok(PortalControl {

@@ -1,4 +1,4 @@
-//! What portals send and hear, and that nothing they send is lost or believed too much.
+//! What portals send and receive, and that nothing they send is lost or trusted too much.
 
 use proptest::prelude::*;
 

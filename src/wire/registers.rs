@@ -108,7 +108,7 @@ impl StateBits {
     }
 }
 
-/// What one write says.
+/// What one write reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
     /// Holding 0–7: a request.
@@ -119,7 +119,7 @@ pub enum Written {
     Both(StateBits, RegisterRequest),
 }
 
-/// What a write of `values` from holding register `start` says (FC 6, FC 16, the write half of FC 23).
+/// What a write of `values` from holding register `start` reports (FC 6, FC 16, the write half of FC 23).
 ///
 /// # Errors
 /// [`Exception::IllegalAddress`] unless the block is 0–7, 8 or 0–8; [`Exception::IllegalValue`] for a counter of 0, a length
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_is_told_in_hundreds_of_milliseconds_and_never_becomes_nothing() {
+    fn a_hold_is_reported_in_hundreds_of_milliseconds_and_never_becomes_nothing() {
         assert_eq!([3000, 1, 100, 101, u32::MAX].map(hundreds), [30, 1, 1, 2, u16::MAX]);
     }
 

@@ -11,15 +11,15 @@ use crate::access::portal::Posture;
 pub struct StreamState {
     /// Its name.
     pub name: StreamName,
-    /// Its epoch; 0: nothing heard.
+    /// Its epoch; 0: nothing received.
     pub epoch: u32,
-    /// Heard without a hole up to here.
+    /// Received without a hole up to here.
     pub seq: u64,
-    /// How many numbers are missing below the highest heard.
+    /// How many numbers are missing below the highest received.
     pub missing: u64,
     /// SHA-256 of the stream's lines in hex, once computed for this revision.
     pub digest: Option<String>,
-    /// Seconds since the stream was last heard.
+    /// Seconds since the stream was last received.
     pub age_s: Option<u64>,
 }
 
@@ -47,7 +47,7 @@ pub struct StateReport {
     pub cards: u64,
     /// Portals answering.
     pub portals_online: u64,
-    /// Portals not answering. `up/state` says how many.
+    /// Portals not answering. `up/state` reports how many.
     pub offline: Vec<PortalId>,
     /// Modes in force that are not `secure`. Not in `up/state`.
     pub modes: Vec<(PortalId, Posture)>,
@@ -61,7 +61,7 @@ pub struct StateReport {
     pub clock_trusted: bool,
     /// What is configured insecurely.
     pub insecure: Vec<String>,
-    /// The meters that are believed, by portal.
+    /// The meters that are trusted, by portal.
     pub meters: Vec<MeterState>,
 }
 
@@ -176,7 +176,7 @@ pub fn encode_offline(boot: &str, conn: u64) -> Vec<u8> {
     super::bodies::to_bytes(&OfflineBody { v: VERSION, state: "offline", boot, conn })
 }
 
-/// `gateway/state` on the local link: what portals hear.
+/// `gateway/state` on the local link: what portals receive.
 #[must_use]
 pub fn encode_local(presence: Presence, boot: &str) -> Vec<u8> {
     let state = match presence {

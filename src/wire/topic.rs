@@ -89,7 +89,7 @@ pub enum Portal {
     Request,
     /// The answer; to the portal.
     Decision,
-    /// What the portal says of itself; from the portal.
+    /// What the portal reports of itself; from the portal.
     State,
     /// An order; to the portal.
     Control,
@@ -126,7 +126,7 @@ pub enum Topic {
     GatewayState(GatewayId),
 }
 
-/// A topic that is none of the contract.
+/// A topic outside the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no topic of the wire contract, version 1")]
 pub struct NotOurTopic;

@@ -84,7 +84,7 @@ impl Note {
     }
 }
 
-/// Why a text gives no readings; says what it may be instead.
+/// Why a text gives no readings; reports what it may be instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text} is no UID: {cause}{hint}")]
 pub struct UidTextError {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_uid_is_said() {
+    fn what_is_wrong_with_a_uid_is_reported() {
         let notes = |text: &str| readings(text).unwrap().notes;
         assert_eq!(notes("08A1B2C3"), [Note::Random]);
         assert_eq!(notes("8804A1B2"), [Note::CascadeTag]);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_uid_is_told_what_it_may_be() {
+    fn a_text_that_is_no_uid_is_reported_what_it_may_be() {
         let table = [
             ("0514229873", "as a decimal reading it is `1EA68671`"),
             ("75C54837CF", "the check byte of the first four: `75C54837`"),
@@ -251,8 +251,8 @@ mod tests {
             ("", "this has 0"),
         ];
         for (text, part) in table {
-            let said = readings(text).unwrap_err().to_string();
-            assert!(said.contains(part), "{said}");
+            let reported = readings(text).unwrap_err().to_string();
+            assert!(reported.contains(part), "{reported}");
         }
     }
 

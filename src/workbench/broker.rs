@@ -64,7 +64,7 @@ impl Broker {
             ..BrokerConfig::default()
         };
         let mut broker = MqttBroker::with_config(config).await.map_err(|e| listen(e.to_string()))?;
-        let address = broker.local_addr().ok_or_else(|| listen("it does not say where it listens".into()))?;
+        let address = broker.local_addr().ok_or_else(|| listen("it does not report where it listens".into()))?;
         let shutdown = broker.shutdown_handle();
         let mut ready = broker.ready_receiver();
         let task = tokio::spawn(async move {

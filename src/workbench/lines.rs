@@ -1,4 +1,4 @@
-//! The Modbus lines of a site that is stood in for: plugged in, pulled, and made to fail on command.
+//! The Modbus lines of a site that is simulated: plugged in, pulled, and made to fail on command.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,8 +27,8 @@ pub struct NotPlugged {
 /// Why nothing was done to a line or to a device on it.
 #[derive(Debug, thiserror::Error)]
 pub enum NotPlayed {
-    /// No such line, or none that is stood in for.
-    #[error("no line `{bus}` is stood in for; there are {known}")]
+    /// No such line, or none that is simulated.
+    #[error("no line `{bus}` is simulated; there are {known}")]
     NoLine {
         /// The name.
         bus: String,
@@ -94,8 +94,8 @@ impl Lines {
         self.0.is_empty()
     }
 
-    /// Makes a device fail as `words` say, `BUS/UNIT`; or every device of a line, `BUS`, whose plug is also pulled by
-    /// `unplugged` and put back by `none`. Says what was done.
+    /// Makes a device fail as `words` report, `BUS/UNIT`; or every device of a line, `BUS`, whose plug is also pulled by
+    /// `unplugged` and put back by `none`. Reports what was done.
     ///
     /// # Errors
     /// [`NotPlayed`].
@@ -119,9 +119,9 @@ impl Lines {
         match (&*plugged, fault) {
             (None, Fault::None) => {
                 let again = plug(bus, &lead.line, &lead.at).await?;
-                let told = format!("{bus}: none; plugged in again at {again}");
+                let reported = format!("{bus}: none; plugged in again at {again}");
                 *plugged = Some(again);
-                Ok(told)
+                Ok(reported)
             }
             (Some(_) | None, _) => Ok(format!("{bus}: {}", words.join(" "))),
         }

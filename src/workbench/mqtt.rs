@@ -1,6 +1,6 @@
-//! A simulated native portal: a gate, a door or a power box that speaks section 4 of the wire contract as a real one should.
+//! A simulated native portal: a gate, a door or a power box that sends section 4 of the wire contract as a real one should.
 //!
-//! It believes nothing old: a decision counts only for the request it waits for and only within its time. A gate says that
+//! It trusts nothing old: a decision counts only for the request it waits for and only within its time. A gate reports that
 //! somebody passed, a door that it opened and closed, a power box what sits in it.
 
 mod device;
@@ -58,7 +58,7 @@ pub struct Presentation {
 pub struct Seen {
     /// Connected to the broker.
     pub connected: bool,
-    /// The gateway says that it is there.
+    /// The gateway reports that it is online.
     pub gateway_online: bool,
     /// What sits in the power box.
     pub card: Option<String>,
@@ -68,7 +68,7 @@ pub struct Seen {
     pub openings: u64,
     /// A power box is on.
     pub relay: bool,
-    /// Told to stay open.
+    /// Reported to stay open.
     pub free: bool,
     /// The last orders, oldest first.
     pub controls: VecDeque<PortalControl>,
@@ -96,7 +96,7 @@ enum Doing {
     Report(PortalReport),
 }
 
-/// A running simulated portal. Dropped, it says goodbye and ends by itself.
+/// A running simulated portal. Dropped, it disconnects and ends by itself.
 pub struct SimulatedPortal {
     doings: mpsc::Sender<Doing>,
     seen: watch::Receiver<Seen>,
@@ -154,7 +154,7 @@ impl SimulatedPortal {
         self.present_as(Presentation { uid: uid.to_owned(), ..Presentation::default() }).await
     }
 
-    /// Presents a card with all that a reader may say, and waits for the decision.
+    /// Presents a card with all that a reader may report, and waits for the decision.
     ///
     /// # Errors
     /// [`NoDecision`] if there is none.
@@ -170,7 +170,7 @@ impl SimulatedPortal {
         self.doings.send(Doing::Remove).await.ok();
     }
 
-    /// Makes the portal say this of itself.
+    /// Makes the portal report this of itself.
     pub async fn report(&self, report: PortalReport) {
         self.doings.send(Doing::Report(report)).await.ok();
     }
@@ -194,12 +194,12 @@ impl SimulatedPortal {
         found.ok().map(|seen| seen.clone())
     }
 
-    /// Ends it as a power cut would: its last will speaks.
+    /// Ends it as a power cut would: its last will sends.
     pub fn kill(self) {
         self.task.abort();
     }
 
-    /// Ends it in order; it says that it goes offline.
+    /// Ends it in order; it reports that it goes offline.
     pub async fn stop(self) {
         drop(self.doings);
         self.task.await.ok();

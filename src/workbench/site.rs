@@ -1,4 +1,4 @@
-//! Every portal of a site, stood in for: native ones on the local broker, Modbus devices on the lines that are on this machine.
+//! Every portal of a site, simulated: native ones on the local broker, Modbus devices on the lines that are on this machine.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::mqtt::{LinkError, LinkSpec};
 pub const RELAY_WAIT_MS: u64 = 3_000;
 /// Lines of news that wait for whoever prints them; beyond, portals wait.
 const NEWS_MAX: usize = 256;
-/// A wait without an end, in seconds, cut so that it can be begun anew.
+/// A wait without an end, in seconds, cut so that it can be begun again.
 const LONG_S: u64 = 3_600;
 
-/// A site to stand in for.
+/// A site to simulates.
 #[derive(Clone, Debug)]
 pub struct SiteSpec {
     /// Its gateway.
@@ -36,7 +36,7 @@ pub struct SiteSpec {
     pub portals: Vec<PortalConfig>,
 }
 
-/// Why a site cannot be stood in for.
+/// Why a site cannot be simulated.
 #[derive(Debug, thiserror::Error)]
 pub enum SiteError {
     /// A native portal and no broker.
@@ -58,8 +58,8 @@ pub enum SiteError {
 /// Why nothing can be done at a portal.
 #[derive(Debug, thiserror::Error)]
 pub enum NotDone {
-    /// No such portal, or none that is stood in for.
-    #[error("no portal `{portal}` is stood in for; there are {known}")]
+    /// No such portal, or none that is simulated.
+    #[error("no portal `{portal}` is simulated; there are {known}")]
     Unknown {
         /// The name.
         portal: String,
@@ -114,13 +114,13 @@ impl Place {
     }
 }
 
-/// A running stand-in for a site. It ends when this is dropped.
+/// A running simulator for a site. It ends when this is dropped.
 pub struct Site {
     portals: BTreeMap<PortalId, StandIn>,
     lines: Lines,
     /// Where each line is, by its bus, for people.
     places: Vec<(String, String)>,
-    /// What happens at Modbus outputs, told by tasks that end with this.
+    /// What happens at Modbus outputs, reported by tasks that end with this.
     watching: JoinSet<()>,
     absent: Vec<PortalId>,
 }
@@ -146,7 +146,7 @@ impl Site {
             site.places.push((bus.clone(), place));
             lines.insert(bus, line);
         }
-        let (news, told) = mpsc::channel(NEWS_MAX);
+        let (news, reported) = mpsc::channel(NEWS_MAX);
         for portal in spec.portals {
             let place = |part: &Part| {
                 let line = lines.get(&part.bus)?.clone();
@@ -183,10 +183,10 @@ impl Site {
             };
             site.portals.insert(portal.id, stand_in);
         }
-        Ok((site, told))
+        Ok((site, reported))
     }
 
-    /// The portals stood in for.
+    /// The portals simulated.
     pub fn portals(&self) -> impl Iterator<Item = &PortalId> {
         self.portals.keys()
     }
@@ -216,7 +216,7 @@ impl Site {
         })
     }
 
-    /// Presents a card and says what came of it, in words. A direction counts at native portals only. Where no slot is named, it
+    /// Presents a card and reports what came of it, in words. A direction counts at native portals only. Where no slot is named, it
     /// is that where the card lies, or else the first that is empty, or else the first.
     ///
     /// # Errors
@@ -271,7 +271,7 @@ impl Site {
         }
     }
 
-    /// Takes the card away, and says so. Where no slot is named, it is the first with a card.
+    /// Takes the card away, and reports it. Where no slot is named, it is the first with a card.
     ///
     /// # Errors
     /// [`NotDone::Unknown`], [`NotDone::NoSlot`].
@@ -292,7 +292,7 @@ impl Site {
         }
     }
 
-    /// Ends it in order: native portals say that they go offline.
+    /// Ends it in order: native portals report that they go offline.
     pub async fn stop(mut self) {
         self.watching.abort_all();
         for stand_in in self.portals.into_values() {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::center::{GATEWAY, Office, cancel, down, enrol, issue, jws, portal, up};
-use crate::peer::Heard;
+use crate::peer::Received;
 use crate::program::Program;
 use crate::site::{BOX, DOOR, EVERYWHERE, GATE, Site};
 
@@ -18,8 +18,8 @@ const CARD: &str = "1EA68671";
 async fn open_house() -> (Site, Program) {
     let mut site = Site::new().await;
     let gateway = site.start().await;
-    site.say_cards(json!([issue(CARD, "h1")])).await;
-    site.say_rooms(json!([enrol(CARD, "h1")])).await;
+    site.report_cards(json!([issue(CARD, "h1")])).await;
+    site.report_rooms(json!([enrol(CARD, "h1")])).await;
     site.expect_everywhere(CARD, "granted").await;
     (site, gateway)
 }
@@ -27,7 +27,7 @@ async fn open_house() -> (Site, Program) {
 /// Publishes something bad on a topic of changes, and expects the ack and the audit event with the code. Gives the ack.
 async fn refused(site: &Site, what: &str, topic: &str, payload: impl Into<Vec<u8>>, code: &str) -> Value {
     let mark = site.peer.mark();
-    site.peer.say(topic, payload).await;
+    site.peer.report(topic, payload).await;
     let ack =
         site.peer.find(mark, &format!("the ack of {what}"), |h| (h.topic == up("ack")).then(|| h.json.clone())).await;
     assert_eq!((&ack["outcome"], &ack["errors"][0]["code"]), (&json!("rejected"), &json!(code)), "{what}: {ack}");
@@ -41,7 +41,7 @@ async fn refused(site: &Site, what: &str, topic: &str, payload: impl Into<Vec<u8
 /// Publishes what no center has sent, and expects the audit event with the code.
 async fn ignored(site: &Site, what: &str, topic: &str, payload: impl Into<Vec<u8>>, code: &str) {
     let mark = site.peer.mark();
-    site.peer.say(topic, payload).await;
+    site.peer.report(topic, payload).await;
     site.event(mark, what, |e| e["type"] == "rejected_message" && e["reason"] == code).await;
 }
 
@@ -115,14 +115,14 @@ async fn a_message_that_is_not_a_centers_word_to_this_gateway_has_no_effect_and_
     for (what, payload, code) in bad {
         ignored(&site, what, &topic, payload, code).await;
     }
-    // A gateway's stream may not speak to the campus.
+    // A gateway's stream may not send to the campus.
     let campus = site.rooms.sign(&site.rooms.numbered("campus", 2, &json!([{"op": "withdraw", "uid": CARD}])));
     ignored(&site, "a gateway's stream on the campus topic", &topic, campus, "wrong_audience").await;
     site.expect_everywhere(CARD, "granted").await;
     assert!(site.counted("dormgate_rejected_messages_total", &["topic=\"changes\"", "bad_signature"]).await >= 8);
 
     // The number is still free.
-    let ack = site.say_cards(ops).await;
+    let ack = site.report_cards(ops).await;
     let acks = site.peer.since(begin).iter().filter(|h| h.topic == up("ack")).count();
     assert_eq!(acks, 1, "only a well-signed message is acknowledged");
     assert_eq!(
@@ -168,17 +168,20 @@ async fn a_signed_message_with_bad_content_is_refused_whole_and_uses_up_its_numb
     assert_eq!(site.reason(GATE, "04000000000001").await, "unknown_credential");
     let bad = [
         (
-            "a kind of portal that is none",
+            "a kind of portal that is not one",
             json!([{"op": "enrol", "uid": CARD, "holder": "h1", "entitlements": [{"kind": "roof", "zone": "*"}]}]),
         ),
         ("no entitlements", json!([{"op": "enrol", "uid": CARD, "holder": "h1"}])),
         (
-            "a time that is none",
+            "a time that is not one",
             json!([{"op": "enrol", "uid": CARD, "holder": "h1", "entitlements": [], "not_after": "tomorrow"}]),
         ),
-        ("a posture that is none", json!([{"op": "set_posture", "portals": "*", "posture": "party"}])),
-        ("a reason that is none", json!([{"op": "suspend_power", "zone": "412", "reason": "mood"}])),
-        ("a window that is none", json!([{"op": "define_schedule", "name": "s", "weekly": {"mon": ["25:00-26:00"]}}])),
+        ("a posture that is not one", json!([{"op": "set_posture", "portals": "*", "posture": "party"}])),
+        ("a reason that is not one", json!([{"op": "suspend_power", "zone": "412", "reason": "mood"}])),
+        (
+            "a window that is not one",
+            json!([{"op": "define_schedule", "name": "s", "weekly": {"mon": ["25:00-26:00"]}}]),
+        ),
     ];
     for (what, ops) in bad {
         let message = site.rooms.next(&ops);
@@ -186,47 +189,48 @@ async fn a_signed_message_with_bad_content_is_refused_whole_and_uses_up_its_numb
     }
     site.expect_everywhere(CARD, "granted").await;
     assert!(site.counted("dormgate_change_messages_total", &["outcome=\"rejected\""]).await >= 18);
-    let ack = site.say_cards(json!([cancel(CARD)])).await;
+    let ack = site.report_cards(json!([cancel(CARD)])).await;
     assert_eq!(ack["revoked"], json!([CARD]), "{ack}");
     gateway.stop().await;
     // What was refused stays used up over a restart.
     let gateway = site.start().await;
     site.expect_everywhere(CARD, "cancelled").await;
-    let ack = site.say_cards(json!([issue("04A1B2C3D4E5F6", "h2")])).await;
+    let ack = site.report_cards(json!([issue("04A1B2C3D4E5F6", "h2")])).await;
     assert_eq!((&ack["outcome"], &ack["missing"]), (&json!("applied"), &json!([])), "{ack}");
     gateway.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_broker_keeps_for_everybody_is_ignored_told_and_poisons_nothing() {
+async fn what_a_broker_keeps_for_everybody_is_ignored_reported_and_poisons_nothing() {
     let mut site = Site::new().await;
     let mark = site.peer.mark();
     // A well-signed change, kept; 1 MiB of rubbish, kept; an old request, kept; a fire of long ago.
     let kept = site.cards.sign(&site.cards.numbered("campus", 1, &json!([cancel(CARD)])));
-    site.peer.say_retained(&site.cards.topic(), kept).await;
-    site.peer.say_retained(&down("changes"), "x".repeat(1024 * 1024)).await;
+    site.peer.report_retained(&site.cards.topic(), kept).await;
+    site.peer.report_retained(&down("changes"), "x".repeat(1024 * 1024)).await;
     let request = json!({"v": 1, "id": "kept", "uid": CARD}).to_string();
-    site.peer.say_retained(&portal(GATE, "request"), request).await;
+    site.peer.report_retained(&portal(GATE, "request"), request).await;
     let state = json!({"card_present": true, "uid": CARD, "fire": true, "relay": true}).to_string();
-    site.peer.say_retained(&portal(BOX, "state"), state).await;
+    site.peer.report_retained(&portal(BOX, "state"), state).await;
     let started = site.peer.mark();
     let gateway = site.start().await;
     for (what, count) in [("changes", 3), ("request", 1)] {
-        let told = format!("the retained {what} refused");
+        let reported = format!("the retained {what} refused");
         let about = |e: &Value| e["detail"].as_str().unwrap_or_default().starts_with(what);
-        site.event(started, &told, |e| e["type"] == "rejected_message" && e["reason"] == "retained" && about(e)).await;
+        site.event(started, &reported, |e| e["type"] == "rejected_message" && e["reason"] == "retained" && about(e))
+            .await;
         let topic = format!("topic=\"{what}\"");
         let counted = site.counted("dormgate_rejected_messages_total", &[&topic, "retained"]).await;
         assert!((1..=count).contains(&counted), "{what}: {counted}");
     }
     // The number is free for the message that comes live; the kept fire burns nobody.
-    let ack = site.say_cards(json!([issue(CARD, "h1")])).await;
+    let ack = site.report_cards(json!([issue(CARD, "h1")])).await;
     assert_eq!((&ack["outcome"], &ack["applied_through"]), (&json!("applied"), &json!(1)), "{ack}");
-    site.say_rooms(json!([enrol(CARD, "h1")])).await;
+    site.report_rooms(json!([enrol(CARD, "h1")])).await;
     site.expect_everywhere(CARD, "granted").await;
-    let answered = |h: &Heard| h.topic.ends_with("/decision") && h.json["id"] == "kept";
+    let answered = |h: &Received| h.topic.ends_with("/decision") && h.json["id"] == "kept";
     assert!(!site.peer.since(mark).iter().any(answered), "{}", site.peer.shown(mark));
-    let ack = site.say_cards(json!([cancel(CARD)])).await;
+    let ack = site.report_cards(json!([cancel(CARD)])).await;
     assert_eq!((&ack["outcome"], &ack["applied_through"]), (&json!("applied"), &json!(2)), "{ack}");
     gateway.stop().await;
 }
@@ -252,7 +256,7 @@ async fn a_request_that_cannot_be_read_is_denied_with_its_reason_audited_and_cou
     ];
     for (at, payload, id, reason) in bad {
         let mark = site.peer.mark();
-        site.peer.say(&portal(at, "request"), payload.clone()).await;
+        site.peer.report(&portal(at, "request"), payload.clone()).await;
         let answer = site
             .peer
             .find(mark, &format!("an answer to {payload:.60}"), |h| {
@@ -272,7 +276,7 @@ async fn a_request_that_cannot_be_read_is_denied_with_its_reason_audited_and_cou
     }
     // A request without an id gets an answer without one.
     let mark = site.peer.mark();
-    site.peer.say(&portal(DOOR, "request"), json!({"v": 1, "uid": CARD}).to_string()).await;
+    site.peer.report(&portal(DOOR, "request"), json!({"v": 1, "uid": CARD}).to_string()).await;
     let answer =
         site.peer.find(mark, "an answer", |h| (h.topic == portal(DOOR, "decision")).then(|| h.json.clone())).await;
     assert_eq!((&answer["reason"], answer.get("id")), (&json!("granted"), None), "{answer}");
@@ -293,11 +297,11 @@ async fn a_request_that_cannot_be_read_is_denied_with_its_reason_audited_and_cou
             &deep,
             &"9".repeat(9000),
         ] {
-            site.peer.say(&portal(at, "state"), garbage).await;
+            site.peer.report(&portal(at, "state"), garbage).await;
         }
     }
     site.expect_everywhere(CARD, "granted").await;
-    let fire = |h: &Heard| h.topic == up("alarm") && h.json["alarm"] == "fire";
+    let fire = |h: &Received| h.topic == up("alarm") && h.json["alarm"] == "fire";
     assert!(!site.peer.since(mark).iter().any(fire));
     assert!(site.counted("dormgate_mqtt_rejected_total", &["local"]).await >= 20);
     let states = &["topic=\"state\"", "invalid_field"];
@@ -306,7 +310,7 @@ async fn a_request_that_cannot_be_read_is_denied_with_its_reason_audited_and_cou
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn heads_and_audit_acks_nobody_may_say_are_refused_and_move_nothing() {
+async fn heads_and_audit_acks_nobody_may_report_are_refused_and_move_nothing() {
     let (site, gateway) = open_house().await;
     let head = json!({"epoch": 1, "seq": 900, "cards": 4, "digest": "0".repeat(64)});
     let forger = Office { key: Office::apartment().key, ..Office::card_office() };
@@ -324,7 +328,7 @@ async fn heads_and_audit_acks_nobody_may_say_are_refused_and_move_nothing() {
     let first = site.peer.mark();
     for (topic, payload, what, code) in bad {
         let mark = site.peer.mark();
-        site.peer.say(&topic, payload).await;
+        site.peer.report(&topic, payload).await;
         let about = |e: &Value| e["detail"].as_str().unwrap_or_default().starts_with(what);
         site.event(mark, what, |e| e["type"] == "rejected_message" && e["reason"] == code && about(e)).await;
     }

@@ -1,5 +1,5 @@
-//! A store that was damaged while the gateway was down, in every way a disk or a person can: it starts, says so, deletes
-//! nothing, revives nobody, and is whole again once the centers have spoken.
+//! A store that was damaged while the gateway was down, in every way a disk or a person can: it starts, reports it, deletes
+//! nothing, revives nobody, and is whole again once the centers have sent.
 
 use std::path::{Path, PathBuf};
 
@@ -20,34 +20,34 @@ const LATE_NEW: &str = "04A1B2C3D4E5F8";
 /// More events than a clean stop needs to write a generation.
 const MANY: u32 = 1100;
 
-/// Everything an office ever said, to say it again.
-struct Said {
+/// Everything an office ever output, to report it again.
+struct Reported {
     office: Office,
     all: Vec<Value>,
 }
 
-impl Said {
+impl Reported {
     fn new(office: Office) -> Self {
         Self { office, all: Vec::new() }
     }
 
-    async fn say(&mut self, site: &Site, ops: Value) {
+    async fn report(&mut self, site: &Site, ops: Value) {
         let (mark, message) = (site.peer.mark(), self.office.next(&ops));
         self.all.push(ops);
-        site.peer.say(&self.office.topic(), message).await;
+        site.peer.report(&self.office.topic(), message).await;
         let ack = site.ack(mark, self.office.name, self.office.seq).await;
         assert_eq!(ack["outcome"], "applied", "{ack}");
         let head = json!({"epoch": 1, "seq": self.office.seq, "cards": 4, "digest": "0".repeat(64)});
         let head = self.office.sign(&self.office.claims(self.office.aud(), head));
         let topic = format!("dormgate/v1/{}/down/head/{}", self.office.aud(), self.office.name);
-        site.peer.say_retained(&topic, head).await;
+        site.peer.report_retained(&topic, head).await;
     }
 
-    async fn say_again(&self, site: &Site) {
+    async fn report_again(&self, site: &Site) {
         for (seq, ops) in (1..).zip(&self.all) {
             let again = self.office.sign(&self.office.numbered(GATEWAY, seq, ops));
             let mark = site.peer.mark();
-            site.peer.say(&down("changes"), again).await;
+            site.peer.report(&down("changes"), again).await;
             let ack = site.ack(mark, self.office.name, seq).await;
             assert!(ack["outcome"] == "applied" || ack["outcome"] == "duplicate", "{ack}");
         }
@@ -57,20 +57,20 @@ impl Said {
 /// A dormitory whose gateway is down, with two generations and a journal after the newer.
 struct Ruin {
     site: Site,
-    cards: Said,
-    rooms: Said,
+    cards: Reported,
+    rooms: Reported,
 }
 
 /// Fills the audit.
 async fn busy(site: &Site) {
     for i in 0..MANY {
         let request = json!({"v": 1, "id": format!("busy-{}-{i}", site.peer.mark()), "uid": "04000000000001"});
-        site.peer.say(&portal(GATE, "request"), request.to_string()).await;
+        site.peer.report(&portal(GATE, "request"), request.to_string()).await;
     }
     // What comes after them is audited after them.
     let mark = site.peer.mark();
     let jti = format!("after-{mark}");
-    site.peer.say(&down("command"), site.rooms.command(&jti, json!({"command": "query", "uid": GOOD}))).await;
+    site.peer.report(&down("command"), site.rooms.command(&jti, json!({"command": "query", "uid": GOOD}))).await;
     site.reply(mark, &jti).await;
 }
 
@@ -93,12 +93,13 @@ impl Ruin {
     /// `generations` as many as that; 0: the journal holds everything.
     async fn new(wanted: usize) -> Self {
         let site = Site::new().await;
-        let mut ruin = Self { cards: Said::new(Office::card_office()), rooms: Said::new(Office::apartment()), site };
+        let mut ruin =
+            Self { cards: Reported::new(Office::card_office()), rooms: Reported::new(Office::apartment()), site };
         let gateway = ruin.site.start().await;
         let Self { site, cards, rooms } = &mut ruin;
-        cards.say(site, json!([issue(GOOD, "h1"), issue(EARLY, "h2"), issue(LATE, "h3")])).await;
-        rooms.say(site, json!([enrol(GOOD, "h1"), enrol(EARLY, "h2"), enrol(LATE, "h3")])).await;
-        cards.say(site, json!([cancel(EARLY)])).await;
+        cards.report(site, json!([issue(GOOD, "h1"), issue(EARLY, "h2"), issue(LATE, "h3")])).await;
+        rooms.report(site, json!([enrol(GOOD, "h1"), enrol(EARLY, "h2"), enrol(LATE, "h3")])).await;
+        cards.report(site, json!([cancel(EARLY)])).await;
         site.expect_everywhere(GOOD, "granted").await;
         let mut gateway = Some(gateway);
         for _ in 0..wanted {
@@ -107,7 +108,7 @@ impl Ruin {
             gateway = Some(site.start().await);
         }
         let mark = site.peer.mark();
-        cards.say(site, json!([reissue("h3", LATE_NEW, LATE)])).await;
+        cards.report(site, json!([reissue("h3", LATE_NEW, LATE)])).await;
         site.event(mark, "the revocation", |e| e["type"] == "revoked").await;
         assert_eq!(site.reason(GATE, LATE).await, "replaced");
         site.acknowledge_audit(site.audit().last()).await;
@@ -126,12 +127,12 @@ impl Ruin {
         }
     }
 
-    /// It started in spite of the damage; says so in its log and by an alarm.
-    async fn start(&self, said: &str) -> (Program, usize) {
+    /// It started in spite of the damage; reports it in its log and by an alarm.
+    async fn start(&self, output: &str) -> (Program, usize) {
         let mark = self.site.peer.mark();
         let gateway = self.site.start().await;
         self.nobody_is_revived().await;
-        gateway.logged(said).await;
+        gateway.logged(output).await;
         let alarm = self.site.alarm(mark, "store").await;
         assert!(!alarm["detail"].as_str().unwrap().is_empty(), "{alarm}");
         (gateway, mark)
@@ -143,16 +144,16 @@ impl Ruin {
         assert_eq!(self.site.reason(GATE, EARLY).await, "cancelled");
         assert_eq!(self.site.reason(GATE, LATE).await, "replaced");
         gateway.stop().await;
-        let asked = |h: &crate::peer::Heard| h.topic == up("resync");
+        let asked = |h: &crate::peer::Received| h.topic == up("resync");
         assert!(!self.site.peer.since(mark).iter().any(asked), "{}", self.site.peer.shown(mark));
-        // And the next start has nothing to say any more.
+        // And the next start has nothing to report any more.
         let gateway = self.site.start().await;
         self.site.expect_everywhere(GOOD, "granted").await;
         self.nobody_is_revived().await;
         gateway.stop().await;
     }
 
-    /// Something was lost: the list is asked for, and believed again when it came.
+    /// Something was lost: the list is asked for, and trusted again when it came.
     async fn is_refilled(&self, gateway: Program, mark: usize) {
         for uid in [GOOD, LATE_NEW] {
             let answer = self.site.present(GATE, uid).await;
@@ -165,9 +166,9 @@ impl Ruin {
             assert!(["empty", "corrupt", "gap"].iter().any(|reason| resync["reason"] == *reason), "{resync}");
         }
         // The rights come back before the revocations: nobody may slip in between.
-        self.rooms.say_again(&self.site).await;
+        self.rooms.report_again(&self.site).await;
         self.nobody_is_revived().await;
-        self.cards.say_again(&self.site).await;
+        self.cards.report_again(&self.site).await;
         self.site.expect_everywhere(GOOD, "granted").await;
         assert_eq!(self.site.reason(GATE, EARLY).await, "cancelled");
         assert_eq!(self.site.reason(GATE, LATE).await, "replaced");
@@ -284,7 +285,7 @@ async fn a_deleted_journal_is_noticed_and_nobody_is_revived() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_its_mark_the_journal_is_believed_as_it_stands() {
+async fn without_its_mark_the_journal_is_trusted_as_it_stands() {
     let ruin = Ruin::new(1).await;
     std::fs::remove_file(ruin.site.data().join("journal/durable")).unwrap();
     let (gateway, mark) = ruin.start("`journal/durable`").await;
@@ -292,7 +293,7 @@ async fn without_its_mark_the_journal_is_believed_as_it_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_everything_gone_it_starts_as_new_and_grants_nobody_before_both_offices_were_heard() {
+async fn with_everything_gone_it_starts_as_new_and_grants_nobody_before_both_offices_were_received() {
     for gone in ["", "journal"] {
         let ruin = Ruin::new(0).await;
         std::fs::remove_dir_all(ruin.site.data().join(gone)).unwrap();
@@ -301,9 +302,9 @@ async fn with_everything_gone_it_starts_as_new_and_grants_nobody_before_both_off
         ruin.nobody_is_revived().await;
         let resync = ruin.site.resync(mark, "card-office").await;
         assert!(resync["reason"] == "empty" || resync["reason"] == "gap", "{resync}");
-        ruin.rooms.say_again(&ruin.site).await;
+        ruin.rooms.report_again(&ruin.site).await;
         ruin.nobody_is_revived().await;
-        ruin.cards.say_again(&ruin.site).await;
+        ruin.cards.report_again(&ruin.site).await;
         ruin.site.expect_everywhere(GOOD, "granted").await;
         ruin.nobody_is_revived().await;
         gateway.stop().await;

@@ -17,7 +17,7 @@ async fn every_acknowledged_change_is_in_force_after_a_kill_and_the_audit_has_no
     for round in 1..=rounds {
         let began = site.peer.mark();
         let gateway = site.start().await;
-        // What the last round was told: in force at once, from the first answer on.
+        // What the last round was reported: in force at once, from the first answer on.
         if round > 2 {
             assert_eq!(site.reason(GATE, &card(round - 2)).await, "cancelled", "round {round}");
         }
@@ -34,8 +34,8 @@ async fn every_acknowledged_change_is_in_force_after_a_kill_and_the_audit_has_no
         }
         let standing = site.cards.next(&json!(ops));
         let rights = site.rooms.next(&json!([enrol(&card(round), &holder)]));
-        site.peer.say_quickly(&site.cards.topic(), standing);
-        site.peer.say_quickly(&site.rooms.topic(), rights);
+        site.peer.report_quickly(&site.cards.topic(), standing);
+        site.peer.report_quickly(&site.rooms.topic(), rights);
         let last = if round % 2 == 0 { "card-office" } else { "apartment" };
         let other = if round % 2 == 0 { "apartment" } else { "card-office" };
         site.ack(mark, other, round).await;
@@ -49,8 +49,8 @@ async fn every_acknowledged_change_is_in_force_after_a_kill_and_the_audit_has_no
         assert_eq!(site.reason(GATE, &card(round)).await, "cancelled", "card of round {round}");
     }
     assert_eq!(site.reason(GATE, &card(rounds)).await, "granted");
-    let told = site.command("last", json!({"command": "query", "uid": card(1)})).await;
-    assert_eq!(told["status"], "ok", "{told}");
+    let reported = site.command("last", json!({"command": "query", "uid": card(1)})).await;
+    assert_eq!(reported["status"], "ok", "{reported}");
     site.event(mark, "the last command", |event| event["type"] == "command").await;
     let audit = site.audit();
     audit.verify(1);
@@ -58,11 +58,12 @@ async fn every_acknowledged_change_is_in_force_after_a_kill_and_the_audit_has_no
     assert_eq!(boots, rounds + 1);
     // The cursor is the center's, and the gateway shows it with its next state.
     site.acknowledge_audit(audit.last()).await;
-    site.say_cards(json!([cancel(&card(rounds))])).await;
-    let told = format!("\"acked\":{}", audit.last());
+    site.report_cards(json!([cancel(&card(rounds))])).await;
+    let reported = format!("\"acked\":{}", audit.last());
     site.peer
-        .find(mark, "the cursor in the state", |heard| {
-            (heard.topic == up("state") && String::from_utf8_lossy(&heard.payload).contains(&told)).then_some(())
+        .find(mark, "the cursor in the state", |received| {
+            (received.topic == up("state") && String::from_utf8_lossy(&received.payload).contains(&reported))
+                .then_some(())
         })
         .await;
     gateway.stop().await;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::center::{Office, cancel, down, enrol, issue, portal, up};
 use crate::mosquitto::Rules;
-use crate::peer::Heard;
+use crate::peer::Received;
 use crate::site::{BOX, DOOR, GATE, Site};
 
 const CARD: &str = "1EA68671";
@@ -12,8 +12,8 @@ const OTHER: &str = "04A1B2C3D4E5F6";
 
 /// A card that may go everywhere.
 async fn admit(site: &mut Site, uid: &str, holder: &str) {
-    site.say_cards(json!([issue(uid, holder)])).await;
-    site.say_rooms(json!([enrol(uid, holder)])).await;
+    site.report_cards(json!([issue(uid, holder)])).await;
+    site.report_rooms(json!([enrol(uid, holder)])).await;
 }
 
 async fn publish_head(site: &Site, office: &Office) {
@@ -23,13 +23,13 @@ async fn publish_head(site: &Site, office: &Office) {
             json!({"epoch": office.epoch, "seq": office.seq, "cards": 1, "digest": "0".repeat(64)}),
         ));
     let topic = format!("dormgate/v1/{}/down/head/{}", office.aud(), office.name);
-    site.peer.say_retained(&topic, head).await;
+    site.peer.report_retained(&topic, head).await;
 }
 
-fn opens(heard: &Heard) -> bool {
-    let decision = heard.topic.ends_with("/decision") && heard.json["decision"] == "grant";
-    let control = heard.topic.ends_with("/control")
-        && ["release", "power_on", "free"].iter().any(|action| heard.json["action"] == *action);
+fn opens(received: &Received) -> bool {
+    let decision = received.topic.ends_with("/decision") && received.json["decision"] == "grant";
+    let control = received.topic.ends_with("/control")
+        && ["release", "power_on", "free"].iter().any(|action| received.json["action"] == *action);
     decision || control
 }
 
@@ -43,20 +43,20 @@ async fn a_change_sent_while_the_gateway_was_away_arrives_and_a_command_or_reque
 
     let away = site.peer.mark();
     let change = site.cards.next(&json!([{"op": "report_lost", "uid": CARD}]));
-    site.peer.say(&site.cards.topic(), change).await;
+    site.peer.report(&site.cards.topic(), change).await;
     let release = site.rooms.command("while-away", json!({"command": "release", "portal": GATE}));
-    site.peer.say(&down("command"), release).await;
-    site.peer.say(&portal(DOOR, "request"), json!({"v": 1, "id": "old", "uid": CARD}).to_string()).await;
+    site.peer.report(&down("command"), release).await;
+    site.peer.report(&portal(DOOR, "request"), json!({"v": 1, "id": "old", "uid": CARD}).to_string()).await;
 
     let gateway = site.start().await;
     let ack = site.ack(away, "card-office", 2).await;
     assert_eq!((&ack["outcome"], &ack["revoked"]), (&json!("applied"), &json!([CARD])), "{ack}");
     assert_eq!(site.reason(GATE, CARD).await, "lost");
     assert_eq!(site.command("now", json!({"command": "query", "uid": CARD})).await["status"], "ok");
-    let heard = site.peer.since(away);
-    assert!(!heard.iter().any(opens), "{}", site.peer.shown(away));
-    assert!(!heard.iter().any(|h| h.topic.ends_with("/decision") && h.json["id"] == "old"));
-    assert!(!heard.iter().any(|h| h.topic == up("reply") && h.json["jti"] == "while-away"));
+    let received = site.peer.since(away);
+    assert!(!received.iter().any(opens), "{}", site.peer.shown(away));
+    assert!(!received.iter().any(|h| h.topic.ends_with("/decision") && h.json["id"] == "old"));
+    assert!(!received.iter().any(|h| h.topic == up("reply") && h.json["jti"] == "while-away"));
     gateway.stop().await;
 }
 
@@ -69,24 +69,24 @@ async fn a_broker_restart(rules: Rules, kept: bool) {
     for office in [&site.cards, &site.rooms] {
         publish_head(&site, office).await;
     }
-    // Heard live, so they count; they become old with the restart.
+    // Received live, so they count; they become old with the restart.
     let change = site.rooms.next(&json!([{"op": "set_posture", "portals": [DOOR], "posture": "secure"}]));
     let mark = site.peer.mark();
-    site.peer.say_retained(&site.rooms.topic(), change).await;
+    site.peer.report_retained(&site.rooms.topic(), change).await;
     site.ack(mark, "apartment", 3).await;
     let command = site.rooms.command("kept", json!({"command": "release", "portal": GATE}));
-    site.peer.say_retained(&down("command"), command).await;
+    site.peer.report_retained(&down("command"), command).await;
     assert_eq!(site.reply(mark, "kept").await["status"], "ok");
-    site.peer.say_retained(&portal(DOOR, "request"), json!({"v": 1, "id": "kept", "uid": CARD}).to_string()).await;
+    site.peer.report_retained(&portal(DOOR, "request"), json!({"v": 1, "id": "kept", "uid": CARD}).to_string()).await;
     site.peer
         .find(mark, "the live decision", |h| (h.topic.ends_with("/decision") && h.json["id"] == "kept").then_some(()))
         .await;
     gateway.stop().await;
 
-    // Sent while the gateway is away; then the broker goes, with all it was told or without.
+    // Sent while the gateway is away; then the broker goes, with all it was reported or without.
     let away = site.peer.mark();
     let revocation = site.cards.next(&json!([cancel(CARD)]));
-    site.peer.say(&site.cards.topic(), revocation.clone()).await;
+    site.peer.report(&site.cards.topic(), revocation.clone()).await;
     publish_head(&site, &site.cards).await;
     let before = site.peer.subscriptions();
     site.hub.stop().await;
@@ -97,12 +97,12 @@ async fn a_broker_restart(rules: Rules, kept: bool) {
     site.peer.subscribed(before + 1).await;
     site.online(away, &gateway).await;
     if !kept {
-        // The center says again how far it is, and answers on the gateway's own topic.
+        // The center reports again how far it is, and answers on the gateway's own topic.
         publish_head(&site, &site.cards).await;
         let resync = site.resync(away, "card-office").await;
         assert_eq!((&resync["reason"], &resync["missing"]), (&json!("gap"), &json!([[3, 3]])), "{resync}");
         let again = site.cards.sign(&site.cards.numbered("xing1", 3, &json!([cancel(CARD)])));
-        site.peer.say(&down("changes"), again).await;
+        site.peer.report(&down("changes"), again).await;
     }
     let ack = site.ack(away, "card-office", 3).await;
     assert_eq!((&ack["outcome"], &ack["revoked"]), (&json!("applied"), &json!([CARD])), "{ack}");
@@ -115,21 +115,21 @@ async fn a_broker_restart(rules: Rules, kept: bool) {
     site.hub.stop().await;
     site.hub.start_again().await;
     site.peer.subscribed(before + 1).await;
-    // Both links: what is said before the gateway listens, a forgetful broker tells nobody.
+    // Both links: what is output before the gateway listens, a forgetful broker reports nobody.
     site.online(again, &gateway).await;
     site.answered_again(GATE, CARD).await;
     assert_eq!(site.reason(GATE, CARD).await, "cancelled");
     assert_eq!(site.reason(GATE, OTHER).await, "granted");
-    let ack = site.say_cards(json!([cancel(OTHER)])).await;
+    let ack = site.report_cards(json!([cancel(OTHER)])).await;
     assert_eq!(ack["applied_through"], 4, "{ack}");
     assert_eq!(site.reason(BOX, OTHER).await, "cancelled");
-    let old = |h: &Heard| opens(h) && (h.topic.ends_with("/control") || h.json["id"] == "kept");
+    let old = |h: &Received| opens(h) && (h.topic.ends_with("/control") || h.json["id"] == "kept");
     assert!(!site.peer.since(back).iter().any(old), "{}", site.peer.shown(back));
     if kept {
         for what in ["changes", "command", "request"] {
-            let told = format!("a retained {what} refused");
+            let reported = format!("a retained {what} refused");
             let detail = |event: &serde_json::Value| event["detail"].as_str().unwrap_or_default().to_owned();
-            site.event(back, &told, |e| {
+            site.event(back, &reported, |e| {
                 e["type"] == "rejected_message" && e["reason"] == "retained" && detail(e).starts_with(what)
             })
             .await;
@@ -173,7 +173,7 @@ async fn without_an_uplink_the_gateway_decides_from_its_store() {
     let gateway = site.start().await;
     admit(&mut site, CARD, "h1").await;
     admit(&mut site, OTHER, "h2").await;
-    site.say_cards(json!([cancel(OTHER)])).await;
+    site.report_cards(json!([cancel(OTHER)])).await;
     gateway.stop().await;
     site.uplink = None;
     let gateway = site.start().await;
@@ -191,7 +191,7 @@ async fn a_change_that_reached_a_gateway_but_not_its_disk_is_delivered_again() {
     gateway.signal("STOP");
     let mark = site.peer.mark();
     let change = site.cards.next(&json!([cancel(CARD)]));
-    site.peer.say(&site.cards.topic(), change).await;
+    site.peer.report(&site.cards.topic(), change).await;
     gateway.kill().await;
     assert!(!site.peer.since(mark).iter().any(|h| h.topic == up("ack")), "nothing was acknowledged");
     let gateway = site.start().await;

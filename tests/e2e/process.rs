@@ -11,22 +11,22 @@ use crate::site::{GATE, Site};
 const CARD: &str = "1EA68671";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn told_to_end_it_finishes_what_it_took_says_goodbye_and_exits_0_within_5_s() {
+async fn reported_to_end_it_finishes_what_it_took_disconnects_and_exits_0_within_5_s() {
     let mut site = Site::new().await;
     let mut gateway = site.start().await;
-    site.say_cards(json!([issue(CARD, "h1")])).await;
+    site.report_cards(json!([issue(CARD, "h1")])).await;
     let mark = site.peer.mark();
     // Taken the moment before: acknowledged before the end, or delivered again after it.
     let change = site.rooms.next(&json!([enrol(CARD, "h1")]));
-    site.peer.say(&site.rooms.topic(), change).await;
+    site.peer.report(&site.rooms.topic(), change).await;
     #[expect(clippy::disallowed_methods, reason = "a test measures the real end")]
-    let told = Instant::now();
+    let reported = Instant::now();
     gateway.signal("TERM");
     let status = gateway.ended().await;
     assert_eq!(status.code(), Some(0), "{}", gateway.log());
-    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    assert!(reported.elapsed() < Duration::from_secs(5), "{:?}", reported.elapsed());
     for topic in [up("state"), "dormgate/v1/xing1/gateway/state".to_owned()] {
-        let offline = |h: &crate::peer::Heard| (h.topic == topic && h.json["state"] == "offline").then_some(());
+        let offline = |h: &crate::peer::Received| (h.topic == topic && h.json["state"] == "offline").then_some(());
         site.peer.find(mark, &format!("offline on {topic}"), offline).await;
     }
     assert!(!site.socket().exists(), "the socket is gone");
@@ -38,16 +38,16 @@ async fn told_to_end_it_finishes_what_it_took_says_goodbye_and_exits_0_within_5_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn told_to_end_without_a_broker_it_ends_all_the_same_within_5_s() {
+async fn reported_to_end_without_a_broker_it_ends_all_the_same_within_5_s() {
     let mut site = Site::new().await;
     let mut gateway = site.start().await;
     site.hub.stop().await;
     #[expect(clippy::disallowed_methods, reason = "a test measures the real end")]
-    let told = Instant::now();
+    let reported = Instant::now();
     gateway.signal("TERM");
     let status = gateway.ended().await;
     assert_eq!(status.code(), Some(0), "{}", gateway.log());
-    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    assert!(reported.elapsed() < Duration::from_secs(5), "{:?}", reported.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +57,7 @@ async fn a_killed_gateway_is_reported_offline_by_its_last_wills() {
     let mark = site.peer.mark();
     gateway.kill().await;
     for topic in [up("state"), "dormgate/v1/xing1/gateway/state".to_owned()] {
-        let offline = |h: &crate::peer::Heard| (h.topic == topic && h.json["state"] == "offline").then_some(());
+        let offline = |h: &crate::peer::Received| (h.topic == topic && h.json["state"] == "offline").then_some(());
         site.peer.find(mark, &format!("offline on {topic}"), offline).await;
     }
 }
@@ -101,7 +101,7 @@ async fn a_wrong_or_missing_configuration_exits_78_with_its_place_and_a_wrong_ca
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_pages_say_alive_ready_and_how_much() {
+async fn the_pages_report_alive_ready_and_how_much() {
     let mut site = Site::new().await;
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     site.extra = format!("[http]\nlisten = \"{free}\"\n");
@@ -110,8 +110,8 @@ async fn the_pages_say_alive_ready_and_how_much() {
     assert_eq!(page(&free, "/healthz").await.0, 200);
     assert_eq!(page(&free, "/readyz").await.0, 200);
     assert_eq!(page(&free, "/nothing").await.0, 404);
-    site.say_cards(json!([issue(CARD, "h1")])).await;
-    site.say_rooms(json!([enrol(CARD, "h1")])).await;
+    site.report_cards(json!([issue(CARD, "h1")])).await;
+    site.report_rooms(json!([enrol(CARD, "h1")])).await;
     site.expect_everywhere(CARD, "granted").await;
     assert_eq!(site.reason(GATE, "04A1B2C3D4E5F6").await, "unknown_credential");
     let (status, text) = page(&free, "/metrics").await;
@@ -131,26 +131,26 @@ async fn the_pages_say_alive_ready_and_how_much() {
 async fn a_portal_that_is_nobodys_is_refused_and_the_same_request_is_answered_alike_and_audited_once() {
     let mut site = Site::new().await;
     let gateway = site.start().await;
-    site.say_cards(json!([issue(CARD, "h1")])).await;
-    site.say_rooms(json!([enrol(CARD, "h1")])).await;
+    site.report_cards(json!([issue(CARD, "h1")])).await;
+    site.report_rooms(json!([enrol(CARD, "h1")])).await;
     assert_eq!(site.reason("door-999", CARD).await, "unknown_portal");
     let request = json!({"v": 1, "id": "b7f3-118", "uid": "1e:a6:86:71"}).to_string();
     let mark = site.peer.mark();
     let answers = async |count: usize| {
         let topic = portal(GATE, "decision");
         loop {
-            let heard: Vec<_> = site.peer.since(mark).into_iter().filter(|h| h.topic == topic).collect();
-            if heard.len() >= count {
-                return heard;
+            let received: Vec<_> = site.peer.since(mark).into_iter().filter(|h| h.topic == topic).collect();
+            if received.len() >= count {
+                return received;
             }
             site.peer.find(site.peer.mark().max(mark), "a decision", |h| (h.topic == topic).then_some(())).await;
         }
     };
-    site.peer.say(&portal(GATE, "request"), request.clone()).await;
+    site.peer.report(&portal(GATE, "request"), request.clone()).await;
     answers(1).await;
-    site.peer.say(&portal(GATE, "request"), request).await;
-    let heard = answers(2).await;
-    assert_eq!(heard[0].payload, heard[1].payload);
+    site.peer.report(&portal(GATE, "request"), request).await;
+    let received = answers(2).await;
+    assert_eq!(received[0].payload, received[1].payload);
     let query = site.command("after", json!({"command": "query", "uid": CARD})).await;
     assert_eq!(query["status"], "ok");
     site.event(mark, "the command", |e| e["type"] == "command").await;

@@ -13,7 +13,8 @@ const CARD: &str = "1EA68671";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs mosquitto, which tests/run installs"]
-async fn a_gateway_with_certificate_user_and_password_serves_and_one_with_a_wrong_password_says_so_and_still_decides() {
+async fn a_gateway_with_certificate_user_and_password_serves_and_one_with_a_wrong_password_reports_so_and_still_decides()
+ {
     // The gateway does so for itself; here it is for the client outside.
     drop(tokio_rustls::rustls::crypto::ring::default_provider().install_default());
     let directory = tempfile::tempdir().unwrap();
@@ -57,8 +58,8 @@ async fn a_gateway_with_certificate_user_and_password_serves_and_one_with_a_wron
     // No `[local]`: the same broker, with the same secrets, on a connection of its own.
     site.uplink = Some(uplink("correct horse"));
     let gateway = site.start().await;
-    site.say_cards(json!([issue(CARD, "h1")])).await;
-    site.say_rooms(json!([enrol(CARD, "h1")])).await;
+    site.report_cards(json!([issue(CARD, "h1")])).await;
+    site.report_rooms(json!([enrol(CARD, "h1")])).await;
     site.expect_everywhere(CARD, "granted").await;
     let log = gateway.stop().await;
     assert!(!log.contains("correct horse"), "no secret in the log: {log}");

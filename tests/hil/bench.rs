@@ -54,7 +54,7 @@ pub struct Bench {
     pub recorder: Recorder,
 }
 
-/// Silence, or something that is no answer; or the device said no.
+/// Silence, or something that is no answer; or the device output no.
 pub enum NoAnswer {
     Nothing(String),
     Refused(u8),
@@ -79,7 +79,7 @@ impl Bench {
         matches!(self.leads.get(&device.bus).expect("a bus").spec.line, LineSpec::Tcp(_))
     }
 
-    /// Asks once. After anything but an answer the line is opened anew.
+    /// Asks once. After anything but an answer the line is opened again.
     pub async fn ask(&mut self, device: &Device, request: &Request) -> Result<(Reply, Vec<Frame>), NoAnswer> {
         let lead = self.leads.get_mut(&device.bus).expect("the configuration was checked");
         let limit = Duration::from_millis(u64::from(lead.spec.timeout_ms.max(device.profile.link.reply_ms)));
@@ -117,9 +117,9 @@ impl Bench {
     pub async fn poll(&mut self, device: &Device, poll: &Poll, keep: bool) -> Result<Block, NoAnswer> {
         let (mut block, mut frames) = (Block::default(), Vec::new());
         for read in &poll.reads {
-            let (reply, told) = self.ask(device, read).await?;
+            let (reply, reported) = self.ask(device, read).await?;
             block.add(read, reply);
-            frames.extend(told);
+            frames.extend(reported);
         }
         if keep {
             self.keep(device, &format!("poll {}", poll.name), &frames, &learnt(&device.profile, &block));

@@ -21,7 +21,7 @@ const NOBODY: u8 = 247;
 const PULSE_MS: u32 = 1_000;
 /// How long after the end of a pulse the relay may still be read as closed, in milliseconds.
 const GRACE_MS: u32 = 2_000;
-/// How long a relay that was moved is told off until a device says that it did so, in milliseconds.
+/// How long a relay that was moved is ordered off until a device reports that it did so, in milliseconds.
 const OFF_FOR_MS: u64 = 5_000;
 /// Wait between two tries of it, in milliseconds.
 const OFF_AGAIN_MS: u64 = 200;
@@ -104,7 +104,7 @@ fn device(part: &Part) -> Device {
     Device { bus: part.bus.clone(), unit: part.unit, profile: part.profile.clone() }
 }
 
-/// Reads all that tells of the card; `keep`s it for the device's file.
+/// Reads all that reports of the card; `keep`s it for the device's file.
 async fn look(bench: &mut Bench, at: &Device, reader: &Reader, keep: bool) -> Result<Block, NoAnswer> {
     let points = reader.points();
     let mut all = Block::default();
@@ -115,7 +115,7 @@ async fn look(bench: &mut Bench, at: &Device, reader: &Reader, keep: bool) -> Re
     Ok(all)
 }
 
-/// Looks until `seen` makes something of what the reader says, or the person's time is over.
+/// Looks until `seen` makes something of what the reader reports, or the person's time is over.
 async fn until<T>(
     bench: &mut Bench,
     at: &Device,
@@ -239,11 +239,11 @@ pub async fn a_card_is_read_and_goes(
 enum Wrong {
     /// Nothing was moved.
     Untouched(String),
-    /// It was told to close, or may have been.
+    /// It was ordered to close, or may have been.
     Moved(String),
 }
 
-/// Whatever went wrong, a relay does not stay closed: told off until the device has taken it, or the time is over.
+/// Whatever went wrong, a relay does not stay closed: ordered off until the device has taken it, or the time is over.
 async fn off(bench: &mut Bench, at: &Device, request: &Request) -> Result<(), NoAnswer> {
     let deadline = Instant::now() + Duration::from_millis(OFF_FOR_MS);
     loop {
@@ -275,14 +275,14 @@ pub async fn a_relay_closes_and_opens(bench: &mut Bench, portal: &ModbusPortalSp
     let run = async |bench: &mut Bench| -> Result<String, Wrong> {
         let text = |error: NoAnswer| Wrong::Moved(error.to_string());
         if state(bench).await.map_err(|error| Wrong::Untouched(error.to_string()))? == Some(true) {
-            let told = "it is closed already; is the room in use? Nothing was moved";
-            return Err(Wrong::Untouched(told.to_owned()));
+            let reported = "it is closed already; is the room in use? Nothing was moved";
+            return Err(Wrong::Untouched(reported.to_owned()));
         }
         bench.write(&at, &doing, &request).await.map_err(text)?;
         sleep(settle).await;
         let closed = state(bench).await.map_err(text)?;
         if closed == Some(false) {
-            return Err(Wrong::Moved("it was told to close and reads as open".to_owned()));
+            return Err(Wrong::Moved("it was ordered to close and reads as open".to_owned()));
         }
         let limit = match by_device {
             Some(ms) => Duration::from_millis(u64::from(ms + GRACE_MS)),
@@ -293,7 +293,7 @@ pub async fn a_relay_closes_and_opens(bench: &mut Bench, portal: &ModbusPortalSp
             }
         };
         if closed.is_none() {
-            return Ok("it cannot be read back: you have heard it close and open, or it did not".to_owned());
+            return Ok("it cannot be read back: you have received it close and open, or it did not".to_owned());
         }
         let deadline = Instant::now() + limit;
         while state(bench).await.map_err(text)? == Some(true) {
@@ -305,7 +305,7 @@ pub async fn a_relay_closes_and_opens(bench: &mut Bench, portal: &ModbusPortalSp
         Ok("closed, read back, open again, read back".to_owned())
     };
     match run(bench).await {
-        Ok(told) => report.ok(format_args!("`{}`: {told}", portal.id)),
+        Ok(reported) => report.ok(format_args!("`{}`: {reported}", portal.id)),
         Err(Wrong::Untouched(error)) => report.failed(format_args!("`{}`: {error}", portal.id)),
         Err(Wrong::Moved(error)) => {
             report.failed(format_args!("`{}`: {error}", portal.id));

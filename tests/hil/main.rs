@@ -1,5 +1,5 @@
 //! The same checks on a real line as on a simulated one. `DORMGATE_HIL=config.toml tests/run --hil` runs them with a person at
-//! the devices, who is told what to do; without hardware, a rehearsal plays the person and `dormgate simulate` the devices.
+//! the devices, who is reported what to do; without hardware, a rehearsal plays the person and `dormgate simulate` the devices.
 //! devices/README.md, "Testing against your hardware", is for the person.
 #![cfg(feature = "workbench")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
@@ -23,7 +23,7 @@ use bench::{Bench, devices};
 use person::{Report, heading, outputs_may_move};
 use record::Recorder;
 
-/// Where recordings are put when `DORMGATE_HIL_RECORD` does not say.
+/// Where recordings are put when `DORMGATE_HIL_RECORD` does not report.
 const RECORD_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/hil");
 
 fn named() -> PathBuf {
@@ -35,7 +35,7 @@ fn named() -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs devices and a person: DORMGATE_HIL=config.toml tests/run --hil"]
-async fn the_line_of_the_configuration_keeps_its_promises() {
+async fn the_line_of_the_configuration_keeps_its_guarantees() {
     let path = named();
     let config = dormgate::config::load(&path).unwrap_or_else(|error| panic!("\n{error}"));
     let folder = std::env::var_os("DORMGATE_HIL_RECORD").filter(|dir| !dir.is_empty());

@@ -18,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// The trace of the lines, see "Every frame in hex" in deploy/README.md.
 const FRAMES: &str = "dormgate::frames";
 
-/// One frame, as the trace told it: `> 01 04 …` or `< …`.
+/// One frame, as the trace reported it: `> 01 04 …` or `< …`.
 #[derive(Clone)]
 pub struct Frame {
     at: String,
@@ -50,7 +50,7 @@ impl Recorder {
         let began = wall(&clock);
         let folder = folder.join(format!("hil-{}", began.replace(':', "-")));
         fs::create_dir_all(&folder)
-            .unwrap_or_else(|e| panic!("`{}`: {e}; DORMGATE_HIL_RECORD says where", folder.display()));
+            .unwrap_or_else(|e| panic!("`{}`: {e}; DORMGATE_HIL_RECORD reports where", folder.display()));
         let mut all = File::create(folder.join("frames.txt")).expect("a file in a new folder");
         writeln!(all, "# every frame since {began}: time, line, > sent or < answered").expect("room on the disk");
         let kept = Kept { frames: Vec::new(), all, devices: BTreeMap::new() };
@@ -101,12 +101,12 @@ fn serial(text: &str) -> String {
 }
 
 #[derive(Default)]
-struct Told {
+struct Reported {
     line: String,
     message: String,
 }
 
-impl Visit for Told {
+impl Visit for Reported {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "line" {
             value.clone_into(&mut self.line);
@@ -127,16 +127,16 @@ impl<S: tracing::Subscriber> Layer<S> for Recorder {
         if event.metadata().target() != FRAMES {
             return;
         }
-        let mut told = Told::default();
-        event.record(&mut told);
+        let mut reported = Reported::default();
+        event.record(&mut reported);
         let at = wall(&self.clock);
         let mut kept = self.kept.lock().expect("no panic");
-        writeln!(kept.all, "{at} {} {}", told.line, told.message).expect("room on the disk");
-        kept.frames.push(Frame { at, text: told.message });
+        writeln!(kept.all, "{at} {} {}", reported.line, reported.message).expect("room on the disk");
+        kept.frames.push(Frame { at, text: reported.message });
     }
 }
 
-/// What a block says, in the words of golden files.
+/// What a block reports, in the words of golden files.
 pub fn learnt(profile: &Profile, block: &Block) -> Vec<String> {
     let mut lines = Vec::new();
     let on = |flag: bool| if flag { "on" } else { "off" };
@@ -182,12 +182,12 @@ pub fn learnt(profile: &Profile, block: &Block) -> Vec<String> {
             InputKind::PassedIn => "passed_in",
             InputKind::PassedOut => "passed_out",
         };
-        let told = if input.point.kind == PointType::Bool {
+        let reported = if input.point.kind == PointType::Bool {
             input.point.flag(block, 0).map(|flag| if flag == input.when { "yes".to_owned() } else { "no".to_owned() })
         } else {
             input.point.number(block, 0).map(|count| count.to_string())
         };
-        lines.extend(told.map(|told| format!("input {kind} 0 {told}")));
+        lines.extend(reported.map(|reported| format!("input {kind} 0 {reported}")));
     }
     lines
 }

@@ -1,5 +1,5 @@
 //! The run against hardware, rehearsed: `dormgate simulate` is the devices, on TCP and on a serial line, and a scripted person
-//! does what the prompts say. What is rehearsed is the very test that a person starts, as a process of its own.
+//! does what the prompts report. What is rehearsed is the very test that a person starts, as a process of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,10 +16,10 @@ use crate::golden;
 use crate::person::PROMPT;
 
 /// The name of the test that is rehearsed.
-const REAL: &str = "the_line_of_the_configuration_keeps_its_promises";
+const REAL: &str = "the_line_of_the_configuration_keeps_its_guarantees";
 /// Longest wait for anything here.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How long a card stays out when it is presented anew, so that its reader sees that it has left.
+/// How long a card stays out when it is presented again, so that its reader sees that it has left.
 const OUT: Duration = Duration::from_millis(2_000);
 const CARD: &str = "1EA68671";
 
@@ -28,10 +28,10 @@ struct Stage {
     stand_in: Option<Child>,
 }
 
-/// What came of a run: whether it was green, and all it said.
+/// What came of a run: whether it was green, and all it output.
 struct Run {
     green: bool,
-    said: String,
+    output: String,
 }
 
 impl Stage {
@@ -39,7 +39,7 @@ impl Stage {
         self.dir.path().join(name)
     }
 
-    /// Devices that are stood in for; the line is what `bus` says.
+    /// Devices that are simulated; the line is what `bus` reports.
     async fn set(bus: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let text = format!(
@@ -69,11 +69,12 @@ meter = {{ modbus = "riser", unit = 31, profile = "eastron-sdm120" }}
         std::fs::write(dir.path().join("site.toml"), text).unwrap();
         let mut stage = Self { dir, stand_in: None };
         let mut stand_in = stage.program(&["simulate"]).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-        let mut told = BufReader::new(stand_in.stderr.take().unwrap()).lines();
-        let up =
-            async { while !told.next_line().await.unwrap().expect("it stays up").contains("line `riser` is at") {} };
+        let mut reported = BufReader::new(stand_in.stderr.take().unwrap()).lines();
+        let up = async {
+            while !reported.next_line().await.unwrap().expect("it stays up").contains("line `riser` is at") {}
+        };
         timeout(PATIENCE, up).await.unwrap();
-        tokio::spawn(async move { while let Ok(Some(_)) = told.next_line().await {} });
+        tokio::spawn(async move { while let Ok(Some(_)) = reported.next_line().await {} });
         stage.stand_in = Some(stand_in);
         assert_eq!(stage.simulate(&["set", "riser/31", "power", "41.2"]).await, "riser/31: power is 41.2 W\n");
         stage
@@ -92,7 +93,7 @@ meter = {{ modbus = "riser", unit = 31, profile = "eastron-sdm120" }}
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     }
 
-    /// Runs the real test, with a person who does what it says.
+    /// Runs the real test, with a person who does what it reports.
     async fn run(&self, outputs: bool) -> Run {
         let mut test = Command::new(std::env::current_exe().unwrap());
         test.args(["--ignored", "--exact", REAL, "--nocapture"])
@@ -114,15 +115,15 @@ meter = {{ modbus = "riser", unit = 31, profile = "eastron-sdm120" }}
             all
         });
         let mut lines = BufReader::new(test.stdout.take().unwrap()).lines();
-        let mut said = String::new();
+        let mut output = String::new();
         while let Some(line) = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap() {
             if let Some(prompt) = line.strip_prefix(PROMPT) {
                 self.obey(prompt).await;
             }
-            said = said + &line + "\n";
+            output = output + &line + "\n";
         }
         let green = timeout(PATIENCE, test.wait()).await.unwrap().unwrap().success();
-        Run { green, said: said + &errors.await.unwrap() }
+        Run { green, output: output + &errors.await.unwrap() }
     }
 
     async fn obey(&self, prompt: &str) {
@@ -176,7 +177,7 @@ fn holds_the_frames(folder: &Path) {
 async fn a_rehearsal_with_everything(bus: &str) {
     let stage = Stage::set(bus).await;
     let run = stage.run(true).await;
-    assert!(run.green, "{}", run.said);
+    assert!(run.green, "{}", run.output);
     for step in [
         "ok        riser/31 (eastron-sdm120): ",
         ">>> present a card at `door-412` and leave it there (within 10 s)",
@@ -190,7 +191,7 @@ async fn a_rehearsal_with_everything(bus: &str) {
         "ok        `door-412`: 1EA68671 not_enrolled",
         " 0 failed, 0 left out",
     ] {
-        assert!(run.said.contains(step), "`{step}` is missing:\n{}", run.said);
+        assert!(run.output.contains(step), "`{step}` is missing:\n{}", run.output);
     }
     holds_the_frames(&stage.recorded());
     assert!(read(&stage.recorded().join("riser-21-waveshare-relay-8ch.txt")).contains("pulse 0 1000\n"));
@@ -208,11 +209,11 @@ async fn a_run_on_a_serial_line_is_green_and_its_recording_is_golden() {
 }
 
 #[tokio::test]
-async fn a_run_moves_no_relay_unless_somebody_allows_it_and_says_what_it_left_out() {
+async fn a_run_moves_no_relay_unless_somebody_allows_it_and_reports_what_it_left_out() {
     let stage = Stage::set("serial = { port = \"riser.pty\" }").await;
     let run = stage.run(false).await;
-    assert!(run.green, "{}", run.said);
-    assert!(run.said.contains("left out  relays, and the gateway") && run.said.contains("DORMGATE_HIL_OUTPUTS=1"));
+    assert!(run.green, "{}", run.output);
+    assert!(run.output.contains("left out  relays, and the gateway") && run.output.contains("DORMGATE_HIL_OUTPUTS=1"));
     let frames = read(&stage.recorded().join("frames.txt"));
     let to_relays = |line: &&str| line.contains(" > 15 05 ") || line.contains(" > 15 0F ");
     assert_eq!(frames.lines().filter(to_relays).count(), 0, "{frames}");
@@ -235,24 +236,24 @@ async fn each_fault_of_a_device_turns_the_run_red_and_names_the_device() {
     }
     while let Some(run) = runs.join_next().await {
         let (fault, run) = run.unwrap();
-        assert!(!run.green, "{fault:?}: {}", run.said);
-        assert!(run.said.contains("FAILED    riser/31 (eastron-sdm120): "), "{fault:?}: {}", run.said);
+        assert!(!run.green, "{fault:?}: {}", run.output);
+        assert!(run.output.contains("FAILED    riser/31 (eastron-sdm120): "), "{fault:?}: {}", run.output);
         let others = ["riser/3 ", "riser/4 ", "riser/21 ", "line `riser`", "`door-412`"];
         let blamed = |line: &&str| line.starts_with("FAILED") && others.iter().any(|other| line.contains(other));
-        assert_eq!(run.said.lines().find(blamed), None, "{fault:?}: the others are not blamed: {}", run.said);
-        assert!(run.said.contains("ok        `door-412`: card 1EA68671"), "{fault:?}: {}", run.said);
+        assert_eq!(run.output.lines().find(blamed), None, "{fault:?}: the others are not blamed: {}", run.output);
+        assert!(run.output.contains("ok        `door-412`: card 1EA68671"), "{fault:?}: {}", run.output);
     }
 }
 
 #[tokio::test]
-async fn a_relay_that_says_that_it_switched_and_did_not_turns_the_run_red() {
+async fn a_relay_that_reports_that_it_switched_and_did_not_turns_the_run_red() {
     let stage = Stage::set("serial = { port = \"riser.pty\" }").await;
     stage.simulate(&["fault", "riser/21", "stuck-relay"]).await;
     let run = stage.run(true).await;
-    assert!(!run.green, "{}", run.said);
+    assert!(!run.green, "{}", run.output);
     for portal in ["door-412", "power-412"] {
-        let told = format!("FAILED    `{portal}`: it was told to close and reads as open");
-        assert!(run.said.contains(&told), "{}", run.said);
+        let reported = format!("FAILED    `{portal}`: it was ordered to close and reads as open");
+        assert!(run.output.contains(&reported), "{}", run.output);
     }
 }
 
@@ -261,10 +262,10 @@ async fn a_line_that_is_unplugged_and_a_configuration_that_is_not_there_are_no_g
     let stage = Stage::set("serial = { port = \"riser.pty\" }").await;
     assert_eq!(stage.simulate(&["fault", "riser", "unplugged"]).await, "riser: unplugged\n");
     let run = stage.run(false).await;
-    assert!(!run.green && run.said.contains("riser.pty` cannot be opened"), "{}", run.said);
+    assert!(!run.green && run.output.contains("riser.pty` cannot be opened"), "{}", run.output);
     std::fs::remove_file(stage.path("site.toml")).unwrap();
     let run = stage.run(false).await;
-    assert!(!run.green && run.said.contains("cannot be read"), "{}", run.said);
+    assert!(!run.green && run.output.contains("cannot be read"), "{}", run.output);
 }
 
 /// `tests/run` itself with these words, with `cargo` in the place of cargo, started in `from`.
@@ -279,27 +280,33 @@ async fn tests_run(words: &[&str], cargo: &str, from: &Path, variables: &[(&str,
 const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
 
 #[tokio::test]
-async fn asked_for_hardware_and_told_of_none_the_test_command_fails_and_says_what_to_do() {
+async fn asked_for_hardware_and_reported_of_none_the_test_command_fails_and_reports_what_to_do() {
     let from = Path::new(SOURCES);
     for config in [None, Some(""), Some("/nowhere/config.toml")] {
         let named: Vec<_> = config.map(|config| ("DORMGATE_HIL", config)).into_iter().collect();
-        let (code, said) = tests_run(&["--hil"], "echo cargo", from, &named).await;
-        assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains("DORMGATE_HIL=config.toml tests/run --hil"), "{said}");
+        let (code, output) = tests_run(&["--hil"], "echo cargo", from, &named).await;
+        assert_eq!(code, Some(1), "{output}");
+        assert!(output.contains("DORMGATE_HIL=config.toml tests/run --hil"), "{output}");
     }
     let named = [("DORMGATE_HIL", "deploy/dormgate.toml")];
-    let (code, said) = tests_run(&["--hil"], "echo cargo", from, &named).await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("cargo test --test hil -- --ignored --nocapture --exact") && said.contains(REAL), "{said}");
+    let (code, output) = tests_run(&["--hil"], "echo cargo", from, &named).await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(
+        output.contains("cargo test --test hil -- --ignored --nocapture --exact") && output.contains(REAL),
+        "{output}"
+    );
 }
 
 #[tokio::test]
 async fn a_word_that_the_test_command_does_not_know_is_refused_wherever_it_stands() {
     let named = [("DORMGATE_HIL", "deploy/dormgate.toml")];
     for words in [&["--hill"][..], &["--hil", "readers"], &["readers", "--hil"], &["--hil", ""]] {
-        let (code, said) = tests_run(words, "echo cargo", Path::new(SOURCES), &named).await;
-        assert_eq!(code, Some(2), "{words:?}: {said}");
-        assert!(said.contains("is unknown; there is `--hil`") && !said.contains("cargo test"), "{words:?}: {said}");
+        let (code, output) = tests_run(words, "echo cargo", Path::new(SOURCES), &named).await;
+        assert_eq!(code, Some(2), "{words:?}: {output}");
+        assert!(
+            output.contains("is unknown; there is `--hil`") && !output.contains("cargo test"),
+            "{words:?}: {output}"
+        );
     }
 }
 
@@ -317,8 +324,8 @@ async fn what_the_person_names_is_where_the_person_is() {
         ("", format!("{at}/site.toml and \n")),
     ] {
         let named = [("DORMGATE_HIL", "site.toml"), ("DORMGATE_HIL_RECORD", records)];
-        let (code, said) = tests_run(&["--hil"], &shows, here.path(), &named).await;
-        assert_eq!(code, Some(0), "{said}");
-        assert!(said.starts_with(&wanted), "{wanted} is not the beginning of {said}");
+        let (code, output) = tests_run(&["--hil"], &shows, here.path(), &named).await;
+        assert_eq!(code, Some(0), "{output}");
+        assert!(output.starts_with(&wanted), "{wanted} is not the beginning of {output}");
     }
 }

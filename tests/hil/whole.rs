@@ -23,7 +23,7 @@ use crate::person::{Report, heading, please, wait};
 
 /// Longest wait for what needs no person.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long after the last order the gateway may still say that it was not confirmed; it says so after 2 s.
+/// How long after the last order the gateway may still report that it was not confirmed; it reports it after 2 s.
 const UNCONFIRMED_WITHIN: Duration = Duration::from_secs(4);
 const GATEWAY: &str = "hil";
 
@@ -69,7 +69,7 @@ impl Office {
         }
     }
 
-    async fn say(&self, ops: Vec<Op>) -> Result<(), String> {
+    async fn report(&self, ops: Vec<Op>) -> Result<(), String> {
         let answered = self.center.publish_and_wait(ops, PATIENCE).await.map_err(|error| error.to_string())?;
         let applied =
             |a: &dormgate::workbench::center::Answered| a.ack.as_ref().is_some_and(|(ack, _)| ack.outcome == "applied");
@@ -81,7 +81,7 @@ fn is(event: &AuditEvent, kind: EventKind, portal: &PortalId) -> bool {
     event.kind() == kind && event.body.portal() == Some(portal)
 }
 
-/// A relay that did not do what it was told: a grant that was not carried out, or a cut.
+/// A relay that did not do what it was reported: a grant that was not carried out, or a cut.
 fn is_unconfirmed(event: &AuditEvent, portal: &PortalId) -> bool {
     let Event::Alarm { kind, detail, .. } = &event.body else { return false };
     let not_done = ["a release was not confirmed", "a grant was not carried out"];
@@ -115,8 +115,8 @@ pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
     let (end, ended) = oneshot::channel::<()>();
     let (is_ready, ready) = oneshot::channel::<()>();
     let serving = tokio::spawn(async move {
-        let told = move |_: &dormgate::cli::serve::Running| is_ready.send(()).expect("it is waited for");
-        serve(&config, async move { ended.await.unwrap_or_default() }, told).await
+        let reported = move |_: &dormgate::cli::serve::Running| is_ready.send(()).expect("it is waited for");
+        serve(&config, async move { ended.await.unwrap_or_default() }, reported).await
     });
     let mut office = Office { incoming: center.events(), center, events: Vec::new(), issued: HashSet::new() };
     if ready.await.is_ok() {
@@ -127,7 +127,7 @@ pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
         for portal in parts.map(|portal| &portal.portal.id).filter(|id| !cards.contains_key(*id)) {
             report.left_out(format_args!("`{portal}` with the gateway: no whole card number was read there"));
         }
-        // A gateway that has ended already says why below.
+        // A gateway that has ended already reports why below.
         end.send(()).ok();
     }
     match serving.await.expect("no panic") {
@@ -150,13 +150,13 @@ async fn at_portal(real: &Site, id: &PortalId, card: CardUid, office: &mut Offic
     let holder: Holder = format!("hil-{card}").parse().expect("a holder");
     // Issued once, at the first portal where it was read; withdrawn at the end of each.
     if office.issued.insert(card)
-        && let Err(error) = office.say(vec![Op::Issue { uid: card, holder: holder.clone() }]).await
+        && let Err(error) = office.report(vec![Op::Issue { uid: card, holder: holder.clone() }]).await
     {
         report.failed(format_args!("`{id}`: {error}"));
         return;
     }
     decides(office, id, card, "not_enrolled", report).await;
-    if let Err(error) = office.say(vec![Op::Enrol { uid: card, enrolment: enrolment(&holder) }]).await {
+    if let Err(error) = office.report(vec![Op::Enrol { uid: card, enrolment: enrolment(&holder) }]).await {
         report.failed(format_args!("`{id}`: {error}"));
         return;
     }
@@ -165,29 +165,29 @@ async fn at_portal(real: &Site, id: &PortalId, card: CardUid, office: &mut Offic
     match portal.portal.kind {
         PortalKind::Gate | PortalKind::Door => {}
         PortalKind::PowerBox => {
-            tell(
+            conclude(
                 office.event(mark, PATIENCE, |e| is(e, EventKind::PowerOn, id)).await.as_ref(),
                 id,
-                "was switched on, says the audit",
+                "was switched on, reports the audit",
                 report,
             );
         }
     }
     let mark = office.events.len();
-    let said = office.say(vec![Op::Withdraw { subject: Subject::Card(card) }]).await;
-    if let Err(error) = said {
+    let output = office.report(vec![Op::Withdraw { subject: Subject::Card(card) }]).await;
+    if let Err(error) = output {
         report.failed(format_args!("`{id}`: {error}"));
         return;
     }
     match portal.portal.kind {
         PortalKind::PowerBox => {
             let off = office.event(mark, PATIENCE, |e| is(e, EventKind::PowerOff, id)).await;
-            tell(off.as_ref(), id, "was switched off because the card may no longer, says the audit", report);
+            conclude(off.as_ref(), id, "was switched off because the card may no longer, reports the audit", report);
         }
         PortalKind::Gate | PortalKind::Door => decides(office, id, card, "not_enrolled", report).await,
     }
     please(format_args!("take the card away from `{id}`"));
-    // What the gateway decided is in the audit at once; that a relay did not follow is said later.
+    // What the gateway decided is in the audit at once; that a relay did not follow is output later.
     match office.event(begun, UNCONFIRMED_WITHIN, |e| is_unconfirmed(e, id)).await {
         None => report.ok(format_args!("`{id}`: every order was confirmed where the relay can be read back")),
         Some(event) => report.failed(format_args!("`{id}`: {}", event.body.detail())),
@@ -199,14 +199,14 @@ async fn at_portal(real: &Site, id: &PortalId, card: CardUid, office: &mut Offic
     }
 }
 
-fn tell(event: Option<&AuditEvent>, id: &PortalId, what: &str, report: &mut Report) {
+fn conclude(event: Option<&AuditEvent>, id: &PortalId, what: &str, report: &mut Report) {
     match event {
         Some(_) => report.ok(format_args!("`{id}` {what}")),
         None => report.failed(format_args!("it is not events that `{id}` {what}")),
     }
 }
 
-/// Lets the person present the card, anew, and compares what is decided.
+/// Lets the person present the card, again, and compares what is decided.
 async fn decides(office: &mut Office, id: &PortalId, card: CardUid, wanted: &str, report: &mut Report) {
     let mark = office.events.len();
     please(format_args!("take the card away from `{id}`, wait 3 s, and present it again; leave it there"));

@@ -1,4 +1,4 @@
-//! What is shown twice, told late, or merged with what came after: nobody keeps a right by it, and nothing is told over and over.
+//! What is shown twice, reported late, or merged with what came after: nobody keeps a right by it, and nothing is reported over and over.
 
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{Input, PortalReport, Presented, Request};
@@ -61,7 +61,7 @@ fn a_lossy_box_raises_an_unknown_card_once() {
     w.resident("A", "p1");
     let mut alarms = 0;
     for _ in 0..5 {
-        // What a Modbus portal says each time its reader is heard again after a silence.
+        // What a Modbus portal reports each time its reader is received again after a silence.
         w.report(BOX, PortalReport { online: Some(false), ..PortalReport::default() });
         let uid = Some(Presented::Lossy(W26.read(uid("X"))));
         let seen = w.report(BOX, PortalReport { card_present: Some(true), uid, ..PortalReport::default() });
@@ -140,7 +140,7 @@ fn a_box_cut_at_boot_is_not_on_by_a_report() {
         w.input(Input::Request(request));
     }
     // The process dies between the revocation and what followed it: the journal ends with the change.
-    let seen = w.say(vec![op::report_lost("uid:A")]);
+    let seen = w.publish(vec![op::report_lost("uid:A")]);
     assert_eq!(seen.cuts(), []);
     w.journal.pop_if(|r| r.event.kind() != EventKind::ChangesApplied);
     while w.journal.last().is_some_and(|r| r.event.kind() != EventKind::ChangesApplied) {
@@ -154,7 +154,7 @@ fn a_box_cut_at_boot_is_not_on_by_a_report() {
         ..PortalReport::default()
     };
     w.report(BOX, there);
-    assert!(!w.is_on(BOX), "a report alone never switches on, and the box was told off");
+    assert!(!w.is_on(BOX), "a report alone never switches on, and the box was ordered off");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn merged_a_dead_card_that_is_there_is_still_judged() {
     let draws = PortalReport { card_present: Some(true), power_w: Some(900.0), ..PortalReport::default() };
     for merge in [false, true] {
         let mut w = World::new();
-        w.resident("A", "p1").say(vec![op::report_lost("uid:A")]);
+        w.resident("A", "p1").publish(vec![op::report_lost("uid:A")]);
         let seen = if merge {
             w.report(BOX, there.clone().then(draws.clone()))
         } else {
@@ -202,7 +202,7 @@ fn a_denied_card_shown_again_within_the_debounce_still_takes_the_slot() {
         let mut portals = portals();
         portals[4].debounce_ms = debounce_ms;
         let mut w = World::of(Policy::default(), portals);
-        w.resident("A", "p1").resident("R", "p2").say(vec![op::report_lost("uid:R")]);
+        w.resident("A", "p1").resident("R", "p2").publish(vec![op::report_lost("uid:R")]);
         let put = |w: &mut World, card: &str| {
             let request = w.request(BOX, Presented::Card(uid(card)));
             w.input(Input::Request(request)).reason()

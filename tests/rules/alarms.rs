@@ -41,7 +41,7 @@ fn reader_noise_is_one_alarm_and_the_next_counts_what_was_held_back() {
 fn a_dead_card_left_in_a_box_is_one_alarm() {
     let mut w = World::new();
     w.resident("A", "p1");
-    w.say(vec![op::cancel("uid:A")]);
+    w.publish(vec![op::cancel("uid:A")]);
     let mut raised = Vec::new();
     for _ in 0..60 {
         raised.extend(w.see("power-412", "A").alarms());

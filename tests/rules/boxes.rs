@@ -1,4 +1,4 @@
-//! Power boxes: a standing grant is judged anew on everything, and nothing is on without a right.
+//! Power boxes: a standing grant is judged again on everything, and nothing is on without a right.
 
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{CommandKind, PortalReport, Presented};
@@ -64,8 +64,8 @@ fn a_roommate_may_take_over_within_the_delay() {
         }
         assert_eq!(w.pass_s(60).cuts(), []);
         // On by R now: what happens to A concerns the box no more.
-        assert_eq!(w.say(vec![op::report_lost("uid:A")]).cuts(), []);
-        assert_eq!(w.say(vec![op::report_lost("uid:R")]).cuts(), [("power-412", "lost")]);
+        assert_eq!(w.publish(vec![op::report_lost("uid:A")]).cuts(), []);
+        assert_eq!(w.publish(vec![op::report_lost("uid:R")]).cuts(), [("power-412", "lost")]);
         w.assert_replay_is_life();
     }
 }
@@ -120,10 +120,10 @@ fn a_repeated_number_after_the_box_went_off_is_a_new_request() {
     assert!(!w.is_on("power-412"));
     let seen = w.see_as("power-412", "A", "1");
     assert_eq!(seen.reason(), "granted");
-    // Whatever the portal is told to switch on, the gateway knows to be on, so that it can be cut.
+    // Whatever the portal is ordered to switch on, the gateway knows to be on, so that it can be cut.
     assert!(w.is_on("power-412"));
     assert!(seen.recorded().contains(&EventKind::PowerOn));
-    assert_eq!(w.say(vec![op::report_lost("uid:A")]).cuts(), [("power-412", "lost")]);
+    assert_eq!(w.publish(vec![op::report_lost("uid:A")]).cuts(), [("power-412", "lost")]);
 }
 
 #[test]
@@ -140,13 +140,13 @@ fn a_repeated_number_within_the_delay_ends_the_delay() {
 #[test]
 fn suspended_power_is_off_at_once_and_does_not_come_back_by_itself() {
     let mut w = occupied();
-    let seen = w.say(vec![op::power("412", true)]);
+    let seen = w.publish(vec![op::power("412", true)]);
     assert_eq!(
         (seen.cuts(), seen.ack().cut.clone()),
         (vec![("power-412", "power_suspended")], vec![name("power-412")])
     );
     assert_eq!((w.present("power-412", "A"), w.present("door-412", "A")), ("power_suspended", "granted"));
-    let seen = w.say(vec![op::power("412", false)]);
+    let seen = w.publish(vec![op::power("412", false)]);
     assert_eq!(seen.openings(), 0);
     assert!(!w.is_on("power-412"));
     assert_eq!(w.present("power-412", "A"), "granted");
@@ -155,7 +155,7 @@ fn suspended_power_is_off_at_once_and_does_not_come_back_by_itself() {
 #[test]
 fn suspension_in_another_room_concerns_nobody_here() {
     let mut w = occupied();
-    assert_eq!(w.say(vec![op::power("413", true)]).cuts(), []);
+    assert_eq!(w.publish(vec![op::power("413", true)]).cuts(), []);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_restart_cuts_the_card_that_may_not_and_leaves_the_one_that_may() {
     let seen = w.restart_with(state);
     assert_eq!((seen.cuts(), seen.openings()), (vec![("power-412", "lost")], 0));
     assert!(w.is_on("power-413"));
-    // Remembered as on: the box says that its card has left, and the delay runs.
+    // Remembered as on: the box reports that its card has left, and the delay runs.
     w.leave("power-413");
     assert_eq!(w.pass_s(15).cuts(), [("power-413", "card_left")]);
 }
@@ -184,7 +184,7 @@ fn a_report_of_a_card_nobody_remembers_keeps_on_what_may_and_cuts_what_may_not()
     let seen = w.sits("power-412", "A", Some(true));
     assert_eq!((seen.openings(), seen.cuts()), (0, vec![]));
     assert_eq!(w.engine.boxes()["power-412"].source(), Some(PowerSource::Reported(uid("A"))));
-    assert_eq!(w.say(vec![op::freeze("uid:A")]).cuts(), [("power-412", "frozen")]);
+    assert_eq!(w.publish(vec![op::freeze("uid:A")]).cuts(), [("power-412", "frozen")]);
     let seen = w.sits("power-413", "A", Some(true));
     assert_eq!((seen.cuts(), seen.alarms()), (vec![("power-413", "frozen")], vec![AlarmKind::PowerWithoutCard]));
     assert_eq!(w.sits("power-413", "A", Some(true)).alarms(), [], "raised once");
@@ -227,7 +227,7 @@ fn a_box_that_was_away_when_it_was_cut_is_cut_as_soon_as_it_is_back() {
         for relay in [Some(true), None] {
             let mut w = occupied();
             goes_away(&mut w);
-            assert_eq!(w.say(vec![op::report_lost("uid:A")]).cuts(), [("power-412", "lost")]);
+            assert_eq!(w.publish(vec![op::report_lost("uid:A")]).cuts(), [("power-412", "lost")]);
             w.pass_ms(away_ms);
             assert_eq!(comes_back(&mut w, Some("A"), relay).cuts().len(), 1, "{away_ms} {relay:?}");
             assert!(!w.is_on("power-412"));
@@ -240,7 +240,7 @@ fn a_box_that_was_away_when_it_was_cut_is_cut_as_soon_as_it_is_back() {
 fn a_box_whose_absence_went_unnoticed_is_cut_when_it_reports_that_it_is_there() {
     let mut w = occupied();
     comes_back(&mut w, Some("A"), Some(true));
-    w.say(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
     w.pass_s(60);
     assert_eq!(comes_back(&mut w, Some("A"), None).cuts(), [("power-412", "lost")]);
     assert_eq!(comes_back(&mut w, Some("A"), None).cuts(), [], "the order arrived this time");
@@ -250,7 +250,7 @@ fn a_box_whose_absence_went_unnoticed_is_cut_when_it_reports_that_it_is_there() 
 fn a_box_that_comes_back_off_is_left_alone() {
     let mut w = occupied();
     goes_away(&mut w);
-    w.say(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
     assert_eq!(comes_back(&mut w, Some("A"), Some(false)).cuts(), []);
     goes_away(&mut w);
     assert_eq!(comes_back(&mut w, None, None).cuts(), []);
@@ -259,13 +259,13 @@ fn a_box_that_comes_back_off_is_left_alone() {
 #[test]
 fn a_relay_reported_on_just_after_a_cut_is_ordered_off_again_unless_it_goes_off() {
     let mut w = occupied();
-    w.say(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
     assert_eq!(w.relay("power-412", true).cuts(), [], "may be from before the cut");
     let seen = w.pass_s(3);
     assert_eq!((seen.cuts().len(), seen.alarms()), (1, vec![AlarmKind::PowerWithoutCard]));
 
     let mut w = occupied();
-    w.say(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
     w.relay("power-412", true);
     w.relay("power-412", false);
     assert_eq!(w.pass_s(60).cuts(), []);
@@ -288,22 +288,22 @@ fn a_relay_that_stays_on_is_ordered_off_as_long_as_it_is_reported_and_raised_onc
 #[test]
 fn a_card_that_lost_its_right_may_be_cut_after_the_delay() {
     let mut w = occupied_with(Policy { revoke_power: RevokePower::AfterDelay, ..Policy::default() });
-    let seen = w.say(vec![op::report_lost("uid:A")]);
+    let seen = w.publish(vec![op::report_lost("uid:A")]);
     assert_eq!((seen.cuts(), seen.ack().revoked.clone()), (vec![], vec![uid("A")]));
-    // Saying again that the card sits there prolongs nothing.
+    // reporting again that the card sits there prolongs nothing.
     w.pass_s(10);
     w.sits("power-412", "A", Some(true));
     w.present("power-412", "A");
     assert_eq!(w.pass_ms(4_999).cuts(), []);
-    assert_eq!(w.pass_ms(1).cuts(), [("power-412", "lost")], "and says why");
+    assert_eq!(w.pass_ms(1).cuts(), [("power-412", "lost")], "and reports why");
 }
 
 #[test]
 fn a_card_that_has_its_right_back_within_the_delay_stays_on() {
     let mut w = occupied_with(Policy { revoke_power: RevokePower::AfterDelay, ..Policy::default() });
-    w.say(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
     w.pass_s(5);
-    w.say(vec![op::found("uid:A")]);
+    w.publish(vec![op::found("uid:A")]);
     assert_eq!(w.pass_s(60).cuts(), []);
     assert!(w.is_on("power-412"));
 }
@@ -313,8 +313,8 @@ fn a_right_that_comes_back_does_not_hold_a_box_whose_card_has_left() {
     let mut w = occupied();
     w.leave("power-412");
     w.pass_s(5);
-    w.say(vec![op::freeze("uid:R")]);
-    w.say(vec![op::enrol("A", "p1", "power_box:412")]);
+    w.publish(vec![op::freeze("uid:R")]);
+    w.publish(vec![op::enrol("A", "p1", "power_box:412")]);
     assert_eq!(w.pass_s(10).cuts(), [("power-412", "card_left")]);
 }
 
@@ -322,17 +322,17 @@ fn a_right_that_comes_back_does_not_hold_a_box_whose_card_has_left() {
 fn lockdown_and_out_of_service_switch_a_box_off_and_free_access_gives_nobody_power() {
     for posture in [Posture::Lockdown, Posture::OutOfService] {
         let mut w = occupied();
-        assert_eq!(w.say(vec![op::posture("*", posture, None)]).cuts(), [("power-412", posture.as_str())]);
+        assert_eq!(w.publish(vec![op::posture("*", posture, None)]).cuts(), [("power-412", posture.as_str())]);
         let mut w = occupied();
         assert_eq!(w.operator("", posture).cuts(), [("power-412", posture.as_str())]);
     }
     let mut w = occupied();
-    assert_eq!(w.say(vec![op::posture("*", Posture::FreeAccess, None)]).cuts(), []);
+    assert_eq!(w.publish(vec![op::posture("*", Posture::FreeAccess, None)]).cuts(), []);
     assert_eq!(w.present("power-413", "X"), "unknown_credential");
 }
 
 #[test]
-fn a_fire_keeps_or_cuts_power_as_the_site_says() {
+fn a_fire_keeps_or_cuts_power_as_the_site_reports() {
     let mut w = occupied();
     assert_eq!(w.fire("gate-in", true).cuts(), []);
     assert_eq!(w.present("power-413", "X"), "unknown_credential");
@@ -350,10 +350,10 @@ fn a_box_that_a_command_switched_on_goes_off_when_power_in_the_room_is_suspended
     let mut w = World::new();
     w.command("on", CommandKind::Power { portal: name("power-412"), on: true });
     assert!(w.is_on("power-412"));
-    assert_eq!(w.say(vec![op::power("412", true)]).cuts(), [("power-412", "power_suspended")]);
+    assert_eq!(w.publish(vec![op::power("412", true)]).cuts(), [("power-412", "power_suspended")]);
     let reply = w.command("on2", CommandKind::Power { portal: name("power-412"), on: true });
     assert_eq!((reply.reply().status.as_str(), reply.openings()), ("rejected", 0));
-    w.say(vec![op::power("412", false)]);
+    w.publish(vec![op::power("412", false)]);
     let reply = w.command("on3", CommandKind::Power { portal: name("power-412"), on: true });
     assert_eq!((reply.reply().status.as_str(), reply.openings()), ("ok", 1));
     w.assert_replay_is_life();
@@ -372,13 +372,13 @@ fn a_command_switches_a_box_off_whoever_it_is_on_for() {
 fn a_posture_that_ends_and_one_that_begins_reach_a_box_that_is_on() {
     let mut w = occupied();
     // Lockdown for a minute: off at once, and not on again by itself when it ends.
-    w.say(vec![op::posture("power-412", Posture::Lockdown, Some(BEGIN_MS + 60_000))]);
+    w.publish(vec![op::posture("power-412", Posture::Lockdown, Some(BEGIN_MS + 60_000))]);
     assert!(!w.is_on("power-412"));
     assert_eq!(w.present("power-412", "A"), "lockdown");
     w.pass_s(60);
     assert_eq!(w.present("power-412", "A"), "granted");
     // Fire set by the center holds against an operator's lockdown; when it ends, the lockdown is in force.
-    w.say(vec![op::posture("power-412", Posture::Fire, Some(BEGIN_MS + 120_000))]);
+    w.publish(vec![op::posture("power-412", Posture::Fire, Some(BEGIN_MS + 120_000))]);
     assert_eq!(w.operator("", Posture::Lockdown).cuts(), []);
     assert_eq!(w.pass_ms(59_999).cuts(), []);
     assert_eq!(w.pass_ms(1).cuts(), [("power-412", "lockdown")]);
@@ -398,14 +398,14 @@ fn an_offline_box_is_judged_all_the_same() {
     let mut w = occupied();
     let seen = w.report("power-412", PortalReport { online: Some(false), ..PortalReport::default() });
     assert_eq!(seen.alarms(), [AlarmKind::PortalOffline]);
-    assert_eq!(w.say(vec![op::report_lost("uid:A")]).cuts(), [("power-412", "lost")]);
+    assert_eq!(w.publish(vec![op::report_lost("uid:A")]).cuts(), [("power-412", "lost")]);
 }
 
 #[test]
 fn a_matter_of_the_room_waits_for_no_delay() {
     let policy = || Policy { revoke_power: RevokePower::AfterDelay, ..Policy::default() };
     let mut w = occupied_with(policy());
-    assert_eq!(w.say(vec![op::power("412", true)]).cuts(), [("power-412", "power_suspended")]);
+    assert_eq!(w.publish(vec![op::power("412", true)]).cuts(), [("power-412", "power_suspended")]);
     let mut w = occupied_with(policy());
     assert_eq!(w.operator("", Posture::OutOfService).cuts(), [("power-412", "out_of_service")]);
 }

@@ -62,7 +62,7 @@ pub fn apartment_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Everything that both offices say: by stream, epoch and number.
+/// Everything that both offices report: by stream, epoch and number.
 fn all_messages() -> impl Strategy<Value = Vec<Vec<Op>>> {
     let office = vec(vec(office_op(), 1..4), MESSAGES * EPOCHS);
     let apartment = vec(vec(apartment_op(), 1..4), MESSAGES * EPOCHS);
@@ -79,7 +79,7 @@ fn place(i: usize) -> (&'static str, u32, u64) {
     (stream, u32::try_from(epoch).unwrap() + 1, u64::try_from(seq).unwrap() + 1)
 }
 
-fn heard_of(messages: &[Vec<Op>], accepted: &[usize]) -> Vec<(Revision, Op)> {
+fn received_of(messages: &[Vec<Op>], accepted: &[usize]) -> Vec<(Revision, Op)> {
     let of = |i: &usize| {
         let (_, epoch, seq) = place(*i);
         let ops = (0..).zip(&messages[*i]);
@@ -88,15 +88,15 @@ fn heard_of(messages: &[Vec<Op>], accepted: &[usize]) -> Vec<(Revision, Op)> {
     accepted.iter().flat_map(of).collect()
 }
 
-fn agree(w: &World, heard: &model::Heard, require_issue: bool) -> Result<(), TestCaseError> {
+fn agree(w: &World, received: &model::Received, require_issue: bool) -> Result<(), TestCaseError> {
     for card in CARDS {
         for portal in &w.portals {
-            let told = &w.engine.query(uid(card), Some(&portal.id), w.now()).unwrap()[0];
+            let reported = &w.engine.query(uid(card), Some(&portal.id), w.now()).unwrap()[0];
             let expected = match portal.direction {
                 Some(Direction::Out) => "exit",
-                Some(Direction::In) | None => model::judge(heard, uid(card), portal, w.now().wall, require_issue),
+                Some(Direction::In) | None => model::judge(received, uid(card), portal, w.now().wall, require_issue),
             };
-            prop_assert_eq!(told.reason, expected, "{} at {}", card, &portal.id);
+            prop_assert_eq!(reported.reason, expected, "{} at {}", card, &portal.id);
         }
     }
     Ok(())
@@ -114,18 +114,18 @@ proptest! {
     ) {
         let mut w = World::with(Policy { require_issue, ..Policy::default() });
         let mut accepted = Vec::new();
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         for i in order {
             let (stream, epoch, seq) = place(i);
-            let could = CARDS.map(|c| model::could_open(&heard, uid(c), w.now().wall, require_issue));
+            let could = CARDS.map(|c| model::could_open(&received, uid(c), w.now().wall, require_issue));
             let on_before = w.is_on("power-412");
-            let seen = w.say_at(stream, at(epoch, seq), messages[i].clone());
+            let seen = w.report_at(stream, at(epoch, seq), messages[i].clone());
             if seen.ack().outcome == Outcome::Applied {
                 accepted.push(i);
-                heard = heard_of(&messages, &accepted);
+                received = received_of(&messages, &accepted);
             }
             let gone = |(card, could): (&&str, bool)| {
-                let now = model::could_open(&heard, uid(card), w.now().wall, require_issue);
+                let now = model::could_open(&received, uid(card), w.now().wall, require_issue);
                 (could && !now).then(|| uid(card))
             };
             let mut expected: Vec<_> = CARDS.iter().zip(could).filter_map(gone).collect();
@@ -133,11 +133,11 @@ proptest! {
             expected.sort();
             revoked.sort();
             prop_assert_eq!(revoked, expected);
-            agree(&w, &heard, require_issue)?;
-            // A box that is on is on by right, and the ack says what was cut.
+            agree(&w, &received, require_issue)?;
+            // A box that is on is on by right, and the ack reports what was cut.
             let box_412 = w.portals.iter().find(|p| p.id.as_str() == "power-412").unwrap().clone();
             if let Some(on) = w.engine.boxes().get("power-412").and_then(|b| b.source()?.card()) {
-                prop_assert_eq!(model::judge(&heard, on, &box_412, w.now().wall, require_issue), "granted");
+                prop_assert_eq!(model::judge(&received, on, &box_412, w.now().wall, require_issue), "granted");
             }
             prop_assert_eq!(seen.ack().cut.len(), usize::from(on_before && !w.is_on("power-412")));
             w.input(Input::Request(dormgate::access::input::Request {
@@ -169,13 +169,13 @@ proptest! {
         assert_same_state(&state(apply(&ordered)), &state(apply(&shuffled)));
         let mut w = World::new();
         w.restart_with(state(apply(&shuffled)));
-        agree(&w, &heard_of(&messages, &ordered), false)?;
+        agree(&w, &received_of(&messages, &ordered), false)?;
     }
 }
 
-/// An op that a newer one has overtaken names a holder, or does not, by the order of arrival: nothing to keep.
+/// An op that a newer one has superseded names a holder, or does not, by the order of arrival: nothing to keep.
 #[test]
-fn a_holder_of_whom_nothing_is_said_is_not_kept() {
+fn a_holder_of_whom_nothing_is_reported_is_not_kept() {
     let enrol = |holder: &str| Op::Enrol { uid: uid("A"), enrolment: enrolment(holder, "gate:*") };
     let list = |order: &[(u64, &str)]| {
         let mut list = AccessList::default();

@@ -51,7 +51,7 @@ fn a_card_revoked_within_the_time_is_denied_at_once() {
     let mut w = gate();
     w.resident("A", "p1");
     show(&mut w, "A");
-    w.say(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
     assert_eq!(show(&mut w, "A").reason(), "lost");
 }
 

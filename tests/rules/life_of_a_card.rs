@@ -1,4 +1,4 @@
-//! The walk-throughs: what happens to one card, told as promises.
+//! The walk-throughs: what happens to one card, reported as guarantees.
 
 use dormgate::access::credential::{Flag, Role};
 use dormgate::access::event::{AlarmKind, Event, EventKind};
@@ -66,7 +66,7 @@ fn a_lost_card_loses_the_box_it_sits_in_at_once_and_for_ever() {
     let mut w = World::new();
     w.resident("A", "p1");
     w.present("power-412", "A");
-    let seen = w.say(vec![op::report_lost("uid:A")]);
+    let seen = w.publish(vec![op::report_lost("uid:A")]);
     assert_eq!(seen.cuts(), [("power-412", "lost")]);
     assert_eq!(seen.ack().revoked, [uid("A")]);
     let seen = w.see("gate-in", "A");
@@ -74,7 +74,7 @@ fn a_lost_card_loses_the_box_it_sits_in_at_once_and_for_ever() {
     w.restart();
     assert_eq!(w.present("gate-in", "A"), "lost");
     // An older word that the card is fine changes nothing.
-    let seen = w.say_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    let seen = w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
     assert_eq!(seen.ack().outcome.as_str(), "duplicate");
     assert_eq!(w.present("gate-in", "A"), "lost");
 }
@@ -83,12 +83,12 @@ fn a_lost_card_loses_the_box_it_sits_in_at_once_and_for_ever() {
 fn a_found_card_has_its_rights_back_unless_it_was_replaced() {
     let mut w = World::new();
     w.resident("A", "p1");
-    w.say(vec![op::report_lost("p1")]);
-    w.say(vec![op::found("p1")]);
+    w.publish(vec![op::report_lost("p1")]);
+    w.publish(vec![op::found("p1")]);
     assert_eq!(w.present("door-412", "A"), "granted");
-    w.say(vec![op::report_lost("uid:A")]);
-    w.say(vec![op::reissue("p1", "B", None)]);
-    w.say(vec![op::found("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::reissue("p1", "B", None)]);
+    w.publish(vec![op::found("uid:A")]);
     assert_eq!(w.present("door-412", "A"), "replaced");
 }
 
@@ -96,7 +96,7 @@ fn a_found_card_has_its_rights_back_unless_it_was_replaced() {
 fn a_reissued_card_opens_nothing_until_it_is_enrolled_and_the_old_one_never_again() {
     let mut w = World::new();
     w.resident("A", "p1");
-    w.say(vec![op::reissue("p1", "B", Some("A"))]);
+    w.publish(vec![op::reissue("p1", "B", Some("A"))]);
     for portal in ["gate-in", "door-412", "power-412"] {
         assert_eq!(w.present(portal, "B"), "not_enrolled", "{portal}");
         assert_eq!(w.present(portal, "A"), "replaced", "{portal}");
@@ -105,7 +105,7 @@ fn a_reissued_card_opens_nothing_until_it_is_enrolled_and_the_old_one_never_agai
     w.enrol("B", "p1", "door:412 power_box:412");
     assert_eq!((w.present("door-412", "B"), w.present("power-412", "B")), ("granted", "granted"));
     // The old enrolment again, then a fresh one by diagnostic: enrolment does not touch standing.
-    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
     assert_eq!(w.present("door-412", "A"), "replaced");
     w.enrol("A", "p1", RESIDENT);
     assert_eq!(w.present("door-412", "A"), "replaced");
@@ -115,13 +115,13 @@ fn a_reissued_card_opens_nothing_until_it_is_enrolled_and_the_old_one_never_agai
 fn the_gate_may_follow_the_holder_to_the_new_card_but_nothing_else_does() {
     let mut w = World::with(keeps_gate());
     w.resident("A", "p1");
-    w.say(vec![op::reissue("p1", "B", Some("A"))]);
+    w.publish(vec![op::reissue("p1", "B", Some("A"))]);
     assert_eq!((w.present("gate-in", "B"), w.present("door-412", "B")), ("granted", "not_enrolled"));
     assert_eq!(w.present("gate-in", "A"), "replaced");
     // The door comes by enrolment, and the gate does not go by it.
     w.enrol("B", "p1", "door:412");
     assert_eq!((w.present("gate-in", "B"), w.present("door-412", "B")), ("granted", "granted"));
-    w.say(vec![op::withdraw("p1")]);
+    w.publish(vec![op::withdraw("p1")]);
     assert_eq!(w.present("gate-in", "B"), "not_enrolled");
 }
 
@@ -129,9 +129,9 @@ fn the_gate_may_follow_the_holder_to_the_new_card_but_nothing_else_does() {
 fn withdrawing_the_new_card_takes_the_gate_that_followed_it_too() {
     let mut w = World::with(keeps_gate());
     w.resident("A", "p1");
-    w.say(vec![op::reissue("p1", "B", Some("A"))]);
+    w.publish(vec![op::reissue("p1", "B", Some("A"))]);
     assert_eq!(w.present("gate-in", "B"), "granted");
-    let seen = w.say(vec![op::withdraw("uid:B")]);
+    let seen = w.publish(vec![op::withdraw("uid:B")]);
     assert_eq!(seen.ack().revoked, [uid("B")]);
     assert_eq!(w.present("gate-in", "B"), "not_enrolled");
 }
@@ -140,7 +140,7 @@ fn withdrawing_the_new_card_takes_the_gate_that_followed_it_too() {
 fn a_new_enrolment_for_the_gate_replaces_the_one_that_followed_the_holder() {
     let mut w = World::with(keeps_gate());
     w.issue("A", "p1").enrol("A", "p1", "gate:lobby");
-    w.say(vec![op::reissue("p1", "B", Some("A"))]);
+    w.publish(vec![op::reissue("p1", "B", Some("A"))]);
     assert_eq!(w.present("gate-in", "B"), "granted");
     w.enrol("B", "p1", "gate:annex");
     assert_eq!(w.present("gate-in", "B"), "no_entitlement");
@@ -150,14 +150,14 @@ fn a_new_enrolment_for_the_gate_replaces_the_one_that_followed_the_holder() {
 fn a_frozen_card_keeps_its_enrolment_and_may_open_what_the_site_lets_it() {
     let mut w = World::with(Policy { frozen_may: KindSet::from_iter([PortalKind::Gate]), ..Policy::default() });
     w.resident("A", "p1");
-    w.say(vec![op::freeze("uid:A")]);
+    w.publish(vec![op::freeze("uid:A")]);
     assert_eq!((w.present("gate-in", "A"), w.present("door-412", "A")), ("granted", "frozen"));
     assert_eq!(w.present("gate-out", "A"), "exit");
-    w.say(vec![op::unfreeze("uid:A")]);
+    w.publish(vec![op::unfreeze("uid:A")]);
     assert_eq!(w.present("door-412", "A"), "granted");
-    w.say(vec![op::freeze("uid:A")]);
-    w.say(vec![op::report_lost("uid:A")]);
-    w.say(vec![op::unfreeze("uid:A")]);
+    w.publish(vec![op::freeze("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::unfreeze("uid:A")]);
     assert_eq!(w.present("door-412", "A"), "lost");
 }
 
@@ -174,7 +174,7 @@ fn a_room_move_is_one_message_that_cuts_the_old_box_at_once() {
     let mut w = World::new();
     w.resident("A", "p1");
     w.present("power-412", "A");
-    let seen = w.say(vec![op::enrol("A", "p1", "gate:* door:413 power_box:413")]);
+    let seen = w.publish(vec![op::enrol("A", "p1", "gate:* door:413 power_box:413")]);
     assert_eq!(seen.cuts(), [("power-412", "no_entitlement")]);
     assert_eq!(seen.ack().revoked, [], "it still opens something");
     assert_eq!((w.present("door-412", "A"), w.present("door-413", "A")), ("no_entitlement", "granted"));
@@ -197,9 +197,9 @@ fn changes_queued_during_an_outage_apply_at_once_and_open_nothing() {
     assert_eq!(flags, ["stale_list"]);
     w.present("power-412", "B");
     // Out of order, a hole before them: a revocation does not wait.
-    let lost = w.say_at(OFFICE, at(1, 9), vec![op::report_lost("uid:R")]);
+    let lost = w.report_at(OFFICE, at(1, 9), vec![op::report_lost("uid:R")]);
     assert_eq!((lost.openings(), lost.ack().missing.clone()), (0, vec![(3, 8)]));
-    let moved = w.say_at(APARTMENT, at(1, 3), vec![op::enrol("B", "p1", "gate:* door:413")]);
+    let moved = w.report_at(APARTMENT, at(1, 3), vec![op::enrol("B", "p1", "gate:* door:413")]);
     assert_eq!((moved.openings(), moved.cuts()), (0, vec![("power-412", "not_enrolled")]));
     assert_eq!((w.present("gate-in", "R"), w.present("door-413", "B")), ("lost", "granted"));
 }
@@ -209,7 +209,7 @@ fn a_reissue_under_an_inserted_card_cuts_first_then_proves_then_answers() {
     let mut w = World::new();
     w.resident("A", "p1");
     w.present("power-412", "A");
-    let seen = w.say(vec![op::reissue("p1", "B", Some("A"))]);
+    let seen = w.publish(vec![op::reissue("p1", "B", Some("A"))]);
     use dormgate::access::effect::{Effect, PortalOrder};
     assert!(
         matches!(&seen.0[0], Effect::Order(PortalOrder::Cut { portal, reason: "replaced" }) if portal.as_str() == "power-412")
@@ -232,7 +232,7 @@ fn a_withdrawal_by_holder_reaches_a_card_that_the_card_office_knows_under_anothe
     let mut w = World::new();
     w.issue("A", "p2").enrol("A", "p1", RESIDENT);
     assert_eq!(w.present("power-412", "A"), "granted");
-    let seen = w.say(vec![op::withdraw("p1")]);
+    let seen = w.publish(vec![op::withdraw("p1")]);
     assert_eq!(seen.cuts(), [("power-412", "not_enrolled")]);
     assert_eq!(seen.ack().revoked, [uid("A")]);
 }
@@ -240,9 +240,9 @@ fn a_withdrawal_by_holder_reaches_a_card_that_the_card_office_knows_under_anothe
 #[test]
 fn a_by_holder_op_reaches_the_cards_born_before_it_whatever_arrives_first() {
     let mut w = World::new();
-    w.say_at(OFFICE, at(1, 5), vec![op::report_lost("p1")]);
-    w.say_at(OFFICE, at(1, 7), vec![op::issue("B", "p1")]);
-    w.say_at(OFFICE, at(1, 2), vec![op::issue("A", "p1")]);
+    w.report_at(OFFICE, at(1, 5), vec![op::report_lost("p1")]);
+    w.report_at(OFFICE, at(1, 7), vec![op::issue("B", "p1")]);
+    w.report_at(OFFICE, at(1, 2), vec![op::issue("A", "p1")]);
     w.enrol("A", "p1", RESIDENT).enrol("B", "p1", RESIDENT).enrol("R", "p1", RESIDENT);
     assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("lost", "granted"));
     assert_eq!(w.present("gate-in", "R"), "lost", "known only by its enrolment: born before everything");
@@ -251,20 +251,20 @@ fn a_by_holder_op_reaches_the_cards_born_before_it_whatever_arrives_first() {
 #[test]
 fn a_reissue_replaces_every_card_of_the_holder_that_was_not_issued_later() {
     let mut w = World::new();
-    w.say_at(OFFICE, at(1, 9), vec![op::issue("C9", "p1")]);
-    w.say_at(OFFICE, at(1, 5), vec![op::reissue("p1", "B", None)]);
-    w.say_at(OFFICE, at(1, 2), vec![op::issue("A", "p1")]);
+    w.report_at(OFFICE, at(1, 9), vec![op::issue("C9", "p1")]);
+    w.report_at(OFFICE, at(1, 5), vec![op::reissue("p1", "B", None)]);
+    w.report_at(OFFICE, at(1, 2), vec![op::issue("A", "p1")]);
     for card in ["A", "B", "C9", "R"] {
         w.enrol(card, "p1", RESIDENT);
     }
     let reasons = ["A", "B", "C9", "R"].map(|card| w.present("gate-in", card));
     assert_eq!(reasons, ["replaced", "granted", "granted", "replaced"]);
     // Only a newer reinstate, or a newer reissue that names it as new, ends it.
-    w.say_at(OFFICE, at(1, 4), vec![op::reinstate("A")]);
+    w.report_at(OFFICE, at(1, 4), vec![op::reinstate("A")]);
     assert_eq!(w.present("gate-in", "A"), "replaced");
-    w.say_at(OFFICE, at(1, 10), vec![op::reinstate("A")]);
+    w.report_at(OFFICE, at(1, 10), vec![op::reinstate("A")]);
     assert_eq!(w.present("gate-in", "A"), "granted");
-    w.say_at(OFFICE, at(1, 11), vec![op::reissue("p1", "R", None)]);
+    w.report_at(OFFICE, at(1, 11), vec![op::reissue("p1", "R", None)]);
     let reasons = ["A", "B", "C9", "R"].map(|card| w.present("gate-in", card));
     assert_eq!(reasons, ["replaced", "replaced", "replaced", "granted"]);
 }
@@ -273,10 +273,10 @@ fn a_reissue_replaces_every_card_of_the_holder_that_was_not_issued_later() {
 fn a_cancelled_card_stays_cancelled_through_a_reissue_that_names_it() {
     let mut w = World::new();
     w.resident("A", "p1");
-    w.say(vec![op::cancel("uid:A")]);
-    w.say(vec![op::reissue("p1", "A", None)]);
+    w.publish(vec![op::cancel("uid:A")]);
+    w.publish(vec![op::reissue("p1", "A", None)]);
     assert_eq!(w.present("gate-in", "A"), "cancelled");
-    w.say(vec![op::reinstate("A")]);
+    w.publish(vec![op::reinstate("A")]);
     assert_eq!(w.present("gate-in", "A"), "granted");
 }
 
@@ -284,7 +284,7 @@ fn a_cancelled_card_stays_cancelled_through_a_reissue_that_names_it() {
 fn a_reissue_of_a_card_as_its_own_old_one_leaves_it_alive() {
     let mut w = World::new();
     w.resident("A", "p1");
-    w.say(vec![op::reissue("p1", "A", Some("A"))]);
+    w.publish(vec![op::reissue("p1", "A", Some("A"))]);
     assert_eq!(w.present("gate-in", "A"), "granted");
 }
 
@@ -293,7 +293,7 @@ fn validity_ends_exactly_at_its_end_and_takes_the_box_with_it() {
     let mut w = World::new();
     let mut e = enrolment("p1", RESIDENT);
     (e.not_before, e.not_after) = (Some(Timestamp(BEGIN_MS + 1_000)), Some(Timestamp(BEGIN_MS + 200_000)));
-    w.say(vec![dormgate::access::change::Op::Enrol { uid: uid("A"), enrolment: e }]);
+    w.publish(vec![dormgate::access::change::Op::Enrol { uid: uid("A"), enrolment: e }]);
     w.pass_ms(999);
     assert_eq!(w.present("power-412", "A"), "not_yet_valid");
     w.pass_ms(1);
@@ -310,19 +310,19 @@ fn staff_pass_in_a_lockdown_and_nobody_else() {
     let mut e = enrolment("s1", "gate:* door:*");
     e.role = Role::Staff;
     w.resident("A", "p1");
-    w.say(vec![dormgate::access::change::Op::Enrol { uid: uid("R"), enrolment: e }]);
-    w.say(vec![op::posture("*", Posture::Lockdown, None)]);
+    w.publish(vec![dormgate::access::change::Op::Enrol { uid: uid("R"), enrolment: e }]);
+    w.publish(vec![op::posture("*", Posture::Lockdown, None)]);
     assert_eq!((w.present("gate-in", "R"), w.present("gate-in", "A")), ("granted", "lockdown"));
     assert_eq!((w.present("gate-out", "A"), w.present("gate-out", "X")), ("exit", "exit"));
-    w.say(vec![op::flag("uid:R", Flag::Lost, true)]);
+    w.publish(vec![op::flag("uid:R", Flag::Lost, true)]);
     assert_eq!(w.present("gate-in", "R"), "lost");
 }
 
 #[test]
-fn a_dead_card_is_told_to_the_warden_also_where_it_passes() {
+fn a_dead_card_is_reported_to_the_warden_also_where_it_passes() {
     let mut w = World::new();
     w.resident("A", "p1");
-    w.say(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
     let seen = w.see("gate-out", "A");
     assert_eq!((seen.reason(), seen.alarms()), ("exit", vec![AlarmKind::DeadCard]));
     assert_eq!(w.see("gate-out", "A").alarms(), [], "once in a while, not each time");

@@ -55,7 +55,7 @@ fn a_card_is_known_by_what_the_reader_makes_of_it_and_judged_as_itself() {
     let event = &seen.records().find(|r| r.event.kind() == EventKind::Decision).unwrap().event;
     assert_eq!((event.body.uid(), event.body.holder().cloned()), (Some(uid("A")), Some(name("p1"))));
     assert_eq!(event.body.detail(), "read as `A68671` (wiegand26)");
-    w.say(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
     let seen = show(&mut w, "door-412", "A");
     assert_eq!((seen.reason(), seen.alarms()), ("lost", vec![AlarmKind::DeadCard]));
 }
@@ -81,14 +81,14 @@ fn cards_that_fall_together_are_ambiguous_there_and_nowhere_else() {
     assert_eq!(event.body.detail(), "read as `A68671` (wiegand26), which `1EA68671`, `99A68671` all are");
     for card in ["A", TWIN] {
         assert_eq!(w.present("gate-in", card), "granted");
-        let told = w.engine.query(uid(card), None, w.now()).unwrap();
-        let at = |portal: &str| told.iter().find(|v| v.portal.as_str() == portal).unwrap().reason;
+        let reported = w.engine.query(uid(card), None, w.now()).unwrap();
+        let at = |portal: &str| reported.iter().find(|v| v.portal.as_str() == portal).unwrap().reason;
         assert_eq!((at("door-412"), at("gate-in")), ("ambiguous_identifier", "granted"));
     }
 }
 
 #[test]
-fn nobody_is_kept_in_by_a_reader_that_cannot_tell_cards_apart() {
+fn nobody_is_kept_in_by_a_reader_that_cannot_report_cards_apart() {
     let lossy = vec![(name("gate-out"), WIEGAND_26), (name("door-412"), WIEGAND_26)];
     let mut w = World::reading(Policy::default(), portals(), lossy);
     w.resident("A", "p1").resident(TWIN, "p2");
@@ -104,12 +104,12 @@ fn a_dead_card_never_opens_as_the_living_one_that_reads_the_same() {
     let death = [op::report_lost("uid:99A68671"), op::cancel("uid:99A68671"), op::freeze("uid:99A68671")];
     for dead in death {
         let mut w = building();
-        w.resident("A", "p1").issue(TWIN, "p2").say(vec![dead]);
+        w.resident("A", "p1").issue(TWIN, "p2").publish(vec![dead]);
         assert_eq!(show(&mut w, "door-412", TWIN).reason(), "ambiguous_identifier");
     }
     // Also where both are of one holder: a reissued card that reads like the dead one it replaces.
     let mut w = building_with(Policy { reissue_keeps: KindSet::from_iter(PortalKind::ALL), ..Policy::default() });
-    w.resident(TWIN, "p1").say(vec![op::reissue("p1", "A", None)]);
+    w.resident(TWIN, "p1").publish(vec![op::reissue("p1", "A", None)]);
     assert_eq!(
         (show(&mut w, "door-412", "A").reason(), w.present("gate-in", "A")),
         ("ambiguous_identifier", "granted")
@@ -126,12 +126,12 @@ fn a_box_on_by_a_card_that_becomes_ambiguous_is_cut_in_the_same_step() {
     w.resident("A", "p1");
     assert_eq!(show(&mut w, "power-412", "A").reason(), "granted");
     assert!(w.is_on("power-412"));
-    let seen = w.say(vec![op::issue(TWIN, "p2")]);
+    let seen = w.publish(vec![op::issue(TWIN, "p2")]);
     assert_eq!(seen.cuts(), [("power-412", "ambiguous_identifier")]);
     assert_eq!(seen.ack().cut, [name("power-412")]);
     assert_eq!(seen.ack().revoked, []);
     assert!(!w.is_on("power-412"));
-    // The card still lies there: the box says so, and stays off.
+    // The card still lies there: the box reports it, and stays off.
     assert_eq!(lies(&mut w, "A", Some(false)).openings(), 0);
     assert!(!w.is_on("power-412"));
     w.assert_replay_is_life();
@@ -144,7 +144,7 @@ fn revoking_a_card_cuts_the_box_that_it_holds_on_through_a_lossy_reader() {
     let mut w = building();
     w.resident("A", "p1");
     show(&mut w, "power-412", "A");
-    assert_eq!(w.say(vec![op::report_lost("p1")]).cuts(), [("power-412", "lost")]);
+    assert_eq!(w.publish(vec![op::report_lost("p1")]).cuts(), [("power-412", "lost")]);
     assert_eq!(show(&mut w, "power-412", "A").reason(), "lost");
 }
 
@@ -157,7 +157,7 @@ fn a_box_that_is_on_at_a_restart_is_judged_as_its_reader_reads() {
     assert_eq!(w.present("power-412", "A"), "granted");
     assert_eq!(w.restart().cuts(), []);
     assert!(w.is_on("power-412"));
-    // The reader was changed for one that cannot tell the two apart.
+    // The reader was changed for one that cannot identify the two apart.
     w.lossy = vec![(name("power-412"), WIEGAND_26)];
     assert_eq!(w.restart().cuts(), [("power-412", "ambiguous_identifier")]);
 }
@@ -184,7 +184,7 @@ fn a_box_that_reports_what_means_nobody_or_two_is_cut_with_an_alarm() {
 fn a_collision_is_reported_once_when_it_begins_to_matter() {
     let mut w = building();
     w.resident("A", "p1");
-    let seen = w.say(vec![op::issue(TWIN, "p2")]);
+    let seen = w.publish(vec![op::issue(TWIN, "p2")]);
     assert_eq!(seen.alarms(), [AlarmKind::List]);
     let event = &seen.records().find(|r| r.event.kind() == EventKind::Alarm).unwrap().event;
     let detail = event.body.detail();
@@ -194,11 +194,11 @@ fn a_collision_is_reported_once_when_it_begins_to_matter() {
     // The same cards again, in whatever state, are nothing new.
     w.enrol(TWIN, "p2", "door:412");
     for op in [op::report_lost("p2"), op::found("p2"), op::issue(TWIN, "p2")] {
-        assert_eq!(w.say(vec![op]).alarms(), []);
+        assert_eq!(w.publish(vec![op]).alarms(), []);
     }
     // A third one is.
-    assert_eq!(w.say(vec![op::issue("55A68671", "p3")]).alarms(), [AlarmKind::List]);
-    // A restart says what there is without raising it again.
+    assert_eq!(w.publish(vec![op::issue("55A68671", "p3")]).alarms(), [AlarmKind::List]);
+    // A restart reports what there is without raising it again.
     let seen = w.restart();
     assert_eq!(seen.alarms(), []);
     let config = seen.records().find(|r| r.event.kind() == EventKind::Config).unwrap().event.body.detail().to_owned();
@@ -209,18 +209,18 @@ fn a_collision_is_reported_once_when_it_begins_to_matter() {
 #[test]
 fn a_collision_of_cards_that_open_nothing_here_waits_until_one_does() {
     let mut w = building();
-    assert_eq!(w.say(vec![op::issue("A", "p1"), op::issue(TWIN, "p2")]).alarms(), []);
-    assert_eq!(w.say(vec![op::enrol("A", "p1", "door:412")]).alarms(), [AlarmKind::List]);
-    assert_eq!(w.say(vec![op::enrol(TWIN, "p2", "door:412")]).alarms(), []);
+    assert_eq!(w.publish(vec![op::issue("A", "p1"), op::issue(TWIN, "p2")]).alarms(), []);
+    assert_eq!(w.publish(vec![op::enrol("A", "p1", "door:412")]).alarms(), [AlarmKind::List]);
+    assert_eq!(w.publish(vec![op::enrol(TWIN, "p2", "door:412")]).alarms(), []);
 }
 
 #[test]
-fn a_message_with_many_collisions_tells_some_and_counts_the_others() {
+fn a_message_with_many_collisions_reports_some_and_counts_the_others() {
     let mut w = building();
     let card = |first: usize, i: usize| format!("{first:02X}{:06X}", i + 1);
     let enrol: Vec<_> = (0..20).map(|i| op::enrol(&card(0x11, i), "p1", "door:412")).collect();
-    assert_eq!(w.say(enrol).alarms(), []);
-    let seen = w.say((0..20).map(|i| op::issue(&card(0x22, i), "p2")).collect());
+    assert_eq!(w.publish(enrol).alarms(), []);
+    let seen = w.publish((0..20).map(|i| op::issue(&card(0x22, i), "p2")).collect());
     assert_eq!(seen.alarms().len(), COLLISIONS_LISTED_MAX + 1);
     let last = seen.records().filter(|r| r.event.kind() == EventKind::Alarm).last().unwrap();
     assert!(last.event.body.detail().starts_with("12 more groups"), "{last:?}");
@@ -232,7 +232,7 @@ fn a_message_with_many_collisions_tells_some_and_counts_the_others() {
 fn a_building_without_lossy_readers_reports_no_collision() {
     let mut w = World::new();
     w.resident("A", "p1").resident(TWIN, "p2");
-    assert_eq!(w.say(vec![op::issue("55A68671", "p3")]).alarms(), []);
+    assert_eq!(w.publish(vec![op::issue("55A68671", "p3")]).alarms(), []);
     // A reading that no reader of the building makes means nobody.
     assert_eq!(show(&mut w, "door-412", "A").reason(), "unknown_credential");
 }
@@ -279,23 +279,23 @@ fn ops(op: impl Strategy<Value = Op>) -> impl Strategy<Value = Vec<Op>> {
 }
 
 /// The cards that any op ever named, by definition.
-fn known(heard: &model::Heard) -> BTreeSet<CardUid> {
+fn known(received: &model::Received) -> BTreeSet<CardUid> {
     let named = |op: &Op| match op {
         Op::Issue { uid, .. } | Op::Reinstate { uid } | Op::Enrol { uid, .. } => vec![*uid],
         Op::Reissue { new_uid, old_uid, .. } => old_uid.iter().copied().chain([*new_uid]).collect(),
         Op::SetFlag { subject: Subject::Card(uid), .. } | Op::Withdraw { subject: Subject::Card(uid) } => vec![*uid],
         _ => Vec::new(),
     };
-    heard.iter().flat_map(|(_, op)| named(op)).collect()
+    received.iter().flat_map(|(_, op)| named(op)).collect()
 }
 
 /// The reason at a portal with a lossy reader, by definition.
-fn judge(heard: &model::Heard, card: CardUid, transform: Transform, portal: &Portal) -> &'static str {
+fn judge(received: &model::Received, card: CardUid, transform: Transform, portal: &Portal) -> &'static str {
     let now = Timestamp(BEGIN_MS);
     let reading = transform.read(card);
-    let meant: Vec<_> = known(heard).into_iter().filter(|c| transform.read(*c) == reading).collect();
-    match (meant.as_slice(), model::posture(heard, portal, now)) {
-        ([one], _) => model::judge(heard, *one, portal, now, false),
+    let meant: Vec<_> = known(received).into_iter().filter(|c| transform.read(*c) == reading).collect();
+    match (meant.as_slice(), model::posture(received, portal, now)) {
+        ([one], _) => model::judge(received, *one, portal, now, false),
         (_, Posture::Fire) if portal.kind != PortalKind::PowerBox => "fire",
         (_, Posture::FreeAccess) if portal.kind != PortalKind::PowerBox => "free_access",
         (_, Posture::OutOfService) => "out_of_service",
@@ -320,12 +320,12 @@ proptest! {
                 kept.apply(ops, at(1, u64::try_from(i).unwrap() + 1), &Policy::default(), Timestamp(BEGIN_MS));
             }
         }
-        let mut anew = kept.clone();
-        anew.index_readings([]);
-        anew.index_readings(transforms());
+        let mut again = kept.clone();
+        again.index_readings([]);
+        again.index_readings(transforms());
         let known: Vec<_> = (0..kept.len()).map(|place| kept.record_at(place).unwrap().uid).collect();
         for transform in transforms() {
-            prop_assert_eq!(kept.collisions(transform), anew.collisions(transform));
+            prop_assert_eq!(kept.collisions(transform), again.collisions(transform));
             for card in CARDS.map(uid) {
                 let reading = transform.read(card);
                 let same: Vec<_> = known.iter().filter(|c| transform.read(**c) == reading).collect();
@@ -334,7 +334,7 @@ proptest! {
                     [one] => Lookup::One(**one),
                     [_, _, ..] => Lookup::Several,
                 };
-                prop_assert_eq!((kept.lookup(reading), anew.lookup(reading)), (meant, meant), "{:?}", reading);
+                prop_assert_eq!((kept.lookup(reading), again.lookup(reading)), (meant, meant), "{:?}", reading);
             }
         }
     }
@@ -350,30 +350,30 @@ proptest! {
         let transform = Transform { turn, form };
         let lossy: Vec<_> = portals().into_iter().map(|p| (p.id, transform)).collect();
         let mut w = World::reading(Policy::default(), portals(), lossy);
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         let most = office.len().max(apartment.len());
         for i in 0..most {
             for (stream, messages) in [(OFFICE, &office), (crate::world::APARTMENT, &apartment)] {
                 let Some(ops) = messages.get(i) else { continue };
                 let position = at(1, u64::try_from(i).unwrap() + 1);
                 let before = w.is_on("power-412");
-                let seen = w.say_at(stream, position, ops.clone());
-                heard.extend((0..).zip(ops).map(|(p, op)| (position.revision(p), op.clone())));
+                let seen = w.report_at(stream, position, ops.clone());
+                received.extend((0..).zip(ops).map(|(p, op)| (position.revision(p), op.clone())));
                 prop_assert_eq!(seen.ack().cut.len(), usize::from(before && !w.is_on("power-412")));
                 // A box that is on is on by right, as its reader reads.
                 let box_412 = w.portals.iter().find(|p| p.id.as_str() == "power-412").unwrap();
                 if let Some(on) = w.engine.boxes().get("power-412").and_then(|b| b.source()?.card()) {
-                    prop_assert_eq!(judge(&heard, on, transform, box_412), "granted");
+                    prop_assert_eq!(judge(&received, on, transform, box_412), "granted");
                 }
                 for portal in w.portals.clone() {
                     if portal.direction == Some(Direction::Out) {
                         continue;
                     }
                     for card in CARDS.map(uid) {
-                        let told = w.engine.query(card, Some(&portal.id), w.now()).unwrap()[0].reason;
-                        prop_assert_eq!(told, judge(&heard, card, transform, &portal), "{} at {}", card, &portal.id);
-                        let whole = model::judge(&heard, card, &portal, w.now().wall, false);
-                        prop_assert!(told != "granted" || whole == "granted" || !known(&heard).contains(&card));
+                        let reported = w.engine.query(card, Some(&portal.id), w.now()).unwrap()[0].reason;
+                        prop_assert_eq!(reported, judge(&received, card, transform, &portal), "{} at {}", card, &portal.id);
+                        let whole = model::judge(&received, card, &portal, w.now().wall, false);
+                        prop_assert!(reported != "granted" || whole == "granted" || !known(&received).contains(&card));
                     }
                 }
                 let presented = Presented::Lossy(transform.read(uid(occupied)));

@@ -1,4 +1,4 @@
-//! The rules of the house, held against the wire contract: the ladder, the list, the boxes, the streams.
+//! The rules of the architecture, held against the wire contract: the ladder, the list, the boxes, the streams.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! The decision ladder as a table, reviewed as a diff: `UPDATE=1 cargo test --test rules matrix` writes it anew.
+//! The decision ladder as a table, reviewed as a diff: `UPDATE=1 cargo test --test rules matrix` writes it again.
 //!
 //! One block a situation, one line a portal, one column a posture. A cell is the reason; `+` marks a grant; further reasons and
 //! flags follow in brackets.
@@ -66,19 +66,19 @@ fn good(w: &mut World) {
 fn window(w: &mut World, from_ms: i64, to_ms: i64) {
     let mut e = enrolment("p1", "gate:* door:412 power_box:412");
     (e.not_before, e.not_after) = (Some(Timestamp(BEGIN_MS + from_ms)), Some(Timestamp(BEGIN_MS + to_ms)));
-    w.issue("A", "p1").say(vec![Op::Enrol { uid: uid("A"), enrolment: e }]);
+    w.issue("A", "p1").publish(vec![Op::Enrol { uid: uid("A"), enrolment: e }]);
 }
 
 fn staff(w: &mut World) {
     let mut e = enrolment("s1", "gate:* door:*");
     e.role = Role::Staff;
-    w.issue("A", "s1").say(vec![Op::Enrol { uid: uid("A"), enrolment: e }]);
+    w.issue("A", "s1").publish(vec![Op::Enrol { uid: uid("A"), enrolment: e }]);
 }
 
 fn good_and(op: Op) -> impl FnOnce(&mut World) {
     move |w| {
         good(w);
-        w.say(vec![op]);
+        w.publish(vec![op]);
     }
 }
 
@@ -124,7 +124,7 @@ fn situations() -> Vec<Situation> {
         card("lost", good_and(op::report_lost("uid:A"))),
         card("lost, found", |w| {
             good_and(op::report_lost("uid:A"))(w);
-            w.say(vec![op::found("uid:A")]);
+            w.publish(vec![op::found("uid:A")]);
         }),
         card("frozen", good_and(op::freeze("uid:A"))),
         with(
@@ -134,7 +134,7 @@ fn situations() -> Vec<Situation> {
         ),
         card("replaced, cancelled, lost and frozen member of staff", |w| {
             staff(w);
-            w.say(vec![op::reissue("s1", "B", None), op::cancel("s1"), op::report_lost("s1"), op::freeze("s1")]);
+            w.publish(vec![op::reissue("s1", "B", None), op::cancel("s1"), op::report_lost("s1"), op::freeze("s1")]);
         }),
         card("issued, not enrolled", |w| {
             w.issue("A", "p1");
@@ -144,7 +144,7 @@ fn situations() -> Vec<Situation> {
             w.issue("A", "p1").enrol("A", "p1", "power_box:413");
         }),
         with("new card, reissue_keeps = gate", Policy { reissue_keeps: gate_only(), ..Policy::default() }, |w| {
-            w.resident("R", "p1").say(vec![op::reissue("p1", "A", Some("R"))]);
+            w.resident("R", "p1").publish(vec![op::reissue("p1", "A", Some("R"))]);
         }),
         card("not yet valid", |w| window(w, 1, 1_000)),
         card("valid from now", |w| window(w, 0, 1)),
@@ -161,7 +161,7 @@ fn situations() -> Vec<Situation> {
         card("power suspended", good_and(op::power("412", true))),
         card("power suspended, expired", |w| {
             window(w, -1_000, 0);
-            w.say(vec![op::power("412", true)]);
+            w.publish(vec![op::power("412", true)]);
         }),
         read_short("lossy reader, one card", good),
         read_short("lossy reader, one card, lost", good_and(op::report_lost("uid:A"))),
@@ -173,7 +173,7 @@ fn situations() -> Vec<Situation> {
             w.resident("A", "p1").resident("99A68671", "p2");
         }),
         read_short("lossy reader, a card and its holder's dead one", |w| {
-            w.resident("99A68671", "p1").say(vec![op::reissue("p1", "A", None)]);
+            w.resident("99A68671", "p1").publish(vec![op::reissue("p1", "A", None)]);
             w.enrol("A", "p1", "gate:* door:412 power_box:412");
         }),
         with("good card, fire_power = cut", Policy { fire_power: FirePower::Cut, ..Policy::default() }, good),
@@ -246,7 +246,7 @@ fn the_printed_matrix_is_the_one_that_was_reviewed() {
     }
     let reviewed = std::fs::read_to_string(file).unwrap_or_default();
     for (i, (now, then)) in text.lines().zip(reviewed.lines()).enumerate() {
-        assert_eq!(now, then, "line {} of decisions.txt; UPDATE=1 writes it anew, then review the diff", i + 1);
+        assert_eq!(now, then, "line {} of decisions.txt; UPDATE=1 writes it again, then review the diff", i + 1);
     }
     assert_eq!(text.lines().count(), reviewed.lines().count(), "decisions.txt has another length; UPDATE=1");
 }

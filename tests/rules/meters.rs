@@ -140,7 +140,7 @@ fn a_reading_just_after_a_cut_may_be_from_before_and_one_later_is_not() {
     let mut w = room();
     w.present(BOX, "A");
     measures(&mut w, 41.2);
-    w.say(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
     w.pass_ms(2_999);
     measures(&mut w, 41.2);
     assert_eq!(w.pass_s(60).alarms(), []);

@@ -34,11 +34,11 @@ fn a_grant_is_repeated_only_while_it_would_still_be_given() {
     w.resident("A", "p1");
     w.see_as("gate-in", "A", "7");
     assert_eq!(w.see_as("gate-in", "A", "7").recorded(), []);
-    w.say(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
     let seen = w.see_as("gate-in", "A", "7");
     assert_eq!((seen.reason(), seen.recorded()[0]), ("lost", EventKind::Decision));
     // The denial is now what is repeated.
-    w.say(vec![op::found("uid:A")]);
+    w.publish(vec![op::found("uid:A")]);
     assert_eq!(w.see_as("gate-in", "A", "7").reason(), "lost");
 }
 
@@ -96,9 +96,9 @@ fn a_request_at_a_portal_that_is_not_ours_is_answered_and_audited() {
 fn leaving_is_never_refused() {
     let mut w = World::new();
     w.resident("A", "p1");
-    w.say(vec![op::cancel("uid:A")]);
+    w.publish(vec![op::cancel("uid:A")]);
     for posture in Posture::ALL {
-        w.say(vec![op::posture("*", posture, None)]);
+        w.publish(vec![op::posture("*", posture, None)]);
         for card in ["A", "X", "phone"] {
             assert_eq!(w.present("gate-out", card), "exit", "{posture:?} {card}");
             let outwards =
@@ -110,14 +110,14 @@ fn leaving_is_never_refused() {
     }
     let malformed = w.request("gate-out", Presented::Malformed(String::new()));
     assert_eq!(w.input(Input::Request(malformed)).reason(), "exit");
-    // The audit says what would have been the reason.
+    // The audit reports what would have been the reason.
     let seen = w.see("gate-out", "A");
     let event = &seen.records().next().unwrap().event;
     let Event::Decision { also, .. } = &event.body else { panic!("{event:?}") };
     assert!(also.contains(Reason::Cancelled));
     // A reader may not turn an entrance into an exit.
     let inwards = Request { direction: Some(Direction::Out), ..w.request("gate-in", Presented::Card(uid("X"))) };
-    w.say(vec![op::posture("*", Posture::Secure, None)]);
+    w.publish(vec![op::posture("*", Posture::Secure, None)]);
     assert_eq!(w.input(Input::Request(inwards)).reason(), "unknown_credential");
 }
 
@@ -172,7 +172,7 @@ fn a_command_that_is_expired_or_of_the_future_or_cannot_be_dated_opens_nothing()
 }
 
 #[test]
-fn a_command_for_the_wrong_kind_of_portal_says_what_to_use() {
+fn a_command_for_the_wrong_kind_of_portal_reports_what_to_use() {
     let mut w = World::new();
     let power = CommandKind::Power { portal: name("gate-in"), on: true };
     for (kind, word) in [(release("power-412"), "power"), (power, "release"), (release("gate-99"), "gate-99")] {
@@ -235,10 +235,10 @@ fn a_flood_of_commands_blocks_others_only_until_it_has_expired() {
 }
 
 #[test]
-fn a_query_says_what_would_be_decided_and_opens_nothing() {
+fn a_query_reports_what_would_be_decided_and_opens_nothing() {
     let mut w = World::new();
     w.resident("A", "p1");
-    w.say(vec![op::freeze("uid:A")]);
+    w.publish(vec![op::freeze("uid:A")]);
     let seen = w.command("q", CommandKind::Query { uid: uid("A"), portal: None });
     assert_eq!((seen.openings(), seen.reply().verdicts.len()), (0, w.portals.len()));
     let of = |id: &str| seen.reply().verdicts.iter().find(|v| v.portal.as_str() == id).unwrap();
@@ -247,7 +247,7 @@ fn a_query_says_what_would_be_decided_and_opens_nothing() {
 }
 
 #[test]
-fn a_command_that_this_version_cannot_carry_out_is_rejected_and_says_so() {
+fn a_command_that_this_version_cannot_carry_out_is_rejected_and_reports_so() {
     let mut w = World::new();
     let seen = w.command("f", CommandKind::Forgive { uid: None });
     let reply = seen.reply();
@@ -259,13 +259,13 @@ fn a_command_that_this_version_cannot_carry_out_is_rejected_and_says_so() {
 fn the_strongest_posture_of_center_operator_and_fire_is_in_force() {
     let mut w = World::new();
     w.resident("A", "p1");
-    w.say(vec![op::posture("*", Posture::FreeAccess, None)]);
+    w.publish(vec![op::posture("*", Posture::FreeAccess, None)]);
     assert_eq!(w.present("gate-in", "X"), "free_access");
     w.operator("gate-in", Posture::OutOfService);
     assert_eq!((w.present("gate-in", "A"), w.present("door-412", "X")), ("out_of_service", "free_access"));
-    w.say(vec![op::posture("gate-in", Posture::Lockdown, None)]);
+    w.publish(vec![op::posture("gate-in", Posture::Lockdown, None)]);
     assert_eq!(w.present("gate-in", "A"), "out_of_service", "what an operator closed opens for nobody");
-    w.say(vec![op::enrol_staff("A", "p1", "gate:*")]);
+    w.publish(vec![op::enrol_staff("A", "p1", "gate:*")]);
     assert_eq!(w.present("gate-in", "A"), "out_of_service", "staff included");
     w.operator("gate-in", Posture::Secure);
     assert_eq!(w.present("gate-in", "A"), "granted", "a lockdown lets staff in");
@@ -291,22 +291,22 @@ fn an_operators_posture_survives_a_restart_and_one_for_all_replaces_those_for_on
 #[test]
 fn a_posture_ends_at_its_end_and_no_older_one_comes_back() {
     let mut w = World::new();
-    w.say(vec![op::posture("*", Posture::FreeAccess, None)]);
-    w.say(vec![op::posture("gate-in", Posture::Lockdown, Some(BEGIN_MS + 60_000))]);
+    w.publish(vec![op::posture("*", Posture::FreeAccess, None)]);
+    w.publish(vec![op::posture("gate-in", Posture::Lockdown, Some(BEGIN_MS + 60_000))]);
     assert_eq!((w.present("gate-in", "X"), w.present("door-412", "X")), ("lockdown", "free_access"));
     let seen = w.pass_s(60);
     assert_eq!(seen.modes(), [("gate-in", Posture::Secure)]);
     assert_eq!(w.present("gate-in", "X"), "unknown_credential");
     // The newer of `*` and the portal's own counts.
-    let seen = w.say(vec![op::posture("*", Posture::FreeAccess, None)]);
+    let seen = w.publish(vec![op::posture("*", Posture::FreeAccess, None)]);
     assert_eq!(seen.modes(), [("gate-in", Posture::FreeAccess)]);
 }
 
 #[test]
-fn a_portal_is_told_its_mode_before_anything_is_written() {
+fn a_portal_is_reported_its_mode_before_anything_is_written() {
     let mut w = World::new();
     use dormgate::access::effect::{Effect, PortalOrder};
-    for seen in [w.say(vec![op::posture("*", Posture::Lockdown, None)]), w.fire("gate-in", true)] {
+    for seen in [w.publish(vec![op::posture("*", Posture::Lockdown, None)]), w.fire("gate-in", true)] {
         let mode = seen.0.iter().rposition(|e| matches!(e, Effect::Order(PortalOrder::Mode { .. }))).unwrap();
         let records = |kind| move |e: &Effect| matches!(e, Effect::Record(r) if r.event.kind() == kind);
         let first = seen.0.iter().position(|e| records(EventKind::ChangesApplied)(e) || records(EventKind::Posture)(e));
@@ -315,23 +315,23 @@ fn a_portal_is_told_its_mode_before_anything_is_written() {
 }
 
 #[test]
-fn a_door_that_was_held_open_is_told_to_close_although_the_gateway_was_away_when_it_ended() {
+fn a_door_that_was_held_open_is_reported_to_close_although_the_gateway_was_away_when_it_ended() {
     let mut w = World::new();
-    w.say(vec![op::posture("*", Posture::FreeAccess, Some(BEGIN_MS + 60_000))]);
+    w.publish(vec![op::posture("*", Posture::FreeAccess, Some(BEGIN_MS + 60_000))]);
     w.elapsed_ms += 120_000;
     let seen = w.restart();
     assert!(seen.modes().contains(&("gate-in", Posture::Secure)), "{:?}", seen.modes());
 }
 
 #[test]
-fn a_door_that_comes_back_is_told_its_mode_also_when_it_is_secure() {
+fn a_door_that_comes_back_is_reported_its_mode_also_when_it_is_secure() {
     let mut w = World::new();
     w.restart();
-    w.say(vec![op::posture("*", Posture::FreeAccess, None)]);
+    w.publish(vec![op::posture("*", Posture::FreeAccess, None)]);
     let online = |online| PortalReport { online: Some(online), ..PortalReport::default() };
     w.report("door-412", online(true));
     w.report("door-412", online(false));
-    w.say(vec![op::posture("*", Posture::Secure, None)]);
+    w.publish(vec![op::posture("*", Posture::Secure, None)]);
     assert_eq!(w.report("door-412", online(true)).modes(), [("door-412", Posture::Secure)]);
     // Also where the first sign of life is a card; and the mode comes before the answer, which it must not cut short.
     w.report("door-412", online(false));
@@ -363,7 +363,7 @@ fn the_status_names_who_is_away_and_what_is_not_secure() {
 #[test]
 fn a_fire_releases_everything_until_the_input_is_clear_and_an_operator_resets_it() {
     let mut w = World::new();
-    w.say(vec![op::posture("*", Posture::Lockdown, None)]);
+    w.publish(vec![op::posture("*", Posture::Lockdown, None)]);
     let seen = w.fire("power-412", true);
     assert_eq!(seen.modes().len(), 5, "every gate and door");
     assert_eq!(seen.alarms(), [AlarmKind::Fire]);
@@ -441,7 +441,7 @@ fn a_portal_without_fire_input_puts_nothing_in_fire() {
 }
 
 #[test]
-fn a_gate_whose_absence_went_unnoticed_is_told_once_more_what_it_was_told_meanwhile() {
+fn a_gate_whose_absence_went_unnoticed_is_reported_once_more_what_it_was_reported_meanwhile() {
     let mut w = World::new();
     let online = || PortalReport { online: Some(true), ..PortalReport::default() };
     w.report("gate-in", online());
@@ -450,13 +450,13 @@ fn a_gate_whose_absence_went_unnoticed_is_told_once_more_what_it_was_told_meanwh
     // The local broker is away, and with it the gate's last will; nobody keeps the order for the gate.
     w.operator("", Posture::Lockdown);
     assert_eq!(w.report("gate-in", online()).modes(), [("gate-in", Posture::Lockdown)]);
-    assert_eq!(w.report("gate-in", online()).modes(), [], "it heard it this time");
+    assert_eq!(w.report("gate-in", online()).modes(), [], "it received it this time");
 }
 
 #[test]
 fn a_clock_set_back_brings_the_modes_it_is_time_for() {
     let mut w = World::new();
-    w.say(vec![op::posture("gate-in", Posture::Lockdown, Some(BEGIN_MS + 60_000))]);
+    w.publish(vec![op::posture("gate-in", Posture::Lockdown, Some(BEGIN_MS + 60_000))]);
     w.pass_s(61);
     w.wall_off_ms = -30_000;
     let seen = w.input(Input::Clock(ClockChange::Step { by_ms: -30_000 }));
@@ -472,7 +472,7 @@ fn the_engine_sleeps_when_nothing_is_to_come() {
 }
 
 #[test]
-fn a_portal_that_said_why_it_is_offline_is_back_when_it_says_so_and_not_when_a_part_of_it_speaks() {
+fn a_portal_that_reported_why_it_is_offline_is_back_when_it_reports_so_and_not_when_a_part_of_it_sends() {
     let mut w = World::new();
     let online = |online| PortalReport { online: Some(online), ..PortalReport::default() };
     w.report("door-412", online(true));
@@ -487,7 +487,7 @@ fn a_portal_that_said_why_it_is_offline_is_back_when_it_says_so_and_not_when_a_p
     assert_eq!(w.report("door-412", contact).recorded(), []);
     let seen = w.report("door-412", online(true));
     assert_eq!(seen.recorded(), [EventKind::PortalOnline]);
-    assert_eq!(seen.modes().len(), 1, "what it was told meanwhile may be lost");
+    assert_eq!(seen.modes().len(), 1, "what it was reported meanwhile may be lost");
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn energised(seen: &Seen) -> Vec<bool> {
     seen.0.iter().filter_map(order).collect()
 }
 
-/// Nothing switched on and no `power_on` said, now and for a minute.
+/// Nothing switched on and no `power_on` reported, now and for a minute.
 fn assert_stays_off(w: &mut World, mut seen: Seen) {
     seen.0.extend(w.pass_s(60).0);
     assert_eq!((seen.openings(), energised(&seen)), (0, vec![]));
@@ -54,9 +54,9 @@ fn a_box_that_was_cut_is_not_switched_on_by_a_restart() {
     w.present(BOX, "A");
     w.relay(BOX, true);
     w.pass_s(10);
-    w.say(vec![op::power("412", true)]);
+    w.publish(vec![op::power("412", true)]);
     w.relay(BOX, false);
-    w.say(vec![op::power("412", false)]);
+    w.publish(vec![op::power("412", false)]);
     let mut seen = w.restart();
     // As a Modbus portal reports: the reader first, then the relay, then both again.
     for (card, relay) in [(Some("A"), None), (None, Some(false)), (Some("A"), Some(false))] {
@@ -86,13 +86,13 @@ fn a_native_box_that_reports_a_card_and_then_its_relay_is_not_switched_on() {
 }
 
 #[test]
-fn a_card_put_in_while_the_reader_was_silent_is_a_report_and_the_audit_does_not_say_power_on() {
+fn a_card_put_in_while_the_reader_was_silent_is_a_report_and_the_audit_does_not_report_power_on() {
     let mut w = room();
     w.report(
         BOX,
         PortalReport { online: Some(true), relay: Some(false), card_present: Some(false), ..PortalReport::default() },
     );
-    // The reader is heard again and shows the card: whoever put it in was not seen to do so.
+    // The reader is received again and shows the card: whoever put it in was not seen to do so.
     let seen = w.sits(BOX, "A", None);
     assert_stays_off(&mut w, seen);
 }
@@ -125,7 +125,7 @@ fn a_card_that_may_be_the_reason_for_power_is_cut_when_it_loses_its_right() {
     let mut w = room();
     // A box that never reports its relay, after a start without memory.
     assert_eq!(w.sits(BOX, "A", None).cuts(), []);
-    assert_eq!(w.say(vec![op::report_lost("uid:A")]).cuts(), [(BOX, "lost")]);
+    assert_eq!(w.publish(vec![op::report_lost("uid:A")]).cuts(), [(BOX, "lost")]);
 }
 
 #[test]
@@ -157,8 +157,8 @@ fn another_residents_card_reported_in_place_of_the_first_has_the_box_on_by_it() 
     w.relay(BOX, true);
     let seen = w.sits(BOX, "R", Some(true));
     assert_eq!((seen.recorded(), seen.cuts()), (vec![EventKind::PowerOn], vec![]));
-    assert_eq!(w.say(vec![op::report_lost("uid:A")]).cuts(), []);
-    assert_eq!(w.say(vec![op::report_lost("uid:R")]).cuts(), [(BOX, "lost")]);
+    assert_eq!(w.publish(vec![op::report_lost("uid:A")]).cuts(), []);
+    assert_eq!(w.publish(vec![op::report_lost("uid:R")]).cuts(), [(BOX, "lost")]);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_card_granted_in_the_rest_gets_the_power_at_its_end() {
 fn a_card_that_leaves_or_loses_its_right_in_the_rest_gets_none_and_the_device_is_ordered_off() {
     for lost in [false, true] {
         let mut w = granted_in_the_rest();
-        let seen = if lost { w.say(vec![op::report_lost("uid:A")]) } else { w.leave(BOX) };
+        let seen = if lost { w.publish(vec![op::report_lost("uid:A")]) } else { w.leave(BOX) };
         assert_eq!(seen.cuts(), [(BOX, if lost { "lost" } else { "card_left" })]);
         assert!(!seen.recorded().contains(&EventKind::PowerOff), "it was not on");
         assert_stays_off(&mut w, seen);

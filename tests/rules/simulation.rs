@@ -20,7 +20,7 @@ use crate::world::{APARTMENT, OFFICE, World, at, fold, name, portals, uid};
 
 /// Steps of one life.
 const STEPS: usize = 120;
-/// Messages each office says, in each of two epochs.
+/// Messages each office reports, in each of two epochs.
 const MESSAGES: u64 = 12;
 const CARDS: [&str; 4] = ["A", "B", "R", "X"];
 const BOXES: [&str; 2] = ["power-412", "power-413"];
@@ -59,8 +59,8 @@ struct Outside {
     records: Vec<Record>,
     /// How many of them are on disk.
     durable: usize,
-    /// Acks that wait: the event, and which message they promise.
-    promises: Vec<(u64, &'static str, Position)>,
+    /// Acks that wait: the event, and which message they guarantee.
+    guarantees: Vec<(u64, &'static str, Position)>,
     /// Messages that were acknowledged.
     acknowledged: BTreeSet<(&'static str, Position)>,
     /// The relay of each box.
@@ -72,7 +72,7 @@ struct Outside {
 struct Life {
     w: World,
     dice: Dice,
-    /// What the offices say.
+    /// What the offices report.
     messages: BTreeMap<(&'static str, Position), Vec<Op>>,
     outside: Outside,
     /// Messages that the engine of this run has taken.
@@ -207,7 +207,7 @@ impl Life {
         Input::Request(Request { id, stale, slot, ..self.w.request(portal, Presented::Card(uid(card))) })
     }
 
-    /// What a box says of itself and one slot.
+    /// What a box reports of itself and one slot.
     fn whole_state(&self, place: &'static str, slot: u8) -> Input {
         let card = self.outside.cards.get(&(place, slot));
         let report = PortalReport {
@@ -221,7 +221,7 @@ impl Life {
         Input::Report { portal: place.to_owned(), report }
     }
 
-    fn heard(&self) -> Vec<(Revision, Op)> {
+    fn received(&self) -> Vec<(Revision, Op)> {
         let ops = |key: &(&'static str, Position)| {
             let position = key.1;
             let all = (0..).zip(&self.messages[key]);
@@ -232,10 +232,10 @@ impl Life {
 
     fn judge(&self, card: CardUid, portal: &str) -> &'static str {
         let portal = self.w.portals.iter().find(|p| p.id.as_str() == portal).unwrap();
-        model::judge(&self.heard(), card, portal, self.w.now().wall, false)
+        model::judge(&self.received(), card, portal, self.w.now().wall, false)
     }
 
-    /// What one whole step says: grants are right, decisions are recorded, acks promise no more than is recorded.
+    /// What one whole step reports: grants are right, decisions are recorded, acks guarantee no more than is recorded.
     fn check_effects(&mut self, effects: &[Effect]) {
         for effect in effects {
             if let Effect::Acknowledge { ack, .. } = effect
@@ -270,7 +270,7 @@ impl Life {
                 Effect::Acknowledge { after, ack, .. } => {
                     let stream = if ack.stream.unwrap().as_str() == OFFICE { OFFICE } else { APARTMENT };
                     if ack.outcome != Outcome::Stale {
-                        self.outside.promises.push((after, stream, ack.at.unwrap()));
+                        self.outside.guarantees.push((after, stream, ack.at.unwrap()));
                     }
                 }
                 Effect::Order(PortalOrder::Answer { portal, decision, delay_ms, .. }) => {
@@ -302,9 +302,9 @@ impl Life {
         let waiting = self.outside.records.len() - self.outside.durable;
         self.outside.durable += self.dice.below(waiting + 1);
         let through = self.outside.records[..self.outside.durable].last().map_or(0, |r| r.event.n);
-        let promises = std::mem::take(&mut self.outside.promises);
-        let (kept, due): (Vec<_>, Vec<_>) = promises.into_iter().partition(|(after, ..)| *after > through);
-        self.outside.promises = kept;
+        let guarantees = std::mem::take(&mut self.outside.guarantees);
+        let (kept, due): (Vec<_>, Vec<_>) = guarantees.into_iter().partition(|(after, ..)| *after > through);
+        self.outside.guarantees = kept;
         let on_disk = self.on_disk();
         for (_, stream, at) in due {
             assert!(on_disk.contains(&(stream, at)), "{stream} {at:?} was acknowledged and is not on disk");
@@ -317,7 +317,7 @@ impl Life {
         let applied = applied.filter(|r| r.event.kind() == EventKind::ChangesApplied);
         let key = |r: &Record| {
             let place = usize::from_le_bytes(r.evidence.as_slice().try_into().unwrap());
-            let Changes { stream, at, .. } = &self.w.said[place];
+            let Changes { stream, at, .. } = &self.w.reported[place];
             (if stream.as_str() == OFFICE { OFFICE } else { APARTMENT }, *at)
         };
         applied.map(key).collect()
@@ -325,14 +325,14 @@ impl Life {
 
     fn power_cut(&mut self) {
         self.outside.records.truncate(self.outside.durable);
-        self.outside.promises.clear();
+        self.outside.guarantees.clear();
         self.taken = self.on_disk();
         for key in &self.outside.acknowledged {
             assert!(self.taken.contains(key), "an acknowledged message did not survive");
         }
         let numbers: Vec<_> = self.outside.records.iter().map(|r| r.event.n).collect();
         assert!(numbers.iter().zip(1..).all(|(n, expected)| *n == expected), "numbers with a hole: {numbers:?}");
-        let state = fold(&self.outside.records, &self.w.said);
+        let state = fold(&self.outside.records, &self.w.reported);
         // While the gateway is away, cards come and go.
         if self.dice.one_in(3) {
             let place = self.dice.pick(&BOXES);

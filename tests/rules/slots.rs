@@ -29,7 +29,7 @@ fn take(w: &mut World, slot: u8) -> Seen {
     w.report(BOX, PortalReport { card_present: Some(false), slot, ..PortalReport::default() })
 }
 
-/// The reader shows another card, and never showed none: the first half of what it says.
+/// The reader shows another card, and never showed none: the first half of what it reports.
 fn exchange(w: &mut World, slot: u8) -> Seen {
     w.report(BOX, PortalReport { card_present: Some(false), slot, exchanged: true, ..PortalReport::default() })
 }
@@ -87,10 +87,10 @@ fn a_revocation_cuts_only_if_no_other_card_in_the_box_may() {
     let mut w = room();
     put(&mut w, 0, "A");
     put(&mut w, 1, "R");
-    let lost = w.say(vec![op::report_lost("uid:A")]);
+    let lost = w.publish(vec![op::report_lost("uid:A")]);
     assert_eq!((lost.cuts(), took_over(&lost), lost.ack().cut.len()), (vec![], handed("A", "R"), 0));
     assert_eq!(lost.ack().revoked, [uid("A")]);
-    assert_eq!(w.say(vec![op::report_lost("uid:R")]).cuts(), [(BOX, "lost")]);
+    assert_eq!(w.publish(vec![op::report_lost("uid:R")]).cuts(), [(BOX, "lost")]);
     w.assert_replay_is_life();
 }
 
@@ -99,8 +99,8 @@ fn a_revocation_of_the_card_that_does_not_keep_it_on_counts_when_it_would_take_o
     let mut w = room();
     put(&mut w, 0, "A");
     put(&mut w, 1, "R");
-    assert_eq!(w.say(vec![op::report_lost("uid:R")]).cuts(), []);
-    assert_eq!(w.say(vec![op::report_lost("uid:A")]).cuts(), [(BOX, "lost")]);
+    assert_eq!(w.publish(vec![op::report_lost("uid:R")]).cuts(), []);
+    assert_eq!(w.publish(vec![op::report_lost("uid:A")]).cuts(), [(BOX, "lost")]);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_card_that_may_not_beside_one_that_may_cuts_nothing_and_keeps_nothing_on() {
         take(&mut w, 0);
         assert_eq!(w.pass_s(14).cuts(), []);
         assert_eq!(w.pass_s(1).cuts(), [(BOX, "card_left")]);
-        assert_eq!(w.say(vec![op::enrol("X", "p9", "power_box:412")]).openings(), 0);
+        assert_eq!(w.publish(vec![op::enrol("X", "p9", "power_box:412")]).openings(), 0);
     }
 }
 
@@ -127,7 +127,7 @@ fn a_matter_of_the_room_cuts_all_cards() {
     let mut w = room();
     put(&mut w, 0, "A");
     put(&mut w, 1, "R");
-    assert_eq!(w.say(vec![op::power("412", true)]).cuts(), [(BOX, "power_suspended")]);
+    assert_eq!(w.publish(vec![op::power("412", true)]).cuts(), [(BOX, "power_suspended")]);
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_card_that_left_while_the_gateway_was_away_hands_over_to_the_one_that_lies_t
 fn a_card_that_loses_its_right_after_a_delay_is_handed_over_at_once() {
     let mut w = room_with(Policy { revoke_power: RevokePower::AfterDelay, ..Policy::default() });
     put(&mut w, 0, "A");
-    w.say(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
     w.pass_s(5);
     let over = put(&mut w, 1, "R");
     assert_eq!(took_over(&over), handed("A", "R"));
@@ -249,8 +249,8 @@ fn a_card_that_is_enrolled_while_the_delay_of_another_runs_keeps_the_box_on() {
     put(&mut w, 0, "A");
     put(&mut w, 1, "X");
     take(&mut w, 0);
-    w.say(vec![op::issue("X", "p9")]);
-    w.say(vec![op::enrol("X", "p9", "power_box:412")]);
+    w.publish(vec![op::issue("X", "p9")]);
+    w.publish(vec![op::enrol("X", "p9", "power_box:412")]);
     let over = w.pass_s(60);
     assert_eq!((over.cuts(), took_over(&over)), (vec![], handed("A", "X")));
 }

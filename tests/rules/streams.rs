@@ -15,16 +15,16 @@ use crate::world::{APARTMENT, OFFICE, Seen, World, at, name, op};
 const RESIDENT: &str = "gate:* door:412 power_box:412";
 
 #[test]
-fn an_ack_tells_what_was_heard_and_what_is_missing() {
+fn an_ack_reports_what_was_received_and_what_is_missing() {
     let mut w = World::new();
-    let seen = w.say_at(OFFICE, at(3, 5), vec![op::issue("A", "p1")]);
+    let seen = w.report_at(OFFICE, at(3, 5), vec![op::issue("A", "p1")]);
     let ack = seen.ack();
     assert_eq!((ack.outcome, ack.applied_through, ack.missing.clone()), (Outcome::Applied, 0, vec![(1, 4)]));
-    let seen = w.say_at(OFFICE, at(3, 5), vec![op::issue("A", "p1")]);
+    let seen = w.report_at(OFFICE, at(3, 5), vec![op::issue("A", "p1")]);
     assert_eq!((seen.ack().outcome, seen.recorded().len()), (Outcome::Duplicate, 0));
-    assert_eq!(w.say_at(OFFICE, at(2, 9), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Stale);
+    assert_eq!(w.report_at(OFFICE, at(2, 9), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Stale);
     for seq in 1..=4 {
-        w.say_at(OFFICE, at(3, seq), vec![op::issue("R", "p2")]);
+        w.report_at(OFFICE, at(3, seq), vec![op::issue("R", "p2")]);
     }
     assert_eq!(w.engine.state().streams[OFFICE].through, 5);
     w.assert_replay_is_life();
@@ -41,7 +41,7 @@ fn a_message_refused_for_its_content_uses_up_its_number_also_after_a_restart() {
     assert_eq!(after, seen.records().last().unwrap().event.n);
     w.assert_replay_is_life();
     w.restart();
-    assert_eq!(w.say_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Duplicate);
+    assert_eq!(w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Duplicate);
 }
 
 #[test]
@@ -52,16 +52,16 @@ fn a_first_head_is_a_goal_and_until_it_is_reached_an_unnamed_card_is_unknown() {
     let seen = w.head(OFFICE, at(1, 3));
     assert_eq!(seen.cuts(), [("power-412", "unknown_credential")]);
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
-    w.say_at(OFFICE, at(1, 3), vec![op::issue("B", "p2")]);
+    w.report_at(OFFICE, at(1, 3), vec![op::issue("B", "p2")]);
     assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("unknown_credential", "granted"));
     // The goal survives a restart, and a later head is no further goal.
     w.assert_replay_is_life();
     w.restart();
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
     w.head(OFFICE, at(1, 9));
-    w.say_at(OFFICE, at(1, 2), vec![op::cancel("uid:R")]);
+    w.report_at(OFFICE, at(1, 2), vec![op::cancel("uid:R")]);
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
-    w.say_at(OFFICE, at(1, 1), vec![op::issue("R", "p3")]);
+    w.report_at(OFFICE, at(1, 1), vec![op::issue("R", "p3")]);
     assert_eq!(w.present("gate-in", "A"), "granted");
     w.assert_replay_is_life();
 }
@@ -70,12 +70,12 @@ fn a_first_head_is_a_goal_and_until_it_is_reached_an_unnamed_card_is_unknown() {
 fn the_first_head_is_a_goal_also_when_a_message_came_before_it() {
     let mut w = World::new();
     w.enrol("A", "p1", RESIDENT);
-    w.say_at(OFFICE, at(1, 7), vec![op::issue("B", "p2")]);
+    w.report_at(OFFICE, at(1, 7), vec![op::issue("B", "p2")]);
     w.head(OFFICE, at(1, 7));
     assert_eq!(w.present("gate-in", "A"), "unknown_credential", "its revocation may be on its way");
     w.assert_replay_is_life();
     for seq in 1..=6 {
-        w.say_at(OFFICE, at(1, seq), vec![op::issue("R", "p3")]);
+        w.report_at(OFFICE, at(1, seq), vec![op::issue("R", "p3")]);
     }
     assert_eq!(w.present("gate-in", "A"), "granted");
     w.assert_replay_is_life();
@@ -85,7 +85,7 @@ fn the_first_head_is_a_goal_also_when_a_message_came_before_it() {
 fn a_gateway_that_was_away_goes_on_with_the_list_it_has() {
     let mut w = World::new();
     w.enrol("A", "p1", RESIDENT);
-    w.say_at(OFFICE, at(1, 1), vec![op::issue("B", "p2")]);
+    w.report_at(OFFICE, at(1, 1), vec![op::issue("B", "p2")]);
     w.head(OFFICE, at(1, 1));
     w.restart();
     w.head(OFFICE, at(1, 40));
@@ -97,7 +97,7 @@ fn a_gateway_that_was_away_goes_on_with_the_list_it_has() {
 fn the_head_of_the_apartment_center_is_no_goal_for_the_standing_of_cards() {
     let mut w = World::new();
     w.head(APARTMENT, at(1, 5));
-    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
     assert_eq!(w.present("gate-in", "A"), "granted");
 }
 
@@ -106,25 +106,25 @@ fn a_new_epoch_does_not_make_an_incomplete_list_whole() {
     let mut w = World::new();
     w.enrol("A", "p1", RESIDENT);
     w.head(OFFICE, at(3, 1_042));
-    // The center restarts its numbering: what it said in epoch 3 is still not here.
-    w.say_at(OFFICE, at(4, 1), vec![op::issue("B", "p2")]);
+    // The center restarts its numbering: what it reported in epoch 3 is still not here.
+    w.report_at(OFFICE, at(4, 1), vec![op::issue("B", "p2")]);
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
-    // Its new head says how far the new numbering goes.
+    // Its new head reports how far the new numbering goes.
     w.head(OFFICE, at(4, 2));
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
     w.assert_replay_is_life();
-    w.say_at(OFFICE, at(4, 2), vec![op::issue("R", "p3")]);
+    w.report_at(OFFICE, at(4, 2), vec![op::issue("R", "p3")]);
     assert_eq!(w.present("gate-in", "A"), "granted");
     w.assert_replay_is_life();
 }
 
-/// A gateway whose store lost events: heard through 2 before the loss, in truth through 4, where A was cancelled.
+/// A gateway whose store lost events: received through 2 before the loss, in truth through 4, where A was cancelled.
 fn damaged() -> World {
     let mut w = World::new();
     w.head(OFFICE, at(1, 0));
-    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
-    w.say_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
-    w.say_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
+    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
+    w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    w.report_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
     w.present("power-412", "B");
     w.restart();
     let (from, to) = (w.journal.last().unwrap().event.n + 1, w.journal.last().unwrap().event.n + 10);
@@ -145,18 +145,18 @@ fn nothing_is_granted_from_a_damaged_list_and_boxes_go_off() {
 #[test]
 fn a_damaged_list_is_whole_again_when_the_centers_head_is_reached_and_not_before() {
     let mut w = damaged();
-    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
+    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
     w.head(APARTMENT, at(1, 1));
-    // All that the gateway remembers to have heard is here again, but it had heard more.
-    w.say_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
-    w.say_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
+    // All that the gateway remembers to have received is here again, but it had received more.
+    w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    w.report_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
     assert_eq!(w.present("gate-in", "B"), "unknown_credential");
     w.head(OFFICE, at(1, 4));
     assert_eq!(w.present("gate-in", "B"), "unknown_credential");
-    w.say_at(OFFICE, at(1, 4), vec![op::cancel("uid:A")]);
+    w.report_at(OFFICE, at(1, 4), vec![op::cancel("uid:A")]);
     assert_eq!(w.present("gate-in", "A"), "cancelled", "what is known against a card holds");
     w.assert_replay_is_life();
-    w.say_at(OFFICE, at(1, 3), vec![op::issue("R", "p3")]);
+    w.report_at(OFFICE, at(1, 3), vec![op::issue("R", "p3")]);
     assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("cancelled", "granted"));
     w.assert_replay_is_life();
 }
@@ -164,9 +164,9 @@ fn a_damaged_list_is_whole_again_when_the_centers_head_is_reached_and_not_before
 #[test]
 fn a_new_epoch_does_not_repair_a_damaged_list() {
     let mut w = damaged();
-    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
     w.head(APARTMENT, at(1, 1));
-    w.say_at(OFFICE, at(2, 1), vec![op::issue("R", "p3")]);
+    w.report_at(OFFICE, at(2, 1), vec![op::issue("R", "p3")]);
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
     w.head(OFFICE, at(2, 1));
     assert_eq!(w.present("gate-in", "A"), "granted");
@@ -209,7 +209,7 @@ fn an_empty_gateway_asks_each_stream_with_jitter_and_again_every_30_s() {
 /// When, why, and for which numbers.
 type Asked = (u64, &'static str, Vec<(u64, u64)>);
 
-/// Lets time pass and tells when and why the office was asked.
+/// Lets time pass and reports when and why the office was asked.
 fn asks(w: &mut World, ms: u64) -> Vec<Asked> {
     let mut asked = Vec::new();
     let until = w.elapsed_ms + ms;
@@ -224,8 +224,8 @@ fn asks(w: &mut World, ms: u64) -> Vec<Asked> {
 
 fn linked() -> World {
     let mut w = World::new();
-    w.say_at(OFFICE, at(2, 1), vec![op::issue("A", "p1")]);
-    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.report_at(OFFICE, at(2, 1), vec![op::issue("A", "p1")]);
+    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
     w.input(Input::LinkUp);
     w
 }
@@ -234,34 +234,34 @@ fn linked() -> World {
 fn a_gap_is_asked_for_at_once_and_no_two_asks_are_closer_than_5_s() {
     let mut w = linked();
     assert_eq!(asks(&mut w, 60_000), []);
-    w.say_at(OFFICE, at(2, 4), vec![op::issue("R", "p3")]);
+    w.report_at(OFFICE, at(2, 4), vec![op::issue("R", "p3")]);
     let first = asks(&mut w, 1_100);
     assert_eq!(first.iter().map(|a| (a.1, a.2.clone())).collect::<Vec<_>>(), [("gap", vec![(2, 3)])]);
     // Filled, and at once another hole.
-    w.say_at(OFFICE, at(2, 2), vec![op::issue("R", "p3")]);
-    w.say_at(OFFICE, at(2, 3), vec![op::issue("R", "p3")]);
-    w.say_at(OFFICE, at(2, 6), vec![op::issue("R", "p3")]);
+    w.report_at(OFFICE, at(2, 2), vec![op::issue("R", "p3")]);
+    w.report_at(OFFICE, at(2, 3), vec![op::issue("R", "p3")]);
+    w.report_at(OFFICE, at(2, 6), vec![op::issue("R", "p3")]);
     let second = asks(&mut w, 10_000);
     assert_eq!(second.len(), 1);
     assert!((5_000..=6_100).contains(&(second[0].0 - first[0].0)), "{first:?} {second:?}");
-    w.say_at(OFFICE, at(2, 5), vec![op::issue("R", "p3")]);
+    w.report_at(OFFICE, at(2, 5), vec![op::issue("R", "p3")]);
     assert_eq!(asks(&mut w, 100_000), []);
 }
 
 #[test]
-fn the_reason_tells_a_new_epoch_a_head_ahead_and_a_damaged_store_apart() {
+fn the_reason_reports_a_new_epoch_a_head_ahead_and_a_damaged_store_apart() {
     let mut w = linked();
     w.head(OFFICE, at(2, 3));
     assert_eq!(asks(&mut w, 2_000)[0].1, "gap");
-    w.say_at(OFFICE, at(3, 2), vec![op::issue("R", "p3")]);
+    w.report_at(OFFICE, at(3, 2), vec![op::issue("R", "p3")]);
     assert_eq!(asks(&mut w, 31_000)[0].1, "epoch");
     let mut w = linked();
     w.head(OFFICE, at(3, 5));
-    assert_eq!(asks(&mut w, 2_000)[0].1, "epoch", "the head is of an epoch of which nothing was heard");
+    assert_eq!(asks(&mut w, 2_000)[0].1, "epoch", "the head is of an epoch of which nothing was received");
     let mut w = World::new();
     w.input(Input::LinkUp);
     asks(&mut w, 2_000);
-    w.say_at(OFFICE, at(3, 2), vec![op::issue("R", "p3")]);
+    w.report_at(OFFICE, at(3, 2), vec![op::issue("R", "p3")]);
     assert_eq!(asks(&mut w, 31_000)[0].1, "gap", "a new gateway knows of no earlier epoch");
     let mut w = damaged();
     w.input(Input::LinkUp);
@@ -275,7 +275,7 @@ fn a_command_asks_for_a_stream_and_waits_for_no_other_ask() {
     assert_eq!(seen.reply().status.as_str(), "ok");
     let asked = asks(&mut w, 100_000);
     assert_eq!(asked.iter().map(|a| a.1).collect::<Vec<_>>(), ["asked"]);
-    w.say_at(OFFICE, at(2, 9), vec![op::issue("R", "p3")]);
+    w.report_at(OFFICE, at(2, 9), vec![op::issue("R", "p3")]);
     assert_eq!(asks(&mut w, 8_000).len(), 1);
     w.command("j2", CommandKind::Resync { stream: name(OFFICE) });
     assert_eq!(asks(&mut w, 7_000).iter().map(|a| a.1).collect::<Vec<_>>(), ["asked"], "not only in 30 s");
@@ -288,7 +288,7 @@ fn the_largest_numbers_break_nothing() {
     let mut w = World::new();
     w.input(Input::LinkUp);
     for seq in [u64::MAX, u64::MAX - 1, 1, 2] {
-        let seen = w.say_at(OFFICE, at(u32::MAX, seq), vec![op::issue("R", "p3")]);
+        let seen = w.report_at(OFFICE, at(u32::MAX, seq), vec![op::issue("R", "p3")]);
         assert_eq!(seen.ack().outcome, Outcome::Applied);
         w.head(OFFICE, at(u32::MAX, seq));
         w.pass_s(40);
@@ -312,11 +312,11 @@ fn a_card_without_issue_is_unknown_where_the_site_requires_it() {
 #[test]
 fn a_huge_number_cannot_end_a_stream() {
     let mut w = World::new();
-    w.say_at(OFFICE, at(3, 41), vec![op::issue("A", "p1")]);
-    w.say_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.report_at(OFFICE, at(3, 41), vec![op::issue("A", "p1")]);
+    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
     for high in [at(1_004, 1), at(u32::MAX, 1), at(3, 1_000_042), at(3, u64::MAX), at(4, u64::MAX)] {
         let before = w.engine.state().streams[OFFICE].clone();
-        let seen = w.say_at(OFFICE, high, vec![op::cancel("uid:A")]);
+        let seen = w.report_at(OFFICE, high, vec![op::cancel("uid:A")]);
         let ack = seen.ack();
         assert_eq!((ack.outcome, ack.errors[0].code), (Outcome::Rejected, ErrorCode::Implausible), "{high:?}");
         w.head(OFFICE, high);
@@ -325,13 +325,13 @@ fn a_huge_number_cannot_end_a_stream() {
     assert_eq!(w.present("gate-in", "A"), "granted");
     w.assert_replay_is_life();
     w.restart();
-    // A message at the limits counts, and what heads say is known too.
-    assert_eq!(w.say_at(OFFICE, at(1_003, 5), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Applied);
+    // A message at the limits counts, and what heads report is known too.
+    assert_eq!(w.report_at(OFFICE, at(1_003, 5), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Applied);
     w.head(OFFICE, at(1_003, 900_000));
-    assert_eq!(w.say_at(OFFICE, at(1_003, 1_900_000), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Applied);
+    assert_eq!(w.report_at(OFFICE, at(1_003, 1_900_000), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Applied);
     // A gateway that has nothing of a stream takes what comes.
     assert_eq!(
-        World::new().say_at(OFFICE, at(9_000, 1 << 40), vec![op::issue("A", "p1")]).ack().outcome,
+        World::new().report_at(OFFICE, at(9_000, 1 << 40), vec![op::issue("A", "p1")]).ack().outcome,
         Outcome::Applied
     );
 }
@@ -395,13 +395,13 @@ fn a_forgotten_stream_begins_again_and_what_is_known_against_cards_stays() {
     let mut w = World::new();
     // A stolen key used up high numbers, step by step.
     for (card, holder) in [("A", "p1"), ("B", "p2"), ("R", "p3")] {
-        w.say_at(APARTMENT, at(1, 1), vec![op::enrol(card, holder, RESIDENT)]);
+        w.report_at(APARTMENT, at(1, 1), vec![op::enrol(card, holder, RESIDENT)]);
         w.counters.get_mut(APARTMENT).unwrap().1 += 1;
         let next = w.engine.state().streams[APARTMENT].through + 1;
-        w.say_at(APARTMENT, at(1, next), vec![op::enrol(card, holder, RESIDENT)]);
+        w.report_at(APARTMENT, at(1, next), vec![op::enrol(card, holder, RESIDENT)]);
     }
-    w.say_at(OFFICE, at(900, 1), vec![op::issue("A", "p1"), op::issue("B", "p2"), op::issue("R", "p3")]);
-    w.say_at(OFFICE, at(900, 2), vec![op::report_lost("uid:A"), op::cancel("p2")]);
+    w.report_at(OFFICE, at(900, 1), vec![op::issue("A", "p1"), op::issue("B", "p2"), op::issue("R", "p3")]);
+    w.report_at(OFFICE, at(900, 2), vec![op::report_lost("uid:A"), op::cancel("p2")]);
     w.present("power-412", "R");
     let forget = |w: &mut World| w.input(Input::Operator(Operator::StreamForget { stream: name(OFFICE) }));
     let seen = forget(&mut w);
@@ -414,9 +414,9 @@ fn a_forgotten_stream_begins_again_and_what_is_known_against_cards_stays() {
     assert_eq!(reasons(&mut w), ["lost", "cancelled", "granted"]);
     w.input(Input::LinkUp);
     assert_eq!(asks(&mut w, 2_000)[0].1, "empty", "all of it is asked for");
-    // The center begins again, and what it says now overrides all that was known.
+    // The center begins again, and what it reports now overrides all that was known.
     let all = vec![op::issue("A", "p1"), op::issue("B", "p2"), op::reissue("p3", "X", None), op::found("uid:A")];
-    assert_eq!(w.say_at(OFFICE, at(1, 1), all).ack().outcome, Outcome::Applied);
+    assert_eq!(w.report_at(OFFICE, at(1, 1), all).ack().outcome, Outcome::Applied);
     assert_eq!(reasons(&mut w), ["granted", "cancelled", "replaced"]);
     w.assert_replay_is_life();
 }
@@ -434,7 +434,7 @@ fn what_reached_nobody_and_cards_of_two_holders_are_noted_and_the_latter_alarm()
     let mut w = World::new();
     w.resident("A", "p1");
     let mut notes = |ops| {
-        let seen = w.say(ops);
+        let seen = w.publish(ops);
         let notes: Vec<_> = seen.ack().notes.iter().map(|note| (note.op, note.code)).collect();
         assert_eq!(seen.ack().outcome, Outcome::Applied);
         (notes, seen.alarms().len())
@@ -455,10 +455,10 @@ fn a_list_is_as_old_as_the_newest_message_that_was_made_not_that_arrived() {
     };
     let age = |w: &World, place: usize| w.engine.status(w.now()).streams[place].age_s;
     w.enrol("A", "p1", RESIDENT);
-    assert_eq!((age(&w, 0), age(&w, 1), stale(&mut w)), (None, Some(0), false), "the office was never heard");
+    assert_eq!((age(&w, 0), age(&w, 1), stale(&mut w)), (None, Some(0), false), "the office was never received");
     w.pass_s(61);
     w.enrol("A", "p1", RESIDENT);
-    assert!(stale(&mut w), "a list never heard is as old as the gateway's run");
+    assert!(stale(&mut w), "a list never received is as old as the gateway's run");
     let made_at = w.now().wall;
     w.issue("A", "p1");
     assert!(!stale(&mut w));

@@ -1,4 +1,4 @@
-//! A box that is to be on and reads off: power failed, a fuse went, somebody switched. It is judged anew, and switched on again
+//! A box that is to be on and reads off: power failed, a fuse went, somebody switched. It is judged again, and switched on again
 //! a few times or not at all; nothing stays on for the audit and off in the room.
 
 use dormgate::access::effect::{Effect, PortalOrder};
@@ -12,7 +12,7 @@ const BOX: &str = "power-412";
 /// Longer than a report may still be that of before an order, in seconds.
 const SETTLED_S: u64 = 4;
 
-/// P1's card A is in the box of 412, which has said that its relay is on.
+/// P1's card A is in the box of 412, which has reported that its relay is on.
 fn lit() -> World {
     let mut w = World::new();
     w.resident("A", "p1").resident("R", "p2");
@@ -62,7 +62,7 @@ fn a_relay_that_trips_each_time_is_left_off_after_some_tries_and_raised() {
     assert_eq!((again, cuts, alarms), (RELAY_AGAIN_MAX, 1, vec![AlarmKind::PortalOffline]));
     assert!(!w.is_on(BOX));
     w.assert_replay_is_life();
-    // Whoever puts a card in is let have power, and much later the tries count anew.
+    // Whoever puts a card in is let have power, and much later the tries count again.
     w.pass_ms(RELAY_AGAIN_WINDOW_MS);
     assert_eq!(w.present(BOX, "A"), "granted");
     w.relay(BOX, true);
@@ -116,7 +116,7 @@ fn a_box_that_lost_its_power_and_its_card_stays_off() {
 fn a_box_that_lost_its_power_is_judged_again() {
     let mut w = lit();
     away(&mut w);
-    w.say(vec![op::report_lost("uid:A")]);
+    w.publish(vec![op::report_lost("uid:A")]);
     let mut seen = w.relay(BOX, false);
     seen.0.extend(w.sits(BOX, "A", Some(false)).0);
     assert_eq!(energised(&seen), 0);
@@ -177,7 +177,7 @@ fn after_the_mains_came_back_boxes_are_switched_on_one_after_another() {
     w.pass_s(60);
     let first = w.sits(BOX, "A", Some(false));
     let mut second = w.sits(OTHER, "R", Some(false));
-    // It says so again while it waits, and keeps its turn.
+    // It reports it again while it waits, and keeps its turn.
     second.0.extend(w.relay(OTHER, false).0);
     assert_eq!((energised(&first), energised(&second)), (1, 0));
     assert_eq!(energised(&w.pass_ms(AGAIN_STAGGER_MS - 1)), 0);

@@ -1,4 +1,4 @@
-//! Certificates for a campus of the test's own, made anew each time.
+//! Certificates for a campus of the test's own, made again each time.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::path::{Path, PathBuf};

@@ -128,7 +128,7 @@ pub async fn text(client: &mut Connection) -> String {
 }
 
 /// What a test publishes with QoS 1.
-pub fn saying(topic: &str, payload: impl Into<Vec<u8>>) -> Outgoing {
+pub fn reporting(topic: &str, payload: impl Into<Vec<u8>>) -> Outgoing {
     Outgoing {
         topic: topic.into(),
         payload: payload.into(),
@@ -139,7 +139,7 @@ pub fn saying(topic: &str, payload: impl Into<Vec<u8>>) -> Outgoing {
 }
 
 pub fn retained(topic: &str, payload: impl Into<Vec<u8>>) -> Outgoing {
-    Outgoing { retain: true, ..saying(topic, payload) }
+    Outgoing { retain: true, ..reporting(topic, payload) }
 }
 
 /// Publishes and waits until the broker has it.

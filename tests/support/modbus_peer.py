@@ -27,7 +27,7 @@ def devices():
     return [SimDevice(unit, simdata=(bits(), bits(), words(), words())) for unit in UNITS]
 
 
-def say(*words):
+def report(*words):
     print(*words, flush=True)
 
 
@@ -46,16 +46,16 @@ async def device(kind, where):
             devices(), framer=FramerType.RTU, port=where, baudrate=19200, ignore_missing_devices=True
         )
     await server.serve_forever(background=True)
-    say(server.transport.sockets[0].getsockname()[1] if kind == "tcp" else "ready")
+    report(server.transport.sockets[0].getsockname()[1] if kind == "tcp" else "ready")
     async for command in lines():
         unit, function, address, *rest = map(int, command[1:])
         if command[0] == "set":
             values = [bool(v) for v in rest] if function in (1, 2, 5, 15) else rest
             await server.async_setValues(unit, function, address, values)
-            say("ok")
+            report("ok")
         else:
             values = await server.async_getValues(unit, function, address, rest[0])
-            say(*(int(v) for v in values[: rest[0]]))
+            report(*(int(v) for v in values[: rest[0]]))
     await server.shutdown()
 
 
@@ -71,7 +71,7 @@ async def controller(kind, where):
     else:
         client = AsyncModbusSerialClient(where, framer=FramerType.RTU, baudrate=19200, timeout=1, retries=0)
     await client.connect()
-    say("ready")
+    report("ready")
     async for command in lines():
         unit = int(command[1])
         match command[0]:
@@ -86,9 +86,9 @@ async def controller(kind, where):
             case "state":
                 answer = await client.write_register(8, int(command[2]), device_id=unit)
         if answer.isError():
-            say("exception", answer.exception_code)
+            report("exception", answer.exception_code)
         else:
-            say("ok", *getattr(answer, "registers", []))
+            report("ok", *getattr(answer, "registers", []))
     client.close()
 
 

@@ -1,5 +1,5 @@
-//! The reference model: the rules of standing and enrolment told from their definitions, by looking through everything that was
-//! ever heard. Slow, without memory of its own, and so without an order in which things could arrive.
+//! The reference model: the rules of standing and enrolment reported from their definitions, by looking through everything that was
+//! ever received. Slow, without memory of its own, and so without an order in which things could arrive.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -8,11 +8,11 @@ use dormgate::access::credential::{Enrolment, Flag, Role, ZoneSet};
 use dormgate::access::id::{CardUid, Holder, Revision, Timestamp};
 use dormgate::access::portal::{Portal, PortalKind, Posture};
 
-/// All ops ever heard, each with its revision.
-pub type Heard = [(Revision, Op)];
+/// All ops ever received, each with its revision.
+pub type Received = [(Revision, Op)];
 
-fn newest<'h, T>(heard: &'h Heard, pick: impl Fn(Revision, &'h Op) -> Option<T>) -> Option<(Revision, T)> {
-    heard.iter().filter_map(|(r, op)| Some((*r, pick(*r, op)?))).max_by_key(|(r, _)| *r)
+fn newest<'h, T>(received: &'h Received, pick: impl Fn(Revision, &'h Op) -> Option<T>) -> Option<(Revision, T)> {
+    received.iter().filter_map(|(r, op)| Some((*r, pick(*r, op)?))).max_by_key(|(r, _)| *r)
 }
 
 fn birth_of(op: &Op, card: CardUid) -> Option<&Holder> {
@@ -23,16 +23,16 @@ fn birth_of(op: &Op, card: CardUid) -> Option<&Holder> {
 }
 
 /// The card's enrolment in force.
-pub fn enrolled(heard: &Heard, card: CardUid) -> Option<&Enrolment> {
-    let (at, enrolment) = register(heard, card)?;
+pub fn enrolled(received: &Received, card: CardUid) -> Option<&Enrolment> {
+    let (at, enrolment) = register(received, card)?;
     let enrolment = enrolment?;
     let over =
         |r, op: &Op| matches!(op, Op::Withdraw { subject: Subject::Holder(h) } if *h == enrolment.holder && r > at);
-    newest(heard, |r, op| over(r, op).then_some(())).is_none().then_some(enrolment)
+    newest(received, |r, op| over(r, op).then_some(())).is_none().then_some(enrolment)
 }
 
-fn register(heard: &Heard, card: CardUid) -> Option<(Revision, Option<&Enrolment>)> {
-    newest(heard, |_, op| match op {
+fn register(received: &Received, card: CardUid) -> Option<(Revision, Option<&Enrolment>)> {
+    newest(received, |_, op| match op {
         Op::Enrol { uid, enrolment } if *uid == card => Some(Some(enrolment)),
         Op::Withdraw { subject: Subject::Card(uid) } if *uid == card => Some(None),
         _ => None,
@@ -40,13 +40,13 @@ fn register(heard: &Heard, card: CardUid) -> Option<(Revision, Option<&Enrolment
 }
 
 /// Whether the flag is in force: the newest op that reaches the card decides.
-pub fn has(heard: &Heard, card: CardUid, flag: Flag) -> bool {
-    let birth = heard.iter().filter(|(_, op)| birth_of(op, card).is_some()).map(|(r, _)| *r).min();
-    let issued_to = newest(heard, |_, op| birth_of(op, card)).map(|(_, holder)| holder);
-    let holder = issued_to.or_else(|| register(heard, card)?.1.map(|e| &e.holder));
+pub fn has(received: &Received, card: CardUid, flag: Flag) -> bool {
+    let birth = received.iter().filter(|(_, op)| birth_of(op, card).is_some()).map(|(r, _)| *r).min();
+    let issued_to = newest(received, |_, op| birth_of(op, card)).map(|(_, holder)| holder);
+    let holder = issued_to.or_else(|| register(received, card)?.1.map(|e| &e.holder));
     let reached = |of: &Holder, r: Revision| Some(of) == holder && birth.is_none_or(|b| b < r);
     let replaced = flag == Flag::Replaced;
-    let verdict = newest(heard, |r, op| match op {
+    let verdict = newest(received, |r, op| match op {
         Op::SetFlag { subject: Subject::Card(uid), flag: f, on } if *uid == card && *f == flag => Some(*on),
         Op::SetFlag { subject: Subject::Holder(h), flag: f, on } if *f == flag && reached(h, r) => Some(*on),
         Op::Reinstate { uid } if *uid == card && (replaced || flag == Flag::Cancelled) => Some(false),
@@ -59,8 +59,8 @@ pub fn has(heard: &Heard, card: CardUid, flag: Flag) -> bool {
 }
 
 /// Whether the card office ever named the card by its UID.
-fn is_named(heard: &Heard, card: CardUid) -> bool {
-    heard.iter().any(|(_, op)| match op {
+fn is_named(received: &Received, card: CardUid) -> bool {
+    received.iter().any(|(_, op)| match op {
         Op::SetFlag { subject: Subject::Card(uid), .. } | Op::Reinstate { uid } => *uid == card,
         Op::Reissue { old_uid, .. } if *old_uid == Some(card) => true,
         _ => birth_of(op, card).is_some(),
@@ -68,8 +68,8 @@ fn is_named(heard: &Heard, card: CardUid) -> bool {
 }
 
 /// The posture that the centers set.
-pub fn posture(heard: &Heard, portal: &Portal, now: Timestamp) -> Posture {
-    let set = newest(heard, |_, op| match op {
+pub fn posture(received: &Received, portal: &Portal, now: Timestamp) -> Posture {
+    let set = newest(received, |_, op| match op {
         Op::SetPosture { portals: PortalSet::Some(ids), .. } if !ids.contains(&portal.id) => None,
         Op::SetPosture { posture, until, .. } => Some((*posture, *until)),
         _ => None,
@@ -78,18 +78,19 @@ pub fn posture(heard: &Heard, portal: &Portal, now: Timestamp) -> Posture {
 }
 
 /// The reason on the wire for a card inwards at `portal`; default policy but for `require_issue`.
-pub fn judge(heard: &Heard, card: CardUid, portal: &Portal, now: Timestamp, require_issue: bool) -> &'static str {
-    let posture = posture(heard, portal, now);
+pub fn judge(received: &Received, card: CardUid, portal: &Portal, now: Timestamp, require_issue: bool) -> &'static str {
+    let posture = posture(received, portal, now);
     let is_box = portal.kind == PortalKind::PowerBox;
-    let enrolment = enrolled(heard, card);
-    let unknown = !is_named(heard, card) && (register(heard, card).is_none() || (require_issue && enrolment.is_some()));
+    let enrolment = enrolled(received, card);
+    let unknown =
+        !is_named(received, card) && (register(received, card).is_none() || (require_issue && enrolment.is_some()));
     let role = enrolment.filter(|_| !unknown).map_or(Role::Resident, |e| e.role);
     let of_kind: Vec<_> = enrolment.iter().flat_map(|e| &e.entitlements).filter(|e| e.kind == portal.kind).collect();
     let covers = |zone: &ZoneSet| *zone == ZoneSet::Any || *zone == ZoneSet::One(portal.zone.clone());
-    let suspended = heard.iter().any(|(r, op)| match op {
+    let suspended = received.iter().any(|(r, op)| match op {
         Op::Power { zone, reason, suspended: true } => {
             *zone == portal.zone
-                && newest(heard, |_, o| {
+                && newest(received, |_, o| {
                     matches!(o, Op::Power { zone: z, reason: why, .. } if (z, why) == (zone, reason)).then_some(())
                 })
                 .is_some_and(|(last, ())| last == *r)
@@ -102,10 +103,10 @@ pub fn judge(heard: &Heard, card: CardUid, portal: &Portal, now: Timestamp, requ
         Posture::OutOfService => "out_of_service",
         Posture::Lockdown if role != Role::Staff => "lockdown",
         _ if unknown => "unknown_credential",
-        _ if has(heard, card, Flag::Replaced) => "replaced",
-        _ if has(heard, card, Flag::Cancelled) => "cancelled",
-        _ if has(heard, card, Flag::Lost) => "lost",
-        _ if has(heard, card, Flag::Frozen) => "frozen",
+        _ if has(received, card, Flag::Replaced) => "replaced",
+        _ if has(received, card, Flag::Cancelled) => "cancelled",
+        _ if has(received, card, Flag::Lost) => "lost",
+        _ if has(received, card, Flag::Frozen) => "frozen",
         _ if of_kind.is_empty() => "not_enrolled",
         _ if !of_kind.iter().any(|e| covers(&e.zone)) => "no_entitlement",
         _ if enrolment.and_then(|e| e.not_before).is_some_and(|start| now < start) => "not_yet_valid",
@@ -116,9 +117,9 @@ pub fn judge(heard: &Heard, card: CardUid, portal: &Portal, now: Timestamp, requ
 }
 
 /// Whether the card could open anything at all from `now` on.
-pub fn could_open(heard: &Heard, card: CardUid, now: Timestamp, require_issue: bool) -> bool {
+pub fn could_open(received: &Received, card: CardUid, now: Timestamp, require_issue: bool) -> bool {
     let ended = |e: &Enrolment| e.not_after.is_some_and(|end| now >= end) || e.entitlements.is_empty();
-    enrolled(heard, card).is_some_and(|e| !ended(e))
-        && !Flag::ALL.into_iter().any(|flag| has(heard, card, flag))
-        && (is_named(heard, card) || !require_issue)
+    enrolled(received, card).is_some_and(|e| !ended(e))
+        && !Flag::ALL.into_iter().any(|flag| has(received, card, flag))
+        && (is_named(received, card) || !require_issue)
 }

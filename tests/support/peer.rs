@@ -1,5 +1,5 @@
-//! The outside world on the broker: one plain client that hears everything under `dormgate/v1/` and keeps it. It stands in for
-//! portals and centers, and knows of the gateway only what the wire contract says.
+//! The outside world on the broker: one plain client that receives everything under `dormgate/v1/` and keeps it. It simulates
+//! portals and centers, and knows of the gateway only what the wire contract reports.
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::fmt::Write as _;
@@ -20,9 +20,9 @@ const RETRY_MS: u64 = 50;
 /// How much of a failed test's traffic is shown, in messages.
 const SHOWN: usize = 25;
 
-/// Something heard on the broker.
+/// Something received on the broker.
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub struct Received {
     pub topic: String,
     pub payload: Vec<u8>,
     pub retain: bool,
@@ -32,14 +32,14 @@ pub struct Heard {
 
 #[derive(Default)]
 struct Kept {
-    heard: Mutex<Vec<Heard>>,
+    received: Mutex<Vec<Received>>,
 }
 
-/// How far a client is: how often it was subscribed, and how much it has heard.
+/// How far a client is: how often it was subscribed, and how much it has received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Progress {
     subscribed: usize,
-    heard: usize,
+    received: usize,
 }
 
 pub struct Peer {
@@ -78,7 +78,7 @@ impl Peer {
         network.set_tcp_nodelay(true);
         poll.set_network_options(network);
         let kept = Arc::new(Kept::default());
-        let (told, progress) = watch::channel(Progress::default());
+        let (reported, progress) = watch::channel(Progress::default());
         let (writer, subscriber) = (Arc::clone(&kept), client.clone());
         let task = tokio::spawn(async move {
             loop {
@@ -86,13 +86,13 @@ impl Peer {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
                         subscriber.try_subscribe("dormgate/v1/#", QoS::AtLeastOnce).expect("room to subscribe");
                     }
-                    Ok(Event::Incoming(Packet::SubAck(_))) => told.send_modify(|p| p.subscribed += 1),
+                    Ok(Event::Incoming(Packet::SubAck(_))) => reported.send_modify(|p| p.subscribed += 1),
                     Ok(Event::Incoming(Packet::Publish(message))) => {
                         let json = serde_json::from_slice(&message.payload).unwrap_or(Value::Null);
                         let payload = message.payload.to_vec();
-                        let heard = Heard { topic: message.topic, payload, retain: message.retain, json };
-                        writer.heard.lock().expect("no panic").push(heard);
-                        told.send_modify(|p| p.heard += 1);
+                        let received = Received { topic: message.topic, payload, retain: message.retain, json };
+                        writer.received.lock().expect("no panic").push(received);
+                        reported.send_modify(|p| p.received += 1);
                     }
                     Ok(_) => {}
                     Err(_) => tokio::time::sleep(Duration::from_millis(RETRY_MS)).await,
@@ -116,42 +116,42 @@ impl Peer {
         tokio::time::timeout(Duration::from_secs(PATIENCE_S), done).await.expect("a connection").expect("it lives");
     }
 
-    /// How much was heard until now: a place to look from.
+    /// How much was received until now: a place to look from.
     pub fn mark(&self) -> usize {
-        self.kept.heard.lock().expect("no panic").len()
+        self.kept.received.lock().expect("no panic").len()
     }
 
-    /// All that was heard since `mark`.
-    pub fn since(&self, mark: usize) -> Vec<Heard> {
-        self.kept.heard.lock().expect("no panic").iter().skip(mark).cloned().collect()
+    /// All that was received since `mark`.
+    pub fn since(&self, mark: usize) -> Vec<Received> {
+        self.kept.received.lock().expect("no panic").iter().skip(mark).cloned().collect()
     }
 
     /// Waits for the first message since `mark` of which `pick` makes something.
-    pub async fn find<T>(&self, mark: usize, told: &str, pick: impl Fn(&Heard) -> Option<T>) -> T {
-        self.find_at(mark, told, pick).await.1
+    pub async fn find<T>(&self, mark: usize, reported: &str, pick: impl Fn(&Received) -> Option<T>) -> T {
+        self.find_at(mark, reported, pick).await.1
     }
 
-    /// Like [`find`](Self::find), and says where it stands.
-    pub async fn find_at<T>(&self, mark: usize, told: &str, pick: impl Fn(&Heard) -> Option<T>) -> (usize, T) {
+    /// Like [`find`](Self::find), and reports where it stands.
+    pub async fn find_at<T>(&self, mark: usize, reported: &str, pick: impl Fn(&Received) -> Option<T>) -> (usize, T) {
         let mut progress = self.progress.clone();
         let search = async {
             let mut from = mark;
             loop {
                 progress.borrow_and_update();
                 {
-                    let heard = self.kept.heard.lock().expect("no panic");
-                    let places = heard.iter().enumerate().skip(from);
-                    if let Some(found) = places.into_iter().find_map(|(at, heard)| Some((at, pick(heard)?))) {
+                    let received = self.kept.received.lock().expect("no panic");
+                    let places = received.iter().enumerate().skip(from);
+                    if let Some(found) = places.into_iter().find_map(|(at, received)| Some((at, pick(received)?))) {
                         return found;
                     }
-                    from = heard.len();
+                    from = received.len();
                 }
                 progress.changed().await.expect("it lives");
             }
         };
         match tokio::time::timeout(Duration::from_secs(PATIENCE_S), search).await {
             Ok(found) => found,
-            Err(_) => panic!("not heard within {PATIENCE_S} s: {told}\n{}", self.shown(mark)),
+            Err(_) => panic!("not received within {PATIENCE_S} s: {reported}\n{}", self.shown(mark)),
         }
     }
 
@@ -159,35 +159,36 @@ impl Peer {
     pub fn shown(&self, mark: usize) -> String {
         let all = self.since(mark);
         let mut text = format!("{} messages since then, the last of them:\n", all.len());
-        for heard in all.iter().skip(all.len().saturating_sub(SHOWN)) {
-            let payload = String::from_utf8_lossy(&heard.payload);
+        for received in all.iter().skip(all.len().saturating_sub(SHOWN)) {
+            let payload = String::from_utf8_lossy(&received.payload);
             let short: String = payload.chars().take(300).collect();
-            writeln!(text, "{}{} {short}", if heard.retain { "(retained) " } else { "" }, heard.topic).expect("text");
+            writeln!(text, "{}{} {short}", if received.retain { "(retained) " } else { "" }, received.topic)
+                .expect("text");
         }
         text
     }
 
     /// Publishes with QoS 1 and waits until the broker has passed it on.
-    pub async fn say(&self, topic: &str, payload: impl Into<Vec<u8>>) {
+    pub async fn report(&self, topic: &str, payload: impl Into<Vec<u8>>) {
         self.publish(topic, payload, false).await;
     }
 
-    /// Like [`say`](Self::say), and the broker keeps it.
-    pub async fn say_retained(&self, topic: &str, payload: impl Into<Vec<u8>>) {
+    /// Like [`report`](Self::report), and the broker keeps it.
+    pub async fn report_retained(&self, topic: &str, payload: impl Into<Vec<u8>>) {
         self.publish(topic, payload, true).await;
     }
 
     async fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>, retain: bool) {
         let (mark, payload) = (self.mark(), payload.into());
         self.client.publish(topic, QoS::AtLeastOnce, retain, payload.clone()).await.expect("it lives");
-        self.find(mark, &format!("the own message on {topic}"), |heard| {
-            (heard.topic == topic && heard.payload == payload).then_some(())
+        self.find(mark, &format!("the own message on {topic}"), |received| {
+            (received.topic == topic && received.payload == payload).then_some(())
         })
         .await;
     }
 
     /// Publishes with QoS 1 and does not wait.
-    pub fn say_quickly(&self, topic: &str, payload: impl Into<Vec<u8>>) {
+    pub fn report_quickly(&self, topic: &str, payload: impl Into<Vec<u8>>) {
         self.client.try_publish(topic, QoS::AtLeastOnce, false, payload).expect("room in the queue");
     }
 }

@@ -14,11 +14,11 @@ use tokio::sync::watch;
 /// Every wait of a test ends after this, in seconds.
 pub const PATIENCE_S: u64 = 20;
 
-/// Waits for `what`, but not for ever; `told` says what was waited for.
-pub async fn within<T>(told: &str, what: impl Future<Output = T>) -> T {
+/// Waits for `what`, but not for ever; `reported` reports what was waited for.
+pub async fn within<T>(reported: &str, what: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(PATIENCE_S), what).await {
         Ok(value) => value,
-        Err(_) => panic!("not within {PATIENCE_S} s: {told}"),
+        Err(_) => panic!("not within {PATIENCE_S} s: {reported}"),
     }
 }
 

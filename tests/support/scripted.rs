@@ -1,4 +1,4 @@
-//! A broker of a few lines that says what a test wants it to say, also what no broker should.
+//! A broker of a few lines that reports what a test wants it to report, also what no broker should.
 #![allow(dead_code, reason = "each test uses a part")]
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,8 +58,8 @@ pub async fn packet_from(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<(u8
     Some((kind, body))
 }
 
-/// Says these bytes; a client that has gone does not hear them.
-pub async fn say(stream: &mut TcpStream, bytes: &[u8]) {
+/// Reports these bytes; a client that has gone does not receive them.
+pub async fn report(stream: &mut TcpStream, bytes: &[u8]) {
     stream.write_all(bytes).await.ok();
 }
 
@@ -78,8 +78,8 @@ pub async fn grant(stream: &mut TcpStream, code: u8) {
             reply.push(code);
         }
         let length = u8::try_from(reply.len()).expect("few filters");
-        say(stream, &[0x90, length]).await;
-        say(stream, &reply).await;
+        report(stream, &[0x90, length]).await;
+        report(stream, &reply).await;
         return;
     }
 }

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::center::{Office, down, portal, up};
 use crate::mosquitto::{Mosquitto, Rules, real_parts};
-use crate::peer::{Door, Heard, Peer};
+use crate::peer::{Door, Peer, Received};
 use crate::program::{Program, page_by_socket};
 
 pub const GATE: &str = "gate-in";
@@ -185,9 +185,9 @@ impl Site {
         }
         let found = async {
             for topic in topics {
-                let online = |heard: &Heard| {
-                    let ours = heard.topic == topic && heard.json["boot"] == boot.as_str();
-                    (ours && heard.json["state"] == "online").then_some(())
+                let online = |received: &Received| {
+                    let ours = received.topic == topic && received.json["boot"] == boot.as_str();
+                    (ours && received.json["state"] == "online").then_some(())
                 };
                 self.peer.find(mark, "`online`", online).await;
             }
@@ -200,15 +200,16 @@ impl Site {
         }
     }
 
-    /// Presents a card again and again, as people do, until the gateway hears its portals again.
+    /// Presents a card again and again, as people do, until the gateway receives its portals again.
     pub async fn answered_again(&self, at: &str, uid: &str) {
         let mark = self.peer.mark();
         let request = json!({"v": 1, "id": "again", "uid": uid}).to_string();
-        let answered =
-            |heard: &Heard| (heard.topic == portal(at, "decision") && heard.json["id"] == "again").then_some(());
+        let answered = |received: &Received| {
+            (received.topic == portal(at, "decision") && received.json["id"] == "again").then_some(())
+        };
         let insist = async {
             loop {
-                self.peer.say_quickly(&portal(at, "request"), request.clone());
+                self.peer.report_quickly(&portal(at, "request"), request.clone());
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         };
@@ -223,16 +224,16 @@ impl Site {
         self.requests.set(self.requests.get() + 1);
         let id = format!("test-{}", self.requests.get());
         let mark = self.peer.mark();
-        self.peer.say_quickly(&portal(at, "request"), json!({"v": 1, "id": id, "uid": uid}).to_string());
+        self.peer.report_quickly(&portal(at, "request"), json!({"v": 1, "id": id, "uid": uid}).to_string());
         let topic = portal(at, "decision");
         self.peer
-            .find(mark, &format!("the decision for {uid} at {at}"), |heard| {
-                (heard.topic == topic && heard.json["id"] == id.as_str()).then(|| heard.json.clone())
+            .find(mark, &format!("the decision for {uid} at {at}"), |received| {
+                (received.topic == topic && received.json["id"] == id.as_str()).then(|| received.json.clone())
             })
             .await
     }
 
-    /// What a card is told at a portal.
+    /// What a card is reported at a portal.
     pub async fn reason(&self, at: &str, uid: &str) -> String {
         let answer = self.present(at, uid).await;
         let granted = answer["decision"] == "grant";
@@ -251,39 +252,40 @@ impl Site {
     /// The acknowledgement of a message since `mark`.
     pub async fn ack(&self, mark: usize, stream: &str, seq: u64) -> Value {
         self.peer
-            .find(mark, &format!("the ack of {stream} {seq}"), |heard| {
-                let ours = heard.topic == up("ack") && heard.json["stream"] == stream && heard.json["seq"] == seq;
-                ours.then(|| heard.json.clone())
+            .find(mark, &format!("the ack of {stream} {seq}"), |received| {
+                let ours =
+                    received.topic == up("ack") && received.json["stream"] == stream && received.json["seq"] == seq;
+                ours.then(|| received.json.clone())
             })
             .await
     }
 
-    /// The card office says something; gives the ack.
-    pub async fn say_cards(&mut self, ops: Value) -> Value {
+    /// The card office reports something; gives the ack.
+    pub async fn report_cards(&mut self, ops: Value) -> Value {
         let (mark, message) = (self.peer.mark(), self.cards.next(&ops));
-        self.peer.say(&self.cards.topic(), message).await;
+        self.peer.report(&self.cards.topic(), message).await;
         self.ack(mark, self.cards.name, self.cards.seq).await
     }
 
-    /// The apartment center says something; gives the ack.
-    pub async fn say_rooms(&mut self, ops: Value) -> Value {
+    /// The apartment center reports something; gives the ack.
+    pub async fn report_rooms(&mut self, ops: Value) -> Value {
         let (mark, message) = (self.peer.mark(), self.rooms.next(&ops));
-        self.peer.say(&self.rooms.topic(), message).await;
+        self.peer.report(&self.rooms.topic(), message).await;
         self.ack(mark, self.rooms.name, self.rooms.seq).await
     }
 
     /// A command; gives the reply.
     pub async fn command(&self, jti: &str, more: Value) -> Value {
         let mark = self.peer.mark();
-        self.peer.say(&down("command"), self.rooms.command(jti, more)).await;
+        self.peer.report(&down("command"), self.rooms.command(jti, more)).await;
         self.reply(mark, jti).await
     }
 
     /// The reply to a command since `mark`.
     pub async fn reply(&self, mark: usize, jti: &str) -> Value {
         self.peer
-            .find(mark, &format!("the reply to {jti}"), |heard| {
-                (heard.topic == up("reply") && heard.json["jti"] == jti).then(|| heard.json.clone())
+            .find(mark, &format!("the reply to {jti}"), |received| {
+                (received.topic == up("reply") && received.json["jti"] == jti).then(|| received.json.clone())
             })
             .await
     }
@@ -291,8 +293,8 @@ impl Site {
     /// The first request to send a stream again since `mark`.
     pub async fn resync(&self, mark: usize, stream: &str) -> Value {
         self.peer
-            .find(mark, &format!("a resync of {stream}"), |heard| {
-                (heard.topic == up("resync") && heard.json["stream"] == stream).then(|| heard.json.clone())
+            .find(mark, &format!("a resync of {stream}"), |received| {
+                (received.topic == up("resync") && received.json["stream"] == stream).then(|| received.json.clone())
             })
             .await
     }
@@ -300,26 +302,28 @@ impl Site {
     /// The first alarm of a kind since `mark`.
     pub async fn alarm(&self, mark: usize, kind: &str) -> Value {
         self.peer
-            .find(mark, &format!("an alarm `{kind}`"), |heard| {
-                (heard.topic == up("alarm") && heard.json["alarm"] == kind).then(|| heard.json.clone())
+            .find(mark, &format!("an alarm `{kind}`"), |received| {
+                (received.topic == up("alarm") && received.json["alarm"] == kind).then(|| received.json.clone())
             })
             .await
     }
 
-    /// The first audit event since `mark` that `is` says yes to. Acknowledges what it reads: a gateway that hears nothing of its
+    /// The first audit event since `mark` that `is` reports yes to. Acknowledges what it reads: a gateway that receives nothing of its
     /// audit sends no more than four batches.
-    pub async fn event(&self, mark: usize, told: &str, is: impl Fn(&Value) -> bool) -> Value {
-        // What was heard before the mark and nobody looked for counts among the four, too.
-        let heard = self.peer.since(0);
-        let last = heard.iter().filter(|h| h.topic == up("audit")).filter_map(|h| h.json["last"].as_u64()).max();
+    pub async fn event(&self, mark: usize, reported: &str, is: impl Fn(&Value) -> bool) -> Value {
+        // What was received before the mark and nobody looked for counts among the four, too.
+        let received = self.peer.since(0);
+        let last = received.iter().filter(|h| h.topic == up("audit")).filter_map(|h| h.json["last"].as_u64()).max();
         if let Some(last) = last {
             self.acknowledge_audit(last).await;
         }
         let mut from = mark;
         loop {
-            let told = format!("an audit event: {told}");
-            let (place, batch) =
-                self.peer.find_at(from, &told, |heard| (heard.topic == up("audit")).then(|| heard.json.clone())).await;
+            let reported = format!("an audit event: {reported}");
+            let (place, batch) = self
+                .peer
+                .find_at(from, &reported, |received| (received.topic == up("audit")).then(|| received.json.clone()))
+                .await;
             self.acknowledge_audit(batch["last"].as_u64().expect("a number")).await;
             let events = batch["events"].as_array().expect("events");
             if let Some(event) = events.iter().find(|event| is(event)) {
@@ -329,18 +333,18 @@ impl Site {
         }
     }
 
-    /// The whole audit heard until now.
+    /// The whole audit received until now.
     pub fn audit(&self) -> Audit {
         let mut audit = Audit::default();
-        for heard in self.peer.since(0).iter().filter(|heard| heard.topic == up("audit")) {
-            audit.take(&heard.payload);
+        for received in self.peer.since(0).iter().filter(|received| received.topic == up("audit")) {
+            audit.take(&received.payload);
         }
         audit
     }
 
-    /// Tells the gateway that the audit has arrived.
+    /// Reports the gateway that the audit has arrived.
     pub async fn acknowledge_audit(&self, through: u64) {
-        self.peer.say(&down("audit-ack"), self.rooms.to_gateway(json!({"through": through}))).await;
+        self.peer.report(&down("audit-ack"), self.rooms.to_gateway(json!({"through": through}))).await;
     }
 
     /// `/metrics`.
@@ -381,7 +385,10 @@ impl Audit {
             let json: Value = serde_json::from_str(event.get()).expect("an event");
             assert_eq!(json["n"], expected, "a batch has no hole");
             let before = self.events.insert(expected, event.get().to_owned());
-            assert!(before.is_none_or(|before| before == event.get()), "event {expected} was told twice, differently");
+            assert!(
+                before.is_none_or(|before| before == event.get()),
+                "event {expected} was reported twice, differently"
+            );
             expected += 1;
         }
         assert_eq!(number("last") + 1, expected);

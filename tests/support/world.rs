@@ -92,9 +92,9 @@ fn subject(text: &str) -> Subject {
 #[path = "op.rs"]
 pub mod op;
 
-/// The stream that may say this op.
+/// The stream that may report this op.
 #[must_use]
-pub fn speaker(op: &Op) -> &'static str {
+pub fn stream_of(op: &Op) -> &'static str {
     match op {
         Op::Issue { .. } | Op::Reissue { .. } | Op::SetFlag { .. } | Op::Reinstate { .. } => OFFICE,
         Op::Enrol { .. }
@@ -105,7 +105,7 @@ pub fn speaker(op: &Op) -> &'static str {
     }
 }
 
-/// The portals of the building: two gates and one that says the direction itself, two rooms.
+/// The portals of the building: two gates and one that reports the direction itself, two rooms.
 #[must_use]
 pub fn portals() -> Vec<Portal> {
     let portal = |id: &str, kind, zone: &str, direction| Portal {
@@ -151,7 +151,7 @@ pub struct World {
     /// What was recorded, in order: the journal.
     pub journal: Vec<Record>,
     /// Messages by the number that stands as their evidence.
-    pub said: Vec<Changes>,
+    pub reported: Vec<Changes>,
     /// Epoch and number of each stream's last message.
     pub counters: BTreeMap<&'static str, (u32, u64)>,
     boots: u32,
@@ -182,7 +182,7 @@ impl World {
             wall_off_ms: 0,
             clock: ClockTrust::Trusted,
             journal: Vec::new(),
-            said: Vec::new(),
+            reported: Vec::new(),
             counters: BTreeMap::from([(OFFICE, (1, 0)), (APARTMENT, (1, 0))]),
             boots: 0,
             requests: 0,
@@ -230,7 +230,7 @@ impl World {
 
     /// The state that a replay of the journal gives.
     pub fn folded(&self) -> State {
-        fold(&self.journal, &self.said)
+        fold(&self.journal, &self.reported)
     }
 
     /// A new process that goes on where the journal ends.
@@ -247,8 +247,8 @@ impl World {
     /// A message with its number, as received.
     pub fn received(&mut self, stream: &str, at: Position, content: Result<Vec<Op>, Vec<OpError>>) -> Input {
         let changes = Changes { stream: name(stream), at, iat: Some(self.now().wall), content };
-        self.said.push(changes.clone());
-        let place = self.said.len() - 1;
+        self.reported.push(changes.clone());
+        let place = self.reported.len() - 1;
         Input::Changes(ReceivedChanges {
             changes,
             evidence: place.to_le_bytes().to_vec(),
@@ -257,17 +257,17 @@ impl World {
         })
     }
 
-    pub fn say_at(&mut self, stream: &str, at: Position, ops: Vec<Op>) -> Seen {
+    pub fn report_at(&mut self, stream: &str, at: Position, ops: Vec<Op>) -> Seen {
         let input = self.received(stream, at, Ok(ops));
         self.input(input)
     }
 
     /// The next message of the stream that owns these ops.
-    pub fn say(&mut self, ops: Vec<Op>) -> Seen {
-        let stream = speaker(&ops[0]);
-        assert!(ops.iter().all(|op| speaker(op) == stream), "one message, one stream");
+    pub fn publish(&mut self, ops: Vec<Op>) -> Seen {
+        let stream = stream_of(&ops[0]);
+        assert!(ops.iter().all(|op| stream_of(op) == stream), "one message, one stream");
         let position = self.next_of(stream);
-        self.say_at(stream, position, ops)
+        self.report_at(stream, position, ops)
     }
 
     /// Uses up a stream's next number.
@@ -278,12 +278,12 @@ impl World {
     }
 
     pub fn issue(&mut self, card: &str, holder: &str) -> &mut Self {
-        self.say(vec![op::issue(card, holder)]);
+        self.publish(vec![op::issue(card, holder)]);
         self
     }
 
     pub fn enrol(&mut self, card: &str, holder: &str, what: &str) -> &mut Self {
-        self.say(vec![op::enrol(card, holder, what)]);
+        self.publish(vec![op::enrol(card, holder, what)]);
         self
     }
 
@@ -337,12 +337,12 @@ impl World {
         self.input(Input::Report { portal: portal.to_owned(), report })
     }
 
-    /// The box says that the card has left.
+    /// The box reports that the card has left.
     pub fn leave(&mut self, portal: &str) -> Seen {
         self.report(portal, PortalReport { card_present: Some(false), ..PortalReport::default() })
     }
 
-    /// The box says that this card is in it.
+    /// The box reports that this card is in it.
     pub fn sits(&mut self, portal: &str, card: &str, relay: Option<bool>) -> Seen {
         let uid = Some(Presented::Card(uid(card)));
         self.report(portal, PortalReport { card_present: Some(true), uid, relay, ..PortalReport::default() })
@@ -378,21 +378,21 @@ impl World {
         self.engine.boxes().get(portal).is_some_and(|b| b.source().is_some())
     }
 
-    /// Whether the replay of the journal gives the state that the engine lives with. Heads and the time a stream was last heard
+    /// Whether the replay of the journal gives the state that the engine lives with. Heads and the time a stream was last received
     /// are not kept.
     pub fn assert_replay_is_life(&self) {
         assert_same_state(&self.folded(), self.engine.state());
     }
 }
 
-/// Folds records; the evidence of a message is its place in `said`.
+/// Folds records; the evidence of a message is its place in `reported`.
 #[must_use]
-pub fn fold(journal: &[Record], said: &[Changes]) -> State {
+pub fn fold(journal: &[Record], reported: &[Changes]) -> State {
     let mut state = State::default();
     for record in journal {
         let changes = (record.event.kind() == EventKind::ChangesApplied).then(|| {
             let place = usize::from_le_bytes(record.evidence.as_slice().try_into().unwrap());
-            &said[place]
+            &reported[place]
         });
         state.fold(&record.event, changes);
     }
@@ -411,7 +411,7 @@ pub fn assert_same_state(folded: &State, live: &State) {
     assert_eq!(folded.list.site, live.list.site, "site");
     let tracks = |s: &State| {
         let all = s.streams.iter().map(|(name, t)| (name.clone(), t.clone()));
-        // A stream of which nothing was kept is as good as one never heard of.
+        // A stream of which nothing was kept is as good as one never known.
         let bare = all.map(|(name, mut t)| {
             (t.head, t.newest_iat) = (None, None);
             (name, t)

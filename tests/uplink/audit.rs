@@ -28,12 +28,12 @@ async fn the_audit_goes_up_in_order_and_the_cursor_follows_the_center() {
             (audit_ack("card-office", 800), ErrorCode::ForbiddenOp),
             (audit_ack("office", 2000), ErrorCode::InvalidField),
         ] {
-            deliver(&mut center, saying(topic, message)).await;
+            deliver(&mut center, reporting(topic, message)).await;
             let refused = rig.rejected().await;
             assert_eq!((refused.kind, refused.error.code), (MessageKind::AuditAck, code));
         }
         assert_eq!(rig.audit.acked(), 0);
-        center.publish(saying(topic, audit_ack("office", 300))).unwrap();
+        center.publish(reporting(topic, audit_ack("office", 300))).unwrap();
         assert_eq!(batch(&mut center).await, (801, 1000));
         assert_eq!(rig.audit.acked(), 300);
         // After a reconnect, from the cursor on.

@@ -1,4 +1,4 @@
-//! What the uplink promises centers and the gateway, against brokers that stop, forget and repeat.
+//! What the uplink guarantees centers and the gateway, against brokers that stop, forget and repeat.
 #![cfg(feature = "workbench")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
@@ -47,7 +47,7 @@ async fn the_broker_keeps_a_change_until_it_is_durable_here() {
         let url = broker.url();
         let mut rig = Rig::start(&url, AuditAckBy::Center).await;
         let mut center = center(&url).await;
-        deliver(&mut center, saying(CHANGES, change(1))).await;
+        deliver(&mut center, reporting(CHANGES, change(1))).await;
         let first = rig.changes().await;
         // The connection breaks before the flush: the broker sends it again.
         let mut again = rig.break_connection().await;
@@ -70,7 +70,7 @@ async fn the_broker_keeps_a_change_until_it_is_durable_here() {
         // Acknowledged now: what comes next is the next.
         let again = rig.break_connection().await;
         assert!(again.is_empty(), "{again:?}");
-        deliver(&mut center, saying(CHANGES, change(2))).await;
+        deliver(&mut center, reporting(CHANGES, change(2))).await;
         assert_eq!(rig.changes().await.changes.at.seq, 2);
     })
     .await;
@@ -83,12 +83,12 @@ async fn with_a_clean_session_the_broker_keeps_nothing_for_the_gateway() {
         let link = LinkSpec { session: Session::Clean, ..LinkSpec::plain(vec![url.clone()], "g1") };
         let mut rig = Rig::with(link, &url, AuditAckBy::Center, Arc::default()).await;
         let mut center = center(&url).await;
-        deliver(&mut center, saying(CHANGES, change(1))).await;
+        deliver(&mut center, reporting(CHANGES, change(1))).await;
         assert_eq!(rig.changes().await.changes.at.seq, 1);
         // It was not acknowledged, and is not sent again: what is missing is asked for.
         let again = rig.break_connection().await;
         assert!(again.is_empty(), "{again:?}");
-        deliver(&mut center, saying(CHANGES, change(2))).await;
+        deliver(&mut center, reporting(CHANGES, change(2))).await;
         assert_eq!(rig.changes().await.changes.at.seq, 2);
     })
     .await;
@@ -101,7 +101,7 @@ async fn changes_are_handed_on_in_the_order_of_arrival() {
         let mut rig = Rig::start(&url, AuditAckBy::Center).await;
         let mut center = center(&url).await;
         for seq in 1..=100 {
-            center.publish(saying(CHANGES, change(seq))).unwrap();
+            center.publish(reporting(CHANGES, change(seq))).unwrap();
         }
         let center = tokio::spawn(async move {
             loop {
@@ -125,13 +125,13 @@ async fn what_is_not_signed_retained_or_too_long_has_no_effect_and_is_reported()
         let mut rig = Rig::start(&url, AuditAckBy::Center).await;
         let mut center = center(&url).await;
         let bare = change(1).replace("office", "signed");
-        deliver(&mut center, saying(CHANGES, bare)).await;
+        deliver(&mut center, reporting(CHANGES, bare)).await;
         let received = rig.rejected().await;
         assert_eq!((received.kind, received.error.code), (MessageKind::Changes, ErrorCode::BadSignature));
         assert_eq!(received.receipt, None, "nobody answers what no center has sent");
 
         let long = format!("{}{}", change(2), " ".repeat(1000 * 1024));
-        deliver(&mut center, saying(CHANGES, long)).await;
+        deliver(&mut center, reporting(CHANGES, long)).await;
         match rig.urgent_peek().await {
             // Well signed but too long: it uses up its number.
             Input::Changes(received) => {
@@ -146,7 +146,7 @@ async fn what_is_not_signed_retained_or_too_long_has_no_effect_and_is_reported()
             "ops": [{"op": "freeze", "holder": "h"}]});
         let key = SigningKey::from_bytes(&[7; 32]);
         let signed = sign(claims.as_object().unwrap(), &"signed".parse().unwrap(), &key);
-        deliver(&mut center, saying(CHANGES, signed.clone())).await;
+        deliver(&mut center, reporting(CHANGES, signed.clone())).await;
         let received = rig.changes().await;
         assert_eq!((received.changes.at.seq, received.evidence), (3, signed.into_bytes()));
     })
@@ -182,7 +182,7 @@ async fn retained_changes_and_commands_are_refused_and_leave_the_session() {
         assert_eq!(refused, [(MessageKind::Changes, None), (MessageKind::Command, Some("j1".into()))]);
         assert_eq!(rig.metrics.rejected.load(Relaxed), 2);
         // Live, the same command is one.
-        deliver(&mut center, saying("dormgate/v1/g1/down/command", command)).await;
+        deliver(&mut center, reporting("dormgate/v1/g1/down/command", command)).await;
         assert!(matches!(rig.urgent_peek().await, Input::Command(c) if c.jti == "j1"));
     })
     .await;
@@ -198,8 +198,8 @@ async fn changes_wait_for_an_absent_gateway_and_commands_do_not() {
         let mut center = center(&url).await;
         let command = json!({"v": 1, "iss": "office", "aud": "g1", "iat": 1, "exp": 20, "jti": "j1",
             "command": "release", "portal": "gate-in"});
-        deliver(&mut center, saying("dormgate/v1/g1/down/command", command.to_string())).await;
-        deliver(&mut center, saying(CHANGES, change(1))).await;
+        deliver(&mut center, reporting("dormgate/v1/g1/down/command", command.to_string())).await;
+        deliver(&mut center, reporting(CHANGES, change(1))).await;
 
         let (inbox, mut gateway) = Inbox::new();
         let (_orders, to_do) = mpsc::channel(1);
@@ -220,7 +220,7 @@ async fn changes_wait_for_an_absent_gateway_and_commands_do_not() {
         assert!(received.iter().any(|i| matches!(i, Input::LinkUp)), "{received:?}");
         assert!(received.iter().any(|i| matches!(i, Input::Changes(c) if c.changes.at.seq == 1)), "{received:?}");
         // Nothing else: what is published now comes next.
-        deliver(&mut center, saying(CHANGES, change(2))).await;
+        deliver(&mut center, reporting(CHANGES, change(2))).await;
         assert!(matches!(within(gateway.urgent.recv()).await, Some(Input::Changes(c)) if c.changes.at.seq == 2));
         task.abort();
     })
@@ -249,7 +249,7 @@ async fn the_state_is_published_with_the_number_of_the_connection_and_at_the_end
 }
 
 #[tokio::test]
-async fn a_gateway_that_dies_is_said_to_be_offline() {
+async fn a_gateway_that_dies_is_reported_to_be_offline() {
     against_each(async |broker| {
         let url = broker.url();
         let mut center = center(&url).await;
@@ -304,7 +304,7 @@ async fn campus_topics_are_received_where_a_stream_has_campus_scope() {
         let mut center = center(&url).await;
         let issue = json!({"v": 1, "iss": "card-office", "aud": "campus", "iat": 1, "epoch": 1, "seq": 4,
             "ops": [{"op": "issue", "uid": "1EA68671", "holder": "h"}]});
-        deliver(&mut center, saying("dormgate/v1/campus/down/changes", issue.to_string())).await;
+        deliver(&mut center, reporting("dormgate/v1/campus/down/changes", issue.to_string())).await;
         assert_eq!(rig.changes().await.changes.at.seq, 4);
     })
     .await;
@@ -320,7 +320,7 @@ async fn a_message_whose_ack_did_not_fit_is_acknowledged_when_there_is_room() {
     let (ack_to, mut acks) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let (mut stream, _) = broker.client().await;
-        scripted::say(&mut stream, &scripted::CONNACK).await;
+        scripted::report(&mut stream, &scripted::CONNACK).await;
         scripted::grant(&mut stream, 1).await;
         let body = json!({"v": 1, "iss": "office", "aud": "g1", "iat": 1_788_249_600, "epoch": 1, "seq": 1,
             "ops": [{"op": "cancel", "uid": "1EA68671"}]});
@@ -328,7 +328,7 @@ async fn a_message_whose_ack_did_not_fit_is_acknowledged_when_there_is_room() {
         publish.extend([CHANGES.as_bytes(), &[0, 77], body.to_string().as_bytes()].concat());
         let length = publish.len();
         let header = [0x32, u8::try_from(length % 128 + 128).unwrap(), u8::try_from(length / 128).unwrap()];
-        scripted::say(&mut stream, &[&header[..], &publish].concat()).await;
+        scripted::report(&mut stream, &[&header[..], &publish].concat()).await;
         // It receives everything and confirms nothing until the test allows it.
         let mut open = Vec::new();
         let (mut from, mut to) = stream.into_split();

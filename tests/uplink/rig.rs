@@ -1,4 +1,4 @@
-//! An uplink with a test in the gateway's place, an audit in memory, and a center that listens. No promises of its own.
+//! An uplink with a test in the gateway's place, an audit in memory, and a center that listens. No guarantees of its own.
 
 use super::*;
 

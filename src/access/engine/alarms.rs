@@ -14,7 +14,7 @@ pub const ALARM_QUIET_MS: u64 = 600_000;
 /// Kinds, portals and cards remembered at once; beyond it the one raised longest ago is forgotten.
 pub const ALARMS_REMEMBERED_MAX: usize = 4_096;
 
-/// What is raised at most once in [`ALARM_QUIET_MS`]. The text tells apart what names neither portal nor card; figures in it do not.
+/// What is raised at most once in [`ALARM_QUIET_MS`]. The text reports apart what names neither portal nor card; figures in it do not.
 type Key = (AlarmKind, Option<PortalId>, Option<CardUid>, String);
 
 /// What the alarms remember.

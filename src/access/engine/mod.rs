@@ -110,7 +110,7 @@ pub struct Engine {
     resync: ResyncPlan,
     /// The last record that an acknowledgement may have to wait for.
     last_flushed_now: u64,
-    /// The next instant at which a window or posture ends, so that standing grants are judged anew.
+    /// The next instant at which a window or posture ends, so that standing grants are judged again.
     next_edge: Option<Timestamp>,
     deadlines: Deadlines,
     out: Vec<Effect>,
@@ -342,7 +342,7 @@ impl Engine {
         self.out.push(Effect::StateChanged);
     }
 
-    /// Judges standing grants and modes anew when a window or posture has ended.
+    /// Judges standing grants and modes again when a window or posture has ended.
     fn pass_edges(&mut self, now: Now) {
         if self.next_edge.is_some_and(|edge| edge <= now.wall) {
             self.judge_all_boxes(now);

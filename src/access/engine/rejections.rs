@@ -84,7 +84,7 @@ impl Engine {
         OpError::message(ErrorCode::Implausible, message)
     }
 
-    /// Records a rejected message, or counts it if too many of its kind came within the minute. Says whether it was recorded.
+    /// Records a rejected message, or counts it if too many of its kind came within the minute. Reports whether it was recorded.
     pub(super) fn record_rejection(&mut self, kind: MessageKind, code: ErrorCode, detail: String, now: Now) -> bool {
         let window = self.rejections.0.entry(kind).or_insert_with(|| {
             self.deadlines.set(Due::Rejections(kind), Some(now.mono.plus_ms(REJECTIONS_WINDOW_MS)));

@@ -20,7 +20,7 @@ impl Engine {
         let kind = known.kind;
         let hold_ms = known.hold_ms;
         self.malformed_reported(&id, &report.malformed, now);
-        if !report.malformed.is_empty() && report.says_nothing() {
+        if !report.malformed.is_empty() && report.reports_nothing() {
             // Nothing of it could be read, so it is not even a sign of life.
             return;
         }
@@ -84,7 +84,7 @@ impl Engine {
         self.down.contains(portal)
     }
 
-    /// Tells a portal its mode if this is its first sign of life, or the first since it was away.
+    /// Sends a portal its mode if this is its first sign of life, or the first since it was away.
     pub(super) fn send_mode_if_back(&mut self, portal: &PortalId, now: Now) {
         if self.online.get(portal) != Some(&true) {
             self.send_mode_again(portal, now);

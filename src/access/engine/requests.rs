@@ -19,7 +19,7 @@ pub const ANSWER_MEMORY_MS: u64 = 60_000;
 pub const ANSWERS_MAX: usize = 16_384;
 
 /// What a repeated request is known by: the portal's own number, or within the debounce time the card alone.
-/// `None` for the card: something that is none.
+/// `None` for the card: something that is not one.
 type Key = (PortalId, Option<String>, Option<CardUid>);
 
 /// Answers given in the last minute. A grant is never repeated from here: it is judged again.

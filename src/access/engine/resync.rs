@@ -133,7 +133,7 @@ impl Engine {
             let whole = track.damaged && !track.head_known && track.goal.is_none() && track.above.is_empty();
             let (true, Some(epoch)) = (whole, track.epoch) else { continue };
             let mark = Mark::Goal(StreamRevision { stream, epoch, seq: track.through });
-            let detail = "sent again without a head that says how far; nothing more came".to_owned();
+            let detail = "sent again without a head that reports how far; nothing more came".to_owned();
             self.record(Event::Config { mark, detail }, Flush::Now, now);
             self.judge_all_boxes(now);
             self.plan_resync(now);

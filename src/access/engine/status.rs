@@ -11,7 +11,7 @@ pub struct StreamStatus {
     pub name: StreamName,
     /// Its epoch; 0: nothing received.
     pub epoch: u32,
-    /// Heard without a hole up to here.
+    /// Received without a hole up to here.
     pub seq: u64,
     /// How many numbers are missing.
     pub missing: u64,

@@ -32,7 +32,7 @@ pub struct Applied {
     pub revoked: Vec<CardUid>,
     /// What to judge again.
     pub affected: Affected,
-    /// Cards that lossy readers cannot tell apart since this message.
+    /// Cards that lossy readers cannot distinguish since this message.
     pub collisions: Collisions,
     /// What is worth knowing of its ops, at most [`NOTES_MAX`].
     pub notes: Vec<Note>,
@@ -124,7 +124,7 @@ impl AccessList {
         }
     }
 
-    /// The same without saying what changed: for replay.
+    /// The same without reporting what changed: for replay.
     pub fn replay(&mut self, ops: &[Op], at: Position) {
         for (place, op) in (0..).zip(ops) {
             self.write(op, at.revision(place));

@@ -1,7 +1,7 @@
 //! Readers that lose part of the UID: an index for each transform in use, and the cards that collide in it.
 //!
 //! **Which cards count.** Every card of which any register was ever written: enrolled here or not, in good standing or dead. The
-//! reader cannot tell them apart, so a reading that a dead card makes too must not open as the living one. It follows that
+//! reader cannot distinguish them, so a reading that a dead card makes too must not open as the living one. It follows that
 //! through a lossy reader no known card opens what it would not open by its whole UID. The price: a new card that collides with
 //! a dead one, were it its holder's own, opens nothing there, and another has to be issued.
 //!
@@ -42,11 +42,11 @@ pub enum Lookup {
     None,
     /// One.
     One(CardUid),
-    /// More than one: the reader cannot tell them apart.
+    /// More than one: the reader cannot distinguish them.
     Several,
 }
 
-/// Cards that a lossy reader cannot tell apart.
+/// Cards that a lossy reader cannot distinguish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Collision {
     /// What the reader gives for each of them.

@@ -16,7 +16,7 @@ const WAIT_S_MAX: u64 = 3_600;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct LinkArgs {
-    /// The gateway spoken to.
+    /// The gateway sent to.
     #[arg(long, global = true, value_name = "G")]
     gateway: Option<GatewayId>,
     /// The campus broker; several are tried in turn.
@@ -82,7 +82,7 @@ pub(super) struct CenterClient {
     pub(super) gateway: GatewayId,
 }
 
-/// Opens the center and starts its link; says what is wrong if that cannot be.
+/// Opens the center and starts its link; reports what is wrong if that cannot be.
 pub(super) fn start(args: &super::Args, attention: Attention) -> Result<CenterClient, Exit> {
     let Some(gateway) = args.link.gateway.clone() else {
         print_error("which gateway? name it with `--gateway G`");

@@ -1,4 +1,4 @@
-//! What a gateway says, in one line for a person each.
+//! What a gateway reports, in one line for a person each.
 
 use crate::access::event::{AuditEvent, Event, Mark, Outcome};
 use crate::wire::bodies::{AckBody, ErrorBody, ReplyBody, VerdictBody};
@@ -39,7 +39,7 @@ pub(super) fn ack(ack: &AckBody) -> String {
     )
 }
 
-/// The ack of a message just said, or what its absence means.
+/// The ack of a message just reported, or what its absence means.
 pub(super) fn answered(one: &Answered, waited_s: u64) -> String {
     match &one.ack {
         Some((body, took)) => format!("{} in {} ms", ack(body), took.as_millis()),

@@ -1,4 +1,4 @@
-//! Saying something and waiting for the answer.
+//! Publishing a message and waiting for its acknowledgement.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use crate::wire::draft::{self, Draft};
 use crate::wire::limits::MESSAGE_BYTES_MAX;
 use crate::workbench::center::{Answered, Attention};
 
-/// Longest time to deliver what was said when its answer was not waited for or did not come, in seconds.
+/// Longest time to deliver what was reported when its answer was not waited for or did not come, in seconds.
 const DELIVER_S: u64 = 2;
 
 pub(super) fn op(args: &Args, op: &ops::Op) -> Exit {
@@ -64,10 +64,12 @@ fn send(args: &Args, draft: Draft) -> Exit {
     });
     match answers {
         Ok(answers) if answers.is_empty() => {
-            print_error("sent; it has no readable number, so no answer can be told from others: see `center watch`");
+            print_error(
+                "sent; it has no readable number, so no answer can be reported from others: see `center watch`",
+            );
             Exit::Failed
         }
-        Ok(answers) => answers.iter().fold(Exit::Done, |exit, one| match tell(one, wait) {
+        Ok(answers) => answers.iter().fold(Exit::Done, |exit, one| match report(one, wait) {
             Exit::Done => exit,
             other => other,
         }),
@@ -75,7 +77,7 @@ fn send(args: &Args, draft: Draft) -> Exit {
     }
 }
 
-fn tell(one: &Answered, wait: Duration) -> Exit {
+fn report(one: &Answered, wait: Duration) -> Exit {
     let line = print::answered(one, wait.as_secs());
     match &one.ack {
         Some((ack, _)) if matches!(ack.outcome.as_str(), "applied" | "duplicate") => print_line(line),

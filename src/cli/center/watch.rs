@@ -1,4 +1,4 @@
-//! The center at its client: everything the gateway says, printed, until somebody ends it.
+//! The center at its client: everything the gateway reports, printed, until somebody ends it.
 
 use std::time::Duration;
 

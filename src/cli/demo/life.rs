@@ -90,7 +90,7 @@ fn enrol(uid: CardUid, holder: &Holder) -> Result<Op, String> {
     Ok(Op::Enrol { uid, enrolment })
 }
 
-/// Waits until both Modbus portals have said that they are there.
+/// Waits until both Modbus portals have reported that they are there.
 async fn wait_for_portals(t: &mut Steps) -> Result<(), String> {
     for portal in ["door-412", "power-412"] {
         let online = |e: &crate::access::event::AuditEvent| {

@@ -100,14 +100,14 @@ async fn play(dir: &Path, once: bool) -> Result<bool, String> {
     let (is_ready, ready) = oneshot::channel();
     let (end, ended) = oneshot::channel::<()>();
     let gateway = tokio::spawn(async move {
-        let told = move |running: &Running| {
+        let reported = move |running: &Running| {
             if is_ready.send(running.http).is_err() {
                 tracing::debug!("nobody waits for the gateway any more");
             }
         };
-        // Told to end, or nobody is left to tell: both are the end.
+        // Reported to end, or nobody is left to report: both are the end.
         let over = async move { ended.await.unwrap_or_default() };
-        serve(&config, over, told).await
+        serve(&config, over, reported).await
     });
     let Ok(http) = ready.await else {
         return Err(match gateway.await {
@@ -127,7 +127,7 @@ async fn play(dir: &Path, once: bool) -> Result<bool, String> {
         stop.await;
     }
     if end.send(()).is_err() {
-        print_error("the gateway ended before it was told to");
+        print_error("the gateway ended before it was reported to");
     }
     let ended_well = match gateway.await {
         Ok(Ok(())) => true,

@@ -1,4 +1,4 @@
-//! Tells the story: each step, what was expected, what happened, and how long it took.
+//! Reports the story: each step, what was expected, what happened, and how long it took.
 
 use std::time::Duration;
 
@@ -37,13 +37,13 @@ impl Steps {
         print(format!("\n{title}"));
     }
 
-    /// Tells one step; a difference from what was expected is told and counted.
+    /// Reports one step; a difference from what was expected is reported and counted.
     pub(super) fn step(&mut self, what: &str, expected: &str, happened: &str, took: Option<Took>) {
-        let as_told = expected == happened;
-        self.wrong += u32::from(!as_told);
+        let as_reported = expected == happened;
+        self.wrong += u32::from(!as_reported);
         let took = took.map_or(String::new(), |ms| format!("{ms:9.2} ms"));
-        let mark = if as_told { "ok   " } else { "WRONG" };
-        let difference = if as_told { String::new() } else { format!("  (expected: {expected})") };
+        let mark = if as_reported { "ok   " } else { "WRONG" };
+        let difference = if as_reported { String::new() } else { format!("  (expected: {expected})") };
         print(format!("  {mark} {took:>12}  {what}: {happened}{difference}"));
     }
 

@@ -28,7 +28,7 @@ const DRAIN_MS: u64 = 4_800;
 /// Serves the configured gateway until `stop` is done; `ready` is called once it is being served.
 ///
 /// # Errors
-/// [`ServeError`] says what could not be started, and what to do.
+/// [`ServeError`] reports what could not be started, and what to do.
 pub async fn serve(
     config: &Site,
     stop: impl Future<Output = ()> + Send,

@@ -1,4 +1,4 @@
-//! What `dormgate simulate` stands in for: the portals of a configuration, and those of its lines that can be had here.
+//! What `dormgate simulate` simulates: the portals of a configuration, and those of its lines that can be had here.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -57,14 +57,14 @@ fn here(host: &str, port: u16) -> bool {
     }
 }
 
-/// Devices are the kernel's to name; a stand-in makes its name elsewhere, and never in the place of something.
+/// Devices are the kernel's to name; a simulator makes its name elsewhere, and never in the place of something.
 fn pty(bus: &str, port: &Path) -> Result<LineAt, String> {
     let name = port.display();
     let instead = format!(
         "name a port such as `riser.pty`, in a directory of your own, or give the far end with `--port {bus}=…`"
     );
     if port.starts_with("/dev") {
-        return Err(format!("bus `{bus}` is the device `{name}`, and no stand-in for one is made in /dev; {instead}"));
+        return Err(format!("bus `{bus}` is the device `{name}`, and no simulator for one is made in /dev; {instead}"));
     }
     match is_free(port) {
         Ok(()) => Ok(LineAt::Pty(port.to_owned())),

@@ -85,7 +85,7 @@ impl NotSet {
 /// How a release ended, for counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Released {
-    /// Confirmed as the profile says.
+    /// Confirmed as the profile reports.
     Confirmed,
     /// Not confirmed, given up, and reported.
     Failed,

@@ -217,7 +217,7 @@ impl<W: Wiring> Output<W> {
         self.desired == Desired::Off && self.cut.is_none()
     }
 
-    /// Takes how it was read or confirmed at `at`. Says whether that is news.
+    /// Takes how it was read or confirmed at `at`. Reports whether that is news.
     pub(super) fn observe(&mut self, on: bool, at: Instant) -> bool {
         if self.confirmed_at.is_some_and(|since| at < since) {
             return false;

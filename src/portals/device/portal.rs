@@ -18,7 +18,7 @@ use super::reports::{Offered, Reports};
 use super::sensors::{Contact, Meter};
 use super::{Event, Parts, Place, Reading, Source, SourceState, Wiring};
 
-/// How long a gate or door is opened when the grant does not say, in milliseconds.
+/// How long a gate or door is opened when the grant does not report, in milliseconds.
 const HOLD_MS_DEFAULT: u32 = 3000;
 /// How long a slot that was found empty waits for the portal's other readers until it is reported, in milliseconds.
 const EMPTY_HELD_MS: u64 = 5000;

@@ -172,7 +172,7 @@ impl Bus {
     /// withdraws a request that was not sent yet.
     ///
     /// # Errors
-    /// [`BusError`] says whether the request may have been carried out.
+    /// [`BusError`] reports whether the request may have been carried out.
     pub async fn call(
         &self,
         unit: u8,

@@ -27,7 +27,7 @@ const SAVED_MS_MAX: i64 = 100;
 /// How long an offline unit is waited for when it is tried, in milliseconds beside the time of the bytes; longer if it was ever seen
 /// to need longer.
 pub const PROBE_REPLY_MS: u64 = 50;
-/// After a wait of so many milliseconds an offline unit is waited for as long as its profile says: one that takes its time is to be
+/// After a wait of so many milliseconds an offline unit is waited for as long as its profile reports: one that takes its time is to be
 /// back within 30 s too. It costs the others little, because nothing is kept quiet after it.
 pub const PROBE_WHOLE_MS: u64 = 8_000;
 
@@ -74,7 +74,7 @@ impl Unit {
 }
 
 impl Unit {
-    /// It answered. Says whether it was offline.
+    /// It answered. Reports whether it was offline.
     fn online(&mut self, took: Duration) -> bool {
         self.slowest = self.slowest.max(took);
         self.failures = 0;
@@ -133,7 +133,7 @@ impl Health {
         if priority >= Priority::Card && is_offline() { Priority::Probe } else { priority }
     }
 
-    /// `unit` is not polled before `until`, whatever else says when it is asked again. One that is offline rests for longer after each
+    /// `unit` is not polled before `until`, whatever else reports when it is asked again. One that is offline rests for longer after each
     /// poll by itself, and what must go off does not put its polls off.
     pub(super) fn rest(&mut self, unit: u8, until: Instant) {
         if let Some(unit) = self.units.get_mut(&unit).filter(|unit| unit.offline_cause().is_none()) {
@@ -183,7 +183,7 @@ impl Health {
         (offline && !whole && short < full).then_some(short)
     }
 
-    /// `unit` answered `request` within `took`. Says whether it was offline.
+    /// `unit` answered `request` within `took`. Reports whether it was offline.
     pub(super) fn answered(&mut self, unit: u8, request: &Request, took: Duration) -> bool {
         let Some(unit) = self.units.get_mut(&unit) else { return false };
         unit.exceptions = 0;
@@ -199,7 +199,7 @@ impl Health {
         !unit.logged.contains(&logged) && (unit.logged.len() >= LOGGED_MAX || unit.logged.insert(logged))
     }
 
-    /// `unit` answered with an exception. Says how its state changed: whether it is online now.
+    /// `unit` answered with an exception. Reports how its state changed: whether it is online now.
     pub(super) fn refused(&mut self, id: u8, cause: &str, took: Duration, now: Instant) -> Option<bool> {
         let unit = self.units.get_mut(&id)?;
         unit.exceptions = unit.exceptions.saturating_add(1);
@@ -215,7 +215,7 @@ impl Health {
         self.units.get_mut(&unit).is_some_and(|unit| unit.online(took))
     }
 
-    /// `unit` did not answer, which cost the line `took`. Says whether it went offline by this.
+    /// `unit` did not answer, which cost the line `took`. Reports whether it went offline by this.
     pub(super) fn silent(&mut self, unit: u8, cause: &str, took: Duration, now: Instant) -> bool {
         let Some(unit) = self.units.get_mut(&unit) else { return false };
         unit.failures = unit.failures.saturating_add(1);

@@ -64,7 +64,7 @@ impl LateReplies {
     }
 
     /// Whether the answer of `unit` to this write may as well be that to another one before: the echo of several bits or registers does
-    /// not say what was written.
+    /// not report what was written.
     pub(super) fn may_be_earlier(&self, unit: u8, request: &Request, now: Instant) -> bool {
         let several = matches!(request, Request::WriteCoils { .. } | Request::WriteRegisters { .. });
         let place = |request: &Request| (request.function(), request.address());

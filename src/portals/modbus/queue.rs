@@ -30,9 +30,9 @@ impl Priority {
         [Self::Cut, Self::Release, Self::Confirm, Self::Card, Self::Input, Self::Status, Self::Meter, Self::Probe];
 }
 
-/// Requests that may overtake a poll of lower priority; then it has its turn, so that a line full of readers still hears
+/// Requests that may overtake a poll of lower priority; then it has its turn, so that a line full of readers still receives
 /// its relays and contacts. What closes and what releases overtakes always.
-pub const OVERTAKEN_MAX: u64 = 12;
+pub const PASSED_OVER_MAX: u64 = 12;
 
 /// First by priority, then in order of arrival.
 #[derive(Debug)]
@@ -65,9 +65,9 @@ impl<T> Queue<T> {
         let waits = |lane: &VecDeque<(u64, T)>| lane.front().map(|(came, _)| *came);
         let mut at = self.lanes.iter().position(|lane| !lane.is_empty())?;
         if at >= polls {
-            // Of the polls that were overtaken too often, the one that waits longest.
+            // Of the polls that were superseded too often, the one that waits longest.
             let overdue = self.lanes.iter().enumerate().skip(polls).filter_map(|(at, lane)| Some((waits(lane)?, at)));
-            let oldest = overdue.filter(|(came, _)| self.served.saturating_sub(*came) > OVERTAKEN_MAX).min();
+            let oldest = overdue.filter(|(came, _)| self.served.saturating_sub(*came) > PASSED_OVER_MAX).min();
             at = oldest.map_or(at, |(_, at)| at);
         }
         self.served += 1;
@@ -93,21 +93,21 @@ mod tests {
     }
 
     #[test]
-    fn a_line_full_of_readers_still_hears_its_relays_and_probes_and_never_delays_a_cut() {
-        for overtaken in [Priority::Status, Priority::Probe] {
+    fn a_line_full_of_readers_still_receives_its_relays_and_probes_and_never_delays_a_cut() {
+        for superseded in [Priority::Status, Priority::Probe] {
             let mut queue = Queue::new();
-            queue.push(overtaken, "overtaken");
+            queue.push(superseded, "superseded");
             let mut before = 0;
             loop {
                 // Readers ask faster than the line can answer.
                 queue.push(Priority::Card, "card");
                 queue.push(Priority::Card, "card");
-                if queue.pop() == Some("overtaken") {
+                if queue.pop() == Some("superseded") {
                     break;
                 }
                 before += 1;
             }
-            assert_eq!(before, OVERTAKEN_MAX + 1);
+            assert_eq!(before, PASSED_OVER_MAX + 1);
             queue.push(Priority::Cut, "cut");
             assert_eq!(queue.pop(), Some("cut"));
         }

@@ -39,7 +39,7 @@ use super::device::reports::{OFFER_AGAIN_MS, Offered, Reports};
 const CLOSE_MS: u64 = 2_000;
 /// Portals remembered as offline; of more than that what opens is sent all the same. More than a gateway has.
 const PORTALS_OFFLINE_MAX: usize = 10_000;
-/// So much of the boot's name stands in the ids of our orders, in characters: enough to tell one run from another.
+/// So much of the boot's name stands in the ids of our orders, in characters: enough to report one run from another.
 const BOOT_CHARS: usize = 8;
 
 /// What the local link is made of.
@@ -62,7 +62,7 @@ pub struct NativePortals {
     now: WallClock,
     metrics: Arc<LinkMetrics>,
     last_order: u64,
-    /// Portals whose last report says that they are offline.
+    /// Portals whose last report reports that they are offline.
     offline: HashSet<String>,
 }
 
@@ -185,7 +185,7 @@ impl NativePortals {
                 self.offline.insert(portal.clone());
             }
             Some(false) => {}
-            Some(true) | None if report.says_nothing() => {}
+            Some(true) | None if report.reports_nothing() => {}
             Some(true) | None => {
                 self.offline.remove(&portal);
             }

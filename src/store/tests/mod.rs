@@ -1,4 +1,4 @@
-//! Promises of the store, over the simulated disk and over a real one.
+//! Guarantees of the store, over the simulated disk and over a real one.
 
 mod damage;
 mod disk;

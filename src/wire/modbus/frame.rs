@@ -33,7 +33,7 @@ pub fn rtu_open(frame: &[u8]) -> Option<(u8, &[u8])> {
     (!pdu.is_empty() && crc == CRC.checksum(body).to_le_bytes()).then_some((*unit, pdu))
 }
 
-/// How long the request that begins with these bytes is on a serial line, in bytes; `None`: more bytes are needed to say, or the
+/// How long the request that begins with these bytes is on a serial line, in bytes; `None`: more bytes are needed to report, or the
 /// function is not known.
 #[must_use]
 pub fn rtu_request_bytes(bytes: &[u8]) -> Option<usize> {
@@ -58,7 +58,7 @@ pub fn rtu_reply_bytes(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Finds the frames of a serial line by length and checksum, wherever they begin. It needs no silence between frames: adapters
-/// deliver bytes in pieces and late, so silence seen by a program says nothing about the line. A frame is found with its last
+/// deliver bytes in pieces and late, so silence seen by a program reports nothing about the line. A frame is found with its last
 /// byte, noise before it or the beginning of another frame does not hide it, and each length is tried once.
 #[derive(Debug, Default)]
 pub struct RtuDecoder {
@@ -73,13 +73,13 @@ impl RtuDecoder {
         self.bytes.extend(bytes);
     }
 
-    /// The next frame, with the bytes before it that belong to none. `fits` says whether so many bytes can be one: a length that
+    /// The next frame, with the bytes before it that belong to none. `fits` reports whether so many bytes can be one: a length that
     /// a frame beginning like this may have.
     pub fn next(&mut self, fits: impl Fn(&[u8]) -> bool) -> Option<(Vec<u8>, Vec<u8>)> {
         while self.searched < self.bytes.len() {
             self.searched += 1;
-            let heard = self.bytes.get(..self.searched)?;
-            let frame = |start: &usize| heard.get(*start..).is_some_and(|b| fits(b) && rtu_open(b).is_some());
+            let received = self.bytes.get(..self.searched)?;
+            let frame = |start: &usize| received.get(*start..).is_some_and(|b| fits(b) && rtu_open(b).is_some());
             let starts = self.searched.saturating_sub(RTU_BYTES_MAX)..(self.searched + 1).saturating_sub(RTU_BYTES_MIN);
             if let Some(start) = starts.into_iter().find(frame) {
                 return Some(self.split(start));
@@ -92,7 +92,7 @@ impl RtuDecoder {
         None
     }
 
-    /// Nothing more has come for a while: what ends here is a frame if its checksum says so, whatever its length.
+    /// Nothing more has come for a while: what ends here is a frame if its checksum reports it, whatever its length.
     pub fn end(&mut self, fits: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
         let starts = 0..(self.bytes.len() + 1).saturating_sub(RTU_BYTES_MIN);
         let frame = |start: &usize| self.bytes.get(*start..).is_some_and(|b| fits(b) && rtu_open(b).is_some());

@@ -38,7 +38,7 @@ fn the_request_that_ends_a_server_of_the_crate_is_refused() {
 }
 
 #[test]
-fn a_read_is_told_with_its_first_and_last_address() {
+fn a_read_is_reported_with_its_first_and_last_address() {
     let read = |space, address, count| Request::Read { space, address, count }.to_string();
     assert_eq!(read(Space::Coil, 0, 1), "FC01 read coil 0");
     assert_eq!(read(Space::Holding, 1000, 12), "FC03 read holding 1000 to 1011");

@@ -56,9 +56,9 @@ pub enum AuditTrouble {
         /// Last lost.
         to: u64,
     },
-    /// The gateway's audit begins anew: its store is new. What was received before is kept aside.
-    #[error("the gateway begins its audit anew at event 1; what it sent before is kept in `{0}`")]
-    Anew(String),
+    /// The gateway's audit starts again: its store is new. What was received before is kept aside.
+    #[error("the gateway begins its audit again at event 1; what it sent before is kept in `{0}`")]
+    Restarted(String),
 }
 
 /// What a batch brought.
@@ -108,7 +108,7 @@ impl AuditLog {
 
     /// Finds the last event in the file, which another process may have written, and drops a half one.
     fn catch_up(&mut self) -> Result<(), CenterError> {
-        // Opened anew, because another process may have put the file aside.
+        // Opened again, because another process may have put the file aside.
         self.file = Self::open_file(&self.path)?;
         let mut tail = Vec::new();
         let length = self.file.metadata().map_err(CenterError::file(&self.path))?.len();
@@ -126,7 +126,7 @@ impl AuditLog {
             None => None,
             Some(line) => {
                 let decoded = audit::decode(line).map_err(|e| {
-                    CenterError::damaged(&self.path, format!("the last line: {e}; move the file away to begin anew"))
+                    CenterError::damaged(&self.path, format!("the last line: {e}; move the file away to starts again"))
                 })?;
                 Some(Last { n: decoded.event.n, hash: audit::hash(line) })
             }
@@ -167,7 +167,7 @@ impl AuditLog {
                     received.trouble.push(trouble);
                     break;
                 }
-                Verdict::Anew => received.trouble.push(self.begin_anew()?),
+                Verdict::Restarted => received.trouble.push(self.begin_again()?),
             }
             self.last = Some(Last { n, hash });
             self.gap = None;
@@ -191,8 +191,8 @@ impl AuditLog {
             return if follows { Verdict::Keep(None) } else { Verdict::Refuse(AuditTrouble::Broken { n }) };
         }
         if n == last.n && hash != last.hash || n == 1 && decoded.prev == audit::NO_HASH && !self.is_first(hash) {
-            let anew = n == 1 && decoded.prev == audit::NO_HASH;
-            return if anew { Verdict::Anew } else { Verdict::Refuse(AuditTrouble::Different { n }) };
+            let again = n == 1 && decoded.prev == audit::NO_HASH;
+            return if again { Verdict::Restarted } else { Verdict::Refuse(AuditTrouble::Different { n }) };
         }
         if n < next {
             return Verdict::Known;
@@ -222,22 +222,22 @@ impl AuditLog {
     }
 
     /// Puts the file aside and begins another.
-    fn begin_anew(&mut self) -> Result<AuditTrouble, CenterError> {
+    fn begin_again(&mut self) -> Result<AuditTrouble, CenterError> {
         let names = (1_u32..).map(|count| self.path.with_file_name(format!("audit-{count}.jsonl")));
         let aside = names.into_iter().find(|path| !path.exists()).unwrap_or_else(|| self.path.with_extension("old"));
         fs::rename(&self.path, &aside).map_err(CenterError::file(&self.path))?;
         self.file = Self::open_file(&self.path)?;
-        Ok(AuditTrouble::Anew(aside.display().to_string()))
+        Ok(AuditTrouble::Restarted(aside.display().to_string()))
     }
 }
 
 enum Verdict {
-    /// New; perhaps with something to say.
+    /// New; perhaps with something to report.
     Keep(Option<AuditTrouble>),
     /// Received before.
     Known,
     /// Not to be kept.
     Refuse(AuditTrouble),
     /// New, and the first of another audit.
-    Anew,
+    Restarted,
 }

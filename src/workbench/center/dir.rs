@@ -17,13 +17,13 @@ use crate::wire::may::MaySet;
 /// Which streams a new center has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// One, `center`, that may say everything to a gateway.
+    /// One, `center`, that may report everything to a gateway.
     One,
     /// `card-office` for the standing of cards on the whole campus, `apartment` for everything else of one gateway.
     Two,
 }
 
-/// What a directory says.
+/// What a directory reports.
 pub(super) struct Found {
     pub(super) configuration: String,
     pub(super) epoch: NonZeroU32,
@@ -61,7 +61,7 @@ pub fn create(dir: &Path, layout: Layout, epoch: NonZeroU32) -> Result<String, C
         ));
     }
     write_epoch(dir, epoch)?;
-    // Last, because its presence says that the center is complete.
+    // Last, because its presence reports that the center is complete.
     let configuration = tables.join("\n");
     replace(&toml, configuration.as_bytes())?;
     Ok(configuration)
@@ -71,7 +71,7 @@ fn new_key(path: &Path) -> Result<SigningKey, CenterError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|e| CenterError::Randomness(e.to_string()))?;
     let key = SigningKey::from_bytes(&seed);
-    // A seed left by an attempt that did not end well was never told to anybody.
+    // A seed left by an attempt that did not end well was never reported to anybody.
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)

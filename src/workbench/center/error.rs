@@ -24,7 +24,7 @@ pub enum CenterError {
     /// A center is there already.
     #[error("`{}` holds a center already; name another directory, or go on with this one", .0.display())]
     Exists(PathBuf),
-    /// A file of the directory does not say what it has to.
+    /// A file of the directory does not report what it has to.
     #[error("`{}`: {why}", path.display())]
     Damaged {
         /// Which.
@@ -40,13 +40,13 @@ pub enum CenterError {
         /// What is wrong with it.
         source: KeyError,
     },
-    /// No stream of this center may say the op.
+    /// No stream of this center may report the op.
     #[error(
-        "no stream of this center may say `{0}`; add it to a `may` in `center.toml` and in the gateway's configuration"
+        "no stream of this center may report `{0}`; add it to a `may` in `center.toml` and in the gateway's configuration"
     )]
     NoOwner(OpName),
     /// A flag that no op writes so.
-    #[error("the contract has no op that says this")]
+    #[error("the contract has no op that reports this")]
     NoWord,
     /// A message written by hand names a stream that this center does not have.
     #[error("`iss`: this center has no stream `{0}`, so it has no key to sign for it")]

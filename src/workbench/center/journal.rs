@@ -1,4 +1,4 @@
-//! The journal of one stream: every message signed, one JWS a line, on disk before anybody hears it.
+//! The journal of one stream: every message signed, one JWS a line, on disk before anybody receives it.
 //!
 //! Several processes may have it open; each holds the directory's lock while it is in here.
 
@@ -13,7 +13,7 @@ use crate::access::change::{Op, Position};
 use crate::access::id::StreamName;
 use crate::wire::changes;
 
-/// One message said.
+/// One message reported.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) at: Position,
@@ -56,15 +56,18 @@ impl Journal {
             .map_err(CenterError::file(&self.path))?;
         for line in text.split_inclusive('\n') {
             let Some(message) = line.strip_suffix('\n') else {
-                // Its writer ended before the line did, so nobody heard it. It must not become the beginning of the next.
+                // Its writer ended before the line did, so nobody received it. It must not become the beginning of the next.
                 self.file.set_len(self.read).map_err(CenterError::file(&self.path))?;
                 break;
             };
-            let heard = changes::parse_evidence(message.as_bytes()).map_err(|refused| {
+            let received = changes::parse_evidence(message.as_bytes()).map_err(|refused| {
                 let what = format!("message {} from its beginning is damaged: {refused}", self.entries.len() + 1);
-                CenterError::damaged(&self.path, format!("{what}; put back a copy, or begin anew with a higher epoch"))
+                CenterError::damaged(
+                    &self.path,
+                    format!("{what}; put back a copy, or starts again with a higher epoch"),
+                )
             })?;
-            self.entries.push(Entry { at: heard.at, message: message.to_owned(), ops: heard.content.ok() });
+            self.entries.push(Entry { at: received.at, message: message.to_owned(), ops: received.content.ok() });
             self.read += line.len() as u64;
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! The reference center: what the offices of a campus say to one gateway, for trials, scripts, the demo and the tests.
+//! The reference center: what the offices of a campus report to one gateway, for trials, scripts, the demo and the tests.
 //!
 //! [`Center`] is a directory: a key a stream, a journal a stream of every message ever signed, and what was received of the
-//! gateway's audit. It owns numbering, signing, what is sent again, the digest and the check of the audit's chain; it is told the time and
+//! gateway's audit. It owns numbering, signing, what is sent again, the digest and the check of the audit's chain; it is given the time and
 //! touches no network. [`Service`] is the same with a connection to a broker. Not made for a real office: no users, no approval.
 //!
 //! ```text
@@ -58,7 +58,7 @@ const JTI_BYTES: usize = 16;
 /// A signed message, and where to publish it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedMessage {
-    /// Where; it says QoS and whether to retain.
+    /// Where; it reports QoS and whether to retain.
     pub topic: Topic,
     /// The JWS.
     pub payload: Vec<u8>,
@@ -74,7 +74,7 @@ struct Stream {
     journal: Journal,
 }
 
-/// The offices of a campus as one gateway hears them.
+/// The offices of a campus as one gateway receives them.
 pub struct Center {
     dir: PathBuf,
     gateway: GatewayId,
@@ -86,7 +86,7 @@ pub struct Center {
 }
 
 impl Center {
-    /// The center in `dir`, which [`create`] made, as `gateway` hears it.
+    /// The center in `dir`, which [`create`] made, as `gateway` receives it.
     ///
     /// # Errors
     /// [`CenterError`] if there is none, or a file of it cannot be read or is damaged.
@@ -122,13 +122,13 @@ impl Center {
         &self.configuration
     }
 
-    /// The gateway spoken to.
+    /// The gateway sent to.
     #[must_use]
     pub fn gateway(&self) -> &GatewayId {
         &self.gateway
     }
 
-    /// The list as a gateway that heard everything has it.
+    /// The list as a gateway that received everything has it.
     #[must_use]
     pub fn list(&self) -> &AccessList {
         &self.list
@@ -146,12 +146,12 @@ impl Center {
         self.streams.iter().find(|s| s.may.contains(op)).map(|s| &s.name)
     }
 
-    /// The newest message of each stream that has said anything.
+    /// The newest message of each stream that has reported anything.
     pub fn positions(&self) -> impl Iterator<Item = (&StreamName, Position)> {
         self.streams.iter().filter_map(|s| Some((&s.name, s.journal.last()?)))
     }
 
-    /// Reads what other processes have said in this directory since. Call with the lock held.
+    /// Reads what other processes have reported in this directory since. Call with the lock held.
     fn catch_up(&mut self) -> Result<(), CenterError> {
         self.epoch = dir::read_epoch(&self.dir)?;
         for stream in &mut self.streams {
@@ -171,7 +171,7 @@ impl Center {
     /// messages are on disk when this returns. Ops of one stream keep their order.
     ///
     /// # Errors
-    /// [`CenterError::NoOwner`] before anything is said; otherwise a file cannot be written.
+    /// [`CenterError::NoOwner`] before anything is reported; otherwise a file cannot be written.
     pub fn publish_ops(&mut self, ops: &[Op], now: Timestamp) -> Result<Vec<SignedMessage>, CenterError> {
         let mut shares: Vec<Vec<Op>> = vec![Vec::new(); self.streams.len()];
         for op in ops {
@@ -233,13 +233,14 @@ impl Center {
         }
         let mut signed_message = stream.signed_message(&gateway, message, at);
         if written.is_numbered() {
-            signed_message.number = changes::parse_evidence(&signed_message.payload).ok().map(|heard| (name, heard.at));
+            signed_message.number =
+                changes::parse_evidence(&signed_message.payload).ok().map(|received| (name, received.at));
         }
         self.catch_up()?;
         Ok(signed_message)
     }
 
-    /// The head of each stream that has said anything: its last number, and the digest of what it owns.
+    /// The head of each stream that has reported anything: its last number, and the digest of what it owns.
     ///
     /// # Errors
     /// [`CenterError`] if a file cannot be read.
@@ -249,8 +250,9 @@ impl Center {
         let heads = self.streams.iter().filter_map(|stream| {
             let digest = digest_lines::of(&self.list, &digest_lines::registers_of(stream.may));
             let at = stream.journal.last()?;
-            let said = Head { stream: stream.name.clone(), at, iat: None, cards: digest.cards, digest: digest.sha256 };
-            let claims = head::claims(&said, stream.aud(&self.gateway), now);
+            let reported =
+                Head { stream: stream.name.clone(), at, iat: None, cards: digest.cards, digest: digest.sha256 };
+            let claims = head::claims(&reported, stream.aud(&self.gateway), now);
             let topic = match stream.scope {
                 Scope::Campus => Topic::Campus(CampusDown::Head(stream.name.clone())),
                 Scope::Gateway => Topic::Down(self.gateway.clone(), Down::Head(stream.name.clone())),
@@ -287,7 +289,7 @@ impl Center {
         Ok((jti, SignedMessage { topic: Topic::Down(self.gateway.clone(), Down::Command), payload, number: None }))
     }
 
-    /// Takes a batch of the gateway's audit: checks the chain, keeps the events, and says what to acknowledge. The events are on disk
+    /// Takes a batch of the gateway's audit: checks the chain, keeps the events, and reports what to acknowledge. The events are on disk
     /// when this returns.
     ///
     /// # Errors
@@ -333,7 +335,7 @@ impl Stream {
         SignedMessage { topic, payload: message.into_bytes(), number: Some((self.name.clone(), at)) }
     }
 
-    /// The message on the gateway's own topic, signed anew if it was for the whole campus.
+    /// The message on the gateway's own topic, signed again if it was for the whole campus.
     fn signed_message_to(&self, gateway: &GatewayId, message: &str, at: Position) -> Option<SignedMessage> {
         let message = match self.scope {
             Scope::Gateway => message.to_owned(),

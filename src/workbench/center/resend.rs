@@ -1,5 +1,5 @@
 //! What a gateway that lacks something is sent again (wire contract, 2.5): changes, on its own topic. This center makes no
-//! snapshots; its journals are short enough to be said whole.
+//! snapshots; its journals are short enough to be reported whole.
 
 use super::dir::Lock;
 use super::{Center, CenterError, SignedMessage};

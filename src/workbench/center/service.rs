@@ -1,4 +1,4 @@
-//! A center at work: one task with the [`Center`] and its connection, and the handle to it. It publishes what is said, tells what the gateway says, and,
+//! A center at work: one task with the [`Center`] and its connection, and the handle to it. It publishes what is reported, reports what the gateway reports, and,
 //! where it attends to everything, answers resync, re-sends heads and acknowledges the audit.
 
 use std::collections::VecDeque;
@@ -20,10 +20,10 @@ use crate::wire::bodies::{AckBody, AlarmBody, ReplyBody, ResyncBody};
 use crate::wire::draft::Claims;
 use crate::wire::topic::{Qos, Subscription, Topic, Up};
 
-/// Time between two heads of a stream about which nothing is said, in seconds (wire contract, 2.4).
+/// Time between two heads of a stream about which nothing is reported, in seconds (wire contract, 2.4).
 pub const HEAD_EVERY_S: u64 = 300;
 /// Things events that a slow listener may fall behind before it misses the oldest.
-const HEARD_MAX: usize = 4_096;
+const RECEIVED_MAX: usize = 4_096;
 /// Orders that wait for the task; beyond, who orders waits.
 const ORDERS_MAX: usize = 64;
 
@@ -57,14 +57,14 @@ pub enum GatewayEvent {
     Trouble(AuditTrouble),
     /// The state of the gateway, as published; retained: what the broker kept.
     State(String),
-    /// A message that cannot be read, or an order that cannot be carried out; says where and why.
+    /// A message that cannot be read, or an order that cannot be carried out; reports where and why.
     Problem(String),
 }
 
 /// A change message and its answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answered {
-    /// Who said it.
+    /// Who reported it.
     pub stream: StreamName,
     /// Its number.
     pub at: Position,
@@ -72,9 +72,9 @@ pub struct Answered {
     pub ack: Option<(AckBody, Duration)>,
 }
 
-/// What the task is told to do, and who waits for the answer.
+/// What the task is reported to do, and who waits for the answer.
 pub(super) enum Order {
-    Say(Vec<Op>, oneshot::Sender<Result<Vec<SignedMessage>, CenterError>>),
+    Report(Vec<Op>, oneshot::Sender<Result<Vec<SignedMessage>, CenterError>>),
     Write(Claims, oneshot::Sender<Result<SignedMessage, CenterError>>),
     Command(CommandKind, Option<String>, oneshot::Sender<Result<String, CenterError>>),
     Close(Duration, oneshot::Sender<bool>),
@@ -114,7 +114,7 @@ impl Service {
         };
         let connection = Connection::new(link, setup, std::sync::Arc::default())?;
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
-        let (events, _) = broadcast::channel(HEARD_MAX);
+        let (events, _) = broadcast::channel(RECEIVED_MAX);
         let (is_up, up) = watch::channel(false);
         let mut heads = tokio::time::interval(Duration::from_secs(HEAD_EVERY_S));
         heads.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -147,7 +147,7 @@ impl Service {
     /// # Errors
     /// See [`Center::publish_ops`].
     pub async fn publish(&self, ops: Vec<Op>) -> Result<Vec<(StreamName, Position)>, CenterError> {
-        let messages = self.order(|answer| Order::Say(ops, answer)).await??;
+        let messages = self.order(|answer| Order::Report(ops, answer)).await??;
         Ok(messages.into_iter().filter_map(|signed_message| signed_message.number).collect())
     }
 

@@ -1,4 +1,4 @@
-//! What the trial center promises, without a network.
+//! What the trial center guarantees, without a network.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -53,8 +53,8 @@ fn understood(center: &Center, signed_message: &SignedMessage) -> (String, u64, 
     };
     let streams = crate::config::streams(center.configuration()).unwrap();
     let opened = open(&signed_message.payload, via, &gateway(), &streams).unwrap();
-    let heard = changes::parse(&opened).unwrap();
-    (heard.stream.to_string(), heard.at.seq, heard.content.unwrap().len())
+    let received = changes::parse(&opened).unwrap();
+    (received.stream.to_string(), received.at.seq, received.content.unwrap().len())
 }
 
 fn seqs(messages: &[SignedMessage]) -> Vec<u64> {
@@ -62,13 +62,13 @@ fn seqs(messages: &[SignedMessage]) -> Vec<u64> {
 }
 
 #[test]
-fn each_office_says_its_own_ops_and_the_gateway_understands_them() {
+fn each_office_reports_its_own_ops_and_the_gateway_understands_them() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::Two);
-    let said = center.publish_ops(&[issue("1EA68671"), enrol("1EA68671"), lost("1EA68671")], NOW).unwrap();
-    let heard: Vec<_> = said.iter().map(|signed_message| understood(&center, signed_message)).collect();
-    assert_eq!(heard, [("card-office".to_owned(), 1, 2), ("apartment".to_owned(), 1, 1)]);
-    let topics: Vec<_> = said.iter().map(|signed_message| signed_message.topic.to_string()).collect();
+    let reported = center.publish_ops(&[issue("1EA68671"), enrol("1EA68671"), lost("1EA68671")], NOW).unwrap();
+    let received: Vec<_> = reported.iter().map(|signed_message| understood(&center, signed_message)).collect();
+    assert_eq!(received, [("card-office".to_owned(), 1, 2), ("apartment".to_owned(), 1, 1)]);
+    let topics: Vec<_> = reported.iter().map(|signed_message| signed_message.topic.to_string()).collect();
     assert_eq!(topics, ["dormgate/v1/campus/down/changes", "dormgate/v1/g1/down/changes"]);
     assert!(center.list().card(&"1EA68671".parse().unwrap()).unwrap().standing().lost);
 }
@@ -90,7 +90,7 @@ fn numbers_go_on_after_a_restart_and_in_another_process() {
 fn concurrent_processes_never_give_one_number_twice() {
     let dir = tempfile::tempdir().unwrap();
     drop(center(dir.path(), Layout::One));
-    let say = |at: u8| {
+    let report = |at: u8| {
         let dir = dir.path().to_owned();
         std::thread::spawn(move || {
             let mut center = center(&dir, Layout::One);
@@ -99,7 +99,7 @@ fn concurrent_processes_never_give_one_number_twice() {
                 .collect()
         })
     };
-    let threads: Vec<std::thread::JoinHandle<Vec<u64>>> = (0..4).map(say).collect();
+    let threads: Vec<std::thread::JoinHandle<Vec<u64>>> = (0..4).map(report).collect();
     let mut all: Vec<u64> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
     all.sort_unstable();
     assert_eq!(all, (1..=80).collect::<Vec<_>>());
@@ -129,7 +129,7 @@ fn a_damaged_journal_is_refused_by_name() {
 }
 
 #[test]
-fn nothing_is_said_of_ops_that_no_office_owns() {
+fn nothing_is_reported_of_ops_that_no_office_owns() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::One);
     let text = std::fs::read_to_string(dir.path().join("center.toml")).unwrap();
@@ -195,9 +195,9 @@ fn a_command_is_understood_and_expires() {
     let (jti, signed_message) = center.command(release.clone(), Some("staff:77"), NOW).unwrap();
     let streams = crate::config::streams(center.configuration()).unwrap();
     let opened = open(&signed_message.payload, Channel::Gateway, &gateway(), &streams).unwrap();
-    let heard = command::parse(&opened).unwrap();
+    let received = command::parse(&opened).unwrap();
     assert_eq!(
-        (heard.jti, heard.kind, heard.exp.0 - heard.iat.0),
+        (received.jti, received.kind, received.exp.0 - received.iat.0),
         (jti.clone(), release.clone(), COMMAND_LIFE_S * 1000)
     );
     assert_ne!(center.command(release, None, NOW).unwrap().0, jti);
@@ -319,15 +319,15 @@ fn a_gateway_with_a_new_store_begins_a_new_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::One);
     take(&mut center, 1, &chain(1, 3, audit::NO_HASH), NOW);
-    let anew = vec![audit::encode(&event(1, "new"), &[], &audit::NO_HASH)];
-    let (events, trouble, through) = take(&mut center, 1, &anew, NOW);
+    let again = vec![audit::encode(&event(1, "new"), &[], &audit::NO_HASH)];
+    let (events, trouble, through) = take(&mut center, 1, &again, NOW);
     assert_eq!((events, through), (vec![1], 1));
-    assert!(matches!(trouble.as_slice(), [AuditTrouble::Anew(path)] if path.ends_with("audit-1.jsonl")));
+    assert!(matches!(trouble.as_slice(), [AuditTrouble::Restarted(path)] if path.ends_with("audit-1.jsonl")));
     assert_eq!(std::fs::read_to_string(dir.path().join("g1/audit-1.jsonl")).unwrap().lines().count(), 3);
 }
 
 #[test]
-fn what_is_no_audit_batch_is_told_and_changes_nothing() {
+fn what_is_no_audit_batch_is_reported_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::One);
     for bytes in [&b"tea"[..], b"{}", br#"{"v":1,"boot":"b","first":1,"last":1,"events":[{}]}"#] {

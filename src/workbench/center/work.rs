@@ -1,4 +1,4 @@
-//! The task of a service: it obeys orders, hears the gateway, and answers it.
+//! The task of a service: it obeys orders, receives the gateway, and answers it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::mqtt::{Connection, Event, Message, Outgoing, PublishError, Retention}
 use crate::wire::bodies::{self, BodyError};
 use crate::wire::topic::{Topic, Up};
 
-/// Messages sent again that are under way at once; the others wait, so that what is said now does not stand behind them.
+/// Messages sent again that are under way at once; the others wait, so that what is reported now does not stand behind them.
 const RESEND_UNDER_WAY_MAX: usize = 256;
 
 /// The task of a service.
@@ -32,7 +32,7 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Works until it is told to close, or until nobody is left to give orders.
+    /// Works until it is ordered to close, or until nobody is left to give orders.
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
         loop {
             self.send_again();
@@ -40,7 +40,7 @@ impl Work {
                 order = inbox.recv() => match order {
                     None => return,
                     Some(Order::Close(within, answer)) => {
-                        // Nobody may be left to hear it.
+                        // Nobody may be left to receive it.
                         answer.send(self.connection.close(within).await).ok();
                         return;
                     }
@@ -64,31 +64,31 @@ impl Work {
     fn obey(&mut self, order: Order) {
         let now = self.now();
         match order {
-            Order::Say(ops, answer) => {
-                let said = self.center.publish_ops(&ops, now);
-                if let Ok(messages) = &said {
+            Order::Report(ops, answer) => {
+                let reported = self.center.publish_ops(&ops, now);
+                if let Ok(messages) = &reported {
                     messages.iter().for_each(|signed_message| self.publish(signed_message, Retention::UntilDelivered));
                     self.send_heads();
                 }
-                drop(answer.send(said));
+                drop(answer.send(reported));
             }
             Order::Write(claims, answer) => {
-                let said = self.center.publish_as_written(&claims, now);
-                if let Ok(signed_message) = &said {
+                let reported = self.center.publish_as_written(&claims, now);
+                if let Ok(signed_message) = &reported {
                     self.publish(signed_message, Retention::UntilDelivered);
                     if !claims.is_numbered() {
                         self.send_heads();
                     }
                 }
-                drop(answer.send(said));
+                drop(answer.send(reported));
             }
             Order::Command(kind, actor, answer) => {
-                let said = self.center.command(kind, actor.as_deref(), now).map(|(jti, signed_message)| {
+                let reported = self.center.command(kind, actor.as_deref(), now).map(|(jti, signed_message)| {
                     let life = Duration::from_secs(COMMAND_LIFE_S.unsigned_abs());
                     self.publish(&signed_message, Retention::Until(Instant::now() + life));
                     jti
                 });
-                drop(answer.send(said));
+                drop(answer.send(reported));
             }
             // Dealt with where the connection can be given away.
             Order::Close(..) => {}
@@ -181,7 +181,7 @@ impl Work {
                 let request = bodies::decode_resync(payload)?;
                 match self.center.answer(&request) {
                     Ok(messages) => {
-                        // The newest request says what is still missing; what an older one asked for is in it.
+                        // The newest request reports what is still missing; what an older one asked for is in it.
                         let same = |signed_message: &SignedMessage| {
                             signed_message.number.as_ref().is_some_and(|(s, _)| s.as_str() == request.stream)
                         };

@@ -1,4 +1,4 @@
-//! One simulated device: its registers by profile, the cards shown to it, its relays and their timers. Told the time.
+//! One simulated device: its registers by profile, the cards shown to it, its relays and their timers. Reported the time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -161,7 +161,7 @@ impl Device {
         Arc::clone(&self.profile)
     }
 
-    /// Sets a point to a value in its unit; a flag is 0 or 1. That which tells of a relay switches the relay. What it holds then.
+    /// Sets a point to a value in its unit; a flag is 0 or 1. That which reports of a relay switches the relay. What it holds then.
     pub(super) fn set_value(&mut self, name: &str, channel: u16, value: f64) -> Result<String, NotSet> {
         let known = || self.profile.points.iter().map(|point| point.name.as_str()).collect::<Vec<_>>().join(", ");
         let point = self.profile.points.iter().find(|point| point.name == name);
@@ -170,7 +170,7 @@ impl Device {
         if channel >= point.channels {
             return Err(NotSet::Channel { point: point.name, channels: point.channels });
         }
-        if let Some(relay) = self.relay_told_by(&point, channel) {
+        if let Some(relay) = self.relay_reported_by(&point, channel) {
             self.force(relay, value != 0.0);
             return Ok(u16::from(value != 0.0).to_string());
         }
@@ -189,7 +189,7 @@ impl Device {
     }
 
     /// Which relay's state is read at this channel of a point.
-    fn relay_told_by(&self, point: &Point, channel: u16) -> Option<u16> {
+    fn relay_reported_by(&self, point: &Point, channel: u16) -> Option<u16> {
         let output = self.profile.output.as_ref()?;
         let state = output.state.as_ref()?;
         let spot = |point: &Point, channel: u16| (point.space, point.address_of(channel), point.bit);
@@ -365,7 +365,7 @@ fn holds(point: &Point) -> String {
         return match point.kind {
             PointType::Bytes | PointType::ByteEach => "bytes, such as a card's number, and no number".to_owned(),
             PointType::F32 | PointType::Bool | PointType::U16 | PointType::I16 | PointType::U32 | PointType::I32 => {
-                "numbers that 32 bits can say, as a `f32`".to_owned()
+                "numbers that 32 bits can report, as a `f32`".to_owned()
             }
         };
     };

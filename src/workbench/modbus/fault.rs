@@ -6,7 +6,7 @@ use crate::wire::spelling::nearest;
 
 /// Longest time of a slow or late answer that can be commanded, in milliseconds.
 pub const FAULT_MS_MAX: u64 = 60_000;
-/// How late a late answer is when nothing else is said, in milliseconds: past the longest wait that is usual on a line.
+/// How late a late answer is when nothing else is reported, in milliseconds: past the longest wait that is usual on a line.
 pub const LATE_MS: u64 = 1_000;
 /// The words of every fault, for whoever commands one.
 pub const FAULT_WORDS: &str = "none, silent, slow MS, late [MS], exception CODE, wrong-unit, garbage, cut, disconnects, \
@@ -22,7 +22,7 @@ pub enum Fault {
     Silent,
     /// Answers, and does, only after this time; the line waits.
     Slow(Duration),
-    /// Does what it is told at once, and answers after this time, while the line goes on: into the answers to others.
+    /// Does what it is reported at once, and answers after this time, while the line goes on: into the answers to others.
     Late(Duration),
     /// Refuses everything.
     Refuses(u8),
@@ -34,11 +34,11 @@ pub enum Fault {
     HalfFrame,
     /// Closes the connection instead of answering.
     Disconnects,
-    /// Does what it is told and echoes another address.
+    /// Does what it is reported and echoes another address.
     WrongEcho,
     /// Answers with fewer registers than asked for.
     Short,
-    /// Says that it switched off and does not.
+    /// Reports that it switched off and does not.
     StuckRelay,
 }
 
@@ -67,7 +67,7 @@ impl Fault {
     /// The fault that these words command, e.g. `slow 300`.
     ///
     /// # Errors
-    /// [`FaultError`] says what is wanted instead.
+    /// [`FaultError`] reports what is wanted instead.
     pub fn parse(words: &[&str]) -> Result<Self, FaultError> {
         let ms = |fault: &'static str, text: &str| {
             let ms = text.parse().ok().filter(|ms| (1..=FAULT_MS_MAX).contains(ms)).map(Duration::from_millis);
@@ -124,15 +124,15 @@ mod tests {
     }
 
     #[test]
-    fn words_that_command_nothing_are_told_what_would() {
-        let told = |words: &[&str]| Fault::parse(words).unwrap_err().to_string();
-        assert_eq!(told(&["silnt"]), "`silnt` is no fault; did you mean `silent`?");
-        assert!(told(&["?"]).contains("wrong-unit"));
-        assert!(told(&[]).contains("there are"));
-        assert_eq!(told(&["slow"]), "`slow` wants a time from 1 to 60000 ms");
-        assert_eq!(told(&["late", "0"]), "`late` wants a time from 1 to 60000 ms");
-        assert!(told(&["exception", "256"]).contains("1 to 255"));
-        assert!(told(&["silent", "3"]).contains("no fault"));
-        assert!(told(&["unplugged"]).contains("without a unit"));
+    fn words_that_command_nothing_are_reported_what_would() {
+        let reported = |words: &[&str]| Fault::parse(words).unwrap_err().to_string();
+        assert_eq!(reported(&["silnt"]), "`silnt` is no fault; did you mean `silent`?");
+        assert!(reported(&["?"]).contains("wrong-unit"));
+        assert!(reported(&[]).contains("there are"));
+        assert_eq!(reported(&["slow"]), "`slow` wants a time from 1 to 60000 ms");
+        assert_eq!(reported(&["late", "0"]), "`late` wants a time from 1 to 60000 ms");
+        assert!(reported(&["exception", "256"]).contains("1 to 255"));
+        assert!(reported(&["silent", "3"]).contains("no fault"));
+        assert!(reported(&["unplugged"]).contains("without a unit"));
     }
 }

@@ -27,7 +27,7 @@ pub use plug::{LineAt, Plugged};
 pub use serve::Served;
 
 /// Requests that are remembered for tests.
-const HEARD_MAX: usize = 10_000;
+const RECEIVED_MAX: usize = 10_000;
 
 struct Unit {
     device: Device,
@@ -37,7 +37,7 @@ struct Unit {
 struct Shared {
     units: HashMap<u8, Unit>,
     pace: Duration,
-    heard: Vec<(Instant, u8, Request)>,
+    received: Vec<(Instant, u8, Request)>,
 }
 
 /// What a unit puts on the line when it is asked.
@@ -64,7 +64,8 @@ impl Line {
     #[must_use]
     pub fn new(units: impl IntoIterator<Item = (u8, Arc<Profile>)>) -> Self {
         let unit = |(id, profile)| (id, Unit { device: Device::new(profile), fault: Fault::None });
-        let shared = Shared { units: units.into_iter().map(unit).collect(), pace: Duration::ZERO, heard: Vec::new() };
+        let shared =
+            Shared { units: units.into_iter().map(unit).collect(), pace: Duration::ZERO, received: Vec::new() };
         Self { shared: Arc::new(Mutex::new(shared)), changed: watch::Sender::new(0) }
     }
 
@@ -151,10 +152,10 @@ impl Line {
         self.lock().units.get_mut(&unit).is_some_and(|u| u.device.relay(channel, Instant::now()))
     }
 
-    /// The requests heard so far, with their time and unit.
+    /// The requests received so far, with their time and unit.
     #[must_use]
-    pub fn heard(&self) -> Vec<(Instant, u8, Request)> {
-        self.lock().heard.clone()
+    pub fn received(&self) -> Vec<(Instant, u8, Request)> {
+        self.lock().received.clone()
     }
 
     /// Waits until the relay is `on`. `false`: not within `limit`.
@@ -178,9 +179,9 @@ impl Line {
             let mut shared = self.lock();
             let fault = shared.units.get(&unit).map(|u| u.fault);
             if let Ok(request) = &decoded
-                && shared.heard.len() < HEARD_MAX
+                && shared.received.len() < RECEIVED_MAX
             {
-                shared.heard.push((Instant::now(), unit, request.clone()));
+                shared.received.push((Instant::now(), unit, request.clone()));
             }
             (shared.pace, fault)
         };

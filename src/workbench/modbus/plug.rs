@@ -17,7 +17,7 @@ use super::Line;
 
 /// Where pseudo-terminals are.
 const PTS_DIR: &str = "/dev/pts/";
-/// The same place as a stand-in's link spells it, and no other program's: so that a link tells who made it.
+/// The same place as a simulator's link spells it, and no other program's: so that a link reports who made it.
 const PTS_DIR_OURS: &str = "/dev/pts/./";
 
 /// Opens a terminal without becoming its session, whose end would end this program (Linux, `asm-generic/fcntl.h`).
@@ -64,7 +64,7 @@ struct Link {
     name: PathBuf,
     /// As the link spells it; paths that are spelt otherwise are equal as paths.
     device: OsString,
-    /// Tells other stand-ins to leave the name alone.
+    /// Reports other simulators to leave the name alone.
     _claim: UnixListener,
 }
 
@@ -143,7 +143,7 @@ impl Line {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             if let Err(error) = line.serve_rtu(port).await {
-                tracing::error!("the stand-in's port {name} failed: {error}");
+                tracing::error!("the simulator's port {name} failed: {error}");
             }
             drop(held);
         });
@@ -151,7 +151,7 @@ impl Line {
     }
 }
 
-/// Whether a link to a pseudo-terminal may be made here: nothing is there, or what an earlier stand-in left behind, or a link to a
+/// Whether a link to a pseudo-terminal may be made here: nothing is there, or what an earlier simulator left behind, or a link to a
 /// terminal that is gone. Whether the earlier one still runs is not asked here.
 ///
 /// # Errors
@@ -160,7 +160,7 @@ pub fn is_free(link: &Path) -> Result<(), String> {
     let to = match fs::read_link(link) {
         Ok(to) => to,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(_) => return Err("it is there and was not made by a stand-in; is it a real port?".to_owned()),
+        Err(_) => return Err("it is there and was not made by a simulator; is it a real port?".to_owned()),
     };
     let spelt = to.as_os_str().as_encoded_bytes();
     let gone = || matches!(fs::symlink_metadata(&to), Err(error) if error.kind() == io::ErrorKind::NotFound);
@@ -169,14 +169,14 @@ pub fn is_free(link: &Path) -> Result<(), String> {
     }
     let to = to.display();
     Err(format!(
-        "it leads to `{to}`, which is there and was not made by a stand-in; is it an end of a pair that socat made?"
+        "it leads to `{to}`, which is there and was not made by a simulator; is it an end of a pair that socat made?"
     ))
 }
 
-/// Says to every other stand-in of this machine that the name is served, as long as this lives: a process that dies loses it.
+/// Reports to every other simulator of this machine that the name is served, as long as this lives: a process that dies loses it.
 ///
 /// # Errors
-/// When another stand-in has it.
+/// When another simulator has it.
 fn claim(link: &Path) -> io::Result<UnixListener> {
     let folder = link.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = fs::metadata(folder)?;
@@ -187,9 +187,9 @@ fn claim(link: &Path) -> io::Result<UnixListener> {
     UnixListener::bind_addr(&address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
             let process =
-                owner(&address).map_or("another stand-in".to_owned(), |pid| format!("the stand-in of process {pid}"));
-            let told = format!("{process} serves it: end that one, or name another port in the configuration");
-            io::Error::new(io::ErrorKind::AddrInUse, told)
+                owner(&address).map_or("another simulator".to_owned(), |pid| format!("the simulator of process {pid}"));
+            let reported = format!("{process} serves it: end that one, or name another port in the configuration");
+            io::Error::new(io::ErrorKind::AddrInUse, reported)
         }
         _ => error,
     })
@@ -216,7 +216,7 @@ mod tests {
         symlink(dir.path(), dir.path().join("other")).unwrap();
         for same in [at.clone(), LineAt::Pty(dir.path().join("other/riser"))] {
             let refused = Line::new([]).plug(&same).await.unwrap_err().to_string();
-            let wanted = format!("the stand-in of process {} serves it: end that one, or name", std::process::id());
+            let wanted = format!("the simulator of process {} serves it: end that one, or name", std::process::id());
             assert!(refused.starts_with(&wanted), "{refused}");
             assert_eq!(fs::read_link(&riser).unwrap(), led_to);
         }
@@ -256,7 +256,7 @@ mod tests {
         assert!(refused.starts_with(&format!("it leads to `{}`, which is there", name.display())), "{refused}");
         assert_eq!(fs::read_link(&riser).unwrap(), name);
 
-        // Made in the place of a stand-in's while that one runs.
+        // Made in the place of a simulator's while that one runs.
         fs::remove_file(&riser).unwrap();
         let line = Line::new([]).plug(&at).await.unwrap();
         fs::remove_file(&riser).unwrap();

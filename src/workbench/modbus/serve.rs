@@ -102,7 +102,7 @@ impl Line {
     /// Serves one Modbus TCP connection, over whatever carries its bytes, until it ends.
     ///
     /// # Errors
-    /// When the connection fails or speaks no Modbus.
+    /// When the connection fails or sends no Modbus.
     pub async fn connection(&self, stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
         let (mut read, write) = tokio::io::split(stream);
         both(write, async |mut out: Out| {

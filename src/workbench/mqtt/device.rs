@@ -16,7 +16,7 @@ use crate::wire::portal::{
 use crate::wire::state::{Presence, parse_local};
 use crate::wire::topic::Qos;
 
-/// Longest time to say goodbye, in milliseconds.
+/// Longest time to disconnect, in milliseconds.
 const CLOSE_MS: u64 = 1_000;
 
 pub(super) struct Device {
@@ -27,7 +27,7 @@ pub(super) struct Device {
     pub(super) kind: PortalKind,
     pub(super) connection: Connection,
     pub(super) show: watch::Sender<Seen>,
-    /// Tells the requests of this run from those of another.
+    /// Reports the requests of this run from those of another.
     pub(super) run: u32,
     pub(super) last_request: u64,
     pub(super) waiting: Option<Waiting>,
@@ -53,13 +53,13 @@ impl Device {
                 doing = to_do.recv() => match doing {
                     Some(Doing::Present(presentation, answer)) => self.present(presentation, answer),
                     Some(Doing::Remove) => self.remove(),
-                    Some(Doing::Report(report)) => self.say(&report),
+                    Some(Doing::Report(report)) => self.report(&report),
                     None => break,
                 },
                 () = until(next_timer) => self.time_is_up(),
             }
         }
-        self.say(&PortalReport { online: Some(false), ..PortalReport::default() });
+        self.report(&PortalReport { online: Some(false), ..PortalReport::default() });
         self.connection.close(Duration::from_millis(CLOSE_MS)).await;
     }
 
@@ -81,7 +81,7 @@ impl Device {
             self.closes_at = None;
             self.show.send_modify(|seen| seen.open = false);
             match self.kind {
-                PortalKind::Door => self.say(&PortalReport { contact_open: Some(false), ..PortalReport::default() }),
+                PortalKind::Door => self.report(&PortalReport { contact_open: Some(false), ..PortalReport::default() }),
                 PortalKind::Gate | PortalKind::PowerBox => {}
             }
         }
@@ -90,25 +90,25 @@ impl Device {
     fn switch(&mut self, on: bool) {
         self.on_at = None;
         self.show.send_modify(|seen| seen.relay = on);
-        self.say(&PortalReport { relay: Some(on), ..PortalReport::default() });
+        self.report(&PortalReport { relay: Some(on), ..PortalReport::default() });
     }
 
     fn happened(&mut self, event: Event) {
         match event {
             Event::Up { .. } => {
                 self.show.send_modify(|seen| seen.connected = true);
-                self.say(&self.whole_state());
+                self.report(&self.whole_state());
             }
             Event::Down { .. } => self.show.send_modify(|seen| {
                 seen.connected = false;
                 seen.gateway_online = false;
             }),
-            Event::Message(message) => self.heard(&message),
+            Event::Message(message) => self.received(&message),
             Event::Delivered(_) | Event::SubscriptionRefused { .. } => {}
         }
     }
 
-    fn heard(&mut self, message: &Message) {
+    fn received(&mut self, message: &Message) {
         if let Some(token) = message.ack {
             self.connection.ack(token);
         }
@@ -134,7 +134,7 @@ impl Device {
         let online = parse_local(&message.payload) == Some(Presence::Online);
         self.show.send_modify(|seen| seen.gateway_online = online);
         if online {
-            self.say(&self.whole_state());
+            self.report(&self.whole_state());
         }
     }
 
@@ -168,7 +168,7 @@ impl Device {
                 self.open(decision.hold_ms.unwrap_or(0));
                 if self.kind == PortalKind::Gate {
                     let passed = Some(waiting.presentation.direction.unwrap_or(Direction::In));
-                    self.say(&PortalReport { passed, ..PortalReport::default() });
+                    self.report(&PortalReport { passed, ..PortalReport::default() });
                 }
             }
             (PortalKind::PowerBox, true) if decision.delay_ms.is_some() => {
@@ -176,7 +176,7 @@ impl Device {
             }
             (PortalKind::PowerBox, granted) => {
                 self.show.send_modify(|seen| seen.relay |= granted);
-                self.say(&self.whole_state());
+                self.report(&self.whole_state());
             }
             (PortalKind::Gate | PortalKind::Door, false) => {}
         }
@@ -215,14 +215,14 @@ impl Device {
             seen.openings += 1;
         });
         if self.kind == PortalKind::Door {
-            self.say(&PortalReport { contact_open: Some(true), ..PortalReport::default() });
+            self.report(&PortalReport { contact_open: Some(true), ..PortalReport::default() });
         }
     }
 
     fn remove(&mut self) {
         self.on_at = None;
         self.show.send_modify(|seen| seen.card = None);
-        self.say(&PortalReport { card_present: Some(false), ..PortalReport::default() });
+        self.report(&PortalReport { card_present: Some(false), ..PortalReport::default() });
     }
 
     fn whole_state(&self) -> PortalReport {
@@ -241,7 +241,7 @@ impl Device {
         }
     }
 
-    fn say(&mut self, report: &PortalReport) {
+    fn report(&mut self, report: &PortalReport) {
         self.publish(self.state_topic.clone(), encode_state(report));
     }
 
@@ -249,7 +249,7 @@ impl Device {
         let retention = Retention::Until(Instant::now() + Duration::from_millis(DECISION_WAIT_MS));
         let qos = Qos::AtMostOnce;
         if let Err(why) = self.connection.publish(Outgoing { topic, payload, retain: false, qos, retention }) {
-            debug!("a simulated portal cannot speak: {why}");
+            debug!("a simulated portal cannot send: {why}");
         }
     }
 }

@@ -25,7 +25,7 @@ pub const DECISION_MS: u64 = 500;
 pub const REPEAT_MS: u64 = 3_000;
 /// How long a controller may be silent before its portal is offline, in milliseconds.
 pub const CONTROLLER_SILENT_MS: u64 = 30_000;
-/// How long a gate or door is opened when the grant does not say, in milliseconds.
+/// How long a gate or door is opened when the grant does not report, in milliseconds.
 const HOLD_MS_DEFAULT: u32 = 3000;
 /// The gateway's inbox is full: the controller retries (Modbus application protocol 1.1b3, 7).
 const BUSY: Exception = Exception(6);

@@ -132,11 +132,11 @@ async fn a_reader_that_answers_every_question_with_an_exception_is_offline_with_
     let (line, specs) = boxes(1);
     line.fault(1, Fault::Refuses(2));
     let cable = Cable::new(&line, SERIAL, &CALM, |_| {});
-    let toy = Toy::on(BusSpec::new("riser", LineSpec::Memory(cable), 200), line, specs, &[CARD]);
+    let fake = FakeGateway::on(BusSpec::new("riser", LineSpec::Memory(cable), 200), line, specs, &[CARD]);
     let named = |cause: &str| cause.contains("answers every request with exception 2");
-    toy.reports(|r| r.online == Some(false) && r.cause.as_deref().is_some_and(named)).await;
-    toy.line.fault(1, Fault::None);
+    fake.reports(|r| r.online == Some(false) && r.cause.as_deref().is_some_and(named)).await;
+    fake.line.fault(1, Fault::None);
     tokio::time::sleep(Duration::from_secs(30)).await;
-    toy.line.present(1, 0, uid(CARD));
-    toy.relay(21, 0, true).await;
+    fake.line.present(1, 0, uid(CARD));
+    fake.relay(21, 0, true).await;
 }

@@ -254,7 +254,7 @@ impl Inner {
         }
     }
 
-    /// Spoilt in a way that can be told: a serial frame by its checksum, a TCP frame, which has none, by its header or length.
+    /// Spoilt in a way that can be reported: a serial frame by its checksum, a TCP frame, which has none, by its header or length.
     fn garbled(&self, mut answer: Vec<u8>) -> Vec<u8> {
         let mut dice = self.dice.lock().unwrap();
         if dice.below(4) == 0 {

@@ -36,17 +36,17 @@ async fn presented_to_relay(dead: bool) -> (f64, f64) {
     if dead {
         line.fault(8, Fault::Silent);
     }
-    let toy = Toy::on(in_memory(&line, 57_600), line, (1..=8).map(whole_door).collect(), &[CARD]);
+    let fake = FakeGateway::on(in_memory(&line, 57_600), line, (1..=8).map(whole_door).collect(), &[CARD]);
     for unit in 1..=8 {
         let (name, online) = (format!("door-{unit}"), unit < 8 || !dead);
-        toy.hears(
+        fake.receives(
             |i| matches!(i, Input::Report { portal, report } if *portal == name && report.online == Some(online)),
         )
         .await;
     }
     let mut doors = JoinSet::new();
     for unit in 1..=7_u8 {
-        let (line, mut dice) = (toy.line.clone(), Dice(unit.into()));
+        let (line, mut dice) = (fake.line.clone(), Dice(unit.into()));
         doors.spawn(async move {
             let mut times = Vec::new();
             for _ in 0..CARDS {
@@ -79,26 +79,26 @@ async fn a_cut_is_the_next_request_on_a_line_that_polls_eight_units_and_a_meter(
     let line = Line::new(readers.chain(others));
     line.pace(Duration::from_millis(5));
     let with_meter = |n| ModbusPortalSpec { meter: Some(part(31, "eastron-sdm120", 0)), ..power_box(n) };
-    let toy = Toy::on(in_memory(&line, 19_200), line, (1..=8).map(with_meter).collect(), &[]);
-    toy.online().await;
+    let fake = FakeGateway::on(in_memory(&line, 19_200), line, (1..=8).map(with_meter).collect(), &[]);
+    fake.online().await;
     let off = Request::WriteCoil { address: 2, value: 0 };
     // At whatever moment the cut comes: also while the meter is read.
     let mut behind_the_meter = 0;
     for moment in 0..200 {
-        toy.energise("power-3");
-        toy.relay(21, 2, true).await;
+        fake.energise("power-3");
+        fake.relay(21, 2, true).await;
         tokio::time::sleep(Duration::from_millis(300 + 7 * moment)).await;
-        let before = toy.line.heard().len();
-        toy.cut("power-3");
-        toy.relay(21, 2, false).await;
-        let heard = toy.line.heard();
-        let after: Vec<(u8, &Request)> = heard[before..].iter().map(|(_, unit, request)| (*unit, request)).collect();
+        let before = fake.line.received().len();
+        fake.cut("power-3");
+        fake.relay(21, 2, false).await;
+        let received = fake.line.received();
+        let after: Vec<(u8, &Request)> = received[before..].iter().map(|(_, unit, request)| (*unit, request)).collect();
         let at = after.iter().position(|(_, request)| **request == off).unwrap();
         // What was on its way to the device when the cut came is the one before it, at most.
         assert!(at <= 1, "{at} requests went before the cut: {after:?}");
-        let in_flight = if at == 0 { &heard[before - 1] } else { &heard[before] };
+        let in_flight = if at == 0 { &received[before - 1] } else { &received[before] };
         behind_the_meter += usize::from(in_flight.1 == 31);
-        if heard.len() > 9_000 {
+        if received.len() > 9_000 {
             break;
         }
     }
@@ -110,16 +110,16 @@ async fn asked_of_the_dead_in_a_minute(baud: Option<u32>) -> usize {
     let (line, specs) = boxes(8);
     line.fault(8, Fault::Silent);
     line.pace(Duration::from_millis(2));
-    let toy = Toy::on(in_memory(&line, baud), line.clone(), specs, &[CARD]);
+    let fake = FakeGateway::on(in_memory(&line, baud), line.clone(), specs, &[CARD]);
     let offline = |i: &Input, dead: bool| matches!(i, Input::Report { portal, report } if (portal == "power-8") == dead && report.online == Some(false));
-    toy.hears(|i| offline(i, true)).await;
-    toy.line.present(1, 0, uid(CARD));
-    toy.relay(21, 0, true).await;
+    fake.receives(|i| offline(i, true)).await;
+    fake.line.present(1, 0, uid(CARD));
+    fake.relay(21, 0, true).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let asked = || line.heard().iter().filter(|(_, unit, _)| *unit == 8).count();
+    let asked = || line.received().iter().filter(|(_, unit, _)| *unit == 8).count();
     let before = asked();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(!toy.heard.borrow().iter().any(|i| offline(i, false)), "a dead unit took others offline");
+    assert!(!fake.received.borrow().iter().any(|i| offline(i, false)), "a dead unit took others offline");
     assert!(line.relay(21, 0), "a dead unit cost another its power");
     asked() - before
 }
@@ -148,13 +148,13 @@ async fn a_serial_port_is_kept_quiet_after_it_was_opened_and_longer_after_failur
     for unit in 1..=8 {
         drop(ask(unit).await);
     }
-    let first = line.heard()[0].0 - began;
+    let first = line.received()[0].0 - began;
     assert!(first >= Duration::from_millis(50), "asked {first:?} after it was opened");
     // The eighth failure in a row has closed the port.
     let failed = Instant::now();
     drop(ask(9).await);
-    let heard = line.heard().last().unwrap().0;
-    assert!(heard - failed >= SLOWEST, "asked {:?} after the last failure", heard - failed);
+    let received = line.received().last().unwrap().0;
+    assert!(received - failed >= SLOWEST, "asked {:?} after the last failure", received - failed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,20 +168,20 @@ async fn many_relays_switched_off_at_once_are_each_written_once_and_alarm_nobody
         let output = Some(part(relay(n).0, "waveshare-relay-8ch", relay(n).1));
         ModbusPortalSpec { output, ..power_box(n) }
     };
-    let toy = Toy::on(in_memory(&line, 9600), line.clone(), (1..=BOXES).map(with_relay).collect(), &[]);
+    let fake = FakeGateway::on(in_memory(&line, 9600), line.clone(), (1..=BOXES).map(with_relay).collect(), &[]);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    (1..=BOXES).for_each(|n| toy.energise(&format!("power-{n}")));
+    (1..=BOXES).for_each(|n| fake.energise(&format!("power-{n}")));
     tokio::time::sleep(Duration::from_secs(60)).await;
     let on = || (1..=BOXES).filter(|n| line.relay(relay(*n).0, relay(*n).1)).count();
     assert_eq!(on(), usize::from(BOXES));
-    let mark = line.heard().len();
-    (1..=BOXES).for_each(|n| toy.cut(&format!("power-{n}")));
+    let mark = line.received().len();
+    (1..=BOXES).for_each(|n| fake.cut(&format!("power-{n}")));
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(on(), 0);
-    let writes = line.heard()[mark..].iter().filter(|(_, _, request)| request.is_write()).count();
+    let writes = line.received()[mark..].iter().filter(|(_, _, request)| request.is_write()).count();
     assert_eq!(writes, usize::from(BOXES));
     let alarms = |i: &&Input| matches!(i, Input::Alarm { kind: AlarmKind::UnconfirmedRevocation, .. });
-    assert_eq!(toy.heard.borrow().iter().filter(alarms).count(), 0);
+    assert_eq!(fake.received.borrow().iter().filter(alarms).count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,18 +189,18 @@ async fn on_a_line_with_more_polls_than_it_carries_a_repaired_unit_is_back_withi
     let (line, specs) = boxes(8);
     line.fault(8, Fault::Silent);
     line.pace(Duration::from_millis(2));
-    let toy = Toy::on(in_memory(&line, 2400), line.clone(), specs, &[]);
+    let fake = FakeGateway::on(in_memory(&line, 2400), line.clone(), specs, &[]);
     let of_8 = |i: &Input, online| matches!(i, Input::Report { portal, report } if portal == "power-8" && report.online == Some(online));
-    let mut heard = toy.heard.clone();
-    let offline = heard.wait_for(|all| all.iter().any(|i| of_8(i, false)));
+    let mut received = fake.received.clone();
+    let offline = received.wait_for(|all| all.iter().any(|i| of_8(i, false)));
     assert!(timeout(Duration::from_secs(60), offline).await.is_ok());
     // Long enough for its waits to have grown to the longest.
     tokio::time::sleep(Duration::from_secs(200)).await;
-    let polls = |of: u8| line.heard().iter().filter(|(_, unit, _)| *unit == of).count();
+    let polls = |of: u8| line.received().iter().filter(|(_, unit, _)| *unit == of).count();
     let (of_1, of_7) = (polls(1), polls(7));
     line.fault(8, Fault::None);
     let repaired = Instant::now();
-    let online = heard.wait_for(|all| all.iter().any(|i| of_8(i, true)));
+    let online = received.wait_for(|all| all.iter().any(|i| of_8(i, true)));
     assert!(timeout(Duration::from_secs(60), online).await.is_ok(), "it is not back");
     assert!(repaired.elapsed() <= Duration::from_secs(30), "back after {:?}", repaired.elapsed());
     assert!(polls(1) > of_1 && polls(7) > of_7);
@@ -220,9 +220,9 @@ async fn what_must_go_off_at_a_dead_unit_is_tried_at_once_also_when_the_connecti
     }
     // A probe that takes all that offline units may cost for now, and drops the connection.
     tokio::time::sleep(Duration::from_secs(26)).await;
-    let probed = line.heard().len();
+    let probed = line.received().len();
     drop(ask().await);
-    assert_eq!(line.heard().len(), probed + 1);
+    assert_eq!(line.received().len(), probed + 1);
     drop(bus.call(8, Request::WriteCoil { address: 0, value: 0 }, Priority::Cut, None).await);
-    assert_eq!(line.heard().len(), probed + 2, "it was not sent");
+    assert_eq!(line.received().len(), probed + 2, "it was not sent");
 }

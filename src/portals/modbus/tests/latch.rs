@@ -49,20 +49,20 @@ async fn a_box_with_a_latch_that_is_set_again_is_on_as_long_as_the_card_lies_the
         meter: None,
         inputs: None,
     };
-    let toy = Toy::start(Line::new([(5, profile)]), vec![spec], &[CARD]).await;
-    toy.reports(|r| r.card_present == Some(false)).await;
-    toy.line.present(5, 0, uid(CARD));
-    toy.relay(5, 0, true).await;
+    let fake = FakeGateway::start(Line::new([(5, profile)]), vec![spec], &[CARD]).await;
+    fake.reports(|r| r.card_present == Some(false)).await;
+    fake.line.present(5, 0, uid(CARD));
+    fake.relay(5, 0, true).await;
     // It is released and shown again many times meanwhile, and counts as one presentation.
-    let polls = toy.line.heard().len();
+    let polls = fake.line.received().len();
     let again = async {
-        while toy.line.heard().len() < polls + 40 {
+        while fake.line.received().len() < polls + 40 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     assert!(timeout(LIMIT, again).await.is_ok());
-    assert_eq!(toy.requests(), 1);
-    assert!(toy.line.relay(5, 0));
-    toy.line.remove(5, 0);
-    toy.relay(5, 0, false).await;
+    assert_eq!(fake.requests(), 1);
+    assert!(fake.line.relay(5, 0));
+    fake.line.remove(5, 0);
+    fake.relay(5, 0, false).await;
 }

@@ -1,4 +1,4 @@
-//! Serial lines out of step: answers that come too late are nobody else's, and a line that never falls silent is said so.
+//! Serial lines out of step: answers that come too late are nobody else's, and a line that never falls silent is reported it.
 
 use super::super::late::LATE_MS_MIN;
 use super::cable::{CALM, Cable};
@@ -81,16 +81,16 @@ async fn a_unit_that_is_always_slow_never_has_the_answer_to_one_poll_taken_for_t
         let observer: Arc<dyn Observer> = Arc::<Counting>::clone(&counting);
         let running = start(vec![bus_on(&cable)], vec![spec], &inbox, &observer);
         tokio::time::sleep(Duration::from_secs(30)).await;
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         while let Ok(input) = taken.urgent.try_recv().or_else(|_| taken.requests.try_recv()) {
-            heard.push(input);
+            received.push(input);
         }
         let right = |i: &Input| match i {
             Input::Report { report, .. } => report.slot == 1 && report.card_present == Some(true),
             Input::Request(request) => request.slot == 1,
             _ => false,
         };
-        assert!(!heard.iter().any(right), "late by {slow_ms} ms: {heard:?}");
+        assert!(!received.iter().any(right), "late by {slow_ms} ms: {received:?}");
         assert!(counting.0.load(std::sync::atomic::Ordering::Relaxed) > 0, "late by {slow_ms} ms, and not counted");
         running.stop().await;
     }
@@ -104,12 +104,12 @@ async fn what_could_not_be_sent_because_the_line_never_fell_silent_is_reported_a
     tokio::spawn(task);
     let off = || bus.call(21, Request::WriteCoil { address: 0, value: 0 }, Priority::Cut, None);
     assert!(off().await.is_ok());
-    let heard = line.heard().len();
+    let received = line.received().len();
     cable.babble(true);
     let error = timeout(Duration::from_secs(30), off()).await.expect("it waits for the line for ever").unwrap_err();
     assert!(matches!(error, bus::BusError::Offline(_)), "{error:?}");
     assert!(error.to_string().starts_with("not sent: ") && error.to_string().contains("does not fall silent"));
-    assert_eq!(line.heard().len(), heard, "it was sent");
+    assert_eq!(line.received().len(), received, "it was sent");
     cable.babble(false);
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert!(off().await.is_ok(), "it is not back");
@@ -123,18 +123,18 @@ async fn a_release_that_waited_too_long_for_the_line_to_fall_silent_is_not_sent(
     tokio::spawn(task);
     let on = |deadline| bus.call(21, Request::WriteCoil { address: 0, value: 0xFF00 }, Priority::Release, deadline);
     assert!(on(None).await.is_ok());
-    let heard = line.heard().len();
+    let received = line.received().len();
     cable.babble(true);
     let (noise, late) = (Duration::from_millis(60), Instant::now() + Duration::from_millis(40));
-    let ((), said) = tokio::join!(
+    let ((), reported) = tokio::join!(
         async {
             tokio::time::sleep(noise).await;
             cable.babble(false);
         },
         on(Some(late))
     );
-    assert_eq!(said.unwrap_err(), bus::BusError::Expired);
-    assert_eq!(line.heard().len(), heard, "it was sent");
+    assert_eq!(reported.unwrap_err(), bus::BusError::Expired);
+    assert_eq!(line.received().len(), received, "it was sent");
     assert!(on(None).await.is_ok(), "the line goes on");
 }
 

@@ -1,4 +1,4 @@
-//! What the log says of a request that failed: enough to find the device.
+//! What the log reports of a request that failed: enough to find the device.
 
 use std::io;
 
@@ -35,7 +35,7 @@ impl Log {
     }
 
     /// Whether one line has all of these.
-    fn says(&self, parts: &[&str]) -> bool {
+    fn reports(&self, parts: &[&str]) -> bool {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().any(|line| parts.iter().all(|part| line.contains(part)))
     }
@@ -58,10 +58,10 @@ async fn a_line_of_the_log_names_bus_unit_function_address_and_error() {
         assert!(bus.call(unit, read, Priority::Card, None).await.is_err());
         let unit = format!("unit={unit} ");
         let parts = ["bus=riser ", &unit, "function=1 ", "address=5 ", "error="];
-        assert!(log.says(&parts), "{}", String::from_utf8_lossy(&log.0.lock().unwrap()));
+        assert!(log.reports(&parts), "{}", String::from_utf8_lossy(&log.0.lock().unwrap()));
     }
-    assert!(log.says(&["unit=1 ", "no answer within"]));
-    assert!(log.says(&["unit=2 ", "exception"]));
+    assert!(log.reports(&["unit=1 ", "no answer within"]));
+    assert!(log.reports(&["unit=2 ", "exception"]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,10 +71,10 @@ async fn a_unit_that_answers_too_late_is_named_with_what_to_raise() {
     let cable = Cable::new(&line, Some(57_600), &CALM, |_| {});
     cable.slow(1, Duration::from_millis(350));
     let spec = BusSpec::new("riser", LineSpec::Memory(cable), 200);
-    let toy = Toy::on(spec, line, specs, &[]);
-    toy.reports(|r| r.online == Some(false)).await;
+    let fake = FakeGateway::on(spec, line, specs, &[]);
+    fake.reports(|r| r.online == Some(false)).await;
     tokio::time::sleep(Duration::from_secs(20)).await;
-    assert!(log.says(&[
+    assert!(log.reports(&[
         "WARN",
         "bus=riser ",
         "unit=1 ",
@@ -87,7 +87,7 @@ async fn a_unit_that_answers_too_late_is_named_with_what_to_raise() {
     assert_eq!(text.matches("came too late").count(), 1, "once an episode");
 }
 
-/// What is said of a unit with this fault, asked as unit 6 (9600 baud, or TCP).
+/// What is reported of a unit with this fault, asked as unit 6 (9600 baud, or TCP).
 async fn cause(fault: Fault, baud: Option<u32>) -> String {
     let line = Line::new([(6, profile("waveshare-relay-8ch"))]);
     line.fault(6, fault);
@@ -101,7 +101,7 @@ async fn cause(fault: Fault, baud: Option<u32>) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn bytes_that_came_are_not_reported_as_silence_or_as_another_unit() {
-    for (fault, baud, said) in [
+    for (fault, baud, reported) in [
         (Fault::Silent, Some(9600), "no answer within 2"),
         (Fault::Silent, None, "no answer within 200 ms"),
         (Fault::WrongUnit, Some(9600), "only unit 7 answered within 2"),
@@ -113,30 +113,30 @@ async fn bytes_that_came_are_not_reported_as_silence_or_as_another_unit() {
         (Fault::Garbage, None, "no Modbus TCP frame"),
     ] {
         let cause = cause(fault, baud).await;
-        assert!(cause.contains(said), "{fault:?} at {baud:?}: {cause}");
+        assert!(cause.contains(reported), "{fault:?} at {baud:?}: {cause}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_device_that_refuses_every_poll_is_told_once_until_it_answers_well() {
+async fn a_device_that_refuses_every_poll_is_reported_once_until_it_answers_well() {
     for (exception, of_the_map) in [(2, true), (6, false)] {
         let (log, _guard) = Log::listen();
         let (line, specs) = boxes(1);
         let cable = Cable::new(&line, None, &CALM, |_| {});
         let spec = BusSpec::new("riser", LineSpec::Memory(cable), 200);
-        let toy = Toy::on(spec, line, specs, &[]);
-        toy.reports(|r| r.online == Some(true)).await;
+        let fake = FakeGateway::on(spec, line, specs, &[]);
+        fake.reports(|r| r.online == Some(true)).await;
         for episode in 1..=2 {
-            toy.line.fault(1, Fault::Refuses(exception));
+            fake.line.fault(1, Fault::Refuses(exception));
             tokio::time::sleep(Duration::from_secs(20)).await;
             let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
             let warned: Vec<_> = text.lines().filter(|line| line.contains("WARN")).collect();
             let once: std::collections::BTreeSet<_> =
                 warned.iter().map(|line| line.split("address=").nth(1).unwrap()).collect();
             assert_eq!(warned.len(), once.len() * episode, "{warned:#?}");
-            assert!(!once.is_empty() && log.says(&["DEBUG", "the same exception again"]));
+            assert!(!once.is_empty() && log.reports(&["DEBUG", "the same exception again"]));
             assert_eq!(text.contains("is it the right profile?"), of_the_map, "exception {exception}");
-            toy.line.fault(1, Fault::None);
+            fake.line.fault(1, Fault::None);
             tokio::time::sleep(Duration::from_secs(20)).await;
         }
     }
@@ -148,16 +148,16 @@ async fn what_became_of_an_order_names_where_the_relay_is() {
     let (line, specs) = boxes(2);
     let cable = Cable::new(&line, None, &CALM, |_| {});
     let spec = BusSpec::new("riser", LineSpec::Memory(cable), 200);
-    let toy = Toy::on(spec, line, specs, &[]);
-    toy.online().await;
-    toy.cut("power-2");
+    let fake = FakeGateway::on(spec, line, specs, &[]);
+    fake.online().await;
+    fake.cut("power-2");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    toy.line.fault(21, Fault::Silent);
-    toy.energise("power-2");
-    toy.hears(|i| matches!(i, Input::Alarm { .. })).await;
+    fake.line.fault(21, Fault::Silent);
+    fake.energise("power-2");
+    fake.receives(|i| matches!(i, Input::Alarm { .. })).await;
     for what in ["switched off", "the grant is consumed", "an alarm is raised"] {
         assert!(
-            log.says(&[what, "portal=power-2 bus=riser unit=21 channel=1 function=5 address=1 "]),
+            log.reports(&[what, "portal=power-2 bus=riser unit=21 channel=1 function=5 address=1 "]),
             "{what}: {}",
             String::from_utf8_lossy(&log.0.lock().unwrap())
         );

@@ -1,4 +1,4 @@
-//! Whole portals on simulated lines, with a toy in place of the gateway: it grants to listed cards and cuts when a card left.
+//! Whole portals on simulated lines, with a fake in place of the gateway: it grants to listed cards and cuts when a card left.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -46,22 +46,22 @@ fn part(unit: u8, id: &str, channel: u16) -> Part {
     Part { bus: "riser".into(), unit, profile: profile(id), channel }
 }
 
-/// The toy gateway: what it heard, and the way to order.
-struct Toy {
-    heard: watch::Receiver<Vec<Input>>,
+/// The fake gateway: what it received, and the way to order.
+struct FakeGateway {
+    received: watch::Receiver<Vec<Input>>,
     orders: Arc<Mutex<HashMap<String, mpsc::Sender<PortalOrder>>>>,
     running: ModbusPortals,
     line: Line,
     served: Option<Served>,
 }
 
-impl Toy {
+impl FakeGateway {
     async fn start(line: Line, portals: Vec<ModbusPortalSpec>, allowed: &[&str]) -> Self {
         let served = line.serve_tcp(0).await.unwrap();
         let spec = BusSpec::new("riser", LineSpec::Tcp(served.address.to_string()), 200);
-        let mut toy = Self::on(spec, line, portals, allowed);
-        toy.served = Some(served);
-        toy
+        let mut fake = Self::on(spec, line, portals, allowed);
+        fake.served = Some(served);
+        fake
     }
 
     fn on(spec: BusSpec, line: Line, portals: Vec<ModbusPortalSpec>, allowed: &[&str]) -> Self {
@@ -72,7 +72,7 @@ impl Toy {
         let orders: HashMap<_, _> = running.outlets.iter().map(|(id, to)| (id.to_string(), to.clone())).collect();
         let orders = Arc::new(Mutex::new(orders));
         let allowed: HashSet<CardUid> = allowed.iter().map(|text| uid(text)).collect();
-        let (tell, heard) = watch::channel(Vec::new());
+        let (report, received) = watch::channel(Vec::new());
         let to = Arc::clone(&orders);
         tokio::spawn(async move {
             loop {
@@ -101,10 +101,10 @@ impl Toy {
                     }
                     _ => {}
                 }
-                tell.send_modify(|all| all.push(input));
+                report.send_modify(|all| all.push(input));
             }
         });
-        Self { heard, orders, running, line, served: None }
+        Self { received, orders, running, line, served: None }
     }
 
     fn order(&self, portal: &str, order: PortalOrder) {
@@ -120,26 +120,26 @@ impl Toy {
         self.order(portal, PortalOrder::Energise { grant, announced: false });
     }
 
-    async fn hears(&self, what: impl Fn(&Input) -> bool) {
-        let mut heard = self.heard.clone();
-        let found = heard.wait_for(|all| all.iter().any(&what));
+    async fn receives(&self, what: impl Fn(&Input) -> bool) {
+        let mut received = self.received.clone();
+        let found = received.wait_for(|all| all.iter().any(&what));
         let in_time = timeout(LIMIT, found).await.is_ok_and(|r| r.is_ok());
-        assert!(in_time, "not heard; heard was {:#?}", self.heard.borrow());
+        assert!(in_time, "not received; received was {:#?}", self.received.borrow());
     }
 
     async fn reports(&self, what: impl Fn(&PortalReport) -> bool) {
-        self.hears(|input| matches!(input, Input::Report { report, .. } if what(report))).await;
+        self.receives(|input| matches!(input, Input::Report { report, .. } if what(report))).await;
     }
 
     fn requests(&self) -> usize {
-        self.heard.borrow().iter().filter(|input| matches!(input, Input::Request(_))).count()
+        self.received.borrow().iter().filter(|input| matches!(input, Input::Request(_))).count()
     }
 
     /// Every portal is online.
     async fn online(&self) {
         let portals: Vec<String> = self.orders.lock().unwrap().keys().cloned().collect();
         for name in portals {
-            self.hears(
+            self.receives(
                 |i| matches!(i, Input::Report { portal, report } if *portal == name && report.online == Some(true)),
             )
             .await;
@@ -186,41 +186,42 @@ fn boxes(n: u8) -> (Line, Vec<ModbusPortalSpec>) {
 #[tokio::test]
 async fn a_card_in_the_box_switches_on_and_its_leaving_switches_off() {
     let (line, specs) = boxes(1);
-    let toy = Toy::start(line, specs, &[CARD]).await;
-    toy.online().await;
-    toy.line.present(1, 0, uid(CARD));
-    toy.relay(21, 0, true).await;
-    toy.reports(|r| r.relay == Some(true)).await;
-    toy.line.remove(1, 0);
-    toy.relay(21, 0, false).await;
-    toy.reports(|r| r.relay == Some(false)).await;
-    assert_eq!(toy.requests(), 1);
+    let fake = FakeGateway::start(line, specs, &[CARD]).await;
+    fake.online().await;
+    fake.line.present(1, 0, uid(CARD));
+    fake.relay(21, 0, true).await;
+    fake.reports(|r| r.relay == Some(true)).await;
+    fake.line.remove(1, 0);
+    fake.relay(21, 0, false).await;
+    fake.reports(|r| r.relay == Some(false)).await;
+    assert_eq!(fake.requests(), 1);
 }
 
 #[tokio::test]
 async fn a_denied_card_switches_nothing() {
     let (line, specs) = boxes(1);
-    let toy = Toy::start(line, specs, &[]).await;
-    toy.online().await;
-    toy.line.present(1, 0, uid(CARD));
-    toy.hears(|input| matches!(input, Input::Request(r) if r.presented == Presented::Card(uid(CARD)))).await;
-    assert!(!toy.line.wait_relay(21, 0, true, Duration::from_millis(500)).await);
+    let fake = FakeGateway::start(line, specs, &[]).await;
+    fake.online().await;
+    fake.line.present(1, 0, uid(CARD));
+    fake.receives(|input| matches!(input, Input::Request(r) if r.presented == Presented::Card(uid(CARD)))).await;
+    assert!(!fake.line.wait_relay(21, 0, true, Duration::from_millis(500)).await);
 }
 
 #[tokio::test]
 async fn a_cut_waits_for_at_most_the_transaction_under_way_while_eight_units_are_polled() {
     let (line, specs) = boxes(8);
     line.pace(Duration::from_millis(20));
-    let toy = Toy::start(line, specs, &[CARD]).await;
-    toy.online().await;
-    toy.line.present(3, 0, uid(CARD));
-    toy.relay(21, 2, true).await;
-    toy.reports(|r| r.relay == Some(true)).await;
-    let heard_before = toy.line.heard().len();
-    toy.cut("power-3");
-    toy.relay(21, 2, false).await;
-    toy.reports(|r| r.relay == Some(false)).await;
-    let after: Vec<Request> = toy.line.heard().into_iter().skip(heard_before).map(|(_, _, request)| request).collect();
+    let fake = FakeGateway::start(line, specs, &[CARD]).await;
+    fake.online().await;
+    fake.line.present(3, 0, uid(CARD));
+    fake.relay(21, 2, true).await;
+    fake.reports(|r| r.relay == Some(true)).await;
+    let received_before = fake.line.received().len();
+    fake.cut("power-3");
+    fake.relay(21, 2, false).await;
+    fake.reports(|r| r.relay == Some(false)).await;
+    let after: Vec<Request> =
+        fake.line.received().into_iter().skip(received_before).map(|(_, _, request)| request).collect();
     let cut_at = after.iter().position(|r| *r == Request::WriteCoil { address: 2, value: 0 }).unwrap();
     assert!(cut_at <= 1, "{cut_at} requests went before the cut: {after:?}");
 }
@@ -228,101 +229,101 @@ async fn a_cut_waits_for_at_most_the_transaction_under_way_while_eight_units_are
 #[tokio::test]
 async fn a_door_is_released_by_one_pulse_that_the_device_ends() {
     let line = Line::new([(9, profile("inveo-rfid-ind-m1")), (21, profile("waveshare-relay-8ch"))]);
-    let toy = Toy::start(line, vec![door()], &["04A1B2C3D4E5F6"]).await;
-    toy.online().await;
-    toy.line.present(9, 0, uid("04A1B2C3D4E5F6"));
-    toy.relay(21, 7, true).await;
-    toy.relay(21, 7, false).await;
+    let fake = FakeGateway::start(line, vec![door()], &["04A1B2C3D4E5F6"]).await;
+    fake.online().await;
+    fake.line.present(9, 0, uid("04A1B2C3D4E5F6"));
+    fake.relay(21, 7, true).await;
+    fake.relay(21, 7, false).await;
     let pulses: Vec<_> =
-        toy.line.heard().into_iter().filter(|(_, unit, request)| *unit == 21 && request.is_write()).collect();
+        fake.line.received().into_iter().filter(|(_, unit, request)| *unit == 21 && request.is_write()).collect();
     assert_eq!(pulses.len(), 1, "{pulses:?}");
     assert_eq!(pulses[0].2, Request::WriteCoil { address: 0x0207, value: 10 });
     // The latch was released, so the same card opens again.
-    toy.line.present(9, 0, uid("04A1B2C3D4E5F6"));
-    toy.relay(21, 7, true).await;
-    assert_eq!(toy.requests(), 2);
+    fake.line.present(9, 0, uid("04A1B2C3D4E5F6"));
+    fake.relay(21, 7, true).await;
+    assert_eq!(fake.requests(), 2);
 }
 
 #[tokio::test]
 async fn a_card_that_was_there_before_the_gateway_came_is_reported_and_opens_nothing() {
     let (line, specs) = boxes(1);
     line.present(1, 0, uid(CARD));
-    let toy = Toy::start(line, specs, &[CARD]).await;
-    toy.reports(|r| r.card_present == Some(true) && r.uid == Some(Presented::Card(uid(CARD)))).await;
-    assert_eq!(toy.requests(), 0);
-    assert!(!toy.line.relay(21, 0));
+    let fake = FakeGateway::start(line, specs, &[CARD]).await;
+    fake.reports(|r| r.card_present == Some(true) && r.uid == Some(Presented::Card(uid(CARD)))).await;
+    assert_eq!(fake.requests(), 0);
+    assert!(!fake.line.relay(21, 0));
 }
 
 #[tokio::test]
 async fn a_relay_that_does_not_go_off_is_an_alarm_and_is_tried_until_it_does() {
     let (line, specs) = boxes(1);
-    let toy = Toy::start(line, specs, &[CARD]).await;
-    toy.online().await;
-    toy.energise("power-1");
-    toy.relay(21, 0, true).await;
-    toy.line.fault(21, Fault::StuckRelay);
-    toy.cut("power-1");
-    toy.hears(|i| matches!(i, Input::Alarm { kind: AlarmKind::UnconfirmedRevocation, portal: Some(p), .. } if p.as_str() == "power-1"))
+    let fake = FakeGateway::start(line, specs, &[CARD]).await;
+    fake.online().await;
+    fake.energise("power-1");
+    fake.relay(21, 0, true).await;
+    fake.line.fault(21, Fault::StuckRelay);
+    fake.cut("power-1");
+    fake.receives(|i| matches!(i, Input::Alarm { kind: AlarmKind::UnconfirmedRevocation, portal: Some(p), .. } if p.as_str() == "power-1"))
         .await;
-    assert!(toy.line.relay(21, 0));
-    toy.line.fault(21, Fault::None);
-    toy.relay(21, 0, false).await;
-    toy.reports(|r| r.relay == Some(false)).await;
+    assert!(fake.line.relay(21, 0));
+    fake.line.fault(21, Fault::None);
+    fake.relay(21, 0, false).await;
+    fake.reports(|r| r.relay == Some(false)).await;
 }
 
 #[tokio::test]
 async fn a_relay_switched_on_by_hand_after_a_cut_is_switched_off_again() {
     let (line, specs) = boxes(1);
-    let toy = Toy::start(line, specs, &[CARD]).await;
-    toy.online().await;
-    toy.cut("power-1");
-    toy.reports(|r| r.relay == Some(false)).await;
-    toy.line.force(21, 0, true);
-    toy.relay(21, 0, false).await;
+    let fake = FakeGateway::start(line, specs, &[CARD]).await;
+    fake.online().await;
+    fake.cut("power-1");
+    fake.reports(|r| r.relay == Some(false)).await;
+    fake.line.force(21, 0, true);
+    fake.relay(21, 0, false).await;
 }
 
 #[tokio::test]
 async fn a_grant_for_a_silent_relay_is_dropped_and_never_carried_out_late() {
     let (line, specs) = boxes(1);
-    let toy = Toy::start(line, specs, &[CARD]).await;
-    toy.online().await;
-    toy.line.fault(21, Fault::Silent);
-    toy.reports(|r| r.online == Some(false) && r.cause.is_some()).await;
-    toy.line.present(1, 0, uid(CARD));
-    toy.hears(|i| matches!(i, Input::Alarm { kind: AlarmKind::PortalOffline, .. })).await;
-    toy.line.fault(21, Fault::None);
-    let mut heard = toy.heard.clone();
+    let fake = FakeGateway::start(line, specs, &[CARD]).await;
+    fake.online().await;
+    fake.line.fault(21, Fault::Silent);
+    fake.reports(|r| r.online == Some(false) && r.cause.is_some()).await;
+    fake.line.present(1, 0, uid(CARD));
+    fake.receives(|i| matches!(i, Input::Alarm { kind: AlarmKind::PortalOffline, .. })).await;
+    fake.line.fault(21, Fault::None);
+    let mut received = fake.received.clone();
     let back = |all: &Vec<Input>| {
         let online =
             all.iter().filter(|i| matches!(i, Input::Report { report, .. } if report.online == Some(true))).count();
         online == 2
     };
-    assert!(timeout(LIMIT, heard.wait_for(back)).await.is_ok());
-    assert!(!toy.line.wait_relay(21, 0, true, Duration::from_millis(500)).await);
+    assert!(timeout(LIMIT, received.wait_for(back)).await.is_ok());
+    assert!(!fake.line.wait_relay(21, 0, true, Duration::from_millis(500)).await);
 }
 
 #[tokio::test]
 async fn a_line_that_falls_and_comes_back_switches_nothing_on() {
     let (line, specs) = boxes(1);
-    let mut toy = Toy::start(line, specs, &[CARD]).await;
-    toy.online().await;
-    toy.line.present(1, 0, uid(CARD));
-    toy.relay(21, 0, true).await;
-    let port = toy.served.take().unwrap().address.port();
-    toy.reports(|r| r.online == Some(false)).await;
-    toy.line.reset(21);
-    let writes = |line: &Line| line.heard().iter().filter(|(_, _, r)| r.is_write()).count();
-    let before = writes(&toy.line);
-    toy.served = Some(loop {
-        if let Ok(served) = toy.line.serve_tcp(port).await {
+    let mut fake = FakeGateway::start(line, specs, &[CARD]).await;
+    fake.online().await;
+    fake.line.present(1, 0, uid(CARD));
+    fake.relay(21, 0, true).await;
+    let port = fake.served.take().unwrap().address.port();
+    fake.reports(|r| r.online == Some(false)).await;
+    fake.line.reset(21);
+    let writes = |line: &Line| line.received().iter().filter(|(_, _, r)| r.is_write()).count();
+    let before = writes(&fake.line);
+    fake.served = Some(loop {
+        if let Ok(served) = fake.line.serve_tcp(port).await {
             break served;
         }
         tokio::task::yield_now().await;
     });
-    toy.reports(|r| r.online == Some(true) && r.cause.is_none()).await;
-    toy.reports(|r| r.relay == Some(false)).await;
-    assert!(!toy.line.relay(21, 0));
-    assert_eq!(writes(&toy.line), before);
+    fake.reports(|r| r.online == Some(true) && r.cause.is_none()).await;
+    fake.reports(|r| r.relay == Some(false)).await;
+    assert!(!fake.line.relay(21, 0));
+    assert_eq!(writes(&fake.line), before);
 }
 
 /// Runs the same for every fault, all at the same time.
@@ -334,23 +335,23 @@ async fn for_each_fault<R: Future<Output = ()> + Send + 'static>(faults: &[Fault
 }
 
 /// Unit 1 answers wrongly and its portal goes offline; unit 2 works.
-async fn the_neighbour_works(toy: Toy, fault: Fault) {
+async fn the_neighbour_works(fake: FakeGateway, fault: Fault) {
     let of = |i: &Input, name: &str, online| matches!(i, Input::Report { portal, report } if portal == name && report.online == Some(online));
-    toy.hears(|i| of(i, "power-1", false)).await;
-    toy.hears(|i| of(i, "power-2", true)).await;
-    assert_eq!(toy.requests(), 0, "{fault:?}");
-    toy.line.present(2, 0, uid(CARD));
-    toy.relay(21, 1, true).await;
+    fake.receives(|i| of(i, "power-1", false)).await;
+    fake.receives(|i| of(i, "power-2", true)).await;
+    assert_eq!(fake.requests(), 0, "{fault:?}");
+    fake.line.present(2, 0, uid(CARD));
+    fake.relay(21, 1, true).await;
 }
 
 #[tokio::test]
-async fn answers_that_do_not_fit_are_never_believed() {
+async fn answers_that_do_not_fit_are_never_trusted() {
     let faults = [Fault::WrongUnit, Fault::Garbage, Fault::HalfFrame, Fault::Disconnects, Fault::Short, Fault::Silent];
     for_each_fault(&faults, |fault| async move {
         let (line, specs) = boxes(2);
         line.fault(1, fault);
         line.present(1, 0, uid(CARD));
-        the_neighbour_works(Toy::start(line, specs, &[CARD]).await, fault).await;
+        the_neighbour_works(FakeGateway::start(line, specs, &[CARD]).await, fault).await;
     })
     .await;
 }
@@ -360,26 +361,26 @@ async fn a_late_answer_never_answers_the_next_request() {
     let (line, specs) = boxes(2);
     line.present(1, 0, uid(CARD));
     line.fault(1, Fault::Slow(Duration::from_millis(250)));
-    let toy = Toy::start(line, specs, &[CARD]).await;
-    toy.reports(|r| r.online == Some(false)).await;
+    let fake = FakeGateway::start(line, specs, &[CARD]).await;
+    fake.reports(|r| r.online == Some(false)).await;
     // Unit 2 was asked between the late answers of unit 1 and never took one for its own.
-    toy.hears(
+    fake.receives(
         |i| matches!(i, Input::Report { portal, report } if portal == "power-2" && report.card_present == Some(false)),
     )
     .await;
     let wrong = |i: &Input| matches!(i, Input::Report { portal, report } if portal == "power-2" && report.card_present == Some(true));
-    assert!(!toy.heard.borrow().iter().any(wrong));
+    assert!(!fake.received.borrow().iter().any(wrong));
 }
 
 #[tokio::test]
 async fn a_pulse_that_the_gateway_times_is_ended_when_the_gateway_stops() {
     let line = Line::new([(9, profile("inveo-rfid-ind-m1"))]);
     let spec = ModbusPortalSpec { output: Some(part(9, "inveo-rfid-ind-m1", 0)), ..door() };
-    let toy = Toy::start(line, vec![spec], &[CARD]).await;
-    toy.online().await;
-    toy.line.present(9, 0, uid(CARD));
-    toy.relay(9, 0, true).await;
-    let Toy { running, line, orders, .. } = toy;
+    let fake = FakeGateway::start(line, vec![spec], &[CARD]).await;
+    fake.online().await;
+    fake.line.present(9, 0, uid(CARD));
+    fake.relay(9, 0, true).await;
+    let FakeGateway { running, line, orders, .. } = fake;
     drop(orders);
     let begun = Instant::now();
     running.stop().await;

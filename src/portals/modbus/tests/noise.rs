@@ -23,13 +23,13 @@ struct Place {
     confirmed: usize,
     failed: usize,
     /// The card had left before its box was on.
-    overtaken: usize,
+    superseded: usize,
     reported: usize,
 }
 
 impl Place {
     fn ended(&self) -> usize {
-        self.confirmed + self.failed + self.overtaken
+        self.confirmed + self.failed + self.superseded
     }
 }
 
@@ -54,7 +54,7 @@ impl Observer for Judge {
                 place.confirmed += 1;
             }
             Released::Failed => place.failed += 1,
-            Released::Superseded => place.overtaken += 1,
+            Released::Superseded => place.superseded += 1,
         }
         self.changed.send_replace(());
     }
@@ -87,7 +87,7 @@ fn places() -> (BTreeMap<String, Place>, Vec<ModbusPortalSpec>, Line) {
             granted: 0,
             confirmed: 0,
             failed: 0,
-            overtaken: 0,
+            superseded: 0,
             reported: 0,
         };
         (spec.id.to_string(), place)
@@ -144,7 +144,7 @@ struct Visits {
 }
 
 impl Visits {
-    /// Goes on until enough was asked on the line; says how many cards were shown.
+    /// Goes on until enough was asked on the line; reports how many cards were shown.
     async fn run(mut self, cable: Cable) -> u32 {
         let mut shown = 0;
         while cable.requests() < REQUESTS {
@@ -166,9 +166,9 @@ impl Visits {
             (place.reader, place.relay, place.granted)
         };
         line.present(reader, 0, card);
-        // Shown while its reader is not heard, a card opens nothing: nothing is waited for that need not come.
-        let heard = self.seen.wait_for(|()| places.lock().unwrap()[name].granted > before);
-        let granted = timeout(Duration::from_millis(2000), heard).await.is_ok();
+        // Shown while its reader is not received, a card opens nothing: nothing is waited for that need not come.
+        let received = self.seen.wait_for(|()| places.lock().unwrap()[name].granted > before);
+        let granted = timeout(Duration::from_millis(2000), received).await.is_ok();
         let ended = |all: &BTreeMap<String, Place>| all[name].ended() == all[name].granted;
         if granted {
             let over = self.seen.wait_for(|()| ended(&places.lock().unwrap()));
@@ -184,10 +184,10 @@ impl Visits {
     }
 }
 
-/// What the devices heard last.
+/// What the devices received last.
 fn tail(line: &Line) -> Vec<String> {
-    let heard = line.heard();
-    heard[heard.len().saturating_sub(40)..]
+    let received = line.received();
+    received[received.len().saturating_sub(40)..]
         .iter()
         .map(|(at, unit, request)| format!("{at:?} {unit}: {request}"))
         .collect()
@@ -236,15 +236,15 @@ async fn a_bad_line(baud: Option<u32>, seed: u64) {
 
     let sum = |of: fn(&Place) -> usize| places.lock().unwrap().values().map(of).sum::<usize>();
     let (granted, confirmed, failed) = (sum(|p| p.granted), sum(|p| p.confirmed), sum(|p| p.failed));
-    let (overtaken, reported) = (sum(|p| p.overtaken), sum(|p| p.reported));
+    let (superseded, reported) = (sum(|p| p.superseded), sum(|p| p.reported));
     println!(
         "{} requests, {shown} cards shown: {granted} granted, {confirmed} confirmed, {failed} failed",
         cable.requests()
     );
-    assert_eq!(granted, confirmed + failed + overtaken);
+    assert_eq!(granted, confirmed + failed + superseded);
     assert_eq!(failed, reported);
     assert!(
-        confirmed > 100 && failed > 0 && overtaken < granted / 20,
+        confirmed > 100 && failed > 0 && superseded < granted / 20,
         "{confirmed} confirmed, {failed} failed: that shows little"
     );
     assert!(!gateway.is_finished(), "the gateway of the test has failed");

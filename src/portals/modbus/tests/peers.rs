@@ -35,14 +35,14 @@ impl Peer {
         (Self { _child: child, commands, answers }, first)
     }
 
-    async fn tell(&mut self, command: &str) -> String {
+    async fn report(&mut self, command: &str) -> String {
         self.commands.write_all(format!("{command}\n").as_bytes()).await.unwrap();
         timeout(LIMIT, self.answers.next_line()).await.unwrap().unwrap().expect("the peer lives")
     }
 
     async fn becomes(&mut self, command: &str, wanted: &str) {
         let asking = async {
-            while self.tell(command).await != wanted {
+            while self.report(command).await != wanted {
                 // The peer answers the line and this question in one thread: it is not kept from the line.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -110,21 +110,21 @@ async fn a_line_of_devices(line: LineSpec, mut peer: Peer) {
     // A peer in Python on a busy machine is slow; a pulse whose answer is late is not tried again.
     let spec = BusSpec::new("riser", line, 1000);
     // 41.2 W and 103.4 kWh as IEEE 754 singles.
-    assert_eq!(peer.tell("set 5 4 12 16932 52429").await, "ok");
-    assert_eq!(peer.tell("set 5 4 342 17102 52429").await, "ok");
+    assert_eq!(peer.report("set 5 4 12 16932 52429").await, "ok");
+    assert_eq!(peer.report("set 5 4 342 17102 52429").await, "ok");
     // The meter is set before it is read for the first time: its energy is read only every half minute.
-    let toy = Toy::on(spec, Line::new([]), vec![power_box(), gate()], &[CARD]);
-    toy.online().await;
-    toy.reports(|r| r.power_w.is_some_and(|w| (w - 41.2).abs() < 0.01)).await;
-    toy.reports(|r| r.energy_kwh.is_some_and(|e| (e - 103.4).abs() < 0.01)).await;
-    assert_eq!(peer.tell("set 5 3 2 7846 34417").await, "ok");
+    let fake = FakeGateway::on(spec, Line::new([]), vec![power_box(), gate()], &[CARD]);
+    fake.online().await;
+    fake.reports(|r| r.power_w.is_some_and(|w| (w - 41.2).abs() < 0.01)).await;
+    fake.reports(|r| r.energy_kwh.is_some_and(|e| (e - 103.4).abs() < 0.01)).await;
+    assert_eq!(peer.report("set 5 3 2 7846 34417").await, "ok");
     peer.becomes("get 21 1 3 1", "1").await;
-    toy.reports(|r| r.relay == Some(true)).await;
-    assert_eq!(peer.tell("set 5 3 2 0 0").await, "ok");
+    fake.reports(|r| r.relay == Some(true)).await;
+    assert_eq!(peer.report("set 5 3 2 0 0").await, "ok");
     peer.becomes("get 21 1 3 1", "0").await;
-    toy.reports(|r| r.relay == Some(false)).await;
+    fake.reports(|r| r.relay == Some(false)).await;
     let grant = Grant::for_test("gate".parse().unwrap(), None, Some(1000));
-    toy.order("gate", PortalOrder::Release { grant });
+    fake.order("gate", PortalOrder::Release { grant });
     peer.becomes("get 21 1 6 1", "1").await;
     peer.becomes("get 21 1 6 1", "0").await;
 }
@@ -155,7 +155,7 @@ async fn a_controller(serial: Option<SerialConfig>, arguments: &[&str]) {
     let door = ServerPortal { id: "door".parse().unwrap(), kind: PortalKind::Door, unit: 13 };
     let server = serve(spec, vec![door], &inbox).await.unwrap();
     let orders = server.outlets[0].1.clone();
-    let (tell, heard) = watch::channel(Vec::new());
+    let (report, received) = watch::channel(Vec::new());
     tokio::spawn(async move {
         while let Some(input) = taken.requests.recv().await {
             if let Input::Request(request) = &input {
@@ -174,23 +174,23 @@ async fn a_controller(serial: Option<SerialConfig>, arguments: &[&str]) {
                     })
                     .unwrap();
             }
-            tell.send_modify(|all: &mut Vec<Input>| all.push(input));
+            report.send_modify(|all: &mut Vec<Input>| all.push(input));
         }
     });
     let port = server.address.unwrap().port().to_string();
     let arguments: Vec<&str> = arguments.iter().map(|a| if *a == "PORT" { port.as_str() } else { a }).collect();
     let (mut peer, ready) = Peer::start(&arguments).await;
     assert_eq!(ready, "ready");
-    let granted = peer.tell(&format!("ask23 13 1 {CARD}")).await;
+    let granted = peer.report(&format!("ask23 13 1 {CARD}")).await;
     assert!(granted.starts_with("ok 1 1 1 30 1 0"), "{granted}");
-    assert_eq!(peer.tell("ask16 13 2 04A1B2C3D4E5F6").await.split(' ').next(), Some("ok"));
-    assert_eq!(peer.tell("input 13 0 4").await, "ok 2 2 23 0");
-    assert_eq!(peer.tell("input 13 7 1").await, "exception 2");
-    assert_eq!(peer.tell("ask16 13 3 0102").await, "exception 3");
-    assert!(peer.tell("state 13 2").await.starts_with("ok"));
-    let mut heard = heard;
+    assert_eq!(peer.report("ask16 13 2 04A1B2C3D4E5F6").await.split(' ').next(), Some("ok"));
+    assert_eq!(peer.report("input 13 0 4").await, "ok 2 2 23 0");
+    assert_eq!(peer.report("input 13 7 1").await, "exception 2");
+    assert_eq!(peer.report("ask16 13 3 0102").await, "exception 3");
+    assert!(peer.report("state 13 2").await.starts_with("ok"));
+    let mut received = received;
     let open = |i: &Input| matches!(i, Input::Report { report, .. } if report.contact_open == Some(true));
-    assert!(timeout(LIMIT, heard.wait_for(|all| all.iter().any(open))).await.is_ok());
+    assert!(timeout(LIMIT, received.wait_for(|all| all.iter().any(open))).await.is_ok());
 }
 
 #[tokio::test]

@@ -47,16 +47,16 @@ async fn a_box_and_a_door_work_on_a_serial_line() {
     let devices = [(1, "technotrade-vrd-485"), (9, "inveo-rfid-ind-m1"), (21, "waveshare-relay-8ch")];
     let line = Line::new(devices.map(|(unit, id)| (unit, profile(id))));
     let adapter = Adapter::plug(folder.path(), &line);
-    let toy = Toy::on(adapter.spec(), line, vec![power_box(1), door()], &[CARD]);
-    toy.online().await;
-    toy.line.present(1, 0, uid(CARD));
-    toy.relay(21, 0, true).await;
-    toy.line.present(9, 0, uid(CARD));
-    toy.relay(21, 7, true).await;
-    toy.relay(21, 7, false).await;
-    toy.line.remove(1, 0);
-    toy.relay(21, 0, false).await;
-    toy.reports(|r| r.relay == Some(false)).await;
+    let fake = FakeGateway::on(adapter.spec(), line, vec![power_box(1), door()], &[CARD]);
+    fake.online().await;
+    fake.line.present(1, 0, uid(CARD));
+    fake.relay(21, 0, true).await;
+    fake.line.present(9, 0, uid(CARD));
+    fake.relay(21, 7, true).await;
+    fake.relay(21, 7, false).await;
+    fake.line.remove(1, 0);
+    fake.relay(21, 0, false).await;
+    fake.reports(|r| r.relay == Some(false)).await;
 }
 
 #[tokio::test]
@@ -66,16 +66,16 @@ async fn a_late_reply_on_a_serial_line_never_answers_the_next_request() {
     line.present(1, 0, uid(CARD));
     line.fault(1, Fault::Slow(Duration::from_millis(250)));
     let adapter = Adapter::plug(folder.path(), &line);
-    let toy = Toy::on(adapter.spec(), line, specs, &[CARD]);
-    toy.reports(|r| r.online == Some(false)).await;
+    let fake = FakeGateway::on(adapter.spec(), line, specs, &[CARD]);
+    fake.reports(|r| r.online == Some(false)).await;
     let of_2 = |i: &Input, present| matches!(i, Input::Report { portal, report } if portal == "power-2" && report.card_present == Some(present));
-    toy.hears(|i| of_2(i, false)).await;
-    assert!(!toy.heard.borrow().iter().any(|i| of_2(i, true)));
-    assert_eq!(toy.requests(), 0);
+    fake.receives(|i| of_2(i, false)).await;
+    assert!(!fake.received.borrow().iter().any(|i| of_2(i, true)));
+    assert_eq!(fake.requests(), 0);
 }
 
 #[tokio::test]
-async fn answers_that_do_not_fit_are_never_believed_on_a_serial_line() {
+async fn answers_that_do_not_fit_are_never_trusted_on_a_serial_line() {
     let faults = [Fault::WrongUnit, Fault::Garbage, Fault::HalfFrame, Fault::Short, Fault::Silent];
     for_each_fault(&faults, |fault| async move {
         let folder = tempfile::tempdir().unwrap();
@@ -83,7 +83,7 @@ async fn answers_that_do_not_fit_are_never_believed_on_a_serial_line() {
         line.fault(1, fault);
         line.present(1, 0, uid(CARD));
         let adapter = Adapter::plug(folder.path(), &line);
-        the_neighbour_works(Toy::on(adapter.spec(), line, specs, &[CARD]), fault).await;
+        the_neighbour_works(FakeGateway::on(adapter.spec(), line, specs, &[CARD]), fault).await;
     })
     .await;
 }
@@ -93,14 +93,14 @@ async fn a_serial_adapter_that_is_pulled_and_plugged_in_again_works_again() {
     let folder = tempfile::tempdir().unwrap();
     let (line, specs) = boxes(1);
     let adapter = Adapter::plug(folder.path(), &line);
-    let toy = Toy::on(adapter.spec(), line, specs, &[CARD]);
-    toy.online().await;
+    let fake = FakeGateway::on(adapter.spec(), line, specs, &[CARD]);
+    fake.online().await;
     adapter.unplug().await;
-    toy.reports(|r| r.online == Some(false)).await;
-    let _again = Adapter::plug(folder.path(), &toy.line);
+    fake.reports(|r| r.online == Some(false)).await;
+    let _again = Adapter::plug(folder.path(), &fake.line);
     let online = |i: &&Input| matches!(i, Input::Report { report, .. } if report.online == Some(true));
-    let mut heard = toy.heard.clone();
-    assert!(timeout(LIMIT, heard.wait_for(|all| all.iter().filter(online).count() == 2)).await.is_ok());
-    toy.line.present(1, 0, uid(CARD));
-    toy.relay(21, 0, true).await;
+    let mut received = fake.received.clone();
+    assert!(timeout(LIMIT, received.wait_for(|all| all.iter().filter(online).count() == 2)).await.is_ok());
+    fake.line.present(1, 0, uid(CARD));
+    fake.relay(21, 0, true).await;
 }

@@ -1,7 +1,7 @@
 //! dormgate: the access gateway of a university dormitory.
 //!
 //! One process a building holds the access list in memory, answers gates, doors and power boxes from it, and changes it the
-//! moment a center reports it. Everything else in here serves those two sentences.
+//! moment a center publishes the change. Everything else in here serves those two sentences.
 //!
 //! # Architecture
 //! Imports point up this table only; `tests/architecture.rs` holds it. Within a row nobody names another.

@@ -63,7 +63,7 @@ impl MessageKind {
 pub struct RejectedMessage {
     /// Which kind of message.
     pub kind: MessageKind,
-    /// Who reports it is from; not verified.
+    /// The stream it claims to be from; not verified.
     pub claimed_stream: Option<StreamName>,
     /// Its number as claimed; not verified.
     pub claimed_at: Option<Position>,
@@ -129,7 +129,7 @@ impl CommandKind {
 /// A verified command. Acts once, now.
 #[derive(Clone, Debug)]
 pub struct Command {
-    /// Who reports it.
+    /// The stream that sent it.
     pub stream: StreamName,
     /// Its id; remembered until `exp` + 1 min.
     pub jti: String,
@@ -300,7 +300,7 @@ pub enum TrustedBy {
     CaughtUp,
     /// It agrees with the messages of this stream. The latest trusted time before was wrong.
     Center(StreamName),
-    /// The operator reports that it is right. The latest trusted time before was wrong.
+    /// The operator confirms that it is right. The latest trusted time before was wrong.
     Operator,
 }
 

@@ -42,7 +42,7 @@ pub enum Ask {
     },
     /// The operator reports that the clock is right.
     TrustClock {
-        /// The time that is trusted from now on; an error reports why it is not.
+        /// The time that is trusted from now on; an error states why not.
         answer: oneshot::Sender<Result<Timestamp, OperatorRefusal>>,
     },
     /// An operator's command; answered when it is done.

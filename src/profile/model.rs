@@ -200,7 +200,7 @@ pub enum Pulse {
         write: Write,
         /// Length of a step, in milliseconds.
         step_ms: u32,
-        /// Longest time, in steps; 0: the value reports it all and the time is one step.
+        /// Longest time, in steps; 0: the value is all of it and the time is one step.
         steps_max: u16,
     },
     /// The gateway: on, wait, off. At the start everything is switched off.

@@ -13,7 +13,7 @@ use crate::access::id::{GatewayId, StreamName, Timestamp};
 /// A center has every audit event up to `through`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditAck {
-    /// Who reports it.
+    /// The stream that sent it.
     pub stream: StreamName,
     /// The last event it has; cumulative.
     pub through: u64,

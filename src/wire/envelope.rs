@@ -59,10 +59,10 @@ pub struct StreamSpec {
     pub may: MaySet,
 }
 
-/// A message that is really from `stream` and for this gateway. What it reports is not judged yet.
+/// A message that is really from `stream` and for this gateway. Its content is not judged yet.
 #[derive(Clone, Debug)]
 pub struct Opened<'s> {
-    /// Who reports it.
+    /// The stream that sent it.
     pub stream: &'s StreamSpec,
     /// Whether a signature was verified; `false` only for a stream with `insecure_unsigned`.
     pub signed: bool,

@@ -1,4 +1,4 @@
-//! The named limits of the wire, each with its unit and what happens at it. The contract's own figures report it.
+//! The named limits of the wire, each with its unit and what happens at it. The contract's own figures are marked so.
 
 /// Longest message from a center in bytes (wire contract, 2.3). A longer one that is well signed is refused as `too_large`
 /// and still uses up its number.

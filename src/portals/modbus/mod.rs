@@ -67,7 +67,7 @@ pub struct ModbusPortalSpec {
     pub id: PortalId,
     /// What it is.
     pub kind: PortalKind,
-    /// Which way one passes it, if the configuration reports it; a reader may report it too.
+    /// Which way one passes it, if the configuration names it; a reader may report it too.
     pub direction: Option<Direction>,
     /// Reads cards; `None`: requests come another way.
     pub reader: Option<Part>,

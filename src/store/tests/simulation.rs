@@ -84,7 +84,7 @@ impl Life {
         let recovered = &self.opened.2;
         assert_eq!(recovered.integrity, Integrity::Complete, "{:?}", recovered.issues);
         let there: BTreeSet<_> = recovered.state.0.keys().copied().collect();
-        // Dropped decisions are reported of only when there is room; until then they may be trusted to be under way.
+        // Dropped decisions are reported only when there is room; until then they may be trusted to be under way.
         let missing: Vec<_> = self.durable.difference(&there).filter(|n| n.is_multiple_of(3)).collect();
         assert!(missing.is_empty(), "reported durable and lost: {missing:?}");
         assert_eq!(recovered.state, log_of(there.iter().copied()));

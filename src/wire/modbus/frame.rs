@@ -92,7 +92,7 @@ impl RtuDecoder {
         None
     }
 
-    /// Nothing more has come for a while: what ends here is a frame if its checksum reports it, whatever its length.
+    /// Nothing more has come for a while: what ends here is a frame if its checksum is right, whatever its length.
     pub fn end(&mut self, fits: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
         let starts = 0..(self.bytes.len() + 1).saturating_sub(RTU_BYTES_MIN);
         let frame = |start: &usize| self.bytes.get(*start..).is_some_and(|b| fits(b) && rtu_open(b).is_some());

@@ -214,7 +214,7 @@ fn every_diagnostic_is_answered_with_its_code_place_and_remedy() {
         (enrol("role", json!("boss")), InvalidField, "`ops[0].role`: one of `resident`"),
         (enrol("not_after", json!("soon")), InvalidField, "`ops[0].not_after`: a time like"),
         (
-            json!({"op": "enrol", "uid": "1EA68671", "holder": "a", "entitlements": [], "not_before": 5, "not_after": 5}),
+            json!({"op": "enrol", "uid": "1EA68671", "holder": "a", "entitlements": [], "not_before": 1_788_249_600, "not_after": 1_788_249_600}),
             InvalidField,
             "`ops[0].not_after`: is not later than `not_before`",
         ),

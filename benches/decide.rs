@@ -16,9 +16,9 @@ use dormgate::access::list::AccessList;
 use dormgate::access::policy::Policy;
 use dormgate::access::portal::{Assurance, Posture};
 use dormgate::access::state::State;
-use dormgate::wire::changes;
+use dormgate::wire::allowed::AllowedOps;
+use dormgate::wire::down;
 use dormgate::wire::envelope::{self, Channel, Scope, StreamSpec};
-use dormgate::wire::may::MaySet;
 use support::{NOW, at, door, holder, list_of, power_box, uid};
 
 const SIZES: [u32; 3] = [1_000, 50_000, 1_000_000];
@@ -115,16 +115,16 @@ fn receive(c: &mut Criterion) {
         scope: Scope::Gateway,
         keys: vec![key.verifying_key()],
         insecure_unsigned: false,
-        may: MaySet::ALL,
+        allowed: AllowedOps::all(),
     }];
     let ops = [Op::Reissue { holder: holder(1), new_uid: uid(2), old_uid: Some(uid(1)) }];
-    let claims = changes::claims(&stream, "g1", NOW.wall, at(1, 1), &ops).unwrap();
+    let claims = down::write_changes(&stream, "g1", NOW.wall, at(1, 1), &ops).unwrap();
     let signed = envelope::sign(&claims, &stream, &key).into_bytes();
     let gateway = "g1".parse().unwrap();
     c.bench_function("receive/reissue", |b| {
         b.iter(|| {
             let opened = envelope::open(&signed, Channel::Gateway, &gateway, &spec).unwrap();
-            black_box(changes::parse(&opened).unwrap())
+            black_box(down::read_changes(&opened).unwrap())
         });
     });
 }

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use dormgate::access::change::Op;
 use dormgate::access::id::{StreamName, Timestamp};
-use dormgate::wire::{changes, envelope, keys};
+use dormgate::wire::{down, envelope, keys};
 use ed25519_dalek::SigningKey;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, QoS};
 
@@ -183,7 +183,8 @@ fn start_gateway(dir: &Path, port: u16, key: &SigningKey) -> Kept {
 
 fn report(ops: &[Op], seq: u64, key: &SigningKey) -> Vec<u8> {
     let stream: StreamName = "center".parse().unwrap();
-    let claims = changes::claims(&stream, "bench", Timestamp(support::NOW.wall.0), support::at(1, seq), ops).unwrap();
+    let claims =
+        down::write_changes(&stream, "bench", Timestamp(support::NOW.wall.0), support::at(1, seq), ops).unwrap();
     envelope::sign(&claims, &stream, key).into_bytes()
 }
 

@@ -19,7 +19,8 @@ use dormgate::config;
 use dormgate::mqtt::{Connection, Event, LinkSpec, Message, Outgoing, Retention, Session, Setup};
 use dormgate::wire::envelope::{Channel, StreamSpec, open};
 use dormgate::wire::topic::{self, CampusDown, Down, Topic, Up};
-use dormgate::wire::{audit_ack, bodies, changes, command, head};
+use dormgate::wire::up::{AckBody, ReplyBody, ResyncBody};
+use dormgate::wire::{down, up};
 use dormgate::workbench::broker::Broker;
 use dormgate::workbench::center::{Attention, Center, GatewayEvent, Layout, Service, create};
 use tokio::time::timeout;
@@ -88,14 +89,14 @@ impl Gateway {
         let opened = open(&message.payload, via, &gateway(), &self.streams).unwrap();
         match &topic {
             Topic::Campus(CampusDown::Head(stream)) | Topic::Down(_, Down::Head(stream)) => {
-                Reported::Head(head::parse(&opened, stream).unwrap())
+                Reported::Head(down::read_head(&opened, stream).unwrap())
             }
             Topic::Down(_, Down::Command) => {
-                let command = command::parse(&opened).unwrap();
+                let command = down::read_command(&opened).unwrap();
                 Reported::Command(command.jti, command.kind)
             }
-            Topic::Down(_, Down::AuditAck) => Reported::AuditAck(audit_ack::parse(&opened).unwrap().through),
-            _ => Reported::Changes(changes::parse(&opened).unwrap().at, via),
+            Topic::Down(_, Down::AuditAck) => Reported::AuditAck(down::read_audit_ack(&opened).unwrap().through),
+            _ => Reported::Changes(down::read_changes(&opened).unwrap().at, via),
         }
     }
 
@@ -126,12 +127,12 @@ impl Gateway {
             applied_through: at.seq,
             missing: vec![],
             errors: vec![],
+            notes: vec![],
             revoked: vec!["1EA68671".parse().unwrap()],
             cut: vec!["power-412".parse().unwrap()],
-            notes: Vec::new(),
             received_at: Timestamp(0),
         };
-        self.report(Up::Ack, bodies::encode_ack(&ack, Timestamp(0))).await;
+        self.report(Up::Ack, up::encode(&AckBody::new(&ack, Timestamp(0))).unwrap()).await;
     }
 }
 
@@ -162,7 +163,7 @@ async fn what_is_reported_is_answered_and_its_head_follows() {
     let (answers, ()) = tokio::join!(reporting, answering);
     let answers = answers.unwrap();
     let (ack, took) = answers[0].ack.as_ref().unwrap();
-    assert_eq!((ack.outcome.as_str(), ack.revoked.as_slice()), ("applied", ["1EA68671".to_owned()].as_slice()));
+    assert_eq!((ack.outcome, ack.revoked.as_slice()), (Outcome::Applied, ["1EA68671".parse().unwrap()].as_slice()));
     assert!(*took < PATIENCE);
     assert!(center.close(PATIENCE).await);
 }
@@ -195,7 +196,7 @@ async fn a_gateway_that_was_away_is_sent_what_it_asks_for() {
         have: (0, 0),
         missing: vec![(1, 4)],
     };
-    gateway.report(Up::Resync, bodies::encode_resync(&asked)).await;
+    gateway.report(Up::Resync, up::encode(&ResyncBody::from(&asked)).unwrap()).await;
     for seq in 1..=4 {
         assert_eq!(gateway.reported_news().await, Reported::Changes(at(seq), Channel::Gateway));
     }
@@ -217,7 +218,7 @@ async fn audit_is_acknowledged_by_who_attends_and_by_nobody_else() {
     let event = format!(
         r#"{{"n":1,"at":"2026-09-01T08:00:00.000Z","clock":"trusted","boot":"b1","mono_ms":12,"type":"boot","prev":"{zeros}"}}"#
     );
-    let batch = bodies::encode_audit("b1", 1, std::slice::from_ref(&event)).unwrap();
+    let batch = up::encode_audit("b1", 1, std::slice::from_ref(&event)).unwrap();
     let attending = service(dir.path(), &broker, Attention::Everything);
     let passing = service(dir.path(), &broker, Attention::Answers);
     assert!(attending.wait_up(PATIENCE).await && passing.wait_up(PATIENCE).await);
@@ -243,10 +244,10 @@ async fn a_command_is_replied_to_and_never_sent_late() {
         let Reported::Command(jti, kind) = gateway.reported().await else { panic!("no command") };
         assert_eq!(kind, release);
         let reply = Reply { jti: Some(jti), status: ReplyStatus::Ok, error: None, verdicts: vec![] };
-        gateway.report(Up::Reply, bodies::encode_reply(&reply)).await;
+        gateway.report(Up::Reply, up::encode(&ReplyBody::from(&reply)).unwrap()).await;
     };
     let (reply, ()) = tokio::join!(asking, replying);
-    assert_eq!(reply.unwrap().unwrap().status, "ok");
+    assert_eq!(reply.unwrap().unwrap().status, ReplyStatus::Ok);
     let mut received = center.events();
     let address = broker.stop().await;
     while !matches!(timeout(PATIENCE, received.recv()).await.unwrap().unwrap(), GatewayEvent::Down(_)) {}

@@ -11,7 +11,7 @@ use dormgate::access::id::GatewayId;
 use dormgate::gateway::metrics::Metrics;
 use dormgate::http::{Links, ModbusCounters};
 use dormgate::mqtt::LinkMetrics;
-use dormgate::wire::may::OpName;
+use dormgate::wire::allowed::OpName;
 use dormgate::wire::topic::{self, Down, Portal, Topic, Up};
 use prometheus_client::registry::Registry;
 

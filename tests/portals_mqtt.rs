@@ -307,7 +307,7 @@ async fn a_power_box_obeys_a_cut_and_reports_so() {
         let power = simulated(&url, "power-412", PortalKind::PowerBox);
         power.wait_until(PATIENCE, |seen| seen.gateway_online).await.unwrap();
         let mut peer = connected(&url, "peer", setup(&[])).await;
-        let on = encode_control("x-1", Action::PowerOn, None, "remote");
+        let on = encode_control("x-1", Action::PowerOn, None, "remote").unwrap();
         deliver(&mut peer, reporting("dormgate/v1/g1/portal/power-412/control", on)).await;
         power.wait_until(PATIENCE, |seen| seen.relay).await.unwrap();
         rig.order(cut("power-412", "power_suspended")).await;
@@ -317,7 +317,7 @@ async fn a_power_box_obeys_a_cut_and_reports_so() {
         power.remove().await;
         assert!(!rig.report(|r| r.card_present).await);
         // A kept order is as old as it likes: a portal does nothing on one.
-        let open = encode_control("x-2", Action::PowerOn, None, "remote");
+        let open = encode_control("x-2", Action::PowerOn, None, "remote").unwrap();
         deliver(&mut peer, retained("dormgate/v1/g1/portal/power-413/control", open)).await;
         let other = simulated(&url, "power-413", PortalKind::PowerBox);
         other.wait_until(PATIENCE, |seen| seen.gateway_online).await.unwrap();

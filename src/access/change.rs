@@ -21,6 +21,7 @@ pub enum Subject {
 
 /// Why power in a room is suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SuspendReason {
     /// Unpaid bill.
     Arrears,
@@ -165,13 +166,14 @@ names! {
 }
 
 /// A note on an op that was applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// Place of the op in the message.
     pub op: u32,
     /// The code.
     pub code: NoteCode,
-    /// Which card, where it is about one.
+    /// Which card, where it is about one; for the alarm.
+    #[serde(skip)]
     pub uid: Option<CardUid>,
     /// For a person: what is odd, and what to do.
     pub message: String,
@@ -256,9 +258,10 @@ names! {
 }
 
 /// What is wrong with one op, or with the message as a whole (`op` is `None`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpError {
     /// Place of the op in the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub op: Option<u32>,
     /// The code.
     pub code: ErrorCode,

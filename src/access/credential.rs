@@ -102,6 +102,7 @@ impl Standing {
 
 /// Who carries the card.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Lives here.
     #[default]

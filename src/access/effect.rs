@@ -1,5 +1,7 @@
 //! What the engine wants done, in order. Whoever carries an effect out decides nothing any more.
 
+use serde::{Deserialize, Serialize};
+
 use super::change::{Note, OpError, Position};
 use super::decision::{Decision, Grant};
 use super::event::{AlarmKind, Record, ReplyStatus};
@@ -8,7 +10,8 @@ use super::input::Receipt;
 use super::portal::Posture;
 
 /// How a change message ended (wire contract, section 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Applied.
     Applied,
@@ -104,7 +107,8 @@ pub struct Reply {
 }
 
 /// Why a stream is asked to send again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ResyncReason {
     /// Nothing of the stream is known.
     Empty,

@@ -15,11 +15,42 @@ pub const IDENTIFIER_CHARS_MAX: usize = 64;
 /// Longest card UID in bytes (ISO/IEC 14443-3: single 4, double 7, triple 10).
 pub const UID_BYTES_MAX: usize = 10;
 
+/// Serde for types that are written as text: their `Display` and `FromStr`.
+macro_rules! as_text {
+    ($($name:ty: $expected:literal;)*) => {$(
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Text;
+
+                impl serde::de::Visitor<'_> for Text {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str($expected)
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+
+                deserializer.deserialize_str(Text)
+            }
+        }
+    )*};
+}
+pub(crate) use as_text;
+
 /// A card's UID: 4, 7 or 10 bytes in air order, the order in which the card sends them.
 ///
 /// Length is part of the identity, so a 4-byte UID never equals a prefix of a 7-byte one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CardUid {
     len: u8,
     bytes: [u8; UID_BYTES_MAX],
@@ -81,20 +112,6 @@ impl CardUid {
     }
 }
 
-impl TryFrom<String> for CardUid {
-    type Error = UidError;
-
-    fn try_from(text: String) -> Result<Self, UidError> {
-        text.parse()
-    }
-}
-
-impl From<CardUid> for String {
-    fn from(uid: CardUid) -> Self {
-        uid.to_string()
-    }
-}
-
 impl fmt::Display for CardUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_bytes().iter().try_for_each(|b| write!(f, "{b:02X}"))
@@ -135,6 +152,8 @@ impl FromStr for CardUid {
     }
 }
 
+as_text! { CardUid: "a card UID in hex, e.g. `1EA68671`"; }
+
 /// Why a text is no identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an identifier is 1 to 64 of A-Z a-z 0-9 _ - and begins with a letter or digit; got `{0}`")]
@@ -150,23 +169,8 @@ fn is_identifier(text: &str) -> bool {
 macro_rules! identifiers {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Arc<str>);
-
-        impl TryFrom<String> for $name {
-            type Error = IdentifierError;
-
-            fn try_from(text: String) -> Result<Self, IdentifierError> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.as_str().to_owned()
-            }
-        }
 
         impl $name {
             /// The identifier as text.
@@ -205,6 +209,8 @@ macro_rules! identifiers {
                 f.write_str(&self.0)
             }
         }
+
+        as_text! { $name: "an identifier"; }
     )*};
 }
 

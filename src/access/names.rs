@@ -4,9 +4,13 @@
 macro_rules! names {
     ($(#[$head:meta])* $enum:ident: $($(#[$doc:meta])* $variant:ident $name:literal,)*) => {
         $(#[$head])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
         pub enum $enum {
-            $($(#[$doc])* $variant,)*
+            $(
+                $(#[$doc])*
+                #[serde(rename = $name)]
+                $variant,
+            )*
         }
 
         impl $enum {

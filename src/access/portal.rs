@@ -38,7 +38,7 @@ impl PortalKind {
 }
 
 /// Which way a person passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// Into the building.
@@ -65,7 +65,8 @@ impl Direction {
 }
 
 /// How a card was read; a UID alone is weak evidence, because phones can clone it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Assurance {
     /// The UID only.
     #[default]
@@ -96,6 +97,7 @@ impl Assurance {
 
 /// A portal's standing mode, weakest first, so that the strongest of several is their maximum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Posture {
     /// Cards decide.
     #[default]

@@ -12,6 +12,11 @@ pub struct Window {
     pub end_min: u16,
 }
 
+impl Window {
+    /// Minutes of a day; `24:00`.
+    pub const DAY_MIN: u16 = 24 * 60;
+}
+
 /// A date whose windows replace those of its weekday.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holiday {

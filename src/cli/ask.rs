@@ -7,7 +7,7 @@ use super::{ConfigArg, Exit, bad_config, print_error, print_line};
 use crate::access::portal::Posture;
 use crate::config;
 use crate::http::{SOCKET_NAME, client};
-use crate::wire::spelling::hint;
+use crate::profile::diagnostic::hint;
 
 /// Report what would be decided for a card, and why; opens nothing.
 #[derive(Debug, clap::Args)]

@@ -11,8 +11,8 @@ use crate::config::{
     Site, UNIT_SELF, cert,
 };
 use crate::profile::{Confirm, InputKind, OnLinkLoss, Output, Pulse};
+use crate::wire::allowed::OpName;
 use crate::wire::envelope::Scope;
-use crate::wire::may::OpName;
 
 /// Report everything that is wrong with a configuration and the profiles it names
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,7 @@ fn summary(config: &Site) -> String {
             Scope::Gateway => "",
             Scope::Campus => " for the whole campus",
         };
-        let ops: Vec<&str> = stream.may.iter().map(OpName::as_str).collect();
+        let ops: Vec<&str> = stream.allowed.iter().map(OpName::as_str).collect();
         parts.push(format!("stream `{}`{scope} may {}", stream.name, ops.join(", ")));
     }
     for bus in &config.buses {
@@ -120,7 +120,7 @@ fn notes(config: &Site) -> Vec<String> {
     if config.portals.is_empty() {
         notes.push("no `[[portal]]`, so there is nothing to open".to_owned());
     }
-    let commands = config.streams.iter().any(|stream| stream.may.contains(OpName::Command));
+    let commands = config.streams.iter().any(|stream| stream.allowed.contains(OpName::Command));
     if config.uplink.is_some() && config.audit.ack == AuditAckBy::Center && !commands {
         notes.push(format!(
             "`audit.ack` is `center`, but no stream may `{}`, so nobody can acknowledge the audit and it is sent again and again",

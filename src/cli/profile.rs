@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Exit, print_error, print_line};
+use crate::profile::diagnostic::hint;
 use crate::profile::{SHIPPED, check_text, show_text};
-use crate::wire::spelling::hint;
 
 /// Look at device profiles.
 #[derive(Debug, clap::Args)]

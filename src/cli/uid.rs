@@ -1,7 +1,16 @@
 //! `dormgate uid`: every reading of a UID that readers, printers and spreadsheets give, and what is wrong with it.
+//!
+//! For people who compare two systems' lists. The gateway itself keeps bytes in air order and never converts: there is no
+//! rule how bytes become a number (NXP AN10927).
 
 use super::{Exit, print_error, print_line};
-use crate::wire::uid::{Order, Readings, readings};
+use crate::access::id::{CardUid, UidError};
+
+/// Longest text of which readings are given, in characters. A longer one is refused.
+const TEXT_CHARS_MAX: usize = 128;
+/// Numbers that test cards and clones are given.
+const COMMONPLACE: [[u8; 4]; 4] =
+    [[1, 2, 3, 4], [0x12, 0x34, 0x56, 0x78], [0xDE, 0xAD, 0xBE, 0xEF], [0x11, 0x22, 0x33, 0x44]];
 
 /// Report every reading of a card UID: bytes, reversed, decimal, Wiegand 26/34; and what is wrong with it.
 #[derive(Debug, clap::Args)]
@@ -11,40 +20,189 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    match readings(&args.text) {
-        Ok(found) => {
-            let faulty = found.notes.iter().any(|note| note.is_fault());
-            match (print_line(text(&found)), faulty) {
-                (Exit::Done, true) => Exit::Failed,
-                (exit, _) => exit,
-            }
-        }
+    let uid = match parse(&args.text) {
+        Ok(uid) => uid,
         Err(error) => {
             print_error(error);
-            Exit::Failed
+            return Exit::Failed;
         }
+    };
+    match (print_line(readings(uid)), notes(uid).iter().any(|note| note.is_fault())) {
+        (Exit::Done, true) => Exit::Failed,
+        (exit, _) => exit,
     }
 }
 
-fn text(found: &Readings) -> String {
-    let order = |name: &str, order: &Order| {
-        format!(
-            "{name:<14} {}  decimal {}  Wiegand-26 {},{:05}  Wiegand-34 {},{:05}",
-            order.hex,
-            order.decimal,
-            order.wiegand26.facility,
-            order.wiegand26.number,
-            order.wiegand34.facility,
-            order.wiegand34.number
-        )
-    };
+/// Something to know about a UID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Note {
+    #[error("4 bytes starting 08: a random UID, new at each reading, as phones give; it cannot be enrolled")]
+    Random,
+    #[error(
+        "4 bytes starting 88: the cascade tag of a longer UID, cut off by the reader; read the card with a reader that gives 7 bytes"
+    )]
+    CascadeTag,
+    #[error("4 bytes starting xF: a fixed number that is not unique by design (ISO/IEC 14443-3)")]
+    NotUnique,
+    #[error("4-byte UIDs are used again by makers: two cards may have the same")]
+    Reused,
+    #[error("a number that test cards and clones are given; do not enrol it")]
+    Commonplace,
+    #[error("starts with 88, which is the cascade tag and no maker: the reader may have put it before a cut UID")]
+    TagInFront,
+}
+
+impl Note {
+    /// Whether a card with it should not be enrolled at all.
+    fn is_fault(self) -> bool {
+        matches!(self, Self::Random | Self::CascadeTag | Self::Commonplace)
+    }
+}
+
+fn notes(uid: CardUid) -> Vec<Note> {
+    let bytes = uid.as_bytes();
+    match bytes {
+        [0x08, _, _, _] => vec![Note::Random],
+        [0x88, _, _, _] => vec![Note::CascadeTag],
+        [first, _, _, _] => {
+            let mut notes = vec![if first & 0x0F == 0x0F { Note::NotUnique } else { Note::Reused }];
+            if COMMONPLACE.iter().any(|common| common == bytes) {
+                notes.push(Note::Commonplace);
+            }
+            notes
+        }
+        [0x88, ..] => vec![Note::TagInFront],
+        _ => Vec::new(),
+    }
+}
+
+/// Why a text gives no readings; names what it may be instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a card UID: {cause}{hint}")]
+struct UidTextError {
+    text: String,
+    cause: UidError,
+    /// Empty or beginning with `; `.
+    hint: String,
+}
+
+fn parse(text: &str) -> Result<CardUid, UidTextError> {
+    let text = text.trim();
+    if text.chars().nth(TEXT_CHARS_MAX).is_some() {
+        let cause = UidError::Length(text.len() / 2);
+        return Err(UidTextError { text: text.chars().take(TEXT_CHARS_MAX).collect(), cause, hint: String::new() });
+    }
+    text.parse().map_err(|cause| UidTextError { text: text.to_owned(), cause, hint: hint(text).unwrap_or_default() })
+}
+
+/// What a text that is not a UID may be instead.
+fn hint(text: &str) -> Option<String> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    if digits && text.len() == 10 {
+        let number: u32 = text.parse().ok()?;
+        return Some(format!(
+            "; as a decimal reading it is `{}` or, from a reader that reverses, `{}`; a number printed on the card is not the UID",
+            hex::encode_upper(number.to_be_bytes()),
+            hex::encode_upper(number.to_le_bytes())
+        ));
+    }
+    if digits {
+        return Some("; a printed card number or a student number is not the UID: read the card".to_owned());
+    }
+    if text.starts_with("0x") || text.starts_with("0X") {
+        return Some("; leave out `0x`".to_owned());
+    }
+    let plain: String = text.chars().filter(|c| !matches!(c, ':' | '-' | ' ')).collect();
+    match hex::decode(plain).ok()?.as_slice() {
+        [uid @ .., check] if uid.len() == 4 && uid.iter().fold(0, |sum, b| sum ^ b) == *check => {
+            Some(format!("; the fifth byte is the check byte of the first four: `{}`", hex::encode_upper(uid)))
+        }
+        [0x88, uid @ ..] if uid.len() == 7 => {
+            Some(format!("; the first byte is the cascade tag 88: leave it out, `{}`", hex::encode_upper(uid)))
+        }
+        _ => None,
+    }
+}
+
+fn readings(uid: CardUid) -> String {
+    let air = uid.as_bytes();
+    let reversed: Vec<u8> = air.iter().rev().copied().collect();
+    let join = |form: &dyn Fn(&u8) -> String, between: &str| air.iter().map(form).collect::<Vec<_>>().join(between);
     let mut lines = vec![
-        format!("uid            {}", found.uid),
-        format!("bytes          {}", found.bytes),
-        order("air order", &found.air),
-        order("reversed", &found.reversed),
-        format!("byte by byte   {}  run together {}", found.per_byte, found.run_together),
+        format!("uid            {uid}"),
+        format!("bytes          {}", join(&|b| format!("{b:02X}"), ":")),
+        order("air order", air),
+        order("reversed", &reversed),
+        format!("byte by byte   {}  run together {}", join(&u8::to_string, " "), join(&u8::to_string, "")),
     ];
-    lines.extend(found.notes.iter().map(|note| format!("note: {note}")));
+    lines.extend(notes(uid).iter().map(|note| format!("note: {note}")));
     lines.join("\n")
+}
+
+/// The readings of the bytes in one order, first byte highest. Wiegand keeps the lowest three bytes (26 bits: 8 + 16) or four
+/// (34 bits: 16 + 16); the others are lost.
+fn order(name: &str, bytes: &[u8]) -> String {
+    let number = bytes.iter().fold(0_u128, |n, b| (n << 8) | u128::from(*b));
+    let (low, high) = (number & 0xFFFF, (number >> 16) & 0xFFFF);
+    format!(
+        "{name:<14} {}  decimal {number:010}  Wiegand-26 {},{low:05}  Wiegand-34 {high},{low:05}",
+        hex::encode_upper(bytes),
+        high & 0xFF
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_card_has_many_spellings() {
+        let four = readings(parse("1e-a6-86-71").unwrap());
+        assert_eq!(
+            four,
+            "uid            1EA68671\n\
+             bytes          1E:A6:86:71\n\
+             air order      1EA68671  decimal 0514229873  Wiegand-26 166,34417  Wiegand-34 7846,34417\n\
+             reversed       7186A61E  decimal 1904649758  Wiegand-26 134,42526  Wiegand-34 29062,42526\n\
+             byte by byte   30 166 134 113  run together 30166134113\n\
+             note: 4-byte UIDs are used again by makers: two cards may have the same"
+        );
+        let seven = readings(parse("04A1B2C3D4E5F6").unwrap());
+        assert!(seven.contains("decimal 1303689068602870  Wiegand-26 212,58870  Wiegand-34 50132,58870"), "{seven}");
+        let ten = readings(parse("FFFFFFFFFFFFFFFFFFFE").unwrap());
+        assert!(ten.contains("decimal 1208925819614629174706174"), "{ten}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_uid_is_named() {
+        let notes = |text: &str| notes(text.parse().unwrap());
+        assert_eq!(notes("08A1B2C3"), [Note::Random]);
+        assert_eq!(notes("8804A1B2"), [Note::CascadeTag]);
+        assert_eq!(notes("1FA1B2C3"), [Note::NotUnique]);
+        assert_eq!(notes("DEADBEEF"), [Note::Reused, Note::Commonplace]);
+        assert_eq!(notes("8804A1B2C3D4E5"), [Note::TagInFront]);
+        assert_eq!(notes("04A1B2C3D4E5F6"), []);
+        assert!(Note::Random.is_fault() && !Note::Reused.is_fault());
+    }
+
+    #[test]
+    fn a_text_that_is_not_a_uid_gets_a_hint() {
+        let long = "1E".repeat(TEXT_CHARS_MAX);
+        let table = [
+            ("0514229873", "as a decimal reading it is `1EA68671`"),
+            ("75C54837CF", "the check byte of the first four: `75C54837`"),
+            ("8804A1B2C3D4E5F6", "leave it out, `04A1B2C3D4E5F6`"),
+            ("0x1EA68671", "leave out `0x`"),
+            ("202608193021", "is not the UID: read the card"),
+            ("00000000", "all 00 or all FF"),
+            ("card", "written in hex"),
+            ("１ＥＡ68671", "written in hex"),
+            ("", "this has 0"),
+            (long.as_str(), "this has 128"),
+        ];
+        for (text, part) in table {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
 }

@@ -5,13 +5,15 @@ use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
 use ed25519_dalek::VerifyingKey;
+use enumset::enum_set;
 use serde::Deserialize;
 
 use crate::access::id::StreamName;
+use crate::profile::diagnostic::hint;
 use crate::profile::document::{Key, List, Log, Text};
+use crate::wire::allowed::{AllowedOps, OpName, STANDING};
 use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::keys::{self, KeyError};
-use crate::wire::may::{MaySet, NoSuchOp, OpName};
 
 /// The name in `may` for everything.
 const ALL: &str = "*";
@@ -21,10 +23,10 @@ const STREAMS_MAX: usize = 16;
 const KEYS_MAX: usize = 4;
 
 /// Ops that write the same registers, and what those are.
-const GROUPS: [(MaySet, &str); 3] = [
-    (MaySet::STANDING, "the standing of cards"),
-    (MaySet::of(&[OpName::Enrol, OpName::Withdraw]), "enrolments"),
-    (MaySet::of(&[OpName::SuspendPower, OpName::ResumePower]), "the power of rooms"),
+const GROUPS: [(AllowedOps, &str); 3] = [
+    (STANDING, "the standing of cards"),
+    (enum_set!(OpName::Enrol | OpName::Withdraw), "enrolments"),
+    (enum_set!(OpName::SuspendPower | OpName::ResumePower), "the power of rooms"),
 ];
 
 #[derive(Deserialize)]
@@ -63,10 +65,14 @@ enum Allowed {
 }
 
 impl FromStr for Allowed {
-    type Err = NoSuchOp;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, NoSuchOp> {
-        if text == ALL { Ok(Self::Everything) } else { text.parse().map(Self::One) }
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == ALL {
+            return Ok(Self::Everything);
+        }
+        let unknown = |_| format!("`{text}` is not an op; {}", hint(text, OpName::ALL.iter().map(|op| op.as_str())));
+        text.parse().map(Self::One).map_err(unknown)
     }
 }
 
@@ -100,15 +106,15 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
             t.may.wrong(log, "a stream without an op is of no use; list its ops, or remove the stream");
         }
         let one = |Text(allowed): &Text<Allowed>| match allowed {
-            Allowed::Everything => MaySet::ALL,
-            Allowed::One(op) => MaySet::of(&[*op]),
+            Allowed::Everything => AllowedOps::all(),
+            Allowed::One(op) => AllowedOps::only(*op),
         };
         streams.extend(t.name.get().map(|Text(name)| StreamSpec {
             name: name.clone(),
             scope: t.scope.or(Scope::Gateway),
             keys: t.public_keys.values().map(|key| key.0.0).collect(),
             insecure_unsigned,
-            may: t.may.values().flat_map(|allowed| one(allowed).iter()).collect(),
+            allowed: t.may.values().flat_map(|allowed| one(allowed).iter()).collect(),
         }));
     }
     let owned = owners(log, tables);
@@ -122,7 +128,7 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
 }
 
 /// Reports ops with two owners, and groups of ops with two; gives the ops that have an owner.
-fn owners(log: &Log, tables: &[Key<StreamTable>]) -> MaySet {
+fn owners(log: &Log, tables: &[Key<StreamTable>]) -> AllowedOps {
     let mut owner: HashMap<OpName, usize> = HashMap::new();
     // Of each group its first owner; another stream in it is reported once.
     let mut group_owner: HashMap<&str, (usize, OpName)> = HashMap::new();
@@ -144,7 +150,7 @@ fn owners(log: &Log, tables: &[Key<StreamTable>]) -> MaySet {
                         "`*` is only for the only stream, because exactly one stream may own an op; list its ops";
                     key.wrong(log, message);
                 }
-                owner.extend(MaySet::ALL.iter().map(|op| (op, at)));
+                owner.extend(AllowedOps::all().iter().map(|op| (op, at)));
                 continue;
             }
             None => continue,

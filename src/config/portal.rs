@@ -11,8 +11,8 @@ use super::profiles::Profiles;
 use crate::access::id::{PortalId, Zone};
 use crate::access::portal::{Direction, Portal, PortalKind};
 use crate::access::transform::Transform;
+use crate::profile::diagnostic::hint;
 use crate::profile::document::{Key, List, NotBlank, Text, Whole, out_of_range};
-use crate::wire::spelling::hint;
 
 /// Shortest hold of a door in milliseconds: under a second nobody gets through (ULC 60839-11-1 asks for 3 s where it is fixed).
 const DOOR_HOLD_MS_MIN: i64 = 1_000;

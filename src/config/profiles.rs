@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::profile::diagnostic::hint;
 use crate::profile::{self, Profile, SHIPPED};
-use crate::wire::spelling::hint;
 
 /// The profiles found so far, by directory and name.
 #[derive(Default)]

@@ -3,8 +3,8 @@
 use super::*;
 use crate::access::policy::{FirePower, RevokePower, Severity, UntrustedClock};
 use crate::access::portal::{Direction, PortalKind};
+use crate::wire::allowed::OpName;
 use crate::wire::envelope::Scope;
-use crate::wire::may::OpName;
 
 /// The public key of RFC 8037, appendix A.
 const KEY: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
@@ -73,8 +73,8 @@ fn every_key_of_a_full_file_is_understood() {
     assert_eq!(config.streams.len(), 2);
     assert_eq!(config.streams[0].scope, Scope::Campus);
     assert_eq!(config.streams[0].keys.len(), 1);
-    assert_eq!(config.streams[0].may.iter().count(), 8);
-    assert!(config.streams[1].may.contains(OpName::Command));
+    assert_eq!(config.streams[0].allowed.iter().count(), 8);
+    assert!(config.streams[1].allowed.contains(OpName::Command));
     assert_eq!(config.streams[1].scope, Scope::Gateway);
 
     let policy = &config.policy;
@@ -192,7 +192,7 @@ output = {{ modbus = "b", unit = 1, profile = "generic-power-box" }}
     let local = config.local.unwrap();
     assert_eq!((local.client_id.as_str(), &local.urls), ("g-local", &uplink.urls));
     assert_eq!(config.streams[0].scope, Scope::Gateway);
-    assert_eq!(config.streams[0].may.iter().count(), OpName::ALL.len());
+    assert_eq!(config.streams[0].allowed.iter().count(), OpName::ALL.len());
     assert!(!config.streams[0].insecure_unsigned);
     assert_eq!(config.audit, AuditConfig::default());
     assert_eq!(config.policy, Policy::default());

@@ -45,7 +45,7 @@ fn core() -> (GatewayCore<Nowhere>, mpsc::Receiver<UplinkOrder>) {
     let identity = Identity {
         streams: vec![(
             "office".parse().unwrap(),
-            crate::wire::digest_lines::registers_of(crate::wire::may::MaySet::ALL),
+            crate::wire::digest_lines::registers_of(crate::wire::allowed::AllowedOps::all()),
         )],
         ..Identity::default()
     };

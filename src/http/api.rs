@@ -16,7 +16,7 @@ use crate::access::id::{CardUid, PortalId, StreamName};
 use crate::access::input::Operator;
 use crate::access::portal::Posture;
 use crate::gateway::ports::{Ask, Inbox, OperatorRefusal, Readiness, StateReport};
-use crate::wire::bodies::VerdictBody;
+use crate::wire::up::VerdictBody;
 use crate::wire::{state, time};
 
 /// What the pages show.
@@ -78,7 +78,8 @@ fn status_body(state: &StateReport) -> serde_json::Value {
     let mode =
         |(portal, posture): &(PortalId, Posture)| json!({ "portal": portal.as_str(), "posture": posture.as_str() });
     let malformed = |(portal, wrong): &(PortalId, String)| json!({ "portal": portal.as_str(), "wrong": wrong });
-    let mut status = serde_json::from_slice(&state::encode(state, 0)).unwrap_or_else(|_| json!({}));
+    let mut status =
+        state::encode(state, 0).and_then(|body| serde_json::from_slice(&body)).unwrap_or_else(|_| json!({}));
     if let Some(fields) = status.as_object_mut() {
         // The number of the uplink's connection is the uplink's.
         fields.remove("conn");

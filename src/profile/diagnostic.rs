@@ -1,8 +1,11 @@
-//! What is wrong with a document, and where: places in lines and columns, and the list that grows while it is read.
+//! What is wrong with a document, and where: places in lines and columns, the list that grows while it is read, and what a
+//! wrong name was probably meant to be.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
+
+pub use crate::wire::text::{hint, nearest};
 
 /// A place in a document.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::diagnostic::{Log, Place};
-use crate::wire::spelling::{hint, nearest};
+use super::diagnostic::{hint, nearest};
 
 /// The name by which a `Key` asks the deserializer for its place.
 pub(super) const KEY: &str = "$dormgate::profile::document::Key";

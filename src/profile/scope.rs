@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::diagnostic::nearest;
 use super::document::{Key, List, Log, Place, Whole, out_of_range};
 use super::plan;
 use super::points::{Link, Order, Point, PointType, Poll, Write};
 use crate::wire::modbus::{COIL_ON, Space};
-use crate::wire::spelling::nearest;
 
 /// The last address on the wire.
 const ADDRESS_MAX: i64 = 0xFFFF;

@@ -17,7 +17,7 @@ use crate::access::portal::Posture;
 use crate::access::power_box::PowerSource;
 use crate::access::state::State;
 use crate::access::stream::StreamTrack;
-use crate::wire::changes;
+use crate::wire::down;
 
 /// Leads every value. A generation of another version is set aside and its state replayed from the journal.
 const RECORD_VERSION: u8 = 3;
@@ -81,7 +81,7 @@ impl Fold for State {
             self.fold(event, None);
             return Ok(());
         }
-        match changes::parse_evidence(evidence) {
+        match down::read_evidence(evidence) {
             Ok(parsed) if parsed.content.is_ok() => {
                 self.fold(event, Some(&parsed));
                 Ok(())

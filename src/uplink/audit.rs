@@ -12,8 +12,8 @@ use crate::access::id::Timestamp;
 use crate::access::input::Input;
 use crate::mqtt::Retention;
 use crate::store::StoredEvent;
-use crate::wire::bodies;
 use crate::wire::topic::Up;
+use crate::wire::up;
 
 /// Pause after the audit could not be read or sent, in seconds.
 const READ_AGAIN_S: u64 = 5;
@@ -67,7 +67,7 @@ impl Uplink {
         // One batch has no hole; what retention has dropped lies between batches.
         let run = events.iter().zip(first..).take_while(|(event, n)| event.n == *n).map(|(event, _)| &event.json);
         let run = run.collect::<Vec<_>>();
-        let Some(body) = bodies::encode_audit(&self.boot, first, &run) else { return };
+        let Some(body) = up::encode_audit(&self.boot, first, &run) else { return };
         let last = first + u64::try_from(run.len()).unwrap_or(1) - 1;
         // The feed sends it again, not the outbox.
         let retention = Retention::Until(now + Duration::from_secs(RESEND_S));

@@ -3,9 +3,9 @@
 use crate::access::change::{ErrorCode, OpError};
 use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::access::input::{Input, MessageKind, Receipt, ReceivedChanges};
+use crate::wire::down;
 use crate::wire::envelope::{self, Channel, Refused, StreamSpec};
 use crate::wire::topic::{CampusDown, Down, Topic};
-use crate::wire::{audit_ack, changes, command, head};
 
 /// What a message means to the uplink.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Decoder {
 
     fn head(&self, payload: &[u8], via: Channel, stream: &StreamName, now: Timestamp) -> Decoded {
         let opened = envelope::open(payload, via, &self.gateway, &self.streams);
-        Decoded::Passing(match opened.and_then(|opened| head::parse(&opened, stream)) {
+        Decoded::Passing(match opened.and_then(|opened| down::read_head(&opened, stream)) {
             Ok(head) => Input::Head(head),
             Err(refused) => Input::Rejected(refused.rejected(MessageKind::Head, None, now)),
         })
@@ -73,7 +73,7 @@ impl Decoder {
         }
         // What is not from a center gets no ack, or anybody could make an office take its own message for refused.
         let changes = match envelope::open(&payload, via, &self.gateway, &self.streams) {
-            Ok(opened) => changes::parse(&opened),
+            Ok(opened) => down::read_changes(&opened),
             Err(refused) => {
                 return Decoded::Passing(Input::Rejected(refused.rejected(MessageKind::Changes, None, now)));
             }
@@ -89,7 +89,7 @@ impl Decoder {
             Err(Refused::retained(payload))
         } else {
             let opened = envelope::open(payload, Channel::Gateway, &self.gateway, &self.streams);
-            opened.and_then(|opened| command::parse(&opened))
+            opened.and_then(|opened| down::read_command(&opened))
         };
         Decoded::Passing(match command {
             Ok(command) => Input::Command(command),
@@ -99,7 +99,7 @@ impl Decoder {
 
     fn audit_ack(&self, payload: Vec<u8>, now: Timestamp) -> Decoded {
         let opened = envelope::open(&payload, Channel::Gateway, &self.gateway, &self.streams);
-        match opened.and_then(|opened| audit_ack::parse(&opened)) {
+        match opened.and_then(|opened| down::read_audit_ack(&opened)) {
             Ok(ack) => Decoded::AuditAck { through: ack.through, payload },
             Err(refused) => Decoded::Passing(Input::Rejected(refused.rejected(MessageKind::AuditAck, None, now))),
         }

@@ -30,10 +30,10 @@ use crate::mqtt::{
     Retention, Session, Setup, WallClock, Will,
 };
 use crate::store::StoredEvent;
-use crate::wire::bodies;
 use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::state;
 use crate::wire::topic::{self, CampusDown, Down, Qos, Topic, Up};
+use crate::wire::up::{self, AckBody, AlarmBody, ReplyBody, ResyncBody};
 
 pub use source::{AuditSource, ReadEvents};
 
@@ -264,29 +264,32 @@ impl Uplink {
     }
 
     fn carry_out(&mut self, order: UplinkOrder) {
-        let (what, taken) = match order {
+        let (what, body, retention) = match order {
             UplinkOrder::Acknowledge { ack, receipt, durable_at } => {
-                return self.acknowledge(receipt, bodies::encode_ack(&ack, durable_at));
+                match up::encode(&AckBody::new(&ack, durable_at)) {
+                    Ok(body) => self.acknowledge(receipt, body),
+                    Err(why) => error!(link = "uplink", topic = "ack", "an ack cannot be written: {why}"),
+                }
+                return;
             }
-            UplinkOrder::Reply(reply) => {
-                (Up::Reply, self.publish(Up::Reply, bodies::encode_reply(&reply), Retention::UntilDelivered))
-            }
-            UplinkOrder::Alarm(alarm) => {
-                (Up::Alarm, self.publish(Up::Alarm, bodies::encode_alarm(&alarm), Retention::UntilDelivered))
-            }
+            UplinkOrder::Reply(reply) => (Up::Reply, up::encode(&ReplyBody::from(&*reply)), Retention::UntilDelivered),
+            UplinkOrder::Alarm(alarm) => (Up::Alarm, up::encode(&AlarmBody::from(&*alarm)), Retention::UntilDelivered),
             UplinkOrder::Resync(resync) => {
                 // An old request to send again would only be answered once more.
                 let retention = Retention::Newest(format!("resync/{}", resync.stream));
-                (Up::Resync, self.publish(Up::Resync, bodies::encode_resync(&resync), retention))
+                (Up::Resync, up::encode(&ResyncBody::from(&*resync)), retention)
             }
             // The link reports when it is up, and the gateway orders the state then.
             UplinkOrder::State(_) if !self.connection.is_up() => return,
             UplinkOrder::State(report) => {
                 let body = state::encode(&report, self.connection.generation());
-                (Up::State, self.publish(Up::State, body, Retention::Newest("state".into())))
+                (Up::State, body, Retention::Newest("state".into()))
             }
         };
-        if let Err(why) = taken {
+        let published = body
+            .map_err(|why| why.to_string())
+            .and_then(|body| self.publish(what, body, retention).map_err(|why| why.to_string()));
+        if let Err(why) = published {
             error!(link = "uplink", topic = what.as_str(), "a message to the center is lost: {why}");
         }
     }

@@ -4,7 +4,6 @@
 
 use sha2::{Digest, Sha256};
 
-use super::text::hex;
 use crate::access::change::SuspendReason;
 use crate::access::credential::{Enrolment, Entitlement, Flag, ZoneSet};
 use crate::access::id::{CardUid, Holder, PortalId, ScheduleName, Timestamp, Zone};
@@ -84,7 +83,7 @@ pub fn finish(mut lines: Vec<String>) -> String {
         hash.update(line.as_bytes());
         hash.update(b"\n");
     }
-    hex(&hash.finalize())
+    hex::encode(hash.finalize())
 }
 
 #[cfg(test)]

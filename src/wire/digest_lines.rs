@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
+use super::allowed::{AllowedOps, OpName};
 use super::digest;
-use super::may::{MaySet, OpName};
 use crate::access::change::{RegisterKind, RegisterKinds};
 use crate::access::credential::{Flag, Flags};
 use crate::access::list::{AccessList, HolderEntry};
@@ -19,9 +19,9 @@ pub struct Digest {
     pub sha256: String,
 }
 
-/// The registers that are numbered by a stream which may report these ops.
+/// The registers that are numbered by a stream that is allowed these ops.
 #[must_use]
-pub fn registers_of(may: MaySet) -> RegisterKinds {
+pub fn registers_of(allowed: AllowedOps) -> RegisterKinds {
     let kind = |op| match op {
         OpName::Issue
         | OpName::Reissue
@@ -37,7 +37,7 @@ pub fn registers_of(may: MaySet) -> RegisterKinds {
         OpName::SetPosture => Some(RegisterKind::Posture),
         OpName::Command => None,
     };
-    may.iter().filter_map(kind).collect()
+    allowed.iter().filter_map(kind).collect()
 }
 
 /// The digest of the registers of a stream that owns `kinds` of `list`.
@@ -126,12 +126,12 @@ mod tests {
     use crate::access::change::{Op, PortalSet, Position, Subject, SuspendReason};
     use crate::access::credential::{Enrolment, Role};
 
-    fn reported(may: MaySet, ops: &[Op]) -> (Vec<String>, u64) {
+    fn reported(allowed: AllowedOps, ops: &[Op]) -> (Vec<String>, u64) {
         let mut list = AccessList::default();
         for (op, seq) in ops.iter().zip(1..) {
             list.replay(std::slice::from_ref(op), Position { epoch: NonZeroU32::MIN, seq });
         }
-        let (mut lines, cards) = lines(&list, &registers_of(may));
+        let (mut lines, cards) = lines(&list, &registers_of(allowed));
         lines.sort();
         (lines, cards)
     }
@@ -167,29 +167,23 @@ mod tests {
             Op::SetFlag { subject: Subject::Card("01020304".parse().unwrap()), flag: Flag::Lost, on: true },
             Op::Power { zone: "412".parse().unwrap(), reason: SuspendReason::Arrears, suspended: true },
         ];
-        let office = MaySet::of(&[
-            OpName::Issue,
-            OpName::Reissue,
-            OpName::ReportLost,
-            OpName::Found,
-            OpName::Cancel,
-            OpName::Reinstate,
-        ]);
-        let apartment = MaySet::of(&[OpName::Enrol, OpName::Withdraw, OpName::SuspendPower, OpName::ResumePower]);
+        let office =
+            OpName::Issue | OpName::Reissue | OpName::ReportLost | OpName::Found | OpName::Cancel | OpName::Reinstate;
+        let apartment = OpName::Enrol | OpName::Withdraw | OpName::SuspendPower | OpName::ResumePower;
         let standing = ["H|h1|replaced", "S|01020304|h1|lost", "S|1EA68671|h1|"].map(str::to_owned).to_vec();
         let enrolled = ["E|1EA68671|h1|resident|||", "W|412|arrears"].map(str::to_owned).to_vec();
         assert_eq!(reported(office, &ops), (standing.clone(), 2));
         assert_eq!(reported(apartment, &ops), (enrolled.clone(), 1));
         let mut both = [standing, enrolled].concat();
         both.sort();
-        assert_eq!(reported(MaySet::ALL, &ops), (both, 2));
+        assert_eq!(reported(AllowedOps::all(), &ops), (both, 2));
         let withdrawn = [ops.as_slice(), &[Op::Withdraw { subject: Subject::Holder(holder) }]].concat();
         assert_eq!(reported(apartment, &withdrawn), (vec!["W|412|arrears".to_owned()], 0));
     }
 
     #[test]
     fn a_posture_has_a_line_only_where_it_counts_and_reports_something() {
-        let lines = |ops: &[Op]| reported(MaySet::ALL, ops).0;
+        let lines = |ops: &[Op]| reported(AllowedOps::all(), ops).0;
         assert_eq!(lines(&[posture(one(), Posture::Secure)]), [""; 0]);
         assert_eq!(lines(&[posture(one(), Posture::Lockdown)]), ["P|p1|lockdown|"]);
         let all_after = [posture(one(), Posture::Lockdown), posture(PortalSet::All, Posture::FreeAccess)];

@@ -1,32 +1,27 @@
 //! Signed messages of a center: opened, or refused with a code. Decides whose words a message is, and for whom.
 //!
 //! JWS compact serialisation, `alg: EdDSA` with Ed25519 and nothing else (RFC 7515, RFC 8037). What the words mean is the
-//! business of [`changes`](super::changes), [`head`](super::head), [`command`](super::command), [`audit_ack`](super::audit_ack).
-
-use std::num::NonZeroU32;
+//! business of [`down`](super::down).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
-use serde_json::{Map, Value, json};
+use serde_json::value::RawValue;
 
-use super::fields::Fields;
-use super::json::{self, Document};
-use super::limits::{JTI_CHARS_MAX, JWS_HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, PACKET_BYTES_MAX};
-use super::may::MaySet;
-use super::text::{is_label, quote, shorten};
+use super::allowed::AllowedOps;
+use super::claims::{Claimed, Claims, Members, Text, VERSION, need};
+use super::json::{self, Place};
+use super::limits::{JWS_HEADER_BYTES_MAX, MESSAGE_BYTES_MAX, PACKET_BYTES_MAX};
+use super::text::{quote, shorten};
 use super::topic::CAMPUS;
-use crate::access::change::{ErrorCode, OpError, Position};
+use crate::access::change::{ErrorCode, OpError};
 use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::access::input::{MessageKind, Receipt, RejectedMessage};
 
-/// The version of the contract that is sent here.
-pub const VERSION: u64 = 1;
-
 /// On which topics a stream publishes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// On campus topics, and on a gateway's own when it answers that gateway.
@@ -44,7 +39,7 @@ pub enum Channel {
     Campus,
 }
 
-/// One configured stream: who it is and what it may report.
+/// One configured stream: its keys and its allowed ops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamSpec {
     /// Its name: `kid` and `iss`.
@@ -55,32 +50,26 @@ pub struct StreamSpec {
     pub keys: Vec<VerifyingKey>,
     /// Bare JSON claims are accepted too. For trials.
     pub insecure_unsigned: bool,
-    /// What it may report.
-    pub may: MaySet,
+    /// Its allowed ops.
+    pub allowed: AllowedOps,
 }
 
 /// A message that is really from `stream` and for this gateway. Its content is not judged yet.
 #[derive(Clone, Debug)]
 pub struct Opened<'s> {
-    /// The stream that sent it.
+    /// The stream it is from.
     pub stream: &'s StreamSpec,
     /// Whether a signature was verified; `false` only for a stream with `insecure_unsigned`.
     pub signed: bool,
     /// Length of the message in bytes.
     pub len: usize,
-    pub(super) document: Document,
+    pub(super) claims: Claims,
 }
 
 impl Opened<'_> {
-    /// The claims as they came; a key given twice is `null`.
-    #[must_use]
-    pub fn claims(&self) -> &Map<String, Value> {
-        &self.document.map
-    }
-
     /// A refusal of the message for its content.
     pub(super) fn refuse(&self, error: OpError) -> Refused {
-        Refused { error, claimed: claimed(&self.document.map) }
+        Refused { error, claimed: self.claims.header().map(|header| header.claimed()).unwrap_or_default() }
     }
 
     /// An error unless the message is no longer than `most` bytes.
@@ -92,22 +81,12 @@ impl Opened<'_> {
         Ok(())
     }
 
-    /// An error unless the message is no longer than `most` bytes and its form is clean.
-    pub(super) fn clean(&self, most: usize) -> Result<(), OpError> {
+    /// The claims as `T`, if the message is no longer than `most` bytes and its form is clean.
+    pub(super) fn read<'t, T: Deserialize<'t>>(&'t self, most: usize) -> Result<T, OpError> {
         self.short(most)?;
-        self.document.faults.first().cloned().map_or(Ok(()), Err)
+        self.claims.faults.first().cloned().map_or(Ok(()), Err)?;
+        json::read(&self.claims.text, Place::default())
     }
-}
-
-/// What a message reports of itself, not verified: for the audit and for the answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claimed {
-    /// `iss`, or `kid` where the claims are unreadable.
-    pub stream: Option<StreamName>,
-    /// `epoch` and `seq`.
-    pub at: Option<Position>,
-    /// `jti`.
-    pub jti: Option<String>,
 }
 
 /// A message without effect, that uses up no number.
@@ -116,7 +95,7 @@ pub struct Claimed {
 pub struct Refused {
     /// What is wrong and what to do.
     pub error: OpError,
-    /// What the message reports of itself; not verified.
+    /// What the message claims to be; not verified.
     pub claimed: Claimed,
 }
 
@@ -143,7 +122,7 @@ impl Refused {
     }
 }
 
-/// Verifies who reports `bytes`, which came on a topic of kind `via`, and that it is for `gateway`.
+/// Verifies from whom `bytes` is, which came on a topic of kind `via`, and that it is for `gateway`.
 ///
 /// # Errors
 /// [`Refused`] with `bad_signature`, `unknown_stream`, `wrong_audience`, `invalid_field` (`v`) or `too_large`.
@@ -168,15 +147,15 @@ fn authenticate<'s>(bytes: &[u8], streams: &'s [StreamSpec]) -> Result<Opened<'s
         })
     };
     let len = bytes.len();
-    let (stream, signed, document) = match Message::split(bytes)? {
+    let (stream, signed, claims) = match Message::split(bytes)? {
         Message::Bare(claims) => {
-            let document = read_claims(claims)?;
-            let stream = find(issuer(&document.map)?, "iss")?;
+            let claims = Claims::check(claims.to_vec())?;
+            let stream = find(&claims.header()?.issuer()?, "iss")?;
             if !stream.insecure_unsigned {
                 let what = format!("stream `{}` has to sign: send a JWS, not bare JSON", stream.name);
                 return Err(unsigned(what));
             }
-            (stream, false, document)
+            (stream, false, claims)
         }
         Message::Signed(jws) => {
             let stream = find(&jws.key_id()?, "kid")?;
@@ -190,110 +169,69 @@ fn authenticate<'s>(bytes: &[u8], streams: &'s [StreamSpec]) -> Result<Opened<'s
                 );
                 return Err(unsigned(what));
             }
-            (stream, true, read_claims(&jws.claims()?)?)
+            (stream, true, Claims::check(jws.claims()?)?)
         }
     };
-    let opened = Opened { stream, signed, len, document };
-    let fields = Fields::message(&opened.document.map);
-    match fields.get("v") {
-        Some(v) if v.as_u64() == Some(VERSION) => {}
-        Some(other) => {
-            let what = format!("version {} is unknown, {VERSION} is sent here", quote(&other.to_string()));
-            return Err(fields.invalid("v", what));
-        }
-        None => return Err(fields.need("v").err().unwrap_or_else(|| fields.invalid("v", "is missing"))),
-    }
-    let iss = issuer(&opened.document.map)?;
-    if iss != stream.name.as_str() {
-        let what = format!("{} is not the stream `{}` that signed", quote(iss), stream.name);
-        return Err(fields.error(ErrorCode::UnknownStream, "iss", what));
-    }
-    Ok(opened)
+    Ok(Opened { stream, signed, len, claims })
 }
 
+/// Whether the claims are of this version, from the stream that signed, and for `gateway`.
 fn addressed(opened: &Opened<'_>, via: Channel, gateway: &GatewayId) -> Result<(), OpError> {
-    let fields = Fields::message(&opened.document.map);
-    let wanted = match (via, opened.stream.scope) {
+    let (header, stream, place) = (opened.claims.header()?, opened.stream, Place::default());
+    match header.v.map(RawValue::get) {
+        Some(v) if v.parse() == Ok(VERSION) => {}
+        Some(other) => {
+            let what = format!("version {} is unknown; this gateway reads version {VERSION}", quote(other));
+            return Err(place.error(ErrorCode::InvalidField, "v", what));
+        }
+        None => return Err(place.error(ErrorCode::InvalidField, "v", "is missing; add it")),
+    }
+    let iss = header.issuer()?;
+    if iss != stream.name.as_str() {
+        let what = format!("{} is not the stream `{}` that signed", quote(&iss), stream.name);
+        return Err(place.error(ErrorCode::UnknownStream, "iss", what));
+    }
+    let expected = match (via, stream.scope) {
         (Channel::Gateway, Scope::Gateway | Scope::Campus) => gateway.as_str(),
         (Channel::Campus, Scope::Campus) => CAMPUS,
         (Channel::Campus, Scope::Gateway) => {
             let message =
-                format!("stream `{}` has the scope `gateway` and may not send on campus topics", opened.stream.name);
+                format!("stream `{}` has the scope `gateway` and may not publish on campus topics", stream.name);
             return Err(OpError::message(ErrorCode::WrongAudience, message));
         }
     };
-    match fields.get("aud") {
-        Some(Value::String(aud)) if aud == wanted => Ok(()),
-        Some(other) => {
-            let got = other.as_str().map_or_else(|| quote(&other.to_string()), quote);
-            Err(fields.error(
-                ErrorCode::WrongAudience,
-                "aud",
-                format_args!("`{wanted}` is wanted on this topic, got {got}"),
-            ))
-        }
-        None => Err(fields.error(
-            ErrorCode::WrongAudience,
-            "aud",
-            format_args!("is missing; `{wanted}` is wanted on this topic"),
-        )),
+    let aud: Text<'_> = need(header.aud, "aud", ErrorCode::WrongAudience)?;
+    if aud.0 == expected {
+        return Ok(());
     }
-}
-
-fn issuer(claims: &Map<String, Value>) -> Result<&str, OpError> {
-    let fields = Fields::message(claims);
-    fields.text("iss").map_err(|e| OpError { code: ErrorCode::UnknownStream, ..e })
-}
-
-fn read_claims(bytes: &[u8]) -> Result<Document, OpError> {
-    json::parse(bytes).map_err(|e| OpError::message(ErrorCode::InvalidField, format!("the claims are {e}")))
+    let what = format!("`{expected}` is wanted on this topic, got {}", quote(&aud.0));
+    Err(place.error(ErrorCode::WrongAudience, "aud", what))
 }
 
 /// The claims of a message without a look at its signature, `v`, `iss` or `aud`: for the replay of what was verified on arrival.
-pub(super) fn unverified(bytes: &[u8]) -> Result<Document, OpError> {
+pub(super) fn unverified(bytes: &[u8]) -> Result<Claims, OpError> {
     match Message::split(bytes)? {
-        Message::Bare(claims) => read_claims(claims),
-        Message::Signed(jws) => read_claims(&jws.claims()?),
+        Message::Bare(claims) => Claims::check(claims.to_vec()),
+        Message::Signed(jws) => Claims::check(jws.claims()?),
     }
 }
 
-/// What a message reports of itself, without verifying anything.
+/// What a message claims to be, without verifying anything.
 #[must_use]
 pub fn peek(bytes: &[u8]) -> Claimed {
-    let mut found = unverified(bytes).map(|document| claimed(&document.map)).unwrap_or_default();
-    if found.stream.is_none()
+    let header = |claims: Claims| claims.header().map(|header| header.claimed());
+    let mut claimed = unverified(bytes).and_then(header).unwrap_or_default();
+    if claimed.stream.is_none()
         && let Ok(Message::Signed(jws)) = Message::split(bytes)
     {
-        found.stream = jws.key_id().ok().and_then(|kid| kid.parse().ok());
+        claimed.stream = jws.key_id().ok().and_then(|kid| kid.parse().ok());
     }
-    found
-}
-
-fn claimed(claims: &Map<String, Value>) -> Claimed {
-    let stream = claims.get("iss").and_then(Value::as_str).and_then(|iss| iss.parse().ok());
-    let jti = claims.get("jti").and_then(Value::as_str).filter(|jti| is_label(jti, JTI_CHARS_MAX)).map(str::to_owned);
-    Claimed { stream, at: position(&Fields::message(claims)).ok(), jti }
-}
-
-/// `epoch` and `seq` of a message.
-pub(super) fn position(fields: &Fields<'_>) -> Result<Position, OpError> {
-    Ok(Position { epoch: epoch(fields)?, seq: fields.whole("seq", 1)? })
-}
-
-/// `iat` of a message, where it is an instant. Messages that act once need one, for others it is only the newest that counts.
-pub(super) fn issued_at(fields: &Fields<'_>) -> Option<Timestamp> {
-    fields.time_if("iat").ok().flatten()
-}
-
-/// `epoch` of a message.
-pub(super) fn epoch(fields: &Fields<'_>) -> Result<NonZeroU32, OpError> {
-    let epoch = u32::try_from(fields.whole("epoch", 1)?).ok().and_then(NonZeroU32::new);
-    epoch.ok_or_else(|| fields.invalid("epoch", format_args!("at most {} is allowed", u32::MAX)))
+    claimed
 }
 
 /// What is looked at in a JWS header. One of these given twice is a fault.
 #[derive(Deserialize)]
-struct Header {
+struct JwsHeader {
     alg: Option<String>,
     kid: Option<String>,
     #[serde(default, deserialize_with = "is_there")]
@@ -356,7 +294,7 @@ impl Jws<'_> {
         if self.header.len() > JWS_HEADER_BYTES_MAX {
             return Err(bad(format!("the header of the JWS is longer than {JWS_HEADER_BYTES_MAX} bytes")));
         }
-        let header: Header = serde_json::from_slice(&Self::decode(self.header, "header")?)
+        let header: JwsHeader = serde_json::from_slice(&Self::decode(self.header, "header")?)
             .map_err(|e| bad(format!("the header of the JWS: {}", shorten(&e.to_string(), 160))))?;
         match header.alg.as_deref() {
             Some("EdDSA") => {}
@@ -384,16 +322,24 @@ impl Jws<'_> {
     }
 }
 
-/// A signed message: what a center publishes.
+/// The members of the claims in a signed message, without a look at its signature.
+///
+/// # Errors
+/// What is wrong with the message.
+pub fn members(bytes: &[u8]) -> Result<Members, String> {
+    unverified(bytes).map_err(|e| e.message).and_then(|claims| Members::parse(claims.text.as_bytes()))
+}
+
+/// A signed message: what a center publishes. `claims` is a JSON object.
 #[must_use]
-pub fn sign(claims: &Map<String, Value>, stream: &StreamName, key: &SigningKey) -> String {
-    let header = json!({ "alg": "EdDSA", "kid": stream.as_str(), "typ": "JWT" });
-    sign_raw(&header, Value::Object(claims.clone()).to_string().as_bytes(), key)
+pub fn sign(claims: &str, stream: &StreamName, key: &SigningKey) -> String {
+    // A stream's name has no character that JSON escapes.
+    sign_raw(&format!(r#"{{"alg":"EdDSA","kid":"{stream}","typ":"JWT"}}"#), claims.as_bytes(), key)
 }
 
 /// A JWS of any header and payload.
-fn sign_raw(header: &Value, payload: &[u8], key: &SigningKey) -> String {
-    let mut text = URL_SAFE_NO_PAD.encode(header.to_string());
+fn sign_raw(header: &str, payload: &[u8], key: &SigningKey) -> String {
+    let mut text = URL_SAFE_NO_PAD.encode(header);
     text.push('.');
     URL_SAFE_NO_PAD.encode_string(payload, &mut text);
     let signature = key.sign(text.as_bytes());

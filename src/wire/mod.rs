@@ -1,35 +1,30 @@
 //! Bytes to access types and back. Pure: no I/O, no clock.
 //!
-//! Every parser here is total: any bytes give a value or an error that reports where and what to do, never a panic.
-//! Start with [`envelope`], which decides whose words a message is; then [`changes`].
+//! Every parser here is total: any bytes give a value or an error that names the place and what to do, never a panic.
+//! Start with [`envelope`], which decides from whom a message is; then [`down`] (from a center), [`up`] (to a center) and
+//! [`portal`].
 
+pub mod allowed;
 pub mod audit;
-pub mod audit_ack;
-pub mod bodies;
-pub mod changes;
-pub mod command;
+pub mod claims;
 pub mod digest;
 pub mod digest_lines;
 
-pub mod draft;
+pub mod down;
 pub mod envelope;
-pub mod head;
 pub mod keys;
 pub mod limits;
-pub mod may;
 pub mod modbus;
 pub mod ops;
 pub mod portal;
 
 pub mod registers;
-pub mod schedule;
-pub mod spelling;
 pub mod state;
 pub mod time;
 pub mod topic;
-pub mod uid;
+pub mod up;
 
-mod fields;
 mod json;
+mod schedule;
 
 pub mod text;

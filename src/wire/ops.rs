@@ -1,215 +1,359 @@
-//! One op of a change message, read from JSON with every diagnostic named, and written as JSON for the reference center.
+//! The ops of a change message (wire contract, 2.3): one enum that is read and written, and what is wrong with an op beyond the form
+//! of its fields.
 
-use serde_json::{Map, Value, json};
+use std::fmt;
+use std::str::FromStr;
 
-use super::fields::Fields;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::allowed::{AllowedOps, OpName};
+use super::json::{self, Place, Wrong, at_most, invalid};
 use super::limits::{ENTITLEMENTS_MAX, PORTALS_MAX};
-use super::may::{MaySet, OpName};
-use super::spelling::hint;
-use super::text::quote;
-use super::{schedule, time};
+use super::schedule::ScheduleBody;
+use super::text::{hint, quote};
+use super::time::Time;
 use crate::access::change::{ErrorCode, Op, OpError, PortalSet, Subject, SuspendReason};
 use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
+use crate::access::id::{CardUid, Holder, IdentifierError, ScheduleName, Timestamp, Zone, as_text};
 use crate::access::portal::{PortalKind, Posture};
 
-/// Reads the op at `place` of a message of a stream that may report `may`.
-pub(super) fn parse(value: &Value, place: u32, may: MaySet) -> Result<Op, OpError> {
-    let fields = Fields::of(value, format!("ops[{place}]"), Some(place))?;
-    let name = name(&fields)?;
-    if !may.contains(name) {
-        let what = format_args!("this stream may not report `{name}`; another stream owns it").to_string();
-        return Err(fields.error(ErrorCode::ForbiddenOp, "op", what));
-    }
-    match name {
-        OpName::Issue => Ok(Op::Issue { uid: fields.lasting_uid("uid")?, holder: fields.parsed("holder")? }),
-        OpName::Reissue => Ok(Op::Reissue {
-            holder: fields.parsed("holder")?,
-            new_uid: fields.lasting_uid("new_uid")?,
-            old_uid: fields.get("old_uid").map(|_| fields.uid("old_uid")).transpose()?,
-        }),
-        OpName::ReportLost => set(&fields, Flag::Lost, true),
-        OpName::Found => set(&fields, Flag::Lost, false),
-        OpName::Freeze => set(&fields, Flag::Frozen, true),
-        OpName::Unfreeze => set(&fields, Flag::Frozen, false),
-        OpName::Cancel => set(&fields, Flag::Cancelled, true),
-        OpName::Reinstate => Ok(Op::Reinstate { uid: fields.uid("uid")? }),
-        OpName::Enrol => Ok(Op::Enrol { uid: fields.lasting_uid("uid")?, enrolment: enrolment(&fields)? }),
-        OpName::Withdraw => Ok(Op::Withdraw { subject: subject(&fields)? }),
-        OpName::SuspendPower => power(&fields, true),
-        OpName::ResumePower => power(&fields, false),
-        OpName::DefineSchedule => {
-            Ok(Op::DefineSchedule { name: fields.parsed("name")?, schedule: schedule::parse(&fields)? })
+/// 2000-01-01: an earlier date in an op is a spreadsheet's day number or a clock that was never set.
+const EARLIEST: Timestamp = Timestamp(946_684_800_000);
+
+/// One op as it is written in a message.
+#[derive(Debug, Serialize, Deserialize, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+enum Body {
+    Issue {
+        uid: CardUid,
+        holder: Holder,
+    },
+    Reissue {
+        holder: Holder,
+        new_uid: CardUid,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        old_uid: Option<CardUid>,
+    },
+    ReportLost(SubjectBody),
+    Found(SubjectBody),
+    Freeze(SubjectBody),
+    Unfreeze(SubjectBody),
+    Cancel(SubjectBody),
+    Reinstate {
+        uid: CardUid,
+    },
+    Enrol(EnrolmentBody),
+    Withdraw(SubjectBody),
+    SuspendPower {
+        zone: Zone,
+        reason: SuspendReason,
+    },
+    ResumePower {
+        zone: Zone,
+        reason: SuspendReason,
+    },
+    DefineSchedule(ScheduleBody),
+    SetPosture {
+        portals: PortalsBody,
+        posture: Posture,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        until: Option<Time>,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SubjectBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<CardUid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holder: Option<Holder>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a list of portals or `*` is wanted")]
+enum PortalsBody {
+    One(String),
+    List(Vec<String>),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct EnrolmentBody {
+    uid: CardUid,
+    holder: Holder,
+    role: Option<Role>,
+    entitlements: Vec<EntitlementBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_after: Option<Time>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct EntitlementBody {
+    kind: PortalKind,
+    zone: ZoneText,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule: Option<ScheduleName>,
+}
+
+/// A zone, or `*` for any.
+#[derive(Debug)]
+struct ZoneText(ZoneSet);
+
+as_text! { ZoneText: "a zone, or `*`"; }
+
+impl fmt::Display for ZoneText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            ZoneSet::Any => f.write_str("*"),
+            ZoneSet::One(zone) => zone.fmt(f),
         }
-        OpName::SetPosture => Ok(Op::SetPosture {
-            portals: portals(&fields)?,
-            posture: fields.choice("posture", &Posture::ALL, Posture::as_str)?,
-            until: fields.date_if("until")?,
-        }),
-        OpName::Command => Err(unknown(&fields, name.as_str())),
     }
 }
 
-fn name(fields: &Fields<'_>) -> Result<OpName, OpError> {
-    let text = fields.text("op")?;
-    text.parse().ok().filter(|name| *name != OpName::Command).ok_or_else(|| unknown(fields, text))
-}
+impl FromStr for ZoneText {
+    type Err = IdentifierError;
 
-fn unknown(fields: &Fields<'_>, text: &str) -> OpError {
-    let known = OpName::ALL.iter().filter(|op| **op != OpName::Command).map(|op| op.as_str());
-    fields.error(ErrorCode::UnknownOp, "op", format_args!("{} is no op; {}", quote(text), hint(text, known)))
-}
-
-fn set(fields: &Fields<'_>, flag: Flag, on: bool) -> Result<Op, OpError> {
-    Ok(Op::SetFlag { subject: subject(fields)?, flag, on })
-}
-
-fn subject(fields: &Fields<'_>) -> Result<Subject, OpError> {
-    match (fields.get("uid"), fields.get("holder")) {
-        (Some(_), None) => Ok(Subject::Card(fields.uid("uid")?)),
-        (None, Some(_)) => Ok(Subject::Holder(fields.parsed("holder")?)),
-        // They mean different things, so neither is guessed.
-        (Some(_), Some(_)) => Err(fields.invalid("holder", "give either `uid` or `holder`, not both")),
-        (None, None) => Err(fields.invalid("uid", "is missing; give `uid` or `holder`")),
+    fn from_str(text: &str) -> Result<Self, IdentifierError> {
+        Ok(Self(if text == "*" { ZoneSet::Any } else { ZoneSet::One(text.parse()?) }))
     }
 }
 
-fn power(fields: &Fields<'_>, suspended: bool) -> Result<Op, OpError> {
-    let reason = fields.choice("reason", &SuspendReason::ALL, SuspendReason::as_str)?;
-    Ok(Op::Power { zone: fields.parsed("zone")?, reason, suspended })
+#[derive(Deserialize)]
+#[serde(expecting = "an object with `op`")]
+struct Tag<'t> {
+    #[serde(borrow)]
+    op: std::borrow::Cow<'t, str>,
 }
 
-fn portals(fields: &Fields<'_>) -> Result<PortalSet, OpError> {
-    let items = match fields.need("portals")? {
-        Value::String(star) if star == "*" => return Ok(PortalSet::All),
-        Value::Array(items) if matches!(items.as_slice(), [Value::String(star)] if star == "*") => {
-            return Ok(PortalSet::All);
-        }
-        Value::Array(_) => fields.list("portals", PORTALS_MAX)?,
-        _ => return Err(fields.invalid("portals", "a list of portals or `*` is wanted")),
+/// How an op is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judge {
+    /// On arrival.
+    Arrival,
+    /// Out of the journal: what was accepted once stays accepted, whatever the rules have become.
+    Replay,
+}
+
+/// Reads the op at `place` of a message of a stream that is allowed `allowed`.
+pub(super) fn parse(text: &str, place: u32, allowed: AllowedOps, judge: Judge) -> Result<Op, OpError> {
+    let place = Place { op: Some(place) };
+    let tag: Tag<'_> = json::read(text, place)?;
+    let Some(name) = tag.op.parse().ok().filter(|name| *name != OpName::Command) else {
+        let known = OpName::ALL.iter().filter(|op| **op != OpName::Command).map(|op| op.as_str());
+        let what = format!("{} is not an op; {}", quote(&tag.op), hint(&tag.op, known));
+        return Err(place.error(ErrorCode::UnknownOp, "op", what));
     };
-    if items.is_empty() {
-        return Err(fields.invalid("portals", "names no portal; name some, or `*` for all"));
+    if !allowed.contains(name) {
+        let what = format!("this stream is not allowed `{name}`; another stream owns it");
+        return Err(place.error(ErrorCode::ForbiddenOp, "op", what));
     }
-    let portal = |item: &Value| {
-        let text = item.as_str().ok_or_else(|| fields.invalid("portals", "each portal is text in quotes"))?;
-        text.parse().map_err(|_| {
-            let what = format!("{} is no portal's name; write names only, or `*` alone for all", quote(text));
-            fields.invalid("portals", what)
+    let body: Body = json::read_tagged(name.as_str(), text, place)?;
+    let judged = if judge == Judge::Arrival { body.check() } else { Ok(()) };
+    judged.and_then(|()| body.into_op()).map_err(|(code, field, what)| place.error(code, &field, what))
+}
+
+impl Body {
+    /// What is refused on arrival only.
+    fn check(&self) -> Result<(), Wrong> {
+        let lasting = |field: &str, uid: &CardUid| {
+            if uid.is_random() {
+                let what = format!(
+                    "`{uid}` is a random UID (4 bytes starting 08), new at each reading, as phones give; read the card itself"
+                );
+                return Err((ErrorCode::RandomUid, field.to_owned(), what));
+            }
+            Ok(())
+        };
+        let dated = |field: &str, time: &Option<Time>| match time {
+            Some(time) if time.0 < EARLIEST => Err(invalid(
+                field,
+                format!("`{time}` is before 2000-01-01; a day number of a spreadsheet is not a time"),
+            )),
+            Some(_) | None => Ok(()),
+        };
+        let whole = |field: &str, uid: Option<&CardUid>| match uid {
+            Some(uid) if uid.is_cascade_tag() => {
+                let what = format!(
+                    "`{uid}` starts with 88, the cascade tag: it is the beginning of a longer UID; read all 7 bytes of the card"
+                );
+                Err((ErrorCode::InvalidUid, field.to_owned(), what))
+            }
+            Some(_) | None => Ok(()),
+        };
+        match self {
+            Self::Issue { uid, .. } => whole("uid", Some(uid)).and_then(|()| lasting("uid", uid)),
+            Self::Reissue { new_uid, old_uid, .. } => {
+                whole("new_uid", Some(new_uid))?;
+                whole("old_uid", old_uid.as_ref())?;
+                lasting("new_uid", new_uid)
+            }
+            Self::Reinstate { uid } => whole("uid", Some(uid)),
+            Self::ReportLost(subject)
+            | Self::Found(subject)
+            | Self::Freeze(subject)
+            | Self::Unfreeze(subject)
+            | Self::Cancel(subject)
+            | Self::Withdraw(subject) => whole("uid", subject.uid.as_ref()),
+            Self::Enrol(enrolment) => {
+                whole("uid", Some(&enrolment.uid))?;
+                lasting("uid", &enrolment.uid)?;
+                dated("not_before", &enrolment.not_before)?;
+                dated("not_after", &enrolment.not_after)?;
+                at_most(&enrolment.entitlements, ENTITLEMENTS_MAX, "entitlements")
+            }
+            Self::SetPosture { until, .. } => dated("until", until),
+            Self::SuspendPower { .. } | Self::ResumePower { .. } | Self::DefineSchedule(_) => Ok(()),
+        }
+    }
+
+    fn into_op(self) -> Result<Op, Wrong> {
+        let flag = |subject: SubjectBody, flag, on| Ok(Op::SetFlag { subject: subject.into_subject()?, flag, on });
+        match self {
+            Self::Issue { uid, holder } => Ok(Op::Issue { uid, holder }),
+            Self::Reissue { holder, new_uid, old_uid } => Ok(Op::Reissue { holder, new_uid, old_uid }),
+            Self::ReportLost(subject) => flag(subject, Flag::Lost, true),
+            Self::Found(subject) => flag(subject, Flag::Lost, false),
+            Self::Freeze(subject) => flag(subject, Flag::Frozen, true),
+            Self::Unfreeze(subject) => flag(subject, Flag::Frozen, false),
+            Self::Cancel(subject) => flag(subject, Flag::Cancelled, true),
+            Self::Reinstate { uid } => Ok(Op::Reinstate { uid }),
+            Self::Enrol(enrolment) => Ok(Op::Enrol { uid: enrolment.uid, enrolment: enrolment.into_enrolment()? }),
+            Self::Withdraw(subject) => Ok(Op::Withdraw { subject: subject.into_subject()? }),
+            Self::SuspendPower { zone, reason } => Ok(Op::Power { zone, reason, suspended: true }),
+            Self::ResumePower { zone, reason } => Ok(Op::Power { zone, reason, suspended: false }),
+            Self::DefineSchedule(body) => {
+                Ok(Op::DefineSchedule { name: body.name.clone(), schedule: body.into_schedule()? })
+            }
+            Self::SetPosture { portals, posture, until } => {
+                Ok(Op::SetPosture { portals: portals.into_set()?, posture, until: until.map(|time| time.0) })
+            }
+        }
+    }
+
+    /// `None` for a flag that no op of the contract writes so.
+    fn of(op: &Op) -> Option<Self> {
+        let flagged = |subject| SubjectBody::of(subject);
+        Some(match op {
+            Op::Issue { uid, holder } => Self::Issue { uid: *uid, holder: holder.clone() },
+            Op::Reissue { holder, new_uid, old_uid } => {
+                Self::Reissue { holder: holder.clone(), new_uid: *new_uid, old_uid: *old_uid }
+            }
+            Op::SetFlag { subject, flag: Flag::Lost, on: true } => Self::ReportLost(flagged(subject)),
+            Op::SetFlag { subject, flag: Flag::Lost, on: false } => Self::Found(flagged(subject)),
+            Op::SetFlag { subject, flag: Flag::Frozen, on: true } => Self::Freeze(flagged(subject)),
+            Op::SetFlag { subject, flag: Flag::Frozen, on: false } => Self::Unfreeze(flagged(subject)),
+            Op::SetFlag { subject, flag: Flag::Cancelled, on: true } => Self::Cancel(flagged(subject)),
+            Op::SetFlag { flag: Flag::Cancelled | Flag::Replaced, .. } => return None,
+            Op::Reinstate { uid } => Self::Reinstate { uid: *uid },
+            Op::Enrol { uid, enrolment } => Self::Enrol(EnrolmentBody::of(*uid, enrolment)),
+            Op::Withdraw { subject } => Self::Withdraw(flagged(subject)),
+            Op::Power { zone, reason, suspended: true } => Self::SuspendPower { zone: zone.clone(), reason: *reason },
+            Op::Power { zone, reason, suspended: false } => Self::ResumePower { zone: zone.clone(), reason: *reason },
+            Op::DefineSchedule { name, schedule } => Self::DefineSchedule(ScheduleBody::of(name, schedule)),
+            Op::SetPosture { portals, posture, until } => Self::SetPosture {
+                portals: match portals {
+                    PortalSet::All => PortalsBody::One("*".to_owned()),
+                    PortalSet::Some(list) => PortalsBody::List(list.iter().map(ToString::to_string).collect()),
+                },
+                posture: *posture,
+                until: until.map(Time),
+            },
         })
-    };
-    Ok(PortalSet::Some(items.iter().map(portal).collect::<Result<_, _>>()?))
+    }
 }
 
-/// The enrolment of an object with `holder`, `entitlements`, `not_before`, `not_after`, `role`.
-fn enrolment(fields: &Fields<'_>) -> Result<Enrolment, OpError> {
-    let holder = fields.parsed("holder")?;
-    let mut entitlements = Vec::new();
-    for (at, item) in fields.list("entitlements", ENTITLEMENTS_MAX)?.iter().enumerate() {
-        let place = format!("{}[{at}]", fields.place("entitlements"));
-        entitlements.push(entitlement(&Fields::of(item, place, fields.op())?)?);
+impl SubjectBody {
+    fn of(subject: &Subject) -> Self {
+        match subject {
+            Subject::Card(uid) => Self { uid: Some(*uid), holder: None },
+            Subject::Holder(holder) => Self { uid: None, holder: Some(holder.clone()) },
+        }
     }
-    let role = fields.choice_if("role", &Role::ALL, Role::as_str)?.unwrap_or_default();
-    let (not_before, not_after) = (fields.date_if("not_before")?, fields.date_if("not_after")?);
-    if let (Some(from), Some(to)) = (not_before, not_after)
-        && to <= from
-    {
-        let what = format!("is not later than `not_before` (`{}`); the card would never be valid", time::format(from));
-        return Err(fields.invalid("not_after", what));
+
+    fn into_subject(self) -> Result<Subject, Wrong> {
+        match (self.uid, self.holder) {
+            (Some(uid), None) => Ok(Subject::Card(uid)),
+            (None, Some(holder)) => Ok(Subject::Holder(holder)),
+            // They mean different things, so neither is guessed.
+            (Some(_), Some(_)) => Err(invalid("holder", "give either `uid` or `holder`, not both")),
+            (None, None) => Err(invalid("uid", "is missing; give `uid` or `holder`")),
+        }
     }
-    Ok(Enrolment { holder, role, not_before, not_after, entitlements })
 }
 
-fn entitlement(fields: &Fields<'_>) -> Result<Entitlement, OpError> {
-    let kind = fields.choice("kind", &PortalKind::ALL, PortalKind::as_str)?;
-    let zone = if fields.text("zone")? == "*" { ZoneSet::Any } else { ZoneSet::One(fields.parsed("zone")?) };
-    Ok(Entitlement { kind, zone, schedule: fields.parsed_if("schedule")? })
+impl PortalsBody {
+    fn into_set(self) -> Result<PortalSet, Wrong> {
+        let list = match self {
+            Self::One(star) if star == "*" => return Ok(PortalSet::All),
+            Self::One(_) => return Err(invalid("portals", "a list of portals or `*` is wanted")),
+            Self::List(list) if list.len() == 1 && list.iter().all(|one| one == "*") => return Ok(PortalSet::All),
+            Self::List(list) => list,
+        };
+        if list.is_empty() {
+            return Err(invalid("portals", "names no portal; name some, or `*` for all"));
+        }
+        at_most(&list, PORTALS_MAX, "portals")?;
+        let portal = |(at, name): (usize, &String)| {
+            let what = || format!("{} is not a portal's name; write names only, or `*` alone for all", quote(name));
+            name.parse().map_err(|_| invalid(format!("portals[{at}]"), what()))
+        };
+        Ok(PortalSet::Some(list.iter().enumerate().map(portal).collect::<Result<_, _>>()?))
+    }
+}
+
+impl EnrolmentBody {
+    fn of(uid: CardUid, enrolment: &Enrolment) -> Self {
+        let Enrolment { holder, role, not_before, not_after, entitlements } = enrolment;
+        let entitlement = |one: &Entitlement| EntitlementBody {
+            kind: one.kind,
+            zone: ZoneText(one.zone.clone()),
+            schedule: one.schedule.clone(),
+        };
+        Self {
+            uid,
+            holder: holder.clone(),
+            role: Some(*role),
+            entitlements: entitlements.iter().map(entitlement).collect(),
+            not_before: not_before.map(Time),
+            not_after: not_after.map(Time),
+        }
+    }
+
+    fn into_enrolment(self) -> Result<Enrolment, Wrong> {
+        if let (Some(from), Some(to)) = (self.not_before, self.not_after)
+            && to <= from
+        {
+            let what = format!("is not later than `not_before` (`{from}`); the card would never be valid");
+            return Err(invalid("not_after", what));
+        }
+        let entitlement =
+            |one: EntitlementBody| Entitlement { kind: one.kind, zone: one.zone.0, schedule: one.schedule };
+        Ok(Enrolment {
+            holder: self.holder,
+            role: self.role.unwrap_or_default(),
+            not_before: self.not_before.map(|time| time.0),
+            not_after: self.not_after.map(|time| time.0),
+            entitlements: self.entitlements.into_iter().map(entitlement).collect(),
+        })
+    }
 }
 
 /// The name of an op; `None` for a flag that no op of the contract writes so (clearing `cancelled`, setting `replaced`).
 #[must_use]
 pub fn name_of(op: &Op) -> Option<OpName> {
-    Some(match op {
-        Op::Issue { .. } => OpName::Issue,
-        Op::Reissue { .. } => OpName::Reissue,
-        Op::SetFlag { flag: Flag::Lost, on: true, .. } => OpName::ReportLost,
-        Op::SetFlag { flag: Flag::Lost, on: false, .. } => OpName::Found,
-        Op::SetFlag { flag: Flag::Frozen, on: true, .. } => OpName::Freeze,
-        Op::SetFlag { flag: Flag::Frozen, on: false, .. } => OpName::Unfreeze,
-        Op::SetFlag { flag: Flag::Cancelled, on: true, .. } => OpName::Cancel,
-        Op::SetFlag { flag: Flag::Cancelled, on: false, .. } | Op::SetFlag { flag: Flag::Replaced, .. } => return None,
-        Op::Reinstate { .. } => OpName::Reinstate,
-        Op::Enrol { .. } => OpName::Enrol,
-        Op::Withdraw { .. } => OpName::Withdraw,
-        Op::Power { suspended: true, .. } => OpName::SuspendPower,
-        Op::Power { suspended: false, .. } => OpName::ResumePower,
-        Op::DefineSchedule { .. } => OpName::DefineSchedule,
-        Op::SetPosture { .. } => OpName::SetPosture,
-    })
+    let name: &'static str = (&Body::of(op)?).into();
+    name.parse().ok()
 }
 
-/// The op as a center writes it; `None` as for [`name_of`].
-#[must_use]
-pub fn to_json(op: &Op) -> Option<Value> {
-    let name = name_of(op)?;
-    let mut value = match op {
-        Op::Issue { uid, holder } => json!({ "uid": uid.to_string(), "holder": holder.as_str() }),
-        Op::Reissue { holder, new_uid, old_uid } => {
-            let mut value = json!({ "holder": holder.as_str(), "new_uid": new_uid.to_string() });
-            put(&mut value, "old_uid", old_uid.map(|uid| json!(uid.to_string())));
-            value
-        }
-        Op::SetFlag { subject, .. } | Op::Withdraw { subject } => match subject {
-            Subject::Card(uid) => json!({ "uid": uid.to_string() }),
-            Subject::Holder(holder) => json!({ "holder": holder.as_str() }),
-        },
-        Op::Reinstate { uid } => json!({ "uid": uid.to_string() }),
-        Op::Enrol { uid, enrolment } => {
-            let mut value = enrolment_json(enrolment);
-            put(&mut value, "uid", Some(json!(uid.to_string())));
-            value
-        }
-        Op::Power { zone, reason, .. } => json!({ "zone": zone.as_str(), "reason": reason.as_str() }),
-        Op::DefineSchedule { name, schedule } => {
-            let mut value = Value::Object(schedule::print(schedule));
-            put(&mut value, "name", Some(json!(name.as_str())));
-            value
-        }
-        Op::SetPosture { portals, posture, until } => {
-            let portals = match portals {
-                PortalSet::All => json!("*"),
-                PortalSet::Some(list) => list.iter().map(|p| p.as_str()).collect(),
-            };
-            let mut value = json!({ "portals": portals, "posture": posture.as_str() });
-            put(&mut value, "until", until.map(|t| json!(time::format(t))));
-            value
-        }
-    };
-    put(&mut value, "op", Some(json!(name.as_str())));
-    Some(value)
-}
+/// An op as a center writes it.
+pub(super) struct Written<'o>(pub &'o Op);
 
-fn enrolment_json(enrolment: &Enrolment) -> Value {
-    let entitlements = enrolment.entitlements.iter().map(|one| {
-        let zone = match &one.zone {
-            ZoneSet::Any => "*",
-            ZoneSet::One(zone) => zone.as_str(),
-        };
-        let mut value = json!({ "kind": one.kind.as_str(), "zone": zone });
-        put(&mut value, "schedule", one.schedule.as_ref().map(|s| json!(s.as_str())));
-        value
-    });
-    let mut value = json!({
-        "holder": enrolment.holder.as_str(),
-        "role": enrolment.role.as_str(),
-        "entitlements": entitlements.collect::<Vec<_>>(),
-    });
-    put(&mut value, "not_before", enrolment.not_before.map(|t| json!(time::format(t))));
-    put(&mut value, "not_after", enrolment.not_after.map(|t| json!(time::format(t))));
-    value
-}
-
-fn put(object: &mut Value, key: &str, value: Option<Value>) {
-    if let (Some(map), Some(value)) = (object.as_object_mut().map(|m: &mut Map<String, Value>| m), value) {
-        map.insert(key.to_owned(), value);
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let body =
+            Body::of(self.0).ok_or_else(|| serde::ser::Error::custom("no op of the contract writes this flag so"))?;
+        json::write_tagged("op", &body, serializer)
     }
 }

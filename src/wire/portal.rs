@@ -1,28 +1,23 @@
 //! Native MQTT portals (wire contract, section 4): requests and states read, decisions and control written, and the inverse
 //! of each for the portal's side.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::bodies::to_bytes;
-use super::envelope::VERSION;
-use super::fields::Fields;
-use super::json;
+use super::claims::VERSION;
+use super::json::{self, Fields, Place};
 use super::limits::{
     PORTAL_ORDER_BYTES_MAX, PORTAL_STATE_BYTES_MAX, QUOTE_CHARS_MAX, REQUEST_BYTES_MAX, REQUEST_ID_CHARS_MAX,
 };
 use super::text::{is_label, shorten};
 use super::topic::Qos;
-use crate::access::change::OpError;
+use crate::access::change::{ErrorCode, OpError};
 use crate::access::decision::{Decision, GrantFlags};
 use crate::access::input::{PortalReport, Presented, Request};
 use crate::access::portal::{Assurance, Direction};
 
 /// How long a decision counts after it was made, in milliseconds; a portal that receives it later must not open.
 pub const DECISION_TTL_MS: u32 = 1500;
-
-const DIRECTIONS: [Direction; 2] = [Direction::In, Direction::Out];
-const ASSURANCES: [Assurance; 3] = [Assurance::Uid, Assurance::Sector, Assurance::Crypto];
 
 /// Whether a message was delivered as it was sent, or kept by the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,31 +49,29 @@ pub fn parse_request(portal: &str, payload: &[u8], delivery: Delivery) -> Reques
             malformed(&format!("{} bytes are too many, {REQUEST_BYTES_MAX} are allowed", payload.len()));
         return request;
     }
-    let document = match json::parse(payload) {
-        Ok(document) => document,
+    let (fields, faults) = match checked(payload) {
+        Ok(checked) => checked,
         Err(error) => {
-            request.presented = malformed(&error.to_string());
+            request.presented = malformed(&error);
             return request;
         }
     };
-    let fields = Fields::message(&document.map);
-    request.assurance =
-        fields.choice_if("assurance", &ASSURANCES, Assurance::as_str).ok().flatten().unwrap_or_default();
-    let id = fields.text_if("id").and_then(|id| match id {
-        Some(id) if !is_label(id, REQUEST_ID_CHARS_MAX) => {
-            Err(fields.invalid("id", format_args!("1 to {REQUEST_ID_CHARS_MAX} printable characters are wanted")))
+    request.assurance = fields.read("assurance").ok().flatten().unwrap_or_default();
+    let id = fields.read::<String>("id").and_then(|id| match id {
+        Some(id) if !is_label(&id, REQUEST_ID_CHARS_MAX) => {
+            Err(invalid("id", format_args!("1 to {REQUEST_ID_CHARS_MAX} printable characters are wanted")))
         }
-        other => Ok(other.map(str::to_owned)),
+        other => Ok(other),
     });
-    let direction = fields.choice_if("direction", &DIRECTIONS, Direction::as_str);
-    let fault = document.faults.first().cloned().map_or(Ok(()), Err);
+    let direction = fields.read("direction");
+    let fault = faults.first().cloned().map_or(Ok(()), Err);
     // The id and the direction are kept whatever else is wrong: the portal waits for an answer, and the way out is never refused.
     request.id = id.as_ref().ok().cloned().flatten();
     request.direction = direction.as_ref().ok().copied().flatten();
     let formed =
         fault.and_then(|()| version(&fields)).and_then(|()| id.map(|_| ())).and_then(|()| direction.map(|_| ()));
-    request.presented = match formed.and_then(|()| fields.text("uid")) {
-        Ok(text) => presented(text),
+    request.presented = match formed.and_then(|()| fields.need::<String>("uid")) {
+        Ok(text) => presented(&text),
         Err(error) => malformed(&error.message),
     };
     request
@@ -91,14 +84,24 @@ fn presented(text: &str) -> Presented {
     }
 }
 
-/// An error unless `v` is absent or the version sent here.
+/// The members of the object in `payload`, and what is wrong with its form.
+fn checked(payload: &[u8]) -> Result<(Fields<'_>, Vec<OpError>), String> {
+    let (text, faults) = json::check(payload).map_err(|e| e.to_string())?;
+    Ok((json::read(text, Place::default()).map_err(|e| e.message)?, faults))
+}
+
+fn invalid(key: &str, what: impl std::fmt::Display) -> OpError {
+    Place::default().error(ErrorCode::InvalidField, key, what)
+}
+
+/// An error unless `v` is absent or the version that is read here.
 fn version(fields: &Fields<'_>) -> Result<(), OpError> {
-    match fields.get("v") {
+    match fields.read::<Value>("v")? {
         None => Ok(()),
         Some(v) if v.as_u64() == Some(VERSION) => Ok(()),
         Some(other) => {
             let got = shorten(&other.to_string(), QUOTE_CHARS_MAX);
-            Err(fields.invalid("v", format_args!("version `{got}` is unknown, {VERSION} is sent here")))
+            Err(invalid("v", format_args!("version `{got}` is unknown; version {VERSION} is read here")))
         }
     }
 }
@@ -112,37 +115,43 @@ pub fn parse_state(payload: &[u8]) -> Result<PortalReport, String> {
     if payload.len() > PORTAL_STATE_BYTES_MAX {
         return Err(format!("{} bytes are too many, {PORTAL_STATE_BYTES_MAX} are allowed", payload.len()));
     }
-    let document = lenient_object(payload)?;
-    let fields = Fields::message(&document.map);
+    let text = lenient_object(payload);
+    let (fields, faults) = checked(text.as_bytes())?;
     version(&fields).map_err(|error| error.message)?;
-    let mut wrong: Vec<String> = document.faults.iter().map(|e| e.message.clone()).collect();
-    let mut reader = StateReader { fields: &fields, wrong: &mut wrong };
+    let mut wrong: Vec<String> = faults.into_iter().map(|e| e.message).collect();
     let report = PortalReport {
-        online: reader.take("online", Fields::flag),
-        card_present: reader.take("card_present", Fields::flag),
-        uid: reader.take("uid", |f, key| f.uid(key).map(Presented::Card)),
-        contact_open: reader.take("contact", |f, key| f.choice(key, &[true, false], contact)),
-        relay: reader.take("relay", Fields::flag),
-        power_w: reader.take("power_w", real),
-        energy_kwh: reader.take("energy_kwh", real),
-        passed: reader.take("passed", |f, key| f.choice(key, &DIRECTIONS, Direction::as_str)),
-        tamper: reader.take("tamper", Fields::flag),
-        fire: reader.take("fire", Fields::flag),
+        online: take(&fields, "online", &mut wrong),
+        card_present: take(&fields, "card_present", &mut wrong),
+        uid: take(&fields, "uid", &mut wrong).map(Presented::Card),
+        contact_open: take(&fields, "contact", &mut wrong).map(|contact: Contact| contact == Contact::Open),
+        relay: take(&fields, "relay", &mut wrong),
+        power_w: take(&fields, "power_w", &mut wrong),
+        energy_kwh: take(&fields, "energy_kwh", &mut wrong),
+        passed: take(&fields, "passed", &mut wrong),
+        tamper: take(&fields, "tamper", &mut wrong),
+        fire: take(&fields, "fire", &mut wrong),
         ..PortalReport::default()
     };
     Ok(PortalReport { malformed: wrong, ..report })
 }
 
-/// The object in `payload`. Where it is no JSON only because a member has a bare value that JSON does not know, as `nan`, `inf`
-/// or `ON`, that value is read as text: it is then wrong for its field, and the other fields can be read.
-fn lenient_object(payload: &[u8]) -> Result<json::Document, String> {
+fn take<'t, T: Deserialize<'t>>(fields: &Fields<'t>, key: &str, wrong: &mut Vec<String>) -> Option<T> {
+    fields.read(key).map_err(|e| wrong.push(e.message)).ok().flatten()
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Contact {
+    Open,
+    Closed,
+}
+
+/// The text of the object in `payload`. Where it is not JSON only because a member has a bare value that JSON does not know, as
+/// `nan`, `inf` or `ON`, that value is read as text: it is then wrong for its field, and the other fields can be read.
+fn lenient_object(payload: &[u8]) -> String {
     let text = String::from_utf8_lossy(payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload));
     let text = text.trim_end_matches(|c: char| c == '\0' || c.is_ascii_whitespace());
-    match json::parse(text.as_bytes()) {
-        Err(json::JsonError::Syntax(_)) => json::parse(quote_bare_values(text).as_bytes()),
-        read => read,
-    }
-    .map_err(|error| error.to_string())
+    if json::check(text.as_bytes()).is_ok() { text.to_owned() } else { quote_bare_values(text) }
 }
 
 /// Puts bare member values that are no JSON in quotes.
@@ -171,34 +180,20 @@ fn quote_bare_values(text: &str) -> String {
     quoted
 }
 
-struct StateReader<'r, 'a> {
-    fields: &'r Fields<'a>,
-    wrong: &'r mut Vec<String>,
-}
-
-impl<'a> StateReader<'_, 'a> {
-    fn take<T>(&mut self, key: &str, read: impl FnOnce(&Fields<'a>, &str) -> Result<T, OpError>) -> Option<T> {
-        self.fields.get(key)?;
-        read(self.fields, key).map_err(|e| self.wrong.push(e.message)).ok()
-    }
-}
-
-fn contact(open: bool) -> &'static str {
-    if open { "open" } else { "closed" }
-}
-
-fn real(fields: &Fields<'_>, key: &str) -> Result<f64, OpError> {
-    fields.need(key)?.as_f64().ok_or_else(|| fields.invalid(key, "a number is wanted"))
-}
-
 /// `decision` for a portal. `hold_ms` is there for a granted gate or door only, `delay_ms` for a granted box that rests.
-#[must_use]
-pub fn encode_decision(id: Option<&str>, decision: &Decision, delay_ms: Option<u64>) -> Vec<u8> {
+///
+/// # Errors
+/// The body cannot be written as JSON; there is no decision that cannot.
+pub fn encode_decision(
+    id: Option<&str>,
+    decision: &Decision,
+    delay_ms: Option<u64>,
+) -> Result<Vec<u8>, serde_json::Error> {
     let (hold_ms, flags) = match decision {
         Decision::Grant(grant) => (grant.hold_ms(), grant.flags()),
         Decision::Deny(_) => (None, GrantFlags::default()),
     };
-    to_bytes(&DecisionBody {
+    serde_json::to_vec(&DecisionBody {
         v: VERSION,
         id,
         decision: decision.as_str(),
@@ -226,7 +221,11 @@ struct DecisionBody<'a> {
 }
 
 /// What `control` orders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, strum::VariantArray, strum::IntoStaticStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Action {
     /// Open once.
     Release,
@@ -243,20 +242,10 @@ pub enum Action {
 }
 
 impl Action {
-    /// All of them.
-    pub const ALL: [Self; 6] = [Self::Release, Self::Lock, Self::PowerOn, Self::PowerOff, Self::Free, Self::Resume];
-
     /// The action's name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Release => "release",
-            Self::Lock => "lock",
-            Self::PowerOn => "power_on",
-            Self::PowerOff => "power_off",
-            Self::Free => "free",
-            Self::Resume => "resume",
-        }
+        self.into()
     }
 
     /// Whether it opens or energises. Such an order carries `ttl_ms` and is published at QoS 0, so that no broker delivers it later.
@@ -276,17 +265,24 @@ impl Action {
 }
 
 /// `control` for a portal; `id` is the gateway's number of the order.
-#[must_use]
-pub fn encode_control(id: &str, action: Action, hold_ms: Option<u32>, reason: &str) -> Vec<u8> {
+///
+/// # Errors
+/// The body cannot be written as JSON; there is no order that cannot.
+pub fn encode_control(
+    id: &str,
+    action: Action,
+    hold_ms: Option<u32>,
+    reason: &str,
+) -> Result<Vec<u8>, serde_json::Error> {
     let ttl_ms = action.opens().then_some(DECISION_TTL_MS);
-    to_bytes(&ControlBody { v: VERSION, id, action: action.as_str(), hold_ms, ttl_ms, reason })
+    serde_json::to_vec(&ControlBody { v: VERSION, id, action, hold_ms, ttl_ms, reason })
 }
 
 #[derive(Serialize)]
 struct ControlBody<'a> {
     v: u64,
     id: &'a str,
-    action: &'static str,
+    action: Action,
     #[serde(skip_serializing_if = "Option::is_none")]
     hold_ms: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -308,7 +304,7 @@ pub fn encode_request(
     put(&mut map, "assurance", assurance.map(Assurance::as_str));
     map.insert("v".into(), json!(VERSION));
     map.insert("uid".into(), json!(uid));
-    to_bytes(&map)
+    Value::Object(map).to_string().into_bytes()
 }
 
 /// `state` as a portal writes it. `cause` and the exit button have no field on the wire; the way out is a request with
@@ -318,7 +314,7 @@ pub fn encode_state(report: &PortalReport) -> Vec<u8> {
     let mut map = Map::new();
     put(&mut map, "online", report.online);
     put(&mut map, "card_present", report.card_present);
-    put(&mut map, "contact", report.contact_open.map(contact));
+    put(&mut map, "contact", report.contact_open.map(|open| if open { "open" } else { "closed" }));
     put(&mut map, "relay", report.relay);
     put(&mut map, "power_w", report.power_w);
     put(&mut map, "energy_kwh", report.energy_kwh);
@@ -332,15 +328,16 @@ pub fn encode_state(report: &PortalReport) -> Vec<u8> {
         Presented::Malformed(text) => text.clone(),
     });
     put(&mut map, "uid", uid);
-    to_bytes(&map)
+    Value::Object(map).to_string().into_bytes()
 }
 
 /// `decision` as a portal reads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct PortalDecision {
     /// The portal's number of the request.
     pub id: Option<String>,
     /// Whether it may open.
+    #[serde(rename = "decision", deserialize_with = "granted")]
     pub granted: bool,
     /// Why.
     pub reason: String,
@@ -351,11 +348,22 @@ pub struct PortalDecision {
     /// How long after the request's answer it still counts, in milliseconds.
     pub ttl_ms: u64,
     /// What the warden should see.
+    #[serde(default)]
     pub flags: Vec<String>,
 }
 
+fn granted<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Decided {
+        Grant,
+        Deny,
+    }
+    Decided::deserialize(deserializer).map(|decided| matches!(decided, Decided::Grant))
+}
+
 /// `control` as a portal reads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct PortalControl {
     /// The gateway's number of the order.
     pub id: String,
@@ -374,21 +382,7 @@ pub struct PortalControl {
 /// # Errors
 /// Reports what is wrong; a portal then does nothing.
 pub fn parse_decision(payload: &[u8]) -> Result<PortalDecision, String> {
-    order(payload, |fields| {
-        let flags = match fields.get("flags") {
-            Some(value) => fields.as_list("flags", value, REQUEST_BYTES_MAX)?,
-            None => &[],
-        };
-        Ok(PortalDecision {
-            id: fields.text_if("id")?.map(str::to_owned),
-            granted: fields.choice("decision", &[true, false], |granted| if granted { "grant" } else { "deny" })?,
-            reason: fields.text("reason")?.to_owned(),
-            hold_ms: milliseconds(fields, "hold_ms")?,
-            delay_ms: milliseconds(fields, "delay_ms")?,
-            ttl_ms: fields.whole("ttl_ms", 0)?,
-            flags: flags.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        })
-    })
+    order(payload)
 }
 
 /// Reads `control` on the portal's side.
@@ -396,29 +390,20 @@ pub fn parse_decision(payload: &[u8]) -> Result<PortalDecision, String> {
 /// # Errors
 /// Reports what is wrong; a portal then does nothing.
 pub fn parse_control(payload: &[u8]) -> Result<PortalControl, String> {
-    order(payload, |fields| {
-        Ok(PortalControl {
-            id: fields.text("id")?.to_owned(),
-            action: fields.choice("action", &Action::ALL, Action::as_str)?,
-            hold_ms: milliseconds(fields, "hold_ms")?,
-            ttl_ms: milliseconds(fields, "ttl_ms")?,
-            reason: fields.text("reason")?.to_owned(),
-        })
-    })
+    order(payload)
 }
 
-fn milliseconds(fields: &Fields<'_>, key: &str) -> Result<Option<u64>, OpError> {
-    fields.get(key).map(|_| fields.whole(key, 0)).transpose()
-}
-
-fn order<T>(payload: &[u8], read: impl FnOnce(&Fields<'_>) -> Result<T, OpError>) -> Result<T, String> {
+fn order<'t, T: Deserialize<'t>>(payload: &'t [u8]) -> Result<T, String> {
     if payload.len() > PORTAL_ORDER_BYTES_MAX {
         return Err(format!("{} bytes are too many, {PORTAL_ORDER_BYTES_MAX} are allowed", payload.len()));
     }
-    let document = json::parse(payload).map_err(|e| e.to_string())?;
-    let fields = Fields::message(&document.map);
-    let clean = document.faults.first().cloned().map_or(Ok(()), Err);
-    clean.and_then(|()| version(&fields)).and_then(|()| read(&fields)).map_err(|e| e.message)
+    let (text, faults) = json::check(payload).map_err(|e| e.to_string())?;
+    let read = || {
+        faults.first().cloned().map_or(Ok(()), Err)?;
+        version(&json::read(text, Place::default())?)?;
+        json::read(text, Place::default())
+    };
+    read().map_err(|e| e.message)
 }
 
 fn put<T: Into<Value>>(map: &mut Map<String, Value>, key: &str, value: Option<T>) {

@@ -1,6 +1,7 @@
 //! What portals send and receive, and that nothing they send is lost or trusted too much.
 
 use proptest::prelude::*;
+use strum::VariantArray;
 
 use super::*;
 use crate::access::decision::Grant;
@@ -33,18 +34,18 @@ fn a_request_is_read_with_and_without_its_optional_fields() {
 #[test]
 fn a_request_that_cannot_be_read_is_still_a_request() {
     for (payload, part) in [
-        ("", "not UTF-8 JSON"),
-        ("1EA68671", "not UTF-8 JSON"),
-        ("[]", "a JSON object"),
+        ("", "not a JSON object"),
+        ("1EA68671", "not a JSON object"),
+        ("[]", "not a JSON object"),
         ("{}", "`uid`: is missing"),
-        (r#"{"uid":514229873}"#, "`uid`: text in quotes"),
+        (r#"{"uid":514229873}"#, "`uid`: invalid type"),
         (r#"{"uid":"1EA686"}"#, "1EA686"),
         (r#"{"uid":"00000000"}"#, "00000000"),
         (r#"{"uid":"a\nb"}"#, "a?b"),
         (r#"{"v":2,"uid":"1EA68671"}"#, "version `2` is unknown"),
-        (r#"{"uid":"1EA68671","uid":"1EA68672"}"#, "`uid` is given twice"),
-        (r#"{"uid":"1EA68671","direction":"up"}"#, "`direction`: one of `in`, `out`"),
-        (r#"{"uid":"1EA68671","id":7}"#, "`id`: text in quotes"),
+        (r#"{"uid":"1EA68671","uid":"1EA68672"}"#, "`uid`: is given twice"),
+        (r#"{"uid":"1EA68671","direction":"up"}"#, "`direction`: unknown value `up`, expected `in` or `out`"),
+        (r#"{"uid":"1EA68671","id":7}"#, "`id`: invalid type"),
         (r#"{"uid":"1EA68671","id":""}"#, "`id`: 1 to 64"),
     ] {
         let text = malformed(payload);
@@ -87,36 +88,25 @@ fn a_whole_state_is_read_as_it_was_written() {
 fn a_field_of_a_state_with_a_wrong_value_is_left_out_and_named_and_the_others_count() {
     let fire = || PortalReport { fire: Some(true), ..PortalReport::default() };
     let left = || PortalReport { card_present: Some(false), ..PortalReport::default() };
-    let number = |key: &str| format!("`{key}`: a number is wanted");
-    let flag = |got: &str| format!("`fire`: `true` or `false` is wanted, this is {got}");
     for (payload, report, wrong) in [
-        (r#"{"fire":true,"power_w":nan}"#, fire(), vec![number("power_w")]),
-        (
-            r#"{"fire":true,"power_w": -Infinity , "energy_kwh":NaN}"#,
-            fire(),
-            vec![number("power_w"), number("energy_kwh")],
-        ),
-        (r#"{"power_w":1e999,"card_present":false}"#, left(), vec![number("power_w")]),
-        (r#"{"card_present":false,"power_w":+41.2}"#, left(), vec![number("power_w")]),
-        (r#"{"card_present":false,"power_w":"much","x\\":nan}"#, left(), vec![number("power_w")]),
-        (r#"{"card_present":false,"fire":"ON"}"#, left(), vec![flag("text")]),
-        (r#"{"card_present":false,"fire":ON}"#, left(), vec![flag("text")]),
-        (r#"{"card_present":false,"fire":1}"#, left(), vec![flag("a number")]),
-        (
-            r#"{"fire":true,"contact":"ajar","relay":true,"relay":false}"#,
-            fire(),
-            vec![
-                "`relay` is given twice; give each field once".into(),
-                "`contact`: one of `open`, `closed` is wanted, got `ajar`".into(),
-            ],
-        ),
+        (r#"{"fire":true,"power_w":nan}"#, fire(), vec!["power_w"]),
+        (r#"{"fire":true,"power_w": -Infinity , "energy_kwh":NaN}"#, fire(), vec!["power_w", "energy_kwh"]),
+        (r#"{"power_w":1e999,"card_present":false}"#, left(), vec!["power_w"]),
+        (r#"{"card_present":false,"power_w":+41.2}"#, left(), vec!["power_w"]),
+        (r#"{"card_present":false,"power_w":"much","x\\":nan}"#, left(), vec!["power_w"]),
+        (r#"{"card_present":false,"fire":"ON"}"#, left(), vec!["fire"]),
+        (r#"{"card_present":false,"fire":ON}"#, left(), vec!["fire"]),
+        (r#"{"card_present":false,"fire":1}"#, left(), vec!["fire"]),
+        (r#"{"fire":true,"contact":"ajar","relay":true,"relay":false}"#, fire(), vec!["relay", "contact"]),
         ("\u{FEFF}{\"fire\":true}", fire(), vec![]),
         ("{\"fire\":true}\0", fire(), vec![]),
         (" {\"fire\":true}\r\n\0\0\n", fire(), vec![]),
         (r#"{"fire":true,"note":"a \":nan\" b","x":null}"#, fire(), vec![]),
     ] {
-        let expected = PortalReport { malformed: wrong, ..report };
-        assert_eq!(parse_state(payload.as_bytes()), Ok(expected), "{payload}");
+        let read = parse_state(payload.as_bytes()).unwrap();
+        let named: Vec<_> = read.malformed.iter().map(|message| message.split('`').nth(1).unwrap()).collect();
+        assert_eq!(named, wrong, "{payload}");
+        assert_eq!(PortalReport { malformed: vec![], ..read.clone() }, report, "{payload}");
     }
     let wrong_uid = parse_state(br#"{"card_present":true,"uid":"8"}"#).unwrap();
     assert_eq!((wrong_uid.card_present, wrong_uid.uid, wrong_uid.malformed.len()), (Some(true), None, 1));
@@ -143,7 +133,7 @@ fn what_is_no_json_object_is_refused_whole() {
 #[test]
 fn a_denial_is_spelled_as_in_the_contract_and_read_by_the_portal() {
     let decision = Decision::Deny(Denial::from(Reason::Lost));
-    let bytes = encode_decision(Some("b7f3-118"), &decision, None);
+    let bytes = encode_decision(Some("b7f3-118"), &decision, None).unwrap();
     let wanted = json!({"v": 1, "id": "b7f3-118", "decision": "deny", "reason": "lost", "ttl_ms": 1500, "flags": []});
     assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), wanted);
     let read = parse_decision(&bytes).unwrap();
@@ -151,13 +141,13 @@ fn a_denial_is_spelled_as_in_the_contract_and_read_by_the_portal() {
         (read.id.as_deref(), read.granted, read.reason.as_str(), read.hold_ms),
         (Some("b7f3-118"), false, "lost", None)
     );
-    assert_eq!(parse_decision(&encode_decision(None, &decision, None)).unwrap().id, None);
+    assert_eq!(parse_decision(&encode_decision(None, &decision, None).unwrap()).unwrap().id, None);
 }
 
 #[test]
 fn a_grant_is_read_by_the_portal() {
     let grant = Grant::for_test("gate-in".parse().unwrap(), None, Some(3000));
-    let text = String::from_utf8(encode_decision(None, &Decision::Grant(grant), None)).unwrap();
+    let text = String::from_utf8(encode_decision(None, &Decision::Grant(grant), None).unwrap()).unwrap();
     assert_eq!(text, r#"{"v":1,"decision":"grant","reason":"granted","hold_ms":3000,"ttl_ms":1500,"flags":[]}"#);
     let late = text.replace("[]", "[\"late\"]");
     let read = parse_decision(late.as_bytes()).unwrap();
@@ -168,21 +158,21 @@ fn a_grant_is_read_by_the_portal() {
 #[test]
 fn a_grant_of_a_box_that_rests_carries_its_delay() {
     let grant = Grant::for_test("power-412".parse().unwrap(), None, None);
-    let text = String::from_utf8(encode_decision(None, &Decision::Grant(grant), Some(2100))).unwrap();
+    let text = String::from_utf8(encode_decision(None, &Decision::Grant(grant), Some(2100)).unwrap()).unwrap();
     assert_eq!(text, r#"{"v":1,"decision":"grant","reason":"granted","delay_ms":2100,"ttl_ms":1500,"flags":[]}"#);
     assert_eq!(parse_decision(text.as_bytes()).unwrap().delay_ms, Some(2100));
 }
 
 #[test]
 fn every_order_is_read_as_it_was_written() {
-    for action in Action::ALL {
-        let bytes = encode_control("c-1", action, Some(3000), "remote");
+    for action in Action::VARIANTS.iter().copied() {
+        let bytes = encode_control("c-1", action, Some(3000), "remote").unwrap();
         let ttl_ms = matches!(action, Action::Release | Action::PowerOn | Action::Free).then_some(1500);
         let read = PortalControl { id: "c-1".into(), action, hold_ms: Some(3000), ttl_ms, reason: "remote".into() };
         assert_eq!(parse_control(&bytes), Ok(read));
         assert_eq!(action.qos() == Qos::AtMostOnce, ttl_ms.is_some(), "{action:?}");
     }
-    let off = encode_control("c-2", Action::PowerOff, None, "power_suspended");
+    let off = encode_control("c-2", Action::PowerOff, None, "power_suspended").unwrap();
     let wanted = json!({"v": 1, "id": "c-2", "action": "power_off", "reason": "power_suspended"});
     assert_eq!(serde_json::from_slice::<Value>(&off).unwrap(), wanted);
     assert!(parse_control(br#"{"id":"1","action":"explode","reason":""}"#).is_err());
@@ -200,13 +190,16 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_break_the_portal_s_parsers(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _read = (parse_request("p", &bytes, Delivery::Live), parse_state(&bytes), parse_decision(&bytes), parse_control(&bytes));
+    fn any_bytes_give_a_request_and_never_a_card_that_was_not_written(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let malformed = matches!(parse_request("p", &bytes, Delivery::Live).presented, Presented::Malformed(_));
+        prop_assert!(malformed);
+        prop_assert!(parse_decision(&bytes).is_err() && parse_control(&bytes).is_err());
     }
 
     #[test]
-    fn no_json_breaks_the_portal_s_parsers(text in r#"\{("(id|uid|direction|v|fire|flags|power_w)":("[A-F0-9]{0,9}"|[0-9]{1,3}|null|true|\[\]|\{\}),?){0,5}\}"#) {
-        let bytes = text.as_bytes();
-        let _read = (parse_request("p", bytes, Delivery::Live), parse_state(bytes), parse_decision(bytes), parse_control(bytes));
+    fn a_state_has_no_field_that_was_not_written(text in r#"\{("(id|uid|direction|v|flags|power_w)":("[A-F0-9]{0,9}"|[0-9]{1,3}|null|true|\[\]|\{\}),?){0,5}\}"#) {
+        if let Ok(report) = parse_state(text.as_bytes()) {
+            prop_assert_eq!((report.fire, report.relay, report.card_present), (None, None, None));
+        }
     }
 }

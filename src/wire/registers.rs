@@ -155,7 +155,7 @@ fn request(block: &[u16]) -> Result<RegisterRequest, Exception> {
     };
     let presented = match CardUid::from_bytes(uid) {
         Ok(uid) => Presented::Card(uid),
-        Err(_) => Presented::Malformed(super::text::hex(uid).to_ascii_uppercase()),
+        Err(_) => Presented::Malformed(hex::encode_upper(uid)),
     };
     Ok(RegisterRequest { counter: *counter, presented, direction })
 }

@@ -1,23 +1,130 @@
-//! Schedules as a center writes them (wire contract, 2.7): read with every diagnostic named, and printed.
+//! `define_schedule` as it is written in a message (wire contract, 2.7).
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::LazyLock;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZoneDatabase;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
 
-use super::fields::Fields;
+use super::json::{Wrong, at_most, invalid};
 use super::limits::{HOLIDAYS_MAX, TIMEZONE_BYTES_MAX, WINDOWS_MAX};
-use super::spelling::nearest;
 use super::text::quote;
-use crate::access::change::OpError;
+use crate::access::id::{ScheduleName, as_text};
 use crate::access::schedule::{Holiday, Schedule, Window};
 
-/// Names of the days on the wire, Monday first.
-pub const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-/// Minutes of a day; `24:00`.
-const DAY_MIN: u16 = 24 * 60;
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ScheduleBody {
+    pub name: ScheduleName,
+    weekly: WeekBody,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holidays: Option<Vec<HolidayBody>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timezone: Option<TimeZoneName>,
+}
+
+/// A day that is misspelt would be a closed one, so an unknown one is refused.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WeekBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mon: Option<Vec<WindowText>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tue: Option<Vec<WindowText>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wed: Option<Vec<WindowText>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thu: Option<Vec<WindowText>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fri: Option<Vec<WindowText>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sat: Option<Vec<WindowText>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sun: Option<Vec<WindowText>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct HolidayBody {
+    date: DateText,
+    windows: Vec<WindowText>,
+}
+
+/// `06:00-23:00`; an end at or before the start is on the next day; `24:00` may only end one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct WindowText(Window);
+
+/// `2026-10-01`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct DateText(Date);
+
+/// The IANA name of a time zone as the database spells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct TimeZoneName(String);
+
+as_text! {
+    WindowText: "a window like `06:00-23:00`";
+    DateText: "a date like `2026-10-01`";
+    TimeZoneName: "an IANA time zone like `Asia/Shanghai`";
+}
+
+impl fmt::Display for WindowText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (start, end) = (self.0.start_min, self.0.end_min);
+        write!(f, "{:02}:{:02}-{:02}:{:02}", start / 60, start % 60, end / 60, end % 60)
+    }
+}
+
+impl FromStr for WindowText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let minute = |text: &str| {
+            let [h1, h2, b':', m1, m2] = text.as_bytes() else { return None };
+            let digit = |b: &u8| b.is_ascii_digit().then(|| u16::from(b - b'0'));
+            let (hour, minute) = (digit(h1)? * 10 + digit(h2)?, digit(m1)? * 10 + digit(m2)?);
+            let all = hour * 60 + minute;
+            (minute < 60 && all <= Window::DAY_MIN).then_some(all)
+        };
+        let window = text.split_once('-').and_then(|(start, end)| {
+            let window = Window { start_min: minute(start)?, end_min: minute(end)? };
+            (window.start_min < Window::DAY_MIN).then_some(Self(window))
+        });
+        window.ok_or_else(|| format!("a window like `06:00-23:00` (to `24:00` at most) is wanted, got {}", quote(text)))
+    }
+}
+
+impl fmt::Display for DateText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for DateText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let date = text.parse().ok().map(Self).filter(|date| date.to_string() == text);
+        date.ok_or_else(|| format!("a date like `2026-10-01` is wanted, got {}", quote(text)))
+    }
+}
+
+impl fmt::Display for TimeZoneName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for TimeZoneName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        timezone(text)
+            .map(Self)
+            .ok_or_else(|| format!("an IANA time zone like `Asia/Shanghai` is wanted, got {}", quote(text)))
+    }
+}
 
 /// The bundled data, so that an answer does not depend on the machine's files.
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
@@ -31,115 +138,49 @@ pub fn timezone(name: &str) -> Option<String> {
     ZONES.get(name).ok()?.iana_name().map(str::to_owned)
 }
 
-/// `06:00-23:00` as a window; an end at or before the start is on the next day; `24:00` may only end one.
-#[must_use]
-pub fn parse_window(text: &str) -> Option<Window> {
-    let (start, end) = text.split_once('-')?;
-    let window = Window { start_min: minute(start)?, end_min: minute(end)? };
-    (window.start_min < DAY_MIN).then_some(window)
-}
-
-/// A window as on the wire.
-#[must_use]
-pub fn print_window(window: &Window) -> String {
-    let (start, end) = (window.start_min, window.end_min);
-    format!("{:02}:{:02}-{:02}:{:02}", start / 60, start % 60, end / 60, end % 60)
-}
-
-fn minute(text: &str) -> Option<u16> {
-    let [h1, h2, b':', m1, m2] = text.as_bytes() else { return None };
-    let digit = |b: &u8| b.is_ascii_digit().then(|| u16::from(b - b'0'));
-    let (hour, minute) = (digit(h1)? * 10 + digit(h2)?, digit(m1)? * 10 + digit(m2)?);
-    let all = hour * 60 + minute;
-    (minute < 60 && all <= DAY_MIN).then_some(all)
-}
-
-/// Reads `weekly`, `holidays` and `timezone`.
-pub(super) fn parse(fields: &Fields<'_>) -> Result<Schedule, OpError> {
-    let mut schedule = Schedule::default();
-    let weekly = fields.object("weekly")?;
-    for (day, value) in weekly.members() {
-        let slot = DAYS.iter().position(|d| d == day).and_then(|at| schedule.weekly.get_mut(at));
-        let Some(slot) = slot else {
-            // A misspelt day would silently be a closed one.
-            let hint = nearest(day, DAYS.into_iter()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            let what = format!("{} is no day, write one of {}{hint}", quote(day), DAYS.join(", "));
-            return Err(fields.invalid("weekly", what));
+impl ScheduleBody {
+    pub fn of(name: &ScheduleName, schedule: &Schedule) -> Self {
+        let list = |windows: &Vec<Window>| windows.iter().cloned().map(WindowText).collect::<Vec<_>>();
+        let day = |windows: &Vec<Window>| (!windows.is_empty()).then(|| list(windows));
+        let [mon, tue, wed, thu, fri, sat, sun] = schedule.weekly.each_ref().map(day);
+        let holiday = |holiday: &Holiday| {
+            let (year, month, day) = holiday.date;
+            let date = Date::new(year, month.cast_signed(), day.cast_signed()).unwrap_or(Date::ZERO);
+            HolidayBody { date: DateText(date), windows: list(&holiday.windows) }
         };
-        *slot = windows(&weekly, day, value)?;
-    }
-    let mut dates = BTreeSet::new();
-    if let Some(list) = fields.get("holidays") {
-        for (at, item) in fields.as_list("holidays", list, HOLIDAYS_MAX)?.iter().enumerate() {
-            let holiday = Fields::of(item, format!("{}[{at}]", fields.place("holidays")), fields.op())?;
-            let text = holiday.text("date")?;
-            let date = date(text).ok_or_else(|| {
-                holiday.invalid("date", format_args!("a date like `2026-10-01` is wanted, got {}", quote(text)))
-            })?;
-            if !dates.insert(date) {
-                return Err(holiday.invalid("date", format_args!("{} is listed twice; join its windows", quote(text))));
-            }
-            let windows = windows(&holiday, "windows", holiday.need("windows")?)?;
-            schedule.holidays.push(Holiday { date, windows });
+        let holidays: Vec<_> = schedule.holidays.iter().map(holiday).collect();
+        Self {
+            name: name.clone(),
+            weekly: WeekBody { mon, tue, wed, thu, fri, sat, sun },
+            holidays: (!holidays.is_empty()).then_some(holidays),
+            timezone: schedule.timezone.clone().map(TimeZoneName),
         }
     }
-    if let Some(name) = fields.text_if("timezone")? {
-        let zone = timezone(name).ok_or_else(|| {
-            let what =
-                format_args!("an IANA time zone like `Asia/Shanghai` is wanted, got {}", quote(name)).to_string();
-            fields.invalid("timezone", what)
-        })?;
-        schedule.timezone = Some(zone);
-    }
-    Ok(schedule)
-}
 
-fn windows(fields: &Fields<'_>, key: &str, value: &Value) -> Result<Vec<Window>, OpError> {
-    if value.is_null() {
-        return Ok(Vec::new());
+    pub fn into_schedule(self) -> Result<Schedule, Wrong> {
+        let windows = |list: Vec<WindowText>| list.into_iter().map(|window| window.0).collect::<Vec<_>>();
+        let WeekBody { mon, tue, wed, thu, fri, sat, sun } = self.weekly;
+        let week = [mon, tue, wed, thu, fri, sat, sun].map(Option::unwrap_or_default);
+        for day in &week {
+            at_most(day, WINDOWS_MAX, "weekly")?;
+        }
+        let mut schedule =
+            Schedule { weekly: week.map(windows), holidays: Vec::new(), timezone: self.timezone.map(|zone| zone.0) };
+        let holidays = self.holidays.unwrap_or_default();
+        at_most(&holidays, HOLIDAYS_MAX, "holidays")?;
+        let mut dates = BTreeSet::new();
+        for (at, holiday) in holidays.into_iter().enumerate() {
+            let date = holiday.date.0;
+            if !dates.insert(date) {
+                let what = format!("`{date}` is listed twice; join its windows");
+                return Err(invalid(format!("holidays[{at}].date"), what));
+            }
+            at_most(&holiday.windows, WINDOWS_MAX, "holidays")?;
+            let date = (date.year(), date.month().cast_unsigned(), date.day().cast_unsigned());
+            schedule.holidays.push(Holiday { date, windows: windows(holiday.windows) });
+        }
+        Ok(schedule)
     }
-    if !value.is_array() {
-        return Err(fields.invalid(key, "a list of windows like `[\"06:00-23:00\"]` is wanted"));
-    }
-    let items = fields.as_list(key, value, WINDOWS_MAX)?;
-    let window = |item: &Value| {
-        let text = item.as_str().unwrap_or_default();
-        parse_window(text).ok_or_else(|| {
-            let got = item.as_str().map_or_else(|| quote(&item.to_string()), quote);
-            fields.invalid(key, format_args!("a window like `06:00-23:00` (to `24:00` at most) is wanted, got {got}"))
-        })
-    };
-    items.iter().map(window).collect()
-}
-
-fn date(text: &str) -> Option<(i16, u8, u8)> {
-    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text.as_bytes() else { return None };
-    let number = |digits: &[&u8]| {
-        digits.iter().try_fold(0_i16, |n, b| b.is_ascii_digit().then(|| n * 10 + i16::from(*b - b'0')))
-    };
-    let (year, month, day) = (number(&[y1, y2, y3, y4])?, number(&[m1, m2])?, number(&[d1, d2])?);
-    let (month, day) = (i8::try_from(month).ok()?, i8::try_from(day).ok()?);
-    Date::new(year, month, day).ok()?;
-    Some((year, u8::try_from(month).ok()?, u8::try_from(day).ok()?))
-}
-
-/// `weekly`, `holidays` and `timezone` as on the wire.
-pub(super) fn print(schedule: &Schedule) -> Map<String, Value> {
-    let list = |windows: &[Window]| windows.iter().map(print_window).collect::<Vec<_>>();
-    let open = DAYS.iter().zip(&schedule.weekly).filter(|(_, windows)| !windows.is_empty());
-    let weekly = open.map(|(day, windows)| ((*day).to_owned(), json!(list(windows)))).collect();
-    let mut map = Map::from_iter([("weekly".to_owned(), Value::Object(weekly))]);
-    if !schedule.holidays.is_empty() {
-        let holidays = schedule.holidays.iter().map(|holiday| {
-            let (year, month, day) = holiday.date;
-            json!({ "date": format!("{year:04}-{month:02}-{day:02}"), "windows": list(&holiday.windows) })
-        });
-        map.insert("holidays".into(), holidays.collect());
-    }
-    if let Some(zone) = &schedule.timezone {
-        map.insert("timezone".into(), json!(zone));
-    }
-    map
 }
 
 #[cfg(test)]
@@ -148,80 +189,29 @@ mod tests {
 
     use super::*;
 
-    fn read(value: &Value) -> Result<Schedule, String> {
-        let Value::Object(map) = value else { panic!("an object is wanted") };
-        parse(&Fields::message(map)).map_err(|e| e.message)
-    }
-
     #[test]
-    fn the_schedule_of_the_contract_is_read_and_printed() {
-        let text = json!({
-            "weekly": {"mon": ["06:00-23:00"], "sat": ["06:00-24:00"], "sun": ["22:00-06:00", "12:00-13:30"]},
-            "holidays": [{"date": "2026-10-01", "windows": []}],
-            "timezone": "Asia/Shanghai"
-        });
-        let schedule = read(&text).unwrap();
-        assert_eq!(schedule.weekly[5], [Window { start_min: 360, end_min: 1440 }]);
-        assert_eq!(schedule.weekly[1], []);
-        assert_eq!(schedule.holidays[0].date, (2026, 10, 1));
-        assert_eq!(Value::Object(print(&schedule)), text);
-    }
-
-    #[test]
-    fn a_diagnostic_in_a_schedule_is_named_with_its_place() {
-        let table = [
-            (json!({}), "`weekly`: is missing; add it"),
-            (
-                json!({"weekly": {"wedn": []}}),
-                "`weekly`: `wedn` is no day, write one of mon, tue, wed, thu, fri, sat, sun; did you mean `wed`?",
-            ),
-            (
-                json!({"weekly": {"mon": "06:00-23:00"}}),
-                "`weekly.mon`: a list of windows like `[\"06:00-23:00\"]` is wanted",
-            ),
-            (
-                json!({"weekly": {"mon": ["6:00-23:00"]}}),
-                "`weekly.mon`: a window like `06:00-23:00` (to `24:00` at most) is wanted, got `6:00-23:00`",
-            ),
-            (
-                json!({"weekly": {}, "holidays": [{"date": "2026-02-30", "windows": []}]}),
-                "`holidays[0].date`: a date like `2026-10-01` is wanted, got `2026-02-30`",
-            ),
-            (json!({"weekly": {}, "holidays": [{"date": "2026-02-03"}]}), "`holidays[0].windows`: is missing; add it"),
-            (
-                json!({"weekly": {}, "holidays": [{"date": "2026-02-03", "windows": []}, {"date": "2026-02-03", "windows": []}]}),
-                "`holidays[1].date`: `2026-02-03` is listed twice; join its windows",
-            ),
-            (
-                json!({"weekly": {}, "timezone": "Asia/Nanhu"}),
-                "`timezone`: an IANA time zone like `Asia/Shanghai` is wanted, got `Asia/Nanhu`",
-            ),
-        ];
-        for (value, message) in table {
-            assert_eq!(read(&value).unwrap_err(), message);
+    fn a_window_ends_at_midnight_but_never_starts_at_24() {
+        assert_eq!("22:00-06:00".parse(), Ok(WindowText(Window { start_min: 1320, end_min: 360 })));
+        for wrong in
+            ["24:00-06:00", "06:00-24:01", "06:60-07:00", "06:00", "06:00 - 07:00", "-1:00-02:00", "０6:00-07:00"]
+        {
+            assert!(wrong.parse::<WindowText>().is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn a_window_ends_at_midnight_but_never_starts_at_24() {
-        assert_eq!(parse_window("22:00-06:00"), Some(Window { start_min: 1320, end_min: 360 }));
-        for wrong in
-            ["24:00-06:00", "06:00-24:01", "06:60-07:00", "06:00", "06:00 - 07:00", "-1:00-02:00", "０6:00-07:00"]
-        {
-            assert_eq!(parse_window(wrong), None, "{wrong}");
+    fn a_date_has_one_spelling() {
+        assert_eq!("2026-10-01".parse::<DateText>().unwrap().to_string(), "2026-10-01");
+        for wrong in ["2026-02-30", "20261001", "2026-10-1", "+002026-10-01", "2026-10-01T00:00", ""] {
+            assert!(wrong.parse::<DateText>().is_err(), "{wrong}");
         }
     }
 
     proptest! {
         #[test]
         fn a_window_printed_is_the_window_parsed(start_min in 0..1440_u16, end_min in 0..=1440_u16) {
-            let window = Window { start_min, end_min };
-            prop_assert_eq!(parse_window(&print_window(&window)), Some(window));
-        }
-
-        #[test]
-        fn no_text_breaks_the_parsers(text in ".{0,16}", dated in "[0-9]{4}-[0-9]{2}-[0-9]{2}") {
-            let _read = (parse_window(&text), date(&text), date(&dated), timezone(&text));
+            let window = WindowText(Window { start_min, end_min });
+            prop_assert_eq!(window.to_string().parse(), Ok(window));
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The state of the gateway as published: `up/state` and its last will on the uplink, `gateway/state` on the local link.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
-use super::envelope::VERSION;
+use super::claims::VERSION;
+use super::up;
 use crate::access::id::{PortalId, StreamName};
 use crate::access::portal::Posture;
 
 /// One stream in [`StateReport`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StreamState {
     /// Its name.
     pub name: StreamName,
@@ -18,20 +20,29 @@ pub struct StreamState {
     /// How many numbers are missing below the highest received.
     pub missing: u64,
     /// SHA-256 of the stream's lines in hex, once computed for this revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Seconds since the stream was last received.
+    /// The age of the list in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub age_s: Option<u64>,
 }
 
 /// One meter in [`StateReport`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MeterState {
     /// The portal.
     pub portal: PortalId,
     /// Power drawn, in watts.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "thousandths")]
     pub power_w: Option<f64>,
     /// The meter's count, in kilowatt-hours.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "thousandths")]
     pub energy_kwh: Option<f64>,
+}
+
+/// A factor of 0.1 leaves digits behind that nobody measured.
+fn thousandths<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    value.map(|value| (value * 1000.0).round() / 1000.0).serialize(serializer)
 }
 
 /// The published state of the gateway (wire contract, `up/state`).
@@ -47,7 +58,7 @@ pub struct StateReport {
     pub cards: u64,
     /// Portals answering.
     pub portals_online: u64,
-    /// Portals not answering. `up/state` reports how many.
+    /// Portals not answering. `up/state` carries their number.
     pub offline: Vec<PortalId>,
     /// Modes in force that are not `secure`. Not in `up/state`.
     pub modes: Vec<(PortalId, Posture)>,
@@ -67,53 +78,18 @@ pub struct StateReport {
 
 #[derive(Serialize)]
 struct OnlineBody<'a> {
-    v: u64,
-    state: &'static str,
+    state: Presence,
     boot: &'a str,
     conn: u64,
     version: &'a str,
-    streams: Vec<StreamBody<'a>>,
+    streams: &'a [StreamState],
     cards: u64,
     portals: Portals,
     audit: Audit,
     clock: &'static str,
     insecure: &'a [String],
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    meters: Vec<MeterBody<'a>>,
-}
-
-/// One meter as `up/state` and the answer to `status` spell it.
-#[derive(Debug, Serialize)]
-pub struct MeterBody<'a> {
-    portal: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    power_w: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    energy_kwh: Option<f64>,
-}
-
-impl<'a> From<&'a MeterState> for MeterBody<'a> {
-    fn from(meter: &'a MeterState) -> Self {
-        // A factor of 0.1 leaves digits behind that nobody measured.
-        let thousandths = |value: f64| (value * 1000.0).round() / 1000.0;
-        Self {
-            portal: meter.portal.as_str(),
-            power_w: meter.power_w.map(thousandths),
-            energy_kwh: meter.energy_kwh.map(thousandths),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct StreamBody<'a> {
-    name: &'a str,
-    epoch: u32,
-    seq: u64,
-    missing: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    digest: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    age_s: Option<u64>,
+    #[serde(skip_serializing_if = "<[MeterState]>::is_empty")]
+    meters: &'a [MeterState],
 }
 
 #[derive(Serialize)]
@@ -128,82 +104,62 @@ struct Audit {
     acked: u64,
 }
 
-#[derive(Serialize)]
-struct OfflineBody<'a> {
-    v: u64,
-    state: &'static str,
-    boot: &'a str,
-    conn: u64,
-}
-
-#[derive(Serialize)]
-struct LocalBody<'a> {
-    v: u64,
-    state: &'static str,
-    boot: &'a str,
+/// Whether the gateway is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// It is.
+    Online,
+    /// It is not; also its last will.
+    Offline,
 }
 
 /// `up/state` while the gateway runs; `conn` counts its connections in this run.
-#[must_use]
-pub fn encode(report: &StateReport, conn: u64) -> Vec<u8> {
-    let streams = report.streams.iter().map(|s| StreamBody {
-        name: s.name.as_str(),
-        epoch: s.epoch,
-        seq: s.seq,
-        missing: s.missing,
-        digest: s.digest.as_deref(),
-        age_s: s.age_s,
-    });
-    super::bodies::to_bytes(&OnlineBody {
-        v: VERSION,
-        state: "online",
+///
+/// # Errors
+/// Never for a report of these types.
+pub fn encode(report: &StateReport, conn: u64) -> Result<Vec<u8>, serde_json::Error> {
+    up::encode(&OnlineBody {
+        state: Presence::Online,
         boot: &report.boot,
         conn,
         version: &report.version,
-        streams: streams.collect(),
+        streams: &report.streams,
         cards: report.cards,
         portals: Portals { online: report.portals_online, offline: report.offline.len() },
         audit: Audit { last: report.audit_last, acked: report.audit_acked },
         clock: if report.clock_trusted { "trusted" } else { "untrusted" },
         insecure: &report.insecure,
-        meters: report.meters.iter().map(MeterBody::from).collect(),
+        meters: &report.meters,
     })
 }
 
-/// `up/state` of a gateway that is gone: the last will of connection `conn`, and the last word at shutdown.
+/// `up/state` of a gateway that is gone: the last will of connection `conn`, and the last message at shutdown.
 #[must_use]
 pub fn encode_offline(boot: &str, conn: u64) -> Vec<u8> {
-    super::bodies::to_bytes(&OfflineBody { v: VERSION, state: "offline", boot, conn })
+    let boot = Value::from(boot);
+    format!(r#"{{"v":{VERSION},"state":"offline","boot":{boot},"conn":{conn}}}"#).into_bytes()
 }
 
-/// `gateway/state` on the local link: what portals receive.
+/// `gateway/state` on the local link.
 #[must_use]
 pub fn encode_local(presence: Presence, boot: &str) -> Vec<u8> {
     let state = match presence {
         Presence::Online => "online",
         Presence::Offline => "offline",
     };
-    super::bodies::to_bytes(&LocalBody { v: VERSION, state, boot })
+    format!(r#"{{"v":{VERSION},"state":"{state}","boot":{}}}"#, Value::from(boot)).into_bytes()
 }
 
-/// Reads `gateway/state` on the portal's side; nothing if it is not understood.
+#[derive(Deserialize)]
+struct Local {
+    state: Presence,
+}
+
+/// Reads `gateway/state` on the portal's side; `None` if it cannot be read.
 #[must_use]
 pub fn parse_local(payload: &[u8]) -> Option<Presence> {
-    let document = super::json::parse(payload).ok()?;
-    match document.map.get("state")?.as_str()? {
-        "online" => Some(Presence::Online),
-        "offline" => Some(Presence::Offline),
-        _ => None,
-    }
-}
-
-/// Whether the gateway is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Presence {
-    /// It is.
-    Online,
-    /// It is not; also its last will.
-    Offline,
+    up::decode::<Local>(payload).ok().map(|local| local.state)
 }
 
 #[cfg(test)]
@@ -240,7 +196,7 @@ mod tests {
             meters: vec![],
         };
         assert_eq!(
-            text(encode(&report, 12)),
+            text(encode(&report, 12).unwrap()),
             r#"{"v":1,"state":"online","boot":"b1","conn":12,"version":"0.1.0","streams":[{"name":"apartment","epoch":3,"seq":1042,"missing":0,"digest":"ab","age_s":12}],"cards":1180,"portals":{"online":41,"offline":1},"audit":{"last":88213,"acked":88200},"clock":"trusted","insecure":[]}"#
         );
         report.meters = vec![
@@ -248,7 +204,7 @@ mod tests {
             MeterState { portal: "power-413".parse().unwrap(), power_w: Some(0.0), energy_kwh: None },
         ];
         let with_meters = r#""insecure":[],"meters":[{"portal":"power-412","power_w":41.2,"energy_kwh":103.4},{"portal":"power-413","power_w":0.0}]}"#;
-        assert!(text(encode(&report, 12)).ends_with(with_meters), "{}", text(encode(&report, 12)));
+        assert!(text(encode(&report, 12).unwrap()).ends_with(with_meters), "{}", text(encode(&report, 12).unwrap()));
         assert_eq!(text(encode_offline("b1", 12)), r#"{"v":1,"state":"offline","boot":"b1","conn":12}"#);
         assert_eq!(text(encode_local(Presence::Online, "b1")), r#"{"v":1,"state":"online","boot":"b1"}"#);
     }

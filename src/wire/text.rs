@@ -1,4 +1,4 @@
-//! Foreign text made fit to be repeated in messages, logs and the audit.
+//! Foreign text made fit to be repeated in messages, logs and the audit, and what a wrong name was probably meant to be.
 
 use super::limits::QUOTE_CHARS_MAX;
 
@@ -31,16 +31,32 @@ fn is_plain(c: char) -> bool {
         && !matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, b| {
-        // Writing to a String cannot fail.
-        if write!(text, "{b:02x}").is_err() {
-            text.push('?');
-        }
-        text
-    })
+/// Longest text that is compared with known names, in bytes: the comparison takes time with the length, and a misspelt name is never
+/// long.
+const HINT_BYTES_MAX: usize = 64;
+/// Share of letters that must agree (Jaro-Winkler, 0 to 1).
+const NEAR_ENOUGH: f64 = 0.8;
+
+/// The nearest of `known` to `word`, if one is near enough to be a misspelt one.
+#[must_use]
+pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    if word.len() > HINT_BYTES_MAX {
+        return None;
+    }
+    known
+        .map(|k| (strsim::jaro_winkler(word, k), k))
+        .filter(|(score, _)| *score >= NEAR_ENOUGH)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, k)| k)
+}
+
+/// What `word` may have been meant to be: the nearest of `known`, or else all of them.
+#[must_use]
+pub fn hint<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
+    match nearest(word, known.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known: {}", known.collect::<Vec<_>>().join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +69,14 @@ mod tests {
         assert_eq!(shorten("gates", 4), "gat…");
         assert_eq!(shorten("a\nb\u{202E}c", 9), "a?b?c");
         assert_eq!(shorten("", 4), "");
-        assert_eq!(hex(&[0, 0x0A, 0xFF]), "000aff");
+    }
+
+    #[test]
+    fn a_misspelt_name_is_guessed_and_anything_else_gets_the_whole_list() {
+        let known = ["gate", "door"];
+        assert_eq!(hint("gat", known.into_iter()), "did you mean `gate`?");
+        assert_eq!(hint("window", known.into_iter()), "known: gate, door");
+        let long = "g".repeat(HINT_BYTES_MAX + 1);
+        assert_eq!(nearest(&long, [long.as_str()].into_iter()), None, "too long to be compared");
     }
 }

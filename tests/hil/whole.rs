@@ -71,8 +71,9 @@ impl Office {
 
     async fn report(&self, ops: Vec<Op>) -> Result<(), String> {
         let answered = self.center.publish_and_wait(ops, PATIENCE).await.map_err(|error| error.to_string())?;
-        let applied =
-            |a: &dormgate::workbench::center::Answered| a.ack.as_ref().is_some_and(|(ack, _)| ack.outcome == "applied");
+        let applied = |a: &dormgate::workbench::center::Answered| {
+            a.ack.as_ref().is_some_and(|(ack, _)| ack.outcome.as_str() == "applied")
+        };
         if answered.iter().all(applied) { Ok(()) } else { Err("the gateway did not apply a change".to_owned()) }
     }
 }

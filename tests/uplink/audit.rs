@@ -15,7 +15,7 @@ async fn the_audit_goes_up_in_order_and_the_cursor_follows_the_center() {
         rig.audit.last.store(1000, Relaxed);
         let batch = async |center: &mut Connection| {
             let body = up(center, "audit").await;
-            let batch = bodies::decode_audit(&body).unwrap();
+            let batch = up_body::<AuditBody>(&body).unwrap();
             assert_eq!(u64::try_from(batch.events.len()).unwrap(), batch.last - batch.first + 1);
             (batch.first, batch.last)
         };
@@ -51,7 +51,7 @@ async fn a_batch_read_before_a_reconnect_does_not_jump_the_queue() {
         let mut center = center(&url).await;
         let mut rig = Rig::start(&url, AuditAckBy::Center).await;
         rig.audit.last.store(200, Relaxed);
-        assert_eq!(bodies::decode_audit(&up(&mut center, "audit").await).unwrap().first, 1);
+        assert_eq!(up_body::<AuditBody>(&up(&mut center, "audit").await).unwrap().first, 1);
         let slow = Arc::clone(&rig.audit.slow);
         let slow = slow.lock().await;
         rig.audit.last.store(400, Relaxed);
@@ -63,8 +63,8 @@ async fn a_batch_read_before_a_reconnect_does_not_jump_the_queue() {
         .await;
         rig.break_connection().await;
         drop(slow);
-        assert_eq!(bodies::decode_audit(&up(&mut center, "audit").await).unwrap().first, 1);
-        assert_eq!(bodies::decode_audit(&up(&mut center, "audit").await).unwrap().first, 201);
+        assert_eq!(up_body::<AuditBody>(&up(&mut center, "audit").await).unwrap().first, 1);
+        assert_eq!(up_body::<AuditBody>(&up(&mut center, "audit").await).unwrap().first, 201);
     })
     .await;
 }

@@ -54,7 +54,7 @@ pub(super) fn streams() -> Vec<StreamSpec> {
         scope: Scope::Gateway,
         keys: vec![SigningKey::from_bytes(&[7; 32]).verifying_key()],
         insecure_unsigned,
-        may: MaySet::of(may),
+        allowed: may.iter().copied().collect(),
     };
     let mut campus = stream("card-office", &[OpName::Issue], true);
     campus.scope = Scope::Campus;

@@ -1,18 +1,21 @@
 //! What a gateway reports, in one line for a person each.
 
+use crate::access::change::OpError;
 use crate::access::event::{AuditEvent, Event, Mark, Outcome};
-use crate::wire::bodies::{AckBody, ErrorBody, ReplyBody, VerdictBody};
+use crate::access::id::StreamName;
 use crate::wire::time;
+use crate::wire::up::{AckBody, ReplyBody, VerdictBody};
 use crate::workbench::center::{Answered, GatewayEvent};
 
-fn list(name: &str, items: &[String]) -> String {
+fn list<T: ToString>(name: &str, items: &[T]) -> String {
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
     if items.is_empty() { String::new() } else { format!("; {name} {}", items.join(" ")) }
 }
 
-fn errors(errors: &[ErrorBody]) -> String {
-    let one = |e: &ErrorBody| {
+fn errors(errors: &[OpError]) -> String {
+    let one = |e: &OpError| {
         let place = e.op.map_or(String::new(), |op| format!("op {op}: "));
-        format!("; {place}{}: {}", e.code, e.message)
+        format!("; {place}{}: {}", e.code.as_str(), e.message)
     };
     errors.iter().map(one).collect()
 }
@@ -31,8 +34,8 @@ pub(super) fn ack(ack: &AckBody) -> String {
     };
     format!(
         "{} {number} {}{}{}{}{missing}",
-        ack.stream.as_deref().unwrap_or("unknown stream"),
-        ack.outcome,
+        ack.stream.as_ref().map_or("unknown stream", StreamName::as_str),
+        ack.outcome.as_str(),
         errors(&ack.errors),
         list("revoked", &ack.revoked),
         list("cut", &ack.cut),
@@ -58,7 +61,7 @@ pub(super) fn reply(reply: &ReplyBody) -> String {
         format!("\n  {}: {} {}{also}", v.portal, v.decision, v.reason)
     };
     let verdicts: String = reply.result.iter().flat_map(|r| &r.verdicts).map(verdict).collect();
-    format!("{}{error}{verdicts}", reply.status)
+    format!("{}{error}{verdicts}", reply.status.as_str())
 }
 
 /// `#88001 2026-09-01T08:00:00.000Z decision gate-in 1EA68671 08193021 deny replaced`
@@ -113,12 +116,15 @@ pub(super) fn received(received: &GatewayEvent) -> Vec<String> {
         }
         GatewayEvent::Resync(asked, sent) => vec![format!(
             "resync {} ({}, has {}.{}): {sent} messages sent",
-            asked.stream, asked.reason, asked.have.epoch, asked.have.seq
+            asked.stream,
+            asked.reason.as_str(),
+            asked.have.epoch,
+            asked.have.seq
         )],
         GatewayEvent::Alarm(alarm) => {
             let mut words = vec![format!("ALARM #{} {} {}", alarm.n, alarm.at, alarm.alarm)];
-            words.extend(alarm.portal.clone());
-            words.extend(alarm.uid.clone());
+            words.extend(alarm.portal.as_ref().map(ToString::to_string));
+            words.extend(alarm.uid.map(|uid| uid.to_string()));
             words.push(alarm.detail.clone());
             vec![words.join(" ")]
         }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::super::{Exit, print_error, print_line};
 use super::{Args, failed, link, ops, print};
-use crate::wire::draft::{self, Draft};
+use crate::access::effect::Outcome;
+use crate::access::event::ReplyStatus;
 use crate::wire::limits::MESSAGE_BYTES_MAX;
-use crate::workbench::center::{Answered, Attention};
+use crate::workbench::center::{Answered, Attention, Draft};
 
 /// Longest time to deliver what was reported when its answer was not waited for or did not come, in seconds.
 const DELIVER_S: u64 = 2;
@@ -25,7 +26,7 @@ pub(super) fn op(args: &Args, op: &ops::Op) -> Exit {
 }
 
 pub(super) fn file(args: &Args, path: &Path) -> Exit {
-    let drafted = read(path).map_err(|e| e.to_string()).and_then(|bytes| draft::parse(&bytes));
+    let drafted = read(path).map_err(|e| e.to_string()).and_then(|bytes| Draft::parse(&bytes));
     match drafted {
         Ok(draft) => send(args, draft),
         Err(wrong) => {
@@ -80,7 +81,7 @@ fn send(args: &Args, draft: Draft) -> Exit {
 fn report(one: &Answered, wait: Duration) -> Exit {
     let line = print::answered(one, wait.as_secs());
     match &one.ack {
-        Some((ack, _)) if matches!(ack.outcome.as_str(), "applied" | "duplicate") => print_line(line),
+        Some((ack, _)) if matches!(ack.outcome, Outcome::Applied | Outcome::Duplicate) => print_line(line),
         Some(_) => match print_line(line) {
             Exit::Done => Exit::Failed,
             other => other,
@@ -106,8 +107,8 @@ pub(super) fn command(args: &Args, order: &ops::Order) -> Exit {
         reply
     });
     match reply {
-        Ok(Some(reply)) => match (print_line(print::reply(&reply)), reply.status.as_str()) {
-            (Exit::Done, "ok") => Exit::Done,
+        Ok(Some(reply)) => match (print_line(print::reply(&reply)), reply.status) {
+            (Exit::Done, ReplyStatus::Ok) => Exit::Done,
             (_, _) => Exit::Failed,
         },
         Ok(None) => {

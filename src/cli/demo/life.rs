@@ -114,7 +114,7 @@ fn ack_steps(t: &mut Steps, what: &str, answered: &[Answered]) {
             None => t.step(&format!("{what}, by {}", answer.stream), "applied", "no ack", None),
             Some((ack, took)) => {
                 let what = format!("{what} by {}, on disk and acknowledged", answer.stream);
-                t.step(&what, "applied", &ack.outcome, Some(took.as_secs_f64() * 1000.0));
+                t.step(&what, "applied", ack.outcome.as_str(), Some(took.as_secs_f64() * 1000.0));
             }
         }
     }
@@ -182,8 +182,10 @@ async fn reissue(d: &Dormitory, t: &mut Steps, op: Op) -> Result<(), String> {
     );
     ack_steps(t, "reissue", &answered);
     let ack = answered.first().and_then(|a| a.ack.as_ref()).map(|(ack, _)| ack);
-    let list = |all: Option<&Vec<String>>| all.map_or(String::new(), |all| all.join(", "));
-    t.step("revoked, named in the ack", OLD, &list(ack.map(|a| &a.revoked)), None);
-    t.step("cut, named in the ack", "power-412", &list(ack.map(|a| &a.cut)), None);
+    let list = |all: Vec<String>| all.join(", ");
+    let revoked = ack.iter().flat_map(|ack| ack.revoked.iter().map(ToString::to_string)).collect();
+    let cut = ack.iter().flat_map(|ack| ack.cut.iter().map(ToString::to_string)).collect();
+    t.step("revoked, named in the ack", OLD, &list(revoked), None);
+    t.step("cut, named in the ack", "power-412", &list(cut), None);
     Ok(())
 }

@@ -205,7 +205,7 @@ impl<'c> Assembly<'c> {
             boot: self.boot.clone(),
             version: version.clone(),
             insecure: config.insecure.clone(),
-            streams: config.streams.iter().map(|s| (s.name.clone(), registers_of(s.may))).collect(),
+            streams: config.streams.iter().map(|s| (s.name.clone(), registers_of(s.allowed))).collect(),
         };
         std::mem::take(&mut self.shown).register(&mut self.registry);
         let (cards, outlets) = (state.list.len(), std::mem::take(&mut self.outlets));
@@ -276,7 +276,7 @@ pub(super) fn over(ended: &watch::Receiver<bool>) -> impl Future<Output = ()> + 
 
 /// Which of the rules' roles a stream has.
 fn stream_role(stream: &StreamSpec) -> StreamRole {
-    StreamRole { name: stream.name.clone(), owns: registers_of(stream.may) }
+    StreamRole { name: stream.name.clone(), owns: registers_of(stream.allowed) }
 }
 
 /// How the store behaves.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::access::change::{ErrorCode, OpError};
 use crate::access::decision::Decision;
@@ -215,7 +215,10 @@ impl NativePortals {
                 }
                 let topic = Topic::Portal(self.gateway.clone(), portal, Portal::Decision);
                 let qos = topic.qos();
-                self.publish(&topic, body, qos, at_once());
+                match body {
+                    Ok(body) => self.publish(&topic, body, qos, at_once()),
+                    Err(why) => error!(link = "local", %topic, "a decision cannot be written: {why}"),
+                }
             }
             PortalOrder::Release { grant } => {
                 let (portal, hold_ms) = (grant.portal().as_str(), grant.hold_ms());
@@ -261,7 +264,10 @@ impl NativePortals {
         }
         let body = encode_control(&self.order_id(), action, hold_ms, reason);
         let topic = Topic::Portal(self.gateway.clone(), portal.to_owned(), Portal::Control);
-        self.publish(&topic, body, action.qos(), retention);
+        match body {
+            Ok(body) => self.publish(&topic, body, action.qos(), retention),
+            Err(why) => error!(link = "local", %topic, "an order cannot be written: {why}"),
+        }
     }
 
     fn order_id(&mut self) -> String {

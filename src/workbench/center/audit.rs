@@ -12,7 +12,7 @@ use super::CenterError;
 use crate::access::event::AuditEvent;
 use crate::access::id::Timestamp;
 use crate::wire::audit::{self, Decoded, Hash};
-use crate::wire::bodies;
+use crate::wire::up::{self, AuditBody};
 
 /// A gap that is still there this many seconds after it was first seen is a loss. Less than the 30 s after which a gateway sends
 /// again what nobody acknowledged.
@@ -138,7 +138,7 @@ impl AuditLog {
     pub(super) fn receive(&mut self, batch: &[u8], now: Timestamp) -> Result<Received, CenterError> {
         self.catch_up()?;
         let mut received = Received::default();
-        let body = match bodies::decode_audit(batch) {
+        let body = match up::decode::<AuditBody>(batch) {
             Ok(body) => body,
             Err(error) => {
                 received.trouble.push(AuditTrouble::Unreadable(error.to_string()));

@@ -10,9 +10,9 @@ use ed25519_dalek::SigningKey;
 
 use super::CenterError;
 use crate::config;
+use crate::wire::allowed::{AllowedOps, STANDING};
 use crate::wire::envelope::StreamSpec;
 use crate::wire::keys;
-use crate::wire::may::MaySet;
 
 /// Which streams a new center has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,17 +42,18 @@ pub fn create(dir: &Path, layout: Layout, epoch: NonZeroU32) -> Result<String, C
     if toml.exists() {
         return Err(CenterError::Exists(dir.to_owned()));
     }
-    let apartment = || MaySet::ALL.iter().filter(|op| !MaySet::STANDING.contains(*op)).collect();
+    let apartment = AllowedOps::all() - STANDING;
     let streams = match layout {
-        Layout::One => vec![("center", "gateway", MaySet::ALL)],
-        Layout::Two => vec![("card-office", "campus", MaySet::STANDING), ("apartment", "gateway", apartment())],
+        Layout::One => vec![("center", "gateway", AllowedOps::all())],
+        Layout::Two => vec![("card-office", "campus", STANDING), ("apartment", "gateway", apartment)],
     };
     let mut tables = Vec::new();
     for (name, scope, may) in streams {
         let key = new_key(&dir.join(format!("{name}.key")))?;
-        let may = match may {
-            MaySet::ALL => "\"*\"".to_owned(),
-            some => some.iter().map(|op| format!("\"{op}\"")).collect::<Vec<_>>().join(", "),
+        let may = if may == AllowedOps::all() {
+            "\"*\"".to_owned()
+        } else {
+            may.iter().map(|op| format!("\"{op}\"")).collect::<Vec<_>>().join(", ")
         };
         tables.push(format!(
             "[[center.stream]]\nname = \"{name}\"\nscope = \"{scope}\"\npublic_keys = [\"{}\"]\nmay = [{}]\n",

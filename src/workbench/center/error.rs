@@ -4,8 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::access::id::StreamName;
+use crate::wire::allowed::OpName;
+use crate::wire::down::WriteError;
 use crate::wire::keys::KeyError;
-use crate::wire::may::OpName;
 
 /// Why the reference center cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +47,11 @@ pub enum CenterError {
     )]
     NoOwner(OpName),
     /// A flag that no op writes so.
-    #[error("the contract has no op that reports this")]
-    NoWord,
+    #[error("no op of the contract writes this flag so")]
+    NoOp,
+    /// A message cannot be written as JSON.
+    #[error("the message cannot be written: {0}")]
+    Write(#[from] WriteError),
     /// A message written by hand names a stream that this center does not have.
     #[error("`iss`: this center has no stream `{0}`, so it has no key to sign for it")]
     UnknownStream(StreamName),

@@ -11,7 +11,7 @@ use super::CenterError;
 use super::dir::sync_parent;
 use crate::access::change::{Op, Position};
 use crate::access::id::StreamName;
-use crate::wire::changes;
+use crate::wire::down;
 
 /// One message reported.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Journal {
                 self.file.set_len(self.read).map_err(CenterError::file(&self.path))?;
                 break;
             };
-            let received = changes::parse_evidence(message.as_bytes()).map_err(|refused| {
+            let received = down::read_evidence(message.as_bytes()).map_err(|refused| {
                 let what = format!("message {} from its beginning is damaged: {refused}", self.entries.len() + 1);
                 CenterError::damaged(
                     &self.path,

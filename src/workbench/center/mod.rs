@@ -16,6 +16,7 @@
 
 mod audit;
 mod dir;
+mod draft;
 mod error;
 mod journal;
 mod resend;
@@ -26,6 +27,7 @@ mod work;
 
 pub use audit::{AuditLog, AuditTrouble, Received};
 pub use dir::{Layout, create};
+pub use draft::{Draft, DraftClaims};
 pub use error::CenterError;
 pub use service::{Answered, Attention, GatewayEvent, Service};
 
@@ -38,14 +40,13 @@ use crate::access::change::{Head, Op, Position};
 use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::access::input::{Command, CommandKind};
 use crate::access::list::AccessList;
-use crate::wire::audit_ack::{self, AuditAck};
-use crate::wire::draft::{Claims, readdressed};
-use crate::wire::envelope::{Scope, sign};
+use crate::wire::allowed::{AllowedOps, OpName};
+use crate::wire::digest_lines;
+use crate::wire::down::{self, AuditAck};
+use crate::wire::envelope::{self, Scope, sign};
 use crate::wire::limits::{MESSAGE_BYTES_MAX, OPS_MAX};
-use crate::wire::may::{MaySet, OpName};
 use crate::wire::ops::name_of;
 use crate::wire::topic::{CAMPUS, CampusDown, Down, Topic};
-use crate::wire::{changes, command, digest_lines, head};
 
 use dir::Lock;
 use journal::Journal;
@@ -69,7 +70,7 @@ pub struct SignedMessage {
 struct Stream {
     name: StreamName,
     scope: Scope,
-    may: MaySet,
+    allowed: AllowedOps,
     key: SigningKey,
     journal: Journal,
 }
@@ -100,7 +101,7 @@ impl Center {
                 Scope::Gateway => gateway.as_str(),
             });
             let journal = Journal::open(&folder, &spec.name)?;
-            streams.push(Stream { name: spec.name, scope: spec.scope, may: spec.may, key, journal });
+            streams.push(Stream { name: spec.name, scope: spec.scope, allowed: spec.allowed, key, journal });
         }
         let mut center = Self {
             dir: dir.to_owned(),
@@ -143,7 +144,7 @@ impl Center {
     /// The stream that owns an op, or `command`.
     #[must_use]
     pub fn owner(&self, op: OpName) -> Option<&StreamName> {
-        self.streams.iter().find(|s| s.may.contains(op)).map(|s| &s.name)
+        self.streams.iter().find(|s| s.allowed.contains(op)).map(|s| &s.name)
     }
 
     /// The newest message of each stream that has reported anything.
@@ -157,7 +158,7 @@ impl Center {
         for stream in &mut self.streams {
             stream.journal.catch_up()?;
             for entry in stream.journal.take_new() {
-                let allowed = |op: &Op| name_of(op).is_some_and(|name| stream.may.contains(name));
+                let allowed = |op: &Op| name_of(op).is_some_and(|name| stream.allowed.contains(name));
                 // A gateway refuses such a message whole, so it changes nothing here either.
                 if let Some(ops) = entry.ops.as_ref().filter(|ops| ops.iter().all(allowed)) {
                     self.list.replay(ops, entry.at);
@@ -175,8 +176,8 @@ impl Center {
     pub fn publish_ops(&mut self, ops: &[Op], now: Timestamp) -> Result<Vec<SignedMessage>, CenterError> {
         let mut shares: Vec<Vec<Op>> = vec![Vec::new(); self.streams.len()];
         for op in ops {
-            let name = name_of(op).ok_or(CenterError::NoWord)?;
-            let owned = self.streams.iter().zip(&mut shares).find(|(stream, _)| stream.may.contains(name));
+            let name = name_of(op).ok_or(CenterError::NoOp)?;
+            let owned = self.streams.iter().zip(&mut shares).find(|(stream, _)| stream.allowed.contains(name));
             owned.ok_or(CenterError::NoOwner(name))?.1.push(op.clone());
         }
         let _lock = Lock::take(&self.dir)?;
@@ -201,8 +202,7 @@ impl Center {
         let (epoch, gateway) = (self.epoch, self.gateway.clone());
         let Some(stream) = self.streams.get_mut(place) else { return Ok(()) };
         let at = stream.journal.next(epoch);
-        let claims =
-            changes::claims(&stream.name, stream.aud(&gateway), now, at, ops).map_err(|_| CenterError::NoWord)?;
+        let claims = down::write_changes(&stream.name, stream.aud(&gateway), now, at, ops)?;
         let message = sign(&claims, &stream.name, &stream.key);
         if message.len() > MESSAGE_BYTES_MAX && ops.len() > 1 {
             let (first, second) = ops.split_at(ops.len() / 2);
@@ -219,22 +219,22 @@ impl Center {
     ///
     /// # Errors
     /// [`CenterError`] if `iss` names no stream of this center, or a file cannot be written.
-    pub fn publish_as_written(&mut self, written: &Claims, now: Timestamp) -> Result<SignedMessage, CenterError> {
-        let name = written.stream().map_err(CenterError::Draft)?;
+    pub fn publish_as_written(&mut self, written: &DraftClaims, now: Timestamp) -> Result<SignedMessage, CenterError> {
+        let name = written.stream()?;
         let _lock = Lock::take(&self.dir)?;
         self.catch_up()?;
         let (epoch, gateway) = (self.epoch, self.gateway.clone());
         let stream =
             self.streams.iter_mut().find(|s| s.name == name).ok_or_else(|| CenterError::UnknownStream(name.clone()))?;
         let at = stream.journal.next(epoch);
-        let message = sign(&written.complete(stream.aud(&gateway), now, at), &name, &stream.key);
+        let message = sign(&written.complete(stream.aud(&gateway), now, at)?, &name, &stream.key);
         if !written.is_numbered() {
             stream.journal.append(&message)?;
         }
         let mut signed_message = stream.signed_message(&gateway, message, at);
         if written.is_numbered() {
             signed_message.number =
-                changes::parse_evidence(&signed_message.payload).ok().map(|received| (name, received.at));
+                down::read_evidence(&signed_message.payload).ok().map(|received| (name, received.at));
         }
         self.catch_up()?;
         Ok(signed_message)
@@ -247,20 +247,20 @@ impl Center {
     pub fn heads(&mut self, now: Timestamp) -> Result<Vec<SignedMessage>, CenterError> {
         let _lock = Lock::take(&self.dir)?;
         self.catch_up()?;
-        let heads = self.streams.iter().filter_map(|stream| {
-            let digest = digest_lines::of(&self.list, &digest_lines::registers_of(stream.may));
-            let at = stream.journal.last()?;
+        let heads = self.streams.iter().filter_map(|stream| stream.journal.last().map(|at| (stream, at)));
+        let heads = heads.map(|(stream, at)| {
+            let digest = digest_lines::of(&self.list, &digest_lines::registers_of(stream.allowed));
             let reported =
                 Head { stream: stream.name.clone(), at, iat: None, cards: digest.cards, digest: digest.sha256 };
-            let claims = head::claims(&reported, stream.aud(&self.gateway), now);
+            let claims = down::write_head(&reported, stream.aud(&self.gateway), now)?;
             let topic = match stream.scope {
                 Scope::Campus => Topic::Campus(CampusDown::Head(stream.name.clone())),
                 Scope::Gateway => Topic::Down(self.gateway.clone(), Down::Head(stream.name.clone())),
             };
             let payload = sign(&claims, &stream.name, &stream.key).into_bytes();
-            Some(SignedMessage { topic, payload, number: None })
+            Ok(SignedMessage { topic, payload, number: None })
         });
-        Ok(heads.collect())
+        heads.collect()
     }
 
     /// A command and its id; it expires [`COMMAND_LIFE_S`] after `now`.
@@ -285,7 +285,7 @@ impl Center {
             actor: actor.map(str::to_owned),
             kind,
         };
-        let payload = sign(&command::claims(&command, &self.gateway), &stream.name, &stream.key).into_bytes();
+        let payload = sign(&down::write_command(&command, &self.gateway)?, &stream.name, &stream.key).into_bytes();
         Ok((jti, SignedMessage { topic: Topic::Down(self.gateway.clone(), Down::Command), payload, number: None }))
     }
 
@@ -304,16 +304,17 @@ impl Center {
         drop(lock);
         let stream = self.commander()?;
         let through = self.audit.through().unwrap_or(0);
-        let ack = (through > 0).then(|| {
-            let claims = audit_ack::claims(&AuditAck { stream: stream.name.clone(), through }, &self.gateway, now);
-            let payload = sign(&claims, &stream.name, &stream.key).into_bytes();
-            SignedMessage { topic: Topic::Down(self.gateway.clone(), Down::AuditAck), payload, number: None }
-        });
-        Ok((received, ack))
+        if through == 0 {
+            return Ok((received, None));
+        }
+        let ack = AuditAck { stream: stream.name.clone(), through };
+        let payload = sign(&down::write_audit_ack(&ack, &self.gateway, now)?, &stream.name, &stream.key).into_bytes();
+        let topic = Topic::Down(self.gateway.clone(), Down::AuditAck);
+        Ok((received, Some(SignedMessage { topic, payload, number: None })))
     }
 
     fn commander(&self) -> Result<&Stream, CenterError> {
-        let owner = self.streams.iter().find(|s| s.may.contains(OpName::Command));
+        let owner = self.streams.iter().find(|s| s.allowed.contains(OpName::Command));
         owner.ok_or(CenterError::NoOwner(OpName::Command))
     }
 }
@@ -339,7 +340,11 @@ impl Stream {
     fn signed_message_to(&self, gateway: &GatewayId, message: &str, at: Position) -> Option<SignedMessage> {
         let message = match self.scope {
             Scope::Gateway => message.to_owned(),
-            Scope::Campus => sign(&readdressed(message.as_bytes(), gateway.as_str())?, &self.name, &self.key),
+            Scope::Campus => {
+                let mut claims = envelope::members(message.as_bytes()).ok()?;
+                claims.set("aud", gateway).ok()?;
+                sign(&claims.to_json().ok()?, &self.name, &self.key)
+            }
         };
         let topic = Topic::Down(gateway.clone(), Down::Changes);
         Some(SignedMessage { topic, payload: message.into_bytes(), number: Some((self.name.clone(), at)) })

@@ -3,7 +3,8 @@
 
 use super::dir::Lock;
 use super::{Center, CenterError, SignedMessage};
-use crate::wire::bodies::ResyncBody;
+use crate::access::effect::ResyncReason;
+use crate::wire::up::ResyncBody;
 
 impl Center {
     /// The messages that `request` asks for, oldest first; all of the epoch unless the gateway only has holes. Empty for a stream of
@@ -14,11 +15,11 @@ impl Center {
     pub fn answer(&mut self, request: &ResyncBody) -> Result<Vec<SignedMessage>, CenterError> {
         let _lock = Lock::take(&self.dir)?;
         self.catch_up()?;
-        let Some(stream) = self.streams.iter().find(|s| s.name.as_str() == request.stream) else {
+        let Some(stream) = self.streams.iter().find(|s| s.name == request.stream) else {
             return Ok(Vec::new());
         };
         let Some(last) = stream.journal.last() else { return Ok(Vec::new()) };
-        let only_holes = request.reason == "gap" && request.have.epoch == last.epoch.get();
+        let only_holes = request.reason == ResyncReason::Gap && request.have.epoch == last.epoch.get();
         // Beyond the ranges it names the gateway may not know what it lacks: they are limited, and a head may be on its way.
         let known = request.missing.last().map_or(request.have.seq, |(_, to)| *to);
         let lacks = |seq: u64| {

@@ -9,16 +9,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::work::Work;
-use super::{AuditTrouble, Center, CenterError, SignedMessage};
+use super::{AuditTrouble, Center, CenterError, DraftClaims, SignedMessage};
 use crate::access::change::{Op, Position};
 use crate::access::event::AuditEvent;
 use crate::access::id::StreamName;
 use crate::access::input::CommandKind;
 use crate::clock::Clock;
 use crate::mqtt::{Connection, LinkError, LinkSpec, Session, Setup};
-use crate::wire::bodies::{AckBody, AlarmBody, ReplyBody, ResyncBody};
-use crate::wire::draft::Claims;
 use crate::wire::topic::{Qos, Subscription, Topic, Up};
+use crate::wire::up::{AckBody, AlarmBody, ReplyBody, ResyncBody};
 
 /// Time between two heads of a stream about which nothing is reported, in seconds (wire contract, 2.4).
 pub const HEAD_EVERY_S: u64 = 300;
@@ -75,7 +74,7 @@ pub struct Answered {
 /// What the task is reported to do, and who waits for the answer.
 pub(super) enum Order {
     Report(Vec<Op>, oneshot::Sender<Result<Vec<SignedMessage>, CenterError>>),
-    Write(Claims, oneshot::Sender<Result<SignedMessage, CenterError>>),
+    Write(DraftClaims, oneshot::Sender<Result<SignedMessage, CenterError>>),
     Command(CommandKind, Option<String>, oneshot::Sender<Result<String, CenterError>>),
     Close(Duration, oneshot::Sender<bool>),
 }
@@ -165,7 +164,7 @@ impl Service {
     ///
     /// # Errors
     /// See [`Center::publish_as_written`].
-    pub async fn write_and_wait(&self, claims: Claims, within: Duration) -> Result<Option<Answered>, CenterError> {
+    pub async fn write_and_wait(&self, claims: DraftClaims, within: Duration) -> Result<Option<Answered>, CenterError> {
         let (events, began) = (self.events(), Instant::now());
         let signed_message = self.order(|answer| Order::Write(claims, answer)).await??;
         Ok(answers(events, signed_message.number.into_iter().collect(), began, within).await.pop())
@@ -232,8 +231,8 @@ async fn answers(
         };
         let is_for = |one: &&mut Answered| {
             one.ack.is_none()
-                && ack.stream.as_deref() == Some(one.stream.as_str())
-                && (ack.epoch, ack.seq) == (Some(one.at.epoch.get()), Some(one.at.seq))
+                && ack.stream.as_ref() == Some(&one.stream)
+                && (ack.epoch, ack.seq) == (Some(one.at.epoch), Some(one.at.seq))
         };
         if let Some(one) = all.iter_mut().find(is_for) {
             one.ack = Some((ack, began.elapsed()));

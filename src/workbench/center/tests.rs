@@ -6,12 +6,12 @@ use std::path::Path;
 use super::*;
 use crate::access::change::Subject;
 use crate::access::credential::{Enrolment, Flag, Role};
+use crate::access::effect::ResyncReason;
 use crate::access::event::{AuditEvent, Event};
 use crate::access::id::{ClockTrust, Mono, Now};
 use crate::wire::audit;
-use crate::wire::bodies::{HaveBody, ResyncBody, encode_audit};
-use crate::wire::draft;
 use crate::wire::envelope::{Channel, open};
+use crate::wire::up::{HaveBody, ResyncBody, encode_audit};
 
 const NOW: Timestamp = Timestamp(1_788_249_600_000);
 
@@ -53,7 +53,7 @@ fn understood(center: &Center, signed_message: &SignedMessage) -> (String, u64, 
     };
     let streams = crate::config::streams(center.configuration()).unwrap();
     let opened = open(&signed_message.payload, via, &gateway(), &streams).unwrap();
-    let received = changes::parse(&opened).unwrap();
+    let received = down::read_changes(&opened).unwrap();
     (received.stream.to_string(), received.at.seq, received.content.unwrap().len())
 }
 
@@ -140,9 +140,9 @@ fn nothing_is_reported_of_ops_that_no_office_owns() {
     assert_eq!(center.positions().count(), 0);
 }
 
-fn resync(stream: &str, reason: &str, have: (u32, u64), missing: Vec<(u64, u64)>) -> ResyncBody {
+fn resync(stream: &str, reason: ResyncReason, have: (u32, u64), missing: Vec<(u64, u64)>) -> ResyncBody {
     let have = HaveBody { epoch: have.0, seq: have.1 };
-    ResyncBody { v: 1, stream: stream.into(), reason: reason.into(), have, missing }
+    ResyncBody { stream: stream.parse().unwrap(), reason, have, missing }
 }
 
 #[test]
@@ -152,25 +152,25 @@ fn a_gateway_is_sent_what_it_lacks_on_its_own_topic_with_the_same_numbers() {
     for uid in ["01020301", "01020302", "01020303", "01020304", "01020305"] {
         center.publish_ops(&[issue(uid)], NOW).unwrap();
     }
-    let empty = center.answer(&resync("card-office", "empty", (0, 0), vec![])).unwrap();
+    let empty = center.answer(&resync("card-office", ResyncReason::Empty, (0, 0), vec![])).unwrap();
     assert_eq!(seqs(&empty), [1, 2, 3, 4, 5]);
     assert!(empty.iter().all(|l| l.topic == Topic::Down(gateway(), Down::Changes)));
     assert_eq!(understood(&center, empty.first().unwrap()), ("card-office".to_owned(), 1, 1));
-    let holes = center.answer(&resync("card-office", "gap", (1, 1), vec![(2, 2), (4, 4)])).unwrap();
+    let holes = center.answer(&resync("card-office", ResyncReason::Gap, (1, 1), vec![(2, 2), (4, 4)])).unwrap();
     assert_eq!(seqs(&holes), [2, 4, 5]);
-    let other_epoch = center.answer(&resync("card-office", "gap", (7, 1), vec![(2, 2)])).unwrap();
+    let other_epoch = center.answer(&resync("card-office", ResyncReason::Gap, (7, 1), vec![(2, 2)])).unwrap();
     assert_eq!(seqs(&other_epoch), [1, 2, 3, 4, 5]);
-    assert_eq!(center.answer(&resync("apartment", "empty", (0, 0), vec![])).unwrap(), []);
-    assert_eq!(center.answer(&resync("nobody", "empty", (0, 0), vec![])).unwrap(), []);
+    assert_eq!(center.answer(&resync("apartment", ResyncReason::Empty, (0, 0), vec![])).unwrap(), []);
+    assert_eq!(center.answer(&resync("nobody", ResyncReason::Empty, (0, 0), vec![])).unwrap(), []);
 }
 
 #[test]
 fn what_is_written_by_hand_is_sent_as_it_is_and_changes_the_list_only_if_it_may() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::Two);
-    let written = |text: &str| match draft::parse(text.as_bytes()).unwrap() {
-        draft::Draft::Claims(claims) => claims,
-        draft::Draft::Ops(_) => panic!("ops"),
+    let written = |text: &str| match Draft::parse(text.as_bytes()).unwrap() {
+        Draft::Claims(claims) => claims,
+        Draft::Ops(_) => panic!("ops"),
     };
     let tea = center.publish_as_written(&written(r#"{"iss":"apartment","ops":[{"op":"tea"}]}"#), NOW).unwrap();
     assert_eq!(seqs(&[tea]), [1]);
@@ -180,7 +180,7 @@ fn what_is_written_by_hand_is_sent_as_it_is_and_changes_the_list_only_if_it_may(
     let own = center.publish_as_written(&written(r#"{"iss":"apartment","epoch":1,"seq":99,"ops":[]}"#), NOW).unwrap();
     assert_eq!(seqs(&[own]), [99]);
     assert_eq!(seqs(&center.publish_ops(&[enrol("01020304")], NOW).unwrap()), [3]);
-    assert_eq!(seqs(&center.answer(&resync("apartment", "empty", (0, 0), vec![])).unwrap()), [1, 2, 3]);
+    assert_eq!(seqs(&center.answer(&resync("apartment", ResyncReason::Empty, (0, 0), vec![])).unwrap()), [1, 2, 3]);
     assert!(matches!(
         center.publish_as_written(&written(r#"{"iss":"nobody","ops":[]}"#), NOW),
         Err(CenterError::UnknownStream(_))
@@ -195,7 +195,7 @@ fn a_command_is_understood_and_expires() {
     let (jti, signed_message) = center.command(release.clone(), Some("staff:77"), NOW).unwrap();
     let streams = crate::config::streams(center.configuration()).unwrap();
     let opened = open(&signed_message.payload, Channel::Gateway, &gateway(), &streams).unwrap();
-    let received = command::parse(&opened).unwrap();
+    let received = down::read_command(&opened).unwrap();
     assert_eq!(
         (received.jti, received.kind, received.exp.0 - received.iat.0),
         (jti.clone(), release.clone(), COMMAND_LIFE_S * 1000)
@@ -221,7 +221,7 @@ fn a_head_has_the_last_number_and_the_digest_of_what_the_office_owns() {
                 other => panic!("{other}"),
             };
             assert!(signed_message.topic.retained());
-            head::parse(&open(&signed_message.payload, via, &gateway(), &streams).unwrap(), stream).unwrap()
+            down::read_head(&open(&signed_message.payload, via, &gateway(), &streams).unwrap(), stream).unwrap()
         })
         .collect();
     assert_eq!(heads.iter().map(|h| (h.at.seq, h.cards)).collect::<Vec<_>>(), [(1, 1), (1, 2)]);
@@ -263,7 +263,7 @@ fn take(center: &mut Center, first: u64, events: &[Vec<u8>], now: Timestamp) -> 
     let (received, ack) = center.receive_audit(&batch, now).unwrap();
     let streams = crate::config::streams(center.configuration()).unwrap();
     let through = ack.map_or(0, |signed_message| {
-        audit_ack::parse(&open(&signed_message.payload, Channel::Gateway, &gateway(), &streams).unwrap())
+        down::read_audit_ack(&open(&signed_message.payload, Channel::Gateway, &gateway(), &streams).unwrap())
             .unwrap()
             .through
     });

@@ -12,8 +12,8 @@ use super::{COMMAND_LIFE_S, Center, CenterError, SignedMessage};
 use crate::access::id::Timestamp;
 use crate::clock::Clock;
 use crate::mqtt::{Connection, Event, Message, Outgoing, PublishError, Retention};
-use crate::wire::bodies::{self, BodyError};
 use crate::wire::topic::{Topic, Up};
+use crate::wire::up::{self, BodyError, ResyncBody};
 
 /// Messages sent again that are under way at once; the others wait, so that what is reported now does not stand behind them.
 const RESEND_UNDER_WAY_MAX: usize = 256;
@@ -173,17 +173,17 @@ impl Work {
 
     fn decode(&mut self, up: Up, payload: &[u8]) -> Result<Vec<GatewayEvent>, BodyError> {
         Ok(match up {
-            Up::Ack => vec![GatewayEvent::Ack(bodies::decode_ack(payload)?)],
-            Up::Reply => vec![GatewayEvent::Reply(bodies::decode_reply(payload)?)],
-            Up::Alarm => vec![GatewayEvent::Alarm(bodies::decode_alarm(payload)?)],
+            Up::Ack => vec![GatewayEvent::Ack(up::decode(payload)?)],
+            Up::Reply => vec![GatewayEvent::Reply(up::decode(payload)?)],
+            Up::Alarm => vec![GatewayEvent::Alarm(up::decode(payload)?)],
             Up::State => vec![GatewayEvent::State(String::from_utf8_lossy(payload).into_owned())],
             Up::Resync => {
-                let request = bodies::decode_resync(payload)?;
+                let request: ResyncBody = up::decode(payload)?;
                 match self.center.answer(&request) {
                     Ok(messages) => {
                         // The newest request reports what is still missing; what an older one asked for is in it.
                         let same = |signed_message: &SignedMessage| {
-                            signed_message.number.as_ref().is_some_and(|(s, _)| s.as_str() == request.stream)
+                            signed_message.number.as_ref().is_some_and(|(s, _)| *s == request.stream)
                         };
                         self.again.retain(|signed_message| !same(signed_message));
                         let count = messages.len();

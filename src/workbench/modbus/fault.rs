@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::wire::spelling::nearest;
+use crate::profile::diagnostic::nearest;
 
 /// Longest time of a slow or late answer that can be commanded, in milliseconds.
 pub const FAULT_MS_MAX: u64 = 60_000;

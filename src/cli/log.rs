@@ -3,7 +3,8 @@
 use std::env;
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 /// What is logged without `RUST_LOG`. sled logs every file, which is of use only to its authors.
 pub(super) const DEFAULT_FILTER: &str = "info,sled=warn";
@@ -27,13 +28,14 @@ pub(super) fn start(format: Format, default_filter: &str) -> Result<(), String> 
     let chosen = env::var("RUST_LOG").unwrap_or_default();
     let filter = if chosen.is_empty() { default_filter } else { &chosen };
     // What the Modbus crate reports of a frame, the line's task reports with bus and unit.
-    let filter = EnvFilter::try_new(format!("tokio_modbus=off,{filter}"))
+    let filter: Targets = format!("tokio_modbus=off,{filter}")
+        .parse()
         .map_err(|error| format!("`RUST_LOG` is `{filter}`: {error}; write e.g. `info` or `dormgate=debug`"))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let started = match format {
-        Format::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),
-        Format::Json => lines.json().flatten_event(true).try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = match format {
+        Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    drop(started);
+    drop(tracing_subscriber::registry().with(lines.with_filter(filter)).try_init());
     Ok(())
 }

@@ -51,7 +51,6 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("sled", &["store/"]),
     ("axum", &["http/"]),
     ("clap", &["cli/"]),
-    ("mqtt5", &["cli/", "workbench/", "mqtt"]),
 ];
 
 /// Words that the pure layers must not contain.

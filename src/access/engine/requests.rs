@@ -69,7 +69,7 @@ impl Engine {
         let hold_ms = portal.hold_ms;
         let way = portal.direction.or(request.direction);
         let keys = self.keys(request, card, way, portal);
-        if let Some(repeated) = self.repeated(&keys, request, kind, card, &decision, now) {
+        if let Some(repeated) = self.repeated(&keys, request, kind, &decision, now) {
             if let (PortalKind::Gate | PortalKind::Door, Decision::Grant(_)) = (kind, &repeated) {
                 self.released_again(&id, card, hold_ms, now);
             }
@@ -148,18 +148,17 @@ impl Engine {
         keys: &[Option<(Key, u64)>; 2],
         request: &Request,
         kind: PortalKind,
-        card: Option<CardUid>,
         now_decided: &Decision,
         now: Now,
     ) -> Option<Decision> {
-        let ((_, id, _), found) = keys
+        let ((_, id, card), found) = keys
             .iter()
             .flatten()
             .find_map(|(key, memory_ms)| self.answers.find(key, *memory_ms, now.mono).map(|answer| (key, answer)))?;
         // Another card may have been in that slot meanwhile: then this one takes its place, and is no repeat.
         let in_slot = kind != PortalKind::PowerBox || {
             let power = self.boxes.get(request.portal.as_str());
-            power.is_some_and(|b| card.is_some() && b.card_in(request.slot) == card)
+            power.is_some_and(|b| card.is_some() && b.card_in(request.slot) == *card)
         };
         match (found, now_decided) {
             (Some(_), _) if id.is_none() && !in_slot => None,

@@ -24,7 +24,7 @@ use dormgate::gateway::ports::{Inbox, InboxReceiver, PortalOrder};
 use dormgate::mqtt::{BrokerUrl, LinkMetrics, LinkSpec};
 use dormgate::portals::mqtt::{NativePortals, NativeSpec};
 use dormgate::wire::portal::{Action, encode_control, encode_request, parse_control, parse_decision};
-use dormgate::workbench::mqtt::{NoDecision, Presentation, SimulatedPortal, SimulatedSpec};
+use dormgate::workbench::mqtt::{NoDecision, Presentation, SimulatedPortal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -104,13 +104,7 @@ fn cut(portal: &str, reason: &'static str) -> PortalOrder {
 
 fn simulated(url: &BrokerUrl, portal: &str, kind: PortalKind) -> SimulatedPortal {
     let link = LinkSpec::plain(vec![url.clone()], portal);
-    SimulatedPortal::start(SimulatedSpec {
-        link,
-        gateway: "g1".parse().unwrap(),
-        portal: portal.parse().unwrap(),
-        kind,
-    })
-    .unwrap()
+    SimulatedPortal::start(link, &"g1".parse().unwrap(), &portal.parse().unwrap(), kind).unwrap()
 }
 
 #[tokio::test]
@@ -312,7 +306,7 @@ async fn a_power_box_obeys_a_cut_and_reports_so() {
         power.wait_until(PATIENCE, |seen| seen.relay).await.unwrap();
         rig.order(cut("power-412", "power_suspended")).await;
         let seen = power.wait_until(PATIENCE, |seen| !seen.relay).await.unwrap();
-        assert_eq!(seen.controls.back().map(|c| c.reason.as_str()), Some("power_suspended"));
+        assert_eq!(seen.control.as_ref().map(|c| c.reason.as_str()), Some("power_suspended"));
         while rig.report(|r| r.relay).await {}
         power.remove().await;
         assert!(!rig.report(|r| r.card_present).await);

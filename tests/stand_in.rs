@@ -8,15 +8,14 @@ use std::time::Duration;
 
 use dormgate::access::id::CardUid;
 use dormgate::access::input::Presented;
-use dormgate::access::portal::{Portal, PortalKind};
-use dormgate::config::{Parity, Part, Parts, PortalConfig, PortalDevice, SerialConfig};
+use dormgate::config::{Parity, PortalDevice, SerialConfig, Surroundings};
 use dormgate::portals::modbus::LineSpec;
 use dormgate::portals::modbus::line::{Line as Client, LineError, LineOptions};
 use dormgate::profile::{Block, PointType, Profile, Pulse, SHIPPED, Trigger, shipped};
 use dormgate::wire::modbus::{ReplyError, Request};
 use dormgate::workbench::lines::{Lines, Units};
 use dormgate::workbench::modbus::{Line, LineAt};
-use dormgate::workbench::site::{Site, SiteSpec};
+use dormgate::workbench::site::Site;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -374,29 +373,15 @@ async fn a_value_is_reported_as_the_point_holds_it_and_one_that_it_cannot_hold_w
 
 /// A box with two slots and a relay; whoever moves the relay is the gateway.
 async fn box_with_slots() -> Site {
-    let part =
-        |unit: u8, id: &str| Part { bus: "riser".into(), unit, profile: Arc::new(shipped(id).unwrap()), channel: 0 };
-    let (reader, output) = (part(2, "generic-turnstile"), part(21, "waveshare-relay-8ch"));
-    let device = PortalDevice::Parts(Parts { reader, slots: 2, output, meter: None, inputs: None });
-    let portal = Portal {
-        id: "box".parse().unwrap(),
-        kind: PortalKind::PowerBox,
-        zone: "1".parse().unwrap(),
-        direction: None,
-        hold_ms: 3000,
-        delay_off_ms: 0,
-        debounce_ms: 0,
-        held_open_ms: 0,
-        rest_ms: 0,
-        fire_input: false,
-    };
-    let spec = SiteSpec {
-        gateway: "g".parse().unwrap(),
-        local: None,
-        lines: [("riser".to_owned(), LineAt::Tcp(0))].into(),
-        portals: vec![PortalConfig { portal, device }],
-    };
-    Site::start(spec).await.unwrap().0
+    let text = "[gateway]\nid = \"g\"\n[[bus]]\nid = \"riser\"\ntcp = \"127.0.0.1:502\"\n\
+                [[portal]]\nid = \"box\"\nkind = \"power_box\"\nzone = \"1\"\n\
+                reader = { modbus = \"riser\", unit = 2, profile = \"generic-power-box\" }\n\
+                output = { modbus = \"riser\", unit = 21, profile = \"waveshare-relay-8ch\" }\n";
+    let mut config = dormgate::config::parse(text, &Surroundings::default()).unwrap();
+    let PortalDevice::Parts(parts) = &mut config.portals.first_mut().unwrap().device else { panic!("a box of parts") };
+    (parts.reader.profile, parts.slots) = (Arc::new(shipped("generic-turnstile").unwrap()), 2);
+    let lines = [("riser".to_owned(), LineAt::Tcp(0))].into();
+    Site::start(&config, lines).await.unwrap().0
 }
 
 #[tokio::test(start_paused = true)]

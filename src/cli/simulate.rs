@@ -4,7 +4,7 @@
 //! The running one listens on a socket in `data_dir`. One line in, with the words of the command; one line out, `ok …` or
 //! `failed …`.
 
-mod site;
+mod lines;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 use super::{Exit, bad_config, print_error, print_line};
 use crate::access::portal::Direction;
 use crate::config::{self, PortalDevice};
-use crate::workbench::modbus::fault::{FAULT_WORDS, Fault};
+use crate::workbench::Refused;
+use crate::workbench::modbus::fault::{FAULTS, Fault, fault_words};
 use crate::workbench::site::Site;
 
 /// The socket's name in `data_dir`.
@@ -66,7 +67,7 @@ enum Command {
         slot: Option<u16>,
     },
     /// Make a device on a Modbus line, or a whole line, fail in one way from now on; `none` ends it.
-    #[command(after_help = FAULTS_HELP)]
+    #[command(after_help = faults_help())]
     Fault {
         /// `BUS/UNIT`, e.g. `riser-2/3`; or `BUS`, every device of the line.
         place: String,
@@ -90,22 +91,14 @@ enum Command {
 }
 
 /// Every fault, in words.
-const FAULTS_HELP: &str = "\
-Faults of a device:
-  none            as it should be
-  silent          does not answer
-  slow MS         answers after this time, and the line waits
-  late [MS]       answers after this time (1000), into what others report meanwhile
-  exception CODE  refuses everything with this code
-  wrong-unit      answers as another unit
-  garbage         answers with bytes that are no Modbus
-  cut             ends its answer in the middle
-  disconnects     closes the connection instead of answering (TCP)
-  wrong-echo      does what it is reported and echoes another address
-  short           answers with fewer registers than asked for
-  stuck-relay     reports that it switched and does not
-Fault of a line, BUS alone:
-  unplugged       nothing listens, the serial port is gone; `none` plugs it in again";
+fn faults_help() -> String {
+    let of_device = FAULTS.map(|(words, what)| format!("  {words:<14}  {what}\n")).concat();
+    format!(
+        "Faults of a device:\n{of_device}Fault of a line, BUS alone:\n  {:<14}  nothing listens, the serial port is gone; `none` \
+         plugs it in again",
+        "unplugged"
+    )
+}
 
 fn bus_port(text: &str) -> Result<(String, String), String> {
     let (bus, port) = text.split_once('=').ok_or("`BUS=PORT` is wanted, e.g. `riser-2=/dev/ttyUSB1`")?;
@@ -160,24 +153,19 @@ fn ask(socket: &Path, line: &str) -> Exit {
         BufReader::new(stream.take(LINE_BYTES_MAX * 8)).read_line(&mut answer)?;
         Ok(answer)
     };
-    match asked() {
+    let failed = match asked() {
         Ok(answer) => match answer.trim_end().split_once(' ') {
-            Some(("ok", text)) => print_line(text),
-            Some((_, text)) => {
-                print_error(text);
-                Exit::Failed
-            }
-            None => {
-                print_error("the simulator ended before it answered");
-                Exit::Failed
-            }
+            Some(("ok", text)) => return print_line(text),
+            Some((_, text)) => text.to_owned(),
+            None => "the simulator ended before it answered".to_owned(),
         },
         Err(error) => {
             let what = "start it with `dormgate simulate --config FILE`";
-            print_error(format!("no simulator answers at `{}`: {error}; {what}", socket.display()));
-            Exit::Failed
+            format!("no simulator answers at `{}`: {error}; {what}", socket.display())
         }
-    }
+    };
+    print_error(failed);
+    Exit::Failed
 }
 
 fn stand_in(path: &Path, ports: &[(String, String)]) -> Exit {
@@ -199,14 +187,14 @@ fn stand_in(path: &Path, ports: &[(String, String)]) -> Exit {
 
 async fn serve(config: &config::Site, ports: &[(String, String)]) -> Result<(), String> {
     let stop = super::run::stop_signal().map_err(|e| format!("signals cannot be received: {e}"))?;
-    let (spec, notes) = site::spec(config, ports)?;
+    let (lines, notes) = lines::lines(config, ports)?;
     let socket = config.data_dir.join(SOCKET);
     if UnixStream::connect(&socket).await.is_ok() {
         return Err(format!("a simulator runs already and listens at `{}`; end it first", socket.display()));
     }
     std::fs::create_dir_all(&config.data_dir).map_err(|e| format!("`{}`: {e}", config.data_dir.display()))?;
     let listener = crate::http::bind_socket(&socket).map_err(|e| format!("`{}`: {e}", socket.display()))?;
-    let (site, news) = Site::start(spec).await.map_err(|e| e.to_string())?;
+    let (site, news) = Site::start(config, lines).await.map_err(|e| e.to_string())?;
     let site = Arc::new(site);
     announce(config, &site, &notes);
     if site.portals().next().is_none() && site.lines().is_empty() {
@@ -282,20 +270,17 @@ async fn answer(stream: UnixStream, site: &Site) -> std::io::Result<()> {
             site.present(portal, uid, Direction::parse(way), slot.parse().ok()).await
         }
         ["remove", portal, slot] => site.remove(portal, slot.parse().ok()).await,
-        ["fault", place, fault @ ..] => site.lines().fault(place, fault).await.map_err(Into::into),
+        ["fault", place, fault @ ..] => site.lines().fault(place, fault).await,
         ["set", place, point, value, channel] => match (value.parse(), channel.parse()) {
-            (Ok(value), Ok(channel)) => site.lines().set(place, point, channel, value).map_err(Into::into),
-            (Err(_), _) | (_, Err(_)) => {
-                write.write_all(b"failed a number and a channel are wanted\n").await?;
-                return Ok(());
-            }
+            (Ok(value), Ok(channel)) => site.lines().set(place, point, channel, value),
+            (Err(_), _) | (_, Err(_)) => Err(Refused("a number and a channel are wanted".to_owned())),
         },
         _ => {
-            let wanted = format!(
-                "failed `present PORTAL UID in|out|- SLOT|-`, `remove PORTAL SLOT|-`, `fault BUS[/UNIT] FAULT` or `set BUS/UNIT POINT VALUE \
-                 CHANNEL` is wanted; faults are {FAULT_WORDS}, and `unplugged` of a bus\n"
-            );
-            return write.write_all(wanted.as_bytes()).await;
+            let faults = fault_words();
+            Err(Refused(format!(
+                "`present PORTAL UID in|out|- SLOT|-`, `remove PORTAL SLOT|-`, `fault BUS[/UNIT] FAULT` or `set BUS/UNIT POINT VALUE \
+                 CHANNEL` is wanted; faults are {faults}, and `unplugged` of a bus"
+            )))
         }
     };
     let answer = match done {

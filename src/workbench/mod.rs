@@ -7,3 +7,19 @@ pub mod lines;
 pub mod modbus;
 pub mod mqtt;
 pub mod site;
+
+/// Why a simulator cannot do what it is asked for, in words: what is wrong, where, and what there is instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
+/// The beginning of a text that somebody typed, to be repeated in a message.
+fn short(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+/// All of these, for people.
+fn listed(names: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
+    let all: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}

@@ -5,7 +5,6 @@
 
 mod device;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,23 +21,8 @@ use crate::wire::topic::{self, Portal, Topic};
 
 /// Longest wait for a decision, in milliseconds; then the portal stays as it is.
 pub const DECISION_WAIT_MS: u64 = 2_000;
-/// Orders that are remembered for who looks on; older ones are forgotten.
-pub const CONTROLS_MAX: usize = 64;
 /// Things to do under way to a simulated portal.
 const DOINGS_MAX: usize = 64;
-
-/// What a simulated portal is made of.
-#[derive(Clone, Debug)]
-pub struct SimulatedSpec {
-    /// Where to connect and as whom; each portal needs a client id of its own.
-    pub link: LinkSpec,
-    /// Its gateway.
-    pub gateway: GatewayId,
-    /// Its id.
-    pub portal: PortalId,
-    /// What it is.
-    pub kind: PortalKind,
-}
 
 /// A card as it is presented.
 #[derive(Clone, Debug, Default)]
@@ -70,8 +54,8 @@ pub struct Seen {
     pub relay: bool,
     /// Reported to stay open.
     pub free: bool,
-    /// The last orders, oldest first.
-    pub controls: VecDeque<PortalControl>,
+    /// The last order.
+    pub control: Option<PortalControl>,
 }
 
 /// Why a presentation gave no decision.
@@ -93,7 +77,6 @@ type Answer = oneshot::Sender<Result<PortalDecision, NoDecision>>;
 enum Doing {
     Present(Presentation, Answer),
     Remove,
-    Report(PortalReport),
 }
 
 /// A running simulated portal. Dropped, it disconnects and ends by itself.
@@ -104,18 +87,17 @@ pub struct SimulatedPortal {
 }
 
 impl SimulatedPortal {
-    /// Starts it; it connects by itself.
+    /// Starts this portal of `gateway`; it connects by itself. Each portal needs a link with a client id of its own.
     ///
     /// # Errors
     /// [`LinkError`] if it can never connect.
-    pub fn start(spec: SimulatedSpec) -> Result<Self, LinkError> {
-        let SimulatedSpec { link, gateway, portal, kind } = spec;
+    pub fn start(link: LinkSpec, gateway: &GatewayId, portal: &PortalId, kind: PortalKind) -> Result<Self, LinkError> {
         let topic = |leaf| Topic::Portal(gateway.clone(), portal.to_string(), leaf).to_string();
         let offline = encode_state(&PortalReport { online: Some(false), ..PortalReport::default() });
         let setup = Setup {
             link: "simulated",
             session: Session::Clean,
-            subscriptions: topic::portal_subscriptions(&gateway, portal.as_str()),
+            subscriptions: topic::portal_subscriptions(gateway, portal.as_str()),
             packet_bytes_max: DEVICE_PACKET_BYTES_MAX,
             will: Some(Will {
                 topic: topic(Portal::State),
@@ -168,11 +150,6 @@ impl SimulatedPortal {
     /// Takes the card out of the power box.
     pub async fn remove(&self) {
         self.doings.send(Doing::Remove).await.ok();
-    }
-
-    /// Makes the portal report this of itself.
-    pub async fn report(&self, report: PortalReport) {
-        self.doings.send(Doing::Report(report)).await.ok();
     }
 
     /// What the portal is like now.

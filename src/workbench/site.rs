@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::lines::{Lines, NotPlayed, NotPlugged, Units};
+use super::lines::{Lines, Units};
 use super::modbus::{Line, LineAt};
-use super::mqtt::{NoDecision, Presentation, Seen, SimulatedPortal, SimulatedSpec};
-use crate::access::id::{CardUid, GatewayId, PortalId};
+use super::mqtt::{Presentation, Seen, SimulatedPortal};
+use super::{Refused, listed, short};
+use crate::access::id::{CardUid, PortalId, UidError};
 use crate::access::portal::{Direction, PortalKind};
-use crate::config::{Part, PortalConfig, PortalDevice};
-use crate::mqtt::{LinkError, LinkSpec};
+use crate::config::{self, LinkSpec, Part, PortalDevice};
 
 /// How long a presented card may take to move a relay, in milliseconds; then it was denied, or nobody asked the reader.
 pub const RELAY_WAIT_MS: u64 = 3_000;
@@ -22,73 +22,6 @@ pub const RELAY_WAIT_MS: u64 = 3_000;
 const NEWS_MAX: usize = 256;
 /// A wait without an end, in seconds, cut so that it can be begun again.
 const LONG_S: u64 = 3_600;
-
-/// A site to simulates.
-#[derive(Clone, Debug)]
-pub struct SiteSpec {
-    /// Its gateway.
-    pub gateway: GatewayId,
-    /// The local broker; a client id for each portal is made from this one. Needed for native portals only.
-    pub local: Option<LinkSpec>,
-    /// Where Modbus lines are served, by the bus's name.
-    pub lines: BTreeMap<String, LineAt>,
-    /// The portals; those of controllers, which send requests themselves, are not simulated.
-    pub portals: Vec<PortalConfig>,
-}
-
-/// Why a site cannot be simulated.
-#[derive(Debug, thiserror::Error)]
-pub enum SiteError {
-    /// A native portal and no broker.
-    #[error("portal `{0}` is native and the configuration names no broker; add `[local]`")]
-    NoBroker(PortalId),
-    /// The broker can never be connected.
-    #[error("portal `{portal}`: {source}")]
-    Link {
-        /// Which portal.
-        portal: PortalId,
-        /// Why.
-        source: LinkError,
-    },
-    /// A line cannot be had.
-    #[error(transparent)]
-    Line(#[from] NotPlugged),
-}
-
-/// Why nothing can be done at a portal.
-#[derive(Debug, thiserror::Error)]
-pub enum NotDone {
-    /// No such portal, or none that is simulated.
-    #[error("no portal `{portal}` is simulated; there are {known}")]
-    Unknown {
-        /// The name.
-        portal: String,
-        /// Those there are.
-        known: String,
-    },
-    /// No such slot.
-    #[error("`{portal}` has {slots} slot(s), counted from 0")]
-    NoSlot {
-        /// Where.
-        portal: String,
-        /// How many.
-        slots: u16,
-    },
-    /// A Modbus reader shows whole UIDs only.
-    #[error("`{uid}`: {why}")]
-    Uid {
-        /// The text.
-        uid: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// No decision.
-    #[error(transparent)]
-    NoDecision(#[from] NoDecision),
-    /// A line or a device.
-    #[error(transparent)]
-    Line(#[from] NotPlayed),
-}
 
 enum StandIn {
     Native(SimulatedPortal),
@@ -126,13 +59,17 @@ pub struct Site {
 }
 
 impl Site {
-    /// Stands in for `spec`, within a tokio runtime; gives what happens at its portals, a line each. Portals on a line that is not
-    /// served here are left out, see [`Site::absent`].
+    /// Stands in for the portals of `config`, within a tokio runtime, with its Modbus lines served where `lines` says, by the
+    /// bus's name; gives what happens at its portals, a line each. Portals on a line that is not served here are left out, see
+    /// [`Site::absent`], and so are controllers, which send requests themselves.
     ///
     /// # Errors
-    /// [`SiteError`] if a line or the broker cannot be had.
-    pub async fn start(spec: SiteSpec) -> Result<(Self, mpsc::Receiver<String>), SiteError> {
-        let mut lines: HashMap<String, Line> = HashMap::new();
+    /// When a line or the broker cannot be had.
+    pub async fn start(
+        config: &config::Site,
+        mut lines: BTreeMap<String, LineAt>,
+    ) -> Result<(Self, mpsc::Receiver<String>), Refused> {
+        let mut served: HashMap<&str, Line> = HashMap::new();
         let mut site = Self {
             portals: BTreeMap::new(),
             lines: Lines::default(),
@@ -140,48 +77,41 @@ impl Site {
             watching: JoinSet::new(),
             absent: Vec::new(),
         };
-        for (bus, units) in devices(&spec) {
-            let Some(at) = spec.lines.get(&bus).cloned() else { continue };
-            let (line, place) = site.lines.add(bus.clone(), at, units).await?;
-            site.places.push((bus.clone(), place));
-            lines.insert(bus, line);
+        for (bus, units) in devices(config) {
+            let Some(at) = lines.remove(bus) else { continue };
+            let (line, place) = site.lines.add(bus.to_owned(), at, units).await?;
+            site.places.push((bus.to_owned(), place));
+            served.insert(bus, line);
         }
         let (news, reported) = mpsc::channel(NEWS_MAX);
-        for portal in spec.portals {
-            let place = |part: &Part| {
-                let line = lines.get(&part.bus)?.clone();
-                Some(Place { line, unit: part.unit, channel: part.channel })
-            };
-            let PortalConfig { portal, device } = portal;
-            let stand_in = match device {
+        let place = |part: &Part| {
+            let line = served.get(part.bus.as_str())?.clone();
+            Some(Place { line, unit: part.unit, channel: part.channel })
+        };
+        for portal in &config.portals {
+            let (id, kind) = (&portal.portal.id, portal.portal.kind);
+            let stand_in = match &portal.device {
                 PortalDevice::ModbusServer { .. } => continue,
                 PortalDevice::NativeMqtt => {
-                    let local = spec.local.as_ref().ok_or_else(|| SiteError::NoBroker(portal.id.clone()))?;
-                    let link =
-                        LinkSpec { client_id: format!("{}-sim-{}", local.client_id, portal.id), ..local.clone() };
-                    let native = SimulatedSpec {
-                        link,
-                        gateway: spec.gateway.clone(),
-                        portal: portal.id.clone(),
-                        kind: portal.kind,
-                    };
-                    let link_error = |source| SiteError::Link { portal: portal.id.clone(), source };
-                    let native = SimulatedPortal::start(native).map_err(link_error)?;
-                    site.watching.spawn(watch_native(portal.id.clone(), native.watch(), news.clone()));
+                    let refused = |why: String| Refused(format!("portal `{id}`: {why}"));
+                    let local = config.local.as_ref();
+                    let local = local.ok_or_else(|| refused("there is no broker; add `[local]`".to_owned()))?;
+                    let link = LinkSpec { client_id: format!("{}-sim-{id}", local.client_id), ..local.clone() };
+                    let native = SimulatedPortal::start(link, &config.gateway, id, kind);
+                    let native = native.map_err(|error| refused(error.to_string()))?;
+                    site.watching.spawn(watch_native(id.clone(), native.watch(), news.clone()));
                     StandIn::Native(native)
                 }
-                PortalDevice::Parts(parts) => match (place(&parts.reader), place(&parts.output)) {
-                    (Some(reader), Some(output)) => {
-                        site.watching.spawn(watch_relay(portal.id.clone(), output.clone(), news.clone()));
-                        StandIn::Modbus { reader, slots: parts.slots, output, kind: portal.kind }
-                    }
-                    (_, _) => {
-                        site.absent.push(portal.id);
+                PortalDevice::Parts(parts) => {
+                    let Some((reader, output)) = place(&parts.reader).zip(place(&parts.output)) else {
+                        site.absent.push(id.clone());
                         continue;
-                    }
-                },
+                    };
+                    site.watching.spawn(watch_relay(id.clone(), output.clone(), news.clone()));
+                    StandIn::Modbus { reader, slots: parts.slots, output, kind }
+                }
             };
-            site.portals.insert(portal.id, stand_in);
+            site.portals.insert(id.clone(), stand_in);
         }
         Ok((site, reported))
     }
@@ -209,10 +139,10 @@ impl Site {
         &self.lines
     }
 
-    fn at(&self, portal: &str) -> Result<&StandIn, NotDone> {
+    fn at(&self, portal: &str) -> Result<&StandIn, Refused> {
         self.portals.get(portal).ok_or_else(|| {
-            let known = self.portals.keys().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
-            NotDone::Unknown { portal: portal.chars().take(64).collect(), known }
+            let known = listed(self.portals.keys());
+            Refused(format!("no portal `{}` is simulated; there are {known}", short(portal)))
         })
     }
 
@@ -220,29 +150,26 @@ impl Site {
     /// is that where the card lies, or else the first that is empty, or else the first.
     ///
     /// # Errors
-    /// [`NotDone`] if the card could not be presented or nobody answered.
+    /// When the card cannot be presented, or nobody answers.
     pub async fn present(
         &self,
         portal: &str,
         uid: &str,
         direction: Option<Direction>,
         slot: Option<u16>,
-    ) -> Result<String, NotDone> {
+    ) -> Result<String, Refused> {
         match self.at(portal)? {
             StandIn::Native(native) => {
                 slot_of(portal, 1, slot, |_| true)?;
                 let presentation = Presentation { uid: uid.to_owned(), direction, ..Presentation::default() };
-                let decision = native.present_as(presentation).await?;
+                let decision = native.present_as(presentation).await.map_err(|none| Refused(none.to_string()))?;
                 let mut words = vec![if decision.granted { "grant" } else { "deny" }.to_owned(), decision.reason];
                 words.extend(decision.hold_ms.map(|ms| format!("for {ms} ms")));
                 words.extend(decision.flags);
                 Ok(words.join(" "))
             }
             StandIn::Modbus { reader, slots, output, kind } => {
-                let card: CardUid = uid.parse().map_err(|e: crate::access::id::UidError| NotDone::Uid {
-                    uid: uid.to_owned(),
-                    why: e.to_string(),
-                })?;
+                let card: CardUid = uid.parse().map_err(|why: UidError| Refused(format!("`{uid}`: {why}")))?;
                 let lies = |slot| reader.at(slot).card();
                 let own = (0..*slots).find(|slot| lies(*slot) == Some(card));
                 let slot = slot_of(portal, *slots, slot.or(own), |slot| lies(*slot).is_none())?;
@@ -253,9 +180,8 @@ impl Site {
                 let limit = Duration::from_millis(RELAY_WAIT_MS);
                 let moved = output.line.wait_relay(output.unit, output.channel, !was_on, limit).await;
                 // A card stays in a power box; at a gate or door it is taken away again.
-                match kind {
-                    PortalKind::PowerBox => {}
-                    PortalKind::Gate | PortalKind::Door => reader.line.remove(reader.unit, reader.channel),
+                if *kind != PortalKind::PowerBox {
+                    reader.line.remove(reader.unit, reader.channel);
                 }
                 let after = began.elapsed().as_millis();
                 let came = match (was_on, moved) {
@@ -274,8 +200,8 @@ impl Site {
     /// Takes the card away, and reports it. Where no slot is named, it is the first with a card.
     ///
     /// # Errors
-    /// [`NotDone::Unknown`], [`NotDone::NoSlot`].
-    pub async fn remove(&self, portal: &str, slot: Option<u16>) -> Result<String, NotDone> {
+    /// When there is no such portal or slot.
+    pub async fn remove(&self, portal: &str, slot: Option<u16>) -> Result<String, Refused> {
         let removed = "removed".to_owned();
         match self.at(portal)? {
             StandIn::Native(native) => {
@@ -296,19 +222,18 @@ impl Site {
     pub async fn stop(mut self) {
         self.watching.abort_all();
         for stand_in in self.portals.into_values() {
-            match stand_in {
-                StandIn::Native(native) => native.stop().await,
-                StandIn::Modbus { .. } => {}
+            if let StandIn::Native(native) = stand_in {
+                native.stop().await;
             }
         }
     }
 }
 
 /// The slot that is `named`, or else the first that is `wanted`, or else the first.
-fn slot_of(portal: &str, slots: u16, named: Option<u16>, wanted: impl FnMut(&u16) -> bool) -> Result<u16, NotDone> {
+fn slot_of(portal: &str, slots: u16, named: Option<u16>, wanted: impl FnMut(&u16) -> bool) -> Result<u16, Refused> {
     match named {
         Some(slot) if slot < slots => Ok(slot),
-        Some(_) => Err(NotDone::NoSlot { portal: portal.to_owned(), slots }),
+        Some(_) => Err(Refused(format!("`{portal}` has {slots} slot(s), counted from 0"))),
         None => Ok((0..slots).find(wanted).unwrap_or(0)),
     }
 }
@@ -319,18 +244,18 @@ fn in_words(slots: u16, slot: u16, done: String) -> String {
 }
 
 /// The devices on each line.
-fn devices(spec: &SiteSpec) -> BTreeMap<String, Units> {
-    let mut lines: BTreeMap<String, Units> = BTreeMap::new();
-    for portal in &spec.portals {
+fn devices(config: &config::Site) -> BTreeMap<&str, Units> {
+    let mut lines: BTreeMap<&str, Units> = BTreeMap::new();
+    for portal in &config.portals {
         let PortalDevice::Parts(parts) = &portal.device else { continue };
         for part in parts.all() {
-            lines.entry(part.bus.clone()).or_default().insert(part.unit, Arc::clone(&part.profile));
+            lines.entry(&part.bus).or_default().insert(part.unit, Arc::clone(&part.profile));
         }
     }
     lines
 }
 
-async fn watch_native(portal: PortalId, mut seen: tokio::sync::watch::Receiver<Seen>, news: mpsc::Sender<String>) {
+async fn watch_native(portal: PortalId, mut seen: watch::Receiver<Seen>, news: mpsc::Sender<String>) {
     let mut before = Seen::default();
     while seen.changed().await.is_ok() {
         let now = seen.borrow_and_update().clone();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::steps::{Steps, Took, ms_since};
-use super::{BOX_READER, BOX_RELAY, DOOR_READER, DOOR_RELAY, Dormitory, RELAYS};
+use super::{BOX_READER, BOX_RELAY, DOOR_READER, DOOR_RELAY, Dormitory, Failure, RELAYS};
 use crate::access::change::Op;
 use crate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
 use crate::access::id::{CardUid, Holder};
@@ -23,11 +23,9 @@ const WAIT: Duration = Duration::from_secs(10);
 const OUT_MS: u64 = 1_600;
 
 /// Plays the steps. `false`: a step failed.
-pub(super) async fn play(d: &Dormitory, clock: &Clock) -> Result<bool, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let old: CardUid = OLD.parse().map_err(|e: crate::access::id::UidError| text(&e))?;
-    let new: CardUid = NEW.parse().map_err(|e: crate::access::id::UidError| text(&e))?;
-    let holder: Holder = HOLDER.parse().map_err(|e: crate::access::id::IdentifierError| text(&e))?;
+pub(super) async fn play(d: &Dormitory, clock: &Clock) -> Result<bool, Failure> {
+    let (old, new): (CardUid, CardUid) = (OLD.parse()?, NEW.parse()?);
+    let holder: Holder = HOLDER.parse()?;
     let mut steps = Steps::new(d.center.events(), clock);
     let t = &mut steps;
     wait_for_portals(t).await?;
@@ -77,8 +75,8 @@ fn on_off(on: bool) -> &'static str {
     if on { "on" } else { "off" }
 }
 
-fn enrol(uid: CardUid, holder: &Holder) -> Result<Op, String> {
-    let room = || "412".parse().map(ZoneSet::One).map_err(|e: crate::access::id::IdentifierError| e.to_string());
+fn enrol(uid: CardUid, holder: &Holder) -> Result<Op, Failure> {
+    let room = || "412".parse().map(ZoneSet::One);
     let entitlement = |kind, zone| Entitlement { kind, zone, schedule: None };
     let entitlements = vec![
         entitlement(PortalKind::Gate, ZoneSet::Any),
@@ -91,7 +89,7 @@ fn enrol(uid: CardUid, holder: &Holder) -> Result<Op, String> {
 }
 
 /// Waits until both Modbus portals have reported that they are there.
-async fn wait_for_portals(t: &mut Steps) -> Result<(), String> {
+async fn wait_for_portals(t: &mut Steps) -> Result<(), Failure> {
     for portal in ["door-412", "power-412"] {
         let online = |e: &crate::access::event::AuditEvent| {
             e.kind() == crate::access::event::EventKind::PortalOnline
@@ -102,8 +100,8 @@ async fn wait_for_portals(t: &mut Steps) -> Result<(), String> {
     Ok(())
 }
 
-async fn publish(d: &Dormitory, t: &mut Steps, what: &str, ops: Vec<Op>) -> Result<(), String> {
-    let answered = d.center.publish_and_wait(ops, WAIT).await.map_err(|error| error.to_string())?;
+async fn publish(d: &Dormitory, t: &mut Steps, what: &str, ops: Vec<Op>) -> Result<(), Failure> {
+    let answered = d.center.publish_and_wait(ops, WAIT).await?;
     ack_steps(t, what, &answered);
     Ok(())
 }
@@ -166,14 +164,14 @@ async fn out_of_box(d: &Dormitory) {
     tokio::time::sleep(Duration::from_millis(OUT_MS)).await;
 }
 
-async fn reissue(d: &Dormitory, t: &mut Steps, op: Op) -> Result<(), String> {
+async fn reissue(d: &Dormitory, t: &mut Steps, op: Op) -> Result<(), Failure> {
     let began = Instant::now();
     let off = async {
         let off = d.line.wait_relay(RELAYS, BOX_RELAY, false, WAIT).await;
         (off, ms_since(began))
     };
     let (answered, (off, off_ms)) = tokio::join!(d.center.publish_and_wait(vec![op], WAIT), off);
-    let answered = answered.map_err(|error| error.to_string())?;
+    let answered = answered?;
     t.step(
         "power-412, relay written off, since the center published, its own disk included",
         "off",

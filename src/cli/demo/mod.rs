@@ -22,7 +22,10 @@ use crate::profile;
 use crate::workbench::broker::Broker;
 use crate::workbench::center::{Attention, Center, Layout, Service, create};
 use crate::workbench::modbus::{Line, Served};
-use crate::workbench::mqtt::{SimulatedPortal, SimulatedSpec};
+use crate::workbench::mqtt::SimulatedPortal;
+
+/// Why the demo cannot go on, in words.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The gateway of the demo.
 const GATEWAY: &str = "demo";
@@ -55,46 +58,34 @@ struct Dormitory {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    let dir = match make_dir() {
-        Ok(dir) => dir,
-        Err(error) => {
-            print_error(format!("no directory for the demo: {error}"));
-            return Exit::Failed;
+    let in_directory = || {
+        let dir = make_dir().map_err(|error| format!("no directory for the demo: {error}"))?;
+        let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("no runtime: {error}"))?;
+        let outcome = runtime.block_on(play(&dir, args.once));
+        if let Err(error) = std::fs::remove_dir_all(&dir) {
+            print_error(format!("`{}` is left behind: {error}", dir.display()));
         }
+        outcome
     };
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            print_error(format!("no runtime: {error}"));
-            return Exit::Failed;
-        }
-    };
-    let outcome = runtime.block_on(play(&dir, args.once));
-    if let Err(error) = std::fs::remove_dir_all(&dir) {
-        print_error(format!("`{}` is left behind: {error}", dir.display()));
-    }
-    match outcome {
+    match in_directory() {
         Ok(true) => Exit::Done,
         Ok(false) => Exit::Failed,
-        Err(message) => {
-            print_error(message);
+        Err(why) => {
+            print_error(why);
             Exit::Failed
         }
     }
 }
 
-fn make_dir() -> Result<PathBuf, String> {
-    let mut random = [0_u8; 8];
-    getrandom::fill(&mut random).map_err(|error| error.to_string())?;
-    let name: String = random.iter().map(|b| format!("{b:02x}")).collect();
-    let dir = std::env::temp_dir().join(format!("dormgate-demo-{name}"));
-    std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+fn make_dir() -> Result<PathBuf, Failure> {
+    let dir = std::env::temp_dir().join(format!("dormgate-demo-{:016x}", getrandom::u64()?));
+    std::fs::create_dir_all(&dir)?;
     Ok(dir)
 }
 
 /// Plays the story. `Ok(false)`: a step failed.
-async fn play(dir: &Path, once: bool) -> Result<bool, String> {
-    let stop = stop_signal().map_err(|error| error.to_string())?;
+async fn play(dir: &Path, once: bool) -> Result<bool, Failure> {
+    let stop = stop_signal()?;
     let clock = Clock::system();
     let (dormitory, config) = build(dir, &clock).await?;
     let (is_ready, ready) = oneshot::channel();
@@ -110,10 +101,8 @@ async fn play(dir: &Path, once: bool) -> Result<bool, String> {
         serve(&config, over, reported).await
     });
     let Ok(http) = ready.await else {
-        return Err(match gateway.await {
-            Ok(Err(error)) => error.to_string(),
-            Ok(Ok(())) | Err(_) => "the gateway ended before it was ready".to_owned(),
-        });
+        gateway.await??;
+        return Err("the gateway ended before it was ready".into());
     };
     let page = http.map_or(String::new(), |address| format!("; its numbers are at http://{address}/metrics"));
     let broker = dormitory.broker.address();
@@ -147,35 +136,28 @@ async fn play(dir: &Path, once: bool) -> Result<bool, String> {
 }
 
 /// Builds broker, line, portals and center, and the configuration of a gateway that knows them.
-async fn build(dir: &Path, clock: &Clock) -> Result<(Dormitory, config::Site), String> {
-    let broker = Broker::start().await.map_err(|error| error.to_string())?;
+async fn build(dir: &Path, clock: &Clock) -> Result<(Dormitory, config::Site), Failure> {
+    let broker = Broker::start().await?;
     let unit = |unit: u8, id: &str| {
         let profile = profile::shipped(id).ok_or_else(|| format!("no profile `{id}`"))?;
-        Ok::<_, String>((unit, Arc::new(profile)))
+        Ok::<_, Failure>((unit, Arc::new(profile)))
     };
     let line = Line::new([
         unit(DOOR_READER, "inveo-rfid-ind-m1")?,
         unit(BOX_READER, "technotrade-vrd-485")?,
         unit(RELAYS, "waveshare-relay-8ch")?,
     ]);
-    let served = line.serve_tcp(0).await.map_err(|error| error.to_string())?;
+    let served = line.serve_tcp(0).await?;
 
-    let gateway = GATEWAY.parse().map_err(|error: crate::access::id::IdentifierError| error.to_string())?;
+    let gateway = GATEWAY.parse()?;
     let center_dir = dir.join("center");
-    let streams = create(&center_dir, Layout::Two, NonZeroU32::MIN).map_err(|error| error.to_string())?;
-    let center = Center::open(&center_dir, &gateway).map_err(|error| error.to_string())?;
+    let streams = create(&center_dir, Layout::Two, NonZeroU32::MIN)?;
+    let center = Center::open(&center_dir, &gateway)?;
     let link = |client: &str| LinkSpec::plain(vec![broker.url()], client);
-    let center = Service::start(center, link("center"), clock.clone(), Attention::Everything)
-        .map_err(|error| error.to_string())?;
-    let spec = SimulatedSpec {
-        link: link("gate-in"),
-        portal: "gate-in".parse().map_err(|error: crate::access::id::IdentifierError| error.to_string())?,
-        kind: PortalKind::Gate,
-        gateway,
-    };
-    let gate = SimulatedPortal::start(spec).map_err(|error| error.to_string())?;
+    let center = Service::start(center, link("center"), clock.clone(), Attention::Everything)?;
+    let gate = SimulatedPortal::start(link("gate-in"), &gateway, &"gate-in".parse()?, PortalKind::Gate)?;
     if !center.wait_up(Duration::from_secs(START_S)).await {
-        return Err(format!("the center did not reach the broker within {START_S} s"));
+        return Err(format!("the center did not reach the broker within {START_S} s").into());
     }
     let text = configuration(&broker, &served, &streams);
     let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None };

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::super::{Refused, short};
 use crate::access::id::CardUid;
 use crate::profile::{InputKind, Point, PointType, Profile, Pulse, Trigger, Write};
-use crate::wire::modbus::{Exception, Reply, Request, Space};
+use crate::wire::modbus::{COIL_ON, Exception, Reply, Request, Space};
 
 /// A register or bit of a device.
 type Spot = (Space, u16);
@@ -19,45 +20,11 @@ const SAME: [(&str, Spot, Spot); 1] = [
     ("inveo-rfid-ind-m1", (Space::Coil, 1016), (Space::Holding, 1000)),
 ];
 
-/// Why a point was not set.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum NotSet {
-    /// Nothing at this unit number.
-    #[error("no unit {0} is on the line")]
-    Unit(u8),
-    /// No such point.
-    #[error("its profile has no point `{point}`; there are {known}")]
-    Point {
-        /// The name.
-        point: String,
-        /// Those there are.
-        known: String,
-    },
-    /// No such channel.
-    #[error("`{point}` has {channels} channel(s), counted from 0")]
-    Channel {
-        /// Of which point.
-        point: String,
-        /// How many.
-        channels: u16,
-    },
-    /// The point holds no such value.
-    #[error("`{point}` cannot hold {value}: it holds {holds}")]
-    Value {
-        /// Which point.
-        point: String,
-        /// What.
-        value: f64,
-        /// What it holds, in words.
-        holds: String,
-    },
-}
-
 /// A device on a simulated line.
 #[derive(Debug)]
 pub(super) struct Device {
-    profile: Arc<Profile>,
-    items: HashMap<(Space, u16), u16>,
+    pub(super) profile: Arc<Profile>,
+    items: HashMap<Spot, u16>,
     relays: Vec<Relay>,
     /// Cards that were presented and not taken away, by their reader.
     lying: HashMap<u16, CardUid>,
@@ -99,27 +66,21 @@ impl Device {
 
     /// Shows a card to a reader. A latched reader takes none before it is released, as the real ones do.
     pub(super) fn present(&mut self, number: u16, uid: CardUid) {
-        let Some(reader) = self.profile.readers.get(usize::from(number)).cloned() else { return };
+        let profile = Arc::clone(&self.profile);
+        let Some(reader) = profile.readers.get(usize::from(number)) else { return };
         self.lying.insert(number, uid);
-        if let Trigger::Latch { flag, .. } = &reader.trigger
-            && self.get(flag, 0) != 0
-        {
+        if matches!(&reader.trigger, Trigger::Latch { flag, .. } if self.get(flag, 0) != 0) {
             return;
         }
         let (bytes, length) = reader.uid.show(uid);
-        for (at, word) in (reader.uid.point.address..).zip(reader.uid.point.encode_bytes(&bytes)) {
-            self.items.insert((reader.uid.point.space, at), word);
-        }
+        self.put(&reader.uid.point, 0, &reader.uid.point.encode_bytes(&bytes));
         if let Some(point) = reader.uid.length_point() {
-            self.set(&point.clone(), 0, length);
+            self.set(point, 0, length);
         }
         match &reader.trigger {
             Trigger::Level(None) => {}
             Trigger::Level(Some(point)) | Trigger::Latch { flag: point, .. } => self.set(point, 0, 1),
-            Trigger::Counter { count, .. } => {
-                let next = self.get(count, 0).wrapping_add(1);
-                self.set(count, 0, next);
-            }
+            Trigger::Counter { count, .. } => self.count(count, 0),
         }
     }
 
@@ -129,63 +90,54 @@ impl Device {
     }
 
     /// Takes the card away.
-    pub(super) fn remove(&mut self, reader: u16) {
-        self.lying.remove(&reader);
-        let Some(reader) = self.profile.readers.get(usize::from(reader)).cloned() else { return };
+    pub(super) fn remove(&mut self, number: u16) {
+        self.lying.remove(&number);
+        let profile = Arc::clone(&self.profile);
+        let Some(reader) = profile.readers.get(usize::from(number)) else { return };
         let Trigger::Level(present) = &reader.trigger else { return };
-        for at in reader.uid.point.address..reader.uid.point.address.saturating_add(reader.uid.point.registers) {
-            self.items.remove(&(reader.uid.point.space, at));
-        }
-        if let Some(point) = reader.uid.length_point() {
-            self.set(&point.clone(), 0, 0);
-        }
-        if let Some(point) = present {
+        self.put(&reader.uid.point, 0, &reader.uid.point.encode_bytes(&[]));
+        for point in reader.uid.length_point().into_iter().chain(present) {
             self.set(point, 0, 0);
         }
     }
 
     /// Sets an input; a counter counts one.
     pub(super) fn input(&mut self, kind: InputKind, channel: u16, yes: bool) {
-        for input in self.profile.inputs.clone().into_iter().filter(|input| input.kind == kind) {
+        let profile = Arc::clone(&self.profile);
+        for input in profile.inputs.iter().filter(|input| input.kind == kind) {
             if input.point.kind == PointType::Bool {
                 self.set(&input.point, channel, u16::from(yes == input.when));
             } else if yes {
-                let next = self.get(&input.point, channel).wrapping_add(1);
-                self.set(&input.point, channel, next);
+                self.count(&input.point, channel);
             }
         }
     }
 
-    /// What it is.
-    pub(super) fn profile(&self) -> Arc<Profile> {
-        Arc::clone(&self.profile)
-    }
-
     /// Sets a point to a value in its unit; a flag is 0 or 1. That which reports of a relay switches the relay. What it holds then.
-    pub(super) fn set_value(&mut self, name: &str, channel: u16, value: f64) -> Result<String, NotSet> {
-        let known = || self.profile.points.iter().map(|point| point.name.as_str()).collect::<Vec<_>>().join(", ");
-        let point = self.profile.points.iter().find(|point| point.name == name);
-        let point =
-            point.ok_or_else(|| NotSet::Point { point: name.chars().take(64).collect(), known: known() })?.clone();
+    pub(super) fn set_value(&mut self, name: &str, channel: u16, value: f64) -> Result<String, Refused> {
+        let profile = Arc::clone(&self.profile);
+        let Some(point) = profile.points.iter().find(|point| point.name == name) else {
+            let known = profile.points.iter().map(|point| point.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Refused(format!("its profile has no point `{}`; there are {known}", short(name))));
+        };
         if channel >= point.channels {
-            return Err(NotSet::Channel { point: point.name, channels: point.channels });
+            return Err(Refused(format!("`{name}` has {} channel(s), counted from 0", point.channels)));
         }
-        if let Some(relay) = self.relay_reported_by(&point, channel) {
-            self.force(relay, value != 0.0);
-            return Ok(u16::from(value != 0.0).to_string());
+        let on = value != 0.0;
+        if let Some(relay) = self.relay_reported_by(point, channel) {
+            self.force(relay, on);
+            return Ok(u16::from(on).to_string());
         }
         if point.kind == PointType::Bool {
-            self.set(&point, channel, u16::from(value != 0.0));
-            return Ok(u16::from(value != 0.0).to_string());
+            self.set(point, channel, u16::from(on));
+            return Ok(u16::from(on).to_string());
         }
-        let wrong = || NotSet::Value { point: point.name.clone(), value, holds: holds(&point) };
-        let words = point.encode_number(value).ok_or_else(wrong)?;
-        for (at, word) in (point.address_of(channel)..).zip(words) {
-            self.items.insert((point.space, at), word);
-        }
+        let words = point.encode_number(value);
+        let words = words.ok_or_else(|| Refused(format!("`{name}` cannot hold {value}: it holds {}", holds(point))))?;
+        self.put(point, channel, &words);
         let is_whole = point.kind.whole().is_some();
         let held = if is_whole { decimal((value / point.scale).round() * point.scale) } else { value.to_string() };
-        Ok(format!("{held}{}", unit_of(&point)))
+        Ok(format!("{held}{}", unit_of(point)))
     }
 
     /// Which relay's state is read at this channel of a point.
@@ -198,25 +150,30 @@ impl Device {
 
     /// Sets the raw registers of a point.
     pub(super) fn set_words(&mut self, name: &str, words: &[u16]) {
-        let Some(point) = self.profile.points.iter().find(|point| point.name == name) else { return };
-        for (at, word) in (point.address..).zip(words) {
+        let profile = Arc::clone(&self.profile);
+        if let Some(point) = profile.points.iter().find(|point| point.name == name) {
+            self.put(point, 0, words);
+        }
+    }
+
+    fn put(&mut self, point: &Point, channel: u16, words: &[u16]) {
+        for (at, word) in (point.address_of(channel)..).zip(words) {
             self.items.insert((point.space, at), *word);
         }
     }
 
+    /// The place of a number; one of two registers is counted in its last one, because simulated counters stay small.
+    fn spot(point: &Point, channel: u16) -> Spot {
+        (point.space, point.address_of(channel).saturating_add(point.registers - 1))
+    }
+
     fn get(&self, point: &Point, channel: u16) -> u16 {
-        // A number of two registers is counted in its last one; simulated counters stay small.
-        let at = point.address_of(channel).saturating_add(point.registers - 1);
-        let word = self.items.get(&(point.space, at)).copied().unwrap_or(0);
-        match point.bit {
-            Some(bit) => word.checked_shr(u32::from(bit)).unwrap_or(0) & 1,
-            None => word,
-        }
+        let word = self.items.get(&Self::spot(point, channel)).copied().unwrap_or(0);
+        point.bit.map_or(word, |bit| word.checked_shr(u32::from(bit)).unwrap_or(0) & 1)
     }
 
     fn set(&mut self, point: &Point, channel: u16, value: u16) {
-        let at = point.address_of(channel).saturating_add(point.registers - 1);
-        let word = self.items.entry((point.space, at)).or_default();
+        let word = self.items.entry(Self::spot(point, channel)).or_default();
         match point.bit {
             Some(bit) if value == 0 => *word &= !(1 << bit),
             Some(bit) => *word |= 1 << bit,
@@ -224,27 +181,29 @@ impl Device {
         }
     }
 
+    fn count(&mut self, point: &Point, channel: u16) {
+        self.set(point, channel, self.get(point, channel).wrapping_add(1));
+    }
+
     /// The answer to a request.
     pub(super) fn answer(&mut self, request: &Request, now: Instant) -> Result<Reply, Exception> {
         match request {
-            Request::Read { space, address, count } => self.read(*space, *address, *count, now),
-            Request::WriteCoil { .. } | Request::WriteRegister { .. } => {
-                self.write(request, now).map(|()| Reply::Written)
-            }
+            Request::Read { space, address, count } => return self.read(*space, *address, *count, now),
+            Request::ReadWrite { .. } => return Err(Exception::ILLEGAL_FUNCTION),
+            Request::WriteCoil { address, value } => self.write(Space::Coil, *address, *value, now)?,
+            Request::WriteRegister { address, value } => self.write(Space::Holding, *address, *value, now)?,
             Request::WriteCoils { address, on } => {
                 for (at, on) in (*address..).zip(on) {
-                    self.write(&Request::WriteCoil { address: at, value: if *on { 0xFF00 } else { 0 } }, now)?;
+                    self.write(Space::Coil, at, if *on { COIL_ON } else { 0 }, now)?;
                 }
-                Ok(Reply::Written)
             }
             Request::WriteRegisters { address, values } => {
                 for (at, value) in (*address..).zip(values) {
-                    self.write(&Request::WriteRegister { address: at, value: *value }, now)?;
+                    self.write(Space::Holding, at, *value, now)?;
                 }
-                Ok(Reply::Written)
             }
-            Request::ReadWrite { .. } => Err(Exception::ILLEGAL_FUNCTION),
         }
+        Ok(Reply::Written)
     }
 
     /// Where what is read or written at an address really is.
@@ -253,21 +212,10 @@ impl Device {
         same.map_or((space, address), |(_, _, to)| *to)
     }
 
-    /// Makes room for the next card where this is the write that does, wherever the flag is.
-    fn release(&mut self, space: Space, address: u16, value: u16) {
-        for reader in self.profile.readers.clone() {
-            if let Trigger::Latch { flag, release, .. } = &reader.trigger
-                && (release.space, release.address) == (space, address)
-                && (release.value == value || space.is_bits() && (release.value != 0) == (value != 0))
-            {
-                self.set(flag, 0, 0);
-            }
-        }
-    }
-
     fn read(&mut self, space: Space, address: u16, count: u16, now: Instant) -> Result<Reply, Exception> {
         let end = u32::from(address) + u32::from(count);
-        let spans = self.profile.points.iter().filter(|p| p.space == space).map(|p| (u32::from(p.address), p.end()));
+        let profile = Arc::clone(&self.profile);
+        let spans = profile.points.iter().filter(|p| p.space == space).map(|p| (u32::from(p.address), p.end()));
         let (first, last) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).ok_or(Exception::ILLEGAL_ADDRESS)?;
         let outside = |at: &u32| {
             let same = u16::try_from(*at).is_ok_and(|at| self.place(space, at) != (space, at));
@@ -276,10 +224,12 @@ impl Device {
         if (u32::from(address)..end).any(|at| outside(&at)) {
             return Err(Exception::ILLEGAL_ADDRESS);
         }
-        if let Some(state) = self.profile.output.as_ref().and_then(|output| output.state.clone()) {
-            for channel in 0..u16::try_from(self.relays.len()).unwrap_or(0) {
+        if let Some(output) = &profile.output
+            && let Some(state) = &output.state
+        {
+            for channel in 0..output.channels {
                 let on = self.relay(channel, now);
-                self.set(&state, channel, u16::from(on));
+                self.set(state, channel, u16::from(on));
             }
         }
         let words = (address..=u16::try_from(end - 1).unwrap_or(u16::MAX))
@@ -287,63 +237,68 @@ impl Device {
         Ok(if space.is_bits() { Reply::Bits(words.map(|w| w != 0).collect()) } else { Reply::Words(words.collect()) })
     }
 
-    fn write(&mut self, request: &Request, now: Instant) -> Result<(), Exception> {
-        if let Some(output) = self.profile.output.clone() {
+    /// Takes what is written at one place: a relay's order, or a register.
+    fn write(&mut self, space: Space, address: u16, value: u16, now: Instant) -> Result<(), Exception> {
+        let profile = Arc::clone(&self.profile);
+        if let Some(output) = &profile.output {
             for (channel, relay) in (0u16..).zip(self.relays.iter_mut()) {
-                let single = |write: &Write| {
-                    Write { multiple: false, ..write.clone() }
-                        .request(channel.saturating_mul(output.stride), write.value)
+                let offset = channel.saturating_mul(output.stride);
+                let here = |write: &Write| (space, address) == (write.space, write.address.saturating_add(offset));
+                let is = |write: &Write| here(write) && value == write.value;
+                let pulse = || match &output.pulse {
+                    Pulse::Device { write, step_ms, steps_max } if here(write) => {
+                        pulse_ms(value.checked_sub(write.value)?, *step_ms, *steps_max)
+                    }
+                    _ => None,
                 };
-                if *request == single(&output.off) {
-                    *relay = Relay::default();
-                    return Ok(());
-                }
-                if *request == single(&output.on) {
-                    *relay = Relay { on: true, opens_at: None };
-                    return Ok(());
-                }
-                if let Some(ms) = pulse_ms(&output.pulse, channel.saturating_mul(output.stride), request) {
-                    *relay = Relay { on: true, opens_at: Some(now + Duration::from_millis(ms)) };
-                    return Ok(());
-                }
+                *relay = if is(&output.off) {
+                    Relay::default()
+                } else if is(&output.on) {
+                    Relay { on: true, opens_at: None }
+                } else if let Some(ms) = pulse() {
+                    Relay { on: true, opens_at: Some(now + Duration::from_millis(ms)) }
+                } else {
+                    continue;
+                };
+                return Ok(());
             }
         }
-        let (space, address, value) = match request {
-            Request::WriteCoil { address, value } => (Space::Coil, *address, u16::from(*value != 0)),
-            Request::WriteRegister { address, value } => (Space::Holding, *address, *value),
-            Request::Read { .. }
-            | Request::WriteCoils { .. }
-            | Request::WriteRegisters { .. }
-            | Request::ReadWrite { .. } => {
-                return Err(Exception::ILLEGAL_FUNCTION);
-            }
-        };
+        let value = if space.is_bits() { u16::from(value != 0) } else { value };
         let (space, address) = self.place(space, address);
-        let in_points = self
-            .profile
-            .points
-            .iter()
-            .any(|p| p.space == space && (u32::from(p.address)..p.end()).contains(&u32::from(address)));
-        let acknowledges = self.profile.readers.iter().any(|reader| match &reader.trigger {
+        let inside = |p: &Point| p.space == space && (u32::from(p.address)..p.end()).contains(&u32::from(address));
+        let acknowledges = profile.readers.iter().any(|reader| match &reader.trigger {
             Trigger::Latch { release: write, .. } | Trigger::Counter { acknowledge: Some(write), .. } => {
                 (write.space, write.address) == (space, address)
             }
-            Trigger::Level(_) | Trigger::Counter { acknowledge: None, .. } => false,
+            _ => false,
         });
-        if !in_points && !acknowledges {
+        if !acknowledges && !profile.points.iter().any(inside) {
             return Err(Exception::ILLEGAL_ADDRESS);
         }
         self.items.insert((space, address), value);
         if acknowledges {
-            self.release(space, address, value);
-            for (number, uid) in self.lying.clone() {
-                let reader = self.profile.readers.get(usize::from(number));
-                if reader.is_some_and(|r| matches!(r.trigger, Trigger::Latch { repeats_ms: Some(_), .. })) {
-                    self.present(number, uid);
-                }
-            }
+            self.released(space, address, value);
         }
         Ok(())
+    }
+
+    /// Makes room for the next card where this is the write that does, wherever the flag is. A card that still lies is shown again.
+    fn released(&mut self, space: Space, address: u16, value: u16) {
+        let profile = Arc::clone(&self.profile);
+        for reader in &profile.readers {
+            if let Trigger::Latch { flag, release, .. } = &reader.trigger
+                && (release.space, release.address) == (space, address)
+                && (release.value == value || space.is_bits() && (release.value != 0) == (value != 0))
+            {
+                self.set(flag, 0, 0);
+            }
+        }
+        for (number, uid) in self.lying.clone() {
+            let reader = profile.readers.get(usize::from(number));
+            if reader.is_some_and(|r| matches!(r.trigger, Trigger::Latch { repeats_ms: Some(_), .. })) {
+                self.present(number, uid);
+            }
+        }
     }
 }
 
@@ -364,9 +319,7 @@ fn holds(point: &Point) -> String {
     let Some((min, max)) = point.kind.whole() else {
         return match point.kind {
             PointType::Bytes | PointType::ByteEach => "bytes, such as a card's number, and no number".to_owned(),
-            PointType::F32 | PointType::Bool | PointType::U16 | PointType::I16 | PointType::U32 | PointType::I32 => {
-                "numbers that 32 bits can report, as a `f32`".to_owned()
-            }
+            _ => "numbers that 32 bits can report, as a `f32`".to_owned(),
         };
     };
     #[expect(clippy::cast_precision_loss, reason = "it has at most 32 bits")]
@@ -377,19 +330,8 @@ fn holds(point: &Point) -> String {
     format!("{whole} from {} to {}{unit}{step}", scaled(from), scaled(to))
 }
 
-/// How long the relay closes if `request` is a pulse for it, in milliseconds.
-fn pulse_ms(pulse: &Pulse, offset: u16, request: &Request) -> Option<u64> {
-    let Pulse::Device { write, step_ms, steps_max } = pulse else { return None };
-    let (space, address, value) = match request {
-        Request::WriteCoil { address, value } => (Space::Coil, *address, *value),
-        Request::WriteRegister { address, value } => (Space::Holding, *address, *value),
-        Request::Read { .. }
-        | Request::WriteCoils { .. }
-        | Request::WriteRegisters { .. }
-        | Request::ReadWrite { .. } => return None,
-    };
-    let steps = value.checked_sub(write.value)?;
-    let fits = if *steps_max == 0 { steps == 0 } else { (1..=*steps_max).contains(&steps) };
-    let here = space == write.space && address == write.address.saturating_add(offset);
-    (here && fits).then(|| u64::from(steps.max(1)) * u64::from(*step_ms))
+/// How long a relay closes for these steps added to the pulse's value, in milliseconds; `None`: it is another value.
+fn pulse_ms(steps: u16, step_ms: u32, steps_max: u16) -> Option<u64> {
+    let fits = if steps_max == 0 { steps == 0 } else { (1..=steps_max).contains(&steps) };
+    fits.then(|| u64::from(steps.max(1)) * u64::from(step_ms))
 }

@@ -2,15 +2,34 @@
 
 use std::time::Duration;
 
+use super::super::{Refused, short};
 use crate::profile::diagnostic::nearest;
 
 /// Longest time of a slow or late answer that can be commanded, in milliseconds.
 pub const FAULT_MS_MAX: u64 = 60_000;
 /// How late a late answer is when nothing else is reported, in milliseconds: past the longest wait that is usual on a line.
 pub const LATE_MS: u64 = 1_000;
-/// The words of every fault, for whoever commands one.
-pub const FAULT_WORDS: &str = "none, silent, slow MS, late [MS], exception CODE, wrong-unit, garbage, cut, disconnects, \
-                               wrong-echo, short, stuck-relay";
+/// The words of every fault, and what it does, for whoever commands one.
+pub const FAULTS: [(&str, &str); 12] = [
+    ("none", "as it should be"),
+    ("silent", "does not answer"),
+    ("slow MS", "answers after this time, and the line waits"),
+    ("late [MS]", "answers after this time (1000), into what others report meanwhile"),
+    ("exception CODE", "refuses everything with this code"),
+    ("wrong-unit", "answers as another unit"),
+    ("garbage", "answers with bytes that are no Modbus"),
+    ("cut", "ends its answer in the middle"),
+    ("disconnects", "closes the connection instead of answering (TCP)"),
+    ("wrong-echo", "does what it is reported and echoes another address"),
+    ("short", "answers with fewer registers than asked for"),
+    ("stuck-relay", "reports that it switched and does not"),
+];
+
+/// The words of every fault.
+#[must_use]
+pub fn fault_words() -> String {
+    FAULTS.map(|(words, _)| words).join(", ")
+}
 
 /// What a unit does wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,36 +61,15 @@ pub enum Fault {
     StuckRelay,
 }
 
-/// Why words command no fault.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FaultError {
-    /// No such fault.
-    #[error("`{word}` is no fault; {hint}")]
-    Unknown {
-        /// The word.
-        word: String,
-        /// What may have been meant.
-        hint: String,
-    },
-    /// A number is missing, too large or none.
-    #[error("`{fault}` wants {wanted}")]
-    Number {
-        /// Of which fault.
-        fault: &'static str,
-        /// What.
-        wanted: String,
-    },
-}
-
 impl Fault {
     /// The fault that these words command, e.g. `slow 300`.
     ///
     /// # Errors
-    /// [`FaultError`] reports what is wanted instead.
-    pub fn parse(words: &[&str]) -> Result<Self, FaultError> {
-        let ms = |fault: &'static str, text: &str| {
+    /// What is wanted instead.
+    pub fn parse(words: &[&str]) -> Result<Self, Refused> {
+        let ms = |fault: &str, text: &str| {
             let ms = text.parse().ok().filter(|ms| (1..=FAULT_MS_MAX).contains(ms)).map(Duration::from_millis);
-            ms.ok_or_else(|| FaultError::Number { fault, wanted: format!("a time from 1 to {FAULT_MS_MAX} ms") })
+            ms.ok_or_else(|| Refused(format!("`{fault}` wants a time from 1 to {FAULT_MS_MAX} ms")))
         };
         Ok(match words {
             ["none"] => Self::None,
@@ -81,8 +79,8 @@ impl Fault {
             ["late", time @ ..] => Self::Late(ms("late", &time.join(" "))?),
             ["exception", code @ ..] => {
                 let code = code.join(" ").parse().ok().filter(|code| *code != 0);
-                let wanted = || "a code from 1 to 255, e.g. 2 for an address that is not there".to_owned();
-                Self::Refuses(code.ok_or_else(|| FaultError::Number { fault: "exception", wanted: wanted() })?)
+                let wanted = "`exception` wants a code from 1 to 255, e.g. 2 for an address that is not there";
+                Self::Refuses(code.ok_or_else(|| Refused(wanted.to_owned()))?)
             }
             ["wrong-unit"] => Self::WrongUnit,
             ["garbage"] => Self::Garbage,
@@ -92,17 +90,16 @@ impl Fault {
             ["short"] => Self::Short,
             ["stuck-relay"] => Self::StuckRelay,
             ["unplugged", ..] => {
-                let hint = "a whole line is unplugged: name the bus without a unit; one device is `silent`".to_owned();
-                return Err(FaultError::Unknown { word: "unplugged".to_owned(), hint });
+                let hint = "a whole line is unplugged: name the bus without a unit; one device is `silent`";
+                return Err(Refused(format!("`unplugged` is no fault; {hint}")));
             }
             words => {
-                let word: String = words.join(" ").chars().take(64).collect();
-                let names = FAULT_WORDS.split(", ").filter_map(|words| words.split(' ').next());
-                let hint = match nearest(&word, names) {
+                let word = short(&words.join(" "));
+                let hint = match nearest(&word, FAULTS.iter().filter_map(|(words, _)| words.split(' ').next())) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("there are: {FAULT_WORDS}"),
+                    None => format!("there are: {}", fault_words()),
                 };
-                return Err(FaultError::Unknown { word, hint });
+                return Err(Refused(format!("`{word}` is no fault; {hint}")));
             }
         })
     }
@@ -114,7 +111,7 @@ mod tests {
 
     #[test]
     fn every_fault_that_is_listed_can_be_commanded() {
-        for words in FAULT_WORDS.split(", ") {
+        for (words, _) in FAULTS {
             let words = words.replace(" MS", " 300").replace(" [MS]", "").replace(" CODE", " 2");
             Fault::parse(&words.split(' ').collect::<Vec<_>>()).unwrap();
         }

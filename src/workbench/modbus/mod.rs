@@ -19,10 +19,10 @@ use crate::access::id::CardUid;
 use crate::profile::{InputKind, Profile};
 use crate::wire::modbus::{Exception, Request, refusal};
 
+use super::Refused;
 use device::Device;
 
-pub use device::NotSet;
-pub use fault::{Fault, FaultError};
+pub use fault::Fault;
 pub use plug::{LineAt, Plugged};
 pub use serve::Served;
 
@@ -113,15 +113,17 @@ impl Line {
     /// What it holds then, with its unit: the nearest that it can.
     ///
     /// # Errors
-    /// [`NotSet`] if there is no such unit or point, or the point cannot hold the value.
-    pub fn set(&self, unit: u8, point: &str, channel: u16, value: f64) -> Result<String, NotSet> {
-        self.play(unit, |u| u.device.set_value(point, channel, value)).ok_or(NotSet::Unit(unit))?
+    /// When there is no such unit or point, or the point cannot hold the value.
+    pub fn set(&self, unit: u8, point: &str, channel: u16, value: f64) -> Result<String, Refused> {
+        let set = self.play(unit, |u| u.device.set_value(point, channel, value));
+        set.ok_or_else(|| Refused(format!("no unit {unit} is on the line")))?
     }
 
     /// The units on it, with the profile of each, in order.
     #[must_use]
     pub fn units(&self) -> Vec<(u8, Arc<Profile>)> {
-        let mut units: Vec<_> = self.lock().units.iter().map(|(id, unit)| (*id, unit.device.profile())).collect();
+        let mut units: Vec<_> =
+            self.lock().units.iter().map(|(id, unit)| (*id, Arc::clone(&unit.device.profile))).collect();
         units.sort_by_key(|(id, _)| *id);
         units
     }
@@ -194,14 +196,7 @@ impl Line {
             Fault::Disconnects => return Answer::HangUp,
             Fault::Slow(wait) => sleep(wait).await,
             Fault::Garbage => return Answer::Now(b"HTTP/1.0 400 Bad Request\r\n\r\n".to_vec()),
-            Fault::None
-            | Fault::Late(_)
-            | Fault::Refuses(_)
-            | Fault::WrongUnit
-            | Fault::HalfFrame
-            | Fault::WrongEcho
-            | Fault::Short
-            | Fault::StuckRelay => {}
+            _ => {}
         }
         let function = pdu.first().copied().unwrap_or(0);
         let answered = decoded.and_then(|request| {
@@ -236,17 +231,7 @@ impl Line {
         }
         match fault {
             Fault::Late(after) => Answer::Later(after, bytes),
-            Fault::None
-            | Fault::Silent
-            | Fault::Slow(_)
-            | Fault::Refuses(_)
-            | Fault::WrongUnit
-            | Fault::Garbage
-            | Fault::HalfFrame
-            | Fault::Disconnects
-            | Fault::WrongEcho
-            | Fault::Short
-            | Fault::StuckRelay => Answer::Now(bytes),
+            _ => Answer::Now(bytes),
         }
     }
 }

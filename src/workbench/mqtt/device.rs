@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Answer, CONTROLS_MAX, DECISION_WAIT_MS, Doing, NoDecision, Presentation, Seen};
+use super::{Answer, DECISION_WAIT_MS, Doing, NoDecision, Presentation, Seen};
 use crate::access::input::{PortalReport, Presented};
 use crate::access::portal::{Direction, PortalKind};
 use crate::mqtt::{Connection, Event, Message, Outgoing, Retention};
@@ -53,7 +53,6 @@ impl Device {
                 doing = to_do.recv() => match doing {
                     Some(Doing::Present(presentation, answer)) => self.present(presentation, answer),
                     Some(Doing::Remove) => self.remove(),
-                    Some(Doing::Report(report)) => self.report(&report),
                     None => break,
                 },
                 () = until(next_timer) => self.time_is_up(),
@@ -80,9 +79,8 @@ impl Device {
         if self.closes_at.is_some_and(|at| now >= at) {
             self.closes_at = None;
             self.show.send_modify(|seen| seen.open = false);
-            match self.kind {
-                PortalKind::Door => self.report(&PortalReport { contact_open: Some(false), ..PortalReport::default() }),
-                PortalKind::Gate | PortalKind::PowerBox => {}
+            if self.kind == PortalKind::Door {
+                self.report(&PortalReport { contact_open: Some(false), ..PortalReport::default() });
             }
         }
     }
@@ -112,21 +110,16 @@ impl Device {
         if let Some(token) = message.ack {
             self.connection.ack(token);
         }
-        if message.topic == self.decision_topic || message.topic == self.control_topic {
-            // Kept by the broker: nobody knows how old.
-            if message.retain {
-                return;
-            }
-            if message.topic == self.decision_topic {
-                match parse_decision(&message.payload) {
-                    Ok(decision) => self.decided(decision),
-                    Err(why) => debug!(topic = message.topic, "not a decision: {why}"),
-                }
-            } else {
-                match parse_control(&message.payload) {
-                    Ok(control) => self.ordered(control),
-                    Err(why) => debug!(topic = message.topic, "not an order: {why}"),
-                }
+        let (is_decision, is_order) = (message.topic == self.decision_topic, message.topic == self.control_topic);
+        if is_decision || is_order {
+            // What the broker kept is of unknown age.
+            let taken = match is_decision {
+                _ if message.retain => Ok(()),
+                true => parse_decision(&message.payload).map(|decision| self.decided(decision)),
+                false => parse_control(&message.payload).map(|control| self.ordered(control)),
+            };
+            if let Err(why) = taken {
+                debug!(topic = message.topic, "neither a decision nor an order: {why}");
             }
             return;
         }
@@ -200,12 +193,7 @@ impl Device {
                 debug!(action = control.action.as_str(), kind = self.kind.as_str(), "not for this kind; ignored");
             }
         }
-        self.show.send_modify(|seen| {
-            if seen.controls.len() >= CONTROLS_MAX {
-                seen.controls.pop_front();
-            }
-            seen.controls.push_back(control);
-        });
+        self.show.send_modify(|seen| seen.control = Some(control));
     }
 
     fn open(&mut self, hold_ms: u64) {

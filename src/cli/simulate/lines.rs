@@ -1,4 +1,4 @@
-//! What `dormgate simulate` simulates: the portals of a configuration, and those of its lines that can be had here.
+//! Which Modbus lines of a configuration can be had on this machine, for `dormgate simulate`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -8,23 +8,13 @@ use crate::config::{self, BusLine};
 use crate::portals::modbus::serial_builder;
 use crate::workbench::modbus::LineAt;
 use crate::workbench::modbus::plug::is_free;
-use crate::workbench::site::SiteSpec;
-
-/// The site, and what a person has to know of it. `ports` names serial ports to stand in on, by bus.
-pub(super) fn spec(config: &config::Site, ports: &[(String, String)]) -> Result<(SiteSpec, Vec<String>), String> {
-    let (lines, notes) = lines(config, ports)?;
-    let spec = SiteSpec {
-        gateway: config.gateway.clone(),
-        local: config.local.clone(),
-        lines,
-        portals: config.portals.clone(),
-    };
-    Ok((spec, notes))
-}
 
 /// The lines that can be had on this machine, and why others cannot: TCP on the loopback; a serial line on a port that is named,
-/// or else on a pseudo-terminal under the name of its port.
-fn lines(config: &config::Site, ports: &[(String, String)]) -> Result<(BTreeMap<String, LineAt>, Vec<String>), String> {
+/// or else on a pseudo-terminal under the name of its port. `ports` names serial ports to stand in on, by bus.
+pub(super) fn lines(
+    config: &config::Site,
+    ports: &[(String, String)],
+) -> Result<(BTreeMap<String, LineAt>, Vec<String>), String> {
     for (named, _) in ports {
         let serial = |bus: &&config::BusConfig| matches!(bus.line, BusLine::Serial(_));
         if !config.buses.iter().filter(serial).any(|bus| bus.id == *named) {

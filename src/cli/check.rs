@@ -70,26 +70,18 @@ fn summary(config: &Site) -> String {
         Some(http) => format!("pages at http://{}", http.listen),
         None => "no pages".to_owned(),
     });
-    let mut text = parts.join("; ") + ".";
-    for note in notes(config) {
-        text.push_str("\nnote: ");
-        text.push_str(&note);
-    }
-    let (certificates, hints) = certificates(config);
-    for certificate in certificates {
-        text.push_str("\ncertificate: ");
-        text.push_str(&certificate);
-    }
-    let hints = hints.into_iter().chain(while_cut_off(config)).chain(fire(config)).chain(directions(config));
-    for hint in hints.chain(closed(config)) {
-        text.push_str("\nhint: ");
-        text.push_str(&hint);
-    }
-    for insecure in &config.insecure {
-        text.push_str("\ninsecure: ");
-        text.push_str(insecure);
-    }
-    text
+    let (certificates, mut hints) = certificates(config);
+    hints.extend(while_cut_off(config));
+    hints.extend([fire(config), directions(config), closed(config)].into_iter().flatten());
+    let lines = [
+        ("note", notes(config)),
+        ("certificate", certificates),
+        ("hint", hints),
+        ("insecure", config.insecure.clone()),
+    ];
+    let line =
+        |(kind, texts): (&str, Vec<String>)| texts.iter().map(|text| format!("\n{kind}: {text}")).collect::<String>();
+    parts.join("; ") + "." + &lines.map(line).concat()
 }
 
 fn address(link: &LinkSpec) -> String {
@@ -149,16 +141,15 @@ fn outputs(config: &Site) -> impl Iterator<Item = (&PortalConfig, &Parts, &Part,
 /// What works with these devices and is probably not meant.
 fn devices(config: &Site) -> Vec<String> {
     let mut notes = Vec::new();
-    let mut reserved: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for (portal, parts, part, output) in outputs(config) {
-        let portal = &portal.portal;
+    let mut reserved: BTreeMap<&str, Vec<&PortalConfig>> = BTreeMap::new();
+    for (of, parts, part, output) in outputs(config) {
+        let portal = &of.portal;
         for part in parts.all().filter(|part| part.unit == UNIT_SELF) {
             let serial = |bus: &&BusConfig| bus.id == part.bus && matches!(bus.line, BusLine::Serial(_));
             if let Some(bus) = config.buses.iter().find(serial) {
                 let users = reserved.entry(&bus.id).or_default();
-                let user = format!("`{}`", portal.id);
-                if !users.contains(&user) {
-                    users.push(user);
+                if users.last().is_none_or(|last| last.portal.id != portal.id) {
+                    users.push(of);
                 }
             }
         }
@@ -179,15 +170,20 @@ fn devices(config: &Site) -> Vec<String> {
         format!(
             "unit {UNIT_SELF} on the serial line `{bus}` ({}) is a number that Modbus reserves and some boards are delivered with: \
              fine until a second one shares the line; set another number then",
-            portals.join(", ")
+            names(portals)
         )
     }));
     notes
 }
 
+/// These portals, by name.
+fn names<'p>(portals: impl IntoIterator<Item = &'p PortalConfig>) -> String {
+    portals.into_iter().map(|p| format!("`{}`", p.portal.id)).collect::<Vec<_>>().join(", ")
+}
+
 /// What relays do that the gateway cannot reach: over a line that is cut it can change nothing.
 fn while_cut_off(config: &Site) -> Vec<String> {
-    let mut alike: BTreeMap<(&str, &str, &str), Vec<String>> = BTreeMap::new();
+    let mut alike: BTreeMap<(&str, &str, &str), Vec<&PortalConfig>> = BTreeMap::new();
     for (portal, _, part, output) in outputs(config) {
         let does = match part.profile.on_link_loss {
             OnLinkLoss::Off => continue,
@@ -207,10 +203,10 @@ fn while_cut_off(config: &Site) -> Vec<String> {
             }
             (PortalKind::Gate | PortalKind::Door, Pulse::Device { .. }) => continue,
         };
-        alike.entry((&part.profile.id, does, follows)).or_default().push(format!("`{}`", portal.portal.id));
+        alike.entry((&part.profile.id, does, follows)).or_default().push(portal);
     }
-    let hint = |((profile, does, follows), portals): (_, Vec<String>)| {
-        format!("while the line of {} is cut, `{profile}` {does}: {follows}", portals.join(", "))
+    let hint = |((profile, does, follows), portals): (_, Vec<&PortalConfig>)| {
+        format!("while the line of {} is cut, `{profile}` {does}: {follows}", names(portals))
     };
     alike.into_iter().map(hint).collect()
 }
@@ -236,13 +232,11 @@ fn certificates(config: &Site) -> (Vec<String>, Vec<String>) {
 
 /// Which portals may put the building in fire.
 fn fire(config: &Site) -> Option<String> {
-    let may = config.portals.iter().filter(|p| p.portal.fire_input && can_report_fire(&p.device));
-    let may: Vec<String> = may.map(|p| format!("`{}`", p.portal.id)).collect();
+    let may = names(config.portals.iter().filter(|p| p.portal.fire_input && can_report_fire(&p.device)));
     (!may.is_empty()).then(|| {
         format!(
-            "the fire input of {} puts the building in fire and releases every gate and door; `fire_input = false` at a portal \
-             takes that away from it",
-            may.join(", ")
+            "the fire input of {may} puts the building in fire and releases every gate and door; `fire_input = false` at a portal \
+             takes that away from it"
         )
     })
 }
@@ -265,12 +259,11 @@ fn directions(config: &Site) -> Option<String> {
     };
     let gate =
         |p: &&PortalConfig| p.portal.kind == PortalKind::Gate && p.portal.direction.is_none() && reports(&p.device);
-    let gates: Vec<String> = config.portals.iter().filter(gate).map(|p| format!("`{}`", p.portal.id)).collect();
+    let gates = names(config.portals.iter().filter(gate));
     (!gates.is_empty()).then(|| {
         format!(
-            "{} has no `direction`, so the reader's \"out\" is taken as reported, and out is never refused: who controls the \
-             reader opens the gate; write `direction = \"in\"` where one only enters",
-            gates.join(", ")
+            "{gates} has no `direction`, so the reader's \"out\" is taken as reported, and out is never refused: who controls the \
+             reader opens the gate; write `direction = \"in\"` where one only enters"
         )
     })
 }

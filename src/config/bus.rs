@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use super::broker::is_host;
 use super::secret::FileKey;
-use super::{Address, Context};
+use super::{Context, address};
 use crate::access::id::PortalId;
-use crate::profile::document::{Key, List, Log, Text, Whole};
+use crate::profile::document::{Key, List, Text, Whole};
 
 /// Speeds of serial lines, in bits per second: those that devices and adapters can be set to.
 const BAUDS: [u32; 15] =
@@ -148,21 +148,14 @@ struct SerialTable {
 
 #[derive(Deserialize)]
 pub(super) struct ServerTable {
-    tcp: Key<Text<Address>>,
+    tcp: Key<String>,
     serial: Key<SerialTable>,
-    allow: List<Text<Net>>,
+    allow: List<String>,
 }
 
-#[derive(Clone)]
-struct Net(IpNet);
-
-impl FromStr for Net {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        net.map(Self).map_err(|_| format!("a network such as `192.0.2.0/24` or an address is wanted, got `{text}`"))
-    }
+fn net(text: &str) -> Result<IpNet, String> {
+    let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    net.map_err(|_| format!("a network such as `192.0.2.0/24` or an address is wanted, got `{text}`"))
 }
 
 /// A bus as far as it could be read; portals know its id also when the rest is wrong.
@@ -173,8 +166,7 @@ pub(super) struct BusDraft {
 }
 
 /// Which serial ports are taken, and by which key.
-#[derive(Default)]
-pub(super) struct SerialPorts(HashMap<PathBuf, String>);
+pub(super) type SerialPorts = HashMap<PathBuf, String>;
 
 /// Every `[[bus]]` with an id.
 pub(super) fn buses(cx: &Context<'_>, list: &List<BusTable>, ports: &mut SerialPorts) -> Vec<BusDraft> {
@@ -193,11 +185,10 @@ pub(super) fn buses(cx: &Context<'_>, list: &List<BusTable>, ports: &mut SerialP
         let serial = serial(cx, &t.serial, ports);
         let tcp = t.tcp.get().map(|Text(peer)| peer.clone());
         if let Some(peer) = &tcp {
-            match peers.get(&peer.canonical()) {
-                Some(taken) => t.tcp.wrong(log, format!(
+            if let Some(taken) = peers.insert(peer.canonical(), t.tcp.place.path.clone()) {
+                t.tcp.wrong(log, format!(
                     "`{peer}` is `{taken}` too; a line has one owner: let the portals of both name that bus, and leave this one out"
-                )),
-                None => drop(peers.insert(peer.canonical(), t.tcp.place.path.clone())),
+                ));
             }
         }
         match (t.serial.is_set(), t.tcp.is_set()) {
@@ -212,15 +203,15 @@ pub(super) fn buses(cx: &Context<'_>, list: &List<BusTable>, ports: &mut SerialP
                 t.echo.must_not_be_set(log, "only the adapter of a serial line repeats what is sent; leave it out");
             }
         }
-        let mut devices_dir = Some(cx.path(&t.devices_dir));
-        if let Some(Some(dir)) = devices_dir.as_ref().filter(|dir| dir.as_ref().is_some_and(|dir| !dir.is_dir())) {
+        let devices_dir = cx.path(&t.devices_dir);
+        let wrong_dir = devices_dir.as_ref().filter(|dir| !dir.is_dir());
+        if let Some(dir) = wrong_dir {
             let message = format!("`{}` is not a directory; the shipped profiles need none", dir.display());
             t.devices_dir.wrong(log, message);
-            devices_dir = None;
         }
         let Some(id) = id else { continue };
-        let line = serial.map(BusLine::Serial).or(tcp.map(BusLine::Tcp));
-        let config = line.zip(devices_dir).map(|(line, devices_dir)| BusConfig {
+        let line = serial.map(BusLine::Serial).or(tcp.map(BusLine::Tcp)).filter(|_| wrong_dir.is_none());
+        let config = line.map(|line| BusConfig {
             id: id.clone(),
             line,
             timeout_ms: t.timeout_ms.number(200),
@@ -249,16 +240,12 @@ pub(super) fn server(
             "nobody may connect; list networks such as `192.0.2.0/24`, or leave it out for this machine only",
         );
     }
-    let loopback = || {
-        [
-            ipnet::Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8).trunc().into(),
-            IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)),
-        ]
-    };
+    let loopback = || [net("127.0.0.0/8"), net("::1")].into_iter().flatten().collect();
+    let allow = t.allow.items().iter().filter_map(|key| key.parse(cx.log, net)).collect();
     Some(ModbusServerConfig {
-        tcp: t.tcp.get().map(|Text(Address(address))| *address),
+        tcp: t.tcp.parse(cx.log, address),
         serial: serial(cx, &t.serial, ports),
-        allow: if t.allow.is_set() { t.allow.values().map(|net| net.0.0).collect() } else { loopback().to_vec() },
+        allow: if t.allow.is_set() { allow } else { loopback() },
     })
 }
 
@@ -269,26 +256,19 @@ fn serial(cx: &Context<'_>, table: &Key<SerialTable>, ports: &mut SerialPorts) -
     if let Some(port) = &port {
         // Two names may be one device: what udev puts in /dev/serial are links.
         let device = port.canonicalize().unwrap_or_else(|_| port.clone());
-        match ports.0.get(&device) {
-            Some(taken) => {
-                t.port.wrong(log, format!("`{}` is taken by `{taken}`; a line has one owner", port.display()));
-            }
-            None => drop(ports.0.insert(device, t.port.place.path.clone())),
+        if let Some(taken) = ports.insert(device, t.port.place.path.clone()) {
+            t.port.wrong(log, format!("`{}` is taken by `{taken}`; a line has one owner", port.display()));
         }
+    }
+    let baud = t.baud.number(BAUD_DEFAULT);
+    if !BAUDS.contains(&baud) {
+        let all = BAUDS.map(|baud| baud.to_string()).join(", ");
+        t.baud.wrong(log, format!("no device runs at {baud} Bd; write what the devices are set to, one of {all}"));
     }
     Some(SerialConfig {
         port: port?.display().to_string(),
-        baud: baud(log, &t.baud),
+        baud,
         parity: t.parity.or(Parity::Even),
         stop_bits: t.stop_bits.number(1),
     })
-}
-
-fn baud<const MIN: i64, const MAX: i64>(log: &Log, key: &Key<Whole<MIN, MAX>>) -> u32 {
-    let baud = key.number(BAUD_DEFAULT);
-    if !BAUDS.contains(&baud) {
-        let all = BAUDS.map(|baud| baud.to_string()).join(", ");
-        key.wrong(log, format!("no device runs at {baud} Bd; write what the devices are set to, one of {all}"));
-    }
-    baud
 }

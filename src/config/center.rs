@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
-use ed25519_dalek::VerifyingKey;
 use enumset::enum_set;
 use serde::Deserialize;
 
@@ -13,7 +12,7 @@ use crate::profile::diagnostic::hint;
 use crate::profile::document::{Key, List, Log, Text};
 use crate::wire::allowed::{AllowedOps, OpName, STANDING};
 use crate::wire::envelope::{Scope, StreamSpec};
-use crate::wire::keys::{self, KeyError};
+use crate::wire::keys;
 
 /// The name in `may` for everything.
 const ALL: &str = "*";
@@ -39,20 +38,9 @@ pub(super) struct CenterTable {
 struct StreamTable {
     name: Key<Text<StreamName>>,
     scope: Key<Scope>,
-    public_keys: List<Text<PublicKey>>,
+    public_keys: List<String>,
     insecure_unsigned: Key<bool>,
     may: List<Text<Allowed>>,
-}
-
-#[derive(Clone)]
-struct PublicKey(VerifyingKey);
-
-impl FromStr for PublicKey {
-    type Err = KeyError;
-
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        keys::parse_public(text).map(Self)
-    }
 }
 
 /// One name in `may`.
@@ -112,7 +100,7 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
         streams.extend(t.name.get().map(|Text(name)| StreamSpec {
             name: name.clone(),
             scope: t.scope.or(Scope::Gateway),
-            keys: t.public_keys.values().map(|key| key.0.0).collect(),
+            keys: t.public_keys.items().iter().filter_map(|key| key.parse(log, keys::parse_public)).collect(),
             insecure_unsigned,
             allowed: t.may.values().flat_map(|allowed| one(allowed).iter()).collect(),
         }));

@@ -1,7 +1,6 @@
 //! `[uplink]` and `[local]`: which brokers, the client's name there, and how the connection is protected.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde::Deserialize;
 
@@ -86,7 +85,7 @@ impl LinkSpec {
 #[derive(Deserialize)]
 pub(super) struct LinkTable {
     urls: List<Text<BrokerUrl>>,
-    client_id: Key<Text<ClientId>>,
+    client_id: Key<String>,
     username: Key<Text<NotBlank>>,
     password_file: FileKey,
     ca_file: FileKey,
@@ -96,18 +95,11 @@ pub(super) struct LinkTable {
     resync_spread_s: Key<Whole<0, 600>>,
 }
 
-#[derive(Clone)]
-struct ClientId(String);
-
-impl FromStr for ClientId {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.is_empty() || text.len() > CLIENT_ID_BYTES_MAX || text.chars().any(char::is_control) {
-            return Err(format!("a client id has 1 to {CLIENT_ID_BYTES_MAX} bytes and no control characters"));
-        }
-        Ok(Self(text.to_owned()))
+fn client_id(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > CLIENT_ID_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err(format!("a client id has 1 to {CLIENT_ID_BYTES_MAX} bytes and no control characters"));
     }
+    Ok(text.to_owned())
 }
 
 /// The uplink and the local link. Without `[local]` that is the uplink's broker, on a connection of its own.
@@ -153,10 +145,8 @@ fn link(cx: &Context<'_>, t: &LinkTable, name: &str, gateway: Option<&GatewayId>
             key.must_not_be_set(log, why);
         }
     }
-    let client_id = match t.client_id.get() {
-        Some(Text(ClientId(id))) => id.clone(),
-        None => gateway.map(ToString::to_string).unwrap_or_default(),
-    };
+    let client_id = t.client_id.parse(log, client_id);
+    let client_id = client_id.or_else(|| gateway.map(ToString::to_string)).unwrap_or_default();
     // MQTT 3.1.1, 3.1.2.9: no password without a user name. A credential of systemd is then not for this link.
     let credentials = t.username.get().map(|Text(NotBlank(username))| Credentials {
         username: username.clone(),

@@ -16,12 +16,10 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -32,7 +30,7 @@ use crate::profile::document::{self, Diagnostic, Key, List, Log, NotBlank, Text}
 use crate::wire::envelope::StreamSpec;
 use crate::wire::topic;
 
-pub use broker::{BrokerUrl, UrlError};
+pub use broker::BrokerUrl;
 pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, TcpPeer};
 pub use link::{ClientCert, Credentials, LinkSpec, RESYNC_SPREAD_S_DEFAULT, Session};
 pub use parts::{Part, Parts, PortalConfig, PortalDevice, Role, SLOTS_MAX, UNIT_SELF};
@@ -104,27 +102,13 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file can be read and is wrong.
-    #[error("{}", Lines(path, diagnostics))]
+    #[error("{}", diagnostics.iter().map(|d| format!("{}:{d}", path.display())).collect::<Vec<_>>().join("\n"))]
     Diagnostics {
         /// Which file.
         path: PathBuf,
         /// Every diagnostic, in the order of the file.
         diagnostics: Vec<Diagnostic>,
     },
-}
-
-struct Lines<'e>(&'e Path, &'e [Diagnostic]);
-
-impl fmt::Display for Lines<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, diagnostic) in self.1.iter().enumerate() {
-            if i > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{}:{diagnostic}", self.0.display())?;
-        }
-        Ok(())
-    }
 }
 
 /// What a configuration leans on beside its own text.
@@ -199,59 +183,35 @@ struct Document {
 
 #[derive(Deserialize)]
 struct GatewayTable {
-    id: Key<Text<OwnId>>,
-    timezone: Key<Text<Zone>>,
+    id: Key<String>,
+    timezone: Key<String>,
     data_dir: secret::FileKey,
 }
 
 #[derive(Deserialize)]
 struct HttpTable {
-    listen: Key<Text<Address>>,
+    listen: Key<String>,
     token_file: secret::FileKey,
 }
 
 /// An address and port.
-#[derive(Clone, Copy)]
-struct Address(SocketAddr);
-
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |_| format!("an address and port such as `127.0.0.1:8480` is wanted, got `{text}`");
-        text.parse().map(Self).map_err(wrong)
-    }
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("an address and port such as `127.0.0.1:8480` is wanted, got `{text}`"))
 }
 
 /// The id of this gateway.
-#[derive(Clone)]
-struct OwnId(GatewayId);
-
-impl FromStr for OwnId {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        // The topics of such a gateway would be those of the whole campus.
-        if name == topic::CAMPUS {
-            return Err(format!("`{name}` means every gateway in topics and `aud`; name this one after its building"));
-        }
-        name.parse().map(Self).map_err(|error: IdentifierError| error.to_string())
+fn own_id(name: &str) -> Result<GatewayId, String> {
+    // The topics of such a gateway would be those of the whole campus.
+    if name == topic::CAMPUS {
+        return Err(format!("`{name}` means every gateway in topics and `aud`; name this one after its building"));
     }
+    name.parse().map_err(|error: IdentifierError| error.to_string())
 }
 
 /// A time zone, with its IANA name.
-#[derive(Clone)]
-struct Zone(String, TimeZone);
-
-impl FromStr for Zone {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let wrong = || format!("no time zone `{name}` is known; write an IANA name such as `{DEFAULT_TIMEZONE}`");
-        let zone = TimeZone::get(name).map_err(|_| wrong())?;
-        let name = zone.iana_name().ok_or_else(wrong)?.to_owned();
-        Ok(Self(name, zone))
-    }
+fn zone(name: &str) -> Result<(String, TimeZone), String> {
+    let zone = TimeZone::get(name).ok().and_then(|zone| Some((zone.iana_name()?.to_owned(), zone.clone())));
+    zone.ok_or_else(|| format!("no time zone `{name}` is known; write an IANA name such as `{DEFAULT_TIMEZONE}`"))
 }
 
 /// The configuration in `text`.
@@ -277,22 +237,26 @@ pub fn streams(text: &str) -> Result<Vec<StreamSpec>, Vec<Diagnostic>> {
 fn site(t: &Document, cx: &Context<'_>) -> Option<Site> {
     let log = cx.log;
     let gateway = t.gateway.need(log, "");
-    let id = gateway.and_then(|table| table.id.need(log, "")).map(|Text(OwnId(id))| id);
-    let (uplink, local) = link::links(cx, &t.uplink, &t.local, id);
+    let id = gateway.and_then(|table| {
+        table.id.need(log, "");
+        table.id.parse(log, own_id)
+    });
+    let (uplink, local) = link::links(cx, &t.uplink, &t.local, id.as_ref());
     let (streams, require_issue) = center::streams(log, &t.center);
     let mut ports = bus::SerialPorts::default();
     let drafts = bus::buses(cx, &t.bus, &mut ports);
     let modbus_server = bus::server(cx, &t.modbus_server, &mut ports);
     let has_broker = t.uplink.is_set() || t.local.is_set();
-    let portals = portal::Portals::new(cx, &drafts, has_broker, t.modbus_server.is_set()).read(&t.portal);
-    let (timezone_name, timezone) = match gateway.and_then(|table| table.timezone.get()) {
-        Some(Text(Zone(name, zone))) => (name.clone(), zone.clone()),
-        None => (DEFAULT_TIMEZONE.to_owned(), TimeZone::get(DEFAULT_TIMEZONE).unwrap_or(TimeZone::UTC)),
-    };
+    let has_modbus_server = t.modbus_server.is_set();
+    let portals =
+        portal::Portals { cx, buses: &drafts, has_broker, has_modbus_server, taken: portal::Taken::default() };
+    let portals = portals.read(&t.portal);
+    let timezone = gateway.and_then(|table| table.timezone.parse(log, zone));
+    let (timezone_name, timezone) = timezone.or_else(|| zone(DEFAULT_TIMEZONE).ok())?;
     let data_dir = gateway.and_then(|table| cx.path(&table.data_dir));
     let http = http(cx, &t.http);
     let mut site = Site {
-        gateway: id.cloned()?,
+        gateway: id?,
         timezone,
         timezone_name,
         data_dir: data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
@@ -313,7 +277,7 @@ fn site(t: &Document, cx: &Context<'_>) -> Option<Site> {
 
 fn http(cx: &Context<'_>, table: &Key<HttpTable>) -> Option<HttpConfig> {
     let t = table.get()?;
-    let listen = t.listen.get().map_or(DEFAULT_LISTEN, |Text(Address(listen))| *listen);
+    let listen = t.listen.parse(cx.log, address).unwrap_or(DEFAULT_LISTEN);
     let token = cx.secret(&t.token_file, "console_token");
     if !listen.ip().is_loopback() && token.is_none() && !t.token_file.is_set() {
         let message = format!(

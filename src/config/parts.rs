@@ -62,8 +62,9 @@ pub struct Part {
     pub channel: u16,
 }
 
-/// What a part does in its portal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What a part does in its portal; shown as the key of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::Display)]
+#[strum(serialize_all = "snake_case")]
 pub enum Role {
     /// Reads cards.
     Reader,
@@ -76,17 +77,6 @@ pub enum Role {
 }
 
 impl Role {
-    /// The key of the configuration.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reader => "reader",
-            Self::Output => "output",
-            Self::Meter => "meter",
-            Self::Inputs => "inputs",
-        }
-    }
-
     /// How many channels of this role a device has.
     pub(super) fn channels(self, profile: &Profile) -> u16 {
         match self {

@@ -81,30 +81,21 @@ pub(super) struct Portals<'s> {
     /// Whether there is a broker for MQTT portals.
     pub(super) has_broker: bool,
     pub(super) has_modbus_server: bool,
-    profiles: Profiles,
-    /// The path of the portal with each id.
+    pub(super) taken: Taken,
+}
+
+/// What portals have, each with the path of the key that has it; and the profiles found for them.
+#[derive(Default)]
+pub(super) struct Taken {
     ids: HashMap<PortalId, String>,
     server_units: HashMap<u8, String>,
     channels: HashMap<(Role, String, u8, u16), String>,
     /// The profile of each unit of each bus, and the part that names it.
     units: HashMap<(String, u8), (String, String)>,
+    profiles: Profiles,
 }
 
-impl<'s> Portals<'s> {
-    pub(super) fn new(cx: &'s Context<'s>, buses: &'s [BusDraft], has_broker: bool, has_modbus_server: bool) -> Self {
-        Self {
-            cx,
-            buses,
-            has_broker,
-            has_modbus_server,
-            profiles: Profiles::default(),
-            ids: HashMap::new(),
-            server_units: HashMap::new(),
-            channels: HashMap::new(),
-            units: HashMap::new(),
-        }
-    }
-
+impl Portals<'_> {
     /// Every `[[portal]]` without a diagnostic.
     pub(super) fn read(mut self, list: &List<PortalTable>) -> Vec<PortalConfig> {
         if list.items().len() > PORTALS_MAX {
@@ -115,13 +106,10 @@ impl<'s> Portals<'s> {
 
     fn portal(&mut self, key: &Key<PortalTable>, t: &PortalTable) -> Option<PortalConfig> {
         let log = self.cx.log;
-        if let Some(Text(id)) = t.id.need(log, "") {
-            match self.ids.get(id) {
-                Some(owner) => {
-                    t.id.wrong(log, format!("`{id}` is the id of `{owner}`; give each portal its own"));
-                }
-                None => drop(self.ids.insert(id.clone(), key.place.path.clone())),
-            }
+        if let Some(Text(id)) = t.id.need(log, "")
+            && let Some(owner) = self.taken.ids.insert(id.clone(), key.place.path.clone())
+        {
+            t.id.wrong(log, format!("`{id}` is the id of `{owner}`; give each portal its own"));
         }
         let kind = t.kind.need(log, "").copied();
         t.zone.need(log, "");
@@ -160,10 +148,8 @@ impl<'s> Portals<'s> {
             t.direction.must_not_be_set(log, &only("gate"));
         }
         if kind == PortalKind::PowerBox {
-            t.hold_ms.must_not_be_set(
-                log,
-                "a power box stays on as long as the card sits in it, and `delay_off_s` longer; leave it out, or correct `kind`",
-            );
+            let why = "a power box stays on as long as the card sits in it, and `delay_off_s` longer; leave it out, or correct `kind`";
+            t.hold_ms.must_not_be_set(log, why);
         } else {
             t.delay_off_s.must_not_be_set(log, &only("power box"));
             t.rest_s.must_not_be_set(log, &only("power box"));
@@ -239,11 +225,8 @@ impl<'s> Portals<'s> {
                         "nothing listens for controllers; add `[modbus_server]` with `tcp = \"127.0.0.1:1502\"`",
                     );
                 }
-                match self.server_units.get(&unit) {
-                    Some(owner) => {
-                        t.modbus_server.wrong(log, format!("unit {unit} is `{owner}`; give each portal its own"));
-                    }
-                    None => drop(self.server_units.insert(unit, key.place.path.clone())),
+                if let Some(owner) = self.taken.server_units.insert(unit, key.place.path.clone()) {
+                    t.modbus_server.wrong(log, format!("unit {unit} is `{owner}`; give each portal its own"));
                 }
                 Some(PortalDevice::ModbusServer { unit })
             }
@@ -292,7 +275,7 @@ impl<'s> Portals<'s> {
         };
         let (Text(NotBlank(name)), unit) = (profile?, unit?);
         let here = || (name.clone(), key.place.path.clone());
-        let (first, owner) = self.units.entry((bus.clone(), unit)).or_insert_with(here);
+        let (first, owner) = self.taken.units.entry((bus.clone(), unit)).or_insert_with(here);
         if first != name {
             t.profile.wrong(log, format!(
                 "unit {unit} on `{bus}` is `{first}` for `{owner}`; a device has one profile: correct it, or the unit"
@@ -300,17 +283,17 @@ impl<'s> Portals<'s> {
             return None;
         }
         // A line with diagnostics does not show where its profiles are.
-        let found = self.profiles.find(name, draft.config.as_ref()?.devices_dir.as_deref());
+        let found = self.taken.profiles.find(name, draft.config.as_ref()?.devices_dir.as_deref());
         let profile = found.inspect_err(|message| t.profile.wrong(log, message)).ok()?;
         let (channel, has) = (t.channel.number(0), role.channels(&profile));
-        if has == 0 {
-            t.profile.wrong(log, format!("`{name}` has no {}; name a profile that has one", role.as_str()));
-            return None;
-        }
         if channel >= has {
-            let message =
-                format!("`{name}` has {has} {} channel(s), counted from 0; it has no channel {channel}", role.as_str());
-            t.profile.wrong(log, message);
+            t.profile.wrong(
+                log,
+                match has {
+                    0 => format!("`{name}` has no {role}; name a profile that has one"),
+                    _ => format!("`{name}` has {has} {role} channel(s), counted from 0; it has no channel {channel}"),
+                },
+            );
             return None;
         }
         let part = Part { bus: bus.clone(), unit, profile, channel };
@@ -323,14 +306,13 @@ impl<'s> Portals<'s> {
             return true;
         }
         let (bus, unit) = (&part.bus, part.unit);
-        if let Some(owner) = self.channels.get(&(role, bus.clone(), unit, channel)) {
+        let owner = self.taken.channels.insert((role, bus.clone(), unit, channel), key.place.path.clone());
+        if let Some(owner) = &owner {
             let message =
                 format!("channel {channel} of unit {unit} on `{bus}` is `{owner}`; two portals cannot share it");
             key.wrong(self.cx.log, message);
-            return false;
         }
-        self.channels.insert((role, bus.clone(), unit, channel), key.place.path.clone());
-        true
+        owner.is_none()
     }
 
     /// How many slots a portal has. A power box whose file names no channel has one for each reader of the device.
@@ -374,20 +356,17 @@ impl<'s> Portals<'s> {
     fn unit(&self, key: &Key<Whole<0, { UNIT_SELF as i64 }>>) -> Option<u8> {
         key.get()?;
         let unit: u8 = key.number(0);
-        if unit == 0 {
-            key.wrong(self.cx.log, format!(
+        let (first, last) = (UNIT_MAX + 1, UNIT_SELF - 1);
+        let wrong = match unit {
+            0 => format!(
                 "unit 0 is a broadcast, which no device answers; write the number the device is set to, 1 to {UNIT_MAX}, \
                  or {UNIT_SELF} for a device that has none"
-            ));
-            return None;
-        }
-        if unit > UNIT_MAX && unit != UNIT_SELF {
-            let (first, last) = (UNIT_MAX + 1, UNIT_SELF - 1);
-            let message = format!("units {first} to {last} are reserved; write the number the device is set to");
-            key.wrong(self.cx.log, message);
-            return None;
-        }
-        Some(unit)
+            ),
+            1..=UNIT_MAX | UNIT_SELF => return Some(unit),
+            _ => format!("units {first} to {last} are reserved; write the number the device is set to"),
+        };
+        key.wrong(self.cx.log, wrong);
+        None
     }
 }
 

@@ -1,10 +1,7 @@
 //! The whole file as users write it, every default, and every diagnostic with its exact text.
 
 use super::*;
-use crate::access::policy::{FirePower, RevokePower, Severity, UntrustedClock};
-use crate::access::portal::{Direction, PortalKind};
 use crate::wire::allowed::OpName;
-use crate::wire::envelope::Scope;
 
 /// The public key of RFC 8037, appendix A.
 const KEY: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
@@ -45,170 +42,42 @@ fn diagnostics(text: &str) -> String {
     found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
+/// What a configuration means, a line a part; a profile by its id, a key by how many there are.
+fn shown(site: &Site, dir: &Path) -> String {
+    let mut lines = vec![
+        format!("{:?} in {}, data in {:?}", site.gateway, site.timezone_name, site.data_dir),
+        format!("uplink {:?}", site.uplink),
+        format!("local {:?}", site.local),
+    ];
+    lines.extend(site.streams.iter().map(|s| {
+        let ops: Vec<&str> = s.allowed.iter().map(OpName::as_str).collect();
+        format!("{:?} {:?} keys: {} unsigned: {} may {ops:?}", s.name, s.scope, s.keys.len(), s.insecure_unsigned)
+    }));
+    lines.extend([format!("{:?}", site.policy), format!("{:?}", site.audit), format!("http {:?}", site.http)]);
+    lines.extend(site.buses.iter().map(|bus| format!("{bus:?}")));
+    lines.push(format!("modbus_server {:?}", site.modbus_server));
+    for PortalConfig { portal, device } in &site.portals {
+        lines.push(format!("{portal:?}"));
+        lines.push(match device {
+            PortalDevice::Parts(parts) => {
+                let part = |part: &Part| format!("{}/{} {} {}", part.bus, part.unit, part.profile.id, part.channel);
+                format!("  {} slot(s): {}", parts.slots, parts.all().map(part).collect::<Vec<_>>().join(", "))
+            }
+            other => format!("  {other:?}"),
+        });
+    }
+    lines.push(format!("insecure {:?}", site.insecure));
+    lines.join("\n").replace(&dir.display().to_string(), "DIR") + "\n"
+}
+
+/// A file with every key, one with the least, and one with every section and little in them: the file shows what is understood of
+/// each, the documented defaults among it.
 #[test]
-fn every_key_of_a_full_file_is_understood() {
+fn every_key_is_understood_and_what_is_left_out_has_the_documented_default() {
     let dir = with_secrets();
-    let secrets = dir.path().join("secrets");
-    let config = parse(include_str!("tests/example.toml"), &around(dir.path())).unwrap();
-
-    assert_eq!(config.gateway.as_str(), "nanhu-xing1");
-    assert_eq!(config.timezone_name, "Asia/Shanghai");
-    assert_eq!(config.data_dir, dir.path().join("data"));
-
-    let uplink = config.uplink.unwrap();
-    let urls: Vec<String> = uplink.urls.iter().map(ToString::to_string).collect();
-    assert_eq!(urls, ["mqtts://mqtt-a.campus.example:8883", "mqtts://mqtt-b.campus.example:8883"]);
-    let credentials = uplink.credentials.unwrap();
-    assert_eq!(credentials.username, "nanhu-xing1");
-    assert_eq!(credentials.password, Some(Secret::new("hunter2")));
-    assert_eq!(uplink.ca_file, Some(secrets.join("ca.pem")));
-    assert_eq!(uplink.client_cert.unwrap().key_file, secrets.join("gateway.key"));
-    assert_eq!((uplink.session, uplink.resync_spread_s), (Session::Clean, 9));
-    let local = config.local.unwrap();
-    assert_eq!(
-        (local.urls[0].to_string().as_str(), local.client_id.as_str()),
-        ("mqtt://127.0.0.1:1883", "nanhu-xing1-local")
-    );
-
-    assert_eq!(config.streams.len(), 2);
-    assert_eq!(config.streams[0].scope, Scope::Campus);
-    assert_eq!(config.streams[0].keys.len(), 1);
-    assert_eq!(config.streams[0].allowed.iter().count(), 8);
-    assert!(config.streams[1].allowed.contains(OpName::Command));
-    assert_eq!(config.streams[1].scope, Scope::Gateway);
-
-    let policy = &config.policy;
-    assert!(policy.frozen_may.contains(PortalKind::Gate) && !policy.frozen_may.contains(PortalKind::Door));
-    assert!(policy.reissue_keeps.contains(PortalKind::Door));
-    assert_eq!(policy.revoke_power, RevokePower::AfterDelay);
-    assert_eq!((policy.anti_passback, policy.clone), (Severity::Deny, Severity::Deny));
-    assert_eq!((policy.untrusted_clock, policy.fire_power), (UntrustedClock::Grant, FirePower::Cut));
-    assert_eq!((policy.max_denials, policy.lockout_s, policy.stale_after_s), (6, 30, 60));
-    assert_eq!(config.audit.ack, AuditAckBy::Broker);
-    assert_eq!((config.audit.retain_events.get(), config.audit.retain_days, config.audit.flush_ms), (2000, 90, 20));
-    let http = config.http.unwrap();
-    assert_eq!((http.listen.to_string().as_str(), http.token.unwrap().expose()), ("0.0.0.0:8480", "open sesame"));
-
-    let BusLine::Serial(serial) = &config.buses[0].line else { panic!("a serial line") };
-    assert_eq!((serial.baud, serial.parity, serial.stop_bits), (9600, Parity::None, 2));
-    assert_eq!((config.buses[0].timeout_ms, config.buses[0].devices_dir.as_ref()), (300, Some(&secrets)));
-    assert_eq!((config.buses[0].echo, config.buses[0].any_transaction), (Some(true), false));
-    assert_eq!((config.buses[1].echo, config.buses[1].any_transaction), (None, true));
-    assert_eq!(config.buses[1].line, BusLine::Tcp(TcpPeer { host: "192.0.2.9".into(), port: 502 }));
-    let server = config.modbus_server.unwrap();
-    assert_eq!(server.tcp.unwrap().port(), 1502);
-    assert_eq!(server.allow, ["192.0.2.0/24".parse().unwrap(), "198.51.100.7/32".parse::<ipnet::IpNet>().unwrap()]);
-
-    let [gate, door, power, other] = config.portals.try_into().unwrap();
-    assert_eq!((gate.portal.direction, gate.portal.hold_ms, gate.portal.debounce_ms), (Some(Direction::In), 500, 250));
-    assert!(!gate.portal.fire_input && door.portal.fire_input);
-    assert_eq!(gate.device, PortalDevice::NativeMqtt);
-    let PortalDevice::Parts(Parts { reader, slots: 1, output, meter: None, inputs: None }) = door.device else {
-        panic!("a door of parts")
-    };
-    assert_eq!(
-        (reader.bus.as_str(), reader.unit, reader.profile.id.as_str(), reader.channel),
-        ("riser-2", 3, "inveo-rfid-ind-m1", 0)
-    );
-    assert_eq!((output.bus.as_str(), output.unit, output.channel), ("floor-1", 255, 3));
-    assert_eq!((power.portal.delay_off_ms, power.portal.rest_ms), (20_000, 7_000));
-    let PortalDevice::Parts(parts) = &power.device else { panic!("a box of parts") };
-    let part = |part: &Part| (part.unit, part.profile.id.clone(), part.channel);
-    assert_eq!(
-        parts.all().map(part).collect::<Vec<_>>(),
-        [
-            (4, "technotrade-vrd-485".into(), 0),
-            (21, "waveshare-relay-8ch".into(), 1),
-            (31, "eastron-sdm120".into(), 0),
-            (9, "generic-contacts".into(), 3),
-        ]
-    );
-    assert_eq!(other.device, PortalDevice::ModbusServer { unit: 13 });
-    assert_eq!(config.insecure, ["http: 0.0.0.0:8480 is not encrypted"]);
-}
-
-#[test]
-fn what_the_file_leaves_out_has_the_documented_default() {
-    let config = parsed("[gateway]\nid = \"g\"\n");
-    assert_eq!(config.timezone_name, "Asia/Shanghai");
-    assert_eq!(config.data_dir, Path::new("/var/lib/dormgate"));
-    assert!(
-        config.uplink.is_none() && config.local.is_none() && config.http.is_none() && config.modbus_server.is_none()
-    );
-    assert!(
-        config.streams.is_empty() && config.buses.is_empty() && config.portals.is_empty() && config.insecure.is_empty()
-    );
-    let policy = &config.policy;
-    assert!(policy.frozen_may.is_empty() && policy.reissue_keeps.is_empty() && !policy.require_issue);
-    assert_eq!(policy.revoke_power, RevokePower::AtOnce);
-    assert_eq!((policy.anti_passback, policy.clone), (Severity::Flag, Severity::Flag));
-    assert_eq!((policy.untrusted_clock, policy.fire_power), (UntrustedClock::Deny, FirePower::Keep));
-    assert_eq!((policy.max_denials, policy.lockout_s, policy.stale_after_s), (5, 0, 900));
-    assert_eq!(config.audit.ack, AuditAckBy::Center);
-    assert_eq!(
-        (config.audit.retain_events.get(), config.audit.retain_days, config.audit.flush_ms),
-        (1_000_000, 180, 50)
-    );
-}
-
-#[test]
-fn sections_and_parts_have_the_documented_defaults() {
-    let config = parsed(&format!(
-        r#"
-[gateway]
-id = "g"
-[uplink]
-urls = ["mqtt://[::1]", "mqtts://b.example"]
-[[center.stream]]
-name = "center"
-public_keys = ["{KEY}"]
-may = ["*"]
-[policy]
-[audit]
-[http]
-[[bus]]
-id = "b"
-serial = {{ port = "/dev/ttyS0" }}
-[modbus_server]
-tcp = "127.0.0.1:0"
-[[portal]]
-id = "gate"
-kind = "gate"
-zone = "lobby"
-device = {{ mqtt = "native" }}
-[[portal]]
-id = "box"
-kind = "power_box"
-zone = "1"
-reader = {{ modbus = "b", unit = 1, profile = "generic-power-box" }}
-output = {{ modbus = "b", unit = 1, profile = "generic-power-box" }}
-"#
-    ));
-    let uplink = config.uplink.unwrap();
-    let urls: Vec<String> = uplink.urls.iter().map(ToString::to_string).collect();
-    assert_eq!(urls, ["mqtt://[::1]:1883", "mqtts://b.example:8883"]);
-    assert_eq!(uplink.client_id, "g");
-    assert_eq!((uplink.session, uplink.resync_spread_s), (Session::Persistent, 5));
-    let local = config.local.unwrap();
-    assert_eq!((local.client_id.as_str(), &local.urls), ("g-local", &uplink.urls));
-    assert_eq!(config.streams[0].scope, Scope::Gateway);
-    assert_eq!(config.streams[0].allowed.iter().count(), OpName::ALL.len());
-    assert!(!config.streams[0].insecure_unsigned);
-    assert_eq!(config.audit, AuditConfig::default());
-    assert_eq!(config.policy, Policy::default());
-    let http = config.http.unwrap();
-    assert_eq!((http.listen.to_string().as_str(), http.token), ("127.0.0.1:8480", None));
-    let bus = &config.buses[0];
-    assert_eq!((bus.timeout_ms, bus.echo, bus.any_transaction, &bus.devices_dir), (200, None, false, &None));
-    let BusLine::Serial(serial) = &bus.line else { panic!("a serial line") };
-    assert_eq!((serial.baud, serial.parity, serial.stop_bits), (19_200, Parity::Even, 1));
-    let allow = config.modbus_server.unwrap().allow;
-    assert_eq!(allow, ["127.0.0.0/8".parse().unwrap(), "::1/128".parse::<ipnet::IpNet>().unwrap()]);
-    let gate = &config.portals[0].portal;
-    assert_eq!((gate.direction, gate.hold_ms, gate.debounce_ms), (None, 3000, 0));
-    let power = &config.portals[1].portal;
-    assert_eq!((power.delay_off_ms, power.rest_ms, power.fire_input), (15_000, 3_000, true));
-    assert!(config.insecure.is_empty());
+    let files = [include_str!("tests/example.toml"), "[gateway]\nid = \"g\"\n", include_str!("tests/sections.toml")];
+    let found = files.map(|text| shown(&parse(text, &around(dir.path())).unwrap(), dir.path()));
+    snapshot("understood.txt", include_str!("tests/understood.txt"), &found.join("\n"));
 }
 
 #[test]

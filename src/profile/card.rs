@@ -59,7 +59,7 @@ impl UidSource {
         }
         let mut bytes = match shown.get(..len) {
             Some(bytes) => bytes.to_vec(),
-            None => return Some(Presented::Malformed(format!("length {len} of {}", hex(&shown)))),
+            None => return Some(Presented::Malformed(format!("length {len} of {}", hex::encode_upper(&shown)))),
         };
         let (min, max) = match self.content {
             UidContent::Whole { min, max } => (min, max),
@@ -70,13 +70,13 @@ impl UidSource {
         }
         Some(match CardUid::from_bytes(&bytes) {
             Ok(uid) if (usize::from(min)..=usize::from(max)).contains(&len) => Presented::Card(uid),
-            Ok(_) | Err(_) => Presented::Malformed(hex(&bytes)),
+            Ok(_) | Err(_) => Presented::Malformed(hex::encode_upper(&bytes)),
         })
     }
 
     /// What a lossy reader shows; `None`: nothing.
     fn reading(&self, form: Form, shown: &[u8]) -> Option<Presented> {
-        let malformed = Some(Presented::Malformed(hex(shown)));
+        let malformed = Some(Presented::Malformed(hex::encode_upper(shown)));
         let value = match form.digits() {
             None => shown.iter().fold(0_u128, |n, b| n.saturating_mul(0x100).saturating_add(u128::from(*b))),
             Some(base) => {
@@ -103,16 +103,13 @@ impl UidSource {
     /// The bytes and the length that a device shows for `uid`.
     #[must_use]
     pub fn show(&self, uid: CardUid) -> (Vec<u8>, u16) {
-        let bytes = match (self.transform(), self.content) {
-            (Some(transform), UidContent::Reduced(form)) => self.show_reduced(transform.read(uid).value, form),
-            _ => {
-                let mut bytes = uid.as_bytes().to_vec();
-                if self.order == UidOrder::LsbFirst {
-                    bytes.reverse();
-                }
-                bytes
-            }
+        let mut bytes = match self.transform() {
+            Some(transform) => self.show_reduced(transform.read(uid).value, transform.form),
+            None => uid.as_bytes().to_vec(),
         };
+        if self.transform().is_none() && self.order == UidOrder::LsbFirst {
+            bytes.reverse();
+        }
         let len = u16::try_from(bytes.len()).unwrap_or(0);
         (bytes, len)
     }
@@ -127,18 +124,13 @@ impl UidSource {
                     (_, PointType::ByteEach) => usize::from(self.point.registers),
                     _ => usize::from(self.point.registers) * 2,
                 };
-                let mut bytes = value.to_be_bytes().to_vec();
-                let keep = bytes.split_off(bytes.len().saturating_sub(room));
-                let mut all = vec![0; room.saturating_sub(keep.len())];
-                all.extend(keep);
-                all
+                let bytes = value.to_be_bytes();
+                let unshown = bytes.len().saturating_sub(room);
+                let padding = vec![0; room.saturating_sub(bytes.len())];
+                [padding.as_slice(), bytes.get(unshown..).unwrap_or_default()].concat()
             }
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02X}")).collect()
 }
 
 #[cfg(test)]
@@ -147,25 +139,10 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
-    use crate::profile::Order;
     use crate::wire::modbus::{Reply, Request, Space};
 
     fn source(kind: PointType, registers: u16, length: UidLength, order: UidOrder, content: UidContent) -> UidSource {
-        let point = Point {
-            name: "p".into(),
-            space: Space::Input,
-            address: 0,
-            registers,
-            kind,
-            bit: None,
-            byte_order: Order::Big,
-            word_order: Order::Big,
-            scale: 1.0,
-            unit: None,
-            invalid: Vec::new(),
-            channels: 1,
-            stride: 1,
-        };
+        let point = crate::profile::tests::point(kind, registers);
         UidSource { point, length, order, content }
     }
 

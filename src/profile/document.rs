@@ -138,6 +138,11 @@ impl Key<String> {
     pub fn text(&self) -> String {
         self.value.clone().unwrap_or_default()
     }
+
+    /// What `parse` makes of the text; its error is reported here.
+    pub fn parse<T, E: fmt::Display>(&self, log: &Log, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        parse(self.get()?).map_err(|why| self.wrong(log, why.to_string())).ok()
+    }
 }
 
 impl<T> List<T> {

@@ -9,7 +9,6 @@ pub mod diagnostic;
 pub mod document;
 mod model;
 mod node;
-mod plan;
 mod points;
 mod read;
 mod read_output;

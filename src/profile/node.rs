@@ -10,10 +10,9 @@ use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
 use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Log, Place};
-use super::diagnostic::{hint, nearest};
+use super::diagnostic::{Log, Place, hint, nearest};
 
 /// The name by which a `Key` asks the deserializer for its place.
 pub(super) const KEY: &str = "$dormgate::profile::document::Key";
@@ -145,7 +144,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let entries = Box::new(self.table()?.iter());
+        let entries = self.table()?.iter().map(|(key, value)| (&**key.get_ref(), Some(value)));
         visitor.visit_map(Entries { entries, value: None, parent: self })
     }
 
@@ -155,14 +154,16 @@ impl<'de> Deserializer<'de> for Node<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        for key in self.table()?.keys() {
+        let table = self.table()?;
+        for key in table.keys() {
             let name: &str = key.get_ref();
             if !fields.contains(&name) {
                 let place = self.log.place(&key.span(), self.child(name, None).place.path);
                 self.log.add(place, format!("unknown key; {}", hint(name, fields.iter().copied())));
             }
         }
-        visitor.visit_map(Fields { fields: fields.iter(), value: None, parent: self })
+        let entries = fields.iter().map(|name| (*name, table.get(*name)));
+        visitor.visit_map(Entries { entries, value: None, parent: self })
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
@@ -224,41 +225,22 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     }
 }
 
-/// The fields of a struct, each of them, also those that are not there.
-struct Fields<'a> {
-    fields: slice::Iter<'static, &'static str>,
+/// The entries of a table: those that its author chose, or the fields of a struct, each of them, also those that are not there.
+struct Entries<'a, I> {
+    entries: I,
     value: Option<Node<'a>>,
     parent: Node<'a>,
 }
 
-impl<'de> MapAccess<'de> for Fields<'_> {
+impl<'de, 'a, I> MapAccess<'de> for Entries<'a, I>
+where
+    I: Iterator<Item = (&'a str, Option<&'a Spanned<DeValue<'a>>>)>,
+{
     type Error = Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        let Some(field) = self.fields.next() else { return Ok(None) };
-        self.value = Some(self.parent.child(field, self.parent.table()?.get(*field)));
-        seed.deserialize((*field).into_deserializer()).map(Some)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        seed.deserialize(self.value.take().ok_or_else(|| Error("a value without its key".to_owned()))?)
-    }
-}
-
-/// The entries of a table whose keys are names that its author chose.
-struct Entries<'a> {
-    entries: Box<dyn Iterator<Item = (&'a Spanned<DeString<'a>>, &'a Spanned<DeValue<'a>>)> + 'a>,
-    value: Option<Node<'a>>,
-    parent: Node<'a>,
-}
-
-impl<'de> MapAccess<'de> for Entries<'_> {
-    type Error = Error;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        let Some((key, value)) = self.entries.next() else { return Ok(None) };
-        let name: &str = key.get_ref();
-        self.value = Some(self.parent.child(name, Some(value)));
+        let Some((name, value)) = self.entries.next() else { return Ok(None) };
+        self.value = Some(self.parent.child(name, value));
         seed.deserialize(name.into_deserializer()).map(Some)
     }
 

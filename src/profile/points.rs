@@ -18,8 +18,9 @@ pub struct Link {
 }
 
 /// Order of the two bytes of a register, or of the registers of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, strum::Display)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Order {
     /// Most significant first: what Modbus reports for the bytes of a register.
     Big,
@@ -27,20 +28,10 @@ pub enum Order {
     Little,
 }
 
-impl Order {
-    /// Its name in the format.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Big => "big",
-            Self::Little => "little",
-        }
-    }
-}
-
 /// What a point holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, strum::Display)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum PointType {
     /// A coil, a discrete input, a bit of a register, or a register that is 0 or not.
     Bool,
@@ -58,23 +49,6 @@ pub enum PointType {
     Bytes,
     /// Bytes, one in a register, in its low half.
     ByteEach,
-}
-
-impl PointType {
-    /// Its name in the format.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Bool => "bool",
-            Self::U16 => "u16",
-            Self::I16 => "i16",
-            Self::U32 => "u32",
-            Self::I32 => "i32",
-            Self::F32 => "f32",
-            Self::Bytes => "bytes",
-            Self::ByteEach => "byte_each",
-        }
-    }
 }
 
 /// One named place in a device's registers.
@@ -164,4 +138,30 @@ impl Write {
             (false, true) => Request::WriteRegisters { address, values: vec![value] },
         }
     }
+}
+
+/// The requests that bring all channels of all `points`, in order of table and address. Neighbours with at most `max_gap`
+/// unused items between them share a request of at most `read_max` items (bits: sixteen times as many).
+pub(super) fn plan(points: &[&Point], read_max: u16, max_gap: u16) -> Vec<Request> {
+    let mut requests = Vec::new();
+    for space in Space::ALL {
+        let max = if space.is_bits() { u32::from(read_max) * 16 } else { u32::from(read_max) };
+        let mut spans: Vec<(u32, u32)> =
+            points.iter().filter(|p| p.space == space).map(|p| (u32::from(p.address), p.end())).collect();
+        spans.sort_unstable();
+        let mut joined: Vec<(u32, u32)> = Vec::new();
+        for (start, end) in spans {
+            match joined.last_mut() {
+                Some(last) if start <= last.1 + u32::from(max_gap) && end.max(last.1) - last.0 <= max => {
+                    last.1 = last.1.max(end);
+                }
+                _ => joined.push((start, end)),
+            }
+        }
+        requests.extend(joined.into_iter().filter_map(|(start, end)| {
+            let (address, count) = (u16::try_from(start).ok()?, u16::try_from(end - start).ok()?);
+            Some(Request::Read { space, address, count })
+        }));
+    }
+    requests
 }

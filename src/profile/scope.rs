@@ -6,8 +6,7 @@ use serde::Deserialize;
 
 use super::diagnostic::nearest;
 use super::document::{Key, List, Log, Place, Whole, out_of_range};
-use super::plan;
-use super::points::{Link, Order, Point, PointType, Poll, Write};
+use super::points::{Link, Order, Point, PointType, Poll, Write, plan};
 use crate::wire::modbus::{COIL_ON, Space};
 
 /// The last address on the wire.
@@ -272,7 +271,7 @@ impl<'d> Scope<'d> {
             }
         }
         let atomic = t.atomic.or(false);
-        let reads = plan::reads(&points, self.link.read_max, t.max_gap.number(0));
+        let reads = plan(&points, self.link.read_max, t.max_gap.number(0));
         if atomic && reads.len() > 1 {
             let all = reads.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             t.atomic.wrong(

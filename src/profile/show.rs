@@ -135,10 +135,9 @@ fn at(space: Space, address: u16, link: &Link) -> String {
 }
 
 fn point(point: &Point, link: &Link) -> String {
-    let mut parts = vec![at(point.space, point.address, link), point.kind.as_str().to_owned()];
-    match point.kind {
-        PointType::Bytes | PointType::ByteEach => parts.push(format!("{} registers", point.registers)),
-        PointType::Bool | PointType::U16 | PointType::I16 | PointType::U32 | PointType::I32 | PointType::F32 => {}
+    let mut parts = vec![at(point.space, point.address, link), point.kind.to_string()];
+    if matches!(point.kind, PointType::Bytes | PointType::ByteEach) {
+        parts.push(format!("{} registers", point.registers));
     }
     match point.bit {
         Some(bit) => parts.push(format!("bit {bit}")),
@@ -146,10 +145,10 @@ fn point(point: &Point, link: &Link) -> String {
         None => {}
     }
     if !point.space.is_bits() && point.kind != PointType::ByteEach {
-        parts.push(format!("byte_order {}", point.byte_order.as_str()));
+        parts.push(format!("byte_order {}", point.byte_order));
     }
     if point.registers > 1 {
-        parts.push(format!("word_order {}", point.word_order.as_str()));
+        parts.push(format!("word_order {}", point.word_order));
     }
     #[expect(clippy::float_cmp, reason = "1 as it is written, and as it is where nothing is written")]
     if point.scale != 1.0 {

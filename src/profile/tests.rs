@@ -1,6 +1,26 @@
 //! Every diagnostic of a profile, as the file `tests/diagnostics.txt` has them; and what is shown of profiles without one.
 
-use super::{check_text, show_text};
+use super::{Order, Point, PointType, check_text, show_text};
+use crate::wire::modbus::Space;
+
+/// A point at the first input register.
+pub(super) fn point(kind: PointType, registers: u16) -> Point {
+    Point {
+        name: "p".into(),
+        space: Space::Input,
+        address: 0,
+        registers,
+        kind,
+        bit: None,
+        byte_order: Order::Big,
+        word_order: Order::Big,
+        scale: 1.0,
+        unit: None,
+        invalid: Vec::new(),
+        channels: 1,
+        stride: 1,
+    }
+}
 
 /// Profiles without a diagnostic: a board with two relays, two readers and a meter; a reader; a relay.
 const BASES: [(&str, &str); 3] = [
@@ -29,16 +49,7 @@ fn each_diagnostic_has_its_place_and_its_remedy() {
     for block in expected.split("\n\n") {
         let (name, _) = block.split_once('\n').unwrap();
         let lines = |mark: &str| -> String {
-            block
-                .lines()
-                .filter_map(|line| line.strip_prefix(mark))
-                .map(|line| {
-                    format!(
-                        "{line}
-"
-                    )
-                })
-                .collect()
+            block.lines().filter_map(|line| line.strip_prefix(mark)).map(|line| format!("{line}\n")).collect()
         };
         let (from, to) = (lines("< "), lines("> "));
         let diagnostics = with(name, &from, &to).expect_err(block).replace(&format!("{name}.toml:"), "= ");

@@ -88,51 +88,26 @@ impl Point {
             return block.bit(self.space, address).map(Value::Flag);
         }
         let words = block.words(self.space, address, self.registers)?;
+        let raw = || self.in_order(words).fold(0_u32, |raw, word| raw << 16 | u32::from(word));
         let value = match self.kind {
             PointType::Bool => {
                 let word = words.first()?;
-                return Some(Value::Flag(match self.bit {
+                Value::Flag(match self.bit {
                     Some(bit) => word.checked_shr(u32::from(bit)).unwrap_or(0) & 1 == 1,
                     None => *word != 0,
-                }));
+                })
             }
-            PointType::Bytes => {
-                let pair = |w: &u16| match self.byte_order {
-                    Order::Big => w.to_be_bytes(),
-                    Order::Little => w.to_le_bytes(),
-                };
-                return Some(Value::Bytes(self.in_order(words).iter().flat_map(pair).collect()));
-            }
-            PointType::ByteEach => {
-                return Some(Value::Bytes(self.in_order(words).iter().map(|w| w.to_be_bytes()[1]).collect()));
-            }
-            PointType::U16 | PointType::I16 => {
-                let word = self.ordered(*words.first()?);
-                if self.kind == PointType::U16 {
-                    Value::Whole(i64::from(word))
-                } else {
-                    Value::Whole(i64::from(word.cast_signed()))
-                }
-            }
-            PointType::U32 | PointType::I32 | PointType::F32 => {
-                let [high, low] = *self.in_order(words).first_chunk()?;
-                let raw = u32::from(self.ordered(high)) << 16 | u32::from(self.ordered(low));
-                match self.kind {
-                    PointType::I32 => Value::Whole(i64::from(raw.cast_signed())),
-                    PointType::F32 => Value::Real(f64::from(f32::from_bits(raw))),
-                    PointType::U32
-                    | PointType::U16
-                    | PointType::I16
-                    | PointType::Bool
-                    | PointType::Bytes
-                    | PointType::ByteEach => Value::Whole(i64::from(raw)),
-                }
-            }
+            PointType::Bytes => Value::Bytes(self.in_order(words).flat_map(u16::to_be_bytes).collect()),
+            PointType::ByteEach => Value::Bytes(self.in_order(words).map(|word| word.to_be_bytes()[1]).collect()),
+            PointType::U16 | PointType::U32 => Value::Whole(i64::from(raw())),
+            PointType::I16 => Value::Whole(i64::from(u16::try_from(raw()).ok()?.cast_signed())),
+            PointType::I32 => Value::Whole(i64::from(raw().cast_signed())),
+            PointType::F32 => Value::Real(f64::from(f32::from_bits(raw()))),
         };
         match value {
             Value::Whole(raw) if self.invalid.contains(&raw) => None,
             Value::Real(raw) if !raw.is_finite() => None,
-            Value::Whole(_) | Value::Real(_) | Value::Flag(_) | Value::Bytes(_) => Some(value),
+            value => Some(value),
         }
     }
 
@@ -161,22 +136,15 @@ impl Point {
     /// The registers that report `bytes`, padded with zeros: what a simulated device shows.
     #[must_use]
     pub fn encode_bytes(&self, bytes: &[u8]) -> Vec<u16> {
-        let registers = usize::from(self.registers);
         let mut words: Vec<u16> = match self.kind {
             PointType::ByteEach => bytes.iter().map(|b| u16::from(*b)).collect(),
-            _ => bytes
-                .chunks(2)
-                .map(|pair| {
-                    let two = [pair.first().copied().unwrap_or(0), pair.get(1).copied().unwrap_or(0)];
-                    match self.byte_order {
-                        Order::Big => u16::from_be_bytes(two),
-                        Order::Little => u16::from_le_bytes(two),
-                    }
-                })
-                .collect(),
+            _ => {
+                let byte = |two: &[u8], at: usize| two.get(at).map_or(0, |byte| u16::from(*byte));
+                bytes.chunks(2).map(|two| byte(two, 0) << 8 | byte(two, 1)).collect()
+            }
         };
-        words.resize(registers, 0);
-        self.in_order(&words)
+        words.resize(usize::from(self.registers), 0);
+        self.in_order(&words).collect()
     }
 
     /// The registers that report the number `value` in the point's unit, rounded to what the point can hold: what a simulated
@@ -184,52 +152,32 @@ impl Point {
     #[must_use]
     pub fn encode_number(&self, value: f64) -> Option<Vec<u16>> {
         let raw = value / self.scale;
-        let whole = || {
+        let raw: u32 = if self.kind == PointType::F32 {
+            #[expect(clippy::cast_possible_truncation, reason = "the nearest that the point can hold is wanted")]
+            let raw = raw as f32;
+            raw.is_finite().then(|| raw.to_bits())?
+        } else {
             let (min, max) = self.kind.whole()?;
             #[expect(clippy::cast_precision_loss, reason = "they have at most 32 bits")]
             let range = min as f64..=max as f64;
             let raw = raw.round();
             #[expect(clippy::cast_possible_truncation, reason = "it lies between two numbers of at most 32 bits")]
-            range.contains(&raw).then_some(raw as i64)
+            let raw = range.contains(&raw).then_some(raw as i64)?;
+            u32::try_from(raw & i64::from(u32::MAX)).ok()?
         };
-        let halves = |raw: u32| {
-            let [a, b, c, d] = raw.to_be_bytes();
-            let words = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
-            self.in_order(&words.map(|word| self.ordered(word)))
-        };
-        let one = |word: u16| vec![self.ordered(word)];
-        match self.kind {
-            PointType::Bool | PointType::Bytes | PointType::ByteEach => None,
-            PointType::U16 => whole().and_then(|raw| u16::try_from(raw).ok()).map(one),
-            PointType::I16 => {
-                let raw = whole().and_then(|raw| i16::try_from(raw).ok())?;
-                Some(one(raw.cast_unsigned()))
-            }
-            PointType::U32 => whole().and_then(|raw| u32::try_from(raw).ok()).map(halves),
-            PointType::I32 => {
-                let raw = whole().and_then(|raw| i32::try_from(raw).ok())?;
-                Some(halves(raw.cast_unsigned()))
-            }
-            PointType::F32 => {
-                #[expect(clippy::cast_possible_truncation, reason = "the nearest that the point can hold is wanted")]
-                let raw = raw as f32;
-                raw.is_finite().then(|| halves(raw.to_bits()))
-            }
-        }
+        let [a, b, c, d] = raw.to_be_bytes();
+        let words = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
+        let unused = words.len().saturating_sub(usize::from(self.registers));
+        Some(self.in_order(words.get(unused..)?).collect())
     }
 
-    fn in_order(&self, words: &[u16]) -> Vec<u16> {
-        match self.word_order {
-            Order::Big => words.to_vec(),
-            Order::Little => words.iter().rev().copied().collect(),
-        }
-    }
-
-    fn ordered(&self, word: u16) -> u16 {
-        match self.byte_order {
-            Order::Big => word,
-            Order::Little => word.swap_bytes(),
-        }
+    /// The registers with the most significant first, and so their bytes; or, from that, as the device has them.
+    fn in_order<'w>(&self, words: &'w [u16]) -> impl Iterator<Item = u16> + use<'w> {
+        let last_first = self.word_order == Order::Little;
+        let swapped = self.byte_order == Order::Little && self.kind != PointType::ByteEach;
+        let (mut first, mut last) = (words.iter(), words.iter().rev());
+        let next = move || if last_first { last.next() } else { first.next() };
+        std::iter::from_fn(next).map(move |word| if swapped { word.swap_bytes() } else { *word })
     }
 }
 
@@ -238,26 +186,12 @@ mod tests {
     use super::*;
 
     fn point(kind: PointType, registers: u16, word_order: Order) -> Point {
-        Point {
-            name: "p".into(),
-            space: Space::Input,
-            address: 10,
-            registers,
-            kind,
-            bit: None,
-            byte_order: Order::Big,
-            word_order,
-            scale: 0.1,
-            unit: None,
-            invalid: vec![0xFFFF],
-            channels: 1,
-            stride: 1,
-        }
+        Point { word_order, scale: 0.1, invalid: vec![0xFFFF], ..crate::profile::tests::point(kind, registers) }
     }
 
     fn block(words: &[u16]) -> Block {
         let mut block = Block::default();
-        let request = Request::Read { space: Space::Input, address: 10, count: 1 };
+        let request = Request::Read { space: Space::Input, address: 0, count: 1 };
         block.add(&request, Reply::Words(words.to_vec()));
         block
     }

@@ -177,10 +177,9 @@ pub(super) fn buses(cx: &Context<'_>, list: &List<BusTable>, ports: &mut SerialP
         let Some(t) = table.get() else { continue };
         let id = t.id.need(log, "").map(|Text(id)| id.to_string());
         if id.as_ref().is_some_and(|id| drafts.iter().any(|draft| draft.id == *id)) {
-            t.id.wrong(
-                log,
-                format!("`{}` is the id of an earlier bus; give each its own", id.as_deref().unwrap_or_default()),
-            );
+            let message =
+                format!("`{}` is the id of an earlier bus; give each its own", id.as_deref().unwrap_or_default());
+            t.id.wrong(log, message);
         }
         let serial = serial(cx, &t.serial, ports);
         let tcp = t.tcp.get().map(|Text(peer)| peer.clone());
@@ -235,10 +234,8 @@ pub(super) fn server(
         table.wrong(cx.log, "where to listen is missing: `tcp = \"0.0.0.0:1502\"` or `serial = { port = \"/dev/…\" }`");
     }
     if t.allow.get().is_some_and(Vec::is_empty) {
-        t.allow.wrong(
-            cx.log,
-            "nobody may connect; list networks such as `192.0.2.0/24`, or leave it out for this machine only",
-        );
+        let message = "nobody may connect; list networks such as `192.0.2.0/24`, or leave it out for this machine only";
+        t.allow.wrong(cx.log, message);
     }
     let loopback = || [net("127.0.0.0/8"), net("::1")].into_iter().flatten().collect();
     let allow = t.allow.items().iter().filter_map(|key| key.parse(cx.log, net)).collect();

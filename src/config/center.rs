@@ -85,10 +85,9 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
         }
         let insecure_unsigned = t.insecure_unsigned.or(false);
         if t.public_keys.items().is_empty() && !insecure_unsigned {
-            table.wrong(
-                log,
-                "a stream needs one of `public_keys`; for a trial without signatures write `insecure_unsigned = true`",
-            );
+            let message =
+                "a stream needs one of `public_keys`; for a trial without signatures write `insecure_unsigned = true`";
+            table.wrong(log, message);
         }
         if t.may.need(log, "").is_some_and(Vec::is_empty) {
             t.may.wrong(log, "a stream without an op is of no use; list its ops, or remove the stream");

@@ -170,78 +170,42 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, String> {
 /// Reads of a certificate in DER what is described here (RFC 5280, 4.1); `None`: it is damaged. A crate for all of X.509 would add
 /// twenty others and 50 s of building for these few fields. TLS judges the certificate itself, with its own parser.
 fn certificate(der: &[u8]) -> Option<Certificate> {
-    let mut tbs = inside(inside(der, SEQUENCE)?, SEQUENCE)?;
-    if tbs.first() == Some(&VERSION) {
-        tlv(&mut tbs)?;
+    let mut tbs = Der(Der(Der(der).value(SEQUENCE)?).value(SEQUENCE)?);
+    if tbs.0.first() == Some(&VERSION) {
+        tbs.next()?;
     }
-    let (_serial, _algorithm, _issuer) = (tlv(&mut tbs)?, tlv(&mut tbs)?, tlv(&mut tbs)?);
-    let mut validity = expect(&mut tbs, SEQUENCE)?;
-    let (not_before, not_after) = (time(&mut validity)?, time(&mut validity)?);
-    let subject = common_name(expect(&mut tbs, SEQUENCE)?).unwrap_or_else(|| "without a name".to_owned());
+    let (_serial, _algorithm, _issuer) = (tbs.next()?, tbs.next()?, tbs.next()?);
+    let mut validity = Der(tbs.value(SEQUENCE)?);
+    let (not_before, not_after) = (time(validity.next()?)?, time(validity.next()?)?);
+    let mut subject = Der(tbs.value(SEQUENCE)?).flat_map(|(_, set)| Der(set));
+    let name = subject.find_map(|(_, pair)| Der(pair).after(COMMON_NAME).next());
+    let subject = name.map_or("without a name".to_owned(), |(_, name)| String::from_utf8_lossy(name).into_owned());
     let mut certificate =
         Certificate { subject, is_ca: false, not_before, not_after, hosts: Vec::new(), addresses: Vec::new() };
-    while let Some((tag, value)) = tlv(&mut tbs) {
-        if tag == EXTENSIONS {
-            let mut extensions = inside(value, SEQUENCE)?;
-            while let Some((_, extension)) = tlv(&mut extensions) {
-                certificate.read_extension(extension)?;
+    if let Some((_, extensions)) = tbs.find(|(tag, _)| *tag == EXTENSIONS) {
+        for (_, extension) in Der(Der(extensions).value(SEQUENCE)?) {
+            // Before the value, it may be said whether the extension is critical.
+            let value = |id: &[u8]| Der(extension).after(id).find(|(tag, _)| *tag == OCTETS).map(|(_, value)| value);
+            if let Some(value) = value(BASIC_CONSTRAINTS) {
+                certificate.is_ca = Der(Der(value).value(SEQUENCE)?).value(BOOLEAN).is_some_and(|ca| ca != [0]);
+            }
+            for (tag, name) in
+                value(ALTERNATIVE_NAMES).and_then(|value| Der(value).value(SEQUENCE)).map_or(Der(&[]), Der)
+            {
+                match (tag, name.len()) {
+                    (DNS_NAME, _) => certificate.hosts.push(String::from_utf8_lossy(name).to_ascii_lowercase()),
+                    (IP_ADDRESS, 4) => certificate.addresses.extend(<[u8; 4]>::try_from(name).map(IpAddr::from)),
+                    (IP_ADDRESS, _) => certificate.addresses.extend(<[u8; 16]>::try_from(name).map(IpAddr::from)),
+                    _ => {}
+                }
             }
         }
     }
     Some(certificate)
 }
 
-impl Certificate {
-    fn read_extension(&mut self, mut extension: &[u8]) -> Option<()> {
-        let id = expect(&mut extension, OBJECT_ID)?;
-        let (mut tag, mut value) = tlv(&mut extension)?;
-        // Whether it is critical.
-        if tag == BOOLEAN {
-            (tag, value) = tlv(&mut extension)?;
-        }
-        if tag != OCTETS {
-            return None;
-        }
-        match id {
-            BASIC_CONSTRAINTS => {
-                let ca = tlv(&mut inside(value, SEQUENCE)?);
-                self.is_ca = ca.is_some_and(|(tag, ca)| tag == BOOLEAN && ca != [0]);
-            }
-            ALTERNATIVE_NAMES => {
-                let mut names = inside(value, SEQUENCE)?;
-                while let Some((tag, name)) = tlv(&mut names) {
-                    match tag {
-                        DNS_NAME => self.hosts.push(String::from_utf8_lossy(name).to_ascii_lowercase()),
-                        IP_ADDRESS => self.addresses.extend(
-                            <[u8; 4]>::try_from(name)
-                                .map(IpAddr::from)
-                                .or_else(|_| <[u8; 16]>::try_from(name).map(IpAddr::from)),
-                        ),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-        Some(())
-    }
-}
-
-/// The common name among the parts of a subject.
-fn common_name(mut subject: &[u8]) -> Option<String> {
-    while let Some((_, mut set)) = tlv(&mut subject) {
-        while let Some((_, mut pair)) = tlv(&mut set) {
-            if expect(&mut pair, OBJECT_ID)? == COMMON_NAME {
-                return Some(String::from_utf8_lossy(tlv(&mut pair)?.1).into_owned());
-            }
-        }
-    }
-    None
-}
-
 /// `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ`; two digits of a year are those of 1950 to 2049.
-fn time(input: &mut &[u8]) -> Option<Timestamp> {
-    let (tag, value) = tlv(input)?;
+fn time((tag, value): (u8, &[u8])) -> Option<Timestamp> {
     let digits = std::str::from_utf8(value).ok()?;
     let digits = match tag {
         UTC_TIME => format!("{}{digits}", if digits.get(..2)? < "50" { "20" } else { "19" }),
@@ -251,30 +215,39 @@ fn time(input: &mut &[u8]) -> Option<Timestamp> {
     DateTime::strptime("%Y%m%d%H%M%SZ", digits).ok()?.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp())
 }
 
-/// The content of the value that `input` begins with, if it has this tag.
-fn inside(mut input: &[u8], tag: u8) -> Option<&[u8]> {
-    expect(&mut input, tag)
+/// The values of DER that follow each other: tag and content of each, up to one that is damaged.
+struct Der<'a>(&'a [u8]);
+
+impl<'a> Der<'a> {
+    /// The content of the next value, if it has this tag.
+    fn value(&mut self, tag: u8) -> Option<&'a [u8]> {
+        self.next().filter(|(found, _)| *found == tag).map(|(_, value)| value)
+    }
+
+    /// What follows the object id, if it is this one; nothing otherwise.
+    fn after(mut self, id: &[u8]) -> Self {
+        if self.value(OBJECT_ID) == Some(id) { self } else { Self(&[]) }
+    }
 }
 
-fn expect<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
-    tlv(input).filter(|(found, _)| *found == tag).map(|(_, value)| value)
-}
+impl<'a> Iterator for Der<'a> {
+    type Item = (u8, &'a [u8]);
 
-/// Takes the next value of DER: its tag and its content.
-fn tlv<'a>(input: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
-    let [tag, first, rest @ ..] = *input else { return None };
-    let (length, rest) = match first {
-        0..=0x7F => (usize::from(*first), rest),
-        // So many bytes of length follow; more than three would be a certificate of 16 MiB.
-        0x81..=0x83 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7F))?;
-            (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
-        }
-        _ => return None,
-    };
-    let (value, rest) = rest.split_at_checked(length)?;
-    *input = rest;
-    Some((*tag, value))
+    fn next(&mut self) -> Option<Self::Item> {
+        let [tag, first, rest @ ..] = self.0 else { return None };
+        let (length, rest) = match first {
+            0..=0x7F => (usize::from(*first), rest),
+            // So many bytes of length follow; more than three would be a certificate of 16 MiB.
+            0x81..=0x83 => {
+                let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7F))?;
+                (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
+            }
+            _ => return None,
+        };
+        let (value, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some((*tag, value))
+    }
 }
 
 #[cfg(test)]

@@ -16,8 +16,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -156,15 +155,8 @@ fn base_dir(path: &Path) -> PathBuf {
 }
 
 fn read_file(path: &Path) -> Result<String, ConfigError> {
-    let read = || {
-        let mut text = String::new();
-        File::open(path)?.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > CONFIG_BYTES_MAX {
-            return Err(io::Error::other(format!("it has more than {CONFIG_BYTES_MAX} bytes")));
-        }
-        Ok(text)
-    };
-    read().map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+    let read = secret::text(path, CONFIG_BYTES_MAX);
+    read.map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
 }
 
 #[derive(Deserialize)]

@@ -199,11 +199,9 @@ impl Portals<'_> {
     fn whole_device(&mut self, key: &Key<DeviceTable>) -> Option<PortalDevice> {
         let (log, t) = (self.cx.log, key.get()?);
         if t.modbus.is_set() || t.unit.is_set() || t.profile.is_set() || t.channel.is_set() {
-            key.wrong(
-                log,
-                "`modbus` is for the parts of a portal: write `reader = { modbus = …, unit = …, profile = … }` and \
-                 `output = { … }` instead of `device`, the same unit twice where one device does both",
-            );
+            let message = "`modbus` is for the parts of a portal: write `reader = { modbus = …, unit = …, profile = … }` and \
+                 `output = { … }` instead of `device`, the same unit twice where one device does both";
+            key.wrong(log, message);
             return None;
         }
         match (t.mqtt.is_set(), t.modbus_server.is_set()) {
@@ -220,10 +218,9 @@ impl Portals<'_> {
                 t.modbus_server.get()?;
                 let unit = t.modbus_server.number(1);
                 if !self.has_modbus_server {
-                    t.modbus_server.wrong(
-                        log,
-                        "nothing listens for controllers; add `[modbus_server]` with `tcp = \"127.0.0.1:1502\"`",
-                    );
+                    let message =
+                        "nothing listens for controllers; add `[modbus_server]` with `tcp = \"127.0.0.1:1502\"`";
+                    t.modbus_server.wrong(log, message);
                 }
                 if let Some(owner) = self.taken.server_units.insert(unit, key.place.path.clone()) {
                     t.modbus_server.wrong(log, format!("unit {unit} is `{owner}`; give each portal its own"));
@@ -287,13 +284,11 @@ impl Portals<'_> {
         let profile = found.inspect_err(|message| t.profile.wrong(log, message)).ok()?;
         let (channel, has) = (t.channel.number(0), role.channels(&profile));
         if channel >= has {
-            t.profile.wrong(
-                log,
-                match has {
-                    0 => format!("`{name}` has no {role}; name a profile that has one"),
-                    _ => format!("`{name}` has {has} {role} channel(s), counted from 0; it has no channel {channel}"),
-                },
-            );
+            let message = match has {
+                0 => format!("`{name}` has no {role}; name a profile that has one"),
+                _ => format!("`{name}` has {has} {role} channel(s), counted from 0; it has no channel {channel}"),
+            };
+            t.profile.wrong(log, message);
             return None;
         }
         let part = Part { bus: bus.clone(), unit, profile, channel };
@@ -333,10 +328,8 @@ impl Portals<'_> {
     fn readers_together(&self, key: &Key<PartTable>, parts: &Parts, kind: Option<PortalKind>) {
         let log = self.cx.log;
         if kind == Some(PortalKind::PowerBox) && parts.readers().any(|reader| reader.leaves_after_ms().is_none()) {
-            key.wrong(
-                log,
-                "its reader reports when a card comes and not when it leaves; a power box needs a `level` reader, or a `latch` with `repeats_ms`",
-            );
+            let message = "its reader reports when a card comes and not when it leaves; a power box needs a `level` reader, or a `latch` with `repeats_ms`";
+            key.wrong(log, message);
         }
         // A portal has one way to read a card: a card known from one slot could not be looked up by what another slot shows.
         let mut all = parts.readers().map(|reader| (&reader.id, reader.uid.transform()));

@@ -89,13 +89,15 @@ impl Context<'_> {
     /// The secret in the file `key`, or in the credential `name`, without the line end.
     pub(super) fn secret(&self, key: &FileKey, name: &str) -> Option<Secret> {
         let path = self.secret_file(key, name)?;
-        match content(&path) {
-            Ok(secret) => Some(secret),
-            Err(error) => {
-                key.wrong(self.log, format!("cannot take the secret from `{}`: {error}", path.display()));
-                None
-            }
+        let wrong = |error: io::Error| {
+            key.wrong(self.log, format!("cannot take the secret from `{}`: {error}", path.display()));
+        };
+        let text = text(&path, SECRET_BYTES_MAX).map_err(wrong).ok()?;
+        match text.trim_end_matches(['\r', '\n']) {
+            "" => wrong(io::Error::other("the file is empty")),
+            secret => return Some(Secret::new(secret)),
         }
+        None
     }
 }
 
@@ -104,15 +106,12 @@ fn readable(path: &Path) -> io::Result<()> {
     if file.metadata()?.is_file() { Ok(()) } else { Err(io::Error::other("this is not a file")) }
 }
 
-fn content(path: &Path) -> io::Result<Secret> {
+/// The text of the file at `path`, which is not longer than `bytes_max`.
+pub(super) fn text(path: &Path, bytes_max: u64) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > SECRET_BYTES_MAX {
-        return Err(io::Error::other(format!("it has more than {SECRET_BYTES_MAX} bytes")));
+    File::open(path)?.take(bytes_max + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > bytes_max {
+        return Err(io::Error::other(format!("it has more than {bytes_max} bytes")));
     }
-    let secret = text.trim_end_matches(['\r', '\n']);
-    if secret.is_empty() {
-        return Err(io::Error::other("the file is empty"));
-    }
-    Ok(Secret(secret.to_owned()))
+    Ok(text)
 }

@@ -3,9 +3,6 @@
 use super::*;
 use crate::wire::allowed::OpName;
 
-/// The public key of RFC 8037, appendix A.
-const KEY: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
-
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in files {
@@ -31,10 +28,6 @@ fn with_secrets() -> tempfile::TempDir {
 
 fn around(dir: &Path) -> Surroundings {
     Surroundings { base_dir: dir.to_owned(), credentials_dir: None }
-}
-
-fn parsed(text: &str) -> Site {
-    parse(text, &around(Path::new("/nowhere"))).unwrap()
 }
 
 fn diagnostics(text: &str) -> String {
@@ -70,37 +63,21 @@ fn shown(site: &Site, dir: &Path) -> String {
     lines.join("\n").replace(&dir.display().to_string(), "DIR") + "\n"
 }
 
-/// A file with every key, one with the least, and one with every section and little in them: the file shows what is understood of
-/// each, the documented defaults among it.
+/// What is understood of each file, as the file has it: one with every key, one with the least, one with every section and little in
+/// them (the documented defaults are in these two), one with gates, doors and boxes of every kind (only a polled gate debounces), and
+/// one with every insecure choice.
 #[test]
 fn every_key_is_understood_and_what_is_left_out_has_the_documented_default() {
     let dir = with_secrets();
-    let files = [include_str!("tests/example.toml"), "[gateway]\nid = \"g\"\n", include_str!("tests/sections.toml")];
+    let files = [
+        include_str!("tests/example.toml"),
+        "[gateway]\nid = \"g\"\n",
+        include_str!("tests/sections.toml"),
+        include_str!("tests/debounce.toml"),
+        include_str!("tests/insecure.toml"),
+    ];
     let found = files.map(|text| shown(&parse(text, &around(dir.path())).unwrap(), dir.path()));
     snapshot("understood.txt", include_str!("tests/understood.txt"), &found.join("\n"));
-}
-
-#[test]
-fn only_a_polled_gate_debounces_unless_the_file_reports_otherwise() {
-    let parts = |unit: u8| {
-        let part = format!("{{ modbus = \"b\", unit = {unit}, profile = \"generic-power-box\" }}");
-        format!("reader = {part}\noutput = {part}\n")
-    };
-    let portal = |kind: &str, rest: &str| {
-        format!("[[portal]]\nid = \"{kind}{}\"\nkind = \"{kind}\"\nzone = \"1\"\n{rest}\n", rest.len())
-    };
-    let config = parsed(&[
-        "[gateway]\nid = \"g\"\n[local]\nurls = [\"mqtt://127.0.0.1\"]\n[modbus_server]\ntcp = \"127.0.0.1:1502\"\n[[bus]]\nid = \"b\"\ntcp = \"h:502\"\n",
-        &portal("gate", &parts(1)),
-        &portal("gate", "device = { modbus_server = 1 }"),
-        &portal("gate", &format!("debounce_ms = 0\n{}", parts(2))),
-        &portal("gate", "device = { mqtt = \"native\" }"),
-        &portal("door", &parts(3)),
-        &portal("power_box", &parts(4)),
-    ]
-    .concat());
-    let all: Vec<u32> = config.portals.iter().map(|p| p.portal.debounce_ms).collect();
-    assert_eq!(all, [5000, 0, 0, 0, 0, 0]);
 }
 
 #[test]
@@ -150,40 +127,6 @@ fn a_secret_falls_back_to_the_systemd_credential() {
     assert_eq!(password("password_file = \"not there\""), "from systemd");
     assert_eq!(password("password_file = \"own\""), "own");
     assert_eq!(format!("{:?}", Secret::new("own")), "Secret(…)");
-}
-
-#[test]
-fn insecure_choices_are_named() {
-    let text = format!(
-        r#"
-[gateway]
-id = "g"
-[uplink]
-urls = ["mqtt://198.51.100.1", "mqtt://localhost"]
-[[center.stream]]
-name = "a"
-public_keys = ["{KEY}"]
-may = ["issue"]
-[[center.stream]]
-name = "b"
-public_keys = ["{KEY}"]
-insecure_unsigned = true
-may = ["enrol"]
-[modbus_server]
-tcp = "0.0.0.0:1502"
-allow = ["0.0.0.0/0"]
-"#
-    );
-    assert_eq!(
-        parsed(&text).insecure,
-        [
-            "center.stream b: has a key of a",
-            "center.stream b: insecure_unsigned",
-            "uplink: mqtt://198.51.100.1:1883 is not encrypted",
-            "local: mqtt://198.51.100.1:1883 is not encrypted",
-            "modbus_server: allow admits every address",
-        ]
-    );
 }
 
 /// Each block of the file is a configuration without its gateway, and every diagnostic (`=`) it has. `UPDATE_SNAPSHOTS=1` writes

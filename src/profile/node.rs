@@ -7,7 +7,7 @@ use std::fmt;
 use std::slice;
 
 use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -25,6 +25,29 @@ pub(super) struct Error(pub(super) String);
 impl serde::de::Error for Error {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self(message.to_string())
+    }
+
+    fn invalid_type(found: Unexpected<'_>, wanted: &dyn Expected) -> Self {
+        let wanted = wanted.to_string();
+        let wanted = match wanted.as_str() {
+            "a boolean" => "`true` or `false`",
+            "a string" => "text in quotes",
+            "a sequence" => "a list in brackets",
+            "a map" => "a table",
+            "f32" | "f64" => "a number",
+            number if number.len() < 5 && number.starts_with(['i', 'u']) => "a whole number",
+            other => other,
+        };
+        let found = match found {
+            Unexpected::Bool(_) => "a boolean",
+            Unexpected::Signed(_) => "an integer",
+            Unexpected::Float(_) => "a float",
+            Unexpected::Str(_) => "a string",
+            Unexpected::Seq => "an array",
+            Unexpected::Other(other) => other,
+            _ => "a table",
+        };
+        Self(format!("{wanted} is wanted, this is {found}"))
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
@@ -75,53 +98,24 @@ impl<'de> Deserializer<'de> for Node<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.value()? {
-            DeValue::String(_) => self.deserialize_str(visitor),
-            DeValue::Integer(_) => self.deserialize_i64(visitor),
-            DeValue::Float(_) => self.deserialize_f64(visitor),
-            DeValue::Boolean(_) => self.deserialize_bool(visitor),
-            DeValue::Array(_) => self.deserialize_seq(visitor),
-            DeValue::Table(_) => self.deserialize_map(visitor),
-            DeValue::Datetime(_) => Err(Error("a date is not wanted here".to_owned())),
-        }
-    }
-
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.value()? {
-            DeValue::Boolean(flag) => visitor.visit_bool(*flag),
-            other => Err(wrong_type("`true` or `false`", other)),
-        }
-    }
-
-    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.value()? {
+            DeValue::String(text) => visitor.visit_str(text),
             DeValue::Integer(digits) => {
                 let number = i64::from_str_radix(digits.as_str(), digits.radix());
                 // Larger than any range: its range reports it.
                 visitor.visit_i64(number.unwrap_or(if digits.as_str().starts_with('-') { i64::MIN } else { i64::MAX }))
             }
-            other => Err(wrong_type("a whole number", other)),
+            DeValue::Float(float) => {
+                let number = float.as_str().parse().ok().filter(|n: &f64| n.is_finite());
+                visitor.visit_f64(number.ok_or_else(|| Error("a finite decimal number is wanted".to_owned()))?)
+            }
+            DeValue::Boolean(flag) => visitor.visit_bool(*flag),
+            DeValue::Array(items) => visitor.visit_seq(Items { items: items.iter(), at: 0, parent: self }),
+            DeValue::Table(table) => {
+                let entries = table.iter().map(|(key, value)| (&**key.get_ref(), Some(value)));
+                visitor.visit_map(Entries { entries, value: None, parent: self })
+            }
+            DeValue::Datetime(_) => Err(serde::de::Error::invalid_type(Unexpected::Other("a datetime"), &visitor)),
         }
-    }
-
-    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let text = match self.value()? {
-            DeValue::Float(float) => float.as_str(),
-            DeValue::Integer(integer) => integer.as_str(),
-            other => return Err(wrong_type("a number", other)),
-        };
-        let number = text.parse().ok().filter(|n: &f64| n.is_finite());
-        visitor.visit_f64(number.ok_or_else(|| Error("a finite decimal number is wanted".to_owned()))?)
-    }
-
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.value()? {
-            DeValue::String(text) => visitor.visit_str(text),
-            other => Err(wrong_type("text in quotes", other)),
-        }
-    }
-
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.deserialize_str(visitor)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -134,18 +128,6 @@ impl<'de> Deserializer<'de> for Node<'_> {
             DeValue::String(text) => visitor.visit_enum(StrDeserializer::<Error>::new(text)),
             other => Err(wrong_type("text in quotes", other)),
         }
-    }
-
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.value()? {
-            DeValue::Array(items) => visitor.visit_seq(Items { items: items.iter(), at: 0, parent: self }),
-            other => Err(wrong_type("a list in brackets", other)),
-        }
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let entries = self.table()?.iter().map(|(key, value)| (&**key.get_ref(), Some(value)));
-        visitor.visit_map(Entries { entries, value: None, parent: self })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -175,8 +157,8 @@ impl<'de> Deserializer<'de> for Node<'_> {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i128 u8 u16 u32 u64 u128 f32 char bytes byte_buf option unit unit_struct tuple tuple_struct identifier
-        ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple
+        tuple_struct map identifier ignored_any
     }
 }
 

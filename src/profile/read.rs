@@ -97,24 +97,20 @@ pub fn read_file(path: &Path, text: &str) -> Result<Profile, Vec<Diagnostic>> {
 fn profile(t: &Document, log: &Log, file: Option<&str>) -> Profile {
     t.schema.need(log, "write `schema = 1` above the first table");
     if t.schema.number(SCHEMA) != SCHEMA {
-        t.schema.wrong(
-            log,
-            format!(
-                "this program reads schema {SCHEMA}: write `schema = {SCHEMA}`, or use the program that the file is for"
-            ),
+        let message = format!(
+            "this program reads schema {SCHEMA}: write `schema = {SCHEMA}`, or use the program that the file is for"
         );
+        t.schema.wrong(log, message);
     }
     let is_id = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if let Some(id) = t.id.need(log, "write the file's name, e.g. `id = \"acme-dc1\"`") {
         if id.is_empty() || id.len() > 64 || !id.chars().all(is_id) {
             t.id.wrong(log, "a profile's id is 1 to 64 of a-z 0-9 -, the same as its file name");
         } else if let Some(file) = file.filter(|file| file != id) {
-            t.id.wrong(
-                log,
-                format!(
-                    "the file is called `{file}` and configurations name it so: write `id = \"{file}\"`, or rename it"
-                ),
+            let message = format!(
+                "the file is called `{file}` and configurations name it so: write `id = \"{file}\"`, or rename it"
             );
+            t.id.wrong(log, message);
         }
     }
     let source = t.source.need(log, "write where the map was found, e.g. `source = \"Acme DC1 manual, page 12\"`");
@@ -186,13 +182,11 @@ fn trigger(scope: &Scope<'_>, key: &Key<TriggerTable>, t: &TriggerTable) -> Opti
     let flag = |key: &Key<String>| {
         let point = scope.polled(key)?;
         if matches!(point.kind, PointType::F32 | PointType::Bytes | PointType::ByteEach) {
-            key.wrong(
-                log,
-                format!(
-                    "`{}` is neither set nor clear; a `bool` is, or a whole number, which is set when it is not 0",
-                    point.name
-                ),
+            let message = format!(
+                "`{}` is neither set nor clear; a `bool` is, or a whole number, which is set when it is not 0",
+                point.name
             );
+            key.wrong(log, message);
         }
         Some(point)
     };
@@ -206,17 +200,15 @@ fn trigger(scope: &Scope<'_>, key: &Key<TriggerTable>, t: &TriggerTable) -> Opti
     let write = |key: &Key<WriteTable>| key.get().map(|table| scope.write(table, Some(0)));
     let (release, acknowledge) = (write(&t.release), write(&t.acknowledge));
     if [&t.level, &t.latch, &t.counter].into_iter().filter(|key| key.is_set()).count() != 1 {
-        key.wrong(
-            log,
-            "one of `level`, `latch` or `counter` shows when a card is there; `level = \"uid\"`: zeros mean no card",
-        );
+        let message =
+            "one of `level`, `latch` or `counter` shows when a card is there; `level = \"uid\"`: zeros mean no card";
+        key.wrong(log, message);
         return None;
     }
     if latch.is_some() && !t.release.is_set() {
-        key.wrong(
-            log,
-            "a latch needs `release = { space = …, address = …, value = … }`: what makes room for the next card",
-        );
+        let message =
+            "a latch needs `release = { space = …, address = …, value = … }`: what makes room for the next card";
+        key.wrong(log, message);
     }
     if !t.latch.is_set() {
         t.release.must_not_be_set(log, "only a latch is released: leave it out, or write `latch = \"POINT\"`");

@@ -70,13 +70,11 @@ pub(super) fn output(scope: &Scope<'_>, key: &Key<OutputTable>, t: &OutputTable)
             ));
         }
         if point.kind != PointType::Bool {
-            t.state.wrong(
-                log,
-                format!(
-                    "`{}` has to be a `bool`, also in a register, where it is on when the register is not 0",
-                    point.name
-                ),
+            let message = format!(
+                "`{}` has to be a `bool`, also in a register, where it is on when the register is not 0",
+                point.name
             );
+            t.state.wrong(log, message);
         }
     }
     let (on, off) = (
@@ -107,11 +105,9 @@ pub(super) fn output(scope: &Scope<'_>, key: &Key<OutputTable>, t: &OutputTable)
 
 fn confirm(log: &Log, key: &Key<OutputTable>, t: &OutputTable) -> Confirm {
     if !t.confirm.is_set() && !t.state.is_set() {
-        key.wrong(
-            log,
-            "name the point that shows whether a relay is on as `state`, or write why there is none: \
-             `confirm = { by = \"echo\", because = \"…\" }`",
-        );
+        let message = "name the point that shows whether a relay is on as `state`, or write why there is none: \
+             `confirm = { by = \"echo\", because = \"…\" }`";
+        key.wrong(log, message);
     }
     let Some(table) = t.confirm.get() else { return Confirm::State };
     match table.by.need(log, "write `state` or `echo`") {
@@ -155,10 +151,8 @@ fn pulse(scope: &Scope<'_>, t: &PulseTable) -> Option<Pulse> {
                 t.steps_max.wrong(log, message);
             }
             if write.multiple && write.space.is_bits() && steps_max > 0 {
-                t.multiple.wrong(
-                    log,
-                    "FC 15 carries one bit, so the time of the pulse would be lost: leave `multiple` out, or `steps_max`",
-                );
+                let message = "FC 15 carries one bit, so the time of the pulse would be lost: leave `multiple` out, or `steps_max`";
+                t.multiple.wrong(log, message);
             }
             Some(Pulse::Device { write, step_ms: t.step_ms.number(1000), steps_max })
         }
@@ -200,19 +194,15 @@ fn times(log: &Log, t: &OutputTable, output: &Output, reply_ms: u32) {
 fn writes(log: &Log, t: &OutputTable, output: &Output) {
     let same = |a: &Write, b: &Write| a.request(0, a.value) == b.request(0, b.value);
     if same(&output.on, &output.off) {
-        t.off.wrong(
-            log,
-            "it writes the same as `on`, so nothing would ever be switched off: correct `value` or `address`",
-        );
+        let message = "it writes the same as `on`, so nothing would ever be switched off: correct `value` or `address`";
+        t.off.wrong(log, message);
     }
     if output.stride == 0 && output.channels > 1 {
-        t.stride.wrong(
-            log,
-            format!(
-                "with 0, all {} channels would be one relay: write how far apart they are, or `channels = 1`",
-                output.channels
-            ),
+        let message = format!(
+            "with 0, all {} channels would be one relay: write how far apart they are, or `channels = 1`",
+            output.channels
         );
+        t.stride.wrong(log, message);
     }
     let further = u32::from(output.channels.saturating_sub(1)) * u32::from(output.stride);
     let pulse = match &output.pulse {

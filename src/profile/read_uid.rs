@@ -76,10 +76,8 @@ impl Scope<'_> {
         if let UidLength::Fixed(fixed) = &length
             && !(min..=max).contains(fixed)
         {
-            t.length.wrong(
-                log,
-                format!("every UID has {fixed} bytes, and `min` and `max` let none through: leave them out"),
-            );
+            let message = format!("every UID has {fixed} bytes, and `min` and `max` let none through: leave them out");
+            t.length.wrong(log, message);
         }
         Some(UidSource { point, length, order, content: UidContent::Whole { min, max } })
     }
@@ -89,14 +87,12 @@ impl Scope<'_> {
         let log = self.log;
         let bytes = bytes_of(point);
         let wrong = |why: &str| {
-            t.length.wrong(
-                log,
-                format!(
-                    "a UID has 4, 7 or 10 bytes, and `{}` has {}{why}; a reader that gives fewer needs a `transform`",
-                    point.name,
-                    bytes.unwrap_or(0)
-                ),
+            let message = format!(
+                "a UID has 4, 7 or 10 bytes, and `{}` has {}{why}; a reader that gives fewer needs a `transform`",
+                point.name,
+                bytes.unwrap_or(0)
             );
+            t.length.wrong(log, message);
         };
         match t.length.need(log, "write 4, 7 or 10, the point that holds the number, or `zero_padded`")? {
             Length::Bytes(fixed) => {

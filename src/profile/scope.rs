@@ -127,13 +127,11 @@ impl<'d> Scope<'d> {
     pub(super) fn polled(&self, key: &Key<String>) -> Option<Point> {
         let point = self.point(key)?;
         if !self.polls.iter().any(|poll| poll.points.contains(&point.name)) {
-            key.wrong(
-                self.log,
-                format!(
-                    "no `[[poll]]` asks for `{}`, so its value is never known: add it to the `points` of one",
-                    point.name
-                ),
+            let message = format!(
+                "no `[[poll]]` asks for `{}`, so its value is never known: add it to the `points` of one",
+                point.name
             );
+            key.wrong(self.log, message);
         }
         Some(point.clone())
     }
@@ -183,10 +181,8 @@ impl<'d> Scope<'d> {
         }
         let order = |name: &str, own: &Key<Order>, of_link: Option<Order>, matters: bool| {
             if matters && !own.is_set() && of_link.is_none() {
-                t.kind.wrong(
-                    log,
-                    format!("write `{name} = \"big\"` or `\"little\"` here or in `[link]`: devices differ"),
-                );
+                let message = format!("write `{name} = \"big\"` or `\"little\"` here or in `[link]`: devices differ");
+                t.kind.wrong(log, message);
             }
             own.get().copied().or(of_link).unwrap_or(Order::Big)
         };
@@ -198,10 +194,9 @@ impl<'d> Scope<'d> {
             t.stride.wrong(log, out_of_range(closest, STRIDE_MAX));
         }
         if t.scale.get().is_some_and(|scale| *scale == 0.0) {
-            t.scale.wrong(
-                log,
-                "every value would be 0; write the factor from the raw number to the unit, e.g. `scale = 0.1`",
-            );
+            let message =
+                "every value would be 0; write the factor from the raw number to the unit, e.g. `scale = 0.1`";
+            t.scale.wrong(log, message);
         }
         let point = Point {
             name: name.to_owned(),
@@ -229,10 +224,8 @@ impl<'d> Scope<'d> {
     /// Raw numbers that mean "nothing": such as the type can hold, or they would never be met.
     fn invalid(&self, list: &List<i64>, kind: PointType) -> Vec<i64> {
         let Some((min, max)) = kind.whole() else {
-            list.must_not_be_set(
-                self.log,
-                "only `u16`, `i16`, `u32` and `i32` have numbers that mean nothing; leave it out",
-            );
+            let why = "only `u16`, `i16`, `u32` and `i32` have numbers that mean nothing; leave it out";
+            list.must_not_be_set(self.log, why);
             return Vec::new();
         };
         for item in list.items().iter().filter(|item| item.get().is_some_and(|raw| !(min..=max).contains(raw))) {
@@ -248,10 +241,9 @@ impl<'d> Scope<'d> {
             if name.trim().is_empty() {
                 t.name.wrong(log, format!("this is empty; {example}"));
             } else if self.polls.iter().any(|poll| poll.name == *name) {
-                t.name.wrong(
-                    log,
-                    format!("`{name}` is the name of an earlier poll, and only one would be sent; give each its own"),
-                );
+                let message =
+                    format!("`{name}` is the name of an earlier poll, and only one would be sent; give each its own");
+                t.name.wrong(log, message);
             }
         }
         t.every_ms.need(log, "write how often it is asked, e.g. `every_ms = 200`");
@@ -274,13 +266,11 @@ impl<'d> Scope<'d> {
         let reads = plan(&points, self.link.read_max, t.max_gap.number(0));
         if atomic && reads.len() > 1 {
             let all = reads.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            t.atomic.wrong(
-                log,
-                format!(
-                    "needs {} requests ({all}), an atomic poll is one: raise `max_gap` or `read_max`, or split it",
-                    reads.len()
-                ),
+            let message = format!(
+                "needs {} requests ({all}), an atomic poll is one: raise `max_gap` or `read_max`, or split it",
+                reads.len()
             );
+            t.atomic.wrong(log, message);
         }
         let points = points.into_iter().map(|p| p.name.clone()).collect();
         Poll { name: t.name.text(), every_ms: t.every_ms.number(1000), points, atomic, reads }

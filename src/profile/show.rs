@@ -180,24 +180,24 @@ fn reader(reader: &Reader, link: &Link) -> Vec<String> {
         Some(Direction::Out) => ", on the way out",
         None => "",
     };
-    let when = match &reader.trigger {
-        Trigger::Level(None) => format!("as long as `{}` is not zeros", reader.uid.point.name),
-        Trigger::Level(Some(point)) => format!("as long as `{}` is set", point.name),
-        Trigger::Latch { flag, repeats_ms: None, .. } => format!("when `{}` is set, until it is released", flag.name),
-        Trigger::Latch { flag, repeats_ms: Some(ms), .. } => {
-            format!("when `{}` is set; released, it is set again within {ms} ms while the card lies there", flag.name)
+    let (when, then) = match &reader.trigger {
+        Trigger::Level(None) => (format!("as long as `{}` is not zeros", reader.uid.point.name), None),
+        Trigger::Level(Some(point)) => (format!("as long as `{}` is set", point.name), None),
+        Trigger::Latch { flag, release, repeats_ms } => {
+            let until = match repeats_ms {
+                None => ", until it is released".to_owned(),
+                Some(ms) => format!("; released, it is set again within {ms} ms while the card lies there"),
+            };
+            (format!("when `{}` is set{until}", flag.name), Some(format!("  released by {}", write(release, link))))
         }
-        Trigger::Counter { count, .. } => format!("when `{}` counts on", count.name),
+        Trigger::Counter { count, acknowledge } => {
+            let to = acknowledge.as_ref().map(|to| at(to.space, to.address, link));
+            let then = to.map_or("  not acknowledged".to_owned(), |to| format!("  acknowledged by the count, to {to}"));
+            (format!("when `{}` counts on", count.name), Some(then))
+        }
     };
     let mut lines = vec![format!("reader `{}`{direction}: a card {when}", reader.id)];
-    match &reader.trigger {
-        Trigger::Level(_) => {}
-        Trigger::Latch { release, .. } => lines.push(format!("  released by {}", write(release, link))),
-        Trigger::Counter { acknowledge: Some(acknowledge), .. } => {
-            lines.push(format!("  acknowledged by the count, to {}", at(acknowledge.space, acknowledge.address, link)));
-        }
-        Trigger::Counter { acknowledge: None, .. } => lines.push("  not acknowledged".to_owned()),
-    }
+    lines.extend(then);
     lines.push(match reader.leaves_after_ms() {
         Some(ms) => format!("  it has left when none was seen for {ms} ms"),
         None => "  it does not report when a card leaves: not for a power box".to_owned(),
@@ -218,21 +218,13 @@ fn uid(uid: &UidSource) -> Vec<String> {
         UidOrder::LsbFirst => "lsb_first, last byte first",
     };
     let mut lines = vec![format!("  UID in `{}`, {length}, {order}", uid.point.name)];
-    match (uid.content, uid.transform()) {
-        (UidContent::Whole { .. }, _) if matches!(uid.length, UidLength::Fixed(_)) => {}
-        (UidContent::Whole { min, max }, _) => {
-            lines.push(format!("  UIDs of {min} to {max} bytes; others are malformed"));
-        }
-        (UidContent::Reduced(_), transform) => {
-            let name = transform.map(|t| t.to_string()).unwrap_or_default();
-            lines.push(format!(
-                "  LOSSY: it shows only what `{name}` leaves of a UID. The gateway does the same to every card it knows;"
-            ));
-            lines.push(
-                "  cards that collide are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one"
-                    .to_owned(),
-            );
-        }
+    match uid.content {
+        UidContent::Whole { .. } if matches!(uid.length, UidLength::Fixed(_)) => {}
+        UidContent::Whole { min, max } => lines.push(format!("  UIDs of {min} to {max} bytes; others are malformed")),
+        UidContent::Reduced(_) => lines.extend(uid.transform().into_iter().flat_map(|name| [
+            format!("  LOSSY: it shows only what `{name}` leaves of a UID. The gateway does the same to every card it knows;"),
+            "  cards that collide are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one".to_owned(),
+        ])),
     }
     lines
 }

@@ -1,6 +1,6 @@
 //! Every diagnostic of a profile, as the file `tests/diagnostics.txt` has them; and what is shown of profiles without one.
 
-use super::{Order, Point, PointType, check_text, show_text};
+use super::{Order, Point, PointType, check_text};
 use crate::wire::modbus::Space;
 
 /// A point at the first input register.
@@ -64,22 +64,6 @@ fn each_diagnostic_has_its_place_and_its_remedy() {
     for (found, expected) in found.split("\n\n").zip(expected.split("\n\n")) {
         assert_eq!(found.trim_end(), expected.trim_end());
     }
-}
-
-#[test]
-fn the_bases_have_no_diagnostic() {
-    for (name, text) in BASES {
-        assert_eq!(check_text(&format!("{name}.toml"), text).map(drop), Ok(()));
-    }
-}
-
-#[test]
-fn what_is_shown_are_the_bytes_that_are_sent() {
-    let text = show_text("waveshare-relay-8ch").unwrap();
-    for bytes in ["01 01 00 00 00 08 3D CC", "01 05 00 00 FF 00 8C 3A", "01 05 02 00 00 1E 4C 7A"] {
-        assert!(text.contains(bytes), "{bytes} is not in:\n{text}");
-    }
-    assert_eq!(show_text("no-such-device"), None);
 }
 
 #[test]

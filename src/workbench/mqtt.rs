@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::access::id::{GatewayId, PortalId};
 use crate::access::input::PortalReport;
-use crate::access::portal::{Assurance, Direction, PortalKind};
+use crate::access::portal::{Direction, PortalKind};
 use crate::mqtt::{Connection, DEVICE_PACKET_BYTES_MAX, LinkError, LinkMetrics, LinkSpec, Session, Setup, Will};
 use crate::wire::portal::{PortalControl, PortalDecision, encode_state};
 use crate::wire::topic::{self, Portal, Topic};
@@ -31,8 +31,6 @@ pub struct Presentation {
     pub uid: String,
     /// Which way.
     pub direction: Option<Direction>,
-    /// How it is read.
-    pub assurance: Option<Assurance>,
     /// The request's id; a fresh one if `None`.
     pub id: Option<String>,
 }

@@ -138,7 +138,7 @@ impl Device {
         }
         self.last_request += 1;
         let id = presentation.id.clone().unwrap_or_else(|| format!("{:04x}-{}", self.run, self.last_request));
-        let payload = encode_request(Some(&id), &presentation.uid, presentation.direction, presentation.assurance);
+        let payload = encode_request(Some(&id), &presentation.uid, presentation.direction, None);
         self.publish(self.request_topic.clone(), payload);
         if self.kind == PortalKind::PowerBox {
             self.show.send_modify(|seen| seen.card = Some(presentation.uid.clone()));

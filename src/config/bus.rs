@@ -183,12 +183,12 @@ pub(super) fn buses(cx: &Context<'_>, list: &List<BusTable>, ports: &mut SerialP
         }
         let serial = serial(cx, &t.serial, ports);
         let tcp = t.tcp.get().map(|Text(peer)| peer.clone());
-        if let Some(peer) = &tcp {
-            if let Some(taken) = peers.insert(peer.canonical(), t.tcp.place.path.clone()) {
-                t.tcp.wrong(log, format!(
-                    "`{peer}` is `{taken}` too; a line has one owner: let the portals of both name that bus, and leave this one out"
-                ));
-            }
+        if let Some(peer) = &tcp
+            && let Some(taken) = peers.insert(peer.canonical(), t.tcp.place.path.clone())
+        {
+            t.tcp.wrong(log, format!(
+                "`{peer}` is `{taken}` too; a line has one owner: let the portals of both name that bus, and leave this one out"
+            ));
         }
         match (t.serial.is_set(), t.tcp.is_set()) {
             (false, false) => {

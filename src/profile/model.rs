@@ -88,6 +88,17 @@ impl Reader {
             Trigger::Counter { .. } => None,
         }
     }
+
+    /// The points that must be read to know the card.
+    #[must_use]
+    pub fn points(&self) -> Vec<&Point> {
+        let trigger = match &self.trigger {
+            Trigger::Level(point) => point.as_ref(),
+            Trigger::Latch { flag, .. } => Some(flag),
+            Trigger::Counter { count, .. } => Some(count),
+        };
+        trigger.into_iter().chain([&self.uid.point]).chain(self.uid.length_point()).collect()
+    }
 }
 
 impl InputKind {
@@ -175,19 +186,6 @@ impl Profile {
     /// The polls that bring any of these points.
     pub fn polls_of<'a>(&'a self, points: &'a [&'a Point]) -> impl Iterator<Item = &'a Poll> {
         self.polls.iter().filter(|poll| points.iter().any(|point| poll.points.contains(&point.name)))
-    }
-}
-
-impl Reader {
-    /// The points that must be read to know the card.
-    #[must_use]
-    pub fn points(&self) -> Vec<&Point> {
-        let trigger = match &self.trigger {
-            Trigger::Level(point) => point.as_ref(),
-            Trigger::Latch { flag, .. } => Some(flag),
-            Trigger::Counter { count, .. } => Some(count),
-        };
-        trigger.into_iter().chain([&self.uid.point]).chain(self.uid.length_point()).collect()
     }
 }
 

@@ -131,31 +131,36 @@ async fn at_gate(d: &Dormitory, t: &mut Steps, uid: &str, expected: &str) {
 }
 
 async fn at_door(d: &Dormitory, t: &mut Steps, uid: CardUid, expected: &str) {
-    let shown = t.now();
-    let began = Instant::now();
-    d.line.present(DOOR_READER, 0, uid);
-    // What the relay does is seen at once; the words come with the audit.
-    let granted = expected.starts_with("grant");
-    let opened = granted && d.line.wait_relay(RELAYS, DOOR_RELAY, true, WAIT).await;
-    let opened_ms = opened.then(|| ms_since(began));
-    let (happened, decided_ms) = t.decision("door-412", uid, shown).await;
+    let opened = at_reader(d, t, "door-412", (DOOR_READER, DOOR_RELAY), uid, expected).await;
     d.line.remove(DOOR_READER, 0);
-    t.step(&format!("door-412   {uid}"), expected, &happened, opened_ms.or(decided_ms));
-    if granted {
+    if expected.starts_with("grant") {
         t.step("door-412, relay pulsed", "yes", if opened { "yes" } else { "no" }, None);
     }
 }
 
 async fn into_box(d: &Dormitory, t: &mut Steps, uid: CardUid, expected: &str) {
+    at_reader(d, t, "power-412", (BOX_READER, BOX_RELAY), uid, expected).await;
+    let wanted = on_off(expected.starts_with("grant"));
+    t.step("power-412, relay", wanted, on_off(d.line.relay(RELAYS, BOX_RELAY)), None);
+}
+
+/// Presents the card at a reader on the line. Whether the relay came on, which is seen at once; the words come with the audit.
+async fn at_reader(
+    d: &Dormitory,
+    t: &mut Steps,
+    portal: &str,
+    (reader, relay): (u8, u16),
+    uid: CardUid,
+    expected: &str,
+) -> bool {
     let shown = t.now();
     let began = Instant::now();
-    d.line.present(BOX_READER, 0, uid);
-    let granted = expected.starts_with("grant");
-    let on = granted && d.line.wait_relay(RELAYS, BOX_RELAY, true, WAIT).await;
+    d.line.present(reader, 0, uid);
+    let on = expected.starts_with("grant") && d.line.wait_relay(RELAYS, relay, true, WAIT).await;
     let on_ms: Option<Took> = on.then(|| ms_since(began));
-    let (happened, decided_ms) = t.decision("power-412", uid, shown).await;
-    t.step(&format!("power-412  {uid}"), expected, &happened, on_ms.or(decided_ms));
-    t.step("power-412, relay", on_off(granted), on_off(d.line.relay(RELAYS, BOX_RELAY)), None);
+    let (happened, decided_ms) = t.decision(portal, uid, shown).await;
+    t.step(&format!("{portal:<10} {uid}"), expected, &happened, on_ms.or(decided_ms));
+    on
 }
 
 /// The card is taken out, long enough for the reader to notice.

@@ -184,7 +184,7 @@ fn certificate(der: &[u8]) -> Option<Certificate> {
         Certificate { subject, is_ca: false, not_before, not_after, hosts: Vec::new(), addresses: Vec::new() };
     if let Some((_, extensions)) = tbs.find(|(tag, _)| *tag == EXTENSIONS) {
         for (_, extension) in Der(Der(extensions).value(SEQUENCE)?) {
-            // Before the value, it may be said whether the extension is critical.
+            // A flag may come before the value: whether the extension is critical.
             let value = |id: &[u8]| Der(extension).after(id).find(|(tag, _)| *tag == OCTETS).map(|(_, value)| value);
             if let Some(value) = value(BASIC_CONSTRAINTS) {
                 certificate.is_ca = Der(Der(value).value(SEQUENCE)?).value(BOOLEAN).is_some_and(|ca| ca != [0]);

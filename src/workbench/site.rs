@@ -59,7 +59,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Stands in for the portals of `config`, within a tokio runtime, with its Modbus lines served where `lines` says, by the
+    /// Stands in for the portals of `config`, within a tokio runtime, with its Modbus lines served at the place in `lines`, by the
     /// bus's name; gives what happens at its portals, a line each. Portals on a line that is not served here are left out, see
     /// [`Site::absent`], and so are controllers, which send requests themselves.
     ///

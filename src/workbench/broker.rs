@@ -22,6 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::codec::Framed;
 
+use super::Refused;
 use crate::mqtt::BrokerUrl;
 
 /// Longest wait for a client's first packet, in seconds.
@@ -33,14 +34,6 @@ const IN_FLIGHT_MAX: usize = 100;
 /// Length of a packet, in bytes: the most that MQTT allows.
 const PACKET_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// The port cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("the embedded broker cannot listen on `{at}`: {error}; is the port taken?")]
-pub struct BrokerError {
-    at: SocketAddr,
-    error: io::Error,
-}
-
 /// A running broker; it ends when this is dropped.
 pub struct Broker {
     address: SocketAddr,
@@ -51,18 +44,20 @@ impl Broker {
     /// Starts a broker on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// [`BrokerError`] if it cannot listen.
-    pub async fn start() -> Result<Self, BrokerError> {
+    /// When it cannot listen.
+    pub async fn start() -> Result<Self, Refused> {
         Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
     }
 
     /// Starts a broker at `at`, e.g. where another one was stopped.
     ///
     /// # Errors
-    /// [`BrokerError`] if it cannot listen.
-    pub async fn start_at(at: SocketAddr) -> Result<Self, BrokerError> {
-        let listener = TcpListener::bind(at).await.map_err(|error| BrokerError { at, error })?;
-        let address = listener.local_addr().map_err(|error| BrokerError { at, error })?;
+    /// When it cannot listen.
+    pub async fn start_at(at: SocketAddr) -> Result<Self, Refused> {
+        let refused =
+            |why: io::Error| Refused(format!("the embedded broker cannot listen on `{at}`: {why}; is the port taken?"));
+        let listener = TcpListener::bind(at).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
         Ok(Self { address, task: tokio::spawn(accept(listener)) })
     }
 

@@ -1,97 +1,118 @@
-//! Adapters, converters and devices that behave oddly, as people meet them: each must cost nobody a door.
+//! Devices, adapters and converters that behave oddly, and answers that come late, as people meet them: none costs a door, and
+//! none is taken for an answer that it is not.
 
-use super::cable::{Adapter, CALM, Cable};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::cable::Adapter;
 use super::*;
-use crate::portals::modbus::bus::{Bus, BusError};
-use crate::wire::modbus::{Exception, Reply, Space};
+use crate::portals::modbus::health::UnitState;
+use crate::portals::modbus::late::LATE_MS_MIN;
+use crate::wire::modbus::Exception;
 
-const READ: Request = Request::Read { space: Space::Coil, address: 0, count: 8 };
 const SERIAL: Option<u32> = Some(19_200);
+const WRITTEN: Result<Reply, BusError> = Ok(Reply::Written);
 
-fn write(on: bool) -> Request {
-    Request::WriteCoil { address: 0, value: if on { 0xFF00 } else { 0 } }
+fn behind(adapter: Adapter, baud: Option<u32>, change: impl FnOnce(&mut BusSpec)) -> Board {
+    let board = Board::new(1, baud, change);
+    board.cable.adapter(adapter);
+    board
 }
 
-/// A relay board as unit 21 behind such an adapter.
-fn relay(adapter: Adapter, baud: Option<u32>, options: impl Fn(&mut BusSpec)) -> (Line, Bus) {
-    let line = Line::new([(21, profile("waveshare-relay-8ch"))]);
-    let cable = Cable::new(&line, baud, &CALM, |_| {});
-    cable.adapter(adapter);
-    let mut spec = BusSpec::new("riser", LineSpec::Memory(cable), 200);
-    options(&mut spec);
-    let (bus, task) = task::open(spec, &HashMap::from([(21, Duration::ZERO)]), Arc::new(()));
-    tokio::spawn(task);
-    (line, bus)
+fn is_online(board: &Board) -> bool {
+    *board.bus.unit(1).unwrap().borrow() == UnitState::Online
 }
 
-async fn read(bus: &Bus) -> Result<Reply, BusError> {
-    bus.call(21, READ, Priority::Card, None).await.map(|answer| answer.reply)
-}
-
-async fn switch(bus: &Bus, on: bool) -> Result<Reply, BusError> {
-    let deadline = Instant::now() + Duration::from_secs(1);
-    bus.call(21, write(on), Priority::Release, Some(deadline)).await.map(|answer| answer.reply)
+#[tokio::test(start_paused = true)]
+async fn answers_that_do_not_fit_are_never_trusted_and_cost_the_neighbour_nothing() {
+    let faults = [
+        Fault::WrongUnit,
+        Fault::Garbage,
+        Fault::HalfFrame,
+        Fault::Short,
+        Fault::Silent,
+        Fault::Slow(ms(250)),
+        Fault::Disconnects,
+    ];
+    for (baud, faults) in [(None, &faults[..]), (SERIAL, &faults[..6])] {
+        for fault in faults {
+            let line = devices(&boxes(2));
+            line.present(1, 0, uid(CARD));
+            let cable = Cable::new(&line, baud);
+            match fault {
+                Fault::Slow(after) => cable.slow(1, *after),
+                _ => line.fault(1, *fault),
+            }
+            let rig = Rig::at(bus_on(&cable), &line, boxes(2), &[CARD]);
+            rig.receives(1, report_of("power-1", |r| r.online == Some(false))).await;
+            rig.receives(1, report_of("power-2", |r| r.card_present == Some(false))).await;
+            assert_eq!(rig.count(report_of("power-2", |r| r.card_present == Some(true))), 0, "{fault:?}");
+            assert_eq!(rig.requests(), 0, "{fault:?}");
+            // A late answer may also cost a release of the neighbour its deadline, and no more.
+            if !matches!(fault, Fault::Slow(_)) {
+                rig.line.present(2, 0, uid(CARD));
+                rig.relay(21, 1, true).await;
+            }
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_byte_of_noise_before_each_answer_takes_no_unit_offline() {
-    let (line, bus) = relay(Adapter::Noise, SERIAL, |_| {});
+    let board = behind(Adapter::Noise, SERIAL, |_| {});
     for on in [true, false, true] {
-        assert!(read(&bus).await.is_ok());
-        assert_eq!(switch(&bus, on).await, Ok(Reply::Written));
-        assert_eq!(line.relay(21, 0), on);
+        assert!(board.read(1).await.is_ok());
+        assert_eq!(board.switch(on).await, WRITTEN);
+        assert_eq!(board.line.relay(1, 0), on);
     }
-    assert_eq!(*bus.unit(21).unwrap().borrow(), UnitState::Online);
+    assert!(is_online(&board));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_adapter_that_returns_what_is_sent_is_found_and_confirms_no_unplugged_relay() {
-    for read_first in [true, false] {
-        for configured in [true, false] {
-            let (line, bus) = relay(Adapter::Echoes, SERIAL, |spec| spec.echo = configured.then_some(true));
-            if read_first {
-                assert!(read(&bus).await.is_ok());
-            }
-            assert_eq!(switch(&bus, true).await, Ok(Reply::Written), "first {read_first}, configured {configured}");
-            assert!(line.relay(21, 0) && read(&bus).await.is_ok());
-            line.fault(21, Fault::Silent);
-            let unplugged = switch(&bus, true).await;
-            assert!(matches!(unplugged, Err(BusError::Unknown(_))), "{unplugged:?}");
+    for (read_first, configured) in [(true, None), (false, None), (true, Some(true)), (false, Some(true))] {
+        let board = behind(Adapter::Echoes, SERIAL, |spec| spec.echo = configured);
+        if read_first {
+            assert!(board.read(1).await.is_ok());
         }
+        assert_eq!(board.switch(true).await, WRITTEN, "first {read_first}, configured {configured:?}");
+        assert!(board.line.relay(1, 0) && board.read(1).await.is_ok());
+        board.line.fault(1, Fault::Silent);
+        let unplugged = board.switch(true).await;
+        assert!(matches!(unplugged, Err(BusError::Unknown(_))), "{unplugged:?}");
     }
     // The relay is unplugged before anything was ever read on the line.
-    let (line, bus) = relay(Adapter::Echoes, SERIAL, |_| {});
-    line.fault(21, Fault::Silent);
-    let unplugged = switch(&bus, true).await;
+    let board = behind(Adapter::Echoes, SERIAL, |_| {});
+    board.line.fault(1, Fault::Silent);
+    let unplugged = board.switch(true).await;
     assert!(matches!(unplugged, Err(BusError::Unknown(_))), "{unplugged:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_first_write_on_a_line_without_echo_is_confirmed() {
-    let (line, bus) = relay(Adapter::Plain, SERIAL, |_| {});
-    assert_eq!(switch(&bus, true).await, Ok(Reply::Written));
-    assert!(line.relay(21, 0));
+    let board = behind(Adapter::Plain, SERIAL, |_| {});
+    assert_eq!(board.switch(true).await, WRITTEN);
+    assert!(board.line.relay(1, 0));
     let begun = Instant::now();
-    assert_eq!(switch(&bus, false).await, Ok(Reply::Written));
-    assert!(begun.elapsed() < Duration::from_millis(50), "what is known once is not asked again");
+    assert_eq!(board.switch(false).await, WRITTEN);
+    assert!(begun.elapsed() < ms(50), "what is known once is not asked again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_converter_that_closes_after_each_answer_loses_no_grant() {
-    let (line, bus) = relay(Adapter::Closes, None, |_| {});
-    let polls = bus.clone();
+    let board = Arc::new(behind(Adapter::Closes, None, |_| {}));
+    let polled = Arc::clone(&board);
     tokio::spawn(async move {
         loop {
-            read(&polls).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            polled.read(1).await.unwrap();
+            sleep(ms(10)).await;
         }
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    sleep(ms(100)).await;
     for grant in 0..8 {
         for on in [true, false] {
-            tokio::time::sleep(Duration::from_millis(20 + grant)).await;
-            assert_eq!(switch(&bus, on).await, Ok(Reply::Written), "grant {grant}");
-            assert_eq!(line.relay(21, 0), on);
+            sleep(ms(20 + grant)).await;
+            assert_eq!(board.switch(on).await, WRITTEN, "grant {grant}");
+            assert_eq!(board.line.relay(1, 0), on);
         }
     }
 }
@@ -99,44 +120,128 @@ async fn a_converter_that_closes_after_each_answer_loses_no_grant() {
 #[tokio::test(start_paused = true)]
 async fn a_busy_relay_is_asked_again_until_the_deadline_and_not_after_it() {
     for code in [5, 6] {
-        let (line, bus) = relay(Adapter::Plain, SERIAL, |_| {});
-        assert!(read(&bus).await.is_ok());
-        line.fault(21, Fault::Refuses(code));
-        let busy = line.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(350)).await;
-            busy.fault(21, Fault::None);
-        });
-        assert_eq!(switch(&bus, true).await, Ok(Reply::Written));
-        line.fault(21, Fault::Refuses(code));
+        let board = behind(Adapter::Plain, SERIAL, |_| {});
+        assert!(board.read(1).await.is_ok());
+        board.line.fault(1, Fault::Refuses(code));
+        let free = async {
+            sleep(ms(350)).await;
+            board.line.fault(1, Fault::None);
+        };
+        assert_eq!(tokio::join!(board.switch(true), free).0, WRITTEN);
+        board.line.fault(1, Fault::Refuses(code));
         let begun = Instant::now();
-        assert_eq!(switch(&bus, false).await, Err(BusError::Refused(Exception(code))));
-        assert!(begun.elapsed() < Duration::from_secs(1));
-        assert_eq!(*bus.unit(21).unwrap().borrow(), UnitState::Online, "busy is not broken");
+        assert_eq!(board.switch(false).await, Err(BusError::Refused(Exception(code))));
+        assert!(begun.elapsed() < ms(1000));
+        assert!(is_online(&board), "busy is not broken");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_device_that_answers_with_any_transaction_works_where_it_is_configured() {
-    let (line, bus) = relay(Adapter::TransactionZero, None, |spec| spec.any_transaction = true);
-    assert!(read(&bus).await.is_ok());
-    assert_eq!(switch(&bus, true).await, Ok(Reply::Written));
-    assert!(line.relay(21, 0));
-    let (_, bus) = relay(Adapter::TransactionZero, None, |_| {});
-    let error = read(&bus).await.unwrap_err().to_string();
-    assert!(error.contains("another transaction number") && error.contains("any_transaction"), "{error}");
+    let board = behind(Adapter::TransactionZero, None, |spec| spec.any_transaction = true);
+    assert!(board.read(1).await.is_ok());
+    assert_eq!(board.switch(true).await, WRITTEN);
+    assert!(board.line.relay(1, 0));
+    let error = behind(Adapter::TransactionZero, None, |_| {}).read(1).await.unwrap_err().to_string();
+    assert!(error.contains("any_transaction"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_answers_every_question_with_an_exception_is_offline_with_the_cause() {
-    let (line, specs) = boxes(1);
+    let line = devices(&boxes(1));
     line.fault(1, Fault::Refuses(2));
-    let cable = Cable::new(&line, SERIAL, &CALM, |_| {});
-    let fake = FakeGateway::on(BusSpec::new("riser", LineSpec::Memory(cable), 200), line, specs, &[CARD]);
-    let named = |cause: &str| cause.contains("answers every request with exception 2");
-    fake.reports(|r| r.online == Some(false) && r.cause.as_deref().is_some_and(named)).await;
-    fake.line.fault(1, Fault::None);
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    fake.line.present(1, 0, uid(CARD));
-    fake.relay(21, 0, true).await;
+    let rig = Rig::on(&line, SERIAL, boxes(1), &[CARD]);
+    let named = |cause: &String| cause.contains("exception 2");
+    rig.reports(|r| r.online == Some(false) && r.cause.as_ref().is_some_and(named)).await;
+    rig.line.fault(1, Fault::None);
+    sleep(Duration::from_secs(30)).await;
+    rig.line.present(1, 0, uid(CARD));
+    rig.relay(21, 0, true).await;
+}
+
+/// Counts the late answers of unit 5.
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl Observer for Counting {
+    fn request(&self, _: &str, _: Outcome, _: Duration) {}
+
+    fn late(&self, bus: &str, unit: u8) {
+        assert_eq!((bus, unit), ("riser", 5));
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_that_is_always_slow_never_has_the_answer_to_one_poll_taken_for_that_to_another() {
+    const TIMEOUT_MS: u32 = 60;
+    for slow_ms in (u64::from(TIMEOUT_MS) + 20..LATE_MS_MIN).step_by(10) {
+        let spec = ModbusPortalSpec {
+            slots: 2,
+            ..portal("portal", PortalKind::PowerBox, Some(part(5, "two-slots", 0)), None)
+        };
+        let line = devices(std::slice::from_ref(&spec));
+        line.present(5, 0, uid(CARD));
+        let cable = Cable::new(&line, Some(57_600));
+        cable.slow(5, ms(slow_ms));
+        let bus = BusSpec { timeout_ms: TIMEOUT_MS, ..bus_on(&cable) };
+        let counting = Arc::new(Counting::default());
+        let rig = Rig::with(bus, &line, vec![spec], Arc::<Counting>::clone(&counting), |_| None);
+        sleep(Duration::from_secs(30)).await;
+        let right = |i: &Input| match i {
+            Input::Report { report, .. } => report.slot == 1 && report.card_present == Some(true),
+            Input::Request(request) => request.slot == 1,
+            _ => false,
+        };
+        assert_eq!(rig.count(right), 0, "late by {slow_ms} ms: {:?}", rig.gateway.received.borrow());
+        assert!(counting.0.load(Ordering::Relaxed) > 0, "late by {slow_ms} ms, and not counted");
+        rig.running.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_sent_because_the_line_never_fell_silent_is_reported_as_not_sent() {
+    let board = Board::new(1, Some(9600), |_| {});
+    let off = || board.bus.call(1, coil(0, false), Priority::Cut, None);
+    assert!(off().await.is_ok());
+    let received = board.line.received().len();
+    board.cable.babble(true);
+    let error = timeout(LIMIT, off()).await.expect("it waits for the line for ever").unwrap_err();
+    assert!(matches!(&error, BusError::Offline(cause) if cause.contains("does not fall silent")), "{error:?}");
+    assert_eq!(board.line.received().len(), received, "it was sent");
+    board.cable.babble(false);
+    sleep(ms(6000)).await;
+    assert!(off().await.is_ok(), "it is not back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_waited_too_long_for_the_line_to_fall_silent_is_not_sent() {
+    let board = Board::new(1, Some(2_400), |_| {});
+    let on = |deadline| board.bus.call(1, coil(0, true), Priority::Release, deadline);
+    assert!(on(None).await.is_ok());
+    let received = board.line.received().len();
+    board.cable.babble(true);
+    let silent = async {
+        sleep(ms(60)).await;
+        board.cable.babble(false);
+    };
+    let (reported, ()) = tokio::join!(on(Some(Instant::now() + ms(40))), silent);
+    assert_eq!(reported.unwrap_err(), BusError::Expired);
+    assert_eq!(board.line.received().len(), received, "it was sent");
+    assert!(on(None).await.is_ok(), "the line goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_echo_that_names_no_value_never_confirms_another_write() {
+    const SLOW: Duration = Duration::from_millis(150);
+    let board = Board::new(1, Some(57_600), |spec| spec.timeout_ms = 60);
+    let write = |on| board.bus.call(1, Request::WriteCoils { address: 0, on: vec![on] }, Priority::Cut, None);
+    board.cable.slow(1, SLOW);
+    let first = write(true).await.unwrap_err();
+    assert!(matches!(first, BusError::Unknown(_)), "{first:?}");
+    let asked = Instant::now();
+    let second = write(false).await;
+    assert!(asked.elapsed() < SLOW, "the first echo did not come meanwhile");
+    let second = second.expect_err("the first write's echo was taken for the second's");
+    assert!(matches!(&second, BusError::Unknown(cause) if cause.contains("earlier write")), "{second:?}");
 }

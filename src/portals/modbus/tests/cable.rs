@@ -6,18 +6,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::sleep;
 
 use super::super::serial::silence;
+use std::sync::Mutex;
+
 use super::*;
 use crate::wire::modbus::{MBAP_BYTES, rtu_frame, rtu_open};
-
-/// Of a hundred answers, so many meet each of the four fates; the others arrive.
-#[derive(Clone, Copy)]
-pub struct Weather {
-    pub each_percent: u64,
-    pub seed: u64,
-}
-
-/// A line without faults.
-pub const CALM: Weather = Weather { each_percent: 0, seed: 0 };
 
 /// What an adapter or converter does to every exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,7 +73,6 @@ struct Inner {
     babble: watch::Sender<bool>,
     dice: Mutex<Dice>,
     requests: AtomicUsize,
-    /// Called after each transaction that reached a device.
     after: Box<dyn Fn(&Line) + Send + Sync>,
 }
 
@@ -104,20 +95,28 @@ impl std::fmt::Debug for Cable {
 }
 
 impl Cable {
-    pub fn new(
+    /// A line without faults.
+    pub fn new(line: &Line, baud: Option<u32>) -> Self {
+        Self::bad(line, baud, 0, 0, |_| {})
+    }
+
+    /// A line on which, of a hundred answers, `each_percent` meet each of the four fates. `after` is called after each transaction
+    /// that reached a device.
+    pub fn bad(
         line: &Line,
         baud: Option<u32>,
-        weather: &Weather,
+        each_percent: u64,
+        seed: u64,
         after: impl Fn(&Line) + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(Inner {
             line: line.clone(),
             baud,
-            each_percent: weather.each_percent,
+            each_percent,
             slow: Mutex::default(),
             adapter: Mutex::default(),
             babble: watch::Sender::new(false),
-            dice: Mutex::new(Dice(weather.seed)),
+            dice: Mutex::new(Dice(seed)),
             requests: AtomicUsize::new(0),
             after: Box::new(after),
         }))

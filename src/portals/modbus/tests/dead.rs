@@ -1,6 +1,8 @@
 //! One dead unit among eight: what it costs the others, and what a line under load costs a cut.
 
-use super::cable::{CALM, Cable, Dice};
+use tokio::task::JoinSet;
+
+use super::cable::Dice;
 use super::*;
 
 /// How many times the p99 with a dead unit may be that without.
@@ -8,49 +10,41 @@ const P99_RATIO_MAX: f64 = 1.25;
 /// Cards shown at each of the seven doors.
 const CARDS: u32 = 250;
 
-/// A door whose reader and relay are one unit.
-fn whole_door(unit: u8) -> ModbusPortalSpec {
-    let whole = part(unit, "inveo-rfid-ind-m1", 0);
-    let id = format!("door-{unit}").parse().unwrap();
-    ModbusPortalSpec {
-        id,
-        kind: PortalKind::Door,
-        direction: None,
-        reader: Some(whole.clone()),
-        slots: 1,
-        output: Some(whole),
-        meter: None,
-        inputs: None,
-    }
+/// Eight devices that take 2 ms to answer, the last of them dead.
+fn one_dead(specs: &[ModbusPortalSpec]) -> Line {
+    let line = devices(specs);
+    line.pace(ms(2));
+    line.fault(8, Fault::Silent);
+    line
 }
 
-fn in_memory(line: &Line, baud: impl Into<Option<u32>>) -> BusSpec {
-    let cable = Cable::new(line, baud.into(), &CALM, |_| {});
-    BusSpec::new("riser", LineSpec::Memory(cable), 200)
+fn polls_of(line: &Line, unit: u8) -> usize {
+    line.received().iter().filter(|(_, of, _)| *of == unit).count()
 }
 
 /// From a card shown at one of seven doors until its relay closes: p50 and p99 in milliseconds, with the eighth unit dead or not.
 async fn presented_to_relay(dead: bool) -> (f64, f64) {
-    let line = Line::new((1..=8).map(|unit| (unit, profile("inveo-rfid-ind-m1"))));
-    line.pace(Duration::from_millis(2));
-    if dead {
-        line.fault(8, Fault::Silent);
+    // A door whose reader and relay are one unit.
+    let whole_door = |unit: u8| {
+        let whole = Some(part(unit, WHOLE, 0));
+        portal(&format!("door-{unit}"), PortalKind::Door, whole.clone(), whole)
+    };
+    let specs: Vec<_> = (1..=8).map(whole_door).collect();
+    let line = one_dead(&specs);
+    if !dead {
+        line.fault(8, Fault::None);
     }
-    let fake = FakeGateway::on(in_memory(&line, 57_600), line, (1..=8).map(whole_door).collect(), &[CARD]);
+    let rig = Rig::on(&line, Some(57_600), specs, &[CARD]);
     for unit in 1..=8 {
-        let (name, online) = (format!("door-{unit}"), unit < 8 || !dead);
-        fake.receives(
-            |i| matches!(i, Input::Report { portal, report } if *portal == name && report.online == Some(online)),
-        )
-        .await;
+        rig.receives(1, report_of(&format!("door-{unit}"), |r| r.online == Some(unit < 8 || !dead))).await;
     }
     let mut doors = JoinSet::new();
     for unit in 1..=7_u8 {
-        let (line, mut dice) = (fake.line.clone(), Dice(unit.into()));
+        let (line, mut dice) = (line.clone(), Dice(unit.into()));
         doors.spawn(async move {
             let mut times = Vec::new();
             for _ in 0..CARDS {
-                tokio::time::sleep(Duration::from_millis(500 + dice.below(1000))).await;
+                sleep(ms(500 + dice.below(1000))).await;
                 let begun = Instant::now();
                 line.present(unit, 0, uid(CARD));
                 assert!(line.wait_relay(unit, 0, true, LIMIT).await, "door {unit} stays shut");
@@ -74,30 +68,26 @@ async fn a_dead_unit_hardly_delays_the_doors_of_the_other_seven() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cut_is_the_next_request_on_a_line_that_polls_eight_units_and_a_meter() {
-    let readers = (1..=8).map(|unit| (unit, profile("technotrade-vrd-485")));
-    let others = [(21, profile("waveshare-relay-8ch")), (31, profile("eastron-sdm120"))];
-    let line = Line::new(readers.chain(others));
-    line.pace(Duration::from_millis(5));
     let with_meter = |n| ModbusPortalSpec { meter: Some(part(31, "eastron-sdm120", 0)), ..power_box(n) };
-    let fake = FakeGateway::on(in_memory(&line, 19_200), line, (1..=8).map(with_meter).collect(), &[]);
-    fake.online().await;
-    let off = Request::WriteCoil { address: 2, value: 0 };
+    let specs: Vec<_> = (1..=8).map(with_meter).collect();
+    let line = devices(&specs);
+    line.pace(ms(5));
+    let rig = Rig::on(&line, Some(19_200), specs, &[]);
+    rig.online().await;
     // At whatever moment the cut comes: also while the meter is read.
     let mut behind_the_meter = 0;
     for moment in 0..200 {
-        fake.energise("power-3");
-        fake.relay(21, 2, true).await;
-        tokio::time::sleep(Duration::from_millis(300 + 7 * moment)).await;
-        let before = fake.line.received().len();
-        fake.cut("power-3");
-        fake.relay(21, 2, false).await;
-        let received = fake.line.received();
-        let after: Vec<(u8, &Request)> = received[before..].iter().map(|(_, unit, request)| (*unit, request)).collect();
-        let at = after.iter().position(|(_, request)| **request == off).unwrap();
+        rig.energise("power-3");
+        rig.relay(21, 2, true).await;
+        sleep(ms(300 + 7 * moment)).await;
+        let before = line.received().len();
+        rig.cut("power-3");
+        rig.relay(21, 2, false).await;
+        let received = line.received();
+        let at = received[before..].iter().position(|(_, _, request)| *request == coil(2, false)).unwrap();
         // What was on its way to the device when the cut came is the one before it, at most.
-        assert!(at <= 1, "{at} requests went before the cut: {after:?}");
-        let in_flight = if at == 0 { &received[before - 1] } else { &received[before] };
-        behind_the_meter += usize::from(in_flight.1 == 31);
+        assert!(at <= 1, "{at} requests went before the cut: {:?}", &received[before..]);
+        behind_the_meter += usize::from(received[before + at - 1].1 == 31);
         if received.len() > 9_000 {
             break;
         }
@@ -105,51 +95,40 @@ async fn a_cut_is_the_next_request_on_a_line_that_polls_eight_units_and_a_meter(
     assert!(behind_the_meter > 0, "no cut came while the meter was read");
 }
 
-/// How often a dead box among eight is asked in a minute, and what the others' portals lose by it.
-async fn asked_of_the_dead_in_a_minute(baud: Option<u32>) -> usize {
-    let (line, specs) = boxes(8);
-    line.fault(8, Fault::Silent);
-    line.pace(Duration::from_millis(2));
-    let fake = FakeGateway::on(in_memory(&line, baud), line.clone(), specs, &[CARD]);
-    let offline = |i: &Input, dead: bool| matches!(i, Input::Report { portal, report } if (portal == "power-8") == dead && report.online == Some(false));
-    fake.receives(|i| offline(i, true)).await;
-    fake.line.present(1, 0, uid(CARD));
-    fake.relay(21, 0, true).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let asked = || line.received().iter().filter(|(_, unit, _)| *unit == 8).count();
-    let before = asked();
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(!fake.received.borrow().iter().any(|i| offline(i, false)), "a dead unit took others offline");
-    assert!(line.relay(21, 0), "a dead unit cost another its power");
-    asked() - before
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_dead_unit_is_asked_as_seldom_over_tcp_as_on_a_serial_line() {
+async fn a_dead_unit_is_asked_as_seldom_over_tcp_as_on_a_serial_line_and_takes_nobody_offline() {
     for baud in [Some(57_600), None] {
-        let asked = asked_of_the_dead_in_a_minute(baud).await;
+        let line = one_dead(&boxes(8));
+        let rig = Rig::on(&line, baud, boxes(8), &[CARD]);
+        rig.receives(1, report_of("power-8", |r| r.online == Some(false))).await;
+        line.present(1, 0, uid(CARD));
+        rig.relay(21, 0, true).await;
+        sleep(Duration::from_secs(5)).await;
+        let before = polls_of(&line, 8);
+        sleep(Duration::from_secs(60)).await;
+        let asked = polls_of(&line, 8) - before;
         assert!((1..=10).contains(&asked), "{asked} times in a minute at {baud:?} Bd");
+        let offline = |portal: &str| rig.count(report_of(portal, |r| r.online == Some(false)));
+        (1..=7).for_each(|n| assert_eq!(offline(&format!("power-{n}")), 0, "a dead unit took another offline"));
+        assert!(line.relay(21, 0), "a dead unit cost another its power");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_serial_port_is_kept_quiet_after_it_was_opened_and_longer_after_failures() {
     const SLOWEST: Duration = Duration::from_millis(300);
-    let (line, _) = boxes(9);
+    let line = devices(&boxes(9));
     (1..=8).for_each(|unit| line.fault(unit, Fault::Silent));
     let began = Instant::now();
     let units = (1..=9).map(|unit| (unit, if unit == 9 { SLOWEST } else { Duration::ZERO })).collect();
-    let (bus, task) = task::open(in_memory(&line, 57_600), &units, Arc::new(()));
+    let (bus, task) = task::open(bus_on(&Cable::new(&line, Some(57_600))), &units, Arc::new(()));
     tokio::spawn(task);
-    let ask = |unit| {
-        let read = Request::Read { space: crate::wire::modbus::Space::Holding, address: 0, count: 1 };
-        bus.call(unit, read, Priority::Cut, None)
-    };
+    let ask = |unit| bus.call(unit, Board::READ, Priority::Cut, None);
     for unit in 1..=8 {
         drop(ask(unit).await);
     }
     let first = line.received()[0].0 - began;
-    assert!(first >= Duration::from_millis(50), "asked {first:?} after it was opened");
+    assert!(first >= ms(50), "asked {first:?} after it was opened");
     // The eighth failure in a row has closed the port.
     let failed = Instant::now();
     drop(ask(9).await);
@@ -161,68 +140,54 @@ async fn a_serial_port_is_kept_quiet_after_it_was_opened_and_longer_after_failur
 async fn many_relays_switched_off_at_once_are_each_written_once_and_alarm_nobody() {
     const BOXES: u8 = 64;
     let relay = |n: u8| (101 + (n - 1) / 8, u16::from((n - 1) % 8));
-    let readers = (1..=BOXES).map(|unit| (unit, profile("technotrade-vrd-485")));
-    let relays = (0..BOXES / 8).map(|n| (101 + n, profile("waveshare-relay-8ch")));
-    let line = Line::new(readers.chain(relays));
     let with_relay = |n: u8| {
-        let output = Some(part(relay(n).0, "waveshare-relay-8ch", relay(n).1));
-        ModbusPortalSpec { output, ..power_box(n) }
+        let reader = Some(part(n, READER, 0));
+        portal(&format!("power-{n}"), PortalKind::PowerBox, reader, Some(part(relay(n).0, RELAYS, relay(n).1)))
     };
-    let fake = FakeGateway::on(in_memory(&line, 9600), line.clone(), (1..=BOXES).map(with_relay).collect(), &[]);
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    (1..=BOXES).for_each(|n| fake.energise(&format!("power-{n}")));
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    let specs: Vec<_> = (1..=BOXES).map(with_relay).collect();
+    let line = devices(&specs);
+    let rig = Rig::on(&line, Some(9600), specs, &[]);
+    sleep(Duration::from_secs(60)).await;
+    (1..=BOXES).for_each(|n| rig.energise(&format!("power-{n}")));
+    sleep(Duration::from_secs(60)).await;
     let on = || (1..=BOXES).filter(|n| line.relay(relay(*n).0, relay(*n).1)).count();
     assert_eq!(on(), usize::from(BOXES));
     let mark = line.received().len();
-    (1..=BOXES).for_each(|n| fake.cut(&format!("power-{n}")));
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    (1..=BOXES).for_each(|n| rig.cut(&format!("power-{n}")));
+    sleep(Duration::from_secs(20)).await;
     assert_eq!(on(), 0);
-    let writes = line.received()[mark..].iter().filter(|(_, _, request)| request.is_write()).count();
-    assert_eq!(writes, usize::from(BOXES));
-    let alarms = |i: &&Input| matches!(i, Input::Alarm { kind: AlarmKind::UnconfirmedRevocation, .. });
-    assert_eq!(fake.received.borrow().iter().filter(alarms).count(), 0);
+    assert_eq!(rig.writes(mark).len(), usize::from(BOXES));
+    assert_eq!(rig.count(alarm(AlarmKind::UnconfirmedRevocation, "")), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn on_a_line_with_more_polls_than_it_carries_a_repaired_unit_is_back_within_thirty_seconds() {
-    let (line, specs) = boxes(8);
-    line.fault(8, Fault::Silent);
-    line.pace(Duration::from_millis(2));
-    let fake = FakeGateway::on(in_memory(&line, 2400), line.clone(), specs, &[]);
-    let of_8 = |i: &Input, online| matches!(i, Input::Report { portal, report } if portal == "power-8" && report.online == Some(online));
-    let mut received = fake.received.clone();
-    let offline = received.wait_for(|all| all.iter().any(|i| of_8(i, false)));
-    assert!(timeout(Duration::from_secs(60), offline).await.is_ok());
+    let line = one_dead(&boxes(8));
+    let rig = Rig::on(&line, Some(2400), boxes(8), &[]);
+    rig.receives(1, report_of("power-8", |r| r.online == Some(false))).await;
     // Long enough for its waits to have grown to the longest.
-    tokio::time::sleep(Duration::from_secs(200)).await;
-    let polls = |of: u8| line.received().iter().filter(|(_, unit, _)| *unit == of).count();
-    let (of_1, of_7) = (polls(1), polls(7));
+    sleep(Duration::from_secs(200)).await;
+    let (of_1, of_7) = (polls_of(&line, 1), polls_of(&line, 7));
     line.fault(8, Fault::None);
     let repaired = Instant::now();
-    let online = received.wait_for(|all| all.iter().any(|i| of_8(i, true)));
-    assert!(timeout(Duration::from_secs(60), online).await.is_ok(), "it is not back");
+    rig.receives(1, report_of("power-8", |r| r.online == Some(true))).await;
     assert!(repaired.elapsed() <= Duration::from_secs(30), "back after {:?}", repaired.elapsed());
-    assert!(polls(1) > of_1 && polls(7) > of_7);
+    assert!(polls_of(&line, 1) > of_1 && polls_of(&line, 7) > of_7);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_must_go_off_at_a_dead_unit_is_tried_at_once_also_when_the_connection_was_just_dropped() {
-    let (line, _) = boxes(8);
-    line.fault(8, Fault::Silent);
-    let (bus, task) = task::open(in_memory(&line, None), &HashMap::from([(8, Duration::ZERO)]), Arc::new(()));
-    tokio::spawn(task);
-    let read = Request::Read { space: crate::wire::modbus::Space::Holding, address: 0, count: 1 };
-    let ask = || bus.call(8, read.clone(), Priority::Card, None);
+    let board = Board::new(1, None, |_| {});
+    board.line.fault(1, Fault::Silent);
     for _ in 0..3 {
-        drop(ask().await);
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(board.read(1).await);
+        sleep(ms(1000)).await;
     }
     // A probe that takes all that offline units may cost for now, and drops the connection.
-    tokio::time::sleep(Duration::from_secs(26)).await;
-    let probed = line.received().len();
-    drop(ask().await);
-    assert_eq!(line.received().len(), probed + 1);
-    drop(bus.call(8, Request::WriteCoil { address: 0, value: 0 }, Priority::Cut, None).await);
-    assert_eq!(line.received().len(), probed + 2, "it was not sent");
+    sleep(Duration::from_secs(26)).await;
+    let probed = board.line.received().len();
+    drop(board.read(1).await);
+    assert_eq!(board.line.received().len(), probed + 1);
+    drop(board.bus.call(1, coil(0, false), Priority::Cut, None).await);
+    assert_eq!(board.line.received().len(), probed + 2, "it was not sent");
 }

@@ -1,117 +1,225 @@
-//! Whole portals on simulated lines, with a fake in place of the gateway: it grants to listed cards and cuts when a card left.
+//! The test kit of this adapter: portals on simulated lines in memory, and a gateway in memory that records what it receives and
+//! sends what a test says. Time is paused: a test waits for what happens, never for a clock.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
 
 mod adapters;
+mod boxes;
 pub(super) mod cable;
 mod dead;
-mod latch;
-pub(super) mod late;
-mod logs;
-mod lossy;
+mod doors;
+pub(in crate::portals) mod logs;
 mod noise;
-mod parts;
 mod peers;
+mod real_lines;
 mod releases;
-mod rtu;
-mod unexpected_off;
 
+use super::bus::{Bus, BusError};
 use super::queue::Priority;
-use super::*;
+use super::{BusSpec, LineSpec, ModbusPortalSpec, ModbusPortals, Observer, Outcome, start, task};
 use crate::access::decision::{Decision, Grant, Reason};
 use crate::access::event::AlarmKind;
-use crate::access::id::CardUid;
-use crate::access::input::{Input, PortalReport, Presented};
-use crate::profile::{Profile, shipped};
-use crate::wire::modbus::Request;
-use crate::workbench::modbus::{Fault, Line, Served};
+use crate::access::id::{CardUid, PortalId};
+use crate::access::input::{self, Input, PortalReport, Presented};
+use crate::access::portal::PortalKind;
+use crate::config::Part;
+use crate::gateway::ports::{Inbox, InboxReceiver, PortalOrder};
+use crate::profile::{Profile, read, shipped};
+use crate::wire::modbus::{Reply, Request, Space};
+use crate::workbench::modbus::{Fault, Line};
+use cable::Cable;
 
-const CARD: &str = "1EA68671";
-const LIMIT: Duration = Duration::from_secs(5);
+pub(super) const CARD: &str = "1EA68671";
+pub(super) const OTHER: &str = "04A1B2C3D4E5F6";
+/// Longest wait for anything. On real lines it is real time on a busy machine.
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
-fn uid(text: &str) -> CardUid {
+const READER: &str = "technotrade-vrd-485";
+const RELAYS: &str = "waveshare-relay-8ch";
+/// A reader and a relay in one.
+const WHOLE: &str = "inveo-rfid-ind-m1";
+
+pub(super) fn uid(text: &str) -> CardUid {
     text.parse().unwrap()
 }
 
+pub(super) fn shown(text: &str) -> Presented {
+    Presented::Card(uid(text))
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// What every profile of these tests begins with.
+const HEAD: &str = r#"
+schema = 1
+id = "test"
+source = "a test"
+[link]
+address_base = 0
+byte_order = "big"
+word_order = "big"
+reply_ms = 60
+[output]
+state = "relay"
+on = { space = "coil", address = 0 }
+off = { space = "coil", address = 0, value = 0 }
+pulse = { by = "gateway" }
+"#;
+
+/// A box with a meter and a reader for each of two slots, each read by a request of its own: alike but for their addresses.
+const TWO_SLOTS: &str = r#"
+[points]
+left = { space = "input", address = 0, type = "bytes", registers = 2 }
+right = { space = "input", address = 100, type = "bytes", registers = 2 }
+relay = { space = "coil", address = 0, type = "bool" }
+power = { space = "input", address = 8, type = "u16", unit = "W" }
+[[poll]]
+name = "left"
+every_ms = 50
+points = ["left"]
+[[poll]]
+name = "right"
+every_ms = 70
+points = ["right"]
+[[poll]]
+name = "status"
+every_ms = 50
+points = ["relay", "power"]
+[[reader]]
+id = "left"
+trigger = { level = "uid" }
+uid = { point = "left", length = 4, order = "msb_first" }
+gone_ms = 100
+[[reader]]
+id = "right"
+trigger = { level = "uid" }
+uid = { point = "right", length = 4, order = "msb_first" }
+gone_ms = 100
+[meter]
+power = "power"
+"#;
+
+/// A box whose reader latches a card and sets its latch again while the card lies there.
+const LATCH_BOX: &str = r#"
+[points]
+flag = { space = "holding", address = 0, type = "u16" }
+uid = { space = "holding", address = 1, type = "bytes", registers = 2 }
+relay = { space = "coil", address = 0, type = "bool" }
+[[poll]]
+name = "card"
+every_ms = 50
+atomic = true
+points = ["flag", "uid"]
+[[poll]]
+name = "status"
+every_ms = 50
+points = ["relay"]
+[[reader]]
+trigger = { latch = "flag", release = { space = "holding", address = 0, value = 0 }, repeats_ms = 300 }
+uid = { point = "uid", length = 4, order = "msb_first" }
+gone_ms = 100
+"#;
+
+/// A profile of these tests, or one that is shipped.
 fn profile(id: &str) -> Arc<Profile> {
-    Arc::new(shipped(id).unwrap())
+    let own = |text: &str| read(&format!("{HEAD}{text}")).unwrap();
+    Arc::new(match id {
+        "two-slots" => own(TWO_SLOTS),
+        "latch-box" => own(LATCH_BOX),
+        "digits-reader" => read(include_str!("../../../../tests/profiles/digits-reader.toml")).unwrap(),
+        "wiegand-converter" => read(include_str!("../../../../tests/profiles/wiegand-converter.toml")).unwrap(),
+        _ => shipped(id).unwrap(),
+    })
 }
 
 fn part(unit: u8, id: &str, channel: u16) -> Part {
     Part { bus: "riser".into(), unit, profile: profile(id), channel }
 }
 
-/// The fake gateway: what it received, and the way to order.
-struct FakeGateway {
-    received: watch::Receiver<Vec<Input>>,
-    orders: Arc<Mutex<HashMap<String, mpsc::Sender<PortalOrder>>>>,
-    running: ModbusPortals,
-    line: Line,
-    served: Option<Served>,
+fn portal(id: &str, kind: PortalKind, reader: Option<Part>, output: Option<Part>) -> ModbusPortalSpec {
+    let id = id.parse().unwrap();
+    ModbusPortalSpec { id, kind, direction: None, slots: 1, reader, output, meter: None, inputs: None }
 }
 
-impl FakeGateway {
-    async fn start(line: Line, portals: Vec<ModbusPortalSpec>, allowed: &[&str]) -> Self {
-        let served = line.serve_tcp(0).await.unwrap();
-        let spec = BusSpec::new("riser", LineSpec::Tcp(served.address.to_string()), 200);
-        let mut fake = Self::on(spec, line, portals, allowed);
-        fake.served = Some(served);
-        fake
-    }
+/// A portal whose reader and output are channel `channel` of unit 5.
+fn whole(kind: PortalKind, id: &str, channel: u16) -> ModbusPortalSpec {
+    portal("portal", kind, Some(part(5, id, channel)), Some(part(5, id, channel)))
+}
 
-    fn on(spec: BusSpec, line: Line, portals: Vec<ModbusPortalSpec>, allowed: &[&str]) -> Self {
-        let (inbox, mut taken) = Inbox::new();
-        let kinds: HashMap<String, PortalKind> = portals.iter().map(|p| (p.id.to_string(), p.kind)).collect();
-        let observer: Arc<dyn Observer> = Arc::new(());
-        let running = start(vec![spec], portals, &inbox, &observer);
-        let orders: HashMap<_, _> = running.outlets.iter().map(|(id, to)| (id.to_string(), to.clone())).collect();
-        let orders = Arc::new(Mutex::new(orders));
-        let allowed: HashSet<CardUid> = allowed.iter().map(|text| uid(text)).collect();
+/// `power-N`: its reader is unit N, its relay channel N - 1 of unit 21.
+fn power_box(n: u8) -> ModbusPortalSpec {
+    let output = part(21, RELAYS, u16::from(n) - 1);
+    portal(&format!("power-{n}"), PortalKind::PowerBox, Some(part(n, READER, 0)), Some(output))
+}
+
+fn boxes(n: u8) -> Vec<ModbusPortalSpec> {
+    (1..=n).map(power_box).collect()
+}
+
+/// `door`: its reader is unit 9, its lock channel 7 of unit 21.
+fn door() -> ModbusPortalSpec {
+    portal("door", PortalKind::Door, Some(part(9, WHOLE, 0)), Some(part(21, RELAYS, 7)))
+}
+
+/// The devices of these portals.
+fn devices(specs: &[ModbusPortalSpec]) -> Line {
+    let parts = specs.iter().flat_map(|s| [&s.reader, &s.output, &s.meter, &s.inputs]).flatten();
+    Line::new(parts.map(|p| (p.unit, Arc::clone(&p.profile))).collect::<BTreeMap<_, _>>())
+}
+
+fn bus_on(cable: &Cable) -> BusSpec {
+    BusSpec::new("riser", LineSpec::Memory(cable.clone()), 200)
+}
+
+/// In place of the gateway: what it received, and where to send orders.
+pub(super) struct Gateway {
+    received: watch::Receiver<Vec<Input>>,
+    orders: HashMap<String, mpsc::Sender<PortalOrder>>,
+    task: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// Sends the order that `answers` gives to an input, if any, and records the input.
+    pub(super) fn run(
+        mut taken: InboxReceiver,
+        outlets: &[(PortalId, mpsc::Sender<PortalOrder>)],
+        mut answers: impl FnMut(&Input) -> Option<PortalOrder> + Send + 'static,
+    ) -> Self {
+        let orders: HashMap<_, _> = outlets.iter().map(|(id, to)| (id.to_string(), to.clone())).collect();
+        let to = orders.clone();
         let (report, received) = watch::channel(Vec::new());
-        let to = Arc::clone(&orders);
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             loop {
                 let input = tokio::select! {
                     Some(input) = taken.urgent.recv() => input,
                     Some(input) = taken.requests.recv() => input,
                     else => return,
                 };
-                match &input {
-                    Input::Request(request) => {
-                        let portal: PortalId = request.portal.parse().unwrap();
-                        let decision = match request.presented {
-                            Presented::Card(uid) if allowed.contains(&uid) => {
-                                let hold = (kinds[&request.portal] != PortalKind::PowerBox).then_some(1000);
-                                Decision::Grant(Grant::for_test(portal.clone(), Some(uid), hold))
-                            }
-                            _ => Decision::Deny(Reason::UnknownCredential.into()),
-                        };
-                        let order =
-                            PortalOrder::Answer { portal: request.portal.clone(), id: None, decision, delay_ms: None };
-                        to.lock().unwrap()[&request.portal].try_send(order).unwrap();
-                    }
-                    Input::Report { portal, report } if report.card_present == Some(false) => {
-                        let cut = PortalOrder::Cut { portal: portal.parse().unwrap(), reason: "card_left" };
-                        to.lock().unwrap()[portal].try_send(cut).unwrap();
-                    }
-                    _ => {}
+                if let (Input::Request(input::Request { portal, .. }) | Input::Report { portal, .. }, Some(order)) =
+                    (&input, answers(&input))
+                {
+                    to[portal].try_send(order).unwrap();
                 }
                 report.send_modify(|all| all.push(input));
             }
         });
-        Self { received, orders, running, line, served: None }
+        Self { received, orders, task }
     }
 
-    fn order(&self, portal: &str, order: PortalOrder) {
-        self.orders.lock().unwrap()[portal].try_send(order).unwrap();
+    pub(super) fn order(&self, portal: &str, order: PortalOrder) {
+        self.orders[portal].try_send(order).unwrap();
     }
 
-    fn cut(&self, portal: &str) {
+    pub(super) fn cut(&self, portal: &str) {
         self.order(portal, PortalOrder::Cut { portal: portal.parse().unwrap(), reason: "replaced" });
     }
 
@@ -120,270 +228,182 @@ impl FakeGateway {
         self.order(portal, PortalOrder::Energise { grant, announced: false });
     }
 
-    async fn receives(&self, what: impl Fn(&Input) -> bool) {
+    fn release(&self, portal: &str, hold_ms: u32) {
+        let grant = Grant::for_test(portal.parse().unwrap(), None, Some(hold_ms));
+        self.order(portal, PortalOrder::Release { grant });
+    }
+
+    /// Waits until this has been received `times` times, from the start on.
+    pub(super) async fn receives(&self, times: usize, what: impl Fn(&Input) -> bool) {
         let mut received = self.received.clone();
-        let found = received.wait_for(|all| all.iter().any(&what));
-        let in_time = timeout(LIMIT, found).await.is_ok_and(|r| r.is_ok());
-        assert!(in_time, "not received; received was {:#?}", self.received.borrow());
+        let enough = received.wait_for(|all| all.iter().filter(|input| what(input)).count() >= times);
+        let in_time = timeout(LIMIT, enough).await.is_ok_and(|r| r.is_ok());
+        assert!(in_time, "not received {times} times; received was {:#?}", self.received.borrow());
     }
 
-    async fn reports(&self, what: impl Fn(&PortalReport) -> bool) {
-        self.receives(|input| matches!(input, Input::Report { report, .. } if what(report))).await;
+    pub(super) async fn reports(&self, what: impl Fn(&PortalReport) -> bool) {
+        self.receives(1, report(what)).await;
     }
 
-    fn requests(&self) -> usize {
-        self.received.borrow().iter().filter(|input| matches!(input, Input::Request(_))).count()
+    pub(super) fn count(&self, what: impl Fn(&Input) -> bool) -> usize {
+        self.received.borrow().iter().filter(|input| what(input)).count()
     }
 
-    /// Every portal is online.
+    pub(super) fn requests(&self) -> usize {
+        self.count(|input| matches!(input, Input::Request(_)))
+    }
+}
+
+fn report(what: impl Fn(&PortalReport) -> bool) -> impl Fn(&Input) -> bool {
+    move |input| matches!(input, Input::Report { report, .. } if what(report))
+}
+
+fn report_of(portal: &str, what: impl Fn(&PortalReport) -> bool) -> impl Fn(&Input) -> bool {
+    move |input| matches!(input, Input::Report { portal: of, report } if of == portal && what(report))
+}
+
+fn request_of(card: &str) -> impl Fn(&Input) -> bool {
+    let card = shown(card);
+    move |input| matches!(input, Input::Request(request) if request.presented == card)
+}
+
+/// An alarm of this kind whose detail has `why` in it.
+fn alarm(kind: AlarmKind, why: &str) -> impl Fn(&Input) -> bool {
+    move |input| matches!(input, Input::Alarm { kind: of, detail, .. } if *of == kind && detail.contains(why))
+}
+
+/// Grants to these cards, and cuts when a card has left. `hold_ms` is that of the portal; boxes have none.
+pub(super) fn grants(
+    allowed: &[&str],
+    hold_ms: impl Fn(&str) -> Option<u32> + Send + 'static,
+) -> impl FnMut(&Input) -> Option<PortalOrder> + Send + 'static {
+    let allowed: Vec<_> = allowed.iter().map(|text| uid(text)).collect();
+    move |input| match input {
+        Input::Request(request) => {
+            let (portal, id) = (request.portal.clone(), request.id.clone());
+            let decision = match request.presented {
+                Presented::Card(uid) if allowed.contains(&uid) => {
+                    Decision::Grant(Grant::for_test(portal.parse().unwrap(), Some(uid), hold_ms(&portal)))
+                }
+                _ => Decision::Deny(Reason::UnknownCredential.into()),
+            };
+            Some(PortalOrder::Answer { portal, id, decision, delay_ms: None })
+        }
+        Input::Report { portal, report } if report.card_present == Some(false) => {
+            Some(PortalOrder::Cut { portal: portal.parse().unwrap(), reason: "card_left" })
+        }
+        _ => None,
+    }
+}
+
+/// Portals on one line, and the gateway they report to.
+struct Rig {
+    gateway: Gateway,
+    running: ModbusPortals,
+    line: Line,
+}
+
+impl Deref for Rig {
+    type Target = Gateway;
+
+    fn deref(&self) -> &Gateway {
+        &self.gateway
+    }
+}
+
+impl Rig {
+    /// On a line over TCP in memory. Every portal is online.
+    async fn new(specs: Vec<ModbusPortalSpec>, allowed: &[&str]) -> Self {
+        let line = devices(&specs);
+        let rig = Self::on(&line, None, specs, allowed);
+        rig.online().await;
+        rig
+    }
+
+    /// On a line in memory: serial at `baud`, or over TCP.
+    fn on(line: &Line, baud: Option<u32>, specs: Vec<ModbusPortalSpec>, allowed: &[&str]) -> Self {
+        Self::at(bus_on(&Cable::new(line, baud)), line, specs, allowed)
+    }
+
+    fn at(bus: BusSpec, line: &Line, specs: Vec<ModbusPortalSpec>, allowed: &[&str]) -> Self {
+        let kinds: HashMap<_, _> = specs.iter().map(|spec| (spec.id.to_string(), spec.kind)).collect();
+        let hold_ms = move |portal: &str| (kinds[portal] != PortalKind::PowerBox).then_some(1000);
+        Self::with(bus, line, specs, Arc::new(()), grants(allowed, hold_ms))
+    }
+
+    fn with(
+        bus: BusSpec,
+        line: &Line,
+        specs: Vec<ModbusPortalSpec>,
+        observer: Arc<dyn Observer>,
+        answers: impl FnMut(&Input) -> Option<PortalOrder> + Send + 'static,
+    ) -> Self {
+        logs::install();
+        let (inbox, taken) = Inbox::new();
+        let running = start(vec![bus], specs, &inbox, &observer);
+        Self { gateway: Gateway::run(taken, &running.outlets, answers), running, line: line.clone() }
+    }
+
     async fn online(&self) {
-        let portals: Vec<String> = self.orders.lock().unwrap().keys().cloned().collect();
-        for name in portals {
-            self.receives(
-                |i| matches!(i, Input::Report { portal, report } if *portal == name && report.online == Some(true)),
-            )
-            .await;
+        for portal in self.orders.keys() {
+            self.receives(1, report_of(portal, |r| r.online == Some(true))).await;
         }
     }
 
     async fn relay(&self, unit: u8, channel: u16, on: bool) {
         assert!(self.line.wait_relay(unit, channel, on, LIMIT).await, "relay {unit}/{channel} is not {on}");
     }
-}
 
-fn power_box(n: u8) -> ModbusPortalSpec {
-    ModbusPortalSpec {
-        id: format!("power-{n}").parse().unwrap(),
-        kind: PortalKind::PowerBox,
-        direction: None,
-        slots: 1,
-        reader: Some(part(n, "technotrade-vrd-485", 0)),
-        output: Some(part(21, "waveshare-relay-8ch", u16::from(n) - 1)),
-        meter: None,
-        inputs: None,
+    /// The relay stays so for a long time.
+    async fn relay_stays(&self, unit: u8, channel: u16, on: bool) {
+        assert!(!self.line.wait_relay(unit, channel, !on, ms(10_000)).await, "relay {unit}/{channel} became {}", !on);
+    }
+
+    /// When such a request came to a device.
+    fn received(&self, request: &Request) -> Vec<Instant> {
+        self.line.received().into_iter().filter(|(_, _, r)| r == request).map(|(at, ..)| at).collect()
+    }
+
+    /// What was written to devices, but for the first `skip` requests.
+    fn writes(&self, skip: usize) -> Vec<Request> {
+        self.line.received().into_iter().skip(skip).map(|(_, _, r)| r).filter(Request::is_write).collect()
     }
 }
 
-fn door() -> ModbusPortalSpec {
-    ModbusPortalSpec {
-        id: "door".parse().unwrap(),
-        kind: PortalKind::Door,
-        direction: None,
-        slots: 1,
-        reader: Some(part(9, "inveo-rfid-ind-m1", 0)),
-        output: Some(part(21, "waveshare-relay-8ch", 7)),
-        meter: None,
-        inputs: None,
+fn coil(address: u16, on: bool) -> Request {
+    Request::WriteCoil { address, value: if on { 0xFF00 } else { 0 } }
+}
+
+/// A line without portals: relay boards that are asked one request after another.
+struct Board {
+    line: Line,
+    cable: Cable,
+    bus: Bus,
+}
+
+impl Board {
+    const READ: Request = Request::Read { space: Space::Coil, address: 5, count: 1 };
+
+    /// Units 1 to `units`, at `baud` or over TCP.
+    fn new(units: u8, baud: Option<u32>, change: impl FnOnce(&mut BusSpec)) -> Self {
+        logs::install();
+        let line = Line::new((1..=units).map(|unit| (unit, profile(RELAYS))));
+        let cable = Cable::new(&line, baud);
+        let mut spec = bus_on(&cable);
+        change(&mut spec);
+        let units = (1..=units).map(|unit| (unit, Duration::ZERO)).collect();
+        let (bus, task) = task::open(spec, &units, Arc::new(()));
+        tokio::spawn(task);
+        Self { line, cable, bus }
     }
-}
 
-fn boxes(n: u8) -> (Line, Vec<ModbusPortalSpec>) {
-    let readers = (1..=n).map(|unit| (unit, profile("technotrade-vrd-485")));
-    let line = Line::new(readers.chain([(21, profile("waveshare-relay-8ch"))]));
-    (line, (1..=n).map(power_box).collect())
-}
-
-#[tokio::test]
-async fn a_card_in_the_box_switches_on_and_its_leaving_switches_off() {
-    let (line, specs) = boxes(1);
-    let fake = FakeGateway::start(line, specs, &[CARD]).await;
-    fake.online().await;
-    fake.line.present(1, 0, uid(CARD));
-    fake.relay(21, 0, true).await;
-    fake.reports(|r| r.relay == Some(true)).await;
-    fake.line.remove(1, 0);
-    fake.relay(21, 0, false).await;
-    fake.reports(|r| r.relay == Some(false)).await;
-    assert_eq!(fake.requests(), 1);
-}
-
-#[tokio::test]
-async fn a_denied_card_switches_nothing() {
-    let (line, specs) = boxes(1);
-    let fake = FakeGateway::start(line, specs, &[]).await;
-    fake.online().await;
-    fake.line.present(1, 0, uid(CARD));
-    fake.receives(|input| matches!(input, Input::Request(r) if r.presented == Presented::Card(uid(CARD)))).await;
-    assert!(!fake.line.wait_relay(21, 0, true, Duration::from_millis(500)).await);
-}
-
-#[tokio::test]
-async fn a_cut_waits_for_at_most_the_transaction_under_way_while_eight_units_are_polled() {
-    let (line, specs) = boxes(8);
-    line.pace(Duration::from_millis(20));
-    let fake = FakeGateway::start(line, specs, &[CARD]).await;
-    fake.online().await;
-    fake.line.present(3, 0, uid(CARD));
-    fake.relay(21, 2, true).await;
-    fake.reports(|r| r.relay == Some(true)).await;
-    let received_before = fake.line.received().len();
-    fake.cut("power-3");
-    fake.relay(21, 2, false).await;
-    fake.reports(|r| r.relay == Some(false)).await;
-    let after: Vec<Request> =
-        fake.line.received().into_iter().skip(received_before).map(|(_, _, request)| request).collect();
-    let cut_at = after.iter().position(|r| *r == Request::WriteCoil { address: 2, value: 0 }).unwrap();
-    assert!(cut_at <= 1, "{cut_at} requests went before the cut: {after:?}");
-}
-
-#[tokio::test]
-async fn a_door_is_released_by_one_pulse_that_the_device_ends() {
-    let line = Line::new([(9, profile("inveo-rfid-ind-m1")), (21, profile("waveshare-relay-8ch"))]);
-    let fake = FakeGateway::start(line, vec![door()], &["04A1B2C3D4E5F6"]).await;
-    fake.online().await;
-    fake.line.present(9, 0, uid("04A1B2C3D4E5F6"));
-    fake.relay(21, 7, true).await;
-    fake.relay(21, 7, false).await;
-    let pulses: Vec<_> =
-        fake.line.received().into_iter().filter(|(_, unit, request)| *unit == 21 && request.is_write()).collect();
-    assert_eq!(pulses.len(), 1, "{pulses:?}");
-    assert_eq!(pulses[0].2, Request::WriteCoil { address: 0x0207, value: 10 });
-    // The latch was released, so the same card opens again.
-    fake.line.present(9, 0, uid("04A1B2C3D4E5F6"));
-    fake.relay(21, 7, true).await;
-    assert_eq!(fake.requests(), 2);
-}
-
-#[tokio::test]
-async fn a_card_that_was_there_before_the_gateway_came_is_reported_and_opens_nothing() {
-    let (line, specs) = boxes(1);
-    line.present(1, 0, uid(CARD));
-    let fake = FakeGateway::start(line, specs, &[CARD]).await;
-    fake.reports(|r| r.card_present == Some(true) && r.uid == Some(Presented::Card(uid(CARD)))).await;
-    assert_eq!(fake.requests(), 0);
-    assert!(!fake.line.relay(21, 0));
-}
-
-#[tokio::test]
-async fn a_relay_that_does_not_go_off_is_an_alarm_and_is_tried_until_it_does() {
-    let (line, specs) = boxes(1);
-    let fake = FakeGateway::start(line, specs, &[CARD]).await;
-    fake.online().await;
-    fake.energise("power-1");
-    fake.relay(21, 0, true).await;
-    fake.line.fault(21, Fault::StuckRelay);
-    fake.cut("power-1");
-    fake.receives(|i| matches!(i, Input::Alarm { kind: AlarmKind::UnconfirmedRevocation, portal: Some(p), .. } if p.as_str() == "power-1"))
-        .await;
-    assert!(fake.line.relay(21, 0));
-    fake.line.fault(21, Fault::None);
-    fake.relay(21, 0, false).await;
-    fake.reports(|r| r.relay == Some(false)).await;
-}
-
-#[tokio::test]
-async fn a_relay_switched_on_by_hand_after_a_cut_is_switched_off_again() {
-    let (line, specs) = boxes(1);
-    let fake = FakeGateway::start(line, specs, &[CARD]).await;
-    fake.online().await;
-    fake.cut("power-1");
-    fake.reports(|r| r.relay == Some(false)).await;
-    fake.line.force(21, 0, true);
-    fake.relay(21, 0, false).await;
-}
-
-#[tokio::test]
-async fn a_grant_for_a_silent_relay_is_dropped_and_never_carried_out_late() {
-    let (line, specs) = boxes(1);
-    let fake = FakeGateway::start(line, specs, &[CARD]).await;
-    fake.online().await;
-    fake.line.fault(21, Fault::Silent);
-    fake.reports(|r| r.online == Some(false) && r.cause.is_some()).await;
-    fake.line.present(1, 0, uid(CARD));
-    fake.receives(|i| matches!(i, Input::Alarm { kind: AlarmKind::PortalOffline, .. })).await;
-    fake.line.fault(21, Fault::None);
-    let mut received = fake.received.clone();
-    let back = |all: &Vec<Input>| {
-        let online =
-            all.iter().filter(|i| matches!(i, Input::Report { report, .. } if report.online == Some(true))).count();
-        online == 2
-    };
-    assert!(timeout(LIMIT, received.wait_for(back)).await.is_ok());
-    assert!(!fake.line.wait_relay(21, 0, true, Duration::from_millis(500)).await);
-}
-
-#[tokio::test]
-async fn a_line_that_falls_and_comes_back_switches_nothing_on() {
-    let (line, specs) = boxes(1);
-    let mut fake = FakeGateway::start(line, specs, &[CARD]).await;
-    fake.online().await;
-    fake.line.present(1, 0, uid(CARD));
-    fake.relay(21, 0, true).await;
-    let port = fake.served.take().unwrap().address.port();
-    fake.reports(|r| r.online == Some(false)).await;
-    fake.line.reset(21);
-    let writes = |line: &Line| line.received().iter().filter(|(_, _, r)| r.is_write()).count();
-    let before = writes(&fake.line);
-    fake.served = Some(loop {
-        if let Ok(served) = fake.line.serve_tcp(port).await {
-            break served;
-        }
-        tokio::task::yield_now().await;
-    });
-    fake.reports(|r| r.online == Some(true) && r.cause.is_none()).await;
-    fake.reports(|r| r.relay == Some(false)).await;
-    assert!(!fake.line.relay(21, 0));
-    assert_eq!(writes(&fake.line), before);
-}
-
-/// Runs the same for every fault, all at the same time.
-async fn for_each_fault<R: Future<Output = ()> + Send + 'static>(faults: &[Fault], run: impl Fn(Fault) -> R) {
-    let runs: Vec<_> = faults.iter().map(|fault| tokio::spawn(run(*fault))).collect();
-    for run in runs {
-        run.await.unwrap();
+    async fn read(&self, unit: u8) -> Result<Reply, BusError> {
+        self.bus.call(unit, Self::READ, Priority::Card, None).await.map(|answer| answer.reply)
     }
-}
 
-/// Unit 1 answers wrongly and its portal goes offline; unit 2 works.
-async fn the_neighbour_works(fake: FakeGateway, fault: Fault) {
-    let of = |i: &Input, name: &str, online| matches!(i, Input::Report { portal, report } if portal == name && report.online == Some(online));
-    fake.receives(|i| of(i, "power-1", false)).await;
-    fake.receives(|i| of(i, "power-2", true)).await;
-    assert_eq!(fake.requests(), 0, "{fault:?}");
-    fake.line.present(2, 0, uid(CARD));
-    fake.relay(21, 1, true).await;
-}
-
-#[tokio::test]
-async fn answers_that_do_not_fit_are_never_trusted() {
-    let faults = [Fault::WrongUnit, Fault::Garbage, Fault::HalfFrame, Fault::Disconnects, Fault::Short, Fault::Silent];
-    for_each_fault(&faults, |fault| async move {
-        let (line, specs) = boxes(2);
-        line.fault(1, fault);
-        line.present(1, 0, uid(CARD));
-        the_neighbour_works(FakeGateway::start(line, specs, &[CARD]).await, fault).await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_late_answer_never_answers_the_next_request() {
-    let (line, specs) = boxes(2);
-    line.present(1, 0, uid(CARD));
-    line.fault(1, Fault::Slow(Duration::from_millis(250)));
-    let fake = FakeGateway::start(line, specs, &[CARD]).await;
-    fake.reports(|r| r.online == Some(false)).await;
-    // Unit 2 was asked between the late answers of unit 1 and never took one for its own.
-    fake.receives(
-        |i| matches!(i, Input::Report { portal, report } if portal == "power-2" && report.card_present == Some(false)),
-    )
-    .await;
-    let wrong = |i: &Input| matches!(i, Input::Report { portal, report } if portal == "power-2" && report.card_present == Some(true));
-    assert!(!fake.received.borrow().iter().any(wrong));
-}
-
-#[tokio::test]
-async fn a_pulse_that_the_gateway_times_is_ended_when_the_gateway_stops() {
-    let line = Line::new([(9, profile("inveo-rfid-ind-m1"))]);
-    let spec = ModbusPortalSpec { output: Some(part(9, "inveo-rfid-ind-m1", 0)), ..door() };
-    let fake = FakeGateway::start(line, vec![spec], &[CARD]).await;
-    fake.online().await;
-    fake.line.present(9, 0, uid(CARD));
-    fake.relay(9, 0, true).await;
-    let FakeGateway { running, line, orders, .. } = fake;
-    drop(orders);
-    let begun = Instant::now();
-    running.stop().await;
-    assert!(begun.elapsed() < Duration::from_millis(900), "it waited for the pulse");
-    assert!(!line.relay(9, 0));
+    /// Switches the first relay of unit 1 within a second.
+    async fn switch(&self, on: bool) -> Result<Reply, BusError> {
+        let deadline = Instant::now() + ms(1000);
+        self.bus.call(1, coil(0, on), Priority::Release, Some(deadline)).await.map(|answer| answer.reply)
+    }
 }

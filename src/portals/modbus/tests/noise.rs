@@ -1,9 +1,11 @@
 //! A bad line: of the answers, 5 % each are lost, late, garbled and another's. Cards are shown all the time, and after every
 //! transaction the relays that are on are those that may be.
 
-use std::collections::BTreeMap;
+use std::sync::Mutex;
 
-use super::cable::{Cable, Dice, Weather};
+use tokio::task::JoinSet;
+
+use super::cable::Dice;
 use super::*;
 use crate::portals::modbus::Released;
 
@@ -60,43 +62,36 @@ impl Observer for Judge {
     }
 }
 
-fn places() -> (BTreeMap<String, Place>, Vec<ModbusPortalSpec>, Line) {
-    let mut specs: Vec<ModbusPortalSpec> = (1..=4).map(power_box).collect();
-    specs.push(door());
-    let controller = |n: u8| ModbusPortalSpec {
-        id: format!("door-{n}").parse().unwrap(),
-        kind: PortalKind::Door,
-        direction: None,
-        slots: 1,
-        reader: Some(part(n, "generic-door-controller", 0)),
-        output: Some(part(n, "generic-door-controller", 0)),
-        meter: Some(part(31, "eastron-sdm120", 0)),
-        inputs: None,
+fn specs() -> Vec<ModbusPortalSpec> {
+    let controller = |n: u8| {
+        let whole = Some(part(n, "generic-door-controller", 0));
+        let door = portal(&format!("door-{n}"), PortalKind::Door, whole.clone(), whole);
+        ModbusPortalSpec { meter: Some(part(31, "eastron-sdm120", 0)), ..door }
     };
-    specs.extend([controller(10), controller(11)]);
-    let parts = specs.iter().flat_map(|s| [&s.reader, &s.output, &s.meter]).flatten();
-    let line = Line::new(parts.map(|p| (p.unit, Arc::clone(&p.profile))).collect::<HashMap<_, _>>());
-    let place = |spec: &ModbusPortalSpec| {
-        let (reader, output) = (spec.reader.as_ref().unwrap(), spec.output.as_ref().unwrap());
-        let place = Place {
-            kind: spec.kind,
-            reader: reader.unit,
-            relay: (output.unit, output.channel),
-            shown: None,
-            may: None,
-            granted: 0,
-            confirmed: 0,
-            failed: 0,
-            superseded: 0,
-            reported: 0,
-        };
-        (spec.id.to_string(), place)
+    let mut specs = boxes(4);
+    specs.extend([door(), controller(10), controller(11)]);
+    specs
+}
+
+fn place(spec: &ModbusPortalSpec) -> (String, Place) {
+    let (reader, output) = (spec.reader.as_ref().unwrap(), spec.output.as_ref().unwrap());
+    let place = Place {
+        kind: spec.kind,
+        reader: reader.unit,
+        relay: (output.unit, output.channel),
+        shown: None,
+        may: None,
+        granted: 0,
+        confirmed: 0,
+        failed: 0,
+        superseded: 0,
+        reported: 0,
     };
-    (specs.iter().map(place).collect(), specs, line)
+    (spec.id.to_string(), place)
 }
 
 /// Grants to a card whose first byte is even; a box is cut when its card has left.
-fn answer(places: &Places, orders: &HashMap<String, mpsc::Sender<PortalOrder>>, input: &Input) {
+fn answer(places: &Places, input: &Input) -> Option<PortalOrder> {
     let mut places = places.lock().unwrap();
     match input {
         Input::Request(request) => {
@@ -104,33 +99,26 @@ fn answer(places: &Places, orders: &HashMap<String, mpsc::Sender<PortalOrder>>, 
             let Presented::Card(card) = request.presented else { panic!("no card was shown so: {request:?}") };
             assert_eq!(Some(card), place.shown, "`{}` asks for a card that is not there", request.portal);
             if card.as_bytes()[0] % 2 == 1 {
-                return;
+                return None;
             }
             let hold = (place.kind != PortalKind::PowerBox).then_some(1000);
             place.granted += 1;
-            place.may = Some(Instant::now() + Duration::from_millis(SETTLE_MS));
-            let grant = Grant::for_test(request.portal.parse().unwrap(), Some(card), hold);
-            let order = PortalOrder::Answer {
-                portal: request.portal.clone(),
-                id: None,
-                decision: Decision::Grant(grant),
-                delay_ms: None,
-            };
-            orders[&request.portal].try_send(order).unwrap();
+            place.may = Some(Instant::now() + ms(SETTLE_MS));
+            let decision = Decision::Grant(Grant::for_test(request.portal.parse().unwrap(), Some(card), hold));
+            Some(PortalOrder::Answer { portal: request.portal.clone(), id: None, decision, delay_ms: None })
         }
         Input::Report { portal, report } => {
             if let Some(Presented::Card(card)) = report.uid {
                 assert_eq!(Some(card), places[portal].shown, "`{portal}` reports a card that is not there");
             }
-            if report.card_present == Some(false) {
-                let cut = PortalOrder::Cut { portal: portal.parse().unwrap(), reason: "card_left" };
-                orders[portal].try_send(cut).unwrap();
-            }
+            let left = report.card_present == Some(false);
+            left.then(|| PortalOrder::Cut { portal: portal.parse().unwrap(), reason: "card_left" })
         }
         Input::Alarm { kind: AlarmKind::PortalOffline, portal: Some(portal), .. } => {
             places.get_mut(portal.as_str()).unwrap().reported += 1;
+            None
         }
-        _ => {}
+        _ => None,
     }
 }
 
@@ -155,7 +143,7 @@ impl Visits {
     }
 
     async fn visit(&mut self, number: u32) {
-        let limit = Duration::from_millis(SETTLE_MS);
+        let limit = ms(SETTLE_MS);
         let first = self.dice.below(5) * 2 + u64::from(number.is_multiple_of(5));
         let card = uid(&format!("1{first:X}{:02X}{number:04X}", self.dice.below(256)));
         let (name, line, places) = (&self.name, &self.line, &self.places);
@@ -168,7 +156,7 @@ impl Visits {
         line.present(reader, 0, card);
         // Shown while its reader is not received, a card opens nothing: nothing is waited for that need not come.
         let received = self.seen.wait_for(|()| places.lock().unwrap()[name].granted > before);
-        let granted = timeout(Duration::from_millis(2000), received).await.is_ok();
+        let granted = timeout(ms(2000), received).await.is_ok();
         let ended = |all: &BTreeMap<String, Place>| all[name].ended() == all[name].granted;
         if granted {
             let over = self.seen.wait_for(|()| ended(&places.lock().unwrap()));
@@ -176,7 +164,7 @@ impl Visits {
         }
         line.remove(reader, 0);
         // A level reader forgets a card after 1 s. On such a line a card may also be seen only now.
-        tokio::time::sleep(Duration::from_millis(1300 + self.dice.below(1000))).await;
+        sleep(ms(1300 + self.dice.below(1000))).await;
         let over = self.seen.wait_for(|()| ended(&places.lock().unwrap()));
         assert!(timeout(limit, over).await.is_ok(), "a late release of `{name}` has no end");
         assert!(line.wait_relay(relay.0, relay.1, false, limit).await, "the relay of `{name}` stays on");
@@ -194,10 +182,11 @@ fn tail(line: &Line) -> Vec<String> {
 }
 
 async fn a_bad_line(baud: Option<u32>, seed: u64) {
-    let (places, specs, line) = places();
-    let places: Places = Arc::new(Mutex::new(places));
+    let specs = specs();
+    let line = devices(&specs);
+    let places: Places = Arc::new(Mutex::new(specs.iter().map(place).collect()));
     let watched = Arc::clone(&places);
-    let cable = Cable::new(&line, baud, &Weather { each_percent: 5, seed }, move |line| {
+    let cable = Cable::bad(&line, baud, 5, seed, move |line| {
         for (name, place) in &*watched.lock().unwrap() {
             let may = place.may.is_some_and(|until| Instant::now() < until);
             assert!(
@@ -209,28 +198,18 @@ async fn a_bad_line(baud: Option<u32>, seed: u64) {
     });
     let (changed, seen) = watch::channel(());
     let judge = Judge { places: Arc::clone(&places), line: line.clone(), changed: changed.clone() };
-    let (inbox, mut taken) = Inbox::new();
-    let spec = BusSpec::new("riser", LineSpec::Memory(cable.clone()), 200);
-    let observer: Arc<dyn Observer> = Arc::new(judge);
-    let running = start(vec![spec], specs, &inbox, &observer);
-    let orders: HashMap<_, _> = running.outlets.iter().map(|(id, to)| (id.to_string(), to.clone())).collect();
-    let gateway = Arc::clone(&places);
-    let gateway = tokio::spawn(async move {
-        while let Some(input) = tokio::select! {
-            input = taken.urgent.recv() => input,
-            input = taken.requests.recv() => input,
-        } {
-            answer(&gateway, &orders, &input);
-            changed.send_replace(());
-        }
+    let judged = Arc::clone(&places);
+    let rig = Rig::with(bus_on(&cable), &line, specs, Arc::new(judge), move |input| {
+        let order = answer(&judged, input);
+        changed.send_replace(());
+        order
     });
 
     let names: Vec<String> = places.lock().unwrap().keys().cloned().collect();
     let mut visits = JoinSet::new();
-    for (n, name) in names.into_iter().enumerate() {
-        let dice = Dice(seed + u64::try_from(n).unwrap());
-        let visit = Visits { name, places: Arc::clone(&places), line: line.clone(), seen: seen.clone(), dice };
-        visits.spawn(visit.run(cable.clone()));
+    for (n, name) in (0..).zip(names) {
+        let (places, line, seen) = (Arc::clone(&places), line.clone(), seen.clone());
+        visits.spawn(Visits { name, places, line, seen, dice: Dice(seed + n) }.run(cable.clone()));
     }
     let shown: u32 = visits.join_all().await.into_iter().sum();
 
@@ -247,8 +226,8 @@ async fn a_bad_line(baud: Option<u32>, seed: u64) {
         confirmed > 100 && failed > 0 && superseded < granted / 20,
         "{confirmed} confirmed, {failed} failed: that shows little"
     );
-    assert!(!gateway.is_finished(), "the gateway of the test has failed");
-    running.stop().await;
+    assert!(!rig.gateway.task.is_finished(), "the gateway of the test has failed");
+    rig.running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,9 +7,11 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::super::server::{ServerPortal, serve};
 use super::*;
 use crate::config::{ModbusServerConfig, Parity, SerialConfig};
+use crate::portals::modbus::server::{ServerPortal, serve};
+
+const BOARD: &str = "lc-tech-relay-8ch";
 
 /// A peer of its own process, ended with the test.
 struct Peer {
@@ -31,7 +33,7 @@ impl Peer {
             .expect("pymodbus in tests/.venv; `tests/run` makes it");
         let commands = child.stdin.take().unwrap();
         let mut answers = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = timeout(4 * LIMIT, answers.next_line()).await.unwrap().unwrap().expect("the peer starts");
+        let first = timeout(LIMIT, answers.next_line()).await.unwrap().unwrap().expect("the peer starts");
         (Self { _child: child, commands, answers }, first)
     }
 
@@ -48,7 +50,7 @@ impl Peer {
             }
         };
         // A slow peer may have been given up for a while, and is asked again after some seconds.
-        assert!(timeout(4 * LIMIT, asking).await.is_ok(), "`{command}` never became `{wanted}`");
+        assert!(timeout(LIMIT, asking).await.is_ok(), "`{command}` never became `{wanted}`");
     }
 }
 
@@ -80,51 +82,26 @@ impl Pair {
     }
 }
 
-fn power_box() -> ModbusPortalSpec {
-    ModbusPortalSpec {
-        id: "power".parse().unwrap(),
-        kind: PortalKind::PowerBox,
-        direction: None,
-        slots: 1,
-        reader: Some(part(5, "technotrade-vrd-485", 0)),
-        output: Some(part(21, "lc-tech-relay-8ch", 3)),
-        meter: Some(part(5, "eastron-sdm120", 0)),
-        inputs: None,
-    }
-}
-
-fn gate() -> ModbusPortalSpec {
-    ModbusPortalSpec {
-        id: "gate".parse().unwrap(),
-        kind: PortalKind::Gate,
-        direction: None,
-        slots: 1,
-        reader: None,
-        output: Some(part(21, "lc-tech-relay-8ch", 6)),
-        meter: None,
-        inputs: None,
-    }
-}
-
 async fn a_line_of_devices(line: LineSpec, mut peer: Peer) {
-    // A peer in Python on a busy machine is slow; a pulse whose answer is late is not tried again.
-    let spec = BusSpec::new("riser", line, 1000);
-    // 41.2 W and 103.4 kWh as IEEE 754 singles.
+    let power_box = portal("power", PortalKind::PowerBox, Some(part(5, READER, 0)), Some(part(21, BOARD, 3)));
+    let power_box = ModbusPortalSpec { meter: Some(part(5, "eastron-sdm120", 0)), ..power_box };
+    let gate = portal("gate", PortalKind::Gate, None, Some(part(21, BOARD, 6)));
+    // 41.2 W and 103.4 kWh as IEEE 754 singles, before the meter is read for the first time: its energy is read every half minute.
     assert_eq!(peer.report("set 5 4 12 16932 52429").await, "ok");
     assert_eq!(peer.report("set 5 4 342 17102 52429").await, "ok");
-    // The meter is set before it is read for the first time: its energy is read only every half minute.
-    let fake = FakeGateway::on(spec, Line::new([]), vec![power_box(), gate()], &[CARD]);
-    fake.online().await;
-    fake.reports(|r| r.power_w.is_some_and(|w| (w - 41.2).abs() < 0.01)).await;
-    fake.reports(|r| r.energy_kwh.is_some_and(|e| (e - 103.4).abs() < 0.01)).await;
-    assert_eq!(peer.report("set 5 3 2 7846 34417").await, "ok");
-    peer.becomes("get 21 1 3 1", "1").await;
-    fake.reports(|r| r.relay == Some(true)).await;
-    assert_eq!(peer.report("set 5 3 2 0 0").await, "ok");
-    peer.becomes("get 21 1 3 1", "0").await;
-    fake.reports(|r| r.relay == Some(false)).await;
-    let grant = Grant::for_test("gate".parse().unwrap(), None, Some(1000));
-    fake.order("gate", PortalOrder::Release { grant });
+    // A peer in Python on a busy machine is slow; a pulse whose answer is late is not tried again.
+    let rig = Rig::at(BusSpec::new("riser", line, 1000), &Line::new([]), vec![power_box, gate], &[CARD]);
+    rig.online().await;
+    rig.reports(|r| r.power_w.is_some_and(|w| (w - 41.2).abs() < 0.01)).await;
+    rig.reports(|r| r.energy_kwh.is_some_and(|e| (e - 103.4).abs() < 0.01)).await;
+    let relay = |on: bool| report_of("power", move |r| r.relay == Some(on));
+    for (card, on) in [("7846 34417", true), ("0 0", false)] {
+        let before = rig.count(relay(on));
+        assert_eq!(peer.report(&format!("set 5 3 2 {card}")).await, "ok");
+        peer.becomes("get 21 1 3 1", if on { "1" } else { "0" }).await;
+        rig.receives(before + 1, relay(on)).await;
+    }
+    rig.release("gate", 1000);
     peer.becomes("get 21 1 6 1", "1").await;
     peer.becomes("get 21 1 6 1", "0").await;
 }
@@ -146,7 +123,7 @@ async fn an_independent_line_of_devices_works_on_a_serial_line() {
 
 /// Serves one door and lets an independent controller ask.
 async fn a_controller(serial: Option<SerialConfig>, arguments: &[&str]) {
-    let (inbox, mut taken) = Inbox::new();
+    let (inbox, taken) = Inbox::new();
     let spec = ModbusServerConfig {
         tcp: Some("127.0.0.1:0".parse().unwrap()),
         serial,
@@ -154,29 +131,7 @@ async fn a_controller(serial: Option<SerialConfig>, arguments: &[&str]) {
     };
     let door = ServerPortal { id: "door".parse().unwrap(), kind: PortalKind::Door, unit: 13 };
     let server = serve(spec, vec![door], &inbox).await.unwrap();
-    let orders = server.outlets[0].1.clone();
-    let (report, received) = watch::channel(Vec::new());
-    tokio::spawn(async move {
-        while let Some(input) = taken.requests.recv().await {
-            if let Input::Request(request) = &input {
-                let decision = match request.presented {
-                    Presented::Card(card) if card == uid(CARD) => {
-                        Decision::Grant(Grant::for_test("door".parse().unwrap(), Some(card), Some(3000)))
-                    }
-                    _ => Decision::Deny(Reason::UnknownCredential.into()),
-                };
-                orders
-                    .try_send(PortalOrder::Answer {
-                        portal: "door".into(),
-                        id: request.id.clone(),
-                        decision,
-                        delay_ms: None,
-                    })
-                    .unwrap();
-            }
-            report.send_modify(|all: &mut Vec<Input>| all.push(input));
-        }
-    });
+    let gateway = Gateway::run(taken, &server.outlets, grants(&[CARD], |_| Some(3000)));
     let port = server.address.unwrap().port().to_string();
     let arguments: Vec<&str> = arguments.iter().map(|a| if *a == "PORT" { port.as_str() } else { a }).collect();
     let (mut peer, ready) = Peer::start(&arguments).await;
@@ -188,9 +143,7 @@ async fn a_controller(serial: Option<SerialConfig>, arguments: &[&str]) {
     assert_eq!(peer.report("input 13 7 1").await, "exception 2");
     assert_eq!(peer.report("ask16 13 3 0102").await, "exception 3");
     assert!(peer.report("state 13 2").await.starts_with("ok"));
-    let mut received = received;
-    let open = |i: &Input| matches!(i, Input::Report { report, .. } if report.contact_open == Some(true));
-    assert!(timeout(LIMIT, received.wait_for(|all| all.iter().any(open))).await.is_ok());
+    gateway.reports(|r| r.contact_open == Some(true)).await;
 }
 
 #[tokio::test]

@@ -1,156 +1,103 @@
 //! What becomes of a release: confirmed or reported as failed, never late, and never twice.
 
-use super::cable::{Cable, Weather};
 use super::*;
-use crate::profile::{Confirm, read};
+use crate::profile::{Confirm, Output};
 
-const CALM: Weather = Weather { each_percent: 0, seed: 0 };
-
-/// A door whose relay is channel 0 of unit 7, by this profile; on a line in memory.
-fn door_of(profile: Profile) -> FakeGateway {
-    let profile = Arc::new(profile);
-    let line = Line::new([(7, Arc::clone(&profile))]);
-    let output = Part { bus: "riser".into(), unit: 7, profile, channel: 0 };
-    let spec = ModbusPortalSpec {
-        id: "door".parse().unwrap(),
-        kind: PortalKind::Door,
-        direction: None,
-        reader: None,
-        slots: 1,
-        output: Some(output),
-        meter: None,
-        inputs: None,
-    };
-    let cable = Cable::new(&line, Some(38_400), &CALM, |_| {});
-    let bus = BusSpec::new("riser", LineSpec::Memory(cable), 200);
-    FakeGateway::on(bus, line, vec![spec], &[])
-}
-
-fn with_output(id: &str, change: impl FnOnce(&mut crate::profile::Output)) -> Profile {
-    let mut profile = shipped(id).unwrap();
-    change(profile.output.as_mut().unwrap());
-    profile
-}
-
-impl FakeGateway {
-    fn release(&self, hold_ms: u32) {
-        let grant = Grant::for_test("door".parse().unwrap(), None, Some(hold_ms));
-        self.order("door", PortalOrder::Release { grant });
-    }
-
-    async fn release_fails(&self, why: &str) {
-        self.receives(
-            |i| matches!(i, Input::Alarm { kind: AlarmKind::PortalOffline, detail, .. } if detail.contains(why)),
-        )
-        .await;
-    }
-
-    fn pulses(&self, pulse: &Request) -> Vec<Instant> {
-        self.line.received().into_iter().filter(|(_, _, r)| r == pulse).map(|(at, ..)| at).collect()
-    }
-}
-
+/// A board whose pulses the gateway times.
+const BY_GATEWAY: &str = "lc-tech-relay-8ch";
 const PULSE_3_S: Request = Request::WriteCoil { address: 0x0200, value: 30 };
 const ON: Request = Request::WriteCoil { address: 0, value: 0xFF00 };
 
-#[tokio::test(start_paused = true)]
-async fn a_pulse_that_the_device_took_and_does_not_show_is_reported_and_not_sent_twice() {
-    let fake = door_of(shipped("waveshare-relay-8ch").unwrap());
-    fake.online().await;
-    fake.line.fault(7, Fault::StuckRelay);
-    fake.release(3000);
-    fake.release_fails("the relay reads off after it took the pulse").await;
-    assert_eq!(fake.pulses(&PULSE_3_S).len(), 1);
+/// A door whose relay is channel 0 of unit 7, by this profile; on a line in memory.
+async fn door_of(id: &str, change: impl FnOnce(&mut Output)) -> Rig {
+    let mut output = part(7, id, 0);
+    change(Arc::make_mut(&mut output.profile).output.as_mut().unwrap());
+    let specs = vec![portal("door", PortalKind::Door, None, Some(output))];
+    let rig = Rig::on(&devices(&specs), Some(38_400), specs, &[]);
+    rig.online().await;
+    rig
 }
 
+fn echo_only(output: &mut Output) {
+    output.confirm = Confirm::Echo { because: "a test".into() };
+    output.retry = 10;
+}
+
+/// Whether the gateway retries, and how often: the row says what the board does and how many requests it received for one release.
 #[tokio::test(start_paused = true)]
-async fn a_pulse_that_never_arrived_is_sent_again_as_often_as_the_profile_reports() {
-    let fake = door_of(shipped("waveshare-relay-8ch").unwrap());
-    fake.online().await;
-    fake.line.fault(7, Fault::Silent);
-    fake.release(3000);
-    let line = fake.line.clone();
-    // The device wakes after the first pulse was lost.
-    while fake.pulses(&PULSE_3_S).is_empty() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+async fn a_release_that_is_not_confirmed_is_reported_and_sent_no_more_often_than_the_profile_allows() {
+    type Case = (&'static str, fn(&mut Output), Fault, &'static str, Request, usize);
+    let cases: [Case; 4] = [
+        // The device took the pulse and does not show it.
+        (RELAYS, |_| {}, Fault::StuckRelay, "after it took the pulse", PULSE_3_S, 1),
+        // It cannot be read back: the pulse may have been done.
+        (RELAYS, echo_only, Fault::Silent, "no answer", PULSE_3_S, 1),
+        (BY_GATEWAY, |output| output.retry = 0, Fault::StuckRelay, "after it was switched on", ON, 1),
+        (BY_GATEWAY, |output| output.retry = 3, Fault::StuckRelay, "after it was switched on", ON, 4),
+    ];
+    for (id, change, fault, why, sent, times) in cases {
+        let rig = door_of(id, change).await;
+        rig.line.fault(7, fault);
+        rig.release("door", 3000);
+        rig.receives(1, alarm(AlarmKind::PortalOffline, why)).await;
+        assert_eq!(rig.received(&sent).len(), times, "{id}, {why}");
     }
-    line.fault(7, Fault::None);
-    fake.relay(7, 0, true).await;
-    assert_eq!(fake.pulses(&PULSE_3_S).len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pulse_of_a_board_that_cannot_be_read_back_is_never_sent_twice() {
-    let echo = |output: &mut crate::profile::Output| {
-        output.confirm = Confirm::Echo { because: "a test".into() };
-        output.retry = 10;
-    };
-    let fake = door_of(with_output("waveshare-relay-8ch", echo));
-    fake.online().await;
-    fake.line.fault(7, Fault::Silent);
-    fake.release(3000);
-    fake.release_fails("no answer within").await;
-    assert_eq!(fake.pulses(&PULSE_3_S).len(), 1);
+async fn a_pulse_that_never_arrived_is_sent_again() {
+    let rig = door_of(RELAYS, |_| {}).await;
+    rig.line.fault(7, Fault::Silent);
+    rig.release("door", 3000);
+    // The device wakes after the first pulse was lost.
+    while rig.received(&PULSE_3_S).is_empty() {
+        sleep(ms(1)).await;
+    }
+    rig.line.fault(7, Fault::None);
+    rig.relay(7, 0, true).await;
+    assert_eq!(rig.received(&PULSE_3_S).len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_release_is_given_up_at_its_deadline_reported_and_never_comes_late() {
-    let quick = |output: &mut crate::profile::Output| {
-        output.deadline_ms = 700;
-        output.retry = 10;
-    };
-    let fake = door_of(with_output("lc-tech-relay-8ch", quick));
-    fake.online().await;
-    fake.line.fault(7, Fault::StuckRelay);
+    let quick = |output: &mut Output| (output.deadline_ms, output.retry) = (700, 10);
+    let rig = door_of(BY_GATEWAY, quick).await;
+    rig.line.fault(7, Fault::StuckRelay);
     let begun = Instant::now();
-    fake.release(3000);
-    fake.release_fails("not confirmed within 700 ms").await;
-    let took = begun.elapsed();
-    assert!(took >= Duration::from_millis(700) && took < Duration::from_millis(750), "{took:?}");
-    assert!(fake.pulses(&ON).iter().all(|at| *at <= begun + Duration::from_millis(700)));
-    let sent = fake.pulses(&ON).len();
-    fake.line.fault(7, Fault::None);
-    assert!(!fake.line.wait_relay(7, 0, true, Duration::from_secs(10)).await, "it came late");
-    assert_eq!(fake.pulses(&ON).len(), sent);
-}
-
-#[tokio::test(start_paused = true)]
-async fn retry_reports_how_many_further_tries_there_are() {
-    for retry in [0, 3] {
-        let fake = door_of(with_output("lc-tech-relay-8ch", |output| output.retry = retry));
-        fake.online().await;
-        fake.line.fault(7, Fault::StuckRelay);
-        fake.release(3000);
-        fake.release_fails("the relay reads off after it was switched on").await;
-        assert_eq!(fake.pulses(&ON).len(), usize::from(retry) + 1);
-    }
+    rig.release("door", 3000);
+    rig.receives(1, alarm(AlarmKind::PortalOffline, "within 700 ms")).await;
+    assert!((ms(700)..ms(750)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    let sent = rig.received(&ON);
+    assert!(sent.iter().all(|at| *at <= begun + ms(700)));
+    rig.line.fault(7, Fault::None);
+    rig.relay_stays(7, 0, false).await;
+    assert_eq!(rig.received(&ON), sent);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cut_is_tried_however_few_tries_and_little_time_a_release_gets() {
-    let text = include_str!("../../../../devices/lc-tech-relay-8ch.toml");
-    let profile = read(&text.replace("state = \"relay\"", "state = \"relay\"\nretry = 0\ndeadline_ms = 400")).unwrap();
-    let fake = door_of(profile);
-    fake.online().await;
-    fake.release(1000);
-    fake.relay(7, 0, true).await;
-    fake.line.fault(7, Fault::StuckRelay);
+    let quick = |output: &mut Output| (output.deadline_ms, output.retry) = (400, 0);
+    let rig = door_of(BY_GATEWAY, quick).await;
+    rig.release("door", 1000);
+    rig.relay(7, 0, true).await;
+    rig.line.fault(7, Fault::StuckRelay);
     // The pulse is over, and the relay stays on.
-    fake.receives(|i| matches!(i, Input::Alarm { kind: AlarmKind::UnconfirmedRevocation, .. })).await;
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    fake.line.fault(7, Fault::None);
-    fake.relay(7, 0, false).await;
+    let unconfirmed = |i: &Input| matches!(i, Input::Alarm { kind: AlarmKind::UnconfirmedRevocation, portal: Some(p), .. } if p.as_str() == "door");
+    rig.receives(1, unconfirmed).await;
+    sleep(Duration::from_secs(60)).await;
+    assert!(rig.line.relay(7, 0));
+    rig.line.fault(7, Fault::None);
+    rig.relay(7, 0, false).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_two_releases_at_once_the_second_one_counts_for_both() {
-    let fake = door_of(shipped("lc-tech-relay-8ch").unwrap());
-    fake.online().await;
-    fake.release(1000);
-    fake.release(2000);
-    fake.relay(7, 0, true).await;
+    let rig = door_of(BY_GATEWAY, |_| {}).await;
+    rig.release("door", 1000);
+    rig.release("door", 2000);
+    rig.relay(7, 0, true).await;
     let begun = Instant::now();
-    fake.relay(7, 0, false).await;
-    assert!(begun.elapsed() > Duration::from_millis(1900), "{:?}", begun.elapsed());
-    assert!(!fake.received.borrow().iter().any(|i| matches!(i, Input::Alarm { .. })));
+    rig.relay(7, 0, false).await;
+    assert!(begun.elapsed() > ms(1900), "{:?}", begun.elapsed());
+    assert_eq!(rig.count(|i| matches!(i, Input::Alarm { .. })), 0);
 }

@@ -1,0 +1,137 @@
+//! Doors and gates: releases by a card, and what contacts, buttons and turnstiles report.
+
+use super::*;
+use crate::access::portal::Direction;
+use crate::access::portal::Posture;
+use crate::profile::InputKind;
+
+#[tokio::test(start_paused = true)]
+async fn a_door_is_released_by_one_pulse_that_the_device_ends() {
+    for baud in [None, Some(19_200)] {
+        let rig = Rig::on(&devices(&[door()]), baud, vec![door()], &[OTHER]);
+        rig.online().await;
+        // The latch was released, so the same card opens again.
+        for times in 1..=2 {
+            rig.line.present(9, 0, uid(OTHER));
+            rig.relay(21, 7, true).await;
+            rig.relay(21, 7, false).await;
+            assert_eq!(rig.requests(), times);
+        }
+        let pulses = rig.writes(0).into_iter().filter(|r| matches!(r, Request::WriteCoil { address: 0x0207, .. }));
+        assert_eq!(pulses.collect::<Vec<_>>(), vec![Request::WriteCoil { address: 0x0207, value: 10 }; 2]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_door_controllers_card_contact_and_exit_button_are_received() {
+    let rig = Rig::new(vec![whole(PortalKind::Door, "generic-door-controller", 0)], &[CARD]).await;
+    rig.reports(|r| r.contact_open == Some(false)).await;
+    rig.line.present(5, 0, uid(CARD));
+    rig.receives(1, request_of(CARD)).await;
+    rig.relay(5, 0, true).await;
+    rig.line.input(5, InputKind::ContactOpen, 0, true);
+    rig.reports(|r| r.contact_open == Some(true)).await;
+    rig.relay(5, 0, false).await;
+    rig.line.input(5, InputKind::ExitButton, 0, true);
+    rig.reports(|r| r.exit_button).await;
+    assert_eq!(rig.count(report(|r| r.exit_button && r.online.is_some())), 0);
+    // The same card again is a new count, so a new request; and the controller was sent that the first was accepted.
+    rig.line.present(5, 0, uid(CARD));
+    rig.relay(5, 0, true).await;
+    assert_eq!(rig.requests(), 2);
+    assert!(!rig.received(&Request::WriteRegister { address: 29, value: 1 }).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_converter_that_counts_reports_the_same_card_again() {
+    let reader = part(8, "wiegand-converter", 0);
+    let reading = Presented::Lossy(reader.profile.readers[0].uid.transform().unwrap().read(uid(CARD)));
+    let rig = Rig::new(vec![ModbusPortalSpec { reader: Some(reader), ..door() }], &[]).await;
+    for times in 1..=2 {
+        rig.line.present(8, 0, uid(CARD));
+        rig.receives(times, |i| matches!(i, Input::Request(r) if r.presented == reading)).await;
+        assert_eq!(rig.requests(), times);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_contact_may_be_on_a_module_of_its_own() {
+    let spec = ModbusPortalSpec { inputs: Some(part(9, "generic-contacts", 3)), ..whole(PortalKind::Door, WHOLE, 0) };
+    let rig = Rig::new(vec![spec], &[]).await;
+    // Nothing is wired yet: as good as an open door.
+    rig.reports(|r| r.contact_open == Some(true)).await;
+    // The door beside it.
+    rig.line.input(9, InputKind::ContactOpen, 2, false);
+    rig.line.input(9, InputKind::ContactOpen, 3, false);
+    rig.reports(|r| r.contact_open == Some(false)).await;
+    rig.line.input(9, InputKind::ExitButton, 3, true);
+    rig.reports(|r| r.exit_button).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_button_held_down_while_the_gateway_starts_opens_nothing() {
+    let spec = whole(PortalKind::Door, "generic-door-controller", 0);
+    let line = devices(std::slice::from_ref(&spec));
+    line.input(5, InputKind::ExitButton, 0, true);
+    let rig = Rig::on(&line, None, vec![spec], &[]);
+    rig.online().await;
+    rig.reports(|r| r.contact_open == Some(false)).await;
+    sleep(ms(5000)).await;
+    assert_eq!(rig.count(report(|r| r.exit_button)), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turnstile_reports_ways_passages_and_fire() {
+    let rig = Rig::new(vec![whole(PortalKind::Gate, "generic-turnstile", 1)], &[CARD]).await;
+    rig.reports(|r| r.fire == Some(false)).await;
+    rig.line.present(5, 1, uid(CARD));
+    rig.receives(1, |i| matches!(i, Input::Request(r) if r.direction == Some(Direction::Out))).await;
+    rig.relay(5, 1, true).await;
+    // Who goes in passes the other gate of this device.
+    rig.line.input(5, InputKind::PassedIn, 0, true);
+    for times in 1..=2 {
+        rig.line.input(5, InputKind::PassedOut, 0, true);
+        rig.receives(times, report(|r| r.passed == Some(Direction::Out))).await;
+    }
+    assert_eq!(rig.count(report(|r| r.passed == Some(Direction::In))), 0);
+    rig.line.input(5, InputKind::Fire, 0, true);
+    rig.reports(|r| r.fire == Some(true)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_gates_of_one_turnstile_of_contacts_receive_each_of_its_own_way() {
+    let ways = [("in", 0, Direction::In), ("out", 1, Direction::Out)];
+    let gates = ways.map(|(id, channel, way)| {
+        let output = Some(part(5, "generic-turnstile-contacts", channel));
+        ModbusPortalSpec { direction: Some(way), ..portal(id, PortalKind::Gate, None, output) }
+    });
+    let rig = Rig::new(gates.to_vec(), &[]).await;
+    for (id, ..) in ways {
+        rig.receives(1, report_of(id, |r| r.fire == Some(false))).await;
+    }
+    rig.line.input(5, InputKind::PassedIn, 0, true);
+    rig.line.input(5, InputKind::PassedOut, 0, true);
+    for (id, _, way) in ways {
+        rig.receives(1, report_of(id, |r| r.passed == Some(way))).await;
+    }
+    assert_eq!(rig.count(report(|r| r.passed.is_some())), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_switched_on_without_a_release_is_reported_and_left_to_the_gateway() {
+    let rig = Rig::new(vec![door()], &[]).await;
+    let closed = report(|r| r.relay == Some(false));
+    rig.order("door", PortalOrder::Mode { portal: "door".parse().unwrap(), posture: Posture::Secure });
+    // It is written off and read back.
+    sleep(ms(2000)).await;
+    let before = rig.writes(0);
+    rig.line.force(21, 7, true);
+    rig.reports(|r| r.relay == Some(true)).await;
+    // Somebody may be leaving by a button of the device.
+    rig.relay_stays(21, 7, true).await;
+    assert_eq!(rig.writes(0), before);
+    let times = rig.count(&closed) + 1;
+    rig.order("door", PortalOrder::Lock { portal: "door".parse().unwrap() });
+    rig.relay(21, 7, false).await;
+    rig.receives(times, &closed).await;
+}

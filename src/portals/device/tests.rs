@@ -102,6 +102,7 @@ impl Rig {
         let (orders, ordered) = mpsc::channel(8);
         let (events, received) = mpsc::channel(8);
         let (stop, stopped) = watch::channel(false);
+        crate::portals::modbus::tests::logs::install();
         let (inbox, taken) = Inbox::new();
         let traits = |kind: &ReaderKind| ReaderTraits { kind: *kind, gone_ms: 100, direction: None };
         let output = OutputTraits {
@@ -292,6 +293,12 @@ async fn a_door_reports_its_relay_and_a_mode_holds_it() {
     for (posture, on) in [(Posture::Secure, false), (Posture::Fire, true), (Posture::Lockdown, false)] {
         rig.order(mode(posture)).await;
         assert_eq!(rig.report(|r| r.relay).await, on, "{posture:?}");
+        if on {
+            // A card in between does not end it.
+            rig.release(1000).await;
+            sleep(Duration::from_secs(5)).await;
+            assert!(rig.wiring.with(|device| device.on), "{posture:?} ended with the release");
+        }
     }
     // Switched by hand: the gateway judges it, because it may be an exit button of the device.
     rig.wiring.with(|device| device.on = true);

@@ -14,24 +14,51 @@ fn dead_unit(now: Instant) -> Health {
     health
 }
 
-#[tokio::test]
-async fn a_dead_unit_costs_at_most_a_tenth_of_the_line() {
-    let start = Instant::now();
-    let mut health = dead_unit(start);
-    let cost = Duration::from_millis(400);
-    let mut spent = Duration::ZERO;
-    // Asked all the time, by cards and by cuts.
-    for ms in (0..60_000).step_by(10) {
+/// Asks unit 1 at every step of this time by `priorities`; each time it may be asked, `ask` has it be silent for what it gives. The
+/// times, with that.
+fn asked_all_the_time(
+    health: &mut Health,
+    start: Instant,
+    (seconds, step_ms): (u64, usize),
+    priorities: &[Priority],
+    mut ask: impl FnMut(&mut Health, Instant) -> Duration,
+) -> Vec<(Instant, Duration)> {
+    let mut asked = Vec::new();
+    for ms in (0..seconds * 1000).step_by(step_ms) {
         let now = start + Duration::from_millis(ms);
-        for priority in [Priority::Cut, Priority::Card] {
-            if health.barred(1, priority, now).is_none() {
-                health.asked(1, priority);
-                health.silent(1, "no answer", cost, now);
-                spent += cost;
+        for priority in priorities {
+            if health.barred(1, *priority, now).is_none() {
+                health.asked(1, *priority);
+                asked.push((now, ask(health, now)));
             }
         }
-        assert_eq!(health.barred(2, Priority::Meter, now), None);
+        assert_eq!(health.barred(2, Priority::Meter, now), None, "the others keep their turn");
     }
+    asked
+}
+
+/// Longest time without a request that is given `full`.
+fn longest_gap(asked: &[(Instant, Duration)], full: Duration) -> Duration {
+    let whole: Vec<_> = asked.iter().filter(|(_, took)| *took == full).map(|(at, _)| *at).collect();
+    whole.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap()
+}
+
+const FULL: Duration = Duration::from_millis(200);
+fn silent(health: &mut Health, took: Duration, now: Instant) -> Duration {
+    health.silent(1, "no answer", took, now);
+    took
+}
+
+const BOTH: &[Priority] = &[Priority::Cut, Priority::Card];
+/// With one step of the loop.
+const LONGEST: Duration = Duration::from_millis(PROBE_MS_MAX + 50);
+
+#[tokio::test]
+async fn a_dead_unit_costs_at_most_a_tenth_of_the_line() {
+    let (start, cost) = (Instant::now(), Duration::from_millis(400));
+    let asked =
+        asked_all_the_time(&mut dead_unit(start), start, (60, 10), BOTH, |health, now| silent(health, cost, now));
+    let spent = cost * u32::try_from(asked.len()).unwrap();
     assert!(spent <= Duration::from_secs(7) + 2 * cost, "{spent:?}");
 }
 
@@ -39,36 +66,38 @@ async fn a_dead_unit_costs_at_most_a_tenth_of_the_line() {
 async fn a_repaired_unit_is_asked_again_within_thirty_seconds() {
     let start = Instant::now();
     let mut health = dead_unit(start);
-    let mut last = start;
-    for ms in (0..600_000).step_by(50) {
-        let now = start + Duration::from_millis(ms);
-        if health.barred(1, Priority::Card, now).is_none() {
-            health.silent(1, "no answer", Duration::from_millis(200), now);
-            last = now;
-        }
-        assert!(now - last <= Duration::from_millis(PROBE_MS_MAX) + Duration::from_millis(50));
-    }
+    let asked =
+        asked_all_the_time(&mut health, start, (600, 50), &[Priority::Card], |health, now| silent(health, FULL, now));
+    assert!(longest_gap(&asked, FULL) <= LONGEST);
     assert!(health.answered(1, &READ, Duration::ZERO));
-    assert_eq!(health.barred(1, Priority::Card, last), None);
+    assert_eq!(health.barred(1, Priority::Card, asked.last().unwrap().0), None);
 }
 
 #[tokio::test]
-async fn a_repaired_unit_that_takes_its_time_is_back_within_thirty_seconds() {
+async fn a_dead_unit_is_waited_for_shortly_and_twice_a_minute_for_as_long_as_it_may_need() {
     let start = Instant::now();
-    let full = Duration::from_millis(200);
-    let mut health = dead_unit(start);
-    let (mut last, mut whole) = (start, 0);
-    for ms in (0..600_000).step_by(50) {
-        let now = start + Duration::from_millis(ms);
-        if health.barred(1, Priority::Card, now).is_none() {
-            if health.short(1, full, now).is_none() {
-                (last, whole) = (now, whole + 1);
+    // Also where cuts are asked in between, and where the line rests after each.
+    for (priorities, rests) in [(&[Priority::Card][..], false), (BOTH, true)] {
+        let mut health = dead_unit(start);
+        assert_eq!(health.short(2, FULL, start), None);
+        let asked = asked_all_the_time(&mut health, start, (600, 50), priorities, |health, now| {
+            let took = health.short(1, FULL, now).unwrap_or(FULL);
+            silent(health, took, now);
+            if rests {
+                health.rest(1, now + Duration::from_secs(1));
             }
-            health.silent(1, "no answer", full, now);
+            took
+        });
+        let whole = asked.iter().filter(|(_, took)| *took == FULL).count();
+        assert!((20..=23).contains(&whole), "{whole} in ten minutes");
+        assert!(longest_gap(&asked, FULL) <= LONGEST);
+        // One that was ever slow is given its time.
+        health.answered(1, &READ, Duration::from_millis(60));
+        for _ in 0..OFFLINE_AFTER {
+            health.silent(1, "no answer", FULL, start);
         }
-        assert!(now - last <= Duration::from_millis(PROBE_MS_MAX) + Duration::from_millis(50), "at {ms} ms");
+        assert_eq!(health.short(1, FULL, start), Some(Duration::from_millis(120)));
     }
-    assert!((20..=23).contains(&whole), "{whole} times in 10 min");
 }
 
 #[tokio::test]
@@ -86,37 +115,11 @@ async fn a_unit_that_did_not_answer_leaves_the_line_to_the_others_and_is_still_s
 }
 
 #[tokio::test]
-async fn a_dead_unit_is_waited_for_shortly_and_twice_a_minute_for_as_long_as_it_may_need() {
-    let start = Instant::now();
-    let full = Duration::from_millis(200);
-    let mut health = dead_unit(start);
-    assert_eq!(health.short(2, full, start), None);
-    let mut in_full = 0;
-    for ms in (0..600_000).step_by(50) {
-        let now = start + Duration::from_millis(ms);
-        // Cuts in between do not put it off.
-        for priority in [Priority::Cut, Priority::Card] {
-            if health.barred(1, priority, now).is_none() {
-                health.asked(1, priority);
-                let took = health.short(1, full, now).unwrap_or(full);
-                in_full += usize::from(took == full);
-                health.silent(1, "no answer", took, now);
-                health.rest(1, now + Duration::from_secs(1));
-            }
-        }
-    }
-    assert!((20..=23).contains(&in_full), "{in_full} in ten minutes");
-    // One that was ever slow is given its time.
-    health.answered(1, &READ, Duration::from_millis(60));
-    for _ in 0..OFFLINE_AFTER {
-        health.silent(1, "no answer", full, start);
-    }
-    assert_eq!(health.short(1, full, start), Some(Duration::from_millis(120)));
-}
-
-#[tokio::test]
-async fn polls_of_a_dead_unit_come_last_and_its_switching_and_the_others_keep_their_turn() {
-    let mut health = dead_unit(Instant::now());
+async fn polls_of_a_dead_unit_come_last_its_cuts_are_tried_at_once_and_the_others_keep_their_turn() {
+    let now = Instant::now();
+    let mut health = dead_unit(now);
+    assert_eq!(health.barred(1, Priority::Cut, now), None);
+    assert!(health.barred(1, Priority::Release, now).is_some());
     for priority in Priority::ALL {
         let lane = if priority >= Priority::Card { Priority::Probe } else { priority };
         assert_eq!(health.lane(1, priority), lane);
@@ -125,14 +128,6 @@ async fn polls_of_a_dead_unit_come_last_and_its_switching_and_the_others_keep_th
     // One that fell with the line is asked as ever.
     health.line_down("no line");
     assert_eq!(health.lane(2, Priority::Card), Priority::Card);
-}
-
-#[tokio::test]
-async fn what_must_go_off_is_tried_at_once_at_a_dead_unit() {
-    let now = Instant::now();
-    let mut health = dead_unit(now);
-    assert_eq!(health.barred(1, Priority::Cut, now), None);
-    assert!(health.barred(1, Priority::Release, now).is_some());
 }
 
 #[tokio::test]

@@ -35,6 +35,18 @@ async fn request(far: &mut DuplexStream) -> Instant {
     Instant::now()
 }
 
+/// Sends these, each `gap_ms` after the one before, when a request has come; then the line stays open.
+fn sends(mut far: DuplexStream, gap_ms: u64, frames: Vec<Vec<u8>>) {
+    tokio::spawn(async move {
+        request(&mut far).await;
+        for frame in frames {
+            far.write_all(&frame).await.unwrap();
+            after(gap_ms).await;
+        }
+        std::future::pending::<()>().await;
+    });
+}
+
 async fn after(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
@@ -75,14 +87,10 @@ impl AsyncWrite for Wedged {
 
 #[tokio::test(start_paused = true)]
 async fn a_port_is_never_flushed() {
-    let (near, mut far) = duplex(512);
+    let (near, far) = duplex(512);
     let forgot = Arc::new(AtomicBool::new(false));
     let mut line = on(Box::new(Wedged(near, Arc::clone(&forgot))), Some(9600));
-    tokio::spawn(async move {
-        request(&mut far).await;
-        far.write_all(&reply(1, 7)).await.unwrap();
-        std::future::pending::<()>().await;
-    });
+    sends(far, 0, vec![reply(1, 7)]);
     let answer = timeout(Duration::from_secs(1), line.exchange(1, &ASK)).await;
     assert_eq!(words(answer.expect("it waits for the port")), [7]);
     assert!(!forgot.load(Ordering::Relaxed));
@@ -142,14 +150,8 @@ async fn a_late_frame_of_another_unit_is_passed_over() {
     let others =
         [reply(2, 66), rtu_frame(2, &[0x83, 2]), rtu_frame(2, &[5, 0, 1, 0xFF, 0]), rtu_frame(2, &[4, 4, 1, 2, 3, 4])];
     for other in others {
-        let (mut line, mut far) = line(9600);
-        tokio::spawn(async move {
-            request(&mut far).await;
-            far.write_all(&other).await.unwrap();
-            after(5).await;
-            far.write_all(&reply(1, 7)).await.unwrap();
-            std::future::pending::<()>().await;
-        });
+        let (mut line, far) = line(9600);
+        sends(far, 5, vec![other, reply(1, 7)]);
         assert_eq!(words(line.exchange(1, &ASK).await), [7]);
     }
 }
@@ -174,13 +176,10 @@ async fn what_came_and_is_no_answer_is_known_when_nobody_waits_any_longer() {
     ];
     let tcp = tcp.into_iter().map(|case| (None, case));
     for (baud, (bytes, received)) in tcp.chain(rtu.into_iter().map(|case| (Some(9600), case))) {
-        let (near, mut far) = duplex(512);
+        let (near, far) = duplex(512);
         let mut line = on(Box::new(near), baud);
-        tokio::spawn(async move {
-            request(&mut far).await;
-            far.write_all(&bytes).await.unwrap();
-            std::future::pending::<()>().await;
-        });
+        // A request over TCP is longer; it is not read to its end.
+        sends(far, 0, vec![bytes]);
         assert!(timeout(Duration::from_secs(1), line.exchange(6, &ASK)).await.is_err());
         assert_eq!(line.received(), received);
     }
@@ -197,17 +196,9 @@ async fn frames_that_answer_nothing_are_found_in_pieces_and_a_spoilt_one_is_not(
     spoilt[4] ^= 1;
     bytes.extend(spoilt);
     for piece in 1..bytes.len() {
-        let (mut line, mut far) = line(9600);
-        let sent = bytes.clone();
-        tokio::spawn(async move {
-            request(&mut far).await;
-            far.write_all(&reply(9, 1)).await.unwrap();
-            for piece in sent.chunks(piece) {
-                after(1).await;
-                far.write_all(piece).await.unwrap();
-            }
-            std::future::pending::<()>().await;
-        });
+        let (mut line, far) = line(9600);
+        let pieces = bytes.chunks(piece).map(<[u8]>::to_vec);
+        sends(far, 1, std::iter::once(reply(9, 1)).chain(pieces).collect());
         line.exchange(9, &ASK).await.unwrap();
         line.settle(Duration::from_secs(1)).await.unwrap();
         let found: Vec<_> = line.take_unsolicited().iter().map(|frame| (frame.unit, frame.function)).collect();

@@ -28,7 +28,7 @@ pub mod task;
 mod wiring;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::portals) mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

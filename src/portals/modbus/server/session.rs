@@ -268,7 +268,3 @@ impl PortalSession {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "session_tests.rs"]
-mod tests;

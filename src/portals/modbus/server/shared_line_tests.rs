@@ -4,14 +4,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::{Instant, timeout};
 
 use super::super::serial::characters;
-use super::hostile_tests::sessions;
+use super::hostile_tests::{UNIT, sessions};
 use super::*;
-use crate::access::input::Input;
 use crate::portals::modbus::tests::cable::Dice;
+use crate::portals::modbus::tests::{CARD, grants, uid};
 use crate::wire::modbus::{Request, Space, rtu_frame, rtu_open};
 use crate::wire::registers::encode_request;
 
-const UNIT: u8 = 13;
 const READ: Request = Request::Read { space: Space::Input, address: 0, count: 7 };
 
 /// A master and the other units on one end of the line, the server on the other.
@@ -106,33 +105,29 @@ async fn a_function_that_is_not_known_gets_an_exception_after_silence() {
     assert!(line.is_answered(&READ).await);
 }
 
-/// A request that takes as long to decide as the test likes.
-async fn undecided() -> (SharedLine, Arc<PortalSession>, crate::gateway::ports::InboxReceiver, Option<String>) {
+/// A request that waits for its decision, and the answer to it.
+async fn undecided() -> (SharedLine, Arc<PortalSession>, crate::gateway::ports::InboxReceiver, PortalOrder) {
     let (inbox, mut taken) = Inbox::new();
     let session = Arc::new(PortalSession::new("door".parse().unwrap(), PortalKind::Door, UNIT, inbox));
     let mut line = SharedLine::new(9_600, Arc::new(HashMap::from([(UNIT, Arc::clone(&session))])));
-    let values = encode_request(1, "1EA68671".parse().unwrap(), None).to_vec();
+    let values = encode_request(1, uid(CARD), None).to_vec();
     line.put(&rtu_frame(UNIT, &Request::WriteRegisters { address: 0, values }.encode())).await;
-    let id = loop {
-        if let Input::Request(request) = taken.requests.recv().await.unwrap() {
-            break request.id;
+    let mut answers = grants(&[], |_| None);
+    let denied = loop {
+        if let Some(order) = answers(&taken.requests.recv().await.unwrap()) {
+            break order;
         }
     };
-    (line, session, taken, id)
-}
-
-fn denied(id: Option<String>) -> PortalOrder {
-    let decision = crate::access::decision::Decision::Deny(crate::access::decision::Reason::NoEntitlement.into());
-    PortalOrder::Answer { portal: "door".into(), id, decision, delay_ms: None }
+    (line, session, taken, denied)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_is_not_sent_when_the_master_has_gone_on() {
     for (meanwhile, is_sent) in [(&[][..], true), (&[0], true), (&[3, 3, 0, 2], false)] {
-        let (mut line, session, _taken, id) = undecided().await;
+        let (mut line, session, _taken, denied) = undecided().await;
         line.put(meanwhile).await;
         sleep(Duration::from_millis(1)).await;
-        session.execute(denied(id));
+        session.execute(denied);
         let mut reply = [0; 8];
         let read = timeout(Duration::from_millis(100), line.port.read_exact(&mut reply)).await;
         assert_eq!(read.is_ok(), is_sent, "after {meanwhile:02X?}");

@@ -1,95 +1,49 @@
-//! Controllers against the server: an independent client (`tokio-modbus`) over TCP and on a serial line.
-
-use std::sync::Mutex;
+//! What controllers ask of a server and get: an independent client (`tokio-modbus`) over TCP and on a serial line, and the sessions
+//! behind it with paused time.
 
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tokio_modbus::client::{Context, Reader, Writer, rtu, tcp};
+use tokio_modbus::prelude::SlaveContext;
 use tokio_modbus::{ExceptionCode, Slave};
 
 use super::*;
-use crate::access::decision::{Decision, Grant, Reason};
-use crate::access::id::CardUid;
-use crate::access::input::{Input, PortalReport, Presented};
+use crate::access::decision::{Decision, Grant};
+use crate::access::input::Input;
 use crate::access::portal::{Direction, Posture};
+use crate::portals::modbus::server::session::REPEAT_MS;
+use crate::portals::modbus::tests::{CARD, Gateway, LIMIT, OTHER, grants, uid};
+use crate::wire::modbus::{Reply, Request, Space};
 use crate::wire::registers::encode_request;
 
-const CARD: &str = "04A1B2C3D4E5F6";
-const LIMIT: Duration = Duration::from_secs(5);
+const GATE: u8 = 1;
+const DOOR: u8 = 13;
+const POWER: u8 = 14;
+const LOCALHOST: &str = "127.0.0.0/8";
 
-type Orders = Arc<Mutex<HashMap<String, mpsc::Sender<PortalOrder>>>>;
-
-/// A server with three portals, and a fake gateway that grants to one card; `mute`: it never answers.
-struct Rig {
-    server: ModbusServer,
-    inputs: watch::Receiver<Vec<Input>>,
-    orders: Orders,
+fn portals() -> Vec<ServerPortal> {
+    let portals =
+        [("gate", PortalKind::Gate, GATE), ("door", PortalKind::Door, DOOR), ("power", PortalKind::PowerBox, POWER)];
+    portals.map(|(id, kind, unit)| ServerPortal { id: id.parse().unwrap(), kind, unit }).to_vec()
 }
 
-fn uid(text: &str) -> CardUid {
-    text.parse().unwrap()
+/// A gateway that grants to one card, for 300 ms.
+fn answers() -> impl FnMut(&Input) -> Option<PortalOrder> + Send + 'static {
+    grants(&[CARD], |portal| (portal != "power").then_some(300))
 }
 
-async fn rig(allow: &str, serial: Option<SerialConfig>, mute: bool) -> Rig {
-    let portal = |name: &str, kind, unit| ServerPortal { id: name.parse().unwrap(), kind, unit };
-    let portals = vec![
-        portal("gate", PortalKind::Gate, 1),
-        portal("door", PortalKind::Door, 13),
-        portal("power", PortalKind::PowerBox, 14),
-    ];
-    let (inbox, mut taken) = Inbox::new();
-    let spec =
-        ModbusServerConfig { tcp: Some("127.0.0.1:0".parse().unwrap()), serial, allow: vec![allow.parse().unwrap()] };
-    let server = serve(spec, portals, &inbox).await.unwrap();
-    let orders: HashMap<_, _> = server.outlets.iter().map(|(id, to)| (id.to_string(), to.clone())).collect();
-    let orders: Orders = Arc::new(Mutex::new(orders));
-    let (seen, inputs) = watch::channel(Vec::new());
-    let to = Arc::clone(&orders);
-    tokio::spawn(async move {
-        while let Some(input) = taken.requests.recv().await {
-            if let Input::Request(request) = &input
-                && !mute
-            {
-                let decision = match request.presented {
-                    Presented::Card(card) if card == uid(CARD) => {
-                        let hold = (request.portal != "power").then_some(300);
-                        Decision::Grant(Grant::for_test(request.portal.parse().unwrap(), Some(card), hold))
-                    }
-                    _ => Decision::Deny(Reason::UnknownCredential.into()),
-                };
-                let order = PortalOrder::Answer {
-                    portal: request.portal.clone(),
-                    id: request.id.clone(),
-                    decision,
-                    delay_ms: None,
-                };
-                to.lock().unwrap()[&request.portal].try_send(order).unwrap();
-            }
-            seen.send_modify(|all| all.push(input));
-        }
-    });
-    Rig { server, inputs, orders }
+async fn server(allow: &str, serial: Option<SerialConfig>) -> (ModbusServer, Gateway) {
+    let (inbox, taken) = Inbox::new();
+    let tcp = Some("127.0.0.1:0".parse().unwrap());
+    let spec = ModbusServerConfig { tcp, serial, allow: vec![allow.parse().unwrap()] };
+    let server = serve(spec, portals(), &inbox).await.unwrap();
+    let gateway = Gateway::run(taken, &server.outlets, answers());
+    (server, gateway)
 }
 
-impl Rig {
-    async fn controller(&self, unit: u8) -> Context {
-        tcp::connect_slave(self.server.address.unwrap(), Slave(unit)).await.unwrap()
-    }
-
-    async fn reports(&self, what: impl Fn(&PortalReport) -> bool) {
-        let mut inputs = self.inputs.clone();
-        let found =
-            inputs.wait_for(|all| all.iter().any(|i| matches!(i, Input::Report { report, .. } if what(report))));
-        assert!(timeout(LIMIT, found).await.is_ok_and(|r| r.is_ok()), "not reported: {:#?}", self.inputs.borrow());
-    }
-
-    fn requests(&self) -> usize {
-        self.inputs.borrow().iter().filter(|i| matches!(i, Input::Request(_))).count()
-    }
-
-    fn order(&self, portal: &str, order: PortalOrder) {
-        self.orders.lock().unwrap()[portal].try_send(order).unwrap();
-    }
+/// The words of one request.
+fn ask(counter: u16, card: &str, direction: Option<Direction>) -> [u16; 8] {
+    encode_request(counter, uid(card), direction)
 }
 
 /// Asks until the input registers from `at` are `wanted`.
@@ -99,137 +53,192 @@ async fn becomes(controller: &mut Context, at: u16, wanted: &[u16]) {
     assert!(timeout(LIMIT, asking).await.is_ok(), "input {at} never became {wanted:?}");
 }
 
-fn ask(counter: u16, card: &str) -> [u16; 8] {
-    encode_request(counter, uid(card), Some(Direction::In))
-}
-
-#[tokio::test]
-async fn a_request_written_is_decided_before_the_reply_is_sent() {
-    let rig = rig("127.0.0.0/8", None, false).await;
-    let mut controller = rig.controller(13).await;
-    controller.write_multiple_registers(0, &ask(7, CARD)).await.unwrap().unwrap();
-    let answer = controller.read_input_registers(0, 7).await.unwrap().unwrap();
-    assert_eq!(answer[..6], [7, 1, 1, 3, 1, 0]);
-    // The release ends, the answer stays.
-    becomes(&mut controller, 4, &[0]).await;
-    controller.write_multiple_registers(0, &ask(8, "1EA68671")).await.unwrap().unwrap();
-    assert_eq!(controller.read_input_registers(0, 5).await.unwrap().unwrap(), [8, 2, 23, 0, 0]);
-    rig.reports(|r| r.online == Some(true)).await;
-}
-
-#[tokio::test]
-async fn one_transaction_of_function_23_asks_and_answers() {
-    let rig = rig("127.0.0.0/8", None, false).await;
-    let mut controller = rig.controller(1).await;
-    let answer = controller.read_write_multiple_registers(16, 7, 0, &ask(3, CARD)).await.unwrap().unwrap();
-    assert_eq!(answer[..6], [3, 1, 1, 3, 1, 0]);
-    // Repeated because its reply was lost: the same answer, and no second request.
-    let repeated = controller.read_write_multiple_registers(16, 4, 0, &ask(3, CARD)).await.unwrap().unwrap();
-    assert_eq!(repeated, [3, 1, 1, 3]);
-    assert_eq!(rig.requests(), 1);
-}
-
-#[tokio::test]
-async fn the_desired_output_of_a_power_box_is_on_until_it_is_cut() {
-    let rig = rig("127.0.0.0/8", None, false).await;
-    let mut controller = rig.controller(14).await;
-    controller.write_multiple_registers(0, &ask(1, CARD)).await.unwrap().unwrap();
-    assert_eq!(controller.read_input_registers(3, 2).await.unwrap().unwrap(), [0, 1]);
-    controller.write_single_register(8, 0).await.unwrap().unwrap();
-    rig.reports(|r| r.card_present == Some(false)).await;
-    rig.order("power", PortalOrder::Cut { portal: "power".parse().unwrap(), reason: "card_left" });
-    becomes(&mut controller, 4, &[0]).await;
-}
-
-#[tokio::test]
-async fn fire_releases_gates_and_doors_and_is_the_posture() {
-    let rig = rig("127.0.0.0/8", None, false).await;
-    let mut controller = rig.controller(13).await;
-    rig.order("door", PortalOrder::Mode { portal: "door".parse().unwrap(), posture: Posture::Fire });
-    becomes(&mut controller, 4, &[1, 4]).await;
-}
-
-#[tokio::test]
-async fn without_a_decision_in_time_it_is_a_denial_and_a_late_grant_opens_nothing() {
-    let rig = rig("127.0.0.0/8", None, true).await;
-    let mut controller = rig.controller(13).await;
-    controller.write_multiple_registers(0, &ask(9, CARD)).await.unwrap().unwrap();
-    let denied = [9, 2, 39, 0, 0];
-    assert_eq!(controller.read_input_registers(0, 5).await.unwrap().unwrap(), denied);
-    let id = rig.inputs.borrow().iter().find_map(|i| match i {
-        Input::Request(request) => request.id.clone(),
-        _ => None,
-    });
-    let grant = Grant::for_test("door".parse().unwrap(), Some(uid(CARD)), Some(3000));
-    rig.order(
-        "door",
-        PortalOrder::Answer { portal: "door".into(), id, decision: Decision::Grant(grant), delay_ms: None },
-    );
-    // The next order shows that the one before it was taken.
-    rig.order("door", PortalOrder::Mode { portal: "door".parse().unwrap(), posture: Posture::Lockdown });
-    becomes(&mut controller, 5, &[2]).await;
-    assert_eq!(controller.read_input_registers(0, 5).await.unwrap().unwrap(), denied);
-}
-
-#[tokio::test]
-async fn a_request_outside_the_map_gets_an_exception() {
-    let rig = rig("127.0.0.0/8", None, false).await;
-    let mut controller = rig.controller(13).await;
-    let address = Err(ExceptionCode::IllegalDataAddress);
-    assert_eq!(controller.read_input_registers(7, 1).await.unwrap(), address);
-    assert_eq!(controller.read_holding_registers(0, 8).await.unwrap(), address);
-    assert_eq!(controller.write_single_register(0, 1).await.unwrap(), Err(ExceptionCode::IllegalDataAddress));
-    let mut bad = ask(1, CARD);
+/// The same over TCP and on a serial line: what is written and read, and what each is answered.
+async fn a_controller(mut controller: Context, gateway: &Gateway) {
+    let denied = [8, 2, 23, 0, 0];
+    for (words, answer) in [(ask(7, CARD, None), [7, 1, 1, 3, 1]), (ask(8, OTHER, None), denied)] {
+        controller.write_multiple_registers(0, &words).await.unwrap().unwrap();
+        assert_eq!(controller.read_input_registers(0, 5).await.unwrap().unwrap(), answer);
+        // The release ends, the answer stays.
+        becomes(&mut controller, 4, &[0]).await;
+    }
+    // Function 23 asks and reads at once; repeated because its reply was lost, it is the same request.
+    controller.set_slave(Slave(GATE));
+    for _ in 0..2 {
+        let words = ask(3, CARD, Some(Direction::In));
+        let answer = controller.read_write_multiple_registers(16, 4, 0, &words).await.unwrap().unwrap();
+        assert_eq!(answer, [3, 1, 1, 3]);
+    }
+    assert_eq!(gateway.requests(), 3);
+    gateway.reports(|r| r.online == Some(true)).await;
+    let mut bad = ask(1, CARD, None);
     bad[1] = 5;
+    let address = ExceptionCode::IllegalDataAddress;
+    assert_eq!(controller.read_input_registers(7, 1).await.unwrap(), Err(address));
+    assert_eq!(controller.read_holding_registers(0, 8).await.unwrap(), Err(address));
+    assert_eq!(controller.write_single_register(0, 1).await.unwrap(), Err(address));
     assert_eq!(controller.write_multiple_registers(0, &bad).await.unwrap(), Err(ExceptionCode::IllegalDataValue));
     assert_eq!(controller.read_coils(0, 1).await.unwrap(), Err(ExceptionCode::IllegalFunction));
-    let mut unknown = rig.controller(99).await;
-    assert_eq!(unknown.read_input_registers(0, 1).await.unwrap(), Err(ExceptionCode::GatewayTargetDevice));
-    assert_eq!(rig.requests(), 0);
+    assert_eq!(gateway.requests(), 3);
+    controller.set_slave(Slave(POWER));
+    assert_eq!(controller.read_input_registers(0, 2).await.unwrap().unwrap(), [0, 0]);
 }
 
 #[tokio::test]
-async fn a_peer_that_is_not_allowed_is_closed_at_once() {
-    let rig = rig("192.0.2.0/24", None, false).await;
-    let mut stream = TcpStream::connect(rig.server.address.unwrap()).await.unwrap();
-    let read = timeout(LIMIT, stream.read(&mut [0; 1])).await.unwrap();
-    assert!(matches!(read, Ok(0) | Err(_)));
-    assert!(allowed(&["127.0.0.0/8".parse().unwrap()], "::ffff:127.0.0.1".parse().unwrap()));
-    assert!(!allowed(&[], "127.0.0.1".parse().unwrap()));
+async fn a_controller_over_tcp_is_answered_what_was_decided_or_an_exception() {
+    let (server, gateway) = server(LOCALHOST, None).await;
+    let connect = |unit| tcp::connect_slave(server.address.unwrap(), Slave(unit));
+    a_controller(connect(DOOR).await.unwrap(), &gateway).await;
+    let unknown = connect(99).await.unwrap().read_input_registers(0, 1).await.unwrap();
+    assert_eq!(unknown, Err(ExceptionCode::GatewayTargetDevice));
 }
 
 #[tokio::test]
-async fn the_connection_above_the_limit_is_closed_and_the_others_are_served() {
-    let rig = rig("127.0.0.0/8", None, false).await;
-    let mut first = rig.controller(13).await;
-    first.read_input_registers(0, 1).await.unwrap().unwrap();
-    let mut held = Vec::new();
-    for _ in 1..CONNECTIONS_MAX {
-        let mut other = rig.controller(13).await;
-        other.read_input_registers(0, 1).await.unwrap().unwrap();
-        held.push(other);
-    }
-    let mut late = TcpStream::connect(rig.server.address.unwrap()).await.unwrap();
-    assert!(matches!(timeout(LIMIT, late.read(&mut [0; 1])).await.unwrap(), Ok(0) | Err(_)));
-    first.read_input_registers(0, 1).await.unwrap().unwrap();
-    drop(held);
-}
-
-#[tokio::test]
-async fn a_controller_on_a_serial_line_is_served_and_other_units_are_not_answered() {
+async fn a_controller_on_a_serial_line_is_answered_what_was_decided_or_an_exception() {
     let (far, near) = tokio_serial::SerialStream::pair().unwrap();
     let port = tokio_serial::SerialPort::name(&near).unwrap();
     let _near = std::fs::File::open(&port).unwrap();
     drop(near);
     let serial = SerialConfig { port, baud: 19200, parity: crate::config::Parity::None, stop_bits: 1 };
-    let rig = rig("127.0.0.0/8", Some(serial), false).await;
-    let mut controller = rtu::attach_slave(far, Slave(13));
-    let answer = timeout(LIMIT, controller.read_write_multiple_registers(16, 4, 0, &ask(3, CARD))).await;
-    assert_eq!(answer.unwrap().unwrap().unwrap(), [3, 1, 1, 3]);
-    tokio_modbus::prelude::SlaveContext::set_slave(&mut controller, Slave(99));
-    assert!(timeout(Duration::from_millis(300), controller.read_input_registers(0, 1)).await.is_err());
-    tokio_modbus::prelude::SlaveContext::set_slave(&mut controller, Slave(14));
-    let answer = timeout(LIMIT, controller.read_input_registers(0, 2)).await;
-    assert_eq!(answer.unwrap().unwrap().unwrap(), [0, 0]);
-    assert_eq!(rig.requests(), 1);
+    let (_server, gateway) = server(LOCALHOST, Some(serial)).await;
+    a_controller(rtu::attach_slave(far, Slave(DOOR)), &gateway).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_not_allowed_and_the_connection_above_the_limit_are_closed_at_once() {
+    async fn is_closed(server: &ModbusServer) -> bool {
+        let mut stream = TcpStream::connect(server.address.unwrap()).await.unwrap();
+        matches!(timeout(LIMIT, stream.read(&mut [0; 1])).await.unwrap(), Ok(0) | Err(_))
+    }
+    assert!(is_closed(&server("192.0.2.0/24", None).await.0).await);
+    assert!(allowed(&[LOCALHOST.parse().unwrap()], "::ffff:127.0.0.1".parse().unwrap()));
+    assert!(!allowed(&[], "127.0.0.1".parse().unwrap()));
+
+    let (server, _gateway) = server(LOCALHOST, None).await;
+    let mut held = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let mut controller = tcp::connect_slave(server.address.unwrap(), Slave(DOOR)).await.unwrap();
+        controller.read_input_registers(0, 1).await.unwrap().unwrap();
+        held.push(controller);
+    }
+    assert!(is_closed(&server).await);
+    held[0].read_input_registers(0, 1).await.unwrap().unwrap();
+}
+
+async fn read(session: &PortalSession) -> [u16; 6] {
+    let read = Request::Read { space: Space::Input, address: 0, count: 6 };
+    let Reply::Words(words) = session.serve(&read).await.unwrap() else { panic!("no registers") };
+    words.try_into().unwrap()
+}
+
+/// One portal without a line: requests go to its session.
+struct Asked {
+    session: Arc<PortalSession>,
+    gateway: Gateway,
+}
+
+impl Asked {
+    fn new(unit: u8, answers: impl FnMut(&Input) -> Option<PortalOrder> + Send + 'static) -> Self {
+        let (inbox, taken) = Inbox::new();
+        let ServerPortal { id, kind, unit } = portals().into_iter().find(|portal| portal.unit == unit).unwrap();
+        let session = Arc::new(PortalSession::new(id.clone(), kind, unit, inbox));
+        let (orders, mut ordered) = mpsc::channel(PORTAL_ORDERS_MAX);
+        let to = Arc::clone(&session);
+        tokio::spawn(async move {
+            while let Some(order) = ordered.recv().await {
+                to.execute(order);
+            }
+        });
+        Self { session, gateway: Gateway::run(taken, &[(id, orders)], answers) }
+    }
+
+    async fn asks(&self, words: [u16; 8]) {
+        self.session.serve(&Request::WriteRegisters { address: 0, values: words.to_vec() }).await.unwrap();
+    }
+
+    /// Counter, decision, reason, hold, output and posture.
+    async fn reads(&self) -> [u16; 6] {
+        read(&self.session).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_desired_output_of_a_power_box_is_on_until_it_is_cut_and_that_of_a_door_until_its_release_ends() {
+    let power = Asked::new(POWER, answers());
+    power.asks(ask(1, CARD, None)).await;
+    sleep(LIMIT).await;
+    assert_eq!(power.reads().await[3..5], [0, 1]);
+    power.session.serve(&Request::WriteRegister { address: 8, value: 0 }).await.unwrap();
+    power.gateway.reports(|r| r.card_present == Some(false)).await;
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(power.reads().await[4], 0);
+
+    let door = Asked::new(DOOR, answers());
+    door.asks(ask(1, CARD, None)).await;
+    for (after_ms, output) in [(0, 1), (299, 1), (1, 0)] {
+        sleep(Duration::from_millis(after_ms)).await;
+        assert_eq!(door.reads().await[4], output, "{after_ms} ms later");
+    }
+    door.session.execute(PortalOrder::Mode { portal: "door".parse().unwrap(), posture: Posture::Fire });
+    assert_eq!(door.reads().await[4..], [1, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_decision_in_time_it_is_a_denial_and_a_late_grant_opens_nothing() {
+    let door = Asked::new(DOOR, |_| None);
+    door.asks(ask(9, CARD, None)).await;
+    let denied = [9, 2, 39, 0, 0, 0];
+    assert_eq!(door.reads().await, denied);
+    door.gateway.receives(1, |input| matches!(input, Input::Request(_))).await;
+    let id = door.gateway.find(|input| if let Input::Request(request) = input { request.id.clone() } else { None });
+    let grant = Grant::for_test("door".parse().unwrap(), Some(uid(CARD)), Some(3000));
+    let decision = Decision::Grant(grant);
+    door.session.execute(PortalOrder::Answer { portal: "door".into(), id, decision, delay_ms: None });
+    assert_eq!(door.reads().await, denied);
+}
+
+/// The same counter is a repeat only with the same card and direction, soon, and with no cut between. Each row: what goes before
+/// the request, the request, its decision, and how often the gateway has decided since the start.
+#[tokio::test(start_paused = true)]
+async fn what_is_a_repeat_of_a_request_is_answered_again_and_what_is_not_is_judged_again() {
+    let gate = Asked::new(GATE, answers());
+    let cut = || PortalOrder::Cut { portal: "gate".parse().unwrap(), reason: "lost" };
+    for (after_ms, is_cut, words, decision, decided) in [
+        (0, false, ask(1, CARD, None), 1, 1),
+        (0, false, ask(1, CARD, None), 1, 1),
+        // A controller that restarted, and another card.
+        (0, false, ask(1, OTHER, None), 2, 2),
+        (0, false, ask(1, CARD, Some(Direction::Out)), 1, 3),
+        (REPEAT_MS - 1, false, ask(1, CARD, Some(Direction::Out)), 1, 3),
+        (1, false, ask(1, CARD, Some(Direction::Out)), 1, 4),
+        (0, true, ask(1, CARD, Some(Direction::Out)), 1, 5),
+    ] {
+        sleep(Duration::from_millis(after_ms)).await;
+        if is_cut {
+            gate.session.execute(cut());
+        }
+        gate.asks(words).await;
+        assert_eq!(gate.reads().await[..2], [1, decision], "after {after_ms} ms, cut {is_cut}: {words:?}");
+        assert_eq!(gate.gateway.requests(), decided, "after {after_ms} ms, cut {is_cut}: {words:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_that_follows_a_grant_ends_it_although_the_controller_was_not_answered_yet() {
+    let (inbox, mut taken) = Inbox::new();
+    let session = PortalSession::new("power".parse().unwrap(), PortalKind::PowerBox, POWER, inbox);
+    let request = Request::WriteRegisters { address: 0, values: ask(1, CARD, None).to_vec() };
+    let orders = async {
+        loop {
+            // Both come before the task that waits for the answer runs.
+            if let Some(order) = answers()(&taken.requests.recv().await.unwrap()) {
+                session.execute(order);
+                return session.execute(PortalOrder::Cut { portal: "power".parse().unwrap(), reason: "replaced" });
+            }
+        }
+    };
+    let (served, ()) = tokio::join!(session.serve(&request), orders);
+    served.unwrap();
+    let answer = read(&session).await;
+    assert_eq!((&answer[..2], answer[4]), (&[1, 1][..], 0), "granted, and cut since");
 }

@@ -160,8 +160,8 @@ async fn a_reader_that_answers_every_question_with_an_exception_is_offline_with_
 }
 
 /// Counts the late answers of unit 5.
-#[derive(Default)]
-struct Counting(AtomicUsize);
+#[derive(Clone, Default)]
+struct Counting(Arc<AtomicUsize>);
 
 impl Observer for Counting {
     fn request(&self, _: &str, _: Outcome, _: Duration) {}
@@ -185,8 +185,8 @@ async fn a_unit_that_is_always_slow_never_has_the_answer_to_one_poll_taken_for_t
         let cable = Cable::new(&line, Some(57_600));
         cable.slow(5, ms(slow_ms));
         let bus = BusSpec { timeout_ms: TIMEOUT_MS, ..bus_on(&cable) };
-        let counting = Arc::new(Counting::default());
-        let rig = Rig::with(bus, &line, vec![spec], Arc::<Counting>::clone(&counting), |_| None);
+        let counting = Counting::default();
+        let rig = Rig::with(bus, &line, vec![spec], counting.clone(), |_| None);
         sleep(Duration::from_secs(30)).await;
         let right = |i: &Input| match i {
             Input::Report { report, .. } => report.slot == 1 && report.card_present == Some(true),

@@ -245,6 +245,11 @@ impl Gateway {
         self.receives(1, report(what)).await;
     }
 
+    /// What `what` finds in the first input that has it.
+    pub(super) fn find<T>(&self, what: impl Fn(&Input) -> Option<T>) -> Option<T> {
+        self.received.borrow().iter().find_map(what)
+    }
+
     pub(super) fn count(&self, what: impl Fn(&Input) -> bool) -> usize {
         self.received.borrow().iter().filter(|input| what(input)).count()
     }
@@ -328,18 +333,19 @@ impl Rig {
     fn at(bus: BusSpec, line: &Line, specs: Vec<ModbusPortalSpec>, allowed: &[&str]) -> Self {
         let kinds: HashMap<_, _> = specs.iter().map(|spec| (spec.id.to_string(), spec.kind)).collect();
         let hold_ms = move |portal: &str| (kinds[portal] != PortalKind::PowerBox).then_some(1000);
-        Self::with(bus, line, specs, Arc::new(()), grants(allowed, hold_ms))
+        Self::with(bus, line, specs, (), grants(allowed, hold_ms))
     }
 
     fn with(
         bus: BusSpec,
         line: &Line,
         specs: Vec<ModbusPortalSpec>,
-        observer: Arc<dyn Observer>,
+        observer: impl Observer + 'static,
         answers: impl FnMut(&Input) -> Option<PortalOrder> + Send + 'static,
     ) -> Self {
         logs::install();
         let (inbox, taken) = Inbox::new();
+        let observer: Arc<dyn Observer> = Arc::new(observer);
         let running = start(vec![bus], specs, &inbox, &observer);
         Self { gateway: Gateway::run(taken, &running.outlets, answers), running, line: line.clone() }
     }

@@ -199,7 +199,7 @@ async fn a_bad_line(baud: Option<u32>, seed: u64) {
     let (changed, seen) = watch::channel(());
     let judge = Judge { places: Arc::clone(&places), line: line.clone(), changed: changed.clone() };
     let judged = Arc::clone(&places);
-    let rig = Rig::with(bus_on(&cable), &line, specs, Arc::new(judge), move |input| {
+    let rig = Rig::with(bus_on(&cable), &line, specs, judge, move |input| {
         let order = answer(&judged, input);
         changed.send_replace(());
         order

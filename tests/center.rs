@@ -26,7 +26,7 @@ use dormgate::workbench::center::{Attention, Center, GatewayEvent, Layout, Servi
 use tokio::time::timeout;
 
 /// Longest wait for anything here.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn gateway() -> GatewayId {
     "g1".parse().unwrap()

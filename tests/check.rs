@@ -18,6 +18,17 @@ fn check(text: &str) -> (Output, String) {
     check_beside(text, &[])
 }
 
+/// What is printed of a good configuration with these files beside it.
+fn good(text: &str, files: &[&str]) -> String {
+    let (output, _) = check_beside(text, files);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+    stdout(&output).to_owned()
+}
+
+fn lines_with<'o>(begin: &str, output: &'o str) -> Vec<&'o str> {
+    output.lines().filter_map(|line| line.strip_prefix(begin)).collect()
+}
+
 /// The same with these files beside the configuration.
 fn check_beside(text: &str, files: &[&str]) -> (Output, String) {
     let dir = tempfile::tempdir().unwrap();
@@ -43,14 +54,14 @@ fn stderr(output: &Output) -> &str {
 
 #[test]
 fn a_good_configuration_is_summed_up_and_exits_0() {
-    let (output, _) = check(
+    let output = good(
         "[gateway]\nid = \"nanhu\"\ndata_dir = \"/var/lib/dormgate\"\n[local]\nurls = [\"mqtt://127.0.0.1\"]\n\
          [[center.stream]]\nname = \"trial\"\ninsecure_unsigned = true\nmay = [\"issue\", \"enrol\"]\n\
          [[portal]]\nid = \"gate-in\"\nkind = \"gate\"\nzone = \"lobby\"\ndevice = { mqtt = \"native\" }\n",
+        &[],
     );
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(
-        stdout(&output),
+        output,
         "gateway `nanhu` in Asia/Shanghai, data in `/var/lib/dormgate`; no uplink: it runs from its store alone; \
          local broker mqtt://127.0.0.1:1883 as `nanhu-local`; stream `trial` may issue, enrol; \
          portals: 1 gate(s), 0 door(s), 0 power box(es), of these 1 over MQTT, 0 by Modbus parts, 0 asking over Modbus; \
@@ -61,7 +72,6 @@ fn a_good_configuration_is_summed_up_and_exits_0() {
          reader opens the gate; write `direction = \"in\"` where one only enters\n\
          insecure: center.stream trial: insecure_unsigned\n"
     );
-    assert_eq!(stderr(&output), "");
 }
 
 #[test]
@@ -90,9 +100,8 @@ fn a_gateway_is_not_called_as_the_campus_is_in_topics() {
 fn what_is_asked_for_and_not_done_yet_is_noted() {
     let with = |policy: &str| {
         let text = format!("[gateway]\nid = \"g\"\n[http]\ntoken_file = \"token\"\n[policy]\n{policy}");
-        let (output, _) = check_beside(&text, &["token"]);
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        let notes = stdout(&output).lines().filter(|line| line.ends_with("has no effect in this version"));
+        let output = good(&text, &["token"]);
+        let notes = output.lines().filter(|line| line.ends_with("has no effect in this version"));
         notes.map(|line| line.split('`').nth(1).unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(
@@ -154,10 +163,8 @@ fn document(path: &str) -> String {
 
 #[test]
 fn the_example_that_installers_start_from_is_a_good_configuration() {
-    let (output, _) = check(&document("deploy/dormgate.toml"));
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(!stdout(&output).contains("insecure:"), "{}", stdout(&output));
-    assert!(!stdout(&output).contains("note:"), "{}", stdout(&output));
+    let output = good(&document("deploy/dormgate.toml"), &[]);
+    assert!(!output.contains("insecure:") && !output.contains("note:"), "{output}");
 }
 
 #[test]
@@ -172,18 +179,15 @@ fn every_key_that_the_example_shows_and_leaves_out_is_a_good_one_too() {
     let files: Vec<_> = files.iter().map(|file| format!("secrets/{file}")).collect();
     let mut files: Vec<&str> = files.iter().map(String::as_str).collect();
     files.push("devices/README");
-    let (output, _) = check_beside(&text, &files);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stdout(&output).contains("controllers ask at 0.0.0.0:1502 and /dev/"), "{}", stdout(&output));
-    assert!(stdout(&output).contains("1 asking over Modbus"), "{}", stdout(&output));
+    let output = good(&text, &files);
+    let asking = ["controllers ask at 0.0.0.0:1502 and /dev/", "1 asking over Modbus"];
+    assert!(asking.iter().all(|part| output.contains(part)), "{output}");
 }
 
 #[test]
 fn a_listener_that_admits_nobody_of_the_network_has_a_hint() {
     let has_hint = |server: &str| {
-        let (output, _) = check(&format!("[gateway]\nid = \"g\"\n[modbus_server]\n{server}\n"));
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        stdout(&output)
+        good(&format!("[gateway]\nid = \"g\"\n[modbus_server]\n{server}\n"), &[])
             .contains("\nhint: `[modbus_server]` listens at 0.0.0.0:1502, and its `allow` lets in nobody but")
     };
     assert!(has_hint("tcp = \"0.0.0.0:1502\""));
@@ -238,9 +242,8 @@ fn a_stand_in_that_can_serve_nothing_ends_and_reports_why() {
 fn the_first_configuration_of_the_readme_is_a_good_one() {
     let readme = document("README.md");
     let block = readme.split("```toml\n").skip(1).find(|block| block.starts_with("[gateway]")).unwrap();
-    let (output, _) = check(block.split("```").next().unwrap());
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(!stdout(&output).contains("insecure:"), "{}", stdout(&output));
+    let output = good(block.split("```").next().unwrap(), &[]);
+    assert!(!output.contains("insecure:"), "{output}");
 }
 
 /// A configuration with one TCP line `b`, `riser` on a serial port, and these portals.
@@ -414,12 +417,11 @@ fn what_works_and_is_probably_not_meant_is_noted() {
         (portal("door", "door", &reader(1), &output("b", 255, "lc-tech-relay-8ch")), None),
     ];
     for (portals, wanted) in cases {
-        let (output, _) = check_beside(
+        let output = good(
             &format!("{}[[center.stream]]\nname = \"s\"\ninsecure_unsigned = true\nmay = [\"*\"]\n", site(&portals)),
             &["devices/README"],
         );
-        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        let notes: Vec<&str> = stdout(&output).lines().filter_map(|line| line.strip_prefix("note: ")).collect();
+        let notes = lines_with("note: ", &output);
         assert_eq!(notes.len(), usize::from(wanted.is_some()), "{portals}{notes:?}");
         assert!(wanted.is_none_or(|wanted| notes.iter().any(|note| note.contains(wanted))), "{wanted:?}: {notes:?}");
     }
@@ -447,7 +449,7 @@ fn what_a_relay_does_that_nobody_can_reach_is_reported_by_the_name_of_its_portal
     std::fs::write(&path, site(&portals.concat())).unwrap();
     let output = dormgate(&["check", "--config", path.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let hints: Vec<&str> = stdout(&output).lines().filter_map(|line| line.strip_prefix("hint: ")).collect();
+    let hints = lines_with("hint: ", stdout(&output));
     let wanted = [
         "while the line of `door-1` is cut, `generic-door-controller` keeps its relays as they are: what is open at that moment \
          stays open until the line is back; where that may not be, use a relay that ends a pulse by itself",
@@ -472,8 +474,7 @@ fn a_ca_file_is_read_and_described_and_a_wrong_one_is_a_diagnostic() {
     };
     let good = check(&format!("\u{feff}{}", Authority::new().pem));
     assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
-    let lines: Vec<&str> = stdout(&good).lines().filter(|line| line.starts_with("certificate: ")).collect();
-    let [line] = lines.try_into().unwrap();
+    let [line] = lines_with("certificate: ", stdout(&good)).try_into().unwrap();
     assert!(line.contains("`uplink.ca_file`: authority `") && line.contains("valid until "), "{line}");
     let wrong = check("");
     assert_eq!(wrong.status.code(), Some(78));
@@ -487,8 +488,7 @@ fn a_portal_that_may_not_report_a_fire_and_a_gate_with_a_direction_have_no_hint(
         let text = format!(
             "[gateway]\nid = \"g\"\n[local]\nurls = [\"mqtt://127.0.0.1\"]\n[[portal]]\nid = \"gate\"\nkind = \"gate\"\nzone = \"1\"\n{more}device = {{ mqtt = \"native\" }}\n"
         );
-        let (output, _) = check(&text);
-        stdout(&output).lines().filter(|line| line.starts_with("hint: ")).count()
+        lines_with("hint: ", &good(&text, &[])).len()
     };
     assert_eq!(
         (hints(""), hints("fire_input = false\n"), hints("fire_input = false\ndirection = \"in\"\n")),

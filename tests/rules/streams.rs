@@ -2,17 +2,15 @@
 
 use dormgate::access::change::{ErrorCode, Head, NoteCode, OpError};
 use dormgate::access::decision::Decision;
-use dormgate::access::effect::{Effect, Outcome};
-use dormgate::access::engine::{REJECTIONS_RECORDED_MAX, REJECTIONS_WINDOW_MS};
-use dormgate::access::event::{Event, EventKind, Flush};
-use dormgate::access::input::{CommandKind, Input, MessageKind, Operator, RejectedMessage};
+use dormgate::access::effect::Outcome;
+use dormgate::access::event::EventKind;
+use dormgate::access::input::{CommandKind, Input, Operator};
 use dormgate::access::policy::Policy;
 
 use dormgate::access::id::Timestamp;
 
-use crate::world::{APARTMENT, OFFICE, Seen, World, at, name, op};
-
-const RESIDENT: &str = "gate:* door:412 power_box:412";
+use crate::damaged::{RESIDENT, damaged};
+use crate::world::{APARTMENT, OFFICE, World, at, name, op};
 
 #[test]
 fn an_ack_reports_what_was_received_and_what_is_missing() {
@@ -116,70 +114,6 @@ fn a_new_epoch_does_not_make_an_incomplete_list_whole() {
     w.report_at(OFFICE, at(4, 2), vec![op::issue("R", "p3")]);
     assert_eq!(w.present("gate-in", "A"), "granted");
     w.assert_replay_is_life();
-}
-
-/// A gateway whose store lost events: received through 2 before the loss, in truth through 4, where A was cancelled.
-fn damaged() -> World {
-    let mut w = World::new();
-    w.head(OFFICE, at(1, 0));
-    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
-    w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
-    w.report_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
-    w.present("power-412", "B");
-    w.restart();
-    let (from, to) = (w.journal.last().unwrap().event.n + 1, w.journal.last().unwrap().event.n + 10);
-    let effects = w.engine.damaged(from, to, w.now());
-    w.keep(effects);
-    w.restart();
-    w
-}
-
-#[test]
-fn nothing_is_granted_from_a_damaged_list_and_boxes_go_off() {
-    let mut w = damaged();
-    assert!(!w.is_on("power-412"));
-    assert_eq!((w.present("gate-in", "A"), w.present("gate-out", "A")), ("unknown_credential", "exit"));
-    w.assert_replay_is_life();
-}
-
-#[test]
-fn a_damaged_list_is_whole_again_when_the_centers_head_is_reached_and_not_before() {
-    let mut w = damaged();
-    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
-    w.head(APARTMENT, at(1, 1));
-    // All that the gateway remembers to have received is here again, but it had received more.
-    w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
-    w.report_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
-    assert_eq!(w.present("gate-in", "B"), "unknown_credential");
-    w.head(OFFICE, at(1, 4));
-    assert_eq!(w.present("gate-in", "B"), "unknown_credential");
-    w.report_at(OFFICE, at(1, 4), vec![op::cancel("uid:A")]);
-    assert_eq!(w.present("gate-in", "A"), "cancelled", "what is known against a card holds");
-    w.assert_replay_is_life();
-    w.report_at(OFFICE, at(1, 3), vec![op::issue("R", "p3")]);
-    assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("cancelled", "granted"));
-    w.assert_replay_is_life();
-}
-
-#[test]
-fn a_new_epoch_does_not_repair_a_damaged_list() {
-    let mut w = damaged();
-    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
-    w.head(APARTMENT, at(1, 1));
-    w.report_at(OFFICE, at(2, 1), vec![op::issue("R", "p3")]);
-    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
-    w.head(OFFICE, at(2, 1));
-    assert_eq!(w.present("gate-in", "A"), "granted");
-    w.assert_replay_is_life();
-}
-
-#[test]
-fn audit_numbers_go_on_after_a_loss_and_the_loss_is_an_event() {
-    let w = damaged();
-    let numbers: Vec<_> = w.journal.iter().map(|r| r.event.n).collect();
-    let gap = w.journal.iter().position(|r| r.event.kind() == EventKind::LogGap).unwrap();
-    let Event::LogGap { from, to, .. } = w.journal[gap].event.body else { unreachable!() };
-    assert_eq!((numbers[gap - 1] + 1, to + 1), (from, numbers[gap]));
 }
 
 #[test]
@@ -336,60 +270,6 @@ fn a_huge_number_cannot_end_a_stream() {
     );
 }
 
-fn rejected(w: &mut World, kind: MessageKind) -> Seen {
-    let received_at = w.now().wall;
-    w.input(Input::Rejected(RejectedMessage {
-        kind,
-        claimed_stream: Some(name(OFFICE)),
-        claimed_at: Some(at(1, 7)),
-        claimed_jti: Some("j".to_owned()),
-        error: OpError::message(ErrorCode::BadSignature, "no"),
-        receipt: None,
-        received_at,
-    }))
-}
-
-#[test]
-fn of_a_flood_of_rejected_messages_sixty_a_minute_and_their_count_are_recorded_and_none_is_flushed() {
-    let mut w = World::new();
-    let mut records = Vec::new();
-    let begin = w.elapsed_ms;
-    for _ in 0..10_000 {
-        let seen = rejected(&mut w, MessageKind::Changes);
-        records.extend(seen.records().cloned());
-    }
-    assert_eq!(records.len(), usize::try_from(REJECTIONS_RECORDED_MAX).unwrap());
-    assert_eq!(rejected(&mut w, MessageKind::Head).records().count(), 1, "another kind has its own");
-    let seen = w.pass_ms(REJECTIONS_WINDOW_MS);
-    assert_eq!(w.elapsed_ms, begin + REJECTIONS_WINDOW_MS);
-    let summary: Vec<_> = seen.records().cloned().collect();
-    assert_eq!(summary.len(), 1, "{summary:?}");
-    let more = 10_000 - u64::from(REJECTIONS_RECORDED_MAX);
-    assert!(matches!(summary[0].event.body, Event::RejectedMessage { count, .. } if count == more), "{summary:?}");
-    assert!(records.iter().chain(&summary).all(|r| r.flush == Flush::Soon));
-    assert_eq!(rejected(&mut w, MessageKind::Changes).records().count(), 1, "the next minute begins");
-    assert_eq!(w.pass_s(3_600).records().count(), 0);
-    // Reports of portals that are not configured are rejected messages too.
-    let report = || dormgate::access::input::PortalReport { tamper: Some(true), ..Default::default() };
-    let recorded: usize = (0..1_000).map(|_| w.report("nobody", report()).records().count()).sum();
-    assert_eq!(recorded, usize::try_from(REJECTIONS_RECORDED_MAX).unwrap());
-}
-
-#[test]
-fn a_rejected_command_is_answered_at_once_and_a_flood_of_them_is_not() {
-    let mut w = World::new();
-    let answered: usize = (0..1_000)
-        .map(|_| {
-            rejected(&mut w, MessageKind::Command)
-                .0
-                .iter()
-                .filter(|e| matches!(e, Effect::Reply { after: 0, .. }))
-                .count()
-        })
-        .sum();
-    assert_eq!(answered, usize::try_from(REJECTIONS_RECORDED_MAX).unwrap());
-}
-
 #[test]
 fn a_forgotten_stream_begins_again_and_what_is_known_against_cards_stays() {
     let mut w = World::new();
@@ -418,14 +298,6 @@ fn a_forgotten_stream_begins_again_and_what_is_known_against_cards_stays() {
     let all = vec![op::issue("A", "p1"), op::issue("B", "p2"), op::reissue("p3", "X", None), op::found("uid:A")];
     assert_eq!(w.report_at(OFFICE, at(1, 1), all).ack().outcome, Outcome::Applied);
     assert_eq!(reasons(&mut w), ["granted", "cancelled", "replaced"]);
-    w.assert_replay_is_life();
-}
-
-#[test]
-fn forgetting_a_damaged_stream_does_not_make_its_list_whole() {
-    let mut w = damaged();
-    w.input(Input::Operator(Operator::StreamForget { stream: name(OFFICE) }));
-    assert_eq!(w.present("gate-in", "B"), "unknown_credential");
     w.assert_replay_is_life();
 }
 

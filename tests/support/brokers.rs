@@ -14,7 +14,7 @@ use dormgate::workbench::broker::Broker;
 use crate::mosquitto::{Mosquitto, Rules, real_parts};
 
 /// Every wait of a test ends after this, in seconds.
-pub const PATIENCE_S: u64 = 20;
+pub const PATIENCE_S: u64 = 60;
 
 /// A broker under test. Its stop loses all sessions and retained messages.
 pub enum TestBroker {

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::center::{Office, down, portal, up};
 use crate::mosquitto::{Mosquitto, Rules, real_parts};
 use crate::peer::{Door, Peer, Received};
-use crate::program::{Program, page_by_socket};
+use crate::program::{PATIENCE_S, Program, page_by_socket};
 
 pub const GATE: &str = "gate-in";
 pub const DOOR: &str = "door-412";
@@ -194,7 +194,7 @@ impl Site {
         };
         tokio::select! {
             () = found => {}
-            () = tokio::time::sleep(Duration::from_secs(15)) => {
+            () = tokio::time::sleep(Duration::from_secs(PATIENCE_S)) => {
                 panic!("not online; its log:\n{}\n{}", gateway.log(), self.peer.shown(mark));
             }
         }

@@ -1,0 +1,80 @@
+//! A list whose store lost events: nothing is granted from it until the center has sent it again.
+
+use dormgate::access::event::{Event, EventKind};
+use dormgate::access::input::{Input, Operator};
+
+use crate::world::{APARTMENT, OFFICE, World, at, name, op};
+
+pub const RESIDENT: &str = "gate:* door:412 power_box:412";
+
+/// A gateway whose store lost events: received through 2 before the loss, in truth through 4, where A was cancelled.
+pub fn damaged() -> World {
+    let mut w = World::new();
+    w.head(OFFICE, at(1, 0));
+    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
+    w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    w.report_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
+    w.present("power-412", "B");
+    w.restart();
+    let (from, to) = (w.journal.last().unwrap().event.n + 1, w.journal.last().unwrap().event.n + 10);
+    let effects = w.engine.damaged(from, to, w.now());
+    w.keep(effects);
+    w.restart();
+    w
+}
+
+#[test]
+fn nothing_is_granted_from_a_damaged_list_and_boxes_go_off() {
+    let mut w = damaged();
+    assert!(!w.is_on("power-412"));
+    assert_eq!((w.present("gate-in", "A"), w.present("gate-out", "A")), ("unknown_credential", "exit"));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_damaged_list_is_whole_again_when_the_centers_head_is_reached_and_not_before() {
+    let mut w = damaged();
+    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
+    w.head(APARTMENT, at(1, 1));
+    // All that the gateway remembers to have received is here again, but it had received more.
+    w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    w.report_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
+    assert_eq!(w.present("gate-in", "B"), "unknown_credential");
+    w.head(OFFICE, at(1, 4));
+    assert_eq!(w.present("gate-in", "B"), "unknown_credential");
+    w.report_at(OFFICE, at(1, 4), vec![op::cancel("uid:A")]);
+    assert_eq!(w.present("gate-in", "A"), "cancelled", "what is known against a card holds");
+    w.assert_replay_is_life();
+    w.report_at(OFFICE, at(1, 3), vec![op::issue("R", "p3")]);
+    assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("cancelled", "granted"));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_new_epoch_does_not_repair_a_damaged_list() {
+    let mut w = damaged();
+    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.head(APARTMENT, at(1, 1));
+    w.report_at(OFFICE, at(2, 1), vec![op::issue("R", "p3")]);
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    w.head(OFFICE, at(2, 1));
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn audit_numbers_go_on_after_a_loss_and_the_loss_is_an_event() {
+    let w = damaged();
+    let numbers: Vec<_> = w.journal.iter().map(|r| r.event.n).collect();
+    let gap = w.journal.iter().position(|r| r.event.kind() == EventKind::LogGap).unwrap();
+    let Event::LogGap { from, to, .. } = w.journal[gap].event.body else { unreachable!() };
+    assert_eq!((numbers[gap - 1] + 1, to + 1), (from, numbers[gap]));
+}
+
+#[test]
+fn forgetting_a_damaged_stream_does_not_make_its_list_whole() {
+    let mut w = damaged();
+    w.input(Input::Operator(Operator::StreamForget { stream: name(OFFICE) }));
+    assert_eq!(w.present("gate-in", "B"), "unknown_credential");
+    w.assert_replay_is_life();
+}

@@ -1,5 +1,5 @@
 //! The test kit of this adapter: portals on simulated lines in memory, and a gateway in memory that records what it receives and
-//! sends what a test says. Time is paused: a test waits for what happens, never for a clock.
+//! sends the orders of a test. Time is paused: a test waits for what happens, never for a clock.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;

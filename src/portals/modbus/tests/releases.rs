@@ -23,7 +23,7 @@ fn echo_only(output: &mut Output) {
     output.retry = 10;
 }
 
-/// Whether the gateway retries, and how often: the row says what the board does and how many requests it received for one release.
+/// Whether the gateway retries, and how often: the row names what the board does and how many requests it received for one release.
 #[tokio::test(start_paused = true)]
 async fn a_release_that_is_not_confirmed_is_reported_and_sent_no_more_often_than_the_profile_allows() {
     type Case = (&'static str, fn(&mut Output), Fault, &'static str, Request, usize);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dormgate::access::change::{Head, Op, Position, Subject};
 use dormgate::access::credential::Flag;
-use dormgate::access::effect::{Ack, Outcome, Reply, Resync, ResyncReason};
+use dormgate::access::effect::{Ack, Have, Outcome, Reply, Resync, ResyncReason};
 use dormgate::access::event::ReplyStatus;
 use dormgate::access::id::{GatewayId, Timestamp};
 use dormgate::access::input::CommandKind;
@@ -18,8 +18,7 @@ use dormgate::clock::Clock;
 use dormgate::config;
 use dormgate::mqtt::{Connection, Event, LinkSpec, Message, Outgoing, Retention, Session, Setup};
 use dormgate::wire::envelope::{Channel, StreamSpec, open};
-use dormgate::wire::topic::{self, CampusDown, Down, Topic, Up};
-use dormgate::wire::up::{AckBody, ReplyBody, ResyncBody};
+use dormgate::wire::topic::{self, Down, Topic, Up};
 use dormgate::wire::{down, up};
 use dormgate::workbench::broker::Broker;
 use dormgate::workbench::center::{Attention, Center, GatewayEvent, Layout, Service, create};
@@ -88,7 +87,7 @@ impl Gateway {
         };
         let opened = open(&message.payload, via, &gateway(), &self.streams).unwrap();
         match &topic {
-            Topic::Campus(CampusDown::Head(stream)) | Topic::Down(_, Down::Head(stream)) => {
+            Topic::Campus(Down::Head(stream)) | Topic::Down(_, Down::Head(stream)) => {
                 Reported::Head(down::read_head(&opened, stream).unwrap())
             }
             Topic::Down(_, Down::Command) => {
@@ -132,7 +131,7 @@ impl Gateway {
             cut: vec!["power-412".parse().unwrap()],
             received_at: Timestamp(0),
         };
-        self.report(Up::Ack, up::encode(&AckBody::new(&ack, Timestamp(0))).unwrap()).await;
+        self.report(Up::Ack, up::encode_ack(&ack, Timestamp(0)).unwrap()).await;
     }
 }
 
@@ -193,10 +192,10 @@ async fn a_gateway_that_was_away_is_sent_what_it_asks_for() {
     let asked = Resync {
         stream: "card-office".parse().unwrap(),
         reason: ResyncReason::Empty,
-        have: (0, 0),
+        have: Have { epoch: 0, seq: 0 },
         missing: vec![(1, 4)],
     };
-    gateway.report(Up::Resync, up::encode(&ResyncBody::from(&asked)).unwrap()).await;
+    gateway.report(Up::Resync, up::encode(&asked).unwrap()).await;
     for seq in 1..=4 {
         assert_eq!(gateway.reported_news().await, Reported::Changes(at(seq), Channel::Gateway));
     }
@@ -243,8 +242,8 @@ async fn a_command_is_replied_to_and_never_sent_late() {
     let replying = async {
         let Reported::Command(jti, kind) = gateway.reported().await else { panic!("no command") };
         assert_eq!(kind, release);
-        let reply = Reply { jti: Some(jti), status: ReplyStatus::Ok, error: None, verdicts: vec![] };
-        gateway.report(Up::Reply, up::encode(&ReplyBody::from(&reply)).unwrap()).await;
+        let reply = Reply { jti: Some(jti), status: ReplyStatus::Ok, error: None, result: None };
+        gateway.report(Up::Reply, up::encode(&reply).unwrap()).await;
     };
     let (reply, ()) = tokio::join!(asking, replying);
     assert_eq!(reply.unwrap().unwrap().status, ReplyStatus::Ok);

@@ -173,7 +173,7 @@ fn the_access_rules_let_gateway_and_portal_do_their_work_and_no_more() {
         assert!(!other, "{received}: of another gateway");
         assert!(!allows(&campus, "nanhu-xing1", "write", &received), "{received}");
     }
-    for up in Up::ALL {
+    for up in Up::ALL.iter().copied() {
         let reported = Topic::Up(g.clone(), up).to_string();
         assert!(allows(&campus, "nanhu-xing1", "write", &reported), "{reported}");
         assert!(

@@ -19,39 +19,17 @@ pub enum Subject {
     Holder(Holder),
 }
 
-/// Why power in a room is suspended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SuspendReason {
-    /// Unpaid bill.
-    Arrears,
-    /// Too much load.
-    Overload,
-    /// A load that the rules forbid.
-    RestrictedLoad,
-    /// Work on the wiring.
-    Maintenance,
-}
-
-impl SuspendReason {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Arrears, Self::Overload, Self::RestrictedLoad, Self::Maintenance];
-
-    /// The name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Arrears => "arrears",
-            Self::Overload => "overload",
-            Self::RestrictedLoad => "restricted_load",
-            Self::Maintenance => "maintenance",
-        }
-    }
-
-    /// The reason of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|r| r.as_str() == name)
+names! {
+    /// Why power in a room is suspended.
+    pub enum SuspendReason {
+        /// Unpaid bill.
+        Arrears,
+        /// Too much load.
+        Overload,
+        /// A load that the rules forbid.
+        RestrictedLoad,
+        /// Work on the wiring.
+        Maintenance,
     }
 }
 
@@ -138,17 +116,18 @@ pub enum Op {
 
 names! {
     /// What an op writes. The ops of one kind are one stream's (wire contract, 2.1), so all registers of a kind are numbered by it.
-    RegisterKind:
-    /// Births, holders and flags of cards, and what by-holder ops set.
-    Standing "standing",
-    /// Enrolments.
-    Enrolment "enrolment",
-    /// Suspended power.
-    Power "power",
-    /// Schedules.
-    Schedule "schedule",
-    /// Postures.
-    Posture "posture",
+    pub enum RegisterKind {
+        /// Births, holders and flags of cards, and what by-holder ops set.
+        Standing,
+        /// Enrolments.
+        Enrolment,
+        /// Suspended power.
+        Power,
+        /// Schedules.
+        Schedule,
+        /// Postures.
+        Posture,
+    }
 }
 
 /// The registers of one stream.
@@ -156,13 +135,14 @@ pub type RegisterKinds = BTreeSet<RegisterKind>;
 
 names! {
     /// What is worth knowing of an op that was applied (wire contract, section 3).
-    NoteCode:
-    /// It reached nothing: nobody knows the holder.
-    NoEffect "no_effect",
-    /// The card is issued to one holder and enrolled for another.
-    HolderDiffers "holder_differs",
-    /// One message gives the card to two holders.
-    SharedUid "shared_uid",
+    pub enum NoteCode {
+        /// It reached nothing: nobody knows the holder.
+        NoEffect,
+        /// The card is issued to one holder and enrolled for another.
+        HolderDiffers,
+        /// One message gives the card to two holders.
+        SharedUid,
+    }
 }
 
 /// A note on an op that was applied.
@@ -226,35 +206,36 @@ pub struct Head {
 
 names! {
     /// Machine-readable codes of a refused message (wire contract, section 3).
-    ErrorCode:
-    /// No signature that a configured key verifies.
-    BadSignature "bad_signature",
-    /// `aud` is neither this gateway nor, on a campus topic, `campus`.
-    WrongAudience "wrong_audience",
-    /// `kid` or `iss` names no configured stream.
-    UnknownStream "unknown_stream",
-    /// Numbers too far above what is known of the stream.
-    Implausible "implausible",
-    /// The stream is not allowed this op.
-    ForbiddenOp "forbidden_op",
-    /// No op or command of this name.
-    UnknownOp "unknown_op",
-    /// Not a card UID.
-    InvalidUid "invalid_uid",
-    /// A random UID cannot be enrolled or issued.
-    RandomUid "random_uid",
-    /// A field is missing or wrong.
-    InvalidField "invalid_field",
-    /// Over a limit of size, nesting or count.
-    TooLarge "too_large",
-    /// A snapshot that would remove too much.
-    ShrinkRefused "shrink_refused",
-    /// A snapshot whose cards do not add up.
-    CountMismatch "count_mismatch",
-    /// A retained copy of something that acts once.
-    Retained "retained",
-    /// A command for a portal that this gateway does not have.
-    UnknownPortal "unknown_portal",
+    pub enum ErrorCode {
+        /// No signature that a configured key verifies.
+        BadSignature,
+        /// `aud` is neither this gateway nor, on a campus topic, `campus`.
+        WrongAudience,
+        /// `kid` or `iss` names no configured stream.
+        UnknownStream,
+        /// Numbers too far above what is known of the stream.
+        Implausible,
+        /// The stream is not allowed this op.
+        ForbiddenOp,
+        /// No op or command of this name.
+        UnknownOp,
+        /// Not a card UID.
+        InvalidUid,
+        /// A random UID cannot be enrolled or issued.
+        RandomUid,
+        /// A field is missing or wrong.
+        InvalidField,
+        /// Over a limit of size, nesting or count.
+        TooLarge,
+        /// A snapshot that would remove too much.
+        ShrinkRefused,
+        /// A snapshot whose cards do not add up.
+        CountMismatch,
+        /// A retained copy of something that acts once.
+        Retained,
+        /// A command for a portal that this gateway does not have.
+        UnknownPortal,
+    }
 }
 
 /// What is wrong with one op, or with the message as a whole (`op` is `None`).

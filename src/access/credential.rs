@@ -7,32 +7,17 @@ use serde::{Deserialize, Serialize};
 use super::id::{Holder, Revision, ScheduleName, Timestamp, Zone};
 use super::portal::PortalKind;
 
-/// A standing flag, in the order in which the digest names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Flag {
-    /// Reported lost.
-    Lost,
-    /// Frozen by the card office.
-    Frozen,
-    /// A later card was issued.
-    Replaced,
-    /// Ended for ever.
-    Cancelled,
-}
-
-impl Flag {
-    /// All flags, in the digest's order.
-    pub const ALL: [Self; 4] = [Self::Lost, Self::Frozen, Self::Replaced, Self::Cancelled];
-
-    /// The flag's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Lost => "lost",
-            Self::Frozen => "frozen",
-            Self::Replaced => "replaced",
-            Self::Cancelled => "cancelled",
-        }
+names! {
+    /// A standing flag, in the order in which the digest names them.
+    pub enum Flag {
+        /// Reported lost.
+        Lost,
+        /// Frozen by the card office.
+        Frozen,
+        /// A later card was issued.
+        Replaced,
+        /// Ended for ever.
+        Cancelled,
     }
 }
 
@@ -100,37 +85,17 @@ impl Standing {
     }
 }
 
-/// Who carries the card.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Lives here.
-    #[default]
-    Resident,
-    /// Works here; let in during a lockdown.
-    Staff,
-    /// A guest.
-    Visitor,
-}
-
-impl Role {
-    /// All roles.
-    pub const ALL: [Self; 3] = [Self::Resident, Self::Staff, Self::Visitor];
-
-    /// The role's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Resident => "resident",
-            Self::Staff => "staff",
-            Self::Visitor => "visitor",
-        }
-    }
-
-    /// The role of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|r| r.as_str() == name)
+names! {
+    /// Who carries the card.
+    #[derive(Default)]
+    pub enum Role {
+        /// Lives here.
+        #[default]
+        Resident,
+        /// Works here; let in during a lockdown.
+        Staff,
+        /// A guest.
+        Visitor,
     }
 }
 

@@ -4,80 +4,60 @@ use std::fmt;
 
 use super::id::{CardUid, PortalId};
 
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal $name:literal,)*) => {
-        /// Why a request is denied. The numbers are the Modbus codes of the contract, and the ladder's order:
-        /// of several reasons the one with the lowest number is reported, the others stand in the audit's `also`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
-        pub enum Reason {
-            $($(#[$doc])* $variant = $code,)*
-        }
-
-        impl Reason {
-            /// Every reason, in the ladder's order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The reason's name on the wire.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)*
-                }
-            }
-        }
-    };
-}
-
-reasons! {
-    /// Not 4, 7 or 10 bytes; all 00 or all FF.
-    MalformedIdentifier = 16 "malformed_identifier",
-    /// No portal of this gateway.
-    UnknownPortal = 17 "unknown_portal",
-    /// Retained or too old.
-    StaleRequest = 18 "stale_request",
-    /// Posture.
-    OutOfService = 19 "out_of_service",
-    /// Posture; staff are let in.
-    Lockdown = 20 "lockdown",
-    /// A phone's random UID.
-    RandomIdentifier = 21 "random_identifier",
-    /// A lossy reader's value matches more than one card.
-    AmbiguousIdentifier = 22 "ambiguous_identifier",
-    /// Never known.
-    UnknownCredential = 23 "unknown_credential",
-    /// A later card was issued.
-    Replaced = 24 "replaced",
-    /// Ended for ever.
-    Cancelled = 25 "cancelled",
-    /// Reported lost.
-    Lost = 26 "lost",
-    /// Frozen by the card office.
-    Frozen = 27 "frozen",
-    /// The portal wants more than a UID.
-    AssuranceTooLow = 28 "assurance_too_low",
-    /// Card in good standing, nothing enrolled for this kind of portal.
-    NotEnrolled = 29 "not_enrolled",
-    /// Enrolled, but not here.
-    NoEntitlement = 30 "no_entitlement",
-    /// Before the enrolment's window.
-    NotYetValid = 31 "not_yet_valid",
-    /// After the enrolment's window.
-    Expired = 32 "expired",
-    /// A window or schedule must be judged and the clock cannot be trusted.
-    ClockUntrusted = 33 "clock_untrusted",
-    /// Outside the entitlement's schedule, or the schedule is not defined.
-    OutsideSchedule = 34 "outside_schedule",
-    /// Entered twice without leaving.
-    AntiPassback = 35 "anti_passback",
-    /// The card is present elsewhere.
-    InUseElsewhere = 36 "in_use_elsewhere",
-    /// Too many denials.
-    LockedOut = 37 "locked_out",
-    /// Arrears and the like.
-    PowerSuspended = 38 "power_suspended",
-    /// Something broke; fail closed.
-    InternalError = 39 "internal_error",
+names! {
+    /// Why a request is denied. The numbers are the Modbus codes of the contract, and the ladder's order:
+    /// of several reasons the one with the lowest number is reported, the others stand in the audit's `also`.
+    #[repr(u8)]
+    pub enum Reason {
+        /// Not 4, 7 or 10 bytes; all 00 or all FF.
+        MalformedIdentifier = 16,
+        /// No portal of this gateway.
+        UnknownPortal = 17,
+        /// Retained or too old.
+        StaleRequest = 18,
+        /// Posture.
+        OutOfService = 19,
+        /// Posture; staff are let in.
+        Lockdown = 20,
+        /// A phone's random UID.
+        RandomIdentifier = 21,
+        /// A lossy reader's value matches more than one card.
+        AmbiguousIdentifier = 22,
+        /// Never known.
+        UnknownCredential = 23,
+        /// A later card was issued.
+        Replaced = 24,
+        /// Ended for ever.
+        Cancelled = 25,
+        /// Reported lost.
+        Lost = 26,
+        /// Frozen by the card office.
+        Frozen = 27,
+        /// The portal wants more than a UID.
+        AssuranceTooLow = 28,
+        /// Card in good standing, nothing enrolled for this kind of portal.
+        NotEnrolled = 29,
+        /// Enrolled, but not here.
+        NoEntitlement = 30,
+        /// Before the enrolment's window.
+        NotYetValid = 31,
+        /// After the enrolment's window.
+        Expired = 32,
+        /// A window or schedule must be judged and the clock cannot be trusted.
+        ClockUntrusted = 33,
+        /// Outside the entitlement's schedule, or the schedule is not defined.
+        OutsideSchedule = 34,
+        /// Entered twice without leaving.
+        AntiPassback = 35,
+        /// The card is present elsewhere.
+        InUseElsewhere = 36,
+        /// Too many denials.
+        LockedOut = 37,
+        /// Arrears and the like.
+        PowerSuspended = 38,
+        /// Something broke; fail closed.
+        InternalError = 39,
+    }
 }
 
 impl Reason {
@@ -85,12 +65,6 @@ impl Reason {
     #[must_use]
     pub fn code(self) -> u16 {
         u16::from(self as u8)
-    }
-
-    /// The reason of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|r| r.as_str() == name)
     }
 }
 
@@ -148,38 +122,24 @@ impl Reasons {
     }
 }
 
-/// Why a request is granted. The numbers are the Modbus codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum GrantReason {
-    /// The card may.
-    Granted = 1,
-    /// The portal is open to everybody.
-    FreeAccess = 2,
-    /// Fire: gates and doors are released.
-    Fire = 3,
-    /// A command from the center or an operator.
-    Remote = 4,
-    /// Leaving is never refused.
-    Exit = 5,
+names! {
+    /// Why a request is granted. The numbers are the Modbus codes.
+    #[repr(u8)]
+    pub enum GrantReason {
+        /// The card may.
+        Granted = 1,
+        /// The portal is open to everybody.
+        FreeAccess = 2,
+        /// Fire: gates and doors are released.
+        Fire = 3,
+        /// A command from the center or an operator.
+        Remote = 4,
+        /// Leaving is never refused.
+        Exit = 5,
+    }
 }
 
 impl GrantReason {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Granted, Self::FreeAccess, Self::Fire, Self::Remote, Self::Exit];
-
-    /// The reason's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Granted => "granted",
-            Self::FreeAccess => "free_access",
-            Self::Fire => "fire",
-            Self::Remote => "remote",
-            Self::Exit => "exit",
-        }
-    }
-
     /// The Modbus code (wire contract, section 6).
     #[must_use]
     pub fn code(self) -> u16 {
@@ -371,6 +331,15 @@ impl Decision {
         match self {
             Self::Grant(grant) => grant.also,
             Self::Deny(denial) => denial.also,
+        }
+    }
+
+    /// What the warden should see; a denial has none.
+    #[must_use]
+    pub fn flags(&self) -> GrantFlags {
+        match self {
+            Self::Grant(grant) => grant.flags,
+            Self::Deny(_) => GrantFlags::default(),
         }
     }
 

@@ -3,51 +3,40 @@
 use serde::{Deserialize, Serialize};
 
 use super::change::{Note, OpError, Position};
-use super::decision::{Decision, Grant};
-use super::event::{AlarmKind, Record, ReplyStatus};
+use super::decision::{Decision, Grant, Reason};
+use super::event::{self, AlarmKind, Record, ReplyStatus};
 use super::id::{CardUid, PortalId, StreamName, Timestamp};
 use super::input::Receipt;
 use super::portal::Posture;
 
-/// How a change message ended (wire contract, section 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Applied.
-    Applied,
-    /// Seen before.
-    Duplicate,
-    /// Of an earlier epoch, or not newer than the stream's last snapshot.
-    Stale,
-    /// Refused.
-    Rejected,
-}
-
-impl Outcome {
-    /// The outcome's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Duplicate => "duplicate",
-            Self::Stale => "stale",
-            Self::Rejected => "rejected",
-        }
+names! {
+    /// How a change message ended (wire contract, section 3).
+    pub enum Outcome {
+        /// Applied.
+        Applied,
+        /// Seen before.
+        Duplicate,
+        /// Of an earlier epoch, or not newer than the stream's last snapshot.
+        Stale,
+        /// Refused.
+        Rejected,
     }
 }
 
 /// The answer to one change message. Leaves only when event `after` is durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
     /// The stream; `None`: not even claimed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamName>,
     /// The message's number; `None`: not even claimed.
+    #[serde(flatten)]
     pub at: Option<Position>,
     /// How it ended.
     pub outcome: Outcome,
     /// All messages of the epoch up to this one were received.
     pub applied_through: u64,
-    /// Numbers not received below the highest received, as inclusive ranges.
+    /// Numbers not received below the highest received, as inclusive ranges: the first [`MISSING_RANGES_MAX`](super::stream).
     pub missing: Vec<(u64, u64)>,
     /// What was wrong.
     pub errors: Vec<OpError>,
@@ -56,6 +45,7 @@ pub struct Ack {
     /// Power boxes switched off by it.
     pub cut: Vec<PortalId>,
     /// What is worth knowing of its ops.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
     /// When it arrived.
     pub received_at: Timestamp,
@@ -81,94 +71,106 @@ impl Ack {
 }
 
 /// What would be decided for a card at one portal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Where.
     pub portal: PortalId,
-    /// Whether it would be granted.
-    pub granted: bool,
-    /// The reason's name on the wire.
-    pub reason: &'static str,
+    /// What, and why.
+    #[serde(flatten)]
+    pub outcome: event::Outcome,
     /// Further reasons.
-    pub also: Vec<&'static str>,
+    pub also: Vec<Reason>,
+}
+
+/// The result of a `query`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryResult {
+    /// One a portal.
+    pub verdicts: Vec<Verdict>,
 }
 
 /// The answer to one command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// Which command; `None`: it had no readable id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
     /// How it ended.
     pub status: ReplyStatus,
     /// What was wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<OpError>,
-    /// The verdicts of a `query`.
-    pub verdicts: Vec<Verdict>,
+    /// The answer of a `query`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<QueryResult>,
 }
 
-/// Why a stream is asked to send again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ResyncReason {
-    /// Nothing of the stream is known.
-    Empty,
-    /// Messages are missing.
-    Gap,
-    /// A new epoch began with a hole.
-    Epoch,
-    /// The digests differ.
-    Digest,
-    /// The store was damaged.
-    Corrupt,
-    /// A command asked for it.
-    Asked,
-}
-
-impl ResyncReason {
-    /// The reason's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::Gap => "gap",
-            Self::Epoch => "epoch",
-            Self::Digest => "digest",
-            Self::Corrupt => "corrupt",
-            Self::Asked => "asked",
-        }
+names! {
+    /// Why a stream is asked to send again.
+    pub enum ResyncReason {
+        /// Nothing of the stream is known.
+        Empty,
+        /// Messages are missing.
+        Gap,
+        /// A new epoch began with a hole.
+        Epoch,
+        /// The digests differ.
+        Digest,
+        /// The store was damaged.
+        Corrupt,
+        /// A command asked for it.
+        Asked,
     }
 }
 
+/// How far a stream was received without a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Have {
+    /// 0: nothing.
+    pub epoch: u32,
+    /// Received without a hole up to here.
+    pub seq: u64,
+}
+
 /// A request to a stream to send again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resync {
     /// Which stream.
     pub stream: StreamName,
     /// Why.
     pub reason: ResyncReason,
-    /// What is known: epoch (0: nothing) and `applied_through`.
-    pub have: (u32, u64),
-    /// Inclusive ranges not received.
+    /// What is known.
+    pub have: Have,
+    /// Inclusive ranges not received, as in [`Ack::missing`].
     pub missing: Vec<(u64, u64)>,
 }
 
 /// An alarm, at once; it is in the audit as event `n` too.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {
     /// The audit event.
     pub n: u64,
     /// When.
     pub at: Timestamp,
     /// What about.
+    #[serde(rename = "alarm")]
     pub kind: AlarmKind,
     /// Where.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub portal: Option<PortalId>,
     /// Which card.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<CardUid>,
     /// How many of the same kind, portal and card were held back before it.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub count: u64,
     /// For a person.
     pub detail: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// An order to a portal.

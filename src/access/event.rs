@@ -4,126 +4,94 @@
 //! event to the bytes of the one before it; the bytes are made in `wire`, the chain is kept by the store, which alone knows
 //! what was really written.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::change::{ErrorCode, RegisterKinds};
-use super::decision::{GrantFlags, GrantReason, Reason, Reasons};
+use super::decision::{Decision, GrantFlags, GrantReason, Reason, Reasons};
 use super::id::{CardUid, ClockTrust, Holder, Now, PortalId, StreamName, Timestamp};
 use super::portal::{Direction, Posture};
 use super::power_box::{OffCause, PowerSource};
 
 names! {
-    /// The type of an audit event.
-    EventKind:
-    /// A request was answered.
-    Decision "decision",
-    /// A granted passage was taken.
-    Taken "taken",
-    /// A granted passage was not taken in time.
-    NotTaken "not_taken",
-    /// A power box was energised.
-    PowerOn "power_on",
-    /// A power box was switched off.
-    PowerOff "power_off",
-    /// A card lost the right to open anything.
-    Revoked "revoked",
-    /// A change message was applied; the signed bytes are kept beside the event.
-    ChangesApplied "changes_applied",
-    /// A message was refused.
-    RejectedMessage "rejected_message",
-    /// A command was carried out or refused.
-    Command "command",
-    /// A standing mode changed.
-    Posture "posture",
-    /// An alarm was raised.
-    Alarm "alarm",
-    /// A portal answers again.
-    PortalOnline "portal_online",
-    /// A portal does not answer.
-    PortalOffline "portal_offline",
-    /// The gateway started.
-    Boot "boot",
-    /// The wall clock jumped.
-    ClockStep "clock_step",
-    /// Events were lost: `from` to `to`.
-    LogGap "log_gap",
-    /// The configuration in force.
-    Config "config",
-}
-
-names! {
     /// What an alarm is about.
-    AlarmKind:
-    /// Too many denials at one portal.
-    WrongTries "wrong_tries",
-    /// A replaced, cancelled or lost card was presented.
-    DeadCard "dead_card",
-    /// One card in two places.
-    Clone "clone",
-    /// A door opened without a release.
-    ForcedOpen "forced_open",
-    /// A door stays open.
-    HeldOpen "held_open",
-    /// A device was opened.
-    Tamper "tamper",
-    /// Fire input.
-    Fire "fire",
-    /// A portal does not answer.
-    PortalOffline "portal_offline",
-    /// Power is drawn and no permitted card is there.
-    PowerWithoutCard "power_without_card",
-    /// A relay that had to go off is not confirmed off.
-    UnconfirmedRevocation "unconfirmed_revocation",
-    /// The store is damaged, full, failing or slow.
-    Store "store",
-    /// The clock cannot be trusted.
-    Clock "clock",
-    /// Something is configured insecurely.
-    Insecure "insecure",
-    /// The list is incomplete or in doubt.
-    List "list",
-    /// A portal sends messages that cannot be read.
-    PortalMalformed "portal_malformed",
+    pub enum AlarmKind {
+        /// Too many denials at one portal.
+        WrongTries,
+        /// A replaced, cancelled or lost card was presented.
+        DeadCard,
+        /// One card in two places.
+        Clone,
+        /// A door opened without a release.
+        ForcedOpen,
+        /// A door stays open.
+        HeldOpen,
+        /// A device was opened.
+        Tamper,
+        /// Fire input.
+        Fire,
+        /// A portal does not answer.
+        PortalOffline,
+        /// Power is drawn and no permitted card is there.
+        PowerWithoutCard,
+        /// A relay that had to go off is not confirmed off.
+        UnconfirmedRevocation,
+        /// The store is damaged, full, failing or slow.
+        Store,
+        /// The clock cannot be trusted.
+        Clock,
+        /// Something is configured insecurely.
+        Insecure,
+        /// The list is incomplete or in doubt.
+        List,
+        /// A portal sends messages that cannot be read.
+        PortalMalformed,
+    }
 }
 
 names! {
     /// Who set a posture, or ended one.
-    PostureSource:
-    /// An operator set it on the box.
-    Operator "operator",
-    /// A fire input became active.
-    FireInput "fire_input",
-    /// A fire input is clear again; the latch stays.
-    FireInputClear "fire_input_clear",
-    /// An operator reset the fire latch.
-    FireReset "fire_reset",
-    /// An operator reset the fire latch and set aside the inputs that are still active.
-    FireResetForced "fire_reset_forced",
+    pub enum PostureSource {
+        /// An operator set it on the box.
+        Operator,
+        /// A fire input became active.
+        FireInput,
+        /// A fire input is clear again; the latch stays.
+        FireInputClear,
+        /// An operator reset the fire latch.
+        FireReset,
+        /// An operator reset the fire latch and set aside the inputs that are still active.
+        FireResetForced,
+    }
 }
 
 names! {
     /// How a command ended.
-    ReplyStatus:
-    /// Done.
-    Ok "ok",
-    /// Refused.
-    Rejected "rejected",
-    /// Too late.
-    Expired "expired",
-    /// Its id was taken before.
-    Duplicate "duplicate",
-    /// Tried and failed.
-    Failed "failed",
+    pub enum ReplyStatus {
+        /// Done.
+        Ok,
+        /// Refused.
+        Rejected,
+        /// Too late.
+        Expired,
+        /// Its id was taken before.
+        Duplicate,
+        /// Tried and failed.
+        Failed,
+    }
 }
 
 names! {
     /// Why events are missing.
-    GapCause:
-    /// The store was damaged: changes may be among them, so every stream is asked for again.
-    Damaged "damaged",
-    /// They were never written: too many waited for the disk, or one could not be written. No change is among them.
-    NotWritten "not_written",
+    pub enum GapCause {
+        /// The store was damaged: changes may be among them, so every stream is asked for again.
+        Damaged,
+        /// They were never written: too many waited for the disk, or one could not be written. No change is among them.
+        NotWritten,
+    }
 }
 
 /// Which message of which stream an event is about.
@@ -146,13 +114,33 @@ pub struct Who {
     pub holder: Option<Holder>,
 }
 
-/// How a request was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a request was decided, or would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "decision", content = "reason", rename_all = "snake_case")]
 pub enum Outcome {
     /// Granted.
     Grant(GrantReason),
     /// Denied.
     Deny(Reason),
+}
+
+impl From<&Decision> for Outcome {
+    fn from(decision: &Decision) -> Self {
+        match decision {
+            Decision::Grant(grant) => Self::Grant(grant.reason()),
+            Decision::Deny(denial) => Self::Deny(denial.reason),
+        }
+    }
+}
+
+/// As `grant granted` or `deny lost`.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Grant(reason) => write!(f, "grant {}", reason.as_str()),
+            Self::Deny(reason) => write!(f, "deny {}", reason.as_str()),
+        }
+    }
 }
 
 /// A mark in the audit that the gateway or its operator set.
@@ -167,7 +155,14 @@ pub enum Mark {
 }
 
 /// What happened: one variant a type (wire contract, section 3). `detail` is for a person; nothing is derived from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, strum::EnumDiscriminants)]
+#[strum_discriminants(
+    name(EventKind),
+    doc = "The type of an audit event.",
+    derive(Hash, PartialOrd, Ord, Serialize, Deserialize, strum::IntoStaticStr, strum::VariantArray),
+    serde(rename_all = "snake_case"),
+    strum(serialize_all = "snake_case")
+)]
 #[expect(missing_docs, reason = "the fields are those of the contract; each type reports what it is")]
 pub enum Event {
     /// A request was answered; without `portal`, at one that is not configured.
@@ -207,29 +202,19 @@ pub enum Event {
     Config { mark: Mark, detail: String },
 }
 
+impl EventKind {
+    /// The type's name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
 impl Event {
     /// Its type.
     #[must_use]
     pub fn kind(&self) -> EventKind {
-        match self {
-            Self::Decision { .. } => EventKind::Decision,
-            Self::Taken { .. } => EventKind::Taken,
-            Self::NotTaken { .. } => EventKind::NotTaken,
-            Self::PowerOn { .. } => EventKind::PowerOn,
-            Self::PowerOff { .. } => EventKind::PowerOff,
-            Self::Revoked { .. } => EventKind::Revoked,
-            Self::ChangesApplied { .. } => EventKind::ChangesApplied,
-            Self::RejectedMessage { .. } => EventKind::RejectedMessage,
-            Self::Command { .. } => EventKind::Command,
-            Self::Posture { .. } => EventKind::Posture,
-            Self::Alarm { .. } => EventKind::Alarm,
-            Self::PortalOnline { .. } => EventKind::PortalOnline,
-            Self::PortalOffline { .. } => EventKind::PortalOffline,
-            Self::Boot { .. } => EventKind::Boot,
-            Self::ClockStep { .. } => EventKind::ClockStep,
-            Self::LogGap { .. } => EventKind::LogGap,
-            Self::Config { .. } => EventKind::Config,
-        }
+        self.into()
     }
 
     /// Where it happened.

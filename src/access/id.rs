@@ -247,7 +247,7 @@ impl fmt::Display for Revision {
 }
 
 /// Wall-clock time in milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
@@ -283,10 +283,12 @@ impl Mono {
 }
 
 /// Whether dates may be judged by the wall clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ClockTrust {
     /// The clock is plausible.
     Trusted,
+    #[default]
     /// Earlier than the last time on disk or than the build, or stepped back by more than 10 s.
     Untrusted,
 }

@@ -1,8 +1,13 @@
 //! Everything that can happen to the engine, already parsed and verified by the links.
 
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
 use super::change::{Changes, Head, OpError, Position};
 use super::event::AlarmKind;
-use super::id::{CardUid, PortalId, StreamName, Timestamp};
+use super::id::{CardUid, PortalId, StreamName, Timestamp, UidError, as_text};
 use super::portal::{Assurance, Direction, Posture};
 use super::transform::Reading;
 
@@ -78,8 +83,38 @@ pub struct RejectedMessage {
     pub received_at: Timestamp,
 }
 
+/// One card, or all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CardSet {
+    /// Every card: `*`.
+    All,
+    /// One.
+    One(CardUid),
+}
+
+as_text! { CardSet: "a card UID in hex, or `*`"; }
+
+impl fmt::Display for CardSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("*"),
+            Self::One(uid) => uid.fmt(f),
+        }
+    }
+}
+
+impl FromStr for CardSet {
+    type Err = UidError;
+
+    fn from_str(text: &str) -> Result<Self, UidError> {
+        if text == "*" { Ok(Self::All) } else { text.parse().map(Self::One) }
+    }
+}
+
 /// What a command asks for (wire contract, 2.6).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, strum::VariantNames)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum CommandKind {
     /// Open once.
     Release {
@@ -98,6 +133,7 @@ pub enum CommandKind {
         /// Which card.
         uid: CardUid,
         /// Where; everywhere if `None`.
+        #[serde(skip_serializing_if = "Option::is_none")]
         portal: Option<PortalId>,
     },
     /// Ask a stream for everything again.
@@ -105,10 +141,10 @@ pub enum CommandKind {
         /// Which.
         stream: StreamName,
     },
-    /// Forget where a card is (anti-passback); `None`: all cards.
+    /// Forget where a card is (anti-passback).
     Forgive {
-        /// Which card.
-        uid: Option<CardUid>,
+        /// Which card, or all.
+        uid: CardSet,
     },
 }
 
@@ -116,13 +152,7 @@ impl CommandKind {
     /// The command's name on the wire.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Release { .. } => "release",
-            Self::Power { .. } => "power",
-            Self::Query { .. } => "query",
-            Self::Resync { .. } => "resync",
-            Self::Forgive { .. } => "forgive",
-        }
+        self.into()
     }
 }
 

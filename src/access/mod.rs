@@ -5,6 +5,7 @@
 
 #[macro_use]
 mod names;
+mod time;
 
 pub mod change;
 pub mod credential;
@@ -23,3 +24,6 @@ pub mod schedule;
 pub mod state;
 pub mod stream;
 pub mod transform;
+
+pub(crate) use names::names;
+pub use time::TimeError;

@@ -1,35 +1,35 @@
-//! Enums whose variants have a name on the wire, written once.
+//! Enums whose variants have a name on the wire: the variant's own in `snake_case`.
 
 /// An enum with [`as_str`](str), its inverse `parse`, and `ALL`.
 macro_rules! names {
-    ($(#[$head:meta])* $enum:ident: $($(#[$doc:meta])* $variant:ident $name:literal,)*) => {
+    ($(#[$head:meta])* pub enum $name:ident { $($variants:tt)* }) => {
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+            strum::EnumString, strum::IntoStaticStr, strum::VariantArray,
+        )]
+        #[serde(rename_all = "snake_case")]
+        #[strum(serialize_all = "snake_case")]
         $(#[$head])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-        pub enum $enum {
-            $(
-                $(#[$doc])*
-                #[serde(rename = $name)]
-                $variant,
-            )*
+        pub enum $name {
+            $($variants)*
         }
 
-        impl $enum {
-            /// Every one.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+        impl $name {
+            /// Every one, in order.
+            pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
             /// Its name on the wire.
             #[must_use]
             pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)*
-                }
+                self.into()
             }
 
             /// The one of this name.
             #[must_use]
             pub fn parse(name: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|one| one.as_str() == name)
+                name.parse().ok()
             }
         }
     };
 }
+pub(crate) use names;

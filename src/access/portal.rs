@@ -1,139 +1,62 @@
 //! Portals: the things that are opened or energised, and their standing modes.
 
-use serde::{Deserialize, Serialize};
-
 use super::id::{PortalId, Zone};
 
-/// What a portal is, and so how it is driven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PortalKind {
-    /// A turnstile or building gate: released for a moment, has a direction.
-    Gate,
-    /// A room door: released for a moment.
-    Door,
-    /// A room's power box: energised as long as a permitted card sits in it.
-    PowerBox,
-}
-
-impl PortalKind {
-    /// All kinds, in the order of the contract.
-    pub const ALL: [Self; 3] = [Self::Gate, Self::Door, Self::PowerBox];
-
-    /// The kind's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gate => "gate",
-            Self::Door => "door",
-            Self::PowerBox => "power_box",
-        }
-    }
-
-    /// The kind of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|k| k.as_str() == name)
+names! {
+    /// What a portal is, and so how it is driven.
+    pub enum PortalKind {
+        /// A turnstile or building gate: released for a moment, has a direction.
+        Gate,
+        /// A room door: released for a moment.
+        Door,
+        /// A room's power box: energised as long as a permitted card sits in it.
+        PowerBox,
     }
 }
 
-/// Which way a person passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// Into the building.
-    In,
-    /// Out of it; never refused at a gate.
-    Out,
-}
-
-impl Direction {
-    /// The direction's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::In => "in",
-            Self::Out => "out",
-        }
-    }
-
-    /// The direction of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::In, Self::Out].into_iter().find(|d| d.as_str() == name)
+names! {
+    /// Which way a person passes.
+    pub enum Direction {
+        /// Into the building.
+        In,
+        /// Out of it; never refused at a gate.
+        Out,
     }
 }
 
-/// How a card was read; a UID alone is weak evidence, because phones can clone it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Assurance {
-    /// The UID only.
-    #[default]
-    Uid,
-    /// A key-protected sector was read.
-    Sector,
-    /// The card answered a cryptographic challenge.
-    Crypto,
-}
-
-impl Assurance {
-    /// The level's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Uid => "uid",
-            Self::Sector => "sector",
-            Self::Crypto => "crypto",
-        }
-    }
-
-    /// The level of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Uid, Self::Sector, Self::Crypto].into_iter().find(|a| a.as_str() == name)
+names! {
+    /// How a card was read; a UID alone is weak evidence, because phones can clone it.
+    #[derive(Default)]
+    pub enum Assurance {
+        /// The UID only.
+        #[default]
+        Uid,
+        /// A key-protected sector was read.
+        Sector,
+        /// The card answered a cryptographic challenge.
+        Crypto,
     }
 }
 
-/// A portal's standing mode, weakest first, so that the strongest of several is their maximum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Posture {
-    /// Cards decide.
-    #[default]
-    Secure,
-    /// Everybody passes; cards are still read for the audit.
-    FreeAccess,
-    /// Only staff enter.
-    Lockdown,
-    /// Nobody enters, staff included.
-    OutOfService,
-    /// Gates and doors are released.
-    Fire,
+names! {
+    /// A portal's standing mode, weakest first, so that the strongest of several is their maximum.
+    #[derive(Default)]
+    pub enum Posture {
+        /// Cards decide.
+        #[default]
+        Secure,
+        /// Everybody passes; cards are still read for the audit.
+        FreeAccess,
+        /// Only staff enter.
+        Lockdown,
+        /// Nobody enters, staff included.
+        OutOfService,
+        /// Gates and doors are released.
+        Fire,
+    }
 }
 
 impl Posture {
-    /// All postures, weakest first.
-    pub const ALL: [Self; 5] = [Self::Secure, Self::FreeAccess, Self::Lockdown, Self::OutOfService, Self::Fire];
-
-    /// The posture's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Secure => "secure",
-            Self::FreeAccess => "free_access",
-            Self::OutOfService => "out_of_service",
-            Self::Lockdown => "lockdown",
-            Self::Fire => "fire",
-        }
-    }
-
-    /// The posture of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|p| p.as_str() == name)
-    }
-
     /// The Modbus code of the posture (wire contract, section 5, input register 5).
     #[must_use]
     pub fn code(self) -> u16 {

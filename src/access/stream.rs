@@ -11,6 +11,8 @@ use super::id::Timestamp;
 /// missing, so it is asked for and applied again, which changes nothing.
 pub const RANGES_MAX: usize = 1024;
 
+/// Ranges listed as missing in one ack or resync request, lowest first. The center receives the others when these are filled.
+pub const MISSING_RANGES_MAX: usize = 64;
 /// How far above the newest epoch of a stream a plausible message may be (wire contract, 2.3).
 pub const EPOCH_JUMP_MAX: u32 = 1_000;
 /// How far above the highest number of a stream a plausible message may be (wire contract, 2.3).
@@ -202,6 +204,14 @@ impl StreamTrack {
         let heads = self.head.as_ref().map(|h| h.at);
         let goal = heads.max(self.goal).filter(|goal| Some(goal.epoch) == self.epoch && goal.seq > received);
         missing.extend(goal.map(|goal| (received + 1, goal.seq)));
+        missing
+    }
+
+    /// The lowest ranges of [`Self::missing`], as they are listed in an ack and a resync request.
+    #[must_use]
+    pub fn first_missing(&self) -> Vec<(u64, u64)> {
+        let mut missing = self.missing();
+        missing.truncate(MISSING_RANGES_MAX);
         missing
     }
 

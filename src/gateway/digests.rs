@@ -8,8 +8,7 @@ use crate::access::change::RegisterKinds;
 use crate::access::id::{Mono, StreamName};
 use crate::access::state::State;
 use crate::access::stream::StreamTrack;
-use crate::wire::digest;
-use crate::wire::digest_lines::{card_lines, other_lines};
+use crate::wire::digest::{self, card_lines, other_lines};
 
 /// Cards looked at in one slice; some hundred microseconds.
 const SLICE_CARDS: usize = 256;

@@ -192,21 +192,7 @@ mod tests {
     }
 
     fn state() -> StateReport {
-        StateReport {
-            boot: String::new(),
-            version: String::new(),
-            streams: Vec::new(),
-            cards: 0,
-            portals_online: 0,
-            offline: Vec::new(),
-            modes: Vec::new(),
-            malformed: Vec::new(),
-            audit_last: 0,
-            audit_acked: 0,
-            clock_trusted: true,
-            insecure: Vec::new(),
-            meters: Vec::new(),
-        }
+        StateReport::default()
     }
 
     #[test]
@@ -253,12 +239,16 @@ mod tests {
 
     #[test]
     fn what_a_center_waits_for_is_queued_in_order_and_a_state_is_not() {
-        use crate::access::effect::{Resync, ResyncReason};
+        use crate::access::effect::{Have, Resync, ResyncReason};
         let (to, mut orders) = mpsc::channel(1);
         let mut dispatch = Dispatch::new(PortalOutlets::default(), Some(to), Metrics::default());
         let resync = |name: &str| {
-            let resync =
-                Resync { stream: name.parse().unwrap(), reason: ResyncReason::Gap, have: (1, 1), missing: Vec::new() };
+            let resync = Resync {
+                stream: name.parse().unwrap(),
+                reason: ResyncReason::Gap,
+                have: Have { epoch: 1, seq: 1 },
+                missing: Vec::new(),
+            };
             UplinkOrder::Resync(Box::new(resync))
         };
         let names = |order| match order {

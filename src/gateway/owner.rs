@@ -9,16 +9,13 @@ use super::digests::{Digested, Digests, Lines, Work};
 use super::dispatch::{Dispatch, RETRY_MS};
 use super::metrics::{DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
 use super::pending::{ALARM_WAIT_MS, Answer, Pending};
-use super::ports::{
-    Ask, MeterState, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, StateReport, StreamState,
-    UplinkOrder,
-};
+use super::ports::{Ask, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, StateReport, UplinkOrder};
 use super::publication::Publication;
 use crate::access::change::RegisterKinds;
 use crate::access::effect::Effect;
-use crate::access::engine::Engine;
+use crate::access::engine::{Engine, Status};
 use crate::access::event::{AlarmKind, Record};
-use crate::access::id::{ClockTrust, Mono, Now, StreamName};
+use crate::access::id::{Mono, Now, StreamName};
 use crate::access::input::{Input, Operator};
 use crate::clock::Clock;
 use crate::store::{Store, StoreEvent};
@@ -138,7 +135,7 @@ impl<J: Journal> GatewayCore<J> {
         }
         if self.publication.due_at() <= now.mono {
             let state = self.state(now);
-            self.count_list(&state);
+            self.count_list(&state.status);
             if self.publication.take(&state, now.mono) {
                 self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
             }
@@ -360,9 +357,9 @@ impl<J: Journal> GatewayCore<J> {
         });
     }
 
-    fn count_list(&self, state: &StateReport) {
-        self.metrics.cards.set(gauge(state.cards));
-        for stream in &state.streams {
+    fn count_list(&self, status: &Status) {
+        self.metrics.cards.set(gauge(status.cards));
+        for stream in &status.streams {
             let labels = StreamLabels { stream: stream.name.to_string() };
             self.metrics.stream_epoch.get_or_create(&labels).set(i64::from(stream.epoch));
             self.metrics.stream_seq.get_or_create(&labels).set(gauge(stream.seq));
@@ -372,34 +369,17 @@ impl<J: Journal> GatewayCore<J> {
     /// The state as published.
     #[must_use]
     pub fn state(&self, now: Now) -> StateReport {
-        let status = self.engine.status(now);
-        let stream = |s: crate::access::engine::StreamStatus| StreamState {
-            digest: self.digests.of(&s.name, self.engine.state()),
-            name: s.name,
-            epoch: s.epoch,
-            seq: s.seq,
-            missing: s.missing,
-            age_s: s.age_s,
-        };
-        let meter = |m: crate::access::engine::MeterStatus| MeterState {
-            portal: m.portal,
-            power_w: m.power_w,
-            energy_kwh: m.energy_kwh,
-        };
+        let mut status = self.engine.status(now);
+        for stream in &mut status.streams {
+            stream.digest = self.digests.of(&stream.name, self.engine.state());
+        }
         StateReport {
             boot: self.identity.boot.clone(),
             version: self.identity.version.clone(),
-            streams: status.streams.into_iter().map(stream).collect(),
-            cards: status.cards,
-            portals_online: status.portals_online,
-            offline: status.offline,
-            modes: status.modes,
-            malformed: status.malformed,
-            audit_last: status.audit_last,
+            status,
             audit_acked: self.acked.max(self.journal.acked()),
-            clock_trusted: now.clock == ClockTrust::Trusted,
+            clock: now.clock,
             insecure: self.identity.insecure.clone(),
-            meters: status.meters.into_iter().map(meter).collect(),
         }
     }
 }

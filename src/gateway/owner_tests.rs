@@ -3,7 +3,7 @@
 use super::*;
 use crate::access::change::{Changes, Op, Position};
 use crate::access::engine::{Setup, StreamRole};
-use crate::access::id::Timestamp;
+use crate::access::id::{ClockTrust, Timestamp};
 use crate::access::input::{ClockChange, PortalReport, Receipt, ReceivedChanges};
 use crate::access::portal::{Portal, PortalKind};
 use crate::access::state::State;
@@ -45,7 +45,7 @@ fn core() -> (GatewayCore<Nowhere>, mpsc::Receiver<UplinkOrder>) {
     let identity = Identity {
         streams: vec![(
             "office".parse().unwrap(),
-            crate::wire::digest_lines::registers_of(crate::wire::allowed::AllowedOps::all()),
+            crate::wire::digest::registers_of(crate::wire::allowed::AllowedOps::all()),
         )],
         ..Identity::default()
     };
@@ -78,8 +78,9 @@ fn published(
 #[test]
 fn the_state_is_published_on_change_once_a_second_with_the_newest_and_every_minute() {
     let mut core = core();
-    let mut online =
-        |online, ms| published(&mut core, online, ms).iter().map(|state| state.portals_online).collect::<Vec<_>>();
+    let mut online = |online, ms| {
+        published(&mut core, online, ms).iter().map(|state| state.status.portals_online).collect::<Vec<_>>()
+    };
     assert_eq!(online(None, 0), [0], "at the start");
     assert_eq!(online(Some(true), 1_000), [1]);
     for (state, ms) in [(false, 1_010), (true, 1_020), (false, 1_999)] {
@@ -121,7 +122,11 @@ fn the_state_is_published_at_once_when_the_link_is_up_again() {
 fn a_digest_is_published_within_five_seconds_of_the_change_however_busy_the_gateway_is() {
     let mut core = core();
     let [before] = published(&mut core, Some(true), 1_000).try_into().unwrap();
-    assert_eq!((&before.streams[0].digest, before.streams[0].age_s), (&None, None), "nothing was received yet");
+    assert_eq!(
+        (&before.status.streams[0].digest, before.status.streams[0].age_s),
+        (&None, None),
+        "nothing was received yet"
+    );
     let changes = Changes {
         stream: "office".parse().unwrap(),
         at: Position { epoch: std::num::NonZeroU32::MIN, seq: 1 },
@@ -141,6 +146,6 @@ fn a_digest_is_published_within_five_seconds_of_the_change_however_busy_the_gate
     }
     core.0.digested(Some(lines.expect("in time").finish()));
     let state = published(&mut core, None, 14_000).pop().unwrap();
-    assert!(state.streams[0].digest.is_some());
+    assert!(state.status.streams[0].digest.is_some());
     assert!(late < 14_000);
 }

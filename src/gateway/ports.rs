@@ -9,7 +9,7 @@ pub use crate::access::effect::PortalOrder;
 use crate::access::effect::{Ack, Alarm, Reply, Resync, Verdict};
 use crate::access::id::{CardUid, PortalId, StreamName, Timestamp};
 use crate::access::input::{Input, Operator, PortalReport, Receipt};
-pub use crate::wire::state::{MeterState, StateReport, StreamState};
+pub use crate::wire::state::StateReport;
 
 /// Changes, commands and rejections under way to the gateway. A link that finds the lane full waits: nothing of it is dropped.
 pub const URGENT_MAX: usize = 256;

@@ -1,6 +1,7 @@
 //! When the state of the gateway is published. Pure: the time is an argument.
 
-use super::ports::{StateReport, StreamState};
+use super::ports::StateReport;
+use crate::access::engine::{Status, StreamStatus};
 use crate::access::id::Mono;
 
 /// Shortest time between two publications of the state, in milliseconds (wire contract, section 3).
@@ -42,6 +43,7 @@ impl Publication {
 /// The state without what changes by itself and is published with the next regular one: the numbers of the audit, the ages, the
 /// meters; and without the modes, which are not published.
 fn without_numbers(state: StateReport) -> StateReport {
-    let streams = state.streams.into_iter().map(|stream| StreamState { age_s: None, ..stream }).collect();
-    StateReport { audit_last: 0, audit_acked: 0, streams, meters: Vec::new(), modes: Vec::new(), ..state }
+    let streams = state.status.streams.into_iter().map(|stream| StreamStatus { age_s: None, ..stream }).collect();
+    let status = Status { audit_last: 0, streams, meters: Vec::new(), modes: Vec::new(), ..state.status };
+    StateReport { audit_acked: 0, status, ..state }
 }

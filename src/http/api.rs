@@ -16,8 +16,7 @@ use crate::access::id::{CardUid, PortalId, StreamName};
 use crate::access::input::Operator;
 use crate::access::portal::Posture;
 use crate::gateway::ports::{Ask, Inbox, OperatorRefusal, Readiness, StateReport};
-use crate::wire::up::VerdictBody;
-use crate::wire::{state, time};
+use crate::wire::state;
 
 /// What the pages show.
 #[derive(Clone)]
@@ -83,10 +82,10 @@ fn status_body(state: &StateReport) -> serde_json::Value {
     if let Some(fields) = status.as_object_mut() {
         // The number of the uplink's connection is the uplink's.
         fields.remove("conn");
-        let offline = state.offline.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
+        let offline = state.status.offline.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
         fields.insert("offline".to_owned(), json!(offline));
-        fields.insert("modes".to_owned(), state.modes.iter().map(mode).collect());
-        fields.insert("malformed".to_owned(), state.malformed.iter().map(malformed).collect());
+        fields.insert("modes".to_owned(), state.status.modes.iter().map(mode).collect());
+        fields.insert("malformed".to_owned(), state.status.malformed.iter().map(malformed).collect());
     }
     status
 }
@@ -101,10 +100,7 @@ async fn query(State(pages): State<Pages>, Query(asked): Query<QueryFor>) -> Res
         Err(error) => return refuse(StatusCode::BAD_REQUEST, error.to_string()),
     };
     match ask(&pages, |answer| Ask::Query { uid, portal, answer }).await {
-        Ok(Ok(verdicts)) => {
-            let verdicts = verdicts.iter().map(VerdictBody::from).collect::<Vec<_>>();
-            body(&json!({ "uid": uid.to_string(), "verdicts": verdicts }))
-        }
+        Ok(Ok(verdicts)) => body(&json!({ "uid": uid, "verdicts": verdicts })),
         Ok(Err(message)) => refuse(StatusCode::NOT_FOUND, message),
         Err(refused) => refused,
     }
@@ -112,7 +108,7 @@ async fn query(State(pages): State<Pages>, Query(asked): Query<QueryFor>) -> Res
 
 async fn posture(State(pages): State<Pages>, Query(asked): Query<PostureFor>) -> Response {
     let Some(posture) = Posture::parse(&asked.posture) else {
-        let all = Posture::ALL.map(Posture::as_str).join(", ");
+        let all = Posture::ALL.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ");
         return refuse(StatusCode::BAD_REQUEST, format!("`{}` is not a posture; use one of {all}", asked.posture));
     };
     let names = asked.portals.filter(|p| p != "*").unwrap_or_default();
@@ -137,7 +133,7 @@ async fn stream_forget(State(pages): State<Pages>, Query(asked): Query<StreamFor
 
 async fn trust_clock(State(pages): State<Pages>) -> Response {
     match ask(&pages, |answer| Ask::TrustClock { answer }).await {
-        Ok(Ok(at)) => body(&json!({ "at": time::format(at) })),
+        Ok(Ok(at)) => body(&json!({ "at": at })),
         Ok(Err(why)) => refuse(StatusCode::CONFLICT, why),
         Err(refused) => refused,
     }

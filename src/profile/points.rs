@@ -144,7 +144,7 @@ impl Write {
 /// unused items between them share a request of at most `read_max` items (bits: sixteen times as many).
 pub(super) fn plan(points: &[&Point], read_max: u16, max_gap: u16) -> Vec<Request> {
     let mut requests = Vec::new();
-    for space in Space::ALL {
+    for space in Space::ALL.iter().copied() {
         let max = if space.is_bits() { u32::from(read_max) * 16 } else { u32::from(read_max) };
         let mut spans: Vec<(u32, u32)> =
             points.iter().filter(|p| p.space == space).map(|p| (u32::from(p.address), p.end())).collect();

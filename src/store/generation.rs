@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::medium::{Container, ContainerError};
-use crate::wire::audit::{Hash, hex};
+use crate::wire::audit::Hash;
 
 /// sled's page cache in bytes; a generation is read once from end to end.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -68,7 +68,7 @@ fn seal_of(database: &Path) -> io::Result<String> {
         sum.update(bytes);
     }
     let sum: Hash = sum.finalize().into();
-    Ok(hex(&sum))
+    Ok(hex::encode(sum))
 }
 
 /// Makes a directory's names durable.

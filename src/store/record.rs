@@ -208,7 +208,7 @@ mod tests {
     fn the_format_is_the_one_of_its_version() {
         let bytes = state().export().unwrap().concat();
         assert_eq!(
-            crate::wire::audit::hex(&crate::wire::audit::hash(&bytes)),
+            hex::encode(crate::wire::audit::hash(&bytes)),
             "e9f1ccd48ea68130986494fbccf1e58e98de0934b50c6a7821d3f682534a6d77",
             "raise RECORD_VERSION"
         );

@@ -1,5 +1,6 @@
-//! The audit on its way: read in batches from the store, published, and followed by the cursor.
+//! The audit on its way: where it is read, in batches, published, and followed by the cursor.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,12 +12,55 @@ use super::feed::{self, BATCH_BYTES_MAX, BATCH_EVENTS_MAX, RESEND_S};
 use crate::access::id::Timestamp;
 use crate::access::input::Input;
 use crate::mqtt::Retention;
-use crate::store::StoredEvent;
+use crate::store::{Store, StoredEvent};
 use crate::wire::topic::Up;
 use crate::wire::up;
 
 /// Pause after the audit could not be read or sent, in seconds.
 const READ_AGAIN_S: u64 = 5;
+
+/// The audit on disk and the cursor of what the center has: the store, or memory in tests.
+pub trait AuditSource: Send + Sync {
+    /// Durable events in order, from number `from` on, or from the first one there is after it: at most `max_events`, and no
+    /// more than `max_bytes` bytes together unless the first alone is longer. Empty: none yet.
+    ///
+    /// An error reports why the store cannot be read; it is logged and tried again.
+    fn read(&self, from: u64, max_events: usize, max_bytes: usize) -> ReadEvents;
+
+    /// The last event on disk; 0: none.
+    fn last_durable(&self) -> u64;
+
+    /// The last event that the center has; 0: none. As on disk.
+    fn acked(&self) -> u64;
+
+    /// The center has everything through this event. Need not be on disk on return: an older cursor only makes events be
+    /// sent again. Must not block.
+    fn set_acked(&self, through: u64);
+}
+
+/// The future of [`AuditSource::read`].
+pub type ReadEvents = Pin<Box<dyn Future<Output = Result<Vec<StoredEvent>, String>> + Send>>;
+
+impl AuditSource for Store {
+    fn read(&self, from: u64, max_events: usize, max_bytes: usize) -> ReadEvents {
+        let store = self.clone();
+        Box::pin(
+            async move { Store::read(&store, from, max_events, max_bytes).await.map_err(|error| error.to_string()) },
+        )
+    }
+
+    fn last_durable(&self) -> u64 {
+        Store::last_durable(self)
+    }
+
+    fn acked(&self) -> u64 {
+        Store::acked(self)
+    }
+
+    fn set_acked(&self, through: u64) {
+        Store::set_acked(self, through);
+    }
+}
 
 impl Uplink {
     /// The center has the audit through event `through`; what is wrong with that, if anything is.

@@ -5,7 +5,7 @@ use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::access::input::{Input, MessageKind, Receipt, ReceivedChanges};
 use crate::wire::down;
 use crate::wire::envelope::{self, Channel, Refused, StreamSpec};
-use crate::wire::topic::{CampusDown, Down, Topic};
+use crate::wire::topic::{Down, Topic};
 
 /// What a message means to the uplink.
 #[derive(Debug)]
@@ -38,20 +38,19 @@ impl Decoder {
     /// Decodes a message. `receipt` is what the gateway will acknowledge a change message with.
     #[must_use]
     pub fn decode(&self, topic: &str, payload: Vec<u8>, retained: bool, receipt: Receipt, now: Timestamp) -> Decoded {
-        match topic.parse::<Topic>() {
-            Ok(Topic::Campus(CampusDown::Changes)) => self.changes(payload, Channel::Campus, retained, receipt, now),
-            Ok(Topic::Down(g, Down::Changes)) if g == self.gateway => {
-                self.changes(payload, Channel::Gateway, retained, receipt, now)
-            }
-            Ok(Topic::Campus(CampusDown::Head(stream))) => self.head(&payload, Channel::Campus, &stream, now),
-            Ok(Topic::Down(g, Down::Head(stream))) if g == self.gateway => {
-                self.head(&payload, Channel::Gateway, &stream, now)
-            }
-            Ok(Topic::Down(g, Down::Command)) if g == self.gateway => self.command(&payload, retained, now),
-            Ok(Topic::Down(g, Down::AuditAck)) if g == self.gateway => self.audit_ack(payload, now),
+        let (via, down) = match topic.parse() {
+            Ok(Topic::Campus(down)) => (Channel::Campus, down),
+            Ok(Topic::Down(g, down)) if g == self.gateway => (Channel::Gateway, down),
             Ok(Topic::Down(..) | Topic::Up(..) | Topic::Portal(..) | Topic::GatewayState(_)) | Err(_) => {
-                Decoded::Foreign
+                return Decoded::Foreign;
             }
+        };
+        match down {
+            Down::Changes => self.changes(payload, via, retained, receipt, now),
+            Down::Head(stream) => self.head(&payload, via, &stream, now),
+            Down::Command => self.command(&payload, retained, now),
+            Down::AuditAck => self.audit_ack(payload, now),
+            Down::Snapshot => Decoded::Foreign,
         }
     }
 

@@ -8,7 +8,6 @@
 mod audit;
 mod decode;
 pub mod feed;
-mod source;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -32,10 +31,10 @@ use crate::mqtt::{
 use crate::store::StoredEvent;
 use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::state;
-use crate::wire::topic::{self, CampusDown, Down, Qos, Topic, Up};
-use crate::wire::up::{self, AckBody, AlarmBody, ReplyBody, ResyncBody};
+use crate::wire::topic::{self, Down, Qos, Topic, Up};
+use crate::wire::up;
 
-pub use source::{AuditSource, ReadEvents};
+pub use audit::{AuditSource, ReadEvents};
 
 use decode::{Decoded, Decoder};
 use feed::{Feed, RESEND_S};
@@ -103,7 +102,7 @@ impl Uplink {
         let UplinkSpec { link, gateway, streams, boot, audit_ack } = spec;
         let campus = streams.iter().any(|s| s.scope == Scope::Campus);
         let snapshot = Topic::Down(gateway.clone(), Down::Snapshot).to_string();
-        let campus_changes = Topic::Campus(CampusDown::Changes).to_string();
+        let campus_changes = Topic::Campus(Down::Changes).to_string();
         let campus_prefix = campus_changes.trim_end_matches("changes");
         let mut subscriptions = topic::uplink_subscriptions(&gateway);
         subscriptions.retain(|s| s.filter != snapshot && (campus || !s.filter.starts_with(campus_prefix)));
@@ -266,18 +265,18 @@ impl Uplink {
     fn carry_out(&mut self, order: UplinkOrder) {
         let (what, body, retention) = match order {
             UplinkOrder::Acknowledge { ack, receipt, durable_at } => {
-                match up::encode(&AckBody::new(&ack, durable_at)) {
+                match up::encode_ack(&ack, durable_at) {
                     Ok(body) => self.acknowledge(receipt, body),
                     Err(why) => error!(link = "uplink", topic = "ack", "an ack cannot be written: {why}"),
                 }
                 return;
             }
-            UplinkOrder::Reply(reply) => (Up::Reply, up::encode(&ReplyBody::from(&*reply)), Retention::UntilDelivered),
-            UplinkOrder::Alarm(alarm) => (Up::Alarm, up::encode(&AlarmBody::from(&*alarm)), Retention::UntilDelivered),
+            UplinkOrder::Reply(reply) => (Up::Reply, up::encode(&*reply), Retention::UntilDelivered),
+            UplinkOrder::Alarm(alarm) => (Up::Alarm, up::encode(&*alarm), Retention::UntilDelivered),
             UplinkOrder::Resync(resync) => {
                 // An old request to send again would only be answered once more.
                 let retention = Retention::Newest(format!("resync/{}", resync.stream));
-                (Up::Resync, up::encode(&ResyncBody::from(&*resync)), retention)
+                (Up::Resync, up::encode(&*resync), retention)
             }
             // The link reports when it is up, and the gateway orders the state then.
             UplinkOrder::State(_) if !self.connection.is_up() => return,

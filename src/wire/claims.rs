@@ -10,7 +10,6 @@ use serde_json::value::RawValue;
 use super::json::{self, Place};
 use super::limits::JTI_CHARS_MAX;
 use super::text::is_label;
-use super::time::Seconds;
 use crate::access::change::{ErrorCode, OpError, Position};
 use crate::access::id::{StreamName, Timestamp};
 
@@ -103,6 +102,16 @@ impl<'t> Header<'t> {
             at: self.position().ok(),
             jti: jti.filter(|jti| is_label(jti, JTI_CHARS_MAX)),
         }
+    }
+}
+
+/// A time that is written in whole seconds since 1970, as the claims of a JWT are (RFC 7519, 2), and read as any time is.
+#[derive(Clone, Copy, Deserialize)]
+pub(super) struct Seconds(pub Timestamp);
+
+impl Serialize for Seconds {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(self.0.unix_seconds())
     }
 }
 

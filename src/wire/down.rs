@@ -4,15 +4,16 @@
 //! A change message that is well signed but wrong in its content is a [`Changes`] with errors, because it uses up its number; one
 //! whose number cannot be read is refused and uses up nothing.
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
-use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use strum::VariantNames;
 
 use super::allowed::{AllowedOps, OpName};
-use super::claims::{self, Claimed, Claims};
+use super::audit::HashText;
+use super::claims::{self, Claimed, Claims, Seconds};
 use super::envelope::{self, Opened, Refused};
 use super::json::{self, Place};
 use super::limits::{
@@ -21,9 +22,8 @@ use super::limits::{
 };
 use super::ops::{self, Judge};
 use super::text::{hint, is_label, quote};
-use super::time::Seconds;
 use crate::access::change::{Changes, ErrorCode, Head, Op, OpError, Position};
-use crate::access::id::{CardUid, GatewayId, PortalId, StreamName, Timestamp, as_text};
+use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::access::input::{Command, CommandKind};
 
 /// Claims that cannot be written as JSON.
@@ -122,28 +122,7 @@ struct HeadBody {
     epoch: NonZeroU32,
     seq: u64,
     cards: u64,
-    digest: Sha256Hex,
-}
-
-/// A SHA-256 in 64 hex digits.
-struct Sha256Hex(String);
-
-as_text! { Sha256Hex: "a SHA-256 in 64 hex digits"; }
-
-impl fmt::Display for Sha256Hex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for Sha256Hex {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        let mut hash = [0; 32];
-        hex::decode_to_slice(text, &mut hash).map_err(|_| "a SHA-256 in 64 hex digits is wanted")?;
-        Ok(Self(hex::encode(hash)))
-    }
+    digest: HashText,
 }
 
 /// Reads the head in an opened envelope that came on the topic of `topic_stream`. `seq` may be 0 here: a center that has not
@@ -161,7 +140,7 @@ pub fn read_head(opened: &Opened<'_>, topic_stream: &StreamName) -> Result<Head,
         }
         let at = Position { epoch: body.epoch, seq: body.seq };
         let iat = opened.claims.header()?.issued_at();
-        Ok(Head { stream: stream.clone(), at, iat, cards: body.cards, digest: body.digest.0 })
+        Ok(Head { stream: stream.clone(), at, iat, cards: body.cards, digest: body.digest.to_string() })
     };
     read().map_err(|e| opened.refuse(e))
 }
@@ -169,9 +148,9 @@ pub fn read_head(opened: &Opened<'_>, topic_stream: &StreamName) -> Result<Head,
 /// The claims of a head; `aud` is a gateway's id or `campus`.
 ///
 /// # Errors
-/// Never for a head that was read or made here.
+/// A digest that is not a SHA-256 in hex.
 pub fn write_head(head: &Head, aud: &str, iat: Timestamp) -> Result<String, WriteError> {
-    let digest = Sha256Hex(head.digest.clone());
+    let digest = head.digest.parse().map_err(serde::ser::Error::custom)?;
     let body = HeadBody { epoch: head.at.epoch, seq: head.at.seq, cards: head.cards, digest };
     claims::write(&head.stream, aud, iat, body)
 }
@@ -192,76 +171,6 @@ struct CommandClaims<'t> {
     iat: Seconds,
     #[serde(borrow)]
     command: Cow<'t, str>,
-}
-
-#[derive(Serialize, Deserialize, VariantNames)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-enum KindBody {
-    Release {
-        portal: PortalId,
-    },
-    Power {
-        portal: PortalId,
-        on: bool,
-    },
-    Query {
-        uid: CardUid,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        portal: Option<PortalId>,
-    },
-    Resync {
-        stream: StreamName,
-    },
-    Forgive {
-        uid: Cards,
-    },
-}
-
-/// One card, or `*`.
-struct Cards(Option<CardUid>);
-
-as_text! { Cards: "a card UID in hex, or `*`"; }
-
-impl fmt::Display for Cards {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            None => f.write_str("*"),
-            Some(uid) => uid.fmt(f),
-        }
-    }
-}
-
-impl FromStr for Cards {
-    type Err = crate::access::id::UidError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "*" { Ok(Self(None)) } else { text.parse().map(|uid| Self(Some(uid))) }
-    }
-}
-
-impl From<KindBody> for CommandKind {
-    fn from(body: KindBody) -> Self {
-        match body {
-            KindBody::Release { portal } => Self::Release { portal },
-            KindBody::Power { portal, on } => Self::Power { portal, on },
-            KindBody::Query { uid, portal } => Self::Query { uid, portal },
-            KindBody::Resync { stream } => Self::Resync { stream },
-            KindBody::Forgive { uid } => Self::Forgive { uid: uid.0 },
-        }
-    }
-}
-
-impl From<&CommandKind> for KindBody {
-    fn from(kind: &CommandKind) -> Self {
-        match kind.clone() {
-            CommandKind::Release { portal } => Self::Release { portal },
-            CommandKind::Power { portal, on } => Self::Power { portal, on },
-            CommandKind::Query { uid, portal } => Self::Query { uid, portal },
-            CommandKind::Resync { stream } => Self::Resync { stream },
-            CommandKind::Forgive { uid } => Self::Forgive { uid: Cards(uid) },
-        }
-    }
 }
 
 /// Reads the command in an opened envelope.
@@ -296,13 +205,13 @@ fn command(opened: &Opened<'_>) -> Result<Command, OpError> {
         let what = format!("is more than {COMMAND_LIFE_S_MAX} s after `iat`; let the command expire sooner");
         return Err(invalid("exp", what));
     }
-    if !KindBody::VARIANTS.contains(&&*command) {
-        let what =
-            format!("{} is not a command; {}", quote(&command), hint(&command, KindBody::VARIANTS.iter().copied()));
+    if !CommandKind::VARIANTS.contains(&&*command) {
+        let known = CommandKind::VARIANTS.iter().copied();
+        let what = format!("{} is not a command; {}", quote(&command), hint(&command, known));
         return Err(place.error(ErrorCode::UnknownOp, "command", what));
     }
-    let kind: KindBody = json::read_tagged(&command, &opened.claims.text, place)?;
-    Ok(Command { stream: stream.name.clone(), jti, iat, exp, actor, kind: kind.into() })
+    let kind = json::read_tagged(&command, &opened.claims.text, place)?;
+    Ok(Command { stream: stream.name.clone(), jti, iat, exp, actor, kind })
 }
 
 /// A command as a center writes it.
@@ -318,7 +227,7 @@ struct KindWritten<'a>(&'a CommandKind);
 
 impl Serialize for KindWritten<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        json::write_tagged("command", &KindBody::from(self.0), serializer)
+        json::write_tagged("command", self.0, serializer)
     }
 }
 

@@ -1,25 +1,16 @@
-//! What a center may publish, field by field, and how what is wrong is answered. The wording is reviewed in `down_wording.txt`:
-//! `UPDATE=1 cargo test --lib wire::down` writes it again.
+//! What a center may publish, field by field, and how what is wrong is answered. What is wrong and the answer to it are reviewed in
+//! `down_wording.txt`: `UPDATE=1 cargo test --lib wire::down` writes the answers again.
 
 use ed25519_dalek::SigningKey;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::access::change::{PortalSet, Subject, SuspendReason};
-use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
-use crate::access::id::{Holder, Zone};
-use crate::access::portal::{PortalKind, Posture};
-use crate::access::schedule::{Holiday, Schedule, Window};
+use crate::access::change::Subject;
+use crate::access::credential::Flag;
+use crate::access::id::CardUid;
 use crate::wire::envelope::{Channel, Scope, StreamSpec, open, sign};
-
-#[path = "down_strategies.rs"]
-mod strategies;
-#[path = "down_wrong.rs"]
-mod wrong;
-
-use strategies::{all_ops, json_values};
-use wrong::{wrong_commands, wrong_ops};
+use crate::wire::limits::{ENTITLEMENTS_MAX, PORTALS_MAX, WINDOWS_MAX};
 
 /// Reads a message of stream `office`, which is allowed `allowed`, with one of the readers.
 fn read<T>(
@@ -64,126 +55,8 @@ fn uid(text: &str) -> CardUid {
     text.parse().unwrap()
 }
 
-fn holder(text: &str) -> Holder {
-    text.parse().unwrap()
-}
-
 fn at() -> Position {
     Position { epoch: NonZeroU32::new(3).unwrap(), seq: 7 }
-}
-
-#[test]
-fn every_op_of_the_contract_is_read() {
-    let card = || Subject::Card(uid("1EA68671"));
-    let table = [
-        (
-            json!({"op": "issue", "uid": "1e:a6:86:71", "holder": "08193021"}),
-            Op::Issue { uid: uid("1EA68671"), holder: holder("08193021") },
-        ),
-        (
-            json!({"op": "reissue", "holder": "08193021", "old_uid": "1EA68671", "new_uid": "04A1B2C3D4E5F6"}),
-            Op::Reissue { holder: holder("08193021"), new_uid: uid("04A1B2C3D4E5F6"), old_uid: Some(uid("1EA68671")) },
-        ),
-        (
-            json!({"op": "reissue", "holder": "a", "new_uid": "04A1B2C3D4E5F6", "old_uid": null}),
-            Op::Reissue { holder: holder("a"), new_uid: uid("04A1B2C3D4E5F6"), old_uid: None },
-        ),
-        (json!({"op": "report_lost", "uid": "1EA68671"}), Op::SetFlag { subject: card(), flag: Flag::Lost, on: true }),
-        (json!({"op": "found", "uid": "1EA68671"}), Op::SetFlag { subject: card(), flag: Flag::Lost, on: false }),
-        (
-            json!({"op": "freeze", "holder": "a"}),
-            Op::SetFlag { subject: Subject::Holder(holder("a")), flag: Flag::Frozen, on: true },
-        ),
-        (json!({"op": "unfreeze", "uid": "1EA68671"}), Op::SetFlag { subject: card(), flag: Flag::Frozen, on: false }),
-        (json!({"op": "cancel", "uid": "1EA68671"}), Op::SetFlag { subject: card(), flag: Flag::Cancelled, on: true }),
-        (json!({"op": "reinstate", "uid": "1EA68671"}), Op::Reinstate { uid: uid("1EA68671") }),
-        (
-            json!({"op": "enrol", "uid": "1EA68671", "holder": "a", "not_before": "2026-09-01T08:00:00.000Z", "not_after": 1_788_249_601,
-                "entitlements": [{"kind": "gate", "zone": "*"}, {"kind": "power_box", "zone": "412", "schedule": "term"}], "colour": "red"}),
-            Op::Enrol {
-                uid: uid("1EA68671"),
-                enrolment: Enrolment {
-                    holder: holder("a"),
-                    role: Role::Resident,
-                    not_before: Some(Timestamp(1_788_249_600_000)),
-                    not_after: Some(Timestamp(1_788_249_601_000)),
-                    entitlements: vec![
-                        Entitlement { kind: PortalKind::Gate, zone: ZoneSet::Any, schedule: None },
-                        Entitlement {
-                            kind: PortalKind::PowerBox,
-                            zone: ZoneSet::One("412".parse().unwrap()),
-                            schedule: Some("term".parse().unwrap()),
-                        },
-                    ],
-                },
-            },
-        ),
-        (json!({"op": "withdraw", "holder": "a"}), Op::Withdraw { subject: Subject::Holder(holder("a")) }),
-        (
-            json!({"op": "suspend_power", "zone": "412", "reason": "restricted_load"}),
-            Op::Power { zone: "412".parse().unwrap(), reason: SuspendReason::RestrictedLoad, suspended: true },
-        ),
-        (
-            json!({"op": "resume_power", "zone": "412", "reason": "arrears"}),
-            Op::Power { zone: "412".parse().unwrap(), reason: SuspendReason::Arrears, suspended: false },
-        ),
-        (
-            json!({"op": "define_schedule", "name": "term", "weekly": {"tue": null}, "holidays": null}),
-            Op::DefineSchedule { name: "term".parse().unwrap(), schedule: Schedule::default() },
-        ),
-        (
-            json!({"op": "define_schedule", "name": "term",
-                "weekly": {"mon": ["06:00-23:00"], "sun": ["22:00-06:00", "12:00-24:00"]},
-                "holidays": [{"date": "2026-10-01", "windows": []}], "timezone": "asia/shanghai"}),
-            Op::DefineSchedule {
-                name: "term".parse().unwrap(),
-                schedule: Schedule {
-                    weekly: [
-                        vec![Window { start_min: 360, end_min: 1380 }],
-                        vec![],
-                        vec![],
-                        vec![],
-                        vec![],
-                        vec![],
-                        vec![Window { start_min: 1320, end_min: 360 }, Window { start_min: 720, end_min: 1440 }],
-                    ],
-                    holidays: vec![Holiday { date: (2026, 10, 1), windows: vec![] }],
-                    timezone: Some("Asia/Shanghai".to_owned()),
-                },
-            },
-        ),
-        (
-            json!({"op": "set_posture", "portals": "*", "posture": "lockdown", "until": "2026-09-01T08:00:00Z"}),
-            Op::SetPosture {
-                portals: PortalSet::All,
-                posture: Posture::Lockdown,
-                until: Some(Timestamp(1_788_249_600_000)),
-            },
-        ),
-        (
-            json!({"op": "set_posture", "portals": ["*"], "posture": "secure"}),
-            Op::SetPosture { portals: PortalSet::All, posture: Posture::Secure, until: None },
-        ),
-        (
-            json!({"op": "set_posture", "portals": ["gate-in"], "posture": "fire"}),
-            Op::SetPosture {
-                portals: PortalSet::Some(vec!["gate-in".parse().unwrap()]),
-                posture: Posture::Fire,
-                until: None,
-            },
-        ),
-    ];
-    for (json, op) in table {
-        assert_eq!(one(&json), Ok(op), "{json}");
-    }
-}
-
-#[test]
-fn every_wrong_op_is_answered_with_its_code_and_path() {
-    for (op, code, field) in wrong_ops() {
-        let error = one(&op).unwrap_err();
-        assert_eq!((error.op, error.code, path(&error)), (Some(0), code, field), "{op}: {}", error.message);
-    }
 }
 
 fn command_message(over: &Value) -> String {
@@ -200,30 +73,69 @@ fn commanded(over: &Value) -> Result<Command, Refused> {
     read(&command_message(over), AllowedOps::all(), read_command)
 }
 
+/// Each line that is not indented is an op, or what a command has in place of a good one's fields. The line after it is what is
+/// read, or the answer: code, path and wording.
 #[test]
-fn every_wrong_command_is_answered_with_its_code_and_path() {
-    for (over, code, field) in wrong_commands() {
-        let error = commanded(&over).unwrap_err().error;
-        assert_eq!((error.op, error.code, path(&error)), (None, code, field), "{over}: {}", error.message);
-    }
-    let long = commanded(&json!({"x": "y".repeat(COMMAND_BYTES_MAX)})).unwrap_err();
-    assert_eq!(long.error.code, ErrorCode::TooLarge);
-}
-
-#[test]
-fn the_wording_is_as_reviewed() {
-    let line = |written: &Value, error: &OpError| {
-        let written: String = written.to_string().chars().take(120).collect();
-        format!("{written}\n  {} {}\n", error.code.as_str(), error.message)
-    };
-    let ops = wrong_ops().into_iter().map(|(op, ..)| line(&op, &one(&op).unwrap_err()));
-    let commands = wrong_commands().into_iter().map(|(over, ..)| line(&over, &commanded(&over).unwrap_err().error));
-    let text: String = ops.chain(commands).collect();
+fn every_op_and_command_is_read_or_answered_as_reviewed() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/wire/down_wording.txt");
+    let reviewed = std::fs::read_to_string(path).unwrap();
+    let mut text = String::new();
+    for line in reviewed.lines().filter(|line| !line.starts_with(' ')) {
+        let (kind, json) = line.split_once(' ').unwrap();
+        let written = serde_json::from_str(json).unwrap();
+        let read = match kind {
+            "op" => one(&written).inspect(signed_and_read_again).map(|op| format!("{op:?}")),
+            _ => commanded(&written).map(|command| written_back(&command)).map_err(|refused| refused.error),
+        };
+        let answer = read.unwrap_or_else(|error| {
+            assert_eq!(error.op, (kind == "op").then_some(0), "{line}");
+            format!("{} {}", error.code.as_str(), error.message)
+        });
+        text.push_str(&format!("{line}\n  {answer}\n"));
+    }
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, &text).unwrap();
     }
-    assert_eq!(text, std::fs::read_to_string(path).unwrap(), "UPDATE=1 writes it again, then review the diff");
+    assert_eq!(text, reviewed, "UPDATE=1 writes it again, then review the diff");
+}
+
+/// What a center writes and signs is what the gateway reads.
+fn signed_and_read_again(op: &Op) {
+    let name: StreamName = "office".parse().unwrap();
+    let claims = write_changes(&name, "g1", Timestamp(0), at(), std::slice::from_ref(op)).unwrap();
+    let jws = sign(&claims, &name, &SigningKey::from_bytes(&[4; 32]));
+    assert_eq!(received(&jws, AllowedOps::all()).unwrap().content.as_deref(), Ok(std::slice::from_ref(op)));
+}
+
+/// What a command is, which is written and read as the same.
+fn written_back(command: &Command) -> String {
+    let again = read(&write_command(command, &gateway()).unwrap(), AllowedOps::all(), read_command).unwrap();
+    let shown = |command: &Command| {
+        let Command { stream, jti, iat, exp, actor, kind } = command;
+        format!("{stream} {jti} {} {} {actor:?} {kind:?}", iat.0, exp.0)
+    };
+    assert_eq!(shown(&again), shown(command));
+    shown(command)
+}
+
+#[test]
+fn what_is_too_large_is_refused_at_its_field() {
+    let windows = json!(vec!["06:00-07:00"; WINDOWS_MAX + 1]);
+    let entitlements = json!(vec![json!({"kind": "gate", "zone": "*"}); ENTITLEMENTS_MAX + 1]);
+    for (op, field) in [
+        (json!({"op": "define_schedule", "name": "t", "weekly": {"mon": windows}}), "ops[0].weekly"),
+        (
+            json!({"op": "define_schedule", "name": "t", "weekly": {}, "holidays": [{"date": "2026-02-03", "windows": windows}]}),
+            "ops[0].holidays",
+        ),
+        (json!({"op": "enrol", "uid": "1EA68671", "holder": "a", "entitlements": entitlements}), "ops[0].entitlements"),
+        (json!({"op": "set_posture", "portals": vec!["p"; PORTALS_MAX + 1], "posture": "secure"}), "ops[0].portals"),
+    ] {
+        let error = one(&op).unwrap_err();
+        assert_eq!((error.code, path(&error)), (ErrorCode::TooLarge, field));
+    }
+    let long = commanded(&json!({"x": "y".repeat(COMMAND_BYTES_MAX)})).unwrap_err();
+    assert_eq!(long.error.code, ErrorCode::TooLarge);
 }
 
 #[test]
@@ -317,29 +229,6 @@ fn a_flag_that_no_op_writes_is_not_written() {
 }
 
 #[test]
-fn every_command_is_read_and_written_back() {
-    let portal = || "gate-in".parse().unwrap();
-    let uid = "1EA68671".parse().unwrap();
-    let table = [
-        (json!({"actor": "staff:77"}), CommandKind::Release { portal: portal() }),
-        (json!({"command": "power", "on": false}), CommandKind::Power { portal: portal(), on: false }),
-        (json!({"command": "query", "uid": "1EA68671"}), CommandKind::Query { uid, portal: Some(portal()) }),
-        (json!({"command": "query", "uid": "1EA68671", "portal": null}), CommandKind::Query { uid, portal: None }),
-        (json!({"command": "resync", "stream": "office"}), CommandKind::Resync { stream: "office".parse().unwrap() }),
-        (json!({"command": "forgive", "uid": "1EA68671"}), CommandKind::Forgive { uid: Some(uid) }),
-        (json!({"command": "forgive", "uid": "*"}), CommandKind::Forgive { uid: None }),
-    ];
-    for (over, kind) in table {
-        let command = commanded(&over).unwrap();
-        assert_eq!(command.kind, kind, "{over}");
-        assert_eq!((command.jti.as_str(), command.iat, command.exp), ("01J9", Timestamp(100_000), Timestamp(130_000)));
-        let written = write_command(&command, &gateway()).unwrap();
-        let again = read(&written, AllowedOps::all(), read_command).unwrap();
-        assert_eq!((again.kind, again.actor, again.exp), (command.kind, command.actor, command.exp));
-    }
-}
-
-#[test]
 fn a_refused_command_is_answered_by_its_id() {
     let refused = commanded(&json!({"command": "explode"})).unwrap_err();
     assert_eq!(refused.claimed.jti.as_deref(), Some("01J9"));
@@ -400,15 +289,29 @@ fn only_a_stream_that_is_allowed_commands_moves_the_audit() {
     }
 }
 
-proptest! {
-    #[test]
-    fn what_a_center_writes_is_what_the_gateway_reads(ops in proptest::collection::vec(all_ops(), 0..5)) {
-        let name: StreamName = "office".parse().unwrap();
-        let claims = write_changes(&name, "g1", Timestamp(0), at(), &ops).unwrap();
-        let jws = sign(&claims, &name, &SigningKey::from_bytes(&[4; 32]));
-        prop_assert_eq!(received(&jws, AllowedOps::all()).unwrap().content, Ok(ops));
-    }
+/// Any JSON, with the contract's own names among it.
+fn json_values() -> impl Strategy<Value = Value> {
+    let words = "op uid holder entitlements kind zone gate * weekly mon 06:00-23:00 posture portals until enrol issue define_schedule \
+                 set_posture 1EA68671 holidays date 2026-10-01 timezone";
+    let word = proptest::sample::select(words.split(' ').collect::<Vec<_>>());
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        word.clone().prop_map(Value::from),
+        ".{0,9}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 6, move |inner| {
+        let key = word.clone().prop_map(str::to_owned);
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
+            proptest::collection::btree_map(key, inner, 0..6).prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
 
+proptest! {
     #[test]
     fn a_message_of_any_json_is_applied_whole_or_answered_with_the_places_of_its_ops(ops in json_values()) {
         let list = json!([ops]);

@@ -48,8 +48,6 @@ pub const REQUEST_ID_CHARS_MAX: usize = 64;
 pub const PORTAL_TEXT_CHARS_MAX: usize = 64;
 /// How much of a foreign value is repeated in a message or kept for the audit, in characters. The rest becomes `…`.
 pub const QUOTE_CHARS_MAX: usize = 64;
-/// Ranges listed as `missing` in one ack or resync request, lowest first. The center receives the others when these are filled.
-pub const MISSING_RANGES_MAX: usize = 64;
 /// Events in one audit batch (wire contract, section 3). Callers cut their batches so.
 pub const AUDIT_BATCH_EVENTS_MAX: usize = 200;
 /// Longest message of a gateway that the center's side reads, in bytes. A longer one is an error.

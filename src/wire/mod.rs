@@ -8,8 +8,6 @@ pub mod allowed;
 pub mod audit;
 pub mod claims;
 pub mod digest;
-pub mod digest_lines;
-
 pub mod down;
 pub mod envelope;
 pub mod keys;
@@ -17,14 +15,11 @@ pub mod limits;
 pub mod modbus;
 pub mod ops;
 pub mod portal;
-
 pub mod registers;
 pub mod state;
-pub mod time;
+pub mod text;
 pub mod topic;
 pub mod up;
 
 mod json;
 mod schedule;
-
-pub mod text;

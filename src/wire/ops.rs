@@ -11,7 +11,6 @@ use super::json::{self, Place, Wrong, at_most, invalid};
 use super::limits::{ENTITLEMENTS_MAX, PORTALS_MAX};
 use super::schedule::ScheduleBody;
 use super::text::{hint, quote};
-use super::time::Time;
 use crate::access::change::{ErrorCode, Op, OpError, PortalSet, Subject, SuspendReason};
 use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
 use crate::access::id::{CardUid, Holder, IdentifierError, ScheduleName, Timestamp, Zone, as_text};
@@ -58,7 +57,7 @@ enum Body {
         portals: PortalsBody,
         posture: Posture,
         #[serde(skip_serializing_if = "Option::is_none")]
-        until: Option<Time>,
+        until: Option<Timestamp>,
     },
 }
 
@@ -84,9 +83,9 @@ struct EnrolmentBody {
     role: Option<Role>,
     entitlements: Vec<EntitlementBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    not_before: Option<Time>,
+    not_before: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    not_after: Option<Time>,
+    not_after: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -166,8 +165,8 @@ impl Body {
             }
             Ok(())
         };
-        let dated = |field: &str, time: &Option<Time>| match time {
-            Some(time) if time.0 < EARLIEST => Err(invalid(
+        let dated = |field: &str, time: &Option<Timestamp>| match time {
+            Some(time) if *time < EARLIEST => Err(invalid(
                 field,
                 format!("`{time}` is before 2000-01-01; a day number of a spreadsheet is not a time"),
             )),
@@ -227,7 +226,7 @@ impl Body {
                 Ok(Op::DefineSchedule { name: body.name.clone(), schedule: body.into_schedule()? })
             }
             Self::SetPosture { portals, posture, until } => {
-                Ok(Op::SetPosture { portals: portals.into_set()?, posture, until: until.map(|time| time.0) })
+                Ok(Op::SetPosture { portals: portals.into_set()?, posture, until })
             }
         }
     }
@@ -258,7 +257,7 @@ impl Body {
                     PortalSet::Some(list) => PortalsBody::List(list.iter().map(ToString::to_string).collect()),
                 },
                 posture: *posture,
-                until: until.map(Time),
+                until: *until,
             },
         })
     }
@@ -316,8 +315,8 @@ impl EnrolmentBody {
             holder: holder.clone(),
             role: Some(*role),
             entitlements: entitlements.iter().map(entitlement).collect(),
-            not_before: not_before.map(Time),
-            not_after: not_after.map(Time),
+            not_before: *not_before,
+            not_after: *not_after,
         }
     }
 
@@ -333,8 +332,8 @@ impl EnrolmentBody {
         Ok(Enrolment {
             holder: self.holder,
             role: self.role.unwrap_or_default(),
-            not_before: self.not_before.map(|time| time.0),
-            not_after: self.not_after.map(|time| time.0),
+            not_before: self.not_before,
+            not_after: self.not_after,
             entitlements: self.entitlements.into_iter().map(entitlement).collect(),
         })
     }

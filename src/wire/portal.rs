@@ -11,13 +11,15 @@ use super::limits::{
 };
 use super::text::{is_label, shorten};
 use super::topic::Qos;
+use super::up;
 use crate::access::change::{ErrorCode, OpError};
-use crate::access::decision::{Decision, GrantFlags};
+use crate::access::decision::Decision;
 use crate::access::input::{PortalReport, Presented, Request};
+use crate::access::names;
 use crate::access::portal::{Assurance, Direction};
 
 /// How long a decision counts after it was made, in milliseconds; a portal that receives it later must not open.
-pub const DECISION_TTL_MS: u32 = 1500;
+pub const DECISION_TTL_MS: u64 = 1500;
 
 /// Whether a message was delivered as it was sent, or kept by the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -189,65 +191,84 @@ pub fn encode_decision(
     decision: &Decision,
     delay_ms: Option<u64>,
 ) -> Result<Vec<u8>, serde_json::Error> {
-    let (hold_ms, flags) = match decision {
-        Decision::Grant(grant) => (grant.hold_ms(), grant.flags()),
-        Decision::Deny(_) => (None, GrantFlags::default()),
-    };
-    serde_json::to_vec(&DecisionBody {
-        v: VERSION,
+    up::encode(&PortalDecision {
         id,
-        decision: decision.as_str(),
+        granted: decision.is_grant(),
         reason: decision.reason_str(),
-        hold_ms,
+        hold_ms: match decision {
+            Decision::Grant(grant) => grant.hold_ms().map(u64::from),
+            Decision::Deny(_) => None,
+        },
         delay_ms,
         ttl_ms: DECISION_TTL_MS,
-        flags: flags.iter().collect(),
+        flags: decision.flags().iter().collect(),
     })
 }
 
-#[derive(Serialize)]
-struct DecisionBody<'a> {
-    v: u64,
+/// `decision`, as the gateway writes it and a portal reads it; `T` is text, borrowed or owned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortalDecision<T = String> {
+    /// The portal's number of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    decision: &'static str,
-    reason: &'static str,
+    pub id: Option<T>,
+    /// Whether it may open.
+    #[serde(rename = "decision", with = "granted")]
+    pub granted: bool,
+    /// Why.
+    pub reason: T,
+    /// How long it opens, in milliseconds; `None`: a power box, which stays on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    hold_ms: Option<u32>,
+    pub hold_ms: Option<u64>,
+    /// How long a power box waits before it switches on, in milliseconds; `None`: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    delay_ms: Option<u64>,
-    ttl_ms: u32,
-    flags: Vec<&'static str>,
+    pub delay_ms: Option<u64>,
+    /// How long after the request's answer it still counts, in milliseconds.
+    pub ttl_ms: u64,
+    /// What the warden should see.
+    #[serde(default)]
+    pub flags: Vec<T>,
 }
 
-/// What `control` orders.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, strum::VariantArray, strum::IntoStaticStr,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum Action {
-    /// Open once.
-    Release,
-    /// Lock now.
-    Lock,
-    /// Switch the power on.
-    PowerOn,
-    /// Switch the power off.
-    PowerOff,
-    /// Stay open.
-    Free,
-    /// Back to cards.
-    Resume,
+/// Whether something is granted, as `grant` or `deny`.
+mod granted {
+    use super::{Deserialize, Serialize};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Decided {
+        Grant,
+        Deny,
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    pub fn serialize<S: serde::Serializer>(granted: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+        if *granted { Decided::Grant } else { Decided::Deny }.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+        Decided::deserialize(deserializer).map(|decided| matches!(decided, Decided::Grant))
+    }
+}
+
+names! {
+    /// What `control` orders.
+    pub enum Action {
+        /// Open once.
+        Release,
+        /// Lock now.
+        Lock,
+        /// Switch the power on.
+        PowerOn,
+        /// Switch the power off.
+        PowerOff,
+        /// Stay open.
+        Free,
+        /// Back to cards.
+        Resume,
+    }
 }
 
 impl Action {
-    /// The action's name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-
     /// Whether it opens or energises. Such an order carries `ttl_ms` and is published at QoS 0, so that no broker delivers it later.
     #[must_use]
     pub fn opens(self) -> bool {
@@ -275,19 +296,24 @@ pub fn encode_control(
     reason: &str,
 ) -> Result<Vec<u8>, serde_json::Error> {
     let ttl_ms = action.opens().then_some(DECISION_TTL_MS);
-    serde_json::to_vec(&ControlBody { v: VERSION, id, action, hold_ms, ttl_ms, reason })
+    up::encode(&PortalControl { id, action, hold_ms: hold_ms.map(u64::from), ttl_ms, reason })
 }
 
-#[derive(Serialize)]
-struct ControlBody<'a> {
-    v: u64,
-    id: &'a str,
-    action: Action,
+/// `control`, as the gateway writes it and a portal reads it; `T` is text, borrowed or owned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortalControl<T = String> {
+    /// The gateway's number of the order.
+    pub id: T,
+    /// What to do.
+    pub action: Action,
+    /// How long, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    hold_ms: Option<u32>,
+    pub hold_ms: Option<u64>,
+    /// How long it counts after it arrived, in milliseconds; `None`: for good.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ttl_ms: Option<u32>,
-    reason: &'a str,
+    pub ttl_ms: Option<u64>,
+    /// Why.
+    pub reason: T,
 }
 
 /// `request` as a portal writes it; `uid` is text so that a simulated portal can present anything.
@@ -329,52 +355,6 @@ pub fn encode_state(report: &PortalReport) -> Vec<u8> {
     });
     put(&mut map, "uid", uid);
     Value::Object(map).to_string().into_bytes()
-}
-
-/// `decision` as a portal reads it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct PortalDecision {
-    /// The portal's number of the request.
-    pub id: Option<String>,
-    /// Whether it may open.
-    #[serde(rename = "decision", deserialize_with = "granted")]
-    pub granted: bool,
-    /// Why.
-    pub reason: String,
-    /// How long it opens, in milliseconds; `None`: a power box, which stays on.
-    pub hold_ms: Option<u64>,
-    /// How long a power box waits before it switches on, in milliseconds; `None`: not at all.
-    pub delay_ms: Option<u64>,
-    /// How long after the request's answer it still counts, in milliseconds.
-    pub ttl_ms: u64,
-    /// What the warden should see.
-    #[serde(default)]
-    pub flags: Vec<String>,
-}
-
-fn granted<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Decided {
-        Grant,
-        Deny,
-    }
-    Decided::deserialize(deserializer).map(|decided| matches!(decided, Decided::Grant))
-}
-
-/// `control` as a portal reads it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct PortalControl {
-    /// The gateway's number of the order.
-    pub id: String,
-    /// What to do.
-    pub action: Action,
-    /// How long, in milliseconds.
-    pub hold_ms: Option<u64>,
-    /// How long it counts after it arrived, in milliseconds; `None`: for good.
-    pub ttl_ms: Option<u64>,
-    /// Why.
-    pub reason: String,
 }
 
 /// Reads `decision` on the portal's side.

@@ -1,11 +1,9 @@
 //! What portals send and receive, and that nothing they send is lost or trusted too much.
 
 use proptest::prelude::*;
-use strum::VariantArray;
 
 use super::*;
-use crate::access::decision::Grant;
-use crate::access::decision::{Denial, Reason};
+use crate::access::decision::{Denial, Grant, Reason};
 
 fn request(payload: &str) -> Request {
     parse_request("gate-in", payload.as_bytes(), Delivery::Live)
@@ -131,41 +129,31 @@ fn what_is_no_json_object_is_refused_whole() {
 }
 
 #[test]
-fn a_denial_is_spelled_as_in_the_contract_and_read_by_the_portal() {
-    let decision = Decision::Deny(Denial::from(Reason::Lost));
-    let bytes = encode_decision(Some("b7f3-118"), &decision, None).unwrap();
-    let wanted = json!({"v": 1, "id": "b7f3-118", "decision": "deny", "reason": "lost", "ttl_ms": 1500, "flags": []});
-    assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), wanted);
-    let read = parse_decision(&bytes).unwrap();
-    assert_eq!(
-        (read.id.as_deref(), read.granted, read.reason.as_str(), read.hold_ms),
-        (Some("b7f3-118"), false, "lost", None)
-    );
-    assert_eq!(parse_decision(&encode_decision(None, &decision, None).unwrap()).unwrap().id, None);
-}
-
-#[test]
-fn a_grant_is_read_by_the_portal() {
-    let grant = Grant::for_test("gate-in".parse().unwrap(), None, Some(3000));
-    let text = String::from_utf8(encode_decision(None, &Decision::Grant(grant), None).unwrap()).unwrap();
-    assert_eq!(text, r#"{"v":1,"decision":"grant","reason":"granted","hold_ms":3000,"ttl_ms":1500,"flags":[]}"#);
-    let late = text.replace("[]", "[\"late\"]");
-    let read = parse_decision(late.as_bytes()).unwrap();
-    assert_eq!((read.granted, read.hold_ms, read.flags), (true, Some(3000), vec!["late".to_owned()]));
-    assert!(parse_decision(text.replace("grant\"", "maybe\"").as_bytes()).is_err());
-}
-
-#[test]
-fn a_grant_of_a_box_that_rests_carries_its_delay() {
-    let grant = Grant::for_test("power-412".parse().unwrap(), None, None);
-    let text = String::from_utf8(encode_decision(None, &Decision::Grant(grant), Some(2100)).unwrap()).unwrap();
-    assert_eq!(text, r#"{"v":1,"decision":"grant","reason":"granted","delay_ms":2100,"ttl_ms":1500,"flags":[]}"#);
-    assert_eq!(parse_decision(text.as_bytes()).unwrap().delay_ms, Some(2100));
+fn a_decision_is_spelled_as_in_the_contract_and_read_by_the_portal() {
+    let grant = |portal: &str, hold_ms| Decision::Grant(Grant::for_test(portal.parse().unwrap(), None, hold_ms));
+    let deny = || Decision::Deny(Denial::from(Reason::Lost));
+    let rows = [
+        (Some("b7f3-118"), deny(), None, r#""id":"b7f3-118","decision":"deny","reason":"lost""#),
+        (None, deny(), None, r#""decision":"deny","reason":"lost""#),
+        (None, grant("gate-in", Some(3000)), None, r#""decision":"grant","reason":"granted","hold_ms":3000"#),
+        // A box that rests carries its delay.
+        (None, grant("power-412", None), Some(2100), r#""decision":"grant","reason":"granted","delay_ms":2100"#),
+    ];
+    for (id, decision, delay_ms, fields) in rows {
+        let text = String::from_utf8(encode_decision(id, &decision, delay_ms).unwrap()).unwrap();
+        assert_eq!(text, format!(r#"{{"v":1,{fields},"ttl_ms":1500,"flags":[]}}"#));
+        let read = parse_decision(text.replace("[]", "[\"late\"]").as_bytes()).unwrap();
+        let hold_ms = fields.contains("hold_ms").then_some(3000);
+        assert_eq!((read.id.as_deref(), read.granted, read.hold_ms), (id, decision.is_grant(), hold_ms));
+        let wanted = (decision.reason_str(), delay_ms, vec!["late".to_owned()]);
+        assert_eq!((read.reason.as_str(), read.delay_ms, read.flags), wanted);
+        assert!(parse_decision(text.replace("decision\":\"", "decision\":\"x").as_bytes()).is_err());
+    }
 }
 
 #[test]
 fn every_order_is_read_as_it_was_written() {
-    for action in Action::VARIANTS.iter().copied() {
+    for action in Action::ALL.iter().copied() {
         let bytes = encode_control("c-1", action, Some(3000), "remote").unwrap();
         let ttl_ms = matches!(action, Action::Release | Action::PowerOn | Action::Free).then_some(1500);
         let read = PortalControl { id: "c-1".into(), action, hold_ms: Some(3000), ttl_ms, reason: "remote".into() };

@@ -45,7 +45,7 @@ pub fn office_op() -> impl Strategy<Value = Op> {
 pub fn apartment_op() -> impl Strategy<Value = Op> {
     let rights = ["gate:* door:412 power_box:412", "door:413 power_box:413", "gate:other", "power_box:*", ""];
     let edge = || proptest::option::of(select(&[-1_i64, 0, 1][..]).prop_map(|ms| Timestamp(BEGIN_MS + ms)));
-    let enrol = (card(), select(&HOLDERS[..]), select(rights.to_vec()), edge(), edge(), select(&Role::ALL[..]));
+    let enrol = (card(), select(&HOLDERS[..]), select(rights.to_vec()), edge(), edge(), select(Role::ALL));
     let until = proptest::option::of(select(&[-1_i64, 0, 1][..]).prop_map(|ms| Timestamp(BEGIN_MS + ms)));
     let portals = prop_oneof![Just(PortalSet::All), Just(PortalSet::Some(vec![name("gate-in"), name("power-412")]))];
     prop_oneof![
@@ -57,7 +57,7 @@ pub fn apartment_op() -> impl Strategy<Value = Op> {
         4 => subject().prop_map(|subject| Op::Withdraw { subject }),
         2 => (select(&["412", "413"][..]), select(&SuspendReason::ALL[..2]), any::<bool>())
             .prop_map(|(zone, reason, suspended)| Op::Power { zone: name(zone), reason, suspended }),
-        1 => (portals, select(&Posture::ALL[..]), until)
+        1 => (portals, select(Posture::ALL), until)
             .prop_map(|(portals, posture, until)| Op::SetPosture { portals, posture, until }),
     ]
 }

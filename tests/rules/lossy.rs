@@ -108,7 +108,10 @@ fn a_dead_card_never_opens_as_the_living_one_that_reads_the_same() {
         assert_eq!(show(&mut w, "door-412", TWIN).reason(), "ambiguous_identifier");
     }
     // Also where both are of one holder: a reissued card that reads like the dead one it replaces.
-    let mut w = building_with(Policy { reissue_keeps: KindSet::from_iter(PortalKind::ALL), ..Policy::default() });
+    let mut w = building_with(Policy {
+        reissue_keeps: KindSet::from_iter(PortalKind::ALL.iter().copied()),
+        ..Policy::default()
+    });
     w.resident(TWIN, "p1").publish(vec![op::reissue("p1", "A", None)]);
     assert_eq!(
         (show(&mut w, "door-412", "A").reason(), w.present("gate-in", "A")),

@@ -222,7 +222,7 @@ fn the_printed_matrix_is_the_one_that_was_reviewed() {
         writeln!(text, "# {}", s.name).unwrap();
         for (id, direction) in lines {
             let portal = s.world.portals.iter().find(|p| p.id.as_str() == id).unwrap();
-            for posture in Posture::ALL {
+            for posture in Posture::ALL.iter().copied() {
                 let decision = decided(&s, portal, direction, posture);
                 match &decision {
                     Decision::Grant(grant) => grants.push(grant.reason()),
@@ -237,7 +237,7 @@ fn the_printed_matrix_is_the_one_that_was_reviewed() {
     for reason in Reason::ALL {
         assert_eq!(reasons.contains(reason), !NOT_REACHED.contains(reason), "{reason:?}");
     }
-    for reason in GrantReason::ALL {
+    for reason in GrantReason::ALL.iter().copied() {
         assert_eq!(grants.contains(&reason), reason != GrantReason::Remote, "{reason:?}");
     }
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rules/decisions.txt");

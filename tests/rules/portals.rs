@@ -1,11 +1,11 @@
 //! Requests that repeat, commands, and portals that are away: what portals and their watchers may count on.
 
 use dormgate::access::change::ErrorCode;
-use dormgate::access::decision::Reason;
+use dormgate::access::decision::{GrantReason, Reason};
 use dormgate::access::engine::{MALFORMED_SHOWN_MS, MALFORMED_WINDOW_MS};
-use dormgate::access::event::{AlarmKind, Event, EventKind};
+use dormgate::access::event::{AlarmKind, Event, EventKind, Outcome};
 use dormgate::access::id::{ClockTrust, Timestamp};
-use dormgate::access::input::{Command, CommandKind, Input, PortalReport, Presented, Request};
+use dormgate::access::input::{CardSet, Command, CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::portal::{Direction, Posture};
 use dormgate::access::state::{COMMAND_MEMORY_MS, COMMANDS_MAX};
 
@@ -97,7 +97,7 @@ fn leaving_is_never_refused() {
     let mut w = World::new();
     w.resident("A", "p1");
     w.publish(vec![op::cancel("uid:A")]);
-    for posture in Posture::ALL {
+    for posture in Posture::ALL.iter().copied() {
         w.publish(vec![op::posture("*", posture, None)]);
         for card in ["A", "X", "phone"] {
             assert_eq!(w.present("gate-out", card), "exit", "{posture:?} {card}");
@@ -240,16 +240,18 @@ fn a_query_reports_what_would_be_decided_and_opens_nothing() {
     w.resident("A", "p1");
     w.publish(vec![op::freeze("uid:A")]);
     let seen = w.command("q", CommandKind::Query { uid: uid("A"), portal: None });
-    assert_eq!((seen.openings(), seen.reply().verdicts.len()), (0, w.portals.len()));
-    let of = |id: &str| seen.reply().verdicts.iter().find(|v| v.portal.as_str() == id).unwrap();
-    assert_eq!((of("gate-in").granted, of("gate-in").reason, of("gate-out").reason), (false, "frozen", "exit"));
-    assert_eq!(of("power-413").also, ["no_entitlement"]);
+    let verdicts = &seen.reply().result.as_ref().unwrap().verdicts;
+    assert_eq!((seen.openings(), verdicts.len()), (0, w.portals.len()));
+    let of = |id: &str| verdicts.iter().find(|v| v.portal.as_str() == id).unwrap();
+    let outcomes = (of("gate-in").outcome, of("gate-out").outcome);
+    assert_eq!(outcomes, (Outcome::Deny(Reason::Frozen), Outcome::Grant(GrantReason::Exit)));
+    assert_eq!(of("power-413").also, [Reason::NoEntitlement]);
 }
 
 #[test]
 fn a_command_that_this_version_cannot_carry_out_is_rejected_and_reports_so() {
     let mut w = World::new();
-    let seen = w.command("f", CommandKind::Forgive { uid: None });
+    let seen = w.command("f", CommandKind::Forgive { uid: CardSet::All });
     let reply = seen.reply();
     assert_eq!((reply.status.as_str(), reply.error.as_ref().unwrap().code), ("rejected", ErrorCode::UnknownOp));
     assert!(reply.error.as_ref().unwrap().message.contains("forgive"));

@@ -120,6 +120,6 @@ pub fn judge(received: &Received, card: CardUid, portal: &Portal, now: Timestamp
 pub fn could_open(received: &Received, card: CardUid, now: Timestamp, require_issue: bool) -> bool {
     let ended = |e: &Enrolment| e.not_after.is_some_and(|end| now >= end) || e.entitlements.is_empty();
     enrolled(received, card).is_some_and(|e| !ended(e))
-        && !Flag::ALL.into_iter().any(|flag| has(received, card, flag))
+        && !Flag::ALL.iter().copied().any(|flag| has(received, card, flag))
         && (is_named(received, card) || !require_issue)
 }

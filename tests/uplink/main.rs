@@ -33,7 +33,7 @@ use dormgate::store::StoredEvent;
 use dormgate::uplink::{AuditSource, ReadEvents, Uplink, UplinkSpec};
 use dormgate::wire::allowed::OpName;
 use dormgate::wire::envelope::{Scope, StreamSpec, sign};
-use dormgate::wire::up::{AckBody, AlarmBody, AuditBody, decode as up_body};
+use dormgate::wire::up::{AuditBody, decode as up_body};
 use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -59,14 +59,14 @@ async fn the_broker_keeps_a_change_until_it_is_durable_here() {
         assert_ne!(first.receipt, second.receipt);
         // The first is durable now: it is answered, but the broker's new copy is not this one.
         rig.acknowledge(first.receipt).await;
-        assert_eq!(up_body::<AckBody>(&up(&mut center, "ack").await).unwrap().seq, Some(first.receipt.0));
+        assert_eq!(up_body::<Ack>(&up(&mut center, "ack").await).unwrap().at.unwrap().seq, first.receipt.0);
         let mut again = rig.break_connection().await;
         let third = match again.pop() {
             Some(Input::Changes(changes)) => changes,
             _ => rig.changes().await,
         };
         rig.acknowledge(third.receipt).await;
-        assert_eq!(up_body::<AckBody>(&up(&mut center, "ack").await).unwrap().seq, Some(third.receipt.0));
+        assert_eq!(up_body::<Ack>(&up(&mut center, "ack").await).unwrap().at.unwrap().seq, third.receipt.0);
         // Acknowledged now: what comes next is the next.
         let again = rig.break_connection().await;
         assert!(again.is_empty(), "{again:?}");
@@ -239,7 +239,7 @@ async fn the_state_is_published_with_the_number_of_the_connection_and_at_the_end
         // The end: what was ordered goes, then `offline`, retained.
         rig.acknowledge(Receipt(77)).await;
         drop(rig.orders);
-        assert_eq!(up_body::<AckBody>(&up(&mut center, "ack").await).unwrap().seq, Some(77));
+        assert_eq!(up_body::<Ack>(&up(&mut center, "ack").await).unwrap().at.unwrap().seq, 77);
         assert_eq!(json_of(&up(&mut center, "state").await)["state"], json!("offline"));
         within(rig.task).await.unwrap();
         let mut late = client(&url, "late", setup(&["dormgate/v1/g1/up/state"]));
@@ -288,9 +288,9 @@ async fn acks_and_alarms_outlive_a_broker_that_forgets() {
         let mut center = center(&broker.url()).await;
         cable.plug();
         for n in 1..=50 {
-            assert_eq!(up_body::<AckBody>(&up(&mut center, "ack").await).unwrap().seq, Some(n));
+            assert_eq!(up_body::<Ack>(&up(&mut center, "ack").await).unwrap().at.unwrap().seq, n);
         }
-        assert_eq!(up_body::<AlarmBody>(&up(&mut center, "alarm").await).unwrap().n, 5);
+        assert_eq!(up_body::<Alarm>(&up(&mut center, "alarm").await).unwrap().n, 5);
         assert!(matches!(rig.urgent_peek().await, Input::LinkUp));
     })
     .await;

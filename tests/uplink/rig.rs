@@ -1,5 +1,7 @@
 //! An uplink with a test in the gateway's place, an audit in memory, and a center that listens. No guarantees of its own.
 
+use dormgate::access::engine::Status;
+
 use super::*;
 
 pub(super) const CHANGES: &str = "dormgate/v1/g1/down/changes";
@@ -165,18 +167,8 @@ pub(super) async fn up(center: &mut Connection, leaf: &str) -> Vec<u8> {
 pub(super) fn report(cards: u64) -> Box<StateReport> {
     Box::new(StateReport {
         boot: "boot-1".into(),
-        version: "0".into(),
-        streams: Vec::new(),
-        cards,
-        portals_online: 0,
-        offline: Vec::new(),
-        modes: Vec::new(),
-        malformed: Vec::new(),
-        audit_last: 0,
-        audit_acked: 0,
-        clock_trusted: true,
-        insecure: Vec::new(),
-        meters: Vec::new(),
+        status: Status { cards, ..Status::default() },
+        ..StateReport::default()
     })
 }
 

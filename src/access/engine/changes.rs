@@ -86,7 +86,7 @@ impl Engine {
             at,
             outcome,
             applied_through: track.map_or(0, |t| t.through),
-            missing: track.map(StreamTrack::missing).unwrap_or_default(),
+            missing: track.map(StreamTrack::first_missing).unwrap_or_default(),
             ..Ack::rejected(errors, received_at)
         }
     }

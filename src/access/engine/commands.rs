@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::super::change::{ErrorCode, OpError};
 use super::super::decide::against_power;
-use super::super::decision::{Decision, Grant, GrantReason};
-use super::super::effect::{Effect, PortalOrder, Reply, ResyncReason, Verdict};
-use super::super::event::{Event, Flush, ReplyStatus};
+use super::super::decision::{Grant, GrantReason};
+use super::super::effect::{Effect, PortalOrder, QueryResult, Reply, ResyncReason, Verdict};
+use super::super::event::{Event, Flush, Outcome, ReplyStatus};
 use super::super::id::{CardUid, ClockTrust, Now, PortalId, Timestamp};
 use super::super::input::{Command, CommandKind, Request};
 use super::super::portal::{Assurance, PortalKind};
@@ -21,16 +21,16 @@ const CLOCK_SKEW_MS: i64 = 30_000;
 struct Done {
     status: ReplyStatus,
     error: Option<OpError>,
-    verdicts: Vec<Verdict>,
+    result: Option<QueryResult>,
 }
 
 impl Done {
     fn ok() -> Self {
-        Self { status: ReplyStatus::Ok, error: None, verdicts: Vec::new() }
+        Self { status: ReplyStatus::Ok, error: None, result: None }
     }
 
     fn refused(status: ReplyStatus, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, error: Some(OpError::message(code, message)), verdicts: Vec::new() }
+        Self { status, error: Some(OpError::message(code, message)), result: None }
     }
 }
 
@@ -58,7 +58,7 @@ impl Engine {
         };
         let after = self.record(event, Flush::Now, now);
         let reply =
-            Reply { jti: Some(command.jti.clone()), status: done.status, error: done.error, verdicts: done.verdicts };
+            Reply { jti: Some(command.jti.clone()), status: done.status, error: done.error, result: done.result };
         self.out.push(Effect::Reply { after, reply: Box::new(reply) });
     }
 
@@ -92,7 +92,7 @@ impl Engine {
             CommandKind::Release { portal } => self.release(portal, now),
             CommandKind::Power { portal, on } => self.power(portal, *on, now),
             CommandKind::Query { uid, portal } => match self.query(*uid, portal.as_ref(), now) {
-                Ok(verdicts) => Done { verdicts, ..Done::ok() },
+                Ok(verdicts) => Done { result: Some(QueryResult { verdicts }), ..Done::ok() },
                 Err(message) => Done::refused(ReplyStatus::Rejected, ErrorCode::UnknownPortal, message),
             },
             CommandKind::Resync { stream } => {
@@ -187,9 +187,8 @@ impl Engine {
             let decision = self.what_if(portal, &request, now);
             Verdict {
                 portal: portal.id.clone(),
-                granted: matches!(decision, Decision::Grant(_)),
-                reason: decision.reason_str(),
-                also: decision.also().iter().map(super::super::decision::Reason::as_str).collect(),
+                outcome: Outcome::from(&decision),
+                also: decision.also().iter().collect(),
             }
         };
         Ok(portals.iter().map(verdict).collect())

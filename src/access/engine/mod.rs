@@ -368,7 +368,7 @@ impl Engine {
     /// When the next window of this card begins or ends.
     fn edge_of(&self, uid: CardUid, now: Now) -> Option<Timestamp> {
         let card = self.state.list.card(&uid)?;
-        let edges = PortalKind::ALL.into_iter().flat_map(|kind| {
+        let edges = PortalKind::ALL.iter().copied().flat_map(|kind| {
             card.enrolments_for(kind, self.policy.reissue_keeps).flat_map(|e| [e.not_before(), e.not_after()])
         });
         edges.flatten().filter(|end| *end > now.wall).min()

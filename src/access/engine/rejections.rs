@@ -42,7 +42,7 @@ impl Engine {
         if rejected.kind == MessageKind::Command {
             if recorded {
                 let (status, error) = (ReplyStatus::Rejected, Some(rejected.error));
-                let reply = Reply { jti: rejected.claimed_jti, status, error, verdicts: Vec::new() };
+                let reply = Reply { jti: rejected.claimed_jti, status, error, result: None };
                 self.out.push(Effect::Reply { after: 0, reply: Box::new(reply) });
             }
         } else if let Some(receipt) = rejected.receipt {

@@ -5,9 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 
 use super::super::decide::{Question, decide, identify};
-use super::super::decision::{Decision, Denial, Grant, GrantFlags};
+use super::super::decision::{Decision, Denial, Grant};
 use super::super::effect::PortalOrder;
-use super::super::event::{Event, Flush, Outcome};
+use super::super::event::{Event, Flush};
 use super::super::id::{CardUid, Mono, Now, PortalId};
 use super::super::input::{Presented, Request};
 use super::super::portal::{Direction, Portal, PortalKind};
@@ -199,10 +199,7 @@ impl Engine {
         decision: &Decision,
         detail: String,
     ) -> Event {
-        let (outcome, flags) = match decision {
-            Decision::Grant(grant) => (Outcome::Grant(grant.reason()), grant.flags()),
-            Decision::Deny(denial) => (Outcome::Deny(denial.reason), GrantFlags::default()),
-        };
-        Event::Decision { portal: portal.cloned(), who: self.who(card), outcome, also: decision.also(), flags, detail }
+        let (outcome, also, flags) = (decision.into(), decision.also(), decision.flags());
+        Event::Decision { portal: portal.cloned(), who: self.who(card), outcome, also, flags, detail }
     }
 }

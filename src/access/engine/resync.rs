@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::effect::{Effect, Resync, ResyncReason};
+use super::super::effect::{Effect, Have, Resync, ResyncReason};
 use super::super::event::{Event, Flush, Mark, StreamRevision};
 use super::super::id::{Mono, Now, StreamName};
 use super::super::stream::StreamTrack;
@@ -153,8 +153,11 @@ impl Engine {
             };
             plan.asked_at = Some(now.mono);
             plan.next_at = Some(now.mono.plus_ms(ASK_AGAIN_MS));
-            let have = track.map_or((0, 0), |t| (t.epoch.map_or(0, std::num::NonZeroU32::get), t.through));
-            let missing = track.map(StreamTrack::missing).unwrap_or_default();
+            let have = track.map_or(Have { epoch: 0, seq: 0 }, |t| Have {
+                epoch: t.epoch.map_or(0, std::num::NonZeroU32::get),
+                seq: t.through,
+            });
+            let missing = track.map(StreamTrack::first_missing).unwrap_or_default();
             self.out.push(Effect::Resync(Box::new(Resync { stream, reason, have, missing })));
         }
     }

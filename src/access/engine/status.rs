@@ -1,11 +1,13 @@
 //! The engine's state for those who watch.
 
+use serde::Serialize;
+
 use super::super::id::{Now, PortalId, StreamName};
 use super::super::portal::{Portal, Posture};
 use super::Engine;
 
 /// One stream, for those who watch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StreamStatus {
     /// Its name.
     pub name: StreamName,
@@ -15,23 +17,29 @@ pub struct StreamStatus {
     pub seq: u64,
     /// How many numbers are missing.
     pub missing: u64,
+    /// SHA-256 of the stream's lines in hex; whoever computes it for this revision puts it in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Seconds since its newest change or head was made; `None`: none came yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub age_s: Option<u64>,
 }
 
 /// The readings of one portal's meter that are fresh.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MeterStatus {
     /// The portal.
     pub portal: PortalId,
     /// Power drawn, in watts.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub power_w: Option<f64>,
     /// The meter's count, in kilowatt-hours.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub energy_kwh: Option<f64>,
 }
 
 /// The engine, for those who watch.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
     /// Each configured stream.
     pub streams: Vec<StreamStatus>,
@@ -68,6 +76,7 @@ impl Engine {
                 epoch: track.and_then(|t| t.epoch).map_or(0, std::num::NonZeroU32::get),
                 seq: track.map_or(0, |t| t.through),
                 missing: track.map_or(0, super::super::stream::StreamTrack::missing_count),
+                digest: None,
                 age_s: self.age_ms(&role.name, now).map(|ms| ms / 1000),
             }
         };

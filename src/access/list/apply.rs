@@ -365,7 +365,7 @@ impl AccessList {
         if let Some((revision, holder)) = &record.issued_to {
             self.issue(record.uid, holder, *revision);
         }
-        for flag in Flag::ALL {
+        for flag in Flag::ALL.iter().copied() {
             if let Some(register) = record.flags.get(flag) {
                 self.set_flag(record.uid, flag, register.revision, register.on);
             }
@@ -381,7 +381,7 @@ impl AccessList {
 
     /// Puts back one holder as [`AccessList::holder_entries`] gave it.
     pub fn restore_holder(&mut self, entry: &HolderEntry) {
-        for flag in Flag::ALL {
+        for flag in Flag::ALL.iter().copied() {
             if let Some(register) = entry.flags.get(flag) {
                 self.set_holder_flag(&entry.holder, flag, register.revision, register.on);
             }

@@ -210,7 +210,7 @@ impl AccessList {
             if standing.is_dead() || (policy.require_issue && !view.is_named()) {
                 return false;
             }
-            PortalKind::ALL.into_iter().any(|kind| {
+            PortalKind::ALL.iter().copied().any(|kind| {
                 (!standing.frozen || policy.frozen_may.contains(kind))
                     && view
                         .enrolments_for(kind, policy.reissue_keeps)

@@ -5,9 +5,8 @@ use clap::{ArgGroup, Args, Subcommand};
 use crate::access::change::{Op as Change, PortalSet, Subject, SuspendReason};
 use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
 use crate::access::id::{CardUid, Holder, PortalId, StreamName, Timestamp, Zone};
-use crate::access::input::CommandKind;
+use crate::access::input::{CardSet, CommandKind};
 use crate::access::portal::{PortalKind, Posture};
-use crate::wire::time;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Op {
@@ -144,7 +143,7 @@ pub(super) enum Order {
     Forgive {
         /// The card, or `*` for all.
         #[arg(value_parser = card_or_all)]
-        uid: CardOrAll,
+        uid: CardSet,
         #[command(flatten)]
         by: By,
     },
@@ -170,32 +169,25 @@ pub(super) enum Switch {
     Off,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) enum CardOrAll {
-    Card(CardUid),
-    All,
-}
-
 fn one_of<T: Copy>(text: &str, all: &[T], name: impl Fn(T) -> &'static str) -> Result<T, String> {
     let names = || all.iter().map(|one| name(*one)).collect::<Vec<_>>().join(", ");
     all.iter().copied().find(|one| name(*one) == text).ok_or_else(|| format!("one of {} is wanted", names()))
 }
 
 fn posture(text: &str) -> Result<Posture, String> {
-    one_of(text, &Posture::ALL, Posture::as_str)
+    one_of(text, Posture::ALL, Posture::as_str)
 }
 
 fn role(text: &str) -> Result<Role, String> {
-    one_of(text, &Role::ALL, Role::as_str)
+    one_of(text, Role::ALL, Role::as_str)
 }
 
 fn suspend_reason(text: &str) -> Result<SuspendReason, String> {
-    one_of(text, &SuspendReason::ALL, SuspendReason::as_str)
+    one_of(text, SuspendReason::ALL, SuspendReason::as_str)
 }
 
 fn instant(text: &str) -> Result<Timestamp, String> {
-    time::parse(text)
-        .ok_or_else(|| "a time like `2026-09-01T08:00:00Z` or `2026-09-01T16:00:00+08:00` is wanted".to_owned())
+    text.parse().map_err(|_| "a time like `2026-09-01T08:00:00Z` or `2026-09-01T16:00:00+08:00` is wanted".to_owned())
 }
 
 fn zone_set(text: &str) -> Result<ZoneSet, String> {
@@ -211,7 +203,7 @@ fn entitlement(text: &str) -> Result<Entitlement, String> {
         return Err("KIND:ZONE or KIND:ZONE:SCHEDULE is wanted, e.g. `door:412:term`".to_owned());
     };
     Ok(Entitlement {
-        kind: one_of(kind, &PortalKind::ALL, PortalKind::as_str)?,
+        kind: one_of(kind, PortalKind::ALL, PortalKind::as_str)?,
         zone: zone_set(zone)?,
         schedule: schedule
             .map(str::parse)
@@ -220,11 +212,8 @@ fn entitlement(text: &str) -> Result<Entitlement, String> {
     })
 }
 
-fn card_or_all(text: &str) -> Result<CardOrAll, String> {
-    match text {
-        "*" => Ok(CardOrAll::All),
-        uid => uid.parse().map(CardOrAll::Card).map_err(|e| format!("{e}; or `*` for all")),
-    }
+fn card_or_all(text: &str) -> Result<CardSet, String> {
+    text.parse().map_err(|e| format!("{e}; or `*` for all"))
 }
 
 impl Whose {
@@ -301,13 +290,7 @@ impl Order {
                 (CommandKind::Power { portal: portal.clone(), on: *switch == Switch::On }, by)
             }
             Self::Query { uid, portal, by } => (CommandKind::Query { uid: *uid, portal: portal.clone() }, by),
-            Self::Forgive { uid, by } => {
-                let uid = match uid {
-                    CardOrAll::Card(uid) => Some(*uid),
-                    CardOrAll::All => None,
-                };
-                (CommandKind::Forgive { uid }, by)
-            }
+            Self::Forgive { uid, by } => (CommandKind::Forgive { uid: *uid }, by),
             Self::Resync { stream, by } => (CommandKind::Resync { stream: stream.clone() }, by),
         };
         (kind, by.actor.as_deref())

@@ -1,10 +1,9 @@
 //! What a gateway reports, in one line for a person each.
 
 use crate::access::change::OpError;
-use crate::access::event::{AuditEvent, Event, Mark, Outcome};
+use crate::access::effect::{Ack, Reply, Verdict};
+use crate::access::event::{AuditEvent, Event, Mark};
 use crate::access::id::StreamName;
-use crate::wire::time;
-use crate::wire::up::{AckBody, ReplyBody, VerdictBody};
 use crate::workbench::center::{Answered, GatewayEvent};
 
 fn list<T: ToString>(name: &str, items: &[T]) -> String {
@@ -21,11 +20,8 @@ fn errors(errors: &[OpError]) -> String {
 }
 
 /// `card-office 3.1042 applied; revoked 1EA68671; cut power-412`
-pub(super) fn ack(ack: &AckBody) -> String {
-    let number = match (ack.epoch, ack.seq) {
-        (Some(epoch), Some(seq)) => format!("{epoch}.{seq}"),
-        (_, _) => "without a number".to_owned(),
-    };
+pub(super) fn ack(ack: &Ack) -> String {
+    let number = ack.at.map_or("without a number".to_owned(), |at| format!("{}.{}", at.epoch, at.seq));
     let missing: u64 = ack.missing.iter().fold(0, |sum, (from, to)| sum.saturating_add(to.saturating_sub(*from) + 1));
     let missing = match missing {
         0 => String::new(),
@@ -54,11 +50,12 @@ pub(super) fn answered(one: &Answered, waited_s: u64) -> String {
 }
 
 /// A reply to a command; a query's verdicts on lines of their own.
-pub(super) fn reply(reply: &ReplyBody) -> String {
+pub(super) fn reply(reply: &Reply) -> String {
     let error: String = reply.error.iter().map(|e| errors(std::slice::from_ref(e))).collect();
-    let verdict = |v: &VerdictBody| {
-        let also = if v.also.is_empty() { String::new() } else { format!(" (also {})", v.also.join(", ")) };
-        format!("\n  {}: {} {}{also}", v.portal, v.decision, v.reason)
+    let verdict = |v: &Verdict| {
+        let also: Vec<_> = v.also.iter().map(|reason| reason.as_str()).collect();
+        let also = if also.is_empty() { String::new() } else { format!(" (also {})", also.join(", ")) };
+        format!("\n  {}: {}{also}", v.portal, v.outcome)
     };
     let verdicts: String = reply.result.iter().flat_map(|r| &r.verdicts).map(verdict).collect();
     format!("{}{error}{verdicts}", reply.status.as_str())
@@ -67,7 +64,7 @@ pub(super) fn reply(reply: &ReplyBody) -> String {
 /// `#88001 2026-09-01T08:00:00.000Z decision gate-in 1EA68671 08193021 deny replaced`
 fn event(event: &AuditEvent) -> String {
     let body = &event.body;
-    let mut words = vec![format!("#{} {} {}", event.n, time::format(event.at), event.kind().as_str())];
+    let mut words = vec![format!("#{} {} {}", event.n, event.at, event.kind().as_str())];
     if let Event::Alarm { kind, .. } = body {
         words.push(kind.as_str().to_owned());
     }
@@ -76,10 +73,7 @@ fn event(event: &AuditEvent) -> String {
     words.extend(body.holder().map(ToString::to_string));
     match body {
         Event::Decision { outcome, also, flags, .. } => {
-            words.push(match outcome {
-                Outcome::Grant(reason) => format!("grant {}", reason.as_str()),
-                Outcome::Deny(reason) => format!("deny {}", reason.as_str()),
-            });
+            words.push(outcome.to_string());
             words.extend(also.iter().map(|reason| format!("also:{}", reason.as_str())));
             words.extend(flags.iter().map(|flag| format!("flag:{flag}")));
         }
@@ -122,7 +116,7 @@ pub(super) fn received(received: &GatewayEvent) -> Vec<String> {
             asked.have.seq
         )],
         GatewayEvent::Alarm(alarm) => {
-            let mut words = vec![format!("ALARM #{} {} {}", alarm.n, alarm.at, alarm.alarm)];
+            let mut words = vec![format!("ALARM #{} {} {}", alarm.n, alarm.at, alarm.kind.as_str())];
             words.extend(alarm.portal.as_ref().map(ToString::to_string));
             words.extend(alarm.uid.map(|uid| uid.to_string()));
             words.push(alarm.detail.clone());

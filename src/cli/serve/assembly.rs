@@ -30,7 +30,7 @@ use crate::portals::modbus::{ModbusPortals, Observer, Outcome, Released};
 use crate::portals::mqtt::{NativePortals, NativeSpec};
 use crate::store::{Integrity, Options, Recovered, Store, StoreError, StoreEvents};
 use crate::uplink::{Uplink, UplinkSpec};
-use crate::wire::digest_lines::registers_of;
+use crate::wire::digest::registers_of;
 use crate::wire::envelope::StreamSpec;
 
 /// Why the gateway cannot start, or did not end well.

@@ -292,7 +292,7 @@ impl NativePortals {
 
 /// What opens or energises leaves while the decision behind it counts, or never.
 fn at_once() -> Retention {
-    Retention::Until(Instant::now() + Duration::from_millis(u64::from(DECISION_TTL_MS)))
+    Retention::Until(Instant::now() + Duration::from_millis(DECISION_TTL_MS))
 }
 
 /// Of several cuts of one box only the newest is kept until it is delivered.

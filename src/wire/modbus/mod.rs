@@ -13,6 +13,8 @@ mod tests;
 
 use std::fmt;
 
+use crate::access::names;
+
 pub use frame::{
     MBAP_BYTES, Mbap, RTU_BYTES_MAX, RtuDecoder, hex, rtu_frame, rtu_open, rtu_reply_bytes, rtu_request_bytes,
     tcp_frame,
@@ -34,35 +36,21 @@ pub const READ_WRITE_REGISTERS_MAX: usize = 121;
 /// The value that closes a coil by the standard (Modbus application protocol 1.1b3, 6.5).
 pub const COIL_ON: u16 = 0xFF00;
 
-/// The four tables of a Modbus device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Space {
-    /// Bits that can be written.
-    Coil,
-    /// Bits that can only be read.
-    Discrete,
-    /// Words that can be written.
-    Holding,
-    /// Words that can only be read.
-    Input,
+names! {
+    /// The four tables of a Modbus device.
+    pub enum Space {
+        /// Bits that can be written.
+        Coil,
+        /// Bits that can only be read.
+        Discrete,
+        /// Words that can be written.
+        Holding,
+        /// Words that can only be read.
+        Input,
+    }
 }
 
 impl Space {
-    /// All four.
-    pub const ALL: [Self; 4] = [Self::Coil, Self::Discrete, Self::Holding, Self::Input];
-
-    /// The space's name in a profile.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Coil => "coil",
-            Self::Discrete => "discrete",
-            Self::Holding => "holding",
-            Self::Input => "input",
-        }
-    }
-
     /// Whether its items are bits.
     #[must_use]
     pub fn is_bits(self) -> bool {

@@ -64,15 +64,18 @@ pub enum Request {
     },
 }
 
-fn pack(on: &[bool]) -> Vec<u8> {
-    on.chunks(8)
-        .map(|eight| eight.iter().enumerate().fold(0, |byte, (bit, on)| byte | (u8::from(*on) << bit)))
-        .collect()
+/// Appends bits, eight a byte, behind their length in bytes. Lengths here are bounded by [`super::PDU_BYTES_MAX`]; a longer one
+/// saturates.
+fn put_bits(pdu: &mut Vec<u8>, on: &[bool]) {
+    pdu.push(u8::try_from(on.len().div_ceil(8)).unwrap_or(u8::MAX));
+    let byte = |eight: &[bool]| eight.iter().enumerate().fold(0, |byte, (bit, on)| byte | (u8::from(*on) << bit));
+    pdu.extend(on.chunks(8).map(byte));
 }
 
-/// The length as one byte. Lengths here are bounded by [`super::PDU_BYTES_MAX`]; a longer one saturates.
-fn byte_count(len: usize) -> u8 {
-    u8::try_from(len).unwrap_or(u8::MAX)
+/// Appends words behind their length in bytes; as [`put_bits`].
+fn put_words(pdu: &mut Vec<u8>, values: &[u16]) {
+    pdu.push(u8::try_from(values.len() * 2).unwrap_or(u8::MAX));
+    pdu.extend(values.iter().flat_map(|v| v.to_be_bytes()));
 }
 
 fn item_count(len: usize) -> u16 {
@@ -141,36 +144,22 @@ impl Request {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut pdu = vec![self.function()];
-        let mut put = |value: u16| pdu.extend(value.to_be_bytes());
+        let mut put = |values: &[u16]| pdu.extend(values.iter().flat_map(|v| v.to_be_bytes()));
         match self {
-            Self::Read { address, count, .. } => {
-                put(*address);
-                put(*count);
-            }
-            Self::WriteCoil { address, value } | Self::WriteRegister { address, value } => {
-                put(*address);
-                put(*value);
-            }
+            Self::Read { address, count: value, .. }
+            | Self::WriteCoil { address, value }
+            | Self::WriteRegister { address, value } => put(&[*address, *value]),
             Self::WriteCoils { address, on } => {
-                put(*address);
-                put(item_count(on.len()));
-                let packed = pack(on);
-                pdu.push(byte_count(packed.len()));
-                pdu.extend(packed);
+                put(&[*address, item_count(on.len())]);
+                put_bits(&mut pdu, on);
             }
             Self::WriteRegisters { address, values } => {
-                put(*address);
-                put(item_count(values.len()));
-                pdu.push(byte_count(values.len() * 2));
-                pdu.extend(values.iter().flat_map(|v| v.to_be_bytes()));
+                put(&[*address, item_count(values.len())]);
+                put_words(&mut pdu, values);
             }
             Self::ReadWrite { read, count, write, values } => {
-                put(*read);
-                put(*count);
-                put(*write);
-                put(item_count(values.len()));
-                pdu.push(byte_count(values.len() * 2));
-                pdu.extend(values.iter().flat_map(|v| v.to_be_bytes()));
+                put(&[*read, *count, *write, item_count(values.len())]);
+                put_words(&mut pdu, values);
             }
         }
         pdu
@@ -298,15 +287,8 @@ impl Request {
     pub fn answer(&self, reply: &Reply) -> Vec<u8> {
         let mut pdu = vec![self.function()];
         match reply {
-            Reply::Bits(on) => {
-                let packed = pack(on);
-                pdu.push(byte_count(packed.len()));
-                pdu.extend(packed);
-            }
-            Reply::Words(values) => {
-                pdu.push(byte_count(values.len() * 2));
-                pdu.extend(values.iter().flat_map(|v| v.to_be_bytes()));
-            }
+            Reply::Bits(on) => put_bits(&mut pdu, on),
+            Reply::Words(values) => put_words(&mut pdu, values),
             Reply::Written => pdu.extend(self.encode().get(1..5).unwrap_or_default()),
         }
         pdu

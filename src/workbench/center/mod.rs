@@ -41,12 +41,12 @@ use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::access::input::{Command, CommandKind};
 use crate::access::list::AccessList;
 use crate::wire::allowed::{AllowedOps, OpName};
-use crate::wire::digest_lines;
+use crate::wire::digest;
 use crate::wire::down::{self, AuditAck};
 use crate::wire::envelope::{self, Scope, sign};
 use crate::wire::limits::{MESSAGE_BYTES_MAX, OPS_MAX};
 use crate::wire::ops::name_of;
-use crate::wire::topic::{CAMPUS, CampusDown, Down, Topic};
+use crate::wire::topic::{CAMPUS, Down, Topic};
 
 use dir::Lock;
 use journal::Journal;
@@ -249,12 +249,12 @@ impl Center {
         self.catch_up()?;
         let heads = self.streams.iter().filter_map(|stream| stream.journal.last().map(|at| (stream, at)));
         let heads = heads.map(|(stream, at)| {
-            let digest = digest_lines::of(&self.list, &digest_lines::registers_of(stream.allowed));
+            let digest = digest::of(&self.list, &digest::registers_of(stream.allowed));
             let reported =
                 Head { stream: stream.name.clone(), at, iat: None, cards: digest.cards, digest: digest.sha256 };
             let claims = down::write_head(&reported, stream.aud(&self.gateway), now)?;
             let topic = match stream.scope {
-                Scope::Campus => Topic::Campus(CampusDown::Head(stream.name.clone())),
+                Scope::Campus => Topic::Campus(Down::Head(stream.name.clone())),
                 Scope::Gateway => Topic::Down(self.gateway.clone(), Down::Head(stream.name.clone())),
             };
             let payload = sign(&claims, &stream.name, &stream.key).into_bytes();
@@ -330,7 +330,7 @@ impl Stream {
     /// The message on the topic that the stream publishes on.
     fn signed_message(&self, gateway: &GatewayId, message: String, at: Position) -> SignedMessage {
         let topic = match self.scope {
-            Scope::Campus => Topic::Campus(CampusDown::Changes),
+            Scope::Campus => Topic::Campus(Down::Changes),
             Scope::Gateway => Topic::Down(gateway.clone(), Down::Changes),
         };
         SignedMessage { topic, payload: message.into_bytes(), number: Some((self.name.clone(), at)) }

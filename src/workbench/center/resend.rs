@@ -3,8 +3,8 @@
 
 use super::dir::Lock;
 use super::{Center, CenterError, SignedMessage};
+use crate::access::effect::Resync;
 use crate::access::effect::ResyncReason;
-use crate::wire::up::ResyncBody;
 
 impl Center {
     /// The messages that `request` asks for, oldest first; all of the epoch unless the gateway only has holes. Empty for a stream of
@@ -12,7 +12,7 @@ impl Center {
     ///
     /// # Errors
     /// [`CenterError`] if a file cannot be read.
-    pub fn answer(&mut self, request: &ResyncBody) -> Result<Vec<SignedMessage>, CenterError> {
+    pub fn answer(&mut self, request: &Resync) -> Result<Vec<SignedMessage>, CenterError> {
         let _lock = Lock::take(&self.dir)?;
         self.catch_up()?;
         let Some(stream) = self.streams.iter().find(|s| s.name == request.stream) else {

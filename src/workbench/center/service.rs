@@ -11,13 +11,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::work::Work;
 use super::{AuditTrouble, Center, CenterError, DraftClaims, SignedMessage};
 use crate::access::change::{Op, Position};
+use crate::access::effect::{Ack, Alarm, Reply, Resync};
 use crate::access::event::AuditEvent;
 use crate::access::id::StreamName;
 use crate::access::input::CommandKind;
 use crate::clock::Clock;
 use crate::mqtt::{Connection, LinkError, LinkSpec, Session, Setup};
 use crate::wire::topic::{Qos, Subscription, Topic, Up};
-use crate::wire::up::{AckBody, AlarmBody, ReplyBody, ResyncBody};
 
 /// Time between two heads of a stream about which nothing is reported, in seconds (wire contract, 2.4).
 pub const HEAD_EVERY_S: u64 = 300;
@@ -43,13 +43,13 @@ pub enum GatewayEvent {
     /// The link is lost.
     Down(String),
     /// The answer to a change message.
-    Ack(AckBody),
+    Ack(Ack),
     /// The answer to a command.
-    Reply(ReplyBody),
+    Reply(Reply),
     /// A request to send again, and how many messages are sent.
-    Resync(ResyncBody, usize),
+    Resync(Resync, usize),
     /// An alarm.
-    Alarm(AlarmBody),
+    Alarm(Alarm),
     /// New audit events, checked and kept.
     Audit(Vec<AuditEvent>),
     /// Something is wrong with the audit.
@@ -68,7 +68,7 @@ pub struct Answered {
     /// Its number.
     pub at: Position,
     /// The gateway's answer and how long it took; `None`: no answer in time. The message stays in the journal.
-    pub ack: Option<(AckBody, Duration)>,
+    pub ack: Option<(Ack, Duration)>,
 }
 
 /// What the task is reported to do, and who waits for the answer.
@@ -95,7 +95,7 @@ impl Service {
     pub fn start(center: Center, link: LinkSpec, clock: Clock, attention: Attention) -> Result<Self, LinkError> {
         let topics = match attention {
             Attention::Answers => &[Up::Ack, Up::Reply][..],
-            Attention::Everything => &Up::ALL[..],
+            Attention::Everything => Up::ALL,
         };
         let filter = |up: &Up| Subscription {
             filter: Topic::Up(center.gateway().clone(), *up).to_string(),
@@ -180,7 +180,7 @@ impl Service {
         kind: CommandKind,
         actor: Option<&str>,
         within: Duration,
-    ) -> Result<Option<ReplyBody>, CenterError> {
+    ) -> Result<Option<Reply>, CenterError> {
         let deadline = Instant::now() + within;
         if !self.wait_up(within).await {
             return Ok(None);
@@ -230,9 +230,7 @@ async fn answers(
             Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => break,
         };
         let is_for = |one: &&mut Answered| {
-            one.ack.is_none()
-                && ack.stream.as_ref() == Some(&one.stream)
-                && (ack.epoch, ack.seq) == (Some(one.at.epoch), Some(one.at.seq))
+            one.ack.is_none() && ack.stream.as_ref() == Some(&one.stream) && ack.at == Some(one.at)
         };
         if let Some(one) = all.iter_mut().find(is_for) {
             one.ack = Some((ack, began.elapsed()));

@@ -7,11 +7,12 @@ use super::*;
 use crate::access::change::Subject;
 use crate::access::credential::{Enrolment, Flag, Role};
 use crate::access::effect::ResyncReason;
+use crate::access::effect::{Have, Resync};
 use crate::access::event::{AuditEvent, Event};
 use crate::access::id::{ClockTrust, Mono, Now};
 use crate::wire::audit;
 use crate::wire::envelope::{Channel, open};
-use crate::wire::up::{HaveBody, ResyncBody, encode_audit};
+use crate::wire::up::encode_audit;
 
 const NOW: Timestamp = Timestamp(1_788_249_600_000);
 
@@ -140,9 +141,9 @@ fn nothing_is_reported_of_ops_that_no_office_owns() {
     assert_eq!(center.positions().count(), 0);
 }
 
-fn resync(stream: &str, reason: ResyncReason, have: (u32, u64), missing: Vec<(u64, u64)>) -> ResyncBody {
-    let have = HaveBody { epoch: have.0, seq: have.1 };
-    ResyncBody { stream: stream.parse().unwrap(), reason, have, missing }
+fn resync(stream: &str, reason: ResyncReason, have: (u32, u64), missing: Vec<(u64, u64)>) -> Resync {
+    let have = Have { epoch: have.0, seq: have.1 };
+    Resync { stream: stream.parse().unwrap(), reason, have, missing }
 }
 
 #[test]
@@ -216,7 +217,7 @@ fn a_head_has_the_last_number_and_the_digest_of_what_the_office_owns() {
         .iter()
         .map(|signed_message| {
             let (via, stream) = match &signed_message.topic {
-                Topic::Campus(CampusDown::Head(stream)) => (Channel::Campus, stream),
+                Topic::Campus(Down::Head(stream)) => (Channel::Campus, stream),
                 Topic::Down(_, Down::Head(stream)) => (Channel::Gateway, stream),
                 other => panic!("{other}"),
             };

@@ -9,11 +9,12 @@ use tracing::{debug, warn};
 
 use super::service::{Attention, GatewayEvent, Order};
 use super::{COMMAND_LIFE_S, Center, CenterError, SignedMessage};
+use crate::access::effect::Resync;
 use crate::access::id::Timestamp;
 use crate::clock::Clock;
 use crate::mqtt::{Connection, Event, Message, Outgoing, PublishError, Retention};
 use crate::wire::topic::{Topic, Up};
-use crate::wire::up::{self, BodyError, ResyncBody};
+use crate::wire::up::{self, BodyError};
 
 /// Messages sent again that are under way at once; the others wait, so that what is reported now does not stand behind them.
 const RESEND_UNDER_WAY_MAX: usize = 256;
@@ -178,7 +179,7 @@ impl Work {
             Up::Alarm => vec![GatewayEvent::Alarm(up::decode(payload)?)],
             Up::State => vec![GatewayEvent::State(String::from_utf8_lossy(payload).into_owned())],
             Up::Resync => {
-                let request: ResyncBody = up::decode(payload)?;
+                let request: Resync = up::decode(payload)?;
                 match self.center.answer(&request) {
                     Ok(messages) => {
                         // The newest request reports what is still missing; what an older one asked for is in it.

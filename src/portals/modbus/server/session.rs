@@ -142,27 +142,26 @@ impl PortalSession {
     /// The reply to one request.
     pub(super) async fn serve(&self, request: &Request) -> Result<Reply, Exception> {
         self.seen();
-        let exception = |e: registers::Exception| Exception(e.code());
         match request {
             Request::Read { space: Space::Input, address, count } => {
-                self.answer().read_input(*address, *count).map(Reply::Words).map_err(exception)
+                self.answer().read_input(*address, *count).map(Reply::Words)
             }
             Request::Read { space: Space::Holding, address, count } => {
-                self.answer().read_holding(*address, *count).map(Reply::Words).map_err(exception)
+                self.answer().read_holding(*address, *count).map(Reply::Words)
             }
             Request::WriteRegister { address, value } => {
-                self.write(registers::write(*address, &[*value]).map_err(exception)?).await?;
+                self.write(registers::write(*address, &[*value])?).await?;
                 Ok(Reply::Written)
             }
             Request::WriteRegisters { address, values } => {
-                self.write(registers::write(*address, values).map_err(exception)?).await?;
+                self.write(registers::write(*address, values)?).await?;
                 Ok(Reply::Written)
             }
             Request::ReadWrite { read, count, write, values } => {
                 // A read outside the map is rejected before anything is written.
-                self.answer().read_holding(*read, *count).map_err(exception)?;
-                self.write(registers::write(*write, values).map_err(exception)?).await?;
-                self.answer().read_holding(*read, *count).map(Reply::Words).map_err(exception)
+                self.answer().read_holding(*read, *count)?;
+                self.write(registers::write(*write, values)?).await?;
+                self.answer().read_holding(*read, *count).map(Reply::Words)
             }
             Request::Read { space: Space::Coil | Space::Discrete, .. }
             | Request::WriteCoil { .. }

@@ -1,63 +1,56 @@
-//! Times on the wire. Written as RFC 3339 UTC with milliseconds, or as seconds since 1970 in signed claims; read as either.
+//! Instants as text and back: written as RFC 3339 in UTC with milliseconds, read with any offset or as seconds since 1970.
 
 use std::fmt;
+use std::str::FromStr;
 
 use jiff::fmt::temporal::DateTimePrinter;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::text::quote;
-use crate::access::id::Timestamp;
+use super::id::Timestamp;
 
-/// `2026-09-01T08:00:00.000Z`. An instant outside the years that can be printed is printed as the nearest end of the range.
-#[must_use]
-pub fn format(at: Timestamp) -> String {
-    let end = if at.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
-    let instant = jiff::Timestamp::from_millisecond(at.0).unwrap_or(end);
-    DateTimePrinter::new().precision(Some(3)).timestamp_to_string(&instant)
-}
+/// Longest text that an error repeats, in characters.
+const QUOTE_CHARS_MAX: usize = 64;
 
-/// The instant of an RFC 3339 text with any offset.
-#[must_use]
-pub fn parse(text: &str) -> Option<Timestamp> {
-    text.parse::<jiff::Timestamp>().ok().map(|t| Timestamp(t.as_millisecond()))
-}
+/// A text that is no instant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a time like `2026-09-01T08:00:00.000Z`")]
+pub struct TimeError(String);
 
-/// A time that is written as text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Time(pub Timestamp);
-
-/// A time that is written in whole seconds since 1970, as the claims of a JWT are (RFC 7519, 2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seconds(pub Timestamp);
-
-impl fmt::Display for Time {
+/// An instant outside the years that can be printed is printed as the nearest end of the range.
+impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&format(self.0))
+        let end = if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+        let instant = jiff::Timestamp::from_millisecond(self.0).unwrap_or(end);
+        f.write_str(&DateTimePrinter::new().precision(Some(3)).timestamp_to_string(&instant))
     }
 }
 
-impl Serialize for Time {
+impl FromStr for Timestamp {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        let instant = text.parse::<jiff::Timestamp>();
+        instant
+            .map(|instant| Self(instant.as_millisecond()))
+            .map_err(|_| TimeError(text.chars().take(QUOTE_CHARS_MAX).collect()))
+    }
+}
+
+/// On disk, which no person reads, it is the number.
+impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format(self.0))
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_i64(self.0) }
     }
 }
 
-impl Serialize for Seconds {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_i64(self.0.unix_seconds())
-    }
-}
-
-impl<'de> Deserialize<'de> for Time {
+impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Instant).map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Instant).map(Self)
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(Instant)
+        } else {
+            i64::deserialize(deserializer).map(Self)
+        }
     }
 }
 
@@ -72,8 +65,7 @@ impl Visitor<'_> for Instant {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
-        parse(text)
-            .ok_or_else(|| E::custom(format_args!("{} is not a time like `2026-09-01T08:00:00.000Z`", quote(text))))
+        text.parse().map_err(E::custom)
     }
 
     fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Timestamp, E> {
@@ -100,7 +92,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Option<i64> {
-        serde_json::from_str::<Time>(json).ok().map(|time| time.0.0)
+        serde_json::from_str::<Timestamp>(json).ok().map(|time| time.0)
     }
 
     #[test]
@@ -121,15 +113,16 @@ mod tests {
         ] {
             assert_eq!(read(json), wanted, "{json}");
         }
-        assert_eq!(serde_json::to_string(&Time(Timestamp(ms + 7))).unwrap(), r#""2026-09-01T08:00:00.007Z""#);
-        assert_eq!(serde_json::to_string(&Seconds(Timestamp(ms + 7))).unwrap(), "1788249600");
+        assert_eq!(serde_json::to_string(&Timestamp(ms + 7)).unwrap(), r#""2026-09-01T08:00:00.007Z""#);
+        assert_eq!(postcard::to_stdvec(&Timestamp(ms)).unwrap(), postcard::to_stdvec(&ms).unwrap());
     }
 
     proptest! {
         #[test]
         fn a_time_written_is_the_time_read(ms in -377_705_023_201_000_i64..253_402_207_200_000) {
-            let time = Time(Timestamp(ms));
+            let time = Timestamp(ms);
             prop_assert_eq!(read(&serde_json::to_string(&time).unwrap()), Some(ms));
+            prop_assert_eq!(postcard::from_bytes(&postcard::to_stdvec(&time).unwrap()), Ok(time));
         }
 
         #[test]

@@ -203,6 +203,9 @@ pub enum Event {
 }
 
 impl EventKind {
+    /// Every type, in the order of [`Event`].
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
+
     /// The type's name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -288,8 +288,8 @@ impl Mono {
 pub enum ClockTrust {
     /// The clock is plausible.
     Trusted,
-    #[default]
     /// Earlier than the last time on disk or than the build, or stepped back by more than 10 s.
+    #[default]
     Untrusted,
 }
 

@@ -56,26 +56,18 @@ impl Decoder {
 
     fn head(&self, payload: &[u8], via: Channel, stream: &StreamName, now: Timestamp) -> Decoded {
         let opened = envelope::open(payload, via, &self.gateway, &self.streams);
-        Decoded::Passing(match opened.and_then(|opened| down::read_head(&opened, stream)) {
-            Ok(head) => Input::Head(head),
-            Err(refused) => Input::Rejected(refused.rejected(MessageKind::Head, None, now)),
-        })
+        let head = opened.and_then(|opened| down::read_head(&opened, stream));
+        Decoded::Passing(head.map_or_else(rejected(MessageKind::Head, now), Input::Head))
     }
 
     fn changes(&self, payload: Vec<u8>, via: Channel, retained: bool, receipt: Receipt, now: Timestamp) -> Decoded {
         if retained {
-            return Decoded::Passing(Input::Rejected(Refused::retained(&payload).rejected(
-                MessageKind::Changes,
-                None,
-                now,
-            )));
+            return Decoded::Passing(rejected(MessageKind::Changes, now)(Refused::retained(&payload)));
         }
         // What is not from a center gets no ack, or anybody could make an office take its own message for refused.
         let changes = match envelope::open(&payload, via, &self.gateway, &self.streams) {
             Ok(opened) => down::read_changes(&opened),
-            Err(refused) => {
-                return Decoded::Passing(Input::Rejected(refused.rejected(MessageKind::Changes, None, now)));
-            }
+            Err(refused) => return Decoded::Passing(rejected(MessageKind::Changes, now)(refused)),
         };
         Decoded::Held(match changes {
             Ok(changes) => Input::Changes(ReceivedChanges { changes, evidence: payload, receipt, received_at: now }),
@@ -90,17 +82,14 @@ impl Decoder {
             let opened = envelope::open(payload, Channel::Gateway, &self.gateway, &self.streams);
             opened.and_then(|opened| down::read_command(&opened))
         };
-        Decoded::Passing(match command {
-            Ok(command) => Input::Command(command),
-            Err(refused) => Input::Rejected(refused.rejected(MessageKind::Command, None, now)),
-        })
+        Decoded::Passing(command.map_or_else(rejected(MessageKind::Command, now), Input::Command))
     }
 
     fn audit_ack(&self, payload: Vec<u8>, now: Timestamp) -> Decoded {
         let opened = envelope::open(&payload, Channel::Gateway, &self.gateway, &self.streams);
         match opened.and_then(|opened| down::read_audit_ack(&opened)) {
             Ok(ack) => Decoded::AuditAck { through: ack.through, payload },
-            Err(refused) => Decoded::Passing(Input::Rejected(refused.rejected(MessageKind::AuditAck, None, now))),
+            Err(refused) => Decoded::Passing(rejected(MessageKind::AuditAck, now)(refused)),
         }
     }
 
@@ -108,7 +97,11 @@ impl Decoder {
     #[must_use]
     pub fn refuse_audit_ack(payload: &[u8], why: &str, now: Timestamp) -> Input {
         let error = OpError::message(ErrorCode::InvalidField, why);
-        let refused = Refused { error, claimed: envelope::peek(payload) };
-        Input::Rejected(refused.rejected(MessageKind::AuditAck, None, now))
+        rejected(MessageKind::AuditAck, now)(Refused { error, claimed: envelope::peek(payload) })
     }
+}
+
+/// A message that gets no answer by its receipt.
+fn rejected(kind: MessageKind, now: Timestamp) -> impl FnOnce(Refused) -> Input {
+    move |refused| Input::Rejected(refused.rejected(kind, None, now))
 }

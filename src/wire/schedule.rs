@@ -22,7 +22,7 @@ pub(super) struct ScheduleBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     holidays: Option<Vec<HolidayBody>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    timezone: Option<TimeZoneName>,
+    timezone: Option<String>,
 }
 
 /// A day that is misspelt would be a closed one, so an unknown one is refused.
@@ -59,14 +59,9 @@ struct WindowText(Window);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct DateText(Date);
 
-/// The IANA name of a time zone as the database spells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct TimeZoneName(String);
-
 as_text! {
     WindowText: "a window like `06:00-23:00`";
     DateText: "a date like `2026-10-01`";
-    TimeZoneName: "an IANA time zone like `Asia/Shanghai`";
 }
 
 impl fmt::Display for WindowText {
@@ -110,22 +105,6 @@ impl FromStr for DateText {
     }
 }
 
-impl fmt::Display for TimeZoneName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for TimeZoneName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        timezone(text)
-            .map(Self)
-            .ok_or_else(|| format!("an IANA time zone like `Asia/Shanghai` is wanted, got {}", quote(text)))
-    }
-}
-
 /// The bundled data, so that an answer does not depend on the machine's files.
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
@@ -153,7 +132,7 @@ impl ScheduleBody {
             name: name.clone(),
             weekly: WeekBody { mon, tue, wed, thu, fri, sat, sun },
             holidays: (!holidays.is_empty()).then_some(holidays),
-            timezone: schedule.timezone.clone().map(TimeZoneName),
+            timezone: schedule.timezone.clone(),
         }
     }
 
@@ -164,8 +143,12 @@ impl ScheduleBody {
         for day in &week {
             at_most(day, WINDOWS_MAX, "weekly")?;
         }
-        let mut schedule =
-            Schedule { weekly: week.map(windows), holidays: Vec::new(), timezone: self.timezone.map(|zone| zone.0) };
+        let known = |name: String| {
+            let what = || format!("an IANA time zone like `Asia/Shanghai` is wanted, got {}", quote(&name));
+            timezone(&name).ok_or_else(|| invalid("timezone", what()))
+        };
+        let timezone = self.timezone.map(known).transpose()?;
+        let mut schedule = Schedule { weekly: week.map(windows), holidays: Vec::new(), timezone };
         let holidays = self.holidays.unwrap_or_default();
         at_most(&holidays, HOLIDAYS_MAX, "holidays")?;
         let mut dates = BTreeSet::new();

@@ -133,13 +133,22 @@ impl From<&Decision> for Outcome {
     }
 }
 
+impl Outcome {
+    /// The reason's name on the wire.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Grant(reason) => reason.as_str(),
+            Self::Deny(reason) => reason.as_str(),
+        }
+    }
+}
+
 /// As `grant granted` or `deny lost`.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Grant(reason) => write!(f, "grant {}", reason.as_str()),
-            Self::Deny(reason) => write!(f, "deny {}", reason.as_str()),
-        }
+        let decision = if matches!(self, Self::Grant(_)) { "grant" } else { "deny" };
+        write!(f, "{decision} {}", self.reason())
     }
 }
 

@@ -174,11 +174,8 @@ impl Fields<'_> {
         let counted = |count: u64| (count > 0).then_some(count);
         match body {
             Event::Decision { outcome, also, flags, .. } => {
-                let (decision, reason) = match outcome {
-                    Outcome::Grant(reason) => (GRANT, reason.as_str()),
-                    Outcome::Deny(reason) => (DENY, reason.as_str()),
-                };
-                (self.decision, self.reason) = (named(decision), named(reason));
+                let decision = if matches!(outcome, Outcome::Grant(_)) { GRANT } else { DENY };
+                (self.decision, self.reason) = (named(decision), named(outcome.reason()));
                 (self.also, self.flags) = (also.iter().collect(), flags.iter().map(Cow::Borrowed).collect());
             }
             Event::Taken { direction, .. } => self.direction = Some(*direction),

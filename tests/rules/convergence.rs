@@ -96,7 +96,7 @@ fn agree(w: &World, received: &model::Received, require_issue: bool) -> Result<(
                 Some(Direction::Out) => "exit",
                 Some(Direction::In) | None => model::judge(received, uid(card), portal, w.now().wall, require_issue),
             };
-            prop_assert_eq!(reported.reason, expected, "{} at {}", card, &portal.id);
+            prop_assert_eq!(reported.outcome.reason(), expected, "{} at {}", card, &portal.id);
         }
     }
     Ok(())

@@ -82,7 +82,7 @@ fn cards_that_fall_together_are_ambiguous_there_and_nowhere_else() {
     for card in ["A", TWIN] {
         assert_eq!(w.present("gate-in", card), "granted");
         let reported = w.engine.query(uid(card), None, w.now()).unwrap();
-        let at = |portal: &str| reported.iter().find(|v| v.portal.as_str() == portal).unwrap().reason;
+        let at = |portal: &str| reported.iter().find(|v| v.portal.as_str() == portal).unwrap().outcome.reason();
         assert_eq!((at("door-412"), at("gate-in")), ("ambiguous_identifier", "granted"));
     }
 }
@@ -373,7 +373,7 @@ proptest! {
                         continue;
                     }
                     for card in CARDS.map(uid) {
-                        let reported = w.engine.query(card, Some(&portal.id), w.now()).unwrap()[0].reason;
+                        let reported = w.engine.query(card, Some(&portal.id), w.now()).unwrap()[0].outcome.reason();
                         prop_assert_eq!(reported, judge(&received, card, transform, &portal), "{} at {}", card, &portal.id);
                         let whole = model::judge(&received, card, &portal, w.now().wall, false);
                         prop_assert!(reported != "granted" || whole == "granted" || !known(&received).contains(&card));

@@ -2,7 +2,7 @@
 
 use dormgate::access::change::{ErrorCode, Head, NoteCode, OpError};
 use dormgate::access::decision::Decision;
-use dormgate::access::effect::Outcome;
+use dormgate::access::effect::{Have, Outcome};
 use dormgate::access::event::EventKind;
 use dormgate::access::input::{CommandKind, Input, Operator};
 use dormgate::access::policy::Policy;
@@ -126,7 +126,7 @@ fn an_empty_gateway_asks_each_stream_with_jitter_and_again_every_30_s() {
     while w.elapsed_ms < begin + 65_000 {
         for ask in w.pass_ms(10).resyncs() {
             asked.push((0, ask.stream.to_string(), ask.reason.as_str()));
-            assert_eq!((ask.have, ask.missing.len()), ((0, 0), 0));
+            assert_eq!((ask.have, ask.missing.len()), (Have { epoch: 0, seq: 0 }, 0));
         }
         let at = w.elapsed_ms - begin;
         asked.iter_mut().filter(|a| a.0 == 0).for_each(|a| a.0 = at);

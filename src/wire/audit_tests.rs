@@ -38,7 +38,7 @@ fn rows() -> Vec<(Event, String)> {
     let taken = Some(("01J9".to_owned(), Timestamp(1_788_249_630_000)));
     let forgotten = Mark::StreamForgotten(revision(9).stream, [RegisterKind::Standing].into());
     let card = r#""portal":"gate-in","uid":"1EA68671","holder":"08193021""#;
-    let said = r#""detail":"d\n\"é""#;
+    let text = r#""detail":"d\n\"é""#;
     let decided = |portal, who, outcome| Event::Decision { portal, who, outcome, also, flags, detail: detail() };
     let denied = decided(Some(portal.clone()), who(), Outcome::Deny(Reason::Replaced));
     let granted = decided(None, Who::default(), Outcome::Grant(GrantReason::Exit));
@@ -51,8 +51,8 @@ fn rows() -> Vec<(Event, String)> {
     let config = |mark, detail| Event::Config { mark, detail };
     let uid = who().uid.unwrap();
     let mut rows = vec![
-        (denied, format!(r#""type":"decision",{card},"decision":"deny","reason":"replaced",{noted},{said}"#)),
-        (granted, format!(r#""type":"decision","decision":"grant","reason":"exit",{noted},{said}"#)),
+        (denied, format!(r#""type":"decision",{card},"decision":"deny","reason":"replaced",{noted},{text}"#)),
+        (granted, format!(r#""type":"decision","decision":"grant","reason":"exit",{noted},{text}"#)),
         (
             Event::Taken { portal: portal.clone(), who: who(), direction: Direction::Out },
             format!(r#""type":"taken",{card},"direction":"out""#),
@@ -72,46 +72,46 @@ fn rows() -> Vec<(Event, String)> {
         (
             rejected(Some(revision(7)), 5),
             format!(
-                r#""type":"rejected_message","reason":"invalid_uid","revision":{{"card-office":[3,7]}},"count":5,{said}"#
+                r#""type":"rejected_message","reason":"invalid_uid","revision":{{"card-office":[3,7]}},"count":5,{text}"#
             ),
         ),
-        (rejected(None, 0), format!(r#""type":"rejected_message","reason":"invalid_uid",{said}"#)),
+        (rejected(None, 0), format!(r#""type":"rejected_message","reason":"invalid_uid",{text}"#)),
         (
             Event::Command { portal: None, status: ReplyStatus::Ok, taken, detail: detail() },
-            format!(r#""type":"command","reason":"ok","jti":"01J9","exp":"2026-09-01T08:00:30.000Z",{said}"#),
+            format!(r#""type":"command","reason":"ok","jti":"01J9","exp":"2026-09-01T08:00:30.000Z",{text}"#),
         ),
         (
             Event::Command { portal: Some(portal.clone()), status: ReplyStatus::Failed, taken: None, detail: detail() },
-            format!(r#""type":"command","portal":"gate-in","reason":"failed",{said}"#),
+            format!(r#""type":"command","portal":"gate-in","reason":"failed",{text}"#),
         ),
         (
             Event::Posture { portal: None, posture: Posture::Lockdown, source: PostureSource::Operator },
             r#""type":"posture","reason":"lockdown","source":"operator""#.to_owned(),
         ),
-        (alarm(AlarmKind::Store, 0), format!(r#""type":"alarm","alarm":"store",{said}"#)),
-        (alarm(AlarmKind::Clone, 9), format!(r#""type":"alarm","alarm":"clone","count":9,{said}"#)),
+        (alarm(AlarmKind::Store, 0), format!(r#""type":"alarm","alarm":"store",{text}"#)),
+        (alarm(AlarmKind::Clone, 9), format!(r#""type":"alarm","alarm":"clone","count":9,{text}"#)),
         (
             Event::PortalOnline { portal: portal.clone(), detail: String::new() },
             r#""type":"portal_online","portal":"gate-in""#.to_owned(),
         ),
         (
             Event::PortalOffline { portal: portal.clone(), detail: detail() },
-            format!(r#""type":"portal_offline","portal":"gate-in",{said}"#),
+            format!(r#""type":"portal_offline","portal":"gate-in",{text}"#),
         ),
-        (Event::Boot { detail: detail() }, format!(r#""type":"boot",{said}"#)),
+        (Event::Boot { detail: detail() }, format!(r#""type":"boot",{text}"#)),
         (
             Event::ClockStep { by_ms: -60_000, restored: true, detail: String::new() },
             r#""type":"clock_step","reason":"clock_restored","by_ms":-60000"#.to_owned(),
         ),
-        (Event::ClockStep { by_ms: 0, restored: false, detail: detail() }, format!(r#""type":"clock_step",{said}"#)),
+        (Event::ClockStep { by_ms: 0, restored: false, detail: detail() }, format!(r#""type":"clock_step",{text}"#)),
         (
             Event::LogGap { from: 3, to: 5, cause: GapCause::Damaged },
             r#""type":"log_gap","reason":"damaged","from":3,"to":5"#.to_owned(),
         ),
-        (config(Mark::Note, detail()), format!(r#""type":"config",{said}"#)),
+        (config(Mark::Note, detail()), format!(r#""type":"config",{text}"#)),
         (
             config(Mark::Goal(revision(9)), detail()),
-            format!(r#""type":"config","revision":{{"card-office":[3,9]}},"mark":"goal",{said}"#),
+            format!(r#""type":"config","revision":{{"card-office":[3,9]}},"mark":"goal",{text}"#),
         ),
         (
             config(forgotten, String::new()),

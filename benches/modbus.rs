@@ -32,7 +32,7 @@ use dormgate::access::portal::{Portal, PortalKind, Posture};
 use dormgate::config::{Parity, Part, SerialConfig};
 use dormgate::gateway::ports::{Inbox, PortalOrder};
 use dormgate::portals::modbus::queue::Priority;
-use dormgate::portals::modbus::{BusSpec, LineSpec, ModbusPortalSpec, Observer, bus, start, task};
+use dormgate::portals::modbus::{BusSpec, LineSpec, ModbusPortalSpec, Observer, bus, start};
 use dormgate::profile::{Profile, shipped};
 use dormgate::wire::modbus::{Request, Space};
 use dormgate::workbench::modbus::{Fault, Line};
@@ -157,7 +157,7 @@ struct Polled {
 impl Polled {
     async fn new(spec: BusSpec, request: Request) -> Self {
         let observer: Arc<dyn Observer> = Arc::new(());
-        let (bus, task) = task::open(spec, &HashMap::from([(1, Duration::from_millis(200))]), observer);
+        let (bus, task) = bus::open(spec, &HashMap::from([(1, Duration::from_millis(200))]), observer);
         tokio::spawn(task);
         bus.call(1, request.clone(), Priority::Card, None).await.unwrap();
         Self { bus, request }

@@ -4,29 +4,30 @@
 //! and carries out what [`Wiring`] asks for. Nothing here decides who may enter: cards go to the gateway's inbox as requests,
 //! and grants come back by value and are consumed once.
 //!
-//! ```text
-//! gateway/dispatch.rs   effect -> the portal's outlet
-//! device/portal.rs      order -> what the output shall be          one task and one select a portal
-//! device/output.rs      tries, read-back, deadlines -> Wiring::set  polled by that select; one Outcome comes back
-//! modbus/wiring.rs      Wiring::set -> a request of the profile -> Bus::call
-//! modbus/task.rs        the line's task -> the bytes
-//! ```
+//! # From the engine's effect to a relay
+//! 1. `gateway/dispatch.rs`: the order goes into the portal's outlet, or waits for room if it must not be lost.
+//! 2. `device/output.rs`: the portal's task receives it; a newer order supersedes an older one, and one piece of work is begun.
+//! 3. `device/drive.rs`: tries until the output is confirmed or the order's deadline is over; each try is [`Wiring::set`].
+//! 4. `modbus/bus.rs`: the adapter makes a request of the profile of it, which waits for the line by its priority.
+//! 5. `modbus/line.rs`: the request's bytes on the port.
 //!
-//! | module | owns |
-//! |---|---|
-//! | `portal` | orders in, reports and alarms out, who is online |
-//! | `output`, `pulse`, `stagger` | what the output shall be, and every way to get there |
-//! | [`reader`] | what a reader shows over time: a card came, was there, left |
-//! | `sensors` | contacts, buttons, passages, meters |
-//! | [`reports`] | reports that wait for room in the inbox |
+//! Beside it: `portal` (reports and alarms out, who is online), [`reader`] (what a reader shows over time: a card came, was there,
+//! left), `sensors` (contacts, buttons, passages, meters) and [`reports`] (what waits for room in the inbox).
 
+/// Logs what became of a portal at `$place`.
+macro_rules! log_at {
+    ($level:ident, $portal:expr, $place:expr, $($rest:tt)+) => {{
+        let $crate::portals::device::Place { bus, unit, channel, function, address } = $place;
+        tracing::$level!(portal = %$portal, bus, unit, channel, function, address, $($rest)+);
+    }};
+}
+
+mod drive;
 mod output;
 mod portal;
-mod pulse;
 pub mod reader;
 pub mod reports;
 mod sensors;
-mod stagger;
 
 #[cfg(test)]
 mod tests;
@@ -40,10 +41,9 @@ use crate::access::id::PortalId;
 use crate::access::portal::PortalKind;
 use crate::profile::InputKind;
 
-pub use output::UNCONFIRMED_MS;
+pub use drive::{STAGGER_MS, Stagger, UNCONFIRMED_MS};
 pub use portal::Portal;
 use reader::{Accept, ReaderTraits, Shows};
-pub use stagger::{STAGGER_MS, Stagger};
 
 /// What an output is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,11 +138,8 @@ pub trait Wiring: Clone + Send + Sync + 'static {
     /// Counts how a release ended.
     fn count(&self, how: Released);
 
-    /// Where the output is.
-    fn output_place(&self) -> Place;
-
-    /// Where the reader of `slot` is.
-    fn reader_place(&self, slot: u8) -> Place;
+    /// Where the reader of a slot is; `None`: where the output is.
+    fn place(&self, slot: Option<u8>) -> Place;
 }
 
 /// What comes from the devices of a portal. Its devices are numbered by their place in [`Parts::sources`].
@@ -260,7 +257,7 @@ pub struct Parts<W> {
     /// The source of its meter, and whether that measures other portals too.
     pub meter: Option<(usize, bool)>,
     /// Its output.
-    pub output: Option<OutputTraits>,
+    pub output: OutputTraits,
     /// What carries out its orders.
     pub wiring: W,
 }

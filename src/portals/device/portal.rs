@@ -1,25 +1,22 @@
-//! One portal at work: orders and events in, reports and alarms out. One task, one select.
+//! One portal at work: what its devices show and what its output does in, reports and alarms out. One task, one select.
 
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::access::decision::{Decision, Grant};
 use crate::access::event::AlarmKind;
 use crate::access::id::PortalId;
 use crate::access::input::{Input, PortalReport, Presented, Request};
-use crate::access::portal::{Assurance, PortalKind, Posture};
+use crate::access::portal::{Assurance, PortalKind};
 use crate::gateway::ports::{Inbox, PortalOrder};
 
-use super::output::{Outcome, Output};
+use super::output::{News, Output};
 use super::reader::{CardEvent, Reader};
 use super::reports::{Offered, Reports};
 use super::sensors::{Contact, Meter};
-use super::{Event, Parts, Place, Reading, Source, SourceState, Wiring};
+use super::{Event, Parts, Reading, Source, SourceState, Wiring};
 
-/// How long a gate or door is opened when the grant does not report, in milliseconds.
-const HOLD_MS_DEFAULT: u32 = 3000;
 /// How long a slot that was found empty waits for the portal's other readers until it is reported, in milliseconds.
 const EMPTY_HELD_MS: u64 = 5000;
 
@@ -43,14 +40,14 @@ pub struct Portal<W> {
     slots: Vec<Slot>,
     contacts: Vec<Contact>,
     meter: Option<Meter>,
-    output: Option<Output<W>>,
+    output: Output<W>,
     wiring: W,
     reports: Reports,
     online: Option<bool>,
 }
 
 impl<W: Wiring> Portal<W> {
-    /// A portal of these parts. An output whose pulses the gateway ends is switched off first of all: a crash may have left it on.
+    /// A portal of these parts.
     #[must_use]
     pub fn new(parts: Parts<W>, inbox: Inbox) -> Self {
         let Parts { id, kind, sources, readers, contacts, meter, output, wiring } = parts;
@@ -61,7 +58,7 @@ impl<W: Wiring> Portal<W> {
             accepting: false,
             empty_since: None,
         };
-        let off_first = |ends_by_gateway: bool| ends_by_gateway && kind != PortalKind::PowerBox;
+        let output = Output::new(id.clone(), kind, wiring.clone(), output);
         Self {
             id,
             kind,
@@ -69,10 +66,7 @@ impl<W: Wiring> Portal<W> {
             slots: (0..).zip(readers).map(slot).collect(),
             contacts: contacts.into_iter().map(|(source, kind)| Contact::new(source, kind)).collect(),
             meter: meter.map(|(source, shared)| Meter::new(source, shared)),
-            output: output.map(|traits| {
-                let off_first = off_first(traits.ends_by_gateway);
-                Output::new(wiring.clone(), traits, off_first)
-            }),
+            output,
             wiring,
             reports: Reports::new(inbox),
             online: None,
@@ -89,92 +83,32 @@ impl<W: Wiring> Portal<W> {
         loop {
             tokio::select! {
                 biased;
-                order = orders.recv() => match order {
-                    Some(order) => self.order(order),
+                news = self.output.next(&mut orders) => match news {
+                    Some(news) => self.news(news).await,
                     None => break,
                 },
-                outcome = next(&mut self.output) => self.outcome(outcome).await,
                 Some(event) = events.recv() => self.event(event).await,
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
             }
         }
-        if let Some(output) = self.output {
-            output.finish().await;
-        }
+        self.output.finish().await;
     }
 
-    fn order(&mut self, order: PortalOrder) {
-        match order {
-            // A box that rests is switched on by the order at the end of its rest.
-            PortalOrder::Answer { decision: Decision::Grant(_), delay_ms: Some(_), .. } => {}
-            PortalOrder::Answer { decision: Decision::Grant(grant), .. } => self.carry_out(&grant),
-            PortalOrder::Answer { decision: Decision::Deny(denial), .. } => {
-                let Place { bus, unit, channel, function, address } = self.output_place();
-                let reason = denial.reason.as_str();
-                tracing::debug!(portal = %self.id, bus, unit, channel, function, address, reason, "denied");
-            }
-            PortalOrder::Release { grant } | PortalOrder::Energise { grant, .. } => self.carry_out(&grant),
-            PortalOrder::Cut { reason, .. } => {
-                let Place { bus, unit, channel, function, address } = self.output_place();
-                tracing::info!(portal = %self.id, bus, unit, channel, function, address, reason, "switched off");
-                self.output.iter_mut().for_each(Output::cut);
-            }
-            PortalOrder::Lock { .. } => self.output.iter_mut().for_each(Output::off),
-            // A gate or door is held open by `fire` and `free_access`; any other mode closes what this or an earlier run held open.
-            PortalOrder::Mode { posture, .. } if self.kind != PortalKind::PowerBox => {
-                let open = match posture {
-                    Posture::Fire | Posture::FreeAccess => true,
-                    Posture::Secure | Posture::Lockdown | Posture::OutOfService => false,
-                };
-                let Some(output) = &mut self.output else { return };
-                let answers = self.sources.get(output.traits.source).is_some_and(|(_, s)| *s == SourceState::Online);
-                output.hold(open, answers);
-            }
-            PortalOrder::Mode { .. } => {}
-        }
-    }
-
-    /// Opens or energises; the grant is consumed by it.
-    fn carry_out(&mut self, grant: &Grant) {
-        if *grant.portal() != self.id {
-            let Place { bus, unit, channel, function, address } = self.output_place();
-            tracing::error!(
-                portal = %self.id, bus, unit, channel, function, address, other = %grant.portal(),
-                "a grant for another portal opens nothing"
-            );
-            return;
-        }
-        let Some(output) = &mut self.output else { return };
-        match self.kind {
-            // The card was presented again within `debounce_ms`: that is one presentation, and it was carried out.
-            PortalKind::Gate | PortalKind::Door if grant.is_again() => {}
-            PortalKind::Gate | PortalKind::Door => output.release(grant.hold_ms().unwrap_or(HOLD_MS_DEFAULT)),
-            PortalKind::PowerBox => output.energise(),
-        }
-    }
-
-    async fn outcome(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::On(at) => self.output_is(true, at),
-            Outcome::Off(at) => self.output_is(false, at),
-            Outcome::Pulsed => {}
-            Outcome::Failed(cause) => {
-                let Place { bus, unit, channel, function, address } = self.output_place();
-                tracing::warn!(
-                    portal = %self.id, bus, unit, channel, function, address, error = cause, "the grant is consumed"
-                );
+    async fn news(&mut self, news: News) {
+        match news {
+            News::Is(on) => self.output_is(on),
+            News::Failed(cause) => {
+                log_at!(warn, self.id, self.wiring.place(None), error = cause, "the grant is consumed");
                 self.alarm(AlarmKind::PortalOffline, format!("a release was not confirmed: {cause}")).await;
             }
-            Outcome::Unconfirmed(cause) => self.alarm(AlarmKind::UnconfirmedRevocation, cause).await,
+            News::Unconfirmed(cause) => self.alarm(AlarmKind::UnconfirmedRevocation, cause).await,
         }
     }
 
-    fn output_is(&mut self, on: bool, at: Instant) {
-        if self.output.as_mut().is_some_and(|output| output.observe(on, at)) {
-            // What is drawn now is another reading, also if it is the same: a relay that sticks draws as before.
-            self.meter.iter_mut().for_each(Meter::report_again);
-            self.report(PortalReport { relay: Some(on), ..PortalReport::default() });
-        }
+    fn output_is(&mut self, on: bool) {
+        // What is drawn now is another reading, also if it is the same: a relay that sticks draws as before.
+        self.meter.iter_mut().for_each(Meter::report_again);
+        self.report(PortalReport { relay: Some(on), ..PortalReport::default() });
     }
 
     async fn event(&mut self, event: Event) {
@@ -212,16 +146,8 @@ impl<W: Wiring> Portal<W> {
                     contact.read(number, counts, active, &mut contacts);
                 }
                 Reading::Output(on) => {
-                    self.output_is(on, at);
-                    // Somebody or something else switched a box on: it is switched off again. What is on at a gate or door without a
-                    // release is judged by the gateway: it may be an exit button of the device.
-                    if let Some(output) = &mut self.output
-                        && on
-                        && self.kind == PortalKind::PowerBox
-                        && output.rests_off()
-                        && output.state == Some(true)
-                    {
-                        output.off();
+                    if self.output.read(on, at) {
+                        self.output_is(on);
                     }
                 }
                 Reading::Meter { power_w, energy_kwh } => {
@@ -252,10 +178,8 @@ impl<W: Wiring> Portal<W> {
             // Reported when the other readers are read too.
             CardEvent::Empty => {}
             CardEvent::Missed => {
-                let Place { bus, unit, .. } = self.wiring.reader_place(number);
-                tracing::warn!(
-                    portal = %self.id, bus, unit, "a card presented while the reader was not read opens nothing"
-                );
+                let place = self.wiring.place(Some(number));
+                log_at!(warn, self.id, place, "a card presented while the reader was not read opens nothing");
             }
         }
     }
@@ -273,9 +197,11 @@ impl<W: Wiring> Portal<W> {
         });
         if offered == Offered::Dropped {
             slot.reader.not_passed_on();
-            let Place { bus, unit, .. } = self.wiring.reader_place(number);
-            tracing::warn!(
-                portal = %self.id, bus, unit,
+            let place = self.wiring.place(Some(number));
+            log_at!(
+                warn,
+                self.id,
+                place,
                 "the gateway's inbox is full: the card is requested again with the next reading"
             );
         }
@@ -314,6 +240,9 @@ impl<W: Wiring> Portal<W> {
 
     async fn source(&mut self, source: usize, state: SourceState) {
         let is_lost = matches!(state, SourceState::Offline { .. });
+        if state == SourceState::Online && self.output.source() == source {
+            self.output.found();
+        }
         if let Some(entry) = self.sources.get_mut(source) {
             entry.1 = state;
         }
@@ -326,9 +255,10 @@ impl<W: Wiring> Portal<W> {
             // Reported again when it is back.
             self.meter.iter_mut().filter(|meter| meter.source == source).for_each(Meter::report_again);
             self.contacts.iter_mut().filter(|contact| contact.source == source).for_each(Contact::lost);
-            let output = self.output.as_mut().filter(|output| output.traits.source == source);
-            if let Some(outcome) = output.and_then(Output::lost) {
-                self.outcome(outcome).await;
+            if self.output.source() == source
+                && let Some(failed) = self.output.lost()
+            {
+                self.news(failed).await;
             }
         }
         self.report_online();
@@ -363,23 +293,9 @@ impl<W: Wiring> Portal<W> {
         }
     }
 
-    fn output_place(&self) -> Place {
-        self.wiring.output_place()
-    }
-
     async fn alarm(&mut self, kind: AlarmKind, detail: String) {
-        let Place { bus, unit, channel, function, address } = self.output_place();
-        tracing::warn!(
-            portal = %self.id, bus, unit, channel, function, address, alarm = kind.as_str(), error = detail,
-            "an alarm is raised"
-        );
+        let place = self.wiring.place(None);
+        log_at!(warn, self.id, place, alarm = kind.as_str(), error = detail, "an alarm is raised");
         self.reports.urgent(Input::Alarm { kind, portal: Some(self.id.clone()), detail }).await;
-    }
-}
-
-async fn next<W: Wiring>(output: &mut Option<Output<W>>) -> Outcome {
-    match output {
-        Some(output) => output.next().await,
-        None => std::future::pending().await,
     }
 }

@@ -79,11 +79,7 @@ impl Wiring for Memory {
         self.with(|device| device.counts.push(how));
     }
 
-    fn output_place(&self) -> Place {
-        Place::default()
-    }
-
-    fn reader_place(&self, _: u8) -> Place {
+    fn place(&self, _: Option<u8>) -> Place {
         Place::default()
     }
 }
@@ -121,7 +117,7 @@ impl Rig {
             readers: readers.iter().map(|kind| (0, traits(kind))).collect(),
             contacts: vec![(0, InputKind::ContactOpen)],
             meter: Some((0, false)),
-            output: Some(output),
+            output,
             wiring: wiring.clone(),
         };
         let running = tokio::spawn(Portal::new(parts, inbox).run(ordered, received, stopped));

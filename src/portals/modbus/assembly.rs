@@ -6,15 +6,13 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use crate::gateway::ports::Inbox;
-use crate::portals::device::{Event, OutputTraits, Parts, Portal, Source, Stagger};
+use crate::portals::device::{Event, OutputTraits, Parts, Portal, Source, SourceState, Stagger};
 use crate::profile::{Confirm, InputPoint, Point, Profile, Pulse};
 
 use super::ModbusPortalSpec;
-use super::bus::Bus;
-use super::health::UnitState;
-use super::poll::{Listener, Polls};
+use super::bus::{Bus, Device, ModbusWiring};
+use super::poll::{Decoder, Listener, Polls, reader_traits};
 use super::queue::Priority;
-use super::wiring::{Decoder, Device, ModbusWiring, reader_traits};
 use crate::config::Part;
 
 /// Events under way to one portal. A poll waits when it is full, so a slow portal slows only its own devices.
@@ -45,7 +43,7 @@ pub(super) struct Assembled {
     pub(super) portal: Portal<ModbusWiring>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) received: mpsc::Receiver<Event>,
-    pub(super) units: Vec<(usize, watch::Receiver<UnitState>)>,
+    pub(super) units: Vec<(usize, watch::Receiver<SourceState>)>,
 }
 
 /// A poll that a source needs.
@@ -87,14 +85,14 @@ impl Sources<'_> {
     }
 }
 
-/// Puts a portal together and adds the polls that it needs to `polls`.
+/// Puts a portal together and adds the polls that it needs to `polls`; `None`: it has no output on one of these lines.
 pub(super) fn assemble(
     spec: ModbusPortalSpec,
     lines: &Lines,
     meters: &MeterUse,
     inbox: &Inbox,
     polls: &mut Polls,
-) -> Assembled {
+) -> Option<Assembled> {
     let (events, received) = mpsc::channel(EVENTS_MAX);
     let mut sources = Sources { lines, found: Vec::new(), needed: Vec::new() };
 
@@ -109,26 +107,23 @@ pub(super) fn assemble(
             sources.poll(source, part, &reader.points(), Priority::Card);
         }
     }
-    let mut wired_output = None;
-    let output = spec.output.as_ref().and_then(|part| {
-        let output = part.profile.output.clone()?;
-        let (source, decoder) = sources.of(part)?;
-        if let Some(state) = &output.state {
-            decoder.output = Some((state.clone(), part.channel));
-            sources.poll(source, part, &[state], Priority::Status);
-        }
-        let traits = OutputTraits {
-            source,
-            deadline_ms: output.deadline_ms,
-            retry: output.retry,
-            settle_ms: output.settle_ms,
-            reads_back: output.confirm == Confirm::State,
-            ends_by_gateway: output.pulse == Pulse::Gateway,
-            stagger: Arc::clone(&lines.get(&part.bus)?.1),
-        };
-        wired_output = sources.device(source).map(|device| (device, output, part.channel));
-        Some(traits)
-    });
+    let part = spec.output.as_ref()?;
+    let output = part.profile.output.clone()?;
+    let (source, decoder) = sources.of(part)?;
+    if let Some(state) = &output.state {
+        decoder.output = Some((state.clone(), part.channel));
+        sources.poll(source, part, &[state], Priority::Status);
+    }
+    let traits = OutputTraits {
+        source,
+        deadline_ms: output.deadline_ms,
+        retry: output.retry,
+        settle_ms: output.settle_ms,
+        reads_back: output.confirm == Confirm::State,
+        ends_by_gateway: output.pulse == Pulse::Gateway,
+        stagger: Arc::clone(&lines.get(&part.bus)?.1),
+    };
+    let wired_output = (sources.device(source)?, output, part.channel);
     let meter = spec.meter.as_ref().and_then(|part| {
         let meter = part.profile.meter.clone()?;
         let (source, decoder) = sources.of(part)?;
@@ -156,8 +151,8 @@ pub(super) fn assemble(
         }
     }
     let wiring = ModbusWiring::new(wired_output, wired_readers, events.clone());
-    let parts = Parts { id: spec.id, kind: spec.kind, sources, readers, contacts, meter, output, wiring };
-    Assembled { portal: Portal::new(parts, inbox.clone()), events, received, units }
+    let parts = Parts { id: spec.id, kind: spec.kind, sources, readers, contacts, meter, output: traits, wiring };
+    Some(Assembled { portal: Portal::new(parts, inbox.clone()), events, received, units })
 }
 
 /// The contacts of reader, output and inputs, each once. Two gates may share a turnstile: each has those that pass its own way.

@@ -1,44 +1,132 @@
-//! The handle of one physical line: requests, how they can end, and what is counted of them. The line's task is `task`.
+//! From an order to the bytes of a line: the request of the device's profile, the queue, and when it may be sent.
+//!
+//! [`ModbusWiring`] is a portal's way in, [`Bus`] the handle of one physical line, [`open`] its task. The task owns the line and is
+//! the only one to send on it. It sends a request twice only when the first one reached nobody; whoever asked knows whether more is
+//! safe. What an answer, or none, means for the request, its unit and the line is in `exchange`.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::field::display;
 
-use crate::portals::device::Released;
+use super::connection::Connection;
+use super::health::Health;
+use super::late::LateReplies;
+use super::log::{Observer, Outcome, log_request};
+use super::queue::{Priority, Queue};
+use super::serial::takes;
+use super::spec::BusSpec;
+use crate::portals::device::reader::Accept;
+use crate::portals::device::{Event, NotSet, Place, Released, Set, SourceState, Wiring};
+use crate::profile::{Block, Output, Reader, Trigger};
 use crate::wire::modbus::{Exception, Reply, Request};
-
-use super::health::UnitState;
-use super::line::LineSpec;
-use super::queue::Priority;
 
 /// Requests waiting for one line. Each poll and each relay has at most one, so a full queue is a fault.
 pub const JOBS_MAX: usize = 1024;
-/// Wait before a request to a busy device (exceptions 5 and 6) is sent again, in milliseconds.
-pub const BUSY_RETRY_MS: u64 = 100;
 
-/// One line of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BusSpec {
-    /// Its id.
-    pub id: String,
-    /// Where it is.
-    pub line: LineSpec,
-    /// How long a reply may take, in milliseconds. A profile whose device is slower extends it for that device.
-    pub timeout_ms: u32,
-    /// Whether the serial adapter returns what is sent; `None`: it is found out.
-    pub echo: Option<bool>,
-    /// Over TCP, the answer to the one request under way counts whatever its transaction number.
-    pub any_transaction: bool,
+/// A device on a line.
+#[derive(Clone)]
+pub(super) struct Device {
+    pub(super) bus: Bus,
+    pub(super) unit: u8,
 }
 
-impl BusSpec {
-    /// A line without peculiarities.
-    #[must_use]
-    pub fn new(id: &str, line: LineSpec, timeout_ms: u32) -> Self {
-        Self { id: id.to_owned(), line, timeout_ms, echo: None, any_transaction: false }
+impl Device {
+    fn place(&self) -> Place {
+        Place { bus: Some(display(self.bus.id().to_owned())), unit: Some(self.unit), ..Place::default() }
+    }
+}
+
+/// The devices of one portal. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct ModbusWiring(Arc<Parts>);
+
+struct Parts {
+    output: (Device, Output, u16),
+    /// Slot by slot.
+    readers: Vec<(Device, Reader)>,
+    events: mpsc::Sender<Event>,
+}
+
+impl ModbusWiring {
+    /// Events of readers that were ordered to take the next card go to `events`.
+    pub(super) fn new(
+        output: (Device, Output, u16),
+        readers: Vec<(Device, Reader)>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        Self(Arc::new(Parts { output, readers, events }))
+    }
+}
+
+impl Wiring for ModbusWiring {
+    async fn set(&self, set: Set, deadline: Option<Instant>) -> Result<Instant, NotSet> {
+        let (device, output, channel) = &self.0.output;
+        let (request, priority) = match set {
+            Set::Off => (output.off(*channel), Priority::Cut),
+            Set::On => (output.on(*channel), Priority::Release),
+            Set::Pulse { hold_ms } => {
+                let timed = output.pulse(*channel, hold_ms);
+                (timed.map_or_else(|| output.on(*channel), |(request, _)| request), Priority::Release)
+            }
+        };
+        match device.bus.call(device.unit, request, priority, deadline).await {
+            Ok(answer) => Ok(answer.at),
+            Err(BusError::Refused(exception)) if exception.is_busy() => Err(NotSet::Busy(exception.to_string())),
+            Err(BusError::Stopped) => Err(NotSet::Ended),
+            Err(error @ BusError::Unknown(_)) => Err(NotSet::Unknown(error.to_string())),
+            // It was not sent, or not done.
+            Err(error) => Err(NotSet::Refused(error.to_string())),
+        }
+    }
+
+    async fn read_back(&self) -> Option<(bool, Instant)> {
+        let (device, output, channel) = &self.0.output;
+        let request = output.read_back(*channel)?;
+        let answer = device.bus.call(device.unit, request.clone(), Priority::Confirm, None).await.ok()?;
+        let mut block = Block::default();
+        block.add(&request, answer.reply);
+        Some((output.state.as_ref()?.flag(&block, *channel)?, answer.at))
+    }
+
+    fn pulse_ms(&self, hold_ms: u32) -> Option<u32> {
+        let (_, output, channel) = &self.0.output;
+        output.pulse(*channel, hold_ms).map(|(_, lasts_ms)| lasts_ms)
+    }
+
+    fn accept_next(&self, slot: u8, accept: Accept) {
+        let Some((device, reader)) = self.0.readers.get(usize::from(slot)) else { return };
+        let request = match (&reader.trigger, accept) {
+            (Trigger::Latch { release, .. }, _) => release.request(0, release.value),
+            (Trigger::Counter { acknowledge: Some(write), .. }, Accept::Count(count)) => write.request(0, count),
+            (Trigger::Counter { .. } | Trigger::Level(_), _) => return,
+        };
+        let (device, events) = (device.clone(), self.0.events.clone());
+        tokio::spawn(async move {
+            let answer = device.bus.call(device.unit, request, Priority::Card, None).await;
+            let accepted = Event::Accepted { slot, at: answer.ok().map(|answer| answer.at) };
+            // A portal that has ended receives nothing any more.
+            drop(events.send(accepted).await);
+        });
+    }
+
+    fn count(&self, how: Released) {
+        let (device, _, channel) = &self.0.output;
+        device.bus.observer.release(&device.bus.id, device.unit, *channel, how);
+    }
+
+    fn place(&self, slot: Option<u8>) -> Place {
+        let (device, output, channel) = &self.0.output;
+        let Some(slot) = slot else {
+            let (off, channel) = (output.off(*channel), Some(*channel));
+            let (function, address) = (Some(off.function()), Some(off.address()));
+            return Place { channel, function, address, ..device.place() };
+        };
+        self.0.readers.get(usize::from(slot)).map(|(device, _)| device.place()).unwrap_or_default()
     }
 }
 
@@ -74,58 +162,6 @@ pub enum BusError {
     Stopped,
 }
 
-/// How a request ended, for counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Answered.
-    Ok,
-    /// The device answered with an exception.
-    Refused,
-    /// No answer in time.
-    Timeout,
-    /// An answer that does not fit, or the connection ended.
-    Broken,
-    /// The line could not be opened, or does not fall silent; never sent.
-    LineDown,
-    /// Waited longer than its deadline; never sent.
-    Expired,
-    /// The unit is offline and not to be asked yet; never sent.
-    Barred,
-}
-
-impl Outcome {
-    /// The outcome's name in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::Broken => "broken",
-            Self::LineDown => "line_down",
-            Self::Expired => "expired",
-            Self::Barred => "barred",
-        }
-    }
-}
-
-/// Counts outcomes. All methods are called from the line's tasks and must not wait.
-pub trait Observer: Send + Sync {
-    /// A request on `bus` ended; `took` is the time on the line, zero if it was never sent.
-    fn request(&self, bus: &str, outcome: Outcome, took: Duration);
-
-    /// A reply of `unit` came after its deadline.
-    fn late(&self, _bus: &str, _unit: u8) {}
-
-    /// A release of a relay ended so.
-    fn release(&self, _bus: &str, _unit: u8, _channel: u16, _how: Released) {}
-}
-
-/// Counts nothing.
-impl Observer for () {
-    fn request(&self, _: &str, _: Outcome, _: Duration) {}
-}
-
 /// One request on its way.
 pub(super) struct Job {
     pub(super) unit: u8,
@@ -147,53 +183,22 @@ impl Job {
 pub struct Bus {
     id: Arc<str>,
     jobs: mpsc::Sender<Job>,
-    units: Arc<HashMap<u8, watch::Receiver<UnitState>>>,
+    units: Arc<HashMap<u8, watch::Receiver<SourceState>>>,
     observer: Arc<dyn Observer>,
 }
 
 impl Bus {
-    /// The handle, and the requests that its task receives.
-    pub(super) fn new(
-        id: &str,
-        units: HashMap<u8, watch::Receiver<UnitState>>,
-        observer: Arc<dyn Observer>,
-    ) -> (Self, mpsc::Receiver<Job>) {
-        let (jobs, waiting) = mpsc::channel(JOBS_MAX);
-        (Self { id: Arc::from(id), jobs, units: Arc::new(units), observer }, waiting)
-    }
-
     /// The line's id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Asks `unit`; nothing is sent after `deadline`, and a device that is busy is asked again until then. Dropping the future
-    /// withdraws a request that was not sent yet.
+    /// Asks `unit`; nothing is sent after `deadline`. Dropping the future withdraws a request that was not sent yet.
     ///
     /// # Errors
     /// [`BusError`] reports whether the request may have been carried out.
     pub async fn call(
-        &self,
-        unit: u8,
-        request: Request,
-        priority: Priority,
-        deadline: Option<Instant>,
-    ) -> Result<Answer, BusError> {
-        let Some(until) = deadline else { return self.call_once(unit, request, priority, None).await };
-        loop {
-            let result = self.call_once(unit, request.clone(), priority, deadline).await;
-            let retry_at = Instant::now() + Duration::from_millis(BUSY_RETRY_MS);
-            match result {
-                Err(BusError::Refused(exception)) if exception.is_busy() && retry_at < until => {
-                    sleep_until(retry_at).await;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    async fn call_once(
         &self,
         unit: u8,
         request: Request,
@@ -208,14 +213,166 @@ impl Bus {
         answered.await.unwrap_or(Err(BusError::Stopped))
     }
 
-    /// Counts how a release of a relay on this line ended.
-    pub(super) fn count_release(&self, unit: u8, channel: u16, how: Released) {
-        self.observer.release(&self.id, unit, channel, how);
-    }
-
     /// Whether `unit` answers; `None`: no such unit was announced.
     #[must_use]
-    pub fn unit(&self, unit: u8) -> Option<watch::Receiver<UnitState>> {
+    pub fn unit(&self, unit: u8) -> Option<watch::Receiver<SourceState>> {
         self.units.get(&unit).cloned()
+    }
+}
+
+/// The line and its task. `units` are those that will be asked, each with its slowest reply.
+pub fn open(
+    spec: BusSpec,
+    units: &HashMap<u8, Duration>,
+    observer: Arc<dyn Observer>,
+) -> (Bus, impl Future<Output = ()> + use<>) {
+    let now = Instant::now();
+    let health = Health::new(units.keys().copied(), now);
+    let (jobs, waiting) = mpsc::channel(JOBS_MAX);
+    let id = Arc::from(spec.id.as_str());
+    let bus = Bus { id, jobs, units: Arc::new(health.watch()), observer: Arc::clone(&observer) };
+    let timeout = Duration::from_millis(u64::from(spec.timeout_ms));
+    let slowest = units.values().copied().fold(timeout, Duration::max);
+    let task = Task {
+        timeout,
+        reply_times: units.clone(),
+        health,
+        late: LateReplies::default(),
+        observer,
+        waiting,
+        queue: Queue::new(),
+        connection: Connection::new(spec, slowest),
+        clock: Box::pin(sleep_until(now)),
+    };
+    (bus, task.run())
+}
+
+pub(super) struct Task {
+    timeout: Duration,
+    reply_times: HashMap<u8, Duration>,
+    pub(super) health: Health,
+    pub(super) late: LateReplies,
+    pub(super) observer: Arc<dyn Observer>,
+    waiting: mpsc::Receiver<Job>,
+    queue: Queue<Job>,
+    pub(super) connection: Connection,
+    /// Fires when an answer is too late. One for all requests: a new one for each costs the runtime a wake-up of its own.
+    pub(super) clock: Pin<Box<Sleep>>,
+}
+
+/// How a request was sent.
+pub(super) struct Sent {
+    /// When it was taken from the queue, and when it was sent.
+    pub(super) begun: Instant,
+    pub(super) asked: Instant,
+    /// How long its answer is waited for, and how long it may take by the profile beside the time of the bytes.
+    pub(super) limit: Duration,
+    pub(super) full: Duration,
+    pub(super) on_the_wire: Duration,
+    /// The unit was offline.
+    pub(super) was_offline: bool,
+}
+
+/// The result of `work`; `None`: it is not done by `deadline`.
+pub(super) async fn within<T>(
+    clock: &mut Pin<Box<Sleep>>,
+    deadline: Instant,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    clock.as_mut().reset(deadline);
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = clock => None,
+    }
+}
+
+impl Task {
+    /// Ends when the last [`Bus`] is dropped, so that the last relays are switched off before the line goes.
+    async fn run(mut self) {
+        loop {
+            while let Ok(job) = self.waiting.try_recv() {
+                self.enqueue(job);
+            }
+            if let Some(job) = self.queue.pop() {
+                self.serve(job).await;
+                continue;
+            }
+            match self.waiting.recv().await {
+                Some(job) => self.enqueue(job),
+                None => return,
+            }
+        }
+    }
+
+    fn enqueue(&mut self, job: Job) {
+        self.queue.push(self.health.lane(job.unit, job.priority), job);
+    }
+
+    pub(super) fn put_back(&mut self, job: Job) {
+        self.queue.put_back(self.health.lane(job.unit, job.priority), job);
+    }
+
+    async fn serve(&mut self, job: Job) {
+        let begun = Instant::now();
+        if job.answer.is_closed() {
+            return;
+        }
+        if job.is_late(begun) {
+            return self.expired(job);
+        }
+        if let Some(cause) = self.health.barred(job.unit, job.priority, begun) {
+            return self.end(job, Outcome::Barred, Duration::ZERO, Err(BusError::Offline(cause)));
+        }
+        let on_the_wire = self.connection.baud().map_or(Duration::ZERO, |baud| takes(&job.request, baud));
+        let Some(line) = &mut self.connection.line else {
+            match self.connection.open(begun).await {
+                // Opening took time: what is most urgent now may be another request.
+                Ok(was_down) => {
+                    if was_down {
+                        self.health.line_up();
+                    }
+                    self.put_back(job);
+                }
+                Err(cause) => self.line_down(job, cause),
+            }
+            return;
+        };
+        if let Err(why) = line.ready().await {
+            let down = self.connection.not_ready(why).await;
+            self.note_late();
+            return match down {
+                None => self.put_back(job),
+                Some(cause) => self.line_down(job, cause),
+            };
+        }
+        // The line may have taken its time to fall silent, and what opens may not open late.
+        if job.is_late(Instant::now()) {
+            return self.expired(job);
+        }
+        self.health.asked(job.unit, job.priority);
+        let full = self.reply_times.get(&job.unit).copied().unwrap_or_default().max(self.timeout);
+        let was_offline = self.health.is_offline(job.unit);
+        let limit = self.health.short(job.unit, full, begun).unwrap_or(full) + on_the_wire;
+        let sent = Sent { begun, asked: Instant::now(), limit, full, on_the_wire, was_offline };
+        let result = within(&mut self.clock, sent.asked + limit, line.ask(job.unit, &job.request)).await;
+        self.exchanged(job, &sent, result).await;
+    }
+
+    fn expired(&self, job: Job) {
+        let error = "it waited longer than its deadline";
+        log_request!(warn, self.connection.id(), job, error, "a request was dropped");
+        self.end(job, Outcome::Expired, Duration::ZERO, Err(BusError::Expired));
+    }
+
+    fn line_down(&mut self, job: Job, cause: String) {
+        self.health.line_down(&cause);
+        self.end(job, Outcome::LineDown, Duration::ZERO, Err(BusError::Offline(cause)));
+    }
+
+    pub(super) fn end(&self, job: Job, outcome: Outcome, took: Duration, result: Result<Answer, BusError>) {
+        self.observer.request(self.connection.id(), outcome, took);
+        // Whoever asked may have turned to something else.
+        drop(job.answer.send(result));
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::wire::modbus::{Exception, Request};
 
 use super::queue::Priority;
+use crate::portals::device::SourceState;
 
 /// Time-outs in a row after which a unit is offline.
 pub const OFFLINE_AFTER: u32 = 3;
@@ -31,22 +32,8 @@ pub const PROBE_REPLY_MS: u64 = 50;
 /// back within 30 s too. It costs the others little, because nothing is kept quiet after it.
 pub const PROBE_WHOLE_MS: u64 = 8_000;
 
-/// Whether a unit answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UnitState {
-    /// Not asked yet.
-    Unknown,
-    /// Answers.
-    Online,
-    /// Does not answer.
-    Offline {
-        /// Why, for people.
-        cause: String,
-    },
-}
-
 struct Unit {
-    state: watch::Sender<UnitState>,
+    state: watch::Sender<SourceState>,
     failures: u32,
     wait: Duration,
     /// Offline: when it is tried again. Before that: when it is polled again.
@@ -67,8 +54,8 @@ impl Unit {
     /// Why it does not answer, if it is offline by itself.
     fn offline_cause(&self) -> Option<String> {
         match &*self.state.borrow() {
-            UnitState::Offline { cause } if !self.fell => Some(cause.clone()),
-            UnitState::Offline { .. } | UnitState::Online | UnitState::Unknown => None,
+            SourceState::Offline { cause } if !self.fell => Some(cause.clone()),
+            SourceState::Offline { .. } | SourceState::Online | SourceState::Unknown => None,
         }
     }
 }
@@ -83,9 +70,9 @@ impl Unit {
         self.wait = Duration::from_millis(PROBE_MS_MIN);
         let mut was_offline = false;
         self.state.send_if_modified(|state| {
-            was_offline = matches!(state, UnitState::Offline { .. });
-            let change = *state != UnitState::Online;
-            *state = UnitState::Online;
+            was_offline = matches!(state, SourceState::Offline { .. });
+            let change = *state != SourceState::Online;
+            *state = SourceState::Online;
             change
         });
         was_offline
@@ -104,7 +91,7 @@ impl Health {
     pub(super) fn new(units: impl IntoIterator<Item = u8>, now: Instant) -> Self {
         let unit = |id| {
             let wait = Duration::from_millis(PROBE_MS_MIN);
-            let state = watch::Sender::new(UnitState::Unknown);
+            let state = watch::Sender::new(SourceState::Unknown);
             (
                 id,
                 Unit {
@@ -123,7 +110,7 @@ impl Health {
         Self { units: units.into_iter().map(unit).collect(), saved_ms: SAVED_MS_MAX, counted_to: now }
     }
 
-    pub(super) fn watch(&self) -> HashMap<u8, watch::Receiver<UnitState>> {
+    pub(super) fn watch(&self) -> HashMap<u8, watch::Receiver<SourceState>> {
         self.units.iter().map(|(id, unit)| (*id, unit.state.subscribe())).collect()
     }
 
@@ -236,7 +223,7 @@ impl Health {
             unit.next_probe = now + unit.wait;
         }
         unit.state.send_if_modified(|state| {
-            *state = UnitState::Offline { cause: cause.to_owned() };
+            *state = SourceState::Offline { cause: cause.to_owned() };
             !was_offline
         });
         !was_offline
@@ -247,8 +234,8 @@ impl Health {
         for unit in self.units.values_mut() {
             unit.fell |= unit.offline_cause().is_none();
             unit.state.send_if_modified(|state| {
-                let change = !matches!(state, UnitState::Offline { .. });
-                *state = UnitState::Offline { cause: cause.to_owned() };
+                let change = !matches!(state, SourceState::Offline { .. });
+                *state = SourceState::Offline { cause: cause.to_owned() };
                 change
             });
         }

@@ -1,76 +1,36 @@
 //! One physical line: a TCP connection or a serial port, and one exchange on it by the client of `tokio-modbus`.
 //!
-//! Owns the silence before a request and the check that the response answers it. It never retries and knows no queue: after an
-//! error its caller calls [`Line::settle`] or drops the line before the next exchange.
+//! The crate writes and reads through a tap of ours, which sends the request's bytes, notes until when they are on the wire, and gives
+//! the crate its answer once it was [`received`](super::received). Owns the silence before a request and the check that the response
+//! answers it. It never retries and knows no queue: after an error its caller calls [`Line::settle`] or drops the line before the next
+//! exchange.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{self, Poll, ready};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_modbus::Slave;
 use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::slave::SlaveContext;
+use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
-use crate::config::SerialConfig;
-use crate::wire::modbus::{Exception, Reply, ReplyError, Request};
-
-use super::received::{Received, Unsolicited};
-use super::serial::{open_serial, quiet_until};
-use super::tap::{Failure, Framing, LocalEcho, Port, Tap, Wire};
+use super::received::{LocalEcho, Matching, Received, Receiver, Unsolicited};
+use super::serial::{characters, open_serial, quiet_until, silence};
+pub use super::spec::LineOptions;
+use super::spec::LineSpec;
+use crate::wire::modbus::{Exception, MBAP_BYTES, PDU_BYTES_MAX, Reply, ReplyError, Request};
 
 /// Longest time to set up a TCP connection, in milliseconds.
 pub const CONNECT_MS: u64 = 1000;
 /// How often bytes may come in the silence before a request until the line counts as never silent.
 const STALE_MAX: usize = 8;
-
-/// Where a line is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LineSpec {
-    /// `host:port`.
-    Tcp(String),
-    /// A serial port.
-    Serial(SerialConfig),
-    /// A line in memory, for tests with paused time.
-    #[cfg(test)]
-    Memory(super::tests::cable::Cable),
-}
-
-impl LineSpec {
-    /// For logs.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Tcp(address) => address,
-            Self::Serial(serial) => &serial.port,
-            #[cfg(test)]
-            Self::Memory(_) => "memory",
-        }
-    }
-
-    /// The speed of a serial line.
-    #[must_use]
-    pub fn baud(&self) -> Option<u32> {
-        match self {
-            Self::Serial(serial) => Some(serial.baud),
-            Self::Tcp(_) => None,
-            #[cfg(test)]
-            Self::Memory(cable) => cable.baud(),
-        }
-    }
-}
-
-/// What is peculiar to the devices or the adapter of a line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LineOptions {
-    /// Whether the serial adapter returns what is sent; `None`: it is found out.
-    pub echo: Option<bool>,
-    /// The device answers with any transaction number.
-    pub any_transaction: bool,
-    /// The number of the first request over TCP.
-    pub transaction: u16,
-}
 
 /// Why nothing can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,16 +89,18 @@ impl Line {
     }
 
     pub(super) fn new(name: &str, port: Box<dyn Port>, baud: Option<u32>, options: LineOptions) -> Self {
-        let framing = match baud {
-            Some(baud) => Framing::Rtu { baud, last_byte: Instant::now() },
-            None => Framing::Tcp { transaction: options.transaction, any: options.any_transaction },
+        let (timing, matching) = match baud {
+            Some(baud) => (Timing::Rtu { baud, last_byte: Instant::now() }, Matching::Rtu),
+            None => (Timing::Tcp { transaction: options.transaction }, Matching::Tcp { any: options.any_transaction }),
         };
         let echo = match options.echo {
             None => LocalEcho::Unknown,
             Some(false) => LocalEcho::Absent,
             Some(true) => LocalEcho::Present,
         };
-        let tap = Tap::new(Wire::new(name, port, framing, echo));
+        let receiver = Receiver::new(name, matching, echo);
+        let wire = Wire { port, timing, sent: Vec::new(), written: 0, taken: 0, ended: None, receiver };
+        let tap = Tap(Arc::new(Mutex::new(wire)));
         let is_serial = baud.is_some();
         Self { client: Self::attach(&tap, is_serial), tap, is_serial }
     }
@@ -150,7 +112,10 @@ impl Line {
     /// The number of the next request, for the connection after this one.
     #[must_use]
     pub fn transaction(&self) -> u16 {
-        self.tap.wire().transaction()
+        match self.tap.wire().timing {
+            Timing::Tcp { transaction } => transaction,
+            Timing::Rtu { .. } => 0,
+        }
     }
 
     /// Whether a line that failed can go on after [`Line::settle`].
@@ -162,17 +127,17 @@ impl Line {
     /// Whether the adapter returns what is sent.
     #[must_use]
     pub fn has_echo(&self) -> bool {
-        self.tap.wire().echo == LocalEcho::Present
+        self.tap.wire().receiver.echo == LocalEcho::Present
     }
 
     /// Takes the frames received on a serial line since the last call that answered no request.
     pub(super) fn take_unsolicited(&mut self) -> Vec<Unsolicited> {
-        self.tap.wire().take_unsolicited()
+        self.tap.wire().receiver.take_unsolicited()
     }
 
     /// What came since the last request was sent and is not its answer.
     pub(super) fn received(&self) -> Received {
-        self.tap.wire().received()
+        self.tap.wire().receiver.received()
     }
 
     /// Waits until a request may be sent, and drops what came before it.
@@ -187,7 +152,7 @@ impl Line {
                 // A port reports what lies in it only after the runtime has looked.
                 tokio::task::yield_now().await;
             }
-            let stale = poll_fn(|cx| std::task::Poll::Ready(self.tap.wire().drain(cx))).await;
+            let stale = poll_fn(|cx| Poll::Ready(self.tap.wire().drain(cx))).await;
             if !stale.map_err(|()| NotReady::Closed)? {
                 return Ok(());
             }
@@ -218,11 +183,11 @@ impl Line {
         // The crate does not recover from an error by itself.
         self.client = Self::attach(&self.tap, self.is_serial);
         let mut wire = self.tap.wire();
-        match wire.failure.take() {
-            Some(Failure::Ended(error)) => Err(LineError::Ended(error)),
-            Some(failure) => Err(LineError::Nonsense(failure.to_string())),
+        match (wire.ended.take(), wire.receiver.failure.take()) {
+            (Some(error), _) => Err(LineError::Ended(error)),
+            (None, Some(failure)) => Err(LineError::Nonsense(failure)),
             // An answer that the crate has no type for, such as the confirmation of a coil value of its own.
-            None => match wire.answer_pdu().filter(|pdu| !pdu.is_empty()) {
+            (None, None) => match wire.receiver.answer_pdu().filter(|pdu| !pdu.is_empty()) {
                 Some(pdu) => Ok(request.check(pdu)?),
                 None => Err(LineError::Nonsense(error.to_string())),
             },
@@ -232,13 +197,13 @@ impl Line {
     /// Gives up the request under way without keeping the line quiet: its late answer bears the number of a unit that nobody asks
     /// meanwhile.
     pub fn give_up(&mut self) {
-        self.tap.wire().give_up();
+        self.tap.wire().receiver.give_up();
         self.client = Self::attach(&self.tap, self.is_serial);
     }
 
     /// Whether a write came back once, on a line of which is not known whether its adapter echoes.
     pub(super) fn is_unproven(&self) -> bool {
-        self.tap.wire().is_unproven()
+        self.tap.wire().receiver.is_unproven()
     }
 
     /// Asks `unit` for something that it answers otherwise than by repeating the request, so that an echo shows. Without a limit in
@@ -254,11 +219,11 @@ impl Line {
     /// The end of a probe: a line that returned nothing of a read has no echo.
     pub(super) fn is_proven(&mut self) -> bool {
         let is_proven = {
-            let mut wire = self.tap.wire();
-            if wire.echo == LocalEcho::Unknown && wire.received() == Received::Nothing {
-                wire.echo = LocalEcho::Absent;
+            let receiver = &mut self.tap.wire().receiver;
+            if receiver.echo == LocalEcho::Unknown && receiver.received() == Received::Nothing {
+                receiver.echo = LocalEcho::Absent;
             }
-            wire.echo == LocalEcho::Absent
+            receiver.echo == LocalEcho::Absent
         };
         if is_proven {
             self.give_up();
@@ -280,6 +245,198 @@ impl Line {
         }
         self.tap.wire().busy_until(Instant::now());
         Ok(())
+    }
+}
+
+/// What a line is made of: a connection or a serial port.
+pub(super) trait Port: AsyncRead + AsyncWrite + Send + Unpin {
+    /// Drops what is not sent yet: closing a serial port waits for that, and holds up the whole program meanwhile.
+    fn forget_unsent(&self) {}
+}
+
+impl Port for TcpStream {}
+
+impl Port for SerialStream {
+    fn forget_unsent(&self) {
+        // A port that is gone has nothing to forget.
+        drop(self.clear(ClearBuffer::Output));
+    }
+}
+
+#[cfg(test)]
+impl Port for tokio::io::DuplexStream {}
+
+/// What the bytes of a line have to do with time.
+#[derive(Debug)]
+enum Timing {
+    /// Nothing. The number of the next request goes on counting over reconnects, so that a late reply to a request of an earlier
+    /// connection is known as such; the crate begins at 0 with each.
+    Tcp { transaction: u16 },
+    /// Silence is kept after the last byte, which was or will be out on the wire then.
+    Rtu { baud: u32, last_byte: Instant },
+}
+
+/// The port, and the request under way on it.
+struct Wire {
+    port: Box<dyn Port>,
+    timing: Timing,
+    /// The request as it is on the wire, what of it the port has taken, and what of its answer the crate has.
+    sent: Vec<u8>,
+    written: usize,
+    taken: usize,
+    /// Why the port has ended.
+    ended: Option<io::Error>,
+    receiver: Receiver,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.receiver.trace_rest();
+        self.port.forget_unsent();
+    }
+}
+
+impl Wire {
+    /// When the next request may be sent.
+    fn silent_at(&self) -> Instant {
+        match &self.timing {
+            Timing::Rtu { baud, last_byte } => *last_byte + silence(*baud),
+            Timing::Tcp { .. } => Instant::now(),
+        }
+    }
+
+    /// Bytes are on the wire until `at`.
+    fn busy_until(&mut self, at: Instant) {
+        if let Timing::Rtu { last_byte, .. } = &mut self.timing {
+            *last_byte = (*last_byte).max(at);
+        }
+    }
+
+    fn begin(&mut self, frame: &[u8]) {
+        self.sent.clear();
+        self.sent.extend(frame);
+        match &mut self.timing {
+            Timing::Tcp { transaction } => {
+                if let Some(head) = self.sent.first_chunk_mut() {
+                    *head = transaction.to_be_bytes();
+                }
+                *transaction = transaction.wrapping_add(1);
+            }
+            // Noted before, too: nobody waits any longer while a slow port takes the bytes.
+            Timing::Rtu { baud, last_byte } => *last_byte = Instant::now() + characters(frame.len(), *baud),
+        }
+        (self.written, self.taken, self.ended) = (0, 0, None);
+        self.receiver.sent(&self.sent, frame.first_chunk().copied().unwrap_or_default());
+    }
+
+    /// Hands the request to the port. The port is not flushed: that holds up the program until its last byte is out.
+    fn poll_send(&mut self, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.sent.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut self.port).poll_write(cx, rest)) {
+                Ok(0) => return Poll::Ready(Err(self.ended(io::ErrorKind::WriteZero.into()))),
+                Ok(written) => self.written += written,
+                Err(error) => return Poll::Ready(Err(self.ended(error))),
+            }
+            if let Timing::Rtu { baud, .. } = self.timing {
+                self.busy_until(Instant::now() + characters(self.sent.len(), baud));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn ended(&mut self, error: io::Error) -> io::Error {
+        let kind = error.kind();
+        self.ended = Some(error);
+        kind.into()
+    }
+
+    /// Gives the crate the answer.
+    fn poll_answer(&mut self, cx: &mut task::Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if let Some(rest) = self.receiver.answer.get(self.taken..).filter(|rest| !rest.is_empty()) {
+                let part = rest.get(..buffer.remaining()).unwrap_or(rest);
+                buffer.put_slice(part);
+                self.taken += part.len();
+                return Poll::Ready(Ok(()));
+            }
+            if self.receiver.failure.is_some() {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            match ready!(self.poll_receive(cx)) {
+                Ok(0) => return Poll::Ready(Err(self.ended(io::ErrorKind::UnexpectedEof.into()))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Err(self.ended(error))),
+            }
+        }
+    }
+
+    /// Reads once from the port; 0 bytes are its end.
+    fn poll_receive(&mut self, cx: &mut task::Context<'_>) -> Poll<io::Result<usize>> {
+        let mut bytes = [0; MBAP_BYTES + PDU_BYTES_MAX];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut self.port).poll_read(cx, &mut buffer))?;
+        if let Timing::Rtu { last_byte, .. } = &mut self.timing {
+            // What comes is no earlier than the end of the request, whatever time that was thought to need.
+            let now = Instant::now();
+            *last_byte = if self.receiver.is_pending() { now } else { now.max(*last_byte) };
+        }
+        self.receiver.push(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Takes what lies in the port, without waiting: it answers nothing. Whether there was anything.
+    ///
+    /// # Errors
+    /// The line has ended, or over TCP is out of step: half a frame may lie behind what came.
+    fn drain(&mut self, cx: &mut task::Context<'_>) -> Result<bool, ()> {
+        let serial = matches!(self.timing, Timing::Rtu { .. });
+        let before = self.receiver.bytes();
+        loop {
+            match self.poll_receive(cx) {
+                Poll::Pending if serial || self.receiver.rest().is_empty() => return Ok(self.receiver.bytes() > before),
+                Poll::Ready(Ok(1..)) if serial => {}
+                Poll::Pending | Poll::Ready(Ok(_) | Err(_)) => return Err(()),
+            }
+        }
+    }
+}
+
+/// The crate's end of a [`Wire`].
+#[derive(Clone)]
+struct Tap(Arc<Mutex<Wire>>);
+
+impl Tap {
+    /// Only one task uses a line, and nothing panics under the lock.
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tap")
+    }
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut task::Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.wire().poll_answer(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Tap {
+    /// The crate writes each request in one piece.
+    fn poll_write(self: Pin<&mut Self>, _: &mut task::Context<'_>, frame: &[u8]) -> Poll<io::Result<usize>> {
+        self.wire().begin(frame);
+        Poll::Ready(Ok(frame.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        self.wire().poll_send(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,28 +1,75 @@
-//! The log lines of a line's task. Each names bus, unit, function and address, so that the device is found by it.
+//! What is logged and counted of requests. Each log line names bus, unit, function and address, so that the device is found by it.
 
-use super::bus::Job;
+use std::time::Duration;
+
 use super::late::Late;
+use crate::portals::device::Released;
 
-/// A request that failed again, or without consequence.
-pub(super) fn debug(bus: &str, job: &Job, error: &str, what: &str) {
-    let (unit, function, address) = (job.unit, job.request.function(), job.request.address());
-    tracing::debug!(bus = %bus, unit, function, address, error, "{what}");
+/// How a request ended, for counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Answered.
+    Ok,
+    /// The device answered with an exception.
+    Refused,
+    /// No answer in time.
+    Timeout,
+    /// An answer that does not fit, or the connection ended.
+    Broken,
+    /// The line could not be opened, or does not fall silent; never sent.
+    LineDown,
+    /// Waited longer than its deadline; never sent.
+    Expired,
+    /// The unit is offline and not to be asked yet; never sent.
+    Barred,
 }
 
-/// A request that failed.
-pub(super) fn warn(bus: &str, job: &Job, error: &str, what: &str) {
-    let (unit, function, address) = (job.unit, job.request.function(), job.request.address());
-    tracing::warn!(bus = %bus, unit, function, address, error, "{what}");
+impl Outcome {
+    /// The outcome's name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+            Self::LineDown => "line_down",
+            Self::Expired => "expired",
+            Self::Barred => "barred",
+        }
+    }
 }
 
-/// A unit that was offline answers.
-pub(super) fn online(bus: &str, job: &Job) {
-    let (unit, function, address) = (job.unit, job.request.function(), job.request.address());
-    tracing::info!(bus = %bus, unit, function, address, "the unit answers again");
+/// Counts outcomes. All methods are called from the line's tasks and must not wait.
+pub trait Observer: Send + Sync {
+    /// A request on `bus` ended; `took` is the time on the line, zero if it was never sent.
+    fn request(&self, bus: &str, outcome: Outcome, took: Duration);
+
+    /// A reply of `unit` came after its deadline.
+    fn late(&self, _bus: &str, _unit: u8) {}
+
+    /// A release of a relay ended so.
+    fn release(&self, _bus: &str, _unit: u8, _channel: u16, _how: Released) {}
 }
+
+/// Counts nothing.
+impl Observer for () {
+    fn request(&self, _: &str, _: Outcome, _: Duration) {}
+}
+
+/// Logs what became of a request.
+macro_rules! log_request {
+    ($level:ident, $bus:expr, $job:expr, $($rest:tt)+) => {
+        tracing::$level!(
+            bus = %$bus, unit = $job.unit, function = $job.request.function(), address = $job.request.address(), $($rest)+
+        )
+    };
+}
+
+pub(super) use log_request;
 
 /// A reply that came too late.
-pub(super) fn late(bus: &str, unit: u8, late: &Late) {
+pub(super) fn late_reply(bus: &str, unit: u8, late: &Late) {
     let (took, given) = (late.took.as_millis(), late.given.as_millis());
     let error = format!(
         "unit {unit} answers after {took} ms, later than the {given} ms it is given (both without the time of the bytes): raise `timeout_ms` of its `[[bus]]`, or `reply_ms` of its profile (of a built-in one: in a copy in `devices_dir`)"

@@ -5,27 +5,27 @@
 //!
 //! | modules | what they own |
 //! |---|---|
-//! | [`bus`], [`task`], [`queue`], [`health`] | a line's handle and its task: what goes next, how long it may take, which units are offline |
-//! | [`mod@line`], `tap`, `serial`, `received`, [`late`] | one exchange by `tokio-modbus`, the bytes under it, silences, late replies |
-//! | `wiring`, `poll` | orders to requests of a profile, registers to readings |
-//! | `assembly`, `load` | portals from their parts, how full a line is |
+//! | [`bus`], [`queue`] | from an order to the bytes: requests of a profile, what goes next, when it may be sent |
+//! | [`mod@line`], `serial` | one exchange by `tokio-modbus`, the bytes sent, silences |
+//! | `received` | the bytes received: noise, echo, the answer |
+//! | `exchange`, [`health`], [`late`], `connection` | what an answer or none means: which units are offline, late replies, the line opened again |
+//! | `poll`, `assembly` | registers to readings, portals from their parts |
 //! | [`server`] | the other way round: controllers poll us |
 
 mod assembly;
 pub mod bus;
+mod connection;
+mod exchange;
 pub mod health;
 pub mod late;
 pub mod line;
-mod load;
 mod log;
 mod poll;
 pub mod queue;
 mod received;
 mod serial;
 pub mod server;
-mod tap;
-pub mod task;
-mod wiring;
+mod spec;
 
 #[cfg(test)]
 pub(in crate::portals) mod tests;
@@ -47,12 +47,11 @@ use crate::portals::device::{Event, SourceState, Stagger};
 use crate::profile::Reader;
 
 pub use super::device::{Released, STAGGER_MS, UNCONFIRMED_MS};
-pub use bus::{BusSpec, Observer, Outcome};
-pub use line::LineSpec;
+pub use log::{Observer, Outcome};
 pub use serial::builder as serial_builder;
+pub use spec::{BusSpec, LineOptions, LineSpec};
 
 use assembly::{Assembled, Lines, MeterUse, assemble};
-use health::UnitState;
 use poll::Polls;
 
 /// Time between the first requests of two polls, in milliseconds, so that they do not all begin at once.
@@ -128,17 +127,19 @@ pub fn start(
     let mut outlets = Vec::new();
     let meters = MeterUse::of(&portals);
     for spec in portals {
+        let id = spec.id.clone();
+        let Some(assembled) = assemble(spec, &lines, &meters, inbox, &mut polls) else { continue };
+        let Assembled { portal, events, received, units } = assembled;
         let (orders, taken) = mpsc::channel(PORTAL_ORDERS_MAX);
-        outlets.push((spec.id.clone(), orders));
-        let Assembled { portal, events, received, units } = assemble(spec, &lines, &meters, inbox, &mut polls);
+        outlets.push((id, orders));
         for (source, unit) in units {
             tasks.spawn(forward_state(source, unit, events.clone(), stopped.clone()));
         }
         tasks.spawn(portal.run(taken, received, stopped.clone()));
     }
     for (bus, baud) in speeds {
-        let percent = load::percent(polls.of_bus(&bus), baud);
-        if percent > load::LOAD_PERCENT_MAX {
+        let percent = serial::percent(polls.of_bus(&bus), baud);
+        if percent > serial::LOAD_PERCENT_MAX {
             tracing::warn!(
                 bus,
                 "its polls take {percent} % of the line at {baud} Bd: raise the speed, or make two lines of it"
@@ -169,7 +170,7 @@ fn open_lines(
             *slowest = reply.max(*slowest);
         }
         let id = spec.id.clone();
-        let (bus, task) = task::open(spec, &units, Arc::clone(observer));
+        let (bus, task) = bus::open(spec, &units, Arc::clone(observer));
         // The frames of a trace are logged with their bus; the span costs nothing while no trace is on.
         tasks.spawn(task.instrument(tracing::trace_span!(target: "dormgate::frames", "bus", %id)));
         lines.insert(id, (bus, Arc::new(Stagger::new())));
@@ -185,19 +186,13 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 /// Passes on every change of a unit's state to a portal.
 async fn forward_state(
     source: usize,
-    mut unit: watch::Receiver<UnitState>,
+    mut unit: watch::Receiver<SourceState>,
     events: mpsc::Sender<Event>,
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
-        let state = match &*unit.borrow_and_update() {
-            UnitState::Unknown => None,
-            UnitState::Online => Some(SourceState::Online),
-            UnitState::Offline { cause } => Some(SourceState::Offline { cause: cause.clone() }),
-        };
-        if let Some(state) = state
-            && events.send(Event::Source { source, state }).await.is_err()
-        {
+        let state = unit.borrow_and_update().clone();
+        if state != SourceState::Unknown && events.send(Event::Source { source, state }).await.is_err() {
             return;
         }
         tokio::select! {

@@ -1,4 +1,4 @@
-//! Reads one device again and again, and passes on what that shows to each portal that it is part of.
+//! Reads one device again and again, and passes on what its registers mean to each portal that it is part of.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,13 +7,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use crate::portals::device::Event;
-use crate::profile::{Block, Poll, Profile};
+use crate::access::input::Presented;
+use crate::portals::device::reader::{ReaderKind, ReaderTraits, Shows};
+use crate::portals::device::{Event, Reading};
+use crate::profile::{Block, InputPoint, Meter, Point, Poll, Profile, Reader, Trigger};
 use crate::wire::modbus::Request;
 
-use super::bus::BusError;
+use super::bus::{BusError, Device};
 use super::queue::Priority;
-use super::wiring::{Decoder, Device};
 
 /// One portal of a poll: where its events go, as which of its sources the device counts, and what the registers mean to it.
 #[derive(Clone)]
@@ -103,14 +104,7 @@ impl Polling {
                     );
                 }
                 // The line's task has logged it, and the portal receives the unit's state.
-                Err((
-                    _,
-                    BusError::Refused(_)
-                    | BusError::Expired
-                    | BusError::Offline(_)
-                    | BusError::Full
-                    | BusError::Unknown(_),
-                )) => {}
+                Err(_) => {}
             }
         }
     }
@@ -126,5 +120,76 @@ impl Polling {
             first.get_or_insert(answer.at);
         }
         Ok((block, first.unwrap_or_else(Instant::now)))
+    }
+}
+
+/// How a reader of a profile behaves.
+pub(super) fn reader_traits(reader: &Reader) -> ReaderTraits {
+    let kind = match &reader.trigger {
+        Trigger::Level(_) => ReaderKind::Level,
+        Trigger::Latch { repeats_ms, .. } => ReaderKind::Latch { repeats: repeats_ms.is_some() },
+        Trigger::Counter { acknowledge, .. } => ReaderKind::Counter { accepts: acknowledge.is_some() },
+    };
+    ReaderTraits { kind, gone_ms: reader.leaves_after_ms().unwrap_or(reader.gone_ms), direction: reader.direction }
+}
+
+/// What the registers of one device mean to one portal.
+#[derive(Default)]
+pub(super) struct Decoder {
+    /// Slots and their readers.
+    pub(super) readers: Vec<(u8, Reader)>,
+    /// Contacts by their number in the portal.
+    pub(super) contacts: Vec<(usize, InputPoint, u16)>,
+    /// The point that shows the output.
+    pub(super) output: Option<(Point, u16)>,
+    pub(super) meter: Option<(Meter, u16)>,
+}
+
+impl Decoder {
+    /// What `block` shows. What another poll of the device reads is not in it, and shows nothing, not even that no card is there.
+    pub(super) fn decode(&self, block: &Block) -> Vec<Reading> {
+        let cards = self
+            .readers
+            .iter()
+            .filter_map(|(slot, reader)| Some(Reading::Card { slot: *slot, shows: shows(reader, block)? }));
+        let contacts = self.contacts.iter().filter_map(|(contact, input, channel)| {
+            let active = input.point.flag(block, *channel).map(|flag| flag == input.when);
+            let count = input.point.number(block, *channel);
+            let number = count.or(active.map(|active| if active { 1.0 } else { 0.0 }))?;
+            let (contact, counts, active) = (*contact, count.is_some(), active.unwrap_or(false));
+            Some(Reading::Contact { contact, number, counts, active })
+        });
+        let output = self.output.iter().filter_map(|(point, channel)| point.flag(block, *channel)).map(Reading::Output);
+        let meter = self.meter.iter().map(|(meter, channel)| {
+            let measured = |point: &Option<(Point, f64)>| {
+                let (point, factor) = point.as_ref().filter(|(point, _)| block.has(point, *channel))?;
+                Some(point.number(block, *channel).unwrap_or(f64::NAN) * factor)
+            };
+            Reading::Meter { power_w: measured(&meter.power), energy_kwh: measured(&meter.energy) }
+        });
+        cards.chain(contacts).chain(output).chain(meter).collect()
+    }
+}
+
+fn shows(reader: &Reader, block: &Block) -> Option<Shows> {
+    if !reader.points().iter().all(|point| block.has(point, 0)) {
+        return None;
+    }
+    let card = || reader.uid.read(block);
+    match &reader.trigger {
+        Trigger::Level(present) => {
+            let there = present.as_ref().map_or(Some(true), |point| point.flag(block, 0))?;
+            Some(Shows::Card(if there { card() } else { None }))
+        }
+        Trigger::Latch { flag, .. } => {
+            let set = flag.flag(block, 0)?;
+            Some(Shows::Card(set.then(|| card().unwrap_or(Presented::Malformed(String::new())))))
+        }
+        Trigger::Counter { count, .. } => {
+            let number = count.number(block, 0)?;
+            #[expect(clippy::cast_possible_truncation, reason = "a counter has at most 32 bits")]
+            let number = number as i64;
+            Some(Shows::Count(number, card()))
+        }
     }
 }

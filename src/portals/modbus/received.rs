@@ -1,10 +1,20 @@
-//! What comes on a line and answers no request under way: for the log, for late replies, and for what to do next.
+//! What comes on a line: frames are found in it, noise, other units' frames and the adapter's echo are dropped, and one frame is the
+//! answer: of the unit asked, with a right checksum or the right transaction number. The rest is remembered, for the log, for late
+//! replies, and for what to do next.
+//!
+//! The crate delimits serial frames by length alone, takes any frame of the unit for the answer, and stays out of step after it; so it
+//! gets no more than the answer. No deadline is known here, and no PDU decoded.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::wire::modbus::hex;
+use crate::wire::modbus::{MBAP_BYTES, Mbap, RtuDecoder, hex, rtu_reply_bytes};
+
+/// Unsolicited frames kept until somebody takes them; later ones are dropped.
+const UNSOLICITED_MAX: usize = 16;
+/// Bytes before an answer that are noise, and cannot be an echo of the request.
+const NOISE_BYTES_MAX: usize = 2;
 
 /// What came since the last request was sent and is not its answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,4 +66,236 @@ pub(super) struct Unsolicited {
     pub(super) function: u8,
     /// When its last byte came.
     pub(super) at: Instant,
+}
+
+/// Whether a serial adapter returns what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LocalEcho {
+    /// No answer has shown it yet.
+    Unknown,
+    /// An answer came without an echo before it.
+    Absent,
+    /// Configured, or seen.
+    Present,
+}
+
+/// How answers belong to requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Matching {
+    /// By order alone, on a serial line.
+    Rtu,
+    /// By the transaction number, unless the device does not repeat it: then any answer is that to the request under way.
+    Tcp {
+        /// It does not.
+        any: bool,
+    },
+}
+
+/// The request under way, and what was received since it was sent.
+pub(super) struct Receiver {
+    name: String,
+    matching: Matching,
+    pub(super) echo: LocalEcho,
+    /// The request as it is on the wire, and whether its answer is still to come.
+    sent: Vec<u8>,
+    pending: bool,
+    /// The first two bytes of the request as the crate wrote them: its transaction number over TCP.
+    head: [u8; 2],
+    /// Bytes received since the request, and whole copies of the request among them.
+    bytes: usize,
+    copies: u32,
+    instead: Received,
+    decoder: RtuDecoder,
+    partial: Vec<u8>,
+    /// The answer, as the crate takes it.
+    pub(super) answer: Vec<u8>,
+    /// Why there will be none, although the deadline has not passed.
+    pub(super) failure: Option<String>,
+    unsolicited: Vec<Unsolicited>,
+}
+
+impl Receiver {
+    pub(super) fn new(name: &str, matching: Matching, echo: LocalEcho) -> Self {
+        Self {
+            name: name.to_owned(),
+            matching,
+            echo,
+            sent: Vec::new(),
+            pending: false,
+            head: [0; 2],
+            bytes: 0,
+            copies: 0,
+            instead: Received::Nothing,
+            decoder: RtuDecoder::default(),
+            partial: Vec::new(),
+            answer: Vec::new(),
+            failure: None,
+            unsolicited: Vec::new(),
+        }
+    }
+
+    fn is_serial(&self) -> bool {
+        self.matching == Matching::Rtu
+    }
+
+    /// A request is sent, which the crate wrote with `head` at its beginning.
+    pub(super) fn sent(&mut self, frame: &[u8], head: [u8; 2]) {
+        self.trace_rest();
+        tracing::trace!(target: "dormgate::frames", line = %self.name, "> {}", hex(frame));
+        self.sent.clear();
+        self.sent.extend(frame);
+        (self.head, self.pending, self.bytes, self.copies) = (head, true, 0, 0);
+        (self.instead, self.failure) = (Received::Nothing, None);
+        self.answer.clear();
+    }
+
+    /// An answer is still to come.
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending
+    }
+
+    /// The request under way is given up: what comes from now on answers nothing.
+    pub(super) fn give_up(&mut self) {
+        self.pending = false;
+    }
+
+    /// Bytes received since the request.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What came instead of an answer.
+    pub(super) fn received(&self) -> Received {
+        match self.rest() {
+            [] => self.instead.clone(),
+            rest => Received::Bytes(rest.len(), rest.iter().take(3).copied().collect()),
+        }
+    }
+
+    /// The bytes that are no whole frame yet.
+    pub(super) fn rest(&self) -> &[u8] {
+        if self.is_serial() { self.decoder.rest() } else { &self.partial }
+    }
+
+    /// The PDU of the answer.
+    pub(super) fn answer_pdu(&self) -> Option<&[u8]> {
+        let around = if self.is_serial() { (1, 2) } else { (MBAP_BYTES, 0) };
+        self.answer.get(around.0..self.answer.len().checked_sub(around.1)?)
+    }
+
+    pub(super) fn take_unsolicited(&mut self) -> Vec<Unsolicited> {
+        std::mem::take(&mut self.unsolicited)
+    }
+
+    /// What had begun is cut off by what is sent now, or by the end.
+    pub(super) fn trace_rest(&mut self) {
+        for rest in [self.decoder.clear(), std::mem::take(&mut self.partial)] {
+            if !rest.is_empty() {
+                tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} (cut off)", hex(&rest));
+            }
+        }
+    }
+
+    /// FC 5 and 6: an answer without an exception is the request itself, and so is an echo.
+    fn is_ambiguous(&self) -> bool {
+        self.is_serial() && matches!(self.sent.get(1), Some(5 | 6))
+    }
+
+    /// A write came back once and no answer after it: an echo or the confirmation.
+    pub(super) fn is_unproven(&self) -> bool {
+        self.echo == LocalEcho::Unknown && self.copies == 1 && self.is_ambiguous() && self.decoder.rest().is_empty()
+    }
+
+    /// Takes bytes that were read from the port.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        match self.matching {
+            Matching::Rtu => self.push_rtu(bytes),
+            Matching::Tcp { any } => self.push_tcp(bytes, any),
+        }
+    }
+
+    fn push_rtu(&mut self, bytes: &[u8]) {
+        self.decoder.push(bytes);
+        loop {
+            let (sent, pending) = (&self.sent, self.pending);
+            let fits = |bytes: &[u8]| rtu_reply_bytes(bytes) == Some(bytes.len()) || (pending && bytes == sent);
+            let Some((noise, frame)) = self.decoder.next(fits) else { return };
+            if !noise.is_empty() {
+                tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} (noise)", hex(&noise));
+            }
+            self.frame(frame);
+        }
+    }
+
+    /// A whole frame of a serial line.
+    fn frame(&mut self, frame: Vec<u8>) {
+        let (&[unit, function, ..], &[asked, wanted, ..]) = (&*frame, &*self.sent) else { return };
+        let note = if self.pending && frame == self.sent && self.is_echo() {
+            self.instead = Received::OnlyEcho;
+            " (local echo)"
+        } else if self.pending && unit == asked && function & 0x7F == wanted {
+            match self.echo {
+                LocalEcho::Unknown if self.copies > 0 => self.echo = LocalEcho::Present,
+                LocalEcho::Unknown if self.bytes <= frame.len() + NOISE_BYTES_MAX => {
+                    self.echo = LocalEcho::Absent;
+                }
+                LocalEcho::Unknown | LocalEcho::Absent | LocalEcho::Present => {}
+            }
+            self.pending = false;
+            ""
+        } else {
+            self.instead = if unit == asked { Received::OtherFunction(function) } else { Received::OtherUnit(unit) };
+            if self.unsolicited.len() < UNSOLICITED_MAX {
+                self.unsolicited.push(Unsolicited { unit, function, at: Instant::now() });
+            }
+            " (unsolicited)"
+        };
+        tracing::trace!(target: "dormgate::frames", line = %self.name, "< {}{note}", hex(&frame));
+        if note.is_empty() {
+            self.answer = frame;
+        }
+    }
+
+    /// Whether a frame that equals the request is the adapter's echo. The confirmation of FC 5 and 6 equals it too: while no
+    /// answer has shown that the line has no echo, only a second copy confirms.
+    fn is_echo(&mut self) -> bool {
+        self.copies += 1;
+        match (self.is_ambiguous(), self.echo) {
+            (false, _) => self.echo = LocalEcho::Present,
+            (true, LocalEcho::Absent) => return false,
+            (true, LocalEcho::Unknown) if self.copies > 1 => self.echo = LocalEcho::Present,
+            (true, LocalEcho::Unknown | LocalEcho::Present) => {}
+        }
+        !self.is_ambiguous() || self.copies == 1
+    }
+
+    fn push_tcp(&mut self, bytes: &[u8], any: bool) {
+        self.partial.extend(bytes);
+        while let Some(header) = self.partial.first_chunk().filter(|_| self.pending) {
+            let Some(mbap) = Mbap::parse(*header) else {
+                self.failure = Some("the bytes received are no Modbus TCP frame".to_owned());
+                return;
+            };
+            if self.partial.len() < MBAP_BYTES + mbap.pdu_bytes {
+                return;
+            }
+            let rest = self.partial.split_off(MBAP_BYTES + mbap.pdu_bytes);
+            let mut frame = std::mem::replace(&mut self.partial, rest);
+            tracing::trace!(target: "dormgate::frames", line = %self.name, "< {}", hex(&frame));
+            let asked = self.sent.get(6).copied().unwrap_or_default();
+            if !any && frame.get(..2) != self.sent.get(..2) {
+                self.instead = Received::OtherTransaction;
+            } else if mbap.unit == asked {
+                if let Some(head) = frame.first_chunk_mut() {
+                    *head = self.head;
+                }
+                self.answer = frame;
+                self.pending = false;
+            } else {
+                self.failure = Some(format!("unit {} answered, unit {asked} was asked", mbap.unit));
+                return;
+            }
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! A serial port: its settings, how it is opened, and the times of its bytes. The bytes on it are `tap`'s.
+//! A serial port: its settings, how it is opened, and the times of its bytes; how much of a line its polls take, so that an installer is
+//! warned of one that cannot carry them.
 
 use std::io;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_serial::{SerialPortBuilder, SerialPortBuilderExt, SerialStream};
 
 use crate::config::{Parity, SerialConfig};
+use crate::wire::modbus::Request;
 
 /// Shortest silence between frames, in microseconds: above 19200 Bd the standard fixes it (Modbus over serial line 1.02, 2.5.1.1).
 const SILENCE_US_MIN: u64 = 1750;
@@ -14,6 +16,12 @@ const SILENCE_US_MIN: u64 = 1750;
 const CHARACTER_BITS: u64 = 11;
 /// How late the runtime's timer may be, in milliseconds.
 const TICK_MS: u64 = 1;
+/// Share of the line above which a warning is logged, in percent: the rest is for cuts, releases and what fails.
+pub const LOAD_PERCENT_MAX: u32 = 70;
+/// Time a device needs before it answers, in milliseconds; a usual figure, not a bound.
+const TURNAROUND_MS: u64 = 5;
+/// Unit and checksum around each PDU, in bytes.
+const AROUND_BYTES: usize = 3;
 
 /// Opens a serial port.
 ///
@@ -62,5 +70,34 @@ pub(super) async fn quiet_until(at: Instant) {
     if !rest.is_zero() && tokio::task::spawn_blocking(move || std::thread::sleep(rest)).await.is_err() {
         // The runtime is ending: nothing is sent any more.
         sleep_until(at).await;
+    }
+}
+
+/// The time one request and its answer take on a line of `baud`.
+pub(super) fn takes(request: &Request, baud: u32) -> Duration {
+    let bytes = request.encode().len() + request.reply_bytes() + 2 * AROUND_BYTES;
+    characters(bytes, baud) + silence(baud) * 2 + Duration::from_millis(TURNAROUND_MS)
+}
+
+/// The share of a line that these polls take, in percent; above 100 it cannot be done.
+pub(super) fn percent<'a>(polls: impl Iterator<Item = (&'a [Request], Duration)>, baud: u32) -> u32 {
+    let share = |(reads, every): (&[Request], Duration)| {
+        let time: Duration = reads.iter().map(|read| takes(read, baud)).sum();
+        time.as_micros().saturating_mul(100) / every.as_micros().max(1)
+    };
+    u32::try_from(polls.map(share).sum::<u128>()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::modbus::Space;
+
+    #[test]
+    fn eight_readers_at_9600_are_more_than_a_line_can_carry_and_at_57600_not() {
+        let read = [Request::Read { space: Space::Holding, address: 0, count: 8 }];
+        let polls = || std::iter::repeat_n((read.as_slice(), Duration::from_millis(200)), 8);
+        assert!(percent(polls(), 9600) > 100, "{}", percent(polls(), 9600));
+        assert!(percent(polls(), 57600) < LOAD_PERCENT_MAX, "{}", percent(polls(), 57600));
     }
 }

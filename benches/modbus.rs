@@ -29,10 +29,10 @@ use dormgate::access::decide::{Facts, ListIntegrity, Question, decide};
 use dormgate::access::input::Input;
 use dormgate::access::policy::Policy;
 use dormgate::access::portal::{Portal, PortalKind, Posture};
-use dormgate::config::{Parity, Part, SerialConfig};
+use dormgate::config::{BusConfig, BusLine, Parity, Part, Parts, PortalConfig, PortalDevice, SerialConfig};
 use dormgate::gateway::ports::{Inbox, PortalOrder};
 use dormgate::portals::modbus::queue::Priority;
-use dormgate::portals::modbus::{BusSpec, LineSpec, ModbusPortalSpec, Observer, bus, start};
+use dormgate::portals::modbus::{Observer, bus, start};
 use dormgate::profile::{Profile, shipped};
 use dormgate::wire::modbus::{Request, Space};
 use dormgate::workbench::modbus::{Fault, Line};
@@ -82,6 +82,10 @@ fn silence(baud: u32) -> Duration {
     if baud > 19_200 { Duration::from_micros(1_750) } else { characters(7, baud) / 2 }
 }
 
+fn line_at(id: &str, line: BusLine) -> BusConfig {
+    BusConfig { id: id.into(), line, timeout_ms: 200, echo: None, any_transaction: false, devices_dir: None }
+}
+
 /// Two serial ports and the wire between them, which takes the time that a real one takes.
 struct Wire {
     near: String,
@@ -106,9 +110,9 @@ impl Wire {
         Self { near, far, _open: open }
     }
 
-    fn spec(&self, id: &str, baud: u32) -> BusSpec {
+    fn spec(&self, id: &str, baud: u32) -> BusConfig {
         let serial = SerialConfig { port: self.near.clone(), baud, parity: Parity::None, stop_bits: 1 };
-        BusSpec::new(id, LineSpec::Serial(serial), 200)
+        line_at(id, BusLine::Serial(serial))
     }
 }
 
@@ -155,7 +159,7 @@ struct Polled {
 }
 
 impl Polled {
-    async fn new(spec: BusSpec, request: Request) -> Self {
+    async fn new(spec: BusConfig, request: Request) -> Self {
         let observer: Arc<dyn Observer> = Arc::new(());
         let (bus, task) = bus::open(spec, &HashMap::from([(1, Duration::from_millis(200))]), observer);
         tokio::spawn(task);
@@ -203,7 +207,7 @@ async fn line_use(baud: u32, registers: u16) {
 async fn loopback() {
     let line = Line::new([(1, profile("technotrade-vrd-485"))]);
     let served = line.serve_tcp(0).await.unwrap();
-    let spec = BusSpec::new("tcp", LineSpec::Tcp(served.address.to_string()), 200);
+    let spec = line_at("tcp", BusLine::Tcp(served.address.to_string().parse().unwrap()));
     let polled = Polled::new(spec, Request::Read { space: Space::Holding, address: 2, count: 2 }).await;
     let stream = tokio::net::TcpStream::connect(served.address).await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -224,18 +228,12 @@ async fn loopback() {
 
 const READER_AND_LOCK: &str = "inveo-rfid-ind-m1";
 
-fn gate(unit: u8) -> ModbusPortalSpec {
+fn gate(unit: u8) -> PortalConfig {
     let whole = Part { bus: "riser".into(), unit, profile: profile(READER_AND_LOCK), channel: 0 };
-    ModbusPortalSpec {
-        id: format!("gate-{unit}").parse().unwrap(),
-        kind: PortalKind::Gate,
-        direction: None,
-        slots: 1,
-        reader: Some(whole.clone()),
-        output: Some(whole),
-        meter: None,
-        inputs: None,
-    }
+    let id = format!("gate-{unit}").parse().unwrap();
+    let portal = Portal { id, kind: PortalKind::Gate, ..support::door(1) };
+    let parts = Parts { reader: whole.clone(), slots: 1, output: whole, meter: None, inputs: None };
+    PortalConfig { portal, device: PortalDevice::Parts(parts) }
 }
 
 /// A gateway that grants to one card, at once.
@@ -275,7 +273,8 @@ async fn one_dead() {
     let _devices = serve(&line, &wire).await;
     let (inbox, taken) = Inbox::new();
     let observer: Arc<dyn Observer> = Arc::new(());
-    let running = start(vec![wire.spec("riser", DOORS_BAUD)], (1..=8).map(gate).collect(), &inbox, &observer);
+    let gates: Vec<_> = (1..=8).map(gate).collect();
+    let running = start(&[wire.spec("riser", DOORS_BAUD)], &gates, &inbox, &observer);
     grant_all(&running, taken);
     let (mut alive, mut dead) = (Vec::new(), Vec::new());
     for _ in 0..DOORS_TURNS {

@@ -22,7 +22,7 @@ use dormgate::access::input::{Input, MessageKind, PortalReport, Presented, Reque
 use dormgate::access::portal::{Direction, PortalKind, Posture};
 use dormgate::gateway::ports::{Inbox, InboxReceiver, PortalOrder};
 use dormgate::mqtt::{BrokerUrl, LinkMetrics, LinkSpec};
-use dormgate::portals::mqtt::{NativePortals, NativeSpec};
+use dormgate::portals::mqtt::NativePortals;
 use dormgate::wire::portal::{Action, encode_control, encode_request, parse_control, parse_decision};
 use dormgate::workbench::mqtt::{NoDecision, Presentation, SimulatedPortal};
 use tokio::sync::mpsc;
@@ -43,13 +43,10 @@ impl Rig {
         let (inbox, gateway) = Inbox::new();
         let (orders, to_do) = mpsc::channel(64);
         let metrics = Arc::new(LinkMetrics::default());
-        let spec = NativeSpec {
-            link: LinkSpec::plain(vec![url.clone()], "g1-local"),
-            gateway: "g1".parse().unwrap(),
-            boot: "0123456789".into(),
-        };
-        let link = NativePortals::new(spec, inbox, to_do, Arc::new(|| Timestamp(0)), Arc::clone(&metrics)).unwrap();
-        let rig = Self { gateway, orders, metrics, task: tokio::spawn(link.run()) };
+        let (link, id, boot) = (LinkSpec::plain(vec![url.clone()], "g1-local"), "g1".parse().unwrap(), "0123456789");
+        let now = Arc::new(|| Timestamp(0));
+        let link = NativePortals::new(link, id, boot.into(), inbox, now, Arc::clone(&metrics)).unwrap();
+        let rig = Self { gateway, orders, metrics, task: tokio::spawn(link.run(to_do)) };
         rig.up(true).await;
         rig
     }

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use dormgate::access::id::CardUid;
 use dormgate::access::input::Presented;
-use dormgate::config::{Parity, PortalDevice, SerialConfig, Surroundings};
-use dormgate::portals::modbus::LineSpec;
-use dormgate::portals::modbus::line::{Line as Client, LineError, LineOptions};
+use dormgate::config::{BusConfig, BusLine, Parity, PortalDevice, SerialConfig, Surroundings};
+use dormgate::portals::modbus::line::{Line as Client, LineError};
 use dormgate::profile::{Block, PointType, Profile, Pulse, SHIPPED, Trigger, shipped};
 use dormgate::wire::modbus::{ReplyError, Request};
 use dormgate::workbench::lines::{Lines, Units};
@@ -30,9 +29,13 @@ fn units(ids: &[(u8, &str)]) -> Units {
     ids.iter().map(|(unit, id)| (*unit, Arc::new(shipped(id).unwrap()))).collect()
 }
 
-fn serial(port: &Path) -> LineSpec {
+fn bus(line: BusLine) -> BusConfig {
+    BusConfig { id: "riser".into(), line, timeout_ms: 200, echo: None, any_transaction: false, devices_dir: None }
+}
+
+fn serial(port: &Path) -> BusConfig {
     let port = port.to_str().unwrap().to_owned();
-    LineSpec::Serial(SerialConfig { port, baud: 19200, parity: Parity::Even, stop_bits: 1 })
+    bus(BusLine::Serial(SerialConfig { port, baud: 19200, parity: Parity::Even, stop_bits: 1 }))
 }
 
 struct Asker {
@@ -150,20 +153,15 @@ async fn every_profile(at: &LineAt, client: impl AsyncFn(&str) -> Client) {
 
 #[tokio::test]
 async fn every_shipped_profile_is_stood_in_for_over_tcp() {
-    every_profile(&LineAt::Tcp(0), async |at| {
-        Client::open(&LineSpec::Tcp(at.to_owned()), LineOptions::default()).await.unwrap()
-    })
-    .await;
+    every_profile(&LineAt::Tcp(0), async |at| Client::open(&bus(BusLine::Tcp(at.parse().unwrap())), 0).await.unwrap())
+        .await;
 }
 
 #[tokio::test]
 async fn every_shipped_profile_is_stood_in_for_on_a_serial_line() {
     let folder = tempfile::tempdir().unwrap();
     let port = folder.path().join("riser.pty");
-    every_profile(&LineAt::Pty(port.clone()), async |_| {
-        Client::open(&serial(&port), LineOptions::default()).await.unwrap()
-    })
-    .await;
+    every_profile(&LineAt::Pty(port.clone()), async |_| Client::open(&serial(&port), 0).await.unwrap()).await;
     assert!(!port.exists() && !port.is_symlink(), "the name goes with the line");
 }
 

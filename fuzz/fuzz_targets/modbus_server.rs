@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use dormgate::access::portal::PortalKind;
+use dormgate::config::{ModbusServerConfig, Surroundings, parse};
 use dormgate::gateway::ports::Inbox;
-use dormgate::config::ModbusServerConfig;
-use dormgate::portals::modbus::server::{ServerPortal, serve};
+use dormgate::portals::modbus::server::serve;
 use dormgate::wire::modbus::{Request, Space, tcp_frame};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +13,17 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const UNIT: u8 = 13;
+const SITE: &str = r#"
+[gateway]
+id = "g"
+[modbus_server]
+tcp = "127.0.0.1:1502"
+[[portal]]
+id = "door"
+kind = "door"
+zone = "1"
+device = { modbus_server = 13 }
+"#;
 
 fuzz_target!(|bytes: &[u8]| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -21,8 +31,8 @@ fuzz_target!(|bytes: &[u8]| {
         let (inbox, _taken) = Inbox::new();
         let allow = vec!["127.0.0.0/8".parse().unwrap()];
         let spec = ModbusServerConfig { tcp: Some("127.0.0.1:0".parse().unwrap()), serial: None, allow };
-        let door = ServerPortal { id: "door".parse().unwrap(), kind: PortalKind::Door, unit: UNIT };
-        let server = serve(spec, vec![door], &inbox).await.unwrap();
+        let site = parse(SITE, &Surroundings::default()).unwrap();
+        let server = serve(spec, &site.portals, &inbox).await.unwrap();
         let mut stranger = TcpStream::connect(server.address.unwrap()).await.unwrap();
         drop(stranger.write_all(bytes).await);
         let read = Request::Read { space: Space::Input, address: 0, count: 2 };

@@ -283,7 +283,7 @@ fn closed(config: &Site) -> Option<String> {
 /// Readers that lose part of the UID, by what they do to it.
 fn lossy(config: &Site) -> Vec<String> {
     let mut by_transform: BTreeMap<_, Vec<String>> = BTreeMap::new();
-    for (portal, transform) in super::serve::modbus::lossy_readers(config) {
+    for (portal, transform) in config.portals.iter().filter_map(PortalConfig::lossy_reader) {
         by_transform.entry(transform).or_default().push(format!("`{portal}`"));
     }
     let note = |(transform, portals): (_, Vec<String>)| {

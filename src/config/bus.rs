@@ -85,6 +85,26 @@ pub enum BusLine {
     Tcp(TcpPeer),
 }
 
+impl BusLine {
+    /// The speed of a serial line, in bits per second.
+    #[must_use]
+    pub fn baud(&self) -> Option<u32> {
+        match self {
+            Self::Serial(serial) => Some(serial.baud),
+            Self::Tcp(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for BusLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serial(serial) => f.write_str(&serial.port),
+            Self::Tcp(peer) => peer.fmt(f),
+        }
+    }
+}
+
 /// One Modbus line on which the gateway is the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BusConfig {

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::access::id::PortalId;
 use crate::access::portal::Portal;
+#[cfg(test)]
+use crate::access::portal::PortalKind;
+use crate::access::transform::Transform;
 use crate::profile::{Profile, Reader};
 
 /// Most slots of a power box.
@@ -20,6 +24,32 @@ pub struct PortalConfig {
     pub device: PortalDevice,
 }
 
+impl PortalConfig {
+    /// One with no times of its own.
+    #[cfg(test)]
+    pub(crate) fn for_test(id: &str, kind: PortalKind, device: PortalDevice) -> Self {
+        let portal = Portal {
+            id: id.parse().unwrap(),
+            kind,
+            zone: "1".parse().unwrap(),
+            direction: None,
+            hold_ms: 1000,
+            delay_off_ms: 0,
+            debounce_ms: 0,
+            held_open_ms: 0,
+            rest_ms: 0,
+            fire_input: true,
+        };
+        Self { portal, device }
+    }
+
+    /// What its reader does to a UID of which it loses part. Controllers that ask, and native devices, give whole UIDs.
+    #[must_use]
+    pub fn lossy_reader(&self) -> Option<(PortalId, Transform)> {
+        Some((self.portal.id.clone(), self.device.parts()?.readers().next()?.uid.transform()?))
+    }
+}
+
 /// What a portal is wired to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PortalDevice {
@@ -32,6 +62,17 @@ pub enum PortalDevice {
     },
     /// Parts on Modbus lines, each by a device profile.
     Parts(Parts),
+}
+
+impl PortalDevice {
+    /// The parts of a portal that is put together from them.
+    #[must_use]
+    pub fn parts(&self) -> Option<&Parts> {
+        match self {
+            Self::Parts(parts) => Some(parts),
+            Self::NativeMqtt | Self::ModbusServer { .. } => None,
+        }
+    }
 }
 
 /// The parts of a portal. Every part has what its role needs: a reader has its readers, an output its channel.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormgate::portals::modbus::line::{Line, LineError, LineOptions};
-use dormgate::portals::modbus::{BusSpec, LineSpec, ModbusPortalSpec};
+use dormgate::config::{BusConfig, BusLine, Parts};
+use dormgate::portals::modbus::line::{Line, LineError};
 use dormgate::profile::{Block, Poll, Profile};
 use dormgate::wire::modbus::{Reply, ReplyError, Request};
 use tokio::time::{sleep, timeout};
@@ -34,8 +34,8 @@ impl std::fmt::Display for Device {
 }
 
 /// Every device that the portals name, once for each profile that it is asked by.
-pub fn devices(portals: &[ModbusPortalSpec]) -> Vec<Device> {
-    let parts = portals.iter().flat_map(|p| [&p.reader, &p.output, &p.meter, &p.inputs]).flatten();
+pub fn devices<'p>(portals: impl Iterator<Item = &'p Parts>) -> Vec<Device> {
+    let parts = portals.flat_map(Parts::all);
     let device = |part: &dormgate::config::Part| {
         let device = Device { bus: part.bus.clone(), unit: part.unit, profile: Arc::clone(&part.profile) };
         ((part.bus.clone(), part.unit, part.profile.id.clone()), device)
@@ -44,7 +44,7 @@ pub fn devices(portals: &[ModbusPortalSpec]) -> Vec<Device> {
 }
 
 struct Lead {
-    spec: BusSpec,
+    spec: BusConfig,
     line: Option<Line>,
     transaction: u16,
 }
@@ -70,13 +70,13 @@ impl std::fmt::Display for NoAnswer {
 }
 
 impl Bench {
-    pub fn new(buses: Vec<BusSpec>, recorder: Recorder) -> Self {
-        let lead = |spec: BusSpec| (spec.id.clone(), Lead { spec, line: None, transaction: 1 });
+    pub fn new(buses: Vec<BusConfig>, recorder: Recorder) -> Self {
+        let lead = |spec: BusConfig| (spec.id.clone(), Lead { spec, line: None, transaction: 1 });
         Self { leads: buses.into_iter().map(lead).collect(), recorder }
     }
 
     fn over_tcp(&self, device: &Device) -> bool {
-        matches!(self.leads.get(&device.bus).expect("a bus").spec.line, LineSpec::Tcp(_))
+        matches!(self.leads.get(&device.bus).expect("a bus").spec.line, BusLine::Tcp(_))
     }
 
     /// Asks once. After anything but an answer the line is opened again.
@@ -84,10 +84,8 @@ impl Bench {
         let lead = self.leads.get_mut(&device.bus).expect("the configuration was checked");
         let limit = Duration::from_millis(u64::from(lead.spec.timeout_ms.max(device.profile.link.reply_ms)));
         if lead.line.is_none() {
-            let BusSpec { echo, any_transaction, .. } = lead.spec;
-            let options = LineOptions { echo, any_transaction, transaction: lead.transaction };
-            let opened = Line::open(&lead.spec.line, options).await;
-            let name = lead.spec.line.name();
+            let opened = Line::open(&lead.spec, lead.transaction).await;
+            let name = &lead.spec.line;
             let mut line = opened.map_err(|e| NoAnswer::Nothing(format!("`{name}` cannot be opened: {e}")))?;
             if line.is_serial() {
                 // What lay in the port before it was ours is nobody's answer.

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use dormgate::access::id::CardUid;
+use dormgate::access::id::{CardUid, PortalId};
 use dormgate::access::input::Presented;
-use dormgate::config::Part;
-use dormgate::portals::modbus::ModbusPortalSpec;
+use dormgate::config::{Part, Parts};
 use dormgate::profile::{Block, Reader, Trigger};
 use dormgate::wire::modbus::{Request, Space};
 use tokio::time::{Instant, sleep};
@@ -151,17 +150,17 @@ fn card_in(reader: &Reader, block: &Block) -> Option<Presented> {
 /// Lets the person present a card at a portal and take it away again. The card that was read.
 pub async fn a_card_is_read_and_goes(
     bench: &mut Bench,
-    portal: &ModbusPortalSpec,
+    (id, parts): (&PortalId, &Parts),
     report: &mut Report,
 ) -> Option<CardUid> {
-    let part = portal.reader.as_ref()?;
+    let part = &parts.reader;
     let at = device(part);
     let reader = part.profile.readers.get(usize::from(part.channel))?.clone();
-    heading(format_args!("Cards at `{}`, {at}", portal.id));
+    heading(format_args!("Cards at `{}`, {at}", id));
     let before = match look(bench, &at, &reader, false).await {
         Ok(block) => block,
         Err(error) => {
-            report.failed(format_args!("`{}`: {error}", portal.id));
+            report.failed(format_args!("`{}`: {error}", id));
             return None;
         }
     };
@@ -174,36 +173,36 @@ pub async fn a_card_is_read_and_goes(
         Trigger::Counter { count, .. } => count.number(&before, 0),
         Trigger::Level(_) => {
             if card_in(&reader, &before).is_some() {
-                please(format_args!("take the card away from `{}`", portal.id));
+                please(format_args!("take the card away from `{}`", id));
                 let gone = |block: &Block| card_in(&reader, block).is_none().then_some(());
                 if let Err(error) = until(bench, &at, &reader, gone).await {
-                    report.failed(format_args!("`{}`: the card does not go: {error}", portal.id));
+                    report.failed(format_args!("`{}`: the card does not go: {error}", id));
                     return None;
                 }
             }
             None
         }
     };
-    please(format_args!("present a card at `{}` and leave it there", portal.id));
+    please(format_args!("present a card at `{}` and leave it there", id));
     let fresh = |block: &Block| match &reader.trigger {
         Trigger::Counter { count, .. } if count.number(block, 0) == counted => None,
         Trigger::Counter { .. } | Trigger::Level(_) | Trigger::Latch { .. } => card_in(&reader, block),
     };
     let card = match until(bench, &at, &reader, fresh).await {
         Ok(Presented::Card(uid)) => {
-            report.ok(format_args!("`{}`: card {uid}; compare it with what is printed on it", portal.id));
+            report.ok(format_args!("`{}`: card {uid}; compare it with what is printed on it", id));
             Some(uid)
         }
         Ok(Presented::Lossy(reading)) => {
-            report.ok(format_args!("`{}`: {reading}; the reader gives no whole card number", portal.id));
+            report.ok(format_args!("`{}`: {reading}; the reader gives no whole card number", id));
             None
         }
         Ok(Presented::Malformed(text)) => {
-            report.failed(format_args!("`{}`: `{text}` is no card number; is it the right profile?", portal.id));
+            report.failed(format_args!("`{}`: `{text}` is no card number; is it the right profile?", id));
             None
         }
         Err(error) => {
-            report.failed(format_args!("`{}`: no card: {error}", portal.id));
+            report.failed(format_args!("`{}`: no card: {error}", id));
             None
         }
     };
@@ -220,16 +219,16 @@ pub async fn a_card_is_read_and_goes(
     };
     if let Some((doing, request)) = took {
         match bench.write(&at, &doing, &request).await {
-            Ok(()) => report.ok(format_args!("`{}`: the reader is free for the next card", portal.id)),
-            Err(error) => report.failed(format_args!("`{}`: the card is not taken over: {error}", portal.id)),
+            Ok(()) => report.ok(format_args!("`{}`: the reader is free for the next card", id)),
+            Err(error) => report.failed(format_args!("`{}`: the card is not taken over: {error}", id)),
         }
     }
-    please(format_args!("take the card away from `{}`", portal.id));
+    please(format_args!("take the card away from `{}`", id));
     if matches!(reader.trigger, Trigger::Level(_)) {
         let gone = |block: &Block| card_in(&reader, block).is_none().then_some(());
         match until(bench, &at, &reader, gone).await {
-            Ok(()) => report.ok(format_args!("`{}`: the card has left", portal.id)),
-            Err(error) => report.failed(format_args!("`{}`: the card does not go: {error}", portal.id)),
+            Ok(()) => report.ok(format_args!("`{}`: the card has left", id)),
+            Err(error) => report.failed(format_args!("`{}`: the card does not go: {error}", id)),
         }
     }
     card
@@ -255,11 +254,11 @@ async fn off(bench: &mut Bench, at: &Device, request: &Request) -> Result<(), No
     }
 }
 
-pub async fn a_relay_closes_and_opens(bench: &mut Bench, portal: &ModbusPortalSpec, report: &mut Report) {
-    let Some(part) = &portal.output else { return };
+pub async fn a_relay_closes_and_opens(bench: &mut Bench, (id, parts): (&PortalId, &Parts), report: &mut Report) {
+    let part = &parts.output;
     let (at, channel) = (device(part), part.channel);
     let Some(output) = part.profile.output.clone() else { return };
-    heading(format_args!("The relay of `{}`, {at}, channel {channel}: it closes for a moment", portal.id));
+    heading(format_args!("The relay of `{}`, {at}, channel {channel}: it closes for a moment", id));
     let state = async |bench: &mut Bench| -> Result<Option<bool>, NoAnswer> {
         let (Some(state), Some(read)) = (&output.state, output.read_back(channel)) else { return Ok(None) };
         let (reply, _) = bench.ask(&at, &read).await?;
@@ -305,25 +304,25 @@ pub async fn a_relay_closes_and_opens(bench: &mut Bench, portal: &ModbusPortalSp
         Ok("closed, read back, open again, read back".to_owned())
     };
     match run(bench).await {
-        Ok(reported) => report.ok(format_args!("`{}`: {reported}", portal.id)),
-        Err(Wrong::Untouched(error)) => report.failed(format_args!("`{}`: {error}", portal.id)),
+        Ok(reported) => report.ok(format_args!("`{}`: {reported}", id)),
+        Err(Wrong::Untouched(error)) => report.failed(format_args!("`{}`: {error}", id)),
         Err(Wrong::Moved(error)) => {
-            report.failed(format_args!("`{}`: {error}", portal.id));
+            report.failed(format_args!("`{}`: {error}", id));
             if let Err(error) = off(bench, &at, &output.off(channel)).await {
                 report.failed(format_args!(
                     "`{}`: IT MAY STILL BE CLOSED, it could not be switched off: {error}; switch it off by hand",
-                    portal.id
+                    id
                 ));
             }
         }
     }
 }
 
-pub async fn a_meter_measures(bench: &mut Bench, portal: &ModbusPortalSpec, report: &mut Report) {
-    let Some(part) = &portal.meter else { return };
+pub async fn a_meter_measures(bench: &mut Bench, (id, parts): (&PortalId, &Parts), report: &mut Report) {
+    let Some(part) = &parts.meter else { return };
     let at = device(part);
     let Some(meter) = &part.profile.meter else { return };
-    heading(format_args!("The meter of `{}`, {at}", portal.id));
+    heading(format_args!("The meter of `{}`, {at}", id));
     for (what, unit, of, max) in
         [("power", "W", &meter.power, POWER_W_MAX), ("energy", "kWh", &meter.energy, f64::INFINITY)]
     {
@@ -336,10 +335,10 @@ pub async fn a_meter_measures(bench: &mut Bench, portal: &ModbusPortalSpec, repo
             .map(|block| point.number(&block, part.channel).map(|number| number * factor))
         {
             Ok(Some(value)) if (0.0..=max).contains(&value.abs()) => {
-                report.ok(format_args!("`{}`: {what} {value:.3} {unit}; compare it with the display", portal.id));
+                report.ok(format_args!("`{}`: {what} {value:.3} {unit}; compare it with the display", id));
             }
-            Ok(value) => report.failed(format_args!("`{}`: {what} is {value:?} {unit}", portal.id)),
-            Err(error) => report.failed(format_args!("`{}`: {what}: {error}", portal.id)),
+            Ok(value) => report.failed(format_args!("`{}`: {what} is {value:?} {unit}", id)),
+            Err(error) => report.failed(format_args!("`{}`: {what}: {error}", id)),
         }
     }
 }

@@ -16,7 +16,6 @@ mod whole;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use dormgate::cli::serve::{buses, portals};
 use dormgate::config::PortalDevice;
 
 use bench::{Bench, devices};
@@ -45,17 +44,17 @@ async fn the_line_of_the_configuration_keeps_its_guarantees() {
     for portal in config.portals.iter().filter(|p| !matches!(p.device, PortalDevice::Parts(_))) {
         report.left_out(format_args!("`{}` is not on a line on which the gateway asks", portal.portal.id));
     }
-    let portals = portals(&config);
-    let devices = devices(&portals);
+    let portals: Vec<_> = config.portals.iter().filter_map(|p| Some((&p.portal.id, p.device.parts()?))).collect();
+    let devices = devices(portals.iter().map(|(_, parts)| *parts));
     assert!(!devices.is_empty(), "`{}` names no Modbus device; there is nothing to test", path.display());
-    let mut bench = Bench::new(buses(&config), recorder);
+    let mut bench = Bench::new(config.buses.clone(), recorder);
     checks::every_device_answers(&mut bench, &devices, &mut report).await;
     checks::every_device_goes_on_answering(&mut bench, &devices, &mut report).await;
     checks::nobody_answers_for_another(&mut bench, &devices, &mut report).await;
     let mut cards = BTreeMap::new();
-    for portal in &portals {
+    for portal in portals {
         if let Some(card) = checks::a_card_is_read_and_goes(&mut bench, portal, &mut report).await {
-            cards.insert(portal.id.clone(), card);
+            cards.insert(portal.0.clone(), card);
         }
         checks::a_meter_measures(&mut bench, portal, &mut report).await;
         if outputs_may_move() {

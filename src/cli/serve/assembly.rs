@@ -11,13 +11,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::modbus;
 use crate::access::engine::{Engine, Setup, StreamRole};
 use crate::access::event::AlarmKind;
 use crate::access::input::Input;
 use crate::access::state::State;
 use crate::clock::Clock;
-use crate::config::{PortalDevice, Site};
+use crate::config::{PortalConfig, PortalDevice, Site};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::owner::{GatewayCore, Identity};
 use crate::gateway::ports::{
@@ -27,7 +26,7 @@ use crate::http::{Links, ModbusCounters, Pages, SOCKET_NAME};
 use crate::mqtt::{LinkError, LinkMetrics, WallClock};
 use crate::portals::modbus::server::ModbusServer;
 use crate::portals::modbus::{ModbusPortals, Observer, Outcome, Released};
-use crate::portals::mqtt::{NativePortals, NativeSpec};
+use crate::portals::mqtt::NativePortals;
 use crate::store::{Integrity, Options, Recovered, Store, StoreError, StoreEvents};
 use crate::uplink::{Uplink, UplinkSpec};
 use crate::wire::digest::registers_of;
@@ -151,31 +150,28 @@ impl<'c> Assembly<'c> {
         let native = self.config.portals.iter().filter(|p| matches!(p.device, PortalDevice::NativeMqtt));
         self.outlets.by_portal.extend(native.map(|p| (p.portal.id.clone(), orders.clone())));
         self.outlets.unknown = Some(orders);
-        let (gateway, boot) = (self.config.gateway.clone(), self.boot.clone());
-        let (spec, counters) = (NativeSpec { link: link.clone(), gateway, boot }, self.counters("local"));
-        let native = NativePortals::new(spec, self.inbox.clone(), taken, self.wall(), counters)
+        let (gateway, boot, inbox) = (self.config.gateway.clone(), self.boot.clone(), self.inbox.clone());
+        let (now, counters) = (self.wall(), self.counters("local"));
+        let native = NativePortals::new(link.clone(), gateway, boot, inbox, now, counters)
             .map_err(|source| ServeError::Link { link: "local", source })?;
-        self.links.spawn(native.run());
+        self.links.spawn(native.run(taken));
         Ok(())
     }
 
     /// The Modbus lines on which the gateway is the client.
-    pub(super) fn modbus(&mut self) -> Option<ModbusPortals> {
-        let portals = modbus::portals(self.config);
-        if portals.is_empty() {
-            return None;
-        }
+    pub(super) fn modbus(&mut self) -> ModbusPortals {
         let observer: Arc<dyn Observer> = Arc::new(ModbusObserver(ModbusCounters::register(&mut self.registry)));
-        let lines = crate::portals::modbus::start(modbus::buses(self.config), portals, &self.inbox, &observer);
+        let Site { buses, portals, .. } = self.config;
+        let lines = crate::portals::modbus::start(buses, portals, &self.inbox, &observer);
         self.outlets.by_portal.extend(lines.outlets.iter().cloned());
-        Some(lines)
+        lines
     }
 
     /// The Modbus server that controllers ask.
     pub(super) async fn modbus_server(&mut self) -> Result<Option<ModbusServer>, ServeError> {
         let Some(spec) = self.config.modbus_server.clone() else { return Ok(None) };
         let what = spec.tcp.map_or_else(|| "[modbus_server]".to_owned(), |address| address.to_string());
-        let server = crate::portals::modbus::server::serve(spec, modbus::controllers(self.config), &self.inbox)
+        let server = crate::portals::modbus::server::serve(spec, &self.config.portals, &self.inbox)
             .await
             .map_err(|source| ServeError::Listen { what, source })?;
         self.outlets.by_portal.extend(server.outlets.iter().cloned());
@@ -195,7 +191,7 @@ impl<'c> Assembly<'c> {
         let config = self.config;
         let setup = Setup {
             portals: config.portals.iter().map(|p| p.portal.clone()).collect(),
-            lossy: modbus::lossy_readers(config),
+            lossy: config.portals.iter().filter_map(PortalConfig::lossy_reader).collect(),
             policy: config.policy.clone(),
             streams: config.streams.iter().map(stream_role).collect(),
             boot: self.boot.clone(),

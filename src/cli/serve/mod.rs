@@ -1,7 +1,6 @@
 //! The gateway from start to end, for `run` and `demo`.
 
 mod assembly;
-pub(super) mod modbus;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,7 +19,6 @@ use crate::portals::modbus::server::ModbusServer;
 use crate::store::Closed;
 
 pub use assembly::{Running, ServeError};
-pub use modbus::{buses, portals};
 
 /// How long the end may take altogether, in milliseconds: SIGTERM drains within 5 s (configuration, command line).
 const DRAIN_MS: u64 = 4_800;
@@ -70,7 +68,7 @@ async fn serve_with(
     let failed = async {
         tokio::select! {
             () = failed(Some(&mut parts.links)) => {}
-            () = failed(lines.as_mut().map(|lines| &mut lines.tasks)) => {}
+            () = failed(Some(&mut lines.tasks)) => {}
             () = failed(server.as_mut().map(|server| &mut server.tasks)) => {}
         }
     };
@@ -114,13 +112,11 @@ async fn serve_with(
     if end_cause == EndCause::Stop { Ok(()) } else { Err(ServeError::Ended) }
 }
 
-async fn stop_modbus(server: Option<ModbusServer>, lines: Option<ModbusPortals>) {
+async fn stop_modbus(server: Option<ModbusServer>, lines: ModbusPortals) {
     if let Some(server) = server {
         server.stop().await;
     }
-    if let Some(lines) = lines {
-        lines.stop().await;
-    }
+    lines.stop().await;
 }
 
 /// Why the gateway ends.

@@ -9,34 +9,17 @@ use crate::gateway::ports::Inbox;
 use crate::portals::device::{Event, OutputTraits, Parts, Portal, Source, SourceState, Stagger};
 use crate::profile::{Confirm, InputPoint, Point, Profile, Pulse};
 
-use super::ModbusPortalSpec;
 use super::bus::{Bus, Device, ModbusWiring};
 use super::poll::{Decoder, Listener, Polls, reader_traits};
 use super::queue::Priority;
-use crate::config::Part;
+use crate::access;
+use crate::config::{self as wired, Part};
 
 /// Events under way to one portal. A poll waits when it is full, so a slow portal slows only its own devices.
 const EVENTS_MAX: usize = 64;
 
 /// The lines by id, each with the turns of its outputs.
 pub(super) type Lines = HashMap<String, (Bus, Arc<Stagger>)>;
-
-/// How many portals each meter measures.
-pub(super) struct MeterUse(HashMap<(String, u8, u16), u32>);
-
-impl MeterUse {
-    pub(super) fn of(portals: &[ModbusPortalSpec]) -> Self {
-        let mut uses = HashMap::new();
-        for part in portals.iter().filter_map(|spec| spec.meter.as_ref()) {
-            *uses.entry((part.bus.clone(), part.unit, part.channel)).or_insert(0) += 1;
-        }
-        Self(uses)
-    }
-
-    fn is_shared(&self, part: &Part) -> bool {
-        self.0.get(&(part.bus.clone(), part.unit, part.channel)).is_some_and(|uses| *uses > 1)
-    }
-}
 
 /// A portal that can be run, the ends of its events, and the units whose states are to be passed on to it.
 pub(super) struct Assembled {
@@ -85,11 +68,12 @@ impl Sources<'_> {
     }
 }
 
-/// Puts a portal together and adds the polls that it needs to `polls`; `None`: it has no output on one of these lines.
+/// Puts a portal together and adds the polls that it needs to `polls`; `None`: it has no output on one of these lines. `is_shared`:
+/// whether a meter measures other portals too.
 pub(super) fn assemble(
-    spec: ModbusPortalSpec,
+    (portal, parts): (&access::portal::Portal, &wired::Parts),
+    is_shared: impl Fn(&Part) -> bool,
     lines: &Lines,
-    meters: &MeterUse,
     inbox: &Inbox,
     polls: &mut Polls,
 ) -> Option<Assembled> {
@@ -98,16 +82,14 @@ pub(super) fn assemble(
 
     let mut readers = Vec::new();
     let mut wired_readers = Vec::new();
-    if let Some(part) = &spec.reader {
-        for (slot, reader) in (0..).zip(spec.readers()) {
-            let Some((source, decoder)) = sources.of(part) else { break };
-            decoder.readers.push((slot, reader.clone()));
-            readers.push((source, reader_traits(reader)));
-            wired_readers.extend(sources.device(source).map(|device| (device, reader.clone())));
-            sources.poll(source, part, &reader.points(), Priority::Card);
-        }
+    for (slot, reader) in (0..).zip(parts.readers()) {
+        let (source, decoder) = sources.of(&parts.reader)?;
+        decoder.readers.push((slot, reader.clone()));
+        readers.push((source, reader_traits(reader)));
+        wired_readers.push((sources.device(source)?, reader.clone()));
+        sources.poll(source, &parts.reader, &reader.points(), Priority::Card);
     }
-    let part = spec.output.as_ref()?;
+    let part = &parts.output;
     let output = part.profile.output.clone()?;
     let (source, decoder) = sources.of(part)?;
     if let Some(state) = &output.state {
@@ -124,15 +106,15 @@ pub(super) fn assemble(
         stagger: Arc::clone(&lines.get(&part.bus)?.1),
     };
     let wired_output = (sources.device(source)?, output, part.channel);
-    let meter = spec.meter.as_ref().and_then(|part| {
+    let meter = parts.meter.as_ref().and_then(|part| {
         let meter = part.profile.meter.clone()?;
         let (source, decoder) = sources.of(part)?;
         let points: Vec<&Point> = [&meter.power, &meter.energy].into_iter().flatten().map(|(point, _)| point).collect();
         decoder.meter = Some((meter.clone(), part.channel));
         sources.poll(source, part, &points, Priority::Meter);
-        Some((source, meters.is_shared(part)))
+        Some((source, is_shared(part)))
     });
-    let contacts = contacts(&spec, &mut sources);
+    let contacts = contacts(portal, parts, &mut sources);
 
     let Sources { found, needed, .. } = sources;
     let units = found.iter().enumerate().filter_map(|(n, (device, _))| Some((n, device.bus.unit(device.unit)?)));
@@ -151,16 +133,21 @@ pub(super) fn assemble(
         }
     }
     let wiring = ModbusWiring::new(wired_output, wired_readers, events.clone());
-    let parts = Parts { id: spec.id, kind: spec.kind, sources, readers, contacts, meter, output: traits, wiring };
+    let parts =
+        Parts { id: portal.id.clone(), kind: portal.kind, sources, readers, contacts, meter, output: traits, wiring };
     Some(Assembled { portal: Portal::new(parts, inbox.clone()), events, received, units })
 }
 
 /// The contacts of reader, output and inputs, each once. Two gates may share a turnstile: each has those that pass its own way.
-fn contacts(spec: &ModbusPortalSpec, sources: &mut Sources<'_>) -> Vec<(usize, crate::profile::InputKind)> {
-    let way = spec.direction.or_else(|| spec.readers().find_map(|reader| reader.direction));
+fn contacts(
+    portal: &access::portal::Portal,
+    parts: &wired::Parts,
+    sources: &mut Sources<'_>,
+) -> Vec<(usize, crate::profile::InputKind)> {
+    let way = portal.direction.or_else(|| parts.readers().find_map(|reader| reader.direction));
     let other_way = |input: &InputPoint| way.is_some() && input.kind.way().is_some_and(|of| Some(of) != way);
     let mut contacts = Vec::new();
-    for part in [&spec.reader, &spec.output, &spec.inputs].into_iter().flatten() {
+    for part in [&parts.reader, &parts.output].into_iter().chain(&parts.inputs) {
         for input in part.profile.inputs.iter().filter(|input| !other_way(input)) {
             let Some((source, decoder)) = sources.of(part) else { continue };
             let channel = part.channel.min(input.point.channels.saturating_sub(1));

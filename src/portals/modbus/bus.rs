@@ -19,7 +19,7 @@ use super::late::LateReplies;
 use super::log::{Observer, Outcome, log_request};
 use super::queue::{Priority, Queue};
 use super::serial::takes;
-use super::spec::BusSpec;
+use crate::config::BusConfig;
 use crate::portals::device::reader::Accept;
 use crate::portals::device::{Event, NotSet, Place, Released, Set, SourceState, Wiring};
 use crate::profile::{Block, Output, Reader, Trigger};
@@ -222,7 +222,7 @@ impl Bus {
 
 /// The line and its task. `units` are those that will be asked, each with its slowest reply.
 pub fn open(
-    spec: BusSpec,
+    spec: BusConfig,
     units: &HashMap<u8, Duration>,
     observer: Arc<dyn Observer>,
 ) -> (Bus, impl Future<Output = ()> + use<>) {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::line::{Line, NotReady};
 use super::received::Unsolicited;
-use super::spec::{BusSpec, LineOptions};
+use crate::config::BusConfig;
 
 /// First wait before a line that cannot be opened is tried again, in milliseconds.
 pub const REOPEN_MS_MIN: u64 = 100;
@@ -37,7 +37,7 @@ pub(super) enum After {
 
 /// The line, while it is open.
 pub(super) struct Connection {
-    spec: BusSpec,
+    spec: BusConfig,
     /// The slowest reply of all units.
     slowest: Duration,
     pub(super) line: Option<Line>,
@@ -55,7 +55,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// It is opened when it is needed.
-    pub(super) fn new(spec: BusSpec, slowest: Duration) -> Self {
+    pub(super) fn new(spec: BusConfig, slowest: Duration) -> Self {
         Self {
             slowest,
             line: None,
@@ -94,7 +94,7 @@ impl Connection {
             Ok(line) => {
                 let was_down = !self.last_cause.is_empty();
                 if was_down {
-                    tracing::info!(bus = %self.spec.id, line = self.spec.line.name(), "the line is open again");
+                    tracing::info!(bus = %self.spec.id, line = %self.spec.line, "the line is open again");
                     self.last_cause.clear();
                 }
                 (self.line, self.answers, self.failures) = (Some(line), 0, 0);
@@ -105,9 +105,7 @@ impl Connection {
     }
 
     async fn open_quiet(&mut self) -> io::Result<Line> {
-        let BusSpec { echo, any_transaction, .. } = self.spec;
-        let options = LineOptions { echo, any_transaction, transaction: self.transaction };
-        let mut line = Line::open(&self.spec.line, options).await?;
+        let mut line = Line::open(&self.spec, self.transaction).await?;
         if line.is_serial() {
             let failed = self.failures > 0;
             line.settle(if failed { self.slowest } else { Duration::from_millis(OPEN_QUIET_MS) }).await?;
@@ -117,7 +115,7 @@ impl Connection {
 
     /// Nobody can be asked before the wait is over, which doubles until somebody answers. Gives the cause.
     fn down(&mut self, why: &str) -> String {
-        let cause = format!("no line to `{}`: {why}", self.spec.line.name());
+        let cause = format!("no line to `{}`: {why}", self.spec.line);
         if self.last_cause != cause {
             tracing::warn!(bus = %self.spec.id, error = cause, "nobody on the line can be asked");
         }

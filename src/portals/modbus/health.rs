@@ -58,9 +58,7 @@ impl Unit {
             SourceState::Offline { .. } | SourceState::Online | SourceState::Unknown => None,
         }
     }
-}
 
-impl Unit {
     /// It answered. Reports whether it was offline.
     fn online(&mut self, took: Duration) -> bool {
         self.slowest = self.slowest.max(took);

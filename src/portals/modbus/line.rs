@@ -23,8 +23,7 @@ use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 
 use super::received::{LocalEcho, Matching, Received, Receiver, Unsolicited};
 use super::serial::{characters, open_serial, quiet_until, silence};
-pub use super::spec::LineOptions;
-use super::spec::LineSpec;
+use crate::config::{BusConfig, BusLine};
 use crate::wire::modbus::{Exception, MBAP_BYTES, PDU_BYTES_MAX, Reply, ReplyError, Request};
 
 /// Longest time to set up a TCP connection, in milliseconds.
@@ -68,40 +67,41 @@ pub struct Line {
 }
 
 impl Line {
-    /// Opens the line.
+    /// Opens the line. Over TCP the next request has the number `transaction`.
     ///
     /// # Errors
     /// When it cannot be opened within [`CONNECT_MS`].
-    pub async fn open(spec: &LineSpec, options: LineOptions) -> io::Result<Self> {
-        match spec {
-            LineSpec::Tcp(address) => {
-                let stream = timeout(Duration::from_millis(CONNECT_MS), TcpStream::connect(address)).await??;
-                stream.set_nodelay(true)?;
-                Ok(Self::new(address, Box::new(stream), None, options))
-            }
-            LineSpec::Serial(serial) => {
-                let port = open_serial(serial)?;
-                Ok(Self::new(&serial.port, Box::new(port), Some(serial.baud), options))
-            }
-            #[cfg(test)]
-            LineSpec::Memory(cable) => Ok(Self::new("memory", Box::new(cable.plug()), cable.baud(), options)),
+    pub async fn open(bus: &BusConfig, transaction: u16) -> io::Result<Self> {
+        #[cfg(test)]
+        if let Some(cable) = super::tests::cable::named(&bus.line) {
+            return Ok(Self::new(bus, transaction, Box::new(cable.plug())));
         }
+        let port: Box<dyn Port> = match &bus.line {
+            BusLine::Tcp(peer) => {
+                let connect = TcpStream::connect((peer.host.as_str(), peer.port));
+                let stream = timeout(Duration::from_millis(CONNECT_MS), connect).await??;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+            BusLine::Serial(serial) => Box::new(open_serial(serial)?),
+        };
+        Ok(Self::new(bus, transaction, port))
     }
 
-    pub(super) fn new(name: &str, port: Box<dyn Port>, baud: Option<u32>, options: LineOptions) -> Self {
-        let (timing, matching) = match baud {
+    pub(super) fn new(bus: &BusConfig, transaction: u16, port: Box<dyn Port>) -> Self {
+        let (timing, matching) = match bus.line.baud() {
             Some(baud) => (Timing::Rtu { baud, last_byte: Instant::now() }, Matching::Rtu),
-            None => (Timing::Tcp { transaction: options.transaction }, Matching::Tcp { any: options.any_transaction }),
+            None => (Timing::Tcp { transaction }, Matching::Tcp { any: bus.any_transaction }),
         };
-        let echo = match options.echo {
+        let echo = match bus.echo {
             None => LocalEcho::Unknown,
             Some(false) => LocalEcho::Absent,
             Some(true) => LocalEcho::Present,
         };
-        let receiver = Receiver::new(name, matching, echo);
+        let receiver = Receiver::new(&bus.line.to_string(), matching, echo);
         let wire = Wire { port, timing, sent: Vec::new(), written: 0, taken: 0, ended: None, receiver };
         let tap = Tap(Arc::new(Mutex::new(wire)));
-        let is_serial = baud.is_some();
+        let is_serial = matching == Matching::Rtu;
         Self { client: Self::attach(&tap, is_serial), tap, is_serial }
     }
 

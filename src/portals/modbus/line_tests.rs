@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 
 use super::*;
+use crate::config::{Parity, SerialConfig, TcpPeer};
 use crate::wire::modbus::{Space, rtu_frame, tcp_frame};
 
 /// 73.3 ms for a request of 8 bytes, and 32.1 ms of silence.
@@ -21,7 +22,13 @@ fn line(baud: u32) -> (Line, DuplexStream) {
 }
 
 fn on(port: Box<dyn Port>, baud: Option<u32>) -> Line {
-    Line::new("test", port, baud, LineOptions { transaction: 1, ..LineOptions::default() })
+    let line = match baud {
+        Some(baud) => BusLine::Serial(SerialConfig { port: "test".into(), baud, parity: Parity::None, stop_bits: 1 }),
+        None => BusLine::Tcp(TcpPeer { host: "test".into(), port: 502 }),
+    };
+    let bus =
+        BusConfig { id: "test".into(), line, timeout_ms: 200, echo: None, any_transaction: false, devices_dir: None };
+    Line::new(&bus, 1, port)
 }
 
 /// The reply of `unit` to [`ASK`].

@@ -25,7 +25,6 @@ pub mod queue;
 mod received;
 mod serial;
 pub mod server;
-mod spec;
 
 #[cfg(test)]
 pub(in crate::portals) mod tests;
@@ -39,55 +38,22 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
-use crate::access::id::PortalId;
-use crate::access::portal::{Direction, PortalKind};
-use crate::config::Part;
+use crate::access::{self, id::PortalId};
+use crate::config::{BusConfig, Part, Parts, PortalConfig};
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
 use crate::portals::device::{Event, SourceState, Stagger};
-use crate::profile::Reader;
 
 pub use super::device::{Released, STAGGER_MS, UNCONFIRMED_MS};
 pub use log::{Observer, Outcome};
 pub use serial::builder as serial_builder;
-pub use spec::{BusSpec, LineOptions, LineSpec};
 
-use assembly::{Assembled, Lines, MeterUse, assemble};
+use assembly::{Lines, assemble};
 use poll::Polls;
 
 /// Time between the first requests of two polls, in milliseconds, so that they do not all begin at once.
 const POLL_STAGGER_MS: u64 = 3;
 /// How long relays may take to be switched off at the end, in milliseconds.
 pub const STOP_MS_MAX: u64 = 2000;
-
-/// One portal of the configuration.
-#[derive(Clone, Debug)]
-pub struct ModbusPortalSpec {
-    /// Its id.
-    pub id: PortalId,
-    /// What it is.
-    pub kind: PortalKind,
-    /// Which way one passes it, if the configuration names it; a reader may report it too.
-    pub direction: Option<Direction>,
-    /// Reads cards; `None`: requests come another way.
-    pub reader: Option<Part>,
-    /// How many readers it has, from the reader's channel on: the slots of a power box; 1 for all other portals.
-    pub slots: u16,
-    /// Opens or energises.
-    pub output: Option<Part>,
-    /// Measures.
-    pub meter: Option<Part>,
-    /// Contacts and buttons beside those of reader and output.
-    pub inputs: Option<Part>,
-}
-
-impl ModbusPortalSpec {
-    /// Its readers, slot by slot.
-    fn readers(&self) -> impl Iterator<Item = &Reader> {
-        self.reader
-            .iter()
-            .flat_map(|part| part.profile.readers.iter().skip(usize::from(part.channel)).take(usize::from(self.slots)))
-    }
-}
 
 /// The running link.
 pub struct ModbusPortals {
@@ -111,34 +77,38 @@ impl ModbusPortals {
     }
 }
 
-/// Starts lines, polls and portals.
+/// Starts lines, polls and those of `portals` that are wired to them.
 #[must_use]
 pub fn start(
-    buses: Vec<BusSpec>,
-    portals: Vec<ModbusPortalSpec>,
+    buses: &[BusConfig],
+    portals: &[PortalConfig],
     inbox: &Inbox,
     observer: &Arc<dyn Observer>,
 ) -> ModbusPortals {
     let mut tasks = JoinSet::new();
     let (stop, stopped) = watch::channel(false);
-    let speeds: Vec<(String, u32)> = buses.iter().filter_map(|bus| Some((bus.id.clone(), bus.line.baud()?))).collect();
+    let portals: Vec<_> =
+        portals.iter().filter_map(|PortalConfig { portal, device }| Some((portal, device.parts()?))).collect();
     let lines = open_lines(buses, &portals, observer, &mut tasks);
     let mut polls = Polls::default();
     let mut outlets = Vec::new();
-    let meters = MeterUse::of(&portals);
-    for spec in portals {
-        let id = spec.id.clone();
-        let Some(assembled) = assemble(spec, &lines, &meters, inbox, &mut polls) else { continue };
-        let Assembled { portal, events, received, units } = assembled;
+    let is_shared = |meter: &Part| {
+        let place = |part: &Part| (part.unit, part.channel);
+        let same = |part: &&Part| part.bus == meter.bus && place(part) == place(meter);
+        portals.iter().filter_map(|(_, parts)| parts.meter.as_ref()).filter(same).count() > 1
+    };
+    for &(portal, parts) in &portals {
+        let Some(assembled) = assemble((portal, parts), is_shared, &lines, inbox, &mut polls) else { continue };
         let (orders, taken) = mpsc::channel(PORTAL_ORDERS_MAX);
-        outlets.push((id, orders));
-        for (source, unit) in units {
-            tasks.spawn(forward_state(source, unit, events.clone(), stopped.clone()));
+        outlets.push((portal.id.clone(), orders));
+        for (source, unit) in assembled.units {
+            tasks.spawn(forward_state(source, unit, assembled.events.clone(), stopped.clone()));
         }
-        tasks.spawn(portal.run(taken, received, stopped.clone()));
+        tasks.spawn(assembled.portal.run(taken, assembled.received, stopped.clone()));
     }
+    let speeds = buses.iter().filter_map(|bus| Some((&bus.id, bus.line.baud()?)));
     for (bus, baud) in speeds {
-        let percent = serial::percent(polls.of_bus(&bus), baud);
+        let percent = serial::percent(polls.of_bus(bus), baud);
         if percent > serial::LOAD_PERCENT_MAX {
             tracing::warn!(
                 bus,
@@ -155,25 +125,24 @@ pub fn start(
 }
 
 fn open_lines(
-    buses: Vec<BusSpec>,
-    portals: &[ModbusPortalSpec],
+    buses: &[BusConfig],
+    portals: &[(&access::portal::Portal, &Parts)],
     observer: &Arc<dyn Observer>,
     tasks: &mut JoinSet<()>,
 ) -> Lines {
     let mut lines = HashMap::new();
     for spec in buses {
         let mut units: HashMap<u8, Duration> = HashMap::new();
-        let parts = portals.iter().flat_map(|p| [&p.reader, &p.output, &p.meter, &p.inputs]).flatten();
+        let parts = portals.iter().flat_map(|(_, parts)| parts.all());
         for part in parts.filter(|part| part.bus == spec.id) {
             let reply = Duration::from_millis(u64::from(part.profile.link.reply_ms));
             let slowest = units.entry(part.unit).or_default();
             *slowest = reply.max(*slowest);
         }
-        let id = spec.id.clone();
-        let (bus, task) = bus::open(spec, &units, Arc::clone(observer));
+        let (bus, task) = bus::open(spec.clone(), &units, Arc::clone(observer));
         // The frames of a trace are logged with their bus; the span costs nothing while no trace is on.
-        tasks.spawn(task.instrument(tracing::trace_span!(target: "dormgate::frames", "bus", %id)));
-        lines.insert(id, (bus, Arc::new(Stagger::new())));
+        tasks.spawn(task.instrument(tracing::trace_span!(target: "dormgate::frames", "bus", id = %spec.id)));
+        lines.insert(spec.id.clone(), (bus, Arc::new(Stagger::new())));
     }
     lines
 }

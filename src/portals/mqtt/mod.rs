@@ -42,23 +42,12 @@ const PORTALS_OFFLINE_MAX: usize = 10_000;
 /// So much of the boot's name stands in the ids of our orders, in characters: enough to report one run from another.
 const BOOT_CHARS: usize = 8;
 
-/// What the local link is made of.
-pub struct NativeSpec {
-    /// Where to connect and as whom.
-    pub link: LinkSpec,
-    /// This gateway.
-    pub gateway: GatewayId,
-    /// Which run of the gateway.
-    pub boot: String,
-}
-
 /// The local link; [`NativePortals::run`] is its life.
 pub struct NativePortals {
     gateway: GatewayId,
     boot: String,
     connection: Connection,
     reports: Reports,
-    orders: mpsc::Receiver<PortalOrder>,
     now: WallClock,
     metrics: Arc<LinkMetrics>,
     last_order: u64,
@@ -67,19 +56,18 @@ pub struct NativePortals {
 }
 
 impl NativePortals {
-    /// A local link that connects when it is run. `orders` is where the orders of all native portals go, and those of unknown
-    /// ones.
+    /// A local link of this run, `boot`, of the gateway; it connects when it is run.
     ///
     /// # Errors
     /// [`LinkError`] if it can never connect.
     pub fn new(
-        spec: NativeSpec,
+        link: LinkSpec,
+        gateway: GatewayId,
+        boot: String,
         inbox: Inbox,
-        orders: mpsc::Receiver<PortalOrder>,
         now: WallClock,
         metrics: Arc<LinkMetrics>,
     ) -> Result<Self, LinkError> {
-        let NativeSpec { link, gateway, boot } = spec;
         let run = boot.clone();
         let offline = Arc::new(move |_| encode_local(Presence::Offline, &run));
         let setup = Setup {
@@ -97,17 +85,18 @@ impl NativePortals {
         };
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
         let (reports, offline) = (Reports::new(inbox), HashSet::new());
-        Ok(Self { gateway, boot, connection, reports, orders, now, metrics, last_order: 0, offline })
+        Ok(Self { gateway, boot, connection, reports, now, metrics, last_order: 0, offline })
     }
 
-    /// Serves until nobody can give orders any more. Then it publishes `offline`, delivers what is left for at most 2 s, and ends.
-    pub async fn run(mut self) {
+    /// Serves until nobody can give orders any more: those of all native portals, and of unknown ones. Then it publishes `offline`,
+    /// delivers what is left for at most 2 s, and ends.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<PortalOrder>) {
         loop {
             // Also here: the pause below starts again with each message, so one busy portal would hold back the others' reports.
             self.reports.retry();
             tokio::select! {
                 event = self.connection.next() => self.event(event),
-                order = self.orders.recv() => match order {
+                order = orders.recv() => match order {
                     Some(order) => self.carry_out(order),
                     None => break,
                 },

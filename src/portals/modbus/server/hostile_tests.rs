@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::timeout;
 
 use super::*;
+use crate::access::portal::PortalKind;
 use crate::wire::modbus::{Request, Space, rtu_frame, rtu_open, tcp_frame};
 use crate::wire::registers::encode_request;
 

@@ -28,8 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::access::id::PortalId;
-use crate::access::portal::PortalKind;
-use crate::config::{ModbusServerConfig, SerialConfig};
+use crate::config::{ModbusServerConfig, PortalConfig, PortalDevice, SerialConfig};
 use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
 
 use super::serial::open_serial;
@@ -48,17 +47,6 @@ const SERVER_BUS: &str = "modbus_server";
 const RETRY_MS: u64 = 1000;
 /// How often silent controllers are looked for, in milliseconds.
 const WATCH_MS: u64 = 1000;
-
-/// One portal whose controller asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerPortal {
-    /// Its id.
-    pub id: PortalId,
-    /// What it is.
-    pub kind: PortalKind,
-    /// Its unit id, 1 to 255.
-    pub unit: u8,
-}
 
 /// The running server.
 pub struct ModbusServer {
@@ -80,11 +68,11 @@ impl ModbusServer {
     }
 }
 
-/// Listens for controllers.
+/// Listens for the controllers of those of `portals` that have one.
 ///
 /// # Errors
 /// When the address cannot be listened on. A serial port that does not exist is opened again and again.
-pub async fn serve(spec: ModbusServerConfig, portals: Vec<ServerPortal>, inbox: &Inbox) -> io::Result<ModbusServer> {
+pub async fn serve(spec: ModbusServerConfig, portals: &[PortalConfig], inbox: &Inbox) -> io::Result<ModbusServer> {
     let listener = match spec.tcp {
         Some(address) => Some(TcpListener::bind(address).await?),
         None => None,
@@ -94,10 +82,11 @@ pub async fn serve(spec: ModbusServerConfig, portals: Vec<ServerPortal>, inbox: 
     let mut tasks = JoinSet::new();
     let mut outlets = Vec::new();
     let mut sessions = HashMap::new();
-    for ServerPortal { id, kind, unit } in portals {
+    for PortalConfig { portal, device } in portals {
+        let PortalDevice::ModbusServer { unit } = *device else { continue };
         let (orders, mut taken) = mpsc::channel(PORTAL_ORDERS_MAX);
-        let session = Arc::new(PortalSession::new(id.clone(), kind, unit, inbox.clone()));
-        outlets.push((id, orders));
+        let session = Arc::new(PortalSession::new(portal.id.clone(), portal.kind, unit, inbox.clone()));
+        outlets.push((portal.id.clone(), orders));
         sessions.insert(unit, Arc::clone(&session));
         tasks.spawn(async move {
             while let Some(order) = taken.recv().await {

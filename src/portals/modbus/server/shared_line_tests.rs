@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout};
 use super::super::serial::characters;
 use super::hostile_tests::{UNIT, sessions};
 use super::*;
+use crate::access::portal::PortalKind;
 use crate::portals::modbus::tests::cable::Dice;
 use crate::portals::modbus::tests::{CARD, grants, uid};
 use crate::wire::modbus::{Request, Space, rtu_frame, rtu_open};

@@ -10,7 +10,7 @@ use tokio_modbus::{ExceptionCode, Slave};
 use super::*;
 use crate::access::decision::{Decision, Grant};
 use crate::access::input::Input;
-use crate::access::portal::{Direction, Posture};
+use crate::access::portal::{Direction, PortalKind, Posture};
 use crate::portals::modbus::server::session::REPEAT_MS;
 use crate::portals::modbus::tests::{CARD, Gateway, LIMIT, OTHER, grants, uid};
 use crate::wire::modbus::{Reply, Request, Space};
@@ -21,10 +21,10 @@ const DOOR: u8 = 13;
 const POWER: u8 = 14;
 const LOCALHOST: &str = "127.0.0.0/8";
 
-fn portals() -> Vec<ServerPortal> {
+fn portals() -> [PortalConfig; 3] {
     let portals =
         [("gate", PortalKind::Gate, GATE), ("door", PortalKind::Door, DOOR), ("power", PortalKind::PowerBox, POWER)];
-    portals.map(|(id, kind, unit)| ServerPortal { id: id.parse().unwrap(), kind, unit }).to_vec()
+    portals.map(|(id, kind, unit)| PortalConfig::for_test(id, kind, PortalDevice::ModbusServer { unit }))
 }
 
 /// A gateway that grants to one card, for 300 ms.
@@ -36,7 +36,7 @@ async fn server(allow: &str, serial: Option<SerialConfig>) -> (ModbusServer, Gat
     let (inbox, taken) = Inbox::new();
     let tcp = Some("127.0.0.1:0".parse().unwrap());
     let spec = ModbusServerConfig { tcp, serial, allow: vec![allow.parse().unwrap()] };
-    let server = serve(spec, portals(), &inbox).await.unwrap();
+    let server = serve(spec, &portals(), &inbox).await.unwrap();
     let gateway = Gateway::run(taken, &server.outlets, answers());
     (server, gateway)
 }
@@ -140,8 +140,9 @@ struct Asked {
 impl Asked {
     fn new(unit: u8, answers: impl FnMut(&Input) -> Option<PortalOrder> + Send + 'static) -> Self {
         let (inbox, taken) = Inbox::new();
-        let ServerPortal { id, kind, unit } = portals().into_iter().find(|portal| portal.unit == unit).unwrap();
-        let session = Arc::new(PortalSession::new(id.clone(), kind, unit, inbox));
+        let device = PortalDevice::ModbusServer { unit };
+        let portal = portals().into_iter().find(|portal| portal.device == device).unwrap().portal;
+        let session = Arc::new(PortalSession::new(portal.id.clone(), portal.kind, unit, inbox));
         let (orders, mut ordered) = mpsc::channel(PORTAL_ORDERS_MAX);
         let to = Arc::clone(&session);
         tokio::spawn(async move {
@@ -149,7 +150,7 @@ impl Asked {
                 to.execute(order);
             }
         });
-        Self { session, gateway: Gateway::run(taken, &[(id, orders)], answers) }
+        Self { session, gateway: Gateway::run(taken, &[(portal.id, orders)], answers) }
     }
 
     async fn asks(&self, words: [u16; 8]) {

@@ -5,21 +5,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::cable::Adapter;
 use super::*;
-use crate::portals::modbus::health::UnitState;
+use crate::portals::device::SourceState;
 use crate::portals::modbus::late::LATE_MS_MIN;
-use crate::wire::modbus::Exception;
 
 const SERIAL: Option<u32> = Some(19_200);
 const WRITTEN: Result<Reply, BusError> = Ok(Reply::Written);
 
-fn behind(adapter: Adapter, baud: Option<u32>, change: impl FnOnce(&mut BusSpec)) -> Board {
+fn behind(adapter: Adapter, baud: Option<u32>, change: impl FnOnce(&mut BusConfig)) -> Board {
     let board = Board::new(1, baud, change);
     board.cable.adapter(adapter);
     board
 }
 
 fn is_online(board: &Board) -> bool {
-    *board.bus.unit(1).unwrap().borrow() == UnitState::Online
+    *board.bus.unit(1).unwrap().borrow() == SourceState::Online
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,25 +117,6 @@ async fn a_converter_that_closes_after_each_answer_loses_no_grant() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_busy_relay_is_asked_again_until_the_deadline_and_not_after_it() {
-    for code in [5, 6] {
-        let board = behind(Adapter::Plain, SERIAL, |_| {});
-        assert!(board.read(1).await.is_ok());
-        board.line.fault(1, Fault::Refuses(code));
-        let free = async {
-            sleep(ms(350)).await;
-            board.line.fault(1, Fault::None);
-        };
-        assert_eq!(tokio::join!(board.switch(true), free).0, WRITTEN);
-        board.line.fault(1, Fault::Refuses(code));
-        let begun = Instant::now();
-        assert_eq!(board.switch(false).await, Err(BusError::Refused(Exception(code))));
-        assert!(begun.elapsed() < ms(1000));
-        assert!(is_online(&board), "busy is not broken");
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_device_that_answers_with_any_transaction_works_where_it_is_configured() {
     let board = behind(Adapter::TransactionZero, None, |spec| spec.any_transaction = true);
     assert!(board.read(1).await.is_ok());
@@ -176,15 +156,12 @@ impl Observer for Counting {
 async fn a_unit_that_is_always_slow_never_has_the_answer_to_one_poll_taken_for_that_to_another() {
     const TIMEOUT_MS: u32 = 60;
     for slow_ms in (u64::from(TIMEOUT_MS) + 20..LATE_MS_MIN).step_by(10) {
-        let spec = ModbusPortalSpec {
-            slots: 2,
-            ..portal("portal", PortalKind::PowerBox, Some(part(5, "two-slots", 0)), None)
-        };
+        let spec = with(whole(PortalKind::PowerBox, "two-slots", 0), |parts| parts.slots = 2);
         let line = devices(std::slice::from_ref(&spec));
         line.present(5, 0, uid(CARD));
         let cable = Cable::new(&line, Some(57_600));
         cable.slow(5, ms(slow_ms));
-        let bus = BusSpec { timeout_ms: TIMEOUT_MS, ..bus_on(&cable) };
+        let bus = BusConfig { timeout_ms: TIMEOUT_MS, ..bus_on(&cable) };
         let counting = Counting::default();
         let rig = Rig::with(bus, &line, vec![spec], counting.clone(), |_| None);
         sleep(Duration::from_secs(30)).await;

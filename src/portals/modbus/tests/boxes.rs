@@ -58,7 +58,7 @@ async fn a_card_exchanged_without_a_gap_is_off_before_the_new_one_is_judged() {
 
 #[tokio::test(start_paused = true)]
 async fn each_slot_of_a_box_reports_its_own_card() {
-    let spec = ModbusPortalSpec { slots: 2, ..whole(PortalKind::PowerBox, "two-slots", 0) };
+    let spec = with(whole(PortalKind::PowerBox, "two-slots", 0), |parts| parts.slots = 2);
     let rig = Rig::new(vec![spec], &[CARD]).await;
     let empty = report(|r| r.card_present == Some(false) && r.slot == 1);
     rig.receives(1, &empty).await;
@@ -88,11 +88,10 @@ async fn a_box_with_a_latch_that_is_set_again_is_on_as_long_as_the_card_lies_the
 
 #[tokio::test(start_paused = true)]
 async fn what_a_lossy_reader_makes_of_a_card_comes_lies_there_and_leaves() {
-    let mut spec = power_box(1);
     let reader = part(8, "digits-reader", 0);
     let transform = reader.profile.readers[0].uid.transform().unwrap();
     let reading = |card: &str| Presented::Lossy(transform.read(uid(card)));
-    spec.reader = Some(reader);
+    let spec = with(power_box(1), |parts| parts.reader = reader);
     let rig = Rig::new(vec![spec], &[]).await;
     rig.line.present(8, 0, uid("01230405"));
     rig.receives(1, |i| matches!(i, Input::Request(r) if r.presented == reading("01230405"))).await;
@@ -111,8 +110,8 @@ async fn what_a_lossy_reader_makes_of_a_card_comes_lies_there_and_leaves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_meter_is_read_repeated_when_the_relay_moves_and_reported_as_shared_by_two_boxes() {
-    let mut spec = whole(PortalKind::PowerBox, "generic-power-box", 0);
-    spec.meter = spec.output.clone();
+    let box_with_meter = whole(PortalKind::PowerBox, "generic-power-box", 0);
+    let spec = with(box_with_meter, |parts| parts.meter = Some(parts.output.clone()));
     let line = devices(std::slice::from_ref(&spec));
     line.set_words(5, "power", &[0, 412]);
     line.set_words(5, "energy", &[0, 10340]);
@@ -125,7 +124,7 @@ async fn a_meter_is_read_repeated_when_the_relay_moves_and_reported_as_shared_by
     rig.energise("portal");
     rig.receives(1, switched(true)).await;
     rig.receives(before + 1, reading(false)).await;
-    let other = ModbusPortalSpec { meter: spec.meter.clone(), ..power_box(6) };
+    let other = with(power_box(6), |of| of.meter = parts(&spec).meter.clone());
     let rig = Rig::on(&line, None, vec![spec, other], &[]);
     rig.receives(1, reading(true)).await;
     assert_eq!(rig.count(reading(false)), 0);
@@ -195,9 +194,9 @@ async fn a_box_whose_relay_board_was_away_reports_again_who_is_in_it() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_cut_and_a_pulse_that_the_gateway_times_are_off_when_the_gateway_stops() {
-    let whole_door = ModbusPortalSpec { output: Some(part(9, WHOLE, 0)), ..door() };
+    let whole_door = with(door(), |parts| parts.output = part(9, WHOLE, 0));
     for (spec, unit) in [(power_box(1), 21), (whole_door, 9)] {
-        let (id, kind) = (spec.id.to_string(), spec.kind);
+        let (id, kind) = (spec.portal.id.to_string(), spec.portal.kind);
         let rig = Rig::new(vec![spec], &[]).await;
         if kind == PortalKind::PowerBox {
             rig.energise(&id);

@@ -1,5 +1,6 @@
 //! A line in memory between the gateway and simulated devices: takes the time that bytes take, and spoils answers by seed.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -9,6 +10,7 @@ use super::super::serial::silence;
 use std::sync::Mutex;
 
 use super::*;
+use crate::config::{Parity, SerialConfig, TcpPeer};
 use crate::wire::modbus::{MBAP_BYTES, rtu_frame, rtu_open};
 
 /// What an adapter or converter does to every exchange.
@@ -80,18 +82,16 @@ struct Inner {
 #[derive(Clone)]
 pub struct Cable(Arc<Inner>);
 
-impl PartialEq for Cable {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
+thread_local! {
+    /// The cables of the tests of this thread, by the number in their names.
+    static CABLES: RefCell<Vec<Cable>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Eq for Cable {}
-
-impl std::fmt::Debug for Cable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Cable")
-    }
+/// The cable that a line of the configuration names, if it is one.
+pub fn named(line: &BusLine) -> Option<Cable> {
+    let (BusLine::Serial(SerialConfig { port: name, .. }) | BusLine::Tcp(TcpPeer { host: name, .. })) = line;
+    let number: usize = name.strip_prefix("cable-")?.parse().ok()?;
+    CABLES.with_borrow(|cables| cables.get(number).cloned())
 }
 
 impl Cable {
@@ -142,9 +142,16 @@ impl Cable {
         *self.0.adapter.lock().unwrap() = adapter;
     }
 
-    /// The speed, if it is a serial line.
-    pub fn baud(&self) -> Option<u32> {
-        self.0.baud
+    /// A line of the configuration that is this cable, for [`named`].
+    pub fn line(&self) -> BusLine {
+        let name = CABLES.with_borrow_mut(|cables| {
+            cables.push(self.clone());
+            format!("cable-{}", cables.len() - 1)
+        });
+        match self.0.baud {
+            Some(baud) => BusLine::Serial(SerialConfig { port: name, baud, parity: Parity::None, stop_bits: 1 }),
+            None => BusLine::Tcp(TcpPeer { host: name, port: 502 }),
+        }
     }
 
     /// A new connection: its near end.

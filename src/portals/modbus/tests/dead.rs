@@ -11,7 +11,7 @@ const P99_RATIO_MAX: f64 = 1.25;
 const CARDS: u32 = 250;
 
 /// Eight devices that take 2 ms to answer, the last of them dead.
-fn one_dead(specs: &[ModbusPortalSpec]) -> Line {
+fn one_dead(specs: &[PortalConfig]) -> Line {
     let line = devices(specs);
     line.pace(ms(2));
     line.fault(8, Fault::Silent);
@@ -26,7 +26,7 @@ fn polls_of(line: &Line, unit: u8) -> usize {
 async fn presented_to_relay(dead: bool) -> (f64, f64) {
     // A door whose reader and relay are one unit.
     let whole_door = |unit: u8| {
-        let whole = Some(part(unit, WHOLE, 0));
+        let whole = part(unit, WHOLE, 0);
         portal(&format!("door-{unit}"), PortalKind::Door, whole.clone(), whole)
     };
     let specs: Vec<_> = (1..=8).map(whole_door).collect();
@@ -68,7 +68,7 @@ async fn a_dead_unit_hardly_delays_the_doors_of_the_other_seven() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cut_is_the_next_request_on_a_line_that_polls_eight_units_and_a_meter() {
-    let with_meter = |n| ModbusPortalSpec { meter: Some(part(31, "eastron-sdm120", 0)), ..power_box(n) };
+    let with_meter = |n| with(power_box(n), |parts| parts.meter = Some(part(31, "eastron-sdm120", 0)));
     let specs: Vec<_> = (1..=8).map(with_meter).collect();
     let line = devices(&specs);
     line.pace(ms(5));
@@ -121,7 +121,7 @@ async fn a_serial_port_is_kept_quiet_after_it_was_opened_and_longer_after_failur
     (1..=8).for_each(|unit| line.fault(unit, Fault::Silent));
     let began = Instant::now();
     let units = (1..=9).map(|unit| (unit, if unit == 9 { SLOWEST } else { Duration::ZERO })).collect();
-    let (bus, task) = task::open(bus_on(&Cable::new(&line, Some(57_600))), &units, Arc::new(()));
+    let (bus, task) = bus::open(bus_on(&Cable::new(&line, Some(57_600))), &units, Arc::new(()));
     tokio::spawn(task);
     let ask = |unit| bus.call(unit, Board::READ, Priority::Cut, None);
     for unit in 1..=8 {
@@ -141,8 +141,8 @@ async fn many_relays_switched_off_at_once_are_each_written_once_and_alarm_nobody
     const BOXES: u8 = 64;
     let relay = |n: u8| (101 + (n - 1) / 8, u16::from((n - 1) % 8));
     let with_relay = |n: u8| {
-        let reader = Some(part(n, READER, 0));
-        portal(&format!("power-{n}"), PortalKind::PowerBox, reader, Some(part(relay(n).0, RELAYS, relay(n).1)))
+        let relay = part(relay(n).0, RELAYS, relay(n).1);
+        portal(&format!("power-{n}"), PortalKind::PowerBox, part(n, READER, 0), relay)
     };
     let specs: Vec<_> = (1..=BOXES).map(with_relay).collect();
     let line = devices(&specs);

@@ -46,7 +46,7 @@ async fn a_door_controllers_card_contact_and_exit_button_are_received() {
 async fn a_converter_that_counts_reports_the_same_card_again() {
     let reader = part(8, "wiegand-converter", 0);
     let reading = Presented::Lossy(reader.profile.readers[0].uid.transform().unwrap().read(uid(CARD)));
-    let rig = Rig::new(vec![ModbusPortalSpec { reader: Some(reader), ..door() }], &[]).await;
+    let rig = Rig::new(vec![with(door(), |parts| parts.reader = reader)], &[]).await;
     for times in 1..=2 {
         rig.line.present(8, 0, uid(CARD));
         rig.receives(times, |i| matches!(i, Input::Request(r) if r.presented == reading)).await;
@@ -56,7 +56,7 @@ async fn a_converter_that_counts_reports_the_same_card_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_contact_may_be_on_a_module_of_its_own() {
-    let spec = ModbusPortalSpec { inputs: Some(part(9, "generic-contacts", 3)), ..whole(PortalKind::Door, WHOLE, 0) };
+    let spec = with(whole(PortalKind::Door, WHOLE, 0), |parts| parts.inputs = Some(part(9, "generic-contacts", 3)));
     let rig = Rig::new(vec![spec], &[]).await;
     // Nothing is wired yet: as good as an open door.
     rig.reports(|r| r.contact_open == Some(true)).await;
@@ -102,8 +102,10 @@ async fn a_turnstile_reports_ways_passages_and_fire() {
 async fn two_gates_of_one_turnstile_of_contacts_receive_each_of_its_own_way() {
     let ways = [("in", 0, Direction::In), ("out", 1, Direction::Out)];
     let gates = ways.map(|(id, channel, way)| {
-        let output = Some(part(5, "generic-turnstile-contacts", channel));
-        ModbusPortalSpec { direction: Some(way), ..portal(id, PortalKind::Gate, None, output) }
+        let output = part(5, "generic-turnstile-contacts", channel);
+        let mut gate = portal(id, PortalKind::Gate, output.clone(), output);
+        gate.portal.direction = Some(way);
+        gate
     });
     let rig = Rig::new(gates.to_vec(), &[]).await;
     for (id, ..) in ways {

@@ -23,13 +23,13 @@ mod releases;
 
 use super::bus::{Bus, BusError};
 use super::queue::Priority;
-use super::{BusSpec, LineSpec, ModbusPortalSpec, ModbusPortals, Observer, Outcome, start, task};
+use super::{ModbusPortals, Observer, Outcome, bus, start};
 use crate::access::decision::{Decision, Grant, Reason};
 use crate::access::event::AlarmKind;
 use crate::access::id::{CardUid, PortalId};
 use crate::access::input::{self, Input, PortalReport, Presented};
 use crate::access::portal::PortalKind;
-use crate::config::Part;
+use crate::config::{BusConfig, BusLine, Part, Parts, PortalConfig, PortalDevice};
 use crate::gateway::ports::{Inbox, InboxReceiver, PortalOrder};
 use crate::profile::{Profile, read, shipped};
 use crate::wire::modbus::{Reply, Request, Space};
@@ -145,39 +145,54 @@ fn part(unit: u8, id: &str, channel: u16) -> Part {
     Part { bus: "riser".into(), unit, profile: profile(id), channel }
 }
 
-fn portal(id: &str, kind: PortalKind, reader: Option<Part>, output: Option<Part>) -> ModbusPortalSpec {
-    let id = id.parse().unwrap();
-    ModbusPortalSpec { id, kind, direction: None, slots: 1, reader, output, meter: None, inputs: None }
+fn portal(id: &str, kind: PortalKind, reader: Part, output: Part) -> PortalConfig {
+    let parts = Parts { reader, slots: 1, output, meter: None, inputs: None };
+    PortalConfig::for_test(id, kind, PortalDevice::Parts(parts))
+}
+
+fn parts(portal: &PortalConfig) -> &Parts {
+    portal.device.parts().unwrap()
+}
+
+/// The same portal with other parts.
+fn with(mut portal: PortalConfig, change: impl FnOnce(&mut Parts)) -> PortalConfig {
+    let PortalDevice::Parts(parts) = &mut portal.device else { panic!("{} has no parts", portal.portal.id) };
+    change(parts);
+    portal
 }
 
 /// A portal whose reader and output are channel `channel` of unit 5.
-fn whole(kind: PortalKind, id: &str, channel: u16) -> ModbusPortalSpec {
-    portal("portal", kind, Some(part(5, id, channel)), Some(part(5, id, channel)))
+fn whole(kind: PortalKind, id: &str, channel: u16) -> PortalConfig {
+    portal("portal", kind, part(5, id, channel), part(5, id, channel))
 }
 
 /// `power-N`: its reader is unit N, its relay channel N - 1 of unit 21.
-fn power_box(n: u8) -> ModbusPortalSpec {
+fn power_box(n: u8) -> PortalConfig {
     let output = part(21, RELAYS, u16::from(n) - 1);
-    portal(&format!("power-{n}"), PortalKind::PowerBox, Some(part(n, READER, 0)), Some(output))
+    portal(&format!("power-{n}"), PortalKind::PowerBox, part(n, READER, 0), output)
 }
 
-fn boxes(n: u8) -> Vec<ModbusPortalSpec> {
+fn boxes(n: u8) -> Vec<PortalConfig> {
     (1..=n).map(power_box).collect()
 }
 
 /// `door`: its reader is unit 9, its lock channel 7 of unit 21.
-fn door() -> ModbusPortalSpec {
-    portal("door", PortalKind::Door, Some(part(9, WHOLE, 0)), Some(part(21, RELAYS, 7)))
+fn door() -> PortalConfig {
+    portal("door", PortalKind::Door, part(9, WHOLE, 0), part(21, RELAYS, 7))
 }
 
 /// The devices of these portals.
-fn devices(specs: &[ModbusPortalSpec]) -> Line {
-    let parts = specs.iter().flat_map(|s| [&s.reader, &s.output, &s.meter, &s.inputs]).flatten();
+fn devices(specs: &[PortalConfig]) -> Line {
+    let parts = specs.iter().flat_map(|portal| parts(portal).all());
     Line::new(parts.map(|p| (p.unit, Arc::clone(&p.profile))).collect::<BTreeMap<_, _>>())
 }
 
-fn bus_on(cable: &Cable) -> BusSpec {
-    BusSpec::new("riser", LineSpec::Memory(cable.clone()), 200)
+fn bus_at(line: BusLine) -> BusConfig {
+    BusConfig { id: "riser".into(), line, timeout_ms: 200, echo: None, any_transaction: false, devices_dir: None }
+}
+
+fn bus_on(cable: &Cable) -> BusConfig {
+    bus_at(cable.line())
 }
 
 /// In place of the gateway: what it received, and where to send orders.
@@ -318,7 +333,7 @@ impl Deref for Rig {
 
 impl Rig {
     /// On a line over TCP in memory. Every portal is online.
-    async fn new(specs: Vec<ModbusPortalSpec>, allowed: &[&str]) -> Self {
+    async fn new(specs: Vec<PortalConfig>, allowed: &[&str]) -> Self {
         let line = devices(&specs);
         let rig = Self::on(&line, None, specs, allowed);
         rig.online().await;
@@ -326,27 +341,28 @@ impl Rig {
     }
 
     /// On a line in memory: serial at `baud`, or over TCP.
-    fn on(line: &Line, baud: Option<u32>, specs: Vec<ModbusPortalSpec>, allowed: &[&str]) -> Self {
+    fn on(line: &Line, baud: Option<u32>, specs: Vec<PortalConfig>, allowed: &[&str]) -> Self {
         Self::at(bus_on(&Cable::new(line, baud)), line, specs, allowed)
     }
 
-    fn at(bus: BusSpec, line: &Line, specs: Vec<ModbusPortalSpec>, allowed: &[&str]) -> Self {
-        let kinds: HashMap<_, _> = specs.iter().map(|spec| (spec.id.to_string(), spec.kind)).collect();
+    fn at(bus: BusConfig, line: &Line, specs: Vec<PortalConfig>, allowed: &[&str]) -> Self {
+        let kinds: HashMap<_, _> = specs.iter().map(|spec| (spec.portal.id.to_string(), spec.portal.kind)).collect();
         let hold_ms = move |portal: &str| (kinds[portal] != PortalKind::PowerBox).then_some(1000);
         Self::with(bus, line, specs, (), grants(allowed, hold_ms))
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "a test gives away what only the rig uses")]
     fn with(
-        bus: BusSpec,
+        bus: BusConfig,
         line: &Line,
-        specs: Vec<ModbusPortalSpec>,
+        specs: Vec<PortalConfig>,
         observer: impl Observer + 'static,
         answers: impl FnMut(&Input) -> Option<PortalOrder> + Send + 'static,
     ) -> Self {
         logs::install();
         let (inbox, taken) = Inbox::new();
         let observer: Arc<dyn Observer> = Arc::new(observer);
-        let running = start(vec![bus], specs, &inbox, &observer);
+        let running = start(&[bus], &specs, &inbox, &observer);
         Self { gateway: Gateway::run(taken, &running.outlets, answers), running, line: line.clone() }
     }
 
@@ -391,14 +407,14 @@ impl Board {
     const READ: Request = Request::Read { space: Space::Coil, address: 5, count: 1 };
 
     /// Units 1 to `units`, at `baud` or over TCP.
-    fn new(units: u8, baud: Option<u32>, change: impl FnOnce(&mut BusSpec)) -> Self {
+    fn new(units: u8, baud: Option<u32>, change: impl FnOnce(&mut BusConfig)) -> Self {
         logs::install();
         let line = Line::new((1..=units).map(|unit| (unit, profile(RELAYS))));
         let cable = Cable::new(&line, baud);
         let mut spec = bus_on(&cable);
         change(&mut spec);
         let units = (1..=units).map(|unit| (unit, Duration::ZERO)).collect();
-        let (bus, task) = task::open(spec, &units, Arc::new(()));
+        let (bus, task) = bus::open(spec, &units, Arc::new(()));
         tokio::spawn(task);
         Self { line, cable, bus }
     }

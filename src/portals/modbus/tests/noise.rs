@@ -62,21 +62,21 @@ impl Observer for Judge {
     }
 }
 
-fn specs() -> Vec<ModbusPortalSpec> {
+fn specs() -> Vec<PortalConfig> {
     let controller = |n: u8| {
-        let whole = Some(part(n, "generic-door-controller", 0));
+        let whole = part(n, "generic-door-controller", 0);
         let door = portal(&format!("door-{n}"), PortalKind::Door, whole.clone(), whole);
-        ModbusPortalSpec { meter: Some(part(31, "eastron-sdm120", 0)), ..door }
+        with(door, |parts| parts.meter = Some(part(31, "eastron-sdm120", 0)))
     };
     let mut specs = boxes(4);
     specs.extend([door(), controller(10), controller(11)]);
     specs
 }
 
-fn place(spec: &ModbusPortalSpec) -> (String, Place) {
-    let (reader, output) = (spec.reader.as_ref().unwrap(), spec.output.as_ref().unwrap());
+fn place(spec: &PortalConfig) -> (String, Place) {
+    let Parts { reader, output, .. } = parts(spec);
     let place = Place {
-        kind: spec.kind,
+        kind: spec.portal.kind,
         reader: reader.unit,
         relay: (output.unit, output.channel),
         shown: None,
@@ -87,7 +87,7 @@ fn place(spec: &ModbusPortalSpec) -> (String, Place) {
         superseded: 0,
         reported: 0,
     };
-    (spec.id.to_string(), place)
+    (spec.portal.id.to_string(), place)
 }
 
 /// Grants to a card whose first byte is even; a box is cut when its card has left.

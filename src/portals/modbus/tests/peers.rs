@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::*;
 use crate::config::{ModbusServerConfig, Parity, SerialConfig};
-use crate::portals::modbus::server::{ServerPortal, serve};
+use crate::portals::modbus::server::serve;
 
 const BOARD: &str = "lc-tech-relay-8ch";
 
@@ -82,15 +82,15 @@ impl Pair {
     }
 }
 
-async fn a_line_of_devices(line: LineSpec, mut peer: Peer) {
-    let power_box = portal("power", PortalKind::PowerBox, Some(part(5, READER, 0)), Some(part(21, BOARD, 3)));
-    let power_box = ModbusPortalSpec { meter: Some(part(5, "eastron-sdm120", 0)), ..power_box };
-    let gate = portal("gate", PortalKind::Gate, None, Some(part(21, BOARD, 6)));
+async fn a_line_of_devices(line: BusLine, mut peer: Peer) {
+    let power_box = portal("power", PortalKind::PowerBox, part(5, READER, 0), part(21, BOARD, 3));
+    let power_box = with(power_box, |parts| parts.meter = Some(part(5, "eastron-sdm120", 0)));
+    let gate = portal("gate", PortalKind::Gate, part(21, BOARD, 6), part(21, BOARD, 6));
     // 41.2 W and 103.4 kWh as IEEE 754 singles, before the meter is read for the first time: its energy is read every half minute.
     assert_eq!(peer.report("set 5 4 12 16932 52429").await, "ok");
     assert_eq!(peer.report("set 5 4 342 17102 52429").await, "ok");
     // A peer in Python on a busy machine is slow; a pulse whose answer is late is not tried again.
-    let rig = Rig::at(BusSpec::new("riser", line, 1000), &Line::new([]), vec![power_box, gate], &[CARD]);
+    let rig = Rig::at(BusConfig { timeout_ms: 1000, ..bus_at(line) }, &Line::new([]), vec![power_box, gate], &[CARD]);
     rig.online().await;
     rig.reports(|r| r.power_w.is_some_and(|w| (w - 41.2).abs() < 0.01)).await;
     rig.reports(|r| r.energy_kwh.is_some_and(|e| (e - 103.4).abs() < 0.01)).await;
@@ -110,7 +110,7 @@ async fn a_line_of_devices(line: LineSpec, mut peer: Peer) {
 #[ignore = "needs pymodbus and socat, which tests/run installs"]
 async fn an_independent_line_of_devices_works_over_tcp() {
     let (peer, port) = Peer::start(&["device", "tcp"]).await;
-    a_line_of_devices(LineSpec::Tcp(format!("127.0.0.1:{port}")), peer).await;
+    a_line_of_devices(BusLine::Tcp(format!("127.0.0.1:{port}").parse().unwrap()), peer).await;
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn an_independent_line_of_devices_works_over_tcp() {
 async fn an_independent_line_of_devices_works_on_a_serial_line() {
     let pair = Pair::start().await;
     let (peer, _) = Peer::start(&["device", "rtu", &pair.far]).await;
-    a_line_of_devices(LineSpec::Serial(Pair::serial(&pair.near)), peer).await;
+    a_line_of_devices(BusLine::Serial(Pair::serial(&pair.near)), peer).await;
 }
 
 /// Serves one door and lets an independent controller ask.
@@ -129,8 +129,8 @@ async fn a_controller(serial: Option<SerialConfig>, arguments: &[&str]) {
         serial,
         allow: vec!["127.0.0.0/8".parse().unwrap()],
     };
-    let door = ServerPortal { id: "door".parse().unwrap(), kind: PortalKind::Door, unit: 13 };
-    let server = serve(spec, vec![door], &inbox).await.unwrap();
+    let door = PortalConfig::for_test("door", PortalKind::Door, PortalDevice::ModbusServer { unit: 13 });
+    let server = serve(spec, &[door], &inbox).await.unwrap();
     let gateway = Gateway::run(taken, &server.outlets, grants(&[CARD], |_| Some(3000)));
     let port = server.address.unwrap().port().to_string();
     let arguments: Vec<&str> = arguments.iter().map(|a| if *a == "PORT" { port.as_str() } else { a }).collect();

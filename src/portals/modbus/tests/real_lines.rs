@@ -38,12 +38,12 @@ impl Plugged {
         Self::Serial { link, serving, _near: near }
     }
 
-    fn spec(&self) -> LineSpec {
+    fn spec(&self) -> BusLine {
         match self {
-            Self::Tcp(served) => LineSpec::Tcp(served.address.to_string()),
+            Self::Tcp(served) => BusLine::Tcp(served.address.to_string().parse().unwrap()),
             Self::Serial { link, .. } => {
                 let port = link.to_str().unwrap().to_owned();
-                LineSpec::Serial(SerialConfig { port, baud: 19_200, parity: Parity::None, stop_bits: 1 })
+                BusLine::Serial(SerialConfig { port, baud: 19_200, parity: Parity::None, stop_bits: 1 })
             }
         }
     }
@@ -63,7 +63,7 @@ async fn a_box_and_a_door_on(serial: bool) {
     let line = devices(&specs);
     let plugged = if serial { Plugged::serial(&line, folder.path()) } else { Plugged::tcp(&line, 0).await };
     let port = if let Plugged::Tcp(served) = &plugged { served.address.port() } else { 0 };
-    let rig = Rig::at(BusSpec::new("riser", plugged.spec(), 1000), &line, specs, &[CARD]);
+    let rig = Rig::at(BusConfig { timeout_ms: 1000, ..bus_at(plugged.spec()) }, &line, specs, &[CARD]);
     rig.online().await;
     rig.line.present(9, 0, uid(CARD));
     rig.relay(21, 7, true).await;

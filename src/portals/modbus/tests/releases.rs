@@ -12,7 +12,7 @@ const ON: Request = Request::WriteCoil { address: 0, value: 0xFF00 };
 async fn door_of(id: &str, change: impl FnOnce(&mut Output)) -> Rig {
     let mut output = part(7, id, 0);
     change(Arc::make_mut(&mut output.profile).output.as_mut().unwrap());
-    let specs = vec![portal("door", PortalKind::Door, None, Some(output))];
+    let specs = vec![portal("door", PortalKind::Door, output.clone(), output)];
     let rig = Rig::on(&devices(&specs), Some(38_400), specs, &[]);
     rig.online().await;
     rig
@@ -100,4 +100,28 @@ async fn of_two_releases_at_once_the_second_one_counts_for_both() {
     rig.relay(7, 0, false).await;
     assert!(begun.elapsed() > ms(1900), "{:?}", begun.elapsed());
     assert_eq!(rig.count(|i| matches!(i, Input::Alarm { .. })), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_relay_is_asked_again_until_the_deadline_and_not_after_it() {
+    for (id, code) in [("lc-tech-relay-8ch", 5), (RELAYS, 6)] {
+        let rig = door_of(id, |_| {}).await;
+        let releases =
+            || rig.writes(0).into_iter().filter(|r| !matches!(r, Request::WriteCoil { value: 0, .. })).count();
+        rig.line.fault(7, Fault::Refuses(code));
+        rig.release("door", 1000);
+        sleep(ms(350)).await;
+        assert!(releases() > 2, "{id}: {:?}", rig.writes(0));
+        rig.line.fault(7, Fault::None);
+        rig.relay(7, 0, true).await;
+        rig.relay(7, 0, false).await;
+        rig.line.fault(7, Fault::Refuses(code));
+        rig.release("door", 1000);
+        rig.receives(1, alarm(AlarmKind::PortalOffline, "not confirmed within 1500 ms")).await;
+        assert_eq!(rig.count(report(|r| r.online == Some(false))), 0, "{id}: busy is not broken");
+        let sent = releases();
+        rig.line.fault(7, Fault::None);
+        rig.relay_stays(7, 0, false).await;
+        assert_eq!(releases(), sent, "{id}: sent after the deadline");
+    }
 }

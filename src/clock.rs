@@ -81,8 +81,8 @@ struct Judge {
     offset_ms: i64,
     /// The offset from which steps back are counted, in milliseconds; `None` while the clock is untrusted.
     trusted_offset_ms: Option<i64>,
-    /// The offset that the newest `iat` of each stream gives.
-    centers: BTreeMap<StreamName, i64>,
+    /// The newest `iat` of each stream, and the offset that it gives; `None`: received before this run.
+    centers: BTreeMap<StreamName, (Timestamp, Option<i64>)>,
     /// Changes not yet taken.
     changes: Vec<ClockChange>,
 }
@@ -144,10 +144,16 @@ impl Clock {
         }
         let mut judge = self.lock();
         let offset_ms = Reading { wall_ms: iat.0, ..self.source.read() }.offset_ms();
-        match judge.centers.get_mut(stream) {
-            Some(newest) => *newest = offset_ms.max(*newest),
-            None => drop(judge.centers.insert(stream.clone(), offset_ms)),
+        let known = judge.centers.get(stream).copied();
+        if known.is_none_or(|(newest, _)| newest < iat) {
+            let offset_ms = known.and_then(|(_, offset_ms)| offset_ms).max(Some(offset_ms));
+            judge.centers.insert(stream.clone(), (iat, offset_ms));
         }
+    }
+
+    /// The newest message of `stream` before this run was made at `iat`: one that is no newer, as a broker may keep, proves nothing.
+    pub fn message_known(&self, stream: &StreamName, iat: Timestamp) {
+        self.lock().centers.insert(stream.clone(), (iat, None));
     }
 
     /// The clock is right, as the operator knows: it is trusted from here on, whatever it showed before.
@@ -218,9 +224,10 @@ impl Judge {
     }
 
     fn agreeing_center(&self) -> Option<StreamName> {
-        let ahead_ms = |center: &i64| self.offset_ms.saturating_sub(*center);
-        let agrees = |center: &i64| (-BEHIND_IAT_MS_MAX..=AHEAD_OF_IAT_MS_MAX).contains(&ahead_ms(center));
-        self.centers.iter().find(|(_, center)| agrees(center)).map(|(stream, _)| stream.clone())
+        let agrees = |center_ms: i64| {
+            (-BEHIND_IAT_MS_MAX..=AHEAD_OF_IAT_MS_MAX).contains(&self.offset_ms.saturating_sub(center_ms))
+        };
+        self.centers.iter().find(|(_, (_, offset_ms))| offset_ms.is_some_and(agrees)).map(|(stream, _)| stream.clone())
     }
 
     /// A trusted reading.
@@ -413,6 +420,19 @@ mod tests {
             clock.message_made_at(&stream, Timestamp(START.0 + made_at_ms));
             assert_eq!(trusted(&clock), expected, "{made_at_ms} ms");
         }
+    }
+
+    #[test]
+    fn what_a_center_made_before_the_last_run_restores_no_trust() {
+        let (clock, manual) = Clock::manual(Timestamp(START.0 - 60_000));
+        clock.not_before(Timestamp(START.0 + YEAR_MS));
+        clock.message_known(&office(), START);
+        assert!(!trusted(&clock));
+        clock.message_made_at(&office(), START);
+        assert!(!trusted(&clock), "a copy that the broker kept");
+        clock.message_made_at(&office(), Timestamp(START.0 + 1));
+        manual.advance_ms(60_000);
+        assert!(trusted(&clock));
     }
 
     #[test]

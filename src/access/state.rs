@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{Changes, Position};
 use super::event::{AuditEvent, Event, GapCause, Mark, PostureSource, StreamRevision};
-use super::id::{ClockTrust, PortalId, StreamName, Timestamp};
+use super::id::{ClockTrust, Now, PortalId, StreamName, Timestamp};
 use super::list::{AccessList, Applied};
 use super::policy::Policy;
 use super::portal::Posture;
@@ -44,7 +44,7 @@ impl State {
     pub fn fold(&mut self, event: &AuditEvent, changes: Option<&Changes>) {
         if let Some(changes) = changes {
             self.receive(&changes.stream, changes.at);
-            self.note_iat(&changes.stream, changes.iat, event.at);
+            self.note_iat(&changes.stream, changes.iat, (event.at, event.clock));
             if let Ok(ops) = &changes.content {
                 self.list.replay(ops, changes.at);
             }
@@ -53,11 +53,11 @@ impl State {
     }
 
     /// Applies a message live; its event is noted when it is recorded.
-    pub fn apply(&mut self, changes: &Changes, policy: &Policy, now: Timestamp) -> Applied {
+    pub fn apply(&mut self, changes: &Changes, policy: &Policy, now: Now) -> Applied {
         self.receive(&changes.stream, changes.at);
-        self.note_iat(&changes.stream, changes.iat, now);
+        self.note_iat(&changes.stream, changes.iat, (now.wall, now.clock));
         match &changes.content {
-            Ok(ops) => self.list.apply(ops, changes.at, policy, now),
+            Ok(ops) => self.list.apply(ops, changes.at, policy, now.wall),
             Err(_) => Applied::default(),
         }
     }
@@ -66,10 +66,12 @@ impl State {
         self.streams.entry(stream.clone()).or_default().receive(at);
     }
 
-    /// Remembers when a change or a head of `stream` was made. One of the future does not make the list younger than now.
-    pub fn note_iat(&mut self, stream: &StreamName, iat: Option<Timestamp>, now: Timestamp) {
+    /// Remembers when a change or a head of `stream` was made. One of the future does not make the list younger than now, by a
+    /// clock that is trusted: at once, or with the event that records the trust.
+    pub fn note_iat(&mut self, stream: &StreamName, iat: Option<Timestamp>, (now, clock): (Timestamp, ClockTrust)) {
+        let latest = if clock == ClockTrust::Trusted { now } else { Timestamp(i64::MAX) };
         let track = self.streams.entry(stream.clone()).or_default();
-        track.newest_iat = track.newest_iat.max(iat.map(|iat| iat.min(now)));
+        track.newest_iat = track.newest_iat.max(iat.map(|iat| iat.min(latest)));
     }
 
     /// Folds a live event. That of a message was applied by [`State::apply`].
@@ -106,9 +108,12 @@ impl State {
             | Event::ChangesApplied { .. }
             | Event::Alarm { .. }
             | Event::PortalOnline { .. }
-            | Event::PortalOffline { .. }
-            | Event::Boot { .. }
-            | Event::ClockStep { .. } => {}
+            | Event::PortalOffline { .. } => {}
+            Event::Boot { .. } | Event::ClockStep { .. } => {
+                if event.clock == ClockTrust::Trusted {
+                    self.streams.values_mut().for_each(|track| track.newest_iat = track.newest_iat.min(Some(event.at)));
+                }
+            }
         }
     }
 

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::access::change::{Changes, Op, Position, Subject};
     use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
-    use crate::access::id::{CardUid, Holder, Revision};
+    use crate::access::id::{CardUid, ClockTrust, Holder, Mono, Now, Revision};
     use crate::access::portal::PortalKind;
     use crate::access::schedule::{Holiday, Schedule, Window};
 
@@ -165,10 +165,11 @@ mod tests {
             Op::Enrol { uid: uid("04A1B2C3D4E5F6"), enrolment },
         ];
         let stream: StreamName = "card-office".parse().unwrap();
+        let now = |ms| Now { wall: Timestamp(ms), mono: Mono(0), clock: ClockTrust::Trusted };
         let message =
             |seq, ops| Changes { stream: stream.clone(), at: at(seq), iat: Some(Timestamp(4)), content: Ok(ops) };
-        state.apply(&message(1, ops), &crate::access::policy::Policy::default(), Timestamp(5));
-        state.apply(&message(4, Vec::new()), &crate::access::policy::Policy::default(), Timestamp(6));
+        state.apply(&message(1, ops), &crate::access::policy::Policy::default(), now(5));
+        state.apply(&message(4, Vec::new()), &crate::access::policy::Policy::default(), now(6));
         let portal: PortalId = "power-412".parse().unwrap();
         state.boxes.insert(portal.clone(), PowerSource::Card(uid("04A1B2C3D4E5F6")));
         state.commands.insert("01J9".to_owned(), Timestamp(7));

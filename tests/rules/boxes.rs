@@ -168,7 +168,7 @@ fn a_restart_cuts_the_card_that_may_not_and_leaves_the_one_that_may() {
     // Known to be lost by the disk, but killed before the cut was recorded.
     let lost = w.received("card-office", crate::world::at(1, 9), Ok(vec![op::report_lost("uid:A")]));
     let dormgate::access::input::Input::Changes(received) = lost else { unreachable!() };
-    state.apply(&received.changes, &Policy::default(), w.now().wall);
+    state.apply(&received.changes, &Policy::default(), w.now());
     let seen = w.restart_with(state);
     assert_eq!((seen.cuts(), seen.openings()), (vec![("power-412", "lost")], 0));
     assert!(w.is_on("power-413"));

@@ -2,7 +2,9 @@
 
 use dormgate::access::effect::{Effect, PortalOrder};
 use dormgate::access::event::{AlarmKind, EventKind, Record};
+use dormgate::access::id::ClockTrust;
 use dormgate::access::input::{ClockChange, Input, Operator, PortalReport};
+use dormgate::access::policy::{Policy, UntrustedClock};
 use dormgate::access::portal::Posture;
 
 use crate::world::{BEGIN_MS, World, op};
@@ -38,6 +40,45 @@ fn an_operators_posture_survives_a_restart_and_one_for_all_replaces_those_for_on
     assert_eq!(seen.modes(), [("gate-in", Posture::Secure)]);
     assert_eq!(w.present("gate-in", "A"), "granted");
     w.assert_replay_is_life();
+}
+
+#[test]
+fn an_untrusted_clock_neither_ends_a_posture_early_nor_keeps_free_access() {
+    const DAY_MS: i64 = 86_400_000;
+    // What the wall clock is off by, whether the gateway restarts before, and the modes then, before the end, and after it.
+    let in_one_run = [(Posture::FreeAccess, Posture::FreeAccess), (Posture::Lockdown, Posture::Lockdown)];
+    let after_a_start = [(Posture::FreeAccess, Posture::Secure), (Posture::Lockdown, Posture::Lockdown)];
+    for (off_ms, restarts, cases) in [
+        (365 * DAY_MS, false, in_one_run),
+        (-365 * DAY_MS, false, in_one_run),
+        (365 * DAY_MS, true, after_a_start),
+        (-365 * DAY_MS, true, after_a_start),
+    ] {
+        for (set, before) in cases {
+            let mut w = World::new();
+            w.publish(vec![op::posture("gate-in", set, Some(BEGIN_MS + 60_000))]);
+            (w.wall_off_ms, w.clock) = (off_ms, ClockTrust::Untrusted);
+            if restarts {
+                w.restart();
+            }
+            w.input(Input::Clock(ClockChange::Untrusted));
+            w.pass_s(59);
+            let mode = |w: &World| {
+                let modes = w.engine.status(w.now()).modes;
+                modes.iter().find(|(id, _)| id.as_str() == "gate-in").map_or(Posture::Secure, |(_, mode)| *mode)
+            };
+            assert_eq!(mode(&w), before, "{set:?}, off by {off_ms} ms, restart: {restarts}");
+            let ended = w.pass_s(1).modes().contains(&("gate-in", Posture::Secure));
+            assert_eq!((ended, mode(&w)), (before != Posture::Secure, Posture::Secure), "{set:?} {off_ms} {restarts}");
+            w.assert_replay_is_life();
+        }
+    }
+    let grant = Policy { untrusted_clock: UntrustedClock::Grant, ..Policy::default() };
+    let mut w = World::with(grant);
+    w.publish(vec![op::posture("gate-in", Posture::FreeAccess, Some(BEGIN_MS + 60_000))]);
+    w.clock = ClockTrust::Untrusted;
+    w.restart();
+    assert_eq!(w.present("gate-in", "X"), "free_access", "the policy grants it");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use dormgate::access::change::ErrorCode;
 use dormgate::access::decision::{GrantReason, Reason};
 use dormgate::access::engine::{MALFORMED_SHOWN_MS, MALFORMED_WINDOW_MS};
-use dormgate::access::event::{AlarmKind, Event, EventKind, Outcome};
+use dormgate::access::event::{AlarmKind, Event, EventKind, Flush, Outcome};
 use dormgate::access::id::{ClockTrust, Timestamp};
 use dormgate::access::input::{CardSet, Command, CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::portal::{Direction, Posture};
@@ -136,14 +136,26 @@ fn a_command_acts_once_also_after_a_restart() {
 }
 
 #[test]
-fn a_reply_waits_for_the_record_of_its_command() {
+fn a_reply_waits_for_the_record_of_its_command_which_is_flushed_at_once_only_where_an_id_is_remembered() {
     let mut w = World::new();
-    let seen = w.command("j1", release("door-412"));
-    let after = seen.0.iter().find_map(|e| match e {
-        dormgate::access::effect::Effect::Reply { after, .. } => Some(*after),
-        _ => None,
-    });
-    assert_eq!(after, Some(seen.records().last().unwrap().event.n));
+    let offline = PortalReport { online: Some(false), ..PortalReport::default() };
+    w.report("gate-in", offline);
+    let rows = [
+        ("j1", "door-412", "ok"),
+        ("j1", "door-412", "duplicate"),
+        ("j2", "none", "rejected"),
+        ("j3", "gate-in", "failed"),
+    ];
+    for (jti, portal, status) in rows {
+        let seen = w.command(jti, release(portal));
+        let after = seen.0.iter().find_map(|e| match e {
+            dormgate::access::effect::Effect::Reply { after, .. } => Some(*after),
+            _ => None,
+        });
+        let record = seen.records().find(|r| r.event.kind() == EventKind::Command).unwrap();
+        assert_eq!((after, seen.reply().status.as_str()), (Some(record.event.n), status));
+        assert_eq!(record.flush == Flush::Now, ["ok", "failed"].contains(&status), "{status}");
+    }
 }
 
 fn command_of(w: &World, jti: &str, iat_ms: i64, exp_ms: i64) -> Input {

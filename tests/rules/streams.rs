@@ -4,13 +4,13 @@ use dormgate::access::change::{ErrorCode, Head, NoteCode, OpError};
 use dormgate::access::decision::Decision;
 use dormgate::access::effect::{Have, Outcome};
 use dormgate::access::event::EventKind;
-use dormgate::access::input::{CommandKind, Input, Operator};
+use dormgate::access::input::{ClockChange, CommandKind, Input, Operator, TrustedBy};
 use dormgate::access::policy::Policy;
 
-use dormgate::access::id::Timestamp;
+use dormgate::access::id::{ClockTrust, Timestamp};
 
 use crate::damaged::{RESIDENT, damaged};
-use crate::world::{APARTMENT, OFFICE, World, at, name, op};
+use crate::world::{APARTMENT, BEGIN_MS, OFFICE, World, at, name, op};
 
 #[test]
 fn an_ack_reports_what_was_received_and_what_is_missing() {
@@ -348,4 +348,32 @@ fn a_list_is_as_old_as_the_newest_message_that_was_made_not_that_arrived() {
     assert_eq!((age(&w, 0), stale(&mut w)), (Some(0), false));
     w.pass_s(30);
     assert_eq!(age(&w, 0), Some(30));
+}
+
+#[test]
+fn the_age_of_a_list_does_not_follow_a_clock_that_cannot_be_trusted() {
+    for (off_ms, restarts) in [(1_000_000_000_000, false), (-1_000_000_000_000, false), (1_000_000_000_000, true)] {
+        let mut w = World::new();
+        let age = |w: &World| w.engine.status(w.now()).streams[0].age_s;
+        w.issue("A", "p1");
+        (w.wall_off_ms, w.clock) = (off_ms, ClockTrust::Untrusted);
+        if restarts {
+            w.restart();
+        }
+        w.pass_s(50);
+        assert_eq!(age(&w), Some(50), "off by {off_ms} ms");
+        // What the center made two days later, by its own clock, and the time that passes then.
+        let iat = Some(Timestamp(BEGIN_MS + 2 * 86_400_000));
+        let head = Head { stream: name(OFFICE), at: at(1, 1), iat, cards: 0, digest: String::new() };
+        for expected in [0, 20] {
+            w.input(Input::Head(head.clone()));
+            assert_eq!(age(&w), Some(expected), "an old head that is handed out again changes nothing");
+            w.pass_s(20);
+        }
+        // That center was wrong, as the clock shows that is trusted again.
+        (w.wall_off_ms, w.clock) = (0, ClockTrust::Trusted);
+        w.input(Input::Clock(ClockChange::Trusted(TrustedBy::CaughtUp)));
+        w.pass_s(5);
+        assert_eq!(age(&w), Some(5));
+    }
 }

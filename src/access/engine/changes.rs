@@ -28,7 +28,7 @@ impl Engine {
             Received::Stale => (Outcome::Stale, Applied::default(), Vec::new()),
         };
         if received == Received::Duplicate {
-            self.state.note_iat(&changes.stream, changes.iat, now.wall);
+            self.state.note_iat(&changes.stream, changes.iat, (now.wall, now.clock));
         }
         let errors = changes.content.err().unwrap_or_default();
         let errors = if outcome == Outcome::Rejected { errors } else { Vec::new() };
@@ -50,7 +50,7 @@ impl Engine {
             return (Outcome::Rejected, Applied::default(), Vec::new());
         }
         let integrity_before = self.integrity();
-        let applied = self.state.apply(changes, &self.policy, now.wall);
+        let applied = self.state.apply(changes, &self.policy, now);
         // A list that is trusted more or less than before concerns every box.
         let everything = applied.affected.site || integrity_before != self.integrity();
         let turned = self.judge_boxes((!everything).then_some(applied.affected.cards.as_slice()), now);
@@ -98,7 +98,7 @@ impl Engine {
             return;
         }
         let integrity_before = self.integrity();
-        self.state.note_iat(&name, head.iat, now.wall);
+        self.state.note_iat(&name, head.iat, (now.wall, now.clock));
         let track = self.state.streams.entry(name.clone()).or_default();
         let goal = track.take_head(head);
         let reached = track.goal.is_none();

@@ -56,7 +56,10 @@ impl Engine {
             taken: (done.status == ReplyStatus::Ok || done.status == ReplyStatus::Failed)
                 .then(|| (command.jti.clone(), command.exp)),
         };
-        let after = self.record(event, Flush::Now, now);
+        // Whoever ordered it waits until the id is on disk, so that the command never acts again. A refusal leaves nothing to
+        // remember: a repeated old command makes no work for the disk.
+        let is_taken = matches!(&event, Event::Command { taken: Some(_), .. });
+        let after = self.record(event, if is_taken { Flush::Now } else { Flush::Soon }, now);
         let reply =
             Reply { jti: Some(command.jti.clone()), status: done.status, error: done.error, result: done.result };
         self.out.push(Effect::Reply { after, reply: Box::new(reply) });

@@ -25,6 +25,7 @@ mod reports;
 mod requests;
 mod resync;
 mod status;
+mod time;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -56,6 +57,7 @@ pub use rejections::{REJECTIONS_RECORDED_MAX, REJECTIONS_WINDOW_MS};
 use requests::Answers;
 use resync::ResyncPlan;
 pub use status::{MeterStatus, Status, StreamStatus};
+use time::TrustedTime;
 
 /// What the engine is built with.
 #[derive(Clone, Debug)]
@@ -110,6 +112,7 @@ pub struct Engine {
     resync: ResyncPlan,
     /// The last record that an acknowledgement may have to wait for.
     last_flushed_now: u64,
+    time: TrustedTime,
     /// The next instant at which a window or posture ends, so that standing grants are judged again.
     next_edge: Option<Timestamp>,
     deadlines: Deadlines,
@@ -151,6 +154,7 @@ impl Engine {
             rejections: Rejections::default(),
             resync: ResyncPlan::new(seed),
             last_flushed_now: state.last_n,
+            time: TrustedTime::after(state.trusted_at),
             next_edge: None,
             deadlines: Deadlines::default(),
             out: Vec::new(),
@@ -160,6 +164,7 @@ impl Engine {
 
     /// Handles one input and returns what to do, in order.
     pub fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        self.time.read(now, input.made_by_center().map(|(_, iat)| iat));
         self.pass_edges(now);
         match input {
             Input::Boot { found, version } => self.boot(&found, &version, now),
@@ -344,7 +349,7 @@ impl Engine {
 
     /// Judges standing grants and modes again when a window or posture has ended.
     fn pass_edges(&mut self, now: Now) {
-        if self.next_edge.is_some_and(|edge| edge <= now.wall) {
+        if self.next_edge.is_some_and(|edge| edge <= self.time.at(now).at) {
             self.judge_all_boxes(now);
             self.send_modes(now);
         }
@@ -353,7 +358,7 @@ impl Engine {
     fn find_next_edge(&mut self, now: Now) {
         let cards = self.boxes.values().filter_map(|b| b.claim()?.card());
         let ends = cards.filter_map(|uid| self.edge_of(uid, now));
-        self.next_edge = ends.chain(self.state.list.site.next_posture_end(now.wall)).min();
+        self.next_edge = ends.chain(self.state.list.site.next_posture_end(self.time.at(now).at)).min();
         self.set_edge_deadline(now);
     }
 
@@ -371,13 +376,13 @@ impl Engine {
         let edges = PortalKind::ALL.iter().copied().flat_map(|kind| {
             card.enrolments_for(kind, self.policy.reissue_keeps).flat_map(|e| [e.not_before(), e.not_after()])
         });
-        edges.flatten().filter(|end| *end > now.wall).min()
+        edges.flatten().filter(|end| *end > self.time.at(now).at).min()
     }
 
     /// The wall clock may be set forward meanwhile, so a far edge is looked at again each minute.
     fn set_edge_deadline(&mut self, now: Now) {
         let at = self.next_edge.map(|edge| {
-            let wait_ms = u64::try_from(edge.0.saturating_sub(now.wall.0)).unwrap_or(0);
+            let wait_ms = u64::try_from(edge.0.saturating_sub(self.time.at(now).at.0)).unwrap_or(0);
             now.mono.plus_ms(wait_ms.min(EDGE_CHECK_MS))
         });
         self.deadlines.set(Due::Edge, at);

@@ -3,6 +3,8 @@
 use super::super::effect::{Effect, PortalOrder};
 use super::super::event::{AlarmKind, Event, Flush, Mark, PostureSource};
 use super::super::id::{Now, PortalId};
+use super::super::list::PostureRegister;
+use super::super::policy::UntrustedClock;
 use super::super::portal::{Portal, PortalKind, Posture};
 use super::Engine;
 
@@ -12,7 +14,18 @@ impl Engine {
         if self.state.fire {
             return Posture::Fire;
         }
-        self.state.list.site.posture(&portal.id, now.wall).max(self.state.operator_posture(&portal.id))
+        let set = self.state.list.site.posture(&portal.id);
+        set.map_or(Posture::Secure, |set| self.posture_now(set, now)).max(self.state.operator_posture(&portal.id))
+    }
+
+    /// What a posture that a center set has come to by trusted time. Where that only states the earliest time that it can be, free
+    /// access may have ended and is a window to be judged by a clock that cannot be trusted.
+    fn posture_now(&self, set: &PostureRegister, now: Now) -> Posture {
+        let Some(until) = set.until else { return set.posture };
+        let time = self.time.at(now);
+        let doubtful =
+            !time.is_exact && set.posture == Posture::FreeAccess && self.policy.untrusted_clock == UntrustedClock::Deny;
+        if until <= time.at || doubtful { Posture::Secure } else { set.posture }
     }
 
     /// Sends every gate and door its mode, where it is another than the last one sent.

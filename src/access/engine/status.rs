@@ -63,7 +63,7 @@ impl Engine {
     /// Milliseconds since the newest change or head of a stream was made, by the center's clock; `None`: none came yet.
     pub(super) fn age_ms(&self, stream: &StreamName, now: Now) -> Option<u64> {
         let made_at = self.state.streams.get(stream)?.newest_iat?;
-        Some(u64::try_from(now.wall.0.saturating_sub(made_at.0)).unwrap_or(0))
+        Some(u64::try_from(self.time.of_lists(now).0.saturating_sub(made_at.0)).unwrap_or(0))
     }
 
     /// The state for those who watch.

@@ -21,12 +21,6 @@ pub struct PostureRegister {
     pub until: Option<Timestamp>,
 }
 
-impl PostureRegister {
-    fn at(&self, now: Timestamp) -> Posture {
-        if self.until.is_some_and(|until| until <= now) { Posture::Secure } else { self.posture }
-    }
-}
-
 /// A schedule and the op that defined it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleRegister {
@@ -58,12 +52,8 @@ impl Site {
 
     /// The posture that the centers set for `portal`: the newer of its own register and that of `*`.
     #[must_use]
-    pub fn posture(&self, portal: &PortalId, now: Timestamp) -> Posture {
-        match (self.portals.get(portal), &self.all_portals) {
-            (None, None) => Posture::Secure,
-            (Some(one), None) | (None, Some(one)) => one.at(now),
-            (Some(own), Some(all)) => if own.revision > all.revision { own } else { all }.at(now),
-        }
+    pub fn posture(&self, portal: &PortalId) -> Option<&PostureRegister> {
+        self.portals.get(portal).into_iter().chain(&self.all_portals).max_by_key(|register| register.revision)
     }
 
     /// The earliest end of a posture after `now`.

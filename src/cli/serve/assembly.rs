@@ -106,6 +106,8 @@ impl<'c> Assembly<'c> {
         );
         let clock = Clock::system();
         clock.not_before(recovered.state.trusted_at);
+        let known = recovered.state.streams.iter().filter_map(|(stream, track)| Some((stream, track.newest_iat?)));
+        known.for_each(|(stream, iat)| clock.message_known(stream, iat));
         let (inbox, taken) = Inbox::new();
         let (metrics, mut registry) = (Metrics::default(), Registry::with_prefix("dormgate"));
         metrics.register(&mut registry);

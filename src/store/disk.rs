@@ -131,10 +131,10 @@ impl Medium for Directory {
     }
 
     fn write_container(&self, dir: &str, container: &Container) -> io::Result<()> {
-        generation::write(&self.path(dir), container)
+        generation::write_container(&self.path(dir), container)
     }
 
     fn read_container(&self, dir: &str) -> Result<Container, ContainerError> {
-        generation::read(&self.path(dir))
+        generation::read_container(&self.path(dir))
     }
 }

@@ -1,21 +1,80 @@
-//! What the store reports to the gateway. A gateway that does not receive for a while slows nothing down: what waits is merged.
+//! What the store reports: to the gateway while it runs, and of what it found on disk.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::integrity::RecoveryIssue;
-
-/// Events under way to the gateway; more wait in the store, merged.
-const EVENTS_MAX: usize = 1024;
 /// How often the listener looks whether a flush hangs.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A flush that takes this long, in looks, is a stall.
 const STALL_LOOKS: u32 = 2;
+
+/// Whether everything that was ever acknowledged is in the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// It is.
+    Complete,
+    /// Events of this span, both ends inclusive, are lost or could not be applied: ask for the list again and grant nothing
+    /// new until it came.
+    Damaged {
+        /// First lost event.
+        lost_from: u64,
+        /// Last lost event.
+        lost_to: u64,
+    },
+}
+
+/// One thing that is wrong on disk. Numbers are those of events, ranges inclusive.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant names its fields")]
+pub enum RecoveryIssue {
+    /// A generation is damaged and not used.
+    #[error("generation `{name}` is damaged ({why}); it was moved to `damaged/`")]
+    GenerationSetAside { name: String, why: String },
+    /// A generation cannot be read now; it was left where it is.
+    #[error("generation `{name}` cannot be read now ({why}); free some space or check the disk")]
+    GenerationUnreadable { name: String, why: String },
+    /// The last write was cut short before it was reported durable.
+    #[error("`{segment}` ended in {bytes} bytes of an unfinished write that was never reported durable; removed")]
+    TornTail { segment: String, bytes: u64 },
+    /// Bytes of a segment are no event.
+    #[error("bytes {from} to {to} of `{segment}` are damaged; a copy of it is kept in `damaged/`")]
+    BadBytes { segment: String, from: u64, to: u64 },
+    /// A segment cannot be read.
+    #[error("`{segment}` cannot be read ({why}); check the disk")]
+    SegmentUnreadable { segment: String, why: String },
+    /// An event could not be decoded or applied.
+    #[error("event {n} could not be applied: {why}")]
+    NotApplied { n: u64, why: String },
+    /// An event's number is not above the one before it; it was not applied.
+    #[error("event {n} comes after one of the same or a higher number; not applied")]
+    OutOfOrder { n: u64 },
+    /// An event does not follow from the one before it, though none is missing between.
+    #[error("event {n} does not follow from the one before it: one of them was edited")]
+    ChainBroken { n: u64 },
+    /// Acknowledged events are gone.
+    #[error("events {from} to {to} are lost")]
+    Lost { from: u64, to: u64 },
+    /// Events that a generation already holds are gone from the journal: the state has them, the audit has not.
+    #[error("events {from} to {to} are lost to the audit; the state holds their effects")]
+    AuditLost { from: u64, to: u64 },
+    /// A loss that a later `log_gap` event names.
+    #[error("events {from} to {to} are lost, as a `log_gap` already records")]
+    KnownLoss { from: u64, to: u64 },
+    /// The file that holds how far the journal was durable cannot be read, or only in part.
+    #[error("`journal/durable` is damaged or missing")]
+    MarkUnreadable,
+    /// The disk had no room to open a generation, so the reserve file was removed.
+    #[error("the disk is full; the reserve file was removed to start; make room")]
+    ReserveReleased,
+    /// Nothing can be written.
+    #[error("the store cannot be written ({why}); decisions go on, nothing is acknowledged; make the disk writable")]
+    NotWritable { why: String },
+}
 
 /// What the store reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +83,6 @@ pub enum StoreEvent {
     Durable {
         /// The last durable event.
         through: u64,
-        /// How many became durable.
-        events: u64,
         /// How long writing and syncing took; the longest if several flushes are reported at once.
         took: Duration,
     },
@@ -36,7 +93,7 @@ pub enum StoreEvent {
         /// Last.
         to: u64,
     },
-    /// An event can never be written: a error of the caller. It counts as lost.
+    /// An event can never be written: an error of the caller. It counts as lost.
     Refused {
         /// Its number.
         n: u64,
@@ -80,109 +137,102 @@ pub enum StoreEvent {
     Found(RecoveryIssue),
 }
 
-/// The sending end; shared by the store's threads.
-#[derive(Debug)]
-pub(super) struct Outbox(Mutex<Pending>);
-
-#[derive(Debug)]
-struct Pending {
-    to: Option<mpsc::Sender<StoreEvent>>,
-    waiting: VecDeque<StoreEvent>,
-}
-
-impl Pending {
-    fn push(&mut self, event: StoreEvent) {
-        if let (
-            Some(StoreEvent::Durable { through, events, took }),
-            StoreEvent::Durable { through: later, events: more, took: other },
-        ) = (self.waiting.back_mut(), &event)
-        {
-            (*through, *events, *took) = (*later, *events + *more, (*took).max(*other));
-        } else {
-            self.waiting.push_back(event);
-        }
-    }
-
-    fn send(&mut self) {
-        let Some(to) = &self.to else {
-            self.waiting.clear();
-            return;
-        };
-        while let Some(event) = self.waiting.pop_front() {
-            match to.try_send(event) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Full(event)) => {
-                    self.waiting.push_front(event);
-                    return;
-                }
-                Err(mpsc::error::TrySendError::Closed(_)) => self.waiting.clear(),
-            }
-        }
-    }
-}
-
-impl Outbox {
-    pub(super) fn new(busy: Option<Arc<Busy>>) -> (Self, StoreEvents) {
-        let (to, from) = mpsc::channel(EVENTS_MAX);
-        let pending = Pending { to: Some(to), waiting: VecDeque::new() };
-        (Self(Mutex::new(pending)), StoreEvents { from, busy, next_look: None, seen: 0, looks: 0 })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Pending> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn report(&self, event: StoreEvent) {
-        let mut pending = self.lock();
-        pending.push(event);
-        pending.send();
-    }
-
-    /// Sends what did not fit before. `true`: all is sent.
-    pub(super) fn retry(&self) -> bool {
-        let mut pending = self.lock();
-        pending.send();
-        pending.waiting.is_empty()
-    }
-
-    /// Nothing more will be reported.
-    pub(super) fn end(&self) {
-        self.lock().to = None;
-    }
-}
-
-/// Whether the writer is in a write: odd while it is, and another number each time.
+/// Between the store's threads and the gateway.
 #[derive(Debug, Default)]
-pub(super) struct Busy(AtomicU64);
+struct Channel {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+    /// Odd while the writer is in a write, and another number each time.
+    writes: AtomicU64,
+}
 
-impl Busy {
-    pub(super) fn change(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+/// Bounded by the merging: without a flush nothing is reported but what happens once, and flushes in a row are one.
+#[derive(Debug, Default)]
+struct Waiting {
+    events: VecDeque<StoreEvent>,
+    ended: bool,
+}
+
+impl Channel {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The sending end; shared by the store's threads. Sending never waits.
+#[derive(Debug)]
+pub(super) struct Outbox(Arc<Channel>);
 
 /// The receiving end of the store's events.
 #[derive(Debug)]
 pub struct StoreEvents {
-    from: mpsc::Receiver<StoreEvent>,
-    busy: Option<Arc<Busy>>,
+    channel: Arc<Channel>,
+    /// Whether writes are watched; a simulation has no time.
+    timed: bool,
     next_look: Option<Instant>,
     seen: u64,
     looks: u32,
+}
+
+pub(super) fn channel(timed: bool) -> (Outbox, StoreEvents) {
+    let channel = Arc::<Channel>::default();
+    (Outbox(Arc::clone(&channel)), StoreEvents { channel, timed, next_look: None, seen: 0, looks: 0 })
+}
+
+impl Outbox {
+    pub(super) fn report(&self, event: StoreEvent) {
+        if Arc::strong_count(&self.0) == 1 {
+            // Nobody receives any more.
+            return;
+        }
+        let mut waiting = self.0.lock();
+        if let (Some(StoreEvent::Durable { through, took }), StoreEvent::Durable { through: later, took: other }) =
+            (waiting.events.back_mut(), &event)
+        {
+            (*through, *took) = (*later, (*took).max(*other));
+        } else {
+            waiting.events.push_back(event);
+        }
+        drop(waiting);
+        self.0.wake.notify_one();
+    }
+
+    /// A write begins or ends.
+    pub(super) fn write_changes(&self) {
+        self.0.writes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Nothing more will be reported.
+    pub(super) fn end(&self) {
+        self.0.lock().ended = true;
+        self.0.wake.notify_one();
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl StoreEvents {
     /// The next event; `None` when the store is closed. May be dropped and called again without losing anything.
     pub async fn recv(&mut self) -> Option<StoreEvent> {
         loop {
-            let Some(busy) = self.busy.clone() else { return self.from.recv().await };
+            let (event, ended) = {
+                let mut waiting = self.channel.lock();
+                (waiting.events.pop_front(), waiting.ended)
+            };
+            if event.is_some() || ended {
+                return event;
+            }
             let look = *self.next_look.get_or_insert_with(|| Instant::now() + LOOK_EVERY);
             tokio::select! {
                 biased;
-                event = self.from.recv() => return event,
-                () = tokio::time::sleep_until(look) => {
+                () = self.channel.wake.notified() => {}
+                () = tokio::time::sleep_until(look), if self.timed => {
                     self.next_look = Some(Instant::now() + LOOK_EVERY);
-                    if let Some(stalled) = self.look(busy.0.load(Ordering::Relaxed)) {
+                    if let Some(stalled) = self.look() {
                         return Some(stalled);
                     }
                 }
@@ -192,17 +242,17 @@ impl StoreEvents {
 
     /// The next event if there is one now.
     pub fn try_recv(&mut self) -> Option<StoreEvent> {
-        self.from.try_recv().ok()
+        self.channel.lock().events.pop_front()
     }
 
-    fn look(&mut self, busy: u64) -> Option<StoreEvent> {
-        if busy.is_multiple_of(2) || busy != self.seen {
-            (self.seen, self.looks) = (busy, 0);
+    fn look(&mut self) -> Option<StoreEvent> {
+        let writes = self.channel.writes.load(Ordering::Relaxed);
+        if writes.is_multiple_of(2) || writes != self.seen {
+            (self.seen, self.looks) = (writes, 0);
             return None;
         }
         self.looks = self.looks.saturating_add(1);
-        let for_ms = u64::from(self.looks) * 1000;
-        (self.looks >= STALL_LOOKS).then_some(StoreEvent::Stalled { for_ms })
+        (self.looks >= STALL_LOOKS).then_some(StoreEvent::Stalled { for_ms: u64::from(self.looks) * 1000 })
     }
 }
 
@@ -210,28 +260,26 @@ impl StoreEvents {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_gateway_that_does_not_receive_gets_one_durable_for_many() {
-        let (outbox, mut events) = Outbox::new(None);
-        let durable = |through| StoreEvent::Durable { through, events: 1, took: Duration::from_millis(through) };
-        (1..=EVENTS_MAX as u64 + 500).for_each(|n| outbox.report(durable(n)));
-        assert!(!outbox.retry());
-        for n in 1..=EVENTS_MAX as u64 {
-            assert_eq!(events.try_recv(), Some(durable(n)));
+    #[tokio::test]
+    async fn a_gateway_that_does_not_receive_gets_one_durable_for_many_and_then_the_end() {
+        let (outbox, mut events) = channel(true);
+        let durable = |through, took| StoreEvent::Durable { through, took: Duration::from_millis(took) };
+        [1, 5, 2].into_iter().zip(1..).for_each(|(took, through)| outbox.report(durable(through, took)));
+        outbox.report(StoreEvent::Recovered);
+        outbox.report(durable(4, 0));
+        drop(outbox);
+        for expected in [Some(durable(3, 5)), Some(StoreEvent::Recovered), Some(durable(4, 0)), None, None] {
+            assert_eq!(events.recv().await, expected);
         }
-        assert!(outbox.retry());
-        let StoreEvent::Durable { through, events, .. } = events.try_recv().unwrap() else { panic!() };
-        assert_eq!((through, events), (EVENTS_MAX as u64 + 500, 500));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_hangs_is_reported_while_it_hangs() {
-        let busy = Arc::new(Busy::default());
-        let (_outbox, mut events) = Outbox::new(Some(Arc::clone(&busy)));
-        busy.change();
+        let (outbox, mut events) = channel(true);
+        outbox.write_changes();
         assert_eq!(events.recv().await, Some(StoreEvent::Stalled { for_ms: 2000 }));
         assert_eq!(events.recv().await, Some(StoreEvent::Stalled { for_ms: 3000 }));
-        busy.change();
+        outbox.write_changes();
         let quiet = tokio::time::timeout(Duration::from_secs(60), events.recv()).await;
         assert!(quiet.is_err());
     }

@@ -2,39 +2,17 @@
 //! A commit either succeeds as a whole or leaves the journal as it was. No time, threads or queues here.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::marks::MarkWriter;
 use super::medium::{JOURNAL, Medium};
+use super::reader::Index;
 use super::replay::{Place, Segment};
-use super::segment::{self, BODY_BYTES_MAX, Frame, Header};
+use super::segment::{self, Frame, Header};
+use super::shared::lock;
 use crate::access::event::Record;
 use crate::access::id::Timestamp;
 use crate::wire::audit;
-
-/// The segments and how far they are durable; shared with readers.
-#[derive(Debug, Default)]
-pub(super) struct Index {
-    pub segments: Vec<Segment>,
-    /// The last durable event; 0: none.
-    pub last: u64,
-    /// The latest trusted time up to it.
-    pub trusted_at: Timestamp,
-}
-
-/// The index under its lock.
-#[derive(Debug, Default)]
-pub(super) struct SharedIndex(Mutex<Index>);
-
-impl SharedIndex {
-    pub(super) fn new(index: Index) -> Self {
-        Self(Mutex::new(index))
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, Index> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// What must be put right before the next write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +24,14 @@ pub(super) enum Repair {
 }
 
 /// Where and after what the journal goes on.
-pub(super) struct Start {
+pub(super) struct JournalEnd {
+    /// The last durable event.
     pub place: Place,
     /// The last segment, if it can be written on.
     pub open: Option<Segment>,
     /// Last event lost at the journal's end; 0: none.
     pub lost_to: u64,
-    /// What the start could not put right.
+    /// What a failed write, or the start, left behind.
     pub repair: Option<Repair>,
 }
 
@@ -62,14 +41,10 @@ pub(super) type Refused = (u64, &'static str);
 /// The journal's writing end.
 pub(super) struct Journal {
     medium: Arc<dyn Medium>,
-    index: Arc<SharedIndex>,
+    index: Arc<Mutex<Index>>,
     segment_bytes: u64,
     mark: MarkWriter,
-    /// The last durable event.
-    place: Place,
-    open: Option<Segment>,
-    lost_to: u64,
-    repair: Option<Repair>,
+    end: JournalEnd,
     /// Durable, but not yet in the mark.
     unmarked: Option<u64>,
 }
@@ -77,18 +52,17 @@ pub(super) struct Journal {
 impl Journal {
     pub(super) fn new(
         medium: Arc<dyn Medium>,
-        index: Arc<SharedIndex>,
+        index: Arc<Mutex<Index>>,
         segment_bytes: u64,
         mark: MarkWriter,
-        start: &Start,
+        end: JournalEnd,
     ) -> Self {
-        let Start { place, open, lost_to, repair } = *start;
-        Self { medium, index, segment_bytes, mark, place, open, lost_to, repair, unmarked: None }
+        Self { medium, index, segment_bytes, mark, end, unmarked: None }
     }
 
     /// The last event that is in the journal.
     pub(super) fn last(&self) -> u64 {
-        self.place.n
+        self.end.place.n
     }
 
     /// Writes `batch` and makes it durable; returns what of it can never be written. After an error nothing of the batch is
@@ -97,7 +71,7 @@ impl Journal {
         self.put_right()?;
         let mut refused = Vec::new();
         let mut bytes = Vec::new();
-        let mut place = self.place;
+        let mut place = self.end.place;
         let mut first = None;
         for record in batch {
             let event = &record.event;
@@ -116,7 +90,7 @@ impl Journal {
         }
         if let Some(first) = first {
             self.append(first, &bytes)?;
-            self.place = place;
+            self.end.place = place;
             self.unmarked = Some(place.n);
         }
         self.write_mark()?;
@@ -132,27 +106,27 @@ impl Journal {
         if let Some(n) = self.unmarked {
             self.mark.write(&*self.medium, n)?;
             self.unmarked = None;
-            let mut index = self.index.lock();
+            let mut index = lock(&self.index);
             index.last = n;
-            index.trusted_at = self.place.trusted_at;
+            index.trusted_at = self.end.place.trusted_at;
         }
         Ok(())
     }
 
     fn append(&mut self, first: (u64, Timestamp), bytes: &[u8]) -> io::Result<()> {
         let room = |open: &Segment| open.length < self.segment_bytes;
-        let segment = match self.open.filter(room) {
+        let segment = match self.end.open.filter(room) {
             Some(open) => self.append_to(open, bytes)?,
             None => self.begin(first, bytes)?,
         };
-        let mut index = self.index.lock();
+        let mut index = lock(&self.index);
         match index.segments.last_mut() {
             Some(last) if last.first_n == segment.first_n => *last = segment,
             Some(_) | None => index.segments.push(segment),
         }
         drop(index);
-        self.open = Some(segment);
-        self.lost_to = 0;
+        self.end.open = Some(segment);
+        self.end.lost_to = 0;
         Ok(())
     }
 
@@ -160,21 +134,21 @@ impl Journal {
         let path = Segment::path(open.first_n);
         let written = self.medium.write_at(&path, open.length, bytes).and_then(|()| self.medium.sync(&path));
         if let Err(error) = written {
-            self.repair = Some(Repair::Cut { first_n: open.first_n, length: open.length });
+            self.end.repair = Some(Repair::Cut { first_n: open.first_n, length: open.length });
             return Err(error);
         }
         Ok(Segment { length: open.length + bytes.len() as u64, ..open })
     }
 
     fn begin(&mut self, (first_n, trusted_at): (u64, Timestamp), bytes: &[u8]) -> io::Result<Segment> {
-        let header = Header { first_n, lost_to: self.lost_to, trusted_at, prev: self.place.hash };
+        let header = Header { first_n, lost_to: self.end.lost_to, trusted_at, prev: self.end.place.hash };
         let whole = [header.encode().as_slice(), bytes].concat();
         let path = Segment::path(first_n);
         let medium = &self.medium;
         let written =
             medium.write_at(&path, 0, &whole).and_then(|()| medium.sync(&path)).and_then(|()| medium.sync_dir(JOURNAL));
         if let Err(error) = written {
-            self.repair = Some(Repair::Remove { first_n });
+            self.end.repair = Some(Repair::Remove { first_n });
             return Err(error);
         }
         Ok(Segment { first_n, length: whole.len() as u64, trusted_at })
@@ -183,7 +157,7 @@ impl Journal {
     /// Takes back what a failed commit may have left. The segment is not written on: after a failed sync the state of the
     /// disk's cache is unknown.
     fn put_right(&mut self) -> io::Result<()> {
-        match self.repair {
+        match self.end.repair {
             None => return Ok(()),
             Some(Repair::Cut { first_n, length }) => {
                 let path = Segment::path(first_n);
@@ -195,15 +169,8 @@ impl Journal {
                 self.medium.sync_dir(JOURNAL)?;
             }
         }
-        self.open = None;
-        self.repair = None;
+        self.end.open = None;
+        self.end.repair = None;
         Ok(())
     }
-}
-
-/// Rough size of a record in bytes, for batches and queues.
-pub(super) fn rough_size(record: &Record) -> usize {
-    /// What an event without evidence takes on average.
-    const EVENT_BYTES: usize = 512;
-    record.evidence.len().min(BODY_BYTES_MAX) + EVENT_BYTES
 }

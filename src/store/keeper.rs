@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::events::StoreEvent;
-use super::integrity::RecoveryIssue;
+use super::events::{RecoveryIssue, StoreEvent};
 use super::medium::Medium;
 use super::replay::{self, Segment};
 use super::reserve::Reserve;
-use super::shared::Shared;
-use super::{Fold, manifest, marks};
+use super::shared::{Shared, lock};
+use super::{Fold, generation, marks};
 
 /// A generation is written at least this often while events come.
 const GENERATION_EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -77,7 +76,7 @@ impl<F: Fold> Keeper<F> {
     /// All chores that are due.
     pub(super) fn chores(&mut self, requested: bool) {
         self.keep_cursor();
-        let events = self.shared.index.lock().last.saturating_sub(self.generation);
+        let events = lock(&self.shared.index).last.saturating_sub(self.generation);
         let due = events >= self.shared.options.generation_events
             || events > 0 && Self::passed(self.generated, GENERATION_EVERY);
         let resting = self.failed.is_some() && !Self::passed(self.failed, GENERATION_RETRY);
@@ -115,7 +114,7 @@ impl<F: Fold> Keeper<F> {
 
     fn write_generation(&mut self) {
         let begun = self.shared.now();
-        match generation::<F>(&self.shared, self.generation) {
+        match write_generation::<F>(&self.shared, self.generation) {
             Ok(None) => {}
             Ok(Some((position, records))) => {
                 self.generation = position;
@@ -138,17 +137,17 @@ impl<F: Fold> Keeper<F> {
         if self.oldest_beyond(u64::MAX).is_none() {
             return;
         }
-        let Some(needed_after) = manifest::needed_after(medium) else { return };
+        let Some(needed_after) = generation::needed_after(medium) else { return };
         let mut removed = false;
         while let Some(first_n) = self.oldest_beyond(needed_after) {
-            self.shared.index.lock().segments.retain(|segment| segment.first_n != first_n);
+            lock(&self.shared.index).segments.retain(|segment| segment.first_n != first_n);
             removed = true;
             if let Err(error) = medium.remove(&Segment::path(first_n)) {
                 tracing::warn!("cannot remove the old segment `{}`: {error}", Segment::path(first_n));
             }
         }
         if removed {
-            let first = self.shared.index.lock().segments.first().map_or(0, |s| s.first_n);
+            let first = lock(&self.shared.index).segments.first().map_or(0, |s| s.first_n);
             self.shared.outbox.report(StoreEvent::Retained { first });
         }
     }
@@ -157,7 +156,7 @@ impl<F: Fold> Keeper<F> {
     fn oldest_beyond(&self, held: u64) -> Option<u64> {
         let options = &self.shared.options;
         let age_ms = i64::from(options.retain_days).saturating_mul(DAY_MS);
-        let index = self.shared.index.lock();
+        let index = lock(&self.shared.index);
         let [oldest, next, ..] = index.segments.as_slice() else { return None };
         let last = next.first_n.saturating_sub(1);
         let beyond = index.last.saturating_sub(last) >= options.retain_events
@@ -167,7 +166,7 @@ impl<F: Fold> Keeper<F> {
 
     /// Walks through all segments and reports what is wrong with them, beyond what the start reported.
     pub(super) fn scrub(&mut self) {
-        let segments = self.shared.index.lock().segments.clone();
+        let segments = lock(&self.shared.index).segments.clone();
         let medium = &*self.shared.medium;
         let mut replayed = replay::check(medium, &segments);
         replayed.keep_copies(medium);
@@ -182,7 +181,7 @@ impl<F: Fold> Keeper<F> {
     /// What is left to do when the writer has ended.
     pub(super) fn finish(&mut self) {
         self.keep_cursor();
-        let last = self.shared.index.lock().last;
+        let last = lock(&self.shared.index).last;
         if last.saturating_sub(self.generation) >= CLOSING_EVENTS.min(self.shared.options.generation_events) {
             self.write_generation();
         }
@@ -202,17 +201,17 @@ impl<F: Fold> Keeper<F> {
 }
 
 /// Makes the generation of the journal as it is durable now, from the generation before it and the journal alone.
-fn generation<F: Fold>(shared: &Shared, newest: u64) -> Result<Option<(u64, u64)>, String> {
+fn write_generation<F: Fold>(shared: &Shared, newest: u64) -> Result<Option<(u64, u64)>, String> {
     let medium: &dyn Medium = &*shared.medium;
     let (segments, last) = {
-        let index = shared.index.lock();
+        let index = lock(&shared.index);
         (index.segments.clone(), index.last)
     };
     if last <= newest {
         return Ok(None);
     }
     let mut issues = Vec::new();
-    let (mut state, base) = manifest::newest::<F>(medium, &mut issues);
+    let (mut state, base) = generation::newest::<F>(medium, &mut issues);
     let (place, mut replayed) = replay::replay(medium, replay::after(&segments, base.n), base, &mut state);
     replayed.keep_copies(medium);
     if place.n < last {
@@ -233,7 +232,7 @@ fn generation<F: Fold>(shared: &Shared, newest: u64) -> Result<Option<(u64, u64)
     if place.n <= base.n {
         return Ok(None);
     }
-    let records = manifest::write(medium, &state, place)?;
-    manifest::prune(medium);
+    let records = generation::write(medium, &state, place)?;
+    generation::prune(medium);
     Ok(Some((place.n, records)))
 }

@@ -60,6 +60,11 @@ fn inside(name: &str, dir: &str) -> bool {
     name.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
 }
 
+/// The files that are `path` or below it.
+fn at_or_below(names: &BTreeMap<String, usize>, path: &str) -> Vec<(String, usize)> {
+    names.iter().filter(|(n, _)| *n == path || inside(n, path)).map(|(n, at)| (n.clone(), *at)).collect()
+}
+
 /// The rest of `name` below `dir`, up to the next `/`.
 fn child_of<'a>(name: &'a str, dir: &str) -> Option<&'a str> {
     name.strip_prefix(dir)?.strip_prefix('/')?.split('/').next()
@@ -227,7 +232,7 @@ impl Medium for MemoryDisk {
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         let mut inner = self.writable()?;
         inner.durable_names.retain(|name, _| !inside(name, dir));
-        let now: Vec<_> = inner.names.iter().filter(|(n, _)| inside(n, dir)).map(|(n, at)| (n.clone(), *at)).collect();
+        let now = at_or_below(&inner.names, dir);
         inner.durable_names.extend(now);
         Ok(())
     }
@@ -238,8 +243,7 @@ impl Medium for MemoryDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut inner = self.writable()?;
-        let moved: Vec<_> =
-            inner.names.iter().filter(|(n, _)| *n == from || inside(n, from)).map(|(n, at)| (n.clone(), *at)).collect();
+        let moved = at_or_below(&inner.names, from);
         if moved.is_empty() {
             return Err(not_found(from));
         }
@@ -261,10 +265,9 @@ impl Medium for MemoryDisk {
     fn remove(&self, path: &str) -> io::Result<()> {
         let mut inner = self.writable()?;
         let mut freed = 0;
-        let gone: Vec<_> = inner.names.keys().filter(|n| *n == path || inside(n, path)).cloned().collect();
-        for name in gone {
-            let at = inner.names.remove(&name);
-            freed += at.and_then(|at| inner.files.get(at)).map_or(0, |f| f.now.len() as u64);
+        for (name, at) in at_or_below(&inner.names, path) {
+            inner.names.remove(&name);
+            freed += inner.files.get(at).map_or(0, |f| f.now.len() as u64);
         }
         if let Fault::Full { room } = inner.fault {
             inner.fault = Fault::Full { room: room + freed };

@@ -5,13 +5,13 @@
 //! is not decided here: the state is a [`Fold`] of the caller.
 //!
 //! ```text
-//! mod      the handle                       open     a store from its parts
-//! queue    what waits for the writer        writer   the thread that commits
-//! journal  segments, marks, repair          segment  their bytes
-//! recover  the start                        replay   the one judge of the chain, also of `verify`
-//! keeper   generations, retention           manifest which generation counts   generation  sled
-//! record   the state as records             reader   the audit feed            events      what is reported
-//! medium   the disk's interface             disk     a directory               memory      a simulated disk
+//! mod      the handle                       open        a store from its parts    shared  what its threads share
+//! queue    what waits for the writer        writer      the thread that commits
+//! journal  appends, repairs                 segment     its bytes                 marks   how far it is durable
+//! recover  the start                        replay      the one judge of the chain, also of `verify`
+//! keeper   generations, retention           generation  which one counts, sled    record  the state as records
+//! reader   the audit feed                   events      what is reported          reserve a file to give back
+//! medium   the disk's interface             disk        a directory               memory  a simulated disk
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -27,10 +27,8 @@ use crate::wire::audit::Hash;
 mod disk;
 mod events;
 mod generation;
-mod integrity;
 mod journal;
 mod keeper;
-mod manifest;
 mod marks;
 mod medium;
 mod memory;
@@ -48,8 +46,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use events::{StoreEvent, StoreEvents};
-pub use integrity::{Integrity, RecoveryIssue};
+pub use events::{Integrity, RecoveryIssue, StoreEvent, StoreEvents};
 pub use memory::{Fault, MemoryDisk};
 pub use open::Stepper;
 pub use reader::StoredEvent;
@@ -57,7 +54,7 @@ pub use replay::{Break, Verified};
 pub use writer::Stepped;
 
 use disk::Directory;
-use shared::Shared;
+use shared::{Shared, lock};
 
 /// Longest time [`Store::close`] waits for what is left to be written, in milliseconds; SIGTERM must drain within 5 s.
 pub const CLOSE_MS_MAX: u64 = 4000;
@@ -187,7 +184,7 @@ pub enum Closed {
 }
 
 /// Takes the directory's lock; `None`: it cannot be written and has no lock file, so nothing else writes there either.
-fn lock(dir: &Path) -> Result<Option<File>, StoreError> {
+fn claim(dir: &Path) -> Result<Option<File>, StoreError> {
     let fail = |source| StoreError::Dir { dir: dir.to_owned(), source };
     let path = dir.join(LOCK);
     let lock = match OpenOptions::new().write(true).create(true).truncate(false).open(&path) {
@@ -243,9 +240,9 @@ impl Store {
     pub fn open<F: Fold>(dir: &Path, options: Options) -> Result<(Self, StoreEvents, Recovered<F>), StoreError> {
         let fail = |source| StoreError::Dir { dir: dir.to_owned(), source };
         std::fs::create_dir_all(dir).map_err(fail)?;
-        let lock = lock(dir)?;
+        let held = claim(dir)?;
         open::open_on::<F>(Arc::new(Directory::new(dir)), options, true)
-            .and_then(|opened| opened.run(lock))
+            .and_then(|opened| opened.run(held))
             .map_err(|error| store_error(dir, error))
     }
 
@@ -276,13 +273,13 @@ impl Store {
     /// The first event that is kept; 0 if there is none.
     #[must_use]
     pub fn first(&self) -> u64 {
-        self.0.0.index.lock().segments.first().map_or(0, |segment| segment.first_n)
+        lock(&self.0.0.index).segments.first().map_or(0, |segment| segment.first_n)
     }
 
     /// The last durable event; 0 if there is none.
     #[must_use]
     pub fn last_durable(&self) -> u64 {
-        self.0.0.index.lock().last
+        lock(&self.0.0.index).last
     }
 
     /// The last event the center has.
@@ -311,7 +308,7 @@ impl Store {
     /// # Errors
     /// The error of the disk.
     pub fn read_blocking(&self, from: u64, max_events: usize, max_bytes: usize) -> io::Result<Vec<StoredEvent>> {
-        reader::read(&self.0.0, from, max_events, max_bytes)
+        self.0.0.reader.read(from, max_events, max_bytes)
     }
 
     /// [`Self::read_blocking`] on a thread made for that.
@@ -328,7 +325,11 @@ impl Store {
     #[must_use]
     pub fn close_blocking(&self) -> Closed {
         self.0.0.queue.close();
-        if self.0.0.done.wait(Duration::from_millis(CLOSE_MS_MAX)) { Closed::Drained } else { Closed::Unfinished }
+        if self.0.0.requests.wait_done(Duration::from_millis(CLOSE_MS_MAX)) {
+            Closed::Drained
+        } else {
+            Closed::Unfinished
+        }
     }
 
     /// [`Self::close_blocking`] on a thread made for that.

@@ -3,23 +3,23 @@
 use std::fs::File;
 use std::io;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use tokio::time::Instant;
 
-use super::events::{Busy, Outbox, StoreEvents};
-use super::integrity::RecoveryIssue;
-use super::journal::{Index, Journal, SharedIndex, Start};
+use super::events::{RecoveryIssue, StoreEvents, channel};
+use super::journal::Journal;
 use super::keeper::Keeper;
 use super::marks::MarkWriter;
 use super::medium::{JOURNAL, Medium};
 use super::memory::{Fault, MemoryDisk};
 use super::queue::Queue;
+use super::reader::{Index, Reader};
 use super::reserve::Reserve;
-use super::shared::{Done, Requests, Shared};
+use super::shared::{Requests, Shared, lock};
 use super::writer::{Stepped, Writer};
-use super::{Fold, Handle, Options, Recovered, Store, manifest, reader, recover, replay};
+use super::{Fold, Handle, Options, Recovered, Store, generation, recover};
 
 /// Does for a store on a [`MemoryDisk`] what threads do for one on disk, step by step on call.
 pub struct Stepper<F> {
@@ -72,10 +72,10 @@ pub(super) struct Opened<F> {
 
 impl<F: Fold> Opened<F> {
     /// Starts the threads. `lock` is held until they have ended; a directory that cannot be written may have none.
-    pub(super) fn run(self, lock: Option<File>) -> io::Result<(Store, StoreEvents, Recovered<F>)> {
+    pub(super) fn run(self, held: Option<File>) -> io::Result<(Store, StoreEvents, Recovered<F>)> {
         let Self { store, events, recovered, writer, keeper } = self;
         let shared = Arc::clone(&store.0.0);
-        *shared.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;
+        *lock(&shared.lock) = held;
         let ending = Arc::clone(&shared);
         let write = move || {
             writer.run();
@@ -101,48 +101,32 @@ impl<F: Fold> Opened<F> {
 pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed: bool) -> io::Result<Opened<F>> {
     let begun = timed.then(Instant::now);
     let made = recover::make_dirs(&*medium);
-    manifest::prune(&*medium);
-    let mut found = recover::recover::<F>(&*medium)?;
-    let durable = found.next_n.saturating_sub(1);
+    generation::prune(&*medium);
+    let recover::Found { mut recovered, segments, end, base, acked } = recover::recover::<F>(&*medium)?;
+    let last = end.place.n;
     let mut mark = MarkWriter::default();
-    let marked = made.and_then(|()| mark.reset(&*medium, durable)).and_then(|()| medium.sync_dir(JOURNAL));
+    let marked = made.and_then(|()| mark.reset(&*medium, last)).and_then(|()| medium.sync_dir(JOURNAL));
     if let Err(error) = marked {
-        found.issues.push(RecoveryIssue::NotWritable { why: error.to_string() });
+        recovered.issues.push(RecoveryIssue::NotWritable { why: error.to_string() });
     }
-    let open = found.segments.last().copied().filter(|_| found.reuse_last);
-    let index = Index { segments: found.segments, last: durable, trusted_at: found.place.trusted_at };
-    let index = Arc::new(SharedIndex::new(index));
-    let place = replay::Place { n: durable, ..found.place };
-    let start = Start { place, open, lost_to: found.lost_to, repair: found.repair };
-    let journal = Journal::new(Arc::clone(&medium), Arc::clone(&index), options.segment_bytes, mark, &start);
-    let busy = Arc::new(Busy::default());
-    let (outbox, events) = Outbox::new(timed.then(|| Arc::clone(&busy)));
+    let index = Arc::new(Mutex::new(Index { segments, last, trusted_at: end.place.trusted_at }));
+    let journal = Journal::new(Arc::clone(&medium), Arc::clone(&index), options.segment_bytes, mark, end);
+    let (outbox, events) = channel(timed);
     let shared = Arc::new(Shared {
         queue: Queue::new(options.soon_max),
+        reader: Reader::new(Arc::clone(&medium), Arc::clone(&index)),
         options,
         medium,
         index,
         outbox,
-        busy,
         requests: Requests::default(),
-        acked: AtomicU64::new(found.acked),
+        acked: AtomicU64::new(acked),
         reserve: Reserve::default(),
-        hint: reader::SharedHint::default(),
-        done: Done::default(),
         lock: Mutex::default(),
         timed,
     });
-    let recovered = Recovered {
-        state: found.state,
-        next_n: found.next_n,
-        prev: found.place.hash,
-        integrity: found.integrity,
-        lost: found.lost,
-        issues: found.issues.clone(),
-        took_ms: begun.map_or(0, |begun| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)),
-        events_replayed: found.events,
-    };
+    recovered.took_ms = begun.map_or(0, |begun| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
     let writer = Writer::new(Arc::clone(&shared), journal);
-    let keeper = Keeper::new(Arc::clone(&shared), found.base, found.issues);
+    let keeper = Keeper::new(Arc::clone(&shared), base, recovered.issues.clone());
     Ok(Opened { store: Store(Arc::new(Handle(shared))), events, recovered, writer, keeper })
 }

@@ -5,13 +5,15 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::journal::rough_size;
+use super::segment::BODY_BYTES_MAX;
 use crate::access::event::{Event, Flush, Record};
 
 /// Records written and synced together at most.
 const BATCH_RECORDS_MAX: usize = 2000;
 /// Bytes written and synced together, about; one record may be longer.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// What an event without evidence takes on average, in bytes.
+const EVENT_BYTES: usize = 512;
 
 /// Records that must be durable at once and wait, at most. Beyond it only messages whose acknowledgement waits are taken:
 /// their number is bounded by what brokers leave unacknowledged.
@@ -134,7 +136,7 @@ impl Queue {
             let Some(record) = waiting.records.pop_front() else { break };
             let count = waiting.count(record.flush);
             *count = count.saturating_sub(1);
-            bytes += rough_size(&record);
+            bytes += record.evidence.len().min(BODY_BYTES_MAX) + EVENT_BYTES;
             batch.push(record);
         }
         batch

@@ -1,11 +1,12 @@
-//! Reads durable events back, in order and as the bytes that were chained: for the audit feed and for people.
+//! What is in the journal, and durable events read back from it, in order and as the bytes that were chained.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::medium::Medium;
 use super::replay::Segment;
-use super::segment::{Found, HEADER_BYTES, Walk};
-use super::shared::Shared;
+use super::segment::{Found, Frame, HEADER_BYTES, Walk};
+use crate::access::id::Timestamp;
 
 /// Bytes read from a segment at once; more where one event is longer.
 const CHUNK_BYTES: u64 = 256 * 1024;
@@ -21,91 +22,112 @@ pub struct StoredEvent {
 
 /// Where the last reading ended, so that the next one need not look for its place.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Hint {
+struct Hint {
     first_n: u64,
     next_n: u64,
     offset: u64,
 }
 
-/// The hint under its lock.
+/// The segments and how far they are durable.
 #[derive(Debug, Default)]
-pub(super) struct SharedHint(Mutex<Hint>);
+pub(super) struct Index {
+    pub segments: Vec<Segment>,
+    /// The last durable event; 0: none.
+    pub last: u64,
+    /// The latest trusted time up to it.
+    pub trusted_at: Timestamp,
+}
 
-/// How much a reading may bring.
-struct Limits {
+/// Reads the journal while it is written.
+pub(super) struct Reader {
+    medium: Arc<dyn Medium>,
+    index: Arc<Mutex<Index>>,
+    hint: Mutex<Hint>,
+}
+
+/// One reading under way.
+struct Reading {
+    /// The last event that was durable when it began.
+    last: u64,
+    next: u64,
+    /// How many events and bytes it may still bring.
     events: usize,
     bytes: usize,
+    out: Vec<StoredEvent>,
 }
 
-/// Durable events from number `from` on, at most `max_events` and about `max_bytes`, but at least one if there is one.
-pub(super) fn read(shared: &Shared, from: u64, max_events: usize, max_bytes: usize) -> io::Result<Vec<StoredEvent>> {
-    let mut out = Vec::new();
-    let mut room = Limits { events: max_events, bytes: max_bytes };
-    let (segments, last) = {
-        let index = shared.index.lock();
-        (index.segments.clone(), index.last)
-    };
-    let start = segments.partition_point(|s| s.first_n <= from).saturating_sub(1);
-    let mut next = from;
-    for segment in segments.get(start..).unwrap_or(&[]) {
-        if room.events == 0 || room.bytes == 0 {
-            break;
-        }
-        match read_segment(shared, *segment, &mut next, last, &mut room, &mut out) {
-            // Retention may take a segment while it is read.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other?,
-        }
+impl Reader {
+    pub(super) fn new(medium: Arc<dyn Medium>, index: Arc<Mutex<Index>>) -> Self {
+        Self { medium, index, hint: Mutex::default() }
     }
-    Ok(out)
-}
 
-fn read_segment(
-    shared: &Shared,
-    segment: Segment,
-    next: &mut u64,
-    last: u64,
-    room: &mut Limits,
-    out: &mut Vec<StoredEvent>,
-) -> io::Result<()> {
-    let hint = *shared.hint.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let fits = hint.first_n == segment.first_n && hint.next_n <= *next;
-    let mut offset = if fits { hint.offset } else { HEADER_BYTES as u64 };
-    let mut chunk = CHUNK_BYTES;
-    while offset < segment.length && room.events > 0 && room.bytes > 0 {
-        let left = segment.length - offset;
-        let bytes = shared.medium.read(&Segment::path(segment.first_n), offset, chunk.min(left))?;
-        let whole = bytes.len() as u64 >= left || bytes.is_empty();
-        let mut used = 0;
-        for step in Walk::new(&bytes, 0) {
-            match step.found {
-                // Perhaps only cut off by the end of the chunk: read on from here.
-                Found::Bad if !whole && step.to == bytes.len() => break,
-                Found::Bad => {}
-                Found::Frame(frame) if frame.n < *next => {}
-                Found::Frame(frame) if frame.n > last => return Ok(()),
-                Found::Frame(frame) => {
-                    if room.events == 0 || room.bytes == 0 {
-                        break;
-                    }
-                    room.events -= 1;
-                    room.bytes = room.bytes.saturating_sub(frame.json.len());
-                    *next = frame.n + 1;
-                    out.push(StoredEvent { n: frame.n, json: frame.json.to_vec() });
-                }
+    /// Durable events from number `from` on, at most `events` and about `bytes`, but at least one if there is one.
+    pub(super) fn read(&self, from: u64, events: usize, bytes: usize) -> io::Result<Vec<StoredEvent>> {
+        let (segments, last) = {
+            let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+            (index.segments.clone(), index.last)
+        };
+        let start = segments.partition_point(|s| s.first_n <= from).saturating_sub(1);
+        let mut reading = Reading { last, next: from, events, bytes, out: Vec::new() };
+        for segment in segments.get(start..).unwrap_or(&[]) {
+            if !reading.has_room() {
+                break;
             }
-            used = step.to as u64;
+            match self.read_segment(*segment, &mut reading) {
+                // Retention may take a segment while it is read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
         }
-        if used > 0 {
-            offset += used;
-            chunk = CHUNK_BYTES;
-        } else if whole {
-            break;
-        } else {
-            chunk = chunk.saturating_mul(2);
-        }
+        Ok(reading.out)
     }
-    let hint = Hint { first_n: segment.first_n, next_n: *next, offset };
-    *shared.hint.0.lock().unwrap_or_else(PoisonError::into_inner) = hint;
-    Ok(())
+
+    fn read_segment(&self, segment: Segment, reading: &mut Reading) -> io::Result<()> {
+        let hint = *self.hint.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = hint.first_n == segment.first_n && hint.next_n <= reading.next;
+        let mut offset = if fits { hint.offset } else { HEADER_BYTES as u64 };
+        let mut chunk = CHUNK_BYTES;
+        while offset < segment.length && reading.has_room() {
+            let left = segment.length - offset;
+            let bytes = self.medium.read(&Segment::path(segment.first_n), offset, chunk.min(left))?;
+            let whole = bytes.len() as u64 >= left || bytes.is_empty();
+            let mut used = 0;
+            for step in Walk::new(&bytes, 0) {
+                match step.found {
+                    // Perhaps only cut off by the end of the chunk: read on from here.
+                    Found::Bad if !whole && step.to == bytes.len() => break,
+                    Found::Bad => {}
+                    Found::Frame(frame) if frame.n < reading.next => {}
+                    Found::Frame(frame) if frame.n > reading.last => return Ok(()),
+                    Found::Frame(_) if !reading.has_room() => break,
+                    Found::Frame(frame) => reading.take(frame),
+                }
+                used = step.to as u64;
+            }
+            if used > 0 {
+                offset += used;
+                chunk = CHUNK_BYTES;
+            } else if whole {
+                break;
+            } else {
+                chunk = chunk.saturating_mul(2);
+            }
+        }
+        let hint = Hint { first_n: segment.first_n, next_n: reading.next, offset };
+        *self.hint.lock().unwrap_or_else(PoisonError::into_inner) = hint;
+        Ok(())
+    }
+}
+
+impl Reading {
+    fn has_room(&self) -> bool {
+        self.events > 0 && self.bytes > 0
+    }
+
+    fn take(&mut self, frame: Frame<'_>) {
+        self.events -= 1;
+        self.bytes = self.bytes.saturating_sub(frame.json.len());
+        self.next = frame.n + 1;
+        self.out.push(StoredEvent { n: frame.n, json: frame.json.to_vec() });
+    }
 }

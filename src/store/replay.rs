@@ -6,7 +6,7 @@
 
 use std::io;
 
-use super::integrity::RecoveryIssue;
+use super::events::RecoveryIssue;
 use super::medium::{DAMAGED, JOURNAL, Medium};
 use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
 use super::{Fold, marks};

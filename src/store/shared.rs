@@ -7,26 +7,29 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::events::{Busy, Outbox};
-use super::journal::SharedIndex;
+use super::Options;
+use super::events::Outbox;
 use super::medium::Medium;
 use super::queue::Queue;
+use super::reader::{Index, Reader};
 use super::reserve::Reserve;
-use super::{Options, reader};
+
+/// What is behind `mutex`, also after a panic elsewhere: every use leaves it complete.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a store's threads share with its handles.
 pub(super) struct Shared {
     pub options: Options,
     pub medium: Arc<dyn Medium>,
     pub queue: Queue,
-    pub index: Arc<SharedIndex>,
+    pub index: Arc<Mutex<Index>>,
+    pub reader: Reader,
     pub outbox: Outbox,
-    pub busy: Arc<Busy>,
     pub requests: Requests,
     pub acked: AtomicU64,
     pub reserve: Reserve,
-    pub hint: reader::SharedHint,
-    pub done: Done,
     /// Held while the store is open.
     pub lock: Mutex<Option<File>>,
     /// Whether time is measured; a simulation has none.
@@ -38,11 +41,12 @@ impl Shared {
         self.timed.then(Instant::now)
     }
 
+    /// Both threads have ended.
     pub(super) fn set_done(&self) {
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(lock(&self.lock).take());
         // Whoever sees the end of the events may open the directory again.
         self.outbox.end();
-        self.done.set();
+        self.requests.change(|asked| asked.done = true);
     }
 }
 
@@ -58,47 +62,34 @@ pub(super) struct Asked {
     pub generation: bool,
     pub look: bool,
     pub closing: bool,
+    /// Both threads have ended.
+    pub done: bool,
 }
 
 impl Requests {
     pub(super) fn change(&self, change: impl FnOnce(&mut Asked)) {
-        change(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.asked));
         self.wake.notify_all();
     }
 
     pub(super) fn closing(&self) -> bool {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).closing
+        lock(&self.asked).closing
+    }
+
+    fn wait_while(&self, time: Duration, condition: impl FnMut(&mut Asked) -> bool) -> MutexGuard<'_, Asked> {
+        self.wake.wait_timeout_while(lock(&self.asked), time, condition).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Whether a generation is asked for, after at most `time`; `None` when the store is closed.
     pub(super) fn wait(&self, time: Duration) -> Option<bool> {
-        let idle = |asked: &mut Asked| !asked.generation && !asked.look && !asked.closing;
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut asked = self.wake.wait_timeout_while(asked, time, idle).unwrap_or_else(PoisonError::into_inner).0;
+        let mut asked = self.wait_while(time, |asked| !asked.generation && !asked.look && !asked.closing);
         asked.look = false;
         let generation = std::mem::take(&mut asked.generation);
         (!asked.closing).then_some(generation)
     }
-}
 
-/// Whether both threads have ended.
-#[derive(Debug, Default)]
-pub(super) struct Done {
-    done: Mutex<bool>,
-    wake: Condvar,
-}
-
-impl Done {
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn set(&self) {
-        *self.lock() = true;
-        self.wake.notify_all();
-    }
-
-    pub(super) fn wait(&self, time: Duration) -> bool {
-        *self.wake.wait_timeout_while(self.lock(), time, |done| !*done).unwrap_or_else(PoisonError::into_inner).0
+    /// Whether both threads have ended, after at most `time`.
+    pub(super) fn wait_done(&self, time: Duration) -> bool {
+        self.wait_while(time, |asked| !asked.done).done
     }
 }

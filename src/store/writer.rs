@@ -15,8 +15,6 @@ use crate::access::event::Record;
 const RETRY: Duration = Duration::from_secs(1);
 /// The mark is made durable at least this often while it changes; a cut of the power sets it back by no more.
 const MARK_SYNC: Duration = Duration::from_secs(1);
-/// How often events that the gateway did not take are offered again.
-const REPORT_AGAIN: Duration = Duration::from_millis(10);
 /// Attempts after closing began, before what is left is given up.
 const CLOSING_ATTEMPTS: u32 = 2;
 
@@ -64,27 +62,26 @@ impl Writer {
             return Stepped::Idle;
         }
         let begun = shared.now();
-        shared.busy.change();
+        shared.outbox.write_changes();
         let mut committed = self.journal.commit(&self.batch);
         if committed.as_ref().is_err_and(reserve::is_full) && shared.reserve.release(&*shared.medium) {
             shared.outbox.report(StoreEvent::ReserveReleased);
             self.forget_committed();
             committed = self.journal.commit(&self.batch);
         }
-        shared.busy.change();
+        shared.outbox.write_changes();
         match committed {
             Ok(refused) => {
                 if std::mem::take(&mut self.failing) {
                     shared.outbox.report(StoreEvent::Recovered);
                 }
                 refused.into_iter().for_each(|(n, why)| shared.outbox.report(StoreEvent::Refused { n, why }));
-                let events = self.batch.len() as u64;
                 self.batch.clear();
                 let through = self.journal.last();
                 if through > self.reported {
                     self.reported = through;
                     let took = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
-                    shared.outbox.report(StoreEvent::Durable { through, events, took });
+                    shared.outbox.report(StoreEvent::Durable { through, took });
                 }
                 self.report_lost();
                 Stepped::Done
@@ -141,9 +138,8 @@ impl Writer {
         let gather = Duration::from_millis(self.shared.options.flush_ms);
         let mut synced = Instant::now();
         while !self.shared.queue.is_closing() {
-            let idle = if self.shared.outbox.retry() { MARK_SYNC } else { REPORT_AGAIN };
             // After a failure the records are here and no longer in the queue.
-            if self.failing || self.shared.queue.wait(gather, idle) {
+            if self.failing || self.shared.queue.wait(gather, MARK_SYNC) {
                 self.shared.queue.pause(BURST);
                 match self.step() {
                     Stepped::Failed | Stepped::Stalled => self.shared.queue.pause(RETRY),

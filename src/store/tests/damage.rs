@@ -175,7 +175,7 @@ fn what_a_generation_holds_is_lost_to_the_audit_only_and_the_scrub_reports_it() 
 }
 
 fn break_generation(disk: &MemoryDisk, position: u64) {
-    let name = disk.list("generations").unwrap().into_iter().find(|n| manifest::position_of(n) == Some(position));
+    let name = disk.list("generations").unwrap().into_iter().find(|n| generation::position_of(n) == Some(position));
     disk.damage(&format!("generations/{}/records", name.unwrap()), |bytes| bytes[200] ^= 1);
 }
 

@@ -29,16 +29,7 @@ fn open_dir(dir: &Path, options: Options) -> (Store, StoreEvents, Recovered<Even
 
 /// A copy of the directory as it is now, as after `kill -9`.
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
+    generation::copy_files(from, to).unwrap();
 }
 
 fn options() -> Options {
@@ -145,14 +136,7 @@ fn a_flipped_byte_of_a_generation_on_disk_costs_no_event() {
     let (store, _events, _) = open_dir(&origin, options());
     store.append((1..=1100).map(record).collect());
     assert_eq!(store.close_blocking(), Closed::Drained);
-    let mut files = Vec::new();
-    let mut dirs = vec![origin.join("generations")];
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { dirs.push(path) } else { files.push(path) }
-        }
-    }
+    let files = generation::files_below(&origin.join("generations")).unwrap();
     assert!(files.len() >= 3, "{files:?}");
     let whole = log_of(1..=1100);
     for (i, file) in files.iter().enumerate() {

@@ -221,6 +221,24 @@ pub enum PortalOrder {
     },
 }
 
+impl PortalOrder {
+    /// The portal, as it was named.
+    #[must_use]
+    pub fn portal(&self) -> &str {
+        match self {
+            Self::Answer { portal, .. } => portal,
+            Self::Release { grant } | Self::Energise { grant, .. } => grant.portal().as_str(),
+            Self::Cut { portal, .. } | Self::Lock { portal } | Self::Mode { portal, .. } => portal.as_str(),
+        }
+    }
+
+    /// Whether it stands until the next one. The others open something, now or never.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        matches!(self, Self::Cut { .. } | Self::Lock { .. } | Self::Mode { .. })
+    }
+}
+
 /// One thing to do.
 #[derive(Debug, PartialEq)]
 pub enum Effect {

@@ -1,4 +1,5 @@
-//! Orders on their way to the links: what opens is sent now or never; what closes, and what a center waits for, is kept until it is taken.
+//! Orders on their way to the links: what opens is sent now or never; what closes, and what a center waits for, is kept until it is
+//! taken. What may leave only when an event is on disk waits here for that.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,7 +8,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::metrics::Metrics;
 use super::ports::{PortalOrder, PortalOutlets, UplinkOrder};
-use crate::access::id::PortalId;
+use crate::access::id::{Mono, Timestamp};
 
 /// How soon an order that did not fit is offered again, in milliseconds.
 pub(super) const RETRY_MS: u64 = 20;
@@ -20,14 +21,18 @@ pub(super) struct Dispatch {
     outlets: PortalOutlets,
     uplink: Option<mpsc::Sender<UplinkOrder>>,
     /// The standing order that did not fit, one a portal: the cut of a box, the mode of a gate or door. The newest counts.
-    queued: BTreeMap<PortalId, PortalOrder>,
+    queued: BTreeMap<String, PortalOrder>,
     uplink_queue: VecDeque<UplinkOrder>,
+    /// By the event that must be durable before, with the time at which an alarm leaves all the same. Acks and replies wait for
+    /// ever; their number is bounded by what the broker lets be under way unacknowledged.
+    pending: BTreeMap<u64, Vec<(UplinkOrder, Option<Mono>)>>,
     metrics: Metrics,
 }
 
 impl Dispatch {
     pub(super) fn new(outlets: PortalOutlets, uplink: Option<mpsc::Sender<UplinkOrder>>, metrics: Metrics) -> Self {
-        Self { outlets, uplink, queued: BTreeMap::new(), uplink_queue: VecDeque::new(), metrics }
+        let (queued, pending) = (BTreeMap::new(), BTreeMap::new());
+        Self { outlets, uplink, queued, uplink_queue: VecDeque::new(), pending, metrics }
     }
 
     /// Whether something waits for room.
@@ -35,48 +40,69 @@ impl Dispatch {
         !self.queued.is_empty() || !self.uplink_queue.is_empty()
     }
 
-    /// Sends an order to its portal's link. A cut or a mode that does not fit is kept, and sent before anything else when it does.
+    /// Sends an order to its portal's link. One that stands and does not fit is kept, and sent before anything else when it does.
     pub(super) fn portal(&mut self, order: PortalOrder) {
-        let (name, stands) = match &order {
-            PortalOrder::Answer { portal, .. } => (portal.as_str(), false),
-            PortalOrder::Release { grant } | PortalOrder::Energise { grant, .. } => (grant.portal().as_str(), false),
-            PortalOrder::Cut { portal, .. } | PortalOrder::Lock { portal } | PortalOrder::Mode { portal, .. } => {
-                (portal.as_str(), true)
-            }
-        };
+        let stands = order.stands();
         // Nothing overtakes what is queued, or a box would be switched off by a cut from before its newest grant.
-        if let Some((portal, before)) = self.queued.remove_entry(name) {
-            match self.offer(before) {
-                Some(_) if stands => {
-                    self.queued.insert(portal, order);
-                    return;
-                }
-                Some(before) => {
-                    self.queued.insert(portal, before);
-                    return self.dropped("is too far behind");
-                }
-                None => {}
-            }
-        }
-        match self.offer(order) {
-            Some(PortalOrder::Cut { portal, reason }) => {
-                tracing::error!(%portal, reason, "the portal's link is too far behind; the cut is sent as soon as it takes one");
-                self.queued.insert(portal.clone(), PortalOrder::Cut { portal, reason });
-            }
-            Some(PortalOrder::Lock { portal }) => {
-                tracing::error!(%portal, "the portal's link is too far behind; the lock is sent as soon as it takes one");
-                self.queued.insert(portal.clone(), PortalOrder::Lock { portal });
-            }
-            Some(PortalOrder::Mode { portal, posture }) => {
-                tracing::error!(%portal, mode = posture.as_str(), "the portal's link is too far behind; the mode is sent as soon as it takes one");
-                self.queued.insert(portal.clone(), PortalOrder::Mode { portal, posture });
-            }
-            // What opens may not open late.
-            Some(PortalOrder::Answer { .. } | PortalOrder::Release { .. } | PortalOrder::Energise { .. }) => {
+        match (self.queued.remove(order.portal()).and_then(|before| self.offer(before)), stands) {
+            (Some(_), true) => self.keep(order),
+            (Some(before), false) => {
+                self.keep(before);
                 self.dropped("is too far behind");
             }
-            None => {}
+            (None, _) => match self.offer(order) {
+                Some(order) if stands => {
+                    tracing::error!(
+                        ?order,
+                        "the portal's link is too far behind; the order is sent as soon as it takes one"
+                    );
+                    self.keep(order);
+                }
+                // What opens may not open late.
+                Some(_) => self.dropped("is too far behind"),
+                None => {}
+            },
         }
+    }
+
+    fn keep(&mut self, order: PortalOrder) {
+        self.queued.insert(order.portal().to_owned(), order);
+    }
+
+    /// Sends `order` to the uplink once event `after` is durable, an alarm at `by` at the latest.
+    pub(super) fn uplink_after(&mut self, after: u64, order: UplinkOrder, by: Option<Mono>) {
+        self.pending.entry(after).or_default().push((order, by));
+    }
+
+    /// Sends what waited for event `through` or an earlier one, in order.
+    pub(super) fn durable(&mut self, through: u64, at: Timestamp) {
+        let later = self.pending.split_off(&through.saturating_add(1));
+        for (mut order, _) in std::mem::replace(&mut self.pending, later).into_values().flatten() {
+            if let UplinkOrder::Acknowledge { durable_at, .. } = &mut order {
+                *durable_at = at;
+            }
+            self.uplink(order);
+        }
+    }
+
+    /// Sends the alarms that have waited long enough for the disk.
+    pub(super) fn overdue_alarms(&mut self, now: Mono) {
+        let mut overdue = Vec::new();
+        for waiting in self.pending.values_mut() {
+            overdue.extend(waiting.extract_if(.., |(_, by)| by.is_some_and(|by| by <= now)));
+        }
+        self.pending.retain(|_, waiting| !waiting.is_empty());
+        overdue.into_iter().for_each(|(order, _)| self.uplink(order));
+    }
+
+    /// When the next alarm has waited long enough.
+    pub(super) fn next_alarm(&self) -> Option<Mono> {
+        self.pending.values().flatten().filter_map(|(_, by)| *by).min()
+    }
+
+    /// Whether an ack or a reply waits for the disk.
+    pub(super) fn has_answers(&self) -> bool {
+        self.pending.values().flatten().any(|(_, by)| by.is_none())
     }
 
     /// Sends an order to the uplink. Acks, replies, alarms and resync requests wait for room, in order; a state does not, the next is newer.
@@ -105,9 +131,9 @@ impl Dispatch {
     /// Offers again what did not fit.
     pub(super) fn retry(&mut self) {
         self.retry_uplink();
-        for (portal, order) in std::mem::take(&mut self.queued) {
+        for order in std::mem::take(&mut self.queued).into_values() {
             if let Some(order) = self.offer(order) {
-                self.queued.insert(portal, order);
+                self.keep(order);
             }
         }
     }
@@ -124,17 +150,8 @@ impl Dispatch {
 
     /// Gives the order back if the link has no room for it.
     fn offer(&self, order: PortalOrder) -> Option<PortalOrder> {
-        let outlet = match &order {
-            PortalOrder::Answer { portal, .. } => {
-                self.outlets.by_portal.get(portal.as_str()).or(self.outlets.unknown.as_ref())
-            }
-            PortalOrder::Release { grant } | PortalOrder::Energise { grant, .. } => {
-                self.outlets.by_portal.get(grant.portal())
-            }
-            PortalOrder::Cut { portal, .. } | PortalOrder::Lock { portal } | PortalOrder::Mode { portal, .. } => {
-                self.outlets.by_portal.get(portal)
-            }
-        };
+        let unknown = self.outlets.unknown.as_ref().filter(|_| matches!(order, PortalOrder::Answer { .. }));
+        let outlet = self.outlets.by_portal.get(order.portal()).or(unknown);
         match outlet?.try_send(order) {
             Ok(()) => None,
             Err(TrySendError::Full(order)) => Some(order),
@@ -158,7 +175,6 @@ mod tests {
     use super::*;
     use crate::access::decision::Grant;
     use crate::access::portal::Posture;
-    use crate::gateway::ports::StateReport;
 
     fn dispatch(room: usize) -> (Dispatch, mpsc::Receiver<PortalOrder>) {
         let (to, taken) = mpsc::channel(room);
@@ -180,19 +196,13 @@ mod tests {
     }
 
     fn sent(taken: &mut mpsc::Receiver<PortalOrder>) -> Vec<String> {
-        let name = |order| match order {
-            PortalOrder::Answer { portal, .. } => format!("answer {portal}"),
-            PortalOrder::Release { grant } => format!("release {}", grant.portal()),
-            PortalOrder::Energise { grant, .. } => format!("energise {}", grant.portal()),
-            PortalOrder::Cut { portal, .. } => format!("cut {portal}"),
-            PortalOrder::Lock { portal } => format!("lock {portal}"),
+        let name = |order: PortalOrder| match &order {
+            PortalOrder::Energise { .. } => format!("energise {}", order.portal()),
+            PortalOrder::Cut { .. } => format!("cut {}", order.portal()),
             PortalOrder::Mode { posture, .. } => posture.as_str().to_owned(),
+            other => format!("{other:?}"),
         };
         std::iter::from_fn(|| taken.try_recv().ok()).map(name).collect()
-    }
-
-    fn state() -> StateReport {
-        StateReport::default()
     }
 
     #[test]
@@ -258,7 +268,7 @@ mod tests {
         for name in ["a", "b", "c"] {
             dispatch.uplink(resync(name));
         }
-        dispatch.uplink(UplinkOrder::State(Box::new(state())));
+        dispatch.uplink(UplinkOrder::State(Box::default()));
         let mut received = Vec::new();
         while let Ok(order) = orders.try_recv() {
             received.push(names(order));

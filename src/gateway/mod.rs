@@ -9,11 +9,9 @@
 //! The urgent lane is always emptied first, so that nothing stands in front of a revocation. The task never waits for a
 //! disk or a network: everything it hands on goes into a bounded queue.
 
-mod digests;
 mod dispatch;
 pub mod metrics;
 pub mod owner;
-mod pending;
 pub mod ports;
 mod publication;
 
@@ -23,10 +21,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::digests::{Digested, Work};
 use self::dispatch::RETRY_MS;
 use self::owner::{GatewayCore, Journal};
 use self::ports::InboxReceiver;
+use self::publication::{Digested, Lines, Work};
 use crate::access::id::Now;
 use crate::access::input::Input;
 use crate::clock::Clock;
@@ -100,7 +98,7 @@ pub async fn run<J: Journal>(
     core
 }
 
-fn hash(lines: digests::Lines) -> JoinHandle<Digested> {
+fn hash(lines: Lines) -> JoinHandle<Digested> {
     tokio::task::spawn_blocking(|| lines.finish())
 }
 
@@ -179,16 +177,9 @@ mod tests {
     use super::*;
     use crate::access::change::{Head, Position};
     use crate::access::engine::{Engine, Setup};
-    use crate::access::event::Record;
     use crate::access::id::{ClockTrust, Timestamp};
     use crate::access::policy::Policy;
     use crate::access::state::State;
-
-    struct Nowhere;
-
-    impl Journal for Nowhere {
-        fn append(&mut self, _records: Vec<Record>) {}
-    }
 
     #[test]
     fn a_wrong_date_ends_with_the_first_message_of_a_center_and_its_mark_on_disk_with_it() {
@@ -199,7 +190,7 @@ mod tests {
         let engine = Engine::new(setup, State::default());
         let identity = owner::Identity { boot, ..owner::Identity::default() };
         let outlets = ports::PortalOutlets::default();
-        let mut core = GatewayCore::new(engine, Nowhere, outlets, None, identity, metrics::Metrics::default());
+        let mut core = GatewayCore::new(engine, (), outlets, None, identity, metrics::Metrics::default());
         let (clock, manual) = Clock::manual(Timestamp(RIGHT.0 + FOUR_YEARS_MS));
         let boot = Input::Boot { found: String::new(), version: String::new() };
         handle(&mut core, boot, &clock);

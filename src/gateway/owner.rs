@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::digests::{Digested, Digests, Lines, Work};
 use super::dispatch::{Dispatch, RETRY_MS};
 use super::metrics::{DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
-use super::pending::{ALARM_WAIT_MS, Answer, Pending};
 use super::ports::{Ask, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, StateReport, UplinkOrder};
-use super::publication::Publication;
+use super::publication::{Digested, Digests, Lines, Publication, Work};
 use crate::access::change::RegisterKinds;
 use crate::access::effect::Effect;
 use crate::access::engine::{Engine, Status};
@@ -19,6 +17,9 @@ use crate::access::id::{Mono, Now, StreamName};
 use crate::access::input::{Input, Operator};
 use crate::clock::Clock;
 use crate::store::{Store, StoreEvent};
+
+/// How long an alarm waits for the disk, in milliseconds: it must be on its way within 2 s, also when the disk is what is broken.
+pub const ALARM_WAIT_MS: u64 = 1_000;
 
 /// Where records go. The store is one; a simulation has another.
 pub trait Journal {
@@ -41,6 +42,11 @@ impl Journal for Store {
     }
 }
 
+#[cfg(test)]
+impl Journal for () {
+    fn append(&mut self, _records: Vec<Record>) {}
+}
+
 /// What the published state reports besides the engine's own.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
@@ -59,7 +65,6 @@ pub struct GatewayCore<J> {
     engine: Engine,
     journal: J,
     dispatch: Dispatch,
-    pending: Pending,
     /// Records that the journal was not given yet.
     unwritten: Vec<Record>,
     publication: Publication,
@@ -82,13 +87,11 @@ impl<J: Journal> GatewayCore<J> {
         metrics: Metrics,
     ) -> Self {
         let digests = Digests::new(identity.streams.clone());
-        let pending = Pending::default();
         let dispatch = Dispatch::new(outlets, uplink, metrics.clone());
         Self {
             engine,
             journal,
             dispatch,
-            pending,
             unwritten: Vec::new(),
             publication: Publication::default(),
             durable: 0,
@@ -146,9 +149,7 @@ impl<J: Journal> GatewayCore<J> {
     pub fn durable(&mut self, through: u64, now: Now) {
         self.durable = self.durable.max(through);
         self.metrics.audit_durable.set(gauge(self.durable));
-        for answer in self.pending.take_durable(self.durable) {
-            self.answer(answer, now);
-        }
+        self.dispatch.durable(self.durable, now.wall);
     }
 
     /// The center has everything up to event `through`.
@@ -161,16 +162,14 @@ impl<J: Journal> GatewayCore<J> {
     pub fn wake(&mut self, now: Now) {
         self.dispatch.retry();
         self.acked(self.journal.acked());
-        for answer in self.pending.take_overdue_alarms(now.mono) {
-            self.answer(answer, now);
-        }
+        self.dispatch.overdue_alarms(now.mono);
     }
 
     /// When [`GatewayCore::wake`] or [`GatewayCore::flush`] is to be called next.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Mono> {
         let retry = self.dispatch.has_queued().then(|| now.mono.plus_ms(RETRY_MS));
-        let all = self.engine.next_deadline().into_iter().chain(self.pending.next_alarm());
+        let all = self.engine.next_deadline().into_iter().chain(self.dispatch.next_alarm());
         all.chain(retry).chain([self.publication.due_at()]).min()
     }
 
@@ -230,7 +229,7 @@ impl<J: Journal> GatewayCore<J> {
     /// Whether an ack or a reply still waits for the disk.
     #[must_use]
     pub fn has_pending_answers(&self) -> bool {
-        self.pending.has_answers()
+        self.dispatch.has_answers()
     }
 
     /// Whether an order waits for room on its way out.
@@ -316,18 +315,20 @@ impl<J: Journal> GatewayCore<J> {
                 Effect::Acknowledge { after, ack, receipt } => {
                     let labels = OutcomeLabels { outcome: ack.outcome.as_str() };
                     self.metrics.messages.get_or_create(&labels).inc();
-                    self.pending.push(after, Answer::Ack(ack, receipt));
+                    let order = UplinkOrder::Acknowledge { ack, receipt, durable_at: now.wall };
+                    self.dispatch.uplink_after(after, order, None);
                 }
                 Effect::Reply { after, reply } => {
                     let labels = OutcomeLabels { outcome: reply.status.as_str() };
                     self.metrics.commands.get_or_create(&labels).inc();
-                    self.pending.push(after, Answer::Reply(reply));
+                    self.dispatch.uplink_after(after, UplinkOrder::Reply(reply), None);
                 }
                 Effect::Alarm(alarm) => {
                     self.metrics.alarms.inc();
                     let portal = alarm.portal.as_ref().map(tracing::field::display);
                     tracing::warn!(alarm = alarm.kind.as_str(), portal, detail = alarm.detail, "alarm");
-                    self.pending.push(alarm.n, Answer::Alarm(alarm, now.mono.plus_ms(ALARM_WAIT_MS)));
+                    let by = now.mono.plus_ms(ALARM_WAIT_MS);
+                    self.dispatch.uplink_after(alarm.n, UplinkOrder::Alarm(alarm), Some(by));
                 }
                 Effect::Resync(resync) => self.dispatch.uplink(UplinkOrder::Resync(resync)),
                 Effect::Metered { portal, power_w, energy_kwh } => self.metrics.metered(&portal, power_w, energy_kwh),
@@ -338,23 +339,13 @@ impl<J: Journal> GatewayCore<J> {
             }
         }
         // What waits for nothing, or for what is on disk already, goes at once.
-        for answer in self.pending.take_durable(self.durable) {
-            self.answer(answer, now);
-        }
+        self.dispatch.durable(self.durable, now.wall);
     }
 
     fn count(&self, portal: &str, decision: &crate::access::decision::Decision) {
         let kind = self.engine.kind_of(portal).map_or("unknown", crate::access::portal::PortalKind::as_str);
         let labels = DecisionLabels { kind, decision: decision.as_str(), reason: decision.reason_str() };
         self.metrics.decisions.get_or_create(&labels).inc();
-    }
-
-    fn answer(&mut self, answer: Answer, now: Now) {
-        self.dispatch.uplink(match answer {
-            Answer::Ack(ack, receipt) => UplinkOrder::Acknowledge { ack, receipt, durable_at: now.wall },
-            Answer::Reply(reply) => UplinkOrder::Reply(reply),
-            Answer::Alarm(alarm, _) => UplinkOrder::Alarm(alarm),
-        });
     }
 
     fn count_list(&self, status: &Status) {

@@ -8,18 +8,12 @@ use crate::access::input::{ClockChange, PortalReport, Receipt, ReceivedChanges};
 use crate::access::portal::{Portal, PortalKind};
 use crate::access::state::State;
 
-struct Nowhere;
-
-impl Journal for Nowhere {
-    fn append(&mut self, _records: Vec<Record>) {}
-}
-
 fn at(ms: u64) -> Now {
     Now { wall: Timestamp(1_788_249_600_000), mono: Mono(ms), clock: ClockTrust::Trusted }
 }
 
 /// A core with one gate and an uplink whose orders are kept.
-fn core() -> (GatewayCore<Nowhere>, mpsc::Receiver<UplinkOrder>) {
+fn core() -> (GatewayCore<()>, mpsc::Receiver<UplinkOrder>) {
     let gate = Portal {
         id: "gate-in".parse().unwrap(),
         kind: PortalKind::Gate,
@@ -52,12 +46,12 @@ fn core() -> (GatewayCore<Nowhere>, mpsc::Receiver<UplinkOrder>) {
     let (to, orders) = mpsc::channel(64);
     let engine = Engine::new(setup, State::default());
     let outlets = PortalOutlets::default();
-    (GatewayCore::new(engine, Nowhere, outlets, Some(to), identity, Metrics::default()), orders)
+    (GatewayCore::new(engine, (), outlets, Some(to), identity, Metrics::default()), orders)
 }
 
 /// What the center is sent of the state at `ms`, after the gate has reported `online`.
 fn published(
-    (core, orders): &mut (GatewayCore<Nowhere>, mpsc::Receiver<UplinkOrder>),
+    (core, orders): &mut (GatewayCore<()>, mpsc::Receiver<UplinkOrder>),
     online: Option<bool>,
     ms: u64,
 ) -> Vec<StateReport> {

@@ -1,13 +1,170 @@
-//! When the state of the gateway is published. Pure: the time is an argument.
+//! When the state of the gateway is published, and the digests of the streams in it. Pure: the time is an argument.
+//!
+//! A digest is computed beside the work: the list is read in slices when nothing else is pending,
+//! and the lines are sorted and hashed on another thread, so that no decision waits for a digest. A digest that has been due for
+//! [`DIGEST_LATE_MS`] is worked at between inputs too.
+
+use std::collections::BTreeMap;
 
 use super::ports::StateReport;
+use crate::access::change::RegisterKinds;
 use crate::access::engine::{Status, StreamStatus};
-use crate::access::id::Mono;
+use crate::access::id::{Mono, StreamName};
+use crate::access::state::State;
+use crate::access::stream::StreamTrack;
+use crate::wire::digest::{self, card_lines, other_lines};
 
 /// Shortest time between two publications of the state, in milliseconds (wire contract, section 3).
 const STATE_MIN_MS: u64 = 1_000;
 /// Longest time between two publications of the state, in milliseconds (wire contract, section 3).
 const STATE_MAX_MS: u64 = 60_000;
+/// Cards looked at in one slice; some hundred microseconds.
+const SLICE_CARDS: usize = 256;
+/// Shortest time between the beginnings of two digests, in milliseconds.
+const DIGEST_EVERY_MS: u64 = 1_000;
+/// A digest no longer waits for a quiet moment this long after the change, in milliseconds: it is published within 5 s (contract 3).
+const DIGEST_LATE_MS: u64 = 2_000;
+
+/// How far a stream was received: what a stream owns changes only with this.
+type Progress = (u32, u64, Vec<(u64, u64)>);
+
+/// The lines of one stream, complete; hashing them takes a while.
+#[derive(Debug)]
+pub struct Lines {
+    stream: StreamName,
+    progress: Progress,
+    lines: Vec<String>,
+}
+
+/// One stream's digest.
+#[derive(Debug)]
+pub struct Digested {
+    stream: StreamName,
+    progress: Progress,
+    sha256: String,
+}
+
+impl Lines {
+    /// Sorts and hashes. For a thread where that hurts nobody.
+    #[must_use]
+    pub fn finish(self) -> Digested {
+        Digested { stream: self.stream, progress: self.progress, sha256: digest::finish(self.lines) }
+    }
+}
+
+#[derive(Debug)]
+struct Walk {
+    owns: RegisterKinds,
+    place: usize,
+    lines: Lines,
+}
+
+/// The newest digest of each stream, and the one under way.
+#[derive(Debug, Default)]
+pub struct Digests {
+    streams: Vec<(StreamName, RegisterKinds)>,
+    known: BTreeMap<StreamName, (Progress, String)>,
+    walk: Option<Walk>,
+    /// Lines are being hashed; the next walk waits for them.
+    hashing: bool,
+    began_at: Option<Mono>,
+    /// When something last changed, while not every digest is known.
+    changed_at: Option<Mono>,
+}
+
+/// Whether there is work at a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// None now.
+    None,
+    /// For a moment in which nothing else is pending.
+    Spare,
+    /// For now, whatever is pending.
+    Late,
+}
+
+impl Digests {
+    /// Digests of these streams, each with the registers that it owns.
+    #[must_use]
+    pub fn new(streams: Vec<(StreamName, RegisterKinds)>) -> Self {
+        Self { streams, changed_at: Some(Mono::default()), ..Self::default() }
+    }
+
+    /// The digest of `stream`, if it is that of what has been received by now.
+    #[must_use]
+    pub fn of(&self, stream: &StreamName, state: &State) -> Option<String> {
+        let (progress, sha256) = self.known.get(stream)?;
+        (state.streams.get(stream).map(progress_of).as_ref() == Some(progress)).then(|| sha256.clone())
+    }
+
+    /// The list or a stream may have changed.
+    pub fn changed(&mut self, now: Mono) {
+        self.changed_at = Some(now);
+    }
+
+    /// Whether there is something to do now.
+    #[must_use]
+    pub fn work_due(&self, now: Mono) -> Work {
+        let Some(changed_at) = self.changed_at.filter(|_| !self.hashing) else { return Work::None };
+        let rested = self.began_at.is_none_or(|at| now.since_ms(at) >= DIGEST_EVERY_MS);
+        match self.walk.is_some() || rested {
+            false => Work::None,
+            true if now.since_ms(changed_at) >= DIGEST_LATE_MS => Work::Late,
+            true => Work::Spare,
+        }
+    }
+
+    fn next(&self, state: &State) -> Option<(&StreamName, &RegisterKinds, Progress)> {
+        self.streams.iter().find_map(|(stream, owns)| {
+            let progress = progress_of(state.streams.get(stream).filter(|track| track.epoch.is_some())?);
+            let known = self.known.get(stream).is_some_and(|(known, _)| *known == progress);
+            (!known).then_some((stream, owns, progress))
+        })
+    }
+
+    /// Reads one slice of the list. Gives the lines when all of it is read.
+    pub fn work(&mut self, state: &State, now: Mono) -> Option<Lines> {
+        let mut walk = match self.walk.take() {
+            Some(walk) => walk,
+            None => {
+                let Some((stream, owns, progress)) = self.next(state) else {
+                    self.changed_at = None;
+                    return None;
+                };
+                let owns = owns.clone();
+                let lines = Lines { stream: stream.clone(), progress, lines: Vec::new() };
+                self.began_at = Some(now);
+                Walk { owns, place: 0, lines }
+            }
+        };
+        // A message arrived meanwhile: what was read belongs to two lists. The walk begins again at the next call.
+        if state.streams.get(&walk.lines.stream).map(progress_of).as_ref() != Some(&walk.lines.progress) {
+            return None;
+        }
+        let end = walk.place.saturating_add(SLICE_CARDS).min(state.list.len());
+        card_lines(&state.list, &walk.owns, walk.place..end, &mut walk.lines.lines);
+        walk.place = end;
+        if end < state.list.len() {
+            self.walk = Some(walk);
+            return None;
+        }
+        other_lines(&state.list, &walk.owns, &mut walk.lines.lines);
+        self.hashing = true;
+        Some(walk.lines)
+    }
+
+    /// Takes a digest; `None`: hashing failed, and is tried again.
+    pub fn take(&mut self, digested: Option<Digested>) {
+        self.hashing = false;
+        if let Some(Digested { stream, progress, sha256 }) = digested {
+            self.known.insert(stream, (progress, sha256));
+        }
+    }
+}
+
+fn progress_of(track: &StreamTrack) -> Progress {
+    (track.epoch.map_or(0, std::num::NonZeroU32::get), track.through, track.above.clone())
+}
 
 /// When the state is published: on change at most once in [`STATE_MIN_MS`], and every [`STATE_MAX_MS`].
 #[derive(Default)]

@@ -297,172 +297,152 @@ mod tests {
     const START: Timestamp = Timestamp(RELEASED.0 + 1_000_000);
     const YEAR_MS: i64 = 365 * 86_400_000;
 
-    fn trusted(clock: &Clock) -> bool {
-        clock.now().clock == ClockTrust::Trusted
+    /// What happens to a clock. Instants are milliseconds after `START`.
+    #[derive(Clone, Copy, Debug)]
+    enum Act {
+        /// Both clocks advance.
+        Pass(u64),
+        /// Somebody sets the wall clock by this.
+        Set(i64),
+        /// The mark of trusted time on disk.
+        Mark(i64),
+        /// A message made at this instant was received before this run.
+        Known(i64),
+        /// One arrives from this stream.
+        Made(&'static str, i64),
+        Operator,
+    }
+    /// What it is about, when the clock begins, and what happens.
+    type Row<'a> = (&'a str, i64, &'a [(Act, bool)]);
+    use Act::{Known, Made, Mark, Operator, Pass, Set};
+
+    fn after_start(ms: i64) -> Timestamp {
+        Timestamp(START.0 + ms)
     }
 
-    fn office() -> StreamName {
-        "office".parse().unwrap()
+    /// A clock that first shows `first_ms` after `START`, after `acts`; checks whether it is trusted after each.
+    fn play(what: &str, first_ms: i64, acts: &[(Act, bool)]) -> Clock {
+        let (clock, manual) = Clock::manual(after_start(first_ms));
+        for (place, (act, expected)) in acts.iter().enumerate() {
+            match *act {
+                Pass(ms) => manual.advance_ms(ms),
+                Set(ms) => manual.step_ms(ms),
+                Mark(ms) => clock.not_before(after_start(ms)),
+                Known(ms) => clock.message_known(&"office".parse().unwrap(), after_start(ms)),
+                Made(stream, ms) => clock.message_made_at(&stream.parse().unwrap(), after_start(ms)),
+                Operator => clock.trust().unwrap(),
+            }
+            assert_eq!(clock.now().clock == ClockTrust::Trusted, *expected, "{what}: act {place}, {act:?}");
+        }
+        clock
     }
 
     #[test]
-    fn the_release_date_in_the_source_is_the_one_it_reports() {
-        assert_eq!("2026-08-01T00:00:00Z".parse(), Ok(RELEASED));
+    fn a_clock_is_trusted_unless_what_is_known_contradicts_it() {
+        let small_steps_back: Vec<_> =
+            (0..22).map(|i| if i % 2 == 0 { (Set(-999), i < 20) } else { (Pass(10), i < 20) }).collect();
+        let rows: [Row<'_>; 11] = [
+            ("earlier than the release", -START.0, &[(Pass(1), false), (Set(START.0), true)]),
+            ("before the mark", 0, &[(Mark(5_000), false), (Mark(0), false), (Pass(4_999), false), (Pass(1), true)]),
+            (
+                "more than 10 s back, until it has caught up; then steps are counted from zero",
+                0,
+                &[
+                    (Pass(60_000), true),
+                    (Set(-10_000), true),
+                    (Set(-500), false),
+                    (Pass(10_499), false),
+                    (Pass(1), true),
+                    (Set(-10_000), true),
+                    (Set(-3_600_000), false),
+                    (Set(3_610_000), true),
+                ],
+            ),
+            ("many small steps back are no way around", 0, &small_steps_back),
+            ("2047 leaves no mark", 0, &[(Set(21 * YEAR_MS), false), (Set(-21 * YEAR_MS), true)]),
+            ("begun in 2047", 21 * YEAR_MS, &[(Pass(60_000), false), (Set(-21 * YEAR_MS), true)]),
+            (
+                "a wrong date ends when the clock agrees with a center, which may be 30 s ahead; an old message costs no trust",
+                4 * YEAR_MS,
+                &[
+                    (Made("office", 0), true),
+                    (Pass(1_000_000), true),
+                    (Set(-4 * YEAR_MS), true),
+                    (Set(-11_000), true),
+                    (Set(-30_000), false),
+                ],
+            ),
+            (
+                "a copy of an old message, a center too far behind or ahead, and one just near enough",
+                0,
+                &[
+                    (Made("office", 0), true),
+                    (Pass(3_600_000), true),
+                    (Set(-3_600_000), false),
+                    (Made("office", 0), false),
+                    (Made("behind", -600_001), false),
+                    (Made("ahead", 30_001), false),
+                    (Made("near", -600_000), true),
+                ],
+            ),
+            (
+                "a copy of what was received before this run, then a newer message",
+                -60_000,
+                &[
+                    (Mark(YEAR_MS), false),
+                    (Known(0), false),
+                    (Made("office", -60_000), false),
+                    (Made("office", 1), false),
+                    (Set(40_000), true),
+                ],
+            ),
+            (
+                "operator",
+                YEAR_MS,
+                &[(Set(-YEAR_MS), false), (Operator, true), (Set(-5_000), true), (Set(-6_000), false)],
+            ),
+            ("the operator before a mark on disk", 0, &[(Mark(YEAR_MS), false), (Operator, true)]),
+        ];
+        for (what, first_ms, acts) in rows {
+            play(what, first_ms, acts);
+        }
     }
 
     #[test]
-    fn the_wall_clock_and_the_monotonic_clock_advance_together() {
-        let (clock, manual) = Clock::manual(START);
-        manual.advance_ms(1_500);
-        let now = clock.now();
-        assert_eq!((now.wall, now.mono, now.clock), (Timestamp(START.0 + 1_500), Mono(1_500), ClockTrust::Trusted));
-        assert_eq!(clock.take_changes(), []);
-    }
-
-    #[test]
-    fn a_clock_earlier_than_the_release_is_untrusted_until_it_is_set() {
-        let (clock, manual) = Clock::manual(Timestamp(0));
-        assert!(!trusted(&clock));
-        assert_eq!(clock.trust(), Err(BeforeRelease));
-        manual.step_ms(START.0);
-        assert!(trusted(&clock));
+    fn what_happened_to_the_clock_is_reported_once_and_the_newest_stay() {
+        let clock = play("1970", -START.0, &[(Set(START.0), true)]);
         let set = [ClockChange::Step { by_ms: START.0 }, ClockChange::Trusted(TrustedBy::CaughtUp)];
-        assert_eq!(clock.take_changes(), set);
-        assert_eq!(clock.take_changes(), []);
-    }
-
-    #[test]
-    fn a_clock_earlier_than_the_mark_on_disk_is_untrusted_until_it_gets_there() {
-        let (clock, manual) = Clock::manual(START);
-        clock.not_before(Timestamp(START.0 + 5_000));
-        clock.not_before(Timestamp(0));
-        manual.advance_ms(4_999);
-        assert!(!trusted(&clock));
-        manual.advance_ms(1);
-        assert!(trusted(&clock));
-    }
-
-    #[test]
-    fn a_step_back_of_more_than_ten_seconds_costs_the_trust_until_the_clock_has_caught_up() {
-        let (clock, manual) = Clock::manual(START);
-        manual.advance_ms(60_000);
-        assert!(trusted(&clock));
-        manual.step_ms(-10_000);
-        assert!(trusted(&clock), "10 s is not more than 10 s");
-        manual.step_ms(-500);
-        assert!(!trusted(&clock));
-        manual.advance_ms(10_499);
-        assert!(!trusted(&clock));
-        manual.advance_ms(1);
-        assert!(trusted(&clock));
+        assert_eq!((clock.take_changes(), clock.take_changes()), (set.to_vec(), Vec::new()));
+        let acts = [(Set(-10_000), true), (Set(-500), false), (Pass(10_500), true), (Pass(1_500), true)];
         let half_a_second_is_no_step =
             [ClockChange::Step { by_ms: -10_000 }, ClockChange::Untrusted, ClockChange::Trusted(TrustedBy::CaughtUp)];
-        assert_eq!(clock.take_changes(), half_a_second_is_no_step);
-        manual.step_ms(-10_000);
-        assert!(trusted(&clock), "steps are counted from zero again");
-        manual.step_ms(-3_600_000);
-        assert!(!trusted(&clock));
-        manual.step_ms(3_610_000);
-        assert!(trusted(&clock), "set right again");
-    }
-
-    #[test]
-    fn many_small_steps_back_are_no_way_around() {
-        let (clock, manual) = Clock::manual(START);
-        for _ in 0..11 {
-            assert!(trusted(&clock));
-            manual.step_ms(-999);
-            manual.advance_ms(10);
-        }
-        assert!(!trusted(&clock));
-    }
-
-    #[test]
-    fn a_clock_that_shows_2047_is_untrusted_and_trusted_as_soon_as_it_is_set_right() {
-        for ahead_at_start_ms in [21 * YEAR_MS, 0] {
-            let (clock, manual) = Clock::manual(Timestamp(START.0 + ahead_at_start_ms));
-            manual.step_ms(21 * YEAR_MS - ahead_at_start_ms);
-            assert!(!trusted(&clock));
-            manual.advance_ms(60_000);
-            manual.step_ms(-21 * YEAR_MS);
-            assert!(trusted(&clock), "the implausible date has left no mark");
-        }
-    }
-
-    #[test]
-    fn a_wrong_date_that_was_plausible_ends_when_the_clock_agrees_with_a_center() {
-        let (clock, manual) = Clock::manual(Timestamp(START.0 + 4 * YEAR_MS));
-        assert!(trusted(&clock));
-        clock.message_made_at(&office(), START);
-        assert!(trusted(&clock), "an old message costs no trust: its center may be gone for years");
-        manual.advance_ms(1_000_000);
-        manual.step_ms(-4 * YEAR_MS);
-        assert!(trusted(&clock), "what the center reported, and the time that passed since, is the time now");
-        let set = [ClockChange::Step { by_ms: -4 * YEAR_MS }, ClockChange::Trusted(TrustedBy::Center(office()))];
-        assert_eq!(clock.take_changes(), set);
-        manual.step_ms(-11_000);
-        assert!(trusted(&clock), "the centers' clocks may be 30 s ahead");
-        manual.step_ms(-30_000);
-        assert!(!trusted(&clock), "but this clock is too far behind");
-    }
-
-    #[test]
-    fn a_center_that_reports_another_time_or_an_old_one_restores_no_trust() {
-        let (clock, manual) = Clock::manual(START);
-        clock.message_made_at(&office(), START);
-        manual.advance_ms(3_600_000);
-        assert!(trusted(&clock));
-        manual.step_ms(-3_600_000);
-        clock.message_made_at(&office(), START);
-        assert!(!trusted(&clock), "a copy of the old message that was kept by a broker");
-        for (made_at_ms, expected) in [(-600_001, false), (30_001, false), (-600_000, true)] {
-            let stream = format!("s{made_at_ms}").replace('-', "m").parse().unwrap();
-            clock.message_made_at(&stream, Timestamp(START.0 + made_at_ms));
-            assert_eq!(trusted(&clock), expected, "{made_at_ms} ms");
-        }
-    }
-
-    #[test]
-    fn what_a_center_made_before_the_last_run_restores_no_trust() {
-        let (clock, manual) = Clock::manual(Timestamp(START.0 - 60_000));
-        clock.not_before(Timestamp(START.0 + YEAR_MS));
-        clock.message_known(&office(), START);
-        assert!(!trusted(&clock));
-        clock.message_made_at(&office(), START);
-        assert!(!trusted(&clock), "a copy that the broker kept");
-        clock.message_made_at(&office(), Timestamp(START.0 + 1));
-        manual.advance_ms(60_000);
-        assert!(trusted(&clock));
-    }
-
-    #[test]
-    fn the_operator_restores_trust_where_no_center_is() {
-        let (clock, manual) = Clock::manual(Timestamp(START.0 + YEAR_MS));
-        assert!(trusted(&clock));
-        manual.step_ms(-YEAR_MS);
-        assert!(!trusted(&clock));
-        assert_eq!(clock.trust(), Ok(()));
-        manual.step_ms(-5_000);
-        assert!(trusted(&clock), "a small correction right after it costs nothing");
-        manual.step_ms(-6_000);
-        assert!(!trusted(&clock), "steps back are counted from there");
-    }
-
-    #[test]
-    fn changes_that_nobody_takes_are_bounded_and_the_newest_stay() {
-        let (clock, manual) = Clock::manual(START);
-        for by_ms in 1..=20 {
-            manual.step_ms(by_ms * 1_000);
-            assert!(trusted(&clock));
-        }
-        let changes = clock.take_changes();
+        assert_eq!(play("back", 0, &acts).take_changes(), half_a_second_is_no_step);
+        let acts = [(Made("office", 0), true), (Set(-4 * YEAR_MS), true)];
+        let by_center = [
+            ClockChange::Step { by_ms: -4 * YEAR_MS },
+            ClockChange::Trusted(TrustedBy::Center("office".parse().unwrap())),
+        ];
+        assert_eq!(play("center", 4 * YEAR_MS, &acts).take_changes(), by_center);
+        let many: Vec<_> = (1..=20).map(|s| (Set(s * 1_000), true)).collect();
+        let changes = play("nobody takes them", 0, &many).take_changes();
         assert_eq!((changes.len(), changes.last()), (CHANGES_MAX, Some(&ClockChange::Step { by_ms: 20_000 })));
     }
 
     #[test]
-    fn the_system_clock_advances() {
-        let clock = Clock::system();
-        let (first, second) = (clock.now(), clock.clone().now());
+    fn the_release_date_is_the_one_in_the_source_and_nobody_can_have_an_earlier_time_trusted() {
+        assert_eq!("2026-08-01T00:00:00Z".parse(), Ok(RELEASED));
+        assert_eq!(Clock::manual(Timestamp(RELEASED.0 - 1)).0.trust(), Err(BeforeRelease));
+    }
+
+    #[test]
+    fn the_clocks_advance_together() {
+        let (clock, manual) = Clock::manual(START);
+        manual.advance_ms(1_500);
+        let now = clock.now();
+        assert_eq!((now.wall, now.mono, now.clock), (after_start(1_500), Mono(1_500), ClockTrust::Trusted));
+        assert_eq!(clock.take_changes(), []);
+        let system = Clock::system();
+        let (first, second) = (system.now(), system.clone().now());
         assert!(second.mono >= first.mono);
         assert_eq!(first.clock, ClockTrust::Trusted, "this machine's clock is earlier than the release");
     }

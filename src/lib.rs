@@ -9,7 +9,7 @@
 //! | layer | what it owns |
 //! |---|---|
 //! | [`access`] | who may open what, when, and why: `list` (what is known), `decide` (the ladder), `power_box` (one box as a state machine), `engine` (inputs to ordered effects). Pure: it is given the time and touches nothing |
-//! | [`wire`] | bytes to access types and back: topics, signed envelopes, bodies, registers. Pure |
+//! | [`wire`] | bytes to access types and back: topics, signed envelopes, bodies, registers; `snapshot`, the parts of one. Pure |
 //! | [`profile`] | what the registers of a device mean: the files of `devices/`, checked; and how documents are read, with a [`profile::diagnostic`] for each error |
 //! | [`config`], [`clock`] | the file as a checked `Site`; the wall clock, and whether it can be trusted |
 //! | [`store`] | what survives: the journal of audit events, and generations of the list |

@@ -122,6 +122,7 @@ impl Gateway {
         let ack = Ack {
             stream: Some(stream.parse().unwrap()),
             at: Some(at),
+            snapshot: None,
             outcome,
             applied_through: at.seq,
             missing: vec![],

@@ -32,6 +32,9 @@ pub struct Ack {
     /// The message's number; `None`: not even claimed.
     #[serde(flatten)]
     pub at: Option<Position>,
+    /// The id of the snapshot that is answered; `None`: a change message is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// All messages of the epoch up to this one were received.
@@ -58,6 +61,7 @@ impl Ack {
         Self {
             stream: None,
             at: None,
+            snapshot: None,
             outcome: Outcome::Rejected,
             applied_through: 0,
             missing: Vec::new(),

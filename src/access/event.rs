@@ -105,6 +105,15 @@ pub struct StreamRevision {
     pub seq: u64,
 }
 
+/// The snapshot that an event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedSnapshot {
+    /// The center's name for it.
+    pub id: String,
+    /// The registers that its stream owned: the replay needs them, and the configuration may have changed by then.
+    pub owns: RegisterKinds,
+}
+
 /// The card of an event and its holder, as far as known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Who {
@@ -186,8 +195,8 @@ pub enum Event {
     PowerOff { portal: PortalId, who: Who, cause: OffCause },
     /// A card lost the right to open anything.
     Revoked { uid: CardUid, holder: Option<Holder>, revision: StreamRevision },
-    /// A change message was applied; the signed bytes are kept beside the event.
-    ChangesApplied { revision: StreamRevision },
+    /// A change message or a snapshot was applied; the signed bytes are kept beside the event.
+    ChangesApplied { revision: StreamRevision, snapshot: Option<AppliedSnapshot> },
     /// A message was rejected. `used_up`: for its content only, so its number counts. `count`: how many more like it were
     /// rejected without an event of their own.
     RejectedMessage { code: ErrorCode, used_up: Option<StreamRevision>, count: u64, detail: String },

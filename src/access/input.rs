@@ -9,6 +9,7 @@ use super::change::{Changes, Head, OpError, Position};
 use super::event::AlarmKind;
 use super::id::{CardUid, PortalId, StreamName, Timestamp, UidError, as_text};
 use super::portal::{Assurance, Direction, Posture};
+use super::snapshot::SnapshotPart;
 use super::transform::Reading;
 
 /// Names one received message to the link that has to acknowledge it. Opaque here.
@@ -23,6 +24,19 @@ pub struct ReceivedChanges {
     /// The bytes as received, kept in the journal as proof and for replay.
     pub evidence: Vec<u8>,
     /// What to acknowledge.
+    pub receipt: Receipt,
+    /// When it arrived.
+    pub received_at: Timestamp,
+}
+
+/// A verified part of a snapshot as received.
+#[derive(Clone, Debug)]
+pub struct ReceivedPart {
+    /// What it reports.
+    pub part: SnapshotPart,
+    /// The bytes as received, kept in the journal as proof and for replay.
+    pub evidence: Vec<u8>,
+    /// Names the message; the broker need not keep it until the snapshot is applied.
     pub receipt: Receipt,
     /// When it arrived.
     pub received_at: Timestamp,
@@ -346,6 +360,8 @@ pub enum Input {
     },
     /// A center's change message.
     Changes(ReceivedChanges),
+    /// A part of a center's snapshot.
+    SnapshotPart(ReceivedPart),
     /// A message refused at the edge.
     Rejected(RejectedMessage),
     /// A center's statement of its position.
@@ -364,7 +380,21 @@ pub enum Input {
     /// An operator on the box.
     Operator(Operator),
     /// The link to the center is up: ask for what is missing.
-    LinkUp,
+    LinkUp {
+        /// The asks are spread over a random time up to this, in milliseconds.
+        spread_ms: u64,
+        /// The broker keeps nothing for the gateway, so that every stream is asked for what was missed.
+        ask_every_stream: bool,
+    },
+    /// The digest of what a stream owns here, when all of it up to `at` and nothing more was received.
+    Digest {
+        /// Which stream.
+        stream: StreamName,
+        /// Its last message.
+        at: Position,
+        /// SHA-256, lower-case hex.
+        sha256: String,
+    },
     /// Events that the store could not keep.
     Lost {
         /// First lost number.
@@ -393,6 +423,7 @@ impl Input {
     pub fn made_by_center(&self) -> Option<(&StreamName, Timestamp)> {
         match self {
             Self::Changes(received) => Some((&received.changes.stream, received.changes.iat?)),
+            Self::SnapshotPart(received) => Some((&received.part.head.stream, received.part.iat?)),
             Self::Head(head) => Some((&head.stream, head.iat?)),
             Self::Command(command) => Some((&command.stream, command.iat)),
             _ => None,

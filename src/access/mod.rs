@@ -21,6 +21,7 @@ pub mod policy;
 pub mod portal;
 pub mod power_box;
 pub mod schedule;
+pub mod snapshot;
 pub mod state;
 pub mod stream;
 pub mod transform;

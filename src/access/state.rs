@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::change::{Changes, Position};
+use super::change::{Changes, Position, RegisterKinds};
 use super::event::{AuditEvent, Event, GapCause, Mark, PostureSource, StreamRevision};
 use super::id::{ClockTrust, Now, PortalId, StreamName, Timestamp};
 use super::list::{AccessList, Applied};
 use super::policy::Policy;
 use super::portal::Posture;
 use super::power_box::PowerSource;
+use super::snapshot::Snapshot;
 use super::stream::StreamTrack;
 
 /// Command ids remembered at once. A command beyond it is refused: remembering fewer would let one act twice.
@@ -60,6 +61,24 @@ impl State {
             Ok(ops) => self.list.apply(ops, changes.at, policy, now.wall),
             Err(_) => Applied::default(),
         }
+    }
+
+    /// Folds the event that a snapshot was applied. `owns`: the registers that its stream owned then.
+    pub fn fold_snapshot(&mut self, event: &AuditEvent, snapshot: &Snapshot, owns: &RegisterKinds) {
+        self.list.replay_snapshot(owns, snapshot.head.at, &snapshot.entries);
+        self.receive_snapshot(snapshot, (event.at, event.clock));
+        self.record(event);
+    }
+
+    /// A snapshot takes the place of what was received of its stream; `list` is what it made of the list. Gives the old list.
+    pub fn apply_snapshot(&mut self, snapshot: &Snapshot, list: AccessList, now: Now) -> AccessList {
+        self.receive_snapshot(snapshot, (now.wall, now.clock));
+        std::mem::replace(&mut self.list, list)
+    }
+
+    fn receive_snapshot(&mut self, snapshot: &Snapshot, now: (Timestamp, ClockTrust)) {
+        self.streams.entry(snapshot.head.stream.clone()).or_default().receive_snapshot(snapshot.head.at);
+        self.note_iat(&snapshot.head.stream, snapshot.iat, now);
     }
 
     fn receive(&mut self, stream: &StreamName, at: Position) {

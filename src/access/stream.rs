@@ -25,7 +25,7 @@ pub enum Received {
     New,
     /// Its number was received before.
     Duplicate,
-    /// Of an earlier epoch.
+    /// Of an earlier epoch, or contained in the newest snapshot.
     Stale,
     /// So far above everything known of the stream that it would end the stream for ever.
     Implausible,
@@ -54,6 +54,11 @@ pub struct StreamTrack {
     pub newest_iat: Option<Timestamp>,
     /// The epoch last began with a hole.
     pub epoch_gap: bool,
+    /// Where the newest snapshot stands.
+    pub snapshot: Option<Position>,
+    /// Snapshots applied in this run: with the numbers this shows whether the registers may have changed.
+    #[serde(skip)]
+    pub snapshots: u64,
 }
 
 impl StreamTrack {
@@ -63,6 +68,7 @@ impl StreamTrack {
         match self.epoch {
             _ if self.is_implausible(at) => Received::Implausible,
             Some(epoch) if at.epoch < epoch => Received::Stale,
+            _ if self.snapshot.is_some_and(|snapshot| at <= snapshot) => Received::Stale,
             Some(epoch) if at.epoch == epoch && self.has(at.seq) => Received::Duplicate,
             _ => Received::New,
         }
@@ -86,6 +92,51 @@ impl StreamTrack {
         seq <= self.through || self.above.iter().any(|(from, to)| (*from..=*to).contains(&seq))
     }
 
+    /// How a snapshot at `at` stands to what was received. A duplicate may still be wanted.
+    #[must_use]
+    pub fn classify_snapshot(&self, at: Position) -> Received {
+        if self.is_implausible(at) {
+            Received::Implausible
+        } else if self.epoch.is_some_and(|epoch| at.epoch < epoch) || self.snapshot.is_some_and(|last| at < last) {
+            Received::Stale
+        } else if self.snapshot == Some(at) {
+            Received::Duplicate
+        } else {
+            Received::New
+        }
+    }
+
+    /// Remembers that a snapshot was applied, which holds all of the stream up to `at`.
+    pub fn receive_snapshot(&mut self, at: Position) {
+        if self.epoch.is_none_or(|epoch| epoch < at.epoch) {
+            self.epoch = Some(at.epoch);
+            self.through = 0;
+            self.above.clear();
+        }
+        if self.epoch != Some(at.epoch) {
+            return;
+        }
+        self.through = self.through.max(at.seq);
+        self.absorb();
+        self.epoch_gap = false;
+        self.snapshot = self.snapshot.max(Some(at));
+        self.snapshots = self.snapshots.wrapping_add(1);
+        // What an earlier epoch still lacked is in it.
+        self.goal = self.goal.filter(|goal| *goal > at);
+        self.settle();
+    }
+
+    /// Adds the ranges that begin right behind what was received without a hole.
+    fn absorb(&mut self) {
+        while let Some((from, to)) = self.above.first().copied() {
+            if from - 1 > self.through {
+                break;
+            }
+            self.through = self.through.max(to);
+            self.above.remove(0);
+        }
+    }
+
     /// Remembers that the message at `at` was received.
     pub fn receive(&mut self, at: Position) {
         if self.epoch.is_none_or(|epoch| epoch < at.epoch) {
@@ -101,13 +152,7 @@ impl StreamTrack {
         let seq = at.seq;
         if seq - 1 == self.through {
             self.through = seq;
-            while let Some((from, to)) = self.above.first().copied() {
-                if from - 1 > self.through {
-                    break;
-                }
-                self.through = self.through.max(to);
-                self.above.remove(0);
-            }
+            self.absorb();
         } else {
             let place = self.above.partition_point(|(from, _)| *from < seq);
             let joins_before = place.checked_sub(1).and_then(|p| self.above.get_mut(p)).filter(|r| r.1 + 1 == seq);
@@ -190,6 +235,8 @@ impl StreamTrack {
         self.above.clear();
         self.head_known = false;
         self.head = None;
+        // What the snapshot contained may be lost with it, so the same one is new.
+        self.snapshot = None;
     }
 
     /// Numbers not received below the highest received or known of, as inclusive ranges.
@@ -245,6 +292,26 @@ mod tests {
             track.receive(at(1, seq));
         }
         assert_eq!((track.through, track.missing()), (9, vec![]));
+    }
+
+    #[test]
+    fn a_snapshot_fills_every_hole_before_it_and_what_it_contains_is_stale() {
+        let mut track = StreamTrack::default();
+        for seq in [1, 4, 6, 9] {
+            track.receive(at(1, seq));
+        }
+        track.set_goal(at(1, 5));
+        track.receive_snapshot(at(1, 5));
+        assert_eq!((track.through, track.missing(), track.goal), (6, vec![(7, 8)], None));
+        assert_eq!(track.classify(at(1, 3)), Received::Stale);
+        assert_eq!(track.classify(at(1, 7)), Received::New);
+        let judged = [(1, 4), (1, 5), (1, 6), (2, 1), (2, 3_000_000)].map(|(e, s)| track.classify_snapshot(at(e, s)));
+        use Received::{Duplicate, Implausible, New, Stale};
+        assert_eq!(judged, [Stale, Duplicate, New, New, Implausible]);
+        track.set_goal(at(1, 40));
+        track.receive_snapshot(at(2, 3));
+        assert_eq!((track.epoch, track.through, track.goal), (NonZeroU32::new(2), 3, None));
+        assert_eq!(track.classify_snapshot(at(1, 90)), Stale);
     }
 
     #[test]

@@ -7,8 +7,7 @@ use super::{Exit, bad_config, print_line};
 use crate::access::policy::Severity;
 use crate::access::portal::PortalKind;
 use crate::config::{
-    self, AuditAckBy, BusConfig, BusLine, LinkSpec, Part, Parts, PortalConfig, PortalDevice, RESYNC_SPREAD_S_DEFAULT,
-    Site, UNIT_SELF, cert,
+    self, AuditAckBy, BusConfig, BusLine, LinkSpec, Part, Parts, PortalConfig, PortalDevice, Site, UNIT_SELF, cert,
 };
 use crate::profile::{Confirm, InputKind, OnLinkLoss, Output, Pulse};
 use crate::wire::allowed::OpName;
@@ -299,10 +298,7 @@ fn lossy(config: &Site) -> Vec<String> {
 fn without_effect(config: &Site) -> Vec<&'static str> {
     let policy = &config.policy;
     let token = config.http.as_ref().is_some_and(|http| http.token.is_some());
-    let spread =
-        |link: &Option<LinkSpec>| link.as_ref().is_some_and(|link| link.resync_spread_s != RESYNC_SPREAD_S_DEFAULT);
     let asked = [
-        (spread(&config.uplink), "`uplink.resync_spread_s`"),
         (policy.anti_passback == Severity::Deny, "`policy.anti_passback = \"hard\"`"),
         (policy.clone == Severity::Deny, "`policy.clone = \"deny\"`"),
         (policy.lockout_s > 0, "`policy.lockout_s`: too many denials raise an alarm and lock nobody out; it"),

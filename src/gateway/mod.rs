@@ -64,9 +64,11 @@ pub async fn run<J: Journal>(
         if pending.max(handled) >= PENDING_MAX {
             core.flush(now);
         }
-        let digest = core.digest_work(now);
-        if digest == Work::Late {
-            hashing = core.work_at_digest(now).map(hash);
+        let background = core.background_work(now);
+        if background == Work::Late
+            && let Some(lines) = core.work_in_background(now)
+        {
+            hashing = Some(hash(lines));
         }
         let mut input = None;
         tokio::select! {
@@ -76,7 +78,7 @@ pub async fn run<J: Journal>(
             () = &mut stop => stopping = true,
             Some(request) = inbox.requests.recv() => input = Some(request),
             Some(ask) = inbox.asks.recv() => core.ask(ask, &clock),
-            digested = finished(&mut hashing) => core.digested(digested),
+            digested = finished(&mut hashing) => core.digested(digested, clock.now()),
             () = &mut timer => {
                 timer.as_mut().reset(Instant::now() + Duration::from_millis(TICK_MS));
                 input = Some(Input::Wake);
@@ -84,8 +86,10 @@ pub async fn run<J: Journal>(
             // When nothing else is ready: the links have sent what was ordered, and the request behind a revocation is answered.
             () = tokio::task::yield_now(), if pending > 0 => core.flush(clock.now()),
             // Last, and so only when nothing else is ready.
-            () = std::future::ready(()), if pending == 0 && digest == Work::Spare => {
-                hashing = core.work_at_digest(clock.now()).map(hash);
+            () = std::future::ready(()), if pending == 0 && background != Work::None => {
+                if let Some(lines) = core.work_in_background(clock.now()) {
+                    hashing = Some(hash(lines));
+                }
                 tokio::task::yield_now().await;
             }
         }

@@ -9,10 +9,10 @@ use super::dispatch::{Dispatch, RETRY_MS};
 use super::metrics::{DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
 use super::ports::{Ask, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, StateReport, UplinkOrder};
 use super::publication::{Digested, Digests, Lines, Publication, Work};
-use crate::access::change::RegisterKinds;
+use crate::access::change::{Position, RegisterKinds};
 use crate::access::effect::Effect;
 use crate::access::engine::{Engine, Status};
-use crate::access::event::{AlarmKind, Record};
+use crate::access::event::{AlarmKind, Event, Record};
 use crate::access::id::{Mono, Now, StreamName};
 use crate::access::input::{Input, Operator};
 use crate::clock::Clock;
@@ -26,6 +26,9 @@ pub trait Journal {
     /// Takes records in order. Never waits; what cannot be kept is reported later as lost.
     fn append(&mut self, records: Vec<Record>);
 
+    /// Writes down the state as it is on disk, so that a restart need not replay all of it.
+    fn request_generation(&self) {}
+
     /// The last event that the center has. The uplink moves it.
     fn acked(&self) -> u64 {
         0
@@ -35,6 +38,10 @@ pub trait Journal {
 impl Journal for Store {
     fn append(&mut self, records: Vec<Record>) {
         Store::append(self, records);
+    }
+
+    fn request_generation(&self) {
+        Store::request_generation(self);
     }
 
     fn acked(&self) -> u64 {
@@ -69,6 +76,8 @@ pub struct GatewayCore<J> {
     unwritten: Vec<Record>,
     publication: Publication,
     durable: u64,
+    /// The last snapshot applied that is not on disk yet. When it is, a generation is written: reading it again takes long.
+    snapshot_event: Option<u64>,
     acked: u64,
     digests: Digests,
     identity: Identity,
@@ -95,6 +104,7 @@ impl<J: Journal> GatewayCore<J> {
             unwritten: Vec::new(),
             publication: Publication::default(),
             durable: 0,
+            snapshot_event: None,
             acked: 0,
             digests,
             identity,
@@ -111,7 +121,7 @@ impl<J: Journal> GatewayCore<J> {
             self.metrics.rejected.get_or_create(&labels).inc();
         }
         // What was published is gone from the broker: its last will has taken its place.
-        if matches!(input, Input::LinkUp) {
+        if matches!(input, Input::LinkUp { .. }) {
             self.publication = Publication::default();
         }
         let effects = self.engine.handle(input, now);
@@ -150,6 +160,10 @@ impl<J: Journal> GatewayCore<J> {
         self.durable = self.durable.max(through);
         self.metrics.audit_durable.set(gauge(self.durable));
         self.dispatch.durable(self.durable, now.wall);
+        if self.snapshot_event.is_some_and(|n| n <= self.durable) {
+            self.snapshot_event = None;
+            self.journal.request_generation();
+        }
     }
 
     /// The center has everything up to event `through`.
@@ -210,20 +224,32 @@ impl<J: Journal> GatewayCore<J> {
         }
     }
 
-    /// Whether there is work at a digest.
-    pub fn digest_work(&self, now: Now) -> Work {
-        self.digests.work_due(now.mono)
+    /// Whether there is work at a snapshot or a digest.
+    pub fn background_work(&self, now: Now) -> Work {
+        // A snapshot is worked at between inputs too: a revocation may be in it.
+        if self.engine.has_snapshot_work() { Work::Late } else { self.digests.work_due(now.mono) }
     }
 
-    /// Works a little at a digest. Gives the lines to hash when they are complete.
-    pub fn work_at_digest(&mut self, now: Now) -> Option<Lines> {
+    /// Works a little at a snapshot, or else at a digest. Gives the lines of a digest to hash when they are complete.
+    pub fn work_in_background(&mut self, now: Now) -> Option<Lines> {
+        if self.engine.has_snapshot_work() {
+            let effects = self.engine.work_at_snapshot(now);
+            self.carry_out(effects, now);
+            return None;
+        }
         self.digests.work(self.engine.state(), now.mono)
     }
 
-    /// Takes a digest; the state that has it is published.
-    pub fn digested(&mut self, digested: Option<Digested>) {
-        self.digests.take(digested);
+    /// Takes a digest: the engine compares it with the center's, and the state that has it is published.
+    pub fn digested(&mut self, digested: Option<Digested>, now: Now) {
+        let stream = self.digests.take(digested);
         self.publication.changed = true;
+        let Some(stream) = stream else { return };
+        let track = self.engine.state().streams.get(&stream).filter(|track| track.above.is_empty());
+        let at = track.and_then(|track| Some(Position { epoch: track.epoch?, seq: track.through }));
+        if let Some((at, sha256)) = at.zip(self.digests.of(&stream, self.engine.state())) {
+            self.input(Input::Digest { stream, at, sha256 }, now);
+        }
     }
 
     /// Whether an ack or a reply still waits for the disk.
@@ -310,6 +336,9 @@ impl<J: Journal> GatewayCore<J> {
                 }
                 Effect::Record(record) => {
                     self.metrics.audit_last.set(gauge(record.event.n));
+                    if matches!(record.event.body, Event::ChangesApplied { snapshot: Some(_), .. }) {
+                        self.snapshot_event = Some(record.event.n);
+                    }
                     self.unwritten.push(*record);
                 }
                 Effect::Acknowledge { after, ack, receipt } => {

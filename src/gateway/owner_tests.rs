@@ -108,7 +108,7 @@ fn a_change_of_the_audits_numbers_alone_publishes_nothing_before_the_next_minute
 fn the_state_is_published_at_once_when_the_link_is_up_again() {
     let mut core = core();
     assert_eq!(published(&mut core, Some(true), 1_000).len(), 1);
-    core.0.input(Input::LinkUp, at(1_100));
+    core.0.input(Input::LinkUp { spread_ms: 0, ask_every_stream: false }, at(1_100));
     assert_eq!(published(&mut core, None, 1_100).len(), 1);
 }
 
@@ -134,11 +134,11 @@ fn a_digest_is_published_within_five_seconds_of_the_change_however_busy_the_gate
     let (mut lines, mut late) = (None, 10_000);
     while lines.is_none() && late < 15_000 {
         late += 100;
-        if core.0.digest_work(at(late)) == Work::Late {
-            lines = core.0.work_at_digest(at(late));
+        if core.0.background_work(at(late)) == Work::Late {
+            lines = core.0.work_in_background(at(late));
         }
     }
-    core.0.digested(Some(lines.expect("in time").finish()));
+    core.0.digested(Some(lines.expect("in time").finish()), at(late));
     let state = published(&mut core, None, 14_000).pop().unwrap();
     assert!(state.status.streams[0].digest.is_some());
     assert!(late < 14_000);

@@ -25,8 +25,8 @@ const DIGEST_EVERY_MS: u64 = 1_000;
 /// A digest no longer waits for a quiet moment this long after the change, in milliseconds: it is published within 5 s (contract 3).
 const DIGEST_LATE_MS: u64 = 2_000;
 
-/// How far a stream was received: what a stream owns changes only with this.
-type Progress = (u32, u64, Vec<(u64, u64)>);
+/// How far a stream was received, and how many snapshots of it were applied: what a stream owns changes only with this.
+type Progress = (u32, u64, Vec<(u64, u64)>, u64);
 
 /// The lines of one stream, complete; hashing them takes a while.
 #[derive(Debug)]
@@ -153,17 +153,17 @@ impl Digests {
         Some(walk.lines)
     }
 
-    /// Takes a digest; `None`: hashing failed, and is tried again.
-    pub fn take(&mut self, digested: Option<Digested>) {
+    /// Takes a digest, and gives its stream; `None`: hashing failed, and is tried again.
+    pub fn take(&mut self, digested: Option<Digested>) -> Option<StreamName> {
         self.hashing = false;
-        if let Some(Digested { stream, progress, sha256 }) = digested {
-            self.known.insert(stream, (progress, sha256));
-        }
+        let Digested { stream, progress, sha256 } = digested?;
+        self.known.insert(stream.clone(), (progress, sha256));
+        Some(stream)
     }
 }
 
 fn progress_of(track: &StreamTrack) -> Progress {
-    (track.epoch.map_or(0, std::num::NonZeroU32::get), track.through, track.above.clone())
+    (track.epoch.map_or(0, std::num::NonZeroU32::get), track.through, track.above.clone(), track.snapshots)
 }
 
 /// When the state is published: on change at most once in [`STATE_MIN_MS`], and every [`STATE_MAX_MS`].

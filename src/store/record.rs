@@ -10,17 +10,17 @@ use serde::{Deserialize, Serialize};
 use super::Fold;
 use crate::access::change::SuspendReason;
 use crate::access::credential::FlagRegister;
-use crate::access::event::{AuditEvent, EventKind};
+use crate::access::event::{AuditEvent, Event};
 use crate::access::id::{PortalId, ScheduleName, StreamName, Timestamp, Zone};
 use crate::access::list::{CardRecord, HolderEntry, PostureRegister, ScheduleRegister};
 use crate::access::portal::Posture;
 use crate::access::power_box::PowerSource;
 use crate::access::state::State;
 use crate::access::stream::StreamTrack;
-use crate::wire::down;
+use crate::wire::{down, snapshot};
 
 /// Leads every value. A generation of another version is set aside and its state replayed from the journal.
-const RECORD_VERSION: u8 = 3;
+const RECORD_VERSION: u8 = 4;
 
 /// One value. The order of the variants is part of the format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,9 +77,17 @@ impl Entry {
 
 impl Fold for State {
     fn apply(&mut self, event: &AuditEvent, evidence: &[u8]) -> Result<(), String> {
-        if event.kind() != EventKind::ChangesApplied {
-            self.fold(event, None);
-            return Ok(());
+        match &event.body {
+            Event::ChangesApplied { snapshot: None, .. } => {}
+            Event::ChangesApplied { snapshot: Some(applied), .. } => {
+                let snapshot = snapshot::read_evidence(evidence)?;
+                self.fold_snapshot(event, &snapshot, &applied.owns);
+                return Ok(());
+            }
+            _ => {
+                self.fold(event, None);
+                return Ok(());
+            }
         }
         match down::read_evidence(evidence) {
             Ok(parsed) if parsed.content.is_ok() => {
@@ -210,7 +218,7 @@ mod tests {
         let bytes = state().export().unwrap().concat();
         assert_eq!(
             hex::encode(crate::wire::audit::hash(&bytes)),
-            "e9f1ccd48ea68130986494fbccf1e58e98de0934b50c6a7821d3f682534a6d77",
+            "3c60cd50730cb9334a99ad283ace5779cc677a24388e9d6241ab3836eb26d21a",
             "raise RECORD_VERSION"
         );
     }
@@ -218,7 +226,7 @@ mod tests {
     #[test]
     fn a_record_that_cannot_be_read_is_named() {
         let values = state().export().unwrap();
-        for (value, why) in [(vec![], "it is empty"), (vec![1, 0], "it has version 1, this program reads 3")] {
+        for (value, why) in [(vec![], "it is empty"), (vec![1, 0], "it has version 1, this program reads 4")] {
             let broken = [values[0].clone(), value];
             assert_eq!(State::import(&broken).unwrap_err(), format!("record 1 of 2: {why}"));
         }

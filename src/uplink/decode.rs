@@ -2,10 +2,10 @@
 
 use crate::access::change::{ErrorCode, OpError};
 use crate::access::id::{GatewayId, StreamName, Timestamp};
-use crate::access::input::{Input, MessageKind, Receipt, ReceivedChanges};
-use crate::wire::down;
+use crate::access::input::{Input, MessageKind, Receipt, ReceivedChanges, ReceivedPart};
 use crate::wire::envelope::{self, Channel, Refused, StreamSpec};
 use crate::wire::topic::{Down, Topic};
+use crate::wire::{down, snapshot};
 
 /// What a message means to the uplink.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ impl Decoder {
             Down::Head(stream) => self.head(&payload, via, &stream, now),
             Down::Command => self.command(&payload, retained, now),
             Down::AuditAck => self.audit_ack(payload, now),
+            Down::Snapshot if via == Channel::Gateway => self.snapshot_part(payload, retained, receipt, now),
             Down::Snapshot => Decoded::Foreign,
         }
     }
@@ -73,6 +74,25 @@ impl Decoder {
             Ok(changes) => Input::Changes(ReceivedChanges { changes, evidence: payload, receipt, received_at: now }),
             Err(refused) => Input::Rejected(refused.rejected(MessageKind::Changes, Some(receipt), now)),
         })
+    }
+
+    /// The broker may forget a part once it is held here: what is lost with the gateway is asked for again, and a broker that waited
+    /// for the whole snapshot would soon deliver no further part.
+    fn snapshot_part(&self, payload: Vec<u8>, retained: bool, receipt: Receipt, now: Timestamp) -> Decoded {
+        if retained {
+            return Decoded::Passing(rejected(MessageKind::Snapshot, now)(Refused::retained(&payload)));
+        }
+        let part = match envelope::open(&payload, Channel::Gateway, &self.gateway, &self.streams) {
+            Ok(opened) => snapshot::read_part(&opened),
+            Err(refused) => return Decoded::Passing(rejected(MessageKind::Snapshot, now)(refused)),
+        };
+        match part {
+            Ok(part) => {
+                let received = ReceivedPart { part, evidence: payload, receipt, received_at: now };
+                Decoded::Passing(Input::SnapshotPart(received))
+            }
+            Err(refused) => Decoded::Held(Input::Rejected(refused.rejected(MessageKind::Snapshot, Some(receipt), now))),
+        }
     }
 
     fn command(&self, payload: &[u8], retained: bool, now: Timestamp) -> Decoded {

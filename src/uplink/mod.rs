@@ -69,6 +69,8 @@ type Reading = Pin<Box<dyn Future<Output = (u64, Result<Vec<StoredEvent>, String
 pub struct Uplink {
     gateway: GatewayId,
     boot: String,
+    /// What the gateway gets whenever the link is up.
+    link_up: Input,
     connection: Connection,
     inbox: Inbox,
     orders: mpsc::Receiver<UplinkOrder>,
@@ -101,15 +103,18 @@ impl Uplink {
     ) -> Result<Self, LinkError> {
         let UplinkSpec { link, gateway, streams, boot, audit_ack } = spec;
         let campus = streams.iter().any(|s| s.scope == Scope::Campus);
-        let snapshot = Topic::Down(gateway.clone(), Down::Snapshot).to_string();
         let campus_changes = Topic::Campus(Down::Changes).to_string();
         let campus_prefix = campus_changes.trim_end_matches("changes");
         let mut subscriptions = topic::uplink_subscriptions(&gateway);
-        subscriptions.retain(|s| s.filter != snapshot && (campus || !s.filter.starts_with(campus_prefix)));
+        subscriptions.retain(|s| campus || !s.filter.starts_with(campus_prefix));
         // Heads and numbers show what was missed, and resync brings it.
         if link.session == Session::Clean {
             subscriptions.iter_mut().for_each(|s| s.qos = Qos::AtMostOnce);
         }
+        let link_up = Input::LinkUp {
+            spread_ms: u64::from(link.resync_spread_s).saturating_mul(1000),
+            ask_every_stream: link.session == Session::Clean,
+        };
         let run = boot.clone();
         let offline = Arc::new(move |connection| state::encode_offline(&run, connection));
         let setup = Setup {
@@ -131,6 +136,7 @@ impl Uplink {
             decoder: Arc::new(Decoder { gateway: gateway.clone(), streams }),
             gateway,
             boot,
+            link_up,
             connection,
             inbox,
             orders,
@@ -195,7 +201,7 @@ impl Uplink {
         match event {
             Event::Up { .. } => {
                 self.feed.start_again();
-                self.inbox.urgent(Input::LinkUp).await
+                self.inbox.urgent(self.link_up.clone()).await
             }
             Event::Down { .. } => {
                 self.held.clear();

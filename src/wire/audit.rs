@@ -16,7 +16,8 @@ use super::json::{self, Place};
 use crate::access::change::{ErrorCode, RegisterKinds};
 use crate::access::decision::{GrantFlags, GrantReason, Reason, Reasons};
 use crate::access::event::{
-    AlarmKind, AuditEvent, Event, EventKind, GapCause, Mark, Outcome, PostureSource, ReplyStatus, StreamRevision, Who,
+    AlarmKind, AppliedSnapshot, AuditEvent, Event, EventKind, GapCause, Mark, Outcome, PostureSource, ReplyStatus,
+    StreamRevision, Who,
 };
 use crate::access::id::{CardUid, ClockTrust, Holder, PortalId, StreamName, Timestamp, as_text};
 use crate::access::portal::{Direction, Posture};
@@ -118,6 +119,8 @@ struct Fields<'t> {
     #[serde(default, skip_serializing_if = "RegisterKinds::is_empty")]
     registers: RegisterKinds,
     #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<Timestamp>,
@@ -182,7 +185,13 @@ impl Fields<'_> {
             Event::PowerOn { source: PowerSource::Remote, .. } => self.reason = named(GrantReason::Remote.as_str()),
             Event::PowerOn { source: PowerSource::Reported(_), .. } => self.reason = named(REPORTED),
             Event::PowerOff { cause, .. } => self.reason = named(cause.as_str()),
-            Event::Revoked { revision, .. } | Event::ChangesApplied { revision } => self.about(revision),
+            Event::Revoked { revision, .. } => self.about(revision),
+            Event::ChangesApplied { revision, snapshot } => {
+                self.about(revision);
+                if let Some(AppliedSnapshot { id, owns }) = snapshot {
+                    (self.snapshot, self.registers) = (Some(id.clone()), owns.clone());
+                }
+            }
             Event::RejectedMessage { code, used_up, count, .. } => {
                 (self.reason, self.count) = (named(code.as_str()), counted(*count));
                 used_up.iter().for_each(|revision| self.about(revision));
@@ -274,7 +283,10 @@ impl Fields<'_> {
             EventKind::Revoked => {
                 Event::Revoked { uid: need("uid", who.uid)?, holder: who.holder, revision: this_revision()? }
             }
-            EventKind::ChangesApplied => Event::ChangesApplied { revision: this_revision()? },
+            EventKind::ChangesApplied => {
+                let snapshot = self.snapshot.map(|id| AppliedSnapshot { id, owns: self.registers });
+                Event::ChangesApplied { revision: this_revision()?, snapshot }
+            }
             EventKind::RejectedMessage => {
                 let code = named(reason, ErrorCode::parse)?;
                 Event::RejectedMessage { code, used_up: revision, count, detail }

@@ -66,8 +66,19 @@ fn rows() -> Vec<(Event, String)> {
             r#""type":"revoked","uid":"1EA68671","revision":{"card-office":[3,2]}"#.to_owned(),
         ),
         (
-            Event::ChangesApplied { revision: revision(u64::MAX) },
+            Event::ChangesApplied { revision: revision(u64::MAX), snapshot: None },
             format!(r#""type":"changes_applied","revision":{{"card-office":[3,{}]}}"#, u64::MAX),
+        ),
+        (
+            Event::ChangesApplied {
+                revision: revision(1042),
+                snapshot: Some(AppliedSnapshot {
+                    id: "2026-09-01-a".to_owned(),
+                    owns: [RegisterKind::Standing, RegisterKind::Power].into(),
+                }),
+            },
+            r#""type":"changes_applied","revision":{"card-office":[3,1042]},"registers":["standing","power"],"snapshot":"2026-09-01-a""#
+                .to_owned(),
         ),
         (
             rejected(Some(revision(7)), 5),

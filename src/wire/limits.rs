@@ -14,6 +14,10 @@ pub const JSON_FAULTS_MAX: usize = 16;
 pub const OPS_MAX: usize = 5_000;
 /// Errors reported of one change message. Further ones are counted in the last.
 pub const OP_ERRORS_MAX: usize = 32;
+/// Longest part of a snapshot in bytes (wire contract, 2.5). Longer: `too_large`.
+pub const PART_BYTES_MAX: usize = 64 * 1024;
+/// Longest id of a snapshot in characters. Longer: `invalid_field`.
+pub const SNAPSHOT_ID_CHARS_MAX: usize = 64;
 /// Entitlements in one enrolment. More: `too_large`.
 pub const ENTITLEMENTS_MAX: usize = 1_024;
 /// Portals named in one `set_posture`. More: `too_large`; `*` names them all.

@@ -16,6 +16,7 @@ pub mod modbus;
 pub mod ops;
 pub mod portal;
 pub mod registers;
+pub mod snapshot;
 pub mod state;
 pub mod text;
 pub mod topic;

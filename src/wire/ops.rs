@@ -23,7 +23,7 @@ const EARLIEST: Timestamp = Timestamp(946_684_800_000);
 #[derive(Debug, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
-enum Body {
+pub(super) enum Body {
     Issue {
         uid: CardUid,
         holder: Holder,
@@ -62,7 +62,7 @@ enum Body {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct SubjectBody {
+pub(super) struct SubjectBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<CardUid>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,25 +71,25 @@ struct SubjectBody {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a list of portals or `*` is wanted")]
-enum PortalsBody {
+pub(super) enum PortalsBody {
     One(String),
     List(Vec<String>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct EnrolmentBody {
-    uid: CardUid,
-    holder: Holder,
-    role: Option<Role>,
-    entitlements: Vec<EntitlementBody>,
+pub(super) struct EnrolmentBody {
+    pub uid: CardUid,
+    pub holder: Holder,
+    pub role: Option<Role>,
+    pub entitlements: Vec<EntitlementBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    not_before: Option<Timestamp>,
+    pub not_before: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    not_after: Option<Timestamp>,
+    pub not_after: Option<Timestamp>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct EntitlementBody {
+pub(super) struct EntitlementBody {
     kind: PortalKind,
     zone: ZoneText,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,7 +155,7 @@ pub(super) fn parse(text: &str, place: u32, allowed: AllowedOps, judge: Judge) -
 
 impl Body {
     /// What is refused on arrival only.
-    fn check(&self) -> Result<(), Wrong> {
+    pub fn check(&self) -> Result<(), Wrong> {
         let lasting = |field: &str, uid: &CardUid| {
             if uid.is_random() {
                 let what = format!(
@@ -303,7 +303,7 @@ impl PortalsBody {
 }
 
 impl EnrolmentBody {
-    fn of(uid: CardUid, enrolment: &Enrolment) -> Self {
+    pub fn of(uid: CardUid, enrolment: &Enrolment) -> Self {
         let Enrolment { holder, role, not_before, not_after, entitlements } = enrolment;
         let entitlement = |one: &Entitlement| EntitlementBody {
             kind: one.kind,
@@ -320,7 +320,7 @@ impl EnrolmentBody {
         }
     }
 
-    fn into_enrolment(self) -> Result<Enrolment, Wrong> {
+    pub fn into_enrolment(self) -> Result<Enrolment, Wrong> {
         if let (Some(from), Some(to)) = (self.not_before, self.not_after)
             && to <= from
         {

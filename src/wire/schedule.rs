@@ -18,17 +18,17 @@ use crate::access::schedule::{Holiday, Schedule, Window};
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ScheduleBody {
     pub name: ScheduleName,
-    weekly: WeekBody,
+    pub weekly: WeekBody,
     #[serde(skip_serializing_if = "Option::is_none")]
-    holidays: Option<Vec<HolidayBody>>,
+    pub holidays: Option<Vec<HolidayBody>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    timezone: Option<String>,
+    pub timezone: Option<String>,
 }
 
 /// A day that is misspelt would be a closed one, so an unknown one is refused.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WeekBody {
+pub(super) struct WeekBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     mon: Option<Vec<WindowText>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +46,7 @@ struct WeekBody {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct HolidayBody {
+pub(super) struct HolidayBody {
     date: DateText,
     windows: Vec<WindowText>,
 }

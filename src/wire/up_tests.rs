@@ -26,6 +26,7 @@ fn an_ack_is_spelled_as_in_the_contract() {
     let ack = Ack {
         stream: Some("card-office".parse().unwrap()),
         at: Some(Position { epoch: NonZeroU32::new(3).unwrap(), seq: 1042 }),
+        snapshot: None,
         outcome: Outcome::Applied,
         applied_through: 1042,
         missing: vec![(7, 9)],

@@ -120,7 +120,7 @@ fn a_new_epoch_does_not_make_an_incomplete_list_whole() {
 fn an_empty_gateway_asks_each_stream_with_jitter_and_again_every_30_s() {
     let mut w = World::new();
     assert_eq!(w.pass_s(60).resyncs().len(), 0, "no link, no ask");
-    w.input(Input::LinkUp);
+    w.link_up();
     let begin = w.elapsed_ms;
     let mut asked: Vec<(u64, String, &str)> = Vec::new();
     while w.elapsed_ms < begin + 65_000 {
@@ -160,7 +160,7 @@ fn linked() -> World {
     let mut w = World::new();
     w.report_at(OFFICE, at(2, 1), vec![op::issue("A", "p1")]);
     w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
-    w.input(Input::LinkUp);
+    w.link_up();
     w
 }
 
@@ -193,12 +193,12 @@ fn the_reason_reports_a_new_epoch_a_head_ahead_and_a_damaged_store_apart() {
     w.head(OFFICE, at(3, 5));
     assert_eq!(asks(&mut w, 2_000)[0].1, "epoch", "the head is of an epoch of which nothing was received");
     let mut w = World::new();
-    w.input(Input::LinkUp);
+    w.link_up();
     asks(&mut w, 2_000);
     w.report_at(OFFICE, at(3, 2), vec![op::issue("R", "p3")]);
     assert_eq!(asks(&mut w, 31_000)[0].1, "gap", "a new gateway knows of no earlier epoch");
     let mut w = damaged();
-    w.input(Input::LinkUp);
+    w.link_up();
     assert_eq!(asks(&mut w, 2_000)[0].1, "corrupt");
 }
 
@@ -220,7 +220,7 @@ fn a_command_asks_for_a_stream_and_waits_for_no_other_ask() {
 #[test]
 fn the_largest_numbers_break_nothing() {
     let mut w = World::new();
-    w.input(Input::LinkUp);
+    w.link_up();
     for seq in [u64::MAX, u64::MAX - 1, 1, 2] {
         let seen = w.report_at(OFFICE, at(u32::MAX, seq), vec![op::issue("R", "p3")]);
         assert_eq!(seen.ack().outcome, Outcome::Applied);
@@ -292,7 +292,7 @@ fn a_forgotten_stream_begins_again_and_what_is_known_against_cards_stays() {
     w.assert_replay_is_life();
     w.restart();
     assert_eq!(reasons(&mut w), ["lost", "cancelled", "granted"]);
-    w.input(Input::LinkUp);
+    w.link_up();
     assert_eq!(asks(&mut w, 2_000)[0].1, "empty", "all of it is asked for");
     // The center begins again, and what it reports now overrides all that was known.
     let all = vec![op::issue("A", "p1"), op::issue("B", "p2"), op::reissue("p3", "X", None), op::found("uid:A")];

@@ -11,19 +11,23 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use dormgate::access::change::{Changes, Head, Op, OpError, PortalSet, Position, RegisterKind, Subject, SuspendReason};
+use dormgate::access::change::{
+    Changes, Head, Op, OpError, PortalSet, Position, RegisterKind, RegisterKinds, Subject, SuspendReason,
+};
 use dormgate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
 use dormgate::access::effect::Effect;
 use dormgate::access::engine::{Engine, Setup, StreamRole};
-use dormgate::access::event::{EventKind, Record};
+use dormgate::access::event::{Event, EventKind, Record};
 use dormgate::access::id::{CardUid, ClockTrust, Mono, Now, PortalId, StreamName, Timestamp};
 use dormgate::access::input::{
-    Command, CommandKind, Input, Operator, PortalReport, Presented, Receipt, ReceivedChanges, Request,
+    Command, CommandKind, Input, Operator, PortalReport, Presented, Receipt, ReceivedChanges, ReceivedPart, Request,
 };
 use dormgate::access::policy::Policy;
 use dormgate::access::portal::{Assurance, Direction, Portal, PortalKind, Posture};
+use dormgate::access::snapshot::SnapshotEntry;
 use dormgate::access::state::State;
 use dormgate::access::transform::Transform;
+use dormgate::wire::snapshot;
 
 /// The stream that owns the standing of cards.
 pub const OFFICE: &str = "card-office";
@@ -129,6 +133,15 @@ pub fn portals() -> Vec<Portal> {
         portal("door-413", PortalKind::Door, "413", None),
         portal("power-413", PortalKind::PowerBox, "413", None),
     ]
+}
+
+/// A snapshot as a center sends it.
+pub struct Snapshot<'s> {
+    pub stream: &'s str,
+    pub at: Position,
+    pub id: &'s str,
+    pub entries: &'s [SnapshotEntry],
+    pub allow_shrink: bool,
 }
 
 #[path = "seen.rs"]
@@ -244,6 +257,44 @@ impl World {
         self.input(Input::Boot { found: String::new(), version: "test".to_owned() })
     }
 
+    /// The registers that a stream owns.
+    pub fn owns(&self, stream: &str) -> RegisterKinds {
+        owned_by(stream)
+    }
+
+    /// The parts of a snapshot as received, made as a center makes them.
+    pub fn snapshot_parts(&self, snapshot: &Snapshot<'_>) -> Vec<Input> {
+        let Snapshot { stream, at, id, entries, allow_shrink } = snapshot;
+        let (stream, iat) = (name(stream), self.now().wall);
+        let claims = snapshot::write_parts((&stream, *at, id), "g1", iat, entries, *allow_shrink).unwrap();
+        let part = |claims: String| {
+            let part = snapshot::read_kept_part(claims.as_bytes()).unwrap();
+            let (evidence, received_at) = (claims.into_bytes(), iat);
+            Input::SnapshotPart(ReceivedPart { part, evidence, receipt: Receipt(0), received_at })
+        };
+        claims.into_iter().map(part).collect()
+    }
+
+    /// Receives a snapshot whole and applies it.
+    pub fn snapshot(&mut self, snapshot: &Snapshot<'_>) -> Seen {
+        let mut seen = Vec::new();
+        for part in self.snapshot_parts(snapshot) {
+            seen.extend(self.input(part).0);
+        }
+        seen.extend(self.finish_snapshots().0);
+        Seen(seen)
+    }
+
+    /// Works at snapshots until none is under way.
+    pub fn finish_snapshots(&mut self) -> Seen {
+        let mut seen = Vec::new();
+        while self.engine.has_snapshot_work() {
+            let effects = self.engine.work_at_snapshot(self.now());
+            seen.extend(self.keep(effects).0);
+        }
+        Seen(seen)
+    }
+
     /// A message with its number, as received.
     pub fn received(&mut self, stream: &str, at: Position, content: Result<Vec<Op>, Vec<OpError>>) -> Input {
         let changes = Changes { stream: name(stream), at, iat: Some(self.now().wall), content };
@@ -300,6 +351,11 @@ impl World {
             cards: 0,
             digest: String::new(),
         }))
+    }
+
+    /// The link to the centers comes up; the broker keeps what is sent meanwhile.
+    pub fn link_up(&mut self) -> Seen {
+        self.input(Input::LinkUp { spread_ms: 0, ask_every_stream: false })
     }
 
     pub fn request(&self, portal: &str, presented: Presented) -> Request {
@@ -390,6 +446,11 @@ impl World {
 pub fn fold(journal: &[Record], reported: &[Changes]) -> State {
     let mut state = State::default();
     for record in journal {
+        if let Event::ChangesApplied { snapshot: Some(applied), .. } = &record.event.body {
+            let snapshot = snapshot::read_evidence(&record.evidence).unwrap();
+            state.fold_snapshot(&record.event, &snapshot, &applied.owns);
+            continue;
+        }
         let changes = (record.event.kind() == EventKind::ChangesApplied).then(|| {
             let place = usize::from_le_bytes(record.evidence.as_slice().try_into().unwrap());
             &reported[place]
@@ -426,16 +487,18 @@ pub fn assert_same_state(folded: &State, live: &State) {
     assert_eq!(folded.last_n, live.last_n, "last event");
 }
 
+fn owned_by(stream: &str) -> RegisterKinds {
+    let owns = |kind: &RegisterKind| (*kind == RegisterKind::Standing) == (stream == OFFICE);
+    RegisterKind::ALL.iter().copied().filter(owns).collect()
+}
+
 fn engine(policy: &Policy, portals: &[Portal], lossy: &[(PortalId, Transform)], boot: u32, state: State) -> Engine {
-    let role = |stream: &str, standing| {
-        let owns = |kind: &RegisterKind| (*kind == RegisterKind::Standing) == standing;
-        StreamRole { name: name(stream), owns: RegisterKind::ALL.iter().copied().filter(owns).collect() }
-    };
+    let role = |stream: &str| StreamRole { name: name(stream), owns: owned_by(stream) };
     let setup = Setup {
         portals: portals.to_vec(),
         lossy: lossy.to_vec(),
         policy: policy.clone(),
-        streams: vec![role(OFFICE, true), role(APARTMENT, false)],
+        streams: vec![role(OFFICE), role(APARTMENT)],
         boot: format!("boot-{boot}"),
     };
     Engine::new(setup, state)

@@ -89,7 +89,7 @@ impl Rig {
         let task = tokio::spawn(uplink.run());
         let mut rig = Self { url: url.clone(), gateway, orders, audit, metrics, task };
         // What a kept session holds may come before the link is up.
-        if !matches!(rig.urgent_peek().await, Input::LinkUp) {
+        if !matches!(rig.urgent_peek().await, Input::LinkUp { .. }) {
             panic!("the first input is not LinkUp");
         }
         rig
@@ -118,6 +118,7 @@ impl Rig {
         let ack = Box::new(Ack {
             stream: Some("office".parse().unwrap()),
             at: Some(Position { epoch: NonZeroU32::MIN, seq: receipt.0 }),
+            snapshot: None,
             outcome: Outcome::Applied,
             applied_through: 1,
             missing: Vec::new(),
@@ -137,7 +138,7 @@ impl Rig {
         let mut received = Vec::new();
         loop {
             match self.urgent_peek().await {
-                Input::LinkUp => return received,
+                Input::LinkUp { .. } => return received,
                 other => received.push(other),
             }
         }

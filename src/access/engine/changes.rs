@@ -51,13 +51,15 @@ impl Engine {
         }
         let integrity_before = self.integrity();
         let applied = self.state.apply(changes, &self.policy, now);
+        self.follow_with_snapshot(changes, &applied);
         // A list that is trusted more or less than before concerns every box.
         let everything = applied.affected.site || integrity_before != self.integrity();
         let turned = self.judge_boxes((!everything).then_some(applied.affected.cards.as_slice()), now);
         if applied.affected.site {
             self.send_modes(now);
         }
-        self.record_with(Event::ChangesApplied { revision: revision.clone() }, evidence, Flush::Now, now);
+        let event = Event::ChangesApplied { revision: revision.clone(), snapshot: None };
+        self.record_with(event, evidence, Flush::Now, now);
         self.record_boxes(&turned, now);
         for uid in &applied.revoked {
             let holder = self.holder_of(Some(uid));
@@ -122,7 +124,7 @@ impl Engine {
     }
 }
 
-fn describe(errors: &[OpError]) -> String {
+pub(super) fn describe(errors: &[OpError]) -> String {
     let listed = errors.iter().take(ERRORS_LISTED_MAX).map(|e| match e.op {
         Some(op) => format!("op {op}: {}", e.message),
         None => e.message.clone(),

@@ -20,6 +20,8 @@ pub(super) enum Due {
     Edge,
     /// Rejected messages of one kind that were only counted.
     Rejections(MessageKind),
+    /// The parts of snapshots that stay incomplete.
+    Snapshots,
     /// The streams that are asked to send again.
     Resync,
 }

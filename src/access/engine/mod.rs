@@ -3,6 +3,7 @@
 //! ```text
 //! a card is presented   request  -> answer · audit                         (requests.rs)
 //! a message arrives     changes  -> cuts · audit with proof · ack           (changes.rs)
+//! a snapshot arrives    part     -> (slices) cuts · audit with proof · ack  (snapshots.rs)
 //! a box or door reports report   -> cuts · audit · alarms                   (boxes.rs, reports.rs)
 //! a center commands     command  -> release or switch · audit · reply       (commands.rs)
 //! time passes           wake     -> delayed cuts · resync asks · time edges (boxes.rs, resync.rs)
@@ -24,6 +25,7 @@ mod rejections;
 mod reports;
 mod requests;
 mod resync;
+mod snapshots;
 mod status;
 mod time;
 
@@ -56,6 +58,7 @@ use rejections::Rejections;
 pub use rejections::{REJECTIONS_RECORDED_MAX, REJECTIONS_WINDOW_MS};
 use requests::Answers;
 use resync::ResyncPlan;
+use snapshots::Snapshots;
 pub use status::{MeterStatus, Status, StreamStatus};
 use time::TrustedTime;
 
@@ -110,6 +113,7 @@ pub struct Engine {
     alarms: Alarms,
     rejections: Rejections,
     resync: ResyncPlan,
+    snapshots: Snapshots,
     /// The last record that an acknowledgement may have to wait for.
     last_flushed_now: u64,
     time: TrustedTime,
@@ -153,6 +157,7 @@ impl Engine {
             alarms: Alarms::default(),
             rejections: Rejections::default(),
             resync: ResyncPlan::new(seed),
+            snapshots: Snapshots::default(),
             last_flushed_now: state.last_n,
             time: TrustedTime::after(state.trusted_at),
             next_edge: None,
@@ -169,6 +174,7 @@ impl Engine {
         match input {
             Input::Boot { found, version } => self.boot(&found, &version, now),
             Input::Changes(received) => self.changes(received, now),
+            Input::SnapshotPart(received) => self.snapshot_part(received, now),
             Input::Rejected(rejected) => self.rejected(rejected, now),
             Input::Head(head) => self.head(head, now),
             Input::Command(command) => self.command(&command, now),
@@ -177,7 +183,8 @@ impl Engine {
             Input::Operator(Operator::Posture { portals, posture }) => self.operator_posture(&portals, posture, now),
             Input::Operator(Operator::FireReset { force }) => self.fire_reset(force, now),
             Input::Operator(Operator::StreamForget { stream }) => self.forget_stream(&stream, now),
-            Input::LinkUp => self.link_up(now),
+            Input::LinkUp { spread_ms, ask_every_stream } => self.link_up(spread_ms, ask_every_stream, now),
+            Input::Digest { stream, at, sha256 } => self.digest(&stream, at, sha256, now),
             Input::Lost { from, to } => self.lost(from, to, now),
             Input::Alarm { kind, portal, detail } => self.alarm(kind, portal.as_ref(), None, detail, now),
             Input::Clock(change) => self.clock_changed(&change, now),
@@ -190,6 +197,7 @@ impl Engine {
                 Due::Meter(portal) => self.meter_due(&portal, now),
                 Due::Edge => self.set_edge_deadline(now),
                 Due::Rejections(kind) => self.rejections_due(kind, now),
+                Due::Snapshots => self.snapshots_due(now),
                 Due::Resync => {}
             }
         }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::super::change::{Head, Position};
 use super::super::effect::{Effect, Have, Resync, ResyncReason};
-use super::super::event::{Event, Flush, Mark, StreamRevision};
+use super::super::event::{AlarmKind, Event, Flush, Mark, StreamRevision};
 use super::super::id::{Mono, Now, StreamName};
 use super::super::stream::StreamTrack;
 use super::Engine;
@@ -12,8 +13,12 @@ use super::Engine;
 pub const ASK_AGAIN_MIN_MS: u64 = 5_000;
 /// Time between two asks of one stream while it is behind, in milliseconds (wire contract, 2.5).
 pub const ASK_AGAIN_MS: u64 = 30_000;
-/// An ask waits a random time up to this, in milliseconds, so that a campus of gateways does not ask at once.
+/// An ask waits a random time up to this, in milliseconds, so that a campus of gateways does not ask at once. After a reconnect the
+/// link's own spread counts where it is longer.
 pub const JITTER_MS: u64 = 1_000;
+/// Time between two asks of a stream whose digest still differs after a snapshot, in milliseconds: then the center has to be looked
+/// after, and asking more often would only move the whole list again and again.
+pub const DIGEST_AGAIN_MS: u64 = 600_000;
 
 /// How long a damaged stream must have brought nothing new before it counts as sent again whole, if its center publishes no
 /// head, in milliseconds. With a head it is known at once.
@@ -27,18 +32,28 @@ pub(super) struct ResyncPlan {
     plans: BTreeMap<StreamName, Plan>,
     /// When each damaged stream last brought something new.
     news_at: BTreeMap<StreamName, Mono>,
+    /// Until then asks are spread: the link has just come up.
+    spread_until: Mono,
+    /// The digest of each stream here, and up to which message.
+    digests: BTreeMap<StreamName, (Position, String)>,
 }
 
 #[derive(Debug, Default)]
 struct Plan {
     asked_at: Option<Mono>,
     next_at: Option<Mono>,
-    asked_for: bool,
+    /// To be asked whether anything is lacking or not.
+    asked_for: Option<ResyncReason>,
+    /// Why the stream was asked last, until that is settled: a snapshot that answers it is applied also if it is a repetition.
+    open: Option<ResyncReason>,
+    /// A snapshot was applied because the digest differed.
+    repaired: bool,
 }
 
 impl ResyncPlan {
     pub(super) fn new(seed: u64) -> Self {
-        Self { link_up: false, seed, plans: BTreeMap::new(), news_at: BTreeMap::new() }
+        let (plans, news_at, digests) = Default::default();
+        Self { link_up: false, seed, plans, news_at, spread_until: Mono(0), digests }
     }
 
     pub(super) fn next(&self) -> Option<Mono> {
@@ -47,35 +62,92 @@ impl ResyncPlan {
     }
 
     /// The next number of a small generator (Knuth's MMIX constants): spreading needs no secrecy, replay needs repeatability.
-    fn jitter_ms(&mut self) -> u64 {
+    fn jitter_ms(&mut self, most_ms: u64) -> u64 {
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.seed >> 33) % JITTER_MS
+        (self.seed >> 33) % most_ms.max(1)
     }
 
     /// Plans an ask as early as it may be.
-    fn plan(&mut self, stream: &StreamName, now: Mono) {
-        let jitter_ms = self.jitter_ms();
+    fn plan(&mut self, stream: &StreamName, reason: ResyncReason, now: Mono) {
+        let jitter_ms = self.jitter_ms(self.spread_until.since_ms(now).max(JITTER_MS));
         let plan = self.plans.entry(stream.clone()).or_default();
-        let earliest = plan.asked_at.map_or(now, |at| at.plus_ms(ASK_AGAIN_MIN_MS).max(now));
+        let is_repeated = plan.repaired && reason == ResyncReason::Digest;
+        let pause_ms = if is_repeated { DIGEST_AGAIN_MS } else { ASK_AGAIN_MIN_MS };
+        let earliest = plan.asked_at.map_or(now, |at| at.plus_ms(pause_ms).max(now));
         let next_at = earliest.plus_ms(jitter_ms);
         plan.next_at = Some(plan.next_at.map_or(next_at, |at| at.min(next_at)));
     }
 
-    fn is_planned(&self, stream: &StreamName) -> bool {
-        self.plans.get(stream).is_some_and(|p| p.next_at.is_some())
+    /// Whether the stream is to be asked, and in time for this reason.
+    fn is_planned(&self, stream: &StreamName, reason: ResyncReason, now: Mono) -> bool {
+        let in_time = |at: Mono| reason == ResyncReason::Digest || at <= now.plus_ms(ASK_AGAIN_MS);
+        self.plans.get(stream).and_then(|p| p.next_at).is_some_and(in_time)
+    }
+
+    /// Whether an ask of the stream is not settled yet.
+    pub(super) fn is_open(&self, stream: &StreamName) -> bool {
+        self.plans.get(stream).is_some_and(|plan| plan.open.is_some())
+    }
+
+    /// A part of a snapshot of the stream came: the next one is waited for, so that an answer over a slow link is not asked for again
+    /// before it is complete.
+    pub(super) fn part_received(&mut self, stream: &StreamName, now: Mono) {
+        if let Some(plan) = self.plans.get_mut(stream).filter(|plan| plan.open.is_some()) {
+            plan.next_at = plan.next_at.map(|at| at.max(now.plus_ms(ASK_AGAIN_MS)));
+        }
+    }
+
+    /// A snapshot of the stream was applied: what was asked is settled, and its digest is another.
+    pub(super) fn snapshot_applied(&mut self, stream: &StreamName) {
+        self.digests.remove(stream);
+        if let Some(plan) = self.plans.get_mut(stream) {
+            let open = plan.open.take();
+            plan.repaired |= open == Some(ResyncReason::Digest);
+        }
     }
 }
 
 impl Engine {
-    pub(super) fn link_up(&mut self, now: Now) {
+    pub(super) fn link_up(&mut self, spread_ms: u64, ask_every_stream: bool, now: Now) {
         self.resync.link_up = true;
+        self.resync.spread_until = now.mono.plus_ms(spread_ms);
+        self.resync.plans.values_mut().for_each(|plan| plan.next_at = None);
+        for role in self.streams.iter().filter(|_| ask_every_stream) {
+            let plan = self.resync.plans.entry(role.name.clone()).or_default();
+            plan.asked_for.get_or_insert(ResyncReason::Gap);
+        }
         self.plan_resync(now);
         self.out.push(Effect::StateChanged);
     }
 
     pub(super) fn ask_for(&mut self, stream: &StreamName, reason: ResyncReason, now: Now) {
-        self.resync.plans.entry(stream.clone()).or_default().asked_for |= reason == ResyncReason::Asked;
-        self.resync.plan(stream, now.mono);
+        self.resync.plans.entry(stream.clone()).or_default().asked_for = Some(reason);
+        self.resync.plan(stream, reason, now.mono);
+    }
+
+    /// Takes the digest of what a stream owns here. Where it differs from the center's of the same revision, the stream is asked.
+    pub(super) fn digest(&mut self, stream: &StreamName, at: Position, sha256: String, now: Now) {
+        self.resync.digests.insert(stream.clone(), (at, sha256));
+        let differs = self.lack(stream) == Some(ResyncReason::Digest);
+        let head = self.state.streams.get(stream).and_then(|track| track.head.as_ref());
+        let is_compared = head.is_some_and(|head| head.at == at);
+        let repaired = self.resync.plans.get_mut(stream).filter(|plan| plan.repaired);
+        if let Some(plan) = repaired {
+            plan.repaired = differs || !is_compared;
+            if differs {
+                let detail = format!(
+                    "the list of {stream} still differs from its center's after a snapshot at {}.{}; compare what the center counts in the digest with the contract",
+                    at.epoch, at.seq
+                );
+                self.alarm(AlarmKind::List, None, None, detail, now);
+            }
+        }
+        self.plan_resync(now);
+    }
+
+    /// What a stream lacks, if anything.
+    fn lack(&self, stream: &StreamName) -> Option<ResyncReason> {
+        lack(self.state.streams.get(stream), self.resync.digests.get(stream))
     }
 
     /// An operator has the numbers of a stream forgotten: the stream begins again, and is asked for all it has.
@@ -85,6 +157,7 @@ impl Engine {
         let detail = "an operator had the numbers of the stream forgotten; what is known of cards stays".to_owned();
         self.record(Event::Config { mark: Mark::StreamForgotten(stream.clone(), owns), detail }, Flush::Now, now);
         self.resync.news_at.remove(stream);
+        self.merge_again();
         self.judge_all_boxes(now);
         self.plan_resync(now);
         self.out.push(Effect::StateChanged);
@@ -102,14 +175,16 @@ impl Engine {
             return;
         }
         for role in &self.streams {
-            let asked_for = self.resync.plans.get(&role.name).is_some_and(|p| p.asked_for);
-            let lacks = lack(self.state.streams.get(&role.name)).is_some();
-            if lacks || asked_for {
-                if !self.resync.is_planned(&role.name) {
-                    self.resync.plan(&role.name, now.mono);
+            let asked_for = self.resync.plans.get(&role.name).and_then(|p| p.asked_for);
+            let lacks = lack(self.state.streams.get(&role.name), self.resync.digests.get(&role.name));
+            if let Some(reason) = lacks.or(asked_for) {
+                if !self.resync.is_planned(&role.name, reason, now.mono) {
+                    self.resync.plan(&role.name, reason, now.mono);
                 }
             } else if let Some(plan) = self.resync.plans.get_mut(&role.name) {
                 plan.next_at = None;
+                // Everything that a command asked for is still on its way.
+                plan.open = plan.open.filter(|open| *open == ResyncReason::Asked);
             }
         }
     }
@@ -144,15 +219,19 @@ impl Engine {
         let due = |plan: &Plan| plan.next_at.is_some_and(|at| at <= now.mono);
         let due: Vec<_> = self.resync.plans.iter().filter(|(_, p)| due(p)).map(|(name, _)| name.clone()).collect();
         for stream in due {
+            let lacks = self.lack(&stream);
             let track = self.state.streams.get(&stream);
             let Some(plan) = self.resync.plans.get_mut(&stream) else { continue };
-            let reason = if std::mem::take(&mut plan.asked_for) { Some(ResyncReason::Asked) } else { lack(track) };
+            let asked_for = plan.asked_for.take();
+            let reason = asked_for.filter(|reason| *reason == ResyncReason::Asked).or(lacks).or(asked_for);
             let Some(reason) = reason else {
                 plan.next_at = None;
                 continue;
             };
             plan.asked_at = Some(now.mono);
-            plan.next_at = Some(now.mono.plus_ms(ASK_AGAIN_MS));
+            plan.open = Some(reason);
+            let is_repeated = plan.repaired && reason == ResyncReason::Digest;
+            plan.next_at = Some(now.mono.plus_ms(if is_repeated { DIGEST_AGAIN_MS } else { ASK_AGAIN_MS }));
             let have = track.map_or(Have { epoch: 0, seq: 0 }, |t| Have {
                 epoch: t.epoch.map_or(0, std::num::NonZeroU32::get),
                 seq: t.through,
@@ -163,8 +242,8 @@ impl Engine {
     }
 }
 
-/// What a stream lacks, if anything.
-fn lack(track: Option<&StreamTrack>) -> Option<ResyncReason> {
+/// What a stream lacks, if anything. `digest`: that of what it owns here, and up to which message.
+fn lack(track: Option<&StreamTrack>, digest: Option<&(Position, String)>) -> Option<ResyncReason> {
     let Some(track) = track else { return Some(ResyncReason::Empty) };
     if track.damaged {
         Some(ResyncReason::Corrupt)
@@ -175,6 +254,10 @@ fn lack(track: Option<&StreamTrack>) -> Option<ResyncReason> {
     } else if !track.above.is_empty() || track.is_behind_head() || track.goal.is_some() {
         Some(ResyncReason::Gap)
     } else {
-        None
+        let here = digest.filter(|(at, _)| track.epoch == Some(at.epoch) && track.through == at.seq);
+        let differs = |head: &Head| {
+            here.is_some_and(|(at, sha256)| head.at == *at && !head.digest.is_empty() && head.digest != *sha256)
+        };
+        track.head.as_ref().is_some_and(differs).then_some(ResyncReason::Digest)
     }
 }

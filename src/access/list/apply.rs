@@ -231,7 +231,7 @@ impl AccessList {
         self.site.revisions_mut(kinds).for_each(each);
     }
 
-    fn entry(&mut self, uid: CardUid) -> CardIx {
+    pub(super) fn entry(&mut self, uid: CardUid) -> CardIx {
         if let Some(ix) = self.find(&uid) {
             return ix;
         }
@@ -246,9 +246,16 @@ impl AccessList {
 
     fn issue(&mut self, uid: CardUid, holder: &Holder, revision: Revision) {
         let ix = self.entry(uid);
+        if let Some(card) = self.cards.get_mut(ix.place()) {
+            card.birth = Some(card.birth.map_or(revision, |birth| birth.min(revision)));
+        }
+        self.issue_to(ix, holder, revision);
+    }
+
+    /// Writes to whom a card was issued; its birth stays.
+    pub(super) fn issue_to(&mut self, ix: CardIx, holder: &Holder, revision: Revision) {
         let holder = self.holders.intern(holder);
         let Some(card) = self.cards.get_mut(ix.place()) else { return };
-        card.birth = Some(card.birth.map_or(revision, |birth| birth.min(revision)));
         if card.issued_to.is_some_and(|old| old.revision >= revision) {
             return;
         }
@@ -261,28 +268,28 @@ impl AccessList {
         }
     }
 
-    fn set_flag(&mut self, uid: CardUid, flag: Flag, revision: Revision, on: bool) {
+    pub(super) fn set_flag(&mut self, uid: CardUid, flag: Flag, revision: Revision, on: bool) {
         let ix = self.entry(uid);
         if let Some(card) = self.cards.get_mut(ix.place()) {
             card.flags.write(flag, revision, on);
         }
     }
 
-    fn set_holder_flag(&mut self, holder: &Holder, flag: Flag, revision: Revision, on: bool) {
+    pub(super) fn set_holder_flag(&mut self, holder: &Holder, flag: Flag, revision: Revision, on: bool) {
         let holder = self.holders.intern(holder);
         if let Some(record) = self.holders.get_mut(holder) {
             record.flags.write(flag, revision, on);
         }
     }
 
-    fn withdraw_holder(&mut self, holder: &Holder, revision: Revision) {
+    pub(super) fn withdraw_holder(&mut self, holder: &Holder, revision: Revision) {
         let holder = self.holders.intern(holder);
         if let Some(record) = self.holders.get_mut(holder) {
             record.withdrawn = record.withdrawn.max(Some(revision));
         }
     }
 
-    fn set_enrolment(&mut self, uid: CardUid, revision: Revision, enrolment: Option<&Enrolment>) {
+    pub(super) fn set_enrolment(&mut self, uid: CardUid, revision: Revision, enrolment: Option<&Enrolment>) {
         let ix = self.entry(uid);
         if self.cards.get(ix.place()).and_then(|c| c.enrolment.as_ref()).is_some_and(|old| old.revision >= revision) {
             return;

@@ -63,6 +63,22 @@ impl Holders {
         ix
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) fn reserve(&mut self, count: usize) {
+        self.records.reserve(count);
+        let Self { records, by_name, hasher } = self;
+        by_name.reserve(count, |ix| records.get(ix.place()).map_or(0, |r| hasher.hash_one(&r.name)));
+    }
+
+    /// Gives back the memory of about `most` holders that are not used any more. `true`: nothing is left.
+    pub(super) fn discard(&mut self, most: usize) -> bool {
+        self.records.truncate(self.records.len().saturating_sub(most));
+        self.records.is_empty()
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut HolderRecord> {
         self.records.iter_mut()
     }

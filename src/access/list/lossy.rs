@@ -5,7 +5,8 @@
 //! through a lossy reader no known card opens what it would not open by its whole UID. The price: a new card that collides with
 //! a dead one, were it its holder's own, opens nothing there, and another has to be issued.
 //!
-//! Cards never leave the list, so an index only grows: by one entry wherever a card becomes known, live, replayed or restored.
+//! A card leaves the list only where a snapshot replaces the list as a whole, with its index; so an index only grows: by one entry
+//! wherever a card becomes known, live, replayed or restored.
 //! Without a lossy reader there is no index, and nothing here costs anything.
 
 use std::collections::{BTreeSet, HashMap};
@@ -99,6 +100,11 @@ impl AccessList {
         for place in 0..self.cards.len() {
             self.index_card(CardIx::at(place));
         }
+    }
+
+    /// Keeps an index for the same transforms as `other`, from now on.
+    pub(super) fn index_like(&mut self, other: &Self) {
+        self.index_readings(other.lossy.iter().map(|index| index.transform));
     }
 
     /// A card has become known.

@@ -13,8 +13,10 @@ mod card;
 mod holders;
 mod index;
 mod lossy;
+mod merge;
 mod names;
 mod site;
+mod snapshot;
 
 use std::hash::BuildHasher;
 
@@ -24,6 +26,7 @@ use hashbrown::HashTable;
 pub use apply::{Affected, Applied, NOTES_MAX};
 pub use card::{CardRecord, HolderEntry};
 pub use lossy::{COLLISION_CARDS_LISTED_MAX, COLLISIONS_LISTED_MAX, Collision, Collisions, Lookup};
+pub use merge::{Merge, Shrink};
 pub use site::{PostureRegister, ScheduleRegister, Site};
 
 use super::credential::{Enrolment, Entitlement, Flag, FlagRegister, Role, Standing, ZoneSet};

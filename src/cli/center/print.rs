@@ -87,7 +87,7 @@ fn event(event: &AuditEvent) -> String {
         _ => {}
     }
     if let Event::Revoked { revision: r, .. }
-    | Event::ChangesApplied { revision: r }
+    | Event::ChangesApplied { revision: r, .. }
     | Event::RejectedMessage { used_up: Some(r), .. }
     | Event::Config { mark: Mark::Goal(r), .. } = body
     {

@@ -56,7 +56,7 @@ fn soon(n: u64) -> Record {
 
 fn change(n: u64) -> Record {
     let revision = StreamRevision { stream: "s".parse().unwrap(), epoch: NonZeroU32::MIN, seq: n };
-    let event = AuditEvent { body: Event::ChangesApplied { revision }, ..event(n) };
+    let event = AuditEvent { body: Event::ChangesApplied { revision, snapshot: None }, ..event(n) };
     Record { event, evidence: format!("signed {n}").into_bytes(), flush: Flush::Now }
 }
 

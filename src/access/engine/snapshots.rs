@@ -1,0 +1,305 @@
+//! A snapshot arrives: its parts are held, then merged into a new list in slices that no request waits for, then applied at once.
+
+use std::collections::BTreeMap;
+
+use super::super::change::{ErrorCode, OpError};
+use super::super::effect::{Ack, Effect, Outcome};
+use super::super::event::{AlarmKind, AppliedSnapshot, Event, Flush, StreamRevision};
+use super::super::id::{CardUid, Holder, Now, StreamName, Timestamp};
+use super::super::input::{MessageKind, Receipt, ReceivedPart};
+use super::super::list::{AccessList, Applied, Collision, Collisions, Merge};
+use super::super::policy::Policy;
+use super::super::snapshot::{Snapshot, SnapshotEntry, SnapshotHead, Staged, Staging};
+use super::super::stream::Received;
+use super::Engine;
+use super::boxes::cut_of;
+use super::changes::describe;
+use super::deadlines::Due;
+
+/// Cards worked at in one slice; some hundred microseconds.
+const SLICE_CARDS: usize = 128;
+/// A snapshot that would remove more of the enrolments than this is refused, in per cent (wire contract, 2.5).
+const SHRINK_PERCENT_MAX: usize = 30;
+
+/// A snapshot that is complete, and what is to be answered.
+#[derive(Debug)]
+struct Arrived {
+    snapshot: Snapshot,
+    receipt: Receipt,
+    received_at: Timestamp,
+}
+
+/// A snapshot that is being merged.
+#[derive(Debug)]
+struct Build {
+    arrived: Arrived,
+    merge: Merge,
+    /// What the entries name was found right.
+    checked: bool,
+}
+
+/// Memory that is given back in slices.
+#[derive(Debug)]
+enum Retired {
+    List(Box<AccessList>),
+    Entries(Vec<Vec<SnapshotEntry>>),
+}
+
+/// The snapshots on their way into the list.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    staging: Staging,
+    /// The newest complete one of each stream that waits for the one under way.
+    waiting: BTreeMap<StreamName, Arrived>,
+    build: Option<Box<Build>>,
+    retired: Vec<Retired>,
+}
+
+impl Snapshots {
+    fn retire(&mut self, snapshot: Snapshot) {
+        self.retired.push(Retired::Entries(snapshot.entries));
+    }
+
+    /// Gives back some memory.
+    fn discard(&mut self) {
+        let is_empty = match self.retired.last_mut() {
+            None => return,
+            Some(Retired::List(list)) => list.discard(SLICE_CARDS),
+            Some(Retired::Entries(parts)) => {
+                if let Some(part) = parts.last_mut() {
+                    part.truncate(part.len().saturating_sub(SLICE_CARDS));
+                }
+                parts.pop_if(|part| part.is_empty());
+                parts.is_empty()
+            }
+        };
+        if is_empty {
+            self.retired.pop();
+        }
+    }
+}
+
+impl Build {
+    /// A little work. `true`: the new list may take the old one's place.
+    fn work(&mut self, old: &AccessList, policy: &Policy, now: Timestamp) -> Result<bool, OpError> {
+        let Snapshot { head, entries, .. } = &self.arrived.snapshot;
+        let is_complete = self.merge.work(old, entries, SLICE_CARDS);
+        if let Some((cards, twice)) = self.merge.named().filter(|_| !self.checked) {
+            check_named(head, cards, twice)?;
+            self.checked = true;
+        }
+        if !is_complete || !self.merge.judge(old, policy, now, SLICE_CARDS) {
+            return Ok(false);
+        }
+        let shrink = self.merge.shrink();
+        let removes_too_much = shrink.removed.saturating_mul(100) > shrink.before.saturating_mul(SHRINK_PERCENT_MAX);
+        if removes_too_much && !head.allow_shrink {
+            let message = format!(
+                "snapshot `{}` would remove {} of {} enrolments, more than {SHRINK_PERCENT_MAX} %; if that is right, send it with `allow_shrink`",
+                head.id, shrink.removed, shrink.before
+            );
+            return Err(OpError::message(ErrorCode::ShrinkRefused, message));
+        }
+        Ok(true)
+    }
+}
+
+fn check_named(head: &SnapshotHead, cards: u64, twice: Option<&str>) -> Result<(), OpError> {
+    if let Some(what) = twice {
+        let message = format!("snapshot `{}` names {what} twice; name each once", head.id);
+        return Err(OpError::message(ErrorCode::InvalidField, message));
+    }
+    if cards != head.cards {
+        let message = format!("snapshot `{}` has {cards} cards, but `cards` is {}", head.id, head.cards);
+        return Err(OpError::message(ErrorCode::CountMismatch, message));
+    }
+    Ok(())
+}
+
+impl Engine {
+    pub(super) fn snapshot_part(&mut self, received: ReceivedPart, now: Now) {
+        let ReceivedPart { part, evidence, receipt, received_at } = received;
+        let head = part.head.clone();
+        let track = self.state.streams.get(&head.stream);
+        if track.is_some_and(|track| track.is_implausible(head.at)) {
+            if self.snapshots.staging.refuse(&head, now.mono) {
+                let error = self.implausible(MessageKind::Snapshot, head.stream.as_str(), head.at, now);
+                self.answer_snapshot(&head, Outcome::Rejected, vec![error], (receipt, received_at));
+            }
+        } else {
+            match self.snapshots.staging.take(part, &evidence, now.mono) {
+                Staged::Waiting => self.resync.part_received(&head.stream, now.mono),
+                Staged::Dropped => {}
+                Staged::Refused(errors) => self.snapshot_refused(&head, errors, (receipt, received_at), now),
+                Staged::Complete(snapshot) => {
+                    let arrived = Arrived { snapshot: *snapshot, receipt, received_at };
+                    if let Some(older) = self.snapshots.waiting.insert(head.stream, arrived) {
+                        self.drop_snapshot(older, Outcome::Stale);
+                    }
+                    self.begin_snapshot();
+                }
+            }
+        }
+        self.deadlines.set(Due::Snapshots, self.snapshots.staging.next_end());
+    }
+
+    /// The parts of a snapshot have been held long enough.
+    pub(super) fn snapshots_due(&mut self, now: Now) {
+        self.snapshots.staging.drop_expired(now.mono);
+        self.deadlines.set(Due::Snapshots, self.snapshots.staging.next_end());
+    }
+
+    /// Begins to merge the next snapshot, if none is being merged.
+    fn begin_snapshot(&mut self) {
+        while self.snapshots.build.is_none() {
+            let Some((stream, arrived)) = self.snapshots.waiting.pop_first() else { return };
+            let owns = self.streams.iter().find(|role| role.name == stream).map(|role| role.owns.clone());
+            let Some(owns) = owns else { continue };
+            let at = arrived.snapshot.head.at;
+            match self.state.streams.get(&stream).map_or(Received::New, |track| track.classify_snapshot(at)) {
+                Received::Stale => self.drop_snapshot(arrived, Outcome::Stale),
+                Received::Duplicate if !self.resync.is_open(&stream) => {
+                    self.drop_snapshot(arrived, Outcome::Duplicate);
+                }
+                // Implausible ones were refused when their parts came.
+                Received::New | Received::Duplicate | Received::Implausible => {
+                    let merge = Merge::new(owns, at, &self.state.list);
+                    self.snapshots.build = Some(Box::new(Build { arrived, merge, checked: false }));
+                }
+            }
+        }
+    }
+
+    /// Whether [`Engine::work_at_snapshot`] has something to do.
+    #[must_use]
+    pub fn has_snapshot_work(&self) -> bool {
+        self.snapshots.build.is_some() || !self.snapshots.retired.is_empty()
+    }
+
+    /// Works a little at a snapshot, so that no request waits long. The last of these calls applies it.
+    pub fn work_at_snapshot(&mut self, now: Now) -> Vec<Effect> {
+        if let Some(mut build) = self.snapshots.build.take() {
+            match build.work(&self.state.list, &self.policy, now.wall) {
+                Ok(false) => self.snapshots.build = Some(build),
+                Ok(true) => self.end_build(*build, Ok(()), now),
+                Err(error) => self.end_build(*build, Err(error), now),
+            }
+        } else {
+            self.snapshots.discard();
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn end_build(&mut self, build: Build, outcome: Result<(), OpError>, now: Now) {
+        let Build { arrived, merge, .. } = build;
+        let stream = arrived.snapshot.head.stream.clone();
+        // Messages of a new epoch may have come meanwhile.
+        let track = self.state.streams.get(&stream);
+        let is_stale = track.is_some_and(|t| t.classify_snapshot(arrived.snapshot.head.at) == Received::Stale);
+        match outcome {
+            Ok(()) if !is_stale => self.apply_snapshot(arrived, merge, now),
+            Ok(()) => {
+                self.snapshots.retired.push(Retired::List(Box::new(merge.into_list())));
+                self.drop_snapshot(arrived, Outcome::Stale);
+            }
+            Err(error) => {
+                self.snapshots.retired.push(Retired::List(Box::new(merge.into_list())));
+                let Arrived { snapshot, receipt, received_at } = arrived;
+                self.snapshot_refused(&snapshot.head, vec![error], (receipt, received_at), now);
+                self.snapshots.retire(snapshot);
+            }
+        }
+        self.begin_snapshot();
+        self.plan_resync(now);
+        self.deadlines.set(Due::Resync, self.resync.next());
+    }
+
+    fn apply_snapshot(&mut self, arrived: Arrived, merge: Merge, now: Now) {
+        let Arrived { mut snapshot, receipt, received_at } = arrived;
+        let head = snapshot.head.clone();
+        let owns = merge.owns().clone();
+        let (list, revoked) = merge.finish(&self.state.list, &self.policy, now.wall);
+        let revoked: Vec<(CardUid, Option<Holder>)> =
+            revoked.into_iter().map(|uid| (uid, self.holder_of(Some(&uid)))).collect();
+        let old = self.state.apply_snapshot(&snapshot, list, now);
+        let turned = self.judge_boxes(None, now);
+        self.send_modes(now);
+        let revision = StreamRevision { stream: head.stream.clone(), epoch: head.at.epoch, seq: head.at.seq };
+        let applied = AppliedSnapshot { id: head.id.clone(), owns };
+        let event = Event::ChangesApplied { revision: revision.clone(), snapshot: Some(applied) };
+        self.record_with(event, std::mem::take(&mut snapshot.evidence), Flush::Now, now);
+        self.record_boxes(&turned, now);
+        for (uid, holder) in &revoked {
+            let event = Event::Revoked { uid: *uid, holder: holder.clone(), revision: revision.clone() };
+            self.record(event, Flush::Now, now);
+        }
+        self.report_collisions(&self.collisions_since(&old), now);
+        self.snapshots.retired.push(Retired::List(Box::new(old)));
+        self.snapshots.retire(snapshot);
+        self.find_next_edge(now);
+        self.resync.snapshot_applied(&head.stream);
+        self.news_of(&head.stream, now);
+        let ack = self.ack(&head.stream, Some(head.at), Outcome::Applied, Vec::new(), received_at);
+        let revoked = revoked.into_iter().map(|(uid, _)| uid).collect();
+        let cut = turned.into_iter().filter_map(cut_of).collect();
+        let ack = Box::new(Ack { snapshot: Some(head.id), revoked, cut, ..ack });
+        self.out.push(Effect::Acknowledge { after: self.last_flushed_now, ack, receipt });
+        self.out.push(Effect::StateChanged);
+    }
+
+    /// The collisions at lossy readers that the list before did not have.
+    fn collisions_since(&self, old: &AccessList) -> Collisions {
+        let transforms: std::collections::BTreeSet<_> = self.lossy.values().copied().collect();
+        let mut since = Collisions::default();
+        for transform in transforms {
+            let is_new = |collision: &Collision| old.collision(collision.reading).is_none();
+            since.listed.extend(self.state.list.collisions(transform).listed.into_iter().filter(is_new));
+        }
+        since
+    }
+
+    /// A message was applied to the list while a snapshot is being merged.
+    pub(super) fn follow_with_snapshot(&mut self, changes: &super::super::change::Changes, applied: &Applied) {
+        let Some(build) = &mut self.snapshots.build else { return };
+        let Ok(ops) = &changes.content else { return };
+        let is_own = build.arrived.snapshot.head.stream == changes.stream;
+        if !build.merge.follow(ops, changes.at, is_own, &applied.affected.cards) {
+            self.merge_again();
+        }
+    }
+
+    /// The list has changed in a way that a merge cannot follow.
+    pub(super) fn merge_again(&mut self) {
+        let Some(build) = &mut self.snapshots.build else { return };
+        let again = Merge::new(build.merge.owns().clone(), build.arrived.snapshot.head.at, &self.state.list);
+        let before = std::mem::replace(&mut build.merge, again);
+        self.snapshots.retired.push(Retired::List(Box::new(before.into_list())));
+    }
+
+    /// A snapshot that is not merged is answered and forgotten.
+    fn drop_snapshot(&mut self, arrived: Arrived, outcome: Outcome) {
+        let Arrived { snapshot, receipt, received_at } = arrived;
+        self.answer_snapshot(&snapshot.head, outcome, Vec::new(), (receipt, received_at));
+        self.snapshots.retire(snapshot);
+    }
+
+    fn snapshot_refused(&mut self, head: &SnapshotHead, errors: Vec<OpError>, answer: (Receipt, Timestamp), now: Now) {
+        let code = errors.first().map_or(ErrorCode::InvalidField, |e| e.code);
+        let detail = format!("snapshot of {} {}.{}: {}", head.stream, head.at.epoch, head.at.seq, describe(&errors));
+        self.record_rejection(MessageKind::Snapshot, code, detail.clone(), now);
+        self.alarm(AlarmKind::List, None, None, detail, now);
+        self.answer_snapshot(head, Outcome::Rejected, errors, answer);
+    }
+
+    fn answer_snapshot(
+        &mut self,
+        head: &SnapshotHead,
+        outcome: Outcome,
+        errors: Vec<OpError>,
+        (receipt, received_at): (Receipt, Timestamp),
+    ) {
+        let ack = self.ack(&head.stream, Some(head.at), outcome, errors, received_at);
+        let ack = Box::new(Ack { snapshot: Some(head.id.clone()), ..ack });
+        self.out.push(Effect::Acknowledge { after: self.last_flushed_now, ack, receipt });
+    }
+}

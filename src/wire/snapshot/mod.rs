@@ -1,0 +1,196 @@
+//! A part of a snapshot (wire contract, 2.5): read from an opened envelope or from the journal, and written for the reference center.
+//!
+//! Beside the contract's fields an enrolment may carry `rev`, the revision that last wrote it, and a card `withdrawn`, that of the
+//! `withdraw` that ended its enrolment: with them a gateway that begins with a snapshot judges a card whose entitlement follows its
+//! holder as one that received every change.
+
+mod entry;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::claims::{self, Claimed, Claims};
+use super::digest::registers_of;
+use super::down::WriteError;
+use super::envelope::{self, Opened, Refused};
+use super::json::{self, Place, Wrong};
+use super::limits::{OP_ERRORS_MAX, PART_BYTES_MAX, SNAPSHOT_ID_CHARS_MAX};
+use super::text::is_label;
+use crate::access::change::{ErrorCode, OpError, Position};
+use crate::access::id::{StreamName, Timestamp};
+use crate::access::snapshot::{PART_SEPARATOR, PARTS_MAX, Snapshot, SnapshotEntry, SnapshotHead, SnapshotPart};
+use entry::{EntryBody, Judge, written};
+
+/// Bytes of entries in one part as the reference center writes it: signed and encoded, the part stays below [`PART_BYTES_MAX`].
+const ENTRIES_BYTES_MAX: usize = 46 * 1024;
+
+/// What every part has beside its entries.
+#[derive(Serialize, Deserialize)]
+struct HeadBody<'t> {
+    #[serde(borrow)]
+    snapshot: Cow<'t, str>,
+    part: u32,
+    parts: u32,
+    cards: u64,
+    #[serde(default)]
+    allow_shrink: bool,
+}
+
+#[derive(Deserialize)]
+struct EntriesBody<'t> {
+    #[serde(borrow)]
+    entries: Vec<&'t RawValue>,
+}
+
+#[derive(Serialize)]
+struct WrittenPart<'a> {
+    epoch: NonZeroU32,
+    seq: u64,
+    #[serde(flatten)]
+    head: HeadBody<'a>,
+    entries: &'a [Box<RawValue>],
+}
+
+/// Reads the part in an opened envelope. What is wrong with its entries is in [`SnapshotPart::entries`].
+///
+/// # Errors
+/// [`Refused`] with `invalid_field` or `too_large` if it cannot be seen which part of which snapshot it is.
+pub fn read_part(opened: &Opened<'_>) -> Result<SnapshotPart, Refused> {
+    let stream = opened.stream.name.clone();
+    let owns = registers_of(opened.stream.allowed);
+    let mut part = part(&opened.claims, stream, &Judge::Arrival(owns)).map_err(|e| opened.refuse(e))?;
+    if let Err(error) = opened.short(PART_BYTES_MAX) {
+        part.entries = Err(vec![error]);
+    }
+    Ok(part)
+}
+
+/// Reads one part that a center's journal kept; it is not judged again.
+///
+/// # Errors
+/// [`Refused`] if the bytes are not a part of a snapshot at all.
+pub fn read_kept_part(bytes: &[u8]) -> Result<SnapshotPart, Refused> {
+    let refuse = |error| Refused { error, claimed: Claimed::default() };
+    let claims = envelope::unverified(bytes).map_err(refuse)?;
+    let stream = claims.header().and_then(|header| header.stream()).map_err(refuse)?;
+    part(&claims, stream, &Judge::Replay).map_err(refuse)
+}
+
+/// Reads the snapshot that a gateway's journal kept as evidence: its parts, each as it was received. They were judged on arrival.
+///
+/// # Errors
+/// What is wrong with the first part that cannot be read.
+pub fn read_evidence(bytes: &[u8]) -> Result<Snapshot, String> {
+    let mut snapshot: Option<Snapshot> = None;
+    for bytes in bytes.split(|byte| *byte == PART_SEPARATOR) {
+        let part = read_kept_part(bytes).map_err(|refused| refused.error.message)?;
+        let entries = part.entries.map_err(|errors| errors.into_iter().map(|e| e.message).collect::<String>())?;
+        let whole = snapshot.get_or_insert_with(|| Snapshot {
+            head: part.head,
+            iat: None,
+            entries: Vec::new(),
+            evidence: Vec::new(),
+        });
+        whole.iat = whole.iat.max(part.iat);
+        whole.entries.push(entries);
+    }
+    snapshot
+        .filter(|s| s.entries.len() == s.head.parts as usize)
+        .ok_or_else(|| "parts of a snapshot are missing".into())
+}
+
+fn part(claims: &Claims, stream: StreamName, judge: &Judge) -> Result<SnapshotPart, OpError> {
+    let header = claims.header()?;
+    let at = header.position()?;
+    let body: HeadBody<'_> = json::read(&claims.text, Place::default())?;
+    let wrong = |code, key: &str, what: String| Err(Place::default().error(code, key, what));
+    if !is_label(&body.snapshot, SNAPSHOT_ID_CHARS_MAX) {
+        let what = format!("1 to {SNAPSHOT_ID_CHARS_MAX} printable characters are wanted");
+        return wrong(ErrorCode::InvalidField, "snapshot", what);
+    }
+    if body.parts > PARTS_MAX {
+        let what = format!("{} parts are too many, {PARTS_MAX} are allowed", body.parts);
+        return wrong(ErrorCode::TooLarge, "parts", what);
+    }
+    if body.part >= body.parts {
+        let what = format!("parts are numbered from 0, so part {} is none of {}", body.part, body.parts);
+        return wrong(ErrorCode::InvalidField, "part", what);
+    }
+    let head = SnapshotHead {
+        stream,
+        id: body.snapshot.into_owned(),
+        at,
+        parts: body.parts,
+        cards: body.cards,
+        allow_shrink: body.allow_shrink,
+    };
+    Ok(SnapshotPart { head, iat: header.issued_at(), part: body.part, entries: entries(claims, at, judge) })
+}
+
+fn entries(claims: &Claims, at: Position, judge: &Judge) -> Result<Vec<SnapshotEntry>, Vec<OpError>> {
+    if !claims.faults.is_empty() {
+        return Err(claims.faults.clone());
+    }
+    let body: EntriesBody<'_> = json::read(&claims.text, Place::default()).map_err(|e| vec![e])?;
+    let (mut entries, mut errors) = (Vec::with_capacity(body.entries.len()), Vec::new());
+    for (place, raw) in body.entries.iter().enumerate() {
+        let at_place = |error: OpError| {
+            let message = error.message.replacen('`', &format!("`entries[{place}]."), 1);
+            OpError { message: message.replacen(".`:", "`:", 1), ..error }
+        };
+        let wrong = |(code, field, what): Wrong| Place::default().error(code, &field, what);
+        let read = json::read::<EntryBody>(raw.get(), Place::default());
+        match read.and_then(|body| body.into_entry(at, judge).map_err(wrong)) {
+            Ok(entry) => entries.push(entry),
+            Err(error) if errors.len() < OP_ERRORS_MAX => errors.push(at_place(error)),
+            Err(_) => {}
+        }
+    }
+    if errors.is_empty() { Ok(entries) } else { Err(errors) }
+}
+
+/// The claims of the parts of a snapshot made at `iat`; `aud` is a gateway's id. `id`: the center's name for it.
+///
+/// # Errors
+/// Never for entries of these types.
+pub fn write_parts(
+    (stream, at, id): (&StreamName, Position, &str),
+    aud: &str,
+    iat: Timestamp,
+    entries: &[SnapshotEntry],
+    allow_shrink: bool,
+) -> Result<Vec<String>, WriteError> {
+    let mut parts: Vec<Vec<Box<RawValue>>> = vec![Vec::new()];
+    let mut bytes = 0;
+    let mut cards = BTreeSet::new();
+    for entry in entries {
+        if let SnapshotEntry::Card { uid, .. } = entry {
+            cards.insert(*uid);
+        }
+        for body in written(entry) {
+            let raw = serde_json::value::to_raw_value(&body)?;
+            bytes += raw.get().len() + 1;
+            match parts.last_mut() {
+                Some(part) if bytes <= ENTRIES_BYTES_MAX || part.is_empty() => part.push(raw),
+                Some(_) | None => {
+                    bytes = raw.get().len() + 1;
+                    parts.push(vec![raw]);
+                }
+            }
+        }
+    }
+    let cards = u64::try_from(cards.len()).unwrap_or(u64::MAX);
+    let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+    let write = |(part, entries): (u32, &Vec<Box<RawValue>>)| {
+        let head = HeadBody { snapshot: Cow::Borrowed(id), part, parts: count, cards, allow_shrink };
+        claims::write(stream, aud, iat, WrittenPart { epoch: at.epoch, seq: at.seq, head, entries })
+    };
+    (0..count).zip(&parts).map(write).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+//! Parts of snapshots: what a center writes is what a gateway reads, and what is wrong is named.
+
+use ed25519_dalek::SigningKey;
+use serde_json::{Value, json};
+
+use super::super::allowed::{AllowedOps, OpName, STANDING};
+use super::super::envelope::{Channel, Scope, StreamSpec, open, sign};
+use super::*;
+use crate::access::change::{Op, PortalSet, Subject, SuspendReason};
+use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
+use crate::access::list::AccessList;
+use crate::access::portal::{PortalKind, Posture};
+use crate::access::schedule::{Schedule, Window};
+
+fn spec(allowed: AllowedOps) -> StreamSpec {
+    let keys = vec![SigningKey::from_bytes(&[7; 32]).verifying_key()];
+    StreamSpec { name: "office".parse().unwrap(), scope: Scope::Gateway, keys, insecure_unsigned: true, allowed }
+}
+
+fn read(bytes: &[u8], allowed: AllowedOps) -> Result<SnapshotPart, Refused> {
+    let streams = [spec(allowed)];
+    let opened = open(bytes, Channel::Gateway, &"g1".parse().unwrap(), &streams).unwrap();
+    read_part(&opened)
+}
+
+fn at(seq: u64) -> Position {
+    Position { epoch: NonZeroU32::new(3).unwrap(), seq }
+}
+
+/// A list with a register of every kind.
+fn list() -> AccessList {
+    let uid = |text: &str| text.parse().unwrap();
+    let entitlement = |kind, schedule: Option<&str>| Entitlement {
+        kind,
+        zone: ZoneSet::Any,
+        schedule: schedule.map(|s| s.parse().unwrap()),
+    };
+    let enrolment = |holder: &str| Enrolment {
+        holder: holder.parse().unwrap(),
+        role: Role::Staff,
+        not_before: Some(Timestamp(1_788_249_600_000)),
+        not_after: None,
+        entitlements: vec![entitlement(PortalKind::Gate, None), entitlement(PortalKind::Door, Some("term"))],
+    };
+    let window = Window { start_min: 360, end_min: 1380 };
+    let weekly = std::array::from_fn(|day| if day < 5 { vec![window] } else { Vec::new() });
+    let schedule = Schedule { weekly, holidays: Vec::new(), timezone: Some("Asia/Shanghai".to_owned()) };
+    let holder = || "h1".parse().unwrap();
+    let posture = |portals, posture| Op::SetPosture { portals, posture, until: Some(Timestamp(1_788_249_600_000)) };
+    let messages = [
+        vec![Op::Issue { uid: uid("1EA68671"), holder: holder() }],
+        vec![Op::Enrol { uid: uid("1EA68671"), enrolment: enrolment("h1") }],
+        vec![Op::Enrol { uid: uid("5C0DE001"), enrolment: enrolment("h2") }],
+        vec![Op::Enrol { uid: uid("5C0DE002"), enrolment: enrolment("h3") }],
+        vec![Op::Reissue { holder: holder(), new_uid: uid("04A1B2C3D4E5F6"), old_uid: None }],
+        vec![Op::SetFlag { subject: Subject::Card(uid("5C0DE001")), flag: Flag::Lost, on: true }],
+        vec![Op::SetFlag { subject: Subject::Card(uid("5C0DE001")), flag: Flag::Frozen, on: false }],
+        vec![Op::Withdraw { subject: Subject::Card(uid("5C0DE002")) }],
+        vec![Op::Power { zone: "412".parse().unwrap(), reason: SuspendReason::Arrears, suspended: true }],
+        vec![Op::Power { zone: "413".parse().unwrap(), reason: SuspendReason::Arrears, suspended: false }],
+        vec![posture(PortalSet::Some(vec!["gate-out".parse().unwrap()]), Posture::Lockdown)],
+        vec![posture(PortalSet::All, Posture::FreeAccess)],
+        vec![posture(PortalSet::Some(vec!["gate-in".parse().unwrap()]), Posture::Secure)],
+        vec![Op::DefineSchedule { name: "term".parse().unwrap(), schedule }],
+    ];
+    let mut list = AccessList::default();
+    for (ops, seq) in messages.iter().zip(1..) {
+        list.replay(ops, at(seq));
+    }
+    list
+}
+
+#[test]
+fn what_a_center_writes_is_what_a_gateway_reads_from_the_wire_and_from_its_journal() {
+    let list = list();
+    let owns = registers_of(AllowedOps::all());
+    let entries = list.snapshot(&owns);
+    let stream: StreamName = "office".parse().unwrap();
+    let claims = write_parts((&stream, at(20), "s1"), "g1", Timestamp(5_000), &entries, true).unwrap();
+    let [claims] = claims.as_slice() else { panic!("one part is enough") };
+    let part = read(claims.as_bytes(), AllowedOps::all()).unwrap();
+    let head = SnapshotHead { stream, id: "s1".to_owned(), at: at(20), parts: 1, cards: 4, allow_shrink: true };
+    assert_eq!((&part.head, part.part, part.iat), (&head, 0, Some(Timestamp(5_000))));
+    let kept = read_evidence(claims.as_bytes()).unwrap();
+    assert_eq!(kept.entries, [part.entries.clone().unwrap()]);
+    // Rebuilt from it, a list has the same digest and sends the same again.
+    let mut rebuilt = AccessList::default();
+    rebuilt.replay_snapshot(&owns, at(20), &kept.entries);
+    let lines = |list: &AccessList| {
+        let mut lines = super::super::digest::lines(list, &owns).0;
+        lines.sort();
+        lines
+    };
+    assert_eq!(lines(&rebuilt), lines(&list));
+    let by_text = |list: &AccessList| {
+        let mut all: Vec<String> = list.snapshot(&owns).iter().map(|entry| format!("{entry:?}")).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(by_text(&rebuilt), by_text(&list));
+}
+
+#[test]
+fn a_long_snapshot_is_cut_into_parts_that_fit_once_they_are_signed() {
+    let stream: StreamName = "office".parse().unwrap();
+    let entry = |n: u32| SnapshotEntry::Card {
+        uid: format!("5C{n:06X}").parse().unwrap(),
+        standing: None,
+        enrolment: Some(crate::access::snapshot::EnrolmentEntry {
+            revision: None,
+            enrolment: Some(Enrolment {
+                holder: format!("h{n}").parse().unwrap(),
+                role: Role::Resident,
+                not_before: None,
+                not_after: None,
+                entitlements: vec![Entitlement { kind: PortalKind::Gate, zone: ZoneSet::Any, schedule: None }],
+            }),
+        }),
+    };
+    let entries: Vec<_> = (0..3_000).map(entry).collect();
+    let claims = write_parts((&stream, at(20), "s1"), "g1", Timestamp(0), &entries, false).unwrap();
+    assert!(claims.len() > 4);
+    let signed: Vec<String> =
+        claims.iter().map(|claims| sign(claims, &stream, &SigningKey::from_bytes(&[7; 32]))).collect();
+    assert!(signed.iter().all(|part| part.len() <= PART_BYTES_MAX), "{:?}", signed.iter().map(String::len).max());
+    let mut evidence = signed.iter().rev().fold(Vec::new(), |mut all, part| {
+        all.extend_from_slice(part.as_bytes());
+        all.push(PART_SEPARATOR);
+        all
+    });
+    evidence.pop();
+    let snapshot = read_evidence(&evidence).unwrap();
+    assert_eq!(snapshot.entries.iter().map(Vec::len).sum::<usize>(), 3_000);
+    evidence.truncate(signed[signed.len() - 1].len());
+    assert_eq!(read_evidence(&evidence).unwrap_err(), "parts of a snapshot are missing");
+}
+
+fn part_of(entries: impl serde::Serialize) -> Value {
+    json!({"v": 1, "iss": "office", "aud": "g1", "iat": 5, "snapshot": "2026-09-01-a", "epoch": 3, "seq": 1042,
+           "part": 0, "parts": 24, "cards": 1180, "allow_shrink": false, "entries": entries})
+}
+
+#[test]
+fn the_entries_of_the_contract_are_understood() {
+    let part = part_of(json!([
+        {"uid": "1EA68671", "holder": "h1", "role": "resident", "entitlements": [{"kind": "gate", "zone": "*"}]},
+        {"uid": "1EA68671", "holder": "h1", "born": [3, 17, 0], "set": {"lost": [3, 900, 0]}, "cleared": {"frozen": [3, 850, 2]}},
+        {"holder": "h1", "set": {"replaced": [3, 1042, 0]}}, {"zone": "412", "power": ["arrears"]},
+        {"portal": "gate-in", "posture": "lockdown"}, {"schedule": "term", "rev": [3, 977, 0], "weekly": {"mon": ["06:00-23:00"]}},
+        {"uid": "5C0DE001", "set": {"lost": [3, 1, 0]}, "of_the_future": 1}
+    ]));
+    let part = read(part.to_string().as_bytes(), AllowedOps::all()).unwrap();
+    let entries = part.entries.unwrap();
+    assert_eq!((part.head.parts, part.head.cards, part.head.at, entries.len()), (24, 1180, at(1042), 7));
+    let SnapshotEntry::Card { standing: Some(standing), enrolment: None, .. } = &entries[1] else {
+        panic!("{entries:?}")
+    };
+    let register = |flag| standing.flags.get(flag).map(|r| (r.revision.seq, r.revision.place, r.on));
+    assert_eq!((register(Flag::Lost), register(Flag::Frozen)), (Some((900, 0, true)), Some((850, 2, false))));
+    assert_eq!(register(Flag::Cancelled), None);
+}
+
+#[test]
+fn what_is_wrong_with_an_entry_is_named_with_its_place() {
+    let table = [
+        (
+            json!({"uid": "1EA686", "set": {"lost": [3, 1, 0]}}),
+            "invalid_uid: `entries[0].uid`: a card UID has 4, 7 or 10 bytes, this has 3",
+        ),
+        (
+            json!({"uid": "08C0FFEE", "holder": "h", "entitlements": []}),
+            "random_uid: `entries[0].uid`: `08C0FFEE` is a random UID",
+        ),
+        (
+            json!({"uid": "88C0FFEE", "set": {"lost": [3, 1, 0]}}),
+            "invalid_uid: `entries[0].uid`: `88C0FFEE` starts with 88",
+        ),
+        (json!({"uid": "1EA68671", "entitlements": []}), "invalid_field: `entries[0].holder`: is missing"),
+        (
+            json!({"uid": "1EA68671", "holder": "h"}),
+            "invalid_field: `entries[0].uid`: the entry names a card and nothing of it",
+        ),
+        (
+            json!({"uid": "1EA68671", "born": [3, 1043, 0]}),
+            "invalid_field: `entries[0].born`: revision 3.1043.0 is newer than the snapshot",
+        ),
+        (
+            json!({"uid": "1EA68671", "set": {"lots": [3, 1, 0]}}),
+            "invalid_field: `entries[0].set.lots`: unknown field `lots`",
+        ),
+        (
+            json!({"uid": "1EA68671", "set": {"lost": [3, 1, 0]}, "cleared": {"lost": [3, 2, 0]}}),
+            "invalid_field: `entries[0].cleared.lost`: is in `set` too",
+        ),
+        (json!({"holder": "h"}), "invalid_field: `entries[0]`: the entry names nothing"),
+        (json!({"zone": "412"}), "invalid_field: `entries[0]`: the entry names nothing"),
+        (
+            json!({"portal": "gate in", "posture": "lockdown"}),
+            "invalid_field: `entries[0].portal`: a portal's name or `*` is wanted",
+        ),
+        (json!({"schedule": "term", "weekly": {}}), "invalid_field: `entries[0].rev`: is missing"),
+        (
+            json!({"uid": "1EA68671", "holder": "h", "entitlements": [], "withdrawn": [3, 1, 0]}),
+            "invalid_field: `entries[0].withdrawn`: stands beside `entitlements`",
+        ),
+        (
+            json!({"uid": "1EA68671", "holder": "h", "entitlements": [], "not_after": "1980-01-01T00:00:00Z"}),
+            "invalid_field: `entries[0].not_after`: `1980-01-01T00:00:00.000Z` is before 2000-01-01",
+        ),
+        (json!(7), "invalid_field: `entries[0]`: invalid type: integer `7`"),
+    ];
+    for (entry, expected) in table {
+        let errors =
+            read(part_of(json!([entry])).to_string().as_bytes(), AllowedOps::all()).unwrap().entries.unwrap_err();
+        let reported = format!("{}: {}", errors[0].code.as_str(), errors[0].message);
+        assert!(reported.starts_with(expected), "{reported}\nnot {expected}");
+    }
+    let many = vec![json!({}); 100];
+    let errors = read(part_of(json!(many)).to_string().as_bytes(), AllowedOps::all()).unwrap().entries.unwrap_err();
+    assert_eq!(errors.len(), OP_ERRORS_MAX);
+}
+
+#[test]
+fn a_stream_sends_only_registers_that_it_owns() {
+    let card = json!({"uid": "1EA68671", "holder": "h", "entitlements": [], "born": [3, 1, 0]});
+    let standing = json!({"uid": "1EA68671", "set": {"lost": [3, 1, 0]}});
+    let enrolment = json!({"uid": "1EA68671", "holder": "h", "entitlements": []});
+    let table = [
+        (&card, STANDING, false),
+        (&card, !STANDING, false),
+        (&card, AllowedOps::all(), true),
+        (&standing, STANDING, true),
+        (&standing, !STANDING, false),
+        (&enrolment, STANDING, false),
+        (&enrolment, OpName::Withdraw.into(), true),
+        (&json!({"holder": "h", "set": {"lost": [3, 1, 0]}}), !STANDING, false),
+        (&json!({"zone": "412", "power": []}), STANDING, false),
+        (&json!({"portal": "*", "posture": "secure"}), OpName::Enrol.into(), false),
+        (&json!({"schedule": "term", "rev": [3, 1, 0], "weekly": {}}), STANDING, false),
+    ];
+    for (entry, allowed, is_allowed) in table {
+        let entries = read(part_of(json!([entry])).to_string().as_bytes(), allowed).unwrap().entries;
+        let codes = entries.map(drop).map_err(|errors| errors.iter().map(|e| e.code).collect::<Vec<_>>());
+        assert_eq!(codes, if is_allowed { Ok(()) } else { Err(vec![ErrorCode::ForbiddenOp]) }, "{entry} {allowed:?}");
+    }
+}
+
+#[test]
+fn a_part_that_cannot_be_placed_is_refused_and_a_long_one_is_too_large() {
+    let table = [
+        ("snapshot", json!(""), "invalid_field"),
+        ("snapshot", json!("x".repeat(65)), "invalid_field"),
+        ("part", json!(24), "invalid_field"),
+        ("parts", json!(0), "invalid_field"),
+        ("parts", json!(PARTS_MAX + 1), "too_large"),
+        ("seq", json!(0), "invalid_field"),
+        ("epoch", json!("3"), "invalid_field"),
+        ("cards", json!(-1), "invalid_field"),
+    ];
+    for (field, value, code) in table {
+        let mut part = part_of(json!([]));
+        part[field] = value;
+        let refused = read(part.to_string().as_bytes(), AllowedOps::all()).unwrap_err();
+        assert_eq!(refused.error.code.as_str(), code, "{field}: {refused}");
+    }
+    let long = part_of(json!([{"zone": "412", "power": [], "x": "y".repeat(PART_BYTES_MAX)}]));
+    let errors = read(long.to_string().as_bytes(), AllowedOps::all()).unwrap().entries.unwrap_err();
+    assert_eq!(errors[0].code, ErrorCode::TooLarge);
+    let twice = part_of(json!([])).to_string().replacen("\"part\"", "\"entries\":[],\"part\"", 1);
+    assert!(
+        read(twice.as_bytes(), AllowedOps::all()).is_err()
+            || read(twice.as_bytes(), AllowedOps::all()).unwrap().entries.is_err()
+    );
+}

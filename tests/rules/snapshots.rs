@@ -1,0 +1,391 @@
+//! Snapshots: parts in any order, one step from the old list to the new one, and what it may never undo.
+
+use dormgate::access::change::{ErrorCode, Op, Position};
+use dormgate::access::credential::Flag;
+use dormgate::access::effect::{Effect, Outcome};
+use dormgate::access::event::EventKind;
+use dormgate::access::input::{CommandKind, Input};
+use dormgate::access::list::AccessList;
+use dormgate::access::portal::Posture;
+use dormgate::access::snapshot::{HELD_MS, SnapshotEntry};
+use dormgate::wire::digest;
+
+use crate::world::{APARTMENT, OFFICE, Seen, Snapshot, World, at, enrolment, name, op, uid};
+
+const RESIDENT: &str = "gate:* door:412 power_box:412";
+
+/// What a stream would send that has sent these messages, the first as number 1.
+pub fn entries_of(w: &World, stream: &str, messages: &[Vec<Op>]) -> Vec<SnapshotEntry> {
+    let mut list = AccessList::default();
+    for (ops, seq) in messages.iter().zip(1..) {
+        list.replay(ops, at(1, seq));
+    }
+    list.snapshot(&w.owns(stream))
+}
+
+fn apartment(w: &World, ops: &[Op]) -> Vec<SnapshotEntry> {
+    entries_of(w, APARTMENT, &[ops.to_vec()])
+}
+
+fn send(w: &mut World, stream: &str, position: Position, entries: &[SnapshotEntry]) -> Seen {
+    let id = format!("s-{}-{}", position.epoch, position.seq);
+    w.snapshot(&Snapshot { stream, at: position, id: &id, entries, allow_shrink: false })
+}
+
+fn outcome(seen: &Seen) -> (Outcome, Vec<ErrorCode>) {
+    (seen.ack().outcome, seen.ack().errors.iter().map(|e| e.code).collect())
+}
+
+#[test]
+fn a_snapshot_takes_the_place_of_what_the_stream_sent_in_one_step() {
+    let mut w = World::new();
+    w.resident("A", "p1").resident("B", "p2").resident("R", "p3").resident("X", "p4");
+    w.publish(vec![op::power("412", true)]);
+    w.publish(vec![op::posture("gate-both", Posture::Lockdown, None)]);
+    w.publish(vec![op::power("413", true)]);
+    let mut entries =
+        apartment(&w, &[op::enrol("B", "p2", "gate:*"), op::enrol("R", "p3", RESIDENT), op::power("413", true)]);
+    entries.extend(apartment(&w, &[op::enrol("C9", "p9", RESIDENT), op::enrol("X", "p4", RESIDENT)]));
+    let mut parts = w.snapshot_parts(&Snapshot {
+        stream: APARTMENT,
+        at: at(1, 20),
+        id: "s",
+        entries: &entries,
+        allow_shrink: false,
+    });
+    assert_eq!(parts.len(), 1);
+    w.input(parts.remove(0));
+    assert!(w.engine.has_snapshot_work());
+    assert_eq!(
+        (w.present("gate-in", "A"), w.present("gate-in", "C9")),
+        ("granted", "unknown_credential"),
+        "the old list"
+    );
+    let seen = w.finish_snapshots();
+    let ack = seen.ack();
+    assert_eq!((ack.outcome, ack.snapshot.as_deref(), ack.at), (Outcome::Applied, Some("s"), Some(at(1, 20))));
+    assert_eq!((ack.revoked.clone(), ack.applied_through), (vec![uid("A")], 20));
+    let verdicts = [("gate-in", "A"), ("door-412", "B"), ("gate-in", "B"), ("gate-in", "C9"), ("gate-both", "R")];
+    let expected = ["not_enrolled", "not_enrolled", "granted", "granted", "granted"];
+    assert_eq!(verdicts.map(|(portal, card)| w.present(portal, card)), expected);
+    assert_eq!(w.present("power-412", "R"), "granted", "the suspension is not named any more");
+    w.assert_replay_is_life();
+    w.restart();
+    assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "C9")), ("not_enrolled", "granted"));
+    // What it contains is stale, what follows is not.
+    let late = w.report_at(APARTMENT, at(1, 19), vec![op::enrol("A", "p1", RESIDENT)]);
+    assert_eq!((late.ack().outcome, w.present("gate-in", "A")), (Outcome::Stale, "not_enrolled"));
+    w.report_at(APARTMENT, at(1, 21), vec![op::enrol("A", "p1", RESIDENT)]);
+    assert_eq!(w.present("gate-in", "A"), "granted");
+}
+
+#[test]
+fn parts_come_in_any_order_and_are_held_for_ten_minutes() {
+    let mut w = World::new();
+    let ops: Vec<Op> = (0..1500).map(|n| op::enrol(&format!("5C{n:06X}"), &format!("h{n}"), RESIDENT)).collect();
+    let entries = apartment(&w, &ops);
+    let snapshot = Snapshot { stream: APARTMENT, at: at(1, 7), id: "s", entries: &entries, allow_shrink: false };
+    let mut parts = w.snapshot_parts(&snapshot);
+    assert!(parts.len() > 3);
+    parts.reverse();
+    let last = parts.pop().unwrap();
+    for part in parts.iter().chain(&parts) {
+        assert_eq!(w.input(part.clone()).0, []);
+    }
+    w.pass_ms(HELD_MS - 1);
+    w.input(last.clone());
+    assert_eq!(outcome(&w.finish_snapshots()).0, Outcome::Applied);
+    assert_eq!(w.engine.state().list.len(), 1500);
+    w.assert_replay_is_life();
+    // The same again, a moment too late.
+    let mut w = World::new();
+    for part in parts {
+        w.input(part);
+    }
+    w.pass_ms(HELD_MS);
+    assert_eq!(w.input(last).0, []);
+    assert!(!w.engine.has_snapshot_work());
+}
+
+#[test]
+fn a_revocation_is_never_dropped_by_absence_and_a_newer_register_stays() {
+    let mut w = World::new();
+    for (card, holder) in [("A", "p1"), ("B", "p2"), ("R", "p3"), ("X", "p4")] {
+        w.resident(card, holder);
+    }
+    w.publish(vec![op::report_lost("uid:A"), op::cancel("p2"), op::freeze("uid:R")]);
+    w.report_at(OFFICE, at(1, 30), vec![op::cancel("uid:X")]);
+    // The office names none of it, and X in good standing.
+    let entries = entries_of(&w, OFFICE, &[vec![op::issue("A", "p1"), op::issue("X", "p4"), op::issue("C9", "p9")]]);
+    assert_eq!(outcome(&send(&mut w, OFFICE, at(1, 20), &entries)).0, Outcome::Applied);
+    let gate = |w: &mut World, card: &str| w.present("gate-in", card);
+    let verdicts = ["A", "B", "R", "X", "C9"].map(|card| gate(&mut w, card));
+    assert_eq!(verdicts, ["lost", "cancelled", "frozen", "cancelled", "not_enrolled"]);
+    w.assert_replay_is_life();
+    w.report_at(OFFICE, at(1, 31), vec![op::found("uid:A")]);
+    assert_eq!(gate(&mut w, "A"), "granted", "a newer op ends it");
+}
+
+#[test]
+fn what_arrives_while_a_snapshot_is_merged_acts_at_once_and_stays() {
+    let w = World::new();
+    let cards: Vec<String> = (0..600).map(|n| format!("5C{n:06X}")).collect();
+    let ops: Vec<Op> = cards.iter().map(|card| op::enrol(card, &format!("h{card}"), RESIDENT)).collect();
+    let entries = apartment(&w, &ops);
+    let snapshot = Snapshot { stream: APARTMENT, at: at(1, 9), id: "s", entries: &entries, allow_shrink: true };
+    let parts = w.snapshot_parts(&snapshot);
+    for messages in 0..4_u64 {
+        let mut w = World::new();
+        w.resident("A", "p1").resident(&cards[7], &format!("h{}", cards[7]));
+        w.present("power-412", &cards[7]);
+        for part in parts.clone() {
+            w.input(part);
+        }
+        let mut slice = 0;
+        while w.engine.has_snapshot_work() {
+            // Of this stream before and after the snapshot, and of the other one: at different slices each time.
+            if slice == messages {
+                let seen = w.publish(vec![op::report_lost(&format!("uid:{}", cards[7])), op::cancel("uid:A")]);
+                assert_eq!(seen.cuts(), [("power-412", "lost")]);
+                w.report_at(
+                    APARTMENT,
+                    at(1, 8),
+                    vec![op::withdraw(&format!("uid:{}", cards[8])), op::enrol("R", "p3", RESIDENT)],
+                );
+                w.report_at(APARTMENT, at(1, 11), vec![op::withdraw(&format!("uid:{}", cards[9]))]);
+                w.report_at(APARTMENT, at(1, 12), vec![op::enrol("X", "p4", RESIDENT)]);
+            }
+            slice += 1;
+            let effects = w.engine.work_at_snapshot(w.now());
+            w.keep(effects);
+        }
+        let verdicts = [&cards[7], &cards[8], &cards[9], "R", "X", "A"].map(|card| w.present("gate-in", card));
+        assert_eq!(
+            verdicts,
+            ["lost", "granted", "not_enrolled", "not_enrolled", "granted", "cancelled"],
+            "at {messages}"
+        );
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
+fn boxes_are_cut_with_the_step_and_the_ack_waits_for_its_record() {
+    let mut w = World::new();
+    w.resident("A", "p1").resident("B", "p2").resident("R", "p3").resident("X", "p4");
+    w.present("power-412", "A");
+    let entries = apartment(&w, &["B", "R", "X"].map(|card| op::enrol(card, "p2", RESIDENT)));
+    let seen = send(&mut w, APARTMENT, at(1, 20), &entries);
+    assert_eq!(seen.cuts(), [("power-412", "not_enrolled")]);
+    let (after, ack) = seen.ack_after();
+    assert_eq!(ack.cut, [name("power-412")]);
+    assert_eq!(seen.recorded(), [EventKind::ChangesApplied, EventKind::PowerOff, EventKind::Revoked]);
+    assert_eq!(after, seen.records().last().unwrap().event.n);
+    // A power cut before the flush: the old list is whole, and the same snapshot is new.
+    let last = w.journal.iter().rposition(|r| r.event.kind() == EventKind::ChangesApplied).unwrap();
+    w.journal.truncate(last);
+    w.restart();
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    assert_eq!(outcome(&send(&mut w, APARTMENT, at(1, 20), &entries)).0, Outcome::Applied);
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn what_is_wrong_with_a_snapshot_refuses_it_whole() {
+    let mut w = World::new();
+    w.resident("A", "p1").resident("B", "p2").resident("R", "p3").resident("X", "p4");
+    let enrol = |w: &World, cards: &[&str]| {
+        apartment(w, &cards.iter().map(|card| op::enrol(card, "p2", RESIDENT)).collect::<Vec<_>>())
+    };
+    let few = enrol(&w, &["A", "B"]);
+    let seen = send(&mut w, APARTMENT, at(1, 20), &few);
+    assert_eq!(outcome(&seen), (Outcome::Rejected, vec![ErrorCode::ShrinkRefused]));
+    assert_eq!(seen.ack().snapshot.as_deref(), Some("s-1-20"));
+    assert_eq!(w.present("gate-in", "R"), "granted");
+    let none = send(&mut w, APARTMENT, at(1, 21), &[]);
+    assert_eq!(outcome(&none).1, [ErrorCode::ShrinkRefused]);
+    let mut parts =
+        w.snapshot_parts(&Snapshot { stream: APARTMENT, at: at(1, 22), id: "c", entries: &few, allow_shrink: true });
+    if let Input::SnapshotPart(part) = &mut parts[0] {
+        part.part.head.cards = 3;
+    }
+    w.input(parts.remove(0));
+    assert_eq!(outcome(&w.finish_snapshots()), (Outcome::Rejected, vec![ErrorCode::CountMismatch]));
+    let twice = [enrol(&w, &["A", "B", "R"]), enrol(&w, &["A"])].concat();
+    assert_eq!(outcome(&send(&mut w, APARTMENT, at(1, 23), &twice)).1, [ErrorCode::InvalidField]);
+    let far = send(&mut w, APARTMENT, at(1, 3_000_000), &few);
+    assert_eq!(outcome(&far), (Outcome::Rejected, vec![ErrorCode::Implausible]));
+    assert_eq!(w.engine.state().streams[APARTMENT].through, 4);
+    let allowed = Snapshot { stream: APARTMENT, at: at(1, 24), id: "d", entries: &few, allow_shrink: true };
+    assert_eq!(outcome(&w.snapshot(&allowed)).0, Outcome::Applied);
+    assert_eq!(w.present("gate-in", "R"), "not_enrolled");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn an_older_snapshot_is_stale_and_the_same_one_counts_only_as_an_answer() {
+    let mut w = World::new();
+    let entries = apartment(&w, &[op::enrol("A", "p1", RESIDENT)]);
+    assert_eq!(outcome(&send(&mut w, APARTMENT, at(2, 5), &entries)).0, Outcome::Applied);
+    assert_eq!(outcome(&send(&mut w, APARTMENT, at(2, 4), &entries)).0, Outcome::Stale);
+    assert_eq!(outcome(&send(&mut w, APARTMENT, at(1, 9), &entries)).0, Outcome::Stale);
+    assert_eq!(outcome(&send(&mut w, APARTMENT, at(2, 5), &entries)).0, Outcome::Duplicate);
+    w.link_up();
+    w.command("j1", CommandKind::Resync { stream: name(APARTMENT) });
+    w.pass_s(2);
+    assert_eq!(outcome(&send(&mut w, APARTMENT, at(2, 5), &entries)).0, Outcome::Applied);
+    assert_eq!(outcome(&send(&mut w, APARTMENT, at(2, 5), &entries)).0, Outcome::Duplicate, "answered");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_snapshot_begins_an_epoch_and_is_the_goal_of_an_incomplete_list() {
+    let mut w = World::new();
+    w.enrol("A", "p1", RESIDENT);
+    w.head(OFFICE, at(3, 40));
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    let entries = entries_of(&w, OFFICE, &[vec![op::issue("B", "p2")]]);
+    send(&mut w, OFFICE, at(3, 39), &entries);
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    send(&mut w, OFFICE, at(4, 2), &entries);
+    let track = &w.engine.state().streams[OFFICE];
+    assert_eq!((track.epoch.unwrap().get(), track.through, track.goal), (4, 2, None));
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_gateway_that_begins_with_a_snapshot_judges_as_one_that_received_every_change() {
+    let mut w = World::new();
+    let office = [
+        vec![op::issue("A", "p1"), op::issue("B", "p2")],
+        vec![op::report_lost("p1"), op::freeze("uid:B")],
+        vec![op::unfreeze("uid:B"), op::reissue("p3", "X", None)],
+    ];
+    let apartment =
+        [vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)], vec![op::enrol("R", "p3", RESIDENT)]];
+    let entries = entries_of(&w, OFFICE, &office);
+    send(&mut w, OFFICE, at(1, 3), &entries);
+    let entries = entries_of(&w, APARTMENT, &apartment);
+    send(&mut w, APARTMENT, at(1, 2), &entries);
+    assert_eq!(["A", "B", "R"].map(|card| w.present("gate-in", card)), ["lost", "granted", "replaced"]);
+    // A holder's op reaches the cards born before it, as the snapshot has when that was.
+    w.report_at(OFFICE, at(1, 4), vec![op::issue("C9", "p1")]);
+    w.report_at(APARTMENT, at(1, 3), vec![op::enrol("C9", "p1", RESIDENT)]);
+    assert_eq!(w.present("gate-in", "C9"), "granted");
+}
+
+fn digest_of(w: &World, stream: &str) -> Input {
+    let track = &w.engine.state().streams[stream];
+    let at = Position { epoch: track.epoch.unwrap(), seq: track.through };
+    Input::Digest { stream: name(stream), at, sha256: digest::of(&w.engine.state().list, &w.owns(stream)).sha256 }
+}
+
+fn head(w: &World, stream: &str, position: Position, digest: &str) -> Input {
+    let (stream, iat) = (name(stream), Some(w.now().wall));
+    Input::Head(dormgate::access::change::Head { stream, at: position, iat, cards: 0, digest: digest.to_owned() })
+}
+
+#[test]
+fn a_digest_that_differs_is_repaired_by_a_snapshot() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.link_up();
+    let entries = apartment(&w, &[op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
+    let mut center = World::new();
+    send(&mut center, APARTMENT, at(1, 1), &entries);
+    let digest = digest::of(&center.engine.state().list, &w.owns(APARTMENT)).sha256;
+    w.input(digest_of(&w, APARTMENT));
+    w.input(digest_of(&w, OFFICE));
+    let sent = head(&w, APARTMENT, at(1, 1), &digest);
+    w.input(sent);
+    let seen = w.pass_s(5);
+    let asks: Vec<_> = seen.resyncs().into_iter().map(|r| (r.stream.as_str(), r.reason.as_str())).collect();
+    assert_eq!(asks, [(APARTMENT, "digest")]);
+    // The office sends nothing newer, so it is the same revision that is applied.
+    assert_eq!(outcome(&send(&mut w, APARTMENT, at(1, 1), &entries)).0, Outcome::Applied);
+    w.input(digest_of(&w, APARTMENT));
+    assert_eq!(w.present("gate-in", "B"), "granted");
+    assert_eq!(w.pass_s(120).resyncs().len(), 0);
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_digest_that_a_snapshot_does_not_repair_is_an_alarm_and_asked_for_rarely() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.link_up();
+    let entries = apartment(&w, &[op::enrol("A", "p1", RESIDENT)]);
+    let digest = "00".repeat(32);
+    let sent = head(&w, APARTMENT, at(1, 1), &digest);
+    w.input(sent);
+    w.input(digest_of(&w, APARTMENT));
+    let mut asked = 0;
+    let mut alarms = 0;
+    for _ in 0..60 {
+        let asks = w.pass_s(10).resyncs().len();
+        asked += asks;
+        if asks > 0 {
+            send(&mut w, APARTMENT, at(1, 1), &entries);
+            alarms += w.input(digest_of(&w, APARTMENT)).alarms().len();
+        }
+    }
+    assert_eq!((asked, alarms), (1, 1));
+    let again: usize = (0..30).map(|_| w.pass_s(10).resyncs().len()).sum();
+    assert_eq!(again, 1);
+}
+
+#[test]
+fn after_a_reconnect_asks_are_spread_and_a_clean_session_asks_every_stream() {
+    let mut spread = Vec::new();
+    for boot in 0..40 {
+        let mut w = World::new();
+        for _ in 0..boot {
+            w.restart();
+        }
+        w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+        w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+        w.report_at(OFFICE, at(1, 3), vec![op::issue("B", "p2")]);
+        let begin = w.elapsed_ms;
+        w.input(Input::LinkUp { spread_ms: 20_000, ask_every_stream: true });
+        // The first head after the connection brings no one forward.
+        w.head(APARTMENT, at(1, 1));
+        let mut asked = Vec::new();
+        while w.elapsed_ms < begin + 25_000 {
+            let asks: Vec<_> = w.pass_ms(100).resyncs().into_iter().cloned().collect();
+            asked.extend(asks.into_iter().map(|ask| (w.elapsed_ms - begin, ask)));
+        }
+        assert_eq!(asked.len(), 2);
+        for (after, ask) in asked {
+            assert_eq!(ask.reason.as_str(), "gap");
+            assert_eq!(ask.missing, if ask.stream.as_str() == OFFICE { vec![(2, 2)] } else { vec![] });
+            spread.push(after);
+        }
+    }
+    let (early, late) =
+        (spread.iter().filter(|ms| **ms < 5_000).count(), spread.iter().filter(|ms| **ms > 15_000).count());
+    assert!(early > 5 && late > 5 && spread.iter().all(|ms| *ms <= 20_100), "{spread:?}");
+}
+
+/// Flags and enrolments of other streams are not touched by a snapshot, whatever their revisions.
+#[test]
+fn a_snapshot_touches_the_registers_of_its_own_stream_alone() {
+    let mut w = World::new();
+    w.resident("A", "p1").resident("B", "p2");
+    w.publish(vec![op::reissue("p1", "C9", None), op::unfreeze("uid:B")]);
+    w.publish(vec![op::withdraw("p9"), op::power("412", true)]);
+    let before = w.engine.state().list.record_at(0).unwrap();
+    let none = Snapshot { stream: OFFICE, at: at(1, 900), id: "s", entries: &[], allow_shrink: false };
+    w.snapshot(&none);
+    let list = &w.engine.state().list;
+    let after = (0..list.len()).filter_map(|place| list.record_at(place)).find(|card| card.uid == before.uid).unwrap();
+    assert_eq!((after.enrolment, after.birth), (before.enrolment, None));
+    assert!(list.card(&uid("C9")).is_none(), "nothing is left of it");
+    assert_eq!(list.holder_entries().filter(|h| h.flags.get(Flag::Replaced).is_some_and(|r| r.on)).count(), 1);
+    assert!(list.holder_entries().any(|h| h.withdrawn.is_some()));
+    assert!(list.site.power_suspended(&name("412")));
+    assert_eq!(enrolment("p1", RESIDENT).entitlements.len(), 3);
+    w.assert_replay_is_life();
+    assert!(matches!(w.see("gate-in", "A").0.first(), Some(Effect::Order(_))));
+    assert_eq!(w.present("gate-in", "A"), "replaced");
+}

@@ -192,8 +192,8 @@ async fn a_gateway_that_was_away_is_sent_what_it_asks_for() {
     }
     let asked = Resync {
         stream: "card-office".parse().unwrap(),
-        reason: ResyncReason::Empty,
-        have: Have { epoch: 0, seq: 0 },
+        reason: ResyncReason::Gap,
+        have: Have { epoch: 1, seq: 0 },
         missing: vec![(1, 4)],
     };
     gateway.report(Up::Resync, up::encode(&asked).unwrap()).await;
@@ -202,7 +202,7 @@ async fn a_gateway_that_was_away_is_sent_what_it_asks_for() {
     }
     loop {
         if let GatewayEvent::Resync(asked, sent) = timeout(PATIENCE, received.recv()).await.unwrap().unwrap() {
-            assert_eq!((asked.reason.as_str(), sent), ("empty", 4));
+            assert_eq!((asked.reason.as_str(), sent), ("gap", 4));
             break;
         }
     }

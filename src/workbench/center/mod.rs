@@ -63,7 +63,7 @@ pub struct SignedMessage {
     pub topic: Topic,
     /// The JWS.
     pub payload: Vec<u8>,
-    /// Which change message this is; `None`: a head, a command or an audit ack.
+    /// Which change message this is, or of which snapshot a part; `None`: a head, a command or an audit ack.
     pub number: Option<(StreamName, Position)>,
 }
 

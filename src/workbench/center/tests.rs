@@ -153,16 +153,48 @@ fn a_gateway_is_sent_what_it_lacks_on_its_own_topic_with_the_same_numbers() {
     for uid in ["01020301", "01020302", "01020303", "01020304", "01020305"] {
         center.publish_ops(&[issue(uid)], NOW).unwrap();
     }
-    let empty = center.answer(&resync("card-office", ResyncReason::Empty, (0, 0), vec![])).unwrap();
-    assert_eq!(seqs(&empty), [1, 2, 3, 4, 5]);
-    assert!(empty.iter().all(|l| l.topic == Topic::Down(gateway(), Down::Changes)));
-    assert_eq!(understood(&center, empty.first().unwrap()), ("card-office".to_owned(), 1, 1));
-    let holes = center.answer(&resync("card-office", ResyncReason::Gap, (1, 1), vec![(2, 2), (4, 4)])).unwrap();
+    let holes = center.answer(&resync("card-office", ResyncReason::Gap, (1, 1), vec![(2, 2), (4, 4)]), NOW).unwrap();
     assert_eq!(seqs(&holes), [2, 4, 5]);
-    let other_epoch = center.answer(&resync("card-office", ResyncReason::Gap, (7, 1), vec![(2, 2)])).unwrap();
-    assert_eq!(seqs(&other_epoch), [1, 2, 3, 4, 5]);
-    assert_eq!(center.answer(&resync("apartment", ResyncReason::Empty, (0, 0), vec![])).unwrap(), []);
-    assert_eq!(center.answer(&resync("nobody", ResyncReason::Empty, (0, 0), vec![])).unwrap(), []);
+    assert!(holes.iter().all(|l| l.topic == Topic::Down(gateway(), Down::Changes)));
+    assert_eq!(understood(&center, holes.first().unwrap()), ("card-office".to_owned(), 2, 1));
+    for nothing in ["apartment", "nobody"] {
+        assert_eq!(center.answer(&resync(nothing, ResyncReason::Empty, (0, 0), vec![]), NOW).unwrap(), []);
+    }
+}
+
+#[test]
+fn a_gateway_that_cannot_be_filled_up_is_sent_a_snapshot_with_the_digest_of_the_head() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::Two);
+    let uids: Vec<String> = (0..1_200).map(|n| format!("5C{n:06X}")).collect();
+    let issues: Vec<Op> = uids.iter().map(|uid| issue(uid)).collect();
+    center.publish_ops(&issues, NOW).unwrap();
+    center.publish_ops(&[lost(&uids[7])], NOW).unwrap();
+    let streams = crate::config::streams(center.configuration()).unwrap();
+    let owns = digest::registers_of(crate::wire::allowed::STANDING);
+    let expected = digest::of(center.list(), &owns);
+    let table = [
+        (ResyncReason::Empty, (0, 0), false),
+        (ResyncReason::Gap, (7, 1), false),
+        (ResyncReason::Digest, (1, 2), true),
+        (ResyncReason::Corrupt, (1, 0), true),
+        (ResyncReason::Asked, (1, 2), true),
+    ];
+    for (reason, have, allow_shrink) in table {
+        let sent = center.answer(&resync("card-office", reason, have, vec![]), NOW).unwrap();
+        assert!(sent.len() > 1 && sent.iter().all(|l| l.topic == Topic::Down(gateway(), Down::Snapshot)));
+        let mut entries = Vec::new();
+        for part in &sent {
+            let opened = open(&part.payload, Channel::Gateway, &gateway(), &streams).unwrap();
+            let part = crate::wire::snapshot::read_part(&opened).unwrap();
+            assert_eq!((part.head.allow_shrink, part.head.cards, part.head.at.seq), (allow_shrink, 1_200, 2));
+            entries.push(part.entries.unwrap());
+        }
+        let mut list = AccessList::default();
+        let at = Position { epoch: NonZeroU32::MIN, seq: 2 };
+        list.replay_snapshot(&owns, at, &entries);
+        assert_eq!(digest::of(&list, &owns), expected);
+    }
 }
 
 #[test]
@@ -181,7 +213,8 @@ fn what_is_written_by_hand_is_sent_as_it_is_and_changes_the_list_only_if_it_may(
     let own = center.publish_as_written(&written(r#"{"iss":"apartment","epoch":1,"seq":99,"ops":[]}"#), NOW).unwrap();
     assert_eq!(seqs(&[own]), [99]);
     assert_eq!(seqs(&center.publish_ops(&[enrol("01020304")], NOW).unwrap()), [3]);
-    assert_eq!(seqs(&center.answer(&resync("apartment", ResyncReason::Empty, (0, 0), vec![])).unwrap()), [1, 2, 3]);
+    let all = resync("apartment", ResyncReason::Gap, (1, 0), vec![]);
+    assert_eq!(seqs(&center.answer(&all, NOW).unwrap()), [1, 2, 3]);
     assert!(matches!(
         center.publish_as_written(&written(r#"{"iss":"nobody","ops":[]}"#), NOW),
         Err(CenterError::UnknownStream(_))

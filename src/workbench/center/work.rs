@@ -180,7 +180,7 @@ impl Work {
             Up::State => vec![GatewayEvent::State(String::from_utf8_lossy(payload).into_owned())],
             Up::Resync => {
                 let request: Resync = up::decode(payload)?;
-                match self.center.answer(&request) {
+                match self.center.answer(&request, self.now()) {
                     Ok(messages) => {
                         // The newest request reports what is still missing; what an older one asked for is in it.
                         let same = |signed_message: &SignedMessage| {

@@ -158,6 +158,17 @@ fn a_reply_waits_for_the_record_of_its_command_which_is_flushed_at_once_only_whe
     }
 }
 
+#[test]
+fn a_portal_that_was_closed_opens_by_no_command() {
+    let mut w = World::new();
+    for (posture, status) in [(Posture::OutOfService, "rejected"), (Posture::Lockdown, "ok"), (Posture::Secure, "ok")] {
+        w.operator("gate-in", posture);
+        let seen = w.command(posture.as_str(), release("gate-in"));
+        let opens = usize::from(status == "ok");
+        assert_eq!((seen.reply().status.as_str(), seen.openings()), (status, opens), "{posture:?}");
+    }
+}
+
 fn command_of(w: &World, jti: &str, iat_ms: i64, exp_ms: i64) -> Input {
     Input::Command(Command {
         stream: name(APARTMENT),

@@ -8,6 +8,7 @@ use dormgate::access::input::{ClockChange, CommandKind, Input, Operator, Trusted
 use dormgate::access::policy::Policy;
 
 use dormgate::access::id::{ClockTrust, Timestamp};
+use dormgate::access::portal::Posture;
 
 use crate::damaged::{RESIDENT, damaged};
 use crate::world::{APARTMENT, BEGIN_MS, OFFICE, World, at, name, op};
@@ -313,6 +314,9 @@ fn what_reached_nobody_and_cards_of_two_holders_are_noted_and_the_latter_alarm()
     };
     assert_eq!(notes(vec![op::withdraw("8193021"), op::withdraw("p1")]), (vec![(0, NoteCode::NoEffect)], 0));
     assert_eq!(notes(vec![op::report_lost("p1"), op::freeze("nobody")]), (vec![(1, NoteCode::NoEffect)], 0));
+    let lock = |portals| vec![op::posture(portals, Posture::Lockdown, None)];
+    assert_eq!(notes(lock("gate-inn")), (vec![(0, NoteCode::NoEffect)], 0));
+    assert_eq!(notes(lock("gate-inn gate-in")), (vec![], 0));
     assert_eq!(notes(vec![op::enrol("A", "p2", RESIDENT)]), (vec![(0, NoteCode::HolderDiffers)], 1));
     assert_eq!(notes(vec![op::issue("B", "p3"), op::issue("B", "p4")]), (vec![(1, NoteCode::SharedUid)], 1));
     assert_eq!(notes(vec![op::issue("A", "p2"), op::reissue("p2", "R", Some("A"))]), (vec![], 0));

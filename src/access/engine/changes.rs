@@ -1,11 +1,11 @@
 //! A message arrives: apply on arrival, cut what it must, record with proof, acknowledge when durable.
 
-use super::super::change::{Changes, ErrorCode, Head, OpError, Position};
+use super::super::change::{Changes, ErrorCode, Head, Note, NoteCode, Op, OpError, PortalSet, Position};
 use super::super::effect::{Ack, Effect, Outcome};
 use super::super::event::{AlarmKind, Event, Flush, Mark, StreamRevision};
 use super::super::id::{Now, PortalId, Timestamp};
 use super::super::input::{MessageKind, ReceivedChanges};
-use super::super::list::Applied;
+use super::super::list::{Applied, NOTES_MAX};
 use super::super::stream::{Received, StreamTrack};
 use super::Engine;
 use super::boxes::cut_of;
@@ -50,8 +50,10 @@ impl Engine {
             return (Outcome::Rejected, Applied::default(), Vec::new());
         }
         let integrity_before = self.integrity();
-        let applied = self.state.apply(changes, &self.policy, now);
+        let mut applied = self.state.apply(changes, &self.policy, now);
         self.follow_with_snapshot(changes, &applied);
+        let room = NOTES_MAX.saturating_sub(applied.notes.len());
+        applied.notes.extend(self.postures_of_nobody(changes).take(room));
         // A list that is trusted more or less than before concerns every box.
         let everything = applied.affected.site || integrity_before != self.integrity();
         let turned = self.judge_boxes((!everything).then_some(applied.affected.cards.as_slice()), now);
@@ -72,6 +74,17 @@ impl Engine {
         self.find_next_edge(now);
         let cut = turned.into_iter().filter_map(cut_of).collect();
         (Outcome::Applied, applied, cut)
+    }
+
+    /// A note for each posture that is set at no portal of this gateway: most likely a name is misspelt.
+    fn postures_of_nobody(&self, changes: &Changes) -> impl Iterator<Item = Note> {
+        let ops = changes.content.iter().flatten();
+        (0..).zip(ops).filter_map(|(place, op)| {
+            let Op::SetPosture { portals: PortalSet::Some(portals), .. } = op else { return None };
+            let first = portals.first().filter(|_| portals.iter().all(|id| self.portal(id.as_str()).is_none()))?;
+            let message = format!("no portal `{first}` is configured here, so nothing changed; compare the name");
+            Some(Note { op: place, code: NoteCode::NoEffect, uid: None, message })
+        })
     }
 
     pub(super) fn ack(

@@ -9,7 +9,7 @@ use super::super::effect::{Effect, PortalOrder, QueryResult, Reply, ResyncReason
 use super::super::event::{Event, Flush, Outcome, ReplyStatus};
 use super::super::id::{CardUid, ClockTrust, Now, PortalId, Timestamp};
 use super::super::input::{Command, CommandKind, Request};
-use super::super::portal::{Assurance, PortalKind};
+use super::super::portal::{Assurance, PortalKind, Posture};
 use super::super::power_box::PowerBox;
 use super::super::state::{COMMANDS_MAX, is_remembered};
 use super::Engine;
@@ -126,6 +126,11 @@ impl Engine {
             None => unknown_portal(portal),
             Some(p) if p.kind == PortalKind::PowerBox => {
                 let message = format!("`{portal}` is a power box; use `power`");
+                Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message)
+            }
+            // Whoever closed a portal closed it for everybody (wire contract, section 6).
+            Some(p) if self.posture(p, now) == Posture::OutOfService => {
+                let message = format!("`{portal}` is out of service; set its posture to `secure` first");
                 Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message)
             }
             Some(_) if self.is_known_offline(portal) => offline(portal),

@@ -168,6 +168,9 @@ pub struct Alarm {
     /// How many of the same kind, portal and card were held back before it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub count: u64,
+    /// What the alarm was raised for is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
     /// For a person.
     pub detail: String,
 }

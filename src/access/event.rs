@@ -189,8 +189,10 @@ pub enum Event {
     Taken { portal: PortalId, who: Who, direction: Direction },
     /// A granted passage was not taken in time.
     NotTaken { portal: PortalId, who: Who },
-    /// A power box was energised, or is on by another right than before.
+    /// A power box is on, or on by another right than before: its relay was read or confirmed on.
     PowerOn { portal: PortalId, source: PowerSource, holder: Option<Holder>, detail: String },
+    /// A power box was ordered on, or is to be on by another right than before, and its relay is not known to be on.
+    PowerOrdered { portal: PortalId, source: PowerSource, holder: Option<Holder>, detail: String },
     /// A power box was switched off.
     PowerOff { portal: PortalId, who: Who, cause: OffCause },
     /// A card lost the right to open anything.
@@ -204,8 +206,8 @@ pub enum Event {
     Command { portal: Option<PortalId>, status: ReplyStatus, taken: Option<(String, Timestamp)>, detail: String },
     /// A standing mode changed; without `portal`, that of all portals.
     Posture { portal: Option<PortalId>, posture: Posture, source: PostureSource },
-    /// An alarm was raised. `count`: how many more like it were held back before.
-    Alarm { kind: AlarmKind, portal: Option<PortalId>, who: Who, count: u64, detail: String },
+    /// An alarm was raised. `count`: how many more like it were held back before. `ended`: what it was raised for is over.
+    Alarm { kind: AlarmKind, portal: Option<PortalId>, who: Who, count: u64, ended: bool, detail: String },
     /// A portal answers again.
     PortalOnline { portal: PortalId, detail: String },
     /// A portal does not answer.
@@ -249,6 +251,7 @@ impl Event {
             Self::Taken { portal, .. }
             | Self::NotTaken { portal, .. }
             | Self::PowerOn { portal, .. }
+            | Self::PowerOrdered { portal, .. }
             | Self::PowerOff { portal, .. }
             | Self::PortalOnline { portal, .. }
             | Self::PortalOffline { portal, .. } => Some(portal),
@@ -265,7 +268,7 @@ impl Event {
             | Self::NotTaken { who, .. }
             | Self::PowerOff { who, .. }
             | Self::Alarm { who, .. } => who.uid,
-            Self::PowerOn { source, .. } => source.card(),
+            Self::PowerOn { source, .. } | Self::PowerOrdered { source, .. } => source.card(),
             Self::Revoked { uid, .. } => Some(*uid),
             _ => None,
         }
@@ -280,7 +283,9 @@ impl Event {
             | Self::NotTaken { who, .. }
             | Self::PowerOff { who, .. }
             | Self::Alarm { who, .. } => who.holder.as_ref(),
-            Self::PowerOn { holder, .. } | Self::Revoked { holder, .. } => holder.as_ref(),
+            Self::PowerOn { holder, .. } | Self::PowerOrdered { holder, .. } | Self::Revoked { holder, .. } => {
+                holder.as_ref()
+            }
             _ => None,
         }
     }
@@ -291,6 +296,7 @@ impl Event {
         match self {
             Self::Decision { detail, .. }
             | Self::PowerOn { detail, .. }
+            | Self::PowerOrdered { detail, .. }
             | Self::RejectedMessage { detail, .. }
             | Self::Command { detail, .. }
             | Self::Alarm { detail, .. }

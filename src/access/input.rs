@@ -224,6 +224,8 @@ pub struct PortalReport {
     pub online: Option<bool>,
     /// Why, for a portal that went offline.
     pub cause: Option<String>,
+    /// Whether the device that opens or energises it answers, where the portal is put together from several.
+    pub output_online: Option<bool>,
     /// A card sits in the power box.
     pub card_present: Option<bool>,
     /// Which.
@@ -273,6 +275,7 @@ impl PortalReport {
         Self {
             malformed,
             online: later.online.or(self.online),
+            output_online: later.output_online.or(self.output_online),
             cause: if later.online.is_some() { later.cause } else { self.cause },
             // A card that is named is there, whether that is reported or not.
             card_present: later.card_present.or(if later.uid.is_some() { Some(true) } else { self.card_present }),

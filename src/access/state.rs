@@ -98,7 +98,7 @@ impl State {
         self.last_n = self.last_n.max(event.n);
         self.trusted_at = event.trusted_after(self.trusted_at);
         match &event.body {
-            Event::PowerOn { portal, source, .. } => {
+            Event::PowerOn { portal, source, .. } | Event::PowerOrdered { portal, source, .. } => {
                 self.boxes.insert(portal.clone(), *source);
             }
             Event::PowerOff { portal, .. } => {

@@ -108,6 +108,8 @@ struct Fields<'t> {
     alarm: Option<AlarmKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ended: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     direction: Option<Direction>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,8 +184,11 @@ impl Fields<'_> {
                 (self.also, self.flags) = (also.iter().collect(), flags.iter().map(Cow::Borrowed).collect());
             }
             Event::Taken { direction, .. } => self.direction = Some(*direction),
-            Event::PowerOn { source: PowerSource::Remote, .. } => self.reason = named(GrantReason::Remote.as_str()),
-            Event::PowerOn { source: PowerSource::Reported(_), .. } => self.reason = named(REPORTED),
+            Event::PowerOn { source, .. } | Event::PowerOrdered { source, .. } => match source {
+                PowerSource::Remote => self.reason = named(GrantReason::Remote.as_str()),
+                PowerSource::Reported(_) => self.reason = named(REPORTED),
+                PowerSource::Card(_) => {}
+            },
             Event::PowerOff { cause, .. } => self.reason = named(cause.as_str()),
             Event::Revoked { revision, .. } => self.about(revision),
             Event::ChangesApplied { revision, snapshot } => {
@@ -203,7 +208,9 @@ impl Fields<'_> {
             Event::Posture { posture, source, .. } => {
                 (self.reason, self.source) = (named(posture.as_str()), Some(*source));
             }
-            Event::Alarm { kind, count, .. } => (self.alarm, self.count) = (Some(*kind), counted(*count)),
+            Event::Alarm { kind, count, ended, .. } => {
+                (self.alarm, self.count, self.ended) = (Some(*kind), counted(*count), *ended);
+            }
             Event::ClockStep { by_ms, restored, .. } => {
                 self.by_ms = (*by_ms != 0).then_some(*by_ms);
                 self.reason = restored.then_some(Cow::Borrowed(CLOCK_RESTORED));
@@ -220,7 +227,6 @@ impl Fields<'_> {
                 self.registers.clone_from(registers);
             }
             Event::NotTaken { .. }
-            | Event::PowerOn { source: PowerSource::Card(_), .. }
             | Event::PortalOnline { .. }
             | Event::PortalOffline { .. }
             | Event::Boot { .. }
@@ -269,13 +275,17 @@ impl Fields<'_> {
                 Event::Taken { portal: at_portal()?, who, direction: need("direction", self.direction)? }
             }
             EventKind::NotTaken => Event::NotTaken { portal: at_portal()?, who },
-            EventKind::PowerOn => {
+            kind @ (EventKind::PowerOn | EventKind::PowerOrdered) => {
                 let source = match (who.uid, reason) {
                     (Some(uid), Some(REPORTED)) => PowerSource::Reported(uid),
                     (Some(uid), _) => PowerSource::Card(uid),
                     (None, _) => PowerSource::Remote,
                 };
-                Event::PowerOn { portal: at_portal()?, source, holder: who.holder, detail }
+                let (portal, holder) = (at_portal()?, who.holder);
+                match kind {
+                    EventKind::PowerOn => Event::PowerOn { portal, source, holder, detail },
+                    _ => Event::PowerOrdered { portal, source, holder, detail },
+                }
             }
             EventKind::PowerOff => {
                 Event::PowerOff { portal: at_portal()?, who, cause: named(reason, OffCause::parse)? }
@@ -302,7 +312,9 @@ impl Fields<'_> {
                 let posture = named(reason, Posture::parse)?;
                 Event::Posture { portal, posture, source: need("source", self.source)? }
             }
-            EventKind::Alarm => Event::Alarm { kind: need("alarm", self.alarm)?, portal, who, count, detail },
+            EventKind::Alarm => {
+                Event::Alarm { kind: need("alarm", self.alarm)?, portal, who, count, ended: self.ended, detail }
+            }
             EventKind::PortalOnline => Event::PortalOnline { portal: at_portal()?, detail },
             EventKind::PortalOffline => Event::PortalOffline { portal: at_portal()?, detail },
             EventKind::Boot => Event::Boot { detail },

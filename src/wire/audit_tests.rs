@@ -47,7 +47,14 @@ fn rows() -> Vec<(Event, String)> {
     let off = |cause| Event::PowerOff { portal: portal.clone(), who: who(), cause };
     let rejected =
         |used_up, count| Event::RejectedMessage { code: ErrorCode::InvalidUid, used_up, count, detail: detail() };
-    let alarm = |kind, count| Event::Alarm { kind, portal: None, who: Who::default(), count, detail: detail() };
+    let alarm = |kind, count| Event::Alarm {
+        kind,
+        portal: None,
+        who: Who::default(),
+        count,
+        ended: count == 0,
+        detail: detail(),
+    };
     let config = |mark, detail| Event::Config { mark, detail };
     let uid = who().uid.unwrap();
     let mut rows = vec![
@@ -61,6 +68,15 @@ fn rows() -> Vec<(Event, String)> {
         (on(PowerSource::Reported(uid), who().holder), format!(r#""type":"power_on",{card},"reason":"reported""#)),
         (on(PowerSource::Card(uid), who().holder), format!(r#""type":"power_on",{card}"#)),
         (on(PowerSource::Remote, None), r#""type":"power_on","portal":"gate-in","reason":"remote""#.to_owned()),
+        (
+            Event::PowerOrdered {
+                portal: portal.clone(),
+                source: PowerSource::Card(uid),
+                holder: who().holder,
+                detail: detail(),
+            },
+            format!(r#""type":"power_ordered",{card},{text}"#),
+        ),
         (
             Event::Revoked { uid, holder: None, revision: revision(2) },
             r#""type":"revoked","uid":"1EA68671","revision":{"card-office":[3,2]}"#.to_owned(),
@@ -99,7 +115,7 @@ fn rows() -> Vec<(Event, String)> {
             Event::Posture { portal: None, posture: Posture::Lockdown, source: PostureSource::Operator },
             r#""type":"posture","reason":"lockdown","source":"operator""#.to_owned(),
         ),
-        (alarm(AlarmKind::Store, 0), format!(r#""type":"alarm","alarm":"store",{text}"#)),
+        (alarm(AlarmKind::Store, 0), format!(r#""type":"alarm","alarm":"store","ended":true,{text}"#)),
         (alarm(AlarmKind::Clone, 9), format!(r#""type":"alarm","alarm":"clone","count":9,{text}"#)),
         (
             Event::PortalOnline { portal: portal.clone(), detail: String::new() },

@@ -11,7 +11,7 @@ use crate::world::{Seen, World, op};
 /// The alarms by kind, each with its count.
 fn counted(seen: &Seen) -> Vec<(AlarmKind, u64)> {
     let alarm = |e: &Effect| match e {
-        Effect::Alarm(alarm) => Some((alarm.kind, alarm.count)),
+        Effect::Alarm(alarm) if !alarm.ended => Some((alarm.kind, alarm.count)),
         _ => None,
     };
     seen.0.iter().filter_map(alarm).collect()
@@ -86,6 +86,31 @@ fn a_portal_that_comes_and_goes_is_one_alarm_and_each_return_is_recorded() {
         w.pass_s(5);
     }
     assert_eq!((raised, returns), (1, 20), "an ending is never held back");
+}
+
+#[test]
+fn the_end_of_an_alarm_is_published_once_and_only_of_one_that_was_published() {
+    let mut w = World::new();
+    let gate = |w: &mut World, report| w.report("gate-in", report).ended();
+    let tamper = |tamper| PortalReport { tamper: Some(tamper), ..PortalReport::default() };
+    let online = |online| PortalReport { online: Some(online), ..PortalReport::default() };
+    let contact = |open| PortalReport { contact_open: Some(open), ..PortalReport::default() };
+    gate(&mut w, online(true));
+    for (from, to, kind) in [
+        (tamper(true), tamper(false), AlarmKind::Tamper),
+        (online(false), online(true), AlarmKind::PortalOffline),
+        (contact(true), contact(false), AlarmKind::ForcedOpen),
+    ] {
+        assert_eq!(gate(&mut w, from.clone()), []);
+        assert_eq!(gate(&mut w, to.clone()), [kind]);
+        assert_eq!(gate(&mut w, to.clone()), []);
+        // Held back, so nobody knows of it.
+        assert_eq!((gate(&mut w, from), gate(&mut w, to)), (vec![], vec![]));
+    }
+    w.fire("gate-in", true);
+    assert_eq!(w.fire("gate-in", false).ended(), [], "the latch holds");
+    assert_eq!(w.input(Input::Operator(Operator::FireReset { force: false })).ended(), [AlarmKind::Fire]);
+    w.assert_replay_is_life();
 }
 
 #[test]

@@ -102,6 +102,24 @@ fn a_card_exchanged_for_one_that_may_not_has_left_and_the_delay_runs() {
 }
 
 #[test]
+fn the_audit_reports_power_on_when_the_relay_is_known_to_be_on() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    let seen = w.see("power-412", "A");
+    assert_eq!((seen.reason(), seen.recorded()[1..].to_vec()), ("granted", vec![EventKind::PowerOrdered]));
+    for _ in 0..4 {
+        assert!(!w.relay("power-412", false).recorded().contains(&EventKind::PowerOn));
+        w.pass_s(1);
+    }
+    assert_eq!(w.relay("power-412", true).recorded(), [EventKind::PowerOn]);
+    assert_eq!(w.relay("power-412", true).recorded(), []);
+    w.assert_replay_is_life();
+    // The state of before a restart is not what is reported after it.
+    w.restart();
+    assert_eq!(w.sits("power-412", "R", Some(false)).recorded().contains(&EventKind::PowerOn), false);
+}
+
+#[test]
 fn a_card_read_wrongly_once_does_not_darken_the_room() {
     let mut w = occupied();
     w.present("power-412", "X");
@@ -122,7 +140,7 @@ fn a_repeated_number_after_the_box_went_off_is_a_new_request() {
     assert_eq!(seen.reason(), "granted");
     // Whatever the portal is ordered to switch on, the gateway knows to be on, so that it can be cut.
     assert!(w.is_on("power-412"));
-    assert!(seen.recorded().contains(&EventKind::PowerOn));
+    assert!(seen.recorded().contains(&EventKind::PowerOrdered));
     assert_eq!(w.publish(vec![op::report_lost("uid:A")]).cuts(), [("power-412", "lost")]);
 }
 

@@ -289,6 +289,18 @@ fn the_engine_sleeps_when_nothing_is_to_come() {
 }
 
 #[test]
+fn of_a_portal_of_several_devices_the_one_that_opens_it_counts_for_a_command() {
+    let mut w = World::new();
+    for (n, output_online, status) in [(0, false, "failed"), (1, true, "ok"), (2, false, "failed")] {
+        let cause = Some("unit 3: no reply".to_owned());
+        let output_online = Some(output_online);
+        w.report("door-412", PortalReport { online: Some(false), cause, output_online, ..PortalReport::default() });
+        let seen = w.command(&format!("j{n}"), release("door-412"));
+        assert_eq!((seen.reply().status.as_str(), seen.openings()), (status, usize::from(status == "ok")));
+    }
+}
+
+#[test]
 fn a_portal_that_reported_why_it_is_offline_is_back_when_it_reports_so_and_not_when_a_part_of_it_sends() {
     let mut w = World::new();
     let online = |online| PortalReport { online: Some(online), ..PortalReport::default() };

@@ -236,7 +236,7 @@ fn a_card_granted_in_the_rest_gets_the_power_at_its_end() {
     let mut w = granted_in_the_rest();
     assert_eq!(energised(&w.pass_ms(1_999)), Vec::<bool>::new());
     let seen = w.pass_ms(1);
-    assert_eq!((energised(&seen), seen.recorded()), (vec![true], vec![EventKind::PowerOn]));
+    assert_eq!((energised(&seen), seen.recorded()), (vec![true], vec![EventKind::PowerOrdered]));
     assert!(w.is_on(BOX));
     w.assert_replay_is_life();
 }

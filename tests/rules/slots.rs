@@ -43,9 +43,9 @@ fn on_by(w: &World) -> Option<PowerSource> {
     w.engine.boxes()[BOX].source()
 }
 
-/// The cards and details of the `power_on` events.
+/// The cards and details of the `power_on` and `power_ordered` events.
 fn took_over(seen: &Seen) -> Vec<(String, String)> {
-    let on = seen.records().filter(|r| r.event.kind() == EventKind::PowerOn);
+    let on = seen.records().filter(|r| matches!(r.event.kind(), EventKind::PowerOn | EventKind::PowerOrdered));
     on.map(|r| (r.event.body.uid().unwrap().to_string(), r.event.body.detail().to_owned())).collect()
 }
 

@@ -35,8 +35,8 @@ fn a_relay_that_goes_off_by_itself_is_switched_on_again_by_the_card_that_lies_th
     let mut w = lit();
     let seen = w.relay(BOX, false);
     assert_eq!((energised(&seen), seen.cuts(), seen.alarms()), (1, vec![], vec![]));
-    assert_eq!(seen.recorded(), [EventKind::PowerOn], "it is in the audit");
-    w.relay(BOX, true);
+    assert_eq!(seen.recorded(), [EventKind::PowerOrdered], "it is in the audit");
+    assert_eq!(w.relay(BOX, true).recorded(), [EventKind::PowerOn]);
     assert_eq!(energised(&w.pass_s(60)), 0);
     assert!(w.is_on(BOX));
     w.assert_replay_is_life();

@@ -57,10 +57,18 @@ impl Seen {
     }
     pub fn alarms(&self) -> Vec<AlarmKind> {
         let alarm = |e: &Effect| match e {
-            Effect::Alarm(alarm) => Some(alarm.kind),
+            Effect::Alarm(alarm) if !alarm.ended => Some(alarm.kind),
             _ => None,
         };
         self.0.iter().filter_map(alarm).collect()
+    }
+    /// The alarms whose end was published.
+    pub fn ended(&self) -> Vec<AlarmKind> {
+        let ended = |e: &Effect| match e {
+            Effect::Alarm(alarm) if alarm.ended => Some(alarm.kind),
+            _ => None,
+        };
+        self.0.iter().filter_map(ended).collect()
     }
     pub fn modes(&self) -> Vec<(&str, Posture)> {
         let mode = |e: &'_ Effect| matches!(e, Effect::Order(PortalOrder::Mode { .. }));

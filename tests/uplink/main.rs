@@ -281,6 +281,7 @@ async fn acks_and_alarms_outlive_a_broker_that_forgets() {
             portal: None,
             uid: None,
             count: 0,
+            ended: false,
             detail: "open".into(),
         });
         rig.orders.send(UplinkOrder::Alarm(alarm)).await.unwrap();
@@ -361,7 +362,16 @@ async fn a_message_whose_ack_did_not_fit_is_acknowledged_when_there_is_room() {
     let mut rig = Rig::start(&url, AuditAckBy::Center).await;
     let changes = rig.changes().await;
     for n in 1..=ALARMS {
-        let alarm = Alarm { n, at: NOW, kind: AlarmKind::Store, portal: None, uid: None, count: 0, detail: "x".into() };
+        let alarm = Alarm {
+            n,
+            at: NOW,
+            kind: AlarmKind::Store,
+            portal: None,
+            uid: None,
+            count: 0,
+            ended: false,
+            detail: "x".into(),
+        };
         rig.orders.send(UplinkOrder::Alarm(Box::new(alarm))).await.unwrap();
     }
     rig.acknowledge(changes.receipt).await;

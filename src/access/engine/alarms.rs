@@ -1,4 +1,5 @@
-//! Alarms: in the audit and at once to the center, at most one in [`ALARM_QUIET_MS`] of one kind, portal and card.
+//! Alarms: in the audit and at once to the center, at most one in [`ALARM_QUIET_MS`] of one kind, portal and card. The end of one
+//! that was raised is published at once, and once.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,37 +22,52 @@ type Key = (AlarmKind, Option<PortalId>, Option<CardUid>, String);
 #[derive(Debug, Default)]
 pub(super) struct Alarms {
     denials: BTreeMap<PortalId, VecDeque<Mono>>,
-    /// When each was raised, and how many were held back since.
-    raised: BTreeMap<Key, (Mono, u64)>,
+    raised: BTreeMap<Key, Raised>,
+}
+
+/// One alarm.
+#[derive(Debug)]
+struct Raised {
+    at: Mono,
+    /// How many like it were held back since.
+    held_back: u64,
+    /// It was published, and its end was not.
+    is_open: bool,
 }
 
 impl Alarms {
     /// Whether an alarm may be raised now, and then how many were held back before it.
     fn admit(&mut self, key: Key, now: Mono) -> Option<u64> {
         let is_quiet = |at: Mono| now.since_ms(at) < ALARM_QUIET_MS;
-        if let Some((at, held_back)) = self.raised.get_mut(&key) {
-            if is_quiet(*at) {
-                *held_back = held_back.saturating_add(1);
+        if let Some(raised) = self.raised.get_mut(&key) {
+            if is_quiet(raised.at) {
+                raised.held_back = raised.held_back.saturating_add(1);
                 return None;
             }
-            *at = now;
-            return Some(std::mem::take(held_back));
+            (raised.at, raised.is_open) = (now, true);
+            return Some(std::mem::take(&mut raised.held_back));
         }
         if self.raised.len() >= ALARMS_REMEMBERED_MAX {
-            self.raised.retain(|_, (at, held_back)| is_quiet(*at) || *held_back > 0);
+            self.raised.retain(|_, raised| is_quiet(raised.at) || raised.held_back > 0);
         }
         if self.raised.len() >= ALARMS_REMEMBERED_MAX {
-            let oldest = self.raised.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| key.clone());
+            let oldest = self.raised.iter().min_by_key(|(_, raised)| raised.at).map(|(key, _)| key.clone());
             if let Some(oldest) = oldest {
                 self.raised.remove(&oldest);
             }
         }
-        self.raised.insert(key, (now, 0));
+        self.raised.insert(key, Raised { at: now, held_back: 0, is_open: true });
         Some(0)
     }
 
+    /// The portals of which such an alarm was published and has not ended.
+    pub(super) fn open(&self, kind: AlarmKind) -> Vec<PortalId> {
+        let open = self.raised.iter().filter(|((raised, ..), alarm)| *raised == kind && alarm.is_open);
+        open.filter_map(|((_, portal, ..), _)| portal.clone()).collect()
+    }
+
     /// An operator ended what these alarms are about: the next one is raised at once.
-    pub(super) fn ended(&mut self, kind: AlarmKind) {
+    pub(super) fn forget(&mut self, kind: AlarmKind) {
         self.raised.retain(|(raised, ..), _| *raised != kind);
     }
 }
@@ -72,10 +88,27 @@ impl Engine {
             String::new()
         };
         let Some(count) = self.alarms.admit((kind, portal.cloned(), uid, text), now.mono) else { return };
-        let event = Event::Alarm { kind, portal: portal.cloned(), who: self.who(uid), count, detail: detail.clone() };
+        let (at, portal) = (now.wall, portal.cloned());
+        self.publish_alarm(Alarm { n: 0, at, kind, portal, uid, count, ended: false, detail }, now);
+    }
+
+    /// What an alarm of a portal was raised for is over. Nothing, unless that alarm was published and its end was not.
+    pub(super) fn alarm_over(&mut self, kind: AlarmKind, portal: &PortalId, detail: &str, now: Now) {
+        let of_portal = |key: &Key| key.0 == kind && key.1.as_ref() == Some(portal);
+        let open = self.alarms.raised.iter_mut().filter(|(key, raised)| of_portal(key) && raised.is_open);
+        let ended: Vec<_> = open.map(|((_, _, uid, _), raised)| (raised.is_open = false, *uid).1).collect();
+        for uid in ended {
+            let (at, portal, detail) = (now.wall, Some(portal.clone()), detail.to_owned());
+            self.publish_alarm(Alarm { n: 0, at, kind, portal, uid, count: 0, ended: true, detail }, now);
+        }
+    }
+
+    /// Records an alarm and publishes it under the number of its event.
+    fn publish_alarm(&mut self, alarm: Alarm, now: Now) {
+        let Alarm { kind, portal, count, ended, detail, .. } = alarm.clone();
+        let event = Event::Alarm { kind, portal, who: self.who(alarm.uid), count, ended, detail };
         let n = self.record(event, Flush::Now, now);
-        let alarm = Alarm { n, at: now.wall, kind, portal: portal.cloned(), uid, count, detail };
-        self.out.push(Effect::Alarm(Box::new(alarm)));
+        self.out.push(Effect::Alarm(Box::new(Alarm { n, ..alarm })));
     }
 
     /// Counts a denial: too many at one portal raise an alarm.

@@ -88,8 +88,10 @@ impl Engine {
     pub(super) fn record_boxes(&mut self, notes: &[BoxNote], now: Now) {
         for (portal, note) in notes {
             match note {
-                Note::On { by, detail } => self.record_on(portal, *by, detail, now),
-                Note::OnAgain { by } => self.record_on(portal, *by, "its relay was off; switched on again", now),
+                Note::On { by, confirmed, detail } => self.record_on(portal, *by, *confirmed, detail, now),
+                Note::OnAgain { by } => {
+                    self.record_on(portal, *by, false, "its relay was off; switched on again", now);
+                }
                 Note::Off { by, cause } => self.record_off(portal, *by, *cause, now),
                 Note::PowerWithoutCard { uid, detail } => {
                     self.alarm(AlarmKind::PowerWithoutCard, Some(portal), *uid, detail.clone(), now);
@@ -101,9 +103,14 @@ impl Engine {
         }
     }
 
-    fn record_on(&mut self, portal: &PortalId, source: PowerSource, detail: &str, now: Now) {
+    fn record_on(&mut self, portal: &PortalId, source: PowerSource, confirmed: bool, detail: &str, now: Now) {
         let holder = self.holder_of(source.card().as_ref());
-        let event = Event::PowerOn { portal: portal.clone(), source, holder, detail: detail.to_owned() };
+        let (portal, detail) = (portal.clone(), detail.to_owned());
+        let event = if confirmed {
+            Event::PowerOn { portal, source, holder, detail }
+        } else {
+            Event::PowerOrdered { portal, source, holder, detail }
+        };
         self.record(event, Flush::Soon, now);
         self.note_edge_of(source.card(), now);
     }

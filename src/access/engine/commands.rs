@@ -115,10 +115,11 @@ impl Engine {
         }
     }
 
-    /// Whether a portal is known to be away. One whose link names the cause is not meant: of its devices one may be away and its lock
-    /// at work, and its link reports each release that fails.
+    /// Whether nothing that opens can reach a portal. Of one put together from several devices a reader may be away and the lock at
+    /// work: then the lock's device counts.
     fn is_known_offline(&self, portal: &PortalId) -> bool {
-        self.online.get(portal) == Some(&false) && !self.reports_return(portal)
+        let is_away = self.online.get(portal) == Some(&false) && !self.reports_return(portal);
+        is_away || self.outputs_offline.contains(portal)
     }
 
     fn release(&mut self, portal: &PortalId, now: Now) -> Done {

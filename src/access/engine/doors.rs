@@ -126,22 +126,33 @@ impl Engine {
             let detail = "the door opened and nobody had released it".to_owned();
             self.alarm(AlarmKind::ForcedOpen, Some(portal), None, detail, now);
         }
+        let relay_forces = self.doors.get(portal).is_some_and(|door| door.relay == DoorRelay::Forced);
+        if !open {
+            self.alarm_over(AlarmKind::HeldOpen, portal, "the door is closed again", now);
+        }
+        if !open && !relay_forces {
+            self.alarm_over(AlarmKind::ForcedOpen, portal, "the door is closed again", now);
+        }
     }
 
     /// The relay of a door or gate is reported on or off. One that is on without a release may be a button at the device itself, so
     /// it has the time of a release before it is judged.
     pub(super) fn door_relay(&mut self, portal: &PortalId, on: bool, now: Now) {
         let judge_at = now.mono.plus_ms(self.relay_patience_ms(portal));
-        let order_again = self.at_door(portal, |door| {
+        let (order_again, is_over) = self.at_door(portal, |door| {
+            let was_forced = door.relay == DoorRelay::Forced;
             match door.relay {
                 _ if !on => door.relay = DoorRelay::Off,
                 DoorRelay::Off => door.relay = DoorRelay::On { judge_at },
                 DoorRelay::Held | DoorRelay::On { .. } | DoorRelay::OrderedOff { .. } | DoorRelay::Forced => {}
             }
-            door.relay == DoorRelay::Forced
+            (on && was_forced, !on && was_forced && !door.open)
         });
         if order_again {
             self.order(PortalOrder::Lock { portal: portal.clone() });
+        }
+        if is_over {
+            self.alarm_over(AlarmKind::ForcedOpen, portal, "the relay is off again", now);
         }
     }
 

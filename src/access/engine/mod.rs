@@ -100,6 +100,8 @@ pub struct Engine {
     online: BTreeMap<PortalId, bool>,
     /// Portals that are offline and reported why.
     down: BTreeSet<PortalId>,
+    /// Portals whose output does not answer, whatever their other devices do.
+    outputs_offline: BTreeSet<PortalId>,
     modes: BTreeMap<PortalId, Posture>,
     /// When the next box whose relay fell may be switched on again.
     again_from: Mono,
@@ -146,6 +148,7 @@ impl Engine {
             boot: setup.boot.into(),
             online: BTreeMap::new(),
             down: BTreeSet::new(),
+            outputs_offline: BTreeSet::new(),
             again_from: Mono(0),
             modes: BTreeMap::new(),
             missed_orders: BTreeSet::new(),

@@ -102,7 +102,10 @@ impl Engine {
             PostureSource::FireResetForced
         };
         self.record(Event::Posture { portal: None, posture: Posture::Secure, source }, Flush::Now, now);
-        self.alarms.ended(AlarmKind::Fire);
+        for portal in self.alarms.open(AlarmKind::Fire) {
+            self.alarm_over(AlarmKind::Fire, &portal, "an operator reset the fire latch", now);
+        }
+        self.alarms.forget(AlarmKind::Fire);
         self.modes_changed(now);
     }
 

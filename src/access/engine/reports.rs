@@ -30,6 +30,11 @@ impl Engine {
         if is_back {
             self.send_mode_again(&id, now);
         }
+        match report.output_online {
+            Some(true) => drop(self.outputs_offline.remove(&id)),
+            Some(false) => drop(self.outputs_offline.insert(id.clone())),
+            None => {}
+        }
         self.online_reported(&id, online, report.cause.as_deref(), now);
         if let Some(fire) = report.fire {
             self.fire_reported(&id, fire, now);
@@ -67,6 +72,8 @@ impl Engine {
             let was = if tamper { !self.tampered.insert(id.clone()) } else { self.tampered.remove(&id) };
             if tamper && !was {
                 self.alarm(AlarmKind::Tamper, Some(&id), None, "the housing is open".to_owned(), now);
+            } else if !tamper && was {
+                self.alarm_over(AlarmKind::Tamper, &id, "the housing is closed again", now);
             }
         }
     }
@@ -115,6 +122,8 @@ impl Engine {
             self.door_offline(portal);
             let detail = cause.unwrap_or("its last will was sent").to_owned();
             self.alarm(AlarmKind::PortalOffline, Some(portal), None, detail, now);
+        } else {
+            self.alarm_over(AlarmKind::PortalOffline, portal, "the portal answers again", now);
         }
         self.out.push(Effect::StateChanged);
     }

@@ -114,9 +114,9 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of the audit's events")]
 pub enum Note {
-    /// On, or on by another right than before.
-    On { by: PowerSource, detail: String },
-    /// The relay was off without an order and was switched on again.
+    /// On, or on by another right than before; `confirmed`: its relay is known to be on, else it was only ordered.
+    On { by: PowerSource, confirmed: bool, detail: String },
+    /// The relay was off without an order and was ordered on again.
     OnAgain { by: PowerSource },
     /// Off; `by`: the right by which it was on, if it was known to be on.
     Off { by: Option<PowerSource>, cause: OffCause },

@@ -47,6 +47,8 @@ enum Power {
         /// It goes off then, unless a permitted card comes back.
         off_at: Option<Mono>,
         unexpected_off: UnexpectedOff,
+        /// It was recorded as on: the relay was read or confirmed on since it was ordered.
+        confirmed: bool,
     },
 }
 
@@ -119,7 +121,7 @@ impl PowerBox {
     /// A box that was on before a restart.
     #[must_use]
     pub fn remembered(by: PowerSource) -> Self {
-        let power = Power::On { by, off_at: None, unexpected_off: UnexpectedOff::No };
+        let power = Power::On { by, off_at: None, unexpected_off: UnexpectedOff::No, confirmed: true };
         Self { remembered: by.card(), power, ..Self::default() }
     }
 
@@ -385,13 +387,14 @@ impl PowerBox {
             Some(uid) => PowerSource::Reported(uid),
             None => PowerSource::Remote,
         };
-        self.power = Power::On { by, off_at: None, unexpected_off };
+        let confirmed = self.relay == Some(true);
+        self.power = Power::On { by, off_at: None, unexpected_off, confirmed };
         self.load = UnauthorisedLoad::None;
         if before != Some(by) {
             let before = before.and_then(PowerSource::card);
             let from = before.filter(|card| by.card().is_some_and(|next| next != *card));
             let detail = from.map_or(String::new(), |card| format!("handed over from {card}"));
-            out.notes.push(Note::On { by, detail });
+            out.notes.push(Note::On { by, confirmed, detail });
         }
     }
 
@@ -418,6 +421,8 @@ impl PowerBox {
             Power::Unknown { .. } | Power::On { .. } => (Mono(0), RelayMismatch::default()),
         };
         let rest_until = if may_be_on { at.now.plus_ms(at.rest_ms) } else { rest_until };
+        // What was read before the order does not show that it is on after the next one.
+        self.relay = self.relay.filter(|on| !on);
         self.power = Power::Off { rest_until, next: None, mismatch };
         self.ordered_at = Some(at.now);
         out.orders.push(Order::Off(cause));

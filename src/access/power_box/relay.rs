@@ -29,7 +29,12 @@ impl PowerBox {
         self.relay = Some(on);
         let settles_at = self.ordered_at.map(|ordered| ordered.plus_ms(RELAY_SETTLE_MS)).filter(|end| *end > at.now);
         match (&mut self.power, on) {
-            (Power::On { unexpected_off, .. }, true) => *unexpected_off = UnexpectedOff::No,
+            (Power::On { by, unexpected_off, confirmed, .. }, true) => {
+                *unexpected_off = UnexpectedOff::No;
+                if !std::mem::replace(confirmed, true) {
+                    out.notes.push(Note::On { by: *by, confirmed: true, detail: String::new() });
+                }
+            }
             (Power::On { unexpected_off: UnexpectedOff::Staggered { .. }, .. }, false) => {}
             (Power::On { unexpected_off, .. }, false) => {
                 *unexpected_off = UnexpectedOff::Settling { judge_at: settles_at.unwrap_or(at.now) };
@@ -121,6 +126,9 @@ impl PowerBox {
         self.again.push_back(at.now);
         self.ordered_at = Some(at.now);
         self.unexpected_off_is(UnexpectedOff::No);
+        if let Power::On { confirmed, .. } = &mut self.power {
+            *confirmed = false;
+        }
         out.orders.push(Order::On { grant, announced: false });
         out.notes.push(Note::OnAgain { by });
     }

@@ -44,6 +44,8 @@ pub struct Portal<W> {
     wiring: W,
     reports: Reports,
     online: Option<bool>,
+    /// Whether the device of the output answers, as last reported.
+    output_online: Option<bool>,
 }
 
 impl<W: Wiring> Portal<W> {
@@ -70,6 +72,7 @@ impl<W: Wiring> Portal<W> {
             wiring,
             reports: Reports::new(inbox),
             online: None,
+            output_online: None,
         }
     }
 
@@ -276,11 +279,17 @@ impl<W: Wiring> Portal<W> {
             None if self.slots.iter().all(|slot| slot.reader.is_read()) => true,
             None => return,
         };
-        if self.online == Some(online) {
+        let output_online = match self.sources.get(self.output.source()) {
+            Some((_, SourceState::Online)) => Some(true),
+            Some((_, SourceState::Offline { .. })) => Some(false),
+            Some((_, SourceState::Unknown)) | None => None,
+        };
+        if (self.online, self.output_online) == (Some(online), output_online) {
             return;
         }
-        let was_away = self.online.replace(online) == Some(false);
-        self.report(PortalReport { online: Some(online), cause, ..PortalReport::default() });
+        self.output_online = output_online;
+        let was_away = self.online.replace(online) == Some(false) && online;
+        self.report(PortalReport { online: Some(online), cause, output_online, ..PortalReport::default() });
         if was_away {
             // The gateway remembers who was in it, and waits for a report of who is.
             self.slots.iter_mut().for_each(|slot| slot.reader.report_again());

@@ -44,7 +44,7 @@ fn a_reading_is_shown_until_its_portal_is_offline() {
     let gone = w.report(BOX, PortalReport { online: Some(false), power_w: Some(1.0), ..PortalReport::default() });
     assert_eq!(metered(&gone), [(None, None)]);
     assert_eq!(shown(&w), []);
-    assert_eq!(measures(&mut w, f64::NAN).recorded(), [EventKind::PortalOnline]);
+    assert_eq!(measures(&mut w, f64::NAN).recorded(), [EventKind::PortalOnline, EventKind::Alarm]);
     assert_eq!(shown(&w), [], "no number is no reading");
 }
 

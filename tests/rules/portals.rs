@@ -315,7 +315,7 @@ fn a_portal_that_reported_why_it_is_offline_is_back_when_it_reports_so_and_not_w
     assert!(!seen.recorded().contains(&EventKind::PortalOnline), "{:?}", seen.recorded());
     assert_eq!(w.report("door-412", contact).recorded(), []);
     let seen = w.report("door-412", online(true));
-    assert_eq!(seen.recorded(), [EventKind::PortalOnline]);
+    assert_eq!(seen.recorded(), [EventKind::PortalOnline, EventKind::Alarm]);
     assert_eq!(seen.modes().len(), 1, "what it was reported meanwhile may be lost");
 }
 

@@ -117,7 +117,7 @@ fn the_audit_reports_power_on_when_the_relay_is_known_to_be_on() {
     w.assert_replay_is_life();
     // The state of before a restart is not what is reported after it.
     w.restart();
-    assert_eq!(w.sits("power-412", "R", Some(false)).recorded().contains(&EventKind::PowerOn), false);
+    assert!(!w.sits("power-412", "R", Some(false)).recorded().contains(&EventKind::PowerOn));
 }
 
 #[test]

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use actions::is_at_once;
 pub use actions::{Actions, At, Note, OffCause, Order, PowerSource};
+use relay::UnauthorisedLoad;
 pub use relay::{
     AGAIN_STAGGER_MS, LOAD_MS, LOAD_OVER_W, LOAD_W, RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS, RELAY_SETTLE_MS,
 };
@@ -72,19 +73,6 @@ enum UnexpectedOff {
     AwaitsCard,
     /// May be switched on again, after others.
     Staggered { judge_at: Mono },
-}
-
-/// A load at a box that is off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum UnauthorisedLoad {
-    #[default]
-    None,
-    /// Measured; an alarm at `alarm_at` unless it ends before.
-    Suspected {
-        alarm_at: Mono,
-        watts: u32,
-    },
-    Alarmed,
 }
 
 /// One power box. See the module's head.

@@ -2,7 +2,7 @@
 
 use super::super::id::Mono;
 use super::actions::{Actions, At, Note, OffCause, Order, PowerSource};
-use super::{Power, PowerBox, RelayMismatch, UnauthorisedLoad, UnexpectedOff};
+use super::{Power, PowerBox, RelayMismatch, UnexpectedOff};
 
 /// How long after an order a report of relay or meter may still be that of before, in milliseconds.
 pub const RELAY_SETTLE_MS: u64 = 3_000;
@@ -22,6 +22,19 @@ pub const LOAD_OVER_W: f64 = 2.5;
 /// How long a box that is off must have a load before it is an alarm, in milliseconds: longer than a contactor and a meter's
 /// average take.
 pub const LOAD_MS: u64 = 10_000;
+
+/// A load at a box that is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum UnauthorisedLoad {
+    #[default]
+    None,
+    /// Measured; an alarm at `alarm_at` unless it ends before.
+    Suspected {
+        alarm_at: Mono,
+        watts: u32,
+    },
+    Alarmed,
+}
 
 impl PowerBox {
     /// The box reports whether its relay is on.

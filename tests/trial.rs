@@ -191,6 +191,30 @@ output = { modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel
 }
 
 #[tokio::test]
+async fn a_gateway_that_begins_after_its_center_is_sent_a_snapshot() {
+    let trial = Trial::with_a_center().await;
+    trial.furnish("");
+    let url = trial.broker.url().to_string();
+    let unheeded = ["center", "--gateway", "g1", "--wait", "0", "--url", &url];
+    for (card, holder) in [("1EA68671", "h1"), ("01020304", "h2")] {
+        trial.run(&[&unheeded[..], &["issue", card, holder]].concat()).await;
+        trial.run(&[&unheeded[..], &["enrol", card, holder, "--gate", "*"]].concat()).await;
+    }
+    trial.run(&[&unheeded[..], &["cancel", "01020304"]].concat()).await;
+    let (_running, mut received) = trial.serve().await;
+    for _ in 0..2 {
+        let applied = line_with(&mut received, " snapshot 1.").await;
+        assert!(
+            applied.contains("card-office snapshot 1.3 applied") || applied.contains("apartment snapshot 1.2 applied"),
+            "{applied}"
+        );
+    }
+    let (code, output) = trial.center(&["report-lost", "1EA68671"]).await;
+    assert_eq!(code, 0, "{output}");
+    assert!(output.starts_with("card-office 1.4 applied; revoked 1EA68671 in "), "{output}");
+}
+
+#[tokio::test]
 async fn a_stand_in_that_does_not_run_is_reported_with_what_to_do() {
     let trial = Trial::new().await;
     std::fs::write(trial.path("site.toml"), "[gateway]\nid = \"g1\"\ndata_dir = \"data\"\n").unwrap();

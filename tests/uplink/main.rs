@@ -153,6 +153,77 @@ async fn what_is_not_signed_retained_or_too_long_has_no_effect_and_is_reported()
     .await;
 }
 
+/// A part of a snapshot of the stream `office`.
+fn part(entries: &Value) -> Value {
+    json!({"v": 1, "iss": "office", "aud": "g1", "iat": 1, "snapshot": "s1", "epoch": 1, "seq": 9, "part": 1, "parts": 2,
+        "cards": 1, "entries": entries})
+}
+
+#[tokio::test]
+async fn parts_of_a_snapshot_are_handed_on_with_their_bytes_and_forged_ones_are_refused() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut center = center(&url).await;
+        let entries = json!([{"uid": "1EA68671", "set": {"cancelled": [1, 4, 0]}}]);
+        deliver(&mut center, retained(SNAPSHOT, part(&entries).to_string())).await;
+        let link = LinkSpec { session: Session::Clean, ..LinkSpec::plain(vec![url.clone()], "g1") };
+        let mut rig = Rig::with(link, &url, AuditAckBy::Center, Arc::default()).await;
+        let refused = rig.rejected().await;
+        assert_eq!((refused.kind, refused.error.code), (MessageKind::Snapshot, ErrorCode::Retained));
+
+        let sent = part(&entries).to_string();
+        deliver(&mut center, reporting(SNAPSHOT, sent.clone())).await;
+        let Input::SnapshotPart(received) = rig.urgent_peek().await else { panic!("no part") };
+        assert_eq!((received.part.part, received.part.entries.map(|all| all.len())), (1, Ok(1)));
+        assert_eq!(received.evidence, sent.into_bytes());
+
+        let foreign = json!([{"uid": "1EA68671", "holder": "h", "entitlements": []}]);
+        deliver(&mut center, reporting(SNAPSHOT, part(&foreign).to_string())).await;
+        let Input::SnapshotPart(received) = rig.urgent_peek().await else { panic!("no part") };
+        assert_eq!(received.part.entries.unwrap_err()[0].code, ErrorCode::ForbiddenOp);
+
+        let unsigned = part(&entries).to_string().replace("office", "signed");
+        deliver(&mut center, reporting(SNAPSHOT, unsigned)).await;
+        let refused = rig.rejected().await;
+        assert_eq!((refused.error.code, refused.receipt), (ErrorCode::BadSignature, None));
+
+        let mut nameless = part(&entries);
+        nameless["parts"] = json!(1);
+        deliver(&mut center, reporting(SNAPSHOT, nameless.to_string())).await;
+        let refused = rig.rejected().await;
+        assert_eq!((refused.error.code, refused.receipt.is_some()), (ErrorCode::InvalidField, true));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_where_the_broker_keeps_nothing_every_stream_is_asked_on_each_connect() {
+    against_each(async |broker| {
+        for (session, expected) in [(Session::Persistent, false), (Session::Clean, true)] {
+            let url = broker.url();
+            let link = LinkSpec { session, resync_spread_s: 9, ..LinkSpec::plain(vec![url.clone()], "g1") };
+            let (inbox, mut gateway) = Inbox::new();
+            let (_orders, to_do) = mpsc::channel(16);
+            let spec = UplinkSpec {
+                link,
+                gateway: "g1".parse().unwrap(),
+                streams: streams(),
+                boot: "boot-1".into(),
+                audit_ack: AuditAckBy::Center,
+            };
+            let audit: Arc<dyn AuditSource> = Arc::<Audit>::default();
+            let uplink = Uplink::new(spec, inbox, to_do, audit, Arc::new(|| NOW), Arc::default()).unwrap();
+            let task = tokio::spawn(uplink.run());
+            let Some(Input::LinkUp { spread_ms, ask_every_stream }) = within(gateway.urgent.recv()).await else {
+                panic!("the first input is not LinkUp")
+            };
+            assert_eq!((spread_ms, ask_every_stream), (9_000, expected));
+            task.abort();
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn retained_changes_and_commands_are_refused_and_leave_the_session() {
     against_each(async |broker| {

@@ -5,6 +5,7 @@ use dormgate::access::engine::Status;
 use super::*;
 
 pub(super) const CHANGES: &str = "dormgate/v1/g1/down/changes";
+pub(super) const SNAPSHOT: &str = "dormgate/v1/g1/down/snapshot";
 pub(super) const NOW: Timestamp = Timestamp(1_788_249_600_000);
 
 /// An audit in memory, whose events are all on disk.

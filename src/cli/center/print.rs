@@ -28,8 +28,9 @@ pub(super) fn ack(ack: &Ack) -> String {
         1 => "; 1 earlier message is missing there, `center watch` sends it when asked".to_owned(),
         n => format!("; {n} earlier messages are missing there, `center watch` sends them when asked"),
     };
+    let snapshot = if ack.snapshot.is_some() { "snapshot " } else { "" };
     format!(
-        "{} {number} {}{}{}{}{missing}",
+        "{} {snapshot}{number} {}{}{}{}{missing}",
         ack.stream.as_ref().map_or("unknown stream", StreamName::as_str),
         ack.outcome.as_str(),
         errors(&ack.errors),

@@ -163,7 +163,7 @@ impl Engine {
                 }
                 // Implausible ones were refused when their parts came.
                 Received::New | Received::Duplicate | Received::Implausible => {
-                    let merge = Merge::new(owns, at, &self.state.list);
+                    let merge = Merge::new(owns, at, &self.state.list, &arrived.snapshot.entries);
                     self.snapshots.build = Some(Box::new(Build { arrived, merge, checked: false }));
                 }
             }
@@ -271,7 +271,8 @@ impl Engine {
     /// The list has changed in a way that a merge cannot follow.
     pub(super) fn merge_again(&mut self) {
         let Some(build) = &mut self.snapshots.build else { return };
-        let again = Merge::new(build.merge.owns().clone(), build.arrived.snapshot.head.at, &self.state.list);
+        let Snapshot { head, entries, .. } = &build.arrived.snapshot;
+        let again = Merge::new(build.merge.owns().clone(), head.at, &self.state.list, entries);
         let before = std::mem::replace(&mut build.merge, again);
         self.snapshots.retired.push(Retired::List(Box::new(before.into_list())));
     }

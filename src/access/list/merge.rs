@@ -66,11 +66,12 @@ pub struct Merge {
 impl Merge {
     /// A merge of a snapshot at `at` of a stream that owns these registers into `old`.
     #[must_use]
-    pub fn new(owns: RegisterKinds, at: Position, old: &AccessList) -> Self {
+    pub fn new(owns: RegisterKinds, at: Position, old: &AccessList, entries: &[Vec<SnapshotEntry>]) -> Self {
+        let named = entries.iter().map(Vec::len).sum();
         Self {
             owns,
             at,
-            list: AccessList::like(old),
+            list: AccessList::like(old, named),
             step: Step::Entries(0, 0),
             cards: 0,
             twice: None,
@@ -366,22 +367,24 @@ fn registers(flags: &Flags) -> impl Iterator<Item = (Flag, FlagRegister)> {
 }
 
 impl AccessList {
-    /// An empty list with room for what `old` holds, and an index for the same readers.
-    fn like(old: &Self) -> Self {
+    /// An empty list with an index for the same readers as `old`, and with room for what `old` and a snapshot of `named` entries
+    /// usually hold: a table that grows moves all it has at once, and a request would wait for that.
+    fn like(old: &Self, named: usize) -> Self {
+        let room = old.cards.len().max(named);
         let mut list = Self {
-            cards: Vec::with_capacity(old.cards.len()),
-            by_uid: HashTable::with_capacity(old.cards.len()),
+            cards: Vec::with_capacity(room),
+            by_uid: HashTable::with_capacity(room),
             hasher: RandomState::default(),
             ..Self::default()
         };
-        list.holders.reserve(old.holders.len());
+        list.holders.reserve(old.holders.len().max(named));
         list.index_like(old);
         list
     }
 
     /// Replays a snapshot of a stream that owns `owns`.
     pub fn replay_snapshot(&mut self, owns: &RegisterKinds, at: Position, entries: &[Vec<SnapshotEntry>]) {
-        let mut merge = Merge::new(owns.clone(), at, self);
+        let mut merge = Merge::new(owns.clone(), at, self, entries);
         while !merge.work(self, entries, usize::MAX) {}
         *self = merge.list;
     }

@@ -197,6 +197,33 @@ async fn what_cannot_be_read_or_names_no_portal_is_still_answered() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_far_too_long_names_its_portal_and_costs_the_others_nothing() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut rig = Rig::start(&url).await;
+        let mut peer = connected(&url, "peer", setup(&["dormgate/v1/g1/portal/+/decision"])).await;
+        for _ in 0..3 {
+            deliver(&mut peer, reporting("dormgate/v1/g1/portal/bad/state", vec![b'x'; 300_000])).await;
+        }
+        deliver(
+            &mut peer,
+            reporting("dormgate/v1/g1/portal/gate-in/request", encode_request(Some("7"), "1EA68671", None, None)),
+        )
+        .await;
+        let mut named = 0;
+        let request = loop {
+            match rig.input().await {
+                Input::Report { portal, report } if portal == "bad" && !report.malformed.is_empty() => named += 1,
+                Input::Request(request) => break request,
+                _ => {}
+            }
+        };
+        assert_eq!((named > 0, request.id.as_deref()), (true, Some("7")));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_opens_is_not_published_to_a_portal_that_is_offline() {
     against_each(async |broker| {
         let url = broker.url();

@@ -16,9 +16,10 @@ mod outbox;
 mod pump;
 mod tls;
 
-/// Longest packet that a link to devices receives, in bytes. What a portal publishes has some hundred; a device of another maker
-/// that reports everything at once has some thousand.
-pub const DEVICE_PACKET_BYTES_MAX: usize = 64 * 1024;
+/// Longest packet that a link to devices receives, in bytes. What a portal publishes has some hundred. What is longer than a portal's
+/// message may be is received all the same, so that its portal can be named; a packet beyond this ends the connection, and with
+/// it what all others send meanwhile.
+pub const DEVICE_PACKET_BYTES_MAX: usize = 1024 * 1024;
 
 /// The wall clock; links stamp with it what arrives.
 pub type WallClock = std::sync::Arc<dyn Fn() -> crate::access::id::Timestamp + Send + Sync>;

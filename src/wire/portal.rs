@@ -109,36 +109,66 @@ fn version(fields: &Fields<'_>) -> Result<(), OpError> {
 }
 
 /// Reads a `state` field by field. A field with a wrong value is left out and named in [`PortalReport::malformed`]; the other
-/// fields count, so that a portal with a broken meter still reports a fire. A BOM, trailing NULs and white space are dropped.
+/// fields count, so that a portal with a broken meter still reports a fire. A BOM, trailing NULs and white space are dropped. Of a
+/// field that is given twice, equal values count; of unequal ones only what is safe: a fire, and a card that has left.
 ///
 /// # Errors
-/// What is no JSON object of a known version is refused whole; the text reports why.
+/// What is no object of a known version is refused whole; the text reports why.
 pub fn parse_state(payload: &[u8]) -> Result<PortalReport, String> {
     if payload.len() > PORTAL_STATE_BYTES_MAX {
         return Err(format!("{} bytes are too many, {PORTAL_STATE_BYTES_MAX} are allowed", payload.len()));
     }
-    let text = lenient_object(payload);
-    let (fields, faults) = checked(text.as_bytes())?;
-    version(&fields).map_err(|error| error.message)?;
-    let mut wrong: Vec<String> = faults.into_iter().map(|e| e.message).collect();
+    let text = String::from_utf8_lossy(payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload));
+    let text = text.trim_matches(|c: char| c == '\0' || c.is_ascii_whitespace());
+    let members = members(text).ok_or("not a JSON object")?;
+    if let Some(raw) = members.iter().find(|(key, raw)| key == "v" && *raw != "null" && raw.parse() != Ok(VERSION)) {
+        let got = shorten(raw.1, QUOTE_CHARS_MAX);
+        return Err(invalid("v", format_args!("version `{got}` is unknown; version {VERSION} is read here")).message);
+    }
+    let mut wrong = Vec::new();
     let report = PortalReport {
-        online: take(&fields, "online", &mut wrong),
-        card_present: take(&fields, "card_present", &mut wrong),
-        uid: take(&fields, "uid", &mut wrong).map(Presented::Card),
-        contact_open: take(&fields, "contact", &mut wrong).map(|contact: Contact| contact == Contact::Open),
-        relay: take(&fields, "relay", &mut wrong),
-        power_w: take(&fields, "power_w", &mut wrong),
-        energy_kwh: take(&fields, "energy_kwh", &mut wrong),
-        passed: take(&fields, "passed", &mut wrong),
-        tamper: take(&fields, "tamper", &mut wrong),
-        fire: take(&fields, "fire", &mut wrong),
+        online: take(&members, "online", None, &mut wrong),
+        card_present: take(&members, "card_present", Some(false), &mut wrong),
+        uid: take(&members, "uid", None, &mut wrong).map(Presented::Card),
+        contact_open: take(&members, "contact", None, &mut wrong).map(|contact: Contact| contact == Contact::Open),
+        relay: take(&members, "relay", None, &mut wrong),
+        power_w: take(&members, "power_w", None, &mut wrong),
+        energy_kwh: take(&members, "energy_kwh", None, &mut wrong),
+        passed: take(&members, "passed", None, &mut wrong),
+        tamper: take(&members, "tamper", None, &mut wrong),
+        fire: take(&members, "fire", Some(true), &mut wrong),
         ..PortalReport::default()
     };
     Ok(PortalReport { malformed: wrong, ..report })
 }
 
-fn take<'t, T: Deserialize<'t>>(fields: &Fields<'t>, key: &str, wrong: &mut Vec<String>) -> Option<T> {
-    fields.read(key).map_err(|e| wrong.push(e.message)).ok().flatten()
+/// Field `key`; `safe`: what counts if it is among several values.
+fn take<'t, T>(members: &[(String, &'t str)], key: &str, safe: Option<T>, wrong: &mut Vec<String>) -> Option<T>
+where
+    T: Deserialize<'t> + PartialEq,
+{
+    let raws = members.iter().filter(|(name, raw)| name == key && *raw != "null").map(|(_, raw)| *raw);
+    let mut values = Vec::new();
+    for (at, raw) in raws.enumerate() {
+        let complaint = match json::read::<T>(raw, Place::default()) {
+            Ok(value) => {
+                values.push(value);
+                (at == 1).then(|| "is given twice; give each field once".to_owned())
+            }
+            Err(e) => Some(e.message.trim_start_matches("``: ").to_owned()),
+        };
+        // One word a field: a message may hold a field many times.
+        if let Some(complaint) =
+            complaint.filter(|_| wrong.last().is_none_or(|last| !last.starts_with(&format!("`{key}`"))))
+        {
+            wrong.push(format!("`{key}`: {complaint}"));
+        }
+    }
+    if safe.is_some() && values.iter().any(|value| Some(value) == safe.as_ref()) {
+        return safe;
+    }
+    let first = values.pop()?;
+    values.iter().all(|value| *value == first).then_some(first)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,38 +178,49 @@ enum Contact {
     Closed,
 }
 
-/// The text of the object in `payload`. Where it is not JSON only because a member has a bare value that JSON does not know, as
-/// `nan`, `inf` or `ON`, that value is read as text: it is then wrong for its field, and the other fields can be read.
-fn lenient_object(payload: &[u8]) -> String {
-    let text = String::from_utf8_lossy(payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload));
-    let text = text.trim_end_matches(|c: char| c == '\0' || c.is_ascii_whitespace());
-    if json::check(text.as_bytes()).is_ok() { text.to_owned() } else { quote_bare_values(text) }
+/// The members of the object that fills `text`, each value still unread; a value may be anything that ends at a comma or the end of the
+/// object, also what JSON does not know (`nan`, `ON`, nothing, text with a control character). `None`: not an object.
+fn members(text: &str) -> Option<Vec<(String, &str)>> {
+    let mut rest = text.strip_prefix('{')?.trim_ascii_start();
+    let mut members = Vec::new();
+    loop {
+        if let Some(after) = rest.strip_prefix('}') {
+            return after.is_empty().then_some(members);
+        }
+        let (key, after) = rest.split_at_checked(string_bytes(rest)?)?;
+        let value = after.trim_ascii_start().strip_prefix(':')?;
+        let (raw, after) = value.split_at_checked(value_bytes(value)?)?;
+        // A name that cannot be read is no name of a field.
+        members.push((serde_json::from_str(key).unwrap_or_default(), raw.trim_ascii()));
+        rest = after.strip_prefix(',').unwrap_or(after).trim_ascii_start();
+    }
 }
 
-/// Puts bare member values that are no JSON in quotes.
-fn quote_bare_values(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 16);
-    let mut rest = text;
-    let (mut in_string, mut escaped) = (false, false);
-    while let Some(next) = rest.chars().next() {
-        let (taken, after) = rest.split_at(next.len_utf8());
-        quoted.push_str(taken);
-        rest = after;
-        let ends_key = !in_string && next == ':';
-        in_string = if in_string { escaped || next != '"' } else { next == '"' };
-        escaped = in_string && next == '\\' && !escaped;
-        if !ends_key {
-            continue;
-        }
-        let value = rest.trim_ascii_start();
-        let ends = |c: char| c.is_ascii_whitespace() || matches!(c, ',' | '}' | ']' | '"' | '{' | '[');
-        let (bare, after) = value.split_at(value.find(ends).unwrap_or(value.len()));
-        if !bare.is_empty() && serde_json::from_str::<Value>(bare).is_err() {
-            quoted.push_str(&Value::from(bare).to_string());
-            rest = after;
+/// Length of the text in quotes at the beginning.
+fn string_bytes(text: &str) -> Option<usize> {
+    let inside = text.strip_prefix('"')?;
+    let mut escaped = false;
+    let end = inside.bytes().position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    })?;
+    Some(end + 2)
+}
+
+/// Length of the value at the beginning, up to the comma or brace behind it.
+fn value_bytes(text: &str) -> Option<usize> {
+    let (mut at, mut depth) = (0_usize, 0_usize);
+    loop {
+        let rest = text.get(at..)?;
+        match rest.chars().next()? {
+            '"' => at += string_bytes(rest)?,
+            ',' | '}' if depth == 0 => return Some(at),
+            '{' | '[' => (at, depth) = (at + 1, depth + 1),
+            '}' | ']' => (at, depth) = (at + 1, depth.saturating_sub(1)),
+            other => at += other.len_utf8(),
         }
     }
-    quoted
 }
 
 /// `decision` for a portal. `hold_ms` is there for a granted gate or door only, `delay_ms` for a granted box that rests.

@@ -134,8 +134,10 @@ fn what_arrives_while_a_snapshot_is_merged_acts_at_once_and_stays() {
     let entries = apartment(&w, &ops);
     let snapshot = Snapshot { stream: APARTMENT, at: at(1, 9), id: "s", entries: &entries, allow_shrink: true };
     let parts = w.snapshot_parts(&snapshot);
-    for messages in 0..4_u64 {
+    let old: Vec<Op> = (0..400).map(|n| op::enrol(&format!("5D{n:06X}"), "p9", RESIDENT)).collect();
+    for messages in 0..9_u64 {
         let mut w = World::new();
+        w.publish(old.clone());
         w.resident("A", "p1").resident(&cards[7], &format!("h{}", cards[7]));
         w.present("power-412", &cards[7]);
         for part in parts.clone() {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -27,7 +27,7 @@ pub fn read<T: DeserializeOwned, R>(
 ) -> Result<R, Vec<Diagnostic>> {
     with_root(text, |root| {
         let (place, log) = (root.place.clone(), root.log);
-        match T::deserialize(root) {
+        match T::deserialize(&root) {
             Ok(document) => check(&document, log),
             Err(Error(message)) => {
                 log.add(place, message);
@@ -47,7 +47,7 @@ pub fn read_at<T: DeserializeOwned>(text: &str, path: &[&str]) -> Result<Option<
             let value = node.table().ok().and_then(|table| table.get(*key));
             node = node.child(key, value);
         }
-        Key::<T>::deserialize(node).ok().map(|key| key.value)
+        Key::<T>::deserialize(&node).ok().map(|key| key.value)
     })
 }
 
@@ -171,9 +171,12 @@ impl<const MIN: i64, const MAX: i64> Key<Whole<MIN, MAX>> {
 
 impl<'de, const MIN: i64, const MAX: i64> Deserialize<'de> for Whole<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = i64::deserialize(deserializer)?;
-        if (MIN..=MAX).contains(&number) { Ok(Self(number)) } else { Err(D::Error::custom(out_of_range(MIN, MAX))) }
+        in_range(i64::deserialize(deserializer)?, MIN, MAX).map(Self).map_err(D::Error::custom)
     }
+}
+
+fn in_range(number: i64, min: i64, max: i64) -> Result<i64, String> {
+    if (min..=max).contains(&number) { Ok(number) } else { Err(out_of_range(min, max)) }
 }
 
 /// The text for a number that is not in its range.
@@ -217,17 +220,19 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Key<T> {
                 f.write_str("a key with its place")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Key<T>, A::Error> {
-                let place = Place {
-                    line: seq.next_element()?.unwrap_or_default(),
-                    column: seq.next_element()?.unwrap_or_default(),
-                    path: seq.next_element()?.unwrap_or_default(),
-                };
-                let set = seq.next_element()?.unwrap_or_default();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Key<T>, A::Error> {
+                let (place, set) = position(&mut map)?;
                 // What is wrong with the value was reported by the deserializer.
-                Ok(Key { value: seq.next_element().ok().flatten(), set, place })
+                Ok(Key { value: if set { map.next_value().ok() } else { None }, set, place })
             }
         }
         deserializer.deserialize_newtype_struct(KEY, KeyVisitor(PhantomData))
     }
+}
+
+/// Where the value of a key is, and whether it is there. Not in the visitor, which is compiled for each type of a value.
+fn position<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Place, bool), A::Error> {
+    let position: Option<(usize, usize, bool, String)> = map.next_key()?;
+    let (line, column, set, path) = position.unwrap_or_default();
+    Ok((Place { line, column, path }, set))
 }

@@ -4,9 +4,9 @@
 //! the value of a `Key` is reported at its place, and the `Key` has none then.
 
 use std::fmt;
-use std::slice;
+use std::{slice, vec};
 
-use serde::de::value::StrDeserializer;
+use serde::de::value::{SeqAccessDeserializer, StrDeserializer};
 use serde::de::{DeserializeSeed, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
 use toml::Spanned;
@@ -77,6 +77,13 @@ impl<'a> Node<'a> {
         }
     }
 
+    fn text(&self) -> Result<&'a str, Error> {
+        match self.value()? {
+            DeValue::String(text) => Ok(text),
+            other => Err(wrong_type("text in quotes", other)),
+        }
+    }
+
     pub(super) fn child(&self, key: &str, value: Option<&'a Spanned<DeValue<'a>>>) -> Self {
         let path = if self.place.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.place.path) };
         let place = match value {
@@ -84,6 +91,37 @@ impl<'a> Node<'a> {
             None => Place { path, ..self.place },
         };
         Self { value, place, log: self.log }
+    }
+
+    fn items(&self) -> Result<Items<'_, 'a>, Error> {
+        match self.value()? {
+            DeValue::Array(items) => Ok(Items { items: items.iter(), at: 0, parent: self }),
+            other => Err(wrong_type("a list in brackets", other)),
+        }
+    }
+
+    /// All that is in the table.
+    fn entries(&self) -> Result<Entries<'_, 'a>, Error> {
+        let entries: Vec<_> = self.table()?.iter().map(|(key, value)| (&**key.get_ref(), Some(value))).collect();
+        Ok(Entries { entries: entries.into_iter(), value: None, parent: self })
+    }
+
+    /// The fields of a struct; keys that are none of them are reported.
+    fn fields(&self, fields: &'static [&'static str]) -> Result<Entries<'_, 'a>, Error> {
+        let table = self.table()?;
+        for key in table.keys() {
+            let name: &str = key.get_ref();
+            if !fields.contains(&name) {
+                let place = self.log.place(&key.span(), self.child(name, None).place.path);
+                self.log.add(place, format!("unknown key; {}", hint(name, fields.iter().copied())));
+            }
+        }
+        let entries: Vec<_> = fields.iter().map(|name| (*name, table.get(*name))).collect();
+        Ok(Entries { entries: entries.into_iter(), value: None, parent: self })
+    }
+
+    fn report(&self, Error(message): &Error) {
+        self.log.add(self.place.clone(), message.as_str());
     }
 }
 
@@ -93,7 +131,9 @@ fn wrong_type(wanted: &str, value: &DeValue<'_>) -> Error {
     Error(format!("{wanted} is wanted, this is {article} {found}"))
 }
 
-impl<'de> Deserializer<'de> for Node<'_> {
+/// Each generic function here is compiled once for each type of a field, a hundred times: what does not need the type is in
+/// functions of [`Node`] and of the accesses below.
+impl<'de> Deserializer<'de> for &Node<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -109,13 +149,18 @@ impl<'de> Deserializer<'de> for Node<'_> {
                 visitor.visit_f64(number.ok_or_else(|| Error("a finite decimal number is wanted".to_owned()))?)
             }
             DeValue::Boolean(flag) => visitor.visit_bool(*flag),
-            DeValue::Array(items) => visitor.visit_seq(Items { items: items.iter(), at: 0, parent: self }),
-            DeValue::Table(table) => {
-                let entries = table.iter().map(|(key, value)| (&**key.get_ref(), Some(value)));
-                visitor.visit_map(Entries { entries, value: None, parent: self })
-            }
+            DeValue::Array(_) => visitor.visit_seq(self.items()?),
+            DeValue::Table(_) => visitor.visit_map(self.entries()?),
             DeValue::Datetime(_) => Err(serde::de::Error::invalid_type(Unexpected::Other("a datetime"), &visitor)),
         }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_seq(self.items()?)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_map(self.entries()?)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -124,10 +169,7 @@ impl<'de> Deserializer<'de> for Node<'_> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        match self.value()? {
-            DeValue::String(text) => visitor.visit_enum(StrDeserializer::<Error>::new(text)),
-            other => Err(wrong_type("text in quotes", other)),
-        }
+        visitor.visit_enum(StrDeserializer::<Error>::new(self.text()?))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -136,97 +178,110 @@ impl<'de> Deserializer<'de> for Node<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let table = self.table()?;
-        for key in table.keys() {
-            let name: &str = key.get_ref();
-            if !fields.contains(&name) {
-                let place = self.log.place(&key.span(), self.child(name, None).place.path);
-                self.log.add(place, format!("unknown key; {}", hint(name, fields.iter().copied())));
-            }
-        }
-        let entries = fields.iter().map(|name| (*name, table.get(*name)));
-        visitor.visit_map(Entries { entries, value: None, parent: self })
+        visitor.visit_map(self.fields(fields)?)
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
-        if name == KEY {
-            visitor.visit_seq(Placed { node: Some(self), step: 0 })
-        } else {
-            visitor.visit_newtype_struct(self)
-        }
+        if name == KEY { visitor.visit_map(Placed(self)) } else { visitor.visit_newtype_struct(self) }
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple
-        tuple_struct map identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct tuple
+        tuple_struct identifier ignored_any
     }
 }
 
-/// A node as a `Key` wants it: line, column, path, whether it is there, and the value.
-struct Placed<'a> {
-    node: Option<Node<'a>>,
+/// A node as a `Key` wants it: one entry, whose key is the place and whether the value is there.
+struct Placed<'n, 'a>(&'n Node<'a>);
+
+impl<'de> MapAccess<'de> for Placed<'_, '_> {
+    type Error = Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+        let Place { line, column, path } = &self.0.place;
+        let position = (*line, *column, self.0.value.is_some(), path.as_str());
+        seed.deserialize(SeqAccessDeserializer::new(Position { position, step: 0 })).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
+        seed.deserialize(self.0).inspect_err(|error| self.0.report(error))
+    }
+}
+
+/// Line, column, whether the value is there, and the path.
+struct Position<'n> {
+    position: (usize, usize, bool, &'n str),
     step: u8,
 }
 
-impl<'de> SeqAccess<'de> for Placed<'_> {
+impl<'de> SeqAccess<'de> for Position<'_> {
     type Error = Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        let Some(node) = &self.node else { return Ok(None) };
         self.step += 1;
+        let (line, column, is_there, path) = self.position;
         match self.step {
-            1 => seed.deserialize(node.place.line.into_deserializer()).map(Some),
-            2 => seed.deserialize(node.place.column.into_deserializer()).map(Some),
-            3 => seed.deserialize(node.place.path.as_str().into_deserializer()).map(Some),
-            4 => seed.deserialize(node.value.is_some().into_deserializer()).map(Some),
-            _ => {
-                let Some(node) = self.node.take().filter(|node| node.value.is_some()) else { return Ok(None) };
-                let (place, log) = (node.place.clone(), node.log);
-                let value = seed.deserialize(node);
-                value.map(Some).inspect_err(|Error(message)| log.add(place, message.as_str()))
-            }
+            1 => seed.deserialize(line.into_deserializer()),
+            2 => seed.deserialize(column.into_deserializer()),
+            3 => seed.deserialize(is_there.into_deserializer()),
+            _ => seed.deserialize(path.into_deserializer()),
         }
+        .map(Some)
     }
 }
 
-struct Items<'a> {
+struct Items<'n, 'a> {
     items: slice::Iter<'a, Spanned<DeValue<'a>>>,
     at: usize,
-    parent: Node<'a>,
+    parent: &'n Node<'a>,
 }
 
-impl<'de> SeqAccess<'de> for Items<'_> {
+impl<'a> Items<'_, 'a> {
+    fn advance(&mut self) -> Option<Node<'a>> {
+        let item = self.items.next()?;
+        let path = format!("{}[{}]", self.parent.place.path, self.at);
+        self.at += 1;
+        Some(Node { value: Some(item), place: self.parent.log.place(&item.span(), path), log: self.parent.log })
+    }
+}
+
+impl<'de> SeqAccess<'de> for Items<'_, '_> {
     type Error = Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        let Some(item) = self.items.next() else { return Ok(None) };
-        let path = format!("{}[{}]", self.parent.place.path, self.at);
-        self.at += 1;
-        let place = self.parent.log.place(&item.span(), path);
-        seed.deserialize(Node { value: Some(item), place, log: self.parent.log }).map(Some)
+        let Some(item) = self.advance() else { return Ok(None) };
+        seed.deserialize(&item).map(Some)
     }
 }
 
 /// The entries of a table: those that its author chose, or the fields of a struct, each of them, also those that are not there.
-struct Entries<'a, I> {
-    entries: I,
+struct Entries<'n, 'a> {
+    entries: vec::IntoIter<(&'n str, Option<&'a Spanned<DeValue<'a>>>)>,
     value: Option<Node<'a>>,
-    parent: Node<'a>,
+    parent: &'n Node<'a>,
 }
 
-impl<'de, 'a, I> MapAccess<'de> for Entries<'a, I>
-where
-    I: Iterator<Item = (&'a str, Option<&'a Spanned<DeValue<'a>>>)>,
-{
+impl<'n> Entries<'n, '_> {
+    fn advance(&mut self) -> Option<&'n str> {
+        let (name, value) = self.entries.next()?;
+        self.value = Some(self.parent.child(name, value));
+        Some(name)
+    }
+
+    fn value(&self) -> Result<&Node<'_>, Error> {
+        self.value.as_ref().ok_or_else(|| Error("a value without its key".to_owned()))
+    }
+}
+
+impl<'de> MapAccess<'de> for Entries<'_, '_> {
     type Error = Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        let Some((name, value)) = self.entries.next() else { return Ok(None) };
-        self.value = Some(self.parent.child(name, value));
+        let Some(name) = self.advance() else { return Ok(None) };
         seed.deserialize(name.into_deserializer()).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        seed.deserialize(self.value.take().ok_or_else(|| Error("a value without its key".to_owned()))?)
+        seed.deserialize(self.value()?)
     }
 }

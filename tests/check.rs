@@ -234,7 +234,7 @@ fn a_stand_in_that_can_serve_nothing_ends_and_reports_why() {
         output.contains("it is there and was not made by a simulator") && output.contains("`--port riser=…`"),
         "{output}"
     );
-    assert!(output.ends_with("nothing is left to simulates\n") && !output.contains("simulating"), "{output}");
+    assert!(output.ends_with("nothing is left to simulate\n") && !output.contains("simulating"), "{output}");
     assert_eq!(std::fs::read_to_string(dir.path().join("riser.pty")).unwrap(), "somebody's");
 }
 

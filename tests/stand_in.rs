@@ -6,6 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dormgate::access::decision::{GrantReason, Reason};
+use dormgate::access::effect::Verdict;
+use dormgate::access::event::Outcome;
 use dormgate::access::id::CardUid;
 use dormgate::access::input::Presented;
 use dormgate::config::{BusConfig, BusLine, Parity, PortalDevice, SerialConfig, Surroundings};
@@ -382,16 +385,45 @@ async fn box_with_slots() -> Site {
     Site::start(&config, lines).await.unwrap().0
 }
 
+async fn no_verdict() -> Result<Verdict, String> {
+    Err("no gateway".to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_decision_of_the_gateway_is_reported_before_what_the_relay_does() {
+    let site = box_with_slots().await;
+    for (outcome, also, reported) in [
+        (
+            Outcome::Deny(Reason::Frozen),
+            vec![Reason::Replaced],
+            "slot 0: deny frozen replaced; the relay did not move in 3000 ms",
+        ),
+        (
+            Outcome::Grant(GrantReason::Granted),
+            vec![],
+            "slot 0: grant granted; the relay did not move in 3000 ms: check in `dormgate status` and the gateway's log that \
+             it reaches the reader and the relay",
+        ),
+    ] {
+        let verdict = async { Ok(Verdict { portal: "box".parse().unwrap(), outcome, also }) };
+        assert_eq!(site.present("box", CARD, None, Some(0), verdict).await.as_deref(), Ok(reported));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_the_relay_of_a_box_does_is_reported_whether_it_was_on_or_off() {
     let site = box_with_slots().await;
     let relay = async |on: f64| drop(site.lines().set("riser/21", "relay", 0, on).unwrap());
-    let present = |slot: u16| site.present("box", CARD, None, Some(slot));
-    assert!(present(0).await.unwrap().starts_with("slot 0: the relay did not move in 3000 ms"));
+    let present = |slot: u16| site.present("box", CARD, None, Some(slot), no_verdict());
+    let nothing = "slot 0: the relay did not move in 3000 ms; the decision is not known: no gateway";
+    assert_eq!(present(0).await.unwrap(), nothing);
     // `present` comes first, and the relay moves while it looks.
     let (reported, ()) = tokio::join!(present(0), relay(1.0));
     assert!(reported.as_deref().unwrap().starts_with("slot 0: relay on after "), "{reported:?}");
-    assert_eq!(present(1).await.unwrap(), "slot 1: the relay was on and stays on, for 3000 ms at least");
+    assert_eq!(
+        present(1).await.unwrap(),
+        "slot 1: the relay was on and stays on, for 3000 ms at least; the decision is not known: no gateway"
+    );
     let (reported, ()) = tokio::join!(present(0), relay(0.0));
     assert!(reported.as_deref().unwrap().starts_with("slot 0: relay off after "), "{reported:?}");
 }
@@ -399,7 +431,7 @@ async fn what_the_relay_of_a_box_does_is_reported_whether_it_was_on_or_off() {
 #[tokio::test(start_paused = true)]
 async fn a_card_goes_into_the_slot_that_is_named_or_the_first_that_is_empty() {
     let site = box_with_slots().await;
-    let present = async |uid: &str, slot: Option<u16>| match site.present("box", uid, None, slot).await {
+    let present = async |uid: &str, slot: Option<u16>| match site.present("box", uid, None, slot, no_verdict()).await {
         Ok(reported) => reported.split(':').next().unwrap().to_owned(),
         Err(error) => error.to_string(),
     };

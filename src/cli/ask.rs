@@ -99,14 +99,9 @@ enum ClockCommand {
 }
 
 pub(super) fn query(args: &QueryArgs) -> Exit {
-    let portal = args.portal.as_ref().map_or(String::new(), |p| format!("&portal={}", client::encode(p)));
-    let target = format!("/api/v1/query?uid={}{portal}", client::encode(&args.uid));
-    ask(
-        &args.config,
-        "GET",
-        &target,
-        |answer| if args.json { client::json(answer) } else { client::query_text(answer) },
-    )
+    let target = client::query_target(&args.uid, args.portal.as_deref());
+    let text = |answer: &_| if args.json { client::json(answer) } else { client::query_text(answer) };
+    ask(&args.config, "GET", &target, text)
 }
 
 pub(super) fn status(args: &StatusArgs) -> Exit {

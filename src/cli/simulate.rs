@@ -6,7 +6,7 @@
 
 mod lines;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use super::{Exit, bad_config, print_error, print_line};
+use crate::access::effect::Verdict;
 use crate::access::portal::Direction;
 use crate::config::{self, PortalDevice};
+use crate::http::{SOCKET_NAME, client};
 use crate::workbench::Refused;
 use crate::workbench::modbus::fault::{FAULTS, Fault, fault_words};
 use crate::workbench::site::Site;
@@ -28,6 +30,9 @@ const SOCKET: &str = "simulate.sock";
 const LINE_BYTES_MAX: u64 = 1_024;
 /// How long an answer through the socket may take, in seconds; a decision and a relay are quicker.
 const ANSWER_S: u64 = 10;
+
+/// How long the gateway's verdict may take, in seconds.
+const VERDICT_S: u64 = 2;
 
 /// Stand in for every portal of a configuration, until Ctrl-C; or hand a card to the one that runs.
 #[derive(Debug, clap::Args)]
@@ -145,7 +150,7 @@ fn slot_word(slot: Option<u16>) -> String {
 
 /// Hands one line to the running simulator.
 fn ask(socket: &Path, line: &str) -> Exit {
-    let asked = || -> std::io::Result<String> {
+    let asked = || -> io::Result<String> {
         let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(Duration::from_secs(ANSWER_S)))?;
         stream.write_all(format!("{line}\n").as_bytes())?;
@@ -189,22 +194,25 @@ async fn serve(config: &config::Site, ports: &[(String, String)]) -> Result<(), 
     let stop = super::run::stop_signal().map_err(|e| format!("signals cannot be received: {e}"))?;
     let (lines, notes) = lines::lines(config, ports)?;
     let socket = config.data_dir.join(SOCKET);
-    if UnixStream::connect(&socket).await.is_ok() {
-        return Err(format!("a simulator runs already and listens at `{}`; end it first", socket.display()));
-    }
     std::fs::create_dir_all(&config.data_dir).map_err(|e| format!("`{}`: {e}", config.data_dir.display()))?;
-    let listener = crate::http::bind_socket(&socket).map_err(|e| format!("`{}`: {e}", socket.display()))?;
+    let listener = crate::http::bind_socket(&socket).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("a simulator runs already and listens at `{}`; end it first", socket.display())
+        }
+        _ => format!("`{}`: {error}", socket.display()),
+    })?;
     let (site, news) = Site::start(config, lines).await.map_err(|e| e.to_string())?;
     let site = Arc::new(site);
     announce(config, &site, &notes);
     if site.portals().next().is_none() && site.lines().is_empty() {
         drop(std::fs::remove_file(&socket));
-        return Err("nothing is left to simulates".to_owned());
+        return Err("nothing is left to simulate".to_owned());
     }
+    let gateway = config.data_dir.join(SOCKET_NAME);
     let reported = tokio::select! {
         () = stop => Ok(()),
         () = print(news) => Err("nobody reads what is printed any more".to_owned()),
-        ended = answer_all(listener, &site) => Err(format!("the socket is not served any more: {ended}")),
+        ended = answer_all(listener, &site, &gateway) => Err(format!("the socket is not served any more: {ended}")),
     };
     drop(std::fs::remove_file(&socket));
     if let Some(site) = Arc::into_inner(site) {
@@ -242,15 +250,16 @@ async fn print(mut news: mpsc::Receiver<String>) {
     std::future::pending::<()>().await;
 }
 
-async fn answer_all(listener: UnixListener, site: &Arc<Site>) -> std::io::Error {
+/// `gateway`: the socket of the gateway whose portals these are.
+async fn answer_all(listener: UnixListener, site: &Arc<Site>, gateway: &Path) -> io::Error {
     let mut askers = tokio::task::JoinSet::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let site = Arc::clone(site);
+                let (site, gateway) = (Arc::clone(site), gateway.to_owned());
                 askers.spawn(async move {
                     // Who asks may go away; then nobody needs the answer.
-                    drop(tokio::time::timeout(Duration::from_secs(ANSWER_S), answer(stream, &site)).await);
+                    drop(tokio::time::timeout(Duration::from_secs(ANSWER_S), answer(stream, &site, &gateway)).await);
                 });
                 while askers.try_join_next().is_some() {}
             }
@@ -259,7 +268,16 @@ async fn answer_all(listener: UnixListener, site: &Arc<Site>) -> std::io::Error 
     }
 }
 
-async fn answer(stream: UnixStream, site: &Site) -> std::io::Result<()> {
+/// What the gateway at this socket would decide; otherwise why it does not answer, and what to do.
+async fn verdict(socket: PathBuf, uid: String, portal: String) -> Result<Verdict, String> {
+    let asked = tokio::task::spawn_blocking(move || client::verdict(&socket, &uid, &portal));
+    match tokio::time::timeout(Duration::from_secs(VERDICT_S), asked).await {
+        Ok(Ok(verdict)) => verdict.map_err(|error| error.to_string()),
+        Ok(Err(_)) | Err(_) => Err(format!("the gateway did not answer within {VERDICT_S} s; see its log")),
+    }
+}
+
+async fn answer(stream: UnixStream, site: &Site, gateway: &Path) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     tokio::io::BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
@@ -267,7 +285,8 @@ async fn answer(stream: UnixStream, site: &Site) -> std::io::Result<()> {
     let done = match words.as_slice() {
         // `-`, or what is no direction and no number, names none.
         ["present", portal, uid, way, slot] => {
-            site.present(portal, uid, Direction::parse(way), slot.parse().ok()).await
+            let verdict = verdict(gateway.to_owned(), (*uid).to_owned(), (*portal).to_owned());
+            site.present(portal, uid, Direction::parse(way), slot.parse().ok(), verdict).await
         }
         ["remove", portal, slot] => site.remove(portal, slot.parse().ok()).await,
         ["fault", place, fault @ ..] => site.lines().fault(place, fault).await,

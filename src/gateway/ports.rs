@@ -1,9 +1,8 @@
 //! What the links and the gateway task exchange: inputs through an inbox with two lanes, orders out. Every queue here has a named limit.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use crate::access::effect::PortalOrder;
 use crate::access::effect::{Ack, Alarm, Reply, Resync, Verdict};
@@ -174,37 +173,44 @@ pub enum Part {
     Gateway,
     /// The store: it can be written.
     Store,
+    /// The operator's socket: it is served.
+    Socket,
 }
 
 /// Why the gateway is not ready, by part; ready while there is no reason. Cheap to clone; clones share the reasons.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<Mutex<BTreeMap<Part, String>>>);
+pub struct Readiness(watch::Sender<BTreeMap<Part, String>>);
 
 impl Default for Readiness {
     /// Not ready: the gateway is starting.
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(BTreeMap::from([(Part::Gateway, "starting".to_owned())]))))
+        Self(watch::Sender::new(BTreeMap::from([(Part::Gateway, "starting".to_owned())])))
     }
 }
 
 impl Readiness {
     /// `part` is ready.
     pub fn ready(&self, part: Part) {
-        self.lock().remove(&part);
+        self.0.send_if_modified(|reasons| reasons.remove(&part).is_some());
     }
 
     /// `part` is not ready, and why.
     pub fn not_ready(&self, part: Part, why: impl Into<String>) {
-        self.lock().insert(part, why.into());
+        self.0.send_modify(|reasons| drop(reasons.insert(part, why.into())));
+    }
+
+    /// Waits until `part` is ready again; where it is ready now, until it was not and is again.
+    pub async fn ready_again(&self, part: Part) {
+        let mut reasons = self.0.subscribe();
+        for is_ready in [false, true] {
+            // The sender is here, so that the wait does not fail.
+            drop(reasons.wait_for(|reasons| reasons.contains_key(&part) != is_ready).await);
+        }
     }
 
     /// The reasons; none: ready.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
-        self.lock().values().cloned().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Part, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.borrow().values().cloned().collect()
     }
 }

@@ -5,7 +5,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::Value;
+
+use crate::access::effect::Verdict;
 
 /// How long an answer may take, in seconds.
 const ANSWER_S: u64 = 10;
@@ -61,6 +64,23 @@ pub fn ask(socket: &Path, method: &str, target: &str) -> Result<Answer, AskError
     let body: Value = serde_json::from_str(body).map_err(|error| AskError::Broken(error.to_string()))?;
     let status = head.split_whitespace().nth(1).unwrap_or_default();
     if status == "200" { Ok(body) } else { Err(AskError::Refused(string(&body, "error").to_owned())) }
+}
+
+/// The target of a question what would be decided for a card, at one portal or at all.
+#[must_use]
+pub fn query_target(uid: &str, portal: Option<&str>) -> String {
+    let portal = portal.map_or(String::new(), |portal| format!("&portal={}", encode(portal)));
+    format!("/api/v1/query?uid={}{portal}", encode(uid))
+}
+
+/// What would be decided for a card at a portal.
+///
+/// # Errors
+/// [`AskError`].
+pub fn verdict(socket: &Path, uid: &str, portal: &str) -> Result<Verdict, AskError> {
+    let answer = ask(socket, "GET", &query_target(uid, Some(portal)))?;
+    let verdict = list(&answer, "verdicts").first().unwrap_or(&Value::Null);
+    Verdict::deserialize(verdict).map_err(|error| AskError::Broken(error.to_string()))
 }
 
 /// Percent-encodes a part of a target (RFC 3986, 2.1).

@@ -15,7 +15,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 pub use api::Pages;
 pub use collect::{Links, ModbusCounters};
@@ -35,13 +35,16 @@ pub async fn serve_tcp(
     axum::serve(listener, public(pages)).with_graceful_shutdown(stop).await
 }
 
-/// A socket at `path`, to which only the user the gateway runs as, and its group, may connect.
+/// A socket at `path`, to which only the user the program runs as, and its group, may connect.
 ///
 /// # Errors
-/// What the operating system reports of the socket.
-pub fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+/// What the operating system reports of the socket; `AddrInUse` while another process listens there.
+pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt;
-    // A socket left behind by a killed run: the store's lock reports that no other run is alive.
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    // A socket left behind by a killed run.
     match std::fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -204,7 +204,9 @@ fn claim(dir: &Path) -> Result<Option<File>, StoreError> {
     }
 }
 
-fn cannot_be_written(error: &io::Error) -> bool {
+/// Whether a file is not written because its disk or directory cannot be: read-only, full, or closed to this user.
+#[must_use]
+pub fn cannot_be_written(error: &io::Error) -> bool {
     let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
     let forbidden = [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied];
     full.contains(&error.kind()) || forbidden.contains(&error.kind())

@@ -1,6 +1,7 @@
 //! Every portal of a site, simulated: native ones on the local broker, Modbus devices on the lines that are on this machine.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use super::lines::{Lines, Units};
 use super::modbus::{Line, LineAt};
 use super::mqtt::{Presentation, Seen, SimulatedPortal};
 use super::{Refused, listed, short};
+use crate::access::effect::Verdict;
+use crate::access::event::Outcome;
 use crate::access::id::{CardUid, PortalId, UidError};
 use crate::access::portal::{Direction, PortalKind};
 use crate::config::{self, LinkSpec, Part, PortalDevice};
@@ -147,7 +150,8 @@ impl Site {
     }
 
     /// Presents a card and reports what came of it, in words. A direction counts at native portals only. Where no slot is named, it
-    /// is that where the card lies, or else the first that is empty, or else the first.
+    /// is that where the card lies, or else the first that is empty, or else the first. A native portal receives its decision; for
+    /// the others `verdict` is what the gateway reports, or why it reports nothing.
     ///
     /// # Errors
     /// When the card cannot be presented, or nobody answers.
@@ -157,6 +161,7 @@ impl Site {
         uid: &str,
         direction: Option<Direction>,
         slot: Option<u16>,
+        verdict: impl Future<Output = Result<Verdict, String>>,
     ) -> Result<String, Refused> {
         match self.at(portal)? {
             StandIn::Native(native) => {
@@ -174,6 +179,8 @@ impl Site {
                 let own = (0..*slots).find(|slot| lies(*slot) == Some(card));
                 let slot = slot_of(portal, *slots, slot.or(own), |slot| lies(*slot).is_none())?;
                 let reader = reader.at(slot);
+                // Before the card changes anything.
+                let verdict = verdict.await;
                 let began = Instant::now();
                 let was_on = output.line.relay(output.unit, output.channel);
                 reader.line.present(reader.unit, reader.channel, card);
@@ -186,11 +193,25 @@ impl Site {
                 let after = began.elapsed().as_millis();
                 let came = match (was_on, moved) {
                     (false, true) => format!("relay on after {after} ms"),
-                    (false, false) => {
-                        format!("the relay did not move in {RELAY_WAIT_MS} ms: denied, or no gateway asks")
-                    }
+                    (false, false) => format!("the relay did not move in {RELAY_WAIT_MS} ms"),
                     (true, true) => format!("relay off after {after} ms"),
                     (true, false) => format!("the relay was on and stays on, for {RELAY_WAIT_MS} ms at least"),
+                };
+                let came = match verdict {
+                    Ok(Verdict { outcome, also, .. }) => {
+                        let granted = matches!(outcome, Outcome::Grant(_));
+                        let word = if granted { "grant" } else { "deny" };
+                        let reasons = also.iter().map(|reason| reason.as_str());
+                        let decided = [word, outcome.reason()].into_iter().chain(reasons).collect::<Vec<_>>().join(" ");
+                        let check = if !was_on && !moved && granted {
+                            ": check in `dormgate status` and the gateway's log that it reaches the reader and the relay"
+                        } else {
+                            ""
+                        };
+                        format!("{decided}; {came}{check}")
+                    }
+                    Err(why) if !moved => format!("{came}; the decision is not known: {why}"),
+                    Err(_) => came,
                 };
                 Ok(in_words(*slots, slot, came))
             }

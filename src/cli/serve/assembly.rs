@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -20,17 +20,21 @@ use crate::config::{PortalConfig, PortalDevice, Site};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::owner::{GatewayCore, Identity};
 use crate::gateway::ports::{
-    Inbox, InboxReceiver, PORTAL_ORDERS_MAX, PortalOrder, PortalOutlets, UPLINK_ORDERS_MAX, UplinkOrder,
+    Inbox, InboxReceiver, PORTAL_ORDERS_MAX, Part, PortalOrder, PortalOutlets, Readiness, UPLINK_ORDERS_MAX,
+    UplinkOrder,
 };
 use crate::http::{Links, ModbusCounters, Pages, SOCKET_NAME};
 use crate::mqtt::{LinkError, LinkMetrics, WallClock};
 use crate::portals::modbus::server::ModbusServer;
 use crate::portals::modbus::{ModbusPortals, Observer, Outcome, Released};
 use crate::portals::mqtt::NativePortals;
-use crate::store::{Integrity, Options, Recovered, Store, StoreError, StoreEvents};
+use crate::store::{Integrity, Options, Recovered, Store, StoreError, StoreEvents, cannot_be_written};
 use crate::uplink::{Uplink, UplinkSpec};
 use crate::wire::digest::registers_of;
 use crate::wire::envelope::StreamSpec;
+
+/// How often the operator's socket is tried again while its directory cannot be written and the store reports nothing.
+const SOCKET_RETRY: Duration = Duration::from_secs(60);
 
 /// Why the gateway cannot start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +51,7 @@ pub enum ServeError {
         source: LinkError,
     },
     /// A listener.
-    #[error("`{what}` cannot be listened on: {source}; is it in use?")]
+    #[error("`{what}` cannot be listened on: {source}; end the process that uses it, or correct the address")]
     Listen {
         /// Which address or socket.
         what: String,
@@ -67,7 +71,7 @@ pub enum ServeError {
 pub struct Running {
     /// Where `/metrics` is served.
     pub http: Option<std::net::SocketAddr>,
-    /// The operator's socket.
+    /// The operator's socket; on a disk that cannot be written it is made later.
     pub socket: PathBuf,
 }
 
@@ -250,15 +254,51 @@ impl<'c> Assembly<'c> {
             }));
         }
         let socket = self.config.data_dir.join(SOCKET_NAME);
-        let listener = crate::http::bind_socket(&socket)
-            .map_err(|source| ServeError::Listen { what: socket.display().to_string(), source })?;
-        let serving = crate::http::serve_socket(listener, pages, over(ended));
+        let bound = match crate::http::bind_socket(&socket).await {
+            Ok(listener) => Some(listener),
+            Err(error) if cannot_be_written(&error) => {
+                tracing::warn!("{}", without_socket(&pages.readiness, &socket, &error));
+                None
+            }
+            Err(source) => return Err(ServeError::Listen { what: socket.display().to_string(), source }),
+        };
+        let (path, over) = (socket.clone(), over(ended));
         tasks.push(tokio::spawn(async move {
-            if let Err(error) = serving.await {
+            let listener = match bound {
+                Some(listener) => listener,
+                None => socket_later(&path, &pages.readiness).await,
+            };
+            if let Err(error) = crate::http::serve_socket(listener, pages, over).await {
                 tracing::error!(%error, "the operator's socket is not served any more");
             }
         }));
         Ok((Running { http, socket }, tasks))
+    }
+}
+
+/// Reports that the gateway goes on without the operator's socket.
+fn without_socket(readiness: &Readiness, socket: &Path, error: &io::Error) -> String {
+    let socket = socket.display();
+    let why = format!(
+        "the operator's socket `{socket}` cannot be made: {error}; `dormgate status` and other commands reach no gateway; make \
+         the disk writable"
+    );
+    readiness.not_ready(Part::Socket, why.clone());
+    why
+}
+
+/// The operator's socket once it can be made: when the store can be written again, and every [`SOCKET_RETRY`].
+async fn socket_later(path: &Path, readiness: &Readiness) -> UnixListener {
+    loop {
+        drop(tokio::time::timeout(SOCKET_RETRY, readiness.ready_again(Part::Store)).await);
+        match crate::http::bind_socket(path).await {
+            Ok(listener) => {
+                readiness.ready(Part::Socket);
+                tracing::info!("the operator's socket is served again");
+                return listener;
+            }
+            Err(error) => tracing::debug!("{}", without_socket(readiness, path, &error)),
+        }
     }
 }
 
@@ -301,5 +341,35 @@ impl Observer for ModbusObserver {
 
     fn release(&self, bus: &str, _unit: u8, _channel: u16, how: Released) {
         self.0.count_release(bus, how.as_str());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_operators_socket_is_made_when_the_store_can_be_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, readiness) = (dir.path().join("data"), Readiness::default());
+        let path = data.join(SOCKET_NAME);
+        readiness.ready(Part::Gateway);
+        without_socket(&readiness, &path, &io::ErrorKind::ReadOnlyFilesystem.into());
+        assert!(readiness.reasons().concat().contains("dormgate.sock` cannot be made: read-only"), "{readiness:?}");
+        readiness.not_ready(Part::Store, "it cannot be written");
+        let begun = tokio::time::Instant::now();
+        let later = socket_later(&path, &readiness);
+        let writable = async {
+            tokio::task::yield_now().await;
+            std::fs::create_dir(&data).unwrap();
+            readiness.ready(Part::Store);
+        };
+        let (_listener, ()) = tokio::join!(later, writable);
+        assert!(begun.elapsed() < SOCKET_RETRY, "the store's return is the event");
+        assert!(path.exists() && readiness.reasons().is_empty(), "{readiness:?}");
+        // Without a report of the store it is tried again after a while.
+        std::fs::remove_file(&path).unwrap();
+        socket_later(&path, &readiness).await;
+        assert_eq!(begun.elapsed().as_secs(), SOCKET_RETRY.as_secs());
     }
 }

@@ -106,7 +106,7 @@ async fn serve_with(
     }
     // A socket that is left behind answers nobody.
     if let Err(error) = std::fs::remove_file(&running.socket) {
-        tracing::debug!(%error, "the socket was not there any more");
+        tracing::debug!(%error, "the socket was not removed");
     }
     tracing::info!("stopped");
     if end_cause == EndCause::Stop { Ok(()) } else { Err(ServeError::Ended) }
@@ -168,11 +168,21 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::path::Path;
 
     use super::*;
     use crate::access::state::State;
     use crate::config::{Surroundings, parse};
     use crate::store::{Options, Store};
+
+    fn config(dir: &Path) -> Site {
+        let text = "[gateway]\nid = \"g\"\n[[portal]]\nid = \"gate\"\nkind = \"gate\"\nzone = \"1\"\ndevice = { mqtt = \"native\" }\n\
+                    [local]\nurls = [\"mqtt://127.0.0.1:1\"]\n";
+        let around = Surroundings { base_dir: dir.into(), credentials_dir: None };
+        let mut config = parse(text, &around).unwrap();
+        config.data_dir = dir.join("data");
+        config
+    }
 
     #[tokio::test]
     async fn without_its_gateway_task_the_process_ends() {
@@ -180,6 +190,21 @@ mod tests {
         assert_eq!(end_cause(pending(), &mut gateway, pending()).await, EndCause::GatewayEnded);
         let mut gateway = tokio::spawn(pending::<()>());
         assert_eq!(end_cause(async {}, &mut gateway, pending()).await, EndCause::Stop);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_another_process_listens_on_is_an_error_and_stays_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        std::fs::create_dir(&config.data_dir).unwrap();
+        let socket = config.data_dir.join(crate::http::SOCKET_NAME);
+        let _other = tokio::net::UnixListener::bind(&socket).unwrap();
+        let served = serve(&config, pending(), |_| {}).await;
+        assert!(
+            matches!(&served, Err(ServeError::Listen { what, .. }) if what.ends_with("dormgate.sock")),
+            "{served:?}"
+        );
+        tokio::net::UnixStream::connect(&socket).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -192,11 +217,7 @@ mod tests {
     #[tokio::test]
     async fn a_link_that_panics_ends_the_process_after_everything_is_finished_and_flushed() {
         let dir = tempfile::tempdir().unwrap();
-        let text = "[gateway]\nid = \"g\"\n[[portal]]\nid = \"gate\"\nkind = \"gate\"\nzone = \"1\"\ndevice = { mqtt = \"native\" }\n\
-                    [local]\nurls = [\"mqtt://127.0.0.1:1\"]\n";
-        let around = Surroundings { base_dir: dir.path().into(), credentials_dir: None };
-        let mut config = parse(text, &around).unwrap();
-        config.data_dir = dir.path().join("data");
+        let config = config(dir.path());
         let (inbox_out, inbox_in) = std::sync::mpsc::channel();
         let served = serve_with(
             &config,

@@ -24,3 +24,6 @@ pub mod up;
 
 mod json;
 mod schedule;
+
+#[cfg(test)]
+mod time_tests;

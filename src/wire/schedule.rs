@@ -108,7 +108,7 @@ impl FromStr for DateText {
 /// The bundled data, so that an answer does not depend on the machine's files.
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
-/// The IANA time zone of this name as the database spells it; `None` if there is none.
+/// The IANA time zone of this name as the database spells it; `None` if the database has no such zone.
 #[must_use]
 pub fn timezone(name: &str) -> Option<String> {
     if name.len() > TIMEZONE_BYTES_MAX {

@@ -117,7 +117,7 @@ fn part(claims: &Claims, stream: StreamName, judge: &Judge) -> Result<SnapshotPa
         return wrong(ErrorCode::TooLarge, "parts", what);
     }
     if body.part >= body.parts {
-        let what = format!("parts are numbered from 0, so part {} is none of {}", body.part, body.parts);
+        let what = format!("parts are numbered from 0, so part {} does not exist among {}", body.part, body.parts);
         return wrong(ErrorCode::InvalidField, "part", what);
     }
     let head = SnapshotHead {

@@ -8,11 +8,11 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::work::Work;
-use super::{AuditTrouble, Center, CenterError, DraftClaims, SignedMessage};
+pub use super::work::{Attention, GatewayEvent};
+use super::work::{Order, Work};
+use super::{Center, CenterError, DraftClaims};
 use crate::access::change::{Op, Position};
-use crate::access::effect::{Ack, Alarm, Reply, Resync};
-use crate::access::event::AuditEvent;
+use crate::access::effect::{Ack, Reply};
 use crate::access::id::StreamName;
 use crate::access::input::CommandKind;
 use crate::clock::Clock;
@@ -26,40 +26,6 @@ const RECEIVED_MAX: usize = 4_096;
 /// Orders that wait for the task; beyond, who orders waits.
 const ORDERS_MAX: usize = 64;
 
-/// What a service listens to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attention {
-    /// Acks and replies only: somebody else attends to the gateway. For one order and its answer.
-    Answers,
-    /// Everything: answers resync, re-sends heads, acknowledges the audit.
-    Everything,
-}
-
-/// Something events from the gateway, or about the link to it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum GatewayEvent {
-    /// The link is connected.
-    Up,
-    /// The link is lost.
-    Down(String),
-    /// The answer to a change message.
-    Ack(Ack),
-    /// The answer to a command.
-    Reply(Reply),
-    /// A request to send again, and how many messages are sent.
-    Resync(Resync, usize),
-    /// An alarm.
-    Alarm(Alarm),
-    /// New audit events, checked and kept.
-    Audit(Vec<AuditEvent>),
-    /// Something is wrong with the audit.
-    Trouble(AuditTrouble),
-    /// The state of the gateway, as published; retained: what the broker kept.
-    State(String),
-    /// A message that cannot be read, or an order that cannot be carried out; reports where and why.
-    Problem(String),
-}
-
 /// A change message and its answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answered {
@@ -69,14 +35,6 @@ pub struct Answered {
     pub at: Position,
     /// The gateway's answer and how long it took; `None`: no answer in time. The message stays in the journal.
     pub ack: Option<(Ack, Duration)>,
-}
-
-/// What the task is reported to do, and who waits for the answer.
-pub(super) enum Order {
-    Report(Vec<Op>, oneshot::Sender<Result<Vec<SignedMessage>, CenterError>>),
-    Write(DraftClaims, oneshot::Sender<Result<SignedMessage, CenterError>>),
-    Command(CommandKind, Option<String>, oneshot::Sender<Result<String, CenterError>>),
-    Close(Duration, oneshot::Sender<bool>),
 }
 
 /// A running center. It ends when this is dropped; [`Service::close`] delivers first.

@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval};
 use tracing::{debug, warn};
 
-use super::service::{Attention, GatewayEvent, Order};
-use super::{COMMAND_LIFE_S, Center, CenterError, SignedMessage};
-use crate::access::effect::Resync;
+use super::{AuditTrouble, COMMAND_LIFE_S, Center, CenterError, DraftClaims, SignedMessage};
+use crate::access::change::Op;
+use crate::access::effect::{Ack, Alarm, Reply, Resync};
+use crate::access::event::AuditEvent;
 use crate::access::id::Timestamp;
+use crate::access::input::CommandKind;
 use crate::clock::Clock;
 use crate::mqtt::{Connection, Event, Message, Outgoing, PublishError, Retention};
 use crate::wire::topic::{Topic, Up};
@@ -18,6 +20,48 @@ use crate::wire::up::{self, BodyError};
 
 /// Messages sent again that are under way at once; the others wait, so that what is reported now does not stand behind them.
 const RESEND_UNDER_WAY_MAX: usize = 256;
+
+/// What a service listens to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attention {
+    /// Acks and replies only: somebody else attends to the gateway. For one order and its answer.
+    Answers,
+    /// Everything: answers resync, re-sends heads, acknowledges the audit.
+    Everything,
+}
+
+/// Something that came from the gateway, or about the link to it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GatewayEvent {
+    /// The link is connected.
+    Up,
+    /// The link is lost.
+    Down(String),
+    /// The answer to a change message.
+    Ack(Ack),
+    /// The answer to a command.
+    Reply(Reply),
+    /// A request to send again, and how many messages are sent.
+    Resync(Resync, usize),
+    /// An alarm.
+    Alarm(Alarm),
+    /// New audit events, checked and kept.
+    Audit(Vec<AuditEvent>),
+    /// Something is wrong with the audit.
+    Trouble(AuditTrouble),
+    /// The state of the gateway, as published; retained: what the broker kept.
+    State(String),
+    /// A message that cannot be read, or an order that cannot be carried out; reports where and why.
+    Problem(String),
+}
+
+/// What the task is ordered to do, and who waits for the answer.
+pub(super) enum Order {
+    Report(Vec<Op>, oneshot::Sender<Result<Vec<SignedMessage>, CenterError>>),
+    Write(DraftClaims, oneshot::Sender<Result<SignedMessage, CenterError>>),
+    Command(CommandKind, Option<String>, oneshot::Sender<Result<String, CenterError>>),
+    Close(Duration, oneshot::Sender<bool>),
+}
 
 /// The task of a service.
 pub(super) struct Work {

@@ -1,7 +1,7 @@
 //! The ladder: may this card pass here, now? Pure: every fact is handed in, and there is always an answer.
 //!
 //! All rungs are judged, top to bottom (wire contract, section 6); the first reason found is the answer, the others go to
-//! the audit's `also`. Then, whatever the rungs report: leaving is never refused; fire and free access open gates and doors.
+//! the audit's `also`. Whatever the rungs find, leaving is never refused; fire and free access open gates and doors.
 
 use super::credential::Role;
 use super::decision::{Decision, Denial, Grant, GrantFlags, GrantReason, Reason, Reasons};
@@ -154,7 +154,7 @@ fn judge(facts: &Facts<'_>, question: &Question<'_>, identified: Identified) -> 
     let role = card.and_then(|c| c.enrolment()).map_or(Role::Resident, |e| e.role());
     judge_posture(facts, question.portal, role, &mut reasons);
     let Some(card) = card else {
-        // A random UID is new at each presentation: that it is not known reports nothing more.
+        // A random UID is new at each presentation: that it is unknown adds nothing.
         reasons.add_if(!uid.is_random(), Reason::UnknownCredential);
         return reasons;
     };

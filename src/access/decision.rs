@@ -23,7 +23,7 @@ names! {
         RandomIdentifier = 21,
         /// A lossy reader's value matches more than one card.
         AmbiguousIdentifier = 22,
-        /// Never known.
+        /// No register of such a card exists.
         UnknownCredential = 23,
         /// A later card was issued.
         Replaced = 24,
@@ -215,7 +215,7 @@ impl Grant {
         Self { portal: self.portal.clone(), again: true, ..*self }
     }
 
-    /// A grant out of thin air, for the tests of those who carry grants out.
+    /// A grant that no decision made, for the tests of what carries grants out.
     #[cfg(test)]
     pub(crate) fn for_test(portal: PortalId, uid: Option<CardUid>, hold_ms: Option<u32>) -> Self {
         Self::new(portal, uid, GrantReason::Granted, hold_ms)

@@ -19,7 +19,7 @@ pub struct Receipt(pub u64);
 /// A verified change message as received.
 #[derive(Clone, Debug)]
 pub struct ReceivedChanges {
-    /// What it reports.
+    /// Its content.
     pub changes: Changes,
     /// The bytes as received, kept in the journal as proof and for replay.
     pub evidence: Vec<u8>,
@@ -32,7 +32,7 @@ pub struct ReceivedChanges {
 /// A verified part of a snapshot as received.
 #[derive(Clone, Debug)]
 pub struct ReceivedPart {
-    /// What it reports.
+    /// Its content.
     pub part: SnapshotPart,
     /// The bytes as received, kept in the journal as proof and for replay.
     pub evidence: Vec<u8>,
@@ -90,7 +90,7 @@ pub struct RejectedMessage {
     pub claimed_jti: Option<String>,
     /// What is wrong.
     pub error: OpError,
-    /// What to acknowledge; only of a message that is really from a center, or anybody could make an office trust that its own
+    /// What to acknowledge; only of a message that is really from a center, or anybody could make an office think that its own
     /// message of that number was refused.
     pub receipt: Option<Receipt>,
     /// When it arrived.
@@ -179,7 +179,7 @@ pub struct Command {
     pub jti: String,
     /// When it was made.
     pub iat: Timestamp,
-    /// When it ends to be valid.
+    /// When it expires.
     pub exp: Timestamp,
     /// Who asked the center, for the audit.
     pub actor: Option<String>,
@@ -421,7 +421,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// Which stream made this message, and when by its clock; `None` for what is not a center's or does not report.
+    /// Which stream made this message, and when by its clock; `None` if it is from no center, or carries no time.
     #[must_use]
     pub fn made_by_center(&self) -> Option<(&StreamName, Timestamp)> {
         match self {

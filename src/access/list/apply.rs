@@ -49,7 +49,8 @@ impl AccessList {
         let mut before: HashMap<CardIx, bool, RandomState> = HashMap::default();
         let mut site = false;
         let mut notes = Vec::new();
-        let mut holders: HashMap<CardUid, &Holder, RandomState> = HashMap::default();
+        // One op cannot give a card to two holders, and the usual reissue must not pay for the table.
+        let mut holders = (ops.len() > 1).then(HashMap::default);
         for (place, op) in (0..).zip(ops) {
             for ix in self.cards_affected_by(op) {
                 before.entry(ix).or_insert_with(|| self.could_open(ix, policy, now));
@@ -60,7 +61,7 @@ impl AccessList {
                 before.entry(ix).or_insert(false);
             }
             if notes.len() < NOTES_MAX {
-                notes.extend(self.note(op, at.revision(place), &mut holders));
+                notes.extend(self.note(op, at.revision(place), holders.as_mut()));
             }
         }
         let mut affected: Vec<CardIx> = before.keys().copied().collect();
@@ -75,12 +76,13 @@ impl AccessList {
         Applied { revoked, affected: Affected { cards, site }, collisions, notes }
     }
 
-    /// What is worth knowing of an op that was just written. `holders`: to whom the message has given cards so far.
+    /// What is worth knowing of an op that was just written. `holders`: to whom the message has given
+    /// cards so far; `None`: it has one op.
     fn note<'o>(
         &self,
         op: &'o Op,
         revision: Revision,
-        holders: &mut HashMap<CardUid, &'o Holder, RandomState>,
+        holders: Option<&mut HashMap<CardUid, &'o Holder, RandomState>>,
     ) -> Option<Note> {
         let note = |code, uid, message| Some(Note { op: revision.place, code, uid, message });
         let (uid, holder) = match op {
@@ -98,7 +100,7 @@ impl AccessList {
             | Op::DefineSchedule { .. }
             | Op::SetPosture { .. } => return None,
         };
-        if let Some(other) = holders.insert(*uid, holder).filter(|other| *other != holder) {
+        if let Some(other) = holders.and_then(|holders| holders.insert(*uid, holder)).filter(|other| *other != holder) {
             let message =
                 format!("card `{uid}` is given to `{other}` and to `{holder}` in one message; compare the cards");
             return note(NoteCode::SharedUid, Some(*uid), message);

@@ -109,8 +109,8 @@ impl AccessList {
 
     /// All holders that an op named.
     ///
-    /// One that only stands in a card's register comes with the card, and whether an op that a newer one has
-    /// overwritten op named it depends on the order of arrival.
+    /// A holder that only stands in a card's register comes with that card. It is left out here, because whether an op named it that
+    /// a newer one has overwritten depends on the order of arrival.
     pub fn holder_entries(&self) -> impl Iterator<Item = HolderEntry> {
         let named = self.holders.iter().filter(|h| !h.flags.is_empty() || h.withdrawn.is_some());
         named.map(|h| HolderEntry { holder: h.name.clone(), flags: h.flags.clone(), withdrawn: h.withdrawn })

@@ -4,18 +4,12 @@
 
 mod support;
 
-fn resident_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kib / 1024
-}
-
 fn main() {
+    let resident_mib = || support::status_mib(std::process::id(), "VmRSS:");
     let before = resident_mib();
     for cards in [1_000, 50_000, 1_000_000] {
         let list = support::list_of(cards);
-        println!("{cards} cards: {} MiB resident ({before} MiB before)", resident_mib());
+        println!("{cards} cards: {:.0} MiB resident ({before:.0} MiB before)", resident_mib());
         drop(list);
     }
 }

@@ -23,16 +23,15 @@
 
 mod support;
 
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use dormgate::access::change::Op;
-use dormgate::access::id::{StreamName, Timestamp};
-use dormgate::wire::{down, envelope, keys};
 use ed25519_dalek::SigningKey;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, QoS};
+use rumqttc::QoS;
+use support::broker::{
+    self, ACK, ASK, Asker, CHANGES, DECIDED, FLOOR_ANSWER, FLOOR_CHANGES, FLOOR_REQUEST, Kept, PAUSE,
+};
+use support::broker::{percentiles, ratio, report, request};
 
 /// Gateway, echo and broker are started again so often.
 const ROUNDS: usize = 5;
@@ -42,102 +41,13 @@ const RUSH: usize = 1_500;
 const WARM_UP: usize = 300;
 /// In the rush the sides take turns of this many requests.
 const TURN: usize = 100;
-/// Between two messages while idle.
-const PAUSE: Duration = Duration::from_millis(2);
-/// As long as a decision.
-const ANSWER: &[u8] =
-    br#"{"v":1,"id":"i1000","decision":"grant","reason":"granted","hold_ms":3000,"ttl_ms":1500,"flags":[]}"#;
-const FLOOR_REQUEST: &str = "dormecho/v1/bench/portal/gate-in/request";
-const FLOOR_ANSWER: &str = "dormecho/v1/bench/portal/gate-in/decision";
-const FLOOR_CHANGES: &str = "dormecho/v1/bench/down/changes";
-const CHANGES: &str = "dormgate/v1/bench/down/changes";
-const ASK: &str = "dormgate/v1/bench/portal/gate-in/request";
-const DECIDED: &str = "dormgate/v1/bench/portal/gate-in/decision";
-const ACK: &str = "dormgate/v1/bench/up/ack";
-const ECHO: &str = "--echo";
-
-/// A child process that ends with the benchmark.
-struct Kept(Child);
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    match args.iter().position(|a| a == ECHO) {
-        Some(at) => runtime.block_on(echo(args[at + 1].parse().unwrap())),
-        None => {
-            let mut all = Measured::default();
-            (0..ROUNDS).for_each(|_| runtime.block_on(round(&mut all)));
-            all.print();
-        }
-    }
-}
-
-fn connect(port: u16, id: &str) -> (AsyncClient, EventLoop) {
-    let mut options = MqttOptions::new(id, "127.0.0.1", port);
-    options.set_keep_alive(Duration::from_secs(5));
-    options.set_max_packet_size(1024 * 1024, 1024 * 1024);
-    let (client, mut events) = AsyncClient::new(options, 1_000);
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    events.set_network_options(network);
-    (client, events)
-}
-
-/// The floor: answers each request on its decision topic, as the gateway does, and decides nothing.
-async fn echo(port: u16) {
-    let (client, mut events) = connect(port, "echo");
-    client.try_subscribe(FLOOR_REQUEST.replace("gate-in", "+"), QoS::AtMostOnce).unwrap();
-    client.try_subscribe(FLOOR_CHANGES, QoS::AtLeastOnce).unwrap();
-    loop {
-        if let Event::Incoming(Packet::Publish(publish)) = events.poll().await.unwrap()
-            && publish.topic != FLOOR_CHANGES
-        {
-            client.try_publish(FLOOR_ANSWER, QoS::AtLeastOnce, false, ANSWER).unwrap();
-        }
-    }
-}
-
-/// One client that asks and waits.
-struct Asker {
-    client: AsyncClient,
-    events: EventLoop,
-}
-
-impl Asker {
-    async fn next(&mut self) -> (String, Vec<u8>) {
-        loop {
-            if let Event::Incoming(Packet::Publish(publish)) =
-                tokio::time::timeout(Duration::from_secs(10), self.events.poll()).await.expect("an answer").unwrap()
-            {
-                return (publish.topic.clone(), publish.payload.to_vec());
-            }
-        }
-    }
-
-    async fn until(&mut self, topic: &str) {
-        while self.next().await.0 != topic {}
-    }
-
-    async fn ask(&mut self, topic: &str, answer: &str, payload: String) -> Duration {
-        let began = Instant::now();
-        self.client.try_publish(topic, QoS::AtMostOnce, false, payload).unwrap();
-        self.until(answer).await;
-        began.elapsed()
-    }
-
-    /// Asks after a pause, unmeasured, and pauses again.
-    async fn after_a_pause(&mut self, topic: &str, answer: &str, n: usize) {
-        tokio::time::sleep(PAUSE).await;
-        self.ask(topic, answer, request("p", n, n)).await;
-        tokio::time::sleep(PAUSE).await;
-    }
+    broker::run(|runtime| {
+        let mut all = Measured::default();
+        (0..ROUNDS).for_each(|_| runtime.block_on(round(&mut all)));
+        all.print();
+    });
 }
 
 /// Processor time of a process so far, in milliseconds (proc(5): utime and stime, in ticks of 10 ms).
@@ -146,46 +56,6 @@ fn cpu_ms(process: &Kept) -> f64 {
     let after_name = stat.rsplit(')').next().unwrap();
     let fields: Vec<&str> = after_name.split_whitespace().collect();
     fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap() * 10.0).sum()
-}
-
-fn wait_for_port(port: u16) {
-    let began = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(began.elapsed() < Duration::from_secs(10), "nobody listens on port {port}");
-        std::thread::yield_now();
-    }
-}
-
-fn start_broker(dir: &Path) -> (Kept, u16) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let conf = dir.join("mosquitto.conf");
-    let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n");
-    std::fs::write(&conf, text).unwrap();
-    let child = Command::new("mosquitto").arg("-c").arg(&conf).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let child = Kept(child.expect("mosquitto on the path: install Debian's package `mosquitto`"));
-    wait_for_port(port);
-    (child, port)
-}
-
-fn start_gateway(dir: &Path, port: u16, key: &SigningKey) -> Kept {
-    let config = format!(
-        "[gateway]\nid = \"bench\"\ndata_dir = \"data\"\n[uplink]\nurls = [\"mqtt://127.0.0.1:{port}\"]\n\
-         [[center.stream]]\nname = \"center\"\npublic_keys = [\"{}\"]\nmay = [\"*\"]\n\
-         [[portal]]\nid = \"gate-in\"\nkind = \"gate\"\nzone = \"lobby\"\ndirection = \"in\"\ndevice = {{ mqtt = \"native\" }}\n",
-        keys::print_public(&key.verifying_key())
-    );
-    let path = dir.join("bench.toml");
-    std::fs::write(&path, config).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dormgate"));
-    command.args(["run", "--config"]).arg(&path).env("RUST_LOG", "error");
-    Kept(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
-}
-
-fn report(ops: &[Op], seq: u64, key: &SigningKey) -> Vec<u8> {
-    let stream: StreamName = "center".parse().unwrap();
-    let claims =
-        down::write_changes(&stream, "bench", Timestamp(support::NOW.wall.0), support::at(1, seq), ops).unwrap();
-    envelope::sign(&claims, &stream, key).into_bytes()
 }
 
 /// The times of all rounds.
@@ -227,19 +97,12 @@ impl Measured {
 
 async fn round(all: &mut Measured) {
     let dir = tempfile::tempdir().unwrap();
-    let (_broker, port) = start_broker(dir.path());
+    let (_broker, port) = broker::start_broker(dir.path());
     let key = SigningKey::from_bytes(&[7; 32]);
-    let gateway = start_gateway(dir.path(), port, &key);
-    let me = std::env::current_exe().unwrap();
-    let echo = Kept(Command::new(me).args([ECHO, &port.to_string()]).spawn().unwrap());
-
-    let (client, events) = connect(port, "asker");
-    let mut asker = Asker { client, events };
-    for topic in [FLOOR_ANSWER, DECIDED, ACK, "dormgate/v1/bench/up/state"] {
-        asker.client.try_subscribe(topic, QoS::AtMostOnce).unwrap();
-    }
-    asker.until("dormgate/v1/bench/up/state").await;
-    let mut seq = enrol_all(&mut asker, &key).await;
+    let gateway = broker::start_gateway(dir.path(), port, &key);
+    let echo = broker::start_echo(port);
+    let mut asker = Asker::start(port).await;
+    let mut seq = broker::enrol_all(&mut asker, IDLE, &key).await;
     // Both sides answer before anything is measured.
     for n in 0..WARM_UP {
         asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request("w", n, n)).await;
@@ -286,25 +149,6 @@ async fn round(all: &mut Measured) {
     all.rush_cpu.1 += cpu_ms(&echo) - before.1;
 }
 
-fn request(series: &str, n: usize, card: usize) -> String {
-    format!("{{\"v\":1,\"id\":\"{series}{n}\",\"uid\":\"{}\"}}", support::uid(u32::try_from(card).unwrap()))
-}
-
-/// Gives the number of the last message.
-async fn enrol_all(asker: &mut Asker, key: &SigningKey) -> u64 {
-    let ops = (0..IDLE).flat_map(|card| {
-        let (uid, holder) = (support::uid(card), support::holder(card));
-        [Op::Issue { uid, holder }, Op::Enrol { uid, enrolment: support::enrolment(card) }]
-    });
-    let mut seq = 0;
-    for ops in ops.collect::<Vec<_>>().chunks(200) {
-        seq += 1;
-        asker.client.try_publish(CHANGES, QoS::AtLeastOnce, false, report(ops, seq, key)).unwrap();
-        asker.until(ACK).await;
-    }
-    seq
-}
-
 fn reissue_of(card: u32, seq: u64, key: &SigningKey) -> Vec<u8> {
     let (old_uid, new_uid) = (support::uid(card), support::uid(card + 1_000_000));
     report(&[Op::Reissue { holder: support::holder(card), new_uid, old_uid: Some(old_uid) }], seq, key)
@@ -334,17 +178,4 @@ async fn reissue(asker: &mut Asker, card: u32, signed: Vec<u8>, all: &mut Measur
     }
     all.deny.extend(denied);
     all.ack.extend(acked);
-}
-
-fn ratio(of: (f64, f64), echo: (f64, f64)) {
-    println!("{:<28} p50 {:>8.2} x  p99 {:>8.2} x  of the echo", "", of.0 / echo.0, of.1 / echo.1);
-}
-
-/// Prints p50 and p99 and gives them, in microseconds.
-fn percentiles(what: &str, mut times: Vec<Duration>) -> (f64, f64) {
-    times.sort_unstable();
-    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e6;
-    let (p50, p99) = (at(50), at(99));
-    println!("{what:<28} p50 {p50:>8.1} us p99 {p99:>8.1} us  n {}", times.len());
-    (p50, p99)
 }

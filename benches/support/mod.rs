@@ -3,9 +3,15 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
     missing_docs,
-    reason = "shared by several benchmarks; a panic ends a benchmark"
+    reason = "shared by several benchmarks; a panic ends a benchmark, and it measures time"
 )]
+
+pub mod broker;
 
 use std::num::NonZeroU32;
 
@@ -63,6 +69,13 @@ pub fn list_of(cards: u32) -> AccessList {
         list.apply(&ops, at(1, u64::from(card) + 1), &policy, NOW.wall);
     }
     list
+}
+
+/// A figure of a process from `/proc/PID/status`, in MiB.
+pub fn status_mib(pid: u32, field: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
 pub fn door(room: u32) -> Portal {

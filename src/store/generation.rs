@@ -119,26 +119,33 @@ fn set_aside(medium: &dyn Medium, name: &str) {
 }
 
 /// Writes `state` as the generation at `place`, reads it back, makes it current, and returns how many records it has. After
-/// an error nothing has changed.
-pub(super) fn write<F: Fold>(medium: &dyn Medium, state: &F, place: Place) -> Result<u64, String> {
+/// an error nothing has changed. Of the state, its records, and what is read back only one is in memory at a time: on a small box
+/// this is the largest part of the program.
+pub(super) fn write<F: Fold>(medium: &dyn Medium, state: F, place: Place) -> Result<u64, String> {
     let records = state.export()?;
+    drop(state);
     let manifest = encode(place, &records);
-    let container = Container { records, manifest };
-    let count = container.records.len() as u64;
+    let count = records.len() as u64;
     let name = format!("{UNFINISHED}{:020}", place.n);
-    let written = build(medium, &path(&name), &path(&format!("{:020}-{FORMAT}", place.n)), &container);
+    let written =
+        build(medium, &path(&name), &path(&format!("{:020}-{FORMAT}", place.n)), Container { records, manifest });
     if written.is_err() {
         drop(medium.remove(&path(&name)));
     }
     written.map(|()| count)
 }
 
-fn build(medium: &dyn Medium, new: &str, current: &str, container: &Container) -> Result<(), String> {
+fn build(medium: &dyn Medium, new: &str, current: &str, container: Container) -> Result<(), String> {
     let disk = |error: io::Error| error.to_string();
     medium.remove(new).map_err(disk)?;
-    medium.write_container(new, container).map_err(disk)?;
+    medium.write_container(new, &container).map_err(disk)?;
+    let Container { records, manifest } = container;
+    drop(records);
     match medium.read_container(new) {
-        Ok(read) if read == *container => {}
+        // The manifest has the sum of the records.
+        Ok(read)
+            if read.manifest == manifest
+                && decode(&manifest).is_some_and(|place| encode(place, &read.records) == manifest) => {}
         Ok(_) => return Err("it does not read back as it was written".to_owned()),
         Err(ContainerError::Damaged(why)) => return Err(why),
         Err(ContainerError::Unreadable(error)) => return Err(disk(error)),

@@ -232,7 +232,7 @@ fn write_generation<F: Fold>(shared: &Shared, newest: u64) -> Result<Option<(u64
     if place.n <= base.n {
         return Ok(None);
     }
-    let records = generation::write(medium, &state, place)?;
+    let records = generation::write(medium, state, place)?;
     generation::prune(medium);
     Ok(Some((place.n, records)))
 }

@@ -1,0 +1,160 @@
+//! A snapshot of a whole building while cards are presented: how long a request waits meanwhile, how long the snapshot takes, and
+//! the memory for it. The real binary through a real mosquitto, in turns with the bare echo, which sees the same broker at work.
+//!
+//! Each round takes a new gateway and sends the snapshot twice: to an empty list, and over the same cards. Prints p50 and p99 of a
+//! request while idle and while the snapshot is on its way, from the first part published to its ack; the time until the ack, from
+//! the first part and from the last; and resident memory at its peak, and after. Needs `mosquitto` on the path.
+//! Run: `cargo bench --bench snapshot`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a panic ends a benchmark"
+)]
+#![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use dormgate::access::change::RegisterKind;
+use dormgate::access::id::StreamName;
+use dormgate::wire::{envelope, snapshot};
+use ed25519_dalek::SigningKey;
+use rumqttc::{Event, Outgoing, QoS};
+use support::broker::{self, ASK, Asker, DECIDED, FLOOR_ANSWER, FLOOR_REQUEST, Kept, PAUSE};
+use support::broker::{percentiles, ratio, request};
+use support::status_mib;
+
+/// Cards of the snapshot.
+const CARDS: u32 = 50_000;
+/// Cards that are enrolled before, and that are presented all the time.
+const PRESENTED: u32 = 200;
+/// Gateways, one after the other.
+const ROUNDS: usize = 5;
+/// Requests measured while idle, each round.
+const IDLE: usize = 500;
+const SNAPSHOT: &str = "dormgate/v1/bench/down/snapshot";
+/// After a snapshot, until memory is looked at: the old list is given back and a generation is written meanwhile.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// The times of all rounds.
+#[derive(Default)]
+struct Measured {
+    idle_echo: Vec<Duration>,
+    idle: Vec<Duration>,
+    busy_echo: Vec<Duration>,
+    busy: Vec<Duration>,
+    whole: Vec<Duration>,
+    applied: Vec<Duration>,
+}
+
+fn main() {
+    broker::run(|runtime| {
+        let mut all = Measured::default();
+        (0..ROUNDS).for_each(|_| runtime.block_on(round(&mut all)));
+        let echo = percentiles("idle: bare echo", all.idle_echo);
+        let idle = percentiles("idle: request -> decision", all.idle);
+        ratio(idle, echo);
+        let echo = percentiles("snapshot: bare echo", all.busy_echo);
+        let busy = percentiles("snapshot: request -> decision", all.busy);
+        ratio(busy, echo);
+        println!("{:<28} p50 {:>8.2} x  p99 {:>8.2} x  of the idle decision", "", busy.0 / idle.0, busy.1 / idle.1);
+        percentiles("first part -> ack, on disk", all.whole);
+        percentiles("last part -> ack, on disk", all.applied);
+    });
+}
+
+async fn round(all: &mut Measured) {
+    let dir = tempfile::tempdir().unwrap();
+    let (_broker, port) = broker::start_broker(dir.path());
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let gateway = broker::start_gateway(dir.path(), port, &key);
+    let _echo = broker::start_echo(port);
+    let mut asker = Asker::start(port).await;
+    broker::enrol_all(&mut asker, PRESENTED, &key).await;
+    for n in 0..IDLE {
+        let (echo, decision) = turn(&mut asker, "i", n).await;
+        all.idle_echo.push(echo);
+        all.idle.push(decision);
+    }
+    for (which, seq) in [("to an empty list", 1_000_000), ("over the same cards", 1_000_001)] {
+        reset_peak(&gateway);
+        load(&mut asker, port, signed_parts(seq, &key), all).await;
+        let applied = status_mib(gateway.0.id(), "VmHWM:");
+        tokio::time::sleep(SETTLED).await;
+        let memory = |field| status_mib(gateway.0.id(), field);
+        println!(
+            "snapshot {which}: until the ack at most {applied:.0} MiB, with the generation {:.0} MiB, then {:.0} MiB",
+            memory("VmHWM:"),
+            memory("VmRSS:")
+        );
+    }
+    drop(gateway);
+    let gateway = broker::start_gateway(dir.path(), port, &key);
+    tokio::time::sleep(SETTLED).await;
+    println!("started again with {CARDS} cards: {:.0} MiB", status_mib(gateway.0.id(), "VmRSS:"));
+}
+
+/// One request to the echo and one to the gateway, each after a pause.
+async fn turn(asker: &mut Asker, series: &str, n: usize) -> (Duration, Duration) {
+    let card = n % PRESENTED as usize;
+    tokio::time::sleep(PAUSE).await;
+    let echo = asker.ask(FLOOR_REQUEST, FLOOR_ANSWER, request(series, n, card)).await;
+    tokio::time::sleep(PAUSE).await;
+    (echo, asker.ask(ASK, DECIDED, request(series, n, card)).await)
+}
+
+/// The peak of resident memory begins again (proc(5), `clear_refs`).
+fn reset_peak(process: &Kept) {
+    std::fs::write(Path::new("/proc").join(process.0.id().to_string()).join("clear_refs"), "5").unwrap();
+}
+
+fn signed_parts(seq: u64, key: &SigningKey) -> Vec<Vec<u8>> {
+    let stream: StreamName = "center".parse().unwrap();
+    let entries = support::list_of(CARDS).snapshot(&RegisterKind::ALL.iter().copied().collect());
+    let id = format!("bench-{seq}");
+    let head = (&stream, support::at(1, seq), id.as_str());
+    let parts = snapshot::write_parts(head, "bench", support::NOW.wall, &entries, false).unwrap();
+    parts.iter().map(|claims| envelope::sign(claims, &stream, key).into_bytes()).collect()
+}
+
+/// Publishes the parts from a thread of its own and presents cards until the snapshot is acknowledged.
+async fn load(asker: &mut Asker, port: u16, parts: Vec<Vec<u8>>, all: &mut Measured) {
+    let began = Instant::now();
+    let publisher = std::thread::spawn(move || publish(port, &parts));
+    let mut n = 0;
+    while asker.acks == 0 {
+        let (echo, decision) = turn(asker, "s", n).await;
+        all.busy_echo.push(echo);
+        all.busy.push(decision);
+        n += 1;
+    }
+    asker.acks = 0;
+    let acked = Instant::now();
+    let last = publisher.join().unwrap();
+    all.whole.push(acked - began);
+    all.applied.push(acked.saturating_duration_since(last));
+}
+
+/// Publishes everything, and gives when the last part was handed to the system.
+fn publish(port: u16, parts: &[Vec<u8>]) -> Instant {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (client, mut events) = broker::connect(port, "center");
+        parts.iter().for_each(|part| client.try_publish(SNAPSHOT, QoS::AtLeastOnce, false, part.clone()).unwrap());
+        let (mut last, mut sent) = (Instant::now(), 0);
+        while sent < parts.len() {
+            match events.poll().await.unwrap() {
+                Event::Outgoing(Outgoing::Publish(_)) => last = Instant::now(),
+                Event::Incoming(rumqttc::Packet::PubAck(_)) => sent += 1,
+                _ => {}
+            }
+        }
+        last
+    })
+}

@@ -22,6 +22,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("uplink", &["access", "wire", "profile", "config", "clock", "store", "gateway", "mqtt"]),
     ("portals", &["access", "wire", "profile", "config", "clock", "store", "gateway", "mqtt"]),
     ("http", &["access", "wire", "profile", "config", "clock", "store", "gateway", "mqtt"]),
+    ("center", &["access", "wire", "profile", "config", "clock", "mqtt"]),
     ("workbench", &["access", "wire", "profile", "config", "clock", "store", "gateway", "mqtt"]),
     (
         "cli",
@@ -37,6 +38,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "uplink",
             "portals",
             "http",
+            "center",
             "workbench",
         ],
     ),

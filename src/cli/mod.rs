@@ -4,7 +4,7 @@
 
 mod ask;
 mod audit;
-#[cfg(feature = "workbench")]
+#[cfg(any(feature = "workbench", feature = "center"))]
 mod center;
 mod check;
 #[cfg(feature = "workbench")]
@@ -41,7 +41,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Audit(audit::Args),
-    #[cfg(feature = "workbench")]
+    #[cfg(any(feature = "workbench", feature = "center"))]
     Center(Box<center::Args>),
     Check(check::Args),
     Clock(ask::ClockArgs),
@@ -133,7 +133,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     }
     match cli.command {
         Command::Audit(args) => audit::run(&args),
-        #[cfg(feature = "workbench")]
+        #[cfg(any(feature = "workbench", feature = "center"))]
         Command::Center(args) => center::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Clock(args) => ask::clock(&args),

@@ -214,7 +214,7 @@ pub fn parse(text: &str, around: &Surroundings) -> Result<Site, Vec<Diagnostic>>
     document::read(text, |document, log| site(document, &Context { log, around }))
 }
 
-/// The `[[center.stream]]` tables of a text that has nothing else: what the reference center keeps in its directory.
+/// The `[[center.stream]]` tables of a text that has nothing else: what the center keeps in its directory.
 ///
 /// # Errors
 /// Every diagnostic, in the order of the text.

@@ -1,4 +1,4 @@
-//! The digest of what a stream owns (wire contract, 2.4): the one walk over an access list that both the gateway and the reference
+//! The digest of what a stream owns (wire contract, 2.4): the one walk over an access list that both the gateway and the
 //! center make, one function a line type, and SHA-256 over the sorted lines.
 
 use std::ops::Range;

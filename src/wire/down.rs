@@ -1,5 +1,5 @@
 //! What a center publishes (wire contract, 2): change messages, heads, commands and audit acks; read from an opened envelope and
-//! written for the reference center. Whether a command is expired or repeated is judged by the engine.
+//! written for the center. Whether a command is expired or repeated is judged by the engine.
 //!
 //! A change message that is well signed but wrong in its content is a [`Changes`] with errors, because it uses up its number; one
 //! whose number cannot be read is refused and uses up nothing.

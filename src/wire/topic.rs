@@ -227,6 +227,12 @@ pub fn uplink_subscriptions(g: &GatewayId) -> Vec<Subscription> {
     ]
 }
 
+/// The filter for messages of kind `up` of all gateways.
+#[must_use]
+pub fn of_all_gateways(up: Up) -> String {
+    format!("{ROOT}/+/up/{}", up.as_str())
+}
+
 /// What the gateway subscribes to on the local link, with QoS 0, so that no broker queues a request.
 #[must_use]
 pub fn local_subscriptions(g: &GatewayId) -> Vec<Subscription> {

@@ -1,6 +1,6 @@
 //! What a gateway publishes for the center (wire contract, section 3): acks and audit batches here, replies, resync
 //! requests and alarms as the engine gives them ([`effect`](crate::access::effect)); written for the gateway and read for the
-//! reference center. The state is in [`state`](super::state).
+//! center. The state is in [`state`](super::state).
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

@@ -10,12 +10,12 @@ use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
 use dormgate::access::event::{AlarmKind, AuditEvent, Event, EventKind, Outcome};
 use dormgate::access::id::{CardUid, Holder, PortalId};
 use dormgate::access::portal::PortalKind;
+use dormgate::center::{Attention, Center, GatewayEvent, Layout, Service, create};
 use dormgate::cli::serve::serve;
 use dormgate::clock::Clock;
 use dormgate::config::{self, PortalDevice, Site, Surroundings};
 use dormgate::mqtt::LinkSpec;
 use dormgate::workbench::broker::Broker;
-use dormgate::workbench::center::{Attention, Center, GatewayEvent, Layout, Service, create};
 use tokio::sync::{broadcast, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -43,7 +43,7 @@ fn trial(real: &Site, dir: &Path, broker: &Broker, streams: &str) -> Site {
 
 struct Office {
     center: Service,
-    incoming: broadcast::Receiver<GatewayEvent>,
+    incoming: broadcast::Receiver<dormgate::center::Report>,
     events: Vec<AuditEvent>,
     issued: HashSet<CardUid>,
 }
@@ -61,7 +61,8 @@ impl Office {
             if let Some(event) = self.events.iter().skip(mark).find(|event| wanted(event)) {
                 return Some(event.clone());
             }
-            match timeout_at(deadline, self.incoming.recv()).await {
+            let next = timeout_at(deadline, self.incoming.recv()).await;
+            match next.map(|next| next.map(|report| report.event)) {
                 Ok(Ok(GatewayEvent::Audit(events))) => self.events.extend(events),
                 Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => {}
                 Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => return None,
@@ -70,10 +71,13 @@ impl Office {
     }
 
     async fn report(&self, ops: Vec<Op>) -> Result<(), String> {
-        let answered = self.center.publish_and_wait(ops, PATIENCE).await.map_err(|error| error.to_string())?;
-        let applied = |a: &dormgate::workbench::center::Answered| {
-            a.ack.as_ref().is_some_and(|(ack, _)| ack.outcome.as_str() == "applied")
-        };
+        let answered = self
+            .center
+            .publish_and_wait(Some(&GATEWAY.parse().expect("an id")), ops, PATIENCE)
+            .await
+            .map_err(|error| error.to_string())?;
+        let applied =
+            |a: &dormgate::center::Answered| a.ack.as_ref().is_some_and(|(ack, _)| ack.outcome.as_str() == "applied");
         if answered.iter().all(applied) { Ok(()) } else { Err("the gateway did not apply a change".to_owned()) }
     }
 }
@@ -108,7 +112,7 @@ pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
     let gateway = GATEWAY.parse().expect("an id");
     let center_dir = dir.path().join("center");
     let streams = create(&center_dir, Layout::One, std::num::NonZeroU32::MIN).expect("a center");
-    let center = Center::open(&center_dir, &gateway).expect("a center");
+    let center = Center::open(&center_dir, std::slice::from_ref(&gateway)).expect("a center");
     let link = LinkSpec::plain(vec![broker.url()], "center");
     let center = Service::start(center, link, Clock::system(), Attention::Everything).expect("a link");
     assert!(center.wait_up(PATIENCE).await, "the center reaches the broker");
@@ -119,7 +123,7 @@ pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
         let reported = move |_: &dormgate::cli::serve::Running| is_ready.send(()).expect("it is waited for");
         serve(&config, async move { ended.await.unwrap_or_default() }, reported).await
     });
-    let mut office = Office { incoming: center.events(), center, events: Vec::new(), issued: HashSet::new() };
+    let mut office = Office { incoming: center.reports(), center, events: Vec::new(), issued: HashSet::new() };
     if ready.await.is_ok() {
         for (portal, card) in cards {
             at_portal(real, portal, *card, &mut office, report).await;

@@ -7,9 +7,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::super::{Exit, print_error};
 use crate::access::id::GatewayId;
+use crate::center::{Attention, Center, Service};
 use crate::clock::Clock;
 use crate::mqtt::{BrokerUrl, ClientCert, Credentials, LinkSpec, Secret};
-use crate::workbench::center::{Attention, Center, Service};
 
 /// Longest wait for an answer that may be asked for, in seconds.
 const WAIT_S_MAX: u64 = 3_600;
@@ -88,7 +88,7 @@ pub(super) fn start(args: &super::Args, attention: Attention) -> Result<CenterCl
         print_error("which gateway? name it with `--gateway G`");
         return Err(Exit::Usage);
     };
-    let center = Center::open(&args.dir, &gateway).map_err(|e| super::failed(&e))?;
+    let center = Center::open(&args.dir, std::slice::from_ref(&gateway)).map_err(|e| super::failed(&e))?;
     let spec = args.link.spec().map_err(failed_with)?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|e| failed_with(format!("the runtime does not start: {e}")))?;

@@ -1,7 +1,7 @@
-//! `dormgate center`: a reference center on the command line, for trials and scripts.
+//! `dormgate center`: a center on the command line, in a directory, for trials and scripts.
 //!
-//! Each op is reported, journaled and published, and its answer waited for; `watch` is the center at its client, which answers
-//! resync and acknowledges the audit.
+//! Each op is journaled and published, and its answer waited for; `watch` attends to the gateway: it answers resync and acknowledges
+//! the audit.
 
 mod link;
 mod ops;
@@ -15,9 +15,9 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 
 use super::{Exit, print_error, print_line};
-use crate::workbench::center::{self, CenterError, Layout};
+use crate::center::{self, CenterError, Layout};
 
-/// A center for trials: makes keys, reports changes and commands to a gateway, and listens to it.
+/// A center for trials: makes keys, publishes changes and commands to a gateway, and listens to it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The center's directory: keys, journals, and the audit received.
@@ -33,7 +33,7 @@ pub(super) struct Args {
 enum Command {
     /// Make a center: its keys, and the `[[center.stream]]` tables for the gateway's configuration.
     Keygen {
-        /// One stream that may report everything, or two offices with an own key each.
+        /// One stream that may publish everything, or two offices with a key each.
         #[arg(long, value_enum, default_value_t = Streams::One)]
         streams: Streams,
         /// Higher than that of a center with the same stream names whose directory was lost.
@@ -56,7 +56,7 @@ enum Command {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Streams {
-    /// `center`, which may report everything to one gateway.
+    /// `center`, which may publish everything to one gateway.
     One,
     /// `card-office` for the standing of cards on the whole campus, `apartment` for the rest of one gateway.
     Two,

@@ -1,10 +1,10 @@
-//! What a gateway reports, in one line for a person each.
+//! What a gateway publishes, in one line for a person each.
 
 use crate::access::change::OpError;
 use crate::access::effect::{Ack, Reply, Verdict};
 use crate::access::event::{AuditEvent, Event, Mark};
 use crate::access::id::StreamName;
-use crate::workbench::center::{Answered, GatewayEvent};
+use crate::center::{Answered, GatewayEvent};
 
 fn list<T: ToString>(name: &str, items: &[T]) -> String {
     let items: Vec<_> = items.iter().map(ToString::to_string).collect();
@@ -39,7 +39,7 @@ pub(super) fn ack(ack: &Ack) -> String {
     )
 }
 
-/// The ack of a message just reported, or what its absence means.
+/// The ack of a message just published, or what its absence means.
 pub(super) fn answered(one: &Answered, waited_s: u64) -> String {
     match &one.ack {
         Some((body, took)) => format!("{} in {} ms", ack(body), took.as_millis()),

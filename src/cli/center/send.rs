@@ -9,10 +9,10 @@ use super::super::{Exit, print_error, print_line};
 use super::{Args, failed, link, ops, print};
 use crate::access::effect::Outcome;
 use crate::access::event::ReplyStatus;
+use crate::center::{Answered, Attention, Draft};
 use crate::wire::limits::MESSAGE_BYTES_MAX;
-use crate::workbench::center::{Answered, Attention, Draft};
 
-/// Longest time to deliver what was reported when its answer was not waited for or did not come, in seconds.
+/// Longest time to deliver what was published when its answer was not waited for or did not come, in seconds.
 const DELIVER_S: u64 = 2;
 
 pub(super) fn op(args: &Args, op: &ops::Op) -> Exit {
@@ -54,20 +54,18 @@ fn send(args: &Args, draft: Draft) -> Exit {
         Err(exit) => return exit,
     };
     let wait = args.link.wait();
-    let link::CenterClient { runtime, service, .. } = client;
+    let link::CenterClient { runtime, service, gateway } = client;
     let answers = runtime.block_on(async {
         let answers = match draft {
-            Draft::Ops(ops) => service.publish_and_wait(ops, wait).await,
-            Draft::Claims(claims) => service.write_and_wait(claims, wait).await.map(|one| one.into_iter().collect()),
+            Draft::Ops(ops) => service.publish_and_wait(Some(&gateway), ops, wait).await,
+            Draft::Claims(claims) => service.write_and_wait(Some(&gateway), claims, wait).await,
         };
         service.close(Duration::from_secs(DELIVER_S)).await;
         answers
     });
     match answers {
         Ok(answers) if answers.is_empty() => {
-            print_error(
-                "sent; it has no readable number, so no answer can be reported from others: see `center watch`",
-            );
+            print_error("sent; it has no readable number, so its answer cannot be recognised: see `center watch`");
             Exit::Failed
         }
         Ok(answers) => answers.iter().fold(Exit::Done, |exit, one| match report(one, wait) {
@@ -102,7 +100,7 @@ pub(super) fn command(args: &Args, order: &ops::Order) -> Exit {
     let (kind, actor) = order.command();
     let link::CenterClient { runtime, service, gateway } = client;
     let reply = runtime.block_on(async {
-        let reply = service.command(kind, actor, wait).await;
+        let reply = service.command(&gateway, kind, actor, wait).await;
         service.close(Duration::from_secs(DELIVER_S)).await;
         reply
     });

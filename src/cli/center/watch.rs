@@ -1,4 +1,4 @@
-//! The center at its client: everything the gateway reports, printed, until somebody ends it.
+//! Attends to the gateway: prints everything it publishes, until somebody ends it.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::super::{Exit, print_error, print_line};
 use super::{Args, link, print};
-use crate::workbench::center::Attention;
+use crate::center::Attention;
 
 /// Longest time to deliver the last audit ack at the end, in seconds.
 const CLOSE_S: u64 = 2;
@@ -17,14 +17,14 @@ pub(super) fn run(args: &Args) -> Exit {
         Err(exit) => return exit,
     };
     runtime.block_on(async {
-        let mut events = service.events();
+        let mut reports = service.reports();
         print_error(format!("listening to `{gateway}`; Ctrl-C ends it"));
         let exit = loop {
             tokio::select! {
-                next = events.recv() => match next {
-                    Ok(events) => {
+                next = reports.recv() => match next {
+                    Ok(report) => {
                         // Whoever reads may have gone away; then nothing is left to do here.
-                        if print::received(&events).into_iter().any(|line| print_line(line) != Exit::Done) {
+                        if print::received(&report.event).into_iter().any(|line| print_line(line) != Exit::Done) {
                             break Exit::Failed;
                         }
                     }

@@ -10,8 +10,8 @@ use crate::access::change::Op;
 use crate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
 use crate::access::id::{CardUid, Holder};
 use crate::access::portal::PortalKind;
+use crate::center::Answered;
 use crate::clock::Clock;
-use crate::workbench::center::Answered;
 
 /// The card of the first chapter, and the one that replaces it.
 const OLD: &str = "1EA68671";
@@ -26,7 +26,7 @@ const OUT_MS: u64 = 1_600;
 pub(super) async fn play(d: &Dormitory, clock: &Clock) -> Result<bool, Failure> {
     let (old, new): (CardUid, CardUid) = (OLD.parse()?, NEW.parse()?);
     let holder: Holder = HOLDER.parse()?;
-    let mut steps = Steps::new(d.center.events(), clock);
+    let mut steps = Steps::new(d.center.reports(), clock);
     let t = &mut steps;
     wait_for_portals(t).await?;
 
@@ -101,7 +101,7 @@ async fn wait_for_portals(t: &mut Steps) -> Result<(), Failure> {
 }
 
 async fn publish(d: &Dormitory, t: &mut Steps, what: &str, ops: Vec<Op>) -> Result<(), Failure> {
-    let answered = d.center.publish_and_wait(ops, WAIT).await?;
+    let answered = d.center.publish_and_wait(Some(&d.gateway), ops, WAIT).await?;
     ack_steps(t, what, &answered);
     Ok(())
 }
@@ -175,7 +175,7 @@ async fn reissue(d: &Dormitory, t: &mut Steps, op: Op) -> Result<(), Failure> {
         let off = d.line.wait_relay(RELAYS, BOX_RELAY, false, WAIT).await;
         (off, ms_since(began))
     };
-    let (answered, (off, off_ms)) = tokio::join!(d.center.publish_and_wait(vec![op], WAIT), off);
+    let (answered, (off, off_ms)) = tokio::join!(d.center.publish_and_wait(Some(&d.gateway), vec![op], WAIT), off);
     let answered = answered?;
     t.step(
         "power-412, relay written off, since the center published, its own disk included",

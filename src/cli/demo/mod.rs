@@ -14,13 +14,14 @@ use tokio::sync::oneshot;
 use super::run::stop_signal;
 use super::serve::{Running, serve};
 use super::{Exit, print_error, print_line};
+use crate::access::id::GatewayId;
 use crate::access::portal::PortalKind;
+use crate::center::{Attention, Center, Layout, Service, create};
 use crate::clock::Clock;
 use crate::config::{self, Surroundings};
 use crate::mqtt::LinkSpec;
 use crate::profile;
 use crate::workbench::broker::Broker;
-use crate::workbench::center::{Attention, Center, Layout, Service, create};
 use crate::workbench::modbus::{Line, Served};
 use crate::workbench::mqtt::SimulatedPortal;
 
@@ -49,6 +50,7 @@ pub(super) struct Args {
 
 /// Everything around the gateway.
 struct Dormitory {
+    gateway: GatewayId,
     gate: SimulatedPortal,
     line: Line,
     center: Service,
@@ -149,10 +151,10 @@ async fn build(dir: &Path, clock: &Clock) -> Result<(Dormitory, config::Site), F
     ]);
     let served = line.serve_tcp(0).await?;
 
-    let gateway = GATEWAY.parse()?;
+    let gateway: GatewayId = GATEWAY.parse()?;
     let center_dir = dir.join("center");
     let streams = create(&center_dir, Layout::Two, NonZeroU32::MIN)?;
-    let center = Center::open(&center_dir, &gateway)?;
+    let center = Center::open(&center_dir, std::slice::from_ref(&gateway))?;
     let link = |client: &str| LinkSpec::plain(vec![broker.url()], client);
     let center = Service::start(center, link("center"), clock.clone(), Attention::Everything)?;
     let gate = SimulatedPortal::start(link("gate-in"), &gateway, &"gate-in".parse()?, PortalKind::Gate)?;
@@ -163,7 +165,7 @@ async fn build(dir: &Path, clock: &Clock) -> Result<(Dormitory, config::Site), F
     let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None };
     let config = config::parse(&text, &around)
         .map_err(|diagnostics| diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-    Ok((Dormitory { gate, line, center, _served: served, broker }, config))
+    Ok((Dormitory { gateway, gate, line, center, _served: served, broker }, config))
 }
 
 /// The configuration an installer would write for this dormitory.

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::print;
 use crate::access::event::{AuditEvent, Event, Outcome};
 use crate::access::id::{CardUid, Timestamp};
+use crate::center::{GatewayEvent, Report};
 use crate::clock::Clock;
-use crate::workbench::center::GatewayEvent;
 
 /// Longest wait for something that has to happen, in seconds.
 const WAIT_S: u64 = 10;
@@ -19,9 +19,9 @@ pub(super) type Took = f64;
 
 /// See the file's head.
 pub(super) struct Steps {
-    incoming: broadcast::Receiver<GatewayEvent>,
+    incoming: broadcast::Receiver<Report>,
     clock: Clock,
-    /// Every audit event events so far: two of them may come in one batch and be asked for one after the other.
+    /// Every audit event received so far: two of them may come in one batch and be asked for one after the other.
     events: Vec<AuditEvent>,
     wrong: u32,
     /// Something was wrong with the audit, as the center checks it.
@@ -29,8 +29,8 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    pub(super) fn new(events: broadcast::Receiver<GatewayEvent>, clock: &Clock) -> Self {
-        Self { incoming: events, clock: clock.clone(), events: Vec::new(), wrong: 0, trouble: Vec::new() }
+    pub(super) fn new(incoming: broadcast::Receiver<Report>, clock: &Clock) -> Self {
+        Self { incoming, clock: clock.clone(), events: Vec::new(), wrong: 0, trouble: Vec::new() }
     }
 
     pub(super) fn chapter(title: &str) {
@@ -85,7 +85,8 @@ impl Steps {
             if let Some(event) = self.events.iter().find(|e| wanted(e)) {
                 return Some(event.clone());
             }
-            match tokio::time::timeout_at(deadline, self.incoming.recv()).await {
+            let next = tokio::time::timeout_at(deadline, self.incoming.recv()).await;
+            match next.map(|next| next.map(|report| report.event)) {
                 Ok(Ok(GatewayEvent::Audit(events))) => self.events.extend(events),
                 Ok(Ok(GatewayEvent::Trouble(trouble))) => self.trouble.push(trouble.to_string()),
                 Ok(Ok(GatewayEvent::Problem(problem))) => self.trouble.push(problem),

@@ -1,4 +1,4 @@
-//! A part of a snapshot (wire contract, 2.5): read from an opened envelope or from the journal, and written for the reference center.
+//! A part of a snapshot (wire contract, 2.5): read from an opened envelope or from the journal, and written for the center.
 //!
 //! Beside the contract's fields an enrolment may carry `rev`, the revision that last wrote it, and a card `withdrawn`, that of the
 //! `withdraw` that ended its enrolment: with them a gateway that begins with a snapshot judges a card whose entitlement follows its
@@ -25,7 +25,7 @@ use crate::access::id::{StreamName, Timestamp};
 use crate::access::snapshot::{PART_SEPARATOR, PARTS_MAX, Snapshot, SnapshotEntry, SnapshotHead, SnapshotPart};
 use entry::{EntryBody, Judge, written};
 
-/// Bytes of entries in one part as the reference center writes it: signed and encoded, the part stays below [`PART_BYTES_MAX`].
+/// Bytes of entries in one part as the center writes it: signed and encoded, the part stays below [`PART_BYTES_MAX`].
 const ENTRIES_BYTES_MAX: usize = 46 * 1024;
 
 /// What every part has beside its entries.

@@ -1,4 +1,4 @@
-//! The directory of a center: made, read and locked.
+//! The directory of a trial's center: made, read and locked.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
 
-use super::CenterError;
+use super::super::CenterError;
 use crate::config;
 use crate::wire::allowed::{AllowedOps, STANDING};
 use crate::wire::envelope::StreamSpec;
@@ -17,21 +17,14 @@ use crate::wire::keys;
 /// Which streams a new center has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// One, `center`, that may report everything to a gateway.
+    /// One, `center`, that may publish everything to a gateway.
     One,
     /// `card-office` for the standing of cards on the whole campus, `apartment` for everything else of one gateway.
     Two,
 }
 
-/// What a directory reports.
-pub(super) struct Found {
-    pub(super) configuration: String,
-    pub(super) epoch: NonZeroU32,
-    pub(super) streams: Vec<(StreamSpec, SigningKey)>,
-}
-
-/// Makes a center with new keys in `dir`, which may exist but holds none yet. A center whose directory was lost begins at
-/// an epoch higher than the lost one's. Gives the `[[center.stream]]` tables for the gateway's configuration.
+/// Makes a center with new keys in `dir`, which may exist but holds no center yet. A center whose directory was lost begins at an epoch
+/// higher than the lost one's. Gives the `[[center.stream]]` tables for the gateway's configuration.
 ///
 /// # Errors
 /// [`CenterError`] if there is a center already, or the directory cannot be written.
@@ -62,7 +55,7 @@ pub fn create(dir: &Path, layout: Layout, epoch: NonZeroU32) -> Result<String, C
         ));
     }
     write_epoch(dir, epoch)?;
-    // Last, because its presence reports that the center is complete.
+    // Last, because a directory with this file is a complete center.
     let configuration = tables.join("\n");
     replace(&toml, configuration.as_bytes())?;
     Ok(configuration)
@@ -72,7 +65,7 @@ fn new_key(path: &Path) -> Result<SigningKey, CenterError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|e| CenterError::Randomness(e.to_string()))?;
     let key = SigningKey::from_bytes(&seed);
-    // A seed left by an attempt that did not end well was never reported to anybody.
+    // A seed left by an attempt that did not end well was never used.
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -86,7 +79,8 @@ fn new_key(path: &Path) -> Result<SigningKey, CenterError> {
     Ok(key)
 }
 
-pub(super) fn read(dir: &Path) -> Result<Found, CenterError> {
+/// The text of `center.toml`, and the streams in it with their keys.
+pub(super) fn read(dir: &Path) -> Result<(String, Vec<(StreamSpec, SigningKey)>), CenterError> {
     let toml = dir.join("center.toml");
     let configuration = fs::read_to_string(&toml).map_err(CenterError::file(&toml))?;
     let found = config::streams(&configuration).map_err(|diagnostics| {
@@ -104,7 +98,7 @@ pub(super) fn read(dir: &Path) -> Result<Found, CenterError> {
         }
         streams.push((stream, key));
     }
-    Ok(Found { configuration, epoch: read_epoch(dir)?, streams })
+    Ok((configuration, streams))
 }
 
 fn epoch_file(dir: &Path) -> PathBuf {
@@ -117,7 +111,7 @@ pub(super) fn read_epoch(dir: &Path) -> Result<NonZeroU32, CenterError> {
     text.trim().parse().map_err(|_| CenterError::damaged(&path, "a number from 1 is wanted"))
 }
 
-pub(super) fn write_epoch(dir: &Path, epoch: NonZeroU32) -> Result<(), CenterError> {
+fn write_epoch(dir: &Path, epoch: NonZeroU32) -> Result<(), CenterError> {
     replace(&epoch_file(dir), format!("{epoch}\n").as_bytes())
 }
 

@@ -1,14 +1,14 @@
-//! What can go wrong in a center's directory.
+//! What can go wrong in a center.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::access::id::StreamName;
+use crate::access::id::{GatewayId, StreamName};
 use crate::wire::allowed::OpName;
 use crate::wire::down::WriteError;
 use crate::wire::keys::KeyError;
 
-/// Why the reference center cannot do what it was asked.
+/// Why the center cannot do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum CenterError {
     /// A file cannot be read or written.
@@ -25,7 +25,7 @@ pub enum CenterError {
     /// A center is there already.
     #[error("`{}` holds a center already; name another directory, or go on with this one", .0.display())]
     Exists(PathBuf),
-    /// A file of the directory does not report what it has to.
+    /// The content of a file is wrong.
     #[error("`{}`: {why}", path.display())]
     Damaged {
         /// Which.
@@ -33,7 +33,7 @@ pub enum CenterError {
         /// What is wrong with it.
         why: String,
     },
-    /// A key file is none.
+    /// A key file has no key in it.
     #[error("`{}`: {source}", path.display())]
     Key {
         /// Which.
@@ -41,11 +41,17 @@ pub enum CenterError {
         /// What is wrong with it.
         source: KeyError,
     },
-    /// No stream of this center may report the op.
+    /// No stream of this center may publish the op.
     #[error(
-        "no stream of this center may report `{0}`; add it to a `may` in `center.toml` and in the gateway's configuration"
+        "no stream of this center may publish `{0}`; add it to a `may` in `center.toml` and in the gateways' configuration"
     )]
     NoOwner(OpName),
+    /// An op of a stream that publishes to one gateway, and no gateway is named.
+    #[error("the stream `{0}` publishes to one gateway; name the gateway")]
+    NoGateway(StreamName),
+    /// A gateway that this center does not publish to.
+    #[error("this center has no gateway `{0}`; add it to `center.toml`, or correct the name")]
+    UnknownGateway(GatewayId),
     /// A flag that no op writes so.
     #[error("no op of the contract writes this flag so")]
     NoOp,
@@ -61,6 +67,12 @@ pub enum CenterError {
     /// The operating system gives no random bytes.
     #[error("no random bytes from the system: {0}")]
     Randomness(String),
+    /// The transaction that the order was part of did not reach the disk; nothing of it is published.
+    #[error("nothing was published: {0}")]
+    NotKept(String),
+    /// Too many messages wait for the broker.
+    #[error("{0} messages wait for the broker already; nothing was published, try again when the broker is connected")]
+    Busy(usize),
     /// The task that owns the center has ended.
     #[error("the center has stopped")]
     Stopped,

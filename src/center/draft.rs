@@ -10,7 +10,7 @@ use crate::wire::limits::MESSAGE_BYTES_MAX;
 /// The content of a file for `center send`.
 #[derive(Clone, Debug)]
 pub enum Draft {
-    /// Ops; the center finds whose they are and numbers them.
+    /// Ops; the center finds the stream of each and numbers the messages.
     Ops(Vec<Op>),
     /// A whole message, sent as written even where it is wrong.
     Claims(DraftClaims),

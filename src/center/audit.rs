@@ -1,0 +1,225 @@
+//! The audits of the gateways as the center keeps them: events byte for byte, and whether they are what the gateway wrote.
+//!
+//! An event is kept when it follows the last one: next number, and `prev` is the hash of the last event's bytes. A gap between
+//! two batches may be a batch still on its way; it is taken for a loss only when the gateway sends the same beginning again,
+//! because then that is where its own cursor stands.
+
+use std::collections::HashMap;
+
+use super::storage::Link;
+use super::{Center, CenterError, SignedMessage, Storage};
+use crate::access::event::AuditEvent;
+use crate::access::id::{GatewayId, Timestamp};
+use crate::wire::audit::{self, Decoded, Hash};
+use crate::wire::down::{self, AuditAck};
+use crate::wire::envelope::sign;
+use crate::wire::topic::{Down, Topic};
+use crate::wire::up::{self, AuditBody};
+
+/// A gap that is still there this many seconds after it was first seen is a loss. Less than the 30 s after which a gateway sends
+/// again what nobody acknowledged.
+pub const GAP_IS_LOSS_S: i64 = 20;
+
+/// What is wrong with an audit received.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuditTrouble {
+    /// The batch cannot be read; it is not acknowledged.
+    #[error("a batch cannot be read: {0}")]
+    Unreadable(String),
+    /// Not what follows the last event; it is not acknowledged.
+    #[error("event {n} does not follow event {after}: its `prev` is not the hash of that event; somebody changed one of them", after = n.saturating_sub(1))]
+    Broken {
+        /// The event.
+        n: u64,
+    },
+    /// An event that was received before comes again with other content.
+    #[error(
+        "event {n} was received before and is different now; the gateway's store was replaced, or somebody changed it"
+    )]
+    Different {
+        /// The event.
+        n: u64,
+    },
+    /// Events between are missing; the batch is not acknowledged yet.
+    #[error("events {from} to {to} are missing; waiting for them")]
+    Waiting {
+        /// First missing.
+        from: u64,
+        /// Last missing.
+        to: u64,
+    },
+    /// Events between are lost: the gateway sends what comes after them again and again.
+    #[error("events {from} to {to} are lost")]
+    Lost {
+        /// First lost.
+        from: u64,
+        /// Last lost.
+        to: u64,
+    },
+    /// The gateway's audit starts again: its store is new. What was received before is kept aside.
+    #[error("the gateway begins its audit again at event 1; what it sent before is kept in {0}")]
+    Restarted(String),
+}
+
+/// An event that is to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptEvent {
+    /// The event.
+    pub event: AuditEvent,
+    /// Its bytes, as received; no line feed among them.
+    pub bytes: Vec<u8>,
+    /// Their hash.
+    pub hash: Hash,
+}
+
+/// What a batch brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReceivedAudit {
+    /// The events that are new.
+    pub events: Vec<AuditEvent>,
+    /// What is wrong.
+    pub trouble: Vec<AuditTrouble>,
+}
+
+/// Of each gateway where a batch began after a gap, and when that was first seen.
+pub(super) type Gaps = HashMap<GatewayId, (u64, Timestamp)>;
+
+impl<S: Storage> Center<S> {
+    /// Takes a batch of a gateway's audit: checks the chain, keeps the events, and gives the acknowledgement to publish. The events are
+    /// on disk when this returns.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the storage cannot be read or written, or no stream may acknowledge.
+    pub fn receive_audit(
+        &mut self,
+        gateway: &GatewayId,
+        batch: &[u8],
+        now: Timestamp,
+    ) -> Result<(ReceivedAudit, Option<SignedMessage>), CenterError> {
+        let (received, through) = self.transaction(|center| {
+            let (ends, gap) = (center.storage.audit_ends(gateway)?, center.gaps.remove(gateway));
+            let mut reading = Reading { ends, gap, begins_again: false };
+            let mut received = ReceivedAudit::default();
+            let kept = reading.batch(batch, now, &mut received.trouble);
+            if reading.begins_again {
+                let place = center.storage.set_audit_aside(gateway)?;
+                received.trouble.push(AuditTrouble::Restarted(place));
+            }
+            if !kept.is_empty() {
+                center.storage.keep_audit(gateway, &kept)?;
+            }
+            if let Some(gap) = reading.gap {
+                center.gaps.insert(gateway.clone(), gap);
+            }
+            received.events.extend(kept.into_iter().map(|kept| kept.event));
+            Ok((received, reading.ends.map(|(_, last)| last.n)))
+        })?;
+        let stream = self.commander()?;
+        let Some(through) = through else { return Ok((received, None)) };
+        let ack = AuditAck { stream: stream.spec.name.clone(), through };
+        let claims = down::write_audit_ack(&ack, gateway, now)?;
+        let payload = sign(&claims, &stream.spec.name, &stream.key).into_bytes();
+        let topic = Topic::Down(gateway.clone(), Down::AuditAck);
+        Ok((received, Some(SignedMessage { topic, payload, number: None })))
+    }
+}
+
+/// The reading of one batch.
+struct Reading {
+    /// The first and the last event that are kept.
+    ends: Option<(Link, Link)>,
+    gap: Option<(u64, Timestamp)>,
+    /// The first event of the batch is the first of another audit.
+    begins_again: bool,
+}
+
+impl Reading {
+    /// The events of the batch that are to be kept.
+    fn batch(&mut self, batch: &[u8], now: Timestamp, trouble: &mut Vec<AuditTrouble>) -> Vec<KeptEvent> {
+        let mut kept = Vec::new();
+        let body = match up::decode::<AuditBody>(batch) {
+            Ok(body) => body,
+            Err(error) => {
+                trouble.push(AuditTrouble::Unreadable(error.to_string()));
+                return kept;
+            }
+        };
+        for (event, n) in body.events.iter().zip(body.first..) {
+            let bytes = event.get().as_bytes();
+            let decoded = match audit::decode(bytes) {
+                Ok(decoded) if decoded.event.n == n && !bytes.contains(&b'\n') => decoded,
+                Ok(_) => {
+                    trouble.push(AuditTrouble::Unreadable(format!("event {n} is not event {n} on one line")));
+                    break;
+                }
+                Err(error) => {
+                    trouble.push(AuditTrouble::Unreadable(format!("event {n}: {error}")));
+                    break;
+                }
+            };
+            let hash = audit::hash(bytes);
+            match self.judge(&decoded, hash, now) {
+                Verdict::Keep(found) => trouble.extend(found),
+                Verdict::Known => continue,
+                Verdict::Refuse(found) => {
+                    trouble.push(found);
+                    break;
+                }
+                Verdict::Restarted => {
+                    self.begins_again = true;
+                    self.ends = None;
+                }
+            }
+            let link = Link { n, hash };
+            self.ends = Some((self.ends.map_or(link, |(first, _)| first), link));
+            self.gap = None;
+            kept.push(KeptEvent { event: decoded.event, bytes: bytes.to_vec(), hash });
+        }
+        kept
+    }
+
+    fn judge(&mut self, decoded: &Decoded, hash: Hash, now: Timestamp) -> Verdict {
+        let n = decoded.event.n;
+        let Some((first, last)) = self.ends else { return Verdict::Keep(None) };
+        let next = last.n.saturating_add(1);
+        if n == next {
+            let follows = decoded.prev == last.hash;
+            return if follows { Verdict::Keep(None) } else { Verdict::Refuse(AuditTrouble::Broken { n }) };
+        }
+        if n == 1 && decoded.prev == audit::NO_HASH && first.hash != hash {
+            return Verdict::Restarted;
+        }
+        if n == last.n && hash != last.hash {
+            return Verdict::Refuse(AuditTrouble::Different { n });
+        }
+        if n < next {
+            return Verdict::Known;
+        }
+        let (from, to) = (next, n - 1);
+        // Linked across the gap: the numbers were never used.
+        if decoded.prev == last.hash {
+            return Verdict::Keep(Some(AuditTrouble::Lost { from, to }));
+        }
+        match self.gap {
+            Some((at, since)) if at == n && now.0.saturating_sub(since.0) >= GAP_IS_LOSS_S * 1000 => {
+                Verdict::Keep(Some(AuditTrouble::Lost { from, to }))
+            }
+            Some((at, _)) if at == n => Verdict::Refuse(AuditTrouble::Waiting { from, to }),
+            Some(_) | None => {
+                self.gap = Some((n, now));
+                Verdict::Refuse(AuditTrouble::Waiting { from, to })
+            }
+        }
+    }
+}
+
+enum Verdict {
+    /// New; perhaps with something to report.
+    Keep(Option<AuditTrouble>),
+    /// Received before.
+    Known,
+    /// Not to be kept.
+    Refuse(AuditTrouble),
+    /// New, and the first of another audit.
+    Restarted,
+}

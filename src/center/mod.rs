@@ -1,0 +1,445 @@
+//! The center: what the offices of a campus publish to their gateways, and what the gateways answer.
+//!
+//! [`Center`] numbers and signs, keeps what it signed, answers a gateway that lacks something, and checks the gateways' audits. It
+//! is given the time and touches no network. Where it keeps things is a [`Storage`]: a [`Directory`] of files for trials, scripts,
+//! the demo and the tests, or the database of an office. [`Service`] is a center with a connection to a broker.
+//!
+//! A campus stream publishes once, to all gateways; a gateway stream publishes to each gateway, each with its own numbers. The ops of
+//! the two write different registers (the configuration holds that), so one list of what the campus streams published and one for each
+//! gateway give the same digests as the whole list of a gateway.
+
+mod audit;
+mod directory;
+mod draft;
+mod error;
+mod resend;
+mod service;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub use audit::{AuditTrouble, KeptEvent, ReceivedAudit};
+pub use directory::{Directory, Layout, create};
+pub use draft::{Draft, DraftClaims};
+pub use error::CenterError;
+pub use service::{Answered, Attention, GatewayEvent, Report, Service};
+pub use storage::{Audience, Entry, JournalName, Link, Storage};
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use ed25519_dalek::SigningKey;
+
+use crate::access::change::{Head, Op, Position};
+use crate::access::id::{GatewayId, StreamName, Timestamp};
+use crate::access::input::{Command, CommandKind};
+use crate::access::list::AccessList;
+use crate::wire::allowed::OpName;
+use crate::wire::digest;
+use crate::wire::down;
+use crate::wire::envelope::{Scope, StreamSpec, sign};
+use crate::wire::limits::{MESSAGE_BYTES_MAX, OPS_MAX};
+use crate::wire::ops::name_of;
+use crate::wire::topic::{Down, Topic};
+
+use audit::Gaps;
+
+/// How long a command lives, in seconds; the contract allows 30, and both clocks may be a little off.
+pub const COMMAND_LIFE_S: i64 = 20;
+/// Bytes of randomness in a command's id.
+const JTI_BYTES: usize = 16;
+
+/// A signed message, and where to publish it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedMessage {
+    /// Where; it names the QoS and whether to retain.
+    pub topic: Topic,
+    /// The JWS.
+    pub payload: Vec<u8>,
+    /// Which change message this is, or of which snapshot a part; `None`: a head, a command or an audit ack.
+    pub number: Option<(StreamName, Position)>,
+}
+
+/// One stream with its key.
+struct Stream {
+    spec: StreamSpec,
+    key: SigningKey,
+    /// The number of the newest message to each audience.
+    last: BTreeMap<Audience, Position>,
+}
+
+/// A message that is appended, and counts for the list once the transaction is on disk.
+struct Staged {
+    audience: Audience,
+    at: Position,
+    ops: Option<Vec<Op>>,
+}
+
+/// The offices of a campus.
+pub struct Center<S = Directory> {
+    storage: S,
+    epoch: NonZeroU32,
+    gateways: Vec<GatewayId>,
+    streams: Vec<Stream>,
+    lists: BTreeMap<Audience, AccessList>,
+    gaps: Gaps,
+    staged: Vec<Staged>,
+    /// What is in memory may differ from what is on disk: it is not read yet, or a commit failed.
+    is_stale: bool,
+}
+
+impl Center {
+    /// The center in `dir`, which [`create`] made, as far as it publishes to `gateways`.
+    ///
+    /// # Errors
+    /// [`CenterError`] if there is none, or a file of it cannot be read or is damaged.
+    pub fn open(dir: &Path, gateways: &[GatewayId]) -> Result<Self, CenterError> {
+        let (directory, streams) = Directory::open(dir)?;
+        Self::new(directory, streams, gateways.to_vec())
+    }
+
+    /// The `[[center.stream]]` tables for the gateways' configuration.
+    #[must_use]
+    pub fn configuration(&self) -> &str {
+        self.storage.configuration()
+    }
+}
+
+impl<S: Storage> Center<S> {
+    /// A center with these streams, which publish to `gateways`, and with what `storage` keeps of them.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the storage cannot be read or is damaged.
+    pub fn new(
+        storage: S,
+        streams: Vec<(StreamSpec, SigningKey)>,
+        gateways: Vec<GatewayId>,
+    ) -> Result<Self, CenterError> {
+        let streams = streams.into_iter().map(|(spec, key)| Stream { spec, key, last: BTreeMap::new() }).collect();
+        let mut center = Self {
+            storage,
+            epoch: NonZeroU32::MIN,
+            gateways,
+            streams,
+            lists: BTreeMap::new(),
+            gaps: Gaps::default(),
+            staged: Vec::new(),
+            is_stale: true,
+        };
+        center.transaction(|_| Ok(()))?;
+        Ok(center)
+    }
+
+    /// The gateways published to.
+    #[must_use]
+    pub fn gateways(&self) -> &[GatewayId] {
+        &self.gateways
+    }
+
+    /// What was published to an audience and to no other, as a list. `None`: no stream publishes to it.
+    #[must_use]
+    pub fn list(&self, audience: &Audience) -> Option<&AccessList> {
+        self.lists.get(audience)
+    }
+
+    /// How far the audit of a gateway is kept without a hole that could still be filled: what is acknowledged.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the storage cannot be read.
+    pub fn audit_through(&mut self, gateway: &GatewayId) -> Result<Option<u64>, CenterError> {
+        Ok(self.storage.audit_ends(gateway)?.map(|(_, last)| last.n))
+    }
+
+    /// The stream that owns an op, or `command`.
+    #[must_use]
+    pub fn owner(&self, op: OpName) -> Option<&StreamSpec> {
+        self.stream_of(op).map(|stream| &stream.spec)
+    }
+
+    fn stream_of(&self, op: OpName) -> Option<&Stream> {
+        self.streams.iter().find(|stream| stream.spec.allowed.contains(op))
+    }
+
+    /// The newest message of each journal that has one.
+    pub fn positions(&self) -> impl Iterator<Item = (JournalName, Position)> {
+        self.streams
+            .iter()
+            .flat_map(|stream| stream.last.iter().map(|(audience, at)| (stream.journal(audience.clone()), *at)))
+    }
+
+    /// Does `work` in one transaction: what it stages is on disk when this returns `Ok`, and otherwise was never published.
+    ///
+    /// # Errors
+    /// What `work` returns, or that the storage cannot be read or written.
+    pub fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, CenterError>) -> Result<T, CenterError> {
+        self.storage.begin()?;
+        let done = self.catch_up().and_then(|()| work(self));
+        let done = done.and_then(|value| self.storage.commit().map(|()| value));
+        let staged = std::mem::take(&mut self.staged);
+        match done {
+            Ok(value) => {
+                for Staged { audience, at, ops } in staged {
+                    let list = self.lists.entry(audience).or_default();
+                    list.replay(ops.as_deref().unwrap_or_default(), at);
+                }
+                Ok(value)
+            }
+            Err(error) => {
+                self.storage.rollback();
+                // Whether the numbers were used is known only by reading them again.
+                self.is_stale |= !staged.is_empty();
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads what is on disk and not yet in memory.
+    fn catch_up(&mut self) -> Result<(), CenterError> {
+        if self.is_stale {
+            self.storage.rewind();
+            self.lists.clear();
+            self.streams.iter_mut().for_each(|stream| stream.last.clear());
+        } else if !S::IS_SHARED {
+            return Ok(());
+        }
+        self.is_stale = true;
+        self.epoch = self.storage.epoch()?;
+        for stream in &mut self.streams {
+            let audiences = match stream.spec.scope {
+                Scope::Campus => vec![Audience::Campus],
+                Scope::Gateway => self.gateways.iter().cloned().map(Audience::Gateway).collect(),
+            };
+            for audience in audiences {
+                let journal = stream.journal(audience);
+                let list = self.lists.entry(journal.audience.clone()).or_default();
+                loop {
+                    let entries = self.storage.unread(&journal)?;
+                    let Some(last) = entries.last() else { break };
+                    stream.last.insert(journal.audience.clone(), last.at);
+                    for entry in &entries {
+                        list.replay(stream.effective(entry.ops.as_deref()).unwrap_or_default(), entry.at);
+                    }
+                }
+            }
+        }
+        self.is_stale = false;
+        Ok(())
+    }
+
+    /// Publishes `ops` in a transaction of their own. See [`Self::stage_ops`].
+    ///
+    /// # Errors
+    /// See [`Self::stage_ops`].
+    pub fn publish_ops(
+        &mut self,
+        to: Option<&GatewayId>,
+        ops: &[Op],
+        now: Timestamp,
+    ) -> Result<Vec<SignedMessage>, CenterError> {
+        self.transaction(|center| center.stage_ops(to, ops, now))
+    }
+
+    /// Signs and appends `ops`, within a transaction: one message for each stream that owns some of them, more where one would be too
+    /// long. Ops of one stream keep their order. `to` is the gateway for ops of gateway streams; those of campus streams go to all.
+    ///
+    /// # Errors
+    /// [`CenterError::NoOwner`], [`CenterError::NoGateway`] or [`CenterError::UnknownGateway`] before anything is appended; otherwise
+    /// the storage cannot be written.
+    pub fn stage_ops(
+        &mut self,
+        to: Option<&GatewayId>,
+        ops: &[Op],
+        now: Timestamp,
+    ) -> Result<Vec<SignedMessage>, CenterError> {
+        let mut shares: Vec<Vec<Op>> = vec![Vec::new(); self.streams.len()];
+        for op in ops {
+            let name = name_of(op).ok_or(CenterError::NoOp)?;
+            let owned = self.streams.iter().zip(&mut shares).find(|(stream, _)| stream.spec.allowed.contains(name));
+            let (stream, share) = owned.ok_or(CenterError::NoOwner(name))?;
+            if stream.spec.scope == Scope::Gateway && to.is_none() {
+                return Err(CenterError::NoGateway(stream.spec.name.clone()));
+            }
+            share.push(op.clone());
+        }
+        let mut written = Vec::new();
+        for (place, (stream, share)) in self.streams.iter().zip(shares).enumerate() {
+            let Some(audience) = self.audience(stream, to)? else { continue };
+            let mut next = stream.next(&audience, self.epoch);
+            for part in share.chunks(OPS_MAX) {
+                stream.write(&audience, part, now, &mut next, &mut |at, ops, message| {
+                    written.push((place, audience.clone(), at, ops.to_vec(), message));
+                })?;
+            }
+        }
+        let mut messages = Vec::new();
+        for (place, audience, at, ops, message) in written {
+            messages.extend(self.append(place, &audience, at, Some(&ops), message)?);
+        }
+        Ok(messages)
+    }
+
+    /// To whom a stream publishes; `None`: to one gateway, and none is named.
+    fn audience(&self, stream: &Stream, to: Option<&GatewayId>) -> Result<Option<Audience>, CenterError> {
+        match (stream.spec.scope, to) {
+            (Scope::Campus, _) => Ok(Some(Audience::Campus)),
+            (Scope::Gateway, None) => Ok(None),
+            (Scope::Gateway, Some(gateway)) if self.gateways.contains(gateway) => {
+                Ok(Some(Audience::Gateway(gateway.clone())))
+            }
+            (Scope::Gateway, Some(gateway)) => Err(CenterError::UnknownGateway(gateway.clone())),
+        }
+    }
+
+    fn append(
+        &mut self,
+        place: usize,
+        audience: &Audience,
+        at: Position,
+        ops: Option<&[Op]>,
+        message: String,
+    ) -> Result<Option<SignedMessage>, CenterError> {
+        let Some(stream) = self.streams.get_mut(place) else { return Ok(None) };
+        // Staged first: after an error nobody knows whether the number is used.
+        let effective = stream.effective(ops).map(<[Op]>::to_vec);
+        self.staged.push(Staged { audience: audience.clone(), at, ops: effective });
+        self.storage.append(&stream.journal(audience.clone()), at, &message)?;
+        stream.last.insert(audience.clone(), at);
+        Ok(Some(stream.signed_message(audience, message, at)))
+    }
+
+    /// Signs a message written by hand. One without a number gets the next one of its stream and is appended; one that has a number is
+    /// sent as it is and kept nowhere.
+    ///
+    /// # Errors
+    /// [`CenterError`] if `iss` names no stream of this center, no gateway is named for a gateway stream, or the storage cannot be
+    /// written.
+    pub fn publish_as_written(
+        &mut self,
+        to: Option<&GatewayId>,
+        written: &DraftClaims,
+        now: Timestamp,
+    ) -> Result<SignedMessage, CenterError> {
+        let name = written.stream()?;
+        self.transaction(|center| {
+            let found = center.streams.iter().enumerate().find(|(_, stream)| stream.spec.name == name);
+            let (place, stream) = found.ok_or_else(|| CenterError::UnknownStream(name.clone()))?;
+            let audience = center.audience(stream, to)?.ok_or_else(|| CenterError::NoGateway(name.clone()))?;
+            let at = stream.next(&audience, center.epoch);
+            let message = sign(&written.complete(audience.aud(), now, at)?, &name, &stream.key);
+            if written.is_numbered() {
+                let own = down::read_evidence(message.as_bytes()).ok().map(|read| (name.clone(), read.at));
+                return Ok(SignedMessage { number: own, ..stream.signed_message(&audience, message, at) });
+            }
+            let ops = Entry::read(&message).ok().and_then(|entry| entry.ops);
+            let signed = center.append(place, &audience, at, ops.as_deref(), message)?;
+            signed.ok_or_else(|| CenterError::UnknownStream(name.clone()))
+        })
+    }
+
+    /// The heads of all journals that have a message.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the storage cannot be read.
+    pub fn heads(&mut self, now: Timestamp) -> Result<Vec<SignedMessage>, CenterError> {
+        self.transaction(|_| Ok(()))?;
+        let journals: Vec<JournalName> = self.positions().map(|(journal, _)| journal).collect();
+        journals.iter().filter_map(|journal| self.head(journal, now).transpose()).collect()
+    }
+
+    /// The head of a journal: its last number, and the digest of what the stream owns. `None`: it has no message.
+    ///
+    /// # Errors
+    /// Never for a head of these types.
+    pub fn head(&self, journal: &JournalName, now: Timestamp) -> Result<Option<SignedMessage>, CenterError> {
+        let Some(stream) = self.streams.iter().find(|stream| stream.spec.name == journal.stream) else {
+            return Ok(None);
+        };
+        let newest = stream.last.get(&journal.audience).zip(self.list(&journal.audience));
+        let Some((at, list)) = newest else { return Ok(None) };
+        let digest = digest::of(list, &digest::registers_of(stream.spec.allowed));
+        let name = stream.spec.name.clone();
+        let head = Head { stream: name.clone(), at: *at, iat: None, cards: digest.cards, digest: digest.sha256 };
+        let claims = down::write_head(&head, journal.audience.aud(), now)?;
+        let payload = sign(&claims, &name, &stream.key).into_bytes();
+        Ok(Some(SignedMessage { topic: journal.audience.topic(Down::Head(name)), payload, number: None }))
+    }
+
+    /// A command and its id; it expires [`COMMAND_LIFE_S`] after `now`.
+    ///
+    /// # Errors
+    /// [`CenterError`] if no stream may command, or the system gives no randomness.
+    pub fn command(
+        &self,
+        gateway: &GatewayId,
+        kind: CommandKind,
+        actor: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(String, SignedMessage), CenterError> {
+        let stream = self.commander()?;
+        let mut random = [0; JTI_BYTES];
+        getrandom::fill(&mut random).map_err(|e| CenterError::Randomness(e.to_string()))?;
+        let jti = hex::encode(random);
+        let name = &stream.spec.name;
+        let command = Command {
+            stream: name.clone(),
+            jti: jti.clone(),
+            iat: now,
+            exp: Timestamp(now.0.saturating_add(COMMAND_LIFE_S * 1000)),
+            actor: actor.map(str::to_owned),
+            kind,
+        };
+        let payload = sign(&down::write_command(&command, gateway)?, name, &stream.key).into_bytes();
+        Ok((jti, SignedMessage { topic: Topic::Down(gateway.clone(), Down::Command), payload, number: None }))
+    }
+
+    fn commander(&self) -> Result<&Stream, CenterError> {
+        self.stream_of(OpName::Command).ok_or(CenterError::NoOwner(OpName::Command))
+    }
+}
+
+impl Stream {
+    fn journal(&self, audience: Audience) -> JournalName {
+        JournalName { audience, stream: self.spec.name.clone() }
+    }
+
+    /// The number of the next message.
+    fn next(&self, audience: &Audience, epoch: NonZeroU32) -> Position {
+        let last = self.last.get(audience).filter(|last| last.epoch == epoch);
+        Position { epoch, seq: last.map_or(1, |last| last.seq.saturating_add(1)) }
+    }
+
+    /// The ops of a message that change the list; a gateway refuses a message with an op that the stream may not publish whole.
+    fn effective<'o>(&self, ops: Option<&'o [Op]>) -> Option<&'o [Op]> {
+        let allowed = |op: &Op| name_of(op).is_some_and(|name| self.spec.allowed.contains(name));
+        ops.filter(|ops| ops.iter().all(allowed))
+    }
+
+    /// Signs `ops` as one message, or as several where one would be too long; `next` is the number of the next.
+    fn write(
+        &self,
+        audience: &Audience,
+        ops: &[Op],
+        now: Timestamp,
+        next: &mut Position,
+        each: &mut impl FnMut(Position, &[Op], String),
+    ) -> Result<(), CenterError> {
+        let claims = down::write_changes(&self.spec.name, audience.aud(), now, *next, ops)?;
+        let message = sign(&claims, &self.spec.name, &self.key);
+        if message.len() > MESSAGE_BYTES_MAX && ops.len() > 1 {
+            let (first, second) = ops.split_at(ops.len() / 2);
+            self.write(audience, first, now, next, each)?;
+            return self.write(audience, second, now, next, each);
+        }
+        each(*next, ops, message);
+        next.seq = next.seq.saturating_add(1);
+        Ok(())
+    }
+
+    /// The message on the topic that the stream publishes on.
+    fn signed_message(&self, audience: &Audience, message: String, at: Position) -> SignedMessage {
+        let number = Some((self.spec.name.clone(), at));
+        SignedMessage { topic: audience.topic(Down::Changes), payload: message.into_bytes(), number }
+    }
+}

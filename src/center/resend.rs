@@ -1,0 +1,92 @@
+//! What a gateway that lacks something is sent (wire contract, 2.5): the missing changes, or a snapshot of all that the stream has
+//! published, on the gateway's own topics.
+
+use super::{Audience, Center, CenterError, SignedMessage, Storage, Stream};
+use crate::access::change::Position;
+use crate::access::effect::{Resync, ResyncReason};
+use crate::access::id::{GatewayId, Timestamp};
+use crate::wire::digest;
+use crate::wire::envelope::{Scope, members, sign};
+use crate::wire::snapshot;
+use crate::wire::topic::{Down, Topic};
+
+/// Most changes that are sent again one by one. A gateway that lacks more gets a snapshot, which is shorter.
+const CHANGES_AGAIN_MAX: usize = 1_000;
+
+impl<S: Storage> Center<S> {
+    /// The messages that `request` of `gateway` asks for, oldest first. A gateway that only has holes gets the changes that fill them;
+    /// one that has nothing, an older epoch, too much to fill or something wrong gets the parts of a snapshot. Empty for a stream of
+    /// another center.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the storage cannot be read.
+    pub fn answer(
+        &mut self,
+        gateway: &GatewayId,
+        request: &Resync,
+        now: Timestamp,
+    ) -> Result<Vec<SignedMessage>, CenterError> {
+        self.transaction(|center| {
+            let Some(stream) = center.streams.iter().find(|stream| stream.spec.name == request.stream) else {
+                return Ok(Vec::new());
+            };
+            let Some(audience) = center.audience(stream, Some(gateway))? else { return Ok(Vec::new()) };
+            let Some(last) = stream.last.get(&audience).copied() else { return Ok(Vec::new()) };
+            let is_of_epoch = request.have.epoch == last.epoch.get();
+            // Beyond the ranges it names the gateway may not know what it lacks: they are limited, and a head may be on its way.
+            let known = request.missing.last().map_or(request.have.seq, |(_, to)| *to);
+            let mut ranges = request.missing.clone();
+            ranges.push((known.saturating_add(1), u64::MAX));
+            let again = if request.reason == ResyncReason::Gap && is_of_epoch {
+                center.storage.messages(&stream.journal(audience.clone()), last.epoch, &ranges, CHANGES_AGAIN_MAX)?
+            } else {
+                None
+            };
+            let Some(again) = again else {
+                // Who has followed the numbers of this epoch may lose as much as its messages took. Against a center that began
+                // again with less, the gateway guards itself.
+                return center.snapshot(stream, (&audience, gateway), last, is_of_epoch, now);
+            };
+            Ok(again.into_iter().filter_map(|(at, message)| stream.signed_message_to(gateway, &message, at)).collect())
+        })
+    }
+
+    /// The signed parts of a snapshot of what `stream` has published up to `at`, for one gateway of the audience.
+    fn snapshot(
+        &self,
+        stream: &Stream,
+        (audience, gateway): (&Audience, &GatewayId),
+        at: Position,
+        allow_shrink: bool,
+        now: Timestamp,
+    ) -> Result<Vec<SignedMessage>, CenterError> {
+        let name = &stream.spec.name;
+        let list = self.list(audience);
+        let entries = list.map(|list| list.snapshot(&digest::registers_of(stream.spec.allowed))).unwrap_or_default();
+        // Each sending has a name of its own, so that parts of two are never put together.
+        let id = format!("{}.{}-{}", at.epoch, at.seq, now.0);
+        let parts = snapshot::write_parts((name, at, &id), gateway.as_str(), now, &entries, allow_shrink)?;
+        let part = |claims: String| SignedMessage {
+            topic: Topic::Down(gateway.clone(), Down::Snapshot),
+            payload: sign(&claims, name, &stream.key).into_bytes(),
+            number: Some((name.clone(), at)),
+        };
+        Ok(parts.into_iter().map(part).collect())
+    }
+}
+
+impl Stream {
+    /// The message on the gateway's own topic, signed again if it was for the whole campus.
+    fn signed_message_to(&self, gateway: &GatewayId, message: &str, at: Position) -> Option<SignedMessage> {
+        let message = match self.spec.scope {
+            Scope::Gateway => message.to_owned(),
+            Scope::Campus => {
+                let mut claims = members(message.as_bytes()).ok()?;
+                claims.set("aud", gateway).ok()?;
+                sign(&claims.to_json().ok()?, &self.spec.name, &self.key)
+            }
+        };
+        let topic = Topic::Down(gateway.clone(), Down::Changes);
+        Some(SignedMessage { topic, payload: message.into_bytes(), number: Some((self.spec.name.clone(), at)) })
+    }
+}

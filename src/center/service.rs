@@ -1,0 +1,246 @@
+//! A center at work: one task with the [`Center`] and its connection, and the handle to it. It publishes what it is ordered to,
+//! passes on what the gateways publish, and, where it attends to everything, answers resync, re-sends heads and acknowledges the
+//! audit.
+
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub use super::work::{Attention, GatewayEvent, Report};
+use super::work::{Order, Work};
+use super::{Center, CenterError, Directory, DraftClaims, SignedMessage, Storage};
+use crate::access::change::{Op, Position};
+use crate::access::effect::{Ack, Reply};
+use crate::access::id::{GatewayId, StreamName};
+use crate::access::input::CommandKind;
+use crate::clock::Clock;
+use crate::mqtt::{Connection, LinkError, LinkSpec, Session, Setup};
+use crate::wire::topic::{self, Qos, Subscription, Topic, Up};
+
+/// Reports that a slow listener may fall behind before it misses the oldest.
+const REPORTS_MAX: usize = 4_096;
+/// Orders that wait for the task; beyond, who orders waits.
+const ORDERS_MAX: usize = 1_024;
+
+/// A change message and a gateway's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    /// Who answers.
+    pub gateway: GatewayId,
+    /// Who published it.
+    pub stream: StreamName,
+    /// Its number.
+    pub at: Position,
+    /// The gateway's answer and how long it took; `None`: no answer in time. The message stays in the journal.
+    pub ack: Option<(Ack, Duration)>,
+}
+
+/// A running center. It ends when this is dropped; [`Service::close`] delivers first.
+pub struct Service<S = Directory> {
+    orders: mpsc::Sender<Order<S>>,
+    reports: broadcast::Sender<Report>,
+    gateways: Vec<GatewayId>,
+    up: watch::Receiver<bool>,
+    task: JoinHandle<()>,
+}
+
+impl<S: Storage> Service<S> {
+    /// Starts `center` on the broker of `link`. Two services at one broker need different client ids. Call within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`LinkError`] if the link can never be connected.
+    pub fn start(center: Center<S>, link: LinkSpec, clock: Clock, attention: Attention) -> Result<Self, LinkError> {
+        let setup = Setup {
+            link: "center",
+            // What was not received is asked for, or sent again; a session would only keep old answers.
+            session: Session::Clean,
+            subscriptions: subscriptions(center.gateways(), attention),
+            // A batch of the audit is the longest message of a gateway.
+            packet_bytes_max: crate::wire::limits::UP_BYTES_MAX,
+            will: None,
+            echo_topic: None,
+        };
+        let connection = Connection::new(link, setup, std::sync::Arc::default())?;
+        let gateways = center.gateways().to_vec();
+        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
+        let (reports, _) = broadcast::channel(REPORTS_MAX);
+        let (is_up, up) = watch::channel(false);
+        let work = Work::new(center, connection, (clock, attention), reports.clone(), is_up);
+        let task = tokio::spawn(work.run(inbox));
+        Ok(Self { orders, reports, gateways, up, task })
+    }
+
+    /// What the gateways publish and what happens to the link, from now on.
+    #[must_use]
+    pub fn reports(&self) -> broadcast::Receiver<Report> {
+        self.reports.subscribe()
+    }
+
+    /// Waits until the link is connected; `false`: not within `within`.
+    pub async fn wait_up(&self, within: Duration) -> bool {
+        let mut up = self.up.clone();
+        matches!(tokio::time::timeout(within, up.wait_for(|up| *up)).await, Ok(Ok(_)))
+    }
+
+    async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order<S>) -> Result<T, CenterError> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(order(answer)).await.map_err(|_| CenterError::Stopped)?;
+        answered.await.map_err(|_| CenterError::Stopped)
+    }
+
+    /// Publishes `ops`: on disk here when this returns, published as soon as the link allows. `to` is the gateway for ops of streams
+    /// that publish to one. Gives the messages.
+    ///
+    /// # Errors
+    /// See [`Center::publish_ops`], and [`CenterError::Busy`].
+    pub async fn publish(&self, to: Option<&GatewayId>, ops: Vec<Op>) -> Result<Vec<SignedMessage>, CenterError> {
+        let to = to.cloned();
+        self.order(|answer| Order::Publish(to, ops, answer)).await?
+    }
+
+    /// Publishes `ops` and waits for the answers of the gateways that they go to, all together at most `within`.
+    ///
+    /// # Errors
+    /// See [`Service::publish`]. No answer is no error.
+    pub async fn publish_and_wait(
+        &self,
+        to: Option<&GatewayId>,
+        ops: Vec<Op>,
+        within: Duration,
+    ) -> Result<Vec<Answered>, CenterError> {
+        let (reports, began) = (self.reports(), Instant::now());
+        let messages = self.publish(to, ops).await?;
+        Ok(answers(reports, self.expected(&messages), began, within).await)
+    }
+
+    /// Sends a message written by hand and waits for the answers, as [`Self::publish_and_wait`] does; empty: it has no number to wait
+    /// for.
+    ///
+    /// # Errors
+    /// See [`Center::publish_as_written`].
+    pub async fn write_and_wait(
+        &self,
+        to: Option<&GatewayId>,
+        claims: DraftClaims,
+        within: Duration,
+    ) -> Result<Vec<Answered>, CenterError> {
+        let (reports, began, to) = (self.reports(), Instant::now(), to.cloned());
+        let message = self.order(|answer| Order::Write(to, claims, answer)).await??;
+        Ok(answers(reports, self.expected(&[message]), began, within).await)
+    }
+
+    /// The answers to wait for.
+    fn expected(&self, messages: &[SignedMessage]) -> Vec<Answered> {
+        let of = |message: &SignedMessage| {
+            let gateways = match &message.topic {
+                Topic::Down(gateway, _) => std::slice::from_ref(gateway),
+                _ => self.gateways.as_slice(),
+            };
+            let number = message.number.clone();
+            let answered = number.map(|(stream, at)| {
+                let from =
+                    |gateway: &GatewayId| Answered { gateway: gateway.clone(), stream: stream.clone(), at, ack: None };
+                gateways.iter().map(from).collect::<Vec<_>>()
+            });
+            answered.unwrap_or_default()
+        };
+        messages.iter().flat_map(of).collect()
+    }
+
+    /// Gives a command and waits for the reply. It is never sent late: `None` if the link is not up, or nobody replied within
+    /// `within`.
+    ///
+    /// # Errors
+    /// See [`Center::command`].
+    pub async fn command(
+        &self,
+        gateway: &GatewayId,
+        kind: CommandKind,
+        actor: Option<&str>,
+        within: Duration,
+    ) -> Result<Option<Reply>, CenterError> {
+        let deadline = Instant::now() + within;
+        if !self.wait_up(within).await {
+            return Ok(None);
+        }
+        let mut reports = self.reports();
+        let (gateway, actor) = (gateway.clone(), actor.map(str::to_owned));
+        let jti = self.order(|answer| Order::Command(gateway, kind, actor, answer)).await??;
+        let reply = tokio::time::timeout_at(deadline, async {
+            loop {
+                match reports.recv().await {
+                    Ok(Report { event: GatewayEvent::Reply(reply), .. }) if reply.jti.as_deref() == Some(&jti) => {
+                        return Some(reply);
+                    }
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        });
+        Ok(reply.await.ok().flatten())
+    }
+
+    /// Asks the center something, between two orders.
+    ///
+    /// # Errors
+    /// [`CenterError::Stopped`].
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Center<S>) -> T + Send + 'static,
+    ) -> Result<T, CenterError> {
+        self.order(|answer| Order::Ask(Box::new(move |center| drop(answer.send(question(center)))))).await
+    }
+
+    /// Delivers what is under way and ends. `false`: not all of it was delivered within `within`; it stays in the journal.
+    pub async fn close(mut self, within: Duration) -> bool {
+        let delivered = self.order(|answer| Order::Close(within, answer)).await.unwrap_or(false);
+        drop((&mut self.task).await);
+        delivered
+    }
+}
+
+impl<S> Drop for Service<S> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What to subscribe to: the topics of one gateway, or those of all with one filter for each kind of message.
+fn subscriptions(gateways: &[GatewayId], attention: Attention) -> Vec<Subscription> {
+    let kinds = match attention {
+        Attention::Answers => &[Up::Ack, Up::Reply][..],
+        Attention::Everything => Up::ALL,
+    };
+    let filter = |up: &Up| match gateways {
+        [one] => Topic::Up(one.clone(), *up).to_string(),
+        _ => topic::of_all_gateways(*up),
+    };
+    kinds.iter().map(|up| Subscription { filter: filter(up), qos: Qos::AtLeastOnce }).collect()
+}
+
+/// Waits for the acks of these messages.
+async fn answers(
+    mut reports: broadcast::Receiver<Report>,
+    mut all: Vec<Answered>,
+    began: Instant,
+    within: Duration,
+) -> Vec<Answered> {
+    let deadline = began + within;
+    while all.iter().any(|one| one.ack.is_none()) {
+        let (gateway, ack) = match tokio::time::timeout_at(deadline, reports.recv()).await {
+            Ok(Ok(Report { gateway: Some(gateway), event: GatewayEvent::Ack(ack) })) => (gateway, ack),
+            Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) => continue,
+            Ok(Err(broadcast::error::RecvError::Closed)) | Err(_) => break,
+        };
+        let is_for = |one: &&mut Answered| {
+            let number = ack.stream.as_ref() == Some(&one.stream) && ack.at == Some(one.at);
+            one.ack.is_none() && one.gateway == gateway && number
+        };
+        if let Some(one) = all.iter_mut().find(is_for) {
+            one.ack = Some((ack, began.elapsed()));
+        }
+    }
+    all
+}

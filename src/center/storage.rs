@@ -1,0 +1,154 @@
+//! What a center keeps, as a small interface: a trial keeps it in a directory of files, an office in a database.
+//!
+//! All calls between [`Storage::begin`] and [`Storage::commit`] belong together: after a crash all of them count or none, and
+//! what [`Storage::commit`] returned `Ok` for survives a power cut. A message may be published only after its commit.
+
+use std::num::NonZeroU32;
+
+use super::CenterError;
+use super::audit::KeptEvent;
+use crate::access::change::{Op, Position};
+use crate::access::id::{GatewayId, StreamName};
+use crate::wire::audit::Hash;
+use crate::wire::down;
+use crate::wire::topic::{CAMPUS, Down, Topic};
+
+/// To whom a stream publishes: it numbers the messages of each audience from 1.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Audience {
+    /// Every gateway of the campus.
+    Campus,
+    /// One gateway.
+    Gateway(GatewayId),
+}
+
+impl Audience {
+    /// The `aud` of its messages.
+    #[must_use]
+    pub fn aud(&self) -> &str {
+        match self {
+            Self::Campus => CAMPUS,
+            Self::Gateway(gateway) => gateway.as_str(),
+        }
+    }
+
+    /// The topic of a message of kind `down`, which is one that both audiences have.
+    pub(super) fn topic(&self, down: Down) -> Topic {
+        match self {
+            Self::Campus => Topic::Campus(down),
+            Self::Gateway(gateway) => Topic::Down(gateway.clone(), down),
+        }
+    }
+}
+
+/// A journal: the messages of one stream to one audience.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JournalName {
+    /// Who is published to.
+    pub audience: Audience,
+    /// Who publishes.
+    pub stream: StreamName,
+}
+
+/// One message of a journal.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its number.
+    pub at: Position,
+    /// Its ops; `None`: content that a gateway refuses. It uses up its number all the same.
+    pub ops: Option<Vec<Op>>,
+}
+
+impl Entry {
+    /// Reads a message that a journal kept.
+    ///
+    /// # Errors
+    /// Why the text is not such a message.
+    pub fn read(message: &str) -> Result<Self, String> {
+        let changes = down::read_evidence(message.as_bytes()).map_err(|refused| refused.to_string())?;
+        Ok(Self { at: changes.at, ops: changes.content.ok() })
+    }
+}
+
+/// The number and the hash of an audit event: what the next one must follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The event's number.
+    pub n: u64,
+    /// The hash of its bytes.
+    pub hash: Hash,
+}
+
+/// Where a center keeps its journals and the audits of its gateways. See the module's head.
+pub trait Storage: Send + 'static {
+    /// Whether other processes append to the journals too, so that each transaction looks for what they appended.
+    const IS_SHARED: bool;
+
+    /// Begins a transaction; waits for another process that has one.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the storage cannot be reached.
+    fn begin(&mut self) -> Result<(), CenterError>;
+
+    /// Ends the transaction; all of it is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`CenterError`] if it cannot be written. What then is on disk is known only by reading it again.
+    fn commit(&mut self) -> Result<(), CenterError>;
+
+    /// Ends the transaction without it.
+    fn rollback(&mut self);
+
+    /// The epoch of all streams.
+    ///
+    /// # Errors
+    /// [`CenterError`] if it cannot be read.
+    fn epoch(&mut self) -> Result<NonZeroU32, CenterError>;
+
+    /// The next entries that this process has neither appended nor been given since it began or since [`Storage::rewind`], oldest
+    /// first; none: there are no more.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the journal cannot be read or is damaged.
+    fn unread(&mut self, journal: &JournalName) -> Result<Vec<Entry>, CenterError>;
+
+    /// Forgets what was appended and given, so that [`Storage::unread`] gives everything that is on disk.
+    fn rewind(&mut self);
+
+    /// Appends a message.
+    ///
+    /// # Errors
+    /// [`CenterError`] if it cannot be written.
+    fn append(&mut self, journal: &JournalName, at: Position, message: &str) -> Result<(), CenterError>;
+
+    /// The messages of an epoch whose numbers are in `ranges` (both ends included), oldest first, each with its number. `None`: more
+    /// than `most`.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the journal cannot be read.
+    fn messages(
+        &mut self,
+        journal: &JournalName,
+        epoch: NonZeroU32,
+        ranges: &[(u64, u64)],
+        most: usize,
+    ) -> Result<Option<Vec<(Position, String)>>, CenterError>;
+
+    /// The first and the last event of the audit of `gateway` that are kept.
+    ///
+    /// # Errors
+    /// [`CenterError`] if they cannot be read.
+    fn audit_ends(&mut self, gateway: &GatewayId) -> Result<Option<(Link, Link)>, CenterError>;
+
+    /// Keeps events, byte for byte, behind those of the gateway that are kept.
+    ///
+    /// # Errors
+    /// [`CenterError`] if they cannot be written.
+    fn keep_audit(&mut self, gateway: &GatewayId, events: &[KeptEvent]) -> Result<(), CenterError>;
+
+    /// Puts the audit of a gateway aside, because the gateway begins another. Gives the place where the old one is kept.
+    ///
+    /// # Errors
+    /// [`CenterError`] if that cannot be done.
+    fn set_audit_aside(&mut self, gateway: &GatewayId) -> Result<String, CenterError>;
+}

@@ -1,0 +1,432 @@
+//! The task of a service: it carries out orders, many in one transaction, receives what the gateways publish, and answers it.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tracing::{debug, warn};
+
+use super::{
+    Audience, AuditTrouble, COMMAND_LIFE_S, Center, CenterError, DraftClaims, JournalName, SignedMessage, Storage,
+};
+use crate::access::change::Op;
+use crate::access::effect::{Ack, Alarm, Reply, Resync};
+use crate::access::event::AuditEvent;
+use crate::access::id::{GatewayId, Timestamp};
+use crate::access::input::CommandKind;
+use crate::clock::Clock;
+use crate::mqtt::{Connection, Event, Message, Outgoing, PublishError, Retention};
+use crate::wire::topic::{Topic, Up};
+use crate::wire::up::{self, BodyError};
+
+/// Time between two heads of a journal that does not change, in seconds (wire contract, 2.4).
+pub const HEAD_EVERY_S: u64 = 300;
+/// Shortest time between two heads of a journal that changes, in milliseconds: a digest walks the whole list.
+const HEAD_REST_MS: u64 = 1_000;
+/// Orders carried out in one transaction. They share its wait for the disk.
+const ORDERS_AT_ONCE_MAX: usize = 512;
+/// Messages that wait for the broker in memory; beyond, orders are refused.
+const WAITING_MAX: usize = 100_000;
+/// Messages that the connection has at once. New ones go first, then those that a gateway asked for again.
+const UNDER_WAY_MAX: usize = 256;
+/// Names of gateways that are not configured here, each logged once; beyond, they are passed over in silence.
+const STRANGERS_MAX: usize = 64;
+
+/// What a service listens to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attention {
+    /// Acks and replies only: somebody else attends to the gateways. For one order and its answer.
+    Answers,
+    /// Everything: answers resync, re-sends heads, acknowledges the audit.
+    Everything,
+}
+
+/// An event, and the gateway it is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The gateway; `None`: the link, or the center itself.
+    pub gateway: Option<GatewayId>,
+    /// What happened.
+    pub event: GatewayEvent,
+}
+
+/// Something that came from a gateway, or about the link to the broker.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GatewayEvent {
+    /// The link is connected.
+    Up,
+    /// The link is lost.
+    Down(String),
+    /// The answer to a change message.
+    Ack(Ack),
+    /// The answer to a command.
+    Reply(Reply),
+    /// A request to send again, and how many messages are sent.
+    Resync(Resync, usize),
+    /// An alarm.
+    Alarm(Alarm),
+    /// New audit events, checked and kept.
+    Audit(Vec<AuditEvent>),
+    /// Something is wrong with the audit.
+    Trouble(AuditTrouble),
+    /// The state of the gateway, as published; retained: what the broker kept.
+    State(String),
+    /// A message that cannot be read, or an order that cannot be carried out; names where and why.
+    Problem(String),
+}
+
+type Question<S> = Box<dyn FnOnce(&mut Center<S>) + Send>;
+
+/// What the task is ordered to do, and who waits for the answer.
+pub(super) enum Order<S> {
+    Publish(Option<GatewayId>, Vec<Op>, oneshot::Sender<Result<Vec<SignedMessage>, CenterError>>),
+    Write(Option<GatewayId>, DraftClaims, oneshot::Sender<Result<SignedMessage, CenterError>>),
+    Command(GatewayId, CommandKind, Option<String>, oneshot::Sender<Result<String, CenterError>>),
+    Ask(Question<S>),
+    Close(Duration, oneshot::Sender<bool>),
+}
+
+/// One order to publish, with who waits for its answer.
+type Publication = (Option<GatewayId>, Vec<Op>, oneshot::Sender<Result<Vec<SignedMessage>, CenterError>>);
+
+/// The task of a service.
+pub(super) struct Work<S> {
+    center: Center<S>,
+    connection: Connection,
+    clock: Clock,
+    attention: Attention,
+    reports: broadcast::Sender<Report>,
+    is_up: watch::Sender<bool>,
+    /// Messages not yet handed to the connection, oldest first.
+    fresh: VecDeque<SignedMessage>,
+    /// Messages to be sent again, oldest first.
+    again: VecDeque<SignedMessage>,
+    /// Journals that have changed since their last head.
+    changed: BTreeSet<JournalName>,
+    heads_not_before: Instant,
+    all_heads: Interval,
+    strangers: HashSet<GatewayId>,
+}
+
+impl<S: Storage> Work<S> {
+    pub(super) fn new(
+        center: Center<S>,
+        connection: Connection,
+        (clock, attention): (Clock, Attention),
+        reports: broadcast::Sender<Report>,
+        is_up: watch::Sender<bool>,
+    ) -> Self {
+        let mut all_heads = tokio::time::interval(Duration::from_secs(HEAD_EVERY_S));
+        all_heads.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            center,
+            connection,
+            clock,
+            attention,
+            reports,
+            is_up,
+            fresh: VecDeque::new(),
+            again: VecDeque::new(),
+            changed: BTreeSet::new(),
+            heads_not_before: Instant::now(),
+            all_heads,
+            strangers: HashSet::new(),
+        }
+    }
+
+    /// Works until it is ordered to close, or until nobody is left to give orders.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Order<S>>) {
+        loop {
+            self.send();
+            let heads_wait = !self.changed.is_empty() && self.fresh.is_empty();
+            let heads_at = self.heads_not_before;
+            tokio::select! {
+                order = inbox.recv() => {
+                    let Some(order) = order else { return };
+                    if let Some((within, answer)) = self.carry_out(order, &mut inbox) {
+                        // Nobody may be left to receive it.
+                        answer.send(self.close(within).await).ok();
+                        return;
+                    }
+                }
+                event = self.connection.next() => self.happened(event),
+                () = tokio::time::sleep_until(heads_at), if heads_wait => self.send_changed_heads(),
+                _ = self.all_heads.tick(), if self.attention == Attention::Everything => self.send_all_heads(),
+            }
+        }
+    }
+
+    async fn close(mut self, within: Duration) -> bool {
+        while let Some(message) = self.fresh.front() {
+            if hand_over(&mut self.connection, message, Retention::UntilDelivered).is_err() {
+                break;
+            }
+            self.fresh.pop_front();
+        }
+        let all = self.fresh.is_empty();
+        if all {
+            self.send_changed_heads();
+        }
+        self.connection.close(within).await && all
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now().wall
+    }
+
+    fn report(&self, gateway: Option<&GatewayId>, event: GatewayEvent) {
+        // Without a listener nothing is lost: what matters is on disk.
+        drop(self.reports.send(Report { gateway: gateway.cloned(), event }));
+    }
+
+    /// Carries out `first` and the orders that wait behind it; gives an order to close.
+    fn carry_out(
+        &mut self,
+        first: Order<S>,
+        inbox: &mut mpsc::Receiver<Order<S>>,
+    ) -> Option<(Duration, oneshot::Sender<bool>)> {
+        let mut publications = Vec::new();
+        let mut next = Some(first);
+        while let Some(order) = next {
+            match order {
+                Order::Publish(to, ops, answer) => publications.push((to, ops, answer)),
+                other => {
+                    self.publish_all(std::mem::take(&mut publications));
+                    match other {
+                        Order::Close(within, answer) => return Some((within, answer)),
+                        Order::Ask(question) => question(&mut self.center),
+                        Order::Write(to, claims, answer) => {
+                            drop(answer.send(self.write(to.as_ref(), &claims)));
+                        }
+                        Order::Command(gateway, kind, actor, answer) => {
+                            drop(answer.send(self.command(&gateway, kind, actor.as_deref())));
+                        }
+                        Order::Publish(..) => {}
+                    }
+                }
+            }
+            next = if publications.len() < ORDERS_AT_ONCE_MAX { inbox.try_recv().ok() } else { None };
+        }
+        self.publish_all(publications);
+        None
+    }
+
+    /// Publishes these in one transaction. Nobody is answered, and nothing is published, before it is on disk.
+    fn publish_all(&mut self, publications: Vec<Publication>) {
+        if publications.is_empty() {
+            return;
+        }
+        let (now, waiting) = (self.now(), self.fresh.len());
+        let mut answers = Vec::new();
+        let mut staged = Vec::new();
+        for (to, ops, answer) in publications {
+            answers.push(answer);
+            staged.push((to, ops));
+        }
+        let done = self.center.transaction(|center| {
+            let mut results = Vec::with_capacity(staged.len());
+            for (to, ops) in &staged {
+                if waiting >= WAITING_MAX {
+                    results.push(Err(CenterError::Busy(waiting)));
+                    continue;
+                }
+                match center.stage_ops(to.as_ref(), ops, now) {
+                    Err(error @ (CenterError::File { .. } | CenterError::NotKept(_))) => return Err(error),
+                    result => results.push(result),
+                }
+            }
+            Ok(results)
+        });
+        match done {
+            Ok(results) => {
+                for (result, answer) in results.into_iter().zip(answers) {
+                    if let Ok(messages) = &result {
+                        messages.iter().for_each(|message| self.take_up(message));
+                    }
+                    drop(answer.send(result));
+                }
+            }
+            Err(error) => {
+                warn!("{error}");
+                for answer in answers {
+                    drop(answer.send(Err(CenterError::NotKept(error.to_string()))));
+                }
+            }
+        }
+    }
+
+    /// A new message: to be sent, and its journal's head after it.
+    fn take_up(&mut self, message: &SignedMessage) {
+        self.fresh.push_back(message.clone());
+        if let Some((stream, _)) = &message.number {
+            let audience = match &message.topic {
+                Topic::Down(gateway, _) => Audience::Gateway(gateway.clone()),
+                _ => Audience::Campus,
+            };
+            self.changed.insert(JournalName { audience, stream: stream.clone() });
+        }
+    }
+
+    fn write(&mut self, to: Option<&GatewayId>, claims: &DraftClaims) -> Result<SignedMessage, CenterError> {
+        let written = self.center.publish_as_written(to, claims, self.now());
+        match &written {
+            Ok(message) if claims.is_numbered() => self.fresh.push_back(message.clone()),
+            Ok(message) => self.take_up(message),
+            Err(_) => {}
+        }
+        written
+    }
+
+    fn command(&mut self, gateway: &GatewayId, kind: CommandKind, actor: Option<&str>) -> Result<String, CenterError> {
+        let (jti, message) = self.center.command(gateway, kind, actor, self.now())?;
+        let life = Duration::from_secs(COMMAND_LIFE_S.unsigned_abs());
+        self.publish(&message, Retention::Until(Instant::now() + life));
+        Ok(jti)
+    }
+
+    /// Publishes what need not be kept until there is room for it.
+    fn publish(&mut self, message: &SignedMessage, retention: Retention) {
+        if let Err(error) = hand_over(&mut self.connection, message, retention) {
+            self.report(None, GatewayEvent::Problem(format!("not sent to `{}`: {error}", message.topic)));
+        }
+    }
+
+    fn send(&mut self) {
+        while self.connection.undelivered() < UNDER_WAY_MAX {
+            let queue = if self.fresh.is_empty() { &mut self.again } else { &mut self.fresh };
+            let Some(message) = queue.front() else { return };
+            match hand_over(&mut self.connection, message, Retention::UntilDelivered) {
+                Ok(()) => {}
+                Err(PublishError::Full) => return,
+                // Never of a message that was signed here; it must not stop those behind it.
+                Err(error) => warn!("not sent to `{}`: {error}", message.topic),
+            }
+            queue.pop_front();
+        }
+    }
+
+    fn send_changed_heads(&mut self) {
+        self.heads_not_before = Instant::now() + Duration::from_millis(HEAD_REST_MS);
+        let now = self.now();
+        for journal in std::mem::take(&mut self.changed) {
+            match self.center.head(&journal, now) {
+                Ok(head) => head.iter().for_each(|head| self.send_head(head)),
+                Err(error) => self.failed(&error),
+            }
+        }
+    }
+
+    fn send_all_heads(&mut self) {
+        match self.center.heads(self.now()) {
+            Ok(heads) => heads.iter().for_each(|head| self.send_head(head)),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn send_head(&mut self, head: &SignedMessage) {
+        self.publish(head, Retention::Newest(head.topic.to_string()));
+    }
+
+    fn failed(&self, error: &CenterError) {
+        warn!("{error}");
+        self.report(None, GatewayEvent::Problem(error.to_string()));
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Up { .. } => {
+                self.is_up.send_replace(true);
+                self.report(None, GatewayEvent::Up);
+            }
+            Event::Down { why } => {
+                self.is_up.send_replace(false);
+                self.report(None, GatewayEvent::Down(why));
+            }
+            Event::Message(message) => {
+                self.receive(&message);
+                if let Some(token) = message.ack {
+                    self.connection.ack(token);
+                }
+            }
+            Event::Delivered(_) => {}
+            Event::SubscriptionRefused { filter } => {
+                let problem = format!("the broker refuses to deliver `{filter}`; look at its access list");
+                self.report(None, GatewayEvent::Problem(problem));
+            }
+        }
+    }
+
+    fn receive(&mut self, message: &Message) {
+        let Ok(Topic::Up(gateway, up)) = message.topic.parse::<Topic>() else { return };
+        if !self.center.gateways().contains(&gateway) {
+            if self.strangers.len() < STRANGERS_MAX && self.strangers.insert(gateway.clone()) {
+                warn!(%gateway, "a gateway that is not configured here publishes at this broker; it is passed over");
+            }
+            return;
+        }
+        match self.decode(&gateway, up, &message.payload) {
+            Ok(events) => events.into_iter().for_each(|event| self.report(Some(&gateway), event)),
+            Err(error) => {
+                debug!(topic = %message.topic, "{error}");
+                let problem = format!("`{}`: {error}", message.topic);
+                self.report(Some(&gateway), GatewayEvent::Problem(problem));
+            }
+        }
+    }
+
+    fn decode(&mut self, gateway: &GatewayId, up: Up, payload: &[u8]) -> Result<Vec<GatewayEvent>, BodyError> {
+        Ok(match up {
+            Up::Ack => vec![GatewayEvent::Ack(up::decode(payload)?)],
+            Up::Reply => vec![GatewayEvent::Reply(up::decode(payload)?)],
+            Up::Alarm => vec![GatewayEvent::Alarm(up::decode(payload)?)],
+            Up::State => vec![GatewayEvent::State(String::from_utf8_lossy(payload).into_owned())],
+            Up::Resync => {
+                let request: Resync = up::decode(payload)?;
+                match self.center.answer(gateway, &request, self.now()) {
+                    Ok(messages) => {
+                        // The newest request names what is still missing; what an older one asked for is in it.
+                        self.again.retain(|message| !is_answer_to(message, gateway, &request));
+                        let count = messages.len();
+                        self.again.extend(messages);
+                        vec![GatewayEvent::Resync(request, count)]
+                    }
+                    Err(error) => {
+                        self.failed(&error);
+                        Vec::new()
+                    }
+                }
+            }
+            Up::Audit => match self.center.receive_audit(gateway, payload, self.now()) {
+                Ok((received, ack)) => {
+                    if let Some(ack) = ack {
+                        self.publish(&ack, Retention::Newest(ack.topic.to_string()));
+                    }
+                    let events = (!received.events.is_empty()).then_some(GatewayEvent::Audit(received.events));
+                    received.trouble.into_iter().map(GatewayEvent::Trouble).chain(events).collect()
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    Vec::new()
+                }
+            },
+        })
+    }
+}
+
+/// Whether `message` answers an earlier request of `gateway` for the same stream.
+fn is_answer_to(message: &SignedMessage, gateway: &GatewayId, request: &Resync) -> bool {
+    let is_of_stream = message.number.as_ref().is_some_and(|(stream, _)| *stream == request.stream);
+    is_of_stream && matches!(&message.topic, Topic::Down(to, _) if to == gateway)
+}
+
+fn hand_over(connection: &mut Connection, message: &SignedMessage, retention: Retention) -> Result<(), PublishError> {
+    let outgoing = Outgoing {
+        topic: message.topic.to_string(),
+        payload: message.payload.clone(),
+        retain: message.topic.retained(),
+        qos: message.topic.qos(),
+        retention,
+    };
+    connection.publish(outgoing).map(|_| ())
+}

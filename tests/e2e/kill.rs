@@ -68,3 +68,86 @@ async fn every_acknowledged_change_is_in_force_after_a_kill_and_the_audit_has_no
         .await;
     gateway.stop().await;
 }
+
+/// Cards of one list in the test of snapshots.
+const LIST: u64 = 1_200;
+/// Parts of one snapshot there.
+const PARTS: u64 = 4;
+
+fn listed(round: u64, place: u64) -> String {
+    format!("04{round:04X}{place:08X}")
+}
+
+/// The parts of a snapshot that puts the list of `round` in the place of every other.
+fn parts_of(site: &mut Site, round: u64) -> Vec<String> {
+    site.rooms.seq += 1;
+    let entry = |place: u64| {
+        let entitlements = json!([{"kind": "gate", "zone": "*"}]);
+        json!({"uid": listed(round, place), "holder": format!("p{place}"), "entitlements": entitlements})
+    };
+    let part = |part: u64| {
+        let entries: Vec<_> = (part * LIST / PARTS..(part + 1) * LIST / PARTS).map(entry).collect();
+        site.rooms.to_gateway(json!({
+            "snapshot": format!("list-{round}"), "epoch": 1, "seq": site.rooms.seq, "part": part, "parts": PARTS,
+            "cards": LIST, "allow_shrink": true, "entries": entries,
+        }))
+    };
+    (0..PARTS).map(part).collect()
+}
+
+/// Whether the first and the last card of the list of `round` are let in: all of a list is in force, or nothing of it.
+async fn in_force(site: &Site, round: u64) -> bool {
+    let first = site.reason(GATE, &listed(round, 0)).await == "granted";
+    let last = site.reason(GATE, &listed(round, LIST - 1)).await == "granted";
+    // The broker may hand out parts again behind the first answer, and so complete the snapshot between the two.
+    assert!(last || !first, "the list of round {round} is in force in part");
+    first || last && site.reason(GATE, &listed(round, 0)).await == "granted"
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_at_any_step_of_a_snapshot_leaves_the_old_list_or_the_new_one_whole_and_no_card_revived() {
+    let rounds = if real_parts() { 24 } else { 6 };
+    let mut site = Site::new().await;
+    let mut newest = 0;
+    for round in 1..=rounds {
+        let gateway = site.start().await;
+        let mark = site.peer.mark();
+        // Killed behind so many parts; in the last two of every six rounds behind all of them, and then before or after the ack.
+        let sent = (round % 6).min(PARTS);
+        let is_awaited = round % 6 == 5;
+        let parts = parts_of(&mut site, round);
+        let (before, behind) = parts.split_at((sent / 2) as usize);
+        before.iter().for_each(|part| site.peer.report_quickly(&crate::center::down("snapshot"), part.clone()));
+        let cancelled = listed(round, LIST / 2);
+        assert_eq!(site.report_cards(json!([cancel(&cancelled)])).await["outcome"], "applied");
+        let rest = behind.iter().take((sent - sent / 2) as usize);
+        rest.for_each(|part| site.peer.report_quickly(&crate::center::down("snapshot"), part.clone()));
+        if is_awaited {
+            let ack = site.ack(mark, "apartment", site.rooms.seq).await;
+            assert_eq!(ack["outcome"], "applied", "{ack}");
+            newest = round;
+        }
+        gateway.kill().await;
+
+        let gateway = site.start().await;
+        assert_eq!(site.reason(GATE, &cancelled).await, "cancelled", "round {round}");
+        match (in_force(&site, round).await, newest) {
+            (true, _) => newest = round,
+            (false, 0) => {}
+            (false, newest) => {
+                // The broker may complete the snapshot now; then it is in force, and nothing else is.
+                let is_old = in_force(&site, newest).await;
+                assert!(
+                    is_old || in_force(&site, round).await,
+                    "round {round}: no list is in force, {newest} was acknowledged"
+                );
+            }
+        }
+        gateway.kill().await;
+    }
+    let gateway = site.start().await;
+    for round in 1..=rounds {
+        assert_eq!(site.reason(GATE, &listed(round, LIST / 2)).await, "cancelled", "card of round {round}");
+    }
+    gateway.stop().await;
+}

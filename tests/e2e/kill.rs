@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::center::{cancel, enrol, issue, up};
+use crate::center::{cancel, down, enrol, issue, up};
 use crate::mosquitto::real_parts;
 use crate::site::{GATE, Site};
 
@@ -116,12 +116,12 @@ async fn a_kill_at_any_step_of_a_snapshot_leaves_the_old_list_or_the_new_one_who
         let sent = (round % 6).min(PARTS);
         let is_awaited = round % 6 == 5;
         let parts = parts_of(&mut site, round);
-        let (before, behind) = parts.split_at((sent / 2) as usize);
-        before.iter().for_each(|part| site.peer.report_quickly(&crate::center::down("snapshot"), part.clone()));
+        let publish = |(_, part): (u64, &String)| site.peer.report_quickly(&down("snapshot"), part.clone());
+        (0..sent / 2).zip(&parts).for_each(publish);
         let cancelled = listed(round, LIST / 2);
         assert_eq!(site.report_cards(json!([cancel(&cancelled)])).await["outcome"], "applied");
-        let rest = behind.iter().take((sent - sent / 2) as usize);
-        rest.for_each(|part| site.peer.report_quickly(&crate::center::down("snapshot"), part.clone()));
+        let publish = |(_, part): (u64, &String)| site.peer.report_quickly(&down("snapshot"), part.clone());
+        (0..sent).zip(&parts).filter(|(place, _)| *place >= sent / 2).for_each(publish);
         if is_awaited {
             let ack = site.ack(mark, "apartment", site.rooms.seq).await;
             assert_eq!(ack["outcome"], "applied", "{ack}");

@@ -30,6 +30,7 @@ mod offices;
 mod portals;
 mod rejections;
 mod reported;
+mod shuffle;
 mod simulation;
 mod slots;
 mod snapshots;

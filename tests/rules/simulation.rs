@@ -378,14 +378,18 @@ impl Life {
     }
 }
 
+/// `SEED` alone, or the first `SEEDS`, or the first `count`.
+pub fn seeds(count: u64) -> std::ops::Range<u64> {
+    let number = |key: &str| std::env::var(key).ok().and_then(|v| v.parse::<u64>().ok());
+    match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(count),
+    }
+}
+
 #[test]
 fn no_seed_breaks_an_invariant() {
-    let number = |key: &str| std::env::var(key).ok().and_then(|v| v.parse::<u64>().ok());
-    let seeds = match number("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SEEDS").unwrap_or(300),
-    };
-    for seed in seeds {
+    for seed in seeds(300) {
         let life = std::panic::catch_unwind(|| Life::new(seed).run());
         assert!(life.is_ok(), "seed {seed} broke an invariant; SEED={seed} replays it");
     }

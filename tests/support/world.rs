@@ -445,7 +445,14 @@ impl World {
 #[must_use]
 pub fn fold(journal: &[Record], reported: &[Changes]) -> State {
     let mut state = State::default();
-    for record in journal {
+    fold_onto(&mut state, journal, reported);
+    state
+}
+
+/// Folds the records that follow what `state` holds already.
+pub fn fold_onto(state: &mut State, journal: &[Record], reported: &[Changes]) {
+    let last_n = state.last_n;
+    for record in journal.iter().filter(|record| record.event.n > last_n) {
         if let Event::ChangesApplied { snapshot: Some(applied), .. } = &record.event.body {
             let snapshot = snapshot::read_evidence(&record.evidence).unwrap();
             state.fold_snapshot(&record.event, &snapshot, &applied.owns);
@@ -457,7 +464,6 @@ pub fn fold(journal: &[Record], reported: &[Changes]) -> State {
         });
         state.fold(&record.event, changes);
     }
-    state
 }
 
 /// Compares what survives, piece by piece so that a difference is readable.

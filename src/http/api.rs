@@ -12,10 +12,12 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::collect::Links;
 use crate::access::id::{CardUid, PortalId, StreamName};
 use crate::access::input::Operator;
 use crate::access::portal::Posture;
 use crate::gateway::ports::{Ask, Inbox, OperatorRefusal, Readiness, StateReport};
+use crate::mqtt::BrokerFault;
 use crate::wire::state;
 
 /// What the pages show.
@@ -27,6 +29,8 @@ pub struct Pages {
     pub readiness: Readiness,
     /// The way to the gateway task.
     pub inbox: Inbox,
+    /// The MQTT links, for the faults of their brokers.
+    pub links: Links,
 }
 
 pub(super) fn routes(pages: Pages) -> Router {
@@ -67,13 +71,13 @@ struct StreamForget {
 
 async fn status(State(pages): State<Pages>) -> Response {
     match ask(&pages, |answer| Ask::Status { answer }).await {
-        Ok(state) => body(&status_body(&state)),
+        Ok(state) => body(&status_body(&state, &pages.links)),
         Err(refused) => refused,
     }
 }
 
-/// `up/state`, with the names of the portals that are offline and the modes in force.
-fn status_body(state: &StateReport) -> serde_json::Value {
+/// `up/state`, with the names of the portals that are offline, the modes in force, and what is wrong with a broker.
+fn status_body(state: &StateReport, links: &Links) -> serde_json::Value {
     let mode =
         |(portal, posture): &(PortalId, Posture)| json!({ "portal": portal.as_str(), "posture": posture.as_str() });
     let malformed = |(portal, wrong): &(PortalId, String)| json!({ "portal": portal.as_str(), "wrong": wrong });
@@ -86,6 +90,8 @@ fn status_body(state: &StateReport) -> serde_json::Value {
         fields.insert("offline".to_owned(), json!(offline));
         fields.insert("modes".to_owned(), state.status.modes.iter().map(mode).collect());
         fields.insert("malformed".to_owned(), state.status.malformed.iter().map(malformed).collect());
+        let fault = |(link, fault, detail): (&str, BrokerFault, String)| json!({ "link": link, "fault": fault.as_str(), "detail": detail });
+        fields.insert("broker_faults".to_owned(), links.faults().map(fault).collect());
     }
     status
 }

@@ -125,6 +125,9 @@ pub fn status_text(status: &Value) -> String {
     for portal in list(status, "malformed") {
         lines.push(format!("wrong    {}: {}", string(portal, "portal"), string(portal, "wrong")));
     }
+    for fault in list(status, "broker_faults") {
+        lines.push(format!("broker   {}: {}", string(fault, "link"), string(fault, "detail")));
+    }
     for stream in list(status, "streams") {
         let missing = match number(stream, "missing") {
             0 => String::new(),

@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::mqtt::{Exported, LinkMetrics};
+use crate::mqtt::{BrokerFault, Exported, LinkMetrics};
 
 /// The MQTT links and what they count.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,15 @@ impl Links {
     /// Adds a link: its name in the label `link`, and its counters.
     pub fn add(&mut self, link: &'static str, counters: &Arc<LinkMetrics>) {
         self.0.push((link, Arc::clone(counters)));
+    }
+
+    /// What is wrong with the brokers: by link, the fault and its detail.
+    pub fn faults(&self) -> impl Iterator<Item = (&'static str, BrokerFault, String)> {
+        let of = |(link, counters): &(&'static str, Arc<LinkMetrics>)| {
+            let link = *link;
+            counters.faults.all().into_iter().map(move |(fault, detail)| (link, fault, detail))
+        };
+        self.0.iter().flat_map(of)
     }
 
     /// Shows the links at `/metrics`.

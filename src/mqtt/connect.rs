@@ -11,12 +11,17 @@ use rumqttc::{
 };
 
 use super::pump::{DisconnectReason, EventPump, NETWORK_S};
-use super::tls;
+use super::tls::TlsFiles;
 use crate::config::{BrokerUrl, LinkSpec, Session};
 use crate::wire::topic::{Qos, Subscription};
 
 /// A silent broker is noticed after at most twice this time, in seconds.
 const KEEP_ALIVE_S: u64 = 5;
+/// The same where there are several brokers: a dead one whose connection stays open is left for the next within 5 s. One is not
+/// left sooner than need be, because there is nowhere to go and each ping is work for the broker of a whole campus.
+const KEEP_ALIVE_OF_SEVERAL_S: u64 = 2;
+const _: () =
+    assert!(2 * KEEP_ALIVE_OF_SEVERAL_S * 1000 + super::BACKOFF_MIN_MS < 5_000, "a dead broker is left within 5 s");
 /// Longest wait for reading the TLS files, in seconds.
 const TLS_FILES_S: u64 = 3;
 /// Longest packet that is sent, in bytes: MQTT's own limit. [`super::PAYLOAD_BYTES_MAX`] stays far below.
@@ -89,13 +94,20 @@ pub(super) struct Accepted {
 pub(super) type Attempt = BoxFuture<Result<Accepted, DisconnectReason>>;
 
 /// Connects to `url`, for the connection of this number. `clean`: give up whatever session the broker keeps.
-pub(super) fn connect(spec: LinkSpec, setup: &Setup, url: BrokerUrl, clean: bool, number: u64) -> Attempt {
+pub(super) fn connect(
+    (spec, tls_files): (LinkSpec, Arc<TlsFiles>),
+    setup: &Setup,
+    url: BrokerUrl,
+    clean: bool,
+    number: u64,
+) -> Attempt {
     let clean = clean || setup.session == Session::Clean;
     let (will, packet_bytes_max) = (setup.will.clone(), setup.packet_bytes_max);
+    let keep_alive_s = if spec.urls.len() > 1 { KEEP_ALIVE_OF_SEVERAL_S } else { KEEP_ALIVE_S };
     Box::pin(async move {
         let mut options = MqttOptions::new(&spec.client_id, &url.host, url.port);
         options
-            .set_keep_alive(Duration::from_secs(KEEP_ALIVE_S))
+            .set_keep_alive(Duration::from_secs(keep_alive_s))
             .set_clean_session(clean)
             .set_manual_acks(true)
             .set_inflight(CLIENT_WINDOW)
@@ -107,17 +119,14 @@ pub(super) fn connect(spec: LinkSpec, setup: &Setup, url: BrokerUrl, clean: bool
             options.set_credentials(&own.username, own.password.as_ref().map_or("", |p| p.expose()));
         }
         if url.tls {
-            let reading = tokio::task::spawn_blocking(move || tls::client_config(&spec));
+            let reading = Arc::clone(&tls_files);
+            let reading = tokio::task::spawn_blocking(move || reading.read(&spec));
             let config = match tokio::time::timeout(Duration::from_secs(TLS_FILES_S), reading).await {
-                Ok(Ok(Ok(config))) => config,
-                Ok(Ok(Err(error))) => return Err(DisconnectReason::Network(error.to_string())),
-                Ok(Err(error)) => return Err(DisconnectReason::Network(error.to_string())),
-                Err(_) => {
-                    return Err(DisconnectReason::Network(format!(
-                        "the TLS files took more than {TLS_FILES_S} s to read"
-                    )));
-                }
+                Ok(Ok(read)) => read.map_err(|error| error.to_string()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err(format!("the TLS files took more than {TLS_FILES_S} s to read")),
             };
+            let config = tls_files.in_force(config).map_err(DisconnectReason::Network)?;
             options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
         }
         let (client, mut events) = AsyncClient::new(options, CLIENT_REQUESTS);

@@ -18,15 +18,19 @@ use tracing::{debug, error, info, warn};
 use super::backoff::{Backoff, Disconnects};
 use super::connect::{self, Accepted, Attempt, LinkError, Setup};
 use super::echo::Echo;
+use super::faults::BrokerFault;
 use super::metrics::LinkMetrics;
 use super::outbox::{MessageId, Outbox, Outgoing, PublishError};
 use super::pump::{DisconnectReason, EventPump};
+use super::tls::TlsFiles;
 use crate::config::{LinkSpec, Session};
 
 /// How often the waits of a connection are checked, in milliseconds.
 const CHECK_MS: u64 = 1_000;
 /// An error that goes on is logged once in so many attempts.
 const LOG_EVERY: u64 = 60;
+/// So many connections in a row that the broker closed before CONNACK are a fault of the broker. Fewer are how a cluster starts.
+const CLOSED_MAX: u32 = 6;
 
 /// Something to acknowledge to the broker; good for one connection only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +99,7 @@ struct Live {
 pub struct Connection {
     spec: LinkSpec,
     setup: Setup,
+    tls_files: Arc<TlsFiles>,
     phase: Phase,
     /// Numbers the connections, so that an acknowledgement never reaches a later one.
     generation: u64,
@@ -105,6 +110,8 @@ pub struct Connection {
     backoff: Backoff,
     disconnects: Disconnects,
     failures: u64,
+    /// Attempts in a row that the broker ended before CONNACK.
+    closed_unanswered: u32,
     last_failure: String,
     /// The broker's session is to be given up on the next connection; the URL stays until then.
     reset_session: bool,
@@ -126,6 +133,7 @@ impl Connection {
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             spec,
+            tls_files: Arc::new(TlsFiles::new(setup.link, Arc::clone(&metrics))),
             setup,
             phase: Phase::Waiting(Box::pin(tokio::time::sleep(Duration::ZERO))),
             generation: 0,
@@ -136,6 +144,7 @@ impl Connection {
             backoff: Backoff::new(),
             disconnects: Disconnects::default(),
             failures: 0,
+            closed_unanswered: 0,
             last_failure: String::new(),
             reset_session: false,
             echo: Echo::new(0),
@@ -259,7 +268,8 @@ impl Connection {
                 let Some(url) = self.spec.urls.get(self.url % self.spec.urls.len().max(1)).cloned() else { return };
                 debug!(link = self.setup.link, %url, "connecting");
                 let number = self.generation + 1;
-                let attempt = connect::connect(self.spec.clone(), &self.setup, url, self.reset_session, number);
+                let spec = (self.spec.clone(), Arc::clone(&self.tls_files));
+                let attempt = connect::connect(spec, &self.setup, url, self.reset_session, number);
                 self.phase = Phase::Connecting(attempt);
             }
             Phase::Connecting(attempt) => match attempt.await {
@@ -284,6 +294,8 @@ impl Connection {
     fn accepted(&mut self, accepted: Accepted) {
         let Accepted { client, pump, session_present } = accepted;
         self.generation += 1;
+        self.closed_unanswered = 0;
+        self.metrics.faults.over(BrokerFault::ClosesUnanswered);
         self.acks.clear();
         self.echo = Echo::new(self.generation);
         LinkMetrics::count(&self.metrics.connects);
@@ -314,9 +326,31 @@ impl Connection {
             reason.text().clone_into(&mut self.last_failure);
         }
         self.failures += 1;
+        self.judge_attempt(reason);
         self.reset_session = false;
         self.url = self.url.wrapping_add(1);
         self.wait();
+    }
+
+    /// Recognises a broker that closes every connection instead of answering.
+    fn judge_attempt(&mut self, reason: &DisconnectReason) {
+        if !matches!(reason, DisconnectReason::Closed(_)) {
+            self.closed_unanswered = 0;
+            return;
+        }
+        self.closed_unanswered = self.closed_unanswered.saturating_add(1);
+        if self.closed_unanswered >= CLOSED_MAX {
+            let will = match self.setup.will.as_ref().filter(|will| will.retain) {
+                Some(_) => {
+                    "may keep no retained messages, which the last will is (mosquitto: `retain_available true`), "
+                }
+                None => "may ",
+            };
+            let detail = format!(
+                "the broker closes connections before CONNACK, {CLOSED_MAX} times in a row; it {will}want TLS or not want it, or want another `client_id`: see its log"
+            );
+            self.metrics.faults.found(self.setup.link, BrokerFault::ClosesUnanswered, "", &detail);
+        }
     }
 
     /// The connection ended.
@@ -356,7 +390,7 @@ impl Connection {
                     self.reset_session = true;
                 }
             }
-            DisconnectReason::Network(_) => {
+            DisconnectReason::Network(_) | DisconnectReason::Closed(_) => {
                 if self.disconnects.network(lasted) {
                     LinkMetrics::count(&self.metrics.takeovers);
                     let id = &self.spec.client_id;

@@ -1,6 +1,8 @@
-//! Counters of one link, for `/metrics` and the console. Plain atomics: whoever exports them reads.
+//! Counters of one link, for `/metrics` and the console, and the faults of its broker. Whoever exports them reads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::faults::BrokerFaults;
 
 /// How a number is exported at `/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ macro_rules! link_metrics {
         #[derive(Debug, Default)]
         pub struct LinkMetrics {
             $(#[doc = $help] pub $field: AtomicU64,)*
+            /// What is wrong with the broker.
+            pub faults: BrokerFaults,
         }
 
         impl LinkMetrics {

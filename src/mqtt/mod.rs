@@ -11,6 +11,7 @@ mod backoff;
 mod connect;
 mod connection;
 mod echo;
+mod faults;
 mod metrics;
 mod outbox;
 mod pump;
@@ -29,6 +30,7 @@ pub use backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, STABLE_MS};
 pub use connect::{LinkError, Setup, Will};
 pub use connection::{AckToken, Connection, Event, Message};
 pub use echo::{ECHO_COUNT, ECHO_SLOW_MS};
+pub use faults::{BrokerFault, BrokerFaults};
 pub use metrics::{Exported, LinkMetrics};
 pub use outbox::{
     MessageId, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Outgoing, PAYLOAD_BYTES_MAX, PublishError, Retention,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,8 @@ type Events = VecDeque<Result<Event, DisconnectReason>>;
 pub(super) enum DisconnectReason {
     /// The network, the broker's refusal, a file.
     Network(String),
+    /// The broker, or something on the way to it, ended the connection.
+    Closed(String),
     /// The broker sent something that cannot be decoded or was not asked for.
     Protocol(String),
 }
@@ -30,7 +33,7 @@ pub(super) enum DisconnectReason {
 impl DisconnectReason {
     pub(super) fn text(&self) -> &str {
         match self {
-            Self::Network(text) | Self::Protocol(text) => text,
+            Self::Network(text) | Self::Closed(text) | Self::Protocol(text) => text,
         }
     }
 }
@@ -40,8 +43,12 @@ impl From<&ConnectionError> for DisconnectReason {
         let text = error.to_string();
         match error {
             ConnectionError::MqttState(state) => match state {
-                StateError::Io(_) | StateError::ConnectionAborted | StateError::AwaitPingResp => Self::Network(text),
-                StateError::Deserialization(rumqttc::Error::Io(_)) => Self::Network(text),
+                StateError::ConnectionAborted => Self::Closed(text),
+                StateError::Io(io) | StateError::Deserialization(rumqttc::Error::Io(io)) if is_end(io) => {
+                    Self::Closed(text)
+                }
+                StateError::AwaitPingResp => Self::Network("the broker does not answer pings".into()),
+                StateError::Io(_) | StateError::Deserialization(rumqttc::Error::Io(_)) => Self::Network(text),
                 StateError::InvalidState
                 | StateError::Unsolicited(_)
                 | StateError::WrongPacket
@@ -58,6 +65,11 @@ impl From<&ConnectionError> for DisconnectReason {
             | ConnectionError::RequestsDone => Self::Network(text),
         }
     }
+}
+
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 /// The client's event loop. It is one future for the whole connection: dropped half-way it would lose what it was writing.

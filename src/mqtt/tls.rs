@@ -1,13 +1,15 @@
 //! TLS for a broker connection: roots, client certificate, and errors that report which file is wrong.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rumqttc::tokio_rustls::rustls;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
+use super::faults::BrokerFault;
+use super::metrics::LinkMetrics;
 use crate::config::LinkSpec;
 use crate::config::cert::without_bom;
 
@@ -26,9 +28,43 @@ pub(super) enum TlsError {
     Setup(rustls::Error),
 }
 
-/// The TLS configuration of a link. Reads files: call it where blocking is allowed. Read again for each connection, so
-/// that a renewed certificate needs no restart.
-pub(super) fn client_config(spec: &LinkSpec) -> Result<Arc<ClientConfig>, TlsError> {
+/// The TLS files of a link. They are read again for each connection, so that a renewed certificate needs no restart. While one of
+/// them is wrong, those that were right before stay in force: a renewal that goes wrong does not cut a gateway off.
+pub(super) struct TlsFiles {
+    link: &'static str,
+    metrics: Arc<LinkMetrics>,
+    last: Mutex<Option<Arc<ClientConfig>>>,
+}
+
+impl TlsFiles {
+    pub(super) fn new(link: &'static str, metrics: Arc<LinkMetrics>) -> Self {
+        Self { link, metrics, last: Mutex::default() }
+    }
+
+    /// Reads the files: call it where blocking is allowed.
+    pub(super) fn read(&self, spec: &LinkSpec) -> Result<Arc<ClientConfig>, TlsError> {
+        client_config(spec)
+    }
+
+    /// What the next connection uses: what was `read`, or what was right before.
+    pub(super) fn in_force(&self, read: Result<Arc<ClientConfig>, String>) -> Result<Arc<ClientConfig>, String> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match (read, &*last) {
+            (Ok(config), _) => {
+                self.metrics.faults.over(BrokerFault::TlsFiles);
+                Ok(Arc::clone(last.insert(config)))
+            }
+            (Err(why), Some(config)) => {
+                let detail = format!("{why}; the TLS files as they were before are used until this is put right");
+                self.metrics.faults.found(self.link, BrokerFault::TlsFiles, "", &detail);
+                Ok(Arc::clone(config))
+            }
+            (Err(why), None) => Err(why),
+        }
+    }
+}
+
+fn client_config(spec: &LinkSpec) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
     match &spec.ca_file {
         Some(path) => {

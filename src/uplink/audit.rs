@@ -68,6 +68,7 @@ impl Uplink {
         match self.feed.acknowledged(through, self.audit.last_durable(), Instant::now()) {
             Ok(Some(cursor)) => {
                 self.audit.set_acked(cursor);
+                self.broker.audit_acknowledged();
                 self.read_audit();
                 None
             }

@@ -6,6 +6,7 @@
 //! One task does everything here. It hands on in the order of arrival and waits for nothing but the gateway's inbox.
 
 mod audit;
+mod broker;
 mod decode;
 pub mod feed;
 
@@ -36,6 +37,7 @@ use crate::wire::up;
 
 pub use audit::{AuditSource, ReadEvents};
 
+use broker::BrokerWatch;
 use decode::{Decoded, Decoder};
 use feed::{Feed, RESEND_S};
 
@@ -84,6 +86,7 @@ pub struct Uplink {
     last_receipt: u64,
     audit: Arc<dyn AuditSource>,
     feed: Feed,
+    broker: BrokerWatch,
     reading: Option<Reading>,
     read_again: Option<Instant>,
 }
@@ -131,6 +134,7 @@ impl Uplink {
             echo_topic: (link.session == Session::Persistent)
                 .then(|| format!("dormgate/v1/{gateway}/gateway/echo/uplink")),
         };
+        let broker = BrokerWatch::new(link.session, Arc::clone(&metrics));
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
         Ok(Self {
             decoder: Arc::new(Decoder { gateway: gateway.clone(), streams }),
@@ -146,6 +150,7 @@ impl Uplink {
             pending_acks: VecDeque::new(),
             last_receipt: 0,
             feed: Feed::new(audit_ack, audit.acked()),
+            broker,
             audit,
             reading: None,
             read_again: None,
@@ -199,11 +204,13 @@ impl Uplink {
 
     async fn happened(&mut self, event: Event) -> Result<(), GatewayGone> {
         match event {
-            Event::Up { .. } => {
+            Event::Up { session_present } => {
+                self.broker.up(session_present, Instant::now());
                 self.feed.start_again();
                 self.inbox.urgent(self.link_up.clone()).await
             }
             Event::Down { .. } => {
+                self.broker.down();
                 self.held.clear();
                 self.pending_acks.clear();
                 self.feed.start_again();
@@ -238,6 +245,7 @@ impl Uplink {
         };
         let input = match decoded {
             Decoded::Held(input) => {
+                self.broker.news(Instant::now());
                 // Before it is handed on, because the acknowledgement may come at once.
                 if let Some(token) = ack {
                     self.held.insert(receipt, token);
@@ -245,7 +253,12 @@ impl Uplink {
                 self.count_rejected(&input);
                 return self.inbox.urgent(input).await;
             }
-            Decoded::Passing(input) => Some(input),
+            Decoded::Passing(input) => {
+                if retain && matches!(input, Input::Head(_)) {
+                    self.broker.kept_head();
+                }
+                Some(input)
+            }
             Decoded::AuditAck { through, payload } => self.audit_acked(through, &payload, now),
             Decoded::Foreign => {
                 debug!(link = "uplink", "a topic that is not in the contract; ignored");
@@ -280,6 +293,7 @@ impl Uplink {
             UplinkOrder::Reply(reply) => (Up::Reply, up::encode(&*reply), Retention::UntilDelivered),
             UplinkOrder::Alarm(alarm) => (Up::Alarm, up::encode(&*alarm), Retention::UntilDelivered),
             UplinkOrder::Resync(resync) => {
+                self.broker.asks(&resync, Instant::now());
                 // An old request to send again would only be answered once more.
                 let retention = Retention::Newest(format!("resync/{}", resync.stream));
                 (Up::Resync, up::encode(&*resync), retention)
@@ -287,6 +301,7 @@ impl Uplink {
             // The link reports when it is up, and the gateway orders the state then.
             UplinkOrder::State(_) if !self.connection.is_up() => return,
             UplinkOrder::State(report) => {
+                self.broker.reached(&report.status.streams);
                 let body = state::encode(&report, self.connection.generation());
                 (Up::State, body, Retention::Newest("state".into()))
             }
@@ -333,8 +348,10 @@ impl Uplink {
         for (receipt, body) in std::mem::take(&mut self.pending_acks) {
             self.acknowledge(receipt, body);
         }
+        self.broker.tick(now);
         if self.feed.resend_is_due(now) {
             debug!(link = "uplink", "no audit-ack for {RESEND_S} s; sending again");
+            self.broker.audit_sent_again();
         }
         self.read_audit();
     }

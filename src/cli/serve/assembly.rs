@@ -87,7 +87,7 @@ pub(super) struct Assembly<'c> {
     pub(super) links: JoinSet<()>,
     metrics: Metrics,
     outlets: PortalOutlets,
-    shown: Links,
+    pub(super) shown: Links,
 }
 
 impl<'c> Assembly<'c> {
@@ -209,7 +209,7 @@ impl<'c> Assembly<'c> {
             insecure: config.insecure.clone(),
             streams: config.streams.iter().map(|s| (s.name.clone(), registers_of(s.allowed))).collect(),
         };
-        std::mem::take(&mut self.shown).register(&mut self.registry);
+        self.shown.clone().register(&mut self.registry);
         let (cards, outlets) = (state.list.len(), std::mem::take(&mut self.outlets));
         let engine = Engine::new(setup, state);
         let mut core = GatewayCore::new(engine, self.store.clone(), outlets, uplink, identity, self.metrics.clone());

@@ -58,7 +58,8 @@ async fn serve_with(
     let mut gateway = tokio::spawn(crate::gateway::run(core, inbox, store_events, parts.clock.clone(), over(&ended)));
 
     let registry = Arc::new(std::mem::take(&mut parts.registry));
-    let pages = Pages { registry, readiness: readiness.clone(), inbox: parts.inbox.clone() };
+    let (inbox, links) = (parts.inbox.clone(), parts.shown.clone());
+    let pages = Pages { registry, readiness: readiness.clone(), inbox, links };
     let (running, pages_served) = parts.pages(pages, &ended).await?;
     readiness.ready(Part::Gateway);
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")]);

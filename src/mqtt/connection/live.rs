@@ -3,14 +3,15 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use rumqttc::{Event as ClientEvent, Outgoing as ClientDid, Packet, Publish, SubscribeReasonCode};
+use rumqttc::{Event as ClientEvent, Outgoing as ClientDid, Packet, Publish, QoS, SubscribeReasonCode};
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use super::{AckToken, Connection, Event, Message, Phase};
 use crate::mqtt::backoff::STABLE_MS;
 use crate::mqtt::connect;
 use crate::mqtt::echo::ECHO_SLOW_MS;
+use crate::mqtt::faults::BrokerFault;
 use crate::mqtt::metrics::LinkMetrics;
 use crate::mqtt::outbox::{Outgoing, Retention};
 use crate::mqtt::pump::DisconnectReason;
@@ -68,19 +69,26 @@ impl Connection {
         let echo = self.setup.echo_topic.is_some();
         let wanted = self.setup.subscriptions.iter().map(Some).chain(echo.then_some(None));
         let mut echo_works = echo;
+        let (link, faults) = (self.setup.link, &self.metrics.faults);
+        [BrokerFault::RejectsSubscription, BrokerFault::LowersQos].into_iter().for_each(|fault| faults.over(fault));
         for (subscription, code) in wanted.zip(codes) {
             match (subscription, code) {
                 (Some(s), SubscribeReasonCode::Failure) => {
                     LinkMetrics::count(&self.metrics.refused_subscriptions);
-                    let link = self.setup.link;
-                    error!(link, filter = s.filter, "the broker refuses the subscription; check its access rules");
+                    let detail =
+                        format!("the broker rejects the subscription to `{}`; check its access rules", s.filter);
+                    faults.found(link, BrokerFault::RejectsSubscription, &s.filter, &detail);
                     if self.refused.insert(s.filter.clone()) {
                         self.events.push_back(Event::SubscriptionRefused { filter: s.filter.clone() });
                     }
                 }
                 (Some(s), SubscribeReasonCode::Success(granted)) => {
-                    if *granted as u8 != connect::qos(s.qos) as u8 {
-                        warn!(link = self.setup.link, filter = s.filter, ?granted, "the broker grants another QoS");
+                    if s.qos == Qos::AtLeastOnce && *granted == QoS::AtMostOnce {
+                        let detail = format!(
+                            "the broker grants QoS 0 for `{}`, where QoS 1 was asked for: messages are lost while the gateway is away, and resync brings them; allow QoS 1 at the broker, or set `session = \"clean\"`",
+                            s.filter
+                        );
+                        faults.found(link, BrokerFault::LowersQos, &s.filter, &detail);
                     }
                 }
                 (None, SubscribeReasonCode::Failure) => echo_works = false,
@@ -94,6 +102,7 @@ impl Connection {
         info!(link = self.setup.link, %url, session_present, connection = self.generation, "connected");
         self.failures = 0;
         self.last_failure.clear();
+        self.metrics.faults.over(BrokerFault::NeverSubscribes);
         self.metrics.up.store(1, Relaxed);
         self.events.push_back(Event::Up { session_present });
         if echo_works {
@@ -157,7 +166,10 @@ impl Connection {
         }
         let unconfirmed = self.outbox.oldest_unconfirmed().map(|at| at.elapsed()).unwrap_or_default();
         if !live.up && lasted > Duration::from_secs(SUBSCRIBED_WITHIN_S) {
-            self.lost(&DisconnectReason::Network(format!("no answer to the subscriptions in {SUBSCRIBED_WITHIN_S} s")));
+            let why = format!("no answer to the subscriptions in {SUBSCRIBED_WITHIN_S} s");
+            let detail = format!("{why}; the next broker of `urls` is tried, or the same again");
+            self.metrics.faults.found(self.setup.link, BrokerFault::NeverSubscribes, "", &detail);
+            self.lost(&DisconnectReason::Network(why));
         } else if unconfirmed > Duration::from_secs(CONFIRMED_WITHIN_S) {
             self.lost(&DisconnectReason::Network(format!("a message was not confirmed in {CONFIRMED_WITHIN_S} s")));
         }

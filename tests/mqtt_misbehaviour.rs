@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use dormgate::mqtt::{BrokerUrl, Connection, Event, LinkMetrics, LinkSpec, Outgoing, Retention, Session, Setup};
+use dormgate::mqtt::{
+    BrokerFault, BrokerUrl, Connection, Event, LinkMetrics, LinkSpec, Outgoing, Retention, Session, Setup, Will,
+};
 use dormgate::wire::topic::{Qos, Subscription};
 use scripted::*;
 
@@ -16,6 +18,10 @@ use scripted::*;
 const PACKET_BYTES_MAX: usize = 64 * 1024;
 
 fn link(broker: &Scripted) -> (Connection, Arc<LinkMetrics>) {
+    link_to(&[broker])
+}
+
+fn link_to(brokers: &[&Scripted]) -> (Connection, Arc<LinkMetrics>) {
     let setup = Setup {
         link: "test",
         session: Session::Persistent,
@@ -25,7 +31,7 @@ fn link(broker: &Scripted) -> (Connection, Arc<LinkMetrics>) {
         echo_topic: None,
     };
     let numbers = Arc::new(LinkMetrics::default());
-    let spec = LinkSpec::plain(vec![broker.url()], "link");
+    let spec = LinkSpec::plain(brokers.iter().map(|broker| broker.url()).collect(), "link");
     (Connection::new(spec, setup, Arc::clone(&numbers)).unwrap(), numbers)
 }
 
@@ -182,4 +188,116 @@ async fn a_missing_tls_file_is_named() {
     }
     let why = link.last_failure().unwrap();
     assert!(why.contains("no/such/ca.pem") && why.contains("check `ca_file`"), "{why}");
+}
+
+/// What is wrong with the broker, by name.
+fn faults(numbers: &LinkMetrics) -> Vec<BrokerFault> {
+    numbers.faults.all().into_iter().map(|(fault, _)| fault).collect()
+}
+
+#[tokio::test]
+async fn a_broker_that_closes_the_first_connections_unanswered_is_tried_again_and_blamed_only_if_it_goes_on() {
+    let broker = Scripted::start().await;
+    let (mut link, numbers) = link(&broker);
+    let link = tokio::spawn(async move { while !matches!(link.next().await, Event::Up { .. }) {} });
+    for n in 0..7 {
+        assert_eq!(faults(&numbers), [] as [BrokerFault; 0], "after {n}");
+        drop(broker.client().await);
+    }
+    let (mut client, _) = broker.client().await;
+    assert_eq!(faults(&numbers), [BrokerFault::ClosesUnanswered]);
+    report(&mut client, &CONNACK).await;
+    grant(&mut client, 1).await;
+    tokio::time::timeout(Duration::from_secs(60), link).await.unwrap().unwrap();
+    assert_eq!(faults(&numbers), [] as [BrokerFault; 0]);
+}
+
+#[tokio::test]
+async fn a_broker_that_closes_every_connection_of_a_client_with_a_retained_will_is_asked_for_retained_messages() {
+    let broker = Scripted::start().await;
+    let (plain, numbers) = link(&broker);
+    drop(plain);
+    let will = Will { topic: "state".into(), retain: true, payload: Arc::new(|_| b"offline".to_vec()) };
+    let setup = Setup {
+        link: "test",
+        session: Session::Persistent,
+        subscriptions: Vec::new(),
+        packet_bytes_max: PACKET_BYTES_MAX,
+        will: Some(will),
+        echo_topic: None,
+    };
+    let spec = LinkSpec::plain(vec![broker.url()], "link");
+    let mut link = Connection::new(spec, setup, Arc::clone(&numbers)).unwrap();
+    let link = tokio::spawn(async move {
+        loop {
+            link.next().await;
+        }
+    });
+    for _ in 0..7 {
+        drop(broker.client().await);
+    }
+    let detail = numbers.faults.all().pop().unwrap().1;
+    assert!(detail.contains("retain_available"), "{detail}");
+    link.abort();
+}
+
+#[tokio::test]
+async fn a_suback_that_never_comes_is_not_waited_for_and_the_next_broker_is_tried() {
+    let (never, other) = (Scripted::start().await, Scripted::start().await);
+    let (mut link, numbers) = link_to(&[&never, &other]);
+    let link = tokio::spawn(async move { while !matches!(link.next().await, Event::Up { .. }) {} });
+    let (mut client, _) = never.client().await;
+    report(&mut client, &CONNACK).await;
+    // It answers pings, so that it does not look dead.
+    let alive = tokio::spawn(async move {
+        while let Some((kind, _)) = packet(&mut client).await {
+            if kind == 0xC0 {
+                report(&mut client, &[0xD0, 0]).await;
+            }
+        }
+    });
+    let (mut client, _) = other.client().await;
+    assert_eq!(faults(&numbers), [BrokerFault::NeverSubscribes]);
+    report(&mut client, &CONNACK).await;
+    grant(&mut client, 1).await;
+    tokio::time::timeout(Duration::from_secs(60), link).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(60), alive).await.unwrap().unwrap();
+    assert_eq!(faults(&numbers), [] as [BrokerFault; 0]);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_silent_with_its_connection_open_is_left_for_the_next() {
+    let (dead, other) = (Scripted::start().await, Scripted::start().await);
+    let (mut link, numbers) = link_to(&[&dead, &other]);
+    let link = tokio::spawn(async move { while !matches!(link.next().await, Event::Down { .. }) {} });
+    let (mut silent, _) = dead.client().await;
+    report(&mut silent, &CONNACK).await;
+    grant(&mut silent, 1).await;
+    tokio::time::timeout(Duration::from_secs(60), link).await.unwrap().unwrap();
+    assert_eq!(numbers.disconnects.load(Relaxed), 1);
+    // It was asked for a sign of life, and gave none.
+    assert_eq!(packet(&mut silent).await.map(|(kind, _)| kind), Some(0xC0));
+}
+
+#[tokio::test]
+async fn a_granted_qos_below_the_one_asked_for_is_named_until_it_is_granted() {
+    let broker = Scripted::start().await;
+    let (mut link, numbers) = link(&broker);
+    let link = tokio::spawn(async move {
+        while !matches!(link.next().await, Event::Down { .. }) {}
+        while !matches!(link.next().await, Event::Up { .. }) {}
+    });
+    let (mut client, _) = broker.client().await;
+    report(&mut client, &CONNACK).await;
+    grant(&mut client, 0).await;
+    while faults(&numbers).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(faults(&numbers), [BrokerFault::LowersQos]);
+    drop(client);
+    let (mut client, _) = broker.client().await;
+    report(&mut client, &CONNACK).await;
+    grant(&mut client, 1).await;
+    tokio::time::timeout(Duration::from_secs(60), link).await.unwrap().unwrap();
+    assert_eq!(faults(&numbers), [] as [BrokerFault; 0]);
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use authority::Authority;
-use dormgate::mqtt::{ClientCert, Connection, Credentials, Event, LinkSpec, Secret, Session, Setup};
+use dormgate::mqtt::{BrokerFault, ClientCert, Connection, Credentials, Event, LinkSpec, Secret, Session, Setup};
 use mosquitto::{Mosquitto, Rules};
 
 fn plain() -> Setup {
@@ -78,4 +78,56 @@ async fn a_gateway_proves_itself_with_a_certificate_and_a_password_and_checks_th
     other_name.host = "127.0.0.1".into();
     let why = attempt(LinkSpec { urls: vec![other_name], ..spec }).await.unwrap_err();
     assert!(why.contains("not valid for name"), "{why}");
+}
+
+#[tokio::test]
+#[ignore = "needs mosquitto, which tests/run installs"]
+async fn a_renewed_certificate_is_used_at_the_next_connect_and_a_wrong_file_leaves_the_old_one_in_force() {
+    let directory = tempfile::tempdir().unwrap();
+    let ours = Authority::new();
+    let ca_file = ours.write(directory.path(), "ca");
+    let (cert, key) = ours.issue(directory.path(), "localhost");
+    let rules = Rules {
+        tls: Some((ca_file.clone(), cert, key)),
+        // The broker names clients by their certificates, and logs the names.
+        extra: "use_identity_as_username true\nlog_type all\n".into(),
+        ..Rules::default()
+    };
+    let mut broker = Mosquitto::start(rules);
+    let (cert_file, key_file) = ours.issue(directory.path(), "gateway");
+    let own = ClientCert { cert_file: cert_file.clone(), key_file: key_file.clone() };
+    let spec =
+        LinkSpec { ca_file: Some(ca_file), client_cert: Some(own), ..LinkSpec::plain(vec![broker.url()], "gateway") };
+    let mut link = Connection::new(spec, plain(), Arc::default()).unwrap();
+    let metrics = Arc::clone(link.metrics());
+    let until_up = async |link: &mut Connection| {
+        let up = async { while !matches!(link.next().await, Event::Up { .. }) {} };
+        tokio::time::timeout(Duration::from_secs(60), up).await.unwrap();
+    };
+    let users = |broker: &Mosquitto, name: &str| broker.log().matches(&format!("u'{name}'")).count();
+    until_up(&mut link).await;
+    assert_eq!((users(&broker, "gateway"), users(&broker, "renewed")), (1, 0), "{}", broker.log());
+
+    // Half of a renewal: the new certificate, and the key of the old one.
+    let (renewed_cert, renewed_key) = ours.issue(directory.path(), "renewed");
+    std::fs::copy(&renewed_cert, &cert_file).unwrap();
+    broker.restart(Duration::ZERO);
+    until_up(&mut link).await;
+    assert_eq!((users(&broker, "gateway"), users(&broker, "renewed")), (1, 0), "{}", broker.log());
+    let (fault, detail) = metrics.faults.all().pop().unwrap();
+    assert_eq!(fault, BrokerFault::TlsFiles);
+    assert!(detail.contains("do not fit") && detail.contains("`key_file`"), "{detail}");
+
+    // Gone altogether.
+    std::fs::remove_file(&key_file).unwrap();
+    broker.restart(Duration::ZERO);
+    until_up(&mut link).await;
+    assert_eq!(users(&broker, "gateway"), 1);
+    assert!(metrics.faults.all().pop().unwrap().1.contains("cannot read"));
+
+    std::fs::copy(&renewed_key, &key_file).unwrap();
+    broker.restart(Duration::ZERO);
+    until_up(&mut link).await;
+    assert_eq!((users(&broker, "gateway"), users(&broker, "renewed")), (0, 1), "{}", broker.log());
+    assert!(metrics.faults.all().is_empty());
 }

@@ -56,7 +56,7 @@ impl<S: Storage> Service<S> {
             link: "center",
             // What was not received is asked for, or sent again; a session would only keep old answers.
             session: Session::Clean,
-            subscriptions: subscriptions(center.gateways(), attention),
+            subscriptions: subscriptions(center.gateways(), attention, link.session),
             // A batch of the audit is the longest message of a gateway.
             packet_bytes_max: crate::wire::limits::UP_BYTES_MAX,
             will: None,
@@ -207,8 +207,9 @@ impl<S> Drop for Service<S> {
     }
 }
 
-/// What to subscribe to: the topics of one gateway, or those of all with one filter for each kind of message.
-fn subscriptions(gateways: &[GatewayId], attention: Attention) -> Vec<Subscription> {
+/// What to subscribe to: the topics of one gateway, or those of all with one filter for each kind of message. With QoS 0 where the
+/// session is clean, as at a gateway: on a cluster each subscription with QoS 1 is a replicated object.
+fn subscriptions(gateways: &[GatewayId], attention: Attention, session: Session) -> Vec<Subscription> {
     let kinds = match attention {
         Attention::Answers => &[Up::Ack, Up::Reply][..],
         Attention::Everything => Up::ALL,
@@ -217,7 +218,8 @@ fn subscriptions(gateways: &[GatewayId], attention: Attention) -> Vec<Subscripti
         [one] => Topic::Up(one.clone(), *up).to_string(),
         _ => topic::of_all_gateways(*up),
     };
-    kinds.iter().map(|up| Subscription { filter: filter(up), qos: Qos::AtLeastOnce }).collect()
+    let qos = if session == Session::Clean { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+    kinds.iter().map(|up| Subscription { filter: filter(up), qos }).collect()
 }
 
 /// Waits for the acks of these messages.

@@ -17,8 +17,8 @@ use crate::wire::topic::{Qos, Subscription};
 
 /// A silent broker is noticed after at most twice this time, in seconds.
 const KEEP_ALIVE_S: u64 = 5;
-/// The same where there are several brokers: a dead one whose connection stays open is left for the next within 5 s. One is not
-/// left sooner than need be, because there is nowhere to go and each ping is work for the broker of a whole campus.
+/// The same where there are several brokers: a dead one whose connection stays open is left for the next within 5 s. A single one
+/// is not left sooner than need be, because there is nowhere to go and each ping is work for the broker of a whole campus.
 const KEEP_ALIVE_OF_SEVERAL_S: u64 = 2;
 const _: () =
     assert!(2 * KEEP_ALIVE_OF_SEVERAL_S * 1000 + super::BACKOFF_MIN_MS < 5_000, "a dead broker is left within 5 s");
@@ -93,17 +93,24 @@ pub(super) struct Accepted {
 
 pub(super) type Attempt = BoxFuture<Result<Accepted, DisconnectReason>>;
 
-/// Connects to `url`, for the connection of this number. `clean`: give up whatever session the broker keeps.
-pub(super) fn connect(
-    (spec, tls_files): (LinkSpec, Arc<TlsFiles>),
-    setup: &Setup,
-    url: BrokerUrl,
-    clean: bool,
-    number: u64,
-) -> Attempt {
+/// What is particular to one attempt.
+pub(super) struct Try {
+    /// Where.
+    pub(super) url: BrokerUrl,
+    /// The number of the connection.
+    pub(super) number: u64,
+    /// Give up whatever session the broker keeps.
+    pub(super) clean: bool,
+    /// Brokers were slow to answer lately: a server of a cluster that elects a leader answers no pings for seconds.
+    pub(super) patient: bool,
+}
+
+/// Connects to a broker.
+pub(super) fn connect(spec: LinkSpec, tls_files: Arc<TlsFiles>, setup: &Setup, attempt: Try) -> Attempt {
+    let Try { url, number, clean, patient } = attempt;
     let clean = clean || setup.session == Session::Clean;
     let (will, packet_bytes_max) = (setup.will.clone(), setup.packet_bytes_max);
-    let keep_alive_s = if spec.urls.len() > 1 { KEEP_ALIVE_OF_SEVERAL_S } else { KEEP_ALIVE_S };
+    let keep_alive_s = if spec.urls.len() > 1 && !patient { KEEP_ALIVE_OF_SEVERAL_S } else { KEEP_ALIVE_S };
     Box::pin(async move {
         let mut options = MqttOptions::new(&spec.client_id, &url.host, url.port);
         options

@@ -15,8 +15,8 @@ use rumqttc::{AsyncClient, Event as ClientEvent, Outgoing as ClientDid};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tracing::{debug, error, info, warn};
 
-use super::backoff::{Backoff, Disconnects};
-use super::connect::{self, Accepted, Attempt, LinkError, Setup};
+use super::backoff::{Backoff, Disconnects, STABLE_MS};
+use super::connect::{self, Accepted, Attempt, LinkError, Setup, Try};
 use super::echo::Echo;
 use super::faults::BrokerFault;
 use super::metrics::LinkMetrics;
@@ -112,6 +112,8 @@ pub struct Connection {
     failures: u64,
     /// Attempts in a row that the broker ended before CONNACK.
     closed_unanswered: u32,
+    /// The last connection ended soon, because pings were not answered: the next ones are given more time.
+    patient: bool,
     last_failure: String,
     /// The broker's session is to be given up on the next connection; the URL stays until then.
     reset_session: bool,
@@ -145,6 +147,7 @@ impl Connection {
             disconnects: Disconnects::default(),
             failures: 0,
             closed_unanswered: 0,
+            patient: false,
             last_failure: String::new(),
             reset_session: false,
             echo: Echo::new(0),
@@ -267,9 +270,9 @@ impl Connection {
                 sleep.await;
                 let Some(url) = self.spec.urls.get(self.url % self.spec.urls.len().max(1)).cloned() else { return };
                 debug!(link = self.setup.link, %url, "connecting");
-                let number = self.generation + 1;
-                let spec = (self.spec.clone(), Arc::clone(&self.tls_files));
-                let attempt = connect::connect(spec, &self.setup, url, self.reset_session, number);
+                let (number, clean) = (self.generation + 1, self.reset_session);
+                let attempt = Try { url, number, clean, patient: self.patient };
+                let attempt = connect::connect(self.spec.clone(), Arc::clone(&self.tls_files), &self.setup, attempt);
                 self.phase = Phase::Connecting(attempt);
             }
             Phase::Connecting(attempt) => match attempt.await {
@@ -370,6 +373,8 @@ impl Connection {
         }
         LinkMetrics::count(&self.metrics.disconnects);
         warn!(link = self.setup.link, lasted_ms = lasted.as_millis(), "connection lost: {}", reason.text());
+        let is_short = lasted < Duration::from_millis(STABLE_MS);
+        self.patient = is_short && (self.patient || matches!(reason, DisconnectReason::Silent));
         self.judge(reason, lasted);
         self.events.push_back(Event::Down { why: reason.text().to_owned() });
         if !self.reset_session {
@@ -390,7 +395,7 @@ impl Connection {
                     self.reset_session = true;
                 }
             }
-            DisconnectReason::Network(_) | DisconnectReason::Closed(_) => {
+            DisconnectReason::Network(_) | DisconnectReason::Closed(_) | DisconnectReason::Silent => {
                 if self.disconnects.network(lasted) {
                     LinkMetrics::count(&self.metrics.takeovers);
                     let id = &self.spec.client_id;

@@ -26,6 +26,8 @@ pub(super) enum DisconnectReason {
     Network(String),
     /// The broker, or something on the way to it, ended the connection.
     Closed(String),
+    /// The broker answers no pings, and the connection is still open.
+    Silent,
     /// The broker sent something that cannot be decoded or was not asked for.
     Protocol(String),
 }
@@ -34,6 +36,7 @@ impl DisconnectReason {
     pub(super) fn text(&self) -> &str {
         match self {
             Self::Network(text) | Self::Closed(text) | Self::Protocol(text) => text,
+            Self::Silent => "the broker does not answer pings",
         }
     }
 }
@@ -47,7 +50,7 @@ impl From<&ConnectionError> for DisconnectReason {
                 StateError::Io(io) | StateError::Deserialization(rumqttc::Error::Io(io)) if is_end(io) => {
                     Self::Closed(text)
                 }
-                StateError::AwaitPingResp => Self::Network("the broker does not answer pings".into()),
+                StateError::AwaitPingResp => Self::Silent,
                 StateError::Io(_) | StateError::Deserialization(rumqttc::Error::Io(_)) => Self::Network(text),
                 StateError::InvalidState
                 | StateError::Unsolicited(_)

@@ -200,3 +200,28 @@ async fn a_change_that_reached_a_gateway_but_not_its_disk_is_delivered_again() {
     site.expect_everywhere(CARD, "cancelled").await;
     gateway.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_clean_session_what_was_missed_is_asked_for_on_return_without_any_head() {
+    let mut site = Site::new().await;
+    site.uplink = Some("session = \"clean\"\nresync_spread_s = 0".into());
+    let gateway = site.start().await;
+    admit(&mut site, CARD, "h1").await;
+    assert_eq!(site.reason(GATE, CARD).await, "granted");
+    gateway.stop().await;
+
+    // No head was ever published, and the broker keeps no message for a clean session.
+    let away = site.peer.mark();
+    let change = site.cards.next(&json!([cancel(CARD)]));
+    site.peer.report(&site.cards.topic(), change).await;
+    let gateway = site.start().await;
+    let resync = site.resync(away, "card-office").await;
+    assert_eq!((&resync["reason"], &resync["have"]["seq"]), (&json!("gap"), &json!(1)), "{resync}");
+    site.resync(away, "apartment").await;
+    let again = site.cards.sign(&site.cards.numbered("xing1", 2, &json!([cancel(CARD)])));
+    site.peer.report(&down("changes"), again).await;
+    let ack = site.ack(away, "card-office", 2).await;
+    assert_eq!((&ack["outcome"], &ack["revoked"]), (&json!("applied"), &json!([CARD])), "{ack}");
+    assert_eq!(site.reason(GATE, CARD).await, "cancelled");
+    gateway.stop().await;
+}

@@ -9,6 +9,8 @@ mod authority;
 mod center;
 #[path = "../support/mosquitto.rs"]
 mod mosquitto;
+#[path = "../support/nats.rs"]
+mod nats;
 #[path = "../support/peer.rs"]
 mod peer;
 #[path = "../support/program.rs"]
@@ -16,7 +18,10 @@ mod program;
 #[path = "../support/site.rs"]
 mod site;
 
+mod away;
 mod bad_input;
+mod campus;
+mod cluster;
 mod commands;
 mod damage;
 mod kill;

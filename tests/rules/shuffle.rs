@@ -317,11 +317,9 @@ impl Proof {
         for effect in effects {
             match effect {
                 Effect::Record(record) => self.records.push(*record),
-                Effect::Acknowledge { after, ack, .. } => {
-                    if ack.snapshot.is_none() && ack.outcome != Outcome::Stale {
-                        let place = Self::place_of(ack.stream.unwrap().as_str());
-                        self.waiting.push((after, place, ack.at.unwrap().seq));
-                    }
+                Effect::Acknowledge { after, ack, .. } if ack.snapshot.is_none() && ack.outcome != Outcome::Stale => {
+                    let place = Self::place_of(ack.stream.unwrap().as_str());
+                    self.waiting.push((after, place, ack.at.unwrap().seq));
                 }
                 Effect::Order(PortalOrder::Answer { portal, decision: Decision::Grant(grant), .. }) => {
                     self.grants += 1;

@@ -58,6 +58,11 @@ impl Mosquitto {
         BrokerUrl { tls, host, port: self.address.port() }
     }
 
+    /// What it has logged since it was last started.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
     /// Ends it and starts it again at the same port.
     pub fn restart(&mut self, pause: Duration) {
         self.stop();

@@ -22,17 +22,19 @@ mod rig;
 use brokers::*;
 use cable::Cable;
 use dormgate::access::change::{ErrorCode, Position};
-use dormgate::access::effect::{Ack, Alarm, Outcome};
+use dormgate::access::effect::{Ack, Alarm, Have, Outcome, Resync, ResyncReason};
+use dormgate::access::engine::StreamStatus;
 use dormgate::access::event::AlarmKind;
 use dormgate::access::id::Timestamp;
 use dormgate::access::input::{Input, MessageKind, Receipt, ReceivedChanges, RejectedMessage};
 use dormgate::config::AuditAckBy;
 use dormgate::gateway::ports::{Inbox, InboxReceiver, StateReport, UplinkOrder};
-use dormgate::mqtt::{BrokerUrl, Connection, LinkMetrics, LinkSpec, Session};
+use dormgate::mqtt::{BrokerFault, BrokerUrl, Connection, LinkMetrics, LinkSpec, Outgoing, Session};
 use dormgate::store::StoredEvent;
 use dormgate::uplink::{AuditSource, ReadEvents, Uplink, UplinkSpec};
 use dormgate::wire::allowed::OpName;
 use dormgate::wire::envelope::{Scope, StreamSpec, sign};
+use dormgate::wire::topic::Qos;
 use dormgate::wire::up::{AuditBody, decode as up_body};
 use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
@@ -90,6 +92,64 @@ async fn with_a_clean_session_the_broker_keeps_nothing_for_the_gateway() {
         assert!(again.is_empty(), "{again:?}");
         deliver(&mut center, reporting(CHANGES, change(2))).await;
         assert_eq!(rig.changes().await.changes.at.seq, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_that_arrives_with_qos_0_is_handed_on_and_acknowledged_to_the_center() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        let mut center = center(&url).await;
+        // As what NATS clients publish arrives at an MQTT client, whatever it subscribed with.
+        center.publish(Outgoing { qos: Qos::AtMostOnce, ..reporting(CHANGES, change(1)) }).unwrap();
+        let received = tokio::select! {
+            received = rig.changes() => received,
+            () = async { loop { center.next().await; } } => unreachable!(),
+        };
+        rig.acknowledge(received.receipt).await;
+        assert_eq!(up_body::<Ack>(&up(&mut center, "ack").await).unwrap().at.unwrap().seq, received.receipt.0);
+    })
+    .await;
+}
+
+fn lacking(have: u64, missing: &[(u64, u64)]) -> UplinkOrder {
+    let have = Have { epoch: 1, seq: have };
+    let (stream, missing) = ("office".parse().unwrap(), missing.to_vec());
+    UplinkOrder::Resync(Box::new(Resync { stream, reason: ResyncReason::Gap, have, missing }))
+}
+
+#[tokio::test]
+async fn a_broker_that_keeps_the_session_and_loses_messages_or_answers_is_named() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut rig = Rig::start(&url, AuditAckBy::Center).await;
+        let faults = |rig: &Rig| rig.metrics.faults.all().into_iter().map(|(fault, _)| fault).collect::<Vec<_>>();
+        let mut center = center(&url).await;
+        let mut asks = async |rig: &Rig, order: UplinkOrder| {
+            rig.orders.send(order).await.unwrap();
+            up(&mut center, "resync").await;
+        };
+        // A new session has nothing to lose.
+        asks(&rig, lacking(3, &[(4, 6)])).await;
+        assert_eq!(faults(&rig), [] as [BrokerFault; 0]);
+        rig.break_connection().await;
+        // Not a hole: what the head counts may still be on its way.
+        asks(&rig, lacking(3, &[])).await;
+        assert_eq!(faults(&rig), [] as [BrokerFault; 0]);
+        asks(&rig, lacking(3, &[(4, 6)])).await;
+        assert_eq!(faults(&rig), [BrokerFault::LosesMessages]);
+        asks(&rig, lacking(3, &[(4, 6)])).await;
+        assert_eq!(faults(&rig), [BrokerFault::LosesMessages, BrokerFault::DropsAnswers]);
+        // They came after all.
+        let mut state = report(1);
+        let office =
+            StreamStatus { name: "office".parse().unwrap(), epoch: 1, seq: 6, missing: 0, digest: None, age_s: None };
+        state.status.streams = vec![office];
+        rig.orders.send(UplinkOrder::State(state)).await.unwrap();
+        up(&mut center, "state").await;
+        assert_eq!(faults(&rig), [BrokerFault::LosesMessages]);
     })
     .await;
 }

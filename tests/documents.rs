@@ -184,3 +184,17 @@ fn the_access_rules_let_gateway_and_portal_do_their_work_and_no_more() {
     }
     assert!(!allows(&campus, "card-office", "write", &Topic::Down(g, Down::Command).to_string()));
 }
+
+#[test]
+fn the_files_for_both_generations_of_mosquitto_configure_the_same() {
+    for folder in ["deploy", "deploy/campus"] {
+        let lines = |file: &str| {
+            let text = read(&format!("{folder}/{file}"));
+            let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+            // The plugins of 2.1 take what were options of the broker before.
+            let lines = lines.filter(|line| !line.starts_with("global_plugin "));
+            lines.map(|line| line.trim_start_matches("plugin_opt_").to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(lines("mosquitto.conf"), lines("mosquitto-2.1.conf"), "{folder}");
+    }
+}

@@ -47,7 +47,7 @@ async fn a_gateway_proves_itself_with_a_certificate_and_a_password_and_checks_th
     let (cert, key) = ours.issue(directory.path(), "localhost");
     let rules = Rules {
         tls: Some((ca_file.clone(), cert, key)),
-        user: Some(("xing1".into(), "correct horse".into())),
+        users: vec![("xing1".into(), "correct horse".into())],
         ..Rules::default()
     };
     let broker = Mosquitto::start(rules);

@@ -32,7 +32,7 @@ use crate::mqtt::{
 use crate::store::StoredEvent;
 use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::state;
-use crate::wire::topic::{self, Down, Qos, Topic, Up};
+use crate::wire::topic::{self, Down, Topic, Up};
 use crate::wire::up;
 
 pub use audit::{AuditSource, ReadEvents};
@@ -108,12 +108,12 @@ impl Uplink {
         let campus = streams.iter().any(|s| s.scope == Scope::Campus);
         let campus_changes = Topic::Campus(Down::Changes).to_string();
         let campus_prefix = campus_changes.trim_end_matches("changes");
-        let mut subscriptions = topic::uplink_subscriptions(&gateway);
+        // Of a clean session, heads and numbers show what was missed, and resync brings it.
+        let mut subscriptions = match link.session {
+            Session::Persistent => topic::uplink_subscriptions(&gateway),
+            Session::Clean => topic::uplink_subscriptions_clean(&gateway),
+        };
         subscriptions.retain(|s| campus || !s.filter.starts_with(campus_prefix));
-        // Heads and numbers show what was missed, and resync brings it.
-        if link.session == Session::Clean {
-            subscriptions.iter_mut().for_each(|s| s.qos = Qos::AtMostOnce);
-        }
         let link_up = Input::LinkUp {
             spread_ms: u64::from(link.resync_spread_s).saturating_mul(1000),
             ask_every_stream: link.session == Session::Clean,

@@ -227,6 +227,12 @@ pub fn uplink_subscriptions(g: &GatewayId) -> Vec<Subscription> {
     ]
 }
 
+/// The same where the broker keeps no session: everything with QoS 0, in one filter for each audience.
+#[must_use]
+pub fn uplink_subscriptions_clean(g: &GatewayId) -> Vec<Subscription> {
+    [g.as_str(), CAMPUS].map(|audience| Subscription::new(format!("{ROOT}/{audience}/down/#"), Qos::AtMostOnce)).into()
+}
+
 /// The filter for messages of kind `up` of all gateways.
 #[must_use]
 pub fn of_all_gateways(up: Up) -> String {

@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
+use dormgate::center::SignedMessage;
 use dormgate::mqtt::{Connection, Event, LinkSpec, Outgoing, Retention, Session, Setup};
 use dormgate::workbench::broker::Broker;
-use dormgate::workbench::center::SignedMessage;
 
 use crate::campus::{Campus, card, enrol, issue, now, report_lost};
 use crate::mosquitto::{Mosquitto, Rules};
@@ -45,7 +45,8 @@ async fn three_thousand_changes_published_while_the_gateway_was_away_are_all_in_
     let service = campus.service(&urls, Session::Persistent);
     let gateway = campus.gateway_at(&urls, "", &local.url());
     gateway.logged("session_present").await;
-    service.publish((0..CARDS).flat_map(|n| [issue(n), enrol(n, 0)]).collect()).await.unwrap();
+    let gateway_id = Campus::gateway();
+    service.publish(Some(&gateway_id), (0..CARDS).flat_map(|n| [issue(n), enrol(n, 0)]).collect()).await.unwrap();
     campus.until_equal().await;
     gateway.stop().await;
     assert!(service.close(std::time::Duration::from_secs(30)).await);
@@ -65,7 +66,7 @@ async fn three_thousand_changes_published_while_the_gateway_was_away_are_all_in_
     let is_revocation = |n: usize| n % REVOKED_EVERY == REVOKED_EVERY - 1;
     for n in 0..CHANGES {
         let op = if is_revocation(n) { report_lost(n / REVOKED_EVERY) } else { enrol(n % CARDS, n) };
-        publish(&mut publisher, &center.publish_ops(&[op], now()).unwrap()).await;
+        publish(&mut publisher, &center.publish_ops(Some(&gateway_id), &[op], now()).unwrap()).await;
     }
     let heads = center.heads(now()).unwrap();
     publish(&mut publisher, &heads).await;

@@ -8,11 +8,11 @@ use dormgate::access::change::{Op, Subject};
 use dormgate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
 use dormgate::access::id::{CardUid, GatewayId, Timestamp};
 use dormgate::access::portal::PortalKind;
+use dormgate::center::{Attention, Center, Layout, Service, create};
 use dormgate::clock::Clock;
 use dormgate::config;
 use dormgate::mqtt::{BrokerUrl, LinkSpec, Session};
 use dormgate::wire::digest;
-use dormgate::workbench::center::{Attention, Center, Layout, Service, create};
 use serde_json::Value;
 
 use crate::program::{Program, page_by_socket, within};
@@ -32,13 +32,13 @@ impl Campus {
         Self { dir, streams }
     }
 
-    fn gateway() -> GatewayId {
+    pub fn gateway() -> GatewayId {
         "xing1".parse().unwrap()
     }
 
     /// The center as it is on disk.
     pub fn center(&self) -> Center {
-        Center::open(&self.dir.path().join("center"), &Self::gateway()).unwrap()
+        Center::open(&self.dir.path().join("center"), &[Self::gateway()]).unwrap()
     }
 
     /// The center at work at these brokers.
@@ -122,9 +122,11 @@ impl Campus {
     pub async fn until_equal(&self) {
         let center = self.center();
         let streams = config::streams(center.configuration()).unwrap();
-        for (stream, at) in center.positions() {
-            let allowed = streams.iter().find(|spec| spec.name == *stream).unwrap().allowed;
-            let digest = digest::of(center.list(), &digest::registers_of(allowed)).sha256;
+        for (journal, at) in center.positions() {
+            let stream = journal.stream;
+            let allowed = streams.iter().find(|spec| spec.name == stream).unwrap().allowed;
+            let list = center.list(&journal.audience).expect("it has published");
+            let digest = digest::of(list, &digest::registers_of(allowed)).sha256;
             let is_equal = |status: &Value| {
                 let all = status["streams"].as_array().unwrap();
                 let here = all.iter().find(|here| here["name"] == stream.as_str()).unwrap();

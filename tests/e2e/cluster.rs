@@ -2,9 +2,9 @@
 
 use tokio::time::Instant;
 
+use dormgate::center::Service;
 use dormgate::mqtt::{BrokerUrl, Session};
 use dormgate::workbench::broker::Broker;
-use dormgate::workbench::center::Service;
 
 use crate::campus::{Campus, card, enrol, issue, report_lost};
 use crate::nats::Cluster;
@@ -24,7 +24,7 @@ async fn load(service: &Service, from: usize, lose: impl FnOnce()) -> Instant {
             lose.take().unwrap()();
         }
         let op = if n % 10 == 0 { report_lost(n / 10 % CARDS) } else { enrol(n % CARDS, n) };
-        service.publish(vec![op]).await.unwrap();
+        service.publish(Some(&Campus::gateway()), vec![op]).await.unwrap();
     }
     lost_at
 }
@@ -44,7 +44,10 @@ async fn a_gateway_leaves_a_dead_server_of_a_cluster_for_the_next_and_converges_
     let more = "session = \"clean\"\nresync_spread_s = 0";
     let gateway = campus.gateway_at(&[first.clone(), second.clone(), third.clone()], more, &local.url());
     connected_to(&gateway, &first).await;
-    service.publish((0..CARDS).flat_map(|n| [issue(n), enrol(n, 0)]).collect()).await.unwrap();
+    service
+        .publish(Some(&Campus::gateway()), (0..CARDS).flat_map(|n| [issue(n), enrol(n, 0)]).collect())
+        .await
+        .unwrap();
     campus.until_equal().await;
 
     // Its connections stay open, and nothing comes.

@@ -23,7 +23,7 @@ async fn a_gateway_with_certificate_user_and_password_serves_and_one_with_a_wron
     let (cert, key) = campus.issue(directory.path(), "localhost");
     let rules = Rules {
         tls: Some((ca_file.clone(), cert, key)),
-        user: Some(("xing1".into(), "correct horse".into())),
+        users: vec![("xing1".into(), "correct horse".into())],
         ..Rules::default()
     };
     let broker = Mosquitto::start(rules);

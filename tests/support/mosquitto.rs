@@ -22,8 +22,8 @@ pub fn real_parts() -> bool {
 pub struct Rules {
     /// CA, server certificate and key: TLS with client certificates wanted.
     pub tls: Option<(PathBuf, PathBuf, PathBuf)>,
-    /// User name and password wanted.
-    pub user: Option<(String, String)>,
+    /// Users and their passwords; none: anybody may connect.
+    pub users: Vec<(String, String)>,
     /// Whether sessions and retained messages survive a stop.
     pub persistent: bool,
     /// Further lines of its configuration.
@@ -96,14 +96,16 @@ fn launch(rules: &Rules, address: SocketAddr, directory: &Path) -> Option<Child>
     if root {
         text.insert_str(0, "user root\n");
     }
-    match &rules.user {
-        None => text.push_str("allow_anonymous true\n"),
-        Some((user, password)) => {
-            let file = directory.join("passwords");
-            let made = Command::new("mosquitto_passwd").args(["-b", "-c"]).arg(&file).args([user, password]).status();
+    if rules.users.is_empty() {
+        text.push_str("allow_anonymous true\n");
+    } else {
+        let file = directory.join("passwords");
+        std::fs::write(&file, "").expect("a file of passwords");
+        for (user, password) in &rules.users {
+            let made = Command::new("mosquitto_passwd").arg("-b").arg(&file).args([user, password]).status();
             assert!(made.expect("mosquitto_passwd").success());
-            writeln!(text, "allow_anonymous false\npassword_file {}", file.display()).expect("text");
         }
+        writeln!(text, "allow_anonymous false\npassword_file {}", file.display()).expect("text");
     }
     if let Some((ca, cert, key)) = &rules.tls {
         let (ca, cert, key) = (ca.display(), cert.display(), key.display());

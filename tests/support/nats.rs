@@ -18,6 +18,11 @@ const CONNECT: [u8; 19] = [0x10, 17, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 
 /// `CONNACK`, accepted, no session (3.2).
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 
+/// The password of every user of the shipped rules.
+pub const PASSWORD: &str = "correct-horse";
+/// Where those rules look for it.
+const PASSWORDS: [&str; 4] = ["NANHU_XING1_PASSWORD", "CARD_OFFICE_PASSWORD", "APARTMENT_PASSWORD", "GATE_IN_PASSWORD"];
+
 struct Node {
     child: Child,
     mqtt: SocketAddr,
@@ -132,6 +137,7 @@ fn launch(extra: &str, servers: usize, directory: &Path) -> Option<Vec<Node>> {
         std::fs::write(&config, text).expect("the configuration is written");
         let log = std::fs::File::create(directory.join(format!("{place}.log"))).expect("a log");
         let child = Command::new("nats-server")
+            .envs(PASSWORDS.map(|name| (name, PASSWORD)))
             .arg("-c")
             .arg(&config)
             .stdin(Stdio::null())

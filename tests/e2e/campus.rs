@@ -85,7 +85,7 @@ impl Campus {
         .await
     }
 
-    /// What the gateway says of a card at its gate.
+    /// The reason that the gateway gives for a card at its gate.
     pub async fn reason(&self, card: CardUid) -> String {
         let answer = self.asked(&format!("/api/v1/query?uid={card}&portal=gate-in")).await.expect("it serves");
         answer["verdicts"][0]["reason"].as_str().unwrap().to_owned()

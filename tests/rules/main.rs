@@ -34,5 +34,6 @@ mod shuffle;
 mod simulation;
 mod slots;
 mod snapshots;
+mod stampede;
 mod streams;
 mod unexpected_off;

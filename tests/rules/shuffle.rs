@@ -32,7 +32,7 @@ const HOLDERS: usize = 120;
 const CARDS: usize = 2 * HOLDERS;
 /// Seeds of a plain `cargo test`.
 const SEEDS_QUICK: u64 = 4;
-/// Seeds of `tests/run`, in some two minutes on 2 processors; `SEEDS=1000` is the whole proof, which `tests/run` says how to run.
+/// Seeds of `tests/run`, in some two minutes on 2 processors; `SEEDS=1000` is the whole proof; the head of `tests/run` has its command.
 const SEEDS_WHOLE: u64 = 100;
 /// More than this many missing messages are answered by a snapshot.
 const CHANGES_AGAIN_MAX: usize = 400;

@@ -493,7 +493,8 @@ pub fn assert_same_state(folded: &State, live: &State) {
     assert_eq!(folded.last_n, live.last_n, "last event");
 }
 
-fn owned_by(stream: &str) -> RegisterKinds {
+/// The registers that a stream owns.
+pub fn owned_by(stream: &str) -> RegisterKinds {
     let owns = |kind: &RegisterKind| (*kind == RegisterKind::Standing) == (stream == OFFICE);
     RegisterKind::ALL.iter().copied().filter(owns).collect()
 }

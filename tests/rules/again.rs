@@ -13,7 +13,7 @@ const BOX: &str = "power-412";
 fn gate(place: usize) -> World {
     let mut portals = portals();
     portals[place].debounce_ms = 5_000;
-    let mut w = World::of(Policy::default(), portals);
+    let mut w = World::of(Policy::default(), portals, Vec::new());
     w.resident("A", "p1");
     w
 }
@@ -57,7 +57,7 @@ fn a_gate_opened_again_within_the_debounce_is_not_forced() {
 #[test]
 fn a_lossy_box_raises_an_unknown_card_once() {
     const W26: Transform = Transform { turn: Turn::AsSent, form: Form::Last(3) };
-    let mut w = World::reading(Policy::default(), portals(), vec![(name(BOX), W26)]);
+    let mut w = World::of(Policy::default(), portals(), vec![(name(BOX), W26)]);
     w.resident("A", "p1");
     let mut alarms = 0;
     for _ in 0..5 {
@@ -201,7 +201,7 @@ fn a_denied_card_shown_again_within_the_debounce_still_takes_the_slot() {
     for debounce_ms in [0, 5_000] {
         let mut portals = portals();
         portals[4].debounce_ms = debounce_ms;
-        let mut w = World::of(Policy::default(), portals);
+        let mut w = World::of(Policy::default(), portals, Vec::new());
         w.resident("A", "p1").resident("R", "p2").publish(vec![op::report_lost("uid:R")]);
         let put = |w: &mut World, card: &str| {
             let request = w.request(BOX, Presented::Card(uid(card)));

@@ -185,7 +185,7 @@ fn a_restart_cuts_the_card_that_may_not_and_leaves_the_one_that_may() {
     let mut state = w.folded();
     assert_eq!(state.boxes.len(), 2);
     // Known to be lost by the disk, but killed before the cut was recorded.
-    let lost = w.received("card-office", crate::world::at(1, 9), Ok(vec![op::report_lost("uid:A")]));
+    let lost = w.message("card-office", crate::world::at(1, 9), Ok(vec![op::report_lost("uid:A")]));
     let dormgate::access::input::Input::Changes(received) = lost else { unreachable!() };
     state.apply(&received.changes, &Policy::default(), w.now());
     let seen = w.restart_with(state);
@@ -406,7 +406,7 @@ fn a_posture_that_ends_and_one_that_begins_reach_a_box_that_is_on() {
 #[test]
 fn a_box_taken_out_of_the_configuration_is_forgotten_at_the_next_start() {
     let mut w = occupied();
-    w.portals.retain(|p| p.id.as_str() != "power-412");
+    w.setup.portals.retain(|p| p.id.as_str() != "power-412");
     w.restart();
     assert!(!w.is_on("power-412"));
     w.assert_replay_is_life();

@@ -90,7 +90,7 @@ fn received_of(messages: &[Vec<Op>], accepted: &[usize]) -> Vec<(Revision, Op)> 
 
 fn agree(w: &World, received: &model::Received, require_issue: bool) -> Result<(), TestCaseError> {
     for card in CARDS {
-        for portal in &w.portals {
+        for portal in &w.setup.portals {
             let reported = &w.engine.query(uid(card), Some(&portal.id), w.now()).unwrap()[0];
             let expected = match portal.direction {
                 Some(Direction::Out) => "exit",
@@ -119,7 +119,7 @@ proptest! {
             let (stream, epoch, seq) = place(i);
             let could = CARDS.map(|c| model::could_open(&received, uid(c), w.now().wall, require_issue));
             let on_before = w.is_on("power-412");
-            let seen = w.report_at(stream, at(epoch, seq), messages[i].clone());
+            let seen = w.publish_at(stream, at(epoch, seq), messages[i].clone());
             if seen.ack().outcome == Outcome::Applied {
                 accepted.push(i);
                 received = received_of(&messages, &accepted);
@@ -135,7 +135,7 @@ proptest! {
             prop_assert_eq!(revoked, expected);
             agree(&w, &received, require_issue)?;
             // A box that is on is on by right, and the ack reports what was cut.
-            let box_412 = w.portals.iter().find(|p| p.id.as_str() == "power-412").unwrap().clone();
+            let box_412 = w.setup.portals.iter().find(|p| p.id.as_str() == "power-412").unwrap().clone();
             if let Some(on) = w.engine.boxes().get("power-412").and_then(|b| b.source()?.card()) {
                 prop_assert_eq!(model::judge(&received, on, &box_412, w.now().wall, require_issue), "granted");
             }

@@ -11,9 +11,9 @@ pub const RESIDENT: &str = "gate:* door:412 power_box:412";
 pub fn damaged() -> World {
     let mut w = World::new();
     w.head(OFFICE, at(1, 0));
-    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
-    w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
-    w.report_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
+    w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    w.publish_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
     w.present("power-412", "B");
     w.restart();
     let (from, to) = (w.journal.last().unwrap().event.n + 1, w.journal.last().unwrap().event.n + 10);
@@ -34,18 +34,18 @@ fn nothing_is_granted_from_a_damaged_list_and_boxes_go_off() {
 #[test]
 fn a_damaged_list_is_whole_again_when_the_centers_head_is_reached_and_not_before() {
     let mut w = damaged();
-    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
     w.head(APARTMENT, at(1, 1));
     // All that the gateway remembers to have received is here again, but it had received more.
-    w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
-    w.report_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
+    w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    w.publish_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
     assert_eq!(w.present("gate-in", "B"), "unknown_credential");
     w.head(OFFICE, at(1, 4));
     assert_eq!(w.present("gate-in", "B"), "unknown_credential");
-    w.report_at(OFFICE, at(1, 4), vec![op::cancel("uid:A")]);
+    w.publish_at(OFFICE, at(1, 4), vec![op::cancel("uid:A")]);
     assert_eq!(w.present("gate-in", "A"), "cancelled", "what is known against a card holds");
     w.assert_replay_is_life();
-    w.report_at(OFFICE, at(1, 3), vec![op::issue("R", "p3")]);
+    w.publish_at(OFFICE, at(1, 3), vec![op::issue("R", "p3")]);
     assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("cancelled", "granted"));
     w.assert_replay_is_life();
 }
@@ -53,9 +53,9 @@ fn a_damaged_list_is_whole_again_when_the_centers_head_is_reached_and_not_before
 #[test]
 fn a_new_epoch_does_not_repair_a_damaged_list() {
     let mut w = damaged();
-    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
     w.head(APARTMENT, at(1, 1));
-    w.report_at(OFFICE, at(2, 1), vec![op::issue("R", "p3")]);
+    w.publish_at(OFFICE, at(2, 1), vec![op::issue("R", "p3")]);
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
     w.head(OFFICE, at(2, 1));
     assert_eq!(w.present("gate-in", "A"), "granted");

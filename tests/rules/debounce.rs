@@ -11,7 +11,7 @@ use crate::world::{Seen, World, name, op, portals, uid};
 fn gate() -> World {
     let mut portals = portals();
     portals[0].debounce_ms = 5_000;
-    World::of(Policy::default(), portals)
+    World::of(Policy::default(), portals, Vec::new())
 }
 
 /// A card shown to a reader that numbers nothing.
@@ -77,5 +77,5 @@ fn a_portal_without_the_time_counts_every_read() {
         let request = w.request("door-412", Presented::Card(uid("A")));
         assert!(w.input(Input::Request(request)).recorded().contains(&EventKind::Decision));
     }
-    assert_eq!(w.portals[3].id, name("door-412"));
+    assert_eq!(w.setup.portals[3].id, name("door-412"));
 }

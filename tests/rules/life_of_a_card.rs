@@ -74,7 +74,7 @@ fn a_lost_card_loses_the_box_it_sits_in_at_once_and_for_ever() {
     w.restart();
     assert_eq!(w.present("gate-in", "A"), "lost");
     // An older word that the card is fine changes nothing.
-    let seen = w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    let seen = w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
     assert_eq!(seen.ack().outcome.as_str(), "duplicate");
     assert_eq!(w.present("gate-in", "A"), "lost");
 }
@@ -105,7 +105,7 @@ fn a_reissued_card_opens_nothing_until_it_is_enrolled_and_the_old_one_never_agai
     w.enrol("B", "p1", "door:412 power_box:412");
     assert_eq!((w.present("door-412", "B"), w.present("power-412", "B")), ("granted", "granted"));
     // The old enrolment again, then a fresh one by diagnostic: enrolment does not touch standing.
-    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
     assert_eq!(w.present("door-412", "A"), "replaced");
     w.enrol("A", "p1", RESIDENT);
     assert_eq!(w.present("door-412", "A"), "replaced");
@@ -197,9 +197,9 @@ fn changes_queued_during_an_outage_apply_at_once_and_open_nothing() {
     assert_eq!(flags, ["stale_list"]);
     w.present("power-412", "B");
     // Out of order, a hole before them: a revocation does not wait.
-    let lost = w.report_at(OFFICE, at(1, 9), vec![op::report_lost("uid:R")]);
+    let lost = w.publish_at(OFFICE, at(1, 9), vec![op::report_lost("uid:R")]);
     assert_eq!((lost.openings(), lost.ack().missing.clone()), (0, vec![(3, 8)]));
-    let moved = w.report_at(APARTMENT, at(1, 3), vec![op::enrol("B", "p1", "gate:* door:413")]);
+    let moved = w.publish_at(APARTMENT, at(1, 3), vec![op::enrol("B", "p1", "gate:* door:413")]);
     assert_eq!((moved.openings(), moved.cuts()), (0, vec![("power-412", "not_enrolled")]));
     assert_eq!((w.present("gate-in", "R"), w.present("door-413", "B")), ("lost", "granted"));
 }
@@ -240,9 +240,9 @@ fn a_withdrawal_by_holder_reaches_a_card_that_the_card_office_knows_under_anothe
 #[test]
 fn a_by_holder_op_reaches_the_cards_born_before_it_whatever_arrives_first() {
     let mut w = World::new();
-    w.report_at(OFFICE, at(1, 5), vec![op::report_lost("p1")]);
-    w.report_at(OFFICE, at(1, 7), vec![op::issue("B", "p1")]);
-    w.report_at(OFFICE, at(1, 2), vec![op::issue("A", "p1")]);
+    w.publish_at(OFFICE, at(1, 5), vec![op::report_lost("p1")]);
+    w.publish_at(OFFICE, at(1, 7), vec![op::issue("B", "p1")]);
+    w.publish_at(OFFICE, at(1, 2), vec![op::issue("A", "p1")]);
     w.enrol("A", "p1", RESIDENT).enrol("B", "p1", RESIDENT).enrol("R", "p1", RESIDENT);
     assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("lost", "granted"));
     assert_eq!(w.present("gate-in", "R"), "lost", "known only by its enrolment: born before everything");
@@ -251,20 +251,20 @@ fn a_by_holder_op_reaches_the_cards_born_before_it_whatever_arrives_first() {
 #[test]
 fn a_reissue_replaces_every_card_of_the_holder_that_was_not_issued_later() {
     let mut w = World::new();
-    w.report_at(OFFICE, at(1, 9), vec![op::issue("C9", "p1")]);
-    w.report_at(OFFICE, at(1, 5), vec![op::reissue("p1", "B", None)]);
-    w.report_at(OFFICE, at(1, 2), vec![op::issue("A", "p1")]);
+    w.publish_at(OFFICE, at(1, 9), vec![op::issue("C9", "p1")]);
+    w.publish_at(OFFICE, at(1, 5), vec![op::reissue("p1", "B", None)]);
+    w.publish_at(OFFICE, at(1, 2), vec![op::issue("A", "p1")]);
     for card in ["A", "B", "C9", "R"] {
         w.enrol(card, "p1", RESIDENT);
     }
     let reasons = ["A", "B", "C9", "R"].map(|card| w.present("gate-in", card));
     assert_eq!(reasons, ["replaced", "granted", "granted", "replaced"]);
     // Only a newer reinstate, or a newer reissue that names it as new, ends it.
-    w.report_at(OFFICE, at(1, 4), vec![op::reinstate("A")]);
+    w.publish_at(OFFICE, at(1, 4), vec![op::reinstate("A")]);
     assert_eq!(w.present("gate-in", "A"), "replaced");
-    w.report_at(OFFICE, at(1, 10), vec![op::reinstate("A")]);
+    w.publish_at(OFFICE, at(1, 10), vec![op::reinstate("A")]);
     assert_eq!(w.present("gate-in", "A"), "granted");
-    w.report_at(OFFICE, at(1, 11), vec![op::reissue("p1", "R", None)]);
+    w.publish_at(OFFICE, at(1, 11), vec![op::reissue("p1", "R", None)]);
     let reasons = ["A", "B", "C9", "R"].map(|card| w.present("gate-in", card));
     assert_eq!(reasons, ["replaced", "replaced", "replaced", "granted"]);
 }

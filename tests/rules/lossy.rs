@@ -28,7 +28,7 @@ fn building() -> World {
 }
 
 fn building_with(policy: Policy) -> World {
-    World::reading(policy, portals(), ["door-412", "power-412"].map(|p| (name(p), WIEGAND_26)).to_vec())
+    World::of(policy, portals(), ["door-412", "power-412"].map(|p| (name(p), WIEGAND_26)).to_vec())
 }
 
 /// What the reader of room 412 makes of a card.
@@ -90,7 +90,7 @@ fn cards_that_fall_together_are_ambiguous_there_and_nowhere_else() {
 #[test]
 fn nobody_is_kept_in_by_a_reader_that_cannot_report_cards_apart() {
     let lossy = vec![(name("gate-out"), WIEGAND_26), (name("door-412"), WIEGAND_26)];
-    let mut w = World::reading(Policy::default(), portals(), lossy);
+    let mut w = World::of(Policy::default(), portals(), lossy);
     w.resident("A", "p1").resident(TWIN, "p2");
     let seen = show(&mut w, "gate-out", "A");
     assert_eq!(seen.reason(), "exit");
@@ -154,14 +154,14 @@ fn revoking_a_card_cuts_the_box_that_it_holds_on_through_a_lossy_reader() {
 #[test]
 fn a_box_that_is_on_at_a_restart_is_judged_as_its_reader_reads() {
     let mut w = building();
-    w.lossy.clear();
+    w.setup.lossy.clear();
     w.restart();
     w.resident("A", "p1").resident(TWIN, "p2");
     assert_eq!(w.present("power-412", "A"), "granted");
     assert_eq!(w.restart().cuts(), []);
     assert!(w.is_on("power-412"));
     // The reader was changed for one that cannot identify the two apart.
-    w.lossy = vec![(name("power-412"), WIEGAND_26)];
+    w.setup.lossy = vec![(name("power-412"), WIEGAND_26)];
     assert_eq!(w.restart().cuts(), [("power-412", "ambiguous_identifier")]);
 }
 
@@ -352,7 +352,7 @@ proptest! {
     ) {
         let transform = Transform { turn, form };
         let lossy: Vec<_> = portals().into_iter().map(|p| (p.id, transform)).collect();
-        let mut w = World::reading(Policy::default(), portals(), lossy);
+        let mut w = World::of(Policy::default(), portals(), lossy);
         let mut received = Vec::new();
         let most = office.len().max(apartment.len());
         for i in 0..most {
@@ -360,15 +360,15 @@ proptest! {
                 let Some(ops) = messages.get(i) else { continue };
                 let position = at(1, u64::try_from(i).unwrap() + 1);
                 let before = w.is_on("power-412");
-                let seen = w.report_at(stream, position, ops.clone());
+                let seen = w.publish_at(stream, position, ops.clone());
                 received.extend((0..).zip(ops).map(|(p, op)| (position.revision(p), op.clone())));
                 prop_assert_eq!(seen.ack().cut.len(), usize::from(before && !w.is_on("power-412")));
                 // A box that is on is on by right, as its reader reads.
-                let box_412 = w.portals.iter().find(|p| p.id.as_str() == "power-412").unwrap();
+                let box_412 = w.setup.portals.iter().find(|p| p.id.as_str() == "power-412").unwrap();
                 if let Some(on) = w.engine.boxes().get("power-412").and_then(|b| b.source()?.card()) {
                     prop_assert_eq!(judge(&received, on, transform, box_412), "granted");
                 }
-                for portal in w.portals.clone() {
+                for portal in w.setup.portals.clone() {
                     if portal.direction == Some(Direction::Out) {
                         continue;
                     }

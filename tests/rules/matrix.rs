@@ -54,7 +54,7 @@ fn with(name: &'static str, policy: Policy, make: impl FnOnce(&mut World)) -> Si
 fn read_short(name: &'static str, make: impl FnOnce(&mut World)) -> Situation {
     let transform = Transform { turn: Turn::AsSent, form: Form::Last(3) };
     let lossy = portals().into_iter().map(|p| (p.id, transform)).collect();
-    let mut world = World::reading(Policy::default(), portals(), lossy);
+    let mut world = World::of(Policy::default(), portals(), lossy);
     make(&mut world);
     Situation { world, presented: Presented::Lossy(transform.read(uid("A"))), ..card(name, |_| {}) }
 }
@@ -184,7 +184,7 @@ fn decided(s: &Situation, portal: &Portal, direction: Option<Direction>, posture
     let facts = Facts {
         list: &s.world.engine.state().list,
         integrity: s.integrity,
-        policy: &s.world.policy,
+        policy: &s.world.setup.policy,
         posture,
         stale_list: s.stale_list,
         now: s.world.now(),
@@ -221,7 +221,7 @@ fn the_printed_matrix_is_the_one_that_was_reviewed() {
     for s in situations() {
         writeln!(text, "# {}", s.name).unwrap();
         for (id, direction) in lines {
-            let portal = s.world.portals.iter().find(|p| p.id.as_str() == id).unwrap();
+            let portal = s.world.setup.portals.iter().find(|p| p.id.as_str() == id).unwrap();
             for posture in Posture::ALL.iter().copied() {
                 let decision = decided(&s, portal, direction, posture);
                 match &decision {

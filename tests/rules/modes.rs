@@ -137,7 +137,7 @@ fn a_door_that_comes_back_is_reported_its_mode_also_when_it_is_secure() {
 fn the_status_names_who_is_away_and_what_is_not_secure() {
     let mut w = World::new();
     let online = |online| PortalReport { online: Some(online), ..PortalReport::default() };
-    let all: Vec<_> = w.portals.iter().map(|p| p.id.as_str().to_owned()).collect();
+    let all: Vec<_> = w.setup.portals.iter().map(|p| p.id.as_str().to_owned()).collect();
     all.iter().for_each(|portal| drop(w.report(portal, online(true))));
     w.report("door-412", online(false));
     w.operator("gate-in", Posture::Lockdown);
@@ -207,7 +207,7 @@ fn fire_inputs_survive_a_restart_and_those_of_a_portal_that_is_gone_are_set_asid
     w.fire("door-413", true);
     assert_eq!(w.present("gate-in", "X"), "fire");
     // A portal that is not configured any more.
-    w.portals.retain(|p| p.id.as_str() != "door-413");
+    w.setup.portals.retain(|p| p.id.as_str() != "door-413");
     w.restart();
     assert!(w.engine.fire_reset_refusal(false).is_some());
     reset(&mut w, true);
@@ -217,7 +217,7 @@ fn fire_inputs_survive_a_restart_and_those_of_a_portal_that_is_gone_are_set_asid
 #[test]
 fn a_portal_without_fire_input_puts_nothing_in_fire() {
     let mut w = World::new();
-    w.portals.iter_mut().filter(|p| p.id.as_str() == "gate-both").for_each(|p| p.fire_input = false);
+    w.setup.portals.iter_mut().filter(|p| p.id.as_str() == "gate-both").for_each(|p| p.fire_input = false);
     w.restart();
     let seen = w.fire("gate-both", true);
     assert_eq!(seen.alarms(), [AlarmKind::Fire], "somebody should look");

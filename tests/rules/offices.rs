@@ -20,7 +20,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use crate::convergence::{apartment_op, office_op};
 use crate::model;
 use crate::simulation::Dice;
-use crate::world::{APARTMENT, OFFICE, Snapshot, World, at, name, uid};
+use crate::world::{APARTMENT, OFFICE, Snapshot, World, at, name, owned_by, uid};
 
 /// Messages of each office and epoch.
 const MESSAGES: u64 = 250;
@@ -191,7 +191,7 @@ impl Life {
     fn send_head(&mut self, place: usize) {
         let office = &self.offices[place];
         let Some(at) = office.last() else { return };
-        let digest = digest::of(&office.list, &self.w.owns(office.stream));
+        let digest = digest::of(&office.list, &owned_by(office.stream));
         let (stream, iat) = (name(office.stream), Some(self.w.now().wall));
         let head = Head { stream, at, iat, cards: digest.cards, digest: digest.sha256 };
         self.transmit(Input::Head(head));
@@ -201,7 +201,7 @@ impl Life {
         self.snapshots += 1;
         let office = &self.offices[place];
         let Some(at) = office.last() else { return };
-        let entries = office.list.snapshot(&self.w.owns(office.stream));
+        let entries = office.list.snapshot(&owned_by(office.stream));
         let id = format!("s{}", self.snapshots);
         let snapshot = Snapshot { stream: office.stream, at, id: &id, entries: &entries, allow_shrink: true };
         for part in self.w.snapshot_parts(&snapshot) {
@@ -259,7 +259,7 @@ impl Life {
             };
             let Some(epoch) = track.epoch else { continue };
             let at = Position { epoch, seq: track.through };
-            let sha256 = digest::of(&self.w.engine.state().list, &self.w.owns(stream)).sha256;
+            let sha256 = digest::of(&self.w.engine.state().list, &owned_by(stream)).sha256;
             self.handle(Input::Digest { stream: name(stream), at, sha256 });
         }
     }
@@ -310,7 +310,7 @@ impl Life {
     }
 
     fn check_grant(&self, portal: &str, grant: &dormgate::access::decision::Grant) {
-        let portal = self.w.portals.iter().find(|p| p.id.as_str() == portal).unwrap();
+        let portal = self.w.setup.portals.iter().find(|p| p.id.as_str() == portal).unwrap();
         let expected = model::judge(&self.received(), grant.uid().unwrap(), portal, self.w.now().wall, false);
         assert_eq!(grant.reason().as_str(), expected, "{} at {}", grant.uid().unwrap(), portal.id);
     }
@@ -352,14 +352,14 @@ impl Life {
                 lines
             };
             let expected = sorted(model::lines(&all, office.stream == OFFICE));
-            let owns = self.w.owns(office.stream);
+            let owns = owned_by(office.stream);
             assert_eq!(sorted(digest::lines(&office.list, &owns).0), expected, "the center's of {}", office.stream);
             let list = &self.w.engine.state().list;
             assert_eq!(sorted(digest::lines(list, &owns).0), expected, "of {}", office.stream);
             assert_eq!(digest::of(list, &owns).sha256, digest::finish(expected), "of {}", office.stream);
         }
         for card in CARDS {
-            for portal in self.w.portals.iter().filter(|p| p.direction.is_none()) {
+            for portal in self.w.setup.portals.iter().filter(|p| p.direction.is_none()) {
                 let reported = &self.w.engine.query(uid(card), Some(&portal.id), self.w.now()).unwrap()[0];
                 let expected = model::judge(&received, uid(card), portal, self.w.now().wall, false);
                 assert_eq!(reported.outcome.reason(), expected, "{card} at {}", portal.id);

@@ -264,7 +264,7 @@ fn a_query_reports_what_would_be_decided_and_opens_nothing() {
     w.publish(vec![op::freeze("uid:A")]);
     let seen = w.command("q", CommandKind::Query { uid: uid("A"), portal: None });
     let verdicts = &seen.reply().result.as_ref().unwrap().verdicts;
-    assert_eq!((seen.openings(), verdicts.len()), (0, w.portals.len()));
+    assert_eq!((seen.openings(), verdicts.len()), (0, w.setup.portals.len()));
     let of = |id: &str| verdicts.iter().find(|v| v.portal.as_str() == id).unwrap();
     let outcomes = (of("gate-in").outcome, of("gate-out").outcome);
     assert_eq!(outcomes, (Outcome::Deny(Reason::Frozen), Outcome::Grant(GrantReason::Exit)));

@@ -20,7 +20,7 @@ fn room() -> World {
 fn resting_room(rest_ms: u32) -> World {
     let mut portals = portals();
     portals.iter_mut().for_each(|portal| portal.rest_ms = rest_ms);
-    let mut w = World::of(Policy::default(), portals);
+    let mut w = World::of(Policy::default(), portals, Vec::new());
     w.resident("A", "p1").resident("R", "p2");
     w
 }

@@ -23,7 +23,7 @@ use dormgate::wire::digest;
 
 use crate::model;
 use crate::simulation::{Dice, seeds};
-use crate::world::{APARTMENT, OFFICE, Snapshot, World, at, enrolment, fold_onto, name, portals, uid};
+use crate::world::{APARTMENT, OFFICE, Snapshot, World, at, enrolment, fold_onto, name, owned_by, portals, uid};
 
 /// Messages of both offices together.
 const MESSAGES: u64 = 10_000;
@@ -210,7 +210,7 @@ impl Proof {
         let window = dice.pick(&[20, 300, whole]);
         let asks_late = window == whole && dice.one_in(2);
         let is_clean = !asks_late && dice.one_in(2);
-        let w = World::of(Policy::default(), portals());
+        let w = World::of(Policy::default(), portals(), Vec::new());
         let records = w.journal.clone();
         let mut proof = Self {
             w,
@@ -280,7 +280,7 @@ impl Proof {
 
     fn arrive(&mut self, place: usize, seq: u64) {
         let office = &self.offices[place];
-        let input = self.w.received(office.stream, at(1, seq), Ok(office.ops(seq).to_vec()));
+        let input = self.w.message(office.stream, at(1, seq), Ok(office.ops(seq).to_vec()));
         self.input(input);
     }
 
@@ -335,7 +335,7 @@ impl Proof {
     }
 
     fn portal(&self, id: &str) -> &Portal {
-        self.w.portals.iter().find(|p| p.id.as_str() == id).unwrap()
+        self.w.setup.portals.iter().find(|p| p.id.as_str() == id).unwrap()
     }
 
     fn assert_may(&self, card: CardUid, portal: &str) {
@@ -358,7 +358,7 @@ impl Proof {
             missing.into_iter().for_each(|seq| self.send(place, seq));
             return;
         }
-        let entries = office.list.snapshot(&self.w.owns(office.stream));
+        let entries = office.list.snapshot(&owned_by(office.stream));
         let id = format!("s{}", self.w.elapsed_ms);
         let snapshot =
             Snapshot { stream: office.stream, at: office.last(), id: &id, entries: &entries, allow_shrink: true };
@@ -371,7 +371,7 @@ impl Proof {
 
     fn heads(&mut self) {
         for office in &self.offices {
-            let digest = digest::of(&office.list, &self.w.owns(office.stream));
+            let digest = digest::of(&office.list, &owned_by(office.stream));
             let (cards, digest) = (digest.cards, digest.sha256);
             let iat = Some(self.w.now().wall);
             self.others.push(Input::Head(Head { stream: name(office.stream), at: office.last(), iat, cards, digest }));
@@ -434,7 +434,7 @@ impl Proof {
         self.flush_some();
         self.records.truncate(self.durable);
         self.waiting.clear();
-        fold_onto(&mut self.disk, &self.records, &self.w.reported);
+        fold_onto(&mut self.disk, &self.records, &self.w.received);
         self.applied = self.on_disk();
         for (place, acknowledged) in self.acknowledged.iter().enumerate() {
             let lost = acknowledged.iter().find(|seq| !self.applied.seqs[place].contains(seq));
@@ -465,7 +465,7 @@ impl Proof {
 
     fn span_of(&self, record: &Record) -> (String, u64, u64) {
         if let Ok(place) = <[u8; 8]>::try_from(record.evidence.as_slice()) {
-            let Changes { stream, at, .. } = &self.w.reported[usize::from_le_bytes(place)];
+            let Changes { stream, at, .. } = &self.w.received[usize::from_le_bytes(place)];
             return (stream.to_string(), at.seq, at.seq);
         }
         let snapshot = dormgate::wire::snapshot::read_evidence(&record.evidence).unwrap();
@@ -489,7 +489,7 @@ impl Proof {
                 let stream = self.offices[place].stream;
                 let state = self.w.engine.state();
                 if state.streams.get(stream).is_some_and(|track| track.through == self.offices[place].published) {
-                    let sha256 = digest::of(&state.list, &self.w.owns(stream)).sha256;
+                    let sha256 = digest::of(&state.list, &owned_by(stream)).sha256;
                     self.input(Input::Digest { stream: name(stream), at: self.offices[place].last(), sha256 });
                 }
             }
@@ -508,7 +508,7 @@ impl Proof {
     fn is_at_one_with(&self, office: &Office) -> bool {
         let state = self.w.engine.state();
         let is_through = state.streams.get(office.stream).is_some_and(|track| track.through == office.published);
-        let kinds = self.w.owns(office.stream);
+        let kinds = owned_by(office.stream);
         is_through && digest::of(&state.list, &kinds) == digest::of(&office.list, &kinds)
     }
 }

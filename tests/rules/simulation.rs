@@ -105,7 +105,7 @@ impl Life {
         let mut portals = portals();
         // One of the boxes rests after it was switched off.
         portals.iter_mut().filter(|p| p.id.as_str() == "power-413").for_each(|p| p.rest_ms = 3_000);
-        let w = World::of(Policy::default(), portals);
+        let w = World::of(Policy::default(), portals, Vec::new());
         let outside = Outside { records: w.journal.clone(), ..Outside::default() };
         Self { w, dice, messages, outside, taken: BTreeSet::new(), with_heads, ids: 0 }
     }
@@ -142,7 +142,7 @@ impl Life {
                 let epoch = if self.dice.one_in(12) { 2 } else { 1 };
                 let key = (self.dice.pick(&[OFFICE, APARTMENT]), at(epoch, 1 + self.dice.next() % MESSAGES));
                 let ops = self.messages[&key].clone();
-                self.w.received(key.0, key.1, Ok(ops))
+                self.w.message(key.0, key.1, Ok(ops))
             }
             5 if self.with_heads => {
                 let seq = self.dice.next() % (MESSAGES + 1);
@@ -231,7 +231,7 @@ impl Life {
     }
 
     fn judge(&self, card: CardUid, portal: &str) -> &'static str {
-        let portal = self.w.portals.iter().find(|p| p.id.as_str() == portal).unwrap();
+        let portal = self.w.setup.portals.iter().find(|p| p.id.as_str() == portal).unwrap();
         model::judge(&self.received(), card, portal, self.w.now().wall, false)
     }
 
@@ -249,7 +249,7 @@ impl Life {
             let Effect::Order(PortalOrder::Answer { portal, decision, .. }) = effect else { continue };
             let dormgate::access::decision::Decision::Grant(grant) = decision else { continue };
             assert_ne!(portal, "nowhere");
-            let way = self.w.portals.iter().find(|p| p.id.as_str() == portal).unwrap().direction;
+            let way = self.w.setup.portals.iter().find(|p| p.id.as_str() == portal).unwrap().direction;
             let expected = match way {
                 Some(Direction::Out) => "exit",
                 Some(Direction::In) | None => self.judge(grant.uid().unwrap(), portal),
@@ -317,7 +317,7 @@ impl Life {
         let applied = applied.filter(|r| r.event.kind() == EventKind::ChangesApplied);
         let key = |r: &Record| {
             let place = usize::from_le_bytes(r.evidence.as_slice().try_into().unwrap());
-            let Changes { stream, at, .. } = &self.w.reported[place];
+            let Changes { stream, at, .. } = &self.w.received[place];
             (if stream.as_str() == OFFICE { OFFICE } else { APARTMENT }, *at)
         };
         applied.map(key).collect()
@@ -332,7 +332,7 @@ impl Life {
         }
         let numbers: Vec<_> = self.outside.records.iter().map(|r| r.event.n).collect();
         assert!(numbers.iter().zip(1..).all(|(n, expected)| *n == expected), "numbers with a hole: {numbers:?}");
-        let state = fold(&self.outside.records, &self.w.reported);
+        let state = fold(&self.outside.records, &self.w.received);
         // While the gateway is away, cards come and go.
         if self.dice.one_in(3) {
             let place = self.dice.pick(&BOXES);
@@ -368,8 +368,9 @@ impl Life {
             }
             assert!(b.due().is_none_or(|at| at > self.w.now().mono), "{portal} is late: {b:?}");
         }
-        let is_box =
-            |p: &PortalId| self.w.portals.iter().any(|known| known.id == *p && known.kind == PortalKind::PowerBox);
+        let is_box = |p: &PortalId| {
+            self.w.setup.portals.iter().any(|known| known.id == *p && known.kind == PortalKind::PowerBox)
+        };
         for (portal, on) in self.outside.relays.iter().filter(|(p, _)| is_box(p)) {
             let known = self.w.engine.boxes().get(portal).is_some_and(|b| b.source().is_some());
             assert!(!on || known, "the relay of {portal} is on and the gateway does not know it");

@@ -10,21 +10,21 @@ use dormgate::access::portal::Posture;
 use dormgate::access::snapshot::{HELD_MS, SnapshotEntry};
 use dormgate::wire::digest;
 
-use crate::world::{APARTMENT, OFFICE, Seen, Snapshot, World, at, enrolment, name, op, uid};
+use crate::world::{APARTMENT, OFFICE, Seen, Snapshot, World, at, enrolment, name, op, owned_by, uid};
 
 const RESIDENT: &str = "gate:* door:412 power_box:412";
 
 /// What a stream would send that has sent these messages, the first as number 1.
-pub fn entries_of(w: &World, stream: &str, messages: &[Vec<Op>]) -> Vec<SnapshotEntry> {
+pub fn entries_of(stream: &str, messages: &[Vec<Op>]) -> Vec<SnapshotEntry> {
     let mut list = AccessList::default();
     for (ops, seq) in messages.iter().zip(1..) {
         list.replay(ops, at(1, seq));
     }
-    list.snapshot(&w.owns(stream))
+    list.snapshot(&owned_by(stream))
 }
 
-fn apartment(w: &World, ops: &[Op]) -> Vec<SnapshotEntry> {
-    entries_of(w, APARTMENT, &[ops.to_vec()])
+fn apartment(ops: &[Op]) -> Vec<SnapshotEntry> {
+    entries_of(APARTMENT, &[ops.to_vec()])
 }
 
 fn send(w: &mut World, stream: &str, position: Position, entries: &[SnapshotEntry]) -> Seen {
@@ -44,8 +44,8 @@ fn a_snapshot_takes_the_place_of_what_the_stream_sent_in_one_step() {
     w.publish(vec![op::posture("gate-both", Posture::Lockdown, None)]);
     w.publish(vec![op::power("413", true)]);
     let mut entries =
-        apartment(&w, &[op::enrol("B", "p2", "gate:*"), op::enrol("R", "p3", RESIDENT), op::power("413", true)]);
-    entries.extend(apartment(&w, &[op::enrol("C9", "p9", RESIDENT), op::enrol("X", "p4", RESIDENT)]));
+        apartment(&[op::enrol("B", "p2", "gate:*"), op::enrol("R", "p3", RESIDENT), op::power("413", true)]);
+    entries.extend(apartment(&[op::enrol("C9", "p9", RESIDENT), op::enrol("X", "p4", RESIDENT)]));
     let mut parts = w.snapshot_parts(&Snapshot {
         stream: APARTMENT,
         at: at(1, 20),
@@ -73,9 +73,9 @@ fn a_snapshot_takes_the_place_of_what_the_stream_sent_in_one_step() {
     w.restart();
     assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "C9")), ("not_enrolled", "granted"));
     // What it contains is stale, what follows is not.
-    let late = w.report_at(APARTMENT, at(1, 19), vec![op::enrol("A", "p1", RESIDENT)]);
+    let late = w.publish_at(APARTMENT, at(1, 19), vec![op::enrol("A", "p1", RESIDENT)]);
     assert_eq!((late.ack().outcome, w.present("gate-in", "A")), (Outcome::Stale, "not_enrolled"));
-    w.report_at(APARTMENT, at(1, 21), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.publish_at(APARTMENT, at(1, 21), vec![op::enrol("A", "p1", RESIDENT)]);
     assert_eq!(w.present("gate-in", "A"), "granted");
 }
 
@@ -83,7 +83,7 @@ fn a_snapshot_takes_the_place_of_what_the_stream_sent_in_one_step() {
 fn parts_come_in_any_order_and_are_held_for_ten_minutes() {
     let mut w = World::new();
     let ops: Vec<Op> = (0..1500).map(|n| op::enrol(&format!("5C{n:06X}"), &format!("h{n}"), RESIDENT)).collect();
-    let entries = apartment(&w, &ops);
+    let entries = apartment(&ops);
     let snapshot = Snapshot { stream: APARTMENT, at: at(1, 7), id: "s", entries: &entries, allow_shrink: false };
     let mut parts = w.snapshot_parts(&snapshot);
     assert!(parts.len() > 3);
@@ -114,15 +114,15 @@ fn a_revocation_is_never_dropped_by_absence_and_a_newer_register_stays() {
         w.resident(card, holder);
     }
     w.publish(vec![op::report_lost("uid:A"), op::cancel("p2"), op::freeze("uid:R")]);
-    w.report_at(OFFICE, at(1, 30), vec![op::cancel("uid:X")]);
+    w.publish_at(OFFICE, at(1, 30), vec![op::cancel("uid:X")]);
     // The office names none of it, and X in good standing.
-    let entries = entries_of(&w, OFFICE, &[vec![op::issue("A", "p1"), op::issue("X", "p4"), op::issue("C9", "p9")]]);
+    let entries = entries_of(OFFICE, &[vec![op::issue("A", "p1"), op::issue("X", "p4"), op::issue("C9", "p9")]]);
     assert_eq!(outcome(&send(&mut w, OFFICE, at(1, 20), &entries)).0, Outcome::Applied);
     let gate = |w: &mut World, card: &str| w.present("gate-in", card);
     let verdicts = ["A", "B", "R", "X", "C9"].map(|card| gate(&mut w, card));
     assert_eq!(verdicts, ["lost", "cancelled", "frozen", "cancelled", "not_enrolled"]);
     w.assert_replay_is_life();
-    w.report_at(OFFICE, at(1, 31), vec![op::found("uid:A")]);
+    w.publish_at(OFFICE, at(1, 31), vec![op::found("uid:A")]);
     assert_eq!(gate(&mut w, "A"), "granted", "a newer op ends it");
 }
 
@@ -131,7 +131,7 @@ fn what_arrives_while_a_snapshot_is_merged_acts_at_once_and_stays() {
     let w = World::new();
     let cards: Vec<String> = (0..600).map(|n| format!("5C{n:06X}")).collect();
     let ops: Vec<Op> = cards.iter().map(|card| op::enrol(card, &format!("h{card}"), RESIDENT)).collect();
-    let entries = apartment(&w, &ops);
+    let entries = apartment(&ops);
     let snapshot = Snapshot { stream: APARTMENT, at: at(1, 9), id: "s", entries: &entries, allow_shrink: true };
     let parts = w.snapshot_parts(&snapshot);
     let old: Vec<Op> = (0..400).map(|n| op::enrol(&format!("5D{n:06X}"), "p9", RESIDENT)).collect();
@@ -149,13 +149,13 @@ fn what_arrives_while_a_snapshot_is_merged_acts_at_once_and_stays() {
             if slice == messages {
                 let seen = w.publish(vec![op::report_lost(&format!("uid:{}", cards[7])), op::cancel("uid:A")]);
                 assert_eq!(seen.cuts(), [("power-412", "lost")]);
-                w.report_at(
+                w.publish_at(
                     APARTMENT,
                     at(1, 8),
                     vec![op::withdraw(&format!("uid:{}", cards[8])), op::enrol("R", "p3", RESIDENT)],
                 );
-                w.report_at(APARTMENT, at(1, 11), vec![op::withdraw(&format!("uid:{}", cards[9]))]);
-                w.report_at(APARTMENT, at(1, 12), vec![op::enrol("X", "p4", RESIDENT)]);
+                w.publish_at(APARTMENT, at(1, 11), vec![op::withdraw(&format!("uid:{}", cards[9]))]);
+                w.publish_at(APARTMENT, at(1, 12), vec![op::enrol("X", "p4", RESIDENT)]);
             }
             slice += 1;
             let effects = w.engine.work_at_snapshot(w.now());
@@ -176,7 +176,7 @@ fn boxes_are_cut_with_the_step_and_the_ack_waits_for_its_record() {
     let mut w = World::new();
     w.resident("A", "p1").resident("B", "p2").resident("R", "p3").resident("X", "p4");
     w.present("power-412", "A");
-    let entries = apartment(&w, &["B", "R", "X"].map(|card| op::enrol(card, "p2", RESIDENT)));
+    let entries = apartment(&["B", "R", "X"].map(|card| op::enrol(card, "p2", RESIDENT)));
     let seen = send(&mut w, APARTMENT, at(1, 20), &entries);
     assert_eq!(seen.cuts(), [("power-412", "not_enrolled")]);
     let (after, ack) = seen.ack_after();
@@ -196,10 +196,9 @@ fn boxes_are_cut_with_the_step_and_the_ack_waits_for_its_record() {
 fn what_is_wrong_with_a_snapshot_refuses_it_whole() {
     let mut w = World::new();
     w.resident("A", "p1").resident("B", "p2").resident("R", "p3").resident("X", "p4");
-    let enrol = |w: &World, cards: &[&str]| {
-        apartment(w, &cards.iter().map(|card| op::enrol(card, "p2", RESIDENT)).collect::<Vec<_>>())
-    };
-    let few = enrol(&w, &["A", "B"]);
+    let enrol =
+        |cards: &[&str]| apartment(&cards.iter().map(|card| op::enrol(card, "p2", RESIDENT)).collect::<Vec<_>>());
+    let few = enrol(&["A", "B"]);
     let seen = send(&mut w, APARTMENT, at(1, 20), &few);
     assert_eq!(outcome(&seen), (Outcome::Rejected, vec![ErrorCode::ShrinkRefused]));
     assert_eq!(seen.ack().snapshot.as_deref(), Some("s-1-20"));
@@ -213,7 +212,7 @@ fn what_is_wrong_with_a_snapshot_refuses_it_whole() {
     }
     w.input(parts.remove(0));
     assert_eq!(outcome(&w.finish_snapshots()), (Outcome::Rejected, vec![ErrorCode::CountMismatch]));
-    let twice = [enrol(&w, &["A", "B", "R"]), enrol(&w, &["A"])].concat();
+    let twice = [enrol(&["A", "B", "R"]), enrol(&["A"])].concat();
     assert_eq!(outcome(&send(&mut w, APARTMENT, at(1, 23), &twice)).1, [ErrorCode::InvalidField]);
     let far = send(&mut w, APARTMENT, at(1, 3_000_000), &few);
     assert_eq!(outcome(&far), (Outcome::Rejected, vec![ErrorCode::Implausible]));
@@ -227,7 +226,7 @@ fn what_is_wrong_with_a_snapshot_refuses_it_whole() {
 #[test]
 fn an_older_snapshot_is_stale_and_the_same_one_counts_only_as_an_answer() {
     let mut w = World::new();
-    let entries = apartment(&w, &[op::enrol("A", "p1", RESIDENT)]);
+    let entries = apartment(&[op::enrol("A", "p1", RESIDENT)]);
     assert_eq!(outcome(&send(&mut w, APARTMENT, at(2, 5), &entries)).0, Outcome::Applied);
     assert_eq!(outcome(&send(&mut w, APARTMENT, at(2, 4), &entries)).0, Outcome::Stale);
     assert_eq!(outcome(&send(&mut w, APARTMENT, at(1, 9), &entries)).0, Outcome::Stale);
@@ -246,7 +245,7 @@ fn a_snapshot_begins_an_epoch_and_is_the_goal_of_an_incomplete_list() {
     w.enrol("A", "p1", RESIDENT);
     w.head(OFFICE, at(3, 40));
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
-    let entries = entries_of(&w, OFFICE, &[vec![op::issue("B", "p2")]]);
+    let entries = entries_of(OFFICE, &[vec![op::issue("B", "p2")]]);
     send(&mut w, OFFICE, at(3, 39), &entries);
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
     send(&mut w, OFFICE, at(4, 2), &entries);
@@ -266,21 +265,21 @@ fn a_gateway_that_begins_with_a_snapshot_judges_as_one_that_received_every_chang
     ];
     let apartment =
         [vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)], vec![op::enrol("R", "p3", RESIDENT)]];
-    let entries = entries_of(&w, OFFICE, &office);
+    let entries = entries_of(OFFICE, &office);
     send(&mut w, OFFICE, at(1, 3), &entries);
-    let entries = entries_of(&w, APARTMENT, &apartment);
+    let entries = entries_of(APARTMENT, &apartment);
     send(&mut w, APARTMENT, at(1, 2), &entries);
     assert_eq!(["A", "B", "R"].map(|card| w.present("gate-in", card)), ["lost", "granted", "replaced"]);
     // A holder's op reaches the cards born before it, as the snapshot has when that was.
-    w.report_at(OFFICE, at(1, 4), vec![op::issue("C9", "p1")]);
-    w.report_at(APARTMENT, at(1, 3), vec![op::enrol("C9", "p1", RESIDENT)]);
+    w.publish_at(OFFICE, at(1, 4), vec![op::issue("C9", "p1")]);
+    w.publish_at(APARTMENT, at(1, 3), vec![op::enrol("C9", "p1", RESIDENT)]);
     assert_eq!(w.present("gate-in", "C9"), "granted");
 }
 
 fn digest_of(w: &World, stream: &str) -> Input {
     let track = &w.engine.state().streams[stream];
     let at = Position { epoch: track.epoch.unwrap(), seq: track.through };
-    Input::Digest { stream: name(stream), at, sha256: digest::of(&w.engine.state().list, &w.owns(stream)).sha256 }
+    Input::Digest { stream: name(stream), at, sha256: digest::of(&w.engine.state().list, &owned_by(stream)).sha256 }
 }
 
 fn head(w: &World, stream: &str, position: Position, digest: &str) -> Input {
@@ -293,10 +292,10 @@ fn a_digest_that_differs_is_repaired_by_a_snapshot() {
     let mut w = World::new();
     w.resident("A", "p1");
     w.link_up();
-    let entries = apartment(&w, &[op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
+    let entries = apartment(&[op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
     let mut center = World::new();
     send(&mut center, APARTMENT, at(1, 1), &entries);
-    let digest = digest::of(&center.engine.state().list, &w.owns(APARTMENT)).sha256;
+    let digest = digest::of(&center.engine.state().list, &owned_by(APARTMENT)).sha256;
     w.input(digest_of(&w, APARTMENT));
     w.input(digest_of(&w, OFFICE));
     let sent = head(&w, APARTMENT, at(1, 1), &digest);
@@ -317,7 +316,7 @@ fn a_digest_that_a_snapshot_does_not_repair_is_an_alarm_and_asked_for_rarely() {
     let mut w = World::new();
     w.resident("A", "p1");
     w.link_up();
-    let entries = apartment(&w, &[op::enrol("A", "p1", RESIDENT)]);
+    let entries = apartment(&[op::enrol("A", "p1", RESIDENT)]);
     let digest = "00".repeat(32);
     let sent = head(&w, APARTMENT, at(1, 1), &digest);
     w.input(sent);
@@ -345,9 +344,9 @@ fn after_a_reconnect_asks_are_spread_and_a_clean_session_asks_every_stream() {
         for _ in 0..boot {
             w.restart();
         }
-        w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
-        w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
-        w.report_at(OFFICE, at(1, 3), vec![op::issue("B", "p2")]);
+        w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+        w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+        w.publish_at(OFFICE, at(1, 3), vec![op::issue("B", "p2")]);
         let begin = w.elapsed_ms;
         w.input(Input::LinkUp { spread_ms: 20_000, ask_every_stream: true });
         // The first head after the connection brings no one forward.

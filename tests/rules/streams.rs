@@ -16,14 +16,14 @@ use crate::world::{APARTMENT, BEGIN_MS, OFFICE, World, at, name, op};
 #[test]
 fn an_ack_reports_what_was_received_and_what_is_missing() {
     let mut w = World::new();
-    let seen = w.report_at(OFFICE, at(3, 5), vec![op::issue("A", "p1")]);
+    let seen = w.publish_at(OFFICE, at(3, 5), vec![op::issue("A", "p1")]);
     let ack = seen.ack();
     assert_eq!((ack.outcome, ack.applied_through, ack.missing.clone()), (Outcome::Applied, 0, vec![(1, 4)]));
-    let seen = w.report_at(OFFICE, at(3, 5), vec![op::issue("A", "p1")]);
+    let seen = w.publish_at(OFFICE, at(3, 5), vec![op::issue("A", "p1")]);
     assert_eq!((seen.ack().outcome, seen.recorded().len()), (Outcome::Duplicate, 0));
-    assert_eq!(w.report_at(OFFICE, at(2, 9), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Stale);
+    assert_eq!(w.publish_at(OFFICE, at(2, 9), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Stale);
     for seq in 1..=4 {
-        w.report_at(OFFICE, at(3, seq), vec![op::issue("R", "p2")]);
+        w.publish_at(OFFICE, at(3, seq), vec![op::issue("R", "p2")]);
     }
     assert_eq!(w.engine.state().streams[OFFICE].through, 5);
     w.assert_replay_is_life();
@@ -33,14 +33,14 @@ fn an_ack_reports_what_was_received_and_what_is_missing() {
 fn a_message_refused_for_its_content_uses_up_its_number_also_after_a_restart() {
     let mut w = World::new();
     let error = OpError { op: Some(0), code: ErrorCode::InvalidUid, message: "no".to_owned() };
-    let input = w.received(OFFICE, at(1, 1), Err(vec![error]));
+    let input = w.message(OFFICE, at(1, 1), Err(vec![error]));
     let seen = w.input(input);
     let (after, ack) = seen.ack_after();
     assert_eq!((ack.outcome, ack.applied_through, ack.errors.len()), (Outcome::Rejected, 1, 1));
     assert_eq!(after, seen.records().last().unwrap().event.n);
     w.assert_replay_is_life();
     w.restart();
-    assert_eq!(w.report_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Duplicate);
+    assert_eq!(w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Duplicate);
 }
 
 #[test]
@@ -51,16 +51,16 @@ fn a_first_head_is_a_goal_and_until_it_is_reached_an_unnamed_card_is_unknown() {
     let seen = w.head(OFFICE, at(1, 3));
     assert_eq!(seen.cuts(), [("power-412", "unknown_credential")]);
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
-    w.report_at(OFFICE, at(1, 3), vec![op::issue("B", "p2")]);
+    w.publish_at(OFFICE, at(1, 3), vec![op::issue("B", "p2")]);
     assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("unknown_credential", "granted"));
     // The goal survives a restart, and a later head is no further goal.
     w.assert_replay_is_life();
     w.restart();
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
     w.head(OFFICE, at(1, 9));
-    w.report_at(OFFICE, at(1, 2), vec![op::cancel("uid:R")]);
+    w.publish_at(OFFICE, at(1, 2), vec![op::cancel("uid:R")]);
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
-    w.report_at(OFFICE, at(1, 1), vec![op::issue("R", "p3")]);
+    w.publish_at(OFFICE, at(1, 1), vec![op::issue("R", "p3")]);
     assert_eq!(w.present("gate-in", "A"), "granted");
     w.assert_replay_is_life();
 }
@@ -69,12 +69,12 @@ fn a_first_head_is_a_goal_and_until_it_is_reached_an_unnamed_card_is_unknown() {
 fn the_first_head_is_a_goal_also_when_a_message_came_before_it() {
     let mut w = World::new();
     w.enrol("A", "p1", RESIDENT);
-    w.report_at(OFFICE, at(1, 7), vec![op::issue("B", "p2")]);
+    w.publish_at(OFFICE, at(1, 7), vec![op::issue("B", "p2")]);
     w.head(OFFICE, at(1, 7));
     assert_eq!(w.present("gate-in", "A"), "unknown_credential", "its revocation may be on its way");
     w.assert_replay_is_life();
     for seq in 1..=6 {
-        w.report_at(OFFICE, at(1, seq), vec![op::issue("R", "p3")]);
+        w.publish_at(OFFICE, at(1, seq), vec![op::issue("R", "p3")]);
     }
     assert_eq!(w.present("gate-in", "A"), "granted");
     w.assert_replay_is_life();
@@ -84,7 +84,7 @@ fn the_first_head_is_a_goal_also_when_a_message_came_before_it() {
 fn a_gateway_that_was_away_goes_on_with_the_list_it_has() {
     let mut w = World::new();
     w.enrol("A", "p1", RESIDENT);
-    w.report_at(OFFICE, at(1, 1), vec![op::issue("B", "p2")]);
+    w.publish_at(OFFICE, at(1, 1), vec![op::issue("B", "p2")]);
     w.head(OFFICE, at(1, 1));
     w.restart();
     w.head(OFFICE, at(1, 40));
@@ -96,7 +96,7 @@ fn a_gateway_that_was_away_goes_on_with_the_list_it_has() {
 fn the_head_of_the_apartment_center_is_no_goal_for_the_standing_of_cards() {
     let mut w = World::new();
     w.head(APARTMENT, at(1, 5));
-    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
     assert_eq!(w.present("gate-in", "A"), "granted");
 }
 
@@ -106,13 +106,13 @@ fn a_new_epoch_does_not_make_an_incomplete_list_whole() {
     w.enrol("A", "p1", RESIDENT);
     w.head(OFFICE, at(3, 1_042));
     // The center restarts its numbering: what it reported in epoch 3 is still not here.
-    w.report_at(OFFICE, at(4, 1), vec![op::issue("B", "p2")]);
+    w.publish_at(OFFICE, at(4, 1), vec![op::issue("B", "p2")]);
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
     // Its new head reports how far the new numbering goes.
     w.head(OFFICE, at(4, 2));
     assert_eq!(w.present("gate-in", "A"), "unknown_credential");
     w.assert_replay_is_life();
-    w.report_at(OFFICE, at(4, 2), vec![op::issue("R", "p3")]);
+    w.publish_at(OFFICE, at(4, 2), vec![op::issue("R", "p3")]);
     assert_eq!(w.present("gate-in", "A"), "granted");
     w.assert_replay_is_life();
 }
@@ -159,8 +159,8 @@ fn asks(w: &mut World, ms: u64) -> Vec<Asked> {
 
 fn linked() -> World {
     let mut w = World::new();
-    w.report_at(OFFICE, at(2, 1), vec![op::issue("A", "p1")]);
-    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.publish_at(OFFICE, at(2, 1), vec![op::issue("A", "p1")]);
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
     w.link_up();
     w
 }
@@ -169,17 +169,17 @@ fn linked() -> World {
 fn a_gap_is_asked_for_at_once_and_no_two_asks_are_closer_than_5_s() {
     let mut w = linked();
     assert_eq!(asks(&mut w, 60_000), []);
-    w.report_at(OFFICE, at(2, 4), vec![op::issue("R", "p3")]);
+    w.publish_at(OFFICE, at(2, 4), vec![op::issue("R", "p3")]);
     let first = asks(&mut w, 1_100);
     assert_eq!(first.iter().map(|a| (a.1, a.2.clone())).collect::<Vec<_>>(), [("gap", vec![(2, 3)])]);
     // Filled, and at once another hole.
-    w.report_at(OFFICE, at(2, 2), vec![op::issue("R", "p3")]);
-    w.report_at(OFFICE, at(2, 3), vec![op::issue("R", "p3")]);
-    w.report_at(OFFICE, at(2, 6), vec![op::issue("R", "p3")]);
+    w.publish_at(OFFICE, at(2, 2), vec![op::issue("R", "p3")]);
+    w.publish_at(OFFICE, at(2, 3), vec![op::issue("R", "p3")]);
+    w.publish_at(OFFICE, at(2, 6), vec![op::issue("R", "p3")]);
     let second = asks(&mut w, 10_000);
     assert_eq!(second.len(), 1);
     assert!((5_000..=6_100).contains(&(second[0].0 - first[0].0)), "{first:?} {second:?}");
-    w.report_at(OFFICE, at(2, 5), vec![op::issue("R", "p3")]);
+    w.publish_at(OFFICE, at(2, 5), vec![op::issue("R", "p3")]);
     assert_eq!(asks(&mut w, 100_000), []);
 }
 
@@ -188,7 +188,7 @@ fn the_reason_reports_a_new_epoch_a_head_ahead_and_a_damaged_store_apart() {
     let mut w = linked();
     w.head(OFFICE, at(2, 3));
     assert_eq!(asks(&mut w, 2_000)[0].1, "gap");
-    w.report_at(OFFICE, at(3, 2), vec![op::issue("R", "p3")]);
+    w.publish_at(OFFICE, at(3, 2), vec![op::issue("R", "p3")]);
     assert_eq!(asks(&mut w, 31_000)[0].1, "epoch");
     let mut w = linked();
     w.head(OFFICE, at(3, 5));
@@ -196,7 +196,7 @@ fn the_reason_reports_a_new_epoch_a_head_ahead_and_a_damaged_store_apart() {
     let mut w = World::new();
     w.link_up();
     asks(&mut w, 2_000);
-    w.report_at(OFFICE, at(3, 2), vec![op::issue("R", "p3")]);
+    w.publish_at(OFFICE, at(3, 2), vec![op::issue("R", "p3")]);
     assert_eq!(asks(&mut w, 31_000)[0].1, "gap", "a new gateway knows of no earlier epoch");
     let mut w = damaged();
     w.link_up();
@@ -210,7 +210,7 @@ fn a_command_asks_for_a_stream_and_waits_for_no_other_ask() {
     assert_eq!(seen.reply().status.as_str(), "ok");
     let asked = asks(&mut w, 100_000);
     assert_eq!(asked.iter().map(|a| a.1).collect::<Vec<_>>(), ["asked"]);
-    w.report_at(OFFICE, at(2, 9), vec![op::issue("R", "p3")]);
+    w.publish_at(OFFICE, at(2, 9), vec![op::issue("R", "p3")]);
     assert_eq!(asks(&mut w, 8_000).len(), 1);
     w.command("j2", CommandKind::Resync { stream: name(OFFICE) });
     assert_eq!(asks(&mut w, 7_000).iter().map(|a| a.1).collect::<Vec<_>>(), ["asked"], "not only in 30 s");
@@ -223,7 +223,7 @@ fn the_largest_numbers_break_nothing() {
     let mut w = World::new();
     w.link_up();
     for seq in [u64::MAX, u64::MAX - 1, 1, 2] {
-        let seen = w.report_at(OFFICE, at(u32::MAX, seq), vec![op::issue("R", "p3")]);
+        let seen = w.publish_at(OFFICE, at(u32::MAX, seq), vec![op::issue("R", "p3")]);
         assert_eq!(seen.ack().outcome, Outcome::Applied);
         w.head(OFFICE, at(u32::MAX, seq));
         w.pass_s(40);
@@ -247,11 +247,11 @@ fn a_card_without_issue_is_unknown_where_the_site_requires_it() {
 #[test]
 fn a_huge_number_cannot_end_a_stream() {
     let mut w = World::new();
-    w.report_at(OFFICE, at(3, 41), vec![op::issue("A", "p1")]);
-    w.report_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
+    w.publish_at(OFFICE, at(3, 41), vec![op::issue("A", "p1")]);
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
     for high in [at(1_004, 1), at(u32::MAX, 1), at(3, 1_000_042), at(3, u64::MAX), at(4, u64::MAX)] {
         let before = w.engine.state().streams[OFFICE].clone();
-        let seen = w.report_at(OFFICE, high, vec![op::cancel("uid:A")]);
+        let seen = w.publish_at(OFFICE, high, vec![op::cancel("uid:A")]);
         let ack = seen.ack();
         assert_eq!((ack.outcome, ack.errors[0].code), (Outcome::Rejected, ErrorCode::Implausible), "{high:?}");
         w.head(OFFICE, high);
@@ -261,12 +261,12 @@ fn a_huge_number_cannot_end_a_stream() {
     w.assert_replay_is_life();
     w.restart();
     // A message at the limits counts, and what heads report is known too.
-    assert_eq!(w.report_at(OFFICE, at(1_003, 5), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Applied);
+    assert_eq!(w.publish_at(OFFICE, at(1_003, 5), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Applied);
     w.head(OFFICE, at(1_003, 900_000));
-    assert_eq!(w.report_at(OFFICE, at(1_003, 1_900_000), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Applied);
+    assert_eq!(w.publish_at(OFFICE, at(1_003, 1_900_000), vec![op::issue("A", "p1")]).ack().outcome, Outcome::Applied);
     // A gateway that has nothing of a stream takes what comes.
     assert_eq!(
-        World::new().report_at(OFFICE, at(9_000, 1 << 40), vec![op::issue("A", "p1")]).ack().outcome,
+        World::new().publish_at(OFFICE, at(9_000, 1 << 40), vec![op::issue("A", "p1")]).ack().outcome,
         Outcome::Applied
     );
 }
@@ -276,13 +276,13 @@ fn a_forgotten_stream_begins_again_and_what_is_known_against_cards_stays() {
     let mut w = World::new();
     // A stolen key used up high numbers, step by step.
     for (card, holder) in [("A", "p1"), ("B", "p2"), ("R", "p3")] {
-        w.report_at(APARTMENT, at(1, 1), vec![op::enrol(card, holder, RESIDENT)]);
+        w.publish_at(APARTMENT, at(1, 1), vec![op::enrol(card, holder, RESIDENT)]);
         w.counters.get_mut(APARTMENT).unwrap().1 += 1;
         let next = w.engine.state().streams[APARTMENT].through + 1;
-        w.report_at(APARTMENT, at(1, next), vec![op::enrol(card, holder, RESIDENT)]);
+        w.publish_at(APARTMENT, at(1, next), vec![op::enrol(card, holder, RESIDENT)]);
     }
-    w.report_at(OFFICE, at(900, 1), vec![op::issue("A", "p1"), op::issue("B", "p2"), op::issue("R", "p3")]);
-    w.report_at(OFFICE, at(900, 2), vec![op::report_lost("uid:A"), op::cancel("p2")]);
+    w.publish_at(OFFICE, at(900, 1), vec![op::issue("A", "p1"), op::issue("B", "p2"), op::issue("R", "p3")]);
+    w.publish_at(OFFICE, at(900, 2), vec![op::report_lost("uid:A"), op::cancel("p2")]);
     w.present("power-412", "R");
     let forget = |w: &mut World| w.input(Input::Operator(Operator::StreamForget { stream: name(OFFICE) }));
     let seen = forget(&mut w);
@@ -297,7 +297,7 @@ fn a_forgotten_stream_begins_again_and_what_is_known_against_cards_stays() {
     assert_eq!(asks(&mut w, 2_000)[0].1, "empty", "all of it is asked for");
     // The center begins again, and what it reports now overrides all that was known.
     let all = vec![op::issue("A", "p1"), op::issue("B", "p2"), op::reissue("p3", "X", None), op::found("uid:A")];
-    assert_eq!(w.report_at(OFFICE, at(1, 1), all).ack().outcome, Outcome::Applied);
+    assert_eq!(w.publish_at(OFFICE, at(1, 1), all).ack().outcome, Outcome::Applied);
     assert_eq!(reasons(&mut w), ["granted", "cancelled", "replaced"]);
     w.assert_replay_is_life();
 }

@@ -2,6 +2,33 @@
 
 use super::*;
 
+/// The stream that owns this op.
+pub fn stream_of(op: &Op) -> &'static str {
+    let standing = matches!(op, Op::Issue { .. } | Op::Reissue { .. } | Op::SetFlag { .. } | Op::Reinstate { .. });
+    if standing { OFFICE } else { APARTMENT }
+}
+
+/// An enrolment: `what` is like `gate:* door:412 power_box:412@term`.
+#[must_use]
+pub fn enrolment(holder: &str, what: &str) -> Enrolment {
+    let one = |text: &str| {
+        let (kind, rest) = text.split_once(':').unwrap();
+        let (zone, schedule) = rest.split_once('@').map_or((rest, None), |(z, s)| (z, Some(name(s))));
+        let zone = if zone == "*" { ZoneSet::Any } else { ZoneSet::One(name(zone)) };
+        Entitlement { kind: PortalKind::parse(kind).unwrap(), zone, schedule }
+    };
+    let entitlements = what.split_whitespace().map(one).collect();
+    Enrolment { holder: name(holder), role: Role::Resident, not_before: None, not_after: None, entitlements }
+}
+
+/// `uid:A` or a holder.
+fn subject(text: &str) -> Subject {
+    match text.strip_prefix("uid:") {
+        Some(card) => Subject::Card(uid(card)),
+        None => Subject::Holder(name(text)),
+    }
+}
+
 pub fn issue(card: &str, holder: &str) -> Op {
     Op::Issue { uid: uid(card), holder: name(holder) }
 }

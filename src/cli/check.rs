@@ -1,4 +1,4 @@
-//! `dormgate check`: everything that is wrong with a configuration, or what was understood of it.
+//! `dormgate check`: everything that is wrong with a configuration, or a summary of it with what an installer has to know.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::profile::{Confirm, InputKind, OnLinkLoss, Output, Pulse};
 use crate::wire::allowed::OpName;
 use crate::wire::envelope::Scope;
 
-/// Report everything that is wrong with a configuration and the profiles it names
+/// Print everything that is wrong with a configuration and the profiles that it names
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The configuration to check.
@@ -28,112 +28,90 @@ pub(super) fn run(args: &Args) -> Exit {
     }
 }
 
-/// What was understood, in one paragraph, and what a site probably did not mean.
+/// What the configuration means, in one paragraph; then a line for each note, certificate, hint and insecure choice.
 fn summary(config: &Site) -> String {
-    let mut parts = vec![format!(
-        "gateway `{}` in {}, data in `{}`",
-        config.gateway,
-        config.timezone_name,
-        config.data_dir.display()
-    )];
-    parts.push(match &config.uplink {
-        Some(link) => format!("uplink to {}", address(link)),
-        None => "no uplink: it runs from its store alone".to_owned(),
-    });
-    if let Some(link) = &config.local {
-        parts.push(format!("local broker {}", address(link)));
-    }
-    for stream in &config.streams {
-        let scope = match stream.scope {
-            Scope::Gateway => "",
-            Scope::Campus => " for the whole campus",
-        };
-        let ops: Vec<&str> = stream.allowed.iter().map(OpName::as_str).collect();
-        parts.push(format!("stream `{}`{scope} may {}", stream.name, ops.join(", ")));
-    }
-    for bus in &config.buses {
-        let line = match &bus.line {
-            BusLine::Serial(serial) => format!("{} at {} Bd", serial.port, serial.baud),
-            BusLine::Tcp(peer) => peer.to_string(),
-        };
-        parts.push(format!("bus `{}` on {line}", bus.id));
-    }
-    if let Some(server) = &config.modbus_server {
-        let tcp = server.tcp.map(|address| address.to_string());
-        let serial = server.serial.as_ref().map(|serial| serial.port.clone());
-        let lines: Vec<String> = tcp.into_iter().chain(serial).collect();
-        parts.push(format!("controllers ask at {}", lines.join(" and ")));
-    }
-    parts.push(portals(config));
-    parts.push(match &config.http {
-        Some(http) => format!("pages at http://{}", http.listen),
-        None => "no pages".to_owned(),
-    });
     let (certificates, mut hints) = certificates(config);
     hints.extend(while_cut_off(config));
     hints.extend([fire(config), directions(config), closed(config)].into_iter().flatten());
-    let lines = [
-        ("note", notes(config)),
-        ("certificate", certificates),
-        ("hint", hints),
-        ("insecure", config.insecure.clone()),
-    ];
-    let line =
-        |(kind, texts): (&str, Vec<String>)| texts.iter().map(|text| format!("\n{kind}: {text}")).collect::<String>();
-    parts.join("; ") + "." + &lines.map(line).concat()
-}
-
-fn address(link: &LinkSpec) -> String {
-    let urls: Vec<String> = link.urls.iter().map(ToString::to_string).collect();
-    format!("{} as `{}`", urls.join(" or "), link.client_id)
-}
-
-fn portals(config: &Site) -> String {
-    let of = |kind: PortalKind| config.portals.iter().filter(|p| p.portal.kind == kind).count();
-    let wired = |of: fn(&PortalDevice) -> bool| config.portals.iter().filter(|p| of(&p.device)).count();
-    format!(
-        "portals: {} gate(s), {} door(s), {} power box(es), of these {} over MQTT, {} by Modbus parts, {} asking over Modbus",
-        of(PortalKind::Gate),
-        of(PortalKind::Door),
-        of(PortalKind::PowerBox),
-        wired(|device| matches!(device, PortalDevice::NativeMqtt)),
-        wired(|device| matches!(device, PortalDevice::Parts(_))),
-        wired(|device| matches!(device, PortalDevice::ModbusServer { .. })),
-    )
-}
-
-/// What is allowed and probably not meant.
-fn notes(config: &Site) -> Vec<String> {
-    let mut notes = Vec::new();
-    if config.streams.is_empty() {
-        notes.push("no `[[center.stream]]`, so no card can become known here".to_owned());
-    }
-    if config.portals.is_empty() {
-        notes.push("no `[[portal]]`, so there is nothing to open".to_owned());
-    }
-    let commands = config.streams.iter().any(|stream| stream.allowed.contains(OpName::Command));
-    if config.uplink.is_some() && config.audit.ack == AuditAckBy::Center && !commands {
-        notes.push(format!(
-            "`audit.ack` is `center`, but no stream may `{}`, so nobody can acknowledge the audit and it is sent again and again",
-            OpName::Command
-        ));
-    }
-    if config.modbus_server.is_some()
-        && !config.portals.iter().any(|p| matches!(p.device, PortalDevice::ModbusServer { .. }))
-    {
-        notes.push("`[modbus_server]` listens, but no portal is `device = { modbus_server = … }`".to_owned());
-    }
+    let mut notes = missing(config);
     notes.extend(lossy(config));
     notes.extend(devices(config));
-    notes.extend(without_effect(config).into_iter().map(|what| format!("{what} has no effect in this version")));
-    notes
+    notes.extend(without_effect(config));
+    let insecure = config.insecure.clone();
+    let kinds = [("note", notes), ("certificate", certificates), ("hint", hints), ("insecure", insecure)];
+    let lines = kinds.iter().flat_map(|(kind, texts)| texts.iter().map(move |text| format!("\n{kind}: {text}")));
+    meaning(config) + &lines.collect::<String>()
 }
 
-/// The portals of parts, with their outputs.
+fn meaning(config: &Site) -> String {
+    let address = |link: &LinkSpec| {
+        let urls: Vec<String> = link.urls.iter().map(ToString::to_string).collect();
+        format!("{} as `{}`", urls.join(" or "), link.client_id)
+    };
+    let (gateway, zone, data) = (&config.gateway, &config.timezone_name, config.data_dir.display());
+    let mut parts = vec![format!("gateway `{gateway}` in {zone}, data in `{data}`")];
+    let uplink = config.uplink.as_ref().map(|link| format!("uplink to {}", address(link)));
+    parts.push(uplink.unwrap_or_else(|| "no uplink: the gateway runs from its store alone".to_owned()));
+    parts.extend(config.local.as_ref().map(|link| format!("local broker {}", address(link))));
+    parts.extend(config.streams.iter().map(|stream| {
+        let scope = if stream.scope == Scope::Campus { " for the whole campus" } else { "" };
+        let ops: Vec<&str> = stream.allowed.iter().map(OpName::as_str).collect();
+        format!("stream `{}`{scope} may {}", stream.name, ops.join(", "))
+    }));
+    parts.extend(config.buses.iter().map(|bus| match &bus.line {
+        BusLine::Serial(serial) => format!("bus `{}` on {} at {} Bd", bus.id, serial.port, serial.baud),
+        BusLine::Tcp(peer) => format!("bus `{}` on {peer}", bus.id),
+    }));
+    parts.extend(config.modbus_server.as_ref().map(|server| {
+        let tcp = server.tcp.map(|address| address.to_string());
+        let lines: Vec<String> =
+            tcp.into_iter().chain(server.serial.as_ref().map(|serial| serial.port.clone())).collect();
+        format!("controllers send requests to {}", lines.join(" and "))
+    }));
+    let count = |of: &dyn Fn(&PortalConfig) -> bool| config.portals.iter().filter(|portal| of(portal)).count();
+    let of_kind = |kind: PortalKind| count(&|p| p.portal.kind == kind);
+    parts.push(format!(
+        "portals: {} gate(s), {} door(s), {} power box(es), of these {} over MQTT, {} by Modbus parts, {} by Modbus controllers",
+        of_kind(PortalKind::Gate),
+        of_kind(PortalKind::Door),
+        of_kind(PortalKind::PowerBox),
+        count(&|p| matches!(p.device, PortalDevice::NativeMqtt)),
+        count(&|p| matches!(p.device, PortalDevice::Parts(_))),
+        count(&|p| matches!(p.device, PortalDevice::ModbusServer { .. })),
+    ));
+    let pages = config.http.as_ref().map(|http| format!("pages at http://{}", http.listen));
+    parts.push(pages.unwrap_or_else(|| "no pages".to_owned()));
+    parts.join("; ") + "."
+}
+
+/// What is left out although other parts of the configuration need it.
+fn missing(config: &Site) -> Vec<String> {
+    let controllers = config.portals.iter().any(|p| matches!(p.device, PortalDevice::ModbusServer { .. }));
+    let commands = config.streams.iter().any(|stream| stream.allowed.contains(OpName::Command));
+    let acknowledged = config.uplink.is_none() || config.audit.ack == AuditAckBy::Broker || commands;
+    let notes = [
+        (config.streams.is_empty(), "no `[[center.stream]]`, so no card can become known here".to_owned()),
+        (config.portals.is_empty(), "no `[[portal]]`, so there is nothing to open".to_owned()),
+        (
+            !acknowledged,
+            format!(
+                "`audit.ack` is `center`, but no stream may `{}`, so nobody can acknowledge the audit and it is sent again and again",
+                OpName::Command
+            ),
+        ),
+        (
+            config.modbus_server.is_some() && !controllers,
+            "`[modbus_server]` listens, but no portal is `device = { modbus_server = … }`".to_owned(),
+        ),
+    ];
+    notes.into_iter().filter_map(|(applies, note)| applies.then_some(note)).collect()
+}
+
+/// The portals that consist of parts, with their outputs.
 fn outputs(config: &Site) -> impl Iterator<Item = (&PortalConfig, &Parts, &Part, &Output)> {
-    config.portals.iter().filter_map(|portal| match &portal.device {
-        PortalDevice::Parts(parts) => Some((portal, parts, &parts.output, parts.output.profile.output.as_ref()?)),
-        PortalDevice::NativeMqtt | PortalDevice::ModbusServer { .. } => None,
+    config.portals.iter().filter_map(|portal| {
+        let parts = portal.device.parts()?;
+        Some((portal, parts, &parts.output, parts.output.profile.output.as_ref()?))
     })
 }
 
@@ -142,20 +120,20 @@ fn devices(config: &Site) -> Vec<String> {
     let mut notes = Vec::new();
     let mut reserved: BTreeMap<&str, Vec<&PortalConfig>> = BTreeMap::new();
     for (of, parts, part, output) in outputs(config) {
-        let portal = &of.portal;
-        for part in parts.all().filter(|part| part.unit == UNIT_SELF) {
-            let serial = |bus: &&BusConfig| bus.id == part.bus && matches!(bus.line, BusLine::Serial(_));
-            if let Some(bus) = config.buses.iter().find(serial) {
-                let users = reserved.entry(&bus.id).or_default();
-                if users.last().is_none_or(|last| last.portal.id != portal.id) {
-                    users.push(of);
-                }
+        let (portal, profile) = (&of.portal, &part.profile.id);
+        let serial = |part: &Part| {
+            let on_it = |bus: &&BusConfig| bus.id == part.bus && matches!(bus.line, BusLine::Serial(_));
+            config.buses.iter().find(on_it).filter(|_| part.unit == UNIT_SELF)
+        };
+        for bus in parts.all().filter_map(serial) {
+            let users = reserved.entry(&bus.id).or_default();
+            if users.last().is_none_or(|last| last.portal.id != portal.id) {
+                users.push(of);
             }
         }
-        let profile = &part.profile.id;
         match (portal.kind, &output.confirm, output.pulse(part.channel, portal.hold_ms)) {
             (PortalKind::PowerBox, Confirm::Echo { .. }, _) => notes.push(format!(
-                "the relay of `{}` (`{profile}`) cannot be read back: that the power is off is never known; use a relay that can",
+                "the relay of `{}` (`{profile}`) cannot be read back, so it is never known whether the power is off; use a relay that can",
                 portal.id
             )),
             (PortalKind::Gate | PortalKind::Door, _, Some((_, ms))) if ms < portal.hold_ms => notes.push(format!(
@@ -167,8 +145,8 @@ fn devices(config: &Site) -> Vec<String> {
     }
     notes.extend(reserved.into_iter().map(|(bus, portals)| {
         format!(
-            "unit {UNIT_SELF} on the serial line `{bus}` ({}) is a number that Modbus reserves and some boards are delivered with: \
-             fine until a second one shares the line; set another number then",
+            "unit {UNIT_SELF} on the serial line `{bus}` ({}) is reserved in Modbus, and some boards are delivered with it: it works \
+             until a second such board shares the line; then set another number",
             names(portals)
         )
     }));
@@ -180,7 +158,13 @@ fn names<'p>(portals: impl IntoIterator<Item = &'p PortalConfig>) -> String {
     portals.into_iter().map(|p| format!("`{}`", p.portal.id)).collect::<Vec<_>>().join(", ")
 }
 
-/// What relays do that the gateway cannot reach: over a line that is cut it can change nothing.
+/// A hint about the portals of which `concerns` is true, if there are any.
+fn about(config: &Site, concerns: impl Fn(&PortalConfig) -> bool, hint: impl FnOnce(&str) -> String) -> Option<String> {
+    let names = names(config.portals.iter().filter(|portal| concerns(portal)));
+    (!names.is_empty()).then(|| hint(&names))
+}
+
+/// What relays do while their line is cut: the gateway cannot change it.
 fn while_cut_off(config: &Site) -> Vec<String> {
     let mut alike: BTreeMap<(&str, &str, &str), Vec<&PortalConfig>> = BTreeMap::new();
     for (portal, _, part, output) in outputs(config) {
@@ -193,11 +177,11 @@ fn while_cut_off(config: &Site) -> Vec<String> {
         };
         let follows = match (portal.portal.kind, &output.pulse) {
             (PortalKind::PowerBox, _) => {
-                "a card that is revoked meanwhile keeps its power until the line is back; where that may not be, use a relay that \
-                 switches off by itself"
+                "the power of a card that is revoked meanwhile stays on until the line is back; where that must not happen, use a relay \
+                 that switches off by itself"
             }
             (PortalKind::Gate | PortalKind::Door, Pulse::Gateway) => {
-                "what is open at that moment stays open until the line is back; where that may not be, use a relay that ends a \
+                "what is open at that moment stays open until the line is back; where that must not happen, use a relay that ends a \
                  pulse by itself"
             }
             (PortalKind::Gate | PortalKind::Door, Pulse::Device { .. }) => continue,
@@ -210,59 +194,40 @@ fn while_cut_off(config: &Site) -> Vec<String> {
     alike.into_iter().map(hint).collect()
 }
 
-/// What the files of certificates hold, and what cannot work or soon will not.
+/// A line for each certificate, and hints for what TLS refuses or soon will.
 fn certificates(config: &Site) -> (Vec<String>, Vec<String>) {
     let now = jiff::Timestamp::now();
-    let (mut found, mut hints) = (Vec::new(), Vec::new());
-    for (name, link) in [("uplink", &config.uplink), ("local", &config.local)] {
-        // Without `[local]` its link has the broker and the files of the uplink.
-        let same = |link: &&LinkSpec| {
-            name == "local"
-                && config.uplink.as_ref().is_some_and(|up| up.urls == link.urls && up.ca_file == link.ca_file)
-        };
-        if let Some(link) = link.as_ref().filter(|link| !same(link)) {
-            let (certificates, more) = cert::describe(name, link, now);
-            found.extend(certificates);
-            hints.extend(more);
-        }
-    }
-    (found, hints)
+    // Without `[local]` its link has the broker and the files of the uplink.
+    let same = |up: &LinkSpec, local: &LinkSpec| up.urls == local.urls && up.ca_file == local.ca_file;
+    let local = config.local.as_ref().filter(|local| !config.uplink.as_ref().is_some_and(|up| same(up, local)));
+    let links = [("uplink", config.uplink.as_ref()), ("local", local)];
+    let described = links.into_iter().filter_map(|(name, link)| Some(cert::describe(name, link?, now)));
+    let (certificates, hints): (Vec<_>, Vec<_>) = described.unzip();
+    (certificates.concat(), hints.concat())
 }
 
-/// Which portals may put the building in fire.
+/// The portals that can report a fire.
 fn fire(config: &Site) -> Option<String> {
-    let may = names(config.portals.iter().filter(|p| p.portal.fire_input && can_report_fire(&p.device)));
-    (!may.is_empty()).then(|| {
+    let has_input = |part: &Part| part.profile.inputs.iter().any(|input| input.kind == InputKind::Fire);
+    let may = |p: &PortalConfig| p.portal.fire_input && p.device.parts().is_none_or(|parts| parts.all().any(has_input));
+    about(config, may, |names| {
         format!(
-            "the fire input of {may} puts the building in fire and releases every gate and door; `fire_input = false` at a portal \
-             takes that away from it"
+            "a fire input of {names} sets the posture `fire` and releases every gate and door; with `fire_input = false` that of a \
+             portal is ignored"
         )
     })
 }
 
-/// Whether a device can report a fire at all.
-fn can_report_fire(device: &PortalDevice) -> bool {
-    match device {
-        PortalDevice::NativeMqtt | PortalDevice::ModbusServer { .. } => true,
-        PortalDevice::Parts(parts) => {
-            parts.all().any(|part| part.profile.inputs.iter().any(|input| input.kind == InputKind::Fire))
-        }
-    }
-}
-
-/// Gates that take the reader's report for the direction: what is reported as "out" is never refused.
+/// The gates at which the reader's report of a direction counts: who reports "out" is never denied.
 fn directions(config: &Site) -> Option<String> {
-    let reports = |device: &PortalDevice| match device {
-        PortalDevice::NativeMqtt | PortalDevice::ModbusServer { .. } => true,
-        PortalDevice::Parts(parts) => parts.readers().any(|reader| reader.direction.is_some()),
+    let reports = |parts: &Parts| parts.readers().any(|reader| reader.direction.is_some());
+    let gate = |p: &PortalConfig| {
+        p.portal.kind == PortalKind::Gate && p.portal.direction.is_none() && p.device.parts().is_none_or(reports)
     };
-    let gate =
-        |p: &&PortalConfig| p.portal.kind == PortalKind::Gate && p.portal.direction.is_none() && reports(&p.device);
-    let gates = names(config.portals.iter().filter(gate));
-    (!gates.is_empty()).then(|| {
+    about(config, gate, |names| {
         format!(
-            "{gates} has no `direction`, so the reader's \"out\" is taken as reported, and out is never refused: who controls the \
-             reader opens the gate; write `direction = \"in\"` where one only enters"
+            "{names} has no `direction`, so the direction that its reader reports counts, and the way out is never denied: whoever \
+             controls the reader can open the gate; write `direction = \"in\"` where one only enters"
         )
     })
 }
@@ -273,13 +238,13 @@ fn closed(config: &Site) -> Option<String> {
     let tcp = server.tcp.filter(|address| !address.ip().is_loopback())?;
     server.allow.iter().all(|net| net.network().is_loopback()).then(|| {
         format!(
-            "`[modbus_server]` listens at {tcp}, and its `allow` lets in nobody but this machine: controllers on the network are \
-             turned away; list them, e.g. `allow = [\"192.0.2.0/24\"]`"
+            "`[modbus_server]` listens at {tcp}, and its `allow` admits only this machine: controllers on the network are refused; \
+             list them, e.g. `allow = [\"192.0.2.0/24\"]`"
         )
     })
 }
 
-/// Readers that lose part of the UID, by what they do to it.
+/// The readers that lose part of the UID, by their transform.
 fn lossy(config: &Site) -> Vec<String> {
     let mut by_transform: BTreeMap<_, Vec<String>> = BTreeMap::new();
     for (portal, transform) in config.portals.iter().filter_map(PortalConfig::lossy_reader) {
@@ -294,15 +259,15 @@ fn lossy(config: &Site) -> Vec<String> {
     by_transform.into_iter().map(note).collect()
 }
 
-/// What is asked for and not done yet. What is the default, and what is off, guarantees nothing.
-fn without_effect(config: &Site) -> Vec<&'static str> {
+/// What is set and has no effect in this version. Defaults, and what is off, are not named.
+fn without_effect(config: &Site) -> Vec<String> {
     let policy = &config.policy;
     let token = config.http.as_ref().is_some_and(|http| http.token.is_some());
-    let asked = [
+    let set = [
         (policy.anti_passback == Severity::Deny, "`policy.anti_passback = \"hard\"`"),
         (policy.clone == Severity::Deny, "`policy.clone = \"deny\"`"),
         (policy.lockout_s > 0, "`policy.lockout_s`: too many denials raise an alarm and lock nobody out; it"),
         (token, "`http.token_file`: nothing can be changed over HTTP, only through the socket; it"),
     ];
-    asked.into_iter().filter(|(asked, _)| *asked).map(|(_, what)| what).collect()
+    set.into_iter().filter(|(set, _)| *set).map(|(_, what)| format!("{what} has no effect in this version")).collect()
 }

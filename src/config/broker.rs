@@ -1,4 +1,4 @@
-//! Where a broker is: the one way to write it, in the configuration and on the command line.
+//! The URL of a broker, as the configuration and the command line have it.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,10 +11,10 @@ const PORT_TLS: u16 = 8883;
 /// Longest host name in characters (RFC 1035, 2.3.4, without the dot at the end).
 const HOST_CHARS_MAX: usize = 253;
 
-/// Where a broker is.
+/// The URL of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerUrl {
-    /// Whether TLS is sent.
+    /// Whether TLS is used.
     pub tls: bool,
     /// A host name or an address; an IPv6 address in brackets.
     pub host: String,
@@ -37,9 +37,9 @@ impl FromStr for BrokerUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // First, because the other errors repeat what they are about, and what is in a URL ends up in logs.
+        // First, because the other errors repeat a part of the URL, and errors are logged.
         if text.contains('@') {
-            return Err("no user in a broker's address; write `username` and `password_file`".to_owned());
+            return Err("a broker's URL has no user; write `username` and `password_file`".to_owned());
         }
         let (scheme, rest) = text.split_once("://").unwrap_or_default();
         let tls = match scheme.to_ascii_lowercase().as_str() {
@@ -49,7 +49,7 @@ impl FromStr for BrokerUrl {
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if let Some((_, path)) = rest.find(['/', '?', '#']).and_then(|at| rest.split_at_checked(at)) {
-            return Err(format!("a broker's address ends after the port; leave out `{path}`"));
+            return Err(format!("a broker's URL ends after the port; leave out `{path}`"));
         }
         // The last colon outside brackets begins the port.
         let (host, port) = match rest.rsplit_once(':') {
@@ -63,16 +63,16 @@ impl FromStr for BrokerUrl {
         };
         if !is_right {
             return Err(format!(
-                "`{host}` is no host name or address; write e.g. `mqtts://broker.example:8883`, an IPv6 address in brackets"
+                "`{host}` is not a host name or address; write e.g. `mqtts://broker.example:8883`, an IPv6 address in brackets"
             ));
         }
-        // A certificate names no bracketed address.
+        // The TLS library takes no address in brackets as the name to check.
         if tls && six.is_some() {
             return Err("`mqtts://` needs a host name or an IPv4 address, because the broker's certificate is checked against it"
                 .to_owned());
         }
         let default = if tls { PORT_TLS } else { PORT_PLAIN };
-        let wrong = |text: &str| format!("`{text}` is no port; a number from 1 to 65535 is wanted");
+        let wrong = |text: &str| format!("`{text}` is not a port; write a number from 1 to 65535");
         let parse = |text: &str| text.parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong(text));
         let port = port.map_or(Ok(default), parse)?;
         Ok(Self { tls, host: host.to_owned(), port })
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_names_host_port_whether_tls_is_sent_and_whether_it_is_this_machine() {
+    fn a_url_has_a_host_a_port_tls_or_not_and_may_be_this_machine() {
         for (text, wanted, is_here) in [
             ("mqtt://127.0.0.1", "mqtt://127.0.0.1:1883", true),
             ("mqtt://127.0.0.9", "mqtt://127.0.0.9:1883", true),
@@ -121,14 +121,14 @@ mod tests {
             ("http://broker", "got `http://broker`"),
             ("tcp://broker", "`mqtts://host:8883` or `mqtt://host:1883`"),
             ("mqtt://broker/topic", "ends after the port; leave out `/topic`"),
-            ("mqtt://", "`` is no host name"),
-            ("mqtt://::1", "`:` is no host name"),
-            ("mqtt://[::g]", "`[::g]` is no host name"),
-            ("mqtt://broker:0", "`0` is no port; a number from 1 to 65535"),
+            ("mqtt://", "`` is not a host name"),
+            ("mqtt://::1", "`:` is not a host name"),
+            ("mqtt://[::g]", "`[::g]` is not a host name"),
+            ("mqtt://broker:0", "`0` is not a port; write a number from 1 to 65535"),
             ("mqtts://[::1]:8883", "needs a host name or an IPv4 address"),
-            ("mqtt://u:p@broker", "no user in a broker's address"),
-            ("http://u:p@broker", "no user in a broker's address"),
-            ("u:p@broker", "no user in a broker's address"),
+            ("mqtt://u:p@broker", "a broker's URL has no user"),
+            ("http://u:p@broker", "a broker's URL has no user"),
+            ("u:p@broker", "a broker's URL has no user"),
         ] {
             let error = text.parse::<BrokerUrl>().unwrap_err();
             assert!(error.contains(wanted) && !error.contains("u:p"), "{text}: {error}");

@@ -15,10 +15,10 @@ use super::{Context, address};
 use crate::access::id::PortalId;
 use crate::profile::document::{Key, List, Text, Whole};
 
-/// Speeds of serial lines, in bits per second: those that devices and adapters can be set to.
+/// Speeds of serial lines that devices and adapters have, in bits per second.
 const BAUDS: [u32; 15] =
     [300, 600, 1_200, 2_400, 4_800, 9_600, 14_400, 19_200, 28_800, 38_400, 57_600, 115_200, 230_400, 460_800, 921_600];
-/// Speed when the file does not report, in bits per second (Modbus over serial line V1.02, 2.5.1).
+/// Speed when the file names none, in bits per second (Modbus over serial line V1.02, 2.5.1).
 const BAUD_DEFAULT: u32 = 19_200;
 
 /// Parity of a serial line.
@@ -33,7 +33,7 @@ pub enum Parity {
     Odd,
 }
 
-/// A serial line; always 8 data bits, as RTU asks.
+/// A serial line; always 8 data bits, as RTU requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SerialConfig {
     /// The device file, best one of `/dev/serial/by-id`.
@@ -56,7 +56,7 @@ pub struct TcpPeer {
 }
 
 impl TcpPeer {
-    /// The same for every way to write one name or address.
+    /// The same value for every spelling of a name or address.
     fn canonical(&self) -> Self {
         let host = match self.host.parse::<IpAddr>() {
             Ok(address) => address.to_string(),
@@ -76,7 +76,7 @@ impl fmt::Display for TcpPeer {
     }
 }
 
-/// What a bus is made of.
+/// The line of a bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BusLine {
     /// RTU.
@@ -110,13 +110,14 @@ impl fmt::Display for BusLine {
 pub struct BusConfig {
     /// Its id; portals name it.
     pub id: String,
-    /// What it is made of.
+    /// Its line.
     pub line: BusLine,
     /// How long an answer may take, in milliseconds.
     pub timeout_ms: u32,
-    /// Whether the adapter of a serial line repeats what is sent on it; `None`: it is found out.
+    /// Whether the adapter of a serial line repeats what is sent on it; `None`: it is detected.
     pub echo: Option<bool>,
-    /// Takes the answer of the one request under way whatever transaction it names: for TCP converters that answer all with 0.
+    /// Whether an answer is accepted whatever its transaction, for TCP converters that answer with 0. One request is under way at a
+    /// time.
     pub any_transaction: bool,
     /// Where device profiles are, beside the built-in ones.
     pub devices_dir: Option<PathBuf>,
@@ -178,14 +179,14 @@ fn net(text: &str) -> Result<IpNet, String> {
     net.map_err(|_| format!("a network such as `192.0.2.0/24` or an address is wanted, got `{text}`"))
 }
 
-/// A bus as far as it could be read; portals know its id also when the rest is wrong.
+/// A bus as far as it could be read. Portals may refer to its id also when the rest has errors.
 pub(super) struct BusDraft {
     pub(super) id: String,
-    /// The whole, if its line and its directory are right.
+    /// The whole, if its line and its directory are valid.
     pub(super) config: Option<BusConfig>,
 }
 
-/// Which serial ports are taken, and by which key.
+/// The serial ports in use, with the path of the key that names each.
 pub(super) type SerialPorts = HashMap<PathBuf, String>;
 
 /// Every `[[bus]]` with an id.
@@ -207,14 +208,14 @@ pub(super) fn buses(cx: &Context<'_>, list: &List<BusTable>, ports: &mut SerialP
             && let Some(taken) = peers.insert(peer.canonical(), t.tcp.place.path.clone())
         {
             t.tcp.wrong(log, format!(
-                "`{peer}` is `{taken}` too; a line has one owner: let the portals of both name that bus, and leave this one out"
+                "`{peer}` is `{taken}` too, and a line has one owner: name that bus in the portals of both, and leave this one out"
             ));
         }
         match (t.serial.is_set(), t.tcp.is_set()) {
             (false, false) => {
                 table.wrong(log, "its line is missing: `serial = { port = \"/dev/…\" }` or `tcp = \"host:502\"`");
             }
-            (true, true) => t.tcp.wrong(log, "a bus is either `serial` or `tcp`; make two of it"),
+            (true, true) => t.tcp.wrong(log, "a bus is either `serial` or `tcp`; write two buses"),
             (true, false) => {
                 t.any_transaction.must_not_be_set(log, "a serial line has no transactions; leave it out");
             }
@@ -271,16 +272,19 @@ fn serial(cx: &Context<'_>, table: &Key<SerialTable>, ports: &mut SerialPorts) -
     t.port.need(log, "");
     let port = cx.path(&t.port);
     if let Some(port) = &port {
-        // Two names may be one device: what udev puts in /dev/serial are links.
+        // Two names may be one device: the names in /dev/serial are links.
         let device = port.canonicalize().unwrap_or_else(|_| port.clone());
         if let Some(taken) = ports.insert(device, t.port.place.path.clone()) {
-            t.port.wrong(log, format!("`{}` is taken by `{taken}`; a line has one owner", port.display()));
+            t.port.wrong(
+                log,
+                format!("`{}` is `{taken}` too, and a line has one owner; name another port", port.display()),
+            );
         }
     }
     let baud = t.baud.number(BAUD_DEFAULT);
     if !BAUDS.contains(&baud) {
         let all = BAUDS.map(|baud| baud.to_string()).join(", ");
-        t.baud.wrong(log, format!("no device runs at {baud} Bd; write what the devices are set to, one of {all}"));
+        t.baud.wrong(log, format!("{baud} Bd is not a usual speed; write what the devices are set to, one of {all}"));
     }
     Some(SerialConfig {
         port: port?.display().to_string(),

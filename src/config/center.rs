@@ -1,5 +1,5 @@
-//! `[center]`: the streams, their keys, and which ops each may send. Exactly one stream owns an op, and ops that write the same
-//! registers are of one stream, because revisions of two streams cannot be compared.
+//! `[center]`: the streams, their keys, and the ops that each may send. Exactly one stream owns an op, and ops that write the same
+//! registers belong to one stream, because revisions of two streams cannot be compared.
 
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
@@ -14,14 +14,14 @@ use crate::wire::allowed::{AllowedOps, OpName, STANDING};
 use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::keys;
 
-/// The name in `may` for everything.
+/// The name in `may` for every op.
 const ALL: &str = "*";
 /// Most streams of one gateway.
 const STREAMS_MAX: usize = 16;
-/// Most keys of one stream; each is tried on each of its messages.
+/// Most keys of one stream; a signature is checked against each of them.
 const KEYS_MAX: usize = 4;
 
-/// Ops that write the same registers, and what those are.
+/// Ops that write the same registers, and the name of these registers for people.
 const GROUPS: [(AllowedOps, &str); 3] = [
     (STANDING, "the standing of cards"),
     (enum_set!(OpName::Enrol | OpName::Withdraw), "enrolments"),
@@ -69,7 +69,7 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
     let Some(center) = center.get() else { return (Vec::new(), false) };
     let tables = center.stream.items();
     if tables.len() > STREAMS_MAX {
-        center.stream.wrong(log, format!("at most {STREAMS_MAX} streams are served"));
+        center.stream.wrong(log, format!("a gateway serves at most {STREAMS_MAX} streams; remove some"));
     }
     let mut names = HashSet::new();
     let mut streams = Vec::new();
@@ -81,7 +81,7 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
             t.name.wrong(log, format!("`{name}` is the name of an earlier stream; give each its own"));
         }
         if t.public_keys.items().len() > KEYS_MAX {
-            t.public_keys.wrong(log, format!("at most {KEYS_MAX} keys are tried; remove those no longer used"));
+            t.public_keys.wrong(log, format!("a stream has at most {KEYS_MAX} keys; remove those no longer used"));
         }
         let insecure_unsigned = t.insecure_unsigned.or(false);
         if t.public_keys.items().is_empty() && !insecure_unsigned {
@@ -90,7 +90,7 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
             table.wrong(log, message);
         }
         if t.may.need(log, "").is_some_and(Vec::is_empty) {
-            t.may.wrong(log, "a stream without an op is of no use; list its ops, or remove the stream");
+            t.may.wrong(log, "this stream may send no op; list its ops, or remove the stream");
         }
         let one = |Text(allowed): &Text<Allowed>| match allowed {
             Allowed::Everything => AllowedOps::all(),
@@ -114,10 +114,10 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
     (streams, require_issue)
 }
 
-/// Reports ops with two owners, and groups of ops with two; gives the ops that have an owner.
+/// Reports ops and groups of ops with two owners; returns the ops that have an owner.
 fn owners(log: &Log, tables: &[Key<StreamTable>]) -> AllowedOps {
     let mut owner: HashMap<OpName, usize> = HashMap::new();
-    // Of each group its first owner; another stream in it is reported once.
+    // The first owner of each group; another stream in it is reported once.
     let mut group_owner: HashMap<&str, (usize, OpName)> = HashMap::new();
     let mut reported: HashSet<(usize, &str)> = HashSet::new();
     let called = |at: usize| {
@@ -130,11 +130,11 @@ fn owners(log: &Log, tables: &[Key<StreamTable>]) -> AllowedOps {
             Some(Text(Allowed::One(op))) => *op,
             Some(Text(Allowed::Everything)) => {
                 if list.items().len() > 1 {
-                    key.wrong(log, "`*` is everything: write it alone");
+                    key.wrong(log, "`*` means every op: write it alone");
                 }
                 if tables.len() > 1 {
                     let message =
-                        "`*` is only for the only stream, because exactly one stream may own an op; list its ops";
+                        "`*` is for a gateway with one stream, because exactly one stream may own an op; list its ops";
                     key.wrong(log, message);
                 }
                 owner.extend(AllowedOps::all().iter().map(|op| (op, at)));
@@ -149,7 +149,10 @@ fn owners(log: &Log, tables: &[Key<StreamTable>]) -> AllowedOps {
                 continue;
             }
             Some(other) => {
-                key.wrong(log, format!("`{op}` is of `{}` already; exactly one stream may own an op", called(*other)));
+                key.wrong(
+                    log,
+                    format!("`{op}` belongs to `{}` already; exactly one stream may own an op", called(*other)),
+                );
                 reported.extend(group.map(|(_, what)| (at, *what)));
                 continue;
             }
@@ -160,8 +163,8 @@ fn owners(log: &Log, tables: &[Key<StreamTable>]) -> AllowedOps {
         if other != at && reported.insert((at, what)) {
             let ops: Vec<&str> = ops.iter().map(OpName::as_str).collect();
             key.wrong(log, format!(
-                "`{op}` and `{first}`, which is of `{}`, both write {what}, and which is newer shows only among the revisions \
-                 of one stream; give {} to one stream",
+                "`{op}` and `{first}`, which belongs to `{}`, both write {what}, and only revisions of one stream show which is \
+                 newer; give {} to one stream",
                 called(other),
                 ops.join(", ")
             ));

@@ -1,6 +1,8 @@
-//! The certificates that the configuration names: what is in a PEM file, until when it is valid, and which hosts it names.
+//! The certificates that the configuration names: what is in a PEM file, until when it is valid, which hosts it names, and
+//! whether its key belongs to it.
 //!
-//! A wrong file is a diagnostic here, not a connection that fails at night. TLS itself reads the files again at each connection.
+//! A file that holds no certificate is a diagnostic. What TLS will refuse, or soon will, is a hint of `dormgate check`: the gateway
+//! starts without it, because it works without a center. TLS reads the files again at each connection.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -8,13 +10,17 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::{Error, PemObject, SectionKind};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::CertifiedKey;
 
 use super::{BrokerUrl, LinkSpec};
 
 /// Largest PEM file in bytes; the bundle of a system's authorities has a quarter of that.
 const PEM_BYTES_MAX: u64 = 1024 * 1024;
-/// A certificate that ends within so many days has a hint.
+/// A certificate that expires within so many days has a hint.
 const SOON_DAYS: i64 = 30;
 /// Seconds in a day.
 const DAY_S: i64 = 86_400;
@@ -62,7 +68,7 @@ pub(super) fn check(path: &Path) -> Result<(), String> {
     certificates(path).map(drop)
 }
 
-/// What a person has to know of a link's certificates: one line each, and hints for those that cannot work.
+/// A line for each certificate of a link, and hints for what TLS refuses or soon will.
 #[must_use]
 pub fn describe(name: &str, link: &LinkSpec, now: Timestamp) -> (Vec<String>, Vec<String>) {
     let (mut notes, mut hints) = (Vec::new(), Vec::new());
@@ -76,7 +82,7 @@ pub fn describe(name: &str, link: &LinkSpec, now: Timestamp) -> (Vec<String>, Ve
             if key == "ca_file" && !certificate.is_ca && !tls().any(|url| certificate.names(url)) {
                 let urls: Vec<String> = tls().map(ToString::to_string).collect();
                 hints.push(format!(
-                    "{what}: it is no authority, and it does not name the host of {}; name the file of the authority, or a \
+                    "{what}: it is not an authority, and it does not name the host of {}; name the file of the authority, or a \
                      certificate that names the host",
                     urls.join(" or ")
                 ));
@@ -87,7 +93,29 @@ pub fn describe(name: &str, link: &LinkSpec, now: Timestamp) -> (Vec<String>, Ve
             notes.push(format!("`{name}.{key}`: {} more certificates", found.len() - DESCRIBED_MAX));
         }
     }
+    let key = link.client_cert.as_ref().and_then(|own| check_key(&own.cert_file, &own.key_file).err());
+    hints.extend(key.map(|why| format!("`{name}.key_file`: {why}")));
     (notes, hints)
+}
+
+/// Whether TLS can use the private key in the PEM file `key_file` with the first certificate in `cert_file`.
+///
+/// # Errors
+/// What is wrong, and what to do.
+fn check_key(cert_file: &Path, key_file: &Path) -> Result<(), String> {
+    let read = |path: &Path| std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()));
+    let (chain, key) = (read(cert_file)?, read(key_file)?);
+    let chain = CertificateDer::pem_slice_iter(without_bom(&chain)).filter_map(Result::ok).collect();
+    let (certificate, file) = (cert_file.display(), key_file.display());
+    let key = PrivateKeyDer::from_pem_slice(without_bom(&key))
+        .map_err(|_| format!("`{file}` holds no private key in PEM; name the file with the key of `{certificate}`"))?;
+    match CertifiedKey::from_der(chain, key, &ring::default_provider()) {
+        Ok(_) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(format!(
+            "the key in `{file}` does not belong to the certificate in `{certificate}`; name the two files that were made together"
+        )),
+        Err(error) => Err(format!("the key in `{file}` cannot be used with `{certificate}`: {error}; make a new pair")),
+    }
 }
 
 impl Certificate {
@@ -129,7 +157,7 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, String> {
     let file = path.display();
     let length = std::fs::metadata(path).map_err(|error| format!("cannot read `{file}`: {error}"))?.len();
     if length > PEM_BYTES_MAX {
-        return Err(format!("`{file}` has more than {PEM_BYTES_MAX} bytes, which is no file of certificates"));
+        return Err(format!("`{file}` has more than {PEM_BYTES_MAX} bytes; a file of certificates is smaller"));
     }
     let bytes = std::fs::read(path).map_err(|error| format!("cannot read `{file}`: {error}"))?;
     let bytes = without_bom(&bytes);
@@ -167,8 +195,8 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, String> {
     }
 }
 
-/// Reads of a certificate in DER what is described here (RFC 5280, 4.1); `None`: it is damaged. A crate for all of X.509 would add
-/// twenty others and 50 s of building for these few fields. TLS judges the certificate itself, with its own parser.
+/// Reads the described fields of a certificate in DER (RFC 5280, 4.1); `None`: it is damaged. A crate for all of X.509 would add
+/// twenty others and 50 s of building for these few fields. Whether a certificate is trusted is decided by TLS, with its own parser.
 fn certificate(der: &[u8]) -> Option<Certificate> {
     let mut tbs = Der(Der(Der(der).value(SEQUENCE)?).value(SEQUENCE)?);
     if tbs.0.first() == Some(&VERSION) {
@@ -215,7 +243,7 @@ fn time((tag, value): (u8, &[u8])) -> Option<Timestamp> {
     DateTime::strptime("%Y%m%d%H%M%SZ", digits).ok()?.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp())
 }
 
-/// The values of DER that follow each other: tag and content of each, up to one that is damaged.
+/// A sequence of values in DER: the tag and the content of each, up to the first that is damaged.
 struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
@@ -299,6 +327,26 @@ mod tests {
         }
         assert_eq!(check(write(pem.as_bytes()).path()), Ok(()));
         assert_eq!(check(write(format!("\u{feff}{pem}").as_bytes()).path()), Ok(()), "a byte order mark is dropped");
+    }
+
+    #[test]
+    fn a_key_belongs_to_its_certificate_and_to_no_other() {
+        let ((own, key), (_, other)) = (pem(&["g"], false), pem(&["g"], false));
+        let certificate = write(own.as_bytes());
+        for (content, wanted) in [
+            (key.as_str(), None),
+            (&format!("\u{feff}{key}"), None),
+            (&other, Some("does not belong to the certificate in")),
+            (&own, Some("holds no private key in PEM")),
+            ("hunter2", Some("holds no private key in PEM")),
+            (&key.replace("MI", "!!"), Some("holds no private key in PEM")),
+        ] {
+            let found = check_key(certificate.path(), write(content.as_bytes()).path());
+            match wanted {
+                None => assert_eq!(found, Ok(())),
+                Some(wanted) => assert!(found.as_ref().is_err_and(|why| why.contains(wanted)), "{wanted}: {found:?}"),
+            }
+        }
     }
 
     #[test]

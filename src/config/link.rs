@@ -11,21 +11,21 @@ use crate::profile::document::{Key, List, NotBlank, Text, Whole};
 
 /// Most brokers of one link.
 const URLS_MAX: usize = 16;
-/// Longest client id in bytes; MQTT 3.1.1 lets brokers refuse more than 23, common ones take this.
+/// Longest client id in bytes. Under MQTT 3.1.1 a broker may refuse more than 23; common brokers accept this.
 const CLIENT_ID_BYTES_MAX: usize = 256;
-/// The longest random wait before a resync when the file names none, in seconds.
+/// The longest random wait before a resync when the file names no time, in seconds.
 pub const RESYNC_SPREAD_S_DEFAULT: u32 = 5;
-/// What the local link's client id ends with by default, so that the two links never share one.
+/// The default client id of the local link ends with this, so that the two links never share an id.
 const LOCAL_SUFFIX: &str = "-local";
 
-/// Where an MQTT link connects, and as which client.
+/// The brokers of an MQTT link, and as which client it connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkSpec {
-    /// The brokers, tried in turn; of a configuration at least one.
+    /// The brokers, tried in turn; a configuration has at least one.
     pub urls: Vec<BrokerUrl>,
-    /// The client's name at the broker: one client, one id. A second connection with it ends the first.
+    /// The client's name at the broker. A second connection with it ends the first.
     pub client_id: String,
-    /// User name and password, if the broker wants them.
+    /// User name and password, if the broker needs them.
     pub credentials: Option<Credentials>,
     /// PEM file of the authorities that broker certificates are checked against; `None`: the system's.
     pub ca_file: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub enum Session {
     /// Subscriptions and messages of QoS 1.
     #[default]
     Persistent,
-    /// Nothing; QoS 0 and a resync on every connect instead, for clustered brokers.
+    /// Nothing: the link uses QoS 0 and resyncs on every connect. For clustered brokers.
     Clean,
 }
 
@@ -53,7 +53,7 @@ pub enum Session {
 pub struct Credentials {
     /// The user name.
     pub username: String,
-    /// The password; MQTT knows users without.
+    /// The password; MQTT allows a user without one.
     pub password: Option<Secret>,
 }
 
@@ -102,7 +102,7 @@ fn client_id(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The uplink and the local link. Without `[local]` that is the uplink's broker, on a connection of its own.
+/// The uplink and the local link. Without `[local]` the local link is a second connection to the uplink's broker.
 pub(super) fn links(
     cx: &Context<'_>,
     uplink: &Key<LinkTable>,
@@ -122,7 +122,7 @@ pub(super) fn links(
     let same = |up: &&LinkSpec| up.client_id == own.client_id && up.urls.iter().any(|url| own.urls.contains(url));
     if let Some(up) = up.as_ref().filter(same) {
         let message = format!(
-            "the uplink is `{}` at the same broker, which would end one connection for the other; leave it out",
+            "the uplink is `{}` at the same broker, which would end one connection for the other; leave this out",
             up.client_id
         );
         table.client_id.wrong(cx.log, message);
@@ -130,13 +130,13 @@ pub(super) fn links(
     (up, Some(own))
 }
 
-/// One link; `name` also begins the names of its credentials.
+/// One link. The names of its systemd credentials begin with `name`.
 fn link(cx: &Context<'_>, t: &LinkTable, name: &str, gateway: Option<&GatewayId>) -> LinkSpec {
     let log = cx.log;
     if let Some(urls) = t.urls.need(log, "")
         && (urls.is_empty() || urls.len() > URLS_MAX)
     {
-        t.urls.wrong(log, format!("1 to {URLS_MAX} brokers are wanted, e.g. `[\"mqtts://host:8883\"]`"));
+        t.urls.wrong(log, format!("write 1 to {URLS_MAX} brokers, e.g. `[\"mqtts://host:8883\"]`"));
     }
     let urls: Vec<BrokerUrl> = t.urls.values().map(|Text(url)| url.clone()).collect();
     if !urls.is_empty() && urls.iter().all(|url| !url.tls) {
@@ -147,7 +147,7 @@ fn link(cx: &Context<'_>, t: &LinkTable, name: &str, gateway: Option<&GatewayId>
     }
     let client_id = t.client_id.parse(log, client_id);
     let client_id = client_id.or_else(|| gateway.map(ToString::to_string)).unwrap_or_default();
-    // MQTT 3.1.1, 3.1.2.9: no password without a user name. A credential of systemd is then not for this link.
+    // MQTT 3.1.1, 3.1.2.9: no password without a user name. A systemd credential is not used then.
     let credentials = t.username.get().map(|Text(NotBlank(username))| Credentials {
         username: username.clone(),
         password: cx.secret(&t.password_file, &format!("{name}_password")),

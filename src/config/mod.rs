@@ -1,7 +1,7 @@
-//! The file, and from it a checked [`Site`]: everything the rest of the program needs to know of its building, described once.
+//! The configuration file, and the checked [`Site`] that is read from it: the one description of the building for the whole program.
 //!
 //! Owns every key of the configuration, its default, its range and what must fit together, and reports all diagnostics at once
-//! with line, key and remedy. Device profiles are found and parsed here, once each. It opens no socket, no port and no store.
+//! with line, key and remedy. Each device profile is read here, once. It opens no socket, no port and no store.
 
 mod broker;
 mod bus;
@@ -36,18 +36,18 @@ pub use parts::{Part, Parts, PortalConfig, PortalDevice, Role, SLOTS_MAX, UNIT_S
 pub use policy::{AuditAckBy, AuditConfig};
 pub use secret::Secret;
 
-/// Where commands look for the configuration when the command line names none.
+/// The configuration when the command line names none.
 pub const DEFAULT_PATH: &str = "/etc/dormgate/dormgate.toml";
-/// Where the gateway keeps what survives, when the file names no directory.
+/// Where the gateway keeps its data, when the file names no directory.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/dormgate";
 /// The time zone of windows and schedules, when the file names none.
 pub const DEFAULT_TIMEZONE: &str = "Asia/Shanghai";
 /// The console's address when the file names none.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8480);
-/// Largest configuration in bytes; a larger file is not one.
+/// Largest configuration in bytes; a larger file is refused.
 pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// A checked configuration. Every path in it is absolute or relative to the working directory, no longer to the file.
+/// A checked configuration. Its paths are absolute or relative to the working directory, not to the file.
 #[derive(Clone, Debug)]
 pub struct Site {
     /// Who this gateway is.
@@ -56,11 +56,11 @@ pub struct Site {
     pub timezone: TimeZone,
     /// The IANA name of `timezone`.
     pub timezone_name: String,
-    /// Where the gateway keeps what survives.
+    /// Where the gateway keeps its data.
     pub data_dir: PathBuf,
     /// The link to the center; without it the gateway runs from its store alone.
     pub uplink: Option<LinkSpec>,
-    /// The link to MQTT portals; the uplink's broker on a connection of its own when the file has no `[local]`.
+    /// The link to MQTT portals. Without `[local]` it is a second connection to the uplink's broker.
     pub local: Option<LinkSpec>,
     /// The streams, and which ops each may send.
     pub streams: Vec<StreamSpec>,
@@ -76,7 +76,7 @@ pub struct Site {
     pub modbus_server: Option<ModbusServerConfig>,
     /// The portals, in the order of the file.
     pub portals: Vec<PortalConfig>,
-    /// What is configured insecurely, for the log, `up/state` and the console; one short line each.
+    /// What is configured insecurely, a short line each, for the log, `up/state` and the console.
     pub insecure: Vec<String>,
 }
 
@@ -85,11 +85,12 @@ pub struct Site {
 pub struct HttpConfig {
     /// The address listened on.
     pub listen: SocketAddr,
-    /// What a caller must present to change anything; without it, and only on loopback, nothing can be changed over HTTP.
+    /// What a caller must present to change anything. Without it, which is allowed on loopback only, nothing can be changed over
+    /// HTTP.
     pub token: Option<Secret>,
 }
 
-/// Why there is no configuration. Its text is ready to print: one line a diagnostic, each beginning with the file.
+/// Why there is no configuration. Its text can be printed as it is: a line for each diagnostic, which begins with the file.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -100,7 +101,7 @@ pub enum ConfigError {
         /// Why not.
         source: io::Error,
     },
-    /// The file can be read and is wrong.
+    /// The file can be read and has errors.
     #[error("{}", diagnostics.iter().map(|d| format!("{}:{d}", path.display())).collect::<Vec<_>>().join("\n"))]
     Diagnostics {
         /// Which file.
@@ -110,7 +111,7 @@ pub enum ConfigError {
     },
 }
 
-/// What a configuration leans on beside its own text.
+/// What a configuration depends on beside its own text.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
     /// What relative paths are relative to: the directory of the file.
@@ -119,7 +120,7 @@ pub struct Surroundings {
     pub credentials_dir: Option<PathBuf>,
 }
 
-/// What every section is read with.
+/// What the reader of every section needs.
 struct Context<'a> {
     log: &'a Log,
     around: &'a Surroundings,
@@ -128,7 +129,7 @@ struct Context<'a> {
 /// The configuration in the file at `path`.
 ///
 /// # Errors
-/// [`ConfigError`] when the file cannot be read or has diagnostics; it then names them all.
+/// [`ConfigError`] when the file cannot be read, or with all its diagnostics.
 pub fn load(path: &Path) -> Result<Site, ConfigError> {
     let text = read_file(path)?;
     let around = Surroundings {
@@ -138,8 +139,8 @@ pub fn load(path: &Path) -> Result<Site, ConfigError> {
     parse(&text, &around).map_err(|diagnostics| ConfigError::Diagnostics { path: path.to_owned(), diagnostics })
 }
 
-/// The `data_dir` of the file at `path`, and nothing else of it: for commands that ask a running gateway through its
-/// socket there. They may run without access to the secrets, and while an operator is halfway through an edit.
+/// The `data_dir` of the file at `path`, for commands that ask a running gateway through its socket there. Nothing else is read:
+/// such a command works without access to the secrets, and while an operator edits the file.
 ///
 /// # Errors
 /// [`ConfigError`] when the file cannot be read, is not TOML, or has a diagnostic in `gateway.data_dir`.
@@ -193,9 +194,9 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// The id of this gateway.
 fn own_id(name: &str) -> Result<GatewayId, String> {
-    // The topics of such a gateway would be those of the whole campus.
+    // Its topics would be those of the whole campus.
     if name == topic::CAMPUS {
-        return Err(format!("`{name}` means every gateway in topics and `aud`; name this one after its building"));
+        return Err(format!("`{name}` means every gateway in topics and `aud`; name this gateway after its building"));
     }
     name.parse().map_err(|error: IdentifierError| error.to_string())
 }
@@ -214,7 +215,7 @@ pub fn parse(text: &str, around: &Surroundings) -> Result<Site, Vec<Diagnostic>>
     document::read(text, |document, log| site(document, &Context { log, around }))
 }
 
-/// The `[[center.stream]]` tables of a text that has nothing else: what the center keeps in its directory.
+/// The `[[center.stream]]` tables of a text that has nothing else, as a center keeps it in its directory.
 ///
 /// # Errors
 /// Every diagnostic, in the order of the text.
@@ -280,7 +281,7 @@ fn http(cx: &Context<'_>, table: &Key<HttpTable>) -> Option<HttpConfig> {
     Some(HttpConfig { listen, token })
 }
 
-/// What the checked configuration allows that a building should not.
+/// What the configuration allows and a building should not.
 fn insecure(config: &Site) -> Vec<String> {
     let mut found = Vec::new();
     for stream in &config.streams {

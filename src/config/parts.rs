@@ -1,4 +1,4 @@
-//! What a portal is wired to: one device, or parts on Modbus lines, each with its device profile.
+//! What a portal is wired to: one device, or parts on Modbus lines with a device profile each.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use crate::profile::{Profile, Reader};
 
 /// Most slots of a power box.
 pub const SLOTS_MAX: u16 = 16;
-/// The unit number with which a Modbus TCP device means itself (Modbus messaging on TCP/IP V1.0b, 4.4.1.2). On a serial line it is
-/// reserved, and yet the number some relay boards are delivered with.
+/// The unit number by which a Modbus TCP device is addressed itself (Modbus messaging on TCP/IP V1.0b, 4.4.1.2). On a serial line it
+/// is reserved; some relay boards are delivered with it nevertheless.
 pub const UNIT_SELF: u8 = 255;
 
 /// One portal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PortalConfig {
-    /// What the rules need to know of it.
+    /// What the rules need to know about it.
     pub portal: Portal,
     /// What it is wired to.
     pub device: PortalDevice,
 }
 
 impl PortalConfig {
-    /// One with no times of its own.
+    /// A portal without delays, with a hold of one second.
     #[cfg(test)]
     pub(crate) fn for_test(id: &str, kind: PortalKind, device: PortalDevice) -> Self {
         let portal = Portal {
@@ -43,7 +43,8 @@ impl PortalConfig {
         Self { portal, device }
     }
 
-    /// What its reader does to a UID of which it loses part. Controllers that ask, and native devices, give whole UIDs.
+    /// The transform of its reader, if that loses part of the UID. Controllers that send requests, and native devices, give whole
+    /// UIDs.
     #[must_use]
     pub fn lossy_reader(&self) -> Option<(PortalId, Transform)> {
         Some((self.portal.id.clone(), self.device.parts()?.readers().next()?.uid.transform()?))
@@ -53,19 +54,19 @@ impl PortalConfig {
 /// What a portal is wired to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PortalDevice {
-    /// A device that follows section 4 of the wire contract.
+    /// An MQTT device that follows section 4 of the wire contract.
     NativeMqtt,
     /// A controller that sends requests to this unit of the gateway (section 5 of the wire contract).
     ModbusServer {
         /// Its unit id, 1 to 247; no two portals have the same.
         unit: u8,
     },
-    /// Parts on Modbus lines, each by a device profile.
+    /// Parts on Modbus lines.
     Parts(Parts),
 }
 
 impl PortalDevice {
-    /// The parts of a portal that is put together from them.
+    /// The parts, if it consists of parts.
     #[must_use]
     pub fn parts(&self) -> Option<&Parts> {
         match self {
@@ -75,7 +76,7 @@ impl PortalDevice {
     }
 }
 
-/// The parts of a portal. Every part has what its role needs: a reader has its readers, an output its channel.
+/// The parts of a portal. It is checked that each profile has what the role of its part needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parts {
     /// Reads cards.
@@ -93,7 +94,7 @@ pub struct Parts {
 /// A device on a bus, in its role.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
-    /// The bus; it is in the configuration.
+    /// The id of the bus, which is in the configuration.
     pub bus: String,
     /// The device's unit number, 1 to 247 or 255.
     pub unit: u8,
@@ -103,7 +104,7 @@ pub struct Part {
     pub channel: u16,
 }
 
-/// What a part does in its portal; shown as the key of the configuration.
+/// What a part does in its portal; displayed as its key in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::Display)]
 #[strum(serialize_all = "snake_case")]
 pub enum Role {
@@ -118,7 +119,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// How many channels of this role a device has.
+    /// How many channels for this role a device has.
     pub(super) fn channels(self, profile: &Profile) -> u16 {
         match self {
             Self::Reader => u16::try_from(profile.readers.len()).unwrap_or(u16::MAX),

@@ -1,4 +1,4 @@
-//! `[policy]` and `[audit]`: the site's choices. Their defaults are those of [`Policy::default`] and [`AuditConfig::default`].
+//! `[policy]` and `[audit]`: the choices of a site. The defaults are [`Policy::default`] and [`AuditConfig::default`].
 
 use std::num::NonZeroU64;
 
@@ -33,7 +33,7 @@ pub struct AuditConfig {
     pub retain_events: NonZeroU64,
     /// Events are kept at least this many days.
     pub retain_days: u32,
-    /// Decisions are on disk at most this much later, in milliseconds.
+    /// The longest time until a decision is on disk, in milliseconds.
     pub flush_ms: u32,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct PolicyTable {
     stale_after_s: Key<Whole<1, STALE_AFTER_S_MAX>>,
 }
 
-/// The names that anti-passback has for its severity.
+/// The values of `anti_passback`, which are other names of [`Severity`].
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum AntiPassback {
@@ -75,7 +75,7 @@ pub(super) struct AuditTable {
     flush_ms: Key<Whole<0, 1000>>,
 }
 
-/// The rules' choices; `require_issue` is a key of `[center]`.
+/// The policy; `require_issue` is a key of `[center]`.
 pub(super) fn policy(table: &Key<PolicyTable>, require_issue: bool) -> Policy {
     let default = Policy { require_issue, ..Policy::default() };
     let Some(t) = table.get() else { return default };

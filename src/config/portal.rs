@@ -1,4 +1,4 @@
-//! `[[portal]]`: what each portal is to the rules, and what it is wired to: one device, or parts by their profiles.
+//! `[[portal]]`: what the rules need to know about each portal, and what it is wired to: one device, or parts with their profiles.
 
 use std::collections::HashMap;
 
@@ -18,23 +18,24 @@ use crate::profile::document::{Key, List, NotBlank, Text, Whole, out_of_range};
 const DOOR_HOLD_MS_MIN: i64 = 1_000;
 /// Shortest hold of a gate in milliseconds: a turnstile takes a pulse and locks itself.
 const GATE_HOLD_MS_MIN: i64 = 100;
-/// Longest hold in milliseconds; who wants a portal open for longer sets a posture.
+/// Longest hold in milliseconds; to keep a portal open for longer, a posture is set.
 const HOLD_MS_MAX: i64 = 60_000;
 /// Hold in milliseconds when the file names none (ULC 60839-11-1: at least 3 s).
 const HOLD_MS_DEFAULT: i64 = 3_000;
-/// How long in seconds a power box stays on after its card left, when the file names no time.
+/// How long a power box stays on after its card left when the file names no time, in seconds.
 const DELAY_OFF_S_DEFAULT: u32 = 15;
 /// Rest of a power box between off and on again when the file names none, in seconds: what contactors and compressors need.
 const REST_S_DEFAULT: u32 = 3;
-/// Debounce in milliseconds of a gate on Modbus when the file names none: a card held before a turnstile is read again and again.
-/// Doors and boxes have none, and portals on MQTT report what is one presentation (wire contract, section 4).
+/// Debounce of a gate on Modbus when the file names none, in milliseconds: a card held before a turnstile is read again and again.
+/// Doors and boxes have none, and portals on MQTT send one request a presentation (wire contract, section 4).
 const GATE_DEBOUNCE_MS: u32 = 5_000;
-/// After how many seconds an open door raises an alarm when the file names no time (IEC 60839-11-1 Table 2: 10 s at least).
+/// How long a door may be open before an alarm when the file names no time, in seconds (IEC 60839-11-1 Table 2: at least 10 s).
 const HELD_OPEN_S_DEFAULT: u32 = 15;
 /// Most portals of one gateway.
 const PORTALS_MAX: usize = 10_000;
 /// Highest number of a Modbus unit that is not reserved (Modbus over serial line V1.02, 2.2).
 const UNIT_MAX: u8 = 247;
+
 #[derive(Deserialize)]
 pub(super) struct PortalTable {
     id: Key<Text<PortalId>>,
@@ -74,7 +75,7 @@ struct PartTable {
     channel: Key<Whole<0, 255>>,
 }
 
-/// The rest of the configuration, as far as portals lean on it, and what no two portals may share.
+/// The rest of the configuration as far as portals depend on it, and what no two portals may share.
 pub(super) struct Portals<'s> {
     pub(super) cx: &'s Context<'s>,
     pub(super) buses: &'s [BusDraft],
@@ -84,7 +85,7 @@ pub(super) struct Portals<'s> {
     pub(super) taken: Taken,
 }
 
-/// What portals have, each with the path of the key that has it; and the profiles found for them.
+/// What is in use, each with the path of the key that uses it; and the profiles found.
 #[derive(Default)]
 pub(super) struct Taken {
     ids: HashMap<PortalId, String>,
@@ -140,10 +141,10 @@ impl Portals<'_> {
         Some(PortalConfig { portal, device })
     }
 
-    /// A key that means nothing for its kind of portal is a diagnostic: its author expects something of it.
+    /// Reports keys that have no meaning for this kind of portal: their author expects an effect.
     fn keys_of_kind(&self, t: &PortalTable, kind: PortalKind) {
         let log = self.cx.log;
-        let only = |of: &str| format!("only a {of} has one; leave it out, or correct `kind`");
+        let only = |of: &str| format!("only a {of} has this key; leave it out, or correct `kind`");
         if kind != PortalKind::Gate {
             t.direction.must_not_be_set(log, &only("gate"));
         }
@@ -166,10 +167,9 @@ impl Portals<'_> {
         let parts = [t.reader.is_set(), t.output.is_set(), t.meter.is_set(), t.inputs.is_set()];
         match (t.device.is_set(), parts) {
             (true, [false, false, false, false]) => return self.whole_device(&t.device),
-            (true, _) => t.device.wrong(
-                log,
-                "a portal is either one `device`, or put together from `reader` and `output`; leave one out",
-            ),
+            (true, _) => {
+                t.device.wrong(log, "a portal has either one `device`, or `reader` and `output`; leave one of both out")
+            }
             (false, [true, true, ..]) => {
                 let reader = reader?;
                 let slots = self.slots(&t.reader, &reader, kind);
@@ -182,10 +182,11 @@ impl Portals<'_> {
                 return Some(PortalDevice::Parts(parts));
             }
             (false, [true, false, ..]) => {
-                t.reader.wrong(log, "an `output` is missing beside it: what opens or energises when this reads a card");
+                t.reader
+                    .wrong(log, "an `output` is missing beside it: what opens or switches on after a card was read");
             }
             (false, [false, true, ..]) => {
-                t.output.wrong(log, "a `reader` is missing beside it: what reads the cards that this opens for");
+                t.output.wrong(log, "a `reader` is missing beside it: what reads the cards");
             }
             (false, [false, false, ..]) => key.wrong(
                 log,
@@ -223,12 +224,12 @@ impl Portals<'_> {
                     t.modbus_server.wrong(log, message);
                 }
                 if let Some(owner) = self.taken.server_units.insert(unit, key.place.path.clone()) {
-                    t.modbus_server.wrong(log, format!("unit {unit} is `{owner}`; give each portal its own"));
+                    t.modbus_server.wrong(log, format!("unit {unit} is that of `{owner}`; give each portal its own"));
                 }
                 Some(PortalDevice::ModbusServer { unit })
             }
             (false, false) | (true, true) => {
-                key.wrong(log, "one of `mqtt = \"native\"` and `modbus_server = 1` is wanted");
+                key.wrong(log, "write either `mqtt = \"native\"` or `modbus_server = UNIT`");
                 None
             }
         }
@@ -241,7 +242,7 @@ impl Portals<'_> {
         }
     }
 
-    /// One part, if it is right as far as it goes alone.
+    /// One part, if it is valid by itself.
     fn part(&mut self, key: &Key<PartTable>, role: Role) -> Option<Part> {
         let (log, t) = (self.cx.log, key.get()?);
         match (t.modbus.is_set(), t.mqtt.is_set()) {
@@ -254,7 +255,7 @@ impl Portals<'_> {
                 return None;
             }
             (false, false) | (true, true) => {
-                key.wrong(log, "one of `modbus = \"a bus\"` and `mqtt = \"a profile\"` is wanted");
+                key.wrong(log, "write either `modbus = \"BUS\"` or `mqtt = \"PROFILE\"`");
                 return None;
             }
         }
@@ -267,7 +268,7 @@ impl Portals<'_> {
             let known = self.buses.iter().map(|draft| draft.id.as_str());
             let remedy =
                 if self.buses.is_empty() { format!("add `[[bus]]` with `id = \"{bus}\"`") } else { hint(bus, known) };
-            t.modbus.wrong(log, format!("no bus is called `{bus}`; {remedy}"));
+            t.modbus.wrong(log, format!("bus `{bus}` does not exist; {remedy}"));
             return None;
         };
         let (Text(NotBlank(name)), unit) = (profile?, unit?);
@@ -275,11 +276,11 @@ impl Portals<'_> {
         let (first, owner) = self.taken.units.entry((bus.clone(), unit)).or_insert_with(here);
         if first != name {
             t.profile.wrong(log, format!(
-                "unit {unit} on `{bus}` is `{first}` for `{owner}`; a device has one profile: correct it, or the unit"
+                "unit {unit} on `{bus}` has the profile `{first}` at `{owner}`, and a device has one: correct the profile or the unit"
             ));
             return None;
         }
-        // A line with diagnostics does not show where its profiles are.
+        // The `devices_dir` of a bus with diagnostics is not known.
         let found = self.taken.profiles.find(name, draft.config.as_ref()?.devices_dir.as_deref());
         let profile = found.inspect_err(|message| t.profile.wrong(log, message)).ok()?;
         let (channel, has) = (t.channel.number(0), role.channels(&profile));
@@ -295,7 +296,7 @@ impl Portals<'_> {
         self.claim(key, role, &part, channel).then_some(part)
     }
 
-    /// Whether no other portal has this channel. One meter may measure several boxes, and one contact concern several portals.
+    /// Whether no other portal uses this channel. A meter may measure several boxes, and a contact may belong to several portals.
     fn claim(&mut self, key: &Key<PartTable>, role: Role, part: &Part, channel: u16) -> bool {
         if matches!(role, Role::Meter | Role::Inputs) {
             return true;
@@ -303,14 +304,15 @@ impl Portals<'_> {
         let (bus, unit) = (&part.bus, part.unit);
         let owner = self.taken.channels.insert((role, bus.clone(), unit, channel), key.place.path.clone());
         if let Some(owner) = &owner {
-            let message =
-                format!("channel {channel} of unit {unit} on `{bus}` is `{owner}`; two portals cannot share it");
+            let message = format!(
+                "channel {channel} of unit {unit} on `{bus}` is that of `{owner}`; two portals cannot share it"
+            );
             key.wrong(self.cx.log, message);
         }
         owner.is_none()
     }
 
-    /// How many slots a portal has. A power box whose file names no channel has one for each reader of the device.
+    /// How many slots a portal has. A power box without `channel` has one for each reader of the device.
     fn slots(&mut self, key: &Key<PartTable>, reader: &Part, kind: Option<PortalKind>) -> u16 {
         if kind != Some(PortalKind::PowerBox) || key.get().is_none_or(|t| t.channel.is_set()) {
             return 1;
@@ -324,14 +326,14 @@ impl Portals<'_> {
         if free { slots } else { 1 }
     }
 
-    /// Reports readers that cannot be what their portal needs, or cannot be beside each other.
+    /// Reports readers that their portal cannot use, alone or together.
     fn readers_together(&self, key: &Key<PartTable>, parts: &Parts, kind: Option<PortalKind>) {
         let log = self.cx.log;
         if kind == Some(PortalKind::PowerBox) && parts.readers().any(|reader| reader.leaves_after_ms().is_none()) {
             let message = "its reader reports when a card comes and not when it leaves; a power box needs a `level` reader, or a `latch` with `repeats_ms`";
             key.wrong(log, message);
         }
-        // A portal has one way to read a card: a card known from one slot could not be looked up by what another slot shows.
+        // A portal has one way to read a card: what one slot shows of a card must be comparable with what another shows.
         let mut all = parts.readers().map(|reader| (&reader.id, reader.uid.transform()));
         if let Some((first, transform)) = all.next()
             && let Some((other, differs)) = all.find(|(_, other)| *other != transform)

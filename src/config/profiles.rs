@@ -1,4 +1,4 @@
-//! Where device profiles are: built in, or files of a `devices_dir`. Each is read and parsed once.
+//! Finds device profiles: built in, or files of a `devices_dir`. Each is read once.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +13,7 @@ use crate::profile::{self, Profile, SHIPPED};
 pub(super) struct Profiles(HashMap<(Option<PathBuf>, String), Result<Arc<Profile>, String>>);
 
 impl Profiles {
-    /// The profile of this name: a file of `dir` first, so that a site can correct a shipped one.
+    /// The profile of this name. A file of `dir` comes first, so that a site can correct a built-in profile.
     pub(super) fn find(&mut self, name: &str, dir: Option<&Path>) -> Result<Arc<Profile>, String> {
         let key = (dir.map(Path::to_owned), name.to_owned());
         self.0.entry(key).or_insert_with(|| load(name, dir)).clone()
@@ -36,6 +36,6 @@ fn load(name: &str, dir: Option<&Path>) -> Result<Arc<Profile>, String> {
     }
     profile::shipped(name).map(Arc::new).ok_or_else(|| {
         let hint = hint(name, SHIPPED.iter().map(|(name, _)| *name));
-        format!("no device profile `{name}` is known; {hint}")
+        format!("device profile `{name}` does not exist; {hint}")
     })
 }

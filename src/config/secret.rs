@@ -1,8 +1,8 @@
 //! Secrets and other files that the configuration names. A secret itself is never in the configuration.
 //!
-//! A `*_file` key names the file. When the key is absent, or names a file that is not there, the systemd credential
-//! `$CREDENTIALS_DIRECTORY/<name>` is taken, where `<name>` is `uplink_password`, `uplink_key`, `local_password`,
-//! `local_key` or `console_token`.
+//! A `*_file` key names the file. Without the key, or if its file does not exist, the systemd credential
+//! `$CREDENTIALS_DIRECTORY/<name>` is used, where `<name>` is `uplink_password`, `uplink_key`, `local_password`, `local_key` or
+//! `console_token`.
 
 use std::fmt;
 use std::fs::File;
@@ -20,7 +20,7 @@ const SECRET_BYTES_MAX: u64 = 4096;
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text` out of logs.
+    /// Wraps `text`, so that it is never printed.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -62,7 +62,7 @@ impl Context<'_> {
         cert::check(&path).inspect_err(|message| key.wrong(self.log, message)).ok().map(|()| path)
     }
 
-    /// The path that `key` names; no longer relative to the configuration.
+    /// The path that `key` names, made absolute from the directory of the configuration.
     pub(super) fn path(&self, key: &FileKey) -> Option<PathBuf> {
         key.get().map(|Text(NotBlank(path))| self.around.base_dir.join(path))
     }
@@ -90,7 +90,7 @@ impl Context<'_> {
     pub(super) fn secret(&self, key: &FileKey, name: &str) -> Option<Secret> {
         let path = self.secret_file(key, name)?;
         let wrong = |error: io::Error| {
-            key.wrong(self.log, format!("cannot take the secret from `{}`: {error}", path.display()));
+            key.wrong(self.log, format!("cannot read the secret in `{}`: {error}; write it there", path.display()));
         };
         let text = text(&path, SECRET_BYTES_MAX).map_err(wrong).ok()?;
         match text.trim_end_matches(['\r', '\n']) {

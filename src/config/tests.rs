@@ -1,4 +1,4 @@
-//! The whole file as users write it, every default, and every diagnostic with its exact text.
+//! The whole configuration as installers write it, every default, and every diagnostic with its exact text.
 
 use super::*;
 use crate::wire::allowed::OpName;
@@ -13,7 +13,7 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
-/// What the example names.
+/// The files that the example names.
 fn with_secrets() -> tempfile::TempDir {
     let key = rcgen::KeyPair::generate().unwrap();
     let pem = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem();
@@ -35,7 +35,7 @@ fn diagnostics(text: &str) -> String {
     found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// What a configuration means, a line a part; a profile by its id, a key by how many there are.
+/// What a configuration means, a line a part; of a profile its id, of keys their number.
 fn shown(site: &Site, dir: &Path) -> String {
     let mut lines = vec![
         format!("{:?} in {}, data in {:?}", site.gateway, site.timezone_name, site.data_dir),
@@ -63,11 +63,11 @@ fn shown(site: &Site, dir: &Path) -> String {
     lines.join("\n").replace(&dir.display().to_string(), "DIR") + "\n"
 }
 
-/// What is understood of each file, as the file has it: one with every key, one with the least, one with every section and little in
-/// them (the documented defaults are in these two), one with gates, doors and boxes of every kind (only a polled gate debounces), and
-/// one with every insecure choice.
+/// The meaning of five configurations: one with every key; a minimal one, and one with all sections almost empty, which show the
+/// documented defaults; one with gates, doors and boxes of every kind, of which only a polled gate debounces; and one with every
+/// insecure choice.
 #[test]
-fn every_key_is_understood_and_what_is_left_out_has_the_documented_default() {
+fn every_key_has_an_effect_and_every_default_is_the_documented_one() {
     let dir = with_secrets();
     let files = [
         include_str!("tests/example.toml"),
@@ -90,7 +90,7 @@ fn all_diagnostics_of_a_file_are_reported_at_once_with_line_path_and_remedy() {
 }
 
 #[test]
-fn a_file_that_is_not_there_or_no_text_reports_so() {
+fn a_file_that_does_not_exist_or_is_not_text_is_an_error() {
     let dir = directory(&[]);
     let error = load(&dir.path().join("none.toml")).unwrap_err();
     assert!(matches!(error, ConfigError::Unreadable { .. }), "{error}");
@@ -102,7 +102,7 @@ fn a_file_that_is_not_there_or_no_text_reports_so() {
 }
 
 #[test]
-fn the_data_dir_is_found_without_secrets_and_past_other_diagnostics() {
+fn the_data_dir_is_read_without_secrets_and_in_spite_of_other_diagnostics() {
     let dir = directory(&[("d.toml", "[gateway]\nid = \"!\"\ndata_dir = \"x\"\n[uplink]\npassword_file = \"none\"\n")]);
     assert_eq!(data_dir(&dir.path().join("d.toml")).unwrap(), dir.path().join("x"));
     std::fs::write(dir.path().join("d.toml"), "").unwrap();
@@ -132,7 +132,7 @@ fn a_secret_falls_back_to_the_systemd_credential() {
 /// Each block of the file is a configuration without its gateway, and every diagnostic (`=`) it has. `UPDATE_SNAPSHOTS=1` writes
 /// the file again, for a review of its diff.
 #[test]
-fn each_thing_that_does_not_fit_together_is_a_diagnostic() {
+fn keys_that_do_not_fit_together_are_diagnostics() {
     let expected = include_str!("tests/cases.txt");
     let found = expected.split("\n\n").map(|block| {
         let text: Vec<&str> = block.lines().filter(|line| !line.starts_with("= ")).collect();
@@ -154,7 +154,7 @@ fn snapshot(name: &str, expected: &str, found: &str) {
 }
 
 #[test]
-fn whatever_is_wrong_with_one_line_is_reported_where_it_is() {
+fn an_error_in_any_line_is_reported_with_its_place() {
     let dir = with_secrets();
     let example = include_str!("tests/example.toml");
     let lines: Vec<&str> = example.lines().collect();

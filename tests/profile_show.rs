@@ -1,4 +1,4 @@
-//! `dormgate profile` as an installer runs it: all that a profile means, of a built-in one and of a file, and where it is wrong.
+//! `dormgate profile` as an installer runs it: what a built-in profile or a file means, and where a file has errors.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use dormgate::profile::{SHIPPED, shipped};
 
-/// What the command reports on stdout and stderr, and its exit code. It starts in `tests/profiles`.
+/// What the command prints on stdout and stderr, and its exit code. It is run in `tests/profiles`.
 fn profile(words: &[&str]) -> (String, String, Option<i32>) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_dormgate"));
     program.arg("profile").args(words).env_remove("RUST_LOG").current_dir(profiles());
@@ -35,7 +35,7 @@ fn all_that_an_installer_needs_of_a_profile_is_shown() {
 }
 
 #[test]
-fn of_every_profile_each_point_and_each_request_is_shown() {
+fn each_point_and_each_request_of_every_profile_is_shown() {
     for (id, _) in SHIPPED {
         let output = dormgate::profile::show_text(id).unwrap();
         let profile = shipped(id).unwrap();
@@ -71,14 +71,17 @@ fn a_file_is_shown_as_it_is_checked_and_its_diagnostics_are_reported() {
 }
 
 #[test]
-fn a_name_that_is_no_built_in_profile_is_reported_which_may_be_meant() {
+fn a_name_that_is_not_a_built_in_profile_gets_a_hint() {
     let (shown, wrong, code) = profile(&["show", "waveshare-relay-8h"]);
-    assert_eq!((shown.as_str(), code), ("", Some(78)), "as a file that is not there");
+    assert_eq!((shown.as_str(), code), ("", Some(78)), "as a missing file");
     assert_eq!(
         wrong,
-        "no profile `waveshare-relay-8h` is built in, and a file is named as `PATH.toml`; did you mean `waveshare-relay-8ch`?\n"
+        "`waveshare-relay-8h` is not a built-in profile, and a file is written `PATH.toml`; did you mean `waveshare-relay-8ch`?\n"
     );
     let (_, wrong, _) = profile(&["show", "xyz"]);
-    assert!(wrong.starts_with("no profile `xyz` is built in, and a file is named as `PATH.toml`; known: "), "{wrong}");
+    assert!(
+        wrong.starts_with("`xyz` is not a built-in profile, and a file is written `PATH.toml`; known: "),
+        "{wrong}"
+    );
     assert!(wrong.ends_with("waveshare-relay-8ch\n"), "{wrong}");
 }

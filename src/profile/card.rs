@@ -1,4 +1,4 @@
-//! From a reader's bytes to the card's UID, in the order in which the card sends it, and back.
+//! From the registers of a reader to the card's UID, in the order in which the card sends it; and back, for simulated devices.
 
 use crate::access::id::CardUid;
 use crate::access::input::Presented;
@@ -9,7 +9,7 @@ use super::points::{Point, PointType};
 use super::value::{Block, Value};
 
 impl UidSource {
-    /// The point that reports the length, if one does.
+    /// The point that holds the length, if there is one.
     #[must_use]
     pub fn length_point(&self) -> Option<&Point> {
         match &self.length {
@@ -18,7 +18,7 @@ impl UidSource {
         }
     }
 
-    /// What the reader does to every UID; `None`: nothing, it gives all of it.
+    /// The transform of a lossy reader; `None`: the reader gives whole UIDs.
     #[must_use]
     pub fn transform(&self) -> Option<Transform> {
         let turn = match self.order {
@@ -31,7 +31,7 @@ impl UidSource {
         }
     }
 
-    /// What is shown; `None`: nothing (all zeros, or length 0), or it was not read.
+    /// The card that the reader shows; `None`: no card (all zeros, or length 0), or it was not read.
     #[must_use]
     pub fn read(&self, block: &Block) -> Option<Presented> {
         let shown = match self.point.decode(block, 0)? {
@@ -74,7 +74,7 @@ impl UidSource {
         })
     }
 
-    /// What a lossy reader shows; `None`: nothing.
+    /// The card that a lossy reader shows; `None`: no card.
     fn reading(&self, form: Form, shown: &[u8]) -> Option<Presented> {
         let malformed = Some(Presented::Malformed(hex::encode_upper(shown)));
         let value = match form.digits() {
@@ -85,7 +85,7 @@ impl UidSource {
                 if digits.is_empty() {
                     return None;
                 }
-                // `from_str_radix` would take a sign.
+                // `from_str_radix` accepts a sign.
                 match u128::from_str_radix(digits, base) {
                     Ok(value) if !digits.starts_with('+') => value,
                     Ok(_) | Err(_) => return malformed,
@@ -100,7 +100,7 @@ impl UidSource {
         }
     }
 
-    /// The bytes and the length that a device shows for `uid`.
+    /// The bytes and the length with which a simulated device shows `uid`.
     #[must_use]
     pub fn show(&self, uid: CardUid) -> (Vec<u8>, u16) {
         let mut bytes = match self.transform() {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_are_read_with_what_stands_around_them_and_nothing_else() {
+    fn digits_are_read_without_the_spaces_and_zeros_around_them_and_nothing_else_is() {
         let value = |presented| match presented {
             Some(Presented::Lossy(reading)) => Some(reading.value),
             _ => None,
@@ -184,9 +184,9 @@ mod tests {
     }
 
     proptest! {
-        /// A device that shows a card as the profile reports is read as what the transform makes of that card.
+        /// What a simulated device shows of a card is read as the transform of that card.
         #[test]
-        fn what_a_lossy_device_shows_is_what_the_transform_makes_of_the_card(
+        fn a_card_shown_by_a_lossy_device_is_read_as_its_transform(
             bytes in select(&[4_usize, 7, 10][..]).prop_flat_map(|n| proptest::collection::vec(any::<u8>(), n)),
             order in select(&[UidOrder::MsbFirst, UidOrder::LsbFirst][..]),
             form in select(&[

@@ -1,5 +1,5 @@
-//! What is wrong with a document, and where: places in lines and columns, the list that grows while it is read, and what a
-//! wrong name was probably meant to be.
+//! What is wrong with a document, and where: places in lines and columns, and the list of diagnostics that grows while the document
+//! is read and checked.
 
 use std::cell::RefCell;
 use std::fmt;

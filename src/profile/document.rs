@@ -1,8 +1,8 @@
-//! TOML documents by serde, with places: the configuration and the device profiles.
+//! Reads TOML documents with serde and keeps the place of each value: for the configuration and the device profiles.
 //!
-//! A document is deserialized once, into tables whose keys are [`Key`]s. A key never fails: what is wrong with it becomes a
-//! [`Diagnostic`] with line, path and remedy, and the rest is read on, so one pass reports everything. A key of a table that the
-//! table's type does not name is an error. What keys mean together is checked afterwards, by code that sees them all.
+//! A document is deserialized once, into structs whose fields are [`Key`]s. Deserializing a `Key` never fails: a wrong value becomes
+//! a [`Diagnostic`] with line, path and remedy, and reading goes on, so one pass reports everything. An unknown key is a diagnostic
+//! too. What several keys mean together is checked afterwards, by code that has all of them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,7 +17,7 @@ use super::node::{Error, KEY, Node};
 
 pub use super::diagnostic::{Diagnostic, Log, Place};
 
-/// Reads `text` as a `T` and hands it to `check`, which reports what does not fit together and makes the result.
+/// Reads `text` as a `T` and gives it to `check`, which reports what does not fit together and makes the result.
 ///
 /// # Errors
 /// Every diagnostic, in the order of the document.
@@ -37,7 +37,7 @@ pub fn read<T: DeserializeOwned, R>(
     })
 }
 
-/// The value at `path` and nothing else of the document, which may be wrong elsewhere.
+/// Reads the value at `path` and nothing else: the document may be wrong elsewhere.
 ///
 /// # Errors
 /// What is wrong with the syntax or with this value.
@@ -59,7 +59,7 @@ fn with_root<R>(text: &str, read: impl FnOnce(Node<'_>) -> Option<R>) -> Result<
         let remedy = if message == "duplicate key" { ": keep one of the two" } else { "" };
         log.add(log.place(&error.span().unwrap_or(0..0), String::new()), format!("not TOML: {message}{remedy}"));
     }
-    // With broken syntax, keys may be missing from the tree only because they were not understood.
+    // After a syntax error, keys may be missing from the tree only because they could not be parsed.
     if !syntax.is_empty() {
         return Err(log.take());
     }
@@ -74,12 +74,12 @@ fn with_root<R>(text: &str, read: impl FnOnce(Node<'_>) -> Option<R>) -> Result<
     }
 }
 
-/// A key of a table: its value if it is there and right, and its place.
+/// A key of a table: its value if it is set and valid, and its place.
 #[derive(Clone, Debug)]
 pub struct Key<T> {
     value: Option<T>,
     set: bool,
-    /// Where the value is; where the table is if the key is not there.
+    /// Where the value is; where the table is if the key is not set.
     pub place: Place,
 }
 
@@ -87,17 +87,17 @@ pub struct Key<T> {
 pub type List<T> = Key<Vec<Key<T>>>;
 
 impl<T> Key<T> {
-    /// The value, if it is there and right.
+    /// The value, if it is set and valid.
     pub fn get(&self) -> Option<&T> {
         self.value.as_ref()
     }
 
-    /// Whether the key is there, right or wrong.
+    /// Whether the key is set, with a valid value or not.
     pub fn is_set(&self) -> bool {
         self.set
     }
 
-    /// The value; reported if the key is not there, with `remedy` unless it is empty.
+    /// The value. A missing key is reported, with `remedy` unless that is empty.
     pub fn need(&self, log: &Log, remedy: &str) -> Option<&T> {
         if !self.set {
             let key = self.place.path.rsplit('.').next().unwrap_or_default();
@@ -112,12 +112,12 @@ impl<T> Key<T> {
         Key { value: Some(value), set: self.set, place: self.place.clone() }
     }
 
-    /// Reports a diagnostic here.
+    /// Reports a diagnostic at this key.
     pub fn wrong(&self, log: &Log, message: impl Into<String>) {
         log.add(self.place.clone(), message);
     }
 
-    /// Reports the key if it is there: `why` it may not be.
+    /// Reports the key if it is set, with the reason `why` it may not be.
     pub fn must_not_be_set(&self, log: &Log, why: &str) {
         if self.set {
             self.wrong(log, why);
@@ -139,20 +139,20 @@ impl Key<String> {
         self.value.clone().unwrap_or_default()
     }
 
-    /// What `parse` makes of the text; its error is reported here.
+    /// The parsed text; an error of `parse` is reported at this key.
     pub fn parse<T, E: fmt::Display>(&self, log: &Log, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         parse(self.get()?).map_err(|why| self.wrong(log, why.to_string())).ok()
     }
 }
 
 impl<T> List<T> {
-    /// The items; none if the key is not there.
+    /// The items; empty if the key is not set.
     #[must_use]
     pub fn items(&self) -> &[Key<T>] {
         self.value.as_deref().unwrap_or_default()
     }
 
-    /// The items that are right.
+    /// The items that are valid.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.items().iter().filter_map(Key::get)
     }
@@ -195,7 +195,7 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
     }
 }
 
-/// Text with something in it.
+/// Text that is not blank.
 #[derive(Clone, Debug)]
 pub struct NotBlank(pub String);
 
@@ -221,8 +221,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Key<T> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Key<T>, A::Error> {
-                let (place, set) = position(&mut map)?;
-                // What is wrong with the value was reported by the deserializer.
+                let (place, set) = position(map.next_key()?);
+                // An error in the value was reported by the deserializer.
                 Ok(Key { value: if set { map.next_value().ok() } else { None }, set, place })
             }
         }
@@ -230,9 +230,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Key<T> {
     }
 }
 
-/// Where the value of a key is, and whether it is there. Not in the visitor, which is compiled for each type of a value.
-fn position<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(Place, bool), A::Error> {
-    let position: Option<(usize, usize, bool, String)> = map.next_key()?;
-    let (line, column, set, path) = position.unwrap_or_default();
-    Ok((Place { line, column, path }, set))
+/// Where the value of a key is, and whether it is set, from the text that the deserializer gives. Not in the visitor, which is compiled
+/// for each type of a value.
+fn position(text: Option<String>) -> (Place, bool) {
+    let text = text.unwrap_or_default();
+    let mut parts = text.splitn(4, ' ');
+    let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
+    let (line, column, set) = (number(), number(), number());
+    (Place { line, column, path: parts.next().unwrap_or_default().to_owned() }, set == 1)
 }

@@ -1,8 +1,7 @@
-//! Device profiles: what a Modbus device's registers mean, as data. Pure: a profile is read, checked, decoded and printed here.
+//! Device profiles: what the registers of a Modbus device mean, as data. Pure: no I/O.
 //!
-//! Owns the format of `devices/*.toml` (`devices/README.md` describes it for people), the meaning of registers, and how TOML
-//! documents are read with a diagnostic for each error. It does not know which unit a device is, when it is polled, or what is
-//! done with a card.
+//! Owns the format of `devices/*.toml` (`devices/README.md` describes it), the meaning of registers, and the reader of TOML documents
+//! with a diagnostic for each error. It does not know which unit a device has, when it is polled, or what is done with a card.
 
 mod card;
 pub mod diagnostic;

@@ -1,4 +1,4 @@
-//! What a checked profile reports of a device: its readers, relays, contacts and meter.
+//! A checked profile: the readers, relays, contacts and meter of a device.
 
 use serde::Deserialize;
 
@@ -7,9 +7,10 @@ use crate::access::portal::Direction;
 use crate::access::transform::Form;
 use crate::wire::modbus::Request;
 
-/// Latest deadline of a release, in milliseconds, and the one that holds where a profile reports nothing: a grant counts no longer.
+/// Latest deadline of a release, in milliseconds, and its default: a grant is not valid for longer.
 pub const DEADLINE_MS_MAX: u32 = 1500;
-/// A checked profile. Its addresses are protocol addresses, from 0, whatever base the file counts from.
+
+/// A checked profile. Its addresses are protocol addresses, from 0, whatever `address_base` the file has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// The name a configuration uses.
@@ -18,15 +19,15 @@ pub struct Profile {
     pub name: String,
     /// Where the map was found.
     pub source: String,
-    /// What a user has to know.
+    /// What an installer has to know.
     pub caveats: Vec<String>,
-    /// What it was tried on; empty: on nothing yet.
+    /// What it was tried on; empty: it was not tried yet.
     pub verified_on: Vec<String>,
-    /// How to talk to it.
+    /// How requests and addresses of the device are.
     pub link: Link,
     /// Every named point, by name.
     pub points: Vec<Point>,
-    /// What is asked, and how often.
+    /// What is polled, and how often.
     pub polls: Vec<Poll>,
     /// Its card readers.
     pub readers: Vec<Reader>,
@@ -36,29 +37,29 @@ pub struct Profile {
     pub inputs: Vec<InputPoint>,
     /// Its meter.
     pub meter: Option<Meter>,
-    /// What it does by itself when nobody asks any more.
+    /// What the device does by itself when it is no longer polled.
     pub on_link_loss: OnLinkLoss,
 }
 
 /// How a reader reports that there is a card.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trigger {
-    /// The UID is there as long as the card is. With a point, that point reports whether a card is there.
+    /// The UID is shown as long as the card lies there. With a point, that point shows whether a card lies there.
     Level(Option<Point>),
-    /// A flag is set for a new card and stays set until it is written away.
+    /// A flag is set for a new card and stays set until a write clears it.
     Latch {
         /// The flag.
         flag: Point,
-        /// What releases it.
+        /// The write that clears it.
         release: Write,
-        /// How soon it is set again after a release while the card still lies there, in milliseconds; `None`: it is not.
+        /// How soon it is set again after a release while the card still lies there, in milliseconds; `None`: never.
         repeats_ms: Option<u32>,
     },
     /// A number counts the cards.
     Counter {
         /// The number.
         count: Point,
-        /// What reports the device that its card was taken; the number itself is written. `None`: nothing to report.
+        /// The write that acknowledges a card; its value is the number. `None`: the device expects none.
         acknowledge: Option<Write>,
     },
 }
@@ -68,18 +69,18 @@ pub enum Trigger {
 pub struct Reader {
     /// Its name in the file.
     pub id: String,
-    /// Which way one passes at it, if the device reports readers apart.
+    /// Which way one passes at it, if the device has a reader for each direction.
     pub direction: Option<Direction>,
     /// How it reports that there is a card.
     pub trigger: Trigger,
-    /// How it reports which.
+    /// How it reports the UID.
     pub uid: UidSource,
-    /// How long no card must be seen before it counts as gone, in milliseconds, beyond what a latch takes to be set again.
+    /// How long no card must be seen before it has left, in milliseconds; for a latch, added to the time in which it is set again.
     pub gone_ms: u32,
 }
 
 impl Reader {
-    /// How long no card is seen before it has left, in milliseconds; `None`: the reader does not report.
+    /// How long no card is seen before it has left, in milliseconds; `None`: the reader does not report that a card leaves.
     #[must_use]
     pub fn leaves_after_ms(&self) -> Option<u32> {
         match &self.trigger {
@@ -89,7 +90,7 @@ impl Reader {
         }
     }
 
-    /// The points that must be read to know the card.
+    /// The points that must be read together to know the card.
     #[must_use]
     pub fn points(&self) -> Vec<&Point> {
         let trigger = match &self.trigger {
@@ -102,7 +103,7 @@ impl Reader {
 }
 
 impl InputKind {
-    /// Which way somebody passed, if that is what it reports.
+    /// The direction of a passage; `None`: the input reports something else.
     #[must_use]
     pub fn way(self) -> Option<Direction> {
         match self {
@@ -137,7 +138,7 @@ pub struct InputPoint {
     pub kind: InputKind,
     /// Where it is.
     pub point: Point,
-    /// The raw flag that means yes; of no matter for numbers.
+    /// The raw flag that means yes; not used for counters.
     pub when: bool,
 }
 
@@ -150,7 +151,7 @@ pub struct Meter {
     pub energy: Option<(Point, f64)>,
 }
 
-/// What a device does by itself when nobody asks any more.
+/// What a device does by itself when it is no longer polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnLinkLoss {
@@ -163,7 +164,7 @@ pub enum OnLinkLoss {
 }
 
 impl Profile {
-    /// What it can be in a portal, for people.
+    /// The parts of a portal that it can be, for people.
     #[must_use]
     pub fn parts(&self) -> Vec<&'static str> {
         [
@@ -177,13 +178,13 @@ impl Profile {
         .collect()
     }
 
-    /// On how many channels it has contacts and buttons.
+    /// The number of channels with contacts and buttons.
     #[must_use]
     pub fn input_channels(&self) -> u16 {
         self.inputs.iter().map(|input| input.point.channels).max().unwrap_or(0)
     }
 
-    /// The polls that bring any of these points.
+    /// The polls that read any of these points.
     pub fn polls_of<'a>(&'a self, points: &'a [&'a Point]) -> impl Iterator<Item = &'a Poll> {
         self.polls.iter().filter(|poll| points.iter().any(|point| poll.points.contains(&point.name)))
     }
@@ -192,16 +193,16 @@ impl Profile {
 /// Who ends a pulse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pulse {
-    /// The device, so that a crash of the gateway never leaves a door open.
+    /// The device: a door closes although the gateway has crashed.
     Device {
-        /// What to write; the time in steps is added to its value.
+        /// The write; the time in steps is added to its value.
         write: Write,
         /// Length of a step, in milliseconds.
         step_ms: u32,
-        /// Longest time, in steps; 0: the value is all of it and the time is one step.
+        /// Longest time, in steps; 0: the value is written as it is, and the time is one step.
         steps_max: u16,
     },
-    /// The gateway: on, wait, off. At the start everything is switched off.
+    /// The gateway: on, wait, off. When the gateway starts, it switches everything off.
     Gateway,
 }
 
@@ -210,53 +211,53 @@ pub enum Pulse {
 pub enum Confirm {
     /// The point of [`Output::state`] is read back.
     State,
-    /// The device's echo of the write has to do.
+    /// The device's echo of the write.
     Echo {
-        /// Why nothing better is to be had, for people.
+        /// Why the state cannot be read back, for people.
         because: String,
     },
 }
 
-/// The relays of a device: equal channels.
+/// The relays of a device: channels of one kind.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     /// How many.
     pub channels: u16,
     /// From one channel's write to the next, in addresses.
     pub stride: u16,
-    /// The point that reports whether a channel is on; `None`: the device cannot be asked.
+    /// The point that reports whether a channel is on; `None`: the device has no such point.
     pub state: Option<Point>,
     /// Switches on.
     pub on: Write,
     /// Switches off.
     pub off: Write,
-    /// Switches on for a moment.
+    /// Switches on for a limited time.
     pub pulse: Pulse,
     /// How long after a write the state may still be the old one, in milliseconds.
     pub settle_ms: u32,
     /// How it is known that a write was carried out.
     pub confirm: Confirm,
-    /// How many further tries a release gets within its deadline. What must go off is tried for ever.
+    /// How often a release is tried again within its deadline. An order to switch off is tried until it is confirmed.
     pub retry: u16,
-    /// When a release that is not confirmed is given up and reported, in milliseconds after it was ordered.
+    /// When a release that is not confirmed has failed, in milliseconds after its order.
     pub deadline_ms: u32,
 }
 
 impl Output {
-    /// Switches `channel` on.
+    /// The request that switches `channel` on.
     #[must_use]
     pub fn on(&self, channel: u16) -> Request {
         self.on.request(channel.saturating_mul(self.stride), self.on.value)
     }
 
-    /// Switches `channel` off.
+    /// The request that switches `channel` off.
     #[must_use]
     pub fn off(&self, channel: u16) -> Request {
         self.off.request(channel.saturating_mul(self.stride), self.off.value)
     }
 
-    /// Switches `channel` on for `hold_ms`, rounded up to the device's steps and cut at its longest; and for how long that is
-    /// in milliseconds. `None`: the gateway has to end the pulse.
+    /// The request that switches `channel` on for `hold_ms`, rounded up to the device's steps and limited to its longest time; and
+    /// that time in milliseconds. `None`: the gateway has to end the pulse.
     #[must_use]
     pub fn pulse(&self, channel: u16, hold_ms: u32) -> Option<(Request, u32)> {
         let Pulse::Device { write, step_ms, steps_max } = &self.pulse else { return None };
@@ -266,7 +267,7 @@ impl Output {
         Some((request, steps.saturating_mul(*step_ms)))
     }
 
-    /// Reads the state of `channel`; `None`: its echo is all that confirms a write.
+    /// The request that reads the state of `channel`; `None`: a write is confirmed by its echo.
     #[must_use]
     pub fn read_back(&self, channel: u16) -> Option<Request> {
         let state = match &self.confirm {
@@ -283,24 +284,24 @@ impl Output {
 pub enum UidOrder {
     /// As the card sends them.
     MsbFirst,
-    /// Turned round.
+    /// The last byte first.
     LsbFirst,
 }
 
-/// How many of the bytes are the UID, or what is left of it.
+/// How many bytes of the point are the UID, or the part of it that a lossy reader gives.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UidLength {
-    /// Always so many.
+    /// Always this number.
     Fixed(u8),
-    /// A point reports it.
+    /// As many as this point holds.
     Point(Point),
-    /// The rest is zeros: the shortest of 4, 7 and 10 that holds every other byte.
+    /// The shortest of 4, 7 and 10 after which only zeros follow.
     ZeroPadded,
     /// All of the point; for lossy readers.
     All,
 }
 
-/// What a reader reports.
+/// How much of a UID a reader gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UidContent {
     /// The whole UID.
@@ -310,19 +311,19 @@ pub enum UidContent {
         /// Longest UID it can read, in bytes.
         max: u8,
     },
-    /// What this form leaves of it.
+    /// The part that this transform leaves.
     Reduced(Form),
 }
 
-/// Where a reader shows the UID.
+/// Where a reader shows the UID, and in which form.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UidSource {
-    /// The bytes, or for a lossy reader also a number.
+    /// The point that holds the bytes; of a lossy reader it may hold a number.
     pub point: Point,
-    /// How many of them.
+    /// How many bytes of it count.
     pub length: UidLength,
-    /// Their order; for a lossy reader, at which end of the UID it begins.
+    /// Their order; for a lossy reader, the end of the UID at which its transform begins.
     pub order: UidOrder,
-    /// All of it, or what is left.
+    /// The whole UID, or a part.
     pub content: UidContent,
 }

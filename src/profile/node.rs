@@ -1,12 +1,12 @@
-//! serde's view of a TOML document: a deserializer that knows the place of each value, and goes on after an error.
+//! A serde deserializer for TOML documents that knows the place of each value and goes on after an error.
 //!
-//! A struct is given each of its fields, also those that are not there, and its unknown keys are reported here. What is wrong with
-//! the value of a `Key` is reported at its place, and the `Key` has none then.
+//! A struct gets each of its fields, also those that are not set; unknown keys are reported here. An error in the value of a `Key` is
+//! reported at its place, and the `Key` then has no value.
 
 use std::fmt;
 use std::{slice, vec};
 
-use serde::de::value::{SeqAccessDeserializer, StrDeserializer};
+use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
 use toml::Spanned;
@@ -14,10 +14,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Log, Place, hint, nearest};
 
-/// The name by which a `Key` asks the deserializer for its place.
+/// The name of the newtype by which a `Key` asks the deserializer for its place.
 pub(super) const KEY: &str = "$dormgate::profile::document::Key";
 
-/// Why a value is not what its type asks for, without its place.
+/// Why a value does not have its type, without its place.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Error(pub(super) String);
@@ -58,7 +58,7 @@ impl serde::de::Error for Error {
     }
 }
 
-/// One value of the document, or a key that is not there.
+/// One value of the document, or a key that is not set.
 pub(super) struct Node<'a> {
     pub(super) value: Option<&'a Spanned<DeValue<'a>>>,
     pub(super) place: Place,
@@ -100,13 +100,13 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// All that is in the table.
+    /// Every entry of the table.
     fn entries(&self) -> Result<Entries<'_, 'a>, Error> {
         let entries: Vec<_> = self.table()?.iter().map(|(key, value)| (&**key.get_ref(), Some(value))).collect();
         Ok(Entries { entries: entries.into_iter(), value: None, parent: self })
     }
 
-    /// The fields of a struct; keys that are none of them are reported.
+    /// The fields of a struct; unknown keys are reported.
     fn fields(&self, fields: &'static [&'static str]) -> Result<Entries<'_, 'a>, Error> {
         let table = self.table()?;
         for key in table.keys() {
@@ -131,8 +131,8 @@ fn wrong_type(wanted: &str, value: &DeValue<'_>) -> Error {
     Error(format!("{wanted} is wanted, this is {article} {found}"))
 }
 
-/// Each generic function here is compiled once for each type of a field, a hundred times: what does not need the type is in
-/// functions of [`Node`] and of the accesses below.
+/// Each generic function here is compiled for each type of a field, about a hundred times: what does not need the type is in
+/// functions of [`Node`], [`Items`] and [`Entries`].
 impl<'de> Deserializer<'de> for &Node<'_> {
     type Error = Error;
 
@@ -141,7 +141,7 @@ impl<'de> Deserializer<'de> for &Node<'_> {
             DeValue::String(text) => visitor.visit_str(text),
             DeValue::Integer(digits) => {
                 let number = i64::from_str_radix(digits.as_str(), digits.radix());
-                // Larger than any range: its range reports it.
+                // What does not fit is outside every range, and the check of the range reports it.
                 visitor.visit_i64(number.unwrap_or(if digits.as_str().starts_with('-') { i64::MIN } else { i64::MAX }))
             }
             DeValue::Float(float) => {
@@ -191,16 +191,16 @@ impl<'de> Deserializer<'de> for &Node<'_> {
     }
 }
 
-/// A node as a `Key` wants it: one entry, whose key is the place and whether the value is there.
-struct Placed<'n, 'a>(&'n Node<'a>);
+/// A node as a map of one entry, for a `Key`. The key is the text `LINE COLUMN SET PATH`, where `SET` is 1 if there is a value.
+pub(super) struct Placed<'n, 'a>(&'n Node<'a>);
 
 impl<'de> MapAccess<'de> for Placed<'_, '_> {
     type Error = Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
         let Place { line, column, path } = &self.0.place;
-        let position = (*line, *column, self.0.value.is_some(), path.as_str());
-        seed.deserialize(SeqAccessDeserializer::new(Position { position, step: 0 })).map(Some)
+        let position = format!("{line} {column} {} {path}", u8::from(self.0.value.is_some()));
+        seed.deserialize(position.into_deserializer()).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
@@ -208,28 +208,7 @@ impl<'de> MapAccess<'de> for Placed<'_, '_> {
     }
 }
 
-/// Line, column, whether the value is there, and the path.
-struct Position<'n> {
-    position: (usize, usize, bool, &'n str),
-    step: u8,
-}
-
-impl<'de> SeqAccess<'de> for Position<'_> {
-    type Error = Error;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        self.step += 1;
-        let (line, column, is_there, path) = self.position;
-        match self.step {
-            1 => seed.deserialize(line.into_deserializer()),
-            2 => seed.deserialize(column.into_deserializer()),
-            3 => seed.deserialize(is_there.into_deserializer()),
-            _ => seed.deserialize(path.into_deserializer()),
-        }
-        .map(Some)
-    }
-}
-
+/// The items of a list.
 struct Items<'n, 'a> {
     items: slice::Iter<'a, Spanned<DeValue<'a>>>,
     at: usize,
@@ -254,7 +233,7 @@ impl<'de> SeqAccess<'de> for Items<'_, '_> {
     }
 }
 
-/// The entries of a table: those that its author chose, or the fields of a struct, each of them, also those that are not there.
+/// The entries of a table: those that the document has, or each field of a struct, also those that are not set.
 struct Entries<'n, 'a> {
     entries: vec::IntoIter<(&'n str, Option<&'a Spanned<DeValue<'a>>>)>,
     value: Option<Node<'a>>,

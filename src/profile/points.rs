@@ -1,19 +1,19 @@
-//! The points of a device: where a number, a flag or bytes are among its registers, what is asked together, and what is written.
+//! The points of a device: where a number, a flag or bytes are in its registers; which points are polled together; what is written.
 
 use serde::Deserialize;
 
 use crate::wire::modbus::{Request, Space};
 
-/// How to talk to a device.
+/// How requests and addresses of a device are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// 0: the file's addresses are those of the protocol; 1: one more.
     pub address_base: u16,
     /// Most registers or bits in one read.
     pub read_max: u16,
-    /// The slowest reply after which the device is silent for sure, in milliseconds.
+    /// The longest time that the device takes to reply, in milliseconds.
     pub reply_ms: u32,
-    /// As delivered, for people: unit and line.
+    /// Unit number and line settings as delivered, for people.
     pub factory: String,
 }
 
@@ -22,7 +22,7 @@ pub struct Link {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Order {
-    /// Most significant first: what Modbus reports for the bytes of a register.
+    /// Most significant first, as Modbus orders the bytes of a register.
     Big,
     /// Least significant first.
     Little,
@@ -33,7 +33,7 @@ pub enum Order {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum PointType {
-    /// A coil, a discrete input, a bit of a register, or a register that is 0 or not.
+    /// A coil, a discrete input, a bit of a register, or whether a register is not 0.
     Bool,
     /// One register, unsigned.
     U16,
@@ -45,9 +45,9 @@ pub enum PointType {
     I32,
     /// Two registers, IEEE 754 single.
     F32,
-    /// Bytes, two in a register.
+    /// Bytes, two a register.
     Bytes,
-    /// Bytes, one in a register, in its low half.
+    /// Bytes, one a register, in its low half.
     ByteEach,
 }
 
@@ -70,13 +70,13 @@ pub struct Point {
     pub byte_order: Order,
     /// Order of the registers.
     pub word_order: Order,
-    /// What the raw number is multiplied with.
+    /// The factor from the raw number to the unit.
     pub scale: f64,
     /// The unit after scaling.
     pub unit: Option<String>,
     /// Raw numbers that mean "nothing".
     pub invalid: Vec<i64>,
-    /// How many of the same follow each other: the channels of a relay board.
+    /// How many such places follow each other, e.g. the channels of a relay board.
     pub channels: u16,
     /// From one channel to the next, in registers or bits.
     pub stride: u16,
@@ -98,7 +98,7 @@ impl Point {
     }
 }
 
-/// What is asked together, and how often.
+/// Points that are read together, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Poll {
     /// Its name.
@@ -107,27 +107,27 @@ pub struct Poll {
     pub every_ms: u32,
     /// Which points.
     pub points: Vec<String>,
-    /// Whether one request must bring all of it, because halves of two moments would be a lie.
+    /// Whether one request must read all of it, so that all values are of one moment.
     pub atomic: bool,
     /// The requests, in order of address.
     pub reads: Vec<Request>,
 }
 
-/// What to write, for channel 0.
+/// A write to channel 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
     /// Coil or holding.
     pub space: Space,
-    /// Where, from 0.
+    /// The address, from 0.
     pub address: u16,
-    /// What; raw, also for a coil.
+    /// The raw value, also for a coil.
     pub value: u16,
-    /// Whether the device wants the function for many (FC 15, FC 16) although one is written.
+    /// Whether the device needs FC 15 or FC 16, which write several, although one is written.
     pub multiple: bool,
 }
 
 impl Write {
-    /// The request that writes `value` in place of the profile's, `offset` places further.
+    /// The request that writes `value` instead of the profile's, at an address higher by `offset`.
     #[must_use]
     pub fn request(&self, offset: u16, value: u16) -> Request {
         let address = self.address.saturating_add(offset);
@@ -140,8 +140,8 @@ impl Write {
     }
 }
 
-/// The requests that bring all channels of all `points`, in order of table and address. Neighbours with at most `max_gap`
-/// unused items between them share a request of at most `read_max` items (bits: sixteen times as many).
+/// The requests that read all channels of all `points`, in order of table and address. Neighbours with at most `max_gap` unused
+/// registers or bits between them share a request of at most `read_max` registers, or sixteen times as many bits.
 pub(super) fn plan(points: &[&Point], read_max: u16, max_gap: u16) -> Vec<Request> {
     let mut requests = Vec::new();
     for space in Space::ALL.iter().copied() {

@@ -1,4 +1,4 @@
-//! A profile's TOML to a checked [`Profile`]: every diagnostic is reported at once, with its line and what to do.
+//! From the TOML of a profile to a checked [`Profile`], or every diagnostic with its line and what to do.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::access::portal::Direction;
 
 /// Version of the format.
 const SCHEMA: u16 = 1;
-/// How long no card must be seen before it counts as gone where a profile names no time, in milliseconds.
+/// How long no card must be seen before it counts as gone, in milliseconds, if the profile names no time.
 const GONE_MS: u32 = 1000;
 
 #[derive(Deserialize)]
@@ -108,7 +108,7 @@ fn profile(t: &Document, log: &Log, file: Option<&str>) -> Profile {
             t.id.wrong(log, "a profile's id is 1 to 64 of a-z 0-9 -, the same as its file name");
         } else if let Some(file) = file.filter(|file| file != id) {
             let message = format!(
-                "the file is called `{file}` and configurations name it so: write `id = \"{file}\"`, or rename it"
+                "the file is called `{file}`, and configurations use that name: write `id = \"{file}\"`, or rename the file"
             );
             t.id.wrong(log, message);
         }
@@ -122,7 +122,7 @@ fn profile(t: &Document, log: &Log, file: Option<&str>) -> Profile {
         let id = table.id.get().cloned().unwrap_or_else(|| "card".to_owned());
         if ids.contains(&id) {
             let message =
-                format!("`{id}` is the id of an earlier reader (`card` where none is written); give each its own");
+                format!("`{id}` is the id of an earlier reader (without `id` it is `card`); give each its own");
             table.id.wrong(log, message);
         }
         ids.push(id.clone());
@@ -143,7 +143,7 @@ fn profile(t: &Document, log: &Log, file: Option<&str>) -> Profile {
         points: scope.points,
         polls: scope.polls,
     };
-    // A part with diagnostics is a part: only a profile without any does nothing.
+    // A part with diagnostics counts as a part.
     if !(t.reader.is_set() || t.output.is_set() || t.inputs.is_set() || t.meter.is_set()) {
         log.add(
             t.reader.place.of_table(),
@@ -162,7 +162,7 @@ fn reader(scope: &Scope<'_>, key: &Key<ReaderTable>, t: &ReaderTable, id: String
     let uid = t.uid.get().and_then(|table| scope.uid(table));
     let gone_ms = t.gone_ms.number(GONE_MS);
     let reader = Reader { id, direction: t.direction.get().copied(), trigger: trigger?, uid: uid?, gone_ms };
-    // A number and a UID of two moments would be the UID of one card with the number of another.
+    // Read at two moments, a count and a UID could be those of two cards.
     let names: Vec<&str> = reader.points().iter().map(|p| p.name.as_str()).collect();
     let bits_apart = matches!(&reader.trigger, Trigger::Level(Some(p)) | Trigger::Latch { flag: p, .. } if p.space != reader.uid.point.space);
     let together = scope.polls.iter().any(|poll| {
@@ -172,7 +172,7 @@ fn reader(scope: &Scope<'_>, key: &Key<ReaderTable>, t: &ReaderTable, id: String
     let level_only = matches!(reader.trigger, Trigger::Level(None)) && names.len() == 1;
     if !together && !level_only {
         let poll = if bits_apart { "one poll" } else { "one poll with `atomic = true`" };
-        key.wrong(log, format!("{poll} has to ask for {} together", names.join(", ")));
+        key.wrong(log, format!("{poll} has to read {} together", names.join(", ")));
     }
     Some(reader)
 }
@@ -183,7 +183,7 @@ fn trigger(scope: &Scope<'_>, key: &Key<TriggerTable>, t: &TriggerTable) -> Opti
         let point = scope.polled(key)?;
         if matches!(point.kind, PointType::F32 | PointType::Bytes | PointType::ByteEach) {
             let message = format!(
-                "`{}` is neither set nor clear; a `bool` is, or a whole number, which is set when it is not 0",
+                "`{}` cannot be set or clear; name a `bool`, or a whole number, which is set when it is not 0",
                 point.name
             );
             key.wrong(log, message);
@@ -200,22 +200,20 @@ fn trigger(scope: &Scope<'_>, key: &Key<TriggerTable>, t: &TriggerTable) -> Opti
     let write = |key: &Key<WriteTable>| key.get().map(|table| scope.write(table, Some(0)));
     let (release, acknowledge) = (write(&t.release), write(&t.acknowledge));
     if [&t.level, &t.latch, &t.counter].into_iter().filter(|key| key.is_set()).count() != 1 {
-        let message =
-            "one of `level`, `latch` or `counter` shows when a card is there; `level = \"uid\"`: zeros mean no card";
+        let message = "write one of `level`, `latch` or `counter`: what shows that a card is there; `level = \"uid\"`: zeros mean no card";
         key.wrong(log, message);
         return None;
     }
     if latch.is_some() && !t.release.is_set() {
-        let message =
-            "a latch needs `release = { space = …, address = …, value = … }`: what makes room for the next card";
+        let message = "a latch needs `release = { space = …, address = …, value = … }`: the write after which it takes the next card";
         key.wrong(log, message);
     }
     if !t.latch.is_set() {
-        t.release.must_not_be_set(log, "only a latch is released: leave it out, or write `latch = \"POINT\"`");
-        t.repeats_ms.must_not_be_set(log, "only a latch is set again: leave it out, or write `latch = \"POINT\"`");
+        t.release.must_not_be_set(log, "only a latch is released: leave this out, or write `latch = \"POINT\"`");
+        t.repeats_ms.must_not_be_set(log, "only a latch is set again: leave this out, or write `latch = \"POINT\"`");
     }
     if !t.counter.is_set() {
-        let why = "only a counter is acknowledged: leave it out, or write `counter = \"POINT\"`";
+        let why = "only a counter is acknowledged: leave this out, or write `counter = \"POINT\"`";
         t.acknowledge.must_not_be_set(log, why);
     }
     match (level, latch, release, counter) {
@@ -246,7 +244,10 @@ fn inputs(scope: &Scope<'_>, key: &Key<InputsTable>, t: &InputsTable) -> Vec<Inp
         (&t.passed_out, InputKind::PassedOut),
     ];
     if !all.iter().any(|(key, _)| key.is_set()) {
-        key.wrong(log, "it is empty: name a point as `contact_open`, `exit_button` and so on, or leave `[inputs]` out");
+        key.wrong(
+            log,
+            "this is empty: name a point as `contact_open`, `exit_button` and so on, or leave `[inputs]` out",
+        );
     }
     let input = |(key, kind): (&Key<InputTable>, InputKind)| {
         let table = key.get()?;
@@ -261,7 +262,7 @@ fn inputs(scope: &Scope<'_>, key: &Key<InputsTable>, t: &InputsTable) -> Vec<Inp
             table.point.wrong(log, format!("`{name}` is a `bool`{or}; `{}` is neither", point.name));
         }
         if !when && may_count && counts {
-            table.when.wrong(log, "a counter counts and is never clear; leave `when` out");
+            table.when.wrong(log, "a counter is neither set nor clear; leave `when` out");
         }
         Some(InputPoint { kind, point, when })
     };
@@ -279,7 +280,7 @@ fn meter(scope: &Scope<'_>, key: &Key<MeterTable>, t: &MeterTable) -> Meter {
         Some((point, factor?.1))
     };
     if !t.power.is_set() && !t.energy.is_set() {
-        key.wrong(scope.log, "it measures nothing: name a point as `power` or `energy`, or leave `[meter]` out");
+        key.wrong(scope.log, "this measures nothing: name a point as `power` or `energy`, or leave `[meter]` out");
     }
     Meter {
         power: measured(&t.power, [("W", 1.0), ("kW", 1000.0)]),

@@ -1,4 +1,5 @@
-//! `[output]` of a profile: what is written to switch a relay, how that is confirmed, and what contradicts itself there.
+//! `[output]` of a profile: the writes that switch a relay, how they are confirmed, and the checks that these do not contradict each
+//! other.
 
 use serde::Deserialize;
 
@@ -10,7 +11,7 @@ use crate::wire::modbus::Space;
 
 /// Earliest deadline of a release, in milliseconds.
 const DEADLINE_MS_MIN: i64 = 50;
-/// Further tries of a release where a profile names none.
+/// Further tries of a release if the profile names no number.
 const RETRY: u16 = 2;
 
 #[derive(Deserialize)]
@@ -105,14 +106,14 @@ pub(super) fn output(scope: &Scope<'_>, key: &Key<OutputTable>, t: &OutputTable)
 
 fn confirm(log: &Log, key: &Key<OutputTable>, t: &OutputTable) -> Confirm {
     if !t.confirm.is_set() && !t.state.is_set() {
-        let message = "name the point that shows whether a relay is on as `state`, or write why there is none: \
+        let message = "name as `state` the point that shows whether a relay is on, or write why the device has no such point: \
              `confirm = { by = \"echo\", because = \"…\" }`";
         key.wrong(log, message);
     }
     let Some(table) = t.confirm.get() else { return Confirm::State };
     match table.by.need(log, "write `state` or `echo`") {
         Some(ConfirmedBy::State) => {
-            table.because.must_not_be_set(log, "a reason is for `by = \"echo\"`; reading the state back needs none");
+            table.because.must_not_be_set(log, "a reason is for `by = \"echo\"`; leave it out");
             if !t.state.is_set() {
                 let message = "`by = \"state\"` reads `state` back, and it is missing: add `state = \"POINT\"`";
                 t.confirm.wrong(log, message);
@@ -159,13 +160,13 @@ fn pulse(scope: &Scope<'_>, t: &PulseTable) -> Option<Pulse> {
     }
 }
 
-/// Times that can never be kept, however well the device does.
+/// Reports times that no device can keep.
 fn times(log: &Log, t: &OutputTable, output: &Output, reply_ms: u32) {
-    // The write and the read each take up to `reply_ms`, and the read waits for the state to settle; by echo there is time for the
-    // write and one more.
+    // The write and the read take up to `reply_ms` each, and the read waits for the state to settle. By echo, the deadline leaves
+    // time for the write and one repetition.
     let (settles_ms, what) = match output.confirm {
         Confirm::State => (output.settle_ms, "`settle_ms` and twice `reply_ms`"),
-        Confirm::Echo { .. } => (0, "twice `reply_ms`: the write, and one more"),
+        Confirm::Echo { .. } => (0, "twice `reply_ms`: the write and one repetition"),
     };
     let needs = settles_ms.saturating_add(reply_ms.saturating_mul(2));
     if output.deadline_ms < needs {
@@ -190,16 +191,17 @@ fn times(log: &Log, t: &OutputTable, output: &Output, reply_ms: u32) {
     }
 }
 
-/// Writes that contradict each other, or the number of channels.
+/// Reports writes that contradict each other or the number of channels.
 fn writes(log: &Log, t: &OutputTable, output: &Output) {
     let same = |a: &Write, b: &Write| a.request(0, a.value) == b.request(0, b.value);
     if same(&output.on, &output.off) {
-        let message = "it writes the same as `on`, so nothing would ever be switched off: correct `value` or `address`";
+        let message =
+            "this writes the same as `on`, so a relay would never be switched off: correct `value` or `address`";
         t.off.wrong(log, message);
     }
     if output.stride == 0 && output.channels > 1 {
         let message = format!(
-            "with 0, all {} channels would be one relay: write how far apart they are, or `channels = 1`",
+            "with 0, all {} channels would be the same relay: write how far apart they are, or `channels = 1`",
             output.channels
         );
         t.stride.wrong(log, message);

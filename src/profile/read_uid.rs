@@ -1,4 +1,4 @@
-//! `uid` of a `[[reader]]`: where the UID is, and what the reader makes of it.
+//! `uid` of a `[[reader]]`: where the UID is, and which part of it the reader gives.
 
 use serde::Deserialize;
 
@@ -76,7 +76,7 @@ impl Scope<'_> {
         if let UidLength::Fixed(fixed) = &length
             && !(min..=max).contains(fixed)
         {
-            let message = format!("every UID has {fixed} bytes, and `min` and `max` let none through: leave them out");
+            let message = format!("every UID has {fixed} bytes, which `min` and `max` exclude: leave them out");
             t.length.wrong(log, message);
         }
         Some(UidSource { point, length, order, content: UidContent::Whole { min, max } })
@@ -110,7 +110,7 @@ impl Scope<'_> {
             Length::Named(name) => {
                 let point = self.polled(&t.length.with(name.clone()))?;
                 if !matches!(point.kind, PointType::U16 | PointType::U32) {
-                    let message = format!("`{}` holds no number of bytes; a `u16` or `u32` does", point.name);
+                    let message = format!("`{}` cannot hold a number of bytes; name a `u16` or `u32`", point.name);
                     t.length.wrong(log, message);
                 }
                 Some(UidLength::Point(point))
@@ -123,13 +123,13 @@ impl Scope<'_> {
         let limit = |key: &Key<Whole<4, 10>>, default: u8| {
             let bytes = key.number(default);
             if !LENGTHS.contains(&i64::from(bytes)) {
-                key.wrong(self.log, format!("a UID has 4, 7 or 10 bytes, none has {bytes}: write one of these"));
+                key.wrong(self.log, format!("a UID has 4, 7 or 10 bytes, and never {bytes}: write one of these"));
             }
             bytes
         };
         let (min, max) = (limit(&t.min, 4), limit(&t.max, 10));
         if min > max {
-            let message = format!("`min` is {min} and `max` is {max}, so no UID would be taken; exchange them");
+            let message = format!("`min` is {min} and `max` is {max}, so every UID would be malformed; exchange them");
             t.min.wrong(self.log, message);
         }
         (min, max)
@@ -138,7 +138,7 @@ impl Scope<'_> {
     fn transform(&self, t: &UidTable) -> Option<Form> {
         let log = self.log;
         for key in [&t.min, &t.max] {
-            key.must_not_be_set(log, "this is for whole UIDs; what is left after a `transform` has no length");
+            key.must_not_be_set(log, "this is for whole UIDs; leave it out beside a `transform`");
         }
         let keep = t.keep.get().map(|_| t.keep.number(KEEP_BYTES_MAX));
         let form = match t.transform.get()? {
@@ -159,7 +159,7 @@ impl Scope<'_> {
         Some(form)
     }
 
-    /// How much of the point is what the reader shows, and whether the transform fits at all.
+    /// How many bytes of the point the reader fills; reports a transform that does not fit the point.
     fn shown(&self, t: &UidTable, point: &Point, form: Form) -> Option<UidLength> {
         let log = self.log;
         let Some(bytes) = bytes_of(point) else {
@@ -167,7 +167,7 @@ impl Scope<'_> {
                 t.point.wrong(log, "what a lossy reader shows is `bytes`, `byte_each`, `u16` or `u32`");
                 return None;
             }
-            let whole = format!("`{}` is a number, which is taken whole: leave `length` out", point.name);
+            let whole = format!("`{}` is a number and has no length: leave `length` out", point.name);
             t.length.must_not_be_set(log, &whole);
             let holds = i64::from(point.registers) * 2;
             match form.keeps() {
@@ -186,8 +186,7 @@ impl Scope<'_> {
         let fixed = match t.length.get() {
             None => None,
             Some(Length::Named(_)) => {
-                let message =
-                    "with a `transform`, `length` is how many bytes the reader shows; left out: all of the point";
+                let message = "with a `transform`, write how many bytes the reader shows, or leave `length` out for all of the point";
                 t.length.wrong(log, message);
                 None
             }

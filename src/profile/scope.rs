@@ -1,4 +1,4 @@
-//! The first half of a profile: how to talk to the device, its points, what is asked together, and how a write is described.
+//! The tables of a profile that the others refer to: `[link]`, `[points]`, `[[poll]]`; and a write as the other tables describe it.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ pub(super) struct WriteTable {
     pub(super) multiple: Key<bool>,
 }
 
-/// What the second half of a profile leans on: the points, the polls, and the base of addresses.
+/// What the tables of readers, outputs, inputs and meters refer to: the points, the polls, and the base of addresses.
 pub(super) struct Scope<'d> {
     pub(super) log: &'d Log,
     pub(super) link: Link,
@@ -84,7 +84,7 @@ impl<'d> Scope<'d> {
         if let Some(table) = table {
             table.address_base.need(log, "write 0 if the manual calls the first register 0, or 1 if it calls it 1");
         }
-        // An order that is wrong is taken for the usual one, so that nothing follows from its diagnostic.
+        // A wrong order counts as the usual one, so that its diagnostic causes no others.
         let order =
             |of: fn(&LinkTable) -> &Key<Order>| table.map(of).filter(|key| key.is_set()).map(|key| key.or(Order::Big));
         let mut scope = Self {
@@ -123,12 +123,12 @@ impl<'d> Scope<'d> {
         found
     }
 
-    /// The point that `key` names; reported if no poll asks for it.
+    /// The point that `key` names; reported if no poll reads it.
     pub(super) fn polled(&self, key: &Key<String>) -> Option<Point> {
         let point = self.point(key)?;
         if !self.polls.iter().any(|poll| poll.points.contains(&point.name)) {
             let message = format!(
-                "no `[[poll]]` asks for `{}`, so its value is never known: add it to the `points` of one",
+                "no `[[poll]]` reads `{}`, so its value is never known: add it to the `points` of one",
                 point.name
             );
             key.wrong(self.log, message);
@@ -164,12 +164,12 @@ impl<'d> Scope<'d> {
         if bytes {
             t.registers.need(log, "write how many registers the bytes fill, e.g. `registers = 5`");
         } else {
-            t.registers.must_not_be_set(log, "only `bytes` and `byte_each` have a number of registers; the other types know theirs: leave `registers` out");
+            t.registers.must_not_be_set(log, "only `bytes` and `byte_each` have a number of registers; that of the other types is fixed: leave `registers` out");
         }
         let registers = match kind {
             PointType::Bool | PointType::U16 | PointType::I16 => 1,
             PointType::U32 | PointType::I32 | PointType::F32 => 2,
-            // Where it is missing, as long as the longest UID, so that nothing follows from its diagnostic.
+            // Where it is missing, as long as the longest UID, so that its diagnostic causes no others.
             PointType::Bytes => t.registers.number(5),
             PointType::ByteEach => t.registers.number(10),
         };
@@ -221,7 +221,7 @@ impl<'d> Scope<'d> {
         point
     }
 
-    /// Raw numbers that mean "nothing": such as the type can hold, or they would never be met.
+    /// Raw numbers that mean "nothing"; the type must be able to hold them.
     fn invalid(&self, list: &List<i64>, kind: PointType) -> Vec<i64> {
         let Some((min, max)) = kind.whole() else {
             let why = "only `u16`, `i16`, `u32` and `i32` have numbers that mean nothing; leave it out";
@@ -236,7 +236,7 @@ impl<'d> Scope<'d> {
 
     fn read_poll(&self, t: &PollTable) -> Poll {
         let log = self.log;
-        let example = "write what is asked, e.g. `name = \"status\"`";
+        let example = "write what is polled, e.g. `name = \"status\"`";
         if let Some(name) = t.name.need(log, example) {
             if name.trim().is_empty() {
                 t.name.wrong(log, format!("this is empty; {example}"));
@@ -246,12 +246,12 @@ impl<'d> Scope<'d> {
                 t.name.wrong(log, message);
             }
         }
-        t.every_ms.need(log, "write how often it is asked, e.g. `every_ms = 200`");
+        t.every_ms.need(log, "write how often it is polled, e.g. `every_ms = 200`");
         if t.points
-            .need(log, "name points that are asked together, e.g. `points = [\"relay\"]`")
+            .need(log, "name points that are read together, e.g. `points = [\"relay\"]`")
             .is_some_and(Vec::is_empty)
         {
-            t.points.wrong(log, "a poll asks for at least one point: name it, or leave the poll out");
+            t.points.wrong(log, "a poll reads at least one point: name it, or leave the poll out");
         }
         let mut points: Vec<&Point> = Vec::new();
         for key in t.points.items() {
@@ -267,7 +267,7 @@ impl<'d> Scope<'d> {
         if atomic && reads.len() > 1 {
             let all = reads.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             let message = format!(
-                "needs {} requests ({all}), an atomic poll is one: raise `max_gap` or `read_max`, or split it",
+                "this needs {} requests ({all}), and an atomic poll is one request: raise `max_gap` or `read_max`, or split it",
                 reads.len()
             );
             t.atomic.wrong(log, message);
@@ -276,12 +276,12 @@ impl<'d> Scope<'d> {
         Poll { name: t.name.text(), every_ms: t.every_ms.number(1000), points, atomic, reads }
     }
 
-    /// A write; `default` is its value where none is written, or that of "on".
+    /// A write; without a value it writes `default`, or else the value that switches on.
     pub(super) fn write(&self, t: &WriteTable, default: Option<u16>) -> Write {
         let log = self.log;
         let space = t.space.need(log, "write `space = \"coil\"` or `\"holding\"`").copied().unwrap_or(Space::Coil);
         if !space.is_writable() {
-            t.space.wrong(log, format!("a point of `{}` cannot be written; `coil` or `holding` can", space.as_str()));
+            t.space.wrong(log, format!("`{}` cannot be written; write `coil` or `holding`", space.as_str()));
         }
         let address = self.address(&t.address);
         let value = t.value.number(default.unwrap_or(if space == Space::Coil { COIL_ON } else { 1 }));

@@ -1,9 +1,9 @@
-//! The profiles that are built in: every file of `devices/`, found there by `devices/build.rs`.
+//! The built-in profiles: every file of `devices/`, collected by `devices/build.rs`.
 
 use super::model::Profile;
 use super::read::read;
 
-/// Id and text of every built-in profile, in the order of the alphabet.
+/// Id and text of every built-in profile, in alphabetical order.
 pub const SHIPPED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
 
 /// The built-in profile of this id.

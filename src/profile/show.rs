@@ -1,4 +1,4 @@
-//! A profile for people: what it reports, and the exact bytes that will be sent because of it.
+//! A profile for people: what it means, and the exact bytes of every request that follows from it.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ const EXAMPLE_MS: u32 = 3000;
 /// Channels whose requests are printed; the others follow the same pattern.
 const CHANNELS_SHOWN: u16 = 2;
 
-/// Checks a profile's text and prints the requests it will send, as unit 1.
+/// Checks a profile's text; describes it and the requests that it leads to, for unit 1.
 ///
 /// # Errors
 /// Every diagnostic on a line of its own, `FILE:LINE:COLUMN: PATH: what is wrong and what to do`.
@@ -31,13 +31,13 @@ pub fn check_text(file: &str, text: &str) -> Result<String, String> {
     }
 }
 
-/// Prints a built-in profile; `None`: no profile has this id.
+/// Describes a built-in profile; `None`: no profile has this id.
 #[must_use]
 pub fn show_text(id: &str) -> Option<String> {
     Some(show(&shipped(id)?, 1))
 }
 
-/// Everything a profile reports, and every request it leads to, for one unit.
+/// Everything that a profile means, and every request that it leads to, for one unit.
 #[must_use]
 pub fn show(profile: &Profile, unit: u8) -> String {
     let mut lines = description(profile);
@@ -46,11 +46,13 @@ pub fn show(profile: &Profile, unit: u8) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The exact bytes.
+/// The exact bytes of every request.
 fn requests(profile: &Profile, unit: u8) -> Vec<String> {
     let example = Request::Read { space: Space::Holding, address: 0, count: 1 }.encode();
     let mut lines = vec![
-        format!("Requests as unit {unit} on a serial line; over TCP the last two bytes go and seven come before:"),
+        format!(
+            "Requests to unit {unit} on a serial line; over TCP without the last two bytes, and with seven more at the beginning:"
+        ),
         format!("  e.g. {}  is  {}", hex(&rtu_frame(unit, &example)), hex(&tcp_frame(1, unit, &example))),
     ];
     let line = |request: &Request| format!("  {:<28} {request}", hex(&rtu_frame(unit, &request.encode())));
@@ -81,7 +83,7 @@ fn requests(profile: &Profile, unit: u8) -> Vec<String> {
     lines
 }
 
-/// What the profile reports, in words: every point, poll, reader, relay, input and meter; lines without their ends.
+/// What the profile means, in words, a line each: every point, poll, reader, relay, input and the meter.
 fn description(profile: &Profile) -> Vec<String> {
     let mut lines = vec![
         format!("{}: {}", profile.id, profile.name),
@@ -89,17 +91,17 @@ fn description(profile: &Profile) -> Vec<String> {
         format!("source: {}", profile.source),
         format!(
             "tried on: {}",
-            if profile.verified_on.is_empty() { "nothing yet".to_owned() } else { profile.verified_on.join("; ") }
+            if profile.verified_on.is_empty() { "no device yet".to_owned() } else { profile.verified_on.join("; ") }
         ),
     ];
     lines.extend(profile.caveats.iter().map(|caveat| format!("hint: {caveat}")));
     if !profile.link.factory.is_empty() {
         lines.push(format!("as delivered: {}", profile.link.factory));
     }
-    lines.push(format!("when it is no longer polled, the device {}", loss(profile.on_link_loss)));
+    lines.push(format!("when it is no longer polled, {}", loss(profile.on_link_loss)));
     lines.push(link(&profile.link));
     lines.push(format!(
-        "points, with the address as this file counts, from {}, and in hex as it is on the wire:",
+        "points, with the address as this file counts, from {}, and in hex as on the wire:",
         profile.link.address_base
     ));
     let width = profile.points.iter().map(|point| point.name.chars().count()).max().unwrap_or(0);
@@ -114,9 +116,9 @@ fn description(profile: &Profile) -> Vec<String> {
 
 fn loss(what: OnLinkLoss) -> &'static str {
     match what {
-        OnLinkLoss::Hold => "keeps its relays as they are",
-        OnLinkLoss::Off => "switches its relays off",
-        OnLinkLoss::Unknown => "is not known to do anything",
+        OnLinkLoss::Hold => "the device keeps its relays as they are",
+        OnLinkLoss::Off => "the device switches its relays off",
+        OnLinkLoss::Unknown => "it is not known what the device does",
     }
 }
 
@@ -129,7 +131,7 @@ fn link(link: &Link) -> String {
     )
 }
 
-/// Where something is: as the file counts, and as it is on the wire.
+/// An address as the file counts, and in hex as on the wire.
 fn at(space: Space, address: u16, link: &Link) -> String {
     format!("{} {} ({address:04X})", space.as_str(), u32::from(address) + u32::from(link.address_base))
 }
@@ -157,7 +159,7 @@ fn point(point: &Point, link: &Link) -> String {
     parts.extend(point.unit.as_ref().map(|unit| format!("in {unit}")));
     if !point.invalid.is_empty() {
         let numbers: Vec<String> = point.invalid.iter().map(ToString::to_string).collect();
-        parts.push(format!("nothing when it is {}", numbers.join(" or ")));
+        parts.push(format!("no value when it is {}", numbers.join(" or ")));
     }
     if point.channels > 1 {
         parts.push(format!("{} channels, {} apart", point.channels, point.stride));
@@ -167,7 +169,7 @@ fn point(point: &Point, link: &Link) -> String {
 
 fn poll(poll: &Poll) -> String {
     let atomic = match (poll.atomic, poll.reads.len()) {
-        (true, _) => ", atomic: one request, always".to_owned(),
+        (true, _) => ", atomic: always one request".to_owned(),
         (false, 1) => ", one request".to_owned(),
         (false, requests) => format!(", {requests} requests"),
     };
@@ -186,14 +188,15 @@ fn reader(reader: &Reader, link: &Link) -> Vec<String> {
         Trigger::Latch { flag, release, repeats_ms } => {
             let until = match repeats_ms {
                 None => ", until it is released".to_owned(),
-                Some(ms) => format!("; released, it is set again within {ms} ms while the card lies there"),
+                Some(ms) => format!("; after its release it is set again within {ms} ms while the card lies there"),
             };
             (format!("when `{}` is set{until}", flag.name), Some(format!("  released by {}", write(release, link))))
         }
         Trigger::Counter { count, acknowledge } => {
             let to = acknowledge.as_ref().map(|to| at(to.space, to.address, link));
-            let then = to.map_or("  not acknowledged".to_owned(), |to| format!("  acknowledged by the count, to {to}"));
-            (format!("when `{}` counts on", count.name), Some(then))
+            let then =
+                to.map_or("  not acknowledged".to_owned(), |to| format!("  acknowledged by writing the count to {to}"));
+            (format!("when `{}` counts up", count.name), Some(then))
         }
     };
     let mut lines = vec![format!("reader `{}`{direction}: a card {when}", reader.id)];
@@ -211,7 +214,7 @@ fn uid(uid: &UidSource) -> Vec<String> {
         UidLength::Fixed(bytes) => format!("{bytes} bytes"),
         UidLength::Point(point) => format!("as many bytes as `{}` holds", point.name),
         UidLength::ZeroPadded => "4, 7 or 10 bytes, then zeros".to_owned(),
-        UidLength::All => "as a whole".to_owned(),
+        UidLength::All => "all of it".to_owned(),
     };
     let order = match uid.order {
         UidOrder::MsbFirst => "msb_first, as the card sends them",
@@ -222,7 +225,7 @@ fn uid(uid: &UidSource) -> Vec<String> {
         UidContent::Whole { .. } if matches!(uid.length, UidLength::Fixed(_)) => {}
         UidContent::Whole { min, max } => lines.push(format!("  UIDs of {min} to {max} bytes; others are malformed")),
         UidContent::Reduced(_) => lines.extend(uid.transform().into_iter().flat_map(|name| [
-            format!("  LOSSY: it shows only what `{name}` leaves of a UID. The gateway does the same to every card it knows;"),
+            format!("  LOSSY: it shows only what `{name}` leaves of a UID, and the gateway compares only that with the cards it knows:"),
             "  cards that collide are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one".to_owned(),
         ])),
     }
@@ -230,7 +233,7 @@ fn uid(uid: &UidSource) -> Vec<String> {
 }
 
 fn write(write: &Write, link: &Link) -> String {
-    let many = if write.multiple { ", by the function for many" } else { "" };
+    let many = if write.multiple { ", by FC 15 or 16" } else { "" };
     format!("{:04X} to {}{many}", write.value, at(write.space, write.address, link))
 }
 
@@ -240,7 +243,7 @@ fn output(output: &Output, link: &Link) -> Vec<String> {
             format!("confirmed by reading `{}` back, {} ms after a write", state.name, output.settle_ms)
         }
         (Confirm::State, None) => "CANNOT be read back".to_owned(),
-        (Confirm::Echo { because }, _) => format!("NOT read back ({because}): its echo has to suffice"),
+        (Confirm::Echo { because }, _) => format!("NOT read back ({because}): confirmed by its echo"),
     };
     let channels = match output.channels {
         1 => "1 channel".to_owned(),
@@ -249,10 +252,13 @@ fn output(output: &Output, link: &Link) -> Vec<String> {
     let pulse = match &output.pulse {
         Pulse::Gateway => "on, wait, off: the gateway ends it".to_owned(),
         Pulse::Device { write: pulse, step_ms, steps_max: 0 } => {
-            format!("{}: the device ends it after {step_ms} ms, whatever `hold_ms` is", write(pulse, link))
+            format!(
+                "{}: the device ends it after {step_ms} ms, whatever the `hold_ms` of the portal",
+                write(pulse, link)
+            )
         }
         Pulse::Device { write: pulse, step_ms, steps_max } => format!(
-            "{} and the time added to it, in steps of {step_ms} ms, {steps_max} of them at most: the device ends it",
+            "{} plus the time in steps of {step_ms} ms, at most {steps_max} of them: the device ends it",
             write(pulse, link)
         ),
     };
@@ -261,7 +267,7 @@ fn output(output: &Output, link: &Link) -> Vec<String> {
         format!("  on: {}; off: {}", write(&output.on, link), write(&output.off, link)),
         format!("  pulse: {pulse}"),
         format!(
-            "  a release: {} further tries, given up and reported after {} ms; a cut: tried until it is confirmed",
+            "  a release: {} further tries; after {} ms it has failed and is reported. A cut: tried until it is confirmed",
             output.retry, output.deadline_ms
         ),
     ]
@@ -277,7 +283,7 @@ fn input(input: &InputPoint) -> String {
         InputKind::PassedOut => "somebody went out",
     };
     let when = match input.when {
-        _ if input.point.kind != PointType::Bool => "counts on",
+        _ if input.point.kind != PointType::Bool => "counts up",
         true => "is set",
         false => "is clear",
     };

@@ -1,4 +1,4 @@
-//! Every diagnostic of a profile, as the file `tests/diagnostics.txt` has them; and what is shown of profiles without one.
+//! Every diagnostic of a profile, as in the file `tests/diagnostics.txt`; and the description of profiles without one.
 
 use super::{Order, Point, PointType, check_text};
 use crate::wire::modbus::Space;
@@ -33,7 +33,7 @@ fn base(name: &str) -> &'static str {
     BASES.into_iter().find(|(base, _)| *base == name).unwrap().1
 }
 
-/// A profile with `to` in the place of `from`.
+/// A profile with `to` instead of `from`.
 fn with(name: &str, from: &str, to: &str) -> Result<String, String> {
     let text = base(name).replacen(from, to, 1);
     assert_ne!(text, base(name), "{from}");
@@ -67,7 +67,7 @@ fn each_diagnostic_has_its_place_and_its_remedy() {
 }
 
 #[test]
-fn what_a_profile_means_is_shown() {
+fn what_a_profile_means_is_described() {
     let counter = "real = { space = \"holding\", address = 6, type = \"f32\" }\ngate = { space = \"holding\", address = 8, type = \"u16\" }\n";
     let board = base("board")
         .replace("real = { space = \"holding\", address = 6, type = \"f32\" }\n", counter)
@@ -77,7 +77,7 @@ fn what_a_profile_means_is_shown() {
     let relay = |more: &str| check_text("relay.toml", &format!("{}{more}\n", base("relay"))).unwrap();
     let state = "state = \"relay\"\n";
     for (shown, wanted) in [
-        (inputs("passed_in = { point = \"gate\" }"), "somebody went in when `gate` counts on\n"),
+        (inputs("passed_in = { point = \"gate\" }"), "somebody went in when `gate` counts up\n"),
         (inputs("fire = { point = \"relay\", when = false }"), "releases when `relay` is clear\n"),
         (
             uid("{ point = \"nn\", order = \"lsb_first\", transform = \"wiegand34\" }"),
@@ -88,19 +88,19 @@ fn what_a_profile_means_is_shown() {
             "UIDs of 4 to 7 bytes; others are malformed",
         ),
         (relay("confirm = { by = \"state\" }\nretry = 4\ndeadline_ms = 900"), "confirmed by reading `relay` back"),
-        (relay("retry = 4\ndeadline_ms = 900"), "4 further tries, given up and reported after 900 ms"),
+        (relay("retry = 4\ndeadline_ms = 900"), "4 further tries; after 900 ms it has failed"),
         (
             with("relay", state, "confirm = { by = \"echo\", because = \"no register for it\" }\n").unwrap(),
             "NOT read back (no register for it)",
         ),
-        (relay(""), "2 further tries, given up and reported after 1500 ms"),
+        (relay(""), "2 further tries; after 1500 ms it has failed"),
     ] {
         assert!(shown.contains(wanted), "{wanted}\nis not in:\n{shown}");
     }
 }
 
 #[test]
-fn a_profile_does_nothing_only_when_no_part_is_there() {
+fn a_profile_does_nothing_only_if_it_has_no_part() {
     let (points, _) = base("board").split_once("[[reader]]").unwrap();
     let diagnostics = |rest: &str| check_text("board.toml", &format!("{points}{rest}")).unwrap_err();
     assert!(diagnostics("").contains("board.toml:1:1: the profile does nothing: give it a `[[reader]]`"));

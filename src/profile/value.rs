@@ -1,16 +1,16 @@
-//! What registers mean: from the replies of a poll to values, and back for the simulated device.
+//! From the replies of a poll to values, and from values to registers for simulated devices.
 
 use crate::wire::modbus::{Reply, Request, Space};
 
 use super::points::{Order, Point, PointType};
 
-/// What the reads of one poll brought, together.
+/// The replies to all reads of a poll.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Block {
     parts: Vec<(Space, u16, Reply)>,
 }
 
-/// What a point reports.
+/// The value of a point.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Yes or no.
@@ -24,19 +24,19 @@ pub enum Value {
 }
 
 impl Block {
-    /// Adds what `request` brought back. A write brings nothing.
+    /// Adds the reply to `request`, if it is a read.
     pub fn add(&mut self, request: &Request, reply: Reply) {
         if let Request::Read { space, address, .. } = request {
             self.parts.push((*space, *address, reply));
         }
     }
 
-    /// Adds what another poll brought.
+    /// Adds the replies of another poll.
     pub fn extend(&mut self, other: Self) {
         self.parts.extend(other.parts);
     }
 
-    /// Whether `point` was read, whatever it reports.
+    /// Whether `point` was read, whatever its value.
     #[must_use]
     pub fn has(&self, point: &Point, channel: u16) -> bool {
         let address = point.address_of(channel);
@@ -80,7 +80,7 @@ impl PointType {
 }
 
 impl Point {
-    /// What the point reports in `block`, for one channel; `None`: it was not read, or reports "nothing".
+    /// The value of one channel in `block`; `None`: it was not read, or it means "nothing".
     #[must_use]
     pub fn decode(&self, block: &Block, channel: u16) -> Option<Value> {
         let address = self.address_of(channel);
@@ -111,7 +111,7 @@ impl Point {
         }
     }
 
-    /// The flag; a number is a flag when it is not 0.
+    /// The flag; a number is set when it is not 0.
     #[must_use]
     pub fn flag(&self, block: &Block, channel: u16) -> Option<bool> {
         match self.decode(block, channel)? {
@@ -133,7 +133,7 @@ impl Point {
         }
     }
 
-    /// The registers that report `bytes`, padded with zeros: what a simulated device shows.
+    /// The registers that hold `bytes`, padded with zeros, for simulated devices.
     #[must_use]
     pub fn encode_bytes(&self, bytes: &[u8]) -> Vec<u16> {
         let mut words: Vec<u16> = match self.kind {
@@ -147,13 +147,13 @@ impl Point {
         self.in_order(&words).collect()
     }
 
-    /// The registers that report the number `value` in the point's unit, rounded to what the point can hold: what a simulated
-    /// device shows. `None`: the point holds no numbers, or none so large.
+    /// The registers that hold the number `value` in the point's unit, rounded to what the point can hold, for simulated devices.
+    /// `None`: the point cannot hold numbers, or not this one.
     #[must_use]
     pub fn encode_number(&self, value: f64) -> Option<Vec<u16>> {
         let raw = value / self.scale;
         let raw: u32 = if self.kind == PointType::F32 {
-            #[expect(clippy::cast_possible_truncation, reason = "the nearest that the point can hold is wanted")]
+            #[expect(clippy::cast_possible_truncation, reason = "the nearest number that the point can hold is meant")]
             let raw = raw as f32;
             raw.is_finite().then(|| raw.to_bits())?
         } else {
@@ -171,7 +171,7 @@ impl Point {
         Some(self.in_order(words.get(unused..)?).collect())
     }
 
-    /// The registers with the most significant first, and so their bytes; or, from that, as the device has them.
+    /// The registers in the order of the device from those with the most significant register and byte first, and the reverse.
     fn in_order<'w>(&self, words: &'w [u16]) -> impl Iterator<Item = u16> + use<'w> {
         let last_first = self.word_order == Order::Little;
         let swapped = self.byte_order == Order::Little && self.kind != PointType::ByteEach;
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_in_every_order() {
+    fn numbers_are_decoded_in_every_order() {
         assert_eq!(point(PointType::U32, 2, Order::Big).number(&block(&[1, 0]), 0), Some(6553.6));
         assert_eq!(point(PointType::U32, 2, Order::Little).number(&block(&[1, 0]), 0), Some(0.1));
         assert_eq!(point(PointType::I16, 1, Order::Big).decode(&block(&[0xFFFE]), 0), Some(Value::Whole(-2)));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_shown_is_the_number_read_in_every_type_and_order() {
+    fn an_encoded_number_is_decoded_as_the_same_number_in_every_type_and_order() {
         let types =
             [(PointType::U16, 1), (PointType::I16, 1), (PointType::U32, 2), (PointType::I32, 2), (PointType::F32, 2)];
         for (kind, registers) in types {
@@ -226,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_means_nothing_is_no_value() {
+    fn a_raw_number_that_means_nothing_gives_no_value() {
         assert_eq!(point(PointType::U16, 1, Order::Big).number(&block(&[0xFFFF]), 0), None);
         assert_eq!(point(PointType::F32, 2, Order::Big).number(&block(&[0x7FC0, 0]), 0), None);
         assert_eq!(point(PointType::U32, 2, Order::Big).number(&block(&[1]), 0), None);
     }
 
     #[test]
-    fn bytes_shown_are_the_bytes_read() {
+    fn encoded_bytes_are_decoded_as_the_same_bytes() {
         for kind in [PointType::Bytes, PointType::ByteEach] {
             for order in [Order::Big, Order::Little] {
                 let p = point(kind, 4, order);

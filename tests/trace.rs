@@ -1,5 +1,5 @@
-//! The whole program on a simulated line: every frame in hex with its time when somebody asks for the trace, what a fault looks
-//! like in it, and that a building goes on when one device fails on command.
+//! The whole program on a simulated line: the trace of every frame in hex, how a fault looks in it, and that the other devices go on
+//! when one fails.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::path::PathBuf;
@@ -64,7 +64,7 @@ impl Stage {
         Running { _child: child, log }
     }
 
-    /// Plays on the simulator; gives whether it was done, and what it output.
+    /// Runs a subcommand of `simulate`; gives whether it succeeded, and its output.
     async fn simulate(&self, words: &[&str]) -> (bool, String) {
         let mut program = self.program(&[&["simulate"], words].concat(), "off");
         let output = timeout(PATIENCE, program.stdout(Stdio::piped()).output()).await.unwrap().unwrap();
@@ -77,8 +77,8 @@ const TRACE: &str = "info,dormgate::frames=trace";
 #[tokio::test]
 async fn the_trace_reports_every_frame_of_a_serial_line_with_time_bus_direction_and_bytes() {
     let stage = Stage::new("serial = { port = \"riser.pty\" }");
-    let mut stand_in = stage.start(&["simulate"], "off");
-    stand_in.logged(&["line `riser-2` is at", "riser.pty (/dev/pts/"]).await;
+    let mut simulator = stage.start(&["simulate"], "off");
+    simulator.logged(&["line `riser-2` is at", "riser.pty (/dev/pts/"]).await;
     let mut gateway = stage.start(&["run"], TRACE);
     let asked = gateway.logged(&["dormgate::frames", "> 15 01 00 00 00 08 3E D8"]).await;
     // 2026-11-22T17:02:03.123456Z TRACE bus{id=riser-2}: dormgate::frames: > 15 01 …
@@ -96,7 +96,7 @@ async fn the_trace_reports_every_frame_of_a_serial_line_with_time_bus_direction_
         let (done, output) = stage.simulate(&[&["fault", "riser-2/21"], fault].concat()).await;
         assert!(done, "{output}");
         gateway.logged(&[&["dormgate::frames"], seen].concat()).await;
-        // Well again in between, or it would be asked more and more seldom.
+        // Without faults in between, or the unit would be polled less and less often.
         assert!(stage.simulate(&["fault", "riser-2/21", "none"]).await.0);
         gateway.logged(&["dormgate::frames", "< 15 01 01 00 54 78"]).await;
     }
@@ -108,11 +108,11 @@ async fn the_trace_reports_every_frame_of_a_serial_line_with_time_bus_direction_
 }
 
 #[tokio::test]
-async fn one_device_that_fails_on_command_is_reported_by_name_and_its_neighbour_goes_on() {
+async fn a_device_that_fails_is_named_in_the_log_and_its_neighbour_goes_on() {
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let stage = Stage::new(&format!("tcp = \"127.0.0.1:{port}\""));
-    let mut stand_in = stage.start(&["simulate"], "off");
-    stand_in.logged(&["line `riser-2` is at 127.0.0.1:"]).await;
+    let mut simulator = stage.start(&["simulate"], "off");
+    simulator.logged(&["line `riser-2` is at 127.0.0.1:"]).await;
     let mut gateway = stage.start(&["run"], TRACE);
     gateway.logged(&["serving"]).await;
     assert!(stage.simulate(&["fault", "riser-2/21", "silent"]).await.0);
@@ -125,16 +125,16 @@ async fn one_device_that_fails_on_command_is_reported_by_name_and_its_neighbour_
     let (done, output) = stage.simulate(&["fault", "riser-2/21", "silnt"]).await;
     assert!(!done && output.contains("did you mean `silent`?"), "{output}");
     let (done, output) = stage.simulate(&["fault", "riser-3", "silent"]).await;
-    assert!(!done && output.contains("no line `riser-3` is simulated; there are `riser-2`"), "{output}");
+    assert!(!done && output.contains("line `riser-3` is not simulated; there are `riser-2`"), "{output}");
     let (done, output) = stage.simulate(&["set", "riser-2/21", "power", "3"]).await;
     assert!(!done && output.contains("no point `power`"), "{output}");
 }
 
 #[tokio::test]
-async fn without_being_asked_no_frame_is_reported() {
+async fn without_the_trace_no_frame_is_logged() {
     let stage = Stage::new("serial = { port = \"riser.pty\" }");
-    let mut stand_in = stage.start(&["simulate"], "off");
-    stand_in.logged(&["line `riser-2` is at"]).await;
+    let mut simulator = stage.start(&["simulate"], "off");
+    simulator.logged(&["line `riser-2` is at"]).await;
     let mut gateway = stage.start(&["run"], "debug,sled=warn,rumqttc=warn");
     let mut lines = Vec::new();
     while let Ok(Ok(Some(line))) = timeout(Duration::from_secs(1), gateway.log.next_line()).await {
@@ -145,19 +145,19 @@ async fn without_being_asked_no_frame_is_reported() {
 }
 
 #[tokio::test]
-async fn a_serial_port_that_no_stand_in_can_be_made_for_is_named_with_what_to_do() {
+async fn a_serial_port_that_cannot_be_simulated_is_named_with_what_to_do() {
     let stage = Stage::new("serial = { port = \"/dev/serial/by-id/usb-none\" }");
-    let mut stand_in = stage.start(&["simulate"], "off");
-    let note = stand_in.logged(&["note: bus `riser-2`", "/dev/serial/by-id/usb-none"]).await;
+    let mut simulator = stage.start(&["simulate"], "off");
+    let note = simulator.logged(&["note: bus `riser-2`", "/dev/serial/by-id/usb-none"]).await;
     assert!(note.contains("`--port riser-2=…`"), "{note}");
-    stand_in.logged(&["`door-412` has a device on a bus that is not simulated"]).await;
+    simulator.logged(&["`door-412` has a device on a bus that is not simulated"]).await;
     let mut wrong = stage.start(&["simulate", "--port", "riser-3=/dev/ttyS9"], "off");
     wrong.logged(&["no serial `[[bus]]` of the configuration is called `riser-3`"]).await;
 }
 
 #[tokio::test]
 #[ignore = "needs socat, which tests/run installs"]
-async fn the_far_end_of_a_pair_that_another_program_made_is_stood_in_on() {
+async fn the_far_end_of_a_pair_that_another_program_made_can_be_simulated_on() {
     let stage = Stage::new("serial = { port = \"near\" }");
     let end = |name: &str| format!("pty,raw,echo=0,link={}", stage.0.path().join(name).display());
     let mut pair = Command::new("socat");
@@ -170,8 +170,8 @@ async fn the_far_end_of_a_pair_that_another_program_made_is_stood_in_on() {
     };
     timeout(PATIENCE, there).await.unwrap();
     let far = format!("riser-2={}", stage.0.path().join("far").display());
-    let mut stand_in = stage.start(&["simulate", "--port", &far], "off");
-    stand_in.logged(&["line `riser-2` is at", "far"]).await;
+    let mut simulator = stage.start(&["simulate", "--port", &far], "off");
+    simulator.logged(&["line `riser-2` is at", "far"]).await;
     let mut gateway = stage.start(&["run"], TRACE);
     gateway.logged(&["dormgate::frames", "< 15 01 01 00 54 78"]).await;
 }

@@ -1,4 +1,4 @@
-//! A trial as the manual describes it: a gateway, a center and simulators for the portals, each a process of its own, on a broker.
+//! The trial that the README describes: a gateway, a center and a simulator of the portals, each in a process of its own, on a broker.
 #![cfg(feature = "workbench")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -28,7 +28,7 @@ impl Trial {
         Self { dir, broker, streams: String::new() }
     }
 
-    /// The same and the keys of a center.
+    /// With the keys of a center.
     async fn with_a_center() -> Self {
         let mut trial = Self::new().await;
         let (code, streams) = trial.run(&["center", "keygen", "--streams", "two"]).await;
@@ -38,7 +38,7 @@ impl Trial {
     }
 
     /// Writes `site.toml`: a gateway on the broker, one Modbus line, and these portals.
-    fn furnish(&self, portals: &str) {
+    fn write_site(&self, portals: &str) {
         let Self { broker, streams, .. } = self;
         let (url, port) = (broker.url(), free_port());
         let site = format!(
@@ -49,16 +49,16 @@ impl Trial {
         std::fs::create_dir(self.path("profiles")).unwrap();
     }
 
-    /// Simulators for the portals of `site.toml`, and what happens at them.
-    async fn stand_in(&self) -> (Child, Lines<BufReader<ChildStdout>>) {
+    /// A simulator of the portals of `site.toml`, and what it prints.
+    async fn simulator(&self) -> (Child, Lines<BufReader<ChildStdout>>) {
         let run = ["simulate", "--config", "site.toml"];
-        let mut stand_in = self.program().args(run).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let happens = stdout(&mut stand_in);
+        let mut simulator = self.program().args(run).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let happens = stdout(&mut simulator);
         there(&self.path("data/simulate.sock")).await;
-        (stand_in, happens)
+        (simulator, happens)
     }
 
-    /// A gateway of `site.toml`, online, and what the center receives it.
+    /// A gateway of `site.toml`, online, and a center that watches it; gives what the center prints.
     async fn serve(&self) -> ([Child; 2], Lines<BufReader<ChildStdout>>) {
         let url = self.broker.url().to_string();
         let watching = ["center", "--gateway", "g1", "watch", "--url", &url];
@@ -81,7 +81,7 @@ impl Trial {
         program
     }
 
-    /// Runs a command to its end; gives its exit code and what it output, on stdout and stderr.
+    /// Runs a command to its end; gives its exit code and its output on stdout and stderr.
     async fn run(&self, args: &[&str]) -> (i32, String) {
         let output = timeout(PATIENCE, self.program().args(args).output()).await.unwrap().unwrap();
         let printed = [output.stdout, output.stderr].concat();
@@ -125,13 +125,13 @@ async fn there(path: &Path) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("nobody listens at `{}`", path.display()));
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("nothing listens at `{}`", path.display()));
 }
 
 #[tokio::test]
 async fn a_card_is_enrolled_used_replaced_and_refused() {
     let trial = Trial::with_a_center().await;
-    trial.furnish(
+    trial.write_site(
         r#"
 [[portal]]
 id = "gate-in"
@@ -151,12 +151,12 @@ reader = { modbus = "riser", unit = 3, profile = "inveo-rfid-ind-m1" }
 output = { modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel = 0 }
 "#,
     );
-    let (_stand_in, mut happens) = trial.stand_in().await;
+    let (_simulator, mut happens) = trial.simulator().await;
     let output = trial.simulate(&["present", "door-412", "1EA68671"]).await;
     let wanted = "the relay did not move in 3000 ms; the decision is not known: no gateway answers at `";
-    assert!(output.starts_with(wanted) && output.contains("is `dormgate run` running"), "{output}");
+    assert!(output.starts_with(wanted) && output.contains("start `dormgate run`"), "{output}");
     let (_running, mut received) = trial.serve().await;
-    line_with(&mut happens, "power-412: the gateway is there").await;
+    line_with(&mut happens, "power-412: the gateway is online").await;
 
     let (code, output) = trial.center(&["issue", "1EA68671", "h1"]).await;
     assert!(code == 0 && output.starts_with("card-office 1.1 applied in "), "{output}");
@@ -179,7 +179,7 @@ output = { modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel
     line_with(&mut happens, "power-412: power off").await;
     assert_eq!(trial.simulate(&["present", "gate-in", "1EA68671"]).await, "deny replaced\n");
     let output = trial.simulate(&["present", "door-412", "1EA68671"]).await;
-    // Its relay may still be on by the release before.
+    // The relay may still be on from the release before.
     assert!(output.starts_with("deny replaced; "), "{output}");
     line_with(&mut received, "ALARM").await;
     let (code, output) = trial.center(&["command", "query", "1EA68671", "door-412"]).await;
@@ -190,23 +190,23 @@ output = { modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel
 
     let output = trial.simulate(&["present", "gate-off", "1EA68671"]).await;
     assert!(
-        output.contains("no portal `gate-off`") && output.contains("`door-412`, `gate-in`, `power-412`"),
+        output.contains("portal `gate-off` is not simulated") && output.contains("`door-412`, `gate-in`, `power-412`"),
         "{output}"
     );
     assert_eq!(trial.simulate(&["remove", "power-412"]).await, "removed\n");
 }
 
 #[tokio::test]
-async fn a_gateway_that_begins_after_its_center_is_sent_a_snapshot() {
+async fn a_gateway_that_starts_after_its_center_receives_a_snapshot() {
     let trial = Trial::with_a_center().await;
-    trial.furnish("");
+    trial.write_site("");
     let url = trial.broker.url().to_string();
-    let unheeded = ["center", "--gateway", "g1", "--wait", "0", "--url", &url];
+    let unwatched = ["center", "--gateway", "g1", "--wait", "0", "--url", &url];
     for (card, holder) in [("1EA68671", "h1"), ("01020304", "h2")] {
-        trial.run(&[&unheeded[..], &["issue", card, holder]].concat()).await;
-        trial.run(&[&unheeded[..], &["enrol", card, holder, "--gate", "*"]].concat()).await;
+        trial.run(&[&unwatched[..], &["issue", card, holder]].concat()).await;
+        trial.run(&[&unwatched[..], &["enrol", card, holder, "--gate", "*"]].concat()).await;
     }
-    trial.run(&[&unheeded[..], &["cancel", "01020304"]].concat()).await;
+    trial.run(&[&unwatched[..], &["cancel", "01020304"]].concat()).await;
     let (_running, mut received) = trial.serve().await;
     for _ in 0..2 {
         let applied = line_with(&mut received, " snapshot 1.").await;
@@ -221,7 +221,7 @@ async fn a_gateway_that_begins_after_its_center_is_sent_a_snapshot() {
 }
 
 #[tokio::test]
-async fn a_stand_in_that_does_not_run_is_reported_with_what_to_do() {
+async fn a_simulator_that_does_not_run_is_reported_with_what_to_do() {
     let trial = Trial::new().await;
     std::fs::write(trial.path("site.toml"), "[gateway]\nid = \"g1\"\ndata_dir = \"data\"\n").unwrap();
     let (code, output) = trial.run(&["simulate", "--config", "site.toml", "present", "gate-in", "1EA68671"]).await;
@@ -232,9 +232,9 @@ async fn a_stand_in_that_does_not_run_is_reported_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_reader_that_cuts_uids_short_opens_for_one_card_and_for_neither_of_two() {
+async fn a_reader_that_loses_part_of_the_uid_opens_for_one_card_and_for_neither_of_two() {
     let trial = Trial::with_a_center().await;
-    trial.furnish(
+    trial.write_site(
         r#"
 [[portal]]
 id = "door-412"
@@ -264,7 +264,7 @@ output = { modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel
     assert_eq!(code, 0, "{output}");
     assert!(output.contains("note: the reader of `door-412` gives only what `wiegand26` leaves of a UID"), "{output}");
 
-    let _stand_in = trial.stand_in().await;
+    let _simulator = trial.simulator().await;
     let (_running, mut received) = trial.serve().await;
     line_with(&mut received, "portal_online power-412").await;
 
@@ -277,7 +277,7 @@ output = { modbus = "riser", unit = 21, profile = "waveshare-relay-8ch", channel
     }
     line_with(&mut received, "decision power-412 01230405 h1 grant granted").await;
 
-    // A second resident's card that the reader of the box cannot identify from the first one: only that box goes off.
+    // The card of a second resident, which the reader of one box cannot distinguish from the first: only that box goes off.
     let (code, output) = trial.center(&enrol("12030405", "h2")).await;
     assert_eq!(code, 0);
     assert!(output.starts_with("apartment 1.2 applied; cut power-412 in "), "{output}");

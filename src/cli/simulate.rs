@@ -1,8 +1,8 @@
-//! `dormgate simulate`: simulates every portal of a configuration; hands cards to the simulator that runs, and makes its
-//! devices fail.
+//! `dormgate simulate`: simulates every portal of a configuration; and its subcommands, which present cards to the running simulator,
+//! set values and make devices fail.
 //!
-//! The running one listens on a socket in `data_dir`. One line in, with the words of the command; one line out, `ok …` or
-//! `failed …`.
+//! The running simulator listens on a socket in `data_dir`. A request is a line with the words of the subcommand, the answer is a
+//! line `ok …` or `failed …`.
 
 mod lines;
 
@@ -26,22 +26,21 @@ use crate::workbench::site::Site;
 
 /// The socket's name in `data_dir`.
 const SOCKET: &str = "simulate.sock";
-/// Longest line through the socket in bytes; a longer one is refused.
+/// Longest request in bytes; a longer one is refused.
 const LINE_BYTES_MAX: u64 = 1_024;
-/// How long an answer through the socket may take, in seconds; a decision and a relay are quicker.
+/// How long the simulator may take to answer, in seconds; a decision and a relay take less.
 const ANSWER_S: u64 = 10;
-
-/// How long the gateway's verdict may take, in seconds.
+/// How long the gateway may take to answer what it would decide, in seconds.
 const VERDICT_S: u64 = 2;
 
-/// Stand in for every portal of a configuration, until Ctrl-C; or hand a card to the one that runs.
+/// Simulate every portal of a configuration until Ctrl-C; or command the simulator that runs.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The configuration of the gateway.
     #[arg(long, value_name = "FILE", global = true, default_value = config::DEFAULT_PATH)]
     config: PathBuf,
-    /// Stand in for a serial bus on this port, at the baud and parity of the configuration: a second adapter on the line, or
-    /// the far end of a pair. Without it, a pseudo-terminal is made under the name that the configuration gives to the port.
+    /// Simulate a serial bus on this port, with the speed and parity of the configuration: a second adapter on the line, or the far
+    /// end of a pair. Without it, a pseudo-terminal is made under the name that the configuration gives to the port.
     #[arg(long = "port", value_name = "BUS=PORT", value_parser = bus_port)]
     ports: Vec<(String, String)>,
     #[command(subcommand)]
@@ -50,24 +49,24 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Present a card at a portal, and report what came of it. In a power box it stays.
+    /// Present a card at a portal, and print the decision and what the relay does. In a power box the card stays.
     Present {
-        /// Where.
+        /// The portal.
         portal: String,
-        /// What; at a native portal anything may be presented.
+        /// The UID; at a native portal any text may be presented.
         uid: String,
         /// Which way, at a gate: `in` or `out`.
         #[arg(long, value_parser = direction)]
         direction: Option<Direction>,
-        /// Into which slot of a power box, counted from 0; default: where this card lies, or the first empty one, or 0.
+        /// The slot of a power box, counted from 0; default: that of this card, else the first empty one, else 0.
         #[arg(long)]
         slot: Option<u16>,
     },
     /// Take the card away.
     Remove {
-        /// Where.
+        /// The portal.
         portal: String,
-        /// From which slot of a power box, counted from 0; default: the first with a card.
+        /// The slot of a power box, counted from 0; default: the first with a card.
         #[arg(long)]
         slot: Option<u16>,
     },
@@ -76,31 +75,31 @@ enum Command {
     Fault {
         /// `BUS/UNIT`, e.g. `riser-2/3`; or `BUS`, every device of the line.
         place: String,
-        /// What, e.g. `silent` or `slow 300`.
+        /// The fault, e.g. `silent` or `slow 300`.
         #[arg(required = true, num_args = 1..=2, value_name = "FAULT")]
         fault: Vec<String>,
     },
-    /// Set what a device reports: a meter's reading, a contact.
+    /// Set what a device reports, e.g. the reading of a meter or a contact.
     Set {
         /// `BUS/UNIT`, e.g. `riser-2/31`.
         place: String,
-        /// The point of its profile, see `dormgate profile show`.
+        /// The point of its profile; `dormgate profile show` lists them.
         point: String,
         /// The value, in the point's unit; a flag is 0 or 1.
         #[arg(allow_negative_numbers = true)]
         value: f64,
-        /// Which of its channels.
+        /// The channel, counted from 0.
         #[arg(long, default_value_t = 0)]
         channel: u16,
     },
 }
 
-/// Every fault, in words.
+/// The help of `fault`: every fault and what it does.
 fn faults_help() -> String {
     let of_device = FAULTS.map(|(words, what)| format!("  {words:<14}  {what}\n")).concat();
     format!(
-        "Faults of a device:\n{of_device}Fault of a line, BUS alone:\n  {:<14}  nothing listens, the serial port is gone; `none` \
-         plugs it in again",
+        "Faults of a device:\n{of_device}Fault of a whole line, named by BUS alone:\n  {:<14}  nothing listens, and the serial port \
+         is gone; `none` plugs it in again",
         "unplugged"
     )
 }
@@ -115,10 +114,10 @@ fn direction(text: &str) -> Result<Direction, String> {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    let Some(command) = &args.command else { return stand_in(&args.config, &args.ports) };
+    let Some(command) = &args.command else { return simulate(&args.config, &args.ports) };
     let line = match command {
         Command::Present { portal, uid, direction, slot } => {
-            // The UID may have spaces between its bytes, the line may not.
+            // A UID may have spaces between its bytes; in the request, spaces separate words.
             let uid: String = uid.chars().filter(|c| !c.is_whitespace()).collect();
             let (way, slot) = (direction.map_or("-", Direction::as_str), slot_word(*slot));
             format!("present {portal} {uid} {way} {slot}")
@@ -126,7 +125,7 @@ pub(super) fn run(args: &Args) -> Exit {
         Command::Remove { portal, slot } => format!("remove {portal} {}", slot_word(*slot)),
         Command::Fault { place, fault } => {
             let words: Vec<&str> = fault.iter().map(String::as_str).collect();
-            // A whole line is unplugged, which is no fault of a device.
+            // `unplugged` is a fault of a whole line, not of a device.
             if (words != ["unplugged"] || place.contains('/'))
                 && let Err(wrong) = Fault::parse(&words)
             {
@@ -143,12 +142,12 @@ pub(super) fn run(args: &Args) -> Exit {
     }
 }
 
-/// A slot in a line; `-` is none.
+/// A slot in a request; `-`: none is named.
 fn slot_word(slot: Option<u16>) -> String {
     slot.map_or("-".to_owned(), |slot| slot.to_string())
 }
 
-/// Hands one line to the running simulator.
+/// Sends a request to the running simulator and prints the answer.
 fn ask(socket: &Path, line: &str) -> Exit {
     let asked = || -> io::Result<String> {
         let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
@@ -162,7 +161,7 @@ fn ask(socket: &Path, line: &str) -> Exit {
         Ok(answer) => match answer.trim_end().split_once(' ') {
             Some(("ok", text)) => return print_line(text),
             Some((_, text)) => text.to_owned(),
-            None => "the simulator ended before it answered".to_owned(),
+            None => "the simulator ended before it answered; start it again".to_owned(),
         },
         Err(error) => {
             let what = "start it with `dormgate simulate --config FILE`";
@@ -173,7 +172,7 @@ fn ask(socket: &Path, line: &str) -> Exit {
     Exit::Failed
 }
 
-fn stand_in(path: &Path, ports: &[(String, String)]) -> Exit {
+fn simulate(path: &Path, ports: &[(String, String)]) -> Exit {
     let config = match config::load(path) {
         Ok(config) => config,
         Err(error) => return bad_config(&error),
@@ -197,7 +196,7 @@ async fn serve(config: &config::Site, ports: &[(String, String)]) -> Result<(), 
     std::fs::create_dir_all(&config.data_dir).map_err(|e| format!("`{}`: {e}", config.data_dir.display()))?;
     let listener = crate::http::bind_socket(&socket).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("a simulator runs already and listens at `{}`; end it first", socket.display())
+            format!("a simulator of this configuration runs already, at `{}`; stop it first", socket.display())
         }
         _ => format!("`{}`: {error}", socket.display()),
     })?;
@@ -211,8 +210,8 @@ async fn serve(config: &config::Site, ports: &[(String, String)]) -> Result<(), 
     let gateway = config.data_dir.join(SOCKET_NAME);
     let reported = tokio::select! {
         () = stop => Ok(()),
-        () = print(news) => Err("nobody reads what is printed any more".to_owned()),
-        ended = answer_all(listener, &site, &gateway) => Err(format!("the socket is not served any more: {ended}")),
+        () = print(news) => Err("stdout is closed".to_owned()),
+        ended = answer_all(listener, &site, &gateway) => Err(format!("`{}` is no longer served: {ended}", socket.display())),
     };
     drop(std::fs::remove_file(&socket));
     if let Some(site) = Arc::into_inner(site) {
@@ -224,7 +223,7 @@ async fn serve(config: &config::Site, ports: &[(String, String)]) -> Result<(), 
 fn announce(config: &config::Site, site: &Site, notes: &[String]) {
     let names: Vec<String> = site.portals().map(ToString::to_string).collect();
     if !names.is_empty() {
-        print_error(format!("simulating {} of `{}`; Ctrl-C ends it", names.join(", "), config.gateway));
+        print_error(format!("simulating {} of `{}`; Ctrl-C stops the simulator", names.join(", "), config.gateway));
     }
     for (bus, place) in site.places() {
         print_error(format!("line `{bus}` is at {place}"));
@@ -236,7 +235,10 @@ fn announce(config: &config::Site, site: &Site, notes: &[String]) {
         print_error(format!("note: `{portal}` has a device on a bus that is not simulated; it is left out"));
     }
     for portal in config.portals.iter().filter(|p| matches!(p.device, PortalDevice::ModbusServer { .. })) {
-        print_error(format!("note: `{}` is a controller that asks the gateway; it is left out", portal.portal.id));
+        print_error(format!(
+            "note: `{}` is a controller that sends requests to the gateway; it is left out",
+            portal.portal.id
+        ));
     }
 }
 
@@ -246,11 +248,11 @@ async fn print(mut news: mpsc::Receiver<String>) {
             return;
         }
     }
-    // No portal reports anything; who waits here waits for the end.
+    // No portal is simulated that reports anything: this waits until it is dropped.
     std::future::pending::<()>().await;
 }
 
-/// `gateway`: the socket of the gateway whose portals these are.
+/// Answers requests; `gateway` is the socket of the gateway to which the portals belong.
 async fn answer_all(listener: UnixListener, site: &Arc<Site>, gateway: &Path) -> io::Error {
     let mut askers = tokio::task::JoinSet::new();
     loop {
@@ -258,7 +260,7 @@ async fn answer_all(listener: UnixListener, site: &Arc<Site>, gateway: &Path) ->
             Ok((stream, _)) => {
                 let (site, gateway) = (Arc::clone(site), gateway.to_owned());
                 askers.spawn(async move {
-                    // Who asks may go away; then nobody needs the answer.
+                    // If the client is gone, nobody needs the answer.
                     drop(tokio::time::timeout(Duration::from_secs(ANSWER_S), answer(stream, &site, &gateway)).await);
                 });
                 while askers.try_join_next().is_some() {}
@@ -268,7 +270,7 @@ async fn answer_all(listener: UnixListener, site: &Arc<Site>, gateway: &Path) ->
     }
 }
 
-/// What the gateway at this socket would decide; otherwise why it does not answer, and what to do.
+/// What the gateway at this socket would decide, or why it does not answer and what to do.
 async fn verdict(socket: PathBuf, uid: String, portal: String) -> Result<Verdict, String> {
     let asked = tokio::task::spawn_blocking(move || client::verdict(&socket, &uid, &portal));
     match tokio::time::timeout(Duration::from_secs(VERDICT_S), asked).await {
@@ -283,7 +285,7 @@ async fn answer(stream: UnixStream, site: &Site, gateway: &Path) -> io::Result<(
     tokio::io::BufReader::new(read.take(LINE_BYTES_MAX)).read_line(&mut line).await?;
     let words: Vec<&str> = line.split_whitespace().collect();
     let done = match words.as_slice() {
-        // `-`, or what is no direction and no number, names none.
+        // `-` is not a direction and not a number, so none is named.
         ["present", portal, uid, way, slot] => {
             let verdict = verdict(gateway.to_owned(), (*uid).to_owned(), (*portal).to_owned());
             site.present(portal, uid, Direction::parse(way), slot.parse().ok(), verdict).await

@@ -1,8 +1,8 @@
-//! A broker inside this process, on loopback, for the demo and the tests. Not for production: everybody may publish everything, and
-//! sessions and retained messages are in memory only, so a stop loses them as a power cut loses those of a broker without persistence.
+//! A broker inside this process, on loopback, for the demo and the tests. Not for production: every client may publish everything, and
+//! sessions and retained messages are in memory only, so they are lost when it stops.
 //!
-//! MQTT 3.1.1 with the codec of `rumqttc`. The crates that have a broker to embed bring an HTTP client, a password hash and regular
-//! expressions with them, which was a quarter of the time that the demo took to build. Real brokers are in `tests/run`.
+//! MQTT 3.1.1 with the codec of `rumqttc`. The crates with an embedded broker depend on an HTTP client, a password hash and regular
+//! expressions, which took a quarter of the time that the demo needed to build. `tests/run` uses real brokers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -27,9 +27,9 @@ use crate::mqtt::BrokerUrl;
 
 /// Longest wait for a client's first packet, in seconds.
 const CONNECT_S: u64 = 5;
-/// Messages that wait for one client; a newer one is dropped.
+/// Most messages that wait for one client; further ones are dropped.
 const QUEUED_MAX: usize = 10_000;
-/// Messages sent to one client and not acknowledged yet; the others wait.
+/// Most messages sent to one client and not acknowledged; the others wait.
 const IN_FLIGHT_MAX: usize = 100;
 /// Length of a packet, in bytes: the most that MQTT allows.
 const PACKET_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -54,8 +54,9 @@ impl Broker {
     /// # Errors
     /// When it cannot listen.
     pub async fn start_at(at: SocketAddr) -> Result<Self, Refused> {
-        let refused =
-            |why: io::Error| Refused(format!("the embedded broker cannot listen on `{at}`: {why}; is the port taken?"));
+        let refused = |why: io::Error| {
+            Refused(format!("the embedded broker cannot listen on `{at}`: {why}; end the program that uses the port"))
+        };
         let listener = TcpListener::bind(at).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         Ok(Self { address, task: tokio::spawn(accept(listener)) })
@@ -67,16 +68,16 @@ impl Broker {
         self.address
     }
 
-    /// Where it listens, as a link wants it.
+    /// Its address as a URL, for a link.
     #[must_use]
     pub fn url(&self) -> BrokerUrl {
         BrokerUrl { tls: false, host: self.address.ip().to_string(), port: self.address.port() }
     }
 
-    /// Ends it, with all connections, sessions and retained messages. Gives the address, to start another one there.
+    /// Stops it, with all connections, sessions and retained messages. Gives the address, so that another broker can be started there.
     pub async fn stop(mut self) -> SocketAddr {
         self.task.abort();
-        // It was aborted, so how it ended is known.
+        // It ends because it was aborted.
         drop((&mut self.task).await);
         self.address
     }
@@ -88,7 +89,7 @@ impl Drop for Broker {
     }
 }
 
-/// Accepts clients until it is dropped, and their connections with it.
+/// Accepts clients. When it is dropped, their connections end too.
 async fn accept(listener: TcpListener) {
     let state = Shared::default();
     let mut connections = JoinSet::new();
@@ -124,14 +125,14 @@ struct State {
 /// What is kept for one client.
 #[derive(Default)]
 struct Session {
-    /// The connection that serves it; a newer one takes it over. `None`: the client is absent.
+    /// The connection that serves it, the newest of this client. `None`: the client is not connected.
     connection: Option<u64>,
     is_clean: bool,
     filters: BTreeMap<String, QoS>,
     queue: VecDeque<Publish>,
     in_flight: BTreeMap<u16, Publish>,
     last_id: u16,
-    /// Numbers of messages with QoS 2 that were received and not released yet.
+    /// Packet ids of messages with QoS 2 that were received and not released.
     received: BTreeSet<u16>,
     wake: Arc<Notify>,
 }
@@ -147,7 +148,7 @@ impl Session {
         self.wake.notify_one();
     }
 
-    /// The messages that may be sent now. (QoS 2 is delivered as QoS 1: no client here asks for more.)
+    /// The messages that may be sent now. QoS 2 is delivered as QoS 1, because no client here subscribes with more.
     fn take(&mut self) -> Vec<Packet> {
         let mut packets = Vec::new();
         while self.in_flight.len() < IN_FLIGHT_MAX
@@ -174,18 +175,18 @@ impl Session {
 }
 
 impl State {
-    /// The session of a client that connects, now served by the connection of the number given back, and whether there was one.
+    /// Connects a client: gives the number of its connection, whether it had a session, and what wakes the connection.
     fn connect(&mut self, client_id: &str, is_clean: bool) -> (u64, bool, Arc<Notify>) {
         self.connections += 1;
         let old = self.sessions.remove(client_id);
         if let Some(old) = &old {
-            // Whoever serves it now ends.
+            // The connection that serves it ends.
             old.wake.notify_one();
         }
         let kept = old.filter(|old| !is_clean && !old.is_clean);
         let is_present = kept.is_some();
         let mut session = kept.unwrap_or_default();
-        // What was sent and not acknowledged is sent again, before the rest.
+        // What was sent and not acknowledged is sent again, before what is queued.
         for (_, mut message) in std::mem::take(&mut session.in_flight).into_iter().rev() {
             message.dup = true;
             session.queue.push_front(message);
@@ -259,7 +260,7 @@ fn matches(filter: &str, topic: &str) -> bool {
 }
 
 async fn serve(stream: TcpStream, state: Shared) {
-    // Without it a message waits for the acknowledgement of the one before it.
+    // Otherwise a message waits for the TCP acknowledgement of the one before it.
     drop(stream.set_nodelay(true));
     let codec = Codec { max_incoming_size: PACKET_BYTES_MAX, max_outgoing_size: PACKET_BYTES_MAX };
     let mut connection = Framed::new(stream, codec);
@@ -290,9 +291,9 @@ async fn serve(stream: TcpStream, state: Shared) {
 
 /// How a connection ended.
 enum End {
-    /// As the client wants it: without its will.
+    /// The client has disconnected: its will is not published.
     Disconnected,
-    /// By silence, or because another connection took its session.
+    /// The client was silent, or another connection took its session over.
     Lost,
 }
 
@@ -304,7 +305,7 @@ async fn exchange(
     wake: &Notify,
 ) -> Result<End, PacketError> {
     let client_id = connect.client_id.as_str();
-    // MQTT 3.1.1, 3.1.2.10: one and a half times; 0 is for ever.
+    // MQTT 3.1.1, 3.1.2.10: one and a half times the keep-alive; 0: no limit.
     let silence = Duration::from_millis(u64::from(connect.keep_alive) * 1500);
     let silence = if silence.is_zero() { Duration::MAX } else { silence };
     loop {
@@ -333,7 +334,7 @@ async fn exchange(
     }
 }
 
-/// Carries out what a client sent; gives the answer.
+/// Carries out a packet of a client; gives the answer.
 fn answer(state: &mut State, client_id: &str, number: u64, packet: Packet) -> Option<Packet> {
     match packet {
         Packet::Publish(message) => {
@@ -374,7 +375,7 @@ mod tests {
     use super::matches;
 
     #[test]
-    fn a_filter_names_topics_by_level() {
+    fn a_filter_matches_topics_by_level() {
         let table = [
             ("a/b", "a/b", true),
             ("a/b", "a/b/c", false),

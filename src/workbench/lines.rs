@@ -1,4 +1,4 @@
-//! The Modbus lines of a site that is simulated: plugged in, pulled, and made to fail on command.
+//! The Modbus lines of a simulated site, and the commands to them: plug in, unplug, fail, set a value.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ struct Lead {
     plug: Mutex<Option<Plugged>>,
 }
 
-/// The lines of a site.
+/// The lines of a simulated site, by bus.
 #[derive(Default)]
 pub struct Lines(BTreeMap<String, Lead>);
 
 impl Lines {
-    /// Plugs a line in. What it is called where it is.
+    /// Plugs a line in. Gives the line, and its address or port for people.
     ///
     /// # Errors
-    /// When the port or the name cannot be had.
+    /// When the port is taken or its name cannot be made.
     pub async fn add(&mut self, bus: String, at: LineAt, units: Units) -> Result<(Line, String), Refused> {
         let line = Line::new(units);
         let plugged = plug(&bus, &line, &at).await?;
@@ -35,17 +35,17 @@ impl Lines {
         Ok((line, name))
     }
 
-    /// Whether there is none.
+    /// Whether there is no line.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Makes a device fail as `words` report, `BUS/UNIT`; or every device of a line, `BUS`, whose plug is also pulled by
-    /// `unplugged` and put back by `none`. Reports what was done.
+    /// Sets the fault that `words` name: of a device, if `place` is `BUS/UNIT`; of every device of a line, if it is `BUS`. A line is
+    /// also unplugged by `unplugged` and plugged in again by `none`. Gives what was done.
     ///
     /// # Errors
-    /// When there is no such place or fault, or the line cannot be plugged in again.
+    /// When the place or the fault does not exist, or the line cannot be plugged in again.
     pub async fn fault(&self, place: &str, words: &[&str]) -> Result<String, Refused> {
         let (bus, lead, unit) = self.place(place)?;
         if let Some(unit) = unit {
@@ -70,10 +70,10 @@ impl Lines {
         Ok(format!("{bus}: none; plugged in again at {again}"))
     }
 
-    /// Sets a point of a device, `BUS/UNIT`, to a value in its unit.
+    /// Sets a point of the device at `BUS/UNIT` to a value in the unit of the point. Gives what the point then holds.
     ///
     /// # Errors
-    /// When there is no such place or point, or the point cannot hold the value.
+    /// When the place or the point does not exist, or the point cannot hold the value.
     pub fn set(&self, place: &str, point: &str, channel: u16, value: f64) -> Result<String, Refused> {
         let (bus, lead, unit) = self.place(place)?;
         let unit = unit.ok_or_else(|| Refused(format!("`{bus}` is a line; name a device on it, e.g. `{bus}/3`")))?;
@@ -88,19 +88,19 @@ impl Lines {
         };
         let Some((name, lead)) = self.0.get_key_value(bus) else {
             let known = listed(self.0.keys());
-            return Err(Refused(format!("no line `{}` is simulated; there are {known}", short(bus))));
+            return Err(Refused(format!("line `{}` is not simulated; there are {known}", short(bus))));
         };
         let Some(text) = unit else { return Ok((name, lead, None)) };
         let units = lead.line.units();
         let unit = text.parse::<u8>().ok().filter(|unit| units.iter().any(|(id, _)| id == unit));
         let unit = unit.ok_or_else(|| {
             let known = units.iter().map(|(id, p)| format!("{id} ({})", p.id)).collect::<Vec<_>>().join(", ");
-            Refused(format!("`{}` is no unit of line `{name}`; there are {known}", short(text)))
+            Refused(format!("`{}` is not a unit of line `{name}`; there are {known}", short(text)))
         })?;
         Ok((name, lead, Some(unit)))
     }
 }
 
 async fn plug(bus: &str, line: &Line, at: &LineAt) -> Result<Plugged, Refused> {
-    line.plug(at).await.map_err(|why| Refused(format!("bus `{bus}`: {at} cannot be had: {why}")))
+    line.plug(at).await.map_err(|why| Refused(format!("bus `{bus}`: {at} cannot be used: {why}")))
 }

@@ -1,5 +1,5 @@
-//! What a gateway is tried with: simulated devices by profile and an embedded broker. For `dormgate demo`, `simulate`,
-//! and the tests; behind the feature `workbench`, which a package is built without. Never part of a decision.
+//! What a gateway is tried with: simulated devices by profile and an embedded broker. For `dormgate demo`, `simulate` and the tests;
+//! behind the feature `workbench`, without which packages are built. Never part of a decision.
 
 pub mod broker;
 pub mod lines;
@@ -7,17 +7,17 @@ pub mod modbus;
 pub mod mqtt;
 pub mod site;
 
-/// Why a simulator cannot do what it is asked for, in words: what is wrong, where, and what there is instead.
+/// Why a simulator cannot do what it is asked: what is wrong, where, and what it can do instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Refused(pub String);
 
-/// The beginning of a text that somebody typed, to be repeated in a message.
+/// The beginning of a text that a user typed, for a message.
 fn short(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
-/// All of these, for people.
+/// These names, for a message.
 fn listed(names: impl IntoIterator<Item = impl std::fmt::Display>) -> String {
     let all: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }

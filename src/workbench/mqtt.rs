@@ -1,7 +1,7 @@
-//! A simulated native portal: a gate, a door or a power box that sends section 4 of the wire contract as a real one should.
+//! A simulated native portal: a gate, a door or a power box that follows section 4 of the wire contract as a real one should.
 //!
-//! It trusts nothing old: a decision counts only for the request it waits for and only within its time. A gate reports that
-//! somebody passed, a door that it opened and closed, a power box what sits in it.
+//! It accepts nothing old: a decision counts only for the request that waits for it, and only within its `ttl_ms`. A gate reports that
+//! somebody passed, a door that it opened and closed, a power box which card is in it.
 
 mod device;
 
@@ -19,38 +19,38 @@ use crate::mqtt::{Connection, DEVICE_PACKET_BYTES_MAX, LinkError, LinkMetrics, L
 use crate::wire::portal::{PortalControl, PortalDecision, encode_state};
 use crate::wire::topic::{self, Portal, Topic};
 
-/// Longest wait for a decision, in milliseconds; then the portal stays as it is.
+/// Longest wait for a decision, in milliseconds; without one the portal stays as it is.
 pub const DECISION_WAIT_MS: u64 = 2_000;
-/// Things to do under way to a simulated portal.
-const DOINGS_MAX: usize = 64;
+/// Most commands that wait for a simulated portal.
+const COMMANDS_MAX: usize = 64;
 
-/// A card as it is presented.
+/// A presentation of a card.
 #[derive(Clone, Debug, Default)]
 pub struct Presentation {
     /// The UID as text; anything may be presented.
     pub uid: String,
-    /// Which way.
+    /// The direction that the reader reports.
     pub direction: Option<Direction>,
-    /// The request's id; a fresh one if `None`.
+    /// The id of the request; `None`: a new one.
     pub id: Option<String>,
 }
 
-/// What a portal is like now, for who looks on.
+/// The state of a simulated portal.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
     /// Connected to the broker.
     pub connected: bool,
     /// The gateway reports that it is online.
     pub gateway_online: bool,
-    /// What sits in the power box.
+    /// The card in the power box.
     pub card: Option<String>,
-    /// A gate or door is open now.
+    /// A gate or door is open.
     pub open: bool,
     /// How often it was opened.
     pub openings: u64,
     /// A power box is on.
     pub relay: bool,
-    /// Reported to stay open.
+    /// Ordered to stay open.
     pub free: bool,
     /// The last order.
     pub control: Option<PortalControl>,
@@ -62,7 +62,7 @@ pub enum NoDecision {
     /// The portal is not connected.
     #[error("the portal is not connected to its broker")]
     Offline,
-    /// Nothing came in time.
+    /// No decision was received in time.
     #[error("no decision within {DECISION_WAIT_MS} ms; is the gateway running?")]
     Silence,
     /// The portal was stopped.
@@ -72,20 +72,20 @@ pub enum NoDecision {
 
 type Answer = oneshot::Sender<Result<PortalDecision, NoDecision>>;
 
-enum Doing {
+enum Command {
     Present(Presentation, Answer),
     Remove,
 }
 
-/// A running simulated portal. Dropped, it disconnects and ends by itself.
+/// A running simulated portal. When it is dropped, it disconnects and ends.
 pub struct SimulatedPortal {
-    doings: mpsc::Sender<Doing>,
+    commands: mpsc::Sender<Command>,
     seen: watch::Receiver<Seen>,
     task: JoinHandle<()>,
 }
 
 impl SimulatedPortal {
-    /// Starts this portal of `gateway`; it connects by itself. Each portal needs a link with a client id of its own.
+    /// Starts a portal of `gateway`; it connects by itself. Each portal needs a link with a client id of its own.
     ///
     /// # Errors
     /// [`LinkError`] if it can never connect.
@@ -105,7 +105,7 @@ impl SimulatedPortal {
             echo_topic: None,
         };
         let connection = Connection::new(link, setup, Arc::new(LinkMetrics::default()))?;
-        let (doings, to_do) = mpsc::channel(DOINGS_MAX);
+        let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let (show, seen) = watch::channel(Seen::default());
         let run = getrandom::u32().unwrap_or(0) & 0xFFFF;
         let device = Device {
@@ -122,8 +122,8 @@ impl SimulatedPortal {
             closes_at: None,
             on_at: None,
         };
-        let task = tokio::spawn(device.run(to_do));
-        Ok(Self { doings, seen, task })
+        let task = tokio::spawn(device.run(received));
+        Ok(Self { commands, seen, task })
     }
 
     /// Presents a card and waits for the decision.
@@ -134,49 +134,49 @@ impl SimulatedPortal {
         self.present_as(Presentation { uid: uid.to_owned(), ..Presentation::default() }).await
     }
 
-    /// Presents a card with all that a reader may report, and waits for the decision.
+    /// Presents a card with direction and request id, and waits for the decision.
     ///
     /// # Errors
     /// [`NoDecision`] if there is none.
     pub async fn present_as(&self, presentation: Presentation) -> Result<PortalDecision, NoDecision> {
         let (answer, decision) = oneshot::channel();
-        let doing = Doing::Present(presentation, answer);
-        self.doings.send(doing).await.map_err(|_| NoDecision::Stopped)?;
+        let command = Command::Present(presentation, answer);
+        self.commands.send(command).await.map_err(|_| NoDecision::Stopped)?;
         decision.await.map_err(|_| NoDecision::Stopped)?
     }
 
     /// Takes the card out of the power box.
     pub async fn remove(&self) {
-        self.doings.send(Doing::Remove).await.ok();
+        self.commands.send(Command::Remove).await.ok();
     }
 
-    /// What the portal is like now.
+    /// The state of the portal.
     #[must_use]
     pub fn seen(&self) -> Seen {
         self.seen.borrow().clone()
     }
 
-    /// What the portal is like, from now on.
+    /// The state of the portal, to be watched.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Seen> {
         self.seen.clone()
     }
 
-    /// Waits until the portal is as wanted; `None`: not within this time.
+    /// Waits until `wanted` is true of the state; `None`: it was not within this time.
     pub async fn wait_until(&self, within: Duration, wanted: impl FnMut(&Seen) -> bool) -> Option<Seen> {
         let mut seen = self.seen.clone();
         let found = tokio::time::timeout(within, seen.wait_for(wanted)).await.ok()?;
         found.ok().map(|seen| seen.clone())
     }
 
-    /// Ends it as a power cut would: its last will sends.
+    /// Ends it as a power cut would: the broker publishes its will.
     pub fn kill(self) {
         self.task.abort();
     }
 
-    /// Ends it in order; it reports that it goes offline.
+    /// Stops it; it reports that it goes offline.
     pub async fn stop(self) {
-        drop(self.doings);
+        drop(self.commands);
         self.task.await.ok();
     }
 }

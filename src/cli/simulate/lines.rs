@@ -1,4 +1,4 @@
-//! Which Modbus lines of a configuration can be had on this machine, for `dormgate simulate`.
+//! Which Modbus lines of a configuration can be simulated on this machine, for `dormgate simulate`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -9,8 +9,8 @@ use crate::portals::modbus::serial_builder;
 use crate::workbench::modbus::LineAt;
 use crate::workbench::modbus::plug::is_free;
 
-/// The lines that can be had on this machine, and why others cannot: TCP on the loopback; a serial line on a port that is named,
-/// or else on a pseudo-terminal under the name of its port. `ports` names serial ports to stand in on, by bus.
+/// The lines that can be simulated on this machine, and why the others cannot: TCP on the loopback; a serial line on the port that
+/// `ports` names for its bus, or else on a pseudo-terminal under the name of its own port.
 pub(super) fn lines(
     config: &config::Site,
     ports: &[(String, String)],
@@ -47,17 +47,17 @@ fn here(host: &str, port: u16) -> bool {
     }
 }
 
-/// Devices are the kernel's to name; a simulator makes its name elsewhere, and never in the place of something.
+/// A pseudo-terminal for the serial port of a bus. Names in `/dev` belong to the kernel, and nothing that exists is replaced.
 fn pty(bus: &str, port: &Path) -> Result<LineAt, String> {
     let name = port.display();
     let instead = format!(
-        "name a port such as `riser.pty`, in a directory of your own, or give the far end with `--port {bus}=…`"
+        "write a port such as `riser.pty` in the configuration, or name the far end of the line with `--port {bus}=…`"
     );
     if port.starts_with("/dev") {
-        return Err(format!("bus `{bus}` is the device `{name}`, and no simulator for one is made in /dev; {instead}"));
+        return Err(format!("bus `{bus}` is the device `{name}`, and a simulator makes no name in /dev; {instead}"));
     }
     match is_free(port) {
         Ok(()) => Ok(LineAt::Pty(port.to_owned())),
-        Err(why) => Err(format!("bus `{bus}`: `{name}`: {why} Then {instead}")),
+        Err(why) => Err(format!("bus `{bus}`: `{name}`: {why}; {instead}")),
     }
 }

@@ -1,4 +1,4 @@
-//! One simulated device: its registers by profile, the cards shown to it, its relays and their timers. Reported the time.
+//! One simulated device: its registers by profile, the cards presented to it, its relays and their timers. It is given the time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::wire::modbus::{COIL_ON, Exception, Reply, Request, Space};
 /// A register or bit of a device.
 type Spot = (Space, u16);
 
-/// Places of a device that are one and the same, of which its profile names only the second.
+/// Places that are the same in a device, of which its profile names only the second.
 const SAME: [(&str, Spot, Spot); 1] = [
-    // The card's flag is a coil too, and the manual's own example clears it there (Inveo RFID IND-M1 manual, pages 14 and 16).
+    // The card's flag is a coil too; the example in the manual clears it there (Inveo RFID IND-M1 manual, pages 14 and 16).
     ("inveo-rfid-ind-m1", (Space::Coil, 1016), (Space::Holding, 1000)),
 ];
 
@@ -26,7 +26,7 @@ pub(super) struct Device {
     pub(super) profile: Arc<Profile>,
     items: HashMap<Spot, u16>,
     relays: Vec<Relay>,
-    /// Cards that were presented and not taken away, by their reader.
+    /// The cards that lie at the readers.
     lying: HashMap<u16, CardUid>,
 }
 
@@ -42,7 +42,7 @@ impl Device {
         Self { profile, items: HashMap::new(), relays: vec![Relay::default(); relays], lying: HashMap::new() }
     }
 
-    /// Whether the relay is on now.
+    /// Whether the relay is on.
     pub(super) fn relay(&mut self, channel: u16, now: Instant) -> bool {
         let Some(relay) = self.relays.get_mut(usize::from(channel)) else { return false };
         if relay.opens_at.is_some_and(|at| now >= at) {
@@ -51,20 +51,20 @@ impl Device {
         relay.on
     }
 
-    /// Switches a relay as a hand at the device would.
+    /// Switches a relay, as a person at the device would.
     pub(super) fn force(&mut self, channel: u16, on: bool) {
         if let Some(relay) = self.relays.get_mut(usize::from(channel)) {
             *relay = Relay { on, opens_at: None };
         }
     }
 
-    /// Power comes back after a loss: everything is as delivered.
+    /// Restarts after a loss of power: everything is as delivered.
     pub(super) fn reset(&mut self) {
         self.items.clear();
         self.relays.fill(Relay::default());
     }
 
-    /// Shows a card to a reader. A latched reader takes none before it is released, as the real ones do.
+    /// Presents a card to a reader. A reader with a latch reads no further card before it is released, as real ones.
     pub(super) fn present(&mut self, number: u16, uid: CardUid) {
         let profile = Arc::clone(&self.profile);
         let Some(reader) = profile.readers.get(usize::from(number)) else { return };
@@ -89,7 +89,7 @@ impl Device {
         self.lying.get(&reader).copied()
     }
 
-    /// Takes the card away.
+    /// Removes the card.
     pub(super) fn remove(&mut self, number: u16) {
         self.lying.remove(&number);
         let profile = Arc::clone(&self.profile);
@@ -101,7 +101,7 @@ impl Device {
         }
     }
 
-    /// Sets an input; a counter counts one.
+    /// Sets an input; a counter is raised by one.
     pub(super) fn input(&mut self, kind: InputKind, channel: u16, yes: bool) {
         let profile = Arc::clone(&self.profile);
         for input in profile.inputs.iter().filter(|input| input.kind == kind) {
@@ -113,7 +113,7 @@ impl Device {
         }
     }
 
-    /// Sets a point to a value in its unit; a flag is 0 or 1. That which reports of a relay switches the relay. What it holds then.
+    /// Sets a point to a value in its unit; a flag is 0 or 1. The state of a relay switches the relay. Gives what the point holds then.
     pub(super) fn set_value(&mut self, name: &str, channel: u16, value: f64) -> Result<String, Refused> {
         let profile = Arc::clone(&self.profile);
         let Some(point) = profile.points.iter().find(|point| point.name == name) else {
@@ -140,7 +140,7 @@ impl Device {
         Ok(format!("{held}{}", unit_of(point)))
     }
 
-    /// Which relay's state is read at this channel of a point.
+    /// The relay whose state is read at this channel of a point.
     fn relay_reported_by(&self, point: &Point, channel: u16) -> Option<u16> {
         let output = self.profile.output.as_ref()?;
         let state = output.state.as_ref()?;
@@ -162,7 +162,7 @@ impl Device {
         }
     }
 
-    /// The place of a number; one of two registers is counted in its last one, because simulated counters stay small.
+    /// The place of a number. Of two registers it is the last one, because simulated counters stay small.
     fn spot(point: &Point, channel: u16) -> Spot {
         (point.space, point.address_of(channel).saturating_add(point.registers - 1))
     }
@@ -206,7 +206,7 @@ impl Device {
         Ok(Reply::Written)
     }
 
-    /// Where what is read or written at an address really is.
+    /// The place at which an address is kept.
     fn place(&self, space: Space, address: u16) -> Spot {
         let same = SAME.iter().find(|(id, from, _)| *id == self.profile.id && *from == (space, address));
         same.map_or((space, address), |(_, _, to)| *to)
@@ -237,7 +237,7 @@ impl Device {
         Ok(if space.is_bits() { Reply::Bits(words.map(|w| w != 0).collect()) } else { Reply::Words(words.collect()) })
     }
 
-    /// Takes what is written at one place: a relay's order, or a register.
+    /// Writes one place: an order to a relay, or a register.
     fn write(&mut self, space: Space, address: u16, value: u16, now: Instant) -> Result<(), Exception> {
         let profile = Arc::clone(&self.profile);
         if let Some(output) = &profile.output {
@@ -282,7 +282,8 @@ impl Device {
         Ok(())
     }
 
-    /// Makes room for the next card where this is the write that does, wherever the flag is. A card that still lies is shown again.
+    /// Clears the flag of the latch that this write releases, so that the next card is read. A card that still lies there is presented
+    /// again, if the reader repeats.
     fn released(&mut self, space: Space, address: u16, value: u16) {
         let profile = Arc::clone(&self.profile);
         for reader in &profile.readers {
@@ -302,24 +303,24 @@ impl Device {
     }
 }
 
-/// The unit of a point, to stand behind a number.
+/// The unit of a point, to follow a number.
 fn unit_of(point: &Point) -> String {
     point.unit.as_ref().map_or(String::new(), |unit| format!(" {unit}"))
 }
 
-/// A number without what binary fractions add to it: that stands behind the ninth place.
+/// A number rounded to nine decimal places, which hides the error of binary fractions.
 fn decimal(value: f64) -> String {
     let text = format!("{value:.9}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// What a point that is no flag can hold, in words.
+/// What a point that is not a flag can hold, in words.
 fn holds(point: &Point) -> String {
     let unit = unit_of(point);
     let Some((min, max)) = point.kind.whole() else {
         return match point.kind {
-            PointType::Bytes | PointType::ByteEach => "bytes, such as a card's number, and no number".to_owned(),
-            _ => "numbers that 32 bits can report, as a `f32`".to_owned(),
+            PointType::Bytes | PointType::ByteEach => "bytes, such as a card's UID, and not a number".to_owned(),
+            _ => "numbers of 32 bits, as an `f32`".to_owned(),
         };
     };
     #[expect(clippy::cast_precision_loss, reason = "it has at most 32 bits")]
@@ -330,7 +331,7 @@ fn holds(point: &Point) -> String {
     format!("{whole} from {} to {}{unit}{step}", scaled(from), scaled(to))
 }
 
-/// How long a relay closes for these steps added to the pulse's value, in milliseconds; `None`: it is another value.
+/// How long a relay closes for these steps added to the value of the pulse, in milliseconds; `None`: the value is not a pulse.
 fn pulse_ms(steps: u16, step_ms: u32, steps_max: u16) -> Option<u64> {
     let fits = if steps_max == 0 { steps == 0 } else { (1..=steps_max).contains(&steps) };
     fits.then(|| u64::from(steps.max(1)) * u64::from(step_ms))

@@ -1,28 +1,28 @@
-//! What a simulated device does wrong, and the words that command it.
+//! The faults of a simulated device, and the words that set them.
 
 use std::time::Duration;
 
 use super::super::{Refused, short};
 use crate::profile::diagnostic::nearest;
 
-/// Longest time of a slow or late answer that can be commanded, in milliseconds.
+/// Longest time of a slow or late answer, in milliseconds.
 pub const FAULT_MS_MAX: u64 = 60_000;
-/// How late a late answer is when nothing else is reported, in milliseconds: past the longest wait that is usual on a line.
+/// How late a late answer is if no time is given, in milliseconds: later than the usual time-outs of lines.
 pub const LATE_MS: u64 = 1_000;
-/// The words of every fault, and what it does, for whoever commands one.
+/// The words of every fault and what the device does, for people.
 pub const FAULTS: [(&str, &str); 12] = [
     ("none", "as it should be"),
     ("silent", "does not answer"),
     ("slow MS", "answers after this time, and the line waits"),
-    ("late [MS]", "answers after this time (1000), into what others report meanwhile"),
-    ("exception CODE", "refuses everything with this code"),
+    ("late [MS]", "answers after this time (1000), while the line goes on: among the answers of others"),
+    ("exception CODE", "refuses every request with this code"),
     ("wrong-unit", "answers as another unit"),
-    ("garbage", "answers with bytes that are no Modbus"),
-    ("cut", "ends its answer in the middle"),
+    ("garbage", "answers with bytes that are not Modbus"),
+    ("cut", "sends half of its answer"),
     ("disconnects", "closes the connection instead of answering (TCP)"),
-    ("wrong-echo", "does what it is reported and echoes another address"),
+    ("wrong-echo", "carries the order out and echoes another address"),
     ("short", "answers with fewer registers than asked for"),
-    ("stuck-relay", "reports that it switched and does not"),
+    ("stuck-relay", "confirms that its relay switched, and does not switch it"),
 ];
 
 /// The words of every fault.
@@ -31,45 +31,45 @@ pub fn fault_words() -> String {
     FAULTS.map(|(words, _)| words).join(", ")
 }
 
-/// What a unit does wrong.
+/// The fault of a unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     #[default]
     None,
-    /// Does not answer, and does nothing.
+    /// Carries nothing out and does not answer.
     Silent,
-    /// Answers, and does, only after this time; the line waits.
+    /// Carries orders out and answers after this time; the line waits.
     Slow(Duration),
-    /// Does what it is reported at once, and answers after this time, while the line goes on: into the answers to others.
+    /// Carries orders out at once and answers after this time, while the line goes on: among the answers of others.
     Late(Duration),
-    /// Refuses everything.
+    /// Refuses every request with this exception code.
     Refuses(u8),
     /// Answers as another unit.
     WrongUnit,
-    /// Answers with bytes that are no Modbus.
+    /// Answers with bytes that are not Modbus.
     Garbage,
-    /// Ends the answer in the middle, without closing the line.
+    /// Sends half of the answer, and keeps the connection open.
     HalfFrame,
     /// Closes the connection instead of answering.
     Disconnects,
-    /// Does what it is reported and echoes another address.
+    /// Carries orders out and echoes another address.
     WrongEcho,
     /// Answers with fewer registers than asked for.
     Short,
-    /// Reports that it switched off and does not.
+    /// Confirms that its relay switched, and does not switch it.
     StuckRelay,
 }
 
 impl Fault {
-    /// The fault that these words command, e.g. `slow 300`.
+    /// The fault that these words name, e.g. `slow 300`.
     ///
     /// # Errors
-    /// What is wanted instead.
+    /// What to write instead.
     pub fn parse(words: &[&str]) -> Result<Self, Refused> {
         let ms = |fault: &str, text: &str| {
             let ms = text.parse().ok().filter(|ms| (1..=FAULT_MS_MAX).contains(ms)).map(Duration::from_millis);
-            ms.ok_or_else(|| Refused(format!("`{fault}` wants a time from 1 to {FAULT_MS_MAX} ms")))
+            ms.ok_or_else(|| Refused(format!("`{fault}` needs a time from 1 to {FAULT_MS_MAX} ms")))
         };
         Ok(match words {
             ["none"] => Self::None,
@@ -79,7 +79,7 @@ impl Fault {
             ["late", time @ ..] => Self::Late(ms("late", &time.join(" "))?),
             ["exception", code @ ..] => {
                 let code = code.join(" ").parse().ok().filter(|code| *code != 0);
-                let wanted = "`exception` wants a code from 1 to 255, e.g. 2 for an address that is not there";
+                let wanted = "`exception` needs a code from 1 to 255, e.g. 2 for an address that does not exist";
                 Self::Refuses(code.ok_or_else(|| Refused(wanted.to_owned()))?)
             }
             ["wrong-unit"] => Self::WrongUnit,
@@ -90,8 +90,8 @@ impl Fault {
             ["short"] => Self::Short,
             ["stuck-relay"] => Self::StuckRelay,
             ["unplugged", ..] => {
-                let hint = "a whole line is unplugged: name the bus without a unit; one device is `silent`";
-                return Err(Refused(format!("`unplugged` is no fault; {hint}")));
+                let hint = "only a whole line can be: name the bus without a unit, or make the device `silent`";
+                return Err(Refused(format!("a device cannot be `unplugged`; {hint}")));
             }
             words => {
                 let word = short(&words.join(" "));
@@ -99,7 +99,7 @@ impl Fault {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("there are: {}", fault_words()),
                 };
-                return Err(Refused(format!("`{word}` is no fault; {hint}")));
+                return Err(Refused(format!("`{word}` is not a fault; {hint}")));
             }
         })
     }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fault_that_is_listed_can_be_commanded() {
+    fn every_fault_that_is_listed_can_be_set() {
         for (words, _) in FAULTS {
             let words = words.replace(" MS", " 300").replace(" [MS]", "").replace(" CODE", " 2");
             Fault::parse(&words.split(' ').collect::<Vec<_>>()).unwrap();
@@ -121,15 +121,15 @@ mod tests {
     }
 
     #[test]
-    fn words_that_command_nothing_are_reported_what_would() {
+    fn words_that_name_no_fault_get_a_hint() {
         let reported = |words: &[&str]| Fault::parse(words).unwrap_err().to_string();
-        assert_eq!(reported(&["silnt"]), "`silnt` is no fault; did you mean `silent`?");
+        assert_eq!(reported(&["silnt"]), "`silnt` is not a fault; did you mean `silent`?");
         assert!(reported(&["?"]).contains("wrong-unit"));
         assert!(reported(&[]).contains("there are"));
-        assert_eq!(reported(&["slow"]), "`slow` wants a time from 1 to 60000 ms");
-        assert_eq!(reported(&["late", "0"]), "`late` wants a time from 1 to 60000 ms");
+        assert_eq!(reported(&["slow"]), "`slow` needs a time from 1 to 60000 ms");
+        assert_eq!(reported(&["late", "0"]), "`late` needs a time from 1 to 60000 ms");
         assert!(reported(&["exception", "256"]).contains("1 to 255"));
-        assert!(reported(&["silent", "3"]).contains("no fault"));
+        assert!(reported(&["silent", "3"]).contains("not a fault"));
         assert!(reported(&["unplugged"]).contains("without a unit"));
     }
 }

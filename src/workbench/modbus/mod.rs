@@ -1,7 +1,7 @@
 //! A simulated Modbus line: several devices by their profiles on one TCP port or one serial port, with faults on command.
 //!
-//! Owns what a unit answers, and what it does wrong ([`fault`]); the meaning of registers is the profile's. How the bytes come
-//! and go is `serve`'s, and where from `plug`'s.
+//! Owns what a unit answers and its faults ([`fault`]). The profile gives registers their meaning; `serve` receives and sends the
+//! bytes; `plug` opens the port.
 
 mod device;
 pub mod fault;
@@ -26,7 +26,7 @@ pub use fault::Fault;
 pub use plug::{LineAt, Plugged};
 pub use serve::Served;
 
-/// Requests that are remembered for tests.
+/// Most requests that are kept for tests.
 const RECEIVED_MAX: usize = 10_000;
 
 struct Unit {
@@ -40,19 +40,19 @@ struct Shared {
     received: Vec<(Instant, u8, Request)>,
 }
 
-/// What a unit puts on the line when it is asked.
+/// What a unit sends after a request.
 enum Answer {
     /// These bytes.
     Now(Vec<u8>),
-    /// These bytes, after this time, while the line goes on.
+    /// These bytes, after this time; other requests are answered meanwhile.
     Later(Duration, Vec<u8>),
-    /// Silence.
+    /// Nothing.
     Nothing,
-    /// The end of the connection; silence on a serial line.
+    /// It closes the connection; on a serial line it sends nothing.
     HangUp,
 }
 
-/// A simulated line and the hand that plays on it. Cheap to clone.
+/// A simulated line, with commands for its devices. Cheap to clone.
 #[derive(Clone)]
 pub struct Line {
     shared: Arc<Mutex<Shared>>,
@@ -70,14 +70,14 @@ impl Line {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        // A test that panicked while it held the lock has failed already.
+        // No invariant spans two statements under this lock, so a panic of another holder does no harm.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn play<T>(&self, unit: u8, act: impl FnOnce(&mut Unit) -> T) -> Option<T> {
+    fn command<T>(&self, unit: u8, act: impl FnOnce(&mut Unit) -> T) -> Option<T> {
         let result = self.lock().units.get_mut(&unit).map(act);
         if result.is_none() {
-            tracing::warn!(unit, "no such unit on the simulated line");
+            tracing::warn!(unit, "this unit is not on the simulated line");
         }
         self.changed.send_modify(|n| *n += 1);
         result
@@ -85,41 +85,41 @@ impl Line {
 
     /// Shows a card to a reader of `unit`.
     pub fn present(&self, unit: u8, reader: u16, uid: CardUid) {
-        self.play(unit, |u| u.device.present(reader, uid));
+        self.command(unit, |u| u.device.present(reader, uid));
     }
 
-    /// Takes the card away.
+    /// Removes the card.
     pub fn remove(&self, unit: u8, reader: u16) {
-        self.play(unit, |u| u.device.remove(reader));
+        self.command(unit, |u| u.device.remove(reader));
     }
 
-    /// The card that was presented to a reader and lies there.
+    /// The card that lies at a reader.
     #[must_use]
     pub fn card(&self, unit: u8, reader: u16) -> Option<CardUid> {
         self.lock().units.get(&unit)?.device.card(reader)
     }
 
-    /// Sets a contact or presses a button; a counter counts one.
+    /// Sets a contact or button; a counter is raised by one.
     pub fn input(&self, unit: u8, kind: InputKind, channel: u16, yes: bool) {
-        self.play(unit, |u| u.device.input(kind, channel, yes));
+        self.command(unit, |u| u.device.input(kind, channel, yes));
     }
 
     /// Sets the raw registers of a point.
     pub fn set_words(&self, unit: u8, point: &str, words: &[u16]) {
-        self.play(unit, |u| u.device.set_words(point, words));
+        self.command(unit, |u| u.device.set_words(point, words));
     }
 
-    /// Sets a point to a value in its unit, e.g. a meter's power or a contact (0 or 1); a relay's state switches the relay.
-    /// What it holds then, with its unit: the nearest that it can.
+    /// Sets a point to a value in its unit, e.g. a meter's power or a contact (0 or 1); the state of a relay switches the relay.
+    /// Gives the nearest value that the point can hold, with its unit.
     ///
     /// # Errors
-    /// When there is no such unit or point, or the point cannot hold the value.
+    /// When the unit or the point does not exist, or the point cannot hold the value.
     pub fn set(&self, unit: u8, point: &str, channel: u16, value: f64) -> Result<String, Refused> {
-        let set = self.play(unit, |u| u.device.set_value(point, channel, value));
-        set.ok_or_else(|| Refused(format!("no unit {unit} is on the line")))?
+        let set = self.command(unit, |u| u.device.set_value(point, channel, value));
+        set.ok_or_else(|| Refused(format!("unit {unit} is not on the line")))?
     }
 
-    /// The units on it, with the profile of each, in order.
+    /// The units and their profiles, in order.
     #[must_use]
     pub fn units(&self) -> Vec<(u8, Arc<Profile>)> {
         let mut units: Vec<_> =
@@ -128,27 +128,27 @@ impl Line {
         units
     }
 
-    /// Switches a relay by hand.
+    /// Switches a relay, as a person at the device would.
     pub fn force(&self, unit: u8, channel: u16, on: bool) {
-        self.play(unit, |u| u.device.force(channel, on));
+        self.command(unit, |u| u.device.force(channel, on));
     }
 
-    /// Makes `unit` behave so from now on.
+    /// Sets the fault of `unit`.
     pub fn fault(&self, unit: u8, fault: Fault) {
-        self.play(unit, |u| u.fault = fault);
+        self.command(unit, |u| u.fault = fault);
     }
 
-    /// Takes the power from `unit` for a moment: its relays are off, its registers as delivered.
+    /// Restarts `unit`, as after a loss of power: its relays are off, its registers as delivered.
     pub fn reset(&self, unit: u8) {
-        self.play(unit, |u| u.device.reset());
+        self.command(unit, |u| u.device.reset());
     }
 
-    /// How long every transaction takes.
+    /// Sets how long every transaction takes.
     pub fn pace(&self, pace: Duration) {
         self.lock().pace = pace;
     }
 
-    /// Whether a relay is on now.
+    /// Whether a relay is on.
     #[must_use]
     pub fn relay(&self, unit: u8, channel: u16) -> bool {
         self.lock().units.get_mut(&unit).is_some_and(|u| u.device.relay(channel, Instant::now()))
@@ -160,12 +160,12 @@ impl Line {
         self.lock().received.clone()
     }
 
-    /// Waits until the relay is `on`. `false`: not within `limit`.
+    /// Waits until the relay is `on`. `false`: it was not within `limit`.
     pub async fn wait_relay(&self, unit: u8, channel: u16, on: bool, limit: Duration) -> bool {
         let mut changed = self.changed.subscribe();
         let reached = async {
             while self.relay(unit, channel) != on {
-                // A relay that opens by itself changes without a request.
+                // A relay whose pulse ends changes without a request.
                 if timeout(Duration::from_millis(20), changed.changed()).await.is_ok_and(|c| c.is_err()) {
                     return;
                 }
@@ -174,7 +174,7 @@ impl Line {
         timeout(limit, reached).await.is_ok()
     }
 
-    /// What `unit` answers, as bytes on the line.
+    /// The answer of `unit`, as bytes on the line.
     async fn transact(&self, unit: u8, pdu: &[u8], frame: impl Fn(u8, &[u8]) -> Vec<u8>) -> Answer {
         let decoded = Request::decode(pdu);
         let (pace, fault) = {
@@ -208,7 +208,7 @@ impl Line {
             }
             let now = Instant::now();
             let reply =
-                self.play(unit, |u| u.device.answer(&request, now)).unwrap_or(Err(Exception::DEVICE_FAILURE))?;
+                self.command(unit, |u| u.device.answer(&request, now)).unwrap_or(Err(Exception::DEVICE_FAILURE))?;
             Ok(request.answer(&reply))
         });
         let mut answer = answered.unwrap_or_else(|exception| refusal(function, exception));

@@ -1,5 +1,5 @@
-//! Where a simulated line is to be had, and its plug: a TCP port, a pseudo-terminal under the name of a serial port, or a
-//! serial port itself. What is pulled is gone as a real line is gone: nothing listens, the adapter's name has vanished.
+//! Where a simulated line is plugged in: a TCP port, a pseudo-terminal under the name of a serial port, or a serial port itself. When
+//! it is unplugged, it is gone like a real line: nothing listens, and the name of the adapter does not exist.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -17,7 +17,7 @@ use super::Line;
 
 /// Where pseudo-terminals are.
 const PTS_DIR: &str = "/dev/pts/";
-/// The same place as a simulator's link spells it, and no other program's: so that a link reports who made it.
+/// The same directory, spelled as only the links of a simulator spell it, which shows who made a link.
 const PTS_DIR_OURS: &str = "/dev/pts/./";
 
 /// Opens a terminal without becoming its session, whose end would end this program (Linux, `asm-generic/fcntl.h`).
@@ -28,7 +28,7 @@ const O_NOCTTY: i32 = 0o400;
 pub enum LineAt {
     /// A TCP port of the loopback; 0 chooses one.
     Tcp(u16),
-    /// A pseudo-terminal, to which a link of this name is made: for whoever opens that name as its serial port.
+    /// A pseudo-terminal, with a link of this name to it, which the gateway opens as its serial port.
     Pty(PathBuf),
     /// This serial port: a second adapter on a real line, or an end of a pair that another program made.
     Port {
@@ -49,7 +49,7 @@ impl fmt::Display for LineAt {
     }
 }
 
-/// A line that is plugged in; dropping it pulls the plug.
+/// A line that is plugged in; dropping it unplugs the line.
 #[derive(Debug)]
 pub struct Plugged {
     name: String,
@@ -58,13 +58,13 @@ pub struct Plugged {
     link: Option<Link>,
 }
 
-/// A name made for a terminal.
+/// A link that was made to a pseudo-terminal.
 #[derive(Debug)]
 struct Link {
     name: PathBuf,
-    /// As the link spells it; paths that are spelt otherwise are equal as paths.
+    /// The target as the link spells it. Not a path, because paths are equal in several spellings.
     device: OsString,
-    /// Reports other simulators to leave the name alone.
+    /// Keeps other simulators from using the name.
     _claim: UnixListener,
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for Plugged {
 }
 
 impl Plugged {
-    /// Pulls the plug; the port can be had again afterwards.
+    /// Unplugs the line; its port can be used again afterwards.
     pub async fn pull(mut self) {
         self.tasks.shutdown().await;
     }
@@ -84,7 +84,7 @@ impl Plugged {
 impl Drop for Plugged {
     fn drop(&mut self) {
         let Some(Link { name, device, .. }) = &self.link else { return };
-        // The name may have been removed by hand since, and be another's now.
+        // The link may have been removed meanwhile, and another program may have made one of this name.
         if fs::read_link(name).is_ok_and(|to| to.as_os_str() == device)
             && let Err(error) = fs::remove_file(name)
         {
@@ -97,10 +97,10 @@ impl Line {
     /// Plugs the line in.
     ///
     /// # Errors
-    /// When the port or the name cannot be had.
+    /// When the port is taken or the name cannot be made.
     pub async fn plug(&self, at: &LineAt) -> io::Result<Plugged> {
         let taken = |error: io::Error| {
-            io::Error::new(error.kind(), format!("{error}; is a simulator or a device there already?"))
+            io::Error::new(error.kind(), format!("{error}; is it used by another simulator or a device?"))
         };
         match at {
             LineAt::Tcp(port) => {
@@ -124,8 +124,8 @@ impl Line {
         }
         let (far, near) = SerialStream::pair()?;
         let device = near.name().ok_or_else(|| io::Error::other("the pseudo-terminal has no name"))?;
-        // The near end stays open here, or the far end would fail whenever nobody has it open; but without the lock that the
-        // pair holds on it, which would keep everybody else out.
+        // The near end stays open here, because the far end fails while no program has it open. It is opened again, because the pair
+        // holds an exclusive lock on it, with which no other program could open it.
         let held = OpenOptions::new().read(true).custom_flags(O_NOCTTY).open(&device)?;
         drop(near);
         let ours = OsString::from(device.replacen(PTS_DIR, PTS_DIR_OURS, 1));
@@ -151,16 +151,16 @@ impl Line {
     }
 }
 
-/// Whether a link to a pseudo-terminal may be made here: nothing is there, or what an earlier simulator left behind, or a link to a
-/// terminal that is gone. Whether the earlier one still runs is not asked here.
+/// Whether a link to a pseudo-terminal may be made here: the name is free, or is a link of an earlier simulator, or a link to a
+/// terminal that no longer exists. Whether the earlier simulator still runs is checked by the claim on the name.
 ///
 /// # Errors
-/// What is there instead, in words.
+/// What uses the name.
 pub fn is_free(link: &Path) -> Result<(), String> {
     let to = match fs::read_link(link) {
         Ok(to) => to,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(_) => return Err("it is there and was not made by a simulator; is it a real port?".to_owned()),
+        Err(_) => return Err("it exists and was not made by a simulator; is it a real port?".to_owned()),
     };
     let spelt = to.as_os_str().as_encoded_bytes();
     let gone = || matches!(fs::symlink_metadata(&to), Err(error) if error.kind() == io::ErrorKind::NotFound);
@@ -169,18 +169,18 @@ pub fn is_free(link: &Path) -> Result<(), String> {
     }
     let to = to.display();
     Err(format!(
-        "it leads to `{to}`, which is there and was not made by a simulator; is it an end of a pair that socat made?"
+        "it leads to `{to}`, which exists and was not made by a simulator; is it an end of a pair that socat made?"
     ))
 }
 
-/// Reports to every other simulator of this machine that the name is served, as long as this lives: a process that dies loses it.
+/// Claims the name among the simulators of this machine by a socket. The claim ends when the socket is dropped or the process dies.
 ///
 /// # Errors
 /// When another simulator has it.
 fn claim(link: &Path) -> io::Result<UnixListener> {
     let folder = link.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = fs::metadata(folder)?;
-    // A folder may be reached by several paths, and a socket's name is short.
+    // A folder may have several paths, and the name of a socket is limited in length.
     let mut name = format!("dormgate simulate {}:{} ", folder.dev(), folder.ino()).into_bytes();
     name.extend(link.file_name().unwrap_or_default().as_encoded_bytes());
     let address = SocketAddr::from_abstract_name(name)?;
@@ -188,14 +188,14 @@ fn claim(link: &Path) -> io::Result<UnixListener> {
         io::ErrorKind::AddrInUse => {
             let process =
                 owner(&address).map_or("another simulator".to_owned(), |pid| format!("the simulator of process {pid}"));
-            let reported = format!("{process} serves it: end that one, or name another port in the configuration");
-            io::Error::new(io::ErrorKind::AddrInUse, reported)
+            let message = format!("{process} serves it: stop that one, or name another port in the configuration");
+            io::Error::new(io::ErrorKind::AddrInUse, message)
         }
         _ => error,
     })
 }
 
-/// The process that has claimed an address.
+/// The id of the process that has claimed an address.
 fn owner(address: &SocketAddr) -> Option<i32> {
     let asked = UnixStream::connect_addr(address).ok()?;
     asked.set_nonblocking(true).ok()?;
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_name_of_a_stand_in_that_runs_is_not_taken_from_it() {
+    async fn the_name_of_a_simulator_that_runs_is_not_taken_by_another() {
         let dir = tempfile::tempdir().unwrap();
         let riser = dir.path().join("riser");
         let at = LineAt::Pty(riser.clone());
@@ -216,7 +216,7 @@ mod tests {
         symlink(dir.path(), dir.path().join("other")).unwrap();
         for same in [at.clone(), LineAt::Pty(dir.path().join("other/riser"))] {
             let refused = Line::new([]).plug(&same).await.unwrap_err().to_string();
-            let wanted = format!("the simulator of process {} serves it: end that one, or name", std::process::id());
+            let wanted = format!("the simulator of process {} serves it: stop that one, or name", std::process::id());
             assert!(refused.starts_with(&wanted), "{refused}");
             assert_eq!(fs::read_link(&riser).unwrap(), led_to);
         }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_dead_stand_in_left_is_replaced_though_its_terminal_is_anothers_by_now() {
+    async fn the_link_of_a_dead_simulator_is_replaced_although_its_terminal_is_in_use_again() {
         let dir = tempfile::tempdir().unwrap();
         let riser = dir.path().join("riser");
         let at = LineAt::Pty(riser.clone());
@@ -236,7 +236,7 @@ mod tests {
         fs::remove_file(&riser).unwrap();
         first.pull().await;
         symlink(&left, &riser).unwrap();
-        // The kernel gives the lowest number that is free: often the very same one.
+        // The kernel gives the lowest free number, often the same one.
         let _others = SerialStream::pair().unwrap();
         let line = Line::new([]).plug(&at).await.unwrap();
         assert!(File::open(&riser).is_ok());
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_of_somebody_elses_pair_is_neither_replaced_nor_removed() {
+    async fn an_end_of_another_programs_pair_is_neither_replaced_nor_removed() {
         let dir = tempfile::tempdir().unwrap();
         let riser = dir.path().join("riser");
         let (_master, terminal) = SerialStream::pair().unwrap();
@@ -253,10 +253,10 @@ mod tests {
         symlink(&name, &riser).unwrap();
         let at = LineAt::Pty(riser.clone());
         let refused = Line::new([]).plug(&at).await.unwrap_err().to_string();
-        assert!(refused.starts_with(&format!("it leads to `{}`, which is there", name.display())), "{refused}");
+        assert!(refused.starts_with(&format!("it leads to `{}`, which exists", name.display())), "{refused}");
         assert_eq!(fs::read_link(&riser).unwrap(), name);
 
-        // Made in the place of a simulator's while that one runs.
+        // It replaces the link of a simulator while that runs.
         fs::remove_file(&riser).unwrap();
         let line = Line::new([]).plug(&at).await.unwrap();
         fs::remove_file(&riser).unwrap();

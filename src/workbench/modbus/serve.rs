@@ -1,4 +1,4 @@
-//! The bytes of a simulated line: frames in, answers out, over TCP and on a serial port. It knows nothing of devices.
+//! The bytes of a simulated line: frames in, answers out, over TCP and on a serial port. It knows nothing about devices.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::wire::modbus::{MBAP_BYTES, Mbap, RtuDecoder, rtu_frame, rtu_open, rtu
 
 use super::{Answer, Line};
 
-/// Late answers that one connection has under way; beyond, they are never given.
+/// Late answers that one connection has under way; further ones are dropped.
 const LATE_MAX: usize = 64;
 
 /// The line's port and tasks; dropping it closes the line.
@@ -31,15 +31,15 @@ impl Served {
     }
 }
 
-/// The way out of a connection, for answers that are given at once and for those that come late.
+/// The sending side of a connection, for immediate and for late answers.
 struct Out {
     bytes: mpsc::Sender<Vec<u8>>,
     late: JoinSet<()>,
 }
 
 impl Out {
-    /// Gives the answer. `false`: the connection has to end.
-    async fn give(&mut self, answer: Answer) -> bool {
+    /// Sends the answer. `false`: the connection has to end.
+    async fn send(&mut self, answer: Answer) -> bool {
         while self.late.try_join_next().is_some() {}
         match answer {
             Answer::Now(bytes) => self.bytes.send(bytes).await.is_ok(),
@@ -47,7 +47,7 @@ impl Out {
                 let out = self.bytes.clone();
                 self.late.spawn(async move {
                     sleep(after).await;
-                    // Whoever asked may have gone away meanwhile.
+                    // The client may have disconnected meanwhile.
                     drop(out.send(bytes).await);
                 });
                 true
@@ -78,7 +78,7 @@ impl Line {
     /// Listens on a TCP port of the loopback; port 0 chooses one.
     ///
     /// # Errors
-    /// When the port cannot be had.
+    /// When the port cannot be bound.
     pub async fn serve_tcp(&self, port: u16) -> io::Result<Served> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
@@ -89,7 +89,7 @@ impl Line {
             while let Ok((stream, _)) = listener.accept().await {
                 let line = line.clone();
                 connections.spawn(async move {
-                    // A client that goes away ends its connection and nothing else.
+                    // An error ends this connection and nothing else.
                     drop(stream.set_nodelay(true));
                     drop(line.connection(stream).await);
                 });
@@ -99,7 +99,7 @@ impl Line {
         Ok(Served { address, tasks })
     }
 
-    /// Serves one Modbus TCP connection, over whatever carries its bytes, until it ends.
+    /// Serves one Modbus TCP connection, over any stream of bytes, until it ends.
     ///
     /// # Errors
     /// When the connection fails or sends no Modbus.
@@ -113,7 +113,7 @@ impl Line {
                 let mut pdu = vec![0; mbap.pdu_bytes];
                 read.read_exact(&mut pdu).await?;
                 let frame = |unit: u8, pdu: &[u8]| tcp_frame(mbap.transaction, unit, pdu);
-                if !out.give(self.transact(mbap.unit, &pdu, frame).await).await {
+                if !out.send(self.transact(mbap.unit, &pdu, frame).await).await {
                     return Ok(());
                 }
             }
@@ -138,8 +138,8 @@ impl Line {
                 decoder.push(bytes.get(..got).unwrap_or_default());
                 while let Some((_, request)) = decoder.next(|bytes| rtu_request_bytes(bytes) == Some(bytes.len())) {
                     if let Some((unit, pdu)) = rtu_open(&request) {
-                        // A device on a serial line cannot hang up; it is only silent.
-                        out.give(self.transact(unit, pdu, rtu_frame).await).await;
+                        // A serial line has no connection to close, so that fault is silence here.
+                        out.send(self.transact(unit, pdu, rtu_frame).await).await;
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! The device behind a simulated portal: its connection, its one request under way, its lock or relay.
+//! The device of a simulated portal: its connection, its request under way, its lock or relay.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Answer, DECISION_WAIT_MS, Doing, NoDecision, Presentation, Seen};
+use super::{Answer, Command, DECISION_WAIT_MS, NoDecision, Presentation, Seen};
 use crate::access::input::{PortalReport, Presented};
 use crate::access::portal::{Direction, PortalKind};
 use crate::mqtt::{Connection, Event, Message, Outgoing, Retention};
@@ -27,16 +27,16 @@ pub(super) struct Device {
     pub(super) kind: PortalKind,
     pub(super) connection: Connection,
     pub(super) show: watch::Sender<Seen>,
-    /// Reports the requests of this run from those of another.
+    /// Distinguishes the ids of this run's requests from those of another run.
     pub(super) run: u32,
     pub(super) last_request: u64,
     pub(super) waiting: Option<Waiting>,
     pub(super) closes_at: Option<Instant>,
-    /// A power box that rests is switched on then.
+    /// When a power box that rests is switched on.
     pub(super) on_at: Option<Instant>,
 }
 
-/// The one request under way: a reader reads one card at a time.
+/// The request under way. There is one, because a reader reads one card at a time.
 pub(super) struct Waiting {
     id: String,
     presentation: Presentation,
@@ -45,14 +45,14 @@ pub(super) struct Waiting {
 }
 
 impl Device {
-    pub(super) async fn run(mut self, mut to_do: mpsc::Receiver<Doing>) {
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
             let next_timer = self.next_timer();
             tokio::select! {
-                event = self.connection.next() => self.happened(event),
-                doing = to_do.recv() => match doing {
-                    Some(Doing::Present(presentation, answer)) => self.present(presentation, answer),
-                    Some(Doing::Remove) => self.remove(),
+                event = self.connection.next() => self.event(event),
+                command = commands.recv() => match command {
+                    Some(Command::Present(presentation, answer)) => self.present(presentation, answer),
+                    Some(Command::Remove) => self.remove(),
                     None => break,
                 },
                 () = until(next_timer) => self.time_is_up(),
@@ -91,7 +91,7 @@ impl Device {
         self.report(&PortalReport { relay: Some(on), ..PortalReport::default() });
     }
 
-    fn happened(&mut self, event: Event) {
+    fn event(&mut self, event: Event) {
         match event {
             Event::Up { .. } => {
                 self.show.send_modify(|seen| seen.connected = true);
@@ -112,14 +112,14 @@ impl Device {
         }
         let (is_decision, is_order) = (message.topic == self.decision_topic, message.topic == self.control_topic);
         if is_decision || is_order {
-            // What the broker kept is of unknown age.
+            // A retained message is of unknown age and is ignored.
             let taken = match is_decision {
                 _ if message.retain => Ok(()),
                 true => parse_decision(&message.payload).map(|decision| self.decided(decision)),
                 false => parse_control(&message.payload).map(|control| self.ordered(control)),
             };
             if let Err(why) = taken {
-                debug!(topic = message.topic, "neither a decision nor an order: {why}");
+                debug!(topic = message.topic, "neither a decision nor an order, ignored: {why}");
             }
             return;
         }
@@ -190,7 +190,11 @@ impl Device {
             }
             (Action::Release, PortalKind::PowerBox)
             | (Action::PowerOn | Action::PowerOff, PortalKind::Gate | PortalKind::Door) => {
-                debug!(action = control.action.as_str(), kind = self.kind.as_str(), "not for this kind; ignored");
+                debug!(
+                    action = control.action.as_str(),
+                    kind = self.kind.as_str(),
+                    "the order is not for this kind of portal; ignored"
+                );
             }
         }
         self.show.send_modify(|seen| seen.control = Some(control));

@@ -1,5 +1,5 @@
-//! The simulators for Modbus devices: every shipped profile on TCP and on a serial line, as the gateway's own client reads them;
-//! and each fault as an independent hand at the wire sees it, byte by byte.
+//! The simulated Modbus devices: every shipped profile on TCP and on a serial line, as the gateway's own client reads it; each fault
+//! byte by byte; and the commands of `dormgate simulate`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tokio_serial::SerialPortBuilderExt;
 
 const LIMIT: Duration = Duration::from_secs(5);
-/// How long nothing has to come to be silence.
+/// How long nothing must be received to count as silence.
 const SILENCE: Duration = Duration::from_millis(150);
 const CARD: &str = "1EA68671";
 
@@ -155,20 +155,20 @@ async fn every_profile(at: &LineAt, client: impl AsyncFn(&str) -> Client) {
 }
 
 #[tokio::test]
-async fn every_shipped_profile_is_stood_in_for_over_tcp() {
+async fn every_shipped_profile_is_simulated_over_tcp() {
     every_profile(&LineAt::Tcp(0), async |at| Client::open(&bus(BusLine::Tcp(at.parse().unwrap())), 0).await.unwrap())
         .await;
 }
 
 #[tokio::test]
-async fn every_shipped_profile_is_stood_in_for_on_a_serial_line() {
+async fn every_shipped_profile_is_simulated_on_a_serial_line() {
     let folder = tempfile::tempdir().unwrap();
     let port = folder.path().join("riser.pty");
     every_profile(&LineAt::Pty(port.clone()), async |_| Client::open(&serial(&port), 0).await.unwrap()).await;
     assert!(!port.exists() && !port.is_symlink(), "the name goes with the line");
 }
 
-/// Sends what was written by hand and gives what comes until it is silent; `None`: the connection ended.
+/// Sends these bytes and gives what is received until the line is silent; `None`: the connection ended.
 async fn at_the_wire(wire: &mut (impl AsyncRead + AsyncWrite + Unpin), sent: &[u8]) -> Option<Vec<u8>> {
     wire.write_all(sent).await.unwrap();
     let mut all = Vec::new();
@@ -182,7 +182,7 @@ async fn at_the_wire(wire: &mut (impl AsyncRead + AsyncWrite + Unpin), sent: &[u
     Some(all)
 }
 
-/// Reads the eight relays of unit 1, and of unit 2: frames by hand.
+/// Requests that read the eight relays of unit 1 and of unit 2, written by hand.
 const ASK_1: &[u8] = &[0x01, 0x01, 0x00, 0x00, 0x00, 0x08, 0x3D, 0xCC];
 const ASK_2: &[u8] = &[0x02, 0x01, 0x00, 0x00, 0x00, 0x08, 0x3D, 0xFF];
 const ALL_OFF_1: &[u8] = &[0x01, 0x01, 0x01, 0x00, 0x51, 0x88];
@@ -196,7 +196,7 @@ async fn two_relay_boards(at: LineAt) -> Lines {
 }
 
 #[tokio::test]
-async fn each_fault_is_what_it_is_called_on_a_serial_line() {
+async fn each_fault_sends_its_bytes_on_a_serial_line() {
     let folder = tempfile::tempdir().unwrap();
     let port = folder.path().join("riser.pty");
     let lines = two_relay_boards(LineAt::Pty(port.clone())).await;
@@ -238,7 +238,7 @@ async fn at_the_wire_or_gone(wire: &mut (impl AsyncRead + AsyncWrite + Unpin)) -
 }
 
 #[tokio::test]
-async fn each_fault_is_what_it_is_called_over_tcp() {
+async fn each_fault_sends_its_bytes_over_tcp() {
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let lines = two_relay_boards(LineAt::Tcp(port)).await;
     let open = async || TcpStream::connect(("127.0.0.1", port)).await;
@@ -272,9 +272,10 @@ async fn each_fault_is_what_it_is_called_over_tcp() {
     assert_eq!(at_the_wire(&mut open().await.unwrap(), &ask(7, 1)).await.unwrap().len(), 10);
 }
 
-/// The card's flag of this reader is register 1000 and coil 1016; the frame that clears it is the one in its manual.
+/// The card's flag of this reader is register 1000 and also coil 1016, and a write to either clears it. The frames are those of its
+/// manual.
 #[tokio::test]
-async fn the_ind_m1_that_is_stood_in_for_lets_go_of_its_card_at_either_place() {
+async fn the_simulated_ind_m1_releases_its_card_by_a_write_to_either_place() {
     const ASK: &[u8] = &[0x01, 0x03, 0x03, 0xE8, 0x00, 0x01, 0x04, 0x7A];
     const FLAG: &[u8] = &[0x01, 0x01, 0x03, 0xF8, 0x00, 0x01, 0x7C, 0x7F];
     const CLEAR: &[u8] = &[0x01, 0x05, 0x03, 0xF8, 0x00, 0x00, 0x4C, 0x7F];
@@ -286,7 +287,7 @@ async fn the_ind_m1_that_is_stood_in_for_lets_go_of_its_card_at_either_place() {
     let copied = text.replace("release = { space = \"holding\", address = 1000, value = 0 }", advised);
     let copied = copied.replace(id, "ind-m1-of-the-site");
     assert!(copied.contains(advised) && copied.contains("ind-m1-of-the-site"));
-    // As it is shipped; and copied as its caveat reports, where the simulator knows no more than the copy reports.
+    // The shipped profile; and a copy with the release that its caveat advises, of which only the coil is known to the simulator.
     for (profile, clears) in [(*text, &[CLEAR, CLEAR_REGISTER][..]), (copied.as_str(), &[CLEAR])] {
         let profile = dormgate::profile::read(profile).unwrap();
         let both = profile.id == *id;
@@ -312,12 +313,12 @@ async fn the_ind_m1_that_is_stood_in_for_lets_go_of_its_card_at_either_place() {
 }
 
 #[tokio::test]
-async fn a_command_that_names_nothing_there_is_reported_what_is_there() {
+async fn a_command_for_a_place_that_does_not_exist_names_those_that_do() {
     let lines = two_relay_boards(LineAt::Tcp(0)).await;
     let reported = async |place: &str, words: &[&str]| lines.fault(place, words).await.unwrap_err().to_string();
-    assert_eq!(reported("riser-9/1", &["silent"]).await, "no line `riser-9` is simulated; there are `riser`");
+    assert_eq!(reported("riser-9/1", &["silent"]).await, "line `riser-9` is not simulated; there are `riser`");
     let unit = reported("riser/3", &["silent"]).await;
-    assert!(unit.contains("no unit of line `riser`; there are 1 (waveshare-relay-8ch), 2 "), "{unit}");
+    assert!(unit.contains("not a unit of line `riser`; there are 1 (waveshare-relay-8ch), 2 "), "{unit}");
     assert!(reported("riser/1", &["silnt"]).await.contains("did you mean `silent`?"));
     assert!(reported("riser/1", &["unplugged"]).await.contains("without a unit"));
     let set = |place: &str, point: &str| lines.set(place, point, 0, 1.0).unwrap_err().to_string();
@@ -326,21 +327,21 @@ async fn a_command_that_names_nothing_there_is_reported_what_is_there() {
 }
 
 #[tokio::test]
-async fn a_real_port_is_never_replaced_by_a_stand_in() {
+async fn a_real_port_is_never_replaced_by_a_simulator() {
     let folder = tempfile::tempdir().unwrap();
     let port = folder.path().join("ttyUSB0");
     std::fs::write(&port, "").unwrap();
     let line = Line::new(units(&[(1, "waveshare-relay-8ch")]));
     let error = line.plug(&LineAt::Pty(port.clone())).await.unwrap_err();
     assert!(error.to_string().contains("real port") && port.is_file(), "{error}");
-    // What a simulator that was killed left behind is in nobody's way.
+    // The link of a simulator that was killed is replaced.
     std::fs::remove_file(&port).unwrap();
     std::os::unix::fs::symlink("/dev/pts/4095", &port).unwrap();
     line.plug(&LineAt::Pty(port)).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_relay_that_is_set_by_hand_is_switched() {
+async fn setting_the_state_of_a_relay_switches_it() {
     let line = Line::new(units(&[(7, "generic-power-box"), (21, "waveshare-relay-8ch")]));
     for (unit, channel) in [(7, 0), (21, 3)] {
         line.force(unit, channel, true);
@@ -353,7 +354,7 @@ async fn a_relay_that_is_set_by_hand_is_switched() {
 }
 
 #[tokio::test]
-async fn a_value_is_reported_as_the_point_holds_it_and_one_that_it_cannot_hold_with_what_it_can() {
+async fn a_set_value_is_given_as_the_point_holds_it_or_refused_with_what_it_can_hold() {
     let mut lines = Lines::default();
     let meters = units(&[(40, "chint-ddsu666"), (41, "acrel-ddsy1352"), (42, "technotrade-vrd-485")]);
     lines.add("t2".into(), LineAt::Tcp(0), meters).await.unwrap();
@@ -365,14 +366,11 @@ async fn a_value_is_reported_as_the_point_holds_it_and_one_that_it_cannot_hold_w
     assert_eq!(set("t2/41", "power", 0.0017), "t2/41: power is 0.002 kW", "the nearest that it can hold");
     let wanted = "`power` cannot hold 55.5: it holds numbers from -32.768 to 32.767 kW in steps of 0.001";
     assert_eq!(set("t2/41", "power", 55.5), wanted);
-    assert_eq!(
-        set("t2/40", "power", f64::NAN),
-        "`power` cannot hold NaN: it holds numbers that 32 bits can report, as a `f32`"
-    );
+    assert_eq!(set("t2/40", "power", f64::NAN), "`power` cannot hold NaN: it holds numbers of 32 bits, as an `f32`");
     assert!(set("t2/42", "uid", 5.0).contains("it holds bytes, "));
 }
 
-/// A box with two slots and a relay; whoever moves the relay is the gateway.
+/// A box with two slots and a relay. No gateway runs; the tests move the relay.
 async fn box_with_slots() -> Site {
     let text = "[gateway]\nid = \"g\"\n[[bus]]\nid = \"riser\"\ntcp = \"127.0.0.1:502\"\n\
                 [[portal]]\nid = \"box\"\nkind = \"power_box\"\nzone = \"1\"\n\
@@ -401,8 +399,8 @@ async fn the_decision_of_the_gateway_is_reported_before_what_the_relay_does() {
         (
             Outcome::Grant(GrantReason::Granted),
             vec![],
-            "slot 0: grant granted; the relay did not move in 3000 ms: check in `dormgate status` and the gateway's log that \
-             it reaches the reader and the relay",
+            "slot 0: grant granted; the relay did not move in 3000 ms: see `dormgate status` and the gateway's log whether it \
+             reaches the reader and the relay",
         ),
     ] {
         let verdict = async { Ok(Verdict { portal: "box".parse().unwrap(), outcome, also }) };
@@ -417,7 +415,7 @@ async fn what_the_relay_of_a_box_does_is_reported_whether_it_was_on_or_off() {
     let present = |slot: u16| site.present("box", CARD, None, Some(slot), no_verdict());
     let nothing = "slot 0: the relay did not move in 3000 ms; the decision is not known: no gateway";
     assert_eq!(present(0).await.unwrap(), nothing);
-    // `present` comes first, and the relay moves while it looks.
+    // The relay moves while `present` waits for it.
     let (reported, ()) = tokio::join!(present(0), relay(1.0));
     assert!(reported.as_deref().unwrap().starts_with("slot 0: relay on after "), "{reported:?}");
     assert_eq!(

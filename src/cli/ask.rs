@@ -1,5 +1,5 @@
-//! `dormgate query`, `status`, `posture`, `fire reset`, `stream forget` and `clock trust`: ask a running gateway through its
-//! socket.
+//! `dormgate query`, `status`, `posture`, `fire reset`, `stream forget` and `clock trust`: commands to a running gateway through
+//! its socket.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::config;
 use crate::http::{SOCKET_NAME, client};
 use crate::profile::diagnostic::hint;
 
-/// Report what would be decided for a card, and why; opens nothing.
+/// Print what would be decided for a card, and why; opens nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct QueryArgs {
     /// The card's UID, e.g. `1EA68671` or `1E:A6:86:71`.
@@ -23,7 +23,7 @@ pub(super) struct QueryArgs {
     config: ConfigArg,
 }
 
-/// Report how a running gateway is.
+/// Print the state of a running gateway: cards, portals, streams, clock, meters.
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
     /// Print the answer as JSON.
@@ -35,11 +35,11 @@ pub(super) struct StatusArgs {
 
 /// Set a standing mode on the box: `secure`, `free_access`, `lockdown`, `out_of_service` or `fire`.
 ///
-/// It stands until another is set, also over a restart. A `fire` set here is no fire input: it ends with the next posture,
+/// It stays until another is set, also across a restart. A `fire` set here is not a fire input: it ends with the next posture,
 /// not with `fire reset`.
 #[derive(Debug, clap::Args)]
 pub(super) struct PostureArgs {
-    /// The portals, or `*` for all, and last the posture.
+    /// The portals, or `*` for all; then the posture.
     #[arg(required = true, num_args = 2.., value_name = "PORTAL… POSTURE")]
     words: Vec<String>,
     #[command(flatten)]
@@ -55,9 +55,9 @@ pub(super) struct FireArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum FireCommand {
-    /// End the fire latch.
+    /// End the fire latch, once every fire input is clear.
     Reset {
-        /// Set aside fire inputs whose portal is offline or no longer configured. Look there first.
+        /// Ignore fire inputs whose portal is offline or no longer configured. Inspect these portals first.
         #[arg(long)]
         force: bool,
         #[command(flatten)]
@@ -65,7 +65,7 @@ enum FireCommand {
     },
 }
 
-/// Operate on the stream of a center.
+/// Commands about the stream of a center.
 #[derive(Debug, clap::Args)]
 pub(super) struct StreamArgs {
     #[command(subcommand)]
@@ -74,9 +74,9 @@ pub(super) struct StreamArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum StreamCommand {
-    /// Forget how far a stream was received, after its keys were changed or its center lost its numbers.
+    /// Forget how far a stream was received, after its keys were changed or its center lost its sequence numbers.
     ///
-    /// What is known of cards stays. The gateway asks the center for everything again, and takes the numbers that come.
+    /// What is known about cards stays. The gateway asks the center for everything again and accepts the numbers it then receives.
     Forget {
         /// The stream's name in the configuration.
         name: String,
@@ -85,7 +85,7 @@ enum StreamCommand {
     },
 }
 
-/// Report that the wall clock of the box is right, after it was wrong.
+/// Commands about the wall clock of the box.
 #[derive(Debug, clap::Args)]
 pub(super) struct ClockArgs {
     #[command(subcommand)]
@@ -94,7 +94,7 @@ pub(super) struct ClockArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum ClockCommand {
-    /// Trust the date that the box shows now, also if it showed a later one before. Audited.
+    /// Trust the time that the box shows now, also if it showed a later time before. Recorded in the audit.
     Trust(ConfigArg),
 }
 
@@ -132,7 +132,7 @@ pub(super) fn stream(args: &StreamArgs) -> Exit {
     let StreamCommand::Forget { name, config } = &args.command;
     let target = format!("/api/v1/stream/forget?stream={}", client::encode(name));
     ask(config, "POST", &target, |_| {
-        format!("the numbers of `{name}` are forgotten; the center is asked for everything")
+        format!("the sequence numbers of `{name}` are forgotten; the center is asked for everything")
     })
 }
 

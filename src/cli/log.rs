@@ -1,4 +1,4 @@
-//! Log lines on stderr for whoever runs the program, chosen by `RUST_LOG`. The audit is separate, and is kept.
+//! Log lines on stderr, selected by `RUST_LOG`. The audit is separate from them.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -6,9 +6,9 @@ use std::io::{self, IsTerminal};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
-/// What is logged without `RUST_LOG`. sled logs every file, which is of use only to its authors.
+/// What is logged without `RUST_LOG`. sled logs every file, which helps only its authors.
 pub(super) const DEFAULT_FILTER: &str = "info,sled=warn";
-/// The same for commands that print on stdout: only what is wrong.
+/// What is logged without `RUST_LOG` by commands that print on stdout: only errors.
 pub(super) const QUIET_FILTER: &str = "error";
 
 /// How log lines are written.
@@ -20,14 +20,14 @@ pub(super) enum Format {
     Json,
 }
 
-/// Starts logging. Where it was started before, as tests do, that stays.
+/// Starts logging. If it was started before, as in tests, nothing changes.
 ///
 /// # Errors
 /// A text for the user when `RUST_LOG` is not a filter.
 pub(super) fn start(format: Format, default_filter: &str) -> Result<(), String> {
     let chosen = env::var("RUST_LOG").unwrap_or_default();
     let filter = if chosen.is_empty() { default_filter } else { &chosen };
-    // What the Modbus crate reports of a frame, the line's task reports with bus and unit.
+    // What tokio-modbus logs about a frame is logged by the task of the line too, with bus and unit.
     let filter: Targets = format!("tokio_modbus=off,{filter}")
         .parse()
         .map_err(|error| format!("`RUST_LOG` is `{filter}`: {error}; write e.g. `info` or `dormgate=debug`"))?;

@@ -1,4 +1,4 @@
-//! The command line: one file a command, and here only which there are, what they share and how they end.
+//! The command line: one file a command. Here are the list of commands, what they share, and their exit codes.
 //!
 //! A new command is a file with `Args` and `run(Args) -> Exit`, one variant of `Command` and its line in the `match`.
 
@@ -31,7 +31,7 @@ use crate::config::ConfigError;
 #[derive(Debug, Parser)]
 #[command(name = "dormgate", version, propagate_version = true)]
 struct Cli {
-    /// How log lines on stderr are written; `RUST_LOG` reports which.
+    /// How log lines on stderr are written; `RUST_LOG` selects which.
     #[arg(long, global = true, value_enum, default_value_t = log::Format::Text, value_name = "FORMAT")]
     log_format: log::Format,
     #[command(subcommand)]
@@ -60,7 +60,7 @@ enum Command {
 }
 
 impl Command {
-    /// Whether the log is what the command is watched by; the others report on stdout what they have to report.
+    /// Whether the command runs until it is stopped and is watched by its log. The others print their result on stdout.
     fn is_service(&self) -> bool {
         match self {
             Self::Run(_) => true,
@@ -80,7 +80,7 @@ pub enum Exit {
     Failed,
     /// Called wrongly: 2.
     Usage,
-    /// The configuration is wrong or not there: 78, `EX_CONFIG` of sysexits.h.
+    /// The configuration has errors or cannot be read: 78, `EX_CONFIG` of sysexits.h.
     Config,
 }
 
@@ -117,7 +117,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and the version come this way too; they go to stdout and are no errors.
+            // Help and version come this way too; they go to stdout and are not errors.
             let printed = error.print();
             return match (error.use_stderr(), printed) {
                 (true, _) => Exit::Usage,
@@ -152,7 +152,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
-/// Writes a result to stdout. A reader that has gone away is a failure, not a panic.
+/// Writes a result to stdout. If the reader has closed the pipe, the command fails; it does not panic.
 fn print_line(text: impl Display) -> Exit {
     match writeln!(io::stdout().lock(), "{text}") {
         Ok(()) => Exit::Done,
@@ -160,13 +160,13 @@ fn print_line(text: impl Display) -> Exit {
     }
 }
 
-/// Writes why something failed to stderr.
+/// Writes an error to stderr.
 fn print_error(text: impl Display) {
-    // Nobody is left to receive that nobody receives.
+    // A failure to write to stderr cannot be reported.
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// Reports everything that is wrong with a configuration, and how a command ends that has none.
+/// Prints everything that is wrong with a configuration; gives the exit code for it.
 fn bad_config(error: &ConfigError) -> Exit {
     print_error(error);
     if let ConfigError::Diagnostics { diagnostics, .. } = error {

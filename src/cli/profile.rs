@@ -1,4 +1,4 @@
-//! `dormgate profile check` and `profile show`: what is wrong with a device profile, and the exact requests it will send.
+//! `dormgate profile check` and `profile show`: what is wrong with a device profile, what it means, and the exact requests.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::{Exit, print_error, print_line};
 use crate::profile::diagnostic::hint;
 use crate::profile::{SHIPPED, check_text, show_text};
 
-/// Look at device profiles.
+/// Check and show device profiles.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -15,14 +15,14 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Report everything that is wrong with a profile, or the exact requests it will send.
+    /// Print everything that is wrong with a profile; without an error, the same as `show`.
     Check {
-        /// The profile.
+        /// The file of the profile.
         file: PathBuf,
     },
-    /// Report all that a profile means, and the exact requests it will send.
+    /// Print everything that a profile means, and the exact requests that the gateway will send.
     Show {
-        /// The name of a built-in one, e.g. `waveshare-relay-8ch`; or a file, `PATH.toml`.
+        /// The name of a built-in profile, e.g. `waveshare-relay-8ch`; or a file, `PATH.toml`.
         name: String,
     },
 }
@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args) -> Exit {
 
 fn of_file(file: &Path) -> Exit {
     let read = std::fs::read_to_string(file);
-    let read = read.map_err(|error| format!("{}: cannot be read: {error}; name a profile's file", file.display()));
+    let read = read.map_err(|error| format!("{}: cannot be read: {error}; name the file of a profile", file.display()));
     match read.and_then(|text| check_text(&file.display().to_string(), &text)) {
         Ok(shown) => print_line(shown.trim_end()),
         Err(diagnostics) => {
@@ -52,6 +52,6 @@ fn built_in(name: &str) -> Exit {
         return print_line(shown.trim_end());
     }
     let hint = hint(name, SHIPPED.iter().map(|(name, _)| *name));
-    print_error(format!("no profile `{name}` is built in, and a file is named as `PATH.toml`; {hint}"));
+    print_error(format!("`{name}` is not a built-in profile, and a file is written `PATH.toml`; {hint}"));
     Exit::Config
 }

@@ -19,8 +19,8 @@ pub(super) fn run(args: &Args) -> Exit {
         Ok(config) => config,
         Err(error) => return bad_config(&error),
     };
-    // One thread for all links and the gateway: a request is decided without waking another one, which costs more than the
-    // decision. What takes long (the disk, a bulk load's parsing, digests) has threads of its own.
+    // One thread for all links and the gateway: a request is decided without waking another thread, which costs more than the
+    // decision. Slow work (the disk, the parsing of a bulk load, digests) has threads of its own.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -32,7 +32,7 @@ pub(super) fn run(args: &Args) -> Exit {
         let stop = stop_signal().map_err(|source| ServeError::Listen { what: "signals".to_owned(), source })?;
         serve(&config, stop, |_| {}).await
     });
-    // A disk that is stuck would keep the process for ever; what was acknowledged is on it.
+    // Does not wait for a thread that hangs on a stuck disk; what was acknowledged is on the disk.
     runtime.shutdown_background();
     match outcome {
         Ok(()) => Exit::Done,
@@ -46,7 +46,7 @@ pub(super) fn run(args: &Args) -> Exit {
 /// Done at SIGTERM or Ctrl-C.
 ///
 /// # Errors
-/// What the operating system reports of listening for signals.
+/// When the operating system refuses to report signals.
 pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,18 +1,18 @@
-//! `dormgate uid`: every reading of a UID that readers, printers and spreadsheets give, and what is wrong with it.
+//! `dormgate uid`: a UID in each form that readers, printers and spreadsheets show, and what is wrong with it.
 //!
-//! For people who compare two systems' lists. The gateway itself keeps bytes in air order and never converts: there is no
-//! rule how bytes become a number (NXP AN10927).
+//! For people who compare the lists of two systems. The gateway itself keeps the bytes in the order in which the card sends them and
+//! never converts them: there is no rule how bytes become a number (NXP AN10927).
 
 use super::{Exit, print_error, print_line};
 use crate::access::id::{CardUid, UidError};
 
-/// Longest text of which readings are given, in characters. A longer one is refused.
+/// Longest text in characters; a longer one is refused.
 const TEXT_CHARS_MAX: usize = 128;
-/// Numbers that test cards and clones are given.
+/// UIDs that makers give to test cards and clones.
 const COMMONPLACE: [[u8; 4]; 4] =
     [[1, 2, 3, 4], [0x12, 0x34, 0x56, 0x78], [0xDE, 0xAD, 0xBE, 0xEF], [0x11, 0x22, 0x33, 0x44]];
 
-/// Report every reading of a card UID: bytes, reversed, decimal, Wiegand 26/34; and what is wrong with it.
+/// Print a card UID in each form: bytes, reversed, decimal, Wiegand 26 and 34; and what is wrong with it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The UID in hex; separators `:`, `-` and space are allowed.
@@ -33,22 +33,24 @@ pub(super) fn run(args: &Args) -> Exit {
     }
 }
 
-/// Something to know about a UID.
+/// A remark about a UID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum Note {
-    #[error("4 bytes starting 08: a random UID, new at each reading, as phones give; it cannot be enrolled")]
+    #[error("4 bytes starting with 08: a random UID, new at each reading, as telephones give; it cannot be enrolled")]
     Random,
     #[error(
-        "4 bytes starting 88: the cascade tag of a longer UID, cut off by the reader; read the card with a reader that gives 7 bytes"
+        "4 bytes starting with 88: the cascade tag and the first bytes of a longer UID; read the card with a reader that gives 7 bytes"
     )]
     CascadeTag,
-    #[error("4 bytes starting xF: a fixed number that is not unique by design (ISO/IEC 14443-3)")]
+    #[error("4 bytes of which the first ends with F: a fixed number that is not unique by design (ISO/IEC 14443-3)")]
     NotUnique,
-    #[error("4-byte UIDs are used again by makers: two cards may have the same")]
+    #[error("makers use 4-byte UIDs again: two cards may have the same")]
     Reused,
-    #[error("a number that test cards and clones are given; do not enrol it")]
+    #[error("a UID that makers give to test cards and clones; do not enrol it")]
     Commonplace,
-    #[error("starts with 88, which is the cascade tag and no maker: the reader may have put it before a cut UID")]
+    #[error(
+        "starts with 88, which is the cascade tag and no maker's number: the reader may have cut a longer UID after it"
+    )]
     TagInFront,
 }
 
@@ -76,7 +78,7 @@ fn notes(uid: CardUid) -> Vec<Note> {
     }
 }
 
-/// Why a text gives no readings; names what it may be instead.
+/// Why a text is not a UID, and what it may be instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a card UID: {cause}{hint}")]
 struct UidTextError {
@@ -101,7 +103,7 @@ fn hint(text: &str) -> Option<String> {
     if digits && text.len() == 10 {
         let number: u32 = text.parse().ok()?;
         return Some(format!(
-            "; as a decimal reading it is `{}` or, from a reader that reverses, `{}`; a number printed on the card is not the UID",
+            "; as a decimal number it is the UID `{}` or, from a reader that reverses, `{}`; a number printed on the card is not the UID",
             hex::encode_upper(number.to_be_bytes()),
             hex::encode_upper(number.to_le_bytes())
         ));
@@ -139,8 +141,8 @@ fn readings(uid: CardUid) -> String {
     lines.join("\n")
 }
 
-/// The readings of the bytes in one order, first byte highest. Wiegand keeps the lowest three bytes (26 bits: 8 + 16) or four
-/// (34 bits: 16 + 16); the others are lost.
+/// The forms of the bytes in one order, the first byte the highest. Wiegand keeps the lowest three bytes (26 bits: 8 + 16) or four
+/// (34 bits: 16 + 16) and loses the others.
 fn order(name: &str, bytes: &[u8]) -> String {
     let number = bytes.iter().fold(0_u128, |n, b| (n << 8) | u128::from(*b));
     let (low, high) = (number & 0xFFFF, (number >> 16) & 0xFFFF);
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_card_has_many_spellings() {
+    fn a_uid_is_printed_in_every_form() {
         let four = readings(parse("1e-a6-86-71").unwrap());
         assert_eq!(
             four,
@@ -165,7 +167,7 @@ mod tests {
              air order      1EA68671  decimal 0514229873  Wiegand-26 166,34417  Wiegand-34 7846,34417\n\
              reversed       7186A61E  decimal 1904649758  Wiegand-26 134,42526  Wiegand-34 29062,42526\n\
              byte by byte   30 166 134 113  run together 30166134113\n\
-             note: 4-byte UIDs are used again by makers: two cards may have the same"
+             note: makers use 4-byte UIDs again: two cards may have the same"
         );
         let seven = readings(parse("04A1B2C3D4E5F6").unwrap());
         assert!(seven.contains("decimal 1303689068602870  Wiegand-26 212,58870  Wiegand-34 50132,58870"), "{seven}");
@@ -189,7 +191,7 @@ mod tests {
     fn a_text_that_is_not_a_uid_gets_a_hint() {
         let long = "1E".repeat(TEXT_CHARS_MAX);
         let table = [
-            ("0514229873", "as a decimal reading it is `1EA68671`"),
+            ("0514229873", "as a decimal number it is the UID `1EA68671`"),
             ("75C54837CF", "the check byte of the first four: `75C54837`"),
             ("8804A1B2C3D4E5F6", "leave it out, `04A1B2C3D4E5F6`"),
             ("0x1EA68671", "leave out `0x`"),

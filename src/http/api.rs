@@ -1,4 +1,4 @@
-//! Questions and an operator's commands, as JSON.
+//! Queries and commands of an operator, as JSON.
 
 use std::sync::Arc;
 
@@ -20,14 +20,14 @@ use crate::gateway::ports::{Ask, Inbox, OperatorRefusal, Readiness, StateReport}
 use crate::mqtt::BrokerFault;
 use crate::wire::state;
 
-/// What the pages show.
+/// What the pages need.
 #[derive(Clone)]
 pub struct Pages {
-    /// The counters.
+    /// The metrics.
     pub registry: Arc<Registry>,
     /// Whether the gateway is ready.
     pub readiness: Readiness,
-    /// The way to the gateway task.
+    /// The inbox of the gateway task.
     pub inbox: Inbox,
     /// The MQTT links, for the faults of their brokers.
     pub links: Links,
@@ -59,7 +59,7 @@ struct PostureFor {
 
 #[derive(Deserialize)]
 struct FireReset {
-    /// Set aside inputs whose portal is offline or gone.
+    /// Ignore inputs whose portal is offline or no longer configured.
     #[serde(default)]
     force: bool,
 }
@@ -76,7 +76,8 @@ async fn status(State(pages): State<Pages>) -> Response {
     }
 }
 
-/// `up/state`, with the names of the portals that are offline, the modes in force, and what is wrong with a broker.
+/// The body of `up/state`, with the names of the portals that are offline, the postures in force, the malformed reports, and the
+/// faults of brokers.
 fn status_body(state: &StateReport, links: &Links) -> serde_json::Value {
     let mode =
         |(portal, posture): &(PortalId, Posture)| json!({ "portal": portal.as_str(), "posture": posture.as_str() });
@@ -84,7 +85,7 @@ fn status_body(state: &StateReport, links: &Links) -> serde_json::Value {
     let mut status =
         state::encode(state, 0).and_then(|body| serde_json::from_slice(&body)).unwrap_or_else(|_| json!({}));
     if let Some(fields) = status.as_object_mut() {
-        // The number of the uplink's connection is the uplink's.
+        // The number of the connection means something to the center only.
         fields.remove("conn");
         let offline = state.status.offline.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
         fields.insert("offline".to_owned(), json!(offline));

@@ -1,4 +1,4 @@
-//! The other end of the operator's socket: asks a running gateway and gives its answer as text for a person, or as JSON.
+//! The client of the operator's socket: asks a running gateway; gives the answer as JSON, or as text for people.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -18,17 +18,17 @@ const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// Nobody is there.
+    /// No gateway can be reached.
     #[error(
-        "no gateway answers at `{socket}`: {source}; is `dormgate run` running, with the same `data_dir`, and may you use it?"
+        "no gateway answers at `{socket}`: {source}; start `dormgate run` with the same `data_dir`, as a user whose group you are in"
     )]
     NotThere {
         /// The socket.
         socket: String,
-        /// What the operating system reports.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The connection broke, or the answer is not one.
+    /// The connection failed, or the answer cannot be parsed.
     #[error("the gateway's answer cannot be read: {0}")]
     Broken(String),
     /// The gateway refuses.
@@ -45,7 +45,7 @@ pub fn json(answer: &Answer) -> String {
     answer.to_string()
 }
 
-/// Asks with `method` and `target`, e.g. `GET` and `/api/v1/status`.
+/// Sends a request with `method` and `target`, e.g. `GET` and `/api/v1/status`.
 ///
 /// # Errors
 /// [`AskError`].
@@ -66,14 +66,14 @@ pub fn ask(socket: &Path, method: &str, target: &str) -> Result<Answer, AskError
     if status == "200" { Ok(body) } else { Err(AskError::Refused(string(&body, "error").to_owned())) }
 }
 
-/// The target of a question what would be decided for a card, at one portal or at all.
+/// The target of a query what would be decided for a card, at one portal or at all.
 #[must_use]
 pub fn query_target(uid: &str, portal: Option<&str>) -> String {
     let portal = portal.map_or(String::new(), |portal| format!("&portal={}", encode(portal)));
     format!("/api/v1/query?uid={}{portal}", encode(uid))
 }
 
-/// What would be decided for a card at a portal.
+/// Asks what would be decided for a card at a portal.
 ///
 /// # Errors
 /// [`AskError`].
@@ -102,7 +102,7 @@ fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
     value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// A `status` answer for a person.
+/// The answer of `status` as text.
 #[must_use]
 pub fn status_text(status: &Value) -> String {
     let none = Value::Null;
@@ -149,7 +149,7 @@ pub fn status_text(status: &Value) -> String {
     lines.join("\n")
 }
 
-/// A `query` answer for a person.
+/// The answer of `query` as text.
 #[must_use]
 pub fn query_text(answer: &Value) -> String {
     let verdict = |v: &Value| {
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_has_a_line_for_each_thing_that_is_away_or_not_secure() {
+    fn the_status_has_a_line_for_each_part_that_is_offline_malformed_or_insecure() {
         let status = json!({
             "boot": "b1", "version": "0.1.0", "streams": [{ "name": "apartment", "epoch": 3, "seq": 7, "missing": 1, "age_s": 12 }],
             "cards": 2, "portals": { "online": 1, "offline": 1 }, "offline": ["door-412"],

@@ -1,4 +1,4 @@
-//! What the links count, as `/metrics` shows it.
+//! The metrics of the links, for `/metrics`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crate::mqtt::{BrokerFault, Exported, LinkMetrics};
 
-/// The MQTT links and what they count.
+/// The counters of the MQTT links.
 #[derive(Clone, Debug, Default)]
 pub struct Links(Vec<(&'static str, Arc<LinkMetrics>)>);
 
@@ -93,13 +93,13 @@ impl ModbusCounters {
     /// The counters, shown at `/metrics`.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
-        // A register read takes 30 to 60 ms at 9600 Bd and well under 1 ms over TCP.
+        // To read a register takes 30 to 60 ms at 9600 Bd and less than 1 ms over TCP.
         let seconds = || Histogram::new([1e-4, 1e-3, 5e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0]);
         let (requests, releases, late) = (Family::default(), Family::default(), Family::default());
         let this = Self { requests, releases, late, seconds: Family::new_with_constructor(seconds) };
         registry.register("modbus_requests", "Modbus requests by line and outcome", this.requests.clone());
         registry.register("modbus_releases", "Releases of Modbus relays by line and outcome", this.releases.clone());
-        let help = "Modbus answers that came when they were not waited for any more, by line and unit";
+        let help = "Modbus replies that arrived after their time-out, by line and unit";
         registry.register("modbus_late_answers", help, this.late.clone());
         let help = "Time of a Modbus request on the line";
         registry.register("modbus_request_seconds", help, this.seconds.clone());
@@ -111,7 +111,7 @@ impl ModbusCounters {
         self.releases.get_or_create(&RequestLabels { bus: bus.to_owned(), outcome }).inc();
     }
 
-    /// Counts an answer of `unit` that came too late.
+    /// Counts a reply of `unit` that arrived too late.
     pub fn count_late(&self, bus: &str, unit: u8) {
         self.late.get_or_create(&UnitLabels { bus: bus.to_owned(), unit }).inc();
     }

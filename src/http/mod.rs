@@ -1,7 +1,7 @@
 //! Health, readiness and metrics over HTTP, and the same server on a Unix socket in `data_dir` for the operator's commands.
 //!
-//! On TCP only what shows nothing about persons and changes nothing: `/healthz`, `/readyz`, `/metrics`. Questions and an
-//! operator's commands go through the socket, whose file mode reports who may use it.
+//! TCP serves only pages that show nothing about persons and change nothing: `/healthz`, `/readyz`, `/metrics`. Queries and commands
+//! of an operator go through the socket, whose file mode limits who may use it.
 
 mod api;
 pub mod client;
@@ -26,7 +26,7 @@ pub const SOCKET_NAME: &str = "dormgate.sock";
 /// Serves `/healthz`, `/readyz` and `/metrics` until `stop` is done.
 ///
 /// # Errors
-/// What the operating system reports of the listener.
+/// When the listener fails.
 pub async fn serve_tcp(
     listener: TcpListener,
     pages: Pages,
@@ -35,16 +35,16 @@ pub async fn serve_tcp(
     axum::serve(listener, public(pages)).with_graceful_shutdown(stop).await
 }
 
-/// A socket at `path`, to which only the user the program runs as, and its group, may connect.
+/// A socket at `path`, to which only the user and the group of this process may connect.
 ///
 /// # Errors
-/// What the operating system reports of the socket; `AddrInUse` while another process listens there.
+/// When the socket cannot be made; `AddrInUse` while another process listens there.
 pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt;
     if UnixStream::connect(path).await.is_ok() {
         return Err(io::ErrorKind::AddrInUse.into());
     }
-    // A socket left behind by a killed run.
+    // A process that was killed leaves its socket behind.
     match std::fs::remove_file(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -55,10 +55,10 @@ pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves everything on the socket, questions and an operator's commands too, until `stop` is done.
+/// Serves all pages on the socket, with queries and commands of an operator, until `stop` is done.
 ///
 /// # Errors
-/// What the operating system reports of the socket.
+/// When the socket fails.
 pub async fn serve_socket(
     listener: UnixListener,
     pages: Pages,

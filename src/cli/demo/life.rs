@@ -1,4 +1,4 @@
-//! The life of one card: issued, enrolled, used; reissued while it sits in the power box; and the new one's first day.
+//! The steps of the demo: a card is issued, enrolled and used; it is reissued while it is in the power box; the new card is used.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::access::portal::PortalKind;
 use crate::center::Answered;
 use crate::clock::Clock;
 
-/// The card of the first chapter, and the one that replaces it.
+/// The first card, and the card that replaces it.
 const OLD: &str = "1EA68671";
 const NEW: &str = "5B3C0D92";
 const HOLDER: &str = "08193021";
 /// Longest wait for an ack or a relay, in seconds.
 const WAIT: Duration = Duration::from_secs(10);
-/// How long a card stays out, so that the reader sees that it has left, in milliseconds.
+/// How long a card stays out of the box, in milliseconds: longer than the reader takes to report that it has left.
 const OUT_MS: u64 = 1_600;
 
-/// Plays the steps. `false`: a step failed.
+/// Runs the steps. `false`: a step failed.
 pub(super) async fn play(d: &Dormitory, clock: &Clock) -> Result<bool, Failure> {
     let (old, new): (CardUid, CardUid) = (OLD.parse()?, NEW.parse()?);
     let holder: Holder = HOLDER.parse()?;
@@ -37,7 +37,7 @@ pub(super) async fn play(d: &Dormitory, clock: &Clock) -> Result<bool, Failure> 
     at_door(d, t, old, "grant (granted)").await;
     into_box(d, t, old, "grant (granted)").await;
 
-    Steps::chapter("The card is reissued while it sits in the power box");
+    Steps::chapter("The card is reissued while it is in the power box");
     reissue(d, t, Op::Reissue { holder: holder.clone(), new_uid: new, old_uid: Some(old) }).await?;
     at_gate(d, t, OLD, "deny (replaced)").await;
     at_door(d, t, old, "deny (replaced)").await;
@@ -55,7 +55,7 @@ pub(super) async fn play(d: &Dormitory, clock: &Clock) -> Result<bool, Failure> 
     out_of_box(d).await;
     into_box(d, t, new, "grant (granted)").await;
 
-    Steps::chapter("The card leaves the box, and the audit is with the center");
+    Steps::chapter("The card leaves the box, and the center has the audit");
     let began = Instant::now();
     d.line.remove(BOX_READER, 0);
     let off = d.line.wait_relay(RELAYS, BOX_RELAY, false, WAIT).await;
@@ -63,7 +63,7 @@ pub(super) async fn play(d: &Dormitory, clock: &Clock) -> Result<bool, Failure> 
     let last = t.event(|e| e.kind() == crate::access::event::EventKind::PowerOff && e.body.uid() == Some(new)).await;
     t.step("the audit up to here, chain checked by the center", "received", received(last.is_some()), None);
     let trouble = t.trouble();
-    t.step("trouble in the audit", "none", &trouble, None);
+    t.step("errors in the audit", "none", &trouble, None);
     Ok(t.all_succeeded())
 }
 
@@ -88,7 +88,7 @@ fn enrol(uid: CardUid, holder: &Holder) -> Result<Op, Failure> {
     Ok(Op::Enrol { uid, enrolment })
 }
 
-/// Waits until both Modbus portals have reported that they are there.
+/// Waits until both Modbus portals are online.
 async fn wait_for_portals(t: &mut Steps) -> Result<(), Failure> {
     for portal in ["door-412", "power-412"] {
         let online = |e: &crate::access::event::AuditEvent| {
@@ -144,7 +144,7 @@ async fn into_box(d: &Dormitory, t: &mut Steps, uid: CardUid, expected: &str) {
     t.step("power-412, relay", wanted, on_off(d.line.relay(RELAYS, BOX_RELAY)), None);
 }
 
-/// Presents the card at a reader on the line. Whether the relay came on, which is seen at once; the words come with the audit.
+/// Presents the card at a reader on the line and reports the decision from the audit. Gives whether the relay came on.
 async fn at_reader(
     d: &Dormitory,
     t: &mut Steps,
@@ -163,7 +163,7 @@ async fn at_reader(
     on
 }
 
-/// The card is taken out, long enough for the reader to notice.
+/// Takes the card out, for long enough that the reader reports it.
 async fn out_of_box(d: &Dormitory) {
     d.line.remove(BOX_READER, 0);
     tokio::time::sleep(Duration::from_millis(OUT_MS)).await;

@@ -1,5 +1,5 @@
-//! `dormgate demo`: the whole system on this machine in one process, no set-up. The gateway is the real one; the broker, the
-//! portals and the center are simulated and use the real protocols on loopback.
+//! `dormgate demo`: a whole dormitory in one process, without set-up. The gateway is the real one; the broker, the portals and the
+//! center are simulated and use the real protocols on loopback.
 
 mod life;
 mod steps;
@@ -37,24 +37,24 @@ const RELAYS: u8 = 21;
 /// The board's channels.
 const DOOR_RELAY: u16 = 0;
 const BOX_RELAY: u16 = 1;
-/// How long the parts may take to find each other, in seconds.
+/// How long the center may take to connect, in seconds.
 const START_S: u64 = 20;
 
-/// Play the life of one card on a whole dormitory in this process: broker, portals, center; nothing to install.
+/// Show the life of one card in a whole dormitory in this process: broker, portals, center; nothing to install.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// End after the last step: 0 if every step succeeded, 1 if one failed. Without it the dormitory stays up until Ctrl-C.
+    /// End after the last step: 0 if every step succeeded, 1 if one failed. Without it the dormitory runs until Ctrl-C.
     #[arg(long)]
     once: bool,
 }
 
-/// Everything around the gateway.
+/// The simulated parts around the gateway.
 struct Dormitory {
     gateway: GatewayId,
     gate: SimulatedPortal,
     line: Line,
     center: Service,
-    /// Serves the line as long as it is kept.
+    /// Serves the line until it is dropped.
     _served: Served,
     broker: Broker,
 }
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> Exit {
         let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("no runtime: {error}"))?;
         let outcome = runtime.block_on(play(&dir, args.once));
         if let Err(error) = std::fs::remove_dir_all(&dir) {
-            print_error(format!("`{}` is left behind: {error}", dir.display()));
+            print_error(format!("`{}` could not be removed: {error}; remove it", dir.display()));
         }
         outcome
     };
@@ -85,7 +85,7 @@ fn make_dir() -> Result<PathBuf, Failure> {
     Ok(dir)
 }
 
-/// Plays the story. `Ok(false)`: a step failed.
+/// Builds the dormitory, runs the steps, and stops everything. `Ok(false)`: a step failed.
 async fn play(dir: &Path, once: bool) -> Result<bool, Failure> {
     let stop = stop_signal()?;
     let clock = Clock::system();
@@ -95,10 +95,10 @@ async fn play(dir: &Path, once: bool) -> Result<bool, Failure> {
     let gateway = tokio::spawn(async move {
         let reported = move |running: &Running| {
             if is_ready.send(running.http).is_err() {
-                tracing::debug!("nobody waits for the gateway any more");
+                tracing::debug!("the demo ended before the gateway was ready");
             }
         };
-        // Reported to end, or nobody is left to report: both are the end.
+        // The gateway stops when it is asked to, and also when the demo has ended without asking.
         let over = async move { ended.await.unwrap_or_default() };
         serve(&config, over, reported).await
     });
@@ -106,19 +106,19 @@ async fn play(dir: &Path, once: bool) -> Result<bool, Failure> {
         gateway.await??;
         return Err("the gateway ended before it was ready".into());
     };
-    let page = http.map_or(String::new(), |address| format!("; its numbers are at http://{address}/metrics"));
+    let page = http.map_or(String::new(), |address| format!("; metrics are at http://{address}/metrics"));
     let broker = dormitory.broker.address();
     print(format!("A gateway, a broker at {broker}, a gate over MQTT, a door and a power box over Modbus TCP{page}\n"));
     let all_succeeded = life::play(&dormitory, &clock).await?;
     if !once && all_succeeded {
         print(format!(
-            "\nThe dormitory stays up until Ctrl-C. Try, from another terminal:\n  mosquitto_sub -h 127.0.0.1 -p {} -v -t 'dormgate/#'\n",
+            "\nThe dormitory runs until Ctrl-C. Try in another terminal:\n  mosquitto_sub -h 127.0.0.1 -p {} -v -t 'dormgate/#'\n",
             broker.port()
         ));
         stop.await;
     }
     if end.send(()).is_err() {
-        print_error("the gateway ended before it was reported to");
+        print_error("the gateway ended before it was asked to stop; see the log");
     }
     let ended_well = match gateway.await {
         Ok(Ok(())) => true,
@@ -130,14 +130,14 @@ async fn play(dir: &Path, once: bool) -> Result<bool, Failure> {
     };
     dormitory.gate.stop().await;
     if !dormitory.center.close(Duration::from_secs(2)).await {
-        print_error("the center could not deliver everything");
+        print_error("the center could not deliver all its messages within 2 s");
     }
     let address = dormitory.broker.stop().await;
     tracing::debug!(%address, "the broker has stopped");
     Ok(all_succeeded && ended_well)
 }
 
-/// Builds broker, line, portals and center, and the configuration of a gateway that knows them.
+/// Builds broker, line, portals and center, and the configuration of a gateway for them.
 async fn build(dir: &Path, clock: &Clock) -> Result<(Dormitory, config::Site), Failure> {
     let broker = Broker::start().await?;
     let unit = |unit: u8, id: &str| {
@@ -209,9 +209,9 @@ output = {{ modbus = "riser", unit = {RELAYS}, profile = "waveshare-relay-8ch", 
     )
 }
 
-/// Prints a line of the story. Who pipes it into something that ends early sees less of it, and no harm is done.
+/// Prints a line. If the reader of a pipe has ended, the demo goes on.
 fn print(text: impl std::fmt::Display) {
     if print_line(text) != Exit::Done {
-        tracing::debug!("nobody reads the story any more");
+        tracing::debug!("the output was closed");
     }
 }

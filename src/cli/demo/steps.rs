@@ -1,4 +1,4 @@
-//! Reports the story: each step, what was expected, what happened, and how long it took.
+//! Prints each step of the demo: what was expected, what happened, and how long it took.
 
 use std::time::Duration;
 
@@ -11,51 +11,51 @@ use crate::access::id::{CardUid, Timestamp};
 use crate::center::{GatewayEvent, Report};
 use crate::clock::Clock;
 
-/// Longest wait for something that has to happen, in seconds.
+/// Longest wait for an audit event, in seconds.
 const WAIT_S: u64 = 10;
 
-/// How long one step took, in milliseconds: since the card was shown, since the message was sent.
+/// How long one step took, in milliseconds: since the card was presented, or since the message was published.
 pub(super) type Took = f64;
 
-/// See the file's head.
+/// The steps so far, and the audit as the center receives it.
 pub(super) struct Steps {
     incoming: broadcast::Receiver<Report>,
     clock: Clock,
-    /// Every audit event received so far: two of them may come in one batch and be asked for one after the other.
+    /// Every audit event received so far: a step may wait for one that came together with an earlier one.
     events: Vec<AuditEvent>,
-    wrong: u32,
-    /// Something was wrong with the audit, as the center checks it.
+    failed: u32,
+    /// What the center found wrong in the audit.
     trouble: Vec<String>,
 }
 
 impl Steps {
     pub(super) fn new(incoming: broadcast::Receiver<Report>, clock: &Clock) -> Self {
-        Self { incoming, clock: clock.clone(), events: Vec::new(), wrong: 0, trouble: Vec::new() }
+        Self { incoming, clock: clock.clone(), events: Vec::new(), failed: 0, trouble: Vec::new() }
     }
 
     pub(super) fn chapter(title: &str) {
         print(format!("\n{title}"));
     }
 
-    /// Reports one step; a difference from what was expected is reported and counted.
+    /// Prints one step. If what happened is not what was expected, the step has failed.
     pub(super) fn step(&mut self, what: &str, expected: &str, happened: &str, took: Option<Took>) {
-        let as_reported = expected == happened;
-        self.wrong += u32::from(!as_reported);
+        let succeeded = expected == happened;
+        self.failed += u32::from(!succeeded);
         let took = took.map_or(String::new(), |ms| format!("{ms:9.2} ms"));
-        let mark = if as_reported { "ok   " } else { "WRONG" };
-        let difference = if as_reported { String::new() } else { format!("  (expected: {expected})") };
+        let mark = if succeeded { "ok    " } else { "FAILED" };
+        let difference = if succeeded { String::new() } else { format!("  (expected: {expected})") };
         print(format!("  {mark} {took:>12}  {what}: {happened}{difference}"));
     }
 
     pub(super) fn all_succeeded(&self) -> bool {
-        self.wrong == 0 && self.trouble.is_empty()
+        self.failed == 0 && self.trouble.is_empty()
     }
 
     pub(super) fn trouble(&self) -> String {
         if self.trouble.is_empty() { "none".to_owned() } else { self.trouble.join("; ") }
     }
 
-    /// Waits for the decision on `uid` at `portal` in the audit, as the center receives it: its words, and how long after
+    /// Waits for the decision on `uid` at `portal` in the audit that the center receives: decision and reason, and how long after
     /// `shown` it was made.
     pub(super) async fn decision(&mut self, portal: &str, uid: CardUid, shown: Timestamp) -> (String, Option<Took>) {
         let wanted = |e: &AuditEvent| {
@@ -78,7 +78,7 @@ impl Steps {
         }
     }
 
-    /// Waits for the first audit event, of all since the beginning, that `wanted` wants.
+    /// The first audit event since the beginning for which `wanted` is true; waits for it.
     pub(super) async fn event(&mut self, wanted: impl Fn(&AuditEvent) -> bool) -> Option<AuditEvent> {
         let deadline = Instant::now() + Duration::from_secs(WAIT_S);
         loop {

@@ -1,4 +1,4 @@
-//! The parts of the gateway while it is put together: each is given its way in (the inbox) and gives its way out (the outlets).
+//! Puts the parts of the gateway together: each link gets the inbox of the core, and gives the channel by which the core sends to it.
 
 use std::future::Future;
 use std::io;
@@ -33,10 +33,10 @@ use crate::uplink::{Uplink, UplinkSpec};
 use crate::wire::digest::registers_of;
 use crate::wire::envelope::StreamSpec;
 
-/// How often the operator's socket is tried again while its directory cannot be written and the store reports nothing.
+/// How often it is tried again to make the operator's socket while its directory cannot be written.
 const SOCKET_RETRY: Duration = Duration::from_secs(60);
 
-/// Why the gateway cannot start, or did not end well.
+/// Why the gateway cannot start, or ended unexpectedly.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The store.
@@ -59,23 +59,23 @@ pub enum ServeError {
         source: io::Error,
     },
     /// The operating system gives no random numbers.
-    #[error("no random numbers: {0}")]
+    #[error("the operating system gives no random numbers: {0}; see its log")]
     Random(getrandom::Error),
     /// A part ended before the stop.
     #[error("a part of the gateway ended unexpectedly; see the log")]
     Ended,
 }
 
-/// A running gateway, for whoever started it.
+/// Where a running gateway can be reached.
 #[derive(Debug)]
 pub struct Running {
     /// Where `/metrics` is served.
     pub http: Option<std::net::SocketAddr>,
-    /// The operator's socket; on a disk that cannot be written it is made later.
+    /// The operator's socket; if the disk cannot be written it is made later.
     pub socket: PathBuf,
 }
 
-/// What the parts are connected to.
+/// What the parts share while they are put together.
 pub(super) struct Assembly<'c> {
     config: &'c Site,
     pub(super) boot: String,
@@ -131,7 +131,7 @@ impl<'c> Assembly<'c> {
         counters
     }
 
-    /// The link to the centers. It connects when it runs; nothing here waits for it.
+    /// Starts the link to the centers. It connects by itself; nothing here waits for it.
     pub(super) fn uplink(&mut self) -> Result<Option<mpsc::Sender<UplinkOrder>>, ServeError> {
         let Some(link) = &self.config.uplink else { return Ok(None) };
         let (orders, taken) = mpsc::channel(UPLINK_ORDERS_MAX);
@@ -149,7 +149,7 @@ impl<'c> Assembly<'c> {
         Ok(Some(orders))
     }
 
-    /// The link to the native portals.
+    /// Starts the link to the native portals.
     pub(super) fn native(&mut self) -> Result<(), ServeError> {
         let Some(link) = &self.config.local else { return Ok(()) };
         let (orders, taken) = mpsc::channel::<PortalOrder>(PORTAL_ORDERS_MAX);
@@ -164,7 +164,7 @@ impl<'c> Assembly<'c> {
         Ok(())
     }
 
-    /// The Modbus lines on which the gateway is the client.
+    /// Starts the Modbus lines on which the gateway is the client.
     pub(super) fn modbus(&mut self) -> ModbusPortals {
         let observer: Arc<dyn Observer> = Arc::new(ModbusObserver(ModbusCounters::register(&mut self.registry)));
         let Site { buses, portals, .. } = self.config;
@@ -173,7 +173,7 @@ impl<'c> Assembly<'c> {
         lines
     }
 
-    /// The Modbus server that controllers ask.
+    /// Starts the Modbus server to which controllers send requests.
     pub(super) async fn modbus_server(&mut self) -> Result<Option<ModbusServer>, ServeError> {
         let Some(spec) = self.config.modbus_server.clone() else { return Ok(None) };
         let what = spec.tcp.map_or_else(|| "[modbus_server]".to_owned(), |address| address.to_string());
@@ -184,15 +184,15 @@ impl<'c> Assembly<'c> {
         Ok(Some(server))
     }
 
-    /// The core as it stands when the gateway starts: the engine over what was kept, with the boot in the audit. All links have
-    /// been added before, because it takes their outlets.
+    /// The core at the start: the engine with the recovered state, and the boot in the audit. All links were started before, because
+    /// the core takes their outlets.
     pub(super) fn core(
         &mut self,
         recovered: Recovered<State>,
         uplink: Option<mpsc::Sender<UplinkOrder>>,
     ) -> Result<GatewayCore<Store>, ServeError> {
         let Recovered { mut state, next_n, integrity, lost, issues, took_ms, events_replayed, .. } = recovered;
-        // The store knows the highest number ever given, also where the event itself is lost.
+        // The store knows the highest number ever given, also if that event is lost.
         state.last_n = state.last_n.max(next_n.saturating_sub(1));
         let config = self.config;
         let setup = Setup {
@@ -234,7 +234,7 @@ impl<'c> Assembly<'c> {
         Ok(core)
     }
 
-    /// The pages and the operator's socket.
+    /// Serves the pages and the operator's socket.
     pub(super) async fn pages(
         &self,
         pages: Pages,
@@ -249,7 +249,7 @@ impl<'c> Assembly<'c> {
             let serving = crate::http::serve_tcp(listener, pages.clone(), over(ended));
             tasks.push(tokio::spawn(async move {
                 if let Err(error) = serving.await {
-                    tracing::error!(%error, "the pages are not served any more");
+                    tracing::error!(%error, "the pages are no longer served");
                 }
             }));
         }
@@ -269,25 +269,25 @@ impl<'c> Assembly<'c> {
                 None => socket_later(&path, &pages.readiness).await,
             };
             if let Err(error) = crate::http::serve_socket(listener, pages, over).await {
-                tracing::error!(%error, "the operator's socket is not served any more");
+                tracing::error!(%error, "the operator's socket is no longer served");
             }
         }));
         Ok((Running { http, socket }, tasks))
     }
 }
 
-/// Reports that the gateway goes on without the operator's socket.
+/// Notes in the readiness that the operator's socket cannot be made; gives the text for the log.
 fn without_socket(readiness: &Readiness, socket: &Path, error: &io::Error) -> String {
     let socket = socket.display();
     let why = format!(
-        "the operator's socket `{socket}` cannot be made: {error}; `dormgate status` and other commands reach no gateway; make \
-         the disk writable"
+        "the operator's socket `{socket}` cannot be made: {error}; until then `dormgate status` and other commands cannot reach \
+         this gateway; make the disk writable"
     );
     readiness.not_ready(Part::Socket, why.clone());
     why
 }
 
-/// The operator's socket once it can be made: when the store can be written again, and every [`SOCKET_RETRY`].
+/// Waits until the operator's socket can be made. Tried when the store can be written again, and every [`SOCKET_RETRY`].
 async fn socket_later(path: &Path, readiness: &Readiness) -> UnixListener {
     loop {
         drop(tokio::time::timeout(SOCKET_RETRY, readiness.ready_again(Part::Store)).await);
@@ -302,22 +302,22 @@ async fn socket_later(path: &Path, readiness: &Readiness) -> UnixListener {
     }
 }
 
-/// Done at the end, or when nobody is left to announce it.
+/// Done when the gateway stops, or when the sender of that news is gone.
 pub(super) fn over(ended: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
     let mut ended = ended.clone();
     async move {
         if ended.wait_for(|over| *over).await.is_err() {
-            tracing::debug!("nobody is left to announce the end");
+            tracing::debug!("the sender that reports the stop is gone");
         }
     }
 }
 
-/// Which of the rules' roles a stream has.
+/// The registers that a stream owns, for the rules.
 fn stream_role(stream: &StreamSpec) -> StreamRole {
     StreamRole { name: stream.name.clone(), owns: registers_of(stream.allowed) }
 }
 
-/// How the store behaves.
+/// The options of the store.
 fn store_options(config: &Site) -> Options {
     Options {
         flush_ms: u64::from(config.audit.flush_ms),
@@ -367,7 +367,7 @@ mod tests {
         let (_listener, ()) = tokio::join!(later, writable);
         assert!(begun.elapsed() < SOCKET_RETRY, "the store's return is the event");
         assert!(path.exists() && readiness.reasons().is_empty(), "{readiness:?}");
-        // Without a report of the store it is tried again after a while.
+        // If the store reports nothing, it is tried again after the named time.
         std::fs::remove_file(&path).unwrap();
         socket_later(&path, &readiness).await;
         assert_eq!(begun.elapsed().as_secs(), SOCKET_RETRY.as_secs());

@@ -1,4 +1,4 @@
-//! The gateway from start to end, for `run` and `demo`.
+//! Runs the gateway from start to stop, for `run` and `demo`.
 
 mod assembly;
 
@@ -20,13 +20,13 @@ use crate::store::Closed;
 
 pub use assembly::{Running, ServeError};
 
-/// How long the end may take altogether, in milliseconds: SIGTERM drains within 5 s (configuration, command line).
+/// How long the stop may take in all, in milliseconds: after SIGTERM the process ends within 5 s.
 const DRAIN_MS: u64 = 4_800;
 
-/// Serves the configured gateway until `stop` is done; `ready` is called once it is being served.
+/// Runs the configured gateway until `stop` is done; `ready` is called when it serves.
 ///
 /// # Errors
-/// [`ServeError`] reports what could not be started, and what to do.
+/// [`ServeError`]: what could not be started, and what to do.
 pub async fn serve(
     config: &Site,
     stop: impl Future<Output = ()> + Send,
@@ -36,7 +36,7 @@ pub async fn serve(
     serve_with(config, boot, stop, ready, |_| {}).await
 }
 
-/// As [`serve`], with `extra` added to the links.
+/// As [`serve`]; `extra` may add tasks to those of the links.
 async fn serve_with(
     config: &Site,
     boot: String,
@@ -53,7 +53,7 @@ async fn serve_with(
     let core = parts.core(recovered, uplink)?;
     let readiness = core.readiness();
 
-    // From here on cards are decided.
+    // Cards are decided from here on.
     let (end, ended) = watch::channel(false);
     let mut gateway = tokio::spawn(crate::gateway::run(core, inbox, store_events, parts.clock.clone(), over(&ended)));
 
@@ -74,16 +74,16 @@ async fn serve_with(
         }
     };
     let mut end_cause = end_cause(stop, &mut gateway, failed).await;
-    // Whatever the cause, end in order: take nothing new, finish what was taken, deliver, close the store.
+    // Whatever the cause, stop in this order: accept nothing new, finish what was accepted, deliver, close the store.
     notify(&[sd_notify::NotifyState::Stopping]);
-    tracing::info!("stopping: finishing what was taken");
+    tracing::info!("stopping: finishing what was accepted");
     readiness.not_ready(Part::Gateway, "stopping");
     end.send_replace(true);
     let until = Instant::now() + Duration::from_millis(DRAIN_MS);
     if end_cause != EndCause::GatewayEnded && gateway.await.is_err() {
         end_cause = EndCause::GatewayEnded;
     }
-    // The core held the ways to the links; without it they deliver what is left, disconnect and end.
+    // The core held the channels to the links. Now that it has ended they deliver what is left, disconnect and end.
     let links_end = async {
         while let Some(link) = parts.links.join_next().await {
             if link.is_err() {
@@ -91,7 +91,7 @@ async fn serve_with(
             }
         }
     };
-    // Side by side: a broker that is gone takes no time from a relay that has to be switched off.
+    // In parallel: a broker that does not answer takes no time from a relay that has to be switched off.
     let parts_end = async { tokio::join!(links_end, stop_modbus(server, lines)) };
     if tokio::time::timeout_at(until, parts_end).await.is_err() {
         tracing::warn!("a link did not end in time");
@@ -105,7 +105,7 @@ async fn serve_with(
             tracing::warn!("the store did not finish in time; what was acknowledged is on disk");
         }
     }
-    // A socket that is left behind answers nobody.
+    // Nothing answers at a socket that is left behind.
     if let Err(error) = std::fs::remove_file(&running.socket) {
         tracing::debug!(%error, "the socket was not removed");
     }
@@ -128,8 +128,8 @@ enum EndCause {
     PartFailed,
 }
 
-/// Waits until `stop` is done. Without its gateway task, or one of the tasks around it, a process only looks alive: it ends, so
-/// that it is started again.
+/// Waits until `stop` is done, or the gateway task or one of the tasks around it has ended: a process without one of them only looks
+/// alive, so it ends and is started again.
 async fn end_cause<T>(
     stop: impl Future<Output = ()>,
     gateway: &mut JoinHandle<T>,
@@ -142,7 +142,7 @@ async fn end_cause<T>(
     }
 }
 
-/// Done when one of `tasks` has panicked; those that end well are forgotten.
+/// Done when one of `tasks` has panicked; tasks that end well do not count.
 async fn failed(tasks: Option<&mut JoinSet<()>>) {
     if let Some(tasks) = tasks {
         while let Some(ended) = tasks.join_next().await {

@@ -168,7 +168,8 @@ impl Portals<'_> {
         match (t.device.is_set(), parts) {
             (true, [false, false, false, false]) => return self.whole_device(&t.device),
             (true, _) => {
-                t.device.wrong(log, "a portal has either one `device`, or `reader` and `output`; leave one of both out")
+                t.device
+                    .wrong(log, "a portal has either one `device`, or `reader` and `output`; leave one of both out");
             }
             (false, [true, true, ..]) => {
                 let reader = reader?;

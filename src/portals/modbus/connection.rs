@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::line::{Line, NotReady};
-use super::received::Unsolicited;
+use super::received::{LocalEcho, Unsolicited};
 use crate::config::BusConfig;
 
 /// First wait before a line that cannot be opened is tried again, in milliseconds.
@@ -45,6 +45,7 @@ pub(super) struct Connection {
     /// Answers on this connection, and connections in a row that ended after one.
     answers: u32,
     short_connections: u32,
+    /// An echo that is not as configured was logged.
     echo_logged: bool,
     failures: u32,
     reopen_wait: Duration,
@@ -62,7 +63,7 @@ impl Connection {
             transaction: 1,
             answers: 0,
             short_connections: 0,
-            echo_logged: spec.echo == Some(true),
+            echo_logged: false,
             failures: 0,
             reopen_wait: Duration::from_millis(REOPEN_MS_MIN),
             reopen_at: Instant::now(),
@@ -201,7 +202,7 @@ impl Connection {
         self.answers > 0
     }
 
-    /// Takes the frames that answered no request, and logs an echo that was found.
+    /// Takes the frames that answered no request, and logs an echo that is not as configured.
     pub(super) fn take_unsolicited(&mut self) -> Vec<Unsolicited> {
         self.note_received();
         std::mem::take(&mut self.unsolicited)
@@ -210,12 +211,21 @@ impl Connection {
     fn note_received(&mut self) {
         let Some(line) = &mut self.line else { return };
         self.unsolicited.extend(line.take_unsolicited());
-        if !self.echo_logged && line.has_echo() {
-            self.echo_logged = true;
-            tracing::info!(
-                bus = %self.spec.id,
+        let bus = tracing::field::display(&self.spec.id);
+        match (line.echo(), self.spec.echo) {
+            _ if self.echo_logged => return,
+            (LocalEcho::Present, None | Some(false)) => tracing::info!(
+                bus,
                 "the adapter returns what is sent; its echo is dropped from now on: set `echo = true` in its `[[bus]]`"
-            );
+            ),
+            (LocalEcho::Absent, Some(true)) => tracing::warn!(
+                bus,
+                "the adapter does not return what is sent, although its `[[bus]]` says so: remove `echo = true` there"
+            ),
+            (LocalEcho::Present, Some(true)) | (LocalEcho::Absent, None | Some(false)) | (LocalEcho::Unknown, _) => {
+                return;
+            }
         }
+        self.echo_logged = true;
     }
 }

@@ -93,11 +93,8 @@ impl Line {
             Some(baud) => (Timing::Rtu { baud, last_byte: Instant::now() }, Matching::Rtu),
             None => (Timing::Tcp { transaction }, Matching::Tcp { any: bus.any_transaction }),
         };
-        let echo = match bus.echo {
-            None => LocalEcho::Unknown,
-            Some(false) => LocalEcho::Absent,
-            Some(true) => LocalEcho::Present,
-        };
+        // `echo = true` is believed no more than an answer: where it is wrong, no write would ever be confirmed.
+        let echo = if bus.echo == Some(false) { LocalEcho::Absent } else { LocalEcho::Unknown };
         let receiver = Receiver::new(&bus.line.to_string(), matching, echo);
         let wire = Wire { port, timing, sent: Vec::new(), written: 0, taken: 0, ended: None, receiver };
         let tap = Tap(Arc::new(Mutex::new(wire)));
@@ -125,9 +122,8 @@ impl Line {
     }
 
     /// Whether the adapter returns what is sent.
-    #[must_use]
-    pub fn has_echo(&self) -> bool {
-        self.tap.wire().receiver.echo == LocalEcho::Present
+    pub(super) fn echo(&self) -> LocalEcho {
+        self.tap.wire().receiver.echo
     }
 
     /// Takes the frames received on a serial line since the last call that answered no request.

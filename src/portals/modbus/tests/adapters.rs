@@ -46,11 +46,8 @@ async fn answers_that_do_not_fit_are_never_trusted_and_cost_the_neighbour_nothin
             rig.receives(1, report_of("power-2", |r| r.card_present == Some(false))).await;
             assert_eq!(rig.count(report_of("power-2", |r| r.card_present == Some(true))), 0, "{fault:?}");
             assert_eq!(rig.requests(), 0, "{fault:?}");
-            // A late answer may also cost a release of the neighbour its deadline, and no more.
-            if !matches!(fault, Fault::Slow(_)) {
-                rig.line.present(2, 0, uid(CARD));
-                rig.relay(21, 1, true).await;
-            }
+            rig.line.present(2, 0, uid(CARD));
+            rig.relay(21, 1, true).await;
         }
     }
 }
@@ -87,13 +84,15 @@ async fn an_adapter_that_returns_what_is_sent_is_found_and_confirms_no_unplugged
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_write_on_a_line_without_echo_is_confirmed() {
-    let board = behind(Adapter::Plain, SERIAL, |_| {});
-    assert_eq!(board.switch(true).await, WRITTEN);
-    assert!(board.line.relay(1, 0));
-    let begun = Instant::now();
-    assert_eq!(board.switch(false).await, WRITTEN);
-    assert!(begun.elapsed() < ms(50), "what is known once is not asked again");
+async fn the_first_write_on_a_line_without_echo_is_confirmed_whatever_is_configured() {
+    for configured in [None, Some(true), Some(false)] {
+        let board = behind(Adapter::Plain, SERIAL, |spec| spec.echo = configured);
+        assert_eq!(board.switch(true).await, WRITTEN, "{configured:?}");
+        assert!(board.line.relay(1, 0));
+        let begun = Instant::now();
+        assert_eq!(board.switch(false).await, WRITTEN, "{configured:?}");
+        assert!(begun.elapsed() < ms(50), "what is known once is not asked again");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,6 +136,34 @@ async fn a_reader_that_answers_every_question_with_an_exception_is_offline_with_
     sleep(Duration::from_secs(30)).await;
     rig.line.present(1, 0, uid(CARD));
     rig.relay(21, 0, true).await;
+}
+
+/// The neighbour is switched at every phase of the slow unit's exchanges: before it is offline, while it is tried again, and while its
+/// answer arrives late.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_costs_no_neighbour_its_release() {
+    for baud in [SERIAL, None] {
+        for slow_ms in (230..LATE_MS_MIN).step_by(90) {
+            let board = Arc::new(Board::new(2, baud, |_| {}));
+            board.cable.slow(1, ms(slow_ms));
+            let polled = Arc::clone(&board);
+            let polls = tokio::spawn(async move {
+                loop {
+                    assert!(polled.read(1).await.is_err(), "late by {slow_ms} ms at {baud:?}");
+                    sleep(ms(10)).await;
+                }
+            });
+            for n in 0..60 {
+                sleep(ms(37)).await;
+                let (on, ordered) = (n % 2 == 0, Instant::now());
+                assert_eq!(board.switch_of(2, on).await, WRITTEN, "late by {slow_ms} ms at {baud:?}, order {n}");
+                assert_eq!(board.line.relay(2, 0), on);
+                assert!(ordered.elapsed() < ms(600), "{:?}, late by {slow_ms} ms at {baud:?}", ordered.elapsed());
+            }
+            polls.abort();
+            assert!(polls.await.unwrap_err().is_cancelled());
+        }
+    }
 }
 
 /// Counts the late answers of unit 5.

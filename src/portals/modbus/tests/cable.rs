@@ -209,7 +209,8 @@ impl Inner {
                 return Ok(());
             }
             self.requests.fetch_add(1, Ordering::Relaxed);
-            let slow = self.slow.lock().unwrap().get(&bytes[0]).copied();
+            let unit = if self.baud.is_some() { bytes[0] } else { bytes[MBAP_BYTES - 1] };
+            let slow = self.slow.lock().unwrap().get(&unit).copied();
             let fate = if slow.is_some() { Fate::Late } else { self.fate() };
             let adapter = *self.adapter.lock().unwrap();
             self.takes(read).await;

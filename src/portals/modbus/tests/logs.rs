@@ -8,6 +8,7 @@ use std::sync::Once;
 use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::prelude::*;
 
+use super::cable::Adapter;
 use super::*;
 
 thread_local! {
@@ -107,6 +108,29 @@ async fn a_unit_that_answers_too_late_is_named_with_what_to_raise_once_an_episod
     sleep(Duration::from_secs(20)).await;
     log.reports(&["WARN", "bus=riser ", "unit=1 ", "function=", "address=", "`timeout_ms`", "`reply_ms`", "200 ms"]);
     assert_eq!(log.lines(&["came too late"]).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_echo_option_that_does_not_fit_the_adapter_is_reported_once() {
+    let absent = ["WARN", "bus=riser", "remove `echo = true`"];
+    let present = ["INFO", "bus=riser", "set `echo = true`"];
+    for (adapter, configured, reported) in [
+        (Adapter::Plain, Some(true), Some(&absent)),
+        (Adapter::Echoes, None, Some(&present)),
+        (Adapter::Echoes, Some(false), Some(&present)),
+        (Adapter::Echoes, Some(true), None),
+        (Adapter::Plain, None, None),
+    ] {
+        let log = Log::listen();
+        let board = Board::new(1, Some(19_200), |spec| spec.echo = configured);
+        board.cable.adapter(adapter);
+        for _ in 0..3 {
+            assert!(board.read(1).await.is_ok());
+        }
+        let lines = log.lines(&["`echo = true`"]);
+        assert_eq!(lines.len(), usize::from(reported.is_some()), "{adapter:?}, {configured:?}: {lines:#?}");
+        reported.iter().for_each(|parts| log.reports(*parts));
+    }
 }
 
 #[tokio::test(start_paused = true)]

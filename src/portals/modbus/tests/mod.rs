@@ -425,7 +425,12 @@ impl Board {
 
     /// Switches the first relay of unit 1 within a second.
     async fn switch(&self, on: bool) -> Result<Reply, BusError> {
+        self.switch_of(1, on).await
+    }
+
+    /// Switches the first relay of `unit` within a second.
+    async fn switch_of(&self, unit: u8, on: bool) -> Result<Reply, BusError> {
         let deadline = Instant::now() + ms(1000);
-        self.bus.call(1, coil(0, on), Priority::Release, Some(deadline)).await.map(|answer| answer.reply)
+        self.bus.call(unit, coil(0, on), Priority::Release, Some(deadline)).await.map(|answer| answer.reply)
     }
 }

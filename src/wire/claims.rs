@@ -39,8 +39,8 @@ impl Claims {
     }
 }
 
-/// The claims of every message, and those that answers and the audit need, each still unread: one that cannot be read does not hide
-/// the others.
+/// The claims that every message has, and those that answers and the audit need, each still unread, so that one that cannot be read does
+/// not hide the others.
 #[derive(Deserialize)]
 pub(super) struct Header<'t> {
     #[serde(borrow)]
@@ -89,7 +89,7 @@ impl<'t> Header<'t> {
         Ok(Position { epoch: need(self.epoch, "epoch", ErrorCode::InvalidField)?, seq: seq.get() })
     }
 
-    /// `iat`, where it is an instant. Messages that act once need one, for others it is only the newest that counts.
+    /// `iat`, if it is an instant. Commands need one; of other messages it only gives the age of the list.
     pub fn issued_at(&self) -> Option<Timestamp> {
         serde_json::from_str::<Seconds>(self.iat?.get()).ok().map(|time| time.0)
     }

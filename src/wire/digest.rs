@@ -190,7 +190,7 @@ mod tests {
     use crate::access::credential::Role;
     use crate::access::portal::PortalKind;
 
-    fn reported(allowed: AllowedOps, ops: &[Op]) -> (Vec<String>, u64) {
+    fn digest_lines(allowed: AllowedOps, ops: &[Op]) -> (Vec<String>, u64) {
         let mut list = AccessList::default();
         for (op, seq) in ops.iter().zip(1..) {
             list.replay(std::slice::from_ref(op), Position { epoch: NonZeroU32::MIN, seq });
@@ -236,18 +236,18 @@ mod tests {
         let apartment = OpName::Enrol | OpName::Withdraw | OpName::SuspendPower | OpName::ResumePower;
         let standing = ["H|h1|replaced", "S|01020304|h1|lost", "S|1EA68671|h1|"].map(str::to_owned).to_vec();
         let enrolled = ["E|1EA68671|h1|resident|||", "W|412|arrears"].map(str::to_owned).to_vec();
-        assert_eq!(reported(office, &ops), (standing.clone(), 2));
-        assert_eq!(reported(apartment, &ops), (enrolled.clone(), 1));
+        assert_eq!(digest_lines(office, &ops), (standing.clone(), 2));
+        assert_eq!(digest_lines(apartment, &ops), (enrolled.clone(), 1));
         let mut both = [standing, enrolled].concat();
         both.sort();
-        assert_eq!(reported(AllowedOps::all(), &ops), (both, 2));
+        assert_eq!(digest_lines(AllowedOps::all(), &ops), (both, 2));
         let withdrawn = [ops.as_slice(), &[Op::Withdraw { subject: Subject::Holder(holder) }]].concat();
-        assert_eq!(reported(apartment, &withdrawn), (vec!["W|412|arrears".to_owned()], 0));
+        assert_eq!(digest_lines(apartment, &withdrawn), (vec!["W|412|arrears".to_owned()], 0));
     }
 
     #[test]
-    fn a_posture_has_a_line_only_where_it_counts_and_reports_something() {
-        let lines = |ops: &[Op]| reported(AllowedOps::all(), ops).0;
+    fn a_posture_has_a_line_only_where_it_is_in_force_and_changes_something() {
+        let lines = |ops: &[Op]| digest_lines(AllowedOps::all(), ops).0;
         assert_eq!(lines(&[posture(one(), Posture::Secure)]), [""; 0]);
         assert_eq!(lines(&[posture(one(), Posture::Lockdown)]), ["P|p1|lockdown|"]);
         let all_after = [posture(one(), Posture::Lockdown), posture(PortalSet::All, Posture::FreeAccess)];

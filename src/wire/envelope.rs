@@ -1,7 +1,8 @@
-//! Signed messages of a center: opened, or refused with a code. Decides whose words a message is, and for whom.
+//! Signed messages of a center: opened, or refused with a code. Verifies which stream a message is from, and that it is for this
+//! gateway.
 //!
-//! JWS compact serialisation, `alg: EdDSA` with Ed25519 and nothing else (RFC 7515, RFC 8037). What the words mean is the
-//! business of [`down`](super::down).
+//! JWS compact serialisation, `alg: EdDSA` with Ed25519 and nothing else (RFC 7515, RFC 8037). The content is read by
+//! [`down`](super::down).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -54,7 +55,7 @@ pub struct StreamSpec {
     pub allowed: AllowedOps,
 }
 
-/// A message that is really from `stream` and for this gateway. Its content is not judged yet.
+/// A message that is verified to be from `stream` and for this gateway. Its content is not judged yet.
 #[derive(Clone, Debug)]
 pub struct Opened<'s> {
     /// The stream it is from.
@@ -161,7 +162,7 @@ fn authenticate<'s>(bytes: &[u8], streams: &'s [StreamSpec]) -> Result<Opened<'s
             let stream = find(&jws.key_id()?, "kid")?;
             let signature = jws.signature()?;
             // Not `verify_strict`: beside a malleable `S`, which both refuse, it looks for points of small order. A key of small
-            // order is refused when it is read, and only the key's owner can make such an `R`; every reissue would pay for it.
+            // order is refused when it is read, and only the key's owner can make such an `R`; the check would delay every reissue.
             if !stream.keys.iter().any(|key| key.verify(jws.signed, &signature).is_ok()) {
                 let what = format!(
                     "no key of stream `{}` verifies the signature; compare `public_keys` with the center's key",

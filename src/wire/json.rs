@@ -1,7 +1,7 @@
 //! The one way to read and to write JSON. Reading is two passes: [`check`] finds what no type finds (a key given twice, nesting
 //! without end), then [`read`] and [`read_tagged`] give a typed value or an error that names op, field and code.
 //!
-//! A fault of form does not stop the first pass, because a well-signed message with a fault still has to give its number.
+//! A fault of form does not stop the first pass, because the number of a well-signed message with a fault is still needed.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -276,7 +276,7 @@ fn describe(error: &serde_path_to_error::Error<serde_json::Error>, place: Place)
         }
     }
     let text = error.inner().to_string();
-    // The position is that within one op and would mislead.
+    // serde's position is that within one op, and would mislead.
     let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
     let missing = what.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     if let Some(field) = missing {

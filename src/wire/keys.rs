@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 
-/// Why a text is no key. The text itself is never repeated: it may be a secret.
+/// Why a text is not a key. The text itself is never repeated: it may be a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Not base64url.
@@ -22,7 +22,7 @@ pub enum KeyError {
 }
 
 fn bytes_of(text: &str) -> Result<[u8; 32], KeyError> {
-    // Padding reports nothing, and some tools write it.
+    // Padding carries no information, and some tools write it.
     let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| KeyError::NotBase64url)?;
     bytes.as_slice().try_into().map_err(|_| KeyError::Length(bytes.len()))
 }
@@ -30,7 +30,7 @@ fn bytes_of(text: &str) -> Result<[u8; 32], KeyError> {
 /// The public key of a text as in `public_keys`.
 ///
 /// # Errors
-/// [`KeyError`] reports what is wrong with it.
+/// [`KeyError`] says what is wrong with it.
 pub fn parse_public(text: &str) -> Result<VerifyingKey, KeyError> {
     let key = VerifyingKey::from_bytes(&bytes_of(text)?).map_err(|_| KeyError::NotAKey)?;
     if key.is_weak() { Err(KeyError::Weak) } else { Ok(key) }
@@ -45,7 +45,7 @@ pub fn print_public(key: &VerifyingKey) -> String {
 /// The signing key of a key file: the 32-byte seed in base64url; white space around it does not matter.
 ///
 /// # Errors
-/// [`KeyError`] reports what is wrong with it.
+/// [`KeyError`] says what is wrong with it.
 pub fn parse_seed(file: &str) -> Result<SigningKey, KeyError> {
     Ok(SigningKey::from_bytes(&bytes_of(file.trim())?))
 }

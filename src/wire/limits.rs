@@ -3,8 +3,8 @@
 /// Longest message from a center in bytes (wire contract, 2.3). A longer one that is well signed is refused as `too_large`
 /// and still uses up its number.
 pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// Longest packet that is opened at all, in bytes, so that an oversized message can still be reported its number. A longer one is
-/// refused as `too_large` unread and uses up nothing.
+/// Longest packet that is opened at all, in bytes: the number of a message that is too large is still read, and named in the answer. A
+/// longer packet is refused as `too_large` unread and uses up no number.
 pub const PACKET_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Deepest nesting of JSON objects and lists. What lies deeper is not read, and the message is refused as `too_large`.
 pub const JSON_DEPTH_MAX: usize = 16;
@@ -48,11 +48,11 @@ pub const PORTAL_STATE_BYTES_MAX: usize = 4 * 1_024;
 pub const PORTAL_ORDER_BYTES_MAX: usize = 4 * 1_024;
 /// Longest `id` of a request in characters. A request with a longer one is malformed and is answered without an id.
 pub const REQUEST_ID_CHARS_MAX: usize = 64;
-/// Longest portal name in a topic, in characters. A topic with a longer one is none of ours.
+/// Longest portal name in a topic, in characters. A topic with a longer one is outside the contract.
 pub const PORTAL_TEXT_CHARS_MAX: usize = 64;
-/// How much of a foreign value is repeated in a message or kept for the audit, in characters. The rest becomes `…`.
+/// How much of a received value is repeated in a message or kept for the audit, in characters. The rest becomes `…`.
 pub const QUOTE_CHARS_MAX: usize = 64;
-/// Events in one audit batch (wire contract, section 3). Callers cut their batches so.
+/// Events in one audit batch (wire contract, section 3). Callers cut their batches to it.
 pub const AUDIT_BATCH_EVENTS_MAX: usize = 200;
 /// Longest message of a gateway that the center's side reads, in bytes. A longer one is an error.
 pub const UP_BYTES_MAX: usize = PACKET_BYTES_MAX;

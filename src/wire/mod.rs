@@ -1,7 +1,7 @@
 //! Bytes to access types and back. Pure: no I/O, no clock.
 //!
 //! Every parser here is total: any bytes give a value or an error that names the place and what to do, never a panic.
-//! Start with [`envelope`], which decides from whom a message is; then [`down`] (from a center), [`up`] (to a center) and
+//! Start with [`envelope`], which verifies from whom a message is; then [`down`] (from a center), [`up`] (to a center) and
 //! [`portal`].
 
 pub mod allowed;

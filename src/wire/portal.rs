@@ -21,12 +21,12 @@ use crate::access::portal::{Assurance, Direction};
 /// How long a decision counts after it was made, in milliseconds; a portal that receives it later must not open.
 pub const DECISION_TTL_MS: u64 = 1500;
 
-/// Whether a message was delivered as it was sent, or kept by the broker.
+/// Whether a message came as it was published, or was kept by the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Delivery {
-    /// Sent now.
+    /// Published now.
     Live,
-    /// A retained copy: old, nobody knows how old.
+    /// A retained copy, of any age.
     Retained,
 }
 
@@ -113,7 +113,7 @@ fn version(fields: &Fields<'_>) -> Result<(), OpError> {
 /// field that is given twice, equal values count; of unequal ones only what is safe: a fire, and a card that has left.
 ///
 /// # Errors
-/// What is no object of a known version is refused whole; the text reports why.
+/// A payload that is not an object of a known version is refused as a whole; the text says why.
 pub fn parse_state(payload: &[u8]) -> Result<PortalReport, String> {
     if payload.len() > PORTAL_STATE_BYTES_MAX {
         return Err(format!("{} bytes are too many, {PORTAL_STATE_BYTES_MAX} are allowed", payload.len()));
@@ -157,7 +157,7 @@ where
             }
             Err(e) => Some(e.message.trim_start_matches("``: ").to_owned()),
         };
-        // One word a field: a message may hold a field many times.
+        // One complaint a field: a message may hold a field many times.
         if let Some(complaint) =
             complaint.filter(|_| wrong.last().is_none_or(|last| !last.starts_with(&format!("`{key}`"))))
         {
@@ -190,7 +190,7 @@ fn members(text: &str) -> Option<Vec<(String, &str)>> {
         let (key, after) = rest.split_at_checked(string_bytes(rest)?)?;
         let value = after.trim_ascii_start().strip_prefix(':')?;
         let (raw, after) = value.split_at_checked(value_bytes(value)?)?;
-        // A name that cannot be read is no name of a field.
+        // A name that cannot be read is kept as an empty one, which is no field's.
         members.push((serde_json::from_str(key).unwrap_or_default(), raw.trim_ascii()));
         rest = after.strip_prefix(',').unwrap_or(after).trim_ascii_start();
     }
@@ -401,7 +401,7 @@ pub fn encode_state(report: &PortalReport) -> Vec<u8> {
 /// Reads `decision` on the portal's side.
 ///
 /// # Errors
-/// Reports what is wrong; a portal then does nothing.
+/// What is wrong; a portal then does nothing.
 pub fn parse_decision(payload: &[u8]) -> Result<PortalDecision, String> {
     order(payload)
 }
@@ -409,7 +409,7 @@ pub fn parse_decision(payload: &[u8]) -> Result<PortalDecision, String> {
 /// Reads `control` on the portal's side.
 ///
 /// # Errors
-/// Reports what is wrong; a portal then does nothing.
+/// What is wrong; a portal then does nothing.
 pub fn parse_control(payload: &[u8]) -> Result<PortalControl, String> {
     order(payload)
 }

@@ -83,7 +83,7 @@ impl StateBits {
     }
 }
 
-/// What one write reports.
+/// What a write of registers contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
     /// Holding 0–7: a request.
@@ -94,7 +94,7 @@ pub enum Written {
     Both(StateBits, RegisterRequest),
 }
 
-/// What a write of `values` from holding register `start` reports (FC 6, FC 16, the write half of FC 23).
+/// What a write of `values` from holding register `start` on contains (FC 6, FC 16, the write half of FC 23).
 ///
 /// # Errors
 /// [`Exception::ILLEGAL_ADDRESS`] unless the block is 0–7, 8 or 0–8; [`Exception::ILLEGAL_VALUE`] for a counter of 0, a length
@@ -228,7 +228,7 @@ impl Answer {
     }
 }
 
-/// Milliseconds in units of 100 ms, rounded up, so that a grant never becomes a hold of nothing.
+/// Milliseconds in units of 100 ms, rounded up, so that the hold of a grant never becomes 0.
 fn hundreds(ms: u32) -> u16 {
     u16::try_from(ms.div_ceil(100)).unwrap_or(u16::MAX)
 }
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_is_reported_in_hundreds_of_milliseconds_and_never_becomes_nothing() {
+    fn a_hold_is_given_in_units_of_100_ms_and_never_becomes_zero() {
         assert_eq!([3000, 1, 100, 101, u32::MAX].map(hundreds), [30, 1, 1, 2, u16::MAX]);
     }
 

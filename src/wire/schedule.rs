@@ -25,7 +25,7 @@ pub(super) struct ScheduleBody {
     pub timezone: Option<String>,
 }
 
-/// A day that is misspelt would be a closed one, so an unknown one is refused.
+/// A misspelt day would leave that day closed, so an unknown one is refused.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WeekBody {

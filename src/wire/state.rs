@@ -16,7 +16,7 @@ pub struct StateReport {
     pub boot: String,
     /// The version of the program.
     pub version: String,
-    /// The engine. Modes and malformed messages are not in `up/state`, of the portals offline it has the number.
+    /// The state of the engine. `up/state` leaves out modes and malformed messages, and has only the number of offline portals.
     pub status: Status,
     /// Last audit event the center has.
     pub audit_acked: u64,

@@ -12,7 +12,7 @@ use crate::access::change::OpError;
 use crate::access::effect::Ack;
 use crate::access::id::Timestamp;
 
-/// A message of a gateway that cannot be read.
+/// Why a message of a gateway cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// Longer than [`UP_BYTES_MAX`].

@@ -1,5 +1,5 @@
-//! The ways to switch an output: one try and its confirmation, further tries within the deadline of an order, whose turn it is, and
-//! when an output that is not off is an alarm. After the deadline of an order nothing is sent.
+//! How an output is switched: one try and its confirmation, further tries within the deadline of an order, the pause between outputs of
+//! one supply, and when an output that is not off raises an alarm. After the deadline of an order nothing is sent.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::{NotSet, OutputTraits, Place, Set, Wiring};
 
-/// How long an output that must go off may be unconfirmed before it is an alarm, in milliseconds from the order or, where the first
+/// How long an output that must go off may be unconfirmed before an alarm is raised, in milliseconds from the order or, where the first
 /// try was answered, from that answer.
 pub const UNCONFIRMED_MS: u64 = 2000;
-/// How long the first try and its read-back may wait behind others before that is an alarm, in milliseconds.
+/// How long the first try and its read-back may wait behind others before an alarm is raised, in milliseconds.
 const OFF_QUEUED_MS_MAX: u64 = 10_000;
 /// First wait between two tries to switch off, or to hold on, in milliseconds.
 const RETRY_MS_MIN: u64 = 100;
@@ -21,9 +21,9 @@ const RETRY_MS_MAX: u64 = 2000;
 const ON_RETRY_MS: u64 = 100;
 /// Time between two outputs with one supply that are switched on, in milliseconds.
 pub const STAGGER_MS: u64 = 150;
-/// Longest wait for one's turn, in milliseconds; a grant that would wait longer fails.
+/// Longest wait for a turn, in milliseconds; a grant that would wait longer fails.
 const STAGGER_MS_MAX: u64 = 60_000;
-/// The cause of a release whose outcome nobody knows.
+/// The cause of a release whose outcome is unknown.
 const CANNOT_BE_READ: &str = "the relay was switched on but cannot be read back";
 
 /// How one piece of work ended.
@@ -36,7 +36,7 @@ pub(super) enum Step {
     Pulsed,
     /// A release is not known to be done and is not tried any more.
     Failed(String),
-    /// It may still be on. When the device acknowledged that it was switched off, and why that does not do.
+    /// It may still be on: when the device acknowledged the switching off, if it did, and why it is not confirmed to be off.
     NotOff(Option<Instant>, String),
     /// The time of a pulse that the gateway ends is over.
     PulseOver,
@@ -73,18 +73,20 @@ impl<W: Wiring> Drive<W> {
         }
     }
 
-    /// Switches on to stay on, when its turn has come. The grant stands as long as the card is there, so waiting for one's turn does
-    /// not make it late; what ends the grant ends the wait too.
+    /// Switches on to stay on, when its turn has come. The grant stands as long as the card is there, so the wait for a turn does not make
+    /// it late; whatever ends the grant ends the wait too.
     pub(super) async fn switch_on(&self, until: Instant) -> Step {
         let Some(turn) = self.traits.stagger.turn() else {
-            return Step::Failed(format!("its turn would come in more than {STAGGER_MS_MAX} ms"));
+            return Step::Failed(format!(
+                "too many outputs of its supply wait to be switched on: its turn would come in more than {STAGGER_MS_MAX} ms"
+            ));
         };
         let until = until.max(turn + Duration::from_millis(u64::from(self.traits.deadline_ms)));
         sleep_until(turn).await;
         self.in_time(until, self.level(until)).await.map_or_else(Step::Failed, Step::On)
     }
 
-    /// Switches on until it is confirmed: a standing mode is in force now, however long the try takes.
+    /// Switches on and tries until that is confirmed: a standing mode has no deadline.
     pub(super) async fn hold(&self) -> Step {
         let mut wait = Duration::from_millis(RETRY_MS_MIN);
         loop {
@@ -109,7 +111,7 @@ impl<W: Wiring> Drive<W> {
         pulsed.map_or_else(Step::Failed, |()| Step::Pulsed)
     }
 
-    /// Switches on, and again as often as the profile allows: what is set on twice is on.
+    /// Switches on, and again as often as the profile allows: setting an output on twice does no harm.
     async fn level(&self, until: Instant) -> Result<Instant, NotSet> {
         let mut left = self.traits.retry;
         loop {
@@ -168,8 +170,8 @@ impl<W: Wiring> Drive<W> {
         }
     }
 
-    /// Sets the output, and gives when the last try began. A busy device is tried again until `until`, which uses up no try of the
-    /// profile: the one place for that, whatever the adapter.
+    /// Sets the output, and returns when the last try began. A busy device is tried again until `until`, which uses up no try of the
+    /// profile. This is the only place where busy devices are tried again, whatever the adapter.
     async fn set(&self, set: Set, until: Instant) -> (Instant, Result<Instant, NotSet>) {
         loop {
             let begun = Instant::now();
@@ -182,7 +184,7 @@ impl<W: Wiring> Drive<W> {
         }
     }
 
-    /// Gives a release until `until`, whatever it waits for then.
+    /// Runs the tries of a release and ends them at `until`.
     async fn in_time<T>(&self, until: Instant, tries: impl Future<Output = Result<T, NotSet>>) -> Result<T, String> {
         match timeout_at(until, tries).await {
             Ok(ended) => ended.map_err(NotSet::cause),
@@ -198,10 +200,10 @@ impl<W: Wiring> Drive<W> {
     }
 }
 
-/// How switching off goes, from the order until it is confirmed.
+/// The state of switching off, from the order until it is confirmed.
 pub(super) struct Cut {
     ordered: Instant,
-    /// From when the time to the alarm counts, once the first try has ended.
+    /// The start of the time to the alarm, once the first try has ended.
     since: Option<Instant>,
     alarm_at: Instant,
     wait: Duration,
@@ -222,7 +224,7 @@ impl Cut {
         }
     }
 
-    /// One try has ended, and the output may still be on. Gives the wait before the next one.
+    /// One try has ended, and the output may still be on. Returns the wait before the next one.
     pub(super) fn not_off(&mut self, answered: Option<Instant>, cause: String) -> Duration {
         let since = *self.since.get_or_insert(answered.unwrap_or(self.ordered));
         self.alarm_at = since + Duration::from_millis(UNCONFIRMED_MS);
@@ -231,24 +233,24 @@ impl Cut {
         std::mem::replace(&mut self.wait, doubled)
     }
 
-    /// When it is an alarm, if it was none yet.
+    /// When the alarm is to be raised, if it was not raised yet.
     pub(super) fn alarm_at(&self) -> Option<Instant> {
         (!self.alarmed).then_some(self.alarm_at)
     }
 
-    /// The alarm is raised. Gives its cause.
+    /// Notes that the alarm is raised, and returns its cause.
     pub(super) fn alarmed(&mut self) -> String {
         self.alarmed = true;
         self.cause.clone()
     }
 }
 
-/// Whose turn it is to be switched on, of all outputs with one supply: lamps, kettles and chargers draw most at the first moment.
+/// Spaces out the switching on of all outputs with one supply: lamps, kettles and chargers draw most at the first moment.
 #[derive(Debug)]
 pub struct Stagger(Mutex<Instant>);
 
 impl Stagger {
-    /// Nobody waits.
+    /// No output waits.
     #[must_use]
     pub fn new() -> Self {
         Self(Mutex::new(Instant::now()))

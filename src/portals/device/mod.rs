@@ -1,20 +1,20 @@
 //! What a portal does, whatever it is connected to: its readers, contacts, meter and output, and how an output is confirmed.
 //!
-//! Owns the portal's task. Refuses to own registers, topics and frames: an adapter decodes what its devices send into [`Event`]s
-//! and carries out what [`Wiring`] asks for. Nothing here decides who may enter: cards go to the gateway's inbox as requests,
-//! and grants come back by value and are consumed once.
+//! Owns the portal's task, and no registers, topics or frames: an adapter decodes what its devices send into [`Event`]s and carries out
+//! the calls of [`Wiring`]. Nothing here decides who may enter: cards go to the gateway's inbox as requests, and grants come back by value
+//! and are consumed once.
 //!
 //! # From the engine's effect to a relay
 //! 1. `gateway/dispatch.rs`: the order goes into the portal's outlet, or waits for room if it must not be lost.
 //! 2. `device/output.rs`: the portal's task receives it; a newer order supersedes an older one, and one piece of work is begun.
 //! 3. `device/drive.rs`: tries until the output is confirmed or the order's deadline is over; each try is [`Wiring::set`].
-//! 4. `modbus/bus.rs`: the adapter makes a request of the profile of it, which waits for the line by its priority.
+//! 4. `modbus/bus.rs`: the adapter makes the request of the device's profile, which is queued for the line by its priority.
 //! 5. `modbus/line.rs`: the request's bytes on the port.
 //!
-//! Beside it: `portal` (reports and alarms out, who is online), [`reader`] (what a reader shows over time: a card came, was there,
-//! left), `sensors` (contacts, buttons, passages, meters) and [`reports`] (what waits for room in the inbox).
+//! Beside it: `portal` (sends reports and alarms, and whether the portal is online), [`reader`] (what the readings of a reader mean: a card
+//! came, was there already, left), `sensors` (contacts, buttons, passages, meters) and [`reports`] (what waits for room in the inbox).
 
-/// Logs what became of a portal at `$place`.
+/// Logs an event of a portal with the place of its device.
 macro_rules! log_at {
     ($level:ident, $portal:expr, $place:expr, $($rest:tt)+) => {{
         let $crate::portals::device::Place { bus, unit, channel, function, address } = $place;
@@ -85,7 +85,7 @@ impl NotSet {
 /// How a release ended, for counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Released {
-    /// Confirmed as the profile reports.
+    /// Confirmed in the way that the profile demands.
     Confirmed,
     /// Not confirmed, given up, and reported.
     Failed,
@@ -105,7 +105,7 @@ impl Released {
     }
 }
 
-/// Where an output or a reader is, for logs. What does not apply is absent.
+/// Where an output or a reader is, for logs. A field that does not apply is absent.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
     /// The line.
@@ -120,13 +120,13 @@ pub struct Place {
     pub address: Option<u16>,
 }
 
-/// What a portal needs of that to which it is connected. Cheap to clone.
+/// What a portal needs of its adapter. Cheap to clone.
 pub trait Wiring: Clone + Send + Sync + 'static {
-    /// Sets the output; nothing is sent after `deadline`. Gives when the device acknowledged it. Dropping the future withdraws what
-    /// was not sent yet.
+    /// Sets the output; nothing is sent after `deadline`. Returns when the device acknowledged it. Dropping the future withdraws a
+    /// request that was not sent yet.
     fn set(&self, set: Set, deadline: Option<Instant>) -> impl Future<Output = Result<Instant, NotSet>> + Send;
 
-    /// Reads the output back, and when; `None` where the device does not answer.
+    /// The state of the output and when it was read; `None`: the device does not answer.
     fn read_back(&self) -> impl Future<Output = Option<(bool, Instant)>> + Send;
 
     /// How long the device itself keeps a pulse of `hold_ms` on, in milliseconds; `None`: the gateway has to end it.
@@ -170,7 +170,7 @@ pub enum Event {
     },
 }
 
-/// One thing that a device shows.
+/// One value that was read from a device.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reading {
     /// The reader of a slot shows this.
@@ -219,7 +219,7 @@ pub enum SourceState {
 /// A device of a portal.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Something is read of it all the time, so its silence is noticed. A board that cannot be read back is not.
+    /// It is polled, so its silence is noticed. A board that cannot be read back is not polled.
     pub polled: bool,
 }
 
@@ -238,11 +238,11 @@ pub struct OutputTraits {
     pub reads_back: bool,
     /// Pulses are ended by the gateway. One that a crash left unfinished is ended at the start.
     pub ends_by_gateway: bool,
-    /// Whose turn it is to be switched on, of all outputs with the same supply.
+    /// Spaces out the switching on of all outputs with the same supply.
     pub stagger: Arc<Stagger>,
 }
 
-/// What a portal is put together from.
+/// The parts of a portal.
 pub struct Parts<W> {
     /// Its id.
     pub id: PortalId,

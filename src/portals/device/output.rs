@@ -1,4 +1,4 @@
-//! One output: its orders, what it shall be by them, and every way to get there. Polled by its portal's select; it has no task of
+//! One output: its orders, the state that they ask for, and the work that leads to it. Polled by its portal's select; it has no task of
 //! its own.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 //!     |  mode           ^ a newer order supersedes an older one at any moment
 //!     +---------> Hold -+-> Off: tried until it is confirmed, an alarm after 2 s
 //! ```
-//! A release ends confirmed or as a failure that is reported, and never late. Off is never given up. How one try goes is `drive`'s.
+//! A release ends confirmed or as a failure that is reported, and never late. Switching off is never given up. One try is in `drive`.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -24,13 +24,13 @@ use crate::access::id::PortalId;
 use crate::access::portal::{PortalKind, Posture};
 use crate::gateway::ports::PortalOrder;
 
-/// How long a gate or door is opened when the grant does not report, in milliseconds.
+/// How long a gate or door is opened when the grant names no time, in milliseconds.
 const HOLD_MS_DEFAULT: u32 = 3000;
 
-/// What an output shall be.
+/// The desired state of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Desired {
-    /// Nothing was ordered yet, or its device was lost: it is left as it is.
+    /// Nothing was ordered yet, or its device fell silent: it is left as it is.
     Unchanged,
     /// Off.
     Off,
@@ -49,13 +49,13 @@ pub(super) enum News {
     Is(bool),
     /// A release is not known to be done and is not tried any more; its grant is consumed.
     Failed(String),
-    /// It must be off and is not confirmed to be; it is tried on.
+    /// It must be off and is not confirmed to be; the tries go on.
     Unconfirmed(String),
 }
 
 type Work = Pin<Box<dyn Future<Output = Step> + Send>>;
 
-/// See the module's head.
+/// An output, its desired state and the work under way.
 pub(super) struct Output<W> {
     id: PortalId,
     kind: PortalKind,
@@ -66,10 +66,10 @@ pub(super) struct Output<W> {
     /// A release has no outcome yet.
     releasing: bool,
     cut: Option<Cut>,
-    /// Granted while it is still being switched off, and until when that counts: off comes first.
+    /// A grant came while the output is being switched off. It waits for that until this deadline.
     next: Option<Instant>,
     work: Option<Work>,
-    /// How it was read or confirmed last, and when that was confirmed: what was read before does not count any more.
+    /// The last known state and when it was read. An older reading is ignored.
     state: Option<bool>,
     confirmed_at: Option<Instant>,
 }
@@ -224,11 +224,11 @@ impl<W: Wiring> Output<W> {
         self.answers = true;
     }
 
-    /// Its device fell silent. What was switched on before is not switched on again after it; what must go off still must. Gives the
-    /// failure of a release that had no outcome.
+    /// Its device fell silent. What was on before is not switched on again afterwards; what must go off still must. Returns the failure of
+    /// a release that had no outcome.
     pub(super) fn lost(&mut self) -> Option<News> {
         (self.answers, self.state) = (false, None);
-        // What waits for off has waited long enough.
+        // A grant that waits for off fails now.
         self.next.iter_mut().for_each(|until| *until = Instant::now());
         match self.desired {
             // The gateway sends a portal that comes back its standing mode again.
@@ -244,8 +244,8 @@ impl<W: Wiring> Output<W> {
         }
     }
 
-    /// Takes how it was read at `at`. Reports whether that is news. A box that somebody or something else switched on is switched off
-    /// again. What is on at a gate or door without a release is judged by the gateway: it may be an exit button of the device.
+    /// Takes a reading of the moment `at`. Returns whether it changes the known state. A box that was switched on by anything else is
+    /// switched off again. A gate or door that is on without a release is judged by the gateway: the device may have an exit button.
     pub(super) fn read(&mut self, on: bool, at: Instant) -> bool {
         let is_news = self.observe(on, at);
         let rests_off = self.desired == Desired::Off && self.cut.is_none();
@@ -263,7 +263,7 @@ impl<W: Wiring> Output<W> {
         self.state.replace(on) != Some(on)
     }
 
-    /// A newer order takes the place of the one in force, whose outcome counts for both.
+    /// A newer order replaces the one in force, which has no outcome of its own any more.
     fn supersede(&mut self, desired: Desired) {
         if self.releasing {
             self.drive.wiring.count(Released::Superseded);
@@ -290,7 +290,7 @@ impl<W: Wiring> Output<W> {
         });
     }
 
-    /// Works on what is under way until something is to be reported; for ever, where nothing is.
+    /// Runs the work under way until something is to be reported.
     async fn work(&mut self) -> News {
         loop {
             if let Some(news) = self.step().await {
@@ -299,25 +299,25 @@ impl<W: Wiring> Output<W> {
         }
     }
 
-    /// The end of one piece of work, or an alarm on the way. Gives what is to be reported.
+    /// Waits for the end of one piece of work, or for an alarm before it. Returns what is to be reported.
     async fn step(&mut self) -> Option<News> {
         let alarm_at = self.cut.as_ref().and_then(Cut::alarm_at);
         let step = tokio::select! {
             biased;
             step = next_step(&mut self.work) => step,
-            // The alarm interrupts no try: what waits for the line keeps its place.
+            // The alarm interrupts no try: a request that waits for the line keeps its place.
             () = at(alarm_at) => return self.cut.as_mut().map(|cut| News::Unconfirmed(cut.alarmed())),
             () = at(self.next) => {
                 self.next = None;
                 self.drive.wiring.count(Released::Failed);
-                return Some(News::Failed("the relay could not be switched off before, in time".to_owned()));
+                return Some(News::Failed("the relay could not be switched off first, within the deadline".to_owned()));
             }
         };
         self.work = None;
         self.ended(step)
     }
 
-    /// One piece of work has ended: begins the next one. Gives what is to be reported.
+    /// One piece of work has ended: begins the next one. Returns what is to be reported.
     fn ended(&mut self, step: Step) -> Option<News> {
         let is_release = matches!(step, Step::On(_) | Step::Off(_) | Step::Pulsed | Step::Failed(_));
         if is_release && std::mem::take(&mut self.releasing) {
@@ -330,7 +330,7 @@ impl<W: Wiring> Output<W> {
                 self.cut = None;
                 match self.next.take() {
                     Some(until) if Instant::now() < until => self.switch_on(until),
-                    // It is too late for what waits, which is reported next.
+                    // It is too late for the grant that waits; the next step reports that.
                     other => self.next = other,
                 }
                 self.observe(false, at).then_some(News::Is(false))
@@ -345,12 +345,12 @@ impl<W: Wiring> Output<W> {
                 None
             }
             Step::Failed(cause) => {
-                // It may have been carried out all the same, and must not stay on by that.
+                // It may have been carried out all the same, and must not stay on.
                 if self.desired == Desired::On || self.pulse_to_end().is_some() {
                     let was_on = self.desired == Desired::On;
                     self.off();
                     if was_on {
-                        // The gateway counts it as on, so that it is off is news, also if it was off before.
+                        // The gateway counts it as on, so it is to be reported as off, also if it was off before.
                         self.state = None;
                     }
                 }

@@ -1,4 +1,4 @@
-//! One portal at work: what its devices show and what its output does in, reports and alarms out. One task, one select.
+//! The task of one portal: it takes the events of its devices and the news of its output, and sends reports and alarms to the gateway.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ struct Slot {
     reader: Reader,
     /// It was ordered to take the next card.
     accepting: bool,
-    /// It was found empty then, which was not reported yet.
+    /// When it was found empty, if that was not reported yet.
     empty_since: Option<Instant>,
 }
 
@@ -109,7 +109,7 @@ impl<W: Wiring> Portal<W> {
     }
 
     fn output_is(&mut self, on: bool) {
-        // What is drawn now is another reading, also if it is the same: a relay that sticks draws as before.
+        // The next meter reading is reported even if it is unchanged: a relay that sticks draws as before.
         self.meter.iter_mut().for_each(Meter::report_again);
         self.report(PortalReport { relay: Some(on), ..PortalReport::default() });
     }
@@ -210,15 +210,15 @@ impl<W: Wiring> Portal<W> {
         }
     }
 
-    /// Only a power box keeps a card.
+    /// Reports whether a slot holds a card. Only a power box has slots that hold cards.
     fn occupied(&mut self, report: PortalReport) {
         if self.kind == PortalKind::PowerBox {
             self.report(report);
         }
     }
 
-    /// Reports which slots were found empty, once every reader was read or cannot be: the gateway may remember a card and not in which
-    /// slot, so one empty slot is no news as long as another may hold that card.
+    /// Reports the slots that were found empty, once every reader was read or is offline. The gateway may know of a card without its slot,
+    /// so one empty slot proves nothing as long as another slot may hold that card.
     fn report_empty(&mut self) {
         let is_unsure = |slot: &Slot| {
             let state = self.sources.get(slot.source).map(|(_, state)| state);
@@ -267,7 +267,7 @@ impl<W: Wiring> Portal<W> {
         self.report_online();
     }
 
-    /// A portal is online when all its devices answer and its readers were read: from then on a new card is seen as new.
+    /// A portal is online when all its devices answer and its readers were read: from then on a new card is recognised as new.
     fn report_online(&mut self) {
         let cause = self.sources.iter().find_map(|(_, state)| match state {
             SourceState::Offline { cause } => Some(cause.clone()),
@@ -291,7 +291,7 @@ impl<W: Wiring> Portal<W> {
         let was_away = self.online.replace(online) == Some(false) && online;
         self.report(PortalReport { online: Some(online), cause, output_online, ..PortalReport::default() });
         if was_away {
-            // The gateway remembers who was in it, and waits for a report of who is.
+            // The gateway keeps the card that it knew and waits for a report of the one that is there now.
             self.slots.iter_mut().for_each(|slot| slot.reader.report_again());
         }
     }

@@ -1,4 +1,4 @@
-//! What a reader shows over time: a card came, was there already, left. Pure: the time is handed in.
+//! What the readings of a reader mean: a card came, was there already, left. Pure: the time is given.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use crate::access::input::Presented;
 use crate::access::portal::Direction;
 
-/// What a latch or counter shows after it was not read for longer than this may be of a card shown long ago: it opens nothing.
-/// Milliseconds.
+/// Longest time between two readings of a latch or counter, in milliseconds. After a longer one the card that it shows may have been
+/// presented long ago, and opens nothing.
 pub const STALE_MS: u64 = 1500;
-/// The same for a reader that shows the card as long as it is there: what it shows is there now, but not when it came.
+/// The same for a reader that shows the card as long as it is there: the card is there now, and when it came is not known.
 pub const LEVEL_STALE_MS: u64 = 5000;
 
 /// How a reader shows cards.
@@ -37,7 +37,7 @@ pub struct ReaderTraits {
     pub kind: ReaderKind,
     /// How long a card must not be shown before it counts as gone, in milliseconds.
     pub gone_ms: u32,
-    /// Which way one passes who presents a card here.
+    /// The direction in which a person passes after presenting a card here.
     pub direction: Option<Direction>,
 }
 
@@ -80,17 +80,17 @@ pub enum CardEvent {
 enum Place {
     Empty,
     Holds(Presented),
-    /// Not shown since then. No card: whether one is there is not known yet.
+    /// Not shown since that moment. Without a card: it is not known yet whether one is there.
     Leaving(Option<Presented>, Instant),
 }
 
-/// The memory of one reader.
+/// The state of one reader between its readings.
 #[derive(Debug)]
 pub struct Reader {
     traits: ReaderTraits,
     last_read: Option<Instant>,
     place: Place,
-    /// A card was shown, and that it was accepted is not confirmed.
+    /// A card was shown and is to be accepted.
     accept_due: bool,
     accepted_at: Option<Instant>,
     count: Option<i64>,
@@ -115,13 +115,13 @@ impl Reader {
         }
     }
 
-    /// Which way one passes who presents a card here.
+    /// The direction in which a person passes after presenting a card here.
     #[must_use]
     pub fn direction(&self) -> Option<Direction> {
         self.traits.direction
     }
 
-    /// How it is to be ordered to take the next card, if it is.
+    /// The order to take the next card, if one is due.
     #[must_use]
     pub fn accept(&self) -> Option<Accept> {
         match self.traits.kind {
@@ -133,7 +133,7 @@ impl Reader {
         }
     }
 
-    /// That it takes the next card was confirmed at `at`.
+    /// The order to take the next card was confirmed at `at`.
     pub fn accepted(&mut self, at: Instant) {
         self.accept_due = false;
         self.accepted_at = Some(at);
@@ -142,7 +142,7 @@ impl Reader {
         }
     }
 
-    /// Its device fell silent: what it shows next may be old, and counts as if it were first read.
+    /// Its device fell silent: the next reading may be old, and counts as the first one.
     pub fn lost(&mut self) {
         self.last_read = None;
         self.place = Place::Empty;

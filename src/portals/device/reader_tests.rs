@@ -1,4 +1,4 @@
-//! What a reader's readings come to, one after another.
+//! The events that the readings of a reader give, one after another.
 
 use super::CardEvent::{Empty, Exchanged, Left, Missed, Presented as Came, There};
 use super::*;

@@ -1,4 +1,4 @@
-//! A portal on wiring in memory: what it makes of orders, of what its device does, and of what its readers show. Time is paused.
+//! A portal on wiring in memory: its reaction to orders, to its device and to the readings of its readers. Time is paused.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -259,7 +259,7 @@ async fn an_output_that_does_not_go_off_is_an_alarm_and_what_waits_for_it_fails_
     rig.cut().await;
     rig.energise().await;
     let (kind, detail) = rig.alarm().await;
-    assert!(kind == AlarmKind::PortalOffline && detail.contains("could not be switched off before"), "{detail}");
+    assert!(kind == AlarmKind::PortalOffline && detail.contains("could not be switched off first"), "{detail}");
     assert_eq!(rig.alarm().await.0, AlarmKind::UnconfirmedRevocation);
     rig.wiring.with(|device| device.stuck = false);
     assert!(!rig.report(|r| r.relay).await);

@@ -1,4 +1,4 @@
-//! A portal from its parts: its devices each once, what each of their registers means to it, and the polls that it needs.
+//! Puts a portal together: each of its devices once, a decoder for its registers, and the polls that it needs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::config::{self as wired, Part};
 /// Events under way to one portal. A poll waits when it is full, so a slow portal slows only its own devices.
 const EVENTS_MAX: usize = 64;
 
-/// The lines by id, each with the turns of its outputs.
+/// The lines by id, each with the pauses between its outputs.
 pub(super) type Lines = HashMap<String, (Bus, Arc<Stagger>)>;
 
 /// A portal that can be run, the ends of its events, and the units whose states are to be passed on to it.
@@ -45,7 +45,7 @@ struct Sources<'l> {
 }
 
 impl Sources<'_> {
-    /// The number of a part's device, and what is known of its registers.
+    /// The number of a part's device, and its decoder.
     fn of(&mut self, part: &Part) -> Option<(usize, &mut Decoder)> {
         let (bus, _) = self.lines.get(&part.bus)?;
         let known = self.found.iter().position(|(device, _)| device.bus.id() == bus.id() && device.unit == part.unit);
@@ -138,7 +138,7 @@ pub(super) fn assemble(
     Some(Assembled { portal: Portal::new(parts, inbox.clone()), events, received, units })
 }
 
-/// The contacts of reader, output and inputs, each once. Two gates may share a turnstile: each has those that pass its own way.
+/// The contacts of reader, output and inputs, each once. Two gates may share a turnstile: each has the contacts of its own direction.
 fn contacts(
     portal: &access::portal::Portal,
     parts: &wired::Parts,

@@ -1,8 +1,8 @@
 //! From an order to the bytes of a line: the request of the device's profile, the queue, and when it may be sent.
 //!
 //! [`ModbusWiring`] is a portal's way in, [`Bus`] the handle of one physical line, [`open`] its task. The task owns the line and is
-//! the only one to send on it. It sends a request twice only when the first one reached nobody; whoever asked knows whether more is
-//! safe. What an answer, or none, means for the request, its unit and the line is in `exchange`.
+//! the only one to send on it. It sends a request twice only when the first one reached no device; whether a further try is safe is the
+//! caller's decision. What follows from an answer, or its absence, for the request, its unit and the line is in `exchange`.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -130,16 +130,16 @@ impl Wiring for ModbusWiring {
     }
 }
 
-/// What a request brought, and when.
+/// The reply to a request and when it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// What.
+    /// The reply.
     pub reply: Reply,
     /// When it arrived.
     pub at: Instant,
 }
 
-/// Why a request brought nothing.
+/// Why a request has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BusError {
     /// The device answered with an exception; nothing was done.
@@ -197,7 +197,7 @@ impl Bus {
     /// Asks `unit`; nothing is sent after `deadline`. Dropping the future withdraws a request that was not sent yet.
     ///
     /// # Errors
-    /// [`BusError`] reports whether the request may have been carried out.
+    /// [`BusError`] says whether the request may have been carried out.
     pub async fn call(
         &self,
         unit: u8,
@@ -265,7 +265,7 @@ pub(super) struct Sent {
     /// When it was taken from the queue, and when it was sent.
     pub(super) begun: Instant,
     pub(super) asked: Instant,
-    /// How long its answer is waited for, and how long it may take by the profile beside the time of the bytes.
+    /// How long its answer is waited for, and how long the profile allows it to take beside the time of the bytes.
     pub(super) limit: Duration,
     pub(super) full: Duration,
     pub(super) on_the_wire: Duration,
@@ -327,7 +327,7 @@ impl Task {
         let on_the_wire = self.connection.baud().map_or(Duration::ZERO, |baud| takes(&job.request, baud));
         let Some(line) = &mut self.connection.line else {
             match self.connection.open(begun).await {
-                // Opening took time: what is most urgent now may be another request.
+                // Opening took time, and another request may be more urgent now.
                 Ok(was_down) => {
                     if was_down {
                         self.health.line_up();
@@ -346,7 +346,7 @@ impl Task {
                 Some(cause) => self.line_down(job, cause),
             };
         }
-        // The line may have taken its time to fall silent, and what opens may not open late.
+        // The line may have been slow to fall silent, and nothing may open late.
         if job.is_late(Instant::now()) {
             return self.expired(job);
         }
@@ -372,7 +372,7 @@ impl Task {
 
     pub(super) fn end(&self, job: Job, outcome: Outcome, took: Duration, result: Result<Answer, BusError>) {
         self.observer.request(self.connection.id(), outcome, took);
-        // Whoever asked may have turned to something else.
+        // The caller may not wait any more.
         drop(job.answer.send(result));
     }
 }

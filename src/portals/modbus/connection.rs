@@ -82,7 +82,7 @@ impl Connection {
         self.spec.line.baud()
     }
 
-    /// Opens the line. Reports whether it was down before: a connection that was only dropped after a time-out changes nothing for any
+    /// Opens the line. Returns whether it was down before: a connection that was only dropped after a time-out changes nothing for any
     /// unit.
     ///
     /// # Errors
@@ -114,11 +114,11 @@ impl Connection {
         Ok(line)
     }
 
-    /// Nobody can be asked before the wait is over, which doubles until somebody answers. Gives the cause.
+    /// No unit can be asked before the wait is over, which doubles until a unit answers. Returns the cause.
     fn down(&mut self, why: &str) -> String {
         let cause = format!("no line to `{}`: {why}", self.spec.line);
         if self.last_cause != cause {
-            tracing::warn!(bus = %self.spec.id, error = cause, "nobody on the line can be asked");
+            tracing::warn!(bus = %self.spec.id, error = cause, "no unit on the line can be asked");
         }
         self.last_cause.clone_from(&cause);
         self.reopen_at = Instant::now() + self.reopen_wait;
@@ -126,8 +126,8 @@ impl Connection {
         cause
     }
 
-    /// Nothing was sent, so the request may wait for the line; but a line on which nobody ever answered, or that does not fall silent
-    /// again, is down. Gives why, then.
+    /// Nothing was sent, so the request may wait for the line. But a line on which no unit ever answered, or that does not fall silent
+    /// again, is down: then this returns the cause.
     pub(super) async fn not_ready(&mut self, why: NotReady) -> Option<String> {
         let was_used = self.answers > 0;
         let cause = match why {
@@ -163,9 +163,8 @@ impl Connection {
     }
 
     /// After any failure nothing on the line can be trusted: a connection is dropped, a serial line is kept quiet for as long
-    /// as the slowest device may still answer. Not so after a unit that was offline has been silent once more, however long it was
-    /// waited for: should its answer come late, it bears that unit's number, nobody asks that unit meanwhile, and the others need the
-    /// line.
+    /// as the slowest device may still answer. It is not kept quiet after a unit that was offline did not answer again: a late answer bears
+    /// that unit's number, the unit is not asked meanwhile, and the others need the line.
     pub(super) async fn poisoned(&mut self, after: After) {
         self.failures = self.failures.saturating_add(1);
         let slowest = self.slowest;
@@ -187,7 +186,7 @@ impl Connection {
         }
     }
 
-    /// Somebody answered.
+    /// A unit answered.
     pub(super) fn works(&mut self) {
         self.failures = 0;
         self.answers = self.answers.saturating_add(1);
@@ -197,7 +196,7 @@ impl Connection {
         }
     }
 
-    /// Whether somebody answered on this connection.
+    /// Whether a unit answered on this connection.
     pub(super) fn was_used(&self) -> bool {
         self.answers > 0
     }

@@ -1,5 +1,5 @@
-//! What the result of an exchange means: for whoever asked, for the health of the unit, for late replies, and for the line, which is
-//! out of step after an error and is settled or opened again before the next request.
+//! What follows from the result of an exchange: for the caller, for the health of the unit, for late replies, and for the line, which is
+//! out of step after an error and is kept quiet or opened again before the next request.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Task {
         let (cause, outcome, after) = match result {
             Some(Ok(_)) if serial && self.late.may_be_earlier(job.unit, &job.request, asked) => {
                 self.answered(&job, took);
-                // Its own may come yet.
+                // The confirmation of this write may still come.
                 self.connection.poisoned(After::Nonsense).await;
                 self.note_late();
                 let cause = "its confirmation may be that of an earlier write".to_owned();
@@ -49,7 +49,7 @@ impl Task {
                 self.refused(&job, exception, took);
                 return self.end(job, Outcome::Refused, took, Err(BusError::Refused(exception)));
             }
-            // The connection was closed while the request was on its way, and nobody is harmed by a second read.
+            // The connection was closed while the request was on its way, and a second read does no harm.
             Some(Err(LineError::Ended(_))) if !job.request.is_write() && self.connection.was_used() => {
                 self.connection.closed_by_peer();
                 return self.put_back(job);
@@ -62,7 +62,7 @@ impl Task {
                 let received = self.connection.line.as_ref().map(Line::received).unwrap_or_default();
                 let whole = job.request.reply_bytes() + 3;
                 let after = match &received {
-                    // An answer came, and it is spoilt: none is outstanding.
+                    // An answer came, although it is spoilt: none is outstanding.
                     Received::Bytes(bytes, _) if serial && *bytes >= whole => After::Nonsense,
                     _ if was_offline => After::Probe,
                     _ => After::Silence,
@@ -83,8 +83,8 @@ impl Task {
         self.end(job, outcome, took, Err(BusError::Unknown(cause)));
     }
 
-    /// A write came back once, on a line of which is not known whether its adapter returns what is sent. A read decides: its echo
-    /// comes before its answer, and without one what came back was the confirmation.
+    /// A write came back once, and it is not known yet whether the adapter returns what is sent. A read shows it: an echo comes before its
+    /// answer, and if there is none, what came back was the confirmation of the write.
     async fn is_confirmed(&mut self, job: &Job, limit: Duration) -> bool {
         let Some(line) = &mut self.connection.line else { return false };
         let space = if job.request.function() == 5 { Space::Coil } else { Space::Holding };

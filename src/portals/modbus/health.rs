@@ -13,23 +13,23 @@ use crate::portals::device::SourceState;
 
 /// Time-outs in a row after which a unit is offline.
 pub const OFFLINE_AFTER: u32 = 3;
-/// Exceptions in a row, without another answer between them, after which a unit is offline: it answers, and is of no use.
+/// Exceptions in a row, without another answer between them, after which a unit counts as offline: it answers, but with nothing usable.
 pub const EXCEPTIONS_TO_OFFLINE: u32 = 10;
-/// Exceptions of one unit that are remembered as logged; what comes beyond is logged each time.
+/// Exceptions of one unit that are remembered as logged; a further one is logged each time.
 const LOGGED_MAX: usize = 256;
 /// First wait before an offline unit is tried again, in milliseconds.
 pub const PROBE_MS_MIN: u64 = 1000;
 /// Longest wait before an offline unit is tried again, in milliseconds.
 pub const PROBE_MS_MAX: u64 = 30_000;
-/// Share of the line's time that offline units may cost, in percent.
+/// Share of the line's time that offline units may take, in percent.
 pub const SILENT_SHARE_PERCENT: u32 = 10;
 /// Time saved up for offline units at most, in milliseconds.
 const SAVED_MS_MAX: i64 = 100;
 /// How long an offline unit is waited for when it is tried, in milliseconds beside the time of the bytes; longer if it was ever seen
 /// to need longer.
 pub const PROBE_REPLY_MS: u64 = 50;
-/// After a wait of so many milliseconds an offline unit is waited for as long as its profile reports: one that takes its time is to be
-/// back within 30 s too. It costs the others little, because nothing is kept quiet after it.
+/// Wait in milliseconds from which on an offline unit is given the whole time that its profile allows when it is tried: a slow unit is to
+/// be back within 30 s too. That costs the others little, because the line is not kept quiet after it.
 pub const PROBE_WHOLE_MS: u64 = 8_000;
 
 struct Unit {
@@ -118,8 +118,8 @@ impl Health {
         if priority >= Priority::Card && is_offline() { Priority::Probe } else { priority }
     }
 
-    /// `unit` is not polled before `until`, whatever else reports when it is asked again. One that is offline rests for longer after each
-    /// poll by itself, and what must go off does not put its polls off.
+    /// `unit` is not polled before `until`, even if another wait ends earlier. A unit that is offline waits longer after each poll anyway,
+    /// and switching off does not delay its polls.
     pub(super) fn rest(&mut self, unit: u8, until: Instant) {
         if let Some(unit) = self.units.get_mut(&unit).filter(|unit| unit.offline_cause().is_none()) {
             unit.next_probe = unit.next_probe.max(until);
@@ -137,11 +137,11 @@ impl Health {
         }
         let unit = self.units.get_mut(&unit)?;
         let Some(cause) = unit.offline_cause() else {
-            // One that did not answer leaves the line to the others for a moment, unless something must be switched.
+            // A unit that did not answer is not polled for a moment, so that the others have the line. Its outputs are still switched.
             let rests = unit.failures > 0 && priority >= Priority::Card && now < unit.next_probe;
             return rests.then(|| "it did not answer just now".to_owned());
         };
-        // What must go off is tried at once, and then as often as the silent units' share of the line allows.
+        // Switching off is tried at once, and then as often as the share of the offline units allows.
         let cut = priority == Priority::Cut;
         let may = (cut && !unit.cut_tried) || (self.saved_ms > 0 && (cut || now >= unit.next_probe));
         (!may).then_some(cause)
@@ -195,7 +195,7 @@ impl Health {
         self.silent(id, cause, took, now).then_some(false)
     }
 
-    /// `unit` was busy, which is an answer and shows nothing of its use.
+    /// `unit` answered that it is busy. That is an answer, and does not count among the exceptions in a row.
     pub(super) fn busy(&mut self, unit: u8, took: Duration) -> bool {
         self.units.get_mut(&unit).is_some_and(|unit| unit.online(took))
     }
@@ -213,7 +213,7 @@ impl Health {
         if was_offline {
             self.saved_ms = self.saved_ms.saturating_sub(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
         }
-        // What must go off is tried in between, and does not put the others off.
+        // Switching off is tried in between, and does not delay the polls.
         if !was_offline || now >= unit.next_probe {
             if was_offline {
                 unit.wait = (unit.wait * 2).min(Duration::from_millis(PROBE_MS_MAX));
@@ -239,8 +239,8 @@ impl Health {
         }
     }
 
-    /// The line is up again after it was down: whoever answered before it fell may be asked at once. Dead units keep their waits and
-    /// what they have had of the line's time; only what must go off is tried at once with them too.
+    /// The line is up again after it was down: units that answered before are asked at once. Units that were offline before keep their waits
+    /// and have used up their share of the line; only switching off is tried at once with them too.
     pub(super) fn line_up(&mut self) {
         for unit in self.units.values_mut() {
             unit.cut_tried = false;

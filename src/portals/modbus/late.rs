@@ -1,4 +1,4 @@
-//! Late replies: whose they are, and how late.
+//! Late replies: which request they answer, and how late they are.
 //!
 //! A serial line has no number that ties a reply to its request. So a unit with an outstanding reply is not polled again before
 //! [`LATE_MS_MIN`] is over, and what comes meanwhile is dropped. A write is confirmed with its value and waits for nothing; a
@@ -26,7 +26,7 @@ struct Outstanding {
     asked: Instant,
     /// The time that the bytes of request and answer take.
     on_the_wire: Duration,
-    /// How long it was to be waited for beside that.
+    /// How long the answer may take beside that.
     given: Duration,
 }
 
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(late(&mut replies, 50, 350).map(|late| late.is_news), Some(false));
         assert_eq!(late(&mut replies, 109, 350).map(|late| late.is_news), Some(false));
         assert_eq!(late(&mut replies, 170, 350).map(|late| late.is_news), Some(true));
-        // A dead unit is waited for shortly: an answer after that was in time.
+        // An offline unit is waited for only briefly: an answer after that is not late.
         assert_eq!(late(&mut replies, 300, 205), None);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The crate writes and reads through a tap of ours, which sends the request's bytes, notes until when they are on the wire, and gives
 //! the crate its answer once it was [`received`](super::received). Owns the silence before a request and the check that the response
-//! answers it. It never retries and knows no queue: after an error its caller calls [`Line::settle`] or drops the line before the next
+//! answers it. It never retries and has no queue: after an error the caller calls [`Line::settle`] or drops the line before the next
 //! exchange.
 
 use std::fmt;
@@ -244,7 +244,7 @@ impl Line {
     }
 }
 
-/// What a line is made of: a connection or a serial port.
+/// What carries the bytes of a line: a connection or a serial port.
 pub(super) trait Port: AsyncRead + AsyncWrite + Send + Unpin {
     /// Drops what is not sent yet: closing a serial port waits for that, and holds up the whole program meanwhile.
     fn forget_unsent(&self) {}
@@ -262,13 +262,13 @@ impl Port for SerialStream {
 #[cfg(test)]
 impl Port for tokio::io::DuplexStream {}
 
-/// What the bytes of a line have to do with time.
+/// The timing of a line.
 #[derive(Debug)]
 enum Timing {
-    /// Nothing. The number of the next request goes on counting over reconnects, so that a late reply to a request of an earlier
-    /// connection is known as such; the crate begins at 0 with each.
+    /// None is kept. The transaction number goes on counting over reconnects, so that a late reply to a request of an earlier connection
+    /// is recognised; the crate would begin at 0 with each connection.
     Tcp { transaction: u16 },
-    /// Silence is kept after the last byte, which was or will be out on the wire then.
+    /// Silence is kept after the last byte, whose last bit is on the wire at `last_byte`.
     Rtu { baud: u32, last_byte: Instant },
 }
 

@@ -8,9 +8,9 @@
 //! | [`bus`], [`queue`] | from an order to the bytes: requests of a profile, what goes next, when it may be sent |
 //! | [`mod@line`], `serial` | one exchange by `tokio-modbus`, the bytes sent, silences |
 //! | `received` | the bytes received: noise, echo, the answer |
-//! | `exchange`, [`health`], [`late`], `connection` | what an answer or none means: which units are offline, late replies, the line opened again |
-//! | `poll`, `assembly` | registers to readings, portals from their parts |
-//! | [`server`] | the other way round: controllers poll us |
+//! | `exchange`, [`health`], [`late`], `connection` | what follows from an answer or its absence: units go offline, late replies, the line is opened again |
+//! | `poll`, `assembly` | registers decoded to readings, portals put together from their parts |
+//! | [`server`] | the reverse: controllers ask the gateway |
 
 mod assembly;
 pub mod bus;
@@ -112,7 +112,7 @@ pub fn start(
         if percent > serial::LOAD_PERCENT_MAX {
             tracing::warn!(
                 bus,
-                "its polls take {percent} % of the line at {baud} Bd: raise the speed, or make two lines of it"
+                "its polls take {percent} % of the line at {baud} Bd: raise the speed, or divide its units between two lines"
             );
         }
     }

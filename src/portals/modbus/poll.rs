@@ -1,4 +1,4 @@
-//! Reads one device again and again, and passes on what its registers mean to each portal that it is part of.
+//! Polls one device, and sends its decoded registers to each portal that it is part of.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::wire::modbus::Request;
 use super::bus::{BusError, Device};
 use super::queue::Priority;
 
-/// One portal of a poll: where its events go, as which of its sources the device counts, and what the registers mean to it.
+/// One portal of a poll: where its events go, which of its sources the device is, and the decoder of the registers.
 #[derive(Clone)]
 pub(super) struct Listener {
     pub(super) events: mpsc::Sender<Event>,
@@ -72,7 +72,7 @@ pub(super) struct Polling {
 }
 
 impl Polling {
-    /// Reads until `stop` turns true. A poll that comes late is not made up for.
+    /// Reads until `stop` turns true. A poll that comes late delays the next ones.
     pub(super) async fn run(self, first: Instant, mut stop: watch::Receiver<bool>) {
         let mut ticks = interval_at(first, self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -109,7 +109,7 @@ impl Polling {
         }
     }
 
-    /// Reads once; gives what was not answered with why.
+    /// Reads once. An error has the request that failed and the cause.
     async fn once(&self) -> Result<(Block, Instant), (&Request, BusError)> {
         let mut block = Block::default();
         let mut first = None;
@@ -133,7 +133,7 @@ pub(super) fn reader_traits(reader: &Reader) -> ReaderTraits {
     ReaderTraits { kind, gone_ms: reader.leaves_after_ms().unwrap_or(reader.gone_ms), direction: reader.direction }
 }
 
-/// What the registers of one device mean to one portal.
+/// Decodes the registers of one device for one portal.
 #[derive(Default)]
 pub(super) struct Decoder {
     /// Slots and their readers.
@@ -146,7 +146,7 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// What `block` shows. What another poll of the device reads is not in it, and shows nothing, not even that no card is there.
+    /// The readings in `block`. Registers of another poll are not in it and give no reading, not even that no card is there.
     pub(super) fn decode(&self, block: &Block) -> Vec<Reading> {
         let cards = self
             .readers

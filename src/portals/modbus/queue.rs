@@ -1,4 +1,4 @@
-//! What waits for the line, by priority: what closes before what opens, cards before contacts, meters last.
+//! The requests that wait for a line, by priority: closing before opening, cards before contacts, meters last.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ pub enum Priority {
     Cut,
     /// Switch on, release.
     Release,
-    /// Read back what was switched: it delays nobody's switching off.
+    /// Read back what was switched.
     Confirm,
     /// Look for cards.
     Card,
@@ -19,19 +19,18 @@ pub enum Priority {
     Status,
     /// Meters.
     Meter,
-    /// Whether a unit that is offline answers again, whatever it is asked for that. Nobody asks with it: what is polled of such a
-    /// unit waits there.
+    /// Polls of a unit that is offline. Callers do not use it: their polls are moved here.
     Probe,
 }
 
 impl Priority {
-    /// All, first things first.
+    /// All, the most urgent first.
     pub const ALL: [Self; 8] =
         [Self::Cut, Self::Release, Self::Confirm, Self::Card, Self::Input, Self::Status, Self::Meter, Self::Probe];
 }
 
-/// Requests that may overtake a poll of lower priority; then it has its turn, so that a line full of readers still receives
-/// its relays and contacts. What closes and what releases overtakes always.
+/// Requests that may overtake a poll of lower priority before it is sent, so that relays and contacts are read even on a line full of
+/// readers. Closing and releasing always overtake polls.
 pub const PASSED_OVER_MAX: u64 = 12;
 
 /// First by priority, then in order of arrival.
@@ -65,7 +64,7 @@ impl<T> Queue<T> {
         let waits = |lane: &VecDeque<(u64, T)>| lane.front().map(|(came, _)| *came);
         let mut at = self.lanes.iter().position(|lane| !lane.is_empty())?;
         if at >= polls {
-            // Of the polls that were superseded too often, the one that waits longest.
+            // Of the polls that were overtaken too often, the one that waits longest.
             let overdue = self.lanes.iter().enumerate().skip(polls).filter_map(|(at, lane)| Some((waits(lane)?, at)));
             let oldest = overdue.filter(|(came, _)| self.served.saturating_sub(*came) > PASSED_OVER_MAX).min();
             at = oldest.map_or(at, |(_, at)| at);
@@ -80,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_closes_goes_before_everything_that_came_earlier() {
+    fn closing_goes_before_everything_that_came_earlier() {
         let mut queue = Queue::new();
         for (n, priority) in
             [Priority::Probe, Priority::Meter, Priority::Card, Priority::Cut, Priority::Card, Priority::Release]
@@ -93,16 +92,16 @@ mod tests {
     }
 
     #[test]
-    fn a_line_full_of_readers_still_receives_its_relays_and_probes_and_never_delays_a_cut() {
-        for superseded in [Priority::Status, Priority::Probe] {
+    fn on_a_line_full_of_readers_relays_are_read_offline_units_are_probed_and_no_cut_is_delayed() {
+        for overtaken in [Priority::Status, Priority::Probe] {
             let mut queue = Queue::new();
-            queue.push(superseded, "superseded");
+            queue.push(overtaken, "overtaken");
             let mut before = 0;
             loop {
                 // Readers ask faster than the line can answer.
                 queue.push(Priority::Card, "card");
                 queue.push(Priority::Card, "card");
-                if queue.pop() == Some("superseded") {
+                if queue.pop() == Some("overtaken") {
                     break;
                 }
                 before += 1;

@@ -1,6 +1,6 @@
-//! What comes on a line: frames are found in it, noise, other units' frames and the adapter's echo are dropped, and one frame is the
-//! answer: of the unit asked, with a right checksum or the right transaction number. The rest is remembered, for the log, for late
-//! replies, and for what to do next.
+//! The bytes received on a line: frames are found among them; noise, frames of other units and the adapter's echo are dropped; and the
+//! frame of the unit asked, with a right checksum or the right transaction number, is the answer. What was dropped is kept for the log,
+//! for late replies, and for the decision what to do next.
 //!
 //! The crate delimits serial frames by length alone, takes any frame of the unit for the answer, and stays out of step after it; so it
 //! gets no more than the answer. No deadline is known here, and no PDU decoded.
@@ -13,7 +13,7 @@ use crate::wire::modbus::{MBAP_BYTES, Mbap, RtuDecoder, hex, rtu_reply_bytes};
 
 /// Unsolicited frames kept until somebody takes them; later ones are dropped.
 const UNSOLICITED_MAX: usize = 16;
-/// Bytes before an answer that are noise, and cannot be an echo of the request.
+/// Most bytes before an answer that are noise and cannot be an echo of the request.
 const NOISE_BYTES_MAX: usize = 2;
 
 /// What came since the last request was sent and is not its answer.
@@ -71,15 +71,15 @@ pub(super) struct Unsolicited {
 /// Whether a serial adapter returns what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LocalEcho {
-    /// No answer has shown it yet.
+    /// No exchange has shown it yet.
     Unknown,
     /// An answer came without an echo before it.
     Absent,
-    /// Configured, or seen.
+    /// An echo came.
     Present,
 }
 
-/// How answers belong to requests.
+/// How an answer is matched to its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Matching {
     /// By order alone, on a serial line.
@@ -187,7 +187,7 @@ impl Receiver {
         std::mem::take(&mut self.unsolicited)
     }
 
-    /// What had begun is cut off by what is sent now, or by the end.
+    /// Logs received bytes that made no frame: the next request or the end of the line cuts them off.
     pub(super) fn trace_rest(&mut self) {
         for rest in [self.decoder.clear(), std::mem::take(&mut self.partial)] {
             if !rest.is_empty() {

@@ -1,5 +1,5 @@
-//! A serial port: its settings, how it is opened, and the times of its bytes; how much of a line its polls take, so that an installer is
-//! warned of one that cannot carry them.
+//! A serial port: its settings, how it is opened, the time that its bytes take, and the share of a line that its polls take, so that an
+//! installer is warned of a line that cannot carry them.
 
 use std::io;
 use std::time::Duration;
@@ -56,7 +56,7 @@ pub(super) fn silence(baud: u32) -> Duration {
 }
 
 /// Waits until `at`, and hardly longer: the runtime's timer is late by up to a millisecond, which on a fast line is as long as the
-/// silence itself. So the last of it is slept through by a thread that has nothing else to do.
+/// silence itself. So a thread of its own sleeps through the last millisecond.
 pub(super) async fn quiet_until(at: Instant) {
     if cfg!(test) {
         // Paused time has only whole milliseconds, and no thread may sleep in it.

@@ -1,7 +1,7 @@
 //! Native MQTT portals on the local link (wire contract, section 4): requests and states in, decisions and control out.
 //!
-//! Owns: the local connection, and that nothing old opens anything on it. Refuses to own: which portals exist and what they
-//! may; a request for an unknown one goes to the gateway like any other and is answered here.
+//! Owns the local connection, and sees to it that nothing old opens anything. Which portals exist and what they may is the gateway's: a
+//! request of an unknown one goes to the gateway like any other, and its answer is published here.
 //!
 //! One task, no waiting between a request and its decision: a request is offered to the gateway, a decision is written as
 //! soon as it is ordered.
@@ -37,9 +37,9 @@ use super::device::reports::{OFFER_AGAIN_MS, Offered, Reports};
 
 /// Longest time to deliver what is left when the gateway ends, in milliseconds.
 const CLOSE_MS: u64 = 2_000;
-/// Portals remembered as offline; of more than that what opens is sent all the same. More than a gateway has.
+/// Portals that are known to be offline at most; an order to a further one is sent although it is offline. More than a gateway has.
 const PORTALS_OFFLINE_MAX: usize = 10_000;
-/// So much of the boot's name stands in the ids of our orders, in characters: enough to report one run from another.
+/// Characters of the run's name in the ids of orders: enough to distinguish one run from another.
 const BOOT_CHARS: usize = 8;
 
 /// The local link; [`NativePortals::run`] is its life.
@@ -51,7 +51,7 @@ pub struct NativePortals {
     now: WallClock,
     metrics: Arc<LinkMetrics>,
     last_order: u64,
-    /// Portals whose last report reports that they are offline.
+    /// Portals whose last state says that they are offline.
     offline: HashSet<String>,
 }
 
@@ -92,7 +92,7 @@ impl NativePortals {
     /// delivers what is left for at most 2 s, and ends.
     pub async fn run(mut self, mut orders: mpsc::Receiver<PortalOrder>) {
         loop {
-            // Also here: the pause below starts again with each message, so one busy portal would hold back the others' reports.
+            // Beside the branch below: its pause starts again with each message, so one busy portal would delay the reports of the others.
             self.reports.retry();
             tokio::select! {
                 event = self.connection.next() => self.event(event),
@@ -135,7 +135,7 @@ impl NativePortals {
                 let offered = self.reports.request(parse_request(&portal, &payload, Delivery::Live));
                 self.count(offered);
             }
-            // A retained state may be of any age; a portal sends its whole state when it receives that the gateway is online.
+            // A retained state may be of any age; a portal publishes its whole state when the gateway publishes that it is online.
             Ok(Topic::Portal(g, _, Portal::State)) if g == self.gateway && retain => {}
             Ok(Topic::Portal(g, portal, Portal::State)) if g == self.gateway => self.state(portal, &payload),
             Ok(Topic::Portal(..) | Topic::Campus(_) | Topic::Down(..) | Topic::Up(..) | Topic::GatewayState(_))
@@ -167,7 +167,7 @@ impl NativePortals {
         if let Some(first) = report.malformed.first() {
             let fields = report.malformed.len();
             self.metrics.malformed_fields.fetch_add(u64::try_from(fields).unwrap_or(u64::MAX), Relaxed);
-            debug!(link = "local", portal, fields, "part of a state is left out: {first}");
+            debug!(link = "local", portal, fields, "part of a portal's state is ignored: {first}");
         }
         match report.online {
             Some(false) if self.offline.len() < PORTALS_OFFLINE_MAX => {
@@ -241,8 +241,8 @@ impl NativePortals {
         }
     }
 
-    /// Publishes a control order. What opens is not sent to a portal known to be offline: its broker may keep it and deliver it later.
-    /// The engine sends the mode again when the portal is back.
+    /// Publishes a control order. An order that opens is not sent to a portal that is known to be offline: the broker may keep it and
+    /// deliver it later. The engine sends the mode again when the portal is back.
     fn control(&mut self, portal: &str, action: Action, hold_ms: Option<u32>, reason: &str, retention: Retention) {
         if action.opens() && self.offline.contains(portal) {
             if let Retention::Newest(key) = &retention {
@@ -279,7 +279,7 @@ impl NativePortals {
     }
 }
 
-/// What opens or energises leaves while the decision behind it counts, or never.
+/// An order that opens or energises is sent while its decision is valid, or never.
 fn at_once() -> Retention {
     Retention::Until(Instant::now() + Duration::from_millis(DECISION_TTL_MS))
 }

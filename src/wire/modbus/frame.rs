@@ -1,5 +1,5 @@
-//! What stands around a PDU: unit and checksum on a serial line, the MBAP header over TCP; and the frames among the bytes of a
-//! serial line.
+//! Frames: a PDU with unit and checksum on a serial line, or behind the MBAP header over TCP; and how frames are found among the bytes of
+//! a serial line.
 //!
 //! Own code, because the crate keeps its framing private, delimits serial frames by length alone and gives up after twenty bytes
 //! of noise.
@@ -33,7 +33,7 @@ pub fn rtu_open(frame: &[u8]) -> Option<(u8, &[u8])> {
     (!pdu.is_empty() && crc == CRC.checksum(body).to_le_bytes()).then_some((*unit, pdu))
 }
 
-/// How long the request that begins with these bytes is on a serial line, in bytes; `None`: more bytes are needed to report, or the
+/// How long the request that begins with these bytes is on a serial line, in bytes; `None`: more bytes are needed, or the
 /// function is not known.
 #[must_use]
 pub fn rtu_request_bytes(bytes: &[u8]) -> Option<usize> {
@@ -58,12 +58,12 @@ pub fn rtu_reply_bytes(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Finds the frames of a serial line by length and checksum, wherever they begin. It needs no silence between frames: adapters
-/// deliver bytes in pieces and late, so silence seen by a program reports nothing about the line. A frame is found with its last
+/// deliver bytes in pieces and late, so silence that a program measures says nothing about the line. A frame is found with its last
 /// byte, noise before it or the beginning of another frame does not hide it, and each length is tried once.
 #[derive(Debug, Default)]
 pub struct RtuDecoder {
     bytes: Vec<u8>,
-    /// Frames that end before this one are no frames.
+    /// No frame ends before this byte.
     searched: usize,
 }
 
@@ -73,8 +73,8 @@ impl RtuDecoder {
         self.bytes.extend(bytes);
     }
 
-    /// The next frame, with the bytes before it that belong to none. `fits` reports whether so many bytes can be one: a length that
-    /// a frame beginning like this may have.
+    /// The next frame, with the bytes before it that belong to none. `fits` returns whether these bytes have
+    /// a length that a frame with this beginning may have.
     pub fn next(&mut self, fits: impl Fn(&[u8]) -> bool) -> Option<(Vec<u8>, Vec<u8>)> {
         while self.searched < self.bytes.len() {
             self.searched += 1;
@@ -114,7 +114,7 @@ impl RtuDecoder {
         &self.bytes
     }
 
-    /// Takes the bytes that are no frame so far away.
+    /// Removes the bytes that are no frame so far, and returns them.
     pub fn clear(&mut self) -> Vec<u8> {
         self.searched = 0;
         std::mem::take(&mut self.bytes)

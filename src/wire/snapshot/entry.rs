@@ -1,4 +1,4 @@
-//! One entry of a snapshot: read by the fields that are there, and written.
+//! One entry of a snapshot, read and written. The fields that an entry has show what it is about.
 
 use std::num::NonZeroU32;
 
@@ -17,7 +17,7 @@ use crate::access::snapshot::{EnrolmentEntry, SnapshotEntry, StandingEntry};
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct RevisionBody(NonZeroU32, u64, u32);
 
-/// Flags with the revisions that last wrote them. One that is misspelt would be a revocation lost, so an unknown one is refused.
+/// Flags with the revisions that last wrote them. A misspelt flag would be a lost revocation, so an unknown one is refused.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FlagsBody {
@@ -31,7 +31,7 @@ struct FlagsBody {
     cancelled: Option<RevisionBody>,
 }
 
-/// One entry: the fields that are there show of what.
+/// One entry; each kind of entry has some of these fields.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct EntryBody {

@@ -1,4 +1,4 @@
-//! The bytes between controllers and portal sessions: TCP connections and a serial line. No bytes end it.
+//! The bytes between controllers and portal sessions, over TCP connections and on a serial line. No byte sequence ends the server.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,11 +23,11 @@ pub const IDLE_MS_MAX: u64 = 60_000;
 const FRAME_MS_MAX: u64 = 5000;
 /// Silence that ends a frame of an unknown function on a serial line, in milliseconds. Adapters hold bytes back for up to 16.
 const GAP_MS: u64 = 40;
-/// Longest wait for one read, in milliseconds; then it is read again.
+/// Longest wait for one read where no silence is to be found, in milliseconds; then the port is read again.
 const FOREVER_MS: u64 = 3_600_000;
 /// How long after a reply the same bytes are the adapter's echo of it, in milliseconds.
 const ECHO_MS: u64 = 100;
-/// Bytes behind a request that are the noise of a transmitter switching off, and no next request.
+/// Most bytes behind a request that are the noise of a transmitter that switches off, and not the next request.
 const NOISE_BYTES: usize = 1;
 
 /// The portals by unit id.

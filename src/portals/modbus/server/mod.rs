@@ -1,9 +1,9 @@
 //! Portals whose controllers ask the gateway: one unit id a portal, over TCP or on a serial line (wire contract, section 5).
 //!
-//! Framing and limits are own code, because this side faces a network and the crate's server cannot be made safe: an error of
-//! `accept` ends it, its serial server takes only its own port type, answers every unit and loses step for good after noise. Here
-//! are a list of who may connect, a limit of connections, an idle time, and no byte sequence that ends the task; the crate decodes
-//! the requests.
+//! Framing and limits are own code, because this side faces a network and the server of `tokio-modbus` cannot be made safe: an error of
+//! `accept` ends it; its serial server takes only its own port type, answers every unit and does not resynchronise after noise. This
+//! server has a list of who may connect, a limit of connections and an idle time, and no byte sequence ends it. The crate decodes the
+//! requests.
 
 mod frames;
 mod session;
@@ -135,11 +135,11 @@ async fn accept(listener: TcpListener, sessions: Sessions, allow: Vec<IpNet>, mu
             }
         };
         if !allowed(&allow, peer.ip()) {
-            tracing::warn!(bus = SERVER_BUS, %peer, "not in `modbus_server.allow`: closed");
+            tracing::warn!(bus = SERVER_BUS, %peer, "the connection is closed: add its address to `modbus_server.allow` if it is a controller");
             continue;
         }
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::warn!(bus = SERVER_BUS, %peer, "{CONNECTIONS_MAX} controllers are connected: closed");
+            tracing::warn!(bus = SERVER_BUS, %peer, "the connection is closed: {CONNECTIONS_MAX} are open already, which is the limit");
             continue;
         };
         let sessions = Arc::clone(&sessions);

@@ -1,6 +1,6 @@
-//! One portal as its controller sees it: the registers, the request under way, the desired output.
+//! One portal whose controller asks the gateway: its registers, the request under way, the desired output.
 //!
-//! Owns what a request does and how long it may take; `frames` owns the bytes that carry it.
+//! Owns what a request does and how long it may take; the bytes that carry it are in `frames`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ pub const DECISION_MS: u64 = 500;
 pub const REPEAT_MS: u64 = 3_000;
 /// How long a controller may be silent before its portal is offline, in milliseconds.
 pub const CONTROLLER_SILENT_MS: u64 = 30_000;
-/// How long a gate or door is opened when the grant does not report, in milliseconds.
+/// How long a gate or door is opened when the grant names no time, in milliseconds.
 const HOLD_MS_DEFAULT: u32 = 3000;
 /// The gateway's inbox is full: the controller retries (Modbus application protocol 1.1b3, 7).
 const BUSY: Exception = Exception(6);
@@ -59,7 +59,7 @@ struct State {
     /// The grant that keeps a power box on.
     energised: Option<Grant>,
     requests: u64,
-    /// Requests without a decision yet, each with whoever waits for it.
+    /// Requests without a decision yet, each with the sender that wakes its task.
     waiting: HashMap<String, (CardQuestion, oneshot::Sender<()>)>,
     last_request: Option<Instant>,
     online: bool,
@@ -81,7 +81,7 @@ impl PortalSession {
         match order {
             PortalOrder::Answer { id, decision, delay_ms, .. } => {
                 // Without a waiting request the answer is late, and a late grant opens nothing. The grant is carried out here, in
-                // the order of the orders: left to whoever waits, it could follow a cut that was ordered after it.
+                // the order of the orders: done by the task that waits, it could follow a cut that was ordered after it.
                 let Some((asked, waiting)) = id.and_then(|id| state.waiting.remove(&id)) else { return };
                 let counter = asked.counter;
                 state.answer.decide(counter, &decision);
@@ -228,7 +228,7 @@ impl PortalSession {
         if self.inbox.offer(asked) && timeout(Duration::from_millis(DECISION_MS), decided).await.is_ok() {
             return;
         }
-        // The decision may have come in this very moment.
+        // The decision may have come since the time-out.
         let mut state = self.lock();
         if state.waiting.remove(&id).is_some() {
             let error = format!("no decision within {DECISION_MS} ms");
@@ -236,7 +236,7 @@ impl PortalSession {
                 bus = SERVER_BUS, unit = self.unit, portal = %self.id, counter = request.counter, error, "a request is denied"
             );
             state.answer.decide(request.counter, &Decision::Deny(Reason::InternalError.into()));
-            // Nobody judged it, so a repeat is judged.
+            // The engine did not judge it, so a repeat is judged.
             state.answered = None;
         }
     }

@@ -10,7 +10,7 @@ use super::modbus::Exception;
 use crate::access::decision::Decision;
 use crate::access::id::CardUid;
 use crate::access::input::{PortalReport, Presented};
-use crate::access::portal::{Direction, Posture};
+use crate::access::portal::Direction;
 
 /// First holding register of a request.
 pub const REQUEST_START: u16 = 0;
@@ -27,7 +27,7 @@ const UID_REGISTERS: usize = 5;
 
 /// A card presented at the controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RegisterRequest {
+pub struct CardQuestion {
     /// The controller's number of the request, never 0; comes back in the answer.
     pub counter: u16,
     /// What was presented; all 00 and all FF are malformed, not an exception.
@@ -83,34 +83,24 @@ impl StateBits {
     }
 }
 
-/// What a write of registers contains.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// Holding 0–7: a request.
-    Request(RegisterRequest),
-    /// Holding 8: the state.
-    State(StateBits),
-    /// Holding 0–8 at once: the state first, then the request.
-    Both(StateBits, RegisterRequest),
-}
-
-/// What a write of `values` from holding register `start` on contains (FC 6, FC 16, the write half of FC 23).
+/// The state and the request in a write of `values` from holding register `start` on (FC 6, FC 16, the write half of FC 23). The state
+/// is reported before the request is judged.
 ///
 /// # Errors
 /// [`Exception::ILLEGAL_ADDRESS`] unless the block is 0–7, 8 or 0–8; [`Exception::ILLEGAL_VALUE`] for a counter of 0, a length
 /// other than 4, 7 or 10, anything but zeros after the UID, or a direction above 2.
-pub fn write(start: u16, values: &[u16]) -> Result<Written, Exception> {
+pub fn write(start: u16, values: &[u16]) -> Result<(Option<StateBits>, Option<CardQuestion>), Exception> {
     match (start, values) {
-        (STATE_REGISTER, [bits]) => Ok(Written::State(StateBits(*bits))),
+        (STATE_REGISTER, [bits]) => Ok((Some(StateBits(*bits)), None)),
         (REQUEST_START, [block @ .., bits]) if block.len() == REQUEST_COUNT => {
-            Ok(Written::Both(StateBits(*bits), request(block)?))
+            Ok((Some(StateBits(*bits)), Some(question(block)?)))
         }
-        (REQUEST_START, block) if block.len() == REQUEST_COUNT => Ok(Written::Request(request(block)?)),
+        (REQUEST_START, block) if block.len() == REQUEST_COUNT => Ok((None, Some(question(block)?))),
         _ => Err(Exception::ILLEGAL_ADDRESS),
     }
 }
 
-fn request(block: &[u16]) -> Result<RegisterRequest, Exception> {
+fn question(block: &[u16]) -> Result<CardQuestion, Exception> {
     let [counter, len, uid @ .., direction] = block else { return Err(Exception::ILLEGAL_ADDRESS) };
     let len = match len {
         4 | 7 | 10 => usize::from(*len),
@@ -132,10 +122,10 @@ fn request(block: &[u16]) -> Result<RegisterRequest, Exception> {
         Ok(uid) => Presented::Card(uid),
         Err(_) => Presented::Malformed(hex::encode_upper(uid)),
     };
-    Ok(RegisterRequest { counter: *counter, presented, direction })
+    Ok(CardQuestion { counter: *counter, presented, direction })
 }
 
-/// The registers that a controller writes for a request; the inverse of [`write()`]'s [`Written::Request`].
+/// The registers that a controller writes for a request; the inverse of [`write()`].
 #[must_use]
 pub fn encode_request(counter: u16, uid: CardUid, direction: Option<Direction>) -> [u16; REQUEST_COUNT] {
     let bytes = uid.as_bytes();
@@ -185,22 +175,10 @@ impl Answer {
         };
     }
 
-    /// Puts the posture in.
-    pub fn set_posture(&mut self, posture: Posture) {
-        self.posture = posture.code();
-    }
-
     /// Input registers 0–6.
     #[must_use]
     pub fn encode(&self) -> [u16; ANSWER_COUNT] {
         [self.counter, self.decision, self.reason, self.hold_100ms, self.output, self.posture, self.heartbeat]
-    }
-
-    /// The answer in input registers 0–6, for the controller's side.
-    #[must_use]
-    pub fn decode(registers: [u16; ANSWER_COUNT]) -> Self {
-        let [counter, decision, reason, hold_100ms, output, posture, heartbeat] = registers;
-        Self { counter, decision, reason, hold_100ms, output, posture, heartbeat }
     }
 
     /// Input registers `start` to `start + count - 1` (FC 4).
@@ -239,21 +217,19 @@ mod tests {
 
     use super::*;
     use crate::access::decision::{Denial, Reason};
+    use crate::access::portal::Posture;
 
     #[test]
     fn a_request_is_read_from_its_registers() {
         let four = [7, 4, 0x1EA6, 0x8671, 0, 0, 0, 1];
-        let request = |text: &str, direction| RegisterRequest {
-            counter: 7,
-            presented: Presented::Card(text.parse().unwrap()),
-            direction,
-        };
-        assert_eq!(write(0, &four), Ok(Written::Request(request("1EA68671", Some(Direction::In)))));
+        let card = |text: &str| Presented::Card(text.parse().unwrap());
+        let question = |presented, direction| Some(CardQuestion { counter: 7, presented, direction });
+        assert_eq!(write(0, &four), Ok((None, question(card("1EA68671"), Some(Direction::In)))));
         let seven = [7, 7, 0x04A1, 0xB2C3, 0xD4E5, 0xF600, 0, 0, 0x21];
-        assert_eq!(write(0, &seven), Ok(Written::Both(StateBits(0x21), request("04A1B2C3D4E5F6", None))));
-        assert_eq!(write(8, &[5]), Ok(Written::State(StateBits(5))));
-        let blank = write(0, &[7, 4, 0, 0, 0, 0, 0, 0]).unwrap();
-        assert!(matches!(blank, Written::Request(r) if r.presented == Presented::Malformed("00000000".into())));
+        assert_eq!(write(0, &seven), Ok((Some(StateBits(0x21)), question(card("04A1B2C3D4E5F6"), None))));
+        assert_eq!(write(8, &[5]), Ok((Some(StateBits(5)), None)));
+        let blank = write(0, &[7, 4, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(blank, Ok((None, question(Presented::Malformed("00000000".into()), None))));
     }
 
     #[test]
@@ -279,23 +255,12 @@ mod tests {
 
     #[test]
     fn the_answer_is_read_directly_and_in_the_mirror() {
-        let mut answer = Answer { output: 1, heartbeat: 9, ..Answer::default() };
+        let mut answer = Answer { output: 1, posture: Posture::Lockdown.code(), heartbeat: 9, ..Answer::default() };
         answer.decide(7, &Decision::Deny(Denial::from(Reason::Lost)));
-        answer.set_posture(Posture::Lockdown);
         assert_eq!(answer.read_input(0, 7), Ok(vec![7, 2, 26, 0, 1, 2, 9]));
         assert_eq!(answer.read_holding(16, 7), answer.read_input(0, 7));
         assert_eq!(answer.read_holding(22, 1), Ok(vec![9]));
-        assert_eq!(Answer::decode(answer.encode()), answer);
-        for outside in [
-            answer.read_input(0, 8),
-            answer.read_input(7, 1),
-            answer.read_holding(0, 1),
-            answer.read_holding(15, 2),
-            answer.read_holding(22, 2),
-            answer.read_input(u16::MAX, u16::MAX),
-        ] {
-            assert_eq!(outside, Err(Exception::ILLEGAL_ADDRESS));
-        }
+        assert_eq!(answer.read_input(u16::MAX, u16::MAX), Err(Exception::ILLEGAL_ADDRESS));
         assert_eq!(answer.read_input(0, 0), Err(Exception::ILLEGAL_VALUE));
     }
 
@@ -328,20 +293,22 @@ mod tests {
             prop_assume!(CardUid::from_bytes(&bytes[..len]).is_ok());
             let uid = CardUid::from_bytes(&bytes[..len]).unwrap();
             let read = write(0, &encode_request(counter, uid, direction));
-            prop_assert_eq!(read, Ok(Written::Request(RegisterRequest { counter, presented: Presented::Card(uid), direction })));
+            prop_assert_eq!(read, Ok((None, Some(CardQuestion { counter, presented: Presented::Card(uid), direction }))));
         }
 
         #[test]
         fn what_is_outside_the_answer_is_never_read(start in 0..40_u16, count in 0..20_u16) {
             let answer = Answer { counter: 1, heartbeat: 7, ..Answer::default() };
             let within = |first: u16| (first..first + 7).contains(&start) && count > 0 && start + count <= first + 7;
-            prop_assert_eq!(answer.read_input(start, count).is_ok(), within(0));
-            prop_assert_eq!(answer.read_holding(start, count).is_ok(), within(MIRROR_START));
+            let outside = if count == 0 { Exception::ILLEGAL_VALUE } else { Exception::ILLEGAL_ADDRESS };
+            for (read, first) in [(answer.read_input(start, count), 0), (answer.read_holding(start, count), MIRROR_START)] {
+                prop_assert_eq!(read.map(drop), if within(first) { Ok(()) } else { Err(outside) });
+            }
         }
 
         #[test]
         fn registers_that_are_a_request_are_written_again_as_they_were(values in proptest::collection::vec(0..12_u16, 8)) {
-            if let Ok(Written::Request(RegisterRequest { counter, presented: Presented::Card(uid), direction })) = write(0, &values) {
+            if let Ok((_, Some(CardQuestion { counter, presented: Presented::Card(uid), direction }))) = write(0, &values) {
                 prop_assert_eq!(encode_request(counter, uid, direction).to_vec(), values);
             }
         }

@@ -26,7 +26,7 @@ use crate::gateway::ports::{
 use crate::http::{Links, ModbusCounters, Pages, SOCKET_NAME};
 use crate::mqtt::{LinkError, LinkMetrics, WallClock};
 use crate::portals::modbus::server::ModbusServer;
-use crate::portals::modbus::{ModbusPortals, Observer, Outcome, Released};
+use crate::portals::modbus::{ModbusPortals, Observer, Released};
 use crate::portals::mqtt::NativePortals;
 use crate::store::{Integrity, Options, Recovered, Store, StoreError, StoreEvents, cannot_be_written};
 use crate::uplink::{Uplink, UplinkSpec};
@@ -331,8 +331,8 @@ fn store_options(config: &Site) -> Options {
 struct ModbusObserver(ModbusCounters);
 
 impl Observer for ModbusObserver {
-    fn request(&self, bus: &str, outcome: Outcome, took: Duration) {
-        self.0.count(bus, outcome.as_str(), took);
+    fn request(&self, bus: &str, outcome: &'static str, took: Duration) {
+        self.0.count(bus, outcome, took);
     }
 
     fn late(&self, bus: &str, unit: u8) {

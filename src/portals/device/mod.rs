@@ -38,12 +38,16 @@ use tokio::time::Instant;
 use tracing::field::DisplayValue;
 
 use crate::access::id::PortalId;
+use crate::access::names;
 use crate::access::portal::PortalKind;
 use crate::profile::InputKind;
 
 pub use drive::{STAGGER_MS, Stagger, UNCONFIRMED_MS};
 pub use portal::Portal;
 use reader::{Accept, ReaderTraits, Shows};
+
+/// How long a gate or door is opened when the grant names no time, in milliseconds.
+pub const HOLD_MS_DEFAULT: u32 = 3000;
 
 /// What an output is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,26 +86,15 @@ impl NotSet {
     }
 }
 
-/// How a release ended, for counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Released {
-    /// Confirmed in the way that the profile demands.
-    Confirmed,
-    /// Not confirmed, given up, and reported.
-    Failed,
-    /// Another order for the same output came first.
-    Superseded,
-}
-
-impl Released {
-    /// Its name in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Confirmed => "confirmed",
-            Self::Failed => "failed",
-            Self::Superseded => "superseded",
-        }
+names! {
+    /// How a release ended, for counters.
+    pub enum Released {
+        /// Confirmed in the way that the profile demands.
+        Confirmed,
+        /// Not confirmed, given up, and reported.
+        Failed,
+        /// Another order for the same output came first.
+        Superseded,
     }
 }
 

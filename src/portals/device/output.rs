@@ -18,14 +18,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::drive::{Cut, Drive, Step};
-use super::{NotSet, OutputTraits, Released, Wiring};
+use super::{HOLD_MS_DEFAULT, NotSet, OutputTraits, Released, Wiring};
 use crate::access::decision::{Decision, Grant};
 use crate::access::id::PortalId;
 use crate::access::portal::{PortalKind, Posture};
 use crate::gateway::ports::PortalOrder;
-
-/// How long a gate or door is opened when the grant names no time, in milliseconds.
-const HOLD_MS_DEFAULT: u32 = 3000;
 
 /// The desired state of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

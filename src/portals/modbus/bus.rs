@@ -16,7 +16,7 @@ use tracing::field::display;
 use super::connection::Connection;
 use super::health::Health;
 use super::late::LateReplies;
-use super::log::{Observer, Outcome, log_request};
+use super::log::{ANSWERED, Observer, log_request};
 use super::queue::{Priority, Queue};
 use super::serial::takes;
 use crate::config::BusConfig;
@@ -78,7 +78,7 @@ impl Wiring for ModbusWiring {
             Ok(answer) => Ok(answer.at),
             Err(BusError::Refused(exception)) if exception.is_busy() => Err(NotSet::Busy(exception.to_string())),
             Err(BusError::Stopped) => Err(NotSet::Ended),
-            Err(error @ BusError::Unknown(_)) => Err(NotSet::Unknown(error.to_string())),
+            Err(error @ (BusError::Timeout(_) | BusError::Broken(_))) => Err(NotSet::Unknown(error.to_string())),
             // It was not sent, or not done.
             Err(error) => Err(NotSet::Refused(error.to_string())),
         }
@@ -139,24 +139,31 @@ pub struct Answer {
     pub at: Instant,
 }
 
-/// Why a request has no reply.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a request has no reply. The names of the variants are those of the metrics.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum BusError {
     /// The device answered with an exception; nothing was done.
     #[error("the device refuses: {0}")]
     Refused(Exception),
-    /// Too late to be sent.
+    /// Sent, and not answered in time: it may have been done or not.
+    #[error("sent, but {0}")]
+    Timeout(String),
+    /// Sent, and the answer does not fit or the connection ended: it may have been done or not.
+    #[error("sent, but {0}")]
+    Broken(String),
+    /// Not sent: the line cannot be opened, or does not fall silent.
+    #[error("not sent: {0}")]
+    LineDown(String),
+    /// Not sent: the unit is offline and not to be asked yet.
+    #[error("not sent: {0}")]
+    Barred(String),
+    /// Not sent: too late.
     #[error("not sent: it waited longer than its deadline")]
     Expired,
-    /// The unit or the line does not answer; not sent.
-    #[error("not sent: {0}")]
-    Offline(String),
-    /// Too many requests wait.
+    /// Not sent: too many requests wait.
     #[error("not sent: {JOBS_MAX} requests wait for the line")]
     Full,
-    /// Sent, and not answered as it should be: it may have been done or not.
-    #[error("sent, but {0}")]
-    Unknown(String),
     /// The line's task has ended.
     #[error("the line has been shut down")]
     Stopped,
@@ -322,7 +329,7 @@ impl Task {
             return self.expired(job);
         }
         if let Some(cause) = self.health.barred(job.unit, job.priority, begun) {
-            return self.end(job, Outcome::Barred, Duration::ZERO, Err(BusError::Offline(cause)));
+            return self.end(job, Duration::ZERO, Err(BusError::Barred(cause)));
         }
         let on_the_wire = self.connection.baud().map_or(Duration::ZERO, |baud| takes(&job.request, baud));
         let Some(line) = &mut self.connection.line else {
@@ -360,18 +367,18 @@ impl Task {
     }
 
     fn expired(&self, job: Job) {
-        let error = "it waited longer than its deadline";
-        log_request!(warn, self.connection.id(), job, error, "a request was dropped");
-        self.end(job, Outcome::Expired, Duration::ZERO, Err(BusError::Expired));
+        log_request!(warn, self.connection.id(), job, error = %BusError::Expired, "a request was dropped");
+        self.end(job, Duration::ZERO, Err(BusError::Expired));
     }
 
     fn line_down(&mut self, job: Job, cause: String) {
         self.health.line_down(&cause);
-        self.end(job, Outcome::LineDown, Duration::ZERO, Err(BusError::Offline(cause)));
+        self.end(job, Duration::ZERO, Err(BusError::LineDown(cause)));
     }
 
-    pub(super) fn end(&self, job: Job, outcome: Outcome, took: Duration, result: Result<Answer, BusError>) {
-        self.observer.request(self.connection.id(), outcome, took);
+    /// Ends a request; `took` is its time on the line.
+    pub(super) fn end(&self, job: Job, took: Duration, result: Result<Answer, BusError>) {
+        self.observer.request(self.connection.id(), result.as_ref().map_or_else(<&str>::from, |_| ANSWERED), took);
         // The caller may not wait any more.
         drop(job.answer.send(result));
     }

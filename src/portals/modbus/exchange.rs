@@ -9,7 +9,7 @@ use super::bus::{Answer, BusError, Job, Sent, Task, within};
 use super::connection::After;
 use super::late::LATE_MS_MIN;
 use super::line::{Line, LineError};
-use super::log::{Outcome, late_reply, log_request};
+use super::log::{late_reply, log_request};
 use super::queue::Priority;
 use super::received::Received;
 use crate::wire::modbus::{Exception, Reply, ReplyError, Request, Space};
@@ -26,28 +26,28 @@ impl Task {
         let took = begun.elapsed();
         self.note_late();
         let serial = self.connection.baud().is_some();
-        let (cause, outcome, after) = match result {
+        let (error, after) = match result {
             Some(Ok(_)) if serial && self.late.may_be_earlier(job.unit, &job.request, asked) => {
                 self.answered(&job, took);
                 // The confirmation of this write may still come.
                 self.connection.poisoned(After::Nonsense).await;
                 self.note_late();
                 let cause = "its confirmation may be that of an earlier write".to_owned();
-                return self.end(job, Outcome::Broken, took, Err(BusError::Unknown(cause)));
+                return self.end(job, took, Err(BusError::Broken(cause)));
             }
             Some(Ok(reply)) => {
                 self.answered(&job, took);
-                return self.end(job, Outcome::Ok, took, Ok(Answer { reply, at: Instant::now() }));
+                return self.end(job, took, Ok(Answer { reply, at: Instant::now() }));
             }
             Some(Err(LineError::Reply(ReplyError::Refused(exception)))) if exception.is_of_a_gateway() => {
                 // The gateway in front of the unit answers: the unit does not.
                 let cause = exception.to_string();
                 self.unanswered(&job, &cause, took);
-                return self.end(job, Outcome::Timeout, took, Err(BusError::Unknown(cause)));
+                return self.end(job, took, Err(BusError::Timeout(cause)));
             }
             Some(Err(LineError::Reply(ReplyError::Refused(exception)))) => {
                 self.refused(&job, exception, took);
-                return self.end(job, Outcome::Refused, took, Err(BusError::Refused(exception)));
+                return self.end(job, took, Err(BusError::Refused(exception)));
             }
             // The connection was closed while the request was on its way, and a second read does no harm.
             Some(Err(LineError::Ended(_))) if !job.request.is_write() && self.connection.was_used() => {
@@ -56,7 +56,7 @@ impl Task {
             }
             Some(Err(error)) => {
                 let after = if matches!(error, LineError::Ended(_)) { After::Ended } else { After::Nonsense };
-                (error.to_string(), Outcome::Broken, after)
+                (BusError::Broken(error.to_string()), after)
             }
             None => {
                 let received = self.connection.line.as_ref().map(Line::received).unwrap_or_default();
@@ -67,7 +67,7 @@ impl Task {
                     _ if was_offline => After::Probe,
                     _ => After::Silence,
                 };
-                (received.cause(job.unit, limit), Outcome::Timeout, after)
+                (BusError::Timeout(received.cause(job.unit, limit)), after)
             }
         };
         let outstanding = matches!(after, After::Silence | After::Probe);
@@ -76,11 +76,13 @@ impl Task {
         }
         self.connection.poisoned(after).await;
         self.note_late();
-        self.unanswered(&job, &cause, begun.elapsed());
+        if let BusError::Broken(cause) | BusError::Timeout(cause) = &error {
+            self.unanswered(&job, cause, begun.elapsed());
+        }
         if outstanding && serial {
             self.health.rest(job.unit, asked + Duration::from_millis(LATE_MS_MIN));
         }
-        self.end(job, outcome, took, Err(BusError::Unknown(cause)));
+        self.end(job, took, Err(error));
     }
 
     /// A write came back once, and it is not known yet whether the adapter returns what is sent. A read shows it: an echo comes before its

@@ -63,18 +63,7 @@ async fn a_dead_unit_costs_at_most_a_tenth_of_the_line() {
 }
 
 #[tokio::test]
-async fn a_repaired_unit_is_asked_again_within_thirty_seconds() {
-    let start = Instant::now();
-    let mut health = dead_unit(start);
-    let asked =
-        asked_all_the_time(&mut health, start, (600, 50), &[Priority::Card], |health, now| silent(health, FULL, now));
-    assert!(longest_gap(&asked, FULL) <= LONGEST);
-    assert!(health.answered(1, &READ, Duration::ZERO));
-    assert_eq!(health.barred(1, Priority::Card, asked.last().unwrap().0), None);
-}
-
-#[tokio::test]
-async fn a_dead_unit_is_waited_for_shortly_and_twice_a_minute_for_as_long_as_it_may_need() {
+async fn a_dead_unit_is_tried_briefly_and_twice_a_minute_for_its_whole_time_until_it_is_repaired() {
     let start = Instant::now();
     // Also where cuts are asked in between, and where the line rests after each.
     for (priorities, rests) in [(&[Priority::Card][..], false), (BOTH, true)] {
@@ -91,8 +80,9 @@ async fn a_dead_unit_is_waited_for_shortly_and_twice_a_minute_for_as_long_as_it_
         let whole = asked.iter().filter(|(_, took)| *took == FULL).count();
         assert!((20..=23).contains(&whole), "{whole} in ten minutes");
         assert!(longest_gap(&asked, FULL) <= LONGEST);
+        assert!(health.answered(1, &READ, Duration::from_millis(60)), "it was offline");
+        assert_eq!(health.barred(1, Priority::Card, asked.last().unwrap().0), None);
         // One that was ever slow is given its time.
-        health.answered(1, &READ, Duration::from_millis(60));
         for _ in 0..OFFLINE_AFTER {
             health.silent(1, "no answer", FULL, start);
         }

@@ -1,49 +1,17 @@
-//! What is logged and counted of requests. Each log line names bus, unit, function and address, so that the device is found by it.
+//! How requests are logged and counted. Each log line names bus, unit, function and address, so that the device can be found.
 
 use std::time::Duration;
 
 use super::late::Late;
 use crate::portals::device::Released;
 
-/// How a request ended, for counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// Answered.
-    Ok,
-    /// The device answered with an exception.
-    Refused,
-    /// No answer in time.
-    Timeout,
-    /// An answer that does not fit, or the connection ended.
-    Broken,
-    /// The line could not be opened, or does not fall silent; never sent.
-    LineDown,
-    /// Waited longer than its deadline; never sent.
-    Expired,
-    /// The unit is offline and not to be asked yet; never sent.
-    Barred,
-}
+/// The outcome of a request that was answered; that of any other is the name of its [`BusError`](super::bus::BusError).
+pub const ANSWERED: &str = "ok";
 
-impl Outcome {
-    /// The outcome's name in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::Broken => "broken",
-            Self::LineDown => "line_down",
-            Self::Expired => "expired",
-            Self::Barred => "barred",
-        }
-    }
-}
-
-/// Counts outcomes. All methods are called from the line's tasks and must not wait.
+/// Counts outcomes. All methods are called from the line's task and must not wait.
 pub trait Observer: Send + Sync {
     /// A request on `bus` ended; `took` is the time on the line, zero if it was never sent.
-    fn request(&self, bus: &str, outcome: Outcome, took: Duration);
+    fn request(&self, bus: &str, outcome: &'static str, took: Duration);
 
     /// A reply of `unit` came after its deadline.
     fn late(&self, _bus: &str, _unit: u8) {}
@@ -54,7 +22,7 @@ pub trait Observer: Send + Sync {
 
 /// Counts nothing.
 impl Observer for () {
-    fn request(&self, _: &str, _: Outcome, _: Duration) {}
+    fn request(&self, _: &str, _: &'static str, _: Duration) {}
 }
 
 /// Logs what became of a request.

@@ -44,7 +44,7 @@ use crate::gateway::ports::{Inbox, PORTAL_ORDERS_MAX, PortalOrder};
 use crate::portals::device::{Event, SourceState, Stagger};
 
 pub use super::device::{Released, STAGGER_MS, UNCONFIRMED_MS};
-pub use log::{Observer, Outcome};
+pub use log::Observer;
 pub use serial::builder as serial_builder;
 
 use assembly::{Lines, assemble};

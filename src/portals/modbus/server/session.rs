@@ -12,11 +12,12 @@ use tokio::time::{Instant, timeout};
 use super::SERVER_BUS;
 use crate::access::decision::{Decision, Grant, Reason};
 use crate::access::id::PortalId;
-use crate::access::input::{Input, PortalReport, Presented, Request as CardRequest};
-use crate::access::portal::{Assurance, Direction, PortalKind, Posture};
+use crate::access::input::{Input, PortalReport, Request as CardRequest};
+use crate::access::portal::{Assurance, PortalKind, Posture};
 use crate::gateway::ports::{Inbox, PortalOrder};
+use crate::portals::device::HOLD_MS_DEFAULT;
 use crate::wire::modbus::{Exception, Reply, Request, Space};
-use crate::wire::registers::{self, Answer, RegisterRequest, StateBits, Written};
+use crate::wire::registers::{self, Answer, CardQuestion, StateBits};
 
 /// How long a decision may take, in milliseconds; then it is a denial, `internal_error`, and a later grant opens nothing.
 pub const DECISION_MS: u64 = 500;
@@ -25,8 +26,6 @@ pub const DECISION_MS: u64 = 500;
 pub const REPEAT_MS: u64 = 3_000;
 /// How long a controller may be silent before its portal is offline, in milliseconds.
 pub const CONTROLLER_SILENT_MS: u64 = 30_000;
-/// How long a gate or door is opened when the grant names no time, in milliseconds.
-const HOLD_MS_DEFAULT: u32 = 3000;
 /// The gateway's inbox is full: the controller retries (Modbus application protocol 1.1b3, 7).
 const BUSY: Exception = Exception(6);
 
@@ -38,14 +37,6 @@ pub(super) struct PortalSession {
     inbox: Inbox,
     began: Instant,
     state: Mutex<State>,
-}
-
-/// A request as the controller wrote it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct CardQuestion {
-    counter: u16,
-    presented: Presented,
-    direction: Option<Direction>,
 }
 
 #[derive(Default)]
@@ -131,8 +122,7 @@ impl PortalSession {
                 by_posture || state.released_until.is_some_and(|until| now < until)
             }
         };
-        let posture = state.posture;
-        state.answer.set_posture(posture);
+        state.answer.posture = state.posture.code();
         state.answer.output = u16::from(held);
         let seconds = now.duration_since(self.began).as_secs() % 0x1_0000;
         state.answer.heartbeat = u16::try_from(seconds).unwrap_or(0);
@@ -150,17 +140,17 @@ impl PortalSession {
                 self.answer().read_holding(*address, *count).map(Reply::Words)
             }
             Request::WriteRegister { address, value } => {
-                self.write(registers::write(*address, &[*value])?).await?;
+                self.write(*address, &[*value]).await?;
                 Ok(Reply::Written)
             }
             Request::WriteRegisters { address, values } => {
-                self.write(registers::write(*address, values)?).await?;
+                self.write(*address, values).await?;
                 Ok(Reply::Written)
             }
             Request::ReadWrite { read, count, write, values } => {
                 // A read outside the map is rejected before anything is written.
                 self.answer().read_holding(*read, *count)?;
-                self.write(registers::write(*write, values)?).await?;
+                self.write(*write, values).await?;
                 self.answer().read_holding(*read, *count).map(Reply::Words)
             }
             Request::Read { space: Space::Coil | Space::Discrete, .. }
@@ -169,26 +159,15 @@ impl PortalSession {
         }
     }
 
-    async fn write(&self, written: Written) -> Result<(), Exception> {
-        match written {
-            Written::State(bits) => self.report(bits),
-            Written::Request(request) => {
-                self.decide(request).await;
-                Ok(())
-            }
-            Written::Both(bits, request) => {
-                self.report(bits)?;
-                self.decide(request).await;
-                Ok(())
-            }
-        }
-    }
-
-    fn report(&self, bits: StateBits) -> Result<(), Exception> {
-        for report in bits.reports() {
+    async fn write(&self, start: u16, values: &[u16]) -> Result<(), Exception> {
+        let (state, question) = registers::write(start, values)?;
+        for report in state.map(StateBits::reports).unwrap_or_default() {
             if !self.offer(report) {
                 return Err(BUSY);
             }
+        }
+        if let Some(question) = question {
+            self.decide(question).await;
         }
         Ok(())
     }
@@ -197,11 +176,16 @@ impl PortalSession {
         self.inbox.offer(Input::Report { portal: self.id.as_str().to_owned(), report })
     }
 
-    async fn decide(&self, request: RegisterRequest) {
-        let asked = CardQuestion {
-            counter: request.counter,
-            presented: request.presented.clone(),
-            direction: request.direction,
+    async fn decide(&self, asked: CardQuestion) {
+        let counter = asked.counter;
+        let request = CardRequest {
+            portal: self.id.as_str().to_owned(),
+            id: None,
+            presented: asked.presented.clone(),
+            direction: asked.direction,
+            assurance: Assurance::Uid,
+            stale: false,
+            slot: 0,
         };
         let (id, decided) = {
             let mut state = self.lock();
@@ -211,21 +195,13 @@ impl PortalSession {
             }
             state.requests += 1;
             // A counter alone is no id: a controller that restarts begins at 1 again, with another card.
-            let id = format!("{}-{}", state.requests, request.counter);
+            let id = format!("{}-{counter}", state.requests);
             let (waiting, decided) = oneshot::channel();
             state.waiting.insert(id.clone(), (asked, waiting));
             (id, decided)
         };
-        let asked = Input::Request(CardRequest {
-            portal: self.id.as_str().to_owned(),
-            id: Some(id.clone()),
-            presented: request.presented,
-            direction: request.direction,
-            assurance: Assurance::Uid,
-            stale: false,
-            slot: 0,
-        });
-        if self.inbox.offer(asked) && timeout(Duration::from_millis(DECISION_MS), decided).await.is_ok() {
+        let request = Input::Request(CardRequest { id: Some(id.clone()), ..request });
+        if self.inbox.offer(request) && timeout(Duration::from_millis(DECISION_MS), decided).await.is_ok() {
             return;
         }
         // The decision may have come since the time-out.
@@ -233,9 +209,9 @@ impl PortalSession {
         if state.waiting.remove(&id).is_some() {
             let error = format!("no decision within {DECISION_MS} ms");
             tracing::error!(
-                bus = SERVER_BUS, unit = self.unit, portal = %self.id, counter = request.counter, error, "a request is denied"
+                bus = SERVER_BUS, unit = self.unit, portal = %self.id, counter, error, "a request is denied"
             );
-            state.answer.decide(request.counter, &Decision::Deny(Reason::InternalError.into()));
+            state.answer.decide(counter, &Decision::Deny(Reason::InternalError.into()));
             // The engine did not judge it, so a repeat is judged.
             state.answered = None;
         }

@@ -74,13 +74,13 @@ async fn an_adapter_that_returns_what_is_sent_is_found_and_confirms_no_unplugged
         assert!(board.line.relay(1, 0) && board.read(1).await.is_ok());
         board.line.fault(1, Fault::Silent);
         let unplugged = board.switch(true).await;
-        assert!(matches!(unplugged, Err(BusError::Unknown(_))), "{unplugged:?}");
+        assert!(matches!(unplugged, Err(BusError::Timeout(_))), "{unplugged:?}");
     }
     // The relay is unplugged before anything was ever read on the line.
     let board = behind(Adapter::Echoes, SERIAL, |_| {});
     board.line.fault(1, Fault::Silent);
     let unplugged = board.switch(true).await;
-    assert!(matches!(unplugged, Err(BusError::Unknown(_))), "{unplugged:?}");
+    assert!(matches!(unplugged, Err(BusError::Timeout(_))), "{unplugged:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,7 +171,7 @@ async fn a_late_answer_costs_no_neighbour_its_release() {
 struct Counting(Arc<AtomicUsize>);
 
 impl Observer for Counting {
-    fn request(&self, _: &str, _: Outcome, _: Duration) {}
+    fn request(&self, _: &str, _: &'static str, _: Duration) {}
 
     fn late(&self, bus: &str, unit: u8) {
         assert_eq!((bus, unit), ("riser", 5));
@@ -211,7 +211,7 @@ async fn what_could_not_be_sent_because_the_line_never_fell_silent_is_reported_a
     let received = board.line.received().len();
     board.cable.babble(true);
     let error = timeout(LIMIT, off()).await.expect("it waits for the line for ever").unwrap_err();
-    assert!(matches!(&error, BusError::Offline(cause) if cause.contains("does not fall silent")), "{error:?}");
+    assert!(matches!(&error, BusError::LineDown(cause) if cause.contains("does not fall silent")), "{error:?}");
     assert_eq!(board.line.received().len(), received, "it was sent");
     board.cable.babble(false);
     sleep(ms(6000)).await;
@@ -242,10 +242,10 @@ async fn a_late_echo_that_names_no_value_never_confirms_another_write() {
     let write = |on| board.bus.call(1, Request::WriteCoils { address: 0, on: vec![on] }, Priority::Cut, None);
     board.cable.slow(1, SLOW);
     let first = write(true).await.unwrap_err();
-    assert!(matches!(first, BusError::Unknown(_)), "{first:?}");
+    assert!(matches!(first, BusError::Timeout(_)), "{first:?}");
     let asked = Instant::now();
     let second = write(false).await;
     assert!(asked.elapsed() < SLOW, "the first echo did not come meanwhile");
     let second = second.expect_err("the first write's echo was taken for the second's");
-    assert!(matches!(&second, BusError::Unknown(cause) if cause.contains("earlier write")), "{second:?}");
+    assert!(matches!(&second, BusError::Broken(cause) if cause.contains("earlier write")), "{second:?}");
 }

@@ -23,7 +23,7 @@ mod releases;
 
 use super::bus::{Bus, BusError};
 use super::queue::Priority;
-use super::{ModbusPortals, Observer, Outcome, bus, start};
+use super::{ModbusPortals, Observer, bus, start};
 use crate::access::decision::{Decision, Grant, Reason};
 use crate::access::event::AlarmKind;
 use crate::access::id::{CardUid, PortalId};

@@ -45,7 +45,7 @@ struct Judge {
 }
 
 impl Observer for Judge {
-    fn request(&self, _: &str, _: Outcome, _: Duration) {}
+    fn request(&self, _: &str, _: &'static str, _: Duration) {}
 
     fn release(&self, _: &str, unit: u8, channel: u16, how: Released) {
         let mut places = self.places.lock().unwrap();

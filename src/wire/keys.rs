@@ -30,7 +30,7 @@ fn bytes_of(text: &str) -> Result<[u8; 32], KeyError> {
 /// The public key of a text as in `public_keys`.
 ///
 /// # Errors
-/// [`KeyError`] says what is wrong with it.
+/// [`KeyError`] names what is wrong with it.
 pub fn parse_public(text: &str) -> Result<VerifyingKey, KeyError> {
     let key = VerifyingKey::from_bytes(&bytes_of(text)?).map_err(|_| KeyError::NotAKey)?;
     if key.is_weak() { Err(KeyError::Weak) } else { Ok(key) }
@@ -45,7 +45,7 @@ pub fn print_public(key: &VerifyingKey) -> String {
 /// The signing key of a key file: the 32-byte seed in base64url; white space around it does not matter.
 ///
 /// # Errors
-/// [`KeyError`] says what is wrong with it.
+/// [`KeyError`] names what is wrong with it.
 pub fn parse_seed(file: &str) -> Result<SigningKey, KeyError> {
     Ok(SigningKey::from_bytes(&bytes_of(file.trim())?))
 }

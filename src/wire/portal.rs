@@ -113,7 +113,7 @@ fn version(fields: &Fields<'_>) -> Result<(), OpError> {
 /// field that is given twice, equal values count; of unequal ones only what is safe: a fire, and a card that has left.
 ///
 /// # Errors
-/// A payload that is not an object of a known version is refused as a whole; the text says why.
+/// A payload that is not an object of a known version is refused as a whole; the text names the cause.
 pub fn parse_state(payload: &[u8]) -> Result<PortalReport, String> {
     if payload.len() > PORTAL_STATE_BYTES_MAX {
         return Err(format!("{} bytes are too many, {PORTAL_STATE_BYTES_MAX} are allowed", payload.len()));

@@ -204,7 +204,7 @@ impl Bus {
     /// Asks `unit`; nothing is sent after `deadline`. Dropping the future withdraws a request that was not sent yet.
     ///
     /// # Errors
-    /// [`BusError`] says whether the request may have been carried out.
+    /// [`BusError`] shows whether the request may have been carried out.
     pub async fn call(
         &self,
         unit: u8,

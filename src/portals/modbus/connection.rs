@@ -219,7 +219,7 @@ impl Connection {
             ),
             (LocalEcho::Absent, Some(true)) => tracing::warn!(
                 bus,
-                "the adapter does not return what is sent, although its `[[bus]]` says so: remove `echo = true` there"
+                "the adapter does not return what is sent, although that is configured: remove `echo = true` from its `[[bus]]`"
             ),
             (LocalEcho::Present, Some(true)) | (LocalEcho::Absent, None | Some(false)) | (LocalEcho::Unknown, _) => {
                 return;

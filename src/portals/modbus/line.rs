@@ -93,7 +93,7 @@ impl Line {
             Some(baud) => (Timing::Rtu { baud, last_byte: Instant::now() }, Matching::Rtu),
             None => (Timing::Tcp { transaction }, Matching::Tcp { any: bus.any_transaction }),
         };
-        // `echo = true` is believed no more than an answer: where it is wrong, no write would ever be confirmed.
+        // The first answer shows whether `echo = true` is right: if it is wrong, no write would ever be confirmed.
         let echo = if bus.echo == Some(false) { LocalEcho::Absent } else { LocalEcho::Unknown };
         let receiver = Receiver::new(&bus.line.to_string(), matching, echo);
         let wire = Wire { port, timing, sent: Vec::new(), written: 0, taken: 0, ended: None, receiver };

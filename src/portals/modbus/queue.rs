@@ -64,7 +64,7 @@ impl<T> Queue<T> {
         let waits = |lane: &VecDeque<(u64, T)>| lane.front().map(|(came, _)| *came);
         let mut at = self.lanes.iter().position(|lane| !lane.is_empty())?;
         if at >= polls {
-            // Of the polls that were overtaken too often, the one that waits longest.
+            // Of the polls that were passed over too often, the one that waits longest.
             let overdue = self.lanes.iter().enumerate().skip(polls).filter_map(|(at, lane)| Some((waits(lane)?, at)));
             let oldest = overdue.filter(|(came, _)| self.served.saturating_sub(*came) > PASSED_OVER_MAX).min();
             at = oldest.map_or(at, |(_, at)| at);
@@ -93,15 +93,15 @@ mod tests {
 
     #[test]
     fn on_a_line_full_of_readers_relays_are_read_offline_units_are_probed_and_no_cut_is_delayed() {
-        for overtaken in [Priority::Status, Priority::Probe] {
+        for passed_over in [Priority::Status, Priority::Probe] {
             let mut queue = Queue::new();
-            queue.push(overtaken, "overtaken");
+            queue.push(passed_over, "passed_over");
             let mut before = 0;
             loop {
                 // Readers ask faster than the line can answer.
                 queue.push(Priority::Card, "card");
                 queue.push(Priority::Card, "card");
-                if queue.pop() == Some("overtaken") {
+                if queue.pop() == Some("passed_over") {
                     break;
                 }
                 before += 1;

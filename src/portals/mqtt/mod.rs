@@ -51,7 +51,7 @@ pub struct NativePortals {
     now: WallClock,
     metrics: Arc<LinkMetrics>,
     last_order: u64,
-    /// Portals whose last state says that they are offline.
+    /// Portals whose last state has `online` false.
     offline: HashSet<String>,
 }
 

@@ -58,7 +58,7 @@ pub fn rtu_reply_bytes(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Finds the frames of a serial line by length and checksum, wherever they begin. It needs no silence between frames: adapters
-/// deliver bytes in pieces and late, so silence that a program measures says nothing about the line. A frame is found with its last
+/// deliver bytes in pieces and late, so silence that a program measures shows nothing about the line. A frame is found with its last
 /// byte, noise before it or the beginning of another frame does not hide it, and each length is tried once.
 #[derive(Debug, Default)]
 pub struct RtuDecoder {

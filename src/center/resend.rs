@@ -1,10 +1,11 @@
 //! What a gateway that lacks something is sent (wire contract, 2.5): the missing changes, or a snapshot of all that the stream has
 //! published, on the gateway's own topics.
 
-use super::{Audience, Center, CenterError, SignedMessage, Storage, Stream};
-use crate::access::change::Position;
+use super::{Audience, Center, CenterError, Entry, SignedMessage, Storage, Stream};
+use crate::access::change::{Op, Position};
 use crate::access::effect::{Resync, ResyncReason};
 use crate::access::id::{GatewayId, Timestamp};
+use crate::access::portal::Posture;
 use crate::wire::digest;
 use crate::wire::envelope::{Scope, members, sign};
 use crate::wire::snapshot;
@@ -14,7 +15,7 @@ use crate::wire::topic::{Down, Topic};
 const CHANGES_AGAIN_MAX: usize = 1_000;
 
 impl<S: Storage> Center<S> {
-    /// The messages that `request` of `gateway` asks for, oldest first. A gateway that only has holes gets the changes that fill them;
+    /// The messages that `request` of `gateway` asks for: those that take something away first, then the others, both oldest first. A gateway that only has holes gets the changes that fill them;
     /// one that has nothing, an older epoch, too much to fill or something wrong gets the parts of a snapshot. Empty for a stream of
     /// another center.
     ///
@@ -42,11 +43,13 @@ impl<S: Storage> Center<S> {
             } else {
                 None
             };
-            let Some(again) = again else {
+            let Some(mut again) = again else {
                 // Who has followed the numbers of this epoch may lose as much as its messages took. Against a center that began
                 // again with less, the gateway guards itself.
                 return center.snapshot(stream, (&audience, gateway), last, is_of_epoch, now);
             };
+            // Each is in force on arrival, whatever else is missing.
+            again.sort_by_key(|(_, message)| !takes_away(message));
             Ok(again.into_iter().filter_map(|(at, message)| stream.signed_message_to(gateway, &message, at)).collect())
         })
     }
@@ -73,6 +76,18 @@ impl<S: Storage> Center<S> {
         };
         Ok(parts.into_iter().map(part).collect())
     }
+}
+
+/// Whether a message takes a right from somebody.
+fn takes_away(message: &str) -> bool {
+    let is_taking = |op: &Op| match op {
+        Op::Reissue { .. } | Op::Withdraw { .. } => true,
+        Op::SetFlag { on, .. } => *on,
+        Op::Power { suspended, .. } => *suspended,
+        Op::SetPosture { posture, .. } => !matches!(posture, Posture::FreeAccess | Posture::Fire),
+        Op::Issue { .. } | Op::Reinstate { .. } | Op::Enrol { .. } | Op::DefineSchedule { .. } => false,
+    };
+    Entry::read(message).ok().and_then(|entry| entry.ops).is_some_and(|ops| ops.iter().any(is_taking))
 }
 
 impl Stream {

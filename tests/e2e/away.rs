@@ -91,3 +91,16 @@ async fn three_thousand_changes_published_while_the_gateway_was_away_are_all_in_
     gateway.stop().await;
     drop(service);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs mosquitto, which tests/run installs"]
+async fn a_broker_that_takes_no_retained_messages_is_named_in_the_log_and_in_the_status() {
+    let broker = Mosquitto::start(Rules { extra: "retain_available false\n".into(), ..Rules::default() });
+    let local = Broker::start().await.unwrap();
+    let campus = Campus::new();
+    let gateway = campus.gateway_at(&[broker.url()], "", &local.url());
+    let why = campus.fault("closes_unanswered").await;
+    assert!(why.contains("`retain_available true`"), "{why}");
+    gateway.logged("retain_available").await;
+    gateway.stop().await;
+}

@@ -18,7 +18,7 @@ fn revision(seq: u64) -> StreamRevision {
 }
 
 #[test]
-fn an_event_is_spelled_as_the_contract_reports_and_absent_fields_are_left_out() {
+fn an_event_is_spelled_as_in_the_contract_and_absent_fields_are_left_out() {
     let zeros = "0".repeat(64);
     let head = r#"{"n":88001,"at":"2026-09-01T08:00:00.000Z","clock":"trusted","boot":"b1","mono_ms":12,"type":"boot""#;
     let boot = event(Event::Boot { detail: String::new() });

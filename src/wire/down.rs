@@ -46,7 +46,7 @@ pub fn read_changes(opened: &Opened<'_>) -> Result<Changes, Refused> {
     let header = opened.claims.header().map_err(|e| opened.refuse(e))?;
     let at = header.position().map_err(|e| opened.refuse(e))?;
     let content = match opened.short(MESSAGE_BYTES_MAX) {
-        Ok(()) => content(&opened.claims, opened.stream.allowed, Judge::Arrival),
+        Ok(()) => content(&opened.claims, Judge::Arrival(opened.stream.allowed)),
         Err(error) => Err(vec![error]),
     };
     Ok(Changes { stream: opened.stream.name.clone(), at, iat: header.issued_at(), content })
@@ -62,26 +62,26 @@ pub fn read_evidence(bytes: &[u8]) -> Result<Changes, Refused> {
     let claims = envelope::unverified(bytes).map_err(refuse)?;
     let header = claims.header().map_err(refuse)?;
     let (stream, at) = (header.stream().map_err(refuse)?, header.position().map_err(refuse)?);
-    let content = content(&claims, AllowedOps::all(), Judge::Replay);
+    let content = content(&claims, Judge::Replay);
     Ok(Changes { stream, at, iat: header.issued_at(), content })
 }
 
-fn content(claims: &Claims, allowed: AllowedOps, judge: Judge) -> Result<Vec<Op>, Vec<OpError>> {
+fn content(claims: &Claims, judge: Judge<AllowedOps>) -> Result<Vec<Op>, Vec<OpError>> {
     if !claims.faults.is_empty() {
         return Err(claims.faults.clone());
     }
     let body: ChangesBody<&RawValue> = json::read(&claims.text, Place::default()).map_err(|e| vec![e])?;
-    parse_ops(&body.ops, allowed, judge)
+    parse_ops(&body.ops, judge)
 }
 
-fn parse_ops(list: &[&RawValue], allowed: AllowedOps, judge: Judge) -> Result<Vec<Op>, Vec<OpError>> {
+fn parse_ops(list: &[&RawValue], judge: Judge<AllowedOps>) -> Result<Vec<Op>, Vec<OpError>> {
     if list.len() > OPS_MAX {
         let what = format!("{} ops are too many, {OPS_MAX} are allowed", list.len());
         return Err(vec![Place::default().error(ErrorCode::TooLarge, "ops", what)]);
     }
     let (mut ops, mut errors, mut more) = (Vec::with_capacity(list.len()), Vec::new(), 0_usize);
     for (text, place) in list.iter().zip(0_u32..) {
-        match ops::parse(text.get(), place, allowed, judge) {
+        match ops::parse(text.get(), place, judge) {
             Ok(op) => ops.push(op),
             Err(error) if errors.len() < OP_ERRORS_MAX => errors.push(error),
             Err(_) => more += 1,
@@ -99,7 +99,7 @@ fn parse_ops(list: &[&RawValue], allowed: AllowedOps, judge: Judge) -> Result<Ve
 /// What is wrong with the list, or with each wrong op.
 pub fn read_ops(text: &str) -> Result<Vec<Op>, Vec<OpError>> {
     let list: Vec<&RawValue> = json::read(text, Place::default()).map_err(|e| vec![e])?;
-    parse_ops(&list, AllowedOps::all(), Judge::Arrival)
+    parse_ops(&list, Judge::Arrival(AllowedOps::all()))
 }
 
 /// The claims of a change message; `aud` is a gateway's id or `campus`.

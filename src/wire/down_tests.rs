@@ -9,8 +9,10 @@ use super::*;
 use crate::access::change::Subject;
 use crate::access::credential::Flag;
 use crate::access::id::CardUid;
+use crate::access::snapshot::SnapshotEntry;
 use crate::wire::envelope::{Channel, Scope, StreamSpec, open, sign};
 use crate::wire::limits::{ENTITLEMENTS_MAX, PORTALS_MAX, WINDOWS_MAX};
+use crate::wire::snapshot::read_part;
 
 /// Reads a message of stream `office`, which is allowed `allowed`, with one of the readers.
 fn read<T>(
@@ -73,10 +75,17 @@ fn commanded(over: &Value) -> Result<Command, Refused> {
     read(&command_message(over), AllowedOps::all(), read_command)
 }
 
-/// Each line that is not indented is an op, or what a command has in place of a good one's fields. The line after it is what is
-/// read, or the answer: code, path and wording.
+/// The entries of the one part of a snapshot that has `entry`.
+fn entries_of(entry: &Value) -> Result<Vec<SnapshotEntry>, Vec<OpError>> {
+    let part = json!({"v": 1, "iss": "office", "aud": "g1", "iat": 5, "snapshot": "s", "epoch": 3, "seq": 1042,
+                      "part": 0, "parts": 1, "cards": 1, "entries": [entry]});
+    read(&part.to_string(), AllowedOps::all(), read_part).unwrap().entries
+}
+
+/// Each line that is not indented is an op, an entry of a snapshot, or the fields of a command that differ from those of a good one. The
+/// line after it is what is read, or the answer: code, path and wording.
 #[test]
-fn every_op_and_command_is_read_or_answered_as_reviewed() {
+fn every_op_command_and_entry_is_read_or_answered_as_reviewed() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/wire/down_wording.txt");
     let reviewed = std::fs::read_to_string(path).unwrap();
     let mut text = String::new();
@@ -85,6 +94,7 @@ fn every_op_and_command_is_read_or_answered_as_reviewed() {
         let written = serde_json::from_str(json).unwrap();
         let read = match kind {
             "op" => one(&written).inspect(signed_and_read_again).map(|op| format!("{op:?}")),
+            "entry" => entries_of(&written).map(|all| format!("{:?}", all[0])).map_err(|mut errors| errors.remove(0)),
             _ => commanded(&written).map(|command| written_back(&command)).map_err(|refused| refused.error),
         };
         let answer = read.unwrap_or_else(|error| {

@@ -62,8 +62,7 @@ impl Form<'_> {
         let mut place = String::new();
         for step in &self.path {
             match step {
-                Step::Key(Key(key)) if place.is_empty() => place = shorten(key, QUOTE_CHARS_MAX),
-                Step::Key(Key(key)) => place = format!("{place}.{}", shorten(key, QUOTE_CHARS_MAX)),
+                Step::Key(Key(key)) => push_key(&mut place, key),
                 Step::Index(at) => place = format!("{place}[{at}]"),
             }
         }
@@ -83,6 +82,14 @@ impl Form<'_> {
         }
         deep
     }
+}
+
+/// Appends the name of a field to a path.
+fn push_key(path: &mut String, key: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(&shorten(key, QUOTE_CHARS_MAX));
 }
 
 /// Checks the value at the path in `Form`.
@@ -269,8 +276,7 @@ fn describe(error: &serde_path_to_error::Error<serde_json::Error>, place: Place)
     let mut path = String::new();
     for segment in error.path() {
         match segment {
-            Segment::Map { key } if path.is_empty() => path = shorten(key, QUOTE_CHARS_MAX),
-            Segment::Map { key } => path = format!("{path}.{}", shorten(key, QUOTE_CHARS_MAX)),
+            Segment::Map { key } => push_key(&mut path, key),
             Segment::Seq { index } => path = format!("{path}[{index}]"),
             Segment::Enum { .. } | Segment::Unknown => {}
         }
@@ -280,7 +286,7 @@ fn describe(error: &serde_path_to_error::Error<serde_json::Error>, place: Place)
     let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
     let missing = what.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     if let Some(field) = missing {
-        path = if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
+        push_key(&mut path, field);
     }
     if missing.is_some() || what.starts_with("invalid type: null") {
         return place.error(ErrorCode::InvalidField, &path, "is missing; add it");

@@ -126,17 +126,27 @@ struct Tag<'t> {
     op: std::borrow::Cow<'t, str>,
 }
 
-/// How an op is judged.
+/// How an op of a change message, or an entry of a snapshot, is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Judge {
-    /// On arrival.
-    Arrival,
-    /// Out of the journal: what was accepted once stays accepted, whatever the rules have become.
+pub(super) enum Judge<A> {
+    /// On arrival, by what the stream is allowed.
+    Arrival(A),
+    /// From the journal: what was accepted once stays accepted, whatever the rules have become.
     Replay,
 }
 
-/// Reads the op at `place` of a message of a stream that is allowed `allowed`.
-pub(super) fn parse(text: &str, place: u32, allowed: AllowedOps, judge: Judge) -> Result<Op, OpError> {
+impl<A> Judge<A> {
+    /// Checks what is refused on arrival only.
+    pub fn check(&self, body: &Body) -> Result<(), Wrong> {
+        match self {
+            Self::Arrival(_) => body.check(),
+            Self::Replay => Ok(()),
+        }
+    }
+}
+
+/// Reads the op at `place` of a message.
+pub(super) fn parse(text: &str, place: u32, judge: Judge<AllowedOps>) -> Result<Op, OpError> {
     let place = Place { op: Some(place) };
     let tag: Tag<'_> = json::read(text, place)?;
     let Some(name) = tag.op.parse().ok().filter(|name| *name != OpName::Command) else {
@@ -144,18 +154,18 @@ pub(super) fn parse(text: &str, place: u32, allowed: AllowedOps, judge: Judge) -
         let what = format!("{} is not an op; {}", quote(&tag.op), hint(&tag.op, known));
         return Err(place.error(ErrorCode::UnknownOp, "op", what));
     };
-    if !allowed.contains(name) {
+    if let Judge::Arrival(allowed) = judge
+        && !allowed.contains(name)
+    {
         let what = format!("this stream is not allowed `{name}`; another stream owns it");
         return Err(place.error(ErrorCode::ForbiddenOp, "op", what));
     }
     let body: Body = json::read_tagged(name.as_str(), text, place)?;
-    let judged = if judge == Judge::Arrival { body.check() } else { Ok(()) };
-    judged.and_then(|()| body.into_op()).map_err(|(code, field, what)| place.error(code, &field, what))
+    judge.check(&body).and_then(|()| body.into_op()).map_err(|(code, field, what)| place.error(code, &field, what))
 }
 
 impl Body {
-    /// What is refused on arrival only.
-    pub fn check(&self) -> Result<(), Wrong> {
+    fn check(&self) -> Result<(), Wrong> {
         let lasting = |field: &str, uid: &CardUid| {
             if uid.is_random() {
                 let what = format!(

@@ -62,24 +62,18 @@ impl StateBits {
     /// Bits above 5 mean nothing.
     #[must_use]
     pub fn reports(self) -> Vec<PortalReport> {
-        let mut first = PortalReport {
+        let ways = [(Self::PASSED_IN, Direction::In), (Self::PASSED_OUT, Direction::Out)];
+        let mut passed = ways.into_iter().filter(|(bit, _)| self.has(*bit)).map(|(_, way)| Some(way));
+        let first = PortalReport {
             card_present: Some(self.has(Self::CARD_PRESENT)),
             contact_open: Some(self.has(Self::CONTACT_OPEN)),
             tamper: Some(self.has(Self::TAMPER)),
             fire: Some(self.has(Self::FIRE)),
+            passed: passed.next().flatten(),
             ..PortalReport::default()
         };
-        match (self.has(Self::PASSED_IN), self.has(Self::PASSED_OUT)) {
-            (false, false) => {}
-            (true, false) => first.passed = Some(Direction::In),
-            (false, true) => first.passed = Some(Direction::Out),
-            (true, true) => {
-                first.passed = Some(Direction::In);
-                let second = PortalReport { passed: Some(Direction::Out), ..PortalReport::default() };
-                return vec![first, second];
-            }
-        }
-        vec![first]
+        let second = passed.map(|passed| PortalReport { passed, ..PortalReport::default() });
+        std::iter::once(first).chain(second).collect()
     }
 }
 

@@ -377,22 +377,16 @@ async fn a_card_that_does_not_fit_the_inbox_is_requested_again_and_the_reader_ke
 #[tokio::test(start_paused = true)]
 async fn a_meter_without_a_value_is_reported_as_unknown_once_and_again_after_a_while() {
     let mut rig = Rig::of(PortalKind::PowerBox);
-    let watts = |rig: &Rig, power_w: f64| {
-        let events = rig.events.clone();
-        async move {
-            let readings = vec![Reading::Meter { power_w: Some(power_w), energy_kwh: None }];
-            events.send(Event::Read { source: 0, readings, at: Instant::now() }).await.unwrap();
-        }
-    };
-    watts(&rig, 41.0).await;
+    let watts = |power_w| vec![Reading::Meter { power_w: Some(power_w), energy_kwh: None }];
+    rig.read(watts(41.0)).await;
     assert!((rig.report(|r| r.power_w).await - 41.0).abs() < 0.01);
-    watts(&rig, f64::NAN).await;
-    watts(&rig, f64::NAN).await;
+    rig.read(watts(f64::NAN)).await;
+    rig.read(watts(f64::NAN)).await;
     assert!(rig.report(|r| r.power_w).await.is_nan());
     assert!(rig.inputs().await.is_empty(), "nothing has moved");
     sleep(Duration::from_secs(10)).await;
-    watts(&rig, f64::NAN).await;
+    rig.read(watts(f64::NAN)).await;
     assert!(rig.report(|r| r.power_w).await.is_nan());
-    watts(&rig, 41.0).await;
+    rig.read(watts(41.0)).await;
     assert!((rig.report(|r| r.power_w).await - 41.0).abs() < 0.01);
 }

@@ -101,7 +101,10 @@ impl Connection {
                 (self.line, self.answers, self.failures) = (Some(line), 0, 0);
                 Ok(was_down)
             }
-            Err(error) => Err(self.down(&format!("it cannot be opened: {error}"))),
+            Err(error) => {
+                Err(self
+                    .down(&format!("it cannot be opened: {error}; check power, cable and the line in its `[[bus]]`")))
+            }
         }
     }
 
@@ -133,7 +136,7 @@ impl Connection {
         let cause = match why {
             NotReady::Closed => {
                 self.closed_by_peer();
-                "it closes every connection at once".to_owned()
+                "it closes every connection at once; check whether it serves another client".to_owned()
             }
             NotReady::NotSilent => {
                 self.poisoned(After::Nonsense).await;

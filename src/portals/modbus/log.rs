@@ -11,21 +11,19 @@ pub const ANSWERED: &str = "ok";
 /// Counts outcomes. All methods are called from the line's task and must not wait.
 pub trait Observer: Send + Sync {
     /// A request on `bus` ended; `took` is the time on the line, zero if it was never sent.
-    fn request(&self, bus: &str, outcome: &'static str, took: Duration);
+    fn request(&self, _bus: &str, _outcome: &'static str, _took: Duration) {}
 
     /// A reply of `unit` came after its deadline.
     fn late(&self, _bus: &str, _unit: u8) {}
 
-    /// A release of a relay ended so.
+    /// A release of a relay ended.
     fn release(&self, _bus: &str, _unit: u8, _channel: u16, _how: Released) {}
 }
 
 /// Counts nothing.
-impl Observer for () {
-    fn request(&self, _: &str, _: &'static str, _: Duration) {}
-}
+impl Observer for () {}
 
-/// Logs what became of a request.
+/// Logs the end of a request.
 macro_rules! log_request {
     ($level:ident, $bus:expr, $job:expr, $($rest:tt)+) => {
         tracing::$level!(

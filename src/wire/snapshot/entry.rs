@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 
 use super::super::json::{Wrong, invalid};
-use super::super::ops::{Body, EnrolmentBody, EntitlementBody};
+use super::super::ops::{Body, EnrolmentBody, EntitlementBody, Judge};
 use super::super::schedule::{HolidayBody, ScheduleBody, WeekBody};
 use crate::access::change::{ErrorCode, Position, RegisterKind, RegisterKinds, SuspendReason};
 use crate::access::credential::{Flag, Flags, Role};
@@ -33,7 +33,7 @@ struct FlagsBody {
 
 /// One entry; each kind of entry has some of these fields.
 #[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "an entry in braces")]
 pub(super) struct EntryBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<CardUid>,
@@ -75,14 +75,6 @@ pub(super) struct EntryBody {
     holidays: Option<Vec<HolidayBody>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timezone: Option<String>,
-}
-
-/// How entries are judged.
-pub(super) enum Judge {
-    /// On arrival: of a stream that owns these registers.
-    Arrival(RegisterKinds),
-    /// Out of a journal: what was accepted once stays accepted.
-    Replay,
 }
 
 impl From<Revision> for RevisionBody {
@@ -135,7 +127,7 @@ impl FlagsBody {
 }
 
 impl EntryBody {
-    pub fn into_entry(self, at: Position, judge: &Judge) -> Result<SnapshotEntry, Wrong> {
+    pub fn into_entry(self, at: Position, judge: &Judge<RegisterKinds>) -> Result<SnapshotEntry, Wrong> {
         let entry = self.parse(at, judge)?;
         let Judge::Arrival(owns) = judge else { return Ok(entry) };
         let (field, kinds): (&str, &[RegisterKind]) = match &entry {
@@ -158,7 +150,7 @@ impl EntryBody {
         }
     }
 
-    fn parse(mut self, at: Position, judge: &Judge) -> Result<SnapshotEntry, Wrong> {
+    fn parse(mut self, at: Position, judge: &Judge<RegisterKinds>) -> Result<SnapshotEntry, Wrong> {
         let mut flags = Flags::default();
         let names_flags = self.set.is_some() || self.cleared.is_some();
         self.set.take().map_or(Ok(()), |set| set.write(&mut flags, true, at))?;
@@ -193,7 +185,13 @@ impl EntryBody {
         Err(invalid("", what))
     }
 
-    fn card(self, uid: CardUid, flags: Option<Flags>, at: Position, judge: &Judge) -> Result<SnapshotEntry, Wrong> {
+    fn card(
+        self,
+        uid: CardUid,
+        flags: Option<Flags>,
+        at: Position,
+        judge: &Judge<RegisterKinds>,
+    ) -> Result<SnapshotEntry, Wrong> {
         let birth = self.born.map(|born| born.within(at, "born")).transpose()?;
         let is_standing = birth.is_some() || flags.is_some();
         // Beside an enrolment `holder` is the enrolment's; the card is issued to the same one if the entry names its birth.
@@ -218,7 +216,7 @@ impl EntryBody {
             }
         };
         if standing.is_none() && enrolment.is_none() {
-            let what = "the entry names a card and nothing of it; add `entitlements`, `born`, `set` or `cleared`";
+            let what = "the entry names a card and nothing more; add `entitlements`, `born`, `set` or `cleared`";
             return Err(invalid("uid", what));
         }
         if birth.is_none() {
@@ -227,15 +225,6 @@ impl EntryBody {
             judge.check(&Body::Issue { uid, holder })?;
         }
         Ok(SnapshotEntry::Card { uid, standing, enrolment })
-    }
-}
-
-impl Judge {
-    fn check(&self, body: &Body) -> Result<(), Wrong> {
-        match self {
-            Self::Arrival(_) => body.check(),
-            Self::Replay => Ok(()),
-        }
     }
 }
 

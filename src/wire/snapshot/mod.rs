@@ -19,11 +19,12 @@ use super::down::WriteError;
 use super::envelope::{self, Opened, Refused};
 use super::json::{self, Place, Wrong};
 use super::limits::{OP_ERRORS_MAX, PART_BYTES_MAX, SNAPSHOT_ID_CHARS_MAX};
+use super::ops::Judge;
 use super::text::is_label;
-use crate::access::change::{ErrorCode, OpError, Position};
+use crate::access::change::{ErrorCode, OpError, Position, RegisterKinds};
 use crate::access::id::{StreamName, Timestamp};
 use crate::access::snapshot::{PART_SEPARATOR, PARTS_MAX, Snapshot, SnapshotEntry, SnapshotHead, SnapshotPart};
-use entry::{EntryBody, Judge, written};
+use entry::{EntryBody, written};
 
 /// Bytes of entries in one part as the center writes it: signed and encoded, the part stays below [`PART_BYTES_MAX`].
 const ENTRIES_BYTES_MAX: usize = 46 * 1024;
@@ -103,7 +104,7 @@ pub fn read_evidence(bytes: &[u8]) -> Result<Snapshot, String> {
         .ok_or_else(|| "parts of a snapshot are missing".into())
 }
 
-fn part(claims: &Claims, stream: StreamName, judge: &Judge) -> Result<SnapshotPart, OpError> {
+fn part(claims: &Claims, stream: StreamName, judge: &Judge<RegisterKinds>) -> Result<SnapshotPart, OpError> {
     let header = claims.header()?;
     let at = header.position()?;
     let body: HeadBody<'_> = json::read(&claims.text, Place::default())?;
@@ -131,7 +132,7 @@ fn part(claims: &Claims, stream: StreamName, judge: &Judge) -> Result<SnapshotPa
     Ok(SnapshotPart { head, iat: header.issued_at(), part: body.part, entries: entries(claims, at, judge) })
 }
 
-fn entries(claims: &Claims, at: Position, judge: &Judge) -> Result<Vec<SnapshotEntry>, Vec<OpError>> {
+fn entries(claims: &Claims, at: Position, judge: &Judge<RegisterKinds>) -> Result<Vec<SnapshotEntry>, Vec<OpError>> {
     if !claims.faults.is_empty() {
         return Err(claims.faults.clone());
     }

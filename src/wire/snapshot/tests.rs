@@ -1,4 +1,4 @@
-//! Parts of snapshots: what a center writes is what a gateway reads, and what is wrong is named.
+//! Parts of snapshots: what a center writes is what a gateway reads. The entries are reviewed in `down_wording.txt`.
 
 use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
@@ -141,80 +141,7 @@ fn part_of(entries: impl serde::Serialize) -> Value {
 }
 
 #[test]
-fn the_entries_of_the_contract_are_understood() {
-    let part = part_of(json!([
-        {"uid": "1EA68671", "holder": "h1", "role": "resident", "entitlements": [{"kind": "gate", "zone": "*"}]},
-        {"uid": "1EA68671", "holder": "h1", "born": [3, 17, 0], "set": {"lost": [3, 900, 0]}, "cleared": {"frozen": [3, 850, 2]}},
-        {"holder": "h1", "set": {"replaced": [3, 1042, 0]}}, {"zone": "412", "power": ["arrears"]},
-        {"portal": "gate-in", "posture": "lockdown"}, {"schedule": "term", "rev": [3, 977, 0], "weekly": {"mon": ["06:00-23:00"]}},
-        {"uid": "5C0DE001", "set": {"lost": [3, 1, 0]}, "of_the_future": 1}
-    ]));
-    let part = read(part.to_string().as_bytes(), AllowedOps::all()).unwrap();
-    let entries = part.entries.unwrap();
-    assert_eq!((part.head.parts, part.head.cards, part.head.at, entries.len()), (24, 1180, at(1042), 7));
-    let SnapshotEntry::Card { standing: Some(standing), enrolment: None, .. } = &entries[1] else {
-        panic!("{entries:?}")
-    };
-    let register = |flag| standing.flags.get(flag).map(|r| (r.revision.seq, r.revision.place, r.on));
-    assert_eq!((register(Flag::Lost), register(Flag::Frozen)), (Some((900, 0, true)), Some((850, 2, false))));
-    assert_eq!(register(Flag::Cancelled), None);
-}
-
-#[test]
-fn what_is_wrong_with_an_entry_is_named_with_its_place() {
-    let table = [
-        (
-            json!({"uid": "1EA686", "set": {"lost": [3, 1, 0]}}),
-            "invalid_uid: `entries[0].uid`: a card UID has 4, 7 or 10 bytes, this has 3",
-        ),
-        (
-            json!({"uid": "08C0FFEE", "holder": "h", "entitlements": []}),
-            "random_uid: `entries[0].uid`: `08C0FFEE` is a random UID",
-        ),
-        (
-            json!({"uid": "88C0FFEE", "set": {"lost": [3, 1, 0]}}),
-            "invalid_uid: `entries[0].uid`: `88C0FFEE` starts with 88",
-        ),
-        (json!({"uid": "1EA68671", "entitlements": []}), "invalid_field: `entries[0].holder`: is missing"),
-        (
-            json!({"uid": "1EA68671", "holder": "h"}),
-            "invalid_field: `entries[0].uid`: the entry names a card and nothing of it",
-        ),
-        (
-            json!({"uid": "1EA68671", "born": [3, 1043, 0]}),
-            "invalid_field: `entries[0].born`: revision 3.1043.0 is newer than the snapshot",
-        ),
-        (
-            json!({"uid": "1EA68671", "set": {"lots": [3, 1, 0]}}),
-            "invalid_field: `entries[0].set.lots`: unknown field `lots`",
-        ),
-        (
-            json!({"uid": "1EA68671", "set": {"lost": [3, 1, 0]}, "cleared": {"lost": [3, 2, 0]}}),
-            "invalid_field: `entries[0].cleared.lost`: is in `set` too",
-        ),
-        (json!({"holder": "h"}), "invalid_field: `entries[0]`: the entry names nothing"),
-        (json!({"zone": "412"}), "invalid_field: `entries[0]`: the entry names nothing"),
-        (
-            json!({"portal": "gate in", "posture": "lockdown"}),
-            "invalid_field: `entries[0].portal`: a portal's name or `*` is wanted",
-        ),
-        (json!({"schedule": "term", "weekly": {}}), "invalid_field: `entries[0].rev`: is missing"),
-        (
-            json!({"uid": "1EA68671", "holder": "h", "entitlements": [], "withdrawn": [3, 1, 0]}),
-            "invalid_field: `entries[0].withdrawn`: stands beside `entitlements`",
-        ),
-        (
-            json!({"uid": "1EA68671", "holder": "h", "entitlements": [], "not_after": "1980-01-01T00:00:00Z"}),
-            "invalid_field: `entries[0].not_after`: `1980-01-01T00:00:00.000Z` is before 2000-01-01",
-        ),
-        (json!(7), "invalid_field: `entries[0]`: invalid type: integer `7`"),
-    ];
-    for (entry, expected) in table {
-        let errors =
-            read(part_of(json!([entry])).to_string().as_bytes(), AllowedOps::all()).unwrap().entries.unwrap_err();
-        let reported = format!("{}: {}", errors[0].code.as_str(), errors[0].message);
-        assert!(reported.starts_with(expected), "{reported}\nnot {expected}");
-    }
+fn errors_of_entries_are_listed_up_to_a_limit() {
     let many = vec![json!({}); 100];
     let errors = read(part_of(json!(many)).to_string().as_bytes(), AllowedOps::all()).unwrap().entries.unwrap_err();
     assert_eq!(errors.len(), OP_ERRORS_MAX);
@@ -247,6 +174,9 @@ fn a_stream_sends_only_registers_that_it_owns() {
 
 #[test]
 fn a_part_that_cannot_be_placed_is_refused_and_a_long_one_is_too_large() {
+    let good = read(part_of(json!([])).to_string().as_bytes(), AllowedOps::all()).unwrap();
+    assert_eq!((good.head.parts, good.head.cards, good.head.at, good.part), (24, 1180, at(1042), 0));
+    assert_eq!(good.entries, Ok(vec![]));
     let table = [
         ("snapshot", json!(""), "invalid_field"),
         ("snapshot", json!("x".repeat(65)), "invalid_field"),

@@ -1,5 +1,5 @@
-//! Devices, adapters and converters that behave oddly, and answers that come late, as people meet them: none costs a door, and
-//! none is taken for an answer that it is not.
+//! Devices, adapters and converters that behave oddly, and answers that come late: none costs a release, and no bytes are taken for an
+//! answer that they are not.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -171,8 +171,6 @@ async fn a_late_answer_costs_no_neighbour_its_release() {
 struct Counting(Arc<AtomicUsize>);
 
 impl Observer for Counting {
-    fn request(&self, _: &str, _: &'static str, _: Duration) {}
-
     fn late(&self, bus: &str, unit: u8) {
         assert_eq!((bus, unit), ("riser", 5));
         self.0.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Power boxes: cards that come, lie there and leave; relays that do what was ordered, or do not, or move by themselves.
+//! Power boxes: cards that come, stay and leave; relays that follow an order, do not follow it, or move by themselves.
 
 use super::*;
 use crate::portals::modbus::STAGGER_MS;
@@ -30,7 +30,7 @@ async fn a_card_in_the_box_switches_on_and_its_leaving_switches_off_on_every_lin
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_card_that_was_there_before_the_gateway_came_is_reported_and_opens_nothing() {
+async fn a_card_that_was_there_before_the_gateway_started_is_reported_and_opens_nothing() {
     let line = devices(&boxes(1));
     line.present(1, 0, uid(CARD));
     let rig = Rig::on(&line, None, boxes(1), &[CARD]);
@@ -87,7 +87,7 @@ async fn a_box_with_a_latch_that_is_set_again_is_on_as_long_as_the_card_lies_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_lossy_reader_makes_of_a_card_comes_lies_there_and_leaves() {
+async fn the_reading_of_a_lossy_reader_is_presented_stays_and_leaves_as_a_card_does() {
     let reader = part(8, "digits-reader", 0);
     let transform = reader.profile.readers[0].uid.transform().unwrap();
     let reading = |card: &str| Presented::Lossy(transform.read(uid(card)));

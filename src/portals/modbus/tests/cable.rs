@@ -1,4 +1,4 @@
-//! A line in memory between the gateway and simulated devices: takes the time that bytes take, and spoils answers by seed.
+//! A line in memory between the gateway and simulated devices: it takes the time that bytes take on a real one, and spoils answers by a seed.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,16 +33,16 @@ const DEAD_MS: u64 = 20;
 /// Time from an answer to the end of the connection of a converter that closes it.
 const CLOSE_MS: u64 = 3;
 
-/// What happens to an answer.
+/// How an answer is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Delivery {
     Arrives,
-    /// It, or the request before the device saw it.
+    /// It is lost, or its request before the device receives it.
     Lost,
-    /// It comes when it is not waited for any more, and before the device counts as silent for sure.
+    /// It comes after its deadline, and within the time in which the gateway expects late answers.
     Late,
     Garbled,
-    /// Another's answer comes in its place or before it.
+    /// The answer of another unit comes in its place or before it.
     Foreign,
 }
 
@@ -100,8 +100,8 @@ impl Cable {
         Self::bad(line, baud, 0, 0, |_| {})
     }
 
-    /// A line on which, of a hundred answers, `each_percent` meet each of the four fates. `after` is called after each transaction
-    /// that reached a device.
+    /// A line on which `each_percent` of the answers are lost, as many late, garbled, and replaced by foreign ones. `after` is called after
+    /// each transaction that reached a device.
     pub fn bad(
         line: &Line,
         baud: Option<u32>,
@@ -173,15 +173,15 @@ impl Inner {
         self.dice.lock().unwrap().below(end)
     }
 
-    fn fate(&self) -> Fate {
-        let fates = [Fate::Lost, Fate::Late, Fate::Garbled, Fate::Foreign];
+    fn delivery(&self) -> Delivery {
+        let spoilt = [Delivery::Lost, Delivery::Late, Delivery::Garbled, Delivery::Foreign];
         match self.each_percent {
-            0 => Fate::Arrives,
+            0 => Delivery::Arrives,
             each => usize::try_from(self.roll(100) / each)
                 .ok()
-                .and_then(|at| fates.get(at))
+                .and_then(|at| spoilt.get(at))
                 .copied()
-                .unwrap_or(Fate::Arrives),
+                .unwrap_or(Delivery::Arrives),
         }
     }
 
@@ -211,13 +211,13 @@ impl Inner {
             self.requests.fetch_add(1, Ordering::Relaxed);
             let unit = if self.baud.is_some() { bytes[0] } else { bytes[MBAP_BYTES - 1] };
             let slow = self.slow.lock().unwrap().get(&unit).copied();
-            let fate = if slow.is_some() { Fate::Late } else { self.fate() };
+            let delivery = if slow.is_some() { Delivery::Late } else { self.delivery() };
             let adapter = *self.adapter.lock().unwrap();
             self.takes(read).await;
             if adapter == Adapter::Echoes {
                 answers.lock().await.write_all(&bytes[..read]).await?;
             }
-            if fate == Fate::Lost && self.roll(2) == 0 {
+            if delivery == Delivery::Lost && self.roll(2) == 0 {
                 continue;
             }
             device.write_all(&bytes[..read]).await?;
@@ -234,10 +234,10 @@ impl Inner {
             }
             (self.after)(&self.line);
             self.takes(answer.len()).await;
-            match fate {
-                Fate::Arrives => answers.lock().await.write_all(&answer).await?,
-                Fate::Lost => {}
-                Fate::Late => {
+            match delivery {
+                Delivery::Arrives => answers.lock().await.write_all(&answer).await?,
+                Delivery::Lost => {}
+                Delivery::Late => {
                     // The line goes on meanwhile.
                     let late = slow.unwrap_or_else(|| Duration::from_millis(201 + self.roll(180)));
                     let answers = Arc::clone(&answers);
@@ -246,8 +246,8 @@ impl Inner {
                         drop(answers.lock().await.write_all(&answer).await);
                     });
                 }
-                Fate::Garbled => answers.lock().await.write_all(&self.garbled(answer)).await?,
-                Fate::Foreign => {
+                Delivery::Garbled => answers.lock().await.write_all(&self.garbled(answer)).await?,
+                Delivery::Foreign => {
                     answers.lock().await.write_all(&self.foreign(&answer)).await?;
                     if self.roll(2) == 0 {
                         answers.lock().await.write_all(&answer).await?;
@@ -261,7 +261,7 @@ impl Inner {
         }
     }
 
-    /// Spoilt in a way that can be reported: a serial frame by its checksum, a TCP frame, which has none, by its header or length.
+    /// Spoilt in a way that can be detected: a serial frame by its checksum; a TCP frame, which has none, by its header or length.
     fn garbled(&self, mut answer: Vec<u8>) -> Vec<u8> {
         let mut dice = self.dice.lock().unwrap();
         if dice.below(4) == 0 {

@@ -35,7 +35,7 @@ async fn a_door_controllers_card_contact_and_exit_button_are_received() {
     rig.line.input(5, InputKind::ExitButton, 0, true);
     rig.reports(|r| r.exit_button).await;
     assert_eq!(rig.count(report(|r| r.exit_button && r.online.is_some())), 0);
-    // The same card again is a new count, so a new request; and the controller was sent that the first was accepted.
+    // The same card again is a new count, so a new request; and the first count was written back to the controller.
     rig.line.present(5, 0, uid(CARD));
     rig.relay(5, 0, true).await;
     assert_eq!(rig.requests(), 2);
@@ -55,7 +55,7 @@ async fn a_converter_that_counts_reports_the_same_card_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_contact_may_be_on_a_module_of_its_own() {
+async fn the_contacts_of_a_door_may_be_on_a_module_of_their_own() {
     let spec = with(whole(PortalKind::Door, WHOLE, 0), |parts| parts.inputs = Some(part(9, "generic-contacts", 3)));
     let rig = Rig::new(vec![spec], &[]).await;
     // Nothing is wired yet: as good as an open door.
@@ -99,7 +99,7 @@ async fn a_turnstile_reports_ways_passages_and_fire() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_gates_of_one_turnstile_of_contacts_receive_each_of_its_own_way() {
+async fn each_of_two_gates_at_a_turnstile_reports_only_the_passages_of_its_own_direction() {
     let ways = [("in", 0, Direction::In), ("out", 1, Direction::Out)];
     let gates = ways.map(|(id, channel, way)| {
         let output = part(5, "generic-turnstile-contacts", channel);

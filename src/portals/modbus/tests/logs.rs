@@ -1,4 +1,4 @@
-//! What the log reports of a request that failed: enough to find the device.
+//! The log lines of failed requests and orders: they name the device, and what to do.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -16,8 +16,8 @@ thread_local! {
     static LOGGED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-/// Makes logs readable by [`Log`]. One subscriber for all threads, there before the first line is logged: where one comes while
-/// another thread logs a line for the first time, `tracing` may take that line as unwanted from then on.
+/// Makes logs readable by [`Log`]. It is one subscriber for all threads and is installed before the first line is logged: installed while
+/// another thread logs a line for the first time, it may never receive that line.
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,5 +1,5 @@
-//! A bad line: of the answers, 5 % each are lost, late, garbled and another's. Cards are shown all the time, and after every
-//! transaction the relays that are on are those that may be.
+//! A bad line: 5 % of the answers are lost, 5 % late, 5 % garbled, and 5 % replaced by those of another unit. Cards are shown all the
+//! time, and after every transaction only relays with a grant are on.
 
 use std::sync::Mutex;
 
@@ -37,7 +37,7 @@ impl Place {
 
 type Places = Arc<Mutex<BTreeMap<String, Place>>>;
 
-/// Counts outcomes, and sees that a relay that is confirmed on is on.
+/// Counts outcomes, and asserts that a relay that is confirmed on is on.
 struct Judge {
     places: Places,
     line: Line,
@@ -45,8 +45,6 @@ struct Judge {
 }
 
 impl Observer for Judge {
-    fn request(&self, _: &str, _: &'static str, _: Duration) {}
-
     fn release(&self, _: &str, unit: u8, channel: u16, how: Released) {
         let mut places = self.places.lock().unwrap();
         let place = places.values_mut().find(|p| p.relay == (unit, channel)).expect("a relay of the test");
@@ -154,7 +152,7 @@ impl Visits {
             (place.reader, place.relay, place.granted)
         };
         line.present(reader, 0, card);
-        // Shown while its reader is not received, a card opens nothing: nothing is waited for that need not come.
+        // A card that is shown while its reader is offline opens nothing, so a grant is waited for only this long.
         let received = self.seen.wait_for(|()| places.lock().unwrap()[name].granted > before);
         let granted = timeout(ms(2000), received).await.is_ok();
         let ended = |all: &BTreeMap<String, Place>| all[name].ended() == all[name].granted;

@@ -15,8 +15,9 @@ use dormgate::wire::allowed::OpName;
 use dormgate::wire::topic::{self, Down, Portal, Topic, Up};
 use prometheus_client::registry::Registry;
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
+    "deploy/center.md",
     "deploy/reference.md",
     "deploy/speed.md",
     "deploy/README.md",

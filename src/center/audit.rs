@@ -106,7 +106,7 @@ impl<S: Storage> Center<S> {
                 received.trouble.push(AuditTrouble::Restarted(place));
             }
             if !kept.is_empty() {
-                center.storage.keep_audit(gateway, &kept)?;
+                center.storage.keep_audit(gateway, &kept, now)?;
             }
             if let Some(gap) = reading.gap {
                 center.gaps.insert(gateway.clone(), gap);

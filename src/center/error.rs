@@ -33,6 +33,14 @@ pub enum CenterError {
         /// What is wrong with it.
         why: String,
     },
+    /// The database cannot be read or written.
+    #[error("`{}`: {why}", path.display())]
+    Database {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// A key file has no key in it.
     #[error("`{}`: {source}", path.display())]
     Key {
@@ -70,6 +78,9 @@ pub enum CenterError {
     /// The transaction that the order was part of did not reach the disk; nothing of it is published.
     #[error("nothing was published: {0}")]
     NotKept(String),
+    /// A request under a key that another request used.
+    #[error("this `Idempotency-Key` was used for another body; use a new key for a new request")]
+    Conflict,
     /// Too many messages wait for the broker.
     #[error("{0} messages wait for the broker already; nothing was published, try again when the broker is connected")]
     Busy(usize),
@@ -79,6 +90,11 @@ pub enum CenterError {
 }
 
 impl CenterError {
+    /// Whether the storage failed: then nothing of the transaction counts.
+    pub(super) fn is_of_storage(&self) -> bool {
+        matches!(self, Self::File { .. } | Self::Database { .. } | Self::Damaged { .. })
+    }
+
     pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { path, source }

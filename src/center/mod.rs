@@ -9,14 +9,22 @@
 //! gateway give the same digests as the whole list of a gateway.
 
 mod audit;
+#[cfg(feature = "center")]
+pub mod database;
 mod directory;
 mod draft;
 mod error;
+#[cfg(feature = "center")]
+pub mod http;
+mod notes;
+mod order;
 mod resend;
 mod service;
 mod storage;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod unnumbered;
 mod work;
 
 pub use audit::{AuditTrouble, KeptEvent, ReceivedAudit};
@@ -24,7 +32,7 @@ pub use directory::{Directory, Layout, create};
 pub use draft::{Draft, DraftClaims};
 pub use error::CenterError;
 pub use service::{Answered, Attention, GatewayEvent, Report, Service};
-pub use storage::{Audience, Entry, JournalName, Link, Storage};
+pub use storage::{Audience, Entry, JournalName, Link, Published, PublishedKind, Storage};
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -32,24 +40,21 @@ use std::path::Path;
 
 use ed25519_dalek::SigningKey;
 
-use crate::access::change::{Head, Op, Position};
+use crate::access::change::{Op, Position};
 use crate::access::id::{GatewayId, StreamName, Timestamp};
-use crate::access::input::{Command, CommandKind};
 use crate::access::list::AccessList;
 use crate::wire::allowed::OpName;
-use crate::wire::digest;
 use crate::wire::down;
 use crate::wire::envelope::{Scope, StreamSpec, sign};
-use crate::wire::limits::{MESSAGE_BYTES_MAX, OPS_MAX};
+use crate::wire::limits::OPS_MAX;
 use crate::wire::ops::name_of;
 use crate::wire::topic::{Down, Topic};
 
 use audit::Gaps;
+use stream::Stream;
 
 /// How long a command lives, in seconds; the contract allows 30, and both clocks may be a little off.
 pub const COMMAND_LIFE_S: i64 = 20;
-/// Bytes of randomness in a command's id.
-const JTI_BYTES: usize = 16;
 
 /// A signed message, and where to publish it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,14 +65,6 @@ pub struct SignedMessage {
     pub payload: Vec<u8>,
     /// Which change message this is, or of which snapshot a part; `None`: a head, a command or an audit ack.
     pub number: Option<(StreamName, Position)>,
-}
-
-/// One stream with its key.
-struct Stream {
-    spec: StreamSpec,
-    key: SigningKey,
-    /// The number of the newest message to each audience.
-    last: BTreeMap<Audience, Position>,
 }
 
 /// A message that is appended, and counts for the list once the transaction is on disk.
@@ -132,6 +129,11 @@ impl<S: Storage> Center<S> {
         Ok(center)
     }
 
+    /// Where it keeps things; within a transaction.
+    pub(super) fn storage(&mut self) -> &mut S {
+        &mut self.storage
+    }
+
     /// The gateways published to.
     #[must_use]
     pub fn gateways(&self) -> &[GatewayId] {
@@ -150,6 +152,44 @@ impl<S: Storage> Center<S> {
     /// [`CenterError`] if the storage cannot be read.
     pub fn audit_through(&mut self, gateway: &GatewayId) -> Result<Option<u64>, CenterError> {
         Ok(self.storage.audit_ends(gateway)?.map(|(_, last)| last.n))
+    }
+
+    /// The streams.
+    pub fn streams(&self) -> impl Iterator<Item = &StreamSpec> {
+        self.streams.iter().map(|stream| &stream.spec)
+    }
+
+    /// The messages that may not have reached the broker, oldest first, as they were signed; at most `most`.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the storage cannot be read.
+    pub fn undelivered(&mut self, most: usize) -> Result<Vec<SignedMessage>, CenterError> {
+        let rows = self.storage.undelivered(most)?;
+        let signed = |(journal, at, message): (JournalName, Position, String)| SignedMessage {
+            topic: journal.audience.topic(Down::Changes),
+            payload: message.into_bytes(),
+            number: Some((journal.stream, at)),
+        };
+        Ok(rows.into_iter().map(signed).collect())
+    }
+
+    /// Keeps what gateways published, and which messages the broker has.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the storage cannot be written.
+    pub fn keep(&mut self, published: &[Published], delivered: &[(JournalName, Position)]) -> Result<(), CenterError> {
+        self.transaction(|center| {
+            center.storage.delivered(delivered)?;
+            center.storage.keep_published(published)
+        })
+    }
+
+    /// Removes what is older than its retention.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the storage cannot be written.
+    pub fn remove_old(&mut self, now: Timestamp) -> Result<(), CenterError> {
+        self.transaction(|center| center.storage.remove_old(now))
     }
 
     /// The stream that owns an op, or `command`.
@@ -337,109 +377,17 @@ impl<S: Storage> Center<S> {
             signed.ok_or_else(|| CenterError::UnknownStream(name.clone()))
         })
     }
-
-    /// The heads of all journals that have a message.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be read.
-    pub fn heads(&mut self, now: Timestamp) -> Result<Vec<SignedMessage>, CenterError> {
-        self.transaction(|_| Ok(()))?;
-        let journals: Vec<JournalName> = self.positions().map(|(journal, _)| journal).collect();
-        journals.iter().filter_map(|journal| self.head(journal, now).transpose()).collect()
-    }
-
-    /// The head of a journal: its last number, and the digest of what the stream owns. `None`: it has no message.
-    ///
-    /// # Errors
-    /// Never for a head of these types.
-    pub fn head(&self, journal: &JournalName, now: Timestamp) -> Result<Option<SignedMessage>, CenterError> {
-        let Some(stream) = self.streams.iter().find(|stream| stream.spec.name == journal.stream) else {
-            return Ok(None);
-        };
-        let newest = stream.last.get(&journal.audience).zip(self.list(&journal.audience));
-        let Some((at, list)) = newest else { return Ok(None) };
-        let digest = digest::of(list, &digest::registers_of(stream.spec.allowed));
-        let name = stream.spec.name.clone();
-        let head = Head { stream: name.clone(), at: *at, iat: None, cards: digest.cards, digest: digest.sha256 };
-        let claims = down::write_head(&head, journal.audience.aud(), now)?;
-        let payload = sign(&claims, &name, &stream.key).into_bytes();
-        Ok(Some(SignedMessage { topic: journal.audience.topic(Down::Head(name)), payload, number: None }))
-    }
-
-    /// A command and its id; it expires [`COMMAND_LIFE_S`] after `now`.
-    ///
-    /// # Errors
-    /// [`CenterError`] if no stream may command, or the system gives no randomness.
-    pub fn command(
-        &self,
-        gateway: &GatewayId,
-        kind: CommandKind,
-        actor: Option<&str>,
-        now: Timestamp,
-    ) -> Result<(String, SignedMessage), CenterError> {
-        let stream = self.commander()?;
-        let mut random = [0; JTI_BYTES];
-        getrandom::fill(&mut random).map_err(|e| CenterError::Randomness(e.to_string()))?;
-        let jti = hex::encode(random);
-        let name = &stream.spec.name;
-        let command = Command {
-            stream: name.clone(),
-            jti: jti.clone(),
-            iat: now,
-            exp: Timestamp(now.0.saturating_add(COMMAND_LIFE_S * 1000)),
-            actor: actor.map(str::to_owned),
-            kind,
-        };
-        let payload = sign(&down::write_command(&command, gateway)?, name, &stream.key).into_bytes();
-        Ok((jti, SignedMessage { topic: Topic::Down(gateway.clone(), Down::Command), payload, number: None }))
-    }
-
-    fn commander(&self) -> Result<&Stream, CenterError> {
-        self.stream_of(OpName::Command).ok_or(CenterError::NoOwner(OpName::Command))
-    }
 }
 
-impl Stream {
-    fn journal(&self, audience: Audience) -> JournalName {
-        JournalName { audience, stream: self.spec.name.clone() }
-    }
-
-    /// The number of the next message.
-    fn next(&self, audience: &Audience, epoch: NonZeroU32) -> Position {
-        let last = self.last.get(audience).filter(|last| last.epoch == epoch);
-        Position { epoch, seq: last.map_or(1, |last| last.seq.saturating_add(1)) }
-    }
-
-    /// The ops of a message that change the list; a gateway refuses a message with an op that the stream may not publish whole.
-    fn effective<'o>(&self, ops: Option<&'o [Op]>) -> Option<&'o [Op]> {
-        let allowed = |op: &Op| name_of(op).is_some_and(|name| self.spec.allowed.contains(name));
-        ops.filter(|ops| ops.iter().all(allowed))
-    }
-
-    /// Signs `ops` as one message, or as several where one would be too long; `next` is the number of the next.
-    fn write(
-        &self,
-        audience: &Audience,
-        ops: &[Op],
-        now: Timestamp,
-        next: &mut Position,
-        each: &mut impl FnMut(Position, &[Op], String),
-    ) -> Result<(), CenterError> {
-        let claims = down::write_changes(&self.spec.name, audience.aud(), now, *next, ops)?;
-        let message = sign(&claims, &self.spec.name, &self.key);
-        if message.len() > MESSAGE_BYTES_MAX && ops.len() > 1 {
-            let (first, second) = ops.split_at(ops.len() / 2);
-            self.write(audience, first, now, next, each)?;
-            return self.write(audience, second, now, next, each);
-        }
-        each(*next, ops, message);
-        next.seq = next.seq.saturating_add(1);
-        Ok(())
-    }
-
-    /// The message on the topic that the stream publishes on.
-    fn signed_message(&self, audience: &Audience, message: String, at: Position) -> SignedMessage {
-        let number = Some((self.spec.name.clone(), at));
-        SignedMessage { topic: audience.topic(Down::Changes), payload: message.into_bytes(), number }
+impl SignedMessage {
+    /// The journal that this is a message of; `None`: it is a head, a command or an audit ack.
+    #[must_use]
+    pub fn journal(&self) -> Option<(JournalName, Position)> {
+        let (stream, at) = self.number.clone()?;
+        let audience = match &self.topic {
+            Topic::Down(gateway, _) => Audience::Gateway(gateway.clone()),
+            _ => Audience::Campus,
+        };
+        Some((JournalName { audience, stream }, at))
     }
 }

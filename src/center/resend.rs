@@ -1,13 +1,14 @@
 //! What a gateway that lacks something is sent (wire contract, 2.5): the missing changes, or a snapshot of all that the stream has
 //! published, on the gateway's own topics.
 
-use super::{Audience, Center, CenterError, Entry, SignedMessage, Storage, Stream};
+use super::stream::Stream;
+use super::{Audience, Center, CenterError, Entry, SignedMessage, Storage};
 use crate::access::change::{Op, Position};
 use crate::access::effect::{Resync, ResyncReason};
 use crate::access::id::{GatewayId, Timestamp};
 use crate::access::portal::Posture;
 use crate::wire::digest;
-use crate::wire::envelope::{Scope, members, sign};
+use crate::wire::envelope::sign;
 use crate::wire::snapshot;
 use crate::wire::topic::{Down, Topic};
 
@@ -88,20 +89,4 @@ fn takes_away(message: &str) -> bool {
         Op::Issue { .. } | Op::Reinstate { .. } | Op::Enrol { .. } | Op::DefineSchedule { .. } => false,
     };
     Entry::read(message).ok().and_then(|entry| entry.ops).is_some_and(|ops| ops.iter().any(is_taking))
-}
-
-impl Stream {
-    /// The message on the gateway's own topic, signed again if it was for the whole campus.
-    fn signed_message_to(&self, gateway: &GatewayId, message: &str, at: Position) -> Option<SignedMessage> {
-        let message = match self.spec.scope {
-            Scope::Gateway => message.to_owned(),
-            Scope::Campus => {
-                let mut claims = members(message.as_bytes()).ok()?;
-                claims.set("aud", gateway).ok()?;
-                sign(&claims.to_json().ok()?, &self.spec.name, &self.key)
-            }
-        };
-        let topic = Topic::Down(gateway.clone(), Down::Changes);
-        Some(SignedMessage { topic, payload: message.into_bytes(), number: Some((self.spec.name.clone(), at)) })
-    }
 }

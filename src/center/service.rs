@@ -8,8 +8,9 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub use super::work::{Attention, GatewayEvent, Report};
-use super::work::{Order, Work};
+pub use super::order::{Attention, GatewayEvent, Report};
+use super::order::{Order, Stage};
+use super::work::Work;
 use super::{Center, CenterError, Directory, DraftClaims, SignedMessage, Storage};
 use crate::access::change::{Op, Position};
 use crate::access::effect::{Ack, Reply};
@@ -97,7 +98,27 @@ impl<S: Storage> Service<S> {
     /// See [`Center::publish_ops`], and [`CenterError::Busy`].
     pub async fn publish(&self, to: Option<&GatewayId>, ops: Vec<Op>) -> Result<Vec<SignedMessage>, CenterError> {
         let to = to.cloned();
-        self.order(|answer| Order::Publish(to, ops, answer)).await?
+        self.stage(Box::new(move |center, now| center.stage_ops(to.as_ref(), &ops, now))).await
+    }
+
+    /// Publishes what `stage` stages in a transaction, which it may share with others: on disk here when this returns.
+    ///
+    /// # Errors
+    /// What `stage` returns, that the storage cannot be written, and [`CenterError::Busy`].
+    pub(super) async fn stage(&self, stage: Stage<S>) -> Result<Vec<SignedMessage>, CenterError> {
+        self.order(|answer| Order::Publish(stage, answer)).await?
+    }
+
+    /// The gateways published to.
+    #[must_use]
+    pub fn gateways(&self) -> &[GatewayId] {
+        &self.gateways
+    }
+
+    /// Whether the broker is connected.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        *self.up.borrow()
     }
 
     /// Publishes `ops` and waits for the answers of the gateways that they go to, all together at most `within`.
@@ -129,6 +150,17 @@ impl<S: Storage> Service<S> {
         let (reports, began, to) = (self.reports(), Instant::now(), to.cloned());
         let message = self.order(|answer| Order::Write(to, claims, answer)).await??;
         Ok(answers(reports, self.expected(&[message]), began, within).await)
+    }
+
+    /// Waits at most `within` for the answers to `messages` among `reports`, to which somebody listened before they were published.
+    #[cfg(feature = "center")]
+    pub(super) async fn answers(
+        &self,
+        reports: broadcast::Receiver<Report>,
+        messages: &[SignedMessage],
+        within: Duration,
+    ) -> Vec<Answered> {
+        answers(reports, self.expected(messages), Instant::now(), within).await
     }
 
     /// The answers to wait for.
@@ -195,9 +227,14 @@ impl<S: Storage> Service<S> {
 
     /// Delivers what is under way and ends. `false`: not all of it was delivered within `within`; it stays in the journal.
     pub async fn close(mut self, within: Duration) -> bool {
-        let delivered = self.order(|answer| Order::Close(within, answer)).await.unwrap_or(false);
+        let delivered = self.end(within).await;
         drop((&mut self.task).await);
         delivered
+    }
+
+    /// As [`Self::close`], where others still have the service; their orders are answered [`CenterError::Stopped`].
+    pub async fn end(&self, within: Duration) -> bool {
+        self.order(|answer| Order::Close(within, answer)).await.unwrap_or(false)
     }
 }
 

@@ -8,7 +8,8 @@ use std::num::NonZeroU32;
 use super::CenterError;
 use super::audit::KeptEvent;
 use crate::access::change::{Op, Position};
-use crate::access::id::{GatewayId, StreamName};
+use crate::access::effect::Ack;
+use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::wire::audit::Hash;
 use crate::wire::down;
 use crate::wire::topic::{CAMPUS, Down, Topic};
@@ -79,10 +80,36 @@ pub struct Link {
     pub hash: Hash,
 }
 
+/// Something that a gateway published beside its audit.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Who published it.
+    pub gateway: GatewayId,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// What it is.
+    pub kind: PublishedKind,
+    /// The JSON, as received.
+    pub body: String,
+}
+
+/// See [`Published`].
+#[derive(Clone, Debug)]
+pub enum PublishedKind {
+    /// An answer to a change message.
+    Ack(Ack),
+    /// An alarm.
+    Alarm,
+    /// The gateway's state; only the newest is kept.
+    State,
+}
+
 /// Where a center keeps its journals and the audits of its gateways. See the module's head.
 pub trait Storage: Send + 'static {
     /// Whether other processes append to the journals too, so that each transaction looks for what they appended.
     const IS_SHARED: bool;
+    /// Whether it keeps what gateways publish beside their audit, and which messages the broker has.
+    const KEEPS_PUBLISHED: bool = false;
 
     /// Begins a transaction; waits for another process that has one.
     ///
@@ -144,11 +171,43 @@ pub trait Storage: Send + 'static {
     ///
     /// # Errors
     /// [`CenterError`] if they cannot be written.
-    fn keep_audit(&mut self, gateway: &GatewayId, events: &[KeptEvent]) -> Result<(), CenterError>;
+    fn keep_audit(&mut self, gateway: &GatewayId, events: &[KeptEvent], now: Timestamp) -> Result<(), CenterError>;
 
     /// Puts the audit of a gateway aside, because the gateway begins another. Gives the place where the old one is kept.
     ///
     /// # Errors
     /// [`CenterError`] if that cannot be done.
     fn set_audit_aside(&mut self, gateway: &GatewayId) -> Result<String, CenterError>;
+
+    /// Messages that may not have reached the broker, oldest first, at most `most`.
+    ///
+    /// # Errors
+    /// [`CenterError`] if they cannot be read.
+    fn undelivered(&mut self, _most: usize) -> Result<Vec<(JournalName, Position, String)>, CenterError> {
+        Ok(Vec::new())
+    }
+
+    /// Notes that the broker has these messages.
+    ///
+    /// # Errors
+    /// [`CenterError`] if that cannot be written.
+    fn delivered(&mut self, _messages: &[(JournalName, Position)]) -> Result<(), CenterError> {
+        Ok(())
+    }
+
+    /// Keeps what gateways published.
+    ///
+    /// # Errors
+    /// [`CenterError`] if it cannot be written.
+    fn keep_published(&mut self, _published: &[Published]) -> Result<(), CenterError> {
+        Ok(())
+    }
+
+    /// Removes what is older than its retention.
+    ///
+    /// # Errors
+    /// [`CenterError`] if that cannot be written.
+    fn remove_old(&mut self, _now: Timestamp) -> Result<(), CenterError> {
+        Ok(())
+    }
 }

@@ -10,7 +10,9 @@ use crate::access::effect::ResyncReason;
 use crate::access::effect::{Have, Resync};
 use crate::access::event::{AuditEvent, Event};
 use crate::access::id::{ClockTrust, Mono, Now};
+use crate::access::input::CommandKind;
 use crate::wire::audit;
+use crate::wire::digest;
 use crate::wire::envelope::{Channel, open};
 use crate::wire::up::encode_audit;
 

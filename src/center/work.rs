@@ -1,22 +1,23 @@
 //! The task of a service: it carries out orders, many in one transaction, receives what the gateways publish, and answers it.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{debug, warn};
 
+use super::notes::Notes;
+use super::order::{Attention, GatewayEvent, Order, Report, Stage, Staged};
 use super::{
-    Audience, AuditTrouble, COMMAND_LIFE_S, Center, CenterError, DraftClaims, JournalName, SignedMessage, Storage,
+    COMMAND_LIFE_S, Center, CenterError, DraftClaims, JournalName, Published, PublishedKind, SignedMessage, Storage,
 };
-use crate::access::change::Op;
-use crate::access::effect::{Ack, Alarm, Reply, Resync};
-use crate::access::event::AuditEvent;
+use crate::access::change::Position;
+use crate::access::effect::Resync;
 use crate::access::id::{GatewayId, Timestamp};
 use crate::access::input::CommandKind;
 use crate::clock::Clock;
-use crate::mqtt::{Connection, Event, Message, Outgoing, PublishError, Retention};
+use crate::mqtt::{Connection, Event, Message, MessageId, Outgoing, PublishError, Retention};
 use crate::wire::topic::{Topic, Up};
 use crate::wire::up::{self, BodyError};
 
@@ -30,65 +31,10 @@ const ORDERS_AT_ONCE_MAX: usize = 512;
 const WAITING_MAX: usize = 100_000;
 /// Messages that the connection has at once. New ones go first, then those that a gateway asked for again.
 const UNDER_WAY_MAX: usize = 256;
+/// Time between two removals of what is older than its retention, in seconds.
+const REMOVE_EVERY_S: u64 = 600;
 /// Names of gateways that are not configured here, each logged once; beyond, they are passed over in silence.
 const STRANGERS_MAX: usize = 64;
-
-/// What a service listens to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attention {
-    /// Acks and replies only: somebody else attends to the gateways. For one order and its answer.
-    Answers,
-    /// Everything: answers resync, re-sends heads, acknowledges the audit.
-    Everything,
-}
-
-/// An event, and the gateway it is about.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Report {
-    /// The gateway; `None`: the link, or the center itself.
-    pub gateway: Option<GatewayId>,
-    /// What happened.
-    pub event: GatewayEvent,
-}
-
-/// Something that came from a gateway, or about the link to the broker.
-#[derive(Clone, Debug, PartialEq)]
-pub enum GatewayEvent {
-    /// The link is connected.
-    Up,
-    /// The link is lost.
-    Down(String),
-    /// The answer to a change message.
-    Ack(Ack),
-    /// The answer to a command.
-    Reply(Reply),
-    /// A request to send again, and how many messages are sent.
-    Resync(Resync, usize),
-    /// An alarm.
-    Alarm(Alarm),
-    /// New audit events, checked and kept.
-    Audit(Vec<AuditEvent>),
-    /// Something is wrong with the audit.
-    Trouble(AuditTrouble),
-    /// The state of the gateway, as published; retained: what the broker kept.
-    State(String),
-    /// A message that cannot be read, or an order that cannot be carried out; names where and why.
-    Problem(String),
-}
-
-type Question<S> = Box<dyn FnOnce(&mut Center<S>) + Send>;
-
-/// What the task is ordered to do, and who waits for the answer.
-pub(super) enum Order<S> {
-    Publish(Option<GatewayId>, Vec<Op>, oneshot::Sender<Result<Vec<SignedMessage>, CenterError>>),
-    Write(Option<GatewayId>, DraftClaims, oneshot::Sender<Result<SignedMessage, CenterError>>),
-    Command(GatewayId, CommandKind, Option<String>, oneshot::Sender<Result<String, CenterError>>),
-    Ask(Question<S>),
-    Close(Duration, oneshot::Sender<bool>),
-}
-
-/// One order to publish, with who waits for its answer.
-type Publication = (Option<GatewayId>, Vec<Op>, oneshot::Sender<Result<Vec<SignedMessage>, CenterError>>);
 
 /// The task of a service.
 pub(super) struct Work<S> {
@@ -102,6 +48,10 @@ pub(super) struct Work<S> {
     fresh: VecDeque<SignedMessage>,
     /// Messages to be sent again, oldest first.
     again: VecDeque<SignedMessage>,
+    /// New messages that the connection has.
+    under_way: HashMap<MessageId, (JournalName, Position)>,
+    notes: Notes,
+    removals: Interval,
     /// Journals that have changed since their last head.
     changed: BTreeSet<JournalName>,
     heads_not_before: Instant,
@@ -117,8 +67,11 @@ impl<S: Storage> Work<S> {
         reports: broadcast::Sender<Report>,
         is_up: watch::Sender<bool>,
     ) -> Self {
-        let mut all_heads = tokio::time::interval(Duration::from_secs(HEAD_EVERY_S));
-        all_heads.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let every = |seconds| {
+            let mut interval = tokio::time::interval(Duration::from_secs(seconds));
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        };
         Self {
             center,
             connection,
@@ -128,19 +81,26 @@ impl<S: Storage> Work<S> {
             is_up,
             fresh: VecDeque::new(),
             again: VecDeque::new(),
+            under_way: HashMap::new(),
+            notes: Notes::default(),
+            removals: every(REMOVE_EVERY_S),
             changed: BTreeSet::new(),
             heads_not_before: Instant::now(),
-            all_heads,
+            all_heads: every(HEAD_EVERY_S),
             strangers: HashSet::new(),
         }
     }
 
     /// Works until it is ordered to close, or until nobody is left to give orders.
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Order<S>>) {
+        self.publish_undelivered();
+        let attends = self.attention == Attention::Everything;
         loop {
             self.send();
-            let heads_wait = !self.changed.is_empty() && self.fresh.is_empty();
-            let heads_at = self.heads_not_before;
+            // A head that overtakes its messages makes gateways ask for them.
+            let heads_may = self.fresh.is_empty();
+            let (heads_wait, heads_at) = (!self.changed.is_empty(), self.heads_not_before);
+            let keep_at = self.notes.due();
             tokio::select! {
                 order = inbox.recv() => {
                     let Some(order) = order else { return };
@@ -151,13 +111,16 @@ impl<S: Storage> Work<S> {
                     }
                 }
                 event = self.connection.next() => self.happened(event),
-                () = tokio::time::sleep_until(heads_at), if heads_wait => self.send_changed_heads(),
-                _ = self.all_heads.tick(), if self.attention == Attention::Everything => self.send_all_heads(),
+                () = tokio::time::sleep_until(heads_at), if heads_may && heads_wait => self.send_changed_heads(),
+                _ = self.all_heads.tick(), if heads_may && attends => self.send_all_heads(),
+                () = tokio::time::sleep_until(keep_at.unwrap_or(heads_at)), if keep_at.is_some() => self.keep(),
+                _ = self.removals.tick(), if S::KEEPS_PUBLISHED => self.remove_old(),
             }
         }
     }
 
     async fn close(mut self, within: Duration) -> bool {
+        self.keep();
         while let Some(message) = self.fresh.front() {
             if hand_over(&mut self.connection, message, Retention::UntilDelivered).is_err() {
                 break;
@@ -190,7 +153,7 @@ impl<S: Storage> Work<S> {
         let mut next = Some(first);
         while let Some(order) = next {
             match order {
-                Order::Publish(to, ops, answer) => publications.push((to, ops, answer)),
+                Order::Publish(stage, staged) => publications.push((stage, staged)),
                 other => {
                     self.publish_all(std::mem::take(&mut publications));
                     match other {
@@ -213,26 +176,21 @@ impl<S: Storage> Work<S> {
     }
 
     /// Publishes these in one transaction. Nobody is answered, and nothing is published, before it is on disk.
-    fn publish_all(&mut self, publications: Vec<Publication>) {
+    fn publish_all(&mut self, publications: Vec<(Stage<S>, Staged)>) {
         if publications.is_empty() {
             return;
         }
         let (now, waiting) = (self.now(), self.fresh.len());
-        let mut answers = Vec::new();
-        let mut staged = Vec::new();
-        for (to, ops, answer) in publications {
-            answers.push(answer);
-            staged.push((to, ops));
-        }
+        let (stages, answers): (Vec<_>, Vec<_>) = publications.into_iter().unzip();
         let done = self.center.transaction(|center| {
-            let mut results = Vec::with_capacity(staged.len());
-            for (to, ops) in &staged {
+            let mut results = Vec::with_capacity(stages.len());
+            for stage in stages {
                 if waiting >= WAITING_MAX {
                     results.push(Err(CenterError::Busy(waiting)));
                     continue;
                 }
-                match center.stage_ops(to.as_ref(), ops, now) {
-                    Err(error @ (CenterError::File { .. } | CenterError::NotKept(_))) => return Err(error),
+                match stage(center, now) {
+                    Err(error) if error.is_of_storage() => return Err(error),
                     result => results.push(result),
                 }
             }
@@ -259,12 +217,27 @@ impl<S: Storage> Work<S> {
     /// A new message: to be sent, and its journal's head after it.
     fn take_up(&mut self, message: &SignedMessage) {
         self.fresh.push_back(message.clone());
-        if let Some((stream, _)) = &message.number {
-            let audience = match &message.topic {
-                Topic::Down(gateway, _) => Audience::Gateway(gateway.clone()),
-                _ => Audience::Campus,
-            };
-            self.changed.insert(JournalName { audience, stream: stream.clone() });
+        self.changed.extend(message.journal().map(|(journal, _)| journal));
+    }
+
+    /// Takes up what was on disk and not with the broker when the last run ended.
+    fn publish_undelivered(&mut self) {
+        match self.center.undelivered(WAITING_MAX) {
+            Ok(messages) => messages.iter().for_each(|message| self.take_up(message)),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Notes in the storage what waits to be noted.
+    fn keep(&mut self) {
+        if let Err(error) = self.notes.write(&mut self.center) {
+            self.failed(&error);
+        }
+    }
+
+    fn remove_old(&mut self) {
+        if let Err(error) = self.center.remove_old(self.now()) {
+            self.failed(&error);
         }
     }
 
@@ -294,10 +267,15 @@ impl<S: Storage> Work<S> {
 
     fn send(&mut self) {
         while self.connection.undelivered() < UNDER_WAY_MAX {
-            let queue = if self.fresh.is_empty() { &mut self.again } else { &mut self.fresh };
+            let is_fresh = !self.fresh.is_empty();
+            let queue = if is_fresh { &mut self.fresh } else { &mut self.again };
             let Some(message) = queue.front() else { return };
             match hand_over(&mut self.connection, message, Retention::UntilDelivered) {
-                Ok(()) => {}
+                Ok(id) => {
+                    if let Some(number) = message.journal().filter(|_| is_fresh && S::KEEPS_PUBLISHED) {
+                        self.under_way.insert(id, number);
+                    }
+                }
                 Err(PublishError::Full) => return,
                 // Never of a message that was signed here; it must not stop those behind it.
                 Err(error) => warn!("not sent to `{}`: {error}", message.topic),
@@ -349,7 +327,11 @@ impl<S: Storage> Work<S> {
                     self.connection.ack(token);
                 }
             }
-            Event::Delivered(_) => {}
+            Event::Delivered(id) => {
+                if let Some(number) = self.under_way.remove(&id) {
+                    self.notes.delivered(number);
+                }
+            }
             Event::SubscriptionRefused { filter } => {
                 let problem = format!("the broker refuses to deliver `{filter}`; look at its access list");
                 self.report(None, GatewayEvent::Problem(problem));
@@ -366,12 +348,31 @@ impl<S: Storage> Work<S> {
             return;
         }
         match self.decode(&gateway, up, &message.payload) {
-            Ok(events) => events.into_iter().for_each(|event| self.report(Some(&gateway), event)),
+            Ok(events) => {
+                if S::KEEPS_PUBLISHED {
+                    events.iter().for_each(|event| self.keep_later(&gateway, event, &message.payload));
+                }
+                events.into_iter().for_each(|event| self.report(Some(&gateway), event));
+            }
             Err(error) => {
                 debug!(topic = %message.topic, "{error}");
                 let problem = format!("`{}`: {error}", message.topic);
                 self.report(Some(&gateway), GatewayEvent::Problem(problem));
             }
+        }
+    }
+
+    fn keep_later(&mut self, gateway: &GatewayId, event: &GatewayEvent, payload: &[u8]) {
+        let kind = match event {
+            GatewayEvent::Ack(ack) => PublishedKind::Ack(ack.clone()),
+            GatewayEvent::Alarm(_) => PublishedKind::Alarm,
+            GatewayEvent::State(_) => PublishedKind::State,
+            _ => return,
+        };
+        let body = String::from_utf8_lossy(payload).into_owned();
+        self.notes.published(Published { gateway: gateway.clone(), received_at: self.now(), kind, body });
+        if self.notes.is_full() {
+            self.keep();
         }
     }
 
@@ -420,7 +421,11 @@ fn is_answer_to(message: &SignedMessage, gateway: &GatewayId, request: &Resync) 
     is_of_stream && matches!(&message.topic, Topic::Down(to, _) if to == gateway)
 }
 
-fn hand_over(connection: &mut Connection, message: &SignedMessage, retention: Retention) -> Result<(), PublishError> {
+fn hand_over(
+    connection: &mut Connection,
+    message: &SignedMessage,
+    retention: Retention,
+) -> Result<MessageId, PublishError> {
     let outgoing = Outgoing {
         topic: message.topic.to_string(),
         payload: message.payload.clone(),
@@ -428,5 +433,5 @@ fn hand_over(connection: &mut Connection, message: &SignedMessage, retention: Re
         qos: message.topic.qos(),
         retention,
     };
-    connection.publish(outgoing).map(|_| ())
+    connection.publish(outgoing)
 }

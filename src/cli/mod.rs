@@ -64,6 +64,8 @@ impl Command {
     fn is_service(&self) -> bool {
         match self {
             Self::Run(_) => true,
+            #[cfg(any(feature = "workbench", feature = "center"))]
+            Self::Center(args) => args.is_service(),
             #[cfg(feature = "workbench")]
             Self::Simulate(_) => true,
             _ => false,

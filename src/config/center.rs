@@ -45,11 +45,21 @@ struct StreamTable {
 
 /// One name in `may`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Allowed {
+pub(super) enum Allowed {
     /// `*`.
     Everything,
     /// An op, or `command`.
     One(OpName),
+}
+
+impl Allowed {
+    /// The ops that it stands for.
+    pub(super) fn ops(self) -> AllowedOps {
+        match self {
+            Self::Everything => AllowedOps::all(),
+            Self::One(op) => AllowedOps::only(op),
+        }
+    }
 }
 
 impl FromStr for Allowed {
@@ -92,19 +102,16 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
         if t.may.need(log, "").is_some_and(Vec::is_empty) {
             t.may.wrong(log, "this stream may send no op; list its ops, or remove the stream");
         }
-        let one = |Text(allowed): &Text<Allowed>| match allowed {
-            Allowed::Everything => AllowedOps::all(),
-            Allowed::One(op) => AllowedOps::only(*op),
-        };
         streams.extend(t.name.get().map(|Text(name)| StreamSpec {
             name: name.clone(),
             scope: t.scope.or(Scope::Gateway),
             keys: t.public_keys.items().iter().filter_map(|key| key.parse(log, keys::parse_public)).collect(),
             insecure_unsigned,
-            allowed: t.may.values().flat_map(|allowed| one(allowed).iter()).collect(),
+            allowed: t.may.values().flat_map(|Text(allowed)| allowed.ops().iter()).collect(),
         }));
     }
-    let owned = owners(log, tables);
+    let owners_of: Vec<_> = tables.iter().map(|table| table.get().map(|t| (&t.name, &t.may))).collect();
+    let owned = owners(log, "center.stream", &owners_of);
     let require_issue = center.require_issue.or(false);
     if require_issue && !owned.contains(OpName::Issue) && !owned.contains(OpName::Reissue) {
         let message =
@@ -114,17 +121,38 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
     (streams, require_issue)
 }
 
-/// Reports ops and groups of ops with two owners; returns the ops that have an owner.
-fn owners(log: &Log, tables: &[Key<StreamTable>]) -> AllowedOps {
+/// The `[[center.stream]]` table of a stream, for the configuration of the gateways that it publishes to.
+#[must_use]
+pub fn stream_table(stream: &StreamSpec) -> String {
+    let scope = match stream.scope {
+        Scope::Campus => "campus",
+        Scope::Gateway => "gateway",
+    };
+    let list = |items: Vec<String>| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
+    let may = if stream.allowed == AllowedOps::all() {
+        vec![ALL.to_owned()]
+    } else {
+        stream.allowed.iter().map(|op| op.to_string()).collect()
+    };
+    let keys = list(stream.keys.iter().map(keys::print_public).collect());
+    let (name, may) = (&stream.name, list(may));
+    format!("[[center.stream]]\nname = \"{name}\"\nscope = \"{scope}\"\npublic_keys = [{keys}]\nmay = [{may}]\n")
+}
+
+/// The name of a stream, and its `may`; `None`: its table cannot be read.
+pub(super) type Owner<'t> = Option<(&'t Key<Text<StreamName>>, &'t List<Text<Allowed>>)>;
+
+/// Reports ops and groups of ops with two owners; returns the ops that have an owner. `list`: where the streams are listed.
+pub(super) fn owners(log: &Log, list: &str, streams: &[Owner<'_>]) -> AllowedOps {
     let mut owner: HashMap<OpName, usize> = HashMap::new();
     // The first owner of each group; another stream in it is reported once.
     let mut group_owner: HashMap<&str, (usize, OpName)> = HashMap::new();
     let mut reported: HashSet<(usize, &str)> = HashSet::new();
     let called = |at: usize| {
-        let name = tables.get(at).and_then(Key::get).and_then(|table| table.name.get());
-        name.map_or_else(|| format!("center.stream[{at}]"), |Text(name)| name.to_string())
+        let name = streams.get(at).copied().flatten().and_then(|(name, _)| name.get());
+        name.map_or_else(|| format!("{list}[{at}]"), |Text(name)| name.to_string())
     };
-    let all = tables.iter().enumerate().filter_map(|(at, table)| Some((at, &table.get()?.may)));
+    let all = streams.iter().enumerate().filter_map(|(at, stream)| Some((at, (*stream)?.1)));
     for (at, list, key) in all.flat_map(|(at, list)| list.items().iter().map(move |key| (at, list, key))) {
         let op = match key.get() {
             Some(Text(Allowed::One(op))) => *op,
@@ -132,7 +160,7 @@ fn owners(log: &Log, tables: &[Key<StreamTable>]) -> AllowedOps {
                 if list.items().len() > 1 {
                     key.wrong(log, "`*` means every op: write it alone");
                 }
-                if tables.len() > 1 {
+                if streams.len() > 1 {
                     let message =
                         "`*` is for a gateway with one stream, because exactly one stream may own an op; list its ops";
                     key.wrong(log, message);

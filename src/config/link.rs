@@ -91,8 +91,8 @@ pub(super) struct LinkTable {
     ca_file: FileKey,
     cert_file: FileKey,
     key_file: FileKey,
-    session: Key<Session>,
-    resync_spread_s: Key<Whole<0, 600>>,
+    pub(super) session: Key<Session>,
+    pub(super) resync_spread_s: Key<Whole<0, 600>>,
 }
 
 fn client_id(text: &str) -> Result<String, String> {
@@ -131,7 +131,7 @@ pub(super) fn links(
 }
 
 /// One link. The names of its systemd credentials begin with `name`.
-fn link(cx: &Context<'_>, t: &LinkTable, name: &str, gateway: Option<&GatewayId>) -> LinkSpec {
+pub(super) fn link(cx: &Context<'_>, t: &LinkTable, name: &str, gateway: Option<&GatewayId>) -> LinkSpec {
     let log = cx.log;
     if let Some(urls) = t.urls.need(log, "")
         && (urls.is_empty() || urls.len() > URLS_MAX)

@@ -8,6 +8,8 @@ mod bus;
 mod center;
 pub mod cert;
 mod link;
+#[cfg(feature = "center")]
+mod office;
 mod parts;
 mod policy;
 mod portal;
@@ -31,7 +33,10 @@ use crate::wire::topic;
 
 pub use broker::BrokerUrl;
 pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, TcpPeer};
+pub use center::stream_table;
 pub use link::{ClientCert, Credentials, LinkSpec, RESYNC_SPREAD_S_DEFAULT, Session};
+#[cfg(feature = "center")]
+pub use office::{CENTER_PATH, CenterSite, ClientSpec, load_center, parse_center};
 pub use parts::{Part, Parts, PortalConfig, PortalDevice, Role, SLOTS_MAX, UNIT_SELF};
 pub use policy::{AuditAckBy, AuditConfig};
 pub use secret::Secret;
@@ -120,6 +125,14 @@ pub struct Surroundings {
     pub credentials_dir: Option<PathBuf>,
 }
 
+impl Surroundings {
+    /// Those of the file at `path` in this process.
+    fn of(path: &Path) -> Self {
+        let credentials_dir = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|dir| !dir.is_empty());
+        Self { base_dir: base_dir(path), credentials_dir: credentials_dir.map(PathBuf::from) }
+    }
+}
+
 /// What the reader of every section needs.
 struct Context<'a> {
     log: &'a Log,
@@ -132,11 +145,8 @@ struct Context<'a> {
 /// [`ConfigError`] when the file cannot be read, or with all its diagnostics.
 pub fn load(path: &Path) -> Result<Site, ConfigError> {
     let text = read_file(path)?;
-    let around = Surroundings {
-        base_dir: base_dir(path),
-        credentials_dir: std::env::var_os("CREDENTIALS_DIRECTORY").filter(|d| !d.is_empty()).map(PathBuf::from),
-    };
-    parse(&text, &around).map_err(|diagnostics| ConfigError::Diagnostics { path: path.to_owned(), diagnostics })
+    parse(&text, &Surroundings::of(path))
+        .map_err(|diagnostics| ConfigError::Diagnostics { path: path.to_owned(), diagnostics })
 }
 
 /// The `data_dir` of the file at `path`, for commands that ask a running gateway through its socket there. Nothing else is read:

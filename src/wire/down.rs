@@ -205,13 +205,33 @@ fn command(opened: &Opened<'_>) -> Result<Command, OpError> {
         let what = format!("is more than {COMMAND_LIFE_S_MAX} s after `iat`; let the command expire sooner");
         return Err(invalid("exp", what));
     }
-    if !CommandKind::VARIANTS.contains(&&*command) {
+    let kind = command_kind(&command, &opened.claims.text)?;
+    Ok(Command { stream: stream.name.clone(), jti, iat, exp, actor, kind })
+}
+
+/// The command that `text` has the fields of.
+fn command_kind(command: &str, text: &str) -> Result<CommandKind, OpError> {
+    let place = Place::default();
+    if !CommandKind::VARIANTS.contains(&command) {
         let known = CommandKind::VARIANTS.iter().copied();
-        let what = format!("{} is not a command; {}", quote(&command), hint(&command, known));
+        let what = format!("{} is not a command; {}", quote(command), hint(command, known));
         return Err(place.error(ErrorCode::UnknownOp, "command", what));
     }
-    let kind = json::read_tagged(&command, &opened.claims.text, place)?;
-    Ok(Command { stream: stream.name.clone(), jti, iat, exp, actor, kind })
+    json::read_tagged(command, text, place)
+}
+
+/// Reads a command in a JSON object, as a person writes it.
+///
+/// # Errors
+/// What is wrong with the object.
+pub fn read_command_kind(text: &str) -> Result<CommandKind, OpError> {
+    #[derive(Deserialize)]
+    struct Named<'t> {
+        #[serde(borrow)]
+        command: Cow<'t, str>,
+    }
+    let Named { command } = json::read(text, Place::default())?;
+    command_kind(&command, text)
 }
 
 /// A command as a center writes it.

@@ -349,6 +349,12 @@ impl EnrolmentBody {
     }
 }
 
+/// An enrolment in JSON, as `enrol` has it.
+#[must_use]
+pub fn enrolment_body(uid: CardUid, enrolment: &Enrolment) -> impl Serialize + use<> {
+    EnrolmentBody::of(uid, enrolment)
+}
+
 /// The name of an op; `None` for a flag that no op of the contract writes so (clearing `cancelled`, setting `replaced`).
 #[must_use]
 pub fn name_of(op: &Op) -> Option<OpName> {

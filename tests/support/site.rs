@@ -69,7 +69,11 @@ impl Hub {
         }
     }
 
-    fn door(&self) -> Door {
+    pub fn url(&self) -> String {
+        format!("mqtt://{}:{}", self.host, self.port)
+    }
+
+    pub fn door(&self) -> Door {
         Door { host: self.host.clone(), port: self.port, user: None, transport: Transport::Tcp }
     }
 }

@@ -116,6 +116,20 @@ impl AccessList {
         named.map(|h| HolderEntry { holder: h.name.clone(), flags: h.flags.clone(), withdrawn: h.withdrawn })
     }
 
+    /// The cards of a holder: those issued to it, and those that are only enrolled for it.
+    #[must_use]
+    pub fn uids_of(&self, holder: &Holder) -> Vec<CardUid> {
+        let cards = self.holders.find(holder).into_iter().flat_map(|ix| self.cards_of(ix));
+        cards.filter_map(|ix| self.cards.get(ix.place())).map(|card| card.uid).collect()
+    }
+
+    /// What ops by holder set for this one.
+    #[must_use]
+    pub fn holder_entry(&self, holder: &Holder) -> Option<HolderEntry> {
+        let record = self.holders.get(self.holders.find(holder)?)?;
+        Some(HolderEntry { holder: record.name.clone(), flags: record.flags.clone(), withdrawn: record.withdrawn })
+    }
+
     /// Whether the enrolment of the card at `place` is in force (neither withdrawn by card nor by holder).
     #[must_use]
     pub fn enrolment_in_force_at(&self, place: usize) -> bool {
@@ -240,6 +254,12 @@ impl<'a> CardView<'a> {
     #[must_use]
     pub fn holder(&self) -> Option<&'a Holder> {
         Some(&self.list.holders.get(self.card.holder()?)?.name)
+    }
+
+    /// Everything known of the card itself.
+    #[must_use]
+    pub fn record(&self) -> Option<CardRecord> {
+        self.list.record_at(self.ix.place())
     }
 
     /// When the card was born; `None`: never issued.

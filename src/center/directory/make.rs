@@ -11,7 +11,7 @@ use ed25519_dalek::SigningKey;
 use super::super::CenterError;
 use crate::config;
 use crate::wire::allowed::{AllowedOps, STANDING};
-use crate::wire::envelope::StreamSpec;
+use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::keys;
 
 /// Which streams a new center has.
@@ -37,22 +37,15 @@ pub fn create(dir: &Path, layout: Layout, epoch: NonZeroU32) -> Result<String, C
     }
     let apartment = AllowedOps::all() - STANDING;
     let streams = match layout {
-        Layout::One => vec![("center", "gateway", AllowedOps::all())],
-        Layout::Two => vec![("card-office", "campus", STANDING), ("apartment", "gateway", apartment)],
+        Layout::One => vec![("center", Scope::Gateway, AllowedOps::all())],
+        Layout::Two => vec![("card-office", Scope::Campus, STANDING), ("apartment", Scope::Gateway, apartment)],
     };
     let mut tables = Vec::new();
-    for (name, scope, may) in streams {
+    for (name, scope, allowed) in streams {
         let key = new_key(&dir.join(format!("{name}.key")))?;
-        let may = if may == AllowedOps::all() {
-            "\"*\"".to_owned()
-        } else {
-            may.iter().map(|op| format!("\"{op}\"")).collect::<Vec<_>>().join(", ")
-        };
-        tables.push(format!(
-            "[[center.stream]]\nname = \"{name}\"\nscope = \"{scope}\"\npublic_keys = [\"{}\"]\nmay = [{}]\n",
-            keys::print_public(&key.verifying_key()),
-            may,
-        ));
+        let name = name.parse().map_err(|_| CenterError::Draft(format!("`{name}` is no name of a stream")))?;
+        let keys = vec![key.verifying_key()];
+        tables.push(config::stream_table(&StreamSpec { name, scope, keys, insecure_unsigned: false, allowed }));
     }
     write_epoch(dir, epoch)?;
     // Last, because a directory with this file is a complete center.

@@ -27,7 +27,7 @@ use super::CenterError;
 use super::audit::KeptEvent;
 use super::storage::{Entry, JournalName, Link, Storage};
 use crate::access::change::Position;
-use crate::access::id::GatewayId;
+use crate::access::id::{GatewayId, Timestamp};
 use crate::wire::envelope::StreamSpec;
 use audit::AuditFile;
 use journal::JournalFile;
@@ -129,7 +129,7 @@ impl Storage for Directory {
         self.audit(gateway)?.ends()
     }
 
-    fn keep_audit(&mut self, gateway: &GatewayId, events: &[KeptEvent]) -> Result<(), CenterError> {
+    fn keep_audit(&mut self, gateway: &GatewayId, events: &[KeptEvent], _now: Timestamp) -> Result<(), CenterError> {
         self.audit(gateway)?.append(events);
         Ok(())
     }

@@ -7,6 +7,8 @@ mod link;
 mod ops;
 mod print;
 mod send;
+#[cfg(feature = "center")]
+mod serve;
 mod watch;
 
 use std::num::NonZeroU32;
@@ -50,6 +52,8 @@ enum Command {
         /// The file.
         file: PathBuf,
     },
+    #[cfg(feature = "center")]
+    Serve(serve::Args),
     /// Listen: print acks, alarms and audit events; answer resync, re-send heads, acknowledge the audit. Until Ctrl-C.
     Watch,
 }
@@ -62,12 +66,24 @@ enum Streams {
     Two,
 }
 
+impl Args {
+    /// Whether the log is what the command is watched by.
+    pub(super) fn is_service(&self) -> bool {
+        #[cfg(feature = "center")]
+        return matches!(self.command, Command::Serve(_));
+        #[cfg(not(feature = "center"))]
+        false
+    }
+}
+
 pub(super) fn run(args: &Args) -> Exit {
     match &args.command {
         Command::Keygen { streams, epoch } => keygen(args, *streams, *epoch),
         Command::Op(op) => send::op(args, op),
         Command::Order(order) => send::command(args, order),
         Command::Send { file } => send::file(args, file),
+        #[cfg(feature = "center")]
+        Command::Serve(own) => serve::run(own),
         Command::Watch => watch::run(args),
     }
 }

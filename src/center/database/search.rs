@@ -1,0 +1,138 @@
+//! Searches in the database, on a connection of their own that only reads: they never wait for the center, nor it for them.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags, params_from_iter};
+
+use super::super::CenterError;
+use super::{BUSY_S, failed};
+
+/// What is searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Audit events.
+    Audit,
+    /// Acks.
+    Ack,
+    /// Alarms.
+    Alarm,
+}
+
+/// What is wanted. A row must meet every condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// Where.
+    pub table: Table,
+    /// Columns and their values.
+    pub is: Vec<(&'static str, String)>,
+    /// Only of these gateways; `None`: of all.
+    pub gateways: Option<Vec<String>>,
+    /// Not before, in milliseconds since 1970.
+    pub from: Option<i64>,
+    /// Before, in milliseconds since 1970.
+    pub to: Option<i64>,
+    /// Newest first.
+    pub is_newest_first: bool,
+    /// The last row of the page before.
+    pub after: Option<i64>,
+    /// Most rows.
+    pub most: usize,
+}
+
+/// A row found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its place among all, by arrival.
+    pub id: i64,
+    /// Of which gateway.
+    pub gateway: String,
+    /// When it happened (audit), or was received (others), in milliseconds since 1970.
+    pub at: i64,
+    /// The JSON as the gateway published it.
+    pub body: String,
+}
+
+/// A connection that only reads. Cheap to share; one search at a time.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    sql: Mutex<Connection>,
+}
+
+impl Reader {
+    /// A reader of the database at `path`, which exists.
+    ///
+    /// # Errors
+    /// [`CenterError`] if it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, CenterError> {
+        let failed = failed(path);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let sql = Connection::open_with_flags(path, flags).map_err(&failed)?;
+        sql.busy_timeout(Duration::from_secs(BUSY_S)).map_err(&failed)?;
+        Ok(Self { path: path.to_owned(), sql: Mutex::new(sql) })
+    }
+
+    fn run<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, CenterError> {
+        // A reader holds no state that a panic could have left half changed.
+        let sql = self.sql.lock().unwrap_or_else(PoisonError::into_inner);
+        query(&sql).map_err(failed(&self.path))
+    }
+
+    /// The rows that `search` wants. Blocks while it reads.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the database cannot be read.
+    pub fn search(&self, search: &Search) -> Result<Vec<Row>, CenterError> {
+        let (table, body) = match search.table {
+            Table::Audit => ("audit", "event"),
+            Table::Ack => ("ack", "body"),
+            Table::Alarm => ("alarm", "body"),
+        };
+        let mut conditions = vec!["1".to_owned()];
+        let mut values: Vec<Value> = Vec::new();
+        for (column, value) in &search.is {
+            conditions.push(format!("{column} = ?"));
+            values.push(value.clone().into());
+        }
+        if let Some(gateways) = &search.gateways {
+            conditions.push(format!("gateway IN ({})", vec!["?"; gateways.len()].join(", ")));
+            values.extend(gateways.iter().cloned().map(Value::from));
+        }
+        let order = if search.is_newest_first { ("DESC", "<") } else { ("ASC", ">") };
+        let after = format!("id {} ?", order.1);
+        let bounds = [("at >= ?", search.from), ("at < ?", search.to), (after.as_str(), search.after)];
+        for (condition, value) in bounds {
+            if let Some(value) = value {
+                conditions.push(condition.to_owned());
+                values.push(value.into());
+            }
+        }
+        values.push(i64::try_from(search.most).unwrap_or(i64::MAX).into());
+        let (conditions, order) = (conditions.join(" AND "), order.0);
+        let query =
+            format!("SELECT id, gateway, at, {body} FROM {table} WHERE {conditions} ORDER BY id {order} LIMIT ?");
+        self.run(|sql| {
+            let mut query = sql.prepare_cached(&query)?;
+            let rows = query.query_map(params_from_iter(values), |row| {
+                Ok(Row { id: row.get(0)?, gateway: row.get(1)?, at: row.get(2)?, body: row.get(3)? })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// The newest state of each gateway that has published one.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the database cannot be read.
+    pub fn states(&self) -> Result<Vec<Row>, CenterError> {
+        self.run(|sql| {
+            let mut query = sql.prepare_cached("SELECT gateway, at, body FROM state ORDER BY gateway")?;
+            let rows = query
+                .query_map([], |row| Ok(Row { id: 0, gateway: row.get(0)?, at: row.get(1)?, body: row.get(2)? }))?;
+            rows.collect()
+        })
+    }
+}

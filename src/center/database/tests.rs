@@ -1,0 +1,280 @@
+//! What the database guarantees beside what every storage does.
+
+use ed25519_dalek::SigningKey;
+
+use super::super::{Center, Directory, JournalName, Layout, SignedMessage, create};
+use super::*;
+use crate::access::change::{Op, Subject};
+use crate::access::credential::{Enrolment, Flag, Role};
+use crate::access::effect::{Ack, Have, Outcome, Resync, ResyncReason};
+use crate::access::event::{AuditEvent, Event};
+use crate::access::id::{ClockTrust, Mono, Now};
+use crate::center::AuditTrouble;
+use crate::center::storage::PublishedKind;
+use crate::wire::audit::{self, Hash, NO_HASH};
+use crate::wire::envelope::StreamSpec;
+use crate::wire::up::encode_audit;
+
+const NOW: Timestamp = Timestamp(1_788_249_600_000);
+const DAY_MS: i64 = 86_400_000;
+const RETENTION: Retention = Retention { audit_days: 10, acks_days: 5, requests_days: 2 };
+
+fn g(name: &str) -> GatewayId {
+    name.parse().unwrap()
+}
+
+/// Streams with keys, made as a trial's are.
+fn streams(dir: &Path) -> Vec<(StreamSpec, SigningKey)> {
+    let trial = dir.join("trial");
+    if !trial.exists() {
+        create(&trial, Layout::Two, NonZeroU32::MIN).unwrap();
+    }
+    Directory::open(&trial).unwrap().1
+}
+
+fn center(dir: &Path) -> Center<Database> {
+    let database = Database::open(&dir.join("center.db"), NonZeroU32::MIN, RETENTION).unwrap();
+    Center::new(database, streams(dir), vec![g("g1"), g("g2")]).unwrap()
+}
+
+fn enrol(uid: &str) -> Op {
+    let enrolment = Enrolment {
+        holder: "h1".parse().unwrap(),
+        role: Role::Resident,
+        not_before: None,
+        not_after: None,
+        entitlements: vec![],
+    };
+    Op::Enrol { uid: uid.parse().unwrap(), enrolment }
+}
+
+fn lost(uid: &str) -> Op {
+    Op::SetFlag { subject: Subject::Card(uid.parse().unwrap()), flag: Flag::Lost, on: true }
+}
+
+fn seqs(messages: &[SignedMessage]) -> Vec<u64> {
+    messages.iter().map(|message| message.number.as_ref().unwrap().1.seq).collect()
+}
+
+#[test]
+fn a_database_gives_the_same_messages_heads_and_resyncs_as_a_directory_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut kept = center(dir.path());
+    let mut trial = Center::open(&dir.path().join("trial"), &[g("g1"), g("g2")]).unwrap();
+    for (to, ops) in [
+        (None, vec![lost("01020301"), lost("01020302")]),
+        (Some(g("g1")), vec![enrol("01020301")]),
+        (Some(g("g2")), vec![enrol("01020302"), lost("01020303")]),
+        (Some(g("g2")), vec![enrol("01020304")]),
+    ] {
+        let sent = kept.publish_ops(to.as_ref(), &ops, NOW).unwrap();
+        assert_eq!(sent, trial.publish_ops(to.as_ref(), &ops, NOW).unwrap());
+    }
+    drop(kept);
+    let mut kept = center(dir.path());
+    assert_eq!(kept.heads(NOW).unwrap(), trial.heads(NOW).unwrap());
+    for (stream, reason) in [
+        ("apartment", ResyncReason::Gap),
+        ("card-office", ResyncReason::Gap),
+        ("apartment", ResyncReason::Empty),
+        ("card-office", ResyncReason::Digest),
+    ] {
+        let have = Have { epoch: 1, seq: 0 };
+        let asked = Resync { stream: stream.parse().unwrap(), reason, have, missing: vec![(1, 1)] };
+        for gateway in [g("g1"), g("g2")] {
+            let sent = kept.answer(&gateway, &asked, NOW).unwrap();
+            assert_eq!(sent, trial.answer(&gateway, &asked, NOW).unwrap());
+            assert!(!sent.is_empty(), "{stream} {reason:?}");
+        }
+    }
+    let numbers = kept.publish_ops(Some(&g("g2")), &[enrol("01020305")], NOW).unwrap();
+    assert_eq!(seqs(&numbers), [3]);
+}
+
+#[test]
+fn what_the_broker_does_not_have_is_published_at_the_next_start_as_it_was_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut before = center(dir.path());
+    let sent: Vec<SignedMessage> = [lost("01020301"), lost("01020302"), lost("01020303")]
+        .iter()
+        .flat_map(|op| before.publish_ops(None, std::slice::from_ref(op), NOW).unwrap())
+        .collect();
+    let second: Vec<_> = sent.get(1).and_then(SignedMessage::journal).into_iter().collect();
+    before.keep(&[], &second).unwrap();
+    drop(before);
+    let mut after = center(dir.path());
+    assert_eq!(after.undelivered(10).unwrap(), [sent[0].clone(), sent[2].clone()]);
+    assert_eq!(after.undelivered(1).unwrap(), [sent[0].clone()]);
+}
+
+#[test]
+fn a_transaction_that_fails_uses_no_number_and_changes_no_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path());
+    let failed: Result<(), CenterError> = center.transaction(|center| {
+        center.stage_ops(None, &[lost("01020301")], NOW)?;
+        Err(CenterError::Stopped)
+    });
+    assert!(failed.is_err());
+    assert_eq!(seqs(&center.publish_ops(None, &[lost("01020302")], NOW).unwrap()), [1]);
+    assert_eq!(center.list(&Audience::Campus).unwrap().len(), 1);
+    assert_eq!(center.undelivered(10).unwrap().len(), 1);
+}
+
+#[test]
+fn only_one_center_has_the_file_and_only_of_this_version_and_no_lower_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("center.db");
+    let open = |epoch: u32| Database::open(&path, NonZeroU32::new(epoch).unwrap(), RETENTION);
+    let refused = |result: Result<Database, CenterError>| result.err().unwrap().to_string();
+    let first = Database::open(&path, NonZeroU32::new(3).unwrap(), RETENTION).unwrap();
+    assert!(refused(open(3)).contains("another center has it open"));
+    let mut center = Center::new(first, streams(dir.path()), vec![g("g1")]).unwrap();
+    center.publish_ops(None, &[lost("01020301")], NOW).unwrap();
+    drop(center);
+    assert!(refused(open(2)).contains("set `epoch` to 3 or higher"));
+    let mut higher = Center::new(open(4).unwrap(), streams(dir.path()), vec![g("g1")]).unwrap();
+    let next = higher.publish_ops(None, &[lost("01020302")], NOW).unwrap();
+    assert_eq!(next[0].number.as_ref().unwrap().1, Position { epoch: NonZeroU32::new(4).unwrap(), seq: 1 });
+    drop(higher);
+    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 9").unwrap();
+    assert!(refused(open(4)).contains("version is 9"));
+}
+
+/// A chain of events from `first`, each as its bytes.
+fn chain(first: u64, count: u64, detail: &str, mut prev: Hash) -> Vec<Vec<u8>> {
+    (first..first + count)
+        .map(|n| {
+            let now = Now { wall: NOW, mono: Mono(0), clock: ClockTrust::Trusted };
+            let event = AuditEvent::new(n, "b1", now, Event::Boot { detail: detail.to_owned() });
+            let bytes = audit::encode(&event, &[], &prev);
+            prev = audit::hash(&bytes);
+            bytes
+        })
+        .collect()
+}
+
+fn search(is: Vec<(&'static str, String)>) -> Search {
+    let (from, to) = (None, None);
+    Search { table: Table::Audit, is, gateways: None, from, to, is_newest_first: false, after: None, most: 100 }
+}
+
+#[test]
+fn audits_of_gateways_are_kept_apart_byte_for_byte_and_one_begun_again_beside_the_old() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path());
+    let events = chain(1, 5, "first", NO_HASH);
+    for gateway in [g("g1"), g("g2")] {
+        let (received, ack) = center.receive_audit(&gateway, &encode_audit("b1", 1, &events).unwrap(), NOW).unwrap();
+        assert_eq!((received.events.len(), received.trouble.as_slice()), (5, [].as_slice()));
+        assert!(ack.is_some());
+    }
+    let again = chain(1, 1, "second", NO_HASH);
+    let (received, _) = center.receive_audit(&g("g1"), &encode_audit("b2", 1, &again).unwrap(), NOW).unwrap();
+    assert_eq!(received.trouble, [AuditTrouble::Restarted("run 0 of its audit".to_owned())]);
+    assert_eq!(center.audit_through(&g("g1")).unwrap(), Some(1));
+    let reader = Reader::open(&dir.path().join("center.db")).unwrap();
+    let of = |gateway: &str| {
+        let found = reader.search(&search(vec![("gateway", gateway.to_owned())])).unwrap();
+        found.into_iter().map(|row| row.body.into_bytes()).collect::<Vec<_>>()
+    };
+    assert_eq!((of("g1"), of("g2")), ([events.clone(), again].concat(), events));
+}
+
+#[test]
+fn a_search_gives_every_row_once_page_by_page_in_either_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path());
+    let events = chain(1, 25, "x", NO_HASH);
+    center.receive_audit(&g("g1"), &encode_audit("b1", 1, &events).unwrap(), NOW).unwrap();
+    let reader = Reader::open(&dir.path().join("center.db")).unwrap();
+    for is_newest_first in [false, true] {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = Search { after, most: 10, is_newest_first, ..search(vec![("type", "boot".to_owned())]) };
+            let rows = reader.search(&page).unwrap();
+            after = rows.last().map(|row| row.id);
+            found.extend(rows.into_iter().map(|row| row.body.into_bytes()));
+            if found.len() % 10 != 0 {
+                break;
+            }
+        }
+        if is_newest_first {
+            found.reverse();
+        }
+        assert_eq!(found, events);
+    }
+    let none = [
+        search(vec![("type", "alarm".to_owned())]),
+        Search { gateways: Some(vec!["g2".to_owned()]), ..search(vec![]) },
+        Search { gateways: Some(vec![]), ..search(vec![]) },
+        Search { from: Some(NOW.0 + 1), ..search(vec![]) },
+        Search { to: Some(NOW.0), ..search(vec![]) },
+    ];
+    assert!(none.iter().all(|search| reader.search(search).unwrap().is_empty()));
+}
+
+#[test]
+fn acks_alarms_and_the_newest_state_are_kept_and_removed_in_time_and_the_end_of_an_audit_never() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path());
+    let published = |kind, body: &str| Published { gateway: g("g1"), received_at: NOW, kind, body: body.to_owned() };
+    let mut ack = Ack::rejected(vec![], NOW);
+    (ack.stream, ack.at) = ("apartment".parse().ok(), Some(Position { epoch: NonZeroU32::MIN, seq: 7 }));
+    ack.outcome = Outcome::Applied;
+    let all = [
+        published(PublishedKind::Ack(ack), "{\"ack\":1}"),
+        published(PublishedKind::Alarm, "{\"alarm\":1}"),
+        published(PublishedKind::State, "{\"state\":1}"),
+        published(PublishedKind::State, "{\"state\":2}"),
+    ];
+    center.keep(&all, &[]).unwrap();
+    center.receive_audit(&g("g1"), &encode_audit("b1", 1, &chain(1, 3, "x", NO_HASH)).unwrap(), NOW).unwrap();
+    center.transaction(|center| center.storage().keep_answer(("office", "k1"), b"hash", "[]", NOW)).unwrap();
+    let reader = Reader::open(&dir.path().join("center.db")).unwrap();
+    let table = |table| reader.search(&Search { table, ..search(vec![]) }).unwrap().len();
+    let seventh =
+        Search { table: Table::Ack, ..search(vec![("seq", "7".to_owned()), ("outcome", "applied".to_owned())]) };
+    assert_eq!(reader.search(&seventh).unwrap().len(), 1);
+    assert_eq!(reader.states().unwrap()[0].body, "{\"state\":2}");
+    let mut count = |days: i64| {
+        center.remove_old(Timestamp(NOW.0 + days * DAY_MS + 1)).unwrap();
+        let answer = center.storage().answer_under("office", "k1").unwrap();
+        (table(Table::Ack), table(Table::Alarm), table(Table::Audit), answer.is_some())
+    };
+    assert_eq!(count(1), (1, 1, 3, true));
+    assert_eq!(count(2), (1, 1, 3, false));
+    assert_eq!(count(5), (0, 0, 3, false));
+    assert_eq!(count(10), (0, 0, 1, false));
+    assert_eq!(center.audit_through(&g("g1")).unwrap(), Some(3));
+}
+
+#[test]
+fn a_damaged_message_is_named_and_nothing_is_published_from_there() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(center(dir.path()).publish_ops(None, &[lost("01020301")], NOW).unwrap());
+    let path = dir.path().join("center.db");
+    Connection::open(&path).unwrap().execute("UPDATE message SET message = 'tea'", []).unwrap();
+    let database = Database::open(&path, NonZeroU32::MIN, RETENTION).unwrap();
+    let refused = Center::new(database, streams(dir.path()), vec![g("g1")]).err().unwrap().to_string();
+    assert!(refused.contains("message 1.1 of `card-office` is damaged"), "{refused}");
+}
+
+#[test]
+fn a_journal_is_read_in_parts_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut before = center(dir.path());
+    let count = u64::try_from(READ_AT_ONCE).unwrap() + 5;
+    let all = before.transaction(|center| {
+        (0..count).try_for_each(|n| center.stage_ops(None, &[lost(&format!("5C{n:06X}"))], NOW).map(|_| ()))
+    });
+    all.unwrap();
+    drop(before);
+    let mut after = center(dir.path());
+    assert_eq!(after.list(&Audience::Campus).unwrap().len() as u64, count);
+    let journal = JournalName { audience: Audience::Campus, stream: "card-office".parse().unwrap() };
+    let some = after.storage().messages(&journal, NonZeroU32::MIN, &[(2, 3), (3, 4), (count, u64::MAX)], 4).unwrap();
+    let seqs: Vec<u64> = some.unwrap().iter().map(|(at, _)| at.seq).collect();
+    assert_eq!(seqs, [2, 3, 4, count]);
+    assert_eq!(after.storage().messages(&journal, NonZeroU32::MIN, &[(1, u64::MAX)], 4).unwrap(), None);
+}

@@ -1,0 +1,151 @@
+//! Who asks: bearer tokens, compared in constant time, and what each client may.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::failure::Failure;
+use super::metrics::Metrics;
+use crate::access::change::Op;
+use crate::access::id::GatewayId;
+use crate::config::ClientSpec;
+use crate::wire::allowed::OpName;
+use crate::wire::envelope::{Scope, StreamSpec};
+use crate::wire::ops::name_of;
+
+/// Wrong tokens from one address in a minute; beyond, more of them are answered 429 without being looked at. A right token is always
+/// taken, because several clients may share the address of a proxy.
+const WRONG_A_MINUTE_MAX: u32 = 30;
+/// Addresses whose wrong tokens are counted at once; beyond, all others share one count.
+const ADDRESSES_MAX: usize = 4_096;
+/// How long wrong tokens count.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The clients, and the wrong tokens of late.
+pub(super) struct Doorkeeper {
+    clients: Vec<([u8; 32], Arc<ClientSpec>)>,
+    wrong: Mutex<Wrong>,
+    metrics: Metrics,
+}
+
+struct Wrong {
+    since: Instant,
+    by_address: HashMap<Option<IpAddr>, u32>,
+}
+
+impl Doorkeeper {
+    pub(super) fn new(clients: &[ClientSpec], metrics: Metrics) -> Self {
+        // Of equal length, so that the time of a comparison shows nothing.
+        let clients = clients.iter().map(|client| (hash(client.token.expose()), Arc::new(client.clone()))).collect();
+        Self { clients, wrong: Mutex::new(Wrong { since: Instant::now(), by_address: HashMap::new() }), metrics }
+    }
+
+    pub(super) fn client(&self, token: Option<&str>, from: Option<IpAddr>) -> Result<Arc<ClientSpec>, Failure> {
+        let presented = hash(token.unwrap_or_default());
+        // Every client is compared, also after one was found.
+        let is = |known: &[u8; 32]| bool::from(known.as_slice().ct_eq(presented.as_slice()));
+        let mut found = None;
+        for (known, client) in &self.clients {
+            if is(known) {
+                found = Some(Arc::clone(client));
+            }
+        }
+        if let Some(client) = found.filter(|_| token.is_some()) {
+            return Ok(client);
+        }
+        self.metrics.wrong_tokens.inc();
+        if self.is_too_often(from) {
+            let message =
+                format!("more than {WRONG_A_MINUTE_MAX} wrong tokens in a minute from this address; wait a minute");
+            return Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_tokens", message));
+        }
+        let what = if token.is_some() { "the token is of no client" } else { "a token is needed" };
+        let message = format!("{what}; send `Authorization: Bearer TOKEN` with a token of `[[client]]`");
+        Err(Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", message))
+    }
+
+    fn is_too_often(&self, from: Option<IpAddr>) -> bool {
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        if wrong.since.elapsed() >= MINUTE {
+            wrong.since = Instant::now();
+            wrong.by_address.clear();
+        }
+        let is_known = wrong.by_address.contains_key(&from) || wrong.by_address.len() < ADDRESSES_MAX;
+        let count = wrong.by_address.entry(from.filter(|_| is_known)).or_insert(0);
+        *count = count.saturating_add(1);
+        *count > WRONG_A_MINUTE_MAX
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// The client that asks.
+pub(super) struct Client(pub(super) Arc<ClientSpec>);
+
+impl FromRequestParts<Shared> for Client {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self, Failure> {
+        let from = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
+        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token =
+            header.and_then(|text| text.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
+        api.doorkeeper.client(token.map(|(_, token)| token.trim()), from).map(Self)
+    }
+}
+
+impl Client {
+    /// Whether it may read.
+    pub(super) fn reads(&self) -> Result<(), Failure> {
+        let message = || format!("client `{}` may not read; add `read` to its `may`", self.0.name);
+        if self.0.may_read { Ok(()) } else { Err(Failure::forbidden("forbidden", message())) }
+    }
+
+    /// Whether it may see and change `gateway`.
+    pub(super) fn has(&self, gateway: &GatewayId) -> bool {
+        self.0.gateways.as_ref().is_none_or(|own| own.contains(gateway))
+    }
+
+    /// An error unless it may see and change `gateway`.
+    pub(super) fn needs(&self, gateway: &GatewayId) -> Result<(), Failure> {
+        let message = || format!("`{gateway}` is not among the `gateways` of client `{}`", self.0.name);
+        if self.has(gateway) { Ok(()) } else { Err(Failure::forbidden("forbidden_gateway", message())) }
+    }
+
+    /// An error unless it may order `op`.
+    pub(super) fn orders(&self, op: OpName) -> Result<(), Failure> {
+        let message = || format!("client `{}` may not order `{op}`; add it to its `may`", self.0.name);
+        if self.0.may.contains(op) { Ok(()) } else { Err(Failure::forbidden("forbidden_op", message())) }
+    }
+
+    /// An error unless it may order all of `ops`; those of streams that publish to the whole campus only if it has all gateways.
+    pub(super) fn orders_all<'s>(
+        &self,
+        ops: &[Op],
+        owner: impl Fn(OpName) -> Option<&'s StreamSpec>,
+    ) -> Result<(), Failure> {
+        for name in ops.iter().filter_map(name_of) {
+            self.orders(name)?;
+            let is_campus = owner(name).is_some_and(|stream| stream.scope == Scope::Campus);
+            if is_campus && self.0.gateways.is_some() {
+                let message = format!(
+                    "`{name}` goes to every gateway, and client `{}` has only some; write `gateways = [\"*\"]`",
+                    self.0.name
+                );
+                return Err(Failure::forbidden("forbidden_gateway", message));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,307 @@
+//! `POST /v1/changes` and `POST /v1/commands`: what a client orders.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::super::database::{Database, Search, Table};
+use super::super::{Answered, Center, CenterError, SignedMessage};
+use super::auth::Client;
+use super::failure::Failure;
+use super::{Api, BODY_BYTES_MAX, Shared, json};
+use crate::access::change::{Op, Position};
+use crate::access::effect::Ack;
+use crate::access::event::ReplyStatus;
+use crate::access::id::{GatewayId, StreamName, Timestamp};
+use crate::wire::allowed::OpName;
+use crate::wire::claims::Members;
+use crate::wire::down;
+use crate::wire::topic::CAMPUS;
+use crate::wire::up;
+
+/// Longest wait for the gateways' answers that may be asked for, in milliseconds.
+const WAIT_MS_MAX: u64 = 60_000;
+/// The wait for the reply to a command when the client names none, in milliseconds.
+const COMMAND_WAIT_MS: u64 = 5_000;
+/// Longest `Idempotency-Key` in bytes.
+const KEY_BYTES_MAX: usize = 128;
+/// Time between two looks for the acks of a request that is repeated, in milliseconds.
+const LOOK_EVERY_MS: u64 = 250;
+/// Most acks of one message that are looked at: some for each gateway of the largest campus.
+const ACKS_OF_ONE_MAX: usize = 100_000;
+/// The actor of commands whose body names none.
+const ACTOR: &str = "api";
+
+#[derive(Deserialize)]
+pub(super) struct Wait {
+    wait_ms: Option<u64>,
+}
+
+impl Wait {
+    fn within(wait: Result<Query<Self>, QueryRejection>, default_ms: u64) -> Result<Duration, Failure> {
+        let Query(wait) = wait.map_err(|error| Failure::field("wait_ms", error.body_text()))?;
+        let ms = wait.wait_ms.unwrap_or(default_ms);
+        if ms > WAIT_MS_MAX {
+            return Err(Failure::field("wait_ms", format!("`wait_ms` is at most {WAIT_MS_MAX}")));
+        }
+        Ok(Duration::from_millis(ms))
+    }
+}
+
+/// One message that a request made. The first part of the answer, and all of it that is kept under the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Made {
+    /// `campus`, or a gateway.
+    to: String,
+    stream: StreamName,
+    epoch: NonZeroU32,
+    seq: u64,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    messages: &'a [Made],
+    /// The gateways' acks, as received, each with its gateway.
+    acks: Vec<AckOf>,
+    /// Acks that did not arrive in time.
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Serialize)]
+struct AckOf {
+    gateway: GatewayId,
+    #[serde(flatten)]
+    ack: Ack,
+}
+
+#[derive(Serialize)]
+struct Waiting {
+    gateway: GatewayId,
+    stream: StreamName,
+    epoch: NonZeroU32,
+    seq: u64,
+}
+
+/// The members of a body, of which each must be in `known`.
+fn members(body: Result<Bytes, BytesRejection>, known: &[&str]) -> Result<(Members, Bytes), Failure> {
+    let body = body.map_err(|error| {
+        let what = format!("{}; a body has at most {BODY_BYTES_MAX} bytes, send several", error.body_text());
+        Failure::new(error.status(), "too_large", what)
+    })?;
+    let malformed = |what: String| Failure::new(StatusCode::BAD_REQUEST, "invalid_field", what);
+    let members = Members::parse(&body).map_err(|why| malformed(format!("the body is not a JSON object: {why}")))?;
+    if let Some(other) = members.keys().find(|key| !known.contains(key)) {
+        let what = format!("`{other}` is not a field of this request; its fields are {}", known.join(", "));
+        return Err(Failure::field(other, what));
+    }
+    Ok((members, body))
+}
+
+fn text(members: &Members, key: &str) -> Result<Option<String>, Failure> {
+    let Some(raw) = members.get(key) else { return Ok(None) };
+    serde_json::from_str(raw).map(Some).map_err(|_| Failure::field(key, format!("`{key}` has to be a string")))
+}
+
+fn gateway(api: &Api, client: &Client, members: &Members) -> Result<Option<GatewayId>, Failure> {
+    let Some(name) = text(members, "gateway")? else { return Ok(None) };
+    let gateway = api.known(&name)?;
+    client.needs(&gateway)?;
+    Ok(Some(gateway))
+}
+
+impl Api {
+    /// The configured gateway of this name.
+    pub(super) fn known(&self, name: &str) -> Result<GatewayId, Failure> {
+        self.gateways.get(name).cloned().ok_or_else(|| {
+            let message = format!("this center has no gateway `{name}`; add a `[[gateway]]`, or correct the name");
+            Failure::new(StatusCode::NOT_FOUND, "unknown_gateway", message)
+        })
+    }
+}
+
+pub(super) async fn changes(
+    State(api): State<Shared>,
+    client: Client,
+    wait: Result<Query<Wait>, QueryRejection>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Failure> {
+    let _room = api.room.try_acquire().map_err(|_| Failure::busy())?;
+    let within = Wait::within(wait, 0)?;
+    let (members, body) = members(body, &["gateway", "ops"])?;
+    let to = gateway(&api, &client, &members)?;
+    let ops = members.get("ops").ok_or_else(|| Failure::field("ops", "`ops` is missing; give a list of ops"))?;
+    let ops = down::read_ops(ops).map_err(|errors| Failure::ops(&errors))?;
+    if ops.is_empty() {
+        return Err(Failure::field("ops", "`ops` is empty; give a list of ops"));
+    }
+    client.orders_all(&ops, |name| api.streams.iter().find(|stream| stream.allowed.contains(name)))?;
+    let key = idempotency_key(&headers)?.map(|key| (client.0.name.clone(), key));
+
+    let reports = api.service.reports();
+    let (made_send, made) = oneshot::channel();
+    let request = Request { to, ops, key, hash: Sha256::digest(&body).to_vec() };
+    let staged = api.service.stage(Box::new(move |center, now| {
+        let (messages, answer) = request.stage(center, now)?;
+        // Whoever asked may be gone; the changes are made all the same.
+        drop(made_send.send(answer));
+        Ok(messages)
+    }));
+    let messages = staged.await?;
+    let made = made.await.map_err(|_| Failure::from(CenterError::Stopped))?;
+    api.metrics.messages.inc_by(u64::try_from(messages.len()).unwrap_or(0));
+    let answered = if messages.is_empty() {
+        api.kept_acks(&made, within).await?
+    } else {
+        api.service.answers(reports, &messages, within).await
+    };
+    let is_own = |one: &Answered| client.has(&one.gateway);
+    let (mut acks, mut waiting) = (Vec::new(), Vec::new());
+    for Answered { gateway, stream, at, ack } in answered.into_iter().filter(is_own) {
+        match ack {
+            Some((ack, _)) => acks.push(AckOf { gateway, ack }),
+            None => waiting.push(Waiting { gateway, stream, epoch: at.epoch, seq: at.seq }),
+        }
+    }
+    let status = if waiting.is_empty() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok(json(status, &Answer { messages: &made, acks, waiting }))
+}
+
+impl Api {
+    /// The acks of messages that were published before, as far as they are kept or arrive within `within`.
+    async fn kept_acks(&self, made: &[Made], within: Duration) -> Result<Vec<Answered>, Failure> {
+        let until = Instant::now() + within;
+        let mut all: Vec<Answered> = Vec::new();
+        for one in made {
+            let gateways = if one.to == CAMPUS { self.service.gateways().to_vec() } else { vec![self.known(&one.to)?] };
+            let at = Position { epoch: one.epoch, seq: one.seq };
+            let stream = &one.stream;
+            all.extend(gateways.into_iter().map(|gateway| Answered { gateway, stream: stream.clone(), at, ack: None }));
+        }
+        loop {
+            let wanted = made.to_vec();
+            let rows = self.read(move |reader| {
+                let found: Result<Vec<_>, _> = wanted.iter().map(|one| reader.search(&search_of(one))).collect();
+                found.map(|found| found.concat())
+            });
+            for row in rows.await? {
+                let Ok(ack) = up::decode::<Ack>(row.body.as_bytes()) else { continue };
+                let is_for = |one: &&mut Answered| {
+                    let number = ack.stream.as_ref() == Some(&one.stream) && ack.at == Some(one.at);
+                    one.ack.is_none() && one.gateway.as_str() == row.gateway && number
+                };
+                if let Some(one) = all.iter_mut().find(is_for) {
+                    one.ack = Some((ack, Duration::ZERO));
+                }
+            }
+            if Instant::now() >= until || all.iter().all(|one| one.ack.is_some()) {
+                return Ok(all);
+            }
+            tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+        }
+    }
+}
+
+fn search_of(one: &Made) -> Search {
+    let is = vec![("stream", one.stream.to_string()), ("epoch", one.epoch.to_string()), ("seq", one.seq.to_string())];
+    Search {
+        table: Table::Ack,
+        is,
+        gateways: None,
+        from: None,
+        to: None,
+        is_newest_first: false,
+        after: None,
+        most: ACKS_OF_ONE_MAX,
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| !key.is_empty() && key.len() <= KEY_BYTES_MAX);
+    key.map(|key| Some(key.to_owned())).ok_or_else(|| {
+        Failure::field(
+            "Idempotency-Key",
+            format!("`Idempotency-Key` has 1 to {KEY_BYTES_MAX} printable ASCII characters"),
+        )
+    })
+}
+
+/// A request to change something, as the center's task carries it out.
+struct Request {
+    to: Option<GatewayId>,
+    ops: Vec<Op>,
+    /// The client and its key.
+    key: Option<(String, String)>,
+    hash: Vec<u8>,
+}
+
+impl Request {
+    /// Stages the messages and the answer in one transaction. No messages: the request was made before, and this is its answer.
+    fn stage(
+        &self,
+        center: &mut Center<Database>,
+        now: Timestamp,
+    ) -> Result<(Vec<SignedMessage>, Vec<Made>), CenterError> {
+        let key = self.key.as_ref().map(|(client, key)| (client.as_str(), key.as_str()));
+        if let Some((client, key)) = key
+            && let Some((hash, answer)) = center.storage().answer_under(client, key)?
+        {
+            let made = serde_json::from_str(&answer).ok().filter(|_| hash == self.hash);
+            return Ok((Vec::new(), made.ok_or(CenterError::Conflict)?));
+        }
+        let messages = center.stage_ops(self.to.as_ref(), &self.ops, now)?;
+        let made: Vec<Made> = messages.iter().filter_map(made).collect();
+        if let Some(key) = key {
+            let answer = serde_json::to_string(&made)?;
+            center.storage().keep_answer(key, &self.hash, &answer, now)?;
+        }
+        Ok((messages, made))
+    }
+}
+
+fn made(message: &SignedMessage) -> Option<Made> {
+    let (journal, at) = message.journal()?;
+    Some(Made { to: journal.audience.aud().to_owned(), stream: journal.stream, epoch: at.epoch, seq: at.seq })
+}
+
+pub(super) async fn commands(
+    State(api): State<Shared>,
+    client: Client,
+    wait: Result<Query<Wait>, QueryRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Failure> {
+    let _room = api.room.try_acquire().map_err(|_| Failure::busy())?;
+    let within = Wait::within(wait, COMMAND_WAIT_MS)?;
+    client.orders(OpName::Command)?;
+    let (members, _) = members(body, &["gateway", "command", "portal", "on", "uid", "stream", "actor"])?;
+    let to = gateway(&api, &client, &members)?.ok_or_else(|| Failure::field("gateway", "`gateway` is missing"))?;
+    let kind = members.to_json().map_err(|error| error.to_string());
+    let kind = kind.map_err(|why| Failure::field("command", why))?;
+    let kind = down::read_command_kind(&kind).map_err(|error| Failure::ops(&[error]))?;
+    let actor = text(&members, "actor")?.unwrap_or_else(|| ACTOR.to_owned());
+    // The audit of the gateway then names who is responsible.
+    let actor = format!("{}:{actor}", client.0.name);
+    match api.service.command(&to, kind, Some(&actor), within).await? {
+        Some(reply) => {
+            let status = if reply.status == ReplyStatus::Ok { StatusCode::OK } else { StatusCode::CONFLICT };
+            Ok(json(status, &reply))
+        }
+        None => {
+            let message = format!(
+                "no reply from `{to}` in {} ms: the gateway or the broker is not there; a command is never sent late",
+                within.as_millis()
+            );
+            Err(Failure::new(StatusCode::GATEWAY_TIMEOUT, "no_reply", message))
+        }
+    }
+}

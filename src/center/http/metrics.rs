@@ -1,0 +1,86 @@
+//! Counters for Prometheus.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::super::GatewayEvent;
+use super::Shared;
+
+/// What is counted. Clones count together.
+#[derive(Clone)]
+pub(super) struct Metrics {
+    registry: Arc<Registry>,
+    pub(super) messages: Counter,
+    pub(super) wrong_tokens: Counter,
+    acks: Counter,
+    rejected: Counter,
+    alarms: Counter,
+    audit_events: Counter,
+    audit_trouble: Counter,
+    resyncs: Counter,
+    link_up: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("dormgate_center");
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let (messages, wrong_tokens) = (
+            counter("messages_published", "Change messages signed and kept"),
+            counter("wrong_tokens", "Requests without the token of a client"),
+        );
+        let acks = counter("acks", "Acks received");
+        let rejected = counter("acks_rejected", "Acks received with which a gateway refuses a message");
+        let alarms = counter("alarms", "Alarms received");
+        let audit_events = counter("audit_events", "Audit events kept");
+        let audit_trouble = counter("audit_trouble", "Batches of an audit that do not follow what is kept");
+        let resyncs = counter("resyncs", "Requests of gateways to send again");
+        let link_up = Gauge::default();
+        registry.register("link_up", "1 while the broker is connected", link_up.clone());
+        let registry = Arc::new(registry);
+        Self { registry, messages, wrong_tokens, acks, rejected, alarms, audit_events, audit_trouble, resyncs, link_up }
+    }
+}
+
+impl Metrics {
+    pub(super) fn count(&self, event: &GatewayEvent) {
+        match event {
+            GatewayEvent::Up => drop(self.link_up.set(1)),
+            GatewayEvent::Down(_) => drop(self.link_up.set(0)),
+            GatewayEvent::Ack(ack) => {
+                self.acks.inc();
+                if ack.outcome == crate::access::effect::Outcome::Rejected {
+                    self.rejected.inc();
+                }
+            }
+            GatewayEvent::Alarm(_) => drop(self.alarms.inc()),
+            GatewayEvent::Audit(events) => {
+                self.audit_events.inc_by(u64::try_from(events.len()).unwrap_or(0));
+            }
+            GatewayEvent::Trouble(_) => drop(self.audit_trouble.inc()),
+            GatewayEvent::Resync(..) => drop(self.resyncs.inc()),
+            GatewayEvent::Reply(_) | GatewayEvent::State(_) | GatewayEvent::Problem(_) => {}
+        }
+    }
+}
+
+pub(super) async fn page(State(api): State<Shared>) -> Response {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &api.metrics.registry) {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}

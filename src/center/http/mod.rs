@@ -1,0 +1,168 @@
+//! The API of a center: JSON over HTTP, for the software of the offices.
+//!
+//! Every route is in [`routes`], and `deploy/center-openapi.json` describes each. There is no TLS here: the API listens on loopback,
+//! and a reverse proxy of the office's web server stands in front of it where others must reach it.
+
+mod auth;
+mod changes;
+mod events;
+mod failure;
+mod look_up;
+mod metrics;
+mod search;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::database::{Database, Reader};
+use super::{CenterError, Service};
+use crate::access::id::GatewayId;
+use crate::clock::Clock;
+use crate::config::ClientSpec;
+use crate::wire::envelope::StreamSpec;
+use auth::Doorkeeper;
+use events::EventLog;
+use failure::Failure;
+use metrics::Metrics;
+
+/// Longest body of a request, in bytes: four messages of the longest kind.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Requests that wait for gateways or read the database at once; beyond, they are answered 503.
+const REQUESTS_AT_ONCE_MAX: usize = 256;
+/// The API's description.
+const OPENAPI: &str = include_str!("../../../deploy/center-openapi.json");
+
+/// What every request is answered with.
+pub struct Api {
+    service: Service<Database>,
+    reader: Arc<Reader>,
+    doorkeeper: Doorkeeper,
+    events: Arc<EventLog>,
+    metrics: Metrics,
+    room: Semaphore,
+    gateways: HashMap<String, GatewayId>,
+    streams: Vec<StreamSpec>,
+}
+
+type Shared = Arc<Api>;
+
+impl Api {
+    /// The API of a running center with these streams. Call within a tokio runtime.
+    #[must_use]
+    pub fn new(
+        service: Service<Database>,
+        streams: Vec<StreamSpec>,
+        reader: Reader,
+        clients: &[ClientSpec],
+        clock: &Clock,
+    ) -> Self {
+        let gateways = service.gateways().iter().map(|gateway| (gateway.to_string(), gateway.clone())).collect();
+        let metrics = Metrics::default();
+        let events = EventLog::start(service.reports(), metrics.clone(), clock);
+        Self {
+            doorkeeper: Doorkeeper::new(clients, metrics.clone()),
+            reader: Arc::new(reader),
+            events,
+            metrics,
+            room: Semaphore::new(REQUESTS_AT_ONCE_MAX),
+            gateways,
+            streams,
+            service,
+        }
+    }
+
+    /// Delivers what is under way and ends the center. `false`: not all of it was delivered within `within`; the next start publishes
+    /// the rest.
+    pub async fn close(&self, within: Duration) -> bool {
+        self.service.end(within).await
+    }
+
+    /// Runs what blocks, a search in the database.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, CenterError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let _room = self.room.try_acquire().map_err(|_| Failure::busy())?;
+        let reader = Arc::clone(&self.reader);
+        let done = tokio::task::spawn_blocking(move || read(&reader)).await;
+        Ok(done.map_err(|_| Failure::from(CenterError::Stopped))??)
+    }
+}
+
+/// One route. `method` is spelled as OpenAPI does.
+pub(super) struct Route {
+    #[cfg_attr(not(test), expect(dead_code, reason = "compared with the description"))]
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    handler: MethodRouter<Shared>,
+}
+
+/// All routes.
+pub(super) fn routes() -> Vec<Route> {
+    let gets = |path, handler| Route { method: "get", path, handler };
+    let posts = |path, handler| Route { method: "post", path, handler };
+    vec![
+        posts("/v1/changes", post(changes::changes)),
+        posts("/v1/commands", post(changes::commands)),
+        gets("/v1/gateways", get(look_up::gateways)),
+        gets("/v1/gateways/{gateway}", get(look_up::gateway)),
+        gets("/v1/holders/{holder}", get(look_up::holder)),
+        gets("/v1/cards/{uid}", get(look_up::card)),
+        gets("/v1/acks", get(search::acks)),
+        gets("/v1/alarms", get(search::alarms)),
+        gets("/v1/audit", get(search::audit)),
+        gets("/v1/events", get(events::events)),
+        gets("/v1/openapi.json", get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) })),
+        gets("/healthz", get(|| async { "ok\n" })),
+        gets("/readyz", get(readyz)),
+        gets("/metrics", get(metrics::page)),
+    ]
+}
+
+/// Serves the API until `stop` is done.
+///
+/// # Errors
+/// What the operating system reports of the listener.
+pub async fn serve(
+    listener: TcpListener,
+    api: Arc<Api>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let router = routes().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    let nowhere = || async { Failure::new(StatusCode::NOT_FOUND, "not_found", "no such path; see /v1/openapi.json") };
+    let router = router.fallback(nowhere).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(api);
+    let app = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, app).with_graceful_shutdown(stop).await
+}
+
+async fn readyz(State(api): State<Shared>) -> Response {
+    if api.service.is_up() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "not ready: the broker is not connected\n").into_response()
+}
+
+/// A JSON answer.
+fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
+    match serde_json::to_string(value) {
+        Ok(text) => (status, [(header::CONTENT_TYPE, "application/json")], text + "\n").into_response(),
+        Err(error) => {
+            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string()).into_response()
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `GET /v1/acks`, `/v1/alarms` and `/v1/audit`: searches, page by page.
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::super::database::{Row, Search, Table};
+use super::auth::Client;
+use super::failure::Failure;
+use super::{Shared, json};
+use crate::access::id::{CardUid, Timestamp};
+
+/// Most rows of a page.
+const PAGE_MAX: usize = 1_000;
+/// Rows of a page when the client names none.
+const PAGE: usize = 100;
+
+/// What a search may name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    gateway: Option<String>,
+    portal: Option<String>,
+    uid: Option<String>,
+    holder: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    stream: Option<String>,
+    seq: Option<u64>,
+    outcome: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    order: Option<String>,
+    cursor: Option<i64>,
+    limit: Option<usize>,
+}
+
+/// A page of what was found.
+#[derive(Serialize)]
+struct Page {
+    items: Vec<Item>,
+    /// To be given as `cursor` for the next page; absent: this is the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct Item {
+    gateway: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received_at: Option<Timestamp>,
+    /// As the gateway published it.
+    item: Box<RawValue>,
+}
+
+type Wanted = Result<Query<Asked>, QueryRejection>;
+
+pub(super) async fn acks(State(api): State<Shared>, client: Client, asked: Wanted) -> Result<Response, Failure> {
+    page(&api, &client, asked, Table::Ack, &["stream", "seq", "outcome"]).await
+}
+
+pub(super) async fn alarms(State(api): State<Shared>, client: Client, asked: Wanted) -> Result<Response, Failure> {
+    page(&api, &client, asked, Table::Alarm, &[]).await
+}
+
+pub(super) async fn audit(State(api): State<Shared>, client: Client, asked: Wanted) -> Result<Response, Failure> {
+    page(&api, &client, asked, Table::Audit, &["portal", "uid", "holder", "type"]).await
+}
+
+async fn page(
+    api: &Shared,
+    client: &Client,
+    asked: Wanted,
+    table: Table,
+    columns: &[&str],
+) -> Result<Response, Failure> {
+    client.reads()?;
+    let Query(asked) = asked.map_err(|error| Failure::field("query", error.body_text()))?;
+    let search = asked.search(client, table, columns)?;
+    let most = search.most;
+    let is_audit = table == Table::Audit;
+    let rows = api.read(move |reader| reader.search(&search)).await?;
+    let cursor = rows.last().filter(|_| rows.len() == most).map(|row| row.id);
+    let item = |row: Row| {
+        let item = RawValue::from_string(row.body).ok()?;
+        Some(Item { gateway: row.gateway, received_at: (!is_audit).then_some(Timestamp(row.at)), item })
+    };
+    Ok(json(StatusCode::OK, &Page { items: rows.into_iter().filter_map(item).collect(), cursor }))
+}
+
+impl Asked {
+    fn search(self, client: &Client, table: Table, columns: &[&str]) -> Result<Search, Failure> {
+        // As the gateways write it, so that `1e:a6:86:71` is found.
+        let uid =
+            self.uid.map(|text| text.parse::<CardUid>().map_err(|e| Failure::field("uid", format!("`{text}`: {e}"))));
+        let uid = uid.transpose()?.map(|uid| uid.to_string());
+        let named = [
+            ("portal", self.portal),
+            ("uid", uid),
+            ("holder", self.holder),
+            ("type", self.kind),
+            ("stream", self.stream),
+            ("seq", self.seq.map(|seq| seq.to_string())),
+            ("outcome", self.outcome),
+        ];
+        let mut is = Vec::new();
+        for (column, value) in named {
+            let Some(value) = value else { continue };
+            if !columns.contains(&column) {
+                return Err(Failure::field(column, format!("`{column}` is not searched here")));
+            }
+            is.push((column, value));
+        }
+        let gateways = match self.gateway {
+            Some(gateway) => {
+                let allowed = client.0.gateways.as_ref().is_none_or(|own| own.iter().any(|g| g.as_str() == gateway));
+                if !allowed {
+                    let message = format!("`{gateway}` is not among the `gateways` of client `{}`", client.0.name);
+                    return Err(Failure::forbidden("forbidden_gateway", message));
+                }
+                Some(vec![gateway])
+            }
+            None => client.0.gateways.as_ref().map(|own| own.iter().map(ToString::to_string).collect()),
+        };
+        let most = self.limit.unwrap_or(PAGE);
+        if most == 0 || most > PAGE_MAX {
+            return Err(Failure::field("limit", format!("`limit` is 1 to {PAGE_MAX}")));
+        }
+        let is_newest_first = match self.order.as_deref() {
+            None | Some("asc") => false,
+            Some("desc") => true,
+            Some(_) => return Err(Failure::field("order", "`order` is `asc` (default) or `desc`")),
+        };
+        let time = |key: &str, text: Option<String>| {
+            let parse =
+                |text: String| text.parse::<Timestamp>().map_err(|e| Failure::field(key, format!("`{text}`: {e}")));
+            text.map(parse).transpose().map(|at| at.map(|at| at.0))
+        };
+        let (from, to) = (time("from", self.from)?, time("to", self.to)?);
+        Ok(Search { table, is, gateways, from, to, is_newest_first, after: self.cursor, most })
+    }
+}

@@ -1,0 +1,116 @@
+//! What the API guarantees without a network: its description is whole, tokens and permissions are judged, errors have one shape.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::auth::Client;
+use super::*;
+use crate::access::change::{Op, Subject};
+use crate::access::credential::Flag;
+use crate::config::Secret;
+use crate::wire::allowed::{AllowedOps, OpName, STANDING};
+use crate::wire::down;
+use crate::wire::envelope::Scope;
+
+#[test]
+fn every_route_and_no_other_is_in_the_description() {
+    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    let paths = document["paths"].as_object().unwrap();
+    let described: BTreeSet<(String, String)> = paths
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().unwrap().keys();
+            methods.map(|method| (method.clone(), path.clone())).collect::<Vec<_>>()
+        })
+        .collect();
+    let served: BTreeSet<_> = routes().iter().map(|r| (r.method.to_owned(), r.path.to_owned())).collect();
+    assert_eq!(described, served);
+    // What is referred to is there, and every variable of a path is described.
+    for (at, _) in OPENAPI.match_indices("\"#/") {
+        let pointer = OPENAPI.get(at + 2..).unwrap().split('"').next().unwrap();
+        assert!(document.pointer(pointer).is_some(), "{pointer}");
+    }
+    for (path, item) in paths {
+        for variable in path.split('{').skip(1).map(|rest| rest.split('}').next().unwrap()) {
+            let parameters = item["get"]["parameters"].as_array().unwrap();
+            assert!(parameters.iter().any(|p| p["name"] == variable && p["in"] == "path"), "{path}");
+        }
+    }
+}
+
+fn spec(name: &str, may: AllowedOps, gateways: Option<&[&str]>) -> ClientSpec {
+    ClientSpec {
+        name: name.to_owned(),
+        token: Secret::new(format!("{name}-0123456789abcdef")),
+        may,
+        may_read: true,
+        gateways: gateways.map(|all| all.iter().map(|gateway| gateway.parse().unwrap()).collect()),
+    }
+}
+
+#[test]
+fn wrong_tokens_are_refused_then_slowed_down_and_a_right_one_is_always_taken() {
+    let keeper = Doorkeeper::new(&[spec("a", STANDING, None), spec("b", STANDING, None)], Metrics::default());
+    let at = |last: u8| Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
+    let code = |token: Option<&str>, from| {
+        keeper.client(token, from).map(|client| client.name.clone()).map_err(|f| f.code().0.to_owned())
+    };
+    assert_eq!(code(Some("b-0123456789abcdef"), at(1)), Ok("b".to_owned()));
+    for wrong in [None, Some(""), Some("b-0123456789abcde"), Some("b-0123456789abcdef ")] {
+        assert_eq!(code(wrong, at(1)), Err("unauthorized".to_owned()));
+    }
+    for _ in 4..30 {
+        assert_eq!(code(Some("guess"), at(1)), Err("unauthorized".to_owned()));
+    }
+    assert_eq!(code(Some("guess"), at(1)), Err("too_many_wrong_tokens".to_owned()));
+    assert_eq!(code(Some("guess"), at(2)), Err("unauthorized".to_owned()), "another address is not slowed down");
+    assert_eq!(code(Some("a-0123456789abcdef"), at(1)), Ok("a".to_owned()));
+}
+
+#[test]
+fn a_client_orders_only_its_ops_and_campus_wide_ones_only_with_all_gateways() {
+    let stream = |name: &str, scope, allowed| StreamSpec {
+        name: name.parse().unwrap(),
+        scope,
+        keys: vec![],
+        insecure_unsigned: false,
+        allowed,
+    };
+    let streams = [
+        stream("card-office", Scope::Campus, STANDING),
+        stream("apartment", Scope::Gateway, AllowedOps::all() - STANDING),
+    ];
+    let owner = |name| streams.iter().find(|stream| stream.allowed.contains(name));
+    let lost = Op::SetFlag { subject: Subject::Card("1EA68671".parse().unwrap()), flag: Flag::Lost, on: true };
+    let withdraw = Op::Withdraw { subject: Subject::Card("1EA68671".parse().unwrap()) };
+    let judge = |may: AllowedOps, gateways, ops: &[Op]| {
+        let client = Client(Arc::new(spec("x", may, gateways)));
+        client.orders_all(ops, owner).map_err(|failure| failure.code().0.to_owned())
+    };
+    let both = [lost.clone(), withdraw.clone()];
+    assert_eq!(judge(AllowedOps::all(), None, &both), Ok(()));
+    assert_eq!(judge(AllowedOps::only(OpName::ReportLost), None, &both), Err("forbidden_op".to_owned()));
+    assert_eq!(judge(AllowedOps::all(), Some(&["g1"]), &both), Err("forbidden_gateway".to_owned()));
+    assert_eq!(judge(AllowedOps::all(), Some(&["g1"]), &[withdraw]), Ok(()));
+    let own = Client(Arc::new(spec("x", STANDING, Some(&["g1"]))));
+    assert!(own.needs(&"g1".parse().unwrap()).is_ok() && own.needs(&"g2".parse().unwrap()).is_err());
+}
+
+#[test]
+fn an_error_of_an_op_names_the_code_the_op_and_the_field() {
+    let wrong = [
+        (
+            r#"[{"op":"found","uid":"1EA68671"},{"op":"found","uid":"1E"}]"#,
+            ("invalid_uid", Some(1), Some("ops[1].uid")),
+        ),
+        (r#"[{"op":"tea"}]"#, ("unknown_op", Some(0), Some("ops[0].op"))),
+    ];
+    for (text, expected) in wrong {
+        let failure = Failure::ops(&down::read_ops(text).unwrap_err());
+        assert_eq!(failure.code(), expected, "{text}");
+    }
+}

@@ -1,0 +1,125 @@
+//! `dormgate center serve`: the center of an office, from its file until it is stopped.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::super::{Exit, print_error, print_line};
+use crate::center::database::{Database, Reader, Retention};
+use crate::center::http::{Api, serve};
+use crate::center::{Attention, Center, Service};
+use crate::clock::Clock;
+use crate::config::{self, CENTER_PATH, CenterSite};
+
+/// How long what is under way may take to be delivered at the end, in seconds.
+const CLOSE_S: u64 = 4;
+/// How long requests may take to be answered at the end, in seconds.
+const DRAIN_S: u64 = 2;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The center of an office: an HTTP API in front, the gateways of a campus behind, everything in one database.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The file of the center; deploy/center.toml shows every key.
+    #[arg(long, value_name = "FILE", default_value = CENTER_PATH)]
+    config: PathBuf,
+    /// Report what is wrong with the file, and end.
+    #[arg(long)]
+    check: bool,
+    /// Print the `[[center.stream]]` tables for the gateways' configuration, and end.
+    #[arg(long, conflicts_with = "check")]
+    public: bool,
+}
+
+pub(super) fn run(args: &Args) -> Exit {
+    let site = match config::load_center(&args.config) {
+        Ok(site) => site,
+        Err(error) => {
+            print_error(error);
+            return Exit::Config;
+        }
+    };
+    if args.public {
+        return print_line(public(&site).trim_end());
+    }
+    if args.check {
+        let (streams, gateways, clients) = (site.streams.len(), site.gateways.len(), site.clients.len());
+        return print_line(format!(
+            "{}: right; {streams} streams, {gateways} gateways, {clients} clients",
+            args.config.display()
+        ));
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            print_error(format!("the runtime does not start: {error}"));
+            return Exit::Failed;
+        }
+    };
+    match runtime.block_on(attend(site)) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            print_error(error);
+            Exit::Failed
+        }
+    }
+}
+
+async fn attend(site: CenterSite) -> Result<(), Failure> {
+    let stop = super::super::run::stop_signal()?;
+    let retention =
+        Retention { audit_days: site.audit_days, acks_days: site.acks_days, requests_days: site.requests_days };
+    let database = Database::open(&site.data_file, site.epoch, retention)?;
+    let reader = Reader::open(&site.data_file)?;
+    let clock = Clock::system();
+    let center = Center::new(database, site.streams, site.gateways)?;
+    let listener = TcpListener::bind(site.listen).await.map_err(|error| {
+        format!("cannot listen on `{}`: {error}; correct `listen` in `[http]`, or end what listens there", site.listen)
+    })?;
+    let address: SocketAddr = listener.local_addr()?;
+    let streams = center.streams().cloned().collect();
+    let service = Service::start(center, site.broker, clock.clone(), Attention::Everything)?;
+    let api = Arc::new(Api::new(service, streams, reader, &site.clients, &clock));
+    let (end, ended) = oneshot::channel::<()>();
+    let mut serving = tokio::spawn(serve(listener, Arc::clone(&api), async move { drop(ended.await) }));
+    tracing::info!(%address, data_file = %site.data_file.display(), "serving");
+    notify(&[NotifyState::Ready]);
+    tokio::select! {
+        () = stop => {}
+        done = &mut serving => return Err(match done {
+            Ok(Err(error)) => format!("the API ended: {error}").into(),
+            _ => "the API ended".into(),
+        }),
+    }
+    notify(&[NotifyState::Stopping]);
+    tracing::info!("stopping: delivering what is under way");
+    end.send(()).ok();
+    // A client that listens to events never ends by itself.
+    if tokio::time::timeout(Duration::from_secs(DRAIN_S), &mut serving).await.is_err() {
+        serving.abort();
+        drop(serving.await);
+    }
+    if !api.close(Duration::from_secs(CLOSE_S)).await {
+        tracing::warn!("not all of it was delivered; the next start publishes the rest");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "systemd was not notified");
+    }
+}
+
+/// The tables that a gateway needs to verify what this center signs.
+fn public(site: &CenterSite) -> String {
+    let tables = site.streams.iter().map(|(stream, _)| config::stream_table(stream));
+    tables.collect::<Vec<_>>().join("\n")
+}

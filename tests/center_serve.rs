@@ -1,0 +1,360 @@
+//! The center that an office runs, as a child process on a real broker, with a gateway and a client that knows only the API.
+#![cfg(all(feature = "center", feature = "workbench"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+#[path = "support/center.rs"]
+mod center;
+#[path = "support/mosquitto.rs"]
+mod mosquitto;
+#[path = "support/peer.rs"]
+mod peer;
+#[path = "support/program.rs"]
+mod program;
+#[path = "support/site.rs"]
+mod site;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::SigningKey;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use center::{enrol, issue, reissue};
+use mosquitto::{Mosquitto, Rules};
+use peer::Peer;
+use program::{Program, within};
+use site::{GATE, Hub, Site};
+
+const OLD: &str = "1EA68671";
+const NEW: &str = "04A1B2C3D4E5F6";
+/// The client that may everything.
+const ALL: &str = "all-0123456789abcdef0123";
+/// The client that may read and enrol at `xing1`.
+const SOME: &str = "some-0123456789abcdef012";
+
+/// A center's file, its keys and tokens, and the process.
+struct Center {
+    dir: tempfile::TempDir,
+    program: Program,
+    address: String,
+}
+
+struct Answer {
+    status: u16,
+    body: Value,
+}
+
+fn seed(byte: u8) -> SigningKey {
+    SigningKey::from_bytes(&[byte; 32])
+}
+
+fn public(byte: u8) -> String {
+    URL_SAFE_NO_PAD.encode(seed(byte).verifying_key().as_bytes())
+}
+
+/// A site whose gateway verifies what the center signs.
+async fn site() -> Site {
+    let hub = Hub::of(Mosquitto::start(Rules::default()));
+    let peer = Peer::connect(&hub.door()).await;
+    Site::of(hub, peer)
+}
+
+fn gateway_config(site: &Site) -> PathBuf {
+    let text = site.config_text();
+    let text = text.replace(&site.cards.public_key(), &public(1)).replace(&site.rooms.public_key(), &public(2));
+    let path = site.dir().join("dormgate.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+async fn start_gateway(site: &Site) -> Program {
+    let mark = site.peer.mark();
+    let gateway = Program::run(&gateway_config(site));
+    site.online(mark, &gateway).await;
+    gateway
+}
+
+impl Center {
+    async fn start(url: &str, gateways: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        for (name, byte) in [("card-office", 1), ("apartment", 2)] {
+            write(&format!("{name}.key"), &dormgate::wire::keys::print_seed(&seed(byte)));
+        }
+        write("all.token", ALL);
+        write("some.token", SOME);
+        let tables: String = gateways.iter().map(|id| format!("[[gateway]]\nid = \"{id}\"\n")).collect();
+        let text = format!(
+            "[center]\ndata_file = \"center.db\"\n[broker]\nurls = [\"{url}\"]\n[http]\nlisten = \"127.0.0.1:0\"\n\
+             [[stream]]\nname = \"card-office\"\nscope = \"campus\"\nkey_file = \"card-office.key\"\n\
+             may = [\"issue\", \"reissue\", \"report_lost\", \"found\", \"freeze\", \"unfreeze\", \"cancel\", \"reinstate\"]\n\
+             [[stream]]\nname = \"apartment\"\nkey_file = \"apartment.key\"\n\
+             may = [\"enrol\", \"withdraw\", \"suspend_power\", \"resume_power\", \"define_schedule\", \"set_posture\", \"command\"]\n\
+             {tables}\
+             [[client]]\nname = \"all\"\ntoken_file = \"all.token\"\nmay = [\"*\"]\ngateways = [\"*\"]\n\
+             [[client]]\nname = \"some\"\ntoken_file = \"some.token\"\nmay = [\"read\", \"enrol\"]\ngateways = [\"xing1\"]\n"
+        );
+        write("center.toml", &text);
+        let (program, address) = Self::launch(&dir).await;
+        Self { dir, program, address }
+    }
+
+    async fn launch(dir: &tempfile::TempDir) -> (Program, String) {
+        let config = dir.path().join("center.toml");
+        let program = Program::start(&["center", "serve", "--config", config.to_str().unwrap()]);
+        let line = program.logged("serving").await;
+        let address = line.split("address=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        (program, address)
+    }
+
+    /// Kills it and starts it again on the same file.
+    async fn kill_and_start(self) -> Self {
+        let Self { dir, program, .. } = self;
+        program.kill().await;
+        let (program, address) = Self::launch(&dir).await;
+        Self { dir, program, address }
+    }
+
+    async fn connected(&self) {
+        let ready = async {
+            while send(&self.address, "GET", "/readyz", "", &[], None).await.is_none_or(|answer| answer.status != 200) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within("the center reaches the broker", ready).await;
+    }
+
+    async fn get(&self, path: &str, token: &str) -> Answer {
+        send(&self.address, "GET", path, token, &[], None).await.unwrap()
+    }
+
+    async fn post(&self, path: &str, token: &str, key: Option<&str>, body: &Value) -> Answer {
+        let key = key.map(|key| ("Idempotency-Key", key));
+        send(&self.address, "POST", path, token, key.as_slice(), Some(body)).await.unwrap()
+    }
+
+    /// Publishes ops and waits for the acks.
+    async fn change(&self, gateway: Option<&str>, ops: Value) -> Answer {
+        let mut body = json!({ "ops": ops });
+        if let Some(gateway) = gateway {
+            body["gateway"] = json!(gateway);
+        }
+        self.post("/v1/changes?wait_ms=30000", ALL, None, &body).await
+    }
+
+    /// Waits until `path` answers what `is` wants.
+    async fn until(&self, path: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let found = async {
+            loop {
+                let answer = self.get(path, ALL).await;
+                if answer.status == 200 && is(&answer.body) {
+                    return answer.body;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within(path, found).await
+    }
+}
+
+/// One request on a connection of its own; `None`: the server is gone.
+async fn send(
+    address: &str,
+    method: &str,
+    path: &str,
+    token: &str,
+    headers: &[(&str, &str)],
+    body: Option<&Value>,
+) -> Option<Answer> {
+    let body = body.map_or(String::new(), ToString::to_string);
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: center\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        stream.write_all(format!("{head}\r\n{body}").as_bytes()).await.ok()?;
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).await.ok()?;
+        let text = String::from_utf8(text).ok()?;
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some(Answer { status, body: serde_json::from_str(body).unwrap_or(Value::Null) })
+    };
+    within(path, exchange).await
+}
+
+fn error(answer: &Answer) -> (u16, &str) {
+    (answer.status, answer.body["error"]["code"].as_str().unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs mosquitto; tests/run installs it"]
+async fn a_reissue_posted_to_the_center_ends_the_old_card_at_the_gate() {
+    let site = site().await;
+    let center = Center::start(&site.hub.url(), &["xing1"]).await;
+    let gateway = start_gateway(&site).await;
+    center.connected().await;
+    let answer = center.change(Some("xing1"), json!([issue(OLD, "h1"), enrol(OLD, "h1")])).await;
+    assert_eq!((answer.status, answer.body["acks"].as_array().unwrap().len()), (200, 2), "{}", answer.body);
+    assert_eq!(site.reason(GATE, OLD).await, "granted");
+
+    let listening = TcpStream::connect(&center.address).await.unwrap();
+    let mut listening = BufReader::new(listening);
+    let ask = format!("GET /v1/events HTTP/1.1\r\nHost: center\r\nAuthorization: Bearer {ALL}\r\n\r\n");
+    listening.get_mut().write_all(ask.as_bytes()).await.unwrap();
+    let mut events = listening.lines();
+    within("the head of the events", async { while !events.next_line().await.unwrap().unwrap().is_empty() {} }).await;
+
+    let answer = center.change(None, json!([reissue("h1", NEW, OLD)])).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.body["messages"], json!([{"to": "campus", "stream": "card-office", "epoch": 1, "seq": 2}]));
+    assert_eq!(answer.body["acks"][0]["revoked"], json!([OLD]), "{}", answer.body);
+    assert_eq!(site.reason(GATE, OLD).await, "replaced");
+    let received = async { while events.next_line().await.unwrap().unwrap() != "event: ack" {} };
+    within("the ack among the events", received).await;
+
+    let card = center.get(&format!("/v1/cards/{OLD}"), ALL).await;
+    assert_eq!((card.status, &card.body["dead"]), (200, &json!(true)), "{}", card.body);
+    let holder = center.get("/v1/holders/h1", ALL).await;
+    let cards: Vec<&Value> = holder.body["cards"].as_array().unwrap().iter().map(|card| &card["uid"]).collect();
+    assert_eq!(cards, [&json!(OLD), &json!(NEW)], "{}", holder.body);
+    let denied = |page: &Value| page["items"].as_array().unwrap().iter().any(|i| i["item"]["reason"] == "replaced");
+    center.until(&format!("/v1/audit?uid={OLD}&type=decision"), denied).await;
+    let acks = center.until("/v1/acks?stream=card-office&seq=2", |page| page["items"] != json!([])).await;
+    assert_eq!(acks["items"][0]["item"]["outcome"], "applied", "{acks}");
+    let has_all = |body: &Value| {
+        let applied = |name: &str| {
+            let streams = body["state"]["streams"].as_array().cloned().unwrap_or_default();
+            streams.iter().find(|s| s["name"] == name).map(|s| (s["seq"].clone(), s["missing"].clone()))
+        };
+        applied("card-office") == Some((json!(2), json!(0))) && applied("apartment") == Some((json!(1), json!(0)))
+    };
+    center.until("/v1/gateways/xing1", has_all).await;
+
+    let release = json!({"gateway": "xing1", "command": "release", "portal": GATE, "actor": "staff:77"});
+    let reply = center.post("/v1/commands", ALL, None, &release).await;
+    assert_eq!((reply.status, &reply.body["status"]), (200, &json!("ok")), "{}", reply.body);
+    gateway.stop().await;
+    center.program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs mosquitto; tests/run installs it"]
+async fn a_key_names_one_request_and_a_client_does_only_what_it_may() {
+    let broker = Mosquitto::start(Rules::default());
+    let center = Center::start(&broker.url().to_string(), &["xing1", "xing2"]).await;
+    let body = json!({"gateway": "xing1", "ops": [enrol(OLD, "h1")]});
+    let first = center.post("/v1/changes", SOME, Some("k1"), &body).await;
+    assert_eq!((first.status, &first.body["messages"][0]["seq"]), (202, &json!(1)), "{}", first.body);
+    let again = center.post("/v1/changes", SOME, Some("k1"), &body).await;
+    assert_eq!((again.status, &again.body["messages"]), (202, &first.body["messages"]));
+    let other = json!({"gateway": "xing1", "ops": [enrol(NEW, "h1")]});
+    assert_eq!(error(&center.post("/v1/changes", SOME, Some("k1"), &other).await), (409, "idempotency_conflict"));
+    let of_another = center.post("/v1/changes", ALL, Some("k1"), &other).await;
+    assert_eq!(of_another.body["messages"][0]["seq"], json!(2), "a key is of one client");
+
+    let forbidden = json!({"gateway": "xing1", "ops": [{"op": "withdraw", "uid": OLD}]});
+    assert_eq!(error(&center.post("/v1/changes", SOME, None, &forbidden).await), (403, "forbidden_op"));
+    let elsewhere = json!({"gateway": "xing2", "ops": [enrol(OLD, "h1")]});
+    assert_eq!(error(&center.post("/v1/changes", SOME, None, &elsewhere).await), (403, "forbidden_gateway"));
+    let nowhere = json!({"gateway": "xing3", "ops": [enrol(OLD, "h1")]});
+    assert_eq!(error(&center.post("/v1/changes", ALL, None, &nowhere).await), (404, "unknown_gateway"));
+    let wrong = json!({"gateway": "xing1", "ops": [enrol(OLD, "h1"), {"op": "enrol", "uid": "tea", "holder": "h1", "entitlements": []}]});
+    let answer = center.post("/v1/changes", ALL, None, &wrong).await;
+    assert_eq!(error(&answer), (400, "invalid_uid"));
+    assert_eq!(answer.body["error"]["op"], json!(1), "{}", answer.body);
+    let unaddressed = json!({"ops": [enrol(OLD, "h1")]});
+    assert_eq!(error(&center.post("/v1/changes", ALL, None, &unaddressed).await), (400, "invalid_field"));
+    let release = json!({"gateway": "xing1", "command": "release", "portal": GATE});
+    assert_eq!(error(&center.post("/v1/commands", SOME, None, &release).await), (403, "forbidden_op"));
+    assert_eq!(error(&center.get("/v1/gateways/xing2", SOME).await), (403, "forbidden_gateway"));
+    assert_eq!(error(&center.get("/v1/gateways", "guessed-0123456789abcdef").await), (401, "unauthorized"));
+    assert_eq!(error(&center.get("/v1/nothing", ALL).await), (404, "not_found"));
+
+    // After all that the numbers have no hole, and the file may be read by others while the center runs.
+    let last = center.post("/v1/changes", ALL, None, &other).await;
+    assert_eq!(last.body["messages"][0]["seq"], json!(3), "{}", last.body);
+    let file = rusqlite::Connection::open(center.dir.path().join("center.db")).unwrap();
+    let mut query = file.prepare("SELECT json_extract(claims, '$.seq') FROM message ORDER BY id").unwrap();
+    let seqs: Vec<i64> = query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    assert_eq!(seqs, [1, 2, 3]);
+    center.program.stop().await;
+}
+
+/// The numbers of the change messages of `xing1` that the broker passed on, and the texts under each.
+fn numbers(site: &Site) -> BTreeMap<u64, BTreeSet<String>> {
+    let mut numbers: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+    for received in site.peer.since(0).iter().filter(|received| received.topic == center::down("changes")) {
+        let payload = String::from_utf8_lossy(&received.payload).split('.').nth(1).unwrap().to_owned();
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(&payload).unwrap()).unwrap();
+        numbers.entry(claims["seq"].as_u64().unwrap()).or_default().insert(payload);
+    }
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs mosquitto; tests/run installs it"]
+async fn a_center_killed_in_mid_push_uses_no_number_twice_and_everything_arrives() {
+    const CHANGES: u64 = 300;
+    const KILLS: u64 = 4;
+    let site = site().await;
+    let gateway = start_gateway(&site).await;
+    let mut center = Center::start(&site.hub.url(), &["xing1"]).await;
+    center.connected().await;
+    for kill in 1..=KILLS {
+        let pushing: Vec<_> = (0..8)
+            .map(|worker| {
+                let address = center.address.clone();
+                tokio::spawn(async move {
+                    for n in (worker..CHANGES).step_by(8) {
+                        let body = json!({"gateway": "xing1", "ops": [enrol(&format!("5C{n:06X}"), &format!("h{n}"))]});
+                        let key = format!("change-{n}");
+                        let headers = [("Idempotency-Key", key.as_str())];
+                        match send(&address, "POST", "/v1/changes", ALL, &headers, Some(&body)).await {
+                            Some(answer) => assert!(matches!(answer.status, 200 | 202), "{}", answer.body),
+                            None => return,
+                        }
+                    }
+                })
+            })
+            .collect();
+        // Somewhere in the middle: after some more of them were published.
+        let some = usize::try_from(CHANGES * kill / (KILLS + 1)).unwrap();
+        let under_way = async {
+            while numbers(&site).len() < some {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        within("messages are published", under_way).await;
+        center = center.kill_and_start().await;
+        for worker in pushing {
+            worker.await.unwrap();
+        }
+    }
+    // What the client does not know to be done it asks for again, under the same keys.
+    for n in 0..CHANGES {
+        let body = json!({"gateway": "xing1", "ops": [enrol(&format!("5C{n:06X}"), &format!("h{n}"))]});
+        let answer = center.post("/v1/changes", ALL, Some(&format!("change-{n}")), &body).await;
+        assert!(matches!(answer.status, 200 | 202), "{}", answer.body);
+    }
+    let applied = |body: &Value| {
+        let streams = body["state"]["streams"].as_array().cloned().unwrap_or_default();
+        streams.iter().any(|s| s["name"] == "apartment" && s["seq"] == CHANGES && s["missing"] == 0)
+    };
+    center.until("/v1/gateways/xing1", applied).await;
+    let numbers = numbers(&site);
+    assert!(numbers.keys().copied().eq(1..=CHANGES), "{:?}", numbers.keys());
+    let twice: Vec<_> = numbers.iter().filter(|(_, texts)| texts.len() > 1).collect();
+    assert!(twice.is_empty(), "numbers with two messages: {twice:?}");
+    gateway.stop().await;
+    center.program.stop().await;
+}

@@ -25,6 +25,7 @@ pub mod snapshot;
 pub mod state;
 pub mod stream;
 pub mod transform;
+pub mod uid_text;
 
 pub(crate) use names::names;
 pub use time::TimeError;

@@ -5,6 +5,7 @@
 
 use super::{Exit, print_error, print_line};
 use crate::access::id::{CardUid, UidError};
+use crate::access::uid_text;
 
 /// Longest text in characters; a longer one is refused.
 const TEXT_CHARS_MAX: usize = 128;
@@ -94,36 +95,11 @@ fn parse(text: &str) -> Result<CardUid, UidTextError> {
         let cause = UidError::Length(text.len() / 2);
         return Err(UidTextError { text: text.chars().take(TEXT_CHARS_MAX).collect(), cause, hint: String::new() });
     }
-    text.parse().map_err(|cause| UidTextError { text: text.to_owned(), cause, hint: hint(text).unwrap_or_default() })
-}
-
-/// What a text that is not a UID may be instead.
-fn hint(text: &str) -> Option<String> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    if digits && text.len() == 10 {
-        let number: u32 = text.parse().ok()?;
-        return Some(format!(
-            "; as a decimal number it is the UID `{}` or, from a reader that reverses, `{}`; a number printed on the card is not the UID",
-            hex::encode_upper(number.to_be_bytes()),
-            hex::encode_upper(number.to_le_bytes())
-        ));
-    }
-    if digits {
-        return Some("; a printed card number or a student number is not the UID: read the card".to_owned());
-    }
-    if text.starts_with("0x") || text.starts_with("0X") {
-        return Some("; leave out `0x`".to_owned());
-    }
-    let plain: String = text.chars().filter(|c| !matches!(c, ':' | '-' | ' ')).collect();
-    match hex::decode(plain).ok()?.as_slice() {
-        [uid @ .., check] if uid.len() == 4 && uid.iter().fold(0, |sum, b| sum ^ b) == *check => {
-            Some(format!("; the fifth byte is the check byte of the first four: `{}`", hex::encode_upper(uid)))
-        }
-        [0x88, uid @ ..] if uid.len() == 7 => {
-            Some(format!("; the first byte is the cascade tag 88: leave it out, `{}`", hex::encode_upper(uid)))
-        }
-        _ => None,
-    }
+    text.parse().map_err(|cause| UidTextError {
+        text: text.to_owned(),
+        cause,
+        hint: uid_text::hint(text).unwrap_or_default(),
+    })
 }
 
 fn readings(uid: CardUid) -> String {

@@ -15,7 +15,7 @@
 //! | [`store`] | what survives: the journal of audit events, and generations of the list |
 //! | [`gateway`] | the one task that owns the engine: inbox, engine, effects to whoever carries them out |
 //! | [`mqtt`] | one MQTT `connection` as the links use it |
-//! | [`uplink`], [`portals`], [`http`], [`center`], [`workbench`] | the links: to the center; to gates, doors and boxes (`portals/device`, with the adapters `portals/mqtt` and `portals/modbus`, whose `server` controllers ask); to people; the other end of the uplink, a center that keeps its state in a `directory` of files or in a `database`, and takes orders over HTTP (`center/http`); and simulators for portals |
+//! | [`uplink`], [`portals`], [`http`], [`center`], [`workbench`] | the links: to the center; to gates, doors and boxes (`portals/device`, with the adapters `portals/mqtt` and `portals/modbus`, whose `server` controllers ask); to people; the other end of the uplink, a center that keeps its state in a `directory` of files or in a `database`, and takes orders over HTTP (`center/http`) and lists of cards from a `sheet`; and simulators for portals |
 //! | [`cli`] | one file a command (`simulate`, `center`, ...); `serve` puts the gateway together, `demo` a dormitory around it |
 //! | `main` | arguments to a command to an exit code |
 //!

@@ -15,13 +15,14 @@ use dormgate::wire::allowed::OpName;
 use dormgate::wire::topic::{self, Down, Portal, Topic, Up};
 use prometheus_client::registry::Registry;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "deploy/center.md",
     "deploy/reference.md",
     "deploy/speed.md",
     "deploy/README.md",
     "deploy/protocol.md",
+    "deploy/cards.md",
     "devices/README.md",
 ];
 
@@ -85,6 +86,16 @@ fn every_alarm_reports_what_to_do_and_every_event_and_op_is_explained() {
     }
     for op in OpName::ALL.iter().filter(|op| **op != OpName::Command) {
         assert!(names(&protocol, op.as_str()), "{op}");
+    }
+}
+
+#[cfg(feature = "workbench")]
+#[test]
+fn every_column_of_a_sheet_is_explained_with_all_its_names() {
+    let manual = read("deploy/cards.md");
+    for (name, others) in dormgate::center::sheet::columns() {
+        let row = format!("| `{name}` | {} |", others.join(", "));
+        assert!(manual.contains(&row), "deploy/cards.md lacks {row}");
     }
 }
 

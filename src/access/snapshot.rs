@@ -16,6 +16,8 @@ pub const PARTS_MAX: u32 = 1_024;
 /// Bytes of the parts of one snapshot as received. One with more is refused as `too_large`: its parts become one event of the
 /// journal.
 pub const SNAPSHOT_BYTES_MAX: usize = 48 * 1024 * 1024;
+/// A snapshot that would remove more of the enrolments than this is refused, in per cent (wire contract, 2.5).
+pub const SHRINK_PERCENT_MAX: usize = 30;
 /// Bytes of all parts that are held. At the limit the snapshot that has been held longest is dropped; its center sends it again.
 pub const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Snapshots of one stream whose parts are held. At the limit the one that has been held longest is dropped.

@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::access::id::{GatewayId, StreamName};
+use crate::access::list::Shrink;
+use crate::access::snapshot::{PARTS_MAX, SHRINK_PERCENT_MAX, SNAPSHOT_BYTES_MAX};
 use crate::wire::allowed::OpName;
 use crate::wire::down::WriteError;
 use crate::wire::keys::KeyError;
@@ -60,6 +62,22 @@ pub enum CenterError {
     /// A gateway that this center does not publish to.
     #[error("this center has no gateway `{0}`; add it to `center.toml`, or correct the name")]
     UnknownGateway(GatewayId),
+    /// A list would withdraw more than a gateway lets pass.
+    #[error(
+        "the list would withdraw {} of {} enrolments, more than {SHRINK_PERCENT_MAX} %, and a gateway refuses that; look at the withdrawn cards, and if they are right, load it with `--allow-shrink`",
+        .0.removed, .0.before
+    )]
+    Shrinks(Shrink),
+    /// A list is longer than a gateway takes.
+    #[error(
+        "the list makes {parts} parts of {bytes} bytes in all, and a gateway takes {PARTS_MAX} parts of {SNAPSHOT_BYTES_MAX} bytes; load the list of one building"
+    )]
+    TooLong {
+        /// Parts of the snapshot.
+        parts: usize,
+        /// Bytes of all of them.
+        bytes: usize,
+    },
     /// A flag that no op writes so.
     #[error("no op of the contract writes this flag so")]
     NoOp,

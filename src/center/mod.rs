@@ -16,10 +16,12 @@ mod draft;
 mod error;
 #[cfg(feature = "center")]
 pub mod http;
+mod load;
 mod notes;
 mod order;
 mod resend;
 mod service;
+pub mod sheet;
 mod storage;
 mod stream;
 #[cfg(test)]
@@ -31,8 +33,9 @@ pub use audit::{AuditTrouble, KeptEvent, ReceivedAudit};
 pub use directory::{Directory, Layout, create};
 pub use draft::{Draft, DraftClaims};
 pub use error::CenterError;
-pub use service::{Answered, Attention, GatewayEvent, Report, Service};
-pub use storage::{Audience, Entry, JournalName, Link, Published, PublishedKind, Storage};
+pub use load::{CardChange, Loaded, Plan};
+pub use service::{Answered, Attention, GatewayEvent, Pending, Report, Service};
+pub use storage::{Audience, Content, Entry, JournalName, Link, Published, PublishedKind, Storage};
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -51,6 +54,7 @@ use crate::wire::ops::name_of;
 use crate::wire::topic::{Down, Topic};
 
 use audit::Gaps;
+use storage::is_snapshot;
 use stream::Stream;
 
 /// How long a command lives, in seconds; the contract allows 30, and both clocks may be a little off.
@@ -69,9 +73,11 @@ pub struct SignedMessage {
 
 /// A message that is appended, and counts for the list once the transaction is on disk.
 struct Staged {
+    /// The place of its stream.
+    place: usize,
     audience: Audience,
     at: Position,
-    ops: Option<Vec<Op>>,
+    content: Content,
 }
 
 /// The offices of a campus.
@@ -165,12 +171,14 @@ impl<S: Storage> Center<S> {
     /// [`CenterError`] if the storage cannot be read.
     pub fn undelivered(&mut self, most: usize) -> Result<Vec<SignedMessage>, CenterError> {
         let rows = self.storage.undelivered(most)?;
+        // A list that was loaded is asked for when its number is found missing.
+        let rows = rows.into_iter().filter(|(_, _, message)| !is_snapshot(message));
         let signed = |(journal, at, message): (JournalName, Position, String)| SignedMessage {
             topic: journal.audience.topic(Down::Changes),
             payload: message.into_bytes(),
             number: Some((journal.stream, at)),
         };
-        Ok(rows.into_iter().map(signed).collect())
+        Ok(rows.map(signed).collect())
     }
 
     /// Keeps what gateways published, and which messages the broker has.
@@ -220,9 +228,11 @@ impl<S: Storage> Center<S> {
         let staged = std::mem::take(&mut self.staged);
         match done {
             Ok(value) => {
-                for Staged { audience, at, ops } in staged {
+                for Staged { place, audience, at, content } in staged {
                     let list = self.lists.entry(audience).or_default();
-                    list.replay(ops.as_deref().unwrap_or_default(), at);
+                    if let Some(stream) = self.streams.get(place) {
+                        stream.replay(list, &content, at);
+                    }
                 }
                 Ok(value)
             }
@@ -259,7 +269,7 @@ impl<S: Storage> Center<S> {
                     let Some(last) = entries.last() else { break };
                     stream.last.insert(journal.audience.clone(), last.at);
                     for entry in &entries {
-                        list.replay(stream.effective(entry.ops.as_deref()).unwrap_or_default(), entry.at);
+                        stream.replay(list, &entry.content, entry.at);
                     }
                 }
             }
@@ -315,7 +325,9 @@ impl<S: Storage> Center<S> {
         }
         let mut messages = Vec::new();
         for (place, audience, at, ops, message) in written {
-            messages.extend(self.append(place, &audience, at, Some(&ops), message)?);
+            let signed = self.streams.get(place).map(|stream| stream.signed_message(&audience, message.clone(), at));
+            self.append(place, &audience, at, (Content::Changes(ops), &message))?;
+            messages.extend(signed);
         }
         Ok(messages)
     }
@@ -332,21 +344,20 @@ impl<S: Storage> Center<S> {
         }
     }
 
+    /// Appends a message of the stream at `place`, within a transaction.
     fn append(
         &mut self,
         place: usize,
         audience: &Audience,
         at: Position,
-        ops: Option<&[Op]>,
-        message: String,
-    ) -> Result<Option<SignedMessage>, CenterError> {
-        let Some(stream) = self.streams.get_mut(place) else { return Ok(None) };
+        (content, message): (Content, &str),
+    ) -> Result<(), CenterError> {
+        let Some(stream) = self.streams.get_mut(place) else { return Ok(()) };
         // Staged first: after an error nobody knows whether the number is used.
-        let effective = stream.effective(ops).map(<[Op]>::to_vec);
-        self.staged.push(Staged { audience: audience.clone(), at, ops: effective });
-        self.storage.append(&stream.journal(audience.clone()), at, &message)?;
+        self.staged.push(Staged { place, audience: audience.clone(), at, content });
+        self.storage.append(&stream.journal(audience.clone()), at, message)?;
         stream.last.insert(audience.clone(), at);
-        Ok(Some(stream.signed_message(audience, message, at)))
+        Ok(())
     }
 
     /// Signs a message written by hand. One without a number gets the next one of its stream and is appended; one that has a number is
@@ -372,9 +383,10 @@ impl<S: Storage> Center<S> {
                 let own = down::read_evidence(message.as_bytes()).ok().map(|read| (name.clone(), read.at));
                 return Ok(SignedMessage { number: own, ..stream.signed_message(&audience, message, at) });
             }
-            let ops = Entry::read(&message).ok().and_then(|entry| entry.ops);
-            let signed = center.append(place, &audience, at, ops.as_deref(), message)?;
-            signed.ok_or_else(|| CenterError::UnknownStream(name.clone()))
+            let content = Entry::read(&message).map_or(Content::Refused, |entry| entry.content);
+            let signed = stream.signed_message(&audience, message.clone(), at);
+            center.append(place, &audience, at, (content, &message))?;
+            Ok(signed)
         })
     }
 }

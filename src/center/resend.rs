@@ -1,8 +1,9 @@
 //! What a gateway that lacks something is sent (wire contract, 2.5): the missing changes, or a snapshot of all that the stream has
 //! published, on the gateway's own topics.
 
+use super::storage::is_snapshot;
 use super::stream::Stream;
-use super::{Audience, Center, CenterError, Entry, SignedMessage, Storage};
+use super::{Audience, Center, CenterError, Content, Entry, SignedMessage, Storage};
 use crate::access::change::{Op, Position};
 use crate::access::effect::{Resync, ResyncReason};
 use crate::access::id::{GatewayId, Timestamp};
@@ -16,8 +17,9 @@ use crate::wire::topic::{Down, Topic};
 const CHANGES_AGAIN_MAX: usize = 1_000;
 
 impl<S: Storage> Center<S> {
-    /// The messages that `request` of `gateway` asks for: those that take something away first, then the others, both oldest first. A gateway that only has holes gets the changes that fill them;
-    /// one that has nothing, an older epoch, too much to fill or something wrong gets the parts of a snapshot. Empty for a stream of
+    /// The messages that `request` of `gateway` asks for: those that take something away first, then the others, both oldest first. A
+    /// gateway that only has holes gets the changes that fill them; one that has nothing, an older epoch, too much to fill or something
+    /// wrong, or that lacks a list that was loaded, gets the parts of a snapshot. Empty for a stream of
     /// another center.
     ///
     /// # Errors
@@ -40,7 +42,10 @@ impl<S: Storage> Center<S> {
             let mut ranges = request.missing.clone();
             ranges.push((known.saturating_add(1), u64::MAX));
             let again = if request.reason == ResyncReason::Gap && is_of_epoch {
-                center.storage.messages(&stream.journal(audience.clone()), last.epoch, &ranges, CHANGES_AGAIN_MAX)?
+                let journal = stream.journal(audience.clone());
+                let again = center.storage.messages(&journal, last.epoch, &ranges, CHANGES_AGAIN_MAX)?;
+                // A snapshot among them contains all before it, and is no longer to send than one of today.
+                again.filter(|again| !again.iter().any(|(_, message)| is_snapshot(message)))
             } else {
                 None
             };
@@ -51,7 +56,8 @@ impl<S: Storage> Center<S> {
             };
             // Each is in force on arrival, whatever else is missing.
             again.sort_by_key(|(_, message)| !takes_away(message));
-            Ok(again.into_iter().filter_map(|(at, message)| stream.signed_message_to(gateway, &message, at)).collect())
+            let message = |(at, message): (Position, String)| stream.message_to(gateway, Down::Changes, &message, at);
+            Ok(again.into_iter().filter_map(message).collect())
         })
     }
 
@@ -88,5 +94,9 @@ fn takes_away(message: &str) -> bool {
         Op::SetPosture { posture, .. } => !matches!(posture, Posture::FreeAccess | Posture::Fire),
         Op::Issue { .. } | Op::Reinstate { .. } | Op::Enrol { .. } | Op::DefineSchedule { .. } => false,
     };
-    Entry::read(message).ok().and_then(|entry| entry.ops).is_some_and(|ops| ops.iter().any(is_taking))
+    match Entry::read(message).map(|entry| entry.content) {
+        Ok(Content::Changes(ops)) => ops.iter().any(is_taking),
+        // A snapshot is not sent again change by change.
+        Ok(Content::Snapshot(_) | Content::Refused) | Err(_) => false,
+    }
 }

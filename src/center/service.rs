@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 pub use super::order::{Attention, GatewayEvent, Report};
 use super::order::{Order, Stage};
+use super::sheet::Enrolments;
 use super::work::Work;
 use super::{Center, CenterError, Directory, DraftClaims, SignedMessage, Storage};
 use crate::access::change::{Op, Position};
@@ -38,12 +39,34 @@ pub struct Answered {
     pub ack: Option<(Ack, Duration)>,
 }
 
+/// Messages that are on their way, and the answers that they will have.
+pub struct Pending {
+    messages: usize,
+    reports: broadcast::Receiver<Report>,
+    expected: Vec<Answered>,
+    began: Instant,
+}
+
+impl Pending {
+    /// How many messages there are.
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// Waits for the answers, all together at most `within` from when the messages were published.
+    pub async fn answers(self, within: Duration) -> Vec<Answered> {
+        answers(self.reports, self.expected, self.began, within).await
+    }
+}
+
 /// A running center. It ends when this is dropped; [`Service::close`] delivers first.
 pub struct Service<S = Directory> {
     orders: mpsc::Sender<Order<S>>,
     reports: broadcast::Sender<Report>,
     gateways: Vec<GatewayId>,
     up: watch::Receiver<bool>,
+    undelivered: watch::Receiver<usize>,
     task: JoinHandle<()>,
 }
 
@@ -68,9 +91,10 @@ impl<S: Storage> Service<S> {
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         let (reports, _) = broadcast::channel(REPORTS_MAX);
         let (is_up, up) = watch::channel(false);
-        let work = Work::new(center, connection, (clock, attention), reports.clone(), is_up);
+        let (waiting, undelivered) = watch::channel(0);
+        let work = Work::new(center, connection, (clock, attention), reports.clone(), (is_up, waiting));
         let task = tokio::spawn(work.run(inbox));
-        Ok(Self { orders, reports, gateways, up, task })
+        Ok(Self { orders, reports, gateways, up, undelivered, task })
     }
 
     /// What the gateways publish and what happens to the link, from now on.
@@ -83,6 +107,12 @@ impl<S: Storage> Service<S> {
     pub async fn wait_up(&self, within: Duration) -> bool {
         let mut up = self.up.clone();
         matches!(tokio::time::timeout(within, up.wait_for(|up| *up)).await, Ok(Ok(_)))
+    }
+
+    /// How many messages are not yet delivered to the broker.
+    #[must_use]
+    pub fn undelivered(&self) -> watch::Receiver<usize> {
+        self.undelivered.clone()
     }
 
     async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order<S>) -> Result<T, CenterError> {
@@ -136,6 +166,25 @@ impl<S: Storage> Service<S> {
         Ok(answers(reports, self.expected(&messages), began, within).await)
     }
 
+    /// Publishes a list of enrolments as a snapshot, as [`Self::publish`] does, for the gateways that the stream that owns `enrol`
+    /// publishes to.
+    ///
+    /// # Errors
+    /// See [`Center::load`], and [`CenterError::Busy`].
+    pub async fn load(
+        &self,
+        to: Option<&GatewayId>,
+        list: Enrolments,
+        allow_shrink: bool,
+    ) -> Result<Pending, CenterError> {
+        let (reports, began, to) = (self.reports(), Instant::now(), to.cloned());
+        let stage: Stage<S> = Box::new(move |center, now| {
+            center.stage_list(to.as_ref(), &list, allow_shrink, now).map(|loaded| loaded.messages)
+        });
+        let messages = self.stage(stage).await?;
+        Ok(Pending { messages: messages.len(), reports, expected: self.expected(&messages), began })
+    }
+
     /// Sends a message written by hand and waits for the answers, as [`Self::publish_and_wait`] does; empty: it has no number to wait
     /// for.
     ///
@@ -178,7 +227,10 @@ impl<S: Storage> Service<S> {
             });
             answered.unwrap_or_default()
         };
-        messages.iter().flat_map(of).collect()
+        let mut all: Vec<Answered> = messages.iter().flat_map(of).collect();
+        // The parts of a snapshot have one answer.
+        all.dedup_by(|one, other| one.gateway == other.gateway && one.stream == other.stream && one.at == other.at);
+        all
     }
 
     /// Gives a command and waits for the reply. It is never sent late: `None` if the link is not up, or nobody replied within

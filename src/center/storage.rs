@@ -10,8 +10,10 @@ use super::audit::KeptEvent;
 use crate::access::change::{Op, Position};
 use crate::access::effect::Ack;
 use crate::access::id::{GatewayId, StreamName, Timestamp};
+use crate::access::snapshot::{PART_SEPARATOR, SnapshotEntry};
 use crate::wire::audit::Hash;
 use crate::wire::down;
+use crate::wire::snapshot;
 use crate::wire::topic::{CAMPUS, Down, Topic};
 
 /// To whom a stream publishes: it numbers the messages of each audience from 1.
@@ -56,8 +58,19 @@ pub struct JournalName {
 pub struct Entry {
     /// Its number.
     pub at: Position,
-    /// Its ops; `None`: content that a gateway refuses. It uses up its number all the same.
-    pub ops: Option<Vec<Op>>,
+    /// What it publishes.
+    pub content: Content,
+}
+
+/// What a message publishes.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Ops.
+    Changes(Vec<Op>),
+    /// All that the stream owns; in the journal its signed parts, each followed by [`PART_SEPARATOR`].
+    Snapshot(Vec<SnapshotEntry>),
+    /// Something that a gateway refuses. It uses up its number all the same.
+    Refused,
 }
 
 impl Entry {
@@ -66,9 +79,20 @@ impl Entry {
     /// # Errors
     /// Why the text is not such a message.
     pub fn read(message: &str) -> Result<Self, String> {
+        if is_snapshot(message) {
+            let snapshot = snapshot::read_evidence(message.trim_end_matches(char::from(PART_SEPARATOR)).as_bytes())?;
+            let entries = snapshot.entries.into_iter().flatten().collect();
+            return Ok(Self { at: snapshot.head.at, content: Content::Snapshot(entries) });
+        }
         let changes = down::read_evidence(message.as_bytes()).map_err(|refused| refused.to_string())?;
-        Ok(Self { at: changes.at, ops: changes.content.ok() })
+        let content = changes.content.map_or(Content::Refused, Content::Changes);
+        Ok(Self { at: changes.at, content })
     }
+}
+
+/// Whether a message of a journal is a snapshot. No change message contains the separator.
+pub(super) fn is_snapshot(message: &str) -> bool {
+    message.contains(char::from(PART_SEPARATOR))
 }
 
 /// The number and the hash of an audit event: what the next one must follow.

@@ -5,10 +5,12 @@ use std::num::NonZeroU32;
 
 use ed25519_dalek::SigningKey;
 
-use super::storage::{Audience, JournalName};
+use super::storage::{Audience, Content, JournalName};
 use super::{CenterError, SignedMessage};
 use crate::access::change::{Op, Position};
 use crate::access::id::{GatewayId, Timestamp};
+use crate::access::list::AccessList;
+use crate::wire::digest;
 use crate::wire::down;
 use crate::wire::envelope::{Scope, StreamSpec, members, sign};
 use crate::wire::limits::MESSAGE_BYTES_MAX;
@@ -34,10 +36,16 @@ impl Stream {
         Position { epoch, seq: last.map_or(1, |last| last.seq.saturating_add(1)) }
     }
 
-    /// The ops of a message that change the list; a gateway refuses a message with an op that the stream may not publish whole.
-    pub(super) fn effective<'o>(&self, ops: Option<&'o [Op]>) -> Option<&'o [Op]> {
-        let allowed = |op: &Op| name_of(op).is_some_and(|name| self.spec.allowed.contains(name));
-        ops.filter(|ops| ops.iter().all(allowed))
+    /// What a message changes of the list; a gateway refuses a message with an op that the stream may not publish whole.
+    pub(super) fn replay(&self, list: &mut AccessList, content: &Content, at: Position) {
+        let is_allowed = |op: &Op| name_of(op).is_some_and(|name| self.spec.allowed.contains(name));
+        match content {
+            Content::Changes(ops) if ops.iter().all(is_allowed) => list.replay(ops, at),
+            Content::Changes(_) | Content::Refused => list.replay(&[], at),
+            Content::Snapshot(entries) => {
+                list.replay_snapshot(&digest::registers_of(self.spec.allowed), at, std::slice::from_ref(entries));
+            }
+        }
     }
 
     /// Signs `ops` as one message, or as several where one would be too long; `next` is the number of the next.
@@ -67,8 +75,14 @@ impl Stream {
         SignedMessage { topic: audience.topic(Down::Changes), payload: message.into_bytes(), number }
     }
 
-    /// The message on the gateway's own topic, signed again if it was for the whole campus.
-    pub(super) fn signed_message_to(&self, gateway: &GatewayId, message: &str, at: Position) -> Option<SignedMessage> {
+    /// A message or a part of a snapshot on the gateway's own topic, signed again if it was for the whole campus.
+    pub(super) fn message_to(
+        &self,
+        gateway: &GatewayId,
+        down: Down,
+        message: &str,
+        at: Position,
+    ) -> Option<SignedMessage> {
         let message = match self.spec.scope {
             Scope::Gateway => message.to_owned(),
             Scope::Campus => {
@@ -77,7 +91,7 @@ impl Stream {
                 sign(&claims.to_json().ok()?, &self.spec.name, &self.key)
             }
         };
-        let topic = Topic::Down(gateway.clone(), Down::Changes);
+        let topic = Topic::Down(gateway.clone(), down);
         Some(SignedMessage { topic, payload: message.into_bytes(), number: Some((self.spec.name.clone(), at)) })
     }
 }

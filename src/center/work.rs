@@ -44,6 +44,7 @@ pub(super) struct Work<S> {
     attention: Attention,
     reports: broadcast::Sender<Report>,
     is_up: watch::Sender<bool>,
+    undelivered: watch::Sender<usize>,
     /// Messages not yet handed to the connection, oldest first.
     fresh: VecDeque<SignedMessage>,
     /// Messages to be sent again, oldest first.
@@ -65,7 +66,7 @@ impl<S: Storage> Work<S> {
         connection: Connection,
         (clock, attention): (Clock, Attention),
         reports: broadcast::Sender<Report>,
-        is_up: watch::Sender<bool>,
+        (is_up, undelivered): (watch::Sender<bool>, watch::Sender<usize>),
     ) -> Self {
         let every = |seconds| {
             let mut interval = tokio::time::interval(Duration::from_secs(seconds));
@@ -79,6 +80,7 @@ impl<S: Storage> Work<S> {
             attention,
             reports,
             is_up,
+            undelivered,
             fresh: VecDeque::new(),
             again: VecDeque::new(),
             under_way: HashMap::new(),
@@ -97,6 +99,7 @@ impl<S: Storage> Work<S> {
         let attends = self.attention == Attention::Everything;
         loop {
             self.send();
+            self.undelivered.send_replace(self.fresh.len() + self.connection.undelivered());
             // A head that overtakes its messages makes gateways ask for them.
             let heads_may = self.fresh.is_empty();
             let (heads_wait, heads_at) = (!self.changed.is_empty(), self.heads_not_before);

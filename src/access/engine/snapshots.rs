@@ -9,7 +9,7 @@ use super::super::id::{CardUid, Holder, Now, StreamName, Timestamp};
 use super::super::input::{MessageKind, Receipt, ReceivedPart};
 use super::super::list::{AccessList, Applied, Collision, Collisions, Merge};
 use super::super::policy::Policy;
-use super::super::snapshot::{Snapshot, SnapshotEntry, SnapshotHead, Staged, Staging};
+use super::super::snapshot::{SHRINK_PERCENT_MAX, Snapshot, SnapshotEntry, SnapshotHead, Staged, Staging};
 use super::super::stream::Received;
 use super::Engine;
 use super::boxes::cut_of;
@@ -18,8 +18,6 @@ use super::deadlines::Due;
 
 /// Cards worked at in one slice; some hundred microseconds.
 const SLICE_CARDS: usize = 128;
-/// A snapshot that would remove more of the enrolments than this is refused, in per cent (wire contract, 2.5).
-const SHRINK_PERCENT_MAX: usize = 30;
 
 /// A snapshot that is complete, and what is to be answered.
 #[derive(Debug)]
@@ -92,8 +90,7 @@ impl Build {
             return Ok(false);
         }
         let shrink = self.merge.shrink();
-        let removes_too_much = shrink.removed.saturating_mul(100) > shrink.before.saturating_mul(SHRINK_PERCENT_MAX);
-        if removes_too_much && !head.allow_shrink {
+        if shrink.is_too_much() && !head.allow_shrink {
             let message = format!(
                 "snapshot `{}` would remove {} of {} enrolments, more than {SHRINK_PERCENT_MAX} %; if that is right, send it with `allow_shrink`",
                 head.id, shrink.removed, shrink.before

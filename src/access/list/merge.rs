@@ -19,7 +19,7 @@ use super::super::change::{Op, Position, RegisterKind, RegisterKinds};
 use super::super::credential::{Flag, FlagRegister, Flags};
 use super::super::id::{CardUid, Revision, Timestamp};
 use super::super::policy::Policy;
-use super::super::snapshot::{EnrolmentEntry, SnapshotEntry, StandingEntry};
+use super::super::snapshot::{EnrolmentEntry, SHRINK_PERCENT_MAX, SnapshotEntry, StandingEntry};
 use super::AccessList;
 use super::card::Card;
 use super::site::{PostureRegister, ScheduleRegister, Site};
@@ -45,6 +45,14 @@ pub struct Shrink {
     pub before: usize,
     /// Those of them that would end.
     pub removed: usize,
+}
+
+impl Shrink {
+    /// Whether it is more than a gateway lets pass without `allow_shrink`.
+    #[must_use]
+    pub fn is_too_much(self) -> bool {
+        self.removed.saturating_mul(100) > self.before.saturating_mul(SHRINK_PERCENT_MAX)
+    }
 }
 
 /// One merge. See the module's head.

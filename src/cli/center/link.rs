@@ -11,6 +11,8 @@ use crate::center::{Attention, Center, Service};
 use crate::clock::Clock;
 use crate::mqtt::{BrokerUrl, ClientCert, Credentials, LinkSpec, Secret};
 
+/// How long an answer usually takes at most, in seconds.
+const WAIT_S: u64 = 5;
 /// Longest wait for an answer that may be asked for, in seconds.
 const WAIT_S_MAX: u64 = 3_600;
 
@@ -37,20 +39,24 @@ pub(super) struct LinkArgs {
     /// PEM file of its key.
     #[arg(long, global = true, value_name = "FILE", requires = "cert_file")]
     key_file: Option<PathBuf>,
-    /// How long to wait for the gateway's answer.
+    /// How long to wait for the gateway's answer; without it 5 s, for a list 60 s.
     #[arg(
         long,
         global = true,
         value_name = "SECONDS",
-        default_value_t = 5,
         value_parser = clap::value_parser!(u64).range(0..=WAIT_S_MAX)
     )]
-    wait: u64,
+    wait: Option<u64>,
 }
 
 impl LinkArgs {
     pub(super) fn wait(&self) -> Duration {
-        Duration::from_secs(self.wait)
+        self.wait_or(WAIT_S)
+    }
+
+    /// How long to wait for something that takes usually at most `usual_s` seconds.
+    pub(super) fn wait_or(&self, usual_s: u64) -> Duration {
+        Duration::from_secs(self.wait.unwrap_or(usual_s))
     }
 
     fn spec(&self) -> Result<LinkSpec, String> {
@@ -82,12 +88,17 @@ pub(super) struct CenterClient {
     pub(super) gateway: GatewayId,
 }
 
+/// The gateway named.
+pub(super) fn one_gateway(args: &super::Args) -> Result<GatewayId, Exit> {
+    args.link.gateway.clone().ok_or_else(|| {
+        print_error("which gateway? name it with `--gateway G`");
+        Exit::Usage
+    })
+}
+
 /// Opens the center and starts its link; reports what is wrong if that cannot be.
 pub(super) fn start(args: &super::Args, attention: Attention) -> Result<CenterClient, Exit> {
-    let Some(gateway) = args.link.gateway.clone() else {
-        print_error("which gateway? name it with `--gateway G`");
-        return Err(Exit::Usage);
-    };
+    let gateway = one_gateway(args)?;
     let center = Center::open(&args.dir, std::slice::from_ref(&gateway)).map_err(|e| super::failed(&e))?;
     let spec = args.link.spec().map_err(failed_with)?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();

@@ -4,8 +4,10 @@
 //! the audit.
 
 mod link;
+mod load;
 mod ops;
 mod print;
+mod progress;
 mod send;
 #[cfg(feature = "center")]
 mod serve;
@@ -52,6 +54,10 @@ enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Load a whole list of enrolments from a CSV sheet; what it does not name is withdrawn.
+    Load(load::LoadArgs),
+    /// Print what the cards are enrolled for as a sheet that `load` reads.
+    Export(load::ZoneArg),
     #[cfg(feature = "center")]
     Serve(serve::Args),
     /// Listen: print acks, alarms and audit events; answer resync, re-send heads, acknowledge the audit. Until Ctrl-C.
@@ -82,6 +88,8 @@ pub(super) fn run(args: &Args) -> Exit {
         Command::Op(op) => send::op(args, op),
         Command::Order(order) => send::command(args, order),
         Command::Send { file } => send::file(args, file),
+        Command::Load(load) => load::load(args, load),
+        Command::Export(zone) => load::export(args, zone),
         #[cfg(feature = "center")]
         Command::Serve(own) => serve::run(own),
         Command::Watch => watch::run(args),

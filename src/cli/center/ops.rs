@@ -7,6 +7,7 @@ use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
 use crate::access::id::{CardUid, Holder, PortalId, StreamName, Timestamp, Zone};
 use crate::access::input::{CardSet, CommandKind};
 use crate::access::portal::{PortalKind, Posture};
+use crate::center::sheet::cell;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Op {
@@ -71,16 +72,16 @@ pub(super) struct Enrol {
     /// Whose it is.
     holder: Holder,
     /// Gates it opens: a zone or `*`. May be given again, as all of these.
-    #[arg(long, value_name = "ZONE", value_parser = zone_set)]
+    #[arg(long, value_name = "ZONE", value_parser = cell::zone_set)]
     gate: Vec<ZoneSet>,
     /// Doors it opens.
-    #[arg(long, value_name = "ZONE", value_parser = zone_set)]
+    #[arg(long, value_name = "ZONE", value_parser = cell::zone_set)]
     door: Vec<ZoneSet>,
     /// Power boxes it energises.
-    #[arg(long, value_name = "ZONE", value_parser = zone_set)]
+    #[arg(long, value_name = "ZONE", value_parser = cell::zone_set)]
     power: Vec<ZoneSet>,
     /// Anything else, e.g. `door:412:term`.
-    #[arg(long, value_name = "KIND:ZONE[:SCHEDULE]", value_parser = entitlement)]
+    #[arg(long, value_name = "KIND:ZONE[:SCHEDULE]", value_parser = cell::entitlement)]
     entitlement: Vec<Entitlement>,
     /// `resident`, `staff` or `visitor`.
     #[arg(long, default_value = "resident", value_parser = role)]
@@ -188,28 +189,6 @@ fn suspend_reason(text: &str) -> Result<SuspendReason, String> {
 
 fn instant(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| "a time like `2026-09-01T08:00:00Z` or `2026-09-01T16:00:00+08:00` is wanted".to_owned())
-}
-
-fn zone_set(text: &str) -> Result<ZoneSet, String> {
-    match text {
-        "*" => Ok(ZoneSet::Any),
-        name => name.parse().map(ZoneSet::One).map_err(|e| format!("{e}; or `*` for any")),
-    }
-}
-
-fn entitlement(text: &str) -> Result<Entitlement, String> {
-    let mut parts = text.split(':');
-    let (Some(kind), Some(zone), schedule, None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        return Err("KIND:ZONE or KIND:ZONE:SCHEDULE is wanted, e.g. `door:412:term`".to_owned());
-    };
-    Ok(Entitlement {
-        kind: one_of(kind, PortalKind::ALL, PortalKind::as_str)?,
-        zone: zone_set(zone)?,
-        schedule: schedule
-            .map(str::parse)
-            .transpose()
-            .map_err(|e: crate::access::id::IdentifierError| e.to_string())?,
-    })
 }
 
 fn card_or_all(text: &str) -> Result<CardSet, String> {

@@ -6,9 +6,16 @@ use crate::access::event::{AuditEvent, Event, Mark};
 use crate::access::id::StreamName;
 use crate::center::{Answered, GatewayEvent};
 
+/// Cards or boxes of one ack that are named. Further ones are counted.
+const NAMED_MAX: usize = 20;
+
 fn list<T: ToString>(name: &str, items: &[T]) -> String {
-    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
-    if items.is_empty() { String::new() } else { format!("; {name} {}", items.join(" ")) }
+    let named: Vec<_> = items.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    match items.len().saturating_sub(NAMED_MAX) {
+        0 if items.is_empty() => String::new(),
+        0 => format!("; {name} {}", named.join(" ")),
+        more => format!("; {name} {} and {more} more", named.join(" ")),
+    }
 }
 
 fn errors(errors: &[OpError]) -> String {

@@ -76,7 +76,7 @@ fn send(args: &Args, draft: Draft) -> Exit {
     }
 }
 
-fn report(one: &Answered, wait: Duration) -> Exit {
+pub(super) fn report(one: &Answered, wait: Duration) -> Exit {
     let line = print::answered(one, wait.as_secs());
     match &one.ack {
         Some((ack, _)) if matches!(ack.outcome, Outcome::Applied | Outcome::Duplicate) => print_line(line),

@@ -1,22 +1,29 @@
 //! The trial that the README describes: a gateway, a center and a simulator of the portals, each in a process of its own, on a broker.
 #![cfg(feature = "workbench")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use dormgate::workbench::broker::Broker;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
+
+use brokers::TestBroker;
+
+#[path = "../support/brokers.rs"]
+mod brokers;
+mod load;
+#[path = "../support/mosquitto.rs"]
+mod mosquitto;
 
 /// Longest wait for anything here.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Trial {
     dir: tempfile::TempDir,
-    broker: Broker,
+    broker: TestBroker,
     /// The streams of the center, as a configuration names them.
     streams: String,
 }
@@ -24,13 +31,20 @@ struct Trial {
 impl Trial {
     /// A folder and a broker.
     async fn new() -> Self {
-        let (dir, broker) = (tempfile::tempdir().unwrap(), Broker::start().await.unwrap());
-        Self { dir, broker, streams: String::new() }
+        Self::on(TestBroker::embedded().await)
+    }
+
+    fn on(broker: TestBroker) -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), broker, streams: String::new() }
     }
 
     /// With the keys of a center.
     async fn with_a_center() -> Self {
-        let mut trial = Self::new().await;
+        Self::new().await.and_a_center().await
+    }
+
+    async fn and_a_center(self) -> Self {
+        let mut trial = self;
         let (code, streams) = trial.run(&["center", "keygen", "--streams", "two"]).await;
         assert_eq!(code, 0, "{streams}");
         trial.streams = streams;

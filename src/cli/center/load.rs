@@ -1,0 +1,224 @@
+//! `center load`, `center export`: a whole list of enrolments as a sheet.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::super::{Exit, print_error, print_line};
+use super::progress::Progress;
+use super::{Args, failed, link, send};
+use crate::access::credential::Enrolment;
+use crate::access::id::CardUid;
+use crate::center::sheet::{self, Enrolments, Reading, cell};
+use crate::center::{Attention, CardChange, Center, CenterError, Plan};
+
+/// Longest time to deliver what was published when its answer did not come, in seconds.
+const DELIVER_S: u64 = 2;
+/// How long a gateway usually takes at most for the answer to a list, in seconds.
+const LIST_WAIT_S: u64 = 60;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct LoadArgs {
+    /// The sheet: CSV with a first line that names the columns, in UTF-8 or GB18030. `deploy/cards.md` explains it.
+    file: PathBuf,
+    /// Show what would change, and send nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Let the list withdraw more than 30 % of the enrolments.
+    #[arg(long)]
+    allow_shrink: bool,
+    /// A column to pass over; may be given several times.
+    #[arg(long, value_name = "COLUMN")]
+    ignore: Vec<String>,
+    /// How many cards of each kind of change are shown.
+    #[arg(long, value_name = "CARDS", default_value_t = 20)]
+    show: usize,
+    #[command(flatten)]
+    zone: ZoneArg,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ZoneArg {
+    /// Where dates without an offset are meant.
+    #[arg(long, value_name = "ZONE", default_value = "Asia/Shanghai", value_parser = timezone)]
+    timezone: TimeZone,
+}
+
+fn timezone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_| format!("`{name}` is no time zone; write one like `Asia/Shanghai`"))
+}
+
+pub(super) fn load(args: &Args, load: &LoadArgs) -> Exit {
+    let reading = Reading { timezone: load.zone.timezone.clone(), ignored: load.ignore.clone() };
+    let sheet = match read(&load.file).map_err(|e| e.to_string()) {
+        Ok(bytes) => sheet::read(&bytes, &reading).map_err(|faults| faults.to_string()),
+        Err(error) => Err(error),
+    };
+    let sheet = match sheet {
+        Ok(sheet) => sheet,
+        Err(faults) => {
+            print_error(format!("`{}`: {faults}", load.file.display()));
+            return Exit::Failed;
+        }
+    };
+    let what = format!("`{}`: {} cards, {}", load.file.display(), sheet.enrolments.len(), sheet.encoding.as_str());
+    if load.dry_run {
+        return dry_run(args, load, &what, &sheet.enrolments);
+    }
+    publish(args, load, &what, sheet.enrolments)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // One byte more than is taken, so that too much is seen as such.
+    let most = sheet::BYTES_MAX as u64 + 1;
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+    } else {
+        File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+fn dry_run(args: &Args, load: &LoadArgs, what: &str, list: &Enrolments) -> Exit {
+    let gateway = match link::one_gateway(args) {
+        Ok(gateway) => gateway,
+        Err(exit) => return exit,
+    };
+    let plan = Center::open(&args.dir, std::slice::from_ref(&gateway)).and_then(|mut c| c.plan(Some(&gateway), list));
+    match plan {
+        Ok(plan) => {
+            let exit = print_line(format!("{what}\n{}", table(&plan, load.show)));
+            match refusal(&plan, load.allow_shrink) {
+                None => exit,
+                Some(refusal) => {
+                    print_error(refusal);
+                    Exit::Failed
+                }
+            }
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn publish(args: &Args, load: &LoadArgs, what: &str, list: Enrolments) -> Exit {
+    let link::CenterClient { runtime, service, gateway } = match link::start(args, Attention::Answers) {
+        Ok(client) => client,
+        Err(exit) => return exit,
+    };
+    let wait = args.link.wait_or(LIST_WAIT_S);
+    runtime.block_on(async {
+        let asked = (gateway.clone(), list.clone());
+        let plan = match service.ask(move |center| center.plan(Some(&asked.0), &asked.1)).await {
+            Ok(Ok(plan)) => plan,
+            Ok(Err(error)) | Err(error) => return failed(&error),
+        };
+        if print_line(format!("{what}\n{}", table(&plan, load.show))) != Exit::Done {
+            return Exit::Failed;
+        }
+        if plan.changes.is_empty() {
+            return print_line("everything is unchanged; nothing was sent");
+        }
+        if let Some(refusal) = refusal(&plan, load.allow_shrink) {
+            print_error(refusal);
+            return Exit::Failed;
+        }
+        let pending = match service.load(Some(&gateway), list, load.allow_shrink).await {
+            Ok(pending) => pending,
+            Err(error) => return failed(&error),
+        };
+        let parts = pending.messages();
+        let mut progress = Progress::new(format!("`{gateway}`: parts sent"));
+        let (mut left, mut answers) = (service.undelivered(), std::pin::pin!(pending.answers(wait)));
+        let answers = loop {
+            tokio::select! {
+                answers = &mut answers => break answers,
+                Ok(()) = left.changed() => progress.show(parts.saturating_sub(*left.borrow_and_update()), parts),
+            }
+        };
+        progress.end();
+        service.close(Duration::from_secs(DELIVER_S)).await;
+        answers.iter().fold(Exit::Done, |exit, one| match send::report(one, wait) {
+            Exit::Done => exit,
+            other => other,
+        })
+    })
+}
+
+/// Why a list is not published.
+fn refusal(plan: &Plan, allow_shrink: bool) -> Option<String> {
+    let shrink = plan.shrink();
+    (shrink.is_too_much() && !allow_shrink).then(|| CenterError::Shrinks(shrink).to_string())
+}
+
+/// What a list would change: how many cards, and the first `most` of each kind of change.
+fn table(plan: &Plan, most: usize) -> String {
+    let kinds = [
+        ("unchanged", plan.unchanged),
+        ("updated", plan.updated()),
+        ("added", plan.added()),
+        ("withdrawn", plan.withdrawn()),
+    ];
+    let mut lines: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind:<10} {count:>7}")).collect();
+    // What is taken away comes first.
+    for kind in ["withdrawn", "updated", "added"] {
+        let changes = plan.changes.iter().filter(|(_, change)| name(change) == kind);
+        lines.extend(changes.clone().take(most).map(|(uid, change)| row(*uid, change)));
+        let more = changes.count().saturating_sub(most);
+        if more > 0 {
+            lines.push(format!("{kind:<10} and {more} more; `--show {}` shows them", most + more));
+        }
+    }
+    lines.join("\n")
+}
+
+fn name(change: &CardChange) -> &'static str {
+    match change {
+        CardChange::Added(_) => "added",
+        CardChange::Updated { .. } => "updated",
+        CardChange::Withdrawn(_) => "withdrawn",
+    }
+}
+
+/// `updated    1EA68671  door:412 -> door:413`
+fn row(uid: CardUid, change: &CardChange) -> String {
+    let what = match change {
+        CardChange::Added(enrolment) | CardChange::Withdrawn(enrolment) => words(enrolment).join(" "),
+        CardChange::Updated { from, to } => {
+            let (from, to) = (words(from), words(to));
+            let only = |one: &[String], other: &[String]| {
+                let words: Vec<&str> = one.iter().filter(|word| !other.contains(word)).map(String::as_str).collect();
+                if words.is_empty() { "nothing".to_owned() } else { words.join(" ") }
+            };
+            format!("{} -> {}", only(&from, &to), only(&to, &from))
+        }
+    };
+    format!("{:<10} {:<20} {what}", name(change), uid.to_string())
+}
+
+/// What an enrolment consists of.
+fn words(enrolment: &Enrolment) -> Vec<String> {
+    let mut words = vec![enrolment.holder.to_string(), enrolment.role.as_str().to_owned()];
+    let mut entitlements = enrolment.entitlements.clone();
+    entitlements.sort_unstable();
+    words.extend(entitlements.iter().map(cell::print_entitlement));
+    words.extend(enrolment.not_before.map(|at| format!("from {at}")));
+    words.extend(enrolment.not_after.map(|at| format!("until {at}")));
+    words
+}
+
+pub(super) fn export(args: &Args, zone: &ZoneArg) -> Exit {
+    let gateway = match link::one_gateway(args) {
+        Ok(gateway) => gateway,
+        Err(exit) => return exit,
+    };
+    let enrolled =
+        Center::open(&args.dir, std::slice::from_ref(&gateway)).and_then(|mut c| c.enrolments(Some(&gateway)));
+    match enrolled {
+        Ok(list) => print_line(sheet::write(&list, &zone.timezone).trim_end()),
+        Err(error) => failed(&error),
+    }
+}

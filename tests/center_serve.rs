@@ -229,6 +229,11 @@ async fn a_reissue_posted_to_the_center_ends_the_old_card_at_the_gate() {
     assert_eq!(cards, [&json!(OLD), &json!(NEW)], "{}", holder.body);
     let denied = |page: &Value| page["items"].as_array().unwrap().iter().any(|i| i["item"]["reason"] == "replaced");
     center.until(&format!("/v1/audit?uid={OLD}&type=decision"), denied).await;
+    let proven = |proof: &Value| proof["gateways"][0]["known_by"] == "audit";
+    let proof = center.until(&format!("/v1/cards/{OLD}/proof"), proven).await;
+    let at = &proof["gateways"][0];
+    assert_eq!((&proof["dead"], &at["seq"], &proof["unknown"]), (&json!(true), &json!(2), &json!([])), "{proof}");
+    assert!(at["dead_since"].is_string(), "{proof}");
     let acks = center.until("/v1/acks?stream=card-office&seq=2", |page| page["items"] != json!([])).await;
     assert_eq!(acks["items"][0]["item"]["outcome"], "applied", "{acks}");
     let has_all = |body: &Value| {
@@ -262,6 +267,19 @@ async fn a_key_names_one_request_and_a_client_does_only_what_it_may() {
     let of_another = center.post("/v1/changes", ALL, Some("k1"), &other).await;
     assert_eq!(of_another.body["messages"][0]["seq"], json!(2), "a key is of one client");
 
+    // Nothing is known of a gateway that has not answered, and a card that nobody ended is not dead.
+    let lost = center.post("/v1/changes", ALL, None, &json!({"ops": [{"op": "report_lost", "uid": NEW}]})).await;
+    assert_eq!(lost.status, 202, "{}", lost.body);
+    let proof = center.get(&format!("/v1/cards/{NEW}/proof"), ALL).await;
+    assert_eq!(
+        (&proof.body["dead"], &proof.body["unknown"]),
+        (&json!(true), &json!(["xing1", "xing2"])),
+        "{}",
+        proof.body
+    );
+    let proof = center.get(&format!("/v1/cards/{OLD}/proof"), ALL).await;
+    assert_eq!(proof.body, json!({"uid": OLD, "dead": false, "gateways": [], "unknown": []}));
+
     let forbidden = json!({"gateway": "xing1", "ops": [{"op": "withdraw", "uid": OLD}]});
     assert_eq!(error(&center.post("/v1/changes", SOME, None, &forbidden).await), (403, "forbidden_op"));
     let elsewhere = json!({"gateway": "xing2", "ops": [enrol(OLD, "h1")]});
@@ -284,7 +302,8 @@ async fn a_key_names_one_request_and_a_client_does_only_what_it_may() {
     let last = center.post("/v1/changes", ALL, None, &other).await;
     assert_eq!(last.body["messages"][0]["seq"], json!(3), "{}", last.body);
     let file = rusqlite::Connection::open(center.dir.path().join("center.db")).unwrap();
-    let mut query = file.prepare("SELECT json_extract(claims, '$.seq') FROM message ORDER BY id").unwrap();
+    let mut query =
+        file.prepare("SELECT json_extract(claims, '$.seq') FROM message WHERE audience = 'xing1' ORDER BY id").unwrap();
     let seqs: Vec<i64> = query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert_eq!(seqs, [1, 2, 3]);
     center.program.stop().await;

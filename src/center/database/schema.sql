@@ -44,6 +44,7 @@ CREATE TABLE audit (
 CREATE INDEX audit_uid ON audit (uid, id) WHERE uid IS NOT NULL;
 CREATE INDEX audit_holder ON audit (holder, id) WHERE holder IS NOT NULL;
 CREATE INDEX audit_portal ON audit (portal, id) WHERE portal IS NOT NULL;
+CREATE INDEX audit_type ON audit (type, gateway, id);
 CREATE INDEX audit_at ON audit (at);
 
 -- What the gateways publish beside their audit, as received.

@@ -9,6 +9,7 @@ mod events;
 mod failure;
 mod look_up;
 mod metrics;
+mod proof;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -123,6 +124,7 @@ pub(super) fn routes() -> Vec<Route> {
         gets("/v1/gateways/{gateway}", get(look_up::gateway)),
         gets("/v1/holders/{holder}", get(look_up::holder)),
         gets("/v1/cards/{uid}", get(look_up::card)),
+        gets("/v1/cards/{uid}/proof", get(proof::proof)),
         gets("/v1/acks", get(search::acks)),
         gets("/v1/alarms", get(search::alarms)),
         gets("/v1/audit", get(search::audit)),

@@ -198,4 +198,30 @@ mod tests {
         assert_eq!(feed.delivered(MessageId(1), now), Some(9));
         assert_eq!(feed.acked(), 9);
     }
+
+    #[test]
+    fn where_the_broker_acknowledges_at_most_four_batches_go_again_after_half_a_minute_and_after_a_reconnect() {
+        let now = Instant::now();
+        let mut feed = Feed::new(AuditAckBy::Broker, 0);
+        for n in 1..=4 {
+            feed.sent(n * 200, MessageId(n), now);
+        }
+        assert_eq!(feed.wants(2000), None);
+        // The second and the third came through; what is not confirmed in order goes again.
+        assert_eq!(feed.delivered(MessageId(2), now), None);
+        assert_eq!(feed.delivered(MessageId(1), now), Some(400));
+        assert_eq!(feed.wants(2000), Some(801));
+        feed.sent(1000, MessageId(5), now);
+        assert!(!feed.resend_is_due(now + Duration::from_secs(29)));
+        assert!(feed.resend_is_due(now + Duration::from_secs(30)));
+        assert_eq!(feed.wants(2000), Some(401));
+        // A confirmation of the first sending comes too late to be told apart: it moves nothing, and nothing is lost.
+        assert_eq!(feed.delivered(MessageId(3), now), None);
+        assert_eq!((feed.acked(), feed.wants(2000)), (400, Some(401)));
+        feed.sent(600, MessageId(6), now);
+        feed.start_again();
+        assert_eq!((feed.delivered(MessageId(6), now), feed.wants(2000)), (None, Some(401)));
+        feed.sent(600, MessageId(7), now);
+        assert_eq!((feed.delivered(MessageId(7), now), feed.acked()), (Some(600), 600));
+    }
 }

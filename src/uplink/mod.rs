@@ -220,6 +220,7 @@ impl Uplink {
             Event::Delivered(id) => {
                 if let Some(through) = self.feed.delivered(id, Instant::now()) {
                     self.audit.set_acked(through);
+                    self.read_audit();
                 }
                 Ok(())
             }

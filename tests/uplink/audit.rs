@@ -77,12 +77,20 @@ async fn where_the_broker_acknowledges_the_audit_its_word_moves_the_cursor() {
         audit.last.store(1500, Relaxed);
         audit.acked.store(100, Relaxed);
         let rig = Rig::with_audit(&url, AuditAckBy::Broker, Arc::clone(&audit)).await;
-        within(async {
-            while audit.acked() < 1500 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
+        let reaches = async |last| {
+            within(async {
+                while audit.acked() < last {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            })
+            .await;
+        };
+        reaches(1500).await;
+        // The same after a reconnect, with what was recorded meanwhile.
+        let mut rig = rig;
+        audit.last.store(3100, Relaxed);
+        rig.break_connection().await;
+        reaches(3100).await;
         rig.task.abort();
     })
     .await;

@@ -89,6 +89,7 @@ async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocatio
         debounce_ms: 0,
         held_open_ms: 15_000,
         rest_ms: 0,
+        off_confirmed_ms: 2_000,
         fire_input: true,
     };
     let setup = Setup {

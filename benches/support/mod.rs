@@ -89,6 +89,7 @@ pub fn door(room: u32) -> Portal {
         debounce_ms: 0,
         held_open_ms: 15_000,
         rest_ms: 0,
+        off_confirmed_ms: 2_000,
         fire_input: true,
     }
 }

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Note, OpError, Position};
 use super::decision::{Decision, Grant, Reason};
-use super::event::{self, AlarmKind, Record, ReplyStatus};
+use super::event::{self, AlarmKind, Record, ReplyStatus, StreamRevision};
 use super::id::{CardUid, PortalId, StreamName, Timestamp};
 use super::input::Receipt;
 use super::portal::Posture;
+use super::revocation::Confirmation;
 
 names! {
     /// How a change message ended (wire contract, section 3).
@@ -91,6 +92,41 @@ pub struct Verdict {
 pub struct QueryResult {
     /// One a portal.
     pub verdicts: Vec<Verdict>,
+    /// The revocations of the card that are remembered, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revocations: Vec<RevocationProof>,
+}
+
+/// When one revocation was received, in force, durable, and confirmed at each power box that it cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationProof {
+    /// Its event `revoked` in the audit.
+    pub n: u64,
+    /// The message that revoked the card.
+    #[serde(flatten)]
+    pub revision: StreamRevision,
+    /// When the message arrived.
+    pub received_at: Timestamp,
+    /// From when on the card was denied.
+    pub in_force_at: Timestamp,
+    /// When that was on disk; `None`: it is not yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durable_at: Option<Timestamp>,
+    /// The power boxes that it cut.
+    pub portals: Vec<PortalProof>,
+}
+
+/// Whether a power box is done with a revocation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortalProof {
+    /// Which.
+    pub portal: PortalId,
+    /// When it was done with it; `None`: it has not confirmed yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_at: Option<Timestamp>,
+    /// How.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub how: Option<Confirmation>,
 }
 
 /// The answer to one command.

@@ -15,6 +15,7 @@ use super::decision::{Decision, GrantFlags, GrantReason, Reason, Reasons};
 use super::id::{CardUid, ClockTrust, Holder, Now, PortalId, StreamName, Timestamp};
 use super::portal::{Direction, Posture};
 use super::power_box::{OffCause, PowerSource};
+use super::revocation::Confirmation;
 
 names! {
     /// What an alarm is about.
@@ -91,11 +92,13 @@ names! {
         Damaged,
         /// They were never written: too many waited for the disk, or one could not be written. No change is among them.
         NotWritten,
+        /// The journal has reached its hard limit and they are removed from it, what matters least first. The state has them.
+        HardLimit,
     }
 }
 
 /// Which message of which stream an event is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamRevision {
     /// The stream.
     pub stream: StreamName,
@@ -195,8 +198,19 @@ pub enum Event {
     PowerOrdered { portal: PortalId, source: PowerSource, holder: Option<Holder>, detail: String },
     /// A power box was switched off.
     PowerOff { portal: PortalId, who: Who, cause: OffCause },
-    /// A card lost the right to open anything.
-    Revoked { uid: CardUid, holder: Option<Holder>, revision: StreamRevision },
+    /// A card lost the right to open anything, from the time of this event on. `received_at`: when the message arrived. `cut`: the
+    /// power boxes that it kept on, and that have to confirm that they are off.
+    Revoked {
+        uid: CardUid,
+        holder: Option<Holder>,
+        revision: StreamRevision,
+        received_at: Timestamp,
+        cut: Vec<PortalId>,
+    },
+    /// The `revoked` events `from` to `to` are on disk.
+    RevocationDurable { from: u64, to: u64 },
+    /// A portal is done with the revocation of event `revoked`.
+    RevocationConfirmed { portal: PortalId, who: Who, revoked: u64, how: Confirmation },
     /// A change message or a snapshot was applied; the signed bytes are kept beside the event.
     ChangesApplied { revision: StreamRevision, snapshot: Option<AppliedSnapshot> },
     /// A message was rejected. `used_up`: for its content only, so its number counts. `count`: how many more like it were
@@ -216,8 +230,8 @@ pub enum Event {
     Boot { detail: String },
     /// The wall clock was set, or its trust changed. `restored`: trusted from here on although it showed a later time before.
     ClockStep { by_ms: i64, restored: bool, detail: String },
-    /// Events were lost.
-    LogGap { from: u64, to: u64, cause: GapCause },
+    /// Events are missing. `ranges`: which of `from` to `to`, both ends inclusive; empty: all.
+    LogGap { from: u64, to: u64, cause: GapCause, ranges: Vec<(u64, u64)> },
     /// A mark was set.
     Config { mark: Mark, detail: String },
 }
@@ -253,6 +267,7 @@ impl Event {
             | Self::PowerOn { portal, .. }
             | Self::PowerOrdered { portal, .. }
             | Self::PowerOff { portal, .. }
+            | Self::RevocationConfirmed { portal, .. }
             | Self::PortalOnline { portal, .. }
             | Self::PortalOffline { portal, .. } => Some(portal),
             _ => None,
@@ -267,6 +282,7 @@ impl Event {
             | Self::Taken { who, .. }
             | Self::NotTaken { who, .. }
             | Self::PowerOff { who, .. }
+            | Self::RevocationConfirmed { who, .. }
             | Self::Alarm { who, .. } => who.uid,
             Self::PowerOn { source, .. } | Self::PowerOrdered { source, .. } => source.card(),
             Self::Revoked { uid, .. } => Some(*uid),
@@ -282,6 +298,7 @@ impl Event {
             | Self::Taken { who, .. }
             | Self::NotTaken { who, .. }
             | Self::PowerOff { who, .. }
+            | Self::RevocationConfirmed { who, .. }
             | Self::Alarm { who, .. } => who.holder.as_ref(),
             Self::PowerOn { holder, .. } | Self::PowerOrdered { holder, .. } | Self::Revoked { holder, .. } => {
                 holder.as_ref()

@@ -405,6 +405,16 @@ pub enum Input {
         /// Last lost number.
         to: u64,
     },
+    /// Events that go because the journal is at its hard limit, as inclusive ranges in order.
+    Removing {
+        /// The ranges.
+        ranges: Vec<(u64, u64)>,
+    },
+    /// Everything up to this event is on disk.
+    Durable {
+        /// The event.
+        through: u64,
+    },
     /// Something outside the engine went wrong.
     Alarm {
         /// What about.

@@ -20,6 +20,7 @@ pub mod list;
 pub mod policy;
 pub mod portal;
 pub mod power_box;
+pub mod revocation;
 pub mod schedule;
 pub mod snapshot;
 pub mod state;

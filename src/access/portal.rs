@@ -91,6 +91,9 @@ pub struct Portal {
     pub held_open_ms: u32,
     /// How long a power box rests after it was switched off, before it may be switched on again, in milliseconds.
     pub rest_ms: u32,
+    /// How long after an order to switch off its device may take to confirm that a power box is off, before that is an alarm, in
+    /// milliseconds.
+    pub off_confirmed_ms: u32,
     /// Whether its fire input puts the whole building in fire; `false`: it is reported and changes no posture.
     pub fire_input: bool,
 }

@@ -9,6 +9,7 @@ use super::list::{AccessList, Applied};
 use super::policy::Policy;
 use super::portal::Posture;
 use super::power_box::PowerSource;
+use super::revocation::{Confirmed, Revocation, Revocations};
 use super::snapshot::Snapshot;
 use super::stream::StreamTrack;
 
@@ -34,6 +35,8 @@ pub struct State {
     pub fire: bool,
     /// The portals whose fire input is active.
     pub fire_inputs: BTreeSet<PortalId>,
+    /// When each revocation was in force, durable and confirmed.
+    pub revocations: Revocations,
     /// The number of the last event folded; 0: none.
     pub last_n: u64,
     /// The latest trusted time of the events folded. An earlier time cannot be trusted, also after a restart.
@@ -115,15 +118,29 @@ impl State {
                 self.receive(&r.stream, Position { epoch: r.epoch, seq: r.seq });
             }
             Event::Config { mark, .. } => self.fold_mark(mark),
+            Event::Revoked { uid, revision, received_at, cut, .. } => {
+                let revocation = Revocation {
+                    uid: *uid,
+                    revision: revision.clone(),
+                    received_at: *received_at,
+                    in_force_at: event.at,
+                    durable_at: None,
+                    portals: cut.iter().map(|portal| (portal.clone(), None)).collect(),
+                };
+                self.revocations.insert(event.n, revocation);
+            }
+            Event::RevocationDurable { from, to } => self.revocations.durable(*from, *to, event.at),
+            Event::RevocationConfirmed { portal, revoked, how, .. } => {
+                self.revocations.confirm(*revoked, portal, Confirmed { at: event.at, how: *how });
+            }
             Event::LogGap { cause: GapCause::Damaged, .. } => {
                 self.streams.values_mut().for_each(StreamTrack::mark_lost);
             }
-            Event::LogGap { cause: GapCause::NotWritten, .. }
+            Event::LogGap { cause: GapCause::NotWritten | GapCause::HardLimit, .. }
             | Event::RejectedMessage { used_up: None, .. }
             | Event::Decision { .. }
             | Event::Taken { .. }
             | Event::NotTaken { .. }
-            | Event::Revoked { .. }
             | Event::ChangesApplied { .. }
             | Event::Alarm { .. }
             | Event::PortalOnline { .. }

@@ -38,6 +38,7 @@ impl PortalConfig {
             debounce_ms: 0,
             held_open_ms: 0,
             rest_ms: 0,
+            off_confirmed_ms: 2_000,
             fire_input: true,
         };
         Self { portal, device }

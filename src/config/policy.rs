@@ -35,12 +35,20 @@ pub struct AuditConfig {
     pub retain_days: u32,
     /// The longest time until a decision is on disk, in milliseconds.
     pub flush_ms: u32,
+    /// How long the audit on disk may become before events go that nobody acknowledged, in MiB.
+    pub limit_mib: u32,
 }
 
 impl Default for AuditConfig {
     fn default() -> Self {
         const RETAIN_EVENTS: NonZeroU64 = NonZeroU64::MIN.saturating_add(999_999);
-        Self { ack: AuditAckBy::default(), retain_events: RETAIN_EVENTS, retain_days: 180, flush_ms: 50 }
+        Self {
+            ack: AuditAckBy::default(),
+            retain_events: RETAIN_EVENTS,
+            retain_days: 180,
+            flush_ms: 50,
+            limit_mib: 2048,
+        }
     }
 }
 
@@ -73,6 +81,7 @@ pub(super) struct AuditTable {
     retain_events: Key<Whole<1, 1_000_000_000>>,
     retain_days: Key<Whole<1, 36_500>>,
     flush_ms: Key<Whole<0, 1000>>,
+    limit_mib: Key<Whole<64, 1_000_000>>,
 }
 
 /// The policy; `require_issue` is a key of `[center]`.
@@ -108,5 +117,6 @@ pub(super) fn audit(table: &Key<AuditTable>) -> AuditConfig {
         retain_events,
         retain_days: t.retain_days.number(default.retain_days),
         flush_ms: t.flush_ms.number(default.flush_ms),
+        limit_mib: t.limit_mib.number(default.limit_mib),
     }
 }

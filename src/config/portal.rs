@@ -26,6 +26,11 @@ const HOLD_MS_DEFAULT: i64 = 3_000;
 const DELAY_OFF_S_DEFAULT: u32 = 15;
 /// Rest of a power box between off and on again when the file names none, in seconds: what contactors and compressors need.
 const REST_S_DEFAULT: u32 = 3;
+/// How long a device that is ordered off may take to confirm it, in milliseconds (wire contract, section 5).
+const OFF_CONFIRMED_MS: u32 = 2_000;
+/// The same where the gateway drives the relay itself: the order may wait on the line behind others, whose adapter raises it sooner
+/// where it did not.
+const OFF_ON_A_LINE_MS: u32 = 12_000;
 /// Debounce of a gate on Modbus when the file names none, in milliseconds: a card held before a turnstile is read again and again.
 /// Doors and boxes have none, and portals on MQTT send one request a presentation (wire contract, section 4).
 const GATE_DEBOUNCE_MS: u32 = 5_000;
@@ -134,6 +139,11 @@ impl Portals<'_> {
             hold_ms: u32::try_from(hold_ms).ok()?,
             delay_off_ms: t.delay_off_s.number(DELAY_OFF_S_DEFAULT) * 1000,
             rest_ms: t.rest_s.number(REST_S_DEFAULT) * 1000,
+            off_confirmed_ms: if matches!(device, PortalDevice::Parts(_)) {
+                OFF_ON_A_LINE_MS
+            } else {
+                OFF_CONFIRMED_MS
+            },
             debounce_ms: t.debounce_ms.number(if polled_gate { GATE_DEBOUNCE_MS } else { 0 }),
             held_open_ms: t.held_open_s.number(HELD_OPEN_S_DEFAULT) * 1000,
             fire_input: t.fire_input.or(true),

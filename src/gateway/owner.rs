@@ -10,7 +10,7 @@ use super::metrics::{DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, Str
 use super::ports::{Ask, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, StateReport, UplinkOrder};
 use super::publication::{Digested, Digests, Lines, Publication, Work};
 use crate::access::change::{Position, RegisterKinds};
-use crate::access::effect::Effect;
+use crate::access::effect::{Effect, QueryResult};
 use crate::access::engine::{Engine, Status};
 use crate::access::event::{AlarmKind, Event, Record};
 use crate::access::id::{Mono, Now, StreamName};
@@ -160,6 +160,10 @@ impl<J: Journal> GatewayCore<J> {
         self.durable = self.durable.max(through);
         self.metrics.audit_durable.set(gauge(self.durable));
         self.dispatch.durable(self.durable, now.wall);
+        // The acknowledgement has left first; the audit then records it.
+        if self.engine.waits_for_durable().is_some_and(|n| n <= self.durable) {
+            self.input(Input::Durable { through: self.durable }, now);
+        }
         if self.snapshot_event.is_some_and(|n| n <= self.durable) {
             self.snapshot_event = None;
             self.journal.request_generation();
@@ -192,7 +196,11 @@ impl<J: Journal> GatewayCore<J> {
         let now = clock.now();
         // Whoever asked may have gone; then nobody misses the answer.
         let gone = match ask {
-            Ask::Query { uid, portal, answer } => answer.send(self.engine.query(uid, portal.as_ref(), now)).is_err(),
+            Ask::Query { uid, portal, answer } => {
+                let verdicts = self.engine.query(uid, portal.as_ref(), now);
+                let revocations = self.engine.revocations_of(uid);
+                answer.send(verdicts.map(|verdicts| QueryResult { verdicts, revocations })).is_err()
+            }
             Ask::Status { answer } => answer.send(self.state(now)).is_err(),
             Ask::TrustClock { answer } => {
                 let trusted = clock.trust().map_err(|why| OperatorRefusal::NotNow(why.to_string()));
@@ -287,6 +295,13 @@ impl<J: Journal> GatewayCore<J> {
             }
             StoreEvent::GenerationWritten { position, records, took } => {
                 return tracing::info!(position, records, took_ms = took.as_millis(), "a generation was written");
+            }
+            StoreEvent::Removing { ranges } => {
+                tracing::warn!(
+                    ranges = ranges.len(),
+                    "the journal is at its hard limit: events that the center does not have are removed"
+                );
+                return self.input(Input::Removing { ranges }, now);
             }
             StoreEvent::Retained { first } => return tracing::info!(first, "old events were removed from the journal"),
             StoreEvent::Recovered => {

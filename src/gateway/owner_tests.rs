@@ -24,6 +24,7 @@ fn core() -> (GatewayCore<()>, mpsc::Receiver<UplinkOrder>) {
         debounce_ms: 0,
         held_open_ms: 0,
         rest_ms: 0,
+        off_confirmed_ms: 2_000,
         fire_input: true,
     };
     let setup = Setup {

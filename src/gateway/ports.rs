@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use crate::access::effect::PortalOrder;
-use crate::access::effect::{Ack, Alarm, Reply, Resync, Verdict};
+use crate::access::effect::{Ack, Alarm, QueryResult, Reply, Resync};
 use crate::access::id::{CardUid, PortalId, StreamName, Timestamp};
 use crate::access::input::{Input, Operator, PortalReport, Receipt};
 pub use crate::wire::state::StateReport;
@@ -32,7 +32,7 @@ pub enum Ask {
         /// Where; everywhere if `None`.
         portal: Option<PortalId>,
         /// The answer; an error names an unknown portal.
-        answer: oneshot::Sender<Result<Vec<Verdict>, String>>,
+        answer: oneshot::Sender<Result<QueryResult, String>>,
     },
     /// The state of the gateway.
     Status {

@@ -133,6 +133,12 @@ pub enum StoreEvent {
         /// The first event kept.
         first: u64,
     },
+    /// The journal has reached its hard limit and these events are to go, as inclusive ranges. They go once a `log_gap` with the cause
+    /// `hard_limit` that ends with the last of them is durable.
+    Removing {
+        /// The ranges, in order.
+        ranges: Vec<(u64, u64)>,
+    },
     /// Something was found to be wrong on disk after the start.
     Found(RecoveryIssue),
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::events::{RecoveryIssue, StoreEvent};
+use super::limit::{self, Removal};
 use super::medium::Medium;
 use super::replay::{self, Segment};
 use super::reserve::Reserve;
@@ -28,6 +29,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
+/// What goes next at the hard limit.
+enum NextRemoval {
+    /// The segment that begins with this event: the center has all of it.
+    Acknowledged(u64),
+    /// What a `log_gap` has to name first.
+    Named(Removal),
+}
+
 /// Does the chores.
 pub(super) struct Keeper<F> {
     shared: Arc<Shared>,
@@ -42,6 +51,10 @@ pub(super) struct Keeper<F> {
     /// Writing the cursor fails; logged.
     cursor_failing: bool,
     known: Vec<RecoveryIssue>,
+    /// What is to go at the hard limit once a `log_gap` names it.
+    removal: Option<Removal>,
+    /// Up to here the segments hold only what goes last.
+    thinned_through: u64,
     fold: PhantomData<fn() -> F>,
 }
 
@@ -58,6 +71,8 @@ impl<F: Fold> Keeper<F> {
             reserve: None,
             cursor_failing: false,
             known,
+            removal: None,
+            thinned_through: 0,
             fold: PhantomData,
         }
     }
@@ -84,6 +99,7 @@ impl<F: Fold> Keeper<F> {
             self.write_generation();
         }
         self.retain();
+        self.keep_limit();
         if Self::passed(self.reserve, RESERVE_RETRY) || self.reserve.is_none() {
             self.keep_reserve();
         }
@@ -140,16 +156,123 @@ impl<F: Fold> Keeper<F> {
         let Some(needed_after) = generation::needed_after(medium) else { return };
         let mut removed = false;
         while let Some(first_n) = self.oldest_beyond(needed_after) {
-            lock(&self.shared.index).segments.retain(|segment| segment.first_n != first_n);
+            self.remove_segment(first_n);
             removed = true;
-            if let Err(error) = medium.remove(&Segment::path(first_n)) {
-                tracing::warn!("cannot remove the old segment `{}`: {error}", Segment::path(first_n));
-            }
         }
         if removed {
-            let first = lock(&self.shared.index).segments.first().map_or(0, |s| s.first_n);
-            self.shared.outbox.report(StoreEvent::Retained { first });
+            self.report_retained();
         }
+    }
+
+    fn remove_segment(&self, first_n: u64) {
+        lock(&self.shared.index).segments.retain(|segment| segment.first_n != first_n);
+        if let Err(error) = self.shared.medium.remove(&Segment::path(first_n)) {
+            tracing::warn!("cannot remove the old segment `{}`: {error}", Segment::path(first_n));
+        }
+    }
+
+    fn report_retained(&self) {
+        let first = lock(&self.shared.index).segments.first().map_or(0, |s| s.first_n);
+        self.shared.outbox.report(StoreEvent::Retained { first });
+    }
+
+    /// Beyond the hard limit: segments that the center has go whole; then, of the others, what matters least goes, oldest first, once
+    /// a `log_gap` that names it is durable. One segment at a time.
+    fn keep_limit(&mut self) {
+        let Some(held) = generation::needed_after(&*self.shared.medium) else { return };
+        loop {
+            let segments = lock(&self.shared.index).segments.clone();
+            let bytes: u64 = segments.iter().map(|segment| segment.length).sum();
+            if bytes <= self.shared.options.limit_bytes {
+                self.removal = None;
+                return;
+            }
+            match self.removal.take() {
+                Some(removal) if self.is_named(&removal) => {
+                    if !self.carry_out(&segments, &removal) {
+                        self.removal = Some(removal);
+                        return;
+                    }
+                }
+                Some(removal) => {
+                    self.removal = Some(removal);
+                    return;
+                }
+                None => match self.next_removal(&segments, held) {
+                    Some(NextRemoval::Acknowledged(first_n)) => {
+                        self.remove_segment(first_n);
+                        self.report_retained();
+                    }
+                    Some(NextRemoval::Named(removal)) => {
+                        lock(&self.shared.gaps_written).clear();
+                        self.shared.outbox.report(StoreEvent::Removing { ranges: removal.ranges.clone() });
+                        self.removal = Some(removal);
+                        return;
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn is_named(&self, removal: &Removal) -> bool {
+        let last = removal.ranges.last().map(|(_, to)| *to);
+        lock(&self.shared.gaps_written).iter().any(|to| Some(*to) == last)
+    }
+
+    /// Removes what a durable `log_gap` names. `false`: the disk does not let it; it is tried again.
+    fn carry_out(&mut self, segments: &[Segment], removal: &Removal) -> bool {
+        if removal.whole {
+            self.remove_segment(removal.first_n);
+            self.report_retained();
+            return true;
+        }
+        let Some(segment) = segments.iter().find(|segment| segment.first_n == removal.first_n) else { return true };
+        let shared = Arc::clone(&self.shared);
+        let rewritten = shared.reader.while_nobody_reads(|| {
+            let length = limit::rewrite(&*shared.medium, *segment, removal)?;
+            let mut index = lock(&shared.index);
+            index.segments.iter_mut().filter(|s| s.first_n == removal.first_n).for_each(|s| s.length = length);
+            Ok::<_, std::io::Error>(())
+        });
+        match rewritten {
+            Ok(()) => {
+                self.thinned_through = removal.first_n;
+                true
+            }
+            Err(error) => {
+                tracing::warn!("cannot shorten `{}`: {error}; tried again", Segment::path(removal.first_n));
+                false
+            }
+        }
+    }
+
+    /// What goes next. Nothing that a generation may need, and not the segment that is written.
+    fn next_removal(&mut self, segments: &[Segment], held: u64) -> Option<NextRemoval> {
+        let closed = segments.windows(2).filter_map(|pair| match pair {
+            [segment, next] if next.first_n.saturating_sub(1) <= held => Some((*segment, next.first_n)),
+            _ => None,
+        });
+        let closed: Vec<(Segment, u64)> = closed.collect();
+        let (oldest, next_n) = *closed.first()?;
+        if next_n.saturating_sub(1) <= self.cursor {
+            return Some(NextRemoval::Acknowledged(oldest.first_n));
+        }
+        for (segment, next_n) in &closed {
+            if segment.first_n <= self.thinned_through {
+                continue;
+            }
+            match limit::removal(&*self.shared.medium, *segment, *next_n) {
+                Ok(Some(removal)) => return Some(NextRemoval::Named(removal)),
+                Ok(None) => self.thinned_through = segment.first_n,
+                Err(error) => {
+                    tracing::warn!("cannot read `{}`: {error}", Segment::path(segment.first_n));
+                    return None;
+                }
+            }
+        }
+        let ranges = vec![(oldest.first_n, next_n.saturating_sub(1))];
+        Some(NextRemoval::Named(Removal { first_n: oldest.first_n, ranges, whole: true }))
     }
 
     /// The oldest segment, if it may go and a generation holds all up to `held`.

@@ -11,6 +11,7 @@
 //! recover  the start                        replay      the one judge of the chain, also of `verify`
 //! keeper   generations, retention           generation  which one counts, sled    record  the state as records
 //! reader   the audit feed                   events      what is reported          reserve a file to give back
+//! limit    what goes when it is too long
 //! medium   the disk's interface             disk        a directory               memory  a simulated disk
 //! ```
 
@@ -29,6 +30,7 @@ mod events;
 mod generation;
 mod journal;
 mod keeper;
+mod limit;
 mod marks;
 mod medium;
 mod memory;
@@ -78,6 +80,8 @@ pub struct Options {
     pub generation_events: u64,
     /// Size of the reserve file in bytes.
     pub reserve_bytes: u64,
+    /// Length of the whole journal from which events go that the center does not have, in bytes.
+    pub limit_bytes: u64,
 }
 
 impl Default for Options {
@@ -90,6 +94,7 @@ impl Default for Options {
             soon_max: 50_000,
             generation_events: 10_000,
             reserve_bytes: 16 * 1024 * 1024,
+            limit_bytes: 2 * 1024 * 1024 * 1024,
         }
     }
 }

@@ -101,6 +101,7 @@ impl<F: Fold> Opened<F> {
 pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed: bool) -> io::Result<Opened<F>> {
     let begun = timed.then(Instant::now);
     let made = recover::make_dirs(&*medium);
+    recover::remove_unfinished(&*medium);
     generation::prune(&*medium);
     let recover::Found { mut recovered, segments, end, base, acked } = recover::recover::<F>(&*medium)?;
     let last = end.place.n;
@@ -122,6 +123,7 @@ pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed:
         requests: Requests::default(),
         acked: AtomicU64::new(acked),
         reserve: Reserve::default(),
+        gaps_written: Mutex::default(),
         lock: Mutex::default(),
         timed,
     });

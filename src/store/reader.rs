@@ -1,13 +1,15 @@
 //! What is in the journal, and durable events read back from it, in order and as the bytes that were chained.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::medium::Medium;
 use super::replay::Segment;
 use super::segment::{Found, Frame, HEADER_BYTES, Walk};
 use crate::access::id::Timestamp;
 
+/// Places remembered: one for the audit feed, the others for whoever else reads.
+const HINTS_MAX: usize = 4;
 /// Bytes read from a segment at once; more where one event is longer.
 const CHUNK_BYTES: u64 = 256 * 1024;
 
@@ -20,7 +22,7 @@ pub struct StoredEvent {
     pub json: Vec<u8>,
 }
 
-/// Where the last reading ended, so that the next one need not look for its place.
+/// Where a reading ended, so that the next one need not look for its place.
 #[derive(Clone, Copy, Debug, Default)]
 struct Hint {
     first_n: u64,
@@ -42,7 +44,10 @@ pub(super) struct Index {
 pub(super) struct Reader {
     medium: Arc<dyn Medium>,
     index: Arc<Mutex<Index>>,
-    hint: Mutex<Hint>,
+    /// The newest last.
+    hints: Mutex<Vec<Hint>>,
+    /// Read while segments are read, written while one is replaced.
+    replacing: RwLock<()>,
 }
 
 /// One reading under way.
@@ -58,11 +63,12 @@ struct Reading {
 
 impl Reader {
     pub(super) fn new(medium: Arc<dyn Medium>, index: Arc<Mutex<Index>>) -> Self {
-        Self { medium, index, hint: Mutex::default() }
+        Self { medium, index, hints: Mutex::default(), replacing: RwLock::default() }
     }
 
     /// Durable events from number `from` on, at most `events` and about `bytes`, but at least one if there is one.
     pub(super) fn read(&self, from: u64, events: usize, bytes: usize) -> io::Result<Vec<StoredEvent>> {
+        let _reading = self.replacing.read().unwrap_or_else(PoisonError::into_inner);
         let (segments, last) = {
             let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
             (index.segments.clone(), index.last)
@@ -83,9 +89,7 @@ impl Reader {
     }
 
     fn read_segment(&self, segment: Segment, reading: &mut Reading) -> io::Result<()> {
-        let hint = *self.hint.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = hint.first_n == segment.first_n && hint.next_n <= reading.next;
-        let mut offset = if fits { hint.offset } else { HEADER_BYTES as u64 };
+        let mut offset = self.take_hint(segment.first_n, reading.next).map_or(HEADER_BYTES as u64, |hint| hint.offset);
         let mut chunk = CHUNK_BYTES;
         while offset < segment.length && reading.has_room() {
             let left = segment.length - offset;
@@ -113,9 +117,32 @@ impl Reader {
                 chunk = chunk.saturating_mul(2);
             }
         }
-        let hint = Hint { first_n: segment.first_n, next_n: reading.next, offset };
-        *self.hint.lock().unwrap_or_else(PoisonError::into_inner) = hint;
+        let mut hints = self.hints();
+        if hints.len() >= HINTS_MAX {
+            hints.remove(0);
+        }
+        hints.push(Hint { first_n: segment.first_n, next_n: reading.next, offset });
         Ok(())
+    }
+
+    fn hints(&self) -> MutexGuard<'_, Vec<Hint>> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The nearest place before event `next` of a segment; whoever takes it leaves another.
+    fn take_hint(&self, first_n: u64, next: u64) -> Option<Hint> {
+        let mut hints = self.hints();
+        let fitting = hints.iter().enumerate().filter(|(_, hint)| hint.first_n == first_n && hint.next_n <= next);
+        let (place, _) = fitting.max_by_key(|(_, hint)| hint.next_n)?;
+        Some(hints.remove(place))
+    }
+
+    /// Runs `replace`, which writes a segment again, while nobody reads.
+    pub(super) fn while_nobody_reads<T>(&self, replace: impl FnOnce() -> T) -> T {
+        let _replacing = self.replacing.write().unwrap_or_else(PoisonError::into_inner);
+        // What was at a place is at another one.
+        self.hints().clear();
+        replace()
     }
 }
 

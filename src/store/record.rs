@@ -15,12 +15,13 @@ use crate::access::id::{PortalId, ScheduleName, StreamName, Timestamp, Zone};
 use crate::access::list::{CardRecord, HolderEntry, PostureRegister, ScheduleRegister};
 use crate::access::portal::Posture;
 use crate::access::power_box::PowerSource;
+use crate::access::revocation::Revocation;
 use crate::access::state::State;
 use crate::access::stream::StreamTrack;
 use crate::wire::{down, snapshot};
 
 /// Leads every value. A generation of another version is set aside and its state replayed from the journal.
-const RECORD_VERSION: u8 = 4;
+const RECORD_VERSION: u8 = 5;
 
 /// One value. The order of the variants is part of the format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,7 @@ enum Entry {
     Posture(Option<PortalId>, PostureRegister),
     Schedule(ScheduleName, ScheduleRegister),
     Rest { fire: bool, fire_inputs: BTreeSet<PortalId>, last_n: u64, trusted_at: Timestamp },
+    Revocation(u64, Revocation),
 }
 
 impl Entry {
@@ -62,6 +64,7 @@ impl Entry {
             Self::Stream(name, track) => state.streams.extend([(name, track)]),
             Self::Box(portal, source) => state.boxes.extend([(portal, source)]),
             Self::Command(jti, exp) => state.commands.extend([(jti, exp)]),
+            Self::Revocation(n, revocation) => state.revocations.insert(n, revocation),
             Self::Operator(portal, posture) => state.operator.extend([(portal, posture)]),
             Self::Power(zone, reasons) => site.power.extend([(zone, reasons)]),
             Self::Posture(None, register) => site.all_portals = Some(register),
@@ -118,7 +121,8 @@ impl Fold for State {
             last_n: self.last_n,
             trusted_at: self.trusted_at,
         };
-        let list = cards.chain(holders).chain(streams);
+        let revocations = self.revocations.all().map(|(n, revocation)| Entry::Revocation(n, revocation.clone()));
+        let list = cards.chain(holders).chain(streams).chain(revocations);
         let set = boxes.chain(commands).chain(operator).chain(power).chain(all_portals).chain(portals).chain(schedules);
         list.chain(set).chain([rest]).map(|entry| entry.encode()).collect()
     }
@@ -140,8 +144,10 @@ mod tests {
     use super::*;
     use crate::access::change::{Changes, Op, Position, Subject};
     use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
+    use crate::access::event::StreamRevision;
     use crate::access::id::{CardUid, ClockTrust, Holder, Mono, Now, Revision};
     use crate::access::portal::PortalKind;
+    use crate::access::revocation::{Confirmation, Confirmed};
     use crate::access::schedule::{Holiday, Schedule, Window};
 
     fn uid(text: &str) -> CardUid {
@@ -182,6 +188,17 @@ mod tests {
         state.boxes.insert(portal.clone(), PowerSource::Card(uid("04A1B2C3D4E5F6")));
         state.commands.insert("01J9".to_owned(), Timestamp(7));
         state.operator.insert(None, Posture::Lockdown);
+        for (n, confirmed) in [(88_000, Some(Confirmed { at: Timestamp(9), how: Confirmation::Off })), (88_001, None)] {
+            let revocation = Revocation {
+                uid: uid("1EA68671"),
+                revision: StreamRevision { stream: stream.clone(), epoch: NonZeroU32::MIN, seq: 1 },
+                received_at: Timestamp(7),
+                in_force_at: Timestamp(8),
+                durable_at: confirmed.map(|_| Timestamp(8)),
+                portals: BTreeMap::from([(portal.clone(), confirmed)]),
+            };
+            state.revocations.insert(n, revocation);
+        }
         let revision = Revision { epoch: NonZeroU32::MIN, seq: 9, place: 2 };
         let reasons = BTreeMap::from([(SuspendReason::ALL[0], FlagRegister { revision, on: true })]);
         state.list.site.power.insert("412".parse().unwrap(), reasons);
@@ -209,6 +226,11 @@ mod tests {
         assert_eq!(back.list.len(), 2);
         assert_eq!((back.streams, back.boxes, back.commands), (state.streams, state.boxes, state.commands));
         assert_eq!((back.operator, back.list.site), (state.operator, state.list.site));
+        assert!(back.revocations.all().eq(state.revocations.all()));
+        assert_eq!(
+            (back.revocations.not_durable(), back.revocations.open_portals().count()),
+            (Some((88_001, 88_001)), 1)
+        );
         assert_eq!((back.fire, back.fire_inputs), (true, state.fire_inputs));
         assert_eq!((back.last_n, back.trusted_at), (88_001, Timestamp(1_788_249_600_000)));
     }
@@ -218,7 +240,7 @@ mod tests {
         let bytes = state().export().unwrap().concat();
         assert_eq!(
             hex::encode(crate::wire::audit::hash(&bytes)),
-            "3c60cd50730cb9334a99ad283ace5779cc677a24388e9d6241ab3836eb26d21a",
+            "dcceb247f55b753acc18e4c438143f37ba214b604055247e9b5ad939f3dbaed2",
             "raise RECORD_VERSION"
         );
     }
@@ -226,7 +248,7 @@ mod tests {
     #[test]
     fn a_record_that_cannot_be_read_is_named() {
         let values = state().export().unwrap();
-        for (value, why) in [(vec![], "it is empty"), (vec![1, 0], "it has version 1, this program reads 4")] {
+        for (value, why) in [(vec![], "it is empty"), (vec![1, 0], "it has version 1, this program reads 5")] {
             let broken = [values[0].clone(), value];
             assert_eq!(State::import(&broken).unwrap_err(), format!("record 1 of 2: {why}"));
         }

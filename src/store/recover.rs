@@ -8,7 +8,7 @@ use super::journal::{JournalEnd, Repair};
 use super::marks::{self, Mark};
 use super::medium::{DAMAGED, JOURNAL, Medium};
 use super::replay::{self, Place, Replayed, Segment};
-use super::{Fold, Recovered, generation, reserve};
+use super::{Fold, Recovered, generation, reserve, segment};
 
 /// Numbers skipped when the end of the journal is damaged and the mark cannot be read: more events than that were not in one
 /// unsynced tail, and no number may be used twice.
@@ -29,6 +29,17 @@ pub(super) struct Found<F> {
 pub(super) fn make_dirs(medium: &dyn Medium) -> io::Result<()> {
     [JOURNAL, generation::GENERATIONS, DAMAGED].into_iter().try_for_each(|dir| medium.make_dir(dir))?;
     medium.sync_dir(".")
+}
+
+/// Removes segments that were being written again when the last run ended: the old ones are still there.
+pub(super) fn remove_unfinished(medium: &dyn Medium) {
+    let names = medium.list(JOURNAL).unwrap_or_default();
+    let unfinished = names.iter().filter(|name| name.strip_suffix(".new").and_then(segment::first_of).is_some());
+    for name in unfinished {
+        if let Err(error) = medium.remove(&format!("{JOURNAL}/{name}")) {
+            tracing::warn!("cannot remove the unfinished segment `{name}`: {error}");
+        }
+    }
 }
 
 /// Reads all of it.

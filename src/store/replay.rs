@@ -4,13 +4,14 @@
 //! that does not follow from the last one read has lost its predecessors. The start, the builder of generations, the scrub and
 //! `verify` all judge by it. It changes nothing on disk; [`Replayed::keep_copies`] does.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::events::RecoveryIssue;
 use super::medium::{DAMAGED, JOURNAL, Medium};
 use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
 use super::{Fold, marks};
-use crate::access::event::{AuditEvent, Event};
+use crate::access::event::{AuditEvent, Event, GapCause};
 use crate::access::id::Timestamp;
 use crate::wire::audit::{self, Decoded, Hash};
 
@@ -86,6 +87,28 @@ pub struct Verified {
     pub broken: Option<Break>,
 }
 
+/// Inclusive ranges of numbers, merged where they meet.
+#[derive(Debug, Default)]
+struct Ranges(BTreeMap<u64, u64>);
+
+impl Ranges {
+    fn insert(&mut self, (mut from, mut to): (u64, u64)) {
+        while let Some((first, last)) = self.0.range(..=to.saturating_add(1)).next_back().map(|(f, l)| (*f, *l)) {
+            if last.saturating_add(1) < from {
+                break;
+            }
+            (from, to) = (from.min(first), to.max(last));
+            self.0.remove(&first);
+        }
+        self.0.insert(from, to);
+    }
+
+    /// Whether all of this range is in one of them.
+    fn cover(&self, (from, to): (u64, u64)) -> bool {
+        self.0.range(..=from).next_back().is_some_and(|(_, last)| *last >= to)
+    }
+}
+
 /// What a replay found.
 #[derive(Debug, Default)]
 pub(super) struct Replayed {
@@ -98,8 +121,10 @@ pub(super) struct Replayed {
     pub issues: Vec<RecoveryIssue>,
     /// The end of the last segment; `None` if there is none.
     pub tail: Option<Tail>,
-    /// `log_gap` events: their number and range.
-    gaps: Vec<(u64, (u64, u64))>,
+    /// What `log_gap` events name.
+    gaps: Ranges,
+    /// The same without what went at the hard limit: a state that never had that is not complete.
+    state_gaps: Ranges,
     /// Events that only the audit lacks.
     audit_lost: Vec<(u64, u64)>,
     /// What is wrong and where, and the events missing there, if any.
@@ -126,15 +151,10 @@ impl Replayed {
         Self::lose(&mut self.audit_lost, from, to);
     }
 
-    /// Whether a later `log_gap` names all of this range.
-    fn is_known(&self, (from, to): (u64, u64)) -> bool {
-        self.gaps.iter().any(|(n, gap)| *n > to && gap.0 <= from && to <= gap.1)
-    }
-
     /// Takes out of the losses what a later `log_gap` already names, and makes issues of all.
     pub(super) fn settle(&mut self) {
         for (from, to) in std::mem::take(&mut self.lost) {
-            if self.is_known((from, to)) {
+            if self.state_gaps.cover((from, to)) {
                 self.issues.push(RecoveryIssue::KnownLoss { from, to });
             } else {
                 self.lost.push((from, to));
@@ -142,7 +162,7 @@ impl Replayed {
             }
         }
         for (from, to) in std::mem::take(&mut self.audit_lost) {
-            let known = self.is_known((from, to));
+            let known = self.gaps.cover((from, to));
             let issue =
                 if known { RecoveryIssue::KnownLoss { from, to } } else { RecoveryIssue::AuditLost { from, to } };
             self.issues.push(issue);
@@ -215,7 +235,7 @@ pub(super) fn verify(medium: &dyn Medium) -> io::Result<Verified> {
     }
     let mut out = Verified { first: judge.out.first, last, events: judge.out.events, ..Verified::default() };
     for (found, missing) in &judge.out.breaks {
-        match missing.filter(|missing| judge.out.is_known(*missing)) {
+        match missing.filter(|missing| judge.out.gaps.cover(*missing)) {
             Some(missing) => out.explained.push(missing),
             None => {
                 out.broken = Some(found.clone());
@@ -364,8 +384,15 @@ impl<'a> Judge<'a> {
         } else if self.bad.is_some() {
             self.wrong(expected, at, "the bytes are damaged", None);
         }
-        if let Event::LogGap { from, to, .. } = decoded.event.body {
-            self.out.gaps.push((n, (from, to)));
+        if let Event::LogGap { from, to, cause, ranges } = &decoded.event.body {
+            let whole = [(*from, *to)];
+            // It is about what came before it.
+            for range in if ranges.is_empty() { &whole } else { ranges.as_slice() }.iter().filter(|(_, to)| *to < n) {
+                self.out.gaps.insert(*range);
+                if *cause != GapCause::HardLimit {
+                    self.out.state_gaps.insert(*range);
+                }
+            }
         }
         if self.out.events == 0 {
             self.out.first = n;

@@ -14,7 +14,7 @@ use crate::wire::audit::Hash;
 /// First bytes of every segment.
 const MAGIC: &[u8; 16] = b"dormgate journal";
 /// Version of header, frames and the events in them. A journal of another version is not opened.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 /// Length of the header in bytes.
 pub const HEADER_BYTES: usize = 16 + 1 + 8 + 8 + 8 + 32 + 4;
 /// First bytes of every frame: after damage the next frame is looked for by them. No UTF-8 text contains 0xF5 or 0xFF, so

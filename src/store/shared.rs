@@ -30,6 +30,8 @@ pub(super) struct Shared {
     pub requests: Requests,
     pub acked: AtomicU64,
     pub reserve: Reserve,
+    /// The last numbers of the gaps at the hard limit that became durable since a removal was announced.
+    pub gaps_written: Mutex<Vec<u64>>,
     /// Held while the store is open.
     pub lock: Mutex<Option<File>>,
     /// Whether time is measured; a simulation has none.

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::events::StoreEvent;
 use super::journal::Journal;
 use super::reserve;
-use super::shared::Shared;
-use crate::access::event::Record;
+use super::shared::{Shared, lock};
+use crate::access::event::{Event, GapCause, Record};
 
 /// Pause between attempts while the disk fails.
 const RETRY: Duration = Duration::from_secs(1);
@@ -75,6 +75,11 @@ impl Writer {
                 if std::mem::take(&mut self.failing) {
                     shared.outbox.report(StoreEvent::Recovered);
                 }
+                let gaps = self.batch.iter().filter_map(|record| match record.event.body {
+                    Event::LogGap { to, cause: GapCause::HardLimit, .. } => Some(to),
+                    _ => None,
+                });
+                lock(&shared.gaps_written).extend(gaps);
                 refused.into_iter().for_each(|(n, why)| shared.outbox.report(StoreEvent::Refused { n, why }));
                 self.batch.clear();
                 let through = self.journal.last();

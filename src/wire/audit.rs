@@ -22,6 +22,7 @@ use crate::access::event::{
 use crate::access::id::{CardUid, ClockTrust, Holder, PortalId, StreamName, Timestamp, as_text};
 use crate::access::portal::{Direction, Posture};
 use crate::access::power_box::{OffCause, PowerSource};
+use crate::access::revocation::Confirmation;
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
@@ -129,9 +130,18 @@ struct Fields<'t> {
     #[serde(skip_serializing_if = "Option::is_none")]
     by_ms: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    received_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cut: Vec<PortalId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<u64>,
+    /// Inclusive, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ranges: Vec<(u64, u64)>,
     #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
     detail: Text<'t>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,7 +200,14 @@ impl Fields<'_> {
                 PowerSource::Card(_) => {}
             },
             Event::PowerOff { cause, .. } => self.reason = named(cause.as_str()),
-            Event::Revoked { revision, .. } => self.about(revision),
+            Event::Revoked { revision, received_at, cut, .. } => {
+                self.about(revision);
+                (self.received_at, self.cut) = (Some(*received_at), cut.clone());
+            }
+            Event::RevocationDurable { from, to } => (self.from, self.to) = (Some(*from), Some(*to)),
+            Event::RevocationConfirmed { revoked, how, .. } => {
+                (self.revoked, self.reason) = (Some(*revoked), named(how.as_str()));
+            }
             Event::ChangesApplied { revision, snapshot } => {
                 self.about(revision);
                 if let Some(AppliedSnapshot { id, owns }) = snapshot {
@@ -215,8 +232,9 @@ impl Fields<'_> {
                 self.by_ms = (*by_ms != 0).then_some(*by_ms);
                 self.reason = restored.then_some(Cow::Borrowed(CLOCK_RESTORED));
             }
-            Event::LogGap { from, to, cause } => {
+            Event::LogGap { from, to, cause, ranges } => {
                 (self.from, self.to, self.reason) = (Some(*from), Some(*to), named(cause.as_str()));
+                self.ranges.clone_from(ranges);
             }
             Event::Config { mark: Mark::Goal(goal), .. } => {
                 self.mark = named(GOAL);
@@ -291,7 +309,15 @@ impl Fields<'_> {
                 Event::PowerOff { portal: at_portal()?, who, cause: named(reason, OffCause::parse)? }
             }
             EventKind::Revoked => {
-                Event::Revoked { uid: need("uid", who.uid)?, holder: who.holder, revision: this_revision()? }
+                let (uid, received_at) = (need("uid", who.uid)?, need("received_at", self.received_at)?);
+                Event::Revoked { uid, holder: who.holder, revision: this_revision()?, received_at, cut: self.cut }
+            }
+            EventKind::RevocationDurable => {
+                Event::RevocationDurable { from: need("from", self.from)?, to: need("to", self.to)? }
+            }
+            EventKind::RevocationConfirmed => {
+                let how = named(reason, Confirmation::parse)?;
+                Event::RevocationConfirmed { portal: at_portal()?, who, revoked: need("revoked", self.revoked)?, how }
             }
             EventKind::ChangesApplied => {
                 let snapshot = self.snapshot.map(|id| AppliedSnapshot { id, owns: self.registers });
@@ -328,7 +354,7 @@ impl Fields<'_> {
             }
             EventKind::LogGap => {
                 let (from, to) = (need("from", self.from)?, need("to", self.to)?);
-                Event::LogGap { from, to, cause: named(reason, GapCause::parse)? }
+                Event::LogGap { from, to, cause: named(reason, GapCause::parse)?, ranges: self.ranges }
             }
             EventKind::Config => {
                 let mark = match self.mark.as_deref() {

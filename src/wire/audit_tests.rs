@@ -35,6 +35,7 @@ fn rows() -> Vec<(Event, String)> {
     also.add(Reason::Lost);
     let flags = GrantFlags { late: true, stale_list: true, ..GrantFlags::default() };
     let detail = || "d\n\"é".to_owned();
+    let received_at = Timestamp(1_788_249_630_000);
     let taken = Some(("01J9".to_owned(), Timestamp(1_788_249_630_000)));
     let forgotten = Mark::StreamForgotten(revision(9).stream, [RegisterKind::Standing].into());
     let card = r#""portal":"gate-in","uid":"1EA68671","holder":"08193021""#;
@@ -78,8 +79,22 @@ fn rows() -> Vec<(Event, String)> {
             format!(r#""type":"power_ordered",{card},{text}"#),
         ),
         (
-            Event::Revoked { uid, holder: None, revision: revision(2) },
-            r#""type":"revoked","uid":"1EA68671","revision":{"card-office":[3,2]}"#.to_owned(),
+            Event::Revoked { uid, holder: None, revision: revision(2), received_at, cut: Vec::new() },
+            r#""type":"revoked","uid":"1EA68671","revision":{"card-office":[3,2]},"received_at":"2026-09-01T08:00:30.000Z""#
+                .to_owned(),
+        ),
+        (
+            Event::Revoked { uid, holder: who().holder, revision: revision(2), received_at, cut: vec![portal.clone()] },
+            r#""type":"revoked","uid":"1EA68671","holder":"08193021","revision":{"card-office":[3,2]},"received_at":"2026-09-01T08:00:30.000Z","cut":["gate-in"]"#
+                .to_owned(),
+        ),
+        (
+            Event::RevocationDurable { from: 7, to: 9 },
+            r#""type":"revocation_durable","from":7,"to":9"#.to_owned(),
+        ),
+        (
+            Event::RevocationConfirmed { portal: portal.clone(), who: who(), revoked: 7, how: Confirmation::OnByRight },
+            format!(r#""type":"revocation_confirmed",{card},"reason":"on_by_right","revoked":7"#),
         ),
         (
             Event::ChangesApplied { revision: revision(u64::MAX), snapshot: None },
@@ -132,7 +147,7 @@ fn rows() -> Vec<(Event, String)> {
         ),
         (Event::ClockStep { by_ms: 0, restored: false, detail: detail() }, format!(r#""type":"clock_step",{text}"#)),
         (
-            Event::LogGap { from: 3, to: 5, cause: GapCause::Damaged },
+            Event::LogGap { from: 3, to: 5, cause: GapCause::Damaged, ranges: Vec::new() },
             r#""type":"log_gap","reason":"damaged","from":3,"to":5"#.to_owned(),
         ),
         (config(Mark::Note, detail()), format!(r#""type":"config",{text}"#)),
@@ -170,7 +185,7 @@ fn each_type_has_the_fields_of_the_contract_and_comes_back_as_it_went() {
 #[test]
 fn what_an_older_version_does_not_know_is_named_and_so_is_what_is_missing() {
     let boot = (Event::Boot { detail: String::new() }, "boot");
-    let gap = (Event::LogGap { from: 3, to: 5, cause: GapCause::NotWritten }, "log_gap");
+    let gap = (Event::LogGap { from: 3, to: 5, cause: GapCause::NotWritten, ranges: vec![(3, 3), (5, 5)] }, "log_gap");
     for ((body, name), from, to, named) in [
         (&boot, "\"boot\",\"prev\"", "\"tea\",\"prev\"", "`type`: unknown value `tea`"),
         (&boot, "\"at\"", "\"x\"", "`at`: is missing"),

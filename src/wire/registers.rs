@@ -22,6 +22,8 @@ pub const STATE_REGISTER: u16 = 8;
 pub const MIRROR_START: u16 = 16;
 /// Input registers of an answer.
 pub const ANSWER_COUNT: usize = 7;
+/// The input register that holds the output as it is to be now.
+pub const OUTPUT_REGISTER: u16 = 4;
 /// Registers that hold the UID.
 const UID_REGISTERS: usize = 5;
 

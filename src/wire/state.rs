@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::claims::VERSION;
 use super::up;
-use crate::access::engine::{MeterStatus, Status, StreamStatus};
+use crate::access::engine::{MeterStatus, Status, StreamStatus, UnconfirmedStatus};
 use crate::access::id::ClockTrust;
 use crate::access::names;
 
@@ -38,6 +38,8 @@ struct OnlineBody<'a> {
     audit: Audit,
     clock: ClockTrust,
     insecure: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unconfirmed: &'a [UnconfirmedStatus],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     meters: Vec<MeterStatus>,
 }
@@ -88,6 +90,7 @@ pub fn encode(report: &StateReport, conn: u64) -> Result<Vec<u8>, serde_json::Er
         audit: Audit { last: status.audit_last, acked: *audit_acked },
         clock: *clock,
         insecure,
+        unconfirmed: &status.unconfirmed,
         meters: status.meters.iter().map(meter).collect(),
     })
 }
@@ -143,6 +146,7 @@ mod tests {
             offline: vec!["gate-in".parse().unwrap()],
             modes: vec![("door-412".parse().unwrap(), Posture::Lockdown)],
             malformed: vec![],
+            unconfirmed: vec![],
             audit_last: 88_213,
             meters: vec![],
         };
@@ -162,7 +166,10 @@ mod tests {
             MeterStatus { portal: "power-412".parse().unwrap(), power_w: Some(412.0 * 0.1), energy_kwh: Some(103.4) },
             MeterStatus { portal: "power-413".parse().unwrap(), power_w: Some(0.0), energy_kwh: None },
         ];
-        let with_meters = r#""insecure":[],"meters":[{"portal":"power-412","power_w":41.2,"energy_kwh":103.4},{"portal":"power-413","power_w":0.0}]}"#;
+        let since = crate::access::id::Timestamp(1_788_249_600_000);
+        let uid = "1EA68671".parse().unwrap();
+        report.status.unconfirmed = vec![UnconfirmedStatus { portal: "power-412".parse().unwrap(), uid, since }];
+        let with_meters = r#""insecure":[],"unconfirmed":[{"portal":"power-412","uid":"1EA68671","since":"2026-09-01T08:00:00.000Z"}],"meters":[{"portal":"power-412","power_w":41.2,"energy_kwh":103.4},{"portal":"power-413","power_w":0.0}]}"#;
         assert!(text(encode(&report, 12).unwrap()).ends_with(with_meters), "{}", text(encode(&report, 12).unwrap()));
         assert_eq!(text(encode_offline("b1", 12)), r#"{"v":1,"state":"offline","boot":"b1","conn":12}"#);
         assert_eq!(text(encode_local(Presence::Online, "b1")), r#"{"v":1,"state":"online","boot":"b1"}"#);

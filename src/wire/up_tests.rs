@@ -56,7 +56,7 @@ fn replies_resync_requests_and_alarms_are_spelled_as_in_the_contract() {
         outcome: event::Outcome::Deny(Reason::Lost),
         also: vec![Reason::Expired],
     };
-    let result = Some(QueryResult { verdicts: vec![verdict] });
+    let result = Some(QueryResult { verdicts: vec![verdict], revocations: vec![] });
     let reply = Reply { jti: Some("01J9".into()), status: ReplyStatus::Ok, error: None, result };
     spelled_as_it_is(
         &reply,

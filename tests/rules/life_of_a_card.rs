@@ -220,7 +220,7 @@ fn a_reissue_under_an_inserted_card_cuts_first_then_proves_then_answers() {
     let ack_place = seen.0.iter().position(|e| matches!(e, Effect::Acknowledge { .. })).unwrap();
     let last_record = seen.0.iter().rposition(|e| matches!(e, Effect::Record(_))).unwrap();
     assert!(last_record < ack_place);
-    assert_eq!(seen.recorded(), [EventKind::ChangesApplied, EventKind::PowerOff, EventKind::Revoked]);
+    assert_eq!(seen.recorded(), [EventKind::ChangesApplied, EventKind::Revoked, EventKind::PowerOff]);
     let (after, ack) = seen.ack_after();
     assert!(seen.records().all(|r| r.event.n <= after));
     assert_eq!((ack.revoked.as_slice(), ack.cut.len()), (&[uid("A")][..], 1));

@@ -30,6 +30,7 @@ mod offices;
 mod portals;
 mod rejections;
 mod reported;
+mod revocations;
 mod shuffle;
 mod simulation;
 mod slots;

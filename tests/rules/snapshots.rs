@@ -181,7 +181,7 @@ fn boxes_are_cut_with_the_step_and_the_ack_waits_for_its_record() {
     assert_eq!(seen.cuts(), [("power-412", "not_enrolled")]);
     let (after, ack) = seen.ack_after();
     assert_eq!(ack.cut, [name("power-412")]);
-    assert_eq!(seen.recorded(), [EventKind::ChangesApplied, EventKind::PowerOff, EventKind::Revoked]);
+    assert_eq!(seen.recorded(), [EventKind::ChangesApplied, EventKind::Revoked, EventKind::PowerOff]);
     assert_eq!(after, seen.records().last().unwrap().event.n);
     // A power cut before the flush: the old list is whole, and the same snapshot is new.
     let last = w.journal.iter().rposition(|r| r.event.kind() == EventKind::ChangesApplied).unwrap();

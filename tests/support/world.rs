@@ -73,10 +73,22 @@ pub fn owned_by(stream: &str) -> RegisterKinds {
 /// The portals of the building: two gates, one gate that reports the direction itself, two rooms.
 pub fn portals() -> Vec<Portal> {
     let (hold_ms, delay_off_ms, held_open_ms) = (3_000, 15_000, 15_000);
-    let (debounce_ms, rest_ms, fire_input) = (0, 0, true);
+    let (debounce_ms, rest_ms, off_confirmed_ms, fire_input) = (0, 0, 2_000, true);
     let portal = |id: &str, kind, zone: &str, direction| {
         let (id, zone) = (name(id), name(zone));
-        Portal { id, kind, zone, direction, hold_ms, delay_off_ms, debounce_ms, held_open_ms, rest_ms, fire_input }
+        Portal {
+            id,
+            kind,
+            zone,
+            direction,
+            hold_ms,
+            delay_off_ms,
+            debounce_ms,
+            held_open_ms,
+            rest_ms,
+            off_confirmed_ms,
+            fire_input,
+        }
     };
     vec![
         portal("gate-in", PortalKind::Gate, "lobby", Some(Direction::In)),
@@ -392,4 +404,8 @@ pub fn assert_same_state(folded: &State, live: &State) {
     assert_eq!(tracks(folded), tracks(live), "streams");
     let rest = |s: &State| (s.boxes.clone(), s.commands.clone(), s.operator.clone(), s.fire, s.last_n);
     assert_eq!((&folded.list.site, rest(folded)), (&live.list.site, rest(live)), "site, boxes, commands, fire");
+    let revocations = |s: &State| s.revocations.all().map(|(n, r)| (n, r.clone())).collect::<Vec<_>>();
+    let not_durable = |s: &State| s.revocations.not_durable();
+    assert_eq!(revocations(folded), revocations(live), "revocations");
+    assert_eq!(not_durable(folded), not_durable(live), "revocations not known to be durable");
 }

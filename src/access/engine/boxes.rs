@@ -13,6 +13,24 @@ use super::{Due, Engine};
 /// What is still to be recorded of a box.
 pub(super) type BoxNote = (PortalId, Note);
 
+/// What it did to the boxes that rights changed.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// What is to be recorded.
+    pub notes: Vec<BoxNote>,
+    /// The cards by which a box was on, or was to be, and is not any more or only until its delay ends.
+    pub lost: Vec<LostPower>,
+}
+
+/// A card by which a box is not on any more.
+#[derive(Debug)]
+pub(super) struct LostPower {
+    pub portal: PortalId,
+    pub uid: CardUid,
+    /// A report that the relay is off may be older than the order that switched it on.
+    pub is_ambiguous: bool,
+}
+
 impl Engine {
     /// Whether `source` has a right to power at this box now, and the grant of it.
     fn power_grant(&self, portal: &Portal, source: PowerSource, now: Now) -> Result<Grant, Denial> {
@@ -105,19 +123,21 @@ impl Engine {
 
     fn record_on(&mut self, portal: &PortalId, source: PowerSource, confirmed: bool, detail: &str, now: Now) {
         let holder = self.holder_of(source.card().as_ref());
-        let (portal, detail) = (portal.clone(), detail.to_owned());
+        let (id, portal, detail) = (portal.clone(), portal.clone(), detail.to_owned());
         let event = if confirmed {
             Event::PowerOn { portal, source, holder, detail }
         } else {
             Event::PowerOrdered { portal, source, holder, detail }
         };
         self.record(event, Flush::Soon, now);
+        self.on_by_right(&id, now);
         self.note_edge_of(source.card(), now);
     }
 
     fn record_off(&mut self, portal: &PortalId, source: Option<PowerSource>, cause: OffCause, now: Now) {
         let who = self.who(source.and_then(PowerSource::card));
         self.record(Event::PowerOff { portal: portal.clone(), who, cause }, Flush::Now, now);
+        self.ordered_off(portal, now);
     }
 
     /// A box reports: its cards, its relay, that it is back. Off is considered before the card and on after it, because only a card
@@ -138,6 +158,9 @@ impl Engine {
             self.at_box(portal, now, |b, at, out| b.online(may_be_on, at, out));
         }
         self.at_box(portal, now, PowerBox::judge_relay);
+        if let Some(on) = report.relay {
+            self.relay_proves(portal, on, now);
+        }
     }
 
     fn card_reported(&mut self, portal: &PortalId, report: &PortalReport, now: Now) {
@@ -163,18 +186,28 @@ impl Engine {
     }
 
     /// Judges the boxes whose right concerns one of `cards`, or all: gives the orders, and what is to be recorded.
-    pub(super) fn judge_boxes(&mut self, cards: Option<&[CardUid]>, now: Now) -> Vec<BoxNote> {
+    pub(super) fn judge_boxes(&mut self, cards: Option<&[CardUid]>, now: Now) -> Judged {
         let concerned = |b: &PowerBox| match (b.claim(), cards) {
             (Some(_), None) => true,
             (Some(source), Some(cards)) => source.card().is_some_and(|uid| cards.contains(&uid)),
             (None, _) => false,
         };
         let portals: Vec<_> = self.boxes.iter().filter(|(_, b)| concerned(b)).map(|(id, _)| id.clone()).collect();
-        portals.iter().flat_map(|portal| self.order_box(portal, now, PowerBox::judge)).collect()
+        let mut judged = Judged::default();
+        for portal in portals {
+            let before = self.boxes.get(&portal).and_then(|b| Some((b.claim()?.card()?, b.awaits_on())));
+            judged.notes.extend(self.order_box(&portal, now, PowerBox::judge));
+            let Some((uid, is_ambiguous)) = before else { continue };
+            let after = self.boxes.get(&portal).filter(|b| !b.is_leaving()).and_then(PowerBox::claim);
+            if after.is_none() {
+                judged.lost.push(LostPower { portal, uid, is_ambiguous });
+            }
+        }
+        judged
     }
 
     pub(super) fn judge_all_boxes(&mut self, now: Now) {
-        let notes = self.judge_boxes(None, now);
+        let Judged { notes, .. } = self.judge_boxes(None, now);
         self.record_boxes(&notes, now);
         self.find_next_edge(now);
     }

@@ -19,7 +19,7 @@ impl Engine {
         let received = self.state.streams.entry(changes.stream.clone()).or_default().classify(changes.at);
         let (outcome, applied, cut) = match received {
             Received::New => {
-                let done = self.new_message(&changes, evidence, now);
+                let done = self.new_message(&changes, (evidence, received_at), now);
                 self.news_of(&changes.stream, now);
                 done
             }
@@ -40,7 +40,12 @@ impl Engine {
         self.plan_resync(now);
     }
 
-    fn new_message(&mut self, changes: &Changes, evidence: Vec<u8>, now: Now) -> (Outcome, Applied, Vec<PortalId>) {
+    fn new_message(
+        &mut self,
+        changes: &Changes,
+        (evidence, received_at): (Vec<u8>, Timestamp),
+        now: Now,
+    ) -> (Outcome, Applied, Vec<PortalId>) {
         let revision = StreamRevision { stream: changes.stream.clone(), epoch: changes.at.epoch, seq: changes.at.seq };
         if let Err(errors) = &changes.content {
             let code = errors.first().map_or(ErrorCode::InvalidField, |e| e.code);
@@ -56,23 +61,21 @@ impl Engine {
         applied.notes.extend(self.postures_of_nobody(changes).take(room));
         // A list that is trusted more or less than before concerns every box.
         let everything = applied.affected.site || integrity_before != self.integrity();
-        let turned = self.judge_boxes((!everything).then_some(applied.affected.cards.as_slice()), now);
+        let judged = self.judge_boxes((!everything).then_some(applied.affected.cards.as_slice()), now);
         if applied.affected.site {
             self.send_modes(now);
         }
         let event = Event::ChangesApplied { revision: revision.clone(), snapshot: None };
         self.record_with(event, evidence, Flush::Now, now);
-        self.record_boxes(&turned, now);
-        for uid in &applied.revoked {
-            let holder = self.holder_of(Some(uid));
-            self.record(Event::Revoked { uid: *uid, holder, revision: revision.clone() }, Flush::Now, now);
-        }
+        let revoked: Vec<_> = applied.revoked.iter().map(|uid| (*uid, self.holder_of(Some(uid)))).collect();
+        self.record_revoked(revoked, &revision, received_at, &judged, now);
+        self.record_boxes(&judged.notes, now);
         for note in applied.notes.iter().filter(|note| note.uid.is_some()) {
             self.alarm(AlarmKind::List, None, note.uid, note.message.clone(), now);
         }
         self.report_collisions(&applied.collisions, now);
         self.find_next_edge(now);
-        let cut = turned.into_iter().filter_map(cut_of).collect();
+        let cut = judged.notes.into_iter().filter_map(cut_of).collect();
         (Outcome::Applied, applied, cut)
     }
 

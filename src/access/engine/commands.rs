@@ -95,7 +95,10 @@ impl Engine {
             CommandKind::Release { portal } => self.release(portal, now),
             CommandKind::Power { portal, on } => self.power(portal, *on, now),
             CommandKind::Query { uid, portal } => match self.query(*uid, portal.as_ref(), now) {
-                Ok(verdicts) => Done { result: Some(QueryResult { verdicts }), ..Done::ok() },
+                Ok(verdicts) => {
+                    let revocations = self.revocations_of(*uid);
+                    Done { result: Some(QueryResult { verdicts, revocations }), ..Done::ok() }
+                }
                 Err(message) => Done::refused(ReplyStatus::Rejected, ErrorCode::UnknownPortal, message),
             },
             CommandKind::Resync { stream } => {

@@ -16,6 +16,8 @@ pub(super) enum Due {
     Door(PortalId),
     /// The readings of a portal's meter.
     Meter(PortalId),
+    /// A power box that has to confirm a revocation.
+    Revocation(PortalId),
     /// A window or posture that ends by the wall clock.
     Edge,
     /// Rejected messages of one kind that were only counted.

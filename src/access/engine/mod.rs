@@ -25,6 +25,7 @@ mod rejections;
 mod reports;
 mod requests;
 mod resync;
+mod revocations;
 mod snapshots;
 mod status;
 mod time;
@@ -58,8 +59,10 @@ use rejections::Rejections;
 pub use rejections::{REJECTIONS_RECORDED_MAX, REJECTIONS_WINDOW_MS};
 use requests::Answers;
 use resync::ResyncPlan;
+use revocations::Watches;
+pub use revocations::{OFF_AGAIN_MS_MAX, OFF_AGAIN_MS_MIN, REVOCATIONS_LISTED_MAX, UNCONFIRMED_LISTED_MAX};
 use snapshots::Snapshots;
-pub use status::{MeterStatus, Status, StreamStatus};
+pub use status::{MeterStatus, Status, StreamStatus, UnconfirmedStatus};
 use time::TrustedTime;
 
 /// What the engine is built with.
@@ -116,6 +119,8 @@ pub struct Engine {
     rejections: Rejections,
     resync: ResyncPlan,
     snapshots: Snapshots,
+    /// The boxes that have to confirm a revocation.
+    watches: Watches,
     /// The last record that an acknowledgement may have to wait for.
     last_flushed_now: u64,
     time: TrustedTime,
@@ -161,6 +166,7 @@ impl Engine {
             rejections: Rejections::default(),
             resync: ResyncPlan::new(seed),
             snapshots: Snapshots::default(),
+            watches: Watches::new(),
             last_flushed_now: state.last_n,
             time: TrustedTime::after(state.trusted_at),
             next_edge: None,
@@ -189,6 +195,8 @@ impl Engine {
             Input::LinkUp { spread_ms, ask_every_stream } => self.link_up(spread_ms, ask_every_stream, now),
             Input::Digest { stream, at, sha256 } => self.digest(&stream, at, sha256, now),
             Input::Lost { from, to } => self.lost(from, to, now),
+            Input::Removing { ranges } => self.removing(&ranges, now),
+            Input::Durable { through } => self.durable(through, now),
             Input::Alarm { kind, portal, detail } => self.alarm(kind, portal.as_ref(), None, detail, now),
             Input::Clock(change) => self.clock_changed(&change, now),
             Input::Wake => {}
@@ -198,6 +206,7 @@ impl Engine {
                 Due::Box(portal) => self.at_box(&portal, now, PowerBox::time_passed),
                 Due::Door(portal) => self.door_due(&portal, now),
                 Due::Meter(portal) => self.meter_due(&portal, now),
+                Due::Revocation(portal) => self.revocation_due(&portal, now),
                 Due::Edge => self.set_edge_deadline(now),
                 Due::Rejections(kind) => self.rejections_due(kind, now),
                 Due::Snapshots => self.snapshots_due(now),
@@ -307,6 +316,7 @@ impl Engine {
     }
 
     fn boot(&mut self, found: &str, version: &str, now: Now) {
+        let read_through = self.state.last_n;
         self.record(Event::Boot { detail: format!("version {version}; {found}") }, Flush::Soon, now);
         if now.clock == ClockTrust::Untrusted {
             self.alarm(super::event::AlarmKind::Clock, None, None, CLOCK_UNTRUSTED.to_owned(), now);
@@ -314,18 +324,32 @@ impl Engine {
         self.record_collisions_at_start(now);
         self.forget_boxes_without_portal(now);
         self.judge_all_boxes(now);
+        self.watch_at_start(read_through, now);
         self.send_modes(now);
         self.out.push(Effect::StateChanged);
     }
 
     fn lost(&mut self, from: u64, to: u64, now: Now) {
-        self.record(Event::LogGap { from, to, cause: GapCause::NotWritten }, Flush::Soon, now);
+        self.record(Event::LogGap { from, to, cause: GapCause::NotWritten, ranges: Vec::new() }, Flush::Soon, now);
+    }
+
+    /// Events go at the hard limit of the journal: names them, so that they can go, and raises it.
+    fn removing(&mut self, ranges: &[(u64, u64)], now: Now) {
+        for ranges in ranges.chunks(GAP_RANGES_MAX) {
+            let (Some((from, _)), Some((_, to))) = (ranges.first(), ranges.last()) else { continue };
+            let (from, to, cause) = (*from, *to, GapCause::HardLimit);
+            let ranges = if ranges.len() > 1 { ranges.to_vec() } else { Vec::new() };
+            self.record(Event::LogGap { from, to, cause, ranges }, Flush::Now, now);
+        }
+        let detail = "the audit is at its hard limit and the center has not acknowledged it: decisions go first, revocations last; \
+                      look whether the center takes the audit";
+        self.alarm(super::event::AlarmKind::Store, None, None, detail.to_owned(), now);
     }
 
     /// What the store found lost at start: the numbers, and that changes may have been among them.
     pub fn damaged(&mut self, from: u64, to: u64, now: Now) -> Vec<Effect> {
         self.state.last_n = self.state.last_n.max(to);
-        self.record(Event::LogGap { from, to, cause: GapCause::Damaged }, Flush::Now, now);
+        self.record(Event::LogGap { from, to, cause: GapCause::Damaged, ranges: Vec::new() }, Flush::Now, now);
         let detail = format!(
             "the store was damaged: events {from} to {to} are lost; nothing is granted until the list is whole"
         );
@@ -414,5 +438,7 @@ impl Engine {
 /// `detail` of the alarm `clock`.
 const CLOCK_UNTRUSTED: &str = "the wall clock shows a time before the latest trusted one, or an implausible one; dates are judged by \
                                `policy.untrusted_clock` until it is set, agrees with a center, or `dormgate clock trust` is called";
+/// Most ranges that one `log_gap` names.
+const GAP_RANGES_MAX: usize = 1_000;
 /// How often a far edge of the wall clock is looked at again, in milliseconds.
 const EDGE_CHECK_MS: u64 = 60_000;

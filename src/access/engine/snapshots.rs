@@ -219,17 +219,14 @@ impl Engine {
         let revoked: Vec<(CardUid, Option<Holder>)> =
             revoked.into_iter().map(|uid| (uid, self.holder_of(Some(&uid)))).collect();
         let old = self.state.apply_snapshot(&snapshot, list, now);
-        let turned = self.judge_boxes(None, now);
+        let judged = self.judge_boxes(None, now);
         self.send_modes(now);
         let revision = StreamRevision { stream: head.stream.clone(), epoch: head.at.epoch, seq: head.at.seq };
         let applied = AppliedSnapshot { id: head.id.clone(), owns };
         let event = Event::ChangesApplied { revision: revision.clone(), snapshot: Some(applied) };
         self.record_with(event, std::mem::take(&mut snapshot.evidence), Flush::Now, now);
-        self.record_boxes(&turned, now);
-        for (uid, holder) in &revoked {
-            let event = Event::Revoked { uid: *uid, holder: holder.clone(), revision: revision.clone() };
-            self.record(event, Flush::Now, now);
-        }
+        self.record_revoked(revoked.iter().cloned(), &revision, received_at, &judged, now);
+        self.record_boxes(&judged.notes, now);
         self.report_collisions(&self.collisions_since(&old), now);
         self.snapshots.retired.push(Retired::List(Box::new(old)));
         self.snapshots.retire(snapshot);
@@ -238,7 +235,7 @@ impl Engine {
         self.news_of(&head.stream, now);
         let ack = self.ack(&head.stream, Some(head.at), Outcome::Applied, Vec::new(), received_at);
         let revoked = revoked.into_iter().map(|(uid, _)| uid).collect();
-        let cut = turned.into_iter().filter_map(cut_of).collect();
+        let cut = judged.notes.into_iter().filter_map(cut_of).collect();
         let ack = Box::new(Ack { snapshot: Some(head.id), revoked, cut, ..ack });
         self.out.push(Effect::Acknowledge { after: self.last_flushed_now, ack, receipt });
         self.out.push(Effect::StateChanged);

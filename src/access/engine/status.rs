@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::super::id::{Now, PortalId, StreamName};
+use super::super::id::{CardUid, Now, PortalId, StreamName, Timestamp};
 use super::super::portal::{Portal, Posture};
 use super::Engine;
 
@@ -38,6 +38,17 @@ pub struct MeterStatus {
     pub energy_kwh: Option<f64>,
 }
 
+/// A power box that has not confirmed that it is off since a card was revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnconfirmedStatus {
+    /// The portal.
+    pub portal: PortalId,
+    /// The card that was revoked, the first of several.
+    pub uid: CardUid,
+    /// Since when the revocation is in force.
+    pub since: Timestamp,
+}
+
 /// The engine, for those who watch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
@@ -53,6 +64,8 @@ pub struct Status {
     pub modes: Vec<(PortalId, Posture)>,
     /// What portals sent lately that could not be read, by portal.
     pub malformed: Vec<(PortalId, String)>,
+    /// The boxes that have not confirmed a revocation, at most [`UNCONFIRMED_LISTED_MAX`](super::UNCONFIRMED_LISTED_MAX).
+    pub unconfirmed: Vec<UnconfirmedStatus>,
     /// Last audit event.
     pub audit_last: u64,
     /// The meters with fresh readings, by portal.
@@ -99,6 +112,7 @@ impl Engine {
                 .collect(),
             modes: self.portals.iter().map(mode).filter(|(_, posture)| *posture != Posture::Secure).collect(),
             malformed: self.malformed_status(now),
+            unconfirmed: self.unconfirmed(),
             audit_last: self.state.last_n,
             meters: self.meters.iter().map(meter).collect(),
         }

@@ -323,6 +323,7 @@ fn store_options(config: &Site) -> Options {
         flush_ms: u64::from(config.audit.flush_ms),
         retain_events: config.audit.retain_events.get(),
         retain_days: config.audit.retain_days,
+        limit_bytes: u64::from(config.audit.limit_mib) * 1024 * 1024,
         ..Options::default()
     }
 }

@@ -183,6 +183,11 @@ impl<W: Wiring> Output<W> {
     /// Switches off, and drops what waits for that.
     fn cut(&mut self) {
         self.wait_for_off(None);
+        // That it is off is news again, and what was read before does not confirm it.
+        self.state = None;
+        if self.cut.is_none() {
+            self.confirmed_at = Some(Instant::now());
+        }
         self.off();
     }
 

@@ -4,6 +4,7 @@ mod damage;
 mod disk;
 mod full;
 mod life;
+mod limit;
 mod simulation;
 
 use std::collections::BTreeMap;
@@ -61,7 +62,8 @@ fn change(n: u64) -> Record {
 }
 
 fn gap(n: u64, (from, to): (u64, u64)) -> Record {
-    let event = AuditEvent { body: Event::LogGap { from, to, cause: GapCause::Damaged }, ..event(n) };
+    let event =
+        AuditEvent { body: Event::LogGap { from, to, cause: GapCause::Damaged, ranges: Vec::new() }, ..event(n) };
     Record { event, evidence: Vec::new(), flush: Flush::Now }
 }
 

@@ -74,6 +74,7 @@ impl Life {
                 | StoreEvent::Stalled { .. }
                 | StoreEvent::GenerationWritten { .. }
                 | StoreEvent::GenerationFailed { .. }
+                | StoreEvent::Removing { .. }
                 | StoreEvent::Retained { .. } => {}
             }
         }

@@ -49,6 +49,8 @@ struct State {
     released_until: Option<Instant>,
     /// The grant that keeps a power box on.
     energised: Option<Grant>,
+    /// A power box was ordered off, and its controller has not read that since.
+    off_unread: bool,
     requests: u64,
     /// Requests without a decision yet, each with the sender that wakes its task.
     waiting: HashMap<String, (CardQuestion, oneshot::Sender<()>)>,
@@ -89,6 +91,7 @@ impl PortalSession {
             PortalOrder::Cut { reason, .. } => {
                 tracing::info!(bus = SERVER_BUS, unit = self.unit, portal = %self.id, reason, "switched off");
                 state.energised = None;
+                state.off_unread = self.kind == PortalKind::PowerBox;
                 state.released_until = None;
                 // What was granted before the cut is judged again after it.
                 state.answered = None;
@@ -134,11 +137,12 @@ impl PortalSession {
         self.seen();
         match request {
             Request::Read { space: Space::Input, address, count } => {
-                self.answer().read_input(*address, *count).map(Reply::Words)
+                let answer = self.answer();
+                let words = answer.read_input(*address, *count)?;
+                self.answer_read(&answer, *address, *count);
+                Ok(Reply::Words(words))
             }
-            Request::Read { space: Space::Holding, address, count } => {
-                self.answer().read_holding(*address, *count).map(Reply::Words)
-            }
+            Request::Read { space: Space::Holding, address, count } => self.read_mirror(*address, *count),
             Request::WriteRegister { address, value } => {
                 self.write(*address, &[*value]).await?;
                 Ok(Reply::Written)
@@ -151,11 +155,32 @@ impl PortalSession {
                 // A read outside the map is rejected before anything is written.
                 self.answer().read_holding(*read, *count)?;
                 self.write(*write, values).await?;
-                self.answer().read_holding(*read, *count).map(Reply::Words)
+                self.read_mirror(*read, *count)
             }
             Request::Read { space: Space::Coil | Space::Discrete, .. }
             | Request::WriteCoil { .. }
             | Request::WriteCoils { .. } => Err(Exception::ILLEGAL_FUNCTION),
+        }
+    }
+
+    fn read_mirror(&self, start: u16, count: u16) -> Result<Reply, Exception> {
+        let answer = self.answer();
+        let words = answer.read_holding(start, count)?;
+        self.answer_read(&answer, start.saturating_sub(registers::MIRROR_START), count);
+        Ok(Reply::Words(words))
+    }
+
+    /// The controller reads these registers of its answer. One that was ordered off knows it when it has read its output: it carries
+    /// that out by itself, and reports no relay.
+    fn answer_read(&self, answer: &Answer, start: u16, count: u16) {
+        let reads_off =
+            answer.output == 0 && (start..start.saturating_add(count)).contains(&registers::OUTPUT_REGISTER);
+        let confirms = {
+            let mut state = self.lock();
+            reads_off && state.energised.is_none() && std::mem::take(&mut state.off_unread)
+        };
+        if confirms && !self.offer(PortalReport { relay: Some(false), ..PortalReport::default() }) {
+            self.lock().off_unread = true;
         }
     }
 

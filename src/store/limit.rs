@@ -1,0 +1,106 @@
+//! The hard limit of the journal: what goes when it has grown beyond it and the center has not acknowledged the events yet. What
+//! matters least goes first, oldest first: revocations, changes, alarms and reads of dead cards are kept until nothing else is left.
+//!
+//! A `log_gap` that names the events is durable before they are removed, so that a chain that misses them is explained. A segment
+//! is written again beside the old one and takes its name: a crash leaves the old one or the new one.
+
+use std::io;
+
+use super::medium::{JOURNAL, Medium, replace};
+use super::replay::Segment;
+use super::segment::{self, Found, HEADER_BYTES, Header, Walk};
+use crate::access::decision::Reason;
+use crate::access::event::{Event, Outcome};
+use crate::wire::audit;
+
+/// Whether an event stays while others can be removed instead: revocations, changes, alarms, dead cards, and what explains gaps.
+fn stays(event: &Event) -> bool {
+    let is_dead = |reason| matches!(reason, Reason::Replaced | Reason::Cancelled | Reason::Lost);
+    match event {
+        Event::Revoked { .. }
+        | Event::RevocationDurable { .. }
+        | Event::RevocationConfirmed { .. }
+        | Event::ChangesApplied { .. }
+        | Event::RejectedMessage { used_up: Some(_), .. }
+        | Event::Alarm { .. }
+        | Event::LogGap { .. } => true,
+        Event::Decision { outcome, also, .. } => {
+            matches!(outcome, Outcome::Deny(reason) if is_dead(*reason)) || also.iter().any(is_dead)
+        }
+        Event::Taken { .. }
+        | Event::NotTaken { .. }
+        | Event::PowerOn { .. }
+        | Event::PowerOrdered { .. }
+        | Event::PowerOff { .. }
+        | Event::RejectedMessage { used_up: None, .. }
+        | Event::Command { .. }
+        | Event::Posture { .. }
+        | Event::PortalOnline { .. }
+        | Event::PortalOffline { .. }
+        | Event::Boot { .. }
+        | Event::ClockStep { .. }
+        | Event::Config { .. } => false,
+    }
+}
+
+/// What is to be removed from one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Removal {
+    pub first_n: u64,
+    /// The numbers, inclusive; with those that the segment never had between them.
+    pub ranges: Vec<(u64, u64)>,
+    /// The whole segment goes.
+    pub whole: bool,
+}
+
+/// Whether a frame stays. One that cannot be read stays for a person to look at.
+fn frame_stays(json: &[u8]) -> bool {
+    audit::decode(json).map_or(true, |decoded| stays(&decoded.event.body))
+}
+
+/// What can be removed from `segment`, whose successor begins with event `next_n`; `None`: nothing of it, or it is damaged.
+pub(super) fn removal(medium: &dyn Medium, segment: Segment, next_n: u64) -> io::Result<Option<Removal>> {
+    let bytes = medium.read(&Segment::path(segment.first_n), 0, segment.length)?;
+    if Header::decode(&bytes).is_none() {
+        return Ok(None);
+    }
+    let (mut ranges, mut from, mut removes) = (Vec::new(), segment.first_n, false);
+    let mut has_kept = false;
+    for step in Walk::new(&bytes, HEADER_BYTES) {
+        let Found::Frame(frame) = step.found else { return Ok(None) };
+        if frame_stays(frame.json) {
+            if removes {
+                ranges.push((from, frame.n - 1));
+            }
+            (from, removes, has_kept) = (frame.n + 1, false, true);
+        } else {
+            removes = true;
+        }
+    }
+    if removes {
+        ranges.push((from, next_n.saturating_sub(1)));
+    }
+    Ok((!ranges.is_empty()).then_some(Removal { first_n: segment.first_n, ranges, whole: !has_kept }))
+}
+
+/// Writes the segment without the events of `removal` in its place; gives its new length.
+pub(super) fn rewrite(medium: &dyn Medium, segment: Segment, removal: &Removal) -> io::Result<u64> {
+    let bytes = medium.read(&Segment::path(segment.first_n), 0, segment.length)?;
+    let mut kept = bytes.get(..HEADER_BYTES).unwrap_or_default().to_vec();
+    // The ranges and the frames are in order.
+    let mut ranges = removal.ranges.iter().peekable();
+    for step in Walk::new(&bytes, HEADER_BYTES) {
+        let removed = match step.found {
+            Found::Frame(frame) => {
+                while ranges.next_if(|(_, to)| *to < frame.n).is_some() {}
+                ranges.peek().is_some_and(|(from, _)| *from <= frame.n)
+            }
+            Found::Bad => false,
+        };
+        if !removed {
+            kept.extend_from_slice(bytes.get(step.from..step.to).unwrap_or_default());
+        }
+    }
+    replace(medium, JOURNAL, &segment::file_name(segment.first_n), &kept)?;
+    Ok(kept.len() as u64)
+}

@@ -1,0 +1,384 @@
+//! The proof of a revocation: received, in force, durable, and confirmed by the device of each box that it cut.
+
+use dormgate::access::change::{Changes, Op, RegisterKind};
+use dormgate::access::effect::{PortalProof, RevocationProof};
+use dormgate::access::engine::{Engine, OFF_AGAIN_MS_MIN, Setup, StreamRole};
+use dormgate::access::event::{AlarmKind, EventKind};
+use dormgate::access::id::{ClockTrust, Mono, Now, Timestamp};
+use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Receipt, ReceivedChanges, Request};
+use dormgate::access::policy::{Policy, RevokePower};
+use dormgate::access::portal::Assurance;
+use dormgate::access::power_box::RELAY_SETTLE_MS;
+use dormgate::access::revocation::Confirmation;
+use dormgate::access::state::State;
+use dormgate::gateway::metrics::Metrics;
+use dormgate::gateway::owner::{GatewayCore, Identity};
+use dormgate::gateway::ports::PortalOutlets;
+use dormgate::store::{MemoryDisk, Options, Stepped, Stepper, Store, StoreEvents};
+use dormgate::wire::down::write_changes;
+
+use crate::world::{BEGIN_MS, OFFICE, Seen, World, at, name, op, uid};
+
+/// A building whose boxes of 412 and 413 are on by card A, their relays reported on.
+fn occupied_with(policy: Policy) -> World {
+    let mut w = World::with(policy);
+    w.issue("A", "p1").enrol("A", "p1", "gate:* power_box:*").resident("R", "p2");
+    for portal in ["power-412", "power-413"] {
+        assert_eq!(w.present(portal, "A"), "granted");
+        w.relay(portal, true);
+    }
+    w.pass_s(10);
+    w
+}
+
+fn occupied() -> World {
+    occupied_with(Policy::default())
+}
+
+/// Milliseconds since the tests began.
+fn ms(at: Timestamp) -> i64 {
+    at.0 - BEGIN_MS
+}
+
+/// A revocation as a query shows it: in force, durable, and each portal with when and how it confirmed; `None`: not yet.
+type Shown = (i64, Option<i64>, Vec<(String, Option<(i64, Confirmation)>)>);
+
+fn shown(w: &World, card: &str) -> Vec<Shown> {
+    let all = w.engine.revocations_of(uid(card)).into_iter().map(|proof| {
+        assert_eq!(proof.received_at, proof.in_force_at, "the tests hand a message over when it is received");
+        let portal = |p: PortalProof| (p.portal.to_string(), p.confirmed_at.map(|at| (ms(at), p.how.unwrap())));
+        let portals = proof.portals.into_iter().map(portal).collect();
+        (ms(proof.in_force_at), proof.durable_at.map(ms), portals)
+    });
+    all.collect()
+}
+
+fn unconfirmed(w: &World) -> Vec<String> {
+    w.engine.status(w.now()).unconfirmed.into_iter().map(|u| format!("{} {}", u.portal, u.uid)).collect()
+}
+
+/// Everything so far is on disk.
+fn flush(w: &mut World) -> Seen {
+    let through = w.engine.state().last_n;
+    w.input(Input::Durable { through })
+}
+
+fn lose(w: &mut World) -> Seen {
+    w.publish(vec![op::report_lost("uid:A")])
+}
+
+fn portals(
+    first: Option<(i64, Confirmation)>,
+    second: Option<(i64, Confirmation)>,
+) -> Vec<(String, Option<(i64, Confirmation)>)> {
+    vec![("power-412".to_owned(), first), ("power-413".to_owned(), second)]
+}
+
+#[test]
+fn each_step_of_a_revocation_is_in_the_audit_and_in_the_answer_to_a_query() {
+    use Confirmation::Off;
+    let mut w = occupied();
+    let at = i64::try_from(w.elapsed_ms).unwrap();
+    let seen = lose(&mut w);
+    assert_eq!(seen.recorded()[..2], [EventKind::ChangesApplied, EventKind::Revoked]);
+    assert_eq!(shown(&w, "A"), [(at, None, portals(None, None))]);
+    assert_eq!(unconfirmed(&w), ["power-412 1EA68671", "power-413 1EA68671"]);
+    w.pass_ms(40);
+    assert_eq!(flush(&mut w).recorded(), [EventKind::RevocationDurable]);
+    assert_eq!(flush(&mut w).recorded(), [], "once");
+    assert_eq!(shown(&w, "A"), [(at, Some(at + 40), portals(None, None))]);
+    w.pass_ms(60);
+    assert_eq!(w.relay("power-413", false).recorded(), [EventKind::RevocationConfirmed]);
+    assert_eq!(shown(&w, "A"), [(at, Some(at + 40), portals(None, Some((at + 100, Off))))]);
+    assert_eq!(unconfirmed(&w), ["power-412 1EA68671"]);
+    w.pass_ms(100);
+    assert_eq!(w.relay("power-412", false).recorded(), [EventKind::RevocationConfirmed]);
+    let whole = (at, Some(at + 40), portals(Some((at + 200, Off)), Some((at + 100, Off))));
+    assert_eq!(shown(&w, "A"), std::slice::from_ref(&whole));
+    assert_eq!((unconfirmed(&w).len(), w.pass_s(600).alarms()), (0, vec![]));
+    // By command, after a restart, and for each revocation of the card.
+    w.restart();
+    w.publish(vec![op::found("uid:A")]);
+    assert_eq!(shown(&w, "A"), std::slice::from_ref(&whole));
+    lose(&mut w);
+    let again = (i64::try_from(w.elapsed_ms).unwrap(), None, vec![]);
+    assert_eq!(shown(&w, "A"), [again, whole]);
+    let asked = w.command("q", CommandKind::Query { uid: uid("A"), portal: Some(name("gate-in")) });
+    let result = asked.reply().result.clone().unwrap();
+    assert_eq!((result.verdicts.len(), result.revocations.len()), (1, 2));
+    assert_eq!((result.revocations[0].revision.stream.as_str(), result.revocations[0].revision.seq), (OFFICE, 5));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_box_that_does_not_confirm_is_ordered_off_again_raised_once_and_done_when_it_does() {
+    let mut w = occupied();
+    assert_eq!(lose(&mut w).cuts(), [("power-412", "lost"), ("power-413", "lost")]);
+    w.relay("power-413", false);
+    let seen = w.pass_ms(OFF_AGAIN_MS_MIN - 1);
+    assert_eq!((seen.cuts(), seen.alarms()), (vec![], vec![]));
+    let seen = w.pass_ms(1);
+    assert_eq!((seen.cuts(), seen.alarms()), (vec![("power-412", "lost")], vec![AlarmKind::UnconfirmedRevocation]));
+    // After 4, 8, 16, 32 s, then each minute.
+    let seen = w.pass_s(60);
+    assert_eq!((seen.cuts().len(), seen.alarms()), (4, vec![]));
+    assert_eq!(w.pass_s(600).cuts().len(), 10);
+    assert_eq!(unconfirmed(&w), ["power-412 1EA68671"]);
+    let seen = w.relay("power-412", false);
+    assert_eq!(
+        (seen.recorded(), seen.ended()),
+        (vec![EventKind::RevocationConfirmed, EventKind::Alarm], vec![AlarmKind::UnconfirmedRevocation])
+    );
+    assert_eq!((unconfirmed(&w).len(), w.pass_s(600).cuts()), (0, vec![]));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn what_was_not_confirmed_before_a_restart_is_ordered_raised_and_confirmed_after_it() {
+    for stop_after in 0..3 {
+        let mut w = occupied();
+        lose(&mut w);
+        if stop_after > 0 {
+            flush(&mut w);
+        }
+        if stop_after > 1 {
+            w.relay("power-413", false);
+        }
+        let durable = shown(&w, "A")[0].1;
+        w.pass_s(1);
+        w.restart();
+        let found = i64::try_from(w.elapsed_ms).unwrap();
+        assert_eq!(shown(&w, "A")[0].1, durable.or(Some(found)), "what was read from disk is durable");
+        let seen = w.pass_ms(OFF_AGAIN_MS_MIN);
+        let open = if stop_after > 1 { 1 } else { 2 };
+        assert_eq!((seen.cuts().len(), seen.alarms().len(), unconfirmed(&w).len()), (open, open, open), "{stop_after}");
+        w.relay("power-412", false);
+        w.relay("power-413", false);
+        let confirmed = |p: &(String, Option<(i64, Confirmation)>)| p.1.is_some();
+        assert!(unconfirmed(&w).is_empty() && shown(&w, "A")[0].2.iter().all(confirmed));
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
+fn a_report_that_may_be_older_than_the_grant_proves_nothing_until_it_has_stood_for_a_while() {
+    for comes_on in [false, true] {
+        let mut w = World::new();
+        w.resident("A", "p1");
+        assert_eq!(w.present("power-412", "A"), "granted");
+        lose(&mut w);
+        assert_eq!(w.relay("power-412", false).recorded(), [], "perhaps of before the grant");
+        w.pass_ms(100);
+        if comes_on {
+            w.relay("power-412", true);
+        }
+        let seen = w.pass_ms(RELAY_SETTLE_MS - 100);
+        assert_eq!(unconfirmed(&w).is_empty(), !comes_on);
+        assert_eq!(seen.alarms().contains(&AlarmKind::UnconfirmedRevocation), comes_on);
+    }
+}
+
+#[test]
+fn a_box_that_another_right_keeps_on_is_done_with_the_revocation() {
+    // The roommate's card is put in before the device has confirmed.
+    let mut w = occupied();
+    lose(&mut w);
+    assert_eq!(w.present("power-412", "R"), "granted");
+    let confirmed = |w: &World| shown(w, "A")[0].2[0].1.map(|(_, how)| how);
+    assert_eq!(confirmed(&w), Some(Confirmation::OnByRight));
+    // A box that goes on without a gap by another card in it is not cut at all.
+    let mut w = occupied();
+    w.see("power-412", "R");
+    lose(&mut w);
+    assert_eq!(shown(&w, "A")[0].2.len(), 1);
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn where_power_goes_after_a_delay_the_device_has_to_confirm_from_its_end_on() {
+    let mut w = occupied_with(Policy { revoke_power: RevokePower::AfterDelay, ..Policy::default() });
+    assert_eq!(lose(&mut w).cuts(), []);
+    assert_eq!(shown(&w, "A")[0].2.len(), 2);
+    assert_eq!(w.pass_ms(14_999).alarms(), []);
+    assert_eq!(w.pass_ms(1).cuts().len(), 2);
+    w.relay("power-412", false);
+    assert_eq!(unconfirmed(&w), ["power-413 1EA68671"]);
+    assert!(w.pass_s(6).alarms().contains(&AlarmKind::UnconfirmedRevocation));
+    // A card that gets its right back within the delay keeps the box on.
+    let mut w = occupied_with(Policy { revoke_power: RevokePower::AfterDelay, ..Policy::default() });
+    lose(&mut w);
+    w.publish(vec![op::found("uid:A")]);
+    assert_eq!((w.pass_s(60).alarms(), unconfirmed(&w).len()), (vec![], 0));
+    assert!(w.is_on("power-412"));
+}
+
+#[test]
+fn a_box_that_waits_to_be_switched_on_has_to_confirm_and_one_that_is_gone_has_not() {
+    let mut portals = crate::world::portals();
+    portals.iter_mut().for_each(|p| p.rest_ms = 60_000);
+    let mut w = World::of(Policy::default(), portals, Vec::new());
+    w.resident("A", "p1");
+    w.present("power-412", "A");
+    w.command("c", CommandKind::Power { portal: name("power-412"), on: false });
+    w.present("power-412", "A");
+    assert_eq!(lose(&mut w).cuts(), [("power-412", "lost")], "a device that waits by itself is ordered off");
+    assert_eq!(unconfirmed(&w), ["power-412 1EA68671"]);
+    w.setup.portals.retain(|p| p.id.as_str() != "power-412");
+    assert!(w.restart().recorded().contains(&EventKind::RevocationConfirmed));
+    assert_eq!(shown(&w, "A")[0].2[0].1.map(|(_, how)| how), Some(Confirmation::Removed));
+    assert!(unconfirmed(&w).is_empty());
+}
+
+#[test]
+fn a_device_that_was_away_confirms_when_it_is_back() {
+    let mut w = occupied();
+    let online = |online| PortalReport { online: Some(online), ..PortalReport::default() };
+    w.report("power-412", online(false));
+    lose(&mut w);
+    assert!(w.pass_s(2).alarms().contains(&AlarmKind::UnconfirmedRevocation));
+    let back = w.report("power-412", PortalReport { relay: Some(true), ..online(true) });
+    assert_eq!(back.cuts().first(), Some(&("power-412", "lost")));
+    assert!(w.relay("power-412", false).recorded().contains(&EventKind::RevocationConfirmed));
+}
+
+/// A gateway over a simulated disk. A restart is another one of these over the same disk.
+struct Running {
+    core: GatewayCore<Store>,
+    events: StoreEvents,
+    disk: Stepper<State>,
+}
+
+/// Milliseconds since the tests began, on both clocks.
+fn at_ms(ms: u64) -> Now {
+    Now { wall: Timestamp(BEGIN_MS + i64::try_from(ms).unwrap()), mono: Mono(ms), clock: ClockTrust::Trusted }
+}
+
+impl Running {
+    fn start(disk: &MemoryDisk, ms: u64) -> Self {
+        let options = Options { reserve_bytes: 4096, ..Options::default() };
+        let (store, events, recovered, disk) = Store::open_in_memory::<State>(disk, options).unwrap();
+        let role = StreamRole { name: name(OFFICE), owns: RegisterKind::ALL.iter().copied().collect() };
+        let setup = Setup {
+            portals: crate::world::portals(),
+            lossy: Vec::new(),
+            policy: Policy::default(),
+            streams: vec![role],
+            boot: format!("b{ms}"),
+        };
+        let durable = store.last_durable();
+        let engine = Engine::new(setup, recovered.state);
+        let (outlets, metrics) = (PortalOutlets::default(), Metrics::default());
+        let mut core = GatewayCore::new(engine, store, outlets, None, Identity::default(), metrics);
+        core.durable(durable, at_ms(ms));
+        core.input(Input::Boot { found: String::new(), version: String::new() }, at_ms(ms));
+        let mut running = Self { core, events, disk };
+        running.write(ms);
+        running
+    }
+
+    fn input(&mut self, ms: u64, input: Input) {
+        self.core.input(input, at_ms(ms));
+        self.core.flush(at_ms(ms));
+    }
+
+    /// What was handed over is on disk, and the gateway knows it.
+    fn write(&mut self, ms: u64) {
+        self.core.flush(at_ms(ms));
+        assert_eq!(self.disk.flush(), Stepped::Idle);
+        self.know(ms);
+    }
+
+    fn know(&mut self, ms: u64) {
+        while let Some(event) = self.events.try_recv() {
+            self.core.store_event(event, at_ms(ms));
+        }
+        self.core.flush(at_ms(ms));
+    }
+
+    fn message(&mut self, ms: u64, seq: u64, ops: Vec<Op>) {
+        let (stream, at, now) = (name(OFFICE), at(1, seq), at_ms(ms));
+        let evidence = write_changes(&stream, "g", now.wall, at, &ops).unwrap().into_bytes();
+        let changes = Changes { stream, at, iat: Some(now.wall), content: Ok(ops) };
+        let received = ReceivedChanges { changes, evidence, receipt: Receipt(seq), received_at: at_ms(ms - 1).wall };
+        self.input(ms, Input::Changes(received));
+    }
+
+    fn report(&mut self, ms: u64, relay: bool) {
+        let report = PortalReport { relay: Some(relay), ..PortalReport::default() };
+        self.input(ms, Input::Report { portal: "power-412".to_owned(), report });
+    }
+
+    fn may_enter(&self, ms: u64) -> &'static str {
+        self.core.engine().query(uid("A"), Some(&name("gate-in")), at_ms(ms)).unwrap()[0].outcome.reason()
+    }
+
+    /// Received, in force, durable, confirmed: as milliseconds.
+    fn proofs(&self) -> Vec<[Option<i64>; 4]> {
+        let proof = |p: RevocationProof| {
+            let confirmed = p.portals.iter().map(|portal| portal.confirmed_at).next().flatten();
+            [Some(p.received_at), Some(p.in_force_at), p.durable_at, confirmed].map(|at| at.map(ms))
+        };
+        self.core.engine().revocations_of(uid("A")).into_iter().map(proof).collect()
+    }
+}
+
+#[test]
+fn a_cut_of_the_power_between_any_two_steps_keeps_those_that_are_on_disk_and_finds_the_others_again() {
+    let steps = ["in force", "on disk", "known durable", "durable recorded", "confirmed", "confirmed recorded"];
+    for (last, step) in steps.iter().enumerate() {
+        let disk = MemoryDisk::new();
+        let mut w = Running::start(&disk, 1);
+        let all = vec![op::issue("A", "p1"), op::enrol("A", "p1", "gate:* power_box:412")];
+        w.message(1_000, 1, all);
+        let request = Request {
+            portal: "power-412".to_owned(),
+            id: None,
+            presented: Presented::Card(uid("A")),
+            direction: None,
+            assurance: Assurance::Uid,
+            stale: false,
+            slot: 0,
+        };
+        w.input(2_000, Input::Request(request));
+        w.report(3_000, true);
+        w.write(3_000);
+        let lost = || vec![op::report_lost("uid:A")];
+        w.message(10_000, 2, lost());
+        if last >= 1 {
+            assert_eq!(w.disk.flush(), Stepped::Idle);
+        }
+        if last >= 2 {
+            w.know(10_020);
+        }
+        if last >= 3 {
+            w.write(10_030);
+        }
+        if last >= 4 {
+            w.report(10_100, false);
+        }
+        if last >= 5 {
+            w.write(10_150);
+        }
+        disk.crash(0);
+        let mut w = Running::start(&disk, 20_000);
+        let durable = if last >= 3 { 10_020 } else { 20_000 };
+        let confirmed = (last >= 5).then_some(10_100);
+        if last == 0 {
+            // Nothing of it was acknowledged: the center sends it again.
+            assert_eq!((w.may_enter(20_000), w.proofs()), ("granted", vec![]), "{step}");
+            w.message(21_000, 2, lost());
+            w.write(21_010);
+            assert_eq!(w.proofs(), [[Some(20_999), Some(21_000), Some(21_010), None]]);
+        } else {
+            assert_eq!(w.proofs(), [[Some(9_999), Some(10_000), Some(durable), confirmed]], "{step}");
+        }
+        assert_eq!(w.may_enter(22_000), "lost", "{step}");
+        // The device reports after the restart; then another restart has all of it.
+        w.report(30_000, false);
+        w.write(30_010);
+        let proofs = w.proofs();
+        assert_eq!(proofs[0][3], Some(confirmed.unwrap_or(30_000)), "{step}");
+        disk.crash(0);
+        assert_eq!(Running::start(&disk, 40_000).proofs(), proofs, "{step}");
+    }
+}

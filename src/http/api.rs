@@ -18,6 +18,7 @@ use crate::access::input::Operator;
 use crate::access::portal::Posture;
 use crate::gateway::ports::{Ask, Inbox, OperatorRefusal, Readiness, StateReport};
 use crate::mqtt::BrokerFault;
+use crate::store::Store;
 use crate::wire::state;
 
 /// What the pages need.
@@ -31,6 +32,8 @@ pub struct Pages {
     pub inbox: Inbox,
     /// The MQTT links, for the faults of their brokers.
     pub links: Links,
+    /// The audit on disk.
+    pub audit: Store,
 }
 
 pub(super) fn routes(pages: Pages) -> Router {
@@ -107,7 +110,15 @@ async fn query(State(pages): State<Pages>, Query(asked): Query<QueryFor>) -> Res
         Err(error) => return refuse(StatusCode::BAD_REQUEST, error.to_string()),
     };
     match ask(&pages, |answer| Ask::Query { uid, portal, answer }).await {
-        Ok(Ok(verdicts)) => body(&json!({ "uid": uid, "verdicts": verdicts })),
+        Ok(Ok(result)) => {
+            let mut answer = json!({ "uid": uid });
+            if let (Some(answer), Ok(serde_json::Value::Object(result))) =
+                (answer.as_object_mut(), serde_json::to_value(result))
+            {
+                answer.extend(result);
+            }
+            body(&answer)
+        }
         Ok(Err(message)) => refuse(StatusCode::NOT_FOUND, message),
         Err(refused) => refused,
     }
@@ -170,7 +181,7 @@ fn body(value: &serde_json::Value) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], format!("{value}\n")).into_response()
 }
 
-fn refuse(status: StatusCode, message: impl std::fmt::Display) -> Response {
+pub(super) fn refuse(status: StatusCode, message: impl std::fmt::Display) -> Response {
     let mut response = body(&json!({ "error": message.to_string() }));
     *response.status_mut() = status;
     response

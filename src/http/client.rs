@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::access::effect::Verdict;
 
@@ -50,6 +51,40 @@ pub fn json(answer: &Answer) -> String {
 /// # Errors
 /// [`AskError`].
 pub fn ask(socket: &Path, method: &str, target: &str) -> Result<Answer, AskError> {
+    let body = ask_text(socket, method, target)?;
+    serde_json::from_str(&body).map_err(|error| AskError::Broken(error.to_string()))
+}
+
+/// A page of the audit.
+#[derive(Debug)]
+pub struct AuditPage {
+    /// The last event there is.
+    pub last: u64,
+    /// The next page begins with this event; behind `last`: there is none yet.
+    pub next: u64,
+    /// The events, byte for byte.
+    pub events: Vec<String>,
+}
+
+/// Asks for a page of the audit; `query` as in `from=1&uid=1EA68671`.
+///
+/// # Errors
+/// [`AskError`].
+pub fn audit_page(socket: &Path, query: &str) -> Result<AuditPage, AskError> {
+    #[derive(Deserialize)]
+    struct Page<'b> {
+        last: u64,
+        next: u64,
+        #[serde(borrow)]
+        events: Vec<&'b RawValue>,
+    }
+    let body = ask_text(socket, "GET", &format!("/api/v1/audit?{query}"))?;
+    let Page { last, next, events } =
+        serde_json::from_str(&body).map_err(|error| AskError::Broken(error.to_string()))?;
+    Ok(AuditPage { last, next, events: events.into_iter().map(|event| event.get().to_owned()).collect() })
+}
+
+fn ask_text(socket: &Path, method: &str, target: &str) -> Result<String, AskError> {
     let broken = |error: io::Error| AskError::Broken(error.to_string());
     let not_there = |source| AskError::NotThere { socket: socket.display().to_string(), source };
     let mut stream = UnixStream::connect(socket).map_err(not_there)?;
@@ -61,9 +96,12 @@ pub fn ask(socket: &Path, method: &str, target: &str) -> Result<Answer, AskError
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(broken)?;
     let text = String::from_utf8(answer).map_err(|_| AskError::Broken("it is not text".to_owned()))?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| AskError::Broken("it has no body".to_owned()))?;
-    let body: Value = serde_json::from_str(body).map_err(|error| AskError::Broken(error.to_string()))?;
-    let status = head.split_whitespace().nth(1).unwrap_or_default();
-    if status == "200" { Ok(body) } else { Err(AskError::Refused(string(&body, "error").to_owned())) }
+    if head.split_whitespace().nth(1) == Some("200") {
+        return Ok(body.to_owned());
+    }
+    // What the router itself refuses is no JSON.
+    let refused = serde_json::from_str::<Value>(body);
+    Err(AskError::Refused(refused.map_or_else(|_| body.to_owned(), |refused| string(&refused, "error").to_owned())))
 }
 
 /// The target of a query what would be decided for a card, at one portal or at all.
@@ -122,6 +160,10 @@ pub fn status_text(status: &Value) -> String {
     for mode in list(status, "modes") {
         lines.push(format!("mode     {}: {}", string(mode, "portal"), string(mode, "posture")));
     }
+    for open in list(status, "unconfirmed") {
+        let (portal, uid, since) = (string(open, "portal"), string(open, "uid"), string(open, "since"));
+        lines.push(format!("revoked  {portal}: not confirmed off since {uid} was revoked at {since}"));
+    }
     for portal in list(status, "malformed") {
         lines.push(format!("wrong    {}: {}", string(portal, "portal"), string(portal, "wrong")));
     }
@@ -149,6 +191,25 @@ pub fn status_text(status: &Value) -> String {
     lines.join("\n")
 }
 
+/// A revocation for a person: a line, and one for each power box that it cut.
+fn revocation_lines(proof: &Value) -> Vec<String> {
+    let (stream, epoch, seq) = (string(proof, "stream"), number(proof, "epoch"), number(proof, "seq"));
+    let at = |key| proof.get(key).and_then(Value::as_str).unwrap_or("not yet");
+    let (received, in_force, durable) = (at("received_at"), at("in_force_at"), at("durable_at"));
+    let first =
+        format!("revoked by {stream} {epoch}.{seq}: received {received}, in force {in_force}, on disk {durable}");
+    let portal = |place: &Value| {
+        let portal = string(place, "portal");
+        match (place.get("confirmed_at").and_then(Value::as_str), place.get("how").and_then(Value::as_str)) {
+            (Some(at), Some("off")) => format!("  {portal}: confirmed off {at}"),
+            (Some(at), Some("on_by_right")) => format!("  {portal}: on by another right since {at}"),
+            (Some(at), _) => format!("  {portal}: not configured any more since {at}"),
+            (None, _) => format!("  {portal}: NOT CONFIRMED off yet"),
+        }
+    };
+    std::iter::once(first).chain(list(proof, "portals").iter().map(portal)).collect()
+}
+
 /// The answer of `query` as text.
 #[must_use]
 pub fn query_text(answer: &Value) -> String {
@@ -157,7 +218,8 @@ pub fn query_text(answer: &Value) -> String {
         let also = if also.is_empty() { String::new() } else { format!(" (also {})", also.join(", ")) };
         format!("{:<24} {:<5} {}{also}", string(v, "portal"), string(v, "decision"), string(v, "reason"))
     };
-    list(answer, "verdicts").iter().map(verdict).collect::<Vec<_>>().join("\n")
+    let verdicts = list(answer, "verdicts").iter().map(verdict);
+    verdicts.chain(list(answer, "revocations").iter().flat_map(revocation_lines)).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -172,13 +234,39 @@ mod tests {
             "boot": "b1", "version": "0.1.0", "streams": [{ "name": "apartment", "epoch": 3, "seq": 7, "missing": 1, "age_s": 12 }],
             "cards": 2, "portals": { "online": 1, "offline": 1 }, "offline": ["door-412"],
             "modes": [{ "portal": "gate-in", "posture": "lockdown" }], "malformed": [{ "portal": "gate-in", "wrong": "`fire`: true or false is wanted" }],
+            "unconfirmed": [{ "portal": "power-412", "uid": "1EA68671", "since": "2026-09-01T08:00:00.000Z" }],
             "audit": { "last": 9, "acked": 8 }, "clock": "trusted",
             "insecure": [], "meters": [{ "portal": "power-412", "power_w": 41.2 }],
         });
         let expected = "dormgate 0.1.0, run b1\ncards    2\nportals  1 online, 1 offline\naudit    last 9, the center has 8\n\
                     clock    trusted\noffline  door-412\nmode     gate-in: lockdown\n\
+                    revoked  power-412: not confirmed off since 1EA68671 was revoked at 2026-09-01T08:00:00.000Z\n\
                     wrong    gate-in: `fire`: true or false is wanted\n\
                     stream   apartment: 3.7, 1 missing, 12 s old\nmeter    power-412: 41.2 W";
         assert_eq!(status_text(&status), expected);
+    }
+
+    #[test]
+    fn a_query_names_each_step_of_a_revocation_and_what_is_not_confirmed() {
+        let at = |s| format!("2026-09-01T08:00:0{s}.000Z");
+        let portals = json!([
+            { "portal": "power-412", "confirmed_at": at(4), "how": "off" },
+            { "portal": "power-413", "confirmed_at": at(5), "how": "on_by_right" },
+            { "portal": "power-414", "confirmed_at": at(6), "how": "removed" },
+            { "portal": "power-415" },
+        ]);
+        let proof = json!({
+            "n": 7, "stream": "card-office", "epoch": 3, "seq": 1042, "received_at": at(1), "in_force_at": at(2), "portals": portals,
+        });
+        let answer = json!({
+            "verdicts": [{ "portal": "gate-in", "decision": "deny", "reason": "replaced", "also": ["expired"] }], "revocations": [proof],
+        });
+        let expected = "gate-in                  deny  replaced (also expired)\n\
+                    revoked by card-office 3.1042: received 2026-09-01T08:00:01.000Z, in force 2026-09-01T08:00:02.000Z, on disk not yet\n  \
+                    power-412: confirmed off 2026-09-01T08:00:04.000Z\n  \
+                    power-413: on by another right since 2026-09-01T08:00:05.000Z\n  \
+                    power-414: not configured any more since 2026-09-01T08:00:06.000Z\n  \
+                    power-415: NOT CONFIRMED off yet";
+        assert_eq!(query_text(&answer), expected);
     }
 }

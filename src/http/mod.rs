@@ -4,6 +4,7 @@
 //! of an operator go through the socket, whose file mode limits who may use it.
 
 mod api;
+mod audit;
 pub mod client;
 mod collect;
 
@@ -18,6 +19,7 @@ use axum::routing::get;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 pub use api::Pages;
+pub use audit::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 pub use collect::{Links, ModbusCounters};
 
 /// The socket's name in `data_dir`.
@@ -64,7 +66,7 @@ pub async fn serve_socket(
     pages: Pages,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let router = public(pages.clone()).merge(api::routes(pages));
+    let router = public(pages.clone()).merge(audit::routes(pages.audit.clone())).merge(api::routes(pages));
     axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
 

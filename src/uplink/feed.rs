@@ -215,7 +215,7 @@ mod tests {
         assert!(!feed.resend_is_due(now + Duration::from_secs(29)));
         assert!(feed.resend_is_due(now + Duration::from_secs(30)));
         assert_eq!(feed.wants(2000), Some(401));
-        // A confirmation of the first sending comes too late to be told apart: it moves nothing, and nothing is lost.
+        // A confirmation of the first sending comes too late to be distinguished: it moves nothing, and nothing is lost.
         assert_eq!(feed.delivered(MessageId(3), now), None);
         assert_eq!((feed.acked(), feed.wants(2000)), (400, Some(401)));
         feed.sent(600, MessageId(6), now);

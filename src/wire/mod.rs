@@ -7,6 +7,7 @@
 pub mod allowed;
 pub mod audit;
 pub mod claims;
+pub mod csv;
 pub mod digest;
 pub mod down;
 pub mod envelope;

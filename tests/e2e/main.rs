@@ -28,4 +28,5 @@ mod kill;
 mod life;
 mod links;
 mod process;
+mod proof;
 mod tls;

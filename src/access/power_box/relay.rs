@@ -177,6 +177,30 @@ impl PowerBox {
         }
     }
 
+    /// Whether it was ordered on, now or at the end of its rest, and its relay was not reported on since: a report that the relay is
+    /// off may be older than that order.
+    #[must_use]
+    pub fn awaits_on(&self) -> bool {
+        matches!(self.power, Power::On { confirmed: false, .. } | Power::Off { next: Some(_), .. })
+    }
+
+    /// Whether it is on only until its delay ends.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.power, Power::On { off_at: Some(_), .. })
+    }
+
+    /// Nobody confirms that it is off: orders it off again, if it shall be.
+    pub fn order_off_again(&mut self, at: &At<'_>, out: &mut Actions) {
+        match self.power {
+            Power::Off { next: None, .. } | Power::Unknown { by: None } => {
+                out.orders.push(Order::Off(self.cause_to_be_off(at)));
+            }
+            // Whoever waits for the end of the rest gets the power in a moment.
+            Power::Off { next: Some(_), .. } | Power::Unknown { by: Some(_) } | Power::On { .. } => {}
+        }
+    }
+
     /// The relay is on without a right: ordered off each time, recorded and raised the first time.
     pub(super) fn relay_without_right(&mut self, at: &At<'_>, out: &mut Actions) {
         let cause = self.cause_to_be_off(at);

@@ -1,8 +1,8 @@
 //! What a gateway publishes, in one line for a person each.
 
+use super::super::audit::event_line;
 use crate::access::change::OpError;
 use crate::access::effect::{Ack, Reply, Verdict};
-use crate::access::event::{AuditEvent, Event, Mark};
 use crate::access::id::StreamName;
 use crate::center::{Answered, GatewayEvent};
 
@@ -69,44 +69,6 @@ pub(super) fn reply(reply: &Reply) -> String {
     format!("{}{error}{verdicts}", reply.status.as_str())
 }
 
-/// `#88001 2026-09-01T08:00:00.000Z decision gate-in 1EA68671 08193021 deny replaced`
-fn event(event: &AuditEvent) -> String {
-    let body = &event.body;
-    let mut words = vec![format!("#{} {} {}", event.n, event.at, event.kind().as_str())];
-    if let Event::Alarm { kind, .. } = body {
-        words.push(kind.as_str().to_owned());
-    }
-    words.extend(body.portal().map(ToString::to_string));
-    words.extend(body.uid().map(|uid| uid.to_string()));
-    words.extend(body.holder().map(ToString::to_string));
-    match body {
-        Event::Decision { outcome, also, flags, .. } => {
-            words.push(outcome.to_string());
-            words.extend(also.iter().map(|reason| format!("also:{}", reason.as_str())));
-            words.extend(flags.iter().map(|flag| format!("flag:{flag}")));
-        }
-        Event::Taken { direction, .. } => words.push(direction.as_str().to_owned()),
-        Event::PowerOff { cause, .. } => words.push(cause.as_str().to_owned()),
-        Event::RejectedMessage { code, .. } => words.push(code.as_str().to_owned()),
-        Event::Command { status, .. } => words.push(status.as_str().to_owned()),
-        Event::Posture { posture, source, .. } => words.push(format!("{} by {}", posture.as_str(), source.as_str())),
-        Event::LogGap { from, to, cause } => words.push(format!("{from} to {to} {}", cause.as_str())),
-        Event::ClockStep { by_ms, .. } if *by_ms != 0 => words.push(format!("{by_ms} ms")),
-        _ => {}
-    }
-    if let Event::Revoked { revision: r, .. }
-    | Event::ChangesApplied { revision: r, .. }
-    | Event::RejectedMessage { used_up: Some(r), .. }
-    | Event::Config { mark: Mark::Goal(r), .. } = body
-    {
-        words.push(format!("{} {}.{}", r.stream, r.epoch, r.seq));
-    }
-    if !body.detail().is_empty() {
-        words.push(format!("({})", body.detail()));
-    }
-    words.join(" ")
-}
-
 /// Everything that `watch` prints, a line each.
 pub(super) fn received(received: &GatewayEvent) -> Vec<String> {
     match received {
@@ -130,7 +92,7 @@ pub(super) fn received(received: &GatewayEvent) -> Vec<String> {
             words.push(alarm.detail.clone());
             vec![words.join(" ")]
         }
-        GatewayEvent::Audit(events) => events.iter().map(event).collect(),
+        GatewayEvent::Audit(events) => events.iter().map(event_line).collect(),
         GatewayEvent::Trouble(trouble) => vec![format!("AUDIT {trouble}")],
         GatewayEvent::State(state) => vec![format!("state {state}")],
         GatewayEvent::Problem(problem) => vec![format!("PROBLEM {problem}")],

@@ -59,7 +59,7 @@ async fn serve_with(
 
     let registry = Arc::new(std::mem::take(&mut parts.registry));
     let (inbox, links) = (parts.inbox.clone(), parts.shown.clone());
-    let pages = Pages { registry, readiness: readiness.clone(), inbox, links };
+    let pages = Pages { registry, readiness: readiness.clone(), inbox, links, audit: parts.store.clone() };
     let (running, pages_served) = parts.pages(pages, &ended).await?;
     readiness.ready(Part::Gateway);
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")]);

@@ -9,6 +9,7 @@
 //! gateway give the same digests as the whole list of a gateway.
 
 mod audit;
+mod compare;
 #[cfg(feature = "center")]
 pub mod database;
 mod directory;
@@ -30,6 +31,7 @@ mod unnumbered;
 mod work;
 
 pub use audit::{AuditTrouble, KeptEvent, ReceivedAudit};
+pub use compare::{Agreement, MISSING_LISTED_MAX, StreamAgreement, differences};
 pub use directory::{Directory, Layout, create};
 pub use draft::{Draft, DraftClaims};
 pub use error::CenterError;

@@ -13,7 +13,7 @@ use crate::access::input::CommandKind;
 /// What a service listens to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attention {
-    /// Acks and replies only: somebody else attends to the gateways. For one order and its answer.
+    /// Acks, replies and states only: somebody else attends to the gateways. For one order and its answer.
     Answers,
     /// Everything: answers resync, re-sends heads, acknowledges the audit.
     Everything,

@@ -300,7 +300,7 @@ impl<S> Drop for Service<S> {
 /// session is clean, as at a gateway: on a cluster each subscription with QoS 1 is a replicated object.
 fn subscriptions(gateways: &[GatewayId], attention: Attention, session: Session) -> Vec<Subscription> {
     let kinds = match attention {
-        Attention::Answers => &[Up::Ack, Up::Reply][..],
+        Attention::Answers => &[Up::Ack, Up::Reply, Up::State][..],
         Attention::Everything => Up::ALL,
     };
     let filter = |up: &Up| match gateways {

@@ -44,16 +44,61 @@ struct OnlineBody<'a> {
     meters: Vec<MeterStatus>,
 }
 
-#[derive(Serialize)]
-struct Portals {
-    online: u64,
-    offline: usize,
+/// How many portals there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Portals {
+    /// Those that answer.
+    pub online: u64,
+    /// Those that do not.
+    pub offline: usize,
 }
 
-#[derive(Serialize)]
-struct Audit {
-    last: u64,
-    acked: u64,
+/// How far the audit is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// The number of the last event.
+    pub last: u64,
+    /// The last that the center has.
+    pub acked: u64,
+}
+
+/// `up/state` as the center reads it. Of a gateway that is gone only `state`, `boot` and `conn` are there.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct GatewayState {
+    /// Whether it is there.
+    pub state: Presence,
+    /// Which run.
+    #[serde(default)]
+    pub boot: String,
+    /// The version of the program.
+    #[serde(default)]
+    pub version: String,
+    /// Its streams.
+    #[serde(default)]
+    pub streams: Vec<StreamStatus>,
+    /// Cards that it knows.
+    #[serde(default)]
+    pub cards: u64,
+    /// Its portals.
+    #[serde(default)]
+    pub portals: Portals,
+    /// Its audit.
+    #[serde(default)]
+    pub audit: Audit,
+    /// Whether its wall clock is trusted.
+    #[serde(default)]
+    pub clock: ClockTrust,
+    /// What is configured insecurely.
+    #[serde(default)]
+    pub insecure: Vec<String>,
+}
+
+/// Reads `up/state`.
+///
+/// # Errors
+/// [`up::BodyError`] names what is wrong.
+pub fn decode(bytes: &[u8]) -> Result<GatewayState, up::BodyError> {
+    up::decode(bytes)
 }
 
 names! {
@@ -171,6 +216,9 @@ mod tests {
         report.status.unconfirmed = vec![UnconfirmedStatus { portal: "power-412".parse().unwrap(), uid, since }];
         let with_meters = r#""insecure":[],"unconfirmed":[{"portal":"power-412","uid":"1EA68671","since":"2026-09-01T08:00:00.000Z"}],"meters":[{"portal":"power-412","power_w":41.2,"energy_kwh":103.4},{"portal":"power-413","power_w":0.0}]}"#;
         assert!(text(encode(&report, 12).unwrap()).ends_with(with_meters), "{}", text(encode(&report, 12).unwrap()));
+        let read = decode(&encode(&report, 12).unwrap()).unwrap();
+        assert_eq!((read.streams, read.cards, read.audit.last), (report.status.streams.clone(), 1180, 88_213));
+        assert_eq!(decode(&encode_offline("b1", 12)).unwrap().state, Presence::Offline);
         assert_eq!(text(encode_offline("b1", 12)), r#"{"v":1,"state":"offline","boot":"b1","conn":12}"#);
         assert_eq!(text(encode_local(Presence::Online, "b1")), r#"{"v":1,"state":"online","boot":"b1"}"#);
     }

@@ -82,6 +82,10 @@ async fn five_thousand_cards_are_loaded_the_digest_agrees_and_the_same_list_agai
         assert!(output.contains("\napartment snapshot 1.1 applied in "), "{output}");
         trial.the_digest_agrees().await;
 
+        let (code, output) = trial.center(&["compare"]).await;
+        assert_eq!((code, output.as_str()), (0, "apartment 1.1 agrees\n"));
+        let (code, output) = trial.center(&["prove", "1E000138"]).await;
+        assert!(code == 1 && output.starts_with("g1               OPENS      door-412\n"), "{output}");
         let journal = trial.journal();
         let (code, output) = trial.center(&["load", "list.csv"]).await;
         assert_eq!(code, 0, "{output}");

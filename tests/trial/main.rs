@@ -81,7 +81,7 @@ impl Trial {
         line_with(&mut received, "link up").await;
         let run = ["run", "--config", "site.toml"];
         let gateway = self.program().args(run).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        line_with(&mut received, r#""state":"online""#).await;
+        line_with(&mut received, "state online").await;
         ([watch, gateway], received)
     }
 

@@ -1,13 +1,13 @@
 //! The engine's state for those who watch.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::id::{CardUid, Now, PortalId, StreamName, Timestamp};
 use super::super::portal::{Portal, Posture};
 use super::Engine;
 
 /// One stream, for those who watch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamStatus {
     /// Its name.
     pub name: StreamName,

@@ -29,6 +29,7 @@ use super::storage::{Entry, JournalName, Link, Storage};
 use crate::access::change::Position;
 use crate::access::id::{GatewayId, Timestamp};
 use crate::wire::envelope::StreamSpec;
+use crate::wire::topic::CAMPUS;
 use audit::AuditFile;
 use journal::JournalFile;
 use make::Lock;
@@ -53,6 +54,22 @@ impl Directory {
         let directory =
             Self { dir: dir.to_owned(), configuration, lock: None, journals: HashMap::new(), audits: HashMap::new() };
         Ok((directory, streams))
+    }
+
+    /// The gateways that something was published to, or whose audit was received, in the directory `dir`.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the directory cannot be read.
+    pub fn gateways(dir: &Path) -> Result<Vec<GatewayId>, CenterError> {
+        let mut gateways = Vec::new();
+        for entry in std::fs::read_dir(dir).map_err(CenterError::file(dir))? {
+            let entry = entry.map_err(CenterError::file(dir))?;
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let name = entry.file_name().into_string().ok().filter(|name| is_folder && name != CAMPUS);
+            gateways.extend(name.and_then(|name| name.parse().ok()));
+        }
+        gateways.sort_unstable();
+        Ok(gateways)
     }
 
     /// The `[[center.stream]]` tables for the gateways' configuration.

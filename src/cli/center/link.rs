@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::super::{Exit, print_error};
 use crate::access::id::GatewayId;
-use crate::center::{Attention, Center, Service};
+use crate::center::{Attention, Center, Directory, Service};
 use crate::clock::Clock;
 use crate::mqtt::{BrokerUrl, ClientCert, Credentials, LinkSpec, Secret};
 
@@ -18,9 +18,9 @@ const WAIT_S_MAX: u64 = 3_600;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct LinkArgs {
-    /// The gateway sent to.
-    #[arg(long, global = true, value_name = "G")]
-    gateway: Option<GatewayId>,
+    /// The gateway; `watch` and `prove` take several, or all that the directory has without it.
+    #[arg(long = "gateway", global = true, value_name = "G")]
+    gateways: Vec<GatewayId>,
     /// The campus broker; several are tried in turn.
     #[arg(long = "url", global = true, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
     urls: Vec<BrokerUrl>,
@@ -85,21 +85,46 @@ impl LinkArgs {
 pub(super) struct CenterClient {
     pub(super) runtime: Runtime,
     pub(super) service: Service,
-    pub(super) gateway: GatewayId,
+    /// The gateways that are meant, at least one.
+    pub(super) gateways: Vec<GatewayId>,
 }
 
-/// The gateway named.
+/// The gateway named, of a command that is for one.
 pub(super) fn one_gateway(args: &super::Args) -> Result<GatewayId, Exit> {
-    args.link.gateway.clone().ok_or_else(|| {
-        print_error("which gateway? name it with `--gateway G`");
-        Exit::Usage
-    })
+    match args.link.gateways.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => {
+            print_error("which gateway? name it with `--gateway G`");
+            Err(Exit::Usage)
+        }
+        [_, ..] => {
+            print_error("this command is for one gateway; name one with `--gateway G`");
+            Err(Exit::Usage)
+        }
+    }
 }
 
-/// Opens the center and starts its link; reports what is wrong if that cannot be.
-pub(super) fn start(args: &super::Args, attention: Attention) -> Result<CenterClient, Exit> {
+/// Opens the center for one gateway and starts its link; reports what is wrong if that cannot be.
+pub(super) fn start(args: &super::Args, attention: Attention) -> Result<(CenterClient, GatewayId), Exit> {
     let gateway = one_gateway(args)?;
-    let center = Center::open(&args.dir, std::slice::from_ref(&gateway)).map_err(|e| super::failed(&e))?;
+    Ok((open(args, attention, vec![gateway.clone()])?, gateway))
+}
+
+/// The same for the gateways named, or else for all that the directory has.
+pub(super) fn start_all(args: &super::Args, attention: Attention) -> Result<CenterClient, Exit> {
+    let gateways = match args.link.gateways.as_slice() {
+        [] => Directory::gateways(&args.dir).map_err(|e| super::failed(&e))?,
+        named => named.to_vec(),
+    };
+    if gateways.is_empty() {
+        print_error(format!("`{}` has no gateway yet; name one with `--gateway G`", args.dir.display()));
+        return Err(Exit::Usage);
+    }
+    open(args, attention, gateways)
+}
+
+fn open(args: &super::Args, attention: Attention, gateways: Vec<GatewayId>) -> Result<CenterClient, Exit> {
+    let center = Center::open(&args.dir, &gateways).map_err(|e| super::failed(&e))?;
     let spec = args.link.spec().map_err(failed_with)?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|e| failed_with(format!("the runtime does not start: {e}")))?;
@@ -107,7 +132,7 @@ pub(super) fn start(args: &super::Args, attention: Attention) -> Result<CenterCl
         let _inside = runtime.enter();
         Service::start(center, spec, Clock::system(), attention).map_err(|e| failed_with(e.to_string()))?
     };
-    Ok(CenterClient { runtime, service, gateway })
+    Ok(CenterClient { runtime, service, gateways })
 }
 
 fn failed_with(text: String) -> Exit {

@@ -105,7 +105,7 @@ fn dry_run(args: &Args, load: &LoadArgs, what: &str, list: &Enrolments) -> Exit 
 }
 
 fn publish(args: &Args, load: &LoadArgs, what: &str, list: Enrolments) -> Exit {
-    let link::CenterClient { runtime, service, gateway } = match link::start(args, Attention::Answers) {
+    let (link::CenterClient { runtime, service, .. }, gateway) = match link::start(args, Attention::Answers) {
         Ok(client) => client,
         Err(exit) => return exit,
     };

@@ -3,11 +3,13 @@
 //! Each op is journaled and published, and its answer waited for; `watch` attends to the gateway: it answers resync and acknowledges
 //! the audit.
 
+mod compare;
 mod link;
 mod load;
 mod ops;
 mod print;
 mod progress;
+mod prove;
 mod send;
 #[cfg(feature = "center")]
 mod serve;
@@ -54,6 +56,10 @@ enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Check whether a gateway has what the center published to it, and list what it lacks.
+    Compare(compare::CompareArgs),
+    /// Show at each gateway whether a card is dead, and where that is not known.
+    Prove(prove::ProveArgs),
     /// Load a whole list of enrolments from a CSV sheet; what it does not name is withdrawn.
     Load(load::LoadArgs),
     /// Print what the cards are enrolled for as a sheet that `load` reads.
@@ -88,6 +94,8 @@ pub(super) fn run(args: &Args) -> Exit {
         Command::Op(op) => send::op(args, op),
         Command::Order(order) => send::command(args, order),
         Command::Send { file } => send::file(args, file),
+        Command::Compare(own) => compare::run(args, own),
+        Command::Prove(own) => prove::run(args, own),
         Command::Load(load) => load::load(args, load),
         Command::Export(zone) => load::export(args, zone),
         #[cfg(feature = "center")]

@@ -3,8 +3,9 @@
 use super::super::audit::event_line;
 use crate::access::change::OpError;
 use crate::access::effect::{Ack, Reply, Verdict};
-use crate::access::id::StreamName;
-use crate::center::{Answered, GatewayEvent};
+use crate::access::id::{ClockTrust, StreamName};
+use crate::center::{Agreement, Answered, GatewayEvent, StreamAgreement};
+use crate::wire::state::{GatewayState, Presence};
 
 /// Cards or boxes of one ack that are named. Further ones are counted.
 const NAMED_MAX: usize = 20;
@@ -67,6 +68,40 @@ pub(super) fn reply(reply: &Reply) -> String {
     };
     let verdicts: String = reply.result.iter().flat_map(|r| &r.verdicts).map(verdict).collect();
     format!("{}{error}{verdicts}", reply.status.as_str())
+}
+
+/// `state online; 1180 cards; apartment 3.7 agrees; card-office 3.42 is 2 behind; 41 portals, 1 offline`
+pub(super) fn state(state: &GatewayState, agreements: &[StreamAgreement]) -> String {
+    if state.state == Presence::Offline {
+        return "state offline".to_owned();
+    }
+    let portals = state.portals.online.saturating_add(u64::try_from(state.portals.offline).unwrap_or(u64::MAX));
+    let mut words = vec![format!("state online; {} cards", state.cards)];
+    words.extend(agreements.iter().map(agreement));
+    words.push(match state.portals.offline {
+        0 => format!("{portals} portals"),
+        offline => format!("{portals} portals, {offline} OFFLINE"),
+    });
+    if state.clock == ClockTrust::Untrusted {
+        words.push("clock UNTRUSTED".to_owned());
+    }
+    words.extend(state.insecure.iter().map(|what| format!("INSECURE {what}")));
+    words.join("; ")
+}
+
+/// How one stream stands at a gateway: `apartment 3.7 agrees`.
+pub(super) fn agreement(one: &StreamAgreement) -> String {
+    let StreamAgreement { stream, published, gateway, agreement } = one;
+    let number = format!("{stream} {}.{}", published.epoch, published.seq);
+    let there = gateway.as_ref().map_or_else(String::new, |there| format!("{}.{}", there.epoch, there.seq));
+    match agreement {
+        Agreement::Equal => format!("{number} agrees"),
+        Agreement::NoDigest => format!("{number} received, no digest yet"),
+        Agreement::Behind => format!("{number} BEHIND, has all up to {there}"),
+        Agreement::Differs => format!("{number} DIFFERS"),
+        Agreement::Ahead => format!("{number} is OLDER than what the gateway has, {there}"),
+        Agreement::NotReceived => format!("{number} NOT RECEIVED"),
+    }
 }
 
 /// Everything that `watch` prints, a line each.

@@ -49,12 +49,11 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn send(args: &Args, draft: Draft) -> Exit {
-    let client = match link::start(args, Attention::Answers) {
+    let (link::CenterClient { runtime, service, .. }, gateway) = match link::start(args, Attention::Answers) {
         Ok(client) => client,
         Err(exit) => return exit,
     };
     let wait = args.link.wait();
-    let link::CenterClient { runtime, service, gateway } = client;
     let answers = runtime.block_on(async {
         let answers = match draft {
             Draft::Ops(ops) => service.publish_and_wait(Some(&gateway), ops, wait).await,
@@ -92,13 +91,12 @@ pub(super) fn report(one: &Answered, wait: Duration) -> Exit {
 }
 
 pub(super) fn command(args: &Args, order: &ops::Order) -> Exit {
-    let client = match link::start(args, Attention::Answers) {
+    let (link::CenterClient { runtime, service, .. }, gateway) = match link::start(args, Attention::Answers) {
         Ok(client) => client,
         Err(exit) => return exit,
     };
     let wait = args.link.wait();
     let (kind, actor) = order.command();
-    let link::CenterClient { runtime, service, gateway } = client;
     let reply = runtime.block_on(async {
         let reply = service.command(&gateway, kind, actor, wait).await;
         service.close(Duration::from_secs(DELIVER_S)).await;

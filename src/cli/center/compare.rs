@@ -1,0 +1,207 @@
+//! `center compare`: whether a gateway has what the center published, and what it lacks.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast::Receiver;
+use tokio::time::{Instant, timeout_at};
+
+use super::super::{Exit, print_error, print_line};
+use super::progress::Progress;
+use super::{Args, failed, link, print};
+use crate::access::id::{CardUid, GatewayId};
+use crate::access::input::CommandKind;
+use crate::center::{
+    Agreement, Attention, CenterError, GatewayEvent, MISSING_LISTED_MAX, Report, Service, StreamAgreement, differences,
+};
+use crate::wire::state::{self, GatewayState, Presence};
+use crate::wire::text::shorten;
+
+/// Longest time to end the link, in seconds.
+const CLOSE_S: u64 = 2;
+/// How much of what a message publishes is shown, in characters.
+const CONTENT_CHARS_MAX: usize = 160;
+/// Who asks, for the audit of the gateway.
+const ACTOR: &str = "center compare";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CompareArgs {
+    /// Ask the gateway for every card too, and list those that it knows otherwise. Each question is an event of its audit.
+    #[arg(long)]
+    cards: bool,
+    /// How many messages are shown that the gateway lacks.
+    #[arg(long, value_name = "MESSAGES", default_value_t = 20)]
+    show: usize,
+}
+
+pub(super) fn run(args: &Args, compare: &CompareArgs) -> Exit {
+    let (link::CenterClient { runtime, service, .. }, gateway) = match link::start(args, Attention::Answers) {
+        Ok(client) => client,
+        Err(exit) => return exit,
+    };
+    let wait = args.link.wait();
+    runtime.block_on(async {
+        let compared = Comparison { service: &service, gateway, wait, show: compare.show }.run(compare.cards).await;
+        service.close(Duration::from_secs(CLOSE_S)).await;
+        match compared {
+            Ok(true) => Exit::Done,
+            Ok(false) => Exit::Failed,
+            Err(Stop::Center(error)) => failed(&error),
+            Err(Stop::Gateway(why)) => {
+                print_error(why);
+                Exit::Failed
+            }
+        }
+    })
+}
+
+/// Why there is nothing to compare.
+enum Stop {
+    Center(CenterError),
+    Gateway(String),
+}
+
+impl From<CenterError> for Stop {
+    fn from(error: CenterError) -> Self {
+        Self::Center(error)
+    }
+}
+
+struct Comparison<'s> {
+    service: &'s Service,
+    gateway: GatewayId,
+    wait: Duration,
+    show: usize,
+}
+
+impl Comparison<'_> {
+    /// `true`: both have the same.
+    async fn run(&self, all_cards: bool) -> Result<bool, Stop> {
+        let mut reports = self.service.reports();
+        let deadline = Instant::now() + self.wait;
+        let gateway = &self.gateway;
+        let mut agreements: Option<Vec<StreamAgreement>> = None;
+        // What is on its way, and a digest that is being computed, are waited for.
+        while agreements.as_ref().is_none_or(|all| all.iter().any(|one| one.agreement != Agreement::Equal)) {
+            let Some(state) = self.next_state(&mut reports, deadline).await? else { break };
+            if state.state == Presence::Offline {
+                let why = "what it has is known when it is connected again";
+                return Err(Stop::Gateway(format!("`{gateway}` is offline; {why}")));
+            }
+            let asked = gateway.clone();
+            agreements = Some(self.service.ask(move |center| center.agreements(&asked, &state.streams)).await??);
+        }
+        let Some(agreements) = agreements else {
+            let why = "was it ever connected to this broker, and is `--gateway` spelled right?";
+            return Err(Stop::Gateway(format!("`{gateway}` has no state at this broker; {why}")));
+        };
+        let mut is_same = true;
+        for one in &agreements {
+            is_same &= one.agreement == Agreement::Equal;
+            print_line(print::agreement(one));
+            self.explain(one).await?;
+        }
+        if all_cards {
+            is_same &= self.cards().await?;
+        }
+        Ok(is_same)
+    }
+
+    async fn next_state(
+        &self,
+        reports: &mut Receiver<Report>,
+        deadline: Instant,
+    ) -> Result<Option<GatewayState>, Stop> {
+        while let Ok(Ok(report)) = timeout_at(deadline, reports.recv()).await {
+            if let (Some(from), GatewayEvent::State(text)) = (&report.gateway, &report.event)
+                && *from == self.gateway
+            {
+                let state = state::decode(text.as_bytes());
+                return state.map(Some).map_err(|error| Stop::Gateway(format!("`up/state` of `{from}`: {error}")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is behind a difference, and what to do.
+    async fn explain(&self, one: &StreamAgreement) -> Result<(), Stop> {
+        let gateway = &self.gateway;
+        let remedy = match one.agreement {
+            Agreement::Equal => return Ok(()),
+            Agreement::NoDigest => "the gateway publishes its digest within 5 s; compare again".to_owned(),
+            Agreement::Behind => {
+                let there = one.gateway.as_ref().filter(|there| there.epoch == one.published.epoch.get());
+                self.missing(one, there.map_or(0, |there| there.seq)).await?;
+                "the gateway asks for them when a center attends to it: `center watch`".to_owned()
+            }
+            Agreement::Differs => format!(
+                "`center --gateway {gateway} compare --cards` lists the cards; `center --gateway {gateway} command resync {}` repairs it",
+                one.stream
+            ),
+            Agreement::Ahead => {
+                "this center was set up again from something old; begin a higher epoch: write it into the file `epoch`"
+                    .to_owned()
+            }
+            Agreement::NotReceived => {
+                format!(
+                    "is a `[[center.stream]]` named `{}` in the gateway's configuration, with this key?",
+                    one.stream
+                )
+            }
+        };
+        print_line(format!("  {remedy}"));
+        Ok(())
+    }
+
+    async fn missing(&self, one: &StreamAgreement, seq: u64) -> Result<(), Stop> {
+        let (gateway, stream) = (self.gateway.clone(), one.stream.clone());
+        let behind = self.service.ask(move |center| center.messages_behind(&gateway, &stream, seq)).await??;
+        let missing = one.gateway.as_ref().map_or(0, |there| there.missing);
+        if missing > 0 {
+            print_line(format!("  of the messages behind {seq} it reports {missing} as missing"));
+        }
+        let Some(behind) = behind else {
+            print_line(format!("  more than {MISSING_LISTED_MAX} messages are behind {seq}"));
+            return Ok(());
+        };
+        for (at, content) in behind.iter().take(self.show) {
+            print_line(format!("  {}.{} {}", at.epoch, at.seq, shorten(content, CONTENT_CHARS_MAX)));
+        }
+        if behind.len() > self.show {
+            print_line(format!("  and {} more; `--show {}` shows them", behind.len() - self.show, behind.len()));
+        }
+        Ok(())
+    }
+
+    /// Asks for each card. `true`: no difference was found.
+    async fn cards(&self) -> Result<bool, Stop> {
+        let gateway = self.gateway.clone();
+        let list = self.service.ask(move |center| center.whole_list(&gateway)).await?;
+        let uids: Vec<CardUid> =
+            (0..list.len()).filter_map(|place| list.record_at(place)).map(|card| card.uid).collect();
+        let mut progress = Progress::new("cards asked for".to_owned());
+        let mut different = 0_usize;
+        for (asked, uid) in uids.iter().enumerate() {
+            progress.show(asked, uids.len());
+            let kind = CommandKind::Query { uid: *uid, portal: None };
+            let reply = self.service.command(&self.gateway, kind, Some(ACTOR), self.wait).await?;
+            let Some(answer) = reply.and_then(|reply| reply.result) else {
+                progress.end();
+                let gateway = &self.gateway;
+                return Err(Stop::Gateway(format!(
+                    "`{gateway}` did not answer for {uid}, card {} of {}",
+                    asked + 1,
+                    uids.len()
+                )));
+            };
+            let found = differences(&list, *uid, &answer);
+            if !found.is_empty() {
+                progress.end();
+                different += 1;
+                print_line(format!("{uid:?} {}", found.join("; ")));
+            }
+        }
+        progress.end();
+        print_line(format!("{} cards asked for, {different} are known otherwise there", uids.len()));
+        Ok(different == 0)
+    }
+}

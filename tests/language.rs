@@ -28,6 +28,8 @@ const LEFT_OUT: &[(&[&str], &str)] = &[
 /// Left-out phrases, found in prose only.
 const LEFT_OUT_PHRASES: &[(&str, &str)] = &[
     ("stand-in", "simulator, simulated device"),
+    ("stand_in", "simulator, simulated device"),
+    ("stood in for", "simulated"),
     ("that is none", "does not exist, is not a ..., is missing"),
     ("which is none", "does not exist, is not a ..., is missing"),
     ("went as told", "succeeded"),

@@ -25,7 +25,7 @@ const CARD: &str = "1EA68671";
 
 struct Stage {
     dir: tempfile::TempDir,
-    stand_in: Option<Child>,
+    simulator: Option<Child>,
 }
 
 /// What came of a run: whether it was green, and all it output.
@@ -67,15 +67,15 @@ meter = {{ modbus = "riser", unit = 31, profile = "eastron-sdm120" }}
 "#
         );
         std::fs::write(dir.path().join("site.toml"), text).unwrap();
-        let mut stage = Self { dir, stand_in: None };
-        let mut stand_in = stage.program(&["simulate"]).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-        let mut reported = BufReader::new(stand_in.stderr.take().unwrap()).lines();
+        let mut stage = Self { dir, simulator: None };
+        let mut simulator = stage.program(&["simulate"]).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut reported = BufReader::new(simulator.stderr.take().unwrap()).lines();
         let up = async {
             while !reported.next_line().await.unwrap().expect("it stays up").contains("line `riser` is at") {}
         };
         timeout(PATIENCE, up).await.unwrap();
         tokio::spawn(async move { while let Ok(Some(_)) = reported.next_line().await {} });
-        stage.stand_in = Some(stand_in);
+        stage.simulator = Some(simulator);
         assert_eq!(stage.simulate(&["set", "riser/31", "power", "41.2"]).await, "riser/31: power is 41.2 W\n");
         stage
     }

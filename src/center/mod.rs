@@ -138,6 +138,7 @@ impl<S: Storage> Center<S> {
     }
 
     /// Where it keeps things; within a transaction.
+    #[cfg(feature = "center")]
     pub(super) fn storage(&mut self) -> &mut S {
         &mut self.storage
     }

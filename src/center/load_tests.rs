@@ -60,13 +60,15 @@ struct Gateway {
     staging: Staging,
     spec: StreamSpec,
     through: u64,
+    /// The number of the last snapshot applied.
+    snapshot: u64,
 }
 
 impl Gateway {
     fn of(center: &Center, stream: &str) -> Self {
         let streams = crate::config::streams(center.configuration()).unwrap();
         let spec = streams.into_iter().find(|one| one.name.as_str() == stream).unwrap();
-        Self { list: AccessList::default(), staging: Staging::default(), spec, through: 0 }
+        Self { list: AccessList::default(), staging: Staging::default(), spec, through: 0, snapshot: 0 }
     }
 
     fn take(&mut self, message: &SignedMessage) {
@@ -74,13 +76,21 @@ impl Gateway {
         let opened = open(&message.payload, Channel::Gateway, &g1(), &streams).unwrap();
         if matches!(message.topic, Topic::Down(_, Down::Snapshot)) {
             let part = snapshot::read_part(&opened).unwrap();
+            // An older snapshot than the last one is stale, as a gateway has it.
+            if part.head.at.seq < self.snapshot {
+                return;
+            }
             if let Staged::Complete(whole) = self.staging.take(part, &message.payload, Mono(0)) {
                 let owns = digest::registers_of(self.spec.allowed);
                 self.list.replay_snapshot(&owns, whole.head.at, &whole.entries);
-                self.through = self.through.max(whole.head.at.seq);
+                self.snapshot = whole.head.at.seq;
+                self.through = self.through.max(self.snapshot);
             }
         } else {
             let changes = down::read_changes(&opened).unwrap();
+            if changes.at.seq <= self.snapshot {
+                return;
+            }
             self.list.replay(&changes.content.unwrap(), changes.at);
             if changes.at.seq == self.through + 1 {
                 self.through += 1;

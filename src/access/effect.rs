@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Note, OpError, Position};
 use super::decision::{Decision, Grant, Reason};
+use super::event::Confirmation;
 use super::event::{self, AlarmKind, Record, ReplyStatus, StreamRevision};
 use super::id::{CardUid, PortalId, StreamName, Timestamp};
 use super::input::Receipt;
 use super::portal::Posture;
-use super::revocation::Confirmation;
 
 names! {
     /// How a change message ended (wire contract, section 3).

@@ -15,7 +15,6 @@ use super::decision::{Decision, GrantFlags, GrantReason, Reason, Reasons};
 use super::id::{CardUid, ClockTrust, Holder, Now, PortalId, StreamName, Timestamp};
 use super::portal::{Direction, Posture};
 use super::power_box::{OffCause, PowerSource};
-use super::revocation::Confirmation;
 
 names! {
     /// What an alarm is about.
@@ -94,6 +93,18 @@ names! {
         NotWritten,
         /// The journal has reached its hard limit and they are removed from it, what matters least first. The state has them.
         HardLimit,
+    }
+}
+
+names! {
+    /// Why the proof of a revocation is complete at a portal.
+    pub enum Confirmation {
+        /// The device confirms that the relay is off.
+        Off,
+        /// The box is on by a right that holds: the revoked card does not keep it on.
+        OnByRight,
+        /// The portal is not configured any more.
+        Removed,
     }
 }
 

@@ -5,24 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::event::StreamRevision;
+use super::event::{Confirmation, StreamRevision};
 use super::id::{CardUid, PortalId, Timestamp};
 
 /// Revocations remembered although every portal has confirmed them; beyond it the oldest is forgotten. The audit has all of them.
 /// What is not confirmed is never forgotten: that is at most what the power boxes were cut for.
 pub const REVOCATIONS_MAX: usize = 10_000;
-
-names! {
-    /// Why the proof of a revocation is complete at a portal.
-    pub enum Confirmation {
-        /// The device confirms that the relay is off.
-        Off,
-        /// The box is on by a right that holds: the revoked card does not keep it on.
-        OnByRight,
-        /// The portal is not configured any more.
-        Removed,
-    }
-}
 
 /// When and how a portal was done with a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::storage::Link;
+use super::storage::{KeptEvent, Link};
 use super::{Center, CenterError, SignedMessage, Storage};
 use crate::access::event::AuditEvent;
 use crate::access::id::{GatewayId, Timestamp};
@@ -59,17 +59,6 @@ pub enum AuditTrouble {
     /// The gateway's audit starts again: its store is new. What was received before is kept aside.
     #[error("the gateway begins its audit again at event 1; what it sent before is kept in {0}")]
     Restarted(String),
-}
-
-/// An event that is to be kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptEvent {
-    /// The event.
-    pub event: AuditEvent,
-    /// Its bytes, as received; no line feed among them.
-    pub bytes: Vec<u8>,
-    /// Their hash.
-    pub hash: Hash,
 }
 
 /// What a batch brought.

@@ -30,13 +30,14 @@ mod tests;
 mod unnumbered;
 mod work;
 
-pub use audit::{AuditTrouble, KeptEvent, ReceivedAudit};
+pub use audit::{AuditTrouble, ReceivedAudit};
 pub use compare::{Agreement, MISSING_LISTED_MAX, StreamAgreement, differences};
 pub use directory::{Directory, Layout, create};
 pub use draft::{Draft, DraftClaims};
 pub use error::CenterError;
 pub use load::{CardChange, Loaded, Plan};
 pub use service::{Answered, Attention, GatewayEvent, Pending, Report, Service};
+pub use storage::KeptEvent;
 pub use storage::{Audience, Content, Entry, JournalName, Link, Published, PublishedKind, Storage};
 
 use std::collections::BTreeMap;
@@ -99,7 +100,7 @@ impl Center {
     /// The center in `dir`, which [`create`] made, as far as it publishes to `gateways`.
     ///
     /// # Errors
-    /// [`CenterError`] if there is none, or a file of it cannot be read or is damaged.
+    /// [`CenterError`] if the center does not exist, or a file of it cannot be read or is damaged.
     pub fn open(dir: &Path, gateways: &[GatewayId]) -> Result<Self, CenterError> {
         let (directory, streams) = Directory::open(dir)?;
         Self::new(directory, streams, gateways.to_vec())

@@ -6,15 +6,26 @@
 use std::num::NonZeroU32;
 
 use super::CenterError;
-use super::audit::KeptEvent;
 use crate::access::change::{Op, Position};
 use crate::access::effect::Ack;
+use crate::access::event::AuditEvent;
 use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::access::snapshot::{PART_SEPARATOR, SnapshotEntry};
 use crate::wire::audit::Hash;
 use crate::wire::down;
 use crate::wire::snapshot;
 use crate::wire::topic::{CAMPUS, Down, Topic};
+
+/// An event that is to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptEvent {
+    /// The event.
+    pub event: AuditEvent,
+    /// Its bytes, as received; no line feed among them.
+    pub bytes: Vec<u8>,
+    /// Their hash.
+    pub hash: Hash,
+}
 
 /// To whom a stream publishes: it numbers the messages of each audience from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

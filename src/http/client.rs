@@ -60,7 +60,7 @@ pub fn ask(socket: &Path, method: &str, target: &str) -> Result<Answer, AskError
 pub struct AuditPage {
     /// The last event there is.
     pub last: u64,
-    /// The next page begins with this event; behind `last`: there is none yet.
+    /// The next page begins with this event; behind `last`: it does not exist yet.
     pub next: u64,
     /// The events, byte for byte.
     pub events: Vec<String>,

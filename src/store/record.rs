@@ -144,10 +144,11 @@ mod tests {
     use super::*;
     use crate::access::change::{Changes, Op, Position, Subject};
     use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
+    use crate::access::event::Confirmation;
     use crate::access::event::StreamRevision;
     use crate::access::id::{CardUid, ClockTrust, Holder, Mono, Now, Revision};
     use crate::access::portal::PortalKind;
-    use crate::access::revocation::{Confirmation, Confirmed};
+    use crate::access::revocation::Confirmed;
     use crate::access::schedule::{Holiday, Schedule, Window};
 
     fn uid(text: &str) -> CardUid {

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::json::{self, Place};
 use crate::access::change::{ErrorCode, RegisterKinds};
 use crate::access::decision::{GrantFlags, GrantReason, Reason, Reasons};
+use crate::access::event::Confirmation;
 use crate::access::event::{
     AlarmKind, AppliedSnapshot, AuditEvent, Event, EventKind, GapCause, Mark, Outcome, PostureSource, ReplyStatus,
     StreamRevision, Who,
@@ -22,7 +23,6 @@ use crate::access::event::{
 use crate::access::id::{CardUid, ClockTrust, Holder, PortalId, StreamName, Timestamp, as_text};
 use crate::access::portal::{Direction, Posture};
 use crate::access::power_box::{OffCause, PowerSource};
-use crate::access::revocation::Confirmation;
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];

@@ -3,13 +3,13 @@
 use dormgate::access::change::{Changes, Op, RegisterKind};
 use dormgate::access::effect::{PortalProof, RevocationProof};
 use dormgate::access::engine::{Engine, OFF_AGAIN_MS_MIN, Setup, StreamRole};
+use dormgate::access::event::Confirmation;
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::{ClockTrust, Mono, Now, Timestamp};
 use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Receipt, ReceivedChanges, Request};
 use dormgate::access::policy::{Policy, RevokePower};
 use dormgate::access::portal::Assurance;
 use dormgate::access::power_box::RELAY_SETTLE_MS;
-use dormgate::access::revocation::Confirmation;
 use dormgate::access::state::State;
 use dormgate::gateway::metrics::Metrics;
 use dormgate::gateway::owner::{GatewayCore, Identity};

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::RandomState;
 
 use super::super::effect::{Effect, PortalProof, RevocationProof};
+use super::super::event::Confirmation;
 use super::super::event::{AlarmKind, Event, Flush, StreamRevision};
 use super::super::id::{CardUid, Holder, Mono, Now, PortalId, Timestamp};
 use super::super::power_box::{PowerBox, RELAY_SETTLE_MS};
-use super::super::revocation::Confirmation;
 use super::boxes::Judged;
 use super::status::UnconfirmedStatus;
 use super::{Due, Engine, PortalKind};

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::super::CenterError;
-use super::super::audit::KeptEvent;
+use super::super::storage::KeptEvent;
 use super::super::storage::{Published, PublishedKind};
 use super::{Database, int};
 use crate::access::id::{GatewayId, Timestamp};

@@ -22,7 +22,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
 use super::CenterError;
-use super::audit::KeptEvent;
+use super::storage::KeptEvent;
 use super::storage::{Audience, Entry, JournalName, Link, Published, Storage};
 use crate::access::change::Position;
 use crate::access::id::{GatewayId, Timestamp};
@@ -133,7 +133,7 @@ fn uint(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-/// The claims of a JWS as text; empty for what is none.
+/// The claims of a JWS as text; empty for what is not a JWS.
 fn claims(message: &str) -> String {
     let payload = message.split('.').nth(1).and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok());
     payload.and_then(|payload| String::from_utf8(payload).ok()).unwrap_or_default()

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::super::CenterError;
-use super::super::audit::KeptEvent;
+use super::super::storage::KeptEvent;
 use super::super::storage::Link;
 use crate::wire::audit;
 

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::SigningKey;
 
 use super::CenterError;
-use super::audit::KeptEvent;
+use super::storage::KeptEvent;
 use super::storage::{Entry, JournalName, Link, Storage};
 use crate::access::change::Position;
 use crate::access::id::{GatewayId, Timestamp};
@@ -47,7 +47,7 @@ impl Directory {
     /// The directory `dir`, which [`create`] made, and its streams with their keys.
     ///
     /// # Errors
-    /// [`CenterError`] if there is none, or a file of it cannot be read or is damaged.
+    /// [`CenterError`] if the center does not exist, or a file of it cannot be read or is damaged.
     pub fn open(dir: &Path) -> Result<(Self, Vec<(StreamSpec, SigningKey)>), CenterError> {
         let _lock = Lock::take(dir)?;
         let (configuration, streams) = make::read(dir)?;

@@ -86,7 +86,7 @@ impl Task {
     }
 
     /// A write came back once, and it is not known yet whether the adapter returns what is sent. A read shows it: an echo comes before its
-    /// answer, and if there is none, what came back was the confirmation of the write.
+    /// answer, and if it does not come, what came back was the confirmation of the write.
     async fn is_confirmed(&mut self, job: &Job, limit: Duration) -> bool {
         let Some(line) = &mut self.connection.line else { return false };
         let space = if job.request.function() == 5 { Space::Coil } else { Space::Holding };

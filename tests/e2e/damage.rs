@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::center::{GATEWAY, Office, cancel, down, enrol, issue, portal, reissue, up};
 use crate::program::Program;
-use crate::site::{EVERYWHERE, GATE, Site};
+use crate::site::{EVERYWHERE, GATE, Site, hash};
 
 /// In good standing.
 const GOOD: &str = "1EA68671";
@@ -37,7 +37,12 @@ impl Reported {
         site.peer.report(&self.office.topic(), message).await;
         let ack = site.ack(mark, self.office.name, self.office.seq).await;
         assert_eq!(ack["outcome"], "applied", "{ack}");
-        let head = json!({"epoch": 1, "seq": self.office.seq, "cards": 4, "digest": "0".repeat(64)});
+    }
+
+    /// Its head, kept by the broker: a start that lost nothing agrees with it, and asks for nothing.
+    async fn head(&self, site: &Site, lines: &[String]) {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let head = json!({"epoch": 1, "seq": self.office.seq, "cards": lines.len(), "digest": hash(&text)});
         let head = self.office.sign(&self.office.claims(self.office.aud(), head));
         let topic = format!("dormgate/v1/{}/down/head/{}", self.office.aud(), self.office.name);
         site.peer.report_retained(&topic, head).await;
@@ -114,6 +119,16 @@ impl Ruin {
         cards.report(site, json!([reissue("h3", LATE_NEW, LATE)])).await;
         site.event(mark, "the revocation", |e| e["type"] == "revoked").await;
         assert_eq!(site.reason(GATE, LATE).await, "replaced");
+        let standing = [
+            "H|h3|replaced".to_owned(),
+            format!("S|{EARLY}|h2|cancelled"),
+            format!("S|{LATE}|h3|replaced"),
+            format!("S|{LATE_NEW}|h3|"),
+            format!("S|{GOOD}|h1|"),
+        ];
+        cards.head(site, &standing).await;
+        let enrolled = |(uid, holder)| format!("E|{uid}|{holder}|resident|||door:412:,gate:*:,power_box:412:");
+        rooms.head(site, &[(EARLY, "h2"), (LATE, "h3"), (GOOD, "h1")].map(enrolled)).await;
         site.acknowledge_audit(site.audit().last()).await;
         gateway.unwrap().stop().await;
         assert_eq!(generations(site).len(), wanted);

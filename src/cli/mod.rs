@@ -4,6 +4,7 @@
 
 mod ask;
 mod audit;
+mod backup;
 #[cfg(any(feature = "workbench", feature = "center"))]
 mod center;
 mod check;
@@ -41,6 +42,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Audit(audit::Args),
+    Backup(backup::BackupArgs),
     #[cfg(any(feature = "workbench", feature = "center"))]
     Center(Box<center::Args>),
     Check(check::Args),
@@ -51,6 +53,7 @@ enum Command {
     Posture(ask::PostureArgs),
     Profile(profile::Args),
     Query(ask::QueryArgs),
+    Restore(backup::RestoreArgs),
     Run(run::Args),
     #[cfg(feature = "workbench")]
     Simulate(simulate::Args),
@@ -135,6 +138,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     }
     match cli.command {
         Command::Audit(args) => audit::run(&args),
+        Command::Backup(args) => backup::backup(&args),
         #[cfg(any(feature = "workbench", feature = "center"))]
         Command::Center(args) => center::run(&args),
         Command::Check(args) => check::run(&args),
@@ -145,6 +149,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Posture(args) => ask::posture(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Query(args) => ask::query(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Run(args) => run::run(&args),
         #[cfg(feature = "workbench")]
         Command::Simulate(args) => simulate::run(&args),

@@ -160,6 +160,17 @@ pub fn data_dir(path: &Path) -> Result<PathBuf, ConfigError> {
     Ok(base_dir(path).join(found.map_or_else(|| DEFAULT_DATA_DIR.to_owned(), |Text(NotBlank(dir))| dir)))
 }
 
+/// The `data_dir` of the file at `path` and the id of its gateway, empty where it names none.
+///
+/// # Errors
+/// As for [`data_dir`].
+pub fn data_dir_and_gateway(path: &Path) -> Result<(PathBuf, String), ConfigError> {
+    let dir = data_dir(path)?;
+    let id: Option<Text<NotBlank>> = document::read_at(&read_file(path)?, &["gateway", "id"])
+        .map_err(|diagnostics| ConfigError::Diagnostics { path: path.to_owned(), diagnostics })?;
+    Ok((dir, id.map_or_else(String::new, |Text(NotBlank(id))| id)))
+}
+
 fn base_dir(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     absolute.parent().unwrap_or(Path::new("/")).to_owned()

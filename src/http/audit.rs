@@ -33,7 +33,7 @@ struct Source {
 
 pub(super) fn routes(store: Store) -> Router {
     let source = Source { store, turns: Arc::new(Semaphore::new(PAGES_AT_ONCE)) };
-    Router::new().route("/api/v1/audit", get(page)).with_state(source)
+    Router::new().route("/api/v1/audit", get(page)).route("/api/v1/inventory", get(inventory)).with_state(source)
 }
 
 #[derive(Deserialize)]
@@ -94,6 +94,16 @@ impl Filter {
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind()))
             && self.since.is_none_or(|since| event.at >= since)
             && self.until.is_none_or(|until| event.at < until)
+    }
+}
+
+/// What the store holds now, for `dormgate backup`.
+async fn inventory(State(source): State<Source>) -> Response {
+    let store = source.store.clone();
+    let listed = tokio::task::spawn_blocking(move || serde_json::to_vec(&store.inventory())).await;
+    match listed.map_err(|error| error.to_string()).and_then(|listed| listed.map_err(|error| error.to_string())) {
+        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(why) => refuse(StatusCode::INTERNAL_SERVER_ERROR, format!("the store cannot be listed: {why}")),
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::access::effect::Verdict;
+use crate::store::Inventory;
 
 /// How long an answer may take, in seconds.
 const ANSWER_S: u64 = 10;
@@ -82,6 +83,15 @@ pub fn audit_page(socket: &Path, query: &str) -> Result<AuditPage, AskError> {
     let Page { last, next, events } =
         serde_json::from_str(&body).map_err(|error| AskError::Broken(error.to_string()))?;
     Ok(AuditPage { last, next, events: events.into_iter().map(|event| event.get().to_owned()).collect() })
+}
+
+/// Asks what the store of the gateway holds.
+///
+/// # Errors
+/// [`AskError`].
+pub fn inventory(socket: &Path) -> Result<Inventory, AskError> {
+    let body = ask_text(socket, "GET", "/api/v1/inventory")?;
+    serde_json::from_str(&body).map_err(|error| AskError::Broken(error.to_string()))
 }
 
 fn ask_text(socket: &Path, method: &str, target: &str) -> Result<String, AskError> {

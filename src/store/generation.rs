@@ -237,7 +237,7 @@ pub(super) fn sync_names(dir: &Path) -> io::Result<()> {
 }
 
 /// Syncs every file and directory below `dir`, and `dir`.
-fn sync_all_below(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_all_below(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         if path.is_dir() { sync_all_below(&path)? } else { File::open(&path)?.sync_all()? }

@@ -11,7 +11,7 @@
 //! recover  the start                        replay      the one judge of the chain, also of `verify`
 //! keeper   generations, retention           generation  which one counts, sled    record  the state as records
 //! reader   the audit feed                   events      what is reported          reserve a file to give back
-//! limit    what goes when it is too long
+//! limit    what goes when it is too long      backup      all of it in one file, and back
 //! medium   the disk's interface             disk        a directory               memory  a simulated disk
 //! ```
 
@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::access::event::{AuditEvent, Record};
 use crate::wire::audit::Hash;
 
+mod backup;
 mod disk;
 mod events;
 mod generation;
@@ -48,6 +49,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{BackupError, Inventory, back_up, restore};
 pub use events::{Integrity, RecoveryIssue, StoreEvent, StoreEvents};
 pub use memory::{Fault, MemoryDisk};
 pub use open::Stepper;

@@ -127,3 +127,33 @@ async fn a_reissue_is_proven_step_by_step_and_the_audit_is_followed_and_exported
     let (code, _, reported) = asked(&site, &["audit", "tail"]).await;
     assert!(code == Some(1) && reported.contains("no gateway answers"), "{reported}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_backup_revives_no_card() {
+    let mut site = Site::new().await;
+    let gateway = site.start().await;
+    site.report_cards(json!([issue(OLD, "h1")])).await;
+    site.report_rooms(json!([enrol(OLD, "h1")])).await;
+    let file = site.dir().join("backup");
+    let file = file.to_str().unwrap();
+    assert!(printed(&site, &["backup", file]).await.contains("events up to "));
+    let (code, _, reported) = asked(&site, &["backup", file]).await;
+    assert!(code == Some(1) && reported.contains("exists"), "{reported}");
+    site.report_cards(json!([reissue("h1", NEW, OLD)])).await;
+    let (code, _, reported) = asked(&site, &["restore", file]).await;
+    assert!(code == Some(1) && reported.contains("a gateway runs on"), "{reported}");
+    gateway.stop().await;
+    let (code, _, reported) = asked(&site, &["backup", file]).await;
+    assert!(code == Some(1) && reported.contains("no gateway answers"), "{reported}");
+    let (code, _, reported) = asked(&site, &["restore", file]).await;
+    assert!(code == Some(1) && reported.contains("1 messages of centers and 1 revocations"), "{reported}");
+    assert!(printed(&site, &["restore", "--force", file]).await.contains("what was there is in"));
+    // In this copy the old card is good; nobody opens anything by it.
+    let mark = site.peer.mark();
+    let gateway = site.start().await;
+    assert_eq!(site.resync(mark, "card-office").await["reason"], "corrupt");
+    for portal in [GATE, BOX] {
+        assert_eq!(site.present(portal, OLD).await["decision"], "deny");
+    }
+    gateway.stop().await;
+}

@@ -1,5 +1,6 @@
 //! Guarantees of the store, over the simulated disk and over a real one.
 
+mod backup;
 mod damage;
 mod disk;
 mod full;

@@ -1,0 +1,94 @@
+//! `dormgate backup` and `dormgate restore`: the data directory in one file, and back.
+
+use std::path::PathBuf;
+
+use super::{ConfigArg, Exit, bad_config, print_error, print_line};
+use crate::clock::Clock;
+use crate::config;
+use crate::http::SOCKET_NAME;
+use crate::http::client::{self, AskError};
+use crate::store::{BackupError, StoreError, back_up, restore as restore_to};
+
+/// How often a backup begins again because the gateway removed old files meanwhile.
+const TRIES: usize = 3;
+
+/// Write what a running gateway has on disk to one new file: the audit, the list and all else that survives.
+///
+/// The file names persons; keep it as safe as the box.
+#[derive(Debug, clap::Args)]
+pub(super) struct BackupArgs {
+    /// The file, which must not exist.
+    file: PathBuf,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+/// Put a backup in the place of the data directory. The gateway must not run.
+///
+/// After the start nothing is granted until the centers have sent the list again: a card may have been revoked since the backup.
+#[derive(Debug, clap::Args)]
+pub(super) struct RestoreArgs {
+    /// The backup.
+    file: PathBuf,
+    /// Also where the data directory holds later events than the backup. They are laid aside.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+}
+
+pub(super) fn backup(args: &BackupArgs) -> Exit {
+    let (dir, gateway) = match config::data_dir_and_gateway(&args.config.config) {
+        Ok(found) => found,
+        Err(error) => return bad_config(&error),
+    };
+    let socket = dir.join(SOCKET_NAME);
+    let of = (gateway.as_str(), Clock::system().now().wall);
+    let mut made = Err(Failed::Backup(BackupError::Changed));
+    for _ in 0..TRIES {
+        made = back_up(&dir, &args.file, of, || Ok::<_, Failed>(client::inventory(&socket)?));
+        if !matches!(made, Err(Failed::Backup(BackupError::Changed))) {
+            break;
+        }
+    }
+    match made {
+        Ok(header) => print_line(format!("{} files, events up to {}", header.files.len(), header.last)),
+        Err(error) => {
+            print_error(error);
+            Exit::Failed
+        }
+    }
+}
+
+pub(super) fn restore(args: &RestoreArgs) -> Exit {
+    let (dir, gateway) = match config::data_dir_and_gateway(&args.config.config) {
+        Ok(found) => found,
+        Err(error) => return bad_config(&error),
+    };
+    match restore_to(&dir, &args.file, &gateway, args.force) {
+        Ok((header, aside)) => {
+            let aside = aside.map_or(String::new(), |aside| format!("; what was there is in `{}`", aside.display()));
+            print_line(format!(
+                "restored the backup of {}, events up to {}{aside}\nAfter the start nothing is granted until the centers have sent \
+                 the list again.",
+                header.made_at, header.last
+            ))
+        }
+        Err(BackupError::Store(StoreError::InUse(dir))) => {
+            print_error(format!("a gateway runs on `{}`; stop it first", dir.display()));
+            Exit::Failed
+        }
+        Err(error) => {
+            print_error(error);
+            Exit::Failed
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! A backup of the data directory in one file, taken while the gateway runs, and its restoration.
+//!
+//! ```text
+//! dormgate backup 1 \n · header: JSON in one line \n · the bytes of the files, in order · SHA-256 of all that
+//! ```
+//! A restored directory is one that lost its newest events: the mark of how far the journal was durable is set beyond every number
+//! that may have been used, so that the start finds a loss. Then nothing is granted from the list until the centers have sent it
+//! again, and no revoked card is revived.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::disk::Directory;
+use super::marks::{self, MarkWriter};
+use super::medium::{JOURNAL, Medium};
+use super::reader::{Index, Reader};
+use super::replay::{self, Segment};
+use super::{Store, StoreError, claim, generation, segment, store_error};
+use crate::access::event::EventKind;
+use crate::access::id::Timestamp;
+use crate::wire::audit;
+
+/// First line of a backup.
+const TITLE: &str = "dormgate backup 1\n";
+/// Longest header in bytes: a line a file.
+const HEADER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Length of the hash at the end in bytes.
+const HASH_BYTES: u64 = 32;
+/// Bytes copied at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Numbers skipped after a restoration: more events than were written since any backup that is worth restoring.
+pub const RESTORED_NUMBERS: u64 = 10_000_000;
+/// Events looked at at once while it is counted what would be lost.
+const COUNTED_EVENTS: usize = 1_000;
+/// Where a restoration is prepared, in the data directory.
+const STAGING: &str = "restoring";
+
+/// What the store holds at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// The last durable event.
+    pub last: u64,
+    /// The last event the center has.
+    pub acked: u64,
+    /// The segments and how long each is, in bytes.
+    pub segments: Vec<(String, u64)>,
+    /// The generations, oldest first.
+    pub generations: Vec<String>,
+}
+
+impl Inventory {
+    /// Whether what it lists is still there in `later`: nothing was removed, or shortened.
+    fn still_in(&self, later: &Self) -> bool {
+        let is_there = |(path, length): &(String, u64)| later.segments.iter().any(|(p, l)| p == path && l >= length);
+        self.segments.iter().all(is_there)
+    }
+}
+
+/// What a backup is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The gateway.
+    pub gateway: String,
+    /// When it was made, by the clock of the machine.
+    pub made_at: Timestamp,
+    /// The format of its journal.
+    pub format: u8,
+    /// The last event in it.
+    pub last: u64,
+    /// The last event the center had.
+    pub acked: u64,
+    /// The files in the data directory and their lengths in bytes.
+    pub files: Vec<(String, u64)>,
+}
+
+/// Why there is no backup, or none is restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// A file.
+    #[error("`{path}`: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The gateway removed files while they were copied.
+    #[error("the gateway removed old files while they were copied; try again")]
+    Changed,
+    /// Not a backup, or not whole.
+    #[error("`{path}` is not a whole backup: {why}")]
+    NotABackup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The backup of another gateway.
+    #[error("this is the backup of gateway `{of}`, and `{wanted}` is configured; compare `gateway.id`")]
+    OtherGateway {
+        /// Of which it is.
+        of: String,
+        /// Which is configured.
+        wanted: String,
+    },
+    /// The directory holds later events.
+    #[error(
+        "`{dir}` holds events up to {have}, and the backup of {made_at} ends at event {last}: {lost} events would be lost, among \
+         them {changes} messages of centers and {revoked} revocations; with `--force` they are laid aside"
+    )]
+    BackInTime {
+        /// The directory.
+        dir: PathBuf,
+        /// Its last event.
+        have: u64,
+        /// When the backup was made.
+        made_at: Timestamp,
+        /// Its last event.
+        last: u64,
+        /// How many events of the directory are later and can be read.
+        lost: u64,
+        /// How many of them are messages that were applied.
+        changes: u64,
+        /// How many of them are revocations.
+        revoked: u64,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn file_error(path: &Path) -> impl Fn(io::Error) -> BackupError {
+    let path = path.to_owned();
+    move |source| BackupError::File { path: path.clone(), source }
+}
+
+impl Store {
+    /// What the store holds now. Blocks on the disk.
+    #[must_use]
+    pub fn inventory(&self) -> Inventory {
+        let shared = &self.0.0;
+        // First: what is written later is not in it.
+        let generations = generation::names(&*shared.medium);
+        let index = super::lock(&shared.index);
+        let segments = index.segments.iter().map(|s| (Segment::path(s.first_n), s.length)).collect();
+        Inventory { last: index.last, acked: self.acked(), segments, generations }
+    }
+}
+
+/// Counts what is written into a hash.
+struct Hashing<W> {
+    to: W,
+    sum: Sha256,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.to.write(bytes)?;
+        self.sum.update(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Writes the backup of the data directory `dir` to the new file `path`. `ask` asks the gateway what its store holds.
+///
+/// # Errors
+/// [`BackupError`]; then there is no file, or the one that was there before.
+pub fn back_up<E: From<BackupError>>(
+    dir: &Path,
+    path: &Path,
+    (gateway, made_at): (&str, Timestamp),
+    mut ask: impl FnMut() -> Result<Inventory, E>,
+) -> Result<Header, E> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".unfinished");
+    let new = PathBuf::from(new);
+    let before = ask()?;
+    let written = write(dir, &new, path, &before, (gateway, made_at)).map_err(E::from).and_then(|header| {
+        // A segment that was shortened, or removed, may explain itself only in what came later.
+        if before.still_in(&ask()?) { Ok(header) } else { Err(BackupError::Changed.into()) }
+    });
+    let named = written.and_then(|header| {
+        fs::rename(&new, path).map_err(file_error(path))?;
+        Ok(header)
+    });
+    if named.is_err() {
+        drop(fs::remove_file(&new));
+    }
+    named
+}
+
+fn write(
+    dir: &Path,
+    new: &Path,
+    path: &Path,
+    inventory: &Inventory,
+    (gateway, made_at): (&str, Timestamp),
+) -> Result<Header, BackupError> {
+    if path.exists() {
+        return Err(file_error(path)(io::ErrorKind::AlreadyExists.into()));
+    }
+    let mut files = inventory.segments.clone();
+    for name in &inventory.generations {
+        let root = dir.join(generation::GENERATIONS).join(name);
+        for file in generation::files_below(&root).map_err(|_| BackupError::Changed)? {
+            let length = fs::metadata(&file).map_err(|_| BackupError::Changed)?.len();
+            let relative = file.strip_prefix(dir).unwrap_or(&file);
+            files.push((relative.to_string_lossy().into_owned(), length));
+        }
+    }
+    let Inventory { last, acked, .. } = *inventory;
+    let header = Header { gateway: gateway.to_owned(), made_at, format: segment::VERSION, last, acked, files };
+    let fail = file_error(new);
+    // The names of holders are in it.
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new).map_err(&fail)?;
+    let mut out = Hashing { to: BufWriter::new(file), sum: Sha256::new() };
+    let text = serde_json::to_string(&header).map_err(|error| fail(error.into()))?;
+    out.write_all(format!("{TITLE}{text}\n").as_bytes()).map_err(&fail)?;
+    for (name, length) in &header.files {
+        let from = File::open(dir.join(name)).map_err(|_| BackupError::Changed)?;
+        let copied = io::copy(&mut from.take(*length), &mut out).map_err(&fail)?;
+        if copied != *length {
+            return Err(BackupError::Changed);
+        }
+    }
+    let hash = out.sum.finalize();
+    out.to.write_all(&hash).and_then(|()| out.to.flush()).map_err(&fail)?;
+    out.to.get_ref().sync_all().map_err(&fail)?;
+    Ok(header)
+}
+
+/// Reads the header of a backup and compares the hash at its end with its bytes.
+///
+/// # Errors
+/// [`BackupError::NotABackup`] states what is wrong.
+pub fn check(path: &Path) -> Result<Header, BackupError> {
+    let fail = file_error(path);
+    let wrong = |why: &str| BackupError::NotABackup { path: path.to_owned(), why: why.to_owned() };
+    let file = File::open(path).map_err(&fail)?;
+    let length = file.metadata().map_err(&fail)?.len();
+    let bytes = length.checked_sub(HASH_BYTES).ok_or_else(|| wrong("it is too short"))?;
+    let mut reader = BufReader::new(file);
+    let mut sum = Sha256::new();
+    let mut line = |limit: u64| -> Result<Vec<u8>, BackupError> {
+        let mut line = Vec::new();
+        (&mut reader).take(limit).read_until(b'\n', &mut line).map_err(&fail)?;
+        sum.update(&line);
+        Ok(line)
+    };
+    if line(TITLE.len() as u64)? != TITLE.as_bytes() {
+        return Err(wrong("it does not begin as a backup of this version does"));
+    }
+    let text = line(HEADER_BYTES_MAX)?;
+    let mut left = bytes.saturating_sub(TITLE.len() as u64).saturating_sub(text.len() as u64);
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        let part = chunk.get_mut(..wanted).unwrap_or_default();
+        reader.read_exact(part).map_err(&fail)?;
+        sum.update(&*part);
+        left -= wanted as u64;
+    }
+    let mut hash = [0; 32];
+    reader.read_exact(&mut hash).map_err(&fail)?;
+    if hash != <[u8; 32]>::from(sum.finalize()) {
+        return Err(wrong("its hash is not that of its bytes: it was cut short, damaged or changed"));
+    }
+    let header: Header = serde_json::from_slice(&text).map_err(|error| wrong(&error.to_string()))?;
+    if header.format != segment::VERSION {
+        return Err(wrong("its journal is of another version of dormgate"));
+    }
+    let is_inside = |name: &str| {
+        let mut parts = Path::new(name).components();
+        let first = parts.next().is_some_and(|c| c.as_os_str() == JOURNAL || c.as_os_str() == generation::GENERATIONS);
+        first && parts.all(|part| matches!(part, Component::Normal(_)))
+    };
+    let total: u64 = header.files.iter().map(|(_, length)| *length).sum();
+    if !header.files.iter().all(|(name, _)| is_inside(name)) || total + (TITLE.len() + text.len()) as u64 != bytes {
+        return Err(wrong("its files are not those of a data directory"));
+    }
+    Ok(header)
+}
+
+/// Restores the backup `path` to the data directory `dir` of `gateway`, on which no gateway runs. What is there is laid aside, never
+/// deleted; gives where, if there was something. `force`: also where later events are there.
+///
+/// # Errors
+/// [`BackupError`]; up to the last step nothing has changed.
+pub fn restore(dir: &Path, path: &Path, gateway: &str, force: bool) -> Result<(Header, Option<PathBuf>), BackupError> {
+    let header = check(path)?;
+    if header.gateway != gateway {
+        return Err(BackupError::OtherGateway { of: header.gateway, wanted: gateway.to_owned() });
+    }
+    fs::create_dir_all(dir).map_err(file_error(dir))?;
+    let _held = claim(dir)?;
+    let medium = Directory::new(dir);
+    let have = marks::read(&medium).least().max(replay::verify(&medium).map_or(0, |verified| verified.last));
+    if have > header.last && !force {
+        let (lost, changes, revoked) = later_than(dir, header.last)?;
+        let (made_at, last, dir) = (header.made_at, header.last, dir.to_owned());
+        return Err(BackupError::BackInTime { dir, have, made_at, last, lost, changes, revoked });
+    }
+    let staging = dir.join(STAGING);
+    if staging.exists() {
+        fs::remove_dir_all(&staging).map_err(file_error(&staging))?;
+    }
+    unpack(path, &header, &staging)?;
+    let staged = Directory::new(&staging);
+    let fail = |error| BackupError::Store(store_error(dir, error));
+    // Beyond every number that was used since: the start finds that events are missing, and trusts the list no more.
+    MarkWriter::default().reset(&staged, have.max(header.last) + RESTORED_NUMBERS).map_err(fail)?;
+    marks::write_acked(&staged, header.acked).map_err(fail)?;
+    generation::sync_all_below(&staging).map_err(file_error(&staging))?;
+    let aside = lay_aside(dir)?;
+    // The journal first: with its mark, whatever stands beside it is not taken for complete.
+    for part in [JOURNAL, generation::GENERATIONS] {
+        fs::rename(staging.join(part), dir.join(part)).map_err(file_error(dir))?;
+    }
+    fs::remove_dir(&staging).map_err(file_error(&staging))?;
+    generation::sync_names(dir).map_err(file_error(dir))?;
+    Ok((header, aside))
+}
+
+fn unpack(path: &Path, header: &Header, to: &Path) -> Result<(), BackupError> {
+    for part in [JOURNAL, generation::GENERATIONS] {
+        let part = to.join(part);
+        fs::create_dir_all(&part).map_err(file_error(&part))?;
+    }
+    let fail = file_error(path);
+    let mut reader = BufReader::new(File::open(path).map_err(&fail)?);
+    for _ in 0..2 {
+        reader.read_until(b'\n', &mut Vec::new()).map_err(&fail)?;
+    }
+    for (name, length) in &header.files {
+        let target = to.join(name);
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(file_error(parent))?;
+        }
+        let mut file = File::create(&target).map_err(file_error(&target))?;
+        io::copy(&mut (&mut reader).take(*length), &mut file).map_err(file_error(&target))?;
+    }
+    Ok(())
+}
+
+/// Moves what is there to a directory of its own.
+fn lay_aside(dir: &Path) -> Result<Option<PathBuf>, BackupError> {
+    let there: Vec<&str> =
+        [generation::GENERATIONS, JOURNAL].into_iter().filter(|part| dir.join(part).exists()).collect();
+    if there.is_empty() {
+        return Ok(None);
+    }
+    let aside = (1u32..).map(|i| dir.join(format!("replaced-{i}"))).find(|free| !free.exists()).unwrap_or_default();
+    fs::create_dir(&aside).map_err(file_error(&aside))?;
+    for part in there {
+        fs::rename(dir.join(part), aside.join(part)).map_err(file_error(&aside))?;
+    }
+    generation::sync_names(&aside).and_then(|()| generation::sync_names(dir)).map_err(file_error(dir))?;
+    Ok(Some(aside))
+}
+
+/// How many events after `n` are in the journal of `dir`, and how many of them are messages of centers and revocations.
+fn later_than(dir: &Path, n: u64) -> Result<(u64, u64, u64), BackupError> {
+    let fail = |error| BackupError::Store(store_error(dir, error));
+    let medium: Arc<dyn Medium> = Arc::new(Directory::new(dir));
+    let mut segments = replay::segments(&*medium).map_err(fail)?;
+    for segment in &mut segments {
+        segment.length = medium.length(&Segment::path(segment.first_n)).unwrap_or(0);
+    }
+    let index = Index { segments, last: u64::MAX, ..Index::default() };
+    let reader = Reader::new(medium, Arc::new(Mutex::new(index)));
+    let (mut next, mut lost, mut changes, mut revoked) = (n + 1, 0, 0, 0);
+    loop {
+        let events = reader.read(next, COUNTED_EVENTS, usize::MAX).map_err(fail)?;
+        let Some(last) = events.last() else { return Ok((lost, changes, revoked)) };
+        next = last.n + 1;
+        for event in &events {
+            lost += 1;
+            match audit::decode(&event.json).map(|decoded| decoded.event.kind()) {
+                Ok(EventKind::ChangesApplied) => changes += 1,
+                Ok(EventKind::Revoked) => revoked += 1,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+}

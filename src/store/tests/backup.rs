@@ -1,0 +1,133 @@
+//! A backup of a running store in one file, and back to a directory.
+
+use std::fs;
+
+use super::*;
+use crate::store::{BackupError, Inventory, backup, restore};
+
+const MADE_AT: Timestamp = Timestamp(1_788_249_600_000);
+
+fn options() -> Options {
+    Options { reserve_bytes: 0, ..small() }
+}
+
+fn made(dir: &Path, file: &Path, store: &Store) -> Result<backup::Header, BackupError> {
+    backup::back_up(dir, file, ("g", MADE_AT), || Ok::<Inventory, BackupError>(store.inventory()))
+}
+
+/// Writes `numbers` and waits until they are on disk, with the generations that are due.
+async fn fill(store: &Store, events: &mut StoreEvents, numbers: std::ops::RangeInclusive<u64>) {
+    let last = *numbers.end();
+    for n in numbers {
+        store.append(vec![record(n)]);
+    }
+    store.request_generation();
+    let (mut durable, mut generation) = (false, false);
+    while !(durable && generation) {
+        match tokio::time::timeout(Duration::from_secs(20), events.recv()).await.unwrap().unwrap() {
+            StoreEvent::Durable { through, .. } => durable |= through >= last,
+            StoreEvent::GenerationWritten { position, .. } if position < last => store.request_generation(),
+            StoreEvent::GenerationWritten { .. } => generation = true,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_backup_holds_what_was_on_disk_and_a_restored_store_is_not_trusted_before_the_centers_have_sent_again() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
+    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
+    fill(&store, &mut events, 1..=100).await;
+    store.set_acked(40);
+    let header = made(&dir, &file, &store).unwrap();
+    assert_eq!((header.last, header.acked), (100, 40));
+    assert!(matches!(made(&dir, &file, &store), Err(BackupError::File { .. })), "what is there is not overwritten");
+    fill(&store, &mut events, 101..=130).await;
+    // While a gateway runs there is nothing to restore.
+    let running = restore(&dir, &file, "g", true);
+    assert!(matches!(running, Err(BackupError::Store(StoreError::InUse(_)))), "{running:?}");
+    assert_eq!(store.close().await, Closed::Drained);
+    drop(store);
+    let other = restore(&dir, &file, "h", true);
+    assert!(matches!(other, Err(BackupError::OtherGateway { .. })), "{other:?}");
+    // It would go back in time.
+    match restore(&dir, &file, "g", false).unwrap_err() {
+        BackupError::BackInTime { have, last, lost, changes, .. } => {
+            assert_eq!((have, last, lost, changes), (130, 100, 30, 10))
+        }
+        other => panic!("{other}"),
+    }
+    let (store, _, recovered) = Store::open::<EventLog>(&dir, options()).unwrap();
+    assert_eq!(recovered.state, log_of(1..=130), "nothing has changed");
+    assert_eq!(store.close().await, Closed::Drained);
+    let (_, aside) = restore(&dir, &file, "g", true).unwrap();
+    assert!(aside.unwrap().join("journal").exists());
+    let (store, _, recovered) = Store::open::<EventLog>(&dir, options()).unwrap();
+    assert_eq!((recovered.state, store.acked()), (log_of(1..=100), 40));
+    // No number is used twice, and what is missing is known to be.
+    let Integrity::Damaged { lost_from, lost_to } = recovered.integrity else { panic!("an old list is trusted") };
+    assert_eq!((lost_from, recovered.next_n), (101, lost_to + 1));
+    assert_eq!(lost_to, 130 + backup::RESTORED_NUMBERS);
+}
+
+#[tokio::test]
+async fn a_backup_that_was_changed_in_one_byte_or_cut_short_is_refused_and_changes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
+    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
+    fill(&store, &mut events, 1..=30).await;
+    made(&dir, &file, &store).unwrap();
+    let whole = fs::read(&file).unwrap();
+    let target = home.path().join("new");
+    for at in (0..whole.len()).step_by(whole.len() / 40) {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        fs::write(&file, &changed).unwrap();
+        assert!(restore(&target, &file, "g", true).is_err(), "byte {at}");
+        fs::write(&file, &whole[..at]).unwrap();
+        assert!(restore(&target, &file, "g", true).is_err(), "cut at {at}");
+    }
+    assert!(!target.exists());
+    // A path out of the directory is none of a backup's, also with a right hash.
+    for name in ["../journal/x", "journal/../../x", "/journal/x", "lock"] {
+        let header = serde_json::json!({
+            "gateway": "g", "made_at": "2026-09-01T08:00:00.000Z", "format": segment::VERSION, "last": 1, "acked": 0, "files": [[name, 1]],
+        });
+        let mut bytes = format!("dormgate backup 1\n{header}\nx").into_bytes();
+        let hash = crate::wire::audit::hash(&bytes);
+        bytes.extend_from_slice(&hash);
+        fs::write(&file, &bytes).unwrap();
+        let refused = restore(&target, &file, "g", true);
+        assert!(
+            matches!(&refused, Err(BackupError::NotABackup { why, .. }) if why.contains("its files")),
+            "{refused:?}"
+        );
+    }
+    fs::write(&file, &whole).unwrap();
+    restore(&target, &file, "g", false).unwrap();
+    assert_eq!(Store::open::<EventLog>(&target, options()).unwrap().2.state, log_of(1..=30));
+}
+
+#[tokio::test]
+async fn a_restoration_that_was_interrupted_never_leaves_an_old_list_that_is_trusted() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
+    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
+    fill(&store, &mut events, 1..=100).await;
+    made(&dir, &file, &store).unwrap();
+    drop(store);
+    let restored = home.path().join("restored");
+    restore(&restored, &file, "g", false).unwrap();
+    // Laid aside and nothing in its place yet; the journal in its place and no generation yet.
+    for step in ["nothing", "journal"] {
+        let interrupted = home.path().join(step);
+        fs::create_dir(&interrupted).unwrap();
+        if step == "journal" {
+            generation::copy_files(&restored.join("journal"), &interrupted.join("journal")).unwrap();
+        }
+        let recovered = Store::open::<EventLog>(&interrupted, options()).unwrap().2;
+        let is_empty = recovered.state.0.is_empty();
+        assert!(is_empty || recovered.integrity != Integrity::Complete, "{step}: {:?}", recovered.integrity);
+    }
+}

@@ -54,7 +54,7 @@ async fn a_backup_holds_what_was_on_disk_and_a_restored_store_is_not_trusted_bef
     // It would go back in time.
     match restore(&dir, &file, "g", false).unwrap_err() {
         BackupError::BackInTime { have, last, lost, changes, .. } => {
-            assert_eq!((have, last, lost, changes), (130, 100, 30, 10))
+            assert_eq!((have, last, lost, changes), (130, 100, 30, 10));
         }
         other => panic!("{other}"),
     }

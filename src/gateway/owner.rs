@@ -183,12 +183,12 @@ impl<J: Journal> GatewayCore<J> {
         self.dispatch.overdue_alarms(now.mono);
     }
 
-    /// When [`GatewayCore::wake`] or [`GatewayCore::flush`] is to be called next.
+    /// When [`GatewayCore::wake`], [`GatewayCore::flush`] or [`GatewayCore::work_in_background`] is to be called next.
     #[must_use]
     pub fn next_deadline(&self, now: Now) -> Option<Mono> {
         let retry = self.dispatch.has_queued().then(|| now.mono.plus_ms(RETRY_MS));
         let all = self.engine.next_deadline().into_iter().chain(self.dispatch.next_alarm());
-        all.chain(retry).chain([self.publication.due_at()]).min()
+        all.chain(retry).chain(self.digests.due_at()).chain([self.publication.due_at()]).min()
     }
 
     /// Answers a question; an operator's command becomes an input.

@@ -144,3 +144,21 @@ fn a_digest_is_published_within_five_seconds_of_the_change_however_busy_the_gate
     assert!(state.status.streams[0].digest.is_some());
     assert!(late < 14_000);
 }
+
+#[test]
+fn a_digest_is_begun_once_a_burst_has_settled_and_the_core_wakes_for_it() {
+    let mut core = core();
+    assert!(core.0.work_in_background(at(0)).is_none(), "nothing was received yet");
+    published(&mut core, Some(true), 10_000);
+    published(&mut core, Some(false), 10_200);
+    assert_eq!(core.0.background_work(at(10_449)), Work::None, "the burst may go on");
+    assert!(core.0.next_deadline(at(10_200)).is_some_and(|next| next <= Mono(10_450)));
+    assert_eq!(core.0.background_work(at(10_450)), Work::Spare);
+    // A burst that does not end: as late as that, and no later.
+    for ms in (10_500..12_000).step_by(100) {
+        published(&mut core, Some(ms % 200 != 0), ms);
+        assert_eq!(core.0.background_work(at(ms)), Work::None);
+    }
+    published(&mut core, None, 12_000);
+    assert_eq!(core.0.background_work(at(12_000)), Work::Late);
+}

@@ -1,8 +1,8 @@
 //! When the state of the gateway is published, and the digests of the streams in it. Pure: the time is an argument.
 //!
-//! A digest is computed beside the work: the list is read in slices when nothing else is pending,
-//! and the lines are sorted and hashed on another thread, so that no decision waits for a digest. A digest that has been due for
-//! [`DIGEST_LATE_MS`] is worked at between inputs too.
+//! A digest is computed beside the work: once [`DIGEST_SETTLE_MS`] have passed without a change the list is read in slices when
+//! nothing else is pending, and the lines are sorted and hashed on another thread, so that no decision waits for a digest. A
+//! digest that has been due for [`DIGEST_LATE_MS`] is worked at between inputs too.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,8 @@ const STATE_MAX_MS: u64 = 60_000;
 const SLICE_CARDS: usize = 256;
 /// Shortest time between the beginnings of two digests, in milliseconds.
 const DIGEST_EVERY_MS: u64 = 1_000;
+/// Time without a change before a digest is begun, in milliseconds: messages come in bursts, and each would begin it again.
+const DIGEST_SETTLE_MS: u64 = 250;
 /// A digest no longer waits for a quiet moment this long after the change, in milliseconds: it is published within 5 s (contract 3).
 const DIGEST_LATE_MS: u64 = 2_000;
 
@@ -68,8 +70,15 @@ pub struct Digests {
     /// Lines are being hashed; the next walk waits for them.
     hashing: bool,
     began_at: Option<Mono>,
-    /// When something last changed, while not every digest is known.
-    changed_at: Option<Mono>,
+    /// The changes that the digests do not have, while not every digest is known.
+    changes: Option<Changes>,
+}
+
+/// When something changed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Changes {
+    first: Mono,
+    last: Mono,
 }
 
 /// Whether there is work at a digest.
@@ -87,7 +96,7 @@ impl Digests {
     /// Digests of these streams, each with the registers that it owns.
     #[must_use]
     pub fn new(streams: Vec<(StreamName, RegisterKinds)>) -> Self {
-        Self { streams, changed_at: Some(Mono::default()), ..Self::default() }
+        Self { streams, changes: Some(Changes::default()), ..Self::default() }
     }
 
     /// The digest of `stream`, if it is that of what has been received by now.
@@ -99,19 +108,26 @@ impl Digests {
 
     /// The list or a stream may have changed.
     pub fn changed(&mut self, now: Mono) {
-        self.changed_at = Some(now);
+        let first = self.changes.map_or(now, |changes| changes.first);
+        self.changes = Some(Changes { first, last: now });
     }
 
     /// Whether there is something to do now.
     #[must_use]
     pub fn work_due(&self, now: Mono) -> Work {
-        let Some(changed_at) = self.changed_at.filter(|_| !self.hashing) else { return Work::None };
-        let rested = self.began_at.is_none_or(|at| now.since_ms(at) >= DIGEST_EVERY_MS);
-        match self.walk.is_some() || rested {
-            false => Work::None,
-            true if now.since_ms(changed_at) >= DIGEST_LATE_MS => Work::Late,
-            true => Work::Spare,
-        }
+        let Some(changes) = self.changes.filter(|_| self.walk.is_some() || self.due_at().is_some_and(|at| at <= now))
+        else {
+            return Work::None;
+        };
+        if now.since_ms(changes.first) >= DIGEST_LATE_MS { Work::Late } else { Work::Spare }
+    }
+
+    /// When the next digest is begun; `None`: none is due, or one is under way.
+    pub(super) fn due_at(&self) -> Option<Mono> {
+        let changes = self.changes.filter(|_| !self.hashing && self.walk.is_none())?;
+        let settled = changes.last.plus_ms(DIGEST_SETTLE_MS).min(changes.first.plus_ms(DIGEST_LATE_MS));
+        let rested = self.began_at.map_or(Mono::default(), |at| at.plus_ms(DIGEST_EVERY_MS));
+        Some(settled.max(rested))
     }
 
     fn next(&self, state: &State) -> Option<(&StreamName, &RegisterKinds, Progress)> {
@@ -128,7 +144,7 @@ impl Digests {
             Some(walk) => walk,
             None => {
                 let Some((stream, owns, progress)) = self.next(state) else {
-                    self.changed_at = None;
+                    self.changes = None;
                     return None;
                 };
                 let owns = owns.clone();

@@ -52,6 +52,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("tokio_modbus", &["portals/modbus", "wire/modbus/", "workbench/"]),
     ("sled", &["store/"]),
     ("axum", &["http/", "center/http/"]),
+    ("hyper", &["center/http/"]),
+    ("hyper_util", &["center/http/"]),
+    ("http_body_util", &["center/http/"]),
     ("rusqlite", &["center/database/"]),
     ("clap", &["cli/"]),
 ];

@@ -10,27 +10,32 @@ use crate::access::engine::StreamStatus;
 use crate::access::event::Outcome;
 use crate::access::id::{CardUid, GatewayId, StreamName};
 use crate::access::list::AccessList;
+use crate::access::names;
 use crate::wire::digest;
 use crate::wire::envelope::{Scope, members};
+use crate::wire::text::shorten;
 
 /// Messages that are listed as missing at a gateway. Further ones are counted.
 pub const MISSING_LISTED_MAX: usize = 1_000;
+/// How much of what such a message publishes is shown, in characters.
+const CONTENT_CHARS_MAX: usize = 160;
 
-/// How a gateway stands to one stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Agreement {
-    /// The same number and the same digest.
-    Equal,
-    /// The same number; the gateway has not published its digest yet.
-    NoDigest,
-    /// Messages are missing there, or on their way.
-    Behind,
-    /// The same number and another digest.
-    Differs,
-    /// The gateway has a number that this center never published: the center was set up again from something old.
-    Ahead,
-    /// The gateway has received nothing of the stream, or has no such stream configured.
-    NotReceived,
+names! {
+    /// How a gateway stands to one stream.
+    pub enum Agreement {
+        /// The same number and the same digest.
+        Equal,
+        /// The same number; the gateway has not published its digest yet.
+        NoDigest,
+        /// Messages are missing there, or on their way.
+        Behind,
+        /// The same number and another digest.
+        Differs,
+        /// The gateway has a number that this center never published: the center was set up again from something old.
+        Ahead,
+        /// The gateway has received nothing of the stream, or has no such stream configured.
+        NotReceived,
+    }
 }
 
 /// One stream at one gateway.
@@ -85,8 +90,8 @@ impl<S: Storage> Center<S> {
         Ok(all)
     }
 
-    /// The messages of a stream to `gateway` behind `seq` of its epoch, each with what it publishes: its ops in JSON, or the name of a
-    /// list. `None`: more than [`MISSING_LISTED_MAX`].
+    /// The messages of a stream to `gateway` behind `seq` of its epoch, each with the beginning of what it publishes: its ops in JSON, or
+    /// that it is a list. `None`: more than [`MISSING_LISTED_MAX`].
     ///
     /// # Errors
     /// [`CenterError`] if the storage cannot be read.
@@ -110,7 +115,9 @@ impl<S: Storage> Center<S> {
                 let members = members(message.as_bytes()).ok();
                 members.and_then(|members| members.get("ops").map(str::to_owned)).unwrap_or_default()
             };
-            Ok(found.map(|found| found.into_iter().map(|(at, message)| (at, content(&message))).collect()))
+            Ok(found.map(|found| {
+                found.into_iter().map(|(at, message)| (at, shorten(&content(&message), CONTENT_CHARS_MAX))).collect()
+            }))
         })
     }
 

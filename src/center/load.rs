@@ -130,6 +130,12 @@ impl CardChange {
     }
 }
 
+/// What the cards of a list are enrolled for.
+#[must_use]
+pub fn enrolments_of(list: &AccessList) -> Enrolments {
+    enrolled(list).collect()
+}
+
 /// The cards whose enrolment is in force.
 fn enrolled(list: &AccessList) -> impl Iterator<Item = (CardUid, Enrolment)> {
     (0..list.len()).filter(|place| list.enrolment_in_force_at(*place)).filter_map(|place| {
@@ -177,7 +183,7 @@ impl<S: Storage> Center<S> {
     pub fn enrolments(&mut self, to: Option<&GatewayId>) -> Result<Enrolments, CenterError> {
         self.transaction(|center| {
             let (_, audience) = center.enrolling(to)?;
-            Ok(center.list(&audience).map(|list| enrolled(list).collect()).unwrap_or_default())
+            Ok(center.list(&audience).map(enrolments_of).unwrap_or_default())
         })
     }
 

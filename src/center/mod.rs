@@ -35,7 +35,7 @@ pub use compare::{Agreement, MISSING_LISTED_MAX, StreamAgreement, differences};
 pub use directory::{Directory, Layout, create};
 pub use draft::{Draft, DraftClaims};
 pub use error::CenterError;
-pub use load::{CardChange, Loaded, Plan};
+pub use load::{CardChange, Loaded, Plan, enrolments_of};
 pub use service::{Answered, Attention, GatewayEvent, Pending, Report, Service};
 pub use storage::KeptEvent;
 pub use storage::{Audience, Content, Entry, JournalName, Link, Published, PublishedKind, Storage};

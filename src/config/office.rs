@@ -39,6 +39,8 @@ const TOKEN_BYTES_MIN: usize = 20;
 const ALL: &str = "*";
 /// The name in `may` for everything that changes nothing.
 const READ: &str = "read";
+/// The name in `may` for loading whole lists.
+const LOAD: &str = "load";
 
 /// A checked file of a center.
 #[derive(Clone, Debug)]
@@ -76,6 +78,8 @@ pub struct ClientSpec {
     pub may: AllowedOps,
     /// Whether it may read.
     pub may_read: bool,
+    /// Whether it may load a whole list, which enrols and withdraws at once.
+    pub may_load: bool,
     /// Its gateways; `None`: all of them, and the campus.
     pub gateways: Option<Vec<GatewayId>>,
 }
@@ -135,6 +139,7 @@ struct ClientTable {
 enum May {
     Everything,
     Read,
+    Load,
     One(OpName),
 }
 
@@ -142,10 +147,11 @@ impl FromStr for May {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = || [ALL, READ].into_iter().chain(OpName::ALL.iter().map(|op| op.as_str()));
+        let known = || [ALL, READ, LOAD].into_iter().chain(OpName::ALL.iter().map(|op| op.as_str()));
         match text {
             ALL => Ok(Self::Everything),
             READ => Ok(Self::Read),
+            LOAD => Ok(Self::Load),
             _ => text.parse().map(Self::One).map_err(|_| format!("`{text}` is no permission; {}", hint(text, known()))),
         }
     }
@@ -326,7 +332,7 @@ fn clients(cx: &Context<'_>, tables: &List<ClientTable>, gateways: &[GatewayId])
         });
         let ops = |may: &May| match may {
             May::Everything => AllowedOps::all(),
-            May::Read => AllowedOps::empty(),
+            May::Read | May::Load => AllowedOps::empty(),
             May::One(op) => AllowedOps::only(*op),
         };
         clients.push(ClientSpec {
@@ -334,6 +340,7 @@ fn clients(cx: &Context<'_>, tables: &List<ClientTable>, gateways: &[GatewayId])
             token,
             may: t.may.values().flat_map(|Text(may)| ops(may).iter()).collect(),
             may_read: t.may.values().any(|Text(may)| matches!(may, May::Everything | May::Read)),
+            may_load: t.may.values().any(|Text(may)| matches!(may, May::Everything | May::Load)),
             gateways: (!is_all).then(|| own.collect()),
         });
     }

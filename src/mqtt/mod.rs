@@ -36,3 +36,4 @@ pub use outbox::{
     MessageId, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Outgoing, PAYLOAD_BYTES_MAX, PublishError, Retention,
     WINDOW_MAX,
 };
+pub use tls::tls_config;

@@ -64,6 +64,14 @@ impl TlsFiles {
     }
 }
 
+/// TLS with the roots and the client certificate that `spec` names, for another protocol than MQTT.
+///
+/// # Errors
+/// Which file is wrong, and how.
+pub fn tls_config(spec: &LinkSpec) -> Result<Arc<ClientConfig>, String> {
+    client_config(spec).map_err(|error| error.to_string())
+}
+
 fn client_config(spec: &LinkSpec) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore::empty();
     match &spec.ca_file {

@@ -102,6 +102,14 @@ pub fn read_ops(text: &str) -> Result<Vec<Op>, Vec<OpError>> {
     parse_ops(&list, Judge::Arrival(AllowedOps::all()))
 }
 
+/// A list of ops in JSON; [`read_ops`] reads it.
+///
+/// # Errors
+/// An op that the contract has no name for (see [`ops::name_of`]).
+pub fn write_ops(ops: &[Op]) -> Result<String, WriteError> {
+    serde_json::to_string(&ops.iter().map(ops::Written).collect::<Vec<_>>())
+}
+
 /// The claims of a change message; `aud` is a gateway's id or `campus`.
 ///
 /// # Errors
@@ -232,6 +240,22 @@ pub fn read_command_kind(text: &str) -> Result<CommandKind, OpError> {
     }
     let Named { command } = json::read(text, Place::default())?;
     command_kind(&command, text)
+}
+
+/// A command for a center, in JSON: what [`read_command_kind`] reads, with the gateway and who gives it.
+///
+/// # Errors
+/// Never for a command of these types.
+pub fn write_command_kind(kind: &CommandKind, gateway: &GatewayId, actor: Option<&str>) -> Result<String, WriteError> {
+    #[derive(Serialize)]
+    struct Ordered<'a> {
+        gateway: &'a GatewayId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        actor: Option<&'a str>,
+        #[serde(flatten)]
+        kind: KindWritten<'a>,
+    }
+    serde_json::to_string(&Ordered { gateway, actor, kind: KindWritten(kind) })
 }
 
 /// A command as a center writes it.

@@ -5,10 +5,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use super::allowed::{AllowedOps, OpName};
 use super::json::{self, Place, Wrong, at_most, invalid};
-use super::limits::{ENTITLEMENTS_MAX, PORTALS_MAX};
+use super::limits::{ENTITLEMENTS_MAX, OP_ERRORS_MAX, PORTALS_MAX};
 use super::schedule::ScheduleBody;
 use super::text::{hint, quote};
 use crate::access::change::{ErrorCode, Op, OpError, PortalSet, Subject, SuspendReason};
@@ -353,6 +354,30 @@ impl EnrolmentBody {
 #[must_use]
 pub fn enrolment_body(uid: CardUid, enrolment: &Enrolment) -> impl Serialize + use<> {
     EnrolmentBody::of(uid, enrolment)
+}
+
+/// Reads a list of enrolments, each in JSON as [`enrolment_body`] writes it, and judged as one that arrives.
+///
+/// # Errors
+/// What is wrong with each, at `cards[N].FIELD`; at most [`OP_ERRORS_MAX`] of them.
+pub fn read_enrolments(text: &str) -> Result<Vec<(CardUid, Enrolment)>, Vec<OpError>> {
+    let list: Vec<&RawValue> = json::read(text, Place::default()).map_err(|e| vec![e])?;
+    let (mut enrolments, mut errors) = (Vec::with_capacity(list.len()), Vec::new());
+    for (place, raw) in list.iter().enumerate() {
+        let wrong = |(code, field, what): Wrong| Place::default().error(code, &field, what);
+        let body = json::read_tagged::<Body>(OpName::Enrol.as_str(), raw.get(), Place::default());
+        let op = body.and_then(|body| body.check().and_then(|()| body.into_op()).map_err(wrong));
+        match op {
+            Ok(Op::Enrol { uid, enrolment }) => enrolments.push((uid, enrolment)),
+            Ok(_) => {}
+            Err(error) if errors.len() < OP_ERRORS_MAX => {
+                let message = error.message.replacen('`', &format!("`cards[{place}]."), 1).replacen(".`:", "`:", 1);
+                errors.push(OpError { message, ..error });
+            }
+            Err(_) => {}
+        }
+    }
+    if errors.is_empty() { Ok(enrolments) } else { Err(errors) }
 }
 
 /// The name of an op; `None` for a flag that no op of the contract writes so (clearing `cancelled`, setting `replaced`).

@@ -129,6 +129,29 @@ impl Client {
         if self.0.may.contains(op) { Ok(()) } else { Err(Failure::forbidden("forbidden_op", message())) }
     }
 
+    /// An error unless it may load whole lists; where the stream that enrols publishes to the whole campus, only if it has all
+    /// gateways.
+    pub(super) fn loads(&self, enrolling: Option<&StreamSpec>) -> Result<(), Failure> {
+        if !self.0.may_load {
+            let message = format!("client `{}` may not load a whole list; add `load` to its `may`", self.0.name);
+            return Err(Failure::forbidden("forbidden", message));
+        }
+        self.reaches(OpName::Enrol, enrolling)
+    }
+
+    /// An error if `op`, which `owner` publishes, goes to gateways that it does not have.
+    fn reaches(&self, op: OpName, owner: Option<&StreamSpec>) -> Result<(), Failure> {
+        let is_campus = owner.is_some_and(|stream| stream.scope == Scope::Campus);
+        if is_campus && self.0.gateways.is_some() {
+            let message = format!(
+                "`{op}` goes to every gateway, and client `{}` has only some; write `gateways = [\"*\"]`",
+                self.0.name
+            );
+            return Err(Failure::forbidden("forbidden_gateway", message));
+        }
+        Ok(())
+    }
+
     /// An error unless it may order all of `ops`; those of streams that publish to the whole campus only if it has all gateways.
     pub(super) fn orders_all<'s>(
         &self,
@@ -137,14 +160,7 @@ impl Client {
     ) -> Result<(), Failure> {
         for name in ops.iter().filter_map(name_of) {
             self.orders(name)?;
-            let is_campus = owner(name).is_some_and(|stream| stream.scope == Scope::Campus);
-            if is_campus && self.0.gateways.is_some() {
-                let message = format!(
-                    "`{name}` goes to every gateway, and client `{}` has only some; write `gateways = [\"*\"]`",
-                    self.0.name
-                );
-                return Err(Failure::forbidden("forbidden_gateway", message));
-            }
+            self.reaches(name, owner(name))?;
         }
         Ok(())
     }

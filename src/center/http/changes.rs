@@ -1,6 +1,5 @@
 //! `POST /v1/changes` and `POST /v1/commands`: what a client orders.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -8,20 +7,22 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::super::database::{Database, Search, Table};
+use super::super::sheet::Enrolments;
 use super::super::{Answered, Center, CenterError, SignedMessage};
 use super::auth::Client;
+use super::bodies::{Answer, Made};
 use super::failure::Failure;
 use super::{Api, BODY_BYTES_MAX, Shared, json};
 use crate::access::change::{Op, Position};
 use crate::access::effect::Ack;
 use crate::access::event::ReplyStatus;
-use crate::access::id::{GatewayId, StreamName, Timestamp};
+use crate::access::id::{GatewayId, Timestamp};
 use crate::wire::allowed::OpName;
 use crate::wire::claims::Members;
 use crate::wire::down;
@@ -47,7 +48,7 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    fn within(wait: Result<Query<Self>, QueryRejection>, default_ms: u64) -> Result<Duration, Failure> {
+    pub(super) fn within(wait: Result<Query<Self>, QueryRejection>, default_ms: u64) -> Result<Duration, Failure> {
         let Query(wait) = wait.map_err(|error| Failure::field("wait_ms", error.body_text()))?;
         let ms = wait.wait_ms.unwrap_or(default_ms);
         if ms > WAIT_MS_MAX {
@@ -57,53 +58,24 @@ impl Wait {
     }
 }
 
-/// One message that a request made. The first part of the answer, and all of it that is kept under the key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Made {
-    /// `campus`, or a gateway.
-    to: String,
-    stream: StreamName,
-    epoch: NonZeroU32,
-    seq: u64,
-}
-
-#[derive(Serialize)]
-struct Answer<'a> {
-    messages: &'a [Made],
-    /// The gateways' acks, as received, each with its gateway.
-    acks: Vec<AckOf>,
-    /// Acks that did not arrive in time.
-    waiting: Vec<Waiting>,
-}
-
-#[derive(Serialize)]
-struct AckOf {
-    gateway: GatewayId,
-    #[serde(flatten)]
-    ack: Ack,
-}
-
-#[derive(Serialize)]
-struct Waiting {
-    gateway: GatewayId,
-    stream: StreamName,
-    epoch: NonZeroU32,
-    seq: u64,
-}
-
 /// The members of a body, of which each must be in `known`.
-fn members(body: Result<Bytes, BytesRejection>, known: &[&str]) -> Result<(Members, Bytes), Failure> {
+pub(super) fn members(body: Result<Bytes, BytesRejection>, known: &[&str]) -> Result<(Members, Bytes), Failure> {
     let body = body.map_err(|error| {
         let what = format!("{}; a body has at most {BODY_BYTES_MAX} bytes, send several", error.body_text());
         Failure::new(error.status(), "too_large", what)
     })?;
+    Ok((members_of(&body, known)?, body))
+}
+
+/// The members of a JSON object, of which each must be in `known`.
+pub(super) fn members_of(body: &[u8], known: &[&str]) -> Result<Members, Failure> {
     let malformed = |what: String| Failure::new(StatusCode::BAD_REQUEST, "invalid_field", what);
-    let members = Members::parse(&body).map_err(|why| malformed(format!("the body is not a JSON object: {why}")))?;
+    let members = Members::parse(body).map_err(|why| malformed(format!("the body is not a JSON object: {why}")))?;
     if let Some(other) = members.keys().find(|key| !known.contains(key)) {
         let what = format!("`{other}` is not a field of this request; its fields are {}", known.join(", "));
         return Err(Failure::field(other, what));
     }
-    Ok((members, body))
+    Ok(members)
 }
 
 fn text(members: &Members, key: &str) -> Result<Option<String>, Failure> {
@@ -111,7 +83,7 @@ fn text(members: &Members, key: &str) -> Result<Option<String>, Failure> {
     serde_json::from_str(raw).map(Some).map_err(|_| Failure::field(key, format!("`{key}` has to be a string")))
 }
 
-fn gateway(api: &Api, client: &Client, members: &Members) -> Result<Option<GatewayId>, Failure> {
+pub(super) fn gateway(api: &Api, client: &Client, members: &Members) -> Result<Option<GatewayId>, Failure> {
     let Some(name) = text(members, "gateway")? else { return Ok(None) };
     let gateway = api.known(&name)?;
     client.needs(&gateway)?;
@@ -145,35 +117,8 @@ pub(super) async fn changes(
         return Err(Failure::field("ops", "`ops` is empty; give a list of ops"));
     }
     client.orders_all(&ops, |name| api.streams.iter().find(|stream| stream.allowed.contains(name)))?;
-    let key = idempotency_key(&headers)?.map(|key| (client.0.name.clone(), key));
-
-    let reports = api.service.reports();
-    let (made_send, made) = oneshot::channel();
-    let request = Request { to, ops, key, hash: Sha256::digest(&body).to_vec() };
-    let staged = api.service.stage(Box::new(move |center, now| {
-        let (messages, answer) = request.stage(center, now)?;
-        // Whoever asked may be gone; the changes are made all the same.
-        drop(made_send.send(answer));
-        Ok(messages)
-    }));
-    let messages = staged.await?;
-    let made = made.await.map_err(|_| Failure::from(CenterError::Stopped))?;
-    api.metrics.messages.inc_by(u64::try_from(messages.len()).unwrap_or(0));
-    let answered = if messages.is_empty() {
-        api.kept_acks(&made, within).await?
-    } else {
-        api.service.answers(reports, &messages, within).await
-    };
-    let is_own = |one: &Answered| client.has(&one.gateway);
-    let (mut acks, mut waiting) = (Vec::new(), Vec::new());
-    for Answered { gateway, stream, at, ack } in answered.into_iter().filter(is_own) {
-        match ack {
-            Some((ack, _)) => acks.push(AckOf { gateway, ack }),
-            None => waiting.push(Waiting { gateway, stream, epoch: at.epoch, seq: at.seq }),
-        }
-    }
-    let status = if waiting.is_empty() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok(json(status, &Answer { messages: &made, acks, waiting }))
+    let request = Request::new(&client, &headers, (to, What::Ops(ops)), &body)?;
+    request.carry_out(&api, &client, within).await
 }
 
 impl Api {
@@ -236,17 +181,59 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     })
 }
 
+/// What is to be published.
+pub(super) enum What {
+    /// Ops.
+    Ops(Vec<Op>),
+    /// A whole list of enrolments; `true`: it may shrink.
+    List(Enrolments, bool),
+}
+
 /// A request to change something, as the center's task carries it out.
-struct Request {
+pub(super) struct Request {
     to: Option<GatewayId>,
-    ops: Vec<Op>,
+    what: What,
     /// The client and its key.
     key: Option<(String, String)>,
     hash: Vec<u8>,
 }
 
 impl Request {
-    /// Stages the messages and the answer in one transaction. No messages: the request was made before, and this is its answer.
+    pub(super) fn new(
+        client: &Client,
+        headers: &HeaderMap,
+        (to, what): (Option<GatewayId>, What),
+        body: &[u8],
+    ) -> Result<Self, Failure> {
+        let key = idempotency_key(headers)?.map(|key| (client.0.name.clone(), key));
+        Ok(Self { to, what, key, hash: Sha256::digest(body).to_vec() })
+    }
+
+    /// Publishes it and waits at most `within` for the gateways' acks.
+    pub(super) async fn carry_out(self, api: &Api, client: &Client, within: Duration) -> Result<Response, Failure> {
+        let reports = api.service.reports();
+        let (made_send, made) = oneshot::channel();
+        let staged = api.service.stage(Box::new(move |center, now| {
+            let (messages, answer) = self.stage(center, now)?;
+            // Whoever asked may be gone; the changes are made all the same.
+            drop(made_send.send(answer));
+            Ok(messages)
+        }));
+        let messages = staged.await?;
+        let made = made.await.map_err(|_| Failure::from(CenterError::Stopped))?;
+        api.metrics.messages.inc_by(u64::try_from(messages.len()).unwrap_or(0));
+        let answered = if messages.is_empty() {
+            api.kept_acks(&made, within).await?
+        } else {
+            api.service.answers(reports, &messages, within).await
+        };
+        let is_own = |one: &Answered| client.has(&one.gateway);
+        let answer = Answer::new(made, answered.into_iter().filter(is_own));
+        let status = if answer.waiting.is_empty() { StatusCode::OK } else { StatusCode::ACCEPTED };
+        Ok(json(status, &answer))
+    }
+
+    /// Stages the messages and the answer in one transaction. No messages: the request was made before, or changes nothing.
     fn stage(
         &self,
         center: &mut Center<Database>,
@@ -259,8 +246,14 @@ impl Request {
             let made = serde_json::from_str(&answer).ok().filter(|_| hash == self.hash);
             return Ok((Vec::new(), made.ok_or(CenterError::Conflict)?));
         }
-        let messages = center.stage_ops(self.to.as_ref(), &self.ops, now)?;
-        let made: Vec<Made> = messages.iter().filter_map(made).collect();
+        let to = self.to.as_ref();
+        let messages = match &self.what {
+            What::Ops(ops) => center.stage_ops(to, ops, now)?,
+            What::List(list, allow_shrink) => center.stage_list(to, list, *allow_shrink, now)?.messages,
+        };
+        let mut made: Vec<Made> = messages.iter().filter_map(made).collect();
+        // The parts of a list are one message.
+        made.dedup();
         if let Some(key) = key {
             let answer = serde_json::to_string(&made)?;
             center.storage().keep_answer(key, &self.hash, &answer, now)?;

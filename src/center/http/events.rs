@@ -130,7 +130,11 @@ fn shown(event: &GatewayEvent) -> Option<(&'static str, Value)> {
         GatewayEvent::Ack(ack) => ("ack", of(serde_json::to_value(ack))),
         GatewayEvent::Reply(reply) => ("reply", of(serde_json::to_value(reply))),
         GatewayEvent::Resync(asked, messages) => {
-            ("resync", json!({ "stream": asked.stream, "reason": asked.reason.as_str(), "messages": messages }))
+            let mut data = of(serde_json::to_value(asked));
+            if let Some(fields) = data.as_object_mut() {
+                fields.insert("messages".to_owned(), Value::from(*messages));
+            }
+            ("resync", data)
         }
         GatewayEvent::Alarm(alarm) => ("alarm", of(serde_json::to_value(alarm))),
         GatewayEvent::Audit(events) => ("audit", events.iter().map(summary).collect()),

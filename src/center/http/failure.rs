@@ -84,6 +84,8 @@ impl From<CenterError> for Failure {
             CenterError::NoOp | CenterError::Draft(_) | CenterError::Write(_) => {
                 (StatusCode::BAD_REQUEST, "invalid_field")
             }
+            CenterError::Shrinks(_) => (StatusCode::CONFLICT, "shrinks"),
+            CenterError::TooLong { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             CenterError::Conflict => (StatusCode::CONFLICT, "idempotency_conflict"),
             CenterError::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             CenterError::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),

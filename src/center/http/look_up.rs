@@ -11,33 +11,15 @@ use serde_json::value::RawValue;
 use super::super::database::Row;
 use super::super::{Audience, Center, JournalName, Storage};
 use super::auth::Client;
+use super::bodies::{GatewayShown, Numbered};
 use super::failure::Failure;
 use super::{Shared, json};
 use crate::access::change::Position;
 use crate::access::credential::Flag;
-use crate::access::id::{CardUid, GatewayId, Holder, StreamName, Timestamp};
+use crate::access::id::{CardUid, GatewayId, Holder, Timestamp};
 use crate::access::list::AccessList;
 use crate::wire::ops::enrolment_body;
 use crate::wire::topic::CAMPUS;
-
-#[derive(Serialize)]
-struct GatewayShown {
-    gateway: GatewayId,
-    /// What it published last, and when that was received.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    received_at: Option<Timestamp>,
-    /// The newest message to it of each stream; it has them all where its state names the same numbers with nothing missing.
-    published: Vec<Published>,
-}
-
-#[derive(Serialize)]
-struct Published {
-    stream: StreamName,
-    epoch: std::num::NonZeroU32,
-    seq: u64,
-}
 
 pub(super) async fn gateways(State(api): State<Shared>, client: Client) -> Result<Response, Failure> {
     client.reads()?;
@@ -65,7 +47,7 @@ async fn shown(api: &Shared, wanted: impl Fn(&GatewayId) -> bool) -> Result<Vec<
     let positions = api.service.ask(|center| center.positions().collect::<Vec<_>>()).await?;
     let of = |audience: &Audience| {
         let audience = audience.clone();
-        let published = |(journal, at): &(JournalName, Position)| Published {
+        let published = |(journal, at): &(JournalName, Position)| Numbered {
             stream: journal.stream.clone(),
             epoch: at.epoch,
             seq: at.seq,

@@ -1,16 +1,23 @@
 //! The API of a center: JSON over HTTP, for the software of the offices.
 //!
 //! Every route is in [`routes`], and `deploy/center-openapi.json` describes each. There is no TLS here: the API listens on loopback,
-//! and a reverse proxy of the office's web server stands in front of it where others must reach it.
+//! and a reverse proxy of the office's web server stands in front of it where others must reach it. [`Remote`] is the other end: a
+//! center that is asked over this API.
 
 mod auth;
+mod bodies;
 mod changes;
+mod client;
+mod comparison;
 mod events;
 mod failure;
+mod list;
 mod look_up;
 mod metrics;
 mod proof;
+mod remote;
 mod search;
+mod sse;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +43,11 @@ use crate::access::id::GatewayId;
 use crate::clock::Clock;
 use crate::config::ClientSpec;
 use crate::wire::envelope::StreamSpec;
+pub use bodies::KnownBy;
+pub use client::{ServerError, ServerUrl};
+pub use remote::Remote;
+pub use sse::{EventStream, Seen};
+
 use auth::Doorkeeper;
 use events::EventLog;
 use failure::Failure;
@@ -43,6 +55,10 @@ use metrics::Metrics;
 
 /// Longest body of a request, in bytes: four messages of the longest kind.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Longest body of `POST /v1/list`, in bytes: that of the longest sheet.
+const LIST_BYTES_MAX: usize = super::sheet::BYTES_MAX;
+/// Whole lists that are taken or given at once; beyond, they are answered 503. Each takes some hundred MiB of memory at most.
+const LISTS_AT_ONCE_MAX: usize = 2;
 /// Requests that wait for gateways or read the database at once; beyond, they are answered 503.
 const REQUESTS_AT_ONCE_MAX: usize = 256;
 /// The API's description.
@@ -56,6 +72,7 @@ pub struct Api {
     events: Arc<EventLog>,
     metrics: Metrics,
     room: Semaphore,
+    lists: Semaphore,
     gateways: HashMap<String, GatewayId>,
     streams: Vec<StreamSpec>,
 }
@@ -81,6 +98,7 @@ impl Api {
             events,
             metrics,
             room: Semaphore::new(REQUESTS_AT_ONCE_MAX),
+            lists: Semaphore::new(LISTS_AT_ONCE_MAX),
             gateways,
             streams,
             service,
@@ -120,8 +138,12 @@ pub(super) fn routes() -> Vec<Route> {
     vec![
         posts("/v1/changes", post(changes::changes)),
         posts("/v1/commands", post(changes::commands)),
+        posts("/v1/list", post(list::load).layer(DefaultBodyLimit::max(LIST_BYTES_MAX))),
         gets("/v1/gateways", get(look_up::gateways)),
         gets("/v1/gateways/{gateway}", get(look_up::gateway)),
+        gets("/v1/gateways/{gateway}/list", get(list::whole)),
+        posts("/v1/gateways/{gateway}/compare", post(comparison::compare)),
+        gets("/v1/gateways/{gateway}/behind", get(comparison::behind)),
         gets("/v1/holders/{holder}", get(look_up::holder)),
         gets("/v1/cards/{uid}", get(look_up::card)),
         gets("/v1/cards/{uid}/proof", get(proof::proof)),

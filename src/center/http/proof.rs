@@ -4,17 +4,15 @@
 //! message was received and in force, and what follows from it. A gateway at which the card opened nothing has no such event; there the
 //! ack of the message counts, and where that is no longer kept, the state.
 
-use std::num::NonZeroU32;
-
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Serialize;
 use serde_json::Value;
 
 use super::super::database::{Reader, Row, Search, Table};
 use super::super::{Audience, Center, CenterError, Storage};
 use super::auth::Client;
+use super::bodies::{AtGateway, BoxShown, KnownBy, Proof};
 use super::failure::Failure;
 use super::{Shared, json};
 use crate::access::credential::{Flag, FlagRegister};
@@ -26,49 +24,6 @@ use crate::wire::allowed::OpName;
 const EVENTS_MAX: usize = 100;
 /// The flags that end a card.
 const DEADLY: [Flag; 3] = [Flag::Lost, Flag::Replaced, Flag::Cancelled];
-
-#[derive(Serialize)]
-struct Proof {
-    uid: CardUid,
-    /// Whether the card is dead by what was published to any of the gateways.
-    dead: bool,
-    gateways: Vec<AtGateway>,
-    /// Gateways for which it is not known yet that the card is dead there.
-    unknown: Vec<GatewayId>,
-}
-
-#[derive(Serialize)]
-struct AtGateway {
-    gateway: GatewayId,
-    /// The message by which the card is dead.
-    stream: StreamName,
-    epoch: NonZeroU32,
-    seq: u64,
-    /// From when on the gateway denied the card.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dead_since: Option<Value>,
-    /// By what that is known: `audit`, `ack` or `state` (then it is known only that it was so at `dead_since`); absent: it is not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    known_by: Option<&'static str>,
-    /// When the gateway received the message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    received_at: Option<Value>,
-    /// When the gateway had it on disk.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    durable_at: Option<Value>,
-    /// The power boxes that the card kept on.
-    boxes: Vec<BoxShown>,
-}
-
-#[derive(Serialize)]
-struct BoxShown {
-    portal: Value,
-    /// When it confirmed that the card's power is off; absent: not yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    confirmed_at: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    how: Option<Value>,
-}
 
 /// By which message a card is dead at a gateway.
 #[derive(Clone)]
@@ -167,7 +122,7 @@ fn at_gateway(reader: &Reader, death: &Death, uid: CardUid) -> Result<AtGateway,
     let acks = found(reader, &search(Table::Ack, gateway, of_message, None))?;
     // A duplicate was applied before, and a stale message is contained in what the gateway has. The oldest ack is the last here.
     if let Some((_, ack)) = acks.iter().rev().find(|(_, ack)| ack["outcome"] != "rejected") {
-        shown.known_by = Some("ack");
+        shown.known_by = Some(KnownBy::Ack);
         (shown.dead_since, shown.received_at) = (field(ack, "received_at"), field(ack, "received_at"));
         shown.durable_at = field(ack, "durable_at");
         return Ok(shown);
@@ -183,7 +138,7 @@ fn at_gateway(reader: &Reader, death: &Death, uid: CardUid) -> Result<AtGateway,
         })
     };
     if let Some(row) = state.filter(has_it) {
-        shown.known_by = Some("state");
+        shown.known_by = Some(KnownBy::State);
         shown.dead_since = serde_json::to_value(Timestamp(row.at)).ok();
     }
     Ok(shown)
@@ -196,7 +151,7 @@ fn field(event: &Value, name: &str) -> Option<Value> {
 impl AtGateway {
     /// What the gateway's audit has of the revocation, which is the event of `row`, and of what followed.
     fn by_audit(&mut self, reader: &Reader, row: &Row, event: &Value, uid: CardUid) -> Result<(), CenterError> {
-        self.known_by = Some("audit");
+        self.known_by = Some(KnownBy::Audit);
         (self.dead_since, self.received_at) = (field(event, "at"), field(event, "received_at"));
         let kind = |kind: &str| vec![("type", kind.to_owned())];
         let n = event["n"].as_u64().unwrap_or(0);

@@ -36,8 +36,10 @@ fn every_route_and_no_other_is_in_the_description() {
     }
     for (path, item) in paths {
         for variable in path.split('{').skip(1).map(|rest| rest.split('}').next().unwrap()) {
-            let parameters = item["get"]["parameters"].as_array().unwrap();
-            assert!(parameters.iter().any(|p| p["name"] == variable && p["in"] == "path"), "{path}");
+            for (method, operation) in item.as_object().unwrap() {
+                let parameters = operation["parameters"].as_array().unwrap();
+                assert!(parameters.iter().any(|p| p["name"] == variable && p["in"] == "path"), "{method} {path}");
+            }
         }
     }
 }
@@ -48,6 +50,7 @@ fn spec(name: &str, may: AllowedOps, gateways: Option<&[&str]>) -> ClientSpec {
         token: Secret::new(format!("{name}-0123456789abcdef")),
         may,
         may_read: true,
+        may_load: true,
         gateways: gateways.map(|all| all.iter().map(|gateway| gateway.parse().unwrap()).collect()),
     }
 }

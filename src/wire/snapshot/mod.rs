@@ -137,8 +137,35 @@ fn entries(claims: &Claims, at: Position, judge: &Judge<RegisterKinds>) -> Resul
         return Err(claims.faults.clone());
     }
     let body: EntriesBody<'_> = json::read(&claims.text, Place::default()).map_err(|e| vec![e])?;
-    let (mut entries, mut errors) = (Vec::with_capacity(body.entries.len()), Vec::new());
-    for (place, raw) in body.entries.iter().enumerate() {
+    parse_entries(&body.entries, at, judge)
+}
+
+/// The entries of a whole list in JSON, for those who look at it; [`read_entries`] reads them.
+///
+/// # Errors
+/// Never for entries of these types.
+pub fn write_entries(entries: &[SnapshotEntry]) -> Result<Box<RawValue>, WriteError> {
+    let bodies: Vec<EntryBody> = entries.iter().flat_map(written).collect();
+    serde_json::value::to_raw_value(&bodies)
+}
+
+/// Reads what [`write_entries`] wrote. The entries were judged when they were published.
+///
+/// # Errors
+/// What is wrong with the first entries that cannot be read.
+pub fn read_entries(text: &str) -> Result<Vec<SnapshotEntry>, Vec<OpError>> {
+    let list: Vec<&RawValue> = json::read(text, Place::default()).map_err(|e| vec![e])?;
+    let newest = Position { epoch: NonZeroU32::MAX, seq: u64::MAX };
+    parse_entries(&list, newest, &Judge::Replay)
+}
+
+fn parse_entries(
+    list: &[&RawValue],
+    at: Position,
+    judge: &Judge<RegisterKinds>,
+) -> Result<Vec<SnapshotEntry>, Vec<OpError>> {
+    let (mut entries, mut errors) = (Vec::with_capacity(list.len()), Vec::new());
+    for (place, raw) in list.iter().enumerate() {
         let at_place = |error: OpError| {
             let message = error.message.replacen('`', &format!("`entries[{place}]."), 1);
             OpError { message: message.replacen(".`:", "`:", 1), ..error }

@@ -1,0 +1,59 @@
+//! `POST /v1/gateways/G/compare` and `GET /v1/gateways/G/behind`: how a gateway stands to what was published to it.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::auth::Client;
+use super::bodies::{Behind, BehindMessage, Compared};
+use super::changes::members;
+use super::failure::Failure;
+use super::{Shared, json};
+use crate::access::engine::StreamStatus;
+use crate::access::id::{GatewayId, StreamName};
+
+fn wanted(api: &Shared, client: &Client, name: &str) -> Result<GatewayId, Failure> {
+    client.reads()?;
+    let gateway = api.known(name)?;
+    client.needs(&gateway)?;
+    Ok(gateway)
+}
+
+pub(super) async fn compare(
+    State(api): State<Shared>,
+    client: Client,
+    Path(name): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Failure> {
+    let gateway = wanted(&api, &client, &name)?;
+    let (members, _) = members(body, &["streams"])?;
+    let streams = members.get("streams").unwrap_or("[]");
+    let statuses: Vec<StreamStatus> = serde_json::from_str(streams).map_err(|error| {
+        Failure::field("streams", format!("`streams`: {error}; give the `streams` of the gateway's state"))
+    })?;
+    let streams = api.service.ask(move |center| center.agreements(&gateway, &statuses)).await??;
+    Ok(json(StatusCode::OK, &Compared { streams: streams.into_iter().map(Into::into).collect() }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct After {
+    stream: StreamName,
+    seq: u64,
+}
+
+pub(super) async fn behind(
+    State(api): State<Shared>,
+    client: Client,
+    Path(name): Path<String>,
+    after: Result<Query<After>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let gateway = wanted(&api, &client, &name)?;
+    let Query(After { stream, seq }) = after.map_err(|error| Failure::field("query", error.body_text()))?;
+    let found = api.service.ask(move |center| center.messages_behind(&gateway, &stream, seq)).await??;
+    let messages = found.map(|all| all.into_iter().map(|(at, content)| BehindMessage { at, content }).collect());
+    Ok(json(StatusCode::OK, &Behind { messages }))
+}

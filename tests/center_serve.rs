@@ -6,6 +6,8 @@
 mod center;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
+#[path = "support/office.rs"]
+mod office;
 #[path = "support/peer.rs"]
 mod peer;
 #[path = "support/program.rs"]
@@ -14,187 +16,19 @@ mod program;
 mod site;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use center::{enrol, issue, reissue};
 use mosquitto::{Mosquitto, Rules};
-use peer::Peer;
-use program::{Program, within};
-use site::{GATE, Hub, Site};
-
-const OLD: &str = "1EA68671";
-const NEW: &str = "04A1B2C3D4E5F6";
-/// The client that may everything.
-const ALL: &str = "all-0123456789abcdef0123";
-/// The client that may read and enrol at `xing1`.
-const SOME: &str = "some-0123456789abcdef012";
-
-/// A center's file, its keys and tokens, and the process.
-struct Center {
-    dir: tempfile::TempDir,
-    program: Program,
-    address: String,
-}
-
-struct Answer {
-    status: u16,
-    body: Value,
-}
-
-fn seed(byte: u8) -> SigningKey {
-    SigningKey::from_bytes(&[byte; 32])
-}
-
-fn public(byte: u8) -> String {
-    URL_SAFE_NO_PAD.encode(seed(byte).verifying_key().as_bytes())
-}
-
-/// A site whose gateway verifies what the center signs.
-async fn site() -> Site {
-    let hub = Hub::of(Mosquitto::start(Rules::default()));
-    let peer = Peer::connect(&hub.door()).await;
-    Site::of(hub, peer)
-}
-
-fn gateway_config(site: &Site) -> PathBuf {
-    let text = site.config_text();
-    let text = text.replace(&site.cards.public_key(), &public(1)).replace(&site.rooms.public_key(), &public(2));
-    let path = site.dir().join("dormgate.toml");
-    std::fs::write(&path, text).unwrap();
-    path
-}
-
-async fn start_gateway(site: &Site) -> Program {
-    let mark = site.peer.mark();
-    let gateway = Program::run(&gateway_config(site));
-    site.online(mark, &gateway).await;
-    gateway
-}
-
-impl Center {
-    async fn start(url: &str, gateways: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-        for (name, byte) in [("card-office", 1), ("apartment", 2)] {
-            write(&format!("{name}.key"), &dormgate::wire::keys::print_seed(&seed(byte)));
-        }
-        write("all.token", ALL);
-        write("some.token", SOME);
-        let tables: String = gateways.iter().map(|id| format!("[[gateway]]\nid = \"{id}\"\n")).collect();
-        let text = format!(
-            "[center]\ndata_file = \"center.db\"\n[broker]\nurls = [\"{url}\"]\n[http]\nlisten = \"127.0.0.1:0\"\n\
-             [[stream]]\nname = \"card-office\"\nscope = \"campus\"\nkey_file = \"card-office.key\"\n\
-             may = [\"issue\", \"reissue\", \"report_lost\", \"found\", \"freeze\", \"unfreeze\", \"cancel\", \"reinstate\"]\n\
-             [[stream]]\nname = \"apartment\"\nkey_file = \"apartment.key\"\n\
-             may = [\"enrol\", \"withdraw\", \"suspend_power\", \"resume_power\", \"define_schedule\", \"set_posture\", \"command\"]\n\
-             {tables}\
-             [[client]]\nname = \"all\"\ntoken_file = \"all.token\"\nmay = [\"*\"]\ngateways = [\"*\"]\n\
-             [[client]]\nname = \"some\"\ntoken_file = \"some.token\"\nmay = [\"read\", \"enrol\"]\ngateways = [\"xing1\"]\n"
-        );
-        write("center.toml", &text);
-        let (program, address) = Self::launch(&dir).await;
-        Self { dir, program, address }
-    }
-
-    async fn launch(dir: &tempfile::TempDir) -> (Program, String) {
-        let config = dir.path().join("center.toml");
-        let program = Program::start(&["center", "serve", "--config", config.to_str().unwrap()]);
-        let line = program.logged("serving").await;
-        let address = line.split("address=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
-        (program, address)
-    }
-
-    /// Kills it and starts it again on the same file.
-    async fn kill_and_start(self) -> Self {
-        let Self { dir, program, .. } = self;
-        program.kill().await;
-        let (program, address) = Self::launch(&dir).await;
-        Self { dir, program, address }
-    }
-
-    async fn connected(&self) {
-        let ready = async {
-            while send(&self.address, "GET", "/readyz", "", &[], None).await.is_none_or(|answer| answer.status != 200) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        within("the center reaches the broker", ready).await;
-    }
-
-    async fn get(&self, path: &str, token: &str) -> Answer {
-        send(&self.address, "GET", path, token, &[], None).await.unwrap()
-    }
-
-    async fn post(&self, path: &str, token: &str, key: Option<&str>, body: &Value) -> Answer {
-        let key = key.map(|key| ("Idempotency-Key", key));
-        send(&self.address, "POST", path, token, key.as_slice(), Some(body)).await.unwrap()
-    }
-
-    /// Publishes ops and waits for the acks.
-    async fn change(&self, gateway: Option<&str>, ops: Value) -> Answer {
-        let mut body = json!({ "ops": ops });
-        if let Some(gateway) = gateway {
-            body["gateway"] = json!(gateway);
-        }
-        self.post("/v1/changes?wait_ms=30000", ALL, None, &body).await
-    }
-
-    /// Waits until `path` answers what `is` wants.
-    async fn until(&self, path: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let found = async {
-            loop {
-                let answer = self.get(path, ALL).await;
-                if answer.status == 200 && is(&answer.body) {
-                    return answer.body;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        within(path, found).await
-    }
-}
-
-/// One request on a connection of its own; `None`: the server is gone.
-async fn send(
-    address: &str,
-    method: &str,
-    path: &str,
-    token: &str,
-    headers: &[(&str, &str)],
-    body: Option<&Value>,
-) -> Option<Answer> {
-    let body = body.map_or(String::new(), ToString::to_string);
-    let mut head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: center\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n",
-        body.len()
-    );
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await.ok()?;
-        stream.write_all(format!("{head}\r\n{body}").as_bytes()).await.ok()?;
-        let mut text = Vec::new();
-        stream.read_to_end(&mut text).await.ok()?;
-        let text = String::from_utf8(text).ok()?;
-        let (head, body) = text.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some(Answer { status, body: serde_json::from_str(body).unwrap_or(Value::Null) })
-    };
-    within(path, exchange).await
-}
-
-fn error(answer: &Answer) -> (u16, &str) {
-    (answer.status, answer.body["error"]["code"].as_str().unwrap_or_default())
-}
+use office::{ALL, Center, NEW, OLD, SOME, error, send, site, start_gateway};
+use program::within;
+use site::{GATE, Site};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs mosquitto; tests/run installs it"]

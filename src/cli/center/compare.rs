@@ -2,24 +2,18 @@
 
 use std::time::Duration;
 
-use tokio::sync::broadcast::Receiver;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::super::{Exit, print_error, print_line};
+use super::super::{Exit, print_line};
+use super::link::{self, Client};
 use super::progress::Progress;
-use super::{Args, failed, link, print};
+use super::target::{Failure, Target};
+use super::{Args, failed, print};
 use crate::access::id::{CardUid, GatewayId};
 use crate::access::input::CommandKind;
-use crate::center::{
-    Agreement, Attention, CenterError, GatewayEvent, MISSING_LISTED_MAX, Report, Service, StreamAgreement, differences,
-};
-use crate::wire::state::{self, GatewayState, Presence};
-use crate::wire::text::shorten;
+use crate::center::{Agreement, Attention, MISSING_LISTED_MAX, StreamAgreement, differences};
+use crate::wire::state::{self, Presence};
 
-/// Longest time to end the link, in seconds.
-const CLOSE_S: u64 = 2;
-/// How much of what a message publishes is shown, in characters.
-const CONTENT_CHARS_MAX: usize = 160;
 /// Who asks, for the audit of the gateway.
 const ACTOR: &str = "center compare";
 
@@ -34,40 +28,24 @@ pub(super) struct CompareArgs {
 }
 
 pub(super) fn run(args: &Args, compare: &CompareArgs) -> Exit {
-    let (link::CenterClient { runtime, service, .. }, gateway) = match link::start(args, Attention::Answers) {
+    let (Client { runtime, target, .. }, gateway) = match link::start(args, Attention::Answers) {
         Ok(client) => client,
         Err(exit) => return exit,
     };
     let wait = args.link.wait();
     runtime.block_on(async {
-        let compared = Comparison { service: &service, gateway, wait, show: compare.show }.run(compare.cards).await;
-        service.close(Duration::from_secs(CLOSE_S)).await;
+        let compared = Comparison { target: &target, gateway, wait, show: compare.show }.run(compare.cards).await;
+        target.close().await;
         match compared {
             Ok(true) => Exit::Done,
             Ok(false) => Exit::Failed,
-            Err(Stop::Center(error)) => failed(&error),
-            Err(Stop::Gateway(why)) => {
-                print_error(why);
-                Exit::Failed
-            }
+            Err(error) => failed(error),
         }
     })
 }
 
-/// Why there is nothing to compare.
-enum Stop {
-    Center(CenterError),
-    Gateway(String),
-}
-
-impl From<CenterError> for Stop {
-    fn from(error: CenterError) -> Self {
-        Self::Center(error)
-    }
-}
-
 struct Comparison<'s> {
-    service: &'s Service,
+    target: &'s Target,
     gateway: GatewayId,
     wait: Duration,
     show: usize,
@@ -75,24 +53,25 @@ struct Comparison<'s> {
 
 impl Comparison<'_> {
     /// `true`: both have the same.
-    async fn run(&self, all_cards: bool) -> Result<bool, Stop> {
-        let mut reports = self.service.reports();
-        let deadline = Instant::now() + self.wait;
+    async fn run(&self, all_cards: bool) -> Result<bool, Failure> {
         let gateway = &self.gateway;
+        let mut states = self.target.states(gateway);
+        let deadline = Instant::now() + self.wait;
         let mut agreements: Option<Vec<StreamAgreement>> = None;
         // What is on its way, and a digest that is being computed, are waited for.
         while agreements.as_ref().is_none_or(|all| all.iter().any(|one| one.agreement != Agreement::Equal)) {
-            let Some(state) = self.next_state(&mut reports, deadline).await? else { break };
+            let Some(text) = states.next(deadline).await? else { break };
+            let state =
+                state::decode(text.as_bytes()).map_err(|error| format!("`up/state` of `{gateway}`: {error}"))?;
             if state.state == Presence::Offline {
                 let why = "what it has is known when it is connected again";
-                return Err(Stop::Gateway(format!("`{gateway}` is offline; {why}")));
+                return Err(format!("`{gateway}` is offline; {why}").into());
             }
-            let asked = gateway.clone();
-            agreements = Some(self.service.ask(move |center| center.agreements(&asked, &state.streams)).await??);
+            agreements = Some(self.target.agreements(gateway, &state.streams).await?);
         }
         let Some(agreements) = agreements else {
             let why = "was it ever connected to this broker, and is `--gateway` spelled right?";
-            return Err(Stop::Gateway(format!("`{gateway}` has no state at this broker; {why}")));
+            return Err(format!("`{gateway}` has no state at this broker; {why}").into());
         };
         let mut is_same = true;
         for one in &agreements {
@@ -106,24 +85,8 @@ impl Comparison<'_> {
         Ok(is_same)
     }
 
-    async fn next_state(
-        &self,
-        reports: &mut Receiver<Report>,
-        deadline: Instant,
-    ) -> Result<Option<GatewayState>, Stop> {
-        while let Ok(Ok(report)) = timeout_at(deadline, reports.recv()).await {
-            if let (Some(from), GatewayEvent::State(text)) = (&report.gateway, &report.event)
-                && *from == self.gateway
-            {
-                let state = state::decode(text.as_bytes());
-                return state.map(Some).map_err(|error| Stop::Gateway(format!("`up/state` of `{from}`: {error}")));
-            }
-        }
-        Ok(None)
-    }
-
     /// What is behind a difference, and what to do.
-    async fn explain(&self, one: &StreamAgreement) -> Result<(), Stop> {
+    async fn explain(&self, one: &StreamAgreement) -> Result<(), Failure> {
         let gateway = &self.gateway;
         let remedy = match one.agreement {
             Agreement::Equal => return Ok(()),
@@ -152,9 +115,8 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    async fn missing(&self, one: &StreamAgreement, seq: u64) -> Result<(), Stop> {
-        let (gateway, stream) = (self.gateway.clone(), one.stream.clone());
-        let behind = self.service.ask(move |center| center.messages_behind(&gateway, &stream, seq)).await??;
+    async fn missing(&self, one: &StreamAgreement, seq: u64) -> Result<(), Failure> {
+        let behind = self.target.messages_behind(&self.gateway, &one.stream, seq).await?;
         let missing = one.gateway.as_ref().map_or(0, |there| there.missing);
         if missing > 0 {
             print_line(format!("  of the messages behind {seq} it reports {missing} as missing"));
@@ -164,7 +126,7 @@ impl Comparison<'_> {
             return Ok(());
         };
         for (at, content) in behind.iter().take(self.show) {
-            print_line(format!("  {}.{} {}", at.epoch, at.seq, shorten(content, CONTENT_CHARS_MAX)));
+            print_line(format!("  {}.{} {content}", at.epoch, at.seq));
         }
         if behind.len() > self.show {
             print_line(format!("  and {} more; `--show {}` shows them", behind.len() - self.show, behind.len()));
@@ -173,9 +135,8 @@ impl Comparison<'_> {
     }
 
     /// Asks for each card. `true`: no difference was found.
-    async fn cards(&self) -> Result<bool, Stop> {
-        let gateway = self.gateway.clone();
-        let list = self.service.ask(move |center| center.whole_list(&gateway)).await?;
+    async fn cards(&self) -> Result<bool, Failure> {
+        let list = self.target.whole_list(&self.gateway).await?;
         let uids: Vec<CardUid> =
             (0..list.len()).filter_map(|place| list.record_at(place)).map(|card| card.uid).collect();
         let mut progress = Progress::new("cards asked for".to_owned());
@@ -183,15 +144,12 @@ impl Comparison<'_> {
         for (asked, uid) in uids.iter().enumerate() {
             progress.show(asked, uids.len());
             let kind = CommandKind::Query { uid: *uid, portal: None };
-            let reply = self.service.command(&self.gateway, kind, Some(ACTOR), self.wait).await?;
+            let reply = self.target.command(&self.gateway, &kind, Some(ACTOR), self.wait).await?;
             let Some(answer) = reply.and_then(|reply| reply.result) else {
                 progress.end();
                 let gateway = &self.gateway;
-                return Err(Stop::Gateway(format!(
-                    "`{gateway}` did not answer for {uid}, card {} of {}",
-                    asked + 1,
-                    uids.len()
-                )));
+                let (card, all) = (asked + 1, uids.len());
+                return Err(format!("`{gateway}` did not answer for {uid}, card {card} of {all}").into());
             };
             let found = differences(&list, *uid, &answer);
             if !found.is_empty() {

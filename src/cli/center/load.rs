@@ -3,20 +3,19 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use super::super::{Exit, print_error, print_line};
+use super::link::{self, Client};
 use super::progress::Progress;
-use super::{Args, failed, link, send};
+use super::target::Failure;
+use super::{Args, failed, send};
 use crate::access::credential::Enrolment;
-use crate::access::id::CardUid;
+use crate::access::id::{CardUid, GatewayId};
 use crate::center::sheet::{self, Enrolments, Reading, cell};
-use crate::center::{Attention, CardChange, Center, CenterError, Plan};
+use crate::center::{Attention, CardChange, Center, CenterError, Plan, enrolments_of};
 
-/// Longest time to deliver what was published when its answer did not come, in seconds.
-const DELIVER_S: u64 = 2;
 /// How long a gateway usually takes at most for the answer to a list, in seconds.
 const LIST_WAIT_S: u64 = 60;
 
@@ -83,12 +82,19 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What a list would change; in a directory without a link to the broker.
 fn dry_run(args: &Args, load: &LoadArgs, what: &str, list: &Enrolments) -> Exit {
-    let gateway = match link::one_gateway(args) {
-        Ok(gateway) => gateway,
-        Err(exit) => return exit,
+    let plan = if link::is_at_service(args) {
+        match link::start(args, Attention::Answers) {
+            Ok((Client { runtime, target, .. }, gateway)) => runtime.block_on(target.plan(&gateway, list)),
+            Err(exit) => return exit,
+        }
+    } else {
+        match link::one_gateway(args) {
+            Ok(gateway) => in_directory(args, &gateway).and_then(|mut c| Ok(c.plan(Some(&gateway), list)?)),
+            Err(exit) => return exit,
+        }
     };
-    let plan = Center::open(&args.dir, std::slice::from_ref(&gateway)).and_then(|mut c| c.plan(Some(&gateway), list));
     match plan {
         Ok(plan) => {
             let exit = print_line(format!("{what}\n{}", table(&plan, load.show)));
@@ -100,21 +106,24 @@ fn dry_run(args: &Args, load: &LoadArgs, what: &str, list: &Enrolments) -> Exit 
                 }
             }
         }
-        Err(error) => failed(&error),
+        Err(error) => failed(error),
     }
 }
 
+fn in_directory(args: &Args, gateway: &GatewayId) -> Result<Center, Failure> {
+    Ok(Center::open(&args.dir, std::slice::from_ref(gateway))?)
+}
+
 fn publish(args: &Args, load: &LoadArgs, what: &str, list: Enrolments) -> Exit {
-    let (link::CenterClient { runtime, service, .. }, gateway) = match link::start(args, Attention::Answers) {
+    let (Client { runtime, target, .. }, gateway) = match link::start(args, Attention::Answers) {
         Ok(client) => client,
         Err(exit) => return exit,
     };
     let wait = args.link.wait_or(LIST_WAIT_S);
     runtime.block_on(async {
-        let asked = (gateway.clone(), list.clone());
-        let plan = match service.ask(move |center| center.plan(Some(&asked.0), &asked.1)).await {
-            Ok(Ok(plan)) => plan,
-            Ok(Err(error)) | Err(error) => return failed(&error),
+        let plan = match target.plan(&gateway, &list).await {
+            Ok(plan) => plan,
+            Err(error) => return failed(error),
         };
         if print_line(format!("{what}\n{}", table(&plan, load.show))) != Exit::Done {
             return Exit::Failed;
@@ -126,25 +135,15 @@ fn publish(args: &Args, load: &LoadArgs, what: &str, list: Enrolments) -> Exit {
             print_error(refusal);
             return Exit::Failed;
         }
-        let pending = match service.load(Some(&gateway), list, load.allow_shrink).await {
-            Ok(pending) => pending,
-            Err(error) => return failed(&error),
-        };
-        let parts = pending.messages();
         let mut progress = Progress::new(format!("`{gateway}`: parts sent"));
-        let (mut left, mut answers) = (service.undelivered(), std::pin::pin!(pending.answers(wait)));
-        let answers = loop {
-            tokio::select! {
-                answers = &mut answers => break answers,
-                Ok(()) = left.changed() => progress.show(parts.saturating_sub(*left.borrow_and_update()), parts),
-            }
-        };
+        let sent = |done, all| progress.show(done, all);
+        let answers = target.load(&gateway, list, load.allow_shrink, wait, sent).await;
         progress.end();
-        service.close(Duration::from_secs(DELIVER_S)).await;
-        answers.iter().fold(Exit::Done, |exit, one| match send::report(one, wait) {
-            Exit::Done => exit,
-            other => other,
-        })
+        target.close().await;
+        match answers {
+            Ok(answers) => send::report(&answers, Some(&gateway), wait),
+            Err(error) => failed(error),
+        }
     })
 }
 
@@ -211,14 +210,21 @@ fn words(enrolment: &Enrolment) -> Vec<String> {
 }
 
 pub(super) fn export(args: &Args, zone: &ZoneArg) -> Exit {
-    let gateway = match link::one_gateway(args) {
-        Ok(gateway) => gateway,
-        Err(exit) => return exit,
+    let enrolled = if link::is_at_service(args) {
+        match link::start(args, Attention::Answers) {
+            Ok((Client { runtime, target, .. }, gateway)) => {
+                runtime.block_on(target.whole_list(&gateway)).map(|list| enrolments_of(&list))
+            }
+            Err(exit) => return exit,
+        }
+    } else {
+        match link::one_gateway(args) {
+            Ok(gateway) => in_directory(args, &gateway).and_then(|mut c| Ok(c.enrolments(Some(&gateway))?)),
+            Err(exit) => return exit,
+        }
     };
-    let enrolled =
-        Center::open(&args.dir, std::slice::from_ref(&gateway)).and_then(|mut c| c.enrolments(Some(&gateway)));
     match enrolled {
         Ok(list) => print_line(sheet::write(&list, &zone.timezone).trim_end()),
-        Err(error) => failed(&error),
+        Err(error) => failed(error),
     }
 }

@@ -1,7 +1,7 @@
-//! `dormgate center`: a center on the command line, in a directory, for trials and scripts.
+//! `dormgate center`: a center on the command line, in a directory for trials and scripts, or the service of an office.
 //!
-//! Each op is journaled and published, and its answer waited for; `watch` attends to the gateway: it answers resync and acknowledges
-//! the audit.
+//! Each op is journaled and published, and its answer waited for; `watch` in a directory attends to the gateway: it answers resync and
+//! acknowledges the audit. [`target`] is what both have in common.
 
 mod compare;
 mod link;
@@ -13,6 +13,7 @@ mod prove;
 mod send;
 #[cfg(feature = "center")]
 mod serve;
+mod target;
 mod watch;
 
 use std::num::NonZeroU32;
@@ -21,10 +22,20 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 
 use super::{Exit, print_error, print_line};
-use crate::center::{self, CenterError, Layout};
+use crate::center::{self, Layout};
 
-/// A center for trials: makes keys, publishes changes and commands to a gateway, and listens to it.
+/// What the commands end with.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done: published and acknowledged by every gateway that it goes to; for `compare` and `prove`: it is so everywhere
+  1   refused, failed or not known in time; the error names which, and what to do
+  2   called wrongly
+  78  the file of `serve` has errors or cannot be read";
+
+/// A center in a directory, for trials, or over the API of the service with `--server`: publishes changes and commands to gateways,
+/// compares and watches them.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(super) struct Args {
     /// The center's directory: keys, journals, and the audit received.
     #[arg(long, global = true, value_name = "DIR", default_value = "center")]
@@ -58,7 +69,7 @@ enum Command {
     },
     /// Check whether a gateway has what the center published to it, and list what it lacks.
     Compare(compare::CompareArgs),
-    /// Show at each gateway whether a card is dead, and where that is not known.
+    /// Show at each gateway whether a card is dead and since when, and where that is not known yet.
     Prove(prove::ProveArgs),
     /// Load a whole list of enrolments from a CSV sheet; what it does not name is withdrawn.
     Load(load::LoadArgs),
@@ -66,7 +77,8 @@ enum Command {
     Export(load::ZoneArg),
     #[cfg(feature = "center")]
     Serve(serve::Args),
-    /// Listen: print acks, alarms and audit events; answer resync, re-send heads, acknowledge the audit. Until Ctrl-C.
+    /// Listen until Ctrl-C: print acks, alarms, audit events and states. In a directory it also answers resync, re-sends heads and
+    /// acknowledges the audit; a service does that by itself.
     Watch,
 }
 
@@ -89,7 +101,18 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
+    #[cfg(feature = "center")]
+    if let Some(misuse) = link::misuse(args) {
+        print_error(misuse);
+        return Exit::Usage;
+    }
     match &args.command {
+        Command::Keygen { .. } if link::is_at_service(args) => {
+            print_error(
+                "the keys of a service are files that its configuration names: see deploy/center.md; leave out `--server`",
+            );
+            Exit::Usage
+        }
         Command::Keygen { streams, epoch } => keygen(args, *streams, *epoch),
         Command::Op(op) => send::op(args, op),
         Command::Order(order) => send::command(args, order),
@@ -111,11 +134,11 @@ fn keygen(args: &Args, streams: Streams, epoch: NonZeroU32) -> Exit {
     };
     match center::create(&args.dir, layout, epoch) {
         Ok(tables) => print_line(tables.trim_end()),
-        Err(error) => failed(&error),
+        Err(error) => failed(error),
     }
 }
 
-fn failed(error: &CenterError) -> Exit {
+fn failed(error: impl std::fmt::Display) -> Exit {
     print_error(error);
     Exit::Failed
 }

@@ -52,7 +52,7 @@ pub(super) fn answered(one: &Answered, waited_s: u64) -> String {
     match &one.ack {
         Some((body, took)) => format!("{} in {} ms", ack(body), took.as_millis()),
         None => format!(
-            "{} {}.{}: no answer in {waited_s} s; it stays in the journal and is sent when the gateway asks `center watch` for it",
+            "{} {}.{}: no answer in {waited_s} s; it stays in the journal and is sent when the gateway asks `center watch`, or the service, for it",
             one.stream, one.at.epoch, one.at.seq
         ),
     }
@@ -104,6 +104,11 @@ pub(super) fn agreement(one: &StreamAgreement) -> String {
     }
 }
 
+/// `AUDIT events 7 to 9 are missing; waiting for them`
+pub(super) fn trouble(trouble: impl std::fmt::Display) -> String {
+    format!("AUDIT {trouble}")
+}
+
 /// Everything that `watch` prints, a line each.
 pub(super) fn received(received: &GatewayEvent) -> Vec<String> {
     match received {
@@ -128,7 +133,7 @@ pub(super) fn received(received: &GatewayEvent) -> Vec<String> {
             vec![words.join(" ")]
         }
         GatewayEvent::Audit(events) => events.iter().map(event_line).collect(),
-        GatewayEvent::Trouble(trouble) => vec![format!("AUDIT {trouble}")],
+        GatewayEvent::Trouble(trouble) => vec![self::trouble(trouble)],
         GatewayEvent::State(state) => vec![format!("state {state}")],
         GatewayEvent::Problem(problem) => vec![format!("PROBLEM {problem}")],
     }

@@ -1,21 +1,15 @@
-//! `center prove`: over all gateways, whether a card is dead, and where that is not known.
+//! `center prove`: over all gateways, whether a card is dead and since when, and where that is not known yet.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::task::JoinSet;
-
-use super::super::{Exit, print_line};
-use super::{Args, failed, link};
+use super::super::{Exit, print_error, print_line};
+use super::link::{self, Client};
+use super::{Args, failed};
 use crate::access::decision::{GrantReason, Reason};
-use crate::access::effect::{QueryResult, Verdict};
+use crate::access::effect::{PortalProof, QueryResult, RevocationProof, Verdict};
 use crate::access::event::Outcome;
 use crate::access::id::{CardUid, GatewayId};
 use crate::access::input::CommandKind;
 use crate::center::Attention;
 
-/// Longest time to end the link, in seconds.
-const CLOSE_S: u64 = 2;
 /// Who asks, for the audit of the gateways.
 const ACTOR: &str = "center prove";
 
@@ -26,37 +20,38 @@ pub(super) struct ProveArgs {
 }
 
 pub(super) fn run(args: &Args, prove: &ProveArgs) -> Exit {
-    let link::CenterClient { runtime, service, gateways } = match link::start_all(args, Attention::Answers) {
+    let Client { runtime, target, gateways } = match link::start_all(args, Attention::Answers) {
         Ok(client) => client,
         Err(exit) => return exit,
     };
     let (uid, wait) = (prove.uid, args.link.wait());
-    let (service, count) = (Arc::new(service), gateways.len());
     runtime.block_on(async {
-        let mut asked = JoinSet::new();
-        for gateway in gateways {
-            let service = Arc::clone(&service);
-            asked.spawn(async move {
-                let kind = CommandKind::Query { uid, portal: None };
-                let reply = service.command(&gateway, kind, Some(ACTOR), wait).await;
-                (gateway, reply)
-            });
+        let kind = CommandKind::Query { uid, portal: None };
+        let replies = target.command_all(gateways, &kind, ACTOR, wait).await;
+        let mut kept = match target.kept_proof(uid).await {
+            Ok(kept) => kept,
+            Err(error) => return failed(error),
+        };
+        target.close().await;
+        let mut proofs = Vec::with_capacity(replies.len());
+        for (gateway, reply) in replies {
+            let answer = match reply {
+                Ok(reply) => reply.and_then(|reply| reply.result),
+                // What is kept of its audit may prove it all the same.
+                Err(error) => {
+                    print_error(format!("`{gateway}` was not asked: {error}"));
+                    None
+                }
+            };
+            proofs.push(Proof::new(answer, kept.remove(&gateway), gateway));
         }
-        let mut proofs = Vec::with_capacity(count);
-        while let Some(answered) = asked.join_next().await {
-            let Ok((gateway, reply)) = answered else { continue };
-            match reply {
-                Ok(reply) => proofs.push((gateway, State::of(reply.and_then(|reply| reply.result).as_ref()))),
-                Err(error) => return failed(&error),
-            }
-        }
-        if let Some(service) = Arc::into_inner(service) {
-            service.close(Duration::from_secs(CLOSE_S)).await;
-        }
-        proofs.sort();
+        proofs.sort_by(|one, other| (&one.gateway, &one.state).cmp(&(&other.gateway, &other.state)));
         report(uid, &proofs)
     })
 }
+
+/// What the center has kept about a dead card at one gateway: words for how it is known, and the revocation.
+pub(super) type Kept = (&'static str, RevocationProof);
 
 /// What a card is at one gateway. The worst comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,31 +105,118 @@ impl State {
     }
 }
 
-/// One line a gateway, and the sum; done only if the card is dead everywhere.
-fn report(uid: CardUid, proofs: &[(GatewayId, State)]) -> Exit {
-    for (gateway, state) in proofs {
-        if print_line(format!("{:<16} {}", gateway.to_string(), state.text())) != Exit::Done {
+/// What a card is at one gateway, since when, and what has followed from that there.
+#[derive(Debug)]
+struct Proof {
+    gateway: GatewayId,
+    state: State,
+    /// Newest first.
+    revocations: Vec<RevocationProof>,
+}
+
+impl Proof {
+    /// From the gateway's answer, and from what the center has where the gateway does not answer or does not remember.
+    fn new(answer: Option<QueryResult>, kept: Option<Kept>, gateway: GatewayId) -> Self {
+        let mut state = State::of(answer.as_ref());
+        let mut revocations = answer.map(|answer| answer.revocations).unwrap_or_default();
+        if let Some((known_by, revocation)) = kept {
+            if state == State::NotKnown {
+                state = State::Dead(vec![known_by]);
+            }
+            if revocations.is_empty() && matches!(state, State::Dead(_)) {
+                revocations.push(revocation);
+            }
+        }
+        Self { gateway, state, revocations }
+    }
+
+    /// Since when the card opens nothing. After the newest revocation nothing was given back.
+    fn since(&self) -> String {
+        match (&self.state, self.revocations.first()) {
+            (State::Opens(_) | State::NotKnown, _) => String::new(),
+            (State::Denied(_) | State::Dead(_), Some(newest)) => format!("; since {}", newest.in_force_at),
+            (State::Denied(_), None) => String::new(),
+            (State::Dead(_), None) => {
+                "; since when is NOT KNOWN: it could open nothing there before, or the gateway has forgotten".to_owned()
+            }
+        }
+    }
+
+    fn open_portals(&self) -> impl Iterator<Item = &PortalProof> {
+        let all = self.revocations.iter().flat_map(|revocation| &revocation.portals);
+        all.filter(|portal| portal.confirmed_at.is_none())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("{:<16} {}{}", self.gateway.as_str(), self.state.text(), self.since())];
+        if matches!(self.state, State::Opens(_) | State::NotKnown) {
+            return lines;
+        }
+        for (at, revocation) in self.revocations.iter().enumerate() {
+            // Of an older revocation only what is still to be done counts.
+            let is_open = revocation.portals.iter().any(|portal| portal.confirmed_at.is_none());
+            if at == 0 || is_open {
+                lines.push(format!("  {}", times(revocation)));
+                let portals = revocation.portals.iter().filter(|portal| at == 0 || portal.confirmed_at.is_none());
+                lines.extend(portals.map(|portal| format!("  {}", confirmation(portal))));
+            }
+        }
+        lines
+    }
+}
+
+/// `card-office 1.2: received 2026-09-01T08:00:00.000Z, in force 2026-09-01T08:00:00.001Z, on disk 2026-09-01T08:00:00.020Z`
+fn times(revocation: &RevocationProof) -> String {
+    let RevocationProof { revision, received_at, in_force_at, durable_at, .. } = revocation;
+    let durable = durable_at.map_or_else(|| "NOT YET on disk".to_owned(), |at| format!("on disk {at}"));
+    let (stream, epoch, seq) = (&revision.stream, revision.epoch, revision.seq);
+    format!("{stream} {epoch}.{seq}: received {received_at}, in force {in_force_at}, {durable}")
+}
+
+/// `power-412: confirmed 2026-09-01T08:00:00.200Z (off)`
+fn confirmation(portal: &PortalProof) -> String {
+    let how = portal.how.map_or(String::new(), |how| format!(" ({})", how.as_str()));
+    match portal.confirmed_at {
+        Some(at) => format!("{}: confirmed {at}{how}", portal.portal),
+        None => format!("{}: NOT CONFIRMED; the gateway goes on asking it", portal.portal),
+    }
+}
+
+/// Some lines a gateway, and the sum; done only if the card is dead everywhere and every portal has confirmed it.
+fn report(uid: CardUid, proofs: &[Proof]) -> Exit {
+    for line in proofs.iter().flat_map(Proof::lines) {
+        if print_line(line) != Exit::Done {
             return Exit::Failed;
         }
     }
-    let count = |is: fn(&State) -> bool| proofs.iter().filter(|(_, state)| is(state)).count();
+    let count = |is: fn(&State) -> bool| proofs.iter().filter(|proof| is(&proof.state)).count();
     let dead = count(|state| matches!(state, State::Dead(_)));
     let open = count(|state| matches!(state, State::Opens(_)));
     let unknown = count(|state| matches!(state, State::NotKnown));
     let denied = proofs.len() - dead - open - unknown;
+    let unconfirmed = proofs.iter().flat_map(Proof::open_portals).count();
+    let unconfirmed_text = match unconfirmed {
+        0 => String::new(),
+        1 => ", 1 portal has not confirmed it".to_owned(),
+        n => format!(", {n} portals have not confirmed it"),
+    };
     let sum = format!(
-        "card {uid}: dead at {dead} of {} gateways, denied for another reason at {denied}, not known at {unknown}, opens something at {open}",
+        "card {uid}: dead at {dead} of {} gateways, denied for another reason at {denied}, not known at {unknown}, opens something at {open}{unconfirmed_text}",
         proofs.len()
     );
     match print_line(sum) {
-        Exit::Done if dead == proofs.len() => Exit::Done,
+        Exit::Done if dead == proofs.len() && unconfirmed == 0 => Exit::Done,
         _ => Exit::Failed,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
+    use crate::access::event::{Confirmation, StreamRevision};
+    use crate::access::id::Timestamp;
 
     fn verdict(outcome: Outcome, also: &[Reason]) -> Verdict {
         Verdict { portal: "gate-in".parse().unwrap(), outcome, also: also.to_vec() }
@@ -170,5 +252,67 @@ mod tests {
         let mut all = [State::Dead(vec![]), State::Opens(vec![]), State::Denied(vec![]), State::NotKnown];
         all.sort();
         assert_eq!(all, [State::Opens(vec![]), State::NotKnown, State::Denied(vec![]), State::Dead(vec![])]);
+    }
+
+    fn revocation(seq: u64, in_force: i64, portals: &[(&str, Option<i64>)]) -> RevocationProof {
+        let portal = |(name, at): &(&str, Option<i64>)| PortalProof {
+            portal: name.parse().unwrap(),
+            confirmed_at: at.map(Timestamp),
+            how: at.map(|_| Confirmation::Off),
+        };
+        RevocationProof {
+            n: seq,
+            revision: StreamRevision { stream: "office".parse().unwrap(), epoch: NonZeroU32::MIN, seq },
+            received_at: Timestamp(in_force - 1),
+            in_force_at: Timestamp(in_force),
+            durable_at: Some(Timestamp(in_force + 9)),
+            portals: portals.iter().map(portal).collect(),
+        }
+    }
+
+    fn proof(revocations: Vec<RevocationProof>, kept: Option<Kept>) -> Proof {
+        let verdicts = vec![verdict(Outcome::Deny(Reason::Replaced), &[])];
+        Proof::new(Some(QueryResult { verdicts, revocations }), kept, "xing1".parse().unwrap())
+    }
+
+    #[test]
+    fn a_dead_card_is_shown_with_the_times_of_its_newest_revocation_and_with_what_is_still_open() {
+        let newest = revocation(9, 10_000, &[("power-412", Some(10_200)), ("power-413", None)]);
+        let older = revocation(3, 5_000, &[("power-1", Some(5_100)), ("power-2", None)]);
+        let shown = proof(vec![newest, older, revocation(1, 1_000, &[("power-3", Some(2_000))])], None);
+        assert_eq!(
+            shown.lines(),
+            [
+                "xing1            dead       replaced; since 1970-01-01T00:00:10.000Z",
+                "  office 1.9: received 1970-01-01T00:00:09.999Z, in force 1970-01-01T00:00:10.000Z, on disk 1970-01-01T00:00:10.009Z",
+                "  power-412: confirmed 1970-01-01T00:00:10.200Z (off)",
+                "  power-413: NOT CONFIRMED; the gateway goes on asking it",
+                "  office 1.3: received 1970-01-01T00:00:04.999Z, in force 1970-01-01T00:00:05.000Z, on disk 1970-01-01T00:00:05.009Z",
+                "  power-2: NOT CONFIRMED; the gateway goes on asking it",
+            ]
+        );
+        assert_eq!(shown.open_portals().count(), 2);
+        let uid = "1EA68671".parse().unwrap();
+        assert_eq!(report(uid, &[shown]), Exit::Failed, "two portals have not confirmed it");
+        assert_eq!(report(uid, &[proof(vec![revocation(9, 10_000, &[("power-412", Some(1))])], None)]), Exit::Done);
+    }
+
+    #[test]
+    fn what_the_center_has_proves_it_where_the_gateway_does_not_answer_or_does_not_remember() {
+        let kept = || Some(("no answer now, known by its audit", revocation(9, 10_000, &[])));
+        let text = |proof: &Proof| proof.lines().swap_remove(0);
+        let silent = Proof::new(None, kept(), "xing1".parse().unwrap());
+        let known = "xing1            dead       no answer now, known by its audit; since 1970-01-01T00:00:10.000Z";
+        assert_eq!(text(&silent), known);
+        assert_eq!(
+            text(&proof(vec![], kept())),
+            "xing1            dead       replaced; since 1970-01-01T00:00:10.000Z"
+        );
+        let nowhere = text(&proof(vec![], None));
+        assert!(nowhere.contains("since when is NOT KNOWN"), "{nowhere}");
+        let opens = vec![verdict(Outcome::Grant(GrantReason::Granted), &[])];
+        let opens = QueryResult { verdicts: opens, revocations: vec![] };
+        let opens = Proof::new(Some(opens), kept(), "xing1".parse().unwrap());
+        assert_eq!(opens.lines(), ["xing1            OPENS      gate-in"], "the gateway's own word counts");
     }
 }

@@ -6,14 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::{Exit, print_error, print_line};
-use super::{Args, failed, link, ops, print};
+use super::link::{self, Client};
+use super::{Args, failed, ops, print};
 use crate::access::effect::Outcome;
 use crate::access::event::ReplyStatus;
+use crate::access::id::GatewayId;
 use crate::center::{Answered, Attention, Draft};
 use crate::wire::limits::MESSAGE_BYTES_MAX;
-
-/// Longest time to deliver what was published when its answer was not waited for or did not come, in seconds.
-const DELIVER_S: u64 = 2;
 
 pub(super) fn op(args: &Args, op: &ops::Op) -> Exit {
     match op.change() {
@@ -49,17 +48,17 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn send(args: &Args, draft: Draft) -> Exit {
-    let (link::CenterClient { runtime, service, .. }, gateway) = match link::start(args, Attention::Answers) {
+    let (Client { runtime, target, .. }, gateway) = match link::start_change(args) {
         Ok(client) => client,
         Err(exit) => return exit,
     };
     let wait = args.link.wait();
     let answers = runtime.block_on(async {
         let answers = match draft {
-            Draft::Ops(ops) => service.publish_and_wait(Some(&gateway), ops, wait).await,
-            Draft::Claims(claims) => service.write_and_wait(Some(&gateway), claims, wait).await,
+            Draft::Ops(ops) => target.publish(gateway.as_ref(), ops, wait).await,
+            Draft::Claims(claims) => target.write(gateway.as_ref(), claims, wait).await,
         };
-        service.close(Duration::from_secs(DELIVER_S)).await;
+        target.close().await;
         answers
     });
     match answers {
@@ -67,16 +66,24 @@ fn send(args: &Args, draft: Draft) -> Exit {
             print_error("sent; it has no readable number, so its answer cannot be recognised: see `center watch`");
             Exit::Failed
         }
-        Ok(answers) => answers.iter().fold(Exit::Done, |exit, one| match report(one, wait) {
-            Exit::Done => exit,
-            other => other,
-        }),
-        Err(error) => failed(&error),
+        Ok(answers) => report(&answers, gateway.as_ref(), wait),
+        Err(error) => failed(error),
     }
 }
 
-pub(super) fn report(one: &Answered, wait: Duration) -> Exit {
-    let line = print::answered(one, wait.as_secs());
+/// What became of messages, a line each. A line begins with its gateway where that is not the one of `--gateway`.
+pub(super) fn report(answers: &[Answered], named: Option<&GatewayId>, wait: Duration) -> Exit {
+    answers.iter().fold(Exit::Done, |exit, one| {
+        let name = if named == Some(&one.gateway) { String::new() } else { format!("{:<16} ", one.gateway.as_str()) };
+        match report_one(one, &name, wait) {
+            Exit::Done => exit,
+            other => other,
+        }
+    })
+}
+
+fn report_one(one: &Answered, name: &str, wait: Duration) -> Exit {
+    let line = format!("{name}{}", print::answered(one, wait.as_secs()));
     match &one.ack {
         Some((ack, _)) if matches!(ack.outcome, Outcome::Applied | Outcome::Duplicate) => print_line(line),
         Some(_) => match print_line(line) {
@@ -91,15 +98,15 @@ pub(super) fn report(one: &Answered, wait: Duration) -> Exit {
 }
 
 pub(super) fn command(args: &Args, order: &ops::Order) -> Exit {
-    let (link::CenterClient { runtime, service, .. }, gateway) = match link::start(args, Attention::Answers) {
+    let (Client { runtime, target, .. }, gateway) = match link::start(args, Attention::Answers) {
         Ok(client) => client,
         Err(exit) => return exit,
     };
     let wait = args.link.wait();
     let (kind, actor) = order.command();
     let reply = runtime.block_on(async {
-        let reply = service.command(&gateway, kind, actor, wait).await;
-        service.close(Duration::from_secs(DELIVER_S)).await;
+        let reply = target.command(&gateway, &kind, actor, wait).await;
+        target.close().await;
         reply
     });
     match reply {
@@ -112,6 +119,6 @@ pub(super) fn command(args: &Args, order: &ops::Order) -> Exit {
             print_error(format!("no reply from `{gateway}` in {} s: {why}", wait.as_secs()));
             Exit::Failed
         }
-        Err(error) => failed(&error),
+        Err(error) => failed(error),
     }
 }

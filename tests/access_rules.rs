@@ -85,7 +85,8 @@ fn client(url: &BrokerUrl, user: &str, subscriptions: Vec<Subscription>) -> Conn
         will: None,
         echo_topic: None,
     };
-    let credentials = Credentials { username: user.to_owned(), password: Some(Secret::new(PASSWORD)) };
+    let credentials =
+        Credentials { username: user.to_owned(), password: Some(Secret::new(PASSWORD)), password_file: None };
     let spec =
         LinkSpec { credentials: Some(credentials), ..LinkSpec::plain(vec![url.clone()], format!("{user}-test")) };
     Connection::new(spec, setup, Arc::default()).unwrap()

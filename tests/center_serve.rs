@@ -16,6 +16,8 @@ mod program;
 mod site;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
@@ -25,6 +27,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use center::{enrol, issue, reissue};
+use dormgate::access::credential::{Enrolment, Role};
+use dormgate::center::database::{Database, Retention};
 use mosquitto::{Mosquitto, Rules};
 use office::{ALL, Center, NEW, OLD, SOME, error, send, site, start_gateway};
 use program::within;
@@ -210,4 +214,78 @@ async fn a_center_killed_in_mid_push_uses_no_number_twice_and_everything_arrives
     assert!(twice.is_empty(), "numbers with two messages: {twice:?}");
     gateway.stop().await;
     center.program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs mosquitto; tests/run installs it"]
+async fn what_gateways_publish_while_the_center_is_down_is_kept_when_it_is_back() {
+    let site = site().await;
+    let center = Center::start(&site.hub.url(), &["xing1"]).await;
+    center.connected().await;
+    let Center { dir, program, .. } = center;
+    program.kill().await;
+    let at = "2026-09-01T08:00:00.000+08:00";
+    for seq in 1..=40 {
+        let ack = json!({
+            "v": 1, "stream": "apartment", "epoch": 1, "seq": seq, "outcome": "applied", "applied_through": seq,
+            "missing": [], "errors": [], "revoked": [], "cut": [], "received_at": at, "durable_at": at,
+        });
+        site.peer.report("dormgate/v1/xing1/up/ack", ack.to_string()).await;
+    }
+    let (program, address) = Center::launch(&dir).await;
+    let center = Center { dir, program, address };
+    let has_all = |page: &Value| page["items"].as_array().is_some_and(|items| items.len() == 40);
+    center.until("/v1/acks?stream=apartment&limit=100", has_all).await;
+    center.program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs mosquitto; tests/run installs it"]
+async fn a_list_that_was_stored_and_not_sent_when_the_center_died_is_sent_at_its_next_start() {
+    let site = site().await;
+    let gateway = start_gateway(&site).await;
+    // A center that has stored a list, and ends before it has a connection.
+    let stored = |dir: &Path| {
+        let at = dormgate::config::load_center(&dir.join("center.toml")).unwrap();
+        let retention = Retention { audit_days: 1, acks_days: 1, requests_days: 1 };
+        let database = Database::open(&at.data_file, NonZeroU32::MIN, retention).unwrap();
+        let mut center = dormgate::center::Center::new(database, at.streams, at.gateways).unwrap();
+        let list = (0..2_000_u32).map(|n| (format!("5C{n:06X}").parse().unwrap(), enrolment(n)));
+        let now = dormgate::clock::Clock::system().now().wall;
+        let loaded = center.load(Some(&"xing1".parse().unwrap()), &list.collect(), true, now).unwrap();
+        assert!(loaded.messages.len() > 1);
+    };
+    let mark = site.peer.mark();
+    let center = Center::start_prepared(&site.hub.url(), &["xing1"], stored).await;
+    let applied = |body: &Value| {
+        let streams = body["state"]["streams"].as_array().cloned().unwrap_or_default();
+        streams.iter().any(|s| s["name"] == "apartment" && s["seq"] == 1 && s["missing"] == 0)
+    };
+    center.until("/v1/gateways/xing1", applied).await;
+    // What was stored, and not a snapshot that was made because the gateway asked.
+    let is_stored = |payload: &[u8]| {
+        let text = String::from_utf8_lossy(payload).into_owned();
+        let claims = text.split('.').nth(1).and_then(|claims| URL_SAFE_NO_PAD.decode(claims).ok()).unwrap_or_default();
+        serde_json::from_slice::<Value>(&claims).is_ok_and(|claims| claims["snapshot"] == "1.1-list")
+    };
+    let parts = site.peer.since(mark);
+    let parts = parts.iter().filter(|r| r.topic == center::down("snapshot") && is_stored(&r.payload)).count();
+    assert!(parts > 1, "{parts} parts\n{}", site.peer.shown(mark));
+    gateway.stop().await;
+    // Once the broker has all parts, a start sends none of them again.
+    let center = center.kill_and_start().await;
+    center.connected().await;
+    let mark = site.peer.mark();
+    let change = json!({"gateway": "xing1", "ops": [enrol(OLD, "h1")]});
+    center.post("/v1/changes", ALL, None, &change).await;
+    let published = |topic: &str| topic == center::down("changes");
+    site.peer.find(mark, "the change", |r| published(&r.topic).then_some(())).await;
+    let is_part = |topic: &str| topic == center::down("snapshot");
+    assert!(!site.peer.since(mark).iter().any(|received| is_part(&received.topic)), "{}", site.peer.shown(mark));
+    center.program.stop().await;
+}
+
+fn enrolment(n: u32) -> Enrolment {
+    let (role, not_before, not_after) = (Role::Resident, None, None);
+    Enrolment { holder: format!("h{n}").parse().unwrap(), role, not_before, not_after, entitlements: Vec::new() }
 }

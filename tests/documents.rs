@@ -210,3 +210,20 @@ fn the_files_for_both_generations_of_mosquitto_configure_the_same() {
         assert_eq!(lines("mosquitto.conf"), lines("mosquitto-2.1.conf"), "{folder}");
     }
 }
+
+#[test]
+#[ignore = "needs systemd-analyze, which comes with systemd"]
+fn systemd_takes_both_units_without_a_warning() {
+    let directory = tempfile::tempdir().unwrap();
+    for unit in ["dormgate.service", "dormgate-center.service"] {
+        // The program is not installed here.
+        let with_true =
+            |line: &str| if line.starts_with("ExecStart=") { "ExecStart=/bin/true" } else { line }.to_owned();
+        let text: Vec<String> = read(&format!("deploy/{unit}")).lines().map(with_true).collect();
+        let path = directory.path().join(unit);
+        std::fs::write(&path, text.join("\n")).unwrap();
+        let verified = std::process::Command::new("systemd-analyze").arg("verify").arg(&path).output().unwrap();
+        let printed = String::from_utf8_lossy(&verified.stderr);
+        assert!(verified.status.success() && !printed.contains(unit), "{unit}: {printed}");
+    }
+}

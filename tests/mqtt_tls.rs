@@ -52,8 +52,9 @@ async fn a_gateway_proves_itself_with_a_certificate_and_a_password_and_checks_th
     };
     let broker = Mosquitto::start(rules);
     let (cert_file, key_file) = ours.issue(directory.path(), "gateway");
-    let as_user =
-        |password: &str| Some(Credentials { username: "xing1".into(), password: Some(Secret::new(password)) });
+    let as_user = |password: &str| {
+        Some(Credentials { username: "xing1".into(), password: Some(Secret::new(password)), password_file: None })
+    };
     let spec = LinkSpec {
         credentials: as_user("correct horse"),
         ca_file: Some(ca_file),
@@ -78,6 +79,28 @@ async fn a_gateway_proves_itself_with_a_certificate_and_a_password_and_checks_th
     other_name.host = "127.0.0.1".into();
     let why = attempt(LinkSpec { urls: vec![other_name], ..spec }).await.unwrap_err();
     assert!(why.contains("not valid for name"), "{why}");
+}
+
+#[tokio::test]
+#[ignore = "needs mosquitto, which tests/run installs"]
+async fn a_password_is_read_at_each_connect_and_while_its_file_is_gone_the_one_of_the_start_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let rules = Rules { users: vec![("xing1".into(), "correct horse".into())], ..Rules::default() };
+    let broker = Mosquitto::start(rules);
+    let file = directory.path().join("password");
+    let with = |at_start: &str| {
+        let password = Some(Secret::new(at_start));
+        let own = Credentials { username: "xing1".into(), password, password_file: Some(file.clone()) };
+        LinkSpec { credentials: Some(own), ..LinkSpec::plain(vec![broker.url()], "gateway") }
+    };
+    std::fs::write(&file, "wrong\n").unwrap();
+    assert!(attempt(with("correct horse")).await.is_err());
+    std::fs::write(&file, "correct horse\n").unwrap();
+    assert_eq!(attempt(with("wrong")).await, Ok(()));
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(attempt(with("correct horse")).await, Ok(()));
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(attempt(with("correct horse")).await, Ok(()));
 }
 
 #[tokio::test]

@@ -18,7 +18,6 @@ use crate::wire::allowed::OpName;
 use crate::wire::digest;
 use crate::wire::envelope::sign;
 use crate::wire::snapshot;
-use crate::wire::topic::Down;
 
 /// What happens to one card.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,19 +247,12 @@ impl<S: Storage> Center<S> {
         if parts.len() > PARTS_MAX as usize || bytes > SNAPSHOT_BYTES_MAX {
             return Err(CenterError::TooLong { parts: parts.len(), bytes });
         }
-        let gateways = match &audience {
-            Audience::Gateway(gateway) => std::slice::from_ref(gateway),
-            Audience::Campus => &self.gateways,
-        };
-        let mut messages = Vec::new();
-        for gateway in gateways {
-            messages.extend(parts.iter().filter_map(|part| stream.message_to(gateway, Down::Snapshot, part, at)));
-        }
         let mut line = String::with_capacity(bytes);
         for part in &parts {
             line.push_str(part);
             line.push(char::from(PART_SEPARATOR));
         }
+        let messages = self.parts(stream, &audience, &line, at);
         self.append(place, &audience, at, (Content::Snapshot(entries), &line))?;
         Ok(Loaded { plan, messages })
     }

@@ -17,7 +17,7 @@ use crate::access::portal::{PortalKind, Posture};
 use crate::access::snapshot::{Staged, Staging};
 use crate::wire::down;
 use crate::wire::envelope::{Channel, StreamSpec, open};
-use crate::wire::topic::Topic;
+use crate::wire::topic::{Down, Topic};
 
 const NOW: Timestamp = Timestamp(1_788_249_600_000);
 

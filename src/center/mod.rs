@@ -49,6 +49,7 @@ use ed25519_dalek::SigningKey;
 use crate::access::change::{Op, Position};
 use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::access::list::AccessList;
+use crate::access::snapshot::PART_SEPARATOR;
 use crate::wire::allowed::OpName;
 use crate::wire::down;
 use crate::wire::envelope::{Scope, StreamSpec, sign};
@@ -174,15 +175,47 @@ impl<S: Storage> Center<S> {
     /// # Errors
     /// [`CenterError`] if the storage cannot be read.
     pub fn undelivered(&mut self, most: usize) -> Result<Vec<SignedMessage>, CenterError> {
-        let rows = self.storage.undelivered(most)?;
-        // A list that was loaded is asked for when its number is found missing.
-        let rows = rows.into_iter().filter(|(_, _, message)| !is_snapshot(message));
-        let signed = |(journal, at, message): (JournalName, Position, String)| SignedMessage {
-            topic: journal.audience.topic(Down::Changes),
-            payload: message.into_bytes(),
-            number: Some((journal.stream, at)),
+        let mut messages = Vec::new();
+        for (journal, at, message) in self.storage.undelivered(most)? {
+            if is_snapshot(&message) {
+                // Of a stream that is no longer configured nothing can be signed.
+                let stream = self.streams.iter().find(|stream| stream.spec.name == journal.stream);
+                messages.extend(
+                    stream.map(|stream| self.parts(stream, &journal.audience, &message, at)).into_iter().flatten(),
+                );
+            } else {
+                let topic = journal.audience.topic(Down::Changes);
+                messages.push(SignedMessage {
+                    topic,
+                    payload: message.into_bytes(),
+                    number: Some((journal.stream, at)),
+                });
+            }
+        }
+        Ok(messages)
+    }
+
+    /// The parts of a list as a journal keeps it, for each gateway of the audience.
+    fn parts(&self, stream: &Stream, audience: &Audience, list: &str, at: Position) -> Vec<SignedMessage> {
+        let gateways = match audience {
+            Audience::Gateway(gateway) => std::slice::from_ref(gateway),
+            Audience::Campus => &self.gateways,
         };
-        Ok(rows.map(signed).collect())
+        let parts = || list.split_terminator(char::from(PART_SEPARATOR));
+        let of = |gateway| parts().filter_map(move |part| stream.message_to(gateway, Down::Snapshot, part, at));
+        gateways.iter().flat_map(of).collect()
+    }
+
+    /// The journal that `message` is of; `None`: it is a head, a command or an audit ack. The parts of a list of a campus stream go to
+    /// each gateway's own topic, and are of the journal of the campus.
+    #[must_use]
+    pub fn journal_of(&self, message: &SignedMessage) -> Option<(JournalName, Position)> {
+        let (mut journal, at) = message.journal()?;
+        let is_campus = |stream: &&Stream| stream.spec.name == journal.stream && stream.spec.scope == Scope::Campus;
+        if self.streams.iter().find(is_campus).is_some() {
+            journal.audience = Audience::Campus;
+        }
+        Some((journal, at))
     }
 
     /// Keeps what gateways published, and which messages the broker has.

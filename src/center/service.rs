@@ -71,15 +71,18 @@ pub struct Service<S = Directory> {
 }
 
 impl<S: Storage> Service<S> {
-    /// Starts `center` on the broker of `link`. Two services at one broker need different client ids. Call within a tokio runtime.
+    /// Starts `center` on the broker of `link`. Two services at one broker need different client ids: each ends the other's connection, and
+    /// takes over its session. Call within a tokio runtime.
     ///
     /// # Errors
     /// [`LinkError`] if the link can never be connected.
     pub fn start(center: Center<S>, link: LinkSpec, clock: Clock, attention: Attention) -> Result<Self, LinkError> {
+        // Who keeps what gateways publish wants it also from the time when it was not connected. For all others a session would only
+        // keep old answers.
+        let keeps = S::KEEPS_PUBLISHED && attention == Attention::Everything;
         let setup = Setup {
             link: "center",
-            // What was not received is asked for, or sent again; a session would only keep old answers.
-            session: Session::Clean,
+            session: if keeps { link.session } else { Session::Clean },
             subscriptions: subscriptions(center.gateways(), attention, link.session),
             // A batch of the audit is the longest message of a gateway.
             packet_bytes_max: crate::wire::limits::UP_BYTES_MAX,

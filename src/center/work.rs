@@ -1,6 +1,6 @@
 //! The task of a service: it carries out orders, many in one transaction, receives what the gateways publish, and answers it.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -51,6 +51,8 @@ pub(super) struct Work<S> {
     again: VecDeque<SignedMessage>,
     /// New messages that the connection has.
     under_way: HashMap<MessageId, (JournalName, Position)>,
+    /// How many messages of each number the broker does not have yet: a list has many parts, and is delivered with its last.
+    outstanding: BTreeMap<(JournalName, Position), usize>,
     notes: Notes,
     removals: Interval,
     /// Journals that have changed since their last head.
@@ -84,6 +86,7 @@ impl<S: Storage> Work<S> {
             fresh: VecDeque::new(),
             again: VecDeque::new(),
             under_way: HashMap::new(),
+            outstanding: BTreeMap::new(),
             notes: Notes::default(),
             removals: every(REMOVE_EVERY_S),
             changed: BTreeSet::new(),
@@ -220,7 +223,11 @@ impl<S: Storage> Work<S> {
     /// A new message: to be sent, and its journal's head after it.
     fn take_up(&mut self, message: &SignedMessage) {
         self.fresh.push_back(message.clone());
-        self.changed.extend(message.journal().map(|(journal, _)| journal));
+        let Some(number) = self.center.journal_of(message) else { return };
+        self.changed.insert(number.0.clone());
+        if S::KEEPS_PUBLISHED {
+            *self.outstanding.entry(number).or_insert(0) += 1;
+        }
     }
 
     /// Takes up what was on disk and not with the broker when the last run ended.
@@ -233,8 +240,9 @@ impl<S: Storage> Work<S> {
 
     /// Notes in the storage what waits to be noted.
     fn keep(&mut self) {
-        if let Err(error) = self.notes.write(&mut self.center) {
-            self.failed(&error);
+        match self.notes.write(&mut self.center) {
+            Ok(tokens) => tokens.into_iter().for_each(|token| self.connection.ack(token)),
+            Err(error) => self.failed(&error),
         }
     }
 
@@ -275,8 +283,8 @@ impl<S: Storage> Work<S> {
             let Some(message) = queue.front() else { return };
             match hand_over(&mut self.connection, message, Retention::UntilDelivered) {
                 Ok(id) => {
-                    if let Some(number) = message.journal().filter(|_| is_fresh && S::KEEPS_PUBLISHED) {
-                        self.under_way.insert(id, number);
+                    if is_fresh && S::KEEPS_PUBLISHED {
+                        self.under_way.extend(self.center.journal_of(message).map(|number| (id, number)));
                     }
                 }
                 Err(PublishError::Full) => return,
@@ -325,14 +333,16 @@ impl<S: Storage> Work<S> {
                 self.report(None, GatewayEvent::Down(why));
             }
             Event::Message(message) => {
-                self.receive(&message);
-                if let Some(token) = message.ack {
+                // What is noted is acknowledged once it is on disk.
+                if !self.receive(&message)
+                    && let Some(token) = message.ack
+                {
                     self.connection.ack(token);
                 }
             }
             Event::Delivered(id) => {
                 if let Some(number) = self.under_way.remove(&id) {
-                    self.notes.delivered(number);
+                    self.is_delivered(number);
                 }
             }
             Event::SubscriptionRefused { filter } => {
@@ -342,18 +352,30 @@ impl<S: Storage> Work<S> {
         }
     }
 
-    fn receive(&mut self, message: &Message) {
-        let Ok(Topic::Up(gateway, up)) = message.topic.parse::<Topic>() else { return };
+    /// The broker has one more message of this number.
+    fn is_delivered(&mut self, number: (JournalName, Position)) {
+        let Some(left) = self.outstanding.get_mut(&number) else { return };
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            self.outstanding.remove(&number);
+            self.notes.delivered(number);
+        }
+    }
+
+    /// Receives what a gateway published. `true`: it is noted, and is acknowledged to the broker when the note is on disk.
+    fn receive(&mut self, message: &Message) -> bool {
+        let Ok(Topic::Up(gateway, up)) = message.topic.parse::<Topic>() else { return false };
         if !self.center.gateways().contains(&gateway) {
             if self.strangers.len() < STRANGERS_MAX && self.strangers.insert(gateway.clone()) {
                 warn!(%gateway, "a gateway that is not configured here publishes at this broker; it is passed over");
             }
-            return;
+            return false;
         }
+        let mut is_noted = false;
         match self.decode(&gateway, up, &message.payload) {
             Ok(events) => {
                 if S::KEEPS_PUBLISHED {
-                    events.iter().for_each(|event| self.keep_later(&gateway, event, &message.payload));
+                    is_noted = events.iter().any(|event| self.keep_later(&gateway, event, message));
                 }
                 events.into_iter().for_each(|event| self.report(Some(&gateway), event));
             }
@@ -363,20 +385,24 @@ impl<S: Storage> Work<S> {
                 self.report(Some(&gateway), GatewayEvent::Problem(problem));
             }
         }
+        is_noted
     }
 
-    fn keep_later(&mut self, gateway: &GatewayId, event: &GatewayEvent, payload: &[u8]) {
+    /// Notes what is kept of an event; `false`: nothing is.
+    fn keep_later(&mut self, gateway: &GatewayId, event: &GatewayEvent, message: &Message) -> bool {
         let kind = match event {
             GatewayEvent::Ack(ack) => PublishedKind::Ack(ack.clone()),
             GatewayEvent::Alarm(_) => PublishedKind::Alarm,
             GatewayEvent::State(_) => PublishedKind::State,
-            _ => return,
+            _ => return false,
         };
-        let body = String::from_utf8_lossy(payload).into_owned();
-        self.notes.published(Published { gateway: gateway.clone(), received_at: self.now(), kind, body });
+        let body = String::from_utf8_lossy(&message.payload).into_owned();
+        let one = Published { gateway: gateway.clone(), received_at: self.now(), kind, body };
+        self.notes.published(one, message.ack);
         if self.notes.is_full() {
             self.keep();
         }
+        true
     }
 
     fn decode(&mut self, gateway: &GatewayId, up: Up, payload: &[u8]) -> Result<Vec<GatewayEvent>, BodyError> {

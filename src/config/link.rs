@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::secret::FileKey;
+use super::secret::{self, FileKey};
 use super::{BrokerUrl, Context, Secret};
 use crate::access::id::GatewayId;
 use crate::profile::document::{Key, List, NotBlank, Text, Whole};
@@ -53,8 +53,21 @@ pub enum Session {
 pub struct Credentials {
     /// The user name.
     pub username: String,
-    /// The password; MQTT allows a user without one.
+    /// The password, as it was at the start; MQTT allows a user without one.
     pub password: Option<Secret>,
+    /// The file that the password is in, read again for each connection; `None`: it does not change.
+    pub password_file: Option<PathBuf>,
+}
+
+impl Credentials {
+    /// The password that the next connection uses: what is in the file now. Reads a file: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// The password as it was at the start, and why the file cannot be used.
+    pub fn current_password(&self) -> Result<Option<Secret>, (Option<Secret>, String)> {
+        let Some(path) = &self.password_file else { return Ok(self.password.clone()) };
+        secret::read(path).map(Some).map_err(|why| (self.password.clone(), format!("`{}`: {why}", path.display())))
+    }
 }
 
 /// The client's certificate at a broker.
@@ -148,9 +161,11 @@ pub(super) fn link(cx: &Context<'_>, t: &LinkTable, name: &str, gateway: Option<
     let client_id = t.client_id.parse(log, client_id);
     let client_id = client_id.or_else(|| gateway.map(ToString::to_string)).unwrap_or_default();
     // MQTT 3.1.1, 3.1.2.9: no password without a user name. A systemd credential is not used then.
-    let credentials = t.username.get().map(|Text(NotBlank(username))| Credentials {
-        username: username.clone(),
-        password: cx.secret(&t.password_file, &format!("{name}_password")),
+    let credential = format!("{name}_password");
+    let credentials = t.username.get().map(|Text(NotBlank(username))| {
+        let found = cx.secret_and_file(&t.password_file, &credential);
+        let (password, password_file) = found.unzip();
+        Credentials { username: username.clone(), password, password_file }
     });
     if !t.username.is_set() {
         t.password_file.must_not_be_set(log, "a password needs a `username` beside it");

@@ -224,7 +224,6 @@ fn site(t: &Document, cx: &Context<'_>) -> Option<CenterSite> {
 fn broker(cx: &Context<'_>, table: &Key<LinkTable>) -> Option<LinkSpec> {
     let found = table.need(cx.log, "the center publishes at a broker; add `[broker]` with its `urls`")?;
     let client = DEFAULT_CLIENT_ID.parse().ok();
-    found.session.must_not_be_set(cx.log, "a center keeps no session at the broker; leave it out");
     found.resync_spread_s.must_not_be_set(cx.log, "this is a gateway's; a center asks for nothing, leave it out");
     Some(link::link(cx, found, "broker", client.as_ref()))
 }

@@ -3,6 +3,7 @@
 use super::*;
 
 const SHIPPED: &str = include_str!("../../deploy/center.toml");
+const UNIT: &str = include_str!("../../deploy/dormgate-center.service");
 const SEED_1: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n";
 const SEED_2: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI\n";
 
@@ -22,13 +23,17 @@ fn ops(allowed: AllowedOps) -> usize {
 
 #[test]
 fn the_shipped_file_is_right_with_the_secrets_of_systemd() {
-    let secrets = directory(&[
-        ("broker_password", "hunter2\n"),
+    let credentials = [
         ("card-office_key", SEED_1),
         ("apartment_key", SEED_2),
         ("card-office_token", "0123456789abcdef0123-a\n"),
         ("nanhu_token", "0123456789abcdef0123-b\n"),
-    ]);
+        ("broker_password", "hunter2\n"),
+    ];
+    let name = |line: &'static str| line.strip_prefix("LoadCredential=")?.split(':').next();
+    let loaded: Vec<_> = UNIT.lines().filter_map(name).collect();
+    assert_eq!(loaded, credentials.map(|(name, _)| name), "the unit hands over what the file needs, and no more");
+    let secrets = directory(&credentials);
     let around = Surroundings { base_dir: PathBuf::from("/nowhere"), credentials_dir: Some(secrets.path().into()) };
     let site = parse_center(SHIPPED, &around).unwrap();
     assert_eq!((site.data_file, site.epoch.get()), (PathBuf::from(DEFAULT_DATA_FILE), 1));
@@ -101,9 +106,9 @@ fn what_is_wrong_is_reported_with_its_place_and_the_remedy() {
         ("gateways = [\"*\"]\n", "", "client[0]", "write `[\"*\"]`"),
         (
             "urls = [\"mqtt://127.0.0.1\"]",
-            "urls = [\"mqtt://127.0.0.1\"]\nsession = \"clean\"",
-            "broker.session",
-            "keeps no session",
+            "urls = [\"mqtt://127.0.0.1\"]\nresync_spread_s = 5",
+            "broker.resync_spread_s",
+            "asks for nothing",
         ),
         ("[broker]\nurls = [\"mqtt://127.0.0.1\"]\n", "", "`broker` is missing", "add `[broker]`"),
         ("may = [\"*\"]\n[[gateway]]", "may = [\"enrol\", \"enrol\"]\n[[gateway]]", "stream[0].may[1]", "named twice"),

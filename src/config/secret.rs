@@ -88,16 +88,26 @@ impl Context<'_> {
 
     /// The secret in the file `key`, or in the credential `name`, without the line end.
     pub(super) fn secret(&self, key: &FileKey, name: &str) -> Option<Secret> {
+        self.secret_and_file(key, name).map(|(secret, _)| secret)
+    }
+
+    /// The same, and the file that it is in.
+    pub(super) fn secret_and_file(&self, key: &FileKey, name: &str) -> Option<(Secret, PathBuf)> {
         let path = self.secret_file(key, name)?;
         let wrong = |error: io::Error| {
             key.wrong(self.log, format!("cannot read the secret in `{}`: {error}; write it there", path.display()));
         };
-        let text = text(&path, SECRET_BYTES_MAX).map_err(wrong).ok()?;
-        match text.trim_end_matches(['\r', '\n']) {
-            "" => wrong(io::Error::other("the file is empty")),
-            secret => return Some(Secret::new(secret)),
-        }
-        None
+        let secret = read(&path).map_err(wrong).ok()?;
+        Some((secret, path))
+    }
+}
+
+/// The secret in the file at `path`, without the line end.
+pub(super) fn read(path: &Path) -> io::Result<Secret> {
+    let text = text(path, SECRET_BYTES_MAX)?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(io::Error::other("the file is empty")),
+        secret => Ok(Secret::new(secret)),
     }
 }
 

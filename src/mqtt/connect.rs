@@ -9,10 +9,11 @@ use rumqttc::{
     AsyncClient, Event, LastWill, MqttOptions, NetworkOptions, Packet, QoS, SubscribeFilter, TlsConfiguration,
     Transport,
 };
+use tracing::warn;
 
 use super::pump::{DisconnectReason, EventPump, NETWORK_S};
 use super::tls::TlsFiles;
-use crate::config::{BrokerUrl, LinkSpec, Session};
+use crate::config::{BrokerUrl, Credentials, LinkSpec, Secret, Session};
 use crate::wire::topic::{Qos, Subscription};
 
 /// A silent broker is noticed after at most twice this time, in seconds.
@@ -22,7 +23,7 @@ const KEEP_ALIVE_S: u64 = 5;
 const KEEP_ALIVE_OF_SEVERAL_S: u64 = 2;
 const _: () =
     assert!(2 * KEEP_ALIVE_OF_SEVERAL_S * 1000 + super::BACKOFF_MIN_MS < 5_000, "a dead broker is left within 5 s");
-/// Longest wait for reading the TLS files, in seconds.
+/// Longest wait for reading the TLS files, and for reading the password, in seconds.
 const TLS_FILES_S: u64 = 3;
 /// Longest packet that is sent, in bytes: MQTT's own limit. [`super::PAYLOAD_BYTES_MAX`] stays far below.
 const SENT_BYTES_MAX: usize = 268_435_456;
@@ -123,7 +124,8 @@ pub(super) fn connect(spec: LinkSpec, tls_files: Arc<TlsFiles>, setup: &Setup, a
             options.set_last_will(LastWill::new(will.topic, (will.payload)(number), QoS::AtLeastOnce, will.retain));
         }
         if let Some(own) = &spec.credentials {
-            options.set_credentials(&own.username, own.password.as_ref().map_or("", |p| p.expose()));
+            let password = password(own.clone()).await;
+            options.set_credentials(&own.username, password.as_ref().map_or("", |p| p.expose()));
         }
         if url.tls {
             let reading = Arc::clone(&tls_files);
@@ -151,6 +153,20 @@ pub(super) fn connect(spec: LinkSpec, tls_files: Arc<TlsFiles>, setup: &Setup, a
             }
         }
     })
+}
+
+/// The password for this connection. While its file cannot be read, the one of the start stays in force.
+async fn password(own: Credentials) -> Option<Secret> {
+    let at_start = own.password.clone();
+    let reading = tokio::task::spawn_blocking(move || own.current_password());
+    let (password, why) = match tokio::time::timeout(Duration::from_secs(TLS_FILES_S), reading).await {
+        Ok(Ok(Ok(password))) => return password,
+        Ok(Ok(Err(failed))) => failed,
+        Ok(Err(error)) => (at_start, error.to_string()),
+        Err(_) => (at_start, format!("it took more than {TLS_FILES_S} s to read")),
+    };
+    warn!("cannot read the broker's password: {why}; the one of the start is used until `password_file` is put right");
+    password
 }
 
 /// The subscriptions of `setup`, as the client wants them.

@@ -39,6 +39,14 @@ pub struct AckToken {
     packet: u16,
 }
 
+#[cfg(test)]
+impl AckToken {
+    /// One of no connection, for a test that has none.
+    pub(crate) fn of_test(packet: u16) -> Self {
+        Self { generation: 0, packet }
+    }
+}
+
 /// A message received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {

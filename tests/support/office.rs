@@ -1,7 +1,7 @@
 //! The center that an office runs, as a child process, and what is asked of it over HTTP or on the command line.
 #![allow(dead_code, reason = "each test uses a part")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -73,6 +73,11 @@ pub async fn start_gateway_of(site: &Site, keys: [&str; 2]) -> Program {
 
 impl Center {
     pub async fn start(url: &str, gateways: &[&str]) -> Self {
+        Self::start_prepared(url, gateways, |_| ()).await
+    }
+
+    /// The same; `prepare` is given the directory with the file, the keys and the tokens before the process starts.
+    pub async fn start_prepared(url: &str, gateways: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         for (name, byte) in [("card-office", 1), ("apartment", 2)] {
@@ -92,11 +97,12 @@ impl Center {
              [[client]]\nname = \"some\"\ntoken_file = \"some.token\"\nmay = [\"read\", \"enrol\"]\ngateways = [\"xing1\"]\n"
         );
         write("center.toml", &text);
+        prepare(dir.path());
         let (program, address) = Self::launch(&dir).await;
         Self { dir, program, address }
     }
 
-    async fn launch(dir: &tempfile::TempDir) -> (Program, String) {
+    pub async fn launch(dir: &tempfile::TempDir) -> (Program, String) {
         let config = dir.path().join("center.toml");
         let program = Program::start(&["center", "serve", "--config", config.to_str().unwrap()]);
         let line = program.logged("serving").await;

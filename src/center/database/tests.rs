@@ -2,7 +2,8 @@
 
 use ed25519_dalek::SigningKey;
 
-use super::super::{Center, Directory, JournalName, Layout, SignedMessage, create};
+use super::super::notes::Notes;
+use super::super::{Attention, Center, Directory, JournalName, Layout, Service, SignedMessage, create};
 use super::*;
 use crate::access::change::{Op, Subject};
 use crate::access::credential::{Enrolment, Flag, Role};
@@ -11,6 +12,8 @@ use crate::access::event::{AuditEvent, Event};
 use crate::access::id::{ClockTrust, Mono, Now};
 use crate::center::AuditTrouble;
 use crate::center::storage::PublishedKind;
+use crate::clock::Clock;
+use crate::mqtt::{AckToken, LinkSpec};
 use crate::wire::audit::{self, Hash, NO_HASH};
 use crate::wire::envelope::StreamSpec;
 use crate::wire::up::encode_audit;
@@ -105,6 +108,100 @@ fn what_the_broker_does_not_have_is_published_at_the_next_start_as_it_was_signed
     let mut after = center(dir.path());
     assert_eq!(after.undelivered(10).unwrap(), [sent[0].clone(), sent[2].clone()]);
     assert_eq!(after.undelivered(1).unwrap(), [sent[0].clone()]);
+}
+
+#[test]
+fn a_list_that_the_broker_does_not_have_is_published_at_the_next_start_part_by_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut before = center(dir.path());
+    let list = (0..3_000_u32).map(|n| {
+        let Op::Enrol { uid, enrolment } = enrol(&format!("5C{n:06X}")) else { unreachable!("it enrols") };
+        (uid, enrolment)
+    });
+    let parts = before.load(Some(&g("g2")), &list.collect(), true, NOW).unwrap().messages;
+    let after_it = before.publish_ops(Some(&g("g2")), &[enrol("01020301")], NOW).unwrap();
+    drop(before);
+    let mut after = center(dir.path());
+    assert!(parts.len() > 1, "{}", parts.len());
+    assert_eq!(after.undelivered(10).unwrap(), [parts.clone(), after_it.clone()].concat());
+    let number: Vec<_> = parts.first().and_then(|part| after.journal_of(part)).into_iter().collect();
+    after.keep(&[], &number).unwrap();
+    assert_eq!(after.undelivered(10).unwrap(), after_it);
+}
+
+/// From now on each statement works, and only COMMIT of a transaction with a message fails.
+const COMMIT_FAILS: &str = "CREATE TABLE parent (id INTEGER PRIMARY KEY);
+     CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);
+     CREATE TRIGGER fault AFTER INSERT ON message BEGIN INSERT INTO child VALUES (1); END;";
+
+#[test]
+fn a_commit_that_fails_publishes_nothing_and_the_number_is_given_to_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path());
+    let other = Connection::open(dir.path().join("center.db")).unwrap();
+    other.execute_batch(COMMIT_FAILS).unwrap();
+    let failed = center.publish_ops(None, &[lost("01020301")], NOW).unwrap_err();
+    assert!(failed.is_of_storage(), "{failed}");
+    assert_eq!(center.undelivered(10).unwrap(), []);
+    other.execute_batch("DROP TRIGGER fault").unwrap();
+    assert_eq!(seqs(&center.publish_ops(None, &[lost("01020302")], NOW).unwrap()), [1]);
+    assert!(center.list(&Audience::Campus).unwrap().card(&"01020301".parse().unwrap()).is_none());
+}
+
+#[tokio::test]
+async fn a_service_answers_a_commit_that_fails_with_an_error_and_has_nothing_to_send() {
+    let dir = tempfile::tempdir().unwrap();
+    let center = center(dir.path());
+    let other = Connection::open(dir.path().join("center.db")).unwrap();
+    other.execute_batch(COMMIT_FAILS).unwrap();
+    // Nobody listens there: what the service has to send stays with it.
+    let link = LinkSpec::plain(vec!["mqtt://127.0.0.1:9".parse().unwrap()], "center");
+    let service = Service::start(center, link, Clock::system(), Attention::Everything).unwrap();
+    let failed = service.publish(None, vec![lost("01020301")]).await.unwrap_err();
+    assert!(matches!(failed, CenterError::NotKept(_)), "{failed}");
+    assert_eq!(service.ask(|center| center.undelivered(10).unwrap()).await.unwrap(), []);
+    assert_eq!(*service.undelivered().borrow(), 0);
+    other.execute_batch("DROP TRIGGER fault").unwrap();
+    assert_eq!(seqs(&service.publish(None, vec![lost("01020302")]).await.unwrap()), [1]);
+    assert_eq!(service.ask(|center| center.undelivered(10).unwrap().len()).await.unwrap(), 1);
+}
+
+#[test]
+fn what_is_committed_is_synced_before_it_is_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path());
+    let sql = &center.storage().sql;
+    let mode: String = sql.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+    let synchronous: i64 = sql.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
+    // 2 is FULL: in WAL each commit is synced.
+    assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+}
+
+#[test]
+fn what_gateways_publish_is_acknowledged_to_the_broker_only_once_it_is_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path());
+    let other = Connection::open(dir.path().join("center.db")).unwrap();
+    let fault = "CREATE TRIGGER fault BEFORE INSERT ON alarm BEGIN SELECT RAISE(FAIL, 'the disk is full'); END";
+    other.execute_batch(fault).unwrap();
+    let alarm = |body: &str| Published {
+        gateway: g("g1"),
+        received_at: NOW,
+        kind: PublishedKind::Alarm,
+        body: body.to_owned(),
+    };
+    let mut notes = Notes::default();
+    notes.published(alarm("1"), Some(AckToken::of_test(1)));
+    notes.published(alarm("2"), None);
+    notes.published(alarm("3"), Some(AckToken::of_test(3)));
+    assert!(notes.write(&mut center).is_err());
+    assert!(notes.due().is_some(), "it is tried again");
+    other.execute_batch("DROP TRIGGER fault").unwrap();
+    assert_eq!(notes.write(&mut center).unwrap(), [AckToken::of_test(1), AckToken::of_test(3)]);
+    assert_eq!(notes.write(&mut center).unwrap(), []);
+    let reader = Reader::open(&dir.path().join("center.db")).unwrap();
+    let kept = reader.search(&Search { table: Table::Alarm, ..search(vec![]) }).unwrap();
+    assert_eq!(kept.iter().map(|row| row.body.as_str()).collect::<Vec<_>>(), ["1", "2", "3"]);
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl LinkArgs {
         // Two commands may run at once, and a second client with an id throws out the first.
         let run = getrandom::u64().map_err(|e| format!("no random bytes from the system: {e}"))?;
         Ok(LinkSpec {
-            credentials: self.username.clone().map(|username| Credentials { username, password }),
+            credentials: self.username.clone().map(|username| Credentials { username, password, password_file: None }),
             ca_file: self.ca_file.clone(),
             client_cert,
             ..LinkSpec::plain(self.urls.clone(), format!("dormgate-center-{run:016x}"))

@@ -1,4 +1,4 @@
-//! What the task of a service is ordered to do, and what it reports.
+//! What the task of a service is ordered to do, what it reports, and what it does with one message.
 
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use crate::access::effect::{Ack, Alarm, Reply, Resync};
 use crate::access::event::AuditEvent;
 use crate::access::id::{GatewayId, Timestamp};
 use crate::access::input::CommandKind;
+use crate::mqtt::{Connection, MessageId, Outgoing, PublishError, Retention};
+use crate::wire::topic::Topic;
 
 /// What a service listens to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,4 +68,26 @@ pub(super) enum Order<S> {
     Command(GatewayId, CommandKind, Option<String>, oneshot::Sender<Result<String, CenterError>>),
     Ask(Question<S>),
     Close(Duration, oneshot::Sender<bool>),
+}
+
+/// Whether `message` answers an earlier request of `gateway` for the same stream.
+pub(super) fn is_answer_to(message: &SignedMessage, gateway: &GatewayId, request: &Resync) -> bool {
+    let is_of_stream = message.number.as_ref().is_some_and(|(stream, _)| *stream == request.stream);
+    is_of_stream && matches!(&message.topic, Topic::Down(to, _) if to == gateway)
+}
+
+/// Gives the connection a message to publish.
+pub(super) fn hand_over(
+    connection: &mut Connection,
+    message: &SignedMessage,
+    retention: Retention,
+) -> Result<MessageId, PublishError> {
+    let outgoing = Outgoing {
+        topic: message.topic.to_string(),
+        payload: message.payload.clone(),
+        retain: message.topic.retained(),
+        qos: message.topic.qos(),
+        retention,
+    };
+    connection.publish(outgoing)
 }

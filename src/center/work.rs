@@ -8,7 +8,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{debug, warn};
 
 use super::notes::Notes;
-use super::order::{Attention, GatewayEvent, Order, Report, Stage, Staged};
+use super::order::{Attention, GatewayEvent, Order, Report, Stage, Staged, hand_over, is_answer_to};
 use super::{
     COMMAND_LIFE_S, Center, CenterError, DraftClaims, JournalName, Published, PublishedKind, SignedMessage, Storage,
 };
@@ -17,7 +17,7 @@ use crate::access::effect::Resync;
 use crate::access::id::{GatewayId, Timestamp};
 use crate::access::input::CommandKind;
 use crate::clock::Clock;
-use crate::mqtt::{Connection, Event, Message, MessageId, Outgoing, PublishError, Retention};
+use crate::mqtt::{Connection, Event, Message, MessageId, PublishError, Retention};
 use crate::wire::topic::{Topic, Up};
 use crate::wire::up::{self, BodyError};
 
@@ -442,25 +442,4 @@ impl<S: Storage> Work<S> {
             },
         })
     }
-}
-
-/// Whether `message` answers an earlier request of `gateway` for the same stream.
-fn is_answer_to(message: &SignedMessage, gateway: &GatewayId, request: &Resync) -> bool {
-    let is_of_stream = message.number.as_ref().is_some_and(|(stream, _)| *stream == request.stream);
-    is_of_stream && matches!(&message.topic, Topic::Down(to, _) if to == gateway)
-}
-
-fn hand_over(
-    connection: &mut Connection,
-    message: &SignedMessage,
-    retention: Retention,
-) -> Result<MessageId, PublishError> {
-    let outgoing = Outgoing {
-        topic: message.topic.to_string(),
-        payload: message.payload.clone(),
-        retain: message.topic.retained(),
-        qos: message.topic.qos(),
-        retention,
-    };
-    connection.publish(outgoing)
 }

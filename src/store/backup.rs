@@ -191,6 +191,9 @@ pub fn back_up<E: From<BackupError>>(
     });
     let named = written.and_then(|header| {
         fs::rename(&new, path).map_err(file_error(path))?;
+        // A backup that was reported as made is there after a power cut too.
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        generation::sync_names(parent).map_err(file_error(parent))?;
         Ok(header)
     });
     if named.is_err() {
@@ -321,14 +324,42 @@ pub fn restore(dir: &Path, path: &Path, gateway: &str, force: bool) -> Result<(H
     MarkWriter::default().reset(&staged, have.max(header.last) + RESTORED_NUMBERS).map_err(fail)?;
     marks::write_acked(&staged, header.acked).map_err(fail)?;
     generation::sync_all_below(&staging).map_err(file_error(&staging))?;
-    let aside = lay_aside(dir)?;
-    // The journal first: with its mark, whatever stands beside it is not taken for complete.
-    for part in [JOURNAL, generation::GENERATIONS] {
-        fs::rename(staging.join(part), dir.join(part)).map_err(file_error(dir))?;
-    }
-    fs::remove_dir(&staging).map_err(file_error(&staging))?;
-    generation::sync_names(dir).map_err(file_error(dir))?;
+    let aside = replace(dir, &staging, &mut || Ok(()))?;
     Ok((header, aside))
+}
+
+/// Lays aside what is in `dir`, and puts in its place what is in `staging`. `moved` is called after each step that a power cut
+/// may be the next event after; an error of it ends the work there.
+pub(super) fn replace(
+    dir: &Path,
+    staging: &Path,
+    moved: &mut dyn FnMut() -> io::Result<()>,
+) -> Result<Option<PathBuf>, BackupError> {
+    let fail = file_error(dir);
+    let mut put = |from: &Path, to: &Path, part: &str| -> Result<(), BackupError> {
+        fs::rename(from.join(part), to.join(part)).map_err(&fail)?;
+        // On disk before the next one: the order is what an interruption is judged by.
+        generation::sync_names(to).and_then(|()| generation::sync_names(from)).map_err(&fail)?;
+        moved().map_err(&fail)
+    };
+    // A generation without a journal would be taken for all there is, a journal without its generations is not.
+    let there: Vec<&str> =
+        [generation::GENERATIONS, JOURNAL].into_iter().filter(|part| dir.join(part).exists()).collect();
+    let mut aside = None;
+    if !there.is_empty() {
+        let free = (1u32..).map(|i| dir.join(format!("replaced-{i}"))).find(|free| !free.exists()).unwrap_or_default();
+        fs::create_dir(&free).map_err(file_error(&free))?;
+        for part in there {
+            put(dir, &free, part)?;
+        }
+        aside = Some(free);
+    }
+    // With its mark, whatever stands beside the journal is not taken for complete.
+    for part in [JOURNAL, generation::GENERATIONS] {
+        put(staging, dir, part)?;
+    }
+    fs::remove_dir(staging).map_err(file_error(staging))?;
+    Ok(aside)
 }
 
 fn unpack(path: &Path, header: &Header, to: &Path) -> Result<(), BackupError> {
@@ -350,22 +381,6 @@ fn unpack(path: &Path, header: &Header, to: &Path) -> Result<(), BackupError> {
         io::copy(&mut (&mut reader).take(*length), &mut file).map_err(file_error(&target))?;
     }
     Ok(())
-}
-
-/// Moves what is there to a directory of its own.
-fn lay_aside(dir: &Path) -> Result<Option<PathBuf>, BackupError> {
-    let there: Vec<&str> =
-        [generation::GENERATIONS, JOURNAL].into_iter().filter(|part| dir.join(part).exists()).collect();
-    if there.is_empty() {
-        return Ok(None);
-    }
-    let aside = (1u32..).map(|i| dir.join(format!("replaced-{i}"))).find(|free| !free.exists()).unwrap_or_default();
-    fs::create_dir(&aside).map_err(file_error(&aside))?;
-    for part in there {
-        fs::rename(dir.join(part), aside.join(part)).map_err(file_error(&aside))?;
-    }
-    generation::sync_names(&aside).and_then(|()| generation::sync_names(dir)).map_err(file_error(dir))?;
-    Ok(Some(aside))
 }
 
 /// How many events after `n` are in the journal of `dir`, and how many of them are messages of centers and revocations.

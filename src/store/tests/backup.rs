@@ -112,22 +112,28 @@ async fn a_backup_that_was_changed_in_one_byte_or_cut_short_is_refused_and_chang
 #[tokio::test]
 async fn a_restoration_that_was_interrupted_never_leaves_an_old_list_that_is_trusted() {
     let home = tempfile::tempdir().unwrap();
-    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
-    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
+    let (old, new, file) = (home.path().join("old"), home.path().join("new"), home.path().join("backup"));
+    let (store, mut events, _) = Store::open::<EventLog>(&old, options()).unwrap();
     fill(&store, &mut events, 1..=100).await;
-    made(&dir, &file, &store).unwrap();
+    made(&old, &file, &store).unwrap();
+    fill(&store, &mut events, 101..=130).await;
+    assert_eq!(store.close().await, Closed::Drained);
     drop(store);
-    let restored = home.path().join("restored");
-    restore(&restored, &file, "g", false).unwrap();
-    // Laid aside and nothing in its place yet; the journal in its place and no generation yet.
-    for step in ["nothing", "journal"] {
-        let interrupted = home.path().join(step);
-        fs::create_dir(&interrupted).unwrap();
-        if step == "journal" {
-            generation::copy_files(&restored.join("journal"), &interrupted.join("journal")).unwrap();
-        }
-        let recovered = Store::open::<EventLog>(&interrupted, options()).unwrap().2;
-        let is_empty = recovered.state.0.is_empty();
-        assert!(is_empty || recovered.integrity != Integrity::Complete, "{step}: {:?}", recovered.integrity);
+    restore(&new, &file, "g", false).unwrap();
+    for steps in 0..5 {
+        let dir = home.path().join(format!("after-{steps}"));
+        generation::copy_files(&old, &dir).unwrap();
+        generation::copy_files(&new, &dir.join("staged")).unwrap();
+        let mut left = steps;
+        let outcome = backup::replace(&dir, &dir.join("staged"), &mut || {
+            left -= 1;
+            if left == 0 { Err(std::io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+        });
+        assert_eq!(outcome.is_err(), (1..=4).contains(&steps), "{steps}: {outcome:?}");
+        let recovered = Store::open::<EventLog>(&dir, options()).unwrap().2;
+        let is_trusted = recovered.integrity == Integrity::Complete;
+        // The newest list there is may be trusted, and one without cards.
+        let is_newest = recovered.state == log_of(1..=130) || recovered.state.0.is_empty();
+        assert!(!is_trusted || is_newest, "after {steps} steps: {:?}", recovered.state);
     }
 }

@@ -32,7 +32,7 @@
 //! 10. One dead part hurts nobody else.
 //!
 //! # Where to start reading
-//! How a card is judged: [`access`], its `decide`. What may be reported to the gateway and by it: [`wire`]. How both meet:
+//! How a card is judged: [`access`], its `decide`. The messages that it receives and sends: [`wire`]. How both meet:
 //! [`gateway`]. What a site can choose: [`config`].
 #![forbid(unsafe_code)]
 

@@ -17,7 +17,7 @@ async fn every_acknowledged_change_is_in_force_after_a_kill_and_the_audit_has_no
     for round in 1..=rounds {
         let began = site.peer.mark();
         let gateway = site.start().await;
-        // What the last round was reported: in force at once, from the first answer on.
+        // What was acknowledged in the last round is in force at once, from the first answer on.
         if round > 2 {
             assert_eq!(site.reason(GATE, &card(round - 2)).await, "cancelled", "round {round}");
         }

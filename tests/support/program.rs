@@ -14,11 +14,11 @@ use tokio::sync::watch;
 /// Every wait of a test ends after this, in seconds: by what it waits for, or as failed on a machine however busy.
 pub const PATIENCE_S: u64 = 60;
 
-/// Waits for `what`, but not for ever; `reported` reports what was waited for.
-pub async fn within<T>(reported: &str, what: impl Future<Output = T>) -> T {
+/// Waits for `what`, but not for ever; `name` names it where it does not come.
+pub async fn within<T>(name: &str, what: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(PATIENCE_S), what).await {
         Ok(value) => value,
-        Err(_) => panic!("not within {PATIENCE_S} s: {reported}"),
+        Err(_) => panic!("not within {PATIENCE_S} s: {name}"),
     }
 }
 

@@ -73,6 +73,13 @@ impl Comparison<'_> {
             let why = "was it ever connected to this broker, and is `--gateway` spelled right?";
             return Err(format!("`{gateway}` has no state at this broker; {why}").into());
         };
+        if agreements.is_empty() {
+            let why = "publish its list first: `center load`, or `issue` and `enrol` for single cards";
+            return Err(format!(
+                "no stream has published anything to `{gateway}`, so there is nothing to compare; {why}"
+            )
+            .into());
+        }
         let mut is_same = true;
         for one in &agreements {
             is_same &= one.agreement == Agreement::Equal;

@@ -123,7 +123,9 @@ async fn a_restoration_that_was_interrupted_never_leaves_an_old_list_that_is_tru
     for steps in 0..5 {
         let dir = home.path().join(format!("after-{steps}"));
         generation::copy_files(&old, &dir).unwrap();
-        generation::copy_files(&new, &dir.join("staged")).unwrap();
+        for part in ["journal", generation::GENERATIONS] {
+            generation::copy_files(&new.join(part), &dir.join("staged").join(part)).unwrap();
+        }
         let mut left = steps;
         let outcome = backup::replace(&dir, &dir.join("staged"), &mut || {
             left -= 1;

@@ -15,7 +15,6 @@ mod program;
 #[path = "support/site.rs"]
 mod site;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
@@ -30,9 +29,9 @@ use center::{enrol, issue, reissue};
 use dormgate::access::credential::{Enrolment, Role};
 use dormgate::center::database::{Database, Retention};
 use mosquitto::{Mosquitto, Rules};
-use office::{ALL, Center, NEW, OLD, SOME, error, send, site, start_gateway};
+use office::{ALL, Center, NEW, OLD, SOME, error, site, start_gateway};
 use program::within;
-use site::{GATE, Site};
+use site::GATE;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs mosquitto; tests/run installs it"]
@@ -144,75 +143,6 @@ async fn a_key_names_one_request_and_a_client_does_only_what_it_may() {
         file.prepare("SELECT json_extract(claims, '$.seq') FROM message WHERE audience = 'xing1' ORDER BY id").unwrap();
     let seqs: Vec<i64> = query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     assert_eq!(seqs, [1, 2, 3]);
-    center.program.stop().await;
-}
-
-/// The numbers of the change messages of `xing1` that the broker passed on, and the texts under each.
-fn numbers(site: &Site) -> BTreeMap<u64, BTreeSet<String>> {
-    let mut numbers: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
-    for received in site.peer.since(0).iter().filter(|received| received.topic == center::down("changes")) {
-        let payload = String::from_utf8_lossy(&received.payload).split('.').nth(1).unwrap().to_owned();
-        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(&payload).unwrap()).unwrap();
-        numbers.entry(claims["seq"].as_u64().unwrap()).or_default().insert(payload);
-    }
-    numbers
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs mosquitto; tests/run installs it"]
-async fn a_center_killed_in_mid_push_uses_no_number_twice_and_everything_arrives() {
-    const CHANGES: u64 = 300;
-    const KILLS: u64 = 4;
-    let site = site().await;
-    let gateway = start_gateway(&site).await;
-    let mut center = Center::start(&site.hub.url(), &["xing1"]).await;
-    center.connected().await;
-    for kill in 1..=KILLS {
-        let pushing: Vec<_> = (0..8)
-            .map(|worker| {
-                let address = center.address.clone();
-                tokio::spawn(async move {
-                    for n in (worker..CHANGES).step_by(8) {
-                        let body = json!({"gateway": "xing1", "ops": [enrol(&format!("5C{n:06X}"), &format!("h{n}"))]});
-                        let key = format!("change-{n}");
-                        let headers = [("Idempotency-Key", key.as_str())];
-                        match send(&address, "POST", "/v1/changes", ALL, &headers, Some(&body)).await {
-                            Some(answer) => assert!(matches!(answer.status, 200 | 202), "{}", answer.body),
-                            None => return,
-                        }
-                    }
-                })
-            })
-            .collect();
-        // Somewhere in the middle: after some more of them were published.
-        let some = usize::try_from(CHANGES * kill / (KILLS + 1)).unwrap();
-        let under_way = async {
-            while numbers(&site).len() < some {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        within("messages are published", under_way).await;
-        center = center.kill_and_start().await;
-        for worker in pushing {
-            worker.await.unwrap();
-        }
-    }
-    // What the client does not know to be done it asks for again, under the same keys.
-    for n in 0..CHANGES {
-        let body = json!({"gateway": "xing1", "ops": [enrol(&format!("5C{n:06X}"), &format!("h{n}"))]});
-        let answer = center.post("/v1/changes", ALL, Some(&format!("change-{n}")), &body).await;
-        assert!(matches!(answer.status, 200 | 202), "{}", answer.body);
-    }
-    let applied = |body: &Value| {
-        let streams = body["state"]["streams"].as_array().cloned().unwrap_or_default();
-        streams.iter().any(|s| s["name"] == "apartment" && s["seq"] == CHANGES && s["missing"] == 0)
-    };
-    center.until("/v1/gateways/xing1", applied).await;
-    let numbers = numbers(&site);
-    assert!(numbers.keys().copied().eq(1..=CHANGES), "{:?}", numbers.keys());
-    let twice: Vec<_> = numbers.iter().filter(|(_, texts)| texts.len() > 1).collect();
-    assert!(twice.is_empty(), "numbers with two messages: {twice:?}");
-    gateway.stop().await;
     center.program.stop().await;
 }
 

@@ -1,14 +1,15 @@
 //! The audits of the gateways as the center keeps them: events byte for byte, and whether they are what the gateway wrote.
 //!
 //! An event is kept when it follows the last one: next number, and `prev` is the hash of the last event's bytes. A gap between
-//! two batches may be a batch still on its way; it is taken for a loss only when the gateway sends the same beginning again,
-//! because then that is where its own cursor stands.
+//! two batches may be a batch still on its way. It is taken for a loss at once where the gateway reports that the events are gone:
+//! beside the batch, or in a `log_gap` event of it. Otherwise only when the gateway sends the same beginning again, because then that is
+//! where its own cursor stands.
 
 use std::collections::HashMap;
 
 use super::storage::{KeptEvent, Link};
 use super::{Center, CenterError, SignedMessage, Storage};
-use crate::access::event::AuditEvent;
+use crate::access::event::{AuditEvent, Event};
 use crate::access::id::{GatewayId, Timestamp};
 use crate::wire::audit::{self, Decoded, Hash};
 use crate::wire::down::{self, AuditAck};
@@ -16,6 +17,8 @@ use crate::wire::envelope::sign;
 use crate::wire::topic::{Down, Topic};
 use crate::wire::up::{self, AuditBody};
 
+/// Most ranges of numbers that are remembered as gone of one gateway. A gap that only others fill is waited for.
+const GONE_MAX: usize = 4_096;
 /// A gap that is still there this many seconds after it was first seen is a loss. Less than the 30 s after which a gateway sends
 /// again what nobody acknowledged.
 pub const GAP_IS_LOSS_S: i64 = 20;
@@ -70,8 +73,44 @@ pub struct ReceivedAudit {
     pub trouble: Vec<AuditTrouble>,
 }
 
-/// Of each gateway where a batch began after a gap, and when that was first seen.
-pub(super) type Gaps = HashMap<GatewayId, (u64, Timestamp)>;
+/// Of each gateway what is known beyond the last event that is kept. In memory only: the gateway sends again what is not acknowledged.
+pub(super) type Gaps = HashMap<GatewayId, Beyond>;
+
+/// See [`Gaps`].
+#[derive(Default)]
+pub(super) struct Beyond {
+    /// Where a batch began after a gap, and when that was first seen.
+    gap: Option<(u64, Timestamp)>,
+    /// Numbers of events that the gateway reports to be gone: inclusive, in order, with others between them.
+    gone: Vec<(u64, u64)>,
+}
+
+impl Beyond {
+    fn is_gone(&self, from: u64, to: u64) -> bool {
+        self.gone.iter().any(|(first, last)| *first <= from && to <= *last)
+    }
+
+    /// Takes note of ranges that are gone.
+    fn note(&mut self, ranges: impl IntoIterator<Item = (u64, u64)>) {
+        self.gone.extend(ranges.into_iter().filter(|(from, to)| from <= to));
+        self.gone.sort_unstable();
+        self.gone.dedup_by(|next, before| {
+            let touches = next.0 <= before.1.saturating_add(1);
+            if touches {
+                before.1 = before.1.max(next.1);
+            }
+            touches
+        });
+        self.gone.truncate(GONE_MAX);
+    }
+
+    /// Events up to `n` are kept, or are known to be lost.
+    fn reached(&mut self, n: u64) {
+        self.gap = None;
+        let passed = self.gone.iter().take_while(|(_, to)| *to <= n).count();
+        self.gone.drain(..passed);
+    }
+}
 
 impl<S: Storage> Center<S> {
     /// Takes a batch of a gateway's audit: checks the chain, keeps the events, and gives the acknowledgement to publish. The events are
@@ -86,8 +125,8 @@ impl<S: Storage> Center<S> {
         now: Timestamp,
     ) -> Result<(ReceivedAudit, Option<SignedMessage>), CenterError> {
         let (received, through) = self.transaction(|center| {
-            let (ends, gap) = (center.storage.audit_ends(gateway)?, center.gaps.remove(gateway));
-            let mut reading = Reading { ends, gap, begins_again: false };
+            let (ends, beyond) = (center.storage.audit_ends(gateway)?, center.gaps.remove(gateway).unwrap_or_default());
+            let mut reading = Reading { ends, beyond, begins_again: false };
             let mut received = ReceivedAudit::default();
             let kept = reading.batch(batch, now, &mut received.trouble);
             if reading.begins_again {
@@ -97,9 +136,7 @@ impl<S: Storage> Center<S> {
             if !kept.is_empty() {
                 center.storage.keep_audit(gateway, &kept, now)?;
             }
-            if let Some(gap) = reading.gap {
-                center.gaps.insert(gateway.clone(), gap);
-            }
+            center.gaps.insert(gateway.clone(), reading.beyond);
             received.events.extend(kept.into_iter().map(|kept| kept.event));
             Ok((received, reading.ends.map(|(_, last)| last.n)))
         })?;
@@ -117,7 +154,7 @@ impl<S: Storage> Center<S> {
 struct Reading {
     /// The first and the last event that are kept.
     ends: Option<(Link, Link)>,
-    gap: Option<(u64, Timestamp)>,
+    beyond: Beyond,
     /// The first event of the batch is the first of another audit.
     begins_again: bool,
 }
@@ -133,38 +170,40 @@ impl Reading {
                 return kept;
             }
         };
-        for (event, n) in body.events.iter().zip(body.first..) {
-            let bytes = event.get().as_bytes();
-            let decoded = match audit::decode(bytes) {
-                Ok(decoded) if decoded.event.n == n && !bytes.contains(&b'\n') => decoded,
-                Ok(_) => {
-                    trouble.push(AuditTrouble::Unreadable(format!("event {n} is not event {n} on one line")));
-                    break;
-                }
-                Err(error) => {
-                    trouble.push(AuditTrouble::Unreadable(format!("event {n}: {error}")));
-                    break;
-                }
-            };
-            let hash = audit::hash(bytes);
+        let (events, unreadable) = read(&body);
+        self.beyond.note(body.after.map(|after| (after.saturating_add(1), body.first.saturating_sub(1))));
+        for event in &events {
+            self.note_log_gap(&event.decoded.event.body);
+        }
+        for Read { decoded, bytes } in events {
+            let (n, hash) = (decoded.event.n, audit::hash(bytes));
             match self.judge(&decoded, hash, now) {
                 Verdict::Keep(found) => trouble.extend(found),
                 Verdict::Known => continue,
                 Verdict::Refuse(found) => {
                     trouble.push(found);
-                    break;
+                    return kept;
                 }
                 Verdict::Restarted => {
                     self.begins_again = true;
                     self.ends = None;
+                    self.beyond = Beyond::default();
                 }
             }
             let link = Link { n, hash };
             self.ends = Some((self.ends.map_or(link, |(first, _)| first), link));
-            self.gap = None;
+            self.beyond.reached(n);
             kept.push(KeptEvent { event: decoded.event, bytes: bytes.to_vec(), hash });
         }
+        trouble.extend(unreadable);
         kept
+    }
+
+    fn note_log_gap(&mut self, event: &Event) {
+        if let Event::LogGap { from, to, ranges, .. } = event {
+            let whole = ranges.is_empty().then_some((*from, *to));
+            self.beyond.note(whole.into_iter().chain(ranges.iter().copied()));
+        }
     }
 
     fn judge(&mut self, decoded: &Decoded, hash: Hash, now: Timestamp) -> Verdict {
@@ -185,21 +224,44 @@ impl Reading {
             return Verdict::Known;
         }
         let (from, to) = (next, n - 1);
-        // Linked across the gap: the numbers were never used.
-        if decoded.prev == last.hash {
+        // Linked across the gap: the numbers were never used. Or the gateway reports that it no longer has the events.
+        if decoded.prev == last.hash || self.beyond.is_gone(from, to) {
             return Verdict::Keep(Some(AuditTrouble::Lost { from, to }));
         }
-        match self.gap {
+        match self.beyond.gap {
             Some((at, since)) if at == n && now.0.saturating_sub(since.0) >= GAP_IS_LOSS_S * 1000 => {
                 Verdict::Keep(Some(AuditTrouble::Lost { from, to }))
             }
             Some((at, _)) if at == n => Verdict::Refuse(AuditTrouble::Waiting { from, to }),
             Some(_) | None => {
-                self.gap = Some((n, now));
+                self.beyond.gap = Some((n, now));
                 Verdict::Refuse(AuditTrouble::Waiting { from, to })
             }
         }
     }
+}
+
+/// An event of a batch.
+struct Read<'b> {
+    decoded: Decoded,
+    bytes: &'b [u8],
+}
+
+/// The events of a batch up to the first that cannot be read, and what is wrong with that one.
+fn read(body: &AuditBody) -> (Vec<Read<'_>>, Option<AuditTrouble>) {
+    let mut events = Vec::with_capacity(body.events.len());
+    for (event, n) in body.events.iter().zip(body.first..) {
+        let bytes = event.get().as_bytes();
+        match audit::decode(bytes) {
+            Ok(decoded) if decoded.event.n == n && !bytes.contains(&b'\n') => events.push(Read { decoded, bytes }),
+            Ok(_) => {
+                let what = format!("event {n} is not event {n} on one line");
+                return (events, Some(AuditTrouble::Unreadable(what)));
+            }
+            Err(error) => return (events, Some(AuditTrouble::Unreadable(format!("event {n}: {error}")))),
+        }
+    }
+    (events, None)
 }
 
 enum Verdict {
@@ -212,3 +274,7 @@ enum Verdict {
     /// New, and the first of another audit.
     Restarted,
 }
+
+#[cfg(test)]
+#[path = "audit_tests.rs"]
+mod tests;

@@ -16,13 +16,13 @@ use crate::wire::digest;
 use crate::wire::envelope::{Channel, open};
 use crate::wire::up::encode_audit;
 
-const NOW: Timestamp = Timestamp(1_788_249_600_000);
+pub(super) const NOW: Timestamp = Timestamp(1_788_249_600_000);
 
-fn gateway() -> GatewayId {
+pub(super) fn gateway() -> GatewayId {
     "g1".parse().unwrap()
 }
 
-fn center(dir: &Path, layout: Layout) -> Center {
+pub(super) fn center(dir: &Path, layout: Layout) -> Center {
     if !dir.join("center.toml").exists() {
         create(dir, layout, NonZeroU32::MIN).unwrap();
     }
@@ -343,7 +343,7 @@ fn event(n: u64, detail: &str) -> AuditEvent {
 }
 
 /// A chain of events from `first`, each as its bytes.
-fn chain(first: u64, count: u64, mut prev: audit::Hash) -> Vec<Vec<u8>> {
+pub(super) fn chain(first: u64, count: u64, mut prev: audit::Hash) -> Vec<Vec<u8>> {
     (first..first + count)
         .map(|n| {
             let bytes = audit::encode(&event(n, ""), &[], &prev);
@@ -353,7 +353,12 @@ fn chain(first: u64, count: u64, mut prev: audit::Hash) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn take(center: &mut Center, first: u64, events: &[Vec<u8>], now: Timestamp) -> (Vec<u64>, Vec<AuditTrouble>, u64) {
+pub(super) fn take(
+    center: &mut Center,
+    first: u64,
+    events: &[Vec<u8>],
+    now: Timestamp,
+) -> (Vec<u64>, Vec<AuditTrouble>, u64) {
     let batch = encode_audit("b1", first, events).unwrap();
     let (received, ack) = center.receive_audit(&gateway(), &batch, now).unwrap();
     let streams = crate::config::streams(center.configuration()).unwrap();

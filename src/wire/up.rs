@@ -35,6 +35,9 @@ pub struct AuditBody {
     pub first: u64,
     /// Number of the last event.
     pub last: u64,
+    /// Number of the event before `first` that the gateway still has; those between are gone. `None`: nothing is gone there.
+    #[serde(default)]
+    pub after: Option<u64>,
     /// The events byte for byte as sent, because the hash chain is over these bytes.
     pub events: Vec<Box<RawValue>>,
 }
@@ -94,9 +97,17 @@ pub fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, BodyError> {
 /// `None` for no events.
 #[must_use]
 pub fn encode_audit<E: AsRef<[u8]>>(boot: &str, first: u64, events: &[E]) -> Option<Vec<u8>> {
+    encode_audit_after(boot, first.saturating_sub(1), first, events)
+}
+
+/// The same where the gateway has no event between `after` and `first` any more.
+#[must_use]
+pub fn encode_audit_after<E: AsRef<[u8]>>(boot: &str, after: u64, first: u64, events: &[E]) -> Option<Vec<u8>> {
     let last = first.checked_add(u64::try_from(events.len()).ok()?.checked_sub(1)?)?;
     let boot = serde_json::Value::from(boot);
-    let mut bytes = format!(r#"{{"v":{VERSION},"boot":{boot},"first":{first},"last":{last},"events":["#).into_bytes();
+    let hole = if after.saturating_add(1) < first { format!(r#""after":{after},"#) } else { String::new() };
+    let mut bytes =
+        format!(r#"{{"v":{VERSION},"boot":{boot},"first":{first},"last":{last},{hole}"events":["#).into_bytes();
     for (at, event) in events.iter().enumerate() {
         if at > 0 {
             bytes.push(b',');

@@ -95,3 +95,20 @@ async fn where_the_broker_acknowledges_the_audit_its_word_moves_the_cursor() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_batch_behind_events_that_are_gone_reports_where_the_hole_begins() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut center = center(&url).await;
+        let audit = Arc::new(Audit { gone: Some((101, 120)), ..Audit::default() });
+        audit.last.store(130, Relaxed);
+        let rig = Rig::with_audit(&url, AuditAckBy::Center, audit).await;
+        for expected in [(1, 100, None), (121, 130, Some(100))] {
+            let batch = up_body::<AuditBody>(&up(&mut center, "audit").await).unwrap();
+            assert_eq!((batch.first, batch.last, batch.after), expected);
+        }
+        rig.task.abort();
+    })
+    .await;
+}

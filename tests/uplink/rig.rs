@@ -13,6 +13,8 @@ pub(super) const NOW: Timestamp = Timestamp(1_788_249_600_000);
 pub(super) struct Audit {
     pub(super) last: AtomicU64,
     pub(super) acked: AtomicU64,
+    /// The events from the first number to the second are not on disk any more.
+    pub(super) gone: Option<(u64, u64)>,
     /// Held by a test, reading waits.
     pub(super) slow: Arc<tokio::sync::Mutex<()>>,
 }
@@ -20,7 +22,11 @@ pub(super) struct Audit {
 impl AuditSource for Audit {
     fn read(&self, from: u64, max_events: usize, _max_bytes: usize) -> ReadEvents {
         let to = self.last.load(Relaxed).min(from + u64::try_from(max_events).unwrap() - 1);
-        let events = (from..=to).map(|n| StoredEvent { n, json: format!("{{\"n\":{n}}}").into_bytes() }).collect();
+        let is_there = |n: &u64| self.gone.is_none_or(|(first, last)| *n < first || last < *n);
+        let events = (from..=to)
+            .filter(is_there)
+            .map(|n| StoredEvent { n, json: format!("{{\"n\":{n}}}").into_bytes() })
+            .collect();
         let slow = Arc::clone(&self.slow);
         Box::pin(async move {
             drop(slow.lock().await);

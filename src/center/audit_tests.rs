@@ -1,0 +1,86 @@
+//! Holes in an audit: which are passed at once, which are waited for, and that the chain is checked all the same.
+
+use super::super::tests::{NOW, center, chain, gateway, take};
+use super::super::{Center, Layout};
+use super::*;
+use crate::access::event::GapCause;
+use crate::access::id::{ClockTrust, Mono, Now};
+use crate::wire::up::encode_audit_after;
+
+/// The event `n` that names `ranges` as gone, behind an event with the hash `prev`.
+fn log_gap(n: u64, ranges: &[(u64, u64)], prev: &Hash) -> Vec<u8> {
+    let (from, to) = (ranges.first().unwrap().0, ranges.last().unwrap().1);
+    let ranges = if ranges.len() > 1 { ranges.to_vec() } else { Vec::new() };
+    let now = Now { wall: NOW, mono: Mono(0), clock: ClockTrust::Trusted };
+    let event = AuditEvent::new(n, "b1", now, Event::LogGap { from, to, cause: GapCause::HardLimit, ranges });
+    audit::encode(&event, &[], prev)
+}
+
+fn take_after(center: &mut Center, after: u64, first: u64, events: &[Vec<u8>]) -> (Vec<u64>, Vec<AuditTrouble>) {
+    let batch = encode_audit_after("b1", after, first, events).unwrap();
+    let (received, _) = center.receive_audit(&gateway(), &batch, NOW).unwrap();
+    (received.events.iter().map(|event| event.n).collect(), received.trouble)
+}
+
+fn lost(from: u64, to: u64) -> Vec<AuditTrouble> {
+    vec![AuditTrouble::Lost { from, to }]
+}
+
+fn waiting(from: u64, to: u64) -> Vec<AuditTrouble> {
+    vec![AuditTrouble::Waiting { from, to }]
+}
+
+#[test]
+fn holes_that_a_batch_reports_are_passed_at_once_one_after_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let events = chain(1, 9, audit::NO_HASH);
+    take(&mut center, 1, &events[..1], NOW);
+    assert_eq!(take_after(&mut center, 1, 4, &events[3..5]), (vec![4, 5], lost(2, 3)));
+    assert_eq!(take_after(&mut center, 5, 7, &events[6..7]), (vec![7], lost(6, 6)));
+    // Of one that is reported only in part, the rest may be on its way.
+    assert_eq!(take_after(&mut center, 8, 10, &chain(10, 1, [7; 32])), (vec![], waiting(8, 9)));
+    assert_eq!(take(&mut center, 8, &events[7..], NOW), (vec![8, 9], vec![], 9));
+}
+
+#[test]
+fn a_log_gap_fills_the_holes_that_it_names_at_once_also_before_it_is_kept_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let events = chain(1, 9, audit::NO_HASH);
+    let gap = log_gap(10, &[(3, 4), (7, 8)], &audit::hash(&events[8]));
+    take(&mut center, 1, &events[..2], NOW);
+    assert_eq!(take(&mut center, 5, &events[4..6], NOW), (vec![], waiting(3, 4), 2));
+    assert_eq!(take(&mut center, 9, &[events[8].clone(), gap.clone()], NOW), (vec![], waiting(3, 8), 2));
+    assert_eq!(take(&mut center, 5, &events[4..6], NOW), (vec![5, 6], lost(3, 4), 6));
+    assert_eq!(take(&mut center, 9, &[events[8].clone(), gap], NOW), (vec![9, 10], lost(7, 8), 10));
+    // What it named is passed; a hole behind it is waited for again.
+    assert_eq!(take(&mut center, 13, &chain(13, 1, [7; 32]), NOW), (vec![], waiting(11, 12), 10));
+}
+
+#[test]
+fn behind_a_hole_that_is_passed_each_event_has_to_follow_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let events = chain(1, 6, audit::NO_HASH);
+    take(&mut center, 1, &events[..1], NOW);
+    let forged = [events[3].clone(), chain(5, 1, [7; 32]).remove(0)];
+    let broken = AuditTrouble::Broken { n: 5 };
+    assert_eq!(take_after(&mut center, 1, 4, &forged), (vec![4], [lost(2, 3), vec![broken]].concat()));
+    assert_eq!(take(&mut center, 5, &events[4..], NOW), (vec![5, 6], vec![], 6));
+    // Nothing of the past is excused: an event that was kept and is different is reported.
+    let other = chain(6, 1, [7; 32]);
+    assert_eq!(take_after(&mut center, 1, 6, &other), (vec![], vec![AuditTrouble::Different { n: 6 }]));
+}
+
+#[test]
+fn what_is_remembered_as_gone_is_joined_and_limited_and_forgotten_once_passed() {
+    let mut beyond = Beyond::default();
+    beyond.note([(7, 8), (3, 4), (5, 5), (20, 19)]);
+    assert_eq!(beyond.gone, [(3, 5), (7, 8)]);
+    assert_eq!([beyond.is_gone(3, 5), beyond.is_gone(4, 7), beyond.is_gone(8, 8)], [true, false, true]);
+    beyond.reached(6);
+    assert_eq!(beyond.gone, [(7, 8)]);
+    beyond.note((0..5_000).map(|n| (10 + 2 * n, 10 + 2 * n)));
+    assert_eq!((beyond.gone.len(), beyond.gone[0]), (GONE_MAX, (7, 8)));
+}

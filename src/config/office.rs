@@ -67,6 +67,42 @@ pub struct CenterSite {
     pub clients: Vec<ClientSpec>,
 }
 
+impl CenterSite {
+    /// The keys and tables in which `other` differs and which a running center takes over only when it starts: all but the clients.
+    #[must_use]
+    pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
+        let Self {
+            data_file,
+            epoch,
+            broker: _,
+            listen,
+            audit_days,
+            acks_days,
+            requests_days,
+            streams,
+            gateways,
+            clients: _,
+        } = other;
+        // The password is read again for each connection.
+        let broker = |of: &Self| {
+            let mut link = of.broker.clone();
+            link.credentials.iter_mut().for_each(|own| own.password = None);
+            link
+        };
+        let days = |of: &Self| (of.audit_days, of.acks_days, of.requests_days);
+        let all = [
+            ("center.data_file", self.data_file != *data_file),
+            ("center.epoch", self.epoch != *epoch),
+            ("broker", broker(self) != broker(other)),
+            ("http.listen", self.listen != *listen),
+            ("retention", days(self) != (*audit_days, *acks_days, *requests_days)),
+            ("stream", self.streams != *streams),
+            ("gateway", self.gateways != *gateways),
+        ];
+        all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+}
+
 /// One client of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientSpec {

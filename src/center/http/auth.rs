@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -30,9 +31,12 @@ const ADDRESSES_MAX: usize = 4_096;
 /// How long wrong tokens count.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// The clients, each with the hash of its token.
+pub(super) type Clients = Arc<[([u8; 32], Arc<ClientSpec>)]>;
+
 /// The clients, and the wrong tokens of late.
 pub(super) struct Doorkeeper {
-    clients: Vec<([u8; 32], Arc<ClientSpec>)>,
+    clients: watch::Sender<Clients>,
     wrong: Mutex<Wrong>,
     metrics: Metrics,
 }
@@ -44,9 +48,18 @@ struct Wrong {
 
 impl Doorkeeper {
     pub(super) fn new(clients: &[ClientSpec], metrics: Metrics) -> Self {
-        // Of equal length, so that the time of a comparison shows nothing.
-        let clients = clients.iter().map(|client| (hash(client.token.expose()), Arc::new(client.clone()))).collect();
+        let clients = watch::Sender::new(hashed(clients));
         Self { clients, wrong: Mutex::new(Wrong { since: Instant::now(), by_address: HashMap::new() }), metrics }
+    }
+
+    /// From now on these are the clients, and no others.
+    pub(super) fn replace(&self, clients: &[ClientSpec]) {
+        self.clients.send_replace(hashed(clients));
+    }
+
+    /// The clients, for an answer that lasts longer than a change of them.
+    pub(super) fn clients(&self) -> watch::Receiver<Clients> {
+        self.clients.subscribe()
     }
 
     pub(super) fn client(&self, token: Option<&str>, from: Option<IpAddr>) -> Result<Arc<ClientSpec>, Failure> {
@@ -54,7 +67,7 @@ impl Doorkeeper {
         // Every client is compared, also after one was found.
         let is = |known: &[u8; 32]| bool::from(known.as_slice().ct_eq(presented.as_slice()));
         let mut found = None;
-        for (known, client) in &self.clients {
+        for (known, client) in self.clients.borrow().iter() {
             if is(known) {
                 found = Some(Arc::clone(client));
             }
@@ -86,6 +99,11 @@ impl Doorkeeper {
     }
 }
 
+/// Hashes are of equal length, so that the time of a comparison shows nothing.
+fn hashed(clients: &[ClientSpec]) -> Clients {
+    clients.iter().map(|client| (hash(client.token.expose()), Arc::new(client.clone()))).collect()
+}
+
 fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token).into()
 }
@@ -106,6 +124,12 @@ impl FromRequestParts<Shared> for Client {
 }
 
 impl Client {
+    /// The same client among `clients`, with what it may now; `None`: it is no longer there, or has another token.
+    pub(super) fn among(&self, clients: &Clients) -> Option<Self> {
+        let is_same = |other: &ClientSpec| other.name == self.0.name && other.token == self.0.token;
+        clients.iter().map(|(_, client)| client).find(|client| is_same(client)).map(|client| Self(Arc::clone(client)))
+    }
+
     /// Whether it may read.
     pub(super) fn reads(&self) -> Result<(), Failure> {
         let message = || format!("client `{}` may not read; add `read` to its `may`", self.0.name);

@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::super::{GatewayEvent, Report};
 use super::Shared;
-use super::auth::Client;
+use super::auth::{Client, Clients};
 use super::failure::Failure;
 use super::metrics::Metrics;
 use crate::access::event::AuditEvent;
@@ -165,6 +165,7 @@ fn summary(event: &AuditEvent) -> Value {
 struct Listener {
     log: Arc<EventLog>,
     client: Client,
+    clients: watch::Receiver<Clients>,
     newest: watch::Receiver<u64>,
     after: u64,
     has_missed: bool,
@@ -191,15 +192,22 @@ pub(super) async fn events(
     let place = log.place(id);
     let after = place.or_else(|| log.place(None)).unwrap_or(0);
     let newest = log.newest.subscribe();
-    let listener = Listener { log, client, newest, after, has_missed: place.is_none() };
+    // The clients may have been replaced since this one was found: the first event is judged by those of now.
+    let mut clients = api.doorkeeper.clients();
+    clients.mark_changed();
+    let listener = Listener { log, client, clients, newest, after, has_missed: place.is_none() };
     let events = unfold(listener, |mut listener| async move { Some((Ok(listener.next().await?), listener)) });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(KEEP_ALIVE_S))))
 }
 
 impl Listener {
-    /// The next event that the client may see; `None`: the program ends.
+    /// The next event that the client may see; `None`: it may see none any more, or the program ends.
     async fn next(&mut self) -> Option<Event> {
         loop {
+            if self.clients.has_changed().ok()? {
+                self.client = self.client.among(&self.clients.borrow_and_update())?;
+                self.client.reads().ok()?;
+            }
             if std::mem::take(&mut self.has_missed) {
                 let id = format!("{}-{}", self.log.run, self.after);
                 let text = "events before this one were missed; look into /v1/audit, /v1/acks and /v1/alarms";
@@ -215,7 +223,13 @@ impl Listener {
                     let id = format!("{}-{}", self.log.run, kept.n);
                     return Some(Event::default().id(id).event(kept.kind).data(&kept.data));
                 }
-                Ok(None) => self.newest.changed().await.ok()?,
+                Ok(None) => tokio::select! {
+                    changed = self.newest.changed() => changed.ok()?,
+                    changed = self.clients.changed() => {
+                        changed.ok()?;
+                        self.clients.mark_changed();
+                    }
+                },
                 Err(oldest) => {
                     self.after = oldest.saturating_sub(1);
                     self.has_missed = true;

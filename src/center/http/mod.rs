@@ -105,6 +105,12 @@ impl Api {
         }
     }
 
+    /// From now on these clients are served, and no others. A request under way is answered as it was judged; a client that receives
+    /// events goes on with what it may now, or its connection ends.
+    pub fn replace_clients(&self, clients: &[ClientSpec]) {
+        self.doorkeeper.replace(clients);
+    }
+
     /// Delivers what is under way and ends the center. `false`: not all of it was delivered within `within`; the next start publishes
     /// the rest.
     pub async fn close(&self, within: Duration) -> bool {

@@ -1,12 +1,13 @@
 //! `dormgate center serve`: the center of an office, from its file until it is stopped.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::super::{Exit, print_error, print_line};
@@ -14,7 +15,7 @@ use crate::center::database::{Database, Reader, Retention};
 use crate::center::http::{Api, serve};
 use crate::center::{Attention, Center, Service};
 use crate::clock::Clock;
-use crate::config::{self, CENTER_PATH, CenterSite};
+use crate::config::{self, CENTER_PATH, CenterSite, ClientSpec, ConfigError};
 
 /// How long what is under way may take to be delivered at the end, in seconds.
 const CLOSE_S: u64 = 4;
@@ -62,7 +63,7 @@ pub(super) fn run(args: &Args) -> Exit {
             return Exit::Failed;
         }
     };
-    match runtime.block_on(attend(site)) {
+    match runtime.block_on(attend(&args.config, site)) {
         Ok(()) => Exit::Done,
         Err(error) => {
             print_error(error);
@@ -71,31 +72,36 @@ pub(super) fn run(args: &Args) -> Exit {
     }
 }
 
-async fn attend(site: CenterSite) -> Result<(), Failure> {
-    let stop = super::super::run::stop_signal()?;
+async fn attend(file: &Path, site: CenterSite) -> Result<(), Failure> {
+    let mut stop = std::pin::pin!(super::super::run::stop_signal()?);
+    let mut reload = signal(SignalKind::hangup())?;
     let retention =
         Retention { audit_days: site.audit_days, acks_days: site.acks_days, requests_days: site.requests_days };
     let database = Database::open(&site.data_file, site.epoch, retention)?;
     let reader = Reader::open(&site.data_file)?;
     let clock = Clock::system();
-    let center = Center::new(database, site.streams, site.gateways)?;
+    let center = Center::new(database, site.streams.clone(), site.gateways.clone())?;
     let listener = TcpListener::bind(site.listen).await.map_err(|error| {
         format!("cannot listen on `{}`: {error}; correct `listen` in `[http]`, or end what listens there", site.listen)
     })?;
     let address: SocketAddr = listener.local_addr()?;
     let streams = center.streams().cloned().collect();
-    let service = Service::start(center, site.broker, clock.clone(), Attention::Everything)?;
+    let service = Service::start(center, site.broker.clone(), clock.clone(), Attention::Everything)?;
     let api = Arc::new(Api::new(service, streams, reader, &site.clients, &clock));
     let (end, ended) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(serve(listener, Arc::clone(&api), async move { drop(ended.await) }));
     tracing::info!(%address, data_file = %site.data_file.display(), "serving");
     notify(&[NotifyState::Ready]);
-    tokio::select! {
-        () = stop => {}
-        done = &mut serving => return Err(match done {
-            Ok(Err(error)) => format!("the API ended: {error}").into(),
-            _ => "the API ended".into(),
-        }),
+    let mut running = site;
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            Some(()) = reload.recv() => reread(file, &mut running, &api).await,
+            done = &mut serving => return Err(match done {
+                Ok(Err(error)) => format!("the API ended: {error}").into(),
+                _ => "the API ended".into(),
+            }),
+        }
     }
     notify(&[NotifyState::Stopping]);
     tracing::info!("stopping: delivering what is under way");
@@ -110,6 +116,60 @@ async fn attend(site: CenterSite) -> Result<(), Failure> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reads the file again, at SIGHUP. All of its clients are taken over, or, if anything in the file is wrong, nothing. `running` is what
+/// the center works with.
+async fn reread(file: &Path, running: &mut CenterSite, api: &Api) {
+    tracing::info!(file = %file.display(), "reading the configuration again");
+    let began = NotifyState::monotonic_usec_now().ok();
+    notify(&[NotifyState::Reloading].into_iter().chain(began).collect::<Vec<_>>());
+    let path = file.to_owned();
+    let status = match tokio::task::spawn_blocking(move || config::load_center(&path)).await {
+        Ok(Ok(site)) => {
+            let waiting = running.needs_restart(&site);
+            let changes = differences(&running.clients, &site.clients);
+            api.replace_clients(&site.clients);
+            running.clients = site.clients;
+            tracing::info!(clients = running.clients.len(), "the clients are those of the file: {changes}");
+            if waiting.is_empty() {
+                format!("serving; {changes}")
+            } else {
+                let waiting = waiting.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                tracing::warn!("changed in the file and not here: {waiting}; restart the center to take it over");
+                format!("serving; a restart takes over {waiting}")
+            }
+        }
+        Ok(Err(error)) => refused(&error),
+        Err(error) => refused(&ConfigError::Unreadable { path: file.to_owned(), source: error.into() }),
+    };
+    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// Logs why a file is not taken over.
+fn refused(error: &ConfigError) -> String {
+    let text = error.to_string();
+    for line in text.lines() {
+        tracing::error!("{line}");
+    }
+    tracing::error!("nothing of the file is taken over, the center goes on as before; correct it and reload again");
+    "serving; the changed file was refused, see the log".to_owned()
+}
+
+/// What is different among the clients, without their tokens.
+fn differences(before: &[ClientSpec], after: &[ClientSpec]) -> String {
+    let named = |all: &[ClientSpec], name: &str| all.iter().find(|client| client.name == name).cloned();
+    let mut changes = Vec::new();
+    for client in after {
+        match named(before, &client.name) {
+            None => changes.push(format!("`{}` added", client.name)),
+            Some(old) if old != *client => changes.push(format!("`{}` changed", client.name)),
+            Some(_) => {}
+        }
+    }
+    let gone = before.iter().filter(|client| named(after, &client.name).is_none());
+    changes.extend(gone.map(|client| format!("`{}` withdrawn", client.name)));
+    if changes.is_empty() { "none changed".to_owned() } else { changes.join(", ") }
 }
 
 fn notify(states: &[NotifyState<'_>]) {

@@ -1,0 +1,128 @@
+//! SIGHUP at a running center: its file is read again, all or nothing. No broker is needed to judge who asks.
+#![cfg(all(feature = "center", feature = "workbench"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
+#[path = "support/center.rs"]
+mod center;
+#[path = "support/mosquitto.rs"]
+mod mosquitto;
+#[path = "support/office.rs"]
+mod office;
+#[path = "support/peer.rs"]
+mod peer;
+#[path = "support/program.rs"]
+mod program;
+#[path = "support/site.rs"]
+mod site;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use office::{ALL, Center, SOME, error};
+use program::within;
+
+const NEW_CLIENT: &str = "new-0123456789abcdef0123";
+const ROTATED: &str = "rotated-0123456789abcdef";
+
+/// The center publishes nothing here: nothing listens at this broker.
+const NO_BROKER: &str = "mqtt://127.0.0.1:1";
+
+fn write(center: &Center, name: &str, text: &str) {
+    std::fs::write(center.dir.path().join(name), text).unwrap();
+}
+
+fn config(center: &Center) -> String {
+    std::fs::read_to_string(center.dir.path().join("center.toml")).unwrap()
+}
+
+/// `text` with another value for what it has exactly once.
+fn with(text: &str, old: &str, new: &str) -> String {
+    assert_eq!(text.matches(old).count(), 1, "{old}");
+    text.replace(old, new)
+}
+
+/// A connection to `/v1/events` whose head was received.
+async fn listen(center: &Center, token: &str) -> BufReader<TcpStream> {
+    let mut stream = BufReader::new(TcpStream::connect(&center.address).await.unwrap());
+    let ask = format!(
+        "GET /v1/events HTTP/1.1\r\nHost: center\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.get_mut().write_all(ask.as_bytes()).await.unwrap();
+    let mut line = String::new();
+    let head = async {
+        while line != "\r\n" {
+            line.clear();
+            stream.read_line(&mut line).await.unwrap();
+            assert!(!line.starts_with("HTTP/1.1") || line.contains("200"), "{line}");
+        }
+    };
+    within("the head of the events", head).await;
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_withdraws_a_token_and_adds_a_client() {
+    let center = Center::start(NO_BROKER, &["xing1", "xing2"]).await;
+    assert_eq!(center.get("/v1/gateways", SOME).await.status, 200);
+    assert_eq!(error(&center.get("/v1/gateways", NEW_CLIENT).await), (401, "unauthorized"));
+    let mut events = listen(&center, SOME).await;
+
+    let text = with(
+        &config(&center),
+        "name = \"some\"\ntoken_file = \"some.token\"",
+        "name = \"new\"\ntoken_file = \"new.token\"",
+    );
+    write(&center, "center.toml", &text);
+    write(&center, "new.token", NEW_CLIENT);
+    center.program.signal("HUP");
+    center.program.logged("`new` added, `some` withdrawn").await;
+    assert_eq!(error(&center.get("/v1/gateways", SOME).await), (401, "unauthorized"));
+    assert_eq!(center.get("/v1/gateways", NEW_CLIENT).await.status, 200);
+    assert_eq!(center.get("/v1/gateways", ALL).await.status, 200);
+    // Who listened with the withdrawn token receives nothing any more.
+    within("the end of the events", async { events.read_to_end(&mut Vec::new()).await.unwrap() }).await;
+
+    // A token of its own file is replaced without a change of center.toml; a permission is taken away.
+    write(&center, "all.token", ROTATED);
+    write(&center, "center.toml", &with(&text, "[\"read\", \"enrol\"]", "[\"enrol\"]"));
+    let mut events = listen(&center, NEW_CLIENT).await;
+    center.program.signal("HUP");
+    center.program.logged("`all` changed, `new` changed").await;
+    assert_eq!(error(&center.get("/v1/gateways", ALL).await), (401, "unauthorized"));
+    assert_eq!(center.get("/v1/gateways", ROTATED).await.status, 200);
+    assert_eq!(error(&center.get("/v1/gateways", NEW_CLIENT).await), (403, "forbidden"));
+    within("the end of the events", async { events.read_to_end(&mut Vec::new()).await.unwrap() }).await;
+    center.program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_file_changes_nothing_and_is_named_with_its_places() {
+    let center = Center::start(NO_BROKER, &["xing1", "xing2"]).await;
+    let good = config(&center);
+    // Right in what it withdraws and adds, wrong in two other places.
+    let text =
+        with(&good, "name = \"some\"\ntoken_file = \"some.token\"", "name = \"new\"\ntoken_file = \"new.token\"");
+    let text = with(&text, "may = [\"*\"]", "may = [\"raed\"]");
+    let text = with(&text, "gateways = [\"xing1\"]", "gateways = [\"xing7\"]");
+    write(&center, "center.toml", &text);
+    write(&center, "new.token", NEW_CLIENT);
+    center.program.signal("HUP");
+    center.program.logged("nothing of the file is taken over").await;
+    let log = center.program.log();
+    for part in ["center.toml:", "client[0].may[0]", "did you mean `read`", "client[1].gateways[0]", "`xing7`"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    assert_eq!(center.get("/v1/gateways", SOME).await.status, 200);
+    assert_eq!(center.get("/v1/gateways/xing2", ALL).await.status, 200);
+    assert_eq!(error(&center.get("/v1/gateways", NEW_CLIENT).await), (401, "unauthorized"));
+
+    // What only a start takes over is named; the clients of the same file are served at once.
+    let text = with(&good, "127.0.0.1:0", "127.0.0.1:9") + "[[gateway]]\nid = \"xing3\"\n";
+    write(&center, "center.toml", &with(&text, "name = \"some\"", "name = \"other\""));
+    center.program.signal("HUP");
+    center.program.logged("changed in the file and not here: `http.listen`, `gateway`; restart the center").await;
+    assert!(center.program.log().contains("`other` added, `some` withdrawn"), "{}", center.program.log());
+    assert_eq!(center.get("/v1/gateways", SOME).await.status, 200);
+    assert_eq!(error(&center.get("/v1/gateways/xing3", ALL).await), (404, "unknown_gateway"));
+    assert!(!center.program.stop().await.contains("panicked"));
+}

@@ -23,18 +23,16 @@ fn ops(allowed: AllowedOps) -> usize {
 
 #[test]
 fn the_shipped_file_is_right_with_the_secrets_of_systemd() {
-    let credentials = [
-        ("card-office_key", SEED_1),
-        ("apartment_key", SEED_2),
-        ("card-office_token", "0123456789abcdef0123-a\n"),
-        ("nanhu_token", "0123456789abcdef0123-b\n"),
-        ("broker_password", "hunter2\n"),
-    ];
+    let credentials = [("card-office_key", SEED_1), ("apartment_key", SEED_2), ("broker_password", "hunter2\n")];
     let name = |line: &'static str| line.strip_prefix("LoadCredential=")?.split(':').next();
     let loaded: Vec<_> = UNIT.lines().filter_map(name).collect();
     assert_eq!(loaded, credentials.map(|(name, _)| name), "the unit hands over what the file needs, and no more");
     let secrets = directory(&credentials);
-    let around = Surroundings { base_dir: PathBuf::from("/nowhere"), credentials_dir: Some(secrets.path().into()) };
+    let tokens = directory(&[
+        ("tokens/card-office.token", "0123456789abcdef0123-a\n"),
+        ("tokens/nanhu.token", "0123456789abcdef0123-b\n"),
+    ]);
+    let around = Surroundings { base_dir: tokens.path().into(), credentials_dir: Some(secrets.path().into()) };
     let site = parse_center(SHIPPED, &around).unwrap();
     assert_eq!((site.data_file, site.epoch.get()), (PathBuf::from(DEFAULT_DATA_FILE), 1));
     assert_eq!((site.listen, site.audit_days, site.acks_days, site.requests_days), (DEFAULT_LISTEN, 400, 90, 30));
@@ -64,8 +62,8 @@ fn every_key_that_the_shipped_file_shows_and_leaves_out_is_a_right_one_too() {
         ("secrets/center.key", "key"),
         ("secrets/card-office.key", SEED_1),
         ("secrets/apartment.key", SEED_2),
-        ("secrets/card-office.token", "0123456789abcdef0123-a"),
-        ("secrets/nanhu.token", "0123456789abcdef0123-b"),
+        ("tokens/card-office.token", "0123456789abcdef0123-a"),
+        ("tokens/nanhu.token", "0123456789abcdef0123-b"),
     ]);
     let around = Surroundings { base_dir: dir.path().into(), credentials_dir: None };
     let site = parse_center(&text, &around).unwrap();

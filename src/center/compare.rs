@@ -196,3 +196,7 @@ pub fn differences(list: &AccessList, uid: CardUid, answer: &QueryResult) -> Vec
     }
     found
 }
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

@@ -2,6 +2,7 @@
 //! passes on what the gateways publish, and, where it attends to everything, answers resync, re-sends heads and acknowledges the
 //! audit.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -64,6 +65,8 @@ impl Pending {
 pub struct Service<S = Directory> {
     orders: mpsc::Sender<Order<S>>,
     reports: broadcast::Sender<Report>,
+    /// What was reported since the start, until somebody takes it.
+    since_start: Mutex<Option<broadcast::Receiver<Report>>>,
     gateways: Vec<GatewayId>,
     up: watch::Receiver<bool>,
     undelivered: watch::Receiver<usize>,
@@ -92,18 +95,27 @@ impl<S: Storage> Service<S> {
         let connection = Connection::new(link, setup, std::sync::Arc::default())?;
         let gateways = center.gateways().to_vec();
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
-        let (reports, _) = broadcast::channel(REPORTS_MAX);
+        let (reports, since_start) = broadcast::channel(REPORTS_MAX);
+        let since_start = Mutex::new(Some(since_start));
         let (is_up, up) = watch::channel(false);
         let (waiting, undelivered) = watch::channel(0);
         let work = Work::new(center, connection, (clock, attention), reports.clone(), (is_up, waiting));
         let task = tokio::spawn(work.run(inbox));
-        Ok(Self { orders, reports, gateways, up, undelivered, task })
+        Ok(Self { orders, reports, since_start, gateways, up, undelivered, task })
     }
 
     /// What the gateways publish and what happens to the link, from now on.
     #[must_use]
     pub fn reports(&self) -> broadcast::Receiver<Report> {
         self.reports.subscribe()
+    }
+
+    /// The same since the start, for whoever must not miss the states that the broker kept: they may arrive before the caller of
+    /// [`Self::start`] goes on. Whoever asks again gets what comes from then on.
+    #[must_use]
+    pub fn reports_since_start(&self) -> broadcast::Receiver<Report> {
+        let since_start = self.since_start.lock().unwrap_or_else(PoisonError::into_inner).take();
+        since_start.unwrap_or_else(|| self.reports())
     }
 
     /// Waits until the link is connected; `false`: not within `within`.

@@ -91,7 +91,7 @@ impl Api {
     ) -> Self {
         let gateways = service.gateways().iter().map(|gateway| (gateway.to_string(), gateway.clone())).collect();
         let metrics = Metrics::default();
-        let events = EventLog::start(service.reports(), metrics.clone(), clock);
+        let events = EventLog::start(service.reports_since_start(), metrics.clone(), clock);
         Self {
             doorkeeper: Doorkeeper::new(clients, metrics.clone()),
             reader: Arc::new(reader),

@@ -234,7 +234,7 @@ impl Target {
     /// The states of a gateway, beginning with the newest.
     pub(super) fn states(&self, gateway: &GatewayId) -> States {
         match self {
-            Self::Directory(service) => States::Published(service.reports(), gateway.clone()),
+            Self::Directory(service) => States::Published(service.reports_since_start(), gateway.clone()),
             #[cfg(feature = "center")]
             Self::Server(remote) => States::Kept(Arc::clone(remote), gateway.clone(), None),
         }

@@ -58,7 +58,7 @@ struct Watch {
 
 impl Watch {
     async fn directory(&mut self, service: &Service, listening: &str) -> Exit {
-        let mut reports = service.reports();
+        let mut reports = service.reports_since_start();
         print_error(listening);
         loop {
             match reports.recv().await {

@@ -2,17 +2,20 @@
 //! cuts in between. At the end each stream's digest is its center's; on the way no card is granted that the messages applied so far
 //! have revoked, and no box stays on by one.
 //!
-//! `SEED=n` replays one seed, `SEEDS=n` runs that many. Everything runs on manual time.
+//! `SEED=n` replays one seed, `SEEDS=n` runs that many. Everything runs on manual time. `published` has the offices and their
+//! messages, `disk` what a power cut leaves.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod disk;
+mod published;
+
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use dormgate::access::change::{Changes, Head, Op, Position, Subject, SuspendReason};
-use dormgate::access::credential::Flag;
+use dormgate::access::change::{Head, Op};
 use dormgate::access::decision::Decision;
 use dormgate::access::effect::{Effect, Outcome, PortalOrder, Resync, ResyncReason};
-use dormgate::access::event::{EventKind, Record};
-use dormgate::access::id::{CardUid, Holder, Revision};
+use dormgate::access::event::Record;
+use dormgate::access::id::CardUid;
 use dormgate::access::input::{Input, PortalReport, Presented, Request};
 use dormgate::access::list::AccessList;
 use dormgate::access::policy::Policy;
@@ -21,15 +24,12 @@ use dormgate::access::power_box::PowerSource;
 use dormgate::access::state::State;
 use dormgate::wire::digest;
 
-use crate::model;
 use crate::simulation::{Dice, seeds};
-use crate::world::{APARTMENT, OFFICE, Snapshot, World, at, enrolment, fold_onto, name, owned_by, portals, uid};
+use crate::world::{APARTMENT, OFFICE, Snapshot, World, at, name, owned_by, portals};
+use published::{Applied, CARDS, Office, apartment_op, card, office_op};
 
 /// Messages of both offices together.
 const MESSAGES: u64 = 10_000;
-const HOLDERS: usize = 120;
-/// Each holder has two cards by turns.
-const CARDS: usize = 2 * HOLDERS;
 /// Seeds of a plain `cargo test`.
 const SEEDS_QUICK: u64 = 4;
 /// Seeds of `tests/run`, in some two minutes on 2 processors; `SEEDS=1000` is the whole proof; the head of `tests/run` has its command.
@@ -43,89 +43,6 @@ const GRANTS_MIN: u64 = 50;
 
 const ENTRANCES: [&str; 3] = ["gate-in", "door-412", "door-413"];
 const BOXES: [&str; 2] = ["power-412", "power-413"];
-
-/// An office: what it has published, and its own list.
-struct Office {
-    stream: &'static str,
-    messages: Vec<Vec<Op>>,
-    published: u64,
-    list: AccessList,
-}
-
-impl Office {
-    fn last(&self) -> Position {
-        at(1, self.published)
-    }
-
-    fn publish(&mut self) -> Option<u64> {
-        let ops = self.messages.get(usize::try_from(self.published).unwrap())?;
-        self.published += 1;
-        self.list.replay(ops, at(1, self.published));
-        Some(self.published)
-    }
-
-    fn ops(&self, seq: u64) -> &[Op] {
-        &self.messages[usize::try_from(seq).unwrap() - 1]
-    }
-}
-
-/// What the messages applied so far report of each card, found without looking through all of them.
-#[derive(Default)]
-struct Applied {
-    seqs: [HashSet<u64>; 2],
-    of_card: HashMap<CardUid, Vec<(Revision, Op)>>,
-    of_holder: HashMap<Holder, Vec<(Revision, Op)>>,
-    of_rooms: Vec<(Revision, Op)>,
-}
-
-impl Applied {
-    fn add(&mut self, place: usize, office: &Office, seq: u64) {
-        if !self.seqs[place].insert(seq) {
-            return;
-        }
-        for (op, place) in office.ops(seq).iter().zip(0..) {
-            let entry = (at(1, seq).revision(place), op.clone());
-            let (mut cards, mut holders): (Vec<CardUid>, Vec<&Holder>) = Default::default();
-            match op {
-                Op::Issue { uid, .. } | Op::Enrol { uid, .. } | Op::Reinstate { uid } => cards.push(*uid),
-                Op::Reissue { holder, new_uid, old_uid } => {
-                    holders.push(holder);
-                    cards.extend([Some(*new_uid), *old_uid].into_iter().flatten());
-                }
-                Op::SetFlag { subject, .. } | Op::Withdraw { subject } => match subject {
-                    Subject::Card(uid) => cards.push(*uid),
-                    Subject::Holder(holder) => holders.push(holder),
-                },
-                Op::Power { .. } => self.of_rooms.push(entry.clone()),
-                Op::DefineSchedule { .. } | Op::SetPosture { .. } => unreachable!("not published here"),
-            }
-            for card in cards {
-                self.of_card.entry(card).or_default().push(entry.clone());
-            }
-            for holder in holders {
-                self.of_holder.entry(holder.clone()).or_default().push(entry.clone());
-            }
-        }
-    }
-
-    /// The reason that the definitions give for a card.
-    fn judge(&self, card: CardUid, portal: &Portal, w: &World) -> &'static str {
-        let mut all: Vec<(Revision, Op)> = self.of_card.get(&card).cloned().unwrap_or_default();
-        let holder = |(_, op): &(Revision, Op)| match op {
-            Op::Issue { holder, .. } | Op::Reissue { holder, .. } => Some(holder.clone()),
-            Op::Enrol { enrolment, .. } => Some(enrolment.holder.clone()),
-            _ => None,
-        };
-        let holders: HashSet<_> = all.iter().filter_map(holder).collect();
-        for holder in &holders {
-            all.extend(self.of_holder.get(holder).into_iter().flatten().cloned());
-        }
-        if BOXES.contains(&portal.id.as_str()) {
-            all.extend(self.of_rooms.iter().cloned());
-        }
-        model::judge(&all, card, portal, w.now().wall, false)
-    }
-}
 
 struct Proof {
     w: World,
@@ -154,46 +71,6 @@ struct Proof {
     revoked: Vec<CardUid>,
     grants: u64,
     snapshots: u64,
-}
-
-fn card(place: usize) -> CardUid {
-    uid(&format!("04{place:012X}"))
-}
-
-fn holder(place: usize) -> Holder {
-    name(&format!("h{place}"))
-}
-
-fn office_op(dice: &mut Dice) -> Op {
-    let of = dice.below(HOLDERS);
-    let one = card(2 * of + dice.below(2));
-    let subject = |dice: &mut Dice| if dice.one_in(2) { Subject::Card(one) } else { Subject::Holder(holder(of)) };
-    match dice.below(20) {
-        0..=3 => Op::Issue { uid: one, holder: holder(of) },
-        4..=9 => {
-            let old_uid = dice.one_in(2).then(|| card(2 * of + dice.below(2)));
-            Op::Reissue { holder: holder(of), new_uid: one, old_uid }
-        }
-        10..=12 => Op::SetFlag { subject: subject(dice), flag: Flag::Lost, on: dice.one_in(3) },
-        13..=14 => Op::SetFlag { subject: subject(dice), flag: Flag::Frozen, on: dice.one_in(3) },
-        15 => Op::SetFlag { subject: subject(dice), flag: Flag::Cancelled, on: true },
-        _ => Op::Reinstate { uid: one },
-    }
-}
-
-fn apartment_op(dice: &mut Dice) -> Op {
-    let of = dice.below(HOLDERS);
-    let one = card(2 * of + dice.below(2));
-    let rights = ["gate:* door:412 power_box:412", "door:413 power_box:413", "gate:*", "power_box:*"];
-    match dice.below(400) {
-        0 => {
-            let zone = name(dice.pick(&["412", "413"]));
-            Op::Power { zone, reason: SuspendReason::Arrears, suspended: dice.one_in(2) }
-        }
-        1..=60 => Op::Withdraw { subject: Subject::Card(one) },
-        61..=80 => Op::Withdraw { subject: Subject::Holder(holder(of)) },
-        _ => Op::Enrol { uid: one, enrolment: enrolment(&format!("h{of}"), dice.pick(&rights)) },
-    }
 }
 
 impl Proof {
@@ -414,62 +291,6 @@ impl Proof {
                 self.assert_may(card, portal.as_str());
             }
         }
-    }
-
-    /// The disk gets on by some way, and acks that waited for it leave.
-    fn flush_some(&mut self) {
-        let waiting = self.records.len() - self.durable;
-        self.durable += self.dice.below(waiting + 1);
-        let through = self.records[..self.durable].last().map_or(0, |r| r.event.n);
-        let (kept, due): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|(after, ..)| *after > through);
-        self.waiting = kept;
-        for (_, place, seq) in due {
-            self.acknowledged[place].insert(seq);
-        }
-    }
-
-    /// The gateway loses power: what was not flushed is gone, and without a session what is on its way.
-    fn power_cut(&mut self) {
-        self.flush_some();
-        self.records.truncate(self.durable);
-        self.waiting.clear();
-        fold_onto(&mut self.disk, &self.records, &self.w.received);
-        self.applied = self.on_disk();
-        for (place, acknowledged) in self.acknowledged.iter().enumerate() {
-            let lost = acknowledged.iter().find(|seq| !self.applied.seqs[place].contains(seq));
-            assert_eq!(lost, None, "an acknowledged message of {} did not survive", self.offices[place].stream);
-        }
-        if self.is_clean {
-            self.wire.clear();
-            self.others.clear();
-        }
-        self.w.elapsed_ms += 5_000;
-        let boot = self.w.restart_with(self.disk.clone());
-        assert_eq!(boot.openings(), 0, "nothing is switched on from memory");
-        self.take(boot.0);
-        self.assert_boxes();
-        self.link_up();
-    }
-
-    /// The messages whose application is on disk.
-    fn on_disk(&self) -> Applied {
-        let mut applied = Applied::default();
-        for record in self.records.iter().filter(|r| r.event.kind() == EventKind::ChangesApplied) {
-            let (stream, from, to) = self.span_of(record);
-            let place = Self::place_of(&stream);
-            (from..=to).for_each(|seq| applied.add(place, &self.offices[place], seq));
-        }
-        applied
-    }
-
-    fn span_of(&self, record: &Record) -> (String, u64, u64) {
-        if let Ok(place) = <[u8; 8]>::try_from(record.evidence.as_slice()) {
-            let Changes { stream, at, .. } = &self.w.received[usize::from_le_bytes(place)];
-            return (stream.to_string(), at.seq, at.seq);
-        }
-        let snapshot = dormgate::wire::snapshot::read_evidence(&record.evidence).unwrap();
-        (snapshot.head.stream.to_string(), 1, snapshot.head.at.seq)
     }
 
     /// Nothing new is published any more: what is missing is asked for until nothing is.

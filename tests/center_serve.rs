@@ -129,6 +129,12 @@ async fn a_key_names_one_request_and_a_client_does_only_what_it_may() {
     assert_eq!(answer.body["error"]["op"], json!(1), "{}", answer.body);
     let unaddressed = json!({"ops": [enrol(OLD, "h1")]});
     assert_eq!(error(&center.post("/v1/changes", ALL, None, &unaddressed).await), (400, "invalid_field"));
+    let too_long = center.post("/v1/changes?wait_ms=60001", ALL, None, &other).await;
+    assert_eq!(error(&too_long), (400, "invalid_field"), "{}", too_long.body);
+    let empty = center.post("/v1/changes", ALL, None, &json!({"gateway": "xing1", "ops": []})).await;
+    assert_eq!(error(&empty), (400, "invalid_field"), "{}", empty.body);
+    let long_key = center.post("/v1/changes", ALL, Some(&"k".repeat(129)), &other).await;
+    assert_eq!(error(&long_key), (400, "invalid_field"), "{}", long_key.body);
     let release = json!({"gateway": "xing1", "command": "release", "portal": GATE});
     assert_eq!(error(&center.post("/v1/commands", SOME, None, &release).await), (403, "forbidden_op"));
     assert_eq!(error(&center.get("/v1/gateways/xing2", SOME).await), (403, "forbidden_gateway"));

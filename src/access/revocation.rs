@@ -166,6 +166,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_confirmed_or_durable_once_keeps_its_time() {
+        let mut all = Revocations::default();
+        let other = Revocation { uid: CardUid::from_bytes(&[1, 2, 3, 5]).unwrap(), ..revocation(3, &[]) };
+        [(1, revocation(1, &["power"])), (2, revocation(2, &["power", "light"])), (3, other)]
+            .into_iter()
+            .for_each(|(n, one)| all.insert(n, one));
+        let portal: PortalId = "power".parse().unwrap();
+        for at in [3, 9] {
+            all.confirm(1, &portal, Confirmed { at: Timestamp(at), how: Confirmation::Off });
+            all.durable(1, 2, Timestamp(at));
+        }
+        let uid = CardUid::from_bytes(&[1, 2, 3, 4]).unwrap();
+        let shown: Vec<_> = all.of(uid).map(|(n, one)| (n, one.durable_at, one.portals[&portal])).collect();
+        let confirmed = Confirmed { at: Timestamp(3), how: Confirmation::Off };
+        assert_eq!(shown, [(2, Some(Timestamp(3)), None), (1, Some(Timestamp(3)), Some(confirmed))]);
+        assert_eq!((all.not_durable(), all.open_portals().count()), (Some((3, 3)), 2));
+    }
+
+    #[test]
     fn what_is_durable_is_known_up_to_a_number() {
         let mut all = Revocations::default();
         [4, 7, 9].into_iter().for_each(|n| all.insert(n, revocation(n, &[])));

@@ -4,13 +4,14 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use super::*;
-use crate::access::change::Subject;
+use crate::access::change::{PortalSet, Subject, SuspendReason};
 use crate::access::credential::{Enrolment, Flag, Role};
 use crate::access::effect::ResyncReason;
 use crate::access::effect::{Have, Resync};
 use crate::access::event::{AuditEvent, Event};
 use crate::access::id::{ClockTrust, Mono, Now};
 use crate::access::input::CommandKind;
+use crate::access::portal::Posture;
 use crate::wire::audit;
 use crate::wire::digest;
 use crate::wire::envelope::{Channel, open};
@@ -216,6 +217,63 @@ fn what_takes_a_right_away_is_sent_again_first() {
     }
     let all = resync("card-office", ResyncReason::Gap, (1, 0), vec![]);
     assert_eq!(seqs(&center.answer(&gateway(), &all, NOW).unwrap()), [2, 4, 1, 3]);
+}
+
+#[test]
+fn every_op_that_takes_something_away_goes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let card = || "01020301".parse().unwrap();
+    let power = |suspended| Op::Power { zone: "412".parse().unwrap(), reason: SuspendReason::Arrears, suspended };
+    let posture = |posture| Op::SetPosture { portals: PortalSet::All, posture, until: None };
+    let ops = [
+        issue("01020301"),
+        enrol("01020301"),
+        power(true),
+        power(false),
+        posture(Posture::FreeAccess),
+        posture(Posture::Secure),
+        posture(Posture::Fire),
+        posture(Posture::Lockdown),
+        posture(Posture::OutOfService),
+        Op::Withdraw { subject: Subject::Card(card()) },
+        Op::Reinstate { uid: card() },
+        Op::Reissue { holder: "h1".parse().unwrap(), new_uid: "01020302".parse().unwrap(), old_uid: Some(card()) },
+    ];
+    for op in ops {
+        center.publish_ops(Some(&gateway()), &[op], NOW).unwrap();
+    }
+    let all = resync("center", ResyncReason::Gap, (1, 0), vec![]);
+    assert_eq!(seqs(&center.answer(&gateway(), &all, NOW).unwrap()), [3, 6, 8, 9, 10, 12, 1, 2, 4, 5, 7, 11]);
+}
+
+#[test]
+fn a_thousand_changes_are_sent_again_one_by_one_and_more_as_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let publish = |center: &mut Center, count: usize| {
+        center.transaction(|center| {
+            (0..count).try_for_each(|_| center.stage_ops(Some(&gateway()), &[issue("01020304")], NOW).map(drop))
+        })
+    };
+    let all = resync("center", ResyncReason::Gap, (1, 0), vec![]);
+    publish(&mut center, 1_000).unwrap();
+    assert_eq!(seqs(&center.answer(&gateway(), &all, NOW).unwrap()), (1..=1_000).collect::<Vec<_>>());
+    publish(&mut center, 1).unwrap();
+    let sent = center.answer(&gateway(), &all, NOW).unwrap();
+    assert!(sent.iter().all(|message| message.topic == Topic::Down(gateway(), Down::Snapshot)));
+}
+
+#[test]
+fn ops_of_one_call_go_into_messages_that_a_gateway_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    // The shortest op there is: 5 000 of others are too many bytes for one message, which is cut in halves.
+    let shortest = Op::Reinstate { uid: "01020304".parse().unwrap() };
+    let sent = center.publish_ops(Some(&gateway()), &vec![shortest; 2 * OPS_MAX + 1], NOW).unwrap();
+    let received: Vec<_> = sent.iter().map(|message| understood(&center, message)).collect();
+    let stream = "center".to_owned();
+    assert_eq!(received, [(stream.clone(), 1, OPS_MAX), (stream.clone(), 2, OPS_MAX), (stream, 3, 1)]);
 }
 
 #[test]

@@ -16,11 +16,13 @@ mod world;
 
 mod again;
 mod alarms;
+mod asks;
 mod boxes;
 mod convergence;
 mod damaged;
 mod debounce;
 mod doors;
+mod drift;
 mod life_of_a_card;
 mod lossy;
 mod matrix;

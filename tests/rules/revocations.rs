@@ -3,8 +3,7 @@
 use dormgate::access::change::{Changes, Op, RegisterKind};
 use dormgate::access::effect::{PortalProof, RevocationProof};
 use dormgate::access::engine::{Engine, OFF_AGAIN_MS_MIN, Setup, StreamRole};
-use dormgate::access::event::Confirmation;
-use dormgate::access::event::{AlarmKind, EventKind};
+use dormgate::access::event::{AlarmKind, Confirmation, EventKind, Record};
 use dormgate::access::id::{ClockTrust, Mono, Now, Timestamp};
 use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Receipt, ReceivedChanges, Request};
 use dormgate::access::policy::{Policy, RevokePower};
@@ -158,6 +157,21 @@ fn what_was_not_confirmed_before_a_restart_is_ordered_raised_and_confirmed_after
         assert!(unconfirmed(&w).is_empty() && shown(&w, "A")[0].2.iter().all(confirmed));
         w.assert_replay_is_life();
     }
+}
+
+#[test]
+fn a_revocation_is_durable_once_its_event_is_on_disk_and_not_before() {
+    let mut w = occupied();
+    lose(&mut w);
+    let revoked = |r: &&Record| r.event.kind() == EventKind::Revoked;
+    let first = w.journal.iter().rfind(revoked).unwrap().event.n;
+    w.publish(vec![op::report_lost("uid:R")]);
+    let are_durable = |w: &World| ["A", "R"].map(|card| shown(w, card)[0].1.is_some());
+    assert_eq!(w.input(Input::Durable { through: first - 1 }).recorded(), []);
+    assert_eq!(w.input(Input::Durable { through: first }).recorded(), [EventKind::RevocationDurable]);
+    assert_eq!(are_durable(&w), [true, false]);
+    assert_eq!(flush(&mut w).recorded(), [EventKind::RevocationDurable]);
+    assert_eq!(are_durable(&w), [true, true]);
 }
 
 #[test]

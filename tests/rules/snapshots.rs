@@ -8,7 +8,6 @@ use dormgate::access::input::{CommandKind, Input};
 use dormgate::access::list::AccessList;
 use dormgate::access::portal::Posture;
 use dormgate::access::snapshot::{HELD_MS, SnapshotEntry};
-use dormgate::wire::digest;
 
 use crate::world::{APARTMENT, OFFICE, Seen, Snapshot, World, at, enrolment, name, op, owned_by, uid};
 
@@ -23,16 +22,16 @@ pub fn entries_of(stream: &str, messages: &[Vec<Op>]) -> Vec<SnapshotEntry> {
     list.snapshot(&owned_by(stream))
 }
 
-fn apartment(ops: &[Op]) -> Vec<SnapshotEntry> {
+pub fn apartment(ops: &[Op]) -> Vec<SnapshotEntry> {
     entries_of(APARTMENT, &[ops.to_vec()])
 }
 
-fn send(w: &mut World, stream: &str, position: Position, entries: &[SnapshotEntry]) -> Seen {
+pub fn send(w: &mut World, stream: &str, position: Position, entries: &[SnapshotEntry]) -> Seen {
     let id = format!("s-{}-{}", position.epoch, position.seq);
     w.snapshot(&Snapshot { stream, at: position, id: &id, entries, allow_shrink: false })
 }
 
-fn outcome(seen: &Seen) -> (Outcome, Vec<ErrorCode>) {
+pub fn outcome(seen: &Seen) -> (Outcome, Vec<ErrorCode>) {
     (seen.ack().outcome, seen.ack().errors.iter().map(|e| e.code).collect())
 }
 
@@ -274,98 +273,6 @@ fn a_gateway_that_begins_with_a_snapshot_judges_as_one_that_received_every_chang
     w.publish_at(OFFICE, at(1, 4), vec![op::issue("C9", "p1")]);
     w.publish_at(APARTMENT, at(1, 3), vec![op::enrol("C9", "p1", RESIDENT)]);
     assert_eq!(w.present("gate-in", "C9"), "granted");
-}
-
-fn digest_of(w: &World, stream: &str) -> Input {
-    let track = &w.engine.state().streams[stream];
-    let at = Position { epoch: track.epoch.unwrap(), seq: track.through };
-    Input::Digest { stream: name(stream), at, sha256: digest::of(&w.engine.state().list, &owned_by(stream)).sha256 }
-}
-
-fn head(w: &World, stream: &str, position: Position, digest: &str) -> Input {
-    let (stream, iat) = (name(stream), Some(w.now().wall));
-    Input::Head(dormgate::access::change::Head { stream, at: position, iat, cards: 0, digest: digest.to_owned() })
-}
-
-#[test]
-fn a_digest_that_differs_is_repaired_by_a_snapshot() {
-    let mut w = World::new();
-    w.resident("A", "p1");
-    w.link_up();
-    let entries = apartment(&[op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
-    let mut center = World::new();
-    send(&mut center, APARTMENT, at(1, 1), &entries);
-    let digest = digest::of(&center.engine.state().list, &owned_by(APARTMENT)).sha256;
-    w.input(digest_of(&w, APARTMENT));
-    w.input(digest_of(&w, OFFICE));
-    let sent = head(&w, APARTMENT, at(1, 1), &digest);
-    w.input(sent);
-    let seen = w.pass_s(5);
-    let asks: Vec<_> = seen.resyncs().into_iter().map(|r| (r.stream.as_str(), r.reason.as_str())).collect();
-    assert_eq!(asks, [(APARTMENT, "digest")]);
-    // The office sends nothing newer, so it is the same revision that is applied.
-    assert_eq!(outcome(&send(&mut w, APARTMENT, at(1, 1), &entries)).0, Outcome::Applied);
-    w.input(digest_of(&w, APARTMENT));
-    assert_eq!(w.present("gate-in", "B"), "granted");
-    assert_eq!(w.pass_s(120).resyncs().len(), 0);
-    w.assert_replay_is_life();
-}
-
-#[test]
-fn a_digest_that_a_snapshot_does_not_repair_is_an_alarm_and_asked_for_rarely() {
-    let mut w = World::new();
-    w.resident("A", "p1");
-    w.link_up();
-    let entries = apartment(&[op::enrol("A", "p1", RESIDENT)]);
-    let digest = "00".repeat(32);
-    let sent = head(&w, APARTMENT, at(1, 1), &digest);
-    w.input(sent);
-    w.input(digest_of(&w, APARTMENT));
-    let mut asked = 0;
-    let mut alarms = 0;
-    for _ in 0..60 {
-        let asks = w.pass_s(10).resyncs().len();
-        asked += asks;
-        if asks > 0 {
-            send(&mut w, APARTMENT, at(1, 1), &entries);
-            alarms += w.input(digest_of(&w, APARTMENT)).alarms().len();
-        }
-    }
-    assert_eq!((asked, alarms), (1, 1));
-    let again: usize = (0..30).map(|_| w.pass_s(10).resyncs().len()).sum();
-    assert_eq!(again, 1);
-}
-
-#[test]
-fn after_a_reconnect_asks_are_spread_and_a_clean_session_asks_every_stream() {
-    let mut spread = Vec::new();
-    for boot in 0..40 {
-        let mut w = World::new();
-        for _ in 0..boot {
-            w.restart();
-        }
-        w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
-        w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
-        w.publish_at(OFFICE, at(1, 3), vec![op::issue("B", "p2")]);
-        let begin = w.elapsed_ms;
-        w.input(Input::LinkUp { spread_ms: 20_000, ask_every_stream: true });
-        // The first head after the connection brings no one forward.
-        w.head(APARTMENT, at(1, 1));
-        let mut asked = Vec::new();
-        while w.elapsed_ms < begin + 25_000 {
-            let asks: Vec<_> = w.pass_ms(100).resyncs().into_iter().cloned().collect();
-            asked.extend(asks.into_iter().map(|ask| (w.elapsed_ms - begin, ask)));
-        }
-        assert_eq!(asked.len(), 2);
-        for (after, ask) in asked {
-            assert_eq!(ask.reason.as_str(), "gap");
-            assert_eq!(ask.missing, if ask.stream.as_str() == OFFICE { vec![(2, 2)] } else { vec![] });
-            spread.push(after);
-        }
-    }
-    let (early, late) =
-        (spread.iter().filter(|ms| **ms < 5_000).count(), spread.iter().filter(|ms| **ms > 15_000).count());
-    assert!(early > 5 && late > 5 && spread.iter().all(|ms| *ms <= 20_100), "{spread:?}");
 }
 
 /// Flags and enrolments of other streams are not touched by a snapshot, whatever their revisions.

@@ -1,16 +1,17 @@
-//! Streams: numbers without holes, heads as goals, lost data, and asking again.
+//! Streams: numbers without holes, heads as goals, and lost data. `asks` has what is asked for again.
 
 use dormgate::access::change::{ErrorCode, Head, NoteCode, OpError};
 use dormgate::access::decision::Decision;
-use dormgate::access::effect::{Have, Outcome};
+use dormgate::access::effect::Outcome;
 use dormgate::access::event::EventKind;
-use dormgate::access::input::{ClockChange, CommandKind, Input, Operator, TrustedBy};
+use dormgate::access::input::{ClockChange, Input, Operator, TrustedBy};
 use dormgate::access::policy::Policy;
 
 use dormgate::access::id::{ClockTrust, Timestamp};
 use dormgate::access::portal::Posture;
 
-use crate::damaged::{RESIDENT, damaged};
+use crate::asks::asks;
+use crate::damaged::RESIDENT;
 use crate::world::{APARTMENT, BEGIN_MS, OFFICE, World, at, name, op};
 
 #[test]
@@ -115,107 +116,6 @@ fn a_new_epoch_does_not_make_an_incomplete_list_whole() {
     w.publish_at(OFFICE, at(4, 2), vec![op::issue("R", "p3")]);
     assert_eq!(w.present("gate-in", "A"), "granted");
     w.assert_replay_is_life();
-}
-
-#[test]
-fn an_empty_gateway_asks_each_stream_with_jitter_and_again_every_30_s() {
-    let mut w = World::new();
-    assert_eq!(w.pass_s(60).resyncs().len(), 0, "no link, no ask");
-    w.link_up();
-    let begin = w.elapsed_ms;
-    let mut asked: Vec<(u64, String, &str)> = Vec::new();
-    while w.elapsed_ms < begin + 65_000 {
-        for ask in w.pass_ms(10).resyncs() {
-            asked.push((0, ask.stream.to_string(), ask.reason.as_str()));
-            assert_eq!((ask.have, ask.missing.len()), (Have { epoch: 0, seq: 0 }, 0));
-        }
-        let at = w.elapsed_ms - begin;
-        asked.iter_mut().filter(|a| a.0 == 0).for_each(|a| a.0 = at);
-    }
-    assert_eq!(asked.len(), 6);
-    assert!(asked.iter().all(|(_, _, reason)| *reason == "empty"));
-    let of = |stream: &str| asked.iter().filter(|a| a.1 == stream).map(|a| a.0).collect::<Vec<_>>();
-    for times in [of(OFFICE), of(APARTMENT)] {
-        assert!(times[0] <= 1_000 && times[1] - times[0] == 30_000 && times[2] - times[1] == 30_000, "{times:?}");
-    }
-    assert_ne!(of(OFFICE)[0], of(APARTMENT)[0]);
-}
-
-/// When, why, and for which numbers.
-type Asked = (u64, &'static str, Vec<(u64, u64)>);
-
-/// Lets time pass and reports when and why the office was asked.
-fn asks(w: &mut World, ms: u64) -> Vec<Asked> {
-    let mut asked = Vec::new();
-    let until = w.elapsed_ms + ms;
-    while w.elapsed_ms < until {
-        let seen = w.pass_ms(10);
-        for ask in seen.resyncs().into_iter().filter(|a| a.stream.as_str() == OFFICE) {
-            asked.push((w.elapsed_ms, ask.reason.as_str(), ask.missing.clone()));
-        }
-    }
-    asked
-}
-
-fn linked() -> World {
-    let mut w = World::new();
-    w.publish_at(OFFICE, at(2, 1), vec![op::issue("A", "p1")]);
-    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
-    w.link_up();
-    w
-}
-
-#[test]
-fn a_gap_is_asked_for_at_once_and_no_two_asks_are_closer_than_5_s() {
-    let mut w = linked();
-    assert_eq!(asks(&mut w, 60_000), []);
-    w.publish_at(OFFICE, at(2, 4), vec![op::issue("R", "p3")]);
-    let first = asks(&mut w, 1_100);
-    assert_eq!(first.iter().map(|a| (a.1, a.2.clone())).collect::<Vec<_>>(), [("gap", vec![(2, 3)])]);
-    // Filled, and at once another hole.
-    w.publish_at(OFFICE, at(2, 2), vec![op::issue("R", "p3")]);
-    w.publish_at(OFFICE, at(2, 3), vec![op::issue("R", "p3")]);
-    w.publish_at(OFFICE, at(2, 6), vec![op::issue("R", "p3")]);
-    let second = asks(&mut w, 10_000);
-    assert_eq!(second.len(), 1);
-    assert!((5_000..=6_100).contains(&(second[0].0 - first[0].0)), "{first:?} {second:?}");
-    w.publish_at(OFFICE, at(2, 5), vec![op::issue("R", "p3")]);
-    assert_eq!(asks(&mut w, 100_000), []);
-}
-
-#[test]
-fn the_reason_reports_a_new_epoch_a_head_ahead_and_a_damaged_store_apart() {
-    let mut w = linked();
-    w.head(OFFICE, at(2, 3));
-    assert_eq!(asks(&mut w, 2_000)[0].1, "gap");
-    w.publish_at(OFFICE, at(3, 2), vec![op::issue("R", "p3")]);
-    assert_eq!(asks(&mut w, 31_000)[0].1, "epoch");
-    let mut w = linked();
-    w.head(OFFICE, at(3, 5));
-    assert_eq!(asks(&mut w, 2_000)[0].1, "epoch", "the head is of an epoch of which nothing was received");
-    let mut w = World::new();
-    w.link_up();
-    asks(&mut w, 2_000);
-    w.publish_at(OFFICE, at(3, 2), vec![op::issue("R", "p3")]);
-    assert_eq!(asks(&mut w, 31_000)[0].1, "gap", "a new gateway knows of no earlier epoch");
-    let mut w = damaged();
-    w.link_up();
-    assert_eq!(asks(&mut w, 2_000)[0].1, "corrupt");
-}
-
-#[test]
-fn a_command_asks_for_a_stream_and_waits_for_no_other_ask() {
-    let mut w = linked();
-    let seen = w.command("j1", CommandKind::Resync { stream: name(OFFICE) });
-    assert_eq!(seen.reply().status.as_str(), "ok");
-    let asked = asks(&mut w, 100_000);
-    assert_eq!(asked.iter().map(|a| a.1).collect::<Vec<_>>(), ["asked"]);
-    w.publish_at(OFFICE, at(2, 9), vec![op::issue("R", "p3")]);
-    assert_eq!(asks(&mut w, 8_000).len(), 1);
-    w.command("j2", CommandKind::Resync { stream: name(OFFICE) });
-    assert_eq!(asks(&mut w, 7_000).iter().map(|a| a.1).collect::<Vec<_>>(), ["asked"], "not only in 30 s");
-    let seen = w.command("j3", CommandKind::Resync { stream: name("nobody") });
-    assert_eq!(seen.reply().status.as_str(), "rejected");
 }
 
 #[test]

@@ -74,6 +74,33 @@ fn wrong_tokens_are_refused_then_slowed_down_and_a_right_one_is_always_taken() {
     assert_eq!(code(Some("a-0123456789abcdef"), at(1)), Ok("a".to_owned()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn wrong_tokens_count_for_a_minute_and_beyond_many_addresses_together() {
+    let keeper = Doorkeeper::new(&[spec("a", STANDING, None)], Metrics::default());
+    let wrong = |address: u32| {
+        let from = IpAddr::V4(Ipv4Addr::from_bits(address));
+        keeper.client(Some("guess"), Some(from)).map(|_| ()).map_err(|failure| failure.code().0.to_owned())
+    };
+    let (unauthorized, too_many) = (Err("unauthorized".to_owned()), Err("too_many_wrong_tokens".to_owned()));
+    for _ in 0..30 {
+        assert_eq!(wrong(1), unauthorized);
+    }
+    assert_eq!(wrong(1), too_many);
+    tokio::time::advance(Duration::from_millis(59_999)).await;
+    assert_eq!(wrong(1), too_many);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(wrong(1), unauthorized, "a minute is over");
+    // The first 4 096 addresses are counted one by one, all others together.
+    for address in 2..=4_096 {
+        assert_eq!(wrong(address), unauthorized);
+    }
+    for address in 0..30 {
+        assert_eq!(wrong(10_000 + address), unauthorized);
+    }
+    assert_eq!(wrong(20_000), too_many);
+    assert_eq!(wrong(2), unauthorized);
+}
+
 #[test]
 fn a_client_orders_only_its_ops_and_campus_wide_ones_only_with_all_gateways() {
     let stream = |name: &str, scope, allowed| StreamSpec {
@@ -101,6 +128,9 @@ fn a_client_orders_only_its_ops_and_campus_wide_ones_only_with_all_gateways() {
     assert_eq!(judge(AllowedOps::all(), Some(&["g1"]), &[withdraw]), Ok(()));
     let own = Client(Arc::new(spec("x", STANDING, Some(&["g1"]))));
     assert!(own.needs(&"g1".parse().unwrap()).is_ok() && own.needs(&"g2".parse().unwrap()).is_err());
+    let silent = Client(Arc::new(ClientSpec { may_read: false, ..spec("x", STANDING, None) }));
+    assert_eq!(silent.reads().map_err(|failure| failure.code().0.to_owned()), Err("forbidden".to_owned()));
+    assert!(own.reads().is_ok());
 }
 
 #[test]

@@ -109,8 +109,11 @@ fn what_a_spreadsheet_did_to_a_cell_is_named_with_line_column_and_remedy() {
         ("not_before", "9/1/2026", "is not a time; write `2026-09-01`"),
         ("not_before", "2026-13-01", "is not a time"),
         ("not_before", "2026-09-01 25:00", "is not a time"),
+        ("not_before", "2026-09-01 08:00:00:00", "is not a time"),
+        ("not_before", "26-09-01", "is not a time"),
         ("not_before", "1999-09-01", "before 2000-01-01"),
         ("not_after", "2026-08-01", "is not after the time it begins"),
+        ("not_after", "2026-09-01", "is not after the time it begins"),
         ("not_after", "######", "repair the sheet"),
     ];
     let columns = ["uid", "holder", "role", "gate", "entitlements", "not_before", "not_after"];
@@ -159,13 +162,45 @@ fn what_is_wrong_with_the_first_line_or_the_whole_file_is_named() {
 }
 
 #[test]
+fn a_row_has_a_largest_number_of_zones_and_a_cell_a_longest_text() {
+    let zones = |count: usize| (0..count).map(|n| format!("z{n}")).collect::<Vec<_>>().join(" ");
+    let sheet = |gate: &str| format!("uid,holder,gate\n1EA68671,h1,{gate}\n");
+    let most = crate::wire::limits::ENTITLEMENTS_MAX;
+    let read = read_text(&sheet(&zones(most))).unwrap();
+    assert_eq!(read.enrolments.values().next().unwrap().entitlements.len(), most);
+    let too_many = faults(&sheet(&zones(most + 1)));
+    assert!(too_many[0].contains("1025 zones are too many, 1024 are allowed"), "{too_many:?}");
+    let once = read_text(&sheet("east west east")).unwrap();
+    assert_eq!(once.enrolments.values().next().unwrap().entitlements.len(), 2, "a zone named twice counts once");
+    let longest = 16 * 1024;
+    let long = |chars: usize| faults(&format!("uid,holder,gate\n1EA68671,{},*\n", "h".repeat(chars)));
+    assert!(long(longest)[0].contains("an identifier is 1 to 64 of"));
+    assert!(long(longest + 1)[0].contains("is a double quote not closed?"));
+}
+
+#[test]
+fn a_time_that_the_clock_there_skips_or_shows_twice_is_refused_and_the_earliest_is_not() {
+    let reading = Reading { timezone: TimeZone::get("America/New_York").unwrap(), ignored: Vec::new() };
+    let read = |time: &str| read(format!("uid,holder,gate,not_before\n1EA68671,h1,*,{time}\n").as_bytes(), &reading);
+    for time in ["2026-03-08 02:30", "2026-11-01 01:30"] {
+        let faults = read(time).unwrap_err().to_string();
+        assert!(faults.contains("does not exist or exists twice there"), "{faults}");
+    }
+    let begins = |time: &str| read(time).unwrap().enrolments.values().next().unwrap().not_before.unwrap().to_string();
+    assert_eq!(begins("2026-11-01T01:30:00-05:00"), "2026-11-01T06:30:00.000Z");
+    assert_eq!(begins("2000-01-01T00:00:00Z"), "2000-01-01T00:00:00.000Z");
+    assert!(read("1999-12-31T23:59:59Z").is_err());
+}
+
+#[test]
 fn a_card_that_stands_twice_and_a_row_that_opens_nothing_are_faults() {
-    let text = "uid,holder,gate,door\n1EA68671,h1,*,\n\"1E:A6:86:71\",h2,,412\n1EA68672,h3,,\n";
+    let text = "uid,holder,gate,door\n1EA68671,h1,*,\n\"1E:A6:86:71\",h2,,412\n1EA68672,h3,,\n1EA68671,h1,west,\n";
     assert_eq!(
         faults(text),
         [
             "line 3, column `uid`: card 1EA68671 stands on line 2 already; a card has one row, with all that it opens",
             "line 4: the row opens nothing; name a zone or `*` in one of the columns of what it opens, write `-` there if it is to open nothing, or remove the row",
+            "line 5, column `uid`: card 1EA68671 stands on line 2 already; a card has one row, with all that it opens",
         ]
     );
 }
@@ -210,8 +245,9 @@ fn too_many_rows_and_too_many_bytes_are_refused() {
 }
 
 fn identifier() -> impl Strategy<Value = String> {
-    "[A-Za-z0-9][A-Za-z0-9_-]{0,8}"
-        .prop_filter("not what a spreadsheet makes of a room", |text| cell::zone_set(text).is_ok())
+    "[A-Za-z0-9][A-Za-z0-9_-]{0,8}".prop_filter("not what a spreadsheet makes of a room", |text| {
+        cell::damage(text).is_none() && cell::zone_set(text).is_ok()
+    })
 }
 
 fn enrolment() -> impl Strategy<Value = Enrolment> {

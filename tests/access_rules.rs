@@ -42,6 +42,12 @@ const CAMPUS: &[May] = &[
     ("card-office", "campus/down/head/card-office", true),
     ("card-office", "nanhu-xing1/down/changes", true),
     ("card-office", "nanhu-xing1/down/snapshot", true),
+    ("center", "nanhu-xing1/up/ack", false),
+    ("center", "nanhu-xing1/portal/gate-in/decision", false),
+    ("center", "campus/down/changes", true),
+    ("center", "nanhu-xing1/down/command", true),
+    ("center", "nanhu-xing1/down/audit-ack", true),
+    ("center", "nanhu-xing1/down/head/card-office", true),
     ("apartment", "campus/down/changes", false),
     ("apartment", "nanhu-xing1/up/ack", false),
     ("apartment", "nanhu-xing1/down/command", true),
@@ -51,6 +57,7 @@ const CAMPUS_READS: &[Reads] = &[
     ("nanhu-xing1", "nanhu-xing2/down/changes", "nanhu-xing1/down/changes"),
     ("nanhu-xing1", "nanhu-xing2/up/ack", "campus/down/changes"),
     ("apartment", "nanhu-xing1/down/changes", "nanhu-xing1/up/ack"),
+    ("center", "nanhu-xing1/down/changes", "nanhu-xing1/up/audit"),
 ];
 const PORTALS: &[May] = &[
     ("gate-in", "nanhu-xing1/portal/gate-in/decision", false),
@@ -187,7 +194,7 @@ fn mosquitto(rules: &str, users: &[&str]) -> (Mosquitto, tempfile::TempDir) {
 #[tokio::test]
 #[ignore = "needs mosquitto, which tests/run installs"]
 async fn on_the_campus_mosquitto_everybody_publishes_only_what_is_their_own() {
-    let users = ["nanhu-xing1", "card-office", "apartment"];
+    let users = ["nanhu-xing1", "center", "card-office", "apartment"];
     let (broker, _directory) = mosquitto("deploy/campus/mosquitto.acl", &users);
     published(&broker.url(), CAMPUS).await;
     read(&broker.url(), CAMPUS_READS).await;

@@ -21,7 +21,8 @@ const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 /// The password of every user of the shipped rules.
 pub const PASSWORD: &str = "correct-horse";
 /// Where those rules look for it.
-const PASSWORDS: [&str; 4] = ["NANHU_XING1_PASSWORD", "CARD_OFFICE_PASSWORD", "APARTMENT_PASSWORD", "GATE_IN_PASSWORD"];
+const PASSWORDS: [&str; 5] =
+    ["NANHU_XING1_PASSWORD", "CENTER_PASSWORD", "CARD_OFFICE_PASSWORD", "APARTMENT_PASSWORD", "GATE_IN_PASSWORD"];
 
 struct Node {
     child: Child,

@@ -311,8 +311,12 @@ impl<S> Drop for Service<S> {
     }
 }
 
-/// What to subscribe to: the topics of one gateway, or those of all with one filter for each kind of message. With QoS 0 where the
-/// session is clean, as at a gateway: on a cluster each subscription with QoS 1 is a replicated object.
+/// What to subscribe to: the topics of one gateway, or those of all with one filter for each kind of message.
+///
+/// With QoS 1 what nobody sends again, so that the broker keeps it while a session is away: acks and alarms. The rest would only fill
+/// the broker's queue: a gateway sends its audit and its requests to send again until they are answered, a state replaces the one
+/// before, and nobody waits for a late reply. All with QoS 0 where the session is clean, as at a gateway: on a cluster each
+/// subscription with QoS 1 is a replicated object.
 fn subscriptions(gateways: &[GatewayId], attention: Attention, session: Session) -> Vec<Subscription> {
     let kinds = match attention {
         Attention::Answers => &[Up::Ack, Up::Reply, Up::State][..],
@@ -322,8 +326,11 @@ fn subscriptions(gateways: &[GatewayId], attention: Attention, session: Session)
         [one] => Topic::Up(one.clone(), *up).to_string(),
         _ => topic::of_all_gateways(*up),
     };
-    let qos = if session == Session::Clean { Qos::AtMostOnce } else { Qos::AtLeastOnce };
-    kinds.iter().map(|up| Subscription { filter: filter(up), qos }).collect()
+    let qos = |up: &Up| match (session, up) {
+        (Session::Persistent, Up::Ack | Up::Alarm) => Qos::AtLeastOnce,
+        (Session::Persistent, Up::Reply | Up::State | Up::Resync | Up::Audit) | (Session::Clean, _) => Qos::AtMostOnce,
+    };
+    kinds.iter().map(|up| Subscription { filter: filter(up), qos: qos(up) }).collect()
 }
 
 /// Waits for the acks of these messages.

@@ -104,3 +104,65 @@ pub(super) fn rewrite(medium: &dyn Medium, segment: Segment, removal: &Removal) 
     replace(medium, JOURNAL, &segment::file_name(segment.first_n), &kept)?;
     Ok(kept.len() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::change::ErrorCode;
+    use crate::access::decision::{GrantFlags, GrantReason, Reasons};
+    use crate::access::event::{AlarmKind, Confirmation, GapCause, ReplyStatus, StreamRevision, Who};
+    use crate::access::id::Timestamp;
+
+    fn decision(outcome: Outcome, also: &[Reason]) -> Event {
+        let mut reasons = Reasons::NONE;
+        also.iter().for_each(|reason| reasons.add(*reason));
+        let (who, flags) = (Who::default(), GrantFlags::default());
+        Event::Decision { portal: None, who, outcome, also: reasons, flags, detail: String::new() }
+    }
+
+    #[test]
+    fn revocations_changes_alarms_reads_of_dead_cards_and_what_explains_gaps_stay() {
+        let (portal, detail) = (|| "gate-in".parse().unwrap(), String::new);
+        let revision = || StreamRevision { stream: "s".parse().unwrap(), epoch: std::num::NonZeroU32::MIN, seq: 1 };
+        let (uid, who) = ("1EA68671".parse().unwrap(), Who::default);
+        let rejected =
+            |used_up| Event::RejectedMessage { code: ErrorCode::BadSignature, used_up, count: 0, detail: detail() };
+        let kept = [
+            Event::Revoked { uid, holder: None, revision: revision(), received_at: Timestamp(0), cut: Vec::new() },
+            Event::RevocationDurable { from: 1, to: 1 },
+            Event::RevocationConfirmed { portal: portal(), who: who(), revoked: 1, how: Confirmation::Off },
+            Event::ChangesApplied { revision: revision(), snapshot: None },
+            rejected(Some(revision())),
+            Event::Alarm {
+                kind: AlarmKind::Tamper,
+                portal: None,
+                who: who(),
+                count: 0,
+                ended: false,
+                detail: detail(),
+            },
+            Event::LogGap { from: 1, to: 1, cause: GapCause::HardLimit, ranges: Vec::new() },
+            decision(Outcome::Deny(Reason::Lost), &[]),
+            decision(Outcome::Deny(Reason::Replaced), &[]),
+            decision(Outcome::Deny(Reason::Cancelled), &[]),
+            decision(Outcome::Deny(Reason::OutOfService), &[Reason::Lost]),
+            decision(Outcome::Grant(GrantReason::Exit), &[Reason::Cancelled]),
+        ];
+        for event in kept {
+            assert!(stays(&event), "{event:?}");
+        }
+        let removed = [
+            rejected(None),
+            decision(Outcome::Deny(Reason::Frozen), &[Reason::NotEnrolled]),
+            decision(Outcome::Grant(GrantReason::Granted), &[]),
+            Event::NotTaken { portal: portal(), who: who() },
+            Event::Command { portal: None, status: ReplyStatus::Ok, taken: None, detail: detail() },
+            Event::PortalOnline { portal: portal(), detail: detail() },
+            Event::Boot { detail: detail() },
+        ];
+        for event in removed {
+            assert!(!stays(&event), "{event:?}");
+        }
+        assert!(frame_stays(b"tea"), "what cannot be read stays for a person to look at");
+    }
+}

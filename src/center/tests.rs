@@ -17,9 +17,9 @@ use crate::wire::digest;
 use crate::wire::envelope::{Channel, open};
 use crate::wire::up::encode_audit;
 
-pub(super) mod resend;
+mod resend;
 
-const NOW: Timestamp = Timestamp(1_788_249_600_000);
+pub(super) const NOW: Timestamp = Timestamp(1_788_249_600_000);
 
 pub(super) fn gateway() -> GatewayId {
     "g1".parse().unwrap()

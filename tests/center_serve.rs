@@ -17,7 +17,6 @@ mod site;
 
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -115,7 +115,7 @@ fn a_list_that_the_broker_does_not_have_is_published_at_the_next_start_part_by_p
     let dir = tempfile::tempdir().unwrap();
     let mut before = center(dir.path());
     let list = (0..3_000_u32).map(|n| {
-        let Op::Enrol { uid, enrolment } = enrol(&format!("5C{n:06X}")) else { unreachable!("it enrols") };
+        let Op::Enrol { uid, enrolment } = enrol(&format!("5C{n:06X}")) else { panic!("it enrols") };
         (uid, enrolment)
     });
     let parts = before.load(Some(&g("g2")), &list.collect(), true, NOW).unwrap().messages;

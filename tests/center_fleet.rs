@@ -204,16 +204,16 @@ fn published(peer: &Peer) -> BTreeMap<(String, String, u64), BTreeSet<String>> {
 async fn a_center_killed_in_mid_push_loses_nothing_that_it_answered_and_uses_no_number_twice() {
     const CHANGES: u64 = 500;
     const KILLS: u64 = 3;
-    const CLIENTS: u64 = 8;
+    const CLIENTS: u32 = 8;
     let mut fleet = Fleet::new().await;
     fleet.start_gateways().await;
     let mut answered: BTreeMap<u64, Value> = BTreeMap::new();
     for kill in 1..=KILLS {
-        let push = |client: u64| {
+        let push = |client: u32| {
             let address = fleet.center.address.clone();
             // What the client does not know to be done it asks for again, under the same keys.
             let open: Vec<u64> =
-                (client..CHANGES).step_by(CLIENTS as usize).filter(|n| !answered.contains_key(n)).collect();
+                (u64::from(client)..CHANGES).step_by(CLIENTS as usize).filter(|n| !answered.contains_key(n)).collect();
             tokio::spawn(async move {
                 let mut done = Vec::new();
                 for n in open {
@@ -236,7 +236,7 @@ async fn a_center_killed_in_mid_push_loses_nothing_that_it_answered_and_uses_no_
             answered.extend(client.await.unwrap());
         }
     }
-    assert!(answered.len() < CHANGES as usize, "the center was not killed while it was pushed to");
+    assert!((answered.len() as u64) < CHANGES, "the center was not killed while it was pushed to");
     for n in 0..CHANGES {
         let messages = post(&fleet.center.address, n).await.expect("the center runs");
         assert_eq!(messages, *answered.entry(n).or_insert(messages.clone()), "another answer under `change-{n}`");

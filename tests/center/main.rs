@@ -1,6 +1,6 @@
 //! The center at work on a broker, with gateways that are played by the test: as a service, and on the command line.
 #![cfg(feature = "workbench")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod command_line;
 mod compare;

@@ -214,7 +214,7 @@ fn the_files_for_both_generations_of_mosquitto_configure_the_same() {
 }
 
 #[test]
-#[ignore = "needs systemd-analyze, which comes with systemd"]
+#[ignore = "needs systemd-analyze; tests/run installs it"]
 fn systemd_takes_both_units_without_a_warning() {
     let directory = tempfile::tempdir().unwrap();
     for unit in ["dormgate.service", "dormgate-center.service"] {

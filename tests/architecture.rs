@@ -2,7 +2,7 @@
 //! long. Reads the sources as text, without comments and without their unit tests; a test may reach further than the code.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -183,6 +183,92 @@ fn wrong_imports(sources: &Sources) -> Vec<String> {
     wrong
 }
 
+/// Each path that the `use` lines of `code` name, without what is behind `as`.
+fn used_paths(code: &str) -> Vec<String> {
+    fn expand(before: &str, tree: &str, paths: &mut Vec<String>) {
+        let (mut depth, mut from) = (0_i32, 0);
+        for (at, c) in tree.char_indices().chain([(tree.len(), ',')]) {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    let item = tree.get(from..at).unwrap().trim();
+                    from = at + 1;
+                    match item.split_once('{') {
+                        Some((head, list)) => {
+                            expand(&format!("{before}{head}"), list.strip_suffix('}').unwrap_or(list), paths);
+                        }
+                        None if item.is_empty() => {}
+                        None => paths.push(format!("{before}{}", item.split(' ').next().unwrap())),
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut paths = Vec::new();
+    for line in code.split(';') {
+        let Some((_, tree)) = line.split_once("use ").filter(|(before, _)| !before.contains("fn ")) else { continue };
+        expand("", &tree.replace('\n', " "), &mut paths);
+    }
+    paths
+}
+
+/// The file under `src/` that `path`, used in the file `from`, leads into; nothing for what a parent of it defines or names again.
+fn file_of(sources: &Sources, from: &str, path: &str) -> Option<String> {
+    let mut at: Vec<&str> = from.trim_end_matches(".rs").trim_end_matches("/mod").split('/').collect();
+    let mut parts = path.split("::").peekable();
+    match parts.peek()? {
+        &"crate" => {
+            at.clear();
+            parts.next();
+        }
+        &"self" => drop(parts.next()),
+        &"super" => {}
+        _ => return None,
+    }
+    while parts.next_if_eq(&"super").is_some() {
+        at.pop();
+    }
+    let mut found = None;
+    for part in parts {
+        at.push(part);
+        let name = format!("{}.rs", at.join("/"));
+        if sources.contains_key(&name) {
+            found = Some(name);
+        }
+    }
+    found.filter(|found| found != from)
+}
+
+/// Files that use each other, directly or through others. A directory's `mod.rs` is its table of contents and is in no circle.
+fn circles(sources: &Sources) -> Vec<String> {
+    let uses: BTreeMap<&str, Vec<String>> = sources
+        .iter()
+        .filter(|(path, _)| !path.ends_with("mod.rs"))
+        .map(|(path, text)| {
+            let used = used_paths(&code(path, text));
+            (path.as_str(), used.iter().filter_map(|used| file_of(sources, path, used)).collect())
+        })
+        .collect();
+    let reached = |from: &str| {
+        let mut reached = BTreeSet::new();
+        let mut next = vec![from.to_owned()];
+        while let Some(path) = next.pop() {
+            for used in uses.get(path.as_str()).into_iter().flatten() {
+                if reached.insert(used.clone()) {
+                    next.push(used.clone());
+                }
+            }
+        }
+        reached
+    };
+    let reached: BTreeMap<&str, BTreeSet<String>> = uses.keys().map(|path| (*path, reached(path))).collect();
+    let is_in_circle = |path: &&&str| reached.get(**path).is_some_and(|all| all.contains(**path));
+    let wrong = uses.keys().filter(is_in_circle);
+    wrong.map(|path| format!("src/{path}: uses a file that uses it, directly or through others")).collect()
+}
+
 fn misplaced_libraries(sources: &Sources) -> Vec<String> {
     let mut wrong = Vec::new();
     for (path, text) in sources {
@@ -247,6 +333,11 @@ fn imports_point_the_way_the_map_reports() {
 }
 
 #[test]
+fn no_files_use_each_other() {
+    assert_none(&circles(&sources()));
+}
+
+#[test]
 fn each_library_is_named_only_where_it_belongs() {
     assert_none(&misplaced_libraries(&sources()));
 }
@@ -272,6 +363,13 @@ fn violations_are_found() {
     one(wrong_imports, &[("uplink/mod.rs", "use crate::{access::id, portals::mqtt::{A, B}};")]);
     one(wrong_imports, &[("portals/mqtt/mod.rs", "use crate::{\n    access::id,\n    uplink,\n};")]);
     one(wrong_imports, &[("attic.rs", "")]);
+    let circle = |files: &[(&str, &str)]| assert_eq!(circles(&tree(files)).len(), files.len(), "{files:?}");
+    circle(&[("access/a.rs", "use super::b::B;"), ("access/b.rs", "use super::super::access::{c, a::{self, A}};")]);
+    circle(&[
+        ("access/a.rs", "use crate::access::b::B;"),
+        ("access/b.rs", "pub(super) use super::c::{\n    C,\n};"),
+        ("access/c.rs", "use crate::{wire, access::a::A as B};"),
+    ]);
     one(misplaced_libraries, &[("gateway/mod.rs", "#[derive(serde::Serialize)]")]);
     one(misplaced_libraries, &[("gateway/mod.rs", "use rumqttc;")]);
     one(misplaced_libraries, &[("store/a.rs", "use sled::Db;"), ("store/b.rs", "sled::open()")]);
@@ -290,6 +388,9 @@ fn violations_are_found() {
         ("portals/mqtt/mod.rs", "use crate::mqtt;\nuse super::super::gateway;\nuse super::mqtt::x;"),
     ]);
     assert_none(&wrong_imports(&order));
+    let one_way =
+        [("access/a.rs", "use super::{b::B, mod_item};"), ("access/b.rs", "use super::A;\nuse crate::access::C;")];
+    assert_none(&circles(&tree(&one_way)));
     assert_none(&misplaced_libraries(&order));
     assert_none(&untidy_files(&order));
 }

@@ -30,8 +30,7 @@ const LEFT_OUT_PHRASES: &[(&str, &str)] = &[
     ("stand-in", "simulator, simulated device"),
     ("stand_in", "simulator, simulated device"),
     ("stood in for", "simulated"),
-    ("that is none", "does not exist, is not a ..., is missing"),
-    ("which is none", "does not exist, is not a ..., is missing"),
+    ("is none", "does not exist, is not a ..., is missing"),
     ("went as told", "succeeded"),
     ("the house", "the architecture"),
 ];

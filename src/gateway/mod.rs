@@ -106,7 +106,7 @@ fn hash(lines: Lines) -> JoinHandle<Digested> {
     tokio::task::spawn_blocking(|| lines.finish())
 }
 
-/// The digest under way, once it is hashed; pending for ever while there is none. `None`: hashing panicked.
+/// The digest under way, once it is hashed; pending for ever while nothing is hashed. `None`: hashing panicked.
 async fn finished(hashing: &mut Option<JoinHandle<Digested>>) -> Option<Digested> {
     match hashing {
         None => std::future::pending().await,

@@ -57,7 +57,7 @@ impl Medium for Directory {
         };
         let mut names = Vec::new();
         for entry in entries {
-            // A name that is not UTF-8 is none of ours.
+            // A name that is not UTF-8 is not a name of ours.
             names.extend(entry?.file_name().into_string().ok());
         }
         names.sort();

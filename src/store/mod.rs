@@ -279,13 +279,13 @@ impl Store {
         self.0.0.queue.depth()
     }
 
-    /// The first event that is kept; 0 if there is none.
+    /// The first event that is kept; 0: no event.
     #[must_use]
     pub fn first(&self) -> u64 {
         lock(&self.0.0.index).segments.first().map_or(0, |segment| segment.first_n)
     }
 
-    /// The last durable event; 0 if there is none.
+    /// The last durable event; 0: no event.
     #[must_use]
     pub fn last_durable(&self) -> u64 {
         lock(&self.0.0.index).last

@@ -119,7 +119,7 @@ pub(super) struct Replayed {
     /// Inclusive ranges of events that the state lacks.
     pub lost: Vec<(u64, u64)>,
     pub issues: Vec<RecoveryIssue>,
-    /// The end of the last segment; `None` if there is none.
+    /// The end of the last segment; `None`: no segment.
     pub tail: Option<Tail>,
     /// What `log_gap` events name.
     gaps: Ranges,

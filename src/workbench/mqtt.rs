@@ -129,7 +129,7 @@ impl SimulatedPortal {
     /// Presents a card and waits for the decision.
     ///
     /// # Errors
-    /// [`NoDecision`] if there is none.
+    /// [`NoDecision`] if no decision is received.
     pub async fn present(&self, uid: &str) -> Result<PortalDecision, NoDecision> {
         self.present_as(Presentation { uid: uid.to_owned(), ..Presentation::default() }).await
     }
@@ -137,7 +137,7 @@ impl SimulatedPortal {
     /// Presents a card with direction and request id, and waits for the decision.
     ///
     /// # Errors
-    /// [`NoDecision`] if there is none.
+    /// [`NoDecision`] if no decision is received.
     pub async fn present_as(&self, presentation: Presentation) -> Result<PortalDecision, NoDecision> {
         let (answer, decision) = oneshot::channel();
         let command = Command::Present(presentation, answer);

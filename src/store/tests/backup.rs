@@ -89,7 +89,7 @@ async fn a_backup_that_was_changed_in_one_byte_or_cut_short_is_refused_and_chang
         assert!(restore(&target, &file, "g", true).is_err(), "cut at {at}");
     }
     assert!(!target.exists());
-    // A path out of the directory is none of a backup's, also with a right hash.
+    // A path out of the directory is refused, also with a right hash.
     for name in ["../journal/x", "journal/../../x", "/journal/x", "lock"] {
         let header = serde_json::json!({
             "gateway": "g", "made_at": "2026-09-01T08:00:00.000Z", "format": segment::VERSION, "last": 1, "acked": 0, "files": [[name, 1]],

@@ -1,7 +1,7 @@
 //! A center that is asked over its API: what a [`Service`](super::super::Service) does in this process, done by the one at the other
 //! end, with the same types.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::sse::EventStream;
 use crate::access::change::{Op, Position};
 use crate::access::effect::{PortalProof, Reply, RevocationProof};
 use crate::access::engine::StreamStatus;
-use crate::access::event::{AuditEvent, StreamRevision};
+use crate::access::event::StreamRevision;
 use crate::access::id::{CardUid, GatewayId, StreamName, Timestamp};
 use crate::access::input::CommandKind;
 use crate::access::list::AccessList;
@@ -28,7 +28,7 @@ use crate::mqtt::{LinkSpec, Secret};
 use crate::wire::allowed::AllowedOps;
 use crate::wire::ops::enrolment_body;
 use crate::wire::snapshot::read_entries;
-use crate::wire::{audit, digest, down};
+use crate::wire::{digest, down};
 
 /// The longest wait for gateways that one request may ask for, in seconds. A longer one is several requests with one key.
 const WAIT_S_MAX: u64 = 60;
@@ -36,8 +36,6 @@ const WAIT_S_MAX: u64 = 60;
 const AGAIN_MAX: u32 = 3;
 /// Time before it is sent again, in milliseconds; the service names a second.
 const AGAIN_MS: u64 = 1_000;
-/// Events that others may have added to an audit before it is looked into.
-const ADDED_MAX: usize = 300;
 
 /// The center of an office, over its API.
 pub struct Remote {
@@ -64,16 +62,6 @@ struct ListSent<'a> {
     cards: Vec<Box<RawValue>>,
     allow_shrink: bool,
     dry_run: bool,
-}
-
-#[derive(Deserialize)]
-struct Page {
-    items: Vec<Item>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    item: Box<RawValue>,
 }
 
 impl GatewayShown {
@@ -326,23 +314,6 @@ impl AtGateway {
         };
         Some((self.gateway, (self.known_by?, revocation)))
     }
-}
-
-/// The newest events of a gateway's audit that have these numbers, oldest first.
-pub(super) async fn found_in_audit(
-    client: &HttpClient,
-    gateway: &GatewayId,
-    numbers: &BTreeSet<u64>,
-) -> Result<Vec<AuditEvent>, ServerError> {
-    let most = numbers.len().saturating_add(ADDED_MAX);
-    let path = format!("/v1/audit?gateway={gateway}&order=desc&limit={most}");
-    let (_, body) = client.done(Ask::get(path)).await?;
-    let page: Page = serde_json::from_slice(&body).map_err(|error| client.unreadable(&error))?;
-    let decoded = page.items.iter().filter_map(|item| audit::decode(item.item.get().as_bytes()).ok());
-    let mut events: Vec<AuditEvent> = decoded.map(|decoded| decoded.event).collect();
-    events.retain(|event| numbers.contains(&event.n));
-    events.reverse();
-    Ok(events)
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ use tokio::time::{sleep, timeout};
 
 use super::super::GatewayEvent;
 use super::client::{ANSWER_S, Ask, HttpClient, ServerError};
-use super::remote::found_in_audit;
 use crate::access::effect::Resync;
 use crate::access::event::AuditEvent;
 use crate::access::id::GatewayId;
+use crate::wire::audit;
 
 /// Longest silence of the service, in seconds; it sends a comment every 15 s. Then the connection is made again.
 const SILENCE_S: u64 = 45;
@@ -23,6 +23,8 @@ const SILENCE_S: u64 = 45;
 const AGAIN_MS: u64 = 1_000;
 /// Longest event, in bytes; a longer one ends the connection.
 const EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Events that others may have added to an audit before it is looked into.
+const ADDED_MAX: usize = 300;
 
 /// What happens at the service.
 #[derive(Debug)]
@@ -69,6 +71,17 @@ struct Link {
 #[derive(Deserialize)]
 struct Message {
     message: String,
+}
+
+/// What `GET /v1/audit` answers.
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    item: Box<RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -189,9 +202,17 @@ impl EventStream {
         Some(Seen::Event(gateway, read))
     }
 
-    /// The events themselves; what is sent names them only.
+    /// The events themselves, oldest first; what is sent names them only.
     async fn audit(&self, gateway: &GatewayId, numbers: &BTreeSet<u64>) -> Result<Vec<AuditEvent>, ServerError> {
-        found_in_audit(&self.client, gateway, numbers).await
+        let most = numbers.len().saturating_add(ADDED_MAX);
+        let path = format!("/v1/audit?gateway={gateway}&order=desc&limit={most}");
+        let (_, body) = self.client.done(Ask::get(path)).await?;
+        let page: Page = serde_json::from_slice(&body).map_err(|error| self.client.unreadable(&error))?;
+        let decoded = page.items.iter().filter_map(|item| audit::decode(item.item.get().as_bytes()).ok());
+        let mut events: Vec<AuditEvent> = decoded.map(|decoded| decoded.event).collect();
+        events.retain(|event| numbers.contains(&event.n));
+        events.reverse();
+        Ok(events)
     }
 }
 

@@ -205,7 +205,7 @@ fn runtime() -> Result<Runtime, Exit> {
     runtime.map_err(|e| super::failed(format!("the runtime does not start: {e}")))
 }
 
-/// The service that is named; `None`: none is.
+/// The service that is named; `None`: the command works in a directory.
 #[cfg(feature = "center")]
 fn service(args: &super::Args) -> Result<Option<Target>, Exit> {
     let ServerArgs { server, token_file, idempotency_key } = &args.link.server;

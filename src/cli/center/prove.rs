@@ -2,6 +2,7 @@
 
 use super::super::{Exit, print_error, print_line};
 use super::link::{self, Client};
+use super::target::Kept;
 use super::{Args, failed};
 use crate::access::decision::{GrantReason, Reason};
 use crate::access::effect::{PortalProof, QueryResult, RevocationProof, Verdict};
@@ -49,9 +50,6 @@ pub(super) fn run(args: &Args, prove: &ProveArgs) -> Exit {
         report(uid, &proofs)
     })
 }
-
-/// What the center has kept about a dead card at one gateway: words for how it is known, and the revocation.
-pub(super) type Kept = (&'static str, RevocationProof);
 
 /// What a card is at one gateway. The worst comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,9 +10,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::prove::Kept;
 use crate::access::change::{Op, Position};
-use crate::access::effect::Reply;
+use crate::access::effect::{Reply, RevocationProof};
 use crate::access::engine::StreamStatus;
 #[cfg(feature = "center")]
 use crate::access::id::Timestamp;
@@ -23,6 +22,9 @@ use crate::access::list::AccessList;
 use crate::center::http::{KnownBy, Remote};
 use crate::center::sheet::Enrolments;
 use crate::center::{Answered, DraftClaims, GatewayEvent, Plan, Report, Service, StreamAgreement};
+
+/// What the center has kept about a dead card at one gateway: words for how it is known, and the revocation.
+pub(super) type Kept = (&'static str, RevocationProof);
 
 /// Longest time to deliver what was published when its answer was not waited for or did not come, in seconds.
 const DELIVER_S: u64 = 2;

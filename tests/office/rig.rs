@@ -1,5 +1,4 @@
 //! The center that an office runs, as a child process, and what is asked of it over HTTP or on the command line.
-#![allow(dead_code, reason = "each test uses a part")]
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,10 +11,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::mosquitto::{Mosquitto, Rules};
-use super::peer::Peer;
-use super::program::{Program, within};
-use super::site::{Hub, Site};
+use crate::mosquitto::{Mosquitto, Rules};
+use crate::peer::Peer;
+use crate::program::{Program, within};
+use crate::site::{Hub, Site};
 
 pub const OLD: &str = "1EA68671";
 pub const NEW: &str = "04A1B2C3D4E5F6";

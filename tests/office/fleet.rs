@@ -1,19 +1,4 @@
 //! The center that an office runs, with two gateways on a real broker, while it is killed, is away, or meets a gateway that has nothing.
-#![cfg(all(feature = "center", feature = "workbench"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
-
-#[path = "support/center.rs"]
-mod center;
-#[path = "support/mosquitto.rs"]
-mod mosquitto;
-#[path = "support/office.rs"]
-mod office;
-#[path = "support/peer.rs"]
-mod peer;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/site.rs"]
-mod site;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,12 +12,12 @@ use dormgate::config::{self, CenterSite};
 use dormgate::wire::digest;
 use serde_json::{Value, json};
 
-use center::{enrol, issue};
-use mosquitto::{Mosquitto, Rules};
-use office::{ALL, Center, send};
-use peer::Peer;
-use program::{Program, page_by_socket, within};
-use site::Hub;
+use crate::center::{enrol, issue};
+use crate::mosquitto::{Mosquitto, Rules};
+use crate::peer::Peer;
+use crate::program::{Program, page_by_socket, within};
+use crate::rig::{ALL, Center, send};
+use crate::site::Hub;
 
 const GATEWAYS: [&str; 2] = ["xing1", "xing2"];
 /// How often a test looks at what nobody reports, in milliseconds.

@@ -1,20 +1,5 @@
 //! The commands of `dormgate center` against the service: they print and exit as those in a directory do, and name what to do where
 //! the service cannot be reached or refuses.
-#![cfg(all(feature = "center", feature = "workbench"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
-
-#[path = "support/center.rs"]
-mod center;
-#[path = "support/mosquitto.rs"]
-mod mosquitto;
-#[path = "support/office.rs"]
-mod office;
-#[path = "support/peer.rs"]
-mod peer;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/site.rs"]
-mod site;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -22,11 +7,11 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use center::{enrol, issue};
-use mosquitto::{Mosquitto, Rules};
-use office::{ALL, Center, NEW, OLD, SOME, command, error, site, start_gateway, start_gateway_of};
-use program::within;
-use site::GATE;
+use crate::center::{enrol, issue};
+use crate::mosquitto::{Mosquitto, Rules};
+use crate::program::within;
+use crate::rig::{ALL, Center, NEW, OLD, SOME, command, error, site, start_gateway, start_gateway_of};
+use crate::site::GATE;
 
 /// What a command is given beside its own arguments: a directory and a broker, or a service and a token.
 struct At(Vec<String>);

@@ -1,25 +1,10 @@
 //! SIGHUP at a running center: its file is read again, all or nothing. No broker is needed to judge who asks.
-#![cfg(all(feature = "center", feature = "workbench"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
-
-#[path = "support/center.rs"]
-mod center;
-#[path = "support/mosquitto.rs"]
-mod mosquitto;
-#[path = "support/office.rs"]
-mod office;
-#[path = "support/peer.rs"]
-mod peer;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/site.rs"]
-mod site;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use office::{ALL, Center, SOME, error};
-use program::within;
+use crate::program::within;
+use crate::rig::{ALL, Center, SOME, error};
 
 const NEW_CLIENT: &str = "new-0123456789abcdef0123";
 const ROTATED: &str = "rotated-0123456789abcdef";

@@ -1,19 +1,4 @@
 //! The center that an office runs, as a child process on a real broker, with a gateway and a client that knows only the API.
-#![cfg(all(feature = "center", feature = "workbench"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
-
-#[path = "support/center.rs"]
-mod center;
-#[path = "support/mosquitto.rs"]
-mod mosquitto;
-#[path = "support/office.rs"]
-mod office;
-#[path = "support/peer.rs"]
-mod peer;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/site.rs"]
-mod site;
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -24,13 +9,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use center::{enrol, issue, reissue};
+use crate::center::{down, enrol, issue, reissue};
+use crate::mosquitto::{Mosquitto, Rules};
+use crate::program::within;
+use crate::rig::{ALL, Center, NEW, OLD, SOME, error, site, start_gateway};
+use crate::site::GATE;
 use dormgate::access::credential::{Enrolment, Role};
 use dormgate::center::database::{Database, Retention};
-use mosquitto::{Mosquitto, Rules};
-use office::{ALL, Center, NEW, OLD, SOME, error, site, start_gateway};
-use program::within;
-use site::GATE;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs mosquitto; tests/run installs it"]
@@ -210,7 +195,7 @@ async fn a_list_that_was_stored_and_not_sent_when_the_center_died_is_sent_at_its
         serde_json::from_slice::<Value>(&claims).is_ok_and(|claims| claims["snapshot"] == "1.1-list")
     };
     let parts = site.peer.since(mark);
-    let parts = parts.iter().filter(|r| r.topic == center::down("snapshot") && is_stored(&r.payload)).count();
+    let parts = parts.iter().filter(|r| r.topic == down("snapshot") && is_stored(&r.payload)).count();
     assert!(parts > 1, "{parts} parts\n{}", site.peer.shown(mark));
     gateway.stop().await;
     // Once the broker has all parts, a start sends none of them again.
@@ -219,9 +204,9 @@ async fn a_list_that_was_stored_and_not_sent_when_the_center_died_is_sent_at_its
     let mark = site.peer.mark();
     let change = json!({"gateway": "xing1", "ops": [enrol(OLD, "h1")]});
     center.post("/v1/changes", ALL, None, &change).await;
-    let published = |topic: &str| topic == center::down("changes");
+    let published = |topic: &str| topic == down("changes");
     site.peer.find(mark, "the change", |r| published(&r.topic).then_some(())).await;
-    let is_part = |topic: &str| topic == center::down("snapshot");
+    let is_part = |topic: &str| topic == down("snapshot");
     assert!(!site.peer.since(mark).iter().any(|received| is_part(&received.topic)), "{}", site.peer.shown(mark));
     center.program.stop().await;
 }

@@ -218,13 +218,13 @@ fn used_paths(code: &str) -> Vec<String> {
 fn file_of(sources: &Sources, from: &str, path: &str) -> Option<String> {
     let mut at: Vec<&str> = from.trim_end_matches(".rs").trim_end_matches("/mod").split('/').collect();
     let mut parts = path.split("::").peekable();
-    match parts.peek()? {
-        &"crate" => {
+    match *parts.peek()? {
+        "crate" => {
             at.clear();
             parts.next();
         }
-        &"self" => drop(parts.next()),
-        &"super" => {}
+        "self" => drop(parts.next()),
+        "super" => {}
         _ => return None,
     }
     while parts.next_if_eq(&"super").is_some() {

@@ -1,30 +1,21 @@
-//! A backup of the data directory in one file, taken while the gateway runs, and its restoration.
+//! A backup of the data directory in one file, taken while the gateway runs. It is put back by [`restore`](super::restore()).
 //!
 //! ```text
 //! dormgate backup 1 \n · header: JSON in one line \n · the bytes of the files, in order · SHA-256 of all that
 //! ```
-//! A restored directory is one that lost its newest events: the mark of how far the journal was durable is set beyond every number
-//! that may have been used, so that the start finds a loss. Then nothing is granted from the list until the centers have sent it
-//! again, and no revoked card is revived.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::disk::Directory;
-use super::marks::{self, MarkWriter};
-use super::medium::{JOURNAL, Medium};
-use super::reader::{Index, Reader};
-use super::replay::{self, Segment};
-use super::{Store, StoreError, claim, generation, segment, store_error};
-use crate::access::event::EventKind;
+use super::medium::JOURNAL;
+use super::replay::Segment;
+use super::{Store, StoreError, generation, segment};
 use crate::access::id::Timestamp;
-use crate::wire::audit;
 
 /// First line of a backup.
 const TITLE: &str = "dormgate backup 1\n";
@@ -34,12 +25,6 @@ const HEADER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const HASH_BYTES: u64 = 32;
 /// Bytes copied at once.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Numbers skipped after a restoration: more events than were written since any backup that is worth restoring.
-pub const RESTORED_NUMBERS: u64 = 10_000_000;
-/// Events looked at at once while it is counted what would be lost.
-const COUNTED_EVENTS: usize = 1_000;
-/// Where a restoration is prepared, in the data directory.
-const STAGING: &str = "restoring";
 
 /// What the store holds at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,7 +120,7 @@ pub enum BackupError {
     Store(#[from] StoreError),
 }
 
-fn file_error(path: &Path) -> impl Fn(io::Error) -> BackupError {
+pub(super) fn file_error(path: &Path) -> impl Fn(io::Error) -> BackupError {
     let path = path.to_owned();
     move |source| BackupError::File { path: path.clone(), source }
 }
@@ -292,119 +277,4 @@ pub fn check(path: &Path) -> Result<Header, BackupError> {
         return Err(wrong("its files are not those of a data directory"));
     }
     Ok(header)
-}
-
-/// Restores the backup `path` to the data directory `dir` of `gateway`, on which no gateway runs. What is there is laid aside, never
-/// deleted; gives where, if there was something. `force`: also where later events are there.
-///
-/// # Errors
-/// [`BackupError`]; up to the last step nothing has changed.
-pub fn restore(dir: &Path, path: &Path, gateway: &str, force: bool) -> Result<(Header, Option<PathBuf>), BackupError> {
-    let header = check(path)?;
-    if header.gateway != gateway {
-        return Err(BackupError::OtherGateway { of: header.gateway, wanted: gateway.to_owned() });
-    }
-    fs::create_dir_all(dir).map_err(file_error(dir))?;
-    let _held = claim(dir)?;
-    let medium = Directory::new(dir);
-    let have = marks::read(&medium).least().max(replay::verify(&medium).map_or(0, |verified| verified.last));
-    if have > header.last && !force {
-        let (lost, changes, revoked) = later_than(dir, header.last)?;
-        let (made_at, last, dir) = (header.made_at, header.last, dir.to_owned());
-        return Err(BackupError::BackInTime { dir, have, made_at, last, lost, changes, revoked });
-    }
-    let staging = dir.join(STAGING);
-    if staging.exists() {
-        fs::remove_dir_all(&staging).map_err(file_error(&staging))?;
-    }
-    unpack(path, &header, &staging)?;
-    let staged = Directory::new(&staging);
-    let fail = |error| BackupError::Store(store_error(dir, error));
-    // Beyond every number that was used since: the start finds that events are missing, and trusts the list no more.
-    MarkWriter::default().reset(&staged, have.max(header.last) + RESTORED_NUMBERS).map_err(fail)?;
-    marks::write_acked(&staged, header.acked).map_err(fail)?;
-    generation::sync_all_below(&staging).map_err(file_error(&staging))?;
-    let aside = replace(dir, &staging, &mut || Ok(()))?;
-    Ok((header, aside))
-}
-
-/// Lays aside what is in `dir`, and puts in its place what is in `staging`. `moved` is called after each step that a power cut
-/// may be the next event after; an error of it ends the work there.
-pub(super) fn replace(
-    dir: &Path,
-    staging: &Path,
-    moved: &mut dyn FnMut() -> io::Result<()>,
-) -> Result<Option<PathBuf>, BackupError> {
-    let fail = file_error(dir);
-    let mut put = |from: &Path, to: &Path, part: &str| -> Result<(), BackupError> {
-        fs::rename(from.join(part), to.join(part)).map_err(&fail)?;
-        // On disk before the next one: the order is what an interruption is judged by.
-        generation::sync_names(to).and_then(|()| generation::sync_names(from)).map_err(&fail)?;
-        moved().map_err(&fail)
-    };
-    // A generation without a journal would be taken for all there is, a journal without its generations is not.
-    let there: Vec<&str> =
-        [generation::GENERATIONS, JOURNAL].into_iter().filter(|part| dir.join(part).exists()).collect();
-    let mut aside = None;
-    if !there.is_empty() {
-        let free = (1u32..).map(|i| dir.join(format!("replaced-{i}"))).find(|free| !free.exists()).unwrap_or_default();
-        fs::create_dir(&free).map_err(file_error(&free))?;
-        for part in there {
-            put(dir, &free, part)?;
-        }
-        aside = Some(free);
-    }
-    // With its mark, whatever stands beside the journal is not taken for complete.
-    for part in [JOURNAL, generation::GENERATIONS] {
-        put(staging, dir, part)?;
-    }
-    fs::remove_dir(staging).map_err(file_error(staging))?;
-    Ok(aside)
-}
-
-fn unpack(path: &Path, header: &Header, to: &Path) -> Result<(), BackupError> {
-    for part in [JOURNAL, generation::GENERATIONS] {
-        let part = to.join(part);
-        fs::create_dir_all(&part).map_err(file_error(&part))?;
-    }
-    let fail = file_error(path);
-    let mut reader = BufReader::new(File::open(path).map_err(&fail)?);
-    for _ in 0..2 {
-        reader.read_until(b'\n', &mut Vec::new()).map_err(&fail)?;
-    }
-    for (name, length) in &header.files {
-        let target = to.join(name);
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).map_err(file_error(parent))?;
-        }
-        let mut file = File::create(&target).map_err(file_error(&target))?;
-        io::copy(&mut (&mut reader).take(*length), &mut file).map_err(file_error(&target))?;
-    }
-    Ok(())
-}
-
-/// How many events after `n` are in the journal of `dir`, and how many of them are messages of centers and revocations.
-fn later_than(dir: &Path, n: u64) -> Result<(u64, u64, u64), BackupError> {
-    let fail = |error| BackupError::Store(store_error(dir, error));
-    let medium: Arc<dyn Medium> = Arc::new(Directory::new(dir));
-    let mut segments = replay::segments(&*medium).map_err(fail)?;
-    for segment in &mut segments {
-        segment.length = medium.length(&Segment::path(segment.first_n)).unwrap_or(0);
-    }
-    let index = Index { segments, last: u64::MAX, ..Index::default() };
-    let reader = Reader::new(medium, Arc::new(Mutex::new(index)));
-    let (mut next, mut lost, mut changes, mut revoked) = (n + 1, 0, 0, 0);
-    loop {
-        let events = reader.read(next, COUNTED_EVENTS, usize::MAX).map_err(fail)?;
-        let Some(last) = events.last() else { return Ok((lost, changes, revoked)) };
-        next = last.n + 1;
-        for event in &events {
-            lost += 1;
-            match audit::decode(&event.json).map(|decoded| decoded.event.kind()) {
-                Ok(EventKind::ChangesApplied) => changes += 1,
-                Ok(EventKind::Revoked) => revoked += 1,
-                Ok(_) | Err(_) => {}
-            }
-        }
-    }
 }

@@ -11,7 +11,7 @@
 //! recover  the start                        replay      the one judge of the chain, also of `verify`
 //! keeper   generations, retention           generation  which one counts, sled    record  the state as records
 //! reader   the audit feed                   events      what is reported          reserve a file to give back
-//! limit    what goes when it is too long      backup      all of it in one file, and back
+//! limit    what goes when it is too long    backup      all of it in one file     restore and back
 //! medium   the disk's interface             disk        a directory               memory  a simulated disk
 //! ```
 
@@ -42,6 +42,7 @@ mod record;
 mod recover;
 mod replay;
 mod reserve;
+mod restore;
 mod segment;
 mod shared;
 mod writer;
@@ -49,12 +50,13 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use backup::{BackupError, Inventory, back_up, restore};
+pub use backup::{BackupError, Inventory, back_up};
 pub use events::{Integrity, RecoveryIssue, StoreEvent, StoreEvents};
 pub use memory::{Fault, MemoryDisk};
 pub use open::Stepper;
 pub use reader::StoredEvent;
 pub use replay::{Break, Verified};
+pub use restore::restore;
 pub use writer::Stepped;
 
 use disk::Directory;
@@ -250,6 +252,7 @@ impl Store {
         let fail = |source| StoreError::Dir { dir: dir.to_owned(), source };
         std::fs::create_dir_all(dir).map_err(fail)?;
         let held = claim(dir)?;
+        restore::finish(dir).map_err(fail)?;
         open::open_on::<F>(Arc::new(Directory::new(dir)), options, true)
             .and_then(|opened| opened.run(held))
             .map_err(|error| store_error(dir, error))

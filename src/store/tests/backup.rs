@@ -3,7 +3,8 @@
 use std::fs;
 
 use super::*;
-use crate::store::{BackupError, Inventory, backup, restore};
+use crate::store::restore::{self, RESTORED_NUMBERS, restore};
+use crate::store::{BackupError, Inventory, backup};
 
 const MADE_AT: Timestamp = Timestamp(1_788_249_600_000);
 
@@ -68,7 +69,7 @@ async fn a_backup_holds_what_was_on_disk_and_a_restored_store_is_not_trusted_bef
     // No number is used twice, and what is missing is known to be.
     let Integrity::Damaged { lost_from, lost_to } = recovered.integrity else { panic!("an old list is trusted") };
     assert_eq!((lost_from, recovered.next_n), (101, lost_to + 1));
-    assert_eq!(lost_to, 130 + backup::RESTORED_NUMBERS);
+    assert_eq!(lost_to, 130 + RESTORED_NUMBERS);
 }
 
 #[tokio::test]
@@ -110,32 +111,55 @@ async fn a_backup_that_was_changed_in_one_byte_or_cut_short_is_refused_and_chang
 }
 
 #[tokio::test]
-async fn a_restoration_that_was_interrupted_never_leaves_an_old_list_that_is_trusted() {
+async fn a_restoration_that_was_interrupted_at_any_step_is_finished_by_the_next_start() {
     let home = tempfile::tempdir().unwrap();
-    let (old, new, file) = (home.path().join("old"), home.path().join("new"), home.path().join("backup"));
+    let (old, file) = (home.path().join("old"), home.path().join("backup"));
     let (store, mut events, _) = Store::open::<EventLog>(&old, options()).unwrap();
     fill(&store, &mut events, 1..=100).await;
-    made(&old, &file, &store).unwrap();
+    let header = made(&old, &file, &store).unwrap();
     fill(&store, &mut events, 101..=130).await;
     assert_eq!(store.close().await, Closed::Drained);
     drop(store);
-    restore(&new, &file, "g", false).unwrap();
-    for steps in 0..5 {
+    // Two parts, each laid aside and each put into its place.
+    for steps in 1..=4 {
         let dir = home.path().join(format!("after-{steps}"));
         generation::copy_files(&old, &dir).unwrap();
-        for part in ["journal", generation::GENERATIONS] {
-            generation::copy_files(&new.join(part), &dir.join("staged").join(part)).unwrap();
-        }
+        restore::prepare(&dir, &file, &header, true).unwrap();
         let mut left = steps;
-        let outcome = backup::replace(&dir, &dir.join("staged"), &mut || {
+        let outcome = restore::finish_steps(&dir, &mut || {
             left -= 1;
             if left == 0 { Err(std::io::ErrorKind::Interrupted.into()) } else { Ok(()) }
         });
-        assert_eq!(outcome.is_err(), (1..=4).contains(&steps), "{steps}: {outcome:?}");
-        let recovered = Store::open::<EventLog>(&dir, options()).unwrap().2;
-        let is_trusted = recovered.integrity == Integrity::Complete;
-        // The newest list there is may be trusted, and one without cards.
-        let is_newest = recovered.state == log_of(1..=130) || recovered.state.0.is_empty();
-        assert!(!is_trusted || is_newest, "after {steps} steps: {:?}", recovered.state);
+        assert!(outcome.is_err(), "{steps}: {outcome:?}");
+        let (store, _, recovered) = Store::open::<EventLog>(&dir, options()).unwrap();
+        // The restored list, which is not trusted, and no number that may have been used.
+        let found = (recovered.state, recovered.integrity, store.acked());
+        let (lost_from, lost_to) = (101, 130 + RESTORED_NUMBERS);
+        assert_eq!(found, (log_of(1..=100), Integrity::Damaged { lost_from, lost_to }, 0), "after {steps} steps");
+        assert_eq!(recovered.next_n, lost_to + 1);
+        // What was there is kept, each part once.
+        for part in ["journal", generation::GENERATIONS] {
+            let kept = (1..=2).filter(|n| dir.join(format!("replaced-{n}")).join(part).exists());
+            assert_eq!(kept.count(), 1, "{part} after {steps} steps");
+        }
     }
+}
+
+#[tokio::test]
+async fn a_restoration_that_was_not_prepared_to_its_end_changes_nothing_and_the_next_one_succeeds() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
+    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
+    fill(&store, &mut events, 1..=30).await;
+    made(&dir, &file, &store).unwrap();
+    assert_eq!(store.close().await, Closed::Drained);
+    drop(store);
+    fs::create_dir_all(dir.join("restoring.unfinished/journal")).unwrap();
+    let (store, _, recovered) = Store::open::<EventLog>(&dir, options()).unwrap();
+    assert_eq!((recovered.state, recovered.integrity), (log_of(1..=30), Integrity::Complete));
+    assert_eq!(store.close().await, Closed::Drained);
+    drop(store);
+    restore(&dir, &file, "g", false).unwrap();
+    let recovered = Store::open::<EventLog>(&dir, options()).unwrap().2;
+    assert!(matches!(recovered.integrity, Integrity::Damaged { lost_from: 31, .. }), "{:?}", recovered.integrity);
 }

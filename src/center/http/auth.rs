@@ -117,10 +117,14 @@ impl FromRequestParts<Shared> for Client {
     async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self, Failure> {
         let from = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
         let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token =
-            header.and_then(|text| text.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
-        api.doorkeeper.client(token.map(|(_, token)| token.trim()), from).map(Self)
+        api.doorkeeper.client(header.and_then(bearer), from).map(Self)
     }
+}
+
+/// The token of an `Authorization` header with the scheme `Bearer`.
+pub(super) fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 impl Client {

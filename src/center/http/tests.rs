@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::auth::Client;
+use super::auth::{Client, bearer};
 use super::*;
 use crate::access::change::{Op, Subject};
 use crate::access::credential::Flag;
@@ -72,6 +72,16 @@ fn wrong_tokens_are_refused_then_slowed_down_and_a_right_one_is_always_taken() {
     assert_eq!(code(Some("guess"), at(1)), Err("too_many_wrong_tokens".to_owned()));
     assert_eq!(code(Some("guess"), at(2)), Err("unauthorized".to_owned()), "another address is not slowed down");
     assert_eq!(code(Some("a-0123456789abcdef"), at(1)), Ok("a".to_owned()));
+}
+
+#[test]
+fn a_token_counts_only_with_the_scheme_bearer() {
+    for right in ["Bearer t-1", "bearer t-1", "BEARER  t-1 "] {
+        assert_eq!(bearer(right), Some("t-1"), "{right}");
+    }
+    for wrong in ["Basic t-1", "Token t-1", "Bearer", "t-1", "Bearert-1", ""] {
+        assert_eq!(bearer(wrong), None, "{wrong}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -110,7 +110,7 @@ async fn bench() {
     let (_broker, port) = broker::start_broker(dir.path());
     let key = SigningKey::from_bytes(&[7; 32]);
     let (_center, address) = start_center(dir.path(), port, &key);
-    let _gateway = broker::start_gateway(dir.path(), port, &key);
+    let _gateway = broker::start_gateway(dir.path(), port, &key, "");
     let _echo = broker::start_echo(port);
     let mut asker = Asker::start(port).await;
     let mut seq = 0;

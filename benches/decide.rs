@@ -1,5 +1,5 @@
 //! The pure part: one decision, one request through the whole engine with 1 000 portals, and one reissue applied, at 1 k, 50 k and
-//! 1 M cards. Run: `cargo bench --bench decide`.
+//! 1 M cards; one with all rules on at 50 k; and a commit of the store. Run: `cargo bench --bench decide`.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a panic ends a benchmark")]
 
@@ -8,13 +8,15 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use dormgate::access::calendar::Calendar;
 use dormgate::access::change::Op;
-use dormgate::access::decide::{Facts, ListIntegrity, Question, decide};
+use dormgate::access::decide::{Facts, ListIntegrity, Observed, Question, decide};
 use dormgate::access::engine::{Engine, Setup};
 use dormgate::access::input::{Input, Presented, Request};
 use dormgate::access::list::AccessList;
 use dormgate::access::policy::Policy;
-use dormgate::access::portal::{Assurance, Posture};
+use dormgate::access::portal::{Assurance, Portal, Posture};
+use dormgate::access::schedule::{Schedule, timezone};
 use dormgate::access::state::State;
 use dormgate::wire::allowed::AllowedOps;
 use dormgate::wire::down;
@@ -24,9 +26,11 @@ use support::{NOW, at, door, holder, list_of, power_box, uid};
 const SIZES: [u32; 3] = [1_000, 50_000, 1_000_000];
 
 fn benches(c: &mut Criterion) {
-    let policy = Policy::default();
+    let (policy, calendar) = (Policy::default(), calendar());
     receive(c);
     handle(c);
+    support::all_rules::decisions(c);
+    support::all_rules::commits(c);
     for size in SIZES {
         let mut list = list_of(size);
         let doors: Vec<_> = (0..size / 4).map(door).collect();
@@ -37,16 +41,49 @@ fn benches(c: &mut Criterion) {
                 let this = card % size;
                 let presented = Presented::Card(uid(this));
                 let portal = doors.get((this / 4) as usize);
-                let question = Question { portal, presented: &presented, direction: None, stale: false };
-                black_box(decide(&facts(&list, &policy), &question))
+                let question = Question {
+                    portal,
+                    presented: &presented,
+                    direction: None,
+                    stale: false,
+                    assurance: Assurance::Uid,
+                    observed: Observed::default(),
+                };
+                black_box(decide(&facts(&list, &policy, &calendar), &question))
+            });
+        });
+        let timed: Vec<_> =
+            doors.iter().map(|door| Portal { hours: Some("term".parse().unwrap()), ..door.clone() }).collect();
+        c.bench_function(&format!("decide/grant by hours/{size}"), |b| {
+            b.iter(|| {
+                card = card.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let this = card % size;
+                let presented = Presented::Card(uid(this));
+                let portal = timed.get((this / 4) as usize);
+                let question = Question {
+                    portal,
+                    presented: &presented,
+                    direction: None,
+                    stale: false,
+                    assurance: Assurance::Uid,
+                    observed: Observed::default(),
+                };
+                black_box(decide(&facts(&list, &policy, &calendar), &question))
             });
         });
         c.bench_function(&format!("decide/unknown/{size}"), |b| {
             b.iter(|| {
                 card = card.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let presented = Presented::Card(uid(size + (card % 1_000_000)));
-                let question = Question { portal: doors.first(), presented: &presented, direction: None, stale: false };
-                black_box(decide(&facts(&list, &policy), &question))
+                let question = Question {
+                    portal: doors.first(),
+                    presented: &presented,
+                    direction: None,
+                    stale: false,
+                    assurance: Assurance::Uid,
+                    observed: Observed::default(),
+                };
+                black_box(decide(&facts(&list, &policy, &calendar), &question))
             });
         });
         let mut seq = u64::from(size);
@@ -60,7 +97,7 @@ fn benches(c: &mut Criterion) {
                     let (old_uid, new_uid) = (Some(uid(this)), uid(this ^ 1));
                     ([Op::Reissue { holder: holder(this), new_uid, old_uid }], at(1, seq))
                 },
-                |(ops, at)| black_box(list.apply(&ops, at, &policy, NOW.wall)),
+                |(ops, at)| black_box(list.apply(&ops, (at, NOW.wall), &policy, NOW.wall)),
                 BatchSize::SmallInput,
             );
         });
@@ -72,8 +109,8 @@ fn handle(c: &mut Criterion) {
     const ROOMS: u32 = 500;
     let mut portals: Vec<_> = (0..ROOMS).map(door).collect();
     portals.extend((0..ROOMS).map(power_box));
-    let setup =
-        Setup { portals, lossy: Vec::new(), policy: Policy::default(), streams: Vec::new(), boot: "bench".to_owned() };
+    let (policy, calendar) = (Policy::default(), Calendar::default());
+    let setup = Setup { portals, lossy: Vec::new(), policy, calendar, streams: Vec::new(), boot: "bench".to_owned() };
     let mut engine = Engine::new(setup, State { list: list_of(ROOMS * 4), ..State::default() });
     let request = |portal: String, card: u32| {
         Input::Request(Request {
@@ -102,8 +139,26 @@ fn handle(c: &mut Criterion) {
     });
 }
 
-fn facts<'a>(list: &'a AccessList, policy: &'a Policy) -> Facts<'a> {
-    Facts { list, integrity: ListIntegrity::Complete, policy, posture: Posture::Secure, stale_list: false, now: NOW }
+fn facts<'a>(list: &'a AccessList, policy: &'a Policy, calendar: &'a Calendar) -> Facts<'a> {
+    Facts {
+        list,
+        integrity: ListIntegrity::Complete,
+        calendar,
+        policy,
+        posture: Posture::Secure,
+        trip: None,
+        stale_list: false,
+        outdated_list: false,
+        now: NOW,
+    }
+}
+
+/// A calendar with the schedule `term`: the hours of a dormitory.
+fn calendar() -> Calendar {
+    let window = || vec!["06:00-23:00".parse().unwrap(), "23:30-00:30".parse().unwrap()];
+    let schedule = Schedule { weekly: std::array::from_fn(|_| window()), ..Schedule::default() };
+    let (_, zone) = timezone("Asia/Shanghai").unwrap();
+    Calendar::new(zone, [("term".parse().unwrap(), schedule)].into())
 }
 
 /// What the uplink does with a signed reissue before the gateway has it.

@@ -126,11 +126,13 @@ fn start_gateway(n: usize, dir: &Path, link: &LinkSpec, key: &SigningKey, seen: 
         portals: vec![support::door(1), support::power_box(1)],
         lossy: Vec::new(),
         policy: Policy::default(),
+        calendar: dormgate::access::calendar::Calendar::default(),
         streams: vec![StreamRole { name: name.clone(), owns: owns.clone() }],
         boot: boot.clone(),
     };
     let engine = Engine::new(setup, recovered.state);
-    let identity = Identity { boot, version: "bench".into(), insecure: Vec::new(), streams: vec![(name, owns)] };
+    let identity =
+        Identity { boot, version: "bench".into(), insecure: Vec::new(), uid_key: None, streams: vec![(name, owns)] };
     let journal = Timed { store, seen };
     let metrics = Metrics::default();
     let mut core = GatewayCore::new(engine, journal, PortalOutlets::default(), Some(orders), identity, metrics);

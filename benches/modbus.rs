@@ -25,14 +25,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use dormgate::access::decide::{Facts, ListIntegrity, Question, decide};
+use dormgate::access::calendar::Calendar;
+use dormgate::access::decide::{Facts, ListIntegrity, Observed, Question, decide};
 use dormgate::access::input::Input;
 use dormgate::access::policy::Policy;
-use dormgate::access::portal::{Portal, PortalKind, Posture};
-use dormgate::config::{BusConfig, BusLine, Parity, Part, Parts, PortalConfig, PortalDevice, SerialConfig};
+use dormgate::access::portal::{Assurance, Portal, PortalKind, Posture};
+use dormgate::config::{BusConfig, BusLine, ModbusPart, Parity, Part, Parts, PortalConfig, PortalDevice, SerialConfig};
 use dormgate::gateway::ports::{Inbox, PortalOrder};
 use dormgate::portals::modbus::queue::Priority;
-use dormgate::portals::modbus::{Observer, bus, start};
+use dormgate::portals::modbus::{Observer, bus};
+use dormgate::portals::parts::{PartPortals, start};
 use dormgate::profile::{Profile, shipped};
 use dormgate::wire::modbus::{Request, Space};
 use dormgate::workbench::modbus::{Fault, Line};
@@ -229,7 +231,7 @@ async fn loopback() {
 const READER_AND_LOCK: &str = "inveo-rfid-ind-m1";
 
 fn gate(unit: u8) -> PortalConfig {
-    let whole = Part { bus: "riser".into(), unit, profile: profile(READER_AND_LOCK), channel: 0 };
+    let whole = Part::Modbus(ModbusPart { bus: "riser".into(), unit, profile: profile(READER_AND_LOCK), channel: 0 });
     let id = format!("gate-{unit}").parse().unwrap();
     let portal = Portal { id, kind: PortalKind::Gate, ..support::door(1) };
     let parts = Parts { reader: whole.clone(), slots: 1, output: whole, meter: None, inputs: None };
@@ -237,10 +239,10 @@ fn gate(unit: u8) -> PortalConfig {
 }
 
 /// A gateway that grants to one card, at once.
-fn grant_all(running: &dormgate::portals::modbus::ModbusPortals, mut taken: dormgate::gateway::ports::InboxReceiver) {
+fn grant_all(running: &PartPortals, mut taken: dormgate::gateway::ports::InboxReceiver) {
     let outlets: HashMap<_, _> = running.outlets.iter().map(|(id, to)| (id.to_string(), to.clone())).collect();
     tokio::spawn(async move {
-        let (list, policy) = (support::list_of(1), Policy::default());
+        let (list, policy, calendar) = (support::list_of(1), Policy::default(), Calendar::default());
         loop {
             let input = tokio::select! {
                 Some(input) = taken.urgent.recv() => input,
@@ -253,13 +255,22 @@ fn grant_all(running: &dormgate::portals::modbus::ModbusPortals, mut taken: dorm
             let facts = Facts {
                 list: &list,
                 integrity: ListIntegrity::Complete,
+                calendar: &calendar,
                 policy: &policy,
                 posture: Posture::Secure,
+                trip: None,
                 stale_list: false,
+                outdated_list: false,
                 now: support::NOW,
             };
-            let question =
-                Question { portal: Some(&portal), presented: &request.presented, direction: None, stale: false };
+            let question = Question {
+                portal: Some(&portal),
+                presented: &request.presented,
+                direction: None,
+                stale: false,
+                assurance: Assurance::Uid,
+                observed: Observed::default(),
+            };
             let decision = decide(&facts, &question);
             let answer = PortalOrder::Answer { portal: request.portal.clone(), id: None, decision, delay_ms: None };
             outlets[&request.portal].try_send(answer).unwrap();
@@ -274,7 +285,7 @@ async fn one_dead() {
     let (inbox, taken) = Inbox::new();
     let observer: Arc<dyn Observer> = Arc::new(());
     let gates: Vec<_> = (1..=8).map(gate).collect();
-    let running = start(&[wire.spec("riser", DOORS_BAUD)], &gates, &inbox, &observer);
+    let running = start(&[wire.spec("riser", DOORS_BAUD)], &gates, None, &inbox, &observer).unwrap();
     grant_all(&running, taken);
     let (mut alive, mut dead) = (Vec::new(), Vec::new());
     for _ in 0..DOORS_TURNS {

@@ -99,7 +99,7 @@ async fn round(all: &mut Measured) {
     let dir = tempfile::tempdir().unwrap();
     let (_broker, port) = broker::start_broker(dir.path());
     let key = SigningKey::from_bytes(&[7; 32]);
-    let gateway = broker::start_gateway(dir.path(), port, &key);
+    let gateway = broker::start_gateway(dir.path(), port, &key, "");
     let echo = broker::start_echo(port);
     let mut asker = Asker::start(port).await;
     let mut seq = broker::enrol_all(&mut asker, IDLE, &key).await;

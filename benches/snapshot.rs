@@ -73,7 +73,7 @@ async fn round(all: &mut Measured) {
     let dir = tempfile::tempdir().unwrap();
     let (_broker, port) = broker::start_broker(dir.path());
     let key = SigningKey::from_bytes(&[7; 32]);
-    let gateway = broker::start_gateway(dir.path(), port, &key);
+    let gateway = broker::start_gateway(dir.path(), port, &key, "");
     let _echo = broker::start_echo(port);
     let mut asker = Asker::start(port).await;
     broker::enrol_all(&mut asker, PRESENTED, &key).await;
@@ -95,7 +95,7 @@ async fn round(all: &mut Measured) {
         );
     }
     drop(gateway);
-    let gateway = broker::start_gateway(dir.path(), port, &key);
+    let gateway = broker::start_gateway(dir.path(), port, &key, "");
     tokio::time::sleep(SETTLED).await;
     println!("started again with {CARDS} cards: {:.0} MiB", status_mib(gateway.0.id(), "VmRSS:"));
 }

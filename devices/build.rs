@@ -1,4 +1,5 @@
-//! Builds the shipped device profiles in: one line of a table for each `devices/*.toml`, so that who adds a file is done.
+//! Builds the shipped device profiles in: one line of a table for each `devices/*.toml` and `devices/mqtt/*.toml`, so that who adds a
+//! file is done.
 //!
 //! A macro that reads the folder would not be reported when a file is added to it; cargo reports this program.
 
@@ -10,10 +11,18 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let devices = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("devices");
-    println!("cargo::rerun-if-changed={}", devices.display());
+    let out = env::var("OUT_DIR")?;
+    fs::write(Path::new(&out).join("shipped.rs"), table(&devices)?)?;
+    fs::write(Path::new(&out).join("shipped_mqtt.rs"), table(&devices.join("mqtt"))?)?;
+    Ok(())
+}
+
+/// The table of the profiles in one folder.
+fn table(folder: &Path) -> Result<String, Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={}", folder.display());
     let mut files = Vec::new();
-    let entries = fs::read_dir(&devices)
-        .map_err(|error| format!("the device profiles in `{}` cannot be listed: {error}", devices.display()))?;
+    let entries = fs::read_dir(folder)
+        .map_err(|error| format!("the device profiles in `{}` cannot be listed: {error}", folder.display()))?;
     for entry in entries {
         let entry = entry?;
         let path = entry.path();
@@ -30,6 +39,5 @@ fn main() -> Result<(), Box<dyn Error>> {
         writeln!(table, "    ({id:?}, include_str!({path:?})),")?;
     }
     table.push_str("]\n");
-    fs::write(Path::new(&env::var("OUT_DIR")?).join("shipped.rs"), table)?;
-    Ok(())
+    Ok(table)
 }

@@ -200,8 +200,9 @@ fn every_key_that_the_example_shows_and_leaves_out_is_a_good_one_too() {
     let installed = Installed::new(&document("deploy/dormgate.toml").lines().map(shown).collect::<String>());
     // The directory of a site's own profiles has to be there; a file in it makes it.
     installed.write("devices/README", "");
-    for secret in ["uplink_password", "local_password", "console_token"] {
-        installed.write(&format!("secrets/{secret}"), "a secret");
+    installed.write("portals.csv", "id,kind,zone,device.mqtt\ngate-9,gate,lobby,native\n");
+    for secret in ["uplink_password", "local_password", "console_token", "audit_uid_key", "store_key"] {
+        installed.write(&format!("secrets/{secret}"), "a secret of 32 characters or more");
     }
     let (authority, secrets) = (Authority::new(), installed.0.path().join("secrets"));
     authority.write(&secrets, "ca");
@@ -210,6 +211,40 @@ fn every_key_that_the_example_shows_and_leaves_out_is_a_good_one_too() {
     let asking = ["controllers send requests to 0.0.0.0:1502 and /dev/", "1 by Modbus controllers"];
     assert!(asking.iter().all(|part| printed.contains(part)), "{printed}");
     assert!(!printed.contains("key_file"), "the key belongs to the certificate: {printed}");
+}
+
+#[test]
+fn a_building_that_is_described_once_is_checked_and_written_only_where_nothing_is() {
+    let dir = tempfile::tempdir().unwrap();
+    // As deploy/README.md shows it, but for the directory.
+    let shown = document("deploy/README.md").replace("\\\n", " ");
+    let shown = shown.lines().find_map(|line| line.strip_prefix("dormgate init /etc/dormgate ")).unwrap().to_owned();
+    let init: Vec<&str> = ["init", "here"].into_iter().chain(shown.split_whitespace()).collect();
+    let (code, printed, wrong) = dormgate(&init, dir.path(), None);
+    assert_eq!((code, wrong.as_str()), (Some(0), ""));
+    assert!(printed.contains("2 gate(s) each way, 180 room(s) on 6 floor(s)"), "{printed}");
+    let (code, printed, wrong) = dormgate(&["check", "--config", "here/dormgate.toml"], dir.path(), None);
+    assert_eq!((code, wrong.as_str()), (Some(0), ""));
+    assert!(
+        printed.contains("4 gate(s), 180 door(s), 180 power box(es), of these 4 over MQTT, 360 by Modbus parts"),
+        "{printed}"
+    );
+    let sheet = std::fs::read(dir.path().join("here/portals.csv")).unwrap();
+    let (code, _, wrong) = dormgate(&init, dir.path(), None);
+    assert_eq!(code, Some(1));
+    assert!(wrong.starts_with("here/dormgate.toml: is there already; "), "{wrong}");
+    assert_eq!(std::fs::read(dir.path().join("here/portals.csv")).unwrap(), sheet);
+    // A reader that does not report when a card leaves does not fit a power box.
+    let power = ["--power", "inveo-rfid-mb-10,waveshare-relay-8ch"];
+    let wrong_box: Vec<&str> = ["init", "there"]
+        .into_iter()
+        .chain(shown.split(" --door").next().unwrap().split_whitespace())
+        .chain(power)
+        .collect();
+    let (code, _, wrong) = dormgate(&wrong_box, dir.path(), None);
+    assert_eq!(code, Some(78), "{wrong}");
+    assert!(wrong.contains("there/portals.csv:6:") && wrong.contains("(and so in 179 more rows)"), "{wrong}");
+    assert!(!dir.path().join("there/dormgate.toml").exists() && !dir.path().join("there/portals.csv").exists());
 }
 
 #[test]

@@ -1,9 +1,12 @@
-//! Every shipped profile against its golden frames.
+//! Every shipped profile against its golden frames or messages.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[path = "support/golden.rs"]
 mod golden;
+#[path = "support/messages.rs"]
+mod messages;
 
+use dormgate::profile::mqtt;
 use dormgate::profile::{Pulse, SHIPPED, Trigger, check_text, read, shipped};
 
 #[test]
@@ -60,5 +63,49 @@ fn lossy_readers_report_what_their_golden_frames_report() {
         golden::run(&read(&file("toml")).unwrap(), file("txt").trim_end());
         let shown = check_text(&format!("{id}.toml"), &file("toml")).unwrap();
         assert!(shown.contains("LOSSY") && shown.contains("ambiguous_identifier"), "{shown}");
+    }
+}
+
+fn golden_messages(id: &str) -> String {
+    let path = format!("{}/devices/mqtt/golden/{id}.txt", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn every_shipped_mqtt_profile_reports_and_orders_what_its_golden_messages_do() {
+    for (id, _) in mqtt::SHIPPED {
+        messages::run(&mqtt::shipped(id).unwrap(), golden_messages(id).trim_end());
+    }
+}
+
+#[test]
+fn every_message_of_a_shipped_mqtt_profile_has_golden_messages() {
+    for (id, _) in mqtt::SHIPPED {
+        let (profile, golden) = (mqtt::shipped(id).unwrap(), golden_messages(id));
+        let output = profile.output.as_ref();
+        let times = output.is_some_and(|output| matches!(output.pulse, mqtt::Pulse::Device { .. }));
+        let asks = output.is_some_and(|output| output.confirm.query.is_some());
+        let repeats = profile.reader.as_ref().is_some_and(|reader| reader.removed.is_some());
+        let wanted = [
+            ("online yes", true),
+            ("online no", true),
+            ("card ", profile.reader.is_some()),
+            ("card malformed:", profile.reader.is_some() && !repeats),
+            ("left", repeats),
+            ("on ", output.is_some()),
+            ("off ", output.is_some()),
+            ("pulse ", times),
+            ("query ", asks),
+            ("relay 0 on", output.is_some()),
+            ("relay 0 off", output.is_some()),
+            ("power ", profile.meter.is_some()),
+            ("input ", !profile.inputs.is_empty()),
+        ];
+        for (line, _) in wanted.iter().filter(|(_, has)| *has) {
+            assert!(
+                golden.lines().any(|found| found.starts_with(line)),
+                "devices/mqtt/golden/{id}.txt has no `{line}`"
+            );
+        }
     }
 }

@@ -5,26 +5,34 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormgate::access::decision::Reason;
+use dormgate::access::decision::{GrantFlag, Reason};
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::GatewayId;
-use dormgate::gateway::metrics::Metrics;
+use dormgate::gateway::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
 use dormgate::http::{Links, ModbusCounters};
 use dormgate::mqtt::LinkMetrics;
 use dormgate::wire::allowed::OpName;
 use dormgate::wire::topic::{self, Down, Portal, Topic, Up};
 use prometheus_client::registry::Registry;
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 17] = [
     "README.md",
+    "deploy/console.md",
+    "deploy/warden.md",
+    "deploy/integrator.md",
+    "deploy/security.md",
+    "deploy/CHANGELOG.md",
+    "deploy/CONTRIBUTING.md",
     "deploy/center.md",
     "deploy/campus/README.md",
     "deploy/reference.md",
     "deploy/speed.md",
     "deploy/README.md",
     "deploy/protocol.md",
+    "deploy/monitoring/README.md",
     "deploy/cards.md",
     "devices/README.md",
+    "devices/mqtt/README.md",
 ];
 
 fn read(path: &str) -> String {
@@ -63,13 +71,30 @@ fn every_link_in_the_documents_leads_somewhere() {
 }
 
 #[test]
-fn every_reason_is_in_the_reference_and_in_the_protocol_with_its_number() {
-    for document in ["deploy/reference.md", "deploy/protocol.md"] {
-        let text = read(document);
-        for reason in Reason::ALL {
-            let row = format!("| {} | `{}` |", reason.code(), reason.as_str());
-            assert!(text.contains(&row), "{document} lacks {row}");
-        }
+fn every_reason_and_flag_is_in_the_reference_and_in_the_protocol_with_its_number() {
+    let (reference, protocol) = (read("deploy/reference.md"), read("deploy/protocol.md"));
+    for reason in Reason::ALL {
+        let number = format!("| {} | `{}` |", reason.code(), reason.as_str());
+        assert!(protocol.contains(&number), "deploy/protocol.md lacks {number}");
+        // The same words as on the command line and in the answers to a center.
+        let (means, remedy) = (reason.wording(), reason.remedy());
+        let row = format!("{number} {} | {} | {}。{} |", means.en, remedy.en, means.zh, remedy.zh);
+        assert!(reference.lines().any(|line| line == row), "deploy/reference.md lacks {row}");
+        assert!(means.zh.chars().chain(remedy.zh.chars()).all(|c| c != '|'), "{reason:?} breaks the table");
+    }
+    for flag in GrantFlag::ALL {
+        assert!(protocol.contains(&format!("`{}`", flag.as_str())), "deploy/protocol.md lacks {flag:?}");
+        let (means, remedy) = (flag.wording(), flag.remedy());
+        let row = format!("| `{}` | {} | {} | {}。{} |", flag.as_str(), means.en, remedy.en, means.zh, remedy.zh);
+        assert!(reference.lines().any(|line| line == row), "deploy/reference.md lacks {row}");
+    }
+}
+
+#[test]
+fn every_reason_of_a_denial_is_on_the_wardens_sheet() {
+    let sheet = read("deploy/warden.md");
+    for reason in Reason::ALL {
+        assert!(sheet.contains(&format!("`{}`", reason.as_str())), "deploy/warden.md lacks `{}`", reason.as_str());
     }
 }
 
@@ -101,26 +126,95 @@ fn every_column_of_a_sheet_is_explained_with_all_its_names() {
     }
 }
 
-#[test]
-fn every_metric_is_in_the_reference() {
+/// Every metric, as Prometheus names it.
+fn metrics() -> Vec<String> {
     let mut registry = Registry::with_prefix("dormgate");
-    Metrics::default().register(&mut registry);
-    ModbusCounters::register(&mut registry).count("riser", "ok", Duration::from_millis(1));
+    let own = Metrics::default();
+    own.register(&mut registry);
+    // What has labels is shown once it has counted something.
+    let (outcome, stream) = (OutcomeLabels { outcome: "ok" }, StreamLabels { stream: "card-office".to_owned() });
+    own.decisions.get_or_create(&DecisionLabels { kind: "gate", decision: "deny", reason: "lost" }).inc();
+    own.rejected.get_or_create(&RejectedLabels { topic: "changes", code: "bad_signature" }).inc();
+    own.alarms.get_or_create(&AlarmLabels { kind: "fire" }).inc();
+    own.messages.get_or_create(&outcome).inc();
+    own.commands.get_or_create(&outcome).inc();
+    for family in [&own.stream_epoch, &own.stream_seq, &own.stream_age] {
+        family.get_or_create(&stream).set(1);
+    }
+    own.metered(&"power-412".parse().unwrap(), Some(1.0), Some(1.0));
+    let modbus = ModbusCounters::register(&mut registry);
+    modbus.count("riser", "ok", Duration::from_millis(1));
+    modbus.count_release("riser", "confirmed");
+    modbus.count_late("riser", 1);
     let mut links = Links::default();
     links.add("uplink", &Arc::new(LinkMetrics::default()));
     links.register(&mut registry);
     let mut shown = String::new();
     prometheus_client::encoding::text::encode(&mut shown, &registry).unwrap();
+    let named = shown.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let name = |(name, kind): (&str, &str)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+    let metrics: Vec<String> = named.map(name).collect();
+    for own in Metrics::NAMES {
+        let shown = |name: &String| name.trim_end_matches("_total") == format!("dormgate_{own}");
+        assert!(metrics.iter().any(shown), "`{own}` is not shown: count something with it above");
+    }
+    metrics
+}
+
+#[test]
+fn every_metric_is_in_the_reference() {
     let reference = read("deploy/reference.md");
-    let mut counted = 0;
-    for line in shown.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
-        let (name, kind) = line.split_once(' ').unwrap();
-        let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
+    for name in metrics() {
         let found = reference.contains(&format!("`{name}`")) || reference.contains(&format!("`{name}{{"));
         assert!(found, "deploy/reference.md lacks `{name}`");
-        counted += 1;
     }
-    assert!(counted > 20, "only {counted} metrics were seen");
+}
+
+#[test]
+fn every_metric_kind_and_code_that_the_monitoring_names_exists() {
+    let metrics = metrics();
+    for file in ["deploy/monitoring/rules.yml", "deploy/monitoring/rules-tests.yml", "deploy/monitoring/grafana.json"] {
+        let text = read(file);
+        let mut seen = 0;
+        for rest in text.split("dormgate_").skip(1) {
+            let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+            let known = |name: &str| metrics.iter().any(|metric| *metric == format!("dormgate_{name}"));
+            assert!(known(&name) || of_histogram.is_some_and(known), "{file}: `dormgate_{name}` is no metric");
+            seen += 1;
+        }
+        assert!(seen > 15, "only {seen} metrics in {file}");
+        let kinds: Vec<&str> = AlarmKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        for matcher in text.split("dormgate_alarms_total{").skip(1).filter_map(|rest| rest.split('}').next()) {
+            let Some(named) = matcher.split("kind").nth(1).and_then(|rest| rest.split('"').nth(1)) else { continue };
+            for kind in named.split('|') {
+                assert!(kinds.contains(&kind), "{file}: `{kind}` is no alarm");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_alert_is_raised_and_stays_quiet_in_a_test_of_its_own() {
+    let (rules, tests) = (read("deploy/monitoring/rules.yml"), read("deploy/monitoring/rules-tests.yml"));
+    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 15, "{alerts:?}");
+    for alert in alerts {
+        for what in ["is raised", "stays quiet"] {
+            assert!(tests.contains(&format!("- name: {alert} {what}\n")), "rules-tests.yml lacks `{alert} {what}`");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs promtool; tests/run installs it"]
+fn promtool_accepts_the_rules_and_their_tests() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/monitoring");
+    for args in [["check", "rules", "rules.yml"], ["test", "rules", "rules-tests.yml"]] {
+        let ended = std::process::Command::new("promtool").args(args).current_dir(&dir).output().unwrap();
+        let printed = [ended.stdout, ended.stderr].concat();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&printed));
+    }
 }
 
 /// Whether an access list of mosquitto lets `user` do this with `topic`.
@@ -211,6 +305,16 @@ fn the_files_for_both_generations_of_mosquitto_configure_the_same() {
         };
         assert_eq!(lines("mosquitto.conf"), lines("mosquitto-2.1.conf"), "{folder}");
     }
+}
+
+#[test]
+#[ignore = "needs systemd-analyze; tests/run installs it"]
+fn the_unit_of_the_gateway_is_exposed_as_little_as_it_can_be() {
+    // In tenths: at most 2.0 of 10.
+    let args = ["security", "--offline=true", "--threshold=20"];
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/dormgate.service");
+    let ended = std::process::Command::new("systemd-analyze").args(args).arg(unit).output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
 }
 
 #[test]

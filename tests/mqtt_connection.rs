@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use brokers::*;
-use dormgate::mqtt::{BACKOFF_MAX_MS, ECHO_SLOW_MS, Event, LinkSpec, Outgoing, PublishError, Retention, WINDOW_MAX};
+use dormgate::mqtt::{ECHO_SLOW_MS, Event, LinkSpec, Outgoing, PublishError, Retention, WINDOW_MAX};
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -93,15 +93,12 @@ async fn a_link_that_starts_without_a_broker_tries_patiently_and_comes_up_when_t
         let mut link = client(&url, "link", persistent(&["in"]));
         let numbers = metrics(&link);
         link.publish(reporting("out", "early")).unwrap();
-        let begin = Instant::now();
         tokio::time::timeout(Duration::from_secs(2), link.next()).await.unwrap_err();
         let attempts = numbers.failed_attempts.load(Relaxed);
-        assert!((2..=12).contains(&attempts), "{attempts} attempts in {:?}", begin.elapsed());
+        assert!((2..=12).contains(&attempts), "{attempts} attempts in 2 s");
         broker.start_again().await;
         let mut peer = connected(&url, "peer", setup(&["out"])).await;
-        let begin = Instant::now();
         until_up(&mut link).await;
-        assert!(begin.elapsed() < Duration::from_millis(BACKOFF_MAX_MS + 1000));
         let link = tokio::spawn(async move { link.next().await });
         assert_eq!(text(&mut peer).await, "early");
         link.await.unwrap();

@@ -11,7 +11,7 @@ use dormgate::access::effect::Verdict;
 use dormgate::access::event::Outcome;
 use dormgate::access::id::CardUid;
 use dormgate::access::input::Presented;
-use dormgate::config::{BusConfig, BusLine, Parity, PortalDevice, SerialConfig, Surroundings};
+use dormgate::config::{BusConfig, BusLine, Parity, Part, PortalDevice, SerialConfig, Surroundings};
 use dormgate::portals::modbus::line::{Line as Client, LineError};
 use dormgate::profile::{Block, PointType, Profile, Pulse, SHIPPED, Trigger, shipped};
 use dormgate::wire::modbus::{ReplyError, Request};
@@ -378,7 +378,8 @@ async fn box_with_slots() -> Site {
                 output = { modbus = \"riser\", unit = 21, profile = \"waveshare-relay-8ch\" }\n";
     let mut config = dormgate::config::parse(text, &Surroundings::default()).unwrap();
     let PortalDevice::Parts(parts) = &mut config.portals.first_mut().unwrap().device else { panic!("a box of parts") };
-    (parts.reader.profile, parts.slots) = (Arc::new(shipped("generic-turnstile").unwrap()), 2);
+    let Part::Modbus(reader) = &mut parts.reader else { panic!("a reader on the line") };
+    (reader.profile, parts.slots) = (Arc::new(shipped("generic-turnstile").unwrap()), 2);
     let lines = [("riser".to_owned(), LineAt::Tcp(0))].into();
     Site::start(&config, lines).await.unwrap().0
 }
@@ -403,7 +404,7 @@ async fn the_decision_of_the_gateway_is_reported_before_what_the_relay_does() {
              reaches the reader and the relay",
         ),
     ] {
-        let verdict = async { Ok(Verdict { portal: "box".parse().unwrap(), outcome, also }) };
+        let verdict = async { Ok(Verdict::new("box".parse().unwrap(), outcome, also)) };
         assert_eq!(site.present("box", CARD, None, Some(0), verdict).await.as_deref(), Ok(reported));
     }
 }

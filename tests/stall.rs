@@ -79,23 +79,13 @@ async fn acks(uplink: &mut mpsc::Receiver<UplinkOrder>) -> Vec<u64> {
 async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocation_but_every_acknowledgement() {
     let disk = MemoryDisk::new();
     let (store, events, _, mut disk_at_work) = Store::open_in_memory::<State>(&disk, Options::default()).unwrap();
-    let portal = Portal {
-        id: "gate-in".parse().unwrap(),
-        kind: PortalKind::Gate,
-        zone: "lobby".parse().unwrap(),
-        direction: None,
-        hold_ms: 3_000,
-        delay_off_ms: 0,
-        debounce_ms: 0,
-        held_open_ms: 15_000,
-        rest_ms: 0,
-        off_confirmed_ms: 2_000,
-        fire_input: true,
-    };
+    let gate = Portal::new("gate-in".parse().unwrap(), PortalKind::Gate, "lobby".parse().unwrap());
+    let portal = Portal { held_open_ms: 15_000, ..gate };
     let setup = Setup {
         lossy: Vec::new(),
         portals: vec![portal.clone()],
         policy: Policy { max_denials: 0, ..Policy::default() },
+        calendar: dormgate::access::calendar::Calendar::default(),
         streams: vec![StreamRole { name: "center".parse().unwrap(), owns: [RegisterKind::Standing].into() }],
         boot: "b".to_owned(),
     };
@@ -117,6 +107,7 @@ async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocatio
     let enrolment = Enrolment {
         holder: holder.clone(),
         role: Role::Resident,
+        marks: enumset::EnumSet::empty(),
         not_before: None,
         not_after: None,
         entitlements: vec![gate],

@@ -152,17 +152,21 @@ pub fn start_broker(dir: &Path) -> (Kept, u16) {
     (child, port)
 }
 
-pub fn start_gateway(dir: &Path, port: u16, key: &SigningKey) -> Kept {
+/// The gateway, with more sections in its configuration.
+pub fn start_gateway(dir: &Path, port: u16, key: &SigningKey, more: &str) -> Kept {
     let config = format!(
         "[gateway]\nid = \"bench\"\ndata_dir = \"data\"\n[uplink]\nurls = [\"mqtt://127.0.0.1:{port}\"]\n\
          [[center.stream]]\nname = \"center\"\npublic_keys = [\"{}\"]\nmay = [\"*\"]\n\
-         [[portal]]\nid = \"gate-in\"\nkind = \"gate\"\nzone = \"lobby\"\ndirection = \"in\"\ndevice = {{ mqtt = \"native\" }}\n",
+         [[portal]]\nid = \"gate-in\"\nkind = \"gate\"\nzone = \"lobby\"\ndirection = \"in\"\ndevice = {{ mqtt = \"native\" }}\n{more}",
         keys::print_public(&key.verifying_key())
     );
     let path = dir.join("bench.toml");
     std::fs::write(&path, config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_dormgate"));
     command.args(["run", "--config"]).arg(&path).env("RUST_LOG", "error");
+    // As deploy/dormgate.service has it.
+    let allocator = ["MALLOC_ARENA_MAX=1", "MALLOC_TRIM_THRESHOLD_=131072", "MALLOC_MMAP_THRESHOLD_=131072"];
+    command.envs(allocator.iter().filter_map(|setting| setting.split_once('=')));
     Kept(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
 }
 

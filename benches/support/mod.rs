@@ -11,6 +11,7 @@
     reason = "shared by several benchmarks; a panic ends a benchmark, and it measures time"
 )]
 
+pub mod all_rules;
 pub mod broker;
 
 use std::num::NonZeroU32;
@@ -44,6 +45,7 @@ pub fn enrolment(card: u32) -> Enrolment {
     Enrolment {
         holder: holder(card),
         role: Role::Resident,
+        marks: enumset::EnumSet::empty(),
         not_before: None,
         not_after: None,
         entitlements: vec![
@@ -66,7 +68,7 @@ pub fn list_of(cards: u32) -> AccessList {
             Op::Issue { uid: uid(card), holder: holder(card) },
             Op::Enrol { uid: uid(card), enrolment: enrolment(card) },
         ];
-        list.apply(&ops, at(1, u64::from(card) + 1), &policy, NOW.wall);
+        list.apply(&ops, (at(1, u64::from(card) + 1), NOW.wall), &policy, NOW.wall);
     }
     list
 }
@@ -79,19 +81,8 @@ pub fn status_mib(pid: u32, field: &str) -> f64 {
 }
 
 pub fn door(room: u32) -> Portal {
-    Portal {
-        id: format!("door-{room}").parse().unwrap(),
-        kind: PortalKind::Door,
-        zone: format!("{room}").parse().unwrap(),
-        direction: None,
-        hold_ms: 5_000,
-        delay_off_ms: 0,
-        debounce_ms: 0,
-        held_open_ms: 15_000,
-        rest_ms: 0,
-        off_confirmed_ms: 2_000,
-        fire_input: true,
-    }
+    let (id, zone) = (format!("door-{room}").parse().unwrap(), format!("{room}").parse().unwrap());
+    Portal { hold_ms: 5_000, held_open_ms: 15_000, ..Portal::new(id, PortalKind::Door, zone) }
 }
 
 pub fn power_box(room: u32) -> Portal {

@@ -99,6 +99,23 @@ names! {
     }
 }
 
+names! {
+    /// What is special about a card, as the center that enrols it knows.
+    #[derive(enumset::EnumSetType)]
+    #[enumset(no_super_impls, repr = "u8")]
+    pub enum CardMark {
+        /// Its UID exists twice with the office's knowledge, such as on a card and in a telephone: that it is in two places proves nothing.
+        SecondToken,
+        /// Its holder needs more time to pass.
+        ExtendedHold,
+        /// It is presented under duress: an alarm, of which nothing shows at the portal.
+        Duress,
+    }
+}
+
+/// A set of marks.
+pub type CardMarks = enumset::EnumSet<CardMark>;
+
 /// Where an entitlement holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ZoneSet {
@@ -126,6 +143,9 @@ pub struct Enrolment {
     pub holder: Holder,
     /// Who carries it.
     pub role: Role,
+    /// What is special about the card. On disk the marks are apart from this, and no part of a digest.
+    #[serde(skip)]
+    pub marks: CardMarks,
     /// Valid from, inclusive.
     pub not_before: Option<Timestamp>,
     /// Valid until, exclusive.

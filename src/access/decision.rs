@@ -57,6 +57,14 @@ names! {
         PowerSuspended = 38,
         /// Something broke; fail closed.
         InternalError = 39,
+        /// The first of two cards that open this portal together.
+        SecondCardRequired = 40,
+        /// A portal that is interlocked with this one is open.
+        Interlocked = 41,
+        /// A staff card energises only while power in the room is suspended for maintenance.
+        MaintenanceOnly = 45,
+        /// A visitor enters shortly after somebody who is not a visitor.
+        EscortRequired = 46,
     }
 }
 
@@ -160,28 +168,43 @@ pub struct GrantFlags {
     pub stale_list: bool,
 }
 
+names! {
+    /// The name of one of [`GrantFlags`].
+    pub enum GrantFlag {
+        /// After curfew.
+        Late,
+        /// Anti-passback broken in soft mode.
+        SoftAntiPassback,
+        /// The card seems to be in two places.
+        CloneSuspected,
+        /// The list was not confirmed by its center for longer than `policy.stale_after_s`.
+        StaleList,
+    }
+}
+
 impl GrantFlags {
+    fn slot(&mut self, flag: GrantFlag) -> &mut bool {
+        match flag {
+            GrantFlag::Late => &mut self.late,
+            GrantFlag::SoftAntiPassback => &mut self.soft_anti_passback,
+            GrantFlag::CloneSuspected => &mut self.clone_suspected,
+            GrantFlag::StaleList => &mut self.stale_list,
+        }
+    }
+
     /// The flag of this name.
     pub fn named(&mut self, name: &str) -> Option<&mut bool> {
-        match name {
-            "late" => Some(&mut self.late),
-            "soft_anti_passback" => Some(&mut self.soft_anti_passback),
-            "clone_suspected" => Some(&mut self.clone_suspected),
-            "stale_list" => Some(&mut self.stale_list),
-            _ => None,
-        }
+        GrantFlag::parse(name).map(|flag| self.slot(flag))
+    }
+
+    /// The flags that are set.
+    pub fn set(mut self) -> impl Iterator<Item = GrantFlag> {
+        GrantFlag::ALL.iter().copied().filter(move |flag| *self.slot(*flag))
     }
 
     /// The names of the flags that are set.
     pub fn iter(self) -> impl Iterator<Item = &'static str> {
-        [
-            (self.late, "late"),
-            (self.soft_anti_passback, "soft_anti_passback"),
-            (self.clone_suspected, "clone_suspected"),
-            (self.stale_list, "stale_list"),
-        ]
-        .into_iter()
-        .filter_map(|(set, name)| set.then_some(name))
+        self.set().map(GrantFlag::as_str)
     }
 }
 
@@ -210,9 +233,9 @@ impl Grant {
         self
     }
 
-    /// The same grant for a request that was repeated: the caller has just judged it again.
-    pub(super) fn again(&self) -> Self {
-        Self { portal: self.portal.clone(), again: true, ..*self }
+    /// The same grant for a request that was repeated, with the flags of the first time: the caller has just judged it again.
+    pub(super) fn again(&self, flags: GrantFlags) -> Self {
+        Self { portal: self.portal.clone(), again: true, flags, ..*self }
     }
 
     /// A grant that no decision made, for the tests of what carries grants out.

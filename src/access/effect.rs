@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::change::{Note, OpError, Position};
-use super::decision::{Decision, Grant, Reason};
+use super::decision::{Decision, Grant, GrantFlag, Reason};
 use super::event::Confirmation;
 use super::event::{self, AlarmKind, Record, ReplyStatus, StreamRevision};
+use super::explain::Step;
 use super::id::{CardUid, PortalId, StreamName, Timestamp};
 use super::input::Receipt;
 use super::portal::Posture;
+use super::words::Words;
 
 names! {
     /// How a change message ended (wire contract, section 3).
@@ -85,6 +87,47 @@ pub struct Verdict {
     pub outcome: event::Outcome,
     /// Further reasons.
     pub also: Vec<Reason>,
+    /// What that means, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<Words>,
+    /// What to do about a denial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Words>,
+    /// What a grant would be flagged with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<Flagged>,
+    /// Each rung of the ladder, where one portal was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+}
+
+impl Verdict {
+    /// What would be decided, in words.
+    #[must_use]
+    pub fn new(portal: PortalId, outcome: event::Outcome, also: Vec<Reason>) -> Self {
+        let (words, remedy) = match outcome {
+            event::Outcome::Grant(reason) => (reason.wording(), None),
+            event::Outcome::Deny(reason) => (reason.wording(), Some(reason.remedy().into())),
+        };
+        Self { portal, outcome, also, words: Some(words.into()), remedy, flags: Vec::new(), steps: Vec::new() }
+    }
+}
+
+/// One flag of a grant, for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flagged {
+    /// Which.
+    pub flag: GrantFlag,
+    /// What it means.
+    pub words: Words,
+    /// What to do about it.
+    pub remedy: Words,
+}
+
+impl From<GrantFlag> for Flagged {
+    fn from(flag: GrantFlag) -> Self {
+        Self { flag, words: flag.wording().into(), remedy: flag.remedy().into() }
+    }
 }
 
 /// The result of a `query`.
@@ -304,6 +347,11 @@ pub enum Effect {
         after: u64,
         /// The answer.
         reply: Box<Reply>,
+    },
+    /// How an order of an operator ended.
+    Ordered {
+        /// Why it was not carried out, or not yet; `None`: it was.
+        refused: Option<OpError>,
     },
     /// Raise an alarm.
     Alarm(Box<Alarm>),

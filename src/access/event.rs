@@ -10,47 +10,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::change::{ErrorCode, RegisterKinds};
+pub use super::alarm_kind::AlarmKind;
+use super::change::{ErrorCode, RegisterKinds, SuspendReason};
+use super::credential::Role;
 use super::decision::{Decision, GrantFlags, GrantReason, Reason, Reasons};
-use super::id::{CardUid, ClockTrust, Holder, Now, PortalId, StreamName, Timestamp};
+use super::id::{CardSet, CardUid, ClockTrust, Holder, Now, PortalId, StreamName, Timestamp};
 use super::portal::{Direction, Posture};
 use super::power_box::{OffCause, PowerSource};
-
-names! {
-    /// What an alarm is about.
-    pub enum AlarmKind {
-        /// Too many denials at one portal.
-        WrongTries,
-        /// A replaced, cancelled or lost card was presented.
-        DeadCard,
-        /// One card in two places.
-        Clone,
-        /// A door opened without a release.
-        ForcedOpen,
-        /// A door stays open.
-        HeldOpen,
-        /// A device was opened.
-        Tamper,
-        /// Fire input.
-        Fire,
-        /// A portal does not answer.
-        PortalOffline,
-        /// Power is drawn and no permitted card is there.
-        PowerWithoutCard,
-        /// A relay that had to go off is not confirmed off.
-        UnconfirmedRevocation,
-        /// The store is damaged, full, failing or slow.
-        Store,
-        /// The clock cannot be trusted.
-        Clock,
-        /// Something is configured insecurely.
-        Insecure,
-        /// The list is incomplete or in doubt.
-        List,
-        /// A portal sends messages that cannot be read.
-        PortalMalformed,
-    }
-}
 
 names! {
     /// Who set a posture, or ended one.
@@ -65,6 +31,8 @@ names! {
         FireReset,
         /// An operator reset the fire latch and set aside the inputs that are still active.
         FireResetForced,
+        /// The portal's own schedule of free access opened or closed, or its first card came.
+        Schedule,
     }
 }
 
@@ -106,6 +74,31 @@ names! {
         /// The portal is not configured any more.
         Removed,
     }
+}
+
+names! {
+    /// Why cards are forgiven where they are.
+    pub enum ForgivenBy {
+        /// A center's command.
+        Command,
+        /// An operator on the box.
+        Operator,
+        /// The time of day at which it is done every day.
+        Daily,
+        /// A gate of the area was held open, by `free_access` or `fire`, and is not any more: cards may have passed without being read.
+        HeldOpen,
+    }
+}
+
+/// Where cards are does not count against their next passage any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgiveness {
+    /// Which cards.
+    pub cards: CardSet,
+    /// Passages through which gates; all if empty.
+    pub portals: Vec<PortalId>,
+    /// Why.
+    pub by: ForgivenBy,
 }
 
 /// Which message of which stream an event is about.
@@ -184,6 +177,15 @@ pub enum Mark {
     Goal(StreamRevision),
     /// An operator had the numbers of this stream forgotten; these registers are numbered by it.
     StreamForgotten(StreamName, RegisterKinds),
+    /// Where these cards are was forgiven.
+    Forgiven(Forgiveness),
+    /// Somebody has seen to the alarms of these events, both ends inclusive.
+    AlarmsAcknowledged {
+        /// First.
+        from: u64,
+        /// Last.
+        to: u64,
+    },
 }
 
 /// What happened: one variant a type (wire contract, section 3). `detail` is for a person; nothing is derived from it.
@@ -197,8 +199,18 @@ pub enum Mark {
 )]
 #[expect(missing_docs, reason = "the fields are those of the contract; each type reports what it is")]
 pub enum Event {
-    /// A request was answered; without `portal`, at one that is not configured.
-    Decision { portal: Option<PortalId>, who: Who, outcome: Outcome, also: Reasons, flags: GrantFlags, detail: String },
+    /// A request was answered; without `portal`, at one that is not configured. `role`: as whom the card is enrolled. `direction`:
+    /// which way, at a gate.
+    Decision {
+        portal: Option<PortalId>,
+        who: Who,
+        role: Role,
+        outcome: Outcome,
+        also: Reasons,
+        flags: GrantFlags,
+        direction: Option<Direction>,
+        detail: String,
+    },
     /// A granted passage was taken.
     Taken { portal: PortalId, who: Who, direction: Direction },
     /// A granted passage was not taken in time.
@@ -209,6 +221,8 @@ pub enum Event {
     PowerOrdered { portal: PortalId, source: PowerSource, holder: Option<Holder>, detail: String },
     /// A power box was switched off.
     PowerOff { portal: PortalId, who: Who, cause: OffCause },
+    /// A power box tripped for its load. `stays_off`: it was one trip too many. `ended`: its trips do not count any more.
+    PowerTrip { portal: PortalId, who: Who, reason: SuspendReason, stays_off: bool, ended: bool, detail: String },
     /// A card lost the right to open anything, from the time of this event on. `received_at`: when the message arrived. `cut`: the
     /// power boxes that it kept on, and that have to confirm that they are off.
     Revoked {
@@ -278,6 +292,7 @@ impl Event {
             | Self::PowerOn { portal, .. }
             | Self::PowerOrdered { portal, .. }
             | Self::PowerOff { portal, .. }
+            | Self::PowerTrip { portal, .. }
             | Self::RevocationConfirmed { portal, .. }
             | Self::PortalOnline { portal, .. }
             | Self::PortalOffline { portal, .. } => Some(portal),
@@ -293,10 +308,12 @@ impl Event {
             | Self::Taken { who, .. }
             | Self::NotTaken { who, .. }
             | Self::PowerOff { who, .. }
+            | Self::PowerTrip { who, .. }
             | Self::RevocationConfirmed { who, .. }
             | Self::Alarm { who, .. } => who.uid,
             Self::PowerOn { source, .. } | Self::PowerOrdered { source, .. } => source.card(),
             Self::Revoked { uid, .. } => Some(*uid),
+            Self::Config { mark: Mark::Forgiven(Forgiveness { cards: CardSet::One(uid), .. }), .. } => Some(*uid),
             _ => None,
         }
     }
@@ -309,12 +326,22 @@ impl Event {
             | Self::Taken { who, .. }
             | Self::NotTaken { who, .. }
             | Self::PowerOff { who, .. }
+            | Self::PowerTrip { who, .. }
             | Self::RevocationConfirmed { who, .. }
             | Self::Alarm { who, .. } => who.holder.as_ref(),
             Self::PowerOn { holder, .. } | Self::PowerOrdered { holder, .. } | Self::Revoked { holder, .. } => {
                 holder.as_ref()
             }
             _ => None,
+        }
+    }
+
+    /// The flags of a decision.
+    #[must_use]
+    pub fn flags(&self) -> GrantFlags {
+        match self {
+            Self::Decision { flags, .. } => *flags,
+            _ => GrantFlags::default(),
         }
     }
 
@@ -325,6 +352,7 @@ impl Event {
             Self::Decision { detail, .. }
             | Self::PowerOn { detail, .. }
             | Self::PowerOrdered { detail, .. }
+            | Self::PowerTrip { detail, .. }
             | Self::RejectedMessage { detail, .. }
             | Self::Command { detail, .. }
             | Self::Alarm { detail, .. }

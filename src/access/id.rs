@@ -12,8 +12,16 @@ use serde::{Deserialize, Serialize};
 
 /// Longest identifier in characters (`[A-Za-z0-9][A-Za-z0-9_-]{0,63}`).
 pub const IDENTIFIER_CHARS_MAX: usize = 64;
+/// In place of the length: the bytes are a keyed hash of a UID.
+const HASHED: u8 = u8::MAX;
+/// How the hash of a UID begins in text.
+const HASH_PREFIX: &str = "h:";
 /// Longest card UID in bytes (ISO/IEC 14443-3: single 4, double 7, triple 10).
 pub const UID_BYTES_MAX: usize = 10;
+
+/// UIDs that makers give to test cards and to copies.
+const COMMONPLACE: [[u8; 4]; 4] =
+    [[1, 2, 3, 4], [0x12, 0x34, 0x56, 0x78], [0xDE, 0xAD, 0xBE, 0xEF], [0x11, 0x22, 0x33, 0x44]];
 
 /// Serde for types that are written as text: their `Display` and `FromStr`.
 macro_rules! as_text {
@@ -50,6 +58,9 @@ pub(crate) use as_text;
 /// A card's UID: 4, 7 or 10 bytes in air order, the order in which the card sends them.
 ///
 /// Length is part of the identity, so a 4-byte UID never equals a prefix of a 7-byte one.
+///
+/// Where the site keeps no UIDs in its audit (`audit.uid = "hashed"`), what is read back from it holds a keyed hash of the UID in
+/// its place. Such a value equals no card's UID and no other site's; it is read from the audit only, never from a reader or a center.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CardUid {
     len: u8,
@@ -91,10 +102,42 @@ impl CardUid {
         Ok(Self { len, bytes })
     }
 
+    /// What stands for a UID in an audit without UIDs.
+    #[must_use]
+    pub fn of_hash(bytes: [u8; UID_BYTES_MAX]) -> Self {
+        Self { len: HASHED, bytes }
+    }
+
+    /// Whether this is the hash of a UID and no UID.
+    #[must_use]
+    pub fn is_hashed(&self) -> bool {
+        self.len == HASHED
+    }
+
+    /// As the audit has it: a UID, or the hash of one as `h:` and 20 hex digits.
+    ///
+    /// # Errors
+    /// [`UidError`]: it is neither.
+    pub fn parse_audited(text: &str) -> Result<Self, UidError> {
+        let Some(digits) = text.strip_prefix(HASH_PREFIX) else { return text.parse() };
+        let mut bytes = [0; UID_BYTES_MAX];
+        hex::decode_to_slice(digits, &mut bytes).map_err(|_| UidError::NotHex)?;
+        Ok(Self::of_hash(bytes))
+    }
+
     /// The bytes in air order.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
+        if self.is_hashed() {
+            return &self.bytes;
+        }
         self.bytes.get(..usize::from(self.len)).unwrap_or(&[])
+    }
+
+    /// For logs and the detail of alarms: the last four hex digits, as `…8671`. Whole UIDs are in the audit only.
+    #[must_use]
+    pub fn masked(&self) -> Masked {
+        Masked(*self)
     }
 
     /// Whether this is the beginning of a longer UID: 4 bytes starting with 88, the cascade tag (ISO/IEC 14443-3). Such a value
@@ -102,6 +145,12 @@ impl CardUid {
     #[must_use]
     pub fn is_cascade_tag(&self) -> bool {
         matches!(self.as_bytes(), [0x88, _, _, _])
+    }
+
+    /// Whether this is a UID that makers give to test cards and to copies (`01020304` and the like). Many cards share it.
+    #[must_use]
+    pub fn is_commonplace(&self) -> bool {
+        COMMONPLACE.iter().any(|common| common == self.as_bytes())
     }
 
     /// Whether this is a random identifier: 4 bytes starting 08, new at each activation (ISO/IEC 14443-3; NXP AN10927).
@@ -114,13 +163,31 @@ impl CardUid {
 
 impl fmt::Display for CardUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_hashed() {
+            f.write_str(HASH_PREFIX)?;
+            return self.bytes.iter().try_for_each(|b| write!(f, "{b:02x}"));
+        }
         self.as_bytes().iter().try_for_each(|b| write!(f, "{b:02X}"))
     }
 }
 
+/// Masked: whatever logs a value that holds a UID does not log the UID. Whole in the crate's own unit tests, which compare what was
+/// parsed by it.
 impl fmt::Debug for CardUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        if cfg!(test) { fmt::Display::fmt(self, f) } else { fmt::Display::fmt(&self.masked(), f) }
+    }
+}
+
+/// A card UID of which only the last four hex digits are written. See [`CardUid::masked`].
+#[derive(Clone, Copy)]
+pub struct Masked(CardUid);
+
+impl fmt::Display for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0.as_bytes();
+        f.write_str("…")?;
+        bytes.iter().skip(bytes.len().saturating_sub(2)).try_for_each(|b| write!(f, "{b:02X}"))
     }
 }
 
@@ -153,6 +220,50 @@ impl FromStr for CardUid {
 }
 
 as_text! { CardUid: "a card UID in hex, e.g. `1EA68671`"; }
+
+/// Serde for a UID as the audit has it: see [`CardUid::parse_audited`].
+pub mod audited {
+    use serde::{Deserialize, Deserializer};
+
+    use super::CardUid;
+
+    /// Reads a UID, or the hash of one, if it is there.
+    ///
+    /// # Errors
+    /// The deserializer's, and for a text that is neither.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CardUid>, D::Error> {
+        let text = Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.map(|text| CardUid::parse_audited(&text).map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
+/// One card, or all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CardSet {
+    /// Every card: `*`.
+    All,
+    /// One.
+    One(CardUid),
+}
+
+as_text! { CardSet: "a card UID in hex, or `*`"; }
+
+impl fmt::Display for CardSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("*"),
+            Self::One(uid) => uid.fmt(f),
+        }
+    }
+}
+
+impl FromStr for CardSet {
+    type Err = UidError;
+
+    fn from_str(text: &str) -> Result<Self, UidError> {
+        if text == "*" { Ok(Self::All) } else { text.parse().map(Self::One) }
+    }
+}
 
 /// Why a text is no identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,14 +1,13 @@
 //! Everything that can happen to the engine, already parsed and verified by the links.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 use super::change::{Changes, Head, OpError, Position};
 use super::event::AlarmKind;
-use super::id::{CardUid, PortalId, StreamName, Timestamp, UidError, as_text};
-use super::portal::{Assurance, Direction, Posture};
+pub use super::id::CardSet;
+use super::id::{CardUid, PortalId, StreamName, Timestamp};
+pub use super::operator::{Actor, Operator};
+use super::portal::{Assurance, Direction};
 use super::snapshot::SnapshotPart;
 use super::transform::Reading;
 
@@ -95,34 +94,6 @@ pub struct RejectedMessage {
     pub receipt: Option<Receipt>,
     /// When it arrived.
     pub received_at: Timestamp,
-}
-
-/// One card, or all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CardSet {
-    /// Every card: `*`.
-    All,
-    /// One.
-    One(CardUid),
-}
-
-as_text! { CardSet: "a card UID in hex, or `*`"; }
-
-impl fmt::Display for CardSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::All => f.write_str("*"),
-            Self::One(uid) => uid.fmt(f),
-        }
-    }
-}
-
-impl FromStr for CardSet {
-    type Err = UidError;
-
-    fn from_str(text: &str) -> Result<Self, UidError> {
-        if text == "*" { Ok(Self::All) } else { text.parse().map(Self::One) }
-    }
 }
 
 /// What a command asks for (wire contract, 2.6).
@@ -244,6 +215,10 @@ pub struct PortalReport {
     pub energy_kwh: Option<f64>,
     /// The meter measures other portals too, so nothing follows from its power for this one.
     pub shared_meter: bool,
+    /// Its meter, or the box itself, reports too much load.
+    pub overload: Option<bool>,
+    /// Its meter, or the box itself, reports a load that the rules forbid.
+    pub restricted_load: Option<bool>,
     /// Somebody passed.
     pub passed: Option<Direction>,
     /// The housing is open.
@@ -291,6 +266,13 @@ impl PortalReport {
             power_w: later.power_w.or(self.power_w),
             energy_kwh: later.energy_kwh.or(self.energy_kwh),
             shared_meter: later.shared_meter || self.shared_meter,
+            // A trip that nobody has received yet is not taken back.
+            overload: if self.overload == Some(true) { self.overload } else { later.overload.or(self.overload) },
+            restricted_load: if self.restricted_load == Some(true) {
+                self.restricted_load
+            } else {
+                later.restricted_load.or(self.restricted_load)
+            },
             passed: later.passed.or(self.passed),
             tamper: later.tamper.or(self.tamper),
             // A fire that nobody has received yet is not taken back unconfirmed.
@@ -302,28 +284,6 @@ impl PortalReport {
             exit_button: later.exit_button || self.exit_button,
         }
     }
-}
-
-/// What an operator asks through the socket or the console.
-#[derive(Clone, Debug)]
-pub enum Operator {
-    /// Sets a standing mode on the box.
-    Posture {
-        /// Where; all portals if empty.
-        portals: Vec<PortalId>,
-        /// Which.
-        posture: Posture,
-    },
-    /// Ends the fire latch, if the inputs are clear.
-    FireReset {
-        /// Sets aside inputs whose portal is offline or gone.
-        force: bool,
-    },
-    /// Has the numbers of a stream forgotten, after its keys were changed: what is known of cards stays.
-    StreamForget {
-        /// Which.
-        stream: StreamName,
-    },
 }
 
 /// What happened to the wall clock.
@@ -382,6 +342,13 @@ pub enum Input {
     },
     /// An operator on the box.
     Operator(Operator),
+    /// An operator whose name is known, at the console.
+    Ordered {
+        /// What.
+        command: Operator,
+        /// Who.
+        actor: Actor,
+    },
     /// The link to the center is up: ask for what is missing.
     LinkUp {
         /// The asks are spread over a random time up to this, in milliseconds.

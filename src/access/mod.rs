@@ -7,6 +7,8 @@
 mod names;
 mod time;
 
+pub mod alarm_kind;
+pub mod calendar;
 pub mod change;
 pub mod credential;
 pub mod decide;
@@ -14,19 +16,25 @@ pub mod decision;
 pub mod effect;
 pub mod engine;
 pub mod event;
+pub mod explain;
 pub mod id;
 pub mod input;
 pub mod list;
+pub mod operator;
 pub mod policy;
 pub mod portal;
 pub mod power_box;
+pub mod presence;
 pub mod revocation;
+pub mod roll_call;
 pub mod schedule;
 pub mod snapshot;
 pub mod state;
 pub mod stream;
 pub mod transform;
+pub mod trip;
 pub mod uid_text;
+pub mod words;
 
 pub(crate) use names::names;
 pub use time::TimeError;

@@ -1,6 +1,8 @@
 //! Portals: the things that are opened or energised, and their standing modes.
 
-use super::id::{PortalId, Zone};
+use std::ops::RangeInclusive;
+
+use super::id::{PortalId, ScheduleName, Zone};
 
 names! {
     /// What a portal is, and so how it is driven.
@@ -83,6 +85,8 @@ pub struct Portal {
     pub direction: Option<Direction>,
     /// How long a release holds, in milliseconds.
     pub hold_ms: u32,
+    /// How long a release holds for a card whose holder needs more time, in milliseconds.
+    pub extended_hold_ms: u32,
     /// How long a power box stays on after the card left, in milliseconds.
     pub delay_off_ms: u32,
     /// The same card within this time is one presentation, in milliseconds; 0: every read is one.
@@ -96,4 +100,62 @@ pub struct Portal {
     pub off_confirmed_ms: u32,
     /// Whether its fire input puts the whole building in fire; `false`: it is reported and changes no posture.
     pub fire_input: bool,
+    /// While this is open, a gate or door is in free access.
+    pub free_access: Option<ScheduleName>,
+    /// While this is closed, whoever enters at a gate or door is late; `None`: nobody is.
+    pub hours: Option<ScheduleName>,
+    /// While this is closed, a power box gives power to nobody; `None`: it always may.
+    pub power_hours: Option<ScheduleName>,
+    /// A power box trips when its meter measures more than this for [`Portal::overload_ms`], in watts; `None`: it does not.
+    pub overload_w: Option<u32>,
+    /// How long that has to last, in milliseconds.
+    pub overload_ms: u32,
+    /// A power box trips when the power that its meter measures rises by more than this at once, in watts; `None`: it does not.
+    pub restricted_step_w: Option<u32>,
+    /// Rises of power, in watts, of appliances that the site allows: they trip nothing although they are more than
+    /// [`Portal::restricted_step_w`].
+    pub allowed_steps_w: Vec<RangeInclusive<u32>>,
+    /// How a card must be read here.
+    pub min_assurance: Assurance,
+    /// A second entry by the same card within this time is one too many at this gate, in milliseconds; 0: never.
+    pub anti_passback_timed_ms: u64,
+    /// Within this time after a first card a second of another holder opens this gate or door, in milliseconds; 0: one card opens it.
+    pub two_card_ms: u32,
+    /// While one of these gates and doors is open or released, nobody enters here.
+    pub interlock: Vec<PortalId>,
+    /// A window of [`Portal::free_access`] begins with the first card that is granted within it.
+    pub first_card: bool,
+}
+
+impl Portal {
+    /// A portal that holds for three seconds, and has none of the delays and rules that a site may choose.
+    #[must_use]
+    pub fn new(id: PortalId, kind: PortalKind, zone: Zone) -> Self {
+        Self {
+            id,
+            kind,
+            zone,
+            direction: None,
+            hold_ms: 3_000,
+            extended_hold_ms: 6_000,
+            delay_off_ms: 0,
+            debounce_ms: 0,
+            held_open_ms: 0,
+            rest_ms: 0,
+            off_confirmed_ms: 2_000,
+            fire_input: true,
+            free_access: None,
+            hours: None,
+            power_hours: None,
+            overload_w: None,
+            overload_ms: 0,
+            restricted_step_w: None,
+            allowed_steps_w: Vec::new(),
+            min_assurance: Assurance::Uid,
+            anti_passback_timed_ms: 0,
+            two_card_ms: 0,
+            interlock: Vec::new(),
+            first_card: false,
+        }
+    }
 }

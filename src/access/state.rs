@@ -9,9 +9,11 @@ use super::list::{AccessList, Applied};
 use super::policy::Policy;
 use super::portal::Posture;
 use super::power_box::PowerSource;
+use super::presence::Presence;
 use super::revocation::{Confirmed, Revocation, Revocations};
 use super::snapshot::Snapshot;
 use super::stream::StreamTrack;
+use super::trip::{TRIPS_KEPT_MAX, TripRecord};
 
 /// Command ids remembered at once. A command beyond it is refused: remembering fewer would let one act twice.
 pub const COMMANDS_MAX: usize = 10_000;
@@ -27,6 +29,8 @@ pub struct State {
     pub streams: BTreeMap<StreamName, StreamTrack>,
     /// The boxes that are on.
     pub boxes: BTreeMap<PortalId, PowerSource>,
+    /// The trips of each box that still count, the newest last.
+    pub trips: BTreeMap<PortalId, Vec<TripRecord>>,
     /// Command ids and their `exp`.
     pub commands: BTreeMap<String, Timestamp>,
     /// What an operator set on the box; `None`: for all portals.
@@ -37,6 +41,8 @@ pub struct State {
     pub fire_inputs: BTreeSet<PortalId>,
     /// When each revocation was in force, durable and confirmed.
     pub revocations: Revocations,
+    /// Where cards are.
+    pub presence: Presence,
     /// The number of the last event folded; 0: none.
     pub last_n: u64,
     /// The latest trusted time of the events folded. An earlier time cannot be trusted, also after a restart.
@@ -50,7 +56,7 @@ impl State {
             self.receive(&changes.stream, changes.at);
             self.note_iat(&changes.stream, changes.iat, (event.at, event.clock));
             if let Ok(ops) = &changes.content {
-                self.list.replay(ops, changes.at);
+                self.list.replay_made(ops, changes.at, Some(changes.iat.unwrap_or(event.at)));
             }
         }
         self.record(event);
@@ -61,14 +67,14 @@ impl State {
         self.receive(&changes.stream, changes.at);
         self.note_iat(&changes.stream, changes.iat, (now.wall, now.clock));
         match &changes.content {
-            Ok(ops) => self.list.apply(ops, changes.at, policy, now.wall),
+            Ok(ops) => self.list.apply(ops, (changes.at, changes.iat.unwrap_or(now.wall)), policy, now.wall),
             Err(_) => Applied::default(),
         }
     }
 
     /// Folds the event that a snapshot was applied. `owns`: the registers that its stream owned then.
     pub fn fold_snapshot(&mut self, event: &AuditEvent, snapshot: &Snapshot, owns: &RegisterKinds) {
-        self.list.replay_snapshot(owns, snapshot.head.at, &snapshot.entries);
+        self.list.replay_snapshot_made(owns, (snapshot.head.at, snapshot.iat), &snapshot.entries);
         self.receive_snapshot(snapshot, (event.at, event.clock));
         self.record(event);
     }
@@ -100,12 +106,20 @@ impl State {
     pub fn record(&mut self, event: &AuditEvent) {
         self.last_n = self.last_n.max(event.n);
         self.trusted_at = event.trusted_after(self.trusted_at);
+        self.presence.record(event, |uid| !uid.is_commonplace() && self.list.card(uid).is_some());
         match &event.body {
             Event::PowerOn { portal, source, .. } | Event::PowerOrdered { portal, source, .. } => {
                 self.boxes.insert(portal.clone(), *source);
             }
             Event::PowerOff { portal, .. } => {
                 self.boxes.remove(portal);
+            }
+            Event::PowerTrip { portal, ended: true, .. } => drop(self.trips.remove(portal)),
+            Event::PowerTrip { portal, reason, stays_off, .. } => {
+                let (at, clock, n, mono_ms) = (event.at, event.clock, event.n, event.mono_ms);
+                let trips = self.trips.entry(portal.clone()).or_default();
+                trips.push(TripRecord { reason: *reason, stays_off: *stays_off, at, clock, n, mono_ms });
+                trips.drain(..trips.len().saturating_sub(usize::from(TRIPS_KEPT_MAX)));
             }
             Event::Command { taken, .. } => {
                 self.commands.extend(taken.clone());
@@ -155,7 +169,7 @@ impl State {
 
     fn fold_mark(&mut self, mark: &Mark) {
         match mark {
-            Mark::Note => {}
+            Mark::Note | Mark::Forgiven(_) | Mark::AlarmsAcknowledged { .. } => {}
             Mark::Goal(StreamRevision { stream, epoch, seq }) => {
                 let track = self.streams.entry(stream.clone()).or_default();
                 track.set_goal(Position { epoch: *epoch, seq: *seq });
@@ -187,6 +201,8 @@ impl State {
                 self.fire_inputs.retain(|active| Some(active) != portal);
             }
             PostureSource::FireReset => self.fire = false,
+            // It follows from the time at each start.
+            PostureSource::Schedule => {}
             PostureSource::FireResetForced => {
                 self.fire = false;
                 self.fire_inputs.clear();

@@ -1,4 +1,77 @@
 //! What a text that is not a card UID may be instead: a decimal number, a UID with a check byte or a cascade tag, a printed number.
+//! And which UIDs a text may name, for a person who has only what a reader printed.
+
+use super::id::CardUid;
+
+/// Longest text that is looked at, in characters.
+const TEXT_CHARS_MAX: usize = 128;
+
+names! {
+    /// How a text is read as a UID.
+    pub enum Spelling {
+        /// Hex digits in air order, as the gateway writes it.
+        Hex,
+        /// Hex digits, the last byte first.
+        HexReversed,
+        /// A decimal number, the first byte the highest.
+        Decimal,
+        /// A decimal number, the first byte the lowest.
+        DecimalReversed,
+        /// Four bytes and their check byte.
+        CheckByte,
+        /// The cascade tag 88 and seven bytes.
+        CascadeTag,
+    }
+}
+
+/// Every UID that `text` may name, the likeliest first, each once. Separators, lower case, `0x` and the wide characters of an
+/// input method are understood.
+#[must_use]
+pub fn spellings(text: &str) -> Vec<(CardUid, Spelling)> {
+    let narrow = |c: char| match u32::from(c) {
+        wide @ 0xFF01..=0xFF5E => char::from_u32(wide - 0xFEE0).unwrap_or(c),
+        0x3000 => ' ',
+        _ => c,
+    };
+    let text: String = text.chars().take(TEXT_CHARS_MAX + 1).map(narrow).collect();
+    let text = text.trim();
+    if text.chars().count() > TEXT_CHARS_MAX {
+        return Vec::new();
+    }
+    let text = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    let plain: String = text.chars().filter(|c| !matches!(c, ':' | '-' | ' ' | '.')).collect();
+    let mut found: Vec<(CardUid, Spelling)> = Vec::new();
+    let mut add = |bytes: &[u8], spelling| {
+        let uid = CardUid::from_bytes(bytes).ok().filter(|uid| found.iter().all(|(known, _)| known != uid));
+        found.extend(uid.map(|uid| (uid, spelling)));
+    };
+    let both = |add: &mut dyn FnMut(&[u8], Spelling), bytes: &[u8], [forth, back]: [Spelling; 2]| {
+        add(bytes, forth);
+        let reversed: Vec<u8> = bytes.iter().rev().copied().collect();
+        add(&reversed, back);
+    };
+    if let Ok(bytes) = hex::decode(&plain) {
+        match bytes.as_slice() {
+            [uid @ .., check] if uid.len() == 4 && uid.iter().fold(0, |sum, b| sum ^ b) == *check => {
+                add(uid, Spelling::CheckByte);
+            }
+            [0x88, uid @ ..] if uid.len() == 7 => add(uid, Spelling::CascadeTag),
+            bytes => both(&mut add, bytes, [Spelling::Hex, Spelling::HexReversed]),
+        }
+    }
+    if plain.bytes().all(|b| b.is_ascii_digit())
+        && let Ok(number) = plain.parse::<u64>()
+    {
+        let bytes = number.to_be_bytes();
+        let used = if u32::try_from(number).is_ok() { 4 } else { 7 };
+        if let Some((front, low)) = bytes.split_at_checked(bytes.len() - used)
+            && front.iter().all(|b| *b == 0)
+        {
+            both(&mut add, low, [Spelling::Decimal, Spelling::DecimalReversed]);
+        }
+    }
+    found
+}
 
 /// A remedy beginning with `; `, for the end of an error. `None`: nothing is known about such a text.
 #[must_use]
@@ -27,5 +100,34 @@ pub fn hint(text: &str) -> Option<String> {
             Some(format!("; the first byte is the cascade tag 88: leave it out, `{}`", hex::encode_upper(uid)))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_names_every_uid_that_a_reader_may_have_meant_by_it() {
+        let read = |text: &str| {
+            let one = |(uid, spelling): (CardUid, Spelling)| format!("{} {uid}", spelling.as_str());
+            spellings(text).into_iter().map(one).collect::<Vec<_>>()
+        };
+        for text in
+            ["1EA68671", " 1e:a6:86:71 ", "1e-a6-86-71", "1E A6 86 71", "0x1ea68671", "１ＥＡ６８６７１", "1e.a6.86.71"]
+        {
+            assert_eq!(read(text), ["hex 1EA68671", "hex_reversed 7186A61E"], "{text}");
+        }
+        assert_eq!(read("0514229873"), ["decimal 1EA68671", "decimal_reversed 7186A61E"]);
+        assert_eq!(read("514229873"), ["decimal 1EA68671", "decimal_reversed 7186A61E"]);
+        assert_eq!(read("1303689068602870"), ["decimal 04A1B2C3D4E5F6", "decimal_reversed F6E5D4C3B2A104"]);
+        assert_eq!(read("75C54837CF"), ["check_byte 75C54837"]);
+        assert_eq!(read("8804A1B2C3D4E5F6"), ["cascade_tag 04A1B2C3D4E5F6"]);
+        // Eight digits may be hex and a number.
+        let expected = ["hex 12345678", "hex_reversed 78563412", "decimal 00BC614E", "decimal_reversed 4E61BC00"];
+        assert_eq!(read("12345678"), expected);
+        for text in ["", "card", "00000000", "1EA686", "99999999999999999999999", &"1E".repeat(200)] {
+            assert_eq!(read(text), [""; 0], "{text}");
+        }
     }
 }

@@ -33,6 +33,7 @@ fn enrolment() -> Enrolment {
     Enrolment {
         holder: "h1".parse().unwrap(),
         role: Role::Resident,
+        marks: enumset::EnumSet::empty(),
         not_before: None,
         not_after: None,
         entitlements: vec![Entitlement { kind: PortalKind::Gate, zone: ZoneSet::Any, schedule: None }],
@@ -242,11 +243,8 @@ fn what_a_gateway_knows_otherwise_of_a_card_is_named() {
     ];
     let list = list();
     for (card, decided, expected) in table {
-        let verdict = |(portal, (outcome, also)): (&str, Decided)| Verdict {
-            portal: portal.parse().unwrap(),
-            outcome,
-            also: also.to_vec(),
-        };
+        let verdict =
+            |(portal, (outcome, also)): (&str, Decided)| Verdict::new(portal.parse().unwrap(), outcome, also.to_vec());
         let verdicts = ["gate-in", "power-412"].into_iter().zip(decided).map(verdict).collect();
         let answer = QueryResult { verdicts, revocations: Vec::new() };
         assert_eq!(differences(&list, uid(card), &answer), expected, "{card} {answer:?}");

@@ -1,10 +1,11 @@
 //! What a center's operator writes by hand: ops, or a whole message for trials of what a gateway refuses.
 
-use super::CenterError;
+use super::{Center, CenterError, Content, Entry, SignedMessage, Storage};
 use crate::access::change::{Op, Position};
-use crate::access::id::{StreamName, Timestamp};
+use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::wire::claims::{Members, VERSION};
 use crate::wire::down::{self, WriteError};
+use crate::wire::envelope::sign;
 use crate::wire::limits::MESSAGE_BYTES_MAX;
 
 /// The content of a file for `center send`.
@@ -79,6 +80,38 @@ impl DraftClaims {
             members.set("iat", &iat.unix_seconds())?;
         }
         members.to_json()
+    }
+}
+
+impl<S: Storage> Center<S> {
+    /// Signs a message written by hand. One without a number gets the next one of its stream and is appended; one that has a number is
+    /// sent as it is and kept nowhere.
+    ///
+    /// # Errors
+    /// [`CenterError`] if `iss` names no stream of this center, no gateway is named for a gateway stream, or the storage cannot be
+    /// written.
+    pub fn publish_as_written(
+        &mut self,
+        to: Option<&GatewayId>,
+        written: &DraftClaims,
+        now: Timestamp,
+    ) -> Result<SignedMessage, CenterError> {
+        let name = written.stream()?;
+        self.transaction(|center| {
+            let found = center.streams.iter().enumerate().find(|(_, stream)| stream.spec.name == name);
+            let (place, stream) = found.ok_or_else(|| CenterError::UnknownStream(name.clone()))?;
+            let audience = center.audience(stream, to)?.ok_or_else(|| CenterError::NoGateway(name.clone()))?;
+            let at = stream.next(&audience, center.epoch);
+            let message = sign(&written.complete(audience.aud(), now, at)?, &name, &stream.key);
+            if written.is_numbered() {
+                let own = down::read_evidence(message.as_bytes()).ok().map(|read| (name.clone(), read.at));
+                return Ok(SignedMessage { number: own, ..stream.signed_message(&audience, message, at) });
+            }
+            let content = Entry::read(&message).map_or(Content::Refused, |entry| entry.content);
+            let signed = stream.signed_message(&audience, message.clone(), at);
+            center.append(place, &audience, at, (content, &message))?;
+            Ok(signed)
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::access::id::{GatewayId, StreamName};
+use crate::access::id::{CardUid, GatewayId, StreamName, Timestamp};
 use crate::access::list::Shrink;
 use crate::access::snapshot::{PARTS_MAX, SHRINK_PERCENT_MAX, SNAPSHOT_BYTES_MAX};
 use crate::wire::allowed::OpName;
@@ -62,6 +62,16 @@ pub enum CenterError {
     /// A gateway that this center does not publish to.
     #[error("this center has no gateway `{0}`; add it to `center.toml`, or correct the name")]
     UnknownGateway(GatewayId),
+    /// A visitor's card would open again, or for longer.
+    #[error(
+        "card `{uid}` is a visitor's until {ends}, and is not enrolled again or for longer: a copy of it would open, too; issue another card, or withdraw this one first"
+    )]
+    VisitorAgain {
+        /// Which.
+        uid: CardUid,
+        /// When its enrolment ends, or ended.
+        ends: Timestamp,
+    },
     /// A list would withdraw more than a gateway lets pass.
     #[error(
         "the list would withdraw {} of {} enrolments, more than {SHRINK_PERCENT_MAX} %, and a gateway refuses that; look at the withdrawn cards, and if they are right, load it with `--allow-shrink`",

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::sheet::Enrolments;
 use super::storage::{Audience, Content};
-use super::{Center, CenterError, SignedMessage, Storage};
+use super::{Center, CenterError, SignedMessage, Storage, visitors};
 use crate::access::change::Position;
 use crate::access::credential::Enrolment;
 use crate::access::id::{CardUid, GatewayId, Timestamp};
@@ -167,11 +167,11 @@ impl<S: Storage> Center<S> {
     ///
     /// # Errors
     /// [`CenterError`] if no stream may enrol, no gateway of this center is named, or the storage cannot be read.
-    pub fn plan(&mut self, to: Option<&GatewayId>, wanted: &Enrolments) -> Result<Plan, CenterError> {
+    pub fn plan(&mut self, to: Option<&GatewayId>, wanted: &Enrolments, now: Timestamp) -> Result<Plan, CenterError> {
         self.transaction(|center| {
             let (_, audience) = center.enrolling(to)?;
             let list = center.list(&audience).cloned().unwrap_or_default();
-            Ok(Plan::new(&list, wanted))
+            Ok(Plan::new(&list, &center.with_ends(&list, wanted, now)?))
         })
     }
 
@@ -192,6 +192,14 @@ impl<S: Storage> Center<S> {
         let (place, stream) = found.ok_or(CenterError::NoOwner(OpName::Enrol))?;
         let audience = self.audience(stream, to)?.ok_or_else(|| CenterError::NoGateway(stream.spec.name.clone()))?;
         Ok((place, audience))
+    }
+
+    /// A list as it is to be published: each visitor's enrolment has an end, and none is given again.
+    fn with_ends(&self, list: &AccessList, wanted: &Enrolments, now: Timestamp) -> Result<Enrolments, CenterError> {
+        let complete = |(uid, enrolment): (&CardUid, &Enrolment)| {
+            Ok((*uid, visitors::complete(Some(list), *uid, enrolment, (&self.zone, now))?))
+        };
+        wanted.iter().map(complete).collect()
     }
 
     /// Publishes a list in a transaction of its own. See [`Self::stage_list`].
@@ -228,7 +236,7 @@ impl<S: Storage> Center<S> {
                 stream.replay(&mut list, &staged.content, staged.at);
             }
         }
-        let plan = Plan::new(&list, wanted);
+        let plan = Plan::new(&list, &self.with_ends(&list, wanted, now)?);
         if plan.changes.is_empty() {
             return Ok(Loaded { plan, messages: Vec::new() });
         }

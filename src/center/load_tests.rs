@@ -41,6 +41,7 @@ fn enrolment(n: u32, zone: &str) -> Enrolment {
     Enrolment {
         holder: format!("h{n}").parse().unwrap(),
         role: Role::Resident,
+        marks: enumset::EnumSet::empty(),
         not_before: None,
         not_after: None,
         entitlements: vec![
@@ -140,7 +141,7 @@ fn the_plan_names_what_happens_to_each_card() {
     let mut wanted = list(0..2);
     wanted.insert(uid(2), enrolment(2, "413"));
     wanted.insert(uid(9), enrolment(9, "412"));
-    let plan = center.plan(Some(&g1()), &wanted).unwrap();
+    let plan = center.plan(Some(&g1()), &wanted, NOW).unwrap();
     let expected = BTreeMap::from([
         (uid(0), CardChange::Added(enrolment(0, "412"))),
         (uid(2), CardChange::Updated { from: enrolment(2, "412"), to: enrolment(2, "413") }),

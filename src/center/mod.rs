@@ -28,6 +28,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod unnumbered;
+mod visitors;
 mod work;
 
 pub use audit::{AuditTrouble, ReceivedAudit};
@@ -45,14 +46,16 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use ed25519_dalek::SigningKey;
+use jiff::tz::TimeZone;
 
 use crate::access::change::{Op, Position};
 use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::access::list::AccessList;
+use crate::access::schedule::timezone;
 use crate::access::snapshot::PART_SEPARATOR;
+use crate::config::DEFAULT_TIMEZONE;
 use crate::wire::allowed::OpName;
-use crate::wire::down;
-use crate::wire::envelope::{Scope, StreamSpec, sign};
+use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::limits::OPS_MAX;
 use crate::wire::ops::name_of;
 use crate::wire::topic::{Down, Topic};
@@ -93,6 +96,8 @@ pub struct Center<S = Directory> {
     lists: BTreeMap<Audience, AccessList>,
     gaps: Gaps,
     staged: Vec<Staged>,
+    /// Where the day of a visitor ends.
+    zone: TimeZone,
     /// What is in memory may differ from what is on disk: it is not read yet, or a commit failed.
     is_stale: bool,
 }
@@ -133,10 +138,17 @@ impl<S: Storage> Center<S> {
             lists: BTreeMap::new(),
             gaps: Gaps::default(),
             staged: Vec::new(),
+            zone: timezone(DEFAULT_TIMEZONE).map_or(TimeZone::UTC, |(_, zone)| zone),
             is_stale: true,
         };
         center.transaction(|_| Ok(()))?;
         Ok(center)
+    }
+
+    /// The same center where the day of a visitor ends at midnight of this zone, not of Shanghai.
+    #[must_use]
+    pub fn in_timezone(self, zone: TimeZone) -> Self {
+        Self { zone, ..self }
     }
 
     /// Where it keeps things; within a transaction.
@@ -149,6 +161,20 @@ impl<S: Storage> Center<S> {
     #[must_use]
     pub fn gateways(&self) -> &[GatewayId] {
         &self.gateways
+    }
+
+    /// Publishes to these gateways from now on, and to no others. What was published to one that is back counts again. After an error
+    /// the center publishes to the gateways before.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the storage cannot be read or is damaged.
+    pub fn replace_gateways(&mut self, gateways: Vec<GatewayId>) -> Result<(), CenterError> {
+        let before = std::mem::replace(&mut self.gateways, gateways);
+        let read = self.transaction(Self::read_on);
+        if read.is_err() {
+            self.gateways = before;
+        }
+        read
     }
 
     /// What was published to an audience and to no other, as a list. `None`: no stream publishes to it.
@@ -249,9 +275,12 @@ impl<S: Storage> Center<S> {
 
     /// The newest message of each journal that has one.
     pub fn positions(&self) -> impl Iterator<Item = (JournalName, Position)> {
-        self.streams
-            .iter()
-            .flat_map(|stream| stream.last.iter().map(|(audience, at)| (stream.journal(audience.clone()), *at)))
+        self.streams.iter().flat_map(|stream| {
+            let audiences = stream.audiences(&self.gateways).into_iter();
+            audiences
+                .filter_map(|audience| Some((stream.last.get(&audience).copied()?, audience)))
+                .map(|(at, audience)| (stream.journal(audience), at))
+        })
     }
 
     /// Does `work` in one transaction: what it stages is on disk when this returns `Ok`, and otherwise was never published.
@@ -291,14 +320,15 @@ impl<S: Storage> Center<S> {
         } else if !S::IS_SHARED {
             return Ok(());
         }
+        self.read_on()
+    }
+
+    /// Reads what the journals have that was not read before.
+    fn read_on(&mut self) -> Result<(), CenterError> {
         self.is_stale = true;
         self.epoch = self.storage.epoch()?;
         for stream in &mut self.streams {
-            let audiences = match stream.spec.scope {
-                Scope::Campus => vec![Audience::Campus],
-                Scope::Gateway => self.gateways.iter().cloned().map(Audience::Gateway).collect(),
-            };
-            for audience in audiences {
+            for audience in stream.audiences(&self.gateways) {
                 let journal = stream.journal(audience);
                 let list = self.lists.entry(journal.audience.clone()).or_default();
                 loop {
@@ -348,7 +378,14 @@ impl<S: Storage> Center<S> {
             if stream.spec.scope == Scope::Gateway && to.is_none() {
                 return Err(CenterError::NoGateway(stream.spec.name.clone()));
             }
-            share.push(op.clone());
+            share.push(match op {
+                Op::Enrol { uid, enrolment } => {
+                    let list = self.audience(stream, to)?.and_then(|audience| self.lists.get(&audience));
+                    let enrolment = visitors::complete(list, *uid, enrolment, (&self.zone, now))?;
+                    Op::Enrol { uid: *uid, enrolment }
+                }
+                _ => op.clone(),
+            });
         }
         let mut written = Vec::new();
         for (place, (stream, share)) in self.streams.iter().zip(shares).enumerate() {
@@ -395,36 +432,6 @@ impl<S: Storage> Center<S> {
         self.storage.append(&stream.journal(audience.clone()), at, message)?;
         stream.last.insert(audience.clone(), at);
         Ok(())
-    }
-
-    /// Signs a message written by hand. One without a number gets the next one of its stream and is appended; one that has a number is
-    /// sent as it is and kept nowhere.
-    ///
-    /// # Errors
-    /// [`CenterError`] if `iss` names no stream of this center, no gateway is named for a gateway stream, or the storage cannot be
-    /// written.
-    pub fn publish_as_written(
-        &mut self,
-        to: Option<&GatewayId>,
-        written: &DraftClaims,
-        now: Timestamp,
-    ) -> Result<SignedMessage, CenterError> {
-        let name = written.stream()?;
-        self.transaction(|center| {
-            let found = center.streams.iter().enumerate().find(|(_, stream)| stream.spec.name == name);
-            let (place, stream) = found.ok_or_else(|| CenterError::UnknownStream(name.clone()))?;
-            let audience = center.audience(stream, to)?.ok_or_else(|| CenterError::NoGateway(name.clone()))?;
-            let at = stream.next(&audience, center.epoch);
-            let message = sign(&written.complete(audience.aud(), now, at)?, &name, &stream.key);
-            if written.is_numbered() {
-                let own = down::read_evidence(message.as_bytes()).ok().map(|read| (name.clone(), read.at));
-                return Ok(SignedMessage { number: own, ..stream.signed_message(&audience, message, at) });
-            }
-            let content = Entry::read(&message).map_or(Content::Refused, |entry| entry.content);
-            let signed = stream.signed_message(&audience, message.clone(), at);
-            center.append(place, &audience, at, (content, &message))?;
-            Ok(signed)
-        })
     }
 }
 

@@ -2,7 +2,7 @@
 //! passes on what the gateways publish, and, where it attends to everything, answers resync, re-sends heads and acknowledges the
 //! audit.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -67,7 +67,7 @@ pub struct Service<S = Directory> {
     reports: broadcast::Sender<Report>,
     /// What was reported since the start, until somebody takes it.
     since_start: Mutex<Option<broadcast::Receiver<Report>>>,
-    gateways: Vec<GatewayId>,
+    gateways: RwLock<Arc<[GatewayId]>>,
     up: watch::Receiver<bool>,
     undelivered: watch::Receiver<usize>,
     task: JoinHandle<()>,
@@ -83,17 +83,22 @@ impl<S: Storage> Service<S> {
         // Who keeps what gateways publish wants it also from the time when it was not connected. For all others a session would only
         // keep old answers.
         let keeps = S::KEEPS_PUBLISHED && attention == Attention::Everything;
+        // Its gateways may change, and a session keeps the filters that it has.
+        let one = match center.gateways() {
+            [one] if !keeps => Some(one),
+            _ => None,
+        };
         let setup = Setup {
             link: "center",
             session: if keeps { link.session } else { Session::Clean },
-            subscriptions: subscriptions(center.gateways(), attention, link.session),
+            subscriptions: subscriptions(one, attention, link.session),
             // A batch of the audit is the longest message of a gateway.
             packet_bytes_max: crate::wire::limits::UP_BYTES_MAX,
             will: None,
             echo_topic: None,
         };
         let connection = Connection::new(link, setup, std::sync::Arc::default())?;
-        let gateways = center.gateways().to_vec();
+        let gateways = RwLock::new(center.gateways().into());
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         let (reports, since_start) = broadcast::channel(REPORTS_MAX);
         let since_start = Mutex::new(Some(since_start));
@@ -156,8 +161,20 @@ impl<S: Storage> Service<S> {
 
     /// The gateways published to.
     #[must_use]
-    pub fn gateways(&self) -> &[GatewayId] {
-        &self.gateways
+    pub fn gateways(&self) -> Arc<[GatewayId]> {
+        Arc::clone(&self.gateways.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// See [`Center::replace_gateways`].
+    ///
+    /// # Errors
+    /// See there, and [`CenterError::Stopped`].
+    #[cfg(feature = "center")]
+    pub(super) async fn replace_gateways(&self, gateways: Vec<GatewayId>) -> Result<(), CenterError> {
+        let known: Arc<[GatewayId]> = gateways.as_slice().into();
+        self.ask(move |center| center.replace_gateways(gateways)).await??;
+        *self.gateways.write().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(())
     }
 
     /// Whether the broker is connected.
@@ -229,10 +246,11 @@ impl<S: Storage> Service<S> {
 
     /// The answers to wait for.
     fn expected(&self, messages: &[SignedMessage]) -> Vec<Answered> {
+        let all = self.gateways();
         let of = |message: &SignedMessage| {
             let gateways = match &message.topic {
                 Topic::Down(gateway, _) => std::slice::from_ref(gateway),
-                _ => self.gateways.as_slice(),
+                _ => &all,
             };
             let number = message.number.clone();
             let answered = number.map(|(stream, at)| {
@@ -317,14 +335,14 @@ impl<S> Drop for Service<S> {
 /// the broker's queue: a gateway sends its audit and its requests to send again until they are answered, a state replaces the one
 /// before, and nobody waits for a late reply. All with QoS 0 where the session is clean, as at a gateway: on a cluster each
 /// subscription with QoS 1 is a replicated object.
-fn subscriptions(gateways: &[GatewayId], attention: Attention, session: Session) -> Vec<Subscription> {
+fn subscriptions(gateway: Option<&GatewayId>, attention: Attention, session: Session) -> Vec<Subscription> {
     let kinds = match attention {
         Attention::Answers => &[Up::Ack, Up::Reply, Up::State][..],
         Attention::Everything => Up::ALL,
     };
-    let filter = |up: &Up| match gateways {
-        [one] => Topic::Up(one.clone(), *up).to_string(),
-        _ => topic::of_all_gateways(*up),
+    let filter = |up: &Up| match gateway {
+        Some(one) => Topic::Up(one.clone(), *up).to_string(),
+        None => topic::of_all_gateways(*up),
     };
     let qos = |up: &Up| match (session, up) {
         (Session::Persistent, Up::Ack | Up::Alarm) => Qos::AtLeastOnce,

@@ -30,6 +30,14 @@ impl Stream {
         JournalName { audience, stream: self.spec.name.clone() }
     }
 
+    /// To whom it publishes.
+    pub(super) fn audiences(&self, gateways: &[GatewayId]) -> Vec<Audience> {
+        match self.spec.scope {
+            Scope::Campus => vec![Audience::Campus],
+            Scope::Gateway => gateways.iter().cloned().map(Audience::Gateway).collect(),
+        }
+    }
+
     /// The number of the next message.
     pub(super) fn next(&self, audience: &Audience, epoch: NonZeroU32) -> Position {
         let last = self.last.get(audience).filter(|last| last.epoch == epoch);

@@ -14,6 +14,7 @@ use crate::access::input::CommandKind;
 use crate::access::portal::Posture;
 use crate::wire::audit;
 use crate::wire::digest;
+use crate::wire::down;
 use crate::wire::envelope::{Channel, open};
 use crate::wire::up::encode_audit;
 
@@ -45,6 +46,7 @@ fn enrol(uid: &str) -> Op {
     let enrolment = Enrolment {
         holder: "h1".parse().unwrap(),
         role: Role::Resident,
+        marks: enumset::EnumSet::empty(),
         not_before: None,
         not_after: None,
         entitlements: vec![],

@@ -326,6 +326,8 @@ impl<S: Storage> Work<S> {
         match event {
             Event::Up { .. } => {
                 self.is_up.send_replace(true);
+                // A broker that lost its power may have lost what it confirmed, and its sessions do not show it.
+                self.all_heads.reset_immediately();
                 self.report(None, GatewayEvent::Up);
             }
             Event::Down { why } => {

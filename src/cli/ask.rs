@@ -1,5 +1,5 @@
-//! `dormgate query`, `status`, `posture`, `fire reset`, `stream forget` and `clock trust`: commands to a running gateway through
-//! its socket.
+//! `dormgate query`, `where`, `roll-call`, `may`, `status`, `posture`, `fire reset`, `forgive`, `stream forget` and `clock trust`:
+//! questions and commands to a running gateway through its socket.
 
 use std::path::PathBuf;
 
@@ -16,6 +16,48 @@ pub(super) struct QueryArgs {
     uid: String,
     /// At this portal only.
     portal: Option<String>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+/// Print where a card, or each card of a holder, was last seen: its passages through the gates, and the power boxes that it is in.
+///
+/// Needs no network. `taken`: the gate reported that somebody passed; `granted`: it was released; `doubtful`: the gate was open, or
+/// events are missing. A card is not a person: it can be lent.
+#[derive(Debug, clap::Args)]
+pub(super) struct WhereArgs {
+    /// A card's UID, or a holder.
+    who: String,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+/// Print who is inside now, one line a holder, and how certain that is: for a roll-call after a fire alarm.
+///
+/// Whoever entered last, or has a card in a power box, counts as inside. A card in a box of somebody who was last seen on the way out
+/// is `doubtful`; such a list names one too many rather than one too few.
+#[derive(Debug, clap::Args)]
+pub(super) struct RollCallArgs {
+    /// Only inside the area of the gates of this zone; without it the whole building.
+    zone: Option<String>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+/// Print the cards that would be granted at a portal now.
+#[derive(Debug, clap::Args)]
+pub(super) struct MayArgs {
+    /// The portal.
+    portal: String,
     /// Print the answer as JSON.
     #[arg(long)]
     json: bool,
@@ -85,6 +127,15 @@ enum StreamCommand {
     },
 }
 
+/// Forget where a card is, or where all are: its next passage is not compared with its last one (anti-passback).
+#[derive(Debug, clap::Args)]
+pub(super) struct ForgiveArgs {
+    /// The card's UID, or `*` for all cards.
+    uid: String,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
 /// Commands about the wall clock of the box.
 #[derive(Debug, clap::Args)]
 pub(super) struct ClockArgs {
@@ -102,6 +153,22 @@ pub(super) fn query(args: &QueryArgs) -> Exit {
     let target = client::query_target(&args.uid, args.portal.as_deref());
     let text = |answer: &_| if args.json { client::json(answer) } else { client::query_text(answer) };
     ask(&args.config, "GET", &target, text)
+}
+
+pub(super) fn whereabouts(args: &WhereArgs) -> Exit {
+    let text = |answer: &_| if args.json { client::json(answer) } else { client::where_text(answer) };
+    ask(&args.config, "GET", &format!("/api/v1/where?who={}", client::encode(&args.who)), text)
+}
+
+pub(super) fn roll_call(args: &RollCallArgs) -> Exit {
+    let zone = args.zone.as_ref().map_or(String::new(), |zone| format!("?zone={}", client::encode(zone)));
+    let text = |answer: &_| if args.json { client::json(answer) } else { client::roll_call_text(answer) };
+    ask(&args.config, "GET", &format!("/api/v1/roll-call{zone}"), text)
+}
+
+pub(super) fn may(args: &MayArgs) -> Exit {
+    let text = |answer: &_| if args.json { client::json(answer) } else { client::may_text(answer) };
+    ask(&args.config, "GET", &format!("/api/v1/may?portal={}", client::encode(&args.portal)), text)
 }
 
 pub(super) fn status(args: &StatusArgs) -> Exit {
@@ -134,6 +201,11 @@ pub(super) fn stream(args: &StreamArgs) -> Exit {
     ask(config, "POST", &target, |_| {
         format!("the sequence numbers of `{name}` are forgotten; the center is asked for everything")
     })
+}
+
+pub(super) fn forgive(args: &ForgiveArgs) -> Exit {
+    let target = format!("/api/v1/forgive?uid={}", client::encode(&args.uid));
+    ask(&args.config, "POST", &target, |_| format!("where {} is does not count any more", args.uid))
 }
 
 pub(super) fn clock(args: &ClockArgs) -> Exit {

@@ -1,24 +1,31 @@
 //! `dormgate audit`: the newest events of a running gateway, all of them in a file, and whether the audit on disk is whole.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::event_line::event_line;
 use super::{ConfigArg, Exit, bad_config, print_error, print_line};
-use crate::access::event::{AuditEvent, Event, EventKind, Mark};
+use crate::access::decision::GrantFlags;
+use crate::access::event::EventKind;
 use crate::access::id::{CardUid, Holder, PortalId, Timestamp};
+use crate::access::portal::Portal;
 use crate::config;
 use crate::http::SOCKET_NAME;
 use crate::http::client::{self, AskError, AuditPage};
-use crate::store::{Verified, verify};
+use crate::http::visitors::Visitors;
+use crate::profile::diagnostic::hint;
+use crate::store::{StoreKey, Verified, verify};
 use crate::wire::audit::decode;
-use crate::wire::csv;
+use crate::wire::{csv, erased};
 
 /// How far back `tail` looks for events that its filters admit, in events.
 const TAIL_BACK_MAX: u64 = 100_000;
 /// How often `tail -f` asks for what is new.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+/// How often the end of an erasure is looked for.
+const ERASE_LOOKS_MAX: u32 = 600;
 /// Losses that `verify` prints one by one.
 const LOSSES_PRINTED_MAX: usize = 20;
 
@@ -35,6 +42,12 @@ enum Command {
     Tail(TailArgs),
     /// Write all events of a running gateway, oldest first, as JSON lines or CSV.
     Export(ExportArgs),
+    /// Print who came late: the entries outside the hours of their gate or door, oldest first.
+    Late(LateArgs),
+    /// Erase the events of one holder that the center has; what is left of each keeps the chain of hashes whole.
+    Erase(EraseArgs),
+    /// Print who was at a portal, or at the portals of a zone: one line a card, whoever was there last at the end.
+    Who(WhoArgs),
     /// Check every event and the chain of hashes; a gateway may be running on it.
     Verify(ConfigArg),
 }
@@ -70,6 +83,45 @@ struct ExportArgs {
     config: ConfigArg,
 }
 
+#[derive(Debug, clap::Args)]
+struct LateArgs {
+    /// Only from this time on, e.g. `2026-09-01T23:00:00+08:00`; without it all that is kept.
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// Only before this time.
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Debug, clap::Args)]
+struct EraseArgs {
+    /// Whose events.
+    #[arg(long)]
+    holder: Holder,
+    /// Who orders it, for the audit; without it the user who calls.
+    #[arg(long)]
+    actor: Option<String>,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Debug, clap::Args)]
+struct WhoArgs {
+    /// A portal, or a zone: then all its portals.
+    #[arg(value_name = "PORTAL|ZONE")]
+    place: String,
+    /// Only from this time on, e.g. `2026-09-01T23:00:00+08:00`; without it all that is kept.
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// Only before this time.
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     Json,
@@ -77,13 +129,13 @@ enum Format {
 }
 
 /// Which events.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 struct FilterArgs {
     /// Only events at this portal.
     #[arg(long)]
     portal: Option<PortalId>,
-    /// Only events about this card.
-    #[arg(long)]
+    /// Only events about this card: its UID, or the hash in its place, `h:…`.
+    #[arg(long, value_parser = CardUid::parse_audited)]
     uid: Option<CardUid>,
     /// Only events about this holder.
     #[arg(long)]
@@ -91,6 +143,9 @@ struct FilterArgs {
     /// Only events of this type, e.g. `decision`; may be given several times.
     #[arg(long = "type", value_name = "TYPE", value_parser = event_kind)]
     kinds: Vec<EventKind>,
+    /// Only decisions with this flag, e.g. `late`.
+    #[arg(long, value_parser = flag)]
+    flag: Option<String>,
     /// Only events from this time on, e.g. `2026-09-01T08:00:00+08:00`.
     #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
@@ -104,6 +159,13 @@ fn event_kind(name: &str) -> Result<EventKind, String> {
     known.ok_or_else(|| crate::profile::diagnostic::hint(name, EventKind::ALL.iter().map(|kind| kind.as_str())))
 }
 
+fn flag(name: &str) -> Result<String, String> {
+    match GrantFlags::default().named(name) {
+        Some(_) => Ok(name.to_owned()),
+        None => Err("a flag like `late` or `stale_list` is wanted".to_owned()),
+    }
+}
+
 impl FilterArgs {
     /// As the end of a query: each begins with `&`.
     fn query(&self) -> String {
@@ -113,6 +175,7 @@ impl FilterArgs {
             ("uid", self.uid.map(|uid| uid.to_string())),
             ("holder", self.holder.as_ref().map(ToString::to_string)),
             ("type", (!kinds.is_empty()).then(|| kinds.join(","))),
+            ("flag", self.flag.clone()),
             ("since", self.since.map(|at| at.to_string())),
             ("until", self.until.map(|at| at.to_string())),
         ];
@@ -126,6 +189,8 @@ impl FilterArgs {
 enum AuditError {
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error("no portal and no zone is `{0}`; {1}")]
+    NoSuchPlace(String, String),
     #[error("cannot be written: {0}")]
     Write(#[from] io::Error),
 }
@@ -141,6 +206,9 @@ pub(super) fn run(args: &Args) -> Exit {
     let config = match &args.command {
         Command::Tail(TailArgs { config, .. })
         | Command::Export(ExportArgs { config, .. })
+        | Command::Late(LateArgs { config, .. })
+        | Command::Erase(EraseArgs { config, .. })
+        | Command::Who(WhoArgs { config, .. })
         | Command::Verify(config) => config,
     };
     let dir = match config::data_dir(&config.config) {
@@ -149,9 +217,20 @@ pub(super) fn run(args: &Args) -> Exit {
     };
     let socket = dir.join(SOCKET_NAME);
     let ended = match &args.command {
-        Command::Verify(_) => return check(&dir),
+        Command::Verify(config) => {
+            return match config::store_key(&config.config) {
+                Ok(key) => check(&dir, key.and_then(|key| StoreKey::new(key.expose().as_bytes())).as_ref()),
+                Err(error) => bad_config(&error),
+            };
+        }
         Command::Tail(args) => tail(&socket, args, &mut BufWriter::new(io::stdout().lock())),
         Command::Export(args) => export_to(&socket, args),
+        Command::Late(args) => late(&socket, args, &mut BufWriter::new(io::stdout().lock())),
+        Command::Erase(args) => erase(&socket, args, &mut io::stdout().lock()),
+        Command::Who(args) => match config::load(&args.config.config) {
+            Ok(site) => who(&socket, args, &site, &mut BufWriter::new(io::stdout().lock())),
+            Err(error) => return bad_config(&error),
+        },
     };
     match ended {
         Ok(()) => Exit::Done,
@@ -192,7 +271,71 @@ fn tail(socket: &Path, args: &TailArgs, out: &mut dyn Write) -> Result<(), Audit
 }
 
 fn text(event: String) -> String {
-    decode(event.as_bytes()).map_or(event, |decoded| event_line(&decoded.event))
+    match (decode(event.as_bytes()), erased::decode(event.as_bytes())) {
+        (Ok(decoded), _) => event_line(&decoded.event),
+        (_, Some(left)) => format!("#{} {} erased {}", left.n, left.at, left.was.as_str()),
+        _ => event,
+    }
+}
+
+fn late(socket: &Path, args: &LateArgs, out: &mut dyn Write) -> Result<(), AuditError> {
+    let LateArgs { since, until, .. } = *args;
+    let filter = FilterArgs { flag: Some("late".to_owned()), since, until, ..FilterArgs::default() };
+    let mut print = |page: AuditPage| {
+        page.events.into_iter().try_for_each(|event| writeln!(out, "{}", text(event)))?;
+        Ok(())
+    };
+    pages(socket, "from=0", &filter.query(), &mut print)?;
+    Ok(out.flush()?)
+}
+
+/// Orders it, and waits for the event that reports its end.
+fn erase(socket: &Path, args: &EraseArgs, out: &mut dyn Write) -> Result<(), AuditError> {
+    let caller =
+        ["SUDO_USER", "USER"].into_iter().find_map(|name| std::env::var(name).ok()).filter(|name| !name.is_empty());
+    let actor = args.actor.clone().or(caller).unwrap_or_else(|| "operator".to_owned());
+    let (holder, actor) = (client::encode(args.holder.as_str()), client::encode(&actor));
+    let ordered = client::ask(socket, "POST", &format!("/api/v1/audit/erase?holder={holder}&actor={actor}"))?;
+    let mut next = ordered.get("from").and_then(|from| from.as_u64()).unwrap_or(0) + 1;
+    let about = format!("events of holder `{}`", args.holder);
+    for _ in 0..ERASE_LOOKS_MAX {
+        std::thread::sleep(FOLLOW_EVERY);
+        let mut end = None;
+        next = pages(socket, &format!("from={next}"), "&type=config", &mut |page| {
+            let details = page.events.iter().filter_map(|event| decode(event.as_bytes()).ok());
+            let mut details = details.map(|decoded| decoded.event.body.detail().to_owned());
+            end = end.take().or_else(|| details.find(|text| text.contains(&about) && !text.contains(" orders ")));
+            Ok(())
+        })?;
+        if let Some(detail) = end {
+            writeln!(out, "{detail}")?;
+            return Ok(());
+        }
+    }
+    writeln!(out, "it goes on in the background; `dormgate audit tail --type config` shows its end")?;
+    Ok(())
+}
+
+fn who(socket: &Path, args: &WhoArgs, site: &config::Site, out: &mut dyn Write) -> Result<(), AuditError> {
+    let portals: Vec<_> = site.portals.iter().map(|portal| &portal.portal).collect();
+    let is_there = |p: &&&Portal| p.id.as_str() == args.place || p.zone.as_str() == args.place;
+    let there: BTreeSet<_> = portals.iter().filter(is_there).map(|p| p.id.as_str()).collect();
+    if there.is_empty() {
+        let names = portals.iter().flat_map(|p| [p.id.as_str(), p.zone.as_str()]);
+        return Err(AuditError::NoSuchPlace(args.place.clone(), hint(&args.place, names)));
+    }
+    // One walk for all portals: what a card did last is one thing.
+    let WhoArgs { since, until, .. } = *args;
+    let kinds = vec![EventKind::Decision, EventKind::Taken];
+    let filter = FilterArgs { kinds, since, until, ..FilterArgs::default() };
+    let mut visitors = Visitors::default();
+    let mut add = |page: AuditPage| {
+        page.events.iter().for_each(|event| visitors.add(event, &there));
+        Ok(())
+    };
+    pages(socket, "from=0", &filter.query(), &mut add)?;
+    visitors.lines().iter().try_for_each(|line| writeln!(out, "{line}"))?;
+    Ok(out.flush()?)
 }
 
 fn export_to(socket: &Path, args: &ExportArgs) -> Result<(), AuditError> {
@@ -248,8 +391,8 @@ fn pages(
     }
 }
 
-fn check(dir: &Path) -> Exit {
-    match verify(dir) {
+fn check(dir: &Path, key: Option<&StoreKey>) -> Exit {
+    match verify(dir, key) {
         Ok(found) => report(&found),
         Err(error) => {
             print_error(format!("the journal in `{}` cannot be read: {error}", dir.display()));
@@ -259,7 +402,8 @@ fn check(dir: &Path) -> Exit {
 }
 
 fn report(found: &Verified) -> Exit {
-    let reported = print_line(format!("{} events, {} to {}", found.events, found.first, found.last));
+    let erased = if found.erased > 0 { format!("; {} of them erased", found.erased) } else { String::new() };
+    let reported = print_line(format!("{} events, {} to {}{erased}", found.events, found.first, found.last));
     for (from, to) in found.explained.iter().take(LOSSES_PRINTED_MAX) {
         print_error(format!("events {from} to {to} are lost, as a `log_gap` reports"));
     }
@@ -274,47 +418,4 @@ fn report(found: &Verified) -> Exit {
             Exit::Failed
         }
     }
-}
-
-/// `#88001 2026-09-01T08:00:00.000Z decision gate-in 1EA68671 08193021 deny replaced`
-pub(super) fn event_line(event: &AuditEvent) -> String {
-    let body = &event.body;
-    let mut words = vec![format!("#{} {} {}", event.n, event.at, event.kind().as_str())];
-    if let Event::Alarm { kind, .. } = body {
-        words.push(kind.as_str().to_owned());
-    }
-    words.extend(body.portal().map(ToString::to_string));
-    words.extend(body.uid().map(|uid| uid.to_string()));
-    words.extend(body.holder().map(ToString::to_string));
-    match body {
-        Event::Decision { outcome, also, flags, .. } => {
-            words.push(outcome.to_string());
-            words.extend(also.iter().map(|reason| format!("also:{}", reason.as_str())));
-            words.extend(flags.iter().map(|flag| format!("flag:{flag}")));
-        }
-        Event::Taken { direction, .. } => words.push(direction.as_str().to_owned()),
-        Event::PowerOff { cause, .. } => words.push(cause.as_str().to_owned()),
-        Event::RejectedMessage { code, .. } => words.push(code.as_str().to_owned()),
-        Event::Command { status, .. } => words.push(status.as_str().to_owned()),
-        Event::Posture { posture, source, .. } => words.push(format!("{} by {}", posture.as_str(), source.as_str())),
-        Event::LogGap { from, to, cause, .. } => words.push(format!("{from} to {to} {}", cause.as_str())),
-        Event::Revoked { cut, .. } if !cut.is_empty() => {
-            words.push(format!("cut {}", cut.iter().map(|portal| portal.as_str()).collect::<Vec<_>>().join(" ")));
-        }
-        Event::RevocationDurable { from, to } => words.push(format!("{from} to {to}")),
-        Event::RevocationConfirmed { revoked, how, .. } => words.push(format!("#{revoked} {}", how.as_str())),
-        Event::ClockStep { by_ms, .. } if *by_ms != 0 => words.push(format!("{by_ms} ms")),
-        _ => {}
-    }
-    if let Event::Revoked { revision: r, .. }
-    | Event::ChangesApplied { revision: r, .. }
-    | Event::RejectedMessage { used_up: Some(r), .. }
-    | Event::Config { mark: Mark::Goal(r), .. } = body
-    {
-        words.push(format!("{} {}.{}", r.stream, r.epoch, r.seq));
-    }
-    if !body.detail().is_empty() {
-        words.push(format!("({})", body.detail()));
-    }
-    words.join(" ")
 }

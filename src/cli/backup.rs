@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::http::SOCKET_NAME;
 use crate::http::client::{self, AskError};
-use crate::store::{BackupError, StoreError, back_up, restore as restore_to};
+use crate::store::{BackupError, StoreError, StoreKey, back_up, restore as restore_to};
 
 /// How often a backup begins again because the gateway removed old files meanwhile.
 const TRIES: usize = 3;
@@ -73,7 +73,11 @@ pub(super) fn restore(args: &RestoreArgs) -> Exit {
         Ok(found) => found,
         Err(error) => return bad_config(&error),
     };
-    match restore_to(&dir, &args.file, &gateway, args.force) {
+    let key = match config::store_key(&args.config.config) {
+        Ok(key) => key.and_then(|key| StoreKey::new(key.expose().as_bytes())),
+        Err(error) => return bad_config(&error),
+    };
+    match restore_to(&dir, &args.file, &gateway, key.as_ref(), args.force) {
         Ok((header, aside)) => {
             let aside = aside.map_or(String::new(), |aside| format!("; what was there is in `{}`", aside.display()));
             print_line(format!(

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Exit, bad_config, print_line};
-use crate::access::policy::Severity;
-use crate::access::portal::PortalKind;
+use crate::access::id::{ScheduleName, Zone};
+use crate::access::policy::{AfterStale, Severity};
+use crate::access::portal::{Assurance, Direction, Portal, PortalKind};
 use crate::config::{
-    self, AuditAckBy, BusConfig, BusLine, LinkSpec, Part, Parts, PortalConfig, PortalDevice, Site, UNIT_SELF, cert,
+    self, AuditAckBy, BusConfig, BusLine, LinkSpec, ModbusPart, Part, Parts, PortalConfig, PortalDevice, Site,
+    UNIT_SELF, cert,
 };
-use crate::profile::{Confirm, InputKind, OnLinkLoss, Output, Pulse};
+use crate::profile::{InputKind, OnLinkLoss};
 use crate::wire::allowed::OpName;
 use crate::wire::envelope::Scope;
 
@@ -32,11 +34,13 @@ pub(super) fn run(args: &Args) -> Exit {
 fn summary(config: &Site) -> String {
     let (certificates, mut hints) = certificates(config);
     hints.extend(while_cut_off(config));
-    hints.extend([fire(config), directions(config), closed(config)].into_iter().flatten());
+    hints.extend(open_topics(config));
+    hints.extend([fire(config), directions(config), closed(config), no_way_out(config)].into_iter().flatten());
     let mut notes = missing(config);
     notes.extend(lossy(config));
+    notes.extend(weak_readers(config));
     notes.extend(devices(config));
-    notes.extend(without_effect(config));
+    notes.extend(undefined(config));
     let insecure = config.insecure.clone();
     let kinds = [("note", notes), ("certificate", certificates), ("hint", hints), ("insecure", insecure)];
     let lines = kinds.iter().flat_map(|(kind, texts)| texts.iter().map(move |text| format!("\n{kind}: {text}")));
@@ -76,9 +80,12 @@ fn meaning(config: &Site) -> String {
         of_kind(PortalKind::Door),
         of_kind(PortalKind::PowerBox),
         count(&|p| matches!(p.device, PortalDevice::NativeMqtt)),
-        count(&|p| matches!(p.device, PortalDevice::Parts(_))),
+        count(&|p| p.device.parts().is_some_and(|parts| !uses_mqtt(parts))),
         count(&|p| matches!(p.device, PortalDevice::ModbusServer { .. })),
     ));
+    let by_message = count(&|p| p.device.parts().is_some_and(uses_mqtt));
+    parts
+        .extend((by_message > 0).then(|| format!("{by_message} portal(s) with devices with MQTT topics of their own")));
     let pages = config.http.as_ref().map(|http| format!("pages at http://{}", http.listen));
     parts.push(pages.unwrap_or_else(|| "no pages".to_owned()));
     parts.join("; ") + "."
@@ -89,7 +96,15 @@ fn missing(config: &Site) -> Vec<String> {
     let controllers = config.portals.iter().any(|p| matches!(p.device, PortalDevice::ModbusServer { .. }));
     let commands = config.streams.iter().any(|stream| stream.allowed.contains(OpName::Command));
     let acknowledged = config.uplink.is_none() || config.audit.ack == AuditAckBy::Broker || commands;
+    let outdated = config.policy.after_stale != AfterStale::Continue;
     let notes = [
+        (
+            outdated && config.uplink.is_none(),
+            format!(
+                "no `[uplink]`, so no center confirms the list: `policy.after_stale` keeps people out {} s after each start",
+                config.policy.after_stale_s
+            ),
+        ),
         (config.streams.is_empty(), "no `[[center.stream]]`, so no card can become known here".to_owned()),
         (config.portals.is_empty(), "no `[[portal]]`, so there is nothing to open".to_owned()),
         (
@@ -107,36 +122,38 @@ fn missing(config: &Site) -> Vec<String> {
     notes.into_iter().filter_map(|(applies, note)| applies.then_some(note)).collect()
 }
 
-/// The portals that consist of parts, with their outputs.
-fn outputs(config: &Site) -> impl Iterator<Item = (&PortalConfig, &Parts, &Part, &Output)> {
-    config.portals.iter().filter_map(|portal| {
-        let parts = portal.device.parts()?;
-        Some((portal, parts, &parts.output, parts.output.profile.output.as_ref()?))
-    })
+/// The portals that consist of parts.
+fn of_parts(config: &Site) -> impl Iterator<Item = (&PortalConfig, &Parts)> {
+    config.portals.iter().filter_map(|portal| Some((portal, portal.device.parts()?)))
+}
+
+/// Whether any part is a device with MQTT topics of its own.
+fn uses_mqtt(parts: &Parts) -> bool {
+    parts.all().any(|part| part.mqtt().is_some())
 }
 
 /// What works with these devices and is probably not meant.
 fn devices(config: &Site) -> Vec<String> {
     let mut notes = Vec::new();
     let mut reserved: BTreeMap<&str, Vec<&PortalConfig>> = BTreeMap::new();
-    for (of, parts, part, output) in outputs(config) {
-        let (portal, profile) = (&of.portal, &part.profile.id);
-        let serial = |part: &Part| {
+    for (of, parts) in of_parts(config) {
+        let (portal, part, profile) = (&of.portal, &parts.output, parts.output.profile_id());
+        let serial = |part: &ModbusPart| {
             let on_it = |bus: &&BusConfig| bus.id == part.bus && matches!(bus.line, BusLine::Serial(_));
             config.buses.iter().find(on_it).filter(|_| part.unit == UNIT_SELF)
         };
-        for bus in parts.all().filter_map(serial) {
+        for bus in parts.all().filter_map(Part::modbus).filter_map(serial) {
             let users = reserved.entry(&bus.id).or_default();
             if users.last().is_none_or(|last| last.portal.id != portal.id) {
                 users.push(of);
             }
         }
-        match (portal.kind, &output.confirm, output.pulse(part.channel, portal.hold_ms)) {
-            (PortalKind::PowerBox, Confirm::Echo { .. }, _) => notes.push(format!(
+        match (portal.kind, part.reads_back(), part.pulse_ms(portal.hold_ms)) {
+            (PortalKind::PowerBox, false, _) => notes.push(format!(
                 "the relay of `{}` (`{profile}`) cannot be read back, so it is never known whether the power is off; use a relay that can",
                 portal.id
             )),
-            (PortalKind::Gate | PortalKind::Door, _, Some((_, ms))) if ms < portal.hold_ms => notes.push(format!(
+            (PortalKind::Gate | PortalKind::Door, _, Some(ms)) if ms < portal.hold_ms => notes.push(format!(
                 "`{}` is open for {ms} ms and not for its `hold_ms` of {}: `{profile}` ends a pulse itself by then",
                 portal.id, portal.hold_ms
             )),
@@ -167,31 +184,48 @@ fn about(config: &Site, concerns: impl Fn(&PortalConfig) -> bool, hint: impl FnO
 /// What relays do while their line is cut: the gateway cannot change it.
 fn while_cut_off(config: &Site) -> Vec<String> {
     let mut alike: BTreeMap<(&str, &str, &str), Vec<&PortalConfig>> = BTreeMap::new();
-    for (portal, _, part, output) in outputs(config) {
-        let does = match part.profile.on_link_loss {
+    for (portal, parts) in of_parts(config) {
+        let part = &parts.output;
+        let does = match part.on_link_loss() {
             OnLinkLoss::Off => continue,
             OnLinkLoss::Hold => "keeps its relays as they are",
             OnLinkLoss::Unknown => {
                 "is not known to switch its relays off (try it, and write what it does as `on_link_loss` in a profile of your own)"
             }
         };
-        let follows = match (portal.portal.kind, &output.pulse) {
+        let follows = match (portal.portal.kind, part.pulse_ms(portal.portal.hold_ms)) {
             (PortalKind::PowerBox, _) => {
                 "the power of a card that is revoked meanwhile stays on until the line is back; where that must not happen, use a relay \
                  that switches off by itself"
             }
-            (PortalKind::Gate | PortalKind::Door, Pulse::Gateway) => {
+            (PortalKind::Gate | PortalKind::Door, None) => {
                 "what is open at that moment stays open until the line is back; where that must not happen, use a relay that ends a \
                  pulse by itself"
             }
-            (PortalKind::Gate | PortalKind::Door, Pulse::Device { .. }) => continue,
+            (PortalKind::Gate | PortalKind::Door, Some(_)) => continue,
         };
-        alike.entry((&part.profile.id, does, follows)).or_default().push(portal);
+        alike.entry((part.profile_id(), does, follows)).or_default().push(portal);
     }
     let hint = |((profile, does, follows), portals): (_, Vec<&PortalConfig>)| {
         format!("while the line of {} is cut, `{profile}` {does}: {follows}", names(portals))
     };
     alike.into_iter().map(hint).collect()
+}
+
+/// Whose messages count as cards: a broker delivers what anybody may publish there.
+fn open_topics(config: &Site) -> Option<String> {
+    let topic = |(of, parts): (&PortalConfig, &Parts)| {
+        let part = parts.reader.mqtt()?;
+        let reader = part.profile.reader.as_ref()?.of(part.names());
+        Some(format!("`{}` (`{}`)", reader.place.topic, of.portal.id))
+    };
+    let topics: Vec<String> = of_parts(config).filter_map(topic).collect();
+    (!topics.is_empty()).then(|| {
+        format!(
+            "whoever may publish to {} can present any card there: let the broker admit only the device to its topic",
+            topics.join(", ")
+        )
+    })
 }
 
 /// A line for each certificate, and hints for what TLS refuses or soon will.
@@ -208,8 +242,8 @@ fn certificates(config: &Site) -> (Vec<String>, Vec<String>) {
 
 /// The portals that can report a fire.
 fn fire(config: &Site) -> Option<String> {
-    let has_input = |part: &Part| part.profile.inputs.iter().any(|input| input.kind == InputKind::Fire);
-    let may = |p: &PortalConfig| p.portal.fire_input && p.device.parts().is_none_or(|parts| parts.all().any(has_input));
+    let has_input = |parts: &Parts| parts.all().any(|part| part.has_input(InputKind::Fire));
+    let may = |p: &PortalConfig| p.portal.fire_input && p.device.parts().is_none_or(has_input);
     about(config, may, |names| {
         format!(
             "a fire input of {names} sets the posture `fire` and releases every gate and door; with `fire_input = false` that of a \
@@ -220,7 +254,7 @@ fn fire(config: &Site) -> Option<String> {
 
 /// The gates at which the reader's report of a direction counts: who reports "out" is never denied.
 fn directions(config: &Site) -> Option<String> {
-    let reports = |parts: &Parts| parts.readers().any(|reader| reader.direction.is_some());
+    let reports = |parts: &Parts| parts.directions().next().is_some();
     let gate = |p: &PortalConfig| {
         p.portal.kind == PortalKind::Gate && p.portal.direction.is_none() && p.device.parts().is_none_or(reports)
     };
@@ -228,6 +262,40 @@ fn directions(config: &Site) -> Option<String> {
         format!(
             "{names} has no `direction`, so the direction that its reader reports counts, and the way out is never denied: whoever \
              controls the reader can open the gate; write `direction = \"in\"` where one only enters"
+        )
+    })
+}
+
+/// The portals that want more of a read than their reader gives. Only a native device reports how it read a card.
+fn weak_readers(config: &Site) -> Option<String> {
+    let is_weak =
+        |p: &PortalConfig| p.portal.min_assurance > Assurance::Uid && !matches!(p.device, PortalDevice::NativeMqtt);
+    about(config, is_weak, |names| {
+        format!(
+            "the reader of {names} gives UIDs only, which is less than its `min_assurance`: every card is denied there as \
+             `assurance_too_low`"
+        )
+    })
+}
+
+/// The areas with hard anti-passback of which no gate reads cards on their way out.
+fn no_way_out(config: &Site) -> Option<String> {
+    let policy = &config.policy;
+    let rule = |zone: &Zone| {
+        let own = policy.areas.iter().find(|area| area.zone == *zone);
+        own.map_or((policy.anti_passback, policy.anti_passback_timed_ms), |area| (area.anti_passback, area.timed_ms))
+    };
+    let gates = || config.portals.iter().filter(|p| p.portal.kind == PortalKind::Gate);
+    let reads_exits =
+        |zone: &Zone| gates().any(|p| p.portal.zone == *zone && p.portal.direction != Some(Direction::In));
+    let has_none = |p: &PortalConfig| {
+        let is_hard = rule(&p.portal.zone) == (Severity::Deny, 0) && p.portal.anti_passback_timed_ms == 0;
+        p.portal.kind == PortalKind::Gate && is_hard && !reads_exits(&p.portal.zone)
+    };
+    about(config, has_none, |names| {
+        format!(
+            "no gate in the area of {names} reads cards on their way out, so anti-passback denies nobody there; add a gate outwards, or \
+             `anti_passback_timed_s`"
         )
     })
 }
@@ -259,15 +327,21 @@ fn lossy(config: &Site) -> Vec<String> {
     by_transform.into_iter().map(note).collect()
 }
 
-/// What is set and has no effect in this version. Defaults, and what is off, are not named.
-fn without_effect(config: &Site) -> Vec<String> {
-    let policy = &config.policy;
-    let token = config.http.as_ref().is_some_and(|http| http.token.is_some());
-    let set = [
-        (policy.anti_passback == Severity::Deny, "`policy.anti_passback = \"hard\"`"),
-        (policy.clone == Severity::Deny, "`policy.clone = \"deny\"`"),
-        (policy.lockout_s > 0, "`policy.lockout_s`: too many denials raise an alarm and lock nobody out; it"),
-        (token, "`http.token_file`: nothing can be changed over HTTP, only through the socket; it"),
-    ];
-    set.into_iter().filter(|(set, _)| *set).map(|(_, what)| format!("{what} has no effect in this version")).collect()
+/// The schedules that portals name and the file does not define.
+fn undefined(config: &Site) -> Vec<String> {
+    let mut by_name: BTreeMap<&ScheduleName, Vec<String>> = BTreeMap::new();
+    for Portal { id, free_access, hours, power_hours, .. } in config.portals.iter().map(|p| &p.portal) {
+        for (key, name) in [("free_access", free_access), ("hours", hours), ("power_hours", power_hours)] {
+            for name in name.iter().filter(|name| !config.calendar.defines(name)) {
+                by_name.entry(name).or_default().push(format!("`{key}` of `{id}`"));
+            }
+        }
+    }
+    let note = |(name, users): (&ScheduleName, Vec<String>)| {
+        format!(
+            "the schedule `{name}` ({}) is not defined in this file: until a center defines it, it is closed at all times",
+            users.join(", ")
+        )
+    };
+    by_name.into_iter().map(note).collect()
 }

@@ -8,9 +8,14 @@ mod backup;
 #[cfg(any(feature = "workbench", feature = "center"))]
 mod center;
 mod check;
+mod connect;
 #[cfg(feature = "workbench")]
 mod demo;
+mod event_line;
+mod init;
 mod log;
+#[cfg(feature = "package")]
+mod manuals;
 mod profile;
 mod run;
 pub mod serve;
@@ -47,19 +52,27 @@ enum Command {
     Center(Box<center::Args>),
     Check(check::Args),
     Clock(ask::ClockArgs),
+    Connect(connect::Args),
     #[cfg(feature = "workbench")]
     Demo(demo::Args),
     Fire(ask::FireArgs),
+    Forgive(ask::ForgiveArgs),
+    Init(init::Args),
+    #[cfg(feature = "package")]
+    Manuals(manuals::Args),
+    May(ask::MayArgs),
     Posture(ask::PostureArgs),
     Profile(profile::Args),
     Query(ask::QueryArgs),
     Restore(backup::RestoreArgs),
+    RollCall(ask::RollCallArgs),
     Run(run::Args),
     #[cfg(feature = "workbench")]
     Simulate(simulate::Args),
     Status(ask::StatusArgs),
     Stream(ask::StreamArgs),
     Uid(uid::Args),
+    Where(ask::WhereArgs),
 }
 
 impl Command {
@@ -142,20 +155,28 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         #[cfg(any(feature = "workbench", feature = "center"))]
         Command::Center(args) => center::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Connect(args) => connect::run(&args),
         Command::Clock(args) => ask::clock(&args),
         #[cfg(feature = "workbench")]
         Command::Demo(args) => demo::run(&args),
         Command::Fire(args) => ask::fire(&args),
+        Command::Forgive(args) => ask::forgive(&args),
+        Command::Init(args) => init::run(&args),
+        #[cfg(feature = "package")]
+        Command::Manuals(args) => manuals::run(&args),
+        Command::May(args) => ask::may(&args),
         Command::Posture(args) => ask::posture(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Query(args) => ask::query(&args),
         Command::Restore(args) => backup::restore(&args),
+        Command::RollCall(args) => ask::roll_call(&args),
         Command::Run(args) => run::run(&args),
         #[cfg(feature = "workbench")]
         Command::Simulate(args) => simulate::run(&args),
         Command::Status(args) => ask::status(&args),
         Command::Stream(args) => ask::stream(&args),
         Command::Uid(args) => uid::run(&args),
+        Command::Where(args) => ask::whereabouts(&args),
     }
 }
 

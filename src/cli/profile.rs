@@ -1,10 +1,10 @@
-//! `dormgate profile check` and `profile show`: what is wrong with a device profile, what it means, and the exact requests.
+//! `dormgate profile check` and `profile show`: what is wrong with a device profile, what it means, and the exact requests or messages.
 
 use std::path::{Path, PathBuf};
 
 use super::{Exit, print_error, print_line};
 use crate::profile::diagnostic::hint;
-use crate::profile::{SHIPPED, check_text, show_text};
+use crate::profile::{SHIPPED, check_text, mqtt, show_text};
 
 /// Check and show device profiles.
 #[derive(Debug, clap::Args)]
@@ -51,7 +51,7 @@ fn built_in(name: &str) -> Exit {
     if let Some(shown) = show_text(name) {
         return print_line(shown.trim_end());
     }
-    let hint = hint(name, SHIPPED.iter().map(|(name, _)| *name));
+    let hint = hint(name, SHIPPED.iter().chain(mqtt::SHIPPED).map(|(name, _)| *name));
     print_error(format!("`{name}` is not a built-in profile, and a file is written `PATH.toml`; {hint}"));
     Exit::Config
 }

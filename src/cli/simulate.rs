@@ -70,10 +70,10 @@ enum Command {
         #[arg(long)]
         slot: Option<u16>,
     },
-    /// Make a device on a Modbus line, or a whole line, fail in one way from now on; `none` ends it.
+    /// Make a device, or a whole Modbus line, fail in one way from now on; `none` ends it.
     #[command(after_help = faults_help())]
     Fault {
-        /// `BUS/UNIT`, e.g. `riser-2/3`; or `BUS`, every device of the line.
+        /// `BUS/UNIT`, e.g. `riser-2/3`; `BUS`, every device of the line; or `mqtt/NAME`, a device with MQTT topics of its own.
         place: String,
         /// The fault, e.g. `silent` or `slow 300`.
         #[arg(required = true, num_args = 1..=2, value_name = "FAULT")]
@@ -81,7 +81,7 @@ enum Command {
     },
     /// Set what a device reports, e.g. the reading of a meter or a contact.
     Set {
-        /// `BUS/UNIT`, e.g. `riser-2/31`.
+        /// `BUS/UNIT`, e.g. `riser-2/31`; or `mqtt/NAME`, a device with MQTT topics of its own.
         place: String,
         /// The point of its profile; `dormgate profile show` lists them.
         point: String,
@@ -291,9 +291,9 @@ async fn answer(stream: UnixStream, site: &Site, gateway: &Path) -> io::Result<(
             site.present(portal, uid, Direction::parse(way), slot.parse().ok(), verdict).await
         }
         ["remove", portal, slot] => site.remove(portal, slot.parse().ok()).await,
-        ["fault", place, fault @ ..] => site.lines().fault(place, fault).await,
+        ["fault", place, fault @ ..] => site.fault(place, fault).await,
         ["set", place, point, value, channel] => match (value.parse(), channel.parse()) {
-            (Ok(value), Ok(channel)) => site.lines().set(place, point, channel, value),
+            (Ok(value), Ok(channel)) => site.set(place, point, channel, value).await,
             (Err(_), _) | (_, Err(_)) => Err(Refused("a number and a channel are wanted".to_owned())),
         },
         _ => {

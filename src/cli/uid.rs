@@ -9,9 +9,6 @@ use crate::access::uid_text;
 
 /// Longest text in characters; a longer one is refused.
 const TEXT_CHARS_MAX: usize = 128;
-/// UIDs that makers give to test cards and clones.
-const COMMONPLACE: [[u8; 4]; 4] =
-    [[1, 2, 3, 4], [0x12, 0x34, 0x56, 0x78], [0xDE, 0xAD, 0xBE, 0xEF], [0x11, 0x22, 0x33, 0x44]];
 
 /// Print a card UID in each form: bytes, reversed, decimal, Wiegand 26 and 34; and what is wrong with it.
 #[derive(Debug, clap::Args)]
@@ -47,7 +44,7 @@ enum Note {
     NotUnique,
     #[error("makers use 4-byte UIDs again: two cards may have the same")]
     Reused,
-    #[error("a UID that makers give to test cards and clones; do not enrol it")]
+    #[error("a UID that makers give to test cards and copies; it cannot be enrolled")]
     Commonplace,
     #[error(
         "starts with 88, which is the cascade tag and no maker's number: the reader may have cut a longer UID after it"
@@ -69,7 +66,7 @@ fn notes(uid: CardUid) -> Vec<Note> {
         [0x88, _, _, _] => vec![Note::CascadeTag],
         [first, _, _, _] => {
             let mut notes = vec![if first & 0x0F == 0x0F { Note::NotUnique } else { Note::Reused }];
-            if COMMONPLACE.iter().any(|common| common == bytes) {
+            if uid.is_commonplace() {
                 notes.push(Note::Commonplace);
             }
             notes

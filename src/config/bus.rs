@@ -223,14 +223,10 @@ pub(super) fn buses(cx: &Context<'_>, list: &List<BusTable>, ports: &mut SerialP
                 t.echo.must_not_be_set(log, "only the adapter of a serial line repeats what is sent; leave it out");
             }
         }
-        let devices_dir = cx.path(&t.devices_dir);
-        let wrong_dir = devices_dir.as_ref().filter(|dir| !dir.is_dir());
-        if let Some(dir) = wrong_dir {
-            let message = format!("`{}` is not a directory; the shipped profiles need none", dir.display());
-            t.devices_dir.wrong(log, message);
-        }
+        let devices_dir = devices_dir(cx, &t.devices_dir);
+        let wrong_dir = t.devices_dir.is_set() && devices_dir.is_none();
         let Some(id) = id else { continue };
-        let line = serial.map(BusLine::Serial).or(tcp.map(BusLine::Tcp)).filter(|_| wrong_dir.is_none());
+        let line = serial.map(BusLine::Serial).or(tcp.map(BusLine::Tcp)).filter(|_| !wrong_dir);
         let config = line.map(|line| BusConfig {
             id: id.clone(),
             line,
@@ -242,6 +238,17 @@ pub(super) fn buses(cx: &Context<'_>, list: &List<BusTable>, ports: &mut SerialP
         drafts.push(BusDraft { id, config });
     }
     drafts
+}
+
+/// A directory of the site's own profiles.
+pub(super) fn devices_dir(cx: &Context<'_>, key: &FileKey) -> Option<PathBuf> {
+    let dir = cx.path(key)?;
+    if !dir.is_dir() {
+        let message = format!("`{}` is not a directory; the shipped profiles need none", dir.display());
+        key.wrong(cx.log, message);
+        return None;
+    }
+    Some(dir)
 }
 
 /// `[modbus_server]`.

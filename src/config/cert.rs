@@ -240,7 +240,7 @@ fn time((tag, value): (u8, &[u8])) -> Option<Timestamp> {
         GENERALIZED_TIME => digits.to_owned(),
         _ => return None,
     };
-    DateTime::strptime("%Y%m%d%H%M%SZ", digits).ok()?.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp())
+    DateTime::strptime("%Y%m%d%H%M%SZ", digits).ok()?.to_zoned_datetime(TimeZone::UTC).ok().map(|at| at.timestamp())
 }
 
 /// A sequence of values in DER: the tag and the content of each, up to the first that is damaged.

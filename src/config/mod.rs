@@ -3,7 +3,9 @@
 //! Owns every key of the configuration, its default, its range and what must fit together, and reports all diagnostics at once
 //! with line, key and remedy. Each device profile is read here, once. It opens no socket, no port and no store.
 
+mod area;
 mod broker;
+mod building;
 mod bus;
 mod center;
 pub mod cert;
@@ -14,30 +16,35 @@ mod parts;
 mod policy;
 mod portal;
 mod profiles;
+mod schedule;
 mod secret;
+mod sheet;
 #[cfg(test)]
 mod tests;
+mod wiring;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use jiff::tz::TimeZone;
 use serde::Deserialize;
 
+use crate::access::calendar::Calendar;
 use crate::access::id::{GatewayId, IdentifierError};
 use crate::access::policy::Policy;
+use crate::access::schedule::timezone;
 use crate::profile::document::{self, Diagnostic, Key, List, Log, NotBlank, Text};
 use crate::wire::envelope::StreamSpec;
 use crate::wire::topic;
 
 pub use broker::BrokerUrl;
+pub use building::{Building, SHEET, TooLarge, Wiring, describe};
 pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, TcpPeer};
 pub use center::stream_table;
 pub use link::{ClientCert, Credentials, LinkSpec, RESYNC_SPREAD_S_DEFAULT, Session};
 #[cfg(feature = "center")]
 pub use office::{CENTER_PATH, CenterSite, ClientSpec, load_center, parse_center};
-pub use parts::{Part, Parts, PortalConfig, PortalDevice, Role, SLOTS_MAX, UNIT_SELF};
+pub use parts::{ModbusPart, MqttPart, Part, Parts, PortalConfig, PortalDevice, Role, SLOTS_MAX, UNIT_SELF};
 pub use policy::{AuditAckBy, AuditConfig};
 pub use secret::Secret;
 
@@ -49,6 +56,8 @@ pub const DEFAULT_DATA_DIR: &str = "/var/lib/dormgate";
 pub const DEFAULT_TIMEZONE: &str = "Asia/Shanghai";
 /// The console's address when the file names none.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8480);
+/// Highest number of a Modbus unit that is not reserved (Modbus over serial line V1.02, 2.2).
+const UNIT_MAX: u8 = 247;
 /// Largest configuration in bytes; a larger file is refused.
 pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -57,9 +66,9 @@ pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub struct Site {
     /// Who this gateway is.
     pub gateway: GatewayId,
-    /// The time zone of windows and schedules that name none.
-    pub timezone: TimeZone,
-    /// The IANA name of `timezone`.
+    /// The schedules of the file, and the time zone of those that name none.
+    pub calendar: Calendar,
+    /// The IANA name of that time zone.
     pub timezone_name: String,
     /// Where the gateway keeps its data.
     pub data_dir: PathBuf,
@@ -73,6 +82,8 @@ pub struct Site {
     pub policy: Policy,
     /// How the audit is kept and forwarded.
     pub audit: AuditConfig,
+    /// What the store is encrypted with; `None`: it is not.
+    pub store_key: Option<Secret>,
     /// Console, API and metrics.
     pub http: Option<HttpConfig>,
     /// Modbus lines on which the gateway is the master.
@@ -107,7 +118,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file can be read and has errors.
-    #[error("{}", diagnostics.iter().map(|d| format!("{}:{d}", path.display())).collect::<Vec<_>>().join("\n"))]
+    #[error("{}", diagnostics.iter().map(|d| format!("{}:{d}", d.file.as_ref().unwrap_or(path).display())).collect::<Vec<_>>().join("\n"))]
     Diagnostics {
         /// Which file.
         path: PathBuf,
@@ -160,6 +171,30 @@ pub fn data_dir(path: &Path) -> Result<PathBuf, ConfigError> {
     Ok(base_dir(path).join(found.map_or_else(|| DEFAULT_DATA_DIR.to_owned(), |Text(NotBlank(dir))| dir)))
 }
 
+/// The key of the store of the file at `path`, for commands that read the store by themselves. Nothing else is read.
+///
+/// # Errors
+/// As for [`data_dir`], and when the key cannot be read.
+pub fn store_key(path: &Path) -> Result<Option<Secret>, ConfigError> {
+    let (text, around) = (read_file(path)?, Surroundings::of(path));
+    let wrong = |diagnostics| ConfigError::Diagnostics { path: path.to_owned(), diagnostics };
+    if !document::read_at::<bool>(&text, &["store", "encrypt"]).map_err(wrong)?.unwrap_or(false) {
+        return Ok(None);
+    }
+    let file: Option<Text<NotBlank>> = document::read_at(&text, &["store", "key_file"]).map_err(wrong)?;
+    let file = file.map(|Text(NotBlank(file))| around.base_dir.join(file));
+    let credential = around.credentials_dir.map(|dir| dir.join(STORE_KEY));
+    let mut last = (path.to_owned(), io::Error::other("it names no `store.key_file`"));
+    for file in file.into_iter().chain(credential) {
+        match secret::read(&file) {
+            Ok(secret) => return Ok(Some(secret)),
+            Err(source) => last = (file, source),
+        }
+    }
+    let (path, source) = last;
+    Err(ConfigError::Unreadable { path, source })
+}
+
 /// The `data_dir` of the file at `path` and the id of its gateway, empty where it names none.
 ///
 /// # Errors
@@ -189,10 +224,16 @@ struct Document {
     center: Key<center::CenterTable>,
     policy: Key<policy::PolicyTable>,
     audit: Key<policy::AuditTable>,
+    store: Key<StoreTable>,
     http: Key<HttpTable>,
     bus: List<bus::BusTable>,
     modbus_server: Key<bus::ServerTable>,
+    schedule: List<schedule::ScheduleTable>,
+    #[expect(dead_code, reason = "`sheet` reads it before all others; here it is a known key with its type")]
+    portals: Key<Text<NotBlank>>,
     portal: List<portal::PortalTable>,
+    area: List<area::AreaTable>,
+    walk: List<area::WalkTable>,
 }
 
 #[derive(Deserialize)]
@@ -200,6 +241,7 @@ struct GatewayTable {
     id: Key<String>,
     timezone: Key<String>,
     data_dir: secret::FileKey,
+    mqtt_devices_dir: secret::FileKey,
 }
 
 #[derive(Deserialize)]
@@ -207,6 +249,16 @@ struct HttpTable {
     listen: Key<String>,
     token_file: secret::FileKey,
 }
+
+#[derive(Deserialize)]
+struct StoreTable {
+    encrypt: Key<bool>,
+    key_file: secret::FileKey,
+    hash_uids: Key<bool>,
+}
+
+/// The credential with the key of the store.
+const STORE_KEY: &str = "store_key";
 
 /// An address and port.
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -223,9 +275,9 @@ fn own_id(name: &str) -> Result<GatewayId, String> {
 }
 
 /// A time zone, with its IANA name.
-fn zone(name: &str) -> Result<(String, TimeZone), String> {
-    let zone = TimeZone::get(name).ok().and_then(|zone| Some((zone.iana_name()?.to_owned(), zone.clone())));
-    zone.ok_or_else(|| format!("no time zone `{name}` is known; write an IANA name such as `{DEFAULT_TIMEZONE}`"))
+fn zone(name: &str) -> Result<(String, jiff::tz::TimeZone), String> {
+    timezone(name)
+        .ok_or_else(|| format!("no time zone `{name}` is known; write an IANA name such as `{DEFAULT_TIMEZONE}`"))
 }
 
 /// The configuration in `text`.
@@ -233,7 +285,11 @@ fn zone(name: &str) -> Result<(String, TimeZone), String> {
 /// # Errors
 /// Every diagnostic, in the order of the text.
 pub fn parse(text: &str, around: &Surroundings) -> Result<Site, Vec<Diagnostic>> {
-    document::read(text, |document, log| site(document, &Context { log, around }))
+    let read = |text: &str| document::read(text, |document, log| site(document, &Context { log, around }));
+    match sheet::Sheet::of(text, around)? {
+        None => read(text),
+        Some(sheet) => read(&sheet.behind(text)).map_err(|found| sheet.places(text, found)),
+    }
 }
 
 /// The `[[center.stream]]` tables of a text that has nothing else, as a center keeps it in its directory.
@@ -262,23 +318,29 @@ fn site(t: &Document, cx: &Context<'_>) -> Option<Site> {
     let modbus_server = bus::server(cx, &t.modbus_server, &mut ports);
     let has_broker = t.uplink.is_set() || t.local.is_set();
     let has_modbus_server = t.modbus_server.is_set();
-    let portals =
-        portal::Portals { cx, buses: &drafts, has_broker, has_modbus_server, taken: portal::Taken::default() };
+    let taken = wiring::Taken::default();
+    let devices_dir = gateway.and_then(|table| bus::devices_dir(cx, &table.mqtt_devices_dir));
+    let portals = wiring::Portals { cx, buses: &drafts, has_broker, has_modbus_server, devices_dir, taken };
     let portals = portals.read(&t.portal);
+    let mut policy = policy::policy(log, &t.policy, (require_issue, policy::hashes_uids(&t.audit)));
+    policy.areas = area::areas(cx, &t.area, &policy, &portals);
+    policy.walks = area::walks(cx, &t.walk, &portals);
     let timezone = gateway.and_then(|table| table.timezone.parse(log, zone));
     let (timezone_name, timezone) = timezone.or_else(|| zone(DEFAULT_TIMEZONE).ok())?;
+    let calendar = Calendar::new(timezone, schedule::schedules(log, &t.schedule));
     let data_dir = gateway.and_then(|table| cx.path(&table.data_dir));
     let http = http(cx, &t.http);
     let mut site = Site {
         gateway: id?,
-        timezone,
+        calendar,
         timezone_name,
         data_dir: data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
         uplink,
         local,
         streams,
-        policy: policy::policy(&t.policy, require_issue),
-        audit: policy::audit(&t.audit),
+        policy,
+        audit: policy::audit(cx, &t.audit),
+        store_key: store(cx, &t.store),
         http,
         buses: drafts.into_iter().filter_map(|draft| draft.config).collect(),
         modbus_server,
@@ -287,6 +349,23 @@ fn site(t: &Document, cx: &Context<'_>) -> Option<Site> {
     };
     site.insecure = insecure(&site);
     Some(site)
+}
+
+/// The key of the store, if it is to be encrypted.
+fn store(cx: &Context<'_>, table: &Key<StoreTable>) -> Option<Secret> {
+    let t = table.get()?;
+    if t.hash_uids.or(false) {
+        let why = "there are no hashes in the list: set `encrypt = true`, which hides UIDs, holders and rooms on the disk, and with which \
+                   readers that give part of the UID still work";
+        t.hash_uids.wrong(cx.log, why);
+    }
+    let key = cx.key(&t.key_file, STORE_KEY);
+    let encrypt = t.encrypt.or(false);
+    if encrypt && key.is_none() && !t.key_file.is_set() {
+        let why = format!("needs `key_file` or the systemd credential `{STORE_KEY}`: {}", secret::KEY_HINT);
+        t.encrypt.wrong(cx.log, why);
+    }
+    key.filter(|_| encrypt)
 }
 
 fn http(cx: &Context<'_>, table: &Key<HttpTable>) -> Option<HttpConfig> {

@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use ed25519_dalek::SigningKey;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::center::Allowed;
 use super::link::LinkTable;
 use super::secret::FileKey;
-use super::{ConfigError, Context, LinkSpec, Secret, Surroundings, address, center, link, own_id};
+use super::{
+    ConfigError, Context, DEFAULT_TIMEZONE, LinkSpec, Secret, Surroundings, address, center, link, own_id, zone,
+};
 use crate::access::id::{GatewayId, StreamName};
 use crate::profile::diagnostic::hint;
 use crate::profile::document::{self, Diagnostic, Key, List, Log, NotBlank, Text, Whole};
@@ -49,6 +52,8 @@ pub struct CenterSite {
     pub data_file: PathBuf,
     /// The epoch of new messages.
     pub epoch: NonZeroU32,
+    /// Where the day of a visitor ends.
+    pub timezone: TimeZone,
     /// The broker.
     pub broker: LinkSpec,
     /// Where the API is served.
@@ -68,19 +73,21 @@ pub struct CenterSite {
 }
 
 impl CenterSite {
-    /// The keys and tables in which `other` differs and which a running center takes over only when it starts: all but the clients.
+    /// The keys and tables in which `other` differs and which a running center takes over only when it starts: all but the
+    /// gateways and the clients.
     #[must_use]
     pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
         let Self {
             data_file,
             epoch,
+            timezone,
             broker: _,
             listen,
             audit_days,
             acks_days,
             requests_days,
             streams,
-            gateways,
+            gateways: _,
             clients: _,
         } = other;
         // The password is read again for each connection.
@@ -93,11 +100,11 @@ impl CenterSite {
         let all = [
             ("center.data_file", self.data_file != *data_file),
             ("center.epoch", self.epoch != *epoch),
+            ("center.timezone", self.timezone != *timezone),
             ("broker", broker(self) != broker(other)),
             ("http.listen", self.listen != *listen),
             ("retention", days(self) != (*audit_days, *acks_days, *requests_days)),
             ("stream", self.streams != *streams),
-            ("gateway", self.gateways != *gateways),
         ];
         all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
@@ -135,6 +142,7 @@ struct Document {
 struct CenterTable {
     data_file: FileKey,
     epoch: Key<Whole<1, 4_294_967_295>>,
+    timezone: Key<String>,
 }
 
 #[derive(Deserialize)]
@@ -242,10 +250,12 @@ fn site(t: &Document, cx: &Context<'_>) -> Option<CenterSite> {
     let clients = clients(cx, &t.client, &gateways);
     let data_file = center.and_then(|table| cx.path(&table.data_file));
     let listen = http.and_then(|table| table.listen.parse(log, address));
+    let timezone = center.and_then(|table| table.timezone.parse(log, zone)).or_else(|| zone(DEFAULT_TIMEZONE).ok());
     let days = |key: fn(&RetentionTable) -> Option<u32>, default| retention.and_then(key).unwrap_or(default);
     Some(CenterSite {
         data_file: data_file.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_FILE)),
         epoch: NonZeroU32::new(center.map_or(1, |table| table.epoch.number(1_u32)))?,
+        timezone: timezone?.1,
         broker: broker(cx, &t.broker)?,
         listen: listen.unwrap_or(DEFAULT_LISTEN),
         audit_days: days(|t| Some(t.audit_days.number(400)), 400),

@@ -36,6 +36,7 @@ fn the_shipped_file_is_right_with_the_secrets_of_systemd() {
     let site = parse_center(SHIPPED, &around).unwrap();
     assert_eq!((site.data_file, site.epoch.get()), (PathBuf::from(DEFAULT_DATA_FILE), 1));
     assert_eq!((site.listen, site.audit_days, site.acks_days, site.requests_days), (DEFAULT_LISTEN, 400, 90, 30));
+    assert_eq!(site.timezone.iana_name(), Some(DEFAULT_TIMEZONE));
     assert_eq!((site.broker.client_id.as_str(), site.broker.urls.len()), ("dormgate-center", 2));
     let streams: Vec<_> = site.streams.iter().map(|(s, _)| (s.name.as_str(), s.scope, ops(s.allowed))).collect();
     assert_eq!(streams, [("card-office", Scope::Campus, 8), ("apartment", Scope::Gateway, 7)]);

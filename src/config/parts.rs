@@ -1,13 +1,13 @@
-//! What a portal is wired to: one device, or parts on Modbus lines with a device profile each.
+//! What a portal is wired to: one device, or parts with a device profile each, on Modbus lines or at the local broker.
 
 use std::sync::Arc;
 
 use crate::access::id::PortalId;
-use crate::access::portal::Portal;
 #[cfg(test)]
 use crate::access::portal::PortalKind;
+use crate::access::portal::{Direction, Portal};
 use crate::access::transform::Transform;
-use crate::profile::{Profile, Reader};
+use crate::profile::{self, InputKind, OnLinkLoss, Profile, Reader, mqtt};
 
 /// Most slots of a power box.
 pub const SLOTS_MAX: u16 = 16;
@@ -28,19 +28,7 @@ impl PortalConfig {
     /// A portal without delays, with a hold of one second.
     #[cfg(test)]
     pub(crate) fn for_test(id: &str, kind: PortalKind, device: PortalDevice) -> Self {
-        let portal = Portal {
-            id: id.parse().unwrap(),
-            kind,
-            zone: "1".parse().unwrap(),
-            direction: None,
-            hold_ms: 1000,
-            delay_off_ms: 0,
-            debounce_ms: 0,
-            held_open_ms: 0,
-            rest_ms: 0,
-            off_confirmed_ms: 2_000,
-            fire_input: true,
-        };
+        let portal = Portal { hold_ms: 1000, ..Portal::new(id.parse().unwrap(), kind, "1".parse().unwrap()) };
         Self { portal, device }
     }
 
@@ -48,7 +36,7 @@ impl PortalConfig {
     /// UIDs.
     #[must_use]
     pub fn lossy_reader(&self) -> Option<(PortalId, Transform)> {
-        Some((self.portal.id.clone(), self.device.parts()?.readers().next()?.uid.transform()?))
+        Some((self.portal.id.clone(), self.device.parts()?.transforms().next()??))
     }
 }
 
@@ -62,7 +50,7 @@ pub enum PortalDevice {
         /// Its unit id, 1 to 247; no two portals have the same.
         unit: u8,
     },
-    /// Parts on Modbus lines.
+    /// Parts, each with its profile.
     Parts(Parts),
 }
 
@@ -92,9 +80,18 @@ pub struct Parts {
     pub inputs: Option<Part>,
 }
 
+/// A device in its role.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    /// On a Modbus line.
+    Modbus(ModbusPart),
+    /// At the local broker.
+    Mqtt(MqttPart),
+}
+
 /// A device on a bus, in its role.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Part {
+pub struct ModbusPart {
     /// The id of the bus, which is in the configuration.
     pub bus: String,
     /// The device's unit number, 1 to 247 or 255.
@@ -103,6 +100,99 @@ pub struct Part {
     pub profile: Arc<Profile>,
     /// Which of the device's channels; 0 is the first.
     pub channel: u16,
+}
+
+/// A device with MQTT topics of its own, in its role.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MqttPart {
+    /// Its name in its topics.
+    pub topic: String,
+    /// What its messages mean.
+    pub profile: Arc<mqtt::Profile>,
+    /// Which of the device's channels; 0 is the first.
+    pub channel: u16,
+}
+
+impl MqttPart {
+    /// What stands in the placeholders of its profile.
+    #[must_use]
+    pub fn names(&self) -> mqtt::Names<'_> {
+        mqtt::Names { topic: &self.topic, channel: self.channel }
+    }
+}
+
+impl Part {
+    /// The part, if it is on a Modbus line.
+    #[must_use]
+    pub fn modbus(&self) -> Option<&ModbusPart> {
+        match self {
+            Self::Modbus(part) => Some(part),
+            Self::Mqtt(_) => None,
+        }
+    }
+
+    /// The part, if it is at the broker.
+    #[must_use]
+    pub fn mqtt(&self) -> Option<&MqttPart> {
+        match self {
+            Self::Mqtt(part) => Some(part),
+            Self::Modbus(_) => None,
+        }
+    }
+
+    /// The name of its profile.
+    #[must_use]
+    pub fn profile_id(&self) -> &str {
+        match self {
+            Self::Modbus(part) => &part.profile.id,
+            Self::Mqtt(part) => &part.profile.id,
+        }
+    }
+
+    /// What the device does with its outputs when it is cut off.
+    #[must_use]
+    pub fn on_link_loss(&self) -> OnLinkLoss {
+        match self {
+            Self::Modbus(part) => part.profile.on_link_loss,
+            Self::Mqtt(part) => part.profile.on_link_loss,
+        }
+    }
+
+    /// How long the device keeps a pulse of `hold_ms` on, in milliseconds; `None`: it ends none, or has no output.
+    #[must_use]
+    pub fn pulse_ms(&self, hold_ms: u32) -> Option<u32> {
+        match self {
+            Self::Modbus(part) => Some(part.profile.output.as_ref()?.pulse(part.channel, hold_ms)?.1),
+            Self::Mqtt(part) => Some(part.profile.output.as_ref()?.pulse(hold_ms)?.1),
+        }
+    }
+
+    /// Whether its output can be read back: a relay that cannot may be on although it was switched off.
+    #[must_use]
+    pub fn reads_back(&self) -> bool {
+        match self {
+            Self::Modbus(part) => {
+                part.profile.output.as_ref().is_some_and(|output| output.confirm == profile::Confirm::State)
+            }
+            Self::Mqtt(_) => true,
+        }
+    }
+
+    /// Whether the device has an input of this kind.
+    #[must_use]
+    pub fn has_input(&self, kind: InputKind) -> bool {
+        match self {
+            Self::Modbus(part) => part.profile.inputs.iter().any(|input| input.kind == kind),
+            Self::Mqtt(part) => part.profile.inputs.iter().any(|input| input.kind == kind),
+        }
+    }
+
+    /// The readers of a Modbus device from its channel on.
+    fn readers_from(&self, slots: u16) -> impl Iterator<Item = &Reader> {
+        let part = self.modbus();
+        let readers = part.into_iter().flat_map(|part| part.profile.readers.iter().skip(usize::from(part.channel)));
+        readers.take(usize::from(slots))
+    }
 }
 
 /// What a part does in its portal; displayed as its key in the configuration.
@@ -120,13 +210,36 @@ pub enum Role {
 }
 
 impl Role {
-    /// How many channels for this role a device has.
+    /// How many channels for this role a Modbus device has.
     pub(super) fn channels(self, profile: &Profile) -> u16 {
         match self {
             Self::Reader => u16::try_from(profile.readers.len()).unwrap_or(u16::MAX),
             Self::Output => profile.output.as_ref().map_or(0, |output| output.channels),
             Self::Meter => u16::from(profile.meter.is_some()),
             Self::Inputs => profile.input_channels(),
+        }
+    }
+
+    /// Whether an MQTT device has this role, and for how many channels.
+    pub(super) fn mqtt_channels(self, profile: &mqtt::Profile) -> u16 {
+        match self {
+            Self::Reader => u16::from(profile.reader.is_some()),
+            Self::Output => profile.output.as_ref().map_or(0, |output| output.channels),
+            // The topics of a meter and of inputs may name the channel.
+            Self::Meter => {
+                if profile.meter.is_some() {
+                    mqtt::CHANNELS_MAX
+                } else {
+                    0
+                }
+            }
+            Self::Inputs => {
+                if profile.inputs.is_empty() {
+                    0
+                } else {
+                    mqtt::CHANNELS_MAX
+                }
+            }
         }
     }
 }
@@ -137,8 +250,33 @@ impl Parts {
         [&self.reader, &self.output].into_iter().chain(&self.meter).chain(&self.inputs)
     }
 
-    /// The readers, slot by slot.
+    /// The readers of a Modbus device, slot by slot.
     pub fn readers(&self) -> impl Iterator<Item = &Reader> {
-        self.reader.profile.readers.iter().skip(usize::from(self.reader.channel)).take(usize::from(self.slots))
+        self.reader.readers_from(self.slots)
+    }
+
+    /// The reader of an MQTT device.
+    #[must_use]
+    pub fn mqtt_reader(&self) -> Option<&mqtt::Reader> {
+        self.reader.mqtt()?.profile.reader.as_ref()
+    }
+
+    /// The transform of each reader, if it loses part of the UID.
+    pub fn transforms(&self) -> impl Iterator<Item = Option<Transform>> {
+        let mqtt = self.mqtt_reader().map(|reader| reader.uid.transform());
+        self.readers().map(|reader| reader.uid.transform()).chain(mqtt)
+    }
+
+    /// Which way one passes at each reader that has one.
+    pub fn directions(&self) -> impl Iterator<Item = Direction> {
+        let mqtt = self.mqtt_reader().and_then(|reader| reader.direction);
+        self.readers().filter_map(|reader| reader.direction).chain(mqtt)
+    }
+
+    /// Whether each reader reports that a card leaves.
+    #[must_use]
+    pub fn reports_leaving(&self) -> bool {
+        let mqtt = self.mqtt_reader().map(mqtt::Reader::leaves_after_ms);
+        self.readers().map(Reader::leaves_after_ms).chain(mqtt).all(|ms| ms.is_some())
     }
 }

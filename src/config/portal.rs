@@ -1,18 +1,17 @@
-//! `[[portal]]`: what the rules need to know about each portal, and what it is wired to: one device, or parts with their profiles.
+//! `[[portal]]`: what the rules need to know about each portal, and what it is wired to (`wiring.rs`).
 
-use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::Context;
-use super::bus::BusDraft;
-use super::parts::{Part, Parts, PortalConfig, PortalDevice, Role, SLOTS_MAX, UNIT_SELF};
-use super::profiles::Profiles;
-use crate::access::id::{PortalId, Zone};
-use crate::access::portal::{Direction, Portal, PortalKind};
-use crate::access::transform::Transform;
+use super::parts::{Part, Parts, PortalConfig, PortalDevice, Role};
+use super::policy::{TIMED_S_MAX, seconds};
+use super::wiring::{DeviceTable, PartTable, Portals};
+use crate::access::id::{PortalId, ScheduleName, Zone};
+use crate::access::portal::{Assurance, Direction, Portal, PortalKind};
 use crate::profile::diagnostic::hint;
-use crate::profile::document::{Key, List, NotBlank, Text, Whole, out_of_range};
+use crate::profile::document::{Key, List, Text, Whole, out_of_range};
 
 /// Shortest hold of a door in milliseconds: under a second nobody gets through (ULC 60839-11-1 asks for 3 s where it is fixed).
 const DOOR_HOLD_MS_MIN: i64 = 1_000;
@@ -36,11 +35,20 @@ const OFF_ON_A_LINE_MS: u32 = 12_000;
 const GATE_DEBOUNCE_MS: u32 = 5_000;
 /// How long a door may be open before an alarm when the file names no time, in seconds (IEC 60839-11-1 Table 2: at least 10 s).
 const HELD_OPEN_S_DEFAULT: u32 = 15;
+/// Highest power at which a box may be set to trip, in watts: more than any room's line carries.
+const LOAD_W_MAX: i64 = 100_000;
+/// How long an overload lasts before a box trips when the file names no time, in seconds: longer than a motor's start.
+const OVERLOAD_S_DEFAULT: u32 = 5;
+/// Most ranges of power that are allowed at one box.
+const ALLOWED_STEPS_MAX: usize = 16;
 /// Most portals of one gateway.
 const PORTALS_MAX: usize = 10_000;
-/// Highest number of a Modbus unit that is not reserved (Modbus over serial line V1.02, 2.2).
-const UNIT_MAX: u8 = 247;
-
+/// Longest time between two cards that open together, in seconds: the two people are at the portal.
+const TWO_CARD_S_MAX: i64 = 600;
+/// That time when the file names none, in seconds.
+const TWO_CARD_S_DEFAULT: u32 = 20;
+/// Most portals with which one is interlocked.
+const INTERLOCK_MAX: usize = 16;
 #[derive(Deserialize)]
 pub(super) struct PortalTable {
     id: Key<Text<PortalId>>,
@@ -48,57 +56,30 @@ pub(super) struct PortalTable {
     zone: Key<Text<Zone>>,
     direction: Key<Direction>,
     hold_ms: Key<i64>,
+    extended_hold_ms: Key<i64>,
     delay_off_s: Key<Whole<0, 300>>,
     rest_s: Key<Whole<0, 600>>,
     debounce_ms: Key<Whole<0, 60_000>>,
     held_open_s: Key<Whole<0, 3600>>,
     fire_input: Key<bool>,
+    free_access: Key<Text<ScheduleName>>,
+    hours: Key<Text<ScheduleName>>,
+    power_hours: Key<Text<ScheduleName>>,
+    overload_w: Key<Whole<1, LOAD_W_MAX>>,
+    overload_s: Key<Whole<0, 600>>,
+    restricted_step_w: Key<Whole<1, LOAD_W_MAX>>,
+    allowed_steps_w: List<Text<Watts>>,
+    min_assurance: Key<Assurance>,
+    anti_passback_timed_s: Key<Whole<0, TIMED_S_MAX>>,
+    two_card: Key<bool>,
+    two_card_s: Key<Whole<1, TWO_CARD_S_MAX>>,
+    interlock: List<Text<PortalId>>,
+    first_card: Key<bool>,
     device: Key<DeviceTable>,
     reader: Key<PartTable>,
     output: Key<PartTable>,
     meter: Key<PartTable>,
     inputs: Key<PartTable>,
-}
-
-#[derive(Deserialize)]
-struct DeviceTable {
-    mqtt: Key<String>,
-    modbus_server: Key<Whole<1, { UNIT_MAX as i64 }>>,
-    modbus: Key<serde::de::IgnoredAny>,
-    unit: Key<serde::de::IgnoredAny>,
-    profile: Key<serde::de::IgnoredAny>,
-    channel: Key<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct PartTable {
-    modbus: Key<String>,
-    mqtt: Key<String>,
-    topic: Key<String>,
-    unit: Key<Whole<0, { UNIT_SELF as i64 }>>,
-    profile: Key<Text<NotBlank>>,
-    channel: Key<Whole<0, 255>>,
-}
-
-/// The rest of the configuration as far as portals depend on it, and what no two portals may share.
-pub(super) struct Portals<'s> {
-    pub(super) cx: &'s Context<'s>,
-    pub(super) buses: &'s [BusDraft],
-    /// Whether there is a broker for MQTT portals.
-    pub(super) has_broker: bool,
-    pub(super) has_modbus_server: bool,
-    pub(super) taken: Taken,
-}
-
-/// What is in use, each with the path of the key that uses it; and the profiles found.
-#[derive(Default)]
-pub(super) struct Taken {
-    ids: HashMap<PortalId, String>,
-    server_units: HashMap<u8, String>,
-    channels: HashMap<(Role, String, u8, u16), String>,
-    /// The profile of each unit of each bus, and the part that names it.
-    units: HashMap<(String, u8), (String, String)>,
-    profiles: Profiles,
 }
 
 impl Portals<'_> {
@@ -107,7 +88,38 @@ impl Portals<'_> {
         if list.items().len() > PORTALS_MAX {
             list.wrong(self.cx.log, format!("at most {PORTALS_MAX} portals are served by one gateway"));
         }
-        list.items().iter().filter_map(|key| self.portal(key, key.get()?)).collect()
+        list.values().for_each(|table| self.interlock(table, list));
+        let found = list.items().iter().filter_map(|key| Some((key.get()?, self.portal(key, key.get()?)?)));
+        let found: Vec<_> = found.collect();
+        self.shared_meters(&found);
+        found.into_iter().map(|(_, portal)| portal).collect()
+    }
+
+    /// Reports portals that cannot be interlocked with this one.
+    fn interlock(&self, t: &PortalTable, list: &List<PortalTable>) {
+        let log = self.cx.log;
+        if t.interlock.items().len() > INTERLOCK_MAX {
+            t.interlock.wrong(log, format!("at most {INTERLOCK_MAX} portals are interlocked with one"));
+        }
+        for key in t.interlock.items() {
+            let Some(Text(other)) = key.get() else { continue };
+            let id_of = |t: &PortalTable| t.id.get().map(|Text(id)| id.clone());
+            let named = list.values().find(|table| id_of(table).as_ref() == Some(other));
+            match named.and_then(|table| table.kind.get()) {
+                _ if id_of(t).as_ref() == Some(other) => {
+                    key.wrong(log, "is this portal itself; name the other doors of the interlock");
+                }
+                Some(PortalKind::PowerBox) => {
+                    key.wrong(log, format!("`{other}` is a power box; name gates and doors"));
+                }
+                None if named.is_none() => {
+                    let known: Vec<_> = list.values().filter_map(id_of).collect();
+                    let hint = hint(other.as_str(), known.iter().map(PortalId::as_str));
+                    key.wrong(log, format!("no portal `{other}` is configured; {hint}"));
+                }
+                Some(PortalKind::Gate | PortalKind::Door) | None => {}
+            }
+        }
     }
 
     fn portal(&mut self, key: &Key<PortalTable>, t: &PortalTable) -> Option<PortalConfig> {
@@ -124,19 +136,36 @@ impl Portals<'_> {
         if !(shortest..=HOLD_MS_MAX).contains(&hold_ms) {
             t.hold_ms.wrong(log, out_of_range(shortest, HOLD_MS_MAX));
         }
+        let extended_hold_ms = t.extended_hold_ms.or((2 * hold_ms.clamp(0, HOLD_MS_MAX)).min(HOLD_MS_MAX));
+        if t.extended_hold_ms.is_set() && !(hold_ms..=HOLD_MS_MAX).contains(&extended_hold_ms) {
+            t.extended_hold_ms.wrong(log, format!("{}; the least is `hold_ms`", out_of_range(hold_ms, HOLD_MS_MAX)));
+        }
         if let Some(kind) = kind {
             self.keys_of_kind(t, kind);
         }
+        if !t.overload_w.is_set() {
+            t.overload_s.must_not_be_set(log, "`overload_w` is missing beside it: the power above which the box trips");
+        }
+        self.allowed_steps(t);
+        if !t.two_card.or(false) {
+            t.two_card_s.must_not_be_set(log, "`two_card = true` is missing beside it: one card opens here");
+        }
+        if t.first_card.or(false) && !t.free_access.is_set() {
+            t.first_card
+                .wrong(log, "`free_access` is missing beside it: the schedule whose windows a first card begins");
+        }
         let device = self.device(key, t, kind)?;
         let kind = kind?;
+        if kind == PortalKind::PowerBox {
+            self.measures(t, &device);
+        }
         // A controller that sends requests counts its presentations itself.
         let polled_gate = kind == PortalKind::Gate && matches!(device, PortalDevice::Parts(_));
+        let (id, zone) = (t.id.get()?.0.clone(), t.zone.get()?.0.clone());
         let portal = Portal {
-            id: t.id.get()?.0.clone(),
-            kind,
-            zone: t.zone.get()?.0.clone(),
             direction: t.direction.get().copied(),
             hold_ms: u32::try_from(hold_ms).ok()?,
+            extended_hold_ms: u32::try_from(extended_hold_ms).ok()?,
             delay_off_ms: t.delay_off_s.number(DELAY_OFF_S_DEFAULT) * 1000,
             rest_ms: t.rest_s.number(REST_S_DEFAULT) * 1000,
             off_confirmed_ms: if matches!(device, PortalDevice::Parts(_)) {
@@ -147,6 +176,19 @@ impl Portals<'_> {
             debounce_ms: t.debounce_ms.number(if polled_gate { GATE_DEBOUNCE_MS } else { 0 }),
             held_open_ms: t.held_open_s.number(HELD_OPEN_S_DEFAULT) * 1000,
             fire_input: t.fire_input.or(true),
+            free_access: named(&t.free_access),
+            hours: named(&t.hours),
+            power_hours: named(&t.power_hours),
+            overload_w: t.overload_w.get().map(|_| t.overload_w.number(0)),
+            overload_ms: t.overload_s.number(OVERLOAD_S_DEFAULT) * 1000,
+            restricted_step_w: t.restricted_step_w.get().map(|_| t.restricted_step_w.number(0)),
+            allowed_steps_w: t.allowed_steps_w.values().map(|Text(Watts(range))| range.clone()).collect(),
+            min_assurance: t.min_assurance.or(Assurance::Uid),
+            anti_passback_timed_ms: seconds(&t.anti_passback_timed_s).unwrap_or(0),
+            two_card_ms: if t.two_card.or(false) { t.two_card_s.number(TWO_CARD_S_DEFAULT) * 1000 } else { 0 },
+            interlock: t.interlock.values().map(|Text(id)| id.clone()).collect(),
+            first_card: t.first_card.or(false),
+            ..Portal::new(id, kind, zone)
         };
         Some(PortalConfig { portal, device })
     }
@@ -157,14 +199,86 @@ impl Portals<'_> {
         let only = |of: &str| format!("only a {of} has this key; leave it out, or correct `kind`");
         if kind != PortalKind::Gate {
             t.direction.must_not_be_set(log, &only("gate"));
+            t.anti_passback_timed_s.must_not_be_set(log, &only("gate"));
         }
         if kind == PortalKind::PowerBox {
             let why = "a power box stays on as long as the card sits in it, and `delay_off_s` longer; leave it out, or correct `kind`";
             t.hold_ms.must_not_be_set(log, why);
+            t.extended_hold_ms.must_not_be_set(log, why);
+            t.free_access.must_not_be_set(log, &only("gate or door"));
+            t.hours.must_not_be_set(log, &only("gate or door"));
+            t.two_card.must_not_be_set(log, &only("gate or door"));
+            t.interlock.must_not_be_set(log, &only("gate or door"));
+            t.first_card.must_not_be_set(log, &only("gate or door"));
         } else {
             t.delay_off_s.must_not_be_set(log, &only("power box"));
             t.rest_s.must_not_be_set(log, &only("power box"));
+            t.power_hours.must_not_be_set(log, &only("power box"));
             t.meter.must_not_be_set(log, &only("power box"));
+            t.overload_w.must_not_be_set(log, &only("power box"));
+            t.overload_s.must_not_be_set(log, &only("power box"));
+            t.restricted_step_w.must_not_be_set(log, &only("power box"));
+            t.allowed_steps_w.must_not_be_set(log, &only("power box"));
+        }
+    }
+
+    /// Reports steps of power that are allowed where they are not restricted.
+    fn allowed_steps(&self, t: &PortalTable) {
+        let log = self.cx.log;
+        if t.allowed_steps_w.items().len() > ALLOWED_STEPS_MAX {
+            t.allowed_steps_w.wrong(log, format!("at most {ALLOWED_STEPS_MAX} ranges are allowed at one box"));
+        }
+        if !t.restricted_step_w.is_set() {
+            let message =
+                "`restricted_step_w` is missing beside it: the rise of power from which on only these are allowed";
+            return t.allowed_steps_w.must_not_be_set(log, message);
+        }
+        let step_w: u32 = t.restricted_step_w.number(0);
+        for key in t.allowed_steps_w.items() {
+            let Some(Text(Watts(range))) = key.get() else { continue };
+            if *range.end() <= step_w {
+                key.wrong(
+                    log,
+                    format!("is allowed anyway: only rises above `restricted_step_w` = {step_w} trip the box"),
+                );
+            }
+        }
+    }
+
+    /// Reports loads at which a box shall trip and whose meter measures other boxes, too: it cannot be known which of them a reading
+    /// is of, so that the box would never trip.
+    fn shared_meters(&self, found: &[(&PortalTable, PortalConfig)]) {
+        fn meter(portal: &PortalConfig) -> Option<&Part> {
+            portal.device.parts()?.meter.as_ref()
+        }
+        for (t, portal) in found {
+            let Some(own) = meter(portal) else { continue };
+            let others = found.iter().map(|(_, other)| other).filter(|other| other.portal.id != portal.portal.id);
+            let others: Vec<_> =
+                others.filter(|other| meter(other) == Some(own)).map(|p| format!("`{}`", p.portal.id)).collect();
+            if others.is_empty() {
+                continue;
+            }
+            let others = others.join(", ");
+            let message = format!(
+                "its meter measures {others} too, so it is not known whose load a reading is: give the box a meter of its own, or leave this out"
+            );
+            t.overload_w.must_not_be_set(self.cx.log, &message);
+            t.restricted_step_w.must_not_be_set(self.cx.log, &message);
+        }
+    }
+
+    /// Reports loads at which a box shall trip and that nothing measures.
+    fn measures(&self, t: &PortalTable, device: &PortalDevice) {
+        let has_meter = match device {
+            PortalDevice::NativeMqtt => true,
+            PortalDevice::ModbusServer { .. } => false,
+            PortalDevice::Parts(parts) => parts.meter.is_some(),
+        };
+        if !has_meter {
+            let message = "nothing measures the power of this box: add a `meter`, or leave it out";
+            t.overload_w.must_not_be_set(self.cx.log, message);
+            t.restricted_step_w.must_not_be_set(self.cx.log, message);
         }
     }
 
@@ -207,178 +321,25 @@ impl Portals<'_> {
         }
         None
     }
+}
 
-    fn whole_device(&mut self, key: &Key<DeviceTable>) -> Option<PortalDevice> {
-        let (log, t) = (self.cx.log, key.get()?);
-        if t.modbus.is_set() || t.unit.is_set() || t.profile.is_set() || t.channel.is_set() {
-            let message = "`modbus` is for the parts of a portal: write `reader = { modbus = …, unit = …, profile = … }` and \
-                 `output = { … }` instead of `device`, the same unit twice where one device does both";
-            key.wrong(log, message);
-            return None;
-        }
-        match (t.mqtt.is_set(), t.modbus_server.is_set()) {
-            (true, false) => {
-                let profile = t.mqtt.get()?;
-                if profile != "native" {
-                    t.mqtt.wrong(log, unsupported(profile));
-                    return None;
-                }
-                self.needs_broker(&t.mqtt);
-                Some(PortalDevice::NativeMqtt)
-            }
-            (false, true) => {
-                t.modbus_server.get()?;
-                let unit = t.modbus_server.number(1);
-                if !self.has_modbus_server {
-                    let message =
-                        "nothing listens for controllers; add `[modbus_server]` with `tcp = \"127.0.0.1:1502\"`";
-                    t.modbus_server.wrong(log, message);
-                }
-                if let Some(owner) = self.taken.server_units.insert(unit, key.place.path.clone()) {
-                    t.modbus_server.wrong(log, format!("unit {unit} is that of `{owner}`; give each portal its own"));
-                }
-                Some(PortalDevice::ModbusServer { unit })
-            }
-            (false, false) | (true, true) => {
-                key.wrong(log, "write either `mqtt = \"native\"` or `modbus_server = UNIT`");
-                None
-            }
-        }
-    }
+/// A range of power in whole watts, written `1100-1300`; both ends are part of it.
+#[derive(Debug)]
+struct Watts(RangeInclusive<u32>);
 
-    fn needs_broker(&self, key: &Key<String>) {
-        if !self.has_broker {
-            let message = "no broker is configured; add `[local]` with `urls = [\"mqtt://127.0.0.1:1883\"]`";
-            key.wrong(self.cx.log, message);
-        }
-    }
+impl FromStr for Watts {
+    type Err = String;
 
-    /// One part, if it is valid by itself.
-    fn part(&mut self, key: &Key<PartTable>, role: Role) -> Option<Part> {
-        let (log, t) = (self.cx.log, key.get()?);
-        match (t.modbus.is_set(), t.mqtt.is_set()) {
-            (true, false) => {}
-            (false, true) => {
-                t.topic.need(log, "");
-                let profile = t.mqtt.get()?;
-                t.mqtt.wrong(log, unsupported(profile));
-                self.needs_broker(&t.mqtt);
-                return None;
-            }
-            (false, false) | (true, true) => {
-                key.wrong(log, "write either `modbus = \"BUS\"` or `mqtt = \"PROFILE\"`");
-                return None;
-            }
-        }
-        t.topic.must_not_be_set(log, "only a part with `mqtt` has a topic; leave it out");
-        let profile = t.profile.need(log, "");
-        t.unit.need(log, "");
-        let unit = self.unit(&t.unit);
-        let bus = t.modbus.get()?;
-        let Some(draft) = self.buses.iter().find(|draft| draft.id == *bus) else {
-            let known = self.buses.iter().map(|draft| draft.id.as_str());
-            let remedy =
-                if self.buses.is_empty() { format!("add `[[bus]]` with `id = \"{bus}\"`") } else { hint(bus, known) };
-            t.modbus.wrong(log, format!("bus `{bus}` does not exist; {remedy}"));
-            return None;
-        };
-        let (Text(NotBlank(name)), unit) = (profile?, unit?);
-        let here = || (name.clone(), key.place.path.clone());
-        let (first, owner) = self.taken.units.entry((bus.clone(), unit)).or_insert_with(here);
-        if first != name {
-            t.profile.wrong(log, format!(
-                "unit {unit} on `{bus}` has the profile `{first}` at `{owner}`, and a device has one: correct the profile or the unit"
-            ));
-            return None;
-        }
-        // The `devices_dir` of a bus with diagnostics is not known.
-        let found = self.taken.profiles.find(name, draft.config.as_ref()?.devices_dir.as_deref());
-        let profile = found.inspect_err(|message| t.profile.wrong(log, message)).ok()?;
-        let (channel, has) = (t.channel.number(0), role.channels(&profile));
-        if channel >= has {
-            let message = match has {
-                0 => format!("`{name}` has no {role}; name a profile that has one"),
-                _ => format!("`{name}` has {has} {role} channel(s), counted from 0; it has no channel {channel}"),
-            };
-            t.profile.wrong(log, message);
-            return None;
-        }
-        let part = Part { bus: bus.clone(), unit, profile, channel };
-        self.claim(key, role, &part, channel).then_some(part)
-    }
-
-    /// Whether no other portal uses this channel. A meter may measure several boxes, and a contact may belong to several portals.
-    fn claim(&mut self, key: &Key<PartTable>, role: Role, part: &Part, channel: u16) -> bool {
-        if matches!(role, Role::Meter | Role::Inputs) {
-            return true;
-        }
-        let (bus, unit) = (&part.bus, part.unit);
-        let owner = self.taken.channels.insert((role, bus.clone(), unit, channel), key.place.path.clone());
-        if let Some(owner) = &owner {
-            let message = format!(
-                "channel {channel} of unit {unit} on `{bus}` is that of `{owner}`; two portals cannot share it"
-            );
-            key.wrong(self.cx.log, message);
-        }
-        owner.is_none()
-    }
-
-    /// How many slots a portal has. A power box without `channel` has one for each reader of the device.
-    fn slots(&mut self, key: &Key<PartTable>, reader: &Part, kind: Option<PortalKind>) -> u16 {
-        if kind != Some(PortalKind::PowerBox) || key.get().is_none_or(|t| t.channel.is_set()) {
-            return 1;
-        }
-        let slots = Role::Reader.channels(&reader.profile);
-        if slots > SLOTS_MAX {
-            key.wrong(self.cx.log, format!("its reader has {slots} slots; a box has at most {SLOTS_MAX}"));
-        }
-        // The first was claimed with the part.
-        let free = (1..slots).all(|channel| self.claim(key, Role::Reader, reader, channel));
-        if free { slots } else { 1 }
-    }
-
-    /// Reports readers that their portal cannot use, alone or together.
-    fn readers_together(&self, key: &Key<PartTable>, parts: &Parts, kind: Option<PortalKind>) {
-        let log = self.cx.log;
-        if kind == Some(PortalKind::PowerBox) && parts.readers().any(|reader| reader.leaves_after_ms().is_none()) {
-            let message = "its reader reports when a card comes and not when it leaves; a power box needs a `level` reader, or a `latch` with `repeats_ms`";
-            key.wrong(log, message);
-        }
-        // A portal has one way to read a card: what one slot shows of a card must be comparable with what another shows.
-        let mut all = parts.readers().map(|reader| (&reader.id, reader.uid.transform()));
-        if let Some((first, transform)) = all.next()
-            && let Some((other, differs)) = all.find(|(_, other)| *other != transform)
-        {
-            let gives = |transform: Option<Transform>| transform.map_or("whole UIDs".to_owned(), |t| format!("`{t}`"));
-            key.wrong(log, format!(
-                "its slots read a card differently: `{first}` gives {}, `{other}` gives {}; give each a portal of its own with \
-                 `channel`, or write the same `transform` for all of them in the profile if that is what they do",
-                gives(transform),
-                gives(differs)
-            ));
-        }
-    }
-
-    fn unit(&self, key: &Key<Whole<0, { UNIT_SELF as i64 }>>) -> Option<u8> {
-        key.get()?;
-        let unit: u8 = key.number(0);
-        let (first, last) = (UNIT_MAX + 1, UNIT_SELF - 1);
-        let wrong = match unit {
-            0 => format!(
-                "unit 0 is a broadcast, which no device answers; write the number the device is set to, 1 to {UNIT_MAX}, \
-                 or {UNIT_SELF} for a device that has none"
-            ),
-            1..=UNIT_MAX | UNIT_SELF => return Some(unit),
-            _ => format!("units {first} to {last} are reserved; write the number the device is set to"),
-        };
-        key.wrong(self.cx.log, wrong);
-        None
+    fn from_str(text: &str) -> Result<Self, String> {
+        let watts = |text: &str| u32::from_str(text).ok().filter(|watts| (1..=LOAD_W_MAX).contains(&i64::from(*watts)));
+        let range = text.split_once('-').and_then(|(from, to)| Some(watts(from)?..=watts(to)?));
+        let range = range.filter(|range| !range.is_empty());
+        range
+            .map(Self)
+            .ok_or_else(|| format!("a range of watts is wanted, such as `1100-1300`, from 1 to {LOAD_W_MAX}"))
     }
 }
 
-fn unsupported(profile: &str) -> String {
-    format!(
-        "the MQTT device `{profile}` is not supported by this version; use a device that is native \
-         (`device = {{ mqtt = \"native\" }}`), or Modbus parts"
-    )
+fn named(key: &Key<Text<ScheduleName>>) -> Option<ScheduleName> {
+    key.get().map(|Text(name)| name.clone())
 }

@@ -2,7 +2,7 @@
 //!
 //! A `*_file` key names the file. Without the key, or if its file does not exist, the systemd credential
 //! `$CREDENTIALS_DIRECTORY/<name>` is used, where `<name>` is `uplink_password`, `uplink_key`, `local_password`, `local_key` or
-//! `console_token`.
+//! `console_token`, `audit_uid_key` or `store_key`.
 
 use std::fmt;
 use std::fs::File;
@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 use super::{Context, cert};
 use crate::profile::document::{Key, NotBlank, Text};
 
+/// Fewest characters of a secret that hashes or encrypts.
+const KEY_CHARS_MIN: usize = 32;
+/// How to make such a secret.
+pub(super) const KEY_HINT: &str = "make one with `openssl rand -base64 32`, and keep a copy off the box";
 /// Longest secret in bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
 
@@ -91,6 +95,17 @@ impl Context<'_> {
         self.secret_and_file(key, name).map(|(secret, _)| secret)
     }
 
+    /// The same for a secret that hashes or encrypts, which must not be guessed.
+    pub(super) fn key(&self, key: &FileKey, name: &str) -> Option<Secret> {
+        let secret = self.secret(key, name)?;
+        let chars = secret.expose().chars().count();
+        if chars < KEY_CHARS_MIN {
+            let short = format!("the key has {chars} characters and needs {KEY_CHARS_MIN}: {KEY_HINT}");
+            key.wrong(self.log, short);
+        }
+        Some(secret)
+    }
+
     /// The same, and the file that it is in.
     pub(super) fn secret_and_file(&self, key: &FileKey, name: &str) -> Option<(Secret, PathBuf)> {
         let path = self.secret_file(key, name)?;
@@ -118,10 +133,16 @@ fn readable(path: &Path) -> io::Result<()> {
 
 /// The text of the file at `path`, which is not longer than `bytes_max`.
 pub(super) fn text(path: &Path, bytes_max: u64) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(bytes_max + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > bytes_max {
+    let text = String::from_utf8(bytes(path, bytes_max)?);
+    text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text in UTF-8"))
+}
+
+/// The content of the file at `path`, which is not longer than `bytes_max`.
+pub(super) fn bytes(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
         return Err(io::Error::other(format!("it has more than {bytes_max} bytes")));
     }
-    Ok(text)
+    Ok(bytes)
 }

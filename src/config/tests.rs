@@ -3,6 +3,9 @@
 use super::*;
 use crate::wire::allowed::OpName;
 
+mod building;
+mod sheet;
+
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in files {
@@ -23,6 +26,7 @@ fn with_secrets() -> tempfile::TempDir {
         ("secrets/gateway.pem", &pem),
         ("secrets/gateway.key", "key"),
         ("secrets/console_token", "open sesame\n"),
+        ("secrets/uid_key", "0123456789abcdef0123456789abcdef\n"),
     ])
 }
 
@@ -39,6 +43,7 @@ fn diagnostics(text: &str) -> String {
 fn shown(site: &Site, dir: &Path) -> String {
     let mut lines = vec![
         format!("{:?} in {}, data in {:?}", site.gateway, site.timezone_name, site.data_dir),
+        format!("schedules {:?}", site.calendar.configured()),
         format!("uplink {:?}", site.uplink),
         format!("local {:?}", site.local),
     ];
@@ -46,14 +51,22 @@ fn shown(site: &Site, dir: &Path) -> String {
         let ops: Vec<&str> = s.allowed.iter().map(OpName::as_str).collect();
         format!("{:?} {:?} keys: {} unsigned: {} may {ops:?}", s.name, s.scope, s.keys.len(), s.insecure_unsigned)
     }));
-    lines.extend([format!("{:?}", site.policy), format!("{:?}", site.audit), format!("http {:?}", site.http)]);
+    lines.extend([
+        format!("{:?}", site.policy),
+        format!("{:?}", site.audit),
+        format!("store {:?}", site.store_key),
+        format!("http {:?}", site.http),
+    ]);
     lines.extend(site.buses.iter().map(|bus| format!("{bus:?}")));
     lines.push(format!("modbus_server {:?}", site.modbus_server));
     for PortalConfig { portal, device } in &site.portals {
         lines.push(format!("{portal:?}"));
         lines.push(match device {
             PortalDevice::Parts(parts) => {
-                let part = |part: &Part| format!("{}/{} {} {}", part.bus, part.unit, part.profile.id, part.channel);
+                let part = |part: &Part| match part {
+                    Part::Modbus(part) => format!("{}/{} {} {}", part.bus, part.unit, part.profile.id, part.channel),
+                    Part::Mqtt(part) => format!("mqtt/{} {} {}", part.topic, part.profile.id, part.channel),
+                };
                 format!("  {} slot(s): {}", parts.slots, parts.all().map(part).collect::<Vec<_>>().join(", "))
             }
             other => format!("  {other:?}"),
@@ -175,4 +188,18 @@ fn an_error_in_any_line_is_reported_with_its_place() {
     for start in (0..example.len()).filter_map(|end| example.get(..end)) {
         drop(parse(start, &around(dir.path())));
     }
+}
+
+/// A device of a site's own: no built-in profile has a reader with a direction, or a fire input.
+#[test]
+fn the_direction_and_the_inputs_of_a_device_at_the_broker_count_like_those_of_one_on_a_line() {
+    use crate::access::portal::Direction;
+    use crate::profile::{InputKind, mqtt};
+
+    let text = include_str!("../profile/mqtt/tests/device.toml").replace("stamp = ", "direction = \"out\"\nstamp = ");
+    let profile = std::sync::Arc::new(mqtt::read(&text).unwrap());
+    let part = Part::Mqtt(MqttPart { topic: "hall".into(), profile, channel: 0 });
+    let parts = Parts { reader: part.clone(), slots: 1, output: part.clone(), meter: None, inputs: None };
+    assert_eq!(parts.directions().collect::<Vec<_>>(), [Direction::Out]);
+    assert!(part.has_input(InputKind::Fire) && !part.has_input(InputKind::ExitButton));
 }

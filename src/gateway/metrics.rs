@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::access::engine::Status;
 use crate::access::id::PortalId;
 
 /// Labels of `dormgate_decisions_total`.
@@ -38,11 +39,18 @@ pub struct RejectedLabels {
     pub code: &'static str,
 }
 
-/// Labels of `dormgate_stream_epoch` and `dormgate_stream_seq`.
+/// Labels of `dormgate_stream_epoch`, `dormgate_stream_seq` and `dormgate_stream_age_seconds`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StreamLabels {
     /// The stream's name.
     pub stream: String,
+}
+
+/// Labels of `dormgate_alarms_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AlarmLabels {
+    /// The alarm's name on the wire.
+    pub kind: &'static str,
 }
 
 /// Labels of `dormgate_portal_power_watts` and `dormgate_portal_energy_kwh_total`.
@@ -68,6 +76,9 @@ macro_rules! metrics {
         }
 
         impl Metrics {
+            /// What each is called behind the prefix, without the ending of a counter.
+            pub const NAMES: &'static [&'static str] = &[$($name,)*];
+
             /// Registers everything under the prefix `dormgate`.
             pub fn register(&self, registry: &mut Registry) {
                 $(registry.register($name, $help, self.$field.clone());)*
@@ -93,6 +104,8 @@ metrics! {
         "The list's revision: epoch of each stream";
     stream_seq: Family<StreamLabels, Gauge> = Family::default(), "stream_seq",
         "The list's revision: received without a hole up to this message of each stream";
+    stream_age: Family<StreamLabels, Gauge> = Family::default(), "stream_age_seconds",
+        "How long ago each stream confirmed the list; refreshed with the state, at least once a minute; absent until it did";
     audit_last: Gauge = Gauge::default(), "audit_last",
         "Number of the newest audit event";
     audit_durable: Gauge = Gauge::default(), "audit_durable",
@@ -105,12 +118,17 @@ metrics! {
         "Time of one flush of the journal";
     orders_dropped: Counter = Counter::default(), "portal_orders_dropped",
         "Orders dropped because a portal link was too far behind";
-    alarms: Counter = Counter::default(), "alarms",
-        "Alarms raised";
+    alarms: Family<AlarmLabels, Counter> = Family::default(), "alarms",
+        "Alarms raised by kind";
     power_watts: Family<PortalLabels, Gauge<f64, AtomicU64>> = Family::default(), "portal_power_watts",
         "Power drawn at a portal, as its meter reports; absent without a valid reading";
     energy_kwh: Family<PortalLabels, Counter<f64, AtomicU64>> = Family::default(), "portal_energy_kwh",
         "Energy that a portal's meter has counted; absent without a valid reading";
+}
+
+/// A number as the value of a gauge.
+pub(super) fn gauge(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 /// Decisions take microseconds.
@@ -119,6 +137,24 @@ const DECISION_BUCKETS: [f64; 10] = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1
 const FLUSH_BUCKETS: [f64; 10] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 5.0];
 
 impl Metrics {
+    /// Shows how large and how old the list is.
+    pub(super) fn list(&self, status: &Status) {
+        self.cards.set(gauge(status.cards));
+        for stream in &status.streams {
+            let labels = StreamLabels { stream: stream.name.to_string() };
+            self.stream_epoch.get_or_create(&labels).set(i64::from(stream.epoch));
+            self.stream_seq.get_or_create(&labels).set(gauge(stream.seq));
+            match stream.age_s {
+                Some(age_s) => {
+                    self.stream_age.get_or_create(&labels).set(gauge(age_s));
+                }
+                None => {
+                    self.stream_age.remove(&labels);
+                }
+            }
+        }
+    }
+
     /// Shows what a portal's meter reports, and nothing where it reports nothing any more.
     pub fn metered(&self, portal: &PortalId, power_w: Option<f64>, energy_kwh: Option<f64>) {
         let labels = PortalLabels { portal: portal.to_string() };

@@ -190,7 +190,9 @@ mod tests {
         const RIGHT: Timestamp = Timestamp(1_788_249_600_000);
         const FOUR_YEARS_MS: i64 = 4 * 365 * 86_400_000;
         let (policy, boot) = (Policy::default(), "b".to_owned());
-        let setup = Setup { portals: Vec::new(), lossy: Vec::new(), policy, streams: Vec::new(), boot: boot.clone() };
+        let calendar = crate::access::calendar::Calendar::default();
+        let (portals, streams) = (Vec::new(), Vec::new());
+        let setup = Setup { portals, lossy: Vec::new(), policy, calendar, streams, boot: boot.clone() };
         let engine = Engine::new(setup, State::default());
         let identity = owner::Identity { boot, ..owner::Identity::default() };
         let outlets = ports::PortalOutlets::default();

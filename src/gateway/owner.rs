@@ -6,17 +6,20 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::dispatch::{Dispatch, RETRY_MS};
-use super::metrics::{DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
-use super::ports::{Ask, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, StateReport, UplinkOrder};
+use super::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, gauge};
+use super::ports::{
+    Ask, MAY_OPEN_CARDS_MAX, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, StateReport, UplinkOrder,
+};
 use super::publication::{Digested, Digests, Lines, Publication, Work};
 use crate::access::change::{Position, RegisterKinds};
 use crate::access::effect::{Effect, QueryResult};
-use crate::access::engine::{Engine, Status};
+use crate::access::engine::Engine;
 use crate::access::event::{AlarmKind, Event, Record};
 use crate::access::id::{Mono, Now, StreamName};
-use crate::access::input::{Input, Operator};
+use crate::access::input::{Actor, Input, Operator};
 use crate::clock::Clock;
 use crate::store::{Store, StoreEvent};
+use crate::wire::uid_key::UidKey;
 
 /// How long an alarm waits for the disk, in milliseconds: it must be on its way within 2 s, also when the disk is what is broken.
 pub const ALARM_WAIT_MS: u64 = 1_000;
@@ -63,6 +66,8 @@ pub struct Identity {
     pub version: String,
     /// What is configured insecurely.
     pub insecure: Vec<String>,
+    /// What the hash of a UID in an alarm is made with; `None`: alarms have the UID, as the audit has.
+    pub uid_key: Option<UidKey>,
     /// The streams and the registers that each owns, for their digests.
     pub streams: Vec<(StreamName, RegisterKinds)>,
 }
@@ -80,6 +85,8 @@ pub struct GatewayCore<J> {
     snapshot_event: Option<u64>,
     acked: u64,
     digests: Digests,
+    /// How the last order of an operator ended.
+    ordered: Result<(), OperatorRefusal>,
     identity: Identity,
     metrics: Metrics,
     readiness: Readiness,
@@ -107,6 +114,7 @@ impl<J: Journal> GatewayCore<J> {
             snapshot_event: None,
             acked: 0,
             digests,
+            ordered: Ok(()),
             identity,
             metrics,
             readiness: Readiness::default(),
@@ -148,7 +156,7 @@ impl<J: Journal> GatewayCore<J> {
         }
         if self.publication.due_at() <= now.mono {
             let state = self.state(now);
-            self.count_list(&state.status);
+            self.metrics.list(&state.status);
             if self.publication.take(&state, now.mono) {
                 self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
             }
@@ -201,35 +209,30 @@ impl<J: Journal> GatewayCore<J> {
                 let revocations = self.engine.revocations_of(uid);
                 answer.send(verdicts.map(|verdicts| QueryResult { verdicts, revocations })).is_err()
             }
+            Ask::Whereabouts { sought, answer } => answer.send(self.engine.whereabouts(&sought)).is_err(),
+            Ask::MayOpen { portal, places, answer } => {
+                let end = places.end.min(places.start.saturating_add(MAY_OPEN_CARDS_MAX));
+                answer.send(self.engine.may_open(&portal, places.start..end, now)).is_err()
+            }
             Ask::Status { answer } => answer.send(self.state(now)).is_err(),
             Ask::TrustClock { answer } => {
                 let trusted = clock.trust().map_err(|why| OperatorRefusal::NotNow(why.to_string()));
                 answer.send(trusted.map(|()| clock.now().wall)).is_err()
             }
-            Ask::Operator { command, answer } => {
-                let outcome = self.refusal(&command).map_or(Ok(()), Err);
-                if outcome.is_ok() {
-                    self.input(Input::Operator(command), now);
-                }
-                answer.send(outcome).is_err()
-            }
+            Ask::Operator { command, actor, answer } => answer.send(self.operate(command, actor, now)).is_err(),
         };
         if gone {
             tracing::debug!("whoever asked has gone");
         }
     }
 
-    fn refusal(&self, command: &Operator) -> Option<OperatorRefusal> {
-        match command {
-            Operator::FireReset { force } => self.engine.fire_reset_refusal(*force).map(OperatorRefusal::NotNow),
-            Operator::StreamForget { stream } => {
-                (!self.engine.has_stream(stream)).then(|| OperatorRefusal::UnknownStream(stream.clone()))
-            }
-            Operator::Posture { portals, .. } => {
-                let unknown = portals.iter().find(|portal| self.engine.kind_of(portal.as_str()).is_none());
-                unknown.cloned().map(OperatorRefusal::UnknownPortal)
-            }
-        }
+    fn operate(&mut self, command: Operator, actor: Option<Actor>, now: Now) -> Result<(), OperatorRefusal> {
+        let input = match actor {
+            Some(actor) => Input::Ordered { command, actor },
+            None => Input::Operator(command),
+        };
+        self.input(input, now);
+        std::mem::replace(&mut self.ordered, Ok(()))
     }
 
     /// Whether there is work at a snapshot or a digest.
@@ -367,8 +370,12 @@ impl<J: Journal> GatewayCore<J> {
                     self.metrics.commands.get_or_create(&labels).inc();
                     self.dispatch.uplink_after(after, UplinkOrder::Reply(reply), None);
                 }
-                Effect::Alarm(alarm) => {
-                    self.metrics.alarms.inc();
+                Effect::Ordered { refused } => self.ordered = refused.map_or(Ok(()), |error| Err(error.into())),
+                Effect::Alarm(mut alarm) => {
+                    if let Some(key) = &self.identity.uid_key {
+                        alarm.uid = alarm.uid.map(|uid| key.hash(uid));
+                    }
+                    self.metrics.alarms.get_or_create(&AlarmLabels { kind: alarm.kind.as_str() }).inc();
                     let portal = alarm.portal.as_ref().map(tracing::field::display);
                     tracing::warn!(alarm = alarm.kind.as_str(), portal, detail = alarm.detail, "alarm");
                     let by = now.mono.plus_ms(ALARM_WAIT_MS);
@@ -392,15 +399,6 @@ impl<J: Journal> GatewayCore<J> {
         self.metrics.decisions.get_or_create(&labels).inc();
     }
 
-    fn count_list(&self, status: &Status) {
-        self.metrics.cards.set(gauge(status.cards));
-        for stream in &status.streams {
-            let labels = StreamLabels { stream: stream.name.to_string() };
-            self.metrics.stream_epoch.get_or_create(&labels).set(i64::from(stream.epoch));
-            self.metrics.stream_seq.get_or_create(&labels).set(gauge(stream.seq));
-        }
-    }
-
     /// The state as published.
     #[must_use]
     pub fn state(&self, now: Now) -> StateReport {
@@ -417,10 +415,6 @@ impl<J: Journal> GatewayCore<J> {
             insecure: self.identity.insecure.clone(),
         }
     }
-}
-
-fn gauge(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

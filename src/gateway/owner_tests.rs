@@ -14,23 +14,12 @@ fn at(ms: u64) -> Now {
 
 /// A core with one gate and an uplink whose orders are kept.
 fn core() -> (GatewayCore<()>, mpsc::Receiver<UplinkOrder>) {
-    let gate = Portal {
-        id: "gate-in".parse().unwrap(),
-        kind: PortalKind::Gate,
-        zone: "lobby".parse().unwrap(),
-        direction: None,
-        hold_ms: 3_000,
-        delay_off_ms: 0,
-        debounce_ms: 0,
-        held_open_ms: 0,
-        rest_ms: 0,
-        off_confirmed_ms: 2_000,
-        fire_input: true,
-    };
+    let gate = Portal::new("gate-in".parse().unwrap(), PortalKind::Gate, "lobby".parse().unwrap());
     let setup = Setup {
         portals: vec![gate],
         lossy: Vec::new(),
         policy: crate::access::policy::Policy::default(),
+        calendar: crate::access::calendar::Calendar::default(),
         streams: vec![StreamRole {
             name: "office".parse().unwrap(),
             owns: [crate::access::change::RegisterKind::Standing].into(),

@@ -1,13 +1,16 @@
 //! What the links and the gateway task exchange: inputs through an inbox with two lanes, orders out. Every queue here has a named limit.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::access::change::{ErrorCode, OpError};
 pub use crate::access::effect::PortalOrder;
 use crate::access::effect::{Ack, Alarm, QueryResult, Reply, Resync};
-use crate::access::id::{CardUid, PortalId, StreamName, Timestamp};
-use crate::access::input::{Input, Operator, PortalReport, Receipt};
+use crate::access::id::{CardUid, PortalId, Timestamp};
+use crate::access::input::{Actor, Input, Operator, PortalReport, Receipt};
+use crate::access::roll_call::{MayOpen, Sought, Whereabouts};
 pub use crate::wire::state::StateReport;
 
 /// Changes, commands and rejections under way to the gateway. A link that finds the lane full waits: nothing of it is dropped.
@@ -22,6 +25,9 @@ pub const UPLINK_ORDERS_MAX: usize = 4096;
 /// Questions of operators under way.
 pub const ASKS_MAX: usize = 64;
 
+/// Cards that are judged for one question, so that no decision waits longer than some hundred microseconds for it.
+pub const MAY_OPEN_CARDS_MAX: usize = 256;
+
 /// A question to the running gateway that is no input of the rules.
 #[derive(Debug)]
 pub enum Ask {
@@ -33,6 +39,22 @@ pub enum Ask {
         portal: Option<PortalId>,
         /// The answer; an error names an unknown portal.
         answer: oneshot::Sender<Result<QueryResult, String>>,
+    },
+    /// Where somebody was last seen, or who is inside.
+    Whereabouts {
+        /// Whose.
+        sought: Sought,
+        /// The answer; an error names an unknown zone.
+        answer: oneshot::Sender<Result<Vec<Whereabouts>, String>>,
+    },
+    /// Which cards at these places of the list a portal would admit now.
+    MayOpen {
+        /// Where.
+        portal: PortalId,
+        /// The slice of the list; at most [`MAY_OPEN_CARDS_MAX`].
+        places: Range<usize>,
+        /// The cards, and how many places the list has; an error names an unknown portal.
+        answer: oneshot::Sender<Result<(Vec<MayOpen>, usize), String>>,
     },
     /// The state of the gateway.
     Status {
@@ -48,6 +70,8 @@ pub enum Ask {
     Operator {
         /// Which.
         command: Operator,
+        /// Who, if it is known; then it is in the audit with that name.
+        actor: Option<Actor>,
         /// The answer; an error reports why not.
         answer: oneshot::Sender<Result<(), OperatorRefusal>>,
     },
@@ -56,15 +80,21 @@ pub enum Ask {
 /// Why an operator's command was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OperatorRefusal {
-    /// Nothing is done where one of several portals does not exist.
-    #[error("no portal `{0}` is configured")]
-    UnknownPortal(PortalId),
-    /// No such stream.
-    #[error("no stream `{0}` is configured; `dormgate status` names them")]
-    UnknownStream(StreamName),
+    /// What the order names does not exist; the text names it.
+    #[error("{0}")]
+    Unknown(String),
     /// Not now; the text reports why.
     #[error("{0}")]
     NotNow(String),
+}
+
+impl From<OpError> for OperatorRefusal {
+    fn from(error: OpError) -> Self {
+        match error.code {
+            ErrorCode::UnknownPortal | ErrorCode::UnknownStream => Self::Unknown(error.message),
+            _ => Self::NotNow(error.message),
+        }
+    }
 }
 
 /// The way into the gateway task. Cheap to clone.

@@ -214,9 +214,10 @@ impl Publication {
 }
 
 /// The state without what changes by itself and is published with the next regular one: the numbers of the audit, the ages, the
-/// meters; and without the modes, which are not published.
+/// meters; and without the modes and the boxes that are on, which are not published.
 fn without_numbers(state: StateReport) -> StateReport {
     let streams = state.status.streams.into_iter().map(|stream| StreamStatus { age_s: None, ..stream }).collect();
-    let status = Status { audit_last: 0, streams, meters: Vec::new(), modes: Vec::new(), ..state.status };
+    let status =
+        Status { audit_last: 0, streams, meters: Vec::new(), modes: Vec::new(), on: Vec::new(), ..state.status };
     StateReport { audit_acked: 0, status, ..state }
 }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::collect::Links;
 use crate::access::id::{CardUid, PortalId, StreamName};
-use crate::access::input::Operator;
+use crate::access::input::{CardSet, Operator};
 use crate::access::portal::Posture;
 use crate::gateway::ports::{Ask, Inbox, OperatorRefusal, Readiness, StateReport};
 use crate::mqtt::BrokerFault;
@@ -43,6 +43,7 @@ pub(super) fn routes(pages: Pages) -> Router {
         .route("/api/v1/posture", post(posture))
         .route("/api/v1/fire/reset", post(fire_reset))
         .route("/api/v1/clock/trust", post(trust_clock))
+        .route("/api/v1/forgive", post(forgive))
         .route("/api/v1/stream/forget", post(stream_forget))
         .with_state(pages)
 }
@@ -68,6 +69,12 @@ struct FireReset {
 }
 
 #[derive(Deserialize)]
+struct ForgiveFor {
+    /// A card, or `*`.
+    uid: String,
+}
+
+#[derive(Deserialize)]
 struct StreamForget {
     stream: String,
 }
@@ -81,7 +88,7 @@ async fn status(State(pages): State<Pages>) -> Response {
 
 /// The body of `up/state`, with the names of the portals that are offline, the postures in force, the malformed reports, and the
 /// faults of brokers.
-fn status_body(state: &StateReport, links: &Links) -> serde_json::Value {
+pub(super) fn status_body(state: &StateReport, links: &Links) -> serde_json::Value {
     let mode =
         |(portal, posture): &(PortalId, Posture)| json!({ "portal": portal.as_str(), "posture": posture.as_str() });
     let malformed = |(portal, wrong): &(PortalId, String)| json!({ "portal": portal.as_str(), "wrong": wrong });
@@ -93,6 +100,8 @@ fn status_body(state: &StateReport, links: &Links) -> serde_json::Value {
         let offline = state.status.offline.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
         fields.insert("offline".to_owned(), json!(offline));
         fields.insert("modes".to_owned(), state.status.modes.iter().map(mode).collect());
+        let on = state.status.on.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
+        fields.insert("on".to_owned(), json!(on));
         fields.insert("malformed".to_owned(), state.status.malformed.iter().map(malformed).collect());
         let fault = |(link, fault, detail): (&str, BrokerFault, String)| json!({ "link": link, "fault": fault.as_str(), "detail": detail });
         fields.insert("broker_faults".to_owned(), links.faults().map(fault).collect());
@@ -111,6 +120,7 @@ async fn query(State(pages): State<Pages>, Query(asked): Query<QueryFor>) -> Res
     };
     match ask(&pages, |answer| Ask::Query { uid, portal, answer }).await {
         Ok(Ok(result)) => {
+            let result = super::dates::date(pages.audit.clone(), result).await;
             let mut answer = json!({ "uid": uid });
             if let (Some(answer), Ok(serde_json::Value::Object(result))) =
                 (answer.as_object_mut(), serde_json::to_value(result))
@@ -149,6 +159,13 @@ async fn stream_forget(State(pages): State<Pages>, Query(asked): Query<StreamFor
     }
 }
 
+async fn forgive(State(pages): State<Pages>, Query(asked): Query<ForgiveFor>) -> Response {
+    match asked.uid.parse::<CardSet>() {
+        Ok(cards) => operate(&pages, Operator::Forgive { cards }).await,
+        Err(error) => refuse(StatusCode::BAD_REQUEST, format!("`{}`: {error}", asked.uid)),
+    }
+}
+
 async fn trust_clock(State(pages): State<Pages>) -> Response {
     match ask(&pages, |answer| Ask::TrustClock { answer }).await {
         Ok(Ok(at)) => body(&json!({ "at": at })),
@@ -158,17 +175,15 @@ async fn trust_clock(State(pages): State<Pages>) -> Response {
 }
 
 async fn operate(pages: &Pages, command: Operator) -> Response {
-    match ask(pages, |answer| Ask::Operator { command, answer }).await {
+    match ask(pages, |answer| Ask::Operator { command, actor: None, answer }).await {
         Ok(Ok(())) => body(&json!({ "done": true })),
-        Ok(Err(why @ (OperatorRefusal::UnknownPortal(_) | OperatorRefusal::UnknownStream(_)))) => {
-            refuse(StatusCode::NOT_FOUND, why)
-        }
+        Ok(Err(why @ OperatorRefusal::Unknown(_))) => refuse(StatusCode::NOT_FOUND, why),
         Ok(Err(why @ OperatorRefusal::NotNow(_))) => refuse(StatusCode::CONFLICT, why),
         Err(refused) => refused,
     }
 }
 
-async fn ask<T>(pages: &Pages, question: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Response> {
+pub(super) async fn ask<T>(pages: &Pages, question: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Response> {
     let gone = |_| refuse(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping");
     let (answer, answered) = oneshot::channel();
     if let Err(error) = pages.inbox.ask(question(answer)).await {
@@ -177,7 +192,7 @@ async fn ask<T>(pages: &Pages, question: impl FnOnce(oneshot::Sender<T>) -> Ask)
     answered.await.map_err(gone)
 }
 
-fn body(value: &serde_json::Value) -> Response {
+pub(super) fn body(value: &serde_json::Value) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], format!("{value}\n")).into_response()
 }
 

@@ -220,16 +220,102 @@ fn revocation_lines(proof: &Value) -> Vec<String> {
     std::iter::once(first).chain(list(proof, "portals").iter().map(portal)).collect()
 }
 
+/// One rung of the ladder for a person.
+fn step_line(step: &Value) -> String {
+    let mark = if step.get("ok") == Some(&Value::Bool(true)) { "ok" } else { "DENIES" };
+    let set_by = step.get("set_by").map_or(String::new(), |set_by| {
+        let numbers: Vec<_> = list(set_by, "revision").iter().map(Value::to_string).collect();
+        let at = set_by.get("at").and_then(Value::as_str).map_or(String::new(), |at| format!(" at {at}"));
+        format!("  [{} {}{at}]", string(set_by, "stream"), numbers.join("."))
+    });
+    let fact = step.get("fact").and_then(Value::as_str).unwrap_or_default();
+    format!("  {mark:<6} {:<21} {fact}{set_by}", string(step, "step")).trim_end().to_owned()
+}
+
 /// The answer of `query` as text.
 #[must_use]
 pub fn query_text(answer: &Value) -> String {
     let verdict = |v: &Value| {
         let also: Vec<_> = list(v, "also").iter().filter_map(Value::as_str).collect();
         let also = if also.is_empty() { String::new() } else { format!(" (also {})", also.join(", ")) };
-        format!("{:<24} {:<5} {}{also}", string(v, "portal"), string(v, "decision"), string(v, "reason"))
+        let first = format!("{:<24} {:<5} {}{also}", string(v, "portal"), string(v, "decision"), string(v, "reason"));
+        let steps = list(v, "steps");
+        if steps.is_empty() {
+            return first;
+        }
+        let wording = |key: &str, label: &str| {
+            let words = v.get(key)?;
+            Some(format!("  {label:<6} {}\n         {}", string(words, "en"), string(words, "zh")))
+        };
+        let lines = [wording("words", "means"), wording("remedy", "do")].into_iter().flatten();
+        let flag_line = |flag: &Value| {
+            let texts =
+                ["words", "remedy"].map(|key| flag.get(key).map(|words| (string(words, "en"), string(words, "zh"))));
+            let [(en, zh), (do_en, do_zh)] = texts.map(Option::unwrap_or_default);
+            format!("  flag   {}: {en}; {do_en}\n         {zh}。{do_zh}", string(flag, "flag"))
+        };
+        let flags: Vec<_> = list(v, "flags").iter().map(flag_line).collect();
+        let lines = lines.chain(flags);
+        std::iter::once(first).chain(lines).chain(steps.iter().map(step_line)).collect::<Vec<_>>().join("\n")
     };
     let verdicts = list(answer, "verdicts").iter().map(verdict);
     verdicts.chain(list(answer, "revocations").iter().flat_map(revocation_lines)).collect::<Vec<_>>().join("\n")
+}
+
+/// `in gate-in 2026-09-01T08:00:00.000Z taken`
+fn seen_text(seen: &Value) -> String {
+    let doubt = if string(seen, "clock") == "trusted" { "" } else { " (clock untrusted)" };
+    let (way, portal, at) = (string(seen, "direction"), string(seen, "portal"), string(seen, "at"));
+    format!("{way:<3} {portal} {at}{doubt} {}", string(seen, "certainty"))
+}
+
+fn boxes_text(card: &Value) -> Option<String> {
+    let boxes: Vec<_> = list(card, "boxes").iter().filter_map(Value::as_str).collect();
+    (!boxes.is_empty()).then(|| format!("card in {}", boxes.join(", ")))
+}
+
+/// `08193021 1EA68671`
+fn whose(card: &Value) -> String {
+    let holder = card.get("holder").and_then(Value::as_str).unwrap_or("-");
+    format!("{holder} {}", string(card, "uid"))
+}
+
+/// The answer of `where` as text.
+#[must_use]
+pub fn where_text(answer: &Value) -> String {
+    let cards = list(answer, "cards");
+    if cards.is_empty() {
+        return "not seen: no gate and no power box has read this card, or a card of this holder".to_owned();
+    }
+    let lines = cards.iter().flat_map(|card| {
+        let seen = list(card, "seen").iter().map(seen_text);
+        std::iter::once(whose(card)).chain(boxes_text(card).into_iter().chain(seen).map(|line| format!("  {line}")))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The answer of `roll-call` as text.
+#[must_use]
+pub fn roll_call_text(answer: &Value) -> String {
+    let inside = list(answer, "inside");
+    let line = |card: &Value| {
+        let seen = list(card, "seen").first().map(seen_text);
+        let parts: Vec<_> = seen.into_iter().chain(boxes_text(card)).collect();
+        format!("{:<8} {}  {}", string(card, "certainty"), whose(card), parts.join("; "))
+    };
+    let of = |certainty| inside.iter().filter(|card| string(card, "certainty") == certainty).count();
+    let (taken, granted, doubtful) = (of("taken"), of("granted"), of("doubtful"));
+    let sum = format!("{} inside: {taken} taken, {granted} granted, {doubtful} doubtful", inside.len());
+    inside.iter().map(line).chain([sum]).collect::<Vec<_>>().join("\n")
+}
+
+/// The answer of `may` as text.
+#[must_use]
+pub fn may_text(answer: &Value) -> String {
+    let cards = list(answer, "cards");
+    let line = |card: &Value| format!("{}  {}", whose(card), string(card, "reason"));
+    let sum = format!("{} cards may open {} now", cards.len(), string(answer, "portal"));
+    cards.iter().map(line).chain([sum]).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -278,5 +364,18 @@ mod tests {
                     power-414: not configured any more since 2026-09-01T08:00:06.000Z\n  \
                     power-415: NOT CONFIRMED off yet";
         assert_eq!(query_text(&answer), expected);
+    }
+
+    #[test]
+    fn a_query_for_one_portal_explains_the_flags_of_a_grant() {
+        let words = |en, zh| json!({ "en": en, "zh": zh });
+        let flag = json!({ "flag": "late", "words": words("w", "晚"), "remedy": words("r", "问") });
+        let steps = json!([{ "step": "lost", "ok": true, "fact": "never lost" }]);
+        let answer = json!({ "verdicts": [{
+            "portal": "gate-in", "decision": "grant", "reason": "granted", "also": [], "words": words("ok", "可"),
+            "flags": [flag], "steps": steps,
+        }] });
+        let shown = query_text(&answer);
+        assert!(shown.contains("\n  flag   late: w; r\n         晚。问\n"), "{shown}");
     }
 }

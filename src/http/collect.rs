@@ -34,6 +34,11 @@ impl Links {
         self.0.iter().flat_map(of)
     }
 
+    /// Which links are connected and subscribed.
+    pub fn up(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        self.0.iter().map(|(link, counters)| (*link, counters.up.load(Ordering::Relaxed) == 1))
+    }
+
     /// Shows the links at `/metrics`.
     pub fn register(self, registry: &mut Registry) {
         registry.register_collector(Box::new(self));

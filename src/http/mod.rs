@@ -1,12 +1,18 @@
-//! Health, readiness and metrics over HTTP, and the same server on a Unix socket in `data_dir` for the operator's commands.
+//! Health, readiness, metrics and the console over HTTP, and a server on a Unix socket in `data_dir` for the operator's commands.
 //!
-//! TCP serves only pages that show nothing about persons and change nothing: `/healthz`, `/readyz`, `/metrics`. Queries and commands
-//! of an operator go through the socket, whose file mode limits who may use it.
+//! On TCP `/healthz`, `/readyz` and `/metrics` show nothing about persons and change nothing, so that everybody may have them; who may
+//! have the console is in `console/guard.rs`. Queries and commands of an operator go through the socket, whose file mode limits
+//! who may use it.
 
 mod api;
 mod audit;
 pub mod client;
 mod collect;
+pub mod console;
+mod dates;
+mod erase;
+mod people;
+pub mod visitors;
 
 use std::io;
 use std::path::Path;
@@ -17,6 +23,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::watch;
 
 pub use api::Pages;
 pub use audit::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
@@ -25,16 +32,31 @@ pub use collect::{Links, ModbusCounters};
 /// The socket's name in `data_dir`.
 pub const SOCKET_NAME: &str = "dormgate.sock";
 
-/// Serves `/healthz`, `/readyz` and `/metrics` until `stop` is done.
+/// Serves `/healthz`, `/readyz`, `/metrics` and the console until `stop` is done.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve_tcp(
     listener: TcpListener,
     pages: Pages,
+    setup: console::Setup,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, public(pages)).with_graceful_shutdown(stop).await
+    let is_loopback = listener.local_addr()?.ip().is_loopback();
+    let (end, ended) = watch::channel(false);
+    // What is sent to the consoles ends first: the server waits for the end of each answer.
+    let stop = async move {
+        stop.await;
+        end.send_replace(true);
+    };
+    let console = console::Console::new(pages.clone(), setup, is_loopback, ended);
+    let app = public(pages).merge(console::routes(std::sync::Arc::clone(&console)));
+    let app = app.into_make_service_with_connect_info::<console::Peer>();
+    let serving = axum::serve(console::Bounded::new(listener), app).with_graceful_shutdown(stop);
+    tokio::select! {
+        served = serving => served,
+        () = console::run(console) => Err(io::Error::other("the audit is no longer followed")),
+    }
 }
 
 /// A socket at `path`, to which only the user and the group of this process may connect.
@@ -66,7 +88,11 @@ pub async fn serve_socket(
     pages: Pages,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let router = public(pages.clone()).merge(audit::routes(pages.audit.clone())).merge(api::routes(pages));
+    let router = public(pages.clone())
+        .merge(audit::routes(pages.audit.clone()))
+        .merge(erase::routes(pages.clone()))
+        .merge(people::routes(pages.clone()))
+        .merge(api::routes(pages));
     axum::serve(listener, router).with_graceful_shutdown(stop).await
 }
 

@@ -14,6 +14,7 @@ mod echo;
 mod faults;
 mod metrics;
 mod outbox;
+pub mod probe;
 mod pump;
 mod tls;
 

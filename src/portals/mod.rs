@@ -1,5 +1,7 @@
-//! The links to portals. [`device`] is what a portal does, whatever it is connected to; the others are its adapters.
+//! The links to portals. [`device`] is what a portal does, whatever it is connected to; [`modbus`] and [`mqtt`] are its adapters, and
+//! [`parts`] puts portals together from both.
 
 pub mod device;
 pub mod modbus;
 pub mod mqtt;
+pub mod parts;

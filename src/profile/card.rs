@@ -2,7 +2,7 @@
 
 use crate::access::id::CardUid;
 use crate::access::input::Presented;
-use crate::access::transform::{Form, Reading, Transform, Turn};
+use crate::access::transform::{Form, Reading, Transform};
 
 use super::model::{UidContent, UidLength, UidOrder, UidSource};
 use super::points::{Point, PointType};
@@ -21,14 +21,7 @@ impl UidSource {
     /// The transform of a lossy reader; `None`: the reader gives whole UIDs.
     #[must_use]
     pub fn transform(&self) -> Option<Transform> {
-        let turn = match self.order {
-            UidOrder::MsbFirst => Turn::AsSent,
-            UidOrder::LsbFirst => Turn::Reversed,
-        };
-        match self.content {
-            UidContent::Whole { .. } => None,
-            UidContent::Reduced(form) => Some(Transform { turn, form }),
-        }
+        self.content.transform(self.order)
     }
 
     /// The card that the reader shows; `None`: no card (all zeros, or length 0), or it was not read.

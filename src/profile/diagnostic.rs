@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 
 pub use crate::wire::text::{hint, nearest};
 
@@ -30,6 +31,8 @@ impl Place {
 /// One thing that is wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
+    /// In which file; `None`: the one that was to be read.
+    pub file: Option<PathBuf>,
     /// Where.
     pub place: Place,
     /// What is wrong and what to do.
@@ -61,7 +64,7 @@ impl Log {
 
     /// Adds a diagnostic.
     pub fn add(&self, place: Place, message: impl Into<String>) {
-        self.found.borrow_mut().push(Diagnostic { place, message: message.into() });
+        self.found.borrow_mut().push(Diagnostic { file: None, place, message: message.into() });
     }
 
     pub(super) fn place(&self, span: &Range<usize>, path: String) -> Place {

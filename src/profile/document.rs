@@ -69,7 +69,9 @@ fn with_root<R>(text: &str, read: impl FnOnce(Node<'_>) -> Option<R>) -> Result<
     let found = log.take();
     match result {
         Some(result) if found.is_empty() => Ok(result),
-        None if found.is_empty() => Err(vec![Diagnostic { place, message: "the document is incomplete".to_owned() }]),
+        None if found.is_empty() => {
+            Err(vec![Diagnostic { file: None, place, message: "the document is incomplete".to_owned() }])
+        }
         Some(_) | None => Err(found),
     }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::points::{Link, Point, Poll, Write};
 use crate::access::portal::Direction;
-use crate::access::transform::Form;
+use crate::access::transform::{Form, Transform, Turn};
 use crate::wire::modbus::Request;
 
 /// Latest deadline of a release, in milliseconds, and its default: a grant is not valid for longer.
@@ -109,7 +109,12 @@ impl InputKind {
         match self {
             Self::PassedIn => Some(Direction::In),
             Self::PassedOut => Some(Direction::Out),
-            Self::ContactOpen | Self::ExitButton | Self::Tamper | Self::Fire => None,
+            Self::ContactOpen
+            | Self::ExitButton
+            | Self::Tamper
+            | Self::Fire
+            | Self::Overload
+            | Self::RestrictedLoad => None,
         }
     }
 }
@@ -125,6 +130,10 @@ pub enum InputKind {
     Tamper,
     /// The fire panel releases.
     Fire,
+    /// The meter of a power box reports too much load.
+    Overload,
+    /// The meter of a power box reports a load that the rules forbid.
+    RestrictedLoad,
     /// Somebody went in: a flag that rises, or a number that counts.
     PassedIn,
     /// Somebody went out.
@@ -313,6 +322,21 @@ pub enum UidContent {
     },
     /// The part that this transform leaves.
     Reduced(Form),
+}
+
+impl UidContent {
+    /// The transform of a lossy reader that gives the bytes in this order; `None`: the reader gives whole UIDs.
+    #[must_use]
+    pub fn transform(self, order: UidOrder) -> Option<Transform> {
+        let turn = match order {
+            UidOrder::MsbFirst => Turn::AsSent,
+            UidOrder::LsbFirst => Turn::Reversed,
+        };
+        match self {
+            Self::Whole { .. } => None,
+            Self::Reduced(form) => Some(Transform { turn, form }),
+        }
+    }
 }
 
 /// Where a reader shows the UID, and in which form.

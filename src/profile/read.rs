@@ -61,6 +61,8 @@ struct InputsTable {
     exit_button: Key<InputTable>,
     tamper: Key<InputTable>,
     fire: Key<InputTable>,
+    overload: Key<InputTable>,
+    restricted_load: Key<InputTable>,
     passed_in: Key<InputTable>,
     passed_out: Key<InputTable>,
 }
@@ -94,25 +96,36 @@ pub fn read_file(path: &Path, text: &str) -> Result<Profile, Vec<Diagnostic>> {
     document::read(text, |document, log| Some(profile(document, log, stem.as_deref())))
 }
 
-fn profile(t: &Document, log: &Log, file: Option<&str>) -> Profile {
-    t.schema.need(log, "write `schema = 1` above the first table");
-    if t.schema.number(SCHEMA) != SCHEMA {
+/// Reports a version of the format that is not this one.
+pub(super) fn schema(log: &Log, key: &Key<Whole<0, 999>>) {
+    key.need(log, "write `schema = 1` above the first table");
+    if key.number(SCHEMA) != SCHEMA {
         let message = format!(
             "this program reads schema {SCHEMA}: write `schema = {SCHEMA}`, or use the program that the file is for"
         );
-        t.schema.wrong(log, message);
+        key.wrong(log, message);
     }
+}
+
+/// The id of a profile, which is the name of its file.
+pub(super) fn id(log: &Log, key: &Key<String>, file: Option<&str>) -> String {
     let is_id = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if let Some(id) = t.id.need(log, "write the file's name, e.g. `id = \"acme-dc1\"`") {
+    if let Some(id) = key.need(log, "write the file's name, e.g. `id = \"acme-dc1\"`") {
         if id.is_empty() || id.len() > 64 || !id.chars().all(is_id) {
-            t.id.wrong(log, "a profile's id is 1 to 64 of a-z 0-9 -, the same as its file name");
+            key.wrong(log, "a profile's id is 1 to 64 of a-z 0-9 -, the same as its file name");
         } else if let Some(file) = file.filter(|file| file != id) {
             let message = format!(
                 "the file is called `{file}`, and configurations use that name: write `id = \"{file}\"`, or rename the file"
             );
-            t.id.wrong(log, message);
+            key.wrong(log, message);
         }
     }
+    key.text()
+}
+
+fn profile(t: &Document, log: &Log, file: Option<&str>) -> Profile {
+    schema(log, &t.schema);
+    let id = id(log, &t.id, file);
     let source = t.source.need(log, "write where the map was found, e.g. `source = \"Acme DC1 manual, page 12\"`");
     let scope = Scope::new(log, &t.link, &t.points, &t.poll);
     let mut readers: Vec<Reader> = Vec::new();
@@ -129,8 +142,8 @@ fn profile(t: &Document, log: &Log, file: Option<&str>) -> Profile {
         readers.extend(reader(&scope, key, table, id));
     }
     let profile = Profile {
-        id: t.id.text(),
-        name: t.name.get().cloned().unwrap_or_else(|| t.id.text()),
+        name: t.name.get().cloned().unwrap_or_else(|| id.clone()),
+        id,
         source: source.map(|source| source.0.0.clone()).unwrap_or_default(),
         caveats: t.caveats.values().cloned().collect(),
         verified_on: t.verified_on.values().cloned().collect(),
@@ -240,6 +253,8 @@ fn inputs(scope: &Scope<'_>, key: &Key<InputsTable>, t: &InputsTable) -> Vec<Inp
         (&t.exit_button, InputKind::ExitButton),
         (&t.tamper, InputKind::Tamper),
         (&t.fire, InputKind::Fire),
+        (&t.overload, InputKind::Overload),
+        (&t.restricted_load, InputKind::RestrictedLoad),
         (&t.passed_in, InputKind::PassedIn),
         (&t.passed_out, InputKind::PassedOut),
     ];

@@ -39,9 +39,10 @@ struct PulseTable {
     steps_max: Key<Register>,
 }
 
+/// Who ends a pulse.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum EndedBy {
+pub(super) enum EndedBy {
     Device,
     Gateway,
 }

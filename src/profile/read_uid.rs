@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::document::{Key, Whole, out_of_range};
+use super::document::{Key, Log, Whole, out_of_range};
 use super::model::{UidContent, UidLength, UidOrder, UidSource};
 use super::points::{Point, PointType};
 use super::scope::Scope;
@@ -19,7 +19,7 @@ pub(super) struct UidTable {
     min: Key<Whole<4, 10>>,
     max: Key<Whole<4, 10>>,
     transform: Key<Named>,
-    keep: Key<Whole<{ KEEP_BYTES_MIN as i64 }, { KEEP_BYTES_MAX as i64 }>>,
+    keep: Key<Keep>,
 }
 
 #[derive(Deserialize)]
@@ -32,10 +32,13 @@ enum Length {
     Named(String),
 }
 
+/// How many bytes a reader keeps.
+pub(super) type Keep = Whole<{ KEEP_BYTES_MIN as i64 }, { KEEP_BYTES_MAX as i64 }>;
+
 /// `transform` as written, before `keep` is known.
 #[derive(Clone, Copy, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
-enum Named {
+pub(super) enum Named {
     Wiegand26,
     Wiegand34,
     First,
@@ -53,6 +56,36 @@ fn bytes_of(point: &Point) -> Option<i64> {
         PointType::ByteEach => Some(i64::from(point.registers)),
         PointType::Bool | PointType::U16 | PointType::I16 | PointType::U32 | PointType::I32 | PointType::F32 => None,
     }
+}
+
+/// A number of bytes of a UID, or `default`.
+pub(super) fn length(log: &Log, key: &Key<Whole<4, 10>>, default: u8) -> u8 {
+    let bytes = key.number(default);
+    if !LENGTHS.contains(&i64::from(bytes)) {
+        key.wrong(log, format!("a UID has 4, 7 or 10 bytes, and never {bytes}: write one of these"));
+    }
+    bytes
+}
+
+/// The transform of a lossy reader.
+pub(super) fn form(log: &Log, transform: &Key<Named>, keep: &Key<Keep>) -> Option<Form> {
+    let kept = keep.get().map(|_| keep.number(KEEP_BYTES_MAX));
+    let form = match transform.get()? {
+        Named::First | Named::Last if !keep.is_set() => {
+            transform.wrong(log, "write how many bytes the reader keeps: `keep = 2`, 3 or 4");
+            return None;
+        }
+        Named::First => return kept.map(Form::First),
+        Named::Last => return kept.map(Form::Last),
+        Named::Wiegand26 => Form::Last(3),
+        Named::Wiegand34 => Form::Last(4),
+        Named::FirstLevel => Form::FirstLevel,
+        Named::Decimal => Form::Decimal,
+        Named::DroppedZeros => Form::DroppedZeros,
+        Named::DecimalBytes => Form::DecimalBytes,
+    };
+    keep.must_not_be_set(log, "this transform keeps a fixed number of bytes; `keep` is for `first` and `last`");
+    Some(form)
 }
 
 impl Scope<'_> {
@@ -120,14 +153,7 @@ impl Scope<'_> {
 
     /// `min` and `max`: the lengths of the UIDs that the reader can read.
     fn limits(&self, t: &UidTable) -> (u8, u8) {
-        let limit = |key: &Key<Whole<4, 10>>, default: u8| {
-            let bytes = key.number(default);
-            if !LENGTHS.contains(&i64::from(bytes)) {
-                key.wrong(self.log, format!("a UID has 4, 7 or 10 bytes, and never {bytes}: write one of these"));
-            }
-            bytes
-        };
-        let (min, max) = (limit(&t.min, 4), limit(&t.max, 10));
+        let (min, max) = (length(self.log, &t.min, 4), length(self.log, &t.max, 10));
         if min > max {
             let message = format!("`min` is {min} and `max` is {max}, so every UID would be malformed; exchange them");
             t.min.wrong(self.log, message);
@@ -140,23 +166,7 @@ impl Scope<'_> {
         for key in [&t.min, &t.max] {
             key.must_not_be_set(log, "this is for whole UIDs; leave it out beside a `transform`");
         }
-        let keep = t.keep.get().map(|_| t.keep.number(KEEP_BYTES_MAX));
-        let form = match t.transform.get()? {
-            Named::First | Named::Last if !t.keep.is_set() => {
-                t.transform.wrong(log, "write how many bytes the reader keeps: `keep = 2`, 3 or 4");
-                return None;
-            }
-            Named::First => return keep.map(Form::First),
-            Named::Last => return keep.map(Form::Last),
-            Named::Wiegand26 => Form::Last(3),
-            Named::Wiegand34 => Form::Last(4),
-            Named::FirstLevel => Form::FirstLevel,
-            Named::Decimal => Form::Decimal,
-            Named::DroppedZeros => Form::DroppedZeros,
-            Named::DecimalBytes => Form::DecimalBytes,
-        };
-        t.keep.must_not_be_set(log, "this transform keeps a fixed number of bytes; `keep` is for `first` and `last`");
-        Some(form)
+        form(log, &t.transform, &t.keep)
     }
 
     /// How many bytes of the point the reader fills; reports a transform that does not fit the point.

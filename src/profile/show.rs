@@ -8,6 +8,7 @@ use super::model::{
     Confirm, InputKind, InputPoint, Meter, OnLinkLoss, Output, Profile, Pulse, Reader, Trigger, UidContent, UidLength,
     UidOrder, UidSource,
 };
+use super::mqtt;
 use super::points::{Link, Point, PointType, Poll, Write};
 use super::read::read_file;
 use super::shipped::shipped;
@@ -23,6 +24,9 @@ const CHANNELS_SHOWN: u16 = 2;
 /// # Errors
 /// Every diagnostic on a line of its own, `FILE:LINE:COLUMN: PATH: what is wrong and what to do`.
 pub fn check_text(file: &str, text: &str) -> Result<String, String> {
+    if mqtt::is_mqtt(text) {
+        return mqtt::check_text(file, text);
+    }
     match read_file(Path::new(file), text) {
         Ok(profile) => Ok(show(&profile, 1)),
         Err(diagnostics) => {
@@ -34,7 +38,7 @@ pub fn check_text(file: &str, text: &str) -> Result<String, String> {
 /// Describes a built-in profile; `None`: no profile has this id.
 #[must_use]
 pub fn show_text(id: &str) -> Option<String> {
-    Some(show(&shipped(id)?, 1))
+    shipped(id).map(|profile| show(&profile, 1)).or_else(|| mqtt::show_text(id))
 }
 
 /// Everything that a profile means, and every request that it leads to, for one unit.
@@ -279,6 +283,8 @@ fn input(input: &InputPoint) -> String {
         InputKind::ExitButton => "the exit button is pressed",
         InputKind::Tamper => "the housing is open",
         InputKind::Fire => "the fire panel releases",
+        InputKind::Overload => "too much load",
+        InputKind::RestrictedLoad => "a load that the rules forbid",
         InputKind::PassedIn => "somebody went in",
         InputKind::PassedOut => "somebody went out",
     };

@@ -76,6 +76,47 @@ pub enum RecoveryIssue {
     NotWritable { why: String },
 }
 
+/// Where a journal is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Break {
+    /// The first event in doubt.
+    pub n: u64,
+    /// The file, in the data directory.
+    pub file: String,
+    /// Where in the file, in bytes.
+    pub offset: u64,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// What [`super::verify`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// The first event kept; 0: none.
+    pub first: u64,
+    /// The last event; 0: none.
+    pub last: u64,
+    /// How many events were read.
+    pub events: u64,
+    /// Losses that a later `log_gap` names, both ends inclusive.
+    pub explained: Vec<(u64, u64)>,
+    /// How many of them were erased: what is left of each keeps the chain.
+    pub erased: u64,
+    /// The first thing that is wrong.
+    pub broken: Option<Break>,
+}
+
+/// How the events of a holder were erased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erasure {
+    /// How many were erased now.
+    pub erased: u64,
+    /// Up to which event.
+    pub through: u64,
+    /// How many of the holder are kept after that: the center does not have them yet.
+    pub kept: u64,
+}
+
 /// What the store reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreEvent {

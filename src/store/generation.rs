@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::Fold;
 use super::events::RecoveryIssue;
-use super::medium::{Container, ContainerError, DAMAGED, Medium};
+use super::medium::{Container, ContainerError, DAMAGED, Medium, SEALED_MANIFEST};
 use super::replay::Place;
 use crate::access::id::Timestamp;
 use crate::wire::audit::Hash;
@@ -90,6 +90,11 @@ pub(super) fn names(medium: &dyn Medium) -> Vec<String> {
 pub(super) fn newest<F: Fold>(medium: &dyn Medium, issues: &mut Vec<RecoveryIssue>) -> (F, Place) {
     for name in names(medium).into_iter().rev() {
         let why = match medium.read_container(&path(&name)) {
+            Ok(container) if container.manifest.first() == Some(&SEALED_MANIFEST) => {
+                let why = "it is encrypted, and there is no key".to_owned();
+                issues.push(RecoveryIssue::GenerationUnreadable { name, why });
+                continue;
+            }
             Ok(container) => match open::<F>(&name, &container) {
                 Ok(found) => return found,
                 Err(why) => why,

@@ -8,11 +8,13 @@ use super::marks::MarkWriter;
 use super::medium::{JOURNAL, Medium};
 use super::reader::Index;
 use super::replay::{Place, Segment};
+use super::resolve;
 use super::segment::{self, Frame, Header};
 use super::shared::lock;
 use crate::access::event::Record;
 use crate::access::id::Timestamp;
 use crate::wire::audit;
+use crate::wire::uid_key::UidKey;
 
 /// What must be put right before the next write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +40,19 @@ pub(super) struct JournalEnd {
 /// An event that can never be written, and why.
 pub(super) type Refused = (u64, &'static str);
 
+/// How events are written.
+pub(super) struct Form {
+    /// Length at which a segment is full, in bytes.
+    pub segment_bytes: u64,
+    /// What the hash in place of a UID is made with; `None`: UIDs are written.
+    pub hashing: Option<UidKey>,
+}
+
 /// The journal's writing end.
 pub(super) struct Journal {
     medium: Arc<dyn Medium>,
     index: Arc<Mutex<Index>>,
-    segment_bytes: u64,
+    form: Form,
     mark: MarkWriter,
     end: JournalEnd,
     /// Durable, but not yet in the mark.
@@ -53,11 +63,11 @@ impl Journal {
     pub(super) fn new(
         medium: Arc<dyn Medium>,
         index: Arc<Mutex<Index>>,
-        segment_bytes: u64,
+        form: Form,
         mark: MarkWriter,
         end: JournalEnd,
     ) -> Self {
-        Self { medium, index, segment_bytes, mark, end, unmarked: None }
+        Self { medium, index, form, mark, end, unmarked: None }
     }
 
     /// The last event that is in the journal.
@@ -79,9 +89,10 @@ impl Journal {
                 refused.push((event.n, "its number is not above the one before it"));
                 continue;
             }
-            let json = audit::encode(event, &record.evidence, &place.hash);
+            let written = self.form.hashing.as_ref().and_then(|key| resolve::hashed(event, key));
+            let json = audit::encode(written.as_ref().unwrap_or(event), &record.evidence, &place.hash);
             let frame = Frame { n: event.n, json: &json, evidence: &record.evidence };
-            if !segment::push_frame(&mut bytes, &frame) {
+            if !segment::push_frame(&mut bytes, &frame, self.medium.seals()) {
                 refused.push((event.n, "it is too long"));
                 continue;
             }
@@ -114,7 +125,8 @@ impl Journal {
     }
 
     fn append(&mut self, first: (u64, Timestamp), bytes: &[u8]) -> io::Result<()> {
-        let room = |open: &Segment| open.length < self.segment_bytes;
+        let closing = std::mem::take(&mut lock(&self.index).close_last);
+        let room = |open: &Segment| open.length < self.form.segment_bytes && !closing;
         let segment = match self.end.open.filter(room) {
             Some(open) => self.append_to(open, bytes)?,
             None => self.begin(first, bytes)?,
@@ -141,7 +153,8 @@ impl Journal {
     }
 
     fn begin(&mut self, (first_n, trusted_at): (u64, Timestamp), bytes: &[u8]) -> io::Result<Segment> {
-        let header = Header { first_n, lost_to: self.end.lost_to, trusted_at, prev: self.end.place.hash };
+        let (lost_to, prev, sealed) = (self.end.lost_to, self.end.place.hash, self.medium.seals());
+        let header = Header { first_n, lost_to, trusted_at, prev, sealed };
         let whole = [header.encode().as_slice(), bytes].concat();
         let path = Segment::path(first_n);
         let medium = &self.medium;

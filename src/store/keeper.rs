@@ -1,6 +1,7 @@
 //! The background chores: generations, retention, the audit cursor, the reserve file, the scrub of old segments.
 //! Nothing waits for them, and the engine takes no part: a generation is the fold of the journal.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,13 +9,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::events::{RecoveryIssue, StoreEvent};
+use super::events::{Erasure, RecoveryIssue, StoreEvent};
 use super::limit::{self, Removal};
 use super::medium::Medium;
 use super::replay::{self, Segment};
 use super::reserve::Reserve;
 use super::shared::{Shared, lock};
-use super::{Fold, generation, marks};
+use super::{Fold, erase, generation, marks};
+use crate::access::event::EventKind;
+use crate::access::id::Holder;
+use crate::wire::erased::ErasedBy;
 
 /// A generation is written at least this often while events come.
 const GENERATION_EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -55,6 +59,8 @@ pub(super) struct Keeper<F> {
     removal: Option<Removal>,
     /// Up to here the segments hold only what goes last.
     thinned_through: u64,
+    /// How many of the configured types were erased from each segment, and whether it is encrypted if the store is.
+    aged: BTreeMap<u64, usize>,
     fold: PhantomData<fn() -> F>,
 }
 
@@ -73,6 +79,7 @@ impl<F: Fold> Keeper<F> {
             known,
             removal: None,
             thinned_through: 0,
+            aged: BTreeMap::new(),
             fold: PhantomData,
         }
     }
@@ -96,9 +103,15 @@ impl<F: Fold> Keeper<F> {
             || events > 0 && Self::passed(self.generated, GENERATION_EVERY);
         let resting = self.failed.is_some() && !Self::passed(self.failed, GENERATION_RETRY);
         if requested || due && !resting {
-            self.write_generation();
+            // A failure is reported.
+            drop(self.write_generation(u64::MAX));
         }
         self.retain();
+        self.erase_old();
+        while let Some((holder, done)) = self.shared.requests.erasure() {
+            // Whoever asked may have gone.
+            drop(done.send(self.erase(&holder)));
+        }
         self.keep_limit();
         if Self::passed(self.reserve, RESERVE_RETRY) || self.reserve.is_none() {
             self.keep_reserve();
@@ -128,9 +141,11 @@ impl<F: Fold> Keeper<F> {
         }
     }
 
-    fn write_generation(&mut self) {
+    fn write_generation(&mut self, until: u64) -> Result<(), String> {
         let begun = self.shared.now();
-        match write_generation::<F>(&self.shared, self.generation) {
+        let written = write_generation::<F>(&self.shared, self.generation, until);
+        self.generated = self.shared.now();
+        match written {
             Ok(None) => {}
             Ok(Some((position, records))) => {
                 self.generation = position;
@@ -140,10 +155,11 @@ impl<F: Fold> Keeper<F> {
             }
             Err(detail) => {
                 self.failed = self.shared.now();
-                self.shared.outbox.report(StoreEvent::GenerationFailed { detail });
+                self.shared.outbox.report(StoreEvent::GenerationFailed { detail: detail.clone() });
+                return Err(detail);
             }
         }
-        self.generated = self.shared.now();
+        Ok(())
     }
 
     /// Removes whole segments from the front: those that the center has, that no kept generation needs, and that are beyond
@@ -169,6 +185,56 @@ impl<F: Fold> Keeper<F> {
         if let Err(error) = self.shared.medium.remove(&Segment::path(first_n)) {
             tracing::warn!("cannot remove the old segment `{}`: {error}", Segment::path(first_n));
         }
+    }
+
+    /// Erases what has reached the age of its type, a segment at a time once all of it has: each is written again as often as there are
+    /// ages. What an encrypted store had in clear is written again too.
+    fn erase_old(&mut self) {
+        let kinds = &self.shared.options.retain_kinds;
+        if kinds.is_empty() && !self.shared.medium.seals() {
+            return;
+        }
+        let Some(held) = generation::needed_after(&*self.shared.medium) else { return };
+        let (segments, now) = {
+            let index = lock(&self.shared.index);
+            (index.segments.clone(), index.trusted_at)
+        };
+        self.aged.retain(|first_n, _| segments.iter().any(|segment| segment.first_n == *first_n));
+        for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
+            let last = next.first_n.saturating_sub(1);
+            let is_old = |days: u32| next.trusted_at.0 < now.0.saturating_sub(i64::from(days).saturating_mul(DAY_MS));
+            let may_go = last <= self.cursor && last <= held;
+            let old: Vec<EventKind> =
+                kinds.iter().filter(|(_, days)| may_go && is_old(*days)).map(|(kind, _)| *kind).collect();
+            // One more than the types: the segment was looked at.
+            if self.aged.get(&segment.first_n) == Some(&(old.len() + 1)) {
+                continue;
+            }
+            match erase::rewrite(&self.shared, *segment, ErasedBy::Retention, &|event| old.contains(&event.kind())) {
+                Ok(_) => drop(self.aged.insert(segment.first_n, old.len() + 1)),
+                Err(error) => {
+                    return tracing::warn!("cannot write `{}` again: {error}", Segment::path(segment.first_n));
+                }
+            }
+        }
+    }
+
+    /// Erases the events of a holder that the center has and that are in a segment that is not written any more. Two generations that
+    /// hold them are made first.
+    pub(super) fn erase(&mut self, holder: &Holder) -> Result<Erasure, String> {
+        let (open, last) = {
+            let index = lock(&self.shared.index);
+            (index.segments.last().map_or(0, |segment| segment.first_n), index.last)
+        };
+        let through = self.cursor.min(open.saturating_sub(1));
+        while generation::needed_after(&*self.shared.medium).unwrap_or(0) < through {
+            let until = if self.generation < through { through } else { last };
+            if until <= self.generation {
+                return Err("no generation can be written before the next event; try again".to_owned());
+            }
+            self.write_generation(until)?;
+        }
+        erase::holder(&self.shared, holder, through).map_err(|error| format!("the journal cannot be written: {error}"))
     }
 
     fn report_retained(&self) {
@@ -306,7 +372,7 @@ impl<F: Fold> Keeper<F> {
         self.keep_cursor();
         let last = lock(&self.shared.index).last;
         if last.saturating_sub(self.generation) >= CLOSING_EVENTS.min(self.shared.options.generation_events) {
-            self.write_generation();
+            drop(self.write_generation(u64::MAX));
         }
     }
 
@@ -323,19 +389,22 @@ impl<F: Fold> Keeper<F> {
     }
 }
 
-/// Makes the generation of the journal as it is durable now, from the generation before it and the journal alone.
-fn write_generation<F: Fold>(shared: &Shared, newest: u64) -> Result<Option<(u64, u64)>, String> {
+/// Makes the generation of the journal as it is durable now, up to event `until`, from the generation before it and the journal alone.
+fn write_generation<F: Fold>(shared: &Shared, newest: u64, until: u64) -> Result<Option<(u64, u64)>, String> {
     let medium: &dyn Medium = &*shared.medium;
     let (segments, last) = {
         let index = lock(&shared.index);
-        (index.segments.clone(), index.last)
+        (index.segments.clone(), index.last.min(until))
     };
     if last <= newest {
         return Ok(None);
     }
     let mut issues = Vec::new();
     let (mut state, base) = generation::newest::<F>(medium, &mut issues);
-    let (place, mut replayed) = replay::replay(medium, replay::after(&segments, base.n), base, &mut state);
+    let (place, mut replayed) = {
+        let uids = shared.options.uid_key.as_ref();
+        replay::replay(medium, replay::after(&segments, base.n), (base, last), (&mut state, uids))
+    };
     replayed.keep_copies(medium);
     if place.n < last {
         // Lost at the end of the journal, and nothing was written after it yet.

@@ -11,7 +11,7 @@ use super::replay::Segment;
 use super::segment::{self, Found, HEADER_BYTES, Header, Walk};
 use crate::access::decision::Reason;
 use crate::access::event::{Event, Outcome};
-use crate::wire::audit;
+use crate::wire::{audit, erased};
 
 /// Whether an event stays while others can be removed instead: revocations, changes, alarms, dead cards, and what explains gaps.
 fn stays(event: &Event) -> bool {
@@ -31,6 +31,7 @@ fn stays(event: &Event) -> bool {
         | Event::NotTaken { .. }
         | Event::PowerOn { .. }
         | Event::PowerOrdered { .. }
+        | Event::PowerTrip { .. }
         | Event::PowerOff { .. }
         | Event::RejectedMessage { used_up: None, .. }
         | Event::Command { .. }
@@ -55,7 +56,7 @@ pub(super) struct Removal {
 
 /// Whether a frame stays. One that cannot be read stays for a person to look at.
 fn frame_stays(json: &[u8]) -> bool {
-    audit::decode(json).map_or(true, |decoded| stays(&decoded.event.body))
+    audit::decode(json).map_or_else(|_| erased::decode(json).is_none(), |decoded| stays(&decoded.event.body))
 }
 
 /// What can be removed from `segment`, whose successor begins with event `next_n`; `None`: nothing of it, or it is damaged.
@@ -109,6 +110,7 @@ pub(super) fn rewrite(medium: &dyn Medium, segment: Segment, removal: &Removal) 
 mod tests {
     use super::*;
     use crate::access::change::ErrorCode;
+    use crate::access::credential::Role;
     use crate::access::decision::{GrantFlags, GrantReason, Reasons};
     use crate::access::event::{AlarmKind, Confirmation, GapCause, ReplyStatus, StreamRevision, Who};
     use crate::access::id::Timestamp;
@@ -117,7 +119,17 @@ mod tests {
         let mut reasons = Reasons::NONE;
         also.iter().for_each(|reason| reasons.add(*reason));
         let (who, flags) = (Who::default(), GrantFlags::default());
-        Event::Decision { portal: None, who, outcome, also: reasons, flags, detail: String::new() }
+        let role = Role::default();
+        Event::Decision {
+            portal: None,
+            who,
+            role,
+            outcome,
+            also: reasons,
+            flags,
+            direction: None,
+            detail: String::new(),
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::io;
 
 /// Where the segments are.
 pub(super) const JOURNAL: &str = "journal";
+/// Begins the manifest of a generation whose records are encrypted; no format of a manifest has this number.
+pub(super) const SEALED_MANIFEST: u8 = 0xE5;
 /// Where copies of damaged files are kept; never emptied.
 pub(super) const DAMAGED: &str = "damaged";
 
@@ -30,6 +32,11 @@ pub enum ContainerError {
 
 /// The file operations the store needs.
 pub trait Medium: Send + Sync + 'static {
+    /// Whether what it holds of persons is encrypted.
+    fn seals(&self) -> bool {
+        false
+    }
+
     /// The names in a directory, sorted; none if it is not there.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
 

@@ -13,6 +13,8 @@
 //! reader   the audit feed                   events      what is reported          reserve a file to give back
 //! limit    what goes when it is too long    backup      all of it in one file     restore and back
 //! medium   the disk's interface             disk        a directory               memory  a simulated disk
+//! resolve  the UIDs behind hashes           sealed      an encrypted disk
+//! erase    events taken out of the chain
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -22,11 +24,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::access::event::{AuditEvent, Record};
+use tokio::sync::watch;
+
+use crate::access::event::{AuditEvent, EventKind, Record};
+use crate::access::id::{CardUid, Holder};
 use crate::wire::audit::Hash;
+use crate::wire::uid_key::UidKey;
 
 mod backup;
 mod disk;
+mod erase;
 mod events;
 mod generation;
 mod journal;
@@ -42,7 +49,9 @@ mod record;
 mod recover;
 mod replay;
 mod reserve;
+mod resolve;
 mod restore;
+mod sealed;
 mod segment;
 mod shared;
 mod writer;
@@ -51,12 +60,13 @@ mod writer;
 mod tests;
 
 pub use backup::{BackupError, Inventory, back_up};
-pub use events::{Integrity, RecoveryIssue, StoreEvent, StoreEvents};
+pub use erase::ERASABLE;
+pub use events::{Break, Erasure, Integrity, RecoveryIssue, StoreEvent, StoreEvents, Verified};
 pub use memory::{Fault, MemoryDisk};
 pub use open::Stepper;
 pub use reader::StoredEvent;
-pub use replay::{Break, Verified};
 pub use restore::restore;
+pub use sealed::StoreKey;
 pub use writer::Stepped;
 
 use disk::Directory;
@@ -68,7 +78,7 @@ pub const CLOSE_MS_MAX: u64 = 4000;
 const LOCK: &str = "lock";
 
 /// How the store is to behave. [`Options::default`] has the contract's figures.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// [`crate::access::event::Flush::Soon`] events are on disk at most this much later, in milliseconds.
     pub flush_ms: u64,
@@ -84,8 +94,16 @@ pub struct Options {
     pub generation_events: u64,
     /// Size of the reserve file in bytes.
     pub reserve_bytes: u64,
+    /// How many days events of these types are kept, where that is less: then they are erased, and the chain stays.
+    pub retain_kinds: Vec<(EventKind, u32)>,
     /// Length of the whole journal from which events go that the center does not have, in bytes.
     pub limit_bytes: u64,
+    /// The key of the hashes that stand in the journal for UIDs, also of those that were written before.
+    pub uid_key: Option<UidKey>,
+    /// Whether events are written with the hash in place of the UID.
+    pub hash_uids: bool,
+    /// What events and generations are encrypted with on the disk; `None`: they are in clear.
+    pub key: Option<StoreKey>,
 }
 
 impl Default for Options {
@@ -98,7 +116,11 @@ impl Default for Options {
             soon_max: 50_000,
             generation_events: 10_000,
             reserve_bytes: 16 * 1024 * 1024,
+            retain_kinds: Vec::new(),
             limit_bytes: 2 * 1024 * 1024 * 1024,
+            uid_key: None,
+            hash_uids: false,
+            key: None,
         }
     }
 }
@@ -110,6 +132,12 @@ pub trait Fold: Default + Send + 'static {
     /// # Errors
     /// Why it cannot be taken in; the start then counts it as lost.
     fn apply(&mut self, event: &AuditEvent, evidence: &[u8]) -> Result<(), String>;
+
+    /// The cards that it knows from place `from` on, in the order in which they became known.
+    fn cards_from(&self, from: usize) -> Vec<CardUid> {
+        let _ = from;
+        Vec::new()
+    }
 
     /// The state as records.
     ///
@@ -140,6 +168,14 @@ pub enum StoreError {
         /// The directory.
         dir: PathBuf,
         /// Which file, and the versions.
+        detail: String,
+    },
+    /// What is there is encrypted with a key that is not this one.
+    #[error("`{dir}` is encrypted: {detail}")]
+    Key {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong.
         detail: String,
     },
     /// The directory cannot be used.
@@ -225,6 +261,7 @@ fn store_error(dir: &Path, error: io::Error) -> StoreError {
     let dir = dir.to_owned();
     match error.kind() {
         io::ErrorKind::Unsupported => StoreError::Version { dir, detail: error.to_string() },
+        io::ErrorKind::InvalidInput => StoreError::Key { dir, detail: error.to_string() },
         _ => StoreError::Dir { dir, source: error },
     }
 }
@@ -234,8 +271,9 @@ fn store_error(dir: &Path, error: io::Error) -> StoreError {
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn verify(data_dir: &Path) -> Result<Verified, StoreError> {
-    replay::verify(&Directory::new(data_dir)).map_err(|error| store_error(data_dir, error))
+pub fn verify(data_dir: &Path, key: Option<&StoreKey>) -> Result<Verified, StoreError> {
+    let medium = sealed::over(Arc::new(Directory::new(data_dir)), key);
+    medium.and_then(|medium| replay::verify(&*medium)).map_err(|error| store_error(data_dir, error))
 }
 
 /// A handle to an open store. Cheap to clone; the store closes when the last one is dropped.
@@ -253,7 +291,8 @@ impl Store {
         std::fs::create_dir_all(dir).map_err(fail)?;
         let held = claim(dir)?;
         restore::finish(dir).map_err(fail)?;
-        open::open_on::<F>(Arc::new(Directory::new(dir)), options, true)
+        sealed::over(Arc::new(Directory::new(dir)), options.key.as_ref())
+            .and_then(|medium| open::open_on::<F>(medium, options, true))
             .and_then(|opened| opened.run(held))
             .map_err(|error| store_error(dir, error))
     }
@@ -267,7 +306,8 @@ impl Store {
         options: Options,
     ) -> Result<(Self, StoreEvents, Recovered<F>, Stepper<F>), StoreError> {
         let fail = |error| store_error(Path::new("memory"), error);
-        let opened = open::open_on::<F>(Arc::new(disk.clone()), options, false).map_err(fail)?;
+        let medium = sealed::over(Arc::new(disk.clone()), options.key.as_ref()).map_err(fail)?;
+        let opened = open::open_on::<F>(medium, options, false).map_err(fail)?;
         Ok(opened.step_by_step(disk.clone()))
     }
 
@@ -288,10 +328,22 @@ impl Store {
         lock(&self.0.0.index).segments.first().map_or(0, |segment| segment.first_n)
     }
 
+    /// What stands for this UID in the audit where it has hashes; the UID itself without a key.
+    #[must_use]
+    pub fn hash_of(&self, uid: CardUid) -> CardUid {
+        self.0.0.options.uid_key.as_ref().map_or(uid, |key| key.hash(uid))
+    }
+
     /// The last durable event; 0: no event.
     #[must_use]
     pub fn last_durable(&self) -> u64 {
         lock(&self.0.0.index).last
+    }
+
+    /// The number of the last durable event, as it changes.
+    #[must_use]
+    pub fn durable(&self) -> watch::Receiver<u64> {
+        self.0.0.durable.subscribe()
     }
 
     /// The last event the center has.
@@ -307,6 +359,21 @@ impl Store {
         if through > before {
             self.0.0.requests.change(|asked| asked.look = true);
         }
+    }
+
+    /// The next events begin a new segment, so that all that is written now can be erased. Asked for before an event that orders it.
+    pub fn close_segment(&self) {
+        lock(&self.0.0.index).close_last = true;
+    }
+
+    /// Erases the events of `holder` that the center has, in the background; gives how many, or why none. Blocks until it is done.
+    ///
+    /// # Errors
+    /// Why it cannot be done now.
+    pub fn erase_blocking(&self, holder: &Holder) -> Result<Erasure, String> {
+        let (done, ended) = std::sync::mpsc::channel();
+        self.0.0.requests.change(|asked| asked.erasures.push((holder.clone(), done)));
+        ended.recv().unwrap_or_else(|_| Err("the store is closed".to_owned()))
     }
 
     /// Asks for a generation, written in the background.

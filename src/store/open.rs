@@ -6,10 +6,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::events::{RecoveryIssue, StoreEvents, channel};
-use super::journal::Journal;
+use super::journal::{Form, Journal};
 use super::keeper::Keeper;
 use super::marks::MarkWriter;
 use super::medium::{JOURNAL, Medium};
@@ -19,7 +20,7 @@ use super::reader::{Index, Reader};
 use super::reserve::Reserve;
 use super::shared::{Requests, Shared, lock};
 use super::writer::{Stepped, Writer};
-use super::{Fold, Handle, Options, Recovered, Store, generation, recover};
+use super::{Fold, Handle, Options, Recovered, Store, generation, recover, replay};
 
 /// Does for a store on a [`MemoryDisk`] what threads do for one on disk, step by step on call.
 pub struct Stepper<F> {
@@ -100,20 +101,26 @@ impl<F: Fold> Opened<F> {
 /// Reads what is there and puts the store together.
 pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed: bool) -> io::Result<Opened<F>> {
     let begun = timed.then(Instant::now);
+    // Whether it can be read at all, before anything changes.
+    replay::segments(&*medium)?;
     let made = recover::make_dirs(&*medium);
     recover::remove_unfinished(&*medium);
     generation::prune(&*medium);
-    let recover::Found { mut recovered, segments, end, base, acked } = recover::recover::<F>(&*medium)?;
+    let recover::Found { mut recovered, segments, end, base, acked } =
+        recover::recover::<F>(&*medium, options.uid_key.as_ref())?;
     let last = end.place.n;
     let mut mark = MarkWriter::default();
     let marked = made.and_then(|()| mark.reset(&*medium, last)).and_then(|()| medium.sync_dir(JOURNAL));
     if let Err(error) = marked {
         recovered.issues.push(RecoveryIssue::NotWritable { why: error.to_string() });
     }
-    let index = Arc::new(Mutex::new(Index { segments, last, trusted_at: end.place.trusted_at }));
-    let journal = Journal::new(Arc::clone(&medium), Arc::clone(&index), options.segment_bytes, mark, end);
+    let index = Arc::new(Mutex::new(Index { segments, last, trusted_at: end.place.trusted_at, close_last: false }));
+    let hashing = options.uid_key.clone().filter(|_| options.hash_uids);
+    let form = Form { segment_bytes: options.segment_bytes, hashing };
+    let journal = Journal::new(Arc::clone(&medium), Arc::clone(&index), form, mark, end);
     let (outbox, events) = channel(timed);
     let shared = Arc::new(Shared {
+        durable: watch::Sender::new(last),
         queue: Queue::new(options.soon_max),
         reader: Reader::new(Arc::clone(&medium), Arc::clone(&index)),
         options,

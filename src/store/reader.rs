@@ -38,6 +38,8 @@ pub(super) struct Index {
     pub last: u64,
     /// The latest trusted time up to it.
     pub trusted_at: Timestamp,
+    /// The next events begin a new segment, so that the last one can be written again.
+    pub close_last: bool,
 }
 
 /// Reads the journal while it is written.

@@ -9,19 +9,24 @@ use serde::{Deserialize, Serialize};
 
 use super::Fold;
 use crate::access::change::SuspendReason;
-use crate::access::credential::FlagRegister;
+use crate::access::credential::{CardMark, FlagRegister};
 use crate::access::event::{AuditEvent, Event};
-use crate::access::id::{PortalId, ScheduleName, StreamName, Timestamp, Zone};
+use crate::access::id::{CardUid, PortalId, ScheduleName, StreamName, Timestamp, Zone};
 use crate::access::list::{CardRecord, HolderEntry, PostureRegister, ScheduleRegister};
 use crate::access::portal::Posture;
 use crate::access::power_box::PowerSource;
+use crate::access::presence::Passage;
 use crate::access::revocation::Revocation;
 use crate::access::state::State;
 use crate::access::stream::StreamTrack;
+use crate::access::trip::TripRecord;
 use crate::wire::{down, snapshot};
 
 /// Leads every value. A generation of another version is set aside and its state replayed from the journal.
-const RECORD_VERSION: u8 = 5;
+const RECORD_VERSION: u8 = 9;
+/// The oldest version that is read. Version 6 added the entries `Passages` and `ReportsPassing`, version 7 `Trips`, version 8
+/// `DayOfVisitor`, version 9 `Marks`.
+const RECORD_VERSION_MIN: u8 = 5;
 
 /// One value. The order of the variants is part of the format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +40,19 @@ enum Entry {
     Power(Zone, BTreeMap<SuspendReason, FlagRegister>),
     Posture(Option<PortalId>, PostureRegister),
     Schedule(ScheduleName, ScheduleRegister),
-    Rest { fire: bool, fire_inputs: BTreeSet<PortalId>, last_n: u64, trusted_at: Timestamp },
+    Rest {
+        fire: bool,
+        fire_inputs: BTreeSet<PortalId>,
+        last_n: u64,
+        trusted_at: Timestamp,
+    },
     Revocation(u64, Revocation),
+    Passages(CardUid, Vec<Passage>),
+    ReportsPassing(PortalId),
+    Trips(PortalId, Vec<TripRecord>),
+    DayOfVisitor(CardUid, Timestamp),
+    /// The marks of the card's enrolment; follows the card.
+    Marks(CardUid, Vec<CardMark>),
 }
 
 impl Entry {
@@ -47,12 +63,14 @@ impl Entry {
     fn decode(value: &[u8]) -> Result<Self, String> {
         match value.split_first() {
             None => Err("it is empty".to_owned()),
-            Some((&RECORD_VERSION, body)) => match postcard::take_from_bytes(body) {
+            Some((&(RECORD_VERSION_MIN..=RECORD_VERSION), body)) => match postcard::take_from_bytes(body) {
                 Ok((entry, [])) => Ok(entry),
                 Ok((_, rest)) => Err(format!("{} bytes follow it", rest.len())),
                 Err(error) => Err(error.to_string()),
             },
-            Some((version, _)) => Err(format!("it has version {version}, this program reads {RECORD_VERSION}")),
+            Some((version, _)) => {
+                Err(format!("it has version {version}, this program reads {RECORD_VERSION_MIN} to {RECORD_VERSION}"))
+            }
         }
     }
 
@@ -65,6 +83,11 @@ impl Entry {
             Self::Box(portal, source) => state.boxes.extend([(portal, source)]),
             Self::Command(jti, exp) => state.commands.extend([(jti, exp)]),
             Self::Revocation(n, revocation) => state.revocations.insert(n, revocation),
+            Self::Passages(uid, passages) => state.presence.restore(uid, passages),
+            Self::ReportsPassing(portal) => state.presence.restore_reporting(portal),
+            Self::DayOfVisitor(uid, made) => state.list.restore_day_of_visitor(uid, made),
+            Self::Trips(portal, trips) => state.trips.extend([(portal, trips)]),
+            Self::Marks(uid, marks) => state.list.restore_marks(uid, marks.into_iter().collect()),
             Self::Operator(portal, posture) => state.operator.extend([(portal, posture)]),
             Self::Power(zone, reasons) => site.power.extend([(zone, reasons)]),
             Self::Posture(None, register) => site.all_portals = Some(register),
@@ -103,9 +126,17 @@ impl Fold for State {
         }
     }
 
+    fn cards_from(&self, from: usize) -> Vec<CardUid> {
+        (from..self.list.len()).filter_map(|place| self.list.uid_at(place)).collect()
+    }
+
     fn export(&self) -> Result<Vec<Vec<u8>>, String> {
         let site = &self.list.site;
         let cards = (0..self.list.len()).filter_map(|place| self.list.record_at(place)).map(Entry::Card);
+        let marks = (0..self.list.len()).filter_map(|place| {
+            let marks: Vec<_> = self.list.marks_at(place).iter().collect();
+            Some(Entry::Marks(self.list.uid_at(place).filter(|_| !marks.is_empty())?, marks))
+        });
         let holders = self.list.holder_entries().map(Entry::Holder);
         let streams = self.streams.iter().map(|(name, track)| Entry::Stream(name.clone(), track.clone()));
         let boxes = self.boxes.iter().map(|(portal, source)| Entry::Box(portal.clone(), *source));
@@ -122,9 +153,15 @@ impl Fold for State {
             trusted_at: self.trusted_at,
         };
         let revocations = self.revocations.all().map(|(n, revocation)| Entry::Revocation(n, revocation.clone()));
-        let list = cards.chain(holders).chain(streams).chain(revocations);
+        let by_card: BTreeMap<_, _> = self.presence.all().collect();
+        let passages = by_card.into_iter().map(|(uid, passages)| Entry::Passages(uid, passages.to_vec()));
+        let reporting = self.presence.reporting().map(|portal| Entry::ReportsPassing(portal.clone()));
+        let visitors = self.list.days_of_visitors().map(|(uid, made)| Entry::DayOfVisitor(uid, made));
+        let presence = passages.chain(reporting);
+        let trips = self.trips.iter().map(|(portal, trips)| Entry::Trips(portal.clone(), trips.clone()));
+        let list = cards.chain(visitors).chain(marks).chain(holders).chain(streams).chain(revocations);
         let set = boxes.chain(commands).chain(operator).chain(power).chain(all_portals).chain(portals).chain(schedules);
-        list.chain(set).chain([rest]).map(|entry| entry.encode()).collect()
+        list.chain(set).chain(presence).chain(trips).chain([rest]).map(|entry| entry.encode()).collect()
     }
 
     fn import(values: &[Vec<u8>]) -> Result<Self, String> {
@@ -146,8 +183,9 @@ mod tests {
     use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
     use crate::access::event::Confirmation;
     use crate::access::event::StreamRevision;
-    use crate::access::id::{CardUid, ClockTrust, Holder, Mono, Now, Revision};
-    use crate::access::portal::PortalKind;
+    use crate::access::id::{ClockTrust, Holder, Mono, Now, Revision};
+    use crate::access::portal::{Direction, PortalKind};
+    use crate::access::presence::Certainty;
     use crate::access::revocation::Confirmed;
     use crate::access::schedule::{Holiday, Schedule, Window};
 
@@ -172,12 +210,14 @@ mod tests {
             },
         ];
         let (not_before, not_after) = (Some(Timestamp(1_788_249_600_000)), None);
-        let enrolment = Enrolment { holder: holder.clone(), role: Role::Staff, not_before, not_after, entitlements };
+        let (role, marks) = (Role::Staff, CardMark::SecondToken | CardMark::Duress);
+        let enrolment = Enrolment { holder: holder.clone(), role, marks, not_before, not_after, entitlements };
         let ops = vec![
             Op::Issue { uid: uid("1EA68671"), holder: holder.clone() },
             Op::Reissue { holder: holder.clone(), old_uid: None, new_uid: uid("04A1B2C3D4E5F6") },
             Op::SetFlag { subject: Subject::Holder(holder), flag: Flag::Frozen, on: true },
-            Op::Enrol { uid: uid("04A1B2C3D4E5F6"), enrolment },
+            Op::Enrol { uid: uid("04A1B2C3D4E5F6"), enrolment: enrolment.clone() },
+            Op::Enrol { uid: uid("1EA68671"), enrolment: Enrolment { role: Role::Visitor, ..enrolment } },
         ];
         let stream: StreamName = "card-office".parse().unwrap();
         let now = |ms| Now { wall: Timestamp(ms), mono: Mono(0), clock: ClockTrust::Trusted };
@@ -208,13 +248,35 @@ mod tests {
         state.list.site.portals.insert(portal.clone(), register);
         let window = Window { start_min: 360, end_min: 1380 };
         let schedule = Schedule {
-            holidays: vec![Holiday { date: (2026, 10, 1), windows: vec![window] }],
+            holidays: vec![Holiday { date: "2026-10-01".parse().unwrap(), windows: vec![window] }],
             timezone: Some("Asia/Shanghai".to_owned()),
             ..Schedule::default()
         };
         state.list.site.schedules.insert("term".parse().unwrap(), ScheduleRegister { revision, schedule });
         (state.fire, state.last_n, state.trusted_at) = (true, 88_001, Timestamp(1_788_249_600_000));
-        state.fire_inputs.insert(portal);
+        state.fire_inputs.insert(portal.clone());
+        let passage = Passage {
+            portal: portal.clone(),
+            direction: Direction::In,
+            at: Timestamp(8),
+            clock: ClockTrust::Trusted,
+            n: 88_000,
+            mono_ms: 7,
+            certainty: Certainty::Taken,
+            forgiven: false,
+        };
+        state.presence.restore(uid("1EA68671"), vec![passage.clone()]);
+        state.presence.restore(uid("04A1B2C3D4E5F6"), vec![Passage { certainty: Certainty::Granted, ..passage }]);
+        state.presence.restore_reporting(portal.clone());
+        let trip = TripRecord {
+            reason: SuspendReason::Overload,
+            stays_off: true,
+            at: Timestamp(8),
+            clock: ClockTrust::Trusted,
+            n: 88_000,
+            mono_ms: 7,
+        };
+        state.trips.insert(portal, vec![trip]);
         state
     }
 
@@ -225,7 +287,12 @@ mod tests {
         let back = State::import(&values).unwrap();
         assert_eq!(back.export().unwrap(), values);
         assert_eq!(back.list.len(), 2);
+        let card = back.list.card(&uid("04A1B2C3D4E5F6")).unwrap();
+        assert_eq!(card.enrolment().unwrap().marks(), CardMark::SecondToken | CardMark::Duress);
         assert_eq!((back.streams, back.boxes, back.commands), (state.streams, state.boxes, state.commands));
+        assert_eq!(back.trips, state.trips);
+        let visitors: Vec<_> = back.list.days_of_visitors().collect();
+        assert_eq!(visitors, [(uid("1EA68671"), Timestamp(4))]);
         assert_eq!((back.operator, back.list.site), (state.operator, state.list.site));
         assert!(back.revocations.all().eq(state.revocations.all()));
         assert_eq!(
@@ -233,6 +300,9 @@ mod tests {
             (Some((88_001, 88_001)), 1)
         );
         assert_eq!((back.fire, back.fire_inputs), (true, state.fire_inputs));
+        let card = uid("1EA68671");
+        assert_eq!(back.presence.of(&card), state.presence.of(&card));
+        assert!(back.presence.reporting().eq(state.presence.reporting()));
         assert_eq!((back.last_n, back.trusted_at), (88_001, Timestamp(1_788_249_600_000)));
     }
 
@@ -241,15 +311,24 @@ mod tests {
         let bytes = state().export().unwrap().concat();
         assert_eq!(
             hex::encode(crate::wire::audit::hash(&bytes)),
-            "dcceb247f55b753acc18e4c438143f37ba214b604055247e9b5ad939f3dbaed2",
+            "41a7182396281192e617eb03bc98bd167575232e0a78d5ae9b72493790411545",
             "raise RECORD_VERSION"
         );
     }
 
     #[test]
+    fn the_records_of_the_version_before_are_read() {
+        let mut values = state().export().unwrap();
+        for value in &mut values {
+            value[0] = RECORD_VERSION_MIN;
+        }
+        assert_eq!(State::import(&values).unwrap().last_n, 88_001);
+    }
+
+    #[test]
     fn a_record_that_cannot_be_read_is_named() {
         let values = state().export().unwrap();
-        for (value, why) in [(vec![], "it is empty"), (vec![1, 0], "it has version 1, this program reads 5")] {
+        for (value, why) in [(vec![], "it is empty"), (vec![1, 0], "it has version 1, this program reads 5 to 9")] {
             let broken = [values[0].clone(), value];
             assert_eq!(State::import(&broken).unwrap_err(), format!("record 1 of 2: {why}"));
         }

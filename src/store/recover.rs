@@ -9,6 +9,7 @@ use super::marks::{self, Mark};
 use super::medium::{DAMAGED, JOURNAL, Medium};
 use super::replay::{self, Place, Replayed, Segment};
 use super::{Fold, Recovered, generation, reserve, segment};
+use crate::wire::uid_key::UidKey;
 
 /// Numbers skipped when the end of the journal is damaged and the mark cannot be read: more events than that were not in one
 /// unsynced tail, and no number may be used twice.
@@ -43,7 +44,7 @@ pub(super) fn remove_unfinished(medium: &dyn Medium) {
 }
 
 /// Reads all of it.
-pub(super) fn recover<F: Fold>(medium: &dyn Medium) -> io::Result<Found<F>> {
+pub(super) fn recover<F: Fold>(medium: &dyn Medium, uids: Option<&UidKey>) -> io::Result<Found<F>> {
     let mut issues = Vec::new();
     let mut segments = replay::segments(medium)?;
     let mark = marks::read(medium);
@@ -60,7 +61,8 @@ pub(super) fn recover<F: Fold>(medium: &dyn Medium) -> io::Result<Found<F>> {
         issues.push(RecoveryIssue::ReserveReleased);
         (state, base) = generation::newest::<F>(medium, &mut issues);
     }
-    let (place, mut replayed) = replay::replay(medium, replay::after(&segments, base.n), base, &mut state);
+    let (place, mut replayed) =
+        replay::replay(medium, replay::after(&segments, base.n), (base, u64::MAX), (&mut state, uids));
     replayed.keep_copies(medium);
     let bounds = Bounds { base: base.n, place, floor: mark.least().max(acked).max(positions), mark };
     let mut end = judge_tail(medium, &bounds, &mut replayed, &mut segments);
@@ -69,7 +71,7 @@ pub(super) fn recover<F: Fold>(medium: &dyn Medium) -> io::Result<Found<F>> {
     }
     // A segment that ends with the last event can be written on.
     if let (Some(tail), Some(last), 0) = (replayed.tail, segments.last_mut(), end.lost_to)
-        && tail.header.is_some()
+        && tail.header.is_some_and(|header| header.sealed == medium.seals())
         && tail.last_n == Some(place.n)
     {
         last.length = tail.good;

@@ -7,13 +7,16 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::events::RecoveryIssue;
+use super::events::{Break, RecoveryIssue, Verified};
 use super::medium::{DAMAGED, JOURNAL, Medium};
+use super::resolve::Resolver;
 use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
 use super::{Fold, marks};
 use crate::access::event::{AuditEvent, Event, GapCause};
 use crate::access::id::Timestamp;
-use crate::wire::audit::{self, Decoded, Hash};
+use crate::wire::audit::{self, Hash};
+use crate::wire::erased::{self, Link};
+use crate::wire::uid_key::UidKey;
 
 /// A segment on the medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,34 +62,6 @@ pub(super) struct Tail {
     pub last_n: Option<u64>,
 }
 
-/// Where a journal is not what was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Break {
-    /// The first event in doubt.
-    pub n: u64,
-    /// The file, in the data directory.
-    pub file: String,
-    /// Where in the file, in bytes.
-    pub offset: u64,
-    /// What is wrong.
-    pub why: String,
-}
-
-/// What [`super::verify`] found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
-    /// The first event kept; 0: none.
-    pub first: u64,
-    /// The last event; 0: none.
-    pub last: u64,
-    /// How many events were read.
-    pub events: u64,
-    /// Losses that a later `log_gap` names, both ends inclusive.
-    pub explained: Vec<(u64, u64)>,
-    /// The first thing that is wrong.
-    pub broken: Option<Break>,
-}
-
 /// Inclusive ranges of numbers, merged where they meet.
 #[derive(Debug, Default)]
 struct Ranges(BTreeMap<u64, u64>);
@@ -116,6 +91,8 @@ pub(super) struct Replayed {
     pub first: u64,
     /// Events judged, and given to the state if there is one.
     pub events: u64,
+    /// How many of them were erased.
+    pub erased: u64,
     /// Inclusive ranges of events that the state lacks.
     pub lost: Vec<(u64, u64)>,
     pub issues: Vec<RecoveryIssue>,
@@ -188,7 +165,14 @@ pub(super) fn segments(medium: &dyn Medium) -> io::Result<Vec<Segment>> {
             let detail = format!("`{path}` has format {version}, this program reads format {}", segment::VERSION);
             return Err(io::Error::new(io::ErrorKind::Unsupported, detail));
         }
-        let trusted_at = Header::decode(&head).map_or(Timestamp(i64::MAX), |header| header.trusted_at);
+        let header = Header::decode(&head);
+        if header.is_some_and(|header| header.sealed) && !medium.seals() {
+            let detail = format!(
+                "`{path}` is encrypted: set `store.encrypt` and `store.key_file` as they were when it was written"
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, detail));
+        }
+        let trusted_at = header.map_or(Timestamp(i64::MAX), |header| header.trusted_at);
         found.push(Segment { first_n, length: u64::MAX, trusted_at });
     }
     Ok(found)
@@ -200,15 +184,20 @@ pub(super) fn after(segments: &[Segment], n: u64) -> &[Segment] {
     segments.get(first..).unwrap_or(&[])
 }
 
-/// Applies every good event after `base` to `state`; gives where the journal ends and what is missing.
+/// Applies every good event after `base` up to `until` to `state`, hashes of UIDs looked up by the key; gives where the journal ends and what is missing.
 pub(super) fn replay<F: Fold>(
     medium: &dyn Medium,
     segments: &[Segment],
-    base: Place,
-    state: &mut F,
+    (base, until): (Place, u64),
+    (state, uids): (&mut F, Option<&UidKey>),
 ) -> (Place, Replayed) {
-    let mut apply = |event: &AuditEvent, evidence: &[u8]| state.apply(event, evidence);
+    let mut resolver = Resolver::new(uids);
+    let mut apply = |event: &mut AuditEvent, evidence: &[u8]| {
+        resolver.resolve(event, state);
+        state.apply(event, evidence)
+    };
     let mut judge = Judge::new(medium, Some(base), Some(&mut apply));
+    judge.until = until;
     judge.segments(segments);
     (judge.place.unwrap_or(base), judge.out)
 }
@@ -233,7 +222,8 @@ pub(super) fn verify(medium: &dyn Medium) -> io::Result<Verified> {
         let why = format!("the journal was durable through event {mark} and ends before it");
         judge.wrong(last + 1, ("journal/durable", 0), why, None);
     }
-    let mut out = Verified { first: judge.out.first, last, events: judge.out.events, ..Verified::default() };
+    let Replayed { first, events, erased, .. } = judge.out;
+    let mut out = Verified { first, last, events, erased, ..Verified::default() };
     for (found, missing) in &judge.out.breaks {
         match missing.filter(|missing| judge.out.gaps.cover(*missing)) {
             Some(missing) => out.explained.push(missing),
@@ -247,7 +237,7 @@ pub(super) fn verify(medium: &dyn Medium) -> io::Result<Verified> {
 }
 
 /// Takes in one event and the bytes kept beside it; an error is why not.
-type Apply<'a> = &'a mut dyn FnMut(&AuditEvent, &[u8]) -> Result<(), String>;
+type Apply<'a> = &'a mut dyn FnMut(&mut AuditEvent, &[u8]) -> Result<(), String>;
 
 /// One judgement of the chain under way.
 struct Judge<'a> {
@@ -255,6 +245,8 @@ struct Judge<'a> {
     apply: Option<Apply<'a>>,
     /// Events up to this one are in the state already.
     base_n: u64,
+    /// Events after this one are not looked at.
+    until: u64,
     /// The last event judged; `None`: whatever is found first begins the chain.
     place: Option<Place>,
     /// Where bytes began that are no event, until the next event shows what is missing.
@@ -265,7 +257,7 @@ struct Judge<'a> {
 impl<'a> Judge<'a> {
     fn new(medium: &'a dyn Medium, base: Option<Place>, apply: Option<Apply<'a>>) -> Self {
         let base_n = base.map_or(0, |base| base.n);
-        Self { medium, apply, base_n, place: base, bad: None, out: Replayed::default() }
+        Self { medium, apply, base_n, until: u64::MAX, place: base, bad: None, out: Replayed::default() }
     }
 
     fn segments(&mut self, segments: &[Segment]) {
@@ -315,6 +307,9 @@ impl<'a> Judge<'a> {
                 self.bad.get_or_insert_with(|| (path.clone(), step.from));
                 continue;
             };
+            if frame.n > self.until {
+                break;
+            }
             let headless = header.is_none() && last_n.is_none();
             (good, last_n) = (step.to, Some(frame.n));
             if frame.n <= self.base_n {
@@ -359,8 +354,8 @@ impl<'a> Judge<'a> {
             return self.wrong(n, at, "its number is not above the one before it", None);
         }
         let before = self.place.unwrap_or(Place::START);
-        let decoded = match read_event(frame) {
-            Ok(decoded) => decoded,
+        let mut read = match read_event(frame) {
+            Ok(read) => read,
             Err(why) => {
                 // Its content is not in the state, and neither is what may be missing before it.
                 self.missing((expected, n), at, &why);
@@ -370,8 +365,8 @@ impl<'a> Judge<'a> {
             }
         };
         let follows = match self.place {
-            Some(place) => decoded.prev == place.hash,
-            None => n != 1 || decoded.prev == audit::NO_HASH,
+            Some(place) => read.prev == place.hash,
+            None => n != 1 || read.prev == audit::NO_HASH,
         };
         if expected < n && (!follows || headless) {
             self.missing((expected, n - 1), at, format!("events {expected} to {} are missing", n - 1));
@@ -384,7 +379,7 @@ impl<'a> Judge<'a> {
         } else if self.bad.is_some() {
             self.wrong(expected, at, "the bytes are damaged", None);
         }
-        if let Event::LogGap { from, to, cause, ranges } = &decoded.event.body {
+        if let Some(Event::LogGap { from, to, cause, ranges }) = read.event.as_ref().map(|event| &event.body) {
             let whole = [(*from, *to)];
             // It is about what came before it.
             for range in if ranges.is_empty() { &whole } else { ranges.as_slice() }.iter().filter(|(_, to)| *to < n) {
@@ -398,26 +393,27 @@ impl<'a> Judge<'a> {
             self.out.first = n;
         }
         self.out.events += 1;
-        let trusted_at = decoded.event.trusted_after(before.trusted_at);
-        self.place = Some(Place { n, hash: audit::hash(frame.json), trusted_at });
-        if let Some(Err(why)) = self.apply.as_mut().map(|apply| apply(&decoded.event, frame.evidence)) {
+        self.out.erased += u64::from(read.event.is_none());
+        let trusted_at = read.event.as_ref().map_or(before.trusted_at, |event| event.trusted_after(before.trusted_at));
+        self.place = Some(Place { n, hash: read.hash, trusted_at });
+        let applied = read.event.as_mut().zip(self.apply.as_mut()).map(|(event, apply)| apply(event, frame.evidence));
+        if let Some(Err(why)) = applied {
             self.out.lost(n, n);
             self.out.issues.push(RecoveryIssue::NotApplied { n, why });
         }
     }
 }
 
-/// The event of a frame, if the frame holds the number and the evidence that its event names.
-fn read_event(frame: Frame<'_>) -> Result<Decoded, String> {
-    let decoded = audit::decode(frame.json).map_err(|e| e.to_string())?;
-    if decoded.event.n != frame.n {
-        return Err(format!("its number is {} inside", decoded.event.n));
+/// What a frame holds, if it holds the number and the evidence that it names. Of an erased event the generations hold what it did.
+fn read_event(frame: Frame<'_>) -> Result<Link, String> {
+    let link = erased::link(frame.json).map_err(|error| error.to_string())?;
+    if link.n != frame.n {
+        return Err(format!("its number is {} inside", link.n));
     }
-    let evidence = (!frame.evidence.is_empty()).then(|| audit::hash(frame.evidence));
-    if decoded.evidence != evidence {
+    if link.evidence != (!frame.evidence.is_empty()).then(|| audit::hash(frame.evidence)) {
         return Err("the evidence beside it is not the one it names".to_owned());
     }
-    Ok(decoded)
+    Ok(link)
 }
 
 /// Keeps a damaged segment in `damaged/` too, so that retention does not take it. If that fails it still lies in `journal/`.

@@ -18,6 +18,7 @@ use super::marks::{self, MarkWriter};
 use super::medium::{JOURNAL, Medium};
 use super::reader::{Index, Reader};
 use super::replay::{self, Segment};
+use super::sealed::{self, StoreKey};
 use super::{claim, generation, store_error};
 use crate::access::event::EventKind;
 use crate::wire::audit;
@@ -36,7 +37,13 @@ const PREPARED: &str = "restoring";
 ///
 /// # Errors
 /// [`BackupError`]; up to the last step nothing has changed.
-pub fn restore(dir: &Path, path: &Path, gateway: &str, force: bool) -> Result<(Header, Option<PathBuf>), BackupError> {
+pub fn restore(
+    dir: &Path,
+    path: &Path,
+    gateway: &str,
+    key: Option<&StoreKey>,
+    force: bool,
+) -> Result<(Header, Option<PathBuf>), BackupError> {
     let header = check(path)?;
     if header.gateway != gateway {
         return Err(BackupError::OtherGateway { of: header.gateway, wanted: gateway.to_owned() });
@@ -45,17 +52,24 @@ pub fn restore(dir: &Path, path: &Path, gateway: &str, force: bool) -> Result<(H
     fs::create_dir_all(dir).map_err(&fail)?;
     let _held = claim(dir)?;
     finish(dir).map_err(&fail)?;
-    prepare(dir, path, &header, force)?;
+    prepare(dir, path, &header, key, force)?;
     let aside = finish(dir).map_err(&fail)?;
     Ok((header, aside))
 }
 
 /// Puts on disk, beside the store, what is to take its place.
-pub(super) fn prepare(dir: &Path, path: &Path, header: &Header, force: bool) -> Result<(), BackupError> {
-    let medium = Directory::new(dir);
-    let have = marks::read(&medium).least().max(replay::verify(&medium).map_or(0, |verified| verified.last));
+pub(super) fn prepare(
+    dir: &Path,
+    path: &Path,
+    header: &Header,
+    key: Option<&StoreKey>,
+    force: bool,
+) -> Result<(), BackupError> {
+    let medium = sealed::over(Arc::new(Directory::new(dir)), key)
+        .map_err(|error| BackupError::Store(store_error(dir, error)))?;
+    let have = marks::read(&*medium).least().max(replay::verify(&*medium).map_or(0, |verified| verified.last));
     if have > header.last && !force {
-        let (lost, changes, revoked) = later_than(dir, header.last)?;
+        let (lost, changes, revoked) = later_than(dir, &medium, header.last)?;
         let (made_at, last, dir) = (header.made_at, header.last, dir.to_owned());
         return Err(BackupError::BackInTime { dir, have, made_at, last, lost, changes, revoked });
     }
@@ -140,15 +154,14 @@ fn unpack(path: &Path, header: &Header, to: &Path) -> Result<(), BackupError> {
 }
 
 /// How many events after `n` are in the journal of `dir`, and how many of them are messages of centers and revocations.
-fn later_than(dir: &Path, n: u64) -> Result<(u64, u64, u64), BackupError> {
+fn later_than(dir: &Path, medium: &Arc<dyn Medium>, n: u64) -> Result<(u64, u64, u64), BackupError> {
     let fail = |error| BackupError::Store(store_error(dir, error));
-    let medium: Arc<dyn Medium> = Arc::new(Directory::new(dir));
-    let mut segments = replay::segments(&*medium).map_err(fail)?;
+    let mut segments = replay::segments(&**medium).map_err(fail)?;
     for segment in &mut segments {
         segment.length = medium.length(&Segment::path(segment.first_n)).unwrap_or(0);
     }
     let index = Index { segments, last: u64::MAX, ..Index::default() };
-    let reader = Reader::new(medium, Arc::new(Mutex::new(index)));
+    let reader = Reader::new(Arc::clone(medium), Arc::new(Mutex::new(index)));
     let (mut next, mut lost, mut changes, mut revoked) = (n + 1, 0, 0, 0);
     loop {
         let events = reader.read(next, COUNTED_EVENTS, usize::MAX).map_err(fail)?;

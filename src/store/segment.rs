@@ -6,7 +6,9 @@
 //! header: magic 16 · version 1 · first n 8 · lost_to 8 · trusted time 8 · prev 32 · CRC-32 of all that 4
 //! frame:  mark 4 · body length 4 · CRC-32 of length and body 4 · body
 //! body:   version 1 · n 8 · JSON length 4 · JSON · evidence
+//!         version 1 · n 8 · JSON length 4 · nonce 12 · JSON · evidence · tag 16
 //! ```
+//! A body of the second kind is encrypted on the disk; in memory it is open, and the room of nonce and tag stays.
 
 use crate::access::id::Timestamp;
 use crate::wire::audit::Hash;
@@ -15,6 +17,10 @@ use crate::wire::audit::Hash;
 const MAGIC: &[u8; 16] = b"dormgate journal";
 /// Version of header, frames and the events in them. A journal of another version is not opened.
 pub const VERSION: u8 = 3;
+/// The same for a segment whose frames are encrypted.
+pub const SEALED: u8 = 0x83;
+/// Version of a frame that is encrypted on the disk, as it is in memory.
+pub const OPENED: u8 = 0x93;
 /// Length of the header in bytes.
 pub const HEADER_BYTES: usize = 16 + 1 + 8 + 8 + 8 + 32 + 4;
 /// First bytes of every frame: after damage the next frame is looked for by them. No UTF-8 text contains 0xF5 or 0xFF, so
@@ -24,6 +30,10 @@ const MARK: [u8; 4] = [0xF5, 0xD0, 0x4A, 0xFF];
 const FRAME_HEAD_BYTES: usize = 4 + 4 + 4;
 /// Bytes of a body before its JSON.
 const BODY_HEAD_BYTES: usize = 1 + 8 + 4;
+/// Length of a nonce in bytes.
+pub const NONCE_BYTES: usize = 12;
+/// Length of a tag in bytes.
+pub const TAG_BYTES: usize = 16;
 /// Longest body in bytes: a whole snapshot is one event, and 64 MiB is far above a campus.
 pub const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -38,6 +48,8 @@ pub struct Header {
     pub trusted_at: Timestamp,
     /// Hash of the event before the first.
     pub prev: Hash,
+    /// Its frames are encrypted.
+    pub sealed: bool,
 }
 
 /// Takes numbers and bytes off the front.
@@ -75,7 +87,7 @@ impl Header {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_BYTES);
         out.extend_from_slice(MAGIC);
-        out.push(VERSION);
+        out.push(if self.sealed { SEALED } else { VERSION });
         out.extend_from_slice(&self.first_n.to_le_bytes());
         out.extend_from_slice(&self.lost_to.to_le_bytes());
         out.extend_from_slice(&self.trusted_at.0.to_le_bytes());
@@ -93,12 +105,13 @@ impl Header {
             return None;
         }
         let mut bytes = Bytes(head);
-        if bytes.array::<16>()? != MAGIC || bytes.u8()? != VERSION {
+        let (magic, version) = (bytes.array::<16>()?, bytes.u8()?);
+        if magic != MAGIC || !matches!(version, VERSION | SEALED) {
             return None;
         }
         let (first_n, lost_to) = (bytes.u64()?, bytes.u64()?);
         let trusted_at = Timestamp(i64::from_le_bytes(*bytes.array()?));
-        Some(Self { first_n, lost_to, trusted_at, prev: *bytes.array()? })
+        Some(Self { first_n, lost_to, trusted_at, prev: *bytes.array()?, sealed: version == SEALED })
     }
 }
 
@@ -107,7 +120,7 @@ impl Header {
 pub fn other_version(segment: &[u8]) -> Option<u8> {
     let (head, crc) = segment.get(..HEADER_BYTES)?.split_last_chunk::<4>()?;
     let version = *head.strip_prefix(MAGIC)?.first()?;
-    (crc32fast::hash(head) == u32::from_le_bytes(*crc) && version != VERSION).then_some(version)
+    (crc32fast::hash(head) == u32::from_le_bytes(*crc) && !matches!(version, VERSION | SEALED)).then_some(version)
 }
 
 /// One record as it lies in a segment.
@@ -121,17 +134,20 @@ pub struct Frame<'a> {
     pub evidence: &'a [u8],
 }
 
-/// Appends a frame to `out`. `false`: it would be longer than [`BODY_BYTES_MAX`], and nothing is appended.
+/// Appends a frame to `out`, with room to be encrypted if it is to be `sealed`. `false`: it would be longer than [`BODY_BYTES_MAX`], and nothing is appended.
 #[must_use]
-pub fn push_frame(out: &mut Vec<u8>, frame: &Frame<'_>) -> bool {
-    let length = BODY_HEAD_BYTES + frame.json.len() + frame.evidence.len();
+pub fn push_frame(out: &mut Vec<u8>, frame: &Frame<'_>, sealed: bool) -> bool {
+    let (version, nonce, tag): (u8, &[u8], &[u8]) =
+        if sealed { (OPENED, &[0; NONCE_BYTES], &[0; TAG_BYTES]) } else { (VERSION, &[], &[]) };
+    let length = BODY_HEAD_BYTES + nonce.len() + frame.json.len() + frame.evidence.len() + tag.len();
     let (Ok(body), Ok(json)) = (u32::try_from(length), u32::try_from(frame.json.len())) else { return false };
     if length > BODY_BYTES_MAX {
         return false;
     }
     let mut crc = crc32fast::Hasher::new();
     let n = frame.n.to_le_bytes();
-    let parts: [&[u8]; 6] = [&body.to_le_bytes(), &[VERSION], &n, &json.to_le_bytes(), frame.json, frame.evidence];
+    let parts: [&[u8]; 8] =
+        [&body.to_le_bytes(), &[version], &n, &json.to_le_bytes(), nonce, frame.json, frame.evidence, tag];
     parts.iter().for_each(|part| crc.update(part));
     out.extend_from_slice(&MARK);
     out.extend_from_slice(&body.to_le_bytes());
@@ -140,8 +156,8 @@ pub fn push_frame(out: &mut Vec<u8>, frame: &Frame<'_>) -> bool {
     true
 }
 
-/// What stands at the front of `bytes`: a frame and its whole length.
-fn frame_at(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
+/// The body of the frame at the front of `bytes`, if its checksum is right.
+fn body_at(bytes: &[u8]) -> Option<&[u8]> {
     let mut head = Bytes(bytes);
     if head.array::<4>()? != &MARK {
         return None;
@@ -156,17 +172,70 @@ fn frame_at(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     let mut sum = crc32fast::Hasher::new();
     sum.update(length_bytes);
     sum.update(body);
-    if sum.finalize() != crc {
-        return None;
-    }
-    let mut body = Bytes(body);
-    if body.u8()? != VERSION {
-        return None;
-    }
+    (sum.finalize() == crc).then_some(body)
+}
+
+/// What stands at the front of `bytes`: a frame and its whole length.
+fn frame_at(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
+    let whole = body_at(bytes)?;
+    let mut body = Bytes(whole);
+    let version = body.u8()?;
     let n = body.u64()?;
     let json_length = usize::try_from(body.u32()?).ok()?;
+    let tag = match version {
+        VERSION => 0,
+        OPENED => body.array::<NONCE_BYTES>().map(|_| TAG_BYTES)?,
+        _ => return None,
+    };
     let json = body.take(json_length)?;
-    Some((Frame { n, json, evidence: body.0 }, FRAME_HEAD_BYTES + length))
+    let evidence = body.take(body.0.len().checked_sub(tag)?)?;
+    Some((Frame { n, json, evidence }, FRAME_HEAD_BYTES + whole.len()))
+}
+
+/// The parts of a body that is encrypted, or has room for it.
+pub(super) struct SealedParts<'a> {
+    pub version: &'a mut u8,
+    /// Number and JSON length: in clear, and not to be changed.
+    pub about: &'a [u8],
+    pub nonce: &'a mut [u8; NONCE_BYTES],
+    /// JSON and evidence.
+    pub text: &'a mut [u8],
+    pub tag: &'a mut [u8; TAG_BYTES],
+}
+
+/// Takes the body of an encrypted frame apart; `None`: it is too short for one.
+pub(super) fn sealed_parts(body: &mut [u8]) -> Option<SealedParts<'_>> {
+    let (version, rest) = body.split_first_mut()?;
+    let (about, rest) = rest.split_at_mut_checked(BODY_HEAD_BYTES - 1)?;
+    let (nonce, rest) = rest.split_first_chunk_mut()?;
+    let (text, tag) = rest.split_last_chunk_mut()?;
+    Some(SealedParts { version, about, nonce, text, tag })
+}
+
+/// Calls `change` with the body of each frame whose checksum is right, whatever its version; sets the checksum again where it returns
+/// `true`.
+pub(super) fn change_bodies(bytes: &mut [u8], change: &mut dyn FnMut(&mut [u8]) -> bool) {
+    let mut at = 0;
+    while let Some(rest) = bytes.get_mut(at..).filter(|rest| !rest.is_empty()) {
+        let Some(length) = body_at(rest).map(<[u8]>::len) else {
+            // The next mark; most bytes are none.
+            let next = rest.iter().skip(1).position(|byte| *byte == MARK[0]);
+            at += next.map_or(rest.len(), |skipped| skipped + 1);
+            continue;
+        };
+        let Some((head, body)) = rest.split_at_mut_checked(FRAME_HEAD_BYTES) else { return };
+        let Some(body) = body.get_mut(..length) else { return };
+        if change(body) {
+            let Some((_, rest)) = head.split_first_chunk::<4>() else { return };
+            let Some(length_bytes) = rest.first_chunk::<4>() else { return };
+            let mut sum = crc32fast::Hasher::new();
+            sum.update(length_bytes);
+            sum.update(body);
+            let crc = sum.finalize().to_le_bytes();
+            head.iter_mut().skip(8).zip(crc).for_each(|(to, from)| *to = from);
+        }
+        at += FRAME_HEAD_BYTES + length;
+    }
 }
 
 /// What is found on a walk through the frames of a segment.
@@ -239,12 +308,12 @@ mod tests {
     use super::*;
 
     fn three() -> Vec<u8> {
-        let header = Header { first_n: 7, lost_to: 0, trusted_at: Timestamp(5), prev: [9; 32] };
+        let header = Header { first_n: 7, lost_to: 0, trusted_at: Timestamp(5), prev: [9; 32], sealed: false };
         let mut bytes = header.encode();
         assert_eq!(bytes.len(), HEADER_BYTES);
         assert_eq!(Header::decode(&bytes), Some(header));
         for n in 7..10 {
-            assert!(push_frame(&mut bytes, &Frame { n, json: b"{}", evidence: &b"evidence"[..4] }));
+            assert!(push_frame(&mut bytes, &Frame { n, json: b"{}", evidence: &b"evidence"[..4] }, false));
         }
         bytes
     }

@@ -2,17 +2,20 @@
 
 use std::fs::File;
 use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Options;
-use super::events::Outbox;
+use super::events::{Erasure, Outbox};
 use super::medium::Medium;
 use super::queue::Queue;
 use super::reader::{Index, Reader};
 use super::reserve::Reserve;
+use crate::access::id::Holder;
 
 /// What is behind `mutex`, also after a panic elsewhere: every use leaves it complete.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -27,6 +30,8 @@ pub(super) struct Shared {
     pub index: Arc<Mutex<Index>>,
     pub reader: Reader,
     pub outbox: Outbox,
+    /// The last event reported durable, for whoever follows the journal.
+    pub durable: watch::Sender<u64>,
     pub requests: Requests,
     pub acked: AtomicU64,
     pub reserve: Reserve,
@@ -64,6 +69,8 @@ pub(super) struct Asked {
     pub generation: bool,
     pub look: bool,
     pub closing: bool,
+    /// The holders whose events are to be erased, and who waits for it.
+    pub erasures: Vec<(Holder, Sender<Result<Erasure, String>>)>,
     /// Both threads have ended.
     pub done: bool,
 }
@@ -84,10 +91,16 @@ impl Requests {
 
     /// Whether a generation is asked for, after at most `time`; `None` when the store is closed.
     pub(super) fn wait(&self, time: Duration) -> Option<bool> {
-        let mut asked = self.wait_while(time, |asked| !asked.generation && !asked.look && !asked.closing);
+        let mut asked = self
+            .wait_while(time, |asked| !asked.generation && !asked.look && !asked.closing && asked.erasures.is_empty());
         asked.look = false;
         let generation = std::mem::take(&mut asked.generation);
         (!asked.closing).then_some(generation)
+    }
+
+    /// The next holder whose events are to be erased, and who waits for it.
+    pub(super) fn erasure(&self) -> Option<(Holder, Sender<Result<Erasure, String>>)> {
+        lock(&self.asked).erasures.pop()
     }
 
     /// Whether both threads have ended, after at most `time`.

@@ -87,6 +87,7 @@ impl Writer {
                     self.reported = through;
                     let took = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
                     shared.outbox.report(StoreEvent::Durable { through, took });
+                    shared.durable.send_replace(through);
                 }
                 self.report_lost();
                 Stepped::Done

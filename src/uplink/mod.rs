@@ -42,7 +42,7 @@ use decode::{Decoded, Decoder};
 use feed::{Feed, RESEND_S};
 
 /// How often the audit is looked at, in milliseconds. An event is on its way at most this long after it is durable.
-const TICK_MS: u64 = 200;
+pub const AUDIT_LOOK_MS: u64 = 200;
 /// Messages longer than this, in bytes, are decoded on another thread, so that no request waits while a bulk load is parsed.
 const BESIDE_BYTES_MIN: usize = 16 * 1024;
 /// Longest packet that is received, in bytes: twice the longest message that is opened. One beyond it ends the connection.
@@ -160,7 +160,7 @@ impl Uplink {
     /// Serves until the gateway is gone, so that no order can come any more. Then it publishes `offline`, delivers what is
     /// left for at most 2 s, and ends.
     pub async fn run(mut self) {
-        let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
+        let mut ticks = tokio::time::interval(Duration::from_millis(AUDIT_LOOK_MS));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {

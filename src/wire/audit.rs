@@ -13,14 +13,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::json::{self, Place};
-use crate::access::change::{ErrorCode, RegisterKinds};
+use crate::access::change::{ErrorCode, RegisterKinds, SuspendReason};
+use crate::access::credential::Role;
 use crate::access::decision::{GrantFlags, GrantReason, Reason, Reasons};
 use crate::access::event::Confirmation;
 use crate::access::event::{
-    AlarmKind, AppliedSnapshot, AuditEvent, Event, EventKind, GapCause, Mark, Outcome, PostureSource, ReplyStatus,
-    StreamRevision, Who,
+    AlarmKind, AppliedSnapshot, AuditEvent, Event, EventKind, ForgivenBy, Forgiveness, GapCause, Mark, Outcome,
+    PostureSource, ReplyStatus, StreamRevision, Who,
 };
-use crate::access::id::{CardUid, ClockTrust, Holder, PortalId, StreamName, Timestamp, as_text};
+use crate::access::id::{CardUid, ClockTrust, Holder, PortalId, StreamName, Timestamp, as_text, audited};
+use crate::access::input::CardSet;
 use crate::access::portal::{Direction, Posture};
 use crate::access::power_box::{OffCause, PowerSource};
 
@@ -90,10 +92,12 @@ struct Fields<'t> {
     kind: Option<EventKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     portal: Option<PortalId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "audited::deserialize")]
     uid: Option<CardUid>,
     #[serde(skip_serializing_if = "Option::is_none")]
     holder: Option<Holder>,
+    #[serde(default, skip_serializing_if = "is_resident")]
+    role: Role,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     decision: Option<Text<'t>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
@@ -111,6 +115,8 @@ struct Fields<'t> {
     count: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     ended: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    stays_off: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     direction: Option<Direction>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,6 +139,9 @@ struct Fields<'t> {
     received_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     cut: Vec<PortalId>,
+    /// The gates that a forgiveness is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    portals: Vec<PortalId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     revoked: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,10 +158,17 @@ struct Fields<'t> {
     prev: HashText,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_resident(role: &Role) -> bool {
+    *role == Role::Resident
+}
+
 /// `reason` of a `power_on` by a card that the box reported.
 const REPORTED: &str = "reported";
 const GOAL: &str = "goal";
+const FORGIVEN: &str = "forgiven";
 const FORGOTTEN: &str = "stream_forgotten";
+const ACKNOWLEDGED: &str = "alarms_acknowledged";
 const CLOCK_RESTORED: &str = "clock_restored";
 const GRANT: &str = "grant";
 const DENY: &str = "deny";
@@ -188,10 +204,12 @@ impl Fields<'_> {
         let named = |name: &'static str| Some(Cow::Borrowed(name));
         let counted = |count: u64| (count > 0).then_some(count);
         match body {
-            Event::Decision { outcome, also, flags, .. } => {
+            Event::Decision { role, outcome, also, flags, direction, .. } => {
+                self.role = *role;
                 let decision = if matches!(outcome, Outcome::Grant(_)) { GRANT } else { DENY };
                 (self.decision, self.reason) = (named(decision), named(outcome.reason()));
                 (self.also, self.flags) = (also.iter().collect(), flags.iter().map(Cow::Borrowed).collect());
+                self.direction = *direction;
             }
             Event::Taken { direction, .. } => self.direction = Some(*direction),
             Event::PowerOn { source, .. } | Event::PowerOrdered { source, .. } => match source {
@@ -200,6 +218,9 @@ impl Fields<'_> {
                 PowerSource::Card(_) => {}
             },
             Event::PowerOff { cause, .. } => self.reason = named(cause.as_str()),
+            Event::PowerTrip { reason, stays_off, ended, .. } => {
+                (self.reason, self.stays_off, self.ended) = (named(reason.as_str()), *stays_off, *ended);
+            }
             Event::Revoked { revision, received_at, cut, .. } => {
                 self.about(revision);
                 (self.received_at, self.cut) = (Some(*received_at), cut.clone());
@@ -244,6 +265,13 @@ impl Fields<'_> {
                 (self.mark, self.stream) = (named(FORGOTTEN), Some(stream.clone()));
                 self.registers.clone_from(registers);
             }
+            Event::Config { mark: Mark::Forgiven(forgiveness), .. } => {
+                (self.mark, self.reason) = (named(FORGIVEN), named(forgiveness.by.as_str()));
+                self.portals.clone_from(&forgiveness.portals);
+            }
+            Event::Config { mark: Mark::AlarmsAcknowledged { from, to }, .. } => {
+                (self.mark, self.from, self.to) = (named(ACKNOWLEDGED), Some(*from), Some(*to));
+            }
             Event::NotTaken { .. }
             | Event::PortalOnline { .. }
             | Event::PortalOffline { .. }
@@ -287,7 +315,8 @@ impl Fields<'_> {
                 for name in &self.flags {
                     *flags.named(name).ok_or_else(|| unknown("flags", name))? = true;
                 }
-                Event::Decision { portal, who, outcome, also, flags, detail }
+                let (role, direction) = (self.role, self.direction);
+                Event::Decision { portal, who, role, outcome, also, flags, direction, detail }
             }
             EventKind::Taken => {
                 Event::Taken { portal: at_portal()?, who, direction: need("direction", self.direction)? }
@@ -307,6 +336,10 @@ impl Fields<'_> {
             }
             EventKind::PowerOff => {
                 Event::PowerOff { portal: at_portal()?, who, cause: named(reason, OffCause::parse)? }
+            }
+            EventKind::PowerTrip => {
+                let (portal, reason) = (at_portal()?, named(reason, SuspendReason::parse)?);
+                Event::PowerTrip { portal, who, reason, stays_off: self.stays_off, ended: self.ended, detail }
             }
             EventKind::Revoked => {
                 let (uid, received_at) = (need("uid", who.uid)?, need("received_at", self.received_at)?);
@@ -361,6 +394,14 @@ impl Fields<'_> {
                     None => Mark::Note,
                     Some(GOAL) => Mark::Goal(this_revision()?),
                     Some(FORGOTTEN) => Mark::StreamForgotten(need("stream", self.stream)?, self.registers),
+                    Some(FORGIVEN) => {
+                        let (cards, by) =
+                            (who.uid.map_or(CardSet::All, CardSet::One), named(reason, ForgivenBy::parse)?);
+                        Mark::Forgiven(Forgiveness { cards, portals: self.portals, by })
+                    }
+                    Some(ACKNOWLEDGED) => {
+                        Mark::AlarmsAcknowledged { from: need("from", self.from)?, to: need("to", self.to)? }
+                    }
                     Some(other) => return Err(unknown("mark", other)),
                 };
                 Event::Config { mark, detail }

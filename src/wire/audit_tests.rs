@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::change::RegisterKind;
+use crate::access::change::{RegisterKind, SuspendReason};
+use crate::access::credential::Role;
 use crate::access::id::{Mono, Now};
 
 fn event(body: Event) -> AuditEvent {
@@ -40,7 +41,16 @@ fn rows() -> Vec<(Event, String)> {
     let forgotten = Mark::StreamForgotten(revision(9).stream, [RegisterKind::Standing].into());
     let card = r#""portal":"gate-in","uid":"1EA68671","holder":"08193021""#;
     let text = r#""detail":"d\n\"é""#;
-    let decided = |portal, who, outcome| Event::Decision { portal, who, outcome, also, flags, detail: detail() };
+    let decided = |portal: Option<PortalId>, who, outcome| Event::Decision {
+        role: if portal.is_some() { Role::Staff } else { Role::Resident },
+        portal,
+        who,
+        outcome,
+        also,
+        flags,
+        direction: None,
+        detail: detail(),
+    };
     let denied = decided(Some(portal.clone()), who(), Outcome::Deny(Reason::Replaced));
     let granted = decided(None, Who::default(), Outcome::Grant(GrantReason::Exit));
     let noted = r#""also":["lost"],"flags":["late","stale_list"]"#;
@@ -59,7 +69,7 @@ fn rows() -> Vec<(Event, String)> {
     let config = |mark, detail| Event::Config { mark, detail };
     let uid = who().uid.unwrap();
     let mut rows = vec![
-        (denied, format!(r#""type":"decision",{card},"decision":"deny","reason":"replaced",{noted},{text}"#)),
+        (denied, format!(r#""type":"decision",{card},"role":"staff","decision":"deny","reason":"replaced",{noted},{text}"#)),
         (granted, format!(r#""type":"decision","decision":"grant","reason":"exit",{noted},{text}"#)),
         (
             Event::Taken { portal: portal.clone(), who: who(), direction: Direction::Out },
@@ -77,6 +87,28 @@ fn rows() -> Vec<(Event, String)> {
                 detail: detail(),
             },
             format!(r#""type":"power_ordered",{card},{text}"#),
+        ),
+        (
+            Event::PowerTrip {
+                portal: portal.clone(),
+                who: who(),
+                reason: SuspendReason::RestrictedLoad,
+                stays_off: true,
+                ended: false,
+                detail: detail(),
+            },
+            format!(r#""type":"power_trip",{card},"reason":"restricted_load","stays_off":true,{text}"#),
+        ),
+        (
+            Event::PowerTrip {
+                portal: portal.clone(),
+                who: Who::default(),
+                reason: SuspendReason::Overload,
+                stays_off: false,
+                ended: true,
+                detail: detail(),
+            },
+            format!(r#""type":"power_trip","portal":"gate-in","reason":"overload","ended":true,{text}"#),
         ),
         (
             Event::Revoked { uid, holder: None, revision: revision(2), received_at, cut: Vec::new() },
@@ -151,6 +183,10 @@ fn rows() -> Vec<(Event, String)> {
             r#""type":"log_gap","reason":"damaged","from":3,"to":5"#.to_owned(),
         ),
         (config(Mark::Note, detail()), format!(r#""type":"config",{text}"#)),
+        (
+            config(Mark::AlarmsAcknowledged { from: 3, to: 5 }, detail()),
+            format!(r#""type":"config","mark":"alarms_acknowledged","from":3,"to":5,{text}"#),
+        ),
         (
             config(Mark::Goal(revision(9)), detail()),
             format!(r#""type":"config","revision":{{"card-office":[3,9]}},"mark":"goal",{text}"#),

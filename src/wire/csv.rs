@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 /// The columns, in order. Each is the field of that name in the event; `stream`, `epoch` and `seq` are its `revision`.
-const COLUMNS: [&str; 24] = [
+const COLUMNS: [&str; 25] = [
     "n",
     "at",
     "clock",
@@ -12,6 +12,7 @@ const COLUMNS: [&str; 24] = [
     "portal",
     "uid",
     "holder",
+    "role",
     "decision",
     "reason",
     "also",
@@ -93,7 +94,7 @@ mod tests {
         });
         assert_eq!(
             cells(&revoked),
-            "7,2026-09-01T08:00:00.000Z,trusted,revoked,,1EA68671,p1,,,,,,,,,card-office,3,1042,2026-09-01T08:00:00.000Z,\
+            "7,2026-09-01T08:00:00.000Z,trusted,revoked,,1EA68671,p1,,,,,,,,,,card-office,3,1042,2026-09-01T08:00:00.000Z,\
              power-412 power-413,,,,"
         );
         assert_eq!(header().split(',').count(), cells(&revoked).split(',').count());

@@ -206,6 +206,7 @@ mod tests {
             enrolment: Enrolment {
                 holder: "h1".parse().unwrap(),
                 role: Role::Resident,
+                marks: enumset::EnumSet::empty(),
                 not_before: None,
                 not_after: None,
                 entitlements: vec![],
@@ -268,6 +269,7 @@ mod tests {
         let full = Enrolment {
             holder: "08193021".parse().unwrap(),
             role: Role::Resident,
+            marks: enumset::EnumSet::empty(),
             not_before: Some(Timestamp(1_788_249_600_999)),
             not_after: None,
             entitlements: vec![gate, door],

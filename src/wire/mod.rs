@@ -11,6 +11,7 @@ pub mod csv;
 pub mod digest;
 pub mod down;
 pub mod envelope;
+pub mod erased;
 pub mod keys;
 pub mod limits;
 pub mod modbus;
@@ -21,6 +22,7 @@ pub mod snapshot;
 pub mod state;
 pub mod text;
 pub mod topic;
+pub mod uid_key;
 pub mod up;
 
 mod json;

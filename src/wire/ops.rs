@@ -13,7 +13,7 @@ use super::limits::{ENTITLEMENTS_MAX, OP_ERRORS_MAX, PORTALS_MAX};
 use super::schedule::ScheduleBody;
 use super::text::{hint, quote};
 use crate::access::change::{ErrorCode, Op, OpError, PortalSet, Subject, SuspendReason};
-use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
+use crate::access::credential::{CardMark, CardMarks, Enrolment, Entitlement, Flag, Role, ZoneSet};
 use crate::access::id::{CardUid, Holder, IdentifierError, ScheduleName, Timestamp, Zone, as_text};
 use crate::access::portal::{PortalKind, Posture};
 
@@ -82,6 +82,8 @@ pub(super) struct EnrolmentBody {
     pub uid: CardUid,
     pub holder: Holder,
     pub role: Option<Role>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marks: Option<Vec<CardMark>>,
     pub entitlements: Vec<EntitlementBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
@@ -162,7 +164,11 @@ pub(super) fn parse(text: &str, place: u32, judge: Judge<AllowedOps>) -> Result<
         return Err(place.error(ErrorCode::ForbiddenOp, "op", what));
     }
     let body: Body = json::read_tagged(name.as_str(), text, place)?;
-    judge.check(&body).and_then(|()| body.into_op()).map_err(|(code, field, what)| place.error(code, &field, what))
+    let checked = judge.check(&body).and_then(|()| match judge {
+        Judge::Arrival(_) => body.check_shared(),
+        Judge::Replay => Ok(()),
+    });
+    checked.and_then(|()| body.into_op()).map_err(|(code, field, what)| place.error(code, &field, what))
 }
 
 impl Body {
@@ -211,11 +217,30 @@ impl Body {
                 lasting("uid", &enrolment.uid)?;
                 dated("not_before", &enrolment.not_before)?;
                 dated("not_after", &enrolment.not_after)?;
+                at_most(enrolment.marks.as_deref().unwrap_or_default(), CardMark::ALL.len(), "marks")?;
                 at_most(&enrolment.entitlements, ENTITLEMENTS_MAX, "entitlements")
             }
             Self::SetPosture { until, .. } => dated("until", until),
             Self::SuspendPower { .. } | Self::ResumePower { .. } | Self::DefineSchedule(_) => Ok(()),
         }
+    }
+
+    /// Refuses to issue or enrol a UID that many cards share. A snapshot may have one from before: it opens nothing, and refusing all of
+    /// the snapshot for it would leave the building without a list.
+    fn check_shared(&self) -> Result<(), Wrong> {
+        let (field, uid) = match self {
+            Self::Issue { uid, .. } => ("uid", uid),
+            Self::Reissue { new_uid, .. } => ("new_uid", new_uid),
+            Self::Enrol(enrolment) => ("uid", &enrolment.uid),
+            _ => return Ok(()),
+        };
+        if uid.is_commonplace() {
+            let what = format!(
+                "`{uid}` is a UID that makers give to test cards and copies, so many cards have it; issue another card"
+            );
+            return Err((ErrorCode::InvalidUid, field.to_owned(), what));
+        }
+        Ok(())
     }
 
     fn into_op(self) -> Result<Op, Wrong> {
@@ -315,7 +340,7 @@ impl PortalsBody {
 
 impl EnrolmentBody {
     pub fn of(uid: CardUid, enrolment: &Enrolment) -> Self {
-        let Enrolment { holder, role, not_before, not_after, entitlements } = enrolment;
+        let Enrolment { holder, role, marks, not_before, not_after, entitlements } = enrolment;
         let entitlement = |one: &Entitlement| EntitlementBody {
             kind: one.kind,
             zone: ZoneText(one.zone.clone()),
@@ -325,6 +350,7 @@ impl EnrolmentBody {
             uid,
             holder: holder.clone(),
             role: Some(*role),
+            marks: (!marks.is_empty()).then(|| marks.iter().collect()),
             entitlements: entitlements.iter().map(entitlement).collect(),
             not_before: *not_before,
             not_after: *not_after,
@@ -343,6 +369,7 @@ impl EnrolmentBody {
         Ok(Enrolment {
             holder: self.holder,
             role: self.role.unwrap_or_default(),
+            marks: self.marks.into_iter().flatten().collect::<CardMarks>(),
             not_before: self.not_before,
             not_after: self.not_after,
             entitlements: self.entitlements.into_iter().map(entitlement).collect(),

@@ -134,6 +134,8 @@ pub fn parse_state(payload: &[u8]) -> Result<PortalReport, String> {
         relay: take(&members, "relay", None, &mut wrong),
         power_w: take(&members, "power_w", None, &mut wrong),
         energy_kwh: take(&members, "energy_kwh", None, &mut wrong),
+        overload: take(&members, "overload", Some(true), &mut wrong),
+        restricted_load: take(&members, "restricted_load", Some(true), &mut wrong),
         passed: take(&members, "passed", None, &mut wrong),
         tamper: take(&members, "tamper", None, &mut wrong),
         fire: take(&members, "fire", Some(true), &mut wrong),
@@ -386,6 +388,8 @@ pub fn encode_state(report: &PortalReport) -> Vec<u8> {
     put(&mut map, "power_w", report.power_w);
     put(&mut map, "energy_kwh", report.energy_kwh);
     put(&mut map, "passed", report.passed.map(Direction::as_str));
+    put(&mut map, "overload", report.overload);
+    put(&mut map, "restricted_load", report.restricted_load);
     put(&mut map, "tamper", report.tamper);
     put(&mut map, "fire", report.fire);
     let uid = report.uid.as_ref().map(|presented| match presented {

@@ -71,12 +71,14 @@ fn a_whole_state_is_read_as_it_was_written() {
         relay: Some(true),
         power_w: Some(41.2),
         energy_kwh: Some(103.4),
+        overload: Some(true),
+        restricted_load: Some(false),
         passed: Some(Direction::In),
         tamper: Some(false),
         fire: Some(false),
         ..PortalReport::default()
     };
-    let text = r#"{"online":true,"card_present":true,"uid":"1EA68671","contact":"open","relay":true,"power_w":41.2,"energy_kwh":103.4,"passed":"in","tamper":false,"fire":false}"#;
+    let text = r#"{"online":true,"card_present":true,"uid":"1EA68671","contact":"open","relay":true,"power_w":41.2,"energy_kwh":103.4,"overload":true,"restricted_load":false,"passed":"in","tamper":false,"fire":false}"#;
     assert_eq!(parse_state(text.as_bytes()).as_ref(), Ok(&all));
     assert_eq!(parse_state(&encode_state(&all)), Ok(all));
     assert_eq!(parse_state(b"{}"), Ok(PortalReport::default()));
@@ -105,6 +107,11 @@ fn a_field_of_a_state_with_a_wrong_value_is_left_out_and_named_and_the_others_co
         (r#"{"fire":true,"fire":true}"#, fire(), vec!["fire"]),
         (r#"{"fire":false,"fire":true}"#, fire(), vec!["fire"]),
         (r#"{"card_present":true,"card_present":false}"#, left(), vec!["card_present"]),
+        (
+            r#"{"overload":false,"overload":true,"restricted_load":"no"}"#,
+            PortalReport { overload: Some(true), ..PortalReport::default() },
+            vec!["overload", "restricted_load"],
+        ),
         (r#"{"fire":true,"note":{"a":[1,"}"],"b":nan},"x":"\""}"#, fire(), vec![]),
         ("\u{FEFF}{\"fire\":true}", fire(), vec![]),
         ("{\"fire\":true}\0", fire(), vec![]),

@@ -16,7 +16,7 @@ pub struct StateReport {
     pub boot: String,
     /// The version of the program.
     pub version: String,
-    /// The state of the engine. `up/state` leaves out modes and malformed messages, and has only the number of offline portals.
+    /// The state of the engine. `up/state` leaves out modes, malformed messages and which boxes are on, and has only the number of offline portals.
     pub status: Status,
     /// Last audit event the center has.
     pub audit_acked: u64,
@@ -194,6 +194,7 @@ mod tests {
             unconfirmed: vec![],
             audit_last: 88_213,
             meters: vec![],
+            on: vec!["power-412".parse().unwrap()],
         };
         let mut report = StateReport {
             boot: "b1".into(),

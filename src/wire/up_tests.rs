@@ -10,6 +10,7 @@ use crate::access::change::{ErrorCode, Note, NoteCode, Position};
 use crate::access::decision::Reason;
 use crate::access::effect::{Alarm, Have, Outcome, QueryResult, Reply, Resync, ResyncReason, Verdict};
 use crate::access::event::{self, AlarmKind, ReplyStatus};
+use crate::access::explain::{SetBy, Step};
 
 /// The body's JSON behind `v` is `fields`, which is read again as the same body.
 fn spelled<T: Serialize + DeserializeOwned + PartialEq + Debug>(body: &T, bytes: &[u8], fields: &str) {
@@ -51,16 +52,19 @@ fn an_ack_is_spelled_as_in_the_contract() {
 
 #[test]
 fn replies_resync_requests_and_alarms_are_spelled_as_in_the_contract() {
-    let verdict = Verdict {
-        portal: "gate-in".parse().unwrap(),
-        outcome: event::Outcome::Deny(Reason::Lost),
-        also: vec![Reason::Expired],
-    };
+    let mut verdict =
+        Verdict::new("gate-in".parse().unwrap(), event::Outcome::Deny(Reason::Lost), vec![Reason::Expired]);
+    let set_by =
+        SetBy { stream: "card-office".parse().unwrap(), revision: (3, 900, 0), at: Some(Timestamp(1_788_249_600_007)) };
+    verdict.steps = vec![
+        Step { step: Reason::Lost, ok: false, fact: "lost".to_owned(), set_by: Some(set_by) },
+        Step { step: Reason::AntiPassback, ok: true, fact: String::new(), set_by: None },
+    ];
     let result = Some(QueryResult { verdicts: vec![verdict], revocations: vec![] });
     let reply = Reply { jti: Some("01J9".into()), status: ReplyStatus::Ok, error: None, result };
     spelled_as_it_is(
         &reply,
-        r#""jti":"01J9","status":"ok","result":{"verdicts":[{"portal":"gate-in","decision":"deny","reason":"lost","also":["expired"]}]}"#,
+        r#""jti":"01J9","status":"ok","result":{"verdicts":[{"portal":"gate-in","decision":"deny","reason":"lost","also":["expired"],"words":{"en":"the card was reported lost","zh":"卡已挂失"},"remedy":{"en":"keep the card and send the person to the card office","zh":"请扣下此卡，并请持卡人到卡务中心"},"steps":[{"step":"lost","ok":false,"fact":"lost","set_by":{"stream":"card-office","revision":[3,900,0],"at":"2026-09-01T08:00:00.007Z"}},{"step":"anti_passback","ok":true}]}]}"#,
     );
     let error = Some(OpError::message(ErrorCode::UnknownOp, "no"));
     let refused = Reply { jti: None, status: ReplyStatus::Rejected, error, result: None };

@@ -4,6 +4,7 @@
 //! somebody passed, a door that it opened and closed, a power box which card is in it.
 
 mod device;
+pub mod profiled;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,14 +10,16 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::lines::{Lines, Units};
+use super::modbus::Fault;
 use super::modbus::{Line, LineAt};
+use super::mqtt::profiled::SimulatedDevice;
 use super::mqtt::{Presentation, Seen, SimulatedPortal};
 use super::{Refused, listed, short};
 use crate::access::effect::Verdict;
 use crate::access::event::Outcome;
 use crate::access::id::{CardUid, PortalId, UidError};
 use crate::access::portal::{Direction, PortalKind};
-use crate::config::{self, LinkSpec, Part, PortalDevice};
+use crate::config::{self, LinkSpec, MqttPart, Part, PortalDevice};
 
 /// How long a relay may take to move after a card was presented, in milliseconds.
 pub const RELAY_WAIT_MS: u64 = 3_000;
@@ -29,7 +31,61 @@ const RELAY_WATCH_S: u64 = 3_600;
 /// A portal that is simulated.
 enum Simulated {
     Native(SimulatedPortal),
-    Modbus { reader: Place, slots: u16, output: Place, kind: PortalKind },
+    Parts { reader: End, slots: u16, output: End, kind: PortalKind },
+}
+
+/// An end of a portal: its reader or its output.
+#[derive(Clone)]
+enum End {
+    Modbus(Place),
+    Mqtt(Arc<SimulatedDevice>, u16),
+}
+
+impl End {
+    /// The reader of a slot, if this is the reader of the first.
+    fn at(&self, slot: u16) -> Self {
+        match self {
+            Self::Modbus(place) => Self::Modbus(place.at(slot)),
+            Self::Mqtt(..) => self.clone(),
+        }
+    }
+
+    fn card(&self) -> Option<CardUid> {
+        match self {
+            Self::Modbus(place) => place.card(),
+            Self::Mqtt(device, _) => device.seen().card,
+        }
+    }
+
+    async fn present(&self, card: CardUid) {
+        match self {
+            Self::Modbus(place) => place.line.present(place.unit, place.channel, card),
+            Self::Mqtt(device, _) => device.present(card).await,
+        }
+    }
+
+    async fn remove(&self) {
+        match self {
+            Self::Modbus(place) => place.line.remove(place.unit, place.channel),
+            Self::Mqtt(device, _) => device.remove().await,
+        }
+    }
+
+    fn relay(&self) -> bool {
+        match self {
+            Self::Modbus(place) => place.line.relay(place.unit, place.channel),
+            Self::Mqtt(device, channel) => device.seen().on.contains(channel),
+        }
+    }
+
+    async fn wait_relay(&self, on: bool, limit: Duration) -> bool {
+        match self {
+            Self::Modbus(place) => place.line.wait_relay(place.unit, place.channel, on, limit).await,
+            Self::Mqtt(device, channel) => {
+                device.wait_until(limit, |seen| seen.on.contains(channel) == on).await.is_some()
+            }
+        }
+    }
 }
 
 /// A channel of a device on a running line.
@@ -55,6 +111,8 @@ impl Place {
 pub struct Site {
     portals: BTreeMap<PortalId, Simulated>,
     lines: Lines,
+    /// The devices with MQTT topics of their own, by topic.
+    devices: BTreeMap<String, Arc<SimulatedDevice>>,
     /// The address or port of each line, with its bus, for people.
     places: Vec<(String, String)>,
     /// The tasks that report what happens at the portals.
@@ -77,6 +135,7 @@ impl Site {
         let mut site = Self {
             portals: BTreeMap::new(),
             lines: Lines::default(),
+            devices: BTreeMap::new(),
             places: Vec::new(),
             watching: JoinSet::new(),
             absent: Vec::new(),
@@ -88,9 +147,14 @@ impl Site {
             served.insert(bus, line);
         }
         let (reports, reported) = mpsc::channel(REPORTS_MAX);
-        let place = |part: &Part| {
-            let line = served.get(part.bus.as_str())?.clone();
-            Some(Place { line, unit: part.unit, channel: part.channel })
+        site.devices = mqtt_devices(config)?;
+        let devices = site.devices.clone();
+        let end = |part: &Part| match part {
+            Part::Modbus(part) => {
+                let line = served.get(part.bus.as_str())?.clone();
+                Some(End::Modbus(Place { line, unit: part.unit, channel: part.channel }))
+            }
+            Part::Mqtt(part) => Some(End::Mqtt(Arc::clone(devices.get(&part.topic)?), part.channel)),
         };
         for portal in &config.portals {
             let (id, kind) = (&portal.portal.id, portal.portal.kind);
@@ -107,12 +171,12 @@ impl Site {
                     Simulated::Native(native)
                 }
                 PortalDevice::Parts(parts) => {
-                    let Some((reader, output)) = place(&parts.reader).zip(place(&parts.output)) else {
+                    let Some((reader, output)) = end(&parts.reader).zip(end(&parts.output)) else {
                         site.absent.push(id.clone());
                         continue;
                     };
                     site.watching.spawn(watch_relay(id.clone(), output.clone(), reports.clone()));
-                    Simulated::Modbus { reader, slots: parts.slots, output, kind }
+                    Simulated::Parts { reader, slots: parts.slots, output, kind }
                 }
             };
             site.portals.insert(id.clone(), simulated);
@@ -174,7 +238,7 @@ impl Site {
                 words.extend(decision.flags);
                 Ok(words.join(" "))
             }
-            Simulated::Modbus { reader, slots, output, kind } => {
+            Simulated::Parts { reader, slots, output, kind } => {
                 let card: CardUid = uid.parse().map_err(|why: UidError| Refused(format!("`{uid}`: {why}")))?;
                 let lies = |slot| reader.at(slot).card();
                 let own = (0..*slots).find(|slot| lies(*slot) == Some(card));
@@ -183,13 +247,13 @@ impl Site {
                 // Asked before the card is presented, which may change the answer.
                 let verdict = verdict.await;
                 let began = Instant::now();
-                let was_on = output.line.relay(output.unit, output.channel);
-                reader.line.present(reader.unit, reader.channel, card);
+                let was_on = output.relay();
+                reader.present(card).await;
                 let limit = Duration::from_millis(RELAY_WAIT_MS);
-                let moved = output.line.wait_relay(output.unit, output.channel, !was_on, limit).await;
+                let moved = output.wait_relay(!was_on, limit).await;
                 // A card stays in a power box; from a gate or door it is removed.
                 if *kind != PortalKind::PowerBox {
-                    reader.line.remove(reader.unit, reader.channel);
+                    reader.remove().await;
                 }
                 let after = began.elapsed().as_millis();
                 let came = match (was_on, moved) {
@@ -231,10 +295,9 @@ impl Site {
                 native.remove().await;
                 Ok(removed)
             }
-            Simulated::Modbus { reader, slots, .. } => {
+            Simulated::Parts { reader, slots, .. } => {
                 let slot = slot_of(portal, *slots, slot, |slot| reader.at(*slot).card().is_some())?;
-                let reader = reader.at(slot);
-                reader.line.remove(reader.unit, reader.channel);
+                reader.at(slot).remove().await;
                 Ok(in_words(*slots, slot, removed))
             }
         }
@@ -248,7 +311,62 @@ impl Site {
                 native.stop().await;
             }
         }
+        for device in self.devices.into_values().filter_map(Arc::into_inner) {
+            device.stop().await;
+        }
     }
+
+    /// Sets the fault that `words` name, of a device at the broker (`mqtt/NAME`) or as [`Lines::fault`].
+    ///
+    /// # Errors
+    /// When the place or the fault does not exist there.
+    pub async fn fault(&self, place: &str, words: &[&str]) -> Result<String, Refused> {
+        let Some(device) = self.device(place)? else { return self.lines.fault(place, words).await };
+        device.fault(Fault::parse(words)?).await?;
+        Ok(format!("{place}: {}", words.join(" ")))
+    }
+
+    /// Sets what a device at the broker (`mqtt/NAME`) reports, or a point as [`Lines::set`].
+    ///
+    /// # Errors
+    /// When the place or the point does not exist.
+    pub async fn set(&self, place: &str, point: &str, channel: u16, value: f64) -> Result<String, Refused> {
+        let Some(device) = self.device(place)? else { return self.lines.set(place, point, channel, value) };
+        let held = device.set(point, channel, value).await?;
+        Ok(format!("{place}: {point} is {held}"))
+    }
+
+    /// The device that `mqtt/NAME` names; `None`: another place.
+    fn device(&self, place: &str) -> Result<Option<&SimulatedDevice>, Refused> {
+        let Some(name) = place.strip_prefix(MQTT_PLACE) else { return Ok(None) };
+        let known = || listed(self.devices.keys());
+        let found = self.devices.get(name).map(Arc::as_ref);
+        found
+            .map(Some)
+            .ok_or_else(|| Refused(format!("device `{}` is not simulated; there are {}", short(name), known())))
+    }
+}
+
+/// How the place of a device at the broker begins.
+const MQTT_PLACE: &str = "mqtt/";
+
+/// Starts the devices with MQTT topics of their own, one a topic.
+fn mqtt_devices(config: &config::Site) -> Result<BTreeMap<String, Arc<SimulatedDevice>>, Refused> {
+    let mut parts: BTreeMap<&str, Vec<&MqttPart>> = BTreeMap::new();
+    for part in config.portals.iter().filter_map(|portal| portal.device.parts()).flat_map(config::Parts::all) {
+        if let Some(part) = part.mqtt() {
+            parts.entry(&part.topic).or_default().push(part);
+        }
+    }
+    let start = |(topic, parts): (&str, Vec<&MqttPart>)| {
+        let refused = |why: String| Refused(format!("device `{topic}`: {why}"));
+        let local = config.local.as_ref();
+        let local = local.ok_or_else(|| refused("no broker is configured; add `[local]`".to_owned()))?;
+        let link = LinkSpec { client_id: format!("{}-sim-{topic}", local.client_id), ..local.clone() };
+        let device = SimulatedDevice::start(link, topic, &parts).map_err(|error| refused(error.to_string()))?;
+        Ok((topic.to_owned(), Arc::new(device)))
+    };
+    parts.into_iter().map(start).collect()
 }
 
 /// The slot that is `named`, else the first for which `wanted` is true, else the first.
@@ -270,7 +388,7 @@ fn devices(config: &config::Site) -> BTreeMap<&str, Units> {
     let mut lines: BTreeMap<&str, Units> = BTreeMap::new();
     for portal in &config.portals {
         let PortalDevice::Parts(parts) = &portal.device else { continue };
-        for part in parts.all() {
+        for part in parts.all().filter_map(Part::modbus) {
             lines.entry(&part.bus).or_default().insert(part.unit, Arc::clone(&part.profile));
         }
     }
@@ -303,10 +421,10 @@ fn changes(before: &Seen, now: &Seen) -> Vec<&'static str> {
     pairs.into_iter().filter(|(b, n, ..)| b != n).map(|(_, now, yes, no)| if now { yes } else { no }).collect()
 }
 
-async fn watch_relay(portal: PortalId, output: Place, reports: mpsc::Sender<String>) {
-    let mut on = output.line.relay(output.unit, output.channel);
+async fn watch_relay(portal: PortalId, output: End, reports: mpsc::Sender<String>) {
+    let mut on = output.relay();
     loop {
-        if output.line.wait_relay(output.unit, output.channel, !on, Duration::from_secs(RELAY_WATCH_S)).await {
+        if output.wait_relay(!on, Duration::from_secs(RELAY_WATCH_S)).await {
             on = !on;
             let word = if on { "relay on" } else { "relay off" };
             if reports.send(format!("{portal}: {word}")).await.is_err() {

@@ -37,7 +37,14 @@ impl Published {
         let mut center = Center::open(dir.path(), &[g1()]).unwrap();
         let entitlements = vec![Entitlement { kind: PortalKind::Gate, zone: ZoneSet::Any, schedule: None }];
         let holder = "h1".parse().unwrap();
-        let enrolment = Enrolment { holder, role: Role::Resident, not_before: None, not_after: None, entitlements };
+        let enrolment = Enrolment {
+            holder,
+            role: Role::Resident,
+            marks: enumset::EnumSet::empty(),
+            not_before: None,
+            not_after: None,
+            entitlements,
+        };
         let enrol = |uid: &str| Op::Enrol { uid: uid.parse().unwrap(), enrolment: enrolment.clone() };
         let lost = Op::SetFlag { subject: Subject::Card(CARDS[0].parse().unwrap()), flag: Flag::Lost, on: true };
         for op in [enrol(CARDS[0]), enrol(CARDS[1]), lost] {
@@ -128,7 +135,7 @@ async fn reply(gateway: &mut Gateway, verdict: impl Fn(CardUid) -> Option<(Outco
     let Understood::Command(jti, kind) = gateway.next_but_heads().await else { panic!("no command") };
     let CommandKind::Query { uid, portal: None } = kind else { panic!("{kind:?}") };
     let result = verdict(uid).map(|(outcome, also)| QueryResult {
-        verdicts: vec![Verdict { portal: "gate-in".parse().unwrap(), outcome, also }],
+        verdicts: vec![Verdict::new("gate-in".parse().unwrap(), outcome, also)],
         revocations: Vec::new(),
     });
     let status = if result.is_some() { ReplyStatus::Ok } else { ReplyStatus::Rejected };

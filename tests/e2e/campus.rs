@@ -161,6 +161,7 @@ pub fn enrol(n: usize, room: usize) -> Op {
     let enrolment = Enrolment {
         holder: format!("h{n}").parse().unwrap(),
         role: Role::Resident,
+        marks: enumset::EnumSet::empty(),
         not_before: None,
         not_after: None,
         entitlements: vec![entitlement(PortalKind::Gate, ZoneSet::Any), entitlement(PortalKind::Door, room)],

@@ -52,7 +52,7 @@ async fn an_office_releases_switches_and_asks_and_each_command_is_answered_and_a
 
     for uid in [CARD, "*"] {
         let reply = site.command(&format!("forgive {uid}"), json!({"command": "forgive", "uid": uid})).await;
-        assert_eq!((&reply["status"], &reply["error"]["code"]), (&json!("rejected"), &json!("unknown_op")), "{reply}");
+        assert_eq!(reply["status"], "ok", "{reply}");
     }
     gateway.stop().await;
 }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::center::{enrol, issue, portal, up};
-use crate::program::{Program, exit_of, page};
+use crate::center::{cancel, enrol, issue, portal, up};
+use crate::program::{Program, exit_of, page, within};
 use crate::site::{GATE, Site};
 
 const CARD: &str = "1EA68671";
@@ -124,6 +124,21 @@ async fn the_pages_report_alive_ready_and_how_much() {
         assert!(text.contains(line), "{line}\n{text}");
     }
     assert!(text.trim_end().ends_with("# EOF"), "OpenMetrics ends so");
+    site.report_cards(json!([cancel(CARD)])).await;
+    assert_eq!(site.reason(GATE, CARD).await, "cancelled");
+    // The age of the list is refreshed with the state.
+    let shown = async {
+        loop {
+            let (_, text) = page(&free, "/metrics").await;
+            let has = |begin: &str| text.lines().any(|line| line.starts_with(begin));
+            let age = |stream: &str| has(&format!("dormgate_stream_age_seconds{{stream=\"{stream}\"}} "));
+            if has("dormgate_alarms_total{kind=\"dead_card\"} 1") && age("card-office") && age("apartment") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within("the alarm and the age of each stream are shown", shown).await;
     gateway.stop().await;
 }
 

@@ -14,7 +14,7 @@ const OLD: &str = "1EA68671";
 const NEW: &str = "04A1B2C3D4E5F6";
 
 /// A command of the program against this gateway: its exit code, what it prints, and what it reports.
-async fn asked(site: &Site, args: &[&str]) -> (Option<i32>, String, String) {
+pub(super) async fn asked(site: &Site, args: &[&str]) -> (Option<i32>, String, String) {
     let config = site.config().display().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_dormgate"));
     let command = command.args(args).args(["--config", &config]).env_remove("RUST_LOG").stdin(Stdio::null());
@@ -23,7 +23,7 @@ async fn asked(site: &Site, args: &[&str]) -> (Option<i32>, String, String) {
     (ended.status.code(), text(ended.stdout), text(ended.stderr))
 }
 
-async fn printed(site: &Site, args: &[&str]) -> String {
+pub(super) async fn printed(site: &Site, args: &[&str]) -> String {
     let (code, printed, reported) = asked(site, args).await;
     assert_eq!((code, reported.as_str()), (Some(0), ""), "{args:?}");
     printed
@@ -58,12 +58,15 @@ async fn a_reissue_is_proven_step_by_step_and_the_audit_is_followed_and_exported
     // Somebody follows the audit of this card from now on.
     let config = site.config().display().to_string();
     let mut follow = Command::new(env!("CARGO_BIN_EXE_dormgate"))
-        .args(["audit", "tail", "-f", "-n", "0", "--json", "--uid", OLD, "--config", &config])
+        .args(["audit", "tail", "-f", "-n", "1", "--json", "--uid", OLD, "--config", &config])
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
     let mut followed = BufReader::new(follow.stdout.take().unwrap()).lines();
+    // It follows once it has printed what was there.
+    let newest = within("the newest event", followed.next_line()).await.unwrap().unwrap();
+    assert!(newest.contains("\"power_on\""), "{newest}");
 
     let ack = site.report_cards(json!([reissue("h1", NEW, OLD)])).await;
     assert_eq!((&ack["revoked"], &ack["cut"]), (&json!([OLD]), &json!([BOX])));
@@ -84,6 +87,15 @@ async fn a_reissue_is_proven_step_by_step_and_the_audit_is_followed_and_exported
     let done = proof(&site, |p| p["portals"][0]["confirmed_at"].is_string()).await;
     assert_eq!((&done["portals"][0]["how"], &done["in_force_at"]), (&json!("off"), &open["in_force_at"]));
     assert!(printed(&site, &["query", OLD]).await.contains(&format!("{BOX}: confirmed off 2")));
+    // Why, for a person: the rung, and the change that set it with its time.
+    let why: Value = serde_json::from_str(&printed(&site, &["query", OLD, GATE, "--json"]).await).unwrap();
+    let steps = why["verdicts"][0]["steps"].as_array().unwrap();
+    let replaced = steps.iter().find(|step| step["step"] == "replaced").unwrap();
+    assert_eq!((&replaced["ok"], &replaced["set_by"]["revision"][1]), (&json!(false), &json!(2)), "{replaced}");
+    assert!(replaced["set_by"]["at"].as_str().unwrap().ends_with('Z'), "{replaced}");
+    let text = printed(&site, &["query", OLD, GATE]).await;
+    let line = text.lines().find(|line| line.contains("DENIES replaced")).unwrap();
+    assert!(line.contains("replaced  [") && line.contains(" at 2"), "{text}");
     let reply = site.command("q", json!({"command": "query", "uid": OLD, "portal": GATE})).await;
     assert_eq!(reply["result"]["revocations"], json!([done]));
 

@@ -35,8 +35,8 @@ impl std::fmt::Display for Device {
 
 /// Every device that the portals name, once for each profile that it is asked by.
 pub fn devices<'p>(portals: impl Iterator<Item = &'p Parts>) -> Vec<Device> {
-    let parts = portals.flat_map(Parts::all);
-    let device = |part: &dormgate::config::Part| {
+    let parts = portals.flat_map(Parts::all).filter_map(dormgate::config::Part::modbus);
+    let device = |part: &dormgate::config::ModbusPart| {
         let device = Device { bus: part.bus.clone(), unit: part.unit, profile: Arc::clone(&part.profile) };
         ((part.bus.clone(), part.unit, part.profile.id.clone()), device)
     };

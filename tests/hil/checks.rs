@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dormgate::access::id::{CardUid, PortalId};
 use dormgate::access::input::Presented;
-use dormgate::config::{Part, Parts};
+use dormgate::config::{ModbusPart, Part, Parts};
 use dormgate::profile::{Block, Reader, Trigger};
 use dormgate::wire::modbus::{Request, Space};
 use tokio::time::{Instant, sleep};
@@ -99,7 +99,7 @@ pub async fn nobody_answers_for_another(bench: &mut Bench, devices: &[Device], r
     }
 }
 
-fn device(part: &Part) -> Device {
+fn device(part: &ModbusPart) -> Device {
     Device { bus: part.bus.clone(), unit: part.unit, profile: part.profile.clone() }
 }
 
@@ -153,7 +153,7 @@ pub async fn a_card_is_read_and_goes(
     (id, parts): (&PortalId, &Parts),
     report: &mut Report,
 ) -> Option<CardUid> {
-    let part = &parts.reader;
+    let part = parts.reader.modbus()?;
     let at = device(part);
     let reader = part.profile.readers.get(usize::from(part.channel))?.clone();
     heading(format_args!("Cards at `{}`, {at}", id));
@@ -255,7 +255,7 @@ async fn off(bench: &mut Bench, at: &Device, request: &Request) -> Result<(), No
 }
 
 pub async fn a_relay_closes_and_opens(bench: &mut Bench, (id, parts): (&PortalId, &Parts), report: &mut Report) {
-    let part = &parts.output;
+    let Some(part) = parts.output.modbus() else { return };
     let (at, channel) = (device(part), part.channel);
     let Some(output) = part.profile.output.clone() else { return };
     heading(format_args!("The relay of `{}`, {at}, channel {channel}: it closes for a moment", id));
@@ -319,7 +319,7 @@ pub async fn a_relay_closes_and_opens(bench: &mut Bench, (id, parts): (&PortalId
 }
 
 pub async fn a_meter_measures(bench: &mut Bench, (id, parts): (&PortalId, &Parts), report: &mut Report) {
-    let Some(part) = &parts.meter else { return };
+    let Some(part) = parts.meter.as_ref().and_then(Part::modbus) else { return };
     let at = device(part);
     let Some(meter) = &part.profile.meter else { return };
     heading(format_args!("The meter of `{}`, {at}", id));

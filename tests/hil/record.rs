@@ -179,6 +179,8 @@ pub fn learnt(profile: &Profile, block: &Block) -> Vec<String> {
             InputKind::ExitButton => "exit_button",
             InputKind::Tamper => "tamper",
             InputKind::Fire => "fire",
+            InputKind::Overload => "overload",
+            InputKind::RestrictedLoad => "restricted_load",
             InputKind::PassedIn => "passed_in",
             InputKind::PassedOut => "passed_out",
         };

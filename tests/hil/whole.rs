@@ -13,7 +13,7 @@ use dormgate::access::portal::PortalKind;
 use dormgate::center::{Attention, Center, GatewayEvent, Layout, Service, create};
 use dormgate::cli::serve::serve;
 use dormgate::clock::Clock;
-use dormgate::config::{self, PortalDevice, Site, Surroundings};
+use dormgate::config::{self, PortalConfig, Site, Surroundings};
 use dormgate::mqtt::LinkSpec;
 use dormgate::workbench::broker::Broker;
 use tokio::sync::{broadcast, oneshot};
@@ -27,6 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const UNCONFIRMED_WITHIN: Duration = Duration::from_secs(4);
 const GATEWAY: &str = "hil";
 
+/// Whether all parts of a portal are on Modbus lines.
+fn on_lines(portal: &PortalConfig) -> bool {
+    portal.device.parts().is_some_and(|parts| parts.all().all(|part| part.modbus().is_some()))
+}
+
 /// The configuration's lines and portals, in a gateway that knows nobody yet.
 fn trial(real: &Site, dir: &Path, broker: &Broker, streams: &str) -> Site {
     let text = format!(
@@ -36,7 +41,7 @@ fn trial(real: &Site, dir: &Path, broker: &Broker, streams: &str) -> Site {
     let around = Surroundings { base_dir: dir.to_owned(), credentials_dir: None };
     let mut trial = config::parse(&text, &around).expect("a configuration without diagnostics");
     trial.buses.clone_from(&real.buses);
-    let parts = real.portals.iter().filter(|portal| matches!(portal.device, PortalDevice::Parts(_)));
+    let parts = real.portals.iter().filter(|portal| on_lines(portal));
     trial.portals = parts.cloned().collect();
     trial
 }
@@ -98,7 +103,14 @@ fn is_unconfirmed(event: &AuditEvent, portal: &PortalId) -> bool {
 fn enrolment(holder: &Holder) -> Enrolment {
     let any = |kind| Entitlement { kind, zone: ZoneSet::Any, schedule: None };
     let entitlements = vec![any(PortalKind::Gate), any(PortalKind::Door), any(PortalKind::PowerBox)];
-    Enrolment { holder: holder.clone(), role: Role::Resident, not_before: None, not_after: None, entitlements }
+    Enrolment {
+        holder: holder.clone(),
+        role: Role::Resident,
+        marks: enumset::EnumSet::empty(),
+        not_before: None,
+        not_after: None,
+        entitlements,
+    }
 }
 
 pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
@@ -128,7 +140,7 @@ pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(
         for (portal, card) in cards {
             at_portal(real, portal, *card, &mut office, report).await;
         }
-        let parts = real.portals.iter().filter(|portal| matches!(portal.device, PortalDevice::Parts(_)));
+        let parts = real.portals.iter().filter(|portal| on_lines(portal));
         for portal in parts.map(|portal| &portal.portal.id).filter(|id| !cards.contains_key(*id)) {
             report.left_out(format_args!("`{portal}` with the gateway: no whole card number was read there"));
         }

@@ -15,6 +15,7 @@ mod program;
 mod site;
 
 mod fleet;
+mod power;
 mod reload;
 mod remote;
 mod rig;

@@ -18,9 +18,11 @@ use crate::site::{Hub, Site};
 
 pub const OLD: &str = "1EA68671";
 pub const NEW: &str = "04A1B2C3D4E5F6";
+/// Nothing listens at this broker: the center publishes nothing.
+pub const NO_BROKER: &str = "mqtt://127.0.0.1:1";
 /// The client that may everything.
 pub const ALL: &str = "all-0123456789abcdef0123";
-/// The client that may read and enrol at `xing1`.
+/// The client that may read and enrol at the first gateway.
 pub const SOME: &str = "some-0123456789abcdef012";
 
 /// A center's file, its keys and tokens, and the process.
@@ -93,7 +95,8 @@ impl Center {
              may = [\"enrol\", \"withdraw\", \"suspend_power\", \"resume_power\", \"define_schedule\", \"set_posture\", \"command\"]\n\
              {tables}\
              [[client]]\nname = \"all\"\ntoken_file = \"all.token\"\nmay = [\"*\"]\ngateways = [\"*\"]\n\
-             [[client]]\nname = \"some\"\ntoken_file = \"some.token\"\nmay = [\"read\", \"enrol\"]\ngateways = [\"xing1\"]\n"
+             [[client]]\nname = \"some\"\ntoken_file = \"some.token\"\nmay = [\"read\", \"enrol\"]\ngateways = [\"{}\"]\n",
+            gateways[0]
         );
         write("center.toml", &text);
         prepare(dir.path());
@@ -103,7 +106,11 @@ impl Center {
 
     pub async fn launch(dir: &tempfile::TempDir) -> (Program, String) {
         let config = dir.path().join("center.toml");
-        let program = Program::start(&["center", "serve", "--config", config.to_str().unwrap()]);
+        Self::serving(Program::start(&["center", "serve", "--config", config.to_str().unwrap()])).await
+    }
+
+    /// Waits until the process serves; gives it and its address.
+    pub async fn serving(program: Program) -> (Program, String) {
         let line = program.logged("serving").await;
         let address = line.split("address=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
         (program, address)

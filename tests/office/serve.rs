@@ -217,5 +217,12 @@ async fn a_list_that_was_stored_and_not_sent_when_the_center_died_is_sent_at_its
 
 fn enrolment(n: u32) -> Enrolment {
     let (role, not_before, not_after) = (Role::Resident, None, None);
-    Enrolment { holder: format!("h{n}").parse().unwrap(), role, not_before, not_after, entitlements: Vec::new() }
+    Enrolment {
+        holder: format!("h{n}").parse().unwrap(),
+        role,
+        marks: enumset::EnumSet::empty(),
+        not_before,
+        not_after,
+        entitlements: Vec::new(),
+    }
 }

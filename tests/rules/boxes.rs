@@ -52,7 +52,7 @@ fn a_card_back_within_the_delay_keeps_the_power_on() {
 }
 
 #[test]
-fn a_roommate_may_take_over_within_the_delay() {
+fn edge_single_slot_a_out_and_r_in_at_14_s_no_drop() {
     for reported in [false, true] {
         let mut w = occupied();
         w.leave("power-412");
@@ -71,7 +71,7 @@ fn a_roommate_may_take_over_within_the_delay() {
 }
 
 #[test]
-fn a_card_that_may_not_put_in_at_14_s_does_not_prolong_the_delay() {
+fn edge_single_slot_a_out_and_unknown_card_in_at_14_s_off_at_15_s() {
     for reported in [false, true] {
         let mut w = occupied();
         w.leave("power-412");
@@ -157,7 +157,7 @@ fn a_repeated_number_within_the_delay_ends_the_delay() {
 }
 
 #[test]
-fn suspended_power_is_off_at_once_and_does_not_come_back_by_itself() {
+fn suspended_power_is_off_at_once_and_comes_back_only_to_a_card_that_is_still_there() {
     let mut w = occupied();
     let seen = w.publish(vec![op::power("412", true)]);
     assert_eq!(
@@ -165,10 +165,15 @@ fn suspended_power_is_off_at_once_and_does_not_come_back_by_itself() {
         (vec![("power-412", "power_suspended")], vec![name("power-412")])
     );
     assert_eq!((w.present("power-412", "A"), w.present("door-412", "A")), ("power_suspended", "granted"));
+    w.leave("power-412");
     let seen = w.publish(vec![op::power("412", false)]);
     assert_eq!(seen.openings(), 0);
     assert!(!w.is_on("power-412"));
     assert_eq!(w.present("power-412", "A"), "granted");
+    w.publish(vec![op::power("412", true)]);
+    assert!(!w.is_on("power-412"));
+    assert_eq!(w.publish(vec![op::power("412", false)]).openings(), 1);
+    assert!(w.is_on("power-412"));
 }
 
 #[test]

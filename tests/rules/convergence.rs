@@ -8,6 +8,7 @@ use dormgate::access::input::Input;
 use dormgate::access::list::AccessList;
 use dormgate::access::policy::Policy;
 use dormgate::access::portal::{Direction, Posture};
+use dormgate::access::schedule::{Holiday, Schedule};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -43,7 +44,15 @@ pub fn office_op() -> impl Strategy<Value = Op> {
 }
 
 pub fn apartment_op() -> impl Strategy<Value = Op> {
-    let rights = ["gate:* door:412 power_box:412", "door:413 power_box:413", "gate:other", "power_box:*", ""];
+    let rights = [
+        "gate:* door:412 power_box:412",
+        "door:413 power_box:413",
+        "gate:other",
+        "power_box:*",
+        "",
+        "gate:*@term gate:lobby@nights door:412@term power_box:412@term power_box:413@nights",
+        "power_box:412@nobody power_box:412",
+    ];
     let edge = || proptest::option::of(select(&[-1_i64, 0, 1][..]).prop_map(|ms| Timestamp(BEGIN_MS + ms)));
     let enrol = (card(), select(&HOLDERS[..]), select(rights.to_vec()), edge(), edge(), select(Role::ALL));
     let until = proptest::option::of(select(&[-1_i64, 0, 1][..]).prop_map(|ms| Timestamp(BEGIN_MS + ms)));
@@ -57,9 +66,27 @@ pub fn apartment_op() -> impl Strategy<Value = Op> {
         4 => subject().prop_map(|subject| Op::Withdraw { subject }),
         2 => (select(&["412", "413"][..]), select(&SuspendReason::ALL[..2]), any::<bool>())
             .prop_map(|(zone, reason, suspended)| Op::Power { zone: name(zone), reason, suspended }),
+        2 => (select(&["term", "nights"][..]), schedule())
+            .prop_map(|(schedule, windows)| Op::DefineSchedule { name: name(schedule), schedule: windows }),
         1 => (portals, select(Posture::ALL), until)
             .prop_map(|(portals, posture, until)| Op::SetPosture { portals, posture, until }),
     ]
+}
+
+/// Schedules that open and close about when the tests begin, which is a Tuesday at 08:00 in Shanghai.
+fn schedule() -> impl Strategy<Value = Schedule> {
+    let windows = || {
+        const ALL: [&str; 7] =
+            ["", "06:00-23:00", "07:59-08:00", "08:00-08:01", "08:01-08:00", "22:00-08:00", "22:00-08:01 08:02-08:03"];
+        select(&ALL[..]).prop_map(|windows| windows.split_whitespace().map(name).collect::<Vec<_>>())
+    };
+    let holiday = select(&["2026-08-31", "2026-09-01"][..]);
+    let holiday = (holiday, windows()).prop_map(|(date, windows)| Holiday { date: name(date), windows });
+    (vec(windows(), 7), proptest::option::of(holiday)).prop_map(|(weekly, holiday)| Schedule {
+        weekly: weekly.try_into().unwrap(),
+        holidays: holiday.into_iter().collect(),
+        timezone: None,
+    })
 }
 
 /// Everything that both offices report: by stream, epoch and number.
@@ -159,7 +186,7 @@ proptest! {
             let mut list = AccessList::default();
             for i in order {
                 let (_, epoch, seq) = place(*i);
-                list.apply(&messages[*i], at(epoch, seq), &Policy::default(), Timestamp(BEGIN_MS));
+                list.apply(&messages[*i], (at(epoch, seq), Timestamp(BEGIN_MS)), &Policy::default(), Timestamp(BEGIN_MS));
             }
             list
         };

@@ -176,3 +176,63 @@ fn nothing_is_known_of_the_relay_of_a_door_that_is_offline() {
     let seen = w.pass_s(60);
     assert_eq!((locked(&seen), seen.alarms()), (0, vec![]));
 }
+
+#[test]
+fn a_door_may_be_pushed_open_until_two_seconds_after_its_release() {
+    for (after_ms, alarms) in [(5_000, vec![]), (5_001, vec![AlarmKind::ForcedOpen])] {
+        let mut w = resident();
+        w.present(DOOR, "A");
+        w.pass_ms(after_ms);
+        assert_eq!(contact(&mut w, true).alarms(), alarms, "{after_ms} ms");
+    }
+}
+
+#[test]
+fn the_first_passage_that_a_gate_reports_is_nobodys_if_it_comes_too_late() {
+    for (after_ms, whose) in [(12_999, Some(uid("A"))), (13_000, None)] {
+        let mut w = resident();
+        w.present("gate-in", "A");
+        w.pass_ms(after_ms);
+        let taken = passed(&mut w);
+        let event = &taken.records().find(|r| r.event.kind() == EventKind::Taken).unwrap().event;
+        assert_eq!(event.body.uid(), whose, "{after_ms} ms");
+    }
+}
+
+fn not_taken(seen: &Seen) -> Vec<Option<dormgate::access::id::CardUid>> {
+    let all = seen.records().filter(|r| r.event.kind() == EventKind::NotTaken);
+    all.map(|r| r.event.body.uid()).collect()
+}
+
+#[test]
+fn a_release_that_was_not_taken_is_recorded_when_the_gate_is_released_for_another_card() {
+    let mut w = resident();
+    w.resident("B", "p2");
+    passed(&mut w);
+    w.present("gate-in", "A");
+    let seen = w.see("gate-in", "B");
+    assert_eq!(not_taken(&seen), [Some(uid("A"))]);
+    assert_eq!(not_taken(&w.pass_s(60)), [Some(uid("B"))]);
+}
+
+#[test]
+fn a_card_shown_again_within_the_debounce_has_the_time_of_its_last_release_to_pass() {
+    let mut all = crate::world::portals();
+    all.iter_mut().filter(|p| p.id.as_str() == "gate-in").for_each(|p| p.debounce_ms = 5_000);
+    let mut w = World::of(dormgate::access::policy::Policy::default(), all, Vec::new());
+    w.resident("A", "p1");
+    passed(&mut w);
+    w.present("gate-in", "A");
+    w.pass_s(4);
+    w.present("gate-in", "A");
+    assert_eq!(not_taken(&w.pass_ms(12_999)), []);
+    assert_eq!(not_taken(&w.pass_ms(1)), [Some(uid("A"))]);
+    // Whoever passes at the last moment does so on that release.
+    w.pass_s(60);
+    w.present("gate-in", "A");
+    w.pass_s(4);
+    w.present("gate-in", "A");
+    w.pass_ms(12_999);
+    let taken = passed(&mut w);
+    assert!(taken.records().any(|r| r.event.kind() == EventKind::Taken && r.event.body.uid() == Some(uid("A"))));
+}

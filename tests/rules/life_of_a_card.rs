@@ -1,128 +1,18 @@
-//! The walk-throughs: what happens to one card, reported as guarantees.
+//! What happens to one card, as guarantees; the walk-throughs of practice are in `walk_throughs`.
 
 use dormgate::access::credential::{Flag, Role};
-use dormgate::access::event::{AlarmKind, Event, EventKind};
+use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::Timestamp;
 use dormgate::access::input::Presented;
 use dormgate::access::policy::{KindSet, Policy};
 use dormgate::access::portal::{PortalKind, Posture};
 
-use crate::world::{APARTMENT, BEGIN_MS, OFFICE, World, at, enrolment, op, uid};
+use crate::world::{BEGIN_MS, OFFICE, World, at, enrolment, op, uid};
 
 const RESIDENT: &str = "gate:* door:412 power_box:412";
 
 fn keeps_gate() -> Policy {
     Policy { reissue_keeps: KindSet::from_iter([PortalKind::Gate]), ..Policy::default() }
-}
-
-#[test]
-fn a_first_card_opens_the_gate_the_door_and_the_power_box() {
-    let mut w = World::new();
-    w.resident("A", "p1");
-    for portal in ["gate-in", "door-412", "power-412"] {
-        let seen = w.see(portal, "A");
-        assert_eq!(seen.reason(), "granted", "{portal}");
-        let hold = match seen.decision() {
-            dormgate::access::decision::Decision::Grant(grant) => grant.hold_ms(),
-            dormgate::access::decision::Decision::Deny(_) => unreachable!(),
-        };
-        assert_eq!(hold, (portal != "power-412").then_some(3_000), "a box stays on, the others are held");
-    }
-    assert!(w.is_on("power-412"));
-    w.assert_replay_is_life();
-}
-
-#[test]
-fn a_student_number_or_a_printed_card_number_is_no_uid() {
-    let mut w = World::new();
-    w.resident("A", "08193021");
-    // Read as hex bytes, the student number is a random identifier; the printed decimal number of A is another UID.
-    assert_eq!(w.present("gate-in", "08193021"), "random_identifier");
-    assert_eq!(w.present("gate-in", "0514229873FFFF"), "unknown_credential");
-    assert_eq!(w.present("gate-in", "7186A61E"), "unknown_credential", "the reversed bytes are another card");
-}
-
-#[test]
-fn an_issued_card_that_was_never_enrolled_is_sent_to_the_apartment_center() {
-    let mut w = World::new();
-    w.issue("A", "p1");
-    assert_eq!(w.present("door-412", "A"), "not_enrolled");
-}
-
-#[test]
-fn a_card_enrolled_before_its_issue_is_in_good_standing_unless_issue_is_required() {
-    let mut w = World::new();
-    w.enrol("A", "p1", RESIDENT);
-    assert_eq!(w.present("gate-in", "A"), "granted");
-    let mut w = World::with(Policy { require_issue: true, ..Policy::default() });
-    w.enrol("A", "p1", RESIDENT);
-    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
-    w.issue("A", "p1");
-    assert_eq!(w.present("gate-in", "A"), "granted");
-}
-
-#[test]
-fn a_lost_card_loses_the_box_it_sits_in_at_once_and_for_ever() {
-    let mut w = World::new();
-    w.resident("A", "p1");
-    w.present("power-412", "A");
-    let seen = w.publish(vec![op::report_lost("uid:A")]);
-    assert_eq!(seen.cuts(), [("power-412", "lost")]);
-    assert_eq!(seen.ack().revoked, [uid("A")]);
-    let seen = w.see("gate-in", "A");
-    assert_eq!((seen.reason(), seen.alarms()), ("lost", vec![AlarmKind::DeadCard]));
-    w.restart();
-    assert_eq!(w.present("gate-in", "A"), "lost");
-    // An older word that the card is fine changes nothing.
-    let seen = w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
-    assert_eq!(seen.ack().outcome.as_str(), "duplicate");
-    assert_eq!(w.present("gate-in", "A"), "lost");
-}
-
-#[test]
-fn a_found_card_has_its_rights_back_unless_it_was_replaced() {
-    let mut w = World::new();
-    w.resident("A", "p1");
-    w.publish(vec![op::report_lost("p1")]);
-    w.publish(vec![op::found("p1")]);
-    assert_eq!(w.present("door-412", "A"), "granted");
-    w.publish(vec![op::report_lost("uid:A")]);
-    w.publish(vec![op::reissue("p1", "B", None)]);
-    w.publish(vec![op::found("uid:A")]);
-    assert_eq!(w.present("door-412", "A"), "replaced");
-}
-
-#[test]
-fn a_reissued_card_opens_nothing_until_it_is_enrolled_and_the_old_one_never_again() {
-    let mut w = World::new();
-    w.resident("A", "p1");
-    w.publish(vec![op::reissue("p1", "B", Some("A"))]);
-    for portal in ["gate-in", "door-412", "power-412"] {
-        assert_eq!(w.present(portal, "B"), "not_enrolled", "{portal}");
-        assert_eq!(w.present(portal, "A"), "replaced", "{portal}");
-    }
-    assert!(!w.is_on("power-412"));
-    w.enrol("B", "p1", "door:412 power_box:412");
-    assert_eq!((w.present("door-412", "B"), w.present("power-412", "B")), ("granted", "granted"));
-    // The old enrolment again, then a fresh one by diagnostic: enrolment does not touch standing.
-    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]);
-    assert_eq!(w.present("door-412", "A"), "replaced");
-    w.enrol("A", "p1", RESIDENT);
-    assert_eq!(w.present("door-412", "A"), "replaced");
-}
-
-#[test]
-fn the_gate_may_follow_the_holder_to_the_new_card_but_nothing_else_does() {
-    let mut w = World::with(keeps_gate());
-    w.resident("A", "p1");
-    w.publish(vec![op::reissue("p1", "B", Some("A"))]);
-    assert_eq!((w.present("gate-in", "B"), w.present("door-412", "B")), ("granted", "not_enrolled"));
-    assert_eq!(w.present("gate-in", "A"), "replaced");
-    // The door comes by enrolment, and the gate does not go by it.
-    w.enrol("B", "p1", "door:412");
-    assert_eq!((w.present("gate-in", "B"), w.present("door-412", "B")), ("granted", "granted"));
-    w.publish(vec![op::withdraw("p1")]);
-    assert_eq!(w.present("gate-in", "B"), "not_enrolled");
 }
 
 #[test]
@@ -147,21 +37,6 @@ fn a_new_enrolment_for_the_gate_replaces_the_one_that_followed_the_holder() {
 }
 
 #[test]
-fn a_frozen_card_keeps_its_enrolment_and_may_open_what_the_site_lets_it() {
-    let mut w = World::with(Policy { frozen_may: KindSet::from_iter([PortalKind::Gate]), ..Policy::default() });
-    w.resident("A", "p1");
-    w.publish(vec![op::freeze("uid:A")]);
-    assert_eq!((w.present("gate-in", "A"), w.present("door-412", "A")), ("granted", "frozen"));
-    assert_eq!(w.present("gate-out", "A"), "exit");
-    w.publish(vec![op::unfreeze("uid:A")]);
-    assert_eq!(w.present("door-412", "A"), "granted");
-    w.publish(vec![op::freeze("uid:A")]);
-    w.publish(vec![op::report_lost("uid:A")]);
-    w.publish(vec![op::unfreeze("uid:A")]);
-    assert_eq!(w.present("door-412", "A"), "lost");
-}
-
-#[test]
 fn a_card_of_another_building_is_unknown_or_has_no_entitlement_here() {
     let mut w = World::new();
     w.enrol("B", "p2", "gate:other door:999");
@@ -178,30 +53,6 @@ fn a_room_move_is_one_message_that_cuts_the_old_box_at_once() {
     assert_eq!(seen.cuts(), [("power-412", "no_entitlement")]);
     assert_eq!(seen.ack().revoked, [], "it still opens something");
     assert_eq!((w.present("door-412", "A"), w.present("door-413", "A")), ("no_entitlement", "granted"));
-}
-
-#[test]
-fn changes_queued_during_an_outage_apply_at_once_and_open_nothing() {
-    let mut w = World::new();
-    w.resident("B", "p1").resident("R", "p2");
-    w.pass_s(1_801);
-    let seen = w.see("gate-in", "R");
-    assert_eq!(seen.reason(), "granted");
-    let flags: Vec<_> = seen
-        .records()
-        .flat_map(|r| match &r.event.body {
-            Event::Decision { flags, .. } => flags.iter().collect::<Vec<_>>(),
-            _ => Vec::new(),
-        })
-        .collect();
-    assert_eq!(flags, ["stale_list"]);
-    w.present("power-412", "B");
-    // Out of order, a hole before them: a revocation does not wait.
-    let lost = w.publish_at(OFFICE, at(1, 9), vec![op::report_lost("uid:R")]);
-    assert_eq!((lost.openings(), lost.ack().missing.clone()), (0, vec![(3, 8)]));
-    let moved = w.publish_at(APARTMENT, at(1, 3), vec![op::enrol("B", "p1", "gate:* door:413")]);
-    assert_eq!((moved.openings(), moved.cuts()), (0, vec![("power-412", "not_enrolled")]));
-    assert_eq!((w.present("gate-in", "R"), w.present("door-413", "B")), ("lost", "granted"));
 }
 
 #[test]

@@ -72,13 +72,13 @@ fn a_reading_that_no_card_makes_is_unknown_and_written_down() {
 }
 
 #[test]
-fn cards_that_fall_together_are_ambiguous_there_and_nowhere_else() {
+fn edge_two_cards_equal_after_a_w26_transform_ambiguous_identifier_at_w26_readers_only() {
     let mut w = building();
     w.resident("A", "p1").resident(TWIN, "p2");
     let seen = show(&mut w, "door-412", "A");
     assert_eq!(seen.reason(), "ambiguous_identifier");
     let event = &seen.records().find(|r| r.event.kind() == EventKind::Decision).unwrap().event;
-    assert_eq!(event.body.detail(), "read as `A68671` (wiegand26), which `1EA68671`, `99A68671` all are");
+    assert_eq!(event.body.detail(), "read as `A68671` (wiegand26), which `…8671` of `p1`, `…8671` of `p2` all are");
     for card in ["A", TWIN] {
         assert_eq!(w.present("gate-in", card), "granted");
         let reported = w.engine.query(uid(card), None, w.now()).unwrap();
@@ -191,7 +191,7 @@ fn a_collision_is_reported_once_when_it_begins_to_matter() {
     assert_eq!(seen.alarms(), [AlarmKind::List]);
     let event = &seen.records().find(|r| r.event.kind() == EventKind::Alarm).unwrap().event;
     let detail = event.body.detail();
-    for part in ["`1EA68671`, `99A68671`", "`A68671` (wiegand26)", "`door-412`, `power-412`"] {
+    for part in ["`…8671` of `p1`, `…8671` of `p2`", "(wiegand26)", "`door-412`, `power-412`"] {
         assert!(detail.contains(part), "{part} is not in: {detail}");
     }
     // The same cards again, in whatever state, are nothing new.
@@ -205,7 +205,7 @@ fn a_collision_is_reported_once_when_it_begins_to_matter() {
     let seen = w.restart();
     assert_eq!(seen.alarms(), []);
     let config = seen.records().find(|r| r.event.kind() == EventKind::Config).unwrap().event.body.detail().to_owned();
-    assert!(config.contains("1 readings of `door-412`, `power-412` belong to several cards"), "{config}");
+    assert!(config.contains("1 readings of `door-412`, `power-412` (wiegand26) belong to several cards"), "{config}");
     w.assert_replay_is_life();
 }
 
@@ -320,7 +320,7 @@ proptest! {
         kept.index_readings(transforms());
         for i in order {
             if let Some(ops) = messages.get(i) {
-                kept.apply(ops, at(1, u64::try_from(i).unwrap() + 1), &Policy::default(), Timestamp(BEGIN_MS));
+                kept.apply(ops, (at(1, u64::try_from(i).unwrap() + 1), Timestamp(BEGIN_MS)), &Policy::default(), Timestamp(BEGIN_MS));
             }
         }
         let mut again = kept.clone();

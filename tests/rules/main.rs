@@ -9,6 +9,10 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "../support/digest_lines.rs"]
+mod digest_lines;
+#[path = "../support/history.rs"]
+mod history;
 #[path = "../support/model.rs"]
 mod model;
 #[path = "../support/world.rs"]
@@ -16,27 +20,44 @@ mod world;
 
 mod again;
 mod alarms;
+mod anti_passback;
 mod asks;
 mod boxes;
+mod calendar;
+mod clones;
 mod convergence;
 mod damaged;
 mod debounce;
 mod doors;
 mod drift;
+mod explain;
+mod figures;
 mod life_of_a_card;
+mod loads;
+mod lock_out;
 mod lossy;
+mod marks;
 mod matrix;
 mod meters;
 mod modes;
 mod offices;
+mod orders;
 mod portals;
+mod power;
+mod privacy;
+mod reference;
 mod rejections;
 mod reported;
 mod revocations;
+mod roll_call;
+mod schedules;
 mod shuffle;
 mod simulation;
 mod slots;
 mod snapshots;
 mod stampede;
 mod streams;
+mod together;
 mod unexpected_off;
+mod visitors;
+mod walk_throughs;

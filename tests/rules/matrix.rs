@@ -5,21 +5,23 @@
 
 use std::fmt::Write;
 
-use dormgate::access::change::Op;
-use dormgate::access::credential::Role;
-use dormgate::access::decide::{Facts, ListIntegrity, Question, decide};
+use dormgate::access::change::{Op, SuspendReason};
+use dormgate::access::credential::{Enrolment, Role};
+use dormgate::access::decide::{Facts, ListIntegrity, Observed, Question, decide};
 use dormgate::access::decision::{Decision, GrantReason, Reason};
 use dormgate::access::id::{ClockTrust, Timestamp};
 use dormgate::access::input::Presented;
-use dormgate::access::policy::{FirePower, KindSet, Policy, UntrustedClock};
-use dormgate::access::portal::{Direction, Portal, PortalKind, Posture};
+use dormgate::access::policy::{
+    AfterHours, AfterStale, FirePower, KindSet, Policy, Severity, StaffPower, UntrustedClock,
+};
+use dormgate::access::portal::{Assurance, Direction, Portal, PortalKind, Posture};
 use dormgate::access::transform::{Form, Transform, Turn};
+use dormgate::access::trip::{Hold, Trip};
 
 use crate::world::{BEGIN_MS, World, enrolment, op, portals, uid};
 
-/// Reasons of rungs that nothing judges yet, and of the one that nothing reaches.
-const NOT_REACHED: [Reason; 5] =
-    [Reason::AssuranceTooLow, Reason::AntiPassback, Reason::InUseElsewhere, Reason::LockedOut, Reason::InternalError];
+/// The reason that nothing reaches.
+const NOT_REACHED: [Reason; 1] = [Reason::InternalError];
 
 struct Situation {
     name: &'static str,
@@ -27,8 +29,11 @@ struct Situation {
     presented: Presented,
     stale: bool,
     stale_list: bool,
+    outdated_list: bool,
     integrity: ListIntegrity,
+    observed: Observed,
     known_portal: bool,
+    trip: Option<Trip>,
 }
 
 /// Card A of P1, enrolled for the gate, door and box of 412, and what `make` did to it.
@@ -45,9 +50,16 @@ fn with(name: &'static str, policy: Policy, make: impl FnOnce(&mut World)) -> Si
         presented: Presented::Card(uid("A")),
         stale: false,
         stale_list: false,
+        outdated_list: false,
         integrity: ListIntegrity::Complete,
+        observed: Observed::default(),
         known_portal: true,
+        trip: None,
     }
+}
+
+fn observed(name: &'static str, observed: Observed, make: impl FnOnce(&mut World)) -> Situation {
+    Situation { observed, ..card(name, make) }
 }
 
 /// What a Wiegand 26 reader makes of card A, in a building with such readers.
@@ -75,11 +87,59 @@ fn staff(w: &mut World) {
     w.issue("A", "s1").publish(vec![Op::Enrol { uid: uid("A"), enrolment: e }]);
 }
 
+/// A member of staff who may use power boxes, too.
+fn electrician(w: &mut World) {
+    let e = Enrolment { role: Role::Staff, ..enrolment("s1", "gate:* door:* power_box:*") };
+    w.issue("A", "s1").publish(vec![Op::Enrol { uid: uid("A"), enrolment: e }]);
+}
+
+/// A visitor whom somebody enrolled for more than gates.
+fn guest(w: &mut World) {
+    let e = Enrolment { role: Role::Visitor, ..enrolment("v1", "gate:* door:412 power_box:412") };
+    w.issue("A", "v1").publish(vec![Op::Enrol { uid: uid("A"), enrolment: e }]);
+}
+
+const OVERLOAD: Trip = Trip { reason: SuspendReason::Overload, holds: Hold::StaysOff };
+
+fn suspended_for(reason: SuspendReason) -> Op {
+    Op::Power { zone: "412".parse().unwrap(), reason, suspended: true }
+}
+
 fn good_and(op: Op) -> impl FnOnce(&mut World) {
     move |w| {
         good(w);
         w.publish(vec![op]);
     }
+}
+
+fn by_term(w: &mut World) {
+    w.issue("A", "p1").enrol("A", "p1", "gate:*@term door:412@term power_box:412@term");
+}
+
+fn denied_after_hours() -> Policy {
+    Policy { after_hours: AfterHours::Deny, after_hours_visitor: AfterHours::Deny, ..Policy::default() }
+}
+
+/// Every portal has hours that are over.
+fn hours_over(w: &mut World) {
+    for portal in &mut w.setup.portals {
+        let hours = if portal.kind == PortalKind::PowerBox { &mut portal.power_hours } else { &mut portal.hours };
+        *hours = Some("day".parse().unwrap());
+    }
+    w.publish(vec![op::schedule("day", "08:01-08:00")]);
+}
+
+fn after_hours(name: &'static str, policy: Policy, make: impl FnOnce(&mut World)) -> Situation {
+    with(name, policy, |w| {
+        hours_over(w);
+        make(w);
+    })
+}
+
+fn outdated(name: &'static str, after_stale: AfterStale, make: impl FnOnce(&mut World)) -> Situation {
+    let after_stale_kinds = PortalKind::ALL.iter().copied().collect();
+    let policy = Policy { after_stale, after_stale_kinds, ..Policy::default() };
+    Situation { stale_list: true, outdated_list: true, ..with(name, policy, make) }
 }
 
 fn situations() -> Vec<Situation> {
@@ -152,13 +212,83 @@ fn situations() -> Vec<Situation> {
         clockless(with("window, clock untrusted (deny)", untrusted(UntrustedClock::Deny), |w| window(w, 1, 1_000))),
         clockless(with("window, clock untrusted (grant)", untrusted(UntrustedClock::Grant), |w| window(w, 1, 1_000))),
         clockless(with("no window, clock untrusted (deny)", untrusted(UntrustedClock::Deny), good)),
-        card("schedule that nobody defined", |w| {
-            w.issue("A", "p1").enrol("A", "p1", "gate:*@term door:412@term power_box:412@term");
+        card("schedule that nobody defined", by_term),
+        card("schedule that is open", |w| {
+            w.publish(vec![op::schedule("term", "08:00-08:01")]);
+            by_term(w);
+        }),
+        card("schedule that is closed", |w| {
+            w.publish(vec![op::schedule("term", "08:01-08:00")]);
+            by_term(w);
+        }),
+        clockless(with("schedule, clock untrusted (deny)", untrusted(UntrustedClock::Deny), |w| {
+            w.publish(vec![op::schedule("term", "08:00-08:01")]);
+            by_term(w);
+        })),
+        clockless(with("schedule, clock untrusted (grant)", untrusted(UntrustedClock::Grant), |w| {
+            w.publish(vec![op::schedule("term", "08:01-08:00")]);
+            by_term(w);
+        })),
+        after_hours("after hours and lights-out", Policy::default(), good),
+        after_hours("after hours, after_hours = deny", denied_after_hours(), good),
+        after_hours("after hours, visitor, after_hours_visitor = deny", denied_after_hours(), |w| {
+            let e = Enrolment { role: Role::Visitor, ..enrolment("v1", "gate:*") };
+            w.issue("A", "v1").publish(vec![Op::Enrol { uid: uid("A"), enrolment: e }]);
+        }),
+        after_hours("after hours, member of staff", denied_after_hours(), staff),
+        after_hours("after hours, a right at this hour, after_hours = deny", denied_after_hours(), |w| {
+            w.publish(vec![op::schedule("term", "08:00-08:01")]);
+            by_term(w);
+        }),
+        clockless(after_hours("after hours, clock untrusted (deny)", Policy::default(), good)),
+        after_hours("after hours and lights-out, lost", Policy::default(), good_and(op::report_lost("uid:A"))),
+        outdated("list too old, after_stale = continue", AfterStale::Continue, good),
+        outdated("list too old, after_stale = residents_only", AfterStale::ResidentsOnly, good),
+        outdated("list too old, after_stale = residents_only, member of staff", AfterStale::ResidentsOnly, staff),
+        outdated("list too old, after_stale = deny_entry", AfterStale::DenyEntry, good),
+        outdated("list too old, after_stale = deny_entry, after hours", AfterStale::DenyEntry, |w| {
+            hours_over(w);
+            good(w);
         }),
         card("schedule for the gate, another right without one", |w| {
             w.issue("A", "p1").enrol("A", "p1", "gate:*@term gate:lobby");
         }),
+        card("visitor", guest),
+        with(
+            "visitor, visitor_kinds = gate, door",
+            Policy { visitor_kinds: KindSet::from_iter([PortalKind::Gate, PortalKind::Door]), ..Policy::default() },
+            guest,
+        ),
+        card("visitor of yesterday", |w| {
+            w.wall_off_ms = -86_400_000;
+            guest(w);
+            w.wall_off_ms = 0;
+        }),
+        observed("visitor without a host", Observed { unescorted: true, ..Observed::default() }, guest),
         card("power suspended", good_and(op::power("412", true))),
+        card("power suspended for maintenance", good_and(suspended_for(SuspendReason::Maintenance))),
+        card("member of staff at boxes", electrician),
+        with(
+            "member of staff at boxes, staff_power = always",
+            Policy { staff_power: StaffPower::Always, ..Policy::default() },
+            electrician,
+        ),
+        card("member of staff, power suspended for maintenance", |w| {
+            electrician(w);
+            w.publish(vec![suspended_for(SuspendReason::Maintenance)]);
+        }),
+        card("member of staff, power suspended for maintenance and arrears", |w| {
+            electrician(w);
+            w.publish(vec![suspended_for(SuspendReason::Maintenance), op::power("412", true)]);
+        }),
+        Situation { trip: Some(OVERLOAD), ..card("the box tripped", good) },
+        Situation {
+            trip: Some(OVERLOAD),
+            ..card("the box tripped, member of staff, power suspended for maintenance", |w| {
+                electrician(w);
+                w.publish(vec![suspended_for(SuspendReason::Maintenance)]);
+            })
+        },
         card("power suspended, expired", |w| {
             window(w, -1_000, 0);
             w.publish(vec![op::power("412", true)]);
@@ -176,6 +306,30 @@ fn situations() -> Vec<Situation> {
             w.resident("99A68671", "p1").publish(vec![op::reissue("p1", "A", None)]);
             w.enrol("A", "p1", "gate:* door:412 power_box:412");
         }),
+        observed("too many denials at the portal", Observed { locked_out: true, ..Observed::default() }, good),
+        observed(
+            "unknown card, too many denials at the portal",
+            Observed { locked_out: true, ..Observed::default() },
+            |_| {},
+        ),
+        observed("second passage, soft", Observed { anti_passback: Severity::Flag, ..Observed::default() }, good),
+        observed("second passage, hard", Observed { anti_passback: Severity::Deny, ..Observed::default() }, good),
+        observed("in two places, flag", Observed { clone: Severity::Flag, ..Observed::default() }, good),
+        observed("in two places, deny", Observed { clone: Severity::Deny, ..Observed::default() }, good),
+        observed("first of two cards", Observed { first_of_two: true, ..Observed::default() }, good),
+        observed("another door of the interlock is open", Observed { interlocked: true, ..Observed::default() }, good),
+        observed(
+            "lost card, first of two cards, another door of the interlock is open",
+            Observed { first_of_two: true, interlocked: true, ..Observed::default() },
+            |w| good_and(op::report_lost("uid:A"))(w),
+        ),
+        observed("lost card in two places, deny", Observed { clone: Severity::Deny, ..Observed::default() }, |w| {
+            good_and(op::report_lost("uid:A"))(w);
+        }),
+        card("good card, read with less assurance than the portal wants", |w| {
+            good(w);
+            w.setup.portals.iter_mut().for_each(|p| p.min_assurance = Assurance::Sector);
+        }),
         with("good card, fire_power = cut", Policy { fire_power: FirePower::Cut, ..Policy::default() }, good),
     ]
 }
@@ -184,13 +338,26 @@ fn decided(s: &Situation, portal: &Portal, direction: Option<Direction>, posture
     let facts = Facts {
         list: &s.world.engine.state().list,
         integrity: s.integrity,
+        calendar: s.world.engine.calendar(),
         policy: &s.world.setup.policy,
         posture,
+        trip: s.trip,
         stale_list: s.stale_list,
+        outdated_list: s.outdated_list,
         now: s.world.now(),
     };
     let portal = s.known_portal.then_some(portal);
-    decide(&facts, &Question { portal, presented: &s.presented, direction, stale: s.stale })
+    decide(
+        &facts,
+        &Question {
+            portal,
+            presented: &s.presented,
+            direction,
+            stale: s.stale,
+            assurance: Assurance::Uid,
+            observed: s.observed,
+        },
+    )
 }
 
 fn cell(decision: &Decision) -> String {

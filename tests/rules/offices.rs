@@ -18,6 +18,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::convergence::{apartment_op, office_op};
+use crate::digest_lines;
 use crate::model;
 use crate::simulation::Dice;
 use crate::world::{APARTMENT, OFFICE, Snapshot, World, at, name, owned_by, uid};
@@ -351,7 +352,7 @@ impl Life {
                 lines.sort();
                 lines
             };
-            let expected = sorted(model::lines(&all, office.stream == OFFICE));
+            let expected = sorted(digest_lines::lines(&all, office.stream == OFFICE));
             let owns = owned_by(office.stream);
             assert_eq!(sorted(digest::lines(&office.list, &owns).0), expected, "the center's of {}", office.stream);
             let list = &self.w.engine.state().list;

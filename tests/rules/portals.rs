@@ -1,11 +1,10 @@
 //! Requests that repeat, commands, and portals that are away: what portals and their watchers may count on.
 
-use dormgate::access::change::ErrorCode;
 use dormgate::access::decision::{GrantReason, Reason};
 use dormgate::access::engine::{MALFORMED_SHOWN_MS, MALFORMED_WINDOW_MS};
 use dormgate::access::event::{AlarmKind, Event, EventKind, Flush, Outcome};
 use dormgate::access::id::{ClockTrust, Timestamp};
-use dormgate::access::input::{CardSet, Command, CommandKind, Input, PortalReport, Presented, Request};
+use dormgate::access::input::{Command, CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::portal::{Direction, Posture};
 use dormgate::access::state::{COMMAND_MEMORY_MS, COMMANDS_MAX};
 
@@ -269,15 +268,6 @@ fn a_query_reports_what_would_be_decided_and_opens_nothing() {
     let outcomes = (of("gate-in").outcome, of("gate-out").outcome);
     assert_eq!(outcomes, (Outcome::Deny(Reason::Frozen), Outcome::Grant(GrantReason::Exit)));
     assert_eq!(of("power-413").also, [Reason::NoEntitlement]);
-}
-
-#[test]
-fn a_command_that_this_version_cannot_carry_out_is_rejected_and_reports_so() {
-    let mut w = World::new();
-    let seen = w.command("f", CommandKind::Forgive { uid: CardSet::All });
-    let reply = seen.reply();
-    assert_eq!((reply.status.as_str(), reply.error.as_ref().unwrap().code), ("rejected", ErrorCode::UnknownOp));
-    assert!(reply.error.as_ref().unwrap().message.contains("forgive"));
 }
 
 #[test]

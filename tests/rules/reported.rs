@@ -56,8 +56,8 @@ fn a_box_that_was_cut_is_not_switched_on_by_a_restart() {
     w.pass_s(10);
     w.publish(vec![op::power("412", true)]);
     w.relay(BOX, false);
-    w.publish(vec![op::power("412", false)]);
     let mut seen = w.restart();
+    seen.0.extend(w.publish(vec![op::power("412", false)]).0);
     // As a Modbus portal reports: the reader first, then the relay, then both again.
     for (card, relay) in [(Some("A"), None), (None, Some(false)), (Some("A"), Some(false))] {
         seen.0.extend(state(&mut w, card, relay).0);

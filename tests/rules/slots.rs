@@ -50,11 +50,11 @@ fn took_over(seen: &Seen) -> Vec<(String, String)> {
 }
 
 fn handed(from: &str, to: &str) -> Vec<(String, String)> {
-    vec![(uid(to).to_string(), format!("handed over from {}", uid(from)))]
+    vec![(uid(to).to_string(), format!("handed over from {}", uid(from).masked()))]
 }
 
 #[test]
-fn a_box_with_two_cards_stays_on_until_the_last_one_has_left() {
+fn edge_multi_slot_first_roommate_leaves_power_stays_last_leaves_off_at_15_s() {
     let mut w = room();
     assert_eq!(put(&mut w, 0, "A").reason(), "granted");
     let second = put(&mut w, 1, "R");

@@ -32,6 +32,7 @@ fn asks_at(seed: u64, gateway: u64, up_ms: u64, spread_s: u64) -> Vec<u64> {
         portals: Vec::new(),
         lossy: Vec::new(),
         policy: Policy::default(),
+        calendar: dormgate::access::calendar::Calendar::default(),
         streams: vec![role(OFFICE), role(APARTMENT)],
         boot: format!("{:016x}", Dice(seed.wrapping_mul(1 << 32) + gateway).next()),
     };

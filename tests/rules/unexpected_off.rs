@@ -4,7 +4,7 @@
 use dormgate::access::effect::{Effect, PortalOrder};
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{CommandKind, PortalReport};
-use dormgate::access::power_box::{AGAIN_STAGGER_MS, RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS};
+use dormgate::access::power_box::{RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS};
 
 use crate::world::{Seen, World, name, op};
 
@@ -164,7 +164,9 @@ fn a_box_whose_delay_runs_is_not_switched_on_for_nobody() {
 #[test]
 fn after_the_mains_came_back_boxes_are_switched_on_one_after_another() {
     const OTHER: &str = "power-413";
+    const STAGGER_MS: u64 = 150;
     let mut w = World::new();
+    assert_eq!(u64::from(w.setup.policy.power_stagger_ms), STAGGER_MS);
     w.resident("A", "p1").issue("R", "p2").enrol("R", "p2", "power_box:413");
     for (place, card) in [(BOX, "A"), (OTHER, "R")] {
         assert_eq!(w.present(place, card), "granted");
@@ -180,7 +182,7 @@ fn after_the_mains_came_back_boxes_are_switched_on_one_after_another() {
     // It reports it again while it waits, and keeps its turn.
     second.0.extend(w.relay(OTHER, false).0);
     assert_eq!((energised(&first), energised(&second)), (1, 0));
-    assert_eq!(energised(&w.pass_ms(AGAIN_STAGGER_MS - 1)), 0);
+    assert_eq!(energised(&w.pass_ms(STAGGER_MS - 1)), 0);
     assert_eq!(energised(&w.pass_ms(1)), 1);
     assert_eq!(energised(&w.pass_s(60)), 0);
     // A card that goes before its turn has come has no turn.

@@ -74,6 +74,8 @@ fn means(profile: &Profile, block: &Block, line: &str) {
                 ("exit_button", InputKind::ExitButton),
                 ("tamper", InputKind::Tamper),
                 ("fire", InputKind::Fire),
+                ("overload", InputKind::Overload),
+                ("restricted_load", InputKind::RestrictedLoad),
                 ("passed_in", InputKind::PassedIn),
                 ("passed_out", InputKind::PassedOut),
             ];

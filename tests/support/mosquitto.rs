@@ -71,6 +71,14 @@ impl Mosquitto {
         self.stopped = false;
     }
 
+    /// Kills it, as a power cut of its machine would: it saves nothing.
+    pub fn kill(&mut self) {
+        if !std::mem::replace(&mut self.stopped, true) {
+            self.child.kill().expect("it runs");
+            self.child.wait().expect("mosquitto ends");
+        }
+    }
+
     /// Ends it in order, so that it saves what it keeps.
     pub fn stop(&mut self) {
         if std::mem::replace(&mut self.stopped, true) {

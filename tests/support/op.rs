@@ -18,7 +18,14 @@ pub fn enrolment(holder: &str, what: &str) -> Enrolment {
         Entitlement { kind: PortalKind::parse(kind).unwrap(), zone, schedule }
     };
     let entitlements = what.split_whitespace().map(one).collect();
-    Enrolment { holder: name(holder), role: Role::Resident, not_before: None, not_after: None, entitlements }
+    Enrolment {
+        holder: name(holder),
+        role: Role::Resident,
+        marks: enumset::EnumSet::empty(),
+        not_before: None,
+        not_after: None,
+        entitlements,
+    }
 }
 
 /// `uid:A` or a holder.
@@ -59,6 +66,11 @@ pub fn reinstate(card: &str) -> Op {
 pub fn enrol(card: &str, holder: &str, what: &str) -> Op {
     Op::Enrol { uid: uid(card), enrolment: enrolment(holder, what) }
 }
+/// Enrols a card with these marks.
+pub fn enrol_marked(card: &str, holder: &str, what: &str, marks: CardMarks) -> Op {
+    Op::Enrol { uid: uid(card), enrolment: Enrolment { marks, ..enrolment(holder, what) } }
+}
+#[must_use]
 pub fn enrol_staff(card: &str, holder: &str, what: &str) -> Op {
     Op::Enrol { uid: uid(card), enrolment: Enrolment { role: Role::Staff, ..enrolment(holder, what) } }
 }
@@ -75,4 +87,12 @@ pub fn posture(portals: &str, posture: Posture, until: Option<i64>) -> Op {
         names => PortalSet::Some(names.split_whitespace().map(name).collect()),
     };
     Op::SetPosture { portals, posture, until: until.map(Timestamp) }
+}
+/// A schedule with these windows every day, e.g. `06:00-23:00 23:30-00:30`.
+#[must_use]
+pub fn daily(windows: &str) -> Schedule {
+    Schedule { weekly: std::array::from_fn(|_| windows.split_whitespace().map(name).collect()), ..Schedule::default() }
+}
+pub fn schedule(schedule: &str, windows: &str) -> Op {
+    Op::DefineSchedule { name: name(schedule), schedule: daily(windows) }
 }

@@ -65,9 +65,14 @@ pub struct Door {
 }
 
 impl Peer {
-    /// A client that is connected and subscribed.
+    /// A client that is connected and subscribed to the topics of the wire contract.
     pub async fn connect(door: &Door) -> Self {
-        let mut options = MqttOptions::new("outside-world", &door.host, door.port);
+        Self::subscribed_to(door, "outside-world", "dormgate/v1/#").await
+    }
+
+    /// A client of this name that is connected and subscribed.
+    pub async fn subscribed_to(door: &Door, name: &str, filter: &'static str) -> Self {
+        let mut options = MqttOptions::new(name, &door.host, door.port);
         options.set_max_packet_size(PACKET_BYTES, PACKET_BYTES).set_keep_alive(Duration::from_secs(30));
         options.set_transport(door.transport.clone());
         if let Some((user, password)) = &door.user {
@@ -84,7 +89,7 @@ impl Peer {
             loop {
                 match poll.poll().await {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                        subscriber.try_subscribe("dormgate/v1/#", QoS::AtLeastOnce).expect("room to subscribe");
+                        subscriber.try_subscribe(filter, QoS::AtLeastOnce).expect("room to subscribe");
                     }
                     Ok(Event::Incoming(Packet::SubAck(_))) => reported.send_modify(|p| p.subscribed += 1),
                     Ok(Event::Incoming(Packet::Publish(message))) => {

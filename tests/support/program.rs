@@ -36,10 +36,26 @@ impl Program {
         Self::start(&["run", "--config", &config.display().to_string()])
     }
 
+    /// The same, logging what `filter` selects.
+    pub fn run_logging(config: &Path, filter: &str) -> Self {
+        let config = config.display().to_string();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dormgate"));
+        Self::spawn(command.args(["run", "--config", &config]), Some(filter))
+    }
+
     pub fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dormgate"))
-            .args(args)
-            .env_remove("RUST_LOG")
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_dormgate")).args(args), None)
+    }
+
+    /// The same under `strace` with these options. The tracer is no parent of the program, and ends with it.
+    pub fn traced(options: &[&str], args: &[&str]) -> Self {
+        let mut command = Command::new("strace");
+        Self::spawn(command.arg("-D").args(options).arg(env!("CARGO_BIN_EXE_dormgate")).args(args), None)
+    }
+
+    fn spawn(command: &mut Command, filter: Option<&str>) -> Self {
+        command.env_remove("RUST_LOG").envs(filter.map(|filter| ("RUST_LOG", filter)));
+        let mut child = command
             .env_remove("CREDENTIALS_DIRECTORY")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -63,8 +63,8 @@ pub async fn report(stream: &mut TcpStream, bytes: &[u8]) {
     stream.write_all(bytes).await.ok();
 }
 
-/// Waits for the SUBSCRIBE and grants everything with QoS 1, or refuses it.
-pub async fn grant(stream: &mut TcpStream, code: u8) {
+/// Waits for the SUBSCRIBE and answers each filter with this code; gives the QoS that was asked for.
+pub async fn grant(stream: &mut TcpStream, code: u8) -> Vec<u8> {
     loop {
         let (kind, body) = packet(stream).await.expect("a SUBSCRIBE");
         if kind != 0x82 {
@@ -72,14 +72,16 @@ pub async fn grant(stream: &mut TcpStream, code: u8) {
         }
         let (id, mut filters) = body.split_at(2);
         let mut reply = id.to_vec();
+        let mut asked = Vec::new();
         while let [high, low, rest @ ..] = filters {
             let length = usize::from(*high) * 256 + usize::from(*low);
+            asked.extend(rest.get(length));
             filters = rest.get(length + 1..).expect("a filter and its QoS");
             reply.push(code);
         }
         let length = u8::try_from(reply.len()).expect("few filters");
         report(stream, &[0x90, length]).await;
         report(stream, &reply).await;
-        return;
+        return asked;
     }
 }

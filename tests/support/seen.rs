@@ -20,6 +20,21 @@ impl Seen {
     pub fn reason(&self) -> &'static str {
         self.decision().reason_str()
     }
+    /// The reason, with further reasons and flags behind it as in the printed matrix.
+    pub fn verdict(&self) -> String {
+        let decision = self.decision();
+        let also = decision.also().iter().map(|reason| reason.as_str()).collect::<Vec<_>>();
+        let all: Vec<_> = std::iter::once(decision.reason_str()).chain(also).chain(decision.flags().iter()).collect();
+        all.join(" ")
+    }
+    /// The details of the alarms of this kind.
+    pub fn details(&self, kind: AlarmKind) -> Vec<&str> {
+        let all = self.0.iter().filter_map(|e| match e {
+            Effect::Alarm(alarm) if alarm.kind == kind => Some(alarm.detail.as_str()),
+            _ => None,
+        });
+        all.collect()
+    }
     pub fn cuts(&self) -> Vec<(&str, &'static str)> {
         let cut = |e: &'_ Effect| matches!(e, Effect::Order(PortalOrder::Cut { .. }));
         let it = self.0.iter().filter(|e| cut(e));

@@ -11,10 +11,11 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
+use dormgate::access::calendar::Calendar;
 use dormgate::access::change::{
     Changes, Head, Op, OpError, PortalSet, Position, RegisterKind, RegisterKinds, Subject, SuspendReason,
 };
-use dormgate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
+use dormgate::access::credential::{CardMarks, Enrolment, Entitlement, Flag, Role, ZoneSet};
 use dormgate::access::effect::Effect;
 use dormgate::access::engine::{Engine, Setup, StreamRole};
 use dormgate::access::event::{Event, EventKind, Record};
@@ -24,6 +25,7 @@ use dormgate::access::input::{
 };
 use dormgate::access::policy::Policy;
 use dormgate::access::portal::{Assurance, Direction, Portal, PortalKind, Posture};
+use dormgate::access::schedule::{Schedule, timezone};
 use dormgate::access::snapshot::SnapshotEntry;
 use dormgate::access::state::State;
 use dormgate::access::stream::StreamTrack;
@@ -40,7 +42,7 @@ pub const BEGIN_MS: i64 = 1_788_220_800_000;
 /// The UID behind a test's name for a card: hex if it is hex, else a value of its own.
 pub fn uid(name: &str) -> CardUid {
     let named =
-        [("A", "1EA68671"), ("B", "04A1B2C3D4E5F6"), ("R", "5C0DE001"), ("X", "DEADBEEF"), ("phone", "08C0FFEE")];
+        [("A", "1EA68671"), ("B", "04A1B2C3D4E5F6"), ("R", "5C0DE001"), ("X", "5EADBEEF"), ("phone", "08C0FFEE")];
     let hex = named.iter().find(|(short, _)| *short == name).map_or(name, |(_, hex)| hex);
     if hex.len() >= 8 {
         return hex.parse().unwrap();
@@ -72,23 +74,11 @@ pub fn owned_by(stream: &str) -> RegisterKinds {
 
 /// The portals of the building: two gates, one gate that reports the direction itself, two rooms.
 pub fn portals() -> Vec<Portal> {
-    let (hold_ms, delay_off_ms, held_open_ms) = (3_000, 15_000, 15_000);
-    let (debounce_ms, rest_ms, off_confirmed_ms, fire_input) = (0, 0, 2_000, true);
-    let portal = |id: &str, kind, zone: &str, direction| {
-        let (id, zone) = (name(id), name(zone));
-        Portal {
-            id,
-            kind,
-            zone,
-            direction,
-            hold_ms,
-            delay_off_ms,
-            debounce_ms,
-            held_open_ms,
-            rest_ms,
-            off_confirmed_ms,
-            fire_input,
-        }
+    let portal = |id: &str, kind, zone: &str, direction| Portal {
+        direction,
+        delay_off_ms: 15_000,
+        held_open_ms: 15_000,
+        ..Portal::new(name(id), kind, name(zone))
     };
     vec![
         portal("gate-in", PortalKind::Gate, "lobby", Some(Direction::In)),
@@ -147,7 +137,9 @@ impl World {
     /// A building with these portals; the readers of those in `lossy` lose part of the UID.
     pub fn of(policy: Policy, portals: Vec<Portal>, lossy: Vec<(PortalId, Transform)>) -> Self {
         let streams = [OFFICE, APARTMENT].map(|stream| StreamRole { name: name(stream), owns: owned_by(stream) });
-        let setup = Setup { portals, lossy, policy, streams: streams.to_vec(), boot: "boot-0".to_owned() };
+        let (_, zone) = timezone("Asia/Shanghai").unwrap();
+        let calendar = Calendar::new(zone, BTreeMap::new());
+        let setup = Setup { portals, lossy, policy, calendar, streams: streams.to_vec(), boot: "boot-0".to_owned() };
         let mut world = Self {
             engine: Engine::new(setup.clone(), State::default()),
             setup,
@@ -323,6 +315,11 @@ impl World {
         self.input(Input::Report { portal: portal.to_owned(), report })
     }
 
+    /// Somebody passed.
+    pub fn passed(&mut self, portal: &str, direction: Direction) -> Seen {
+        self.report(portal, PortalReport { passed: Some(direction), ..PortalReport::default() })
+    }
+
     /// The box reports that the card has left.
     pub fn leave(&mut self, portal: &str) -> Seen {
         self.report(portal, PortalReport { card_present: Some(false), ..PortalReport::default() })
@@ -402,8 +399,14 @@ pub fn assert_same_state(folded: &State, live: &State) {
         all.filter(|(_, track)| *track != StreamTrack::default()).collect::<BTreeMap<_, _>>()
     };
     assert_eq!(tracks(folded), tracks(live), "streams");
+    assert_eq!(folded.trips, live.trips, "trips");
+    let visitors = |s: &State| s.list.days_of_visitors().collect::<BTreeMap<_, _>>();
+    assert_eq!(visitors(folded), visitors(live), "days of visitors");
     let rest = |s: &State| (s.boxes.clone(), s.commands.clone(), s.operator.clone(), s.fire, s.last_n);
     assert_eq!((&folded.list.site, rest(folded)), (&live.list.site, rest(live)), "site, boxes, commands, fire");
+    let passages = |s: &State| s.presence.all().map(|(uid, all)| (uid, all.to_vec())).collect::<BTreeMap<_, _>>();
+    assert_eq!(passages(folded), passages(live), "passages");
+    assert!(folded.presence.reporting().eq(live.presence.reporting()), "portals that report passing");
     let revocations = |s: &State| s.revocations.all().map(|(n, r)| (n, r.clone())).collect::<Vec<_>>();
     let not_durable = |s: &State| s.revocations.not_durable();
     assert_eq!(revocations(folded), revocations(live), "revocations");

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::super::credential::CardMark;
 use super::super::decision::{Reason, Reasons};
 use super::super::effect::{Alarm, Effect};
 use super::super::event::{AlarmKind, Event, Flush};
 use super::super::id::{CardUid, Mono, Now, PortalId};
 use super::super::policy::Policy;
 use super::Engine;
+use super::observed::CloneSign;
 
 /// How long after an alarm the next of its kind, portal and card is held back, in milliseconds (wire contract, section 3).
 pub const ALARM_QUIET_MS: u64 = 600_000;
@@ -92,6 +94,34 @@ impl Engine {
         self.publish_alarm(Alarm { n: 0, at, kind, portal, uid, count, ended: false, detail }, now);
     }
 
+    /// A card seems to be in two places. Raised once in [`ALARM_QUIET_MS`] by one rule, wherever the card is read next.
+    pub(super) fn clone_seen(&mut self, portal: &PortalId, uid: CardUid, sign: &CloneSign, now: Now) {
+        let (rule, detail) = match sign {
+            CloneSign::InBox(id) => {
+                ("box", format!("the card was read here while it lies in `{id}`: one of the two is a copy"))
+            }
+            CloneSign::TooFar { from, ago_ms, walk_ms } => {
+                let (ago_s, walk_s) = (ago_ms / 1000, walk_ms / 1000);
+                let detail = format!(
+                    "the card was read here {ago_s} s after it was granted at `{from}`, from where the way takes {walk_s} s: one of the two is a copy"
+                );
+                ("walk", detail)
+            }
+        };
+        let (kind, at) = (AlarmKind::Clone, now.wall);
+        let Some(count) = self.alarms.admit((kind, None, Some(uid), rule.to_owned()), now.mono) else { return };
+        let (portal, uid) = (Some(portal.clone()), Some(uid));
+        self.publish_alarm(Alarm { n: 0, at, kind, portal, uid, count, ended: false, detail }, now);
+    }
+
+    /// A power box tripped. That it stays off is an alarm of its own, however short ago it tripped before.
+    pub(super) fn tripped_alarm(&mut self, portal: &PortalId, stays_off: bool, detail: String, now: Now) {
+        let (kind, at, portal) = (AlarmKind::PowerTrip, now.wall, Some(portal.clone()));
+        let rule = if stays_off { "stays off" } else { "rests" };
+        let Some(count) = self.alarms.admit((kind, portal.clone(), None, rule.to_owned()), now.mono) else { return };
+        self.publish_alarm(Alarm { n: 0, at, kind, portal, uid: None, count, ended: false, detail }, now);
+    }
+
     /// What an alarm of a portal was raised for is over. Nothing, unless that alarm was published and its end was not.
     pub(super) fn alarm_over(&mut self, kind: AlarmKind, portal: &PortalId, detail: &str, now: Now) {
         let of_portal = |key: &Key| key.0 == kind && key.1.as_ref() == Some(portal);
@@ -111,10 +141,11 @@ impl Engine {
         self.out.push(Effect::Alarm(Box::new(Alarm { n, ..alarm })));
     }
 
-    /// Counts a denial: too many at one portal raise an alarm.
+    /// Counts a denial: too many at one portal raise an alarm and lock it out. What is denied during a lock-out does not count, or
+    /// whoever goes on trying would keep everybody out.
     pub(super) fn denied(&mut self, portal: &PortalId, now: Now) {
         let max = self.policy.max_denials as usize;
-        if max == 0 {
+        if max == 0 || self.is_locked_out(portal, now) {
             return;
         }
         let recent = self.alarms.denials.entry(portal.clone()).or_default();
@@ -124,17 +155,40 @@ impl Engine {
         }
         if recent.len() >= max {
             recent.clear();
-            let detail = format!("{max} denials within {} s", Policy::DENIAL_WINDOW_MS / 1000);
+            let mut detail = format!("{max} denials within {} s", Policy::DENIAL_WINDOW_MS / 1000);
+            let lockout_s = self.lock_out(portal, now);
+            if lockout_s > 0 {
+                detail.push_str(&format!("; everybody is denied here for {lockout_s} s, except on the way out"));
+            }
             self.alarm(AlarmKind::WrongTries, Some(portal), None, detail, now);
         }
     }
 
-    /// A dead card that is presented is worth an alarm also where it passes: outwards, in free access, in a fire.
-    pub(super) fn seen_dead(&mut self, portal: &PortalId, card: Option<CardUid>, against: Reasons, now: Now) {
+    /// How many denials count at a portal now.
+    pub(super) fn recent_denials(&self, portal: &PortalId, now: Now) -> usize {
+        let all = self.alarms.denials.get(portal).into_iter().flatten();
+        all.filter(|at| now.mono.since_ms(**at) < Policy::DENIAL_WINDOW_MS).count()
+    }
+
+    /// A dead card that is presented is worth an alarm also where it passes: outwards, in free access, in a fire. Gives whether it is
+    /// dead.
+    pub(super) fn seen_dead(&mut self, portal: &PortalId, card: Option<CardUid>, against: Reasons, now: Now) -> bool {
         let dead = against.iter().find(|r| matches!(r, Reason::Replaced | Reason::Cancelled | Reason::Lost));
-        if let (Some(uid), Some(reason)) = (card, dead) {
-            let detail = format!("a dead card was presented: {}", reason.as_str());
-            self.alarm(AlarmKind::DeadCard, Some(portal), Some(uid), detail, now);
+        let Some((uid, reason)) = card.zip(dead) else { return false };
+        let detail = format!("a dead card was presented: {}", reason.as_str());
+        self.alarm(AlarmKind::DeadCard, Some(portal), Some(uid), detail, now);
+        true
+    }
+}
+
+impl Engine {
+    /// A card that its holder presents under duress is worth an alarm whatever was decided; at the portal nothing shows it.
+    pub(super) fn seen_duress(&mut self, portal: &PortalId, card: Option<CardUid>, now: Now) {
+        let is_marked = |uid: &CardUid| self.state.list.card(uid).is_some_and(|card| card.is_marked(CardMark::Duress));
+        if let Some(uid) = card.filter(is_marked) {
+            let detail =
+                "the card is marked as one that is presented under duress: send help; nothing showed at the portal";
+            self.alarm(AlarmKind::Duress, Some(portal), Some(uid), detail.to_owned(), now);
         }
     }
 }

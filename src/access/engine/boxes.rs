@@ -1,13 +1,13 @@
 //! Power boxes in the engine: what happens at one is an event of its state machine, whose actions become orders, records and alarms.
 
-use super::super::decide::{Identified, Question, against_power, decide, identify};
+use super::super::decide::{Identified, Observed, Question, against_power, decide, identify};
 use super::super::decision::{Decision, Denial, Grant, GrantReason, Reason};
 use super::super::effect::PortalOrder;
 use super::super::event::{AlarmKind, Event, Flush};
 use super::super::id::{CardUid, Now, PortalId};
 use super::super::input::{PortalReport, Presented};
 use super::super::portal::{Portal, PortalKind};
-use super::super::power_box::{AGAIN_STAGGER_MS, Actions, At, Note, OffCause, Order, PowerBox, PowerSource};
+use super::super::power_box::{Actions, At, Note, OffCause, Order, PowerBox, PowerSource};
 use super::{Due, Engine};
 
 /// What is still to be recorded of a box.
@@ -34,7 +34,7 @@ pub(super) struct LostPower {
 impl Engine {
     /// Whether `source` has a right to power at this box now, and the grant of it.
     fn power_grant(&self, portal: &Portal, source: PowerSource, now: Now) -> Result<Grant, Denial> {
-        let facts = self.facts(self.posture(portal, now), now);
+        let facts = self.facts(Some(portal), now);
         match source.card() {
             None => match against_power(&facts, portal) {
                 Some(denial) => Err(denial),
@@ -43,7 +43,15 @@ impl Engine {
             Some(uid) => {
                 // As the box's own reader sees it: a card that it cannot distinguish from another any more has lost its right here.
                 let presented = self.as_read_at(&portal.id, uid);
-                let question = Question { portal: Some(portal), presented: &presented, direction: None, stale: false };
+                let question = Question {
+                    portal: Some(portal),
+                    presented: &presented,
+                    direction: None,
+                    stale: false,
+                    // It was judged when the card was presented; what a box reports has none.
+                    assurance: portal.min_assurance,
+                    observed: Observed::default(),
+                };
                 match decide(&facts, &question) {
                     Decision::Grant(grant) => Ok(grant),
                     Decision::Deny(denial) => Err(denial),
@@ -53,7 +61,7 @@ impl Engine {
     }
 
     /// Hands one event to a box, gives its orders, and returns what is to be recorded.
-    fn order_box(
+    pub(super) fn order_box(
         &mut self,
         portal: &PortalId,
         now: Now,
@@ -61,6 +69,7 @@ impl Engine {
     ) -> Vec<BoxNote> {
         let Some(mut power) = self.boxes.get_mut(portal).map(std::mem::take) else { return Vec::new() };
         let mut actions = Actions::default();
+        let shown: Vec<CardUid> = power.shown_cards().collect();
         if let Some(p) = self.portal(portal.as_str()) {
             let at = At {
                 now: now.mono,
@@ -68,11 +77,13 @@ impl Engine {
                 rest_ms: u64::from(p.rest_ms),
                 revoke_power: self.policy.revoke_power,
                 again_from: self.again_from,
+                max_per_min: self.policy.max_energise_per_min as usize,
                 rights: &|source| self.power_grant(p, source, now),
             };
             event(&mut power, &at, &mut actions);
         }
         self.deadlines.set(Due::Box(portal.clone()), power.due());
+        self.observations.box_shows(portal, &shown, power.shown_cards());
         self.boxes.insert(portal.clone(), power);
         for order in actions.orders {
             self.order(match order {
@@ -80,11 +91,15 @@ impl Engine {
                 Order::Off(cause) => PortalOrder::Cut { portal: portal.clone(), reason: cause.as_str() },
             });
         }
+        let stagger_ms = u64::from(self.policy.power_stagger_ms);
+        if let Some(turn) = actions.turn {
+            self.again_from = turn.plus_ms(stagger_ms);
+        }
         for note in &actions.notes {
             match note {
                 // It may be away: when it is back it is ordered off again.
                 Note::Off { .. } => drop(self.missed_orders.insert(portal.clone())),
-                Note::OnAgain { .. } => self.again_from = now.mono.plus_ms(AGAIN_STAGGER_MS),
+                Note::OnAgain { .. } => self.again_from = now.mono.plus_ms(stagger_ms),
                 Note::On { .. } | Note::PowerWithoutCard { .. } | Note::LeftOff { .. } => {}
             }
         }
@@ -189,8 +204,9 @@ impl Engine {
     pub(super) fn judge_boxes(&mut self, cards: Option<&[CardUid]>, now: Now) -> Judged {
         let concerned = |b: &PowerBox| match (b.claim(), cards) {
             (Some(_), None) => true,
+            (None, None) => b.awaits_room(),
             (Some(source), Some(cards)) => source.card().is_some_and(|uid| cards.contains(&uid)),
-            (None, _) => false,
+            (None, Some(_)) => false,
         };
         let portals: Vec<_> = self.boxes.iter().filter(|(_, b)| concerned(b)).map(|(id, _)| id.clone()).collect();
         let mut judged = Judged::default();

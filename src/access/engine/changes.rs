@@ -56,7 +56,10 @@ impl Engine {
         }
         let integrity_before = self.integrity();
         let mut applied = self.state.apply(changes, &self.policy, now);
-        self.follow_with_snapshot(changes, &applied);
+        self.follow_with_snapshot(changes, &applied, now);
+        if applied.affected.site {
+            self.calendar.follow(&self.state.list.site.schedules);
+        }
         let room = NOTES_MAX.saturating_sub(applied.notes.len());
         applied.notes.extend(self.postures_of_nobody(changes).take(room));
         // A list that is trusted more or less than before concerns every box.
@@ -70,10 +73,13 @@ impl Engine {
         let revoked: Vec<_> = applied.revoked.iter().map(|uid| (*uid, self.holder_of(Some(uid)))).collect();
         self.record_revoked(revoked, &revision, received_at, &judged, now);
         self.record_boxes(&judged.notes, now);
-        for note in applied.notes.iter().filter(|note| note.uid.is_some()) {
-            self.alarm(AlarmKind::List, None, note.uid, note.message.clone(), now);
+        for (note, uid) in applied.notes.iter().filter_map(|note| Some((note, note.uid?))) {
+            // The center that sent the message gets the whole UID with the acknowledgement.
+            let detail = note.message.replace(&uid.to_string(), &uid.masked().to_string());
+            self.alarm(AlarmKind::List, None, Some(uid), detail, now);
         }
         self.report_collisions(&applied.collisions, now);
+        self.resume_tripped(changes, now);
         self.find_next_edge(now);
         let cut = judged.notes.into_iter().filter_map(cut_of).collect();
         (Outcome::Applied, applied, cut)

@@ -1,16 +1,19 @@
 //! Commands act once, now: never late, never twice, never from a retained copy.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::super::change::{ErrorCode, OpError};
-use super::super::decide::against_power;
-use super::super::decision::{Grant, GrantReason};
+use super::super::decide::{Facts, Question, against_power, decide, identify};
+use super::super::decision::{Decision, Grant, GrantReason};
 use super::super::effect::{Effect, PortalOrder, QueryResult, Reply, ResyncReason, Verdict};
-use super::super::event::{Event, Flush, Outcome, ReplyStatus};
+use super::super::event::{Event, Flush, ForgivenBy, Outcome, ReplyStatus};
+use super::super::explain::{Step, steps};
 use super::super::id::{CardUid, ClockTrust, Now, PortalId, Timestamp};
 use super::super::input::{Command, CommandKind, Request};
-use super::super::portal::{Assurance, PortalKind, Posture};
+use super::super::portal::{Portal, PortalKind, Posture};
 use super::super::power_box::PowerBox;
+use super::super::roll_call::MayOpen;
 use super::super::state::{COMMANDS_MAX, is_remembered};
 use super::Engine;
 
@@ -18,18 +21,18 @@ use super::Engine;
 const CLOCK_SKEW_MS: i64 = 30_000;
 
 /// How a command ended.
-struct Done {
-    status: ReplyStatus,
-    error: Option<OpError>,
+pub(super) struct Done {
+    pub(super) status: ReplyStatus,
+    pub(super) error: Option<OpError>,
     result: Option<QueryResult>,
 }
 
 impl Done {
-    fn ok() -> Self {
+    pub(super) fn ok() -> Self {
         Self { status: ReplyStatus::Ok, error: None, result: None }
     }
 
-    fn refused(status: ReplyStatus, code: ErrorCode, message: impl Into<String>) -> Self {
+    pub(super) fn refused(status: ReplyStatus, code: ErrorCode, message: impl Into<String>) -> Self {
         Self { status, error: Some(OpError::message(code, message)), result: None }
     }
 }
@@ -110,10 +113,9 @@ impl Engine {
                     Done::refused(ReplyStatus::Rejected, ErrorCode::UnknownStream, message)
                 }
             }
-            CommandKind::Forgive { .. } => {
-                let message =
-                    "`forgive` is not available: this version keeps no anti-passback positions; nothing was changed";
-                Done::refused(ReplyStatus::Rejected, ErrorCode::UnknownOp, message)
+            CommandKind::Forgive { uid } => {
+                self.forgive(*uid, ForgivenBy::Command, now);
+                Done::ok()
             }
         }
     }
@@ -125,7 +127,7 @@ impl Engine {
         is_away || self.outputs_offline.contains(portal)
     }
 
-    fn release(&mut self, portal: &PortalId, now: Now) -> Done {
+    pub(super) fn release(&mut self, portal: &PortalId, now: Now) -> Done {
         match self.portal(portal.as_str()) {
             None => unknown_portal(portal),
             Some(p) if p.kind == PortalKind::PowerBox => {
@@ -148,7 +150,7 @@ impl Engine {
         }
     }
 
-    fn power(&mut self, portal: &PortalId, on: bool, now: Now) -> Done {
+    pub(super) fn power(&mut self, portal: &PortalId, on: bool, now: Now) -> Done {
         match self.portal(portal.as_str()) {
             None => return unknown_portal(portal),
             Some(p) if p.kind != PortalKind::PowerBox => {
@@ -156,9 +158,12 @@ impl Engine {
                 return Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message);
             }
             Some(p) => {
-                if let Some(denial) = against_power(&self.facts(self.posture(p, now), now), p).filter(|_| on) {
-                    let message =
-                        format!("nothing may be on at `{portal}` now: {}; end that first", denial.reason.as_str());
+                // The command itself ends the rest after a trip; what reports the trip still is against it.
+                let facts = Facts { trip: self.input_trip(portal), ..self.facts(Some(p), now) };
+                if let Some(denial) = against_power(&facts, p).filter(|_| on) {
+                    let why = facts.trip.map_or(String::new(), |trip| format!(" ({trip})"));
+                    let reason = denial.reason.as_str();
+                    let message = format!("nothing may be on at `{portal}` now: {reason}{why}; end that first");
                     return Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message);
                 }
             }
@@ -168,6 +173,7 @@ impl Engine {
             return offline(portal);
         }
         if on {
+            self.end_trips(portal, "the command `power` on", now);
             self.at_box(portal, now, PowerBox::ordered_on);
         } else {
             self.at_box(portal, now, PowerBox::ordered_off);
@@ -187,23 +193,76 @@ impl Engine {
         };
         let portals = one.map_or(self.portals.as_slice(), std::slice::from_ref);
         let verdict = |portal: &super::Portal| {
-            let request = Request {
-                portal: portal.id.as_str().to_owned(),
-                id: None,
-                presented: self.as_read_at(&portal.id, uid),
-                direction: None,
-                assurance: Assurance::Uid,
-                stale: false,
-                slot: 0,
-            };
+            let request = self.read_of(portal, uid);
             let decision = self.what_if(portal, &request, now);
-            Verdict {
-                portal: portal.id.clone(),
-                outcome: Outcome::from(&decision),
-                also: decision.also().iter().collect(),
+            let mut verdict =
+                Verdict::new(portal.id.clone(), Outcome::from(&decision), decision.also().iter().collect());
+            verdict.flags = decision.flags().set().map(Into::into).collect();
+            if one.is_some() {
+                verdict.steps = self.steps(portal, &request, &decision, now);
             }
+            verdict
         };
         Ok(portals.iter().map(verdict).collect())
+    }
+
+    /// The verdict for a card that nobody presents: a query.
+    fn what_if(&self, portal: &Portal, request: &Request, now: Now) -> Decision {
+        let way = portal.direction.or(request.direction);
+        let card = identify(&self.state.list, &request.presented).card();
+        let (observed, _) = self.observe(portal, card, way, now);
+        let question = Question {
+            portal: Some(portal),
+            presented: &request.presented,
+            direction: request.direction,
+            stale: request.stale,
+            assurance: request.assurance,
+            observed,
+        };
+        decide(&self.facts(Some(portal), now), &question)
+    }
+
+    /// Which cards at these places of the list would be granted at a portal now, and how many places the list has: a long list is
+    /// asked for in slices.
+    ///
+    /// # Errors
+    /// When the portal is unknown; the text names it.
+    pub fn may_open(&self, portal: &PortalId, places: Range<usize>, now: Now) -> Result<(Vec<MayOpen>, usize), String> {
+        let portal = self.portal(portal.as_str()).ok_or_else(|| format!("no portal `{portal}` is configured"))?;
+        let len = self.state.list.len();
+        let granted = places.take_while(|place| *place < len).filter_map(|place| {
+            let uid = self.state.list.uid_at(place)?;
+            let decision = self.what_if(portal, &self.read_of(portal, uid), now);
+            let outcome = Outcome::from(&decision);
+            matches!(outcome, Outcome::Grant(_)).then(|| MayOpen { uid, holder: self.holder_of(Some(&uid)), outcome })
+        });
+        Ok((granted.collect(), len))
+    }
+
+    /// A read of a card that nobody presents.
+    fn read_of(&self, portal: &Portal, uid: CardUid) -> Request {
+        Request {
+            portal: portal.id.as_str().to_owned(),
+            id: None,
+            presented: self.as_read_at(&portal.id, uid),
+            direction: None,
+            // What would be decided of a read that is as good as the portal wants it.
+            assurance: portal.min_assurance,
+            stale: false,
+            slot: 0,
+        }
+    }
+
+    fn steps(&self, portal: &Portal, request: &Request, decision: &Decision, now: Now) -> Vec<Step> {
+        let mut against = decision.also();
+        if let Decision::Deny(denial) = decision {
+            against.add(denial.reason);
+        }
+        let facts = self.facts(Some(portal), now);
+        let owner = |kind| self.streams.iter().find(|role| role.owns.contains(&kind)).map(|role| role.name.clone());
+        let card = identify(&self.state.list, &request.presented).card();
+        let observed = |reason| self.observed_for(reason, portal, card, now);
+        steps(&facts, portal, &request.presented, against, &observed, &owner)
     }
 }
 
@@ -212,6 +271,6 @@ fn offline(portal: &PortalId) -> Done {
     Done::refused(ReplyStatus::Failed, ErrorCode::InvalidField, message)
 }
 
-fn unknown_portal(portal: &PortalId) -> Done {
+pub(super) fn unknown_portal(portal: &PortalId) -> Done {
     Done::refused(ReplyStatus::Rejected, ErrorCode::UnknownPortal, format!("no portal `{portal}` is configured"))
 }

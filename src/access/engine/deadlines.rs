@@ -16,6 +16,8 @@ pub(super) enum Due {
     Door(PortalId),
     /// The readings of a portal's meter.
     Meter(PortalId),
+    /// The load of a power box, or the end of its rest after a trip.
+    Trip(PortalId),
     /// A power box that has to confirm a revocation.
     Revocation(PortalId),
     /// A window or posture that ends by the wall clock.

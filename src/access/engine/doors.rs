@@ -21,11 +21,11 @@ pub(super) struct Door {
     released: Option<(Mono, Option<CardUid>)>,
     /// The release waits to be taken until then; only where somebody was ever seen to pass.
     take_by: Option<Mono>,
-    /// This portal has ever reported that somebody passed.
-    reports_passing: bool,
     open: bool,
     /// The door has been open too long from then on.
     held_at: Option<Mono>,
+    /// By how much that release was longer than usual, so that the door may stay open for longer, in milliseconds.
+    longer_ms: u64,
     /// The end of the last release, taken or not: until then the relay may be on.
     on_until: Mono,
     relay: DoorRelay,
@@ -73,10 +73,13 @@ impl Engine {
     pub(super) fn released(&mut self, portal: &PortalId, uid: Option<CardUid>, hold_ms: u32, now: Now) {
         self.settle_untaken(portal, now);
         let end = now.mono.plus_ms(u64::from(hold_ms));
+        let reports_passing = self.state.presence.reports_passing(portal);
+        let usual_ms = self.portal(portal.as_str()).map_or(hold_ms, |p| p.hold_ms);
         self.at_door(portal, |door| {
+            door.longer_ms = u64::from(hold_ms.saturating_sub(usual_ms));
             door.released = Some((end, uid));
             door.on_until = door.on_until.max(end);
-            door.take_by = door.reports_passing.then(|| end.plus_ms(PASS_LATE_MS));
+            door.take_by = reports_passing.then(|| end.plus_ms(PASS_LATE_MS));
         });
     }
 
@@ -95,7 +98,6 @@ impl Engine {
     pub(super) fn passed(&mut self, portal: &PortalId, direction: Direction, now: Now) {
         let way = self.portal(portal.as_str()).and_then(|p| p.direction);
         let taken = self.at_door(portal, |door| {
-            door.reports_passing = true;
             // Who passes the other way takes nobody's release.
             if way.is_some_and(|way| way != direction) {
                 return None;
@@ -103,7 +105,7 @@ impl Engine {
             door.take_by = None;
             door.released.take()
         });
-        let uid = taken.filter(|(end, _)| now.mono <= end.plus_ms(PASS_LATE_MS)).and_then(|(_, uid)| uid);
+        let uid = taken.filter(|(end, _)| now.mono < end.plus_ms(PASS_LATE_MS)).and_then(|(_, uid)| uid);
         self.record(Event::Taken { portal: portal.clone(), who: self.who(uid), direction }, Flush::Soon, now);
     }
 
@@ -116,8 +118,9 @@ impl Engine {
             if !open {
                 door.held_at = None;
             } else if !was_open {
-                door.held_at = (held_open_ms > 0).then(|| now.mono.plus_ms(held_open_ms));
                 let on_release = door.released.is_some_and(|(end, _)| now.mono <= end.plus_ms(OPEN_LATE_MS));
+                let longer_ms = if on_release { door.longer_ms } else { 0 };
+                door.held_at = (held_open_ms > 0).then(|| now.mono.plus_ms(held_open_ms).plus_ms(longer_ms));
                 return !on_release && !free;
             }
             false
@@ -169,6 +172,14 @@ impl Engine {
         if self.doors.get(portal).is_some_and(|door| door.relay == DoorRelay::Held) {
             self.at_door(portal, |door| door.relay = DoorRelay::On { judge_at });
         }
+    }
+
+    /// Whether a gate or door can be passed now: its contact is open, its release has not ended, or the mode holds it open. What the
+    /// contact of one that is offline showed last is not known to be so any more.
+    pub(super) fn is_passable(&self, portal: &PortalId, now: Now) -> bool {
+        let is_online = self.online.get(portal) != Some(&false);
+        self.doors.get(portal).is_some_and(|door| (door.open && is_online) || door.on_until > now.mono)
+            || self.is_held_open(portal, now)
     }
 
     fn relay_patience_ms(&self, portal: &PortalId) -> u64 {

@@ -22,12 +22,12 @@ impl Engine {
     /// A reading for the audit: how it was matched, and with which cards.
     pub(super) fn describe_reading(&self, reading: Reading) -> String {
         match self.state.list.lookup(reading) {
-            Lookup::One(_) => format!("read as {reading}"),
-            Lookup::None => format!("read as {reading}, which no known card is"),
+            Lookup::One(_) => format!("read as {}", self.reading(reading)),
+            Lookup::None => format!("read as {}, which no known card is", self.reading(reading)),
             Lookup::Several => {
-                let cards =
-                    self.state.list.collision(reading).map(|collision| cards_of(&collision)).unwrap_or_default();
-                format!("read as {reading}, which {cards} all are")
+                let cards = self.state.list.collision(reading);
+                let cards = cards.map(|collision| self.cards_of(&collision)).unwrap_or_default();
+                format!("read as {}, which {cards} all are", self.reading(reading))
             }
         }
     }
@@ -37,9 +37,9 @@ impl Engine {
         for collision in &collisions.listed {
             let portals = self.read_through(collision.reading.transform);
             let detail = format!(
-                "cards {} are all {} to the reader of {portals}: none of them is let in there; give one of the holders another card, or the portal a reader that gives whole UIDs",
-                cards_of(collision),
-                collision.reading,
+                "cards {} are one and the same to the reader of {portals} ({}): none of them is let in there; give one of the holders another card, or the portal a reader that gives whole UIDs",
+                self.cards_of(collision),
+                collision.reading.transform,
             );
             self.alarm(AlarmKind::List, None, collision.cards.last().copied(), detail, now);
         }
@@ -62,12 +62,12 @@ impl Engine {
             if count == 0 {
                 continue;
             }
-            let one = |collision: &Collision| format!("{} to {}", collision.reading, cards_of(collision));
+            let one = |collision: &Collision| self.cards_of(collision);
             let named = collisions.listed.iter().map(one).collect::<Vec<_>>().join("; ");
             let more =
                 if collisions.unlisted > 0 { format!("; and {} more", collisions.unlisted) } else { String::new() };
             let portals = self.read_through(transform);
-            let detail = format!("{count} readings of {portals} belong to several cards: {named}{more}");
+            let detail = format!("{count} readings of {portals} ({transform}) belong to several cards: {named}{more}");
             self.record(Event::Config { mark: Mark::Note, detail }, Flush::Soon, now);
         }
     }
@@ -81,13 +81,22 @@ impl Engine {
             more => format!("{named} and {more} more"),
         }
     }
-}
 
-/// The cards of a collision for a person.
-fn cards_of(collision: &Collision) -> String {
-    let named = collision.cards.iter().map(|uid| format!("`{uid}`")).collect::<Vec<_>>().join(", ");
-    match collision.count.saturating_sub(collision.cards.len()) {
-        0 => named,
-        more => format!("{named} and {more} more"),
+    /// What a reader gave, for the audit; where the audit has no UIDs, only how it was read.
+    fn reading(&self, reading: Reading) -> String {
+        if self.policy.hash_uids { format!("({})", reading.transform) } else { reading.to_string() }
+    }
+
+    /// The cards of a collision for a person: of a UID only the end, and its holder.
+    fn cards_of(&self, collision: &Collision) -> String {
+        let one = |uid: &CardUid| match self.holder_of(Some(uid)) {
+            Some(holder) => format!("`{}` of `{holder}`", uid.masked()),
+            None => format!("`{}`", uid.masked()),
+        };
+        let named = collision.cards.iter().map(one).collect::<Vec<_>>().join(", ");
+        match collision.count.saturating_sub(collision.cards.len()) {
+            0 => named,
+            more => format!("{named} and {more} more"),
+        }
     }
 }

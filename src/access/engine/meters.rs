@@ -66,6 +66,7 @@ impl Engine {
         self.readings_are(portal, readings);
         if let Some(power_w) = power_w.filter(|_| kind == PortalKind::PowerBox && !report.shared_meter) {
             self.at_box(portal, now, |power, at, _| power.load_measured(power_w, at));
+            self.load_reported(portal, power_w, now);
         }
     }
 
@@ -80,8 +81,9 @@ impl Engine {
     }
 
     /// The portal is gone: what its meter measures is not known any more.
-    pub(super) fn meter_lost(&mut self, portal: &PortalId) {
+    pub(super) fn meter_lost(&mut self, portal: &PortalId, now: Now) {
         self.readings_are(portal, Readings::default());
+        self.load_lost(portal, now);
     }
 
     /// Readings that nobody repeated do not count any more.

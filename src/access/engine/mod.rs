@@ -5,6 +5,7 @@
 //! a message arrives     changes  -> cuts · audit with proof · ack           (changes.rs)
 //! a snapshot arrives    part     -> (slices) cuts · audit with proof · ack  (snapshots.rs)
 //! a box or door reports report   -> cuts · audit · alarms                   (boxes.rs, reports.rs)
+//! an operator orders    order    -> as a command · audit with who           (orders.rs)
 //! a center commands     command  -> release or switch · audit · reply       (commands.rs)
 //! time passes           wake     -> delayed cuts · resync asks · time edges (boxes.rs, resync.rs)
 //! ```
@@ -17,10 +18,13 @@ mod changes;
 mod commands;
 mod deadlines;
 mod doors;
+mod edges;
 mod lossy;
 mod malformed;
 mod meters;
 mod modes;
+mod observed;
+mod orders;
 mod rejections;
 mod reports;
 mod requests;
@@ -29,19 +33,25 @@ mod revocations;
 mod snapshots;
 mod status;
 mod time;
+mod together;
+mod trips;
+mod whereabouts;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::calendar::Calendar;
 use super::change::{RegisterKind, RegisterKinds};
+use super::credential::Role;
 use super::decide::{Facts, ListIntegrity};
 use super::effect::{Effect, PortalOrder};
 use super::event::{AuditEvent, Event, Flush, GapCause, Record, Who};
 use super::id::{CardUid, ClockTrust, Holder, Mono, Now, PortalId, StreamName, Timestamp};
-use super::input::{ClockChange, Input, Operator, Request, TrustedBy};
-use super::policy::Policy;
+use super::input::{ClockChange, Input, TrustedBy};
+use super::policy::{AfterStale, Policy};
 use super::portal::{Portal, PortalKind, Posture};
 use super::power_box::PowerBox;
 use super::state::State;
@@ -51,10 +61,13 @@ pub use alarms::ALARM_QUIET_MS;
 use alarms::Alarms;
 use deadlines::{Deadlines, Due};
 use doors::Doors;
+pub use edges::EDGE_CHECK_MS;
 use malformed::MalformedPortals;
 pub use malformed::{MALFORMED_MAX, MALFORMED_SHOWN_MS, MALFORMED_WINDOW_MS};
 pub use meters::METER_STALE_MS;
 use meters::Meters;
+pub use observed::GRANTS_REMEMBERED_MAX;
+use observed::Observations;
 use rejections::Rejections;
 pub use rejections::{REJECTIONS_RECORDED_MAX, REJECTIONS_WINDOW_MS};
 use requests::Answers;
@@ -64,6 +77,9 @@ pub use revocations::{OFF_AGAIN_MS_MAX, OFF_AGAIN_MS_MIN, REVOCATIONS_LISTED_MAX
 use snapshots::Snapshots;
 pub use status::{MeterStatus, Status, StreamStatus, UnconfirmedStatus};
 use time::TrustedTime;
+use together::Together;
+use trips::Loads;
+pub use trips::STEP_WINDOW_MS;
 
 /// What the engine is built with.
 #[derive(Clone, Debug)]
@@ -74,6 +90,8 @@ pub struct Setup {
     pub lossy: Vec<(PortalId, Transform)>,
     /// The site's choices.
     pub policy: Policy,
+    /// The schedules of the configuration, and the time zone.
+    pub calendar: Calendar,
     /// The configured streams, each with the ops it owns.
     pub streams: Vec<StreamRole>,
     /// Which run this is; in every audit event.
@@ -96,6 +114,7 @@ pub struct Engine {
     places: HashMap<PortalId, usize, RandomState>,
     lossy: BTreeMap<PortalId, Transform>,
     policy: Policy,
+    calendar: Calendar,
     streams: Vec<StreamRole>,
     boot: Arc<str>,
     state: State,
@@ -112,10 +131,13 @@ pub struct Engine {
     missed_orders: BTreeSet<PortalId>,
     doors: Doors,
     meters: Meters,
+    loads: Loads,
     tampered: BTreeSet<PortalId>,
     malformed: MalformedPortals,
     answers: Answers,
     alarms: Alarms,
+    observations: Observations,
+    together: Together,
     rejections: Rejections,
     resync: ResyncPlan,
     snapshots: Snapshots,
@@ -143,12 +165,16 @@ impl Engine {
             (p.id.clone(), on.map_or_else(PowerBox::default, |by| PowerBox::remembered(*by)))
         });
         let boxes = boxes.collect();
+        let mut calendar = setup.calendar;
+        calendar.follow(&state.list.site.schedules);
+        let observations = Observations::new(&setup.portals, &setup.policy, state.last_n);
         Self {
             places,
             boxes,
             portals: setup.portals,
             lossy: setup.lossy.into_iter().collect(),
             policy: setup.policy,
+            calendar,
             streams: setup.streams,
             boot: setup.boot.into(),
             online: BTreeMap::new(),
@@ -159,10 +185,13 @@ impl Engine {
             missed_orders: BTreeSet::new(),
             doors: Doors::new(),
             meters: Meters::new(),
+            loads: Loads::default(),
             tampered: BTreeSet::new(),
             malformed: MalformedPortals::new(),
             answers: Answers::default(),
             alarms: Alarms::default(),
+            observations,
+            together: Together::default(),
             rejections: Rejections::default(),
             resync: ResyncPlan::new(seed),
             snapshots: Snapshots::default(),
@@ -180,6 +209,7 @@ impl Engine {
     pub fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
         self.time.read(now, input.made_by_center().map(|(_, iat)| iat));
         self.pass_edges(now);
+        self.forgive_daily(now);
         match input {
             Input::Boot { found, version } => self.boot(&found, &version, now),
             Input::Changes(received) => self.changes(received, now),
@@ -189,9 +219,8 @@ impl Engine {
             Input::Command(command) => self.command(&command, now),
             Input::Request(request) => self.request(&request, now),
             Input::Report { portal, report } => self.report(&portal, &report, now),
-            Input::Operator(Operator::Posture { portals, posture }) => self.operator_posture(&portals, posture, now),
-            Input::Operator(Operator::FireReset { force }) => self.fire_reset(force, now),
-            Input::Operator(Operator::StreamForget { stream }) => self.forget_stream(&stream, now),
+            Input::Operator(command) => self.ordered(&command, None, now),
+            Input::Ordered { command, actor } => self.ordered(&command, Some(&actor), now),
             Input::LinkUp { spread_ms, ask_every_stream } => self.link_up(spread_ms, ask_every_stream, now),
             Input::Digest { stream, at, sha256 } => self.digest(&stream, at, sha256, now),
             Input::Lost { from, to } => self.lost(from, to, now),
@@ -206,8 +235,9 @@ impl Engine {
                 Due::Box(portal) => self.at_box(&portal, now, PowerBox::time_passed),
                 Due::Door(portal) => self.door_due(&portal, now),
                 Due::Meter(portal) => self.meter_due(&portal, now),
+                Due::Trip(portal) => self.trip_due(&portal, now),
                 Due::Revocation(portal) => self.revocation_due(&portal, now),
-                Due::Edge => self.set_edge_deadline(now),
+                Due::Edge => self.judge_standing(now),
                 Due::Rejections(kind) => self.rejections_due(kind, now),
                 Due::Snapshots => self.snapshots_due(now),
                 Due::Resync => {}
@@ -237,6 +267,12 @@ impl Engine {
         &self.policy
     }
 
+    /// The schedules in force.
+    #[must_use]
+    pub fn calendar(&self) -> &Calendar {
+        &self.calendar
+    }
+
     /// What survives a restart: for tests and for comparing a replay with it.
     #[must_use]
     pub fn state(&self) -> &State {
@@ -253,13 +289,18 @@ impl Engine {
         self.portals.get(*self.places.get(id)?)
     }
 
-    fn facts(&self, posture: Posture, now: Now) -> Facts<'_> {
+    /// What a card is judged by at `portal`; `None`: at none of this gateway's.
+    fn facts(&self, portal: Option<&Portal>, now: Now) -> Facts<'_> {
         Facts {
             list: &self.state.list,
             integrity: self.integrity(),
+            calendar: &self.calendar,
             policy: &self.policy,
-            posture,
-            stale_list: self.is_stale(now),
+            posture: portal.map_or(Posture::Secure, |portal| self.posture(portal, now)),
+            trip: portal.and_then(|portal| self.trip_of(portal, now)),
+            stale_list: self.is_unconfirmed_for(self.policy.stale_after_s, now),
+            outdated_list: self.policy.after_stale != AfterStale::Continue
+                && self.is_unconfirmed_for(self.policy.after_stale_s, now),
             now,
         }
     }
@@ -281,14 +322,20 @@ impl Engine {
         }
     }
 
-    fn is_stale(&self, now: Now) -> bool {
-        let limit_ms = u64::from(self.policy.stale_after_s).saturating_mul(1000);
+    /// Whether a list is older than this many seconds.
+    fn is_unconfirmed_for(&self, limit_s: u32, now: Now) -> bool {
+        let limit_ms = u64::from(limit_s).saturating_mul(1000);
         // Of a list that never came, the age counts from the start of the gateway, which is where its monotonic time begins.
         self.streams.iter().any(|role| self.age_ms(&role.name, now).unwrap_or(now.mono.0) > limit_ms)
     }
 
     fn holder_of(&self, uid: Option<&CardUid>) -> Option<Holder> {
         self.state.list.card(uid?)?.holder().cloned()
+    }
+
+    /// As whom a card is enrolled.
+    fn role_of(&self, uid: &CardUid) -> Role {
+        self.state.list.card(uid).and_then(|card| card.enrolment()).map_or(Role::Resident, |e| e.role())
     }
 
     fn order(&mut self, order: PortalOrder) {
@@ -316,15 +363,19 @@ impl Engine {
     }
 
     fn boot(&mut self, found: &str, version: &str, now: Now) {
-        let read_through = self.state.last_n;
+        let (read_through, trusted_at) = (self.state.last_n, self.state.trusted_at);
         self.record(Event::Boot { detail: format!("version {version}; {found}") }, Flush::Soon, now);
         if now.clock == ClockTrust::Untrusted {
             self.alarm(super::event::AlarmKind::Clock, None, None, CLOCK_UNTRUSTED.to_owned(), now);
         }
         self.record_collisions_at_start(now);
         self.forget_boxes_without_portal(now);
+        self.rest_at_start(now);
         self.judge_all_boxes(now);
         self.watch_at_start(read_through, now);
+        let then = Now { wall: trusted_at, clock: ClockTrust::Trusted, ..now };
+        self.held_open_over_at_start(then, now);
+        self.remember_held_free(then);
         self.send_modes(now);
         self.out.push(Effect::StateChanged);
     }
@@ -381,58 +432,6 @@ impl Engine {
         self.send_modes(now);
         self.out.push(Effect::StateChanged);
     }
-
-    /// Judges standing grants and modes again when a window or posture has ended.
-    fn pass_edges(&mut self, now: Now) {
-        if self.next_edge.is_some_and(|edge| edge <= self.time.at(now).at) {
-            self.judge_all_boxes(now);
-            self.send_modes(now);
-        }
-    }
-
-    fn find_next_edge(&mut self, now: Now) {
-        let cards = self.boxes.values().filter_map(|b| b.claim()?.card());
-        let ends = cards.filter_map(|uid| self.edge_of(uid, now));
-        self.next_edge = ends.chain(self.state.list.site.next_posture_end(self.time.at(now).at)).min();
-        self.set_edge_deadline(now);
-    }
-
-    /// A box is on by this card from now on: its windows count, too.
-    fn note_edge_of(&mut self, uid: Option<CardUid>, now: Now) {
-        if let Some(edge) = uid.and_then(|uid| self.edge_of(uid, now)) {
-            self.next_edge = Some(self.next_edge.map_or(edge, |next| next.min(edge)));
-            self.set_edge_deadline(now);
-        }
-    }
-
-    /// When the next window of this card begins or ends.
-    fn edge_of(&self, uid: CardUid, now: Now) -> Option<Timestamp> {
-        let card = self.state.list.card(&uid)?;
-        let edges = PortalKind::ALL.iter().copied().flat_map(|kind| {
-            card.enrolments_for(kind, self.policy.reissue_keeps).flat_map(|e| [e.not_before(), e.not_after()])
-        });
-        edges.flatten().filter(|end| *end > self.time.at(now).at).min()
-    }
-
-    /// The wall clock may be set forward meanwhile, so a far edge is looked at again each minute.
-    fn set_edge_deadline(&mut self, now: Now) {
-        let at = self.next_edge.map(|edge| {
-            let wait_ms = u64::try_from(edge.0.saturating_sub(self.time.at(now).at.0)).unwrap_or(0);
-            now.mono.plus_ms(wait_ms.min(EDGE_CHECK_MS))
-        });
-        self.deadlines.set(Due::Edge, at);
-    }
-
-    /// The verdict for a card that nobody presents: a query.
-    fn what_if(&self, portal: &Portal, request: &Request, now: Now) -> super::decision::Decision {
-        let question = super::decide::Question {
-            portal: Some(portal),
-            presented: &request.presented,
-            direction: request.direction,
-            stale: request.stale,
-        };
-        super::decide::decide(&self.facts(self.posture(portal, now), now), &question)
-    }
 }
 
 /// `detail` of the alarm `clock`.
@@ -440,5 +439,3 @@ const CLOCK_UNTRUSTED: &str = "the wall clock shows a time before the latest tru
                                `policy.untrusted_clock` until it is set, agrees with a center, or `dormgate clock trust` is called";
 /// Most ranges that one `log_gap` names.
 const GAP_RANGES_MAX: usize = 1_000;
-/// How often a far edge of the wall clock is looked at again, in milliseconds.
-const EDGE_CHECK_MS: u64 = 60_000;

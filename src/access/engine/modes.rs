@@ -2,20 +2,35 @@
 
 use super::super::effect::{Effect, PortalOrder};
 use super::super::event::{AlarmKind, Event, Flush, Mark, PostureSource};
-use super::super::id::{Now, PortalId};
+use super::super::id::{Now, PortalId, ScheduleName, Timestamp};
 use super::super::list::PostureRegister;
 use super::super::policy::UntrustedClock;
 use super::super::portal::{Portal, PortalKind, Posture};
 use super::Engine;
 
 impl Engine {
-    /// The mode in force: the strongest of what the centers set, what an operator set, and a fire.
+    /// The mode in force: the strongest of what the centers set, what an operator set, the portal's own schedule, and a fire.
     pub(super) fn posture(&self, portal: &Portal, now: Now) -> Posture {
         if self.state.fire {
             return Posture::Fire;
         }
         let set = self.state.list.site.posture(&portal.id);
-        set.map_or(Posture::Secure, |set| self.posture_now(set, now)).max(self.state.operator_posture(&portal.id))
+        let set = set.map_or(Posture::Secure, |set| self.posture_now(set, now));
+        set.max(self.state.operator_posture(&portal.id)).max(self.scheduled_posture(portal, now))
+    }
+
+    /// What the portal's own schedule sets by trusted time. Where that only states the earliest time that it can be, nobody knows
+    /// whether the schedule is open, and cards decide.
+    fn scheduled_posture(&self, portal: &Portal, now: Now) -> Posture {
+        let is_free = self.free_window(portal, now).is_some_and(|(_, at)| self.has_begun(portal, at));
+        if is_free { Posture::FreeAccess } else { Posture::Secure }
+    }
+
+    /// The schedule of the portal's free access and the trusted time, while that schedule is open.
+    pub(super) fn free_window<'p>(&self, portal: &'p Portal, now: Now) -> Option<(&'p ScheduleName, Timestamp)> {
+        let name = portal.free_access.as_ref().filter(|_| portal.kind != PortalKind::PowerBox)?;
+        let time = self.time.at(now);
+        (time.is_exact && self.calendar.is_open(name, time.at)).then_some((name, time.at))
     }
 
     /// What a posture that a center set has come to by trusted time. Where that only states the earliest time that it can be, free
@@ -32,9 +47,15 @@ impl Engine {
     pub(super) fn send_modes(&mut self, now: Now) {
         let doors = self.portals.iter().filter(|p| p.kind != PortalKind::PowerBox);
         let modes: Vec<_> = doors.map(|p| (p.id.clone(), self.posture(p, now))).collect();
+        let is_open = |posture: Posture| matches!(posture, Posture::Fire | Posture::FreeAccess);
+        let mut closed = Vec::new();
         for (portal, posture) in modes {
             // A portal to which this run has sent nothing yet may still hold open by an order of an earlier run.
-            if self.modes.insert(portal.clone(), posture) != Some(posture) {
+            let before = self.modes.insert(portal.clone(), posture);
+            if before.is_some_and(is_open) && !is_open(posture) {
+                closed.push(portal.clone());
+            }
+            if before != Some(posture) {
                 self.missed_orders.insert(portal.clone());
                 if !matches!(posture, Posture::Fire | Posture::FreeAccess) {
                     self.door_mode_ended(&portal, now);
@@ -43,6 +64,8 @@ impl Engine {
             }
         }
         self.find_next_edge(now);
+        self.record_held_free(now);
+        self.held_open_over(&closed, now);
     }
 
     /// Sends one portal its mode again, because it has just come back and knows nothing, or an older mode.

@@ -1,6 +1,7 @@
 //! What portals report of themselves.
 
 use super::super::change::ErrorCode;
+use super::super::credential::Role;
 use super::super::decision::{Grant, GrantFlags, GrantReason, Reasons};
 use super::super::effect::{Effect, PortalOrder};
 use super::super::event::{AlarmKind, Event, Flush, Outcome, Who};
@@ -49,15 +50,18 @@ impl Engine {
             let event = Event::Decision {
                 portal: Some(id.clone()),
                 who: Who::default(),
+                role: Role::Resident,
                 outcome: Outcome::Grant(GrantReason::Exit),
                 also: Reasons::NONE,
                 flags: GrantFlags::default(),
+                direction: None,
                 detail: "exit button".to_owned(),
             };
             self.record(event, Flush::Soon, now);
         }
         if kind == PortalKind::PowerBox {
             self.box_reported(&id, report, is_back, now);
+            self.trip_inputs_reported(&id, report, now);
         } else if let Some(relay) = report.relay {
             self.door_relay(&id, relay, now);
         }
@@ -117,7 +121,7 @@ impl Engine {
         };
         self.record(event, Flush::Soon, now);
         if !online {
-            self.meter_lost(portal);
+            self.meter_lost(portal, now);
             self.at_box(portal, now, |power, _, _| power.offline());
             self.door_offline(portal);
             let detail = cause.unwrap_or("its last will was sent").to_owned();

@@ -138,7 +138,7 @@ impl Engine {
     }
 
     fn raise_unconfirmed(&mut self, portal: &PortalId, now: Now) {
-        let cards: Vec<_> = self.state.revocations.open_at(portal).map(|(_, r)| r.uid.to_string()).collect();
+        let cards: Vec<_> = self.state.revocations.open_at(portal).map(|(_, r)| r.uid.masked().to_string()).collect();
         let detail = format!(
             "the box was ordered off because card {} was revoked, and has not confirmed that its relay is off; it is ordered off \
              again; go there and look",

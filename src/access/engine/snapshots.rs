@@ -160,7 +160,8 @@ impl Engine {
                 }
                 // Implausible ones were refused when their parts came.
                 Received::New | Received::Duplicate | Received::Implausible => {
-                    let merge = Merge::new(owns, at, &self.state.list, &arrived.snapshot.entries);
+                    let made = arrived.snapshot.iat;
+                    let merge = Merge::new(owns, at, &self.state.list, &arrived.snapshot.entries).made(made);
                     self.snapshots.build = Some(Box::new(Build { arrived, merge, checked: false }));
                 }
             }
@@ -219,6 +220,7 @@ impl Engine {
         let revoked: Vec<(CardUid, Option<Holder>)> =
             revoked.into_iter().map(|uid| (uid, self.holder_of(Some(&uid)))).collect();
         let old = self.state.apply_snapshot(&snapshot, list, now);
+        self.calendar.follow(&self.state.list.site.schedules);
         let judged = self.judge_boxes(None, now);
         self.send_modes(now);
         let revision = StreamRevision { stream: head.stream.clone(), epoch: head.at.epoch, seq: head.at.seq };
@@ -253,11 +255,17 @@ impl Engine {
     }
 
     /// A message was applied to the list while a snapshot is being merged.
-    pub(super) fn follow_with_snapshot(&mut self, changes: &super::super::change::Changes, applied: &Applied) {
+    pub(super) fn follow_with_snapshot(
+        &mut self,
+        changes: &super::super::change::Changes,
+        applied: &Applied,
+        now: Now,
+    ) {
         let Some(build) = &mut self.snapshots.build else { return };
         let Ok(ops) = &changes.content else { return };
         let is_own = build.arrived.snapshot.head.stream == changes.stream;
-        if !build.merge.follow(ops, changes.at, is_own, &applied.affected.cards) {
+        let place = (changes.at, changes.iat.unwrap_or(now.wall));
+        if !build.merge.follow(ops, place, is_own, &applied.affected.cards) {
             self.merge_again();
         }
     }
@@ -266,7 +274,8 @@ impl Engine {
     pub(super) fn merge_again(&mut self) {
         let Some(build) = &mut self.snapshots.build else { return };
         let Snapshot { head, entries, .. } = &build.arrived.snapshot;
-        let again = Merge::new(build.merge.owns().clone(), head.at, &self.state.list, entries);
+        let made = build.merge.made_at();
+        let again = Merge::new(build.merge.owns().clone(), head.at, &self.state.list, entries).made(made);
         let before = std::mem::replace(&mut build.merge, again);
         self.snapshots.retired.push(Retired::List(Box::new(before.into_list())));
     }

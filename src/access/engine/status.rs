@@ -70,6 +70,8 @@ pub struct Status {
     pub audit_last: u64,
     /// The meters with fresh readings, by portal.
     pub meters: Vec<MeterStatus>,
+    /// The power boxes that are on, as far as is known.
+    pub on: Vec<PortalId>,
 }
 
 impl Engine {
@@ -115,6 +117,7 @@ impl Engine {
             unconfirmed: self.unconfirmed(),
             audit_last: self.state.last_n,
             meters: self.meters.iter().map(meter).collect(),
+            on: self.boxes.iter().filter(|(_, power)| power.source().is_some()).map(|(id, _)| id.clone()).collect(),
         }
     }
 }

@@ -7,10 +7,10 @@ use std::num::NonZeroU32;
 use foldhash::fast::RandomState;
 
 use super::super::change::{Note, NoteCode, Op, PortalSet, Position, RegisterKind, RegisterKinds, Subject};
-use super::super::credential::{Enrolment, Flag, ZoneSet};
+use super::super::credential::{CardMarks, Enrolment, Flag, Role, ZoneSet};
 use super::super::id::{CardUid, Holder, Revision, Timestamp};
 use super::super::policy::Policy;
-use super::card::{Card, EnrolmentRegister, IssuedTo, PackedEnrolment, PackedEntitlement};
+use super::card::{Card, End, EnrolmentRegister, IssuedTo, PackedEnrolment, PackedEntitlement};
 use super::index::{CardIx, HolderIx, ScheduleIx, ZoneIx};
 use super::lossy::Collisions;
 use super::site::PostureRegister;
@@ -43,7 +43,9 @@ pub const NOTES_MAX: usize = 64;
 
 impl AccessList {
     /// Applies the ops of one message, in order.
-    pub fn apply(&mut self, ops: &[Op], at: Position, policy: &Policy, now: Timestamp) -> Applied {
+    ///
+    /// `made`: when the message was made, by its center's clock.
+    pub fn apply(&mut self, ops: &[Op], (at, made): (Position, Timestamp), policy: &Policy, now: Timestamp) -> Applied {
         let known = self.cards.len();
         // The cards the message affects, and whether each could open something before it.
         let mut before: HashMap<CardIx, bool, RandomState> = HashMap::default();
@@ -55,7 +57,7 @@ impl AccessList {
             for ix in self.cards_affected_by(op) {
                 before.entry(ix).or_insert_with(|| self.could_open(ix, policy, now));
             }
-            site |= self.write(op, at.revision(place));
+            site |= self.write(op, at.revision(place), Some(made));
             // The op may have made cards, or moved one to another holder whose cards are then concerned too.
             for ix in self.cards_affected_by(op) {
                 before.entry(ix).or_insert(false);
@@ -126,10 +128,15 @@ impl AccessList {
         }
     }
 
-    /// The same without reporting what changed: for replay.
+    /// The same without reporting what changed: for a center, which writes the end of each visitor's enrolment into it.
     pub fn replay(&mut self, ops: &[Op], at: Position) {
+        self.replay_made(ops, at, None);
+    }
+
+    /// The same without reporting what changed: for replay. `made`: when the message was made.
+    pub fn replay_made(&mut self, ops: &[Op], at: Position, made: Option<Timestamp>) {
         for (place, op) in (0..).zip(ops) {
-            self.write(op, at.revision(place));
+            self.write(op, at.revision(place), made);
         }
     }
 
@@ -164,7 +171,7 @@ impl AccessList {
     }
 
     /// Writes one op's registers. `true` if they are those of rooms, portals or schedules.
-    fn write(&mut self, op: &Op, revision: Revision) -> bool {
+    fn write(&mut self, op: &Op, revision: Revision, made: Option<Timestamp>) -> bool {
         match op {
             Op::Issue { uid, holder } => self.issue(*uid, holder, revision),
             Op::Reissue { holder, new_uid, old_uid } => {
@@ -183,8 +190,8 @@ impl AccessList {
                 self.set_flag(*uid, Flag::Replaced, revision, false);
                 self.set_flag(*uid, Flag::Cancelled, revision, false);
             }
-            Op::Enrol { uid, enrolment } => self.set_enrolment(*uid, revision, Some(enrolment)),
-            Op::Withdraw { subject: Subject::Card(uid) } => self.set_enrolment(*uid, revision, None),
+            Op::Enrol { uid, enrolment } => self.set_enrolment(*uid, revision, Some(enrolment), made),
+            Op::Withdraw { subject: Subject::Card(uid) } => self.set_enrolment(*uid, revision, None, None),
             Op::Withdraw { subject: Subject::Holder(holder) } => self.withdraw_holder(holder, revision),
             Op::Power { zone, reason, suspended } => self.site.set_power(zone, *reason, revision, *suspended),
             Op::DefineSchedule { name, schedule } => self.site.define_schedule(name, revision, schedule),
@@ -291,12 +298,18 @@ impl AccessList {
         }
     }
 
-    pub(super) fn set_enrolment(&mut self, uid: CardUid, revision: Revision, enrolment: Option<&Enrolment>) {
+    pub(super) fn set_enrolment(
+        &mut self,
+        uid: CardUid,
+        revision: Revision,
+        enrolment: Option<&Enrolment>,
+        made: Option<Timestamp>,
+    ) {
         let ix = self.entry(uid);
         if self.cards.get(ix.place()).and_then(|c| c.enrolment.as_ref()).is_some_and(|old| old.revision >= revision) {
             return;
         }
-        let packed = enrolment.map(|e| Box::new(self.pack(e)));
+        let packed = enrolment.map(|e| Box::new(self.pack(e, made)));
         let new_holder = packed.as_ref().map(|p| p.holder);
         let Some(card) = self.cards.get_mut(ix.place()) else { return };
         let old = card.enrolment.replace(EnrolmentRegister { revision, enrolment: packed });
@@ -311,7 +324,24 @@ impl AccessList {
         }
     }
 
-    fn pack(&mut self, enrolment: &Enrolment) -> PackedEnrolment {
+    /// Puts back the marks of a card's enrolment, which the generations keep apart from it.
+    pub fn restore_marks(&mut self, uid: CardUid, marks: CardMarks) {
+        let card = self.find(&uid).and_then(|ix| self.cards.get_mut(ix.place()));
+        if let Some(packed) = card.and_then(|card| card.enrolment.as_mut()?.enrolment.as_deref_mut()) {
+            packed.marks = marks;
+        }
+    }
+
+    /// A visitor's enrolment that names no end was made at this time.
+    pub(super) fn made_on(&mut self, uid: CardUid, made: Timestamp) {
+        let card = self.find(&uid).and_then(|ix| self.cards.get_mut(ix.place()));
+        let packed = card.and_then(|card| card.enrolment.as_mut()?.enrolment.as_deref_mut());
+        if let Some(packed) = packed.filter(|packed| packed.role == Role::Visitor && packed.not_after().is_none()) {
+            packed.end = End::DayOf(made);
+        }
+    }
+
+    fn pack(&mut self, enrolment: &Enrolment, made: Option<Timestamp>) -> PackedEnrolment {
         let holder = self.holders.intern(&enrolment.holder);
         let mut pack = |e: &super::Entitlement| PackedEntitlement {
             kind: e.kind,
@@ -324,8 +354,13 @@ impl AccessList {
         PackedEnrolment {
             holder,
             role: enrolment.role,
+            marks: enrolment.marks,
             not_before: enrolment.not_before,
-            not_after: enrolment.not_after,
+            end: match (enrolment.not_after, made) {
+                (Some(end), _) => End::At(end),
+                (None, Some(made)) if enrolment.role == Role::Visitor => End::DayOf(made),
+                (None, _) => End::Never,
+            },
             entitlements: enrolment.entitlements.iter().map(&mut pack).collect(),
         }
     }
@@ -380,7 +415,7 @@ impl AccessList {
             }
         }
         if let Some((revision, enrolment)) = &record.enrolment {
-            self.set_enrolment(record.uid, *revision, enrolment.as_ref());
+            self.set_enrolment(record.uid, *revision, enrolment.as_ref(), None);
         }
         let ix = self.entry(record.uid);
         if let Some(card) = self.cards.get_mut(ix.place()) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::credential::{Enrolment, Flags, Role};
+use super::super::credential::{CardMarks, Enrolment, Flags, Role};
 use super::super::id::{CardUid, Holder, Revision, Timestamp};
 use super::super::portal::PortalKind;
 use super::index::{CardIx, HolderIx, ScheduleIx, ZoneIx};
@@ -16,14 +16,36 @@ pub(super) struct PackedEntitlement {
     pub(super) schedule: Option<ScheduleIx>,
 }
 
+/// When an enrolment ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Never.
+    Never,
+    /// At this time.
+    At(Timestamp),
+    /// A visitor's that names no end: with the day of this time, at which it was made. No part of the register: no center sends it.
+    DayOf(Timestamp),
+}
+
 /// An enrolment with names replaced by indices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PackedEnrolment {
     pub(super) holder: HolderIx,
     pub(super) role: Role,
+    pub(super) marks: CardMarks,
     pub(super) not_before: Option<Timestamp>,
-    pub(super) not_after: Option<Timestamp>,
+    pub(super) end: End,
     pub(super) entitlements: Box<[PackedEntitlement]>,
+}
+
+impl PackedEnrolment {
+    /// The end that it names.
+    pub(super) fn not_after(&self) -> Option<Timestamp> {
+        match self.end {
+            End::At(end) => Some(end),
+            End::Never | End::DayOf(_) => None,
+        }
+    }
 }
 
 /// The enrolment register: the newest `enrol` or `withdraw` of this card.
@@ -72,6 +94,13 @@ impl Card {
     /// Whether the card office ever named this card by its UID.
     pub(super) fn is_named(&self) -> bool {
         self.birth.is_some() || self.issued_to.is_some() || !self.flags.is_empty()
+    }
+
+    pub(super) fn made_on(&self) -> Option<Timestamp> {
+        match self.packed_enrolment()?.1.end {
+            End::DayOf(made) => Some(made),
+            End::Never | End::At(_) => None,
+        }
     }
 
     pub(super) fn packed_enrolment(&self) -> Option<(Revision, &PackedEnrolment)> {

@@ -60,6 +60,8 @@ impl Shrink {
 pub struct Merge {
     owns: RegisterKinds,
     at: Position,
+    /// When the snapshot was made.
+    made: Option<Timestamp>,
     list: AccessList,
     step: Step,
     cards: u64,
@@ -79,6 +81,7 @@ impl Merge {
         Self {
             owns,
             at,
+            made: None,
             list: AccessList::like(old, named),
             step: Step::Entries(0, 0),
             cards: 0,
@@ -87,6 +90,12 @@ impl Merge {
             revoked: Vec::new(),
             touched: Vec::new(),
         }
+    }
+
+    /// The same of a snapshot that was made at this time.
+    #[must_use]
+    pub fn made(self, made: Option<Timestamp>) -> Self {
+        Self { made, ..self }
     }
 
     /// Distinct UIDs that the entries name, and the first thing that they name twice; known once all entries are read.
@@ -160,13 +169,19 @@ impl Merge {
     /// A message of any stream was applied to the old list: `at` is its place if it is of the snapshot's own stream, and `affected`
     /// the cards whose rights it may have changed. `false`: the merge has to begin again, because the snapshot contains the message.
     #[must_use]
-    pub fn follow(&mut self, ops: &[Op], revision: Position, is_own: bool, affected: &[CardUid]) -> bool {
+    pub fn follow(
+        &mut self,
+        ops: &[Op],
+        (revision, made): (Position, Timestamp),
+        is_own: bool,
+        affected: &[CardUid],
+    ) -> bool {
         if is_own && revision <= self.at {
             return false;
         }
         // As long as only entries are read, the old list still comes with all it has.
         if !matches!(self.step, Step::Entries(..)) {
-            self.list.replay(ops, revision);
+            self.list.replay_made(ops, revision, Some(made));
         }
         if matches!(self.step, Step::Judging(_) | Step::Done) {
             self.touched.extend_from_slice(affected);
@@ -182,6 +197,12 @@ impl Merge {
         let revoked: Vec<CardUid> = touched.into_iter().filter(|uid| self.is_revoked(old, *uid, policy, now)).collect();
         self.revoked.extend(revoked);
         (self.list, self.revoked)
+    }
+
+    /// When the snapshot was made.
+    #[must_use]
+    pub fn made_at(&self) -> Option<Timestamp> {
+        self.made
     }
 
     /// The registers that the snapshot's stream owns.
@@ -266,7 +287,7 @@ impl Merge {
         let revision = self.last();
         let ix = self.list.entry(uid);
         if self.list.cards.get(ix.place()).is_some_and(Card::is_named) {
-            self.note_twice(|| format!("the standing of card `{uid}`"));
+            self.note_twice(|| format!("the standing of card `{}`", uid.masked()));
         }
         if let Some(card) = self.list.cards.get_mut(ix.place()) {
             card.birth = *birth;
@@ -282,10 +303,10 @@ impl Merge {
     fn write_enrolment(&mut self, uid: CardUid, entry: &EnrolmentEntry) {
         let ix = self.list.entry(uid);
         if self.list.cards.get(ix.place()).is_some_and(|card| card.enrolment.is_some()) {
-            self.note_twice(|| format!("the enrolment of card `{uid}`"));
+            self.note_twice(|| format!("the enrolment of card `{}`", uid.masked()));
         }
         let revision = entry.revision.unwrap_or_else(|| self.last());
-        self.list.set_enrolment(uid, revision, entry.enrolment.as_ref());
+        self.list.set_enrolment(uid, revision, entry.enrolment.as_ref(), self.made);
     }
 
     /// Writes what survives of a card of the old list.
@@ -319,12 +340,18 @@ impl Merge {
         }
         if let Some(register) = register {
             let enrolment = register.enrolment.as_deref().and_then(|packed| old.unpack(packed));
-            self.list.set_enrolment(card.uid, register.revision, enrolment.as_ref());
+            self.list.set_enrolment(card.uid, register.revision, enrolment.as_ref(), card.made_on());
         } else if card.enrolment.is_some() {
             // What the snapshot does not name is withdrawn.
             let named = self.list.find(&card.uid).and_then(|ix| self.list.cards.get(ix.place()));
             if named.is_none_or(|new| new.enrolment.is_none()) {
-                self.list.set_enrolment(card.uid, self.last(), None);
+                self.list.set_enrolment(card.uid, self.last(), None, None);
+            }
+            // The same enrolment does not begin another day because a snapshot repeats it.
+            if let Some(made) = card.made_on()
+                && self.list.enrolment_of(&card.uid) == old.enrolment_of(&card.uid)
+            {
+                self.list.made_on(card.uid, made);
             }
         }
     }
@@ -390,9 +417,19 @@ impl AccessList {
         list
     }
 
-    /// Replays a snapshot of a stream that owns `owns`.
+    /// Replays a snapshot of a stream that owns `owns`: for a center.
     pub fn replay_snapshot(&mut self, owns: &RegisterKinds, at: Position, entries: &[Vec<SnapshotEntry>]) {
-        let mut merge = Merge::new(owns.clone(), at, self, entries);
+        self.replay_snapshot_made(owns, (at, None), entries);
+    }
+
+    /// Replays a snapshot that was made at this time, of a stream that owns `owns`.
+    pub fn replay_snapshot_made(
+        &mut self,
+        owns: &RegisterKinds,
+        (at, made): (Position, Option<Timestamp>),
+        entries: &[Vec<SnapshotEntry>],
+    ) {
+        let mut merge = Merge::new(owns.clone(), at, self, entries).made(made);
         while !merge.work(self, entries, usize::MAX) {}
         *self = merge.list;
     }

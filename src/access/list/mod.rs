@@ -29,11 +29,11 @@ pub use lossy::{COLLISION_CARDS_LISTED_MAX, COLLISIONS_LISTED_MAX, Collision, Co
 pub use merge::{Merge, Shrink};
 pub use site::{PostureRegister, ScheduleRegister, Site};
 
-use super::credential::{Enrolment, Entitlement, Flag, FlagRegister, Role, Standing, ZoneSet};
+use super::credential::{CardMark, CardMarks, Enrolment, Entitlement, Flag, FlagRegister, Role, Standing, ZoneSet};
 use super::id::{CardUid, Holder, Revision, ScheduleName, Timestamp, Zone};
 use super::policy::{KindSet, Policy};
 use super::portal::PortalKind;
-use card::{Card, PackedEnrolment};
+use card::{Card, End, PackedEnrolment};
 use holders::Holders;
 use index::{CardIx, HolderIx};
 use lossy::LossyIndex;
@@ -60,6 +60,15 @@ pub struct CardView<'a> {
     list: &'a AccessList,
     ix: CardIx,
     card: &'a Card,
+}
+
+/// Whose register of a flag counts for a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlagWriter {
+    /// The card's own.
+    Card,
+    /// Its holder's.
+    Holder,
 }
 
 /// One enrolment in force as the ladder sees it.
@@ -89,6 +98,12 @@ impl AccessList {
         self.cards.is_empty()
     }
 
+    /// The UID of the card at `place`, in the order in which cards became known.
+    #[must_use]
+    pub fn uid_at(&self, place: usize) -> Option<CardUid> {
+        self.cards.get(place).map(|card| card.uid)
+    }
+
     /// The card at `place`, in the order in which cards became known: for walking the list in slices.
     #[must_use]
     pub fn record_at(&self, place: usize) -> Option<CardRecord> {
@@ -105,6 +120,21 @@ impl AccessList {
             flags: card.flags.clone(),
             enrolment,
         })
+    }
+
+    /// When the enrolments of visitors that name no end were made.
+    pub fn days_of_visitors(&self) -> impl Iterator<Item = (CardUid, Timestamp)> {
+        self.cards.iter().filter_map(|card| Some((card.uid, card.made_on()?)))
+    }
+
+    /// What a card is enrolled for, withdrawn by its holder or not.
+    fn enrolment_of(&self, uid: &CardUid) -> Option<Enrolment> {
+        self.unpack(self.cards.get(self.find(uid)?.place())?.packed_enrolment()?.1)
+    }
+
+    /// Puts back what [`AccessList::days_of_visitors`] gave, after the card.
+    pub fn restore_day_of_visitor(&mut self, uid: CardUid, made: Timestamp) {
+        self.made_on(uid, made);
     }
 
     /// All holders that an op named.
@@ -128,6 +158,13 @@ impl AccessList {
     pub fn holder_entry(&self, holder: &Holder) -> Option<HolderEntry> {
         let record = self.holders.get(self.holders.find(holder)?)?;
         Some(HolderEntry { holder: record.name.clone(), flags: record.flags.clone(), withdrawn: record.withdrawn })
+    }
+
+    /// The marks of the enrolment of the card at `place`.
+    #[must_use]
+    pub fn marks_at(&self, place: usize) -> CardMarks {
+        let card = self.cards.get(place).and_then(Card::packed_enrolment);
+        card.map_or(CardMarks::empty(), |(_, packed)| packed.marks)
     }
 
     /// Whether the enrolment of the card at `place` is in force (neither withdrawn by card nor by holder).
@@ -163,32 +200,26 @@ impl AccessList {
     }
 
     fn standing(&self, card: &Card) -> Standing {
-        let holder = card.holder().and_then(|ix| self.holders.get(ix));
-        let on = |flag| {
-            let own = card.flags.get(flag);
-            // A by-holder op reaches the cards born before it; a card never issued is born before everything.
-            let reaching = |r: &FlagRegister| card.birth.is_none_or(|birth| birth < r.revision);
-            let holders = holder.and_then(|h| h.flags.get(flag)).filter(reaching);
-            match (own, holders) {
-                (None, None) => false,
-                (Some(own), None) => own.on,
-                (None, Some(holders)) => holders.on,
-                // The newer one counts; of one op that writes both (a reissue), the card's own.
-                (Some(own), Some(holders)) => {
-                    if own.revision >= holders.revision {
-                        own.on
-                    } else {
-                        holders.on
-                    }
-                }
-            }
-        };
+        let on = |flag| self.flag(card, flag).is_some_and(|(register, _)| register.on);
         Standing {
             lost: on(Flag::Lost),
             frozen: on(Flag::Frozen),
             replaced: on(Flag::Replaced),
             cancelled: on(Flag::Cancelled),
         }
+    }
+
+    /// The register of `flag` that counts for the card: the newer of its own and its holder's.
+    fn flag(&self, card: &Card, flag: Flag) -> Option<(FlagRegister, FlagWriter)> {
+        let holder = card.holder().and_then(|ix| self.holders.get(ix));
+        let own = card.flags.get(flag);
+        // A by-holder op reaches the cards born before it; a card never issued is born before everything.
+        let reaching = |r: &FlagRegister| card.birth.is_none_or(|birth| birth < r.revision);
+        let holders = holder.and_then(|h| h.flags.get(flag)).filter(reaching);
+        // Of one op that writes both (a reissue), the card's own counts.
+        let is_own = own.map(|own| own.revision) >= holders.map(|holders| holders.revision);
+        let own = own.map(|own| (own, FlagWriter::Card));
+        if is_own { own } else { holders.map(|holders| (holders, FlagWriter::Holder)) }
     }
 
     fn enrolment_in_force<'a>(&'a self, card: &'a Card) -> Option<&'a PackedEnrolment> {
@@ -214,8 +245,9 @@ impl AccessList {
         Some(Enrolment {
             holder: self.holders.get(packed.holder)?.name.clone(),
             role: packed.role,
+            marks: packed.marks,
             not_before: packed.not_before,
-            not_after: packed.not_after,
+            not_after: packed.not_after(),
             entitlements: packed.entitlements.iter().filter_map(entitlement).collect(),
         })
     }
@@ -231,6 +263,7 @@ impl AccessList {
                 (!standing.frozen || policy.frozen_may.contains(kind))
                     && view
                         .enrolments_for(kind, policy.reissue_keeps)
+                        .filter(|e| e.role() != Role::Visitor || policy.visitor_kinds.contains(kind))
                         .any(|e| e.not_after().is_none_or(|end| now < end) && e.entitlements(kind).next().is_some())
             })
         })
@@ -242,6 +275,12 @@ impl<'a> CardView<'a> {
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.list.standing(self.card)
+    }
+
+    /// The register of `flag` that counts, and whose it is; `None`: it was never written.
+    #[must_use]
+    pub fn flag(&self, flag: Flag) -> Option<(FlagRegister, FlagWriter)> {
+        self.list.flag(self.card, flag)
     }
 
     /// Whether the card office ever named this card by its UID.
@@ -273,6 +312,12 @@ impl<'a> CardView<'a> {
     pub fn enrolment(&self) -> Option<EnrolmentView<'a>> {
         let packed = self.list.enrolment_in_force(self.card)?;
         Some(EnrolmentView { list: self.list, packed })
+    }
+
+    /// Whether the card's own enrolment in force has this mark.
+    #[must_use]
+    pub fn is_marked(&self, mark: CardMark) -> bool {
+        self.enrolment().is_some_and(|enrolment| enrolment.marks().contains(mark))
     }
 
     /// The enrolments that count for portals of `kind`: the card's own and, for kinds in `reissue_keeps`, those of the
@@ -309,6 +354,12 @@ impl<'a> EnrolmentView<'a> {
         self.packed.role
     }
 
+    /// What is special about the card.
+    #[must_use]
+    pub fn marks(&self) -> CardMarks {
+        self.packed.marks
+    }
+
     /// Valid from, inclusive.
     #[must_use]
     pub fn not_before(&self) -> Option<Timestamp> {
@@ -318,7 +369,16 @@ impl<'a> EnrolmentView<'a> {
     /// Valid until, exclusive.
     #[must_use]
     pub fn not_after(&self) -> Option<Timestamp> {
-        self.packed.not_after
+        self.packed.not_after()
+    }
+
+    /// When it was made, where it is a visitor's that names no end.
+    #[must_use]
+    pub fn made_on(&self) -> Option<Timestamp> {
+        match self.packed.end {
+            End::DayOf(made) => Some(made),
+            End::Never | End::At(_) => None,
+        }
     }
 
     /// The entitlements for portals of `kind`: whether each holds in `zone`, and its schedule.

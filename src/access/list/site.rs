@@ -50,6 +50,19 @@ impl Site {
         self.power.get(zone).is_some_and(|reasons| reasons.values().any(|r| r.on))
     }
 
+    /// Whether power in `zone` is suspended for `reason`.
+    #[must_use]
+    pub fn is_suspended_for(&self, zone: &Zone, reason: SuspendReason) -> bool {
+        self.power.get(zone).and_then(|reasons| reasons.get(&reason)).is_some_and(|register| register.on)
+    }
+
+    /// Whether power in `zone` is suspended for any reason but this.
+    #[must_use]
+    pub fn is_suspended_beside(&self, zone: &Zone, reason: SuspendReason) -> bool {
+        let beside = |(other, register): (&SuspendReason, &FlagRegister)| *other != reason && register.on;
+        self.power.get(zone).is_some_and(|reasons| reasons.iter().any(beside))
+    }
+
     /// The posture that the centers set for `portal`: the newer of its own register and that of `*`.
     #[must_use]
     pub fn posture(&self, portal: &PortalId) -> Option<&PostureRegister> {

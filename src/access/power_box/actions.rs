@@ -40,6 +40,8 @@ pub struct At<'a> {
     pub revoke_power: RevokePower,
     /// No box is switched on again by itself before this moment.
     pub again_from: Mono,
+    /// How often it is switched on within [`ENERGISE_WINDOW_MS`](super::ENERGISE_WINDOW_MS); 0: as often as cards ask.
+    pub max_per_min: usize,
     /// Whether this right holds here and now, and the grant by which the box may be switched on.
     pub rights: &'a dyn Fn(PowerSource) -> Result<Grant, Denial>,
 }
@@ -94,6 +96,8 @@ pub struct Actions {
     pub orders: Vec<Order>,
     /// For the audit and the alarms.
     pub notes: Vec<Note>,
+    /// It takes its turn then among boxes that are switched on without being asked; the next one comes after it.
+    pub turn: Option<Mono>,
 }
 
 /// An order to the relay.
@@ -128,7 +132,15 @@ pub enum Note {
 
 /// Whether this is no loss of a card's right but a matter of the room, which waits for no delay.
 pub(super) fn is_at_once(denial: Denial) -> bool {
-    let of_room =
-        |r| matches!(r, Reason::OutOfService | Reason::Lockdown | Reason::PowerSuspended | Reason::OutsideSchedule);
-    of_room(denial.reason) || denial.also.iter().any(of_room)
+    is_of_room(denial.reason) || denial.also.iter().any(is_of_room)
+}
+
+/// Whether nothing but matters of the room are against the card.
+pub(super) fn is_only_of_room(denial: Denial) -> bool {
+    is_of_room(denial.reason) && denial.also.iter().all(is_of_room)
+}
+
+/// Whether this is no loss of a card's right but a matter of the room.
+pub(super) fn is_of_room(reason: Reason) -> bool {
+    matches!(reason, Reason::OutOfService | Reason::Lockdown | Reason::PowerSuspended | Reason::OutsideSchedule)
 }

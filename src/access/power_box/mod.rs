@@ -13,19 +13,20 @@
 
 mod actions;
 mod relay;
+mod room;
 mod slots;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use actions::is_at_once;
 pub use actions::{Actions, At, Note, OffCause, Order, PowerSource};
+use actions::{is_at_once, is_only_of_room};
 use relay::UnauthorisedLoad;
-pub use relay::{
-    AGAIN_STAGGER_MS, LOAD_MS, LOAD_OVER_W, LOAD_W, RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS, RELAY_SETTLE_MS,
-};
+pub use relay::{LOAD_MS, LOAD_OVER_W, LOAD_W, RELAY_AGAIN_MAX, RELAY_AGAIN_WINDOW_MS, RELAY_SETTLE_MS};
+use room::Room;
+pub use room::{ENERGISE_WINDOW_MS, ENERGISED_KEPT_MAX};
 use slots::Occupant;
 
-use super::decision::Reason;
+use super::decision::{Denial, Reason};
 use super::id::{CardUid, Mono};
 use super::policy::RevokePower;
 use super::transform::Reading;
@@ -89,6 +90,10 @@ pub struct PowerBox {
     load: UnauthorisedLoad,
     /// When it was switched on again after its relay fell, oldest first.
     again: VecDeque<Mono>,
+    /// What the room as a whole does to it.
+    room: Room,
+    /// When it was switched on, oldest first; at least the last time.
+    switched_on: VecDeque<Mono>,
 }
 
 impl Default for PowerBox {
@@ -101,6 +106,8 @@ impl Default for PowerBox {
             ordered_at: None,
             load: UnauthorisedLoad::None,
             again: VecDeque::new(),
+            room: Room::default(),
+            switched_on: VecDeque::new(),
         }
     }
 }
@@ -167,10 +174,13 @@ impl PowerBox {
         [of_power, of_relay, of_load].into_iter().flatten().min()
     }
 
-    /// A card was put in and answered. A grant is the order to switch on, now or at the end of the rest.
-    pub fn presented(&mut self, slot: u8, uid: CardUid, granted: bool, at: &At<'_>, out: &mut Actions) {
+    /// A card was put in and answered; `denial`: it was denied. A grant is the order to switch on, now or at the end of the rest.
+    pub fn presented(&mut self, slot: u8, uid: CardUid, denial: Option<Denial>, at: &At<'_>, out: &mut Actions) {
         self.put(slot, uid, true);
-        if !granted {
+        if let Some(denial) = denial {
+            if is_only_of_room(denial) {
+                self.waits_for_room();
+            }
             return self.holder_gone(at, out);
         }
         let resting = self.rest_left_ms(at.now).is_some();
@@ -178,9 +188,12 @@ impl PowerBox {
         match &mut self.power {
             // The card that waits already keeps its place.
             Power::Off { next: Some(_), .. } if resting && claimant_is_in => {}
-            Power::Off { next, .. } if resting => *next = Some(PowerSource::Card(uid)),
+            Power::Off { next, .. } if resting => {
+                *next = Some(PowerSource::Card(uid));
+                self.room = Room::Gives;
+            }
             Power::Off { .. } | Power::On { .. } | Power::Unknown { .. } => {
-                self.ordered_at = Some(at.now);
+                self.switches_on(at);
                 self.unexpected_off_is(UnexpectedOff::No);
                 // A second card in a box that another one keeps on changes nothing until that one leaves.
                 if !self.is_kept() || self.source() == Some(PowerSource::Reported(uid)) {
@@ -244,6 +257,8 @@ impl PowerBox {
     pub fn offline(&mut self) {
         self.relay = None;
         self.load_unknown();
+        // What it reports when it is back is no presentation.
+        self.room = Room::Gives;
         self.unexpected_off_is(UnexpectedOff::No);
         for occupant in self.slots.values_mut() {
             if let Occupant::Card { shown, .. } = occupant {
@@ -259,7 +274,7 @@ impl PowerBox {
         match &mut self.power {
             Power::Off { next, .. } if resting => *next = Some(PowerSource::Remote),
             Power::Off { .. } | Power::On { .. } | Power::Unknown { .. } => {
-                self.ordered_at = Some(at.now);
+                self.switches_on(at);
                 self.unexpected_off_is(UnexpectedOff::No);
                 out.orders.push(Order::On { grant, announced: false });
                 self.on_by(PowerSource::Remote, out);
@@ -277,7 +292,7 @@ impl PowerBox {
 
     /// Rights may have changed: judges the one by which the box is on, will be on, or may be on.
     pub fn judge(&mut self, at: &At<'_>, out: &mut Actions) {
-        let Some(claim) = self.claim() else { return };
+        let Some(claim) = self.claim() else { return self.room_may_give(at, out) };
         let Some(denial) = at.denial(claim) else {
             // A right that came back within the delay counts if its card is still there.
             let still_there = claim.card().is_none_or(|uid| self.holds(uid));
@@ -377,11 +392,12 @@ impl PowerBox {
         };
         let confirmed = self.relay == Some(true);
         self.power = Power::On { by, off_at: None, unexpected_off, confirmed };
+        self.room = Room::Gives;
         self.load = UnauthorisedLoad::None;
         if before != Some(by) {
             let before = before.and_then(PowerSource::card);
             let from = before.filter(|card| by.card().is_some_and(|next| next != *card));
-            let detail = from.map_or(String::new(), |card| format!("handed over from {card}"));
+            let detail = from.map_or(String::new(), |card| format!("handed over from {}", card.masked()));
             out.notes.push(Note::On { by, confirmed, detail });
         }
     }
@@ -404,38 +420,16 @@ impl PowerBox {
     /// Orders off and records nothing. A box that may have been on rests.
     fn order_off(&mut self, cause: OffCause, at: &At<'_>, out: &mut Actions) {
         let may_be_on = self.source().is_some() || self.relay != Some(false);
+        self.room_after(cause);
         let (rest_until, mismatch) = match self.power {
             Power::Off { rest_until, mismatch, .. } => (rest_until, mismatch),
             Power::Unknown { .. } | Power::On { .. } => (Mono(0), RelayMismatch::default()),
         };
-        let rest_until = if may_be_on { at.now.plus_ms(at.rest_ms) } else { rest_until };
+        let rest_until = if may_be_on { self.rest_end(at) } else { rest_until };
         // What was read before the order does not show that it is on after the next one.
         self.relay = self.relay.filter(|on| !on);
         self.power = Power::Off { rest_until, next: None, mismatch };
         self.ordered_at = Some(at.now);
         out.orders.push(Order::Off(cause));
-    }
-
-    /// Whoever was to get the power at the end of the rest may not any more: another card that was put in may, or nobody. A device
-    /// that waits by itself is ordered off.
-    fn withdraw(&mut self, cause: OffCause, at: &At<'_>, out: &mut Actions) {
-        let other = self.cards().find(|(uid, presented)| *presented && at.may(*uid));
-        if let Power::Off { next, .. } = &mut self.power {
-            *next = other.map(|(uid, _)| PowerSource::Card(uid));
-        }
-        if other.is_none() {
-            out.orders.push(Order::Off(cause));
-        }
-    }
-
-    fn rest_over(&mut self, next: PowerSource, at: &At<'_>, out: &mut Actions) {
-        match (at.rights)(next) {
-            Ok(grant) => {
-                self.ordered_at = Some(at.now);
-                out.orders.push(Order::On { grant, announced: next != PowerSource::Remote });
-                self.on_by(next, out);
-            }
-            Err(denial) => self.withdraw(OffCause::Denied(denial.reason), at, out),
-        }
     }
 }

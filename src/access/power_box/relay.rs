@@ -10,9 +10,6 @@ pub const RELAY_SETTLE_MS: u64 = 3_000;
 pub const RELAY_AGAIN_MAX: usize = 2;
 /// The time in which [`RELAY_AGAIN_MAX`] counts, in milliseconds.
 pub const RELAY_AGAIN_WINDOW_MS: u64 = 600_000;
-/// Boxes are switched on again one after another, in milliseconds: when the mains come back, all boxes of a house report at once
-/// that they are off, and lamps, kettles and chargers draw most at the first moment.
-pub const AGAIN_STAGGER_MS: u64 = 150;
 
 /// Power from which a box that is off has a load, in watts: more than its own electronics take, and about what a class 1 meter of
 /// 5 A must begin to count at (0.4 % of that at 230 V are 4.6 W, IEC 62053-21).
@@ -137,7 +134,7 @@ impl PowerBox {
             return self.leave_off(&why, at, out);
         }
         self.again.push_back(at.now);
-        self.ordered_at = Some(at.now);
+        self.switches_on(at);
         self.unexpected_off_is(UnexpectedOff::No);
         if let Power::On { confirmed, .. } = &mut self.power {
             *confirmed = false;

@@ -52,8 +52,15 @@ impl PowerBox {
 
     /// Whether the box itself has shown `uid` since it was away.
     pub(super) fn shows(&self, uid: CardUid) -> bool {
-        let shown = |o: &Occupant| matches!(o, Occupant::Card { uid: card, shown: true, .. } if *card == uid);
-        self.slots.values().any(shown)
+        self.shown_cards().any(|card| card == uid)
+    }
+
+    /// The cards that the box itself has shown since it was away.
+    pub fn shown_cards(&self) -> impl Iterator<Item = CardUid> + Clone {
+        self.slots.values().filter_map(|occupant| match occupant {
+            Occupant::Card { uid, shown: true, .. } => Some(*uid),
+            Occupant::Card { shown: false, .. } | Occupant::Unread(_) => None,
+        })
     }
 
     pub(super) fn put(&mut self, slot: u8, uid: CardUid, presented: bool) {

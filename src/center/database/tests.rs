@@ -10,6 +10,7 @@ use crate::access::credential::{Enrolment, Flag, Role};
 use crate::access::effect::{Ack, Have, Outcome, Resync, ResyncReason};
 use crate::access::event::{AuditEvent, Event};
 use crate::access::id::{ClockTrust, Mono, Now};
+use crate::access::list::AccessList;
 use crate::center::AuditTrouble;
 use crate::center::storage::PublishedKind;
 use crate::clock::Clock;
@@ -44,6 +45,7 @@ fn enrol(uid: &str) -> Op {
     let enrolment = Enrolment {
         holder: "h1".parse().unwrap(),
         role: Role::Resident,
+        marks: enumset::EnumSet::empty(),
         not_before: None,
         not_after: None,
         entitlements: vec![],
@@ -374,4 +376,52 @@ fn a_journal_is_read_in_parts_to_its_end() {
     let seqs: Vec<u64> = some.unwrap().iter().map(|(at, _)| at.seq).collect();
     assert_eq!(seqs, [2, 3, 4, count]);
     assert_eq!(after.storage().messages(&journal, NonZeroU32::MIN, &[(1, u64::MAX)], 4).unwrap(), None);
+}
+
+#[test]
+fn other_gateways_are_published_to_with_their_numbers_and_a_damaged_journal_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path());
+    let publish = |center: &mut Center<Database>, gateway: &str, uid: &str| {
+        center.publish_ops(Some(&g(gateway)), &[enrol(uid)], NOW).map(|messages| seqs(&messages))
+    };
+    let has = |center: &Center<Database>, name: &str| center.list(&Audience::Gateway(g(name))).map(AccessList::len);
+    let heads = |center: &mut Center<Database>| {
+        let heads = center.heads(NOW).unwrap().into_iter();
+        heads.map(|head| head.topic.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(publish(&mut center, "g1", "01020301").unwrap(), [1]);
+    assert_eq!(publish(&mut center, "g2", "01020302").unwrap(), [1]);
+
+    center.replace_gateways(vec![g("g2"), g("g3")]).unwrap();
+    assert_eq!(center.gateways(), [g("g2"), g("g3")]);
+    let gone = publish(&mut center, "g1", "01020303").unwrap_err();
+    assert!(matches!(&gone, CenterError::UnknownGateway(gateway) if *gateway == g("g1")), "{gone}");
+    assert_eq!(heads(&mut center), ["dormgate/v1/g2/down/head/apartment"]);
+    assert_eq!(publish(&mut center, "g2", "01020304").unwrap(), [2]);
+    assert_eq!(publish(&mut center, "g3", "01020305").unwrap(), [1]);
+
+    // One that is back goes on where it was, at once and after a commit that failed.
+    center.replace_gateways(vec![g("g1"), g("g2"), g("g3")]).unwrap();
+    assert_eq!(publish(&mut center, "g1", "01020306").unwrap(), [2]);
+    let failed: Result<(), CenterError> = center.transaction(|center| {
+        center.stage_ops(Some(&g("g1")), &[enrol("01020307")], NOW)?;
+        Err(CenterError::Stopped)
+    });
+    assert!(failed.is_err());
+    assert_eq!(publish(&mut center, "g1", "01020308").unwrap(), [3]);
+    assert_eq!(["g1", "g2", "g3"].map(|name| has(&center, name)), [Some(3), Some(2), Some(1)]);
+
+    // The same center from the file, with the journal of a gateway damaged that it does not have yet.
+    drop(center);
+    let path = dir.path().join("center.db");
+    Connection::open(&path).unwrap().execute("UPDATE message SET message = 'tea' WHERE audience = 'g3'", []).unwrap();
+    let database = Database::open(&path, NonZeroU32::MIN, RETENTION).unwrap();
+    let mut center = Center::new(database, streams(dir.path()), vec![g("g2")]).unwrap();
+    let refused = center.replace_gateways(vec![g("g1"), g("g3")]).unwrap_err().to_string();
+    assert!(refused.contains("message 1.1 of `apartment` is damaged"), "{refused}");
+    assert_eq!(center.gateways(), [g("g2")]);
+    assert_eq!(publish(&mut center, "g2", "01020309").unwrap(), [3]);
+    center.replace_gateways(vec![g("g1"), g("g2")]).unwrap();
+    assert_eq!(["g1", "g2"].map(|name| has(&center, name)), [Some(3), Some(3)]);
 }

@@ -93,7 +93,7 @@ pub(super) fn gateway(api: &Api, client: &Client, members: &Members) -> Result<O
 impl Api {
     /// The configured gateway of this name.
     pub(super) fn known(&self, name: &str) -> Result<GatewayId, Failure> {
-        self.gateways.get(name).cloned().ok_or_else(|| {
+        self.service.gateways().iter().find(|gateway| gateway.as_str() == name).cloned().ok_or_else(|| {
             let message = format!("this center has no gateway `{name}`; add a `[[gateway]]`, or correct the name");
             Failure::new(StatusCode::NOT_FOUND, "unknown_gateway", message)
         })

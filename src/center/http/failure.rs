@@ -84,6 +84,7 @@ impl From<CenterError> for Failure {
             CenterError::NoOp | CenterError::Draft(_) | CenterError::Write(_) => {
                 (StatusCode::BAD_REQUEST, "invalid_field")
             }
+            CenterError::VisitorAgain { .. } => (StatusCode::CONFLICT, "visitor_again"),
             CenterError::Shrinks(_) => (StatusCode::CONFLICT, "shrinks"),
             CenterError::TooLong { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             CenterError::Conflict => (StatusCode::CONFLICT, "idempotency_conflict"),

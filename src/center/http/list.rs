@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::{LIST_BYTES_MAX, Shared, json};
 use crate::access::credential::Enrolment;
 use crate::access::id::CardUid;
+use crate::clock::Clock;
 use crate::wire::allowed::{AllowedOps, OpName};
 use crate::wire::claims::Members;
 use crate::wire::digest;
@@ -52,7 +53,8 @@ pub(super) async fn load(
     let ListBody { members, list, allow_shrink, dry_run } = read.map_err(|_| Failure::from(CenterError::Stopped))??;
     let to = gateway(&api, &client, &members)?;
     if dry_run {
-        let plan: Plan = api.service.ask(move |center| center.plan(to.as_ref(), &list)).await??;
+        let now = Clock::system().now().wall;
+        let plan: Plan = api.service.ask(move |center| center.plan(to.as_ref(), &list, now)).await??;
         let plan = Planned::of(&plan).map_err(|error| Failure::from(CenterError::Write(error)))?;
         return Ok(json(StatusCode::OK, &PlanBody { plan }));
     }

@@ -21,7 +21,6 @@ mod sse;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -73,7 +72,6 @@ pub struct Api {
     metrics: Metrics,
     room: Semaphore,
     lists: Semaphore,
-    gateways: HashMap<String, GatewayId>,
     streams: Vec<StreamSpec>,
 }
 
@@ -89,7 +87,6 @@ impl Api {
         clients: &[ClientSpec],
         clock: &Clock,
     ) -> Self {
-        let gateways = service.gateways().iter().map(|gateway| (gateway.to_string(), gateway.clone())).collect();
         let metrics = Metrics::default();
         let events = EventLog::start(service.reports_since_start(), metrics.clone(), clock);
         Self {
@@ -99,10 +96,17 @@ impl Api {
             metrics,
             room: Semaphore::new(REQUESTS_AT_ONCE_MAX),
             lists: Semaphore::new(LISTS_AT_ONCE_MAX),
-            gateways,
             streams,
             service,
         }
+    }
+
+    /// From now on these gateways are published to, and no others. After an error nothing is different.
+    ///
+    /// # Errors
+    /// See [`super::Center::replace_gateways`], and [`CenterError::Stopped`].
+    pub async fn replace_gateways(&self, gateways: Vec<GatewayId>) -> Result<(), CenterError> {
+        self.service.replace_gateways(gateways).await
     }
 
     /// From now on these clients are served, and no others. A request under way is answered as it was judged; a client that receives

@@ -4,7 +4,7 @@
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 
-use crate::access::credential::{Entitlement, Role, ZoneSet};
+use crate::access::credential::{CardMark, CardMarks, Entitlement, Role, ZoneSet};
 use crate::access::id::{CardUid, Holder, Timestamp};
 use crate::access::portal::PortalKind;
 use crate::access::uid_text;
@@ -117,6 +117,11 @@ pub(super) fn uid(text: &str) -> Result<CardUid, String> {
             "`{uid}` begins with 88: the reader cut a longer UID off; read the card with one that gives 7 bytes"
         ));
     }
+    if uid.is_commonplace() {
+        return Err(format!(
+            "`{uid}` is a UID that makers give to test cards and copies, so many cards have it; issue another card"
+        ));
+    }
     Ok(uid)
 }
 
@@ -146,6 +151,34 @@ pub(super) fn role(text: &str) -> Result<Role, String> {
         let chinese: Vec<&str> = ROLES.iter().map(|(name, _)| *name).collect();
         format!("{} is no role; write one of {}, or {}", quote(text), names.join(", "), chinese.join("、"))
     })
+}
+
+/// Chinese names of the marks of a card.
+const MARKS: [(&str, CardMark); 3] =
+    [("第二凭证", CardMark::SecondToken), ("延长开门", CardMark::ExtendedHold), ("胁迫", CardMark::Duress)];
+
+/// `second_token`, `extended_hold` and `duress`, with spaces between them.
+pub(super) fn marks(text: &str) -> Result<CardMarks, String> {
+    undamaged(text)?.split_whitespace().map(mark).collect()
+}
+
+/// One mark of a card.
+///
+/// # Errors
+/// What is wrong, and what to write.
+pub fn mark(word: &str) -> Result<CardMark, String> {
+    let chinese = MARKS.iter().find(|(name, _)| *name == word).map(|(_, mark)| *mark);
+    chinese.or_else(|| CardMark::parse(&word.to_ascii_lowercase())).ok_or_else(|| {
+        let names: Vec<&str> = CardMark::ALL.iter().map(|mark| mark.as_str()).collect();
+        let chinese: Vec<&str> = MARKS.iter().map(|(name, _)| *name).collect();
+        format!("{} is no mark of a card; write some of {}, or {}", quote(word), names.join(", "), chinese.join("、"))
+    })
+}
+
+/// Marks as [`marks`] reads them.
+#[must_use]
+pub fn print_marks(marks: CardMarks) -> String {
+    marks.iter().map(CardMark::as_str).collect::<Vec<_>>().join(" ")
 }
 
 /// Chinese names of the kinds of portals.
@@ -237,7 +270,7 @@ pub(super) fn time(text: &str, timezone: &TimeZone) -> Result<Timestamp, String>
         Ok(at) => at,
         Err(_) => {
             let local = local_time(text).ok_or_else(|| not_a_time(text, wanted))?;
-            let zoned = timezone.to_ambiguous_zoned(local).unambiguous();
+            let zoned = timezone.to_ambiguous_zoned_datetime(local).unambiguous();
             let zoned = zoned.map_err(|_| {
                 format!("{} does not exist or exists twice there, because clocks are changed; {wanted}", quote(text))
             })?;
@@ -301,7 +334,7 @@ fn time_of_day(text: &str) -> Option<Time> {
 /// An instant as [`time`] reads it.
 pub(super) fn print_time(at: Timestamp, timezone: &TimeZone) -> String {
     let instant = jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::MAX);
-    instant.to_zoned(timezone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.f%:z").to_string()
+    instant.to_zoned_datetime(timezone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.f%:z").to_string()
 }
 
 /// The zones of one kind as [`entitlements`] reads them.

@@ -1,8 +1,8 @@
 //! Which column of a sheet is which, by the names in its first line.
 
-use super::text::Record;
 use super::{Fault, Faults, cell};
 use crate::access::portal::PortalKind;
+use crate::profile::sheet::Record;
 use crate::wire::text::hint;
 
 /// A column that means something here.
@@ -11,6 +11,7 @@ pub(super) enum Column {
     Uid,
     Holder,
     Role,
+    Marks,
     Gate,
     Door,
     PowerBox,
@@ -20,10 +21,11 @@ pub(super) enum Column {
 }
 
 /// Each column and its names, the first the one that is written. Upper and lower case do not matter, nor do spaces for `_`.
-pub(super) const NAMES: [(Column, &[&str]); 9] = [
+pub(super) const NAMES: [(Column, &[&str]); 10] = [
     (Column::Uid, &["uid", "card_uid", "物理卡号", "卡片UID", "卡UID", "芯片号", "卡片序列号"]),
     (Column::Holder, &["holder", "持卡人", "学工号", "学号", "工号", "人员编号"]),
     (Column::Role, &["role", "身份", "角色", "人员类别"]),
+    (Column::Marks, &["marks", "标记"]),
     (Column::Gate, &["gate", "闸机", "大门"]),
     (Column::Door, &["door", "房门", "房间", "房间号", "宿舍"]),
     (Column::PowerBox, &["power_box", "取电箱", "取电", "取电开关"]),
@@ -36,10 +38,11 @@ pub(super) const NAMES: [(Column, &[&str]); 9] = [
 const AMBIGUOUS: [&str; 6] = ["卡号", "卡片编号", "card", "card_no", "card_number", "id"];
 
 /// The columns of a list that is written.
-pub(super) const WRITTEN: [Column; 8] = [
+pub(super) const WRITTEN: [Column; 9] = [
     Column::Uid,
     Column::Holder,
     Column::Role,
+    Column::Marks,
     Column::Gate,
     Column::Door,
     Column::PowerBox,

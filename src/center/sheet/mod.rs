@@ -1,25 +1,24 @@
 //! A list of enrolments as a CSV sheet, the way an office keeps it in a spreadsheet: one row a card. It is read strictly, with all
 //! faults at once, each with its line, its column and what to do; and written so that it reads back the same.
 //!
-//! `text` decodes the bytes and cuts them into records, `column` knows the columns by their English and Chinese names, `cell` reads
+//! `profile::sheet` decodes the bytes and cuts them into records, `column` knows the columns by their English and Chinese names, `cell` reads
 //! one cell and recognises what spreadsheets do to UIDs, numbers and dates.
 
 pub mod cell;
 mod column;
-mod text;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::tz::TimeZone;
 
-use crate::access::credential::{Enrolment, Entitlement, Role};
+use crate::access::credential::{CardMarks, Enrolment, Entitlement, Role};
 use crate::access::id::{CardUid, Timestamp};
 use crate::access::portal::PortalKind;
+use crate::profile::sheet::{self as text, NoSheet, Record};
 use column::{Column, Columns};
-use text::Record;
 
-pub use text::{BYTES_MAX, Encoding};
+pub use crate::profile::sheet::{BYTES_MAX, Encoding};
 
 /// Rows of one sheet. A longer one is refused; a gateway takes no longer list either.
 pub const ROWS_MAX: usize = 200_000;
@@ -59,6 +58,12 @@ impl Fault {
 
     fn line(line: u64, what: impl Into<String>) -> Self {
         Self { line: Some(line), column: None, what: what.into() }
+    }
+}
+
+impl From<NoSheet> for Fault {
+    fn from(NoSheet { line, what }: NoSheet) -> Self {
+        Self { line, column: None, what }
     }
 }
 
@@ -134,7 +139,7 @@ pub fn columns() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn read(bytes: &[u8], reading: &Reading) -> Result<Sheet, Faults> {
-    let (text, encoding) = text::decode(bytes)?;
+    let (text, encoding) = text::decode(bytes).map_err(Fault::from)?;
     let mut records = text::records(&text).into_iter();
     let Some(head) = records.next() else {
         return Err(Fault::file("the file is empty; its first line names the columns, e.g. `uid,holder,gate`").into());
@@ -191,6 +196,7 @@ impl Rows<'_> {
         }
         let holder = self.cell(record, Column::Holder, cell::holder);
         let role = self.cell_or(record, Column::Role, Role::default(), cell::role);
+        let marks = self.cell_or(record, Column::Marks, CardMarks::empty(), cell::marks);
         let entitlements = self.entitlements(record);
         let timezone = self.timezone;
         let time = |text: &str| cell::time(text, timezone).map(Some);
@@ -205,10 +211,10 @@ impl Rows<'_> {
         let (Some(uid), Some(holder), Some(role), Some(entitlements)) = (uid, holder, role, entitlements) else {
             return;
         };
-        let (Some(not_before), Some(not_after)) = (not_before, not_after) else { return };
+        let (Some(marks), Some(not_before), Some(not_after)) = (marks, not_before, not_after) else { return };
         match self.lines.insert(uid, record.line) {
             None => {
-                self.enrolments.insert(uid, Enrolment { holder, role, not_before, not_after, entitlements });
+                self.enrolments.insert(uid, Enrolment { holder, role, marks, not_before, not_after, entitlements });
             }
             Some(first) => {
                 self.lines.insert(uid, first);
@@ -301,6 +307,7 @@ pub fn write(enrolments: &Enrolments, timezone: &TimeZone) -> String {
             Column::Uid => uid.to_string(),
             Column::Holder => enrolment.holder.to_string(),
             Column::Role => enrolment.role.as_str().to_owned(),
+            Column::Marks => cell::print_marks(enrolment.marks),
             Column::Gate if enrolment.entitlements.is_empty() => cell::NOTHING.to_owned(),
             Column::Gate => of(PortalKind::Gate),
             Column::Door => of(PortalKind::Door),

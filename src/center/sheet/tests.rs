@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::credential::ZoneSet;
+use crate::access::credential::{CardMark, ZoneSet};
 
 fn reading() -> Reading {
     Reading { timezone: TimeZone::get("Asia/Shanghai").unwrap(), ignored: vec!["姓名".to_owned()] }
@@ -26,13 +26,14 @@ fn entitlement(text: &str) -> Entitlement {
 
 #[test]
 fn a_sheet_with_every_column_is_read() {
-    let text = "uid,holder,role,gate,door,power_box,entitlements,not_before,not_after,姓名\n\
-                1ea68671,08193021,staff,* east:term,412,412,door:411 power_box:411:night,2026-09-01,2027/7/1 12:30,Li\n\n\
-                04:A1:B2:C3:D4:E5:F6,h-2,,-,,,,2026-09-01T08:00:00Z,,\n,,,,,,,,,\n";
+    let text = "uid,holder,role,marks,gate,door,power_box,entitlements,not_before,not_after,姓名\n\
+                1ea68671,08193021,staff,duress 第二凭证,* east:term,412,412,door:411 power_box:411:night,2026-09-01,2027/7/1 12:30,Li\n\n\
+                04:A1:B2:C3:D4:E5:F6,h-2,,,-,,,,2026-09-01T08:00:00Z,,\n,,,,,,,,,,\n";
     let sheet = read_text(text).unwrap();
     assert_eq!(sheet.encoding, Encoding::Utf8);
     let first = &sheet.enrolments[&"1EA68671".parse().unwrap()];
     assert_eq!((first.holder.as_str(), first.role), ("08193021", Role::Staff));
+    assert_eq!(first.marks, CardMark::Duress | CardMark::SecondToken);
     let expected = ["gate:*", "gate:east:term", "door:411", "door:412", "power_box:411:night", "power_box:412"];
     let mut expected = expected.map(entitlement).to_vec();
     expected.sort();
@@ -94,6 +95,7 @@ fn what_a_spreadsheet_did_to_a_cell_is_named_with_line_column_and_remedy() {
         ("holder", "李雷", "an identifier is 1 to 64 of"),
         ("holder", "０８193021", "write `08193021`"),
         ("holder", "", "is empty"),
+        ("marks", "slow", "write some of second_token, extended_hold, duress, or 第二凭证"),
         ("role", "guest", "write one of resident, staff, visitor"),
         ("role", "校长", "write one of resident, staff, visitor"),
         ("gate", "4月12日", "a room like `4-12`"),
@@ -116,13 +118,13 @@ fn what_a_spreadsheet_did_to_a_cell_is_named_with_line_column_and_remedy() {
         ("not_after", "2026-09-01", "is not after the time it begins"),
         ("not_after", "######", "repair the sheet"),
     ];
-    let columns = ["uid", "holder", "role", "gate", "entitlements", "not_before", "not_after"];
+    let columns = ["uid", "holder", "role", "marks", "gate", "entitlements", "not_before", "not_after"];
     for (column, damaged, part) in table {
-        let good = ["1EA68671", "08193021", "staff", "*", "door:412", "2026-09-01", "2027-07-01"];
+        let good = ["1EA68671", "08193021", "staff", "duress", "*", "door:412", "2026-09-01", "2027-07-01"];
         let cell =
             |(name, good): (&&str, &'static str)| if *name == column { damaged.to_owned() } else { good.to_owned() };
         let row: Vec<String> = columns.iter().zip(good).map(cell).collect();
-        let text = format!("{}\n1EA68672,h2,,*,,,\n{}\n", columns.join(","), row.join(","));
+        let text = format!("{}\n1EA68672,h2,,,*,,,\n{}\n", columns.join(","), row.join(","));
         let faults = faults(&text);
         assert_eq!(faults.len(), 1, "{damaged}: {faults:?}");
         assert!(faults[0].starts_with(&format!("line 3, column `{column}`: ")), "{damaged}: {faults:?}");
@@ -258,12 +260,14 @@ fn enrolment() -> impl Strategy<Value = Enrolment> {
     let time = || 946_684_800_000_i64..4_102_444_800_000;
     let times = (prop::option::of(time()), prop::option::of(1..1_000_000_000_000_i64));
     let role = prop::sample::select(Role::ALL);
-    (identifier(), role, prop::collection::btree_set(one, 0..5), times).prop_map(
-        |(holder, role, all, (from, lasts))| {
+    let marks = prop::collection::vec(prop::sample::select(CardMark::ALL), 0..3);
+    (identifier(), role, marks, prop::collection::btree_set(one, 0..5), times).prop_map(
+        |(holder, role, marks, all, (from, lasts))| {
+            let marks = marks.into_iter().collect();
             let not_before = from.map(Timestamp);
             let not_after = lasts.map(|lasts| Timestamp(from.unwrap_or(946_684_800_000) + lasts));
             let entitlements = all.into_iter().collect();
-            Enrolment { holder: holder.parse().unwrap(), role, not_before, not_after, entitlements }
+            Enrolment { holder: holder.parse().unwrap(), role, marks, not_before, not_after, entitlements }
         },
     )
 }

@@ -162,7 +162,7 @@ impl Comparison<'_> {
             if !found.is_empty() {
                 progress.end();
                 different += 1;
-                print_line(format!("{uid:?} {}", found.join("; ")));
+                print_line(format!("{uid} {}", found.join("; ")));
             }
         }
         progress.end();

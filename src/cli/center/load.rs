@@ -15,6 +15,7 @@ use crate::access::credential::Enrolment;
 use crate::access::id::{CardUid, GatewayId};
 use crate::center::sheet::{self, Enrolments, Reading, cell};
 use crate::center::{Attention, CardChange, Center, CenterError, Plan, enrolments_of};
+use crate::clock::Clock;
 
 /// How long a gateway usually takes at most for the answer to a list, in seconds.
 const LIST_WAIT_S: u64 = 60;
@@ -47,7 +48,8 @@ pub(super) struct ZoneArg {
 }
 
 fn timezone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name).map_err(|_| format!("`{name}` is no time zone; write one like `Asia/Shanghai`"))
+    let found = crate::access::schedule::timezone(name).map(|(_, zone)| zone);
+    found.ok_or_else(|| format!("`{name}` is no time zone; write one like `Asia/Shanghai`"))
 }
 
 pub(super) fn load(args: &Args, load: &LoadArgs) -> Exit {
@@ -91,7 +93,8 @@ fn dry_run(args: &Args, load: &LoadArgs, what: &str, list: &Enrolments) -> Exit 
         }
     } else {
         match link::one_gateway(args) {
-            Ok(gateway) => in_directory(args, &gateway).and_then(|mut c| Ok(c.plan(Some(&gateway), list)?)),
+            Ok(gateway) => in_directory(args, &gateway)
+                .and_then(|mut c| Ok(c.plan(Some(&gateway), list, Clock::system().now().wall)?)),
             Err(exit) => return exit,
         }
     };
@@ -201,6 +204,7 @@ fn row(uid: CardUid, change: &CardChange) -> String {
 /// What an enrolment consists of.
 fn words(enrolment: &Enrolment) -> Vec<String> {
     let mut words = vec![enrolment.holder.to_string(), enrolment.role.as_str().to_owned()];
+    words.extend(enrolment.marks.iter().map(|mark| mark.as_str().to_owned()));
     let mut entitlements = enrolment.entitlements.clone();
     entitlements.sort_unstable();
     words.extend(entitlements.iter().map(cell::print_entitlement));

@@ -1,13 +1,19 @@
 //! The ops and commands as arguments.
 
+use std::ops::RangeInclusive;
+
 use clap::{ArgGroup, Args, Subcommand};
 
 use crate::access::change::{Op as Change, PortalSet, Subject, SuspendReason};
-use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
-use crate::access::id::{CardUid, Holder, PortalId, StreamName, Timestamp, Zone};
+use crate::access::credential::{CardMark, Enrolment, Entitlement, Flag, Role, ZoneSet};
+use crate::access::id::{CardUid, Holder, PortalId, ScheduleName, StreamName, Timestamp, Zone};
 use crate::access::input::{CardSet, CommandKind};
 use crate::access::portal::{PortalKind, Posture};
+use crate::access::schedule::{DayError, Holiday, Schedule, Window, WindowError, timezone};
 use crate::center::sheet::cell;
+
+/// The days of the week on the command line.
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Op {
@@ -51,6 +57,8 @@ pub(super) enum Op {
     SuspendPower(Power),
     /// Power on again in a room.
     ResumePower(Power),
+    /// Define a schedule, whole: what is not given is closed.
+    DefineSchedule(Define),
     /// Set the standing mode of portals.
     Posture {
         /// `secure`, `free_access`, `lockdown`, `out_of_service` or `fire`.
@@ -86,6 +94,9 @@ pub(super) struct Enrol {
     /// `resident`, `staff` or `visitor`.
     #[arg(long, default_value = "resident", value_parser = role)]
     role: Role,
+    /// `second_token`, `extended_hold` or `duress`: what is special about the card. May be given again.
+    #[arg(long, value_name = "MARK", value_parser = cell::mark)]
+    mark: Vec<CardMark>,
     /// Valid from, inclusive, e.g. `2026-09-01T08:00:00Z`.
     #[arg(long, value_name = "TIME", value_parser = instant)]
     not_before: Option<Timestamp>,
@@ -111,6 +122,28 @@ pub(super) struct Power {
     /// `arrears`, `overload`, `restricted_load` or `maintenance`.
     #[arg(value_parser = suspend_reason)]
     reason: SuspendReason,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Define {
+    /// Its name, as entitlements name it.
+    name: ScheduleName,
+    /// When it is open, e.g. `mon-fri=06:00-23:00` or `sat=06:00-12:00,22:00-02:00`. May be given again for other days.
+    #[arg(long, value_name = "DAYS=WINDOWS", value_parser = days)]
+    weekly: Vec<Days>,
+    /// A date whose windows replace those of its weekday, e.g. `2026-10-01` (closed) or `2026-10-01=10:00-16:00`. May be given again.
+    #[arg(long, value_name = "DATE[=WINDOWS]", value_parser = holiday)]
+    holiday: Vec<Holiday>,
+    /// Its time zone, e.g. `Asia/Shanghai`; without it that of each gateway.
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
+    timezone: Option<String>,
+}
+
+/// The windows of several days of the week, each counted from Monday.
+#[derive(Clone, Debug)]
+struct Days {
+    days: RangeInclusive<usize>,
+    windows: Vec<Window>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -191,6 +224,35 @@ fn instant(text: &str) -> Result<Timestamp, String> {
     text.parse().map_err(|_| "a time like `2026-09-01T08:00:00Z` or `2026-09-01T16:00:00+08:00` is wanted".to_owned())
 }
 
+fn zone(text: &str) -> Result<String, String> {
+    let found = timezone(text).map(|(name, _)| name);
+    found.ok_or_else(|| "an IANA time zone like `Asia/Shanghai` is wanted".to_owned())
+}
+
+fn windows(text: &str) -> Result<Vec<Window>, String> {
+    text.split(',').map(|window| window.trim().parse().map_err(|e: WindowError| e.to_string())).collect()
+}
+
+fn days(text: &str) -> Result<Days, String> {
+    let (days, text) = text.split_once('=').ok_or("days and their windows like `mon-fri=06:00-23:00` are wanted")?;
+    let (first, last) = days.split_once('-').unwrap_or((days, days));
+    let place = |day: &str| {
+        let found = DAYS.iter().position(|known| *known == day);
+        found.ok_or_else(|| format!("`{day}` is not a day of the week; write one of {}", DAYS.join(", ")))
+    };
+    let days = place(first)?..=place(last)?;
+    if days.is_empty() {
+        return Err(format!("`{last}` is before `{first}`; give the two parts one by one"));
+    }
+    Ok(Days { days, windows: windows(text)? })
+}
+
+fn holiday(text: &str) -> Result<Holiday, String> {
+    let (date, text) = text.split_once('=').map_or((text, None), |(date, text)| (date, Some(text)));
+    let date = date.parse().map_err(|e: DayError| e.to_string())?;
+    Ok(Holiday { date, windows: text.map_or(Ok(Vec::new()), windows)? })
+}
+
 fn card_or_all(text: &str) -> Result<CardSet, String> {
     text.parse().map_err(|e| format!("{e}; or `*` for all"))
 }
@@ -226,6 +288,7 @@ impl Op {
             Self::Reinstate { uid } => Ok(Change::Reinstate { uid: *uid }),
             Self::SuspendPower(room) => power(room, true),
             Self::ResumePower(room) => power(room, false),
+            Self::DefineSchedule(define) => define.change(),
             Self::Posture { posture, portals, until } => {
                 let portals = match portals.as_slice() {
                     [all] if all == "*" => PortalSet::All,
@@ -237,6 +300,29 @@ impl Op {
                 Ok(Change::SetPosture { portals, posture: *posture, until: *until })
             }
         }
+    }
+}
+
+impl Define {
+    fn change(&self) -> Result<Change, String> {
+        let mut schedule = Schedule { timezone: self.timezone.clone(), ..Schedule::default() };
+        for Days { days, windows } in &self.weekly {
+            for day in days.clone() {
+                if let (Some(of_day), Some(name)) = (schedule.weekly.get_mut(day), DAYS.get(day)) {
+                    if !of_day.is_empty() {
+                        return Err(format!("`{name}` is given twice; join its windows with a comma"));
+                    }
+                    of_day.clone_from(windows);
+                }
+            }
+        }
+        for holiday in &self.holiday {
+            if schedule.holidays.iter().any(|other| other.date == holiday.date) {
+                return Err(format!("`{}` is given twice; join its windows with a comma", holiday.date));
+            }
+            schedule.holidays.push(holiday.clone());
+        }
+        Ok(Change::DefineSchedule { name: self.name.clone(), schedule })
     }
 }
 
@@ -252,6 +338,7 @@ impl Enrol {
         let enrolment = Enrolment {
             holder: self.holder.clone(),
             role: self.role,
+            marks: self.mark.iter().copied().collect(),
             not_before: self.not_before,
             not_after: self.not_after,
             entitlements,
@@ -273,5 +360,59 @@ impl Order {
             Self::Resync { stream, by } => (CommandKind::Resync { stream: stream.clone() }, by),
         };
         (kind, by.actor.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        op: Op,
+    }
+
+    fn defined(args: &str) -> Result<Schedule, String> {
+        let words = ["x", "define-schedule", "term"].into_iter().chain(args.split_whitespace());
+        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        match line.op.change()? {
+            Change::DefineSchedule { schedule, .. } => Ok(schedule),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_schedule_is_given_by_days_and_dates() {
+        let windows = |text: &str| text.split(',').map(|window| window.parse().unwrap()).collect::<Vec<Window>>();
+        let args = "--weekly mon-fri=06:00-23:00 --weekly sun=06:00-12:00,22:00-02:00 --holiday 2026-10-01 \
+                    --holiday 2026-10-02=10:00-16:00 --timezone asia/shanghai";
+        let schedule = defined(args).unwrap();
+        let week = schedule.weekly.map(|day| day.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+        let term = "06:00-23:00";
+        assert_eq!(week, [term, term, term, term, term, "", "06:00-12:00,22:00-02:00"]);
+        let holiday = |date: &str, windows| Holiday { date: date.parse().unwrap(), windows };
+        let holidays = [holiday("2026-10-01", Vec::new()), holiday("2026-10-02", windows("10:00-16:00"))];
+        assert_eq!((schedule.holidays, schedule.timezone.as_deref()), (holidays.to_vec(), Some("Asia/Shanghai")));
+        assert_eq!(defined("").unwrap(), Schedule::default(), "closed at all times");
+    }
+
+    #[test]
+    fn a_schedule_that_is_not_clear_is_refused() {
+        for (args, reported) in [
+            ("--weekly mon", "mon-fri=06:00-23:00"),
+            ("--weekly monday=06:00-23:00", "mon, tue"),
+            ("--weekly sat-mon=06:00-23:00", "one by one"),
+            ("--weekly mon=6-23", "06:00-23:00"),
+            ("--weekly mon-fri=06:00-23:00 --weekly fri=23:30-24:00", "`fri` is given twice"),
+            ("--holiday 2026-13-01", "2026-10-01"),
+            ("--holiday 2026-10-01 --holiday 2026-10-01=10:00-16:00", "`2026-10-01` is given twice"),
+            ("--timezone Nanhu", "Asia/Shanghai"),
+        ] {
+            let refused = defined(args).unwrap_err();
+            assert!(refused.contains(reported), "{args}: {refused}");
+        }
     }
 }

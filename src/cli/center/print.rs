@@ -1,6 +1,6 @@
 //! What a gateway publishes, in one line for a person each.
 
-use super::super::audit::event_line;
+use super::super::event_line::event_line;
 use crate::access::change::OpError;
 use crate::access::effect::{Ack, Reply, Verdict};
 use crate::access::id::{ClockTrust, StreamName};

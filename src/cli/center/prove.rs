@@ -217,7 +217,7 @@ mod tests {
     use crate::access::id::Timestamp;
 
     fn verdict(outcome: Outcome, also: &[Reason]) -> Verdict {
-        Verdict { portal: "gate-in".parse().unwrap(), outcome, also: also.to_vec() }
+        Verdict::new("gate-in".parse().unwrap(), outcome, also.to_vec())
     }
 
     fn state(verdicts: Vec<Verdict>) -> State {

@@ -1,5 +1,6 @@
 //! `dormgate center serve`: the center of an office, from its file until it is stopped.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,16 +12,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::super::{Exit, print_error, print_line};
+use crate::access::id::GatewayId;
 use crate::center::database::{Database, Reader, Retention};
 use crate::center::http::{Api, serve};
 use crate::center::{Attention, Center, Service};
 use crate::clock::Clock;
-use crate::config::{self, CENTER_PATH, CenterSite, ClientSpec, ConfigError};
+use crate::config::{self, CENTER_PATH, CenterSite, ConfigError};
 
 /// How long what is under way may take to be delivered at the end, in seconds.
 const CLOSE_S: u64 = 4;
 /// How long requests may take to be answered at the end, in seconds.
 const DRAIN_S: u64 = 2;
+/// Most gateways, and most clients, that a log line names when a file is taken over.
+const NAMED_MAX: usize = 20;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -81,6 +85,7 @@ async fn attend(file: &Path, site: CenterSite) -> Result<(), Failure> {
     let reader = Reader::open(&site.data_file)?;
     let clock = Clock::system();
     let center = Center::new(database, site.streams.clone(), site.gateways.clone())?;
+    let center = center.in_timezone(site.timezone.clone());
     let listener = TcpListener::bind(site.listen).await.map_err(|error| {
         format!("cannot listen on `{}`: {error}; correct `listen` in `[http]`, or end what listens there", site.listen)
     })?;
@@ -118,58 +123,66 @@ async fn attend(file: &Path, site: CenterSite) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads the file again, at SIGHUP. All of its clients are taken over, or, if anything in the file is wrong, nothing. `running` is what
-/// the center works with.
+/// Reads the file again, at SIGHUP. All of its gateways and clients are taken over, or, if anything in the file is wrong, nothing.
+/// `running` is what the center works with.
 async fn reread(file: &Path, running: &mut CenterSite, api: &Api) {
     tracing::info!(file = %file.display(), "reading the configuration again");
     let began = NotifyState::monotonic_usec_now().ok();
     notify(&[NotifyState::Reloading].into_iter().chain(began).collect::<Vec<_>>());
     let path = file.to_owned();
     let status = match tokio::task::spawn_blocking(move || config::load_center(&path)).await {
-        Ok(Ok(site)) => {
-            let waiting = running.needs_restart(&site);
-            let changes = differences(&running.clients, &site.clients);
-            api.replace_clients(&site.clients);
-            running.clients = site.clients;
-            tracing::info!(clients = running.clients.len(), "the clients are those of the file: {changes}");
-            if waiting.is_empty() {
-                format!("serving; {changes}")
-            } else {
-                let waiting = waiting.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-                tracing::warn!("changed in the file and not here: {waiting}; restart the center to take it over");
-                format!("serving; a restart takes over {waiting}")
-            }
-        }
+        Ok(Ok(site)) => match api.replace_gateways(site.gateways.clone()).await {
+            Ok(()) => taken_over(running, site, api),
+            Err(error) => refused(&error),
+        },
         Ok(Err(error)) => refused(&error),
         Err(error) => refused(&ConfigError::Unreadable { path: file.to_owned(), source: error.into() }),
     };
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
+/// Serves the clients of the file, and logs what is different from before.
+fn taken_over(running: &mut CenterSite, site: CenterSite, api: &Api) -> String {
+    let waiting = running.needs_restart(&site);
+    api.replace_clients(&site.clients);
+    let gateways = differences(&running.gateways, &site.gateways, GatewayId::as_str);
+    let clients = differences(&running.clients, &site.clients, |client| &client.name);
+    (running.gateways, running.clients) = (site.gateways, site.clients);
+    tracing::info!(gateways = running.gateways.len(), "the gateways are those of the file: {gateways}");
+    tracing::info!(clients = running.clients.len(), "the clients are those of the file: {clients}");
+    let changes = format!("gateways: {gateways}; clients: {clients}");
+    if waiting.is_empty() {
+        return format!("serving; {changes}");
+    }
+    let waiting = waiting.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    tracing::warn!("changed in the file and not here: {waiting}; restart the center to take it over");
+    format!("serving; {changes}; a restart takes over {waiting}")
+}
+
 /// Logs why a file is not taken over.
-fn refused(error: &ConfigError) -> String {
-    let text = error.to_string();
-    for line in text.lines() {
+fn refused(error: &impl ToString) -> String {
+    for line in error.to_string().lines() {
         tracing::error!("{line}");
     }
     tracing::error!("nothing of the file is taken over, the center goes on as before; correct it and reload again");
     "serving; the changed file was refused, see the log".to_owned()
 }
 
-/// What is different among the clients, without their tokens.
-fn differences(before: &[ClientSpec], after: &[ClientSpec]) -> String {
-    let named = |all: &[ClientSpec], name: &str| all.iter().find(|client| client.name == name).cloned();
-    let mut changes = Vec::new();
-    for client in after {
-        match named(before, &client.name) {
-            None => changes.push(format!("`{}` added", client.name)),
-            Some(old) if old != *client => changes.push(format!("`{}` changed", client.name)),
-            Some(_) => {}
-        }
+/// What is different among gateways or clients, by their names and without tokens.
+fn differences<T: PartialEq>(before: &[T], after: &[T], name: impl Fn(&T) -> &str) -> String {
+    let by_name = |all| -> HashMap<&str, &T> { <[T]>::iter(all).map(|one| (name(one), one)).collect() };
+    let (old, new) = (by_name(before), by_name(after));
+    let changed = after.iter().filter_map(|one| match old.get(name(one)) {
+        None => Some(format!("`{}` added", name(one))),
+        Some(old) => (*old != one).then(|| format!("`{}` changed", name(one))),
+    });
+    let withdrawn = before.iter().filter(|one| !new.contains_key(name(one)));
+    let changes: Vec<_> = changed.chain(withdrawn.map(|one| format!("`{}` withdrawn", name(one)))).collect();
+    match changes.split_at_checked(NAMED_MAX) {
+        Some((named, more)) if !more.is_empty() => format!("{} and {} more", named.join(", "), more.len()),
+        _ if changes.is_empty() => "none changed".to_owned(),
+        _ => changes.join(", "),
     }
-    let gone = before.iter().filter(|client| named(after, &client.name).is_none());
-    changes.extend(gone.map(|client| format!("`{}` withdrawn", client.name)));
-    if changes.is_empty() { "none changed".to_owned() } else { changes.join(", ") }
 }
 
 fn notify(states: &[NotifyState<'_>]) {

@@ -22,6 +22,7 @@ use crate::access::list::AccessList;
 use crate::center::http::{KnownBy, Remote};
 use crate::center::sheet::Enrolments;
 use crate::center::{Answered, DraftClaims, GatewayEvent, Plan, Report, Service, StreamAgreement};
+use crate::clock::Clock;
 
 /// What the center has kept about a dead card at one gateway: words for how it is known, and the revocation.
 pub(super) type Kept = (&'static str, RevocationProof);
@@ -154,8 +155,8 @@ impl Target {
     pub(super) async fn plan(&self, to: &GatewayId, list: &Enrolments) -> Result<Plan, Failure> {
         match self {
             Self::Directory(service) => {
-                let (to, list) = (to.clone(), list.clone());
-                Ok(service.ask(move |center| center.plan(Some(&to), &list)).await??)
+                let (to, list, now) = (to.clone(), list.clone(), Clock::system().now().wall);
+                Ok(service.ask(move |center| center.plan(Some(&to), &list, now)).await??)
             }
             #[cfg(feature = "center")]
             Self::Server(remote) => Ok(remote.plan(Some(to), list).await?),

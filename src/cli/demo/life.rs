@@ -83,8 +83,14 @@ fn enrol(uid: CardUid, holder: &Holder) -> Result<Op, Failure> {
         entitlement(PortalKind::Door, room()?),
         entitlement(PortalKind::PowerBox, room()?),
     ];
-    let enrolment =
-        Enrolment { holder: holder.clone(), role: Role::Resident, not_before: None, not_after: None, entitlements };
+    let enrolment = Enrolment {
+        holder: holder.clone(),
+        role: Role::Resident,
+        marks: enumset::EnumSet::empty(),
+        not_before: None,
+        not_after: None,
+        entitlements,
+    };
     Ok(Op::Enrol { uid, enrolment })
 }
 

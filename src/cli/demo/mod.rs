@@ -37,6 +37,8 @@ const RELAYS: u8 = 21;
 /// The board's channels.
 const DOOR_RELAY: u16 = 0;
 const BOX_RELAY: u16 = 1;
+/// The token of the console, in the directory of the demo.
+const TOKEN_FILE: &str = "console_token";
 /// How long the center may take to connect, in seconds.
 const START_S: u64 = 20;
 
@@ -89,6 +91,9 @@ fn make_dir() -> Result<PathBuf, Failure> {
 async fn play(dir: &Path, once: bool) -> Result<bool, Failure> {
     let stop = stop_signal()?;
     let clock = Clock::system();
+    // For this run only: the directory goes with it.
+    let token = format!("{:016x}", getrandom::u64()?);
+    std::fs::write(dir.join(TOKEN_FILE), &token)?;
     let (dormitory, config) = build(dir, &clock).await?;
     let (is_ready, ready) = oneshot::channel();
     let (end, ended) = oneshot::channel::<()>();
@@ -106,13 +111,15 @@ async fn play(dir: &Path, once: bool) -> Result<bool, Failure> {
         gateway.await??;
         return Err("the gateway ended before it was ready".into());
     };
-    let page = http.map_or(String::new(), |address| format!("; metrics are at http://{address}/metrics"));
+    let page = http.map_or(String::new(), |address| format!("; the console is at http://{address}/"));
     let broker = dormitory.broker.address();
     print(format!("A gateway, a broker at {broker}, a gate over MQTT, a door and a power box over Modbus TCP{page}\n"));
     let all_succeeded = life::play(&dormitory, &clock).await?;
     if !once && all_succeeded {
         print(format!(
-            "\nThe dormitory runs until Ctrl-C. Try in another terminal:\n  mosquitto_sub -h 127.0.0.1 -p {} -v -t 'dormgate/#'\n",
+            "\nThe dormitory runs until Ctrl-C. Open the console{}, log in with any name and the token {token}, and try in another \
+             terminal:\n  mosquitto_sub -h 127.0.0.1 -p {} -v -t 'dormgate/#'\n",
+            http.map_or(String::new(), |address| format!(", http://{address}/")),
             broker.port()
         ));
         stop.await;
@@ -179,6 +186,7 @@ data_dir = "data"
 urls = ["{url}"]
 [http]
 listen = "127.0.0.1:0"
+token_file = "{TOKEN_FILE}"
 {streams}
 [[bus]]
 id = "riser"

@@ -16,7 +16,7 @@ use crate::access::event::AlarmKind;
 use crate::access::input::Input;
 use crate::access::state::State;
 use crate::clock::Clock;
-use crate::config::{PortalConfig, PortalDevice, Site};
+use crate::config::{LinkSpec, PortalConfig, PortalDevice, Site};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::owner::{GatewayCore, Identity};
 use crate::gateway::ports::{
@@ -26,15 +26,20 @@ use crate::gateway::ports::{
 use crate::http::{Links, ModbusCounters, Pages, SOCKET_NAME};
 use crate::mqtt::{LinkError, LinkMetrics, WallClock};
 use crate::portals::modbus::server::ModbusServer;
-use crate::portals::modbus::{ModbusPortals, Observer, Released};
+use crate::portals::modbus::{Observer, Released};
 use crate::portals::mqtt::NativePortals;
-use crate::store::{Integrity, Options, Recovered, Store, StoreError, StoreEvents, cannot_be_written};
+use crate::portals::parts::{self, PartPortals};
+use crate::store::{Integrity, Options, Recovered, Store, StoreError, StoreEvents, StoreKey, cannot_be_written};
 use crate::uplink::{Uplink, UplinkSpec};
 use crate::wire::digest::registers_of;
 use crate::wire::envelope::StreamSpec;
+use crate::wire::uid_key::UidKey;
 
 /// How often it is tried again to make the operator's socket while its directory cannot be written.
 const SOCKET_RETRY: Duration = Duration::from_secs(60);
+
+/// The client id of the link to devices with MQTT topics of their own ends with this, beside that of the local link.
+const DEVICES_SUFFIX: &str = "-devices";
 
 /// Why the gateway cannot start, or ended unexpectedly.
 #[derive(Debug, thiserror::Error)]
@@ -164,13 +169,22 @@ impl<'c> Assembly<'c> {
         Ok(())
     }
 
-    /// Starts the Modbus lines on which the gateway is the client.
-    pub(super) fn modbus(&mut self) -> ModbusPortals {
+    /// Starts the portals that consist of parts: the Modbus lines on which the gateway is the client, and the link to devices with
+    /// MQTT topics of their own.
+    pub(super) fn parts(&mut self) -> Result<PartPortals, ServeError> {
         let observer: Arc<dyn Observer> = Arc::new(ModbusObserver(ModbusCounters::register(&mut self.registry)));
         let Site { buses, portals, .. } = self.config;
-        let lines = crate::portals::modbus::start(buses, portals, &self.inbox, &observer);
-        self.outlets.by_portal.extend(lines.outlets.iter().cloned());
-        lines
+        let uses_mqtt =
+            |p: &PortalConfig| p.device.parts().is_some_and(|parts| parts.all().any(|part| part.mqtt().is_some()));
+        let local = self.config.local.as_ref().filter(|_| portals.iter().any(uses_mqtt));
+        let local = local.map(|link| {
+            let spec = LinkSpec { client_id: format!("{}{DEVICES_SUFFIX}", link.client_id), ..link.clone() };
+            (spec, self.counters("devices"))
+        });
+        let running = parts::start(buses, portals, local, &self.inbox, &observer)
+            .map_err(|source| ServeError::Link { link: "local", source })?;
+        self.outlets.by_portal.extend(running.outlets.iter().cloned());
+        Ok(running)
     }
 
     /// Starts the Modbus server to which controllers send requests.
@@ -199,6 +213,7 @@ impl<'c> Assembly<'c> {
             portals: config.portals.iter().map(|p| p.portal.clone()).collect(),
             lossy: config.portals.iter().filter_map(PortalConfig::lossy_reader).collect(),
             policy: config.policy.clone(),
+            calendar: config.calendar.clone(),
             streams: config.streams.iter().map(stream_role).collect(),
             boot: self.boot.clone(),
         };
@@ -207,6 +222,7 @@ impl<'c> Assembly<'c> {
             boot: self.boot.clone(),
             version: version.clone(),
             insecure: config.insecure.clone(),
+            uid_key: uid_key(config).filter(|_| config.policy.hash_uids),
             streams: config.streams.iter().map(|s| (s.name.clone(), registers_of(s.allowed))).collect(),
         };
         self.shown.clone().register(&mut self.registry);
@@ -246,7 +262,13 @@ impl<'c> Assembly<'c> {
             let listen = |source| ServeError::Listen { what: page.listen.to_string(), source };
             let listener = TcpListener::bind(page.listen).await.map_err(listen)?;
             http = Some(listener.local_addr().map_err(listen)?);
-            let serving = crate::http::serve_tcp(listener, pages.clone(), over(ended));
+            let setup = crate::http::console::Setup {
+                gateway: self.config.gateway.clone(),
+                portals: self.config.portals.iter().map(|p| p.portal.clone()).collect(),
+                token: page.token.clone(),
+                clock: self.clock.clone(),
+            };
+            let serving = crate::http::serve_tcp(listener, pages.clone(), setup, over(ended));
             tasks.push(tokio::spawn(async move {
                 if let Err(error) = serving.await {
                     tracing::error!(%error, "the pages are no longer served");
@@ -317,6 +339,11 @@ fn stream_role(stream: &StreamSpec) -> StreamRole {
     StreamRole { name: stream.name.clone(), owns: registers_of(stream.allowed) }
 }
 
+/// The key of the hashes in the audit.
+fn uid_key(config: &Site) -> Option<UidKey> {
+    config.audit.uid_key.as_ref().map(|secret| UidKey::new(secret.expose().as_bytes()))
+}
+
 /// The options of the store.
 fn store_options(config: &Site) -> Options {
     Options {
@@ -324,6 +351,10 @@ fn store_options(config: &Site) -> Options {
         retain_events: config.audit.retain_events.get(),
         retain_days: config.audit.retain_days,
         limit_bytes: u64::from(config.audit.limit_mib) * 1024 * 1024,
+        retain_kinds: config.audit.retain.clone(),
+        uid_key: uid_key(config),
+        hash_uids: config.policy.hash_uids,
+        key: config.store_key.as_ref().and_then(|secret| StoreKey::new(secret.expose().as_bytes())),
         ..Options::default()
     }
 }

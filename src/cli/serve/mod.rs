@@ -3,6 +3,7 @@
 mod assembly;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,17 +12,22 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use self::assembly::{Assembly, over};
+use crate::access::event::AlarmKind;
+use crate::access::input::Input;
+use crate::clock::{Clock, SYNCHRONISED_FILE};
 use crate::config::Site;
-use crate::gateway::ports::Part;
+use crate::gateway::ports::{Inbox, Part};
 use crate::http::Pages;
-use crate::portals::modbus::ModbusPortals;
 use crate::portals::modbus::server::ModbusServer;
+use crate::portals::parts::PartPortals;
 use crate::store::Closed;
 
 pub use assembly::{Running, ServeError};
 
 /// How long the stop may take in all, in milliseconds: after SIGTERM the process ends within 5 s.
 const DRAIN_MS: u64 = 4_800;
+/// How often it is looked up when the system last synchronised its clock.
+const SYNCHRONISED_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Runs the configured gateway until `stop` is done; `ready` is called when it serves.
 ///
@@ -47,7 +53,7 @@ async fn serve_with(
     let (mut parts, store_events, recovered, inbox) = Assembly::open(config, boot)?;
     let uplink = parts.uplink()?;
     parts.native()?;
-    let mut lines = parts.modbus();
+    let mut lines = parts.parts()?;
     let mut server = parts.modbus_server().await?;
     extra(&mut parts.links);
     let core = parts.core(recovered, uplink)?;
@@ -56,6 +62,8 @@ async fn serve_with(
     // Cards are decided from here on.
     let (end, ended) = watch::channel(false);
     let mut gateway = tokio::spawn(crate::gateway::run(core, inbox, store_events, parts.clock.clone(), over(&ended)));
+
+    let synchronisation = tokio::spawn(watch_synchronisation(parts.clock.clone(), parts.inbox.clone()));
 
     let registry = Arc::new(std::mem::take(&mut parts.registry));
     let (inbox, links) = (parts.inbox.clone(), parts.shown.clone());
@@ -92,12 +100,12 @@ async fn serve_with(
         }
     };
     // In parallel: a broker that does not answer takes no time from a relay that has to be switched off.
-    let parts_end = async { tokio::join!(links_end, stop_modbus(server, lines)) };
+    let parts_end = async { tokio::join!(links_end, stop_parts(server, lines)) };
     if tokio::time::timeout_at(until, parts_end).await.is_err() {
         tracing::warn!("a link did not end in time");
     }
-    for page in pages_served {
-        page.abort();
+    for task in pages_served.into_iter().chain([synchronisation]) {
+        task.abort();
     }
     match tokio::time::timeout_at(until, parts.store.close()).await {
         Ok(Closed::Drained) => {}
@@ -113,7 +121,25 @@ async fn serve_with(
     if end_cause == EndCause::Stop { Ok(()) } else { Err(ServeError::Ended) }
 }
 
-async fn stop_modbus(server: Option<ModbusServer>, lines: ModbusPortals) {
+/// Raises the alarm `clock` when the system has not synchronised its clock for a day: once, until it has.
+async fn watch_synchronisation(clock: Clock, inbox: Inbox) {
+    let mut raised = false;
+    loop {
+        let last = clock.synchronised_too_long_ago(Path::new(SYNCHRONISED_FILE));
+        if let Some(last) = last.filter(|_| !raised) {
+            let detail = format!(
+                "the system last synchronised its clock at {last}, more than a day ago; look at its network and `timedatectl timesync-status`"
+            );
+            if inbox.urgent(Input::Alarm { kind: AlarmKind::Clock, portal: None, detail }).await.is_err() {
+                return;
+            }
+        }
+        raised = last.is_some();
+        tokio::time::sleep(SYNCHRONISED_EVERY).await;
+    }
+}
+
+async fn stop_parts(server: Option<ModbusServer>, lines: PartPortals) {
     if let Some(server) = server {
         server.stop().await;
     }

@@ -70,10 +70,10 @@ impl Connection {
         let wanted = self.setup.subscriptions.iter().map(Some).chain(echo.then_some(None));
         let mut echo_works = echo;
         let (link, faults) = (self.setup.link, &self.metrics.faults);
-        [BrokerFault::RejectsSubscription, BrokerFault::LowersQos].into_iter().for_each(|fault| faults.over(fault));
         for (subscription, code) in wanted.zip(codes) {
             match (subscription, code) {
                 (Some(s), SubscribeReasonCode::Failure) => {
+                    faults.over_for(BrokerFault::LowersQos, &s.filter);
                     LinkMetrics::count(&self.metrics.refused_subscriptions);
                     let detail =
                         format!("the broker rejects the subscription to `{}`; check its access rules", s.filter);
@@ -83,12 +83,15 @@ impl Connection {
                     }
                 }
                 (Some(s), SubscribeReasonCode::Success(granted)) => {
+                    faults.over_for(BrokerFault::RejectsSubscription, &s.filter);
                     if s.qos == Qos::AtLeastOnce && *granted == QoS::AtMostOnce {
                         let detail = format!(
                             "the broker grants QoS 0 for `{}`, where QoS 1 was asked for: messages are lost while the gateway is away, and resync brings them; allow QoS 1 at the broker, or set `session = \"clean\"`",
                             s.filter
                         );
                         faults.found(link, BrokerFault::LowersQos, &s.filter, &detail);
+                    } else {
+                        faults.over_for(BrokerFault::LowersQos, &s.filter);
                     }
                 }
                 (None, SubscribeReasonCode::Failure) => echo_works = false,

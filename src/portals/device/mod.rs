@@ -8,8 +8,9 @@
 //! 1. `gateway/dispatch.rs`: the order goes into the portal's outlet, or waits for room if it must not be lost.
 //! 2. `device/output.rs`: the portal's task receives it; a newer order supersedes an older one, and one piece of work is begun.
 //! 3. `device/drive.rs`: tries until the output is confirmed or the order's deadline is over; each try is [`Wiring::set`].
-//! 4. `modbus/bus.rs`: the adapter makes the request of the device's profile, which is queued for the line by its priority.
-//! 5. `modbus/line.rs`: the request's bytes on the port.
+//! 4. `parts/wiring.rs`: the adapter of the output, which makes the request or the message of the device's profile: `modbus/bus.rs`, where it
+//!    is queued for the line by its priority, or `mqtt/profiled/output.rs`.
+//! 5. `modbus/line.rs`: the request's bytes on the port. `mqtt/profiled/mod.rs`: the message to the broker.
 //!
 //! Beside it: `portal` (sends reports and alarms, and whether the portal is online), [`reader`] (what the readings of a reader mean: a card
 //! came, was there already, left), `sensors` (contacts, buttons, passages, meters) and [`reports`] (what waits for room in the inbox).
@@ -193,6 +194,8 @@ pub enum Reading {
         /// Energy meter, in kilowatt-hours.
         energy_kwh: Option<f64>,
     },
+    /// What the device sent cannot be read; why, for people.
+    Malformed(String),
 }
 
 /// Whether a device answers.

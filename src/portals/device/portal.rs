@@ -153,6 +153,9 @@ impl<W: Wiring> Portal<W> {
                         self.output_is(on);
                     }
                 }
+                Reading::Malformed(why) => {
+                    self.report(PortalReport { malformed: vec![why], ..PortalReport::default() });
+                }
                 Reading::Meter { power_w, energy_kwh } => {
                     if let Some(report) = self.meter.as_mut().and_then(|meter| meter.read(power_w, energy_kwh, at)) {
                         self.report(report);

@@ -28,6 +28,8 @@ pub enum ReaderKind {
         /// The number is to be written back.
         accepts: bool,
     },
+    /// With a message of its own for each card, at the moment at which it comes. That a card leaves is not reported.
+    Message,
 }
 
 /// How a reader behaves.
@@ -35,7 +37,8 @@ pub enum ReaderKind {
 pub struct ReaderTraits {
     /// How it shows cards.
     pub kind: ReaderKind,
-    /// How long a card must not be shown before it counts as gone, in milliseconds.
+    /// How long a card must not be shown before it counts as gone, in milliseconds. For [`ReaderKind::Message`]: within which time the
+    /// same card is the same presentation.
     pub gone_ms: u32,
     /// The direction in which a person passes after presenting a card here.
     pub direction: Option<Direction>,
@@ -129,7 +132,7 @@ impl Reader {
             ReaderKind::Counter { accepts: true } if self.accept_due => {
                 self.count.and_then(|count| u16::try_from(count).ok()).map(Accept::Count)
             }
-            ReaderKind::Latch { .. } | ReaderKind::Counter { .. } | ReaderKind::Level => None,
+            ReaderKind::Latch { .. } | ReaderKind::Counter { .. } | ReaderKind::Level | ReaderKind::Message => None,
         }
     }
 
@@ -180,13 +183,16 @@ impl Reader {
         }
         let limit = Duration::from_millis(match self.traits.kind {
             ReaderKind::Level => LEVEL_STALE_MS,
-            ReaderKind::Latch { .. } | ReaderKind::Counter { .. } => STALE_MS,
+            ReaderKind::Latch { .. } | ReaderKind::Counter { .. } | ReaderKind::Message => STALE_MS,
         });
         let first = self.last_read.is_none();
         let fresh = self.last_read.is_some_and(|last| at.saturating_duration_since(last) <= limit);
         self.last_read = Some(at);
         match (shows, self.traits.kind) {
             (Shows::Count(number, card), kind) => self.counted(number, card, fresh, kind),
+            (Shows::Card(None), ReaderKind::Message) => Vec::new(),
+            (Shows::Card(Some(_)), ReaderKind::Message) if first => vec![CardEvent::Missed],
+            (Shows::Card(Some(card)), ReaderKind::Message) => self.reported(card, at),
             (Shows::Card(card), ReaderKind::Latch { repeats: false }) => self.latched(card, fresh),
             (Shows::Card(card), ReaderKind::Latch { repeats: true }) => {
                 self.accept_due = card.is_some();
@@ -245,6 +251,15 @@ impl Reader {
         }
         self.place = Place::Holds(card.clone());
         vec![if fresh { CardEvent::Presented(card) } else { CardEvent::Missed }]
+    }
+
+    /// A message reports this card. The same one again is another presentation when it was not reported for a while.
+    fn reported(&mut self, card: Presented, at: Instant) -> Vec<CardEvent> {
+        let again = Duration::from_millis(u64::from(self.traits.gone_ms));
+        let is_same = |last: &Presented, since: Instant| *last == card && at.saturating_duration_since(since) < again;
+        let is_again = matches!(&self.place, Place::Leaving(Some(last), since) if is_same(last, *since));
+        self.place = Place::Leaving(Some(card.clone()), at);
+        if is_again { Vec::new() } else { vec![CardEvent::Presented(card)] }
     }
 
     fn counted(&mut self, number: i64, card: Option<Presented>, fresh: bool, kind: ReaderKind) -> Vec<CardEvent> {

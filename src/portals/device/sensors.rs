@@ -43,6 +43,8 @@ impl Contact {
             InputKind::ContactOpen => report.contact_open = Some(active),
             InputKind::Tamper => report.tamper = Some(active),
             InputKind::Fire => report.fire = Some(active),
+            InputKind::Overload => report.overload = Some(active),
+            InputKind::RestrictedLoad => report.restricted_load = Some(active),
             InputKind::ExitButton => report.exit_button |= rose,
             InputKind::PassedIn | InputKind::PassedOut if rose => report.passed = self.kind.way(),
             InputKind::PassedIn | InputKind::PassedOut => {}

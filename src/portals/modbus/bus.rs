@@ -1,6 +1,6 @@
 //! From an order to the bytes of a line: the request of the device's profile, the queue, and when it may be sent.
 //!
-//! [`ModbusWiring`] is a portal's way in, [`Bus`] the handle of one physical line, [`open`] its task. The task owns the line and is
+//! [`ModbusOutput`] and [`ModbusReader`] are a portal's way in, [`Bus`] the handle of one physical line, [`open`] its task. The task owns the line and is
 //! the only one to send on it. It sends a request twice only when the first one reached no device; whether a further try is safe is the
 //! caller's decision. What follows from an answer, or its absence, for the request, its unit and the line is in `exchange`.
 
@@ -21,7 +21,7 @@ use super::queue::{Priority, Queue};
 use super::serial::takes;
 use crate::config::BusConfig;
 use crate::portals::device::reader::Accept;
-use crate::portals::device::{Event, NotSet, Place, Released, Set, SourceState, Wiring};
+use crate::portals::device::{Event, NotSet, Place, Released, Set, SourceState};
 use crate::profile::{Block, Output, Reader, Trigger};
 use crate::wire::modbus::{Exception, Reply, Request};
 
@@ -30,9 +30,9 @@ pub const JOBS_MAX: usize = 1024;
 
 /// A device on a line.
 #[derive(Clone)]
-pub(super) struct Device {
-    pub(super) bus: Bus,
-    pub(super) unit: u8,
+pub(in crate::portals) struct Device {
+    pub(in crate::portals) bus: Bus,
+    pub(in crate::portals) unit: u8,
 }
 
 impl Device {
@@ -41,31 +41,21 @@ impl Device {
     }
 }
 
-/// The devices of one portal. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct ModbusWiring(Arc<Parts>);
-
-struct Parts {
-    output: (Device, Output, u16),
-    /// Slot by slot.
-    readers: Vec<(Device, Reader)>,
-    events: mpsc::Sender<Event>,
+/// The output of a portal: a channel of a device.
+pub(in crate::portals) struct ModbusOutput {
+    device: Device,
+    output: Output,
+    channel: u16,
 }
 
-impl ModbusWiring {
-    /// Events of readers that were ordered to take the next card go to `events`.
-    pub(super) fn new(
-        output: (Device, Output, u16),
-        readers: Vec<(Device, Reader)>,
-        events: mpsc::Sender<Event>,
-    ) -> Self {
-        Self(Arc::new(Parts { output, readers, events }))
+impl ModbusOutput {
+    pub(in crate::portals) fn new(device: Device, output: Output, channel: u16) -> Self {
+        Self { device, output, channel }
     }
-}
 
-impl Wiring for ModbusWiring {
-    async fn set(&self, set: Set, deadline: Option<Instant>) -> Result<Instant, NotSet> {
-        let (device, output, channel) = &self.0.output;
+    /// See [`Wiring::set`](crate::portals::device::Wiring::set).
+    pub(in crate::portals) async fn set(&self, set: Set, deadline: Option<Instant>) -> Result<Instant, NotSet> {
+        let Self { device, output, channel } = self;
         let (request, priority) = match set {
             Set::Off => (output.off(*channel), Priority::Cut),
             Set::On => (output.on(*channel), Priority::Release),
@@ -84,8 +74,9 @@ impl Wiring for ModbusWiring {
         }
     }
 
-    async fn read_back(&self) -> Option<(bool, Instant)> {
-        let (device, output, channel) = &self.0.output;
+    /// See [`Wiring::read_back`](crate::portals::device::Wiring::read_back).
+    pub(in crate::portals) async fn read_back(&self) -> Option<(bool, Instant)> {
+        let Self { device, output, channel } = self;
         let request = output.read_back(*channel)?;
         let answer = device.bus.call(device.unit, request.clone(), Priority::Confirm, None).await.ok()?;
         let mut block = Block::default();
@@ -93,19 +84,40 @@ impl Wiring for ModbusWiring {
         Some((output.state.as_ref()?.flag(&block, *channel)?, answer.at))
     }
 
-    fn pulse_ms(&self, hold_ms: u32) -> Option<u32> {
-        let (_, output, channel) = &self.0.output;
-        output.pulse(*channel, hold_ms).map(|(_, lasts_ms)| lasts_ms)
+    pub(in crate::portals) fn pulse_ms(&self, hold_ms: u32) -> Option<u32> {
+        self.output.pulse(self.channel, hold_ms).map(|(_, lasts_ms)| lasts_ms)
     }
 
-    fn accept_next(&self, slot: u8, accept: Accept) {
-        let Some((device, reader)) = self.0.readers.get(usize::from(slot)) else { return };
-        let request = match (&reader.trigger, accept) {
+    pub(in crate::portals) fn count(&self, how: Released) {
+        self.device.bus.observer.release(&self.device.bus.id, self.device.unit, self.channel, how);
+    }
+
+    pub(in crate::portals) fn place(&self) -> Place {
+        let (off, channel) = (self.output.off(self.channel), Some(self.channel));
+        let (function, address) = (Some(off.function()), Some(off.address()));
+        Place { channel, function, address, ..self.device.place() }
+    }
+}
+
+/// The reader of a slot.
+pub(in crate::portals) struct ModbusReader {
+    device: Device,
+    reader: Reader,
+}
+
+impl ModbusReader {
+    pub(in crate::portals) fn new(device: Device, reader: Reader) -> Self {
+        Self { device, reader }
+    }
+
+    /// Orders it to take the next card; the event of `slot` goes to `events`.
+    pub(in crate::portals) fn accept_next(&self, slot: u8, accept: Accept, events: &mpsc::Sender<Event>) {
+        let request = match (&self.reader.trigger, accept) {
             (Trigger::Latch { release, .. }, _) => release.request(0, release.value),
             (Trigger::Counter { acknowledge: Some(write), .. }, Accept::Count(count)) => write.request(0, count),
             (Trigger::Counter { .. } | Trigger::Level(_), _) => return,
         };
-        let (device, events) = (device.clone(), self.0.events.clone());
+        let (device, events) = (self.device.clone(), events.clone());
         tokio::spawn(async move {
             let answer = device.bus.call(device.unit, request, Priority::Card, None).await;
             let accepted = Event::Accepted { slot, at: answer.ok().map(|answer| answer.at) };
@@ -114,19 +126,8 @@ impl Wiring for ModbusWiring {
         });
     }
 
-    fn count(&self, how: Released) {
-        let (device, _, channel) = &self.0.output;
-        device.bus.observer.release(&device.bus.id, device.unit, *channel, how);
-    }
-
-    fn place(&self, slot: Option<u8>) -> Place {
-        let (device, output, channel) = &self.0.output;
-        let Some(slot) = slot else {
-            let (off, channel) = (output.off(*channel), Some(*channel));
-            let (function, address) = (Some(off.function()), Some(off.address()));
-            return Place { channel, function, address, ..device.place() };
-        };
-        self.0.readers.get(usize::from(slot)).map(|(device, _)| device.place()).unwrap_or_default()
+    pub(in crate::portals) fn place(&self) -> Place {
+        self.device.place()
     }
 }
 

@@ -18,18 +18,18 @@ use super::queue::Priority;
 
 /// One portal of a poll: where its events go, which of its sources the device is, and the decoder of the registers.
 #[derive(Clone)]
-pub(super) struct Listener {
-    pub(super) events: mpsc::Sender<Event>,
-    pub(super) source: usize,
-    pub(super) decoder: Arc<Decoder>,
+pub(in crate::portals) struct Listener {
+    pub(in crate::portals) events: mpsc::Sender<Event>,
+    pub(in crate::portals) source: usize,
+    pub(in crate::portals) decoder: Arc<Decoder>,
 }
 
 /// All polls, each once however many portals need it, by line, unit, profile and poll.
 #[derive(Default)]
-pub(super) struct Polls(BTreeMap<(String, u8, String, String), Polling>);
+pub(in crate::portals) struct Polls(BTreeMap<(String, u8, String, String), Polling>);
 
 impl Polls {
-    pub(super) fn add(
+    pub(in crate::portals) fn add(
         &mut self,
         device: &Device,
         profile: &Profile,
@@ -52,18 +52,18 @@ impl Polls {
     }
 
     /// What is read on one line, and how often.
-    pub(super) fn of_bus<'p>(&'p self, bus: &'p str) -> impl Iterator<Item = (&'p [Request], Duration)> {
+    pub(in crate::portals) fn of_bus<'p>(&'p self, bus: &'p str) -> impl Iterator<Item = (&'p [Request], Duration)> {
         self.0.values().filter(move |p| p.device.bus.id() == bus).map(|p| (p.reads.as_slice(), p.every))
     }
 
     /// Each poll.
-    pub(super) fn into_pollings(self) -> impl Iterator<Item = Polling> {
+    pub(in crate::portals) fn into_pollings(self) -> impl Iterator<Item = Polling> {
         self.0.into_values()
     }
 }
 
 /// One poll of one device.
-pub(super) struct Polling {
+pub(in crate::portals) struct Polling {
     device: Device,
     reads: Vec<Request>,
     every: Duration,
@@ -73,7 +73,7 @@ pub(super) struct Polling {
 
 impl Polling {
     /// Reads until `stop` turns true. A poll that comes late delays the next ones.
-    pub(super) async fn run(self, first: Instant, mut stop: watch::Receiver<bool>) {
+    pub(in crate::portals) async fn run(self, first: Instant, mut stop: watch::Receiver<bool>) {
         let mut ticks = interval_at(first, self.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut refused = false;
@@ -124,7 +124,7 @@ impl Polling {
 }
 
 /// How a reader of a profile behaves.
-pub(super) fn reader_traits(reader: &Reader) -> ReaderTraits {
+pub(in crate::portals) fn reader_traits(reader: &Reader) -> ReaderTraits {
     let kind = match &reader.trigger {
         Trigger::Level(_) => ReaderKind::Level,
         Trigger::Latch { repeats_ms, .. } => ReaderKind::Latch { repeats: repeats_ms.is_some() },
@@ -135,19 +135,19 @@ pub(super) fn reader_traits(reader: &Reader) -> ReaderTraits {
 
 /// Decodes the registers of one device for one portal.
 #[derive(Default)]
-pub(super) struct Decoder {
+pub(in crate::portals) struct Decoder {
     /// Slots and their readers.
-    pub(super) readers: Vec<(u8, Reader)>,
+    pub(in crate::portals) readers: Vec<(u8, Reader)>,
     /// Contacts by their number in the portal.
-    pub(super) contacts: Vec<(usize, InputPoint, u16)>,
+    pub(in crate::portals) contacts: Vec<(usize, InputPoint, u16)>,
     /// The point that shows the output.
-    pub(super) output: Option<(Point, u16)>,
-    pub(super) meter: Option<(Meter, u16)>,
+    pub(in crate::portals) output: Option<(Point, u16)>,
+    pub(in crate::portals) meter: Option<(Meter, u16)>,
 }
 
 impl Decoder {
     /// The readings in `block`. Registers of another poll are not in it and give no reading, not even that no card is there.
-    pub(super) fn decode(&self, block: &Block) -> Vec<Reading> {
+    pub(in crate::portals) fn decode(&self, block: &Block) -> Vec<Reading> {
         let cards = self
             .readers
             .iter()

@@ -3,8 +3,12 @@
 //! Owns the local connection, and sees to it that nothing old opens anything. Which portals exist and what they may is the gateway's: a
 //! request of an unknown one goes to the gateway like any other, and its answer is published here.
 //!
+//! Devices with MQTT topics of their own are in [`profiled`], with a connection of their own.
+//!
 //! One task, no waiting between a request and its decision: a request is offered to the gateway, a decision is written as
 //! soon as it is ordered.
+
+pub(super) mod profiled;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -46,14 +46,14 @@ async fn a_backup_holds_what_was_on_disk_and_a_restored_store_is_not_trusted_bef
     assert!(matches!(made(&dir, &file, &store), Err(BackupError::File { .. })), "what is there is not overwritten");
     fill(&store, &mut events, 101..=130).await;
     // While a gateway runs there is nothing to restore.
-    let running = restore(&dir, &file, "g", true);
+    let running = restore(&dir, &file, "g", None, true);
     assert!(matches!(running, Err(BackupError::Store(StoreError::InUse(_)))), "{running:?}");
     assert_eq!(store.close().await, Closed::Drained);
     drop(store);
-    let other = restore(&dir, &file, "h", true);
+    let other = restore(&dir, &file, "h", None, true);
     assert!(matches!(other, Err(BackupError::OtherGateway { .. })), "{other:?}");
     // It would go back in time.
-    match restore(&dir, &file, "g", false).unwrap_err() {
+    match restore(&dir, &file, "g", None, false).unwrap_err() {
         BackupError::BackInTime { have, last, lost, changes, .. } => {
             assert_eq!((have, last, lost, changes), (130, 100, 30, 10));
         }
@@ -62,7 +62,7 @@ async fn a_backup_holds_what_was_on_disk_and_a_restored_store_is_not_trusted_bef
     let (store, _, recovered) = Store::open::<EventLog>(&dir, options()).unwrap();
     assert_eq!(recovered.state, log_of(1..=130), "nothing has changed");
     assert_eq!(store.close().await, Closed::Drained);
-    let (_, aside) = restore(&dir, &file, "g", true).unwrap();
+    let (_, aside) = restore(&dir, &file, "g", None, true).unwrap();
     assert!(aside.unwrap().join("journal").exists());
     let (store, _, recovered) = Store::open::<EventLog>(&dir, options()).unwrap();
     assert_eq!((recovered.state, store.acked()), (log_of(1..=100), 40));
@@ -85,9 +85,9 @@ async fn a_backup_that_was_changed_in_one_byte_or_cut_short_is_refused_and_chang
         let mut changed = whole.clone();
         changed[at] ^= 1;
         fs::write(&file, &changed).unwrap();
-        assert!(restore(&target, &file, "g", true).is_err(), "byte {at}");
+        assert!(restore(&target, &file, "g", None, true).is_err(), "byte {at}");
         fs::write(&file, &whole[..at]).unwrap();
-        assert!(restore(&target, &file, "g", true).is_err(), "cut at {at}");
+        assert!(restore(&target, &file, "g", None, true).is_err(), "cut at {at}");
     }
     assert!(!target.exists());
     // A path out of the directory is refused, also with a right hash.
@@ -99,14 +99,14 @@ async fn a_backup_that_was_changed_in_one_byte_or_cut_short_is_refused_and_chang
         let hash = crate::wire::audit::hash(&bytes);
         bytes.extend_from_slice(&hash);
         fs::write(&file, &bytes).unwrap();
-        let refused = restore(&target, &file, "g", true);
+        let refused = restore(&target, &file, "g", None, true);
         assert!(
             matches!(&refused, Err(BackupError::NotABackup { why, .. }) if why.contains("its files")),
             "{refused:?}"
         );
     }
     fs::write(&file, &whole).unwrap();
-    restore(&target, &file, "g", false).unwrap();
+    restore(&target, &file, "g", None, false).unwrap();
     assert_eq!(Store::open::<EventLog>(&target, options()).unwrap().2.state, log_of(1..=30));
 }
 
@@ -124,7 +124,7 @@ async fn a_restoration_that_was_interrupted_at_any_step_is_finished_by_the_next_
     for steps in 1..=4 {
         let dir = home.path().join(format!("after-{steps}"));
         generation::copy_files(&old, &dir).unwrap();
-        restore::prepare(&dir, &file, &header, true).unwrap();
+        restore::prepare(&dir, &file, &header, None, true).unwrap();
         let mut left = steps;
         let outcome = restore::finish_steps(&dir, &mut || {
             left -= 1;
@@ -159,7 +159,7 @@ async fn a_restoration_that_was_not_prepared_to_its_end_changes_nothing_and_the_
     assert_eq!((recovered.state, recovered.integrity), (log_of(1..=30), Integrity::Complete));
     assert_eq!(store.close().await, Closed::Drained);
     drop(store);
-    restore(&dir, &file, "g", false).unwrap();
+    restore(&dir, &file, "g", None, false).unwrap();
     let recovered = Store::open::<EventLog>(&dir, options()).unwrap().2;
     assert!(matches!(recovered.integrity, Integrity::Damaged { lost_from: 31, .. }), "{:?}", recovered.integrity);
 }

@@ -235,7 +235,7 @@ fn an_edited_event_with_a_right_checksum_breaks_the_chain() {
         let segment::Found::Frame(frame) = segment::Walk::new(&old, 0).next().unwrap().found else { panic!() };
         let json = String::from_utf8(frame.json.to_vec()).unwrap().replace("\"mono_ms\":60", "\"mono_ms\":99");
         let mut new = Vec::new();
-        assert!(segment::push_frame(&mut new, &segment::Frame { json: json.as_bytes(), ..frame }));
+        assert!(segment::push_frame(&mut new, &segment::Frame { json: json.as_bytes(), ..frame }, false));
         bytes.splice(from..to, new);
     });
     let broken = verify_on(&disk).unwrap().broken.unwrap();

@@ -104,7 +104,7 @@ fn a_killed_gateway_finds_all_that_was_durable_and_generations_too() {
         let (_, _, recovered) = open_dir(&live, options());
         assert_eq!((recovered.state, recovered.integrity), (log_of(1..=130), Integrity::Complete));
         assert!(recovered.events_replayed <= 1);
-        assert_eq!(verify(&live).unwrap().broken, None);
+        assert_eq!(verify(&live, None).unwrap().broken, None);
     });
 }
 

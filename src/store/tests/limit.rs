@@ -1,6 +1,10 @@
 //! The hard limit of the journal: what the center does not have goes by class, named by a `log_gap` before it goes.
 
+use super::super::limit::{Removal, removal};
+use super::super::segment::HEADER_BYTES;
+use super::super::shared::lock;
 use super::*;
+use crate::access::credential::Role;
 use crate::access::decision::{GrantFlags, Reason, Reasons};
 use crate::access::event::{Outcome, Who};
 
@@ -68,8 +72,9 @@ fn at_the_hard_limit_what_matters_least_goes_first_and_a_gap_explains_the_chain(
     let mut opened = open_limited(&disk);
     let decision = |n, reason| {
         let (portal, who, detail) = (None, Who::default(), "x".repeat(100));
-        let (also, flags) = (Reasons::NONE, GrantFlags::default());
-        let body = Event::Decision { portal, who, outcome: Outcome::Deny(reason), also, flags, detail };
+        let (also, flags, role) = (Reasons::NONE, GrantFlags::default(), Role::default());
+        let body =
+            Event::Decision { portal, who, role, outcome: Outcome::Deny(reason), also, flags, direction: None, detail };
         Record { event: AuditEvent { body, ..event(n) }, evidence: Vec::new(), flush: Flush::Soon }
     };
     let of_ten = |n: u64| match n % 10 {
@@ -209,4 +214,52 @@ fn whoever_reads_while_a_segment_is_rewritten_misses_nothing_that_stays() {
         assert_eq!(changes, expected, "from {from}");
         assert_eq!(rest.last().map(|e| e.n), Some(last - 1));
     }
+}
+
+/// What would be removed of each closed segment, and from where to where the segment goes.
+fn removals(opened: &Open, disk: &MemoryDisk) -> Vec<((u64, u64), Option<Removal>)> {
+    let segments = lock(&opened.0.0.0.index).segments.clone();
+    let of = |pair: &[replay::Segment]| {
+        let next_n = pair[1].first_n;
+        ((pair[0].first_n, next_n - 1), removal(disk, pair[0], next_n).unwrap())
+    };
+    segments.windows(2).map(of).collect()
+}
+
+#[test]
+fn a_removal_names_every_event_that_goes_and_no_other() {
+    let disk = MemoryDisk::new();
+    let mut opened = Store::open_in_memory::<EventLog>(&disk, unlimited()).unwrap();
+    write(&mut opened, 1..=150);
+    let all = removals(&opened, &disk);
+    assert!(all.len() > 2, "{}", all.len());
+    for ((first, last), removal) in all {
+        let goes: Vec<u64> = (first..=last).filter(|n| !n.is_multiple_of(3)).collect();
+        let Removal { first_n, ranges, whole } = removal.unwrap();
+        let named: Vec<u64> = ranges.iter().flat_map(|(from, to)| *from..=*to).collect();
+        assert_eq!((first_n, named, whole), (first, goes, false));
+    }
+}
+
+#[test]
+fn a_segment_of_which_nothing_stays_goes_whole_and_leaves_no_file() {
+    let disk = MemoryDisk::new();
+    let mut opened = Store::open_in_memory::<EventLog>(&disk, unlimited()).unwrap();
+    for n in 1..=150 {
+        opened.0.append(vec![soon(n)]);
+        assert_eq!(opened.3.flush(), Stepped::Idle);
+        opened.3.chores();
+    }
+    let all = removals(&opened, &disk);
+    assert!(all.len() > 2, "{}", all.len());
+    for ((first_n, last), removal) in all {
+        assert_eq!(removal, Some(Removal { first_n, ranges: vec![(first_n, last)], whole: true }));
+    }
+    drop(opened);
+    let mut opened = Store::open_in_memory::<EventLog>(&disk, Options { limit_bytes: 9_000, ..unlimited() }).unwrap();
+    let next = opened.2.next_n;
+    settle(&mut opened, next);
+    let segments: Vec<_> = disk.files().into_iter().filter(|(name, _)| name.ends_with(".seg")).collect();
+    assert!(segments.iter().all(|(_, length)| *length > HEADER_BYTES), "{segments:?}");
+    assert!(opened.0.first() > 1, "the oldest went");
 }

@@ -3,9 +3,11 @@
 mod backup;
 mod damage;
 mod disk;
+mod erase;
 mod full;
 mod life;
 mod limit;
+mod sealed;
 mod simulation;
 
 use std::collections::BTreeMap;

@@ -1,9 +1,11 @@
-//! Many lives of a store by random steps: whatever was reported to be durable is in the state after every power cut, exactly once.
+//! Many lives of a store by random steps: whatever was reported to be durable is in the state after every power cut, exactly once. A
+//! center that is sent the audit meanwhile gets every such change, and never another event under a number that it has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::super::sealed;
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -11,6 +13,7 @@ enum Act {
     Append(u8, bool),
     Step,
     Chores,
+    Send(usize),
     Ack,
     Generation,
     Fault(Fault),
@@ -23,7 +26,8 @@ fn acts() -> impl Strategy<Value = Act> {
         8 => (1..6u8, any::<bool>()).prop_map(|(count, change)| Act::Append(count, change)),
         8 => Just(Act::Step),
         3 => Just(Act::Chores),
-        1 => Just(Act::Ack),
+        4 => (1..9usize).prop_map(Act::Send),
+        2 => Just(Act::Ack),
         1 => Just(Act::Generation),
         1 => (0..3000u64).prop_map(|room| Act::Fault(Fault::Full { room })),
         1 => Just(Act::Fault(Fault::Writes)),
@@ -42,14 +46,41 @@ struct Life {
     next: u64,
     waiting: BTreeSet<u64>,
     durable: BTreeSet<u64>,
+    /// How often the gateway was started; each event names it.
+    boots: u64,
+    /// What the center has of the audit, byte for byte.
+    center: BTreeMap<u64, Vec<u8>>,
+    /// How far it has acknowledged it.
+    acknowledged: u64,
+    /// From where the next batch is read.
+    send_from: u64,
 }
 
 impl Life {
-    fn begin() -> Self {
+    fn begin(key: Option<StoreKey>) -> Self {
         let disk = MemoryDisk::new();
-        let options = Options { soon_max: 12, retain_events: 30, ..small() };
+        let options = Options { soon_max: 12, retain_events: 30, key, ..small() };
         let opened = Store::open_in_memory::<EventLog>(&disk, options.clone()).unwrap();
-        Self { disk, options, opened, next: 1, waiting: BTreeSet::new(), durable: BTreeSet::new() }
+        let (waiting, durable, center) = Default::default();
+        Self { disk, options, opened, next: 1, waiting, durable, boots: 1, center, acknowledged: 0, send_from: 1 }
+    }
+
+    fn record(&self, n: u64) -> Record {
+        let record = record(n);
+        Record { event: AuditEvent { boot: format!("b{}", self.boots).as_str().into(), ..record.event }, ..record }
+    }
+
+    /// A batch goes to the center. What it gets again is what it has.
+    fn send(&mut self, count: usize) {
+        let batch = self.opened.0.read_blocking(self.send_from, count, usize::MAX).unwrap();
+        for event in batch {
+            assert!(event.n >= self.send_from, "{} is sent in front of {}", event.n, self.send_from);
+            let skipped = self.durable.range(self.send_from..event.n).find(|n| n.is_multiple_of(3));
+            assert_eq!(skipped, None, "a change was never sent");
+            let before = self.center.insert(event.n, event.json.to_vec());
+            assert!(before.is_none_or(|before| before == *event.json), "two events have the number {}", event.n);
+            self.send_from = event.n + 1;
+        }
     }
 
     fn receive(&mut self) {
@@ -90,24 +121,36 @@ impl Life {
         assert!(missing.is_empty(), "reported durable and lost: {missing:?}");
         assert_eq!(recovered.state, log_of(there.iter().copied()));
         assert!(recovered.next_n > there.last().copied().unwrap_or(0));
+        let sent = self.center.keys().next_back().copied().unwrap_or(0);
+        assert!(recovered.next_n > sent, "{} was sent, and is given out again", recovered.next_n);
+        let acked = self.opened.0.acked();
+        assert!(acked <= self.acknowledged, "{acked} is taken for acknowledged, and {} is", self.acknowledged);
+        self.send_from = acked + 1;
+        self.boots += 1;
         self.next = recovered.next_n;
         self.durable = there;
         self.waiting.clear();
-        assert_eq!(verify_on(&self.disk).unwrap().broken, None);
+        let medium = sealed::over(Arc::new(self.disk.clone()), self.options.key.as_ref()).unwrap();
+        assert_eq!(verify_on(&*medium).unwrap().broken, None);
     }
 
     fn act(&mut self, act: &Act) {
         match *act {
             Act::Append(count, all) => {
                 let numbers = (self.next..).take(usize::from(count)).filter(|n| all || n.is_multiple_of(3));
-                let records: Vec<_> = numbers.map(record).collect();
+                let records: Vec<_> = numbers.map(|n| self.record(n)).collect();
                 self.waiting.extend(records.iter().map(|r| r.event.n));
                 self.next += u64::from(count);
                 self.opened.0.append(records);
             }
             Act::Step => drop(self.opened.3.step()),
             Act::Chores => self.opened.3.chores(),
-            Act::Ack => self.opened.0.set_acked(u64::MAX),
+            Act::Send(count) => self.send(count),
+            Act::Ack => {
+                self.acknowledged = self.center.keys().next_back().copied().unwrap_or(0);
+                self.opened.0.set_acked(self.acknowledged);
+                self.send_from = self.send_from.max(self.acknowledged + 1);
+            }
             Act::Generation => self.opened.0.request_generation(),
             Act::Fault(fault) => self.disk.set_fault(fault),
             Act::Crash(torn) => {
@@ -131,12 +174,18 @@ impl Life {
 
 proptest! {
     #[test]
-    fn whatever_happens_what_was_reported_durable_stays(all in proptest::collection::vec(acts(), 1..150)) {
-        let mut life = Life::begin();
+    fn whatever_happens_what_was_reported_durable_stays(
+        all in proptest::collection::vec(acts(), 1..150),
+        encrypted in any::<bool>(),
+    ) {
+        let mut life = Life::begin(super::sealed::key().filter(|_| encrypted));
         for act in &all {
             life.act(act);
         }
         life.disk.crash(0);
         life.reopen();
+        life.send(usize::MAX);
+        let unsent = life.durable.iter().filter(|n| n.is_multiple_of(3)).find(|n| !life.center.contains_key(n));
+        assert_eq!(unsent, None, "a change never reaches the center");
     }
 }

@@ -8,7 +8,7 @@ use super::super::json::{Wrong, invalid};
 use super::super::ops::{Body, EnrolmentBody, EntitlementBody, Judge};
 use super::super::schedule::{HolidayBody, ScheduleBody, WeekBody};
 use crate::access::change::{ErrorCode, Position, RegisterKind, RegisterKinds, SuspendReason};
-use crate::access::credential::{Flag, Flags, Role};
+use crate::access::credential::{CardMark, Flag, Flags, Role};
 use crate::access::id::{CardUid, Holder, Revision, ScheduleName, Timestamp, Zone};
 use crate::access::portal::Posture;
 use crate::access::snapshot::{EnrolmentEntry, SnapshotEntry, StandingEntry};
@@ -41,6 +41,8 @@ pub(super) struct EntryBody {
     holder: Option<Holder>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<Role>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    marks: Option<Vec<CardMark>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     entitlements: Option<Vec<EntitlementBody>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -201,8 +203,8 @@ impl EntryBody {
         let enrolment = match (self.entitlements, self.withdrawn) {
             (Some(entitlements), None) => {
                 let holder = self.holder.ok_or_else(|| invalid("holder", "is missing; add it"))?;
-                let (role, not_before, not_after) = (self.role, self.not_before, self.not_after);
-                let body = Body::Enrol(EnrolmentBody { uid, holder, role, entitlements, not_before, not_after });
+                let (role, marks, not_before, not_after) = (self.role, self.marks, self.not_before, self.not_after);
+                let body = Body::Enrol(EnrolmentBody { uid, holder, role, marks, entitlements, not_before, not_after });
                 judge.check(&body)?;
                 let Body::Enrol(body) = body else { return Err(invalid("uid", "cannot be read")) };
                 Some(EnrolmentEntry { revision, enrolment: Some(body.into_enrolment()?) })
@@ -276,12 +278,14 @@ fn written_card(uid: CardUid, standing: Option<&StandingEntry>, enrolment: Optio
         let Some(enrolment) = &entry.enrolment else {
             return EntryBody { uid: Some(uid), withdrawn: rev, ..EntryBody::default() };
         };
-        let EnrolmentBody { holder, role, entitlements, not_before, not_after, .. } = EnrolmentBody::of(uid, enrolment);
+        let EnrolmentBody { holder, role, marks, entitlements, not_before, not_after, .. } =
+            EnrolmentBody::of(uid, enrolment);
         let holder = Some(holder);
         EntryBody {
             uid: Some(uid),
             holder,
             role,
+            marks,
             entitlements: Some(entitlements),
             not_before,
             not_after,

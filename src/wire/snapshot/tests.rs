@@ -7,7 +7,7 @@ use super::super::allowed::{AllowedOps, OpName, STANDING};
 use super::super::envelope::{Channel, Scope, StreamSpec, open, sign};
 use super::*;
 use crate::access::change::{Op, PortalSet, Subject, SuspendReason};
-use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
+use crate::access::credential::{CardMark, Enrolment, Entitlement, Flag, Role, ZoneSet};
 use crate::access::list::AccessList;
 use crate::access::portal::{PortalKind, Posture};
 use crate::access::schedule::{Schedule, Window};
@@ -38,6 +38,7 @@ fn list() -> AccessList {
     let enrolment = |holder: &str| Enrolment {
         holder: holder.parse().unwrap(),
         role: Role::Staff,
+        marks: CardMark::ExtendedHold | CardMark::Duress,
         not_before: Some(Timestamp(1_788_249_600_000)),
         not_after: None,
         entitlements: vec![entitlement(PortalKind::Gate, None), entitlement(PortalKind::Door, Some("term"))],
@@ -111,6 +112,7 @@ fn a_long_snapshot_is_cut_into_parts_that_fit_once_they_are_signed() {
             enrolment: Some(Enrolment {
                 holder: format!("h{n}").parse().unwrap(),
                 role: Role::Resident,
+                marks: enumset::EnumSet::empty(),
                 not_before: None,
                 not_after: None,
                 entitlements: vec![Entitlement { kind: PortalKind::Gate, zone: ZoneSet::Any, schedule: None }],

@@ -38,6 +38,8 @@ const SEEDS_WHOLE: u64 = 100;
 const CHANGES_AGAIN_MAX: usize = 400;
 /// The streams have converged within so many rounds of 5 s, or never do.
 const ROUNDS_MAX: usize = 400;
+/// The power is cut in front of one in so many slices of the work at a snapshot.
+const CUT_IN_SNAPSHOT: usize = 100;
 /// Below so many grants a seed, on average, the test would prove nothing.
 const GRANTS_MIN: u64 = 50;
 
@@ -165,6 +167,9 @@ impl Proof {
         let effects = self.w.engine.handle(input, self.w.now());
         self.take(effects);
         while self.w.engine.has_snapshot_work() {
+            if self.dice.one_in(CUT_IN_SNAPSHOT) {
+                return self.power_cut();
+            }
             let effects = self.w.engine.work_at_snapshot(self.w.now());
             self.take(effects);
         }
@@ -194,7 +199,7 @@ impl Proof {
         for effect in effects {
             match effect {
                 Effect::Record(record) => self.records.push(*record),
-                Effect::Acknowledge { after, ack, .. } if ack.snapshot.is_none() && ack.outcome != Outcome::Stale => {
+                Effect::Acknowledge { after, ack, .. } if ack.outcome != Outcome::Stale => {
                     let place = Self::place_of(ack.stream.unwrap().as_str());
                     self.waiting.push((after, place, ack.at.unwrap().seq));
                 }

@@ -89,7 +89,7 @@ async fn a_box_with_a_latch_that_is_set_again_is_on_as_long_as_the_card_lies_the
 #[tokio::test(start_paused = true)]
 async fn the_reading_of_a_lossy_reader_is_presented_stays_and_leaves_as_a_card_does() {
     let reader = part(8, "digits-reader", 0);
-    let transform = reader.profile.readers[0].uid.transform().unwrap();
+    let transform = reader.modbus().unwrap().profile.readers[0].uid.transform().unwrap();
     let reading = |card: &str| Presented::Lossy(transform.read(uid(card)));
     let spec = with(power_box(1), |parts| parts.reader = reader);
     let rig = Rig::new(vec![spec], &[]).await;

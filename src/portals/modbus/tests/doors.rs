@@ -45,7 +45,8 @@ async fn a_door_controllers_card_contact_and_exit_button_are_received() {
 #[tokio::test(start_paused = true)]
 async fn a_converter_that_counts_reports_the_same_card_again() {
     let reader = part(8, "wiegand-converter", 0);
-    let reading = Presented::Lossy(reader.profile.readers[0].uid.transform().unwrap().read(uid(CARD)));
+    let reading =
+        Presented::Lossy(reader.modbus().unwrap().profile.readers[0].uid.transform().unwrap().read(uid(CARD)));
     let rig = Rig::new(vec![with(door(), |parts| parts.reader = reader)], &[]).await;
     for times in 1..=2 {
         rig.line.present(8, 0, uid(CARD));

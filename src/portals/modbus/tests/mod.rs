@@ -15,6 +15,7 @@ mod boxes;
 pub(super) mod cable;
 mod dead;
 mod doors;
+mod figures;
 pub(in crate::portals) mod logs;
 mod noise;
 mod peers;
@@ -23,14 +24,15 @@ mod releases;
 
 use super::bus::{Bus, BusError};
 use super::queue::Priority;
-use super::{ModbusPortals, Observer, bus, start};
+use super::{Observer, bus};
 use crate::access::decision::{Decision, Grant, Reason};
 use crate::access::event::AlarmKind;
 use crate::access::id::{CardUid, PortalId};
 use crate::access::input::{self, Input, PortalReport, Presented};
 use crate::access::portal::PortalKind;
-use crate::config::{BusConfig, BusLine, Part, Parts, PortalConfig, PortalDevice};
+use crate::config::{BusConfig, BusLine, ModbusPart, Part, Parts, PortalConfig, PortalDevice};
 use crate::gateway::ports::{Inbox, InboxReceiver, PortalOrder};
+use crate::portals::parts::{PartPortals, start};
 use crate::profile::{Profile, read, shipped};
 use crate::wire::modbus::{Reply, Request, Space};
 use crate::workbench::modbus::{Fault, Line};
@@ -142,7 +144,7 @@ fn profile(id: &str) -> Arc<Profile> {
 }
 
 fn part(unit: u8, id: &str, channel: u16) -> Part {
-    Part { bus: "riser".into(), unit, profile: profile(id), channel }
+    Part::Modbus(ModbusPart { bus: "riser".into(), unit, profile: profile(id), channel })
 }
 
 fn portal(id: &str, kind: PortalKind, reader: Part, output: Part) -> PortalConfig {
@@ -184,7 +186,8 @@ fn door() -> PortalConfig {
 /// The devices of these portals.
 fn devices(specs: &[PortalConfig]) -> Line {
     let parts = specs.iter().flat_map(|portal| parts(portal).all());
-    Line::new(parts.map(|p| (p.unit, Arc::clone(&p.profile))).collect::<BTreeMap<_, _>>())
+    let on_lines = parts.filter_map(Part::modbus);
+    Line::new(on_lines.map(|p| (p.unit, Arc::clone(&p.profile))).collect::<BTreeMap<_, _>>())
 }
 
 fn bus_at(line: BusLine) -> BusConfig {
@@ -319,7 +322,7 @@ pub(super) fn grants(
 /// Portals on one line, and the gateway they report to.
 struct Rig {
     gateway: Gateway,
-    running: ModbusPortals,
+    running: PartPortals,
     line: Line,
 }
 
@@ -362,7 +365,7 @@ impl Rig {
         logs::install();
         let (inbox, taken) = Inbox::new();
         let observer: Arc<dyn Observer> = Arc::new(observer);
-        let running = start(&[bus], &specs, &inbox, &observer);
+        let running = start(&[bus], &specs, None, &inbox, &observer).unwrap();
         Self { gateway: Gateway::run(taken, &running.outlets, answers), running, line: line.clone() }
     }
 

@@ -72,7 +72,8 @@ fn specs() -> Vec<PortalConfig> {
 }
 
 fn place(spec: &PortalConfig) -> (String, Place) {
-    let Parts { reader, output, .. } = parts(spec);
+    let parts = parts(spec);
+    let (reader, output) = (parts.reader.modbus().unwrap(), parts.output.modbus().unwrap());
     let place = Place {
         kind: spec.portal.kind,
         reader: reader.unit,

@@ -11,7 +11,8 @@ const ON: Request = Request::WriteCoil { address: 0, value: 0xFF00 };
 /// A door whose relay is channel 0 of unit 7, by this profile; on a line in memory.
 async fn door_of(id: &str, change: impl FnOnce(&mut Output)) -> Rig {
     let mut output = part(7, id, 0);
-    change(Arc::make_mut(&mut output.profile).output.as_mut().unwrap());
+    let Part::Modbus(of) = &mut output else { panic!("a relay on the line") };
+    change(Arc::make_mut(&mut of.profile).output.as_mut().unwrap());
     let specs = vec![portal("door", PortalKind::Door, output.clone(), output)];
     let rig = Rig::on(&devices(&specs), Some(38_400), specs, &[]);
     rig.online().await;

@@ -1,9 +1,27 @@
-//! The bytes of a sheet as records: which encoding they have, and where each record begins.
-
-use super::Fault;
+//! The bytes of a CSV sheet as records: which encoding they have, and where each record begins.
 
 /// Longest file in bytes. A longer one is refused.
 pub const BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Why a file is no sheet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct NoSheet {
+    /// The line, from 1; `None`: the file as a whole.
+    pub line: Option<u64>,
+    /// What is wrong, and what to do.
+    pub what: String,
+}
+
+impl NoSheet {
+    fn file(what: impl Into<String>) -> Self {
+        Self { line: None, what: what.into() }
+    }
+
+    fn line(line: u64, what: impl Into<String>) -> Self {
+        Self { line: Some(line), what: what.into() }
+    }
+}
 
 /// How the text of a sheet is encoded. Recognised by itself: what is valid UTF-8 is UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +44,11 @@ impl Encoding {
 }
 
 /// One line of the sheet; more than one of the file where a cell has line breaks.
-pub(super) struct Record {
+pub struct Record {
     /// Where it begins, from 1.
-    pub(super) line: u64,
+    pub line: u64,
     /// Its cells, without the spaces around them.
-    pub(super) cells: Vec<String>,
+    pub cells: Vec<String>,
 }
 
 const UTF8_MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
@@ -39,19 +57,24 @@ const WORKBOOKS: [&[u8]; 2] = [b"PK\x03\x04", b"\xD0\xCF\x11\xE0"];
 const UTF16_MARKS: [&[u8]; 2] = [&[0xFF, 0xFE], &[0xFE, 0xFF]];
 
 /// The text of a file.
-pub(super) fn decode(bytes: &[u8]) -> Result<(String, Encoding), Fault> {
+///
+/// # Errors
+/// When it is no text of a sheet.
+pub fn decode(bytes: &[u8]) -> Result<(String, Encoding), NoSheet> {
     if bytes.len() > BYTES_MAX {
-        let what = format!("{} bytes are too many, {BYTES_MAX} are read; load the list of one building", bytes.len());
-        return Err(Fault::file(what));
+        let what = format!("{} bytes are too many, {BYTES_MAX} are read; divide the sheet", bytes.len());
+        return Err(NoSheet::file(what));
     }
     let begins = |marks: &[&[u8]]| marks.iter().any(|mark| bytes.starts_with(mark));
     if begins(&WORKBOOKS) {
-        return Err(Fault::file(
-            "this is a workbook of a spreadsheet program; save it as `CSV UTF-8` and load that file",
+        return Err(NoSheet::file(
+            "this is a workbook of a spreadsheet program; save it as `CSV UTF-8` and name that file",
         ));
     }
     if begins(&UTF16_MARKS) || bytes.contains(&0) {
-        return Err(Fault::file("this is UTF-16 or no text at all; save the sheet as `CSV UTF-8` and load that file"));
+        return Err(NoSheet::file(
+            "this is UTF-16 or no text at all; save the sheet as `CSV UTF-8` and name that file",
+        ));
     }
     let (text, encoding) = match bytes.strip_prefix(UTF8_MARK) {
         Some(rest) => match std::str::from_utf8(rest) {
@@ -59,7 +82,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(String, Encoding), Fault> {
             Err(error) => {
                 let line = line_at(rest, error.valid_up_to());
                 let what = "the file begins as UTF-8, and this line is not; save the whole sheet as `CSV UTF-8` again";
-                return Err(Fault::line(line, what));
+                return Err(NoSheet::line(line, what));
             }
         },
         None => match std::str::from_utf8(bytes) {
@@ -72,11 +95,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(String, Encoding), Fault> {
         Some(place) => {
             let what = match encoding {
                 Encoding::Utf8 => {
-                    "a character was lost when the file was converted (`\u{FFFD}`); export the list again"
+                    "a character was lost when the file was converted (`\u{FFFD}`); export the sheet again"
                 }
                 Encoding::Gb18030 => "the line is neither UTF-8 nor GB18030; save the sheet as `CSV UTF-8`",
             };
-            Err(Fault::line(line_at(text.as_bytes(), place), what))
+            Err(NoSheet::line(line_at(text.as_bytes(), place), what))
         }
     }
 }
@@ -87,7 +110,8 @@ fn line_at(bytes: &[u8], place: usize) -> u64 {
 }
 
 /// The records of a text. Lines without any text, which spreadsheets put at the end, are left out.
-pub(super) fn records(text: &str) -> Vec<Record> {
+#[must_use]
+pub fn records(text: &str) -> Vec<Record> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -120,7 +144,8 @@ fn separator(text: &str) -> u8 {
 }
 
 /// Records as CSV.
-pub(super) fn print(records: &[Vec<String>]) -> String {
+#[must_use]
+pub fn print(records: &[Vec<String>]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for record in records {
         // Writing to memory does not fail, and all records are of one length.

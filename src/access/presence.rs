@@ -1,0 +1,201 @@
+//! Where cards are: the last passages of each card through gates, and how certain they are. State is the fold of audit events, as
+//! everything that survives; which gates make up an area is the configuration's business and is handed in.
+
+use std::collections::{BTreeSet, HashMap};
+
+use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
+
+use super::decision::GrantReason;
+use super::event::{AuditEvent, Event, ForgivenBy, Forgiveness, GapCause, Mark, Outcome};
+use super::id::{CardSet, CardUid, ClockTrust, Now, PortalId, Timestamp};
+use super::portal::Direction;
+
+/// Cards whose passages are remembered at once. Beyond it the tenth that passed longest ago is forgotten: nothing is known of them,
+/// and whoever is unknown is never refused.
+pub const CARDS_TRACKED_MAX: usize = 65_536;
+/// Gates at which the last passage of one card is remembered, the newest first.
+pub const PASSAGES_MAX: usize = 4;
+
+names! {
+    /// How certain a passage is; the later, the more certain.
+    pub enum Certainty {
+        /// A gate of the area was held open since, or was then, so the card may have passed without being read; or events are lost.
+        Doubtful,
+        /// The gate was released for the card, and nothing reports whether somebody passed.
+        Granted,
+        /// The gate reported that somebody passed on the card's release.
+        Taken,
+    }
+}
+
+/// The last passage of a card through one gate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passage {
+    /// Which gate.
+    pub portal: PortalId,
+    /// Which way.
+    pub direction: Direction,
+    /// When, by the wall clock.
+    pub at: Timestamp,
+    /// Whether the wall clock could be trusted.
+    pub clock: ClockTrust,
+    /// The audit event.
+    pub n: u64,
+    /// Monotonic time of the run that recorded it, in milliseconds.
+    pub mono_ms: u64,
+    /// How certain it is.
+    pub certainty: Certainty,
+    /// It does not count against the next passage.
+    pub forgiven: bool,
+}
+
+impl Passage {
+    /// How long ago it was, in milliseconds: by the monotonic clock within the run whose first event is behind `boot_n`, else by the
+    /// wall clock if that can be trusted; `None`: not known.
+    #[must_use]
+    pub fn age_ms(&self, boot_n: u64, now: Now) -> Option<u64> {
+        if self.n > boot_n {
+            return Some(now.mono.0.saturating_sub(self.mono_ms));
+        }
+        let both_trusted = self.clock == ClockTrust::Trusted && now.clock == ClockTrust::Trusted;
+        both_trusted.then(|| now.wall.0.checked_sub(self.at.0).and_then(|ms| u64::try_from(ms).ok())).flatten()
+    }
+}
+
+/// Where all cards are. See the module's head.
+#[derive(Clone, Debug, Default)]
+pub struct Presence {
+    /// The newest passage first, at most one a gate.
+    cards: HashMap<CardUid, Vec<Passage>, RandomState>,
+    /// The gates and doors that ever reported that somebody passed.
+    reporting: BTreeSet<PortalId>,
+    /// The names in use, so that each is in memory once.
+    names: BTreeSet<PortalId>,
+}
+
+impl Presence {
+    /// The last passages of a card, the newest first, at most one a gate.
+    #[must_use]
+    pub fn of(&self, uid: &CardUid) -> &[Passage] {
+        self.cards.get(uid).map_or(&[], Vec::as_slice)
+    }
+
+    /// All cards with a passage, in no order.
+    pub fn all(&self) -> impl Iterator<Item = (CardUid, &[Passage])> {
+        self.cards.iter().map(|(uid, passages)| (*uid, passages.as_slice()))
+    }
+
+    /// Whether the portal ever reported that somebody passed, so that a release alone is no passage there.
+    #[must_use]
+    pub fn reports_passing(&self, portal: &PortalId) -> bool {
+        self.reporting.contains(portal)
+    }
+
+    /// The portals that ever reported that somebody passed.
+    pub fn reporting(&self) -> impl Iterator<Item = &PortalId> {
+        self.reporting.iter()
+    }
+
+    /// Puts back what was kept of a portal that reports passing.
+    pub fn restore_reporting(&mut self, portal: PortalId) {
+        self.reporting.insert(portal);
+    }
+
+    /// Puts back what was kept of a card.
+    pub fn restore(&mut self, uid: CardUid, mut passages: Vec<Passage>) {
+        for passage in &mut passages {
+            passage.portal = self.name(&passage.portal);
+        }
+        self.cards.insert(uid, passages);
+    }
+
+    fn name(&mut self, portal: &PortalId) -> PortalId {
+        if let Some(known) = self.names.get(portal) {
+            return known.clone();
+        }
+        self.names.insert(portal.clone());
+        portal.clone()
+    }
+
+    /// Folds one event. `is_known`: whether the list knows a card; the others leave no trace here.
+    pub(super) fn record(&mut self, event: &AuditEvent, is_known: impl Fn(&CardUid) -> bool) {
+        match &event.body {
+            Event::Decision { portal: Some(portal), who, outcome: Outcome::Grant(reason), direction, .. } => {
+                let (Some(uid), Some(direction)) = (who.uid, *direction) else { return };
+                if !self.reports_passing(portal) && is_known(&uid) {
+                    let is_open = matches!(reason, GrantReason::FreeAccess | GrantReason::Fire);
+                    let certainty = if is_open { Certainty::Doubtful } else { Certainty::Granted };
+                    self.passed(uid, portal, direction, certainty, event);
+                }
+            }
+            Event::Taken { portal, who, direction } => {
+                if !self.reports_passing(portal) {
+                    self.reporting.insert(portal.clone());
+                }
+                if let Some(uid) = who.uid.filter(is_known) {
+                    self.passed(uid, portal, *direction, Certainty::Taken, event);
+                }
+            }
+            Event::Config { mark: Mark::Forgiven(forgiveness), .. } => self.forgive(forgiveness),
+            Event::LogGap { cause: GapCause::Damaged | GapCause::NotWritten, .. } => {
+                self.cards.values_mut().flatten().for_each(Passage::doubt);
+            }
+            _ => {}
+        }
+    }
+
+    fn passed(
+        &mut self,
+        uid: CardUid,
+        portal: &PortalId,
+        direction: Direction,
+        certainty: Certainty,
+        event: &AuditEvent,
+    ) {
+        if self.cards.len() >= CARDS_TRACKED_MAX && !self.cards.contains_key(&uid) {
+            self.forget_oldest();
+        }
+        let portal = self.name(portal);
+        let passages = self.cards.entry(uid).or_default();
+        passages.retain(|passage| passage.portal != portal);
+        passages.truncate(PASSAGES_MAX - 1);
+        let (at, clock, n, mono_ms) = (event.at, event.clock, event.n, event.mono_ms);
+        let forgiven = certainty == Certainty::Doubtful;
+        passages.insert(0, Passage { portal, direction, at, clock, n, mono_ms, certainty, forgiven });
+    }
+
+    fn forget_oldest(&mut self) {
+        let newest = |passages: &Vec<Passage>| passages.first().map_or(0, |passage| passage.n);
+        let mut numbers: Vec<u64> = self.cards.values().map(newest).collect();
+        let place = numbers.len() / 10;
+        let (_, last_to_go, _) = numbers.select_nth_unstable(place);
+        let last_to_go = *last_to_go;
+        self.cards.retain(|_, passages| newest(passages) > last_to_go);
+    }
+
+    fn forgive(&mut self, forgiveness: &Forgiveness) {
+        let Forgiveness { cards, portals, by } = forgiveness;
+        let concerned = |passage: &&mut Passage| portals.is_empty() || portals.contains(&passage.portal);
+        let pardon = |passage: &mut Passage| match by {
+            ForgivenBy::HeldOpen => passage.doubt(),
+            ForgivenBy::Command | ForgivenBy::Operator | ForgivenBy::Daily => passage.forgiven = true,
+        };
+        match cards {
+            CardSet::All => self.cards.values_mut().flatten().filter(concerned).for_each(pardon),
+            CardSet::One(uid) => self.cards.get_mut(uid).into_iter().flatten().filter(concerned).for_each(pardon),
+        }
+    }
+}
+
+impl Passage {
+    /// Whether the card may be elsewhere by now without having been read.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.certainty == Certainty::Doubtful
+    }
+
+    fn doubt(&mut self) {
+        (self.certainty, self.forgiven) = (Certainty::Doubtful, true);
+    }
+}

@@ -1,0 +1,301 @@
+//! A first configuration for a building that is described in a few words: so many floors with so many rooms, and what each gate,
+//! door and power box is wired to. The portals are a sheet, which an electrician goes on with in a spreadsheet.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::parts::Role;
+use super::{DEFAULT_TIMEZONE, UNIT_MAX};
+use crate::access::id::GatewayId;
+use crate::access::portal::PortalKind;
+use crate::profile::diagnostic::hint;
+use crate::profile::{Profile, SHIPPED, sheet, shipped};
+
+/// The name of the sheet in the configuration.
+pub const SHEET: &str = "portals.csv";
+/// The columns of the sheet.
+const COLUMNS: [&str; 17] = [
+    "id",
+    "kind",
+    "zone",
+    "direction",
+    "device.mqtt",
+    "device.modbus_server",
+    "reader.modbus",
+    "reader.unit",
+    "reader.profile",
+    "reader.channel",
+    "output.modbus",
+    "output.unit",
+    "output.profile",
+    "output.channel",
+    "meter.modbus",
+    "meter.unit",
+    "meter.profile",
+];
+
+/// A building.
+#[derive(Clone, Debug)]
+pub struct Building {
+    /// The id of its gateway.
+    pub gateway: GatewayId,
+    /// How many floors have rooms; the lowest is 1.
+    pub floors: u16,
+    /// How many rooms each floor has.
+    pub rooms: u16,
+    /// How many gates lead in, and as many out.
+    pub gates: u16,
+    /// What a gate is wired to.
+    pub gate: Wiring,
+    /// What the door of a room is wired to; `None`: doors have no reader.
+    pub door: Option<Wiring>,
+    /// What the power box of a room is wired to; `None`: rooms have none.
+    pub power: Option<Wiring>,
+}
+
+/// What all portals of a kind are wired to.
+#[derive(Clone, Debug)]
+pub enum Wiring {
+    /// A device that follows section 4 of the wire contract: `mqtt`.
+    Native,
+    /// A controller that asks the gateway: `controller`.
+    Controller,
+    /// Parts with these profiles on Modbus lines: `READER,OUTPUT` or `READER,OUTPUT,METER`.
+    Parts {
+        /// Reads cards.
+        reader: Arc<Profile>,
+        /// Opens or energises.
+        output: Arc<Profile>,
+        /// Measures the energy.
+        meter: Option<Arc<Profile>>,
+    },
+}
+
+impl FromStr for Wiring {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names: Vec<&str> = text.split(',').map(str::trim).collect();
+        let part = |name: &str, role: Role| {
+            let known = || hint(name, SHIPPED.iter().map(|(name, _)| *name));
+            let profile = shipped(name).ok_or_else(|| format!("there is no device profile `{name}`; {}", known()))?;
+            if role.channels(&profile) == 0 {
+                return Err(format!("the device profile `{name}` has no {role}; name one that has"));
+            }
+            Ok(Arc::new(profile))
+        };
+        match names.as_slice() {
+            ["mqtt"] => Ok(Self::Native),
+            ["controller"] => Ok(Self::Controller),
+            [reader, output, meter @ ..] if meter.len() < 2 => Ok(Self::Parts {
+                reader: part(reader, Role::Reader)?,
+                output: part(output, Role::Output)?,
+                meter: meter.first().map(|meter| part(meter, Role::Meter)).transpose()?,
+            }),
+            _ => {
+                Err("`mqtt`, `controller`, or the profiles `READER,OUTPUT` or `READER,OUTPUT,METER` are wanted"
+                    .to_owned())
+            }
+        }
+    }
+}
+
+/// Why a building cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    /// A line has more devices than it can address.
+    #[error(
+        "the devices of {0} need more than {UNIT_MAX} units on one line; describe fewer rooms a floor, and move some of them to a second `[[bus]]` in the sheet"
+    )]
+    Line(String),
+    /// There are more controllers than unit numbers for them.
+    #[error(
+        "there are more than {UNIT_MAX} controllers, and each asks under a unit number of its own; describe fewer rooms"
+    )]
+    Controllers,
+    /// Rooms could not be numbered.
+    #[error("at most 99 floors and 999 rooms a floor are numbered; describe a part of the building")]
+    Rooms,
+}
+
+/// The configuration: its file, and its sheet of portals.
+///
+/// # Errors
+/// [`TooLarge`].
+pub fn describe(building: &Building) -> Result<(String, String), TooLarge> {
+    if building.floors > 99 || building.rooms > 999 {
+        return Err(TooLarge::Rooms);
+    }
+    let mut plan = Plan::default();
+    for gate in 1..=building.gates {
+        for direction in ["in", "out"] {
+            let id = format!("gate-{gate}-{direction}");
+            let mut row = plan.row(&id, PortalKind::Gate, "lobby", &building.gate, GATES)?;
+            row.insert("direction", direction.to_owned());
+            plan.rows.push(row);
+        }
+    }
+    let first = if building.rooms < 100 { 100 } else { 1000 };
+    for floor in 1..=u32::from(building.floors) {
+        for room in (1..=u32::from(building.rooms)).map(|room| floor * first + room) {
+            let zone = room.to_string();
+            let kinds = [("door", PortalKind::Door, &building.door), ("power", PortalKind::PowerBox, &building.power)];
+            for (name, kind, wiring) in kinds {
+                let Some(wiring) = wiring else { continue };
+                let row = plan.row(&format!("{name}-{zone}"), kind, &zone, wiring, floor)?;
+                plan.rows.push(row);
+            }
+        }
+    }
+    Ok((file(building, &plan), plan.sheet()))
+}
+
+/// The line of the gates; the others have the number of their floor.
+const GATES: u32 = 0;
+
+/// The id of a line.
+fn bus(floor: u32) -> String {
+    if floor == GATES { "gates".to_owned() } else { format!("floor-{floor}") }
+}
+
+type Row = BTreeMap<&'static str, String>;
+
+/// What has been planned so far.
+#[derive(Default)]
+struct Plan {
+    rows: Vec<Row>,
+    /// The lines, by their floor.
+    lines: BTreeMap<u32, Line>,
+    controllers: u8,
+    native: bool,
+}
+
+/// The units of one line.
+#[derive(Default)]
+struct Line {
+    units: u8,
+    /// The newest unit of each profile, with how many of its channels are used for each role.
+    newest: BTreeMap<String, (u8, BTreeMap<String, u16>)>,
+}
+
+impl Line {
+    /// A free channel for a role, of the newest device of a profile or of a new one.
+    fn channel(&mut self, profile: &Profile, role: Role, wants_all: bool) -> Option<(u8, u16)> {
+        let has = role.channels(profile);
+        if let Some((unit, used)) = self.newest.get_mut(&profile.id) {
+            let used = used.entry(role.to_string()).or_insert(0);
+            if *used == 0 || (!wants_all && *used < has) {
+                let channel = *used;
+                *used = if wants_all { has } else { channel + 1 };
+                return Some((*unit, channel));
+            }
+        }
+        self.units = self.units.checked_add(1).filter(|unit| *unit <= UNIT_MAX)?;
+        let used = if wants_all { has } else { 1 };
+        self.newest.insert(profile.id.clone(), (self.units, BTreeMap::from([(role.to_string(), used)])));
+        Some((self.units, 0))
+    }
+}
+
+impl Plan {
+    fn row(&mut self, id: &str, kind: PortalKind, zone: &str, wiring: &Wiring, floor: u32) -> Result<Row, TooLarge> {
+        let mut row = Row::from([("id", id.to_owned()), ("kind", kind.as_str().to_owned()), ("zone", zone.to_owned())]);
+        match wiring {
+            Wiring::Native => {
+                self.native = true;
+                row.insert("device.mqtt", "native".to_owned());
+            }
+            Wiring::Controller => {
+                self.controllers =
+                    self.controllers.checked_add(1).filter(|unit| *unit <= UNIT_MAX).ok_or(TooLarge::Controllers)?;
+                row.insert("device.modbus_server", self.controllers.to_string());
+            }
+            Wiring::Parts { reader, output, meter } => {
+                let (bus, line) = (bus(floor), self.lines.entry(floor).or_default());
+                let parts = [
+                    (
+                        Role::Reader,
+                        Some(reader),
+                        ["reader.modbus", "reader.unit", "reader.profile"],
+                        Some("reader.channel"),
+                    ),
+                    (
+                        Role::Output,
+                        Some(output),
+                        ["output.modbus", "output.unit", "output.profile"],
+                        Some("output.channel"),
+                    ),
+                    (Role::Meter, meter.as_ref(), ["meter.modbus", "meter.unit", "meter.profile"], None),
+                ];
+                for (role, profile, [modbus, unit, name], channel) in parts {
+                    let Some(profile) = profile else { continue };
+                    // A power box has every slot of its reader.
+                    let has_slots = kind == PortalKind::PowerBox && role == Role::Reader;
+                    let found = line.channel(profile, role, has_slots);
+                    let (number, at) = found.ok_or_else(|| TooLarge::Line(bus.clone()))?;
+                    row.extend([(modbus, bus.clone()), (unit, number.to_string()), (name, profile.id.clone())]);
+                    if let Some(channel) = channel.filter(|_| !has_slots && role.channels(profile) > 1) {
+                        row.insert(channel, at.to_string());
+                    }
+                }
+            }
+        }
+        Ok(row)
+    }
+
+    /// The sheet, without the columns that no row has.
+    fn sheet(&self) -> String {
+        let used: Vec<_> =
+            COLUMNS.into_iter().filter(|column| self.rows.iter().any(|row| row.contains_key(column))).collect();
+        let head = used.iter().map(|column| (*column).to_owned()).collect();
+        let row = |row: &Row| used.iter().map(|column| row.get(column).cloned().unwrap_or_default()).collect();
+        let records: Vec<Vec<String>> = std::iter::once(head).chain(self.rows.iter().map(row)).collect();
+        sheet::print(&records)
+    }
+}
+
+fn file(building: &Building, plan: &Plan) -> String {
+    let mut text = format!(
+        "# Each portal is a row of this sheet; its columns are the keys of `[[portal]]`.\nportals = \"{SHEET}\"\n\n\
+         [gateway]\nid = \"{}\"\ntimezone = \"{DEFAULT_TIMEZONE}\"\n\n\
+         # The broker of the campus, for the centers.\n#[uplink]\n#urls = [\"mqtts://mqtt.campus.example:8883\"]\n\n",
+        building.gateway
+    );
+    if plan.native {
+        text.push_str(
+            "# The broker of this box, for portals on MQTT.\n[local]\nurls = [\"mqtt://127.0.0.1:1883\"]\n\n",
+        );
+    }
+    text.push_str(
+        "# The offices that may change the list, each with the public key that it sends you; `dormgate center keygen` makes keys for a trial.\n\
+         #[[center.stream]]\n#name = \"card-office\"\n#scope = \"campus\"\n#public_keys = [\"…\"]\n\
+         #may = [\"issue\", \"reissue\", \"report_lost\", \"found\", \"freeze\", \"unfreeze\", \"cancel\", \"reinstate\"]\n\n\
+         #[[center.stream]]\n#name = \"apartment\"\n#public_keys = [\"…\"]\n\
+         #may = [\"enrol\", \"withdraw\", \"suspend_power\", \"resume_power\", \"define_schedule\", \"set_posture\", \"command\"]\n\n\
+         [http]\nlisten = \"127.0.0.1:8480\"\n",
+    );
+    if plan.controllers > 0 {
+        text.push_str("\n# Where controllers ask; `allow` lists the networks that they are in.\n[modbus_server]\ntcp = \"0.0.0.0:1502\"\nallow = [\"127.0.0.0/8\"]\n");
+    }
+    for (floor, line) in &plan.lines {
+        let table = format!(
+            "\n# {} unit(s). Write the address of its converter, or instead of `tcp`:\n\
+             # serial = {{ port = \"/dev/serial/by-id/usb-…\", baud = 9600, parity = \"none\", stop_bits = 1 }}\n\
+             [[bus]]\nid = \"{}\"\ntcp = \"192.0.2.{}:502\"\n",
+            line.units,
+            bus(*floor),
+            floor + 1
+        );
+        text.push_str(&table);
+    }
+    text
+}
+
+impl fmt::Display for Building {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rooms = u32::from(self.floors) * u32::from(self.rooms);
+        write!(f, "{} gate(s) each way, {rooms} room(s) on {} floor(s)", self.gates, self.floors)
+    }
+}

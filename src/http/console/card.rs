@@ -1,0 +1,98 @@
+//! `GET /api/v1/card`: what would be decided for a card that a person types or pastes as some reader printed it, at every portal, and
+//! why.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::guard::Caller;
+use super::{Shared, asked, wrong};
+use crate::access::decision::Reason;
+use crate::access::effect::QueryResult;
+use crate::access::event::Outcome;
+use crate::access::id::{CardUid, PortalId};
+use crate::access::uid_text::{self, Spelling};
+use crate::gateway::ports::Ask;
+use crate::http::api::{ask, body, refuse};
+use crate::http::dates;
+
+#[derive(Deserialize)]
+struct CardFor {
+    /// What the person typed.
+    text: String,
+    /// Where; with each step of the decision.
+    portal: Option<String>,
+}
+
+/// `{"uid":"1EA68671","spelling":"hex","known":true,"others":[…],"verdicts":[…],"revocations":[…]}`. Of the UIDs that the text may
+/// name, the first that is in the list; `others` are the rest.
+pub(super) async fn card(State(console): State<Shared>, Extension(caller): Extension<Caller>, uri: Uri) -> Response {
+    match answer(&console, &caller, &uri).await {
+        Ok(answer) => body(&answer),
+        Err(refused) => refused,
+    }
+}
+
+async fn answer(console: &Shared, caller: &Caller, uri: &Uri) -> Result<Value, Response> {
+    let CardFor { text, portal } = asked::<CardFor>(uri).map_err(wrong)?;
+    let portal = portal.map(|portal| portal.parse::<PortalId>()).transpose();
+    let portal = portal.map_err(|error| wrong(format!("`portal`: {error}")))?;
+    let spellings = uid_text::spellings(&text);
+    let mut read: Vec<(CardUid, Spelling, bool, QueryResult)> = Vec::new();
+    for (uid, spelling) in spellings {
+        let portal = portal.clone();
+        let result = ask(&console.pages, |answer| Ask::Query { uid, portal, answer }).await?;
+        let result = result.map_err(|why| refuse(StatusCode::NOT_FOUND, why))?;
+        let known = result.verdicts.iter().any(|v| v.outcome != Outcome::Deny(Reason::UnknownCredential));
+        read.push((uid, spelling, known, result));
+    }
+    if read.is_empty() {
+        let why = text.parse::<CardUid>().err().map_or(String::new(), |error| error.to_string());
+        let hint = uid_text::hint(text.trim()).unwrap_or_default();
+        let text: String = text.chars().take(40).collect();
+        return Err(wrong(format!("`{text}` is not a card UID: {why}{hint}")));
+    }
+    // A reader that reverses the bytes, or prints a number, names a card that is in the list by a UID that is not.
+    let is_named = |(_, _, known, result): &(CardUid, Spelling, bool, QueryResult)| *known && !is_random(result);
+    let chosen = read.iter().position(is_named).unwrap_or(0);
+    let (uid, spelling, known, result) = read.remove(chosen);
+    // The audit is looked through for the times of the changes.
+    let turn = console.turns.acquire().await;
+    let result = dates::date(console.pages.audit.clone(), result).await;
+    drop(turn);
+    let other = |(uid, spelling, known, _): &(CardUid, Spelling, bool, QueryResult)| json!({ "uid": uid, "spelling": spelling, "known": known });
+    let others: Vec<_> = read.iter().map(other).collect();
+    let mut answer = json!({ "uid": uid, "spelling": spelling, "known": known, "others": others });
+    if let (Some(fields), Ok(Value::Object(mut result))) = (answer.as_object_mut(), serde_json::to_value(result)) {
+        if !caller.sees_uids() {
+            result.values_mut().for_each(without_duress);
+        }
+        fields.extend(result);
+    }
+    Ok(answer)
+}
+
+/// A UID that no list can have.
+fn is_random(result: &QueryResult) -> bool {
+    let never = [Outcome::Deny(Reason::RandomIdentifier), Outcome::Deny(Reason::MalformedIdentifier)];
+    result.verdicts.iter().any(|verdict| never.contains(&verdict.outcome))
+}
+
+/// Whoever looks over a shoulder must not learn that a card is marked as one that is presented under duress.
+fn without_duress(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(without_duress),
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value {
+                    Value::String(fact) if key == "fact" => *fact = fact.replace(", duress", ""),
+                    other => without_duress(other),
+                }
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,217 @@
+//! Who may: reading on loopback needs nothing; any other address, and every change, needs the token or a session made from it.
+//!
+//! A browser sends the cookie of a session by itself, so a request with one must come from the console's own pages (`Sec-Fetch-Site`,
+//! `Origin`); the cookie is `SameSite=Strict` besides. A page of another name that resolves to this machine (DNS rebinding) reads
+//! nothing: without a login the console answers to the names of loopback only.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::listener::Peer;
+use super::sessions::{self, SessionKey, Sessions};
+use crate::access::input::Actor;
+use crate::config::Secret;
+use crate::http::api::refuse;
+
+/// Wrong tokens from one address in a minute. Beyond, none is looked at until the minute is over.
+pub const WRONG_A_MINUTE_MAX: u32 = 10;
+/// Wrong tokens from all addresses in a minute. Beyond, none is looked at until the minute is over; sessions go on.
+pub const WRONG_IN_SUM_A_MINUTE_MAX: u32 = 60;
+/// How long wrong tokens count.
+const MINUTE: Duration = Duration::from_secs(60);
+/// The cookie of a session.
+pub(super) const COOKIE: &str = "dormgate_session";
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Caller {
+    /// Somebody on loopback who has not logged in: reads, and sees no whole UID.
+    Reader,
+    /// Somebody with a session.
+    Person(Actor, SessionKey),
+    /// A program with the token.
+    Token,
+}
+
+impl Caller {
+    /// Whether whole UIDs are shown.
+    pub(super) fn sees_uids(&self) -> bool {
+        *self != Self::Reader
+    }
+}
+
+/// See the module's head.
+pub(super) struct Guard {
+    token: Option<[u8; 32]>,
+    /// Listens on loopback.
+    is_loopback: bool,
+    pub(super) sessions: Sessions,
+    wrong: Mutex<Wrong>,
+}
+
+struct Wrong {
+    since: Instant,
+    in_sum: u32,
+    /// At most [`WRONG_IN_SUM_A_MINUTE_MAX`].
+    by_address: HashMap<Option<IpAddr>, u32>,
+}
+
+/// Why somebody may not.
+type Refused = (StatusCode, String);
+
+impl Guard {
+    pub(super) fn new(token: Option<&Secret>, is_loopback: bool) -> Self {
+        let wrong = Wrong { since: Instant::now(), in_sum: 0, by_address: HashMap::new() };
+        let token = token.map(|token| Sha256::digest(token.expose()).into());
+        Self { token, is_loopback, sessions: Sessions::default(), wrong: Mutex::new(wrong) }
+    }
+
+    /// Whether somebody can log in at all.
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Compares a token, in constant time. One that comes after too many wrong ones is not looked at.
+    pub(super) fn compare(&self, presented: &str, from: Option<IpAddr>) -> Result<(), Refused> {
+        let Some(token) = self.token else { return Err(no_token()) };
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        if wrong.since.elapsed() >= MINUTE {
+            *wrong = Wrong { since: Instant::now(), in_sum: 0, by_address: HashMap::new() };
+        }
+        let from_here = wrong.by_address.get(&from).copied().unwrap_or(0);
+        if from_here >= WRONG_A_MINUTE_MAX || wrong.in_sum >= WRONG_IN_SUM_A_MINUTE_MAX {
+            let why = "too many wrong tokens in the last minute; wait a minute and try again";
+            return Err((StatusCode::TOO_MANY_REQUESTS, why.to_owned()));
+        }
+        // Hashes are of equal length, so that the time of a comparison shows nothing.
+        let presented: [u8; 32] = Sha256::digest(presented).into();
+        if bool::from(token.as_slice().ct_eq(presented.as_slice())) {
+            return Ok(());
+        }
+        wrong.in_sum += 1;
+        wrong.by_address.insert(from, from_here + 1);
+        Err((StatusCode::UNAUTHORIZED, "the token is wrong; it is in the file of `[http] token_file`".to_owned()))
+    }
+
+    /// Whose request this is.
+    pub(super) fn caller(&self, method: &Method, headers: &HeaderMap, from: Option<IpAddr>) -> Result<Caller, Refused> {
+        if let Some(authorization) = text(headers, header::AUTHORIZATION.as_str()) {
+            let token = bearer(authorization).ok_or_else(|| {
+                let why = "`Authorization`: `Bearer TOKEN` is wanted";
+                (StatusCode::UNAUTHORIZED, why.to_owned())
+            })?;
+            return self.compare(token, from).map(|()| Caller::Token);
+        }
+        if text(headers, "sec-fetch-site") == Some("cross-site") {
+            return Err((StatusCode::FORBIDDEN, "a page of another site may not ask the console".to_owned()));
+        }
+        if !method.is_safe() {
+            same_origin(headers)?;
+        }
+        if let Some(session) = session_of(headers)
+            && let Some((who, _)) = self.sessions.of(&session)
+        {
+            return Ok(Caller::Person(who, session));
+        }
+        if !method.is_safe() {
+            return Err(if self.has_token() { needs_login("to change anything") } else { no_token() });
+        }
+        if self.is_loopback && is_loopback_name(headers) {
+            return Ok(Caller::Reader);
+        }
+        Err(if self.has_token() { needs_login("here") } else { no_token() })
+    }
+}
+
+fn needs_login(what: &str) -> Refused {
+    (StatusCode::UNAUTHORIZED, format!("a login is needed {what}, or `Authorization: Bearer TOKEN`"))
+}
+
+fn no_token() -> Refused {
+    let why = "no token is configured, so nothing can be changed here: set `[http] token_file` and start again";
+    (StatusCode::FORBIDDEN, why.to_owned())
+}
+
+/// The token of an `Authorization` header with the scheme `Bearer`.
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// The session that a request names.
+pub(super) fn session_of(headers: &HeaderMap) -> Option<SessionKey> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, id)| sessions::key(id))
+}
+
+/// Whether a request that changes something comes from the console's own pages.
+pub(super) fn same_origin(headers: &HeaderMap) -> Result<(), Refused> {
+    let why = |why: &str| Err((StatusCode::FORBIDDEN, why.to_owned()));
+    if text(headers, "sec-fetch-site").is_some_and(|site| site != "same-origin") {
+        return why("a page of another origin may not order anything here");
+    }
+    let Some(origin) = text(headers, header::ORIGIN.as_str()) else {
+        return why("`Origin` is missing; a browser sends it. A program sends `Authorization: Bearer TOKEN` instead");
+    };
+    let of = origin.split_once("://").map(|(_, authority)| authority);
+    if of.is_none() || of != text(headers, header::HOST.as_str()) {
+        return why("`Origin` is not this console's; a proxy in front of it has to pass on the `Host` of the browser");
+    }
+    Ok(())
+}
+
+/// Whether the request was sent to a name of loopback, and to no name that only resolves to it.
+fn is_loopback_name(headers: &HeaderMap) -> bool {
+    let Some(host) = text(headers, header::HOST.as_str()) else { return false };
+    let name = match host.strip_prefix('[') {
+        Some(v6) => v6.split_once(']').map_or(host, |(name, _)| name),
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The address of who asks.
+pub(super) fn address(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(address))| address.ip())
+}
+
+/// Lets through who may, and hands on who it is.
+pub(super) async fn admit(State(console): State<Shared>, mut request: Request, next: Next) -> Response {
+    let from = address(&request);
+    match console.guard.caller(request.method(), request.headers(), from) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err((status, why)) => refusal(status, why),
+    }
+}
+
+/// What somebody gets who may not.
+pub(super) fn refusal(status: StatusCode, why: String) -> Response {
+    let mut response = refuse(status, why).into_response();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        response.headers_mut().insert(header::RETRY_AFTER, MINUTE.as_secs().into());
+    }
+    response
+}
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+mod tests;

@@ -1,0 +1,183 @@
+//! What is sent to whoever looks: each event once, however long they were away, and nothing that is not for them.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::access::event::{AlarmKind, AuditEvent, Flush, Record, Who};
+use crate::access::id::{ClockTrust, Mono, Now, Timestamp};
+use crate::access::state::State as Folded;
+use crate::clock::Clock;
+use crate::gateway::ports::{Inbox, Readiness};
+use crate::http::Pages;
+use crate::http::console::{Console, Setup};
+use crate::store::{MemoryDisk, Options, Stepper, Store};
+
+struct Rig {
+    console: Shared,
+    store: Store,
+    disk: Stepper<Folded>,
+    last: u64,
+    _stopping: watch::Sender<bool>,
+    following: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}
+
+impl Rig {
+    /// A console over a journal of so many events.
+    fn new(events: u64) -> Self {
+        let (store, _, _, disk) = Store::open_in_memory::<Folded>(&MemoryDisk::new(), Options::default()).unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let pages = Pages {
+            registry: Arc::default(),
+            readiness: Readiness::default(),
+            inbox: Inbox::new().0,
+            links: crate::http::Links::default(),
+            audit: store.clone(),
+        };
+        let wall = Timestamp(1_788_249_600_000);
+        let setup =
+            Setup { gateway: "g".parse().unwrap(), portals: Vec::new(), token: None, clock: Clock::manual(wall).0 };
+        let mut rig = Self {
+            console: Console::new(pages, setup, true, stopping),
+            store,
+            disk,
+            last: 0,
+            _stopping: stop,
+            following: tokio::spawn(async {}),
+        };
+        rig.happen(events);
+        // As after a restart: what is there is on disk only.
+        rig.console.live.newest.send_replace(rig.last);
+        rig.following = tokio::spawn(follow(Arc::clone(&rig.console)));
+        rig
+    }
+
+    /// So many more events, each fifth an alarm: by turns of a card that is dead and of one under duress.
+    fn happen(&mut self, events: u64) {
+        let record = |n: u64| {
+            let who = Who { uid: Some("1EA68671".parse().unwrap()), holder: None };
+            let portal = "gate-in".parse().unwrap();
+            let body = if n.is_multiple_of(5) {
+                let kind = if n.is_multiple_of(2) { AlarmKind::Duress } else { AlarmKind::DeadCard };
+                Event::Alarm { kind, portal: Some(portal), who, count: 0, ended: false, detail: String::new() }
+            } else {
+                Event::NotTaken { portal, who }
+            };
+            let wall = Timestamp(1_788_249_600_000);
+            let now = Now { wall, mono: Mono(n), clock: ClockTrust::Trusted };
+            Record { event: AuditEvent::new(n, "b", now, body), evidence: Vec::new(), flush: Flush::Soon }
+        };
+        let through = self.last + events;
+        self.store.append((self.last + 1..=through).map(record).collect());
+        self.disk.flush();
+        self.last = through;
+    }
+
+    fn looker(&self, caller: Caller, after: u64) -> Looker {
+        Looker {
+            caller,
+            next: after + 1,
+            newest: self.console.live.newest.subscribe(),
+            status: self.console.live.status.subscribe(),
+            stopping: self.console.stopping.clone(),
+            begun: true,
+            place: Place::take(&self.console).unwrap(),
+        }
+    }
+}
+
+/// The numbers and the texts of the events until the one numbered `last`.
+async fn until(looker: &mut Looker, last: u64) -> (Vec<u64>, String) {
+    let (mut numbers, mut text) = (Vec::new(), String::new());
+    while numbers.last().is_none_or(|n| *n < last) {
+        let chunk = looker.chunk().await.unwrap();
+        assert!(chunk.len() < 2 * CHUNK_BYTES_MAX, "{}", chunk.len());
+        let chunk = String::from_utf8(chunk.to_vec()).unwrap();
+        numbers.extend(chunk.lines().filter_map(|line| line.strip_prefix("id: ")).map(|n| n.parse::<u64>().unwrap()));
+        text.push_str(&chunk);
+    }
+    (numbers, text)
+}
+
+#[tokio::test]
+async fn whoever_comes_back_is_sent_each_event_once_from_disk_and_from_memory() {
+    let mut rig = Rig::new(3_000);
+    let mut looker = rig.looker(Caller::Token, 2_000);
+    let (numbers, _) = until(&mut looker, 3_000).await;
+    assert_eq!(numbers, (2_001..=3_000).collect::<Vec<_>>(), "from the disk");
+    rig.happen(700);
+    let (numbers, _) = until(&mut looker, 3_700).await;
+    assert_eq!(numbers, (3_001..=3_700).collect::<Vec<_>>(), "as they happen");
+    // One that left in the middle, and one that looks on meanwhile without reading anything.
+    drop(looker);
+    let idle = rig.looker(Caller::Token, 0);
+    rig.happen(5_000);
+    let mut again = rig.looker(Caller::Token, 3_333);
+    let (numbers, _) = until(&mut again, 8_700).await;
+    assert_eq!(numbers, (3_334..=8_700).collect::<Vec<_>>(), "across disk and memory");
+    assert!(rig.console.live.ring().len() <= RING_EVENTS_MAX);
+    drop(idle);
+}
+
+#[tokio::test]
+async fn whoever_was_away_too_long_is_sent_which_numbers_are_left_out() {
+    let rig = Rig::new(RESUME_EVENTS_MAX + 500);
+    let mut looker = rig.looker(Caller::Token, 100);
+    let first = String::from_utf8(looker.chunk().await.unwrap().to_vec()).unwrap();
+    assert_eq!(first, "id: 500\nevent: missed\ndata: {\"from\":101,\"to\":500}\n\n");
+    let (numbers, _) = until(&mut looker, rig.last).await;
+    assert_eq!(numbers, (501..=rig.last).collect::<Vec<_>>());
+    // The numbers of another store: the box was restored from an older copy.
+    let mut ahead = rig.looker(Caller::Token, rig.last + 50);
+    let first = String::from_utf8(ahead.chunk().await.unwrap().to_vec()).unwrap();
+    assert!(first.contains("event: missed") && first.contains(&format!("\"to\":{}", rig.last)), "{first}");
+}
+
+#[tokio::test]
+async fn without_a_login_uids_are_masked_and_duress_shows_nowhere() {
+    let mut rig = Rig::new(10);
+    let (mut open, mut whole) = (rig.looker(Caller::Reader, 0), rig.looker(Caller::Token, 0));
+    let (numbers, text) = until(&mut open, 9).await;
+    assert_eq!(numbers, (1..=9).collect::<Vec<_>>(), "10 is an alarm of duress");
+    assert!(text.contains("…8671") && !text.contains("1EA68671") && !text.contains("duress"), "{text}");
+    let (numbers, text) = until(&mut whole, 10).await;
+    assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
+    assert!(text.contains("1EA68671") && text.contains("duress"), "{text}");
+    // The same in what the page begins with.
+    rig.happen(1);
+    let (numbers, _) = until(&mut open, 11).await;
+    assert_eq!(numbers, [11]);
+    let [open, whole] = [false, true].map(|whole| rig.console.live.board().lists(whole).concat());
+    assert!(open.contains("dead_card") && !open.contains("duress") && !open.contains("1EA6"), "{open}");
+    assert!(whole.contains("duress") && whole.contains("1EA68671"), "{whole}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_ends_with_the_session_and_with_the_gateway() {
+    let rig = Rig::new(1);
+    let id = rig.console.guard.sessions.open("Li".parse().unwrap()).unwrap();
+    let session = super::super::sessions::key(&id);
+    let mut looker = rig.looker(Caller::Person("Li".parse().unwrap(), session), 0);
+    until(&mut looker, 1).await;
+    assert_eq!(looker.chunk().await.unwrap(), ": quiet\n\n");
+    rig.console.guard.sessions.close(&session);
+    assert_eq!(looker.chunk().await, None);
+    let mut other = rig.looker(Caller::Token, 1);
+    rig._stopping.send_replace(true);
+    assert_eq!(other.chunk().await, None);
+}
+
+#[tokio::test]
+async fn a_place_is_free_again_when_somebody_leaves() {
+    let rig = Rig::new(1);
+    let places: Vec<_> = std::iter::from_fn(|| Place::take(&rig.console)).take(STREAMS_MAX + 1).collect();
+    assert_eq!(places.len(), STREAMS_MAX);
+    drop(places);
+    assert_eq!(rig.console.live.streams.load(Ordering::Relaxed), 0);
+    assert!(Place::take(&rig.console).is_some());
+}

@@ -1,0 +1,183 @@
+//! What is changed from the console: the login and the logout, and `POST /api/v1/orders`. Each order is in the audit with who gave it.
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::guard::{self, COOKIE, Caller, refusal, same_origin, session_of};
+use super::sessions::SESSION_S;
+use super::{BODY_BYTES_MAX, Shared, wrong};
+use crate::access::id::PortalId;
+use crate::access::input::{Actor, CardSet, Operator};
+use crate::access::portal::Posture;
+use crate::gateway::ports::{Ask, OperatorRefusal};
+use crate::http::api::{ask, body, refuse};
+
+/// Who is in the audit where a program with the token does not name anybody.
+const UNNAMED: &str = "a program with the token";
+
+/// What is ordered.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "order", rename_all = "snake_case", deny_unknown_fields)]
+enum Order {
+    Release {
+        portal: PortalId,
+    },
+    Power {
+        portal: PortalId,
+        on: bool,
+    },
+    Posture {
+        /// Nothing: every portal.
+        #[serde(default)]
+        portals: Vec<PortalId>,
+        posture: Posture,
+    },
+    FireReset {
+        #[serde(default)]
+        force: bool,
+    },
+    Forgive {
+        uid: CardSet,
+    },
+    Acknowledge {
+        from: u64,
+        to: u64,
+    },
+}
+
+impl From<Order> for Operator {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Release { portal } => Self::Release { portal },
+            Order::Power { portal, on } => Self::Power { portal, on },
+            Order::Posture { portals, posture } => Self::Posture { portals, posture },
+            Order::FireReset { force } => Self::FireReset { force },
+            Order::Forgive { uid } => Self::Forgive { cards: uid },
+            Order::Acknowledge { from, to } => Self::Acknowledge { from, to },
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes).map_err(|error| format!("the body: {error}"))
+}
+
+pub(super) async fn order(
+    State(console): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    let order: Order = match read(&bytes) {
+        Ok(order) => order,
+        Err(why) => return wrong(why),
+    };
+    let who = match caller {
+        Caller::Person(who, _) => Ok(who),
+        // A program that acts for a person names it.
+        _ => {
+            let named = headers.get("dormgate-actor").map(|name| String::from_utf8_lossy(name.as_bytes()));
+            named.as_deref().unwrap_or(UNNAMED).parse::<Actor>().map_err(|why| format!("`Dormgate-Actor`: {why}"))
+        }
+    };
+    let actor = match who {
+        Ok(who) => Some(who),
+        Err(why) => return wrong(why),
+    };
+    let command = order.into();
+    match ask(&console.pages, |answer| Ask::Operator { command, actor, answer }).await {
+        Ok(Ok(())) => body(&json!({ "done": true })),
+        Ok(Err(why @ OperatorRefusal::Unknown(_))) => refuse(StatusCode::NOT_FOUND, why),
+        Ok(Err(why @ OperatorRefusal::NotNow(_))) => refuse(StatusCode::CONFLICT, why),
+        Err(refused) => refused,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    /// Who is in the audit.
+    name: String,
+    token: String,
+}
+
+pub(super) async fn log_in(State(console): State<Shared>, request: Request) -> Response {
+    let from = guard::address(&request);
+    if let Err((status, why)) = same_origin(request.headers()) {
+        return refusal(status, why);
+    }
+    let is_https = request
+        .headers()
+        .get(header::ORIGIN)
+        .and_then(|origin| origin.to_str().ok())
+        .is_some_and(|origin| origin.starts_with("https://"));
+    let Ok(bytes) = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await else {
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {BODY_BYTES_MAX} bytes"));
+    };
+    let Login { name, token } = match read(&bytes) {
+        Ok(login) => login,
+        Err(why) => return wrong(why),
+    };
+    let who = match name.parse::<Actor>() {
+        Ok(who) => who,
+        Err(why) => return wrong(format!("`name`: {why}")),
+    };
+    if let Err((status, why)) = console.guard.compare(&token, from) {
+        tracing::warn!(from = from.map(tracing::field::display), "a login at the console was refused");
+        return refusal(status, why);
+    }
+    match console.guard.sessions.open(who.clone()) {
+        Ok(id) => {
+            tracing::info!(%who, from = from.map(tracing::field::display), "a login at the console");
+            let response = body(&json!({ "done": true, "who": who.to_string(), "seconds": SESSION_S }));
+            with_cookie(response, &format!("{COOKIE}={id}; Max-Age={SESSION_S}"), is_https)
+        }
+        Err(error) => {
+            let why = format!("the operating system gives no random numbers: {error}");
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, why)
+        }
+    }
+}
+
+pub(super) async fn log_out(State(console): State<Shared>, headers: HeaderMap) -> Response {
+    if let Err((status, why)) = same_origin(&headers) {
+        return refusal(status, why);
+    }
+    if let Some(session) = session_of(&headers) {
+        console.guard.sessions.close(&session);
+    }
+    with_cookie(body(&json!({ "done": true })), &format!("{COOKIE}=; Max-Age=0"), false)
+}
+
+/// The cookie is for this console only: no script reads it, and no other page makes the browser send it.
+fn with_cookie(mut response: Response, cookie: &str, is_https: bool) -> Response {
+    let secure = if is_https { "; Secure" } else { "" };
+    if let Ok(value) = HeaderValue::from_str(&format!("{cookie}; Path=/; HttpOnly; SameSite=Strict{secure}")) {
+        response.headers_mut().insert(header::SET_COOKIE, value);
+    }
+    response.into_response()
+}
+
+/// What the person at the page may do: `{"reads":true,"changes":false,"can_log_in":true,"who":"Li Wei","seconds":41000}`.
+pub(super) async fn session(State(console): State<Shared>, request: Request) -> Response {
+    let guard = &console.guard;
+    let caller = guard.caller(request.method(), request.headers(), guard::address(&request));
+    let (who, seconds) = match &caller {
+        Ok(Caller::Person(who, key)) => (Some(who.to_string()), guard.sessions.of(key).map(|(_, left)| left.as_secs())),
+        _ => (None, None),
+    };
+    body(&json!({
+        "gateway": console.gateway,
+        "reads": caller.is_ok(),
+        "changes": matches!(caller, Ok(Caller::Person(..) | Caller::Token)),
+        "can_log_in": guard.has_token(),
+        "who": who,
+        "seconds": seconds,
+    }))
+}

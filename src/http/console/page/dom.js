@@ -1,0 +1,86 @@
+// Builds elements. Text is only ever text: nothing that comes from the gateway is read as HTML.
+
+/** An element: `h("p", { class: "soft" }, "text", other)`. A property `on…` is a listener; `null` and `false` are left out. */
+export function h(tag, properties, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  add(element, children);
+  return element;
+}
+
+function add(element, children) {
+  for (const child of children.flat(9)) {
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : String(child));
+  }
+}
+
+/** Puts new children in place of the old ones. */
+export function fill(element, ...children) {
+  element.replaceChildren();
+  add(element, children);
+  return element;
+}
+
+/** Keeps one child of `list` for each item, in order: whoever has the focus keeps it while others come and go. `make(item)` gives
+ *  the element, `text(item)` what it shows; it is made again only when that has changed. */
+export function keep(list, items, key, text, make) {
+  const old = new Map([...list.children].map((child) => [child.dataset.key, child]));
+  let place = list.firstElementChild;
+  for (const item of items) {
+    const name = String(key(item));
+    const shown = text(item);
+    let child = old.get(name);
+    old.delete(name);
+    if (!child || child.dataset.shown !== shown) {
+      const made = make(item);
+      made.dataset.key = name;
+      made.dataset.shown = shown;
+      const focused = child?.contains(document.activeElement);
+      if (child) {
+        if (place === child) place = made;
+        child.replaceWith(made);
+      }
+      if (focused) made.querySelector("button, a, select, input")?.focus();
+      child = made;
+    }
+    if (place === child) place = child.nextElementSibling;
+    else list.insertBefore(child, place);
+  }
+  old.forEach((child) => child.remove());
+}
+
+/** A field with its label. */
+export function field(text, input, more) {
+  return h("label", { class: `field ${more ?? ""}` }, text, input);
+}
+
+/** Asks in a dialog; gives what `read` gives for the form, or `null` when the person goes back. */
+export function ask({ title, body, yes, no, risk, read }) {
+  return new Promise((done) => {
+    let answer = null;
+    const name = `title-${Math.random().toString(36).slice(2)}`;
+    const form = h("form", { method: "dialog" },
+      h("h2", { id: name }, title),
+      body,
+      h("div", { class: "buttons" },
+        no && h("button", { type: "button", onclick: () => dialog.close() }, no),
+        h("button", { type: "submit", class: risk ? "risk" : "main" }, yes)));
+    const dialog = h("dialog", { "aria-labelledby": name }, form);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      answer = read ? read(form) : true;
+      dialog.close();
+    });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      done(answer);
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}

@@ -1,0 +1,87 @@
+// *Doors and boxes*: orders to portals. Each is confirmed, and is in the audit with who gave it.
+import { post } from "./api.js";
+import { ask, field, fill, h, keep } from "./dom.js";
+import { state } from "./live.js";
+import { look, tags } from "./now.js";
+import { kind, t } from "./words.js";
+
+const POSTURES = ["secure", "free_access", "lockdown", "out_of_service", "fire"];
+
+export function show(main, { said }) {
+  const notice = h("p");
+  const tiles = h("ul", { class: "tiles" });
+  const whole = h("div");
+  fill(main,
+    h("h2", null, t("page_doors")), notice,
+    h("section", { "aria-labelledby": "each" }, h("h2", { id: "each" }, t("portals")), tiles),
+    whole);
+
+  async function order(title, words, body, risk) {
+    const yes = await ask({ title, body: h("p", null, words), yes: title, no: t("back"), risk });
+    if (!yes) return;
+    try {
+      await post("/api/v1/orders", body);
+      said(`${title}: ${t("done")}`, "good");
+    } catch (error) {
+      said(`${title}: ${error.message}`, "bad");
+    }
+  }
+
+  const choice = (name, label) =>
+    field(label, h("select", { name }, POSTURES.map((posture) => h("option", { value: posture }, t(`posture_${posture}`)))));
+
+  function tile(portal) {
+    const box = portal.kind === "power_box";
+    const button = (name, risk, body) =>
+      h("button", { class: risk ? "risk" : null, onclick: () => order(`${t(name)}: ${portal.id}`, t(`${name}_means`), { portal: portal.id, ...body }, risk) }, t(name));
+    const posture = h("form", { class: "row", onsubmit: (event) => {
+      event.preventDefault();
+      const wanted = new FormData(posture).get("posture");
+      order(`${t(`posture_${wanted}`)}: ${portal.id}`, t(`posture_${wanted}_means`), { order: "posture", portals: [portal.id], posture: wanted }, wanted !== "secure");
+    } }, choice("posture", `${t("posture")}: ${portal.id}`), h("button", { type: "submit" }, t("set")));
+    return h("li", { class: "card" },
+      h("h3", null, portal.id),
+      h("p", { class: "soft" }, `${kind(portal.kind)} · ${portal.zone}`),
+      tags(portal, look(portal.id)),
+      h("div", { class: "tags" },
+        box ? [button("power_on", true, { order: "power", on: true }), button("power_off", true, { order: "power", on: false })]
+          : button("release", true, { order: "release" })),
+      posture);
+  }
+
+  function everything() {
+    const posture = h("form", { class: "row", onsubmit: (event) => {
+      event.preventDefault();
+      const wanted = new FormData(posture).get("posture");
+      order(`${t(`posture_${wanted}`)}: ${t("every_portal")}`, t(`posture_${wanted}_means`), { order: "posture", portals: [], posture: wanted }, true);
+    } }, choice("posture", `${t("posture")}: ${t("every_portal")}`), h("button", { type: "submit", class: "risk" }, t("set")));
+    const fire = h("form", { class: "row", onsubmit: (event) => {
+      event.preventDefault();
+      const force = new FormData(fire).get("force") === "on";
+      order(t("fire_reset"), t("fire_reset_means"), { order: "fire_reset", force }, true);
+    } }, h("label", { class: "bar" }, h("input", { type: "checkbox", name: "force" }), t("fire_force")), h("button", { type: "submit", class: "risk" }, t("fire_reset")));
+    const forgive = h("form", { class: "row", onsubmit: (event) => {
+      event.preventDefault();
+      const uid = new FormData(forgive).get("uid").trim();
+      order(`${t("forgive")}: ${uid}`, t("forgive_means"), { order: "forgive", uid }, false);
+    } }, field(t("forgive_label"), h("input", { name: "uid", required: true, maxlength: "64", autocomplete: "off", class: "mono" })), h("button", { type: "submit" }, t("forgive")));
+    return [
+      h("section", { "aria-labelledby": "every" }, h("h2", { id: "every" }, t("every_portal")), posture),
+      h("section", { "aria-labelledby": "fire" }, h("h2", { id: "fire" }, t("fire_reset")), fire),
+      h("section", { "aria-labelledby": "forgive" }, h("h2", { id: "forgive" }, t("forgive")), forgive),
+    ];
+  }
+
+  function update() {
+    const may = state.session.changes;
+    if (notice.dataset.shown !== String(may)) {
+      notice.dataset.shown = String(may);
+      fill(notice, may ? t("orders_are_audited") : t(state.session.can_log_in ? "login_to_order" : "no_token"));
+      fill(whole, may && everything());
+    }
+    if (!may) return fill(tiles);
+    keep(tiles, [...state.portals.values()], (portal) => portal.id, (portal) => JSON.stringify(look(portal.id).online), tile);
+  }
+  update();
+  return { update };
+}

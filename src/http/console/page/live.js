@@ -1,0 +1,142 @@
+// The state that the pages show: what `/api/v1/now` begins with, and every event of the audit after it, each once.
+import { get, target } from "./api.js";
+
+const DECISIONS = 50;
+const AGAIN_MS = 3000;
+
+export const state = {
+  session: { reads: false, changes: false, can_log_in: false, who: null },
+  loaded: false,
+  gateway: "",
+  at: 0,
+  portals: new Map(),
+  alarms: new Map(),
+  decisions: [],
+  status: {},
+  connected: false,
+  missed: null,
+};
+
+const listeners = new Set();
+let source = null;
+let again = null;
+let asked = false;
+
+/** Calls `listener` after each change, at most once a frame; gives what ends that. */
+export function onChange(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+function changed() {
+  if (asked) return;
+  asked = true;
+  // A hidden page draws no frames, and is to be right when it is shown again.
+  const draw = () => {
+    asked = false;
+    listeners.forEach((listener) => listener());
+  };
+  if (document.hidden) setTimeout(draw, 500);
+  else requestAnimationFrame(draw);
+}
+
+/** Asks who the person is and begins to follow the gateway. */
+export async function start() {
+  clearTimeout(again);
+  source?.close();
+  source = null;
+  try {
+    state.session = await get("/api/v1/session");
+    state.gateway = state.session.gateway;
+    if (!state.session.reads) {
+      state.loaded = false;
+      state.connected = false;
+      return changed();
+    }
+    take(await get("/api/v1/now"));
+    follow();
+  } catch (error) {
+    state.connected = false;
+    state.failure = error.message;
+    again = setTimeout(start, AGAIN_MS);
+  }
+  changed();
+}
+
+function take(now) {
+  state.loaded = true;
+  state.failure = null;
+  state.gateway = now.gateway;
+  state.at = now.n;
+  state.portals = new Map(now.portals.map((portal) => [portal.id, portal]));
+  state.alarms = new Map();
+  now.alarms.forEach(alarm);
+  state.decisions = now.decisions.slice(-DECISIONS).reverse();
+  state.status = now.status;
+}
+
+function follow() {
+  source = new EventSource(target("/api/v1/live", { after: state.at }));
+  let lost = false;
+  source.onopen = async () => {
+    state.connected = true;
+    changed();
+    if (!lost) return;
+    lost = false;
+    // The session may have ended meanwhile: with the gateway, or after its time.
+    try {
+      const { who } = await get("/api/v1/session");
+      if (who !== state.session.who) start();
+    } catch {
+      // The connection is lost again, and this comes again.
+    }
+  };
+  source.onerror = () => {
+    state.connected = false;
+    lost = true;
+    // The browser connects again by itself, unless it was refused: the session has ended, or too many consoles are open.
+    if (source.readyState === EventSource.CLOSED) again = setTimeout(start, AGAIN_MS);
+    changed();
+  };
+  source.addEventListener("audit", (message) => {
+    const event = JSON.parse(message.data);
+    if (event.n <= state.at) return;
+    state.at = event.n;
+    happened(event);
+    changed();
+  });
+  source.addEventListener("status", (message) => {
+    state.status = JSON.parse(message.data);
+    changed();
+  });
+  source.addEventListener("missed", (message) => {
+    state.missed = JSON.parse(message.data);
+    start();
+  });
+}
+
+function happened(event) {
+  if (event.type === "decision") {
+    state.decisions.unshift(event);
+    state.decisions.length = Math.min(state.decisions.length, DECISIONS);
+    const portal = state.portals.get(event.portal);
+    if (portal) portal.last = event;
+  } else if (event.type === "alarm") {
+    alarm(event);
+  } else if (event.type === "config" && event.mark === "alarms_acknowledged") {
+    for (const n of [...state.alarms.keys()]) {
+      if (n >= event.from && n <= event.to) state.alarms.delete(n);
+    }
+  }
+}
+
+/** An alarm that is over stays until somebody has seen to it, and shows that. */
+function alarm(event) {
+  if (!event.ended) {
+    state.alarms.set(event.n, { ...event });
+    return;
+  }
+  for (const open of state.alarms.values()) {
+    if (open.alarm === event.alarm && open.portal === event.portal && open.uid === event.uid) open.over = event.at;
+  }
+}

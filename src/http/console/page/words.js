@@ -1,0 +1,148 @@
+// What the pages say, in English and Chinese. Reasons and flags come from the gateway, which has them for its command line too.
+
+const WORDS = {
+  // Frame
+  page_now: ["Now", "实时"], page_card: ["Card", "查卡"], page_doors: ["Doors and boxes", "门与电源"], page_audit: ["Audit", "记录"], page_charts: ["Charts", "图表"],
+  pages: ["Pages", "页面"], skip: ["To the content", "跳到正文"], theme: ["Light or dark", "明暗切换"],
+  log_in: ["Log in", "登录"], log_out: ["Log out", "退出"], logged_in: ["You are logged in.", "已登录。"],
+  login_why: ["Your name stands in the audit beside every order. The token is in the file of `[http] token_file`.", "每条指令都会连同您的姓名记入日志。口令见 [http] token_file 指定的文件。"],
+  your_name: ["Your name", "您的姓名"], token: ["Token", "口令"], back: ["Back", "返回"], close: ["Close", "关闭"],
+  login_to_read: ["This console can be reached from other machines: log in to read.", "此控制台可从其他机器访问，请先登录再查看。"],
+  login_to_order: ["Log in to give orders.", "登录后才能下达指令。"],
+  login_for_alarms: ["Log in to confirm that you have seen to an alarm.", "登录后可确认告警已处理。"],
+  no_token: ["Nothing can be changed here: `[http] token_file` is not set in the configuration.", "此处不能更改：配置中未设置 [http] token_file。"],
+  orders_are_audited: ["Every order is confirmed first, and stands in the audit with your name.", "每条指令都需确认，并连同您的姓名记入日志。"],
+  loading: ["One moment …", "请稍候……"], unreachable: ["The gateway does not answer; is it running, and is the network there?", "网关没有应答；请检查网关是否运行、网络是否正常。"],
+  lost: ["The connection to the gateway is lost. What you see may be old; it comes back by itself.", "与网关的连接已断开，所显示的内容可能已过时；连接会自动恢复。"],
+  missed: ["Events FROM to TO are not shown here; look into the audit.", "事件 FROM 至 TO 未在此显示，请查看记录。"],
+  done: ["done", "已完成"],
+  // Now
+  alarms: ["Alarms", "告警"], no_alarms: ["No open alarm.", "没有未处理的告警。"], seen: ["Seen to", "已处理"], seen_all: ["All seen to", "全部已处理"], over_since: ["over since", "已于此时结束"],
+  health: ["The gateway", "网关状态"], portals: ["Portals", "通道"], decisions: ["Decisions as they happen", "实时判定"],
+  link_uplink: ["center", "中心"], link_local: ["local broker", "本地消息代理"], connected: ["connected", "已连接"], away: ["not connected", "未连接"],
+  clock: ["clock", "时钟"], trusted: ["trusted", "可信"], untrusted: ["not trusted", "不可信"],
+  list: ["list", "名单"], missing: ["missing", "缺失"], never: ["never received", "从未收到"],
+  disk_good: ["disk: written", "磁盘：正常写入"], cards: ["cards", "张卡"], audit_last: ["last event", "最新事件"], center_has: ["the center has", "中心已收到"],
+  insecure: ["insecure", "不安全"], unconfirmed: ["not confirmed off since", "尚未确认断电，自"],
+  online: ["online", "在线"], offline: ["offline", "离线"], power_is_on: ["power on", "已通电"], power_is_off: ["power off", "未通电"],
+  in: ["in", "进"], out: ["out", "出"], no_card_yet: ["No card yet", "尚无刷卡"],
+  grant: ["may pass", "允许"], deny: ["denied", "拒绝"],
+  // Portals and postures
+  kind_gate: ["gate", "闸机"], kind_door: ["door", "房门"], kind_power_box: ["power box", "取电盒"],
+  posture: ["Posture", "模式"], posture_secure: ["cards decide", "刷卡通行"], posture_free_access: ["free access", "常开"], posture_lockdown: ["lockdown", "封闭管理"], posture_out_of_service: ["out of service", "停用"], posture_fire: ["fire", "火警"],
+  posture_secure_means: ["Cards decide again.", "恢复由刷卡判定。"],
+  posture_free_access_means: ["Everybody passes without a card until it is set back.", "在恢复之前，任何人无需刷卡即可通行。"],
+  posture_lockdown_means: ["Only staff enter until it is set back. Leaving is never refused.", "在恢复之前仅工作人员可进入；外出不受限制。"],
+  posture_out_of_service_means: ["Nobody enters until it is set back, staff included.", "在恢复之前任何人（含工作人员）不得进入。"],
+  posture_fire_means: ["Gates and doors are held open.", "门禁将保持开启。"],
+  set: ["Set", "设置"], every_portal: ["Every portal", "全部通道"],
+  release: ["Open once", "开门一次"], release_means: ["It opens now, once, for whoever stands there.", "立即开启一次，任何在场的人都可通过。"],
+  power_on: ["Power on", "通电"], power_on_means: ["Power is switched on without a card.", "无卡也将通电。"],
+  power_off: ["Power off", "断电"], power_off_means: ["Power is switched off now.", "立即断电。"],
+  fire_reset: ["Reset the fire latch", "火警复位"], fire_reset_means: ["Ends the fire latch, once every fire input is clear. Cards decide again.", "所有火警输入解除后结束火警锁定，恢复由刷卡判定。"], fire_force: ["Set aside inputs whose portal is offline or gone", "忽略已离线或已移除通道的火警输入"],
+  forgive: ["Forgive", "解除反潜回"], forgive_means: ["Where the card is does not count against its next passage.", "此前的位置不再影响下次通行。"], forgive_label: ["Card UID, or * for every card", "卡号，或 * 表示全部"],
+  // Card
+  card_label: ["Card UID, as a reader prints it", "卡号（按读卡器所示输入）"], card_hint: ["Hex with or without separators, reversed, or a decimal number. The number printed on the card and the student number are not the UID.", "可输入十六进制（有无分隔符均可）、倒序或十进制。卡面印刷号与学号不是卡号。"],
+  look_up: ["Look up", "查询"], read_as: ["read as", "读作"], known: ["in the list", "在名单中"], unknown: ["not in the list", "不在名单中"], or_is_it: ["Or is it:", "或者是："],
+  spelling_hex: ["hex", "十六进制"], spelling_hex_reversed: ["hex, reversed", "倒序十六进制"], spelling_decimal: ["decimal", "十进制"], spelling_decimal_reversed: ["decimal, reversed", "倒序十进制"], spelling_check_byte: ["hex with a check byte", "带校验字节"], spelling_cascade_tag: ["hex with a cascade tag", "带级联标记"],
+  why: ["Why", "原因"], what_to_do: ["What to do", "处理办法"], also: ["Also against it", "其他原因"],
+  holds_not_against: ["ok", "通过"], is_against: ["denies", "拒绝"], set_by: ["set by", "依据"],
+  revocations: ["Revocations", "撤销记录"], received: ["received", "收到"], in_force: ["in force", "生效"], confirmed_off: ["confirmed", "已确认"],
+  // Charts
+  charts_hint: ["The last 24 h, a figure each five minutes, since the start of the gateway.", "最近 24 小时，每五分钟一个数值，自网关启动起。"],
+  decisions_an_hour: ["Decisions an hour", "每小时判定数"], an_hour: ["in an hour", "次/小时"], a_day_ago: ["24 h ago", "24 小时前"], right_now: ["now", "现在"], power: ["Power drawn", "用电功率"], in_sum: ["in sum", "合计"], no_meters: ["No meter reports.", "没有电表读数。"],
+  lines: ["Lines", "总线"], no_lines: ["No Modbus line.", "没有 Modbus 总线。"], load: ["load", "负载"], errors_of: ["errors of", "次错误，共"], requests: ["requests", "次请求"],
+  flush_time: ["Time of a flush to the disk", "写盘耗时"], per_flush: ["mean of each sample", "各时段平均值"], latest: ["latest", "最新"], highest: ["highest", "最高"], no_figures: ["no figures yet", "暂无数据"],
+  // Audit
+  all: ["all", "全部"], portal: ["Portal", "通道"], card: ["Card", "卡"], holder: ["Holder", "持卡人"], type: ["Type", "类型"], since: ["Since", "自"], until: ["Until", "至"], search: ["Search", "搜索"],
+  found: ["found", "条"], kept: ["kept:", "保存范围"], older: ["Older", "更早"], no_older: ["No older events.", "没有更早的事件。"],
+  col_n: ["No.", "编号"], col_time: ["Time", "时间"], col_type: ["Type", "类型"], col_portal: ["Portal", "通道"], col_card: ["Card", "卡"], col_holder: ["Holder", "持卡人"], col_what: ["What", "内容"],
+  show_event: ["Show event", "查看事件"], event: ["Event", "事件"],
+  chain_before: ["Chain to the event before", "与前一事件的链"], chain_after: ["Chain to the event after", "与后一事件的链"], chain_holds: ["holds", "完整"], chain_broken: ["BROKEN", "已断裂"], chain_unknown: ["not there", "不存在"],
+};
+
+/** What has happened and what to do, of each kind of alarm. */
+const ALARMS = {
+  wrong_tries: [["Many denials at one portal", "A queue of people who are not enrolled, or somebody trying: look."], ["同一处多次拒绝", "可能是尚未开通的人排队，也可能有人试探：请查看。"]],
+  dead_card: [["A card that was replaced, cancelled or lost", "Go and look: a finder, a copy, or the owner with the old card."], ["已作废、注销或挂失的卡", "请到场查看：拾卡人、复制卡或本人误用旧卡。"]],
+  clone: [["One card in two places", "Compare the card with its holder; one of the two may be a copy."], ["同一张卡出现在两处", "请核对持卡人；其中之一可能是复制卡。"]],
+  forced_open: [["A door opened without a release", "Go and look."], ["门被强行打开", "请到场查看。"]],
+  held_open: [["A door stays open", "Close it; look for what holds it."], ["门长时间未关", "请关门并查看原因。"]],
+  tamper: [["A housing is open", "Go and look."], ["设备外壳被打开", "请到场查看。"]],
+  fire: [["Fire input", "The fire rules of the building. Afterwards reset the latch."], ["火警输入", "按楼宇火警预案处置，之后复位。"]],
+  portal_offline: [["A portal does not answer", "Power, cable, unit number."], ["通道无应答", "请检查电源、线缆与设备编号。"]],
+  power_without_card: [["Power is drawn and no permitted card is there", "Look at the box: bridged, or a relay that sticks."], ["无有效卡却在用电", "请查看取电盒：可能被短接或继电器粘连。"]],
+  unconfirmed_revocation: [["A relay that had to go off is not confirmed off", "Go there; switch the room off by hand."], ["应断电的继电器未确认断开", "请到场手动断电。"]],
+  store: [["The disk is damaged, full, failing or slow", "Call IT: make room, or change the disk."], ["存储损坏、已满、出错或过慢", "请联系信息中心清理空间或更换磁盘。"]],
+  clock: [["The clock cannot be trusted", "Call IT: set the clock of the box."], ["时钟不可信", "请联系信息中心校准网关时钟。"]],
+  insecure: [["Something is configured insecurely", "Call IT: the configuration names it."], ["配置存在安全问题", "请联系信息中心，详见配置说明。"]],
+  list: [["The list is incomplete or in doubt", "See the connection to the center; call IT if it lasts."], ["名单不完整或有疑问", "请检查与中心的连接；若持续请联系信息中心。"]],
+  portal_malformed: [["A portal sends messages that cannot be read", "Repair or update the device."], ["通道发送的消息无法解析", "请维修或更新设备。"]],
+  duress: [["A card was presented under duress", "Send help, quietly."], ["胁迫卡被出示", "请悄然派人支援。"]],
+  power_trip: [["A power box tripped for its load", "Unplug what drew too much."], ["取电盒因负载跳闸", "请拔下过载或违规电器。"]],
+};
+
+const EVENTS = {
+  decision: ["decision", "判定"], taken: ["passed", "已通过"], not_taken: ["not passed", "未通过"], power_on: ["power on", "通电"], power_ordered: ["power ordered", "下令通电"], power_off: ["power off", "断电"], power_trip: ["trip", "跳闸"],
+  revoked: ["revoked", "撤销"], revocation_durable: ["revocation on disk", "撤销已落盘"], revocation_confirmed: ["revocation confirmed", "撤销已确认"], changes_applied: ["change applied", "变更生效"], rejected_message: ["message rejected", "消息被拒"],
+  command: ["order", "指令"], posture: ["posture", "模式"], alarm: ["alarm", "告警"], portal_online: ["portal online", "通道上线"], portal_offline: ["portal offline", "通道离线"], boot: ["start", "启动"], clock_step: ["clock", "时钟"], log_gap: ["events lost", "事件丢失"], config: ["note", "备注"],
+};
+
+/** The types of events, for a filter. */
+export const EVENT_TYPES = Object.keys(EVENTS);
+
+let reasons = {};
+let chosen = null;
+try {
+  chosen = localStorage.getItem("dormgate-language");
+} catch {
+  // The browser's language.
+}
+
+export function language() {
+  return chosen ?? ((navigator.languages ?? [navigator.language]).find((tag) => /^(zh|en)/i.test(tag))?.slice(0, 2).toLowerCase() ?? "en");
+}
+
+export function setLanguage(tag) {
+  chosen = tag;
+  try {
+    localStorage.setItem("dormgate-language", tag);
+  } catch {
+    // It holds until the page is left.
+  }
+}
+
+/** Takes the words of reasons and flags, from the gateway. */
+export function learn(words) {
+  reasons = words;
+}
+
+const side = () => (language() === "zh" ? 1 : 0);
+
+/** The words for `key`. */
+export const t = (key) => WORDS[key]?.[side()] ?? key;
+export const kind = (name) => t(`kind_${name}`);
+export const eventWords = (type) => EVENTS[type]?.[side()] ?? type;
+export const meaning = (reason) => reasons[reason]?.[language()] ?? reason ?? "";
+export const remedy = (reason) => reasons[reason]?.[`do_${language()}`] ?? "";
+
+export function alarmWords(name) {
+  const [means, todo] = ALARMS[name]?.[side()] ?? [name, ""];
+  return { means, todo };
+}
+
+/** A time of the gateway by this person's clock. */
+export function time(text) {
+  const at = new Date(text);
+  const today = new Date().toDateString() === at.toDateString();
+  const date = today ? {} : { year: "numeric", month: "2-digit", day: "2-digit" };
+  return at.toLocaleString(language() === "zh" ? "zh-CN" : "en-GB", { ...date, hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
+/** How old something is. */
+export function age(seconds) {
+  const chinese = side() === 1;
+  if (seconds < 120) return chinese ? `${seconds} 秒前` : `${seconds} s old`;
+  if (seconds < 7200) return chinese ? `${Math.round(seconds / 60)} 分钟前` : `${Math.round(seconds / 60)} min old`;
+  return chinese ? `${Math.round(seconds / 3600)} 小时前` : `${Math.round(seconds / 3600)} h old`;
+}

@@ -1,0 +1,67 @@
+//! When the changes were applied that a query names: looked up in the audit, on another thread.
+
+use crate::access::effect::QueryResult;
+use crate::access::event::Event;
+use crate::access::explain::SetBy;
+use crate::store::Store;
+use crate::wire::audit::decode;
+
+/// Events read at once, at most.
+const READ_EVENTS_MAX: usize = 1_000;
+/// Bytes of events read at once, about.
+const READ_BYTES_MAX: usize = 256 * 1024;
+/// Events looked through, from the last one back, for the time of a change.
+const CHANGES_SOUGHT_IN: u64 = 200_000;
+
+/// Writes into each step when the change that set it was applied, as far as the newest [`CHANGES_SOUGHT_IN`] events have it.
+pub(super) async fn date(store: Store, mut answer: QueryResult) -> QueryResult {
+    let is_wanted = answer.verdicts.iter().flat_map(|verdict| &verdict.steps).any(|step| step.set_by.is_some());
+    if !is_wanted {
+        return answer;
+    }
+    let undated = answer.clone();
+    let dated = tokio::task::spawn_blocking(move || {
+        let mut sought: Vec<&mut SetBy> = answer
+            .verdicts
+            .iter_mut()
+            .flat_map(|verdict| &mut verdict.steps)
+            .filter_map(|s| s.set_by.as_mut())
+            .collect();
+        let (first, last) = (store.first(), store.last_durable());
+        let mut end = last;
+        let oldest = first.max(last.saturating_sub(CHANGES_SOUGHT_IN));
+        while end >= oldest && sought.iter().any(|set_by| set_by.at.is_none()) && end > 0 {
+            let begin = oldest.max((end + 1).saturating_sub(READ_EVENTS_MAX as u64));
+            date_from(&store, (begin, end), &mut sought);
+            end = begin - 1;
+        }
+        answer
+    });
+    // Without the times it is an answer all the same.
+    dated.await.unwrap_or(undated)
+}
+
+/// Dates what the events of `range` applied.
+fn date_from(store: &Store, (begin, end): (u64, u64), sought: &mut [&mut SetBy]) {
+    let mut from = begin;
+    while from <= end {
+        let Ok(events) = store.read_blocking(from, READ_EVENTS_MAX, READ_BYTES_MAX) else { return };
+        let Some(last) = events.last() else { return };
+        from = last.n + 1;
+        for event in events.iter().filter(|event| memmem(&event.json, b"\"changes_applied\"")) {
+            let Ok(decoded) = decode(&event.json) else { continue };
+            let Event::ChangesApplied { revision, .. } = &decoded.event.body else { continue };
+            let of = |set_by: &&mut SetBy| {
+                let (epoch, seq, _) = set_by.revision;
+                set_by.stream == revision.stream && (epoch, seq) == (revision.epoch.get(), revision.seq)
+            };
+            for set_by in sought.iter_mut().filter(|set_by| of(set_by)) {
+                set_by.at = Some(decoded.event.at);
+            }
+        }
+    }
+}
+
+fn memmem(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}

@@ -1,0 +1,99 @@
+//! Who is where, and who may open what, for `dormgate where`, `roll-call` and `may`. Answered by the running gateway from memory, so
+//! that a roll-call does not wait for a year of audit to be read.
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::get;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::api::{Pages, ask, body, refuse};
+use crate::access::id::{PortalId, Zone};
+use crate::access::roll_call::Sought;
+use crate::gateway::ports::{Ask, MAY_OPEN_CARDS_MAX};
+
+pub(super) fn routes(pages: Pages) -> Router {
+    Router::new()
+        .route("/api/v1/where", get(whereabouts))
+        .route("/api/v1/roll-call", get(roll_call))
+        .route("/api/v1/may", get(may_open))
+        .with_state(pages)
+}
+
+#[derive(Deserialize)]
+struct WhereFor {
+    /// A card's UID or a holder.
+    who: String,
+}
+
+#[derive(Deserialize)]
+struct RollCallFor {
+    /// The zone of the gates of an area; without it the whole building.
+    zone: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct MayFor {
+    portal: String,
+}
+
+async fn whereabouts(State(pages): State<Pages>, Query(asked): Query<WhereFor>) -> Response {
+    // Eight digits may be a UID and a student number; both are looked up.
+    let (uid, holder) = (asked.who.parse().ok(), asked.who.parse().ok());
+    if uid.is_none() && holder.is_none() {
+        return refuse(StatusCode::BAD_REQUEST, format!("`{}` is neither a UID nor a holder", asked.who));
+    }
+    let sought = Sought::Named { uid, holder };
+    match ask(&pages, |answer| Ask::Whereabouts { sought, answer }).await {
+        Ok(Ok(cards)) => body(&json!({ "cards": cards })),
+        Ok(Err(message)) => refuse(StatusCode::NOT_FOUND, message),
+        Err(refused) => refused,
+    }
+}
+
+async fn roll_call(State(pages): State<Pages>, Query(asked): Query<RollCallFor>) -> Response {
+    let zone = match asked.zone.map(|zone| zone.parse::<Zone>()).transpose() {
+        Ok(zone) => zone,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
+    };
+    match ask(&pages, |answer| Ask::Whereabouts { sought: Sought::Inside(zone), answer }).await {
+        Ok(Ok(inside)) => {
+            let entry = |card: &crate::access::roll_call::Whereabouts| {
+                let mut entry = json!(card);
+                if let Some(fields) = entry.as_object_mut() {
+                    fields.insert("certainty".to_owned(), json!(card.certainty()));
+                }
+                entry
+            };
+            body(&json!({ "inside": inside.iter().map(entry).collect::<Vec<_>>() }))
+        }
+        Ok(Err(message)) => refuse(StatusCode::NOT_FOUND, message),
+        Err(refused) => refused,
+    }
+}
+
+/// The list is judged in slices, between which the gateway decides on: a card that changes meanwhile counts as it was or as it is.
+async fn may_open(State(pages): State<Pages>, Query(asked): Query<MayFor>) -> Response {
+    let portal = match asked.portal.parse::<PortalId>() {
+        Ok(portal) => portal,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
+    };
+    let mut cards = Vec::new();
+    let mut from = 0;
+    loop {
+        let places = from..from + MAY_OPEN_CARDS_MAX;
+        match ask(&pages, |answer| Ask::MayOpen { portal: portal.clone(), places, answer }).await {
+            Ok(Ok((granted, len))) => {
+                cards.extend(granted);
+                from += MAY_OPEN_CARDS_MAX;
+                if from >= len {
+                    return body(&json!({ "portal": portal, "cards": cards }));
+                }
+            }
+            Ok(Err(message)) => return refuse(StatusCode::NOT_FOUND, message),
+            Err(refused) => return refused,
+        }
+    }
+}

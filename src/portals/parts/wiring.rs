@@ -1,0 +1,80 @@
+//! The ends of a portal that consists of parts: each on a Modbus line or at the broker, also mixed.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::portals::device::reader::Accept;
+use crate::portals::device::{Event, NotSet, Place, Released, Set, Wiring};
+use crate::portals::modbus::bus::{ModbusOutput, ModbusReader};
+use crate::portals::mqtt::profiled::MqttOutput;
+
+/// The output of a portal.
+pub(super) enum OutputEnd {
+    Modbus(ModbusOutput),
+    Mqtt(MqttOutput),
+}
+
+/// The ends of one portal. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct PartsWiring(Arc<Ends>);
+
+struct Ends {
+    output: OutputEnd,
+    /// Slot by slot; a reader at the broker takes no orders.
+    readers: Vec<ModbusReader>,
+    events: mpsc::Sender<Event>,
+}
+
+impl PartsWiring {
+    /// Events of readers that were ordered to take the next card go to `events`.
+    pub(super) fn new(output: OutputEnd, readers: Vec<ModbusReader>, events: mpsc::Sender<Event>) -> Self {
+        Self(Arc::new(Ends { output, readers, events }))
+    }
+}
+
+impl Wiring for PartsWiring {
+    async fn set(&self, set: Set, deadline: Option<Instant>) -> Result<Instant, NotSet> {
+        match &self.0.output {
+            OutputEnd::Modbus(output) => output.set(set, deadline).await,
+            OutputEnd::Mqtt(output) => output.set(set, deadline).await,
+        }
+    }
+
+    async fn read_back(&self) -> Option<(bool, Instant)> {
+        match &self.0.output {
+            OutputEnd::Modbus(output) => output.read_back().await,
+            OutputEnd::Mqtt(output) => output.read_back().await,
+        }
+    }
+
+    fn pulse_ms(&self, hold_ms: u32) -> Option<u32> {
+        match &self.0.output {
+            OutputEnd::Modbus(output) => output.pulse_ms(hold_ms),
+            OutputEnd::Mqtt(output) => output.pulse_ms(hold_ms),
+        }
+    }
+
+    fn accept_next(&self, slot: u8, accept: Accept) {
+        if let Some(reader) = self.0.readers.get(usize::from(slot)) {
+            reader.accept_next(slot, accept, &self.0.events);
+        }
+    }
+
+    fn count(&self, how: Released) {
+        match &self.0.output {
+            OutputEnd::Modbus(output) => output.count(how),
+            // Counted by its portal's events in the audit; there is no line whose load it is part of.
+            OutputEnd::Mqtt(_) => {}
+        }
+    }
+
+    fn place(&self, slot: Option<u8>) -> Place {
+        match (slot.and_then(|slot| self.0.readers.get(usize::from(slot))), &self.0.output) {
+            (Some(reader), _) => reader.place(),
+            (None, OutputEnd::Modbus(output)) => output.place(),
+            (None, OutputEnd::Mqtt(output)) => output.place(),
+        }
+    }
+}

@@ -1,0 +1,352 @@
+"""The console in a real browser: every page in both languages, two sizes and two themes; by mouse and by keyboard only.
+
+usage: browser.py ADDRESS TOKEN LOST_UID DOOR BARE
+
+The test that starts this answers on stdin. A line on stdout asks for something: `present` (a lost card is presented at the door),
+`restart` (the gateway is started again), `measure` (a card is presented at the gate; the answer has the Unix time in milliseconds at
+which the gate had its own, and BARE sends an event at that moment). With DORMGATE_SCREENSHOTS=DIR pictures of the pages are written
+there. With DORMGATE_MEASURE=N only the time from a gate's answer to the page is measured, N times, and printed.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import axe_playwright_python
+from playwright.sync_api import expect, sync_playwright
+
+ADDRESS, TOKEN, LOST, DOOR, BARE = sys.argv[1:6]
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+PICTURES = os.environ.get("DORMGATE_SCREENSHOTS")
+# A wait ends with what is waited for; this long only where that does not come.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
+SIZES = {"phone": (390, 844), "screen": (1280, 800)}
+LANGUAGES = {"en": "en-US", "zh": "zh-CN"}
+PAGES = ["now", "card", "doors", "audit", "charts"]
+TITLES = {
+    "en": {"now": "Now", "card": "Card", "doors": "Doors and boxes", "audit": "Audit", "charts": "Charts"},
+    "zh": {"now": "实时", "card": "查卡", "doors": "门与电源", "audit": "记录", "charts": "图表"},
+}
+MEANS = {"en": "reported lost", "zh": "已挂失"}
+TODO = {"en": "keep the card", "zh": "请扣下此卡"}
+LOG_IN = {"en": "Log in", "zh": "登录"}
+LOG_OUT = {"en": "Log out", "zh": "退出"}
+
+
+def request(what):
+    """Has the test do something outside the browser."""
+    print(what, flush=True)
+    answer, *more = sys.stdin.readline().split()
+    assert answer == "done", answer
+    return more
+
+
+class Console:
+    """One browser window, in which nothing may go wrong unseen."""
+
+    def __init__(self, browser, language, size, theme="light"):
+        width, height = SIZES[size]
+        self.context = browser.new_context(
+            locale=LANGUAGES[language], viewport={"width": width, "height": height}, color_scheme=theme
+        )
+        self.context.set_default_timeout(PATIENCE_MS)
+        self.language, self.name = language, f"{language}, {size}, {theme}"
+        self.page = self.context.new_page()
+        self.wrong = []
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("console", lambda message: message.type in ("error", "warning") and self.wrong.append(message.text))
+        self.page.on("request", lambda sent: sent.url.startswith(f"http://{ADDRESS}/") or self.wrong.append(sent.url))
+
+    def open(self, name="now"):
+        self.page.goto(f"http://{ADDRESS}/#/{name}")
+        expect(self.page.get_by_role("heading", level=2).first).to_be_visible()
+        expect(self.page.locator("main .said.bad:not(:empty)")).to_have_count(0)
+        if name == "now":
+            expect(self.page.locator(".tiles > li")).to_have_count(3)
+        return self.page
+
+    def link(self, name):
+        return self.page.get_by_role("link", name=TITLES[self.language][name], exact=True)
+
+    def check(self, what):
+        """No errors, and nothing that axe-core finds."""
+        assert not self.wrong, f"{self.name}, {what}: {self.wrong}"
+        # A finished animation changes no colour any more.
+        self.page.evaluate("document.getAnimations().forEach((animation) => animation.finish())")
+        found = self.page.evaluate(f"{AXE}; axe.run(document, {{resultTypes: ['violations']}})")["violations"]
+        text = [f"{one['id']}: {one['help']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
+        assert not text, f"{self.name}, {what}:\n" + "\n".join(text)
+        wide = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{self.name}, {what}: {wide} px wider than the screen"
+
+    def picture(self, name):
+        if PICTURES:
+            self.page.screenshot(path=f"{PICTURES}/{name}.png")
+
+    def log_in(self, name="Li Wei"):
+        self.page.get_by_role("banner").get_by_role("button", name=LOG_IN[self.language]).click()
+        dialog = self.page.get_by_role("dialog")
+        self.check("the login")
+        dialog.locator("input[name=name]").fill(name)
+        dialog.locator("input[name=token]").fill(TOKEN)
+        dialog.locator("button[type=submit]").click()
+        expect(self.page.get_by_role("button", name=LOG_OUT[self.language])).to_be_visible()
+
+    def passing(self, *parts):
+        """What the browser logs of something that the test wanted is no error of the page."""
+        self.wrong = [text for text in self.wrong if not any(part in text for part in parts)]
+
+    def close(self):
+        assert not self.wrong, f"{self.name}: {self.wrong}"
+        self.context.close()
+
+
+def every_page(browser):
+    """Each page in both languages and two sizes, in both themes, before and after a login."""
+    for number, (language, size) in enumerate((language, size) for language in LANGUAGES for size in SIZES):
+        theme = ["light", "dark"][number % 2]
+        console = Console(browser, language, size, theme)
+        for name in PAGES:
+            page = console.open(name)
+            expect(page.get_by_role("heading", level=2).first).to_be_visible()
+            assert page.evaluate("document.documentElement.lang") == {"en": "en", "zh": "zh-CN"}[language]
+            assert TITLES[language][name] in page.title(), page.title()
+            console.check(name)
+        console.log_in()
+        for name in PAGES:
+            page = console.open(name)
+            if name == "audit":
+                expect(page.locator("tbody tr").first).to_be_visible()
+            if name == "doors":
+                expect(page.locator(".tiles > li")).to_have_count(3)
+            if name == "charts":
+                expect(page.locator("svg.chart").first).to_be_visible()
+            console.check(f"{name}, logged in")
+            if (language, size) in [("en", "screen"), ("zh", "phone")]:
+                console.picture(f"{name}-{language}-{size}")
+        # The other theme and the other language, by the buttons.
+        page.get_by_role("button", name={"en": "Light or dark", "zh": "明暗切换"}[language]).click()
+        assert page.evaluate("document.documentElement.dataset.theme") == {"light": "dark", "dark": "light"}[theme]
+        console.check("the other theme")
+        other = {"en": "zh", "zh": "en"}[language]
+        page.get_by_role("button", name={"zh": "中文", "en": "English"}[other]).click()
+        expect(page.get_by_role("heading", level=2).first).to_have_text(TITLES[other]["charts"])
+        console.close()
+
+
+def two_clicks_and_one_typing(browser):
+    """A person finds why a card is denied at a door."""
+    for language in LANGUAGES:
+        for size in SIZES:
+            console = Console(browser, language, size)
+            page = console.open()
+            page.evaluate("window.clicks = 0; addEventListener('click', (event) => { if (event.detail) window.clicks += 1; }, true)")
+            console.link("card").click()
+            # The field has the focus: typing is all that is needed.
+            page.keyboard.type("04:a1:b2:c3:d4:e5:f6\n")
+            verdict = page.locator(f"[data-portal={DOOR}]")
+            expect(verdict.locator(".means")).to_contain_text(MEANS[language])
+            expect(verdict.locator(".todo")).to_contain_text(TODO[language])
+            verdict.locator("summary").click()
+            against = verdict.locator(".against")
+            expect(against).to_contain_text(MEANS[language])
+            expect(against).to_contain_text("card-office")
+            assert page.evaluate("window.clicks") == 2, page.evaluate("window.clicks")
+            console.check("a denied card")
+            if (language, size) in [("en", "screen"), ("zh", "phone")]:
+                console.picture(f"why-{language}-{size}")
+            console.close()
+
+
+def keyboard_only(browser):
+    """The same without a mouse; and every control of every page has its turn, with a frame that shows it."""
+    for language in LANGUAGES:
+        console = Console(browser, language, "screen")
+        page = console.open()
+        tab_to(page, f"a[href='#/card']")
+        page.keyboard.press("Enter")
+        expect(page.locator("input[name=text]")).to_be_focused()
+        page.keyboard.type(f"{LOST}\n")
+        expect(page.locator(f"[data-portal={DOOR}]")).to_be_visible()
+        tab_to(page, f"[data-portal={DOOR}] summary")
+        page.keyboard.press("Enter")
+        expect(page.locator(f"[data-portal={DOOR}] .against")).to_contain_text("card-office")
+        # The login and an order, up to the question, which Escape takes back.
+        tab_to(page, "header button", LOG_IN[language])
+        page.keyboard.press("Enter")
+        page.keyboard.type("Li Wei")
+        page.keyboard.press("Tab")
+        page.keyboard.type(f"{TOKEN}\n")
+        expect(page.get_by_role("button", name=LOG_OUT[language])).to_be_visible()
+        for name in PAGES:
+            tab_to(page, f"a[href='#/{name}']")
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("heading", level=2).first).to_be_visible()
+            if name == "doors":
+                expect(page.locator(".tiles > li")).to_have_count(3)
+            wanted = page.evaluate("""[...document.querySelectorAll('a[href], button, input, select, summary')]
+                .filter((element) => element.checkVisibility()).length""")
+            reached = page.evaluate("window.reached = new Set(); 0")
+            for _ in range(wanted * 2 + 10):
+                page.keyboard.press("Tab")
+                shows = page.evaluate("""(() => {
+                    const element = document.activeElement;
+                    if (!element || element === document.body || element.matches('.skip')) return true;
+                    window.reached.add(element);
+                    return getComputedStyle(element).outlineStyle !== 'none';
+                })()""")
+                assert shows, f"{language}, {name}: a control with the focus does not show it: " + page.evaluate("document.activeElement.outerHTML")
+            reached = page.evaluate("""[...document.querySelectorAll('a[href]:not(.skip), button, input, select, summary')]
+                .filter((element) => element.checkVisibility() && !window.reached.has(element)).map((element) => element.outerHTML)""")
+            assert not reached, f"{language}, {name}: not reached by the keyboard: {reached}"
+        tab_to(page, "a[href='#/doors']")
+        page.keyboard.press("Enter")
+        expect(page.locator(".tiles > li")).to_have_count(3)
+        tab_to(page, ".tiles button.risk")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("dialog")).to_be_visible()
+        console.check("a question")
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        expect(page.locator("[role=status].said")).not_to_have_class("said good")
+        console.close()
+
+
+def tab_to(page, selector, text=None):
+    """Presses Tab until an element has the focus."""
+    for _ in range(300):
+        found = page.evaluate(
+            "([selector, text]) => document.activeElement?.matches(selector) && (!text || document.activeElement.textContent === text)",
+            [selector, text],
+        )
+        if found:
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"`{selector}` is never reached")
+
+
+def as_it_happens(browser):
+    """A decision and its alarm come to the page by themselves, each once, also over a restart; an alarm goes when it was seen to."""
+    console = Console(browser, "en", "screen")
+    page = console.open()
+    before = set(numbers(page))
+    request("present")
+    expect(page.locator(".feed > li").first).to_contain_text("reported lost")
+    page.wait_for_function("(before) => document.querySelectorAll('.feed > li').length > before", arg=len(before))
+    expect(page.locator(".alarms > li").first).to_contain_text("A card that was replaced, cancelled or lost")
+    assert LOST not in page.content(), "without a login a UID is masked"
+    console.check("an alarm")
+    request("restart")
+    request("present")
+    page.wait_for_function("(before) => document.querySelectorAll('.feed > li').length > before", arg=len(before) + 1)
+    expect(page.locator("[role=alert].said")).to_be_empty()
+    seen = numbers(page)
+    assert len(seen) == len(set(seen)) == len(before) + 2, f"each event once: {seen}"
+    assert seen == sorted(seen, reverse=True), seen
+    console.passing("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED")
+    console.log_in()
+    expect(page.locator(".feed")).to_contain_text(LOST)
+    console.picture("now-alarm")
+    open_alarms = page.locator(".alarms > li")
+    page.get_by_role("button", name="All seen to").or_(page.get_by_role("button", name="Seen to")).first.click()
+    expect(open_alarms).to_have_count(0)
+    expect(page.get_by_text("No open alarm.")).to_be_visible()
+    # A click on an event shows it as it is chained.
+    console.link("audit").click()
+    page.locator("select[name=type]").select_option("alarm")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("tbody tr").first).to_contain_text("dead_card")
+    page.locator("tbody tr button").first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Chain to the event before: holds")
+    expect(dialog.locator("pre")).to_contain_text('"prev"')
+    console.check("an event")
+    page.keyboard.press("Escape")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("n,at,clock,type") and len(lines) >= 2, lines
+    # What is wrong in a form is shown where it was typed.
+    page.locator("input[name=uid]").fill("12")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("[role=alert].said", has_text="`uid` `12`")).to_be_visible()
+    console.passing("400 (Bad Request)")
+    console.close()
+
+
+def numbers(page):
+    return [int(n) for n in page.evaluate("[...document.querySelectorAll('.feed > li')].map((li) => li.dataset.n)")]
+
+
+def an_order(browser):
+    """An order is asked back, given once, and stands in the audit with who gave it."""
+    console = Console(browser, "zh", "phone")
+    page = console.open("doors")
+    console.log_in("李伟")
+    tile = page.locator(".tiles > li", has_text="gate-in")
+    tile.get_by_role("button", name="开门一次").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="返回").click()
+    expect(dialog).to_have_count(0)
+    tile.get_by_role("button", name="开门一次").click()
+    dialog.locator("button[type=submit]").click()
+    expect(page.locator("[role=status].said")).to_contain_text("已完成")
+    console.link("audit").click()
+    page.locator("select[name=type]").select_option("command")
+    page.get_by_role("button", name="搜索").click()
+    expect(page.locator("tbody tr").first).to_contain_text("release by 李伟 at the console")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.get_by_role("button", name=LOG_OUT["zh"]).click()
+    console.link("doors").click()
+    expect(page.locator("main")).to_contain_text("登录后才能下达指令")
+    expect(page.locator(".tiles > li")).to_have_count(0)
+    # A session ends with the gateway, and the page shows that.
+    console.log_in("李伟")
+    request("restart")
+    expect(page.get_by_role("banner").get_by_role("button", name=LOG_IN["zh"])).to_be_visible()
+    expect(page.locator("main")).to_contain_text("登录后才能下达指令")
+    console.passing("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED")
+    console.close()
+
+
+def latency(browser):
+    """From the answer at the gate until the decision stands on the page, beside a page that does nothing but receive events."""
+    console = Console(browser, "en", "screen")
+    page = console.open()
+    page.evaluate("""() => {
+        window.stamps = [];
+        new MutationObserver((changes) => changes.forEach((change) => change.addedNodes.forEach(
+            (node) => node.dataset?.n && window.stamps.push([Number(node.dataset.n), Date.now()])
+        ))).observe(document.querySelector('.feed'), { childList: true });
+    }""")
+    bare = browser.new_context().new_page()
+    bare.goto(f"http://{BARE}/")
+    bare.wait_for_function("window.open_now")
+    count = int(os.environ.get("DORMGATE_MEASURE", "3"))
+    answered = []
+    for number in range(count):
+        answered.append(int(request("measure")[0]))
+        # The next one comes when this one is there: not what a queue takes is measured.
+        page.wait_for_function("(count) => window.stamps.length === count", arg=number + 1)
+        bare.wait_for_function("(count) => window.stamps.length === count", arg=number + 1)
+    shown = [at for _, at in sorted(page.evaluate("window.stamps"))]
+    floor = bare.evaluate("window.stamps")
+    for name, times in [("the page", shown), ("a bare page", floor)]:
+        took = sorted(time - begun for time, begun in zip(times, answered))
+        p50, p99 = took[len(took) // 2], took[(len(took) - 1) * 99 // 100]
+        print(f"from the answer to {name}: p50 {p50} ms, p99 {p99} ms, n {len(took)}", file=sys.stderr)
+    console.close()
+
+
+with sync_playwright() as playwright:
+    chromium = shutil.which("chromium")
+    assert chromium, "`chromium` is not installed"
+    browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    parts = [every_page, two_clicks_and_one_typing, keyboard_only, latency, as_it_happens, an_order]
+    for part in [latency] if os.environ.get("DORMGATE_MEASURE") else parts:
+        part(browser)
+        print(f"passed {part.__name__}", file=sys.stderr, flush=True)
+    browser.close()
+print("end", flush=True)

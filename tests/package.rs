@@ -1,0 +1,105 @@
+//! The Debian package, made of the program as the tests have built it: what lintian finds, that the same sources give the same bytes,
+//! and what installing, upgrading, removing and purging leave in a root of its own.
+#![cfg(feature = "package")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A command that has to succeed; gives what it printed.
+fn run(command: &mut Command) -> String {
+    let ended = command.output().unwrap();
+    let printed = String::from_utf8_lossy(&[ended.stdout.clone(), ended.stderr].concat()).into_owned();
+    assert!(ended.status.success(), "{command:?}: {printed}");
+    String::from_utf8(ended.stdout).unwrap()
+}
+
+/// The package of this machine's architecture, in `dir`.
+fn package(dir: &Path) -> PathBuf {
+    let manuals = dir.join("manuals");
+    let program = env!("CARGO_BIN_EXE_dormgate");
+    run(Command::new(program).arg("manuals").arg(&manuals));
+    let arch = run(Command::new("dpkg").arg("--print-architecture"));
+    let mut build = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/package/build"));
+    build.arg(arch.trim()).arg(dir.join("out")).env("SOURCE_DATE_EPOCH", "1790000000");
+    build.env("PROGRAM", program).env("MANUALS", manuals);
+    PathBuf::from(run(&mut build).trim())
+}
+
+/// A root without a system, as `debootstrap` begins one.
+struct Root(tempfile::TempDir);
+
+impl Root {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for dir in ["var/lib/dpkg/info", "var/lib/dpkg/updates", "etc"] {
+            fs::create_dir_all(root.path().join(dir)).unwrap();
+        }
+        for file in ["var/lib/dpkg/status", "var/lib/dpkg/available", "etc/passwd", "etc/group"] {
+            fs::write(root.path().join(file), "").unwrap();
+        }
+        Self(root)
+    }
+
+    fn dpkg(&self, args: &[&str]) {
+        let forced = ["--force-script-chrootless", "--force-depends", "--force-not-root"];
+        run(Command::new("dpkg").arg(format!("--root={}", self.0.path().display())).args(forced).args(args));
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+}
+
+#[test]
+#[ignore = "needs root, dpkg, lintian and systemd-sysusers; tests/run installs them"]
+fn the_package_is_sound_and_leaves_what_is_the_sites_until_it_is_purged() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = package(dir.path());
+    let name = file.display().to_string();
+
+    let found = Command::new("lintian").args(["--allow-root", &name]).output().unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    let errors: Vec<_> = found.lines().filter(|line| line.starts_with("E:")).collect();
+    assert_eq!(errors, Vec::<&str>::new());
+
+    let again = tempfile::tempdir().unwrap();
+    assert_eq!(
+        fs::read(&file).unwrap(),
+        fs::read(package(again.path())).unwrap(),
+        "the same sources give the same bytes"
+    );
+
+    let root = Root::new();
+    root.dpkg(&["-i", &name]);
+    for part in [
+        "usr/bin/dormgate",
+        "usr/lib/systemd/system/dormgate.service",
+        "usr/share/dormgate/devices/waveshare-relay-8ch.toml",
+        "usr/share/dormgate/devices/mqtt/shelly-gen2.toml",
+        "usr/share/man/man1/dormgate-check.1.gz",
+        "usr/share/bash-completion/completions/dormgate",
+        "usr/share/doc/dormgate/copyright",
+    ] {
+        assert!(root.path(part).is_file(), "{part}");
+    }
+    assert!(fs::read_to_string(root.path("etc/passwd")).unwrap().contains("dormgate"), "its user is made");
+    let config = root.path("etc/dormgate/dormgate.toml");
+    run(Command::new(root.path("usr/bin/dormgate")).args(["check", "--config"]).arg(&config));
+
+    // What the site has changed and what the gateway has written are there after an upgrade and after a removal.
+    let changed = fs::read_to_string(&config).unwrap().replace("xing1", "xing2");
+    fs::write(&config, &changed).unwrap();
+    fs::create_dir_all(root.path("var/lib/dormgate")).unwrap();
+    fs::write(root.path("var/lib/dormgate/journal"), "x").unwrap();
+    root.dpkg(&["-i", &name]);
+    root.dpkg(&["--remove", "dormgate"]);
+    assert!(!root.path("usr/bin/dormgate").exists());
+    assert_eq!(fs::read_to_string(&config).unwrap(), changed);
+    assert!(root.path("var/lib/dormgate/journal").is_file());
+    root.dpkg(&["--purge", "dormgate"]);
+    for gone in ["etc/dormgate", "var/lib/dormgate", "usr/share/doc/dormgate"] {
+        assert!(!root.path(gone).exists(), "{gone}");
+    }
+}

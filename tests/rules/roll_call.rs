@@ -1,0 +1,113 @@
+//! Who is inside, where somebody was last seen, and who may open a portal.
+
+use dormgate::access::id::{CardUid, Holder};
+use dormgate::access::input::{Input, Operator};
+use dormgate::access::portal::Direction;
+use dormgate::access::presence::Certainty;
+use dormgate::access::roll_call::{Sought, Whereabouts};
+
+use crate::world::{World, name, op, uid};
+
+fn inside(w: &World, zone: Option<&str>) -> Vec<(String, Certainty)> {
+    let found = w.engine.whereabouts(&Sought::Inside(zone.map(name))).unwrap();
+    let entry = |card: Whereabouts| (card.holder.clone().map_or(String::new(), |h| h.to_string()), card.certainty());
+    found.into_iter().map(entry).collect()
+}
+
+fn listed(people: &[(&str, Certainty)]) -> Vec<(String, Certainty)> {
+    people.iter().map(|(who, certainty)| ((*who).to_owned(), *certainty)).collect()
+}
+
+fn three() -> World {
+    let mut w = World::new();
+    w.resident("A", "p1").resident("B", "p2").resident("C", "p3");
+    w
+}
+
+#[test]
+fn whoever_entered_last_is_inside_and_how_certain_that_is_is_named() {
+    let mut w = three();
+    assert_eq!(inside(&w, None), []);
+    for (gate, card) in [("gate-in", "A"), ("gate-in", "B"), ("gate-out", "C"), ("gate-in", "C"), ("gate-out", "A")] {
+        w.see(gate, card);
+        w.pass_s(60);
+    }
+    let expected = listed(&[("p2", Certainty::Granted), ("p3", Certainty::Granted)]);
+    assert_eq!(inside(&w, None), expected);
+    assert_eq!(inside(&w, Some("lobby")), expected);
+    assert!(w.engine.whereabouts(&Sought::Inside(Some(name("412")))).unwrap_err().contains("`412`"));
+    // From now on the gate reports who passes.
+    w.see("gate-in", "A");
+    w.passed("gate-in", Direction::In);
+    assert_eq!(inside(&w, None)[0], ("p1".to_owned(), Certainty::Taken));
+    w.restart();
+    assert_eq!(inside(&w, None).len(), 3);
+    assert_eq!(inside(&w, None)[0].1, Certainty::Taken);
+}
+
+#[test]
+fn a_fire_leaves_the_list_of_those_inside_and_makes_it_doubtful() {
+    let mut w = three();
+    w.see("gate-in", "A");
+    w.fire("door-412", true);
+    assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Granted)]));
+    w.fire("door-412", false);
+    w.input(Input::Operator(Operator::FireReset { force: false }));
+    assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Doubtful)]));
+}
+
+#[test]
+fn a_card_in_a_box_is_inside_and_two_cards_of_a_holder_are_one_person() {
+    let mut w = three();
+    w.see("gate-out", "A");
+    w.sits("power-412", "A", Some(true));
+    let found = w.engine.whereabouts(&Sought::Inside(None)).unwrap();
+    assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Doubtful)]));
+    assert_eq!(found[0].boxes, [name("power-412")]);
+    w.leave("power-412");
+    w.pass_s(60);
+    assert_eq!(inside(&w, None), []);
+
+    w.see("gate-in", "B");
+    w.publish(vec![op::reissue("p2", "D", Some("B"))]);
+    assert_eq!(inside(&w, None).len(), 1, "the old card went in");
+    w.enrol("D", "p2", "gate:*");
+    w.see("gate-out", "D");
+    assert_eq!(inside(&w, None), [], "the new card went out");
+}
+
+#[test]
+fn a_card_and_a_holder_are_found_by_what_a_person_types() {
+    let mut w = three();
+    w.see("gate-in", "A");
+    w.pass_s(60);
+    w.see("gate-out", "A");
+    let sought = |uid: Option<CardUid>, holder: Option<Holder>| {
+        let found = w.engine.whereabouts(&Sought::Named { uid, holder }).unwrap();
+        found
+            .iter()
+            .map(|card| (card.uid, card.seen.iter().map(|s| s.portal.to_string()).collect()))
+            .collect::<Vec<_>>()
+    };
+    let seen = (uid("A"), vec!["gate-out".to_owned(), "gate-in".to_owned()]);
+    for (uid, holder) in [(Some(uid("A")), None), (Some(uid("C")), Some(name("p1")))] {
+        assert_eq!(sought(uid, holder), [(seen.0, seen.1.clone())]);
+    }
+    assert_eq!(sought(None, Some(name("p2"))), []);
+}
+
+#[test]
+fn the_cards_that_may_open_a_portal_are_those_that_it_would_grant() {
+    let mut w = three();
+    w.issue("D", "p4").enrol("D", "p4", "door:413");
+    w.publish(vec![op::report_lost("uid:B")]);
+    let (portal, now) = (name("door-412"), w.now());
+    let mut found = Vec::new();
+    for from in [0, 2] {
+        let (cards, len) = w.engine.may_open(&portal, from..from + 2, now).unwrap();
+        assert_eq!(len, 4);
+        found.extend(cards.into_iter().map(|card| (card.uid, card.holder)));
+    }
+    assert_eq!(found, [(uid("A"), Some(name("p1"))), (uid("C"), Some(name("p3")))]);
+    assert!(w.engine.may_open(&name("door-9"), 0..9, now).unwrap_err().contains("`door-9`"));
+}

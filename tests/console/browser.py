@@ -144,7 +144,8 @@ def two_clicks_and_one_typing(browser):
             page = console.open()
             page.evaluate("window.clicks = 0; addEventListener('click', (event) => { if (event.detail) window.clicks += 1; }, true)")
             console.link("card").click()
-            # The field has the focus: typing is all that is needed.
+            # The field gets the focus with the page: typing is all that is needed.
+            expect(page.locator("input[name=text]")).to_be_focused()
             page.keyboard.type("04:a1:b2:c3:d4:e5:f6\n")
             verdict = page.locator(f"[data-portal={DOOR}]")
             expect(verdict.locator(".means")).to_contain_text(MEANS[language])
@@ -176,6 +177,7 @@ def keyboard_only(browser):
         # The login and an order, up to the question, which Escape takes back.
         tab_to(page, "header button", LOG_IN[language])
         page.keyboard.press("Enter")
+        expect(page.get_by_role("dialog").locator("input").first).to_be_focused()
         page.keyboard.type("Li Wei")
         page.keyboard.press("Tab")
         page.keyboard.type(f"{TOKEN}\n")

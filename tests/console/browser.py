@@ -183,8 +183,7 @@ def keyboard_only(browser):
         page.keyboard.type(f"{TOKEN}\n")
         expect(page.get_by_role("button", name=LOG_OUT[language])).to_be_visible()
         for name in PAGES:
-            tab_to(page, f"a[href='#/{name}']")
-            page.keyboard.press("Enter")
+            go_to(page, name)
             expect(page.get_by_role("heading", level=2).first).to_be_visible()
             if name == "doors":
                 expect(page.locator(".tiles > li")).to_have_count(3)
@@ -203,8 +202,7 @@ def keyboard_only(browser):
             reached = page.evaluate("""[...document.querySelectorAll('a[href]:not(.skip), button, input, select, summary')]
                 .filter((element) => element.checkVisibility() && !window.reached.has(element)).map((element) => element.outerHTML)""")
             assert not reached, f"{language}, {name}: not reached by the keyboard: {reached}"
-        tab_to(page, "a[href='#/doors']")
-        page.keyboard.press("Enter")
+        go_to(page, "doors")
         expect(page.locator(".tiles > li")).to_have_count(3)
         tab_to(page, ".tiles button.risk")
         page.keyboard.press("Enter")
@@ -214,6 +212,13 @@ def keyboard_only(browser):
         expect(page.get_by_role("dialog")).to_have_count(0)
         expect(page.locator("[role=status].said")).not_to_have_class("said good")
         console.close()
+
+
+def go_to(page, name):
+    """Opens another page by its link: it is there when the focus has moved into it."""
+    tab_to(page, f"a[href='#/{name}']")
+    page.keyboard.press("Enter")
+    expect(page.locator("main:focus-within")).to_have_count(1)
 
 
 def tab_to(page, selector, text=None):

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::center::{enrol, issue};
+use crate::program::within;
 use crate::proof::{asked, printed};
 use crate::site::{GATE, Site};
 
@@ -29,7 +30,16 @@ async fn the_command_line_lists_who_is_inside_who_was_where_and_who_may_open_a_p
     assert!(printed(&site, &["where", "h2"]).await.starts_with("not seen"));
     assert_eq!(printed(&site, &["may", GATE]).await, format!("h1 1EA68671  granted\n1 cards may open {GATE} now\n"));
     for place in [GATE, "lobby"] {
-        let who = printed(&site, &["audit", "who", place]).await;
+        // The audit answers from the disk, and a decision is there within `audit.flush_ms`.
+        let recorded = async {
+            loop {
+                let who = printed(&site, &["audit", "who", place]).await;
+                if !who.is_empty() {
+                    return who;
+                }
+            }
+        };
+        let who = within("the decision is on disk", recorded).await;
         assert!(who.starts_with("h1 1EA68671  last ") && who.lines().count() == 1, "{who}");
     }
     for (args, error) in [

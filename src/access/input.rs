@@ -8,6 +8,7 @@ pub use super::id::CardSet;
 use super::id::{CardUid, PortalId, StreamName, Timestamp};
 pub use super::operator::{Actor, Operator};
 use super::portal::{Assurance, Direction};
+use super::rules::Rules;
 use super::snapshot::SnapshotPart;
 use super::transform::Reading;
 
@@ -393,6 +394,13 @@ pub enum Input {
     },
     /// Something happened to the wall clock.
     Clock(ClockChange),
+    /// The configuration was read again.
+    Reload {
+        /// What the rules take over.
+        rules: Box<Rules>,
+        /// What is different, for the audit.
+        detail: String,
+    },
     /// The deadline asked for has come.
     Wake,
 }

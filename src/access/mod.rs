@@ -27,6 +27,7 @@ pub mod power_box;
 pub mod presence;
 pub mod revocation;
 pub mod roll_call;
+pub mod rules;
 pub mod schedule;
 pub mod snapshot;
 pub mod state;

@@ -216,7 +216,12 @@ pub(super) fn clock(args: &ClockArgs) -> Exit {
     ask(config, "POST", "/api/v1/clock/trust", text)
 }
 
-fn ask(config: &ConfigArg, method: &str, target: &str, text: impl FnOnce(&client::Answer) -> String) -> Exit {
+pub(super) fn ask(
+    config: &ConfigArg,
+    method: &str,
+    target: &str,
+    text: impl FnOnce(&client::Answer) -> String,
+) -> Exit {
     let socket: PathBuf = match config::data_dir(&config.config) {
         Ok(dir) => dir.join(SOCKET_NAME),
         Err(error) => return bad_config(&error),

@@ -17,6 +17,7 @@ mod log;
 #[cfg(feature = "package")]
 mod manuals;
 mod profile;
+mod reload;
 mod run;
 pub mod serve;
 #[cfg(feature = "workbench")]
@@ -64,6 +65,7 @@ enum Command {
     Posture(ask::PostureArgs),
     Profile(profile::Args),
     Query(ask::QueryArgs),
+    Reload(reload::Args),
     Restore(backup::RestoreArgs),
     RollCall(ask::RollCallArgs),
     Run(run::Args),
@@ -168,6 +170,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Posture(args) => ask::posture(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Query(args) => ask::query(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::RollCall(args) => ask::roll_call(&args),
         Command::Run(args) => run::run(&args),

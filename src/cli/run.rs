@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::serve::{ServeError, serve};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::serve::{ServeError, Source, serve_file};
 use super::{Exit, bad_config, print_error};
 use crate::config;
 
@@ -29,8 +31,10 @@ pub(super) fn run(args: &Args) -> Exit {
         }
     };
     let outcome = runtime.block_on(async {
-        let stop = stop_signal().map_err(|source| ServeError::Listen { what: "signals".to_owned(), source })?;
-        serve(&config, stop, |_| {}).await
+        let signals = |source| ServeError::Listen { what: "signals".to_owned(), source };
+        let stop = stop_signal().map_err(signals)?;
+        let hangup = signal(SignalKind::hangup()).map_err(signals)?;
+        serve_file(&config, Source { file: args.config.clone(), hangup }, stop).await
     });
     // Does not wait for a thread that hangs on a stuck disk; what was acknowledged is on the disk.
     runtime.shutdown_background();
@@ -48,7 +52,6 @@ pub(super) fn run(args: &Args) -> Exit {
 /// # Errors
 /// When the operating system refuses to report signals.
 pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()> + Send> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {

@@ -16,6 +16,7 @@ mod parts;
 mod policy;
 mod portal;
 mod profiles;
+mod reload;
 mod schedule;
 mod secret;
 mod sheet;
@@ -46,6 +47,7 @@ pub use link::{ClientCert, Credentials, LinkSpec, RESYNC_SPREAD_S_DEFAULT, Sessi
 pub use office::{CENTER_PATH, CenterSite, ClientSpec, load_center, parse_center};
 pub use parts::{ModbusPart, MqttPart, Part, Parts, PortalConfig, PortalDevice, Role, SLOTS_MAX, UNIT_SELF};
 pub use policy::{AuditAckBy, AuditConfig};
+pub use reload::Differences;
 pub use secret::Secret;
 
 /// The configuration when the command line names none.

@@ -4,6 +4,7 @@ use super::*;
 use crate::wire::allowed::OpName;
 
 mod building;
+mod reload;
 mod sheet;
 
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {

@@ -117,7 +117,7 @@ impl Dispatch {
         };
         match order {
             UplinkOrder::State(_) => {}
-            UplinkOrder::Acknowledge { .. } => self.uplink_queue.push_back(order),
+            UplinkOrder::Acknowledge { .. } | UplinkOrder::Streams(_) => self.uplink_queue.push_back(order),
             UplinkOrder::Reply(_) | UplinkOrder::Alarm(_) | UplinkOrder::Resync(_) => {
                 if self.uplink_queue.len() < UPLINK_QUEUED_MAX {
                     self.uplink_queue.push_back(order);

@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use super::dispatch::{Dispatch, RETRY_MS};
 use super::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, gauge};
 use super::ports::{
-    Ask, MAY_OPEN_CARDS_MAX, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, StateReport, UplinkOrder,
+    Ask, MAY_OPEN_CARDS_MAX, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, Reload, StateReport,
+    UplinkOrder,
 };
 use super::publication::{Digested, Digests, Lines, Publication, Work};
 use crate::access::change::{Position, RegisterKinds};
@@ -220,6 +221,10 @@ impl<J: Journal> GatewayCore<J> {
                 answer.send(trusted.map(|()| clock.now().wall)).is_err()
             }
             Ask::Operator { command, actor, answer } => answer.send(self.operate(command, actor, now)).is_err(),
+            Ask::Reload { reload, answer } => {
+                self.reload(*reload, now);
+                answer.send(()).is_err()
+            }
         };
         if gone {
             tracing::debug!("whoever asked has gone");
@@ -233,6 +238,18 @@ impl<J: Journal> GatewayCore<J> {
         };
         self.input(input, now);
         std::mem::replace(&mut self.ordered, Ok(()))
+    }
+
+    /// Takes over what may change while the gateway runs. No message is decided by the old rules and the new keys, or the other way
+    /// round: both are in force before the next input.
+    fn reload(&mut self, reload: Reload, now: Now) {
+        let Reload { rules, detail, streams, insecure } = reload;
+        self.dispatch.uplink(UplinkOrder::Streams(streams));
+        self.input(Input::Reload { rules: Box::new(rules), detail }, now);
+        let before = std::mem::replace(&mut self.identity.insecure, insecure.clone());
+        for detail in insecure.into_iter().filter(|detail| !before.contains(detail)) {
+            self.input(Input::Alarm { kind: AlarmKind::Insecure, portal: None, detail }, now);
+        }
     }
 
     /// Whether there is work at a snapshot or a digest.

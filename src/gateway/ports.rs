@@ -11,6 +11,8 @@ use crate::access::effect::{Ack, Alarm, QueryResult, Reply, Resync};
 use crate::access::id::{CardUid, PortalId, Timestamp};
 use crate::access::input::{Actor, Input, Operator, PortalReport, Receipt};
 use crate::access::roll_call::{MayOpen, Sought, Whereabouts};
+use crate::access::rules::Rules;
+use crate::wire::envelope::StreamSpec;
 pub use crate::wire::state::StateReport;
 
 /// Changes, commands and rejections under way to the gateway. A link that finds the lane full waits: nothing of it is dropped.
@@ -75,6 +77,26 @@ pub enum Ask {
         /// The answer; an error reports why not.
         answer: oneshot::Sender<Result<(), OperatorRefusal>>,
     },
+    /// The configuration was read again.
+    Reload {
+        /// What of it is taken over.
+        reload: Box<Reload>,
+        /// Answered when it is in force.
+        answer: oneshot::Sender<()>,
+    },
+}
+
+/// What the gateway task takes over from a configuration that was read again.
+#[derive(Debug)]
+pub struct Reload {
+    /// The rules.
+    pub rules: Rules,
+    /// What is different, for the audit.
+    pub detail: String,
+    /// The streams, for the keys that verify them.
+    pub streams: Vec<StreamSpec>,
+    /// What is configured insecurely.
+    pub insecure: Vec<String>,
 }
 
 /// Why an operator's command was not carried out.
@@ -194,6 +216,8 @@ pub enum UplinkOrder {
     Resync(Box<Resync>),
     /// Publish the state.
     State(Box<StateReport>),
+    /// Verify messages with the keys of these streams from now on.
+    Streams(Vec<StreamSpec>),
 }
 
 /// A part without which the gateway is not ready.

@@ -1,5 +1,6 @@
 //! Queries and commands of an operator, as JSON.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -8,9 +9,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::collect::Links;
 use crate::access::id::{CardUid, PortalId, StreamName};
@@ -34,6 +35,40 @@ pub struct Pages {
     pub links: Links,
     /// The audit on disk.
     pub audit: Store,
+    /// Who reads the configuration again; nobody, where it is in no file.
+    pub reload: mpsc::Sender<ReloadAsk>,
+}
+
+/// Somebody asks that the configuration be read again.
+#[derive(Debug)]
+pub struct ReloadAsk(pub oneshot::Sender<Result<Reloaded, ReloadRefusal>>);
+
+/// The file is in force.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// Which.
+    pub file: PathBuf,
+    /// The keys that are different from before.
+    pub changed: Vec<String>,
+}
+
+/// Nothing of the file is taken over.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReloadRefusal {
+    /// It is wrong; a line for each diagnostic.
+    #[error("{0}\nnothing of the file is in force, the gateway goes on as before; correct it and reload again")]
+    Wrong(String),
+    /// Some of it only a start takes over.
+    #[error("{}: only a restart takes over {}; nothing of the file is in force: restart the gateway", file.display(), keys.join(", "))]
+    NeedsRestart {
+        /// Which file.
+        file: PathBuf,
+        /// The keys.
+        keys: Vec<String>,
+    },
+    /// It cannot be taken over now.
+    #[error("{0}")]
+    NotNow(String),
 }
 
 pub(super) fn routes(pages: Pages) -> Router {
@@ -45,6 +80,7 @@ pub(super) fn routes(pages: Pages) -> Router {
         .route("/api/v1/clock/trust", post(trust_clock))
         .route("/api/v1/forgive", post(forgive))
         .route("/api/v1/stream/forget", post(stream_forget))
+        .route("/api/v1/reload", post(reload))
         .with_state(pages)
 }
 
@@ -171,6 +207,19 @@ async fn trust_clock(State(pages): State<Pages>) -> Response {
         Ok(Ok(at)) => body(&json!({ "at": at })),
         Ok(Err(why)) => refuse(StatusCode::CONFLICT, why),
         Err(refused) => refused,
+    }
+}
+
+async fn reload(State(pages): State<Pages>) -> Response {
+    let (answer, answered) = oneshot::channel();
+    if pages.reload.send(ReloadAsk(answer)).await.is_err() {
+        return refuse(StatusCode::CONFLICT, "this gateway has no configuration file, or it is stopping");
+    }
+    match answered.await {
+        Ok(Ok(reloaded)) => body(&json!(reloaded)),
+        Ok(Err(why @ ReloadRefusal::Wrong(_))) => refuse(StatusCode::UNPROCESSABLE_ENTITY, why),
+        Ok(Err(why)) => refuse(StatusCode::CONFLICT, why),
+        Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping"),
     }
 }
 

@@ -25,7 +25,7 @@ use axum::routing::get;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
 
-pub use api::Pages;
+pub use api::{Pages, ReloadAsk, ReloadRefusal, Reloaded};
 pub use audit::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 pub use collect::{Links, ModbusCounters};
 

@@ -299,6 +299,10 @@ impl Uplink {
                 let retention = Retention::Newest(format!("resync/{}", resync.stream));
                 (Up::Resync, up::encode(&*resync), retention)
             }
+            UplinkOrder::Streams(streams) => {
+                self.decoder = Arc::new(Decoder { gateway: self.gateway.clone(), streams });
+                return;
+            }
             // The link reports when it is up, and the gateway orders the state then.
             UplinkOrder::State(_) if !self.connection.is_up() => return,
             UplinkOrder::State(report) => {

@@ -49,6 +49,22 @@ async fn an_order_acts_once_and_is_in_the_audit_with_who_gave_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_was_replaced_ends_its_sessions_and_the_new_one_counts_without_a_restart() {
+    let mut rig = Rig::new().await;
+    rig.log_in("Li Wei").await;
+    let order = json!({"order": "release", "portal": GATE}).to_string();
+    assert_eq!(rig.post("/api/v1/orders", &order).await.status, 200);
+    std::fs::write(rig.site.dir().join("console_token"), "another token of a test, 32 characters\n").unwrap();
+    rig.gateway.signal("HUP");
+    rig.gateway.logged("the configuration is in force: http.token_file").await;
+    assert_eq!(rig.post("/api/v1/orders", &order).await.status, 401);
+    let login = |token: &str| json!({"name": "Li Wei", "token": token}).to_string();
+    assert_eq!(rig.post("/api/v1/session", &login(TOKEN)).await.status, 401);
+    assert_eq!(rig.post("/api/v1/session", &login("another token of a test, 32 characters")).await.status, 200);
+    rig.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_alarm_is_shown_until_somebody_has_seen_to_it_also_after_a_restart() {
     let mut rig = Rig::new().await;
     let mark = rig.site.peer.mark();

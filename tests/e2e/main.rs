@@ -33,5 +33,6 @@ mod links;
 mod privacy;
 mod process;
 mod proof;
+mod reload;
 mod tls;
 mod whereabouts;

@@ -47,6 +47,7 @@ mod power;
 mod privacy;
 mod reference;
 mod rejections;
+mod reload;
 mod reported;
 mod revocations;
 mod roll_call;

@@ -6,6 +6,7 @@
 //! a snapshot arrives    part     -> (slices) cuts · audit with proof · ack  (snapshots.rs)
 //! a box or door reports report   -> cuts · audit · alarms                   (boxes.rs, reports.rs)
 //! an operator orders    order    -> as a command · audit with who           (orders.rs)
+//! a file is read again  reload   -> audit · cuts and modes by the new rules (reload.rs)
 //! a center commands     command  -> release or switch · audit · reply       (commands.rs)
 //! time passes           wake     -> delayed cuts · resync asks · time edges (boxes.rs, resync.rs)
 //! ```
@@ -26,6 +27,7 @@ mod modes;
 mod observed;
 mod orders;
 mod rejections;
+mod reload;
 mod reports;
 mod requests;
 mod resync;
@@ -228,6 +230,7 @@ impl Engine {
             Input::Durable { through } => self.durable(through, now),
             Input::Alarm { kind, portal, detail } => self.alarm(kind, portal.as_ref(), None, detail, now),
             Input::Clock(change) => self.clock_changed(&change, now),
+            Input::Reload { rules, detail } => self.reload(*rules, detail, now),
             Input::Wake => {}
         }
         while let Some(due) = self.deadlines.take_due(now.mono) {

@@ -160,6 +160,16 @@ impl Observations {
         }
     }
 
+    /// Takes over other rules. What was observed stays, and is judged by them; a lock-out that the site no longer wants ends.
+    pub(super) fn follow(&mut self, portals: &[Portal], policy: &Policy) {
+        self.gates = portals.iter().map(|portal| GateRule::of(portal, portals, policy)).collect();
+        self.walks = Walks::of(portals, policy);
+        self.forgiven_through = None;
+        if policy.lockout_s == 0 {
+            self.locked.clear();
+        }
+    }
+
     /// The last event before this run.
     pub(super) fn boot_n(&self) -> u64 {
         self.boot_n

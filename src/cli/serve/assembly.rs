@@ -16,7 +16,7 @@ use crate::access::event::AlarmKind;
 use crate::access::input::Input;
 use crate::access::state::State;
 use crate::clock::Clock;
-use crate::config::{LinkSpec, PortalConfig, PortalDevice, Site};
+use crate::config::{LinkSpec, PortalConfig, PortalDevice, Secret, Site};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::owner::{GatewayCore, Identity};
 use crate::gateway::ports::{
@@ -254,6 +254,7 @@ impl<'c> Assembly<'c> {
     pub(super) async fn pages(
         &self,
         pages: Pages,
+        token: watch::Receiver<Option<Secret>>,
         ended: &watch::Receiver<bool>,
     ) -> Result<(Running, Vec<JoinHandle<()>>), ServeError> {
         let mut tasks = Vec::new();
@@ -265,7 +266,7 @@ impl<'c> Assembly<'c> {
             let setup = crate::http::console::Setup {
                 gateway: self.config.gateway.clone(),
                 portals: self.config.portals.iter().map(|p| p.portal.clone()).collect(),
-                token: page.token.clone(),
+                token,
                 clock: self.clock.clone(),
             };
             let serving = crate::http::serve_tcp(listener, pages.clone(), setup, over(ended));

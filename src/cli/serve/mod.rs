@@ -1,6 +1,7 @@
 //! Runs the gateway from start to stop, for `run` and `demo`.
 
 mod assembly;
+mod reload;
 
 use std::future::Future;
 use std::path::Path;
@@ -12,6 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use self::assembly::{Assembly, over};
+use self::reload::Reloader;
 use crate::access::event::AlarmKind;
 use crate::access::input::Input;
 use crate::clock::{Clock, SYNCHRONISED_FILE};
@@ -23,13 +25,14 @@ use crate::portals::parts::PartPortals;
 use crate::store::Closed;
 
 pub use assembly::{Running, ServeError};
+pub(super) use reload::Source;
 
 /// How long the stop may take in all, in milliseconds: after SIGTERM the process ends within 5 s.
 const DRAIN_MS: u64 = 4_800;
 /// How often it is looked up when the system last synchronised its clock.
 const SYNCHRONISED_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Runs the configured gateway until `stop` is done; `ready` is called when it serves.
+/// Runs the configured gateway until `stop` is done; `ready` is called when it serves. Its configuration is not read again.
 ///
 /// # Errors
 /// [`ServeError`]: what could not be started, and what to do.
@@ -38,14 +41,25 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send,
     ready: impl FnOnce(&Running),
 ) -> Result<(), ServeError> {
-    let boot = random_id().map_err(ServeError::Random)?;
-    serve_with(config, boot, stop, ready, |_| {}).await
+    serve_with(config, (random_id()?, None), stop, ready, |_| {}).await
+}
+
+/// As [`serve`]; the configuration is read again from `source` at its signal, and when an operator asks.
+///
+/// # Errors
+/// As [`serve`].
+pub(super) async fn serve_file(
+    config: &Site,
+    source: Source,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    serve_with(config, (random_id()?, Some(source)), stop, |_| {}, |_| {}).await
 }
 
 /// As [`serve`]; `extra` may add tasks to those of the links.
 async fn serve_with(
     config: &Site,
-    boot: String,
+    (boot, source): (String, Option<Source>),
     stop: impl Future<Output = ()> + Send,
     ready: impl FnOnce(&Running),
     extra: impl FnOnce(&mut JoinSet<()>),
@@ -67,8 +81,14 @@ async fn serve_with(
 
     let registry = Arc::new(std::mem::take(&mut parts.registry));
     let (inbox, links) = (parts.inbox.clone(), parts.shown.clone());
-    let pages = Pages { registry, readiness: readiness.clone(), inbox, links, audit: parts.store.clone() };
-    let (running, pages_served) = parts.pages(pages, &ended).await?;
+    let (token, token_now) = watch::channel(config.http.as_ref().and_then(|http| http.token.clone()));
+    let (reload, asks) = Reloader::channel();
+    let pages = Pages { registry, readiness: readiness.clone(), inbox, links, audit: parts.store.clone(), reload };
+    let (running, pages_served) = parts.pages(pages, token_now, &ended).await?;
+    let reloading = source.map(|source| {
+        let shared = (token, server.as_ref().map(|server| server.allow.clone()));
+        tokio::spawn(Reloader::new(source, config.clone(), parts.inbox.clone(), shared, asks).run())
+    });
     readiness.ready(Part::Gateway);
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")]);
     tracing::info!(gateway = %config.gateway, boot = parts.boot, "serving");
@@ -104,7 +124,7 @@ async fn serve_with(
     if tokio::time::timeout_at(until, parts_end).await.is_err() {
         tracing::warn!("a link did not end in time");
     }
-    for task in pages_served.into_iter().chain([synchronisation]) {
+    for task in pages_served.into_iter().chain([synchronisation]).chain(reloading) {
         task.abort();
     }
     match tokio::time::timeout_at(until, parts.store.close()).await {
@@ -180,9 +200,9 @@ async fn failed(tasks: Option<&mut JoinSet<()>>) {
     std::future::pending::<()>().await;
 }
 
-fn random_id() -> Result<String, getrandom::Error> {
+fn random_id() -> Result<String, ServeError> {
     let mut bytes = [0_u8; 8];
-    getrandom::fill(&mut bytes)?;
+    getrandom::fill(&mut bytes).map_err(ServeError::Random)?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
@@ -248,7 +268,7 @@ mod tests {
         let (inbox_out, inbox_in) = std::sync::mpsc::channel();
         let served = serve_with(
             &config,
-            "b".into(),
+            ("b".into(), None),
             pending(),
             |running| inbox_out.send(running.socket.clone()).unwrap(),
             |links| drop(links.spawn(async { panic!("as if a link were broken") })),

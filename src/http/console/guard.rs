@@ -15,11 +15,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Shared;
 use super::listener::Peer;
-use super::sessions::{self, SessionKey, Sessions};
+use super::sessions::{self, SessionKey, Sessions, TokenHash};
 use crate::access::input::Actor;
 use crate::config::Secret;
 use crate::http::api::refuse;
@@ -41,7 +42,7 @@ pub(super) enum Caller {
     /// Somebody with a session.
     Person(Actor, SessionKey),
     /// A program with the token.
-    Token,
+    Token(TokenHash),
 }
 
 impl Caller {
@@ -53,10 +54,10 @@ impl Caller {
 
 /// See the module's head.
 pub(super) struct Guard {
-    token: Option<[u8; 32]>,
+    token: watch::Receiver<Option<Secret>>,
     /// Listens on loopback.
     is_loopback: bool,
-    pub(super) sessions: Sessions,
+    sessions: Sessions,
     wrong: Mutex<Wrong>,
 }
 
@@ -71,20 +72,53 @@ struct Wrong {
 type Refused = (StatusCode, String);
 
 impl Guard {
-    pub(super) fn new(token: Option<&Secret>, is_loopback: bool) -> Self {
+    pub(super) fn new(token: watch::Receiver<Option<Secret>>, is_loopback: bool) -> Self {
         let wrong = Wrong { since: Instant::now(), in_sum: 0, by_address: HashMap::new() };
-        let token = token.map(|token| Sha256::digest(token.expose()).into());
         Self { token, is_loopback, sessions: Sessions::default(), wrong: Mutex::new(wrong) }
+    }
+
+    /// The token as it is now. A reload may change it.
+    fn token(&self) -> Option<TokenHash> {
+        self.token.borrow().as_ref().map(|token| Sha256::digest(token.expose()).into())
+    }
+
+    /// The token from now on, for whoever has to end with it.
+    pub(super) fn token_changes(&self) -> watch::Receiver<Option<Secret>> {
+        self.token.clone()
     }
 
     /// Whether somebody can log in at all.
     pub(super) fn has_token(&self) -> bool {
-        self.token.is_some()
+        self.token.borrow().is_some()
     }
 
-    /// Compares a token, in constant time. One that comes after too many wrong ones is not looked at.
-    pub(super) fn compare(&self, presented: &str, from: Option<IpAddr>) -> Result<(), Refused> {
-        let Some(token) = self.token else { return Err(no_token()) };
+    /// Whose session this is, and for how much longer; `None`: it does not exist, or has ended by itself or with its token.
+    pub(super) fn session(&self, key: &SessionKey) -> Option<(Actor, Duration)> {
+        self.sessions.of(key, self.token()?)
+    }
+
+    /// A session of somebody who presented the token; gives its id, which only the browser keeps.
+    pub(super) fn open_session(&self, who: Actor, token: TokenHash) -> Result<String, getrandom::Error> {
+        self.sessions.open(who, token)
+    }
+
+    /// Ends a session.
+    pub(super) fn close_session(&self, key: &SessionKey) {
+        self.sessions.close(key);
+    }
+
+    /// Whether `caller` is let in at all by what it was let in by before.
+    pub(super) fn still_admits(&self, caller: &Caller) -> bool {
+        match caller {
+            Caller::Reader => true,
+            Caller::Person(_, session) => self.session(session).is_some(),
+            Caller::Token(token) => self.token() == Some(*token),
+        }
+    }
+
+    /// Compares a token, in constant time; gives its hash. One that comes after too many wrong ones is not looked at.
+    pub(super) fn compare(&self, presented: &str, from: Option<IpAddr>) -> Result<TokenHash, Refused> {
+        let Some(token) = self.token() else { return Err(no_token()) };
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         if wrong.since.elapsed() >= MINUTE {
             *wrong = Wrong { since: Instant::now(), in_sum: 0, by_address: HashMap::new() };
@@ -95,9 +129,9 @@ impl Guard {
             return Err((StatusCode::TOO_MANY_REQUESTS, why.to_owned()));
         }
         // Hashes are of equal length, so that the time of a comparison shows nothing.
-        let presented: [u8; 32] = Sha256::digest(presented).into();
+        let presented: TokenHash = Sha256::digest(presented).into();
         if bool::from(token.as_slice().ct_eq(presented.as_slice())) {
-            return Ok(());
+            return Ok(token);
         }
         wrong.in_sum += 1;
         wrong.by_address.insert(from, from_here + 1);
@@ -111,7 +145,7 @@ impl Guard {
                 let why = "`Authorization`: `Bearer TOKEN` is wanted";
                 (StatusCode::UNAUTHORIZED, why.to_owned())
             })?;
-            return self.compare(token, from).map(|()| Caller::Token);
+            return self.compare(token, from).map(Caller::Token);
         }
         if text(headers, "sec-fetch-site") == Some("cross-site") {
             return Err((StatusCode::FORBIDDEN, "a page of another site may not ask the console".to_owned()));
@@ -120,7 +154,7 @@ impl Guard {
             same_origin(headers)?;
         }
         if let Some(session) = session_of(headers)
-            && let Some((who, _)) = self.sessions.of(&session)
+            && let Some((who, _)) = self.session(&session)
         {
             return Ok(Caller::Person(who, session));
         }

@@ -8,8 +8,8 @@ const TOKEN: &str = "3f9c0a11d2";
 const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
 fn guard(has_token: bool, is_loopback: bool) -> Guard {
-    let token = Secret::new(TOKEN);
-    Guard::new(has_token.then_some(&token), is_loopback)
+    // Without a sender it does not change any more.
+    Guard::new(watch::channel(has_token.then(|| Secret::new(TOKEN))).1, is_loopback)
 }
 
 fn headers(lines: &str) -> HeaderMap {
@@ -26,7 +26,7 @@ fn who(guard: &Guard, method: &Method, lines: &str) -> String {
     match guard.caller(method, &headers(lines), HERE) {
         Ok(Caller::Reader) => "reader".to_owned(),
         Ok(Caller::Person(..)) => "person".to_owned(),
-        Ok(Caller::Token) => "token".to_owned(),
+        Ok(Caller::Token(_)) => "token".to_owned(),
         Err((status, _)) => status.as_str().to_owned(),
     }
 }
@@ -84,7 +84,7 @@ async fn without_a_login_the_console_answers_to_the_names_of_loopback_only() {
 #[tokio::test]
 async fn a_session_changes_something_only_from_the_consoles_own_pages() {
     let guard = guard(true, true);
-    let id = guard.sessions.open("Li Wei".parse().unwrap()).unwrap();
+    let id = guard.open_session("Li Wei".parse().unwrap(), Sha256::digest(TOKEN).into()).unwrap();
     let own = "Origin: http://box:8480";
     for (lines, get, post) in [
         (own, "person", "person"),
@@ -110,7 +110,7 @@ async fn a_session_changes_something_only_from_the_consoles_own_pages() {
         let lines = format!("Host: box:8480\nCookie: {cookie}\n{own}");
         assert_eq!(who(&guard, &Method::POST, &lines), "401", "{lines}");
     }
-    guard.sessions.close(&sessions::key(&id));
+    guard.close_session(&sessions::key(&id));
     assert_eq!(who(&guard, &Method::POST, &format!("Host: box:8480\nCookie: {COOKIE}={id}\n{own}")), "401");
 }
 

@@ -29,6 +29,7 @@ use super::guard::Caller;
 use super::mask::masked;
 use super::{Shared, asked, wrong};
 use crate::access::event::{Event, Mark};
+use crate::config::Secret;
 use crate::gateway::ports::Ask;
 use crate::http::api::{ask, refuse, status_body};
 
@@ -244,6 +245,7 @@ pub(super) async fn live(
         newest: console.live.newest.subscribe(),
         status: console.live.status.subscribe(),
         stopping: console.stopping.clone(),
+        token: console.guard.token_changes(),
         begun: false,
         place,
     };
@@ -278,6 +280,7 @@ struct Looker {
     newest: watch::Receiver<u64>,
     status: watch::Receiver<Status>,
     stopping: watch::Receiver<bool>,
+    token: watch::Receiver<Option<Secret>>,
     begun: bool,
     place: Place,
 }
@@ -290,9 +293,7 @@ impl Looker {
             return Some("retry: 1000\n\n".into());
         }
         loop {
-            if let Caller::Person(_, session) = &self.caller
-                && self.place.0.guard.sessions.of(session).is_none()
-            {
+            if !self.place.0.guard.still_admits(&self.caller) {
                 return None;
             }
             self.newest.mark_unchanged();
@@ -303,6 +304,8 @@ impl Looker {
             tokio::select! {
                 biased;
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+                // Where nothing is ever reloaded there is no sender.
+                Ok(()) = self.token.changed() => {}
                 changed = self.newest.changed() => changed.ok()?,
                 changed = self.status.changed() => {
                     changed.ok()?;

@@ -18,7 +18,15 @@ struct Rig {
     disk: Stepper<Folded>,
     last: u64,
     _stopping: watch::Sender<bool>,
+    token: watch::Sender<Option<Secret>>,
     following: tokio::task::JoinHandle<()>,
+}
+
+const TOKEN: &str = "a token";
+
+fn by_token() -> Caller {
+    use sha2::{Digest, Sha256};
+    Caller::Token(Sha256::digest(TOKEN).into())
 }
 
 impl Drop for Rig {
@@ -32,22 +40,29 @@ impl Rig {
     fn new(events: u64) -> Self {
         let (store, _, _, disk) = Store::open_in_memory::<Folded>(&MemoryDisk::new(), Options::default()).unwrap();
         let (stop, stopping) = watch::channel(false);
+        let (token, token_now) = watch::channel(Some(Secret::new(TOKEN)));
         let pages = Pages {
             registry: Arc::default(),
             readiness: Readiness::default(),
             inbox: Inbox::new().0,
             links: crate::http::Links::default(),
             audit: store.clone(),
+            reload: tokio::sync::mpsc::channel(1).0,
         };
         let wall = Timestamp(1_788_249_600_000);
-        let setup =
-            Setup { gateway: "g".parse().unwrap(), portals: Vec::new(), token: None, clock: Clock::manual(wall).0 };
+        let setup = Setup {
+            gateway: "g".parse().unwrap(),
+            portals: Vec::new(),
+            token: token_now,
+            clock: Clock::manual(wall).0,
+        };
         let mut rig = Self {
             console: Console::new(pages, setup, true, stopping),
             store,
             disk,
             last: 0,
             _stopping: stop,
+            token,
             following: tokio::spawn(async {}),
         };
         rig.happen(events);
@@ -85,6 +100,7 @@ impl Rig {
             newest: self.console.live.newest.subscribe(),
             status: self.console.live.status.subscribe(),
             stopping: self.console.stopping.clone(),
+            token: self.console.guard.token_changes(),
             begun: true,
             place: Place::take(&self.console).unwrap(),
         }
@@ -107,7 +123,7 @@ async fn until(looker: &mut Looker, last: u64) -> (Vec<u64>, String) {
 #[tokio::test]
 async fn whoever_comes_back_is_sent_each_event_once_from_disk_and_from_memory() {
     let mut rig = Rig::new(3_000);
-    let mut looker = rig.looker(Caller::Token, 2_000);
+    let mut looker = rig.looker(by_token(), 2_000);
     let (numbers, _) = until(&mut looker, 3_000).await;
     assert_eq!(numbers, (2_001..=3_000).collect::<Vec<_>>(), "from the disk");
     rig.happen(700);
@@ -115,9 +131,9 @@ async fn whoever_comes_back_is_sent_each_event_once_from_disk_and_from_memory() 
     assert_eq!(numbers, (3_001..=3_700).collect::<Vec<_>>(), "as they happen");
     // One that left in the middle, and one that looks on meanwhile without reading anything.
     drop(looker);
-    let idle = rig.looker(Caller::Token, 0);
+    let idle = rig.looker(by_token(), 0);
     rig.happen(5_000);
-    let mut again = rig.looker(Caller::Token, 3_333);
+    let mut again = rig.looker(by_token(), 3_333);
     let (numbers, _) = until(&mut again, 8_700).await;
     assert_eq!(numbers, (3_334..=8_700).collect::<Vec<_>>(), "across disk and memory");
     assert!(rig.console.live.ring().len() <= RING_EVENTS_MAX);
@@ -127,13 +143,13 @@ async fn whoever_comes_back_is_sent_each_event_once_from_disk_and_from_memory() 
 #[tokio::test]
 async fn whoever_was_away_too_long_is_sent_which_numbers_are_left_out() {
     let rig = Rig::new(RESUME_EVENTS_MAX + 500);
-    let mut looker = rig.looker(Caller::Token, 100);
+    let mut looker = rig.looker(by_token(), 100);
     let first = String::from_utf8(looker.chunk().await.unwrap().to_vec()).unwrap();
     assert_eq!(first, "id: 500\nevent: missed\ndata: {\"from\":101,\"to\":500}\n\n");
     let (numbers, _) = until(&mut looker, rig.last).await;
     assert_eq!(numbers, (501..=rig.last).collect::<Vec<_>>());
     // The numbers of another store: the box was restored from an older copy.
-    let mut ahead = rig.looker(Caller::Token, rig.last + 50);
+    let mut ahead = rig.looker(by_token(), rig.last + 50);
     let first = String::from_utf8(ahead.chunk().await.unwrap().to_vec()).unwrap();
     assert!(first.contains("event: missed") && first.contains(&format!("\"to\":{}", rig.last)), "{first}");
 }
@@ -141,7 +157,7 @@ async fn whoever_was_away_too_long_is_sent_which_numbers_are_left_out() {
 #[tokio::test]
 async fn without_a_login_uids_are_masked_and_duress_shows_nowhere() {
     let mut rig = Rig::new(10);
-    let (mut open, mut whole) = (rig.looker(Caller::Reader, 0), rig.looker(Caller::Token, 0));
+    let (mut open, mut whole) = (rig.looker(Caller::Reader, 0), rig.looker(by_token(), 0));
     let (numbers, text) = until(&mut open, 9).await;
     assert_eq!(numbers, (1..=9).collect::<Vec<_>>(), "10 is an alarm of duress");
     assert!(text.contains("…8671") && !text.contains("1EA68671") && !text.contains("duress"), "{text}");
@@ -160,16 +176,38 @@ async fn without_a_login_uids_are_masked_and_duress_shows_nowhere() {
 #[tokio::test(start_paused = true)]
 async fn what_is_sent_ends_with_the_session_and_with_the_gateway() {
     let rig = Rig::new(1);
-    let id = rig.console.guard.sessions.open("Li".parse().unwrap()).unwrap();
+    let Caller::Token(token) = by_token() else { panic!("it is one") };
+    let id = rig.console.guard.open_session("Li".parse().unwrap(), token).unwrap();
     let session = super::super::sessions::key(&id);
     let mut looker = rig.looker(Caller::Person("Li".parse().unwrap(), session), 0);
     until(&mut looker, 1).await;
     assert_eq!(looker.chunk().await.unwrap(), ": quiet\n\n");
-    rig.console.guard.sessions.close(&session);
+    rig.console.guard.close_session(&session);
     assert_eq!(looker.chunk().await, None);
-    let mut other = rig.looker(Caller::Token, 1);
+    let mut other = rig.looker(by_token(), 1);
     rig._stopping.send_replace(true);
     assert_eq!(other.chunk().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_ends_with_the_token_that_somebody_was_let_in_by() {
+    let rig = Rig::new(1);
+    let Caller::Token(token) = by_token() else { panic!("it is one") };
+    let id = rig.console.guard.open_session("Li".parse().unwrap(), token).unwrap();
+    let person = Caller::Person("Li".parse().unwrap(), super::super::sessions::key(&id));
+    let (mut person, mut program) = (rig.looker(person, 1), rig.looker(by_token(), 1));
+    let mut reader = rig.looker(Caller::Reader, 1);
+    // The same token read again ends nothing.
+    rig.token.send_replace(Some(Secret::new(TOKEN)));
+    for looker in [&mut person, &mut program, &mut reader] {
+        assert_eq!(looker.chunk().await.unwrap(), ": quiet\n\n");
+    }
+    let wait = async { tokio::join!(person.chunk(), program.chunk()) };
+    let change = async { rig.token.send_replace(Some(Secret::new("another"))) };
+    let begun = Instant::now();
+    let (ended, _) = tokio::join!(wait, change);
+    assert_eq!((ended, begun.elapsed()), ((None, None), Duration::ZERO));
+    assert_eq!(reader.chunk().await.unwrap(), ": quiet\n\n");
 }
 
 #[tokio::test]

@@ -60,8 +60,8 @@ pub struct Setup {
     pub gateway: GatewayId,
     /// Its portals.
     pub portals: Vec<Portal>,
-    /// What is presented at the login; `None`: nobody can log in, and nothing is changed from here.
-    pub token: Option<Secret>,
+    /// What is presented at the login, now and after a reload; `None`: nobody can log in, and nothing is changed from here.
+    pub token: watch::Receiver<Option<Secret>>,
     /// The gateway's clock.
     pub clock: Clock,
 }
@@ -86,7 +86,7 @@ impl Console {
     pub(super) fn new(pages: Pages, setup: Setup, is_loopback: bool, stopping: watch::Receiver<bool>) -> Shared {
         let Setup { gateway, portals, token, clock } = setup;
         let live = Live::new(pages.audit.last_durable());
-        let (guard, turns) = (Guard::new(token.as_ref(), is_loopback), Semaphore::new(READS_AT_ONCE_MAX));
+        let (guard, turns) = (Guard::new(token, is_loopback), Semaphore::new(READS_AT_ONCE_MAX));
         Arc::new(Self { pages, gateway, portals, clock, guard, live, charts: Charts::default(), turns, stopping })
     }
 }

@@ -128,11 +128,14 @@ pub(super) async fn log_in(State(console): State<Shared>, request: Request) -> R
         Ok(who) => who,
         Err(why) => return wrong(format!("`name`: {why}")),
     };
-    if let Err((status, why)) = console.guard.compare(&token, from) {
-        tracing::warn!(from = from.map(tracing::field::display), "a login at the console was refused");
-        return refusal(status, why);
-    }
-    match console.guard.sessions.open(who.clone()) {
+    let token = match console.guard.compare(&token, from) {
+        Ok(token) => token,
+        Err((status, why)) => {
+            tracing::warn!(from = from.map(tracing::field::display), "a login at the console was refused");
+            return refusal(status, why);
+        }
+    };
+    match console.guard.open_session(who.clone(), token) {
         Ok(id) => {
             tracing::info!(%who, from = from.map(tracing::field::display), "a login at the console");
             let response = body(&json!({ "done": true, "who": who.to_string(), "seconds": SESSION_S }));
@@ -150,7 +153,7 @@ pub(super) async fn log_out(State(console): State<Shared>, headers: HeaderMap) -
         return refusal(status, why);
     }
     if let Some(session) = session_of(&headers) {
-        console.guard.sessions.close(&session);
+        console.guard.close_session(&session);
     }
     with_cookie(body(&json!({ "done": true })), &format!("{COOKIE}=; Max-Age=0"), false)
 }
@@ -169,13 +172,13 @@ pub(super) async fn session(State(console): State<Shared>, request: Request) -> 
     let guard = &console.guard;
     let caller = guard.caller(request.method(), request.headers(), guard::address(&request));
     let (who, seconds) = match &caller {
-        Ok(Caller::Person(who, key)) => (Some(who.to_string()), guard.sessions.of(key).map(|(_, left)| left.as_secs())),
+        Ok(Caller::Person(who, key)) => (Some(who.to_string()), guard.session(key).map(|(_, left)| left.as_secs())),
         _ => (None, None),
     };
     body(&json!({
         "gateway": console.gateway,
         "reads": caller.is_ok(),
-        "changes": matches!(caller, Ok(Caller::Person(..) | Caller::Token)),
+        "changes": matches!(caller, Ok(Caller::Person(..) | Caller::Token(_))),
         "can_log_in": guard.has_token(),
         "who": who,
         "seconds": seconds,

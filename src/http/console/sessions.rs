@@ -16,9 +16,13 @@ pub const SESSIONS_MAX: usize = 64;
 
 /// What stands for a session in memory: the hash of its id, so that the time of a look-up shows nothing of the id.
 pub(super) type SessionKey = [u8; 32];
+/// What stands for a token in memory.
+pub(super) type TokenHash = [u8; 32];
 
 struct Session {
     who: Actor,
+    /// The token that it was made from: it ends with it.
+    from: TokenHash,
     until: Instant,
 }
 
@@ -31,11 +35,11 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new session; gives its id, which only the browser keeps.
+    /// A new session, made from a token; gives its id, which only the browser keeps.
     ///
     /// # Errors
     /// When the operating system gives no random numbers.
-    pub(super) fn open(&self, who: Actor) -> Result<String, getrandom::Error> {
+    pub(super) fn open(&self, who: Actor, from: TokenHash) -> Result<String, getrandom::Error> {
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random)?;
         let id = hex::encode(random);
@@ -47,14 +51,14 @@ impl Sessions {
         {
             sessions.remove(&oldest);
         }
-        sessions.insert(key(&id), Session { who, until: now + Duration::from_secs(SESSION_S) });
+        sessions.insert(key(&id), Session { who, from, until: now + Duration::from_secs(SESSION_S) });
         Ok(id)
     }
 
-    /// Whose session this is, and for how much longer; `None`: it does not exist or has ended.
-    pub(super) fn of(&self, key: &SessionKey) -> Option<(Actor, Duration)> {
+    /// Whose session this is, and for how much longer, while its token is `token`; `None`: it does not exist or has ended.
+    pub(super) fn of(&self, key: &SessionKey, token: TokenHash) -> Option<(Actor, Duration)> {
         let sessions = self.lock();
-        let session = sessions.get(key)?;
+        let session = sessions.get(key).filter(|session| session.from == token)?;
         let left = session.until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then(|| (session.who.clone(), left))
     }
@@ -74,6 +78,8 @@ pub(super) fn key(id: &str) -> SessionKey {
 mod tests {
     use super::*;
 
+    const TOKEN: TokenHash = [7; 32];
+
     fn who(name: &str) -> Actor {
         name.parse().unwrap()
     }
@@ -81,16 +87,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_session_ends_after_its_time_and_at_the_logout() {
         let sessions = Sessions::default();
-        let (one, two) = (sessions.open(who("Li")).unwrap(), sessions.open(who("Wang")).unwrap());
+        let (one, two) = (sessions.open(who("Li"), TOKEN).unwrap(), sessions.open(who("Wang"), TOKEN).unwrap());
         assert_ne!(one, two);
-        assert_eq!(sessions.of(&key(&one)).unwrap().0, who("Li"));
+        assert_eq!(sessions.of(&key(&one), TOKEN).unwrap().0, who("Li"));
         sessions.close(&key(&two));
-        assert_eq!(sessions.of(&key(&two)), None);
+        assert_eq!(sessions.of(&key(&two), TOKEN), None);
         tokio::time::advance(Duration::from_secs(SESSION_S - 1)).await;
-        assert!(sessions.of(&key(&one)).is_some());
+        assert!(sessions.of(&key(&one), TOKEN).is_some());
+        assert_eq!(sessions.of(&key(&one), [8; 32]), None, "the token has changed");
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(sessions.of(&key(&one)), None);
-        assert_eq!(sessions.of(&key("")), None);
+        assert_eq!(sessions.of(&key(&one), TOKEN), None);
+        assert_eq!(sessions.of(&key(""), TOKEN), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -98,10 +105,10 @@ mod tests {
         let sessions = Sessions::default();
         let mut ids = Vec::new();
         for _ in 0..=SESSIONS_MAX {
-            ids.push(sessions.open(who("Li")).unwrap());
+            ids.push(sessions.open(who("Li"), TOKEN).unwrap());
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        let open: Vec<bool> = ids.iter().map(|id| sessions.of(&key(id)).is_some()).collect();
+        let open: Vec<bool> = ids.iter().map(|id| sessions.of(&key(id), TOKEN).is_some()).collect();
         assert!(!open[0] && open[1..].iter().all(|open| *open), "{open:?}");
     }
 }

@@ -56,6 +56,8 @@ pub struct ModbusServer {
     pub outlets: Vec<(PortalId, mpsc::Sender<PortalOrder>)>,
     /// The tasks of the server. None ends before the server is stopped, unless it fails.
     pub tasks: JoinSet<()>,
+    /// Who may connect over TCP.
+    pub allow: watch::Sender<Vec<IpNet>>,
     stop: watch::Sender<bool>,
 }
 
@@ -79,6 +81,7 @@ pub async fn serve(spec: ModbusServerConfig, portals: &[PortalConfig], inbox: &I
     };
     let address = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     let (stop, stopping) = watch::channel(false);
+    let (allow, allowed) = watch::channel(spec.allow);
     let mut tasks = JoinSet::new();
     let mut outlets = Vec::new();
     let mut sessions = HashMap::new();
@@ -96,7 +99,7 @@ pub async fn serve(spec: ModbusServerConfig, portals: &[PortalConfig], inbox: &I
     }
     let sessions: Sessions = Arc::new(sessions);
     if let Some(listener) = listener {
-        tasks.spawn(accept(listener, Arc::clone(&sessions), spec.allow, stopping.clone()));
+        tasks.spawn(accept(listener, Arc::clone(&sessions), allowed, stopping.clone()));
     }
     if let Some(serial) = spec.serial {
         tasks.spawn(serve_serial(serial, Arc::clone(&sessions), stopping.clone()));
@@ -107,7 +110,7 @@ pub async fn serve(spec: ModbusServerConfig, portals: &[PortalConfig], inbox: &I
             sessions.values().for_each(|session| session.watch());
         }
     });
-    Ok(ModbusServer { address, outlets, tasks, stop })
+    Ok(ModbusServer { address, outlets, tasks, allow, stop })
 }
 
 fn allowed(allow: &[IpNet], peer: IpAddr) -> bool {
@@ -116,7 +119,12 @@ fn allowed(allow: &[IpNet], peer: IpAddr) -> bool {
     allow.iter().any(|net| net.contains(&peer))
 }
 
-async fn accept(listener: TcpListener, sessions: Sessions, allow: Vec<IpNet>, mut stop: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    sessions: Sessions,
+    allow: watch::Receiver<Vec<IpNet>>,
+    mut stop: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -134,7 +142,7 @@ async fn accept(listener: TcpListener, sessions: Sessions, allow: Vec<IpNet>, mu
                 continue;
             }
         };
-        if !allowed(&allow, peer.ip()) {
+        if !allowed(&allow.borrow(), peer.ip()) {
             tracing::warn!(bus = SERVER_BUS, %peer, "the connection is closed: add its address to `modbus_server.allow` if it is a controller");
             continue;
         }
@@ -142,9 +150,14 @@ async fn accept(listener: TcpListener, sessions: Sessions, allow: Vec<IpNet>, mu
             tracing::warn!(bus = SERVER_BUS, %peer, "the connection is closed: {CONNECTIONS_MAX} are open already, which is the limit");
             continue;
         };
-        let sessions = Arc::clone(&sessions);
+        let (sessions, mut allow) = (Arc::clone(&sessions), allow.clone());
         connections.spawn(async move {
-            connection(&sessions, peer, stream).await;
+            tokio::select! {
+                () = connection(&sessions, peer, stream) => {}
+                Ok(_) = allow.wait_for(|allow| !allowed(allow, peer.ip())) => {
+                    tracing::warn!(bus = SERVER_BUS, %peer, "the connection is closed: its address is not in `modbus_server.allow` any more");
+                }
+            }
             drop(place);
         });
     }

@@ -125,6 +125,19 @@ async fn a_peer_that_is_not_allowed_and_the_connection_above_the_limit_are_close
     held[0].read_input_registers(0, 1).await.unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn a_reload_admits_a_controller_and_closes_the_connection_of_one_that_may_not_any_more() {
+    let (server, _gateway) = server("192.0.2.0/24", None).await;
+    server.allow.send_replace(vec![LOCALHOST.parse().unwrap(), "192.0.2.0/24".parse().unwrap()]);
+    let mut controller = tcp::connect_slave(server.address.unwrap(), Slave(DOOR)).await.unwrap();
+    controller.read_input_registers(0, 1).await.unwrap().unwrap();
+    server.allow.send_replace(vec![LOCALHOST.parse().unwrap()]);
+    controller.read_input_registers(0, 1).await.unwrap().unwrap();
+    server.allow.send_replace(vec!["192.0.2.0/24".parse().unwrap()]);
+    let closed = async { while controller.read_input_registers(0, 1).await.is_ok() {} };
+    assert!(timeout(LIMIT, closed).await.is_ok(), "its connection is closed");
+}
+
 async fn read(session: &PortalSession) -> [u16; 6] {
     let read = Request::Read { space: Space::Input, address: 0, count: 6 };
     let Reply::Words(words) = session.serve(&read).await.unwrap() else { panic!("no registers") };

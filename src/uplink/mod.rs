@@ -7,7 +7,7 @@
 
 mod audit;
 mod broker;
-mod decode;
+pub mod decode;
 pub mod feed;
 
 use std::collections::{HashMap, VecDeque};

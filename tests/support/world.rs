@@ -103,6 +103,7 @@ pub struct Snapshot<'s> {
 #[path = "seen.rs"]
 mod seen;
 
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use op::enrolment;
 pub use seen::Seen;
 

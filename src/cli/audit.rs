@@ -402,20 +402,22 @@ fn check(dir: &Path, key: Option<&StoreKey>) -> Exit {
 }
 
 fn report(found: &Verified) -> Exit {
+    let (summary, faults) = findings(found);
+    let reported = print_line(summary);
+    faults.iter().for_each(print_error);
+    if found.broken.is_some() { Exit::Failed } else { reported }
+}
+
+/// What was found of the audit: a summary, and a line for each loss and for what is broken.
+pub(super) fn findings(found: &Verified) -> (String, Vec<String>) {
     let erased = if found.erased > 0 { format!("; {} of them erased", found.erased) } else { String::new() };
-    let reported = print_line(format!("{} events, {} to {}{erased}", found.events, found.first, found.last));
-    for (from, to) in found.explained.iter().take(LOSSES_PRINTED_MAX) {
-        print_error(format!("events {from} to {to} are lost, as a `log_gap` reports"));
-    }
-    if let Some(more) = found.explained.len().checked_sub(LOSSES_PRINTED_MAX).filter(|more| *more > 0) {
-        print_error(format!("and {more} more ranges are lost, as a `log_gap` reports"));
-    }
-    match &found.broken {
-        None => reported,
-        Some(broken) => {
-            let (n, file, offset, why) = (broken.n, &broken.file, broken.offset, &broken.why);
-            print_error(format!("broken at event {n}, `{file}` byte {offset}: {why}"));
-            Exit::Failed
-        }
-    }
+    let summary = format!("{} events, {} to {}{erased}", found.events, found.first, found.last);
+    let losses = found.explained.iter().take(LOSSES_PRINTED_MAX);
+    let losses = losses.map(|(from, to)| format!("events {from} to {to} are lost, as a `log_gap` reports"));
+    let more = found.explained.len().checked_sub(LOSSES_PRINTED_MAX).filter(|more| *more > 0);
+    let more = more.map(|more| format!("and {more} more ranges are lost, as a `log_gap` reports"));
+    let broken = found.broken.as_ref().map(|broken| {
+        format!("broken at event {}, `{}` byte {}: {}", broken.n, broken.file, broken.offset, broken.why)
+    });
+    (summary, losses.chain(more).chain(broken).collect())
 }

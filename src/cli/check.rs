@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args) -> Exit {
 }
 
 /// What the configuration means, in one paragraph; then a line for each note, certificate, hint and insecure choice.
-fn summary(config: &Site) -> String {
+pub(super) fn summary(config: &Site) -> String {
     let (certificates, mut hints) = certificates(config);
     hints.extend(while_cut_off(config));
     hints.extend(open_topics(config));

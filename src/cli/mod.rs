@@ -11,6 +11,7 @@ mod check;
 mod connect;
 #[cfg(feature = "workbench")]
 mod demo;
+mod diag;
 mod event_line;
 mod init;
 mod log;
@@ -56,6 +57,7 @@ enum Command {
     Connect(connect::Args),
     #[cfg(feature = "workbench")]
     Demo(demo::Args),
+    Diag(diag::Args),
     Fire(ask::FireArgs),
     Forgive(ask::ForgiveArgs),
     Init(init::Args),
@@ -161,6 +163,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Clock(args) => ask::clock(&args),
         #[cfg(feature = "workbench")]
         Command::Demo(args) => demo::run(&args),
+        Command::Diag(args) => diag::run(&args),
         Command::Fire(args) => ask::fire(&args),
         Command::Forgive(args) => ask::forgive(&args),
         Command::Init(args) => init::run(&args),

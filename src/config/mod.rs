@@ -20,6 +20,7 @@ mod reload;
 mod schedule;
 mod secret;
 mod sheet;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod wiring;
@@ -49,6 +50,7 @@ pub use parts::{ModbusPart, MqttPart, Part, Parts, PortalConfig, PortalDevice, R
 pub use policy::{AuditAckBy, AuditConfig};
 pub use reload::Differences;
 pub use secret::Secret;
+pub use shown::without_secrets;
 
 /// The configuration when the command line names none.
 pub const DEFAULT_PATH: &str = "/etc/dormgate/dormgate.toml";

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::access::effect::Verdict;
 use crate::store::Inventory;
+use crate::wire::scrub::scrubbed;
 
 /// How long an answer may take, in seconds.
 const ANSWER_S: u64 = 10;
@@ -54,6 +55,33 @@ pub fn json(answer: &Answer) -> String {
 pub fn ask(socket: &Path, method: &str, target: &str) -> Result<Answer, AskError> {
     let body = ask_text(socket, method, target)?;
     serde_json::from_str(&body).map_err(|error| AskError::Broken(error.to_string()))
+}
+
+/// The page at `target`, as it is.
+///
+/// # Errors
+/// [`AskError`].
+pub fn text(socket: &Path, target: &str) -> Result<String, AskError> {
+    ask_text(socket, "GET", target)
+}
+
+/// The state of the gateway without what may be a UID in any of its texts.
+///
+/// # Errors
+/// [`AskError`].
+pub fn status_without_cards(socket: &Path) -> Result<String, AskError> {
+    let mut status = ask(socket, "GET", "/api/v1/status")?;
+    scrub(&mut status);
+    Ok(json(&status))
+}
+
+fn scrub(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = scrubbed(text),
+        Value::Array(values) => values.iter_mut().for_each(scrub),
+        Value::Object(fields) => fields.values_mut().for_each(scrub),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// A page of the audit.

@@ -54,6 +54,7 @@ mod restore;
 mod sealed;
 mod segment;
 mod shared;
+mod space;
 mod writer;
 
 #[cfg(test)]
@@ -67,6 +68,7 @@ pub use open::Stepper;
 pub use reader::StoredEvent;
 pub use restore::restore;
 pub use sealed::StoreKey;
+pub use space::free_bytes;
 pub use writer::Stepped;
 
 use disk::Directory;

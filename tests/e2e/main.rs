@@ -25,6 +25,7 @@ mod cluster;
 mod commands;
 mod damage;
 mod devices;
+mod diag;
 mod examples;
 mod hours;
 mod kill;

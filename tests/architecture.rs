@@ -19,10 +19,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("store", &["access", "wire"]),
     ("gateway", &["access", "wire", "profile", "config", "clock", "store"]),
     ("mqtt", &["access", "wire", "profile", "config", "clock"]),
+    ("browser", &["access"]),
     ("uplink", &["access", "wire", "profile", "config", "clock", "store", "gateway", "mqtt"]),
     ("portals", &["access", "wire", "profile", "config", "clock", "store", "gateway", "mqtt"]),
-    ("http", &["access", "wire", "profile", "config", "clock", "store", "gateway", "mqtt"]),
-    ("center", &["access", "wire", "profile", "config", "clock", "mqtt"]),
+    ("http", &["access", "wire", "profile", "config", "clock", "store", "gateway", "mqtt", "browser"]),
+    ("center", &["access", "wire", "profile", "config", "clock", "mqtt", "browser"]),
     ("workbench", &["access", "wire", "profile", "config", "clock", "store", "gateway", "mqtt"]),
     (
         "cli",
@@ -47,11 +48,11 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// Each library with a place, and the only places (beginnings of paths under `src/`) that may name it.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("serde", &["access/", "wire/", "profile/", "config/", "store/", "http/", "center/http/"]),
-    ("serde_json", &["wire/", "profile/", "config/", "store/", "http/", "center/http/"]),
+    ("serde_json", &["wire/", "profile/", "config/", "store/", "browser/", "http/", "center/http/"]),
     ("rumqttc", &["mqtt", "uplink/", "portals/mqtt", "workbench/", "cli/"]),
     ("tokio_modbus", &["portals/modbus", "wire/modbus/", "workbench/"]),
     ("sled", &["store/"]),
-    ("axum", &["http/", "center/http/"]),
+    ("axum", &["browser/", "http/", "center/http/"]),
     ("hyper", &["center/http/"]),
     ("hyper_util", &["center/http/"]),
     ("http_body_util", &["center/http/"]),

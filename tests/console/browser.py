@@ -2,28 +2,23 @@
 
 usage: browser.py ADDRESS TOKEN LOST_UID DOOR BARE
 
-The test that starts this answers on stdin. A line on stdout asks for something: `present` (a lost card is presented at the door),
-`restart` (the gateway is started again), `measure` (a card is presented at the gate; the answer has the Unix time in milliseconds at
-which the gate had its own, and BARE sends an event at that moment). With DORMGATE_SCREENSHOTS=DIR pictures of the pages are written
-there. With DORMGATE_MEASURE=N only the time from a gate's answer to the page is measured, N times, and printed.
+The test that starts this is asked for something by a line: `present` (a lost card is presented at the door), `restart` (the gateway is
+started again), `measure` (a card is presented at the gate; the answer has the Unix time in milliseconds at which the gate had its own,
+and BARE sends an event at that moment). With DORMGATE_MEASURE=N only the time from a gate's answer to the page is measured, N times, and
+printed.
 """
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
-import axe_playwright_python
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
+from chromium import LANGUAGES, LOG_IN, LOG_OUT, SIZES, Window, go_to, request, run, tab_to
 
 ADDRESS, TOKEN, LOST, DOOR, BARE = sys.argv[1:6]
-AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-PICTURES = os.environ.get("DORMGATE_SCREENSHOTS")
-# A wait ends with what is waited for; this long only where that does not come.
-PATIENCE_MS = 60_000
-expect.set_options(timeout=PATIENCE_MS)
-SIZES = {"phone": (390, 844), "screen": (1280, 800)}
-LANGUAGES = {"en": "en-US", "zh": "zh-CN"}
 PAGES = ["now", "card", "doors", "audit", "charts"]
 TITLES = {
     "en": {"now": "Now", "card": "Card", "doors": "Doors and boxes", "audit": "Audit", "charts": "Charts"},
@@ -31,76 +26,21 @@ TITLES = {
 }
 MEANS = {"en": "reported lost", "zh": "已挂失"}
 TODO = {"en": "keep the card", "zh": "请扣下此卡"}
-LOG_IN = {"en": "Log in", "zh": "登录"}
-LOG_OUT = {"en": "Log out", "zh": "退出"}
 
-
-def request(what):
-    """Has the test do something outside the browser."""
-    print(what, flush=True)
-    answer, *more = sys.stdin.readline().split()
-    assert answer == "done", answer
-    return more
-
-
-class Console:
-    """One browser window, in which nothing may go wrong unseen."""
+class Console(Window):
+    """The console of the gateway."""
 
     def __init__(self, browser, language, size, theme="light"):
-        width, height = SIZES[size]
-        self.context = browser.new_context(
-            locale=LANGUAGES[language], viewport={"width": width, "height": height}, color_scheme=theme
-        )
-        self.context.set_default_timeout(PATIENCE_MS)
-        self.language, self.name = language, f"{language}, {size}, {theme}"
-        self.page = self.context.new_page()
-        self.wrong = []
-        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("console", lambda message: message.type in ("error", "warning") and self.wrong.append(message.text))
-        self.page.on("request", lambda sent: sent.url.startswith(f"http://{ADDRESS}/") or self.wrong.append(sent.url))
+        super().__init__(browser, ADDRESS, TITLES, language, size, theme)
 
     def open(self, name="now"):
-        self.page.goto(f"http://{ADDRESS}/#/{name}")
-        expect(self.page.get_by_role("heading", level=2).first).to_be_visible()
-        expect(self.page.locator("main .said.bad:not(:empty)")).to_have_count(0)
+        super().open(name)
         if name == "now":
             expect(self.page.locator(".tiles > li")).to_have_count(3)
         return self.page
 
-    def link(self, name):
-        return self.page.get_by_role("link", name=TITLES[self.language][name], exact=True)
-
-    def check(self, what):
-        """No errors, and nothing that axe-core finds."""
-        assert not self.wrong, f"{self.name}, {what}: {self.wrong}"
-        # A finished animation changes no colour any more.
-        self.page.evaluate("document.getAnimations().forEach((animation) => animation.finish())")
-        found = self.page.evaluate(f"{AXE}; axe.run(document, {{resultTypes: ['violations']}})")["violations"]
-        text = [f"{one['id']}: {one['help']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
-        assert not text, f"{self.name}, {what}:\n" + "\n".join(text)
-        wide = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide <= 0, f"{self.name}, {what}: {wide} px wider than the screen"
-
-    def picture(self, name):
-        if PICTURES:
-            self.page.screenshot(path=f"{PICTURES}/{name}.png")
-
     def log_in(self, name="Li Wei"):
-        self.page.get_by_role("banner").get_by_role("button", name=LOG_IN[self.language]).click()
-        dialog = self.page.get_by_role("dialog")
-        self.check("the login")
-        dialog.locator("input[name=name]").fill(name)
-        dialog.locator("input[name=token]").fill(TOKEN)
-        dialog.locator("button[type=submit]").click()
-        expect(self.page.get_by_role("button", name=LOG_OUT[self.language])).to_be_visible()
-
-    def passing(self, *parts):
-        """What the browser logs of something that the test wanted is no error of the page."""
-        self.wrong = [text for text in self.wrong if not any(part in text for part in parts)]
-
-    def close(self):
-        assert not self.wrong, f"{self.name}: {self.wrong}"
-        self.context.close()
+        super().log_in(TOKEN, name)
 
 
 def every_page(browser):
@@ -187,21 +127,7 @@ def keyboard_only(browser):
             expect(page.get_by_role("heading", level=2).first).to_be_visible()
             if name == "doors":
                 expect(page.locator(".tiles > li")).to_have_count(3)
-            wanted = page.evaluate("""[...document.querySelectorAll('a[href], button, input, select, summary')]
-                .filter((element) => element.checkVisibility()).length""")
-            reached = page.evaluate("window.reached = new Set(); 0")
-            for _ in range(wanted * 2 + 10):
-                page.keyboard.press("Tab")
-                shows = page.evaluate("""(() => {
-                    const element = document.activeElement;
-                    if (!element || element === document.body || element.matches('.skip')) return true;
-                    window.reached.add(element);
-                    return getComputedStyle(element).outlineStyle !== 'none';
-                })()""")
-                assert shows, f"{language}, {name}: a control with the focus does not show it: " + page.evaluate("document.activeElement.outerHTML")
-            reached = page.evaluate("""[...document.querySelectorAll('a[href]:not(.skip), button, input, select, summary')]
-                .filter((element) => element.checkVisibility() && !window.reached.has(element)).map((element) => element.outerHTML)""")
-            assert not reached, f"{language}, {name}: not reached by the keyboard: {reached}"
+            console.reaches_all(f"{language}, {name}")
         go_to(page, "doors")
         expect(page.locator(".tiles > li")).to_have_count(3)
         tab_to(page, ".tiles button.risk")
@@ -212,26 +138,6 @@ def keyboard_only(browser):
         expect(page.get_by_role("dialog")).to_have_count(0)
         expect(page.locator("[role=status].said")).not_to_have_class("said good")
         console.close()
-
-
-def go_to(page, name):
-    """Opens another page by its link: it is there when the focus has moved into it."""
-    tab_to(page, f"a[href='#/{name}']")
-    page.keyboard.press("Enter")
-    expect(page.locator("main:focus-within")).to_have_count(1)
-
-
-def tab_to(page, selector, text=None):
-    """Presses Tab until an element has the focus."""
-    for _ in range(300):
-        found = page.evaluate(
-            "([selector, text]) => document.activeElement?.matches(selector) && (!text || document.activeElement.textContent === text)",
-            [selector, text],
-        )
-        if found:
-            return
-        page.keyboard.press("Tab")
-    raise AssertionError(f"`{selector}` is never reached")
 
 
 def as_it_happens(browser):
@@ -347,13 +253,5 @@ def latency(browser):
     console.close()
 
 
-with sync_playwright() as playwright:
-    chromium = shutil.which("chromium")
-    assert chromium, "`chromium` is not installed"
-    browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
-    parts = [every_page, two_clicks_and_one_typing, keyboard_only, latency, as_it_happens, an_order]
-    for part in [latency] if os.environ.get("DORMGATE_MEASURE") else parts:
-        part(browser)
-        print(f"passed {part.__name__}", file=sys.stderr, flush=True)
-    browser.close()
-print("end", flush=True)
+parts = [every_page, two_clicks_and_one_typing, keyboard_only, latency, as_it_happens, an_order]
+run([latency] if os.environ.get("DORMGATE_MEASURE") else parts)

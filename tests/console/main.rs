@@ -3,6 +3,8 @@
 #![cfg(feature = "workbench")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
+#[path = "../support/browser.rs"]
+mod browser;
 #[path = "../support/center.rs"]
 mod center;
 #[path = "../support/mosquitto.rs"]

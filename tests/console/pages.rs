@@ -1,16 +1,14 @@
 //! The pages in headless Chromium; `browser.py` is what is done there.
 
-use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::Command;
 use tokio::sync::watch;
 
+use crate::browser::Browser;
 use crate::center::portal;
-use crate::program::within;
 use crate::rig::{CARD, LOST, Rig, TOKEN};
 use crate::site::{BOX, DOOR, GATE};
 
@@ -76,25 +74,15 @@ async fn every_page_works_in_a_browser_in_both_languages_with_and_without_a_mous
     assert_eq!(rig.site.reason(GATE, CARD).await, "granted");
     assert_eq!(rig.site.reason(DOOR, CARD).await, "granted");
     let bare = Bare::start().await;
-    let root = env!("CARGO_MANIFEST_DIR");
-    let mut browser = Command::new(format!("{root}/tests/.venv/bin/python"))
-        .arg(format!("{root}/tests/console/browser.py"))
-        .args([&rig.address, TOKEN, LOST, DOOR, &bare.address])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("tests/.venv is there: tests/run makes it");
-    let mut answers = browser.stdin.take().unwrap();
-    let mut lines = BufReader::new(browser.stdout.take().unwrap()).lines();
-    // No limit of its own: each wait in the browser has one.
-    while let Some(line) = lines.next_line().await.unwrap() {
-        let mut answer = "done\n".to_owned();
+    let args = [&rig.address, TOKEN, LOST, DOOR, &bare.address];
+    let mut browser = Browser::start("console/browser.py", &args);
+    while let Some(line) = browser.asked().await {
+        let mut with = String::new();
         match line.as_str() {
             "measure" => {
                 assert_eq!(rig.site.reason(GATE, CARD).await, "granted");
                 bare.send();
-                answer = format!("done {}\n", unix_ms());
+                with = unix_ms().to_string();
             }
             "present" => assert_eq!(rig.site.reason(DOOR, LOST).await, "lost"),
             "restart" => {
@@ -104,13 +92,10 @@ async fn every_page_works_in_a_browser_in_both_languages_with_and_without_a_mous
                 gateway.logged("serving").await;
                 rig = Rig { site, gateway, address, cookie };
             }
-            "end" => break,
             other => panic!("`{other}` is unknown"),
         }
-        answers.write_all(answer.as_bytes()).await.unwrap();
+        browser.done(&with).await;
     }
-    drop(answers);
-    let ended = within("the end of the browser", browser.wait()).await.unwrap();
-    assert!(ended.success(), "see the messages of the browser above");
+    browser.end().await;
     rig.gateway.stop().await;
 }

@@ -3,6 +3,8 @@
 #![cfg(all(feature = "center", feature = "workbench"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
+#[path = "../support/browser.rs"]
+mod browser;
 #[path = "../support/center.rs"]
 mod center;
 #[path = "../support/mosquitto.rs"]
@@ -14,7 +16,9 @@ mod program;
 #[path = "../support/site.rs"]
 mod site;
 
+mod console;
 mod fleet;
+mod pages;
 mod power;
 mod reload;
 mod remote;

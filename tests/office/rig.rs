@@ -176,24 +176,31 @@ pub async fn send(
     body: Option<&Value>,
 ) -> Option<Answer> {
     let body = body.map_or(String::new(), ToString::to_string);
-    let mut head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: center\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n",
-        body.len()
-    );
+    let mut lines = format!("Authorization: Bearer {token}\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        lines.push_str(&format!("{name}: {value}\r\n"));
     }
+    let (_, answer) = exchange(address, &format!("{method} {path}"), &lines, body.as_bytes()).await?;
+    Some(answer)
+}
+
+/// The same with further header lines, each ended by `\r\n`; gives the head of the answer too.
+pub async fn exchange(address: &str, target: &str, lines: &str, body: &[u8]) -> Option<(String, Answer)> {
+    let length = body.len();
+    let head =
+        format!("{target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{lines}\r\n");
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.ok()?;
-        stream.write_all(format!("{head}\r\n{body}").as_bytes()).await.ok()?;
+        stream.write_all(&[head.as_bytes(), body].concat()).await.ok()?;
         let mut text = Vec::new();
         stream.read_to_end(&mut text).await.ok()?;
         let text = String::from_utf8(text).ok()?;
         let (head, body) = text.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some(Answer { status, body: serde_json::from_str(body).unwrap_or(Value::Null) })
+        let body = serde_json::from_str(body).unwrap_or_else(|_| Value::from(body));
+        Some((head.to_owned(), Answer { status, body }))
     };
-    within(path, exchange).await
+    within(target, exchange).await
 }
 
 pub fn error(answer: &Answer) -> (u16, &str) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{Extensions, HeaderMap, Method, StatusCode, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
@@ -18,6 +18,10 @@ use super::failure::Failure;
 use super::metrics::Metrics;
 use crate::access::change::Op;
 use crate::access::id::GatewayId;
+use crate::access::input::Actor;
+use crate::browser::bearer;
+use crate::browser::origin::own_page;
+use crate::browser::sessions::{self, SessionKey, Sessions};
 use crate::config::ClientSpec;
 use crate::wire::allowed::OpName;
 use crate::wire::envelope::{Scope, StreamSpec};
@@ -31,14 +35,25 @@ const ADDRESSES_MAX: usize = 4_096;
 /// How long wrong tokens count.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// The cookie of a session. That of a gateway's console has another name, because a browser sends a cookie to every port of a machine.
+pub(super) const COOKIE: &str = "dormgate_center_session";
+
 /// The clients, each with the hash of its token.
 pub(super) type Clients = Arc<[([u8; 32], Arc<ClientSpec>)]>;
 
-/// The clients, and the wrong tokens of late.
+/// The clients, the sessions made from their tokens, and the wrong tokens of late.
 pub(super) struct Doorkeeper {
     clients: watch::Sender<Clients>,
+    pub(super) sessions: Sessions<Person>,
     wrong: Mutex<Wrong>,
     metrics: Metrics,
+}
+
+/// Whose session it is: a person, who acts as a client and may what it may.
+#[derive(Clone)]
+pub(super) struct Person {
+    pub(super) who: Actor,
+    pub(super) spec: Arc<ClientSpec>,
 }
 
 struct Wrong {
@@ -49,7 +64,8 @@ struct Wrong {
 impl Doorkeeper {
     pub(super) fn new(clients: &[ClientSpec], metrics: Metrics) -> Self {
         let clients = watch::Sender::new(hashed(clients));
-        Self { clients, wrong: Mutex::new(Wrong { since: Instant::now(), by_address: HashMap::new() }), metrics }
+        let wrong = Mutex::new(Wrong { since: Instant::now(), by_address: HashMap::new() });
+        Self { clients, sessions: Sessions::default(), wrong, metrics }
     }
 
     /// From now on these are the clients, and no others.
@@ -86,6 +102,28 @@ impl Doorkeeper {
         Err(Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", message))
     }
 
+    /// Who asks: a program by its token, or a person by a session, which counts only from the console's own pages.
+    pub(super) fn asks(&self, method: &Method, headers: &HeaderMap, from: Option<IpAddr>) -> Result<Client, Failure> {
+        let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let session = sessions::named(headers, COOKIE).filter(|_| authorization.is_none());
+        let Some(session) = session else {
+            let spec = self.client(authorization.and_then(bearer), from)?;
+            return Ok(Client { spec, person: None });
+        };
+        own_page(method, headers).map_err(|why| Failure::forbidden("forbidden_origin", why))?;
+        let client =
+            self.sessions.of(&session).map(|(Person { who, spec }, _)| Client { spec, person: Some((who, session)) });
+        // The client may have been withdrawn since the login, or may more or less.
+        client.and_then(|client| client.among(&self.clients.borrow())).ok_or_else(|| {
+            Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", "the session has ended; log in again")
+        })
+    }
+
+    /// Whether the session by which `client` asks goes on; a program has none that could end.
+    pub(super) fn goes_on(&self, client: &Client) -> bool {
+        client.person.as_ref().is_none_or(|(_, session)| self.sessions.of(session).is_some())
+    }
+
     fn is_too_often(&self, from: Option<IpAddr>) -> bool {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         if wrong.since.elapsed() >= MINUTE {
@@ -109,59 +147,61 @@ fn hash(token: &str) -> [u8; 32] {
 }
 
 /// The client that asks.
-pub(super) struct Client(pub(super) Arc<ClientSpec>);
+pub(super) struct Client {
+    pub(super) spec: Arc<ClientSpec>,
+    /// The person at the console who acts as it, and the session; `None`: a program.
+    pub(super) person: Option<(Actor, SessionKey)>,
+}
+
+/// The address of who asks.
+pub(super) fn address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip())
+}
 
 impl FromRequestParts<Shared> for Client {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self, Failure> {
-        let from = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
-        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        api.doorkeeper.client(header.and_then(bearer), from).map(Self)
+        api.doorkeeper.asks(&parts.method, &parts.headers, address(&parts.extensions))
     }
-}
-
-/// The token of an `Authorization` header with the scheme `Bearer`.
-pub(super) fn bearer(header: &str) -> Option<&str> {
-    let (scheme, token) = header.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 impl Client {
     /// The same client among `clients`, with what it may now; `None`: it is no longer there, or has another token.
     pub(super) fn among(&self, clients: &Clients) -> Option<Self> {
-        let is_same = |other: &ClientSpec| other.name == self.0.name && other.token == self.0.token;
-        clients.iter().map(|(_, client)| client).find(|client| is_same(client)).map(|client| Self(Arc::clone(client)))
+        let is_same = |other: &ClientSpec| other.name == self.spec.name && other.token == self.spec.token;
+        let found = clients.iter().map(|(_, client)| client).find(|client| is_same(client))?;
+        Some(Self { spec: Arc::clone(found), person: self.person.clone() })
     }
 
     /// Whether it may read.
     pub(super) fn reads(&self) -> Result<(), Failure> {
-        let message = || format!("client `{}` may not read; add `read` to its `may`", self.0.name);
-        if self.0.may_read { Ok(()) } else { Err(Failure::forbidden("forbidden", message())) }
+        let message = || format!("client `{}` may not read; add `read` to its `may`", self.spec.name);
+        if self.spec.may_read { Ok(()) } else { Err(Failure::forbidden("forbidden", message())) }
     }
 
     /// Whether it may see and change `gateway`.
     pub(super) fn has(&self, gateway: &GatewayId) -> bool {
-        self.0.gateways.as_ref().is_none_or(|own| own.contains(gateway))
+        self.spec.gateways.as_ref().is_none_or(|own| own.contains(gateway))
     }
 
     /// An error unless it may see and change `gateway`.
     pub(super) fn needs(&self, gateway: &GatewayId) -> Result<(), Failure> {
-        let message = || format!("`{gateway}` is not among the `gateways` of client `{}`", self.0.name);
+        let message = || format!("`{gateway}` is not among the `gateways` of client `{}`", self.spec.name);
         if self.has(gateway) { Ok(()) } else { Err(Failure::forbidden("forbidden_gateway", message())) }
     }
 
     /// An error unless it may order `op`.
     pub(super) fn orders(&self, op: OpName) -> Result<(), Failure> {
-        let message = || format!("client `{}` may not order `{op}`; add it to its `may`", self.0.name);
-        if self.0.may.contains(op) { Ok(()) } else { Err(Failure::forbidden("forbidden_op", message())) }
+        let message = || format!("client `{}` may not order `{op}`; add it to its `may`", self.spec.name);
+        if self.spec.may.contains(op) { Ok(()) } else { Err(Failure::forbidden("forbidden_op", message())) }
     }
 
     /// An error unless it may load whole lists; where the stream that enrols publishes to the whole campus, only if it has all
     /// gateways.
     pub(super) fn loads(&self, enrolling: Option<&StreamSpec>) -> Result<(), Failure> {
-        if !self.0.may_load {
-            let message = format!("client `{}` may not load a whole list; add `load` to its `may`", self.0.name);
+        if !self.spec.may_load {
+            let message = format!("client `{}` may not load a whole list; add `load` to its `may`", self.spec.name);
             return Err(Failure::forbidden("forbidden", message));
         }
         self.reaches(OpName::Enrol, enrolling)
@@ -170,10 +210,10 @@ impl Client {
     /// An error if `op`, which `owner` publishes, goes to gateways that it does not have.
     fn reaches(&self, op: OpName, owner: Option<&StreamSpec>) -> Result<(), Failure> {
         let is_campus = owner.is_some_and(|stream| stream.scope == Scope::Campus);
-        if is_campus && self.0.gateways.is_some() {
+        if is_campus && self.spec.gateways.is_some() {
             let message = format!(
                 "`{op}` goes to every gateway, and client `{}` has only some; write `gateways = [\"*\"]`",
-                self.0.name
+                self.spec.name
             );
             return Err(Failure::forbidden("forbidden_gateway", message));
         }

@@ -44,13 +44,17 @@ const ACTOR: &str = "api";
 
 #[derive(Deserialize)]
 pub(super) struct Wait {
-    wait_ms: Option<u64>,
+    pub(super) wait_ms: Option<u64>,
 }
 
 impl Wait {
     pub(super) fn within(wait: Result<Query<Self>, QueryRejection>, default_ms: u64) -> Result<Duration, Failure> {
         let Query(wait) = wait.map_err(|error| Failure::field("wait_ms", error.body_text()))?;
-        let ms = wait.wait_ms.unwrap_or(default_ms);
+        wait.time(default_ms)
+    }
+
+    pub(super) fn time(&self, default_ms: u64) -> Result<Duration, Failure> {
+        let ms = self.wait_ms.unwrap_or(default_ms);
         if ms > WAIT_MS_MAX {
             return Err(Failure::field("wait_ms", format!("`wait_ms` is at most {WAIT_MS_MAX}")));
         }
@@ -117,7 +121,7 @@ pub(super) async fn changes(
         return Err(Failure::field("ops", "`ops` is empty; give a list of ops"));
     }
     client.orders_all(&ops, |name| api.streams.iter().find(|stream| stream.allowed.contains(name)))?;
-    let request = Request::new(&client, &headers, (to, What::Ops(ops)), &body)?;
+    let request = Request::new(&client, &headers, (to, What::Ops(ops)), &[&body])?;
     request.carry_out(&api, &client, within).await
 }
 
@@ -199,14 +203,16 @@ pub(super) struct Request {
 }
 
 impl Request {
+    /// `asked`: everything that must be the same when the request is repeated under its key.
     pub(super) fn new(
         client: &Client,
         headers: &HeaderMap,
         (to, what): (Option<GatewayId>, What),
-        body: &[u8],
+        asked: &[&[u8]],
     ) -> Result<Self, Failure> {
-        let key = idempotency_key(headers)?.map(|key| (client.0.name.clone(), key));
-        Ok(Self { to, what, key, hash: Sha256::digest(body).to_vec() })
+        let key = idempotency_key(headers)?.map(|key| (client.spec.name.clone(), key));
+        let hash = asked.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize().to_vec();
+        Ok(Self { to, what, key, hash })
     }
 
     /// Publishes it and waits at most `within` for the gateways' acks.
@@ -222,6 +228,11 @@ impl Request {
         let messages = staged.await?;
         let made = made.await.map_err(|_| Failure::from(CenterError::Stopped))?;
         api.metrics.messages.inc_by(u64::try_from(messages.len()).unwrap_or(0));
+        if let Some((who, _)) = client.person.as_ref().filter(|_| !messages.is_empty()) {
+            let numbers: Vec<_> =
+                made.iter().map(|one| format!("{} {} {}.{}", one.to, one.stream, one.epoch, one.seq)).collect();
+            tracing::info!(%who, client = client.spec.name, "ordered at the console: {}", numbers.join(", "));
+        }
         let answered = if messages.is_empty() {
             api.kept_acks(&made, within).await?
         } else {
@@ -281,9 +292,11 @@ pub(super) async fn commands(
     let kind = members.to_json().map_err(|error| error.to_string());
     let kind = kind.map_err(|why| Failure::field("command", why))?;
     let kind = down::read_command_kind(&kind).map_err(|error| Failure::ops(&[error]))?;
-    let actor = text(&members, "actor")?.unwrap_or_else(|| ACTOR.to_owned());
-    // The audit of the gateway then names who is responsible.
-    let actor = format!("{}:{actor}", client.0.name);
+    let named = text(&members, "actor")?;
+    // A person is who logged in. The audit of the gateway then names who is responsible.
+    let person = client.person.as_ref().map(|(who, _)| who.to_string());
+    let actor = person.or(named).unwrap_or_else(|| ACTOR.to_owned());
+    let actor = format!("{}:{actor}", client.spec.name);
     match api.service.command(&to, kind, Some(&actor), within).await? {
         Some(reply) => {
             let status = if reply.status == ReplyStatus::Ok { StatusCode::OK } else { StatusCode::CONFLICT };

@@ -163,6 +163,7 @@ fn summary(event: &AuditEvent) -> Value {
 
 /// Where one client is.
 struct Listener {
+    api: Shared,
     log: Arc<EventLog>,
     client: Client,
     clients: watch::Receiver<Clients>,
@@ -195,7 +196,7 @@ pub(super) async fn events(
     // The clients may have been replaced since this one was found: the first event is judged by those of now.
     let mut clients = api.doorkeeper.clients();
     clients.mark_changed();
-    let listener = Listener { log, client, clients, newest, after, has_missed: place.is_none() };
+    let listener = Listener { api, log, client, clients, newest, after, has_missed: place.is_none() };
     let events = unfold(listener, |mut listener| async move { Some((Ok(listener.next().await?), listener)) });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(KEEP_ALIVE_S))))
 }
@@ -207,6 +208,9 @@ impl Listener {
             if self.clients.has_changed().ok()? {
                 self.client = self.client.among(&self.clients.borrow_and_update())?;
                 self.client.reads().ok()?;
+            }
+            if !self.api.doorkeeper.goes_on(&self.client) {
+                return None;
             }
             if std::mem::take(&mut self.has_missed) {
                 let id = format!("{}-{}", self.log.run, self.after);

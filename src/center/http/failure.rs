@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::super::CenterError;
+use super::super::sheet::{Fault, Faults};
 use crate::access::change::OpError;
 
 /// Why a request is not done.
@@ -24,6 +25,18 @@ struct Body {
     /// The field, as a path in the body.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    /// What is wrong with a sheet, place by place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<FaultBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct FaultBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<String>,
+    what: String,
 }
 
 #[derive(Serialize)]
@@ -33,7 +46,10 @@ struct Envelope<'b> {
 
 impl Failure {
     pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self { status, body: Body { code: code.to_owned(), message: message.into(), op: None, field: None } }
+        Self {
+            status,
+            body: Body { code: code.to_owned(), message: message.into(), op: None, field: None, faults: Vec::new() },
+        }
     }
 
     /// A field that is wrong.
@@ -41,6 +57,10 @@ impl Failure {
         let mut failure = Self::new(StatusCode::BAD_REQUEST, "invalid_field", message);
         failure.body.field = Some(field.to_owned());
         failure
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
     }
 
     pub(super) fn busy() -> Self {
@@ -66,6 +86,18 @@ impl Failure {
         if errors.len() > 1 {
             failure.body.message.push_str(&format!(" (and {} more are wrong)", errors.len() - 1));
         }
+        failure
+    }
+
+    /// A sheet that is wrong; the message has the first fault and counts the others.
+    pub(super) fn sheet(faults: Faults) -> Self {
+        let first = faults.listed.first().map(ToString::to_string).unwrap_or_default();
+        let others = (faults.listed.len() + faults.more).saturating_sub(1);
+        let others = if others > 0 { format!(" (and {others} more are wrong)") } else { String::new() };
+        let message = format!("{first}{others}; nothing was loaded");
+        let mut failure = Self::new(StatusCode::BAD_REQUEST, "invalid_sheet", message);
+        let body = |Fault { line, column, what }| FaultBody { line, column, what };
+        failure.body.faults = faults.listed.into_iter().map(body).collect();
         failure
     }
 

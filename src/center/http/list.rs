@@ -1,4 +1,4 @@
-//! Whole lists: `POST /v1/list` loads one, `GET /v1/gateways/G/list` gives the one that a gateway has when it has everything.
+//! Whole lists: `POST /v1/list` and `/v1/sheet` load one, `GET /v1/gateways/G/list` gives the one that a gateway has when it has everything.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,9 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
+use serde::Deserialize;
 
-use super::super::sheet::{Enrolments, ROWS_MAX};
+use super::super::sheet::{self, Enrolments, ROWS_MAX, Reading};
 use super::super::{CenterError, Plan};
 use super::auth::Client;
 use super::bodies::{PlanBody, Planned};
@@ -16,7 +17,7 @@ use super::changes::{Request, Wait, What, gateway, members_of};
 use super::failure::Failure;
 use super::{LIST_BYTES_MAX, Shared, json};
 use crate::access::credential::Enrolment;
-use crate::access::id::CardUid;
+use crate::access::id::{CardUid, GatewayId};
 use crate::clock::Clock;
 use crate::wire::allowed::{AllowedOps, OpName};
 use crate::wire::claims::Members;
@@ -42,24 +43,78 @@ pub(super) async fn load(
     let _room = api.lists.try_acquire().map_err(|_| Failure::busy())?;
     let within = Wait::within(wait, 0)?;
     client.loads(api.streams.iter().find(|stream| stream.allowed.contains(OpName::Enrol)))?;
-    let body = body.map_err(|error| {
-        let what =
-            format!("{}; a list has at most {LIST_BYTES_MAX} bytes, load that of one building", error.body_text());
-        Failure::new(error.status(), "too_large", what)
-    })?;
+    let body = whole_body(body)?;
     // A long list takes a while to read, and other requests go on meanwhile.
     let bytes = body.clone();
     let read = tokio::task::spawn_blocking(move || read(&bytes)).await;
     let ListBody { members, list, allow_shrink, dry_run } = read.map_err(|_| Failure::from(CenterError::Stopped))??;
     let to = gateway(&api, &client, &members)?;
     if dry_run {
-        let now = Clock::system().now().wall;
-        let plan: Plan = api.service.ask(move |center| center.plan(to.as_ref(), &list, now)).await??;
-        let plan = Planned::of(&plan).map_err(|error| Failure::from(CenterError::Write(error)))?;
-        return Ok(json(StatusCode::OK, &PlanBody { plan }));
+        return planned(&api, to, list).await;
     }
-    let request = Request::new(&client, &headers, (to, What::List(list, allow_shrink)), &body)?;
+    let request = Request::new(&client, &headers, (to, What::List(list, allow_shrink)), &[&body])?;
     request.carry_out(&api, &client, within).await
+}
+
+/// What a list would change.
+async fn planned(api: &Shared, to: Option<GatewayId>, list: Enrolments) -> Result<Response, Failure> {
+    let now = Clock::system().now().wall;
+    let plan: Plan = api.service.ask(move |center| center.plan(to.as_ref(), &list, now)).await??;
+    let plan = Planned::of(&plan).map_err(|error| Failure::from(CenterError::Write(error)))?;
+    Ok(json(StatusCode::OK, &PlanBody { plan }))
+}
+
+/// What the query of a sheet may have.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SheetFor {
+    gateway: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    allow_shrink: bool,
+    /// Columns to pass over, separated by commas.
+    #[serde(default)]
+    ignore: String,
+    wait_ms: Option<u64>,
+}
+
+/// `POST /v1/sheet`: a whole list as the CSV that `deploy/cards.md` describes.
+pub(super) async fn sheet(
+    State(api): State<Shared>,
+    client: Client,
+    asked: Result<Query<SheetFor>, QueryRejection>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Failure> {
+    let _room = api.lists.try_acquire().map_err(|_| Failure::busy())?;
+    let Query(asked) = asked.map_err(|error| Failure::field("query", error.body_text()))?;
+    let within = Wait { wait_ms: asked.wait_ms }.time(0)?;
+    client.loads(api.streams.iter().find(|stream| stream.allowed.contains(OpName::Enrol)))?;
+    let to = asked.gateway.as_deref().map(|name| api.known(name)).transpose()?;
+    to.as_ref().map_or(Ok(()), |gateway| client.needs(gateway))?;
+    let body = whole_body(body)?;
+    let ignored = asked.ignore.split([',', '，']).map(str::trim).filter(|name| !name.is_empty());
+    let reading = Reading { timezone: api.timezone.clone(), ignored: ignored.map(str::to_owned).collect() };
+    let bytes = body.clone();
+    let read = tokio::task::spawn_blocking(move || sheet::read(&bytes, &reading)).await;
+    let list = read.map_err(|_| Failure::from(CenterError::Stopped))?.map_err(Failure::sheet)?.enrolments;
+    if asked.dry_run {
+        return planned(&api, to, list).await;
+    }
+    let gateway = asked.gateway.unwrap_or_default();
+    let shrink: &[u8] = if asked.allow_shrink { b"1" } else { b"0" };
+    let same: [&[u8]; 5] = [gateway.as_bytes(), b"\n", shrink, asked.ignore.as_bytes(), &body];
+    let request = Request::new(&client, &headers, (to, What::List(list, asked.allow_shrink)), &same)?;
+    request.carry_out(&api, &client, within).await
+}
+
+fn whole_body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
+    body.map_err(|error| {
+        let what =
+            format!("{}; a list has at most {LIST_BYTES_MAX} bytes, load that of one building", error.body_text());
+        Failure::new(error.status(), "too_large", what)
+    })
 }
 
 fn read(body: &[u8]) -> Result<ListBody, Failure> {

@@ -1,6 +1,6 @@
 //! `GET /v1/gateways`, `/v1/holders/H` and `/v1/cards/UID`: what is known now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -66,7 +66,7 @@ async fn shown(api: &Shared, wanted: impl Fn(&GatewayId) -> bool) -> Result<Vec<
 
 /// What one list knows of a card.
 #[derive(Serialize)]
-struct Known {
+pub(super) struct Known {
     /// `campus`, or the gateway that was published to.
     to: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +79,7 @@ struct Known {
 }
 
 #[derive(Serialize)]
-struct CardShown {
+pub(super) struct CardShown {
     uid: CardUid,
     /// Replaced, cancelled or lost: it opens nothing, whatever it is enrolled for.
     dead: bool,
@@ -93,7 +93,7 @@ fn visible<S: Storage>(center: &Center<S>, own: Option<&[GatewayId]>) -> Vec<(St
     std::iter::once((CAMPUS.to_owned(), Audience::Campus)).chain(gateways).collect()
 }
 
-fn card_shown<S: Storage>(center: &Center<S>, own: Option<&[GatewayId]>, uid: CardUid) -> CardShown {
+pub(super) fn card_shown<S: Storage>(center: &Center<S>, own: Option<&[GatewayId]>, uid: CardUid) -> CardShown {
     let mut known = Vec::new();
     let mut dead = false;
     for (to, audience) in visible(center, own) {
@@ -137,13 +137,21 @@ pub(super) async fn card(
 ) -> Result<Response, Failure> {
     client.reads()?;
     let parsed: CardUid = uid.parse().map_err(|e| Failure::field("uid", format!("`{uid}`: {e}")))?;
-    let own = client.0.gateways.clone();
+    let own = client.spec.gateways.clone();
     let shown = api.service.ask(move |center| card_shown(center, own.as_deref(), parsed)).await?;
     if shown.known.is_empty() {
         let message = format!("no message of this center names the card {parsed}");
         return Err(Failure::new(StatusCode::NOT_FOUND, "unknown_credential", message));
     }
     Ok(json(StatusCode::OK, &shown))
+}
+
+/// All cards of a holder.
+pub(super) fn cards_of<S: Storage>(center: &Center<S>, own: Option<&[GatewayId]>, holder: &Holder) -> Vec<CardShown> {
+    let lists = visible(center, own);
+    let uids = lists.iter().filter_map(|(_, audience)| center.list(audience)).flat_map(|list| list.uids_of(holder));
+    let uids: BTreeSet<CardUid> = uids.collect();
+    uids.into_iter().map(|uid| card_shown(center, own, uid)).collect()
 }
 
 #[derive(Serialize)]
@@ -159,14 +167,8 @@ pub(super) async fn holder(
 ) -> Result<Response, Failure> {
     client.reads()?;
     let holder: Holder = name.parse().map_err(|e| Failure::field("holder", format!("`{name}`: {e}")))?;
-    let (asked, own) = (holder.clone(), client.0.gateways.clone());
-    let cards = api.service.ask(move |center| {
-        let lists = visible(center, own.as_deref());
-        let uids = lists.iter().filter_map(|(_, audience)| center.list(audience)).flat_map(|list| list.uids_of(&asked));
-        let uids: std::collections::BTreeSet<CardUid> = uids.collect();
-        uids.into_iter().map(|uid| card_shown(center, own.as_deref(), uid)).collect::<Vec<_>>()
-    });
-    let cards = cards.await?;
+    let (asked, own) = (holder.clone(), client.spec.gateways.clone());
+    let cards = api.service.ask(move |center| cards_of(center, own.as_deref(), &asked)).await?;
     if cards.is_empty() {
         let message = format!("no card of `{holder}` is known here");
         return Err(Failure::new(StatusCode::NOT_FOUND, "unknown_holder", message));

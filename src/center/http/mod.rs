@@ -9,8 +9,10 @@ mod bodies;
 mod changes;
 mod client;
 mod comparison;
+mod console;
 mod events;
 mod failure;
+mod find;
 mod list;
 mod look_up;
 mod metrics;
@@ -30,8 +32,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -39,6 +43,7 @@ use tokio::sync::Semaphore;
 use super::database::{Database, Reader};
 use super::{CenterError, Service};
 use crate::access::id::GatewayId;
+use crate::browser::guarded;
 use crate::clock::Clock;
 use crate::config::ClientSpec;
 use crate::wire::envelope::StreamSpec;
@@ -73,19 +78,21 @@ pub struct Api {
     room: Semaphore,
     lists: Semaphore,
     streams: Vec<StreamSpec>,
+    /// Where dates without an offset are meant in a sheet.
+    timezone: TimeZone,
 }
 
 type Shared = Arc<Api>;
 
 impl Api {
-    /// The API of a running center with these streams. Call within a tokio runtime.
+    /// The API of a running center with these streams, by its clock and in its time zone. Call within a tokio runtime.
     #[must_use]
     pub fn new(
         service: Service<Database>,
         streams: Vec<StreamSpec>,
         reader: Reader,
         clients: &[ClientSpec],
-        clock: &Clock,
+        (clock, timezone): (&Clock, TimeZone),
     ) -> Self {
         let metrics = Metrics::default();
         let events = EventLog::start(service.reports_since_start(), metrics.clone(), clock);
@@ -97,6 +104,7 @@ impl Api {
             room: Semaphore::new(REQUESTS_AT_ONCE_MAX),
             lists: Semaphore::new(LISTS_AT_ONCE_MAX),
             streams,
+            timezone,
             service,
         }
     }
@@ -149,6 +157,8 @@ pub(super) fn routes() -> Vec<Route> {
         posts("/v1/changes", post(changes::changes)),
         posts("/v1/commands", post(changes::commands)),
         posts("/v1/list", post(list::load).layer(DefaultBodyLimit::max(LIST_BYTES_MAX))),
+        posts("/v1/sheet", post(list::sheet).layer(DefaultBodyLimit::max(LIST_BYTES_MAX))),
+        gets("/v1/search", get(find::find)),
         gets("/v1/gateways", get(look_up::gateways)),
         gets("/v1/gateways/{gateway}", get(look_up::gateway)),
         gets("/v1/gateways/{gateway}/list", get(list::whole)),
@@ -179,7 +189,8 @@ pub async fn serve(
 ) -> io::Result<()> {
     let router = routes().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
     let nowhere = || async { Failure::new(StatusCode::NOT_FOUND, "not_found", "no such path; see /v1/openapi.json") };
-    let router = router.fallback(nowhere).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(api);
+    let router = router.merge(console::routes()).fallback(nowhere).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let router = router.layer(map_response(guarded)).with_state(api);
     let app = router.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, app).with_graceful_shutdown(stop).await
 }

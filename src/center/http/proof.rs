@@ -40,7 +40,7 @@ pub(super) async fn proof(
 ) -> Result<Response, Failure> {
     client.reads()?;
     let parsed: CardUid = uid.parse().map_err(|e| Failure::field("uid", format!("`{uid}`: {e}")))?;
-    let own = client.0.gateways.clone();
+    let own = client.spec.gateways.clone();
     let deaths = api.service.ask(move |center| deaths(center, own.as_deref(), parsed)).await?;
     let dead = !deaths.is_empty();
     let gateways = api.read(move |reader| deaths.iter().map(|death| at_gateway(reader, death, parsed)).collect());

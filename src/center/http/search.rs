@@ -116,14 +116,14 @@ impl Asked {
         }
         let gateways = match self.gateway {
             Some(gateway) => {
-                let allowed = client.0.gateways.as_ref().is_none_or(|own| own.iter().any(|g| g.as_str() == gateway));
+                let allowed = client.spec.gateways.as_ref().is_none_or(|own| own.iter().any(|g| g.as_str() == gateway));
                 if !allowed {
-                    let message = format!("`{gateway}` is not among the `gateways` of client `{}`", client.0.name);
+                    let message = format!("`{gateway}` is not among the `gateways` of client `{}`", client.spec.name);
                     return Err(Failure::forbidden("forbidden_gateway", message));
                 }
                 Some(vec![gateway])
             }
-            None => client.0.gateways.as_ref().map(|own| own.iter().map(ToString::to_string).collect()),
+            None => client.spec.gateways.as_ref().map(|own| own.iter().map(ToString::to_string).collect()),
         };
         let most = self.limit.unwrap_or(PAGE);
         if most == 0 || most > PAGE_MAX {

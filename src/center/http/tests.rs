@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::auth::{Client, bearer};
+use super::auth::Client;
 use super::*;
 use crate::access::change::{Op, Subject};
 use crate::access::credential::Flag;
+use crate::browser::bearer;
 use crate::config::Secret;
 use crate::wire::allowed::{AllowedOps, OpName, STANDING};
 use crate::wire::down;
@@ -128,7 +129,7 @@ fn a_client_orders_only_its_ops_and_campus_wide_ones_only_with_all_gateways() {
     let lost = Op::SetFlag { subject: Subject::Card("1EA68671".parse().unwrap()), flag: Flag::Lost, on: true };
     let withdraw = Op::Withdraw { subject: Subject::Card("1EA68671".parse().unwrap()) };
     let judge = |may: AllowedOps, gateways, ops: &[Op]| {
-        let client = Client(Arc::new(spec("x", may, gateways)));
+        let client = Client { spec: Arc::new(spec("x", may, gateways)), person: None };
         client.orders_all(ops, owner).map_err(|failure| failure.code().0.to_owned())
     };
     let both = [lost.clone(), withdraw.clone()];
@@ -136,9 +137,10 @@ fn a_client_orders_only_its_ops_and_campus_wide_ones_only_with_all_gateways() {
     assert_eq!(judge(AllowedOps::only(OpName::ReportLost), None, &both), Err("forbidden_op".to_owned()));
     assert_eq!(judge(AllowedOps::all(), Some(&["g1"]), &both), Err("forbidden_gateway".to_owned()));
     assert_eq!(judge(AllowedOps::all(), Some(&["g1"]), &[withdraw]), Ok(()));
-    let own = Client(Arc::new(spec("x", STANDING, Some(&["g1"]))));
+    let own = Client { spec: Arc::new(spec("x", STANDING, Some(&["g1"]))), person: None };
     assert!(own.needs(&"g1".parse().unwrap()).is_ok() && own.needs(&"g2".parse().unwrap()).is_err());
-    let silent = Client(Arc::new(ClientSpec { may_read: false, ..spec("x", STANDING, None) }));
+    let silent = ClientSpec { may_read: false, ..spec("x", STANDING, None) };
+    let silent = Client { spec: Arc::new(silent), person: None };
     assert_eq!(silent.reads().map_err(|failure| failure.code().0.to_owned()), Err("forbidden".to_owned()));
     assert!(own.reads().is_ok());
 }

@@ -92,7 +92,7 @@ async fn attend(file: &Path, site: CenterSite) -> Result<(), Failure> {
     let address: SocketAddr = listener.local_addr()?;
     let streams = center.streams().cloned().collect();
     let service = Service::start(center, site.broker.clone(), clock.clone(), Attention::Everything)?;
-    let api = Arc::new(Api::new(service, streams, reader, &site.clients, &clock));
+    let api = Arc::new(Api::new(service, streams, reader, &site.clients, (&clock, site.timezone.clone())));
     let (end, ended) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(serve(listener, Arc::clone(&api), async move { drop(ended.await) }));
     tracing::info!(%address, data_file = %site.data_file.display(), "serving");

@@ -20,8 +20,10 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::listener::Peer;
-use super::sessions::{self, SessionKey, Sessions, TokenHash};
 use crate::access::input::Actor;
+use crate::browser::bearer;
+use crate::browser::origin::{self, own_page, text};
+use crate::browser::sessions::{self, SessionKey, Sessions};
 use crate::config::Secret;
 use crate::http::api::refuse;
 
@@ -33,6 +35,9 @@ pub const WRONG_IN_SUM_A_MINUTE_MAX: u32 = 60;
 const MINUTE: Duration = Duration::from_secs(60);
 /// The cookie of a session.
 pub(super) const COOKIE: &str = "dormgate_session";
+
+/// What stands for a token in memory.
+pub(super) type TokenHash = [u8; 32];
 
 /// Who asks.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +62,8 @@ pub(super) struct Guard {
     token: watch::Receiver<Option<Secret>>,
     /// Listens on loopback.
     is_loopback: bool,
-    sessions: Sessions,
+    /// Each with the hash of the token that it was made from: it ends with it.
+    sessions: Sessions<(Actor, TokenHash)>,
     wrong: Mutex<Wrong>,
 }
 
@@ -94,12 +100,13 @@ impl Guard {
 
     /// Whose session this is, and for how much longer; `None`: it does not exist, or has ended by itself or with its token.
     pub(super) fn session(&self, key: &SessionKey) -> Option<(Actor, Duration)> {
-        self.sessions.of(key, self.token()?)
+        let ((who, from), left) = self.sessions.of(key)?;
+        (self.token() == Some(from)).then_some((who, left))
     }
 
     /// A session of somebody who presented the token; gives its id, which only the browser keeps.
     pub(super) fn open_session(&self, who: Actor, token: TokenHash) -> Result<String, getrandom::Error> {
-        self.sessions.open(who, token)
+        self.sessions.open((who, token))
     }
 
     /// Ends a session.
@@ -147,12 +154,7 @@ impl Guard {
             })?;
             return self.compare(token, from).map(Caller::Token);
         }
-        if text(headers, "sec-fetch-site") == Some("cross-site") {
-            return Err((StatusCode::FORBIDDEN, "a page of another site may not ask the console".to_owned()));
-        }
-        if !method.is_safe() {
-            same_origin(headers)?;
-        }
+        own_page(method, headers).map_err(|why| (StatusCode::FORBIDDEN, why.to_owned()))?;
         if let Some(session) = session_of(headers)
             && let Some((who, _)) = self.session(&session)
         {
@@ -177,37 +179,14 @@ fn no_token() -> Refused {
     (StatusCode::FORBIDDEN, why.to_owned())
 }
 
-/// The token of an `Authorization` header with the scheme `Bearer`.
-fn bearer(header: &str) -> Option<&str> {
-    let (scheme, token) = header.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
 /// The session that a request names.
 pub(super) fn session_of(headers: &HeaderMap) -> Option<SessionKey> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, id)| sessions::key(id))
+    sessions::named(headers, COOKIE)
 }
 
 /// Whether a request that changes something comes from the console's own pages.
 pub(super) fn same_origin(headers: &HeaderMap) -> Result<(), Refused> {
-    let why = |why: &str| Err((StatusCode::FORBIDDEN, why.to_owned()));
-    if text(headers, "sec-fetch-site").is_some_and(|site| site != "same-origin") {
-        return why("a page of another origin may not order anything here");
-    }
-    let Some(origin) = text(headers, header::ORIGIN.as_str()) else {
-        return why("`Origin` is missing; a browser sends it. A program sends `Authorization: Bearer TOKEN` instead");
-    };
-    let of = origin.split_once("://").map(|(_, authority)| authority);
-    if of.is_none() || of != text(headers, header::HOST.as_str()) {
-        return why("`Origin` is not this console's; a proxy in front of it has to pass on the `Host` of the browser");
-    }
-    Ok(())
+    origin::same_origin(headers).map_err(|why| (StatusCode::FORBIDDEN, why.to_owned()))
 }
 
 /// Whether the request was sent to a name of loopback, and to no name that only resolves to it.

@@ -13,13 +13,11 @@ mod listener;
 mod live;
 mod mask;
 mod orders;
-mod sessions;
-mod words;
 
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -28,20 +26,22 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
+pub use crate::browser::sessions::{SESSION_S, SESSIONS_MAX};
 pub use board::{ALARMS_MAX, SEED_EVENTS_MAX};
 pub use charts::{SAMPLE_EVERY_S, SAMPLES_MAX, SERIES_MAX};
 pub use guard::{WRONG_A_MINUTE_MAX, WRONG_IN_SUM_A_MINUTE_MAX};
 pub use history::{FOUND_MAX, SEARCHED_MAX};
 pub use listener::CONNECTIONS_MAX;
 pub use live::{RESUME_EVENTS_MAX, STREAMS_MAX};
-pub use sessions::{SESSION_S, SESSIONS_MAX};
 
 pub(super) use listener::{Bounded, Peer};
 
 use super::Pages;
-use super::api::refuse;
+use super::api::{body, refuse};
 use crate::access::id::GatewayId;
 use crate::access::portal::Portal;
+use crate::browser::guarded;
+use crate::browser::words::words;
 use crate::clock::Clock;
 use crate::config::Secret;
 use charts::Charts;
@@ -112,33 +112,12 @@ pub(super) fn routes(console: Shared) -> Router {
     let session = get(orders::session).post(orders::log_in).delete(orders::log_out);
     Router::new()
         .route("/api/v1/session", session)
-        .route("/api/v1/words", get(words::words))
+        .route("/api/v1/words", get(|| async { body(&words()) }))
         .merge(admitted)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(console)
         .merge(assets::routes())
         .layer(map_response(guarded))
-}
-
-/// What a browser is to refuse: scripts and frames of others, guesses of types, copies in caches.
-async fn guarded(mut response: Response) -> Response {
-    const HEADERS: [(HeaderName, &str); 7] = [
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-             form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
-        ),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-    ];
-    for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    response
 }
 
 /// What the query of a request asks for; the error is for [`wrong`].

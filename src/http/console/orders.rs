@@ -3,18 +3,19 @@
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::guard::{self, COOKIE, Caller, refusal, same_origin, session_of};
-use super::sessions::SESSION_S;
 use super::{BODY_BYTES_MAX, Shared, wrong};
 use crate::access::id::PortalId;
 use crate::access::input::{Actor, CardSet, Operator};
 use crate::access::portal::Posture;
+use crate::browser::origin::is_https;
+use crate::browser::sessions::{SESSION_S, with_cookie};
 use crate::gateway::ports::{Ask, OperatorRefusal};
 use crate::http::api::{ask, body, refuse};
 
@@ -112,11 +113,7 @@ pub(super) async fn log_in(State(console): State<Shared>, request: Request) -> R
     if let Err((status, why)) = same_origin(request.headers()) {
         return refusal(status, why);
     }
-    let is_https = request
-        .headers()
-        .get(header::ORIGIN)
-        .and_then(|origin| origin.to_str().ok())
-        .is_some_and(|origin| origin.starts_with("https://"));
+    let is_https = is_https(request.headers());
     let Ok(bytes) = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await else {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {BODY_BYTES_MAX} bytes"));
     };
@@ -139,7 +136,7 @@ pub(super) async fn log_in(State(console): State<Shared>, request: Request) -> R
         Ok(id) => {
             tracing::info!(%who, from = from.map(tracing::field::display), "a login at the console");
             let response = body(&json!({ "done": true, "who": who.to_string(), "seconds": SESSION_S }));
-            with_cookie(response, &format!("{COOKIE}={id}; Max-Age={SESSION_S}"), is_https)
+            with_cookie(response, COOKIE, Some(&id), is_https)
         }
         Err(error) => {
             let why = format!("the operating system gives no random numbers: {error}");
@@ -155,16 +152,7 @@ pub(super) async fn log_out(State(console): State<Shared>, headers: HeaderMap) -
     if let Some(session) = session_of(&headers) {
         console.guard.close_session(&session);
     }
-    with_cookie(body(&json!({ "done": true })), &format!("{COOKIE}=; Max-Age=0"), false)
-}
-
-/// The cookie is for this console only: no script reads it, and no other page makes the browser send it.
-fn with_cookie(mut response: Response, cookie: &str, is_https: bool) -> Response {
-    let secure = if is_https { "; Secure" } else { "" };
-    if let Ok(value) = HeaderValue::from_str(&format!("{cookie}; Path=/; HttpOnly; SameSite=Strict{secure}")) {
-        response.headers_mut().insert(header::SET_COOKIE, value);
-    }
-    response.into_response()
+    with_cookie(body(&json!({ "done": true })), COOKIE, None, false)
 }
 
 /// What the person at the page may do: `{"reads":true,"changes":false,"can_log_in":true,"who":"Li Wei","seconds":41000}`.

@@ -5,7 +5,8 @@ const DECISIONS = 50;
 const AGAIN_MS = 3000;
 
 export const state = {
-  session: { reads: false, changes: false, can_log_in: false, who: null },
+  /** Empty until it is known. */
+  session: {},
   loaded: false,
   gateway: "",
   at: 0,

@@ -91,6 +91,11 @@ const EVENTS = {
 /** The types of events, for a filter. */
 export const EVENT_TYPES = Object.keys(EVENTS);
 
+/** Adds the words of one console, in place of those of the same name. */
+export function more(words) {
+  Object.assign(WORDS, words);
+}
+
 let reasons = {};
 let chosen = null;
 try {

@@ -2,9 +2,11 @@
 import { t } from "./words.js";
 
 export class Refused extends Error {
-  constructor(status, message) {
+  constructor(status, message, more) {
     super(message);
     this.status = status;
+    /** What a center names besides: its `code`, the `field` that is wrong, the `faults` of a sheet. */
+    Object.assign(this, more);
   }
 }
 
@@ -22,7 +24,10 @@ async function answer(promise) {
   } catch {
     body = { error: text.slice(0, 300) };
   }
-  if (!response.ok) throw new Refused(response.status, body.error ?? String(response.status));
+  if (!response.ok) {
+    const { message, ...more } = typeof body.error === "object" ? body.error : { message: body.error };
+    throw new Refused(response.status, message ?? String(response.status), more);
+  }
   return body;
 }
 
@@ -34,12 +39,13 @@ export function target(path, query) {
 
 export const get = (path, query) => answer(fetch(target(path, query), { credentials: "same-origin" }));
 
-const send = (method) => (path, body) =>
+/** A `Blob` is sent as it is, anything else as JSON. */
+const send = (method) => (path, body, headers) =>
   answer(fetch(path, {
     method,
     credentials: "same-origin",
-    headers: { "content-type": "application/json" },
-    body: body === undefined ? undefined : JSON.stringify(body),
+    headers: { "content-type": "application/json", ...headers },
+    body: body === undefined || body instanceof Blob ? body : JSON.stringify(body),
   }));
 
 export const post = send("POST");

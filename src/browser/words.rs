@@ -1,14 +1,13 @@
-//! `GET /api/v1/words`: what every reason and flag means and what to do about it, in English and Chinese, from the one table.
+//! What every reason and flag means and what to do about it, in English and Chinese, from the one table.
 
-use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use crate::access::decision::{GrantFlag, GrantReason, Reason};
 use crate::access::words::Wording;
-use crate::http::api::body;
 
 /// `{"granted":{"en":"…","zh":"…"},"replaced":{"en":"…","zh":"…","do_en":"…","do_zh":"…"},…}`
-pub(super) async fn words() -> Response {
+#[must_use]
+pub fn words() -> Value {
     let entry = |name: &str, means: Wording, remedy: Option<Wording>| {
         let mut words = json!({ "en": means.en, "zh": means.zh });
         if let (Some(fields), Some(remedy)) = (words.as_object_mut(), remedy) {
@@ -20,5 +19,5 @@ pub(super) async fn words() -> Response {
     let grants = GrantReason::ALL.iter().map(|reason| entry(reason.as_str(), reason.wording(), None));
     let denials = Reason::ALL.iter().map(|reason| entry(reason.as_str(), reason.wording(), Some(reason.remedy())));
     let flags = GrantFlag::ALL.iter().map(|flag| entry(flag.as_str(), flag.wording(), Some(flag.remedy())));
-    body(&Value::Object(grants.chain(denials).chain(flags).collect::<Map<_, _>>()))
+    Value::Object(grants.chain(denials).chain(flags).collect::<Map<_, _>>())
 }

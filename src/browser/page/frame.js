@@ -1,0 +1,175 @@
+// The frame of a console: which page is shown, in which language and theme, and who is logged in.
+import { get, post, remove } from "./api.js";
+import { ask, field, fill, h } from "./dom.js";
+import { language, learn, setLanguage, t } from "./words.js";
+
+const app = document.getElementById("app");
+let PAGES;
+let paths;
+let title;
+let start;
+let state;
+let shown = null;
+let parts = null;
+
+/** The page of the address, `#/card/1EA68671`: its name and what follows it. */
+function place() {
+  const [, name, ...rest] = location.hash.split("/");
+  return [PAGES[name] ? name : Object.keys(PAGES)[0], decodeURIComponent(rest.join("/"))];
+}
+
+function frame() {
+  const [page] = place();
+  document.documentElement.lang = language() === "zh" ? "zh-CN" : "en";
+  const link = (name) =>
+    h("li", null, h("a", { href: `#/${name}`, "aria-current": name === page ? "page" : null }, t(`page_${name}`)));
+  const other = language() === "zh" ? "en" : "zh";
+  parts = {
+    main: h("main", { id: "main", tabindex: "-1" }),
+    said: h("div", { class: "said", role: "status" }),
+    lost: h("div", { class: "said bad", role: "alert" }),
+    who: h("span", { class: "bar" }),
+  };
+  fill(app,
+    h("a", { class: "skip", href: "#main", onclick: (event) => { event.preventDefault(); parts.main.focus(); } }, t("skip")),
+    h("header", null, h("div", { class: "bar" },
+      h("h1", null, title()),
+      h("nav", { "aria-label": t("pages") }, h("ul", null, Object.keys(PAGES).map(link))),
+      h("span", { class: "grow" }),
+      parts.who,
+      h("button", { lang: other === "zh" ? "zh-CN" : "en", onclick: () => { setLanguage(other); show(); } }, other === "zh" ? "中文" : "English"),
+      h("button", { onclick: theme }, t("theme")))),
+    h("div", { class: "sayings" }, parts.lost, parts.said),
+    parts.main);
+}
+
+/** From the system's theme to the other one, and back. */
+function theme() {
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  keepChoice("theme", root.dataset.theme);
+}
+
+function keepChoice(name, value) {
+  try {
+    localStorage.setItem(`dormgate-${name}`, value);
+  } catch {
+    // A browser that keeps nothing asks again next time.
+  }
+}
+
+/** Shows the page of the address from the beginning. */
+function show() {
+  const [page, rest] = place();
+  frame();
+  document.title = `${t(`page_${page}`)} · ${title()}`;
+  shown = state.session.reads && state.loaded ? PAGES[page].show(parts.main, { said, rest }) : null;
+  if (!shown) fill(parts.main, h("h2", null, t(`page_${page}`)), h("p", null, wanting()));
+  update();
+}
+
+function wanting() {
+  if (state.failure) return state.failure;
+  if (state.session.reads ?? true) return t("loading");
+  return state.session.can_log_in ? [t("login_to_read"), " ", h("button", { class: "main", onclick: logIn }, t("log_in"))] : t("no_token");
+}
+
+let begun = false;
+/** Shows what has changed. */
+function update() {
+  const readable = state.session.reads && state.loaded;
+  if (readable !== begun) {
+    begun = readable;
+    return show();
+  }
+  fill(parts.lost, readable && !state.connected && t("lost"));
+  if (state.missed) {
+    said(t("missed").replace("FROM", state.missed.from).replace("TO", state.missed.to), "warn");
+    state.missed = null;
+  }
+  const { session } = state;
+  const whoText = `${session.who} ${session.can_log_in}`;
+  if (parts.who.dataset.shown !== whoText) {
+    parts.who.dataset.shown = whoText;
+    fill(parts.who,
+      session.who
+        ? [h("span", null, session.who), h("button", { onclick: logOut }, t("log_out"))]
+        : session.can_log_in && h("button", { onclick: logIn }, t("log_in")));
+  }
+  if (!shown) fill(parts.main, h("h2", null, t(`page_${place()[0]}`)), h("p", null, wanting()));
+  shown?.update?.();
+}
+
+/** A sentence for the person, read out by screen readers. */
+function said(text, kind = "") {
+  parts.said.className = `said ${kind}`;
+  parts.said.textContent = text;
+}
+
+async function logIn() {
+  const login = await ask({
+    title: t("log_in"),
+    body: [
+      h("p", { class: "soft" }, t("login_why")),
+      field(t("your_name"), h("input", { name: "name", autocomplete: "username", required: true, maxlength: "128" })),
+      field(t("token"), h("input", { name: "token", type: "password", autocomplete: "current-password", required: true })),
+    ],
+    yes: t("log_in"),
+    no: t("back"),
+    read: (form) => Object.fromEntries(new FormData(form)),
+  });
+  if (!login) return;
+  try {
+    await post(paths.session, login);
+    await start();
+    show();
+    said(t("logged_in"), "good");
+  } catch (error) {
+    said(error.message, "bad");
+  }
+}
+
+async function logOut() {
+  try {
+    await remove(paths.session);
+  } catch (error) {
+    said(error.message, "bad");
+  }
+  await start();
+  show();
+}
+
+async function begin() {
+  try {
+    const chosen = localStorage.getItem("dormgate-theme");
+    if (chosen) document.documentElement.dataset.theme = chosen;
+  } catch {
+    // The system's theme.
+  }
+  show();
+  try {
+    learn(await get(paths.words));
+  } catch {
+    // Reasons are shown by their names.
+  }
+  await start();
+  show();
+}
+
+/** Shows the console: its pages by their names, the first one first; `live` is the module that follows the state that they show;
+ *  where sessions and words are; and what the console is the console of. */
+export function run(own) {
+  PAGES = own.pages;
+  paths = own.paths;
+  title = own.title;
+  ({ start, state } = own.live);
+  own.live.onChange(update);
+  addEventListener("hashchange", () => {
+    show();
+    // A page may have put the focus where typing begins.
+    if (!parts.main.contains(document.activeElement)) parts.main.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  });
+  begin();
+}

@@ -27,11 +27,17 @@ const MARKS: &[u8] = b"\0\xFF09-\"{}[],.:e\n ";
 const BYTES_MAX: usize = 8 * 1024;
 
 fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
-    let mut files: Vec<_> = std::fs::read_dir(&dir)
-        .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut dirs = vec![root.join("fuzz/corpus").join(name)];
+    // The profiles of the tree are such a corpus already.
+    if name == "profile" {
+        dirs.extend([root.join("devices"), root.join("devices/mqtt")]);
+    }
+    let in_dir = |dir: &PathBuf| {
+        let entries = std::fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect::<Vec<_>>()
+    };
+    let mut files: Vec<_> = dirs.iter().flat_map(in_dir).collect();
     files.sort();
     files.iter().map(|file| std::fs::read(file).unwrap()).collect()
 }

@@ -9,7 +9,7 @@ use dormgate::access::decision::{GrantFlag, Reason};
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::GatewayId;
 use dormgate::gateway::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
-use dormgate::http::{Links, ModbusCounters};
+use dormgate::http::{DiskRoom, Links, ModbusCounters};
 use dormgate::mqtt::LinkMetrics;
 use dormgate::wire::allowed::OpName;
 use dormgate::wire::topic::{self, Down, Portal, Topic, Up};
@@ -149,6 +149,9 @@ fn metrics() -> Vec<String> {
     let mut links = Links::default();
     links.add("uplink", &Arc::new(LinkMetrics::default()));
     links.register(&mut registry);
+    let disk = DiskRoom::default();
+    disk.found(Some(1));
+    disk.register(&mut registry);
     let mut shown = String::new();
     prometheus_client::encoding::text::encode(&mut shown, &registry).unwrap();
     let named = shown.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
@@ -323,8 +326,10 @@ fn systemd_takes_both_units_without_a_warning() {
     let directory = tempfile::tempdir().unwrap();
     for unit in ["dormgate.service", "dormgate-center.service"] {
         // The program is not installed here.
-        let with_true =
-            |line: &str| if line.starts_with("ExecStart=") { "ExecStart=/bin/true" } else { line }.to_owned();
+        let with_true = |line: &str| match line.split_once('=') {
+            Some((key @ ("ExecStart" | "ExecReload"), _)) => format!("{key}=/bin/true"),
+            _ => line.to_owned(),
+        };
         let text: Vec<String> = read(&format!("deploy/{unit}")).lines().map(with_true).collect();
         let path = directory.path().join(unit);
         std::fs::write(&path, text.join("\n")).unwrap();

@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::collect::Links;
+use super::disk::DiskRoom;
 use crate::access::id::{CardUid, PortalId, StreamName};
 use crate::access::input::{CardSet, Operator};
 use crate::access::portal::Posture;
@@ -35,6 +36,8 @@ pub struct Pages {
     pub links: Links,
     /// The audit on disk.
     pub audit: Store,
+    /// The room on the disk.
+    pub disk: DiskRoom,
     /// Who reads the configuration again; nobody, where it is in no file.
     pub reload: mpsc::Sender<ReloadAsk>,
 }
@@ -117,14 +120,14 @@ struct StreamForget {
 
 async fn status(State(pages): State<Pages>) -> Response {
     match ask(&pages, |answer| Ask::Status { answer }).await {
-        Ok(state) => body(&status_body(&state, &pages.links)),
+        Ok(state) => body(&status_body(&state, &pages)),
         Err(refused) => refused,
     }
 }
 
-/// The body of `up/state`, with the names of the portals that are offline, the postures in force, the malformed reports, and the
-/// faults of brokers.
-pub(super) fn status_body(state: &StateReport, links: &Links) -> serde_json::Value {
+/// The body of `up/state`, with the names of the portals that are offline, the postures in force, the malformed reports, the faults of
+/// brokers, and the room on the disk.
+pub(super) fn status_body(state: &StateReport, pages: &Pages) -> serde_json::Value {
     let mode =
         |(portal, posture): &(PortalId, Posture)| json!({ "portal": portal.as_str(), "posture": posture.as_str() });
     let malformed = |(portal, wrong): &(PortalId, String)| json!({ "portal": portal.as_str(), "wrong": wrong });
@@ -140,7 +143,8 @@ pub(super) fn status_body(state: &StateReport, links: &Links) -> serde_json::Val
         fields.insert("on".to_owned(), json!(on));
         fields.insert("malformed".to_owned(), state.status.malformed.iter().map(malformed).collect());
         let fault = |(link, fault, detail): (&str, BrokerFault, String)| json!({ "link": link, "fault": fault.as_str(), "detail": detail });
-        fields.insert("broker_faults".to_owned(), links.faults().map(fault).collect());
+        fields.extend(pages.disk.free_bytes().map(|bytes| ("disk_free_bytes".to_owned(), json!(bytes))));
+        fields.insert("broker_faults".to_owned(), pages.links.faults().map(fault).collect());
     }
     status
 }

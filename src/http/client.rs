@@ -194,6 +194,8 @@ pub fn status_text(status: &Value) -> String {
         format!("audit    last {}, the center has {}", number(part("audit"), "last"), number(part("audit"), "acked")),
         format!("clock    {}", string(status, "clock")),
     ];
+    let free = status.get("disk_free_bytes").and_then(Value::as_u64);
+    lines.extend(free.map(|bytes| format!("disk     {} MiB free", bytes / (1024 * 1024))));
     lines.extend(list(status, "offline").iter().filter_map(Value::as_str).map(|portal| format!("offline  {portal}")));
     for mode in list(status, "modes") {
         lines.push(format!("mode     {}: {}", string(mode, "portal"), string(mode, "posture")));

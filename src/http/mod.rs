@@ -10,6 +10,7 @@ pub mod client;
 mod collect;
 pub mod console;
 mod dates;
+mod disk;
 mod erase;
 mod people;
 pub mod visitors;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 pub use api::{Pages, ReloadAsk, ReloadRefusal, Reloaded};
 pub use audit::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 pub use collect::{Links, ModbusCounters};
+pub use disk::DiskRoom;
 
 /// The socket's name in `data_dir`.
 pub const SOCKET_NAME: &str = "dormgate.sock";

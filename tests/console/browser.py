@@ -9,6 +9,7 @@ printed.
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -224,6 +225,44 @@ def an_order(browser):
     console.close()
 
 
+def power_suspended(browser):
+    """A warden suspends the power of a box, and of a room, and resumes it; it is in the audit and on both pages."""
+    console = Console(browser, "en", "screen")
+    page = console.open()
+    expect(page.locator(".tag", has_text="disk free: ")).to_have_text(re.compile(r"^disk free: [0-9.]+ (MB|GB)$"))
+    console.link("doors").click()
+    console.log_in()
+    tile, dialog = page.locator(".tiles > li", has_text="power-412"), page.get_by_role("dialog")
+    tile.get_by_role("button", name="Suspend power").click()
+    expect(dialog).to_contain_text("no card switches it on, staff included")
+    console.check("the question whether power is to be suspended")
+    dialog.get_by_role("button", name="Back").click()
+    expect(tile.get_by_role("button", name="Suspend power")).to_be_visible()
+    tile.get_by_role("button", name="Suspend power").click()
+    dialog.locator("button[type=submit]").click()
+    expect(tile.locator(".tag", has_text="out of service")).to_be_visible()
+    expect(tile.get_by_role("button", name="Suspend power")).to_have_count(0)
+    console.check("a box whose power is suspended")
+    tile.get_by_role("button", name="Resume power").click()
+    dialog.locator("button[type=submit]").click()
+    expect(tile.get_by_role("button", name="Suspend power")).to_be_visible()
+    # Of a whole room: its door keeps its posture.
+    zone = page.get_by_role("region", name="Power of a room or area")
+    expect(zone.locator("option")).to_have_text(["412 (power boxes: 1)"])
+    zone.get_by_role("button", name="Suspend power").click()
+    dialog.locator("button[type=submit]").click()
+    expect(tile.get_by_role("button", name="Resume power")).to_be_visible()
+    expect(page.locator(".tiles > li", has_text="door-412").locator(".tag", has_text="out of service")).to_have_count(0)
+    zone.get_by_role("button", name="Resume power").click()
+    dialog.locator("button[type=submit]").click()
+    expect(tile.get_by_role("button", name="Suspend power")).to_be_visible()
+    console.link("audit").click()
+    page.locator("select[name=type]").select_option("command")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("tbody tr").first).to_contain_text("posture secure at power-412 by Li Wei at the console")
+    console.close()
+
+
 def latency(browser):
     """From the answer at the gate until the decision stands on the page, beside a page that does nothing but receive events."""
     console = Console(browser, "en", "screen")
@@ -253,5 +292,5 @@ def latency(browser):
     console.close()
 
 
-parts = [every_page, two_clicks_and_one_typing, keyboard_only, latency, as_it_happens, an_order]
+parts = [every_page, two_clicks_and_one_typing, keyboard_only, latency, as_it_happens, an_order, power_suspended]
 run([latency] if os.environ.get("DORMGATE_MEASURE") else parts)

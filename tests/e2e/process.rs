@@ -132,13 +132,15 @@ async fn the_pages_report_alive_ready_and_how_much() {
             let (_, text) = page(&free, "/metrics").await;
             let has = |begin: &str| text.lines().any(|line| line.starts_with(begin));
             let age = |stream: &str| has(&format!("dormgate_stream_age_seconds{{stream=\"{stream}\"}} "));
-            if has("dormgate_alarms_total{kind=\"dead_card\"} 1") && age("card-office") && age("apartment") {
+            let (_, status) = crate::program::page_by_socket(&site.socket(), "/api/v1/status").await;
+            let room = has("dormgate_disk_free_bytes ") && status.contains("\"disk_free_bytes\":");
+            if has("dormgate_alarms_total{kind=\"dead_card\"} 1") && age("card-office") && age("apartment") && room {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    within("the alarm and the age of each stream are shown", shown).await;
+    within("the alarm, the age of each stream and the room on the disk are shown", shown).await;
     gateway.stop().await;
 }
 

@@ -22,7 +22,7 @@ const WORDS = {
   link_uplink: ["center", "中心"], link_local: ["local broker", "本地消息代理"], connected: ["connected", "已连接"], away: ["not connected", "未连接"],
   clock: ["clock", "时钟"], trusted: ["trusted", "可信"], untrusted: ["not trusted", "不可信"],
   list: ["list", "名单"], missing: ["missing", "缺失"], never: ["never received", "从未收到"],
-  disk_good: ["disk: written", "磁盘：正常写入"], cards: ["cards", "张卡"], audit_last: ["last event", "最新事件"], center_has: ["the center has", "中心已收到"],
+  disk_good: ["disk: written", "磁盘：正常写入"], disk_free: ["disk free", "磁盘剩余空间"], cards: ["cards", "张卡"], audit_last: ["last event", "最新事件"], center_has: ["the center has", "中心已收到"],
   insecure: ["insecure", "不安全"], unconfirmed: ["not confirmed off since", "尚未确认断电，自"],
   online: ["online", "在线"], offline: ["offline", "离线"], power_is_on: ["power on", "已通电"], power_is_off: ["power off", "未通电"],
   in: ["in", "进"], out: ["out", "出"], no_card_yet: ["No card yet", "尚无刷卡"],
@@ -38,7 +38,10 @@ const WORDS = {
   set: ["Set", "设置"], every_portal: ["Every portal", "全部通道"],
   release: ["Open once", "开门一次"], release_means: ["It opens now, once, for whoever stands there.", "立即开启一次，任何在场的人都可通过。"],
   power_on: ["Power on", "通电"], power_on_means: ["Power is switched on without a card.", "无卡也将通电。"],
-  power_off: ["Power off", "断电"], power_off_means: ["Power is switched off now.", "立即断电。"],
+  power_off: ["Power off", "断电"], power_off_means: ["Power is switched off now. The next card that may switches it on again.", "立即断电；下一张有效卡可再次通电。"],
+  suspend: ["Suspend power", "停电"], suspend_means: ["The power goes off, and no card switches it on, staff included, until you resume it here, also over a restart.", "立即断电，在此处恢复之前任何卡（含工作人员）都不能通电，网关重启后仍有效。"],
+  resume: ["Resume power", "恢复供电"], resume_means: ["Cards decide again. A card that is still in the box gets its power back. What the apartment center has suspended stays suspended.", "恢复由刷卡判定，仍在盒中的卡将重新通电。公寓管理中心所停的电不受影响。"],
+  zone_power: ["Power of a room or area", "房间或区域的供电"], zone: ["Room or area", "房间或区域"], boxes: ["power boxes", "取电盒"],
   fire_reset: ["Reset the fire latch", "火警复位"], fire_reset_means: ["Ends the fire latch, once every fire input is clear. Cards decide again.", "所有火警输入解除后结束火警锁定，恢复由刷卡判定。"], fire_force: ["Set aside inputs whose portal is offline or gone", "忽略已离线或已移除通道的火警输入"],
   forgive: ["Forgive", "解除反潜回"], forgive_means: ["Where the card is does not count against its next passage.", "此前的位置不再影响下次通行。"], forgive_label: ["Card UID, or * for every card", "卡号，或 * 表示全部"],
   // Card
@@ -142,6 +145,12 @@ export function time(text) {
   const today = new Date().toDateString() === at.toDateString();
   const date = today ? {} : { year: "numeric", month: "2-digit", day: "2-digit" };
   return at.toLocaleString(language() === "zh" ? "zh-CN" : "en-GB", { ...date, hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
+/** A number of bytes, to three digits so that it does not change with each event. */
+export function size(bytes) {
+  const [unit, by] = bytes >= 1e9 ? ["GB", 1e9] : ["MB", 1e6];
+  return `${Number((bytes / by).toPrecision(3))} ${unit}`;
 }
 
 /** How old something is. */

@@ -19,7 +19,7 @@ use crate::access::input::Input;
 use crate::clock::{Clock, SYNCHRONISED_FILE};
 use crate::config::Site;
 use crate::gateway::ports::{Inbox, Part};
-use crate::http::Pages;
+use crate::http::{DiskRoom, Pages};
 use crate::portals::modbus::server::ModbusServer;
 use crate::portals::parts::PartPortals;
 use crate::store::Closed;
@@ -79,11 +79,15 @@ async fn serve_with(
 
     let synchronisation = tokio::spawn(watch_synchronisation(parts.clock.clone(), parts.inbox.clone()));
 
+    let disk = DiskRoom::default();
+    disk.clone().register(&mut parts.registry);
+    let watching = tokio::spawn(disk.clone().watch(config.data_dir.clone()));
     let registry = Arc::new(std::mem::take(&mut parts.registry));
     let (inbox, links) = (parts.inbox.clone(), parts.shown.clone());
     let (token, token_now) = watch::channel(config.http.as_ref().and_then(|http| http.token.clone()));
     let (reload, asks) = Reloader::channel();
-    let pages = Pages { registry, readiness: readiness.clone(), inbox, links, audit: parts.store.clone(), reload };
+    let pages =
+        Pages { registry, readiness: readiness.clone(), inbox, links, audit: parts.store.clone(), disk, reload };
     let (running, pages_served) = parts.pages(pages, token_now, &ended).await?;
     let reloading = source.map(|source| {
         let shared = (token, server.as_ref().map(|server| server.allow.clone()));
@@ -124,7 +128,7 @@ async fn serve_with(
     if tokio::time::timeout_at(until, parts_end).await.is_err() {
         tracing::warn!("a link did not end in time");
     }
-    for task in pages_served.into_iter().chain([synchronisation]).chain(reloading) {
+    for task in pages_served.into_iter().chain([synchronisation, watching]).chain(reloading) {
         task.abort();
     }
     match tokio::time::timeout_at(until, parts.store.close()).await {

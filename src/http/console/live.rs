@@ -201,7 +201,7 @@ pub(super) async fn watch_status(console: Shared) {
 pub(super) async fn status(console: &Shared) -> Result<Value, Response> {
     let pages = &console.pages;
     let state = ask(pages, |answer| Ask::Status { answer }).await?;
-    let mut status = status_body(&state, &pages.links);
+    let mut status = status_body(&state, pages);
     if let Some(fields) = status.as_object_mut() {
         let links = pages.links.up().map(|(link, up)| json!({ "link": link, "up": up })).collect::<Value>();
         let (first, durable, queued) = (pages.audit.first(), pages.audit.last_durable(), pages.audit.queued());

@@ -47,6 +47,7 @@ impl Rig {
             inbox: Inbox::new().0,
             links: crate::http::Links::default(),
             audit: store.clone(),
+            disk: crate::http::DiskRoom::default(),
             reload: tokio::sync::mpsc::channel(1).0,
         };
         let wall = Timestamp(1_788_249_600_000);

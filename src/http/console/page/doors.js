@@ -33,7 +33,8 @@ export function show(main, { said }) {
   function tile(portal) {
     const box = portal.kind === "power_box";
     const button = (name, risk, body) =>
-      h("button", { class: risk ? "risk" : null, onclick: () => order(`${t(name)}: ${portal.id}`, t(`${name}_means`), { portal: portal.id, ...body }, risk) }, t(name));
+      h("button", { class: risk ? "risk" : null, onclick: () => order(`${t(name)}: ${portal.id}`, t(`${name}_means`), body, risk) }, t(name));
+    const suspended = look(portal.id).posture === "out_of_service";
     const posture = h("form", { class: "row", onsubmit: (event) => {
       event.preventDefault();
       const wanted = new FormData(posture).get("posture");
@@ -44,9 +45,32 @@ export function show(main, { said }) {
       h("p", { class: "soft" }, `${kind(portal.kind)} · ${portal.zone}`),
       tags(portal, look(portal.id)),
       h("div", { class: "tags" },
-        box ? [button("power_on", true, { order: "power", on: true }), button("power_off", true, { order: "power", on: false })]
-          : button("release", true, { order: "release" })),
+        box ? [button("power_on", true, { order: "power", portal: portal.id, on: true }), button("power_off", true, { order: "power", portal: portal.id, on: false }),
+          suspended ? button("resume", false, powerOf([portal], true)) : button("suspend", true, powerOf([portal], false))]
+          : button("release", true, { order: "release", portal: portal.id })),
       posture);
+  }
+
+  /** Power of several boxes, suspended or not. A suspension by a center is the center's; this is the posture of the box. */
+  const powerOf = (boxes, on) =>
+    ({ order: "posture", portals: boxes.map((box) => box.id), posture: on ? "secure" : "out_of_service" });
+
+  function zonePower() {
+    const zones = new Map();
+    for (const portal of state.portals.values()) {
+      if (portal.kind === "power_box") zones.set(portal.zone, [...(zones.get(portal.zone) ?? []), portal]);
+    }
+    if (zones.size === 0) return null;
+    const options = [...zones].map(([zone, boxes]) => h("option", { value: zone }, `${zone} (${t("boxes")}: ${boxes.length})`));
+    const form = h("form", { class: "row", onsubmit: (event) => {
+      event.preventDefault();
+      const zone = new FormData(form).get("zone");
+      const name = event.submitter.value;
+      order(`${t(name)}: ${zone}`, t(`${name}_means`), powerOf(zones.get(zone), name === "resume"), name === "suspend");
+    } }, field(t("zone"), h("select", { name: "zone" }, options)),
+      h("button", { type: "submit", value: "suspend", class: "risk" }, t("suspend")),
+      h("button", { type: "submit", value: "resume" }, t("resume")));
+    return h("section", { "aria-labelledby": "zone" }, h("h2", { id: "zone" }, t("zone_power")), form);
   }
 
   function everything() {
@@ -66,6 +90,7 @@ export function show(main, { said }) {
       order(`${t("forgive")}: ${uid}`, t("forgive_means"), { order: "forgive", uid }, false);
     } }, field(t("forgive_label"), h("input", { name: "uid", required: true, maxlength: "64", autocomplete: "off", class: "mono" })), h("button", { type: "submit" }, t("forgive")));
     return [
+      zonePower(),
       h("section", { "aria-labelledby": "every" }, h("h2", { id: "every" }, t("every_portal")), posture),
       h("section", { "aria-labelledby": "fire" }, h("h2", { id: "fire" }, t("fire_reset")), fire),
       h("section", { "aria-labelledby": "forgive" }, h("h2", { id: "forgive" }, t("forgive")), forgive),
@@ -80,7 +105,7 @@ export function show(main, { said }) {
       fill(whole, may && everything());
     }
     if (!may) return fill(tiles);
-    keep(tiles, [...state.portals.values()], (portal) => portal.id, (portal) => JSON.stringify(look(portal.id).online), tile);
+    keep(tiles, [...state.portals.values()], (portal) => portal.id, (portal) => JSON.stringify([look(portal.id).online, look(portal.id).on, look(portal.id).posture]), tile);
   }
   update();
   return { update };

@@ -2,7 +2,7 @@
 import { post } from "./api.js";
 import { fill, h, keep } from "./dom.js";
 import { state } from "./live.js";
-import { age, alarmWords, kind, meaning, remedy, t, time } from "./words.js";
+import { age, alarmWords, kind, meaning, remedy, size, t, time } from "./words.js";
 
 export function show(main, { said }) {
   const alarms = h("ul", { class: "alarms" });
@@ -77,6 +77,7 @@ function healthTags() {
   }
   const stuck = (s.not_ready ?? []).length > 0;
   tags.push([stuck ? "bad" : "good", stuck ? s.not_ready.join("; ") : t("disk_good")]);
+  if (s.disk_free_bytes !== undefined) tags.push([roomLook(s.disk_free_bytes), `${t("disk_free")}: ${size(s.disk_free_bytes)}`]);
   if (s.cards !== undefined) tags.push(["", `${s.cards} ${t("cards")}`]);
   if (s.audit) tags.push(["", `${t("audit_last")} ${s.audit.last}, ${t("center_has")} ${s.audit.acked}`]);
   for (const fault of s.broker_faults ?? []) tags.push(["bad", `${fault.link}: ${fault.detail}`]);
@@ -85,6 +86,11 @@ function healthTags() {
   for (const open of s.unconfirmed ?? []) tags.push(["bad", `${open.portal}: ${t("unconfirmed")} ${time(open.since)}`]);
   return tags;
 }
+
+/** Room on the disk below which somebody has to look, in bytes; the alert `DormgateDiskRoom` has the first of them too. */
+const ROOM_LOW = 1e9;
+const ROOM_GONE = 256 * 1024 * 1024;
+const roomLook = (bytes) => (bytes < ROOM_GONE ? "bad" : bytes < ROOM_LOW ? "warn" : "good");
 
 /** What the state has about a portal. */
 export function look(id) {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use crate::center::{enrol, issue};
 use crate::mosquitto::{Mosquitto, Rules};
 use crate::program::within;
-use crate::rig::{ALL, Center, NEW, OLD, SOME, command, error, site, start_gateway, start_gateway_of};
+use crate::rig::{ALL, Center, NEW, NO_BROKER, OLD, SOME, command, error, site, start_gateway, start_gateway_of};
 use crate::site::GATE;
 
 /// What a command is given beside its own arguments: a directory and a broker, or a service and a token.
@@ -299,5 +299,26 @@ async fn watch_shows_states_acks_alarms_and_audit_events_of_the_service() {
     assert!(decision.starts_with("xing1            #"), "{decision}");
     watch.kill().await.unwrap();
     gateway.stop().await;
+    center.program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs `script` of Debian's bsdutils, for a terminal"]
+async fn at_a_terminal_it_is_shown_how_much_of_a_list_the_broker_has() {
+    let center = Center::start(NO_BROKER, &["xing1"]).await;
+    let list = sheet(center.dir.path(), "list.csv", &[&format!("{OLD},h1,*,412")]);
+    let at = At::service(&center, "all.token");
+    let args = ["load", list.to_str().unwrap(), "--gateway", "xing1", "--wait", "1"];
+    let words = [&["center"], &args[..]].concat().into_iter().chain(at.0.iter().map(String::as_str));
+    let line = words.fold(env!("CARGO_BIN_EXE_dormgate").to_owned(), |line, word| format!("{line} {word}"));
+    let mut script = tokio::process::Command::new("script");
+    let script = script.args(["-qec", &line, "/dev/null"]).env("RUST_LOG", "off").stdin(Stdio::null()).output();
+    let output = within("a load at a terminal", script).await.unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("`xing1`: messages sent 0 of 2") && shown.contains("\r\u{1b}[K"), "{shown}");
+    // Where nobody watches, nothing of it is written.
+    let more = sheet(center.dir.path(), "more.csv", &[&format!("{OLD},h1,*,412"), "04AABBCCDDEE01,h2,*,"]);
+    let (_, out, err) = at.run(&["load", more.to_str().unwrap(), "--gateway", "xing1", "--wait", "1"]).await;
+    assert!(!out.contains("messages sent") && !err.contains("messages sent"), "{out}{err}");
     center.program.stop().await;
 }

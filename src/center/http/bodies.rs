@@ -85,6 +85,15 @@ impl Answer {
     }
 }
 
+/// How far what was ordered has come on its way to the broker.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Delivery {
+    /// Whether the broker is connected.
+    pub(super) connected: bool,
+    /// Messages that the broker does not have yet, of all clients: changes, parts of lists, and heads.
+    pub(super) waiting: usize,
+}
+
 /// A gateway and its newest state.
 #[derive(Serialize, Deserialize)]
 pub(super) struct GatewayShown {

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::super::database::Row;
 use super::super::{Audience, Center, JournalName, Storage};
 use super::auth::Client;
-use super::bodies::{GatewayShown, Numbered};
+use super::bodies::{Delivery, GatewayShown, Numbered};
 use super::failure::Failure;
 use super::{Shared, json};
 use crate::access::change::Position;
@@ -39,6 +39,12 @@ pub(super) async fn gateway(
         Some(shown) => Ok(json(StatusCode::OK, &shown)),
         None => Err(Failure::new(StatusCode::NOT_FOUND, "unknown_gateway", "no such gateway")),
     }
+}
+
+pub(super) async fn delivery(State(api): State<Shared>, client: Client) -> Result<Response, Failure> {
+    client.reads()?;
+    let delivery = Delivery { connected: api.service.is_up(), waiting: *api.service.undelivered().borrow() };
+    Ok(json(StatusCode::OK, &delivery))
 }
 
 async fn shown(api: &Shared, wanted: impl Fn(&GatewayId) -> bool) -> Result<Vec<GatewayShown>, Failure> {

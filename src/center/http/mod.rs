@@ -164,6 +164,7 @@ pub(super) fn routes() -> Vec<Route> {
         gets("/v1/gateways/{gateway}/list", get(list::whole)),
         posts("/v1/gateways/{gateway}/compare", post(comparison::compare)),
         gets("/v1/gateways/{gateway}/behind", get(comparison::behind)),
+        gets("/v1/delivery", get(look_up::delivery)),
         gets("/v1/holders/{holder}", get(look_up::holder)),
         gets("/v1/cards/{uid}", get(look_up::card)),
         gets("/v1/cards/{uid}/proof", get(proof::proof)),

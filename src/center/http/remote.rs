@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::sheet::Enrolments;
 use super::super::{Answered, Plan, StreamAgreement};
-use super::bodies::{Answer, AtGateway, Behind, BoxShown, Compared, GatewayShown, KnownBy, PlanBody, Proof};
+use super::bodies::{Answer, AtGateway, Behind, BoxShown, Compared, Delivery, GatewayShown, KnownBy, PlanBody, Proof};
 use super::client::{Ask, HttpClient, ServerError, ServerUrl};
 use super::sse::EventStream;
 use crate::access::change::{Op, Position};
@@ -231,6 +231,14 @@ impl Remote {
         within: Duration,
     ) -> Result<Vec<Answered>, ServerError> {
         self.make("/v1/list", self.list_body(to, list, (allow_shrink, false))?, within).await
+    }
+
+    /// How many messages the broker does not have yet, of all clients: changes, parts of lists, and heads.
+    ///
+    /// # Errors
+    /// [`ServerError`].
+    pub async fn undelivered(&self) -> Result<usize, ServerError> {
+        Ok(self.get::<Delivery>("/v1/delivery".to_owned()).await?.waiting)
     }
 
     /// What a gateway has when it has everything.

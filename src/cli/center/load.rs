@@ -138,7 +138,7 @@ fn publish(args: &Args, load: &LoadArgs, what: &str, list: Enrolments) -> Exit {
             print_error(refusal);
             return Exit::Failed;
         }
-        let mut progress = Progress::new(format!("`{gateway}`: parts sent"));
+        let mut progress = Progress::new(format!("`{gateway}`: messages sent"));
         let sent = |done, all| progress.show(done, all);
         let answers = target.load(&gateway, list, load.allow_shrink, wait, sent).await;
         progress.end();

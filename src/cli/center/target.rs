@@ -36,6 +36,10 @@ const ASKED_AT_ONCE_MAX: usize = 64;
 #[cfg(feature = "center")]
 const LOOK_EVERY_MS: u64 = 250;
 
+/// Time between two looks for how much of a list the service has delivered, in milliseconds.
+#[cfg(feature = "center")]
+const PROGRESS_EVERY_MS: u64 = 250;
+
 /// Why a command was not done: what is wrong, where, and what to do.
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -175,7 +179,7 @@ impl Target {
         let service = match self {
             Self::Directory(service) => service,
             #[cfg(feature = "center")]
-            Self::Server(remote) => return Ok(remote.load(Some(to), &list, allow_shrink, wait).await?),
+            Self::Server(remote) => return load_at(remote, (to, &list, allow_shrink), wait, sent).await,
         };
         let pending = service.load(Some(to), list, allow_shrink).await?;
         let parts = pending.messages();
@@ -291,6 +295,37 @@ impl States {
                 }
                 tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
             },
+        }
+    }
+}
+
+/// Loads a list through the service. What it has not delivered yet is asked for meanwhile, by the way: an answer that fails shows nothing.
+#[cfg(feature = "center")]
+async fn load_at(
+    remote: &Remote,
+    (to, list, allow_shrink): (&GatewayId, &Enrolments, bool),
+    wait: Duration,
+    mut sent: impl FnMut(usize, usize),
+) -> Result<Vec<Answered>, Failure> {
+    let mut loaded = std::pin::pin!(remote.load(Some(to), list, allow_shrink, wait));
+    let mut look = tokio::time::interval(Duration::from_millis(PROGRESS_EVERY_MS));
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // What others publish meanwhile is counted too: how many parts this list has is known to the service only.
+    let mut all = 0;
+    loop {
+        let waiting = async {
+            look.tick().await;
+            remote.undelivered().await
+        };
+        tokio::select! {
+            answers = &mut loaded => return Ok(answers?),
+            waiting = waiting => {
+                let Ok(waiting) = waiting else { continue };
+                all = all.max(waiting);
+                if all > 0 {
+                    sent(all - waiting, all);
+                }
+            }
         }
     }
 }

@@ -111,13 +111,13 @@ function follow() {
 async function load() {
   const own = source;
   try {
-    const [{ gateways }, { items }] = await Promise.all([get("/v1/gateways"), get("/v1/alarms", { order: "desc", limit: ALARMS })]);
+    const [{ gateways }, { items }, { connected }] = await Promise.all([get("/v1/gateways"), get("/v1/alarms", { order: "desc", limit: ALARMS }), get("/v1/delivery")]);
     if (own !== source) return;
     const before = state.gateways;
     state.gateways = new Map(gateways.map((one) => [one.gateway, joined(before.get(one.gateway), one)]));
     state.alarms = [];
     items.reverse().forEach(({ gateway, item }) => take(item, gateway));
-    [state.loaded, state.connected, state.failure] = [true, true, null];
+    [state.broker, state.loaded, state.connected, state.failure] = [connected, true, true, null];
     ackListeners.forEach((listener) => listener());
     compare();
   } catch (error) {

@@ -1,22 +1,17 @@
 //! The proof of a revocation: received, in force, durable, and confirmed by the device of each box that it cut.
 
-use dormgate::access::change::{Changes, Op, RegisterKind};
 use dormgate::access::effect::{PortalProof, RevocationProof};
-use dormgate::access::engine::{Engine, OFF_AGAIN_MS_MIN, Setup, StreamRole};
+use dormgate::access::engine::OFF_AGAIN_MS_MIN;
 use dormgate::access::event::{AlarmKind, Confirmation, EventKind, Record};
-use dormgate::access::id::{ClockTrust, Mono, Now, Timestamp};
-use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Receipt, ReceivedChanges, Request};
+use dormgate::access::id::Timestamp;
+use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::policy::{Policy, RevokePower};
 use dormgate::access::portal::Assurance;
 use dormgate::access::power_box::RELAY_SETTLE_MS;
-use dormgate::access::state::State;
-use dormgate::gateway::metrics::Metrics;
-use dormgate::gateway::owner::{GatewayCore, Identity};
-use dormgate::gateway::ports::PortalOutlets;
-use dormgate::store::{MemoryDisk, Options, Stepped, Stepper, Store, StoreEvents};
-use dormgate::wire::down::write_changes;
+use dormgate::store::{MemoryDisk, Stepped};
 
-use crate::world::{BEGIN_MS, OFFICE, Seen, World, at, name, op, uid};
+use crate::running::Running;
+use crate::world::{BEGIN_MS, OFFICE, Seen, World, name, op, uid};
 
 /// A building whose boxes of 412 and 413 are on by card A, their relays reported on.
 fn occupied_with(policy: Policy) -> World {
@@ -277,86 +272,13 @@ fn a_device_that_was_away_confirms_when_it_is_back() {
     assert!(w.relay("power-412", false).recorded().contains(&EventKind::RevocationConfirmed));
 }
 
-/// A gateway over a simulated disk. A restart is another one of these over the same disk.
-struct Running {
-    core: GatewayCore<Store>,
-    events: StoreEvents,
-    disk: Stepper<State>,
-}
-
-/// Milliseconds since the tests began, on both clocks.
-fn at_ms(ms: u64) -> Now {
-    Now { wall: Timestamp(BEGIN_MS + i64::try_from(ms).unwrap()), mono: Mono(ms), clock: ClockTrust::Trusted }
-}
-
-impl Running {
-    fn start(disk: &MemoryDisk, ms: u64) -> Self {
-        let options = Options { reserve_bytes: 4096, ..Options::default() };
-        let (store, events, recovered, disk) = Store::open_in_memory::<State>(disk, options).unwrap();
-        let role = StreamRole { name: name(OFFICE), owns: RegisterKind::ALL.iter().copied().collect() };
-        let setup = Setup {
-            portals: crate::world::portals(),
-            lossy: Vec::new(),
-            policy: Policy::default(),
-            calendar: dormgate::access::calendar::Calendar::default(),
-            streams: vec![role],
-            boot: format!("b{ms}"),
-        };
-        let durable = store.last_durable();
-        let engine = Engine::new(setup, recovered.state);
-        let (outlets, metrics) = (PortalOutlets::default(), Metrics::default());
-        let mut core = GatewayCore::new(engine, store, outlets, None, Identity::default(), metrics);
-        core.durable(durable, at_ms(ms));
-        core.input(Input::Boot { found: String::new(), version: String::new() }, at_ms(ms));
-        let mut running = Self { core, events, disk };
-        running.write(ms);
-        running
-    }
-
-    fn input(&mut self, ms: u64, input: Input) {
-        self.core.input(input, at_ms(ms));
-        self.core.flush(at_ms(ms));
-    }
-
-    /// What was handed over is on disk, and the gateway knows it.
-    fn write(&mut self, ms: u64) {
-        self.core.flush(at_ms(ms));
-        assert_eq!(self.disk.flush(), Stepped::Idle);
-        self.know(ms);
-    }
-
-    fn know(&mut self, ms: u64) {
-        while let Some(event) = self.events.try_recv() {
-            self.core.store_event(event, at_ms(ms));
-        }
-        self.core.flush(at_ms(ms));
-    }
-
-    fn message(&mut self, ms: u64, seq: u64, ops: Vec<Op>) {
-        let (stream, at, now) = (name(OFFICE), at(1, seq), at_ms(ms));
-        let evidence = write_changes(&stream, "g", now.wall, at, &ops).unwrap().into_bytes();
-        let changes = Changes { stream, at, iat: Some(now.wall), content: Ok(ops) };
-        let received = ReceivedChanges { changes, evidence, receipt: Receipt(seq), received_at: at_ms(ms - 1).wall };
-        self.input(ms, Input::Changes(received));
-    }
-
-    fn report(&mut self, ms: u64, relay: bool) {
-        let report = PortalReport { relay: Some(relay), ..PortalReport::default() };
-        self.input(ms, Input::Report { portal: "power-412".to_owned(), report });
-    }
-
-    fn may_enter(&self, ms: u64) -> &'static str {
-        self.core.engine().query(uid("A"), Some(&name("gate-in")), at_ms(ms)).unwrap()[0].outcome.reason()
-    }
-
-    /// Received, in force, durable, confirmed: as milliseconds.
-    fn proofs(&self) -> Vec<[Option<i64>; 4]> {
-        let proof = |p: RevocationProof| {
-            let confirmed = p.portals.iter().map(|portal| portal.confirmed_at).next().flatten();
-            [Some(p.received_at), Some(p.in_force_at), p.durable_at, confirmed].map(|at| at.map(ms))
-        };
-        self.core.engine().revocations_of(uid("A")).into_iter().map(proof).collect()
-    }
+/// Received, in force, durable, confirmed: as milliseconds.
+fn proofs(w: &Running) -> Vec<[Option<i64>; 4]> {
+    let proof = |p: RevocationProof| {
+        let confirmed = p.portals.iter().map(|portal| portal.confirmed_at).next().flatten();
+        [Some(p.received_at), Some(p.in_force_at), p.durable_at, confirmed].map(|at| at.map(ms))
+    };
+    w.core.engine().revocations_of(uid("A")).into_iter().map(proof).collect()
 }
 
 #[test]
@@ -402,20 +324,20 @@ fn a_cut_of_the_power_between_any_two_steps_keeps_those_that_are_on_disk_and_fin
         let confirmed = (last >= 5).then_some(10_100);
         if last == 0 {
             // Nothing of it was acknowledged: the center sends it again.
-            assert_eq!((w.may_enter(20_000), w.proofs()), ("granted", vec![]), "{step}");
+            assert_eq!((w.may_enter(20_000), proofs(&w)), ("granted", vec![]), "{step}");
             w.message(21_000, 2, lost());
             w.write(21_010);
-            assert_eq!(w.proofs(), [[Some(20_999), Some(21_000), Some(21_010), None]]);
+            assert_eq!(proofs(&w), [[Some(20_999), Some(21_000), Some(21_010), None]]);
         } else {
-            assert_eq!(w.proofs(), [[Some(9_999), Some(10_000), Some(durable), confirmed]], "{step}");
+            assert_eq!(proofs(&w), [[Some(9_999), Some(10_000), Some(durable), confirmed]], "{step}");
         }
         assert_eq!(w.may_enter(22_000), "lost", "{step}");
         // The device reports after the restart; then another restart has all of it.
         w.report(30_000, false);
         w.write(30_010);
-        let proofs = w.proofs();
-        assert_eq!(proofs[0][3], Some(confirmed.unwrap_or(30_000)), "{step}");
+        let found = proofs(&w);
+        assert_eq!(found[0][3], Some(confirmed.unwrap_or(30_000)), "{step}");
         disk.crash(0);
-        assert_eq!(Running::start(&disk, 40_000).proofs(), proofs, "{step}");
+        assert_eq!(proofs(&Running::start(&disk, 40_000)), found, "{step}");
     }
 }

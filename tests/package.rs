@@ -15,15 +15,15 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(ended.stdout).unwrap()
 }
 
-/// The package of this machine's architecture, in `dir`.
-fn package(dir: &Path) -> PathBuf {
+/// The package of a part, `gateway` or `center`, for this machine's architecture, in `dir`.
+fn package(dir: &Path, part: &str) -> PathBuf {
     let manuals = dir.join("manuals");
     let program = env!("CARGO_BIN_EXE_dormgate");
     run(Command::new(program).arg("manuals").arg(&manuals));
     let arch = run(Command::new("dpkg").arg("--print-architecture"));
     let mut build = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/package/build"));
     build.arg(arch.trim()).arg(dir.join("out")).env("SOURCE_DATE_EPOCH", "1790000000");
-    build.env("PROGRAM", program).env("MANUALS", manuals);
+    build.env("PART", part).env("PROGRAM", program).env("MANUALS", manuals);
     PathBuf::from(run(&mut build).trim())
 }
 
@@ -52,22 +52,26 @@ impl Root {
     }
 }
 
+/// `lintian` finds no error in it.
+fn no_errors(package: &str) {
+    let found = Command::new("lintian").args(["--allow-root", package]).output().unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    let errors: Vec<_> = found.lines().filter(|line| line.starts_with("E:")).collect();
+    assert_eq!(errors, Vec::<&str>::new());
+}
+
 #[test]
 #[ignore = "needs root, dpkg, lintian and systemd-sysusers; tests/run installs them"]
 fn the_package_is_sound_and_leaves_what_is_the_sites_until_it_is_purged() {
     let dir = tempfile::tempdir().unwrap();
-    let file = package(dir.path());
+    let file = package(dir.path(), "gateway");
     let name = file.display().to_string();
 
-    let found = Command::new("lintian").args(["--allow-root", &name]).output().unwrap();
-    let found = String::from_utf8(found.stdout).unwrap();
-    let errors: Vec<_> = found.lines().filter(|line| line.starts_with("E:")).collect();
-    assert_eq!(errors, Vec::<&str>::new());
-
+    no_errors(&name);
     let again = tempfile::tempdir().unwrap();
     assert_eq!(
         fs::read(&file).unwrap(),
-        fs::read(package(again.path())).unwrap(),
+        fs::read(package(again.path(), "gateway")).unwrap(),
         "the same sources give the same bytes"
     );
 
@@ -102,4 +106,36 @@ fn the_package_is_sound_and_leaves_what_is_the_sites_until_it_is_purged() {
     for gone in ["etc/dormgate", "var/lib/dormgate", "usr/share/doc/dormgate"] {
         assert!(!root.path(gone).exists(), "{gone}");
     }
+}
+
+#[test]
+#[ignore = "needs root, dpkg, lintian and systemd-sysusers; tests/run installs them"]
+fn the_package_of_a_center_is_sound_beside_that_of_a_gateway() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let [gateway, center] = ["gateway", "center"].map(|part| package(dir.path(), part).display().to_string());
+    no_errors(&center);
+    let root = Root::new();
+    // On one machine, for a trial: no file is in both.
+    root.dpkg(&["-i", &gateway, &center]);
+    for part in [
+        "usr/bin/dormgate-center",
+        "usr/lib/systemd/system/dormgate-center.service",
+        "usr/share/man/man1/dormgate-center-serve.1.gz",
+        "usr/share/doc/dormgate-center/center.md",
+        "etc/dormgate-center/center.toml",
+        "etc/dormgate-center/secrets",
+    ] {
+        assert!(root.path(part).exists(), "{part}");
+    }
+    let unit = fs::read_to_string(root.path("usr/lib/systemd/system/dormgate-center.service")).unwrap();
+    assert!(unit.contains("ExecStart=/usr/bin/dormgate-center center serve") && !unit.contains("\nLoadCredential="));
+    assert!(fs::read_to_string(root.path("etc/passwd")).unwrap().contains("dormgate-center"), "its user is made");
+    let tokens = fs::metadata(root.path("etc/dormgate-center/tokens")).unwrap().permissions().mode();
+    assert_eq!(tokens & 0o7777, 0o2750);
+    run(Command::new(root.path("usr/bin/dormgate-center")).args(["center", "serve", "--help"]));
+    root.dpkg(&["--remove", "dormgate-center"]);
+    assert!(root.path("etc/dormgate-center/center.toml").is_file() && !root.path("usr/bin/dormgate-center").exists());
+    root.dpkg(&["--purge", "dormgate-center"]);
+    assert!(!root.path("etc/dormgate-center").exists() && root.path("etc/dormgate/dormgate.toml").is_file());
 }

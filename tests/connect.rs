@@ -249,6 +249,53 @@ fn an_office_with_another_key_or_another_clock_is_named() {
 }
 
 #[test]
+#[ignore = "needs mosquitto; tests/run installs it"]
+fn the_link_to_devices_with_topics_of_their_own_is_tried_with_what_it_listens_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let acl = dir.path().join("acl");
+    let rules = "user hall\ntopic write tele/hall/LWT\nuser gateway\ntopic read dormgate/v1/#\n\
+                 topic readwrite dormgate/v1/g/gateway/echo/local\n";
+    std::fs::write(dir.path().join("password"), "correct horse").unwrap();
+    let portal = "[[portal]]\nid = \"gate\"\nkind = \"gate\"\nzone = \"1\"\nreader = { mqtt = \"tasmota-rc522\", topic = \"hall\" }\n\
+                  output = { mqtt = \"tasmota-relay\", topic = \"lock\" }\n";
+    // The lock is not connected; what the reader retained is seen if it may be read.
+    for (more, known) in [("", 0), ("topic read tele/+/LWT\n", 1)] {
+        std::fs::write(&acl, format!("{rules}{more}")).unwrap();
+        let users = ["gateway", "hall"].map(|user| (user.to_owned(), "correct horse".to_owned())).to_vec();
+        let extra = format!("acl_file {}\n", acl.display());
+        let broker = Mosquitto::start(Rules { users, extra, ..Rules::default() });
+        let url = broker.url();
+        let mut publish = Command::new("mosquitto_pub");
+        publish.args([
+            "-h",
+            &url.host,
+            "-p",
+            &url.port.to_string(),
+            "-u",
+            "hall",
+            "-P",
+            "correct horse",
+            "-q",
+            "1",
+            "-r",
+        ]);
+        assert!(publish.args(["-t", "tele/hall/LWT", "-m", "Online"]).status().unwrap().success());
+        let local = format!(
+            "[gateway]\nid = \"g\"\n[local]\nurls = [\"{url}\"]\nusername = \"gateway\"\npassword_file = \"password\"\n{portal}"
+        );
+        let (good, printed) = try_config(dir.path(), &local);
+        let (own, devices) = printed.split_once("\ndevices mqtt://").unwrap_or_else(|| panic!("{printed}"));
+        assert!(good && own.contains("  ok    echo"), "{printed}");
+        assert!(devices.contains("  ok    subscribe 4 filters") && !devices.contains("echo"), "{printed}");
+        assert!(devices.contains(&format!("  ok    devices   {known} device(s)")), "{printed}");
+        let poor = |device: &str| {
+            devices.contains(&format!("  poor  devices   `{device}` has retained nothing at `tele/{device}/LWT`"))
+        };
+        assert_eq!((poor("hall"), poor("lock")), (known == 0, true), "{printed}");
+    }
+}
+
+#[test]
 fn where_nothing_listens_and_where_no_broker_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

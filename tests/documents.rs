@@ -9,7 +9,7 @@ use dormgate::access::decision::{GrantFlag, Reason};
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::GatewayId;
 use dormgate::gateway::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
-use dormgate::http::{DiskRoom, Links, ModbusCounters};
+use dormgate::http::{DeviceCounters, DiskRoom, Links};
 use dormgate::mqtt::LinkMetrics;
 use dormgate::wire::allowed::OpName;
 use dormgate::wire::topic::{self, Down, Portal, Topic, Up};
@@ -142,9 +142,10 @@ fn metrics() -> Vec<String> {
         family.get_or_create(&stream).set(1);
     }
     own.metered(&"power-412".parse().unwrap(), Some(1.0), Some(1.0));
-    let modbus = ModbusCounters::register(&mut registry);
+    let modbus = DeviceCounters::register(&mut registry);
     modbus.count("riser", "ok", Duration::from_millis(1));
     modbus.count_release("riser", "confirmed");
+    modbus.count_mqtt_release("gate_1", "failed");
     modbus.count_late("riser", 1);
     let mut links = Links::default();
     links.add("uplink", &Arc::new(LinkMetrics::default()));

@@ -9,7 +9,7 @@ use crate::mqtt::{BrokerUrl, DEVICE_PACKET_BYTES_MAX, Setup};
 use crate::wire::down;
 use crate::wire::envelope::{self, Channel};
 use crate::wire::limits::{MESSAGE_BYTES_MAX, PACKET_BYTES_MAX};
-use crate::wire::topic::{self, Down, Topic};
+use crate::wire::topic::{self, Down, Qos, Subscription, Topic};
 
 /// A clock that differs by more is wrong, in seconds: a command lives that long.
 const AHEAD_S_MAX: i64 = 30;
@@ -17,6 +17,8 @@ const AHEAD_S_MAX: i64 = 30;
 const OLD_S_MAX: i64 = 600;
 /// The name of the last step, which is no step of the broker's.
 const CENTER: &str = "center";
+/// The name of the last step of the link to devices with MQTT topics of their own.
+const DEVICES: &str = "devices";
 
 /// Try the brokers of a configuration, and name the first thing that is wrong with each and what to do
 ///
@@ -46,14 +48,15 @@ pub(super) fn run(args: &Args) -> Exit {
 
 /// Tries each broker of each link.
 async fn every(site: &Site) -> Exit {
-    let links = [("uplink", site.uplink.as_ref()), ("local", site.local.as_ref())];
+    let devices = site.devices_link();
+    let links =
+        [(Link::Uplink, site.uplink.as_ref()), (Link::Local, site.local.as_ref()), (Link::Devices, devices.as_ref())];
     let mut exit = Exit::Done;
     let mut tried = 0;
-    for (name, spec) in links {
-        for url in spec.into_iter().flat_map(|spec| &spec.urls) {
-            let Some(spec) = spec else { continue };
+    for (link, spec) in links.into_iter().filter_map(|(link, spec)| Some((link, spec?))) {
+        for url in &spec.urls {
             tried += 1;
-            if print_line(format!("{name} {url}")) != Exit::Done || !one(site, name, spec, url).await {
+            if print_line(format!("{} {url}", link.name())) != Exit::Done || !one(site, link, spec, url).await {
                 exit = Exit::Failed;
             }
         }
@@ -65,28 +68,62 @@ async fn every(site: &Site) -> Exit {
     exit
 }
 
+/// A link of the gateway.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Uplink,
+    Local,
+    /// To devices with MQTT topics of their own.
+    Devices,
+}
+
+impl Link {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Uplink => "uplink",
+            Self::Local => "local",
+            Self::Devices => "devices",
+        }
+    }
+
+    /// What it subscribes to, as the gateway does.
+    fn subscriptions(self, site: &Site, session: Session) -> Vec<Subscription> {
+        let gateway = &site.gateway;
+        match (self, session) {
+            (Self::Uplink, Session::Persistent) => topic::uplink_subscriptions(gateway),
+            (Self::Uplink, Session::Clean) => topic::uplink_subscriptions_clean(gateway),
+            (Self::Local, _) => topic::local_subscriptions(gateway),
+            (Self::Devices, _) => {
+                let topics = site.device_topics().into_iter();
+                topics.map(|filter| Subscription { filter, qos: Qos::AtMostOnce }).collect()
+            }
+        }
+    }
+}
+
 /// Whether nothing is wrong with a broker.
-async fn one(site: &Site, link: &'static str, spec: &LinkSpec, url: &BrokerUrl) -> bool {
-    let is_uplink = link == "uplink";
+async fn one(site: &Site, link: Link, spec: &LinkSpec, url: &BrokerUrl) -> bool {
+    let is_uplink = link == Link::Uplink;
     let gateway = &site.gateway;
     let setup = Setup {
-        link,
+        link: link.name(),
         session: Session::Clean,
-        subscriptions: match (is_uplink, spec.session) {
-            (true, Session::Persistent) => topic::uplink_subscriptions(gateway),
-            (true, Session::Clean) => topic::uplink_subscriptions_clean(gateway),
-            (false, _) => topic::local_subscriptions(gateway),
-        },
+        subscriptions: link.subscriptions(site, spec.session),
         packet_bytes_max: if is_uplink { PACKET_BYTES_MAX } else { DEVICE_PACKET_BYTES_MAX },
         will: None,
-        echo_topic: Some(format!("dormgate/v1/{gateway}/gateway/echo/{link}")),
+        // The devices' link measures nothing, and needs no rule for a topic of its own.
+        echo_topic: (link != Link::Devices).then(|| format!("dormgate/v1/{gateway}/gateway/echo/{}", link.name())),
     };
     let payload = is_uplink.then_some(MESSAGE_BYTES_MAX);
     let Some(retained) = probe(spec, url, setup, payload, |step, found| show(&step.to_string(), &found)).await else {
         return false;
     };
-    let found = if is_uplink { heads(site, gateway, &retained, jiff::Timestamp::now()) } else { Vec::new() };
-    found.iter().for_each(|finding| show(CENTER, finding));
+    let found = match link {
+        Link::Uplink => heads(site, gateway, &retained, jiff::Timestamp::now()),
+        Link::Local => Vec::new(),
+        Link::Devices => wills(site, &retained),
+    };
+    found.iter().for_each(|finding| show(if is_uplink { CENTER } else { DEVICES }, finding));
     !found.iter().any(|finding| matches!(finding, Finding::Wrong(_)))
 }
 
@@ -97,6 +134,25 @@ fn show(step: &str, found: &Finding) {
         Finding::Wrong(text) => ("WRONG", text),
     };
     print_line(format!("  {mark:<5} {step:<9} {text}"));
+}
+
+/// What the devices with topics of their own have retained: whether they are connected. A broker may accept a subscription to what a user
+/// may not read, so that this shows access rules too.
+fn wills(site: &Site, retained: &[Retained]) -> Vec<Finding> {
+    let (mut known, mut found) = (0_usize, Vec::new());
+    for (device, topics) in site.device_wills().into_iter().filter(|(_, topics)| !topics.is_empty()) {
+        if retained.iter().any(|(topic, _)| topics.contains(topic)) {
+            known += 1;
+        } else {
+            let topics = topics.into_iter().collect::<Vec<_>>().join("`, `");
+            found.push(Finding::Poor(format!(
+                "`{device}` has retained nothing at `{topics}`: look whether it is connected to this broker under this name, and whether \
+                 this user may read that"
+            )));
+        }
+    }
+    found.insert(0, Finding::Good(format!("{known} device(s) have retained whether they are connected")));
+    found
 }
 
 /// What the retained heads show of the offices: their keys, and the difference of the clocks.

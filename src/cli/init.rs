@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// How many gates lead in, and as many out.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=99))]
     gates: u16,
-    /// What a gate is wired to: `mqtt`, `controller`, or the device profiles `READER,OUTPUT`.
+    /// What a gate is wired to: `mqtt`, `controller`, or the device profiles `READER,OUTPUT`, each for Modbus or with MQTT topics of its own.
     #[arg(long, value_name = "WIRING", default_value = "mqtt")]
     gate: Wiring,
     /// What a room's door is wired to; without it, doors have no reader.

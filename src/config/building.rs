@@ -11,26 +11,32 @@ use super::{DEFAULT_TIMEZONE, UNIT_MAX};
 use crate::access::id::GatewayId;
 use crate::access::portal::PortalKind;
 use crate::profile::diagnostic::hint;
-use crate::profile::{Profile, SHIPPED, sheet, shipped};
+use crate::profile::{Profile, SHIPPED, mqtt, sheet, shipped};
 
 /// The name of the sheet in the configuration.
 pub const SHEET: &str = "portals.csv";
 /// The columns of the sheet.
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 23] = [
     "id",
     "kind",
     "zone",
     "direction",
     "device.mqtt",
     "device.modbus_server",
+    "reader.mqtt",
+    "reader.topic",
     "reader.modbus",
     "reader.unit",
     "reader.profile",
     "reader.channel",
+    "output.mqtt",
+    "output.topic",
     "output.modbus",
     "output.unit",
     "output.profile",
     "output.channel",
+    "meter.mqtt",
+    "meter.topic",
     "meter.modbus",
     "meter.unit",
     "meter.profile",
@@ -62,15 +68,47 @@ pub enum Wiring {
     Native,
     /// A controller that asks the gateway: `controller`.
     Controller,
-    /// Parts with these profiles on Modbus lines: `READER,OUTPUT` or `READER,OUTPUT,METER`.
+    /// Parts with these profiles, on Modbus lines or at the broker of the box: `READER,OUTPUT` or `READER,OUTPUT,METER`.
     Parts {
         /// Reads cards.
-        reader: Arc<Profile>,
+        reader: Device,
         /// Opens or energises.
-        output: Arc<Profile>,
+        output: Device,
         /// Measures the energy.
-        meter: Option<Arc<Profile>>,
+        meter: Option<Device>,
     },
+}
+
+/// What a part is.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// On a Modbus line.
+    Modbus(Arc<Profile>),
+    /// At the broker of the box, with topics of its own: the id of its profile.
+    Mqtt(String),
+}
+
+impl Device {
+    /// The device that `name` is the profile of, for this role.
+    fn of(name: &str, role: Role) -> Result<Self, String> {
+        let (found, channels) = if let Some(profile) = shipped(name) {
+            let channels = role.channels(&profile);
+            (Self::Modbus(Arc::new(profile)), channels)
+        } else if let Some(profile) = mqtt::shipped(name) {
+            (Self::Mqtt(name.to_owned()), role.mqtt_channels(&profile))
+        } else {
+            let known = SHIPPED.iter().chain(mqtt::SHIPPED).map(|(name, _)| *name);
+            return Err(format!("there is no device profile `{name}`; {}", hint(name, known)));
+        };
+        if channels == 0 {
+            return Err(format!("the device profile `{name}` has no {role}; name one that has"));
+        }
+        Ok(found)
+    }
+
+    fn is_at_broker(&self) -> bool {
+        matches!(self, Self::Mqtt(_))
+    }
 }
 
 impl FromStr for Wiring {
@@ -78,21 +116,13 @@ impl FromStr for Wiring {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let names: Vec<&str> = text.split(',').map(str::trim).collect();
-        let part = |name: &str, role: Role| {
-            let known = || hint(name, SHIPPED.iter().map(|(name, _)| *name));
-            let profile = shipped(name).ok_or_else(|| format!("there is no device profile `{name}`; {}", known()))?;
-            if role.channels(&profile) == 0 {
-                return Err(format!("the device profile `{name}` has no {role}; name one that has"));
-            }
-            Ok(Arc::new(profile))
-        };
         match names.as_slice() {
             ["mqtt"] => Ok(Self::Native),
             ["controller"] => Ok(Self::Controller),
             [reader, output, meter @ ..] if meter.len() < 2 => Ok(Self::Parts {
-                reader: part(reader, Role::Reader)?,
-                output: part(output, Role::Output)?,
-                meter: meter.first().map(|meter| part(meter, Role::Meter)).transpose()?,
+                reader: Device::of(reader, Role::Reader)?,
+                output: Device::of(output, Role::Output)?,
+                meter: meter.first().map(|meter| Device::of(meter, Role::Meter)).transpose()?,
             }),
             _ => {
                 Err("`mqtt`, `controller`, or the profiles `READER,OUTPUT` or `READER,OUTPUT,METER` are wanted"
@@ -160,6 +190,30 @@ fn bus(floor: u32) -> String {
     if floor == GATES { "gates".to_owned() } else { format!("floor-{floor}") }
 }
 
+/// The columns of a part.
+struct Columns {
+    mqtt: &'static str,
+    topic: &'static str,
+    modbus: &'static str,
+    unit: &'static str,
+    profile: &'static str,
+    channel: Option<&'static str>,
+}
+
+fn columns(role: Role) -> Columns {
+    let [mqtt, topic, modbus, unit, profile] = match role {
+        Role::Reader => ["reader.mqtt", "reader.topic", "reader.modbus", "reader.unit", "reader.profile"],
+        Role::Output => ["output.mqtt", "output.topic", "output.modbus", "output.unit", "output.profile"],
+        Role::Meter | Role::Inputs => ["meter.mqtt", "meter.topic", "meter.modbus", "meter.unit", "meter.profile"],
+    };
+    let channel = match role {
+        Role::Reader => Some("reader.channel"),
+        Role::Output => Some("output.channel"),
+        Role::Meter | Role::Inputs => None,
+    };
+    Columns { mqtt, topic, modbus, unit, profile, channel }
+}
+
 type Row = BTreeMap<&'static str, String>;
 
 /// What has been planned so far.
@@ -169,7 +223,10 @@ struct Plan {
     /// The lines, by their floor.
     lines: BTreeMap<u32, Line>,
     controllers: u8,
-    native: bool,
+    /// Something is at the broker of the box.
+    local: bool,
+    /// Something there has topics of its own.
+    devices: bool,
 }
 
 /// The units of one line.
@@ -204,7 +261,7 @@ impl Plan {
         let mut row = Row::from([("id", id.to_owned()), ("kind", kind.as_str().to_owned()), ("zone", zone.to_owned())]);
         match wiring {
             Wiring::Native => {
-                self.native = true;
+                self.local = true;
                 row.insert("device.mqtt", "native".to_owned());
             }
             Wiring::Controller => {
@@ -213,36 +270,49 @@ impl Plan {
                 row.insert("device.modbus_server", self.controllers.to_string());
             }
             Wiring::Parts { reader, output, meter } => {
-                let (bus, line) = (bus(floor), self.lines.entry(floor).or_default());
-                let parts = [
-                    (
-                        Role::Reader,
-                        Some(reader),
-                        ["reader.modbus", "reader.unit", "reader.profile"],
-                        Some("reader.channel"),
-                    ),
-                    (
-                        Role::Output,
-                        Some(output),
-                        ["output.modbus", "output.unit", "output.profile"],
-                        Some("output.channel"),
-                    ),
-                    (Role::Meter, meter.as_ref(), ["meter.modbus", "meter.unit", "meter.profile"], None),
-                ];
-                for (role, profile, [modbus, unit, name], channel) in parts {
-                    let Some(profile) = profile else { continue };
-                    // A power box has every slot of its reader.
-                    let has_slots = kind == PortalKind::PowerBox && role == Role::Reader;
-                    let found = line.channel(profile, role, has_slots);
-                    let (number, at) = found.ok_or_else(|| TooLarge::Line(bus.clone()))?;
-                    row.extend([(modbus, bus.clone()), (unit, number.to_string()), (name, profile.id.clone())]);
-                    if let Some(channel) = channel.filter(|_| !has_slots && role.channels(profile) > 1) {
-                        row.insert(channel, at.to_string());
+                let parts = [(Role::Reader, Some(reader)), (Role::Output, Some(output)), (Role::Meter, meter.as_ref())];
+                // A plug that switches and measures is one device.
+                let is_one =
+                    matches!((output, meter), (Device::Mqtt(output), Some(Device::Mqtt(meter))) if output == meter);
+                for (role, device) in parts.into_iter().filter_map(|(role, device)| Some((role, device?))) {
+                    match device {
+                        Device::Modbus(profile) => self.on_line(&mut row, (kind, role), profile, floor)?,
+                        Device::Mqtt(profile) => {
+                            let topic = match role {
+                                Role::Reader => format!("{id}-reader"),
+                                Role::Meter if !is_one => format!("{id}-meter"),
+                                Role::Output | Role::Meter | Role::Inputs => id.to_owned(),
+                            };
+                            let of = columns(role);
+                            row.extend([(of.mqtt, profile.clone()), (of.topic, topic)]);
+                        }
                     }
+                    self.local |= device.is_at_broker();
+                    self.devices |= device.is_at_broker();
                 }
             }
         }
         Ok(row)
+    }
+
+    /// Puts a part on the line of its floor.
+    fn on_line(
+        &mut self,
+        row: &mut Row,
+        (kind, role): (PortalKind, Role),
+        profile: &Profile,
+        floor: u32,
+    ) -> Result<(), TooLarge> {
+        let (bus, line, of) = (bus(floor), self.lines.entry(floor).or_default(), columns(role));
+        // A power box has every slot of its reader.
+        let has_slots = kind == PortalKind::PowerBox && role == Role::Reader;
+        let found = line.channel(profile, role, has_slots);
+        let (number, at) = found.ok_or_else(|| TooLarge::Line(bus.clone()))?;
+        row.extend([(of.modbus, bus), (of.unit, number.to_string()), (of.profile, profile.id.clone())]);
+        if let Some(channel) = of.channel.filter(|_| !has_slots && role.channels(profile) > 1) {
+            row.insert(channel, at.to_string());
+        }
+        Ok(())
     }
 
     /// The sheet, without the columns that no row has.
@@ -263,9 +333,14 @@ fn file(building: &Building, plan: &Plan) -> String {
          # The broker of the campus, for the centers.\n#[uplink]\n#urls = [\"mqtts://mqtt.campus.example:8883\"]\n\n",
         building.gateway
     );
-    if plan.native {
+    if plan.local {
         text.push_str(
             "# The broker of this box, for portals on MQTT.\n[local]\nurls = [\"mqtt://127.0.0.1:1883\"]\n\n",
+        );
+    }
+    if plan.devices {
+        text.push_str(
+            "# `topic` in the sheet is the name that a device has in its topics: give each device that name, or write its own there.\n\n",
         );
     }
     text.push_str(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::secret::{self, FileKey};
-use super::{BrokerUrl, Context, Secret};
+use super::{BrokerUrl, Context, Secret, Site};
 use crate::access::id::GatewayId;
 use crate::profile::document::{Key, List, NotBlank, Text, Whole};
 
@@ -17,6 +17,9 @@ const CLIENT_ID_BYTES_MAX: usize = 256;
 pub const RESYNC_SPREAD_S_DEFAULT: u32 = 5;
 /// The default client id of the local link ends with this, so that the two links never share an id.
 const LOCAL_SUFFIX: &str = "-local";
+
+/// The client id of the link to devices with MQTT topics of their own ends with this, beside that of the local link.
+const DEVICES_SUFFIX: &str = "-devices";
 
 /// The brokers of an MQTT link, and as which client it connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +95,15 @@ impl LinkSpec {
             session: Session::default(),
             resync_spread_s: RESYNC_SPREAD_S_DEFAULT,
         }
+    }
+}
+
+impl Site {
+    /// The link to devices with MQTT topics of their own, a further connection to the local broker; `None`: no portal has such a part.
+    #[must_use]
+    pub fn devices_link(&self) -> Option<LinkSpec> {
+        let local = self.local.as_ref().filter(|_| !self.device_topics().is_empty())?;
+        Some(LinkSpec { client_id: format!("{}{DEVICES_SUFFIX}", local.client_id), ..local.clone() })
     }
 }
 

@@ -1,7 +1,9 @@
 //! What a portal is wired to: one device, or parts with a device profile each, on Modbus lines or at the local broker.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::Site;
 use crate::access::id::PortalId;
 #[cfg(test)]
 use crate::access::portal::PortalKind;
@@ -244,7 +246,49 @@ impl Role {
     }
 }
 
+impl Site {
+    /// The topics of the devices with MQTT topics of their own that are listened to, each once.
+    #[must_use]
+    pub fn device_topics(&self) -> BTreeSet<String> {
+        self.portals.iter().filter_map(|portal| portal.device.parts()).flat_map(Parts::topics).collect()
+    }
+
+    /// These devices by their names, each with the topics at which it retains whether it is connected.
+    #[must_use]
+    pub fn device_wills(&self) -> BTreeMap<&str, BTreeSet<String>> {
+        let mut wills: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        let parts = self.portals.iter().filter_map(|portal| portal.device.parts()).flat_map(Parts::all);
+        for part in parts.filter_map(Part::mqtt) {
+            let topics = part.profile.available(&part.topic).into_iter().map(|available| available.is.place.topic);
+            wills.entry(&part.topic).or_default().extend(topics);
+        }
+        wills
+    }
+}
+
 impl Parts {
+    /// The topics of its devices at the broker.
+    fn topics(&self) -> Vec<String> {
+        let mut places: Vec<mqtt::Place> = Vec::new();
+        for part in self.all().filter_map(Part::mqtt) {
+            places.extend(part.profile.available(&part.topic).into_iter().map(|available| available.is.place));
+        }
+        if let Some(reader) = self.reader.mqtt().and_then(|part| Some(part.profile.reader.as_ref()?.of(part.names()))) {
+            places.extend(reader.removed.map(|(place, _)| place).into_iter().chain([reader.place]));
+        }
+        if let Some(output) = self.output.mqtt().and_then(|part| Some(part.profile.output.as_ref()?.of(part.names()))) {
+            places.extend(output.state.into_iter().map(|two| two.place));
+        }
+        let meter = self.meter.as_ref().and_then(Part::mqtt);
+        if let Some(meter) = meter.and_then(|part| Some(part.profile.meter.as_ref()?.of(part.names()))) {
+            places.extend([meter.power, meter.energy].into_iter().flatten().map(|(place, _)| place));
+        }
+        for part in [&self.reader, &self.output].into_iter().chain(&self.inputs).filter_map(Part::mqtt) {
+            places.extend(part.profile.inputs(part.names()).into_iter().map(|input| input.is.place));
+        }
+        places.into_iter().map(|place| place.topic).collect()
+    }
+
     /// All parts.
     pub fn all(&self) -> impl Iterator<Item = &Part> {
         [&self.reader, &self.output].into_iter().chain(&self.meter).chain(&self.inputs)

@@ -85,25 +85,35 @@ struct BusLabels {
     bus: String,
 }
 
-/// Modbus requests by line and outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReleaseLabels {
+    device: String,
+    outcome: &'static str,
+}
+
+/// Modbus requests by line and outcome, and releases by line or device.
 #[derive(Clone, Debug)]
-pub struct ModbusCounters {
+pub struct DeviceCounters {
     requests: Family<RequestLabels, Counter>,
     releases: Family<RequestLabels, Counter>,
+    mqtt_releases: Family<ReleaseLabels, Counter>,
     late: Family<UnitLabels, Counter>,
     seconds: Family<BusLabels, Histogram>,
 }
 
-impl ModbusCounters {
+impl DeviceCounters {
     /// The counters, shown at `/metrics`.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         // To read a register takes 30 to 60 ms at 9600 Bd and less than 1 ms over TCP.
         let seconds = || Histogram::new([1e-4, 1e-3, 5e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0]);
         let (requests, releases, late) = (Family::default(), Family::default(), Family::default());
-        let this = Self { requests, releases, late, seconds: Family::new_with_constructor(seconds) };
+        let mqtt_releases = Family::default();
+        let this = Self { requests, releases, mqtt_releases, late, seconds: Family::new_with_constructor(seconds) };
         registry.register("modbus_requests", "Modbus requests by line and outcome", this.requests.clone());
         registry.register("modbus_releases", "Releases of Modbus relays by line and outcome", this.releases.clone());
+        let help = "Releases of devices with MQTT topics of their own, by device and outcome";
+        registry.register("mqtt_releases", help, this.mqtt_releases.clone());
         let help = "Modbus replies that arrived after their time-out, by line and unit";
         registry.register("modbus_late_answers", help, this.late.clone());
         let help = "Time of a Modbus request on the line";
@@ -114,6 +124,11 @@ impl ModbusCounters {
     /// Counts how one release of a relay ended.
     pub fn count_release(&self, bus: &str, outcome: &'static str) {
         self.releases.get_or_create(&RequestLabels { bus: bus.to_owned(), outcome }).inc();
+    }
+
+    /// Counts how one release of a device with MQTT topics of its own ended.
+    pub fn count_mqtt_release(&self, device: &str, outcome: &'static str) {
+        self.mqtt_releases.get_or_create(&ReleaseLabels { device: device.to_owned(), outcome }).inc();
     }
 
     /// Counts a reply of `unit` that arrived too late.

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 
 pub use api::{Pages, ReloadAsk, ReloadRefusal, Reloaded};
 pub use audit::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
-pub use collect::{Links, ModbusCounters};
+pub use collect::{DeviceCounters, Links};
 pub use disk::DiskRoom;
 
 /// The socket's name in `data_dir`.

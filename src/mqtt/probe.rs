@@ -21,6 +21,8 @@ use crate::config::{BrokerUrl, LinkSpec, Session};
 
 /// Longest wait for one step, in seconds.
 pub const STEP_S: u64 = 5;
+/// How long retained messages are waited for where nothing is sent that comes back behind them, in seconds.
+const RETAINED_S: u64 = 1;
 /// What is added to the client's id.
 const SUFFIX: &str = "-connect-test";
 /// Retained messages that are kept for the caller.
@@ -127,6 +129,10 @@ pub async fn probe(
         if !is_right {
             return None;
         }
+    } else {
+        // Nothing that comes back shows when all that is retained has come.
+        let all = async { while session.next(None).await.is_ok() {} };
+        timeout(Duration::from_secs(RETAINED_S), all).await.ok();
     }
     session.client.disconnect().await.ok();
     Some(session.retained)

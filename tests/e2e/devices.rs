@@ -156,6 +156,9 @@ async fn a_gate_with_a_tasmota_reader_and_a_shelly_opens_for_who_may_once_a_card
     let set = |r: &Received| r.topic.starts_with(SHELLY) && String::from_utf8_lossy(&r.payload).contains("\"on\":true");
     let sent = devices.peer.since(before).iter().filter(|r| set(r)).count();
     assert_eq!(sent, 0, "{}", devices.peer.shown(before));
+    let confirmed = [format!("device=\"{SHELLY}\""), "outcome=\"confirmed\"".to_owned()];
+    let confirmed: Vec<&str> = confirmed.iter().map(String::as_str).collect();
+    assert_eq!(site.counted("dormgate_mqtt_releases_total", &confirmed).await, 1, "{}", site.metrics().await);
     assert!(site.counted("dormgate_mqtt_rejected_total", &["link=\"devices\""]).await >= 3, "{}", site.metrics().await);
 
     // The relay is away: the portal is, and nothing is published for it.

@@ -16,14 +16,14 @@ use crate::access::event::AlarmKind;
 use crate::access::input::Input;
 use crate::access::state::State;
 use crate::clock::Clock;
-use crate::config::{LinkSpec, PortalConfig, PortalDevice, Secret, Site};
+use crate::config::{PortalConfig, PortalDevice, Secret, Site};
 use crate::gateway::metrics::Metrics;
 use crate::gateway::owner::{GatewayCore, Identity};
 use crate::gateway::ports::{
     Inbox, InboxReceiver, PORTAL_ORDERS_MAX, Part, PortalOrder, PortalOutlets, Readiness, UPLINK_ORDERS_MAX,
     UplinkOrder,
 };
-use crate::http::{Links, ModbusCounters, Pages, SOCKET_NAME};
+use crate::http::{DeviceCounters, Links, Pages, SOCKET_NAME};
 use crate::mqtt::{LinkError, LinkMetrics, WallClock};
 use crate::portals::modbus::server::ModbusServer;
 use crate::portals::modbus::{Observer, Released};
@@ -37,9 +37,6 @@ use crate::wire::uid_key::UidKey;
 
 /// How often it is tried again to make the operator's socket while its directory cannot be written.
 const SOCKET_RETRY: Duration = Duration::from_secs(60);
-
-/// The client id of the link to devices with MQTT topics of their own ends with this, beside that of the local link.
-const DEVICES_SUFFIX: &str = "-devices";
 
 /// Why the gateway cannot start, or ended unexpectedly.
 #[derive(Debug, thiserror::Error)]
@@ -172,15 +169,9 @@ impl<'c> Assembly<'c> {
     /// Starts the portals that consist of parts: the Modbus lines on which the gateway is the client, and the link to devices with
     /// MQTT topics of their own.
     pub(super) fn parts(&mut self) -> Result<PartPortals, ServeError> {
-        let observer: Arc<dyn Observer> = Arc::new(ModbusObserver(ModbusCounters::register(&mut self.registry)));
+        let observer: Arc<dyn Observer> = Arc::new(DeviceObserver(DeviceCounters::register(&mut self.registry)));
         let Site { buses, portals, .. } = self.config;
-        let uses_mqtt =
-            |p: &PortalConfig| p.device.parts().is_some_and(|parts| parts.all().any(|part| part.mqtt().is_some()));
-        let local = self.config.local.as_ref().filter(|_| portals.iter().any(uses_mqtt));
-        let local = local.map(|link| {
-            let spec = LinkSpec { client_id: format!("{}{DEVICES_SUFFIX}", link.client_id), ..link.clone() };
-            (spec, self.counters("devices"))
-        });
+        let local = self.config.devices_link().map(|spec| (spec, self.counters("devices")));
         let running = parts::start(buses, portals, local, &self.inbox, &observer)
             .map_err(|source| ServeError::Link { link: "local", source })?;
         self.outlets.by_portal.extend(running.outlets.iter().cloned());
@@ -360,10 +351,10 @@ fn store_options(config: &Site) -> Options {
     }
 }
 
-/// Counts Modbus requests for `/metrics`.
-struct ModbusObserver(ModbusCounters);
+/// Counts Modbus requests and releases for `/metrics`.
+struct DeviceObserver(DeviceCounters);
 
-impl Observer for ModbusObserver {
+impl Observer for DeviceObserver {
     fn request(&self, bus: &str, outcome: &'static str, took: Duration) {
         self.0.count(bus, outcome, took);
     }
@@ -374,6 +365,10 @@ impl Observer for ModbusObserver {
 
     fn release(&self, bus: &str, _unit: u8, _channel: u16, how: Released) {
         self.0.count_release(bus, how.as_str());
+    }
+
+    fn release_at_broker(&self, device: &str, how: Released) {
+        self.0.count_mqtt_release(device, how.as_str());
     }
 }
 

@@ -8,7 +8,7 @@ use crate::portals::device::Released;
 /// The outcome of a request that was answered; that of any other is the name of its [`BusError`](super::bus::BusError).
 pub const ANSWERED: &str = "ok";
 
-/// Counts outcomes. All methods are called from the line's task and must not wait.
+/// Counts outcomes. All methods are called from the task of a line or a portal and must not wait.
 pub trait Observer: Send + Sync {
     /// A request on `bus` ended; `took` is the time on the line, zero if it was never sent.
     fn request(&self, _bus: &str, _outcome: &'static str, _took: Duration) {}
@@ -18,6 +18,9 @@ pub trait Observer: Send + Sync {
 
     /// A release of a relay ended.
     fn release(&self, _bus: &str, _unit: u8, _channel: u16, _how: Released) {}
+
+    /// A release of a device with MQTT topics of its own ended; `device` is its name in them.
+    fn release_at_broker(&self, _device: &str, _how: Released) {}
 }
 
 /// Counts nothing.

@@ -9,10 +9,10 @@ use crate::access;
 use crate::config::{self as wired, ModbusPart, MqttPart, Part};
 use crate::gateway::ports::Inbox;
 use crate::portals::device::{Event, OutputTraits, Parts, Portal, Source, SourceState};
-use crate::portals::modbus::Lines;
 use crate::portals::modbus::bus::{Device, ModbusOutput, ModbusReader};
 use crate::portals::modbus::poll::{self, Listener, Polls};
 use crate::portals::modbus::queue::Priority;
+use crate::portals::modbus::{Lines, Observer};
 use crate::portals::mqtt::profiled::{self, Devices, Seen};
 use crate::profile::{Confirm, InputKind, InputPoint, Point, Profile, Pulse, mqtt};
 
@@ -25,6 +25,7 @@ pub(super) struct Site {
     pub(super) lines: Lines,
     pub(super) polls: Polls,
     pub(super) devices: Devices,
+    pub(super) observer: Arc<dyn Observer>,
 }
 
 /// A portal that can be run, the ends of its events, and the units whose states are to be passed on to it.
@@ -226,7 +227,7 @@ pub(super) fn assemble(
             }
         }
     }
-    let wiring = PartsWiring::new(end, readers.ordered, events.clone());
+    let wiring = PartsWiring::new(end, readers.ordered, events.clone(), Arc::clone(&site.observer));
     let (id, kind) = (portal.id.clone(), portal.kind);
     let parts = Parts { id, kind, sources: all, readers: readers.all, contacts, meter, output, wiring };
     Some(Assembled { portal: Portal::new(parts, inbox.clone()), events, received, units })

@@ -64,7 +64,7 @@ pub fn start(
         portals.iter().filter_map(|PortalConfig { portal, device }| Some((portal, device.parts()?))).collect();
     let on_lines: Vec<_> = portals.iter().flat_map(|(_, parts)| parts.all()).filter_map(Part::modbus).collect();
     let lines = open_lines(buses, &on_lines, observer, &mut tasks);
-    let mut site = Site { lines, polls: Polls::default(), devices: Devices::new() };
+    let mut site = Site { lines, polls: Polls::default(), devices: Devices::new(), observer: Arc::clone(observer) };
     let mut outlets = Vec::new();
     let is_shared = |meter: &Part| {
         let same = |part: &&Part| match (part, meter) {
@@ -92,4 +92,38 @@ pub fn start(
         tasks.spawn(devices.link(spec, inbox.clone(), metrics)?.run(stopped));
     }
     Ok(PartPortals { outlets, tasks, stop })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Surroundings, parse};
+
+    #[test]
+    fn what_is_tried_of_the_devices_link_is_what_it_listens_to() {
+        let portal = |id: &str, rest: &str| format!("[[portal]]\nid = \"{id}\"\nzone = \"1\"\n{rest}\n");
+        let text = [
+            "[gateway]\nid = \"g\"\n[local]\nurls = [\"mqtt://127.0.0.1:1\"]\n[[bus]]\nid = \"riser\"\ntcp = \"127.0.0.1:1\"\n".to_owned(),
+            portal("gate", "kind = \"gate\"\nreader = { mqtt = \"tasmota-rc522\", topic = \"hall\" }\noutput = { mqtt = \"shelly-gen2\", topic = \"s1\" }"),
+            portal("door", "kind = \"door\"\nreader = { mqtt = \"esphome-wiegand34\", topic = \"door\" }\noutput = { mqtt = \"zigbee2mqtt-lock\", topic = \"lock\" }\ninputs = { mqtt = \"zigbee2mqtt-contact\", topic = \"contact\" }"),
+            portal("power", "kind = \"power_box\"\nreader = { mqtt = \"esphome-tag\", topic = \"box\" }\noutput = { mqtt = \"tasmota-relay\", topic = \"plug\", channel = 1 }\nmeter = { mqtt = \"tasmota-relay\", topic = \"plug\" }"),
+            portal("mixed", "kind = \"power_box\"\nreader = { modbus = \"riser\", unit = 4, profile = \"technotrade-vrd-485\" }\noutput = { mqtt = \"zigbee2mqtt-plug\", topic = \"plug-2\" }"),
+        ];
+        let site = parse(&text.concat(), &Surroundings::default()).unwrap();
+        let portals: Vec<_> = site.portals.iter().filter_map(|p| Some((&p.portal, p.device.parts()?))).collect();
+        let on_lines: Vec<_> = portals.iter().flat_map(|(_, parts)| parts.all()).filter_map(Part::modbus).collect();
+        let observer: Arc<dyn Observer> = Arc::new(());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        let lines = open_lines(&site.buses, &on_lines, &observer, &mut JoinSet::new());
+        let mut put = Site { lines, polls: Polls::default(), devices: Devices::new(), observer };
+        for of in portals {
+            assert!(assemble(of, |_| false, &mut put, &Inbox::new().0).is_some());
+        }
+        assert_eq!(put.devices.topics(), site.device_topics());
+        assert!(
+            site.device_topics().len() > 12
+                && site.devices_link().is_some_and(|link| link.client_id == "g-local-devices")
+        );
+    }
 }

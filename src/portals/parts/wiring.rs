@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::portals::device::reader::Accept;
 use crate::portals::device::{Event, NotSet, Place, Released, Set, Wiring};
+use crate::portals::modbus::Observer;
 use crate::portals::modbus::bus::{ModbusOutput, ModbusReader};
 use crate::portals::mqtt::profiled::MqttOutput;
 
@@ -25,12 +26,18 @@ struct Ends {
     /// Slot by slot; a reader at the broker takes no orders.
     readers: Vec<ModbusReader>,
     events: mpsc::Sender<Event>,
+    observer: Arc<dyn Observer>,
 }
 
 impl PartsWiring {
     /// Events of readers that were ordered to take the next card go to `events`.
-    pub(super) fn new(output: OutputEnd, readers: Vec<ModbusReader>, events: mpsc::Sender<Event>) -> Self {
-        Self(Arc::new(Ends { output, readers, events }))
+    pub(super) fn new(
+        output: OutputEnd,
+        readers: Vec<ModbusReader>,
+        events: mpsc::Sender<Event>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self(Arc::new(Ends { output, readers, events, observer }))
     }
 }
 
@@ -65,8 +72,7 @@ impl Wiring for PartsWiring {
     fn count(&self, how: Released) {
         match &self.0.output {
             OutputEnd::Modbus(output) => output.count(how),
-            // Counted by its portal's events in the audit; there is no line whose load it is part of.
-            OutputEnd::Mqtt(_) => {}
+            OutputEnd::Mqtt(output) => self.0.observer.release_at_broker(output.device(), how),
         }
     }
 

@@ -113,6 +113,12 @@ impl Devices {
         }
     }
 
+    /// The topics that are listened to.
+    #[cfg(test)]
+    pub(in crate::portals) fn topics(&self) -> std::collections::BTreeSet<String> {
+        self.all.iter().flat_map(Device::topics).map(str::to_owned).collect()
+    }
+
     pub(in crate::portals) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }

@@ -3,7 +3,7 @@
 //! An event is kept when it follows the last one: next number, and `prev` is the hash of the last event's bytes. A gap between
 //! two batches may be a batch still on its way. It is taken for a loss at once where the gateway reports that the events are gone:
 //! beside the batch, or in a `log_gap` event of it. Otherwise only when the gateway sends the same beginning again, because then that is
-//! where its own cursor stands.
+//! where its own cursor stands. So it is with what comes before the first event received.
 
 use std::collections::HashMap;
 
@@ -22,6 +22,9 @@ const GONE_MAX: usize = 4_096;
 /// A gap that is still there this many seconds after it was first seen is a loss. Less than the 30 s after which a gateway sends
 /// again what nobody acknowledged.
 pub const GAP_IS_LOSS_S: i64 = 20;
+
+/// What stands in front of the first event of an audit.
+const NONE: Link = Link { n: 0, hash: audit::NO_HASH };
 
 /// What is wrong with an audit received.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -208,13 +211,20 @@ impl Reading {
 
     fn judge(&mut self, decoded: &Decoded, hash: Hash, now: Timestamp) -> Verdict {
         let n = decoded.event.n;
-        let Some((first, last)) = self.ends else { return Verdict::Keep(None) };
+        let (first, last) = self.ends.unwrap_or((NONE, NONE));
         let next = last.n.saturating_add(1);
         if n == next {
-            let follows = decoded.prev == last.hash;
-            return if follows { Verdict::Keep(None) } else { Verdict::Refuse(AuditTrouble::Broken { n }) };
+            return if decoded.prev == last.hash {
+                Verdict::Keep(None)
+            } else if self.beyond.is_gone(last.n, last.n) {
+                // The gateway's disk has lost an event that is kept here: its chain goes on from the one before.
+                Verdict::Keep(Some(AuditTrouble::Lost { from: last.n, to: last.n }))
+            } else {
+                Verdict::Refuse(AuditTrouble::Broken { n })
+            };
         }
-        if n == 1 && decoded.prev == audit::NO_HASH && first.hash != hash {
+        // Where the audit is kept from a later event on, the first one is only late.
+        if n == 1 && decoded.prev == audit::NO_HASH && first.n == 1 && first.hash != hash {
             return Verdict::Restarted;
         }
         if n == last.n && hash != last.hash {

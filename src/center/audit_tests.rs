@@ -74,6 +74,34 @@ fn behind_a_hole_that_is_passed_each_event_has_to_follow_the_one_before() {
 }
 
 #[test]
+fn a_beginning_that_is_late_is_waited_for_and_begins_no_other_audit() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let events = chain(1, 6, audit::NO_HASH);
+    assert_eq!(take(&mut center, 3, &events[2..4], NOW), (vec![], waiting(1, 2), 0));
+    assert_eq!(take(&mut center, 1, &events[..2], NOW), (vec![1, 2], vec![], 2));
+    // Of a gateway that was here before the center only what it still sends is had, and its first event may come late.
+    let dir = tempfile::tempdir().unwrap();
+    let mut joined = self::center(dir.path(), Layout::One);
+    let later = Timestamp(NOW.0 + GAP_IS_LOSS_S * 1000);
+    assert_eq!(take(&mut joined, 3, &events[2..4], NOW), (vec![], waiting(1, 2), 0));
+    assert_eq!(take(&mut joined, 3, &events[2..4], later), (vec![3, 4], lost(1, 2), 4));
+    assert_eq!(take(&mut joined, 1, &events[..2], later), (vec![], vec![], 4));
+}
+
+#[test]
+fn behind_an_event_that_the_gateway_names_as_lost_its_chain_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let events = chain(1, 3, audit::NO_HASH);
+    take(&mut center, 1, &events, NOW);
+    // The disk has lost event 3 after it was sent.
+    let prev = audit::hash(&events[1]);
+    assert_eq!(take(&mut center, 4, &chain(4, 1, prev), NOW), (vec![], vec![AuditTrouble::Broken { n: 4 }], 3));
+    assert_eq!(take(&mut center, 4, &[log_gap(4, &[(3, 3)], &prev)], NOW), (vec![4], lost(3, 3), 4));
+}
+
+#[test]
 fn what_is_remembered_as_gone_is_joined_and_limited_and_forgotten_once_passed() {
     let mut beyond = Beyond::default();
     beyond.note([(7, 8), (3, 4), (5, 5), (20, 19)]);

@@ -70,6 +70,9 @@ pub fn read(medium: &dyn Medium) -> Mark {
 pub struct MarkWriter {
     second: bool,
     unsynced: bool,
+    /// What was written last, where its flush failed: the disk's cache may have dropped it, and a later flush succeed without it.
+    lost: Option<u64>,
+    last: u64,
 }
 
 impl MarkWriter {
@@ -87,16 +90,22 @@ impl MarkWriter {
         medium.write_at(PATH, if self.second { SLOT_BYTES } else { 0 }, &seal(n))?;
         self.second = !self.second;
         self.unsynced = true;
+        (self.last, self.lost) = (n, None);
         Ok(())
     }
 
     /// Makes what was written durable, if it is not.
     pub fn sync(&mut self, medium: &dyn Medium) -> io::Result<()> {
-        if self.unsynced {
-            medium.sync(PATH)?;
-            self.unsynced = false;
+        if !self.unsynced {
+            return Ok(());
         }
-        Ok(())
+        if let Some(n) = self.lost {
+            self.write(medium, n)?;
+        }
+        let synced = medium.sync(PATH);
+        self.lost = synced.is_err().then_some(self.last);
+        self.unsynced = synced.is_err();
+        synced
     }
 }
 
@@ -114,7 +123,21 @@ pub(super) fn write_acked(medium: &dyn Medium, n: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::memory::MemoryDisk;
+    use crate::store::memory::{Fault, MemoryDisk};
+
+    #[test]
+    fn a_mark_whose_flush_failed_is_written_again() {
+        let disk = MemoryDisk::new();
+        let mut writer = MarkWriter::default();
+        writer.reset(&disk, 5).unwrap();
+        writer.write(&disk, 8).unwrap();
+        disk.set_fault(Fault::Syncs);
+        assert!(writer.sync(&disk).is_err());
+        disk.set_fault(Fault::None);
+        writer.sync(&disk).unwrap();
+        disk.crash(0);
+        assert_eq!(read(&disk), Mark::Through(8));
+    }
 
     #[test]
     fn a_damaged_slot_leaves_the_other_and_reports_so() {

@@ -297,3 +297,21 @@ fn a_snapshot_touches_the_registers_of_its_own_stream_alone() {
     assert!(matches!(w.see("gate-in", "A").0.first(), Some(Effect::Order(_))));
     assert_eq!(w.present("gate-in", "A"), "replaced");
 }
+
+#[test]
+fn of_the_snapshots_that_wait_the_newest_is_applied_whichever_came_last() {
+    let mut w = World::new();
+    let older = apartment(&[op::enrol("B", "p2", RESIDENT)]);
+    let newer = apartment(&[op::enrol("A", "p1", RESIDENT)]);
+    let under_way = entries_of(OFFICE, &[vec![op::issue("A", "p1"), op::issue("B", "p2")]]);
+    let mut seen = Vec::new();
+    for (stream, seq, entries) in [(OFFICE, 1, &under_way), (APARTMENT, 9, &newer), (APARTMENT, 8, &older)] {
+        let id = format!("s{seq}");
+        let snapshot = Snapshot { stream, at: at(1, seq), id: &id, entries, allow_shrink: false };
+        let parts = w.snapshot_parts(&snapshot);
+        seen.extend(parts.into_iter().flat_map(|part| w.input(part).0));
+    }
+    assert_eq!(outcome(&Seen(seen)), (Outcome::Stale, vec![]));
+    w.finish_snapshots();
+    assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("granted", "not_enrolled"));
+}

@@ -130,9 +130,18 @@ impl Engine {
                 Staged::Refused(errors) => self.snapshot_refused(&head, errors, (receipt, received_at), now),
                 Staged::Complete(snapshot) => {
                     let arrived = Arrived { snapshot: *snapshot, receipt, received_at };
-                    if let Some(older) = self.snapshots.waiting.insert(head.stream, arrived) {
-                        self.drop_snapshot(older, Outcome::Stale);
-                    }
+                    let newer = match self.snapshots.waiting.remove(&head.stream) {
+                        Some(waiting) if waiting.snapshot.head.at > head.at => {
+                            self.drop_snapshot(arrived, Outcome::Stale);
+                            waiting
+                        }
+                        Some(waiting) => {
+                            self.drop_snapshot(waiting, Outcome::Stale);
+                            arrived
+                        }
+                        None => arrived,
+                    };
+                    self.snapshots.waiting.insert(head.stream, newer);
                     self.begin_snapshot();
                 }
             }

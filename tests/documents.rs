@@ -15,7 +15,7 @@ use dormgate::wire::allowed::OpName;
 use dormgate::wire::topic::{self, Down, Portal, Topic, Up};
 use prometheus_client::registry::Registry;
 
-const DOCUMENTS: [&str; 17] = [
+const DOCUMENTS: [&str; 18] = [
     "README.md",
     "deploy/console.md",
     "deploy/warden.md",
@@ -25,6 +25,7 @@ const DOCUMENTS: [&str; 17] = [
     "deploy/CONTRIBUTING.md",
     "deploy/center.md",
     "deploy/campus/README.md",
+    "deploy/proof.md",
     "deploy/reference.md",
     "deploy/speed.md",
     "deploy/README.md",

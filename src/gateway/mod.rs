@@ -15,6 +15,8 @@ pub mod owner;
 pub mod ports;
 mod publication;
 
+pub use self::publication::Work;
+
 use std::future::Future;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ use tokio::time::Instant;
 use self::dispatch::RETRY_MS;
 use self::owner::{GatewayCore, Journal};
 use self::ports::InboxReceiver;
-use self::publication::{Digested, Lines, Work};
+use self::publication::{Digested, Lines};
 use crate::access::id::Now;
 use crate::access::input::Input;
 use crate::clock::Clock;
@@ -125,24 +127,10 @@ fn wake_at<J: Journal>(core: &GatewayCore<J>, now: Now) -> Instant {
 
 fn handle<J: Journal>(core: &mut GatewayCore<J>, input: Input, clock: &Clock) {
     let began = matches!(input, Input::Request(_)).then(Instant::now);
-    if let Some((stream, iat)) = input.made_by_center() {
-        clock.message_made_at(stream, iat);
-    }
-    let now = read_clock(core, clock);
-    core.input(input, now);
-    core.wake(now);
+    core.handle(input, clock);
     if let Some(began) = began {
         core.decided_in(began.elapsed());
     }
-}
-
-/// The time now, once the engine has what happened to the clock.
-fn read_clock<J: Journal>(core: &mut GatewayCore<J>, clock: &Clock) -> Now {
-    let now = clock.now();
-    for change in clock.take_changes() {
-        core.input(Input::Clock(change), now);
-    }
-    now
 }
 
 /// Handles what is in the inbox and waits for the disk, so that every ack and reply is given.

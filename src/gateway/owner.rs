@@ -122,6 +122,17 @@ impl<J: Journal> GatewayCore<J> {
         }
     }
 
+    /// Handles one input at the time of `clock`, once the engine has what happened to the clock.
+    pub fn handle(&mut self, input: Input, clock: &Clock) {
+        if let Some((stream, iat)) = input.made_by_center() {
+            clock.message_made_at(stream, iat);
+        }
+        let now = clock.now();
+        clock.take_changes().into_iter().for_each(|change| self.input(Input::Clock(change), now));
+        self.input(input, now);
+        self.wake(now);
+    }
+
     /// Handles one input: decides, drives, records, answers.
     pub fn input(&mut self, input: Input, now: Now) {
         if let Input::Rejected(rejected) = &input {

@@ -1,0 +1,141 @@
+//! What a life is made of: steps that a seed decides before anything runs. Each step has a number of its own for what it chooses, so
+//! that a history stays the same history when steps are taken out of it.
+
+/// Numbers that a seed decides (splitmix64).
+#[derive(Clone, Debug)]
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(n).unwrap()).unwrap()
+    }
+
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+}
+
+/// What a step does; which gateway, card, office or message it does it to is decided by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// An office publishes a change.
+    Publish,
+    /// An office publishes its heads.
+    Heads,
+    /// An office hands a message that waits to the broker.
+    Hand,
+    /// An office begins a new epoch.
+    NewEpoch,
+    /// An office ends and starts from what it keeps.
+    OfficeCrash,
+    /// The broker delivers to a gateway.
+    Deliver,
+    /// The broker delivers to an office.
+    Receive,
+    /// The broker loses, repeats or moves something, or forgets what it retains.
+    BrokerFault,
+    /// A gateway's connection ends or begins; the session is kept or forgotten.
+    Link,
+    /// Somebody sends an old, changed, retained or misdirected copy.
+    Forge,
+    /// A center commands a release.
+    Command,
+    /// A card is presented at a gate or door.
+    Present,
+    /// A card is put into a power box or taken out, or the box reports.
+    Box,
+    /// Time passes.
+    Pass,
+    /// Somebody sets the wall clock of a gateway.
+    ClockStep,
+    /// The disk writes one batch.
+    Disk,
+    /// The store does its chores.
+    Chores,
+    /// Something goes wrong with a disk, or is well again.
+    DiskFault,
+    /// A byte of a disk changes; found at the start that follows at once.
+    Rot,
+    /// A gateway loses its power.
+    Crash,
+    /// A gateway is stopped and started.
+    Restart,
+}
+
+use Act::*;
+
+/// How often each act comes.
+const WEIGHTS: [(Act, usize); 21] = [
+    (Publish, 60),
+    (Heads, 12),
+    (Hand, 90),
+    (NewEpoch, 1),
+    (OfficeCrash, 3),
+    (Deliver, 150),
+    (Receive, 60),
+    (BrokerFault, 12),
+    (Link, 12),
+    (Forge, 16),
+    (Command, 8),
+    (Present, 260),
+    (Box, 120),
+    (Pass, 60),
+    (ClockStep, 4),
+    (Disk, 100),
+    (Chores, 16),
+    (DiskFault, 10),
+    (Rot, 1),
+    (Crash, 10),
+    (Restart, 3),
+];
+
+/// One step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub act: Act,
+    pub number: u64,
+}
+
+/// The steps of a life.
+pub fn plan(seed: u64, count: usize) -> Vec<Step> {
+    let mut dice = Dice(seed);
+    let all: usize = WEIGHTS.iter().map(|(_, weight)| weight).sum();
+    let mut step = || {
+        let mut place = dice.below(all);
+        let drawn = WEIGHTS.iter().find(|(_, weight)| {
+            let here = place < *weight;
+            place = place.saturating_sub(*weight);
+            here
+        });
+        Step { act: drawn.unwrap().0, number: dice.next() }
+    };
+    (0..count).map(|_| step()).collect()
+}
+
+/// The fewest steps found that still fail: drops runs of steps, the longest first, while `fails` holds for the rest.
+pub fn shrink(mut steps: Vec<Step>, fails: impl Fn(&[Step]) -> bool) -> Vec<Step> {
+    let mut run = steps.len().div_ceil(2);
+    while run > 0 {
+        let mut from = 0;
+        let before = steps.len();
+        while from < steps.len() {
+            let mut fewer = steps.clone();
+            fewer.drain(from..(from + run).min(steps.len()));
+            if fails(&fewer) { steps = fewer } else { from += run }
+        }
+        run = if run == 1 && steps.len() < before { 1 } else { run / 2 };
+    }
+    steps
+}

@@ -130,6 +130,7 @@ mod tests {
         let disk = MemoryDisk::new();
         let mut writer = MarkWriter::default();
         writer.reset(&disk, 5).unwrap();
+        disk.sync_dir("journal").unwrap();
         writer.write(&disk, 8).unwrap();
         disk.set_fault(Fault::Syncs);
         assert!(writer.sync(&disk).is_err());

@@ -90,11 +90,12 @@ async fn a_broker_restart(rules: Rules, kept: bool) {
     publish_head(&site, &site.cards).await;
     let before = site.peer.subscriptions();
     site.hub.stop().await;
-    let gateway = site.launch();
-    gateway.logged("serving").await;
     let back = site.peer.mark();
     site.hub.start_again().await;
+    // The other end listens first: the ack of what the broker kept comes as soon as the gateway does.
     site.peer.subscribed(before + 1).await;
+    let gateway = site.launch();
+    gateway.logged("serving").await;
     site.online(away, &gateway).await;
     if !kept {
         // The center reports again how far it is, and answers on the gateway's own topic.

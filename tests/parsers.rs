@@ -13,11 +13,15 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "support/dice.rs"]
+mod dice;
 #[path = "support/parsers.rs"]
 mod parsers;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+
+use dice::Dice;
 
 /// Mutations of each corpus in a plain `cargo test`.
 const MUTATIONS: u64 = 3_000;
@@ -40,18 +44,6 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     let mut files: Vec<_> = dirs.iter().flat_map(in_dir).collect();
     files.sort();
     files.iter().map(|file| std::fs::read(file).unwrap()).collect()
-}
-
-/// Numbers that a seed decides (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(n.max(1)).unwrap()).unwrap()
-    }
 }
 
 /// One of the corpus with a few changes: bytes flipped, cut out, doubled, or taken from another one.
@@ -97,7 +89,7 @@ fn nothing_of_the_corpora_and_of_their_mutations_panics() {
         let corpus = corpus(name);
         assert!(!corpus.is_empty(), "fuzz/corpus/{name} is empty");
         corpus.iter().for_each(|bytes| run(name, *parser, bytes));
-        let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+        let mut dice = Dice(1);
         // A start from a journal costs a hundred times as much as a message.
         let share = if *name == "journal" { 20 } else { 1 };
         (0..mutations / share).for_each(|_| run(name, *parser, &mutated(&corpus, &mut dice)));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use dormgate::access::id::GatewayId;
 use dormgate::wire::topic::{Down, Topic, Up};
 
-use crate::plan::Dice;
+use crate::dice::Dice;
 
 /// A message on its way to a gateway. `id` is 0 where nothing is to be acknowledged.
 #[derive(Clone, Debug)]

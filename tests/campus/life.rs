@@ -11,10 +11,11 @@ use dormgate::wire::up;
 use tokio::time::Instant;
 
 use crate::broker::{Broker, Packet};
+use crate::dice::Dice;
 use crate::gateway::{Run, instant};
 use crate::offices::Office;
 use crate::oracle::{self, Oracle, Seen};
-use crate::plan::{Dice, Step};
+use crate::plan::Step;
 use crate::site::{Handed, PowerBox, Site};
 use crate::world::{APARTMENT, BEGIN_MS, OFFICE, name, uid};
 

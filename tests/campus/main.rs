@@ -25,6 +25,8 @@
 )]
 
 mod broker;
+#[path = "../support/dice.rs"]
+mod dice;
 #[path = "../support/digest_lines.rs"]
 mod digest_lines;
 mod gateway;

@@ -14,7 +14,7 @@ use dormgate::wire::allowed::{AllowedOps, OpName, STANDING};
 use dormgate::wire::envelope::{Scope, StreamSpec};
 use ed25519_dalek::SigningKey;
 
-use crate::plan::Dice;
+use crate::dice::Dice;
 use crate::world::{OFFICE, enrolment, name, op, uid};
 
 pub const CARDS: [&str; 5] = ["A", "B", "R", "X", "C"];

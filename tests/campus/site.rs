@@ -9,10 +9,10 @@ use dormgate::access::id::{CardUid, ClockTrust, GatewayId, Now, StreamName};
 use dormgate::gateway::ports::{PortalOrder, UplinkOrder};
 use dormgate::store::MemoryDisk;
 
+use crate::dice::Dice;
 use crate::gateway::{Left, Run};
 use crate::offices::CARDS;
 use crate::oracle::{self, Oracle, Seen};
-use crate::plan::Dice;
 use crate::world::{APARTMENT, OFFICE, name};
 
 /// A power box: which card sits in it, and whether its relay is on.

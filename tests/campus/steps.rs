@@ -11,10 +11,11 @@ use dormgate::wire::envelope::sign;
 use dormgate::wire::topic::{Down, Topic};
 
 use crate::broker::Packet;
+use crate::dice::Dice;
 use crate::life::{BOXES, DOORS, Life};
 use crate::offices::{CARDS, key};
 use crate::oracle;
-use crate::plan::{Act, Dice, Step};
+use crate::plan::{Act, Step};
 use crate::site::Site;
 use crate::world::{APARTMENT, OFFICE, name, portals, uid};
 

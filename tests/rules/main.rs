@@ -9,6 +9,8 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "../support/dice.rs"]
+mod dice;
 #[path = "../support/digest_lines.rs"]
 mod digest_lines;
 #[path = "../support/history.rs"]

@@ -18,9 +18,9 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::convergence::{apartment_op, office_op};
+use crate::dice::Dice;
 use crate::digest_lines;
 use crate::model;
-use crate::simulation::Dice;
 use crate::world::{APARTMENT, OFFICE, Snapshot, World, at, name, owned_by, uid};
 
 /// Messages of each office and epoch.

@@ -11,8 +11,9 @@ use dormgate::access::input::{CardSet, Input, Operator, PortalReport, Presented,
 use dormgate::access::policy::{AfterHours, AfterStale, Place, Policy, Severity, StaffPower, Walk};
 use dormgate::access::portal::{Assurance, Direction, Portal, Posture};
 
+use crate::dice::Dice;
 use crate::history::{Ask, Fact, History};
-use crate::simulation::{Dice, seeds};
+use crate::simulation::seeds;
 use crate::world::{BEGIN_MS, World, at, enrolment, name, op, portals, uid};
 
 /// Cards presented in one life.

@@ -15,6 +15,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::convergence::{apartment_op, office_op};
+use crate::dice::Dice;
 use crate::model;
 use crate::world::{APARTMENT, OFFICE, World, at, fold, name, portals, uid};
 
@@ -28,28 +29,6 @@ const BOXES: [&str; 2] = ["power-412", "power-413"];
 /// One box has two slots, the other one.
 fn slots(place: &str) -> u8 {
     if place == "power-413" { 2 } else { 1 }
-}
-
-/// Numbers that a seed decides (splitmix64).
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-    pub fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(n).unwrap()).unwrap()
-    }
-    pub fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
 }
 
 /// What is outside the engine and outlives it.

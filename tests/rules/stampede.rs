@@ -11,7 +11,8 @@ use dormgate::access::policy::Policy;
 use dormgate::access::state::State;
 use dormgate::mqtt::BACKOFF_MAX_MS;
 
-use crate::simulation::{Dice, seeds};
+use crate::dice::Dice;
+use crate::simulation::seeds;
 use crate::world::{APARTMENT, BEGIN_MS, OFFICE, name, owned_by};
 
 const GATEWAYS: u64 = 10_000;

@@ -24,7 +24,8 @@ use dormgate::access::power_box::PowerSource;
 use dormgate::access::state::State;
 use dormgate::wire::digest;
 
-use crate::simulation::{Dice, seeds};
+use crate::dice::Dice;
+use crate::simulation::seeds;
 use crate::world::{APARTMENT, OFFICE, Snapshot, World, at, name, owned_by, portals};
 use published::{Applied, CARDS, Office, apartment_op, card, office_op};
 

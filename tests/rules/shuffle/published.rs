@@ -9,8 +9,8 @@ use dormgate::access::list::AccessList;
 use dormgate::access::portal::Portal;
 
 use super::BOXES;
+use crate::dice::Dice;
 use crate::model;
-use crate::simulation::Dice;
 use crate::world::{World, at, enrolment, name, uid};
 
 const HOLDERS: usize = 120;

@@ -92,14 +92,20 @@ fn the_package_is_sound_and_leaves_what_is_the_sites_until_it_is_purged() {
     let config = root.path("etc/dormgate/dormgate.toml");
     run(Command::new(root.path("usr/bin/dormgate")).args(["check", "--config"]).arg(&config));
 
+    let enabled = root.path("etc/systemd/system/multi-user.target.wants/dormgate.service");
+    run(Command::new("systemctl").arg(format!("--root={}", root.0.path().display())).args(["enable", "dormgate"]));
+    // Its target is not there for whoever looks from outside of the root.
+    assert!(enabled.is_symlink());
+
     // What the site has changed and what the gateway has written are there after an upgrade and after a removal.
     let changed = fs::read_to_string(&config).unwrap().replace("xing1", "xing2");
     fs::write(&config, &changed).unwrap();
     fs::create_dir_all(root.path("var/lib/dormgate")).unwrap();
     fs::write(root.path("var/lib/dormgate/journal"), "x").unwrap();
     root.dpkg(&["-i", &name]);
+    assert!(enabled.is_symlink(), "an upgrade leaves it to start with the box");
     root.dpkg(&["--remove", "dormgate"]);
-    assert!(!root.path("usr/bin/dormgate").exists());
+    assert!(!root.path("usr/bin/dormgate").exists() && !enabled.is_symlink());
     assert_eq!(fs::read_to_string(&config).unwrap(), changed);
     assert!(root.path("var/lib/dormgate/journal").is_file());
     root.dpkg(&["--purge", "dormgate"]);

@@ -1,7 +1,10 @@
-//! The pace of the published state and of its digests.
+//! The pace of the published state and of its digests, and what follows from a digest.
+
+use std::num::NonZeroU32;
 
 use super::*;
-use crate::access::change::{Changes, Op, Position};
+use crate::access::change::{Changes, Head, Op, Position};
+use crate::access::effect::ResyncReason;
 use crate::access::engine::{Setup, StreamRole};
 use crate::access::id::{ClockTrust, Timestamp};
 use crate::access::input::{ClockChange, PortalReport, Receipt, ReceivedChanges};
@@ -59,6 +62,18 @@ fn published(
     std::iter::from_fn(|| orders.try_recv().ok()).filter_map(state).collect()
 }
 
+/// The first message of the office.
+fn issued() -> Input {
+    let changes = Changes {
+        stream: "office".parse().unwrap(),
+        at: Position { epoch: NonZeroU32::MIN, seq: 1 },
+        iat: None,
+        content: Ok(vec![Op::Issue { uid: "1EA68671".parse().unwrap(), holder: "h1".parse().unwrap() }]),
+    };
+    let received_at = at(0).wall;
+    Input::Changes(ReceivedChanges { changes, evidence: Vec::new(), receipt: Receipt(1), received_at })
+}
+
 #[test]
 fn the_state_is_published_on_change_once_a_second_with_the_newest_and_every_minute() {
     let mut core = core();
@@ -111,15 +126,7 @@ fn a_digest_is_published_within_five_seconds_of_the_change_however_busy_the_gate
         (&None, None),
         "nothing was received yet"
     );
-    let changes = Changes {
-        stream: "office".parse().unwrap(),
-        at: Position { epoch: std::num::NonZeroU32::MIN, seq: 1 },
-        iat: None,
-        content: Ok(vec![Op::Issue { uid: "1EA68671".parse().unwrap(), holder: "h1".parse().unwrap() }]),
-    };
-    let received_at = at(0).wall;
-    let received = ReceivedChanges { changes, evidence: Vec::new(), receipt: Receipt(1), received_at };
-    core.0.input(Input::Changes(received), at(10_000));
+    core.0.input(issued(), at(10_000));
     // Never a quiet moment: only what is late is worked at.
     let (mut lines, mut late) = (None, 10_000);
     while lines.is_none() && late < 15_000 {
@@ -150,4 +157,24 @@ fn a_digest_is_begun_once_a_burst_has_settled_and_the_core_wakes_for_it() {
     }
     published(&mut core, None, 12_000);
     assert_eq!(core.0.background_work(at(12_000)), Work::Late);
+}
+
+#[test]
+fn a_center_whose_digest_of_the_list_is_another_is_asked_once_the_own_one_is_known() {
+    for is_same in [true, false] {
+        let (mut core, mut orders) = core();
+        core.input(Input::LinkUp { spread_ms: 0, ask_every_stream: false }, at(0));
+        core.input(issued(), at(10_000));
+        let lines = core.work_in_background(at(10_000)).expect("one card is one slice");
+        let own = crate::wire::digest::of(&core.engine().state().list, &core.identity.streams[0].1).sha256;
+        let digest = if is_same { own } else { "0".repeat(64) };
+        let (stream, at_head) = ("office".parse().unwrap(), Position { epoch: NonZeroU32::MIN, seq: 1 });
+        let head = Head { stream, at: at_head, iat: None, cards: 1, digest };
+        core.input(Input::Head(head), at(10_000));
+        core.digested(Some(lines.finish()), at(10_000));
+        core.input(Input::Wake, at(60_000));
+        core.flush(at(60_000));
+        let is_asked = |order| matches!(order, UplinkOrder::Resync(resync) if resync.reason == ResyncReason::Digest);
+        assert_eq!(std::iter::from_fn(|| orders.try_recv().ok()).any(is_asked), !is_same);
+    }
 }

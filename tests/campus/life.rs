@@ -5,7 +5,7 @@ use dormgate::access::id::{GatewayId, Timestamp};
 use dormgate::access::input::{Input, PortalReport, Presented, Request};
 use dormgate::access::portal::Assurance;
 use dormgate::center::AuditTrouble;
-use dormgate::store::{Integrity, MemoryDisk, Stepped};
+use dormgate::store::{Integrity, MemoryDisk, RecoveryIssue, Stepped};
 use dormgate::wire::topic::Up;
 use dormgate::wire::up;
 use tokio::time::Instant;
@@ -307,7 +307,16 @@ impl Life {
         site.boots += 1;
         let (run, found) = Run::start(&site.id, &site.disk, wall, format!("{}-{}", site.id, site.boots));
         site.run = run;
-        assert!(site.seen.is_rotten || found.integrity == Integrity::Complete, "{:?}", found.issues);
+        // Neither a cut of the power nor a write that failed leaves more behind than an unfinished end.
+        let is_damage = |issue: &RecoveryIssue| {
+            use RecoveryIssue::{BadBytes, ChainBroken, NotApplied, OutOfOrder, SegmentUnreadable};
+            matches!(
+                issue,
+                BadBytes { .. } | ChainBroken { .. } | NotApplied { .. } | OutOfOrder { .. } | SegmentUnreadable { .. }
+            )
+        };
+        let is_well = found.integrity == Integrity::Complete && !found.issues.iter().any(is_damage);
+        assert!(site.seen.is_rotten || is_well, "{}: the start finds damage: {:?}", site.id, found.issues);
         let journal = site.run.store.read_blocking(0, usize::MAX, usize::MAX).unwrap();
         let snapshots = site.snapshots().into_iter().collect();
         site.seen.restarted(journal.iter().map(|event| event.json.as_slice()), snapshots);
@@ -317,18 +326,22 @@ impl Life {
         self.compare(place);
     }
 
-    /// The list of a gateway and what it was handed: the same digest, and no verdict that the model does not give.
+    /// The list of a gateway and what it was handed: the same digest, and the one that is published, if any.
     pub fn compare(&mut self, place: usize) {
         let site = &mut self.sites[place];
         if site.seen.is_rotten {
             return;
         }
         let list = &site.run.core.engine().state().list;
+        let published = site.run.core.state(site.run.clock.now()).status.streams;
         for (stream, is_standing) in [(OFFICE, true), (APARTMENT, false)] {
             let owns = crate::world::owned_by(stream);
             let (found, expected) =
                 (dormgate::wire::digest::of(list, &owns), oracle::digest(site.seen.received(), is_standing));
             assert_eq!(found.sha256, expected, "{}: what {stream} owns is not what was handed over", site.id);
+            let shown = published.iter().find(|status| status.name.as_str() == stream).unwrap();
+            let is_this = shown.digest.as_ref().is_none_or(|digest| *digest == expected);
+            assert!(is_this, "{}: the digest of an earlier list of {stream} is published: {shown:?}", site.id);
         }
     }
 

@@ -199,13 +199,14 @@ impl Seen {
         journal: impl Iterator<Item = &'j [u8]>,
         snapshots: BTreeMap<&'static str, Position>,
     ) {
-        let events = journal.map(|json| serde_json::from_slice::<Value>(json).unwrap());
-        let applied = events.filter(|event| event["type"] == "changes_applied" && event["snapshot"].is_null());
+        let events: Vec<_> = journal.map(|json| serde_json::from_slice::<Value>(json).unwrap()).collect();
+        let applied = events.iter().filter(|event| event["type"] == "changes_applied" && event["snapshot"].is_null());
+        let commands: BTreeSet<_> = events.iter().filter_map(|event| event["jti"].as_str()).collect();
         let number = |event: &Value| {
             let (name, at) = event["revision"].as_object().unwrap().iter().next().unwrap();
             (stream(name), position(at[0].as_u64().unwrap(), at[1].as_u64().unwrap()))
         };
-        let found: BTreeSet<Number> = applied.map(|event| number(&event)).collect();
+        let found: BTreeSet<Number> = applied.map(number).collect();
         for number in &found {
             assert!(self.has(number), "{number:?} is on disk and was never handed over");
         }
@@ -216,6 +217,8 @@ impl Seen {
             let lost = |(stream, at): &&Number| snapshots.get(stream).is_none_or(|newest| at > newest);
             let lost = self.acked.difference(&found).find(lost);
             assert_eq!(lost, None, "an acknowledged change did not survive");
+            let forgotten = self.answered.iter().find(|jti| !commands.contains(jti.as_str()));
+            assert_eq!(forgotten, None, "a command that was answered is not on disk, and would act again");
         }
         self.taken = found.union(&self.acked).copied().collect();
         self.snapshots = snapshots;

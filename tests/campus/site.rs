@@ -55,6 +55,9 @@ impl Site {
     pub fn snapshots_applied(&mut self, oracle: &Oracle) {
         let mut is_new = false;
         for (stream, at) in self.snapshots() {
+            let before = self.seen.snapshots.get(stream);
+            let is_older = before.is_some_and(|newest| at < *newest);
+            assert!(!is_older || self.seen.is_rotten, "the snapshot {stream} {at:?} takes the place of {before:?}");
             if self.seen.snapshots.get(stream).is_none_or(|newest| *newest < at) {
                 self.seen.snapshots.insert(stream, at);
                 is_new = true;

@@ -1,4 +1,6 @@
 //! Killed at the worst moment, again and again: what was acknowledged holds.
+//!
+//! `ROUNDS=1000 cargo test --all-features --test e2e -- --include-ignored every_acknowledged` kills that often.
 
 use serde_json::json;
 
@@ -10,9 +12,18 @@ fn card(round: u64) -> String {
     format!("04{round:012X}")
 }
 
+/// How often the gateway is killed: `ROUNDS`, or so often with the real broker, or with the embedded one.
+fn rounds(real: u64, embedded: u64) -> u64 {
+    match std::env::var("ROUNDS") {
+        Ok(text) => text.parse().unwrap_or_else(|error| panic!("`ROUNDS={text}`: {error}; a whole number is wanted")),
+        Err(_) if real_parts() => real,
+        Err(_) => embedded,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_change_is_in_force_after_a_kill_and_the_audit_has_no_hole_and_no_repeat() {
-    let rounds = if real_parts() { 50 } else { 10 };
+    let rounds = rounds(50, 10);
     let mut site = Site::new().await;
     for round in 1..=rounds {
         let began = site.peer.mark();
@@ -106,7 +117,7 @@ async fn in_force(site: &Site, round: u64) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_at_any_step_of_a_snapshot_leaves_the_old_list_or_the_new_one_whole_and_no_card_revived() {
-    let rounds = if real_parts() { 24 } else { 6 };
+    let rounds = rounds(24, 6);
     let mut site = Site::new().await;
     let mut newest = 0;
     for round in 1..=rounds {

@@ -5,12 +5,12 @@ use dormgate::access::credential::{Enrolment, Role};
 use dormgate::access::effect::{Effect, PortalOrder};
 use dormgate::access::engine::STEP_WINDOW_MS;
 use dormgate::access::event::{AlarmKind, Event, EventKind};
-use dormgate::access::id::ClockTrust;
+use dormgate::access::id::{ClockTrust, Timestamp};
 use dormgate::access::input::{CommandKind, PortalReport};
 use dormgate::access::policy::{Policy, StaffPower};
 use dormgate::access::portal::{Portal, PortalKind, Posture};
 
-use crate::world::{Seen, World, at, enrolment, name, op, portals, uid};
+use crate::world::{BEGIN_MS, Seen, World, at, enrolment, name, op, portals, uid};
 
 pub const BOX: &str = "power-412";
 const REST_S: u64 = 300;
@@ -394,4 +394,18 @@ fn power_comes_back_to_thirty_rooms_one_after_another_within_thirty_seconds() {
         assert_eq!(energised(&w.pass_s(60)).len(), 0, "{what}");
         w.assert_replay_is_life();
     }
+}
+
+/// Without a schedule nothing is judged every few seconds, so this end is the only one that is waited for.
+#[test]
+fn an_end_that_is_set_while_the_box_is_on_switches_it_off_at_that_end() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    assert_eq!(w.present(BOX, "A"), "granted");
+    w.relay(BOX, true);
+    let not_after = Some(Timestamp(BEGIN_MS + 3_600_000));
+    let ends = Enrolment { not_after, ..enrolment("p1", "power_box:412") };
+    assert_eq!(w.publish(vec![Op::Enrol { uid: uid("A"), enrolment: ends }]).cuts(), []);
+    assert_eq!(w.pass_s(3_599).cuts(), []);
+    assert_eq!(w.pass_s(1).cuts(), [(BOX, "expired")]);
 }

@@ -130,4 +130,31 @@ mod tests {
             assert_eq!(read(text), [""; 0], "{text}");
         }
     }
+
+    /// Whoever typed something else than a UID is led to the one that was meant.
+    #[test]
+    fn what_is_no_uid_and_means_one_has_a_remedy_that_names_it() {
+        for (text, remedy) in [
+            ("0514229873", Some("it is the UID `1EA68671` or, from a reader that reverses, `7186A61E`")),
+            ("20230415", Some("a student number is not the UID")),
+            ("0x1EA68671", Some("leave out `0x`")),
+            ("0X1EA68671", Some("leave out `0x`")),
+            ("75C54837CF", Some("check byte of the first four: `75C54837`")),
+            ("75:C5:48:37:CF", Some("check byte of the first four: `75C54837`")),
+            ("75C54837CE", None),
+            ("75C54837FF", None),
+            ("75C5483700", None),
+            ("8804A1B2C3D4E5F6", Some("leave it out, `04A1B2C3D4E5F6`")),
+            ("8804A1B2C3D4E5", None),
+            ("8704A1B2C3D4E5F6", None),
+            ("card", None),
+        ] {
+            match (hint(text), remedy) {
+                (Some(hint), Some(remedy)) => {
+                    assert!(hint.starts_with("; ") && hint.contains(remedy), "{text}: {hint}")
+                }
+                (hint, remedy) => assert_eq!(hint.as_deref(), remedy, "{text}"),
+            }
+        }
+    }
 }

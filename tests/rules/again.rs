@@ -215,3 +215,23 @@ fn a_denied_card_shown_again_within_the_debounce_still_takes_the_slot() {
         assert_eq!(w.pass_s(60).cuts(), [(BOX, "card_left")], "debounce {debounce_ms}");
     }
 }
+
+/// Others come between a request and its repetition; what was answered to it stays known for a minute all the same.
+#[test]
+fn a_number_is_known_again_after_others_and_for_a_minute() {
+    let mut w = World::of(Policy::default(), portals(), Vec::new());
+    w.resident("A", "p1");
+    let decided = |seen: &Seen| seen.recorded().contains(&EventKind::Decision);
+    assert!(decided(&w.see_as("gate-in", "A", "first")));
+    for number in 0..50 {
+        w.pass_ms(1_000);
+        assert!(decided(&w.see_as("gate-both", "B", &format!("of another {number}"))));
+        let again = w.see_as("gate-in", "A", "first");
+        assert_eq!(again.reason(), "granted");
+        assert!(!decided(&again), "after {number} others the repetition counts as another passage");
+    }
+    w.pass_ms(9_999);
+    assert!(!decided(&w.see_as("gate-in", "A", "first")), "still within the minute");
+    w.pass_ms(1);
+    assert!(decided(&w.see_as("gate-in", "A", "first")), "a minute later it is another card");
+}

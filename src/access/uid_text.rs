@@ -151,7 +151,7 @@ mod tests {
         ] {
             match (hint(text), remedy) {
                 (Some(hint), Some(remedy)) => {
-                    assert!(hint.starts_with("; ") && hint.contains(remedy), "{text}: {hint}")
+                    assert!(hint.starts_with("; ") && hint.contains(remedy), "{text}: {hint}");
                 }
                 (hint, remedy) => assert_eq!(hint.as_deref(), remedy, "{text}"),
             }

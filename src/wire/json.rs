@@ -375,6 +375,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_json_has_its_place_in_a_text_that_is_not_long() {
+        let error = |bytes: &[u8]| check(bytes).err().map(|error| error.to_string());
+        assert_eq!(error(br#"{"v":}"#).as_deref(), Some("not a JSON object: expected value at line 1 column 6"));
+        assert_eq!(error(b"[]").as_deref(), Some("not a JSON object: an object in braces is wanted"));
+        assert_eq!(error(br#"{"v":1}"#), None);
+    }
+
+    #[test]
     fn a_field_given_twice_is_named() {
         let faults = faults(r#"{"v":1,"ops":[{},{"uid":"A","u\u0069d":"B"}],"v":2}"#);
         let named: Vec<_> = faults.iter().map(|f| (f.op, f.code, f.message.as_str())).collect();

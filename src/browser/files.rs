@@ -21,6 +21,7 @@ pub const SHARED: &[File] = &[
     ("/console/style.css", CSS, include_str!("page/style.css")),
     ("/console/frame.js", JS, include_str!("page/frame.js")),
     ("/console/api.js", JS, include_str!("page/api.js")),
+    ("/console/changes.js", JS, include_str!("page/changes.js")),
     ("/console/words.js", JS, include_str!("page/words.js")),
     ("/console/dom.js", JS, include_str!("page/dom.js")),
     ("/console/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),

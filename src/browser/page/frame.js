@@ -1,5 +1,6 @@
 // The frame of a console: which page is shown, in which language and theme, and who is logged in.
 import { get, post, remove } from "./api.js";
+import { onChange } from "./changes.js";
 import { ask, field, fill, h } from "./dom.js";
 import { language, learn, setLanguage, t } from "./words.js";
 
@@ -164,7 +165,7 @@ export function run(own) {
   paths = own.paths;
   title = own.title;
   ({ start, state } = own.live);
-  own.live.onChange(update);
+  onChange(update);
   addEventListener("hashchange", () => {
     show();
     // A page may have put the focus where typing begins.

@@ -1,9 +1,7 @@
 //! Who asks: bearer tokens, compared in constant time, and what each client may.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
@@ -11,7 +9,6 @@ use axum::http::{Extensions, HeaderMap, Method, StatusCode, header};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::Shared;
 use super::failure::Failure;
@@ -22,6 +19,7 @@ use crate::access::input::Actor;
 use crate::browser::bearer;
 use crate::browser::origin::own_page;
 use crate::browser::sessions::{self, SessionKey, Sessions};
+use crate::browser::wrong_tokens::WrongTokens;
 use crate::config::ClientSpec;
 use crate::wire::allowed::OpName;
 use crate::wire::envelope::{Scope, StreamSpec};
@@ -30,10 +28,6 @@ use crate::wire::ops::name_of;
 /// Wrong tokens from one address in a minute; beyond, more of them are answered 429 without being looked at. A right token is always
 /// taken, because several clients may share the address of a proxy.
 const WRONG_A_MINUTE_MAX: u32 = 30;
-/// Addresses whose wrong tokens are counted at once; beyond, all others share one count.
-const ADDRESSES_MAX: usize = 4_096;
-/// How long wrong tokens count.
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// The cookie of a session. That of a gateway's console has another name, because a browser sends a cookie to every port of a machine.
 pub(super) const COOKIE: &str = "dormgate_center_session";
@@ -45,7 +39,7 @@ pub(super) type Clients = Arc<[([u8; 32], Arc<ClientSpec>)]>;
 pub(super) struct Doorkeeper {
     clients: watch::Sender<Clients>,
     pub(super) sessions: Sessions<Person>,
-    wrong: Mutex<Wrong>,
+    wrong: WrongTokens,
     metrics: Metrics,
 }
 
@@ -56,15 +50,11 @@ pub(super) struct Person {
     pub(super) spec: Arc<ClientSpec>,
 }
 
-struct Wrong {
-    since: Instant,
-    by_address: HashMap<Option<IpAddr>, u32>,
-}
-
 impl Doorkeeper {
     pub(super) fn new(clients: &[ClientSpec], metrics: Metrics) -> Self {
         let clients = watch::Sender::new(hashed(clients));
-        let wrong = Mutex::new(Wrong { since: Instant::now(), by_address: HashMap::new() });
+        // No limit for all together: one address must not keep the programs of the others out.
+        let wrong = WrongTokens::new(WRONG_A_MINUTE_MAX, u32::MAX);
         Self { clients, sessions: Sessions::default(), wrong, metrics }
     }
 
@@ -92,11 +82,12 @@ impl Doorkeeper {
             return Ok(client);
         }
         self.metrics.wrong_tokens.inc();
-        if self.is_too_often(from) {
+        if self.wrong.are_too_many(from) {
             let message =
                 format!("more than {WRONG_A_MINUTE_MAX} wrong tokens in a minute from this address; wait a minute");
             return Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_tokens", message));
         }
+        self.wrong.count(from);
         let what = if token.is_some() { "the token is of no client" } else { "a token is needed" };
         let message = format!("{what}; send `Authorization: Bearer TOKEN` with a token of `[[client]]`");
         Err(Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", message))
@@ -122,18 +113,6 @@ impl Doorkeeper {
     /// Whether the session by which `client` asks goes on; a program has none that could end.
     pub(super) fn goes_on(&self, client: &Client) -> bool {
         client.person.as_ref().is_none_or(|(_, session)| self.sessions.of(session).is_some())
-    }
-
-    fn is_too_often(&self, from: Option<IpAddr>) -> bool {
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        if wrong.since.elapsed() >= MINUTE {
-            wrong.since = Instant::now();
-            wrong.by_address.clear();
-        }
-        let is_known = wrong.by_address.contains_key(&from) || wrong.by_address.len() < ADDRESSES_MAX;
-        let count = wrong.by_address.entry(from.filter(|_| is_known)).or_insert(0);
-        *count = count.saturating_add(1);
-        *count > WRONG_A_MINUTE_MAX
     }
 }
 
@@ -172,6 +151,12 @@ impl Client {
         let is_same = |other: &ClientSpec| other.name == self.spec.name && other.token == self.spec.token;
         let found = clients.iter().map(|(_, client)| client).find(|client| is_same(client))?;
         Some(Self { spec: Arc::clone(found), person: self.person.clone() })
+    }
+
+    /// Who is responsible for what it orders: the client, and behind a colon the person at the console.
+    pub(super) fn who(&self) -> String {
+        let person = self.person.as_ref().map(|(who, _)| format!(":{who}")).unwrap_or_default();
+        format!("{}{person}", self.spec.name)
     }
 
     /// Whether it may read.

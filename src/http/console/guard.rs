@@ -4,9 +4,7 @@
 //! `Origin`); the cookie is `SameSite=Strict` besides. A page of another name that resolves to this machine (DNS rebinding) reads
 //! nothing: without a login the console answers to the names of loopback only.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -16,7 +14,6 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::Shared;
 use super::listener::Peer;
@@ -24,6 +21,7 @@ use crate::access::input::Actor;
 use crate::browser::bearer;
 use crate::browser::origin::{self, own_page, text};
 use crate::browser::sessions::{self, SessionKey, Sessions};
+use crate::browser::wrong_tokens::{MINUTE, WrongTokens};
 use crate::config::Secret;
 use crate::http::api::refuse;
 
@@ -31,8 +29,6 @@ use crate::http::api::refuse;
 pub const WRONG_A_MINUTE_MAX: u32 = 10;
 /// Wrong tokens from all addresses in a minute. Beyond, none is looked at until the minute is over; sessions go on.
 pub const WRONG_IN_SUM_A_MINUTE_MAX: u32 = 60;
-/// How long wrong tokens count.
-const MINUTE: Duration = Duration::from_secs(60);
 /// The cookie of a session.
 pub(super) const COOKIE: &str = "dormgate_session";
 
@@ -64,14 +60,7 @@ pub(super) struct Guard {
     is_loopback: bool,
     /// Each with the hash of the token that it was made from: it ends with it.
     sessions: Sessions<(Actor, TokenHash)>,
-    wrong: Mutex<Wrong>,
-}
-
-struct Wrong {
-    since: Instant,
-    in_sum: u32,
-    /// At most [`WRONG_IN_SUM_A_MINUTE_MAX`].
-    by_address: HashMap<Option<IpAddr>, u32>,
+    wrong: WrongTokens,
 }
 
 /// Why somebody may not.
@@ -79,8 +68,8 @@ type Refused = (StatusCode, String);
 
 impl Guard {
     pub(super) fn new(token: watch::Receiver<Option<Secret>>, is_loopback: bool) -> Self {
-        let wrong = Wrong { since: Instant::now(), in_sum: 0, by_address: HashMap::new() };
-        Self { token, is_loopback, sessions: Sessions::default(), wrong: Mutex::new(wrong) }
+        let wrong = WrongTokens::new(WRONG_A_MINUTE_MAX, WRONG_IN_SUM_A_MINUTE_MAX);
+        Self { token, is_loopback, sessions: Sessions::default(), wrong }
     }
 
     /// The token as it is now. A reload may change it.
@@ -126,12 +115,7 @@ impl Guard {
     /// Compares a token, in constant time; gives its hash. One that comes after too many wrong ones is not looked at.
     pub(super) fn compare(&self, presented: &str, from: Option<IpAddr>) -> Result<TokenHash, Refused> {
         let Some(token) = self.token() else { return Err(no_token()) };
-        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        if wrong.since.elapsed() >= MINUTE {
-            *wrong = Wrong { since: Instant::now(), in_sum: 0, by_address: HashMap::new() };
-        }
-        let from_here = wrong.by_address.get(&from).copied().unwrap_or(0);
-        if from_here >= WRONG_A_MINUTE_MAX || wrong.in_sum >= WRONG_IN_SUM_A_MINUTE_MAX {
+        if self.wrong.are_too_many(from) {
             let why = "too many wrong tokens in the last minute; wait a minute and try again";
             return Err((StatusCode::TOO_MANY_REQUESTS, why.to_owned()));
         }
@@ -140,8 +124,7 @@ impl Guard {
         if bool::from(token.as_slice().ct_eq(presented.as_slice())) {
             return Ok(token);
         }
-        wrong.in_sum += 1;
-        wrong.by_address.insert(from, from_here + 1);
+        self.wrong.count(from);
         Err((StatusCode::UNAUTHORIZED, "the token is wrong; it is in the file of `[http] token_file`".to_owned()))
     }
 

@@ -133,7 +133,7 @@ async fn after_too_many_wrong_tokens_none_is_looked_at_for_a_minute() {
     }
     assert_eq!(looked_at, WRONG_IN_SUM_A_MINUTE_MAX);
     assert_eq!(status(TOKEN, there(1)), Some(429));
-    assert!(guard.wrong.lock().unwrap().by_address.len() <= WRONG_IN_SUM_A_MINUTE_MAX as usize);
+    assert!(guard.wrong.addresses() <= WRONG_IN_SUM_A_MINUTE_MAX as usize);
     tokio::time::advance(MINUTE).await;
     assert_eq!((status(TOKEN, HERE), status(TOKEN, there(1))), (None, None));
 }

@@ -1,6 +1,7 @@
 // The state that the pages show: the gateways and their alarms, kept up to date by the events of the center. Each time the connection
 // is made, everything is asked for again, so that nothing that happened in between is missing.
 import { get, post } from "./api.js";
+import { changed } from "./changes.js";
 
 const AGAIN_MS = 3000;
 /** How often everything is asked for again: what was ordered for a gateway that is away makes no event. */
@@ -24,36 +25,17 @@ export const state = {
   failure: null,
 };
 
-const listeners = new Set();
 const ackListeners = new Set();
 let source = null;
 let again = null;
-let asked = false;
 let gathering = null;
 let comparing = false;
 const changedGateways = new Set();
-
-/** Calls `listener` after each change, at most once a frame. */
-export function onChange(listener) {
-  listeners.add(listener);
-}
 
 /** Calls `listener` with the gateway's name and each ack, and with nothing after a connection was made again; gives what ends that. */
 export function onAck(listener) {
   ackListeners.add(listener);
   return () => ackListeners.delete(listener);
-}
-
-function changed() {
-  if (asked) return;
-  asked = true;
-  const draw = () => {
-    asked = false;
-    listeners.forEach((listener) => listener());
-  };
-  // A hidden page draws no frames, and is to be right when it is shown again.
-  if (document.hidden) setTimeout(draw, 500);
-  else requestAnimationFrame(draw);
 }
 
 /** Asks who the person is and begins to follow the center. */

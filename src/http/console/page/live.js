@@ -1,5 +1,6 @@
 // The state that the pages show: what `/api/v1/now` begins with, and every event of the audit after it, each once.
 import { get, target } from "./api.js";
+import { changed } from "./changes.js";
 
 const DECISIONS = 50;
 const AGAIN_MS = 3000;
@@ -18,28 +19,8 @@ export const state = {
   missed: null,
 };
 
-const listeners = new Set();
 let source = null;
 let again = null;
-let asked = false;
-
-/** Calls `listener` after each change, at most once a frame; gives what ends that. */
-export function onChange(listener) {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
-}
-
-function changed() {
-  if (asked) return;
-  asked = true;
-  // A hidden page draws no frames, and is to be right when it is shown again.
-  const draw = () => {
-    asked = false;
-    listeners.forEach((listener) => listener());
-  };
-  if (document.hidden) setTimeout(draw, 500);
-  else requestAnimationFrame(draw);
-}
 
 /** Asks who the person is and begins to follow the gateway. */
 export async function start() {

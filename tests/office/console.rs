@@ -270,6 +270,44 @@ async fn a_sheet_is_planned_before_it_is_sent_and_every_fault_has_its_line() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_ordered_what_for_a_card_is_kept_and_found() {
+    let center = Center::start(NO_BROKER, &["xing1", "xing2"]).await;
+    let mut browser = Browser::at(&center);
+    browser.log_in("Li Wei", ALL).await;
+    assert_eq!(browser.post("/v1/changes", &issued(OLD)).await.status, 202);
+    let enrols = json!({ "gateway": "xing2", "ops": [enrol(NEW, "h2"), enrol(OLD, "h1")] });
+    center.post("/v1/changes", ALL, None, &enrols).await;
+    let sheet = browser.post("/v1/sheet?gateway=xing1", &format!("uid,holder,gate\n{OLD},h1,*\n")).await;
+    assert_eq!(sheet.status, 202, "{}", sheet.body);
+    let found =
+        async |query: &str, token| center.get(&format!("/v1/changes?{query}"), token).await.body["items"].take();
+    let shown = |items: &Value| -> Vec<(String, String, Value)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let ops = |item: &Value| {
+            item["ops"].as_array().map_or(Value::Null, |ops| ops.iter().map(|op| op["op"].clone()).collect())
+        };
+        let item = |one: &Value| (text(&one["gateway"]), text(&one["item"]["ordered_by"]), ops(&one["item"]));
+        items.as_array().unwrap().iter().map(item).collect()
+    };
+    let issue = ("campus".to_owned(), "all:Li Wei".to_owned(), json!(["issue"]));
+    let enrol = ("xing2".to_owned(), "all".to_owned(), json!(["enrol", "enrol"]));
+    let list = ("xing1".to_owned(), "all:Li Wei".to_owned(), Value::Null);
+    assert_eq!(shown(&found(&format!("uid={OLD}"), ALL).await), [issue.clone(), enrol.clone(), list.clone()]);
+    assert_eq!(shown(&found("uid=1e:a6:86:71&order=desc&limit=2", ALL).await), [list, enrol.clone()]);
+    assert_eq!(shown(&found("holder=h2", ALL).await), [enrol.clone()]);
+    assert_eq!(shown(&found("holder=h1&gateway=xing2", ALL).await), [issue.clone(), enrol]);
+    // A client of one building sees what goes there and to the campus.
+    let own = shown(&found("holder=h1", SOME).await);
+    assert!(own.contains(&issue) && own.iter().all(|(to, ..)| to == "campus" || to == "xing1"), "{own:?}");
+    assert_eq!(found("holder=h3", ALL).await, json!([]));
+    let all = found("", ALL).await;
+    assert!(all[0]["received_at"].as_str().unwrap().starts_with("20"), "{all}");
+    let wrong = center.get("/v1/changes?portal=gate-in", ALL).await;
+    assert_eq!(error(&wrong), (400, "invalid_field"), "{}", wrong.body);
+    center.program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_search_understands_every_spelling_of_a_card_and_the_name_of_a_holder() {
     let center = Center::start(NO_BROKER, &["xing1", "xing2"]).await;
     center.post("/v1/changes", ALL, None, &json!({ "ops": [issue(OLD, "h1")] })).await;

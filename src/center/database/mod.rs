@@ -29,7 +29,9 @@ use crate::access::id::{GatewayId, Timestamp};
 use crate::wire::topic::CAMPUS;
 
 /// The version of the schema, in the file's `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+/// What version 1 lacks.
+const FROM_1: &str = "ALTER TABLE message ADD COLUMN ordered_by TEXT;";
 /// Entries read from a journal at once.
 const READ_AT_ONCE: i64 = 1_000;
 /// Longest wait for a reader that is in the way of a write, in seconds.
@@ -65,8 +67,8 @@ impl Database {
         let version: i64 = sql.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&failed)?;
         match version {
             SCHEMA_VERSION => {}
-            0 => {
-                let make = include_str!("schema.sql");
+            0 | 1 => {
+                let make = if version == 0 { include_str!("schema.sql") } else { FROM_1 };
                 let all = format!("BEGIN IMMEDIATE; {make} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
                 sql.execute_batch(&all).map_err(&failed)?;
             }
@@ -95,6 +97,23 @@ impl Database {
             begun_runs: HashMap::new(),
             retention,
             _lock: lock,
+        })
+    }
+
+    /// Records who ordered messages, a client or a person at its console, in the transaction that keeps them.
+    ///
+    /// # Errors
+    /// [`CenterError`] if the database cannot be written.
+    pub fn ordered(&self, messages: &[(JournalName, Position)], by: &str) -> Result<(), CenterError> {
+        self.run(|sql| {
+            let mut update = sql.prepare_cached(
+                "UPDATE message SET ordered_by = ?5 WHERE audience = ?1 AND stream = ?2 AND epoch = ?3 AND seq = ?4",
+            )?;
+            for (journal, at) in messages {
+                let (aud, stream) = (journal.audience.aud(), journal.stream.as_str());
+                update.execute(params![aud, stream, at.epoch.get(), int(at.seq), by])?;
+            }
+            Ok(())
         })
     }
 

@@ -10,6 +10,7 @@ CREATE TABLE message (
     message   TEXT    NOT NULL,             -- the JWS
     claims    TEXT    NOT NULL,             -- its content, for people: `json_extract(claims, '$.ops')`
     delivered INTEGER NOT NULL DEFAULT 0,   -- 1: the broker has it
+    ordered_by TEXT,                        -- the client, and behind a colon the person at its console; NULL: not recorded
     UNIQUE (audience, stream, epoch, seq)
 );
 CREATE INDEX message_undelivered ON message (id) WHERE delivered = 0;

@@ -10,6 +10,10 @@ use rusqlite::{Connection, OpenFlags, params_from_iter};
 use super::super::CenterError;
 use super::{BUSY_S, failed};
 
+/// A message as it is shown.
+const ORDER: &str = "json_object('stream', stream, 'epoch', epoch, 'seq', seq, 'ordered_by', ordered_by,
+    'ops', json(json_extract(claims, '$.ops')))";
+
 /// What is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
@@ -19,6 +23,8 @@ pub enum Table {
     Ack,
     /// Alarms.
     Alarm,
+    /// What this center published, with who ordered it.
+    Message,
 }
 
 /// What is wanted. A row must meet every condition.
@@ -26,7 +32,7 @@ pub enum Table {
 pub struct Search {
     /// Where.
     pub table: Table,
-    /// Columns and their values.
+    /// Columns and their values. Of a message: the `uid` of a card or a `holder` that it names.
     pub is: Vec<(&'static str, String)>,
     /// Only of these gateways; `None`: of all.
     pub gateways: Option<Vec<String>>,
@@ -47,11 +53,11 @@ pub struct Search {
 pub struct Row {
     /// Its place among all, by arrival.
     pub id: i64,
-    /// Of which gateway.
+    /// Of which gateway, or to which.
     pub gateway: String,
     /// When it happened (audit), or was received (others), in milliseconds since 1970.
     pub at: i64,
-    /// The JSON as the gateway published it.
+    /// The JSON as the gateway published it; of a message its number, who ordered it, and its ops, which a whole list has none of.
     pub body: String,
 }
 
@@ -86,34 +92,41 @@ impl Reader {
     /// # Errors
     /// [`CenterError`] if the database cannot be read.
     pub fn search(&self, search: &Search) -> Result<Vec<Row>, CenterError> {
-        let (table, body) = match search.table {
-            Table::Audit => ("audit", "event"),
-            Table::Ack => ("ack", "body"),
-            Table::Alarm => ("alarm", "body"),
+        let (table, gateway, at, body) = match search.table {
+            Table::Audit => ("audit", "gateway", "at", "event"),
+            Table::Ack => ("ack", "gateway", "at", "body"),
+            Table::Alarm => ("alarm", "gateway", "at", "body"),
+            Table::Message => ("message", "audience", "json_extract(claims, '$.iat') * 1000", ORDER),
         };
         let mut conditions = vec!["1".to_owned()];
         let mut values: Vec<Value> = Vec::new();
         for (column, value) in &search.is {
-            conditions.push(format!("{column} = ?"));
-            values.push(value.clone().into());
+            // An op names a card by `uid`, `old_uid` or `new_uid`.
+            let (condition, value) = match search.table {
+                Table::Message => ("instr(claims, ?) > 0".to_owned(), format!("{column}\":\"{value}\"")),
+                _ => (format!("{column} = ?"), value.clone()),
+            };
+            conditions.push(condition);
+            values.push(value.into());
         }
         if let Some(gateways) = &search.gateways {
-            conditions.push(format!("gateway IN ({})", vec!["?"; gateways.len()].join(", ")));
+            conditions.push(format!("{gateway} IN ({})", vec!["?"; gateways.len()].join(", ")));
             values.extend(gateways.iter().cloned().map(Value::from));
         }
         let order = if search.is_newest_first { ("DESC", "<") } else { ("ASC", ">") };
         let after = format!("id {} ?", order.1);
-        let bounds = [("at >= ?", search.from), ("at < ?", search.to), (after.as_str(), search.after)];
+        let (from, to) = (format!("{at} >= ?"), format!("{at} < ?"));
+        let bounds = [(&from, search.from), (&to, search.to), (&after, search.after)];
         for (condition, value) in bounds {
             if let Some(value) = value {
-                conditions.push(condition.to_owned());
+                conditions.push(condition.clone());
                 values.push(value.into());
             }
         }
         values.push(i64::try_from(search.most).unwrap_or(i64::MAX).into());
         let (conditions, order) = (conditions.join(" AND "), order.0);
         let query =
-            format!("SELECT id, gateway, at, {body} FROM {table} WHERE {conditions} ORDER BY id {order} LIMIT ?");
+            format!("SELECT id, {gateway}, {at}, {body} FROM {table} WHERE {conditions} ORDER BY id {order} LIMIT ?");
         self.run(|sql| {
             let mut query = sql.prepare_cached(&query)?;
             let rows = query.query_map(params_from_iter(values), |row| {

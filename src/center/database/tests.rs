@@ -97,6 +97,28 @@ fn a_database_gives_the_same_messages_heads_and_resyncs_as_a_directory_also_afte
 }
 
 #[test]
+fn a_database_of_version_1_is_taken_over_with_all_that_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut before = center(dir.path());
+    before.publish_ops(None, &[lost("01020301")], NOW).unwrap();
+    drop(before);
+    let path = dir.path().join("center.db");
+    let as_of_1 = "ALTER TABLE message DROP COLUMN ordered_by; PRAGMA user_version = 1";
+    Connection::open(&path).unwrap().execute_batch(as_of_1).unwrap();
+    let mut after = center(dir.path());
+    assert_eq!(seqs(&after.publish_ops(None, &[lost("01020302")], NOW).unwrap()), [2]);
+    let journal = JournalName { audience: Audience::Campus, stream: "card-office".parse().unwrap() };
+    let second = Position { epoch: NonZeroU32::MIN, seq: 2 };
+    after.transaction(|center| center.storage().ordered(&[(journal, second)], "office:Li Wei")).unwrap();
+    drop(after);
+    let sql = Connection::open(&path).unwrap();
+    let by = |seq: i64| -> Option<String> {
+        sql.query_row("SELECT ordered_by FROM message WHERE seq = ?1", [seq], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((by(1), by(2)), (None, Some("office:Li Wei".to_owned())));
+}
+
+#[test]
 fn what_the_broker_does_not_have_is_published_at_the_next_start_as_it_was_signed() {
     let dir = tempfile::tempdir().unwrap();
     let mut before = center(dir.path());

@@ -197,6 +197,8 @@ pub(super) enum What {
 pub(super) struct Request {
     to: Option<GatewayId>,
     what: What,
+    /// Who orders it.
+    by: String,
     /// The client and its key.
     key: Option<(String, String)>,
     hash: Vec<u8>,
@@ -212,7 +214,7 @@ impl Request {
     ) -> Result<Self, Failure> {
         let key = idempotency_key(headers)?.map(|key| (client.spec.name.clone(), key));
         let hash = asked.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize().to_vec();
-        Ok(Self { to, what, key, hash })
+        Ok(Self { to, what, by: client.who(), key, hash })
     }
 
     /// Publishes it and waits at most `within` for the gateways' acks.
@@ -228,11 +230,6 @@ impl Request {
         let messages = staged.await?;
         let made = made.await.map_err(|_| Failure::from(CenterError::Stopped))?;
         api.metrics.messages.inc_by(u64::try_from(messages.len()).unwrap_or(0));
-        if let Some((who, _)) = client.person.as_ref().filter(|_| !messages.is_empty()) {
-            let numbers: Vec<_> =
-                made.iter().map(|one| format!("{} {} {}.{}", one.to, one.stream, one.epoch, one.seq)).collect();
-            tracing::info!(%who, client = client.spec.name, "ordered at the console: {}", numbers.join(", "));
-        }
         let answered = if messages.is_empty() {
             api.kept_acks(&made, within).await?
         } else {
@@ -262,6 +259,8 @@ impl Request {
             What::Ops(ops) => center.stage_ops(to, ops, now)?,
             What::List(list, allow_shrink) => center.stage_list(to, list, *allow_shrink, now)?.messages,
         };
+        let journals: Vec<_> = messages.iter().filter_map(|message| center.journal_of(message)).collect();
+        center.storage().ordered(&journals, &self.by)?;
         let mut made: Vec<Made> = messages.iter().filter_map(made).collect();
         // The parts of a list are one message.
         made.dedup();

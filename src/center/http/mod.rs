@@ -155,6 +155,7 @@ pub(super) fn routes() -> Vec<Route> {
     let posts = |path, handler| Route { method: "post", path, handler };
     vec![
         posts("/v1/changes", post(changes::changes)),
+        gets("/v1/changes", get(search::changes)),
         posts("/v1/commands", post(changes::commands)),
         posts("/v1/list", post(list::load).layer(DefaultBodyLimit::max(LIST_BYTES_MAX))),
         posts("/v1/sheet", post(list::sheet).layer(DefaultBodyLimit::max(LIST_BYTES_MAX))),

@@ -1,4 +1,4 @@
-//! `GET /v1/acks`, `/v1/alarms` and `/v1/audit`: searches, page by page.
+//! `GET /v1/acks`, `/v1/alarms`, `/v1/audit` and `/v1/changes`: searches, page by page.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -12,6 +12,7 @@ use super::auth::Client;
 use super::failure::Failure;
 use super::{Shared, json};
 use crate::access::id::{CardUid, Timestamp};
+use crate::wire::topic::CAMPUS;
 
 /// Most rows of a page.
 const PAGE_MAX: usize = 1_000;
@@ -70,6 +71,10 @@ pub(super) async fn audit(State(api): State<Shared>, client: Client, asked: Want
     page(&api, &client, asked, Table::Audit, &["portal", "uid", "holder", "type"]).await
 }
 
+pub(super) async fn changes(State(api): State<Shared>, client: Client, asked: Wanted) -> Result<Response, Failure> {
+    page(&api, &client, asked, Table::Message, &["uid", "holder"]).await
+}
+
 async fn page(
     api: &Shared,
     client: &Client,
@@ -86,6 +91,7 @@ async fn page(
     let cursor = rows.last().filter(|_| rows.len() == most).map(|row| row.id);
     let item = |row: Row| {
         let item = RawValue::from_string(row.body).ok()?;
+        // When it was received, or published.
         Some(Item { gateway: row.gateway, received_at: (!is_audit).then_some(Timestamp(row.at)), item })
     };
     Ok(json(StatusCode::OK, &Page { items: rows.into_iter().filter_map(item).collect(), cursor }))
@@ -114,6 +120,11 @@ impl Asked {
             }
             is.push((column, value));
         }
+        // What goes to the whole campus goes to each gateway.
+        let with_campus = |gateway: String| {
+            let campus = (table == Table::Message).then(|| CAMPUS.to_owned());
+            std::iter::once(gateway).chain(campus).collect::<Vec<_>>()
+        };
         let gateways = match self.gateway {
             Some(gateway) => {
                 let allowed = client.spec.gateways.as_ref().is_none_or(|own| own.iter().any(|g| g.as_str() == gateway));
@@ -121,9 +132,11 @@ impl Asked {
                     let message = format!("`{gateway}` is not among the `gateways` of client `{}`", client.spec.name);
                     return Err(Failure::forbidden("forbidden_gateway", message));
                 }
-                Some(vec![gateway])
+                Some(with_campus(gateway))
             }
-            None => client.spec.gateways.as_ref().map(|own| own.iter().map(ToString::to_string).collect()),
+            None => {
+                client.spec.gateways.as_ref().map(|own| own.iter().flat_map(|g| with_campus(g.to_string())).collect())
+            }
         };
         let most = self.limit.unwrap_or(PAGE);
         if most == 0 || most > PAGE_MAX {

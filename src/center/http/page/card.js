@@ -5,6 +5,7 @@ import { state } from "./live.js";
 import { meaning, t, time } from "./words.js";
 
 const TRIES = 10;
+const ORDERS = 20;
 
 export function show(main, { rest }) {
   const input = h("input", { name: "text", value: rest, autocomplete: "off", spellcheck: "false", required: true, maxlength: "128", class: "mono" });
@@ -60,6 +61,7 @@ function cardItem(card, spelling) {
       one.flags.map((flag) => h("span", { class: "tag bad" }, t(`flag_${flag}`))), " ",
       one.enrolment ? enrolmentText(one.enrolment) : one.to !== "campus" && h("span", { class: "soft" }, t("not_enrolled"))))),
     card.dead && proof,
+    lazy(t("what_ordered"), () => ordersOf(card.uid)),
     lazy(t("where_tried"), () => triesOf(card.uid)),
     h("div", { class: "tags" }, !card.dead && [link("reissue", t("reissue")), link("report_lost", t("report_lost"))], link("enrol", t("enrol"))));
 }
@@ -95,6 +97,15 @@ async function proofOf(uid) {
     h("strong", null, one.gateway), one.dead_since && ` ${time(one.dead_since)}`,
     one.known_by && h("span", { class: "soft" }, ` · ${t(`known_by_${one.known_by}`)}`), one.boxes.map(box))),
   unknown.length > 0 && h("li", { class: "against" }, t("unknown_hint")));
+}
+
+async function ordersOf(uid) {
+  const { items } = await get("/v1/changes", { uid, order: "desc", limit: ORDERS });
+  const names = (op) => [op.uid, op.old_uid, op.new_uid].includes(uid);
+  const what = (ops) => (ops ? ops.filter(names).map(({ op }) => t(op)).join(", ") : t("whole_list"));
+  return h("ul", { class: "steps" }, items.map(({ gateway, received_at: at, item }) => h("li", null,
+    h("strong", null, what(item.ops)), ` ${gateway === "campus" ? t("campus") : gateway} · ${item.ordered_by ?? t("not_recorded")} `,
+    h("span", { class: "soft" }, `${time(at)} · ${item.stream} ${item.epoch}.${item.seq}`))));
 }
 
 async function triesOf(uid) {

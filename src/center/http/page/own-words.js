@@ -3,7 +3,7 @@
 export const OWN = {
   center: ["Center", "中心"],
   page_gateways: ["Gateways", "网关"], page_card: ["Cards", "查卡"], page_change: ["Change", "变更"], page_sheet: ["List", "名单"],
-  login_why: ["The token of a `[[client]]` of center.toml decides what you may do here. Your name stands in the center's log beside what you order.", "口令对应 center.toml 中的 [[client]]，决定您可以做什么。您的姓名会连同操作记入中心日志。"],
+  login_why: ["The token of a `[[client]]` of center.toml decides what you may do here. Your name is kept with everything that you order.", "口令对应 center.toml 中的 [[client]]，决定您可以做什么。您的姓名会与每项操作一并保存。"],
   login_to_read: ["Log in with the token of your office.", "请用本部门的口令登录。"],
   no_token: ["This client may not read; add `read` to its `may` in center.toml.", "该客户端无读取权限；请在 center.toml 的 may 中加入 read。"],
   unreachable: ["The center does not answer; is it running, and is the network there? Sent again, it is the same change.", "中心没有应答；请检查中心是否运行、网络是否正常。再次提交仍是同一变更。"],
@@ -25,6 +25,7 @@ export const OWN = {
   where_dead: ["Where it is dead, since when", "在哪些网关已失效、自何时起"], dead_there: ["dead", "已失效"], not_known_yet: ["not known yet", "尚不清楚"],
   known_by_audit: ["by the gateway's audit", "依据网关日志"], known_by_ack: ["by its ack", "依据确认"], known_by_state: ["by its state", "依据状态"],
   unknown_hint: ["Where it is not known, the gateway has not answered yet: look at its connection.", "“尚不清楚”表示网关未应答，请检查其连接。"],
+  what_ordered: ["What was ordered, and by whom", "操作记录与操作人"], issue: ["Issue", "发卡"], whole_list: ["A whole list", "完整名单"], not_recorded: ["not recorded", "未记录"],
   where_tried: ["Where it was tried", "刷卡记录"], no_tries: ["No decision about it is in the audit here.", "此处日志中没有该卡的判定。"],
   // Change
   change_hint: ["Each order is confirmed first, signed, and published once; a second click does not send it twice.", "每项操作先确认，再签名发布一次；重复点击不会重复发送。"],

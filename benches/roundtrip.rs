@@ -29,7 +29,7 @@ use dormgate::access::change::Op;
 use ed25519_dalek::SigningKey;
 use rumqttc::QoS;
 use support::broker::{
-    self, ACK, ASK, Asker, CHANGES, DECIDED, FLOOR_ANSWER, FLOOR_CHANGES, FLOOR_REQUEST, Kept, PAUSE,
+    self, ACK, ASK, Asker, CHANGES, DECIDED, FLOOR_ANSWER, FLOOR_CHANGES, FLOOR_REQUEST, PAUSE, cpu_ms,
 };
 use support::broker::{percentiles, ratio, report, request};
 
@@ -48,14 +48,6 @@ fn main() {
         (0..ROUNDS).for_each(|_| runtime.block_on(round(&mut all)));
         all.print();
     });
-}
-
-/// Processor time of a process so far, in milliseconds (proc(5): utime and stime, in ticks of 10 ms).
-fn cpu_ms(process: &Kept) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.0.id())).unwrap();
-    let after_name = stat.rsplit(')').next().unwrap();
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap() * 10.0).sum()
 }
 
 /// The times of all rounds.

@@ -67,13 +67,18 @@ pub fn start_echo(port: u16) -> Kept {
 /// The floor: answers each request on its decision topic, as the gateway does, and decides nothing.
 async fn echo(port: u16) {
     let (client, mut events) = connect(port, "echo");
-    client.try_subscribe(FLOOR_REQUEST.replace("gate-in", "+"), QoS::AtMostOnce).unwrap();
-    client.try_subscribe(FLOOR_CHANGES, QoS::AtLeastOnce).unwrap();
     loop {
-        if let Event::Incoming(Packet::Publish(publish)) = events.poll().await.unwrap()
-            && publish.topic != FLOOR_CHANGES
-        {
-            client.try_publish(FLOOR_ANSWER, QoS::AtLeastOnce, false, ANSWER).unwrap();
+        match events.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                client.try_subscribe(FLOOR_REQUEST.replace("gate-in", "+"), QoS::AtMostOnce).unwrap();
+                client.try_subscribe(FLOOR_CHANGES, QoS::AtLeastOnce).unwrap();
+            }
+            Ok(Event::Incoming(Packet::Publish(publish))) if publish.topic != FLOOR_CHANGES => {
+                client.try_publish(FLOOR_ANSWER, QoS::AtLeastOnce, false, ANSWER).unwrap();
+            }
+            Ok(_) => {}
+            // The broker is away, in the soak.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
@@ -142,14 +147,23 @@ fn wait_for_port(port: u16) {
 }
 
 pub fn start_broker(dir: &Path) -> (Kept, u16) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
+    (start_broker_at(dir, port), port)
+}
+
+/// A port on which nobody listens.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub fn start_broker_at(dir: &Path, port: u16) -> Kept {
     let conf = dir.join("mosquitto.conf");
     let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n");
     std::fs::write(&conf, text).unwrap();
     let child = Command::new("mosquitto").arg("-c").arg(&conf).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let child = Kept(child.expect("mosquitto on the path: install Debian's package `mosquitto`"));
     wait_for_port(port);
-    (child, port)
+    child
 }
 
 /// The gateway, with more sections in its configuration.
@@ -193,6 +207,14 @@ pub async fn enrol_all(asker: &mut Asker, cards: u32, key: &SigningKey) -> u64 {
         asker.until(ACK).await;
     }
     seq
+}
+
+/// Processor time of a process so far, in milliseconds (proc(5): utime and stime, in ticks of 10 ms).
+pub fn cpu_ms(process: &Kept) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.0.id())).unwrap();
+    let after_name = stat.rsplit(')').next().unwrap();
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap() * 10.0).sum()
 }
 
 pub fn ratio(of: (f64, f64), echo: (f64, f64)) {

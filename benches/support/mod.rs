@@ -13,6 +13,7 @@
 
 pub mod all_rules;
 pub mod broker;
+pub mod office;
 
 use std::num::NonZeroU32;
 

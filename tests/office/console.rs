@@ -294,7 +294,7 @@ async fn who_ordered_what_for_a_card_is_kept_and_found() {
     let list = ("xing1".to_owned(), "all:Li Wei".to_owned(), Value::Null);
     assert_eq!(shown(&found(&format!("uid={OLD}"), ALL).await), [issue.clone(), enrol.clone(), list.clone()]);
     assert_eq!(shown(&found("uid=1e:a6:86:71&order=desc&limit=2", ALL).await), [list, enrol.clone()]);
-    assert_eq!(shown(&found("holder=h2", ALL).await), [enrol.clone()]);
+    assert_eq!(shown(&found("holder=h2", ALL).await), std::slice::from_ref(&enrol));
     assert_eq!(shown(&found("holder=h1&gateway=xing2", ALL).await), [issue.clone(), enrol]);
     // A client of one building sees what goes there and to the campus.
     let own = shown(&found("holder=h1", SOME).await);

@@ -92,8 +92,8 @@ impl Reader {
 
     fn read_segment(&self, segment: Segment, reading: &mut Reading) -> io::Result<()> {
         let mut offset = self.take_hint(segment.first_n, reading.next).map_or(HEADER_BYTES as u64, |hint| hint.offset);
-        let mut chunk = CHUNK_BYTES;
-        while offset < segment.length && reading.has_room() {
+        let (mut chunk, mut at_last) = (CHUNK_BYTES, false);
+        while !at_last && offset < segment.length && reading.has_room() {
             let left = segment.length - offset;
             let bytes = self.medium.read(&Segment::path(segment.first_n), offset, chunk.min(left))?;
             let whole = bytes.len() as u64 >= left || bytes.is_empty();
@@ -104,7 +104,10 @@ impl Reader {
                     Found::Bad if !whole && step.to == bytes.len() => break,
                     Found::Bad => {}
                     Found::Frame(frame) if frame.n < reading.next => {}
-                    Found::Frame(frame) if frame.n > reading.last => return Ok(()),
+                    Found::Frame(frame) if frame.n > reading.last => {
+                        at_last = true;
+                        break;
+                    }
                     Found::Frame(_) if !reading.has_room() => break,
                     Found::Frame(frame) => reading.take(frame),
                 }
@@ -158,5 +161,31 @@ impl Reading {
         self.bytes = self.bytes.saturating_sub(frame.json.len());
         self.next = frame.n + 1;
         self.out.push(StoredEvent { n: frame.n, json: frame.json.to_vec() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::MemoryDisk;
+    use super::super::segment::{Header, push_frame};
+    use super::*;
+
+    #[test]
+    fn a_reading_that_ends_at_an_event_that_is_not_durable_leaves_its_place() {
+        let disk = MemoryDisk::new();
+        let head = Header { first_n: 1, lost_to: 0, trusted_at: Timestamp(0), prev: [0; 32], sealed: false };
+        let mut bytes = head.encode();
+        let mut ends = Vec::new();
+        for n in 1..=20 {
+            assert!(push_frame(&mut bytes, &Frame { n, json: b"{}", evidence: &[] }, false));
+            ends.push(bytes.len() as u64);
+        }
+        disk.write_at(&Segment::path(1), 0, &bytes).unwrap();
+        let segment = Segment { first_n: 1, length: bytes.len() as u64, trusted_at: Timestamp(0) };
+        let index = Index { segments: vec![segment], last: 15, ..Index::default() };
+        let reader = Reader::new(Arc::new(disk), Arc::new(Mutex::new(index)));
+        assert_eq!(reader.read(1, 100, 10_000).unwrap().len(), 15);
+        let left = reader.take_hint(1, 16).expect("the next reading does not begin at the front");
+        assert_eq!((left.next_n, left.offset), (16, ends[14]));
     }
 }

@@ -84,7 +84,6 @@ async fn a_session_is_its_client_at_the_api_and_only_from_the_consoles_own_pages
     // The message, and the head that names it.
     let waits = |body: &Value| *body == json!({ "connected": false, "waiting": 2 });
     center.until("/v1/delivery", waits).await;
-    center.program.logged("ordered at the console: campus card-office 1.1").await;
 
     // What another page makes the browser send changes nothing and shows nothing.
     let Browser { address, cookie } = &browser;

@@ -17,7 +17,6 @@ use crate::profile::document::{Key, List, Log, Whole};
 
 /// Seconds in a day.
 const DAY_S: i64 = 86_400;
-/// Longest age of the list before it counts as stale, in seconds.
 /// Longest time for which an entry counts against the next one, in seconds.
 pub(super) const TIMED_S_MAX: i64 = DAY_S;
 /// Longest age of the list before decisions are flagged, in seconds.

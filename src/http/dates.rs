@@ -28,12 +28,15 @@ pub(super) async fn date(store: Store, mut answer: QueryResult) -> QueryResult {
             .filter_map(|s| s.set_by.as_mut())
             .collect();
         let (first, last) = (store.first(), store.last_durable());
-        let mut end = last;
+        let (mut end, mut stride) = (last, READ_EVENTS_MAX as u64);
         let oldest = first.max(last.saturating_sub(CHANGES_SOUGHT_IN));
         while end >= oldest && sought.iter().any(|set_by| set_by.at.is_none()) && end > 0 {
-            let begin = oldest.max((end + 1).saturating_sub(READ_EVENTS_MAX as u64));
+            let begin = oldest.max((end + 1).saturating_sub(stride));
             date_from(&store, (begin, end), &mut sought);
             end = begin - 1;
+            // The journal is read forwards, from the front of a segment to the first event that is wanted. Steps of one length would
+            // read each segment as often as there are steps in it.
+            stride *= 2;
         }
         answer
     });

@@ -73,6 +73,36 @@ async fn a_backup_holds_what_was_on_disk_and_a_restored_store_is_not_trusted_bef
 }
 
 #[tokio::test]
+async fn what_a_restoration_would_lose_is_counted_by_kind() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
+    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
+    fill(&store, &mut events, 1..=30).await;
+    made(&dir, &file, &store).unwrap();
+    let revoked = |n: u64| {
+        let body = Event::Revoked {
+            uid: "04A1B2C3".parse().unwrap(),
+            holder: None,
+            revision: StreamRevision { stream: "s".parse().unwrap(), epoch: NonZeroU32::MIN, seq: n },
+            received_at: MADE_AT,
+            cut: Vec::new(),
+        };
+        Record { event: AuditEvent { body, ..event(n) }, evidence: Vec::new(), flush: Flush::Now }
+    };
+    store.append(vec![revoked(31), revoked(32), change(33), soon(34)]);
+    let on_disk = async {
+        while !matches!(events.recv().await.unwrap(), StoreEvent::Durable { through, .. } if through >= 34) {}
+    };
+    tokio::time::timeout(Duration::from_secs(20), on_disk).await.unwrap();
+    assert_eq!(store.close().await, Closed::Drained);
+    drop(store);
+    match restore(&dir, &file, "g", None, false).unwrap_err() {
+        BackupError::BackInTime { lost, changes, revoked, .. } => assert_eq!((lost, changes, revoked), (4, 1, 2)),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
 async fn a_backup_that_was_changed_in_one_byte_or_cut_short_is_refused_and_changes_nothing() {
     let home = tempfile::tempdir().unwrap();
     let (dir, file) = (home.path().join("data"), home.path().join("backup"));

@@ -15,7 +15,7 @@
 //! | [`store`] | what survives: the journal of audit events, and generations of the list; `sealed` encrypts both where the site wants it |
 //! | [`gateway`] | the one task that owns the engine: inbox, engine, effects to whoever carries them out |
 //! | [`mqtt`] | one MQTT `connection` as the links use it; `probe` tries a broker step by step |
-//! | [`browser`] | what both consoles have in common towards a browser: sessions, the origin of a request, what a browser is to refuse |
+//! | [`browser`] | what both consoles have in common towards a browser: sessions, wrong tokens, the origin of a request, what a browser is to refuse |
 //! | [`uplink`], [`portals`], [`http`], [`center`], [`workbench`] | the links: to the center; to gates, doors and boxes (`portals/device`, with the adapters `portals/mqtt`, whose `profiled` is for other makers' devices, and `portals/modbus`, whose `server` controllers ask; `portals/parts` puts a portal together from both); to people, with the pages for wardens in `http/console`; the other end of the uplink, a center that keeps its state in a `directory` of files or in a `database`, and takes orders over HTTP (`center/http`) and lists of cards from a `sheet`; and simulators for portals |
 //! | [`cli`] | one file a command (`simulate`, `center`, `diag`, ...); `serve` puts the gateway together, `demo` a dormitory around it |
 //! | `main` | arguments to a command to an exit code |

@@ -18,9 +18,10 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
 mod support;
+#[path = "support/wire.rs"]
+mod wire;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -35,13 +36,11 @@ use dormgate::gateway::ports::{Inbox, PortalOrder};
 use dormgate::portals::modbus::queue::Priority;
 use dormgate::portals::modbus::{Observer, bus};
 use dormgate::portals::parts::{PartPortals, start};
-use dormgate::profile::{Profile, shipped};
 use dormgate::wire::modbus::{Request, Space};
 use dormgate::workbench::modbus::{Fault, Line};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio_modbus::client::{Reader, tcp};
-use tokio_serial::{SerialPort, SerialStream};
+use wire::{Wire, characters, profile, serve, silence};
 
 /// How long a line is polled at each speed.
 const POLLED: Duration = Duration::from_secs(5);
@@ -70,88 +69,13 @@ fn main() {
     runtime.block_on(runtime.spawn(measured)).unwrap();
 }
 
-fn profile(id: &str) -> Arc<Profile> {
-    Arc::new(shipped(id).unwrap())
-}
-
-/// Time of `bytes` characters of 11 bits.
-fn characters(bytes: usize, baud: u32) -> Duration {
-    Duration::from_nanos(bytes as u64 * 11 * 1_000_000_000 / u64::from(baud))
-}
-
-/// 3.5 characters, and above 19 200 Bd the fixed 1.75 ms (Modbus over serial line 1.02, 2.5.1.1).
-fn silence(baud: u32) -> Duration {
-    if baud > 19_200 { Duration::from_micros(1_750) } else { characters(7, baud) / 2 }
-}
-
 fn line_at(id: &str, line: BusLine) -> BusConfig {
     BusConfig { id: id.into(), line, timeout_ms: 200, echo: None, any_transaction: false, devices_dir: None }
 }
 
-/// Two serial ports and the wire between them, which takes the time that a real one takes.
-struct Wire {
-    near: String,
-    far: String,
-    _open: [File; 2],
-}
-
-impl Wire {
-    fn new(baud: u32) -> Self {
-        let (ready, pairs) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let [(gateway, near), (device, far)] = [SerialStream::pair().unwrap(), SerialStream::pair().unwrap()];
-                ready.send([near.name().unwrap(), far.name().unwrap()]).unwrap();
-                // Both names are opened by their users; these ends of ours must not hold their locks.
-                carry(gateway, device, baud, (near, far)).await;
-            });
-        });
-        let [near, far] = pairs.recv().unwrap();
-        let open = [File::open(&near).unwrap(), File::open(&far).unwrap()];
-        Self { near, far, _open: open }
-    }
-
-    fn spec(&self, id: &str, baud: u32) -> BusConfig {
-        let serial = SerialConfig { port: self.near.clone(), baud, parity: Parity::None, stop_bits: 1 };
-        line_at(id, BusLine::Serial(serial))
-    }
-}
-
-/// Lets each byte through when its time has come. The thread is its own, so it may sleep.
-async fn carry(mut gateway: SerialStream, mut device: SerialStream, baud: u32, held: (SerialStream, SerialStream)) {
-    drop(held);
-    let (mut ask, mut answer) = ([0; 256], [0; 256]);
-    let mut free_at = Instant::now();
-    loop {
-        let (to, bytes) = tokio::select! {
-            read = gateway.read(&mut ask) => (&mut device, read.map(|n| ask[..n].to_vec())),
-            read = device.read(&mut answer) => {
-                free_at += silence(baud);
-                (&mut gateway, read.map(|n| answer[..n].to_vec()))
-            }
-        };
-        // Neither end is open yet, or not any more.
-        let Ok(bytes) = bytes else {
-            std::thread::sleep(Duration::from_millis(1));
-            continue;
-        };
-        free_at = free_at.max(Instant::now());
-        for byte in bytes {
-            free_at += characters(1, baud);
-            std::thread::sleep(free_at.saturating_duration_since(Instant::now()));
-            if to.write_all(&[byte]).await.is_err() {
-                break;
-            }
-        }
-    }
-}
-
-async fn serve(line: &Line, wire: &Wire) -> tokio::task::JoinHandle<()> {
-    let port = tokio_serial::new(&wire.far, 115_200);
-    let far = tokio_serial::SerialPortBuilderExt::open_native_async(port).unwrap();
-    let line = line.clone();
-    tokio::spawn(async move { drop(line.serve_rtu(far).await) })
+fn serial(wire: &Wire, id: &str, baud: u32) -> BusConfig {
+    let serial = SerialConfig { port: wire.near.clone(), baud, parity: Parity::None, stop_bits: 1 };
+    line_at(id, BusLine::Serial(serial))
 }
 
 /// The gateway's line, and how many requests a second it carries when polls always wait for it.
@@ -191,13 +115,13 @@ impl Polled {
 async fn line_use(baud: u32, registers: u16) {
     let (id, address) = if registers == 2 { ("technotrade-vrd-485", 2) } else { ("inveo-rfid-ind-m1", 1_000) };
     let line = Line::new([(1, profile(id))]);
-    let wire = Wire::new(baud);
+    let wire = Wire::new(baud, 1);
     let _device = serve(&line, &wire).await;
     let request = Request::Read { space: Space::Holding, address, count: registers };
     // Unit and checksum are three bytes more, both ways.
     let bytes = request.encode().len() + request.reply_bytes() + 6;
     let floor = characters(bytes, baud) + silence(baud) * 2;
-    let polled = Polled::new(wire.spec("line", baud), request).await;
+    let polled = Polled::new(serial(&wire, "line", baud), request).await;
     let measured = polled.per_second(|_, elapsed| elapsed >= POLLED).await;
     let possible = 1.0 / floor.as_secs_f64();
     println!(
@@ -280,12 +204,12 @@ fn grant_all(running: &PartPortals, mut taken: dormgate::gateway::ports::InboxRe
 
 async fn one_dead() {
     let line = Line::new((1..=8).map(|unit| (unit, profile(READER_AND_LOCK))));
-    let wire = Wire::new(DOORS_BAUD);
+    let wire = Wire::new(DOORS_BAUD, 1);
     let _devices = serve(&line, &wire).await;
     let (inbox, taken) = Inbox::new();
     let observer: Arc<dyn Observer> = Arc::new(());
     let gates: Vec<_> = (1..=8).map(gate).collect();
-    let running = start(&[wire.spec("riser", DOORS_BAUD)], &gates, None, &inbox, &observer).unwrap();
+    let running = start(&[serial(&wire, "riser", DOORS_BAUD)], &gates, None, &inbox, &observer).unwrap();
     grant_all(&running, taken);
     let (mut alive, mut dead) = (Vec::new(), Vec::new());
     for _ in 0..DOORS_TURNS {

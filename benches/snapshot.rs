@@ -3,8 +3,9 @@
 //!
 //! Each round takes a new gateway and sends the snapshot twice: to an empty list, and over the same cards. Prints p50 and p99 of a
 //! request while idle and while the snapshot is on its way, from the first part published to its ack; the time until the ack, from
-//! the first part and from the last; and resident memory at its peak, and after. Needs `mosquitto` on the path.
-//! Run: `cargo bench --bench snapshot`.
+//! the first part and from the last; resident memory at its peak, and after; and, with the same list on disk, the time from the start
+//! of the program to its first decision. Needs `mosquitto` on the path.
+//! Run: `cargo bench --bench snapshot`; `CARDS=1000000 ROUNDS=1` for a list of another size (default 50 000 and 5 rounds).
 
 #![allow(
     clippy::unwrap_used,
@@ -30,15 +31,13 @@ use support::broker::{self, ASK, Asker, DECIDED, FLOOR_ANSWER, FLOOR_REQUEST, Ke
 use support::broker::{percentiles, ratio, request};
 use support::status_mib;
 
-/// Cards of the snapshot.
-const CARDS: u32 = 50_000;
 /// Cards that are enrolled before, and that are presented all the time.
 const PRESENTED: u32 = 200;
-/// Gateways, one after the other.
-const ROUNDS: usize = 5;
 /// Requests measured while idle, each round.
 const IDLE: usize = 500;
 const SNAPSHOT: &str = "dormgate/v1/bench/down/snapshot";
+/// Between two requests to a gateway that is just starting.
+const TRY_AGAIN: Duration = Duration::from_millis(5);
 /// After a snapshot, until memory is looked at: the old list is given back and a generation is written meanwhile.
 const SETTLED: Duration = Duration::from_secs(5);
 
@@ -53,10 +52,21 @@ struct Measured {
     applied: Vec<Duration>,
 }
 
+/// A number from the environment.
+fn number(key: &str, default: u32) -> u32 {
+    std::env::var(key).map_or(default, |text| text.parse().expect("a whole number"))
+}
+
+/// Cards of the snapshot.
+fn cards() -> u32 {
+    number("CARDS", 50_000)
+}
+
 fn main() {
     broker::run(|runtime| {
         let mut all = Measured::default();
-        (0..ROUNDS).for_each(|_| runtime.block_on(round(&mut all)));
+        // Gateways, one after the other.
+        (0..number("ROUNDS", 5)).for_each(|_| runtime.block_on(round(&mut all)));
         let echo = percentiles("idle: bare echo", all.idle_echo);
         let idle = percentiles("idle: request -> decision", all.idle);
         ratio(idle, echo);
@@ -95,9 +105,26 @@ async fn round(all: &mut Measured) {
         );
     }
     drop(gateway);
+    let began = Instant::now();
     let gateway = broker::start_gateway(dir.path(), port, &key, "");
+    let first = first_decision(&mut asker).await - began;
     tokio::time::sleep(SETTLED).await;
-    println!("started again with {CARDS} cards: {:.0} MiB", status_mib(gateway.0.id(), "VmRSS:"));
+    let resident = status_mib(gateway.0.id(), "VmRSS:");
+    println!("started again with {} cards: first decision after {first:.0?}, {resident:.0} MiB", cards());
+}
+
+/// Asks until somebody decides: when that was.
+async fn first_decision(asker: &mut Asker) -> Instant {
+    let client = asker.client.clone();
+    let asking = tokio::spawn(async move {
+        for n in 0.. {
+            client.publish(ASK, QoS::AtMostOnce, false, request("f", n, 1)).await.unwrap();
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+    });
+    asker.until(DECIDED).await;
+    asking.abort();
+    Instant::now()
 }
 
 /// One request to the echo and one to the gateway, each after a pause.
@@ -116,7 +143,7 @@ fn reset_peak(process: &Kept) {
 
 fn signed_parts(seq: u64, key: &SigningKey) -> Vec<Vec<u8>> {
     let stream: StreamName = "center".parse().unwrap();
-    let entries = support::list_of(CARDS).snapshot(&RegisterKind::ALL.iter().copied().collect());
+    let entries = support::list_of(cards()).snapshot(&RegisterKind::ALL.iter().copied().collect());
     let id = format!("bench-{seq}");
     let head = (&stream, support::at(1, seq), id.as_str());
     let parts = snapshot::write_parts(head, "bench", support::NOW.wall, &entries, false).unwrap();

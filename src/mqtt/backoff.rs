@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::BrokerUrl;
+
 /// First wait after a failure, in milliseconds.
 pub const BACKOFF_MIN_MS: u64 = 100;
 /// Longest wait between attempts, in milliseconds.
 pub const BACKOFF_MAX_MS: u64 = 5_000;
+/// The same where every broker is on this machine. An attempt there costs next to nothing and there is no campus to spare, while
+/// each moment after its start is one in which no portal of the building is answered.
+pub const BACKOFF_MAX_LOOPBACK_MS: u64 = 500;
 /// A connection that lasted this long counts as good: the wait begins small again. In milliseconds.
 pub const STABLE_MS: u64 = 10_000;
 /// A connection that ended sooner than this may have been taken over, in milliseconds.
@@ -23,17 +28,20 @@ const POISON_MS: u64 = 60_000;
 #[derive(Debug)]
 pub(super) struct Backoff {
     next_ms: u64,
+    longest_ms: u64,
 }
 
 impl Backoff {
-    pub(super) fn new() -> Self {
-        Self { next_ms: BACKOFF_MIN_MS }
+    /// For attempts at `brokers`.
+    pub(super) fn new(brokers: &[BrokerUrl]) -> Self {
+        let is_here = brokers.iter().all(BrokerUrl::is_loopback);
+        Self { next_ms: BACKOFF_MIN_MS, longest_ms: if is_here { BACKOFF_MAX_LOOPBACK_MS } else { BACKOFF_MAX_MS } }
     }
 
     /// The next wait: from half of the nominal one to the whole. `chance` is a random number.
     pub(super) fn next(&mut self, chance: u32) -> Duration {
         let nominal = self.next_ms;
-        self.next_ms = nominal.saturating_mul(2).min(BACKOFF_MAX_MS);
+        self.next_ms = nominal.saturating_mul(2).min(self.longest_ms);
         let half = nominal / 2;
         Duration::from_millis(half + u64::from(chance) % (nominal - half + 1))
     }
@@ -86,9 +94,25 @@ impl Disconnects {
 mod tests {
     use super::*;
 
+    fn towards(urls: &[&str]) -> Backoff {
+        let brokers: Result<Vec<BrokerUrl>, String> = urls.iter().map(|url| url.parse()).collect();
+        Backoff::new(&brokers.unwrap())
+    }
+
+    #[test]
+    fn a_broker_on_this_machine_is_never_left_waiting_for_more_than_half_a_second() {
+        let longest = |urls: &[&str]| {
+            let mut backoff = towards(urls);
+            (0..10).map(|_| backoff.next(u32::MAX).as_millis()).max()
+        };
+        assert!(longest(&["mqtt://127.0.0.1:1883"]) <= Some(500));
+        assert!(longest(&["mqtt://localhost:1883", "mqtt://[::1]:1884"]) <= Some(500));
+        assert!(longest(&["mqtt://127.0.0.1:1883", "mqtts://broker.campus.example:8883"]) > Some(2_000));
+    }
+
     #[test]
     fn waits_grow_from_a_tenth_of_a_second_to_five_seconds_and_never_beyond() {
-        let mut backoff = Backoff::new();
+        let mut backoff = towards(&["mqtts://broker.campus.example:8883"]);
         let waits = (0..10).map(|_| backoff.next(u32::MAX).as_millis()).collect::<Vec<_>>();
         assert!(waits.iter().all(|w| (50..=5000).contains(w)), "{waits:?}");
         assert!(waits.last().is_some_and(|w| *w >= 2500), "{waits:?}");
@@ -98,7 +122,8 @@ mod tests {
 
     #[test]
     fn two_gateways_do_not_wait_equally_long() {
-        assert_ne!(Backoff::new().next(3), Backoff::new().next(40));
+        let wait = |chance| towards(&["mqtts://broker.campus.example:8883"]).next(chance);
+        assert_ne!(wait(3), wait(40));
     }
 
     #[test]

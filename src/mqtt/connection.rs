@@ -139,6 +139,7 @@ impl Connection {
     /// [`LinkError`] if it can never succeed.
     pub fn new(spec: LinkSpec, setup: Setup, metrics: Arc<LinkMetrics>) -> Result<Self, LinkError> {
         connect::check(&spec)?;
+        let backoff = Backoff::new(&spec.urls);
         let mut checks = tokio::time::interval(Duration::from_millis(CHECK_MS));
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
@@ -151,7 +152,7 @@ impl Connection {
             outbox: Outbox::default(),
             acks: VecDeque::new(),
             events: VecDeque::new(),
-            backoff: Backoff::new(),
+            backoff,
             disconnects: Disconnects::default(),
             failures: 0,
             closed_unanswered: 0,

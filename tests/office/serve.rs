@@ -154,17 +154,36 @@ async fn what_gateways_publish_while_the_center_is_down_is_kept_when_it_is_back(
             site.peer.report(&format!("dormgate/v1/xing1/up/{leaf}"), "{}".to_owned()).await;
         }
     }
-    let at = "2026-09-01T08:00:00.000+08:00";
     for seq in 1..=40 {
-        let ack = json!({
-            "v": 1, "stream": "apartment", "epoch": 1, "seq": seq, "outcome": "applied", "applied_through": seq,
-            "missing": [], "errors": [], "revoked": [], "cut": [], "received_at": at, "durable_at": at,
-        });
-        site.peer.report("dormgate/v1/xing1/up/ack", ack.to_string()).await;
+        site.peer.report("dormgate/v1/xing1/up/ack", ack(seq)).await;
     }
     let (program, address) = Center::launch(&dir).await;
     let center = Center { dir, program, address };
     let has_all = |page: &Value| page["items"].as_array().is_some_and(|items| items.len() == 40);
+    center.until("/v1/acks?stream=apartment&limit=100", has_all).await;
+    center.program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs mosquitto; tests/run installs it"]
+async fn what_the_center_could_not_note_before_it_died_is_sent_to_it_again() {
+    let site = site().await;
+    let center = Center::start(&site.hub.url(), &["xing1"]).await;
+    center.connected().await;
+    // Somebody else writes to the database, for longer than the center waits for it.
+    let other = rusqlite::Connection::open(center.dir.path().join("center.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for seq in 1..=5 {
+        site.peer.report("dormgate/v1/xing1/up/ack", ack(seq)).await;
+    }
+    center.program.logged("database is locked").await;
+    let Center { dir, program, .. } = center;
+    program.kill().await;
+    other.execute_batch("ROLLBACK").unwrap();
+    let (program, address) = Center::launch(&dir).await;
+    let center = Center { dir, program, address };
+    // The broker has them still, because the center acknowledges to it what is on disk.
+    let has_all = |page: &Value| page["items"].as_array().is_some_and(|items| items.len() == 5);
     center.until("/v1/acks?stream=apartment&limit=100", has_all).await;
     center.program.stop().await;
 }
@@ -213,6 +232,16 @@ async fn a_list_that_was_stored_and_not_sent_when_the_center_died_is_sent_at_its
     let is_part = |topic: &str| topic == down("snapshot");
     assert!(!site.peer.since(mark).iter().any(|received| is_part(&received.topic)), "{}", site.peer.shown(mark));
     center.program.stop().await;
+}
+
+/// A gateway's acknowledgement.
+fn ack(seq: u64) -> String {
+    let at = "2026-09-01T08:00:00.000+08:00";
+    let ack = json!({
+        "v": 1, "stream": "apartment", "epoch": 1, "seq": seq, "outcome": "applied", "applied_through": seq,
+        "missing": [], "errors": [], "revoked": [], "cut": [], "received_at": at, "durable_at": at,
+    });
+    ack.to_string()
 }
 
 fn enrolment(n: u32) -> Enrolment {

@@ -60,6 +60,11 @@ impl Deadlines {
         }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
     /// The first deadline.
     pub(super) fn next(&self) -> Option<Mono> {
         self.order.first().map(|(at, _)| *at)

@@ -233,7 +233,9 @@ impl Engine {
             Input::Reload { rules, detail } => self.reload(*rules, detail, now),
             Input::Wake => {}
         }
-        while let Some(due) = self.deadlines.take_due(now.mono) {
+        // Each at most once an input: a deadline that is set again for this very instant must not keep others from being answered.
+        for _ in 0..self.deadlines.len() {
+            let Some(due) = self.deadlines.take_due(now.mono) else { break };
             match due {
                 Due::Box(portal) => self.at_box(&portal, now, PowerBox::time_passed),
                 Due::Door(portal) => self.door_due(&portal, now),

@@ -104,7 +104,8 @@ impl Engine {
         errors: Vec<OpError>,
         received_at: Timestamp,
     ) -> Ack {
-        let track = self.state.streams.get(stream);
+        // Of the message's own epoch, or an office would take what counts in one for what counts in another.
+        let track = self.state.streams.get(stream).filter(|track| track.epoch == at.map(|at| at.epoch));
         Ack {
             stream: Some(stream.clone()),
             at,

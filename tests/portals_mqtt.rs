@@ -142,6 +142,8 @@ async fn a_retained_request_is_refused_and_a_retained_state_is_not_received() {
         match rig.input().await {
             Input::Rejected(refused) => {
                 assert_eq!((refused.kind, refused.error.code), (MessageKind::Request, ErrorCode::Retained));
+                // Whoever reads it knows which topic to clear.
+                assert!(refused.error.message.contains("dormgate/v1/g1/portal/gate-in/request"));
             }
             other => panic!("{other:?}"),
         }

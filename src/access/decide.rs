@@ -287,6 +287,14 @@ fn not_open(facts: &Facts<'_>, name: &ScheduleName) -> Option<Reason> {
     (!is_open).then_some(otherwise)
 }
 
+/// What the posture has against anybody who comes in here.
+#[must_use]
+pub fn against_posture(facts: &Facts<'_>, portal: &Portal) -> Reasons {
+    let mut reasons = Reasons::NONE;
+    judge_posture(facts, Some(portal), Role::Resident, &mut reasons);
+    reasons
+}
+
 fn judge_posture(facts: &Facts<'_>, portal: Option<&Portal>, role: Role, reasons: &mut Reasons) {
     let Some(portal) = portal else { return };
     reasons.add_if(facts.outdated_list && facts.policy.denies_when_stale(portal.kind, role), Reason::OutOfService);

@@ -305,6 +305,15 @@ pub enum PortalOrder {
         /// The mode in force.
         posture: Posture,
     },
+    /// What a controller reads about its power box. Switches nothing.
+    Inform {
+        /// Which.
+        portal: PortalId,
+        /// The mode in force.
+        posture: Posture,
+        /// The right by which it was on before a restart, and stays on; `None`: nothing new.
+        on: Option<Grant>,
+    },
 }
 
 impl PortalOrder {
@@ -314,11 +323,14 @@ impl PortalOrder {
         match self {
             Self::Answer { portal, .. } => portal,
             Self::Release { grant } | Self::Energise { grant, .. } => grant.portal().as_str(),
-            Self::Cut { portal, .. } | Self::Lock { portal } | Self::Mode { portal, .. } => portal.as_str(),
+            Self::Cut { portal, .. }
+            | Self::Lock { portal }
+            | Self::Mode { portal, .. }
+            | Self::Inform { portal, .. } => portal.as_str(),
         }
     }
 
-    /// Whether it stands until the next one. The others open something, now or never.
+    /// Whether it stands until the next one. The others open something, now or never, or only inform.
     #[must_use]
     pub fn stands(&self) -> bool {
         matches!(self, Self::Cut { .. } | Self::Lock { .. } | Self::Mode { .. })

@@ -120,7 +120,9 @@ pub fn parse_state(payload: &[u8]) -> Result<PortalReport, String> {
     }
     let text = String::from_utf8_lossy(payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload));
     let text = text.trim_matches(|c: char| c == '\0' || c.is_ascii_whitespace());
-    let members = members(text).ok_or("not a JSON object")?;
+    let mut members = members(text).ok_or("not a JSON object")?;
+    // How firmware writes that there is no card.
+    members.retain(|(key, raw)| !(key == "uid" && *raw == "\"\""));
     if let Some(raw) = members.iter().find(|(key, raw)| key == "v" && *raw != "null" && raw.parse() != Ok(VERSION)) {
         let got = shorten(raw.1, QUOTE_CHARS_MAX);
         return Err(invalid("v", format_args!("version `{got}` is unknown; version {VERSION} is read here")).message);

@@ -114,6 +114,7 @@ fn a_field_of_a_state_with_a_wrong_value_is_left_out_and_named_and_the_others_co
         ),
         (r#"{"fire":true,"note":{"a":[1,"}"],"b":nan},"x":"\""}"#, fire(), vec![]),
         ("\u{FEFF}{\"fire\":true}", fire(), vec![]),
+        (r#"{"fire":true,"uid":""}"#, fire(), vec![]),
         ("{\"fire\":true}\0", fire(), vec![]),
         (" {\"fire\":true}\r\n\0\0\n", fire(), vec![]),
         (r#"{"fire":true,"note":"a \":nan\" b","x":null}"#, fire(), vec![]),

@@ -24,6 +24,8 @@ pub const MIRROR_START: u16 = 16;
 pub const ANSWER_COUNT: usize = 7;
 /// The input register that holds the output as it is to be now.
 pub const OUTPUT_REGISTER: u16 = 4;
+/// The decision register of a grant.
+pub const GRANT: u16 = 1;
 /// Registers that hold the UID.
 const UID_REGISTERS: usize = 5;
 
@@ -166,9 +168,14 @@ impl Answer {
         self.counter = counter;
         self.reason = decision.reason_code();
         (self.decision, self.hold_100ms) = match decision {
-            Decision::Grant(grant) => (1, grant.hold_ms().map_or(0, hundreds)),
+            Decision::Grant(grant) => (GRANT, grant.hold_ms().map_or(0, hundreds)),
             Decision::Deny(_) => (2, 0),
         };
+    }
+
+    /// The grant is over: the counter is answered, and there is no decision any more.
+    pub fn ended(&mut self) {
+        (self.decision, self.reason, self.hold_100ms) = (0, 0, 0);
     }
 
     /// Input registers 0–6.

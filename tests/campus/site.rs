@@ -99,7 +99,10 @@ impl Site {
                 assert!(!self.seen.answered.contains(&jti), "the command {jti} was answered and acts again");
                 assert!(self.seen.acted.insert(jti.clone()), "the command {jti} acts twice");
             }
-            PortalOrder::Answer { .. } | PortalOrder::Lock { .. } | PortalOrder::Mode { .. } => {}
+            PortalOrder::Answer { .. }
+            | PortalOrder::Lock { .. }
+            | PortalOrder::Mode { .. }
+            | PortalOrder::Inform { .. } => {}
         }
     }
 

@@ -29,6 +29,16 @@ fn the_strongest_posture_of_center_operator_and_fire_is_in_force() {
 }
 
 #[test]
+fn a_power_box_is_informed_of_its_posture_and_only_of_a_change() {
+    let mut w = World::new();
+    let seen = w.operator("power-412", Posture::Lockdown);
+    assert_eq!((seen.informed(), seen.modes()), (vec![("power-412", Posture::Lockdown, false)], vec![]));
+    assert_eq!(w.operator("power-412", Posture::Lockdown).informed(), []);
+    assert_eq!(w.restart().informed(), [("power-412", Posture::Lockdown, false)]);
+    assert_eq!(w.operator("", Posture::Secure).informed(), [("power-412", Posture::Secure, false)]);
+}
+
+#[test]
 fn an_operators_posture_survives_a_restart_and_one_for_all_replaces_those_for_one() {
     let mut w = World::new();
     w.resident("A", "p1");

@@ -106,6 +106,16 @@ fn leaving_is_never_refused() {
         }
         let seen = w.report("door-412", PortalReport { exit_button: true, ..PortalReport::default() });
         assert_eq!(seen.openings(), 1);
+        let also = seen.records().find_map(|record| match &record.event.body {
+            Event::Decision { also, .. } => Some(*also),
+            _ => None,
+        });
+        let against = match posture {
+            Posture::Lockdown => Some(Reason::Lockdown),
+            Posture::OutOfService => Some(Reason::OutOfService),
+            Posture::Secure | Posture::FreeAccess | Posture::Fire => None,
+        };
+        assert_eq!(also.unwrap().first(), against);
     }
     let malformed = w.request("gate-out", Presented::Malformed(String::new()));
     assert_eq!(w.input(Input::Request(malformed)).reason(), "exit");

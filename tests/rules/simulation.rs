@@ -266,7 +266,7 @@ impl Life {
                 }
                 Effect::Order(PortalOrder::Release { .. })
                 | Effect::Order(PortalOrder::Lock { .. })
-                | Effect::Order(PortalOrder::Mode { .. })
+                | Effect::Order(PortalOrder::Mode { .. } | PortalOrder::Inform { .. })
                 | Effect::Reply { .. }
                 | Effect::Alarm(_)
                 | Effect::Ordered { .. }

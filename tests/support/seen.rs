@@ -94,6 +94,18 @@ impl Seen {
         })
         .collect()
     }
+    /// What controllers of power boxes are to read: where, the posture, and whether it was on before a restart.
+    pub fn informed(&self) -> Vec<(&str, Posture, bool)> {
+        self.0
+            .iter()
+            .filter_map(|e| match e {
+                Effect::Order(PortalOrder::Inform { portal, posture, on }) => {
+                    Some((portal.as_str(), *posture, on.is_some()))
+                }
+                _ => None,
+            })
+            .collect()
+    }
     pub fn resyncs(&self) -> Vec<&Resync> {
         self.0
             .iter()

@@ -100,7 +100,7 @@ impl Engine {
                 // It may be away: when it is back it is ordered off again.
                 Note::Off { .. } => drop(self.missed_orders.insert(portal.clone())),
                 Note::OnAgain { .. } => self.again_from = now.mono.plus_ms(stagger_ms),
-                Note::On { .. } | Note::PowerWithoutCard { .. } | Note::LeftOff { .. } => {}
+                Note::On { .. } | Note::Denied { .. } | Note::PowerWithoutCard { .. } | Note::LeftOff { .. } => {}
             }
         }
         actions.notes.into_iter().map(|note| (portal.clone(), note)).collect()
@@ -126,6 +126,11 @@ impl Engine {
                     self.record_on(portal, *by, false, "its relay was off; switched on again", now);
                 }
                 Note::Off { by, cause } => self.record_off(portal, *by, *cause, now),
+                Note::Denied { uid, reason, detail } => {
+                    let decision = Decision::Deny((*reason).into());
+                    let event = self.decision_event(Some((portal, None)), *uid, &decision, detail.clone());
+                    self.record(event, Flush::Soon, now);
+                }
                 Note::PowerWithoutCard { uid, detail } => {
                     self.alarm(AlarmKind::PowerWithoutCard, Some(portal), *uid, detail.clone(), now);
                 }
@@ -226,6 +231,17 @@ impl Engine {
         let Judged { notes, .. } = self.judge_boxes(None, now);
         self.record_boxes(&notes, now);
         self.find_next_edge(now);
+    }
+
+    /// A box that was on before the restart, and still may be, is left as it is. A controller that asks what is wanted reads that, or it
+    /// would switch the room off.
+    pub(super) fn inform_of_boxes_at_start(&mut self, now: Now) {
+        let on: Vec<_> = self.boxes.iter().filter_map(|(id, power)| Some((id.clone(), power.source()?))).collect();
+        for (id, source) in on {
+            let Some(p) = self.portal(id.as_str()) else { continue };
+            let (posture, grant) = (self.posture(p, now), self.power_grant(p, source, now));
+            self.order(PortalOrder::Inform { portal: id, posture, on: grant.ok() });
+        }
     }
 
     /// A box that the configuration does not name any more cannot be driven; it is remembered as off.

@@ -377,6 +377,7 @@ impl Engine {
         self.forget_boxes_without_portal(now);
         self.rest_at_start(now);
         self.judge_all_boxes(now);
+        self.inform_of_boxes_at_start(now);
         self.watch_at_start(read_through, now);
         let then = Now { wall: trusted_at, clock: ClockTrust::Trusted, ..now };
         self.held_open_over_at_start(then, now);

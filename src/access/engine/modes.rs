@@ -45,8 +45,15 @@ impl Engine {
 
     /// Sends every gate and door its mode, where it is another than the last one sent.
     pub(super) fn send_modes(&mut self, now: Now) {
-        let doors = self.portals.iter().filter(|p| p.kind != PortalKind::PowerBox);
-        let modes: Vec<_> = doors.map(|p| (p.id.clone(), self.posture(p, now))).collect();
+        let of = |p: &Portal| (p.id.clone(), self.posture(p, now));
+        let (boxes, doors): (Vec<_>, Vec<_>) = self.portals.iter().partition(|p| p.kind == PortalKind::PowerBox);
+        let (boxes, modes): (Vec<_>, Vec<_>) =
+            (boxes.into_iter().map(of).collect(), doors.into_iter().map(of).collect());
+        for (portal, posture) in boxes {
+            if self.modes.insert(portal.clone(), posture).unwrap_or_default() != posture {
+                self.order(PortalOrder::Inform { portal, posture, on: None });
+            }
+        }
         let is_open = |posture: Posture| matches!(posture, Posture::Fire | Posture::FreeAccess);
         let mut closed = Vec::new();
         for (portal, posture) in modes {

@@ -34,10 +34,10 @@ pub(super) struct Rejections(BTreeMap<MessageKind, Window>);
 impl Engine {
     /// A message without effect. A command is answered as long as such messages are recorded one by one.
     pub(super) fn rejected(&mut self, rejected: RejectedMessage, now: Now) {
-        let from = rejected.claimed_stream.as_ref().map_or("unknown", |s| s.as_str());
+        let from = rejected.claimed_stream.as_ref();
+        let from = from.map_or(String::new(), |stream| format!(" that claims to be from {stream}"));
         let at = rejected.claimed_at.map_or(String::new(), |at| format!(" {}.{}", at.epoch, at.seq));
-        let what = rejected.kind.as_str();
-        let detail = format!("{what} that claims to be from {from}{at}: {}", rejected.error.message);
+        let detail = format!("{}{from}{at}: {}", rejected.kind.as_str(), rejected.error.message);
         let recorded = self.record_rejection(rejected.kind, rejected.error.code, detail, now);
         if rejected.kind == MessageKind::Command {
             if recorded {

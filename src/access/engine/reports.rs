@@ -2,7 +2,8 @@
 
 use super::super::change::ErrorCode;
 use super::super::credential::Role;
-use super::super::decision::{Grant, GrantFlags, GrantReason, Reasons};
+use super::super::decide::against_posture;
+use super::super::decision::{Grant, GrantFlags, GrantReason};
 use super::super::effect::{Effect, PortalOrder};
 use super::super::event::{AlarmKind, Event, Flush, Outcome, Who};
 use super::super::id::{Now, PortalId};
@@ -47,12 +48,13 @@ impl Engine {
             let grant = Grant::new(id.clone(), None, GrantReason::Exit, Some(hold_ms));
             self.order(PortalOrder::Release { grant });
             self.released(&id, None, hold_ms, now);
+            let also = self.portal(portal).map(|p| against_posture(&self.facts(Some(p), now), p)).unwrap_or_default();
             let event = Event::Decision {
                 portal: Some(id.clone()),
                 who: Who::default(),
                 role: Role::Resident,
                 outcome: Outcome::Grant(GrantReason::Exit),
-                also: Reasons::NONE,
+                also,
                 flags: GrantFlags::default(),
                 direction: None,
                 detail: "exit button".to_owned(),

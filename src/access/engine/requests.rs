@@ -251,7 +251,7 @@ impl Engine {
         self.record(event, Flush::Soon, now);
     }
 
-    fn decision_event(
+    pub(super) fn decision_event(
         &self,
         portal: Option<(&PortalId, Option<Direction>)>,
         card: Option<CardUid>,

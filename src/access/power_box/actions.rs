@@ -124,6 +124,8 @@ pub enum Note {
     OnAgain { by: PowerSource },
     /// Off; `by`: the right by which it was on, if it was known to be on.
     Off { by: Option<PowerSource>, cause: OffCause },
+    /// The box reports a card that may not have power.
+    Denied { uid: Option<CardUid>, reason: Reason, detail: String },
     /// Power and no card that may have it.
     PowerWithoutCard { uid: Option<CardUid>, detail: String },
     /// The relay fell without an order and is not switched on again.

@@ -368,6 +368,8 @@ impl PowerBox {
 
     /// A card that may not is in the box: one that is not on goes off, one that stays on for a while is raised all the same.
     fn stranger(&mut self, uid: Option<CardUid>, reason: Reason, detail: String, at: &At<'_>, out: &mut Actions) {
+        // Whatever follows from it, and also while the alarm is held back.
+        out.notes.push(Note::Denied { uid, reason, detail: detail.clone() });
         self.holder_gone(at, out);
         match self.power {
             // Another right is in force or waits, or it is this card's own that ended and its delay runs.

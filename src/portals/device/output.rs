@@ -131,7 +131,7 @@ impl<W: Wiring> Output<W> {
                 Posture::Fire | Posture::FreeAccess => self.hold(),
                 Posture::Secure | Posture::Lockdown | Posture::OutOfService => self.end_hold(),
             },
-            PortalOrder::Mode { .. } => {}
+            PortalOrder::Mode { .. } | PortalOrder::Inform { .. } => {}
         }
     }
 

@@ -131,7 +131,8 @@ impl NativePortals {
         match topic.parse() {
             Ok(Topic::Portal(g, _, Portal::Request)) if g == self.gateway && retain => {
                 LinkMetrics::count(&self.metrics.rejected);
-                let refused = Refused::retained(&payload);
+                let mut refused = Refused::retained(&payload);
+                refused.error.message = format!("on `{topic}`: {}", refused.error.message);
                 self.offer(Input::Rejected(refused.rejected(MessageKind::Request, None, (self.now)())));
             }
             Ok(Topic::Portal(g, portal, Portal::Request)) if g == self.gateway => {
@@ -218,7 +219,7 @@ impl NativePortals {
                 self.control(portal, Action::Release, hold_ms, grant.reason().as_str(), at_once());
             }
             // The device waits out the delay of the decision by itself.
-            PortalOrder::Energise { announced: true, .. } => {}
+            PortalOrder::Energise { announced: true, .. } | PortalOrder::Inform { .. } => {}
             PortalOrder::Energise { grant, announced: false } => {
                 let portal = grant.portal().as_str();
                 self.connection.supersede(&cut_key(portal));

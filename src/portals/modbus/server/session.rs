@@ -21,8 +21,9 @@ use crate::wire::registers::{self, Answer, CardQuestion, StateBits};
 
 /// How long a decision may take, in milliseconds; then it is a denial, `internal_error`, and a later grant opens nothing.
 pub const DECISION_MS: u64 = 500;
-/// How long after its answer the same request is a repeat, made because the reply was lost, in milliseconds: some time-outs of a
-/// controller. Later it is a new request, because a controller that has restarted counts from 1 again.
+/// How long a repeat of the last request, made because the reply was lost, is answered with its grant, in milliseconds: some time-outs
+/// of a controller. Later the answer of a gate or door is none: a controller that writes its registers again and again, or counts from 1
+/// again after a restart, must not read an old grant as a new one.
 pub const REPEAT_MS: u64 = 3_000;
 /// How long a controller may be silent before its portal is offline, in milliseconds.
 pub const CONTROLLER_SILENT_MS: u64 = 30_000;
@@ -42,7 +43,7 @@ pub(super) struct PortalSession {
 #[derive(Default)]
 struct State {
     answer: Answer,
-    /// The request that `answer` answers and since when, as long as a repeat of it would get the same answer.
+    /// The last request that was judged, and when. The same one is never judged again: only another counter, card or direction is new.
     answered: Option<(CardQuestion, Instant)>,
     posture: Posture,
     /// Gates and doors: released until then. Power boxes: see `energised`.
@@ -93,11 +94,25 @@ impl PortalSession {
                 state.energised = None;
                 state.off_unread = self.kind == PortalKind::PowerBox;
                 state.released_until = None;
-                // What was granted before the cut is judged again after it.
-                state.answered = None;
+                // A repeat must not read the grant that has ended.
+                if state.answer.decision == registers::GRANT {
+                    match Reason::parse(reason) {
+                        Some(reason) => {
+                            let counter = state.answer.counter;
+                            state.answer.decide(counter, &Decision::Deny(reason.into()));
+                        }
+                        None => state.answer.ended(),
+                    }
+                }
             }
             PortalOrder::Lock { .. } => state.released_until = None,
             PortalOrder::Mode { posture, .. } => state.posture = posture,
+            PortalOrder::Inform { posture, on, .. } => {
+                state.posture = posture;
+                if let Some(grant) = on {
+                    self.carry_out(&mut state, grant);
+                }
+            }
         }
     }
 
@@ -214,8 +229,12 @@ impl PortalSession {
         };
         let (id, decided) = {
             let mut state = self.lock();
-            let repeat_limit = Duration::from_millis(REPEAT_MS);
-            if state.answered.as_ref().is_some_and(|(before, at)| *before == asked && at.elapsed() < repeat_limit) {
+            if let Some((_, at)) = state.answered.as_ref().filter(|(before, _)| *before == asked) {
+                // The grant of a box lasts until it is cut.
+                let is_over = self.kind != PortalKind::PowerBox && at.elapsed() >= Duration::from_millis(REPEAT_MS);
+                if is_over && state.answer.decision == registers::GRANT {
+                    state.answer.ended();
+                }
                 return;
             }
             state.requests += 1;
@@ -248,7 +267,8 @@ impl PortalSession {
             state.last_request = Some(Instant::now());
             std::mem::replace(&mut state.online, true)
         };
-        if !was_online && !self.offer(PortalReport { online: Some(true), ..PortalReport::default() }) {
+        let here = PortalReport { online: Some(true), output_online: Some(true), ..PortalReport::default() };
+        if !was_online && !self.offer(here) {
             self.lock().online = false;
         }
     }
@@ -260,10 +280,13 @@ impl PortalSession {
             let limit = Duration::from_millis(CONTROLLER_SILENT_MS);
             state.online && state.last_request.is_some_and(|at| at.elapsed() > limit)
         };
-        let cause = || format!("its controller has sent no request for {} s", CONTROLLER_SILENT_MS / 1000);
-        if is_silent
-            && self.offer(PortalReport { online: Some(false), cause: Some(cause()), ..PortalReport::default() })
-        {
+        if !is_silent {
+            return;
+        }
+        // It is also what drives the output: nothing that opens is ordered meanwhile.
+        let cause = format!("its controller has sent no request for {} s", CONTROLLER_SILENT_MS / 1000);
+        let (online, output_online) = (Some(false), Some(false));
+        if self.offer(PortalReport { online, output_online, cause: Some(cause), ..PortalReport::default() }) {
             self.lock().online = false;
         }
     }

@@ -198,6 +198,64 @@ async fn the_desired_output_of_a_power_box_is_on_until_it_is_cut_and_that_of_a_d
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_controller_that_writes_its_last_request_for_ever_opens_once_and_switches_an_empty_box_on_never() {
+    let (power, door) = (Asked::new(POWER, answers()), Asked::new(DOOR, answers()));
+    let scan = async |card: u16| {
+        let block = [&ask(5, CARD, None)[..], &[card]].concat();
+        for asked in [&power, &door] {
+            asked.session.serve(&Request::WriteRegisters { address: 0, values: block.clone() }).await.unwrap();
+        }
+        sleep(Duration::from_millis(500)).await;
+    };
+    for _ in 0..20 {
+        scan(1).await;
+    }
+    assert_eq!((power.gateway.requests(), door.gateway.requests()), (1, 1));
+    // The grant of the box lasts, that of the door is over.
+    assert_eq!((power.reads().await, door.reads().await), ([5, 1, 1, 0, 1, 0], [5, 0, 0, 0, 0, 0]));
+    for _ in 0..20 {
+        scan(0).await;
+    }
+    let cut = PortalOrder::Cut { portal: "power".parse().unwrap(), reason: "card_left" };
+    power.session.execute(cut);
+    for _ in 0..20 {
+        scan(0).await;
+    }
+    assert_eq!((power.gateway.requests(), door.gateway.requests()), (1, 1));
+    assert_eq!(power.reads().await, [5, 0, 0, 0, 0, 0], "no grant is left to be read");
+    power.asks(ask(6, CARD, None)).await;
+    assert_eq!(power.reads().await[..2], [6, 1], "the next card is");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_reads_the_posture_of_its_box_and_what_the_box_was_on_by_before_a_restart() {
+    let power = Asked::new(POWER, answers());
+    let portal = || "power".parse().unwrap();
+    let inform = |posture, on| PortalOrder::Inform { portal: portal(), posture, on };
+    power.session.execute(inform(Posture::Secure, Some(Grant::for_test(portal(), Some(uid(CARD)), None))));
+    assert_eq!(power.reads().await[4..], [1, 0]);
+    power.session.execute(inform(Posture::OutOfService, None));
+    assert_eq!(power.reads().await[4..], [1, 3], "what is wanted is changed by a cut");
+    power.session.execute(PortalOrder::Cut { portal: portal(), reason: "out_of_service" });
+    assert_eq!(power.reads().await[4..], [0, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_controller_is_offline_and_so_is_its_output_until_it_asks_again() {
+    let door = Asked::new(DOOR, answers());
+    door.reads().await;
+    door.gateway.reports(|r| (r.online, r.output_online) == (Some(true), Some(true))).await;
+    sleep(Duration::from_millis(CONTROLLER_SILENT_MS)).await;
+    door.session.watch();
+    sleep(Duration::from_millis(1)).await;
+    door.session.watch();
+    door.gateway.reports(|r| (r.online, r.output_online) == (Some(false), Some(false))).await;
+    door.reads().await;
+    let back = |input: &Input| matches!(input, Input::Report { report, .. } if report.output_online == Some(true));
+    door.gateway.receives(2, back).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_decision_in_time_it_is_a_denial_and_a_late_grant_opens_nothing() {
     let door = Asked::new(DOOR, |_| None);
     door.asks(ask(9, CARD, None)).await;
@@ -211,8 +269,8 @@ async fn without_a_decision_in_time_it_is_a_denial_and_a_late_grant_opens_nothin
     assert_eq!(door.reads().await, denied);
 }
 
-/// The same counter is a repeat only with the same card and direction, soon, and with no cut between. Each row: what goes before
-/// the request, the request, its decision, and how often the gateway has decided since the start.
+/// The same counter is a repeat with the same card and direction, and is never judged again. Its grant is read again soon, and with no
+/// cut between. Each row: what goes before the request, the request, its decision, and how often the gateway has decided.
 #[tokio::test(start_paused = true)]
 async fn what_is_a_repeat_of_a_request_is_answered_again_and_what_is_not_is_judged_again() {
     let gate = Asked::new(GATE, answers());
@@ -224,15 +282,16 @@ async fn what_is_a_repeat_of_a_request_is_answered_again_and_what_is_not_is_judg
         (0, false, ask(1, OTHER, None), 2, 2),
         (0, false, ask(1, CARD, Some(Direction::Out)), 1, 3),
         (REPEAT_MS - 1, false, ask(1, CARD, Some(Direction::Out)), 1, 3),
-        (1, false, ask(1, CARD, Some(Direction::Out)), 1, 4),
-        (0, true, ask(1, CARD, Some(Direction::Out)), 1, 5),
+        (1, false, ask(1, CARD, Some(Direction::Out)), 0, 3),
+        (0, false, ask(2, CARD, Some(Direction::Out)), 1, 4),
+        (0, true, ask(2, CARD, Some(Direction::Out)), 2, 4),
     ] {
         sleep(Duration::from_millis(after_ms)).await;
         if is_cut {
             gate.session.execute(cut());
         }
         gate.asks(words).await;
-        assert_eq!(gate.reads().await[..2], [1, decision], "after {after_ms} ms, cut {is_cut}: {words:?}");
+        assert_eq!(gate.reads().await[..2], [words[0], decision], "after {after_ms} ms, cut {is_cut}: {words:?}");
         assert_eq!(gate.gateway.requests(), decided, "after {after_ms} ms, cut {is_cut}: {words:?}");
     }
 }
@@ -254,5 +313,5 @@ async fn a_cut_that_follows_a_grant_ends_it_although_the_controller_was_not_answ
     let (served, ()) = tokio::join!(session.serve(&request), orders);
     served.unwrap();
     let answer = read(&session).await;
-    assert_eq!((&answer[..2], answer[4]), (&[1, 1][..], 0), "granted, and cut since");
+    assert_eq!((&answer[..2], answer[4]), (&[1, 2][..], 0), "granted, and cut since");
 }

@@ -10,12 +10,16 @@ pub const PACKET_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub const JSON_DEPTH_MAX: usize = 16;
 /// Faults of form (keys given twice, nesting) that are reported of one document. Further ones are not listed; one is enough to refuse.
 pub const JSON_FAULTS_MAX: usize = 16;
-/// Ops in one change message. More: `too_large`.
-pub const OPS_MAX: usize = 5_000;
+/// Ops in one change message: more than [`MESSAGE_BYTES_MAX`] can hold, of which the shortest op takes 32 bytes before the encoding.
+/// More: `too_large`.
+pub const OPS_MAX: usize = 6_500;
 /// Errors reported of one change message. Further ones are counted in the last.
 pub const OP_ERRORS_MAX: usize = 32;
-/// Longest part of a snapshot in bytes (wire contract, 2.5). Longer: `too_large`.
+/// Longest part of a snapshot as the center's side writes it, in bytes, signed and encoded (wire contract, 2.5).
 pub const PART_BYTES_MAX: usize = 64 * 1024;
+/// Longest part of a snapshot that is read, in bytes: 64 KiB of JSON, signed and encoded, for a center that cuts before it signs. Longer:
+/// `too_large`.
+pub const PART_BYTES_READ_MAX: usize = PART_BYTES_MAX * 4 / 3 + 2 * JWS_HEADER_BYTES_MAX;
 /// Longest id of a snapshot in characters. Longer: `invalid_field`.
 pub const SNAPSHOT_ID_CHARS_MAX: usize = 64;
 /// Entitlements in one enrolment. More: `too_large`.

@@ -18,7 +18,7 @@ use super::digest::registers_of;
 use super::down::WriteError;
 use super::envelope::{self, Opened, Refused};
 use super::json::{self, Place, Wrong};
-use super::limits::{OP_ERRORS_MAX, PART_BYTES_MAX, SNAPSHOT_ID_CHARS_MAX};
+use super::limits::{OP_ERRORS_MAX, PART_BYTES_READ_MAX, SNAPSHOT_ID_CHARS_MAX};
 use super::ops::Judge;
 use super::text::is_label;
 use crate::access::change::{ErrorCode, OpError, Position, RegisterKinds};
@@ -26,7 +26,8 @@ use crate::access::id::{StreamName, Timestamp};
 use crate::access::snapshot::{PART_SEPARATOR, PARTS_MAX, Snapshot, SnapshotEntry, SnapshotHead, SnapshotPart};
 use entry::{EntryBody, written};
 
-/// Bytes of entries in one part as the center writes it: signed and encoded, the part stays below [`PART_BYTES_MAX`].
+/// Bytes of entries in one part as the center writes it: signed and encoded, the part stays below
+/// [`PART_BYTES_MAX`](super::limits::PART_BYTES_MAX).
 const ENTRIES_BYTES_MAX: usize = 46 * 1024;
 
 /// What every part has beside its entries.
@@ -64,7 +65,7 @@ pub fn read_part(opened: &Opened<'_>) -> Result<SnapshotPart, Refused> {
     let stream = opened.stream.name.clone();
     let owns = registers_of(opened.stream.allowed);
     let mut part = part(&opened.claims, stream, &Judge::Arrival(owns)).map_err(|e| opened.refuse(e))?;
-    if let Err(error) = opened.short(PART_BYTES_MAX) {
+    if let Err(error) = opened.short(PART_BYTES_READ_MAX) {
         part.entries = Err(vec![error]);
     }
     Ok(part)

@@ -124,7 +124,11 @@ fn a_long_snapshot_is_cut_into_parts_that_fit_once_they_are_signed() {
     assert!(claims.len() > 4);
     let signed: Vec<String> =
         claims.iter().map(|claims| sign(claims, &stream, &SigningKey::from_bytes(&[7; 32]))).collect();
-    assert!(signed.iter().all(|part| part.len() <= PART_BYTES_MAX), "{:?}", signed.iter().map(String::len).max());
+    assert!(
+        signed.iter().all(|part| part.len() <= super::super::limits::PART_BYTES_MAX),
+        "{:?}",
+        signed.iter().map(String::len).max()
+    );
     let mut evidence = signed.iter().rev().fold(Vec::new(), |mut all, part| {
         all.extend_from_slice(part.as_bytes());
         all.push(PART_SEPARATOR);
@@ -195,7 +199,7 @@ fn a_part_that_cannot_be_placed_is_refused_and_a_long_one_is_too_large() {
         let refused = read(part.to_string().as_bytes(), AllowedOps::all()).unwrap_err();
         assert_eq!(refused.error.code.as_str(), code, "{field}: {refused}");
     }
-    let long = part_of(json!([{"zone": "412", "power": [], "x": "y".repeat(PART_BYTES_MAX)}]));
+    let long = part_of(json!([{"zone": "412", "power": [], "x": "y".repeat(PART_BYTES_READ_MAX)}]));
     let errors = read(long.to_string().as_bytes(), AllowedOps::all()).unwrap().entries.unwrap_err();
     assert_eq!(errors[0].code, ErrorCode::TooLarge);
     let twice = part_of(json!([])).to_string().replacen("\"part\"", "\"entries\":[],\"part\"", 1);

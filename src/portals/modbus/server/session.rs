@@ -22,7 +22,7 @@ use crate::wire::registers::{self, Answer, CardQuestion, StateBits};
 /// How long a decision may take, in milliseconds; then it is a denial, `internal_error`, and a later grant opens nothing.
 pub const DECISION_MS: u64 = 500;
 /// How long a repeat of the last request, made because the reply was lost, is answered with its grant, in milliseconds: some time-outs
-/// of a controller. Later the answer of a gate or door is none: a controller that writes its registers again and again, or counts from 1
+/// of a controller. Later a gate or door has no answer: a controller that writes its registers again and again, or counts from 1
 /// again after a restart, must not read an old grant as a new one.
 pub const REPEAT_MS: u64 = 3_000;
 /// How long a controller may be silent before its portal is offline, in milliseconds.

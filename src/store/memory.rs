@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sha2::{Digest, Sha256};
+
 use super::medium::{Container, ContainerError, Medium};
 
 /// What is wrong with the disk.
@@ -283,15 +285,23 @@ impl Medium for MemoryDisk {
         };
         part(&container.manifest);
         container.records.iter().for_each(|record| part(record));
+        // Sealed as on a disk: the manifest vouches for the records, and nothing else for the manifest.
+        let mut sealed = Sha256::digest(&bytes).to_vec();
+        sealed.extend_from_slice(&bytes);
         let path = format!("{dir}/records");
-        self.write_at(&path, 0, &bytes)?;
+        self.write_at(&path, 0, &sealed)?;
         self.sync(&path)
     }
 
     fn read_container(&self, dir: &str) -> Result<Container, ContainerError> {
         let missing = |error: io::Error| ContainerError::Damaged(error.to_string());
         let bytes = self.read(&format!("{dir}/records"), 0, u64::MAX).map_err(missing)?;
-        let parts = parts(&bytes).ok_or_else(|| ContainerError::Damaged("a length is wrong".to_owned()))?;
+        let damaged = |what: &str| ContainerError::Damaged(what.to_owned());
+        let (seal, bytes) = bytes.split_first_chunk::<32>().ok_or_else(|| damaged("it has no seal"))?;
+        if Sha256::digest(bytes).as_slice() != seal {
+            return Err(damaged("its bytes are not those that were written"));
+        }
+        let parts = parts(bytes).ok_or_else(|| damaged("a length is wrong"))?;
         let mut parts = parts.into_iter();
         Ok(Container { manifest: parts.next().unwrap_or_default(), records: parts.collect() })
     }

@@ -9,11 +9,13 @@ use dormgate::access::decision::{GrantFlag, Reason};
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::GatewayId;
 use dormgate::gateway::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
+use dormgate::http::client::query_text;
 use dormgate::http::{DeviceCounters, DiskRoom, Links};
 use dormgate::mqtt::LinkMetrics;
 use dormgate::wire::allowed::OpName;
 use dormgate::wire::topic::{self, Down, Portal, Topic, Up};
 use prometheus_client::registry::Registry;
+use serde_json::json;
 
 const DOCUMENTS: [&str; 18] = [
     "README.md",
@@ -89,6 +91,25 @@ fn every_reason_and_flag_is_in_the_reference_and_in_the_protocol_with_its_number
         let row = format!("| `{}` | {} | {} | {}。{} |", flag.as_str(), means.en, remedy.en, means.zh, remedy.zh);
         assert!(reference.lines().any(|line| line == row), "deploy/reference.md lacks {row}");
     }
+}
+
+#[test]
+fn the_answer_of_query_in_the_readme_is_as_it_is_printed() {
+    let readme = read("README.md");
+    let (_, after) = readme.split_once("$ dormgate query 1EA68671 --config dormgate.toml\n").unwrap();
+    let (shown, _) = after.split_once("\n$ ").unwrap();
+    let times: Vec<&str> = shown.split([' ', ',', '\n']).filter(|word| word.ends_with('Z')).collect();
+    let [received, in_force, durable, confirmed] = times.as_slice() else { panic!("{shown}") };
+    let verdict = |portal: &str| json!({"portal": portal, "decision": "deny", "reason": "replaced"});
+    let verdicts = ["gate-in", "door-412", "power-412"].map(verdict);
+    let answer = json!({
+        "verdicts": verdicts,
+        "revocations": [{
+            "stream": "center", "epoch": 1, "seq": 3, "received_at": received, "in_force_at": in_force, "durable_at": durable,
+            "portals": [{"portal": "power-412", "confirmed_at": confirmed, "how": "off"}],
+        }],
+    });
+    assert_eq!(shown, query_text(&answer));
 }
 
 #[test]

@@ -74,7 +74,9 @@ fn beside(installed: &Installed) {
     authority.issue(dir, "other");
     installed.write("bom.pem", &format!("\u{feff}{}", authority.pem));
     installed.write("empty.pem", "");
-    installed.write("token", "open sesame");
+    installed.write("token", "open sesame, 20 bytes or more");
+    installed.write("blank", " \n");
+    installed.write("short", " nineteen bytes, no.\n ");
     installed.write("devices/slots.toml", &slots("slots", 17));
     let last = "length = 4, order = \"msb_first\" }\n[[reader]]\nid = \"1\"";
     let half = "transform = \"last\", keep = 2, order = \"msb_first\" }\n[[reader]]\nid = \"1\"";
@@ -178,11 +180,11 @@ fn relative_paths_are_relative_to_the_file_and_not_to_the_caller() {
     let installed = Installed::new(
         "[gateway]\nid = \"g\"\ndata_dir = \"data\"\n[http]\nlisten = \"0.0.0.0:8480\"\ntoken_file = \"token\"\n",
     );
-    installed.write("token", "open sesame");
+    installed.write("token", "open sesame, 20 bytes or more");
     let file = Path::new("..").join(installed.0.path().file_name().unwrap()).join("g.toml");
     let (code, printed, wrong) = dormgate(&["check", "--config", file.to_str().unwrap()], installed.0.path(), None);
     assert_eq!((code, wrong.as_str()), (Some(0), ""));
-    assert!(printed.contains("/data`") && !printed.contains("open sesame"), "{printed}");
+    assert!(printed.contains("/data`") && !printed.contains("open sesame, 20 bytes or more"), "{printed}");
 }
 
 #[test]

@@ -9,9 +9,10 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::Context;
 use super::broker::is_host;
+use super::http::address;
 use super::secret::FileKey;
-use super::{Context, address};
 use crate::access::id::PortalId;
 use crate::profile::document::{Key, List, Text, Whole};
 
@@ -182,6 +183,10 @@ fn net(text: &str) -> Result<IpNet, String> {
 /// A bus as far as it could be read. Portals may refer to its id also when the rest has errors.
 pub(super) struct BusDraft {
     pub(super) id: String,
+    /// Where it has device profiles of its own.
+    pub(super) devices_dir: Option<PathBuf>,
+    /// It names a directory of profiles that does not exist.
+    pub(super) wrong_dir: bool,
     /// The whole, if its line and its directory are valid.
     pub(super) config: Option<BusConfig>,
 }
@@ -233,9 +238,9 @@ pub(super) fn buses(cx: &Context<'_>, list: &List<BusTable>, ports: &mut SerialP
             timeout_ms: t.timeout_ms.number(200),
             echo: t.echo.get().copied(),
             any_transaction: t.any_transaction.or(false),
-            devices_dir,
+            devices_dir: devices_dir.clone(),
         });
-        drafts.push(BusDraft { id, config });
+        drafts.push(BusDraft { id, devices_dir, wrong_dir, config });
     }
     drafts
 }

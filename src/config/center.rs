@@ -102,10 +102,11 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
         if t.may.need(log, "").is_some_and(Vec::is_empty) {
             t.may.wrong(log, "this stream may send no op; list its ops, or remove the stream");
         }
+        let keys = t.public_keys.items().iter().filter_map(|key| key.parse(log, keys::parse_public)).collect();
         streams.extend(t.name.get().map(|Text(name)| StreamSpec {
             name: name.clone(),
             scope: t.scope.or(Scope::Gateway),
-            keys: t.public_keys.items().iter().filter_map(|key| key.parse(log, keys::parse_public)).collect(),
+            keys,
             insecure_unsigned,
             allowed: t.may.values().flat_map(|Text(allowed)| allowed.ops().iter()).collect(),
         }));

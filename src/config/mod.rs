@@ -9,6 +9,7 @@ mod building;
 mod bus;
 mod center;
 pub mod cert;
+mod http;
 mod link;
 #[cfg(feature = "center")]
 mod office;
@@ -26,7 +27,6 @@ mod tests;
 mod wiring;
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -43,6 +43,7 @@ pub use broker::BrokerUrl;
 pub use building::{Building, SHEET, TooLarge, Wiring, describe};
 pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, TcpPeer};
 pub use center::stream_table;
+pub use http::HttpConfig;
 pub use link::{ClientCert, Credentials, LinkSpec, RESYNC_SPREAD_S_DEFAULT, Session};
 #[cfg(feature = "center")]
 pub use office::{CENTER_PATH, CenterSite, ClientSpec, load_center, parse_center};
@@ -58,8 +59,6 @@ pub const DEFAULT_PATH: &str = "/etc/dormgate/dormgate.toml";
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/dormgate";
 /// The time zone of windows and schedules, when the file names none.
 pub const DEFAULT_TIMEZONE: &str = "Asia/Shanghai";
-/// The console's address when the file names none.
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8480);
 /// Highest number of a Modbus unit that is not reserved (Modbus over serial line V1.02, 2.2).
 const UNIT_MAX: u8 = 247;
 /// Largest configuration in bytes; a larger file is refused.
@@ -98,16 +97,6 @@ pub struct Site {
     pub portals: Vec<PortalConfig>,
     /// What is configured insecurely, a short line each, for the log, `up/state` and the console.
     pub insecure: Vec<String>,
-}
-
-/// Where console, API and metrics are served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpConfig {
-    /// The address listened on.
-    pub listen: SocketAddr,
-    /// What a caller must present to change anything. Without it, which is allowed on loopback only, nothing can be changed over
-    /// HTTP.
-    pub token: Option<Secret>,
 }
 
 /// Why there is no configuration. Its text can be printed as it is: a line for each diagnostic, which begins with the file.
@@ -229,12 +218,12 @@ struct Document {
     policy: Key<policy::PolicyTable>,
     audit: Key<policy::AuditTable>,
     store: Key<StoreTable>,
-    http: Key<HttpTable>,
+    http: Key<http::HttpTable>,
     bus: List<bus::BusTable>,
     modbus_server: Key<bus::ServerTable>,
     schedule: List<schedule::ScheduleTable>,
     #[expect(dead_code, reason = "`sheet` reads it before all others; here it is a known key with its type")]
-    portals: Key<Text<NotBlank>>,
+    portals: Key<sheet::Name>,
     portal: List<portal::PortalTable>,
     area: List<area::AreaTable>,
     walk: List<area::WalkTable>,
@@ -249,12 +238,6 @@ struct GatewayTable {
 }
 
 #[derive(Deserialize)]
-struct HttpTable {
-    listen: Key<String>,
-    token_file: secret::FileKey,
-}
-
-#[derive(Deserialize)]
 struct StoreTable {
     encrypt: Key<bool>,
     key_file: secret::FileKey,
@@ -263,11 +246,6 @@ struct StoreTable {
 
 /// The credential with the key of the store.
 const STORE_KEY: &str = "store_key";
-
-/// An address and port.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("an address and port such as `127.0.0.1:8480` is wanted, got `{text}`"))
-}
 
 /// The id of this gateway.
 fn own_id(name: &str) -> Result<GatewayId, String> {
@@ -333,7 +311,7 @@ fn site(t: &Document, cx: &Context<'_>) -> Option<Site> {
     let (timezone_name, timezone) = timezone.or_else(|| zone(DEFAULT_TIMEZONE).ok())?;
     let calendar = Calendar::new(timezone, schedule::schedules(log, &t.schedule));
     let data_dir = gateway.and_then(|table| cx.path(&table.data_dir));
-    let http = http(cx, &t.http);
+    let http = http::http(cx, &t.http, modbus_server.as_ref());
     let mut site = Site {
         gateway: id?,
         calendar,
@@ -370,19 +348,6 @@ fn store(cx: &Context<'_>, table: &Key<StoreTable>) -> Option<Secret> {
         t.encrypt.wrong(cx.log, why);
     }
     key.filter(|_| encrypt)
-}
-
-fn http(cx: &Context<'_>, table: &Key<HttpTable>) -> Option<HttpConfig> {
-    let t = table.get()?;
-    let listen = t.listen.parse(cx.log, address).unwrap_or(DEFAULT_LISTEN);
-    let token = cx.secret(&t.token_file, "console_token");
-    if !listen.ip().is_loopback() && token.is_none() && !t.token_file.is_set() {
-        let message = format!(
-            "`{listen}` can be reached from outside, so `token_file` is needed; or listen on `{DEFAULT_LISTEN}`"
-        );
-        t.listen.wrong(cx.log, message);
-    }
-    Some(HttpConfig { listen, token })
 }
 
 /// What the configuration allows and a building should not.

@@ -12,11 +12,10 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::center::Allowed;
+use super::http::address;
 use super::link::LinkTable;
 use super::secret::FileKey;
-use super::{
-    ConfigError, Context, DEFAULT_TIMEZONE, LinkSpec, Secret, Surroundings, address, center, link, own_id, zone,
-};
+use super::{ConfigError, Context, DEFAULT_TIMEZONE, LinkSpec, Secret, Surroundings, center, link, own_id, zone};
 use crate::access::id::{GatewayId, StreamName};
 use crate::profile::diagnostic::hint;
 use crate::profile::document::{self, Diagnostic, Key, List, Log, NotBlank, Text, Whole};
@@ -36,8 +35,6 @@ const DEFAULT_CLIENT_ID: &str = "dormgate-center";
 const GATEWAYS_MAX: usize = 10_000;
 /// Most clients of the API.
 const CLIENTS_MAX: usize = 256;
-/// Shortest token in bytes: a random one of 16 bytes in hex has 32.
-const TOKEN_BYTES_MIN: usize = 20;
 /// The name in `may` and `gateways` for everything.
 const ALL: &str = "*";
 /// The name in `may` for everything that changes nothing.
@@ -356,17 +353,12 @@ fn clients(cx: &Context<'_>, tables: &List<ClientTable>, gateways: &[GatewayId])
         }
         let Some(name) = name else { continue };
         let credential = format!("{name}_token");
-        let token = cx.secret(&t.token_file, &credential);
+        let token = cx.token(&t.token_file, &credential);
         if token.is_none() && !t.token_file.is_set() {
             t.token_file
                 .need(log, &format!("name the file of its token, or provide the systemd credential `{credential}`"));
         }
         let Some(token) = token else { continue };
-        if token.expose().len() < TOKEN_BYTES_MIN {
-            t.token_file.wrong(log, format!(
-                "the token has fewer than {TOKEN_BYTES_MIN} bytes and can be guessed; make one with `openssl rand -hex 24`"
-            ));
-        }
         if let Some(other) = clients.iter().find(|client| client.token == token) {
             t.token_file.wrong(log, format!("this is the token of `{}` too; give each client its own", other.name));
         }

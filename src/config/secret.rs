@@ -16,6 +16,8 @@ use crate::profile::document::{Key, NotBlank, Text};
 const KEY_CHARS_MIN: usize = 32;
 /// How to make such a secret.
 pub(super) const KEY_HINT: &str = "make one with `openssl rand -base64 32`, and keep a copy off the box";
+/// Shortest token in bytes: a random one of 16 bytes in hex has 32.
+const TOKEN_BYTES_MIN: usize = 20;
 /// Longest secret in bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
 
@@ -104,6 +106,19 @@ impl Context<'_> {
             key.wrong(self.log, short);
         }
         Some(secret)
+    }
+
+    /// The same for a token that lets whoever presents it change something, without spaces around it.
+    pub(super) fn token(&self, key: &FileKey, name: &str) -> Option<Secret> {
+        let secret = self.secret(key, name)?;
+        let token = secret.expose().trim();
+        if token.len() < TOKEN_BYTES_MIN {
+            let short = format!(
+                "the token has fewer than {TOKEN_BYTES_MIN} bytes and can be guessed; make one with `openssl rand -hex 24`"
+            );
+            key.wrong(self.log, short);
+        }
+        Some(Secret::new(token))
     }
 
     /// The same, and the file that it is in.

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use serde::de::IgnoredAny;
+use serde::de::{Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 
 use super::Surroundings;
 use crate::profile::document::{Diagnostic, Key, NotBlank, Place, Text, read_at};
@@ -23,6 +24,20 @@ const TABLE: &str = "[[portal]]";
 const NUMBERS: [&str; 6] = ["_s", "_ms", "_w", "unit", "channel", "modbus_server"];
 /// What lists are in.
 const LISTS: [&str; 2] = ["allowed_steps_w", "interlock"];
+
+/// What `portals` is, for those who wrote tables.
+pub(super) struct Name;
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wrong = |why| {
+            D::Error::custom(format!(
+                "{why}; did you mean `{TABLE}`, a table for each portal, or `portals = \"portals.csv\"`, a sheet of them?"
+            ))
+        };
+        Text::<NotBlank>::deserialize(deserializer).map(|_| Self).map_err(wrong)
+    }
+}
 
 /// A sheet that was read.
 pub(super) struct Sheet {

@@ -26,7 +26,7 @@ fn with_secrets() -> tempfile::TempDir {
         ("secrets/ca.pem", &pem),
         ("secrets/gateway.pem", &pem),
         ("secrets/gateway.key", "key"),
-        ("secrets/console_token", "open sesame\n"),
+        ("secrets/console_token", "open sesame, 20 bytes or more\n"),
         ("secrets/uid_key", "0123456789abcdef0123456789abcdef\n"),
     ])
 }
@@ -125,7 +125,11 @@ fn the_data_dir_is_read_without_secrets_and_in_spite_of_other_diagnostics() {
 
 #[test]
 fn a_secret_falls_back_to_the_systemd_credential() {
-    let dir = directory(&[("cred/uplink_password", "from systemd\n"), ("cred/console_token", "t"), ("own", "own")]);
+    let dir = directory(&[
+        ("cred/uplink_password", "from systemd\n"),
+        ("cred/console_token", " 0123456789abcdef0123\n"),
+        ("own", "own"),
+    ]);
     let around = Surroundings { credentials_dir: Some(dir.path().join("cred")), ..around(dir.path()) };
     let text = |key: &str| {
         format!(
@@ -134,7 +138,7 @@ fn a_secret_falls_back_to_the_systemd_credential() {
     };
     let password = |key: &str| {
         let config = parse(&text(key), &around).unwrap();
-        assert_eq!(config.http.unwrap().token.unwrap().expose(), "t");
+        assert_eq!(config.http.unwrap().token.unwrap().expose(), "0123456789abcdef0123");
         config.uplink.unwrap().credentials.unwrap().password.unwrap().expose().to_owned()
     };
     assert_eq!(password(""), "from systemd");

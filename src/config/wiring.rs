@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -14,13 +15,14 @@ use crate::access::portal::PortalKind;
 use crate::access::transform::Transform;
 use crate::profile::diagnostic::hint;
 use crate::profile::document::{Key, NotBlank, Text, Whole};
-use crate::profile::mqtt;
+use crate::profile::{Profile, mqtt};
 
 #[derive(Deserialize)]
 pub(super) struct DeviceTable {
     mqtt: Key<String>,
     modbus_server: Key<Whole<1, { UNIT_MAX as i64 }>>,
     modbus: Key<serde::de::IgnoredAny>,
+    bus: Key<serde::de::IgnoredAny>,
     unit: Key<serde::de::IgnoredAny>,
     profile: Key<serde::de::IgnoredAny>,
     channel: Key<serde::de::IgnoredAny>,
@@ -61,10 +63,11 @@ pub(super) struct Taken {
     profiles: Profiles,
 }
 
-impl Portals<'_> {
+impl<'s> Portals<'s> {
     pub(super) fn whole_device(&mut self, key: &Key<DeviceTable>) -> Option<PortalDevice> {
         let (log, t) = (self.cx.log, key.get()?);
-        if t.modbus.is_set() || t.unit.is_set() || t.profile.is_set() || t.channel.is_set() {
+        let of_parts = [t.modbus.is_set(), t.bus.is_set(), t.unit.is_set(), t.profile.is_set(), t.channel.is_set()];
+        if of_parts.contains(&true) {
             let message = "`modbus` is for the parts of a portal: write `reader = { modbus = …, unit = …, profile = … }` and \
                  `output = { … }` instead of `device`, the same unit twice where one device does both";
             key.wrong(log, message);
@@ -123,18 +126,22 @@ impl Portals<'_> {
             }
         }
         t.topic.must_not_be_set(log, "only a part with `mqtt` has a topic; leave it out");
-        let profile = t.profile.need(log, "");
         t.unit.need(log, "");
         let unit = self.unit(&t.unit);
-        let bus = t.modbus.get()?;
-        let Some(draft) = self.buses.iter().find(|draft| draft.id == *bus) else {
-            let known = self.buses.iter().map(|draft| draft.id.as_str());
-            let remedy =
-                if self.buses.is_empty() { format!("add `[[bus]]` with `id = \"{bus}\"`") } else { hint(bus, known) };
-            t.modbus.wrong(log, format!("bus `{bus}` does not exist; {remedy}"));
-            return None;
-        };
-        let (Text(NotBlank(name)), unit) = (profile?, unit?);
+        let bus = t.modbus.get();
+        let draft = bus.and_then(|bus| self.bus(&t.modbus, bus));
+        // Whatever is wrong with the unit and the bus, the profile and its channel are checked too.
+        let Text(NotBlank(name)) = t.profile.need(log, "")?;
+        let profile = self.profile(&t.profile, draft)?;
+        let (channel, has) = (t.channel.number(0), role.channels(&profile));
+        if channel >= has {
+            let message = match has {
+                0 => format!("`{name}` has no {role}; name a profile that has one"),
+                _ => format!("`{name}` has {has} {role} channel(s), counted from 0; it has no channel {channel}"),
+            };
+            t.profile.wrong(log, message);
+        }
+        let (bus, unit) = (draft.and(bus)?, unit?);
         let here = || (name.clone(), key.place.path.clone());
         let (first, owner) = self.taken.units.entry((bus.clone(), unit)).or_insert_with(here);
         if first != name {
@@ -143,20 +150,41 @@ impl Portals<'_> {
             ));
             return None;
         }
-        // The `devices_dir` of a bus with diagnostics is not known.
-        let found = self.taken.profiles.modbus(name, draft.config.as_ref()?.devices_dir.as_deref());
-        let profile = found.inspect_err(|message| t.profile.wrong(log, message)).ok()?;
-        let (channel, has) = (t.channel.number(0), role.channels(&profile));
         if channel >= has {
-            let message = match has {
-                0 => format!("`{name}` has no {role}; name a profile that has one"),
-                _ => format!("`{name}` has {has} {role} channel(s), counted from 0; it has no channel {channel}"),
-            };
-            t.profile.wrong(log, message);
             return None;
         }
         let part = ModbusPart { bus: bus.clone(), unit, profile, channel };
         self.claim(key, role, &part, channel).then_some(Part::Modbus(part))
+    }
+
+    /// The bus that a part names; one that does not exist is reported.
+    fn bus(&self, key: &Key<String>, bus: &str) -> Option<&'s BusDraft> {
+        let buses = self.buses;
+        let found = buses.iter().find(|draft| draft.id == bus);
+        if found.is_none() {
+            let known = buses.iter().map(|draft| draft.id.as_str());
+            let remedy =
+                if buses.is_empty() { format!("add `[[bus]]` with `id = \"{bus}\"`") } else { hint(bus, known) };
+            key.wrong(self.cx.log, format!("bus `{bus}` does not exist; {remedy}"));
+        }
+        found
+    }
+
+    /// The profile of a part on this bus. If the bus is not known, it may be any.
+    fn profile(&mut self, key: &Key<Text<NotBlank>>, bus: Option<&BusDraft>) -> Option<Arc<Profile>> {
+        let Text(NotBlank(name)) = key.get()?;
+        let buses = bus.map_or(self.buses, std::slice::from_ref);
+        if buses.iter().any(|bus| bus.wrong_dir) {
+            return None;
+        }
+        let mut found = self.taken.profiles.modbus(name, None);
+        for bus in buses {
+            found = self.taken.profiles.modbus(name, bus.devices_dir.as_deref());
+            if found.is_ok() {
+                break;
+            }
+        }
+        found.inspect_err(|message| key.wrong(self.cx.log, message)).ok()
     }
 
     /// A part with MQTT topics of its own.
@@ -166,10 +194,11 @@ impl Portals<'_> {
         t.unit.must_not_be_set(log, "only a Modbus device has a unit number; leave it out");
         t.profile.must_not_be_set(log, "the profile of an MQTT device is the value of `mqtt`; leave it out");
         t.topic.need(log, "write the name of the device in its topics, e.g. `topic = \"gate_out_reader\"`");
-        let name = t.mqtt.get()?;
-        let found = self.taken.profiles.mqtt(name, self.devices_dir.as_deref());
-        let profile = found.inspect_err(|message| t.mqtt.wrong(log, message)).ok()?;
-        let topic = t.topic.parse(log, |topic| device_name(topic, &profile))?;
+        let name = t.mqtt.get();
+        let found = name.map(|name| self.taken.profiles.mqtt(name, self.devices_dir.as_deref()));
+        let profile = found.and_then(|found| found.inspect_err(|message| t.mqtt.wrong(log, message)).ok());
+        let topic = t.topic.parse(log, |topic| device_name(topic, profile.as_deref()));
+        let (name, profile) = (name?, profile?);
         let (channel, has) = (t.channel.number(0), role.mqtt_channels(&profile));
         if channel >= has {
             let message = match has {
@@ -179,7 +208,7 @@ impl Portals<'_> {
             t.mqtt.wrong(log, message);
             return None;
         }
-        let part = MqttPart { topic, profile, channel };
+        let part = MqttPart { topic: topic?, profile, channel };
         self.claim_message(key, role, &part).then_some(part)
     }
 
@@ -293,8 +322,8 @@ impl Portals<'_> {
     }
 }
 
-/// The name of a device, as its topics have it.
-fn device_name(text: &str, profile: &mqtt::Profile) -> Result<String, String> {
+/// The name of a device, as its topics have it; of those its profile has, if that is known.
+fn device_name(text: &str, profile: Option<&mqtt::Profile>) -> Result<String, String> {
     if text.is_empty() || text.len() > mqtt::TOPIC_BYTES_MAX || text.chars().any(char::is_control) {
         return Err(format!("the name of a device in its topics has 1 to {} bytes", mqtt::TOPIC_BYTES_MAX));
     }
@@ -304,8 +333,8 @@ fn device_name(text: &str, profile: &mqtt::Profile) -> Result<String, String> {
         );
     }
     let before = |pattern: &str| pattern.split_once("{topic}").map(|(before, _)| before.to_owned());
-    let whole =
-        profile.published().filter_map(before).find(|before| !before.is_empty() && text.starts_with(before.as_str()));
+    let mut published = profile.into_iter().flat_map(mqtt::Profile::published).filter_map(before);
+    let whole = published.find(|before| !before.is_empty() && text.starts_with(before.as_str()));
     if let Some(before) = whole {
         let rest = text.strip_prefix(&before).unwrap_or(text);
         let name = rest.split('/').next().unwrap_or(rest);

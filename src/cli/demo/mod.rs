@@ -92,7 +92,7 @@ async fn play(dir: &Path, once: bool) -> Result<bool, Failure> {
     let stop = stop_signal()?;
     let clock = Clock::system();
     // For this run only: the directory goes with it.
-    let token = format!("{:016x}", getrandom::u64()?);
+    let token = format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?);
     std::fs::write(dir.join(TOKEN_FILE), &token)?;
     let (dormitory, config) = build(dir, &clock).await?;
     let (is_ready, ready) = oneshot::channel();

@@ -53,7 +53,12 @@ fn read(dir: &Path, text: &str) -> Site {
 
 #[test]
 fn each_key_is_taken_over_at_once_or_named_as_one_that_needs_a_restart() {
-    let dir = directory(&[("password", "hunter2"), ("other", "hunter3"), ("token", "open sesame"), ("new", "closed")]);
+    let dir = directory(&[
+        ("password", "hunter2"),
+        ("other", "hunter3"),
+        ("token", "open sesame, 20 bytes or more"),
+        ("new", "closed sesame, 20 bytes or more"),
+    ]);
     let before = read(dir.path(), SITE);
     assert_eq!(before.differences(&read(dir.path(), SITE)), Differences::default());
     let key = r#"["11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw"]"#;
@@ -105,17 +110,17 @@ fn each_key_is_taken_over_at_once_or_named_as_one_that_needs_a_restart() {
 
 #[test]
 fn a_secret_counts_by_what_is_in_its_file_and_a_password_of_a_broker_is_read_for_each_connection_anyway() {
-    let dir = directory(&[("password", "hunter2"), ("token", "open sesame")]);
+    let dir = directory(&[("password", "hunter2"), ("token", "open sesame, 20 bytes or more")]);
     let before = read(dir.path(), SITE);
     std::fs::write(dir.path().join("password"), "hunter3").unwrap();
     assert_eq!(before.differences(&read(dir.path(), SITE)), Differences::default());
-    std::fs::write(dir.path().join("token"), "closed").unwrap();
+    std::fs::write(dir.path().join("token"), "closed sesame, 20 bytes or more").unwrap();
     assert_eq!(before.differences(&read(dir.path(), SITE)).live, ["http.token_file"]);
 }
 
 #[test]
 fn the_order_of_tables_is_no_difference() {
-    let dir = directory(&[("password", "hunter2"), ("token", "open sesame")]);
+    let dir = directory(&[("password", "hunter2"), ("token", "open sesame, 20 bytes or more")]);
     let (head, portals) = SITE.split_once("[[portal]]").unwrap();
     let (gate, door) = portals.split_once("[[portal]]").unwrap();
     let turned = format!("{head}[[portal]]{door}[[portal]]{gate}");

@@ -119,7 +119,12 @@ fn a_sheet_that_is_not_there_is_reported_at_its_key() {
     assert!(found.contains("d.toml:1:11: `portals`: cannot read the sheet of portals `"), "{found}");
     let dir = directory(&[("d.toml", "portals = 3\n[gateway]\nid = \"g\"\n")]);
     let found = load(&dir.path().join("d.toml")).unwrap_err().to_string();
-    assert!(found.ends_with("d.toml:1:11: `portals`: text in quotes is wanted, this is an integer"), "{found}");
+    assert!(
+        found.contains(
+            "d.toml:1:11: `portals`: text in quotes is wanted, this is an integer; did you mean `[[portal]]`"
+        ),
+        "{found}"
+    );
 }
 
 /// The keys of a struct.
@@ -159,7 +164,7 @@ const CELLS: &str = "id=door-1 kind=door zone=1 direction=in hold_ms=4000 extend
                      held_open_s=20 fire_input=TRUE free_access=1 hours=2 power_hours=3 overload_w=2000 overload_s=5 \
                      restricted_step_w=800 allowed_steps_w=1100-1300;1900-2100 min_assurance=sector anti_passback_timed_s=60 \
                      two_card=true two_card_s=20 interlock=gate first_card=false mqtt=7 modbus_server=7 modbus=7 unit=7 profile=7 \
-                     channel=7 topic=7";
+                     channel=7 topic=7 bus=7";
 
 #[test]
 fn each_key_of_a_portal_can_be_a_column() {

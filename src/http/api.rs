@@ -32,7 +32,7 @@ pub struct Pages {
     pub readiness: Readiness,
     /// The inbox of the gateway task.
     pub inbox: Inbox,
-    /// The MQTT links, for the faults of their brokers.
+    /// The MQTT links: whether they are connected, and the faults of their brokers.
     pub links: Links,
     /// The audit on disk.
     pub audit: Store,
@@ -125,8 +125,8 @@ async fn status(State(pages): State<Pages>) -> Response {
     }
 }
 
-/// The body of `up/state`, with the names of the portals that are offline, the postures in force, the malformed reports, the faults of
-/// brokers, and the room on the disk.
+/// The body of `up/state`, with the names of the portals that are offline, the postures in force, the malformed reports, the links, the
+/// faults of brokers, and the room on the disk.
 pub(super) fn status_body(state: &StateReport, pages: &Pages) -> serde_json::Value {
     let mode =
         |(portal, posture): &(PortalId, Posture)| json!({ "portal": portal.as_str(), "posture": posture.as_str() });
@@ -144,6 +144,11 @@ pub(super) fn status_body(state: &StateReport, pages: &Pages) -> serde_json::Val
         fields.insert("malformed".to_owned(), state.status.malformed.iter().map(malformed).collect());
         let fault = |(link, fault, detail): (&str, BrokerFault, String)| json!({ "link": link, "fault": fault.as_str(), "detail": detail });
         fields.extend(pages.disk.free_bytes().map(|bytes| ("disk_free_bytes".to_owned(), json!(bytes))));
+        let link = |(link, state): (&str, Result<u64, String>)| match state {
+            Ok(for_s) => json!({ "link": link, "up": true, "for_s": for_s }),
+            Err(why) => json!({ "link": link, "up": false, "why": why }),
+        };
+        fields.insert("links".to_owned(), pages.links.states().map(link).collect());
         fields.insert("broker_faults".to_owned(), pages.links.faults().map(fault).collect());
     }
     status

@@ -207,6 +207,13 @@ pub fn status_text(status: &Value) -> String {
     for portal in list(status, "malformed") {
         lines.push(format!("wrong    {}: {}", string(portal, "portal"), string(portal, "wrong")));
     }
+    for link in list(status, "links") {
+        let state = match link.get("up") {
+            Some(Value::Bool(true)) => format!("connected for {} s", number(link, "for_s")),
+            _ => format!("not connected: {}", string(link, "why")),
+        };
+        lines.push(format!("link     {}: {state}", string(link, "link")));
+    }
     for fault in list(status, "broker_faults") {
         lines.push(format!("broker   {}: {}", string(fault, "link"), string(fault, "detail")));
     }
@@ -362,12 +369,14 @@ mod tests {
             "modes": [{ "portal": "gate-in", "posture": "lockdown" }], "malformed": [{ "portal": "gate-in", "wrong": "`fire`: true or false is wanted" }],
             "unconfirmed": [{ "portal": "power-412", "uid": "1EA68671", "since": "2026-09-01T08:00:00.000Z" }],
             "audit": { "last": 9, "acked": 8 }, "clock": "trusted",
+            "links": [{ "link": "uplink", "up": false, "why": "Connection refused" }, { "link": "local", "up": true, "for_s": 7 }],
             "insecure": [], "meters": [{ "portal": "power-412", "power_w": 41.2 }],
         });
         let expected = "dormgate 0.1.0, run b1\ncards    2\nportals  1 online, 1 offline\naudit    last 9, the center has 8\n\
                     clock    trusted\noffline  door-412\nmode     gate-in: lockdown\n\
                     revoked  power-412: not confirmed off since 1EA68671 was revoked at 2026-09-01T08:00:00.000Z\n\
                     wrong    gate-in: `fire`: true or false is wanted\n\
+                    link     uplink: not connected: Connection refused\nlink     local: connected for 7 s\n\
                     stream   apartment: 3.7, 1 missing, 12 s old\nmeter    power-412: 41.2 W";
         assert_eq!(status_text(&status), expected);
     }

@@ -34,9 +34,9 @@ impl Links {
         self.0.iter().flat_map(of)
     }
 
-    /// Which links are connected and subscribed.
-    pub fn up(&self) -> impl Iterator<Item = (&'static str, bool)> {
-        self.0.iter().map(|(link, counters)| (*link, counters.up.load(Ordering::Relaxed) == 1))
+    /// The links, each with the seconds that it has been connected, or why it is not.
+    pub fn states(&self) -> impl Iterator<Item = (&'static str, Result<u64, String>)> {
+        self.0.iter().map(|(link, counters)| (*link, counters.state.connected_s()))
     }
 
     /// Shows the links at `/metrics`.

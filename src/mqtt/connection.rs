@@ -332,6 +332,7 @@ impl Connection {
     /// An attempt failed.
     fn failed(&mut self, reason: &DisconnectReason) {
         LinkMetrics::count(&self.metrics.failed_attempts);
+        self.metrics.state.down(reason.text());
         let url = self.url_text();
         if self.last_failure != reason.text() || self.failures.is_multiple_of(LOG_EVERY) {
             warn!(link = self.setup.link, %url, attempts = self.failures + 1, "cannot connect: {}", reason.text());
@@ -372,6 +373,7 @@ impl Connection {
         let stale = self.outbox.connection_lost();
         self.metrics.dropped_stale.fetch_add(stale, Relaxed);
         self.metrics.up.store(0, Relaxed);
+        self.metrics.state.down(reason.text());
         self.gauge();
         self.acks.clear();
         if resetting {

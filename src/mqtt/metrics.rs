@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::faults::BrokerFaults;
+use super::link_state::LinkState;
 
 /// How a number is exported at `/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ macro_rules! link_metrics {
         #[derive(Debug, Default)]
         pub struct LinkMetrics {
             $(#[doc = $help] pub $field: AtomicU64,)*
+            /// Whether it is connected, since when, and why not.
+            pub state: LinkState,
             /// What is wrong with the broker.
             pub faults: BrokerFaults,
         }

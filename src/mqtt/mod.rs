@@ -12,6 +12,7 @@ mod connect;
 mod connection;
 mod echo;
 mod faults;
+mod link_state;
 mod metrics;
 mod outbox;
 pub mod probe;
@@ -32,6 +33,7 @@ pub use connect::{LinkError, Setup, Will};
 pub use connection::{AckToken, Connection, Event, Message};
 pub use echo::{ECHO_COUNT, ECHO_SLOW_MS};
 pub use faults::{BrokerFault, BrokerFaults};
+pub use link_state::LinkState;
 pub use metrics::{Exported, LinkMetrics};
 pub use outbox::{
     MessageId, OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX, Outbox, Outgoing, PAYLOAD_BYTES_MAX, PublishError, Retention,

@@ -159,10 +159,25 @@ async fn a_gateway_started_before_its_broker_is_ready_and_serves_when_the_broker
     gateway.logged("serving").await;
     let (status, _) = crate::program::page_by_socket(&site.socket(), "/readyz").await;
     assert_eq!(status, 200, "no center is needed to be ready");
+    gateway.logged("refused (os error 111) link=\"uplink\"").await;
+    gateway.logged("refused (os error 111) link=\"local\"").await;
+    let links = async |site: &Site| {
+        let (_, body) = crate::program::page_by_socket(&site.socket(), "/api/v1/status").await;
+        let status: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let shown = dormgate::http::client::status_text(&status);
+        shown.lines().filter(|line| line.starts_with("link ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let down = links(&site).await;
+    assert!(
+        down.len() == 2 && down.iter().all(|line| line.contains(": not connected: ") && line.contains("refused")),
+        "{down:?}"
+    );
     let mark = site.peer.mark();
     site.hub.start_again().await;
     site.peer.subscribed(before + 1).await;
     site.online(mark, &gateway).await;
+    let up = links(&site).await;
+    assert!(up.len() == 2 && up.iter().all(|line| line.contains(": connected for ")), "{up:?}");
     admit(&mut site, CARD, "h1").await;
     site.expect_everywhere(CARD, "granted").await;
     gateway.stop().await;

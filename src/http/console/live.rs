@@ -203,9 +203,7 @@ pub(super) async fn status(console: &Shared) -> Result<Value, Response> {
     let state = ask(pages, |answer| Ask::Status { answer }).await?;
     let mut status = status_body(&state, pages);
     if let Some(fields) = status.as_object_mut() {
-        let links = pages.links.up().map(|(link, up)| json!({ "link": link, "up": up })).collect::<Value>();
         let (first, durable, queued) = (pages.audit.first(), pages.audit.last_durable(), pages.audit.queued());
-        fields.insert("links".to_owned(), links);
         fields.insert("store".to_owned(), json!({ "first": first, "durable": durable, "queued": queued }));
         fields.insert("not_ready".to_owned(), json!(pages.readiness.reasons()));
     }

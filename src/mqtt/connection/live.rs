@@ -107,6 +107,7 @@ impl Connection {
         self.last_failure.clear();
         self.metrics.faults.over(BrokerFault::NeverSubscribes);
         self.metrics.up.store(1, Relaxed);
+        self.metrics.state.up();
         self.events.push_back(Event::Up { session_present });
         if echo_works {
             self.next_echo();

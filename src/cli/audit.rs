@@ -416,8 +416,13 @@ pub(super) fn findings(found: &Verified) -> (String, Vec<String>) {
     let losses = losses.map(|(from, to)| format!("events {from} to {to} are lost, as a `log_gap` reports"));
     let more = found.explained.len().checked_sub(LOSSES_PRINTED_MAX).filter(|more| *more > 0);
     let more = more.map(|more| format!("and {more} more ranges are lost, as a `log_gap` reports"));
+    let restored = found.restored.map(|(from, to)| {
+        format!(
+            "events {from} to {to} are not in the backup that was restored; the next start records it in a `log_gap`"
+        )
+    });
     let broken = found.broken.as_ref().map(|broken| {
         format!("broken at event {}, `{}` byte {}: {}", broken.n, broken.file, broken.offset, broken.why)
     });
-    (summary, losses.chain(more).chain(broken).collect())
+    (summary, losses.chain(more).chain(restored).chain(broken).collect())
 }

@@ -100,6 +100,8 @@ pub struct Verified {
     pub events: u64,
     /// Losses that a later `log_gap` names, both ends inclusive.
     pub explained: Vec<(u64, u64)>,
+    /// What the backup lacks that was restored, both ends inclusive, until a start reports it in a `log_gap`.
+    pub restored: Option<(u64, u64)>,
     /// How many of them were erased: what is left of each keeps the chain.
     pub erased: u64,
     /// The first thing that is wrong.

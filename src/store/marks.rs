@@ -1,8 +1,9 @@
-//! Two numbers in small files beside the journal.
+//! A few numbers in small files beside the journal.
 //!
 //! How far it was durable: at start this separates a torn write that was never reported durable from the loss of something
 //! acknowledged. Two slots, written in turn, so that a torn write of one leaves the other. And how far the center has the
-//! audit, in a file that is replaced as a whole: a lost cursor only sends events again.
+//! audit, in a file that is replaced as a whole: a lost cursor only sends events again. And, where a backup was restored, where it ended
+//! and how far the mark was set beyond that.
 
 use std::io;
 
@@ -12,6 +13,8 @@ use super::medium::{JOURNAL, Medium, replace};
 const PATH: &str = "journal/durable";
 /// How far the center has the audit, in `journal/`.
 const ACKED: &str = "acked";
+/// Where the backup that was restored ended, and the mark that was set then, in `journal/`.
+const RESTORED: &str = "restored";
 /// Distance of the slots in bytes: each in a disk sector of its own.
 const SLOT_BYTES: u64 = 512;
 /// What a checksum begins with, so that zeros are no slot.
@@ -118,6 +121,17 @@ pub(super) fn read_acked(medium: &dyn Medium) -> u64 {
 /// Makes `n` the last event the center has, durably.
 pub(super) fn write_acked(medium: &dyn Medium, n: u64) -> io::Result<()> {
     replace(medium, JOURNAL, ACKED, &seal(n))
+}
+
+/// The last event of the backup that was restored, and the mark that was set then.
+pub(super) fn read_restored(medium: &dyn Medium) -> Option<(u64, u64)> {
+    let bytes = medium.read(&format!("{JOURNAL}/{RESTORED}"), 0, 64).ok()?;
+    Some((unseal(&bytes)?, unseal(bytes.get(seal(0).len()..)?)?))
+}
+
+/// Makes these durable.
+pub(super) fn write_restored(medium: &dyn Medium, (last, mark): (u64, u64)) -> io::Result<()> {
+    replace(medium, JOURNAL, RESTORED, &[seal(last), seal(mark)].concat())
 }
 
 #[cfg(test)]

@@ -215,15 +215,18 @@ pub(super) fn verify(medium: &dyn Medium) -> io::Result<Verified> {
     let mut judge = Judge::new(medium, None, None);
     judge.segments(&segments(medium)?);
     let last = judge.place.map_or(0, |place| place.n);
+    // No start has reported yet what is missing since.
+    let restored = judge.bad.is_none() && marks::read_restored(medium) == Some((last, mark));
+    let restored = restored.then_some((last + 1, mark));
     // What stands after the last event that was reported durable may be a write under way.
     if last < mark && judge.bad.is_some() {
         judge.wrong(last + 1, ("", 0), "the bytes are damaged", None);
-    } else if last < mark && judge.out.breaks.is_empty() {
+    } else if last < mark && restored.is_none() && judge.out.breaks.is_empty() {
         let why = format!("the journal was durable through event {mark} and ends before it");
         judge.wrong(last + 1, ("journal/durable", 0), why, None);
     }
     let Replayed { first, events, erased, .. } = judge.out;
-    let mut out = Verified { first, last, events, erased, ..Verified::default() };
+    let mut out = Verified { first, last, events, erased, restored, ..Verified::default() };
     for (found, missing) in &judge.out.breaks {
         match missing.filter(|missing| judge.out.gaps.cover(*missing)) {
             Some(missing) => out.explained.push(missing),

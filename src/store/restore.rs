@@ -81,7 +81,9 @@ pub(super) fn prepare(
     let prepared = Directory::new(&preparing);
     let fail = |error| BackupError::Store(store_error(dir, error));
     // Beyond every number that was used since: the start finds that events are missing, and trusts the list no more.
-    MarkWriter::default().reset(&prepared, have.max(header.last) + RESTORED_NUMBERS).map_err(fail)?;
+    let mark = have.max(header.last) + RESTORED_NUMBERS;
+    MarkWriter::default().reset(&prepared, mark).map_err(fail)?;
+    marks::write_restored(&prepared, (header.last, mark)).map_err(fail)?;
     marks::write_acked(&prepared, header.acked).map_err(fail)?;
     generation::sync_all_below(&preparing).map_err(file_error(&preparing))?;
     fs::rename(&preparing, dir.join(PREPARED)).and_then(|()| generation::sync_names(dir)).map_err(file_error(dir))

@@ -3,6 +3,8 @@
 use std::fs;
 
 use super::*;
+use crate::store::disk::Directory;
+use crate::store::marks::MarkWriter;
 use crate::store::restore::{self, RESTORED_NUMBERS, restore};
 use crate::store::{BackupError, Inventory, backup};
 
@@ -64,12 +66,34 @@ async fn a_backup_holds_what_was_on_disk_and_a_restored_store_is_not_trusted_bef
     assert_eq!(store.close().await, Closed::Drained);
     let (_, aside) = restore(&dir, &file, "g", None, true).unwrap();
     assert!(aside.unwrap().join("journal").exists());
+    // Sound before the start too: what the backup lacks is known to be missing, and nothing else may be.
+    let missing = (101, 130 + RESTORED_NUMBERS);
+    let verified = verify(&dir, None).unwrap();
+    assert_eq!((verified.last, verified.restored, verified.broken), (100, Some(missing), None));
     let (store, _, recovered) = Store::open::<EventLog>(&dir, options()).unwrap();
     assert_eq!((recovered.state, store.acked()), (log_of(1..=100), 40));
     // No number is used twice, and what is missing is known to be.
     let Integrity::Damaged { lost_from, lost_to } = recovered.integrity else { panic!("an old list is trusted") };
     assert_eq!((lost_from, recovered.next_n), (101, lost_to + 1));
-    assert_eq!(lost_to, 130 + RESTORED_NUMBERS);
+    assert_eq!(lost_to, missing.1);
+    // Once it has run, the end that the backup had is no end any more.
+    store.append(vec![record(recovered.next_n)]);
+    assert_eq!(store.close().await, Closed::Drained);
+    let verified = verify(&dir, None).unwrap();
+    assert_eq!((verified.last, verified.restored), (recovered.next_n, None));
+    drop(store);
+    // A journal that was durable further, or ends before the end of the backup, is broken.
+    let is_broken = || verify(&dir, None).is_ok_and(|found| found.broken.is_some() && found.restored.is_none());
+    restore(&dir, &file, "g", None, true).unwrap();
+    assert!(!is_broken());
+    MarkWriter::default().reset(&Directory::new(&dir), 1_000_000_000).unwrap();
+    assert!(is_broken());
+    restore(&dir, &file, "g", None, true).unwrap();
+    let segments = fs::read_dir(dir.join("journal")).unwrap().map(|entry| entry.unwrap().path());
+    let newest = segments.filter(|path| path.extension().is_some()).max().unwrap();
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(is_broken());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::access::policy::{AfterStale, Severity};
 use crate::access::portal::{Assurance, Direction, Portal, PortalKind};
 use crate::config::{
     self, AuditAckBy, BusConfig, BusLine, LinkSpec, ModbusPart, Part, Parts, PortalConfig, PortalDevice, Site,
-    UNIT_SELF, cert,
+    TOKEN_HINT, TOKEN_SHORT, UNIT_SELF, cert,
 };
 use crate::profile::{InputKind, OnLinkLoss};
 use crate::wire::allowed::OpName;
@@ -35,7 +35,8 @@ pub(super) fn summary(config: &Site) -> String {
     let (certificates, mut hints) = certificates(config);
     hints.extend(while_cut_off(config));
     hints.extend(open_topics(config));
-    hints.extend([fire(config), directions(config), closed(config), no_way_out(config)].into_iter().flatten());
+    let others = [short_token(config), fire(config), directions(config), closed(config), no_way_out(config)];
+    hints.extend(others.into_iter().flatten());
     let mut notes = missing(config);
     notes.extend(lossy(config));
     notes.extend(weak_readers(config));
@@ -301,6 +302,11 @@ fn no_way_out(config: &Site) -> Option<String> {
 }
 
 /// A listener for the network to which nobody on the network may connect.
+fn short_token(config: &Site) -> Option<String> {
+    let is_short = config.http.as_ref()?.token.as_ref()?.is_short_token();
+    is_short.then(|| format!("`http.token_file`: {TOKEN_SHORT} by whoever works on this machine; {TOKEN_HINT}"))
+}
+
 fn closed(config: &Site) -> Option<String> {
     let server = config.modbus_server.as_ref()?;
     let tcp = server.tcp.filter(|address| !address.ip().is_loopback())?;

@@ -33,7 +33,7 @@ pub(super) fn http(
 ) -> Option<HttpConfig> {
     let t = table.get()?;
     let listen = t.listen.parse(cx.log, address).unwrap_or(DEFAULT_LISTEN);
-    let token = cx.token(&t.token_file, "console_token");
+    let token = cx.token(&t.token_file, "console_token", !listen.ip().is_loopback());
     if !listen.ip().is_loopback() && token.is_none() && !t.token_file.is_set() {
         let message = format!(
             "`{listen}` can be reached from outside, so `token_file` is needed; or listen on `{DEFAULT_LISTEN}`"

@@ -50,7 +50,7 @@ pub use office::{CENTER_PATH, CenterSite, ClientSpec, load_center, parse_center}
 pub use parts::{ModbusPart, MqttPart, Part, Parts, PortalConfig, PortalDevice, Role, SLOTS_MAX, UNIT_SELF};
 pub use policy::{AuditAckBy, AuditConfig};
 pub use reload::Differences;
-pub use secret::Secret;
+pub use secret::{Secret, TOKEN_HINT, TOKEN_SHORT};
 pub use shown::without_secrets;
 
 /// The configuration when the command line names none.

@@ -353,7 +353,7 @@ fn clients(cx: &Context<'_>, tables: &List<ClientTable>, gateways: &[GatewayId])
         }
         let Some(name) = name else { continue };
         let credential = format!("{name}_token");
-        let token = cx.token(&t.token_file, &credential);
+        let token = cx.token(&t.token_file, &credential, true);
         if token.is_none() && !t.token_file.is_set() {
             t.token_file
                 .need(log, &format!("name the file of its token, or provide the systemd credential `{credential}`"));

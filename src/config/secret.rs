@@ -18,6 +18,10 @@ const KEY_CHARS_MIN: usize = 32;
 pub(super) const KEY_HINT: &str = "make one with `openssl rand -base64 32`, and keep a copy off the box";
 /// Shortest token in bytes: a random one of 16 bytes in hex has 32.
 const TOKEN_BYTES_MIN: usize = 20;
+/// What is wrong with a shorter one.
+pub const TOKEN_SHORT: &str = "the token has fewer than 20 bytes and can be guessed";
+/// How to make a token.
+pub const TOKEN_HINT: &str = "make one with `openssl rand -hex 24`";
 /// Longest secret in bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
 
@@ -30,6 +34,12 @@ impl Secret {
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// Whether it can be guessed where it is a token.
+    #[must_use]
+    pub fn is_short_token(&self) -> bool {
+        self.0.len() < TOKEN_BYTES_MIN
     }
 
     /// The secret itself, to be presented or compared.
@@ -108,17 +118,16 @@ impl Context<'_> {
         Some(secret)
     }
 
-    /// The same for a token that lets whoever presents it change something, without spaces around it.
-    pub(super) fn token(&self, key: &FileKey, name: &str) -> Option<Secret> {
-        let secret = self.secret(key, name)?;
-        let token = secret.expose().trim();
-        if token.len() < TOKEN_BYTES_MIN {
-            let short = format!(
-                "the token has fewer than {TOKEN_BYTES_MIN} bytes and can be guessed; make one with `openssl rand -hex 24`"
-            );
-            key.wrong(self.log, short);
+    /// The same for a token that lets whoever presents it change something, without spaces around it. `exposed`: it can be presented
+    /// from other machines, so it must not be short.
+    pub(super) fn token(&self, key: &FileKey, name: &str, exposed: bool) -> Option<Secret> {
+        let token = Secret::new(self.secret(key, name)?.expose().trim());
+        if token.expose().is_empty() {
+            key.wrong(self.log, format!("the token is blank; {TOKEN_HINT}"));
+        } else if exposed && token.is_short_token() {
+            key.wrong(self.log, format!("{TOKEN_SHORT}; {TOKEN_HINT}"));
         }
-        Some(Secret::new(token))
+        Some(token)
     }
 
     /// The same, and the file that it is in.

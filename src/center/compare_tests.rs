@@ -59,7 +59,7 @@ fn a_stream_agrees_only_with_the_same_number_and_the_same_digest() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::One);
     let g1 = gateway("g1");
-    for card in ["01020304", "01020305", "01020306"] {
+    for card in ["02020304", "01020305", "01020306"] {
         center.publish_ops(Some(&g1), &[enrol(card)], NOW).unwrap();
     }
     let spec = center.streams().next().unwrap();
@@ -95,8 +95,8 @@ fn each_stream_is_compared_by_what_it_published_to_this_gateway() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::Two);
     let (g1, g2) = (gateway("g1"), gateway("g2"));
-    center.publish_ops(None, &[flag("01020304", Flag::Lost)], NOW).unwrap();
-    center.publish_ops(Some(&g1), &[enrol("01020304")], NOW).unwrap();
+    center.publish_ops(None, &[flag("02020304", Flag::Lost)], NOW).unwrap();
+    center.publish_ops(Some(&g1), &[enrol("02020304")], NOW).unwrap();
     center.publish_ops(Some(&g2), &[enrol("01020305")], NOW).unwrap();
     let digest_of = |center: &Center, name: &str, audience: Audience| {
         let spec = center.streams().find(|spec| spec.name.as_str() == name).unwrap();
@@ -127,11 +127,11 @@ fn messages_behind_a_number_are_listed_with_what_they_publish() {
     let mut center = center(dir.path(), Layout::One);
     let (g1, stream) = (gateway("g1"), "center".parse().unwrap());
     assert_eq!(center.messages_behind(&g1, &stream, 0).unwrap(), None, "nothing was published");
-    center.publish_ops(Some(&g1), &[enrol("01020304")], NOW).unwrap();
-    center.publish_ops(Some(&g1), &[flag("01020304", Flag::Lost)], NOW).unwrap();
+    center.publish_ops(Some(&g1), &[enrol("02020304")], NOW).unwrap();
+    center.publish_ops(Some(&g1), &[flag("02020304", Flag::Lost)], NOW).unwrap();
     center.load(Some(&g1), &Enrolments::from([(uid("01020305"), enrolment())]), true, NOW).unwrap();
     let at = |seq| Position { epoch: EPOCH, seq };
-    let lost = (at(2), r#"[{"op":"report_lost","uid":"01020304"}]"#.to_owned());
+    let lost = (at(2), r#"[{"op":"report_lost","uid":"02020304"}]"#.to_owned());
     let loaded = (at(3), "a list that was loaded".to_owned());
     assert_eq!(center.messages_behind(&g1, &stream, 1).unwrap(), Some(vec![lost, loaded]));
     assert_eq!(center.messages_behind(&g1, &stream, 3).unwrap(), Some(vec![]));
@@ -146,7 +146,7 @@ fn more_messages_than_are_listed_are_none() {
     let (g1, stream) = (gateway("g1"), "center".parse().unwrap());
     let publish = |center: &mut Center, count: usize| {
         center.transaction(|center| {
-            (0..count).try_for_each(|_| center.stage_ops(Some(&g1), &[enrol("01020304")], NOW).map(drop))
+            (0..count).try_for_each(|_| center.stage_ops(Some(&g1), &[enrol("02020304")], NOW).map(drop))
         })
     };
     publish(&mut center, MISSING_LISTED_MAX).unwrap();
@@ -161,17 +161,17 @@ fn the_whole_list_of_a_gateway_is_its_own_and_that_of_the_campus() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::Two);
     let (g1, g2) = (gateway("g1"), gateway("g2"));
-    center.publish_ops(None, &[flag("01020304", Flag::Lost), flag("01020306", Flag::Frozen)], NOW).unwrap();
-    center.publish_ops(Some(&g1), &[enrol("01020304")], NOW).unwrap();
+    center.publish_ops(None, &[flag("02020304", Flag::Lost), flag("01020306", Flag::Frozen)], NOW).unwrap();
+    center.publish_ops(Some(&g1), &[enrol("02020304")], NOW).unwrap();
     center.publish_ops(Some(&g2), &[enrol("01020305")], NOW).unwrap();
     let shown = |list: &AccessList, card| {
         list.card(&uid(card)).map(|card| (card.standing().lost, card.standing().frozen, card.enrolment().is_some()))
     };
     let list = center.whole_list(&g1);
-    assert_eq!(shown(&list, "01020304"), Some((true, false, true)));
+    assert_eq!(shown(&list, "02020304"), Some((true, false, true)));
     assert_eq!(shown(&list, "01020305"), None);
     assert_eq!(shown(&list, "01020306"), Some((false, true, false)));
-    assert_eq!(shown(&center.whole_list(&g2), "01020304"), Some((true, false, false)));
+    assert_eq!(shown(&center.whole_list(&g2), "02020304"), Some((true, false, false)));
 }
 
 /// The list that the cards of [`what_a_gateway_knows_otherwise_of_a_card_is_named`] are compared with.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::access::change::OpError;
 use crate::access::id::{CardUid, GatewayId, StreamName, Timestamp};
 use crate::access::list::Shrink;
 use crate::access::snapshot::{PARTS_MAX, SHRINK_PERCENT_MAX, SNAPSHOT_BYTES_MAX};
@@ -62,6 +63,14 @@ pub enum CenterError {
     /// A gateway that this center does not publish to.
     #[error("this center has no gateway `{0}`; add it to `center.toml`, or correct the name")]
     UnknownGateway(GatewayId),
+    /// A gateway would refuse an op, or a card of a list, for its content, and the whole message with it.
+    #[error("nothing was published, gateways refuse this {what}: {}: {}", .error.code.as_str(), .error.message)]
+    Refused {
+        /// Which.
+        what: String,
+        /// What is wrong with it.
+        error: OpError,
+    },
     /// A visitor's card would open again, or for longer.
     #[error(
         "card `{uid}` is a visitor's until {ends}, and is not enrolled again or for longer: a copy of it would open, too; issue another card, or withdraw this one first"

@@ -166,12 +166,13 @@ impl<S: Storage> Center<S> {
     /// What a list for the gateway `to` (for the campus, where the stream that owns `enrol` publishes to it) would change.
     ///
     /// # Errors
-    /// [`CenterError`] if no stream may enrol, no gateway of this center is named, or the storage cannot be read.
+    /// [`CenterError`] if no stream may enrol, no gateway of this center is named, gateways refuse a card of the list, or the storage
+    /// cannot be read.
     pub fn plan(&mut self, to: Option<&GatewayId>, wanted: &Enrolments, now: Timestamp) -> Result<Plan, CenterError> {
         self.transaction(|center| {
             let (_, audience) = center.enrolling(to)?;
             let list = center.list(&audience).cloned().unwrap_or_default();
-            Ok(Plan::new(&list, &center.with_ends(&list, wanted, now)?))
+            Plan::new(&list, &center.with_ends(&list, wanted, now)?).checked()
         })
     }
 
@@ -236,7 +237,7 @@ impl<S: Storage> Center<S> {
                 stream.replay(&mut list, &staged.content, staged.at);
             }
         }
-        let plan = Plan::new(&list, &self.with_ends(&list, wanted, now)?);
+        let plan = Plan::new(&list, &self.with_ends(&list, wanted, now)?).checked()?;
         if plan.changes.is_empty() {
             return Ok(Loaded { plan, messages: Vec::new() });
         }

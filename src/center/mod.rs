@@ -20,6 +20,7 @@ pub mod http;
 mod load;
 mod notes;
 mod order;
+mod refused;
 mod resend;
 mod service;
 pub mod sheet;
@@ -57,7 +58,6 @@ use crate::config::DEFAULT_TIMEZONE;
 use crate::wire::allowed::OpName;
 use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::limits::OPS_MAX;
-use crate::wire::ops::name_of;
 use crate::wire::topic::{Down, Topic};
 
 use audit::Gaps;
@@ -362,31 +362,15 @@ impl<S: Storage> Center<S> {
     /// long. Ops of one stream keep their order. `to` is the gateway for ops of gateway streams; those of campus streams go to all.
     ///
     /// # Errors
-    /// [`CenterError::NoOwner`], [`CenterError::NoGateway`] or [`CenterError::UnknownGateway`] before anything is appended; otherwise
-    /// the storage cannot be written.
+    /// [`CenterError::NoOwner`], [`CenterError::NoGateway`], [`CenterError::UnknownGateway`] or [`CenterError::Refused`] before anything
+    /// is appended; otherwise the storage cannot be written.
     pub fn stage_ops(
         &mut self,
         to: Option<&GatewayId>,
         ops: &[Op],
         now: Timestamp,
     ) -> Result<Vec<SignedMessage>, CenterError> {
-        let mut shares: Vec<Vec<Op>> = vec![Vec::new(); self.streams.len()];
-        for op in ops {
-            let name = name_of(op).ok_or(CenterError::NoOp)?;
-            let owned = self.streams.iter().zip(&mut shares).find(|(stream, _)| stream.spec.allowed.contains(name));
-            let (stream, share) = owned.ok_or(CenterError::NoOwner(name))?;
-            if stream.spec.scope == Scope::Gateway && to.is_none() {
-                return Err(CenterError::NoGateway(stream.spec.name.clone()));
-            }
-            share.push(match op {
-                Op::Enrol { uid, enrolment } => {
-                    let list = self.audience(stream, to)?.and_then(|audience| self.lists.get(&audience));
-                    let enrolment = visitors::complete(list, *uid, enrolment, (&self.zone, now))?;
-                    Op::Enrol { uid: *uid, enrolment }
-                }
-                _ => op.clone(),
-            });
-        }
+        let shares = self.shares(to, ops, now)?;
         let mut written = Vec::new();
         for (place, (stream, share)) in self.streams.iter().zip(shares).enumerate() {
             let Some(audience) = self.audience(stream, to)? else { continue };

@@ -13,6 +13,7 @@ use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::access::snapshot::{PART_SEPARATOR, SnapshotEntry};
 use crate::wire::audit::Hash;
 use crate::wire::down;
+use crate::wire::limits::MESSAGE_BYTES_MAX;
 use crate::wire::snapshot;
 use crate::wire::topic::{CAMPUS, Down, Topic};
 
@@ -85,19 +86,20 @@ pub enum Content {
 }
 
 impl Entry {
-    /// Reads a message that a journal kept.
+    /// Reads a message that a journal kept. What gateways refuse for its content is [`Content::Refused`].
     ///
     /// # Errors
     /// Why the text is not such a message.
     pub fn read(message: &str) -> Result<Self, String> {
-        if is_snapshot(message) {
+        let (at, content) = if is_snapshot(message) {
             let snapshot = snapshot::read_evidence(message.trim_end_matches(char::from(PART_SEPARATOR)).as_bytes())?;
-            let entries = snapshot.entries.into_iter().flatten().collect();
-            return Ok(Self { at: snapshot.head.at, content: Content::Snapshot(entries) });
-        }
-        let changes = down::read_evidence(message.as_bytes()).map_err(|refused| refused.to_string())?;
-        let content = changes.content.map_or(Content::Refused, Content::Changes);
-        Ok(Self { at: changes.at, content })
+            (snapshot.head.at, Content::Snapshot(snapshot.entries.into_iter().flatten().collect()))
+        } else {
+            let changes = down::read_evidence(message.as_bytes()).map_err(|refused| refused.to_string())?;
+            let ops = changes.content.ok().filter(|_| message.len() <= MESSAGE_BYTES_MAX);
+            (changes.at, ops.map_or(Content::Refused, Content::Changes))
+        };
+        Ok(Self { at, content: content.judged(at) })
     }
 }
 

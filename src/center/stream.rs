@@ -72,6 +72,9 @@ impl Stream {
             self.write(audience, first, now, next, each)?;
             return self.write(audience, second, now, next, each);
         }
+        if let ([op], true) = (ops, message.len() > MESSAGE_BYTES_MAX) {
+            return Err(CenterError::too_long(op, message.len()));
+        }
         each(*next, ops, message);
         next.seq = next.seq.saturating_add(1);
         Ok(())

@@ -18,6 +18,7 @@ use crate::wire::down;
 use crate::wire::envelope::{Channel, open};
 use crate::wire::up::encode_audit;
 
+mod refused;
 mod resend;
 
 pub(super) const NOW: Timestamp = Timestamp(1_788_249_600_000);
@@ -99,16 +100,16 @@ fn a_campus_stream_publishes_once_and_a_gateway_stream_to_each_gateway_with_numb
         sent.iter().map(|m| (m.topic.to_string(), m.number.as_ref().unwrap().1.seq)).collect()
     };
     let topic = |to: &str| format!("dormgate/v1/{to}/down/changes");
-    assert_eq!(of(center.publish_ops(None, &[issue("01020304")], NOW).unwrap()), [(topic("campus"), 1)]);
+    assert_eq!(of(center.publish_ops(None, &[issue("02020304")], NOW).unwrap()), [(topic("campus"), 1)]);
     for (to, seq) in [(gateway(), 1), (second.clone(), 1), (second.clone(), 2)] {
-        let sent = center.publish_ops(Some(&to), &[enrol("01020304")], NOW).unwrap();
+        let sent = center.publish_ops(Some(&to), &[enrol("02020304")], NOW).unwrap();
         assert_eq!(of(sent), [(topic(to.as_str()), seq)]);
     }
-    let both = center.publish_ops(Some(&second), &[lost("01020304"), enrol("01020305")], NOW).unwrap();
+    let both = center.publish_ops(Some(&second), &[lost("02020304"), enrol("01020305")], NOW).unwrap();
     assert_eq!(of(both), [(topic("campus"), 2), (topic("g2"), 3)]);
-    assert!(matches!(center.publish_ops(None, &[enrol("01020304")], NOW), Err(CenterError::NoGateway(_))));
+    assert!(matches!(center.publish_ops(None, &[enrol("02020304")], NOW), Err(CenterError::NoGateway(_))));
     let stranger = "g3".parse().unwrap();
-    let refused = center.publish_ops(Some(&stranger), &[enrol("01020304")], NOW);
+    let refused = center.publish_ops(Some(&stranger), &[enrol("02020304")], NOW);
     assert!(matches!(refused, Err(CenterError::UnknownGateway(_))));
     // What only the second was sent is in no list of the first, and a resync of the second gets its own numbers.
     assert_eq!((own_list(&center).len(), center.list(&Audience::Gateway(second.clone())).unwrap().len()), (1, 2));
@@ -123,7 +124,7 @@ fn numbers_go_on_after_a_restart_and_in_another_process() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = center(dir.path(), Layout::One);
     let mut second = center(dir.path(), Layout::One);
-    assert_eq!(seqs(&first.publish_ops(Some(&gateway()), &[issue("01020304")], NOW).unwrap()), [1]);
+    assert_eq!(seqs(&first.publish_ops(Some(&gateway()), &[issue("02020304")], NOW).unwrap()), [1]);
     assert_eq!(seqs(&second.publish_ops(Some(&gateway()), &[issue("01020305")], NOW).unwrap()), [2]);
     assert_eq!(seqs(&first.publish_ops(Some(&gateway()), &[issue("01020306")], NOW).unwrap()), [3]);
     let third = center(dir.path(), Layout::One);
@@ -141,7 +142,7 @@ fn concurrent_processes_never_give_one_number_twice() {
             let mut center = center(&dir, Layout::One);
             (0..20)
                 .flat_map(|i| {
-                    seqs(&center.publish_ops(Some(&gateway()), &[issue(&format!("0102{at:02X}{i:02X}"))], NOW).unwrap())
+                    seqs(&center.publish_ops(Some(&gateway()), &[issue(&format!("0202{at:02X}{i:02X}"))], NOW).unwrap())
                 })
                 .collect()
         })
@@ -156,7 +157,7 @@ fn concurrent_processes_never_give_one_number_twice() {
 fn a_line_that_was_not_written_whole_is_forgotten_and_its_number_used_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut before = center(dir.path(), Layout::One);
-    before.publish_ops(Some(&gateway()), &[issue("01020304")], NOW).unwrap();
+    before.publish_ops(Some(&gateway()), &[issue("02020304")], NOW).unwrap();
     let path = dir.path().join("g1/center.journal");
     let whole = std::fs::read(&path).unwrap();
     let half = whole.get(..whole.len() / 2).unwrap();
@@ -169,7 +170,7 @@ fn a_line_that_was_not_written_whole_is_forgotten_and_its_number_used_again() {
 #[test]
 fn a_damaged_journal_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
-    center(dir.path(), Layout::One).publish_ops(Some(&gateway()), &[issue("01020304")], NOW).unwrap();
+    center(dir.path(), Layout::One).publish_ops(Some(&gateway()), &[issue("02020304")], NOW).unwrap();
     std::fs::write(dir.path().join("g1/center.journal"), "tea\n").unwrap();
     let error = Center::open(dir.path(), &[gateway()]).err().unwrap().to_string();
     assert!(error.contains("center.journal") && error.contains("message 1"), "{error}");
@@ -182,7 +183,7 @@ fn nothing_is_published_of_ops_that_no_office_owns() {
     let text = std::fs::read_to_string(dir.path().join("center.toml")).unwrap();
     std::fs::write(dir.path().join("center.toml"), text.replace("\"*\"", "\"issue\"")).unwrap();
     let mut center = Center::open(dir.path(), &[gateway()]).unwrap();
-    let error = center.publish_ops(Some(&gateway()), &[issue("01020304"), enrol("01020304")], NOW).unwrap_err();
+    let error = center.publish_ops(Some(&gateway()), &[issue("02020304"), enrol("02020304")], NOW).unwrap_err();
     assert!(matches!(error, CenterError::NoOwner(OpName::Enrol)), "{error}");
     assert_eq!(center.positions().count(), 0);
 }
@@ -197,7 +198,7 @@ fn ops_of_one_call_go_into_messages_that_a_gateway_takes() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::One);
     // What is too long for one message is cut in halves.
-    let shortest = Op::Reinstate { uid: "01020304".parse().unwrap() };
+    let shortest = Op::Reinstate { uid: "02020304".parse().unwrap() };
     let sent = center.publish_ops(Some(&gateway()), &vec![shortest; 2 * OPS_MAX + 1], NOW).unwrap();
     let received: Vec<_> = sent.iter().map(|message| understood(&center, message)).collect();
     let stream = "center".to_owned();
@@ -218,14 +219,14 @@ fn what_is_written_by_hand_is_sent_as_it_is_and_changes_the_list_only_if_it_may(
         .publish_as_written(Some(&gateway()), &written(r#"{"iss":"apartment","ops":[{"op":"tea"}]}"#), NOW)
         .unwrap();
     assert_eq!(seqs(&[tea]), [1]);
-    let forbidden = r#"{"iss":"apartment","ops":[{"op":"cancel","uid":"01020304"}]}"#;
+    let forbidden = r#"{"iss":"apartment","ops":[{"op":"cancel","uid":"02020304"}]}"#;
     assert_eq!(seqs(&[center.publish_as_written(Some(&gateway()), &written(forbidden), NOW).unwrap()]), [2]);
     assert!(own_list(&center).is_empty());
     let own = center
         .publish_as_written(Some(&gateway()), &written(r#"{"iss":"apartment","epoch":1,"seq":99,"ops":[]}"#), NOW)
         .unwrap();
     assert_eq!(seqs(&[own]), [99]);
-    assert_eq!(seqs(&center.publish_ops(Some(&gateway()), &[enrol("01020304")], NOW).unwrap()), [3]);
+    assert_eq!(seqs(&center.publish_ops(Some(&gateway()), &[enrol("02020304")], NOW).unwrap()), [3]);
     let all = resync("apartment", ResyncReason::Gap, (1, 0), vec![]);
     // The one that would take something away goes first; that it may not is for the gateway to judge.
     assert_eq!(seqs(&center.answer(&gateway(), &all, NOW).unwrap()), [2, 1, 3]);
@@ -256,7 +257,7 @@ fn a_head_has_the_last_number_and_the_digest_of_what_the_office_owns() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::Two);
     assert_eq!(center.heads(NOW).unwrap(), []);
-    center.publish_ops(Some(&gateway()), &[issue("01020304"), enrol("01020304"), enrol("01020305")], NOW).unwrap();
+    center.publish_ops(Some(&gateway()), &[issue("02020304"), enrol("02020304"), enrol("01020305")], NOW).unwrap();
     let streams = crate::config::streams(center.configuration()).unwrap();
     let heads: Vec<_> = center
         .heads(NOW)
@@ -273,7 +274,7 @@ fn a_head_has_the_last_number_and_the_digest_of_what_the_office_owns() {
         })
         .collect();
     assert_eq!(heads.iter().map(|h| (h.at.seq, h.cards)).collect::<Vec<_>>(), [(1, 1), (1, 2)]);
-    let lines = vec!["S|01020304|h1|".to_owned()];
+    let lines = vec!["S|02020304|h1|".to_owned()];
     assert_eq!(heads.first().unwrap().digest, crate::wire::digest::finish(lines));
 }
 

@@ -164,14 +164,31 @@ pub(super) fn parse(text: &str, place: u32, judge: Judge<AllowedOps>) -> Result<
         return Err(place.error(ErrorCode::ForbiddenOp, "op", what));
     }
     let body: Body = json::read_tagged(name.as_str(), text, place)?;
-    let checked = judge.check(&body).and_then(|()| match judge {
-        Judge::Arrival(_) => body.check_shared(),
-        Judge::Replay => Ok(()),
-    });
-    checked.and_then(|()| body.into_op()).map_err(|(code, field, what)| place.error(code, &field, what))
+    body.judged(&judge).map_err(|(code, field, what)| place.error(code, &field, what))
+}
+
+/// Judges an op that is to be written as a gateway judges it on arrival. `at`: its place in the message, for the error.
+///
+/// # Errors
+/// What the gateway would refuse it for.
+pub fn check(op: &Op, at: Option<u32>) -> Result<(), OpError> {
+    let place = Place { op: at };
+    let Some(body) = Body::of(op) else {
+        return Err(place.error(ErrorCode::UnknownOp, "op", "no op of the contract writes this flag so"));
+    };
+    body.judged(&Judge::Arrival(())).map(drop).map_err(|(code, field, what)| place.error(code, &field, what))
 }
 
 impl Body {
+    /// The op, if nothing is wrong with it.
+    fn judged<A>(self, judge: &Judge<A>) -> Result<Op, Wrong> {
+        judge.check(&self)?;
+        if let Judge::Arrival(_) = judge {
+            self.check_shared()?;
+        }
+        self.into_op()
+    }
+
     fn check(&self) -> Result<(), Wrong> {
         let lasting = |field: &str, uid: &CardUid| {
             if uid.is_random() {

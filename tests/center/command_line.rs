@@ -85,4 +85,8 @@ async fn a_wrong_call_ends_with_the_remedy_and_publishes_nothing() {
     assert_eq!(code, 1);
     assert!(err.contains("did you mean `cancel`"), "{err}");
     assert!(!dir.path().join("campus/card-office.journal").exists());
+    let (code, out, err) = dormgate(dir.path(), None, &["issue", "08111111", "h1", "--gateway", "g1"]).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("`issue`: random_uid: `ops[0].uid`"), "{err}");
+    assert_eq!(std::fs::read(dir.path().join("campus/card-office.journal")).unwrap(), b"");
 }

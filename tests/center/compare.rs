@@ -19,7 +19,7 @@ use crate::command_line::dormgate;
 
 /// The wait of a comparison that cannot end before, in seconds: until then what is missing may arrive.
 const WAIT_S: &str = "5";
-const CARDS: [&str; 2] = ["01020304", "01020305"];
+const CARDS: [&str; 2] = ["02020304", "01020305"];
 
 /// A center that published three messages, each with its own directory and broker.
 struct Published {
@@ -102,7 +102,7 @@ async fn what_is_wrong_with_a_gateway_is_named_with_its_remedy_and_fails() {
         ["center 1.3 BEHIND, has all up to 1.1", "  of the messages behind 1 it reports 1 as missing",]
     );
     assert!(behind[2].starts_with("  1.2 [{") && behind[2].contains(r#""uid":"01020305""#), "{behind:?}");
-    assert_eq!(behind[3], r#"  1.3 [{"op":"report_lost","uid":"01020304"}]"#);
+    assert_eq!(behind[3], r#"  1.3 [{"op":"report_lost","uid":"02020304"}]"#);
     assert!(behind[4].contains("`center watch`") && behind.len() == 5, "{behind:?}");
     let shown = lines(shown);
     assert!(shown[2].starts_with("  1.2 ") && shown[3] == "  and 1 more; `--show 2` shows them", "{shown:?}");
@@ -172,7 +172,7 @@ async fn each_card_is_asked_for_and_what_is_known_otherwise_is_listed() {
     assert_eq!((code, err.as_str()), (1, ""), "{out}");
     assert_eq!(
         out,
-        "center 1.3 agrees\n01020304 lost here and not there\n2 cards asked for, 1 are known otherwise there\n"
+        "center 1.3 agrees\n02020304 lost here and not there\n2 cards asked for, 1 are known otherwise there\n"
     );
 
     let ((code, out, err), ()) = tokio::join!(compare(), reply(&mut gateway, |_| None));

@@ -116,6 +116,11 @@ impl From<CenterError> for Failure {
             CenterError::NoOp | CenterError::Draft(_) | CenterError::Write(_) => {
                 (StatusCode::BAD_REQUEST, "invalid_field")
             }
+            CenterError::Refused { error: refused, .. } => {
+                let mut failure = Self::ops(std::slice::from_ref(refused));
+                failure.body.message = error.to_string();
+                return failure;
+            }
             CenterError::VisitorAgain { .. } => (StatusCode::CONFLICT, "visitor_again"),
             CenterError::Shrinks(_) => (StatusCode::CONFLICT, "shrinks"),
             CenterError::TooLong { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),

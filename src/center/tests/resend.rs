@@ -6,7 +6,7 @@ use super::*;
 fn a_gateway_is_sent_what_it_lacks_on_its_own_topic_with_the_same_numbers() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::Two);
-    for uid in ["01020301", "01020302", "01020303", "01020304", "01020305"] {
+    for uid in ["01020301", "01020302", "01020303", "02020304", "01020305"] {
         center.publish_ops(Some(&gateway()), &[issue(uid)], NOW).unwrap();
     }
     let holes = center
@@ -67,7 +67,7 @@ fn a_thousand_changes_are_sent_again_one_by_one_and_more_as_a_snapshot() {
     let mut center = center(dir.path(), Layout::One);
     let publish = |center: &mut Center, count: usize| {
         center.transaction(|center| {
-            (0..count).try_for_each(|_| center.stage_ops(Some(&gateway()), &[issue("01020304")], NOW).map(drop))
+            (0..count).try_for_each(|_| center.stage_ops(Some(&gateway()), &[issue("02020304")], NOW).map(drop))
         })
     };
     let all = resync("center", ResyncReason::Gap, (1, 0), vec![]);

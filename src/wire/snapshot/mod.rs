@@ -13,6 +13,7 @@ use std::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::allowed::AllowedOps;
 use super::claims::{self, Claimed, Claims};
 use super::digest::registers_of;
 use super::down::WriteError;
@@ -158,6 +159,16 @@ pub fn read_entries(text: &str) -> Result<Vec<SnapshotEntry>, Vec<OpError>> {
     let list: Vec<&RawValue> = json::read(text, Place::default()).map_err(|e| vec![e])?;
     let newest = Position { epoch: NonZeroU32::MAX, seq: u64::MAX };
     parse_entries(&list, newest, &Judge::Replay)
+}
+
+/// Judges entries that are to be written, or were, in a snapshot at `at` as a gateway judges them on arrival.
+///
+/// # Errors
+/// What the gateway would refuse the first of them for, and so the whole snapshot.
+pub fn check(entries: &[SnapshotEntry], at: Position) -> Result<(), OpError> {
+    let judge = Judge::Arrival(registers_of(AllowedOps::all()));
+    let wrong = |(code, field, what): Wrong| Place::default().error(code, &field, what);
+    entries.iter().flat_map(written).try_for_each(|body| body.into_entry(at, &judge).map(drop).map_err(wrong))
 }
 
 fn parse_entries(

@@ -49,6 +49,11 @@ pub(super) fn http(
     Some(HttpConfig { listen, token })
 }
 
+/// An address that is listened on beyond this machine.
+pub(super) fn unencrypted(listen: SocketAddr) -> Option<String> {
+    (!listen.ip().is_loopback()).then(|| format!("http: {listen} is not encrypted"))
+}
+
 /// An address and port.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("an address and port such as `127.0.0.1:8480` is wanted, got `{text}`"))

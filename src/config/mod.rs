@@ -365,19 +365,19 @@ fn insecure(config: &Site) -> Vec<String> {
     }
     let links = [("uplink", &config.uplink), ("local", &config.local)];
     for (name, link) in links.into_iter().filter_map(|(name, link)| link.as_ref().map(|l| (name, l))) {
-        for url in link.urls.iter().filter(|url| !url.tls && !url.is_loopback()) {
-            found.push(format!("{name}: {url} is not encrypted"));
-        }
+        found.extend(unencrypted_links(name, link));
     }
-    if let Some(http) = &config.http
-        && !http.listen.ip().is_loopback()
-    {
-        found.push(format!("http: {} is not encrypted", http.listen));
-    }
+    found.extend(config.http.as_ref().and_then(|http| http::unencrypted(http.listen)));
     if let Some(server) = &config.modbus_server
         && server.allow.iter().any(|net| net.prefix_len() == 0)
     {
         found.push("modbus_server: allow admits every address".to_owned());
     }
     found
+}
+
+/// The addresses of a broker that are reached over a network without TLS.
+fn unencrypted_links(name: &str, link: &LinkSpec) -> impl Iterator<Item = String> {
+    let urls = link.urls.iter().filter(|url| !url.tls && !url.is_loopback());
+    urls.map(move |url| format!("{name}: {url} is not encrypted"))
 }

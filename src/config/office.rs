@@ -12,10 +12,13 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::center::Allowed;
-use super::http::address;
+use super::http::{self, address};
 use super::link::LinkTable;
 use super::secret::FileKey;
-use super::{ConfigError, Context, DEFAULT_TIMEZONE, LinkSpec, Secret, Surroundings, center, link, own_id, zone};
+use super::{
+    ConfigError, Context, DEFAULT_TIMEZONE, LinkSpec, Secret, Surroundings, center, link, own_id, unencrypted_links,
+    zone,
+};
 use crate::access::id::{GatewayId, StreamName};
 use crate::profile::diagnostic::hint;
 use crate::profile::document::{self, Diagnostic, Key, List, Log, NotBlank, Text, Whole};
@@ -70,6 +73,12 @@ pub struct CenterSite {
 }
 
 impl CenterSite {
+    /// What is configured insecurely, a short line each.
+    #[must_use]
+    pub fn insecure(&self) -> Vec<String> {
+        unencrypted_links("broker", &self.broker).chain(http::unencrypted(self.listen)).collect()
+    }
+
     /// The keys and tables in which `other` differs and which a running center takes over only when it starts: all but the
     /// gateways and the clients.
     #[must_use]

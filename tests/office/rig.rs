@@ -72,6 +72,32 @@ pub async fn start_gateway_of(site: &Site, keys: [&str; 2]) -> Program {
     gateway
 }
 
+/// A directory with the file of a center, its keys and its tokens; `prepare` changes them.
+pub fn prepared(url: &str, gateways: &[&str], prepare: impl FnOnce(&Path)) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    for (name, byte) in [("card-office", 1), ("apartment", 2)] {
+        write(&format!("{name}.key"), &dormgate::wire::keys::print_seed(&seed(byte)));
+    }
+    write("all.token", ALL);
+    write("some.token", SOME);
+    let tables: String = gateways.iter().map(|id| format!("[[gateway]]\nid = \"{id}\"\n")).collect();
+    let text = format!(
+        "[center]\ndata_file = \"center.db\"\n[broker]\nurls = [\"{url}\"]\n[http]\nlisten = \"127.0.0.1:0\"\n\
+         [[stream]]\nname = \"card-office\"\nscope = \"campus\"\nkey_file = \"card-office.key\"\n\
+         may = [\"issue\", \"reissue\", \"report_lost\", \"found\", \"freeze\", \"unfreeze\", \"cancel\", \"reinstate\"]\n\
+         [[stream]]\nname = \"apartment\"\nkey_file = \"apartment.key\"\n\
+         may = [\"enrol\", \"withdraw\", \"suspend_power\", \"resume_power\", \"define_schedule\", \"set_posture\", \"command\"]\n\
+         {tables}\
+         [[client]]\nname = \"all\"\ntoken_file = \"all.token\"\nmay = [\"*\"]\ngateways = [\"*\"]\n\
+         [[client]]\nname = \"some\"\ntoken_file = \"some.token\"\nmay = [\"read\", \"enrol\"]\ngateways = [\"{}\"]\n",
+        gateways[0]
+    );
+    write("center.toml", &text);
+    prepare(dir.path());
+    dir
+}
+
 impl Center {
     pub async fn start(url: &str, gateways: &[&str]) -> Self {
         Self::start_prepared(url, gateways, |_| ()).await
@@ -79,27 +105,7 @@ impl Center {
 
     /// The same; `prepare` is given the directory with the file, the keys and the tokens before the process starts.
     pub async fn start_prepared(url: &str, gateways: &[&str], prepare: impl FnOnce(&Path)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
-        for (name, byte) in [("card-office", 1), ("apartment", 2)] {
-            write(&format!("{name}.key"), &dormgate::wire::keys::print_seed(&seed(byte)));
-        }
-        write("all.token", ALL);
-        write("some.token", SOME);
-        let tables: String = gateways.iter().map(|id| format!("[[gateway]]\nid = \"{id}\"\n")).collect();
-        let text = format!(
-            "[center]\ndata_file = \"center.db\"\n[broker]\nurls = [\"{url}\"]\n[http]\nlisten = \"127.0.0.1:0\"\n\
-             [[stream]]\nname = \"card-office\"\nscope = \"campus\"\nkey_file = \"card-office.key\"\n\
-             may = [\"issue\", \"reissue\", \"report_lost\", \"found\", \"freeze\", \"unfreeze\", \"cancel\", \"reinstate\"]\n\
-             [[stream]]\nname = \"apartment\"\nkey_file = \"apartment.key\"\n\
-             may = [\"enrol\", \"withdraw\", \"suspend_power\", \"resume_power\", \"define_schedule\", \"set_posture\", \"command\"]\n\
-             {tables}\
-             [[client]]\nname = \"all\"\ntoken_file = \"all.token\"\nmay = [\"*\"]\ngateways = [\"*\"]\n\
-             [[client]]\nname = \"some\"\ntoken_file = \"some.token\"\nmay = [\"read\", \"enrol\"]\ngateways = [\"{}\"]\n",
-            gateways[0]
-        );
-        write("center.toml", &text);
-        prepare(dir.path());
+        let dir = prepared(url, gateways, prepare);
         let (program, address) = Self::launch(&dir).await;
         Self { dir, program, address }
     }

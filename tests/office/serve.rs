@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use crate::center::{down, enrol, issue, reissue};
 use crate::mosquitto::{Mosquitto, Rules};
 use crate::program::within;
-use crate::rig::{ALL, Center, NEW, OLD, SOME, error, site, start_gateway};
+use crate::rig::{ALL, Center, NEW, OLD, SOME, command, error, exchange, prepared, site, start_gateway};
 use crate::site::GATE;
 use dormgate::access::credential::{Enrolment, Role};
 use dormgate::center::database::{Database, Retention};
@@ -253,5 +253,76 @@ fn enrolment(n: u32) -> Enrolment {
         not_before,
         not_after,
         entitlements: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_of_the_query_that_is_not_known_is_refused_before_anything_is_done() {
+    let center = Center::start("mqtt://127.0.0.1:9", &["xing1"]).await;
+    let body = json!({"ops": [issue(OLD, "h1")]});
+    let posted = [("/v1/changes?wait=1", &body), ("/v1/gateways/xing1/compare?wait=1", &json!({"streams": []}))];
+    for (path, body) in posted {
+        assert_eq!(error(&center.post(path, ALL, None, body).await), (400, "invalid_field"), "{path}");
+    }
+    let paths = [
+        "/v1/gateways",
+        "/v1/gateways/xing1",
+        "/v1/gateways/xing1/list",
+        "/v1/gateways/xing1/behind",
+        "/v1/delivery",
+        "/v1/holders/h1",
+        "/v1/cards/1EA68671",
+        "/v1/cards/1EA68671/proof",
+        "/v1/acks",
+        "/v1/alarms",
+        "/v1/audit",
+        "/v1/changes",
+        "/v1/search",
+        "/v1/events",
+        "/v1/openapi.json",
+    ];
+    for path in paths {
+        let refused = center.get(&format!("{path}?foo=1"), ALL).await;
+        assert_eq!(error(&refused), (400, "invalid_field"), "{path}: {}", refused.body);
+    }
+    let first = center.post("/v1/changes", ALL, None, &body).await;
+    assert_eq!(first.body["messages"][0]["seq"], json!(1), "nothing was published before");
+    center.program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_method_that_a_path_does_not_have_is_refused_as_everything_else_is() {
+    let center = Center::start("mqtt://127.0.0.1:9", &["xing1"]).await;
+    for (target, allowed) in
+        [("DELETE /v1/changes", "GET,HEAD,POST"), ("POST /v1/gateways", "GET,HEAD"), ("GET /v1/list", "POST")]
+    {
+        let (head, answer) = exchange(&center.address, target, "", b"").await.unwrap();
+        assert_eq!(error(&answer), (405, "method_not_allowed"), "{target}: {}", answer.body);
+        let allow = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("allow: ").map(str::to_owned));
+        let mut allow: Vec<String> = allow.unwrap().split(',').map(|one| one.trim().to_uppercase()).collect();
+        allow.sort();
+        assert_eq!(allow.join(","), allowed, "{target}");
+    }
+    center.program.stop().await;
+}
+
+#[tokio::test]
+async fn check_names_what_is_not_encrypted() {
+    for (listen, url, insecure) in [
+        ("127.0.0.1:8490", "mqtts://broker.example", ""),
+        ("0.0.0.0:8490", "mqtt://127.0.0.1", "insecure: http: 0.0.0.0:8490 is not encrypted\n"),
+        ("127.0.0.1:8490", "mqtt://192.0.2.1", "insecure: broker: mqtt://192.0.2.1:1883 is not encrypted\n"),
+    ] {
+        let prepare = |dir: &Path| {
+            let file = dir.join("center.toml");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let text = text.replace("listen = \"127.0.0.1:0\"", &format!("listen = \"{listen}\""));
+            std::fs::write(file, text).unwrap();
+        };
+        let dir = prepared(url, &["xing1"], prepare);
+        let file = dir.path().join("center.toml").display().to_string();
+        let (code, out, err) = command(&["serve", "--check", "--config", &file]).await;
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+        assert_eq!(out, format!("{file}: right; 2 streams, 1 gateways, 2 clients\n{insecure}"));
     }
 }

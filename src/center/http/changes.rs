@@ -43,13 +43,14 @@ const ACKS_OF_ONE_MAX: usize = 100_000;
 const ACTOR: &str = "api";
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Wait {
     pub(super) wait_ms: Option<u64>,
 }
 
 impl Wait {
     pub(super) fn within(wait: Result<Query<Self>, QueryRejection>, default_ms: u64) -> Result<Duration, Failure> {
-        let Query(wait) = wait.map_err(|error| Failure::field("wait_ms", error.body_text()))?;
+        let Query(wait) = wait.map_err(|error| Failure::field("query", error.body_text()))?;
         wait.time(default_ms)
     }
 

@@ -10,6 +10,8 @@ mod changes;
 mod client;
 mod comparison;
 mod console;
+#[cfg(test)]
+mod described_tests;
 mod events;
 mod failure;
 mod find;
@@ -30,9 +32,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::map_response;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use jiff::tz::TimeZone;
@@ -153,6 +155,7 @@ pub(super) struct Route {
 pub(super) fn routes() -> Vec<Route> {
     let gets = |path, handler| Route { method: "get", path, handler };
     let posts = |path, handler| Route { method: "post", path, handler };
+    let bare = |handler: MethodRouter<Shared>| handler.layer(from_fn(no_query));
     vec![
         posts("/v1/changes", post(changes::changes)),
         gets("/v1/changes", get(search::changes)),
@@ -160,20 +163,20 @@ pub(super) fn routes() -> Vec<Route> {
         posts("/v1/list", post(list::load).layer(DefaultBodyLimit::max(LIST_BYTES_MAX))),
         posts("/v1/sheet", post(list::sheet).layer(DefaultBodyLimit::max(LIST_BYTES_MAX))),
         gets("/v1/search", get(find::find)),
-        gets("/v1/gateways", get(look_up::gateways)),
-        gets("/v1/gateways/{gateway}", get(look_up::gateway)),
-        gets("/v1/gateways/{gateway}/list", get(list::whole)),
-        posts("/v1/gateways/{gateway}/compare", post(comparison::compare)),
+        gets("/v1/gateways", bare(get(look_up::gateways))),
+        gets("/v1/gateways/{gateway}", bare(get(look_up::gateway))),
+        gets("/v1/gateways/{gateway}/list", bare(get(list::whole))),
+        posts("/v1/gateways/{gateway}/compare", bare(post(comparison::compare))),
         gets("/v1/gateways/{gateway}/behind", get(comparison::behind)),
-        gets("/v1/delivery", get(look_up::delivery)),
-        gets("/v1/holders/{holder}", get(look_up::holder)),
-        gets("/v1/cards/{uid}", get(look_up::card)),
-        gets("/v1/cards/{uid}/proof", get(proof::proof)),
+        gets("/v1/delivery", bare(get(look_up::delivery))),
+        gets("/v1/holders/{holder}", bare(get(look_up::holder))),
+        gets("/v1/cards/{uid}", bare(get(look_up::card))),
+        gets("/v1/cards/{uid}/proof", bare(get(proof::proof))),
         gets("/v1/acks", get(search::acks)),
         gets("/v1/alarms", get(search::alarms)),
         gets("/v1/audit", get(search::audit)),
-        gets("/v1/events", get(events::events)),
-        gets("/v1/openapi.json", get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) })),
+        gets("/v1/events", bare(get(events::events))),
+        gets("/v1/openapi.json", bare(get(|| async { ([(header::CONTENT_TYPE, "application/json")], OPENAPI) }))),
         gets("/healthz", get(|| async { "ok\n" })),
         gets("/readyz", get(readyz)),
         gets("/metrics", get(metrics::page)),
@@ -191,7 +194,8 @@ pub async fn serve(
 ) -> io::Result<()> {
     let router = routes().into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
     let nowhere = || async { Failure::new(StatusCode::NOT_FOUND, "not_found", "no such path; see /v1/openapi.json") };
-    let router = router.merge(console::routes()).fallback(nowhere).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let router = router.merge(console::routes()).fallback(nowhere).method_not_allowed_fallback(no_method);
+    let router = router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let router = router.layer(map_response(guarded)).with_state(api);
     let app = router.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, app).with_graceful_shutdown(stop).await
@@ -202,6 +206,19 @@ async fn readyz(State(api): State<Shared>) -> Response {
         return "ready\n".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, "not ready: the broker is not connected\n").into_response()
+}
+
+/// Refuses the query of a path that has none, as the others refuse a key that they do not have.
+async fn no_query(request: Request, next: Next) -> Response {
+    match request.uri().query() {
+        None | Some("") => next.run(request).await,
+        Some(_) => Failure::field("query", "this path has no query; leave out what follows `?`").into_response(),
+    }
+}
+
+async fn no_method(method: Method) -> Failure {
+    let what = format!("this path has no method {method}; see /v1/openapi.json");
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", what)
 }
 
 /// A JSON answer.

@@ -55,8 +55,9 @@ pub(super) fn run(args: &Args) -> Exit {
     }
     if args.check {
         let (streams, gateways, clients) = (site.streams.len(), site.gateways.len(), site.clients.len());
+        let insecure: String = site.insecure().iter().map(|what| format!("\ninsecure: {what}")).collect();
         return print_line(format!(
-            "{}: right; {streams} streams, {gateways} gateways, {clients} clients",
+            "{}: right; {streams} streams, {gateways} gateways, {clients} clients{insecure}",
             args.config.display()
         ));
     }

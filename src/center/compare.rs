@@ -154,6 +154,13 @@ pub fn differences(list: &AccessList, uid: CardUid, answer: &QueryResult) -> Vec
     };
     let at_all = |reason: Reason| answer.verdicts.iter().all(|verdict| reasons(verdict).contains(&reason));
     let anywhere = |reason: Reason| answer.verdicts.iter().any(|verdict| reasons(verdict).contains(&reason));
+    // Denied for its UID, before the gateway looked for a card.
+    let is_no_card = |verdict: &Verdict| {
+        reasons(verdict).iter().any(|reason| matches!(reason, Reason::RandomIdentifier | Reason::MalformedIdentifier))
+    };
+    if answer.verdicts.iter().all(is_no_card) {
+        return Vec::new();
+    }
     let Some(card) = list.card(&uid) else {
         return if at_all(Reason::UnknownCredential) {
             Vec::new()

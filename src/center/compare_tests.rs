@@ -187,6 +187,8 @@ fn list() -> AccessList {
         enrol("0A000005"),
         flag("0A000006", Flag::Cancelled),
         enrol("0A000006"),
+        flag("08111111", Flag::Lost),
+        flag("88111111", Flag::Frozen),
     ];
     let mut list = AccessList::default();
     list.replay(&ops, Position { epoch: EPOCH, seq: 1 });
@@ -195,7 +197,10 @@ fn list() -> AccessList {
 
 #[test]
 fn what_a_gateway_knows_otherwise_of_a_card_is_named() {
-    use Reason::{Cancelled, Frozen, Lost, NoEntitlement, NotEnrolled, Replaced, UnknownCredential};
+    use Reason::{
+        Cancelled, Frozen, Lost, MalformedIdentifier, NoEntitlement, NotEnrolled, OutOfService, RandomIdentifier,
+        Replaced, UnknownCredential,
+    };
     const GRANT: Outcome = Outcome::Grant(GrantReason::Granted);
     let deny = Outcome::Deny;
     let (unknown, nothing) = (deny(UnknownCredential), [].as_slice());
@@ -204,7 +209,7 @@ fn what_a_gateway_knows_otherwise_of_a_card_is_named() {
     let frozen_here = "frozen here and not there, unless `policy.frozen_may` lets it pass everywhere";
     // The card, what is decided at the gate and at the power box with the further reasons of each, and the differences.
     type Decided<'a> = (Outcome, &'a [Reason]);
-    let table: [(&str, [Decided; 2], &[&str]); 22] = [
+    let table: [(&str, [Decided; 2], &[&str]); 24] = [
         ("0A000001", [(GRANT, nothing), (deny(NoEntitlement), nothing)], &[]),
         ("0A000001", [(unknown, nothing), (unknown, nothing)], &[issued]),
         ("0A000001", [(deny(Lost), nothing), (deny(Lost), nothing)], &["lost there and not here"]),
@@ -238,6 +243,9 @@ fn what_a_gateway_knows_otherwise_of_a_card_is_named() {
         ("0A000005", [(unknown, nothing), (unknown, nothing)], &[never_issued]),
         ("0A000006", [(deny(Cancelled), nothing), (deny(Cancelled), nothing)], &[]),
         ("0A000006", [(GRANT, nothing), (GRANT, nothing)], &["cancelled here and not there"]),
+        // Reported lost, by its UID: the gateway denies such a UID before it looks for a card.
+        ("08111111", [(deny(RandomIdentifier), nothing), (deny(OutOfService), &[RandomIdentifier])], &[]),
+        ("88111111", [(deny(MalformedIdentifier), nothing), (deny(MalformedIdentifier), nothing)], &[]),
         ("0B000001", [(unknown, nothing), (unknown, nothing)], &[]),
         ("0B000001", [(GRANT, nothing), (unknown, nothing)], &["known there, unknown here"]),
     ];

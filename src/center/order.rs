@@ -67,6 +67,7 @@ pub(super) enum Order<S> {
     Write(Option<GatewayId>, DraftClaims, oneshot::Sender<Result<SignedMessage, CenterError>>),
     Command(GatewayId, CommandKind, Option<String>, oneshot::Sender<Result<String, CenterError>>),
     Ask(Question<S>),
+    LastFailure(oneshot::Sender<Option<String>>),
     Close(Duration, oneshot::Sender<bool>),
 }
 

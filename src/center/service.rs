@@ -71,6 +71,8 @@ pub struct Service<S = Directory> {
     up: watch::Receiver<bool>,
     undelivered: watch::Receiver<usize>,
     task: JoinHandle<()>,
+    /// The addresses of the broker, for messages.
+    broker: String,
 }
 
 impl<S: Storage> Service<S> {
@@ -97,6 +99,7 @@ impl<S: Storage> Service<S> {
             will: None,
             echo_topic: None,
         };
+        let broker = link.urls.iter().map(ToString::to_string).collect::<Vec<_>>().join("` or `");
         let connection = Connection::new(link, setup, std::sync::Arc::default())?;
         let gateways = RwLock::new(center.gateways().into());
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
@@ -106,7 +109,7 @@ impl<S: Storage> Service<S> {
         let (waiting, undelivered) = watch::channel(0);
         let work = Work::new(center, connection, (clock, attention), reports.clone(), (is_up, waiting));
         let task = tokio::spawn(work.run(inbox));
-        Ok(Self { orders, reports, since_start, gateways, up, undelivered, task })
+        Ok(Self { orders, reports, since_start, gateways, up, undelivered, task, broker })
     }
 
     /// What the gateways publish and what happens to the link, from now on.
@@ -181,6 +184,12 @@ impl<S: Storage> Service<S> {
     #[must_use]
     pub fn is_up(&self) -> bool {
         *self.up.borrow()
+    }
+
+    /// Why the broker is not connected, while that is so and an attempt has failed.
+    pub async fn last_failure(&self) -> Option<String> {
+        let why = self.order(Order::LastFailure).await.ok().flatten()?;
+        Some(format!("`{}`: {why}", self.broker))
     }
 
     /// Publishes `ops` and waits for the answers of the gateways that they go to, all together at most `within`.

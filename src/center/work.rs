@@ -171,6 +171,9 @@ impl<S: Storage> Work<S> {
                         Order::Command(gateway, kind, actor, answer) => {
                             drop(answer.send(self.command(&gateway, kind, actor.as_deref())));
                         }
+                        Order::LastFailure(answer) => {
+                            drop(answer.send(self.connection.last_failure().map(str::to_owned)));
+                        }
                         Order::Publish(..) => {}
                     }
                 }

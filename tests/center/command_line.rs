@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use dormgate::access::change::{Note, NoteCode};
 use dormgate::access::effect::Outcome;
 use dormgate::wire::envelope::Channel;
 use dormgate::workbench::broker::Broker;
@@ -89,4 +90,40 @@ async fn a_wrong_call_ends_with_the_remedy_and_publishes_nothing() {
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.contains("`issue`: random_uid: `ops[0].uid`"), "{err}");
     assert_eq!(std::fs::read(dir.path().join("campus/card-office.journal")).unwrap(), b"");
+}
+
+#[tokio::test]
+async fn an_op_that_reached_nothing_is_named_behind_its_outcome() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, configuration, _) = dormgate(dir.path(), None, &["keygen"]).await;
+    let broker = Broker::start().await.unwrap();
+    let mut gateway = Gateway::start(&broker, &configuration).await;
+    let message = "no card of holder `nobody` is known".to_owned();
+    let notes = vec![Note { op: 0, code: NoteCode::NoEffect, uid: None, message }];
+    let answering = async {
+        assert_eq!(gateway.next_but_heads().await, Understood::Changes(at(1), Channel::Gateway));
+        gateway.ack_with("center", at(1), Outcome::Applied, notes).await;
+    };
+    let withdraw = ["withdraw", "--holder", "nobody"];
+    let ((code, out, _), ()) = tokio::join!(dormgate(dir.path(), Some(&broker), &withdraw), answering);
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!((code, lines.len()), (0, 2), "{out}");
+    assert!(lines[0].starts_with("center 1.1 applied") && lines[0].ends_with(" ms"), "{out}");
+    assert_eq!(lines[1], "  op 0: no card of holder `nobody` is known");
+}
+
+#[tokio::test]
+async fn without_an_answer_it_is_named_why_the_broker_is_not_connected() {
+    let dir = tempfile::tempdir().unwrap();
+    dormgate(dir.path(), None, &["keygen"]).await;
+    // A port where nobody listens.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("mqtt://127.0.0.1:{port}");
+    let commands: [&[&str]; 3] = [&["freeze", "1EA68671"], &["command", "release", "gate-in"], &["compare"]];
+    for command in commands {
+        let args = [command, &["--gateway", "g1", "--url", &url, "--wait", "1"]].concat();
+        let (code, out, err) = dormgate(dir.path(), None, &args).await;
+        assert_eq!((code, out.as_str()), (1, ""), "{err}");
+        assert!(err.contains(&format!("the broker is not connected: `{url}`")) && err.contains("refused"), "{err}");
+    }
 }

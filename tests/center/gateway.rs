@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dormgate::access::change::{Head, Position};
+use dormgate::access::change::{Head, Note, Position};
 use dormgate::access::effect::{Ack, Outcome};
 use dormgate::access::engine::{Status, StreamStatus};
 use dormgate::access::id::{ClockTrust, GatewayId, Timestamp};
@@ -108,6 +108,10 @@ impl Gateway {
     }
 
     pub(super) async fn ack(&mut self, stream: &str, at: Position, outcome: Outcome) {
+        self.ack_with(stream, at, outcome, Vec::new()).await;
+    }
+
+    pub(super) async fn ack_with(&mut self, stream: &str, at: Position, outcome: Outcome, notes: Vec<Note>) {
         let ack = Ack {
             stream: Some(stream.parse().unwrap()),
             at: Some(at),
@@ -116,7 +120,7 @@ impl Gateway {
             applied_through: at.seq,
             missing: vec![],
             errors: vec![],
-            notes: vec![],
+            notes,
             revoked: vec!["1EA68671".parse().unwrap()],
             cut: vec!["power-412".parse().unwrap()],
             received_at: Timestamp(0),

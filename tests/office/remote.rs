@@ -85,6 +85,7 @@ async fn afternoon(at: &At, dir: &Path) -> Vec<(String, i32, String, String)> {
         &["posture", "lockdown", "*", "--gateway", "xing1"],
         &["cancel", "--holder", "h3", "--gateway", "xing1"],
         &["compare", "--gateway", "xing1"],
+        &["report-lost", "--holder", "nobody", "--gateway", "xing1"],
     ];
     let mut seen = Vec::new();
     for args in commands {
@@ -119,11 +120,17 @@ async fn each_command_prints_and_exits_at_the_service_as_in_a_directory() {
         assert_eq!(service, directory);
     }
     let codes: Vec<i32> = at_service.iter().map(|(_, code, ..)| *code).collect();
-    assert_eq!(codes, [0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], "{at_service:#?}");
+    assert_eq!(codes, [0, 0, 0, 1, 0, 0, 0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], "{at_service:#?}");
     let out = |place: usize| at_service[place].2.as_str();
     assert!(out(4).contains("added            2") && out(4).contains("updated          1"), "{}", out(4));
     assert_eq!(out(6).lines().last(), Some("everything is unchanged; nothing was sent"));
     assert!(at_service[8].3.contains("--allow-shrink"), "{}", at_service[8].3);
+    assert!(
+        out(19).contains("applied in")
+            && out(19).ends_with("  op 0: no card of holder `nobody` is known, so nothing changed; compare the id\n"),
+        "{}",
+        out(19)
+    );
     assert!(out(9).contains("04AABBCCDDEE02,h3,"), "{}", out(9));
     assert!(
         out(14)

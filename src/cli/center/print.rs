@@ -47,10 +47,15 @@ pub(super) fn ack(ack: &Ack) -> String {
     )
 }
 
+/// What an ack notes on ops that were applied, a line each: which op, and what it did not reach or what is odd about it.
+fn notes(ack: &Ack) -> String {
+    ack.notes.iter().map(|note| format!("\n  op {}: {}", note.op, note.message)).collect()
+}
+
 /// The ack of a message just published, or what its absence means.
 pub(super) fn answered(one: &Answered, waited_s: u64) -> String {
     match &one.ack {
-        Some((body, took)) => format!("{} in {} ms", ack(body), took.as_millis()),
+        Some((body, took)) => format!("{} in {} ms{}", ack(body), took.as_millis(), notes(body)),
         None => format!(
             "{} {}.{}: no answer in {waited_s} s; it stays in the journal and is sent when the gateway asks `center watch`, or the service, for it",
             one.stream, one.at.epoch, one.at.seq
@@ -114,7 +119,7 @@ pub(super) fn received(received: &GatewayEvent) -> Vec<String> {
     match received {
         GatewayEvent::Up => vec!["link up".to_owned()],
         GatewayEvent::Down(why) => vec![format!("link down: {why}")],
-        GatewayEvent::Ack(body) => vec![format!("ack {}", ack(body))],
+        GatewayEvent::Ack(body) => vec![format!("ack {}{}", ack(body), notes(body))],
         GatewayEvent::Reply(body) => {
             vec![format!("reply {} {}", body.jti.as_deref().unwrap_or("to a command without id"), reply(body))]
         }

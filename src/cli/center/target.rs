@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::super::print_error;
 use crate::access::change::{Op, Position};
 use crate::access::effect::{Reply, RevocationProof};
 use crate::access::engine::StreamStatus;
@@ -247,10 +248,13 @@ impl Target {
         }
     }
 
-    /// Delivers what is under way.
+    /// Delivers what is under way. If the broker is not connected, the reason is printed: it is why no answer came.
     pub(super) async fn close(self) {
         match self {
             Self::Directory(service) => {
+                if let Some(why) = service.last_failure().await {
+                    print_error(format!("the broker is not connected: {why}"));
+                }
                 // What was not delivered stays in the journal.
                 service.end(Duration::from_secs(DELIVER_S)).await;
             }

@@ -28,8 +28,12 @@ pub(super) struct BrokerWatch {
     session: Session,
     /// The broker kept the session when the link came up last.
     session_kept: bool,
-    /// When the link came up, until a retained head came or was found missing.
+    /// When the link came up, until a head came or none was found retained.
     waits_for_head: Option<Instant>,
+    /// A head came on this connection.
+    heads_now: bool,
+    /// A head came on an earlier one, so the broker has to have it.
+    heads_before: bool,
     /// When the last change or part of a snapshot came.
     news_at: Option<Instant>,
     /// Streams of which messages were found lost on this connection.
@@ -47,6 +51,8 @@ impl BrokerWatch {
             session,
             session_kept: false,
             waits_for_head: None,
+            heads_now: false,
+            heads_before: false,
             news_at: None,
             lost: HashSet::new(),
             asked: HashMap::new(),
@@ -58,6 +64,7 @@ impl BrokerWatch {
     pub(super) fn up(&mut self, session_present: bool, now: Instant) {
         self.session_kept = session_present && self.session == Session::Persistent;
         self.waits_for_head = Some(now);
+        self.heads_before |= std::mem::take(&mut self.heads_now);
         self.news_at = Some(now);
         self.lost.clear();
         self.asked.clear();
@@ -77,10 +84,14 @@ impl BrokerWatch {
         self.news_at = Some(now);
     }
 
-    /// A head came that the broker had kept.
-    pub(super) fn kept_head(&mut self) {
+    /// A head came; `is_retained`: the broker had kept it.
+    pub(super) fn head(&mut self, is_retained: bool) {
         self.waits_for_head = None;
-        self.metrics.faults.over(BrokerFault::KeepsNoHead);
+        self.heads_now = true;
+        // Until a connection after the first head, the center may have published none that was to be kept.
+        if is_retained || !self.heads_before {
+            self.metrics.faults.over(BrokerFault::KeepsNoHead);
+        }
     }
 
     /// Time has passed.
@@ -124,6 +135,12 @@ impl BrokerWatch {
         }
     }
 
+    /// A snapshot of the stream came, and was applied or rejected: the broker did not drop it.
+    pub(super) fn answered(&mut self, stream: &StreamName) {
+        self.asked.remove(stream);
+        self.metrics.faults.over_for(BrokerFault::DropsAnswers, stream.as_str());
+    }
+
     /// How far the streams are.
     pub(super) fn reached(&mut self, streams: &[StreamStatus]) {
         for status in streams {
@@ -154,5 +171,73 @@ impl BrokerWatch {
 
     fn found(&self, fault: BrokerFault, subject: &str, detail: &str) {
         self.metrics.faults.found("uplink", fault, subject, detail);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A watch at the beginning of its first connection, and that time.
+    fn connected() -> (BrokerWatch, Instant) {
+        let (mut watch, now) = (BrokerWatch::new(Session::Persistent, Arc::default()), Instant::now());
+        watch.up(false, now);
+        (watch, now)
+    }
+
+    fn faults(watch: &BrokerWatch) -> Vec<BrokerFault> {
+        watch.metrics.faults.all().into_iter().map(|(fault, _)| fault).collect()
+    }
+
+    fn later(now: Instant, s: u64) -> Instant {
+        now + Duration::from_secs(s)
+    }
+
+    #[test]
+    fn a_head_that_is_published_later_than_the_connection_was_made_ends_the_fault_that_none_is_kept() {
+        let (mut watch, now) = connected();
+        watch.tick(later(now, HEAD_WITHIN_S));
+        assert_eq!(faults(&watch), []);
+        watch.tick(later(now, HEAD_WITHIN_S + 1));
+        assert_eq!(faults(&watch), [BrokerFault::KeepsNoHead]);
+        watch.head(false);
+        assert_eq!(faults(&watch), [], "the center had published none before");
+        // On the next connection the broker has to have it.
+        watch.down();
+        watch.up(true, now);
+        watch.tick(later(now, HEAD_WITHIN_S + 1));
+        watch.head(false);
+        assert_eq!(faults(&watch), [BrokerFault::KeepsNoHead]);
+        watch.head(true);
+        assert_eq!(faults(&watch), []);
+    }
+
+    #[test]
+    fn a_head_in_time_is_waited_for_no_longer() {
+        for is_retained in [true, false] {
+            let (mut watch, now) = connected();
+            watch.head(is_retained);
+            watch.tick(later(now, HEAD_WITHIN_S + 1));
+            assert_eq!(faults(&watch), [], "{is_retained}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_arrived_was_not_dropped() {
+        let (mut watch, now) = connected();
+        let stream: StreamName = "office".parse().unwrap();
+        let have = Have { epoch: 1, seq: 3 };
+        let resync = Resync { stream: stream.clone(), reason: ResyncReason::Digest, have, missing: Vec::new() };
+        for _ in 0..2 * IN_VAIN_MAX {
+            watch.asks(&resync, now);
+            watch.answered(&stream);
+        }
+        assert_eq!(faults(&watch), []);
+        for _ in 0..IN_VAIN_MAX {
+            watch.asks(&resync, now);
+        }
+        assert_eq!(faults(&watch), [BrokerFault::DropsAnswers]);
+        watch.answered(&stream);
+        assert_eq!(faults(&watch), []);
     }
 }

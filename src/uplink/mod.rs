@@ -255,8 +255,8 @@ impl Uplink {
                 return self.inbox.urgent(input).await;
             }
             Decoded::Passing(input) => {
-                if retain && matches!(input, Input::Head(_)) {
-                    self.broker.kept_head();
+                if matches!(input, Input::Head(_)) {
+                    self.broker.head(retain);
                 }
                 Some(input)
             }
@@ -285,6 +285,9 @@ impl Uplink {
     fn carry_out(&mut self, order: UplinkOrder) {
         let (what, body, retention) = match order {
             UplinkOrder::Acknowledge { ack, receipt, durable_at } => {
+                if let (Some(stream), Some(_)) = (&ack.stream, &ack.snapshot) {
+                    self.broker.answered(stream);
+                }
                 match up::encode_ack(&ack, durable_at) {
                     Ok(body) => self.acknowledge(receipt, body),
                     Err(why) => error!(link = "uplink", topic = "ack", "an ack cannot be written: {why}"),

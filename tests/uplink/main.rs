@@ -58,20 +58,28 @@ async fn a_broker_that_keeps_the_session_and_loses_messages_or_answers_is_named(
         let mut rig = Rig::start(&url, AuditAckBy::Center).await;
         let faults = |rig: &Rig| rig.metrics.faults.all().into_iter().map(|(fault, _)| fault).collect::<Vec<_>>();
         let mut center = center(&url).await;
-        let mut asks = async |rig: &Rig, order: UplinkOrder| {
+        async fn asks(rig: &Rig, center: &mut Connection, order: UplinkOrder) {
             rig.orders.send(order).await.unwrap();
-            up(&mut center, "resync").await;
-        };
+            up(center, "resync").await;
+        }
         // A new session has nothing to lose.
-        asks(&rig, lacking(3, &[(4, 6)])).await;
+        asks(&rig, &mut center, lacking(3, &[(4, 6)])).await;
         assert_eq!(faults(&rig), [] as [BrokerFault; 0]);
         rig.break_connection().await;
         // Not a hole: what the head counts may still be on its way.
-        asks(&rig, lacking(3, &[])).await;
+        asks(&rig, &mut center, lacking(3, &[])).await;
         assert_eq!(faults(&rig), [] as [BrokerFault; 0]);
-        asks(&rig, lacking(3, &[(4, 6)])).await;
+        asks(&rig, &mut center, lacking(3, &[(4, 6)])).await;
         assert_eq!(faults(&rig), [BrokerFault::LosesMessages]);
-        asks(&rig, lacking(3, &[(4, 6)])).await;
+        asks(&rig, &mut center, lacking(3, &[(4, 6)])).await;
+        assert_eq!(faults(&rig), [BrokerFault::LosesMessages, BrokerFault::DropsAnswers]);
+        // They came, and are rejected.
+        rig.acknowledge_as(Receipt(1), Some("1.6-1"), Outcome::Rejected).await;
+        up(&mut center, "ack").await;
+        assert_eq!(faults(&rig), [BrokerFault::LosesMessages]);
+        for _ in 0..3 {
+            asks(&rig, &mut center, lacking(3, &[(4, 6)])).await;
+        }
         assert_eq!(faults(&rig), [BrokerFault::LosesMessages, BrokerFault::DropsAnswers]);
         // They came after all.
         let mut state = report(1);

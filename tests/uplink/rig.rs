@@ -122,11 +122,16 @@ impl Rig {
 
     /// Acknowledges as the gateway does once everything is durable.
     pub(super) async fn acknowledge(&self, receipt: Receipt) {
+        self.acknowledge_as(receipt, None, Outcome::Applied).await;
+    }
+
+    /// The same for a snapshot, or with another outcome.
+    pub(super) async fn acknowledge_as(&self, receipt: Receipt, snapshot: Option<&str>, outcome: Outcome) {
         let ack = Box::new(Ack {
             stream: Some("office".parse().unwrap()),
             at: Some(Position { epoch: NonZeroU32::MIN, seq: receipt.0 }),
-            snapshot: None,
-            outcome: Outcome::Applied,
+            snapshot: snapshot.map(str::to_owned),
+            outcome,
             applied_through: 1,
             missing: Vec::new(),
             errors: Vec::new(),

@@ -252,6 +252,7 @@ impl Life {
             stale,
             slot: 0,
         };
+        site.seen.put_in(portal, Some(uid(card)));
         site.run.handle(Input::Request(request));
         self.after_taking(place, &Handed { stale, ..Handed::default() });
     }
@@ -268,6 +269,7 @@ impl Life {
             relay: Some(relay),
             ..PortalReport::default()
         };
+        site.seen.put_in(portal, card.map(uid));
         site.run.handle(Input::Report { portal: portal.to_owned(), report });
         if relay {
             let now = site.run.clock.now();

@@ -38,7 +38,9 @@ pub struct Seen {
     /// The boxes that it switched on, or was shown to be on, and the card in each.
     on: BTreeMap<PortalId, CardUid>,
     /// The boxes that are to be off by this time of the run: their card has left, or another sits in them.
-    off_by: BTreeMap<PortalId, (Mono, Option<CardUid>)>,
+    off_by: BTreeMap<PortalId, Mono>,
+    /// The card that the gateway was last handed of each portal: presented, or reported.
+    lies_in: BTreeMap<PortalId, CardUid>,
     /// Commands that were answered, and those that acted since the start.
     pub answered: BTreeSet<String>,
     pub acted: BTreeSet<String>,
@@ -221,6 +223,7 @@ impl Seen {
         }
         self.on.clear();
         self.off_by.clear();
+        self.lies_in.clear();
         self.acted.clear();
     }
 
@@ -252,33 +255,38 @@ impl Seen {
         self.on.remove(portal);
     }
 
+    /// The gateway is handed which card is in a portal: presented there, or reported.
+    pub fn put_in(&mut self, portal: &str, card: Option<CardUid>) {
+        let portal = crate::world::name(portal);
+        match card {
+            Some(card) => drop(self.lies_in.insert(portal, card)),
+            None => drop(self.lies_in.remove(&portal)),
+        }
+    }
+
     /// A box is shown to be on. One without a card, or with a card that may not, stays on until the delay of the card before has passed; by
     /// then the card that is in it may have got its right.
     pub fn shown_on(&mut self, portal: &str, card: Option<CardUid>, now: Now) {
         match card.filter(|card| self.judge(*card, portal, now) == "granted") {
             Some(card) => self.switched_on(crate::world::name(portal), card),
-            None => {
-                let by = (now.mono.plus_ms(OFF_WITHIN_MS), card);
-                self.off_by.entry(crate::world::name(portal)).or_insert(by).1 = card;
-            }
+            None => drop(self.off_by.entry(crate::world::name(portal)).or_insert(now.mono.plus_ms(OFF_WITHIN_MS))),
         }
     }
 
     /// No box is on by a card that may not, or longer than its card is gone.
     pub fn check_boxes(&mut self, now: Now) {
-        let late = self.off_by.iter().filter(|(_, (by, _))| *by < now.mono);
-        let taken_over: Vec<_> = late
-            .filter_map(|(portal, (_, card))| {
-                let card = card.filter(|card| self.judge(*card, portal.as_str(), now) == "granted")?;
-                Some((portal.clone(), card))
-            })
-            .collect();
+        // The card that is in a box takes over from the one before when that one's delay has passed, or its right has ended.
+        let may = |card: CardUid, portal: &PortalId| self.judge(card, portal.as_str(), now) == "granted";
+        let late = self.off_by.iter().filter(|(_, by)| **by < now.mono).map(|(portal, _)| portal);
+        let ended = self.on.iter().filter(|(portal, card)| !may(**card, portal)).map(|(portal, _)| portal);
+        let next = |portal: &PortalId| self.lies_in.get(portal).copied().filter(|card| may(*card, portal));
+        let taken_over: Vec<_> = late.chain(ended).filter_map(|portal| Some((portal.clone(), next(portal)?))).collect();
         taken_over.into_iter().for_each(|(portal, card)| self.switched_on(portal, card));
         for (portal, card) in &self.on {
             let reason = self.judge(*card, portal.as_str(), now);
             assert_eq!(reason, "granted", "{portal} is on by {card}, and no cut was ordered");
         }
-        let late = self.off_by.iter().find(|(_, (by, _))| *by < now.mono);
+        let late = self.off_by.iter().find(|(_, by)| **by < now.mono);
         assert_eq!(late, None, "a box without a card that may is still on");
     }
 }

@@ -454,3 +454,16 @@ fn a_matter_of_the_room_waits_for_no_delay() {
     let mut w = occupied_with(policy());
     assert_eq!(w.operator("", Posture::OutOfService).cuts(), [("power-412", "out_of_service")]);
 }
+
+#[test]
+fn a_right_that_is_lost_within_the_delay_cuts_at_once_whoever_sits_in_the_box_by_then() {
+    let mut w = World::new();
+    w.enrol("A", "p1", "power_box:*");
+    assert_eq!(w.present("power-412", "A"), "granted");
+    w.leave("power-412");
+    assert_eq!(w.present("power-412", "X"), "unknown_credential");
+    w.leave("power-412");
+    w.sits("power-412", "R", Some(true));
+    let seen = w.publish(vec![op::enrol("A", "p3", "gate:* power_box:412@term")]);
+    assert_eq!(seen.cuts(), [("power-412", "outside_schedule")]);
+}

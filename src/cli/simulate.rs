@@ -73,7 +73,8 @@ enum Command {
     /// Make a device, or a whole Modbus line, fail in one way from now on; `none` ends it.
     #[command(after_help = faults_help())]
     Fault {
-        /// `BUS/UNIT`, e.g. `riser-2/3`; `BUS`, every device of the line; or `mqtt/NAME`, a device with MQTT topics of its own.
+        /// `BUS/UNIT`, e.g. `riser-2/3`; `BUS`, every device of the line; `mqtt/NAME`, a device with MQTT topics of its own; or
+        /// `modbus_server/UNIT`, a controller, which can be `silent` or `none`.
         place: String,
         /// The fault, e.g. `silent` or `slow 300`.
         #[arg(required = true, num_args = 1..=2, value_name = "FAULT")]
@@ -81,9 +82,9 @@ enum Command {
     },
     /// Set what a device reports, e.g. the reading of a meter or a contact.
     Set {
-        /// `BUS/UNIT`, e.g. `riser-2/31`; or `mqtt/NAME`, a device with MQTT topics of its own.
+        /// `BUS/UNIT`, e.g. `riser-2/31`; `mqtt/NAME`, a device with MQTT topics of its own; or `modbus_server/UNIT`, a controller.
         place: String,
-        /// The point of its profile; `dormgate profile show` lists them.
+        /// The point of its profile; `dormgate profile show` lists them. A controller has `contact` (1: open), `tamper` and `fire`.
         point: String,
         /// The value, in the point's unit; a flag is 0 or 1.
         #[arg(allow_negative_numbers = true)]
@@ -234,11 +235,14 @@ fn announce(config: &config::Site, site: &Site, notes: &[String]) {
     for portal in site.absent() {
         print_error(format!("note: `{portal}` has a device on a bus that is not simulated; it is left out"));
     }
-    for portal in config.portals.iter().filter(|p| matches!(p.device, PortalDevice::ModbusServer { .. })) {
-        print_error(format!(
-            "note: `{}` is a controller that sends requests to the gateway; it is left out",
-            portal.portal.id
-        ));
+    if config.modbus_server.as_ref().is_some_and(|server| server.tcp.is_none()) {
+        for portal in config.portals.iter().filter(|p| matches!(p.device, PortalDevice::ModbusServer { .. })) {
+            let id = &portal.portal.id;
+            print_error(format!(
+                "note: `{id}` is a controller, and one that asks on a serial line is not simulated; it is left out: for a trial, add \
+                 `tcp = \"127.0.0.1:1502\"` to `[modbus_server]`"
+            ));
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! behind the feature `workbench`, without which packages are built. Never part of a decision.
 
 pub mod broker;
+mod end;
+mod happens;
 pub mod lines;
 pub mod modbus;
 pub mod mqtt;

@@ -1,19 +1,21 @@
-//! Simulates every portal of a site: native portals on the local broker, Modbus devices on the lines that are on this machine.
+//! Simulates every portal of a site: native portals on the local broker, Modbus devices on the lines that are on this machine, and
+//! controllers that ask the gateway over TCP.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::end::{End, Place};
+use super::happens::{of_controller, of_native, watch_changes, watch_relay};
 use super::lines::{Lines, Units};
-use super::modbus::Fault;
-use super::modbus::{Line, LineAt};
+use super::modbus::{Caller, Controller, Fault, Line, LineAt};
 use super::mqtt::profiled::SimulatedDevice;
-use super::mqtt::{Presentation, Seen, SimulatedPortal};
+use super::mqtt::{Presentation, SimulatedPortal};
 use super::{Refused, listed, short};
 use crate::access::effect::Verdict;
 use crate::access::event::Outcome;
@@ -25,86 +27,14 @@ use crate::config::{self, LinkSpec, MqttPart, Part, PortalDevice};
 pub const RELAY_WAIT_MS: u64 = 3_000;
 /// Reports that wait to be printed; when there are more, portals wait.
 const REPORTS_MAX: usize = 256;
-/// How long it is waited for a relay to move before the wait begins again, in seconds.
-const RELAY_WATCH_S: u64 = 3_600;
+/// Most connections of all simulated controllers to the gateway, which accepts 128.
+const CALLERS_MAX: usize = 32;
 
 /// A portal that is simulated.
 enum Simulated {
     Native(SimulatedPortal),
+    Controller(Controller),
     Parts { reader: End, slots: u16, output: End, kind: PortalKind },
-}
-
-/// An end of a portal: its reader or its output.
-#[derive(Clone)]
-enum End {
-    Modbus(Place),
-    Mqtt(Arc<SimulatedDevice>, u16),
-}
-
-impl End {
-    /// The reader of a slot, if this is the reader of the first.
-    fn at(&self, slot: u16) -> Self {
-        match self {
-            Self::Modbus(place) => Self::Modbus(place.at(slot)),
-            Self::Mqtt(..) => self.clone(),
-        }
-    }
-
-    fn card(&self) -> Option<CardUid> {
-        match self {
-            Self::Modbus(place) => place.card(),
-            Self::Mqtt(device, _) => device.seen().card,
-        }
-    }
-
-    async fn present(&self, card: CardUid) {
-        match self {
-            Self::Modbus(place) => place.line.present(place.unit, place.channel, card),
-            Self::Mqtt(device, _) => device.present(card).await,
-        }
-    }
-
-    async fn remove(&self) {
-        match self {
-            Self::Modbus(place) => place.line.remove(place.unit, place.channel),
-            Self::Mqtt(device, _) => device.remove().await,
-        }
-    }
-
-    fn relay(&self) -> bool {
-        match self {
-            Self::Modbus(place) => place.line.relay(place.unit, place.channel),
-            Self::Mqtt(device, channel) => device.seen().on.contains(channel),
-        }
-    }
-
-    async fn wait_relay(&self, on: bool, limit: Duration) -> bool {
-        match self {
-            Self::Modbus(place) => place.line.wait_relay(place.unit, place.channel, on, limit).await,
-            Self::Mqtt(device, channel) => {
-                device.wait_until(limit, |seen| seen.on.contains(channel) == on).await.is_some()
-            }
-        }
-    }
-}
-
-/// A channel of a device on a running line.
-#[derive(Clone)]
-struct Place {
-    line: Line,
-    unit: u8,
-    channel: u16,
-}
-
-impl Place {
-    /// The reader of a slot, if this is the reader of the first.
-    fn at(&self, slot: u16) -> Self {
-        Self { channel: self.channel.saturating_add(slot), ..self.clone() }
-    }
-
-    fn card(&self) -> Option<CardUid> {
-        self.line.card(self.unit, self.channel)
-    }
 }
 
 /// A running simulator of a site. It ends when it is dropped.
@@ -122,8 +52,8 @@ pub struct Site {
 
 impl Site {
     /// Simulates the portals of `config`, each Modbus line at its place in `lines`. Gives also the reports of what happens at the
-    /// portals, a line each. Portals on a line that is not in `lines` are left out, see [`Site::absent`], and so are controllers, which
-    /// send requests themselves.
+    /// portals, a line each. Portals on a line that is not in `lines` are left out, see [`Site::absent`], and so are controllers if the
+    /// gateway listens for them on a serial line only.
     ///
     /// # Errors
     /// When a line cannot be plugged in, or no broker is configured.
@@ -156,10 +86,18 @@ impl Site {
             }
             Part::Mqtt(part) => Some(End::Mqtt(Arc::clone(devices.get(&part.topic)?), part.channel)),
         };
+        let tcp = config.modbus_server.as_ref().and_then(|server| server.tcp);
+        let callers: Vec<_> = tcp.iter().flat_map(|at| (0..CALLERS_MAX).map(|_| Arc::new(Caller::to(*at)))).collect();
+        let mut callers = callers.iter().cycle();
         for portal in &config.portals {
             let (id, kind) = (&portal.portal.id, portal.portal.kind);
             let simulated = match &portal.device {
-                PortalDevice::ModbusServer { .. } => continue,
+                PortalDevice::ModbusServer { unit } => {
+                    let Some(caller) = callers.next() else { continue };
+                    let controller = Controller::start(Arc::clone(caller), *unit, kind);
+                    site.watching.spawn(watch_changes(id.clone(), controller.watch(), of_controller, reports.clone()));
+                    Simulated::Controller(controller)
+                }
                 PortalDevice::NativeMqtt => {
                     let refused = |why: String| Refused(format!("portal `{id}`: {why}"));
                     let local = config.local.as_ref();
@@ -167,7 +105,7 @@ impl Site {
                     let link = LinkSpec { client_id: format!("{}-sim-{id}", local.client_id), ..local.clone() };
                     let native = SimulatedPortal::start(link, &config.gateway, id, kind);
                     let native = native.map_err(|error| refused(error.to_string()))?;
-                    site.watching.spawn(watch_native(id.clone(), native.watch(), reports.clone()));
+                    site.watching.spawn(watch_changes(id.clone(), native.watch(), of_native, reports.clone()));
                     Simulated::Native(native)
                 }
                 PortalDevice::Parts(parts) => {
@@ -214,12 +152,12 @@ impl Site {
         })
     }
 
-    /// Presents a card; gives the decision and what the relay did, in words. The direction is used at native portals only. If no slot
-    /// is named, it is the one in which the card lies, else the first empty one, else the first. A native portal receives its
-    /// decision; for the others `verdict` is what the gateway would decide, or why that is not known.
+    /// Presents a card; gives the decision and what the relay did, in words. The direction is used at native portals and controllers
+    /// only. If no slot is named, it is the one in which the card lies, else the first empty one, else the first. A native portal and a
+    /// controller receive their decision; for the others `verdict` is what the gateway would decide, or why that is not known.
     ///
     /// # Errors
-    /// When the card cannot be presented, or a native portal receives no decision.
+    /// When the card cannot be presented, or a native portal or a controller receives no decision.
     pub async fn present(
         &self,
         portal: &str,
@@ -238,8 +176,12 @@ impl Site {
                 words.extend(decision.flags);
                 Ok(words.join(" "))
             }
+            Simulated::Controller(controller) => {
+                slot_of(portal, 1, slot, |_| true)?;
+                controller.present(card(uid)?, direction).await
+            }
             Simulated::Parts { reader, slots, output, kind } => {
-                let card: CardUid = uid.parse().map_err(|why: UidError| Refused(format!("`{uid}`: {why}")))?;
+                let card = card(uid)?;
                 let lies = |slot| reader.at(slot).card();
                 let own = (0..*slots).find(|slot| lies(*slot) == Some(card));
                 let slot = slot_of(portal, *slots, slot.or(own), |slot| lies(*slot).is_none())?;
@@ -295,6 +237,10 @@ impl Site {
                 native.remove().await;
                 Ok(removed)
             }
+            Simulated::Controller(controller) => {
+                slot_of(portal, 1, slot, |_| true)?;
+                Ok(controller.remove().await)
+            }
             Simulated::Parts { reader, slots, .. } => {
                 let slot = slot_of(portal, *slots, slot, |slot| reader.at(*slot).card().is_some())?;
                 reader.at(slot).remove().await;
@@ -316,21 +262,29 @@ impl Site {
         }
     }
 
-    /// Sets the fault that `words` name, of a device at the broker (`mqtt/NAME`) or as [`Lines::fault`].
+    /// Sets the fault that `words` name, of a device at the broker (`mqtt/NAME`), a controller (`modbus_server/UNIT`) or as
+    /// [`Lines::fault`].
     ///
     /// # Errors
     /// When the place or the fault does not exist there.
     pub async fn fault(&self, place: &str, words: &[&str]) -> Result<String, Refused> {
+        if let Some(controller) = self.controller(place)? {
+            controller.fault(Fault::parse(words)?).await?;
+            return Ok(format!("{place}: {}", words.join(" ")));
+        }
         let Some(device) = self.device(place)? else { return self.lines.fault(place, words).await };
         device.fault(Fault::parse(words)?).await?;
         Ok(format!("{place}: {}", words.join(" ")))
     }
 
-    /// Sets what a device at the broker (`mqtt/NAME`) reports, or a point as [`Lines::set`].
+    /// Sets what a device at the broker (`mqtt/NAME`) or a controller (`modbus_server/UNIT`) reports, or a point as [`Lines::set`].
     ///
     /// # Errors
     /// When the place or the point does not exist.
     pub async fn set(&self, place: &str, point: &str, channel: u16, value: f64) -> Result<String, Refused> {
+        if let Some(controller) = self.controller(place)? {
+            return Ok(format!("{place}: {}", controller.set(point, channel, value).await?));
+        }
         let Some(device) = self.device(place)? else { return self.lines.set(place, point, channel, value) };
         let held = device.set(point, channel, value).await?;
         Ok(format!("{place}: {point} is {held}"))
@@ -345,8 +299,26 @@ impl Site {
             .map(Some)
             .ok_or_else(|| Refused(format!("device `{}` is not simulated; there are {}", short(name), known())))
     }
+
+    /// The controller that `modbus_server/UNIT` names; `None`: another place.
+    fn controller(&self, place: &str) -> Result<Option<&Controller>, Refused> {
+        let Some(unit) = place.strip_prefix(CONTROLLER_PLACE) else { return Ok(None) };
+        let all = || {
+            self.portals.values().filter_map(|simulated| match simulated {
+                Simulated::Controller(controller) => Some(controller),
+                Simulated::Native(_) | Simulated::Parts { .. } => None,
+            })
+        };
+        let found = all().find(|controller| unit.parse() == Ok(controller.unit()));
+        let known = || listed(all().map(Controller::unit));
+        found.map(Some).ok_or_else(|| {
+            Refused(format!("no simulated controller asks as unit `{}`; there are {}", short(unit), known()))
+        })
+    }
 }
 
+/// How the place of a controller begins.
+const CONTROLLER_PLACE: &str = "modbus_server/";
 /// How the place of a device at the broker begins.
 const MQTT_PLACE: &str = "mqtt/";
 
@@ -367,6 +339,11 @@ fn mqtt_devices(config: &config::Site) -> Result<BTreeMap<String, Arc<SimulatedD
         Ok((topic.to_owned(), Arc::new(device)))
     };
     parts.into_iter().map(start).collect()
+}
+
+/// The card with this UID.
+fn card(uid: &str) -> Result<CardUid, Refused> {
+    uid.parse().map_err(|why: UidError| Refused(format!("`{uid}`: {why}")))
 }
 
 /// The slot that is `named`, else the first for which `wanted` is true, else the first.
@@ -393,43 +370,4 @@ fn devices(config: &config::Site) -> BTreeMap<&str, Units> {
         }
     }
     lines
-}
-
-async fn watch_native(portal: PortalId, mut seen: watch::Receiver<Seen>, reports: mpsc::Sender<String>) {
-    let mut before = Seen::default();
-    while seen.changed().await.is_ok() {
-        let now = seen.borrow_and_update().clone();
-        for change in changes(&before, &now) {
-            if reports.send(format!("{portal}: {change}")).await.is_err() {
-                return;
-            }
-        }
-        before = now;
-    }
-}
-
-/// What changed, in words.
-fn changes(before: &Seen, now: &Seen) -> Vec<&'static str> {
-    let pairs = [
-        (before.connected, now.connected, "connected", "not connected"),
-        (before.gateway_online, now.gateway_online, "the gateway is online", "the gateway is offline"),
-        // Opened again while open is reported too.
-        (before.open && before.openings == now.openings, now.open, "open", "closed"),
-        (before.relay, now.relay, "power on", "power off"),
-        (before.free, now.free, "stays open", "needs a card again"),
-    ];
-    pairs.into_iter().filter(|(b, n, ..)| b != n).map(|(_, now, yes, no)| if now { yes } else { no }).collect()
-}
-
-async fn watch_relay(portal: PortalId, output: End, reports: mpsc::Sender<String>) {
-    let mut on = output.relay();
-    loop {
-        if output.wait_relay(!on, Duration::from_secs(RELAY_WATCH_S)).await {
-            on = !on;
-            let word = if on { "relay on" } else { "relay off" };
-            if reports.send(format!("{portal}: {word}")).await.is_err() {
-                return;
-            }
-        }
-    }
 }

@@ -14,6 +14,7 @@ use brokers::TestBroker;
 
 #[path = "../support/brokers.rs"]
 mod brokers;
+mod controllers;
 mod load;
 #[path = "../support/mosquitto.rs"]
 mod mosquitto;
@@ -79,10 +80,15 @@ impl Trial {
         let mut watch = self.program().args(watching).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut received = stdout(&mut watch);
         line_with(&mut received, "link up").await;
-        let run = ["run", "--config", "site.toml"];
-        let gateway = self.program().args(run).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let gateway = self.gateway();
         line_with(&mut received, "state online").await;
         ([watch, gateway], received)
+    }
+
+    /// A gateway of `site.toml` that has just been started.
+    fn gateway(&self) -> Child {
+        let run = ["run", "--config", "site.toml"];
+        self.program().args(run).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {

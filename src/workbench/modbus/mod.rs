@@ -1,8 +1,10 @@
 //! A simulated Modbus line: several devices by their profiles on one TCP port or one serial port, with faults on command.
 //!
 //! Owns what a unit answers and its faults ([`fault`]). The profile gives registers their meaning; `serve` receives and sends the
-//! bytes; `plug` opens the port.
+//! bytes; `plug` opens the port. The other way round, a [`controller`] asks the gateway.
 
+mod caller;
+pub mod controller;
 mod device;
 pub mod fault;
 pub mod plug;
@@ -22,6 +24,8 @@ use crate::wire::modbus::{Exception, Request, refusal};
 use super::Refused;
 use device::Device;
 
+pub use caller::Caller;
+pub use controller::Controller;
 pub use fault::Fault;
 pub use plug::{LineAt, Plugged};
 pub use serve::Served;

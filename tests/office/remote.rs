@@ -125,12 +125,7 @@ async fn each_command_prints_and_exits_at_the_service_as_in_a_directory() {
     assert!(out(4).contains("added            2") && out(4).contains("updated          1"), "{}", out(4));
     assert_eq!(out(6).lines().last(), Some("everything is unchanged; nothing was sent"));
     assert!(at_service[8].3.contains("--allow-shrink"), "{}", at_service[8].3);
-    assert!(
-        out(19).contains("applied in")
-            && out(19).ends_with("  op 0: no card of holder `nobody` is known, so nothing changed; compare the id\n"),
-        "{}",
-        out(19)
-    );
+    assert!(out(19).contains("\n  op 0: no card of holder `nobody` is known"), "{}", out(19));
     assert!(out(9).contains("04AABBCCDDEE02,h3,"), "{}", out(9));
     assert!(
         out(14)

@@ -1,4 +1,5 @@
-//! A disk that stalls for five seconds: decisions and revocations go on as if nothing were; only acknowledgements wait.
+//! A disk that stalls for five seconds: decisions, revocations and orders on the box go on as if nothing were; only acknowledgements, and
+//! answers to operators, wait. What a command of a center opens waits too, and not for long.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a panic is how a test fails")]
 
@@ -7,22 +8,26 @@ use std::time::Duration;
 
 use dormgate::access::change::{Changes, Op, Position, RegisterKind};
 use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
-use dormgate::access::engine::{Engine, Setup, StreamRole};
+use dormgate::access::engine::{COMMAND_WAIT_MS, Engine, Setup, StreamRole};
 use dormgate::access::id::{CardUid, Timestamp};
-use dormgate::access::input::{Input, Presented, Receipt, ReceivedChanges, Request};
+use dormgate::access::input::{Command, CommandKind, Input, Operator, Presented, Receipt, ReceivedChanges, Request};
 use dormgate::access::policy::Policy;
-use dormgate::access::portal::{Assurance, Portal, PortalKind};
+use dormgate::access::portal::{Assurance, Portal, PortalKind, Posture};
 use dormgate::access::state::State;
-use dormgate::clock::Clock;
+use dormgate::clock::{Clock, ManualClock};
 use dormgate::gateway::metrics::Metrics;
 use dormgate::gateway::owner::{GatewayCore, Identity};
-use dormgate::gateway::ports::{Inbox, PortalOrder, PortalOutlets, UplinkOrder};
-use dormgate::store::{MemoryDisk, Options, Store};
+use dormgate::gateway::ports::{Ask, Inbox, OperatorRefusal, PortalOrder, PortalOutlets, UplinkOrder};
+use dormgate::gateway::{ORDER_WAIT_MS, Work};
+use dormgate::store::{MemoryDisk, Options, Stepper, Store, StoreEvents};
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 /// How long the disk stalls, in seconds, and how many requests come in each of them.
 const STALL_S: u64 = 5;
 const REQUESTS_A_SECOND: usize = 100;
+/// When the tests begin.
+const BEGIN: Timestamp = Timestamp(1_788_249_600_000);
 /// An answer that takes longer than this, in simulated milliseconds, waited for something.
 const AT_ONCE_MS: u64 = 1;
 
@@ -75,10 +80,21 @@ async fn acks(uplink: &mut mpsc::Receiver<UplinkOrder>) -> Vec<u64> {
     acked
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocation_but_every_acknowledgement() {
+/// A gateway with one gate, whose disk does nothing until it is made to.
+struct Stalled {
+    core: GatewayCore<Store>,
+    events: StoreEvents,
+    disk: Stepper<State>,
+    orders: mpsc::Receiver<PortalOrder>,
+    uplink: mpsc::Receiver<UplinkOrder>,
+    clock: Clock,
+    manual: ManualClock,
+    metrics: Metrics,
+}
+
+fn start() -> Stalled {
     let disk = MemoryDisk::new();
-    let (store, events, _, mut disk_at_work) = Store::open_in_memory::<State>(&disk, Options::default()).unwrap();
+    let (store, events, _, stepper) = Store::open_in_memory::<State>(&disk, Options::default()).unwrap();
     let gate = Portal::new("gate-in".parse().unwrap(), PortalKind::Gate, "lobby".parse().unwrap());
     let portal = Portal { held_open_ms: 15_000, ..gate };
     let setup = Setup {
@@ -89,18 +105,140 @@ async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocatio
         streams: vec![StreamRole { name: "center".parse().unwrap(), owns: [RegisterKind::Standing].into() }],
         boot: "b".to_owned(),
     };
-    let (to_gate, mut orders) = mpsc::channel(64);
-    let (to_uplink, mut uplink) = mpsc::channel(64);
+    let (to_gate, orders) = mpsc::channel(64);
+    let (to_uplink, uplink) = mpsc::channel(64);
     let outlets = PortalOutlets { by_portal: [(portal.id, to_gate)].into(), unknown: None };
     let metrics = Metrics::default();
     let engine = Engine::new(setup, State::default());
-    let core = GatewayCore::new(engine, store, outlets, Some(to_uplink), Identity::default(), metrics);
-    let (clock, _manual) = Clock::manual(Timestamp(1_788_249_600_000));
+    let core = GatewayCore::new(engine, store, outlets, Some(to_uplink), Identity::default(), metrics.clone());
+    let (clock, manual) = Clock::manual(BEGIN);
+    Stalled { core, events, disk: stepper, orders, uplink, clock, manual, metrics }
+}
+
+impl Stalled {
+    fn flush(&mut self) {
+        self.core.flush(self.clock.now());
+    }
+
+    /// The disk writes all that waits.
+    fn write(&mut self) {
+        self.disk.flush();
+        while let Some(event) = self.events.try_recv() {
+            self.core.store_event(event, self.clock.now());
+        }
+    }
+
+    fn pass_ms(&mut self, ms: u64) {
+        self.manual.advance_ms(ms);
+        self.core.handle(Input::Wake, &self.clock);
+        while self.core.background_work(self.clock.now()) != Work::None {
+            if let Some(lines) = self.core.work_in_background(self.clock.now()) {
+                self.core.digested(Some(lines.finish()), self.clock.now());
+            }
+        }
+        self.flush();
+    }
+
+    fn is_due_in_ms(&self, ms: u64) -> bool {
+        let now = self.clock.now();
+        self.core.next_deadline(now) == Some(now.mono.plus_ms(ms))
+    }
+
+    fn command(&mut self, jti: &str) {
+        let kind = CommandKind::Release { portal: "gate-in".parse().unwrap() };
+        let (stream, exp) = ("center".parse().unwrap(), Timestamp(BEGIN.0 + 20_000));
+        let command = Command { stream, jti: jti.to_owned(), iat: BEGIN, exp, actor: None, kind };
+        self.core.handle(Input::Command(command), &self.clock);
+        self.flush();
+    }
+
+    /// An operator's order; gives where its answer arrives.
+    fn order(&mut self, posture: Posture) -> Answered {
+        let (answer, answered) = oneshot::channel();
+        let command = Operator::Posture { portals: Vec::new(), posture };
+        self.core.ask(Ask::Operator { command, actor: None, answer }, &self.clock);
+        self.flush();
+        answered
+    }
+
+    /// How often the gate was released, and the modes that it was sent.
+    fn sent(&mut self) -> (usize, Vec<&'static str>) {
+        let (mut releases, mut modes) = (0, Vec::new());
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                PortalOrder::Release { .. } => releases += 1,
+                PortalOrder::Mode { posture, .. } => modes.push(posture.as_str()),
+                other => panic!("{other:?}"),
+            }
+        }
+        (releases, modes)
+    }
+
+    fn replies(&mut self) -> Vec<String> {
+        let mut replies = Vec::new();
+        while let Ok(order) = self.uplink.try_recv() {
+            if let UplinkOrder::Reply(reply) = order {
+                replies.push(format!("{} {}", reply.jti.unwrap(), reply.status.as_str()));
+            }
+        }
+        replies
+    }
+}
+
+type Answered = oneshot::Receiver<Result<(), OperatorRefusal>>;
+
+#[test]
+fn what_a_command_opens_waits_for_the_disk_and_is_dropped_after_the_time_of_a_decision() {
+    let mut of = start();
+    of.command("j1");
+    assert_eq!((of.sent(), of.replies()), ((0, vec![]), vec![]), "its id is not on disk");
+    of.write();
+    assert_eq!((of.sent(), of.replies()), ((1, vec![]), vec!["j1 ok".to_owned()]));
+    of.command("j2");
+    assert!(of.core.has_pending_answers(), "who stops the gateway waits for it");
+    of.pass_ms(COMMAND_WAIT_MS - 1);
+    assert_eq!((of.sent(), of.replies(), of.metrics.orders_dropped.get()), ((0, vec![]), vec![], 0));
+    assert!(of.is_due_in_ms(1));
+    of.pass_ms(1);
+    assert_eq!((of.sent(), of.replies()), ((0, vec![]), vec!["j2 failed".to_owned()]));
+    assert_eq!(of.metrics.orders_dropped.get(), 1);
+    of.write();
+    of.command("j2");
+    of.write();
+    assert_eq!((of.sent(), of.replies()), ((0, vec![]), vec!["j2 duplicate".to_owned()]));
+}
+
+#[test]
+fn an_order_on_the_box_acts_at_once_and_is_answered_when_it_is_on_disk_or_after_a_second_that_it_is_not() {
+    let mut of = start();
+    let mut answered = of.order(Posture::Lockdown);
+    assert_eq!(of.sent(), (0, vec!["lockdown"]), "at once");
+    assert_eq!(answered.try_recv().unwrap_err(), TryRecvError::Empty, "its event is not on disk");
+    of.write();
+    assert_eq!(answered.try_recv().unwrap(), Ok(()));
+    let mut answered = of.order(Posture::FreeAccess);
+    assert_eq!(of.sent(), (0, vec!["free_access"]), "at once");
+    assert!(of.core.has_pending_answers(), "who stops the gateway waits for it");
+    of.pass_ms(ORDER_WAIT_MS - 1);
+    assert_eq!(answered.try_recv().unwrap_err(), TryRecvError::Empty);
+    assert!(of.is_due_in_ms(1));
+    of.pass_ms(1);
+    let Err(why) = answered.try_recv().unwrap() else { panic!("it is not on disk") };
+    assert!(why == OperatorRefusal::NotOnDisk && why.to_string().contains("in force but not on disk"), "{why}");
+    // What is refused is not in force and waits for nothing.
+    let (answer, mut answered) = oneshot::channel();
+    let command = Operator::FireReset { force: false };
+    of.core.ask(Ask::Operator { command, actor: None, answer }, &of.clock);
+    assert!(matches!(answered.try_recv().unwrap(), Err(OperatorRefusal::NotNow(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocation_but_every_acknowledgement() {
+    let Stalled { core, events, disk: mut disk_at_work, mut orders, mut uplink, clock, .. } = start();
     let (inbox, taken) = Inbox::new();
     let (end, ended) = oneshot::channel::<()>();
     let over = async move { ended.await.unwrap_or_default() };
     let gateway = tokio::spawn(dormgate::gateway::run(core, taken, events, clock, over));
-
     let (old, new) = (uid("1EA68671"), uid("04A1B2C3D4E5F6"));
     let holder: dormgate::access::id::Holder = "08193021".parse().unwrap();
     let gate = Entitlement { kind: PortalKind::Gate, zone: ZoneSet::Any, schedule: None };

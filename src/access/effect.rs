@@ -360,8 +360,15 @@ pub enum Effect {
         /// The answer.
         reply: Box<Reply>,
     },
-    /// How an order of an operator ended.
+    /// An order that a command gave was not sent in time: the disk does not write.
+    OrderDropped {
+        /// Where to.
+        portal: PortalId,
+    },
+    /// How an order of an operator ended. What was carried out is answered once event `after` is durable.
     Ordered {
+        /// The event to wait for.
+        after: u64,
         /// Why it was not carried out, or not yet; `None`: it was.
         refused: Option<OpError>,
     },

@@ -9,12 +9,15 @@
 //! The urgent lane is always emptied first, so that nothing stands in front of a revocation. The task never waits for a
 //! disk or a network: everything it hands on goes into a bounded queue.
 
+mod answers;
 mod dispatch;
+mod journal;
 pub mod metrics;
 pub mod owner;
 pub mod ports;
 mod publication;
 
+pub use self::answers::ORDER_WAIT_MS;
 pub use self::publication::Work;
 
 use std::future::Future;

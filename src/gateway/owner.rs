@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::answers::{Answers, Ordered};
 use super::dispatch::{Dispatch, RETRY_MS};
+pub use super::journal::Journal;
 use super::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, gauge};
 use super::ports::{
     Ask, MAY_OPEN_CARDS_MAX, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, Reload, StateReport,
@@ -19,44 +21,11 @@ use crate::access::event::{AlarmKind, Event, Record};
 use crate::access::id::{Mono, Now, StreamName};
 use crate::access::input::{Actor, Input, Operator};
 use crate::clock::Clock;
-use crate::store::{Store, StoreEvent};
+use crate::store::StoreEvent;
 use crate::wire::uid_key::UidKey;
 
 /// How long an alarm waits for the disk, in milliseconds: it must be on its way within 2 s, also when the disk is what is broken.
 pub const ALARM_WAIT_MS: u64 = 1_000;
-
-/// Where records go. The store is one; a simulation has another.
-pub trait Journal {
-    /// Takes records in order. Never waits; what cannot be kept is reported later as lost.
-    fn append(&mut self, records: Vec<Record>);
-
-    /// Writes down the state as it is on disk, so that a restart need not replay all of it.
-    fn request_generation(&self) {}
-
-    /// The last event that the center has. The uplink moves it.
-    fn acked(&self) -> u64 {
-        0
-    }
-}
-
-impl Journal for Store {
-    fn append(&mut self, records: Vec<Record>) {
-        Store::append(self, records);
-    }
-
-    fn request_generation(&self) {
-        Store::request_generation(self);
-    }
-
-    fn acked(&self) -> u64 {
-        Store::acked(self)
-    }
-}
-
-#[cfg(test)]
-impl Journal for () {
-    fn append(&mut self, _records: Vec<Record>) {}
-}
 
 /// What the published state reports besides the engine's own.
 #[derive(Clone, Debug, Default)]
@@ -86,8 +55,9 @@ pub struct GatewayCore<J> {
     snapshot_event: Option<u64>,
     acked: u64,
     digests: Digests,
-    /// How the last order of an operator ended.
-    ordered: Result<(), OperatorRefusal>,
+    /// How the last order of an operator ended, and the event that its answer waits for.
+    ordered: (u64, Ordered),
+    answers: Answers,
     identity: Identity,
     metrics: Metrics,
     readiness: Readiness,
@@ -115,7 +85,8 @@ impl<J: Journal> GatewayCore<J> {
             snapshot_event: None,
             acked: 0,
             digests,
-            ordered: Ok(()),
+            ordered: (0, Ok(())),
+            answers: Answers::default(),
             identity,
             metrics,
             readiness: Readiness::default(),
@@ -180,6 +151,7 @@ impl<J: Journal> GatewayCore<J> {
         self.durable = self.durable.max(through);
         self.metrics.audit_durable.set(gauge(self.durable));
         self.dispatch.durable(self.durable, now.wall);
+        self.answers.durable(self.durable);
         // The acknowledgement has left first; the audit then records it.
         if self.engine.waits_for_durable().is_some_and(|n| n <= self.durable) {
             self.input(Input::Durable { through: self.durable }, now);
@@ -196,11 +168,12 @@ impl<J: Journal> GatewayCore<J> {
         self.metrics.audit_acked.set(gauge(self.acked));
     }
 
-    /// Sends alarms that have waited long enough for the disk, and orders that now fit.
+    /// Sends alarms and answers that have waited long enough for the disk, and orders that now fit.
     pub fn wake(&mut self, now: Now) {
         self.dispatch.retry();
         self.acked(self.journal.acked());
         self.dispatch.overdue_alarms(now.mono);
+        self.answers.overdue(now.mono);
     }
 
     /// When [`GatewayCore::wake`], [`GatewayCore::flush`] or [`GatewayCore::work_in_background`] is to be called next.
@@ -208,7 +181,11 @@ impl<J: Journal> GatewayCore<J> {
     pub fn next_deadline(&self, now: Now) -> Option<Mono> {
         let retry = self.dispatch.has_queued().then(|| now.mono.plus_ms(RETRY_MS));
         let all = self.engine.next_deadline().into_iter().chain(self.dispatch.next_alarm());
-        all.chain(retry).chain(self.digests.due_at()).chain([self.publication.due_at()]).min()
+        all.chain(self.answers.due_at())
+            .chain(retry)
+            .chain(self.digests.due_at())
+            .chain([self.publication.due_at()])
+            .min()
     }
 
     /// Answers a question; an operator's command becomes an input.
@@ -231,7 +208,12 @@ impl<J: Journal> GatewayCore<J> {
                 let trusted = clock.trust().map_err(|why| OperatorRefusal::NotNow(why.to_string()));
                 answer.send(trusted.map(|()| clock.now().wall)).is_err()
             }
-            Ask::Operator { command, actor, answer } => answer.send(self.operate(command, actor, now)).is_err(),
+            Ask::Operator { command, actor, answer } => {
+                let (after, ordered) = self.operate(command, actor, now);
+                self.answers.give(after, ordered, answer, now.mono);
+                self.answers.durable(self.durable);
+                false
+            }
             Ask::Reload { reload, answer } => {
                 self.reload(*reload, now);
                 answer.send(()).is_err()
@@ -242,13 +224,13 @@ impl<J: Journal> GatewayCore<J> {
         }
     }
 
-    fn operate(&mut self, command: Operator, actor: Option<Actor>, now: Now) -> Result<(), OperatorRefusal> {
+    fn operate(&mut self, command: Operator, actor: Option<Actor>, now: Now) -> (u64, Ordered) {
         let input = match actor {
             Some(actor) => Input::Ordered { command, actor },
             None => Input::Operator(command),
         };
         self.input(input, now);
-        std::mem::replace(&mut self.ordered, Ok(()))
+        std::mem::replace(&mut self.ordered, (0, Ok(())))
     }
 
     /// Takes over what may change while the gateway runs. No message is decided by the old rules and the new keys, or the other way
@@ -291,10 +273,10 @@ impl<J: Journal> GatewayCore<J> {
         }
     }
 
-    /// Whether an ack or a reply still waits for the disk.
+    /// Whether an ack, a reply or the answer to an operator still waits for the disk.
     #[must_use]
     pub fn has_pending_answers(&self) -> bool {
-        self.dispatch.has_answers()
+        self.dispatch.has_answers() || self.engine.has_waiting_commands() || self.answers.are_pending()
     }
 
     /// Whether an order waits for room on its way out.
@@ -398,7 +380,13 @@ impl<J: Journal> GatewayCore<J> {
                     self.metrics.commands.get_or_create(&labels).inc();
                     self.dispatch.uplink_after(after, UplinkOrder::Reply(reply), None);
                 }
-                Effect::Ordered { refused } => self.ordered = refused.map_or(Ok(()), |error| Err(error.into())),
+                Effect::OrderDropped { portal } => {
+                    self.metrics.orders_dropped.inc();
+                    tracing::error!(%portal, "the order of a command was dropped: its id was not on disk in time");
+                }
+                Effect::Ordered { after, refused } => {
+                    self.ordered = (after, refused.map_or(Ok(()), |error| Err(error.into())));
+                }
                 Effect::Alarm(mut alarm) => {
                     if let Some(key) = &self.identity.uid_key {
                         alarm.uid = alarm.uid.map(|uid| key.hash(uid));

@@ -68,7 +68,7 @@ pub enum Ask {
         /// The time that is trusted from now on; an error states why not.
         answer: oneshot::Sender<Result<Timestamp, OperatorRefusal>>,
     },
-    /// An operator's command; answered when it is done.
+    /// An operator's command; it acts at once, and is answered when it is on disk.
     Operator {
         /// Which.
         command: Operator,
@@ -108,6 +108,11 @@ pub enum OperatorRefusal {
     /// Not now; the text reports why.
     #[error("{0}")]
     NotNow(String),
+    /// It was carried out, and its events are not on disk in time.
+    #[error(
+        "the order is in force but not on disk: a restart may forget it; look at the disk of the gateway, then order it again"
+    )]
+    NotOnDisk,
 }
 
 impl From<OpError> for OperatorRefusal {

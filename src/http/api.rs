@@ -237,6 +237,7 @@ async fn operate(pages: &Pages, command: Operator) -> Response {
         Ok(Ok(())) => body(&json!({ "done": true })),
         Ok(Err(why @ OperatorRefusal::Unknown(_))) => refuse(StatusCode::NOT_FOUND, why),
         Ok(Err(why @ OperatorRefusal::NotNow(_))) => refuse(StatusCode::CONFLICT, why),
+        Ok(Err(why @ OperatorRefusal::NotOnDisk)) => refuse(StatusCode::INSUFFICIENT_STORAGE, why),
         Err(refused) => refused,
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::api::{Pages, ask, body, refuse};
 use crate::access::id::Holder;
 use crate::access::input::{Actor, Operator};
-use crate::gateway::ports::Ask;
+use crate::gateway::ports::{Ask, OperatorRefusal};
 
 pub(super) fn routes(pages: Pages) -> Router {
     Router::new().route("/api/v1/audit/erase", post(erase)).with_state(pages)
@@ -26,8 +26,11 @@ struct EraseFor {
 
 async fn note(pages: &Pages, detail: String) -> Result<(), Response> {
     let command = Operator::Note { detail };
-    let refused = |why| refuse(StatusCode::CONFLICT, why);
-    ask(pages, |answer| Ask::Operator { command, actor: None, answer }).await?.map_err(refused)
+    match ask(pages, |answer| Ask::Operator { command, actor: None, answer }).await? {
+        // A disk that takes no event takes no erasure either, which then reports that.
+        Ok(()) | Err(OperatorRefusal::NotOnDisk) => Ok(()),
+        Err(why) => Err(refuse(StatusCode::CONFLICT, why)),
+    }
 }
 
 /// `{"done":true,"from":88001}`: it is ordered, and its end is an event after that number.

@@ -16,7 +16,7 @@ use crate::gateway::{Run, instant};
 use crate::offices::Office;
 use crate::oracle::{self, Oracle, Seen};
 use crate::plan::Step;
-use crate::site::{Handed, PowerBox, Site};
+use crate::site::{self, Handed, PowerBox, Site};
 use crate::world::{APARTMENT, BEGIN_MS, OFFICE, name, uid};
 
 pub const BOXES: [&str; 2] = ["power-412", "power-413"];
@@ -134,10 +134,18 @@ impl Life {
         if packet.topic.ends_with("/command")
             && let Some(jti) = claims.as_ref().and_then(|claims| claims["jti"].as_str())
         {
-            handed.command = Some((jti.to_owned(), is_genuine && !retain));
+            handed.command = Some(jti.to_owned());
+            if is_genuine && !retain {
+                site.seen.may_act.insert(jti.to_owned());
+            }
         }
         let text = format!("{} takes {} {}", site.id, packet.topic, if retain { "retained" } else { "" });
+        let forged = handed.command.clone().filter(|_| !is_genuine || retain);
+        let is_taken =
+            |site: &Site| forged.as_ref().map(|jti| site.run.core.engine().state().commands.contains_key(jti));
+        let before = is_taken(site);
         let id = site.run.deliver(packet, now);
+        assert_eq!(is_taken(site), before, "a command that is forged or retained is taken");
         if let Some(number) = claims.as_ref().filter(|_| is_change && is_genuine && !retain).and_then(oracle::number_of)
             && self.oracle.knows(&site.id, number)
             && site.seen.handed(number)
@@ -161,11 +169,13 @@ impl Life {
         let site = &mut self.sites[place];
         site.seen.reads(site.run.clock.now(), self.elapsed_ms);
         site.snapshots_applied(&self.oracle);
+        let (left, released) = site.run.uplink(is_up, now);
+        let answers: Vec<_> = left.iter().filter_map(site::released_by).collect();
+        let answers = &mut answers.into_iter();
         for order in site.run.portal_orders() {
             self.trace.push(format!("{} {order:?}", site.id));
-            site.ordered(&order, handed);
+            site.ordered(&order, handed, answers);
         }
-        let (left, released) = site.run.uplink(is_up, now);
         for id in released {
             self.broker.acknowledged(&site.id, id);
         }

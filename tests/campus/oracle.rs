@@ -41,7 +41,9 @@ pub struct Seen {
     off_by: BTreeMap<PortalId, Mono>,
     /// The card that the gateway was last handed of each portal: presented, or reported.
     lies_in: BTreeMap<PortalId, CardUid>,
-    /// Commands that were answered, and those that acted since the start.
+    /// Commands of which a copy was handed over that may act.
+    pub may_act: BTreeSet<String>,
+    /// Commands that were answered `ok`, and those that acted.
     pub answered: BTreeSet<String>,
     pub acted: BTreeSet<String>,
     /// A byte of its disk was changed.
@@ -214,6 +216,10 @@ impl Seen {
             assert_eq!(lost, None, "an acknowledged change did not survive");
             let forgotten = self.answered.iter().find(|jti| !commands.contains(jti.as_str()));
             assert_eq!(forgotten, None, "a command that was answered is not on disk, and would act again");
+            let forgotten = self.acted.iter().find(|jti| !commands.contains(jti.as_str()));
+            assert_eq!(forgotten, None, "a command that acted is not on disk, and would act again");
+        } else {
+            self.acted.clear();
         }
         self.taken = found.union(&self.acked).copied().collect();
         self.snapshots = snapshots;
@@ -224,7 +230,6 @@ impl Seen {
         self.on.clear();
         self.off_by.clear();
         self.lies_in.clear();
-        self.acted.clear();
     }
 
     /// The gateway's clock shows `now` at the true time `elapsed_ms`.

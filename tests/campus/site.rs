@@ -38,10 +38,19 @@ pub struct Site {
 /// A message under delivery.
 #[derive(Default)]
 pub struct Handed {
-    /// A command: its id, and whether it may act.
-    pub command: Option<(String, bool)>,
+    /// The id of a command.
+    pub command: Option<String>,
     /// A request that is too old.
     pub stale: bool,
+}
+
+/// What the id of a command that releases begins with.
+pub const RELEASES: char = 'j';
+
+/// The id of a command that releases and is answered as done.
+pub fn released_by(left: &Left) -> Option<String> {
+    let Left::Order(UplinkOrder::Reply(reply)) = left else { return None };
+    reply.jti.clone().filter(|jti| reply.status == ReplyStatus::Ok && jti.starts_with(RELEASES))
 }
 
 impl Site {
@@ -69,7 +78,8 @@ impl Site {
     }
 
     /// An order to a portal: may it be, and what it does.
-    pub fn ordered(&mut self, order: &PortalOrder, handed: &Handed) {
+    /// An order that a command gives leaves with the answer to the command.
+    pub fn ordered(&mut self, order: &PortalOrder, handed: &Handed, answers: &mut impl Iterator<Item = String>) {
         let now = self.run.clock.now();
         match order {
             PortalOrder::Answer { portal, decision: Decision::Grant(grant), delay_ms, .. } => {
@@ -93,8 +103,9 @@ impl Site {
                 self.seen.switched_off(portal);
             }
             PortalOrder::Release { grant } => {
-                let (jti, may) = handed.command.clone().expect("a release without a command");
+                let jti = answers.next().or_else(|| handed.command.clone()).expect("a release without a command");
                 assert_eq!(grant.reason(), GrantReason::Remote, "a release by command");
+                let may = self.seen.may_act.contains(&jti);
                 assert!(may, "a command that is forged or retained released {}", grant.portal());
                 assert!(!self.seen.answered.contains(&jti), "the command {jti} was answered and acts again");
                 assert!(self.seen.acted.insert(jti.clone()), "the command {jti} acts twice");

@@ -4,9 +4,11 @@
 
 use serde_json::json;
 
-use crate::center::{cancel, down, enrol, issue, up};
+use crate::center::{cancel, down, enrol, issue, portal, up};
 use crate::mosquitto::real_parts;
-use crate::site::{GATE, Site};
+use crate::peer::Received;
+use crate::program::exit_of;
+use crate::site::{DOOR, GATE, Site};
 
 fn card(round: u64) -> String {
     format!("04{round:012X}")
@@ -161,4 +163,36 @@ async fn a_kill_at_any_step_of_a_snapshot_leaves_the_old_list_or_the_new_one_who
         assert_eq!(site.reason(GATE, &listed(round, LIST / 2)).await, "cancelled", "card of round {round}");
     }
     gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_released_does_not_release_again_and_a_posture_that_was_confirmed_stands_after_a_kill() {
+    let site = Site::new().await;
+    let config = site.config().display().to_string();
+    for round in 0..rounds(6, 3) {
+        let gateway = site.start().await;
+        let (mark, jti) = (site.peer.mark(), format!("j{round}"));
+        let command = site.rooms.command(&jti, json!({"command": "release", "portal": GATE}));
+        site.peer.report_quickly(&down("command"), command.clone());
+        site.peer.find(mark, "a release", |received| is_release(received).then_some(())).await;
+        gateway.kill().await;
+
+        let gateway = site.start().await;
+        let mark = site.peer.mark();
+        site.peer.report_quickly(&down("command"), command);
+        assert_eq!(site.reply(mark, &jti).await["status"], "duplicate", "round {round}");
+        assert!(!site.peer.since(mark).iter().any(is_release), "round {round}");
+        let posture = if round % 2 == 0 { "out_of_service" } else { "secure" };
+        assert_eq!(exit_of(&["posture", DOOR, posture, "--config", &config]).await.0, Some(0));
+        gateway.kill().await;
+
+        let gateway = site.start().await;
+        let reason = site.reason(DOOR, &card(round)).await;
+        assert_eq!(reason == "out_of_service", round % 2 == 0, "round {round}: {reason}");
+        gateway.stop().await;
+    }
+}
+
+fn is_release(received: &Received) -> bool {
+    received.topic == portal(GATE, "control") && received.json["action"] == "release"
 }

@@ -44,6 +44,7 @@ mod matrix;
 mod meters;
 mod modes;
 mod offices;
+mod on_disk;
 mod orders;
 mod portals;
 mod power;

@@ -14,7 +14,7 @@ fn order(w: &mut World, command: Operator) -> Seen {
 /// What the asker is given, and what is in the audit: the status, and the detail of the last event.
 fn outcome(seen: &Seen) -> (Option<String>, String) {
     let refused = seen.0.iter().find_map(|effect| match effect {
-        Effect::Ordered { refused } => Some(refused.as_ref().map(|error| error.message.clone())),
+        Effect::Ordered { refused, .. } => Some(refused.as_ref().map(|error| error.message.clone())),
         _ => None,
     });
     let last = seen.records().last().map(|record| match &record.event.body {

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dormgate::access::change::{Changes, Op, Position};
+use dormgate::access::decision::GrantReason;
 use dormgate::access::effect::{Effect, Outcome, PortalOrder};
-use dormgate::access::event::{EventKind, Record};
+use dormgate::access::event::{Event, EventKind, Record, ReplyStatus};
 use dormgate::access::id::{CardUid, PortalId, Revision};
 use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::policy::Policy;
@@ -46,6 +47,9 @@ struct Outside {
     relays: BTreeMap<PortalId, bool>,
     /// The card that really sits in each slot of each box.
     cards: BTreeMap<(&'static str, u8), &'static str>,
+    /// How often a command released, and switched a box on; and the events that remember such commands.
+    openings: [usize; 2],
+    commands: [BTreeSet<u64>; 2],
 }
 
 struct Life {
@@ -97,18 +101,60 @@ impl Life {
     }
 
     fn step(&mut self, input: Input) {
+        if !self.handle(input) {
+            return;
+        }
+        self.flush_some();
+        let through = self.durable_through();
+        if self.w.engine.waits_for_durable().is_some_and(|n| n <= through) && self.handle(Input::Durable { through }) {
+            self.flush_some();
+        }
+    }
+
+    /// Gives whether the power is still there after it.
+    fn handle(&mut self, input: Input) -> bool {
+        let which = match &input {
+            Input::Command(command) => match command.kind {
+                CommandKind::Release { .. } => Some(0),
+                CommandKind::Power { on: true, .. } => Some(1),
+                _ => None,
+            },
+            _ => None,
+        };
         let effects = self.w.engine.handle(input, self.w.now());
+        let taken = effects.iter().find_map(|effect| match effect {
+            Effect::Record(record) => match &record.event.body {
+                Event::Command { taken: Some(_), status: ReplyStatus::Ok, .. } => Some(record.event.n),
+                _ => None,
+            },
+            _ => None,
+        });
+        if let (Some(which), Some(n)) = (which, taken) {
+            self.outside.commands[which].insert(n);
+        }
         if self.dice.one_in(25) {
             let done = self.dice.below(effects.len() + 1);
             self.carry_out(effects.into_iter().take(done));
             self.flush_some();
             self.power_cut();
-        } else {
-            self.check_effects(&effects);
-            self.carry_out(effects.into_iter());
-            self.flush_some();
-            self.check();
+            return false;
         }
+        self.check_effects(&effects);
+        self.carry_out(effects.into_iter());
+        self.check();
+        true
+    }
+
+    fn durable_through(&self) -> u64 {
+        self.outside.records[..self.outside.durable].last().map_or(0, |r| r.event.n)
+    }
+
+    /// A command opens, at most as often as ids of such commands are on disk: the power may go at any moment, and it may not act again.
+    fn opens(&mut self, which: usize) {
+        self.outside.openings[which] += 1;
+        let known = self.outside.commands[which].range(..=self.durable_through()).count();
+        let openings = self.outside.openings[which];
+        assert!(openings <= known, "commands opened {openings} times, and the ids of {known} are on disk");
     }
 
     fn choose(&mut self) -> Input {
@@ -259,15 +305,19 @@ impl Life {
                     }
                 }
                 Effect::Order(PortalOrder::Energise { grant, .. }) => {
+                    if grant.reason() == GrantReason::Remote {
+                        self.opens(1);
+                    }
                     self.outside.relays.insert(grant.portal().clone(), true);
                 }
+                Effect::Order(PortalOrder::Release { .. }) => self.opens(0),
                 Effect::Order(PortalOrder::Cut { portal, .. }) => {
                     self.outside.relays.insert(portal, false);
                 }
-                Effect::Order(PortalOrder::Release { .. })
-                | Effect::Order(PortalOrder::Lock { .. })
+                Effect::Order(PortalOrder::Lock { .. })
                 | Effect::Order(PortalOrder::Mode { .. } | PortalOrder::Inform { .. })
                 | Effect::Reply { .. }
+                | Effect::OrderDropped { .. }
                 | Effect::Alarm(_)
                 | Effect::Ordered { .. }
                 | Effect::Resync(_)
@@ -281,7 +331,7 @@ impl Life {
     fn flush_some(&mut self) {
         let waiting = self.outside.records.len() - self.outside.durable;
         self.outside.durable += self.dice.below(waiting + 1);
-        let through = self.outside.records[..self.outside.durable].last().map_or(0, |r| r.event.n);
+        let through = self.durable_through();
         let guarantees = std::mem::take(&mut self.outside.guarantees);
         let (kept, due): (Vec<_>, Vec<_>) = guarantees.into_iter().partition(|(after, ..)| *after > through);
         self.outside.guarantees = kept;
@@ -306,6 +356,8 @@ impl Life {
     fn power_cut(&mut self) {
         self.outside.records.truncate(self.outside.durable);
         self.outside.guarantees.clear();
+        let through = self.durable_through();
+        self.outside.commands.iter_mut().for_each(|all| all.retain(|n| *n <= through));
         self.taken = self.on_disk();
         for key in &self.outside.acknowledged {
             assert!(self.taken.contains(key), "an acknowledged message did not survive");

@@ -180,8 +180,14 @@ impl World {
         self.pass_ms(s * 1000)
     }
 
+    /// Handles an input; the disk is quick where a command waits for it.
     pub fn input(&mut self, input: Input) -> Seen {
-        let effects = self.engine.handle(input, self.now());
+        let is_command = matches!(input, Input::Command(_));
+        let mut effects = self.engine.handle(input, self.now());
+        if is_command && self.engine.has_waiting_commands() {
+            let through = self.engine.state().last_n;
+            effects.extend(self.engine.handle(Input::Durable { through }, self.now()));
+        }
         self.keep(effects)
     }
 

@@ -1,4 +1,4 @@
-//! Commands act once, now: never late, never twice, never from a retained copy.
+//! Commands act once, now: never late, never twice, never from a retained copy. What opens waits for the disk, in `waiting.rs`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -24,7 +24,7 @@ const CLOCK_SKEW_MS: i64 = 30_000;
 pub(super) struct Done {
     pub(super) status: ReplyStatus,
     pub(super) error: Option<OpError>,
-    result: Option<QueryResult>,
+    pub(super) result: Option<QueryResult>,
 }
 
 impl Done {
@@ -40,21 +40,19 @@ impl Done {
 impl Engine {
     pub(super) fn command(&mut self, command: &Command, now: Now) {
         let is_repeated = self.state.commands.contains_key(&command.jti);
-        let done = match self.refusal(command, is_repeated, now) {
+        let refused = self.refusal(command, is_repeated, now).or_else(|| self.refusal_to_open(&command.kind, now));
+        // One that opens acts when its id is on disk.
+        let opens = refused.is_none() && command.kind.opens().is_some();
+        let done = match refused {
             Some(refused) => refused,
-            None => self.carry_out(command, now),
+            None if opens => Done::ok(),
+            None => self.carry_out(&command.kind, now),
         };
-        let actor = command.actor.as_deref().unwrap_or("unnamed");
-        let error = done.error.as_ref().map_or(String::new(), |e| format!(": {}", e.message));
-        let portal = match &command.kind {
-            CommandKind::Release { portal } | CommandKind::Power { portal, .. } => Some(portal.clone()),
-            CommandKind::Query { portal, .. } => portal.clone(),
-            CommandKind::Resync { .. } | CommandKind::Forgive { .. } => None,
-        };
+        let (portal, detail) = summary(command, &done);
         let event = Event::Command {
             portal,
             status: done.status,
-            detail: format!("{} by {actor} of {}{error}", command.kind.as_str(), command.stream),
+            detail,
             // Only a command that was taken is remembered; a refused one may not push the others out of memory.
             taken: (done.status == ReplyStatus::Ok || done.status == ReplyStatus::Failed)
                 .then(|| (command.jti.clone(), command.exp)),
@@ -63,6 +61,9 @@ impl Engine {
         // remember: a repeated old command makes no work for the disk.
         let is_taken = matches!(&event, Event::Command { taken: Some(_), .. });
         let after = self.record(event, if is_taken { Flush::Now } else { Flush::Soon }, now);
+        if opens {
+            return self.keep_command(after, command, now);
+        }
         let reply =
             Reply { jti: Some(command.jti.clone()), status: done.status, error: done.error, result: done.result };
         self.out.push(Effect::Reply { after, reply: Box::new(reply) });
@@ -93,8 +94,8 @@ impl Engine {
         None
     }
 
-    fn carry_out(&mut self, command: &Command, now: Now) -> Done {
-        match &command.kind {
+    pub(super) fn carry_out(&mut self, kind: &CommandKind, now: Now) -> Done {
+        match kind {
             CommandKind::Release { portal } => self.release(portal, now),
             CommandKind::Power { portal, on } => self.power(portal, *on, now),
             CommandKind::Query { uid, portal } => match self.query(*uid, portal.as_ref(), now) {
@@ -127,59 +128,68 @@ impl Engine {
         is_away || self.outputs_offline.contains(portal)
     }
 
+    /// Opens a gate or door once. Whether it may is judged here also where it was before.
     pub(super) fn release(&mut self, portal: &PortalId, now: Now) -> Done {
+        if let Some(refused) = self.release_refusal(portal, now) {
+            return refused;
+        }
+        let Some(p) = self.portal(portal.as_str()) else { return unknown_portal(portal) };
+        let hold_ms = p.hold_ms;
+        let grant = Grant::new(p.id.clone(), None, GrantReason::Remote, Some(hold_ms));
+        self.order(PortalOrder::Release { grant });
+        self.released(portal, None, hold_ms, now);
+        Done::ok()
+    }
+
+    pub(super) fn release_refusal(&self, portal: &PortalId, now: Now) -> Option<Done> {
+        let rejected = |message| Some(Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message));
         match self.portal(portal.as_str()) {
-            None => unknown_portal(portal),
-            Some(p) if p.kind == PortalKind::PowerBox => {
-                let message = format!("`{portal}` is a power box; use `power`");
-                Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message)
-            }
+            None => Some(unknown_portal(portal)),
+            Some(p) if p.kind == PortalKind::PowerBox => rejected(format!("`{portal}` is a power box; use `power`")),
             // Whoever closed a portal closed it for everybody (wire contract, section 6).
             Some(p) if self.posture(p, now) == Posture::OutOfService => {
-                let message = format!("`{portal}` is out of service; set its posture to `secure` first");
-                Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message)
+                rejected(format!("`{portal}` is out of service; set its posture to `secure` first"))
             }
-            Some(_) if self.is_known_offline(portal) => offline(portal),
-            Some(p) => {
-                let hold_ms = p.hold_ms;
-                let grant = Grant::new(p.id.clone(), None, GrantReason::Remote, Some(hold_ms));
-                self.order(PortalOrder::Release { grant });
-                self.released(portal, None, hold_ms, now);
-                Done::ok()
-            }
+            Some(_) => self.is_known_offline(portal).then(|| offline(portal)),
         }
     }
 
+    /// Switches a power box. Whether it may be on is judged here also where it was before.
     pub(super) fn power(&mut self, portal: &PortalId, on: bool, now: Now) -> Done {
-        match self.portal(portal.as_str()) {
-            None => return unknown_portal(portal),
-            Some(p) if p.kind != PortalKind::PowerBox => {
-                let message = format!("`{portal}` is no power box; use `release`");
-                return Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message);
-            }
-            Some(p) => {
-                // The command itself ends the rest after a trip; what reports the trip still is against it.
-                let facts = Facts { trip: self.input_trip(portal), ..self.facts(Some(p), now) };
-                if let Some(denial) = against_power(&facts, p).filter(|_| on) {
-                    let why = facts.trip.map_or(String::new(), |trip| format!(" ({trip})"));
-                    let reason = denial.reason.as_str();
-                    let message = format!("nothing may be on at `{portal}` now: {reason}{why}; end that first");
-                    return Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message);
-                }
-            }
-        }
-        let is_offline = self.is_known_offline(portal);
-        if on && is_offline {
-            return offline(portal);
+        if let Some(refused) = self.power_refusal(portal, on, now) {
+            return refused;
         }
         if on {
             self.end_trips(portal, "the command `power` on", now);
             self.at_box(portal, now, PowerBox::ordered_on);
-        } else {
-            self.at_box(portal, now, PowerBox::ordered_off);
+            return Done::ok();
         }
+        self.at_box(portal, now, PowerBox::ordered_off);
+        self.withdraw_commands(portal, now);
         // A cut is kept for a portal that is away; it is not done yet.
-        if is_offline { offline(portal) } else { Done::ok() }
+        if self.is_known_offline(portal) { offline(portal) } else { Done::ok() }
+    }
+
+    pub(super) fn power_refusal(&self, portal: &PortalId, on: bool, now: Now) -> Option<Done> {
+        let rejected = |message| Some(Done::refused(ReplyStatus::Rejected, ErrorCode::InvalidField, message));
+        let p = match self.portal(portal.as_str()) {
+            None => return Some(unknown_portal(portal)),
+            Some(p) if p.kind != PortalKind::PowerBox => {
+                return rejected(format!("`{portal}` is no power box; use `release`"));
+            }
+            Some(p) => p,
+        };
+        if !on {
+            return None;
+        }
+        // The command itself ends the rest after a trip; what reports the trip still is against it.
+        let facts = Facts { trip: self.input_trip(portal), ..self.facts(Some(p), now) };
+        if let Some(denial) = against_power(&facts, p) {
+            let why = facts.trip.map_or(String::new(), |trip| format!(" ({trip})"));
+            let reason = denial.reason.as_str();
+            return rejected(format!("nothing may be on at `{portal}` now: {reason}{why}; end that first"));
+        }
+        self.is_known_offline(portal).then(|| offline(portal))
     }
 
     /// What would be decided for `uid`, at one portal or at all; opens nothing and is not audited here.
@@ -264,6 +274,18 @@ impl Engine {
         let observed = |reason| self.observed_for(reason, portal, card, now);
         steps(&facts, portal, &request.presented, against, &observed, &owner)
     }
+}
+
+/// The portal of a command, and for a person what became of it.
+pub(super) fn summary(command: &Command, done: &Done) -> (Option<PortalId>, String) {
+    let portal = match &command.kind {
+        CommandKind::Release { portal } | CommandKind::Power { portal, .. } => Some(portal.clone()),
+        CommandKind::Query { portal, .. } => portal.clone(),
+        CommandKind::Resync { .. } | CommandKind::Forgive { .. } => None,
+    };
+    let actor = command.actor.as_deref().unwrap_or("unnamed");
+    let error = done.error.as_ref().map_or(String::new(), |error| format!(": {}", error.message));
+    (portal, format!("{} by {actor} of {}{error}", command.kind.as_str(), command.stream))
 }
 
 fn offline(portal: &PortalId) -> Done {

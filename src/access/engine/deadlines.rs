@@ -28,6 +28,8 @@ pub(super) enum Due {
     Snapshots,
     /// The streams that are asked to send again.
     Resync,
+    /// Commands that wait for the disk.
+    Commands,
 }
 
 /// See the module's head.

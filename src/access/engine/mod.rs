@@ -7,7 +7,8 @@
 //! a box or door reports report   -> cuts · audit · alarms                   (boxes.rs, reports.rs)
 //! an operator orders    order    -> as a command · audit with who           (orders.rs)
 //! a file is read again  reload   -> audit · cuts and modes by the new rules (reload.rs)
-//! a center commands     command  -> release or switch · audit · reply       (commands.rs)
+//! a center commands     command  -> off · audit · reply                     (commands.rs)
+//! its id is on disk     durable  -> release or on · reply                   (waiting.rs)
 //! time passes           wake     -> delayed cuts · resync asks · time edges (boxes.rs, resync.rs)
 //! ```
 //! The order of effects is part of the contract: what drives a portal comes first, then the records, then the answers that
@@ -20,6 +21,7 @@ mod commands;
 mod deadlines;
 mod doors;
 mod edges;
+mod gaps;
 mod lossy;
 mod malformed;
 mod meters;
@@ -37,6 +39,7 @@ mod status;
 mod time;
 mod together;
 mod trips;
+mod waiting;
 mod whereabouts;
 mod why;
 
@@ -50,7 +53,7 @@ use super::change::{RegisterKind, RegisterKinds};
 use super::credential::Role;
 use super::decide::{Facts, ListIntegrity};
 use super::effect::{Effect, PortalOrder};
-use super::event::{AuditEvent, Event, Flush, GapCause, Record, Who};
+use super::event::{AuditEvent, Event, Flush, Record, Who};
 use super::id::{CardUid, ClockTrust, Holder, Mono, Now, PortalId, StreamName, Timestamp};
 use super::input::{ClockChange, Input, TrustedBy};
 use super::policy::{AfterStale, Policy};
@@ -82,6 +85,8 @@ use time::TrustedTime;
 use together::Together;
 use trips::Loads;
 pub use trips::STEP_WINDOW_MS;
+pub use waiting::COMMAND_WAIT_MS;
+use waiting::WaitingCommands;
 
 /// What the engine is built with.
 #[derive(Clone, Debug)]
@@ -145,6 +150,7 @@ pub struct Engine {
     snapshots: Snapshots,
     /// The boxes that have to confirm a revocation.
     watches: Watches,
+    waiting_commands: WaitingCommands,
     /// The last record that an acknowledgement may have to wait for.
     last_flushed_now: u64,
     time: TrustedTime,
@@ -198,6 +204,7 @@ impl Engine {
             resync: ResyncPlan::new(seed),
             snapshots: Snapshots::default(),
             watches: Watches::new(),
+            waiting_commands: WaitingCommands::new(),
             last_flushed_now: state.last_n,
             time: TrustedTime::after(state.trusted_at),
             next_edge: None,
@@ -246,6 +253,7 @@ impl Engine {
                 Due::Rejections(kind) => self.rejections_due(kind, now),
                 Due::Snapshots => self.snapshots_due(now),
                 Due::Resync => {}
+                Due::Commands => self.commands_due(now),
             }
         }
         self.trust_quiet_streams(now);
@@ -386,35 +394,6 @@ impl Engine {
         self.out.push(Effect::StateChanged);
     }
 
-    fn lost(&mut self, from: u64, to: u64, now: Now) {
-        self.record(Event::LogGap { from, to, cause: GapCause::NotWritten, ranges: Vec::new() }, Flush::Soon, now);
-    }
-
-    /// Events go at the hard limit of the journal: names them, so that they can go, and raises it.
-    fn removing(&mut self, ranges: &[(u64, u64)], now: Now) {
-        for ranges in ranges.chunks(GAP_RANGES_MAX) {
-            let (Some((from, _)), Some((_, to))) = (ranges.first(), ranges.last()) else { continue };
-            let (from, to, cause) = (*from, *to, GapCause::HardLimit);
-            let ranges = if ranges.len() > 1 { ranges.to_vec() } else { Vec::new() };
-            self.record(Event::LogGap { from, to, cause, ranges }, Flush::Now, now);
-        }
-        let detail = "the audit is at its hard limit and the center has not acknowledged it: decisions go first, revocations last; \
-                      look whether the center takes the audit";
-        self.alarm(super::event::AlarmKind::Store, None, None, detail.to_owned(), now);
-    }
-
-    /// What the store found lost at start: the numbers, and that changes may have been among them.
-    pub fn damaged(&mut self, from: u64, to: u64, now: Now) -> Vec<Effect> {
-        self.state.last_n = self.state.last_n.max(to);
-        self.record(Event::LogGap { from, to, cause: GapCause::Damaged, ranges: Vec::new() }, Flush::Now, now);
-        let detail = format!(
-            "the store was damaged: events {from} to {to} are lost; nothing is granted until the list is whole"
-        );
-        self.alarm(super::event::AlarmKind::Store, None, None, detail.clone(), now);
-        self.alarm(super::event::AlarmKind::List, None, None, detail, now);
-        std::mem::take(&mut self.out)
-    }
-
     fn clock_changed(&mut self, change: &ClockChange, now: Now) {
         let (by_ms, restored, detail) = match change {
             ClockChange::Step { by_ms } => (*by_ms, false, format!("the wall clock was set by {by_ms} ms")),
@@ -443,5 +422,3 @@ impl Engine {
 /// `detail` of the alarm `clock`.
 const CLOCK_UNTRUSTED: &str = "the wall clock shows a time before the latest trusted one, or an implausible one; dates are judged by \
                                `policy.untrusted_clock` until it is set, agrees with a center, or `dormgate clock trust` is called";
-/// Most ranges that one `log_gap` names.
-const GAP_RANGES_MAX: usize = 1_000;

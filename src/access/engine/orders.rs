@@ -19,9 +19,12 @@ impl Engine {
             let error = done.error.as_ref().map_or(String::new(), |error| format!(": {}", error.message));
             let detail = format!("{} by {actor} at the console{error}", words(command));
             let portal = portal_of(command).filter(|id| self.portal(id.as_str()).is_some());
-            self.record(Event::Command { portal, status: done.status, taken: None, detail }, Flush::Soon, now);
+            // Whoever gave it waits for the event; a refusal leaves nothing to wait for.
+            let flush = if done.error.is_none() { Flush::Now } else { Flush::Soon };
+            self.record(Event::Command { portal, status: done.status, taken: None, detail }, flush, now);
         }
-        self.out.push(Effect::Ordered { refused: done.error });
+        // Also one that changes nothing waits: what it finds done may not be on disk yet.
+        self.out.push(Effect::Ordered { after: self.last_flushed_now, refused: done.error });
     }
 
     fn operate(&mut self, command: &Operator, actor: Option<&Actor>, now: Now) -> Done {
@@ -65,7 +68,7 @@ impl Engine {
         let by = actor.map_or("an operator".to_owned(), |actor| format!("{actor} at the console"));
         let detail = if from == to { format!("alarm {from}") } else { format!("alarms {from} to {to}") };
         let detail = format!("{detail} acknowledged by {by}");
-        self.record(Event::Config { mark: Mark::AlarmsAcknowledged { from, to }, detail }, Flush::Soon, now);
+        self.record(Event::Config { mark: Mark::AlarmsAcknowledged { from, to }, detail }, Flush::Now, now);
         Done::ok()
     }
 }

@@ -182,15 +182,17 @@ impl Engine {
 
     /// What is on disk up to event `through` is durable.
     pub(super) fn durable(&mut self, through: u64, now: Now) {
+        self.commands_durable(through, now);
         if let Some((from, last)) = self.state.revocations.not_durable().filter(|(first, _)| *first <= through) {
             self.record(Event::RevocationDurable { from, to: last.min(through) }, Flush::Soon, now);
         }
     }
 
-    /// The first event of a revocation that is not known to be on disk.
+    /// The first event of a revocation, or of a command that waits, that is not known to be on disk.
     #[must_use]
     pub fn waits_for_durable(&self) -> Option<u64> {
-        self.state.revocations.not_durable().map(|(first, _)| first)
+        let revocation = self.state.revocations.not_durable().map(|(first, _)| first);
+        revocation.into_iter().chain(self.first_waiting_command()).min()
     }
 
     /// Goes on, after a restart, with what is not confirmed. What was read from disk is durable.

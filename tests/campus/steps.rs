@@ -301,7 +301,10 @@ impl Life {
         for place in (0..self.sites.len()).filter(|place| self.sites[*place].seen.refused_shrink).collect::<Vec<_>>() {
             let gateway = self.sites[place].id.clone();
             for office in &mut self.offices {
-                let epoch = office.center.positions().map(|(_, at)| at.epoch.get()).max().unwrap_or(0);
+                // A list of the epoch that its journal is in; those of other gateways are in other epochs.
+                let audience = office.audience(&gateway);
+                let journal = office.center.positions().find(|(journal, _)| journal.audience == audience);
+                let epoch = journal.map_or(0, |(_, at)| at.epoch.get());
                 let (have, reason) = (Have { epoch, seq: 0 }, ResyncReason::Asked);
                 let resync = Resync { stream: name(office.name), reason, have, missing: Vec::new() };
                 let messages = office.center.answer(&gateway, &resync, now).unwrap();

@@ -2,7 +2,7 @@
 
 use dormgate::access::effect::{Have, Resync, ResyncReason};
 use dormgate::access::event::Outcome;
-use dormgate::access::id::Timestamp;
+use dormgate::access::id::{CardSet, Timestamp};
 use dormgate::access::input::{Command, CommandKind};
 use dormgate::access::portal::PortalKind;
 use dormgate::store::Fault;
@@ -16,7 +16,7 @@ use crate::life::{BOXES, DOORS, Life};
 use crate::offices::{CARDS, key};
 use crate::oracle;
 use crate::plan::{Act, Step};
-use crate::site::Site;
+use crate::site::{RELEASES, Site};
 use crate::world::{APARTMENT, OFFICE, name, portals, uid};
 
 /// Rounds within which the campus is one again once all faults are over, at [`ROUND_MS`] each.
@@ -68,7 +68,7 @@ impl Life {
                 }
             }
             Act::Forge => self.forge(place, dice),
-            Act::Command => self.command(place),
+            Act::Command => self.command(place, dice),
             Act::Present => {
                 let portal = dice.pick(&DOORS);
                 self.present(place, portal, Site::card(dice), dice);
@@ -187,16 +187,22 @@ impl Life {
         }
     }
 
-    fn command(&mut self, place: usize) {
+    fn command(&mut self, place: usize, dice: &mut Dice) {
         self.commands += 1;
         let (gateway, iat) = (self.sites[place].id.clone(), self.now());
+        // One that opens acts when it is on disk, any other at once.
+        let (jti, kind) = if dice.one_in(3) {
+            ('f', CommandKind::Forgive { uid: CardSet::All })
+        } else {
+            (RELEASES, CommandKind::Release { portal: name("gate-in") })
+        };
         let command = Command {
             stream: name(APARTMENT),
-            jti: format!("j{}", self.commands),
+            jti: format!("{jti}{}", self.commands),
             iat,
             exp: Timestamp(iat.0 + 20_000),
             actor: None,
-            kind: CommandKind::Release { portal: name("gate-in") },
+            kind,
         };
         let claims = down::write_command(&command, &gateway).unwrap();
         let payload = sign(&claims, &name(APARTMENT), &key(APARTMENT));

@@ -282,7 +282,10 @@ impl Life {
             assert_eq!(grant.reason().as_str(), expected, "a grant at {portal} that the definitions do not give");
         }
         let answers = effects.iter().filter(|e| matches!(e, Effect::Order(PortalOrder::Answer { .. }))).count();
-        let recorded = |e: &&Effect| matches!(e, Effect::Record(r) if r.event.kind() == EventKind::Decision);
+        // What a box reports is judged too, and nobody waits for an answer.
+        let is_report = |detail: &str| detail.starts_with("the box reports");
+        let is_answer = |event: &Event| matches!(event, Event::Decision { detail, .. } if !is_report(detail));
+        let recorded = |e: &&Effect| matches!(e, Effect::Record(r) if is_answer(&r.event.body));
         let decisions = effects.iter().filter(recorded).count();
         // A repeated answer has the event of its first time.
         assert!(decisions == answers || (answers == 1 && effects.iter().all(|e| !matches!(e, Effect::Record(_)))));

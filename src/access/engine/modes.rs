@@ -49,11 +49,6 @@ impl Engine {
         let (boxes, doors): (Vec<_>, Vec<_>) = self.portals.iter().partition(|p| p.kind == PortalKind::PowerBox);
         let (boxes, modes): (Vec<_>, Vec<_>) =
             (boxes.into_iter().map(of).collect(), doors.into_iter().map(of).collect());
-        for (portal, posture) in boxes {
-            if self.modes.insert(portal.clone(), posture).unwrap_or_default() != posture {
-                self.order(PortalOrder::Inform { portal, posture, on: None });
-            }
-        }
         let is_open = |posture: Posture| matches!(posture, Posture::Fire | Posture::FreeAccess);
         let mut closed = Vec::new();
         for (portal, posture) in modes {
@@ -68,6 +63,12 @@ impl Engine {
                     self.door_mode_ended(&portal, now);
                 }
                 self.order(PortalOrder::Mode { portal, posture });
+            }
+        }
+        // Behind what opens and closes.
+        for (portal, posture) in boxes {
+            if self.modes.insert(portal.clone(), posture).unwrap_or_default() != posture {
+                self.order(PortalOrder::Inform { portal, posture, on: None });
             }
         }
         self.find_next_edge(now);

@@ -39,6 +39,9 @@ pub struct Seen {
     on: BTreeMap<PortalId, CardUid>,
     /// The boxes that are to be off by this time of the run: their card has left, or another sits in them.
     off_by: BTreeMap<PortalId, Mono>,
+    /// Those of `on` of which only a report names the card, and until when the card before may keep them on: while its list is incomplete
+    /// the gateway denies what the model grants.
+    reported: BTreeMap<PortalId, Mono>,
     /// The card that the gateway was last handed of each portal: presented, or reported.
     lies_in: BTreeMap<PortalId, CardUid>,
     /// Commands of which a copy was handed over that may act.
@@ -229,6 +232,7 @@ impl Seen {
         }
         self.on.clear();
         self.off_by.clear();
+        self.reported.clear();
         self.lies_in.clear();
     }
 
@@ -252,11 +256,13 @@ impl Seen {
 
     pub fn switched_on(&mut self, portal: PortalId, card: CardUid) {
         self.off_by.remove(&portal);
+        self.reported.remove(&portal);
         self.on.insert(portal, card);
     }
 
     pub fn switched_off(&mut self, portal: &PortalId) {
         self.off_by.remove(portal);
+        self.reported.remove(portal);
         self.on.remove(portal);
     }
 
@@ -273,9 +279,21 @@ impl Seen {
     /// then the card that is in it may have got its right.
     pub fn shown_on(&mut self, portal: &str, card: Option<CardUid>, now: Now) {
         match card.filter(|card| self.judge(*card, portal, now) == "granted") {
-            Some(card) => self.switched_on(crate::world::name(portal), card),
+            Some(card) => {
+                let portal: PortalId = crate::world::name(portal);
+                if self.on.get(&portal) == Some(&card) {
+                    self.off_by.remove(&portal);
+                } else {
+                    self.is_reported_on(portal, card, now);
+                }
+            }
             None => drop(self.off_by.entry(crate::world::name(portal)).or_insert(now.mono.plus_ms(OFF_WITHIN_MS))),
         }
+    }
+
+    fn is_reported_on(&mut self, portal: PortalId, card: CardUid, now: Now) {
+        self.switched_on(portal.clone(), card);
+        self.reported.insert(portal, now.mono.plus_ms(OFF_WITHIN_MS));
     }
 
     /// No box is on by a card that may not, or longer than its card is gone.
@@ -286,7 +304,15 @@ impl Seen {
         let ended = self.on.iter().filter(|(portal, card)| !may(**card, portal)).map(|(portal, _)| portal);
         let next = |portal: &PortalId| self.lies_in.get(portal).copied().filter(|card| may(*card, portal));
         let taken_over: Vec<_> = late.chain(ended).filter_map(|portal| Some((portal.clone(), next(portal)?))).collect();
-        taken_over.into_iter().for_each(|(portal, card)| self.switched_on(portal, card));
+        taken_over.into_iter().for_each(|(portal, card)| self.is_reported_on(portal, card, now));
+        let ended = self.on.iter().filter(|(portal, card)| self.judge(**card, portal.as_str(), now) != "granted");
+        let ended: Vec<_> = ended.map(|(portal, _)| portal.clone()).collect();
+        for portal in ended {
+            if let Some(by) = self.reported.remove(&portal) {
+                self.on.remove(&portal);
+                self.off_by.insert(portal, by);
+            }
+        }
         for (portal, card) in &self.on {
             let reason = self.judge(*card, portal.as_str(), now);
             assert_eq!(reason, "granted", "{portal} is on by {card}, and no cut was ordered");

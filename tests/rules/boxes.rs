@@ -1,11 +1,9 @@
 //! Power boxes: a standing grant is judged again on everything, and nothing is on without a right.
 
-use dormgate::access::decision::Reason;
-use dormgate::access::event::{AlarmKind, Event, EventKind, Outcome};
+use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{CommandKind, PortalReport, Presented};
 use dormgate::access::policy::{FirePower, Policy, RevokePower};
 use dormgate::access::portal::Posture;
-use dormgate::access::power_box::PowerSource;
 
 use crate::world::{BEGIN_MS, Seen, World, name, op, uid};
 
@@ -202,44 +200,6 @@ fn a_restart_cuts_the_card_that_may_not_and_leaves_the_one_that_may() {
     // Remembered as on: the box reports that its card has left, and the delay runs.
     w.leave("power-413");
     assert_eq!(w.pass_s(15).cuts(), [("power-413", "card_left")]);
-}
-
-#[test]
-fn a_report_of_a_card_nobody_remembers_keeps_on_what_may_and_cuts_what_may_not() {
-    let mut w = World::new();
-    w.resident("A", "p1");
-    let seen = w.sits("power-412", "A", Some(true));
-    assert_eq!((seen.openings(), seen.cuts()), (0, vec![]));
-    assert_eq!(w.engine.boxes()["power-412"].source(), Some(PowerSource::Reported(uid("A"))));
-    assert_eq!(w.publish(vec![op::freeze("uid:A")]).cuts(), [("power-412", "frozen")]);
-    let seen = w.sits("power-413", "A", Some(true));
-    assert_eq!((seen.cuts(), seen.alarms()), (vec![("power-413", "frozen")], vec![AlarmKind::PowerWithoutCard]));
-    assert_eq!(w.sits("power-413", "A", Some(true)).alarms(), [], "raised once");
-}
-
-#[test]
-fn a_report_of_a_card_that_may_not_is_in_the_audit_also_while_its_alarm_is_held_back() {
-    let mut w = World::new();
-    w.resident("A", "p1");
-    for alarms in [vec![AlarmKind::PowerWithoutCard], vec![]] {
-        let seen = w.sits("power-412", "X", Some(true));
-        let denials = seen.records().filter_map(|record| match &record.event.body {
-            Event::Decision { who, outcome: Outcome::Deny(reason), .. } => Some((who.uid, *reason)),
-            _ => None,
-        });
-        assert_eq!(denials.collect::<Vec<_>>(), [(Some(uid("X")), Reason::UnknownCredential)]);
-        assert_eq!(seen.alarms(), alarms);
-        w.leave("power-412");
-    }
-}
-
-#[test]
-fn a_report_alone_never_switches_on() {
-    let mut w = World::new();
-    w.resident("A", "p1");
-    assert_eq!(w.sits("power-412", "A", Some(false)).openings(), 0);
-    assert!(!w.is_on("power-412"));
-    assert_eq!(w.present("power-412", "A"), "granted");
 }
 
 #[test]

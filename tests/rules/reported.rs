@@ -1,7 +1,8 @@
 //! What a box only reports never switches on, and a box that was switched off rests before it is switched on again.
 
+use dormgate::access::decision::Reason;
 use dormgate::access::effect::{Effect, PortalOrder};
-use dormgate::access::event::{AlarmKind, EventKind};
+use dormgate::access::event::{AlarmKind, Event, EventKind, Outcome};
 use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::policy::Policy;
 use dormgate::access::power_box::{PowerSource, RELAY_SETTLE_MS};
@@ -290,4 +291,42 @@ fn a_relay_that_sticks_in_the_rest_is_ordered_off_again() {
     w.relay(BOX, true);
     let seen = w.pass_ms(RELAY_SETTLE_MS);
     assert_eq!((seen.cuts().len(), seen.alarms()), (1, vec![AlarmKind::PowerWithoutCard]));
+}
+
+#[test]
+fn a_report_of_a_card_nobody_remembers_keeps_on_what_may_and_cuts_what_may_not() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    let seen = w.sits("power-412", "A", Some(true));
+    assert_eq!((seen.openings(), seen.cuts()), (0, vec![]));
+    assert_eq!(w.engine.boxes()["power-412"].source(), Some(PowerSource::Reported(uid("A"))));
+    assert_eq!(w.publish(vec![op::freeze("uid:A")]).cuts(), [("power-412", "frozen")]);
+    let seen = w.sits("power-413", "A", Some(true));
+    assert_eq!((seen.cuts(), seen.alarms()), (vec![("power-413", "frozen")], vec![AlarmKind::PowerWithoutCard]));
+    assert_eq!(w.sits("power-413", "A", Some(true)).alarms(), [], "raised once");
+}
+
+#[test]
+fn a_report_of_a_card_that_may_not_is_in_the_audit_also_while_its_alarm_is_held_back() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    for alarms in [vec![AlarmKind::PowerWithoutCard], vec![]] {
+        let seen = w.sits("power-412", "X", Some(true));
+        let denials = seen.records().filter_map(|record| match &record.event.body {
+            Event::Decision { who, outcome: Outcome::Deny(reason), .. } => Some((who.uid, *reason)),
+            _ => None,
+        });
+        assert_eq!(denials.collect::<Vec<_>>(), [(Some(uid("X")), Reason::UnknownCredential)]);
+        assert_eq!(seen.alarms(), alarms);
+        w.leave("power-412");
+    }
+}
+
+#[test]
+fn a_report_alone_never_switches_on() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    assert_eq!(w.sits("power-412", "A", Some(false)).openings(), 0);
+    assert!(!w.is_on("power-412"));
+    assert_eq!(w.present("power-412", "A"), "granted");
 }

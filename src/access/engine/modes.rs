@@ -43,7 +43,7 @@ impl Engine {
         if until <= time.at || doubtful { Posture::Secure } else { set.posture }
     }
 
-    /// Sends every gate and door its mode, where it is another than the last one sent.
+    /// Sends every gate and door its mode, where it is another than the last one sent, and then informs the boxes.
     pub(super) fn send_modes(&mut self, now: Now) {
         let of = |p: &Portal| (p.id.clone(), self.posture(p, now));
         let (boxes, doors): (Vec<_>, Vec<_>) = self.portals.iter().partition(|p| p.kind == PortalKind::PowerBox);

@@ -199,6 +199,11 @@ fn a_part_that_cannot_be_placed_is_refused_and_a_long_one_is_too_large() {
         let refused = read(part.to_string().as_bytes(), AllowedOps::all()).unwrap_err();
         assert_eq!(refused.error.code.as_str(), code, "{field}: {refused}");
     }
+    // 64 KiB are meant before they are signed.
+    let whole =
+        part_of(json!([{"zone": "412", "power": [], "x": "y".repeat(super::super::limits::PART_BYTES_MAX - 500)}]));
+    let whole = read(whole.to_string().as_bytes(), AllowedOps::all()).unwrap();
+    assert_eq!(whole.entries.map(|entries| entries.len()), Ok(1));
     let long = part_of(json!([{"zone": "412", "power": [], "x": "y".repeat(PART_BYTES_READ_MAX)}]));
     let errors = read(long.to_string().as_bytes(), AllowedOps::all()).unwrap().entries.unwrap_err();
     assert_eq!(errors[0].code, ErrorCode::TooLarge);

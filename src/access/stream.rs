@@ -52,7 +52,8 @@ pub struct StreamTrack {
     pub head: Option<Head>,
     /// When the newest change or head was made, by the center's clock.
     pub newest_iat: Option<Timestamp>,
-    /// The epoch last began with a hole.
+    /// A later epoch began with a change, and no snapshot of it was received. What the earlier one had may be missing here, and where it
+    /// is a birth no digest shows it: a snapshot has to.
     pub epoch_gap: bool,
     /// Where the newest snapshot stands.
     pub snapshot: Option<Position>,
@@ -140,8 +141,7 @@ impl StreamTrack {
     /// Remembers that the message at `at` was received.
     pub fn receive(&mut self, at: Position) {
         if self.epoch.is_none_or(|epoch| epoch < at.epoch) {
-            // Anything the earlier epoch still lacked is settled: its revisions are older than all of the new one's.
-            self.epoch_gap = self.epoch.is_some() && at.seq > 1;
+            self.epoch_gap = self.epoch.is_some();
             self.epoch = Some(at.epoch);
             self.through = 0;
             self.above.clear();
@@ -162,9 +162,6 @@ impl StreamTrack {
                 self.above.insert(place, (seq, seq));
             }
             self.join_ranges();
-        }
-        if self.above.is_empty() {
-            self.epoch_gap = false;
         }
         self.settle();
     }

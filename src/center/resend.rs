@@ -50,9 +50,10 @@ impl<S: Storage> Center<S> {
                 None
             };
             let Some(mut again) = again else {
-                // Who has followed the numbers of this epoch may lose as much as its messages took. Against a center that began
-                // again with less, the gateway guards itself.
-                return center.snapshot(stream, (&audience, gateway), last, is_of_epoch, now);
+                // Who has followed the numbers of this epoch from a list of it may lose as much as its messages took. Against a center
+                // that began again with less, the gateway guards itself.
+                let follows = is_of_epoch && request.reason != ResyncReason::Epoch;
+                return center.snapshot(stream, (&audience, gateway), last, follows, now);
             };
             // Each is in force on arrival, whatever else is missing.
             again.sort_by_key(|(_, message)| !takes_away(message));

@@ -4,7 +4,7 @@ use dormgate::access::effect::Have;
 use dormgate::access::input::{CommandKind, Input};
 
 use crate::damaged::{RESIDENT, damaged};
-use crate::snapshots::entries_of;
+use crate::snapshots::{entries_of, send};
 use crate::world::{APARTMENT, OFFICE, Snapshot, World, at, name, op};
 
 #[test]
@@ -102,6 +102,21 @@ fn the_reason_reports_a_new_epoch_a_head_ahead_and_a_damaged_store_apart() {
     let mut w = damaged();
     w.link_up();
     assert_eq!(asks(&mut w, 2_000)[0].1, "corrupt");
+}
+
+#[test]
+fn of_a_new_epoch_that_begins_with_changes_a_snapshot_is_asked_for_until_one_came() {
+    let mut w = linked();
+    // Numbers without holes, and yet what the epoch before had may have been lost on the way.
+    w.publish_at(OFFICE, at(3, 1), vec![op::issue("R", "p3")]);
+    assert_eq!(asks(&mut w, 2_000)[0].1, "epoch");
+    w.publish_at(OFFICE, at(3, 2), vec![op::issue("X", "p3")]);
+    w.restart();
+    w.link_up();
+    assert_eq!(asks(&mut w, 31_000)[0].1, "epoch");
+    send(&mut w, OFFICE, at(3, 2), &entries_of(OFFICE, &[vec![op::issue("A", "p1"), op::issue("R", "p3")]]));
+    w.publish_at(OFFICE, at(3, 3), vec![op::issue("B", "p2")]);
+    assert_eq!(asks(&mut w, 100_000), []);
 }
 
 #[test]

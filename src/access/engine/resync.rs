@@ -223,7 +223,9 @@ impl Engine {
             let track = self.state.streams.get(&stream);
             let Some(plan) = self.resync.plans.get_mut(&stream) else { continue };
             let asked_for = plan.asked_for.take();
-            let reason = asked_for.filter(|reason| *reason == ResyncReason::Asked).or(lacks).or(asked_for);
+            // That the list is of an earlier epoch is reported whoever asks: what replaces it may not be much smaller by itself.
+            let first = asked_for.filter(|reason| *reason == ResyncReason::Asked && lacks != Some(ResyncReason::Epoch));
+            let reason = first.or(lacks).or(asked_for);
             let Some(reason) = reason else {
                 plan.next_at = None;
                 continue;

@@ -92,6 +92,7 @@ fn a_gateway_that_cannot_be_filled_up_is_sent_a_snapshot_with_the_digest_of_the_
     let table = [
         (ResyncReason::Empty, (0, 0), false),
         (ResyncReason::Gap, (7, 1), false),
+        (ResyncReason::Epoch, (1, 2), false),
         (ResyncReason::Digest, (1, 2), true),
         (ResyncReason::Corrupt, (1, 0), true),
         (ResyncReason::Asked, (1, 2), true),

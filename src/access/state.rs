@@ -142,6 +142,8 @@ impl State {
                     portals: cut.iter().map(|portal| (portal.clone(), None)).collect(),
                 };
                 self.revocations.insert(event.n, revocation);
+                let at = Position { epoch: revision.epoch, seq: revision.seq };
+                self.streams.entry(revision.stream.clone()).or_default().take_evidence(at);
             }
             Event::RevocationDurable { from, to } => self.revocations.durable(*from, *to, event.at),
             Event::RevocationConfirmed { portal, revoked, how, .. } => {

@@ -193,7 +193,7 @@ impl StreamTrack {
         self.epoch.is_some_and(|epoch| epoch > goal.epoch || (epoch == goal.epoch && self.through >= goal.seq))
     }
 
-    /// Whether all of the stream up to its newest head was received.
+    /// Whether the newest head shows that something was not received.
     #[must_use]
     pub fn is_behind_head(&self) -> bool {
         self.head.as_ref().is_some_and(|head| !self.reached(head.at))
@@ -234,6 +234,15 @@ impl StreamTrack {
         self.head = None;
         // What the snapshot contained may be lost with it, so the same one is new.
         self.snapshot = None;
+    }
+
+    /// The store has what the message at `at` caused. Without the message itself, data of the stream was lost.
+    pub fn take_evidence(&mut self, at: Position) {
+        let is_here = self.epoch.is_some_and(|epoch| epoch > at.epoch || (epoch == at.epoch && self.has(at.seq)));
+        if !is_here {
+            self.goal = self.goal.max(Some(at));
+            self.damaged = true;
+        }
     }
 
     /// Numbers not received below the highest received or known of, as inclusive ranges.

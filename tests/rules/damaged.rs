@@ -85,6 +85,30 @@ fn a_new_epoch_does_not_repair_a_damaged_list() {
 }
 
 #[test]
+fn a_revocation_that_is_on_disk_shows_that_its_stream_lost_a_change() {
+    let mut w = World::new();
+    let enrols = || vec![op::enrol("A", "p1", RESIDENT)];
+    w.publish_at(APARTMENT, at(1, 1), enrols());
+    w.publish_at(OFFICE, at(1, 1), vec![op::report_lost("p1")]);
+    // All that the disk had of the office, but not that it cut A.
+    w.journal.retain(
+        |r| !matches!(&r.event.body, Event::ChangesApplied { revision, .. } if revision.stream == name(OFFICE)),
+    );
+    assert_eq!(w.journal.last().unwrap().event.kind(), EventKind::Revoked);
+    w.restart();
+    let effects = w.engine.damaged(3, 3, w.now());
+    w.keep(effects);
+    w.publish_at(APARTMENT, at(1, 1), enrols());
+    w.head(APARTMENT, at(1, 1));
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential");
+    w.assert_replay_is_life();
+    w.publish_at(OFFICE, at(1, 1), vec![op::report_lost("p1")]);
+    w.head(OFFICE, at(1, 1));
+    assert_eq!(w.present("gate-in", "A"), "lost");
+    w.assert_replay_is_life();
+}
+
+#[test]
 fn audit_numbers_go_on_after_a_loss_and_the_loss_is_an_event() {
     let w = damaged();
     let numbers: Vec<_> = w.journal.iter().map(|r| r.event.n).collect();

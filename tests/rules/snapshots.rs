@@ -223,6 +223,25 @@ fn what_is_wrong_with_a_snapshot_refuses_it_whole() {
 }
 
 #[test]
+fn of_two_equal_snapshots_that_wait_the_one_that_may_remove_much_is_applied() {
+    let mut w = World::new();
+    w.resident("A", "p1").resident("B", "p2").resident("R", "p3");
+    let few = apartment(&[op::enrol("A", "p1", RESIDENT)]);
+    let parts_of = |w: &mut World, stream, seq, id, entries: &[SnapshotEntry], allow_shrink| {
+        w.snapshot_parts(&Snapshot { stream, at: at(1, seq), id, entries, allow_shrink })
+    };
+    let under_way = parts_of(&mut w, OFFICE, 20, "o", &entries_of(OFFICE, &[vec![op::issue("A", "p1")]]), true);
+    let allowed = parts_of(&mut w, APARTMENT, 20, "a", &few, true);
+    let asked = parts_of(&mut w, APARTMENT, 20, "b", &few, false);
+    for part in [under_way, allowed, asked].into_iter().flatten() {
+        w.input(part);
+    }
+    w.finish_snapshots();
+    assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "R")), ("granted", "not_enrolled"));
+    w.assert_replay_is_life();
+}
+
+#[test]
 fn an_older_snapshot_is_stale_and_the_same_one_counts_only_as_an_answer() {
     let mut w = World::new();
     let entries = apartment(&[op::enrol("A", "p1", RESIDENT)]);

@@ -130,8 +130,10 @@ impl Engine {
                 Staged::Refused(errors) => self.snapshot_refused(&head, errors, (receipt, received_at), now),
                 Staged::Complete(snapshot) => {
                     let arrived = Arrived { snapshot: *snapshot, receipt, received_at };
+                    // Of two that hold the same, one that an operator permits to remove much is not lost to one that may not.
+                    let rank = |head: &SnapshotHead| (head.at, head.allow_shrink);
                     let newer = match self.snapshots.waiting.remove(&head.stream) {
-                        Some(waiting) if waiting.snapshot.head.at > head.at => {
+                        Some(waiting) if rank(&waiting.snapshot.head) > rank(&head) => {
                             self.drop_snapshot(arrived, Outcome::Stale);
                             waiting
                         }

@@ -224,6 +224,10 @@ impl Seen {
         } else {
             self.acted.clear();
         }
+        // Of the time it knows what is on disk, until its clock is trusted again.
+        let is_trusted = |event: &&Value| event["clock"] == "trusted";
+        let last = events.iter().rev().find(is_trusted).and_then(|event| event["at"].as_str()?.parse().ok());
+        self.trusted = last.map_or(self.trusted, |at| Some((at, self.elapsed_ms)));
         self.taken = found.union(&self.acked).copied().collect();
         self.snapshots = snapshots;
         for (stream, at) in &self.acked_snapshots {

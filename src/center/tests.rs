@@ -39,7 +39,7 @@ fn own_list(center: &Center) -> &AccessList {
     center.list(&Audience::Gateway(gateway())).unwrap()
 }
 
-fn issue(uid: &str) -> Op {
+pub(super) fn issue(uid: &str) -> Op {
     Op::Issue { uid: uid.parse().unwrap(), holder: "h1".parse().unwrap() }
 }
 
@@ -188,7 +188,7 @@ fn nothing_is_published_of_ops_that_no_office_owns() {
     assert_eq!(center.positions().count(), 0);
 }
 
-fn resync(stream: &str, reason: ResyncReason, have: (u32, u64), missing: Vec<(u64, u64)>) -> Resync {
+pub(super) fn resync(stream: &str, reason: ResyncReason, have: (u32, u64), missing: Vec<(u64, u64)>) -> Resync {
     let have = Have { epoch: have.0, seq: have.1 };
     Resync { stream: stream.parse().unwrap(), reason, have, missing }
 }

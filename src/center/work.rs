@@ -1,5 +1,9 @@
 //! The task of a service: it carries out orders, many in one transaction, receives what the gateways publish, and answers it.
 
+mod again;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
@@ -8,12 +12,11 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tracing::{debug, warn};
 
 use super::notes::Notes;
-use super::order::{Attention, GatewayEvent, Order, Report, Stage, Staged, hand_over, is_answer_to};
+use super::order::{Attention, GatewayEvent, Order, Report, Stage, Staged, hand_over};
 use super::{
     COMMAND_LIFE_S, Center, CenterError, DraftClaims, JournalName, Published, PublishedKind, SignedMessage, Storage,
 };
 use crate::access::change::Position;
-use crate::access::effect::Resync;
 use crate::access::id::{GatewayId, Timestamp};
 use crate::access::input::CommandKind;
 use crate::clock::Clock;
@@ -21,13 +24,15 @@ use crate::mqtt::{Connection, Event, Message, MessageId, PublishError, Retention
 use crate::wire::topic::{Topic, Up};
 use crate::wire::up::{self, BodyError};
 
+use again::Again;
+
 /// Time between two heads of a journal that does not change, in seconds (wire contract, 2.4).
 pub const HEAD_EVERY_S: u64 = 300;
 /// Shortest time between two heads of a journal that changes, in milliseconds: a digest walks the whole list.
 const HEAD_REST_MS: u64 = 1_000;
 /// Orders carried out in one transaction. They share its wait for the disk.
 const ORDERS_AT_ONCE_MAX: usize = 512;
-/// Messages that wait for the broker in memory; beyond, orders are refused.
+/// Messages that wait for the broker in memory; beyond, orders to publish are refused. One transaction may exceed it.
 const WAITING_MAX: usize = 100_000;
 /// Messages that the connection has at once. New ones go first, then those that a gateway asked for again.
 const UNDER_WAY_MAX: usize = 256;
@@ -47,8 +52,8 @@ pub(super) struct Work<S> {
     undelivered: watch::Sender<usize>,
     /// Messages not yet handed to the connection, oldest first.
     fresh: VecDeque<SignedMessage>,
-    /// Messages to be sent again, oldest first.
-    again: VecDeque<SignedMessage>,
+    /// What gateways asked for again.
+    again: Again,
     /// New messages that the connection has.
     under_way: HashMap<MessageId, (JournalName, Position)>,
     /// How many messages of each number the broker does not have yet: a list has many parts, and is delivered with its last.
@@ -84,7 +89,7 @@ impl<S: Storage> Work<S> {
             is_up,
             undelivered,
             fresh: VecDeque::new(),
-            again: VecDeque::new(),
+            again: Again::default(),
             under_way: HashMap::new(),
             outstanding: BTreeMap::new(),
             notes: Notes::default(),
@@ -282,7 +287,11 @@ impl<S: Storage> Work<S> {
     fn send(&mut self) {
         while self.connection.undelivered() < UNDER_WAY_MAX {
             let is_fresh = !self.fresh.is_empty();
-            let queue = if is_fresh { &mut self.fresh } else { &mut self.again };
+            if !is_fresh && let Some((gateway, request)) = self.again.next() {
+                self.answer(&gateway, request);
+                continue;
+            }
+            let queue = if is_fresh { &mut self.fresh } else { &mut self.again.messages };
             let Some(message) = queue.front() else { return };
             match hand_over(&mut self.connection, message, Retention::UntilDelivered) {
                 Ok(id) => {
@@ -417,20 +426,9 @@ impl<S: Storage> Work<S> {
             Up::Alarm => vec![GatewayEvent::Alarm(up::decode(payload)?)],
             Up::State => vec![GatewayEvent::State(String::from_utf8_lossy(payload).into_owned())],
             Up::Resync => {
-                let request: Resync = up::decode(payload)?;
-                match self.center.answer(gateway, &request, self.now()) {
-                    Ok(messages) => {
-                        // The newest request names what is still missing; what an older one asked for is in it.
-                        self.again.retain(|message| !is_answer_to(message, gateway, &request));
-                        let count = messages.len();
-                        self.again.extend(messages);
-                        vec![GatewayEvent::Resync(request, count)]
-                    }
-                    Err(error) => {
-                        self.failed(&error);
-                        Vec::new()
-                    }
-                }
+                let is_taken = self.again.ask(gateway.clone(), up::decode(payload)?);
+                let passed_over = "too many gateways ask at once to be sent something again; this one is passed over";
+                (!is_taken).then(|| GatewayEvent::Problem(passed_over.to_owned())).into_iter().collect()
             }
             Up::Audit => match self.center.receive_audit(gateway, payload, self.now()) {
                 Ok((received, ack)) => {

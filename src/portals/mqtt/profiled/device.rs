@@ -95,7 +95,7 @@ impl Device {
             }
         }
         if changed {
-            self.judge(message.at, !message.retained);
+            taken.overflowed |= self.judge(message.at, !message.retained);
         }
         if !live && !message.retained {
             return taken;
@@ -120,17 +120,19 @@ impl Device {
         taken
     }
 
-    /// What follows from its availability. `now_connected`: it has just changed.
-    fn judge(&mut self, now: Instant, now_connected: bool) {
+    /// What follows from its availability. `now_connected`: it has just changed. Returns whether a portal did not keep up.
+    fn judge(&mut self, now: Instant, now_connected: bool) -> bool {
         let offline = self.available.iter().find(|(_, state)| *state == Some(false));
         if let Some((of, _)) = offline {
             let cause =
                 format!("`{}` reports that it is not connected; check its power and its network", of.is.place.topic);
-            self.go_offline(cause);
-        } else if self.available.iter().all(|(of, state)| *state == Some(true) || !of.needed) {
-            self.online_from.get_or_insert(if now_connected { now + self.start } else { now });
-            self.tick(now);
+            return self.go_offline(cause);
         }
+        if self.available.iter().all(|(of, state)| *state == Some(true) || !of.needed) {
+            self.online_from.get_or_insert(if now_connected { now + self.start } else { now });
+            return self.tick(now);
+        }
+        false
     }
 
     /// The time goes on. Returns whether a portal did not keep up.
@@ -143,13 +145,13 @@ impl Device {
                 overflowed |= listener.online(now);
             }
         }
-        if self.state == SourceState::Online {
-            for listener in &mut self.listeners {
-                if listener.behind {
-                    listener.start_again(now);
-                } else if let Some(reading) = listener.decoder.tick(now) {
-                    overflowed |= listener.read(vec![reading], now);
-                }
+        for listener in &mut self.listeners {
+            if listener.behind {
+                listener.start_again(&self.state, now);
+            } else if self.state == SourceState::Online
+                && let Some(reading) = listener.decoder.tick(now)
+            {
+                overflowed |= listener.read(vec![reading], now);
             }
         }
         overflowed
@@ -161,8 +163,8 @@ impl Device {
         outputs.filter_map(|output| output.confirm.query.clone())
     }
 
-    /// No message about it came since the broker was reached.
-    pub(super) fn absent(&mut self) {
+    /// No message about it came since the broker was reached. Returns whether a portal did not keep up.
+    pub(super) fn absent(&mut self) -> bool {
         if self.state == SourceState::Unknown && self.online_from.is_none() {
             let needed = self.available.iter().find(|(of, state)| of.needed && state.is_none());
             let topic = needed.map_or(self.topic.as_str(), |(of, _)| &of.is.place.topic);
@@ -170,14 +172,15 @@ impl Device {
                 "nothing came on `{topic}` within {ABSENT_MS} ms; check the name `{}`, the profile, and the power and MQTT settings of the device",
                 self.topic
             );
-            self.go_offline(cause);
+            return self.go_offline(cause);
         }
+        false
     }
 
-    /// The broker cannot be reached.
-    pub(super) fn cut_off(&mut self, cause: &str) {
+    /// The broker cannot be reached. Returns whether a portal did not keep up.
+    pub(super) fn cut_off(&mut self, cause: &str) -> bool {
         self.available.iter_mut().for_each(|(_, state)| *state = None);
-        self.go_offline(format!("the local broker cannot be reached: {cause}"));
+        self.go_offline(format!("the local broker cannot be reached: {cause}"))
     }
 
     /// The broker is reached again: what the device is will be known by its messages.
@@ -185,19 +188,21 @@ impl Device {
         (self.state, self.online_from) = (SourceState::Unknown, None);
     }
 
-    fn go_offline(&mut self, cause: String) {
+    fn go_offline(&mut self, cause: String) -> bool {
         self.online_from = None;
         let state = SourceState::Offline { cause };
         if self.state == state {
-            return;
+            return false;
         }
         self.state = state;
         self.online.send_replace(false);
+        let mut overflowed = false;
         for listener in &mut self.listeners {
             listener.decoder.offline();
             let event = Event::Source { source: listener.source, state: self.state.clone() };
-            listener.send(event);
+            overflowed |= listener.send(event);
         }
+        overflowed
     }
 
     pub(super) fn is_online(&self) -> bool {
@@ -232,14 +237,18 @@ impl Listener {
         self.read(readings, now) || overflowed
     }
 
-    /// Events were lost: which card its reader shows next counts as the first. What its contacts and its output last reported stands.
-    fn start_again(&mut self, now: Instant) {
+    /// Events were lost, also that its device went offline: which card its reader shows next counts as the first. What its contacts and
+    /// its output last reported stands.
+    fn start_again(&mut self, state: &SourceState, now: Instant) {
         if self.events.capacity() < self.events.max_capacity() / 2 {
             return;
         }
         self.behind = false;
-        let cause = "its messages came faster than the portal took them".to_owned();
-        self.send(Event::Source { source: self.source, state: SourceState::Offline { cause } });
-        self.online(now);
+        let lost = || SourceState::Offline { cause: "its messages came faster than the portal took them".to_owned() };
+        let offline = if matches!(state, SourceState::Offline { .. }) { state.clone() } else { lost() };
+        self.send(Event::Source { source: self.source, state: offline });
+        if *state == SourceState::Online {
+            self.online(now);
+        }
     }
 }

@@ -217,7 +217,9 @@ impl Link {
                 self.up = false;
                 self.since = Instant::now();
                 for device in &mut self.devices {
-                    device.cut_off(&why);
+                    if device.cut_off(&why) {
+                        LinkMetrics::count(&self.metrics.overflowed);
+                    }
                     device.connected();
                 }
             }
@@ -265,16 +267,17 @@ impl Link {
         let mut asked = Vec::new();
         for device in &mut self.devices {
             let was_online = device.is_online();
-            if device.tick(now) {
-                LinkMetrics::count(&self.metrics.overflowed);
-            }
+            let mut overflowed = device.tick(now);
             if device.is_online() && !was_online {
                 asked.extend(device.queries());
             }
-            match (waited, self.up) {
+            overflowed |= match (waited, self.up) {
                 (true, true) => device.absent(),
                 (true, false) => device.cut_off(&failure),
-                (false, _) => {}
+                (false, _) => false,
+            };
+            if overflowed {
+                LinkMetrics::count(&self.metrics.overflowed);
             }
         }
         self.ask(asked);

@@ -14,6 +14,8 @@ use crate::portals::device::reader::{CardEvent, Reader, Shows};
 use crate::portals::device::{Reading, SourceState};
 use crate::profile::mqtt::{self, Names, Payload};
 
+mod behind;
+
 const TOPIC: &str = "hall";
 const SENSOR: &str = "tele/hall/SENSOR";
 const LWT: &str = "tele/hall/LWT";
@@ -378,39 +380,6 @@ async fn what_a_contact_reports_while_its_device_starts_counts_and_a_button_that
     rig.now += ms(1_000);
     rig.device.tick(rig.now);
     assert_eq!(rig.readings(), [contact(true)], "the first reading, which is no press");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_portal_that_does_not_keep_up_starts_again_and_nothing_it_missed_opens_anything() {
-    let mut rig = Rig::online("tasmota-rc522");
-    let overflowed = (0..20).filter(|n| rig.sends(SENSOR, &card("1EA68671", *n)).overflowed).count();
-    assert_eq!(overflowed, 12, "its queue has 8 places");
-    rig.drain();
-    rig.now += ms(TICK_MS);
-    rig.device.tick(rig.now);
-    let states = rig.states();
-    assert!(matches!(&states[..], [SourceState::Offline { .. }, SourceState::Online]), "{states:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_portal_that_starts_again_knows_what_its_contacts_and_its_output_last_reported() {
-    for (profile, topic, open, last) in [
-        ("shelly-gen2-contact", "hall/status/input:0", r#"{"state":true}"#, r#"{"state":false}"#),
-        ("shelly-gen2", "hall/status/switch:0", r#"{"output":false}"#, r#"{"output":true}"#),
-    ] {
-        let mut rig = Rig::online(profile);
-        let overflowed = (0..20).filter(|_| rig.sends(topic, open).overflowed).count();
-        assert_eq!(overflowed, 12, "{profile}");
-        rig.sends(topic, last);
-        drop(rig.readings());
-        rig.now += ms(TICK_MS);
-        rig.device.tick(rig.now);
-        let readings = rig.readings();
-        assert!(
-            matches!(&readings[..], [Reading::Contact { active: true, .. } | Reading::Output(true)]),
-            "{profile}: {readings:?}"
-        );
-    }
 }
 
 #[tokio::test]

@@ -304,7 +304,7 @@ fn erase(socket: &Path, args: &EraseArgs, out: &mut dyn Write) -> Result<(), Aud
         next = pages(socket, &format!("from={next}"), "&type=config", &mut |page| {
             let details = page.events.iter().filter_map(|event| decode(event.as_bytes()).ok());
             let mut details = details.map(|decoded| decoded.event.body.detail().to_owned());
-            end = end.take().or_else(|| details.find(|text| text.contains(&about) && !text.contains(" orders ")));
+            end = end.take().or_else(|| details.find(|text| is_end(text, &about)));
             Ok(())
         })?;
         if let Some(detail) = end {
@@ -314,6 +314,11 @@ fn erase(socket: &Path, args: &EraseArgs, out: &mut dyn Write) -> Result<(), Aud
     }
     writeln!(out, "it goes on in the background; `dormgate audit tail --type config` shows its end")?;
     Ok(())
+}
+
+/// Whether the detail of an event is the end of an erasure of these events.
+fn is_end(detail: &str, about: &str) -> bool {
+    detail.contains(&format!("{about} are "))
 }
 
 fn who(socket: &Path, args: &WhoArgs, site: &config::Site, out: &mut dyn Write) -> Result<(), AuditError> {
@@ -425,4 +430,20 @@ pub(super) fn findings(found: &Verified) -> (String, Vec<String>) {
         format!("broken at event {}, `{}` byte {}: {}", broken.n, broken.file, broken.offset, broken.why)
     });
     (summary, losses.chain(more).chain(restored).chain(broken).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_end;
+
+    #[test]
+    fn the_end_of_an_erasure_is_known_whoever_ordered_it() {
+        let of = "events of holder `h1`";
+        for actor in ["office", "he who orders x"] {
+            assert!(!is_end(&format!("{actor} orders the {of} to be erased"), of), "{actor}");
+            assert!(is_end(&format!("3 {of} are erased, ordered by {actor}"), of), "{actor}");
+            assert!(is_end(&format!("the {of} are not erased, as {actor} ordered: full"), of), "{actor}");
+            assert!(!is_end(&format!("3 events of holder `h12` are erased, ordered by {actor}"), of), "{actor}");
+        }
+    }
 }

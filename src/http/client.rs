@@ -131,7 +131,10 @@ fn ask_text(socket: &Path, method: &str, target: &str) -> Result<String, AskErro
     // HTTP/1.0: one request, one answer, and the end of the stream is the end of the answer.
     write!(stream, "{method} {target} HTTP/1.0\r\nHost: dormgate\r\nContent-Length: 0\r\n\r\n").map_err(broken)?;
     let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(broken)?;
+    stream.take(ANSWER_BYTES_MAX + 1).read_to_end(&mut answer).map_err(broken)?;
+    if answer.len() as u64 > ANSWER_BYTES_MAX {
+        return Err(AskError::Broken(format!("it is longer than {} MiB", ANSWER_BYTES_MAX / (1024 * 1024))));
+    }
     let text = String::from_utf8(answer).map_err(|_| AskError::Broken("it is not text".to_owned()))?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| AskError::Broken("it has no body".to_owned()))?;
     if head.split_whitespace().nth(1) == Some("200") {
@@ -416,5 +419,22 @@ mod tests {
         }] });
         let shown = query_text(&answer);
         assert!(shown.contains("\n  flag   late: w; r\n         晚。问\n"), "{shown}");
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_is_reported_as_too_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n").unwrap();
+            let spaces = [b' '; 64 * 1024];
+            // Whoever reads ends when it has read enough.
+            while stream.write_all(&spaces).is_ok() {}
+        });
+        let error = ask(&socket, "GET", "/api/v1/may").unwrap_err().to_string();
+        assert!(error.contains("longer than 16 MiB"), "{error}");
+        server.join().unwrap();
     }
 }

@@ -139,7 +139,7 @@ impl Api {
         }
         loop {
             let wanted = made.to_vec();
-            let rows = self.read(move |reader| {
+            let rows = self.read_within(move |reader| {
                 let found: Result<Vec<_>, _> = wanted.iter().map(|one| reader.search(&search_of(one))).collect();
                 found.map(|found| found.concat())
             });

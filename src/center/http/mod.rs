@@ -131,12 +131,20 @@ impl Api {
         self.service.end(within).await
     }
 
-    /// Runs what blocks, a search in the database.
+    /// Searches the database, if there is room for one more request.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Reader) -> Result<T, CenterError> + Send + 'static,
     ) -> Result<T, Failure> {
         let _room = self.room.try_acquire().map_err(|_| Failure::busy())?;
+        self.read_within(read).await
+    }
+
+    /// Searches the database for a request that has its room already.
+    async fn read_within<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, CenterError> + Send + 'static,
+    ) -> Result<T, Failure> {
         let reader = Arc::clone(&self.reader);
         let done = tokio::task::spawn_blocking(move || read(&reader)).await;
         Ok(done.map_err(|_| Failure::from(CenterError::Stopped))??)

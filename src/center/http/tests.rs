@@ -2,16 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use axum::body::{Bytes, to_bytes};
+use axum::extract::Query;
+use axum::http::HeaderMap;
 use serde_json::Value;
 
 use super::auth::Client;
 use super::*;
 use crate::access::change::{Op, Subject};
 use crate::access::credential::Flag;
+use crate::access::id::Timestamp;
+use crate::access::schedule::timezone;
 use crate::browser::bearer;
-use crate::config::Secret;
+use crate::center::database::Retention;
+use crate::center::{Attention, Center, Directory, Layout, create};
+use crate::config::{LinkSpec, Secret};
 use crate::wire::allowed::{AllowedOps, OpName, STANDING};
 use crate::wire::down;
 use crate::wire::envelope::Scope;
@@ -157,5 +165,37 @@ fn an_error_of_an_op_names_the_code_the_op_and_the_field() {
     for (text, expected) in wrong {
         let failure = Failure::ops(&down::read_ops(text).unwrap_err());
         assert_eq!(failure.code(), expected, "{text}");
+    }
+}
+
+/// 2026-09-01, 16:00 in Shanghai.
+const NOW: Timestamp = Timestamp(1_788_249_600_000);
+
+/// An API whose center never reaches its broker.
+fn api(dir: &std::path::Path) -> Api {
+    create(&dir.join("trial"), Layout::One, NonZeroU32::MIN).unwrap();
+    let (_, streams) = Directory::open(&dir.join("trial")).unwrap();
+    let specs = streams.iter().map(|(spec, _)| spec.clone()).collect();
+    let (file, retention) = (dir.join("center.db"), Retention { audit_days: 1, acks_days: 1, requests_days: 1 });
+    let database = Database::open(&file, NonZeroU32::MIN, retention).unwrap();
+    let center = Center::new(database, streams, vec!["g1".parse().unwrap()]).unwrap();
+    let (clock, _) = Clock::manual(NOW);
+    let link = LinkSpec::plain(vec!["mqtt://127.0.0.1:1".parse().unwrap()], "center");
+    let service = Service::start(center, link, clock.clone(), Attention::Everything).unwrap();
+    let (_, zone) = timezone("Asia/Shanghai").unwrap();
+    Api::new(service, specs, Reader::open(&file).unwrap(), &[], (&clock, zone))
+}
+
+#[tokio::test]
+async fn a_request_that_is_repeated_needs_no_more_room_than_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let api = Arc::new(Api { room: Semaphore::new(1), ..api(dir.path()) });
+    let client = || Client { spec: Arc::new(spec("x", AllowedOps::all(), None)), person: None };
+    let headers = HeaderMap::from_iter([("idempotency-key".parse().unwrap(), "key-1".parse().unwrap())]);
+    for time in ["first", "again"] {
+        let body = Bytes::from_static(br#"{"gateway":"g1","ops":[{"op":"report_lost","uid":"1EA68671"}]}"#);
+        let wait = Ok(Query(changes::Wait { wait_ms: None }));
+        let answer = changes::changes(State(Arc::clone(&api)), client(), wait, headers.clone(), Ok(body)).await;
+        assert_eq!(answer.map(|answer| answer.status()).map_err(|f| f.status()), Ok(StatusCode::ACCEPTED), "{time}");
     }
 }

@@ -13,7 +13,7 @@ pub use super::order::{Attention, GatewayEvent, Report};
 use super::order::{Order, Stage};
 use super::sheet::Enrolments;
 use super::work::Work;
-use super::{Center, CenterError, Directory, DraftClaims, SignedMessage, Storage};
+use super::{Center, CenterError, Directory, DraftClaims, Plan, SignedMessage, Storage};
 use crate::access::change::{Op, Position};
 use crate::access::effect::{Ack, Reply};
 use crate::access::id::{GatewayId, StreamName};
@@ -71,6 +71,7 @@ pub struct Service<S = Directory> {
     up: watch::Receiver<bool>,
     undelivered: watch::Receiver<usize>,
     task: JoinHandle<()>,
+    clock: Clock,
     /// The addresses of the broker, for messages.
     broker: String,
 }
@@ -107,9 +108,9 @@ impl<S: Storage> Service<S> {
         let since_start = Mutex::new(Some(since_start));
         let (is_up, up) = watch::channel(false);
         let (waiting, undelivered) = watch::channel(0);
-        let work = Work::new(center, connection, (clock, attention), reports.clone(), (is_up, waiting));
+        let work = Work::new(center, connection, (clock.clone(), attention), reports.clone(), (is_up, waiting));
         let task = tokio::spawn(work.run(inbox));
-        Ok(Self { orders, reports, since_start, gateways, up, undelivered, task, broker })
+        Ok(Self { orders, reports, since_start, gateways, up, undelivered, task, clock, broker })
     }
 
     /// What the gateways publish and what happens to the link, from now on.
@@ -224,6 +225,15 @@ impl<S: Storage> Service<S> {
         });
         let messages = self.stage(stage).await?;
         Ok(Pending { messages: messages.len(), reports, expected: self.expected(&messages), began })
+    }
+
+    /// What a list would change now.
+    ///
+    /// # Errors
+    /// See [`Center::plan`], and [`CenterError::Stopped`].
+    pub async fn plan(&self, to: Option<&GatewayId>, list: Enrolments) -> Result<Plan, CenterError> {
+        let (to, now) = (to.cloned(), self.clock.now().wall);
+        self.ask(move |center| center.plan(to.as_ref(), &list, now)).await?
     }
 
     /// Sends a message written by hand and waits for the answers, as [`Self::publish_and_wait`] does; empty: it has no number to wait

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::super::CenterError;
 use super::super::sheet::{self, Enrolments, ROWS_MAX, Reading};
-use super::super::{CenterError, Plan};
 use super::auth::Client;
 use super::bodies::{PlanBody, Planned};
 use super::changes::{Request, Wait, What, gateway, members_of};
@@ -18,7 +18,6 @@ use super::failure::Failure;
 use super::{LIST_BYTES_MAX, Shared, json};
 use crate::access::credential::Enrolment;
 use crate::access::id::{CardUid, GatewayId};
-use crate::clock::Clock;
 use crate::wire::allowed::{AllowedOps, OpName};
 use crate::wire::claims::Members;
 use crate::wire::digest;
@@ -57,9 +56,8 @@ pub(super) async fn load(
 }
 
 /// What a list would change.
-async fn planned(api: &Shared, to: Option<GatewayId>, list: Enrolments) -> Result<Response, Failure> {
-    let now = Clock::system().now().wall;
-    let plan: Plan = api.service.ask(move |center| center.plan(to.as_ref(), &list, now)).await??;
+pub(super) async fn planned(api: &Shared, to: Option<GatewayId>, list: Enrolments) -> Result<Response, Failure> {
+    let plan = api.service.plan(to.as_ref(), list).await?;
     let plan = Planned::of(&plan).map_err(|error| Failure::from(CenterError::Write(error)))?;
     Ok(json(StatusCode::OK, &PlanBody { plan }))
 }

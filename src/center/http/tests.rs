@@ -13,11 +13,12 @@ use serde_json::Value;
 use super::auth::Client;
 use super::*;
 use crate::access::change::{Op, Subject};
-use crate::access::credential::Flag;
+use crate::access::credential::{Enrolment, Flag, Role};
 use crate::access::id::Timestamp;
 use crate::access::schedule::timezone;
 use crate::browser::bearer;
 use crate::center::database::Retention;
+use crate::center::sheet::Enrolments;
 use crate::center::{Attention, Center, Directory, Layout, create};
 use crate::config::{LinkSpec, Secret};
 use crate::wire::allowed::{AllowedOps, OpName, STANDING};
@@ -198,4 +199,22 @@ async fn a_request_that_is_repeated_needs_no_more_room_than_a_new_one() {
         let answer = changes::changes(State(Arc::clone(&api)), client(), wait, headers.clone(), Ok(body)).await;
         assert_eq!(answer.map(|answer| answer.status()).map_err(|f| f.status()), Ok(StatusCode::ACCEPTED), "{time}");
     }
+}
+
+#[tokio::test]
+async fn what_a_list_would_change_is_planned_by_the_clock_of_the_center() {
+    let dir = tempfile::tempdir().unwrap();
+    let visitor = Enrolment {
+        holder: "guest-17".parse().unwrap(),
+        role: Role::Visitor,
+        marks: enumset::EnumSet::empty(),
+        not_before: None,
+        not_after: None,
+        entitlements: Vec::new(),
+    };
+    let list = Enrolments::from([("5B3C0D92".parse().unwrap(), visitor)]);
+    let planned = list::planned(&Arc::new(api(dir.path())), Some("g1".parse().unwrap()), list).await.unwrap();
+    let body = to_bytes(planned.into_body(), usize::MAX).await.unwrap();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert!(text.contains(&Timestamp(NOW.0 + 8 * 3_600_000).to_string()), "it ends with the day: {text}");
 }

@@ -23,7 +23,6 @@ use crate::access::list::AccessList;
 use crate::center::http::{KnownBy, Remote};
 use crate::center::sheet::Enrolments;
 use crate::center::{Answered, DraftClaims, GatewayEvent, Plan, Report, Service, StreamAgreement};
-use crate::clock::Clock;
 
 /// What the center has kept about a dead card at one gateway: words for how it is known, and the revocation.
 pub(super) type Kept = (&'static str, RevocationProof);
@@ -159,10 +158,7 @@ impl Target {
     /// What a list would change.
     pub(super) async fn plan(&self, to: &GatewayId, list: &Enrolments) -> Result<Plan, Failure> {
         match self {
-            Self::Directory(service) => {
-                let (to, list, now) = (to.clone(), list.clone(), Clock::system().now().wall);
-                Ok(service.ask(move |center| center.plan(Some(&to), &list, now)).await??)
-            }
+            Self::Directory(service) => Ok(service.plan(Some(to), list.clone()).await?),
             #[cfg(feature = "center")]
             Self::Server(remote) => Ok(remote.plan(Some(to), list).await?),
         }

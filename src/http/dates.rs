@@ -29,8 +29,8 @@ pub(super) async fn date(store: Store, mut answer: QueryResult) -> QueryResult {
             .collect();
         let (first, last) = (store.first(), store.last_durable());
         let (mut end, mut stride) = (last, READ_EVENTS_MAX as u64);
-        let oldest = first.max(last.saturating_sub(CHANGES_SOUGHT_IN));
-        while end >= oldest && sought.iter().any(|set_by| set_by.at.is_none()) && end > 0 {
+        let oldest = first.max(1).max(last.saturating_sub(CHANGES_SOUGHT_IN));
+        while end >= oldest && sought.iter().any(|set_by| set_by.at.is_none()) {
             let begin = oldest.max((end + 1).saturating_sub(stride));
             date_from(&store, (begin, end), &mut sought);
             end = begin - 1;

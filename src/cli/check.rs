@@ -301,12 +301,13 @@ fn no_way_out(config: &Site) -> Option<String> {
     })
 }
 
-/// A listener for the network to which nobody on the network may connect.
+/// A token of the console that can be guessed.
 fn short_token(config: &Site) -> Option<String> {
     let is_short = config.http.as_ref()?.token.as_ref()?.is_short_token();
     is_short.then(|| format!("`http.token_file`: {TOKEN_SHORT} by whoever works on this machine; {TOKEN_HINT}"))
 }
 
+/// A listener for the network to which nobody on the network may connect.
 fn closed(config: &Site) -> Option<String> {
     let server = config.modbus_server.as_ref()?;
     let tcp = server.tcp.filter(|address| !address.ip().is_loopback())?;

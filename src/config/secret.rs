@@ -1,8 +1,8 @@
 //! Secrets and other files that the configuration names. A secret itself is never in the configuration.
 //!
 //! A `*_file` key names the file. Without the key, or if its file does not exist, the systemd credential
-//! `$CREDENTIALS_DIRECTORY/<name>` is used, where `<name>` is `uplink_password`, `uplink_key`, `local_password`, `local_key` or
-//! `console_token`, `audit_uid_key` or `store_key`.
+//! `$CREDENTIALS_DIRECTORY/<name>` is used, where `<name>` is `uplink_password`, `uplink_key`, `local_password`, `local_key`,
+//! `console_token`, `audit_uid_key` or `store_key`; and at a center `broker_password`, `broker_key`, `<stream>_key` or `<client>_token`.
 
 use std::fmt;
 use std::fs::File;

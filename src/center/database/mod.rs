@@ -44,7 +44,7 @@ pub struct Database {
     epoch: NonZeroU32,
     /// The journals that were read to their end.
     is_read: HashSet<JournalName>,
-    /// How far each other journal was read.
+    /// The journal that is read at present, and how far.
     reading: Option<(JournalName, Position)>,
     /// Runs of audits that were begun in this transaction.
     begun_runs: HashMap<GatewayId, i64>,

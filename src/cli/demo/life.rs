@@ -17,7 +17,7 @@ use crate::clock::Clock;
 const OLD: &str = "1EA68671";
 const NEW: &str = "5B3C0D92";
 const HOLDER: &str = "08193021";
-/// Longest wait for an ack or a relay, in seconds.
+/// Longest wait for an ack or a relay.
 const WAIT: Duration = Duration::from_secs(10);
 /// How long a card stays out of the box, in milliseconds: longer than the reader takes to report that it has left.
 const OUT_MS: u64 = 1_600;

@@ -4,19 +4,25 @@ use super::super::effect::{Effect, PortalOrder};
 use super::super::event::{AlarmKind, Event, Flush, Mark, PostureSource};
 use super::super::id::{Now, PortalId, ScheduleName, Timestamp};
 use super::super::list::PostureRegister;
-use super::super::policy::UntrustedClock;
+use super::super::policy::{FirePower, UntrustedClock};
 use super::super::portal::{Portal, PortalKind, Posture};
 use super::Engine;
 
 impl Engine {
     /// The mode in force: the strongest of what the centers set, what an operator set, the portal's own schedule, and a fire.
     pub(super) fn posture(&self, portal: &Portal, now: Now) -> Posture {
-        if self.state.fire {
-            return Posture::Fire;
-        }
+        let fire = if self.state.fire { Posture::Fire } else { Posture::Secure };
         let set = self.state.list.site.posture(&portal.id);
         let set = set.map_or(Posture::Secure, |set| self.posture_now(set, now));
-        set.max(self.state.operator_posture(&portal.id)).max(self.scheduled_posture(portal, now))
+        let postures = [fire, set, self.state.operator_posture(&portal.id), self.scheduled_posture(portal, now)];
+        if portal.kind == PortalKind::PowerBox && self.policy.fire_power == FirePower::Keep {
+            // Fire changes nothing about who may have power. Somebody may be at the wiring of a box that is closed.
+            let closed = postures.into_iter().filter(|p| matches!(p, Posture::Lockdown | Posture::OutOfService)).max();
+            if let Some(closed) = closed {
+                return closed;
+            }
+        }
+        postures.into_iter().max().unwrap_or_default()
     }
 
     /// What the portal's own schedule sets by trusted time. Where that only states the earliest time that it can be, nobody knows

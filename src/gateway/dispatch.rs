@@ -13,8 +13,12 @@ use crate::access::id::{Mono, Timestamp};
 /// How soon an order that did not fit is offered again, in milliseconds.
 pub(super) const RETRY_MS: u64 = 20;
 /// Replies and alarms that wait for room on their way to the uplink. Beyond it they are dropped: an alarm is in the audit, a
-/// command is asked again. Acks have no limit of their own: MQTT lets at most 65 535 messages be under way.
+/// command is asked again.
 pub(super) const UPLINK_QUEUED_MAX: usize = 4096;
+/// Acks and replies that wait for the disk, and then for room. Beyond it they are dropped: a center sends again what is not
+/// acknowledged. More than the 65 535 messages that MQTT lets be under way with QoS 1, so that the broker gets its acknowledgement of
+/// each of those; changes of a clean session and commands come with QoS 0, without any limit.
+pub(super) const ANSWERS_MAX: usize = 65_536;
 
 /// The ways out, and what is queued for them.
 pub(super) struct Dispatch {
@@ -23,16 +27,27 @@ pub(super) struct Dispatch {
     /// The standing order that did not fit, one a portal: the cut of a box, the mode of a gate or door. The newest counts.
     queued: BTreeMap<String, PortalOrder>,
     uplink_queue: VecDeque<UplinkOrder>,
-    /// By the event that must be durable before, with the time at which an alarm leaves all the same. Acks and replies wait for
-    /// ever; their number is bounded by what the broker lets be under way unacknowledged.
-    pending: BTreeMap<u64, Vec<(UplinkOrder, Option<Mono>)>>,
+    /// Acks and replies by the event that must be durable before; they wait for ever.
+    answers: BTreeMap<u64, Vec<UplinkOrder>>,
+    /// How many; at most [`ANSWERS_MAX`].
+    answers_waiting: usize,
+    /// Alarms in the order of the event that must be durable before, with the time at which each leaves all the same.
+    alarms: VecDeque<(u64, Mono, UplinkOrder)>,
     metrics: Metrics,
 }
 
 impl Dispatch {
     pub(super) fn new(outlets: PortalOutlets, uplink: Option<mpsc::Sender<UplinkOrder>>, metrics: Metrics) -> Self {
-        let (queued, pending) = (BTreeMap::new(), BTreeMap::new());
-        Self { outlets, uplink, queued, uplink_queue: VecDeque::new(), pending, metrics }
+        Self {
+            outlets,
+            uplink,
+            queued: BTreeMap::new(),
+            uplink_queue: VecDeque::new(),
+            answers: BTreeMap::new(),
+            answers_waiting: 0,
+            alarms: VecDeque::new(),
+            metrics,
+        }
     }
 
     /// Whether something waits for room.
@@ -69,40 +84,55 @@ impl Dispatch {
         self.queued.insert(order.portal().to_owned(), order);
     }
 
-    /// Sends `order` to the uplink once event `after` is durable, an alarm at `by` at the latest.
-    pub(super) fn uplink_after(&mut self, after: u64, order: UplinkOrder, by: Option<Mono>) {
-        self.pending.entry(after).or_default().push((order, by));
+    /// Sends an ack or a reply to the uplink once event `after` is durable.
+    pub(super) fn answer_after(&mut self, after: u64, order: UplinkOrder) {
+        if self.answers_waiting >= ANSWERS_MAX {
+            tracing::error!("the disk is too far behind; an answer to the center was dropped");
+            return;
+        }
+        self.answers_waiting += 1;
+        self.answers.entry(after).or_default().push(order);
+    }
+
+    /// Sends an alarm to the uplink once event `after` is durable, at `by` at the latest.
+    pub(super) fn alarm_after(&mut self, after: u64, alarm: UplinkOrder, by: Mono) {
+        self.alarms.push_back((after, by, alarm));
     }
 
     /// Sends what waited for event `through` or an earlier one, in order.
     pub(super) fn durable(&mut self, through: u64, at: Timestamp) {
-        let later = self.pending.split_off(&through.saturating_add(1));
-        for (mut order, _) in std::mem::replace(&mut self.pending, later).into_values().flatten() {
+        let later = self.answers.split_off(&through.saturating_add(1));
+        for mut order in std::mem::replace(&mut self.answers, later).into_values().flatten() {
+            self.answers_waiting = self.answers_waiting.saturating_sub(1);
             if let UplinkOrder::Acknowledge { durable_at, .. } = &mut order {
                 *durable_at = at;
             }
             self.uplink(order);
         }
+        self.alarms_while(|after, _| after <= through);
     }
 
     /// Sends the alarms that have waited long enough for the disk.
     pub(super) fn overdue_alarms(&mut self, now: Mono) {
-        let mut overdue = Vec::new();
-        for waiting in self.pending.values_mut() {
-            overdue.extend(waiting.extract_if(.., |(_, by)| by.is_some_and(|by| by <= now)));
+        self.alarms_while(|_, by| by <= now);
+    }
+
+    fn alarms_while(&mut self, is_due: impl Fn(u64, Mono) -> bool) {
+        while self.alarms.front().is_some_and(|(after, by, _)| is_due(*after, *by))
+            && let Some((.., alarm)) = self.alarms.pop_front()
+        {
+            self.uplink(alarm);
         }
-        self.pending.retain(|_, waiting| !waiting.is_empty());
-        overdue.into_iter().for_each(|(order, _)| self.uplink(order));
     }
 
     /// When the next alarm has waited long enough.
     pub(super) fn next_alarm(&self) -> Option<Mono> {
-        self.pending.values().flatten().filter_map(|(_, by)| *by).min()
+        self.alarms.front().map(|(_, by, _)| *by)
     }
 
     /// Whether an ack or a reply waits for the disk.
     pub(super) fn has_answers(&self) -> bool {
-        self.pending.values().flatten().any(|(_, by)| by.is_none())
+        self.answers_waiting > 0
     }
 
     /// Sends an order to the uplink. Acks, replies, alarms and resync requests wait for room, in order; a state does not, the next is newer.
@@ -115,16 +145,16 @@ impl Dispatch {
             Err(TrySendError::Closed(_)) => return,
             Err(TrySendError::Full(order)) => order,
         };
-        match order {
-            UplinkOrder::State(_) => {}
-            UplinkOrder::Acknowledge { .. } | UplinkOrder::Streams(_) => self.uplink_queue.push_back(order),
-            UplinkOrder::Reply(_) | UplinkOrder::Alarm(_) | UplinkOrder::Resync(_) => {
-                if self.uplink_queue.len() < UPLINK_QUEUED_MAX {
-                    self.uplink_queue.push_back(order);
-                } else {
-                    tracing::error!("the uplink is too far behind; a message to the center was dropped");
-                }
-            }
+        let room = match order {
+            UplinkOrder::State(_) => return,
+            UplinkOrder::Acknowledge { .. } => ANSWERS_MAX,
+            UplinkOrder::Streams(_) => usize::MAX,
+            UplinkOrder::Reply(_) | UplinkOrder::Alarm(_) | UplinkOrder::Resync(_) => UPLINK_QUEUED_MAX,
+        };
+        if self.uplink_queue.len() < room {
+            self.uplink_queue.push_back(order);
+        } else {
+            tracing::error!("the uplink is too far behind; a message to the center was dropped");
         }
     }
 
@@ -275,5 +305,38 @@ mod tests {
             dispatch.retry();
         }
         assert_eq!(received, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn acks_that_wait_for_the_disk_or_for_room_are_bounded_and_the_first_are_kept() {
+        use crate::access::effect::Ack;
+        use crate::access::input::Receipt;
+        let (to, mut orders) = mpsc::channel(1);
+        let mut dispatch = Dispatch::new(PortalOutlets::default(), Some(to), Metrics::default());
+        let ack = |n| UplinkOrder::Acknowledge {
+            ack: Box::new(Ack::rejected(Vec::new(), Timestamp(0))),
+            receipt: Receipt(n),
+            durable_at: Timestamp(0),
+        };
+        let answers_max = u64::try_from(ANSWERS_MAX).unwrap();
+        for n in 1..=answers_max + 10 {
+            dispatch.answer_after(n, ack(n));
+        }
+        for n in 1..=10 {
+            dispatch.durable(n, Timestamp(0));
+            dispatch.answer_after(n + 2 * answers_max, ack(n + 2 * answers_max));
+        }
+        dispatch.durable(u64::MAX, Timestamp(0));
+        for n in 1..=answers_max {
+            dispatch.uplink(ack(n));
+        }
+        let mut received = Vec::new();
+        while let Ok(UplinkOrder::Acknowledge { receipt, .. }) = orders.try_recv() {
+            received.push(receipt.0);
+            dispatch.retry();
+        }
+        // One is in the channel beside what is queued.
+        assert_eq!(received.len(), ANSWERS_MAX + 1);
+        assert!(received.iter().take(ANSWERS_MAX).copied().eq(1..=answers_max), "the oldest");
     }
 }

@@ -373,12 +373,12 @@ impl<J: Journal> GatewayCore<J> {
                     let labels = OutcomeLabels { outcome: ack.outcome.as_str() };
                     self.metrics.messages.get_or_create(&labels).inc();
                     let order = UplinkOrder::Acknowledge { ack, receipt, durable_at: now.wall };
-                    self.dispatch.uplink_after(after, order, None);
+                    self.dispatch.answer_after(after, order);
                 }
                 Effect::Reply { after, reply } => {
                     let labels = OutcomeLabels { outcome: reply.status.as_str() };
                     self.metrics.commands.get_or_create(&labels).inc();
-                    self.dispatch.uplink_after(after, UplinkOrder::Reply(reply), None);
+                    self.dispatch.answer_after(after, UplinkOrder::Reply(reply));
                 }
                 Effect::OrderDropped { portal } => {
                     self.metrics.orders_dropped.inc();
@@ -395,7 +395,7 @@ impl<J: Journal> GatewayCore<J> {
                     let portal = alarm.portal.as_ref().map(tracing::field::display);
                     tracing::warn!(alarm = alarm.kind.as_str(), portal, detail = alarm.detail, "alarm");
                     let by = now.mono.plus_ms(ALARM_WAIT_MS);
-                    self.dispatch.uplink_after(alarm.n, UplinkOrder::Alarm(alarm), Some(by));
+                    self.dispatch.alarm_after(alarm.n, UplinkOrder::Alarm(alarm), by);
                 }
                 Effect::Resync(resync) => self.dispatch.uplink(UplinkOrder::Resync(resync)),
                 Effect::Metered { portal, power_w, energy_kwh } => self.metrics.metered(&portal, power_w, energy_kwh),

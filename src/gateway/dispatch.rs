@@ -135,27 +135,29 @@ impl Dispatch {
         self.answers_waiting > 0
     }
 
-    /// Sends an order to the uplink. Acks, replies, alarms and resync requests wait for room, in order; a state does not, the next is newer.
-    pub(super) fn uplink(&mut self, order: UplinkOrder) {
+    /// Sends an order to the uplink. Acks, replies, alarms and resync requests wait for room, in order; a state does not, the next is
+    /// newer. `false`: it was dropped for want of room.
+    pub(super) fn uplink(&mut self, order: UplinkOrder) -> bool {
         self.retry_uplink();
-        let Some(uplink) = &self.uplink else { return };
+        let Some(uplink) = &self.uplink else { return true };
         let order = match uplink.try_send(order) {
-            Ok(()) => return,
             // What is under way to an uplink that has ended is sent again after the next start.
-            Err(TrySendError::Closed(_)) => return,
+            Ok(()) | Err(TrySendError::Closed(_)) => return true,
             Err(TrySendError::Full(order)) => order,
         };
         let room = match order {
-            UplinkOrder::State(_) => return,
+            UplinkOrder::State(_) => return false,
             UplinkOrder::Acknowledge { .. } => ANSWERS_MAX,
             UplinkOrder::Streams(_) => usize::MAX,
             UplinkOrder::Reply(_) | UplinkOrder::Alarm(_) | UplinkOrder::Resync(_) => UPLINK_QUEUED_MAX,
         };
-        if self.uplink_queue.len() < room {
+        let fits = self.uplink_queue.len() < room;
+        if fits {
             self.uplink_queue.push_back(order);
         } else {
             tracing::error!("the uplink is too far behind; a message to the center was dropped");
         }
+        fits
     }
 
     /// Offers again what did not fit.

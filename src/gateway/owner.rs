@@ -141,7 +141,7 @@ impl<J: Journal> GatewayCore<J> {
             let state = self.state(now);
             self.metrics.list(&state.status);
             if self.publication.take(&state, now.mono) {
-                self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
+                self.publication.missed = !self.dispatch.uplink(UplinkOrder::State(Box::new(state)));
             }
         }
     }
@@ -397,7 +397,7 @@ impl<J: Journal> GatewayCore<J> {
                     let by = now.mono.plus_ms(ALARM_WAIT_MS);
                     self.dispatch.alarm_after(alarm.n, UplinkOrder::Alarm(alarm), by);
                 }
-                Effect::Resync(resync) => self.dispatch.uplink(UplinkOrder::Resync(resync)),
+                Effect::Resync(resync) => drop(self.dispatch.uplink(UplinkOrder::Resync(resync))),
                 Effect::Metered { portal, power_w, energy_kwh } => self.metrics.metered(&portal, power_w, energy_kwh),
                 Effect::StateChanged => {
                     self.publication.changed = true;

@@ -17,6 +17,10 @@ fn at(ms: u64) -> Now {
 
 /// A core with one gate and an uplink whose orders are kept.
 fn core() -> (GatewayCore<()>, mpsc::Receiver<UplinkOrder>) {
+    core_with_room(64)
+}
+
+fn core_with_room(room: usize) -> (GatewayCore<()>, mpsc::Receiver<UplinkOrder>) {
     let gate = Portal::new("gate-in".parse().unwrap(), PortalKind::Gate, "lobby".parse().unwrap());
     let setup = Setup {
         portals: vec![gate],
@@ -36,7 +40,7 @@ fn core() -> (GatewayCore<()>, mpsc::Receiver<UplinkOrder>) {
         )],
         ..Identity::default()
     };
-    let (to, orders) = mpsc::channel(64);
+    let (to, orders) = mpsc::channel(room);
     let engine = Engine::new(setup, State::default());
     let outlets = PortalOutlets::default();
     (GatewayCore::new(engine, (), outlets, Some(to), identity, Metrics::default()), orders)
@@ -88,6 +92,22 @@ fn the_state_is_published_on_change_once_a_second_with_the_newest_and_every_minu
     assert_eq!(online(None, 2_000), [0], "no other input is needed");
     assert_eq!(online(None, 61_999), [0_u64; 0], "nothing changed");
     assert_eq!(online(None, 62_000), [0], "after 60 s");
+}
+
+#[test]
+fn a_state_that_did_not_fit_is_published_a_second_later() {
+    let (mut core, mut orders) = core_with_room(1);
+    core.flush(at(0));
+    let report = PortalReport { online: Some(true), ..PortalReport::default() };
+    core.input(Input::Report { portal: "gate-in".into(), report }, at(1_000));
+    core.flush(at(1_000));
+    assert!(matches!(orders.try_recv(), Ok(UplinkOrder::State(before)) if before.status.portals_online == 0));
+    assert!(orders.try_recv().is_err(), "there was no room");
+    core.flush(at(1_999));
+    assert!(orders.try_recv().is_err(), "once a second");
+    assert!(core.next_deadline(at(1_999)).is_some_and(|next| next <= Mono(2_000)));
+    core.flush(at(2_000));
+    assert!(matches!(orders.try_recv(), Ok(UplinkOrder::State(now)) if now.status.portals_online == 1));
 }
 
 #[test]

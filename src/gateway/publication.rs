@@ -187,6 +187,8 @@ fn progress_of(track: &StreamTrack) -> Progress {
 pub(super) struct Publication {
     /// Something may have changed since the state was last looked at.
     pub(super) changed: bool,
+    /// The last one did not fit on its way.
+    pub(super) missed: bool,
     looked_at: Option<Mono>,
     /// The last one published, see [`without_numbers`].
     last: Option<(Mono, StateReport)>,
@@ -197,7 +199,7 @@ impl Publication {
     pub(super) fn due_at(&self) -> Mono {
         let regular = self.last.as_ref().map_or(Mono::default(), |(at, _)| at.plus_ms(STATE_MAX_MS));
         let on_change = self.looked_at.map_or(Mono::default(), |at| at.plus_ms(STATE_MIN_MS));
-        if self.changed { regular.min(on_change) } else { regular }
+        if self.changed || self.missed { regular.min(on_change) } else { regular }
     }
 
     /// Whether `state` is to be published now.
@@ -205,7 +207,7 @@ impl Publication {
         (self.changed, self.looked_at) = (false, Some(now));
         let regular = self.last.as_ref().is_none_or(|(at, _)| now.since_ms(*at) >= STATE_MAX_MS);
         let state = without_numbers(state.clone());
-        let publish = regular || self.last.as_ref().is_some_and(|(_, last)| *last != state);
+        let publish = regular || self.missed || self.last.as_ref().is_some_and(|(_, last)| *last != state);
         if publish {
             self.last = Some((now, state));
         }

@@ -3,10 +3,11 @@
 use dormgate::access::change::{ErrorCode, OpError};
 use dormgate::access::effect::Effect;
 use dormgate::access::engine::{REJECTIONS_RECORDED_MAX, REJECTIONS_WINDOW_MS};
-use dormgate::access::event::{Event, Flush};
-use dormgate::access::input::{Input, MessageKind, PortalReport, RejectedMessage};
+use dormgate::access::event::{Event, EventKind, Flush, Record, ReplyStatus};
+use dormgate::access::id::Timestamp;
+use dormgate::access::input::{Command, CommandKind, Input, MessageKind, PortalReport, RejectedMessage};
 
-use crate::world::{OFFICE, Seen, World, at, name};
+use crate::world::{APARTMENT, OFFICE, Seen, World, at, name};
 
 fn rejected(w: &mut World, kind: MessageKind) -> Seen {
     let received_at = w.now().wall;
@@ -60,4 +61,38 @@ fn a_rejected_command_is_answered_at_once_and_a_flood_of_them_is_not() {
         })
         .sum();
     assert_eq!(answered, usize::try_from(REJECTIONS_RECORDED_MAX).unwrap());
+}
+
+#[test]
+fn of_a_flood_of_a_command_that_was_captured_sixty_a_minute_are_recorded_and_each_is_answered_at_once() {
+    let mut w = World::new();
+    let kind = || CommandKind::Release { portal: name("gate-in") };
+    let (iat, exp, actor) = (w.now().wall, Timestamp(w.now().wall.0 + 30_000), None);
+    let command = Command { stream: name(APARTMENT), jti: "j1".to_owned(), iat, exp, actor, kind: kind() };
+    assert_eq!(w.input(Input::Command(command.clone())).reply().status, ReplyStatus::Ok);
+    let flood = |w: &mut World, command: &Command, status| {
+        let mut recorded = 0;
+        for _ in 0..1_000 {
+            let seen = w.input(Input::Command(command.clone()));
+            let is_refused = |e: &Effect| matches!(e, Effect::Reply { after: 0, reply } if reply.status == status);
+            assert_eq!(seen.0.iter().filter(|e| is_refused(e)).count(), 1, "{seen:?}");
+            assert!(seen.records().all(|record| record.flush == Flush::Soon));
+            recorded += seen.records().count();
+        }
+        recorded
+    };
+    let recorded_max = usize::try_from(REJECTIONS_RECORDED_MAX).unwrap();
+    assert_eq!(flood(&mut w, &command, ReplyStatus::Duplicate), recorded_max);
+    let seen = w.pass_ms(REJECTIONS_WINDOW_MS);
+    let count = |record: &Record| match record.event.body {
+        Event::RejectedMessage { count, .. } => Some(count),
+        _ => None,
+    };
+    assert_eq!(seen.records().filter_map(count).sum::<u64>(), 1_000 - u64::from(REJECTIONS_RECORDED_MAX));
+    let expired = Command { jti: "j0".to_owned(), ..command };
+    assert_eq!(flood(&mut w, &expired, ReplyStatus::Expired), recorded_max);
+    // What is taken is recorded whatever the flood.
+    let seen = w.command("j2", kind());
+    assert!(seen.recorded().contains(&EventKind::Command));
+    assert_eq!(seen.reply().status, ReplyStatus::Ok);
 }

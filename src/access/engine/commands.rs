@@ -10,7 +10,7 @@ use super::super::effect::{Effect, PortalOrder, QueryResult, Reply, ResyncReason
 use super::super::event::{Event, Flush, ForgivenBy, Outcome, ReplyStatus};
 use super::super::explain::{Step, steps};
 use super::super::id::{CardUid, ClockTrust, Now, PortalId, Timestamp};
-use super::super::input::{Command, CommandKind, Request};
+use super::super::input::{Command, CommandKind, MessageKind, Request};
 use super::super::portal::{Portal, PortalKind, Posture};
 use super::super::power_box::PowerBox;
 use super::super::roll_call::MayOpen;
@@ -49,18 +49,19 @@ impl Engine {
             None => self.carry_out(&command.kind, now),
         };
         let (portal, detail) = summary(command, &done);
-        let event = Event::Command {
-            portal,
-            status: done.status,
-            detail,
-            // Only a command that was taken is remembered; a refused one may not push the others out of memory.
-            taken: (done.status == ReplyStatus::Ok || done.status == ReplyStatus::Failed)
-                .then(|| (command.jti.clone(), command.exp)),
+        let status = done.status;
+        // Whoever ordered it waits until the id is on disk, so that the command never acts again. A refused one may not push the others
+        // out of memory, so nothing of it is remembered or waited for: somebody who has captured a command can send it any number of times.
+        let after = if status == ReplyStatus::Ok || status == ReplyStatus::Failed {
+            let taken = Some((command.jti.clone(), command.exp));
+            self.record(Event::Command { portal, status, detail, taken }, Flush::Now, now)
+        } else {
+            let code = done.error.as_ref().map_or(ErrorCode::InvalidField, |error| error.code);
+            if self.is_recorded_alone(MessageKind::Command, code, now) {
+                self.record(Event::Command { portal, status, detail, taken: None }, Flush::Soon, now);
+            }
+            0
         };
-        // Whoever ordered it waits until the id is on disk, so that the command never acts again. A refusal leaves nothing to
-        // remember: a repeated old command makes no work for the disk.
-        let is_taken = matches!(&event, Event::Command { taken: Some(_), .. });
-        let after = self.record(event, if is_taken { Flush::Now } else { Flush::Soon }, now);
         if opens {
             return self.keep_command(after, command, now);
         }

@@ -86,6 +86,15 @@ impl Engine {
 
     /// Records a rejected message, or counts it if too many of its kind came within the minute. Reports whether it was recorded.
     pub(super) fn record_rejection(&mut self, kind: MessageKind, code: ErrorCode, detail: String, now: Now) -> bool {
+        let recorded = self.is_recorded_alone(kind, code, now);
+        if recorded {
+            self.record(Event::RejectedMessage { code, used_up: None, count: 0, detail }, Flush::Soon, now);
+        }
+        recorded
+    }
+
+    /// Whether a message without effect is to have an event of its own; it is counted if too many of its kind came within the minute.
+    pub(super) fn is_recorded_alone(&mut self, kind: MessageKind, code: ErrorCode, now: Now) -> bool {
         let window = self.rejections.0.entry(kind).or_insert_with(|| {
             self.deadlines.set(Due::Rejections(kind), Some(now.mono.plus_ms(REJECTIONS_WINDOW_MS)));
             Window { recorded: 0, counted: 0, last: code }
@@ -95,9 +104,6 @@ impl Engine {
             window.recorded += 1;
         } else {
             (window.counted, window.last) = (window.counted.saturating_add(1), code);
-        }
-        if recorded {
-            self.record(Event::RejectedMessage { code, used_up: None, count: 0, detail }, Flush::Soon, now);
         }
         recorded
     }

@@ -5,6 +5,7 @@ use dormgate::access::effect::{Effect, PortalOrder};
 use dormgate::access::event::{AlarmKind, Event, EventKind, Outcome};
 use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::policy::Policy;
+use dormgate::access::portal::Direction;
 use dormgate::access::power_box::{PowerSource, RELAY_SETTLE_MS};
 
 use crate::world::{Seen, World, name, op, portals, uid};
@@ -329,4 +330,12 @@ fn a_report_alone_never_switches_on() {
     assert_eq!(w.sits("power-412", "A", Some(false)).openings(), 0);
     assert!(!w.is_on("power-412"));
     assert_eq!(w.present("power-412", "A"), "granted");
+}
+
+#[test]
+fn a_box_that_reports_that_somebody_passed_makes_no_passage() {
+    let mut w = room();
+    let seen = w.passed(BOX, Direction::In);
+    assert!(!seen.recorded().contains(&EventKind::Taken), "{:?}", seen.recorded());
+    assert!(w.passed("gate-in", Direction::In).recorded().contains(&EventKind::Taken));
 }

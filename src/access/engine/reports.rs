@@ -71,7 +71,7 @@ impl Engine {
         if let Some(open) = report.contact_open.filter(|_| kind != PortalKind::PowerBox) {
             self.contact(&id, open, now);
         }
-        if let Some(direction) = report.passed {
+        if let Some(direction) = report.passed.filter(|_| kind != PortalKind::PowerBox) {
             self.passed(&id, direction, now);
         }
         if let Some(tamper) = report.tamper {

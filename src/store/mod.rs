@@ -373,9 +373,7 @@ impl Store {
     /// # Errors
     /// Why it cannot be done now.
     pub fn erase_blocking(&self, holder: &Holder) -> Result<Erasure, String> {
-        let (done, ended) = std::sync::mpsc::channel();
-        self.0.0.requests.change(|asked| asked.erasures.push((holder.clone(), done)));
-        ended.recv().unwrap_or_else(|_| Err("the store is closed".to_owned()))
+        self.0.0.requests.erase(holder).recv().unwrap_or_else(|_| Err("the store is closed".to_owned()))
     }
 
     /// Asks for a generation, written in the background.

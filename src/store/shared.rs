@@ -1,8 +1,9 @@
 //! What a store's threads share with its handles.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,7 +54,11 @@ impl Shared {
         drop(lock(&self.lock).take());
         // Whoever sees the end of the events may open the directory again.
         self.outbox.end();
-        self.requests.change(|asked| asked.done = true);
+        self.requests.change(|asked| {
+            asked.done = true;
+            // Who waits for one learns that nobody serves it.
+            asked.erasures.clear();
+        });
     }
 }
 
@@ -70,7 +75,7 @@ pub(super) struct Asked {
     pub look: bool,
     pub closing: bool,
     /// The holders whose events are to be erased, and who waits for it.
-    pub erasures: Vec<(Holder, Sender<Result<Erasure, String>>)>,
+    pub erasures: VecDeque<(Holder, Sender<Result<Erasure, String>>)>,
     /// Both threads have ended.
     pub done: bool,
 }
@@ -98,9 +103,20 @@ impl Requests {
         (!asked.closing).then_some(generation)
     }
 
+    /// Asks for the events of `holder` to be erased. How that ended is received; nothing where the store is closed.
+    pub(super) fn erase(&self, holder: &Holder) -> Receiver<Result<Erasure, String>> {
+        let (done, ended) = std::sync::mpsc::channel();
+        self.change(|asked| {
+            if !asked.done && !asked.closing {
+                asked.erasures.push_back((holder.clone(), done));
+            }
+        });
+        ended
+    }
+
     /// The next holder whose events are to be erased, and who waits for it.
     pub(super) fn erasure(&self) -> Option<(Holder, Sender<Result<Erasure, String>>)> {
-        lock(&self.asked).erasures.pop()
+        lock(&self.asked).erasures.pop_front()
     }
 
     /// Whether both threads have ended, after at most `time`.

@@ -90,6 +90,31 @@ fn of_a_holder_what_the_center_has_is_erased_and_the_chain_is_whole() {
 }
 
 #[test]
+fn what_was_ordered_first_is_erased_first() {
+    let disk = MemoryDisk::new();
+    let (store, ..) = lived(&disk, None);
+    let requests = &store.0.0.requests;
+    let waiting: Vec<_> = [1, 2, 0].map(|n| requests.erase(&holder(n))).into();
+    let order: Vec<_> = std::iter::from_fn(|| requests.erasure()).map(|(holder, _)| holder).collect();
+    assert_eq!(order, [1, 2, 0].map(holder));
+    drop(waiting);
+}
+
+#[test]
+fn a_store_that_is_closed_erases_nothing_and_lets_nobody_wait() {
+    for is_ordered_before in [false, true] {
+        let disk = MemoryDisk::new();
+        let (store, _events, _, stepper) = lived(&disk, None);
+        let requests = &store.0.0.requests;
+        let before = is_ordered_before.then(|| requests.erase(&holder(1)));
+        stepper.close();
+        store.0.0.set_done();
+        let ended = before.unwrap_or_else(|| requests.erase(&holder(1)));
+        assert_eq!(ended.try_recv().unwrap_err(), std::sync::mpsc::TryRecvError::Disconnected);
+    }
+}
+
+#[test]
 fn what_stays_of_an_event_and_what_follows_it_cannot_be_edited() {
     for is_edited in [false, true] {
         let disk = MemoryDisk::new();

@@ -108,7 +108,11 @@ impl Uplink {
         if self.feed.wants(self.audit.last_durable()) != Some(from) {
             return self.read_audit();
         }
-        let Some(first) = events.first().map(|e| e.n) else { return };
+        let Some(first) = events.first().map(|e| e.n) else {
+            warn!(link = "uplink", from, "events on disk cannot be read; trying again in {READ_AGAIN_S} s");
+            self.read_again = Some(now + Duration::from_secs(READ_AGAIN_S));
+            return;
+        };
         // One batch has no hole; what the store has dropped lies between batches, and the batch behind it reports where it began.
         let run = events.iter().zip(first..).take_while(|(event, n)| event.n == *n).map(|(event, _)| &event.json);
         let run = run.collect::<Vec<_>>();

@@ -112,3 +112,29 @@ async fn a_batch_behind_events_that_are_gone_reports_where_the_hole_begins() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn events_that_are_on_disk_and_cannot_be_read_are_not_read_again_all_the_time() {
+    against_each(async |broker| {
+        let url = broker.url();
+        let mut center = center(&url).await;
+        let audit = Arc::new(Audit { gone: Some((11, 100)), ..Audit::default() });
+        audit.last.store(100, Relaxed);
+        let rig = Rig::with_audit(&url, AuditAckBy::Center, Arc::clone(&audit)).await;
+        assert_eq!(up_body::<AuditBody>(&up(&mut center, "audit").await).unwrap().last, 10);
+        // Each makes the uplink look for more.
+        for through in 1..=10 {
+            deliver(&mut center, reporting("dormgate/v1/g1/down/audit-ack", audit_ack("office", through))).await;
+        }
+        within(async {
+            while audit.acked() < 10 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        // The batch, then nothing; what is beyond that came after a pause.
+        assert!(audit.reads.load(Relaxed) < 5, "{} reads", audit.reads.load(Relaxed));
+        rig.task.abort();
+    })
+    .await;
+}

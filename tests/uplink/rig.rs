@@ -15,12 +15,15 @@ pub(super) struct Audit {
     pub(super) acked: AtomicU64,
     /// The events from the first number to the second are not on disk any more.
     pub(super) gone: Option<(u64, u64)>,
+    /// How often it was read.
+    pub(super) reads: AtomicU64,
     /// Held by a test, reading waits.
     pub(super) slow: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl AuditSource for Audit {
     fn read(&self, from: u64, max_events: usize, _max_bytes: usize) -> ReadEvents {
+        self.reads.fetch_add(1, Relaxed);
         let to = self.last.load(Relaxed).min(from + u64::try_from(max_events).unwrap() - 1);
         let is_there = |n: &u64| self.gone.is_none_or(|(first, last)| *n < first || last < *n);
         let events = (from..=to)

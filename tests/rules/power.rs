@@ -396,6 +396,26 @@ fn power_comes_back_to_thirty_rooms_one_after_another_within_thirty_seconds() {
     }
 }
 
+#[test]
+fn boxes_that_rest_when_power_comes_back_take_their_turns_after_the_rest() {
+    let mut w = thirty_rooms();
+    w.setup.portals.iter_mut().for_each(|portal| portal.rest_ms = 3_000);
+    w.restart();
+    for n in 0..30 {
+        w.present(&format!("box-{n:02}"), &format!("5C0DE1{n:02}"));
+    }
+    w.operator("", Posture::OutOfService);
+    w.pass_s(1);
+    assert_eq!(energised(&w.operator("", Posture::Secure)).len(), 0);
+    assert_eq!(energised(&w.pass_ms(1_999)).len(), 0);
+    assert_eq!(energised(&w.pass_ms(1)), ["box-00"]);
+    for n in 1..30 {
+        assert_eq!(energised(&w.pass_ms(149)).len(), 0);
+        assert_eq!(energised(&w.pass_ms(1)), [format!("box-{n:02}")]);
+    }
+    w.assert_replay_is_life();
+}
+
 /// Without a schedule nothing is judged every few seconds, so this end is the only one that is waited for.
 #[test]
 fn an_end_that_is_set_while_the_box_is_on_switches_it_off_at_that_end() {

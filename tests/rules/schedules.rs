@@ -431,6 +431,25 @@ fn a_list_that_is_too_old_keeps_out_whom_the_policy_names_and_lets_everybody_lea
 }
 
 #[test]
+fn a_list_becomes_too_old_in_time_however_often_the_other_one_changes() {
+    let after_stale_kinds: KindSet = [PortalKind::PowerBox].into_iter().collect();
+    let policy =
+        Policy { after_stale: AfterStale::DenyEntry, after_stale_kinds, after_stale_s: 60, ..Policy::default() };
+    let mut w = building(policy, |_| {});
+    w.resident("A", "p1");
+    w.present("power-412", "A");
+    // The apartment center changes something every two seconds, and the office is silent.
+    let mut off_after_s = |w: &mut World| {
+        (0..50).find(|_| {
+            w.enrol("B", "p2", "gate:*");
+            w.pass_s(2);
+            !w.is_on("power-412")
+        })
+    };
+    assert!(off_after_s(&mut w).is_some_and(|steps| (29..=35).contains(&steps)));
+}
+
+#[test]
 fn fire_and_free_access_open_also_outside_the_hours_and_with_an_old_list() {
     let policy = Policy {
         after_hours: AfterHours::Deny,

@@ -62,6 +62,11 @@ impl Deadlines {
         }
     }
 
+    /// When `due` has to be looked at.
+    pub(super) fn at(&self, due: &Due) -> Option<Mono> {
+        self.at.get(due).copied()
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.order.len()

@@ -58,6 +58,9 @@ impl Engine {
             None if cuts_when_stale || !self.calendar.is_empty() => EDGE_CHECK_MS,
             None => return self.deadlines.set(Due::Edge, None),
         };
-        self.deadlines.set(Due::Edge, Some(now.mono.plus_ms(wait_ms)));
+        // What is received more often than the check does not put it off.
+        let check = self.deadlines.at(&Due::Edge).filter(|at| *at > now.mono);
+        let at = now.mono.plus_ms(wait_ms);
+        self.deadlines.set(Due::Edge, Some(check.map_or(at, |check| check.min(at))));
     }
 }

@@ -18,7 +18,9 @@ pub(super) enum Room {
     Gives,
     /// The box is off because nothing may be on in the room. When that ends, a card that was put in and is still there gets the power.
     Withholds,
-    /// That has ended, and the box waits for its turn.
+    /// That has ended, and the box takes its turn when its rest is over.
+    Rests,
+    /// The box has its turn, and waits for it.
     Returns,
 }
 
@@ -62,10 +64,22 @@ impl PowerBox {
             Power::Off { rest_until, mismatch, .. } => (rest_until, mismatch),
             Power::Unknown { .. } | Power::On { .. } => (Mono(0), RelayMismatch::default()),
         };
+        self.power = Power::Off { rest_until: rest_until.max(at.now), next: Some(PowerSource::Card(uid)), mismatch };
+        self.room = Room::Rests;
+        if rest_until <= at.now {
+            self.take_turn(at, out);
+        }
+    }
+
+    /// Its rest is over: it waits until the boxes before it are on. Whether it has to.
+    fn take_turn(&mut self, at: &At<'_>, out: &mut Actions) -> bool {
         let turn = at.again_from.max(at.now);
-        self.power = Power::Off { rest_until: turn.max(rest_until), next: Some(PowerSource::Card(uid)), mismatch };
+        if let Power::Off { rest_until, .. } = &mut self.power {
+            *rest_until = turn;
+        }
         self.room = Room::Returns;
         out.turn = Some(turn);
+        turn > at.now
     }
 
     /// It is switched on now.
@@ -105,6 +119,9 @@ impl PowerBox {
     }
 
     pub(super) fn rest_over(&mut self, next: PowerSource, at: &At<'_>, out: &mut Actions) {
+        if self.room == Room::Rests && self.take_turn(at, out) {
+            return;
+        }
         match (at.rights)(next) {
             Ok(grant) => {
                 self.switches_on(at);

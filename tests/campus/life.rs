@@ -4,6 +4,7 @@ use dormgate::access::effect::Resync;
 use dormgate::access::id::{GatewayId, Timestamp};
 use dormgate::access::input::{Input, PortalReport, Presented, Request};
 use dormgate::access::portal::Assurance;
+use dormgate::access::stream::Received;
 use dormgate::center::AuditTrouble;
 use dormgate::store::{Integrity, MemoryDisk, RecoveryIssue, Stepped};
 use dormgate::wire::topic::Up;
@@ -331,7 +332,9 @@ impl Life {
         assert!(site.seen.is_rotten || is_well, "{}: the start finds damage: {:?}", site.id, found.issues);
         let journal = site.run.store.read_blocking(0, usize::MAX, usize::MAX).unwrap();
         let snapshots = site.snapshots().into_iter().collect();
-        site.seen.restarted(journal.iter().map(|event| event.json.as_slice()), snapshots);
+        let streams = &site.run.core.engine().state().streams;
+        let has = |stream: &str, at| streams.get(stream).is_some_and(|track| track.classify(at) == Received::Duplicate);
+        site.seen.restarted(journal.iter().map(|event| event.json.as_slice()), snapshots, has);
         self.oracle.settle(&site.id, &mut site.seen);
         self.trace.push(format!("{} starts with {} events: {:?}", site.id, journal.len(), found.issues));
         self.after(place);

@@ -198,6 +198,7 @@ impl Seen {
         &mut self,
         journal: impl Iterator<Item = &'j [u8]>,
         snapshots: BTreeMap<&'static str, Position>,
+        has: impl Fn(&str, Position) -> bool,
     ) {
         let events: Vec<_> = journal.map(|json| serde_json::from_slice::<Value>(json).unwrap()).collect();
         let applied = events.iter().filter(|event| event["type"] == "changes_applied" && event["snapshot"].is_null());
@@ -228,7 +229,10 @@ impl Seen {
         let is_trusted = |event: &&Value| event["clock"] == "trusted";
         let last = events.iter().rev().find(is_trusted).and_then(|event| event["at"].as_str()?.parse().ok());
         self.trusted = last.map_or(self.trusted, |at| Some((at, self.elapsed_ms)));
-        self.taken = found.union(&self.acked).copied().collect();
+        // Where a bit has changed, a message whose event is gone may still be in the state that a generation holds.
+        let in_generation = |(stream, at): &&Number| self.is_rotten && has(stream, *at);
+        let held: BTreeSet<Number> = self.taken.iter().filter(in_generation).copied().collect();
+        self.taken = found.union(&self.acked).chain(&held).copied().collect();
         self.snapshots = snapshots;
         for (stream, at) in &self.acked_snapshots {
             let newest = self.snapshots.entry(stream).or_insert(*at);

@@ -89,6 +89,19 @@ fn where_the_audit_has_hashes_no_detail_has_what_a_reader_gave() {
     assert!(!details(Policy { hash_uids: true, ..Policy::default() }).contains(reading));
 }
 
+#[test]
+fn where_the_audit_has_hashes_a_reader_that_is_set_up_wrongly_fills_it_with_no_uids() {
+    let detail = |policy| {
+        let mut w = World::of(policy, portals(), Vec::new());
+        let request = w.request("gate-in", Presented::Malformed("UID:1EA68671".to_owned()));
+        let seen = w.input(Input::Request(request));
+        seen.records().map(|record| record.event.body.detail().to_owned()).collect::<String>()
+    };
+    assert_eq!(detail(Policy::default()), "presented `UID:1EA68671`");
+    let hashed = Policy { hash_uids: true, ..Policy::default() };
+    assert_eq!(detail(hashed), "presented 12 characters that are no UID");
+}
+
 /// Log lines are made of such values with `?`.
 #[test]
 fn nothing_that_is_written_for_debugging_has_a_whole_uid() {

@@ -36,6 +36,19 @@ fn a_second_card_of_another_holder_opens_and_neither_the_same_card_nor_the_same_
 }
 
 #[test]
+fn a_first_card_that_loses_its_right_while_it_waits_opens_with_no_second_one() {
+    for against in
+        [op::report_lost("uid:A"), op::freeze("uid:A"), op::withdraw("uid:A"), op::reissue("p1", "X", Some("A"))]
+    {
+        let mut w = two_cards();
+        assert_eq!(w.present("door-412", "A"), "second_card_required");
+        w.publish(vec![against]);
+        assert_eq!(w.present("door-412", "B"), "second_card_required");
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
 fn the_second_card_comes_within_the_time_and_from_a_card_that_may() {
     let mut w = two_cards();
     w.present("door-412", "A");

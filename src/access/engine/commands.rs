@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::super::change::{ErrorCode, OpError};
-use super::super::decide::{Facts, Question, against_power, decide, identify};
+use super::super::decide::{Facts, Observed, Question, against_power, decide, identify};
 use super::super::decision::{Decision, Grant, GrantReason};
 use super::super::effect::{Effect, PortalOrder, QueryResult, Reply, ResyncReason, Verdict};
 use super::super::event::{Event, Flush, ForgivenBy, Outcome, ReplyStatus};
@@ -231,6 +231,20 @@ impl Engine {
             observed,
         };
         decide(&self.facts(Some(portal), now), &question)
+    }
+
+    /// Whether the list, the posture and the hours let a card in at a portal, whatever was observed of it.
+    pub(super) fn has_right(&self, portal: &Portal, uid: CardUid, now: Now) -> bool {
+        let request = self.read_of(portal, uid);
+        let question = Question {
+            portal: Some(portal),
+            presented: &request.presented,
+            direction: request.direction,
+            stale: request.stale,
+            assurance: request.assurance,
+            observed: Observed::default(),
+        };
+        matches!(decide(&self.facts(Some(portal), now), &question), Decision::Grant(_))
     }
 
     /// Which cards at these places of the list would be granted at a portal now, and how many places the list has: a long list is

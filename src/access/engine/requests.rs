@@ -112,6 +112,10 @@ impl Engine {
             Presented::Card(_) if begins_free.is_some() => FIRST_CARD.to_owned(),
             Presented::Card(_) => String::new(),
             Presented::Lossy(reading) => self.describe_reading(*reading),
+            // A reader that is set up wrongly sends the UID of everybody so.
+            Presented::Malformed(text) if self.policy.hash_uids => {
+                format!("presented {} characters that are no UID", text.chars().count())
+            }
             Presented::Malformed(text) => format!("presented `{text}`"),
         };
         let way = way.filter(|_| kind == PortalKind::Gate);

@@ -14,12 +14,21 @@ use super::Engine;
 /// By portals, so no more than there are of those.
 #[derive(Debug, Default)]
 pub(super) struct Together {
-    /// The holder of the first of two cards, and until when the second may come.
-    first_of_two: HashMap<PortalId, (Holder, Mono), RandomState>,
+    /// The first of two cards.
+    first_of_two: HashMap<PortalId, FirstCard, RandomState>,
     /// Until when the window lasts that a first card has begun.
     free_until: HashMap<PortalId, Timestamp, RandomState>,
     /// The portals that their own schedule holds in free access, as the audit has it.
     held_free: BTreeSet<PortalId>,
+}
+
+/// The first of two cards at a portal.
+#[derive(Clone, Debug)]
+pub(super) struct FirstCard {
+    uid: CardUid,
+    pub(super) holder: Holder,
+    /// Until when the second may come.
+    pub(super) until: Mono,
 }
 
 impl Engine {
@@ -27,14 +36,15 @@ impl Engine {
     pub(super) fn is_first_of_two(&self, portal: &Portal, uid: &CardUid, now: Now) -> bool {
         portal.two_card_ms > 0 && {
             let holder = self.state.list.card(uid).and_then(|card| card.holder());
-            let first = self.first_of_two(&portal.id, now).map(|(holder, _)| holder);
+            let first = self.first_of_two(portal, now).map(|first| &first.holder);
             first.zip(holder).is_none_or(|(first, second)| first == second)
         }
     }
 
-    /// The holder of a first card that waits, and until when.
-    pub(super) fn first_of_two(&self, portal: &PortalId, now: Now) -> Option<&(Holder, Mono)> {
-        self.together.first_of_two.get(portal).filter(|(_, until)| *until > now.mono)
+    /// A first card that waits. One that lost its right meanwhile is none.
+    pub(super) fn first_of_two(&self, portal: &Portal, now: Now) -> Option<&FirstCard> {
+        let waits = |first: &&FirstCard| first.until > now.mono && self.has_right(portal, first.uid, now);
+        self.together.first_of_two.get(&portal.id).filter(waits)
     }
 
     /// An open portal with which this one is interlocked.
@@ -62,7 +72,7 @@ impl Engine {
         let two_card_ms = self.portal(portal.as_str()).map_or(0, |p| p.two_card_ms);
         if let Some(holder) = self.holder_of(Some(&uid)).filter(|_| others.is_empty()) {
             let until = now.mono.plus_ms(u64::from(two_card_ms));
-            self.together.first_of_two.insert(portal.clone(), (holder, until));
+            self.together.first_of_two.insert(portal.clone(), FirstCard { uid, holder, until });
         }
     }
 

@@ -32,10 +32,10 @@ impl Engine {
                 })
             }
             Reason::LockedOut if self.policy.lockout_s > 0 => Some(self.denials_at(portal, now)),
-            Reason::SecondCardRequired if portal.two_card_ms > 0 => Some(match self.first_of_two(&portal.id, now) {
+            Reason::SecondCardRequired if portal.two_card_ms > 0 => Some(match self.first_of_two(portal, now) {
                 None => format!("wants two cards within {} s; no first one waits", portal.two_card_ms / 1000),
-                Some((holder, until)) => {
-                    let left_s = until.since_ms(now.mono) / 1000;
+                Some(first) => {
+                    let (holder, left_s) = (&first.holder, first.until.since_ms(now.mono) / 1000);
                     format!("the card of {holder} waits for a second one for {left_s} s more")
                 }
             }),

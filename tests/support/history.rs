@@ -207,7 +207,17 @@ impl History {
             reason != "granted"
                 && ask.now < at + u64::from(portal.two_card_ms)
                 && holder_of(&self.received, first) != holder_of(&self.received, ask.card)
+                && self.has_right(ask, first, portal)
         })
+    }
+
+    /// Whether a card that was the first of two may still come in, whatever was observed of it.
+    fn has_right(&self, ask: &Ask, card: CardUid, portal: &Portal) -> bool {
+        let verdict =
+            self.judge(&Ask { card, portal: ask.portal, way: ask.way, assurance: portal.min_assurance, now: ask.now });
+        let observed = "granted late soft_anti_passback clone_suspected stale_list second_card_required interlocked locked_out \
+                        anti_passback in_use_elsewhere";
+        verdict.split(' ').all(|word| observed.contains(word))
     }
 
     fn is_passable(&self, id: &str, now: u64) -> bool {

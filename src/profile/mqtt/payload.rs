@@ -50,7 +50,12 @@ impl<'p> Payload<'p> {
     }
 
     fn json(&self) -> Result<&Value, String> {
-        let parse = || serde_json::from_str(self.text?).map_err(|error| format!("it is not JSON: {error}"));
+        let parse = || {
+            let read = |text: &str| serde_json::from_str(text);
+            let text = self.text?;
+            let again = |_: &serde_json::Error| text.starts_with('{').then(|| read(&nulled(text)).ok()).flatten();
+            read(text).or_else(|error| again(&error).ok_or_else(|| format!("it is not JSON: {error}")))
+        };
         self.json.get_or_init(parse).as_ref().map_err(Clone::clone)
     }
 
@@ -242,6 +247,28 @@ impl Uid {
 enum Read {
     Card(Presented),
     Empty,
+}
+
+/// The text with `null` for each word that is no value of JSON, such as `nan`: one field that is wrong hides no other.
+fn nulled(text: &str) -> String {
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while !rest.is_empty() {
+        let word = rest.find(|c: char| !c.is_alphanumeric() && !"+-.".contains(c)).unwrap_or(rest.len());
+        let length = match rest.strip_prefix('"') {
+            Some(inside) => {
+                let mut escaped = false;
+                let ends = |byte| (byte == b'"' && !escaped, escaped = byte == b'\\' && !escaped).0;
+                inside.bytes().position(ends).map_or(rest.len(), |end| end + 2)
+            }
+            None => word.max(rest.chars().next().map_or(1, char::len_utf8)),
+        };
+        let (part, after) = rest.split_at(length);
+        let is_word = part.trim_start_matches(['+', '-']).starts_with(char::is_alphabetic);
+        let is_value = !is_word || serde_json::from_str::<Value>(part).is_ok();
+        out.push_str(if is_value { part } else { "null" });
+        rest = after;
+    }
+    out
 }
 
 /// The bytes of hex digits, with or without separators; `None`: not hex, or half a byte.

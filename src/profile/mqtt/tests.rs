@@ -145,6 +145,12 @@ fn a_value_is_yes_or_no_by_its_own_text_alone_and_a_number_is_one_also_as_text()
     ] {
         assert_eq!(number(&place, payload), expected, "{payload}");
     }
+    // What is no value hides no other.
+    for (payload, expected) in [(r#"{"t":nan,"n":"nan \"","v":7}"#, 7.0), (r#"{"a":[-inf,{"b":ON}],"v":1e1}"#, 10.0)] {
+        assert_eq!(number(&place, payload), Ok(Some(expected)), "{payload}");
+    }
+    assert_eq!(number(&place, r#"{"v":nan}"#), Ok(None));
+    assert!(number(&place, r#"{"v":7"#).is_err_and(|why| why.contains("not JSON")));
     let plain = Place { at: None, ..place.clone() };
     assert_eq!((number(&plain, " 7\n"), number(&plain, "")), (Ok(Some(7.0)), Ok(None)));
     let only = Place { only: Some(("/id".into(), "1".into())), ..place };

@@ -12,6 +12,8 @@ use crate::access::portal::Direction;
 pub const STALE_MS: u64 = 1500;
 /// The same for a reader that shows the card as long as it is there: the card is there now, and when it came is not known.
 pub const LEVEL_STALE_MS: u64 = 5000;
+/// So far from both ends of its range a counter is when it has run over.
+const COUNTER_WRAP: i64 = 16;
 
 /// How a reader shows cards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub enum ReaderKind {
         /// It is set again and again while the card is there, so its absence is seen too.
         repeats: bool,
     },
-    /// With a number that changes with each card.
+    /// With a number that counts up with each card.
     Counter {
         /// The number is to be written back.
         accepts: bool,
@@ -269,12 +271,18 @@ impl Reader {
         }
         self.repeat_count = false;
         self.accept_due = kind == ReaderKind::Counter { accepts: true };
-        match card {
-            _ if before.is_none() => Vec::new(),
-            Some(card) if fresh => vec![CardEvent::Presented(card)],
-            Some(_) | None => vec![CardEvent::Missed],
+        match (card, before) {
+            (_, None) => Vec::new(),
+            (Some(card), Some(before)) if fresh && counts_up(before, number) => vec![CardEvent::Presented(card)],
+            (Some(_) | None, Some(_)) => vec![CardEvent::Missed],
         }
     }
+}
+
+/// Whether a counter went on, also over the end of its 8, 16 or 32 bits. One that went back belongs to a device that has started again.
+fn counts_up(before: i64, number: i64) -> bool {
+    let wraps = |end: i64| before <= end && end - before < COUNTER_WRAP && number < COUNTER_WRAP;
+    number >= before || [0xFF, 0xFFFF, 0xFFFF_FFFF].into_iter().any(wraps)
 }
 
 #[cfg(test)]

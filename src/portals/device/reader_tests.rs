@@ -141,6 +141,16 @@ fn a_latch_that_is_set_again_shows_how_long_the_card_is_there() {
 }
 
 #[test]
+fn a_count_that_goes_back_is_of_a_device_that_has_started_again() {
+    let mut bench = Bench::new(ReaderKind::Counter { accepts: true });
+    assert_eq!(bench.counts(0, 5), []);
+    assert_eq!(bench.counts(100, 0), [Missed]);
+    assert_eq!(bench.counts(200, 1), [Came(card(A))]);
+    assert_eq!(bench.counts(300, 40), [Came(card(A))]);
+    assert_eq!(bench.counts(400, 3), [Missed]);
+}
+
+#[test]
 fn a_count_is_primed_by_the_first_reading_and_may_wrap() {
     let mut bench = Bench::new(ReaderKind::Counter { accepts: true });
     assert_eq!(bench.counts(0, 65535), []);

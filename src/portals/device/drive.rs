@@ -154,7 +154,11 @@ impl<W: Wiring> Drive<W> {
             }
             self.settle().await;
             let on = loop {
+                let again = Duration::from_millis(ON_RETRY_MS);
+                let may_follow = taken.is_ok() && begun.elapsed() < lasts && Instant::now() + again < until;
                 match self.wiring.read_back().await {
+                    // Many controllers set what is read only in their next cycle.
+                    Some((false, _)) if may_follow => sleep(again).await,
                     Some((on, _)) => break on,
                     None if left > 0 => left -= 1,
                     None => return refused(CANNOT_BE_READ),

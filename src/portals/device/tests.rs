@@ -31,6 +31,8 @@ struct Device {
     ends: VecDeque<NotSet>,
     /// What is set is acknowledged and not done.
     stuck: bool,
+    /// What is set is read so much later.
+    follows_after: Duration,
     sets: Vec<(Set, Instant)>,
     accepted: Vec<(u8, Accept)>,
     counts: Vec<Released>,
@@ -64,7 +66,11 @@ impl Wiring for Memory {
     }
 
     async fn read_back(&self) -> Option<(bool, Instant)> {
-        Some((self.with(|device| device.on), Instant::now()))
+        let shows = |device: &mut Device| {
+            let is_shown = device.sets.last().is_none_or(|(_, at)| at.elapsed() >= device.follows_after);
+            device.on && is_shown
+        };
+        Some((self.with(shows), Instant::now()))
     }
 
     fn pulse_ms(&self, hold_ms: u32) -> Option<u32> {
@@ -236,6 +242,19 @@ async fn a_busy_device_is_tried_again_within_the_deadline_and_consumes_no_try() 
         assert_eq!(rig.wiring.sets().len(), 9);
         assert_eq!(rig.wiring.with(|device| device.counts.clone()), [Released::Confirmed]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pulse_of_a_device_that_shows_it_in_its_next_cycle_is_confirmed_and_sent_once() {
+    let follows_after = Duration::from_millis(350);
+    let device = Device { times_pulses: true, follows_after, ..Device::default() };
+    let rig = Rig::start(PortalKind::Door, &[], Memory(Arc::new(Mutex::new(device))));
+    sleep(Duration::from_millis(100)).await;
+    rig.wiring.with(|device| device.sets.clear());
+    rig.release(3000).await;
+    sleep(Duration::from_millis(1400)).await;
+    assert_eq!(rig.wiring.sets(), [Set::Pulse { hold_ms: 3000 }]);
+    assert_eq!(rig.wiring.with(|device| device.counts.clone()), [Released::Confirmed]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -159,8 +159,9 @@ impl Portals<'_> {
         if kind == PortalKind::PowerBox {
             self.measures(t, &device);
         }
-        // A controller that sends requests counts its presentations itself.
-        let polled_gate = kind == PortalKind::Gate && matches!(device, PortalDevice::Parts(_));
+        // Whoever sends messages, a controller or a reader, counts its presentations itself.
+        let is_polled = matches!(&device, PortalDevice::Parts(parts) if matches!(parts.reader, Part::Modbus(_)));
+        let polled_gate = kind == PortalKind::Gate && is_polled;
         let (id, zone) = (t.id.get()?.0.clone(), t.zone.get()?.0.clone());
         let portal = Portal {
             direction: t.direction.get().copied(),

@@ -114,6 +114,14 @@ fn of_a_new_epoch_that_begins_with_changes_a_snapshot_is_asked_for_until_one_cam
     w.restart();
     w.link_up();
     assert_eq!(asks(&mut w, 31_000)[0].1, "epoch");
+    let (from, to) = (w.journal.last().unwrap().event.n + 1, w.journal.last().unwrap().event.n + 10);
+    let effects = w.engine.damaged(from, to, w.now());
+    w.keep(effects);
+    assert_eq!(
+        asks(&mut w, 31_000)[0].1,
+        "epoch",
+        "and not `corrupt`, to which a center may answer with a much smaller list"
+    );
     send(&mut w, OFFICE, at(3, 2), &entries_of(OFFICE, &[vec![op::issue("A", "p1"), op::issue("R", "p3")]]));
     w.publish_at(OFFICE, at(3, 3), vec![op::issue("B", "p2")]);
     assert_eq!(asks(&mut w, 100_000), []);

@@ -247,11 +247,14 @@ impl Engine {
 /// What a stream lacks, if anything. `digest`: that of what it owns here, and up to which message.
 fn lack(track: Option<&StreamTrack>, digest: Option<&(Position, String)>) -> Option<ResyncReason> {
     let Some(track) = track else { return Some(ResyncReason::Empty) };
-    if track.damaged {
+    if track.epoch_gap {
+        // Before the damage: a center that began again with less must not be asked for a list that may be much smaller.
+        Some(ResyncReason::Epoch)
+    } else if track.damaged {
         Some(ResyncReason::Corrupt)
     } else if track.epoch.is_none() {
         Some(ResyncReason::Empty)
-    } else if track.epoch_gap || track.head.as_ref().is_some_and(|head| Some(head.at.epoch) > track.epoch) {
+    } else if track.head.as_ref().is_some_and(|head| Some(head.at.epoch) > track.epoch) {
         Some(ResyncReason::Epoch)
     } else if !track.above.is_empty() || track.is_behind_head() || track.goal.is_some() {
         Some(ResyncReason::Gap)

@@ -89,7 +89,13 @@ impl Engine {
         } else {
             String::new()
         };
-        let Some(count) = self.alarms.admit((kind, portal.cloned(), uid, text), now.mono) else { return };
+        self.raise((kind, portal.cloned(), uid, text), portal, detail, now);
+    }
+
+    /// Raises an alarm at a portal, unless one with this key was raised a short time ago.
+    fn raise(&mut self, key: Key, portal: Option<&PortalId>, detail: String, now: Now) {
+        let (kind, _, uid, _) = key;
+        let Some(count) = self.alarms.admit(key, now.mono) else { return };
         let (at, portal) = (now.wall, portal.cloned());
         self.publish_alarm(Alarm { n: 0, at, kind, portal, uid, count, ended: false, detail }, now);
     }
@@ -108,18 +114,13 @@ impl Engine {
                 ("walk", detail)
             }
         };
-        let (kind, at) = (AlarmKind::Clone, now.wall);
-        let Some(count) = self.alarms.admit((kind, None, Some(uid), rule.to_owned()), now.mono) else { return };
-        let (portal, uid) = (Some(portal.clone()), Some(uid));
-        self.publish_alarm(Alarm { n: 0, at, kind, portal, uid, count, ended: false, detail }, now);
+        self.raise((AlarmKind::Clone, None, Some(uid), rule.to_owned()), Some(portal), detail, now);
     }
 
     /// A power box tripped. That it stays off is an alarm of its own, however short ago it tripped before.
     pub(super) fn tripped_alarm(&mut self, portal: &PortalId, stays_off: bool, detail: String, now: Now) {
-        let (kind, at, portal) = (AlarmKind::PowerTrip, now.wall, Some(portal.clone()));
         let rule = if stays_off { "stays off" } else { "rests" };
-        let Some(count) = self.alarms.admit((kind, portal.clone(), None, rule.to_owned()), now.mono) else { return };
-        self.publish_alarm(Alarm { n: 0, at, kind, portal, uid: None, count, ended: false, detail }, now);
+        self.raise((AlarmKind::PowerTrip, Some(portal.clone()), None, rule.to_owned()), Some(portal), detail, now);
     }
 
     /// What an alarm of a portal was raised for is over. Nothing, unless that alarm was published and its end was not.

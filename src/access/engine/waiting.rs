@@ -38,14 +38,9 @@ impl CommandKind {
 impl Engine {
     /// Why a command that opens would not be carried out now; `None`: it would, and has to wait for the disk.
     pub(super) fn refusal_to_open(&self, kind: &CommandKind, now: Now) -> Option<Done> {
-        match kind {
-            CommandKind::Release { portal } => self.release_refusal(portal, now),
-            CommandKind::Power { portal, on: true } => self.power_refusal(portal, true, now),
-            CommandKind::Power { on: false, .. }
-            | CommandKind::Query { .. }
-            | CommandKind::Resync { .. }
-            | CommandKind::Forgive { .. } => None,
-        }
+        let portal = kind.opens()?;
+        let releases = matches!(kind, CommandKind::Release { .. });
+        if releases { self.release_refusal(portal, now) } else { self.power_refusal(portal, true, now) }
     }
 
     /// Keeps a command that opens until event `n`, which remembers its id, is on disk.

@@ -123,3 +123,47 @@ fn a_fire_after_a_reset_is_raised_at_once() {
         assert_eq!(w.engine.status(w.now()).modes, [] as [(_, Posture); 0]);
     }
 }
+
+/// What is published: each alarm, with whether it is its end.
+fn published(seen: &Seen) -> Vec<(AlarmKind, u64, bool)> {
+    let alarm = |e: &Effect| match e {
+        Effect::Alarm(alarm) => Some((alarm.kind, alarm.count, alarm.ended)),
+        _ => None,
+    };
+    seen.0.iter().filter_map(alarm).collect()
+}
+
+#[test]
+fn what_comes_back_and_stays_is_raised_when_the_ten_minutes_are_over() {
+    let mut w = World::new();
+    let housing = |w: &mut World, tamper| {
+        published(&w.report("door-412", PortalReport { tamper: Some(tamper), ..PortalReport::default() }))
+    };
+    assert_eq!(housing(&mut w, true), [(AlarmKind::Tamper, 0, false)]);
+    assert_eq!(housing(&mut w, false), [(AlarmKind::Tamper, 0, true)]);
+    w.pass_s(2);
+    assert_eq!(housing(&mut w, true), [], "held back");
+    assert_eq!(published(&w.pass_ms(ALARM_QUIET_MS - 2_001)), []);
+    assert_eq!(published(&w.pass_ms(1)), [(AlarmKind::Tamper, 1, false)]);
+    assert_eq!(published(&w.pass_ms(2 * ALARM_QUIET_MS)), [], "it is known to be open");
+    assert_eq!(housing(&mut w, false), [(AlarmKind::Tamper, 0, true)]);
+    // What came back and has ended meanwhile is raised by nothing.
+    housing(&mut w, true);
+    housing(&mut w, false);
+    housing(&mut w, true);
+    housing(&mut w, false);
+    assert_eq!(published(&w.pass_ms(2 * ALARM_QUIET_MS)), []);
+}
+
+#[test]
+fn a_relay_that_nothing_released_holds_back_no_alarm_of_an_open_housing() {
+    let mut w = World::new();
+    let report = |relay, tamper| PortalReport { relay, tamper, ..PortalReport::default() };
+    w.report("door-412", report(Some(true), None));
+    let raised = w.pass_s(20);
+    assert!(published(&raised).contains(&(AlarmKind::Tamper, 0, false)), "{:?}", published(&raised));
+    assert_eq!(published(&w.report("door-412", report(None, Some(true)))), [(AlarmKind::Tamper, 0, false)]);
+    assert_eq!(published(&w.report("door-412", report(None, Some(false)))), [(AlarmKind::Tamper, 0, true)]);
+    let over = published(&w.report("door-412", report(Some(false), None)));
+    assert!(over.contains(&(AlarmKind::Tamper, 0, true)), "{over:?}");
+}

@@ -1,5 +1,5 @@
 //! Alarms: in the audit and at once to the center, at most one in [`ALARM_QUIET_MS`] of one kind, portal and card. The end of one
-//! that was raised is published at once, and once.
+//! that was raised is published at once, and once. What lasts and was held back is raised when that time is over.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,13 +9,16 @@ use super::super::effect::{Alarm, Effect};
 use super::super::event::{AlarmKind, Event, Flush};
 use super::super::id::{CardUid, Mono, Now, PortalId};
 use super::super::policy::Policy;
-use super::Engine;
 use super::observed::CloneSign;
+use super::{Due, Engine};
 
 /// How long after an alarm the next of its kind, portal and card is held back, in milliseconds (wire contract, section 3).
 pub const ALARM_QUIET_MS: u64 = 600_000;
 /// Kinds, portals and cards remembered at once; beyond it the one raised longest ago is forgotten.
 pub const ALARMS_REMEMBERED_MAX: usize = 4_096;
+
+/// The rule by which a relay that nothing released raises [`AlarmKind::Tamper`]: it holds back no housing that is opened then.
+pub(super) const RELAY: &str = "relay";
 
 /// What is raised at most once in [`ALARM_QUIET_MS`]. The text reports apart what names neither portal nor card; figures in it do not.
 type Key = (AlarmKind, Option<PortalId>, Option<CardUid>, String);
@@ -35,18 +38,27 @@ struct Raised {
     held_back: u64,
     /// It was published, and its end was not.
     is_open: bool,
+    /// One that was held back, and whose end was not reported: what it says.
+    stands: Option<String>,
+}
+
+/// Whether the end of what such an alarm was raised for is reported to [`Engine::alarm_over`].
+fn ends(kind: AlarmKind) -> bool {
+    use AlarmKind::{ForcedOpen, HeldOpen, PortalOffline, PowerTrip, Tamper, UnconfirmedRevocation};
+    matches!(kind, ForcedOpen | HeldOpen | PortalOffline | PowerTrip | Tamper | UnconfirmedRevocation)
 }
 
 impl Alarms {
     /// Whether an alarm may be raised now, and then how many were held back before it.
-    fn admit(&mut self, key: Key, now: Mono) -> Option<u64> {
+    fn admit(&mut self, key: Key, detail: &str, now: Mono) -> Option<u64> {
         let is_quiet = |at: Mono| now.since_ms(at) < ALARM_QUIET_MS;
         if let Some(raised) = self.raised.get_mut(&key) {
             if is_quiet(raised.at) {
                 raised.held_back = raised.held_back.saturating_add(1);
+                raised.stands = (ends(key.0) && !raised.is_open).then(|| detail.to_owned());
                 return None;
             }
-            (raised.at, raised.is_open) = (now, true);
+            (raised.at, raised.is_open, raised.stands) = (now, true, None);
             return Some(std::mem::take(&mut raised.held_back));
         }
         if self.raised.len() >= ALARMS_REMEMBERED_MAX {
@@ -58,8 +70,14 @@ impl Alarms {
                 self.raised.remove(&oldest);
             }
         }
-        self.raised.insert(key, Raised { at: now, held_back: 0, is_open: true });
+        self.raised.insert(key, Raised { at: now, held_back: 0, is_open: true, stands: None });
         Some(0)
+    }
+
+    /// When the first of those that stand may be raised.
+    fn next(&self) -> Option<Mono> {
+        let standing = self.raised.values().filter(|raised| raised.stands.is_some());
+        standing.map(|raised| raised.at.plus_ms(ALARM_QUIET_MS)).min()
     }
 
     /// The portals of which such an alarm was published and has not ended.
@@ -95,9 +113,26 @@ impl Engine {
     /// Raises an alarm at a portal, unless one with this key was raised a short time ago.
     fn raise(&mut self, key: Key, portal: Option<&PortalId>, detail: String, now: Now) {
         let (kind, _, uid, _) = key;
-        let Some(count) = self.alarms.admit(key, now.mono) else { return };
+        let Some(count) = self.alarms.admit(key, &detail, now.mono) else {
+            return self.deadlines.set(Due::Alarms, self.alarms.next());
+        };
         let (at, portal) = (now.wall, portal.cloned());
         self.publish_alarm(Alarm { n: 0, at, kind, portal, uid, count, ended: false, detail }, now);
+    }
+
+    /// What was held back lasts, and the time for which it was is over.
+    pub(super) fn alarms_due(&mut self, now: Now) {
+        let is_due = |raised: &Raised| raised.stands.is_some() && raised.at.plus_ms(ALARM_QUIET_MS) <= now.mono;
+        let due: Vec<_> =
+            self.alarms.raised.iter().filter(|(_, raised)| is_due(raised)).map(|(key, _)| key.clone()).collect();
+        for key in due {
+            let standing = self.alarms.raised.get_mut(&key).and_then(|raised| raised.stands.take());
+            let portal = key.1.clone();
+            if let Some(detail) = standing {
+                self.raise(key, portal.as_ref(), detail, now);
+            }
+        }
+        self.deadlines.set(Due::Alarms, self.alarms.next());
     }
 
     /// A card seems to be in two places. Raised once in [`ALARM_QUIET_MS`] by one rule, wherever the card is read next.
@@ -123,13 +158,31 @@ impl Engine {
         self.raise((AlarmKind::PowerTrip, Some(portal.clone()), None, rule.to_owned()), Some(portal), detail, now);
     }
 
+    /// The relay of a door or gate is on, and nothing released it.
+    pub(super) fn relay_alarm(&mut self, portal: &PortalId, detail: String, now: Now) {
+        self.raise((AlarmKind::Tamper, Some(portal.clone()), None, RELAY.to_owned()), Some(portal), detail, now);
+    }
+
+    /// That relay is off again.
+    pub(super) fn relay_alarm_over(&mut self, portal: &PortalId, detail: &str, now: Now) {
+        self.over(|key| key.0 == AlarmKind::Tamper && key.1.as_ref() == Some(portal) && key.3 == RELAY, detail, now);
+    }
+
     /// What an alarm of a portal was raised for is over. Nothing, unless that alarm was published and its end was not.
     pub(super) fn alarm_over(&mut self, kind: AlarmKind, portal: &PortalId, detail: &str, now: Now) {
-        let of_portal = |key: &Key| key.0 == kind && key.1.as_ref() == Some(portal);
-        let open = self.alarms.raised.iter_mut().filter(|(key, raised)| of_portal(key) && raised.is_open);
-        let ended: Vec<_> = open.map(|((_, _, uid, _), raised)| (raised.is_open = false, *uid).1).collect();
-        for uid in ended {
-            let (at, portal, detail) = (now.wall, Some(portal.clone()), detail.to_owned());
+        self.over(|key| key.0 == kind && key.1.as_ref() == Some(portal) && key.3 != RELAY, detail, now);
+    }
+
+    fn over(&mut self, which: impl Fn(&Key) -> bool, detail: &str, now: Now) {
+        let mut ended = Vec::new();
+        for (key, raised) in self.alarms.raised.iter_mut().filter(|(key, _)| which(key)) {
+            raised.stands = None;
+            if std::mem::take(&mut raised.is_open) {
+                ended.push((key.0, key.1.clone(), key.2));
+            }
+        }
+        for (kind, portal, uid) in ended {
+            let (at, detail) = (now.wall, detail.to_owned());
             self.publish_alarm(Alarm { n: 0, at, kind, portal, uid, count: 0, ended: true, detail }, now);
         }
     }

@@ -30,6 +30,8 @@ pub(super) enum Due {
     Resync,
     /// Commands that wait for the disk.
     Commands,
+    /// Alarms that were held back and last.
+    Alarms,
 }
 
 /// See the module's head.

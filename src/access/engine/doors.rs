@@ -157,6 +157,11 @@ impl Engine {
         if is_over {
             self.alarm_over(AlarmKind::ForcedOpen, portal, "the relay is off again", now);
         }
+        if !on {
+            self.relay_alarm_over(portal, "the relay is off again", now);
+            // One of a device that could not be switched off.
+            self.alarm_over(AlarmKind::UnconfirmedRevocation, portal, "the relay is off again", now);
+        }
     }
 
     /// Nothing is known of the relay any more.
@@ -235,7 +240,10 @@ impl Engine {
         });
         if let Some((kind, detail)) = raised {
             self.order(PortalOrder::Lock { portal: portal.clone() });
-            self.alarm(kind, Some(portal), None, detail.to_owned(), now);
+            match kind {
+                AlarmKind::Tamper => self.relay_alarm(portal, detail.to_owned(), now),
+                kind => self.alarm(kind, Some(portal), None, detail.to_owned(), now),
+            }
         }
     }
 

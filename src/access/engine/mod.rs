@@ -254,6 +254,7 @@ impl Engine {
                 Due::Snapshots => self.snapshots_due(now),
                 Due::Resync => {}
                 Due::Commands => self.commands_due(now),
+                Due::Alarms => self.alarms_due(now),
             }
         }
         self.trust_quiet_streams(now);

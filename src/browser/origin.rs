@@ -11,9 +11,6 @@ pub fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 /// Whether a request may be one of the console's own pages: none that reads comes from another site, and none that changes something
 /// from another origin.
-///
-/// # Errors
-/// Why it is refused.
 pub fn own_page(method: &Method, headers: &HeaderMap) -> Result<(), &'static str> {
     if text(headers, "sec-fetch-site") == Some("cross-site") {
         return Err("a page of another site may not ask the console");
@@ -22,9 +19,6 @@ pub fn own_page(method: &Method, headers: &HeaderMap) -> Result<(), &'static str
 }
 
 /// Whether a request that changes something comes from the console's own pages.
-///
-/// # Errors
-/// Why it is refused.
 pub fn same_origin(headers: &HeaderMap) -> Result<(), &'static str> {
     if text(headers, "sec-fetch-site").is_some_and(|site| site != "same-origin") {
         return Err("a page of another origin may not order anything here");

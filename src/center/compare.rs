@@ -53,9 +53,6 @@ pub struct StreamAgreement {
 
 impl<S: Storage> Center<S> {
     /// How `gateway`, which reports `statuses`, stands to each stream that has published to it.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be read.
     pub fn agreements(
         &mut self,
         gateway: &GatewayId,
@@ -92,9 +89,6 @@ impl<S: Storage> Center<S> {
 
     /// The messages of a stream to `gateway` behind `seq` of its epoch, each with the beginning of what it publishes: its ops in JSON, or
     /// that it is a list. `None`: more than [`MISSING_LISTED_MAX`].
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be read.
     pub fn messages_behind(
         &mut self,
         gateway: &GatewayId,

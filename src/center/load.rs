@@ -177,9 +177,6 @@ impl<S: Storage> Center<S> {
     }
 
     /// What the cards of `to` are enrolled for.
-    ///
-    /// # Errors
-    /// Those of [`Self::plan`].
     pub fn enrolments(&mut self, to: Option<&GatewayId>) -> Result<Enrolments, CenterError> {
         self.transaction(|center| {
             let (_, audience) = center.enrolling(to)?;
@@ -204,9 +201,6 @@ impl<S: Storage> Center<S> {
     }
 
     /// Publishes a list in a transaction of its own. See [`Self::stage_list`].
-    ///
-    /// # Errors
-    /// See [`Self::stage_list`].
     pub fn load(
         &mut self,
         to: Option<&GatewayId>,

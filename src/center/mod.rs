@@ -121,9 +121,6 @@ impl Center {
 
 impl<S: Storage> Center<S> {
     /// A center with these streams, which publish to `gateways`, and with what `storage` keeps of them.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be read or is damaged.
     pub fn new(
         storage: S,
         streams: Vec<(StreamSpec, SigningKey)>,
@@ -165,9 +162,6 @@ impl<S: Storage> Center<S> {
 
     /// Publishes to these gateways from now on, and to no others. What was published to one that is back counts again. After an error
     /// the center publishes to the gateways before.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be read or is damaged.
     pub fn replace_gateways(&mut self, gateways: Vec<GatewayId>) -> Result<(), CenterError> {
         let before = std::mem::replace(&mut self.gateways, gateways);
         let read = self.transaction(Self::read_on);
@@ -184,9 +178,6 @@ impl<S: Storage> Center<S> {
     }
 
     /// How far the audit of a gateway is kept without a hole that could still be filled: what is acknowledged.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be read.
     pub fn audit_through(&mut self, gateway: &GatewayId) -> Result<Option<u64>, CenterError> {
         Ok(self.storage.audit_ends(gateway)?.map(|(_, last)| last.n))
     }
@@ -197,9 +188,6 @@ impl<S: Storage> Center<S> {
     }
 
     /// The messages that may not have reached the broker, oldest first, as they were signed; at most `most`.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be read.
     pub fn undelivered(&mut self, most: usize) -> Result<Vec<SignedMessage>, CenterError> {
         let mut messages = Vec::new();
         for (journal, at, message) in self.storage.undelivered(most)? {
@@ -245,9 +233,6 @@ impl<S: Storage> Center<S> {
     }
 
     /// Keeps what gateways published, and which messages the broker has.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be written.
     pub fn keep(&mut self, published: &[Published], delivered: &[(JournalName, Position)]) -> Result<(), CenterError> {
         self.transaction(|center| {
             center.storage.delivered(delivered)?;
@@ -256,9 +241,6 @@ impl<S: Storage> Center<S> {
     }
 
     /// Removes what is older than its retention.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be written.
     pub fn remove_old(&mut self, now: Timestamp) -> Result<(), CenterError> {
         self.transaction(|center| center.storage.remove_old(now))
     }
@@ -346,9 +328,6 @@ impl<S: Storage> Center<S> {
     }
 
     /// Publishes `ops` in a transaction of their own. See [`Self::stage_ops`].
-    ///
-    /// # Errors
-    /// See [`Self::stage_ops`].
     pub fn publish_ops(
         &mut self,
         to: Option<&GatewayId>,

@@ -21,9 +21,6 @@ impl<S: Storage> Center<S> {
     /// gateway that only has holes gets the changes that fill them; one that has nothing, an older epoch, too much to fill or something
     /// wrong, or that lacks a list that was loaded, gets the parts of a snapshot. Empty for a stream of
     /// another center.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be read.
     pub fn answer(
         &mut self,
         gateway: &GatewayId,

@@ -79,9 +79,6 @@ pub struct Service<S = Directory> {
 impl<S: Storage> Service<S> {
     /// Starts `center` on the broker of `link`. Two services at one broker need different client ids: each ends the other's connection, and
     /// takes over its session. Call within a tokio runtime.
-    ///
-    /// # Errors
-    /// [`LinkError`] if the link can never be connected.
     pub fn start(center: Center<S>, link: LinkSpec, clock: Clock, attention: Attention) -> Result<Self, LinkError> {
         // Who keeps what gateways publish wants it also from the time when it was not connected. For all others a session would only
         // keep old answers.
@@ -147,9 +144,6 @@ impl<S: Storage> Service<S> {
 
     /// Publishes `ops`: on disk here when this returns, published as soon as the link allows. `to` is the gateway for ops of streams
     /// that publish to one. Gives the messages.
-    ///
-    /// # Errors
-    /// See [`Center::publish_ops`], and [`CenterError::Busy`].
     pub async fn publish(&self, to: Option<&GatewayId>, ops: Vec<Op>) -> Result<Vec<SignedMessage>, CenterError> {
         let to = to.cloned();
         self.stage(Box::new(move |center, now| center.stage_ops(to.as_ref(), &ops, now))).await
@@ -170,9 +164,6 @@ impl<S: Storage> Service<S> {
     }
 
     /// See [`Center::replace_gateways`].
-    ///
-    /// # Errors
-    /// See there, and [`CenterError::Stopped`].
     #[cfg(feature = "center")]
     pub(super) async fn replace_gateways(&self, gateways: Vec<GatewayId>) -> Result<(), CenterError> {
         let known: Arc<[GatewayId]> = gateways.as_slice().into();
@@ -210,9 +201,6 @@ impl<S: Storage> Service<S> {
 
     /// Publishes a list of enrolments as a snapshot, as [`Self::publish`] does, for the gateways that the stream that owns `enrol`
     /// publishes to.
-    ///
-    /// # Errors
-    /// See [`Center::load`], and [`CenterError::Busy`].
     pub async fn load(
         &self,
         to: Option<&GatewayId>,
@@ -228,9 +216,6 @@ impl<S: Storage> Service<S> {
     }
 
     /// What a list would change now.
-    ///
-    /// # Errors
-    /// See [`Center::plan`], and [`CenterError::Stopped`].
     pub async fn plan(&self, to: Option<&GatewayId>, list: Enrolments) -> Result<Plan, CenterError> {
         let (to, now) = (to.cloned(), self.clock.now().wall);
         self.ask(move |center| center.plan(to.as_ref(), &list, now)).await?
@@ -238,9 +223,6 @@ impl<S: Storage> Service<S> {
 
     /// Sends a message written by hand and waits for the answers, as [`Self::publish_and_wait`] does; empty: it has no number to wait
     /// for.
-    ///
-    /// # Errors
-    /// See [`Center::publish_as_written`].
     pub async fn write_and_wait(
         &self,
         to: Option<&GatewayId>,
@@ -287,9 +269,6 @@ impl<S: Storage> Service<S> {
 
     /// Gives a command and waits for the reply. It is never sent late: `None` if the link is not up, or nobody replied within
     /// `within`.
-    ///
-    /// # Errors
-    /// See [`Center::command`].
     pub async fn command(
         &self,
         gateway: &GatewayId,
@@ -319,9 +298,6 @@ impl<S: Storage> Service<S> {
     }
 
     /// Asks the center something, between two orders.
-    ///
-    /// # Errors
-    /// [`CenterError::Stopped`].
     pub async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Center<S>) -> T + Send + 'static,

@@ -149,9 +149,6 @@ pub trait Storage: Send + 'static {
     const KEEPS_PUBLISHED: bool = false;
 
     /// Begins a transaction; waits for another process that has one.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be reached.
     fn begin(&mut self) -> Result<(), CenterError>;
 
     /// Ends the transaction; all of it is on disk when this returns.
@@ -164,32 +161,20 @@ pub trait Storage: Send + 'static {
     fn rollback(&mut self);
 
     /// The epoch of all streams.
-    ///
-    /// # Errors
-    /// [`CenterError`] if it cannot be read.
     fn epoch(&mut self) -> Result<NonZeroU32, CenterError>;
 
     /// The next entries that this process has neither appended nor been given since it began or since [`Storage::rewind`], oldest
     /// first; none: there are no more.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the journal cannot be read or is damaged.
     fn unread(&mut self, journal: &JournalName) -> Result<Vec<Entry>, CenterError>;
 
     /// Forgets what was appended and given, so that [`Storage::unread`] gives everything that is on disk.
     fn rewind(&mut self);
 
     /// Appends a message.
-    ///
-    /// # Errors
-    /// [`CenterError`] if it cannot be written.
     fn append(&mut self, journal: &JournalName, at: Position, message: &str) -> Result<(), CenterError>;
 
     /// The messages of an epoch whose numbers are in `ranges` (both ends included), oldest first, each with its number. `None`: more
     /// than `most`.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the journal cannot be read.
     fn messages(
         &mut self,
         journal: &JournalName,
@@ -199,51 +184,30 @@ pub trait Storage: Send + 'static {
     ) -> Result<Option<Vec<(Position, String)>>, CenterError>;
 
     /// The first and the last event of the audit of `gateway` that are kept.
-    ///
-    /// # Errors
-    /// [`CenterError`] if they cannot be read.
     fn audit_ends(&mut self, gateway: &GatewayId) -> Result<Option<(Link, Link)>, CenterError>;
 
     /// Keeps events, byte for byte, behind those of the gateway that are kept.
-    ///
-    /// # Errors
-    /// [`CenterError`] if they cannot be written.
     fn keep_audit(&mut self, gateway: &GatewayId, events: &[KeptEvent], now: Timestamp) -> Result<(), CenterError>;
 
     /// Puts the audit of a gateway aside, because the gateway begins another. Gives the place where the old one is kept.
-    ///
-    /// # Errors
-    /// [`CenterError`] if that cannot be done.
     fn set_audit_aside(&mut self, gateway: &GatewayId) -> Result<String, CenterError>;
 
     /// Messages that may not have reached the broker, oldest first, at most `most`.
-    ///
-    /// # Errors
-    /// [`CenterError`] if they cannot be read.
     fn undelivered(&mut self, _most: usize) -> Result<Vec<(JournalName, Position, String)>, CenterError> {
         Ok(Vec::new())
     }
 
     /// Notes that the broker has these messages.
-    ///
-    /// # Errors
-    /// [`CenterError`] if that cannot be written.
     fn delivered(&mut self, _messages: &[(JournalName, Position)]) -> Result<(), CenterError> {
         Ok(())
     }
 
     /// Keeps what gateways published.
-    ///
-    /// # Errors
-    /// [`CenterError`] if it cannot be written.
     fn keep_published(&mut self, _published: &[Published]) -> Result<(), CenterError> {
         Ok(())
     }
 
     /// Removes what is older than its retention.
-    ///
-    /// # Errors
-    /// [`CenterError`] if that cannot be written.
     fn remove_old(&mut self, _now: Timestamp) -> Result<(), CenterError> {
         Ok(())
     }

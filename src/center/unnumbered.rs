@@ -16,9 +16,6 @@ const JTI_BYTES: usize = 16;
 
 impl<S: Storage> Center<S> {
     /// The heads of all journals that have a message.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the storage cannot be read.
     pub fn heads(&mut self, now: Timestamp) -> Result<Vec<SignedMessage>, CenterError> {
         self.transaction(|_| Ok(()))?;
         let journals: Vec<JournalName> = self.positions().map(|(journal, _)| journal).collect();

@@ -151,9 +151,6 @@ pub enum TooLarge {
 }
 
 /// The configuration: its file, and its sheet of portals.
-///
-/// # Errors
-/// [`TooLarge`].
 pub fn describe(building: &Building) -> Result<(String, String), TooLarge> {
     if building.floors > 99 || building.rooms > 999 {
         return Err(TooLarge::Rooms);

@@ -165,9 +165,6 @@ pub fn data_dir(path: &Path) -> Result<PathBuf, ConfigError> {
 }
 
 /// The key of the store of the file at `path`, for commands that read the store by themselves. Nothing else is read.
-///
-/// # Errors
-/// As for [`data_dir`], and when the key cannot be read.
 pub fn store_key(path: &Path) -> Result<Option<Secret>, ConfigError> {
     let (text, around) = (read_file(path)?, Surroundings::of(path));
     let wrong = |diagnostics| ConfigError::Diagnostics { path: path.to_owned(), diagnostics };
@@ -189,9 +186,6 @@ pub fn store_key(path: &Path) -> Result<Option<Secret>, ConfigError> {
 }
 
 /// The `data_dir` of the file at `path` and the id of its gateway, empty where it names none.
-///
-/// # Errors
-/// As for [`data_dir`].
 pub fn data_dir_and_gateway(path: &Path) -> Result<(PathBuf, String), ConfigError> {
     let dir = data_dir(path)?;
     let id: Option<Text<NotBlank>> = document::read_at(&read_file(path)?, &["gateway", "id"])
@@ -263,9 +257,6 @@ fn zone(name: &str) -> Result<(String, jiff::tz::TimeZone), String> {
 }
 
 /// The configuration in `text`.
-///
-/// # Errors
-/// Every diagnostic, in the order of the text.
 pub fn parse(text: &str, around: &Surroundings) -> Result<Site, Vec<Diagnostic>> {
     let read = |text: &str| document::read(text, |document, log| site(document, &Context { log, around }));
     match sheet::Sheet::of(text, around)? {
@@ -275,9 +266,6 @@ pub fn parse(text: &str, around: &Surroundings) -> Result<Site, Vec<Diagnostic>>
 }
 
 /// The `[[center.stream]]` tables of a text that has nothing else, as a center keeps it in its directory.
-///
-/// # Errors
-/// Every diagnostic, in the order of the text.
 pub fn streams(text: &str) -> Result<Vec<StreamSpec>, Vec<Diagnostic>> {
     #[derive(Deserialize)]
     struct Center {

@@ -241,9 +241,6 @@ pub fn load_center(path: &Path) -> Result<CenterSite, ConfigError> {
 }
 
 /// The configuration of a center in `text`.
-///
-/// # Errors
-/// Every diagnostic, in the order of the text.
 pub fn parse_center(text: &str, around: &Surroundings) -> Result<CenterSite, Vec<Diagnostic>> {
     document::read(text, |document, log| site(document, &Context { log, around }))
 }

@@ -49,26 +49,17 @@ pub fn json(answer: &Answer) -> String {
 }
 
 /// Sends a request with `method` and `target`, e.g. `GET` and `/api/v1/status`.
-///
-/// # Errors
-/// [`AskError`].
 pub fn ask(socket: &Path, method: &str, target: &str) -> Result<Answer, AskError> {
     let body = ask_text(socket, method, target)?;
     serde_json::from_str(&body).map_err(|error| AskError::Broken(error.to_string()))
 }
 
 /// The page at `target`, as it is.
-///
-/// # Errors
-/// [`AskError`].
 pub fn text(socket: &Path, target: &str) -> Result<String, AskError> {
     ask_text(socket, "GET", target)
 }
 
 /// The state of the gateway without what may be a UID in any of its texts.
-///
-/// # Errors
-/// [`AskError`].
 pub fn status_without_cards(socket: &Path) -> Result<String, AskError> {
     let mut status = ask(socket, "GET", "/api/v1/status")?;
     scrub(&mut status);
@@ -96,9 +87,6 @@ pub struct AuditPage {
 }
 
 /// Asks for a page of the audit; `query` as in `from=1&uid=1EA68671`.
-///
-/// # Errors
-/// [`AskError`].
 pub fn audit_page(socket: &Path, query: &str) -> Result<AuditPage, AskError> {
     #[derive(Deserialize)]
     struct Page<'b> {
@@ -114,9 +102,6 @@ pub fn audit_page(socket: &Path, query: &str) -> Result<AuditPage, AskError> {
 }
 
 /// Asks what the store of the gateway holds.
-///
-/// # Errors
-/// [`AskError`].
 pub fn inventory(socket: &Path) -> Result<Inventory, AskError> {
     let body = ask_text(socket, "GET", "/api/v1/inventory")?;
     serde_json::from_str(&body).map_err(|error| AskError::Broken(error.to_string()))
@@ -153,9 +138,6 @@ pub fn query_target(uid: &str, portal: Option<&str>) -> String {
 }
 
 /// Asks what would be decided for a card at a portal.
-///
-/// # Errors
-/// [`AskError`].
 pub fn verdict(socket: &Path, uid: &str, portal: &str) -> Result<Verdict, AskError> {
     let answer = ask(socket, "GET", &query_target(uid, Some(portal)))?;
     let verdict = list(&answer, "verdicts").first().unwrap_or(&Value::Null);

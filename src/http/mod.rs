@@ -35,9 +35,6 @@ pub use disk::DiskRoom;
 pub const SOCKET_NAME: &str = "dormgate.sock";
 
 /// Serves `/healthz`, `/readyz`, `/metrics` and the console until `stop` is done.
-///
-/// # Errors
-/// When the listener fails.
 pub async fn serve_tcp(
     listener: TcpListener,
     pages: Pages,
@@ -82,9 +79,6 @@ pub async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Serves all pages on the socket, with queries and commands of an operator, until `stop` is done.
-///
-/// # Errors
-/// When the socket fails.
 pub async fn serve_socket(
     listener: UnixListener,
     pages: Pages,

@@ -18,9 +18,6 @@ use super::node::{Error, KEY, Node};
 pub use super::diagnostic::{Diagnostic, Log, Place};
 
 /// Reads `text` as a `T` and gives it to `check`, which reports what does not fit together and makes the result.
-///
-/// # Errors
-/// Every diagnostic, in the order of the document.
 pub fn read<T: DeserializeOwned, R>(
     text: &str,
     check: impl FnOnce(&T, &Log) -> Option<R>,

@@ -42,17 +42,11 @@ pub struct Broker {
 
 impl Broker {
     /// Starts a broker on a free port of 127.0.0.1.
-    ///
-    /// # Errors
-    /// When it cannot listen.
     pub async fn start() -> Result<Self, Refused> {
         Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
     }
 
     /// Starts a broker at `at`, e.g. where another one was stopped.
-    ///
-    /// # Errors
-    /// When it cannot listen.
     pub async fn start_at(at: SocketAddr) -> Result<Self, Refused> {
         let refused = |why: io::Error| {
             Refused(format!("the embedded broker cannot listen on `{at}`: {why}; end the program that uses the port"))

@@ -87,9 +87,6 @@ pub struct SimulatedPortal {
 
 impl SimulatedPortal {
     /// Starts a portal of `gateway`; it connects by itself. Each portal needs a link with a client id of its own.
-    ///
-    /// # Errors
-    /// [`LinkError`] if it can never connect.
     pub fn start(link: LinkSpec, gateway: &GatewayId, portal: &PortalId, kind: PortalKind) -> Result<Self, LinkError> {
         let topic = |leaf| Topic::Portal(gateway.clone(), portal.to_string(), leaf).to_string();
         let offline = encode_state(&PortalReport { online: Some(false), ..PortalReport::default() });

@@ -120,9 +120,6 @@ impl Database {
     }
 
     /// The kept answer to a request of `client` under `key`, and the hash of its body.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the database cannot be read.
     pub fn answer_under(&self, client: &str, key: &str) -> Result<Option<(Vec<u8>, String)>, CenterError> {
         self.run(|sql| {
             let mut query = sql.prepare_cached("SELECT body, answer FROM request WHERE client = ?1 AND key = ?2")?;
@@ -131,9 +128,6 @@ impl Database {
     }
 
     /// Keeps the answer to a request, in the transaction of its changes.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the database cannot be written.
     pub fn keep_answer(
         &self,
         (client, key): (&str, &str),

@@ -101,9 +101,6 @@ impl Database {
     }
 
     /// Records who ordered messages, a client or a person at its console, in the transaction that keeps them.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the database cannot be written.
     pub fn ordered(&self, messages: &[(JournalName, Position)], by: &str) -> Result<(), CenterError> {
         self.run(|sql| {
             let mut update = sql.prepare_cached(

@@ -70,9 +70,6 @@ pub struct Reader {
 
 impl Reader {
     /// A reader of the database at `path`, which exists.
-    ///
-    /// # Errors
-    /// [`CenterError`] if it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, CenterError> {
         let failed = failed(path);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -88,9 +85,6 @@ impl Reader {
     }
 
     /// The rows that `search` wants. Blocks while it reads.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the database cannot be read.
     pub fn search(&self, search: &Search) -> Result<Vec<Row>, CenterError> {
         let (table, gateway, at, body) = match search.table {
             Table::Audit => ("audit", "gateway", "at", "event"),
@@ -137,9 +131,6 @@ impl Reader {
     }
 
     /// The newest state of each gateway that has published one.
-    ///
-    /// # Errors
-    /// [`CenterError`] if the database cannot be read.
     pub fn states(&self) -> Result<Vec<Row>, CenterError> {
         self.run(|sql| {
             let mut query = sql.prepare_cached("SELECT gateway, at, body FROM state ORDER BY gateway")?;

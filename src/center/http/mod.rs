@@ -112,9 +112,6 @@ impl Api {
     }
 
     /// From now on these gateways are published to, and no others. After an error nothing is different.
-    ///
-    /// # Errors
-    /// See [`super::Center::replace_gateways`], and [`CenterError::Stopped`].
     pub async fn replace_gateways(&self, gateways: Vec<GatewayId>) -> Result<(), CenterError> {
         self.service.replace_gateways(gateways).await
     }

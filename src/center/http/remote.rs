@@ -96,18 +96,12 @@ impl Remote {
     }
 
     /// The gateways of this client.
-    ///
-    /// # Errors
-    /// [`ServerError`].
     pub async fn gateways(&self) -> Result<Vec<StateOf>, ServerError> {
         let Gateways { gateways } = self.get("/v1/gateways".to_owned()).await?;
         Ok(gateways.into_iter().map(GatewayShown::state).collect())
     }
 
     /// The newest state of a gateway.
-    ///
-    /// # Errors
-    /// [`ServerError`].
     pub async fn state(&self, gateway: &GatewayId) -> Result<StateOf, ServerError> {
         self.get::<GatewayShown>(format!("/v1/gateways/{gateway}")).await.map(GatewayShown::state)
     }
@@ -171,9 +165,6 @@ impl Remote {
     }
 
     /// Gives a command; `None`: no reply within `within`. It is never sent twice.
-    ///
-    /// # Errors
-    /// [`ServerError`].
     pub async fn command(
         &self,
         gateway: &GatewayId,
@@ -210,9 +201,6 @@ impl Remote {
     }
 
     /// What a list would change.
-    ///
-    /// # Errors
-    /// [`ServerError`].
     pub async fn plan(&self, to: Option<&GatewayId>, list: &Enrolments) -> Result<Plan, ServerError> {
         let body = self.list_body(to, list, (false, true))?;
         let PlanBody { plan } = self.post("/v1/list".to_owned(), body).await?;
@@ -220,9 +208,6 @@ impl Remote {
     }
 
     /// Publishes a list as a snapshot and waits for the acks.
-    ///
-    /// # Errors
-    /// As for [`Self::changes`].
     pub async fn load(
         &self,
         to: Option<&GatewayId>,
@@ -234,17 +219,11 @@ impl Remote {
     }
 
     /// How many messages the broker does not have yet, of all clients: changes, parts of lists, and heads.
-    ///
-    /// # Errors
-    /// [`ServerError`].
     pub async fn undelivered(&self) -> Result<usize, ServerError> {
         Ok(self.get::<Delivery>("/v1/delivery".to_owned()).await?.waiting)
     }
 
     /// What a gateway has when it has everything.
-    ///
-    /// # Errors
-    /// [`ServerError`].
     pub async fn whole_list(&self, gateway: &GatewayId) -> Result<AccessList, ServerError> {
         let WholeList { entries } = self.get(format!("/v1/gateways/{gateway}/list")).await?;
         let entries = read_entries(entries.get()).map_err(|errors| {
@@ -257,9 +236,6 @@ impl Remote {
     }
 
     /// How a gateway that reports `statuses` stands to each stream.
-    ///
-    /// # Errors
-    /// [`ServerError`].
     pub async fn agreements(
         &self,
         gateway: &GatewayId,
@@ -271,9 +247,6 @@ impl Remote {
     }
 
     /// The messages of a stream behind a number, each with the beginning of its content; `None`: too many.
-    ///
-    /// # Errors
-    /// [`ServerError`].
     pub async fn messages_behind(
         &self,
         gateway: &GatewayId,
@@ -286,18 +259,12 @@ impl Remote {
     }
 
     /// What is kept of the gateways at which a card is dead: by what that is known, and its revocation.
-    ///
-    /// # Errors
-    /// [`ServerError`].
     pub async fn proof(&self, uid: CardUid) -> Result<BTreeMap<GatewayId, (KnownBy, RevocationProof)>, ServerError> {
         let Proof { gateways, .. } = self.get(format!("/v1/cards/{uid}/proof")).await?;
         Ok(gateways.into_iter().filter_map(AtGateway::known).collect())
     }
 
     /// What happens, from now on.
-    ///
-    /// # Errors
-    /// [`ServerError`].
     pub async fn events(&self) -> Result<EventStream, ServerError> {
         EventStream::open(Arc::clone(&self.client)).await
     }

@@ -45,9 +45,6 @@ pub async fn serve(
 }
 
 /// As [`serve`]; the configuration is read again from `source` at its signal, and when an operator asks.
-///
-/// # Errors
-/// As [`serve`].
 pub(super) async fn serve_file(
     config: &Site,
     source: Source,

@@ -61,9 +61,6 @@ pub struct NativePortals {
 
 impl NativePortals {
     /// A local link of this run, `boot`, of the gateway; it connects when it is run.
-    ///
-    /// # Errors
-    /// [`LinkError`] if it can never connect.
     pub fn new(
         link: LinkSpec,
         gateway: GatewayId,

@@ -48,9 +48,6 @@ impl PartPortals {
 }
 
 /// Starts lines, polls, the link to devices at the broker (`local`, with its counters), and those of `portals` that consist of parts.
-///
-/// # Errors
-/// [`LinkError`] if that link can never connect.
 pub fn start(
     buses: &[BusConfig],
     portals: &[PortalConfig],

@@ -78,9 +78,6 @@ impl<'p> Payload<'p> {
     }
 
     /// Whether `two` is yes or no; `None`: this payload does not report it.
-    ///
-    /// # Errors
-    /// Why the payload cannot be read.
     pub fn two(&self, two: &Two) -> Result<Option<bool>, String> {
         Ok(self.value(&two.place)?.and_then(|value| {
             let [yes, no] = [&two.yes, &two.no].map(|text| is_text(&value, text));
@@ -89,9 +86,6 @@ impl<'p> Payload<'p> {
     }
 
     /// The number at `place`, also where it is written as text; `None`: this payload does not report it.
-    ///
-    /// # Errors
-    /// Why it cannot be read.
     pub fn number(&self, place: &Place) -> Result<Option<f64>, String> {
         let Some(value) = self.value(place)? else { return Ok(None) };
         let number = match &value {
@@ -112,9 +106,6 @@ impl<'p> Payload<'p> {
     }
 
     /// Whether it reports that the card has left.
-    ///
-    /// # Errors
-    /// Why the payload cannot be read.
     pub fn removed(&self, reader: &Reader) -> Result<bool, String> {
         let Some((place, is)) = &reader.removed else { return Ok(false) };
         Ok(self.value(place)?.is_some_and(|value| is_text(&value, is)))

@@ -75,17 +75,11 @@ pub fn is_mqtt(text: &str) -> bool {
 }
 
 /// Reads a profile.
-///
-/// # Errors
-/// Every diagnostic, in the order of the file.
 pub fn read(text: &str) -> Result<Profile, Vec<Diagnostic>> {
     document::read(text, |document, log| Some(profile(document, log, None)))
 }
 
 /// Reads the profile in the file at `path`, whose text is `text`: its `id` has to be the file's name.
-///
-/// # Errors
-/// Every diagnostic, in the order of the file.
 pub fn read_file(path: &Path, text: &str) -> Result<Profile, Vec<Diagnostic>> {
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     document::read(text, |document, log| Some(profile(document, log, stem.as_deref())))

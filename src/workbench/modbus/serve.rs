@@ -122,9 +122,6 @@ impl Line {
     }
 
     /// Serves a serial port until it ends.
-    ///
-    /// # Errors
-    /// When the port fails.
     pub async fn serve_rtu(&self, port: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
         let (mut read, write) = tokio::io::split(port);
         both(write, async |mut out: Out| {

@@ -69,9 +69,6 @@ struct Has {
 
 impl SimulatedDevice {
     /// Starts the device of these parts, which have the same topic; it connects by itself.
-    ///
-    /// # Errors
-    /// [`LinkError`] if it can never connect.
     pub fn start(link: LinkSpec, topic: &str, parts: &[&MqttPart]) -> Result<Self, LinkError> {
         let mut has = Has::default();
         let mut available: Vec<Available> = Vec::new();

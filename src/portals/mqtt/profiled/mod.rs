@@ -124,9 +124,6 @@ impl Devices {
     }
 
     /// The link to these devices; it connects when it is run.
-    ///
-    /// # Errors
-    /// [`LinkError`] if it can never connect.
     pub(in crate::portals) fn link(
         self,
         spec: LinkSpec,

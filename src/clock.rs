@@ -163,8 +163,7 @@ impl Clock {
 
     /// When the system synchronised the clock last by this file, if that is more than a day ago. `None` also where the system does not
     /// report it. It costs the clock no trust: a building may be without a network for longer, and its clock drifts by seconds.
-    #[must_use]
-    pub fn synchronised_too_long_ago(&self, file: &Path) -> Option<Timestamp> {
+    pub(crate) fn synchronised_too_long_ago(&self, file: &Path) -> Option<Timestamp> {
         let modified = std::fs::metadata(file).and_then(|found| found.modified()).ok()?;
         let last = Timestamp(wall_ms(modified));
         (self.source.read().wall_ms.saturating_sub(last.0) > SYNCHRONISED_MS_MAX).then_some(last)

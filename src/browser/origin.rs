@@ -34,7 +34,6 @@ pub fn same_origin(headers: &HeaderMap) -> Result<(), &'static str> {
 }
 
 /// Whether the page came over HTTPS.
-#[must_use]
-pub fn is_https(headers: &HeaderMap) -> bool {
+pub(crate) fn is_https(headers: &HeaderMap) -> bool {
     text(headers, header::ORIGIN.as_str()).is_some_and(|origin| origin.starts_with("https://"))
 }

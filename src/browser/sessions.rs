@@ -86,8 +86,7 @@ pub fn named(headers: &HeaderMap, cookie: &str) -> Option<SessionKey> {
 
 /// Gives the browser the session `id` in the cookie `cookie`; `None`: takes it away. It is for this console only: no script reads it,
 /// and no other page makes the browser send it.
-#[must_use]
-pub fn with_cookie(mut response: Response, cookie: &str, id: Option<&str>, is_https: bool) -> Response {
+pub(crate) fn with_cookie(mut response: Response, cookie: &str, id: Option<&str>, is_https: bool) -> Response {
     let secure = if is_https { "; Secure" } else { "" };
     let (id, seconds) = id.map_or(("", 0), |id| (id, SESSION_S));
     let text = format!("{cookie}={id}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Strict{secure}");

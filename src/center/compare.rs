@@ -116,8 +116,7 @@ impl<S: Storage> Center<S> {
     }
 
     /// What `gateway` has when it has everything: what was published to the campus and to it, as one list.
-    #[must_use]
-    pub fn whole_list(&self, gateway: &GatewayId) -> AccessList {
+    pub(crate) fn whole_list(&self, gateway: &GatewayId) -> AccessList {
         let own = self.list(&Audience::Gateway(gateway.clone()));
         let mut list = own.cloned().unwrap_or_default();
         let campus = self.streams.iter().filter(|stream| stream.spec.scope == Scope::Campus);
@@ -134,8 +133,7 @@ impl<S: Storage> Center<S> {
 
 /// What a gateway's answer to `query` for a card shows that `list` does not have, and the other way round. Zones, schedules and dates
 /// are not compared: which portals a gateway has is not known here.
-#[must_use]
-pub fn differences(list: &AccessList, uid: CardUid, answer: &QueryResult) -> Vec<String> {
+pub(crate) fn differences(list: &AccessList, uid: CardUid, answer: &QueryResult) -> Vec<String> {
     if answer.verdicts.is_empty() {
         return Vec::new();
     }

@@ -58,8 +58,7 @@ impl DraftClaims {
     }
 
     /// Whether the message brings its own number and so stands outside the stream's.
-    #[must_use]
-    pub fn is_numbered(&self) -> bool {
+    pub(crate) fn is_numbered(&self) -> bool {
         self.0.get("seq").or(self.0.get("epoch")).is_some()
     }
 

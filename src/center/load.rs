@@ -130,8 +130,7 @@ impl CardChange {
 }
 
 /// What the cards of a list are enrolled for.
-#[must_use]
-pub fn enrolments_of(list: &AccessList) -> Enrolments {
+pub(crate) fn enrolments_of(list: &AccessList) -> Enrolments {
     enrolled(list).collect()
 }
 

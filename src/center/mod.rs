@@ -33,11 +33,13 @@ mod visitors;
 mod work;
 
 pub use audit::{AuditTrouble, ReceivedAudit};
-pub use compare::{Agreement, MISSING_LISTED_MAX, StreamAgreement, differences};
+pub(crate) use compare::differences;
+pub use compare::{Agreement, MISSING_LISTED_MAX, StreamAgreement};
 pub use directory::{Directory, Layout, create};
 pub use draft::{Draft, DraftClaims};
 pub use error::CenterError;
-pub use load::{CardChange, Loaded, Plan, enrolments_of};
+pub(crate) use load::enrolments_of;
+pub use load::{CardChange, Loaded, Plan};
 pub use service::{Answered, Attention, GatewayEvent, Pending, Report, Service};
 pub use storage::KeptEvent;
 pub use storage::{Audience, Content, Entry, JournalName, Link, Published, PublishedKind, Storage};
@@ -222,8 +224,7 @@ impl<S: Storage> Center<S> {
 
     /// The journal that `message` is of; `None`: it is a head, a command or an audit ack. The parts of a list of a campus stream go to
     /// each gateway's own topic, and are of the journal of the campus.
-    #[must_use]
-    pub fn journal_of(&self, message: &SignedMessage) -> Option<(JournalName, Position)> {
+    pub(crate) fn journal_of(&self, message: &SignedMessage) -> Option<(JournalName, Position)> {
         let (mut journal, at) = message.journal()?;
         let is_campus = |stream: &&Stream| stream.spec.name == journal.stream && stream.spec.scope == Scope::Campus;
         if self.streams.iter().find(is_campus).is_some() {

@@ -55,8 +55,7 @@ struct Certificate {
 }
 
 /// Drops the byte order mark that some editors write before a text.
-#[must_use]
-pub fn without_bom(bytes: &[u8]) -> &[u8] {
+pub(crate) fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
 }
 
@@ -69,8 +68,7 @@ pub(super) fn check(path: &Path) -> Result<(), String> {
 }
 
 /// A line for each certificate of a link, and hints for what TLS refuses or soon will.
-#[must_use]
-pub fn describe(name: &str, link: &LinkSpec, now: Timestamp) -> (Vec<String>, Vec<String>) {
+pub(crate) fn describe(name: &str, link: &LinkSpec, now: Timestamp) -> (Vec<String>, Vec<String>) {
     let (mut notes, mut hints) = (Vec::new(), Vec::new());
     let own = link.client_cert.as_ref().map(|own| ("cert_file", &own.cert_file));
     for (key, path) in link.ca_file.iter().map(|path| ("ca_file", path)).chain(own) {

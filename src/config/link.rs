@@ -100,8 +100,7 @@ impl LinkSpec {
 
 impl Site {
     /// The link to devices with MQTT topics of their own, a further connection to the local broker; `None`: no portal has such a part.
-    #[must_use]
-    pub fn devices_link(&self) -> Option<LinkSpec> {
+    pub(crate) fn devices_link(&self) -> Option<LinkSpec> {
         let local = self.local.as_ref().filter(|_| !self.device_topics().is_empty())?;
         Some(LinkSpec { client_id: format!("{}{DEVICES_SUFFIX}", local.client_id), ..local.clone() })
     }

@@ -81,8 +81,7 @@ impl CenterSite {
 
     /// The keys and tables in which `other` differs and which a running center takes over only when it starts: all but the
     /// gateways and the clients.
-    #[must_use]
-    pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
+    pub(crate) fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
         let Self {
             data_file,
             epoch,

@@ -36,8 +36,7 @@ impl PortalConfig {
 
     /// The transform of its reader, if that loses part of the UID. Controllers that send requests, and native devices, give whole
     /// UIDs.
-    #[must_use]
-    pub fn lossy_reader(&self) -> Option<(PortalId, Transform)> {
+    pub(crate) fn lossy_reader(&self) -> Option<(PortalId, Transform)> {
         Some((self.portal.id.clone(), self.device.parts()?.transforms().next()??))
     }
 }
@@ -143,8 +142,7 @@ impl Part {
     }
 
     /// The name of its profile.
-    #[must_use]
-    pub fn profile_id(&self) -> &str {
+    pub(crate) fn profile_id(&self) -> &str {
         match self {
             Self::Modbus(part) => &part.profile.id,
             Self::Mqtt(part) => &part.profile.id,
@@ -161,8 +159,7 @@ impl Part {
     }
 
     /// How long the device keeps a pulse of `hold_ms` on, in milliseconds; `None`: it ends none, or has no output.
-    #[must_use]
-    pub fn pulse_ms(&self, hold_ms: u32) -> Option<u32> {
+    pub(crate) fn pulse_ms(&self, hold_ms: u32) -> Option<u32> {
         match self {
             Self::Modbus(part) => Some(part.profile.output.as_ref()?.pulse(part.channel, hold_ms)?.1),
             Self::Mqtt(part) => Some(part.profile.output.as_ref()?.pulse(hold_ms)?.1),
@@ -170,8 +167,7 @@ impl Part {
     }
 
     /// Whether its output can be read back: a relay that cannot may be on although it was switched off.
-    #[must_use]
-    pub fn reads_back(&self) -> bool {
+    pub(crate) fn reads_back(&self) -> bool {
         match self {
             Self::Modbus(part) => {
                 part.profile.output.as_ref().is_some_and(|output| output.confirm == profile::Confirm::State)
@@ -181,8 +177,7 @@ impl Part {
     }
 
     /// Whether the device has an input of this kind.
-    #[must_use]
-    pub fn has_input(&self, kind: InputKind) -> bool {
+    pub(crate) fn has_input(&self, kind: InputKind) -> bool {
         match self {
             Self::Modbus(part) => part.profile.inputs.iter().any(|input| input.kind == kind),
             Self::Mqtt(part) => part.profile.inputs.iter().any(|input| input.kind == kind),
@@ -248,14 +243,12 @@ impl Role {
 
 impl Site {
     /// The topics of the devices with MQTT topics of their own that are listened to, each once.
-    #[must_use]
-    pub fn device_topics(&self) -> BTreeSet<String> {
+    pub(crate) fn device_topics(&self) -> BTreeSet<String> {
         self.portals.iter().filter_map(|portal| portal.device.parts()).flat_map(Parts::topics).collect()
     }
 
     /// These devices by their names, each with the topics at which it retains whether it is connected.
-    #[must_use]
-    pub fn device_wills(&self) -> BTreeMap<&str, BTreeSet<String>> {
+    pub(crate) fn device_wills(&self) -> BTreeMap<&str, BTreeSet<String>> {
         let mut wills: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
         let parts = self.portals.iter().filter_map(|portal| portal.device.parts()).flat_map(Parts::all);
         for part in parts.filter_map(Part::mqtt) {
@@ -300,8 +293,7 @@ impl Parts {
     }
 
     /// The reader of an MQTT device.
-    #[must_use]
-    pub fn mqtt_reader(&self) -> Option<&mqtt::Reader> {
+    pub(crate) fn mqtt_reader(&self) -> Option<&mqtt::Reader> {
         self.reader.mqtt()?.profile.reader.as_ref()
     }
 
@@ -318,8 +310,7 @@ impl Parts {
     }
 
     /// Whether each reader reports that a card leaves.
-    #[must_use]
-    pub fn reports_leaving(&self) -> bool {
+    pub(crate) fn reports_leaving(&self) -> bool {
         let mqtt = self.mqtt_reader().map(mqtt::Reader::leaves_after_ms);
         self.readers().map(Reader::leaves_after_ms).chain(mqtt).all(|ms| ms.is_some())
     }

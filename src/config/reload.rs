@@ -70,8 +70,7 @@ fn tables<'s, T>(
 
 impl Site {
     /// The keys in which `new` differs from this.
-    #[must_use]
-    pub fn differences(&self, new: &Self) -> Differences {
+    pub(crate) fn differences(&self, new: &Self) -> Differences {
         let mut found = Differences::default();
         let to = &mut found;
         fields!(to, self, new, "", Site {

@@ -37,14 +37,12 @@ impl Secret {
     }
 
     /// Whether it can be guessed where it is a token.
-    #[must_use]
-    pub fn is_short_token(&self) -> bool {
+    pub(crate) fn is_short_token(&self) -> bool {
         self.0.len() < TOKEN_BYTES_MIN
     }
 
     /// The secret itself, to be presented or compared.
-    #[must_use]
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }

@@ -131,8 +131,7 @@ fn ask_text(socket: &Path, method: &str, target: &str) -> Result<String, AskErro
 }
 
 /// The target of a query what would be decided for a card, at one portal or at all.
-#[must_use]
-pub fn query_target(uid: &str, portal: Option<&str>) -> String {
+pub(crate) fn query_target(uid: &str, portal: Option<&str>) -> String {
     let portal = portal.map_or(String::new(), |portal| format!("&portal={}", encode(portal)));
     format!("/api/v1/query?uid={}{portal}", encode(uid))
 }
@@ -303,8 +302,7 @@ fn whose(card: &Value) -> String {
 }
 
 /// The answer of `where` as text.
-#[must_use]
-pub fn where_text(answer: &Value) -> String {
+pub(crate) fn where_text(answer: &Value) -> String {
     let cards = list(answer, "cards");
     if cards.is_empty() {
         return "not seen: no gate and no power box has read this card, or a card of this holder".to_owned();
@@ -317,8 +315,7 @@ pub fn where_text(answer: &Value) -> String {
 }
 
 /// The answer of `roll-call` as text.
-#[must_use]
-pub fn roll_call_text(answer: &Value) -> String {
+pub(crate) fn roll_call_text(answer: &Value) -> String {
     let inside = list(answer, "inside");
     let line = |card: &Value| {
         let seen = list(card, "seen").first().map(seen_text);
@@ -332,8 +329,7 @@ pub fn roll_call_text(answer: &Value) -> String {
 }
 
 /// The answer of `may` as text.
-#[must_use]
-pub fn may_text(answer: &Value) -> String {
+pub(crate) fn may_text(answer: &Value) -> String {
     let cards = list(answer, "cards");
     let line = |card: &Value| format!("{}  {}", whose(card), string(card, "reason"));
     let sum = format!("{} cards may open {} now", cards.len(), string(answer, "portal"));

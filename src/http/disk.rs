@@ -30,8 +30,7 @@ impl Default for DiskRoom {
 
 impl DiskRoom {
     /// Bytes that may still be written; `None`: not known.
-    #[must_use]
-    pub fn free_bytes(&self) -> Option<u64> {
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|bytes| *bytes != UNKNOWN)
     }
 

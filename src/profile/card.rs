@@ -10,8 +10,7 @@ use super::value::{Block, Value};
 
 impl UidSource {
     /// The point that holds the length, if there is one.
-    #[must_use]
-    pub fn length_point(&self) -> Option<&Point> {
+    pub(crate) fn length_point(&self) -> Option<&Point> {
         match &self.length {
             UidLength::Point(point) => Some(point),
             UidLength::Fixed(_) | UidLength::ZeroPadded | UidLength::All => None,

@@ -21,8 +21,7 @@ pub struct Place {
 
 impl Place {
     /// The place of the table that this key is missing in.
-    #[must_use]
-    pub fn of_table(&self) -> Self {
+    pub(crate) fn of_table(&self) -> Self {
         let table = self.path.rsplit_once('.').map_or("", |(table, _)| table);
         Self { path: table.to_owned(), ..*self }
     }

@@ -179,8 +179,7 @@ fn in_range(number: i64, min: i64, max: i64) -> Result<i64, String> {
 }
 
 /// The text for a number that is not in its range.
-#[must_use]
-pub fn out_of_range(min: i64, max: i64) -> String {
+pub(crate) fn out_of_range(min: i64, max: i64) -> String {
     format!("a whole number from {min} to {max} is wanted")
 }
 

@@ -81,8 +81,7 @@ pub struct Reader {
 
 impl Reader {
     /// How long no card is seen before it has left, in milliseconds; `None`: the reader does not report that a card leaves.
-    #[must_use]
-    pub fn leaves_after_ms(&self) -> Option<u32> {
+    pub(crate) fn leaves_after_ms(&self) -> Option<u32> {
         match &self.trigger {
             Trigger::Level(_) => Some(self.gone_ms),
             Trigger::Latch { repeats_ms, .. } => repeats_ms.map(|repeats_ms| repeats_ms.saturating_add(self.gone_ms)),
@@ -188,8 +187,7 @@ impl Profile {
     }
 
     /// The number of channels with contacts and buttons.
-    #[must_use]
-    pub fn input_channels(&self) -> u16 {
+    pub(crate) fn input_channels(&self) -> u16 {
         self.inputs.iter().map(|input| input.point.channels).max().unwrap_or(0)
     }
 

@@ -84,8 +84,7 @@ pub struct Point {
 
 impl Point {
     /// The address of channel `channel`.
-    #[must_use]
-    pub fn address_of(&self, channel: u16) -> u16 {
+    pub(crate) fn address_of(&self, channel: u16) -> u16 {
         self.address.saturating_add(channel.saturating_mul(self.stride))
     }
 

@@ -176,8 +176,7 @@ pub fn mark(word: &str) -> Result<CardMark, String> {
 }
 
 /// Marks as [`marks`] reads them.
-#[must_use]
-pub fn print_marks(marks: CardMarks) -> String {
+pub(crate) fn print_marks(marks: CardMarks) -> String {
     marks.iter().map(CardMark::as_str).collect::<Vec<_>>().join(" ")
 }
 
@@ -343,8 +342,7 @@ pub(super) fn print_entitlements(all: &[Entitlement], kind: PortalKind) -> Strin
 }
 
 /// `KIND:ZONE` or `KIND:ZONE:SCHEDULE`.
-#[must_use]
-pub fn print_entitlement(one: &Entitlement) -> String {
+pub(crate) fn print_entitlement(one: &Entitlement) -> String {
     format!("{}:{}", one.kind.as_str(), print_zone(one))
 }
 

@@ -167,14 +167,12 @@ impl Reader {
     }
 
     /// Whether it was read since its device was last lost.
-    #[must_use]
-    pub fn is_read(&self) -> bool {
+    pub(crate) fn is_read(&self) -> bool {
         self.last_read.is_some()
     }
 
     /// Whether it is known since then what is in it.
-    #[must_use]
-    pub fn is_sure(&self) -> bool {
+    pub(crate) fn is_sure(&self) -> bool {
         self.is_read() && !matches!(self.place, Place::Leaving(None, _))
     }
 

@@ -38,8 +38,7 @@ impl Reports {
     }
 
     /// Whether a report waits for room.
-    #[must_use]
-    pub fn is_pending(&self) -> bool {
+    pub(crate) fn is_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 

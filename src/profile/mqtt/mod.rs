@@ -20,6 +20,7 @@ pub use model::{
     TOPIC_BYTES_MAX, Two, Uid, UidForm,
 };
 pub use payload::{PAYLOAD_BYTES_MAX, Payload, Stamp};
-pub use read::{is_mqtt, read, read_file};
+pub(crate) use read::is_mqtt;
+pub use read::{read, read_file};
 pub use shipped::{SHIPPED, shipped};
 pub use show::{check_text, show, show_text};

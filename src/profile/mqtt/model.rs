@@ -178,8 +178,7 @@ pub struct Reader {
 
 impl Reader {
     /// How long no card is reported before it has left, in milliseconds; `None`: the reader does not report reliably that a card leaves.
-    #[must_use]
-    pub fn leaves_after_ms(&self) -> Option<u32> {
+    pub(crate) fn leaves_after_ms(&self) -> Option<u32> {
         self.repeats_ms.map(|repeats_ms| repeats_ms.saturating_add(self.gone_ms))
     }
 

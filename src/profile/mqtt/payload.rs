@@ -30,8 +30,7 @@ pub struct Stamp(f64);
 
 impl Stamp {
     /// Whether a message with the time `last`, which came before this one, is newer.
-    #[must_use]
-    pub fn is_older_than(self, last: Self) -> bool {
+    pub(crate) fn is_older_than(self, last: Self) -> bool {
         let ahead_s = last.0 - self.0;
         ahead_s > 0.0 && ahead_s < LATE_S_MAX
     }
@@ -345,8 +344,7 @@ impl Reader {
 
 impl UidForm {
     /// Whether a reduced form of the UID can be written so.
-    #[must_use]
-    pub fn can_show(self, form: Form) -> bool {
+    pub(crate) fn can_show(self, form: Form) -> bool {
         match self {
             Self::Hex => form.digits() != Some(10),
             Self::Number => form.digits() != Some(16),

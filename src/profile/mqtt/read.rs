@@ -69,8 +69,7 @@ struct NumberTable {
 }
 
 /// Whether a profile's text is one of an MQTT device. It may be wrong elsewhere.
-#[must_use]
-pub fn is_mqtt(text: &str) -> bool {
+pub(crate) fn is_mqtt(text: &str) -> bool {
     matches!(document::read_at::<IgnoredAny>(text, &["protocol"]), Ok(Some(_)))
 }
 

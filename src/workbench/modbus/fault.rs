@@ -26,8 +26,7 @@ pub const FAULTS: [(&str, &str); 12] = [
 ];
 
 /// The words of every fault.
-#[must_use]
-pub fn fault_words() -> String {
+pub(crate) fn fault_words() -> String {
     FAULTS.map(|(words, _)| words).join(", ")
 }
 

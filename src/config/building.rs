@@ -160,7 +160,7 @@ pub fn describe(building: &Building) -> Result<(String, String), TooLarge> {
         for direction in ["in", "out"] {
             let id = format!("gate-{gate}-{direction}");
             let mut row = plan.row(&id, PortalKind::Gate, "lobby", &building.gate, GATES)?;
-            row.insert("direction", direction.to_owned());
+            row.insert("direction".to_owned(), direction.to_owned());
             plan.rows.push(row);
         }
     }
@@ -187,31 +187,17 @@ fn bus(floor: u32) -> String {
     if floor == GATES { "gates".to_owned() } else { format!("floor-{floor}") }
 }
 
-/// The columns of a part.
-struct Columns {
-    mqtt: &'static str,
-    topic: &'static str,
-    modbus: &'static str,
-    unit: &'static str,
-    profile: &'static str,
-    channel: Option<&'static str>,
+/// The column of a part's key; the inputs of a device are no part here.
+fn column(role: Role, key: &str) -> String {
+    let part = match role {
+        Role::Reader => "reader",
+        Role::Output => "output",
+        Role::Meter | Role::Inputs => "meter",
+    };
+    format!("{part}.{key}")
 }
 
-fn columns(role: Role) -> Columns {
-    let [mqtt, topic, modbus, unit, profile] = match role {
-        Role::Reader => ["reader.mqtt", "reader.topic", "reader.modbus", "reader.unit", "reader.profile"],
-        Role::Output => ["output.mqtt", "output.topic", "output.modbus", "output.unit", "output.profile"],
-        Role::Meter | Role::Inputs => ["meter.mqtt", "meter.topic", "meter.modbus", "meter.unit", "meter.profile"],
-    };
-    let channel = match role {
-        Role::Reader => Some("reader.channel"),
-        Role::Output => Some("output.channel"),
-        Role::Meter | Role::Inputs => None,
-    };
-    Columns { mqtt, topic, modbus, unit, profile, channel }
-}
-
-type Row = BTreeMap<&'static str, String>;
+type Row = BTreeMap<String, String>;
 
 /// What has been planned so far.
 #[derive(Default)]
@@ -255,16 +241,17 @@ impl Line {
 
 impl Plan {
     fn row(&mut self, id: &str, kind: PortalKind, zone: &str, wiring: &Wiring, floor: u32) -> Result<Row, TooLarge> {
-        let mut row = Row::from([("id", id.to_owned()), ("kind", kind.as_str().to_owned()), ("zone", zone.to_owned())]);
+        let row = [("id", id), ("kind", kind.as_str()), ("zone", zone)];
+        let mut row = Row::from(row.map(|(key, value)| (key.to_owned(), value.to_owned())));
         match wiring {
             Wiring::Native => {
                 self.local = true;
-                row.insert("device.mqtt", "native".to_owned());
+                row.insert("device.mqtt".to_owned(), "native".to_owned());
             }
             Wiring::Controller => {
                 self.controllers =
                     self.controllers.checked_add(1).filter(|unit| *unit <= UNIT_MAX).ok_or(TooLarge::Controllers)?;
-                row.insert("device.modbus_server", self.controllers.to_string());
+                row.insert("device.modbus_server".to_owned(), self.controllers.to_string());
             }
             Wiring::Parts { reader, output, meter } => {
                 let parts = [(Role::Reader, Some(reader)), (Role::Output, Some(output)), (Role::Meter, meter.as_ref())];
@@ -280,8 +267,7 @@ impl Plan {
                                 Role::Meter if !is_one => format!("{id}-meter"),
                                 Role::Output | Role::Meter | Role::Inputs => id.to_owned(),
                             };
-                            let of = columns(role);
-                            row.extend([(of.mqtt, profile.clone()), (of.topic, topic)]);
+                            row.extend([(column(role, "mqtt"), profile.clone()), (column(role, "topic"), topic)]);
                         }
                     }
                     self.local |= device.is_at_broker();
@@ -300,14 +286,15 @@ impl Plan {
         profile: &Profile,
         floor: u32,
     ) -> Result<(), TooLarge> {
-        let (bus, line, of) = (bus(floor), self.lines.entry(floor).or_default(), columns(role));
+        let (bus, line) = (bus(floor), self.lines.entry(floor).or_default());
         // A power box has every slot of its reader.
         let has_slots = kind == PortalKind::PowerBox && role == Role::Reader;
         let found = line.channel(profile, role, has_slots);
         let (number, at) = found.ok_or_else(|| TooLarge::Line(bus.clone()))?;
-        row.extend([(of.modbus, bus), (of.unit, number.to_string()), (of.profile, profile.id.clone())]);
-        if let Some(channel) = of.channel.filter(|_| !has_slots && role.channels(profile) > 1) {
-            row.insert(channel, at.to_string());
+        let keys = [("modbus", bus), ("unit", number.to_string()), ("profile", profile.id.clone())];
+        row.extend(keys.map(|(key, value)| (column(role, key), value)));
+        if matches!(role, Role::Reader | Role::Output) && !has_slots && role.channels(profile) > 1 {
+            row.insert(column(role, "channel"), at.to_string());
         }
         Ok(())
     }
@@ -315,9 +302,9 @@ impl Plan {
     /// The sheet, without the columns that no row has.
     fn sheet(&self) -> String {
         let used: Vec<_> =
-            COLUMNS.into_iter().filter(|column| self.rows.iter().any(|row| row.contains_key(column))).collect();
+            COLUMNS.into_iter().filter(|column| self.rows.iter().any(|row| row.contains_key(*column))).collect();
         let head = used.iter().map(|column| (*column).to_owned()).collect();
-        let row = |row: &Row| used.iter().map(|column| row.get(column).cloned().unwrap_or_default()).collect();
+        let row = |row: &Row| used.iter().map(|column| row.get(*column).cloned().unwrap_or_default()).collect();
         let records: Vec<Vec<String>> = std::iter::once(head).chain(self.rows.iter().map(row)).collect();
         sheet::print(&records)
     }

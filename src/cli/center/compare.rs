@@ -8,7 +8,7 @@ use super::super::{Exit, print_line};
 use super::link::{self, Client};
 use super::progress::Progress;
 use super::target::{Failure, Target};
-use super::{Args, failed, print};
+use super::{Args, Ended, failed, print};
 use crate::access::id::{CardUid, GatewayId};
 use crate::access::input::CommandKind;
 use crate::center::{Agreement, Attention, MISSING_LISTED_MAX, StreamAgreement, differences};
@@ -27,20 +27,13 @@ pub(super) struct CompareArgs {
     show: usize,
 }
 
-pub(super) fn run(args: &Args, compare: &CompareArgs) -> Exit {
-    let (Client { runtime, target, .. }, gateway) = match link::start(args, Attention::Answers) {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
+pub(super) fn run(args: &Args, compare: &CompareArgs) -> Ended {
+    let (Client { runtime, target, .. }, gateway) = link::start(args, Attention::Answers)?;
     let wait = args.link.wait();
     runtime.block_on(async {
         let compared = Comparison { target: &target, gateway, wait, show: compare.show }.run(compare.cards).await;
         target.close().await;
-        match compared {
-            Ok(true) => Exit::Done,
-            Ok(false) => Exit::Failed,
-            Err(error) => failed(error),
-        }
+        compared.map(|is_same| if is_same { Exit::Done } else { Exit::Failed }).map_err(failed)
     })
 }
 

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
-use super::super::{Exit, print_error, print_line};
+use super::super::{Exit, print_line};
 use super::link::{self, Client};
 use super::progress::Progress;
 use super::target::Failure;
-use super::{Args, failed, send};
+use super::{Args, Ended, failed, send};
 use crate::access::credential::Enrolment;
 use crate::access::id::{CardUid, GatewayId};
 use crate::center::sheet::{self, Enrolments, Reading, cell};
@@ -52,19 +52,11 @@ fn timezone(name: &str) -> Result<TimeZone, String> {
     found.ok_or_else(|| format!("`{name}` is no time zone; write one like `Asia/Shanghai`"))
 }
 
-pub(super) fn load(args: &Args, load: &LoadArgs) -> Exit {
+pub(super) fn load(args: &Args, load: &LoadArgs) -> Ended {
     let reading = Reading { timezone: load.zone.timezone.clone(), ignored: load.ignore.clone() };
-    let sheet = match read(&load.file).map_err(|e| e.to_string()) {
-        Ok(bytes) => sheet::read(&bytes, &reading).map_err(|faults| faults.to_string()),
-        Err(error) => Err(error),
-    };
-    let sheet = match sheet {
-        Ok(sheet) => sheet,
-        Err(faults) => {
-            print_error(format!("`{}`: {faults}", load.file.display()));
-            return Exit::Failed;
-        }
-    };
+    let named = |wrong: &dyn std::fmt::Display| failed(format!("`{}`: {wrong}", load.file.display()));
+    let bytes = read(&load.file).map_err(|error| named(&error))?;
+    let sheet = sheet::read(&bytes, &reading).map_err(|faults| named(&faults))?;
     let what = format!("`{}`: {} cards, {}", load.file.display(), sheet.enrolments.len(), sheet.encoding.as_str());
     if load.dry_run {
         return dry_run(args, load, &what, &sheet.enrolments);
@@ -85,68 +77,43 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// What a list would change; in a directory without a link to the broker.
-fn dry_run(args: &Args, load: &LoadArgs, what: &str, list: &Enrolments) -> Exit {
+fn dry_run(args: &Args, load: &LoadArgs, what: &str, list: &Enrolments) -> Ended {
     let plan = if link::is_at_service(args) {
-        match link::start(args, Attention::Answers) {
-            Ok((Client { runtime, target, .. }, gateway)) => runtime.block_on(target.plan(&gateway, list)),
-            Err(exit) => return exit,
-        }
+        let (Client { runtime, target, .. }, gateway) = link::start(args, Attention::Answers)?;
+        runtime.block_on(target.plan(&gateway, list))
     } else {
-        match link::one_gateway(args) {
-            Ok(gateway) => in_directory(args, &gateway)
-                .and_then(|mut c| Ok(c.plan(Some(&gateway), list, Clock::system().now().wall)?)),
-            Err(exit) => return exit,
-        }
+        let gateway = link::one_gateway(args)?;
+        in_directory(args, &gateway).and_then(|mut c| Ok(c.plan(Some(&gateway), list, Clock::system().now().wall)?))
     };
-    match plan {
-        Ok(plan) => {
-            let exit = print_line(format!("{what}\n{}", table(&plan, load.show)));
-            match refusal(&plan, load.allow_shrink) {
-                None => exit,
-                Some(refusal) => {
-                    print_error(refusal);
-                    Exit::Failed
-                }
-            }
-        }
-        Err(error) => failed(error),
-    }
+    let plan = plan.map_err(failed)?;
+    let exit = print_line(format!("{what}\n{}", table(&plan, load.show)));
+    refusal(&plan, load.allow_shrink).map_or(Ok(exit), |refusal| Err(failed(refusal)))
 }
 
 fn in_directory(args: &Args, gateway: &GatewayId) -> Result<Center, Failure> {
     Ok(Center::open(&args.dir, std::slice::from_ref(gateway))?)
 }
 
-fn publish(args: &Args, load: &LoadArgs, what: &str, list: Enrolments) -> Exit {
-    let (Client { runtime, target, .. }, gateway) = match link::start(args, Attention::Answers) {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
+fn publish(args: &Args, load: &LoadArgs, what: &str, list: Enrolments) -> Ended {
+    let (Client { runtime, target, .. }, gateway) = link::start(args, Attention::Answers)?;
     let wait = args.link.wait_or(LIST_WAIT_S);
     runtime.block_on(async {
-        let plan = match target.plan(&gateway, &list).await {
-            Ok(plan) => plan,
-            Err(error) => return failed(error),
-        };
+        let plan = target.plan(&gateway, &list).await.map_err(failed)?;
         if print_line(format!("{what}\n{}", table(&plan, load.show))) != Exit::Done {
-            return Exit::Failed;
+            return Err(Exit::Failed);
         }
         if plan.changes.is_empty() {
-            return print_line("everything is unchanged; nothing was sent");
+            return Ok(print_line("everything is unchanged; nothing was sent"));
         }
         if let Some(refusal) = refusal(&plan, load.allow_shrink) {
-            print_error(refusal);
-            return Exit::Failed;
+            return Err(failed(refusal));
         }
         let mut progress = Progress::new(format!("`{gateway}`: messages sent"));
         let sent = |done, all| progress.show(done, all);
         let answers = target.load(&gateway, list, load.allow_shrink, wait, sent).await;
         progress.end();
         target.close().await;
-        match answers {
-            Ok(answers) => send::report(&answers, Some(&gateway), wait),
-            Err(error) => failed(error),
-        }
+        Ok(send::report(&answers.map_err(failed)?, Some(&gateway), wait))
     })
 }
 
@@ -213,22 +180,13 @@ fn words(enrolment: &Enrolment) -> Vec<String> {
     words
 }
 
-pub(super) fn export(args: &Args, zone: &ZoneArg) -> Exit {
+pub(super) fn export(args: &Args, zone: &ZoneArg) -> Ended {
     let enrolled = if link::is_at_service(args) {
-        match link::start(args, Attention::Answers) {
-            Ok((Client { runtime, target, .. }, gateway)) => {
-                runtime.block_on(target.whole_list(&gateway)).map(|list| enrolments_of(&list))
-            }
-            Err(exit) => return exit,
-        }
+        let (Client { runtime, target, .. }, gateway) = link::start(args, Attention::Answers)?;
+        runtime.block_on(target.whole_list(&gateway)).map(|list| enrolments_of(&list))
     } else {
-        match link::one_gateway(args) {
-            Ok(gateway) => in_directory(args, &gateway).and_then(|mut c| Ok(c.enrolments(Some(&gateway))?)),
-            Err(exit) => return exit,
-        }
+        let gateway = link::one_gateway(args)?;
+        in_directory(args, &gateway).and_then(|mut c| Ok(c.enrolments(Some(&gateway))?))
     };
-    match enrolled {
-        Ok(list) => print_line(sheet::write(&list, &zone.timezone).trim_end()),
-        Err(error) => failed(error),
-    }
+    Ok(print_line(sheet::write(&enrolled.map_err(failed)?, &zone.timezone).trim_end()))
 }

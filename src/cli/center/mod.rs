@@ -106,14 +106,14 @@ pub(super) fn run(args: &Args) -> Exit {
         print_error(misuse);
         return Exit::Usage;
     }
-    match &args.command {
+    let done = match &args.command {
         Command::Keygen { .. } if link::is_at_service(args) => {
             print_error(
                 "the keys of a service are files that its configuration names: see deploy/center.md; leave out `--server`",
             );
-            Exit::Usage
+            return Exit::Usage;
         }
-        Command::Keygen { streams, epoch } => keygen(args, *streams, *epoch),
+        Command::Keygen { streams, epoch } => return keygen(args, *streams, *epoch),
         Command::Op(op) => send::op(args, op),
         Command::Order(order) => send::command(args, order),
         Command::Send { file } => send::file(args, file),
@@ -122,9 +122,10 @@ pub(super) fn run(args: &Args) -> Exit {
         Command::Load(load) => load::load(args, load),
         Command::Export(zone) => load::export(args, zone),
         #[cfg(feature = "center")]
-        Command::Serve(own) => serve::run(own),
+        Command::Serve(own) => return serve::run(own),
         Command::Watch => watch::run(args),
-    }
+    };
+    done.unwrap_or_else(|exit| exit)
 }
 
 fn keygen(args: &Args, streams: Streams, epoch: NonZeroU32) -> Exit {
@@ -137,6 +138,9 @@ fn keygen(args: &Args, streams: Streams, epoch: NonZeroU32) -> Exit {
         Err(error) => failed(error),
     }
 }
+
+/// How a command ended; `Err`: before it began, and why was printed.
+type Ended = Result<Exit, Exit>;
 
 fn failed(error: impl std::fmt::Display) -> Exit {
     print_error(error);

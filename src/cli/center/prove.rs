@@ -3,7 +3,7 @@
 use super::super::{Exit, print_error, print_line};
 use super::link::{self, Client};
 use super::target::Kept;
-use super::{Args, failed};
+use super::{Args, Ended, failed};
 use crate::access::decision::{GrantReason, Reason};
 use crate::access::effect::{PortalProof, QueryResult, RevocationProof, Verdict};
 use crate::access::event::Outcome;
@@ -20,19 +20,13 @@ pub(super) struct ProveArgs {
     uid: CardUid,
 }
 
-pub(super) fn run(args: &Args, prove: &ProveArgs) -> Exit {
-    let Client { runtime, target, gateways } = match link::start_all(args, Attention::Answers) {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
+pub(super) fn run(args: &Args, prove: &ProveArgs) -> Ended {
+    let Client { runtime, target, gateways } = link::start_all(args, Attention::Answers)?;
     let (uid, wait) = (prove.uid, args.link.wait());
     runtime.block_on(async {
         let kind = CommandKind::Query { uid, portal: None };
         let replies = target.command_all(gateways, &kind, ACTOR, wait).await;
-        let mut kept = match target.kept_proof(uid).await {
-            Ok(kept) => kept,
-            Err(error) => return failed(error),
-        };
+        let mut kept = target.kept_proof(uid).await.map_err(failed)?;
         target.close().await;
         let mut proofs = Vec::with_capacity(replies.len());
         for (gateway, reply) in replies {
@@ -47,7 +41,7 @@ pub(super) fn run(args: &Args, prove: &ProveArgs) -> Exit {
             proofs.push(Proof::new(answer, kept.remove(&gateway), gateway));
         }
         proofs.sort_by(|one, other| (&one.gateway, &one.state).cmp(&(&other.gateway, &other.state)));
-        report(uid, &proofs)
+        Ok(report(uid, &proofs))
     })
 }
 

@@ -7,30 +7,30 @@ use std::time::Duration;
 
 use super::super::{Exit, print_error, print_line};
 use super::link::{self, Client};
-use super::{Args, failed, ops, print};
+use super::{Args, Ended, failed, ops, print};
 use crate::access::effect::Outcome;
 use crate::access::event::ReplyStatus;
 use crate::access::id::GatewayId;
 use crate::center::{Answered, Attention, Draft};
 use crate::wire::limits::MESSAGE_BYTES_MAX;
 
-pub(super) fn op(args: &Args, op: &ops::Op) -> Exit {
+pub(super) fn op(args: &Args, op: &ops::Op) -> Ended {
     match op.change() {
         Ok(change) => send(args, Draft::Ops(vec![change])),
         Err(wrong) => {
             print_error(wrong);
-            Exit::Usage
+            Err(Exit::Usage)
         }
     }
 }
 
-pub(super) fn file(args: &Args, path: &Path) -> Exit {
+pub(super) fn file(args: &Args, path: &Path) -> Ended {
     let drafted = read(path).map_err(|e| e.to_string()).and_then(|bytes| Draft::parse(&bytes));
     match drafted {
         Ok(draft) => send(args, draft),
         Err(wrong) => {
             print_error(format!("`{}`: {wrong}", path.display()));
-            Exit::Failed
+            Err(Exit::Failed)
         }
     }
 }
@@ -47,11 +47,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn send(args: &Args, draft: Draft) -> Exit {
-    let (Client { runtime, target, .. }, gateway) = match link::start_change(args) {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
+fn send(args: &Args, draft: Draft) -> Ended {
+    let (Client { runtime, target, .. }, gateway) = link::start_change(args)?;
     let wait = args.link.wait();
     let answers = runtime.block_on(async {
         let answers = match draft {
@@ -61,14 +58,12 @@ fn send(args: &Args, draft: Draft) -> Exit {
         target.close().await;
         answers
     });
-    match answers {
-        Ok(answers) if answers.is_empty() => {
-            print_error("sent; it has no readable number, so its answer cannot be recognised: see `center watch`");
-            Exit::Failed
-        }
-        Ok(answers) => report(&answers, gateway.as_ref(), wait),
-        Err(error) => failed(error),
+    let answers = answers.map_err(failed)?;
+    if answers.is_empty() {
+        print_error("sent; it has no readable number, so its answer cannot be recognised: see `center watch`");
+        return Err(Exit::Failed);
     }
+    Ok(report(&answers, gateway.as_ref(), wait))
 }
 
 /// What became of messages, a line each. A line begins with its gateway where that is not the one of `--gateway`.
@@ -97,11 +92,8 @@ fn report_one(one: &Answered, name: &str, wait: Duration) -> Exit {
     }
 }
 
-pub(super) fn command(args: &Args, order: &ops::Order) -> Exit {
-    let (Client { runtime, target, .. }, gateway) = match link::start(args, Attention::Answers) {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
+pub(super) fn command(args: &Args, order: &ops::Order) -> Ended {
+    let (Client { runtime, target, .. }, gateway) = link::start(args, Attention::Answers)?;
     let wait = args.link.wait();
     let (kind, actor) = order.command();
     let reply = runtime.block_on(async {
@@ -109,16 +101,12 @@ pub(super) fn command(args: &Args, order: &ops::Order) -> Exit {
         target.close().await;
         reply
     });
-    match reply {
-        Ok(Some(reply)) => match (print_line(print::reply(&reply)), reply.status) {
-            (Exit::Done, ReplyStatus::Ok) => Exit::Done,
-            (_, _) => Exit::Failed,
-        },
-        Ok(None) => {
-            let why = "the gateway or the broker is not there; a command is never sent late";
-            print_error(format!("no reply from `{gateway}` in {} s: {why}", wait.as_secs()));
-            Exit::Failed
-        }
-        Err(error) => failed(error),
+    let Some(reply) = reply.map_err(failed)? else {
+        let why = "the gateway or the broker is not there; a command is never sent late";
+        return Err(failed(format!("no reply from `{gateway}` in {} s: {why}", wait.as_secs())));
+    };
+    match (print_line(print::reply(&reply)), reply.status) {
+        (Exit::Done, ReplyStatus::Ok) => Ok(Exit::Done),
+        (_, _) => Err(Exit::Failed),
     }
 }

@@ -8,18 +8,15 @@ use tokio::sync::broadcast::error::RecvError;
 use super::super::{Exit, print_error, print_line};
 use super::link::{self, Client};
 use super::target::Target;
-use super::{Args, print};
+use super::{Args, Ended, print};
 use crate::access::id::GatewayId;
 #[cfg(feature = "center")]
 use crate::center::http::{Remote, Seen, ServerError};
 use crate::center::{Attention, GatewayEvent, Service};
 use crate::wire::state;
 
-pub(super) fn run(args: &Args) -> Exit {
-    let Client { runtime, target, gateways } = match link::start_all(args, Attention::Everything) {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
+pub(super) fn run(args: &Args) -> Ended {
+    let Client { runtime, target, gateways } = link::start_all(args, Attention::Everything)?;
     runtime.block_on(async {
         let names: Vec<String> = gateways.iter().map(|gateway| format!("`{gateway}`")).collect();
         let is_named = gateways.len() > 1;
@@ -43,7 +40,7 @@ pub(super) fn run(args: &Args) -> Exit {
             ended = tokio::signal::ctrl_c() => if ended.is_ok() { Exit::Done } else { Exit::Failed },
         };
         target.close().await;
-        exit
+        Ok(exit)
     })
 }
 

@@ -1,8 +1,6 @@
 //! `center load`, `center export`: a whole list of enrolments as a sheet.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 
@@ -10,7 +8,7 @@ use super::super::{Exit, print_line};
 use super::link::{self, Client};
 use super::progress::Progress;
 use super::target::Failure;
-use super::{Args, Ended, failed, send};
+use super::{Args, Ended, failed, read, send};
 use crate::access::credential::Enrolment;
 use crate::access::id::{CardUid, GatewayId};
 use crate::center::sheet::{self, Enrolments, Reading, cell};
@@ -55,25 +53,13 @@ fn timezone(name: &str) -> Result<TimeZone, String> {
 pub(super) fn load(args: &Args, load: &LoadArgs) -> Ended {
     let reading = Reading { timezone: load.zone.timezone.clone(), ignored: load.ignore.clone() };
     let named = |wrong: &dyn std::fmt::Display| failed(format!("`{}`: {wrong}", load.file.display()));
-    let bytes = read(&load.file).map_err(|error| named(&error))?;
+    let bytes = read(&load.file, sheet::BYTES_MAX).map_err(|error| named(&error))?;
     let sheet = sheet::read(&bytes, &reading).map_err(|faults| named(&faults))?;
     let what = format!("`{}`: {} cards, {}", load.file.display(), sheet.enrolments.len(), sheet.encoding.as_str());
     if load.dry_run {
         return dry_run(args, load, &what, &sheet.enrolments);
     }
     publish(args, load, &what, sheet.enrolments)
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // One byte more than is taken, so that too much is seen as such.
-    let most = sheet::BYTES_MAX as u64 + 1;
-    let mut bytes = Vec::new();
-    if path == Path::new("-") {
-        io::stdin().lock().take(most).read_to_end(&mut bytes)?;
-    } else {
-        File::open(path)?.take(most).read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
 }
 
 /// What a list would change; in a directory without a link to the broker.

@@ -16,8 +16,10 @@ mod serve;
 mod target;
 mod watch;
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 
@@ -145,4 +147,17 @@ type Ended = Result<Exit, Exit>;
 fn failed(error: impl std::fmt::Display) -> Exit {
     print_error(error);
     Exit::Failed
+}
+
+/// The file at `path`, or what `-` stands for, the standard input; a little of it more than `most` bytes where it is longer.
+fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    // One byte more than is taken, so that too much is seen as such.
+    let most = most as u64 + 1;
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+    } else {
+        File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }

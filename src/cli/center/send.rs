@@ -1,13 +1,11 @@
 //! Publishing a message and waiting for its acknowledgement.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
 use super::super::{Exit, print_error, print_line};
 use super::link::{self, Client};
-use super::{Args, Ended, failed, ops, print};
+use super::{Args, Ended, failed, ops, print, read};
 use crate::access::effect::Outcome;
 use crate::access::event::ReplyStatus;
 use crate::access::id::GatewayId;
@@ -25,7 +23,7 @@ pub(super) fn op(args: &Args, op: &ops::Op) -> Ended {
 }
 
 pub(super) fn file(args: &Args, path: &Path) -> Ended {
-    let drafted = read(path).map_err(|e| e.to_string()).and_then(|bytes| Draft::parse(&bytes));
+    let drafted = read(path, MESSAGE_BYTES_MAX).map_err(|e| e.to_string()).and_then(|bytes| Draft::parse(&bytes));
     match drafted {
         Ok(draft) => send(args, draft),
         Err(wrong) => {
@@ -33,18 +31,6 @@ pub(super) fn file(args: &Args, path: &Path) -> Ended {
             Err(Exit::Failed)
         }
     }
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // One byte more than is taken, so that too much is seen as such.
-    let most = MESSAGE_BYTES_MAX as u64 + 1;
-    let mut bytes = Vec::new();
-    if path == Path::new("-") {
-        io::stdin().lock().take(most).read_to_end(&mut bytes)?;
-    } else {
-        File::open(path)?.take(most).read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
 }
 
 fn send(args: &Args, draft: Draft) -> Ended {

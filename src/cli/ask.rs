@@ -9,6 +9,16 @@ use crate::config;
 use crate::http::{SOCKET_NAME, client};
 use crate::profile::diagnostic::hint;
 
+/// Which gateway is asked, and how its answer is printed.
+#[derive(Debug, clap::Args)]
+struct AnswerArgs {
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
 /// Print what would be decided for a card, and why; opens nothing.
 #[derive(Debug, clap::Args)]
 pub(super) struct QueryArgs {
@@ -16,11 +26,8 @@ pub(super) struct QueryArgs {
     uid: String,
     /// At this portal only.
     portal: Option<String>,
-    /// Print the answer as JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    config: ConfigArg,
+    answer: AnswerArgs,
 }
 
 /// Print where a card, or each card of a holder, was last seen: its passages through the gates, and the power boxes that it is in.
@@ -31,11 +38,8 @@ pub(super) struct QueryArgs {
 pub(super) struct WhereArgs {
     /// A card's UID, or a holder.
     who: String,
-    /// Print the answer as JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    config: ConfigArg,
+    answer: AnswerArgs,
 }
 
 /// Print who is inside now, one line a holder, and how certain that is: for a roll-call after a fire alarm.
@@ -46,11 +50,8 @@ pub(super) struct WhereArgs {
 pub(super) struct RollCallArgs {
     /// Only inside the area of the gates of this zone; without it the whole building.
     zone: Option<String>,
-    /// Print the answer as JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    config: ConfigArg,
+    answer: AnswerArgs,
 }
 
 /// Print the cards that would be granted at a portal now.
@@ -58,21 +59,15 @@ pub(super) struct RollCallArgs {
 pub(super) struct MayArgs {
     /// The portal.
     portal: String,
-    /// Print the answer as JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    config: ConfigArg,
+    answer: AnswerArgs,
 }
 
 /// Print the state of a running gateway: cards, portals, streams, clock, meters.
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
-    /// Print the answer as JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    config: ConfigArg,
+    answer: AnswerArgs,
 }
 
 /// Set a standing mode on the box: `secure`, `free_access`, `lockdown`, `out_of_service` or `fire`.
@@ -151,29 +146,24 @@ enum ClockCommand {
 
 pub(super) fn query(args: &QueryArgs) -> Exit {
     let target = client::query_target(&args.uid, args.portal.as_deref());
-    let text = |answer: &_| if args.json { client::json(answer) } else { client::query_text(answer) };
-    ask(&args.config, "GET", &target, text)
+    get(&args.answer, &target, client::query_text)
 }
 
 pub(super) fn whereabouts(args: &WhereArgs) -> Exit {
-    let text = |answer: &_| if args.json { client::json(answer) } else { client::where_text(answer) };
-    ask(&args.config, "GET", &format!("/api/v1/where?who={}", client::encode(&args.who)), text)
+    get(&args.answer, &format!("/api/v1/where?who={}", client::encode(&args.who)), client::where_text)
 }
 
 pub(super) fn roll_call(args: &RollCallArgs) -> Exit {
     let zone = args.zone.as_ref().map_or(String::new(), |zone| format!("?zone={}", client::encode(zone)));
-    let text = |answer: &_| if args.json { client::json(answer) } else { client::roll_call_text(answer) };
-    ask(&args.config, "GET", &format!("/api/v1/roll-call{zone}"), text)
+    get(&args.answer, &format!("/api/v1/roll-call{zone}"), client::roll_call_text)
 }
 
 pub(super) fn may(args: &MayArgs) -> Exit {
-    let text = |answer: &_| if args.json { client::json(answer) } else { client::may_text(answer) };
-    ask(&args.config, "GET", &format!("/api/v1/may?portal={}", client::encode(&args.portal)), text)
+    get(&args.answer, &format!("/api/v1/may?portal={}", client::encode(&args.portal)), client::may_text)
 }
 
 pub(super) fn status(args: &StatusArgs) -> Exit {
-    let text = |answer: &_| if args.json { client::json(answer) } else { client::status_text(answer) };
-    ask(&args.config, "GET", "/api/v1/status", text)
+    get(&args.answer, "/api/v1/status", client::status_text)
 }
 
 pub(super) fn posture(args: &PostureArgs) -> Exit {
@@ -214,6 +204,10 @@ pub(super) fn clock(args: &ClockArgs) -> Exit {
         format!("the clock is trusted: it is {}", answer.get("at").and_then(|at| at.as_str()).unwrap_or("?"))
     };
     ask(config, "POST", "/api/v1/clock/trust", text)
+}
+
+fn get(args: &AnswerArgs, target: &str, text: impl FnOnce(&client::Answer) -> String) -> Exit {
+    ask(&args.config, "GET", target, |answer| if args.json { client::json(answer) } else { text(answer) })
 }
 
 pub(super) fn ask(

@@ -47,6 +47,14 @@ pub struct Clock {
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<Mutex<Reading>>);
 
+/// Sleeps until `at`; for ever without it.
+pub(crate) async fn sleep_until_some(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Why the operator cannot have the clock trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

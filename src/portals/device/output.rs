@@ -15,13 +15,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::drive::{Cut, Drive, Step};
 use super::{HOLD_MS_DEFAULT, NotSet, OutputTraits, Released, Wiring};
 use crate::access::decision::{Decision, Grant};
 use crate::access::id::PortalId;
 use crate::access::portal::{PortalKind, Posture};
+use crate::clock::sleep_until_some;
 use crate::gateway::ports::PortalOrder;
 
 /// The desired state of an output.
@@ -308,8 +309,8 @@ impl<W: Wiring> Output<W> {
             biased;
             step = next_step(&mut self.work) => step,
             // The alarm interrupts no try: a request that waits for the line keeps its place.
-            () = at(alarm_at) => return self.cut.as_mut().map(|cut| News::Unconfirmed(cut.alarmed())),
-            () = at(self.next) => {
+            () = sleep_until_some(alarm_at) => return self.cut.as_mut().map(|cut| News::Unconfirmed(cut.alarmed())),
+            () = sleep_until_some(self.next) => {
                 self.next = None;
                 self.drive.wiring.count(Released::Failed);
                 return Some(News::Failed("the relay could not be switched off first, within the deadline".to_owned()));
@@ -398,13 +399,6 @@ impl<W: Wiring> Output<W> {
 async fn next_step(work: &mut Option<Work>) -> Step {
     match work {
         Some(work) => work.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }

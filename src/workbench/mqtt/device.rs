@@ -9,6 +9,7 @@ use tracing::debug;
 use super::{Answer, Command, DECISION_WAIT_MS, NoDecision, Presentation, Seen};
 use crate::access::input::{PortalReport, Presented};
 use crate::access::portal::{Direction, PortalKind};
+use crate::clock::sleep_until_some;
 use crate::mqtt::{Connection, Event, Message, Outgoing, Retention};
 use crate::wire::portal::{
     Action, PortalControl, PortalDecision, encode_request, encode_state, parse_control, parse_decision,
@@ -55,7 +56,7 @@ impl Device {
                     Some(Command::Remove) => self.remove(),
                     None => break,
                 },
-                () = until(next_timer) => self.time_is_up(),
+                () = sleep_until_some(next_timer) => self.time_is_up(),
             }
         }
         self.report(&PortalReport { online: Some(false), ..PortalReport::default() });
@@ -243,12 +244,5 @@ impl Device {
         if let Err(why) = self.connection.publish(Outgoing { topic, payload, retain: false, qos, retention }) {
             debug!("a simulated portal cannot send: {why}");
         }
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, interval};
 
 use crate::access::id::CardUid;
+use crate::clock::sleep_until_some;
 use crate::config::MqttPart;
 use crate::mqtt::{
     Connection, DEVICE_PACKET_BYTES_MAX, Event, LinkError, LinkMetrics, LinkSpec, Message, Outgoing, Retention,
@@ -230,7 +231,7 @@ impl Device {
                     None => break,
                 },
                 _ = ticks.tick() => self.repeat(),
-                () = until(off) => self.time_is_up(),
+                () = sleep_until_some(off) => self.time_is_up(),
             }
         }
         for of in self.available.clone() {
@@ -421,11 +422,4 @@ fn time_of(order: &Order, text: &str, step_ms: u32) -> Option<u64> {
         }
     }
     (order.payload == text).then_some(u64::from(step_ms))
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
 }

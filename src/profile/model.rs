@@ -118,8 +118,9 @@ impl InputKind {
     }
 }
 
-/// What an input means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What an input means; as text, its key in a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::Display)]
+#[strum(serialize_all = "snake_case")]
 pub enum InputKind {
     /// The door is open.
     ContactOpen,

@@ -1,5 +1,7 @@
 //! A checked profile of a device with MQTT topics of its own; and the same for one device, with its names filled in.
 
+use serde::Deserialize;
+
 use crate::access::portal::Direction;
 use crate::access::transform::{Form, Transform};
 use crate::profile::model::{InputKind, OnLinkLoss, UidContent, UidOrder};
@@ -122,7 +124,8 @@ pub struct Available {
 }
 
 /// How a reader writes a UID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
 pub enum UidForm {
     /// In hex digits of either case, with or without `:`, `-`, `.` or spaces between bytes.
     Hex,

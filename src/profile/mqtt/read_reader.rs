@@ -40,20 +40,13 @@ struct RemovedTable {
 
 #[derive(Deserialize)]
 struct UidTable {
-    form: Key<Form>,
+    form: Key<UidForm>,
     order: Key<UidOrder>,
     bytes: Key<Whole<4, 10>>,
     min: Key<Whole<4, 10>>,
     max: Key<Whole<4, 10>>,
     transform: Key<Named>,
     keep: Key<Keep>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Form {
-    Hex,
-    Number,
 }
 
 pub(super) fn reader(scope: &Scope<'_>, t: &ReaderTable) -> Option<Reader> {
@@ -99,11 +92,7 @@ pub(super) fn reader(scope: &Scope<'_>, t: &ReaderTable) -> Option<Reader> {
 
 fn uid(scope: &Scope<'_>, t: &UidTable) -> Option<Uid> {
     let log = scope.log;
-    let written = t.form.need(log, "write `hex`, or `number` for decimal digits")?;
-    let written = match written {
-        Form::Hex => UidForm::Hex,
-        Form::Number => UidForm::Number,
-    };
+    let written = *t.form.need(log, "write `hex`, or `number` for decimal digits")?;
     let remedy = "write `msb_first` if the bytes come as the card sends them, or `lsb_first`";
     let order = t.order.need(log, remedy).copied()?;
     let content = if t.transform.is_set() {

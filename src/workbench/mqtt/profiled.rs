@@ -16,7 +16,6 @@ use crate::mqtt::{
     Connection, DEVICE_PACKET_BYTES_MAX, Event, LinkError, LinkMetrics, LinkSpec, Message, Outgoing, Retention,
     Session, Setup, Will,
 };
-use crate::profile::InputKind;
 use crate::profile::mqtt::{Available, Input, Meter, Names, Order, Output, Place, Pulse, Reader, Two};
 use crate::wire::topic::{Qos, Subscription};
 use crate::workbench::modbus::Fault;
@@ -114,7 +113,7 @@ impl SimulatedDevice {
         let connection = Connection::new(link, setup, Arc::new(LinkMetrics::default()))?;
         let (commands, received) = mpsc::channel(COMMANDS_MAX);
         let (show, seen) = watch::channel(DeviceSeen::default());
-        let mut points: Vec<String> = has.inputs.iter().map(|(_, input)| input_name(input.kind).to_owned()).collect();
+        let mut points: Vec<String> = has.inputs.iter().map(|(_, input)| input.kind.to_string()).collect();
         if !has.meters.is_empty() {
             points.extend(["power".to_owned(), "energy".to_owned()]);
         }
@@ -189,20 +188,6 @@ impl SimulatedDevice {
     pub async fn stop(self) {
         drop(self.commands);
         self.task.await.ok();
-    }
-}
-
-/// The key of an input in a profile.
-fn input_name(kind: InputKind) -> &'static str {
-    match kind {
-        InputKind::ContactOpen => "contact_open",
-        InputKind::ExitButton => "exit_button",
-        InputKind::Tamper => "tamper",
-        InputKind::Fire => "fire",
-        InputKind::Overload => "overload",
-        InputKind::RestrictedLoad => "restricted_load",
-        InputKind::PassedIn => "passed_in",
-        InputKind::PassedOut => "passed_out",
     }
 }
 
@@ -340,7 +325,7 @@ impl Device {
             }
             return;
         }
-        let inputs = self.has.inputs.iter().filter(|(of, input)| *of == channel && input_name(input.kind) == point);
+        let inputs = self.has.inputs.iter().filter(|(of, input)| *of == channel && input.kind.to_string() == point);
         let inputs = inputs.map(|(_, input)| (input.is.place.clone(), input.is.show(value != 0.0)));
         let meters = self.has.meters.iter().filter(|(of, _)| *of == channel).filter_map(|(_, meter)| {
             let (place, factor) = match point {

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::collect::Links;
 use super::disk::DiskRoom;
 use crate::access::id::{CardUid, PortalId, StreamName};
-use crate::access::input::{CardSet, Operator};
+use crate::access::input::{Actor, CardSet, Operator};
 use crate::access::portal::Posture;
 use crate::gateway::ports::{Ask, Inbox, OperatorRefusal, Readiness, StateReport};
 use crate::mqtt::BrokerFault;
@@ -189,24 +189,24 @@ async fn posture(State(pages): State<Pages>, Query(asked): Query<PostureFor>) ->
         names.split(',').filter(|name| !name.is_empty()).map(str::parse).collect::<Result<Vec<PortalId>, _>>();
     match portals {
         Err(error) => refuse(StatusCode::BAD_REQUEST, error.to_string()),
-        Ok(portals) => operate(&pages, Operator::Posture { portals, posture }).await,
+        Ok(portals) => operate(&pages, Operator::Posture { portals, posture }, None).await,
     }
 }
 
 async fn fire_reset(State(pages): State<Pages>, Query(asked): Query<FireReset>) -> Response {
-    operate(&pages, Operator::FireReset { force: asked.force }).await
+    operate(&pages, Operator::FireReset { force: asked.force }, None).await
 }
 
 async fn stream_forget(State(pages): State<Pages>, Query(asked): Query<StreamForget>) -> Response {
     match asked.stream.parse::<StreamName>() {
-        Ok(stream) => operate(&pages, Operator::StreamForget { stream }).await,
+        Ok(stream) => operate(&pages, Operator::StreamForget { stream }, None).await,
         Err(error) => refuse(StatusCode::BAD_REQUEST, error),
     }
 }
 
 async fn forgive(State(pages): State<Pages>, Query(asked): Query<ForgiveFor>) -> Response {
     match asked.uid.parse::<CardSet>() {
-        Ok(cards) => operate(&pages, Operator::Forgive { cards }).await,
+        Ok(cards) => operate(&pages, Operator::Forgive { cards }, None).await,
         Err(error) => refuse(StatusCode::BAD_REQUEST, format!("`{}`: {error}", asked.uid)),
     }
 }
@@ -232,8 +232,9 @@ async fn reload(State(pages): State<Pages>) -> Response {
     }
 }
 
-async fn operate(pages: &Pages, command: Operator) -> Response {
-    match ask(pages, |answer| Ask::Operator { command, actor: None, answer }).await {
+/// Gives the gateway a command; `actor`: who gives it, where a person or a program has a name.
+pub(super) async fn operate(pages: &Pages, command: Operator, actor: Option<Actor>) -> Response {
+    match ask(pages, |answer| Ask::Operator { command, actor, answer }).await {
         Ok(Ok(())) => body(&json!({ "done": true })),
         Ok(Err(why @ OperatorRefusal::Unknown(_))) => refuse(StatusCode::NOT_FOUND, why),
         Ok(Err(why @ OperatorRefusal::NotNow(_))) => refuse(StatusCode::CONFLICT, why),

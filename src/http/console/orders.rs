@@ -16,8 +16,7 @@ use crate::access::input::{Actor, CardSet, Operator};
 use crate::access::portal::Posture;
 use crate::browser::origin::is_https;
 use crate::browser::sessions::{SESSION_S, with_cookie};
-use crate::gateway::ports::{Ask, OperatorRefusal};
-use crate::http::api::{ask, body, refuse};
+use crate::http::api::{body, operate, refuse};
 
 /// Who is in the audit where a program with the token does not name anybody.
 const UNNAMED: &str = "a program with the token";
@@ -87,17 +86,9 @@ pub(super) async fn order(
             named.as_deref().unwrap_or(UNNAMED).parse::<Actor>().map_err(|why| format!("`Dormgate-Actor`: {why}"))
         }
     };
-    let actor = match who {
-        Ok(who) => Some(who),
-        Err(why) => return wrong(why),
-    };
-    let command = order.into();
-    match ask(&console.pages, |answer| Ask::Operator { command, actor, answer }).await {
-        Ok(Ok(())) => body(&json!({ "done": true })),
-        Ok(Err(why @ OperatorRefusal::Unknown(_))) => refuse(StatusCode::NOT_FOUND, why),
-        Ok(Err(why @ OperatorRefusal::NotNow(_))) => refuse(StatusCode::CONFLICT, why),
-        Ok(Err(why @ OperatorRefusal::NotOnDisk)) => refuse(StatusCode::INSUFFICIENT_STORAGE, why),
-        Err(refused) => refused,
+    match who {
+        Ok(who) => operate(&console.pages, order.into(), Some(who)).await,
+        Err(why) => wrong(why),
     }
 }
 

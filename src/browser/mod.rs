@@ -7,8 +7,9 @@ pub mod sessions;
 pub mod words;
 pub mod wrong_tokens;
 
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::Response;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use prometheus_client::registry::Registry;
 
 /// What a browser is to refuse: scripts and frames of others, guesses of types, copies in caches.
 pub async fn guarded(mut response: Response) -> Response {
@@ -29,6 +30,18 @@ pub async fn guarded(mut response: Response) -> Response {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// All counters, as OpenMetrics.
+pub(crate) fn metrics(registry: &Registry) -> Response {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, registry) {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
 }
 
 /// The token of an `Authorization` header with the scheme `Bearer`.

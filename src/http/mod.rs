@@ -20,11 +20,13 @@ use std::path::Path;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
+
+use crate::browser;
 
 pub use api::{Pages, ReloadAsk, ReloadRefusal, Reloaded};
 pub use audit::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
@@ -109,12 +111,5 @@ async fn readyz(State(pages): State<Pages>) -> Response {
 }
 
 async fn metrics(State(pages): State<Pages>) -> Response {
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &pages.registry) {
-        Ok(()) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], text).into_response()
-        }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
+    browser::metrics(&pages.registry)
 }

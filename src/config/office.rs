@@ -1,7 +1,6 @@
 //! The file of `dormgate center serve`: who publishes what to which gateways, and who may order it over HTTP.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -217,15 +216,6 @@ impl FromStr for Whose {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text == ALL { Ok(Self::All) } else { own_id(text).map(Self::One) }
-    }
-}
-
-impl fmt::Debug for Whose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::All => f.write_str(ALL),
-            Self::One(gateway) => write!(f, "{gateway}"),
-        }
     }
 }
 

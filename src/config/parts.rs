@@ -219,24 +219,13 @@ impl Role {
 
     /// Whether an MQTT device has this role, and for how many channels.
     pub(super) fn mqtt_channels(self, profile: &mqtt::Profile) -> u16 {
+        let all = |has: bool| if has { mqtt::CHANNELS_MAX } else { 0 };
         match self {
             Self::Reader => u16::from(profile.reader.is_some()),
             Self::Output => profile.output.as_ref().map_or(0, |output| output.channels),
             // The topics of a meter and of inputs may name the channel.
-            Self::Meter => {
-                if profile.meter.is_some() {
-                    mqtt::CHANNELS_MAX
-                } else {
-                    0
-                }
-            }
-            Self::Inputs => {
-                if profile.inputs.is_empty() {
-                    0
-                } else {
-                    mqtt::CHANNELS_MAX
-                }
-            }
+            Self::Meter => all(profile.meter.is_some()),
+            Self::Inputs => all(!profile.inputs.is_empty()),
         }
     }
 }

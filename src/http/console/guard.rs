@@ -19,7 +19,7 @@ use super::Shared;
 use super::listener::Peer;
 use crate::access::input::Actor;
 use crate::browser::bearer;
-use crate::browser::origin::{self, own_page, text};
+use crate::browser::origin::{own_page, text};
 use crate::browser::sessions::{self, SessionKey, Sessions};
 use crate::browser::wrong_tokens::{MINUTE, WrongTokens};
 use crate::config::Secret;
@@ -59,7 +59,7 @@ pub(super) struct Guard {
     /// Listens on loopback.
     is_loopback: bool,
     /// Each with the hash of the token that it was made from: it ends with it.
-    sessions: Sessions<(Actor, TokenHash)>,
+    pub(super) sessions: Sessions<(Actor, TokenHash)>,
     wrong: WrongTokens,
 }
 
@@ -91,16 +91,6 @@ impl Guard {
     pub(super) fn session(&self, key: &SessionKey) -> Option<(Actor, Duration)> {
         let ((who, from), left) = self.sessions.of(key)?;
         (self.token() == Some(from)).then_some((who, left))
-    }
-
-    /// A session of somebody who presented the token; gives its id, which only the browser keeps.
-    pub(super) fn open_session(&self, who: Actor, token: TokenHash) -> Result<String, getrandom::Error> {
-        self.sessions.open((who, token))
-    }
-
-    /// Ends a session.
-    pub(super) fn close_session(&self, key: &SessionKey) {
-        self.sessions.close(key);
     }
 
     /// Whether `caller` is let in at all by what it was let in by before.
@@ -138,7 +128,7 @@ impl Guard {
             return self.compare(token, from).map(Caller::Token);
         }
         own_page(method, headers).map_err(|why| (StatusCode::FORBIDDEN, why.to_owned()))?;
-        if let Some(session) = session_of(headers)
+        if let Some(session) = sessions::named(headers, COOKIE)
             && let Some((who, _)) = self.session(&session)
         {
             return Ok(Caller::Person(who, session));
@@ -160,16 +150,6 @@ fn needs_login(what: &str) -> Refused {
 fn no_token() -> Refused {
     let why = "no token is configured, so nothing can be changed here: set `[http] token_file` and start again";
     (StatusCode::FORBIDDEN, why.to_owned())
-}
-
-/// The session that a request names.
-pub(super) fn session_of(headers: &HeaderMap) -> Option<SessionKey> {
-    sessions::named(headers, COOKIE)
-}
-
-/// Whether a request that changes something comes from the console's own pages.
-pub(super) fn same_origin(headers: &HeaderMap) -> Result<(), Refused> {
-    origin::same_origin(headers).map_err(|why| (StatusCode::FORBIDDEN, why.to_owned()))
 }
 
 /// Whether the request was sent to a name of loopback, and to no name that only resolves to it.

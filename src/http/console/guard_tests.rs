@@ -84,7 +84,7 @@ async fn without_a_login_the_console_answers_to_the_names_of_loopback_only() {
 #[tokio::test]
 async fn a_session_changes_something_only_from_the_consoles_own_pages() {
     let guard = guard(true, true);
-    let id = guard.open_session("Li Wei".parse().unwrap(), Sha256::digest(TOKEN).into()).unwrap();
+    let id = guard.sessions.open(("Li Wei".parse().unwrap(), Sha256::digest(TOKEN).into())).unwrap();
     let own = "Origin: http://box:8480";
     for (lines, get, post) in [
         (own, "person", "person"),
@@ -110,7 +110,7 @@ async fn a_session_changes_something_only_from_the_consoles_own_pages() {
         let lines = format!("Host: box:8480\nCookie: {cookie}\n{own}");
         assert_eq!(who(&guard, &Method::POST, &lines), "401", "{lines}");
     }
-    guard.close_session(&sessions::key(&id));
+    guard.sessions.close(&sessions::key(&id));
     assert_eq!(who(&guard, &Method::POST, &format!("Host: box:8480\nCookie: {COOKIE}={id}\n{own}")), "401");
 }
 

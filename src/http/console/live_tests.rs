@@ -178,12 +178,12 @@ async fn without_a_login_uids_are_masked_and_duress_shows_nowhere() {
 async fn what_is_sent_ends_with_the_session_and_with_the_gateway() {
     let rig = Rig::new(1);
     let Caller::Token(token) = by_token() else { panic!("it is one") };
-    let id = rig.console.guard.open_session("Li".parse().unwrap(), token).unwrap();
+    let id = rig.console.guard.sessions.open(("Li".parse().unwrap(), token)).unwrap();
     let session = crate::browser::sessions::key(&id);
     let mut looker = rig.looker(Caller::Person("Li".parse().unwrap(), session), 0);
     until(&mut looker, 1).await;
     assert_eq!(looker.chunk().await.unwrap(), ": quiet\n\n");
-    rig.console.guard.close_session(&session);
+    rig.console.guard.sessions.close(&session);
     assert_eq!(looker.chunk().await, None);
     let mut other = rig.looker(by_token(), 1);
     rig._stopping.send_replace(true);
@@ -194,7 +194,7 @@ async fn what_is_sent_ends_with_the_session_and_with_the_gateway() {
 async fn what_is_sent_ends_with_the_token_that_somebody_was_let_in_by() {
     let rig = Rig::new(1);
     let Caller::Token(token) = by_token() else { panic!("it is one") };
-    let id = rig.console.guard.open_session("Li".parse().unwrap(), token).unwrap();
+    let id = rig.console.guard.sessions.open(("Li".parse().unwrap(), token)).unwrap();
     let person = Caller::Person("Li".parse().unwrap(), crate::browser::sessions::key(&id));
     let (mut person, mut program) = (rig.looker(person, 1), rig.looker(by_token(), 1));
     let mut reader = rig.looker(Caller::Reader, 1);

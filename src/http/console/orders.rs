@@ -9,13 +9,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::guard::{self, COOKIE, Caller, refusal, same_origin, session_of};
+use super::guard::{self, COOKIE, Caller, refusal};
 use super::{BODY_BYTES_MAX, Shared, wrong};
 use crate::access::id::PortalId;
 use crate::access::input::{Actor, CardSet, Operator};
 use crate::access::portal::Posture;
-use crate::browser::origin::is_https;
-use crate::browser::sessions::{SESSION_S, with_cookie};
+use crate::browser::origin::{is_https, same_origin};
+use crate::browser::sessions::{SESSION_S, named, with_cookie};
 use crate::http::api::{body, operate, refuse};
 
 /// Who is in the audit where a program with the token does not name anybody.
@@ -102,8 +102,8 @@ struct Login {
 
 pub(super) async fn log_in(State(console): State<Shared>, request: Request) -> Response {
     let from = guard::address(&request);
-    if let Err((status, why)) = same_origin(request.headers()) {
-        return refusal(status, why);
+    if let Err(why) = same_origin(request.headers()) {
+        return refuse(StatusCode::FORBIDDEN, why);
     }
     let is_https = is_https(request.headers());
     let Ok(bytes) = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await else {
@@ -124,7 +124,7 @@ pub(super) async fn log_in(State(console): State<Shared>, request: Request) -> R
             return refusal(status, why);
         }
     };
-    match console.guard.open_session(who.clone(), token) {
+    match console.guard.sessions.open((who.clone(), token)) {
         Ok(id) => {
             tracing::info!(%who, from = from.map(tracing::field::display), "a login at the console");
             let response = body(&json!({ "done": true, "who": who.to_string(), "seconds": SESSION_S }));
@@ -138,11 +138,11 @@ pub(super) async fn log_in(State(console): State<Shared>, request: Request) -> R
 }
 
 pub(super) async fn log_out(State(console): State<Shared>, headers: HeaderMap) -> Response {
-    if let Err((status, why)) = same_origin(&headers) {
-        return refusal(status, why);
+    if let Err(why) = same_origin(&headers) {
+        return refuse(StatusCode::FORBIDDEN, why);
     }
-    if let Some(session) = session_of(&headers) {
-        console.guard.close_session(&session);
+    if let Some(session) = named(&headers, COOKIE) {
+        console.guard.sessions.close(&session);
     }
     with_cookie(body(&json!({ "done": true })), COOKIE, None, false)
 }

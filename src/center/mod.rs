@@ -179,11 +179,6 @@ impl<S: Storage> Center<S> {
         self.lists.get(audience)
     }
 
-    /// How far the audit of a gateway is kept without a hole that could still be filled: what is acknowledged.
-    pub fn audit_through(&mut self, gateway: &GatewayId) -> Result<Option<u64>, CenterError> {
-        Ok(self.storage.audit_ends(gateway)?.map(|(_, last)| last.n))
-    }
-
     /// The streams.
     pub fn streams(&self) -> impl Iterator<Item = &StreamSpec> {
         self.streams.iter().map(|stream| &stream.spec)

@@ -293,7 +293,7 @@ fn audits_of_gateways_are_kept_apart_byte_for_byte_and_one_begun_again_beside_th
     let again = chain(1, 1, "second", NO_HASH);
     let (received, _) = center.receive_audit(&g("g1"), &encode_audit("b2", 1, &again).unwrap(), NOW).unwrap();
     assert_eq!(received.trouble, [AuditTrouble::Restarted("run 0 of its audit".to_owned())]);
-    assert_eq!(center.audit_through(&g("g1")).unwrap(), Some(1));
+    assert_eq!(center.storage.audit_ends(&g("g1")).unwrap().map(|(_, last)| last.n), Some(1));
     let reader = Reader::open(&dir.path().join("center.db")).unwrap();
     let of = |gateway: &str| {
         let found = reader.search(&search(vec![("gateway", gateway.to_owned())])).unwrap();
@@ -367,7 +367,7 @@ fn acks_alarms_and_the_newest_state_are_kept_and_removed_in_time_and_the_end_of_
     assert_eq!(count(2), (1, 1, 3, false));
     assert_eq!(count(5), (0, 0, 3, false));
     assert_eq!(count(10), (0, 0, 1, false));
-    assert_eq!(center.audit_through(&g("g1")).unwrap(), Some(3));
+    assert_eq!(center.storage.audit_ends(&g("g1")).unwrap().map(|(_, last)| last.n), Some(3));
 }
 
 #[test]

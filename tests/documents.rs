@@ -10,8 +10,10 @@ use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::GatewayId;
 use dormgate::gateway::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, StreamLabels};
 use dormgate::http::client::query_text;
-use dormgate::http::{DeviceCounters, DiskRoom, Links};
+use dormgate::http::{DiskRoom, Links};
 use dormgate::mqtt::LinkMetrics;
+use dormgate::portals::DeviceCounters;
+use dormgate::portals::modbus::{Observer, Released};
 use dormgate::wire::allowed::OpName;
 use dormgate::wire::topic::{self, Down, Portal, Topic, Up};
 use prometheus_client::registry::Registry;
@@ -165,10 +167,10 @@ fn metrics() -> Vec<String> {
     }
     own.metered(&"power-412".parse().unwrap(), Some(1.0), Some(1.0));
     let modbus = DeviceCounters::register(&mut registry);
-    modbus.count("riser", "ok", Duration::from_millis(1));
-    modbus.count_release("riser", "confirmed");
-    modbus.count_mqtt_release("gate_1", "failed");
-    modbus.count_late("riser", 1);
+    modbus.request("riser", "ok", Duration::from_millis(1));
+    modbus.release("riser", 1, 0, Released::Confirmed);
+    modbus.release_at_broker("gate_1", Released::Failed);
+    modbus.late("riser", 1);
     let mut links = Links::default();
     links.add("uplink", &Arc::new(LinkMetrics::default()));
     links.register(&mut registry);

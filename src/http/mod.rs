@@ -30,7 +30,7 @@ use crate::browser;
 
 pub use api::{Pages, ReloadAsk, ReloadRefusal, Reloaded};
 pub use audit::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
-pub use collect::{DeviceCounters, Links};
+pub use collect::Links;
 pub use disk::DiskRoom;
 
 /// The socket's name in `data_dir`.

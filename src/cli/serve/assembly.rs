@@ -23,10 +23,11 @@ use crate::gateway::ports::{
     Inbox, InboxReceiver, PORTAL_ORDERS_MAX, Part, PortalOrder, PortalOutlets, Readiness, UPLINK_ORDERS_MAX,
     UplinkOrder,
 };
-use crate::http::{DeviceCounters, Links, Pages, SOCKET_NAME};
+use crate::http::{Links, Pages, SOCKET_NAME};
 use crate::mqtt::{LinkError, LinkMetrics, WallClock};
+use crate::portals::DeviceCounters;
+use crate::portals::modbus::Observer;
 use crate::portals::modbus::server::ModbusServer;
-use crate::portals::modbus::{Observer, Released};
 use crate::portals::mqtt::NativePortals;
 use crate::portals::parts::{self, PartPortals};
 use crate::store::{Integrity, Options, Recovered, Store, StoreError, StoreEvents, StoreKey, cannot_be_written};
@@ -169,7 +170,7 @@ impl<'c> Assembly<'c> {
     /// Starts the portals that consist of parts: the Modbus lines on which the gateway is the client, and the link to devices with
     /// MQTT topics of their own.
     pub(super) fn parts(&mut self) -> Result<PartPortals, ServeError> {
-        let observer: Arc<dyn Observer> = Arc::new(DeviceObserver(DeviceCounters::register(&mut self.registry)));
+        let observer: Arc<dyn Observer> = Arc::new(DeviceCounters::register(&mut self.registry));
         let Site { buses, portals, .. } = self.config;
         let local = self.config.devices_link().map(|spec| (spec, self.counters("devices")));
         let running = parts::start(buses, portals, local, &self.inbox, &observer)
@@ -348,27 +349,6 @@ fn store_options(config: &Site) -> Options {
         hash_uids: config.policy.hash_uids,
         key: config.store_key.as_ref().and_then(|secret| StoreKey::new(secret.expose().as_bytes())),
         ..Options::default()
-    }
-}
-
-/// Counts Modbus requests and releases for `/metrics`.
-struct DeviceObserver(DeviceCounters);
-
-impl Observer for DeviceObserver {
-    fn request(&self, bus: &str, outcome: &'static str, took: Duration) {
-        self.0.count(bus, outcome, took);
-    }
-
-    fn late(&self, bus: &str, unit: u8) {
-        self.0.count_late(bus, unit);
-    }
-
-    fn release(&self, bus: &str, _unit: u8, _channel: u16, how: Released) {
-        self.0.count_release(bus, how.as_str());
-    }
-
-    fn release_at_broker(&self, device: &str, how: Released) {
-        self.0.count_mqtt_release(device, how.as_str());
     }
 }
 

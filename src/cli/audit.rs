@@ -43,7 +43,7 @@ enum Command {
     /// Write all events of a running gateway, oldest first, as JSON lines or CSV.
     Export(ExportArgs),
     /// Print who came late: the entries outside the hours of their gate or door, oldest first.
-    Late(LateArgs),
+    Late(SpanArgs),
     /// Erase the events of one holder that the center has; what is left of each keeps the chain of hashes whole.
     Erase(EraseArgs),
     /// Print who was at a portal, or at the portals of a zone: one line a card, whoever was there last at the end.
@@ -83,8 +83,9 @@ struct ExportArgs {
     config: ConfigArg,
 }
 
+/// The events of which time, and of which gateway.
 #[derive(Debug, clap::Args)]
-struct LateArgs {
+struct SpanArgs {
     /// Only from this time on, e.g. `2026-09-01T23:00:00+08:00`; without it all that is kept.
     #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
@@ -112,14 +113,8 @@ struct WhoArgs {
     /// A portal, or a zone: then all its portals.
     #[arg(value_name = "PORTAL|ZONE")]
     place: String,
-    /// Only from this time on, e.g. `2026-09-01T23:00:00+08:00`; without it all that is kept.
-    #[arg(long, value_name = "TIME")]
-    since: Option<Timestamp>,
-    /// Only before this time.
-    #[arg(long, value_name = "TIME")]
-    until: Option<Timestamp>,
     #[command(flatten)]
-    config: ConfigArg,
+    of: SpanArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -206,9 +201,9 @@ pub(super) fn run(args: &Args) -> Exit {
     let config = match &args.command {
         Command::Tail(TailArgs { config, .. })
         | Command::Export(ExportArgs { config, .. })
-        | Command::Late(LateArgs { config, .. })
+        | Command::Late(SpanArgs { config, .. })
         | Command::Erase(EraseArgs { config, .. })
-        | Command::Who(WhoArgs { config, .. })
+        | Command::Who(WhoArgs { of: SpanArgs { config, .. }, .. })
         | Command::Verify(config) => config,
     };
     let dir = match config::data_dir(&config.config) {
@@ -227,7 +222,7 @@ pub(super) fn run(args: &Args) -> Exit {
         Command::Export(args) => export_to(&socket, args),
         Command::Late(args) => late(&socket, args, &mut BufWriter::new(io::stdout().lock())),
         Command::Erase(args) => erase(&socket, args, &mut io::stdout().lock()),
-        Command::Who(args) => match config::load(&args.config.config) {
+        Command::Who(args) => match config::load(&args.of.config.config) {
             Ok(site) => who(&socket, args, &site, &mut BufWriter::new(io::stdout().lock())),
             Err(error) => return bad_config(&error),
         },
@@ -278,8 +273,8 @@ fn text(event: String) -> String {
     }
 }
 
-fn late(socket: &Path, args: &LateArgs, out: &mut dyn Write) -> Result<(), AuditError> {
-    let LateArgs { since, until, .. } = *args;
+fn late(socket: &Path, args: &SpanArgs, out: &mut dyn Write) -> Result<(), AuditError> {
+    let SpanArgs { since, until, .. } = *args;
     let filter = FilterArgs { flag: Some("late".to_owned()), since, until, ..FilterArgs::default() };
     let mut print = |page: AuditPage| {
         page.events.into_iter().try_for_each(|event| writeln!(out, "{}", text(event)))?;
@@ -330,7 +325,7 @@ fn who(socket: &Path, args: &WhoArgs, site: &config::Site, out: &mut dyn Write) 
         return Err(AuditError::NoSuchPlace(args.place.clone(), hint(&args.place, names)));
     }
     // One walk for all portals: what a card did last is one thing.
-    let WhoArgs { since, until, .. } = *args;
+    let SpanArgs { since, until, .. } = args.of;
     let kinds = vec![EventKind::Decision, EventKind::Taken];
     let filter = FilterArgs { kinds, since, until, ..FilterArgs::default() };
     let mut visitors = Visitors::default();

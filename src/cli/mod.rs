@@ -70,7 +70,8 @@ enum Command {
     Reload(reload::Args),
     Restore(backup::RestoreArgs),
     RollCall(ask::RollCallArgs),
-    Run(run::Args),
+    /// Run the gateway until SIGTERM or Ctrl-C.
+    Run(ConfigArg),
     #[cfg(feature = "workbench")]
     Simulate(simulate::Args),
     Status(ask::StatusArgs),

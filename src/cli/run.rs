@@ -1,22 +1,12 @@
 //! `dormgate run`: the gateway.
 
-use std::path::PathBuf;
-
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::serve::{ServeError, Source, serve_file};
-use super::{Exit, bad_config, print_error};
+use super::{ConfigArg, Exit, bad_config, print_error};
 use crate::config;
 
-/// Run the gateway until SIGTERM or Ctrl-C.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// The configuration of the gateway.
-    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
-    config: PathBuf,
-}
-
-pub(super) fn run(args: &Args) -> Exit {
+pub(super) fn run(args: &ConfigArg) -> Exit {
     let config = match config::load(&args.config) {
         Ok(config) => config,
         Err(error) => return bad_config(&error),

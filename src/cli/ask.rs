@@ -207,7 +207,7 @@ pub(super) fn clock(args: &ClockArgs) -> Exit {
 }
 
 fn get(args: &AnswerArgs, target: &str, text: impl FnOnce(&client::Answer) -> String) -> Exit {
-    ask(&args.config, "GET", target, |answer| if args.json { client::json(answer) } else { text(answer) })
+    ask(&args.config, "GET", target, |answer| if args.json { answer.to_string() } else { text(answer) })
 }
 
 pub(super) fn ask(

@@ -93,11 +93,14 @@ fn fill(report: &mut Report, args: &Args, (dir, gateway): (&Path, &str), now: &i
     let title = format!("configuration {}", path.display());
     report.section(&title, config::without_secrets(path));
     report.section("check", config::load(path).map(|site| check::summary(&site)));
-    let status =
-        if args.with_cards { client::text(&socket, "/api/v1/status") } else { client::status_without_cards(&socket) };
+    let status = if args.with_cards {
+        client::text(&socket, "GET", "/api/v1/status")
+    } else {
+        client::status_without_cards(&socket)
+    };
     report.section("status", status);
-    report.section("ready", client::text(&socket, "/readyz"));
-    report.section("metrics", client::text(&socket, "/metrics"));
+    report.section("ready", client::text(&socket, "GET", "/readyz"));
+    report.section("metrics", client::text(&socket, "GET", "/metrics"));
     report.section("store", machine::store(dir));
     report.section("audit verify", verified(path, dir));
     if args.with_cards {

@@ -42,28 +42,17 @@ pub enum AskError {
 /// What the gateway answered.
 pub type Answer = Value;
 
-/// An answer as JSON.
-#[must_use]
-pub fn json(answer: &Answer) -> String {
-    answer.to_string()
-}
-
 /// Sends a request with `method` and `target`, e.g. `GET` and `/api/v1/status`.
 pub fn ask(socket: &Path, method: &str, target: &str) -> Result<Answer, AskError> {
-    let body = ask_text(socket, method, target)?;
+    let body = text(socket, method, target)?;
     serde_json::from_str(&body).map_err(|error| AskError::Broken(error.to_string()))
-}
-
-/// The page at `target`, as it is.
-pub fn text(socket: &Path, target: &str) -> Result<String, AskError> {
-    ask_text(socket, "GET", target)
 }
 
 /// The state of the gateway without what may be a UID in any of its texts.
 pub fn status_without_cards(socket: &Path) -> Result<String, AskError> {
     let mut status = ask(socket, "GET", "/api/v1/status")?;
     scrub(&mut status);
-    Ok(json(&status))
+    Ok(status.to_string())
 }
 
 fn scrub(value: &mut Value) {
@@ -95,7 +84,7 @@ pub fn audit_page(socket: &Path, query: &str) -> Result<AuditPage, AskError> {
         #[serde(borrow)]
         events: Vec<&'b RawValue>,
     }
-    let body = ask_text(socket, "GET", &format!("/api/v1/audit?{query}"))?;
+    let body = text(socket, "GET", &format!("/api/v1/audit?{query}"))?;
     let Page { last, next, events } =
         serde_json::from_str(&body).map_err(|error| AskError::Broken(error.to_string()))?;
     Ok(AuditPage { last, next, events: events.into_iter().map(|event| event.get().to_owned()).collect() })
@@ -103,11 +92,12 @@ pub fn audit_page(socket: &Path, query: &str) -> Result<AuditPage, AskError> {
 
 /// Asks what the store of the gateway holds.
 pub fn inventory(socket: &Path) -> Result<Inventory, AskError> {
-    let body = ask_text(socket, "GET", "/api/v1/inventory")?;
+    let body = text(socket, "GET", "/api/v1/inventory")?;
     serde_json::from_str(&body).map_err(|error| AskError::Broken(error.to_string()))
 }
 
-fn ask_text(socket: &Path, method: &str, target: &str) -> Result<String, AskError> {
+/// Sends a request; the body of the answer, as it is.
+pub(crate) fn text(socket: &Path, method: &str, target: &str) -> Result<String, AskError> {
     let broken = |error: io::Error| AskError::Broken(error.to_string());
     let not_there = |source| AskError::NotThere { socket: socket.display().to_string(), source };
     let mut stream = UnixStream::connect(socket).map_err(not_there)?;

@@ -1,5 +1,7 @@
 //! How a gateway stands to its center: by the numbers and digests in its `up/state`, and card by card by what it answers to `query`.
 
+use serde::{Deserialize, Serialize};
+
 use super::storage::{Audience, is_snapshot};
 use super::{Center, CenterError, Storage};
 use crate::access::change::Position;
@@ -39,13 +41,14 @@ names! {
 }
 
 /// One stream at one gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamAgreement {
     /// The stream.
     pub stream: StreamName,
     /// What this center published last.
     pub published: Position,
     /// What the gateway reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<StreamStatus>,
     /// How the two stand.
     pub agreement: Agreement,

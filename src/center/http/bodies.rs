@@ -8,11 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::{Agreement, Answered, CardChange, Plan, StreamAgreement};
+use super::super::{Answered, CardChange, Plan, StreamAgreement};
 use crate::access::change::Position;
 use crate::access::credential::Enrolment;
 use crate::access::effect::Ack;
-use crate::access::engine::StreamStatus;
 use crate::access::id::{CardUid, GatewayId, StreamName, Timestamp};
 use crate::wire::ops::{enrolment_body, read_enrolments};
 
@@ -117,28 +116,7 @@ pub(super) struct Numbered {
 /// The answer to a comparison: how a gateway stands to each stream.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Compared {
-    pub(super) streams: Vec<ComparedStream>,
-}
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct ComparedStream {
-    stream: StreamName,
-    published: Position,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    gateway: Option<StreamStatus>,
-    agreement: Agreement,
-}
-
-impl From<StreamAgreement> for ComparedStream {
-    fn from(StreamAgreement { stream, published, gateway, agreement }: StreamAgreement) -> Self {
-        Self { stream, published, gateway, agreement }
-    }
-}
-
-impl From<ComparedStream> for StreamAgreement {
-    fn from(ComparedStream { stream, published, gateway, agreement }: ComparedStream) -> Self {
-        Self { stream, published, gateway, agreement }
-    }
+    pub(super) streams: Vec<StreamAgreement>,
 }
 
 /// The messages behind a number; absent: too many.

@@ -35,7 +35,7 @@ pub(super) async fn compare(
         Failure::field("streams", format!("`streams`: {error}; give the `streams` of the gateway's state"))
     })?;
     let streams = api.service.ask(move |center| center.agreements(&gateway, &statuses)).await??;
-    Ok(json(StatusCode::OK, &Compared { streams: streams.into_iter().map(Into::into).collect() }))
+    Ok(json(StatusCode::OK, &Compared { streams }))
 }
 
 #[derive(Deserialize)]

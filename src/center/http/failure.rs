@@ -27,16 +27,7 @@ struct Body {
     field: Option<String>,
     /// What is wrong with a sheet, place by place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    faults: Vec<FaultBody>,
-}
-
-#[derive(Debug, Serialize)]
-struct FaultBody {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    column: Option<String>,
-    what: String,
+    faults: Vec<Fault>,
 }
 
 #[derive(Serialize)]
@@ -96,8 +87,7 @@ impl Failure {
         let others = if others > 0 { format!(" (and {others} more are wrong)") } else { String::new() };
         let message = format!("{first}{others}; nothing was loaded");
         let mut failure = Self::new(StatusCode::BAD_REQUEST, "invalid_sheet", message);
-        let body = |Fault { line, column, what }| FaultBody { line, column, what };
-        failure.body.faults = faults.listed.into_iter().map(body).collect();
+        failure.body.faults = faults.listed;
         failure
     }
 

@@ -243,7 +243,7 @@ impl Remote {
     ) -> Result<Vec<StreamAgreement>, ServerError> {
         let body = json!({ "streams": statuses }).to_string();
         let Compared { streams } = self.post(format!("/v1/gateways/{gateway}/compare"), body.into()).await?;
-        Ok(streams.into_iter().map(Into::into).collect())
+        Ok(streams)
     }
 
     /// The messages of a stream behind a number, each with the beginning of its content; `None`: too many.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::tz::TimeZone;
+use serde::Serialize;
 
 use crate::access::credential::{CardMarks, Enrolment, Entitlement, Role};
 use crate::access::id::{CardUid, Timestamp};
@@ -41,11 +42,13 @@ pub struct Sheet {
 }
 
 /// One fault.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// The line, from 1; `None`: the file as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
     /// The name of the column in the sheet; `None`: the line as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
     /// What is wrong, and what to do.
     pub what: String,

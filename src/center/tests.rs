@@ -43,7 +43,7 @@ pub(super) fn issue(uid: &str) -> Op {
     Op::Issue { uid: uid.parse().unwrap(), holder: "h1".parse().unwrap() }
 }
 
-fn enrol(uid: &str) -> Op {
+pub(super) fn enrol(uid: &str) -> Op {
     let enrolment = Enrolment {
         holder: "h1".parse().unwrap(),
         role: Role::Resident,
@@ -55,7 +55,7 @@ fn enrol(uid: &str) -> Op {
     Op::Enrol { uid: uid.parse().unwrap(), enrolment }
 }
 
-fn lost(uid: &str) -> Op {
+pub(super) fn lost(uid: &str) -> Op {
     Op::SetFlag { subject: Subject::Card(uid.parse().unwrap()), flag: Flag::Lost, on: true }
 }
 
@@ -71,7 +71,7 @@ fn understood(center: &Center, signed_message: &SignedMessage) -> (String, u64, 
     (received.stream.to_string(), received.at.seq, received.content.unwrap().len())
 }
 
-fn seqs(messages: &[SignedMessage]) -> Vec<u64> {
+pub(super) fn seqs(messages: &[SignedMessage]) -> Vec<u64> {
     messages.iter().map(|l| l.number.as_ref().unwrap().1.seq).collect()
 }
 

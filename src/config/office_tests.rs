@@ -1,21 +1,12 @@
 //! The file of a center as it is shipped, and every diagnostic with its place.
 
 use super::*;
+use crate::config::tests::directory;
 
 const SHIPPED: &str = include_str!("../../deploy/center.toml");
 const UNIT: &str = include_str!("../../deploy/dormgate-center.service");
 const SEED_1: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n";
 const SEED_2: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI\n";
-
-fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, content) in files {
-        let path = dir.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-    }
-    dir
-}
 
 fn ops(allowed: AllowedOps) -> usize {
     allowed.len()

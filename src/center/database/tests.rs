@@ -5,21 +5,20 @@ use ed25519_dalek::SigningKey;
 use super::super::notes::Notes;
 use super::super::{Attention, Center, Directory, JournalName, Layout, Service, SignedMessage, create};
 use super::*;
-use crate::access::change::{Op, Subject};
-use crate::access::credential::{Enrolment, Flag, Role};
+use crate::access::change::Op;
 use crate::access::effect::{Ack, Have, Outcome, Resync, ResyncReason};
 use crate::access::event::{AuditEvent, Event};
 use crate::access::id::{ClockTrust, Mono, Now};
 use crate::access::list::AccessList;
 use crate::center::AuditTrouble;
 use crate::center::storage::PublishedKind;
+use crate::center::tests::{NOW, enrol, lost, seqs};
 use crate::clock::Clock;
 use crate::mqtt::{AckToken, LinkSpec};
 use crate::wire::audit::{self, Hash, NO_HASH};
 use crate::wire::envelope::StreamSpec;
 use crate::wire::up::encode_audit;
 
-const NOW: Timestamp = Timestamp(1_788_249_600_000);
 const DAY_MS: i64 = 86_400_000;
 const RETENTION: Retention = Retention { audit_days: 10, acks_days: 5, requests_days: 2 };
 
@@ -39,26 +38,6 @@ fn streams(dir: &Path) -> Vec<(StreamSpec, SigningKey)> {
 fn center(dir: &Path) -> Center<Database> {
     let database = Database::open(&dir.join("center.db"), NonZeroU32::MIN, RETENTION).unwrap();
     Center::new(database, streams(dir), vec![g("g1"), g("g2")]).unwrap()
-}
-
-fn enrol(uid: &str) -> Op {
-    let enrolment = Enrolment {
-        holder: "h1".parse().unwrap(),
-        role: Role::Resident,
-        marks: enumset::EnumSet::empty(),
-        not_before: None,
-        not_after: None,
-        entitlements: vec![],
-    };
-    Op::Enrol { uid: uid.parse().unwrap(), enrolment }
-}
-
-fn lost(uid: &str) -> Op {
-    Op::SetFlag { subject: Subject::Card(uid.parse().unwrap()), flag: Flag::Lost, on: true }
-}
-
-fn seqs(messages: &[SignedMessage]) -> Vec<u64> {
-    messages.iter().map(|message| message.number.as_ref().unwrap().1.seq).collect()
 }
 
 #[test]

@@ -134,9 +134,6 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that begins to be made with the first [`Connection::next`].
-    ///
-    /// # Errors
-    /// [`LinkError`] if it can never succeed.
     pub fn new(spec: LinkSpec, setup: Setup, metrics: Arc<LinkMetrics>) -> Result<Self, LinkError> {
         connect::check(&spec)?;
         let backoff = Backoff::new(&spec.urls);

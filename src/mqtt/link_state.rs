@@ -26,9 +26,6 @@ impl LinkState {
     }
 
     /// For how many seconds it has been connected.
-    ///
-    /// # Errors
-    /// Why it is not.
     pub fn connected_s(&self) -> Result<u64, String> {
         self.now().clone().map(|since| since.elapsed().as_secs())
     }

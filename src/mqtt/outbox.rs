@@ -90,9 +90,6 @@ pub struct Outbox {
 
 impl Outbox {
     /// Takes a message. `connected`: whether it could leave now.
-    ///
-    /// # Errors
-    /// See [`PublishError`].
     pub fn push(&mut self, message: Outgoing, connected: bool) -> Result<MessageId, PublishError> {
         if message.payload.len() > PAYLOAD_BYTES_MAX {
             return Err(PublishError::TooLarge);

@@ -270,9 +270,6 @@ fn store_error(dir: &Path, error: io::Error) -> StoreError {
 
 /// Checks the journal in a data directory, from its first kept byte to its last: checksums, evidence and the chain of hashes.
 /// Changes nothing; a gateway may be running on it.
-///
-/// # Errors
-/// [`StoreError`].
 pub fn verify(data_dir: &Path, key: Option<&StoreKey>) -> Result<Verified, StoreError> {
     let medium = sealed::over(Arc::new(Directory::new(data_dir)), key);
     medium.and_then(|medium| replay::verify(&*medium)).map_err(|error| store_error(data_dir, error))
@@ -383,17 +380,11 @@ impl Store {
 
     /// Durable events from number `from` on, skipping holes; at most `max_events` and about `max_bytes`, but at least one if
     /// there is one. Blocks on the disk.
-    ///
-    /// # Errors
-    /// The error of the disk.
     pub fn read_blocking(&self, from: u64, max_events: usize, max_bytes: usize) -> io::Result<Vec<StoredEvent>> {
         self.0.0.reader.read(from, max_events, max_bytes)
     }
 
     /// [`Self::read_blocking`] on a thread made for that.
-    ///
-    /// # Errors
-    /// The error of the disk.
     pub async fn read(&self, from: u64, max_events: usize, max_bytes: usize) -> io::Result<Vec<StoredEvent>> {
         let store = self.clone();
         let reading = tokio::task::spawn_blocking(move || store.read_blocking(from, max_events, max_bytes));

@@ -93,9 +93,6 @@ pub struct Uplink {
 
 impl Uplink {
     /// An uplink that connects when it is run.
-    ///
-    /// # Errors
-    /// [`LinkError`] if it can never connect.
     pub fn new(
         spec: UplinkSpec,
         inbox: Inbox,

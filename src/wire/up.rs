@@ -58,9 +58,6 @@ pub fn encode<T: Serialize>(body: &T) -> Result<Vec<u8>, serde_json::Error> {
 }
 
 /// `up/ack`: the answer to a change message that was on disk at `durable_at`; read as an [`Ack`].
-///
-/// # Errors
-/// As for [`encode`].
 pub fn encode_ack(ack: &Ack, durable_at: Timestamp) -> Result<Vec<u8>, serde_json::Error> {
     #[derive(Serialize)]
     struct AckBody<'a> {

@@ -439,7 +439,7 @@ fn a_list_becomes_too_old_in_time_however_often_the_other_one_changes() {
     w.resident("A", "p1");
     w.present("power-412", "A");
     // The apartment center changes something every two seconds, and the office is silent.
-    let mut off_after_s = |w: &mut World| {
+    let off_after_s = |w: &mut World| {
         (0..50).find(|_| {
             w.enrol("B", "p2", "gate:*");
             w.pass_s(2);

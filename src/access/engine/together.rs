@@ -41,7 +41,7 @@ impl Engine {
         }
     }
 
-    /// A first card that waits. One that lost its right meanwhile is none.
+    /// A first card that waits. One that lost its right meanwhile does not wait any more.
     pub(super) fn first_of_two(&self, portal: &Portal, now: Now) -> Option<&FirstCard> {
         let waits = |first: &&FirstCard| first.until > now.mono && self.has_right(portal, first.uid, now);
         self.together.first_of_two.get(&portal.id).filter(waits)

@@ -256,10 +256,10 @@ mod tests {
         let mut alarms = Alarms::default();
         let key = |n: usize| (AlarmKind::DeadCard, Some(format!("p{n}").parse().unwrap()), None, String::new());
         for n in 0..=ALARMS_REMEMBERED_MAX {
-            assert_eq!(alarms.admit(key(n), Mono(n as u64)), Some(0));
+            assert_eq!(alarms.admit(key(n), "", Mono(n as u64)), Some(0));
         }
         assert_eq!(alarms.raised.len(), ALARMS_REMEMBERED_MAX);
         let now = Mono(ALARMS_REMEMBERED_MAX as u64);
-        assert_eq!((alarms.admit(key(1), now), alarms.admit(key(0), now)), (None, Some(0)));
+        assert_eq!((alarms.admit(key(1), "", now), alarms.admit(key(0), "", now)), (None, Some(0)));
     }
 }

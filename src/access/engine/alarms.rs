@@ -38,7 +38,7 @@ struct Raised {
     held_back: u64,
     /// It was published, and its end was not.
     is_open: bool,
-    /// One that was held back, and whose end was not reported: what it says.
+    /// One that was held back, and whose end was not reported: its detail.
     stands: Option<String>,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Both are last-writer-wins registers keyed by revision, so messages may come late, twice or shuffled.
 
+use enumset::{EnumSet, enum_set};
 use serde::{Deserialize, Serialize};
 
 use super::id::{Holder, Revision, ScheduleName, Timestamp, Zone};
@@ -9,6 +10,8 @@ use super::portal::PortalKind;
 
 names! {
     /// A standing flag, in the order in which the digest names them.
+    #[derive(enumset::EnumSetType)]
+    #[enumset(no_super_impls, repr = "u8")]
     pub enum Flag {
         /// Reported lost.
         Lost,
@@ -65,25 +68,10 @@ impl Flags {
 }
 
 /// The effective flags of a card.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Reported lost.
-    pub lost: bool,
-    /// Frozen.
-    pub frozen: bool,
-    /// Replaced by a later card.
-    pub replaced: bool,
-    /// Ended for ever.
-    pub cancelled: bool,
-}
+pub type Standing = EnumSet<Flag>;
 
-impl Standing {
-    /// Whether the card opens nothing whatever it is enrolled for; a frozen card may still open some kinds (`policy.frozen_may`).
-    #[must_use]
-    pub fn is_dead(self) -> bool {
-        self.lost || self.replaced || self.cancelled
-    }
-}
+/// With one of these a card opens nothing whatever it is enrolled for; a frozen card may still open some kinds (`policy.frozen_may`).
+pub const DEAD: Standing = enum_set!(Flag::Lost | Flag::Replaced | Flag::Cancelled);
 
 names! {
     /// Who carries the card.
@@ -114,7 +102,7 @@ names! {
 }
 
 /// A set of marks.
-pub type CardMarks = enumset::EnumSet<CardMark>;
+pub type CardMarks = EnumSet<CardMark>;
 
 /// Where an entitlement holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -3,10 +3,12 @@
 //! All rungs are judged, top to bottom (wire contract, section 6); the first reason found is the answer, the others go to
 //! the audit's `also`. Whatever the rungs find, leaving is never refused; fire and free access open gates and doors.
 
+use enumset::{EnumSet, EnumSetType};
+
 use super::calendar::Calendar;
 use super::change::SuspendReason;
-use super::credential::{CardMark, Role};
-use super::decision::{Decision, Denial, Grant, GrantFlags, GrantReason, Reason, Reasons};
+use super::credential::{CardMark, DEAD, Flag, Role};
+use super::decision::{Decision, Denial, Grant, GrantFlag, GrantFlags, GrantReason, Reason, Reasons};
 use super::id::{CardUid, ClockTrust, Now, ScheduleName, Timestamp};
 use super::input::Presented;
 use super::list::{AccessList, CardView, EnrolmentView, Lookup};
@@ -122,6 +124,17 @@ pub fn identify(list: &AccessList, presented: &Presented) -> Identified {
     }
 }
 
+/// What the ladder writes into sets.
+trait AddIf<T> {
+    fn add_if(&mut self, is_so: bool, what: T);
+}
+
+impl<T: EnumSetType> AddIf<T> for EnumSet<T> {
+    fn add_if(&mut self, is_so: bool, what: T) {
+        self.extend(is_so.then_some(what));
+    }
+}
+
 /// Decides. Never fails: what is broken or undefined is a denial.
 #[must_use]
 pub fn decide(facts: &Facts<'_>, question: &Question<'_>) -> Decision {
@@ -137,12 +150,12 @@ pub fn decide(facts: &Facts<'_>, question: &Question<'_>) -> Decision {
     let hold_ms = (portal.kind != PortalKind::PowerBox).then_some(hold_ms);
     let grant = |reason| Grant::new(portal.id.clone(), uid, reason, hold_ms);
     // Where nobody is refused, what is suspicious about the card is flagged all the same.
-    let suspicions = GrantFlags {
-        soft_anti_passback: question.observed.anti_passback == Severity::Flag,
-        clone_suspected: question.observed.clone == Severity::Flag,
-        ..GrantFlags::default()
-    };
-    let flags = GrantFlags { late, stale_list: facts.stale_list, ..suspicions };
+    let mut suspicions = GrantFlags::empty();
+    suspicions.add_if(question.observed.anti_passback == Severity::Flag, GrantFlag::SoftAntiPassback);
+    suspicions.add_if(question.observed.clone == Severity::Flag, GrantFlag::CloneSuspected);
+    let mut flags = suspicions;
+    flags.add_if(late, GrantFlag::Late);
+    flags.add_if(facts.stale_list, GrantFlag::StaleList);
     if portal.kind == PortalKind::Gate && portal.direction.or(question.direction) == Some(Direction::Out) {
         return Decision::Grant(grant(GrantReason::Exit).with(suspicions, reasons));
     }
@@ -161,10 +174,10 @@ pub fn decide(facts: &Facts<'_>, question: &Question<'_>) -> Decision {
 /// What denies power at `portal` whoever asks for it: the posture, and power suspended in the room.
 #[must_use]
 pub fn against_power(facts: &Facts<'_>, portal: &Portal) -> Option<Denial> {
-    let mut reasons = Reasons::NONE;
+    let mut reasons = Reasons::empty();
     judge_posture(facts, Some(portal), Role::Resident, &mut reasons);
     judge_power(facts, portal, Role::Resident, &mut reasons);
-    reasons.first().map(|_| Denial::from_reasons(reasons))
+    (!reasons.is_empty()).then(|| Denial::from_reasons(reasons))
 }
 
 /// What the rungs of the ladder find.
@@ -197,7 +210,7 @@ fn judge(facts: &Facts<'_>, question: &Question<'_>, identified: Identified) -> 
     let uid = &match card {
         Ok(uid) => uid,
         Err(reason) => {
-            reasons.add(reason);
+            reasons.insert(reason);
             judge_posture(facts, question.portal, Role::Resident, reasons);
             return judgement;
         }
@@ -212,11 +225,12 @@ fn judge(facts: &Facts<'_>, question: &Question<'_>, identified: Identified) -> 
         return judgement;
     };
     let standing = card.standing();
-    reasons.add_if(standing.replaced, Reason::Replaced);
-    reasons.add_if(standing.cancelled, Reason::Cancelled);
-    reasons.add_if(standing.lost, Reason::Lost);
+    reasons.add_if(standing.contains(Flag::Replaced), Reason::Replaced);
+    reasons.add_if(standing.contains(Flag::Cancelled), Reason::Cancelled);
+    reasons.add_if(standing.contains(Flag::Lost), Reason::Lost);
     let kind = question.portal.map(|p| p.kind);
-    reasons.add_if(standing.frozen && !kind.is_some_and(|k| facts.policy.frozen_may.contains(k)), Reason::Frozen);
+    let frozen_may = kind.is_some_and(|k| facts.policy.frozen_may.contains(k));
+    reasons.add_if(standing.contains(Flag::Frozen) && !frozen_may, Reason::Frozen);
     if let Some(portal) = question.portal {
         let mut enrolments = card.enrolments_for(portal.kind, facts.policy.reissue_keeps);
         judgement.holds_longer = enrolments.any(|enrolment| enrolment.marks().contains(CardMark::ExtendedHold));
@@ -255,7 +269,7 @@ fn judge_power(facts: &Facts<'_>, portal: &Portal, role: Role, reasons: &mut Rea
         return;
     }
     let closed = portal.power_hours.as_ref().and_then(|name| not_open(facts, name));
-    closed.into_iter().for_each(|reason| reasons.add(reason));
+    reasons.extend(closed);
     let (site, zone, staff) = (&facts.list.site, &portal.zone, role == Role::Staff);
     let maintenance = site.is_suspended_for(zone, SuspendReason::Maintenance);
     // Who maintains the wiring needs power to try it.
@@ -271,7 +285,7 @@ fn judge_hours(facts: &Facts<'_>, portal: &Portal, role: Role, judgement: &mut J
     let Some(reason) = portal.hours.as_ref().and_then(|name| not_open(facts, name)) else { return };
     match facts.policy.after_hours_of(role) {
         AfterHours::Allow => {}
-        AfterHours::Deny => judgement.reasons.add(reason),
+        AfterHours::Deny => judgement.reasons |= reason,
         // A flag that nobody can be sure of is not set.
         AfterHours::Late => judgement.late = reason == Reason::OutsideSchedule,
     }
@@ -290,7 +304,7 @@ fn not_open(facts: &Facts<'_>, name: &ScheduleName) -> Option<Reason> {
 /// What the posture has against anybody who comes in here.
 #[must_use]
 pub fn against_posture(facts: &Facts<'_>, portal: &Portal) -> Reasons {
-    let mut reasons = Reasons::NONE;
+    let mut reasons = Reasons::empty();
     judge_posture(facts, Some(portal), Role::Resident, &mut reasons);
     reasons
 }
@@ -300,7 +314,7 @@ fn judge_posture(facts: &Facts<'_>, portal: Option<&Portal>, role: Role, reasons
     reasons.add_if(facts.outdated_list && facts.policy.denies_when_stale(portal.kind, role), Reason::OutOfService);
     match facts.posture {
         Posture::Secure | Posture::FreeAccess => {}
-        Posture::OutOfService => reasons.add(Reason::OutOfService),
+        Posture::OutOfService => *reasons |= Reason::OutOfService,
         Posture::Lockdown => reasons.add_if(role != Role::Staff, Reason::Lockdown),
         Posture::Fire => {
             let cut = portal.kind == PortalKind::PowerBox && facts.policy.fire_power == FirePower::Cut;
@@ -317,7 +331,7 @@ fn known_card<'a>(facts: &Facts<'a>, uid: &CardUid) -> Option<CardView<'a>> {
         ListIntegrity::Complete => card.is_named() || !facts.policy.require_issue,
         ListIntegrity::Bootstrapping => card.is_named(),
         // What is known against a card holds also in a damaged list; nothing that is known for it does.
-        ListIntegrity::Damaged => card.standing().is_dead(),
+        ListIntegrity::Damaged => !card.standing().is_disjoint(DEAD),
     };
     // A card that only an enrolment knows is what the rule above refers to; one that nothing enrols is simply not enrolled.
     (trusted || (card.enrolment().is_none() && facts.integrity != ListIntegrity::Damaged)).then_some(card)
@@ -339,9 +353,9 @@ fn judge_enrolments(facts: &Facts<'_>, portal: &Portal, card: &CardView<'_>, rea
     let enrolments = card.enrolments_for(portal.kind, facts.policy.reissue_keeps);
     let best = enrolments.map(|e| entitlement_match(facts, portal, &e)).max().unwrap_or(EntitlementMatch::NoneOfKind);
     match best {
-        EntitlementMatch::NoneOfKind => reasons.add(Reason::NotEnrolled),
-        EntitlementMatch::NotHere => reasons.add(Reason::NoEntitlement),
-        EntitlementMatch::NotNow(reason) => reasons.add(reason),
+        EntitlementMatch::NoneOfKind => *reasons |= Reason::NotEnrolled,
+        EntitlementMatch::NotHere => *reasons |= Reason::NoEntitlement,
+        EntitlementMatch::NotNow(reason) => *reasons |= reason,
         EntitlementMatch::Here | EntitlementMatch::HereBySchedule => {}
     }
     best == EntitlementMatch::HereBySchedule

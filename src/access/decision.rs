@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use enumset::EnumSet;
+
 use super::id::{CardUid, PortalId};
 
 names! {
     /// Why a request is denied. The numbers are the Modbus codes of the contract, and the ladder's order:
     /// of several reasons the one with the lowest number is reported, the others stand in the audit's `also`.
+    #[derive(enumset::EnumSetType)]
+    #[enumset(no_super_impls, repr = "u64")]
     #[repr(u8)]
     pub enum Reason {
         /// Not 4, 7 or 10 bytes; all 00 or all FF.
@@ -77,58 +81,7 @@ impl Reason {
 }
 
 /// A set of reasons; iterates in the ladder's order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reasons(u32);
-
-impl Reasons {
-    /// No reason.
-    pub const NONE: Self = Self(0);
-
-    fn bit(reason: Reason) -> u32 {
-        1 << (reason as u8 - Reason::MalformedIdentifier as u8)
-    }
-
-    /// Adds `reason`.
-    pub fn add(&mut self, reason: Reason) {
-        self.0 |= Self::bit(reason);
-    }
-
-    /// Adds `reason` if `when` holds.
-    pub fn add_if(&mut self, when: bool, reason: Reason) {
-        if when {
-            self.add(reason);
-        }
-    }
-
-    /// Whether `reason` is in the set.
-    #[must_use]
-    pub fn contains(self, reason: Reason) -> bool {
-        self.0 & Self::bit(reason) != 0
-    }
-
-    /// Whether the set is empty.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The first reason in the ladder's order.
-    #[must_use]
-    pub fn first(self) -> Option<Reason> {
-        self.iter().next()
-    }
-
-    /// The set without `reason`.
-    #[must_use]
-    pub fn without(self, reason: Reason) -> Self {
-        Self(self.0 & !Self::bit(reason))
-    }
-
-    /// The reasons in the ladder's order.
-    pub fn iter(self) -> impl Iterator<Item = Reason> {
-        Reason::ALL.iter().copied().filter(move |r| self.contains(*r))
-    }
-}
+pub type Reasons = EnumSet<Reason>;
 
 names! {
     /// Why a request is granted. The numbers are the Modbus codes.
@@ -155,21 +108,10 @@ impl GrantReason {
     }
 }
 
-/// What a grant carries for the warden's eyes; none of them changes the decision.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GrantFlags {
-    /// After curfew.
-    pub late: bool,
-    /// Anti-passback broken in soft mode.
-    pub soft_anti_passback: bool,
-    /// The card seems to be in two places.
-    pub clone_suspected: bool,
-    /// The list was not confirmed by its center for longer than `policy.stale_after_s`.
-    pub stale_list: bool,
-}
-
 names! {
-    /// The name of one of [`GrantFlags`].
+    /// What a grant carries for the warden's eyes; none of them changes the decision.
+    #[derive(enumset::EnumSetType)]
+    #[enumset(no_super_impls, repr = "u8")]
     pub enum GrantFlag {
         /// After curfew.
         Late,
@@ -182,31 +124,8 @@ names! {
     }
 }
 
-impl GrantFlags {
-    fn slot(&mut self, flag: GrantFlag) -> &mut bool {
-        match flag {
-            GrantFlag::Late => &mut self.late,
-            GrantFlag::SoftAntiPassback => &mut self.soft_anti_passback,
-            GrantFlag::CloneSuspected => &mut self.clone_suspected,
-            GrantFlag::StaleList => &mut self.stale_list,
-        }
-    }
-
-    /// The flag of this name.
-    pub fn named(&mut self, name: &str) -> Option<&mut bool> {
-        GrantFlag::parse(name).map(|flag| self.slot(flag))
-    }
-
-    /// The flags that are set.
-    pub fn set(mut self) -> impl Iterator<Item = GrantFlag> {
-        GrantFlag::ALL.iter().copied().filter(move |flag| *self.slot(*flag))
-    }
-
-    /// The names of the flags that are set.
-    pub fn iter(self) -> impl Iterator<Item = &'static str> {
-        self.set().map(GrantFlag::as_str)
-    }
-}
+/// A set of flags.
+pub type GrantFlags = EnumSet<GrantFlag>;
 
 /// The right to open or energise one portal once. Only `access` makes one; whoever opens takes it by value.
 ///
@@ -224,7 +143,7 @@ pub struct Grant {
 
 impl Grant {
     pub(super) fn new(portal: PortalId, uid: Option<CardUid>, reason: GrantReason, hold_ms: Option<u32>) -> Self {
-        Self { portal, uid, reason, hold_ms, flags: GrantFlags::default(), also: Reasons::NONE, again: false }
+        Self { portal, uid, reason, hold_ms, flags: GrantFlags::empty(), also: Reasons::empty(), again: false }
     }
 
     pub(super) fn with(mut self, flags: GrantFlags, also: Reasons) -> Self {
@@ -300,14 +219,14 @@ impl Denial {
     /// The denial for these reasons; `internal_error` for an empty set, because a denial without a reason is a bug.
     #[must_use]
     pub fn from_reasons(reasons: Reasons) -> Self {
-        let reason = reasons.first().unwrap_or(Reason::InternalError);
-        Self { reason, also: reasons.without(reason) }
+        let reason = reasons.iter().next().unwrap_or(Reason::InternalError);
+        Self { reason, also: reasons - reason }
     }
 }
 
 impl From<Reason> for Denial {
     fn from(reason: Reason) -> Self {
-        Self { reason, also: Reasons::NONE }
+        Self { reason, also: Reasons::empty() }
     }
 }
 
@@ -362,7 +281,7 @@ impl Decision {
     pub fn flags(&self) -> GrantFlags {
         match self {
             Self::Grant(grant) => grant.flags,
-            Self::Deny(_) => GrantFlags::default(),
+            Self::Deny(_) => GrantFlags::empty(),
         }
     }
 

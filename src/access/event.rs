@@ -341,7 +341,7 @@ impl Event {
     pub fn flags(&self) -> GrantFlags {
         match self {
             Self::Decision { flags, .. } => *flags,
-            _ => GrantFlags::default(),
+            _ => GrantFlags::empty(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The site's choices where campuses differ.
 
+use enumset::EnumSet;
 use serde::Deserialize;
 
 use super::credential::Role;
@@ -7,28 +8,7 @@ use super::id::{PortalId, Zone};
 use super::portal::PortalKind;
 
 /// A set of portal kinds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KindSet(u8);
-
-impl KindSet {
-    /// Whether `kind` is in the set.
-    #[must_use]
-    pub fn contains(self, kind: PortalKind) -> bool {
-        self.0 & (1 << kind as u8) != 0
-    }
-
-    /// Whether the set is empty.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
-
-impl FromIterator<PortalKind> for KindSet {
-    fn from_iter<T: IntoIterator<Item = PortalKind>>(kinds: T) -> Self {
-        Self(kinds.into_iter().fold(0, |set, kind| set | (1 << kind as u8)))
-    }
-}
+pub type KindSet = EnumSet<PortalKind>;
 
 /// What losing the right does to a power box that is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

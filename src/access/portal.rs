@@ -6,6 +6,8 @@ use super::id::{PortalId, ScheduleName, Zone};
 
 names! {
     /// What a portal is, and so how it is driven.
+    #[derive(enumset::EnumSetType)]
+    #[enumset(no_super_impls, repr = "u8")]
     pub enum PortalKind {
         /// A turnstile or building gate: released for a moment, has a direction.
         Gate,

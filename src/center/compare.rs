@@ -171,15 +171,15 @@ pub(crate) fn differences(list: &AccessList, uid: CardUid, answer: &QueryResult)
     let mut found = Vec::new();
     let standing = card.standing();
     let flags = [
-        (Flag::Replaced, standing.replaced, Reason::Replaced),
-        (Flag::Cancelled, standing.cancelled, Reason::Cancelled),
-        (Flag::Lost, standing.lost, Reason::Lost),
-        (Flag::Frozen, standing.frozen, Reason::Frozen),
+        (Flag::Replaced, Reason::Replaced),
+        (Flag::Cancelled, Reason::Cancelled),
+        (Flag::Lost, Reason::Lost),
+        (Flag::Frozen, Reason::Frozen),
     ];
-    for (flag, here, reason) in flags {
+    for (flag, reason) in flags {
         // A policy of the gateway may let frozen cards open some kinds.
         let there = if flag == Flag::Frozen { anywhere(reason) } else { at_all(reason) };
-        match (here, there) {
+        match (standing.contains(flag), there) {
             (true, false) if flag == Flag::Frozen => {
                 found.push("frozen here and not there, unless `policy.frozen_may` lets it pass everywhere".to_owned());
             }

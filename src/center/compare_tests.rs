@@ -165,7 +165,9 @@ fn the_whole_list_of_a_gateway_is_its_own_and_that_of_the_campus() {
     center.publish_ops(Some(&g1), &[enrol("02020304")], NOW).unwrap();
     center.publish_ops(Some(&g2), &[enrol("01020305")], NOW).unwrap();
     let shown = |list: &AccessList, card| {
-        list.card(&uid(card)).map(|card| (card.standing().lost, card.standing().frozen, card.enrolment().is_some()))
+        list.card(&uid(card)).map(|card| {
+            (card.standing().contains(Flag::Lost), card.standing().contains(Flag::Frozen), card.enrolment().is_some())
+        })
     };
     let list = center.whole_list(&g1);
     assert_eq!(shown(&list, "02020304"), Some((true, false, true)));

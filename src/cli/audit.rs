@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::event_line::event_line;
 use super::{ConfigArg, Exit, bad_config, print_error, print_line};
-use crate::access::decision::GrantFlags;
+use crate::access::decision::GrantFlag;
 use crate::access::event::EventKind;
 use crate::access::id::{CardUid, Holder, PortalId, Timestamp};
 use crate::access::portal::Portal;
@@ -155,10 +155,8 @@ fn event_kind(name: &str) -> Result<EventKind, String> {
 }
 
 fn flag(name: &str) -> Result<String, String> {
-    match GrantFlags::default().named(name) {
-        Some(_) => Ok(name.to_owned()),
-        None => Err("a flag like `late` or `stale_list` is wanted".to_owned()),
-    }
+    let known = GrantFlag::parse(name).map(|flag| flag.as_str().to_owned());
+    known.ok_or_else(|| "a flag like `late` or `stale_list` is wanted".to_owned())
 }
 
 impl FilterArgs {

@@ -18,7 +18,7 @@ pub(super) fn event_line(event: &AuditEvent) -> String {
             words.extend((*role != Role::Resident).then(|| role.as_str().to_owned()));
             words.push(outcome.to_string());
             words.extend(also.iter().map(|reason| format!("also:{}", reason.as_str())));
-            words.extend(flags.iter().map(|flag| format!("flag:{flag}")));
+            words.extend(flags.iter().map(|flag| format!("flag:{}", flag.as_str())));
         }
         Event::Taken { direction, .. } => words.push(direction.as_str().to_owned()),
         Event::PowerTrip { reason, stays_off, ended, .. } => {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use super::api::refuse;
-use crate::access::decision::GrantFlags;
+use crate::access::decision::GrantFlag;
 use crate::access::event::{AuditEvent, EventKind};
 use crate::access::id::{CardUid, Holder, PortalId, Timestamp};
 use crate::store::Store;
@@ -83,7 +83,7 @@ impl Filter {
             known.ok_or_else(|| format!("`{name}` is not a type of audit event"))
         };
         let kinds = asked.kinds.iter().flat_map(|kinds| kinds.split(',')).filter(|name| !name.is_empty());
-        if let Some(name) = asked.flag.as_deref().filter(|name| GrantFlags::default().named(name).is_none()) {
+        if let Some(name) = asked.flag.as_deref().filter(|name| GrantFlag::parse(name).is_none()) {
             return Err(format!("`{name}` is not a flag of decisions"));
         }
         let uid = uid.transpose().map_err(|error| format!("`uid` {error}"))?;
@@ -111,7 +111,7 @@ impl Filter {
             && self.uid.is_none_or(|uid| body.uid() == Some(uid) || self.hashed.is_some() && body.uid() == self.hashed)
             && self.holder.as_ref().is_none_or(|holder| body.holder() == Some(holder))
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind()))
-            && self.flag.as_ref().is_none_or(|flag| body.flags().iter().any(|set| set == flag))
+            && self.flag.as_ref().is_none_or(|flag| body.flags().iter().any(|set| set.as_str() == flag))
             && self.since.is_none_or(|since| event.at >= since)
             && self.until.is_none_or(|until| event.at < until)
     }
@@ -188,13 +188,13 @@ mod tests {
                 Event::NotTaken { portal: "gate-in".parse().unwrap(), who }
             } else if n == 7 || n == 8 {
                 let (who, outcome) = (Who::default(), Outcome::Grant(GrantReason::Granted));
-                let flags = GrantFlags { late: n == 7, stale_list: true, ..GrantFlags::default() };
+                let flags = if n == 7 { GrantFlag::Late | GrantFlag::StaleList } else { GrantFlag::StaleList.into() };
                 Event::Decision {
                     portal: None,
                     who,
                     role: Role::default(),
                     outcome,
-                    also: Reasons::NONE,
+                    also: Reasons::empty(),
                     flags,
                     direction: None,
                     detail: String::new(),

@@ -111,21 +111,19 @@ mod tests {
     use super::*;
     use crate::access::change::ErrorCode;
     use crate::access::credential::Role;
-    use crate::access::decision::{GrantFlags, GrantReason, Reasons};
+    use crate::access::decision::{GrantFlags, GrantReason};
     use crate::access::event::{AlarmKind, Confirmation, GapCause, ReplyStatus, StreamRevision, Who};
     use crate::access::id::Timestamp;
 
     fn decision(outcome: Outcome, also: &[Reason]) -> Event {
-        let mut reasons = Reasons::NONE;
-        also.iter().for_each(|reason| reasons.add(*reason));
-        let (who, flags) = (Who::default(), GrantFlags::default());
+        let (who, flags) = (Who::default(), GrantFlags::empty());
         let role = Role::default();
         Event::Decision {
             portal: None,
             who,
             role,
             outcome,
-            also: reasons,
+            also: also.iter().copied().collect(),
             flags,
             direction: None,
             detail: String::new(),

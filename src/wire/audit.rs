@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::json::{self, Place};
 use crate::access::change::{ErrorCode, RegisterKinds, SuspendReason};
 use crate::access::credential::Role;
-use crate::access::decision::{GrantFlags, GrantReason, Reason, Reasons};
+use crate::access::decision::{GrantFlag, GrantReason, Reason};
 use crate::access::event::Confirmation;
 use crate::access::event::{
     AlarmKind, AppliedSnapshot, AuditEvent, Event, EventKind, ForgivenBy, Forgiveness, GapCause, Mark, Outcome,
@@ -208,7 +208,8 @@ impl Fields<'_> {
                 self.role = *role;
                 let decision = if matches!(outcome, Outcome::Grant(_)) { GRANT } else { DENY };
                 (self.decision, self.reason) = (named(decision), named(outcome.reason()));
-                (self.also, self.flags) = (also.iter().collect(), flags.iter().map(Cow::Borrowed).collect());
+                (self.also, self.flags) =
+                    (also.iter().collect(), flags.iter().map(|flag| flag.as_str().into()).collect());
                 self.direction = *direction;
             }
             Event::Taken { direction, .. } => self.direction = Some(*direction),
@@ -309,12 +310,9 @@ impl Fields<'_> {
                     Some(DENY) => Outcome::Deny(named(reason, Reason::parse)?),
                     other => return Err(unknown("decision", other.unwrap_or_default())),
                 };
-                let mut also = Reasons::NONE;
-                self.also.into_iter().for_each(|reason| also.add(reason));
-                let mut flags = GrantFlags::default();
-                for name in &self.flags {
-                    *flags.named(name).ok_or_else(|| unknown("flags", name))? = true;
-                }
+                let also = self.also.into_iter().collect();
+                let flag = |name: &Cow<'_, str>| GrantFlag::parse(name).ok_or_else(|| unknown("flags", name));
+                let flags = self.flags.iter().map(flag).collect::<Result<_, _>>()?;
                 let (role, direction) = (self.role, self.direction);
                 Event::Decision { portal, who, role, outcome, also, flags, direction, detail }
             }

@@ -32,9 +32,8 @@ fn an_event_is_spelled_as_in_the_contract_and_absent_fields_are_left_out() {
 fn rows() -> Vec<(Event, String)> {
     let portal: PortalId = "gate-in".parse().unwrap();
     let who = || Who { uid: Some("1EA68671".parse().unwrap()), holder: Some("08193021".parse().unwrap()) };
-    let mut also = Reasons::NONE;
-    also.add(Reason::Lost);
-    let flags = GrantFlags { late: true, stale_list: true, ..GrantFlags::default() };
+    let also = Reason::Lost.into();
+    let flags = GrantFlag::Late | GrantFlag::StaleList;
     let detail = || "d\n\"é".to_owned();
     let received_at = Timestamp(1_788_249_630_000);
     let taken = Some(("01J9".to_owned(), Timestamp(1_788_249_630_000)));

@@ -13,7 +13,7 @@ use super::text::{is_label, shorten};
 use super::topic::Qos;
 use super::up;
 use crate::access::change::{ErrorCode, OpError};
-use crate::access::decision::Decision;
+use crate::access::decision::{Decision, GrantFlag};
 use crate::access::input::{PortalReport, Presented, Request};
 use crate::access::names;
 use crate::access::portal::{Assurance, Direction};
@@ -246,7 +246,7 @@ pub fn encode_decision(
         },
         delay_ms,
         ttl_ms: DECISION_TTL_MS,
-        flags: decision.flags().iter().collect(),
+        flags: decision.flags().iter().map(GrantFlag::as_str).collect(),
     })
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use dormgate::access::change::{Op, SuspendReason};
 use dormgate::access::credential::{Enrolment, Role};
 use dormgate::access::decide::{Facts, ListIntegrity, Observed, Question, decide};
-use dormgate::access::decision::{Decision, GrantReason, Reason};
+use dormgate::access::decision::{Decision, GrantFlag, GrantReason, Reason};
 use dormgate::access::id::{ClockTrust, Timestamp};
 use dormgate::access::input::Presented;
 use dormgate::access::policy::{
@@ -364,7 +364,7 @@ fn cell(decision: &Decision) -> String {
     let mut notes: Vec<_> = decision.also().iter().map(Reason::as_str).collect();
     let sign = match decision {
         Decision::Grant(grant) => {
-            notes.extend(grant.flags().iter());
+            notes.extend(grant.flags().iter().map(GrantFlag::as_str));
             "+"
         }
         Decision::Deny(_) => "",

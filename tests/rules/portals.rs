@@ -115,7 +115,7 @@ fn leaving_is_never_refused() {
             Posture::OutOfService => Some(Reason::OutOfService),
             Posture::Secure | Posture::FreeAccess | Posture::Fire => None,
         };
-        assert_eq!(also.unwrap().first(), against);
+        assert_eq!(also.unwrap().iter().next(), against);
     }
     let malformed = w.request("gate-out", Presented::Malformed(String::new()));
     assert_eq!(w.input(Input::Request(malformed)).reason(), "exit");

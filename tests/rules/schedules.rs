@@ -4,6 +4,7 @@
 use dormgate::access::calendar::Calendar;
 use dormgate::access::change::Op;
 use dormgate::access::credential::Role;
+use dormgate::access::decision::GrantFlag;
 use dormgate::access::engine::EDGE_CHECK_MS;
 use dormgate::access::event::{Event, PostureSource};
 use dormgate::access::id::{ClockTrust, Timestamp};
@@ -43,7 +44,7 @@ const BESIDE_MS: u64 = 1_234;
 
 fn late(w: &mut World, portal: &str, card: &str) -> (&'static str, bool) {
     let seen = w.see(portal, card);
-    (seen.reason(), seen.decision().flags().late)
+    (seen.reason(), seen.decision().flags().contains(GrantFlag::Late))
 }
 
 fn enrol_as(w: &mut World, card: &str, role: Role, what: &str) {
@@ -263,10 +264,10 @@ fn whoever_enters_outside_the_hours_is_late_and_whoever_leaves_is_not() {
         direction: Some(Direction::Out),
         ..w.request("door-412", Presented::Card(uid("A")))
     };
-    assert!(!w.input(Input::Request(out)).decision().flags().late, "out of the room");
+    assert!(!w.input(Input::Request(out)).decision().flags().contains(GrantFlag::Late), "out of the room");
     assert_eq!(late(&mut w, "power-412", "A"), ("granted", false));
     // It is in the audit.
-    let flagged = |e: &&Event| matches!(e, Event::Decision { flags, .. } if flags.late);
+    let flagged = |e: &&Event| matches!(e, Event::Decision { flags, .. } if flags.contains(GrantFlag::Late));
     assert_eq!(w.journal.iter().map(|r| &r.event.body).filter(flagged).count(), 4);
 }
 

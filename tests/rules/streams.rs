@@ -1,7 +1,7 @@
 //! Streams: numbers without holes, heads as goals, and lost data. `asks` has what is asked for again.
 
 use dormgate::access::change::{ErrorCode, Head, NoteCode, OpError};
-use dormgate::access::decision::Decision;
+use dormgate::access::decision::{Decision, GrantFlag};
 use dormgate::access::effect::Outcome;
 use dormgate::access::event::EventKind;
 use dormgate::access::input::{ClockChange, Input, Operator, TrustedBy};
@@ -229,7 +229,7 @@ fn what_reached_nobody_and_cards_of_two_holders_are_noted_and_the_latter_alarm()
 fn a_list_is_as_old_as_the_newest_message_that_was_made_not_that_arrived() {
     let mut w = World::with(Policy { stale_after_s: 60, ..Policy::default() });
     let stale = |w: &mut World| match w.see("gate-in", "A").decision() {
-        Decision::Grant(grant) => grant.flags().stale_list,
+        Decision::Grant(grant) => grant.flags().contains(GrantFlag::StaleList),
         Decision::Deny(denial) => panic!("{denial:?}"),
     };
     let age = |w: &World, place: usize| w.engine.status(w.now()).streams[place].age_s;

@@ -1,6 +1,6 @@
 //! What one input caused, for tests: readers of the engine's effects.
 
-use dormgate::access::decision::Decision;
+use dormgate::access::decision::{Decision, GrantFlag};
 use dormgate::access::effect::{Ack, Effect, PortalOrder, Reply, Resync};
 use dormgate::access::event::{AlarmKind, EventKind, Record};
 use dormgate::access::portal::Posture;
@@ -24,7 +24,10 @@ impl Seen {
     pub fn verdict(&self) -> String {
         let decision = self.decision();
         let also = decision.also().iter().map(|reason| reason.as_str()).collect::<Vec<_>>();
-        let all: Vec<_> = std::iter::once(decision.reason_str()).chain(also).chain(decision.flags().iter()).collect();
+        let all: Vec<_> = std::iter::once(decision.reason_str())
+            .chain(also)
+            .chain(decision.flags().iter().map(GrantFlag::as_str))
+            .collect();
         all.join(" ")
     }
     /// The details of the alarms of this kind.

@@ -208,7 +208,7 @@ impl Engine {
             let decision = self.what_if(portal, &request, now);
             let mut verdict =
                 Verdict::new(portal.id.clone(), Outcome::from(&decision), decision.also().iter().collect());
-            verdict.flags = decision.flags().set().map(Into::into).collect();
+            verdict.flags = decision.flags().iter().map(Into::into).collect();
             if one.is_some() {
                 verdict.steps = self.steps(portal, &request, &decision, now);
             }
@@ -281,7 +281,7 @@ impl Engine {
     fn steps(&self, portal: &Portal, request: &Request, decision: &Decision, now: Now) -> Vec<Step> {
         let mut against = decision.also();
         if let Decision::Deny(denial) = decision {
-            against.add(denial.reason);
+            against.insert(denial.reason);
         }
         let facts = self.facts(Some(portal), now);
         let owner = |kind| self.streams.iter().find(|role| role.owns.contains(&kind)).map(|role| role.name.clone());

@@ -55,7 +55,7 @@ impl Engine {
                 role: Role::Resident,
                 outcome: Outcome::Grant(GrantReason::Exit),
                 also,
-                flags: GrantFlags::default(),
+                flags: GrantFlags::empty(),
                 direction: None,
                 detail: "exit button".to_owned(),
             };

@@ -125,7 +125,7 @@ impl Engine {
             Decision::Grant(_) => None,
             Decision::Deny(denial) => Some(*denial),
         };
-        denial.iter().for_each(|d| against.add(d.reason));
+        against.extend(denial.iter().map(|d| d.reason));
         let given = denial.map_or(Ok(decision.flags()), Err);
         let is_there = !request.stale && !self.reports_return(&id);
         if is_there {

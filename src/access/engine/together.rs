@@ -68,7 +68,7 @@ impl Engine {
 
     /// A card was the first of two at a portal, with this against it. That another door is open passes; nothing else may be against it.
     pub(super) fn note_first_of_two(&mut self, portal: &PortalId, uid: CardUid, against: Reasons, now: Now) {
-        let others = against.without(Reason::SecondCardRequired).without(Reason::Interlocked);
+        let others = against - Reason::SecondCardRequired - Reason::Interlocked;
         let two_card_ms = self.portal(portal.as_str()).map_or(0, |p| p.two_card_ms);
         if let Some(holder) = self.holder_of(Some(&uid)).filter(|_| others.is_empty()) {
             let until = now.mono.plus_ms(u64::from(two_card_ms));

@@ -29,7 +29,9 @@ pub use lossy::{COLLISION_CARDS_LISTED_MAX, COLLISIONS_LISTED_MAX, Collision, Co
 pub use merge::{Merge, Shrink};
 pub use site::{PostureRegister, ScheduleRegister, Site};
 
-use super::credential::{CardMark, CardMarks, Enrolment, Entitlement, Flag, FlagRegister, Role, Standing, ZoneSet};
+use super::credential::{
+    CardMark, CardMarks, DEAD, Enrolment, Entitlement, Flag, FlagRegister, Role, Standing, ZoneSet,
+};
 use super::id::{CardUid, Holder, Revision, ScheduleName, Timestamp, Zone};
 use super::policy::{KindSet, Policy};
 use super::portal::PortalKind;
@@ -200,13 +202,7 @@ impl AccessList {
     }
 
     fn standing(&self, card: &Card) -> Standing {
-        let on = |flag| self.flag(card, flag).is_some_and(|(register, _)| register.on);
-        Standing {
-            lost: on(Flag::Lost),
-            frozen: on(Flag::Frozen),
-            replaced: on(Flag::Replaced),
-            cancelled: on(Flag::Cancelled),
-        }
+        Flag::ALL.iter().copied().filter(|flag| self.flag(card, *flag).is_some_and(|(r, _)| r.on)).collect()
     }
 
     /// The register of `flag` that counts for the card: the newer of its own and its holder's.
@@ -256,11 +252,11 @@ impl AccessList {
     fn could_open(&self, ix: CardIx, policy: &Policy, now: Timestamp) -> bool {
         self.view(ix).is_some_and(|view| {
             let standing = view.standing();
-            if standing.is_dead() || (policy.require_issue && !view.is_named()) {
+            if !standing.is_disjoint(DEAD) || (policy.require_issue && !view.is_named()) {
                 return false;
             }
             PortalKind::ALL.iter().copied().any(|kind| {
-                (!standing.frozen || policy.frozen_may.contains(kind))
+                (!standing.contains(Flag::Frozen) || policy.frozen_may.contains(kind))
                     && view
                         .enrolments_for(kind, policy.reissue_keeps)
                         .filter(|e| e.role() != Role::Visitor || policy.visitor_kinds.contains(kind))
@@ -339,7 +335,7 @@ impl<'a> CardView<'a> {
             .filter_map(move |ix| list.view(ix))
             .filter(|old| {
                 let standing = old.standing();
-                standing.replaced && !standing.cancelled
+                standing.contains(Flag::Replaced) && !standing.contains(Flag::Cancelled)
             })
             .filter(move |old| old.card.enrolment.as_ref().map(|r| r.revision) > own_revision)
             .filter_map(|old| old.enrolment());

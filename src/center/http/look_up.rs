@@ -15,7 +15,7 @@ use super::bodies::{Delivery, GatewayShown, Numbered};
 use super::failure::Failure;
 use super::{Shared, json};
 use crate::access::change::Position;
-use crate::access::credential::Flag;
+use crate::access::credential::{DEAD, Flag};
 use crate::access::id::{CardUid, GatewayId, Holder, Timestamp};
 use crate::access::list::AccessList;
 use crate::wire::ops::enrolment_body;
@@ -105,15 +105,13 @@ pub(super) fn card_shown<S: Storage>(center: &Center<S>, own: Option<&[GatewayId
     for (to, audience) in visible(center, own) {
         let Some(list) = center.list(&audience) else { continue };
         let Some(one) = known_of(list, to, uid) else { continue };
-        dead |= list.card(&uid).is_some_and(|card| card.standing().is_dead());
+        dead |= list.card(&uid).is_some_and(|card| !card.standing().is_disjoint(DEAD));
         // A card that was never issued: what was set for its holder holds for it too.
         if let Some(holder) = one.holder.as_ref().filter(|_| audience != Audience::Campus) {
             let campus = center.list(&Audience::Campus).filter(|campus| campus.card(&uid).is_none());
-            dead |= campus.and_then(|campus| campus.holder_entry(holder)).is_some_and(|entry| {
-                [Flag::Lost, Flag::Replaced, Flag::Cancelled]
-                    .iter()
-                    .any(|flag| entry.flags.get(*flag).is_some_and(|r| r.on))
-            });
+            dead |= campus
+                .and_then(|campus| campus.holder_entry(holder))
+                .is_some_and(|entry| DEAD.iter().any(|flag| entry.flags.get(flag).is_some_and(|r| r.on)));
         }
         known.push(one);
     }
@@ -122,14 +120,7 @@ pub(super) fn card_shown<S: Storage>(center: &Center<S>, own: Option<&[GatewayId
 
 fn known_of(list: &AccessList, to: String, uid: CardUid) -> Option<Known> {
     let card = list.card(&uid)?;
-    let standing = card.standing();
-    let set = [
-        (standing.lost, Flag::Lost),
-        (standing.frozen, Flag::Frozen),
-        (standing.replaced, Flag::Replaced),
-        (standing.cancelled, Flag::Cancelled),
-    ];
-    let flags = set.into_iter().filter(|(is, _)| *is).map(|(_, flag)| flag.as_str()).collect();
+    let flags = card.standing().iter().map(Flag::as_str).collect();
     let record = card.record().filter(|_| card.enrolment().is_some());
     let enrolment = record.and_then(|record| record.enrolment?.1);
     let enrolment = enrolment.and_then(|enrolment| serde_json::to_value(enrolment_body(uid, &enrolment)).ok());

@@ -72,7 +72,7 @@ fn at_the_hard_limit_what_matters_least_goes_first_and_a_gap_explains_the_chain(
     let mut opened = open_limited(&disk);
     let decision = |n, reason| {
         let (portal, who, detail) = (None, Who::default(), "x".repeat(100));
-        let (also, flags, role) = (Reasons::NONE, GrantFlags::default(), Role::default());
+        let (also, flags, role) = (Reasons::empty(), GrantFlags::empty(), Role::default());
         let body =
             Event::Decision { portal, who, role, outcome: Outcome::Deny(reason), also, flags, direction: None, detail };
         Record { event: AuditEvent { body, ..event(n) }, evidence: Vec::new(), flush: Flush::Soon }

@@ -25,6 +25,11 @@ pub enum Fault {
     Writes,
     /// Nothing can be written, renamed or removed, as after a remount.
     ReadOnly,
+    /// The power is cut after so many operations that change something: from then on nothing is written.
+    CutAfter {
+        /// How many are still done.
+        ops: u64,
+    },
     /// Syncs fail and the unsynced bytes are gone from the cache.
     Syncs,
     /// The disk answers nothing; [`super::Stepper::step`] then does nothing but report it.
@@ -98,8 +103,14 @@ impl MemoryDisk {
     }
 
     fn writable(&self) -> io::Result<MutexGuard<'_, Inner>> {
-        let inner = self.inner();
-        if inner.fault == Fault::ReadOnly { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(inner) }
+        let mut inner = self.inner();
+        match &mut inner.fault {
+            Fault::ReadOnly => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            Fault::CutAfter { ops: 0 } => return Err(io::Error::other("simulated power cut")),
+            Fault::CutAfter { ops } => *ops -= 1,
+            Fault::None | Fault::Full { .. } | Fault::Writes | Fault::Syncs | Fault::Stalled { .. } => {}
+        }
+        Ok(inner)
     }
 
     /// Sets what is wrong from now on.
@@ -187,7 +198,9 @@ impl Medium for MemoryDisk {
         let end = at.saturating_add(bytes.len());
         let growth = end.saturating_sub(file.now.len());
         let (fitting, outcome) = match fault {
-            Fault::None | Fault::Syncs | Fault::ReadOnly | Fault::Stalled { .. } => (bytes.len(), Ok(())),
+            Fault::None | Fault::Syncs | Fault::ReadOnly | Fault::CutAfter { .. } | Fault::Stalled { .. } => {
+                (bytes.len(), Ok(()))
+            }
             Fault::Full { room } => {
                 let room = usize::try_from(room).unwrap_or(usize::MAX);
                 match growth.checked_sub(room) {
@@ -220,7 +233,8 @@ impl Medium for MemoryDisk {
     }
 
     fn sync(&self, path: &str) -> io::Result<()> {
-        let mut inner = self.inner();
+        let is_read_only = self.fault() == Fault::ReadOnly;
+        let mut inner = if is_read_only { self.inner() } else { self.writable()? };
         if inner.fault == Fault::Syncs {
             let file = inner.file(path)?;
             file.now.clone_from(&file.durable);

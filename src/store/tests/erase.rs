@@ -1,11 +1,8 @@
 //! Erased events: the chain stays whole, whatever is cut, and no other event changes.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::medium::{Container, ContainerError};
-use super::super::{open, sealed};
+use super::super::sealed;
 use super::*;
 use crate::access::event::{EventKind, Who};
 use crate::access::id::{CardUid, Holder};
@@ -137,74 +134,6 @@ fn what_stays_of_an_event_and_what_follows_it_cannot_be_edited() {
     }
 }
 
-/// The power is cut after so many operations that change something: from then on nothing is written.
-struct CutAfter {
-    disk: MemoryDisk,
-    left: Arc<AtomicU64>,
-}
-
-impl CutAfter {
-    fn step(&self) -> io::Result<()> {
-        let left = self.left.load(Ordering::Relaxed);
-        self.left.store(left.saturating_sub(1), Ordering::Relaxed);
-        if left == 0 { Err(io::Error::other("the power is cut")) } else { Ok(()) }
-    }
-}
-
-impl Medium for CutAfter {
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.disk.list(dir)
-    }
-
-    fn length(&self, path: &str) -> io::Result<u64> {
-        self.disk.length(path)
-    }
-
-    fn read(&self, path: &str, from: u64, max: u64) -> io::Result<Vec<u8>> {
-        self.disk.read(path, from, max)
-    }
-
-    fn write_at(&self, path: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.step().and_then(|()| self.disk.write_at(path, at, bytes))
-    }
-
-    fn truncate(&self, path: &str, length: u64) -> io::Result<()> {
-        self.step().and_then(|()| self.disk.truncate(path, length))
-    }
-
-    fn sync(&self, path: &str) -> io::Result<()> {
-        self.step().and_then(|()| self.disk.sync(path))
-    }
-
-    fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        self.step().and_then(|()| self.disk.sync_dir(dir))
-    }
-
-    fn make_dir(&self, dir: &str) -> io::Result<()> {
-        self.disk.make_dir(dir)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.step().and_then(|()| self.disk.rename(from, to))
-    }
-
-    fn keep(&self, from: &str, to: &str) -> io::Result<()> {
-        self.step().and_then(|()| self.disk.keep(from, to))
-    }
-
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.step().and_then(|()| self.disk.remove(path))
-    }
-
-    fn write_container(&self, dir: &str, container: &Container) -> io::Result<()> {
-        self.step().and_then(|()| self.disk.write_container(dir, container))
-    }
-
-    fn read_container(&self, dir: &str) -> Result<Container, ContainerError> {
-        self.disk.read_container(dir)
-    }
-}
-
 #[test]
 fn a_power_cut_at_any_step_of_an_erasure_loses_nothing_and_it_can_be_ordered_again() {
     let disk = MemoryDisk::new();
@@ -213,13 +142,10 @@ fn a_power_cut_at_any_step_of_an_erasure_loses_nothing_and_it_can_be_ordered_aga
         let mut finished = false;
         for cut in cuts {
             let image = disk.image();
-            let left_steps = Arc::new(AtomicU64::new(u64::MAX));
-            let medium = CutAfter { disk: image.clone(), left: Arc::clone(&left_steps) };
-            let opened = open::open_on::<EventLog>(Arc::new(medium), small(), false).unwrap();
-            let (_store, _events, _, mut stepper) = opened.step_by_step(image.clone());
+            let (_store, _events, _, mut stepper) = open(&image);
             stepper.chores();
-            left_steps.store(cut, Ordering::Relaxed);
-            finished = stepper.keeper.erase(&holder(1)).is_ok() && left_steps.load(Ordering::Relaxed) > 0;
+            image.set_fault(Fault::CutAfter { ops: cut });
+            finished = stepper.keeper.erase(&holder(1)).is_ok() && image.fault() != Fault::CutAfter { ops: 0 };
             image.crash(torn);
             assert_eq!(verify_on(&image).unwrap().broken, None, "cut after {cut} steps");
             let mut again = open(&image);

@@ -438,4 +438,4 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, AuditFormatError> {
 
 #[cfg(test)]
 #[path = "audit_tests.rs"]
-mod tests;
+pub(crate) mod tests;

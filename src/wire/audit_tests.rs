@@ -28,6 +28,11 @@ fn an_event_is_spelled_as_in_the_contract_and_absent_fields_are_left_out() {
     assert_eq!(bytes(b"proof"), format!(r#"{head},"evidence":"{}","prev":"{zeros}"}}"#, hex::encode(hash(b"proof"))));
 }
 
+/// Events of every type.
+pub(crate) fn samples() -> impl Iterator<Item = Event> {
+    rows().into_iter().map(|(event, _)| event)
+}
+
 /// Events of every type with the fields of the contract that are its own.
 fn rows() -> Vec<(Event, String)> {
     let portal: PortalId = "gate-in".parse().unwrap();

@@ -73,61 +73,36 @@ pub async fn probe(
     payload_bytes: Option<usize>,
     mut report: impl FnMut(Step, Finding),
 ) -> Option<Vec<Retained>> {
-    let mut steps = |step: Step, found: Result<Finding, String>| match found {
-        Ok(good) => {
-            report(step, good);
-            true
-        }
-        Err(wrong) => {
-            report(step, Finding::Wrong(wrong));
-            false
-        }
-    };
-    let addresses = match resolve(url).await {
-        Ok((addresses, good)) => {
-            steps(Step::Resolve, Ok(Finding::Good(good)));
-            addresses
-        }
-        Err(wrong) => {
-            steps(Step::Resolve, Err(wrong));
-            return None;
-        }
-    };
-    let stream = match tcp(&addresses).await {
-        Ok((stream, good)) => {
-            steps(Step::Connect, Ok(Finding::Good(good)));
-            stream
-        }
-        Err(wrong) => {
-            steps(Step::Connect, Err(wrong));
-            return None;
-        }
-    };
-    if url.tls && !steps(Step::Tls, tls(spec, url, stream).await) {
-        return None;
+    let tried = steps(spec, url, setup, payload_bytes, &mut report).await;
+    tried.map_err(|(step, wrong)| report(step, Finding::Wrong(wrong))).ok()
+}
+
+/// The steps one after the other, up to the first with something wrong.
+async fn steps(
+    spec: &LinkSpec,
+    url: &BrokerUrl,
+    setup: Setup,
+    payload_bytes: Option<usize>,
+    report: &mut impl FnMut(Step, Finding),
+) -> Result<Vec<Retained>, (Step, String)> {
+    let at = |step| move |wrong| (step, wrong);
+    let (addresses, good) = resolve(url).await.map_err(at(Step::Resolve))?;
+    report(Step::Resolve, Finding::Good(good));
+    let (stream, good) = tcp(&addresses).await.map_err(at(Step::Connect))?;
+    report(Step::Connect, Finding::Good(good));
+    if url.tls {
+        report(Step::Tls, tls(spec, url, stream).await.map_err(at(Step::Tls))?);
     }
     let spec = LinkSpec { client_id: format!("{}{SUFFIX}", spec.client_id), ..spec.clone() };
     let setup = Setup { session: Session::Clean, will: None, ..setup };
-    let mut session = match login(spec, url, &setup).await {
-        Ok(session) => session,
-        Err(wrong) => {
-            steps(Step::Login, Err(wrong));
-            return None;
-        }
-    };
-    steps(Step::Login, Ok(Finding::Good("accepted".to_owned())));
-    if !steps(Step::Subscribe, session.subscribe(&setup).await) {
-        return None;
-    }
+    let mut session = login(spec, url, &setup).await.map_err(at(Step::Login))?;
+    report(Step::Login, Finding::Good("accepted".to_owned()));
+    report(Step::Subscribe, session.subscribe(&setup).await.map_err(at(Step::Subscribe))?);
     if let Some(topic) = setup.echo_topic {
-        let is_right = steps(Step::Echo, session.echoes(&topic).await)
-            && steps(Step::Retained, session.retains(&topic).await)
-            && match payload_bytes {
-                Some(bytes) => steps(Step::Size, session.carries(&topic, bytes).await),
-                None => true,
-            };
-        if !is_right {
-            return None;
+        report(Step::Echo, session.echoes(&topic).await.map_err(at(Step::Echo))?);
+        report(Step::Retained, session.retains(&topic).await.map_err(at(Step::Retained))?);
+        if let Some(bytes) = payload_bytes {
+            report(Step::Size, session.carries(&topic, bytes).await.map_err(at(Step::Size))?);
         }
     } else {
         // Nothing that comes back shows when all that is retained has come.
@@ -135,7 +110,7 @@ pub async fn probe(
         timeout(Duration::from_secs(RETAINED_S), all).await.ok();
     }
     session.client.disconnect().await.ok();
-    Some(session.retained)
+    Ok(session.retained)
 }
 
 async fn resolve(url: &BrokerUrl) -> Result<(Vec<SocketAddr>, String), String> {

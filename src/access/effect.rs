@@ -107,9 +107,9 @@ impl Verdict {
     pub fn new(portal: PortalId, outcome: event::Outcome, also: Vec<Reason>) -> Self {
         let (words, remedy) = match outcome {
             event::Outcome::Grant(reason) => (reason.wording(), None),
-            event::Outcome::Deny(reason) => (reason.wording(), Some(reason.remedy().into())),
+            event::Outcome::Deny(reason) => (reason.wording(), Some(reason.remedy())),
         };
-        Self { portal, outcome, also, words: Some(words.into()), remedy, flags: Vec::new(), steps: Vec::new() }
+        Self { portal, outcome, also, words: Some(words), remedy, flags: Vec::new(), steps: Vec::new() }
     }
 }
 
@@ -126,7 +126,7 @@ pub struct Flagged {
 
 impl From<GrantFlag> for Flagged {
     fn from(flag: GrantFlag) -> Self {
-        Self { flag, words: flag.wording().into(), remedy: flag.remedy().into() }
+        Self { flag, words: flag.wording(), remedy: flag.remedy() }
     }
 }
 

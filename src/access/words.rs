@@ -1,42 +1,29 @@
 //! What every reason and flag means to a person, and what to do about it, in English and in Chinese. One table: the command line, the
 //! API, the replies to a center and the documents take it from here.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::decision::{GrantFlag, GrantReason, Reason};
 
-/// A sentence for a person.
+/// A sentence for a person: of the table, or as it was received.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Words {
     /// In English.
-    pub en: String,
+    pub en: Cow<'static, str>,
     /// In Chinese, as dormitories write it.
-    pub zh: String,
+    pub zh: Cow<'static, str>,
 }
 
-/// A sentence for a person that never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wording {
-    /// In English.
-    pub en: &'static str,
-    /// In Chinese.
-    pub zh: &'static str,
-}
-
-impl From<Wording> for Words {
-    fn from(wording: Wording) -> Self {
-        Self { en: wording.en.to_owned(), zh: wording.zh.to_owned() }
-    }
-}
-
-const fn words(en: &'static str, zh: &'static str) -> Wording {
-    Wording { en, zh }
+const fn words(en: &'static str, zh: &'static str) -> Words {
+    Words { en: Cow::Borrowed(en), zh: Cow::Borrowed(zh) }
 }
 
 impl Reason {
     /// What it means.
     #[must_use]
-    pub fn wording(self) -> Wording {
+    pub fn wording(self) -> Words {
         match self {
             Self::MalformedIdentifier => words("the reader gave no valid UID", "读卡器没有给出有效的卡号（UID）"),
             Self::UnknownPortal => words("the device's id is not in the configuration", "配置中没有这个设备编号"),
@@ -95,7 +82,7 @@ impl Reason {
 
     /// What a warden does about it.
     #[must_use]
-    pub fn remedy(self) -> Wording {
+    pub fn remedy(self) -> Words {
         match self {
             Self::MalformedIdentifier => {
                 words("try again; if it happens again, have the reader repaired", "请重刷；若仍如此，请报修读卡器")
@@ -185,7 +172,7 @@ impl Reason {
 impl GrantReason {
     /// What it means.
     #[must_use]
-    pub fn wording(self) -> Wording {
+    pub fn wording(self) -> Words {
         match self {
             Self::Granted => words("the card may pass here", "允许通行"),
             Self::FreeAccess => words("open to everybody now", "此时段常开"),
@@ -199,7 +186,7 @@ impl GrantReason {
 impl GrantFlag {
     /// What it means.
     #[must_use]
-    pub fn wording(self) -> Wording {
+    pub fn wording(self) -> Words {
         match self {
             Self::Late => words("entered outside the hours of the gate or door", "晚归：在规定时段之外进入"),
             Self::SoftAntiPassback => {
@@ -218,7 +205,7 @@ impl GrantFlag {
 
     /// What a warden does about it.
     #[must_use]
-    pub fn remedy(self) -> Wording {
+    pub fn remedy(self) -> Words {
         match self {
             Self::Late => words(
                 "ask the resident; `dormgate audit late` lists all; whoever has leave gets an entitlement with a schedule from the apartment center",

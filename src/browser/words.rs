@@ -3,12 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use crate::access::decision::{GrantFlag, GrantReason, Reason};
-use crate::access::words::Wording;
+use crate::access::words::Words;
 
 /// `{"granted":{"en":"…","zh":"…"},"replaced":{"en":"…","zh":"…","do_en":"…","do_zh":"…"},…}`
 #[must_use]
 pub fn words() -> Value {
-    let entry = |name: &str, means: Wording, remedy: Option<Wording>| {
+    let entry = |name: &str, means: Words, remedy: Option<Words>| {
         let mut words = json!({ "en": means.en, "zh": means.zh });
         if let (Some(fields), Some(remedy)) = (words.as_object_mut(), remedy) {
             fields.insert("do_en".to_owned(), remedy.en.into());

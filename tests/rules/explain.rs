@@ -41,8 +41,8 @@ fn each_step_names_its_facts_and_the_change_that_set_them() {
         assert_eq!(step(&verdict, reason), expected, "{reason:?}");
     }
     let lost = Reason::Lost;
-    assert_eq!(verdict.words.unwrap(), lost.wording().into());
-    assert_eq!(verdict.remedy.unwrap(), lost.remedy().into());
+    assert_eq!(verdict.words.unwrap(), lost.wording());
+    assert_eq!(verdict.remedy.unwrap(), lost.remedy());
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn the_steps_that_look_beyond_the_list_name_what_was_observed() {
     let walked = "granted at gate-in 20 s ago, from where the way takes 60 s";
     assert_eq!(at(&w, "door-412", elsewhere), format!("ok {walked}"), "it is only flagged");
     let flagged = asked(&w, "door-412").flags.remove(0);
-    assert_eq!((flagged.flag, flagged.words), (GrantFlag::CloneSuspected, GrantFlag::CloneSuspected.wording().into()));
+    assert_eq!((flagged.flag, flagged.words), (GrantFlag::CloneSuspected, GrantFlag::CloneSuspected.wording()));
     w.input(Input::Operator(Operator::Forgive { cards: CardSet::All }));
     assert_eq!(at(&w, "gate-in", again), format!("ok {passage}; it does not count any more"));
     w.see("door-413", "X");

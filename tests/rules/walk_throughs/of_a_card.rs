@@ -84,7 +84,7 @@ fn issued_never_enrolled_newcomer_a_at_door_412() {
     assert_eq!(w.present("door-412", "A"), "not_enrolled");
     let verdict = w.engine.query(uid("A"), Some(&name("door-412")), w.now()).unwrap().remove(0);
     let remedy = verdict.remedy.unwrap();
-    assert_eq!(remedy, Reason::NotEnrolled.remedy().into());
+    assert_eq!(remedy, Reason::NotEnrolled.remedy());
     assert!(remedy.zh.contains("公寓") && remedy.en.contains("apartment center"), "{remedy:?}");
 }
 

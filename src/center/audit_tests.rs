@@ -5,7 +5,7 @@ use super::super::{Center, Layout};
 use super::*;
 use crate::access::event::GapCause;
 use crate::access::id::{ClockTrust, Mono, Now};
-use crate::wire::up::encode_audit_after;
+use crate::wire::up::encode_audit;
 
 /// The event `n` that names `ranges` as gone, behind an event with the hash `prev`.
 fn log_gap(n: u64, ranges: &[(u64, u64)], prev: &Hash) -> Vec<u8> {
@@ -17,7 +17,7 @@ fn log_gap(n: u64, ranges: &[(u64, u64)], prev: &Hash) -> Vec<u8> {
 }
 
 fn take_after(center: &mut Center, after: u64, first: u64, events: &[Vec<u8>]) -> (Vec<u64>, Vec<AuditTrouble>) {
-    let batch = encode_audit_after("b1", after, first, events).unwrap();
+    let batch = encode_audit("b1", after, first, events).unwrap();
     let (received, _) = center.receive_audit(&gateway(), &batch, NOW).unwrap();
     (received.events.iter().map(|event| event.n).collect(), received.trouble)
 }

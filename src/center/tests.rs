@@ -313,7 +313,7 @@ pub(super) fn take(
     events: &[Vec<u8>],
     now: Timestamp,
 ) -> (Vec<u64>, Vec<AuditTrouble>, u64) {
-    let batch = encode_audit("b1", first, events).unwrap();
+    let batch = encode_audit("b1", first - 1, first, events).unwrap();
     let (received, ack) = center.receive_audit(&gateway(), &batch, now).unwrap();
     let streams = crate::config::streams(center.configuration()).unwrap();
     let through = ack.map_or(0, |signed_message| {

@@ -12,7 +12,7 @@ use rumqttc::{
 use tracing::warn;
 
 use super::pump::{DisconnectReason, EventPump, NETWORK_S};
-use super::tls::TlsFiles;
+use super::tls::{TlsFiles, tls_config};
 use crate::config::{BrokerUrl, Credentials, LinkSpec, Secret, Session};
 use crate::wire::topic::{Qos, Subscription};
 
@@ -128,10 +128,9 @@ pub(super) fn connect(spec: LinkSpec, tls_files: Arc<TlsFiles>, setup: &Setup, a
             options.set_credentials(&own.username, password.as_ref().map_or("", |p| p.expose()));
         }
         if url.tls {
-            let reading = Arc::clone(&tls_files);
-            let reading = tokio::task::spawn_blocking(move || reading.read(&spec));
+            let reading = tokio::task::spawn_blocking(move || tls_config(&spec));
             let config = match tokio::time::timeout(Duration::from_secs(TLS_FILES_S), reading).await {
-                Ok(Ok(read)) => read.map_err(|error| error.to_string()),
+                Ok(Ok(read)) => read,
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err(format!("the TLS files took more than {TLS_FILES_S} s to read")),
             };

@@ -41,11 +41,6 @@ impl TlsFiles {
         Self { link, metrics, last: Mutex::default() }
     }
 
-    /// Reads the files: call it where blocking is allowed.
-    pub(super) fn read(&self, spec: &LinkSpec) -> Result<Arc<ClientConfig>, TlsError> {
-        client_config(spec)
-    }
-
     /// What the next connection uses: what was `read`, or what was right before.
     pub(super) fn in_force(&self, read: Result<Arc<ClientConfig>, String>) -> Result<Arc<ClientConfig>, String> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +59,7 @@ impl TlsFiles {
     }
 }
 
-/// TLS with the roots and the client certificate that `spec` names, for another protocol than MQTT.
+/// Reads the files: TLS with the roots and the client certificate that `spec` names. Call it where blocking is allowed.
 ///
 /// # Errors
 /// Which file is wrong, and how.

@@ -85,7 +85,7 @@ impl Entry {
             Self::Revocation(n, revocation) => state.revocations.insert(n, revocation),
             Self::Passages(uid, passages) => state.presence.restore(uid, passages),
             Self::ReportsPassing(portal) => state.presence.restore_reporting(portal),
-            Self::DayOfVisitor(uid, made) => state.list.restore_day_of_visitor(uid, made),
+            Self::DayOfVisitor(uid, made) => state.list.made_on(uid, made),
             Self::Trips(portal, trips) => state.trips.extend([(portal, trips)]),
             Self::Marks(uid, marks) => state.list.restore_marks(uid, marks.into_iter().collect()),
             Self::Operator(portal, posture) => state.operator.extend([(portal, posture)]),

@@ -116,7 +116,7 @@ impl Uplink {
         // One batch has no hole; what the store has dropped lies between batches, and the batch behind it reports where it began.
         let run = events.iter().zip(first..).take_while(|(event, n)| event.n == *n).map(|(event, _)| &event.json);
         let run = run.collect::<Vec<_>>();
-        let Some(body) = up::encode_audit_after(&self.boot, from.saturating_sub(1), first, &run) else { return };
+        let Some(body) = up::encode_audit(&self.boot, from.saturating_sub(1), first, &run) else { return };
         let last = first + u64::try_from(run.len()).unwrap_or(1) - 1;
         // The feed sends it again, not the outbox.
         let retention = Retention::Until(now + Duration::from_secs(RESEND_S));

@@ -10,9 +10,8 @@ use tokio::time::Instant;
 
 use crate::config::AuditAckBy;
 use crate::mqtt::MessageId;
+pub use crate::wire::limits::AUDIT_BATCH_EVENTS_MAX as BATCH_EVENTS_MAX;
 
-/// Most events in a batch (wire contract, section 3).
-pub const BATCH_EVENTS_MAX: usize = 200;
 /// Most bytes of events in a batch; with the frame around them it stays below 64 KiB.
 pub const BATCH_BYTES_MAX: usize = 63 * 1024;
 /// Most batches under way (wire contract, section 3).

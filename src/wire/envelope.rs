@@ -60,8 +60,6 @@ pub struct StreamSpec {
 pub struct Opened<'s> {
     /// The stream it is from.
     pub stream: &'s StreamSpec,
-    /// Whether a signature was verified; `false` only for a stream with `insecure_unsigned`.
-    pub signed: bool,
     /// Length of the message in bytes.
     pub len: usize,
     pub(super) claims: Claims,
@@ -148,7 +146,7 @@ fn authenticate<'s>(bytes: &[u8], streams: &'s [StreamSpec]) -> Result<Opened<'s
         })
     };
     let len = bytes.len();
-    let (stream, signed, claims) = match Message::split(bytes)? {
+    let (stream, claims) = match Message::split(bytes)? {
         Message::Bare(claims) => {
             let claims = Claims::check(claims.to_vec())?;
             let stream = find(&claims.header()?.issuer()?, "iss")?;
@@ -156,7 +154,7 @@ fn authenticate<'s>(bytes: &[u8], streams: &'s [StreamSpec]) -> Result<Opened<'s
                 let what = format!("stream `{}` has to sign: send a JWS, not bare JSON", stream.name);
                 return Err(unsigned(what));
             }
-            (stream, false, claims)
+            (stream, claims)
         }
         Message::Signed(jws) => {
             let stream = find(&jws.key_id()?, "kid")?;
@@ -170,10 +168,10 @@ fn authenticate<'s>(bytes: &[u8], streams: &'s [StreamSpec]) -> Result<Opened<'s
                 );
                 return Err(unsigned(what));
             }
-            (stream, true, Claims::check(jws.claims()?)?)
+            (stream, Claims::check(jws.claims()?)?)
         }
     };
-    Ok(Opened { stream, signed, len, claims })
+    Ok(Opened { stream, len, claims })
 }
 
 /// Whether the claims are of this version, from the stream that signed, and for `gateway`.

@@ -90,16 +90,10 @@ pub fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, BodyError> {
     json::read(text, Place::default()).map_err(malformed)
 }
 
-/// `up/audit`: `events` are the JSON bytes of the events `first` to `first + events.len() - 1`, put in unchanged.
-/// `None` for no events.
+/// `up/audit`: `events` are the JSON bytes of the events `first` to `first + events.len() - 1`, put in unchanged. The gateway has no
+/// event between `after` and `first` any more. `None` for no events.
 #[must_use]
-pub fn encode_audit<E: AsRef<[u8]>>(boot: &str, first: u64, events: &[E]) -> Option<Vec<u8>> {
-    encode_audit_after(boot, first.saturating_sub(1), first, events)
-}
-
-/// The same where the gateway has no event between `after` and `first` any more.
-#[must_use]
-pub fn encode_audit_after<E: AsRef<[u8]>>(boot: &str, after: u64, first: u64, events: &[E]) -> Option<Vec<u8>> {
+pub fn encode_audit<E: AsRef<[u8]>>(boot: &str, after: u64, first: u64, events: &[E]) -> Option<Vec<u8>> {
     let last = first.checked_add(u64::try_from(events.len()).ok()?.checked_sub(1)?)?;
     let boot = serde_json::Value::from(boot);
     let hole = if after.saturating_add(1) < first { format!(r#""after":{after},"#) } else { String::new() };

@@ -91,7 +91,7 @@ fn replies_resync_requests_and_alarms_are_spelled_as_in_the_contract() {
 fn an_audit_batch_carries_its_events_byte_for_byte() {
     // Odd spacing and order are the point: the hash chain is over these bytes.
     let events = [r#"{"n":88001, "b":1,"a":2.50}"#, r#"{"n":88002}"#];
-    let bytes = encode_audit("b\"1", 88_001, &events).unwrap();
+    let bytes = encode_audit("b\"1", 88_000, 88_001, &events).unwrap();
     assert_eq!(
         std::str::from_utf8(&bytes).unwrap(),
         r#"{"v":1,"boot":"b\"1","first":88001,"last":88002,"events":[{"n":88001, "b":1,"a":2.50},{"n":88002}]}"#
@@ -99,17 +99,17 @@ fn an_audit_batch_carries_its_events_byte_for_byte() {
     let body = decode::<AuditBody>(&bytes).unwrap();
     assert_eq!((body.boot.as_str(), body.first, body.last), ("b\"1", 88_001, 88_002));
     assert_eq!(body.events.iter().map(|e| e.get()).collect::<Vec<_>>(), events);
-    assert_eq!(encode_audit::<&[u8]>("b", 1, &[]), None);
+    assert_eq!(encode_audit::<&[u8]>("b", 0, 1, &[]), None);
     assert_eq!(body.after, None);
 }
 
 #[test]
 fn an_audit_batch_behind_a_hole_names_the_last_event_before_it() {
-    let bytes = encode_audit_after("b", 7, 9, &[r#"{"n":9}"#]).unwrap();
+    let bytes = encode_audit("b", 7, 9, &[r#"{"n":9}"#]).unwrap();
     let text = r#"{"v":1,"boot":"b","first":9,"last":9,"after":7,"events":[{"n":9}]}"#;
     assert_eq!(std::str::from_utf8(&bytes).unwrap(), text);
     assert_eq!(decode::<AuditBody>(&bytes).unwrap().after, Some(7));
-    assert_eq!(encode_audit_after("b", 8, 9, &[r#"{"n":9}"#]), encode_audit("b", 9, &[r#"{"n":9}"#]));
+    assert_eq!(encode_audit("b", 8, 9, &[r#"{"n":9}"#]), encode_audit("b", 8, 9, &[r#"{"n":9}"#]));
 }
 
 #[test]

@@ -123,7 +123,7 @@ async fn audit_is_acknowledged_by_who_attends_and_by_nobody_else() {
     let event = format!(
         r#"{{"n":1,"at":"2026-09-01T08:00:00.000Z","clock":"trusted","boot":"b1","mono_ms":12,"type":"boot","prev":"{zeros}"}}"#
     );
-    let batch = up::encode_audit("b1", 1, std::slice::from_ref(&event)).unwrap();
+    let batch = up::encode_audit("b1", 0, 1, std::slice::from_ref(&event)).unwrap();
     let attending = service(dir.path(), &broker, Attention::Everything);
     let passing = service(dir.path(), &broker, Attention::Answers);
     assert!(attending.wait_up(PATIENCE).await && passing.wait_up(PATIENCE).await);

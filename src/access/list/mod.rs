@@ -134,11 +134,6 @@ impl AccessList {
         self.unpack(self.cards.get(self.find(uid)?.place())?.packed_enrolment()?.1)
     }
 
-    /// Puts back what [`AccessList::days_of_visitors`] gave, after the card.
-    pub fn restore_day_of_visitor(&mut self, uid: CardUid, made: Timestamp) {
-        self.made_on(uid, made);
-    }
-
     /// All holders that an op named.
     ///
     /// A holder that only stands in a card's register comes with that card. It is left out here, because whether an op named it that

@@ -44,12 +44,6 @@ pub struct Site {
 }
 
 impl Site {
-    /// Whether power in `zone` is suspended for any reason.
-    #[must_use]
-    pub fn power_suspended(&self, zone: &Zone) -> bool {
-        self.power.get(zone).is_some_and(|reasons| reasons.values().any(|r| r.on))
-    }
-
     /// Whether power in `zone` is suspended for `reason`.
     #[must_use]
     pub fn is_suspended_for(&self, zone: &Zone, reason: SuspendReason) -> bool {

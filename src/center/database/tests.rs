@@ -265,12 +265,12 @@ fn audits_of_gateways_are_kept_apart_byte_for_byte_and_one_begun_again_beside_th
     let mut center = center(dir.path());
     let events = chain(1, 5, "first", NO_HASH);
     for gateway in [g("g1"), g("g2")] {
-        let (received, ack) = center.receive_audit(&gateway, &encode_audit("b1", 1, &events).unwrap(), NOW).unwrap();
+        let (received, ack) = center.receive_audit(&gateway, &encode_audit("b1", 0, 1, &events).unwrap(), NOW).unwrap();
         assert_eq!((received.events.len(), received.trouble.as_slice()), (5, [].as_slice()));
         assert!(ack.is_some());
     }
     let again = chain(1, 1, "second", NO_HASH);
-    let (received, _) = center.receive_audit(&g("g1"), &encode_audit("b2", 1, &again).unwrap(), NOW).unwrap();
+    let (received, _) = center.receive_audit(&g("g1"), &encode_audit("b2", 0, 1, &again).unwrap(), NOW).unwrap();
     assert_eq!(received.trouble, [AuditTrouble::Restarted("run 0 of its audit".to_owned())]);
     assert_eq!(center.storage.audit_ends(&g("g1")).unwrap().map(|(_, last)| last.n), Some(1));
     let reader = Reader::open(&dir.path().join("center.db")).unwrap();
@@ -286,7 +286,7 @@ fn a_search_gives_every_row_once_page_by_page_in_either_order() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path());
     let events = chain(1, 25, "x", NO_HASH);
-    center.receive_audit(&g("g1"), &encode_audit("b1", 1, &events).unwrap(), NOW).unwrap();
+    center.receive_audit(&g("g1"), &encode_audit("b1", 0, 1, &events).unwrap(), NOW).unwrap();
     let reader = Reader::open(&dir.path().join("center.db")).unwrap();
     for is_newest_first in [false, true] {
         let (mut found, mut after) = (Vec::new(), None);
@@ -329,7 +329,7 @@ fn acks_alarms_and_the_newest_state_are_kept_and_removed_in_time_and_the_end_of_
         published(PublishedKind::State, "{\"state\":2}"),
     ];
     center.keep(&all, &[]).unwrap();
-    center.receive_audit(&g("g1"), &encode_audit("b1", 1, &chain(1, 3, "x", NO_HASH)).unwrap(), NOW).unwrap();
+    center.receive_audit(&g("g1"), &encode_audit("b1", 0, 1, &chain(1, 3, "x", NO_HASH)).unwrap(), NOW).unwrap();
     center.transaction(|center| center.storage().keep_answer(("office", "k1"), b"hash", "[]", NOW)).unwrap();
     let reader = Reader::open(&dir.path().join("center.db")).unwrap();
     let table = |table| reader.search(&Search { table, ..search(vec![]) }).unwrap().len();

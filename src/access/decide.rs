@@ -251,7 +251,7 @@ fn judge(facts: &Facts<'_>, question: &Question<'_>, identified: Identified) -> 
 /// Whether it is a way in that cards decide: what two doors or two cards have to do with each other concerns no other.
 fn enters(facts: &Facts<'_>, question: &Question<'_>) -> bool {
     let way = question.portal.and_then(|portal| portal.direction).or(question.direction);
-    way != Some(Direction::Out) && !matches!(facts.posture, Posture::Fire | Posture::FreeAccess)
+    way != Some(Direction::Out) && !facts.posture.holds_open()
 }
 
 /// As whom a card is enrolled here; `None`: it is not enrolled.

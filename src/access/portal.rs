@@ -61,16 +61,16 @@ names! {
 }
 
 impl Posture {
-    /// The Modbus code of the posture (wire contract, section 5, input register 5).
+    /// The Modbus code of the posture (wire contract, section 5, input register 5): its place in the order.
     #[must_use]
     pub fn code(self) -> u16 {
-        match self {
-            Self::Secure => 0,
-            Self::FreeAccess => 1,
-            Self::Lockdown => 2,
-            Self::OutOfService => 3,
-            Self::Fire => 4,
-        }
+        self as u16
+    }
+
+    /// Whether it holds gates and doors open, so that anybody passes.
+    #[must_use]
+    pub fn holds_open(self) -> bool {
+        matches!(self, Self::Fire | Self::FreeAccess)
     }
 }
 

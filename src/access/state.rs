@@ -56,7 +56,7 @@ impl State {
             self.receive(&changes.stream, changes.at);
             self.note_iat(&changes.stream, changes.iat, (event.at, event.clock));
             if let Ok(ops) = &changes.content {
-                self.list.replay_made(ops, changes.at, Some(changes.iat.unwrap_or(event.at)));
+                self.list.replay(ops, changes.at, Some(changes.iat.unwrap_or(event.at)));
             }
         }
         self.record(event);
@@ -74,7 +74,7 @@ impl State {
 
     /// Folds the event that a snapshot was applied. `owns`: the registers that its stream owned then.
     pub fn fold_snapshot(&mut self, event: &AuditEvent, snapshot: &Snapshot, owns: &RegisterKinds) {
-        self.list.replay_snapshot_made(owns, (snapshot.head.at, snapshot.iat), &snapshot.entries);
+        self.list.replay_snapshot(owns, (snapshot.head.at, snapshot.iat), &snapshot.entries);
         self.receive_snapshot(snapshot, (event.at, event.clock));
         self.record(event);
     }

@@ -127,7 +127,7 @@ impl<S: Storage> Center<S> {
             let Some(published) = self.list(&Audience::Campus) else { continue };
             let owns = digest::registers_of(stream.spec.allowed);
             if let Some(at) = stream.last.get(&Audience::Campus) {
-                list.replay_snapshot(&owns, *at, &[published.snapshot(&owns)]);
+                list.replay_snapshot(&owns, (*at, None), &[published.snapshot(&owns)]);
             }
         }
         list

@@ -193,7 +193,7 @@ fn list() -> AccessList {
         flag("88111111", Flag::Frozen),
     ];
     let mut list = AccessList::default();
-    list.replay(&ops, Position { epoch: EPOCH, seq: 1 });
+    list.replay(&ops, Position { epoch: EPOCH, seq: 1 }, None);
     list
 }
 

@@ -83,7 +83,7 @@ impl Gateway {
             }
             if let Staged::Complete(whole) = self.staging.take(part, &message.payload, Mono(0)) {
                 let owns = digest::registers_of(self.spec.allowed);
-                self.list.replay_snapshot(&owns, whole.head.at, &whole.entries);
+                self.list.replay_snapshot(&owns, (whole.head.at, None), &whole.entries);
                 self.snapshot = whole.head.at.seq;
                 self.through = self.through.max(self.snapshot);
             }
@@ -92,7 +92,7 @@ impl Gateway {
             if changes.at.seq <= self.snapshot {
                 return;
             }
-            self.list.replay(&changes.content.unwrap(), changes.at);
+            self.list.replay(&changes.content.unwrap(), changes.at, None);
             if changes.at.seq == self.through + 1 {
                 self.through += 1;
             }
@@ -242,7 +242,7 @@ fn what_the_same_transaction_published_before_the_list_is_in_it() {
     });
     let mut gateway = Gateway::of(&center, "apartment");
     sent.unwrap().iter().for_each(|message| gateway.take(message));
-    assert!(gateway.list.site.power_suspended(&"412".parse().unwrap()));
+    assert!(gateway.list.site.is_suspended_for(&"412".parse().unwrap(), SuspendReason::Arrears));
     assert_eq!(head(&mut center, "apartment"), (2, gateway.digest()));
 }
 

@@ -7,7 +7,6 @@ use super::{Audience, Center, CenterError, Content, Entry, SignedMessage, Storag
 use crate::access::change::{Op, Position};
 use crate::access::effect::{Resync, ResyncReason};
 use crate::access::id::{GatewayId, Timestamp};
-use crate::access::portal::Posture;
 use crate::wire::digest;
 use crate::wire::envelope::sign;
 use crate::wire::snapshot;
@@ -89,7 +88,7 @@ fn takes_away(message: &str) -> bool {
         Op::Reissue { .. } | Op::Withdraw { .. } => true,
         Op::SetFlag { on, .. } => *on,
         Op::Power { suspended, .. } => *suspended,
-        Op::SetPosture { posture, .. } => !matches!(posture, Posture::FreeAccess | Posture::Fire),
+        Op::SetPosture { posture, .. } => !posture.holds_open(),
         Op::Issue { .. } | Op::Reinstate { .. } | Op::Enrol { .. } | Op::DefineSchedule { .. } => false,
     };
     match Entry::read(message).map(|entry| entry.content) {

@@ -48,10 +48,14 @@ impl Stream {
     pub(super) fn replay(&self, list: &mut AccessList, content: &Content, at: Position) {
         let is_allowed = |op: &Op| name_of(op).is_some_and(|name| self.spec.allowed.contains(name));
         match content {
-            Content::Changes(ops) if ops.iter().all(is_allowed) => list.replay(ops, at),
-            Content::Changes(_) | Content::Refused => list.replay(&[], at),
+            Content::Changes(ops) if ops.iter().all(is_allowed) => list.replay(ops, at, None),
+            Content::Changes(_) | Content::Refused => list.replay(&[], at, None),
             Content::Snapshot(entries) => {
-                list.replay_snapshot(&digest::registers_of(self.spec.allowed), at, std::slice::from_ref(entries));
+                list.replay_snapshot(
+                    &digest::registers_of(self.spec.allowed),
+                    (at, None),
+                    std::slice::from_ref(entries),
+                );
             }
         }
     }

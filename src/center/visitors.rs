@@ -68,7 +68,7 @@ mod tests {
     fn published(before: &[Op], now: i64, wanted: (Role, Option<i64>)) -> Result<Option<i64>, i64> {
         let mut list = AccessList::default();
         for (seq, op) in (1..).zip(before) {
-            list.replay(std::slice::from_ref(op), Position { epoch: std::num::NonZeroU32::MIN, seq });
+            list.replay(std::slice::from_ref(op), Position { epoch: std::num::NonZeroU32::MIN, seq }, None);
         }
         let (_, zone) = timezone("Asia/Shanghai").unwrap();
         match complete(Some(&list), uid(), &enrolment(wanted.0, wanted.1), (&zone, Timestamp(now))) {

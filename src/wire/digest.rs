@@ -193,7 +193,7 @@ mod tests {
     fn digest_lines(allowed: AllowedOps, ops: &[Op]) -> (Vec<String>, u64) {
         let mut list = AccessList::default();
         for (op, seq) in ops.iter().zip(1..) {
-            list.replay(std::slice::from_ref(op), Position { epoch: NonZeroU32::MIN, seq });
+            list.replay(std::slice::from_ref(op), Position { epoch: NonZeroU32::MIN, seq }, None);
         }
         let (mut lines, cards) = lines(&list, &registers_of(allowed));
         lines.sort();

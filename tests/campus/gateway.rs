@@ -250,7 +250,7 @@ impl Run {
                 let run = events.iter().zip(first..).take_while(|(event, n)| event.n == *n).map(|(event, _)| event);
                 let run: Vec<_> = run.collect();
                 let bytes: Vec<_> = run.iter().map(|event| &event.json).collect();
-                let body = up::encode_audit_after(&self.boot, from - 1, first, &bytes).unwrap();
+                let body = up::encode_audit(&self.boot, from - 1, first, &bytes).unwrap();
                 let last = run.last().unwrap().n;
                 left.extend(run.iter().map(|event| Left::Audit(event.n, event.json.to_vec())));
                 self.messages += 1;

@@ -150,7 +150,7 @@ impl Campus {
     /// The list of a center that has published so much.
     pub fn list(&self, office: usize, through: u64) -> AccessList {
         let mut list = AccessList::default();
-        self.ops(office, through).into_iter().for_each(|(at, op)| list.replay(&[op], at));
+        self.ops(office, through).into_iter().for_each(|(at, op)| list.replay(&[op], at, None));
         list
     }
 

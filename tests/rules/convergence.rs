@@ -207,7 +207,7 @@ fn a_holder_of_whom_nothing_is_reported_is_not_kept() {
     let list = |order: &[(u64, &str)]| {
         let mut list = AccessList::default();
         for (seq, holder) in order {
-            list.replay(&[enrol(holder)], at(1, *seq));
+            list.replay(&[enrol(holder)], at(1, *seq), None);
         }
         dormgate::access::state::State { list, ..Default::default() }
     };

@@ -165,7 +165,7 @@ impl Life {
         let is_never = |op: &Op| matches!(op, Op::Enrol { enrolment: e, .. } if e.not_before.is_some_and(|from| e.not_after.is_some_and(|to| to <= from)));
         let ops: Vec<Op> = (0..count).map(draw).filter(|op| !is_never(op)).collect();
         let office = &mut self.offices[place];
-        office.list.replay(&ops, position);
+        office.list.replay(&ops, position, None);
         office.sent.insert(position, ops);
         self.send(place, position);
     }

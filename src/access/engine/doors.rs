@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::effect::PortalOrder;
 use super::super::event::{AlarmKind, Event, Flush};
 use super::super::id::{CardUid, Mono, Now, PortalId};
-use super::super::portal::{Direction, Posture};
+use super::super::portal::Direction;
 use super::super::power_box::RELAY_SETTLE_MS;
 use super::{Due, Engine};
 
@@ -193,8 +193,7 @@ impl Engine {
 
     /// Whether the mode in force holds the portal open.
     fn is_held_open(&self, portal: &PortalId, now: Now) -> bool {
-        let posture = self.portal(portal.as_str()).map(|p| self.posture(p, now));
-        matches!(posture, Some(Posture::Fire | Posture::FreeAccess))
+        self.portal(portal.as_str()).is_some_and(|p| self.posture(p, now).holds_open())
     }
 
     /// A door's time has come.

@@ -55,17 +55,16 @@ impl Engine {
         let (boxes, doors): (Vec<_>, Vec<_>) = self.portals.iter().partition(|p| p.kind == PortalKind::PowerBox);
         let (boxes, modes): (Vec<_>, Vec<_>) =
             (boxes.into_iter().map(of).collect(), doors.into_iter().map(of).collect());
-        let is_open = |posture: Posture| matches!(posture, Posture::Fire | Posture::FreeAccess);
         let mut closed = Vec::new();
         for (portal, posture) in modes {
             // A portal to which this run has sent nothing yet may still hold open by an order of an earlier run.
             let before = self.modes.insert(portal.clone(), posture);
-            if before.is_some_and(is_open) && !is_open(posture) {
+            if before.is_some_and(Posture::holds_open) && !posture.holds_open() {
                 closed.push(portal.clone());
             }
             if before != Some(posture) {
                 self.missed_orders.insert(portal.clone());
-                if !matches!(posture, Posture::Fire | Posture::FreeAccess) {
+                if !posture.holds_open() {
                     self.door_mode_ended(&portal, now);
                 }
                 self.order(PortalOrder::Mode { portal, posture });

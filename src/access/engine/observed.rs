@@ -13,7 +13,7 @@ use super::super::decide::Observed;
 use super::super::decision::GrantReason;
 use super::super::id::{CardUid, Mono, Now, PortalId, Timestamp};
 use super::super::policy::{Place, Policy, Severity};
-use super::super::portal::{Direction, Portal, PortalKind, Posture};
+use super::super::portal::{Direction, Portal, PortalKind};
 use super::super::presence::Passage;
 use super::Engine;
 
@@ -266,7 +266,7 @@ impl Engine {
             (_, Direction::Out) => false,
         };
         // A gate that is held open passes cards that nobody reads.
-        let counts = (again || again_here) && !matches!(self.posture(portal, now), Posture::Fire | Posture::FreeAccess);
+        let counts = (again || again_here) && !self.posture(portal, now).holds_open();
         if counts { rule.severity } else { Severity::Off }
     }
 

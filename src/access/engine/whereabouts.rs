@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::super::event::{Event, Flush, ForgivenBy, Forgiveness, Mark};
 use super::super::id::{CardUid, Now, PortalId, Timestamp, Zone};
 use super::super::input::CardSet;
-use super::super::portal::{Portal, PortalKind, Posture};
+use super::super::portal::{Portal, PortalKind};
 use super::super::roll_call::{self, Seen, Sought, Whereabouts};
 use super::Engine;
 
@@ -64,14 +64,10 @@ impl Engine {
     /// The gates that were held open when the last run ended, which was `then`, and are not now, because that ended meanwhile.
     pub(super) fn held_open_over_at_start(&mut self, then: Now, now: Now) {
         // Whether a first card had begun the window then is not known.
-        let held_open = |p: &Portal| self.holds_open(p, then) || self.free_window(p, then).is_some();
-        let is_over = |p: &&Portal| p.kind == PortalKind::Gate && held_open(p) && !self.holds_open(p, now);
+        let held_open = |p: &Portal| self.posture(p, then).holds_open() || self.free_window(p, then).is_some();
+        let is_over = |p: &&Portal| p.kind == PortalKind::Gate && held_open(p) && !self.posture(p, now).holds_open();
         let gates: Vec<_> = self.portals.iter().filter(is_over).map(|p| p.id.clone()).collect();
         self.held_open_over(&gates, now);
-    }
-
-    fn holds_open(&self, portal: &Portal, now: Now) -> bool {
-        matches!(self.posture(portal, now), Posture::Fire | Posture::FreeAccess)
     }
 
     fn gate(&self, id: &PortalId) -> Option<&Portal> {

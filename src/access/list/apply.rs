@@ -128,13 +128,9 @@ impl AccessList {
         }
     }
 
-    /// The same without reporting what changed: for a center, which writes the end of each visitor's enrolment into it.
-    pub fn replay(&mut self, ops: &[Op], at: Position) {
-        self.replay_made(ops, at, None);
-    }
-
-    /// The same without reporting what changed: for replay. `made`: when the message was made.
-    pub fn replay_made(&mut self, ops: &[Op], at: Position, made: Option<Timestamp>) {
+    /// The same without reporting what changed: for replay. `made`: when the message was made; `None`: of a center, which writes the end
+    /// of each visitor's enrolment into it.
+    pub fn replay(&mut self, ops: &[Op], at: Position, made: Option<Timestamp>) {
         for (place, op) in (0..).zip(ops) {
             self.write(op, at.revision(place), made);
         }
@@ -333,7 +329,7 @@ impl AccessList {
     }
 
     /// A visitor's enrolment that names no end was made at this time.
-    pub(super) fn made_on(&mut self, uid: CardUid, made: Timestamp) {
+    pub fn made_on(&mut self, uid: CardUid, made: Timestamp) {
         let card = self.find(&uid).and_then(|ix| self.cards.get_mut(ix.place()));
         let packed = card.and_then(|card| card.enrolment.as_mut()?.enrolment.as_deref_mut());
         if let Some(packed) = packed.filter(|packed| packed.role == Role::Visitor && packed.not_after().is_none()) {

@@ -181,7 +181,7 @@ impl Merge {
         }
         // As long as only entries are read, the old list still comes with all it has.
         if !matches!(self.step, Step::Entries(..)) {
-            self.list.replay_made(ops, revision, Some(made));
+            self.list.replay(ops, revision, Some(made));
         }
         if matches!(self.step, Step::Judging(_) | Step::Done) {
             self.touched.extend_from_slice(affected);
@@ -417,13 +417,8 @@ impl AccessList {
         list
     }
 
-    /// Replays a snapshot of a stream that owns `owns`: for a center.
-    pub fn replay_snapshot(&mut self, owns: &RegisterKinds, at: Position, entries: &[Vec<SnapshotEntry>]) {
-        self.replay_snapshot_made(owns, (at, None), entries);
-    }
-
-    /// Replays a snapshot that was made at this time, of a stream that owns `owns`.
-    pub fn replay_snapshot_made(
+    /// Replays a snapshot of a stream that owns `owns`; when it was made as for [`AccessList::replay`].
+    pub fn replay_snapshot(
         &mut self,
         owns: &RegisterKinds,
         (at, made): (Position, Option<Timestamp>),

@@ -231,7 +231,7 @@ impl Remote {
         })?;
         let mut list = AccessList::default();
         let at = Position { epoch: std::num::NonZeroU32::MAX, seq: u64::MAX };
-        list.replay_snapshot(&digest::registers_of(AllowedOps::all()), at, &[entries]);
+        list.replay_snapshot(&digest::registers_of(AllowedOps::all()), (at, None), &[entries]);
         Ok(list)
     }
 

@@ -147,7 +147,7 @@ fn a_journal_with_a_list_that_gateways_refused_is_read_and_sends_one_that_they_t
     let Op::Issue { uid, holder } = issue("08111111") else { panic!("no issue") };
     let mut list = own_list(&before).clone();
     let at = Position { epoch: NonZeroU32::MIN, seq: 2 };
-    list.replay(&[Op::Issue { uid, holder }], at);
+    list.replay(&[Op::Issue { uid, holder }], at, None);
     let entries = list.snapshot(&digest::registers_of(AllowedOps::all()));
     before
         .transaction(|center| {

@@ -109,7 +109,7 @@ fn a_gateway_that_cannot_be_filled_up_is_sent_a_snapshot_with_the_digest_of_the_
         }
         let mut list = AccessList::default();
         let at = Position { epoch: NonZeroU32::MIN, seq: 2 };
-        list.replay_snapshot(&owns, at, &entries);
+        list.replay_snapshot(&owns, (at, None), &entries);
         assert_eq!(digest::of(&list, &owns), expected);
     }
 }

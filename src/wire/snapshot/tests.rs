@@ -66,7 +66,7 @@ fn list() -> AccessList {
     ];
     let mut list = AccessList::default();
     for (ops, seq) in messages.iter().zip(1..) {
-        list.replay(ops, at(seq));
+        list.replay(ops, at(seq), None);
     }
     list
 }
@@ -86,7 +86,7 @@ fn what_a_center_writes_is_what_a_gateway_reads_from_the_wire_and_from_its_journ
     assert_eq!(kept.entries, [part.entries.clone().unwrap()]);
     // Rebuilt from it, a list has the same digest and sends the same again.
     let mut rebuilt = AccessList::default();
-    rebuilt.replay_snapshot(&owns, at(20), &kept.entries);
+    rebuilt.replay_snapshot(&owns, (at(20), None), &kept.entries);
     let lines = |list: &AccessList| {
         let mut lines = super::super::digest::lines(list, &owns).0;
         lines.sort();

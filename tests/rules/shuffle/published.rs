@@ -33,7 +33,7 @@ impl Office {
     pub(super) fn publish(&mut self) -> Option<u64> {
         let ops = self.messages.get(usize::try_from(self.published).unwrap())?;
         self.published += 1;
-        self.list.replay(ops, at(1, self.published));
+        self.list.replay(ops, at(1, self.published), None);
         Some(self.published)
     }
 

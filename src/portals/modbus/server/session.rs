@@ -133,11 +133,7 @@ impl PortalSession {
         let held = match self.kind {
             PortalKind::PowerBox => state.energised.is_some(),
             PortalKind::Gate | PortalKind::Door => {
-                let by_posture = match state.posture {
-                    Posture::Fire | Posture::FreeAccess => true,
-                    Posture::Secure | Posture::Lockdown | Posture::OutOfService => false,
-                };
-                by_posture || state.released_until.is_some_and(|until| now < until)
+                state.posture.holds_open() || state.released_until.is_some_and(|until| now < until)
             }
         };
         state.answer.posture = state.posture.code();

@@ -1,5 +1,6 @@
 //! `dormgate backup` and `dormgate restore`: the data directory in one file, and back.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::{ConfigArg, Exit, bad_config, print_error, print_line};
@@ -62,7 +63,11 @@ pub(super) fn backup(args: &BackupArgs) -> Exit {
     match made {
         Ok(header) => print_line(format!("{} files, events up to {}", header.files.len(), header.last)),
         Err(error) => {
+            let forbidden = matches!(&error, Failed::Backup(BackupError::File { source, .. }) if source.kind() == ErrorKind::PermissionDenied);
             print_error(error);
+            if forbidden {
+                print_error("the files are for the user of the service only: make the backup as root, e.g. with sudo");
+            }
             Exit::Failed
         }
     }

@@ -125,6 +125,12 @@ pub(super) fn file_error(path: &Path) -> impl Fn(io::Error) -> BackupError {
     move |source| BackupError::File { path: path.clone(), source }
 }
 
+/// Why a file of a running store cannot be read: one that is not there any more was removed by the gateway meanwhile.
+pub(super) fn read_error(path: &Path) -> impl Fn(io::Error) -> BackupError {
+    let fail = file_error(path);
+    move |error| if error.kind() == io::ErrorKind::NotFound { BackupError::Changed } else { fail(error) }
+}
+
 impl Store {
     /// What the store holds now. Blocks on the disk.
     #[must_use]
@@ -200,8 +206,8 @@ fn write(
     let mut files = inventory.segments.clone();
     for name in &inventory.generations {
         let root = dir.join(generation::GENERATIONS).join(name);
-        for file in generation::files_below(&root).map_err(|_| BackupError::Changed)? {
-            let length = fs::metadata(&file).map_err(|_| BackupError::Changed)?.len();
+        for file in generation::files_below(&root).map_err(read_error(&root))? {
+            let length = fs::metadata(&file).map_err(read_error(&file))?.len();
             let relative = file.strip_prefix(dir).unwrap_or(&file);
             files.push((relative.to_string_lossy().into_owned(), length));
         }
@@ -215,7 +221,8 @@ fn write(
     let text = serde_json::to_string(&header).map_err(|error| fail(error.into()))?;
     out.write_all(format!("{TITLE}{text}\n").as_bytes()).map_err(&fail)?;
     for (name, length) in &header.files {
-        let from = File::open(dir.join(name)).map_err(|_| BackupError::Changed)?;
+        let from = dir.join(name);
+        let from = File::open(&from).map_err(read_error(&from))?;
         let copied = io::copy(&mut from.take(*length), &mut out).map_err(&fail)?;
         if copied != *length {
             return Err(BackupError::Changed);

@@ -49,6 +49,8 @@ pub(super) struct Keeper<F> {
     /// When the newest generation was written, or the start.
     generated: Option<Instant>,
     failed: Option<Instant>,
+    /// The last event when a generation could not be written because events are lost and no `log_gap` names them yet: it comes next.
+    unnamed: Option<u64>,
     cursor: u64,
     /// When the reserve file was last looked at.
     reserve: Option<Instant>,
@@ -73,6 +75,7 @@ impl<F: Fold> Keeper<F> {
             generation,
             generated,
             failed: None,
+            unnamed: None,
             cursor,
             reserve: None,
             cursor_failing: false,
@@ -98,11 +101,12 @@ impl<F: Fold> Keeper<F> {
     /// All chores that are due.
     pub(super) fn chores(&mut self, requested: bool) {
         self.keep_cursor();
-        let events = lock(&self.shared.index).last.saturating_sub(self.generation);
+        let last = lock(&self.shared.index).last;
+        let events = last.saturating_sub(self.generation);
         let due = events >= self.shared.options.generation_events
             || events > 0 && Self::passed(self.generated, GENERATION_EVERY);
         let resting = self.failed.is_some() && !Self::passed(self.failed, GENERATION_RETRY);
-        if requested || due && !resting {
+        if requested || due && !resting && self.unnamed != Some(last) {
             // A failure is reported.
             drop(self.write_generation(u64::MAX));
         }
@@ -153,7 +157,11 @@ impl<F: Fold> Keeper<F> {
                 let took = begun.map_or(Duration::ZERO, |begun| begun.elapsed());
                 self.shared.outbox.report(StoreEvent::GenerationWritten { position, records, took });
             }
-            Err(detail) => {
+            Err(NotWritten::Unnamed { last, detail }) => {
+                self.unnamed = Some(last);
+                return Err(detail);
+            }
+            Err(NotWritten::Failed(detail)) => {
                 self.failed = self.shared.now();
                 self.shared.outbox.report(StoreEvent::GenerationFailed { detail: detail.clone() });
                 return Err(detail);
@@ -389,8 +397,16 @@ impl<F: Fold> Keeper<F> {
     }
 }
 
+/// Why there is no new generation.
+enum NotWritten {
+    /// It would hide from the next start that events are lost, as long as the journal up to event `last` does not name them.
+    Unnamed { last: u64, detail: String },
+    /// The disk.
+    Failed(String),
+}
+
 /// Makes the generation of the journal as it is durable now, up to event `until`, from the generation before it and the journal alone.
-fn write_generation<F: Fold>(shared: &Shared, newest: u64, until: u64) -> Result<Option<(u64, u64)>, String> {
+fn write_generation<F: Fold>(shared: &Shared, newest: u64, until: u64) -> Result<Option<(u64, u64)>, NotWritten> {
     let medium: &dyn Medium = &*shared.medium;
     let (segments, last) = {
         let index = lock(&shared.index);
@@ -413,8 +429,8 @@ fn write_generation<F: Fold>(shared: &Shared, newest: u64, until: u64) -> Result
     replayed.settle();
     issues.append(&mut replayed.issues);
     if let Some((from, to)) = replayed.lost.first() {
-        // A generation would hide the loss from the next start.
-        return Err(format!("events {from} to {to} are lost and no `log_gap` names them yet"));
+        let detail = format!("events {from} to {to} are lost and no `log_gap` names them yet");
+        return Err(NotWritten::Unnamed { last, detail });
     }
     for issue in issues {
         if let RecoveryIssue::GenerationSetAside { .. } | RecoveryIssue::GenerationUnreadable { .. } = issue {
@@ -424,7 +440,7 @@ fn write_generation<F: Fold>(shared: &Shared, newest: u64, until: u64) -> Result
     if place.n <= base.n {
         return Ok(None);
     }
-    let records = generation::write(medium, state, place)?;
+    let records = generation::write(medium, state, place).map_err(NotWritten::Failed)?;
     generation::prune(medium);
     Ok(Some((place.n, records)))
 }

@@ -9,6 +9,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +20,7 @@ use super::medium::{JOURNAL, Medium};
 use super::reader::{Index, Reader};
 use super::replay::{self, Segment};
 use super::sealed::{self, StoreKey};
-use super::{claim, generation, store_error};
+use super::{LOCK, claim, generation, store_error};
 use crate::access::event::EventKind;
 use crate::wire::audit;
 
@@ -54,6 +55,9 @@ pub fn restore(
     finish(dir).map_err(&fail)?;
     prepare(dir, path, &header, key, force)?;
     let aside = finish(dir).map_err(&fail)?;
+    // Root restores, and the service has to write there afterwards.
+    let own = [Some(dir.join(LOCK)).filter(|lock| lock.exists()), aside.clone()];
+    own.into_iter().flatten().try_for_each(|path| give(&path, dir)).map_err(&fail)?;
     Ok((header, aside))
 }
 
@@ -85,6 +89,7 @@ pub(super) fn prepare(
     MarkWriter::default().reset(&prepared, mark).map_err(fail)?;
     marks::write_restored(&prepared, (header.last, mark)).map_err(fail)?;
     marks::write_acked(&prepared, header.acked).map_err(fail)?;
+    give_all_below(&preparing, dir).map_err(file_error(&preparing))?;
     generation::sync_all_below(&preparing).map_err(file_error(&preparing))?;
     fs::rename(&preparing, dir.join(PREPARED)).and_then(|()| generation::sync_names(dir)).map_err(file_error(dir))
 }
@@ -132,6 +137,30 @@ fn make_aside(dir: &Path) -> io::Result<PathBuf> {
     let aside = (1u32..).map(|i| dir.join(format!("replaced-{i}"))).find(|free| !free.exists()).unwrap_or_default();
     fs::create_dir(&aside)?;
     Ok(aside)
+}
+
+/// To whom a file of `has` is given so that it belongs to the owner and group of the data directory, `of`; `None`: it is theirs.
+pub(super) fn owner_to_give(has: (u32, u32), of: (u32, u32)) -> Option<(u32, u32)> {
+    // One's own files may have any group that the directory gave them.
+    (has.0 != of.0).then_some(of)
+}
+
+/// Gives `path` to the owner and group of the directory `like`.
+fn give(path: &Path, like: &Path) -> io::Result<()> {
+    let (has, of) = (fs::symlink_metadata(path)?, fs::metadata(like)?);
+    match owner_to_give((has.uid(), has.gid()), (of.uid(), of.gid())) {
+        Some((user, group)) => lchown(path, Some(user), Some(group)),
+        None => Ok(()),
+    }
+}
+
+fn give_all_below(path: &Path, like: &Path) -> io::Result<()> {
+    give(path, like)?;
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        if path.is_dir() { give_all_below(&path, like)? } else { give(&path, like)? }
+    }
+    Ok(())
 }
 
 fn unpack(path: &Path, header: &Header, to: &Path) -> Result<(), BackupError> {

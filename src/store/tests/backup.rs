@@ -217,3 +217,67 @@ async fn a_restoration_that_was_not_prepared_to_its_end_changes_nothing_and_the_
     let recovered = Store::open::<EventLog>(&dir, options()).unwrap().2;
     assert!(matches!(recovered.integrity, Integrity::Damaged { lost_from: 31, .. }), "{:?}", recovered.integrity);
 }
+
+#[tokio::test]
+async fn a_start_after_a_restoration_reports_no_generation_that_could_not_be_written() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
+    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
+    fill(&store, &mut events, 1..=30).await;
+    made(&dir, &file, &store).unwrap();
+    assert_eq!(store.close().await, Closed::Drained);
+    drop(store);
+    restore(&dir, &file, "g", None, false).unwrap();
+    let (store, mut events, recovered) = Store::open::<EventLog>(&dir, options()).unwrap();
+    let Integrity::Damaged { lost_from, lost_to } = recovered.integrity else { panic!("nothing is lost") };
+    // Asked for before the loss has a name in the journal, and again once it has one.
+    store.request_generation();
+    store.append(vec![gap(recovered.next_n, (lost_from, lost_to))]);
+    let mut reported = Vec::new();
+    loop {
+        let event = tokio::time::timeout(Duration::from_secs(20), events.recv()).await.unwrap().unwrap();
+        match event {
+            StoreEvent::Durable { .. } => store.request_generation(),
+            StoreEvent::GenerationWritten { position, .. } if position == recovered.next_n => break,
+            other => reported.push(other),
+        }
+    }
+    assert!(!reported.iter().any(|e| matches!(e, StoreEvent::GenerationFailed { .. })), "{reported:?}");
+    assert_eq!(store.close().await, Closed::Drained);
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_none_that_the_gateway_removed() {
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    let of = |kind: std::io::ErrorKind| backup::read_error(Path::new("journal/1"))(kind.into());
+    assert!(matches!(of(NotFound), BackupError::Changed));
+    assert!(of(PermissionDenied).to_string().contains("`journal/1`: permission denied"), "{}", of(PermissionDenied));
+}
+
+#[tokio::test]
+async fn what_is_restored_belongs_to_whoever_owns_the_data_directory() {
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    let home = tempfile::tempdir().unwrap();
+    let (dir, file) = (home.path().join("data"), home.path().join("backup"));
+    let (store, mut events, _) = Store::open::<EventLog>(&dir, options()).unwrap();
+    fill(&store, &mut events, 1..=30).await;
+    made(&dir, &file, &store).unwrap();
+    assert_eq!(store.close().await, Closed::Drained);
+    drop(store);
+    // Only root gives files to others; anybody else restores what is their own.
+    let service = (4711, 4712);
+    let is_root = chown(&dir, Some(service.0), Some(service.1)).is_ok();
+    let (_, aside) = restore(&dir, &file, "g", None, true).unwrap();
+    let aside = aside.unwrap();
+    let made_now = generation::files_below(&dir.join("journal")).unwrap();
+    let made_now = made_now.into_iter().chain(generation::files_below(&dir.join(generation::GENERATIONS)).unwrap());
+    let places = [dir.join("journal"), dir.join(generation::GENERATIONS), dir.join("lock"), aside];
+    let found = |path: &Path| fs::metadata(path).map(|it| (it.uid(), it.gid())).unwrap();
+    let own = found(home.path());
+    for path in made_now.chain(places) {
+        assert_eq!(found(&path), if is_root { service } else { own }, "{}", path.display());
+    }
+    assert_eq!(restore::owner_to_give((0, 0), (7, 8)), Some((7, 8)));
+    assert_eq!(restore::owner_to_give((7, 9), (7, 8)), None, "one's own");
+}

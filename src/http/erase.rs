@@ -12,6 +12,7 @@ use serde_json::json;
 use super::api::{Pages, ask, body, refuse};
 use crate::access::id::Holder;
 use crate::access::input::{Actor, Operator};
+use crate::gateway::ORDER_WAIT_MS;
 use crate::gateway::ports::{Ask, OperatorRefusal};
 
 pub(super) fn routes(pages: Pages) -> Router {
@@ -24,13 +25,9 @@ struct EraseFor {
     actor: String,
 }
 
-async fn note(pages: &Pages, detail: String) -> Result<(), Response> {
+async fn note(pages: &Pages, detail: String) -> Result<Result<(), OperatorRefusal>, Response> {
     let command = Operator::Note { detail };
-    match ask(pages, |answer| Ask::Operator { command, actor: None, answer }).await? {
-        // A disk that takes no event takes no erasure either, which then reports that.
-        Ok(()) | Err(OperatorRefusal::NotOnDisk) => Ok(()),
-        Err(why) => Err(refuse(StatusCode::CONFLICT, why)),
-    }
+    ask(pages, |answer| Ask::Operator { command, actor: None, answer }).await
 }
 
 /// `{"done":true,"from":88001}`: it is ordered, and its end is an event after that number.
@@ -46,8 +43,20 @@ async fn erase(State(pages): State<Pages>, Query(asked): Query<EraseFor>) -> Res
     let from = pages.audit.last_durable();
     // The order begins a new segment, so that all before it can be erased.
     pages.audit.close_segment();
-    if let Err(refused) = note(&pages, format!("{actor} orders the events of holder `{holder}` to be erased")).await {
-        return refused;
+    match note(&pages, format!("{actor} orders the events of holder `{holder}` to be erased")).await {
+        Ok(Ok(())) => {}
+        // A disk that takes no event takes no erasure either.
+        Ok(Err(OperatorRefusal::NotOnDisk)) => {
+            let detail = format!(
+                "the events of holder `{holder}` are not erased, as {actor} ordered: the order was not on disk within {} s",
+                ORDER_WAIT_MS / 1_000
+            );
+            tokio::spawn(async move { drop(note(&pages, detail).await) });
+            let why = "nothing was erased: the disk of the gateway takes no event; mend it, then order it again";
+            return refuse(StatusCode::INSUFFICIENT_STORAGE, why);
+        }
+        Ok(Err(why)) => return refuse(StatusCode::CONFLICT, why),
+        Err(refused) => return refused,
     }
     tokio::spawn(async move {
         let (store, of) = (pages.audit.clone(), holder.clone());
@@ -65,4 +74,45 @@ async fn erase(State(pages): State<Pages>, Query(asked): Query<EraseFor>) -> Res
         drop(note(&pages, detail).await);
     });
     body(&json!({ "done": true, "from": from }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::access::state::State as Folded;
+    use crate::gateway::ports::{Inbox, Readiness};
+    use crate::store::{MemoryDisk, Options, Store};
+
+    /// What the gateway's task answers: nothing comes to the disk.
+    #[tokio::test]
+    async fn an_erasure_whose_order_is_not_on_disk_is_refused_and_erases_nothing() {
+        let (store, _, _, _disk) = Store::open_in_memory::<Folded>(&MemoryDisk::new(), Options::default()).unwrap();
+        let (inbox, mut taken) = Inbox::new();
+        let pages = Pages {
+            registry: Arc::default(),
+            readiness: Readiness::default(),
+            inbox,
+            links: crate::http::Links::default(),
+            audit: store,
+            disk: crate::http::DiskRoom::default(),
+            reload: tokio::sync::mpsc::channel(1).0,
+        };
+        let asked = EraseFor { holder: "h1".to_owned(), actor: "li".to_owned() };
+        let erasing = tokio::spawn(erase(State(pages), Query(asked)));
+        let mut notes = Vec::new();
+        while let Some(ask) = taken.asks.recv().await {
+            let Ask::Operator { command: Operator::Note { detail }, answer, .. } = ask else { panic!("{ask:?}") };
+            notes.push(detail);
+            answer.send(Err(OperatorRefusal::NotOnDisk)).unwrap();
+        }
+        assert_eq!(erasing.await.unwrap().status(), StatusCode::INSUFFICIENT_STORAGE);
+        // Once the disk takes events again, the audit has both.
+        let expected = [
+            "li orders the events of holder `h1` to be erased",
+            "the events of holder `h1` are not erased, as li ordered: the order was not on disk within 1 s",
+        ];
+        assert_eq!(notes, expected);
+    }
 }

@@ -363,3 +363,27 @@ fn systemd_takes_both_units_without_a_warning() {
         assert!(verified.status.success() && !printed.contains(unit), "{unit}: {printed}");
     }
 }
+
+#[test]
+fn every_refusal_that_the_pages_have_in_chinese_is_one_of_the_gateway() {
+    fn sources(dir: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, text);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                text.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut text = String::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
+    let words = read("src/browser/page/words.js");
+    let refusals = words.split("const REFUSALS = [").nth(1).unwrap().split("];").next().unwrap();
+    let parts: Vec<_> =
+        refusals.lines().filter_map(|line| line.trim().strip_prefix("[\"")?.split('"').next()).collect();
+    assert!(parts.len() > 8, "{parts:?}");
+    for part in parts {
+        assert!(text.contains(part), "no refusal contains `{part}`");
+    }
+}

@@ -105,6 +105,12 @@ impl Filter {
         *self == Self::default() || decode(json).is_ok_and(|decoded| self.admits(&decoded.event))
     }
 
+    /// Whether it asks for nothing but times.
+    pub(super) fn is_by_time(&self) -> bool {
+        let Self { since, until, .. } = *self;
+        *self == Self { since, until, ..Self::default() }
+    }
+
     fn admits(&self, event: &AuditEvent) -> bool {
         let body = &event.body;
         self.portal.as_ref().is_none_or(|portal| body.portal() == Some(portal))

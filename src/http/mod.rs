@@ -20,7 +20,7 @@ use std::path::Path;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -52,6 +52,7 @@ pub async fn serve_tcp(
     };
     let console = console::Console::new(pages.clone(), setup, is_loopback, ended);
     let app = public(pages).merge(console::routes(std::sync::Arc::clone(&console)));
+    let app = app.fallback(no_page).method_not_allowed_fallback(no_method);
     let app = app.into_make_service_with_connect_info::<console::Peer>();
     let serving = axum::serve(console::Bounded::new(listener), app).with_graceful_shutdown(stop);
     tokio::select! {
@@ -100,6 +101,14 @@ fn public(pages: Pages) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(pages)
+}
+
+async fn no_page(uri: Uri) -> Response {
+    api::refuse(StatusCode::NOT_FOUND, format!("there is no `{}`; deploy/console.md lists what there is", uri.path()))
+}
+
+async fn no_method(method: Method, uri: Uri) -> Response {
+    api::refuse(StatusCode::METHOD_NOT_ALLOWED, format!("`{}` does not take {method}", uri.path()))
 }
 
 async fn readyz(State(pages): State<Pages>) -> Response {

@@ -49,6 +49,18 @@ async fn an_order_acts_once_and_is_in_the_audit_with_who_gave_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_posture_of_no_portal_is_refused_and_sets_none() {
+    let mut rig = Rig::new().await;
+    rig.log_in("Li Wei").await;
+    let order = json!({"order": "posture", "portals": [], "posture": "free_access"}).to_string();
+    let answer = rig.post("/api/v1/orders", &order).await;
+    assert!(answer.status == 400 && answer.error().contains("`portals`"), "{}", answer.body);
+    let now = rig.get("/api/v1/now").await.json();
+    assert_eq!(now["status"]["modes"], json!([]), "{now}");
+    rig.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_was_replaced_ends_its_sessions_and_the_new_one_counts_without_a_restart() {
     let mut rig = Rig::new().await;
     rig.log_in("Li Wei").await;
@@ -132,7 +144,11 @@ async fn nothing_is_changed_without_the_token_or_from_another_page() {
     }
     // No method that a link or an image can make changes anything.
     let by_link = rig.get("/api/v1/orders?order=release&portal=gate-in").await;
-    assert_eq!(by_link.status, 405);
+    assert!(by_link.status == 405 && by_link.error().contains("does not take GET"), "{}", by_link.body);
+    let nowhere = rig.get("/api/v1/nothing").await;
+    assert!(nowhere.status == 404 && nowhere.error().contains("there is no `/api/v1/nothing`"), "{}", nowhere.body);
+    let long = rig.post("/api/v1/orders", &" ".repeat(5_000)).await;
+    assert!(long.status == 413 && long.error().contains("at most 4096 bytes"), "{}", long.body);
     // A program with the token needs no page, and may name for whom it acts.
     let bearer = format!("Authorization: Bearer {TOKEN}\r\nDormgate-Actor: Wang Fang\r\n");
     rig.site.peer.report(&portal(GATE, "state"), json!({"online": true}).to_string()).await;

@@ -127,6 +127,89 @@ async fn a_card_is_found_in_every_spelling_with_what_denies_it_and_which_change_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_is_known_by_what_the_list_has_and_not_by_who_may_leave() {
+    const EXIT: &str = "gate-out";
+    let exit = format!(
+        "[[portal]]\nid = \"{EXIT}\"\nkind = \"gate\"\nzone = \"lobby\"\ndirection = \"out\"\ndevice = {{ mqtt = \"native\" }}\n"
+    );
+    let mut rig = Rig::with("127.0.0.1", true, &exit).await;
+    let card = async |rig: &Rig, text: &str| rig.get(&format!("/api/v1/card?text={text}")).await.json();
+    let of = |answer: &Value| (answer["uid"].clone(), answer["known"].clone());
+    rig.log_in("Li Wei").await;
+    for posture in ["secure", "lockdown", "out_of_service", "free_access"] {
+        let order = json!({"order": "posture", "posture": posture}).to_string();
+        assert_eq!(rig.post("/api/v1/orders", &order).await.status, 200, "{posture}");
+        let unknown = card(&rig, "DEADBEEF").await;
+        assert_eq!(of(&unknown), ("DEADBEEF".into(), false.into()), "{posture}: {unknown}");
+        let reversed = card(&rig, "F6E5D4C3B2A104").await;
+        assert_eq!(of(&reversed), (LOST.into(), true.into()), "{posture}: {reversed}");
+    }
+    rig.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_login_no_hash_shows_from_which_a_uid_can_be_computed() {
+    let mut rig = Rig::new().await;
+    assert_eq!(rig.site.reason(GATE, CARD).await, "granted");
+    let targets = ["/api/v1/audit", "/api/v1/audit/export?format=jsonl", "/api/v1/audit/event?n=3", "/api/v1/now"];
+    let hashes =
+        |text: &str| ["\"prev\"", "\"hash\"", "\"evidence\""].into_iter().filter(|key| text.contains(key)).count();
+    for target in targets {
+        let text = rig.get(target).await.body;
+        assert_eq!(hashes(&text), 0, "{target}: {text}");
+    }
+    let mut live = Events::open(&rig.address, "/api/v1/live?after=0", "").await;
+    let first = live.next("audit").await.data;
+    assert_eq!((first["n"].clone(), hashes(&first.to_string())), (1.into(), 0), "{first}");
+    let event = rig.get("/api/v1/audit/event?n=3").await.json();
+    assert_eq!(event["before"], "holds", "that it holds shows nothing: {event}");
+    rig.log_in("Li Wei").await;
+    assert!(hashes(&rig.get("/api/v1/audit/event?n=3").await.body) >= 2);
+    rig.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn duress_shows_to_nobody_who_has_not_logged_in() {
+    let mut rig = Rig::new().await;
+    let mut marked = crate::center::enrol(CARD, "h1");
+    marked["marks"] = json!(["duress"]);
+    rig.site.report_rooms(json!([marked])).await;
+    let mark = rig.site.peer.mark();
+    assert_eq!(rig.site.reason(GATE, CARD).await, "granted");
+    let n = rig.site.alarm(mark, "duress").await["n"].as_u64().unwrap();
+    assert!(!page(&rig.address, "/metrics").await.1.contains("duress"));
+    // Somebody sees to it: that shows nothing either.
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    let order = json!({"order": "acknowledge", "from": n, "to": n}).to_string();
+    assert_eq!(send(&rig.address, "POST", "/api/v1/orders", &bearer, &order).await.status, 200);
+    let mut live = Events::open(&rig.address, "/api/v1/live?after=0", "").await;
+    for expected in 1..=n {
+        let event = live.next("audit").await;
+        assert_eq!(event.id, Some(expected), "no number is left out");
+    }
+    let found = rig.get("/api/v1/audit").await.json();
+    let events = found["events"].as_array().unwrap();
+    let hidden = events.iter().find(|event| event["n"] == n).unwrap();
+    assert_eq!(*hidden, json!({"n": n, "at": hidden["at"], "type": "hidden"}));
+    let kinds = events.iter().filter(|event| event["type"] == "hidden").count();
+    assert!(kinds > 2, "it is not the only one: {found}");
+    assert!(!found.to_string().contains("duress") && !found.to_string().contains("acknowledged"), "{found}");
+    let one = rig.get(&format!("/api/v1/audit/event?n={n}")).await.json();
+    assert_eq!((&one["event"], &one["before"]), (hidden, &"holds".into()));
+    // No filter finds it, as no filter may show what it is; by time it is found.
+    for query in ["type=alarm", "uid=1EA68671", "holder=h1", "portal=gate-in"] {
+        let found = rig.get(&format!("/api/v1/audit?{query}")).await.json();
+        assert!(!found.to_string().contains("hidden"), "{query}: {found}");
+    }
+    assert!(rig.get("/api/v1/audit?since=2000-01-01T00:00:00Z").await.body.contains("hidden"));
+    let csv = rig.get("/api/v1/audit/export?format=csv").await.body;
+    assert!(csv.lines().any(|line| line.starts_with(&format!("{n},")) && line.contains(",hidden,")), "{csv}");
+    rig.log_in("Li Wei").await;
+    assert_eq!(rig.get(&format!("/api/v1/audit/event?n={n}")).await.json()["event"]["alarm"], "duress");
+    rig.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audit_is_searched_newest_first_exported_and_shown_with_its_place_in_the_chain() {
     let mut rig = Rig::new().await;
     for _ in 0..3 {
@@ -156,6 +239,9 @@ async fn the_audit_is_searched_newest_first_exported_and_shown_with_its_place_in
         ("/api/v1/audit?type=revokes", "`revokes` is not a type"),
         ("/api/v1/audit?since=yesterday", "`since` `yesterday`"),
         ("/api/v1/audit?before=x", "before"),
+        ("/api/v1/audit?foo=1", "`foo` is unknown; a filter has `portal`"),
+        ("/api/v1/audit/export?format=csv&before=1", "`before` is unknown"),
+        ("/api/v1/audit/event?n=1&m=2", "unknown field `m`"),
         ("/api/v1/audit/export?format=xls", "`format`: `csv` or `jsonl` is wanted"),
         ("/api/v1/audit/export?format=csv&uid=12", "`uid` `12`"),
         ("/api/v1/audit/event", "missing field `n`"),

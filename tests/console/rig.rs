@@ -29,11 +29,16 @@ impl Rig {
 
     /// A console on an address of this machine, with a token or without.
     pub async fn on(ip: &str, has_token: bool) -> Self {
+        Self::with(ip, has_token, "").await
+    }
+
+    /// The same, with further sections of the configuration.
+    pub async fn with(ip: &str, has_token: bool, more: &str) -> Self {
         let mut site = Site::new().await;
         let free = std::net::TcpListener::bind(format!("{ip}:0")).unwrap().local_addr().unwrap();
         let token = if has_token { "token_file = \"console_token\"\n" } else { "" };
         std::fs::write(site.dir().join("console_token"), format!("{TOKEN}\n")).unwrap();
-        site.extra = format!("[http]\nlisten = \"{free}\"\n{token}");
+        site.extra = format!("[http]\nlisten = \"{free}\"\n{token}{more}");
         let gateway = site.start().await;
         gateway.logged("serving").await;
         let lost = json!({"op": "report_lost", "uid": LOST});

@@ -1,5 +1,5 @@
 // What the gateway is asked, and what it answers. An error has the gateway's own sentence, which names what is wrong and what to do.
-import { t } from "./words.js";
+import { refusal, t } from "./words.js";
 
 export class Refused extends Error {
   constructor(status, message, more) {
@@ -26,7 +26,7 @@ async function answer(promise) {
   }
   if (!response.ok) {
     const { message, ...more } = typeof body.error === "object" ? body.error : { message: body.error };
-    throw new Refused(response.status, message ?? String(response.status), more);
+    throw new Refused(response.status, refusal(message ?? String(response.status)), more);
   }
   return body;
 }

@@ -109,26 +109,32 @@ function said(text, kind = "") {
 }
 
 async function logIn() {
-  const login = await ask({
-    title: t("log_in"),
-    body: [
-      h("p", { class: "soft" }, t("login_why")),
-      field(t("your_name"), h("input", { name: "name", autocomplete: "username", required: true, maxlength: "128" })),
-      field(t("token"), h("input", { name: "token", type: "password", autocomplete: "current-password", required: true })),
-    ],
-    yes: t("log_in"),
-    no: t("back"),
-    read: (form) => Object.fromEntries(new FormData(form)),
-  });
-  if (!login) return;
-  try {
-    await post(paths.session, login);
-    await start();
-    show();
-    said(t("logged_in"), "good");
-  } catch (error) {
-    said(error.message, "bad");
+  let [name, wrong] = ["", null];
+  for (;;) {
+    const login = await ask({
+      title: t("log_in"),
+      body: [
+        wrong && h("p", { class: "said bad", role: "alert" }, wrong),
+        h("p", { class: "soft" }, t("login_why")),
+        field(t("your_name"), h("input", { name: "name", autocomplete: "username", required: true, maxlength: "128", value: name })),
+        field(t("token"), h("input", { name: "token", type: "password", autocomplete: "current-password", required: true })),
+      ],
+      yes: t("log_in"),
+      no: t("back"),
+      read: (form) => Object.fromEntries(new FormData(form)),
+    });
+    if (!login) return;
+    try {
+      // What is pasted often has a space or a line end around it.
+      await post(paths.session, { ...login, token: login.token.trim() });
+      break;
+    } catch (error) {
+      [name, wrong] = [login.name, error.message];
+    }
   }
+  await start();
+  show();
+  said(t("logged_in"), "good");
 }
 
 async function logOut() {

@@ -24,7 +24,7 @@ const WORDS = {
   list: ["list", "名单"], missing: ["missing", "缺失"], never: ["never received", "从未收到"],
   disk_good: ["disk: written", "磁盘：正常写入"], disk_free: ["disk free", "磁盘剩余空间"], cards: ["cards", "张卡"], audit_last: ["last event", "最新事件"], center_has: ["the center has", "中心已收到"],
   insecure: ["insecure", "不安全"], unconfirmed: ["not confirmed off since", "尚未确认断电，自"],
-  online: ["online", "在线"], offline: ["offline", "离线"], power_is_on: ["power on", "已通电"], power_is_off: ["power off", "未通电"],
+  online: ["online", "在线"], offline: ["offline", "离线"], silent: ["no message yet", "尚无消息"], power_is_on: ["power on", "已通电"], power_is_off: ["power off", "未通电"],
   in: ["in", "进"], out: ["out", "出"], no_card_yet: ["No card yet", "尚无刷卡"],
   grant: ["may pass", "允许"], deny: ["denied", "拒绝"],
   // Portals and postures
@@ -61,6 +61,8 @@ const WORDS = {
   found: ["found", "条"], kept: ["kept:", "保存范围"], older: ["Older", "更早"], no_older: ["No older events.", "没有更早的事件。"],
   col_n: ["No.", "编号"], col_time: ["Time", "时间"], col_type: ["Type", "类型"], col_portal: ["Portal", "通道"], col_card: ["Card", "卡"], col_holder: ["Holder", "持卡人"], col_what: ["What", "内容"],
   show_event: ["Show event", "查看事件"], event: ["Event", "事件"],
+  hidden: ["shown after a login", "登录后显示"],
+  login_for_hash: ["The hashes are shown after a login: a card number could be computed from them.", "登录后显示哈希值：由哈希值可推算卡号。"],
   chain_before: ["Chain to the event before", "与前一事件的链"], chain_after: ["Chain to the event after", "与后一事件的链"], chain_holds: ["holds", "完整"], chain_broken: ["BROKEN", "已断裂"], chain_unknown: ["not there", "不存在"],
 };
 
@@ -90,6 +92,27 @@ const EVENTS = {
   revoked: ["revoked", "撤销"], revocation_durable: ["revocation on disk", "撤销已落盘"], revocation_confirmed: ["revocation confirmed", "撤销已确认"], changes_applied: ["change applied", "变更生效"], rejected_message: ["message rejected", "消息被拒"],
   command: ["order", "指令"], posture: ["posture", "模式"], alarm: ["alarm", "告警"], portal_online: ["portal online", "通道上线"], portal_offline: ["portal offline", "通道离线"], boot: ["start", "启动"], clock_step: ["clock", "时钟"], log_gap: ["events lost", "事件丢失"], config: ["note", "备注"],
 };
+
+/** What a warden meets of a gateway's refusals: a part of its sentence, and the Chinese for it. */
+const REFUSALS = [
+  ["the token is wrong", "口令错误；口令见 [http] token_file 指定的文件"],
+  ["too many wrong tokens", "错误口令过多，请等一分钟再试"],
+  ["a login is needed", "请先登录"],
+  ["is not a card UID", "这不是卡号：卡号为 4、7 或 10 字节的十六进制数"],
+  ["is offline; check its power", "该通道离线，请检查其电源与连接"],
+  ["is out of service; set its posture", "该通道已停用，请先恢复为刷卡通行"],
+  ["nothing may be on at", "该取电盒目前不允许通电，请先解除其原因"],
+  ["no fire latch is set", "没有火警锁定，无需复位；以模式设置的火警，请改设其他模式"],
+  ["no portal `", "没有配置此通道"],
+  ["in force but not on disk", "指令已生效但未写入磁盘，重启后可能丢失；请检查网关磁盘后重新下达"],
+  ["the gateway is stopping", "网关正在停止，请稍后再试"],
+];
+
+/** What went wrong, in this person's language; the sentence itself stays beside it, because it names what it is about. */
+export function refusal(message) {
+  const known = language() === "zh" && REFUSALS.find(([part]) => message.includes(part));
+  return known ? `${known[1]}（${message}）` : message;
+}
 
 /** The types of events, for a filter. */
 export const EVENT_TYPES = Object.keys(EVENTS);
@@ -130,7 +153,7 @@ const side = () => (language() === "zh" ? 1 : 0);
 /** The words for `key`. */
 export const t = (key) => WORDS[key]?.[side()] ?? key;
 export const kind = (name) => t(`kind_${name}`);
-export const eventWords = (type) => EVENTS[type]?.[side()] ?? type;
+export const eventWords = (type) => (type === "hidden" ? t("hidden") : (EVENTS[type]?.[side()] ?? type));
 export const meaning = (reason) => reasons[reason]?.[language()] ?? reason ?? "";
 export const remedy = (reason) => reasons[reason]?.[`do_${language()}`] ?? "";
 

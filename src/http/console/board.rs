@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 
-use super::mask::{is_quiet, masked};
+use super::mask;
 use crate::access::event::{AuditEvent, Event, Mark};
 use crate::access::id::PortalId;
 use crate::store::{Store, StoredEvent};
@@ -27,21 +27,27 @@ pub(super) struct Frame {
     pub(super) n: u64,
     whole: Bytes,
     masked: Bytes,
-    is_quiet: bool,
+    /// Without a login only its number and time are shown.
+    pub(super) is_hidden: bool,
 }
 
 impl Frame {
     /// The event as it is sent, and what it is; `None`: it was erased, or is of another version.
     pub(super) fn new(stored: StoredEvent) -> (Arc<Self>, Option<AuditEvent>) {
         let event = decode(&stored.json).ok().map(|decoded| decoded.event);
-        let is_quiet = event.as_ref().is_some_and(|event| is_quiet(&event.body));
-        let masked = masked(&stored.json).into();
-        (Arc::new(Self { n: stored.n, whole: stored.json.into(), masked, is_quiet }), event)
+        let is_hidden = event.as_ref().is_some_and(|event| mask::is_hidden(&event.body));
+        let masked = mask::event(&stored.json, event.as_ref()).into();
+        (Arc::new(Self { n: stored.n, whole: stored.json.into(), masked, is_hidden }), event)
     }
 
-    /// Its JSON for somebody who sees whole UIDs or does not; `None`: it is not for them.
-    pub(super) fn json(&self, whole: bool) -> Option<&Bytes> {
-        if whole { Some(&self.whole) } else { (!self.is_quiet).then_some(&self.masked) }
+    /// Its JSON for somebody who sees whole UIDs or does not.
+    pub(super) fn json(&self, whole: bool) -> &Bytes {
+        if whole { &self.whole } else { &self.masked }
+    }
+
+    /// The same in a list of such events; `None`: that it is one of them is not for everybody.
+    fn listed(&self, whole: bool) -> Option<&Bytes> {
+        (whole || !self.is_hidden).then(|| self.json(whole))
     }
 }
 
@@ -91,12 +97,12 @@ impl Board {
 
     /// The last decision at a portal, as JSON.
     pub(super) fn last_at(&self, portal: &PortalId, whole: bool) -> Option<&Bytes> {
-        self.last.get(portal)?.json(whole)
+        self.last.get(portal)?.listed(whole)
     }
 
     /// The alarms and the decisions, oldest first, as two JSON lists.
     pub(super) fn lists(&self, whole: bool) -> [String; 2] {
-        [&self.alarms, &self.decisions].map(|frames| list(frames.iter().filter_map(|frame| frame.json(whole))))
+        [&self.alarms, &self.decisions].map(|frames| list(frames.iter().filter_map(|frame| frame.listed(whole))))
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::guard::Caller;
 use super::{Shared, asked, wrong};
 use crate::access::decision::Reason;
-use crate::access::effect::QueryResult;
+use crate::access::effect::{QueryResult, Verdict};
 use crate::access::event::Outcome;
 use crate::access::id::{CardUid, PortalId};
 use crate::access::uid_text::{self, Spelling};
@@ -20,6 +20,7 @@ use crate::http::api::{ask, body, refuse};
 use crate::http::dates;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct CardFor {
     /// What the person typed.
     text: String,
@@ -46,7 +47,7 @@ async fn answer(console: &Shared, caller: &Caller, uri: &Uri) -> Result<Value, R
         let portal = portal.clone();
         let result = ask(&console.pages, |answer| Ask::Query { uid, portal, answer }).await?;
         let result = result.map_err(|why| refuse(StatusCode::NOT_FOUND, why))?;
-        let known = result.verdicts.iter().any(|v| v.outcome != Outcome::Deny(Reason::UnknownCredential));
+        let known = !result.verdicts.iter().any(is_unknown);
         read.push((uid, spelling, known, result));
     }
     if read.is_empty() {
@@ -73,6 +74,13 @@ async fn answer(console: &Shared, caller: &Caller, uri: &Uri) -> Result<Value, R
         fields.extend(result);
     }
     Ok(answer)
+}
+
+/// Whether the list does not have the card, whatever this portal does with it: out of a gate everybody goes, and a lockdown denies it
+/// before the list does.
+fn is_unknown(verdict: &Verdict) -> bool {
+    let unknown = Reason::UnknownCredential;
+    verdict.outcome == Outcome::Deny(unknown) || verdict.also.contains(&unknown)
 }
 
 /// A UID that no list can have.

@@ -39,7 +39,7 @@ pub(super) async fn search(State(console): State<Shared>, Extension(caller): Ext
         Ok(asked) => asked.before,
         Err(why) => return wrong(why),
     };
-    let filter = match filter_of(&console, &uri) {
+    let filter = match filter_of(&console, &uri, "before") {
         Ok(filter) => filter,
         Err(why) => return wrong(why),
     };
@@ -63,7 +63,7 @@ fn found(store: &Store, before: Option<u64>, filter: &Filter, whole: bool) -> Re
         while let Some(stored) = window.pop() {
             if filter.admits_bytes(&stored.json) {
                 let n = stored.n;
-                events.extend(Frame::new(stored).0.json(whole).cloned());
+                events.extend(seen(stored, filter, whole));
                 if events.len() >= FOUND_MAX {
                     end = n;
                     break;
@@ -76,6 +76,13 @@ fn found(store: &Store, before: Option<u64>, filter: &Filter, whole: bool) -> Re
     }
     let before = if end > first { format!(r#","before":{end}"#) } else { String::new() };
     Ok(format!(r#"{{"first":{first},"last":{last}{before},"events":{}}}"#, list(events.iter())) + "\n")
+}
+
+/// An event that `filter` admits, as somebody sees it who sees whole UIDs or does not. Of one that is hidden from them no filter shows
+/// what it is.
+fn seen(stored: StoredEvent, filter: &Filter, whole: bool) -> Option<Bytes> {
+    let (frame, _) = Frame::new(stored);
+    (whole || !frame.is_hidden || filter.is_by_time()).then(|| frame.json(whole).clone())
 }
 
 /// The events from `begin` on below `end`.
@@ -99,7 +106,7 @@ struct ExportFor {
 /// All events that the filter admits, oldest first: `format=csv` or `format=jsonl`. One page is in memory at a time, and the next is
 /// read when the last was taken.
 pub(super) async fn export(State(console): State<Shared>, Extension(caller): Extension<Caller>, uri: Uri) -> Response {
-    let filter = match filter_of(&console, &uri) {
+    let filter = match filter_of(&console, &uri, "format") {
         Ok(filter) => std::sync::Arc::new(filter),
         Err(why) => return wrong(why),
     };
@@ -147,9 +154,8 @@ fn page(
     let next = events.last().map_or(u64::MAX, |event| event.n + 1);
     let mut lines = String::new();
     for stored in events.into_iter().filter(|event| event.n <= through && filter.admits_bytes(&event.json)) {
-        let (frame, _) = Frame::new(stored);
-        let Some(json) = frame.json(whole) else { continue };
-        let json = String::from_utf8_lossy(json);
+        let Some(json) = seen(stored, filter, whole) else { continue };
+        let json = String::from_utf8_lossy(&json);
         lines.push_str(&if is_csv { csv::line(&json).map_err(std::io::Error::other)? } else { json.into_owned() });
         lines.push('\n');
     }
@@ -157,12 +163,13 @@ fn page(
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct EventFor {
     n: u64,
 }
 
 /// `{"event":{…},"hash":"…","before":"holds","after":"holds"}`: one event, and whether the hashes agree with those of the events next
-/// to it: `holds`, `broken`, or `unknown` where the neighbour is not there.
+/// to it: `holds`, `broken`, or `unknown` where the neighbour is not there. The hash is there for those who see whole UIDs.
 pub(super) async fn event(State(console): State<Shared>, Extension(caller): Extension<Caller>, uri: Uri) -> Response {
     let n = match asked::<EventFor>(&uri) {
         Ok(asked) => asked.n,
@@ -188,7 +195,8 @@ pub(super) async fn event(State(console): State<Shared>, Extension(caller): Exte
     let after = this.as_ref().and_then(|this| link(n.saturating_add(1)).map(|after| after.prev == this.hash));
     let stored = events.iter().find(|event| event.n == n).cloned();
     let frame = stored.map(|stored| Frame::new(stored).0);
-    let Some(json) = frame.as_ref().and_then(|frame| frame.json(caller.sees_uids())) else {
+    let whole = caller.sees_uids();
+    let Some(json) = frame.as_ref().map(|frame| frame.json(whole)) else {
         return refuse(
             StatusCode::NOT_FOUND,
             format!("event {n} is not in the journal: it is too old, lost, or not there yet"),
@@ -196,14 +204,29 @@ pub(super) async fn event(State(console): State<Shared>, Extension(caller): Exte
     };
     match serde_json::from_slice::<&RawValue>(json) {
         Ok(event) => {
-            let hash = this.map(|this| hex::encode(this.hash));
-            body(&json!({ "event": event, "hash": hash, "before": of(before), "after": of(after) }))
+            let hash = this.filter(|_| whole).map(|this| hex::encode(this.hash));
+            let mut answer = json!({ "event": event, "before": of(before), "after": of(after) });
+            if let (Some(fields), Some(hash)) = (answer.as_object_mut(), hash) {
+                fields.insert("hash".to_owned(), hash.into());
+            }
+            body(&answer)
         }
         Err(error) => unreadable(&error.to_string()),
     }
 }
 
-fn filter_of(console: &Shared, uri: &Uri) -> Result<Filter, String> {
+/// What a filter may ask for.
+const KEYS: [&str; 7] = ["portal", "uid", "holder", "type", "flag", "since", "until"];
+
+/// The filter of a request, which may also have the key `other`. A key that nobody reads would look like a filter that admits all.
+fn filter_of(console: &Shared, uri: &Uri, other: &str) -> Result<Filter, String> {
+    let keys = asked::<Vec<(String, String)>>(uri)?;
+    if let Some((key, _)) = keys.iter().find(|(key, _)| key != other && !KEYS.contains(&key.as_str())) {
+        return Err(format!(
+            "`{key}` is unknown; a filter has {}, and `{other}`",
+            KEYS.map(|key| format!("`{key}`")).join(", ")
+        ));
+    }
     Filter::of(&asked::<PageFor>(uri)?, &console.pages.audit)
 }
 

@@ -159,8 +159,14 @@ async fn whoever_was_away_too_long_is_sent_which_numbers_are_left_out() {
 async fn without_a_login_uids_are_masked_and_duress_shows_nowhere() {
     let mut rig = Rig::new(10);
     let (mut open, mut whole) = (rig.looker(Caller::Reader, 0), rig.looker(by_token(), 0));
-    let (numbers, text) = until(&mut open, 9).await;
-    assert_eq!(numbers, (1..=9).collect::<Vec<_>>(), "10 is an alarm of duress");
+    let (numbers, text) = until(&mut open, 10).await;
+    assert_eq!(
+        numbers,
+        (1..=10).collect::<Vec<_>>(),
+        "10 is an alarm of duress, and a number left out would show that"
+    );
+    assert!(text.contains(r#"{"n":10,"at":"2026-09-01T08:00:00.000Z","type":"hidden"}"#), "{text}");
+    assert!(!text.contains("\"prev\""), "{text}");
     assert!(text.contains("…8671") && !text.contains("1EA68671") && !text.contains("duress"), "{text}");
     let (numbers, text) = until(&mut whole, 10).await;
     assert_eq!(numbers, (1..=10).collect::<Vec<_>>());

@@ -1,14 +1,16 @@
 //! What of an audit event a person sees who has not logged in: of a UID the last four hex digits, as in the log. A UID can be copied to
 //! a card; the screen in the warden's room is seen by many.
 
-use crate::access::event::{AlarmKind, Event};
+use crate::access::event::{AlarmKind, AuditEvent, Event, Mark};
 
 /// How the UID begins in the bytes of an event. In the text of another field a quotation mark has a backslash before it.
 const UID: &[u8] = br#""uid":""#;
 /// Hex digits that are shown.
 const SHOWN: usize = 4;
+/// How the hashes begin in the bytes of an event: of the event before, of what is kept beside it, and of what was erased.
+const HASHES: [&[u8]; 3] = [br#","prev":""#, br#","evidence":""#, br#","hash":""#];
 
-/// The same JSON, with each UID masked. A hash stays: no card can be made from it.
+/// The same JSON, with each UID masked. The keyed hash of a UID stays: no card can be made from it.
 pub(super) fn masked(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len());
     let mut rest = json;
@@ -29,9 +31,44 @@ pub(super) fn masked(json: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whether an event is shown only to somebody who has logged in: nothing that others see may show that somebody is under duress.
-pub(super) fn is_quiet(event: &Event) -> bool {
-    matches!(event, Event::Alarm { kind: AlarmKind::Duress, .. })
+/// Whether of an event only its number and time are shown without a login. Nothing that others see may show that somebody is under
+/// duress: neither the alarm, nor that its number is left out, nor that somebody has seen to it. What only offices and operators need
+/// is shown in the same way, so that not every such event is that alarm.
+pub(super) fn is_hidden(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Alarm { kind: AlarmKind::Duress, .. }
+            | Event::Config { mark: Mark::AlarmsAcknowledged { .. } | Mark::Note, .. }
+            | Event::ChangesApplied { .. }
+            | Event::RevocationDurable { .. }
+    )
+}
+
+/// What is shown in place of such an event.
+pub(super) fn hidden(event: &AuditEvent) -> Vec<u8> {
+    format!(r#"{{"n":{},"at":"{}","type":"hidden"}}"#, event.n, event.at).into_bytes()
+}
+
+/// The bytes of an event without what can be compared with a guess: all of it but two bytes of a UID is shown, so that the hash of the
+/// whole event, or of what it rests on, would show these two.
+fn without_hashes(mut json: Vec<u8>) -> Vec<u8> {
+    for key in HASHES {
+        let find = |json: &[u8]| json.windows(key.len()).position(|window| window == key);
+        while let Some(at) = find(&json) {
+            let value = at + key.len();
+            let len = json.get(value..).and_then(|rest| rest.iter().position(|byte| *byte == b'"'));
+            json.drain(at..len.map_or(json.len(), |len| value + len + 1));
+        }
+    }
+    json
+}
+
+/// An event for somebody who has not logged in.
+pub(super) fn event(json: &[u8], event: Option<&AuditEvent>) -> Vec<u8> {
+    match event {
+        Some(event) if is_hidden(&event.body) => hidden(event),
+        _ => without_hashes(masked(json)),
+    }
 }
 
 #[cfg(test)]
@@ -50,6 +87,18 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(String::from_utf8(masked(json.as_bytes())).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn no_hash_is_left_and_a_text_about_one_is() {
+        for (json, expected) in [
+            (r#"{"n":1,"detail":"x","evidence":"5f","prev":"2b"}"#, r#"{"n":1,"detail":"x"}"#),
+            (r#"{"n":1,"type":"erased","hash":"5f","prev":"2b"}"#, r#"{"n":1,"type":"erased"}"#),
+            (r#"{"detail":"a,\"prev\":\"2b\" text","prev":"2b"}"#, r#"{"detail":"a,\"prev\":\"2b\" text"}"#),
+            (r#"{"n":1,"prev":"2b"#, r#"{"n":1"#),
+        ] {
+            assert_eq!(String::from_utf8(event(json.as_bytes(), None)).unwrap(), expected);
         }
     }
 }

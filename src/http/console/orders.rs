@@ -2,6 +2,7 @@
 
 use axum::Extension;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -34,8 +35,7 @@ enum Order {
     },
     Posture {
         /// Nothing: every portal.
-        #[serde(default)]
-        portals: Vec<PortalId>,
+        portals: Option<Vec<PortalId>>,
         posture: Posture,
     },
     FireReset {
@@ -56,7 +56,7 @@ impl From<Order> for Operator {
         match order {
             Order::Release { portal } => Self::Release { portal },
             Order::Power { portal, on } => Self::Power { portal, on },
-            Order::Posture { portals, posture } => Self::Posture { portals, posture },
+            Order::Posture { portals, posture } => Self::Posture { portals: portals.unwrap_or_default(), posture },
             Order::FireReset { force } => Self::FireReset { force },
             Order::Forgive { uid } => Self::Forgive { cards: uid },
             Order::Acknowledge { from, to } => Self::Acknowledge { from, to },
@@ -72,12 +72,22 @@ pub(super) async fn order(
     State(console): State<Shared>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-    bytes: Bytes,
+    bytes: Result<Bytes, BytesRejection>,
 ) -> Response {
+    let bytes = match bytes {
+        Ok(bytes) => bytes,
+        Err(rejected) => {
+            return refuse(rejected.status(), format!("the body: at most {BODY_BYTES_MAX} bytes are read"));
+        }
+    };
     let order: Order = match read(&bytes) {
         Ok(order) => order,
         Err(why) => return wrong(why),
     };
+    // An empty list is what a program sends that found no portal, and everybody's door is not what it meant.
+    if matches!(&order, Order::Posture { portals: Some(portals), .. } if portals.is_empty()) {
+        return wrong("`portals` names none; leave it out for every portal");
+    }
     let who = match caller {
         Caller::Person(who, _) => Ok(who),
         // A program that acts for a person names it.

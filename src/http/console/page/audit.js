@@ -94,7 +94,7 @@ async function raw(n) {
     body = [
       h("div", { class: "tags" }, link("chain_before", before), link("chain_after", after)),
       h("pre", { tabindex: "0" }, JSON.stringify(event, null, 1)),
-      h("p", { class: "soft mono" }, `SHA-256 ${hash}`),
+      hash ? h("p", { class: "soft mono" }, `SHA-256 ${hash}`) : h("p", { class: "soft" }, t("login_for_hash")),
     ];
   } catch (error) {
     body = h("p", { class: "said bad" }, error.message);

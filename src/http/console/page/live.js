@@ -4,6 +4,7 @@ import { changed } from "./changes.js";
 
 const DECISIONS = 50;
 const AGAIN_MS = 3000;
+const ALARMS_AGAIN_MS = 1000;
 
 export const state = {
   /** Empty until it is known. */
@@ -21,6 +22,7 @@ export const state = {
 
 let source = null;
 let again = null;
+let lookAgain = null;
 
 /** Asks who the person is and begins to follow the gateway. */
 export async function start() {
@@ -105,10 +107,27 @@ function happened(event) {
     if (portal) portal.last = event;
   } else if (event.type === "alarm") {
     alarm(event);
+  } else if (event.type === "hidden") {
+    // It may be that somebody has seen to an alarm.
+    lookAgain ??= setTimeout(alarmsAgain, ALARMS_AGAIN_MS);
   } else if (event.type === "config" && event.mark === "alarms_acknowledged") {
     for (const n of [...state.alarms.keys()]) {
       if (n >= event.from && n <= event.to) state.alarms.delete(n);
     }
+  }
+}
+
+async function alarmsAgain() {
+  lookAgain = null;
+  try {
+    const { alarms } = await get("/api/v1/now");
+    const over = new Map([...state.alarms.values()].map((open) => [open.n, open.over]));
+    state.alarms = new Map();
+    alarms.forEach(alarm);
+    for (const open of state.alarms.values()) open.over ??= over.get(open.n);
+    changed();
+  } catch {
+    // The connection is lost, and it all begins again when it is back.
   }
 }
 

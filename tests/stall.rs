@@ -6,6 +6,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use dormgate::access::calendar::Calendar;
 use dormgate::access::change::{Changes, Op, Position, RegisterKind};
 use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
 use dormgate::access::engine::{COMMAND_WAIT_MS, Engine, Setup, StreamRole};
@@ -13,11 +14,12 @@ use dormgate::access::id::{CardUid, Timestamp};
 use dormgate::access::input::{Command, CommandKind, Input, Operator, Presented, Receipt, ReceivedChanges, Request};
 use dormgate::access::policy::Policy;
 use dormgate::access::portal::{Assurance, Portal, PortalKind, Posture};
+use dormgate::access::rules::Rules;
 use dormgate::access::state::State;
 use dormgate::clock::{Clock, ManualClock};
 use dormgate::gateway::metrics::Metrics;
 use dormgate::gateway::owner::{GatewayCore, Identity};
-use dormgate::gateway::ports::{Ask, Inbox, OperatorRefusal, PortalOrder, PortalOutlets, UplinkOrder};
+use dormgate::gateway::ports::{Ask, Inbox, OperatorRefusal, PortalOrder, PortalOutlets, Reload, UplinkOrder};
 use dormgate::gateway::{ORDER_WAIT_MS, Work};
 use dormgate::store::{MemoryDisk, Options, Stepper, Store, StoreEvents};
 use tokio::sync::oneshot::error::TryRecvError;
@@ -225,6 +227,15 @@ fn an_order_on_the_box_acts_at_once_and_is_answered_when_it_is_on_disk_or_after_
     of.pass_ms(1);
     let Err(why) = answered.try_recv().unwrap() else { panic!("it is not on disk") };
     assert!(why == OperatorRefusal::NotOnDisk && why.to_string().contains("in force but not on disk"), "{why}");
+    // A configuration that was read again is in force in the same way.
+    let (answer, mut answered) = oneshot::channel();
+    let rules = Rules { portals: Vec::new(), policy: Policy::default(), calendar: Calendar::default() };
+    let reload = Reload { rules, detail: "changed".to_owned(), streams: Vec::new(), insecure: Vec::new() };
+    of.core.ask(Ask::Reload { reload: Box::new(reload), answer }, &of.clock);
+    of.flush();
+    assert_eq!(answered.try_recv().unwrap_err(), TryRecvError::Empty, "its event is not on disk");
+    of.pass_ms(ORDER_WAIT_MS);
+    assert_eq!(answered.try_recv().unwrap(), Err(OperatorRefusal::NotOnDisk));
     // What is refused is not in force and waits for nothing.
     let (answer, mut answered) = oneshot::channel();
     let command = Operator::FireReset { force: false };

@@ -1,8 +1,9 @@
 //! `dormgate reload`: has a running gateway read its configuration again.
 
-use super::ask::ask;
-use super::{ConfigArg, Exit};
-use crate::http::client::Answer;
+use super::{ConfigArg, Exit, bad_config, print_error, print_line};
+use crate::config::{self, ConfigError};
+use crate::http::SOCKET_NAME;
+use crate::http::client::{self, Answer, AskError};
 
 /// Have a running gateway read its configuration again, without a restart.
 ///
@@ -15,7 +16,28 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Exit {
-    ask(&args.config, "POST", "/api/v1/reload", text)
+    let file = &args.config.config;
+    let dir = match config::data_dir(file) {
+        Ok(dir) => dir,
+        // The file is there, and does not show which gateway is meant.
+        Err(error @ ConfigError::Diagnostics { .. }) => {
+            print_error(error);
+            print_error("no gateway was asked, and nothing of the file is in force; correct it and reload again");
+            return Exit::Failed;
+        }
+        Err(error) => return bad_config(&error),
+    };
+    match client::ask(&dir.join(SOCKET_NAME), "POST", "/api/v1/reload") {
+        Ok(answer) => print_line(text(&answer)),
+        Err(error) => {
+            let moved = matches!(error, AskError::NotThere { .. });
+            print_error(error);
+            if moved {
+                print_error("if `gateway.data_dir` has changed in the file: only a restart takes it over");
+            }
+            Exit::Failed
+        }
+    }
 }
 
 fn text(answer: &Answer) -> String {

@@ -216,7 +216,10 @@ impl<J: Journal> GatewayCore<J> {
             }
             Ask::Reload { reload, answer } => {
                 self.reload(*reload, now);
-                answer.send(()).is_err()
+                let after = self.unwritten.last().map_or(0, |record| record.event.n);
+                self.answers.give(after, Ok(()), answer, now.mono);
+                self.answers.durable(self.durable);
+                false
             }
         };
         if gone {
@@ -391,7 +394,10 @@ impl<J: Journal> GatewayCore<J> {
                     if let Some(key) = &self.identity.uid_key {
                         alarm.uid = alarm.uid.map(|uid| key.hash(uid));
                     }
-                    self.metrics.alarms.get_or_create(&AlarmLabels { kind: alarm.kind.as_str() }).inc();
+                    // The metrics are for everybody; the center has this alarm, and the console shows it after a login.
+                    if alarm.kind != AlarmKind::Duress {
+                        self.metrics.alarms.get_or_create(&AlarmLabels { kind: alarm.kind.as_str() }).inc();
+                    }
                     let portal = alarm.portal.as_ref().map(tracing::field::display);
                     tracing::warn!(alarm = alarm.kind.as_str(), portal, detail = alarm.detail, "alarm");
                     let by = now.mono.plus_ms(ALARM_WAIT_MS);

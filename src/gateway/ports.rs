@@ -81,8 +81,8 @@ pub enum Ask {
     Reload {
         /// What of it is taken over.
         reload: Box<Reload>,
-        /// Answered when it is in force.
-        answer: oneshot::Sender<()>,
+        /// Answered when it is in force and on disk; an error: not on disk in time.
+        answer: oneshot::Sender<Result<(), OperatorRefusal>>,
     },
 }
 

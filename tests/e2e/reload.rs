@@ -98,6 +98,18 @@ async fn a_wrong_file_or_a_key_that_needs_a_restart_changes_nothing_and_every_pl
     };
     assert_eq!(site.event(mark, "the refusal", refused).await["type"], "config");
 
+    // Two files that the command cannot bring to the gateway: one that is no TOML, and one of another directory.
+    write(&site, "[gateway\n");
+    let (code, text) = exit_of(&["reload", "--config", &config]).await;
+    assert!(code == Some(1) && text.contains("no gateway was asked") && text.contains(":1:"), "{code:?} {text}");
+    write(&site, &with(&good, "data_dir = \"data\"", "data_dir = \"data2\""));
+    let (code, text) = exit_of(&["reload", "--config", &config]).await;
+    assert!(
+        code == Some(1) && text.contains("`gateway.data_dir`") && text.contains("only a restart"),
+        "{code:?} {text}"
+    );
+    site.expect_everywhere(CARD, "granted").await;
+
     write(&site, &strict);
     let (code, log) = exit_of(&["reload", "--config", &config]).await;
     assert_eq!(code, Some(0), "{log}");

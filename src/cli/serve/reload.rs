@@ -98,6 +98,7 @@ impl Reloader {
             return Err(ReloadRefusal::NeedsRestart { file, keys: differences.restart });
         }
         let changed = differences.live;
+        let mut on_disk = true;
         if !changed.is_empty() {
             let rules = Rules {
                 portals: new.portals.iter().map(|portal| portal.portal.clone()).collect(),
@@ -108,9 +109,9 @@ impl Reloader {
             let reload = Reload { rules, detail, streams: new.streams.clone(), insecure: new.insecure.clone() };
             let (answer, done) = oneshot::channel();
             let asked = self.inbox.ask(Ask::Reload { reload: Box::new(reload), answer }).await;
-            if asked.is_err() || done.await.is_err() {
-                return Err(ReloadRefusal::NotNow("the gateway is stopping".to_owned()));
-            }
+            let stopping = || ReloadRefusal::NotNow("the gateway is stopping".to_owned());
+            asked.map_err(|_| stopping())?;
+            on_disk = done.await.map_err(|_| stopping())?.is_ok();
             self.token.send_replace(new.http.as_ref().and_then(|http| http.token.clone()));
             if let Some((allow, server)) = self.allow.as_ref().zip(new.modbus_server.as_ref()) {
                 allow.send_replace(server.allow.clone());
@@ -118,7 +119,7 @@ impl Reloader {
             self.running = new;
         }
         notify(&[sd_notify::NotifyState::Status("serving")]);
-        Ok(Reloaded { file, changed })
+        Ok(Reloaded { file, changed, on_disk })
     }
 
     /// Logs why a file is not taken over, and has it in the audit.

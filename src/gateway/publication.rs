@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::ports::StateReport;
 use crate::access::change::RegisterKinds;
+use crate::access::decide::ListIntegrity;
 use crate::access::engine::{Status, StreamStatus};
 use crate::access::id::{Mono, StreamName};
 use crate::access::state::State;
@@ -216,10 +217,18 @@ impl Publication {
 }
 
 /// The state without what changes by itself and is published with the next regular one: the numbers of the audit, the ages, the
-/// meters; and without the modes and the boxes that are on, which are not published.
+/// meters; and without what is not published: the modes, the boxes that are on, and of which portals nothing was reported.
 fn without_numbers(state: StateReport) -> StateReport {
     let streams = state.status.streams.into_iter().map(|stream| StreamStatus { age_s: None, ..stream }).collect();
-    let status =
-        Status { audit_last: 0, streams, meters: Vec::new(), modes: Vec::new(), on: Vec::new(), ..state.status };
+    let status = Status {
+        audit_last: 0,
+        streams,
+        integrity: ListIntegrity::default(),
+        meters: Vec::new(),
+        modes: Vec::new(),
+        on: Vec::new(),
+        unreported: Vec::new(),
+        ..state.status
+    };
     StateReport { audit_acked: 0, status, ..state }
 }

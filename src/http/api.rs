@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::collect::Links;
 use super::disk::DiskRoom;
+use crate::access::decide::ListIntegrity;
 use crate::access::id::{CardUid, PortalId, StreamName};
 use crate::access::input::{Actor, CardSet, Operator};
 use crate::access::portal::Posture;
@@ -53,6 +54,9 @@ pub struct Reloaded {
     pub file: PathBuf,
     /// The keys that are different from before.
     pub changed: Vec<String>,
+    /// Whether the audit has it in time.
+    #[serde(skip)]
+    pub on_disk: bool,
 }
 
 /// Nothing of the file is taken over.
@@ -136,8 +140,17 @@ pub(super) fn status_body(state: &StateReport, pages: &Pages) -> serde_json::Val
     if let Some(fields) = status.as_object_mut() {
         // The number of the connection means something to the center only.
         fields.remove("conn");
+        let list = match state.status.integrity {
+            ListIntegrity::Complete => "complete",
+            ListIntegrity::Bootstrapping => "filling",
+            ListIntegrity::Damaged => "damaged",
+        };
+        fields.insert("list".to_owned(), json!(list));
+        fields.insert("not_ready".to_owned(), json!(pages.readiness.reasons()));
         let offline = state.status.offline.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
         fields.insert("offline".to_owned(), json!(offline));
+        let unreported = state.status.unreported.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
+        fields.insert("unreported".to_owned(), json!(unreported));
         fields.insert("modes".to_owned(), state.status.modes.iter().map(mode).collect());
         let on = state.status.on.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
         fields.insert("on".to_owned(), json!(on));
@@ -225,7 +238,14 @@ async fn reload(State(pages): State<Pages>) -> Response {
         return refuse(StatusCode::CONFLICT, "this gateway has no configuration file, or it is stopping");
     }
     match answered.await {
-        Ok(Ok(reloaded)) => body(&json!(reloaded)),
+        Ok(Ok(reloaded)) if reloaded.on_disk => body(&json!(reloaded)),
+        Ok(Ok(Reloaded { file, changed, .. })) => {
+            let (file, changed) = (file.display(), changed.join(", "));
+            let why = format!(
+                "{file} is in force but not on disk, so the audit may lose it: {changed}; look at the disk of the gateway"
+            );
+            refuse(StatusCode::INSUFFICIENT_STORAGE, why)
+        }
         Ok(Err(why @ ReloadRefusal::Wrong(_))) => refuse(StatusCode::UNPROCESSABLE_ENTITY, why),
         Ok(Err(why)) => refuse(StatusCode::CONFLICT, why),
         Err(_) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping"),

@@ -168,9 +168,28 @@ pub fn status_text(status: &Value) -> String {
         format!("audit    last {}, the center has {}", number(part("audit"), "last"), number(part("audit"), "acked")),
         format!("clock    {}", string(status, "clock")),
     ];
+    lines.extend(list(status, "not_ready").iter().filter_map(Value::as_str).map(|why| format!("PROBLEM  {why}")));
+    lines.extend(
+        match string(status, "list") {
+            "damaged" => {
+                Some("LIST     damaged or restored: nothing is granted from it until the centers have sent it again")
+            }
+            "filling" => {
+                Some("LIST     being filled for the first time: a card that no center has named yet is unknown")
+            }
+            _ => None,
+        }
+        .map(str::to_owned),
+    );
     let free = status.get("disk_free_bytes").and_then(Value::as_u64);
     lines.extend(free.map(|bytes| format!("disk     {} MiB free", bytes / (1024 * 1024))));
-    lines.extend(list(status, "offline").iter().filter_map(Value::as_str).map(|portal| format!("offline  {portal}")));
+    let unreported = list(status, "unreported");
+    let offline = |portal: &Value| {
+        let silent =
+            if unreported.contains(portal) { ": nothing reported since the start; it may be there" } else { "" };
+        Some(format!("offline  {}{silent}", portal.as_str()?))
+    };
+    lines.extend(list(status, "offline").iter().filter_map(offline));
     for mode in list(status, "modes") {
         lines.push(format!("mode     {}: {}", string(mode, "portal"), string(mode, "posture")));
     }
@@ -350,6 +369,14 @@ mod tests {
                     link     uplink: not connected: Connection refused\nlink     local: connected for 7 s\n\
                     stream   apartment: 3.7, 1 missing, 12 s old\nmeter    power-412: 41.2 W";
         assert_eq!(status_text(&status), expected);
+        let mut worse = status;
+        worse["not_ready"] = json!(["the store cannot be written"]);
+        worse["list"] = json!("damaged");
+        worse["unreported"] = json!(["door-412"]);
+        let text = status_text(&worse);
+        assert!(text.contains("\nPROBLEM  the store cannot be written\n"), "{text}");
+        assert!(text.contains("\noffline  door-412: nothing reported since the start"), "{text}");
+        assert!(text.contains("\nLIST     damaged or restored: nothing is granted from it"), "{text}");
     }
 
     #[test]

@@ -186,9 +186,11 @@ mod tests {
         };
         let status = Status {
             streams: vec![stream],
+            integrity: crate::access::decide::ListIntegrity::Complete,
             cards: 1180,
             portals_online: 41,
             offline: vec!["gate-in".parse().unwrap()],
+            unreported: vec!["gate-in".parse().unwrap()],
             modes: vec![("door-412".parse().unwrap(), Posture::Lockdown)],
             malformed: vec![],
             unconfirmed: vec![],

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::decide::ListIntegrity;
 use super::super::id::{CardUid, Now, PortalId, StreamName, Timestamp};
 use super::super::portal::{Portal, Posture};
 use super::Engine;
@@ -54,12 +55,16 @@ pub struct UnconfirmedStatus {
 pub struct Status {
     /// Each configured stream.
     pub streams: Vec<StreamStatus>,
+    /// How far the list may be trusted.
+    pub integrity: ListIntegrity,
     /// Cards known.
     pub cards: u64,
     /// Portals that are online.
     pub portals_online: u64,
     /// Portals that are offline or have not reported yet.
     pub offline: Vec<PortalId>,
+    /// Those of them that have not reported since the gateway's start. They may be there: what opens is sent to them.
+    pub unreported: Vec<PortalId>,
     /// The modes in force that are not `secure`, by portal.
     pub modes: Vec<(PortalId, Posture)>,
     /// What portals sent lately that could not be read, by portal.
@@ -104,6 +109,7 @@ impl Engine {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         Status {
             streams: self.streams.iter().map(stream).collect(),
+            integrity: self.integrity(),
             cards: count(self.state.list.len()),
             portals_online: count(online),
             offline: self
@@ -111,6 +117,12 @@ impl Engine {
                 .iter()
                 .map(|p| p.id.clone())
                 .filter(|id| self.online.get(id) != Some(&true))
+                .collect(),
+            unreported: self
+                .portals
+                .iter()
+                .map(|p| p.id.clone())
+                .filter(|id| !self.online.contains_key(id) && !self.outputs_offline.contains(id))
                 .collect(),
             modes: self.portals.iter().map(mode).filter(|(_, posture)| *posture != Posture::Secure).collect(),
             malformed: self.malformed_status(now),

@@ -107,7 +107,7 @@ impl Live {
         let mut bytes = 0;
         let fits = |frame: &&Arc<Frame>| {
             let before = bytes;
-            bytes += frame.json(true).map_or(0, Bytes::len);
+            bytes += frame.json(true).len();
             before < CHUNK_BYTES_MAX
         };
         Next::Frames(ring.iter().skip(begin).take_while(fits).cloned().collect())
@@ -205,12 +205,12 @@ pub(super) async fn status(console: &Shared) -> Result<Value, Response> {
     if let Some(fields) = status.as_object_mut() {
         let (first, durable, queued) = (pages.audit.first(), pages.audit.last_durable(), pages.audit.queued());
         fields.insert("store".to_owned(), json!({ "first": first, "durable": durable, "queued": queued }));
-        fields.insert("not_ready".to_owned(), json!(pages.readiness.reasons()));
     }
     Ok(status)
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct LiveFor {
     /// Go on behind this event; `Last-Event-ID` counts more.
     after: Option<u64>,
@@ -319,7 +319,7 @@ impl Looker {
         }
     }
 
-    /// The next events as text; empty: nothing has happened, or nothing that is for this person.
+    /// The next events as text; empty: nothing has happened.
     async fn events(&mut self) -> String {
         loop {
             let live = &self.place.0.live;
@@ -376,10 +376,9 @@ impl Looker {
 fn frames_text(frames: &[Arc<Frame>], whole: bool) -> String {
     let mut text = String::new();
     for frame in frames {
-        if let Some(json) = frame.json(whole) {
-            // Writing to a text does not fail.
-            let _written = write!(text, "id: {}\nevent: audit\ndata: {}\n\n", frame.n, String::from_utf8_lossy(json));
-        }
+        let json = String::from_utf8_lossy(frame.json(whole));
+        // Writing to a text does not fail.
+        let _written = write!(text, "id: {}\nevent: audit\ndata: {json}\n\n", frame.n);
     }
     text
 }

@@ -98,6 +98,7 @@ export function look(id) {
   const meter = (s.meters ?? []).find((meter) => meter.portal === id);
   return {
     online: !(s.offline ?? []).includes(id),
+    silent: (s.unreported ?? []).includes(id),
     posture: (s.modes ?? []).find((mode) => mode.portal === id)?.posture ?? "secure",
     on: (s.on ?? []).includes(id),
     power: meter?.power_w,
@@ -106,9 +107,9 @@ export function look(id) {
 }
 
 /** The tags of a portal. */
-export function tags(portal, { online, posture, on, power }) {
+export function tags(portal, { online, silent, posture, on, power }) {
   return h("div", { class: "tags" },
-    h("span", { class: `tag ${online ? "good" : "bad"}` }, t(online ? "online" : "offline")),
+    h("span", { class: `tag ${online ? "good" : "bad"}` }, t(online ? "online" : silent ? "silent" : "offline")),
     posture !== "secure" && h("span", { class: "tag warn" }, t(`posture_${posture}`)),
     portal.kind === "power_box" && h("span", { class: `tag ${on ? "good" : ""}` }, t(on ? "power_is_on" : "power_is_off")),
     power !== undefined && h("span", { class: "tag" }, `${power} W`));

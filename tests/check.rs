@@ -188,6 +188,18 @@ fn relative_paths_are_relative_to_the_file_and_not_to_the_caller() {
 }
 
 #[test]
+fn an_encrypted_store_whose_key_is_not_there_names_every_way_to_give_it() {
+    let installed = Installed::new("[gateway]\nid = \"g\"\ndata_dir = \"data\"\n[store]\nencrypt = true\n");
+    for args in [["audit", "verify", "--config", "g.toml"], ["restore", "backup", "--config", "g.toml"]] {
+        let (code, _, wrong) = dormgate(&args, installed.0.path(), None);
+        assert_eq!(code, Some(78), "{wrong}");
+        let parts =
+            ["g.toml: `store.key_file`", "name the file", "`CREDENTIALS_DIRECTORY=/etc/dormgate/secrets dormgate …`"];
+        assert!(parts.iter().all(|part| wrong.contains(part)) && !wrong.contains("--config FILE"), "{wrong}");
+    }
+}
+
+#[test]
 fn the_example_that_installers_start_from_is_a_good_configuration() {
     let printed = Installed::new(&document("deploy/dormgate.toml")).good();
     assert!(!printed.contains("insecure:") && !printed.contains("note:"), "{printed}");

@@ -167,7 +167,15 @@ fn the_first_thing_that_is_wrong_is_named_with_its_remedy() {
         Authority::new().write(fitting.dir.path(), "stranger");
         fitting.key("ca_file", Some("stranger.pem"))
     };
-    let cases: [(&str, Fitting, &[&str]); 8] = [
+    let cases: [(&str, Fitting, &[&str]); 9] = [
+        (
+            "no password",
+            Fitting::new().key("password_file", None),
+            &[
+                "login",
+                "there is no password for `username`: name its file as `password_file`, or give the credential `uplink_password`",
+            ],
+        ),
         ("a stranger's authority", stranger(Fitting::new()), &["tls", "`ca_file` has to be of the authority"]),
         (
             "no certificate of its own",

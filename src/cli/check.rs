@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::secrets::out_of_reach;
 use super::{Exit, bad_config, print_line};
 use crate::access::id::{ScheduleName, Zone};
 use crate::access::policy::{AfterStale, Severity};
@@ -25,7 +26,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Exit {
     match config::load(&args.config) {
-        Ok(config) => print_line(summary(&config)),
+        Ok(config) => {
+            let hints = out_of_reach(&args.config, &config.data_dir);
+            print_line(summary(&config) + &hints.iter().map(|hint| format!("\nhint: {hint}")).collect::<String>())
+        }
         Err(error) => bad_config(&error),
     }
 }

@@ -20,6 +20,7 @@ mod manuals;
 mod profile;
 mod reload;
 mod run;
+mod secrets;
 pub mod serve;
 #[cfg(feature = "workbench")]
 mod simulate;
@@ -189,9 +190,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 
 /// Writes a result to stdout. If the reader has closed the pipe, the command fails; it does not panic.
 fn print_line(text: impl Display) -> Exit {
-    match writeln!(io::stdout().lock(), "{text}") {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Ok(()) => Exit::Done,
-        Err(_) => Exit::Failed,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                print_error(format!("the output cannot be written: {error}"));
+            }
+            Exit::Failed
+        }
     }
 }
 

@@ -110,6 +110,17 @@ pub enum ConfigError {
         /// Why not.
         source: io::Error,
     },
+    /// The store is encrypted, and its key is not there.
+    #[error(
+        "{}: `store.key_file`: {why}; name the file, or give the credential `{STORE_KEY}` as systemd does, e.g. \
+         `CREDENTIALS_DIRECTORY=/etc/dormgate/secrets dormgate …`", path.display()
+    )]
+    NoStoreKey {
+        /// The configuration.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// The file can be read and has errors.
     #[error("{}", diagnostics.iter().map(|d| format!("{}:{d}", d.file.as_ref().unwrap_or(path).display())).collect::<Vec<_>>().join("\n"))]
     Diagnostics {
@@ -174,15 +185,14 @@ pub fn store_key(path: &Path) -> Result<Option<Secret>, ConfigError> {
     let file: Option<Text<NotBlank>> = document::read_at(&text, &["store", "key_file"]).map_err(wrong)?;
     let file = file.map(|Text(NotBlank(file))| around.base_dir.join(file));
     let credential = around.credentials_dir.map(|dir| dir.join(STORE_KEY));
-    let mut last = (path.to_owned(), io::Error::other("it names no `store.key_file`"));
+    let mut why = "the store is encrypted, and no key is named".to_owned();
     for file in file.into_iter().chain(credential) {
         match secret::read(&file) {
             Ok(secret) => return Ok(Some(secret)),
-            Err(source) => last = (file, source),
+            Err(error) => why = format!("cannot read `{}`: {error}", file.display()),
         }
     }
-    let (path, source) = last;
-    Err(ConfigError::Unreadable { path, source })
+    Err(ConfigError::NoStoreKey { path: path.to_owned(), why })
 }
 
 /// The `data_dir` of the file at `path` and the id of its gateway, empty where it names none.

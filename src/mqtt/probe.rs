@@ -203,13 +203,13 @@ fn tls_remedy(error: &str) -> &'static str {
 async fn login(spec: LinkSpec, url: &BrokerUrl, setup: &Setup) -> Result<Client, String> {
     let files = Arc::new(TlsFiles::new(setup.link, Arc::default()));
     let attempt = Try { url: url.clone(), number: 1, clean: true, patient: true };
-    let has_certificate = spec.client_cert.is_some();
+    let (has_certificate, refused) = (spec.client_cert.is_some(), login_remedy(&spec, setup.link));
     match connect::connect(spec, files, setup, attempt).await {
         Ok(Accepted { client, pump, .. }) => Ok(Client { client, pump, retained: Vec::new() }),
         Err(reason) => {
             let text = reason.text();
             let remedy = if ["NotAuthorized", "BadUserNamePassword"].iter().any(|code| text.contains(code)) {
-                "`username` and the password are not those that the broker knows"
+                refused.as_str()
             } else if text.to_lowercase().contains("certificate") {
                 if has_certificate {
                     "the broker does not accept the certificate of `cert_file`: have it issued by the authority that the broker trusts"
@@ -223,6 +223,18 @@ async fn login(spec: LinkSpec, url: &BrokerUrl, setup: &Setup) -> Result<Client,
             };
             Err(format!("{text}; {remedy}"))
         }
+    }
+}
+
+/// What to do where the broker does not accept who the gateway is. The service has its secrets from systemd, and a shell has none of them.
+fn login_remedy(spec: &LinkSpec, link: &str) -> String {
+    match &spec.credentials {
+        None => "the broker wants a user: set `username` and `password_file`".to_owned(),
+        Some(credentials) if credentials.password.is_none() => format!(
+            "there is no password for `username`: name its file as `password_file`, or give the credential `{link}_password` as \
+             systemd does, e.g. `CREDENTIALS_DIRECTORY=/etc/dormgate/secrets dormgate connect --test …`"
+        ),
+        Some(_) => "`username` and the password are not those that the broker knows".to_owned(),
     }
 }
 

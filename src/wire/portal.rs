@@ -9,6 +9,7 @@ use super::json::{self, Fields, Place};
 use super::limits::{
     PORTAL_ORDER_BYTES_MAX, PORTAL_STATE_BYTES_MAX, QUOTE_CHARS_MAX, REQUEST_BYTES_MAX, REQUEST_ID_CHARS_MAX,
 };
+use super::scrub::scrubbed;
 use super::text::{is_label, shorten};
 use super::topic::Qos;
 use super::up;
@@ -165,7 +166,8 @@ where
         if let Some(complaint) =
             complaint.filter(|_| wrong.last().is_none_or(|last| !last.starts_with(&format!("`{key}`"))))
         {
-            wrong.push(format!("`{key}`: {complaint}"));
+            // What is quoted may be the UID of a card, and this is logged.
+            wrong.push(scrubbed(&format!("`{key}`: {complaint}")));
         }
     }
     if safe.is_some() && values.iter().any(|value| Some(value) == safe.as_ref()) {

@@ -126,6 +126,12 @@ fn a_field_of_a_state_with_a_wrong_value_is_left_out_and_named_and_the_others_co
     }
     let wrong_uid = parse_state(br#"{"card_present":true,"uid":"8"}"#).unwrap();
     assert_eq!((wrong_uid.card_present, wrong_uid.uid, wrong_uid.malformed.len()), (Some(true), None, 1));
+    // A card in the wrong field is quoted, and shown and logged as everywhere.
+    let wrong_type = parse_state(br#"{"relay":"1EA68671"}"#).unwrap().malformed;
+    assert!(
+        wrong_type[0].contains("`relay`: invalid type") && wrong_type[0].contains("\u{2026}8671"),
+        "{wrong_type:?}"
+    );
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `dormgate audit`: the newest events of a running gateway, all of them in a file, and whether the audit on disk is whole.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,7 +76,7 @@ struct ExportArgs {
     /// How the events are written: `json`, one a line, byte for byte; or `csv`, with named columns.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
-    /// Write to this file, which must not exist, instead of the standard output.
+    /// Write to this file, which must not exist; `-`, or left out: the standard output.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -337,10 +339,11 @@ fn who(socket: &Path, args: &WhoArgs, site: &config::Site, out: &mut dyn Write) 
 }
 
 fn export_to(socket: &Path, args: &ExportArgs) -> Result<(), AuditError> {
-    let Some(path) = &args.output else {
+    let Some(path) = args.output.as_ref().filter(|path| path.as_os_str() != "-") else {
         return export(socket, args, &mut BufWriter::new(io::stdout().lock()));
     };
-    let mut file = BufWriter::new(std::fs::File::create_new(path)?);
+    // It names persons and cards.
+    let mut file = BufWriter::new(OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?);
     let exported = export(socket, args, &mut file).and_then(|()| Ok(file.get_ref().sync_all()?));
     if exported.is_err() {
         // Half an export must not pass for a whole one.

@@ -76,6 +76,10 @@ pub(super) fn run(args: &Args) -> Exit {
             print_line(format!("{}: {what}; read it before you send it", file.display()))
         }
         Err(error) => {
+            // What is there already is somebody's; what was begun here is nobody's.
+            if error.kind() != std::io::ErrorKind::AlreadyExists {
+                drop(std::fs::remove_file(&file));
+            }
             print_error(format!("`{}` cannot be written: {error}; name another with `--output`", file.display()));
             Exit::Failed
         }

@@ -122,6 +122,9 @@ async fn a_reissue_is_proven_step_by_step_and_the_audit_is_followed_and_exported
     let to_file =
         ["audit", "export", "--format", "csv", "-o", file.to_str().unwrap(), "--uid", OLD, "--type", "revoked"];
     assert_eq!(printed(&site, &to_file).await, "");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "it names persons");
+    assert_eq!(printed(&site, &["audit", "export", "-o", "-"]).await, printed(&site, &["audit", "export"]).await);
     let table = std::fs::read_to_string(&file).unwrap();
     assert!(table.starts_with("n,at,clock,type,portal,uid,") && table.lines().count() == 2, "{table}");
     assert!(table.contains(&format!(",revoked,,{OLD},h1,")) && table.contains(",card-office,1,2,"), "{table}");

@@ -94,8 +94,8 @@ impl Reason {
                 words("try again; a device must not publish requests as retained", "请重刷；设备不得以保留消息发送请求")
             }
             Self::OutOfService => words(
-                "see who closed it: `dormgate status` lists the postures; after a fire, reset the fire latch; if it is neither, the list is too old (`policy.after_stale`): see the connection to the center",
-                "查看是谁停用的（dormgate status）；火警后需复位；若都不是，则名单过旧（policy.after_stale），请检查与中心的连接",
+                "see who closed it: `dormgate audit tail --type command,posture`; after a fire, reset the fire latch; if it is neither, the list is too old (`policy.after_stale`): see the connection to the center",
+                "查看是谁停用的（dormgate audit tail --type command,posture）；火警后需复位；若都不是，则名单过旧（policy.after_stale），请检查与中心的连接",
             ),
             Self::Lockdown => words("wait until it ends; staff may enter", "等待解除；工作人员可进入"),
             Self::RandomIdentifier => words("use the card", "请使用实体卡"),

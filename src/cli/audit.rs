@@ -313,7 +313,7 @@ fn erase(socket: &Path, args: &EraseArgs, out: &mut dyn Write) -> Result<(), Aud
 
 /// Whether the detail of an event is the end of an erasure of these events.
 fn is_end(detail: &str, about: &str) -> bool {
-    detail.contains(&format!("{about} are "))
+    detail.split_once(about).is_some_and(|(_, rest)| rest.starts_with(" are ") || rest.starts_with(" up to event "))
 }
 
 fn who(socket: &Path, args: &WhoArgs, site: &config::Site, out: &mut dyn Write) -> Result<(), AuditError> {
@@ -322,7 +322,7 @@ fn who(socket: &Path, args: &WhoArgs, site: &config::Site, out: &mut dyn Write) 
     let there: BTreeSet<_> = portals.iter().filter(is_there).map(|p| p.id.as_str()).collect();
     if there.is_empty() {
         let names: BTreeSet<_> = portals.iter().flat_map(|p| [p.id.as_str(), p.zone.as_str()]).collect();
-        return Err(AuditError::NoSuchPlace(args.place.clone(), hint(&args.place, names.into_iter())));
+        return Err(AuditError::NoSuchPlace(args.place.clone(), hint(&args.place, names.iter().copied())));
     }
     // One walk for all portals: what a card did last is one thing.
     let SpanArgs { since, until, .. } = args.of;

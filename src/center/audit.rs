@@ -2,8 +2,10 @@
 //!
 //! An event is kept when it follows the last one: next number, and `prev` is the hash of the last event's bytes. A gap between
 //! two batches may be a batch still on its way. It is taken for a loss at once where the gateway reports that the events are gone:
-//! beside the batch, or in a `log_gap` event of it. Otherwise only when the gateway sends the same beginning again, because then that is
-//! where its own cursor stands. So it is with what comes before the first event received.
+//! beside the batch, or in a `log_gap` event of it; and where its state names them as acknowledged, because it never sends those
+//! again: this center was restored from an old copy, begins with an empty database, or another center acknowledges. Otherwise only when
+//! the gateway sends the same beginning again, because then that is where its own cursor stands. So it is with what comes before the first
+//! event received.
 
 use std::collections::HashMap;
 
@@ -11,6 +13,7 @@ use super::storage::{KeptEvent, Link};
 use super::{Center, CenterError, SignedMessage, Storage};
 use crate::access::event::{AuditEvent, Event};
 use crate::access::id::{GatewayId, Timestamp};
+use crate::wire::allowed::OpName;
 use crate::wire::audit::{self, Decoded, Hash};
 use crate::wire::down::{self, AuditAck};
 use crate::wire::envelope::sign;
@@ -22,6 +25,9 @@ const GONE_MAX: usize = 4_096;
 /// A gap that is still there this many seconds after it was first seen is a loss. Less than the 30 s after which a gateway sends
 /// again what nobody acknowledged.
 pub const GAP_IS_LOSS_S: i64 = 20;
+/// After so many seconds a later batch passes the gap, too: the one that showed it would have come again by now if it ever does.
+/// Another center may have acknowledged it.
+pub const GAP_IS_PASSED_S: i64 = 45;
 
 /// What stands in front of the first event of an audit.
 const NONE: Link = Link { n: 0, hash: audit::NO_HASH };
@@ -86,11 +92,28 @@ pub(super) struct Beyond {
     gap: Option<(u64, Timestamp)>,
     /// Numbers of events that the gateway reports to be gone: inclusive, in order, with others between them.
     gone: Vec<(u64, u64)>,
+    /// The last event that the gateway has as acknowledged, by whomever: it never sends those up to it again.
+    acked: u64,
 }
 
 impl Beyond {
     fn is_gone(&self, from: u64, to: u64) -> bool {
         self.gone.iter().any(|(first, last)| *first <= from && to <= *last)
+    }
+
+    /// Whether the gap before event `n` is to be waited for. The lowest number is remembered: several batches are under way at once, and
+    /// the gateway begins with the lowest when it sends them again.
+    fn waits_for(&mut self, n: u64, now: Timestamp) -> bool {
+        match self.gap {
+            Some((at, since)) if at <= n => {
+                let patience_s = if at == n { GAP_IS_LOSS_S } else { GAP_IS_PASSED_S };
+                now.0.saturating_sub(since.0) < patience_s * 1000
+            }
+            Some(_) | None => {
+                self.gap = Some((n, now));
+                true
+            }
+        }
     }
 
     /// Takes note of ranges that are gone.
@@ -116,11 +139,16 @@ impl Beyond {
 }
 
 impl<S: Storage> Center<S> {
-    /// Takes a batch of a gateway's audit: checks the chain, keeps the events, and gives the acknowledgement to publish. The events are
-    /// on disk when this returns.
+    /// Takes note of the last event that a gateway's state names as acknowledged.
+    pub fn note_acknowledged(&mut self, gateway: &GatewayId, acked: u64) {
+        self.gaps.entry(gateway.clone()).or_default().acked = acked;
+    }
+
+    /// Takes a batch of a gateway's audit: checks the chain, keeps the events, and gives the acknowledgement to publish, if a stream may.
+    /// The events are on disk when this returns.
     ///
     /// # Errors
-    /// [`CenterError`] if the storage cannot be read or written, or no stream may acknowledge.
+    /// [`CenterError`] if the storage cannot be read or written.
     pub fn receive_audit(
         &mut self,
         gateway: &GatewayId,
@@ -143,8 +171,8 @@ impl<S: Storage> Center<S> {
             received.events.extend(kept.into_iter().map(|kept| kept.event));
             Ok((received, reading.ends.map(|(_, last)| last.n)))
         })?;
-        let stream = self.commander()?;
-        let Some(through) = through else { return Ok((received, None)) };
+        // A center without `command` keeps the audit all the same; another one acknowledges it.
+        let Some((stream, through)) = self.stream_of(OpName::Command).zip(through) else { return Ok((received, None)) };
         let ack = AuditAck { stream: stream.spec.name.clone(), through };
         let claims = down::write_audit_ack(&ack, gateway, now)?;
         let payload = sign(&claims, &stream.spec.name, &stream.key).into_bytes();
@@ -190,6 +218,7 @@ impl Reading {
                 Verdict::Restarted => {
                     self.begins_again = true;
                     self.ends = None;
+                    // What its state names may be of the audit before.
                     self.beyond = Beyond::default();
                 }
             }
@@ -234,19 +263,14 @@ impl Reading {
             return Verdict::Known;
         }
         let (from, to) = (next, n - 1);
-        // Linked across the gap: the numbers were never used. Or the gateway reports that it no longer has the events.
-        if decoded.prev == last.hash || self.beyond.is_gone(from, to) {
+        // Linked across the gap: the numbers were never used. Or the gateway reports that it no longer has the events, or never sends them.
+        if decoded.prev == last.hash || self.beyond.is_gone(from, to) || to <= self.beyond.acked {
             return Verdict::Keep(Some(AuditTrouble::Lost { from, to }));
         }
-        match self.beyond.gap {
-            Some((at, since)) if at == n && now.0.saturating_sub(since.0) >= GAP_IS_LOSS_S * 1000 => {
-                Verdict::Keep(Some(AuditTrouble::Lost { from, to }))
-            }
-            Some((at, _)) if at == n => Verdict::Refuse(AuditTrouble::Waiting { from, to }),
-            Some(_) | None => {
-                self.beyond.gap = Some((n, now));
-                Verdict::Refuse(AuditTrouble::Waiting { from, to })
-            }
+        if self.beyond.waits_for(n, now) {
+            Verdict::Refuse(AuditTrouble::Waiting { from, to })
+        } else {
+            Verdict::Keep(Some(AuditTrouble::Lost { from, to }))
         }
     }
 }

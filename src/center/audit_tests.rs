@@ -1,7 +1,9 @@
 //! Holes in an audit: which are passed at once, which are waited for, and that the chain is checked all the same.
 
+use std::num::NonZeroU32;
+
 use super::super::tests::{NOW, center, chain, gateway, take};
-use super::super::{Center, Layout};
+use super::super::{Center, Directory, Layout, create};
 use super::*;
 use crate::access::event::GapCause;
 use crate::access::id::{ClockTrust, Mono, Now};
@@ -111,4 +113,55 @@ fn what_is_remembered_as_gone_is_joined_and_limited_and_forgotten_once_passed() 
     assert_eq!(beyond.gone, [(7, 8)]);
     beyond.note((0..5_000).map(|n| (10 + 2 * n, 10 + 2 * n)));
     assert_eq!((beyond.gone.len(), beyond.gone[0]), (GONE_MAX, (7, 8)));
+}
+
+#[test]
+fn of_several_batches_under_way_the_lowest_passes_the_gap_when_it_comes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let events = chain(1, 8, audit::NO_HASH);
+    take(&mut center, 1, &events[..1], NOW);
+    for (n, event) in [(4, &events[3]), (6, &events[5]), (8, &events[7])] {
+        assert_eq!(take(&mut center, n, std::slice::from_ref(event), NOW), (vec![], waiting(2, n - 1), 1));
+    }
+    // Those of before, in another order: the lowest counts.
+    let later = Timestamp(NOW.0 + GAP_IS_LOSS_S * 1000);
+    assert_eq!(take(&mut center, 6, &events[5..6], later), (vec![], waiting(2, 5), 1));
+    assert_eq!(take(&mut center, 4, &events[3..5], later), (vec![4, 5], lost(2, 3), 5));
+    assert_eq!(take(&mut center, 6, &events[5..], later), (vec![6, 7, 8], vec![], 8));
+}
+
+#[test]
+fn a_gap_whose_batch_never_comes_again_is_passed_by_a_later_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let events = chain(1, 9, audit::NO_HASH);
+    assert_eq!(take(&mut center, 3, &events[2..4], NOW), (vec![], waiting(1, 2), 0));
+    let at = |seconds: i64| Timestamp(NOW.0 + seconds * 1000);
+    // The gateway would send the first once more after 30 s.
+    assert_eq!(take(&mut center, 7, &events[6..7], at(GAP_IS_PASSED_S - 1)), (vec![], waiting(1, 6), 0));
+    assert_eq!(take(&mut center, 8, &events[7..8], at(GAP_IS_PASSED_S)), (vec![8], lost(1, 7), 8));
+}
+
+#[test]
+fn what_the_gateway_has_as_acknowledged_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let events = chain(1, 9, audit::NO_HASH);
+    center.note_acknowledged(&gateway(), 3);
+    assert_eq!(take(&mut center, 5, &events[4..5], NOW), (vec![], waiting(1, 4), 0));
+    assert_eq!(take(&mut center, 4, &events[3..4], NOW), (vec![4], lost(1, 3), 4));
+    center.note_acknowledged(&gateway(), 7);
+    assert_eq!(take(&mut center, 8, &events[7..], NOW), (vec![8, 9], lost(5, 7), 9));
+}
+
+#[test]
+fn without_command_the_audit_is_kept_and_nothing_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    create(dir.path(), Layout::Two, NonZeroU32::MIN).unwrap();
+    let (directory, mut streams) = Directory::open(dir.path()).unwrap();
+    streams.retain(|(spec, _)| spec.name.as_str() == "card-office");
+    let mut center = Center::new(directory, streams, vec![gateway()]).unwrap();
+    assert_eq!(take(&mut center, 1, &chain(1, 2, audit::NO_HASH), NOW), (vec![1, 2], vec![], 0));
+    assert_eq!(center.storage.audit_ends(&gateway()).unwrap().map(|(_, last)| last.n), Some(2));
 }

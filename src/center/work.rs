@@ -1,6 +1,7 @@
 //! The task of a service: it carries out orders, many in one transaction, receives what the gateways publish, and answers it.
 
 mod again;
+mod receive;
 #[cfg(test)]
 mod tests;
 
@@ -9,22 +10,19 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::notes::Notes;
 use super::order::{Attention, GatewayEvent, Order, Report, Stage, Staged, hand_over};
-use super::{
-    COMMAND_LIFE_S, Center, CenterError, DraftClaims, JournalName, Published, PublishedKind, SignedMessage, Storage,
-};
+use super::{COMMAND_LIFE_S, Center, CenterError, DraftClaims, JournalName, SignedMessage, Storage};
 use crate::access::change::Position;
 use crate::access::id::{GatewayId, Timestamp};
 use crate::access::input::CommandKind;
 use crate::clock::Clock;
-use crate::mqtt::{Connection, Event, Message, MessageId, PublishError, Retention};
-use crate::wire::topic::{Topic, Up};
-use crate::wire::up::{self, BodyError};
+use crate::mqtt::{Connection, Event, MessageId, PublishError, Retention};
 
 use again::Again;
+use receive::Logged;
 
 /// Time between two heads of a journal that does not change, in seconds (wire contract, 2.4).
 pub const HEAD_EVERY_S: u64 = 300;
@@ -65,6 +63,7 @@ pub(super) struct Work<S> {
     heads_not_before: Instant,
     all_heads: Interval,
     strangers: HashSet<GatewayId>,
+    logged: Logged,
 }
 
 impl<S: Storage> Work<S> {
@@ -98,6 +97,7 @@ impl<S: Storage> Work<S> {
             heads_not_before: Instant::now(),
             all_heads: every(HEAD_EVERY_S),
             strangers: HashSet::new(),
+            logged: Logged::default(),
         }
     }
 
@@ -374,75 +374,5 @@ impl<S: Storage> Work<S> {
             self.outstanding.remove(&number);
             self.notes.delivered(number);
         }
-    }
-
-    /// Receives what a gateway published. `true`: it is noted, and is acknowledged to the broker when the note is on disk.
-    fn receive(&mut self, message: &Message) -> bool {
-        let Ok(Topic::Up(gateway, up)) = message.topic.parse::<Topic>() else { return false };
-        if !self.center.gateways().contains(&gateway) {
-            if self.strangers.len() < STRANGERS_MAX && self.strangers.insert(gateway.clone()) {
-                warn!(%gateway, "a gateway that is not configured here publishes at this broker; it is passed over");
-            }
-            return false;
-        }
-        let mut is_noted = false;
-        match self.decode(&gateway, up, &message.payload) {
-            Ok(events) => {
-                if S::KEEPS_PUBLISHED {
-                    is_noted = events.iter().any(|event| self.keep_later(&gateway, event, message));
-                }
-                events.into_iter().for_each(|event| self.report(Some(&gateway), event));
-            }
-            Err(error) => {
-                debug!(topic = %message.topic, "{error}");
-                let problem = format!("`{}`: {error}", message.topic);
-                self.report(Some(&gateway), GatewayEvent::Problem(problem));
-            }
-        }
-        is_noted
-    }
-
-    /// Notes what is kept of an event; `false`: nothing is.
-    fn keep_later(&mut self, gateway: &GatewayId, event: &GatewayEvent, message: &Message) -> bool {
-        let kind = match event {
-            GatewayEvent::Ack(ack) => PublishedKind::Ack(ack.clone()),
-            GatewayEvent::Alarm(_) => PublishedKind::Alarm,
-            GatewayEvent::State(_) => PublishedKind::State,
-            _ => return false,
-        };
-        let body = String::from_utf8_lossy(&message.payload).into_owned();
-        let one = Published { gateway: gateway.clone(), received_at: self.now(), kind, body };
-        self.notes.published(one, message.ack);
-        if self.notes.is_full() {
-            self.keep();
-        }
-        true
-    }
-
-    fn decode(&mut self, gateway: &GatewayId, up: Up, payload: &[u8]) -> Result<Vec<GatewayEvent>, BodyError> {
-        Ok(match up {
-            Up::Ack => vec![GatewayEvent::Ack(up::decode(payload)?)],
-            Up::Reply => vec![GatewayEvent::Reply(up::decode(payload)?)],
-            Up::Alarm => vec![GatewayEvent::Alarm(up::decode(payload)?)],
-            Up::State => vec![GatewayEvent::State(String::from_utf8_lossy(payload).into_owned())],
-            Up::Resync => {
-                let is_taken = self.again.ask(gateway.clone(), up::decode(payload)?);
-                let passed_over = "too many gateways ask at once to be sent something again; this one is passed over";
-                (!is_taken).then(|| GatewayEvent::Problem(passed_over.to_owned())).into_iter().collect()
-            }
-            Up::Audit => match self.center.receive_audit(gateway, payload, self.now()) {
-                Ok((received, ack)) => {
-                    if let Some(ack) = ack {
-                        self.publish(&ack, Retention::Newest(ack.topic.to_string()));
-                    }
-                    let events = (!received.events.is_empty()).then_some(GatewayEvent::Audit(received.events));
-                    received.trouble.into_iter().map(GatewayEvent::Trouble).chain(events).collect()
-                }
-                Err(error) => {
-                    self.failed(&error);
-                    Vec::new()
-                }
-            },
-        })
     }
 }

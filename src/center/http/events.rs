@@ -68,7 +68,7 @@ impl EventLog {
             loop {
                 match reports.recv().await {
                     Ok(report) => {
-                        metrics.count(&report.event);
+                        metrics.count(&report);
                         if let Some((kind, data)) = shown(&report.event) {
                             collected.push(report.gateway, kind, &data);
                         }

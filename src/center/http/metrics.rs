@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::super::GatewayEvent;
+use super::super::{GatewayEvent, Report};
 use super::Shared;
 use crate::browser;
 
@@ -24,6 +24,7 @@ pub(super) struct Metrics {
     audit_events: Counter,
     audit_trouble: Counter,
     resyncs: Counter,
+    problems: Counter,
     link_up: Gauge,
 }
 
@@ -45,15 +46,28 @@ impl Default for Metrics {
         let audit_events = counter("audit_events", "Audit events kept");
         let audit_trouble = counter("audit_trouble", "Batches of an audit that do not follow what is kept");
         let resyncs = counter("resyncs", "Requests of gateways to send again");
+        let problems = counter("problems", "Messages of gateways that cannot be read, or are passed over");
         let link_up = Gauge::default();
         registry.register("link_up", "1 while the broker is connected", link_up.clone());
         let registry = Arc::new(registry);
-        Self { registry, messages, wrong_tokens, acks, rejected, alarms, audit_events, audit_trouble, resyncs, link_up }
+        Self {
+            registry,
+            messages,
+            wrong_tokens,
+            acks,
+            rejected,
+            alarms,
+            audit_events,
+            audit_trouble,
+            resyncs,
+            problems,
+            link_up,
+        }
     }
 }
 
 impl Metrics {
-    pub(super) fn count(&self, event: &GatewayEvent) {
+    pub(super) fn count(&self, Report { gateway, event }: &Report) {
         match event {
             GatewayEvent::Up => drop(self.link_up.set(1)),
             GatewayEvent::Down(_) => drop(self.link_up.set(0)),
@@ -69,6 +83,7 @@ impl Metrics {
             }
             GatewayEvent::Trouble(_) => drop(self.audit_trouble.inc()),
             GatewayEvent::Resync(..) => drop(self.resyncs.inc()),
+            GatewayEvent::Problem(_) if gateway.is_some() => drop(self.problems.inc()),
             GatewayEvent::Reply(_) | GatewayEvent::State(_) | GatewayEvent::Problem(_) => {}
         }
     }

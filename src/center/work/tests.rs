@@ -2,10 +2,12 @@
 
 use super::*;
 use crate::access::effect::ResyncReason;
-use crate::center::Layout;
-use crate::center::tests::{NOW, center, gateway, issue, resync};
+use crate::center::tests::{NOW, center, chain, gateway, issue, resync};
+use crate::center::{AuditTrouble, Directory, Layout};
 use crate::config::LinkSpec;
-use crate::mqtt::{Session, Setup};
+use crate::mqtt::{Message, Session, Setup};
+use crate::wire::topic::{Topic, Up};
+use crate::wire::up;
 
 fn connection() -> Connection {
     let setup = Setup {
@@ -27,15 +29,20 @@ fn asked() -> Message {
     Message { topic, payload: up::encode(&asked).unwrap(), retain: false, dup: false, ack: None }
 }
 
+/// The task, and what it reports.
+fn work(center: Center) -> (Work<Directory>, broadcast::Receiver<Report>) {
+    let (reports, received) = broadcast::channel(8);
+    let clock = (Clock::manual(NOW).0, Attention::Everything);
+    let watched = (watch::Sender::new(false), watch::Sender::new(0));
+    (Work::new(center, connection(), clock, reports, watched), received)
+}
+
 #[tokio::test]
 async fn what_is_to_be_sent_again_is_signed_when_the_connection_takes_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut center = center(dir.path(), Layout::One);
     let published = center.publish_ops(Some(&gateway()), &[issue("02020304")], NOW).unwrap();
-    let (reports, mut received) = broadcast::channel(8);
-    let clock = (Clock::manual(NOW).0, Attention::Everything);
-    let watched = (watch::Sender::new(false), watch::Sender::new(0));
-    let mut work = Work::new(center, connection(), clock, reports, watched);
+    let (mut work, mut received) = self::work(center);
     work.fresh.extend(published.iter().cycle().take(UNDER_WAY_MAX).cloned());
     work.send();
     assert_eq!(work.connection.undelivered(), UNDER_WAY_MAX);
@@ -50,4 +57,26 @@ async fn what_is_to_be_sent_again_is_signed_when_the_connection_takes_it() {
     assert!(matches!(received.try_recv().unwrap().event, GatewayEvent::Resync(_, 1)), "the newest request only");
     assert!(received.try_recv().is_err());
     assert_eq!(work.connection.undelivered(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_state_is_refused_and_a_state_ends_the_wait_for_what_was_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut work, _received) = self::work(center(dir.path(), Layout::One));
+    let audit = up::encode_audit("b1", 3, 4, &chain(4, 1, [7; 32])).unwrap();
+    let mut receive = |up, payload: &[u8]| work.decode(&gateway(), up, payload);
+    for wrong in
+        ["{}", r#"{"v":1,"stream":5}"#, r#"{"v":1,"state":"asleep"}"#, r#"{"v":1,"state":"online","streams":5}"#]
+    {
+        assert!(receive(Up::State, wrong.as_bytes()).is_err(), "{wrong}");
+    }
+    let waiting = GatewayEvent::Trouble(AuditTrouble::Waiting { from: 1, to: 3 });
+    assert_eq!(receive(Up::Audit, &audit).unwrap(), [waiting]);
+    let state = r#"{"v":1,"state":"online","audit":{"last":4,"acked":3}}"#;
+    for state in [state, r#"{"v":1,"state":"offline","boot":"b1","conn":1}"#] {
+        assert_eq!(receive(Up::State, state.as_bytes()).unwrap(), [GatewayEvent::State(state.to_owned())]);
+    }
+    let taken = receive(Up::Audit, &audit).unwrap();
+    assert_eq!(taken[0], GatewayEvent::Trouble(AuditTrouble::Lost { from: 1, to: 3 }));
+    assert!(matches!(&taken[1], GatewayEvent::Audit(events) if events.len() == 1));
 }

@@ -20,6 +20,7 @@ mod console;
 mod fleet;
 mod pages;
 mod power;
+mod proof;
 mod reload;
 mod remote;
 mod rig;

@@ -9,7 +9,7 @@ mod search;
 mod tests;
 
 pub use keep::Retention;
-pub use search::{Reader, Row, Search, Table};
+pub use search::{NAMED, Reader, Row, Search, Table};
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};

@@ -14,6 +14,9 @@ use super::{BUSY_S, failed};
 const ORDER: &str = "json_object('stream', stream, 'epoch', epoch, 'seq', seq, 'ordered_by', ordered_by,
     'ops', json(json_extract(claims, '$.ops')))";
 
+/// Not a column: what an ack names anywhere. Reads every ack.
+pub const NAMED: &str = "named";
+
 /// What is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
@@ -98,6 +101,7 @@ impl Reader {
             // An op names a card by `uid`, `old_uid` or `new_uid`.
             let (condition, value) = match search.table {
                 Table::Message => ("instr(claims, ?) > 0".to_owned(), format!("{column}\":\"{value}\"")),
+                Table::Ack if *column == NAMED => ("instr(body, ?) > 0".to_owned(), format!("\"{value}\"")),
                 _ => (format!("{column} = ?"), value.clone()),
             };
             conditions.push(condition);

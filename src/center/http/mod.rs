@@ -24,6 +24,7 @@ mod search;
 mod sse;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 use std::future::Future;
 use std::io;

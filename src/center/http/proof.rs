@@ -2,7 +2,10 @@
 //!
 //! A card is dead by a message. A gateway's own audit is the best proof that it has it: event `revoked`, with the times at which the
 //! message was received and in force, and what follows from it. A gateway at which the card opened nothing has no such event; there the
-//! ack of the message counts, and where that is no longer kept, the state.
+//! ack of the message counts, if it does not refuse it. Where none is kept, the state counts if its digest is the one here: a gateway's
+//! numbers go on over a message that it refused.
+
+use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -14,14 +17,15 @@ use super::super::{Audience, Center, CenterError, Storage};
 use super::auth::Client;
 use super::bodies::{AtGateway, BoxShown, KnownBy, Proof};
 use super::failure::Failure;
+use super::traces::{self, Trace, found, search};
 use super::{Shared, json};
 use crate::access::credential::{Flag, FlagRegister};
 use crate::access::id::{CardUid, GatewayId, Holder, Revision, StreamName, Timestamp};
 use crate::access::list::AccessList;
 use crate::wire::allowed::OpName;
+use crate::wire::envelope::Scope;
+use crate::wire::state;
 
-/// Events looked at for one step at one gateway.
-const EVENTS_MAX: usize = 100;
 /// The flags that end a card.
 const DEADLY: [Flag; 3] = [Flag::Lost, Flag::Replaced, Flag::Cancelled];
 
@@ -41,10 +45,33 @@ pub(super) async fn proof(
     client.reads()?;
     let parsed: CardUid = uid.parse().map_err(|e| Failure::field("uid", format!("`{uid}`: {e}")))?;
     let own = client.spec.gateways.clone();
-    let deaths = api.service.ask(move |center| deaths(center, own.as_deref(), parsed)).await?;
+    let asked = own.clone();
+    let (mut deaths, stream, others_enrol) = api
+        .service
+        .ask(move |center| {
+            let stream = center.owner(OpName::Issue).map(|stream| stream.name.clone());
+            (deaths(center, asked.as_deref(), parsed), stream, center.owner(OpName::Enrol).is_none())
+        })
+        .await?;
+    if let Some(stream) = stream {
+        // Where the lists here name a death at every gateway there is nothing more to look for.
+        let (of, asked) = (stream.clone(), own.clone());
+        let acks = others_enrol && deaths.is_empty();
+        let traces = api.read(move |reader| traces::read(reader, asked.as_deref(), (parsed, &of), acks)).await?;
+        if !traces.is_empty() {
+            let known = deaths.clone();
+            let more = move |center: &mut _| by_traces(center, (own.as_deref(), &known), (parsed, &stream), &traces);
+            deaths.extend(api.service.ask(more).await??);
+        }
+    }
     let dead = !deaths.is_empty();
-    let gateways = api.read(move |reader| deaths.iter().map(|death| at_gateway(reader, death, parsed)).collect());
-    let gateways: Vec<AtGateway> = gateways.await?;
+    let gateways = api.read(move |reader| {
+        let states = reader.states()?;
+        let at = |death: &Death| Ok((at_gateway(reader, death, parsed)?, state_of(&states, death)));
+        deaths.iter().map(at).collect::<Result<Vec<_>, CenterError>>()
+    });
+    let gateways = gateways.await?;
+    let gateways = api.service.ask(move |center| by_states(center, gateways)).await?;
     let unknown = gateways.iter().filter(|at| at.known_by.is_none()).map(|at| at.gateway.clone()).collect();
     Ok(json(StatusCode::OK, &Proof { uid: parsed, dead, gateways, unknown }))
 }
@@ -52,16 +79,99 @@ pub(super) async fn proof(
 /// The gateways at which the card is dead, once each has what was published to it.
 fn deaths<S: Storage>(center: &Center<S>, own: Option<&[GatewayId]>, uid: CardUid) -> Vec<Death> {
     let Some(stream) = center.owner(OpName::Issue).map(|stream| stream.name.clone()) else { return Vec::new() };
-    let gateways = center.gateways().iter().filter(|gateway| own.is_none_or(|own| own.contains(gateway)));
     let death = |gateway: &GatewayId| {
-        let lists = [Audience::Campus, Audience::Gateway(gateway.clone())];
-        let lists = lists.iter().filter_map(|audience| center.list(audience)).collect::<Vec<_>>();
+        let lists = lists_of(center, gateway);
         // Who it is enrolled for, where it was never issued: then what was set for the holder holds for it.
         let holder = lists.iter().find_map(|list| list.card(&uid)?.holder().cloned());
         let revision = lists.iter().filter_map(|list| death_in(list, uid, holder.as_ref())).min()?;
         Some(Death { gateway: gateway.clone(), stream: stream.clone(), revision })
     };
-    gateways.filter_map(death).collect()
+    own_gateways(center, own).filter_map(death).collect()
+}
+
+fn own_gateways<'c, S: Storage>(
+    center: &'c Center<S>,
+    own: Option<&'c [GatewayId]>,
+) -> impl Iterator<Item = &'c GatewayId> {
+    center.gateways().iter().filter(move |gateway| own.is_none_or(|own| own.contains(gateway)))
+}
+
+fn lists_of<'c, S: Storage>(center: &'c Center<S>, gateway: &GatewayId) -> Vec<&'c AccessList> {
+    let lists = [Audience::Campus, Audience::Gateway(gateway.clone())];
+    lists.iter().filter_map(|audience| center.list(audience)).collect()
+}
+
+/// The deaths that only what the gateways published shows, beside those that are `known`.
+fn by_traces<S: Storage>(
+    center: &mut Center<S>,
+    (own, known): (Option<&[GatewayId]>, &[Death]),
+    (uid, stream): (CardUid, &StreamName),
+    traces: &[Trace],
+) -> Result<Vec<Death>, CenterError> {
+    // Which gateways have the card is known here only if this center enrols.
+    let others_enrol = center.owner(OpName::Enrol).is_none();
+    let gateways: Vec<GatewayId> = own_gateways(center, own).cloned().collect();
+    let mut deaths = Vec::new();
+    for gateway in gateways {
+        // Whoever it is for now is in the lists, and was looked at.
+        let has_holder =
+            lists_of(center, &gateway).iter().any(|list| list.card(&uid).is_some_and(|c| c.holder().is_some()));
+        if has_holder || known.iter().any(|death| death.gateway == gateway) {
+            continue;
+        }
+        for trace in traces.iter().filter(|trace| others_enrol || trace.is_of(&gateway)) {
+            let death = |center: &Center<S>, holder: &Holder| {
+                lists_of(center, &gateway).into_iter().filter_map(|list| death_in(list, uid, Some(holder))).min()
+            };
+            if let Some(revision) = trace.death(center, stream, death)? {
+                deaths.push(Death { gateway: gateway.clone(), stream: stream.clone(), revision });
+                break;
+            }
+        }
+    }
+    Ok(deaths)
+}
+
+type NumberedDigest = ((u32, u64), String);
+
+/// What the newest state of a gateway shows of a stream.
+struct StateOfStream {
+    received_at: Timestamp,
+    /// Its number and its digest.
+    list: NumberedDigest,
+}
+
+/// What the newest state of the gateway shows, if it has the message's number and all before it.
+fn state_of(states: &[Row], death: &Death) -> Option<StateOfStream> {
+    let row = states.iter().find(|row| row.gateway == death.gateway.as_str())?;
+    let state = state::decode(row.body.as_bytes()).ok()?;
+    let stream = state.streams.into_iter().find(|stream| stream.name == death.stream && stream.missing == 0)?;
+    let has_it = (stream.epoch, stream.seq) >= (death.revision.epoch.get(), death.revision.seq);
+    let digest = stream.digest.filter(|_| has_it)?;
+    Some(StateOfStream { received_at: Timestamp(row.at), list: ((stream.epoch, stream.seq), digest) })
+}
+
+/// Where nothing else is known: by the state, if what the gateway has is what this center has.
+fn by_states<S: Storage>(center: &Center<S>, all: Vec<(AtGateway, Option<StateOfStream>)>) -> Vec<AtGateway> {
+    // A digest walks the whole list, and that of the campus is the same for every gateway.
+    let mut newest: BTreeMap<Audience, Option<NumberedDigest>> = BTreeMap::new();
+    let mut shown = Vec::with_capacity(all.len());
+    for (mut at, state) in all {
+        if let Some(state) = state.filter(|_| at.known_by.is_none()) {
+            let is_campus = center.streams().any(|one| one.name == at.stream && one.scope == Scope::Campus);
+            let audience = if is_campus { Audience::Campus } else { Audience::Gateway(at.gateway.clone()) };
+            let own = newest.entry(audience.clone()).or_insert_with(|| {
+                let newest = center.newest_with_digest(&at.stream, &audience);
+                newest.map(|(at, digest)| ((at.epoch.get(), at.seq), digest))
+            });
+            if own.as_ref() == Some(&state.list) {
+                at.known_by = Some(KnownBy::State);
+                at.dead_since = serde_json::to_value(state.received_at).ok();
+            }
+        }
+        shown.push(at);
+    }
+    shown
 }
 
 /// The first of the ops by which the card is dead.
@@ -83,16 +193,10 @@ fn death_in(list: &AccessList, uid: CardUid, holder: Option<&Holder>) -> Option<
     DEADLY.iter().filter_map(set).min()
 }
 
-fn search(table: Table, gateway: &GatewayId, is: Vec<(&'static str, String)>, after: Option<i64>) -> Search {
-    let is_newest_first = after.is_none();
+/// The newest rows of a gateway, or the first after one.
+fn search_at(table: Table, gateway: &GatewayId, is: Vec<(&'static str, String)>, after: Option<i64>) -> Search {
     let gateways = Some(vec![gateway.to_string()]);
-    Search { table, is, gateways, from: None, to: None, is_newest_first, after, most: EVENTS_MAX }
-}
-
-/// The rows, each with its JSON.
-fn found(reader: &Reader, search: &Search) -> Result<Vec<(Row, Value)>, CenterError> {
-    let rows = reader.search(search)?.into_iter();
-    Ok(rows.filter_map(|row| Some((serde_json::from_str(&row.body).ok()?, row))).map(|(v, row)| (row, v)).collect())
+    Search { gateways, is_newest_first: after.is_none(), after, ..search(table, is) }
 }
 
 fn at_gateway(reader: &Reader, death: &Death, uid: CardUid) -> Result<AtGateway, CenterError> {
@@ -112,34 +216,20 @@ fn at_gateway(reader: &Reader, death: &Death, uid: CardUid) -> Result<AtGateway,
     // A stream's name has no character that a pointer escapes.
     let pointer = format!("/revision/{stream}");
     let number = serde_json::json!([revision.epoch, revision.seq]);
-    let revoked = found(reader, &search(Table::Audit, gateway, of_card("revoked"), None))?;
+    let revoked = found(reader, &search_at(Table::Audit, gateway, of_card("revoked"), None))?;
     if let Some((row, event)) = revoked.iter().find(|(_, event)| event.pointer(&pointer) == Some(&number)) {
         shown.by_audit(reader, row, event, uid)?;
         return Ok(shown);
     }
     let of_message =
         vec![("stream", stream.to_string()), ("epoch", revision.epoch.to_string()), ("seq", revision.seq.to_string())];
-    let acks = found(reader, &search(Table::Ack, gateway, of_message, None))?;
+    let acks = found(reader, &search_at(Table::Ack, gateway, of_message, None))?;
     // A duplicate was applied before, and a stale message is contained in what the gateway has. The oldest ack is the last here.
     if let Some((_, ack)) = acks.iter().rev().find(|(_, ack)| ack["outcome"] != "rejected") {
         shown.known_by = Some(KnownBy::Ack);
         (shown.dead_since, shown.received_at) = (field(ack, "received_at"), field(ack, "received_at"));
         shown.durable_at = field(ack, "durable_at");
         return Ok(shown);
-    }
-    let state = reader.states()?.into_iter().find(|row| row.gateway == gateway.as_str());
-    let has_it = |row: &Row| {
-        let state: Value = serde_json::from_str(&row.body).unwrap_or_default();
-        let streams = state.get("streams").and_then(Value::as_array).cloned().unwrap_or_default();
-        let number = |s: &Value, key: &str| s[key].as_u64().unwrap_or(0);
-        streams.iter().any(|s| {
-            let reached = (number(s, "epoch"), number(s, "seq")) >= (u64::from(revision.epoch.get()), revision.seq);
-            s["name"] == stream.as_str() && reached && number(s, "missing") == 0
-        })
-    };
-    if let Some(row) = state.filter(has_it) {
-        shown.known_by = Some(KnownBy::State);
-        shown.dead_since = serde_json::to_value(Timestamp(row.at)).ok();
     }
     Ok(shown)
 }
@@ -155,14 +245,14 @@ impl AtGateway {
         (self.dead_since, self.received_at) = (field(event, "at"), field(event, "received_at"));
         let kind = |kind: &str| vec![("type", kind.to_owned())];
         let n = event["n"].as_u64().unwrap_or(0);
-        let durable = found(reader, &search(Table::Audit, &self.gateway, kind("revocation_durable"), Some(row.id)))?;
+        let durable = found(reader, &search_at(Table::Audit, &self.gateway, kind("revocation_durable"), Some(row.id)))?;
         let covers = |event: &Value| {
             event["from"].as_u64().is_some_and(|from| from <= n) && event["to"].as_u64().is_some_and(|to| n <= to)
         };
         self.durable_at = durable.iter().find(|(_, event)| covers(event)).and_then(|(_, event)| field(event, "at"));
         let mut of_card = kind("revocation_confirmed");
         of_card.push(("uid", uid.to_string()));
-        let confirmed = found(reader, &search(Table::Audit, &self.gateway, of_card, Some(row.id)))?;
+        let confirmed = found(reader, &search_at(Table::Audit, &self.gateway, of_card, Some(row.id)))?;
         let cut = event["cut"].as_array().cloned().unwrap_or_default();
         self.boxes = cut
             .into_iter()

@@ -75,7 +75,26 @@ impl CenterSite {
     /// What is configured insecurely, a short line each.
     #[must_use]
     pub fn insecure(&self) -> Vec<String> {
-        unencrypted_links("broker", &self.broker).chain(http::unencrypted(self.listen)).collect()
+        let mut found: Vec<String> =
+            unencrypted_links("broker", &self.broker).chain(http::unencrypted(self.listen)).collect();
+        for (place, (stream, key)) in self.streams.iter().enumerate() {
+            let first = self.streams.iter().take(place).find(|(_, other)| other.to_bytes() == key.to_bytes());
+            found.extend(first.map(|(other, _)| {
+                let (name, other) = (&stream.name, &other.name);
+                format!(
+                    "stream {name}: has the key of {other}, so whoever holds it publishes as both; make a key for each"
+                )
+            }));
+        }
+        found
+    }
+
+    /// What an office may not expect, a short line each.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let acknowledges = self.streams.iter().any(|(stream, _)| stream.allowed.contains(OpName::Command));
+        let audit = "no stream has `command` in `may`: the gateways' audit is kept here, and another center has to acknowledge it";
+        (!acknowledges).then(|| audit.to_owned()).into_iter().collect()
     }
 
     /// The keys and tables in which `other` differs and which a running center takes over only when it starts: all but the

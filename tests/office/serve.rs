@@ -12,10 +12,11 @@ use tokio::net::TcpStream;
 use crate::center::{down, enrol, issue, reissue};
 use crate::mosquitto::{Mosquitto, Rules};
 use crate::program::within;
-use crate::rig::{ALL, Center, NEW, OLD, SOME, command, error, exchange, prepared, site, start_gateway};
+use crate::rig::{ALL, Center, NEW, NO_BROKER, OLD, SOME, command, error, exchange, prepared, site, start_gateway};
 use crate::site::GATE;
 use dormgate::access::credential::{Enrolment, Role};
 use dormgate::center::database::{Database, Retention};
+use dormgate::center::{Published, PublishedKind};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs mosquitto; tests/run installs it"]
@@ -325,4 +326,61 @@ async fn check_names_what_is_not_encrypted() {
         assert_eq!((code, err.as_str()), (0, ""), "{out}");
         assert_eq!(out, format!("{file}: right; 2 streams, 1 gateways, 2 clients\n{insecure}"));
     }
+}
+
+#[tokio::test]
+async fn check_names_a_key_of_two_streams_and_a_center_that_acknowledges_no_audit() {
+    let change = |from: &'static str, to: &'static str| {
+        move |dir: &Path| {
+            let file = dir.join("center.toml");
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert!(text.contains(from));
+            std::fs::write(file, text.replace(from, to)).unwrap();
+        }
+    };
+    let check = async |dir: tempfile::TempDir| {
+        let file = dir.path().join("center.toml").display().to_string();
+        let (code, out, err) = command(&["serve", "--check", "--config", &file]).await;
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+        out.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let same = prepared("mqtt://127.0.0.1", &["xing1"], change("\"apartment.key\"", "\"card-office.key\""));
+    let both = "insecure: stream apartment: has the key of card-office, so whoever holds it publishes as both; make a key for each";
+    assert_eq!(check(same).await, [both]);
+    let silent = prepared("mqtt://127.0.0.1", &["xing1"], change(", \"command\"", ""));
+    let note = "note: no stream has `command` in `may`: the gateways' audit is kept here, and another center has to acknowledge it";
+    assert_eq!(check(silent).await, [note]);
+}
+
+#[tokio::test]
+async fn a_gateway_is_compared_by_its_newest_state_where_the_request_has_none() {
+    let filled = |dir: &Path| {
+        let at = dormgate::config::load_center(&dir.join("center.toml")).unwrap();
+        let retention = Retention { audit_days: 1, acks_days: 1, requests_days: 1 };
+        let database = Database::open(&at.data_file, NonZeroU32::MIN, retention).unwrap();
+        let mut center = dormgate::center::Center::new(database, at.streams, at.gateways).unwrap();
+        let now = dormgate::clock::Clock::system().now().wall;
+        let ops = dormgate::wire::down::read_ops(r#"[{"op":"issue","uid":"1EA68671","holder":"h1"}]"#).unwrap();
+        center.publish_ops(None, &ops, now).unwrap();
+        let stream = json!({"name": "card-office", "epoch": 1, "seq": 1, "missing": 0});
+        let online = json!({"v": 1, "state": "online", "streams": [stream]});
+        for (gateway, state) in [("g1", online), ("g2", json!({"v": 1, "state": "offline", "boot": "b", "conn": 1}))] {
+            let (gateway, kind) = (gateway.parse().unwrap(), PublishedKind::State);
+            center.keep(&[Published { gateway, received_at: now, kind, body: state.to_string() }], &[]).unwrap();
+        }
+    };
+    let center = Center::start_prepared(NO_BROKER, &["g1", "g2", "g3"], filled).await;
+    let compare = async |gateway: &str, body: Value| {
+        center.post(&format!("/v1/gateways/{gateway}/compare"), ALL, None, &body).await
+    };
+    assert_eq!(compare("g1", json!({})).await.body["streams"][0]["agreement"], "no_digest");
+    assert_eq!(compare("g1", json!({"streams": []})).await.body["streams"][0]["agreement"], "not_received");
+    for gateway in ["g2", "g3"] {
+        let refused = compare(gateway, json!({})).await;
+        assert_eq!((refused.status, &refused.body["error"]["field"]), (400, &json!("streams")), "{}", refused.body);
+    }
+    let refused = center.get("/v1/acks?outcome=x", ALL).await;
+    let message = refused.body["error"]["message"].as_str().unwrap();
+    assert_eq!((refused.status, message), (400, "`outcome` is `applied`, `duplicate`, `stale` or `rejected`"));
+    center.program.stop().await;
 }

@@ -18,7 +18,7 @@ use super::super::{Answered, Center, CenterError, SignedMessage};
 use super::auth::Client;
 use super::bodies::{Answer, Made};
 use super::failure::Failure;
-use super::{Api, BODY_BYTES_MAX, Shared, json};
+use super::{Api, BODY_BYTES_MAX, Shared, fields, json};
 use crate::access::change::{Op, Position};
 use crate::access::effect::Ack;
 use crate::access::event::ReplyStatus;
@@ -117,7 +117,9 @@ pub(super) async fn changes(
     let (members, body) = members(body, &["gateway", "ops"])?;
     let to = gateway(&api, &client, &members)?;
     let ops = members.get("ops").ok_or_else(|| Failure::field("ops", "`ops` is missing; give a list of ops"))?;
-    let ops = down::read_ops(ops).map_err(|errors| Failure::ops(&errors))?;
+    let read = down::read_ops(ops).map_err(|errors| Failure::ops(&errors))?;
+    fields::of_ops(ops)?;
+    let ops = read;
     if ops.is_empty() {
         return Err(Failure::field("ops", "`ops` is empty; give a list of ops"));
     }

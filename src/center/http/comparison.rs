@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::{Shared, json};
 use crate::access::engine::StreamStatus;
 use crate::access::id::{GatewayId, StreamName};
+use crate::wire::state::{self, Presence};
 
 fn wanted(api: &Shared, client: &Client, name: &str) -> Result<GatewayId, Failure> {
     client.reads()?;
@@ -30,12 +31,26 @@ pub(super) async fn compare(
 ) -> Result<Response, Failure> {
     let gateway = wanted(&api, &client, &name)?;
     let (members, _) = members(body, &["streams"])?;
-    let streams = members.get("streams").unwrap_or("[]");
-    let statuses: Vec<StreamStatus> = serde_json::from_str(streams).map_err(|error| {
-        Failure::field("streams", format!("`streams`: {error}; give the `streams` of the gateway's state"))
-    })?;
+    let statuses: Vec<StreamStatus> = match members.get("streams") {
+        Some(streams) => serde_json::from_str(streams).map_err(|error| {
+            Failure::field("streams", format!("`streams`: {error}; give the `streams` of the gateway's state"))
+        })?,
+        None => newest(&api, &gateway).await?,
+    };
     let streams = api.service.ask(move |center| center.agreements(&gateway, &statuses)).await??;
     Ok(json(StatusCode::OK, &Compared { streams }))
+}
+
+/// The streams in the newest state that is kept of a gateway. The state of one that is gone has none.
+async fn newest(api: &Shared, gateway: &GatewayId) -> Result<Vec<StreamStatus>, Failure> {
+    let states = api.read(|reader| reader.states()).await?;
+    let row = states.into_iter().find(|row| row.gateway == gateway.as_str());
+    let state = row.and_then(|row| state::decode(row.body.as_bytes()).ok());
+    let streams = state.filter(|state| state.state == Presence::Online).map(|state| state.streams);
+    streams.ok_or_else(|| {
+        let what = format!("no state of `{gateway}` is kept, or it is not there; give the `streams` of its state");
+        Failure::field("streams", what)
+    })
 }
 
 #[derive(Deserialize)]

@@ -50,6 +50,12 @@ impl Failure {
         failure
     }
 
+    /// The same, of the op at this place.
+    pub(super) fn of_op(mut self, place: u32) -> Self {
+        self.body.op = Some(place);
+        self
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }

@@ -15,7 +15,7 @@ use super::auth::Client;
 use super::bodies::{PlanBody, Planned};
 use super::changes::{Request, Wait, What, gateway, members_of};
 use super::failure::Failure;
-use super::{LIST_BYTES_MAX, Shared, json};
+use super::{LIST_BYTES_MAX, Shared, fields, json};
 use crate::access::credential::Enrolment;
 use crate::access::id::{CardUid, GatewayId};
 use crate::wire::allowed::{AllowedOps, OpName};
@@ -25,7 +25,7 @@ use crate::wire::ops::read_enrolments;
 use crate::wire::snapshot::write_entries;
 
 /// What the body of a list has.
-struct ListBody {
+pub(super) struct ListBody {
     members: Members,
     list: Enrolments,
     allow_shrink: bool,
@@ -115,11 +115,12 @@ fn whole_body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
     })
 }
 
-fn read(body: &[u8]) -> Result<ListBody, Failure> {
+pub(super) fn read(body: &[u8]) -> Result<ListBody, Failure> {
     let members = members_of(body, &["gateway", "cards", "allow_shrink", "dry_run"])?;
-    let cards =
-        members.get("cards").ok_or_else(|| Failure::field("cards", "`cards` is missing; give a list of them"))?;
-    let cards = read_enrolments(cards).map_err(|errors| Failure::ops(&errors))?;
+    let text = members.get("cards").filter(|text| text.starts_with('['));
+    let text = text.ok_or_else(|| Failure::field("cards", "`cards` is missing; give a list of them"))?;
+    let cards = read_enrolments(text).map_err(|errors| Failure::ops(&errors))?;
+    fields::of_cards(text)?;
     let empty = "`cards` is empty, and every card would be withdrawn; give those that are to open something";
     if cards.is_empty() {
         return Err(Failure::field("cards", empty));

@@ -14,6 +14,7 @@ mod console;
 mod described_tests;
 mod events;
 mod failure;
+mod fields;
 mod find;
 mod list;
 mod look_up;

@@ -11,6 +11,7 @@ use super::super::database::{Row, Search, Table};
 use super::auth::Client;
 use super::failure::Failure;
 use super::{Shared, json};
+use crate::access::effect::Outcome;
 use crate::access::id::{CardUid, Timestamp};
 use crate::wire::topic::CAMPUS;
 
@@ -103,6 +104,11 @@ impl Asked {
         let uid =
             self.uid.map(|text| text.parse::<CardUid>().map_err(|e| Failure::field("uid", format!("`{text}`: {e}"))));
         let uid = uid.transpose()?.map(|uid| uid.to_string());
+        let outcome = self.outcome.as_deref().map(|outcome| {
+            let what = "`outcome` is `applied`, `duplicate`, `stale` or `rejected`";
+            Outcome::parse(outcome).map(|_| ()).ok_or_else(|| Failure::field("outcome", what))
+        });
+        outcome.transpose()?;
         let named = [
             ("portal", self.portal),
             ("uid", uid),

@@ -218,3 +218,53 @@ async fn what_a_list_would_change_is_planned_by_the_clock_of_the_center() {
     let text = String::from_utf8(body.to_vec()).unwrap();
     assert!(text.contains(&Timestamp(NOW.0 + 8 * 3_600_000).to_string()), "it ends with the day: {text}");
 }
+
+#[test]
+fn a_field_that_an_op_or_a_card_does_not_have_is_refused_with_its_path() {
+    let card = r#""uid":"1EA68671","holder":"h1","entitlements":[{"kind":"gate","zone":"*"},{"kind":"door","zone":"1","schedule":"t"}]"#;
+    let right = [
+        format!(r#"[{{"op":"enrol",{card},"role":"visitor","marks":[],"not_before":null,"not_after":null}}]"#),
+        r#"[{"op":"reissue","holder":"h1","new_uid":"1EA68671","old_uid":"04A1B2C3D4E5F6"},{"op":"reinstate","uid":"1EA68671"}]"#.to_owned(),
+        r#"[{"op":"define_schedule","name":"t","weekly":{},"holidays":[{"date":"2026-10-01","windows":[]}],"timezone":"UTC"}]"#.to_owned(),
+        r#"[{"op":"set_posture","portals":"*","posture":"secure","until":null},{"op":"resume_power","zone":"1","reason":"arrears"}]"#.to_owned(),
+    ];
+    for text in right {
+        assert!(down::read_ops(&text).is_ok(), "{text}");
+        assert!(fields::of_ops(&text).is_ok(), "{text}");
+    }
+    let wrong = [
+        (
+            format!(r#"[{{"op":"found","uid":"1EA68671"}},{{"op":"enrol",{card},"not_afte":"x"}}]"#),
+            1,
+            "ops[1].not_afte",
+        ),
+        (format!(r#"[{{"op":"enrol",{}}}]"#, card.replace("schedule", "shedule")), 0, "ops[0].entitlements[1].shedule"),
+        (
+            r#"[{"op":"define_schedule","name":"t","weekly":{},"holidays":[{"day":1}]}]"#.to_owned(),
+            0,
+            "ops[0].holidays[0].day",
+        ),
+    ];
+    for (text, op, path) in wrong {
+        assert_eq!(fields::of_ops(&text).unwrap_err().code(), ("invalid_field", Some(op), Some(path)), "{text}");
+    }
+    for name in AllowedOps::all() - OpName::Command {
+        let text = format!(r#"[{{"op":"{name}","tea":1}}]"#);
+        assert_eq!(fields::of_ops(&text).unwrap_err().code(), ("invalid_field", Some(0), Some("ops[0].tea")));
+    }
+    let lists = [
+        (format!(r#"{{"cards":[{{{card},"not_afte":"x"}}]}}"#), "invalid_field", "cards[0].not_afte"),
+        (format!(r#"{{"cards":[{{{card},"op":"enrol"}}]}}"#), "invalid_field", "cards[0].op"),
+        (r#"{"cards":null}"#.to_owned(), "invalid_field", "cards"),
+        (r#"{"cards":{}}"#.to_owned(), "invalid_field", "cards"),
+        (r#"{"cards":[{}]}"#.to_owned(), "invalid_field", "cards[0].uid"),
+        (r#"{"cards":[7]}"#.to_owned(), "invalid_field", "cards[0]"),
+        (r#"{"cards":[{"uid":"tea","holder":"h","entitlements":[]}]}"#.to_owned(), "invalid_uid", "cards[0].uid"),
+        (r#"{"cards":[{"uid":"00000000","holder":"h","entitlements":[]}]}"#.to_owned(), "invalid_uid", "cards[0].uid"),
+        (r#"{"cards":[{"uid":"08010203","holder":"h","entitlements":[]}]}"#.to_owned(), "random_uid", "cards[0].uid"),
+    ];
+    for (text, code, path) in lists {
+        assert_eq!(list::read(text.as_bytes()).err().unwrap().code(), (code, None, Some(path)), "{text}");
+    }
+    assert!(list::read(format!(r#"{{"cards":[{{{card}}}]}}"#).as_bytes()).is_ok());
+}

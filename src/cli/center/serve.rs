@@ -56,8 +56,9 @@ pub(super) fn run(args: &Args) -> Exit {
     if args.check {
         let (streams, gateways, clients) = (site.streams.len(), site.gateways.len(), site.clients.len());
         let insecure: String = site.insecure().iter().map(|what| format!("\ninsecure: {what}")).collect();
+        let notes: String = site.notes().iter().map(|what| format!("\nnote: {what}")).collect();
         return print_line(format!(
-            "{}: right; {streams} streams, {gateways} gateways, {clients} clients{insecure}",
+            "{}: right; {streams} streams, {gateways} gateways, {clients} clients{insecure}{notes}",
             args.config.display()
         ));
     }

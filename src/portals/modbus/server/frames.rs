@@ -23,6 +23,9 @@ pub const IDLE_MS_MAX: u64 = 60_000;
 const FRAME_MS_MAX: u64 = 5000;
 /// Silence that ends a frame of an unknown function on a serial line, in milliseconds. Adapters hold bytes back for up to 16.
 const GAP_MS: u64 = 40;
+/// Silence after which the beginning of a frame belongs to nothing, in milliseconds: the master has given it up. Kept, it could make a
+/// frame with the first bytes of a later request.
+const BROKEN_MS: u64 = 1000;
 /// Longest wait for one read where no silence is to be found, in milliseconds; then the port is read again.
 const FOREVER_MS: u64 = 3_600_000;
 /// How long after a reply the same bytes are the adapter's echo of it, in milliseconds.
@@ -144,10 +147,16 @@ async fn next_request(
             }
         }
         let mut bytes = [0; RTU_BYTES_MAX];
-        let gap = Duration::from_millis(if may_end && !decoder.rest().is_empty() { GAP_MS } else { FOREVER_MS });
-        if let Ok(read) = timeout(gap, port.read(&mut bytes)).await {
+        let gap = match (decoder.rest().is_empty(), may_end) {
+            (true, _) => FOREVER_MS,
+            (false, true) => GAP_MS,
+            (false, false) => BROKEN_MS,
+        };
+        if let Ok(read) = timeout(Duration::from_millis(gap), port.read(&mut bytes)).await {
             decoder.push(received(name, &bytes, read?)?);
             may_end = true;
+        } else if !may_end {
+            decoder.clear();
         } else {
             may_end = false;
             let unknown = |bytes: &[u8]| {

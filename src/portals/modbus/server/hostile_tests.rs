@@ -105,6 +105,15 @@ fn with_time_paused(run: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(run);
 }
 
+/// The byte that is missing of the first request is the one with which the next one begins.
+#[test]
+fn a_request_that_was_cut_off_makes_no_frame_with_a_later_one() {
+    let request = Request::WriteRegister { address: 1, value: 47_771 };
+    let frame = rtu_frame(UNIT, &request.encode());
+    assert_eq!(frame.last(), Some(&UNIT));
+    with_time_paused(serial(frame[..frame.len() - 1].to_vec()));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 

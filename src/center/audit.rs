@@ -92,8 +92,9 @@ pub(super) struct Beyond {
     gap: Option<(u64, Timestamp)>,
     /// Numbers of events that the gateway reports to be gone: inclusive, in order, with others between them.
     gone: Vec<(u64, u64)>,
-    /// The last event that the gateway has as acknowledged, by whomever: it never sends those up to it again.
-    acked: u64,
+    /// The last event that the gateway has as acknowledged, by whomever, where its state was received: it never sends those up to it
+    /// again, and all others until somebody acknowledges them.
+    acked: Option<u64>,
 }
 
 impl Beyond {
@@ -141,7 +142,7 @@ impl Beyond {
 impl<S: Storage> Center<S> {
     /// Takes note of the last event that a gateway's state names as acknowledged.
     pub fn note_acknowledged(&mut self, gateway: &GatewayId, acked: u64) {
-        self.gaps.entry(gateway.clone()).or_default().acked = acked;
+        self.gaps.entry(gateway.clone()).or_default().acked = Some(acked);
     }
 
     /// Takes a batch of a gateway's audit: checks the chain, keeps the events, and gives the acknowledgement to publish, if a stream may.
@@ -264,10 +265,12 @@ impl Reading {
         }
         let (from, to) = (next, n - 1);
         // Linked across the gap: the numbers were never used. Or the gateway reports that it no longer has the events, or never sends them.
-        if decoded.prev == last.hash || self.beyond.is_gone(from, to) || to <= self.beyond.acked {
+        let is_acked = self.beyond.acked.is_some_and(|acked| to <= acked);
+        if decoded.prev == last.hash || self.beyond.is_gone(from, to) || is_acked {
             return Verdict::Keep(Some(AuditTrouble::Lost { from, to }));
         }
-        if self.beyond.waits_for(n, now) {
+        // Without a state of the gateway only the time shows whether it will send what is missing.
+        if self.beyond.acked.is_some() || self.beyond.waits_for(n, now) {
             Verdict::Refuse(AuditTrouble::Waiting { from, to })
         } else {
             Verdict::Keep(Some(AuditTrouble::Lost { from, to }))

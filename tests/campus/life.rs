@@ -222,8 +222,10 @@ impl Life {
                 }
             }
             Up::Audit if office.name == APARTMENT => {
-                let Ok((received, ack)) = office.center.receive_audit(&gateway, &body, now) else { return true };
                 let site = self.sites.iter().find(|site| site.id == gateway).unwrap();
+                // As its retained state names it.
+                office.center.note_acknowledged(&gateway, site.run.store.acked());
+                let Ok((received, ack)) = office.center.receive_audit(&gateway, &body, now) else { return true };
                 for trouble in received.trouble {
                     let waits = matches!(trouble, AuditTrouble::Waiting { .. } | AuditTrouble::Lost { .. });
                     assert!(waits || site.seen.is_rotten, "the office finds in the audit of {gateway}: {trouble}");

@@ -1,5 +1,6 @@
 //! Tries a broker step by step, as a link would use it, and names the first thing that is wrong and what to do. For an installer in
-//! front of a box: a running gateway is not disturbed, because another client id is used.
+//! front of a box: a running gateway is not disturbed, because another client id is used, unless the broker gives each user one
+//! client id (`use_username_as_clientid` of mosquitto).
 
 use std::io;
 use std::net::SocketAddr;

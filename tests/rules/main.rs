@@ -36,6 +36,7 @@ mod explain;
 mod figures;
 mod heads;
 mod life_of_a_card;
+mod list_age;
 mod loads;
 mod lock_out;
 mod lossy;

@@ -221,7 +221,16 @@ impl Engine {
     fn what_if(&self, portal: &Portal, request: &Request, now: Now) -> Decision {
         let way = portal.direction.or(request.direction);
         let card = identify(&self.state.list, &request.presented).card();
-        let (observed, _) = self.observe(portal, card, way, now);
+        self.judged(portal, request, self.observe(portal, card, way, now).0, now)
+    }
+
+    /// Whether the list, the posture and the hours let a card in at a portal, whatever was observed of it.
+    pub(super) fn has_right(&self, portal: &Portal, uid: CardUid, now: Now) -> bool {
+        let decision = self.judged(portal, &self.read_of(portal, uid), Observed::default(), now);
+        matches!(decision, Decision::Grant(_))
+    }
+
+    fn judged(&self, portal: &Portal, request: &Request, observed: Observed, now: Now) -> Decision {
         let question = Question {
             portal: Some(portal),
             presented: &request.presented,
@@ -231,20 +240,6 @@ impl Engine {
             observed,
         };
         decide(&self.facts(Some(portal), now), &question)
-    }
-
-    /// Whether the list, the posture and the hours let a card in at a portal, whatever was observed of it.
-    pub(super) fn has_right(&self, portal: &Portal, uid: CardUid, now: Now) -> bool {
-        let request = self.read_of(portal, uid);
-        let question = Question {
-            portal: Some(portal),
-            presented: &request.presented,
-            direction: request.direction,
-            stale: request.stale,
-            assurance: request.assurance,
-            observed: Observed::default(),
-        };
-        matches!(decide(&self.facts(Some(portal), now), &question), Decision::Grant(_))
     }
 
     /// Which cards at these places of the list would be granted at a portal now, and how many places the list has: a long list is

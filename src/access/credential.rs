@@ -2,10 +2,13 @@
 //!
 //! Both are last-writer-wins registers keyed by revision, so messages may come late, twice or shuffled.
 
+use std::fmt;
+use std::str::FromStr;
+
 use enumset::{EnumSet, enum_set};
 use serde::{Deserialize, Serialize};
 
-use super::id::{Holder, Revision, ScheduleName, Timestamp, Zone};
+use super::id::{Holder, IdentifierError, Revision, ScheduleName, Timestamp, Zone};
 use super::portal::PortalKind;
 
 names! {
@@ -111,6 +114,23 @@ pub enum ZoneSet {
     Any,
     /// One.
     One(Zone),
+}
+
+impl fmt::Display for ZoneSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "*",
+            Self::One(zone) => zone.as_str(),
+        })
+    }
+}
+
+impl FromStr for ZoneSet {
+    type Err = IdentifierError;
+
+    fn from_str(text: &str) -> Result<Self, IdentifierError> {
+        if text == "*" { Ok(Self::Any) } else { text.parse().map(Self::One) }
+    }
 }
 
 /// The right to open portals of one kind in one zone, at the times of a schedule.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::change::{RegisterKind, SuspendReason};
-use super::credential::{Entitlement, Flag, Role, ZoneSet};
+use super::credential::{Entitlement, Flag, Role};
 use super::decide::{Facts, end_of, identify};
 use super::decision::{Reason, Reasons};
 use super::id::{CardUid, ClockTrust, Revision, ScheduleName, StreamName, Timestamp};
@@ -171,9 +171,8 @@ impl Asked<'_> {
                     None => "the enrolment was withdrawn".to_owned(),
                     Some(enrolment) => {
                         let one = |entitlement: &Entitlement| {
-                            let zone = if let ZoneSet::One(zone) = &entitlement.zone { zone.as_str() } else { "*" };
                             let hours = entitlement.schedule.as_ref().map_or(String::new(), |name| format!("@{name}"));
-                            format!(" {}:{zone}{hours}", entitlement.kind.as_str())
+                            format!(" {}:{}{hours}", entitlement.kind.as_str(), entitlement.zone)
                         };
                         let shown = enrolment.entitlements.iter().take(ENTITLEMENTS_SHOWN_MAX).map(one);
                         let mut fact = format!("{} {}", enrolment.role.as_str(), enrolment.holder);

@@ -23,8 +23,29 @@ pub const UID_BYTES_MAX: usize = 10;
 const COMMONPLACE: [[u8; 4]; 4] =
     [[1, 2, 3, 4], [0x12, 0x34, 0x56, 0x78], [0xDE, 0xAD, 0xBE, 0xEF], [0x11, 0x22, 0x33, 0x44]];
 
-/// Serde for types that are written as text: their `Display` and `FromStr`.
+/// Serde for types that are written as text: their `Display` and `FromStr`. With `struct`: for a type that has another form on disk.
 macro_rules! as_text {
+    ($($(#[$doc:meta])* struct $name:ident($of:ty): $expected:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        struct $name($of);
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = <$of as std::str::FromStr>::Err;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+
+        as_text! { $name: $expected; }
+    )*};
     ($($name:ty: $expected:literal;)*) => {$(
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

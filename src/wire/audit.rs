@@ -429,7 +429,7 @@ fn named<T>(reason: Option<&str>, parse: impl FnOnce(&str) -> Option<T>) -> Resu
 /// know. Unknown fields are ignored.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, AuditFormatError> {
     let text = std::str::from_utf8(bytes).map_err(|e| AuditFormatError(e.to_string()))?;
-    let fields: Fields<'_> = json::read(text, Place::default()).map_err(|e| AuditFormatError(e.message))?;
+    let fields: Fields<'_> = json::read(text, Place::Message).map_err(|e| AuditFormatError(e.message))?;
     let (prev, evidence) = (fields.prev.0, fields.evidence.map(|hash| hash.0));
     let (n, at, clock, mono_ms) = (fields.n, fields.at, fields.clock, fields.mono_ms);
     let boot = fields.boot.as_ref().into();

@@ -35,7 +35,7 @@ impl Claims {
 
     /// Fails only where a field of the header is given twice.
     pub fn header(&self) -> Result<Header<'_>, OpError> {
-        json::read(&self.text, Place::default()).map_err(|error| self.faults.first().cloned().unwrap_or(error))
+        json::read(&self.text, Place::Message).map_err(|error| self.faults.first().cloned().unwrap_or(error))
     }
 }
 
@@ -65,8 +65,8 @@ pub(super) fn need<'t, T: Deserialize<'t>>(
     key: &str,
     code: ErrorCode,
 ) -> Result<T, OpError> {
-    let Some(raw) = raw else { return Err(Place::default().error(code, key, "is missing; add it")) };
-    json::read(raw.get(), Place::default()).map_err(|e| OpError {
+    let Some(raw) = raw else { return Err(Place::Message.error(code, key, "is missing; add it")) };
+    json::read(raw.get(), Place::Message).map_err(|e| OpError {
         code,
         message: e.message.replacen("``", &format!("`{key}`"), 1),
         ..e
@@ -166,7 +166,7 @@ impl Members {
         let (text, faults) = json::check(bytes).map_err(|e| e.to_string())?;
         match faults.first() {
             Some(fault) => Err(fault.message.clone()),
-            None => json::read(text, Place::default()).map_err(|e| e.message),
+            None => json::read(text, Place::Message).map_err(|e| e.message),
         }
     }
 

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::allowed::{AllowedOps, OpName, STANDING};
 use crate::access::change::{RegisterKind, RegisterKinds, SuspendReason};
-use crate::access::credential::{Enrolment, Entitlement, Flag, Flags, ZoneSet};
+use crate::access::credential::{Enrolment, Entitlement, Flag, Flags};
 use crate::access::id::{CardUid, Holder, PortalId, ScheduleName, Timestamp, Zone};
 use crate::access::list::{AccessList, HolderEntry, ScheduleRegister};
 use crate::access::portal::Posture;
@@ -125,11 +125,8 @@ fn enrolment_line(uid: CardUid, enrolment: &Enrolment) -> String {
 }
 
 fn entitlement(one: &Entitlement) -> String {
-    let zone = match &one.zone {
-        ZoneSet::Any => "*",
-        ZoneSet::One(zone) => zone.as_str(),
-    };
-    format!("{}:{zone}:{}", one.kind.as_str(), one.schedule.as_ref().map_or("", ScheduleName::as_str))
+    let schedule = one.schedule.as_ref().map_or("", ScheduleName::as_str);
+    format!("{}:{}:{schedule}", one.kind.as_str(), one.zone)
 }
 
 /// `S|uid|holder|flags`: a card that the stream has named by UID, with its own flags that are set. A line without flags too.
@@ -187,7 +184,7 @@ mod tests {
 
     use super::*;
     use crate::access::change::{Op, PortalSet, Position, Subject};
-    use crate::access::credential::Role;
+    use crate::access::credential::{Role, ZoneSet};
     use crate::access::portal::PortalKind;
 
     fn digest_lines(allowed: AllowedOps, ops: &[Op]) -> (Vec<String>, u64) {

@@ -15,10 +15,9 @@ use super::allowed::{AllowedOps, OpName};
 use super::audit::HashText;
 use super::claims::{self, Claimed, Claims, Seconds};
 use super::envelope::{self, Opened, Refused};
-use super::json::{self, Place};
+use super::json::{self, Place, all_right};
 use super::limits::{
-    ACTOR_CHARS_MAX, COMMAND_BYTES_MAX, COMMAND_LIFE_S_MAX, HEAD_BYTES_MAX, JTI_CHARS_MAX, MESSAGE_BYTES_MAX,
-    OP_ERRORS_MAX, OPS_MAX,
+    ACTOR_CHARS_MAX, COMMAND_BYTES_MAX, COMMAND_LIFE_S_MAX, HEAD_BYTES_MAX, JTI_CHARS_MAX, MESSAGE_BYTES_MAX, OPS_MAX,
 };
 use super::ops::{self, Judge};
 use super::text::{hint, is_label, quote};
@@ -70,27 +69,22 @@ fn content(claims: &Claims, judge: Judge<AllowedOps>) -> Result<Vec<Op>, Vec<OpE
     if !claims.faults.is_empty() {
         return Err(claims.faults.clone());
     }
-    let body: ChangesBody<&RawValue> = json::read(&claims.text, Place::default()).map_err(|e| vec![e])?;
+    let body: ChangesBody<&RawValue> = json::read(&claims.text, Place::Message).map_err(|e| vec![e])?;
     parse_ops(&body.ops, judge)
 }
 
 fn parse_ops(list: &[&RawValue], judge: Judge<AllowedOps>) -> Result<Vec<Op>, Vec<OpError>> {
     if list.len() > OPS_MAX {
         let what = format!("{} ops are too many, {OPS_MAX} are allowed", list.len());
-        return Err(vec![Place::default().error(ErrorCode::TooLarge, "ops", what)]);
+        return Err(vec![Place::Message.error(ErrorCode::TooLarge, "ops", what)]);
     }
-    let (mut ops, mut errors, mut more) = (Vec::with_capacity(list.len()), Vec::new(), 0_usize);
-    for (text, place) in list.iter().zip(0_u32..) {
-        match ops::parse(text.get(), place, judge) {
-            Ok(op) => ops.push(op),
-            Err(error) if errors.len() < OP_ERRORS_MAX => errors.push(error),
-            Err(_) => more += 1,
+    let ops = list.iter().zip(0_u32..).map(|(text, place)| ops::parse(text.get(), place, judge));
+    all_right(ops).map_err(|(mut errors, more)| {
+        if let Some(last) = errors.last_mut().filter(|_| more > 0) {
+            last.message.push_str(&format!(" (and {more} more ops are wrong)"));
         }
-    }
-    if let Some(last) = errors.last_mut().filter(|_| more > 0) {
-        last.message.push_str(&format!(" (and {more} more ops are wrong)"));
-    }
-    if errors.is_empty() { Ok(ops) } else { Err(errors) }
+        errors
+    })
 }
 
 /// Reads a list of ops in JSON, as a person writes it.
@@ -98,7 +92,7 @@ fn parse_ops(list: &[&RawValue], judge: Judge<AllowedOps>) -> Result<Vec<Op>, Ve
 /// # Errors
 /// What is wrong with the list, or with each wrong op.
 pub fn read_ops(text: &str) -> Result<Vec<Op>, Vec<OpError>> {
-    let list: Vec<&RawValue> = json::read(text, Place::default()).map_err(|e| vec![e])?;
+    let list: Vec<&RawValue> = json::read(text, Place::Message).map_err(|e| vec![e])?;
     parse_ops(&list, Judge::Arrival(AllowedOps::all()))
 }
 
@@ -144,7 +138,7 @@ pub fn read_head(opened: &Opened<'_>, topic_stream: &StreamName) -> Result<Head,
         let body: HeadBody = opened.read(HEAD_BYTES_MAX)?;
         if stream != topic_stream {
             let what = format!("the head of `{stream}` came on the topic of `{topic_stream}`");
-            return Err(Place::default().error(ErrorCode::UnknownStream, "iss", what));
+            return Err(Place::Message.error(ErrorCode::UnknownStream, "iss", what));
         }
         let at = Position { epoch: body.epoch, seq: body.seq };
         let iat = opened.claims.header()?.issued_at();
@@ -191,7 +185,7 @@ pub fn read_command(opened: &Opened<'_>) -> Result<Command, Refused> {
 }
 
 fn command(opened: &Opened<'_>) -> Result<Command, OpError> {
-    let (stream, place) = (opened.stream, Place::default());
+    let (stream, place) = (opened.stream, Place::Message);
     let invalid = |key: &str, what: String| place.error(ErrorCode::InvalidField, key, what);
     if !stream.allowed.contains(OpName::Command) {
         let what = format!("stream `{}` is not allowed commands; add `command` to its `may`", stream.name);
@@ -219,7 +213,7 @@ fn command(opened: &Opened<'_>) -> Result<Command, OpError> {
 
 /// The command that `text` has the fields of.
 fn command_kind(command: &str, text: &str) -> Result<CommandKind, OpError> {
-    let place = Place::default();
+    let place = Place::Message;
     if !CommandKind::VARIANTS.contains(&command) {
         let known = CommandKind::VARIANTS.iter().copied();
         let what = format!("{} is not a command; {}", quote(command), hint(command, known));
@@ -238,7 +232,7 @@ pub fn read_command_kind(text: &str) -> Result<CommandKind, OpError> {
         #[serde(borrow)]
         command: Cow<'t, str>,
     }
-    let Named { command } = json::read(text, Place::default())?;
+    let Named { command } = json::read(text, Place::Message)?;
     command_kind(&command, text)
 }
 

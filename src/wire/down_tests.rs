@@ -11,7 +11,7 @@ use crate::access::credential::Flag;
 use crate::access::id::CardUid;
 use crate::access::snapshot::SnapshotEntry;
 use crate::wire::envelope::{Channel, Scope, StreamSpec, open, sign};
-use crate::wire::limits::{ENTITLEMENTS_MAX, PORTALS_MAX, WINDOWS_MAX};
+use crate::wire::limits::{ENTITLEMENTS_MAX, OP_ERRORS_MAX, PORTALS_MAX, WINDOWS_MAX};
 use crate::wire::snapshot::read_part;
 
 /// Reads a message of stream `office`, which is allowed `allowed`, with one of the readers.

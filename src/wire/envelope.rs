@@ -84,7 +84,7 @@ impl Opened<'_> {
     pub(super) fn read<'t, T: Deserialize<'t>>(&'t self, most: usize) -> Result<T, OpError> {
         self.short(most)?;
         self.claims.faults.first().cloned().map_or(Ok(()), Err)?;
-        json::read(&self.claims.text, Place::default())
+        json::read(&self.claims.text, Place::Message)
     }
 }
 
@@ -176,7 +176,7 @@ fn authenticate<'s>(bytes: &[u8], streams: &'s [StreamSpec]) -> Result<Opened<'s
 
 /// Whether the claims are of this version, from the stream that signed, and for `gateway`.
 fn addressed(opened: &Opened<'_>, via: Channel, gateway: &GatewayId) -> Result<(), OpError> {
-    let (header, stream, place) = (opened.claims.header()?, opened.stream, Place::default());
+    let (header, stream, place) = (opened.claims.header()?, opened.stream, Place::Message);
     match header.v.map(RawValue::get) {
         Some(v) if v.parse() == Ok(VERSION) => {}
         Some(other) => {

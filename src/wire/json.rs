@@ -17,7 +17,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_path_to_error::Segment;
 
-use super::limits::{JSON_DEPTH_MAX, JSON_FAULTS_MAX, QUOTE_CHARS_MAX};
+use super::limits::{JSON_DEPTH_MAX, JSON_FAULTS_MAX, OP_ERRORS_MAX, QUOTE_CHARS_MAX};
 use super::text::shorten;
 use crate::access::change::{ErrorCode, OpError};
 
@@ -170,21 +170,31 @@ impl<'t> Visitor<'t> for Check<'_, 't> {
 }
 
 /// Where an object stands in a message.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Place {
-    /// The op it is; `None`: the message itself.
-    pub op: Option<u32>,
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// It is the message itself.
+    Message,
+    /// It is this op of it.
+    Op(u32),
+    /// It is this item of a list with this name.
+    In(&'static str, usize),
 }
 
 impl Place {
     /// An error at field `path` of the object.
     pub fn error(self, code: ErrorCode, path: &str, what: impl fmt::Display) -> OpError {
         let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
-        let message = match self.op {
-            Some(op) => format!("`ops[{op}]{dot}{path}`: {what}"),
-            None => format!("`{path}`: {what}"),
+        let (op, message) = match self {
+            Self::Message => (None, format!("`{path}`: {what}")),
+            Self::Op(op) => (Some(op), format!("`ops[{op}]{dot}{path}`: {what}")),
+            Self::In(list, at) => (None, format!("`{list}[{at}]{dot}{path}`: {what}")),
         };
-        OpError { op: self.op, code, message }
+        OpError { op, code, message }
+    }
+
+    /// The same of a value whose fields have the right form.
+    pub fn wrong(self, (code, field, what): Wrong) -> OpError {
+        self.error(code, &field, what)
     }
 }
 
@@ -203,6 +213,19 @@ pub(super) fn at_most<T>(list: &[T], most: usize, field: &str) -> Result<(), Wro
         return Err((ErrorCode::TooLarge, field.to_owned(), what));
     }
     Ok(())
+}
+
+/// All items, if each is right; or what is wrong with the first [`OP_ERRORS_MAX`] of the wrong ones, and how many more there are.
+pub(super) fn all_right<T>(items: impl Iterator<Item = Result<T, OpError>>) -> Result<Vec<T>, (Vec<OpError>, usize)> {
+    let (mut right, mut errors, mut more) = (Vec::with_capacity(items.size_hint().0), Vec::new(), 0);
+    for item in items {
+        match item {
+            Ok(item) => right.push(item),
+            Err(error) if errors.len() < OP_ERRORS_MAX => errors.push(error),
+            Err(_) => more += 1,
+        }
+    }
+    if errors.is_empty() { Ok(right) } else { Err((errors, more)) }
 }
 
 /// The value of type `T` that is `text`. An error has the code `invalid_uid` at a field that holds a UID, else `invalid_field`.
@@ -226,12 +249,12 @@ impl<'t> Fields<'t> {
         let key = Key(Cow::Borrowed(key));
         let Some(raw) = self.0.get(&key).copied().flatten() else { return Ok(None) };
         let named = |e: OpError| OpError { message: e.message.replacen("``", &format!("`{}`", key.0), 1), ..e };
-        read(raw.get(), Place::default()).map(Some).map_err(named)
+        read(raw.get(), Place::Message).map(Some).map_err(named)
     }
 
     /// Field `key`, which has to be there.
     pub fn need<T: Deserialize<'t>>(&self, key: &str) -> Result<T, OpError> {
-        let missing = || Place::default().error(ErrorCode::InvalidField, key, "is missing; add it");
+        let missing = || Place::Message.error(ErrorCode::InvalidField, key, "is missing; add it");
         self.read(key)?.ok_or_else(missing)
     }
 }

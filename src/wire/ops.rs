@@ -1,20 +1,17 @@
 //! The ops of a change message (wire contract, 2.3): one enum that is read and written, and what is wrong with an op beyond the form
 //! of its fields.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::allowed::{AllowedOps, OpName};
-use super::json::{self, Place, Wrong, at_most, invalid};
-use super::limits::{ENTITLEMENTS_MAX, OP_ERRORS_MAX, PORTALS_MAX};
+use super::json::{self, Place, Wrong, all_right, at_most, invalid};
+use super::limits::{ENTITLEMENTS_MAX, PORTALS_MAX};
 use super::schedule::ScheduleBody;
 use super::text::{hint, quote};
 use crate::access::change::{ErrorCode, Op, OpError, PortalSet, Subject, SuspendReason};
 use crate::access::credential::{CardMark, CardMarks, Enrolment, Entitlement, Flag, Role, ZoneSet};
-use crate::access::id::{CardUid, Holder, IdentifierError, ScheduleName, Timestamp, Zone, as_text};
+use crate::access::id::{CardUid, Holder, ScheduleName, Timestamp, Zone, as_text};
 use crate::access::portal::{PortalKind, Posture};
 
 /// 2000-01-01: an earlier date in an op is a spreadsheet's day number or a clock that was never set.
@@ -99,27 +96,9 @@ pub(super) struct EntitlementBody {
     schedule: Option<ScheduleName>,
 }
 
-/// A zone, or `*` for any.
-#[derive(Debug)]
-struct ZoneText(ZoneSet);
-
-as_text! { ZoneText: "a zone, or `*`"; }
-
-impl fmt::Display for ZoneText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            ZoneSet::Any => f.write_str("*"),
-            ZoneSet::One(zone) => zone.fmt(f),
-        }
-    }
-}
-
-impl FromStr for ZoneText {
-    type Err = IdentifierError;
-
-    fn from_str(text: &str) -> Result<Self, IdentifierError> {
-        Ok(Self(if text == "*" { ZoneSet::Any } else { ZoneSet::One(text.parse()?) }))
-    }
+as_text! {
+    /// A zone, or `*` for any.
+    struct ZoneText(ZoneSet): "a zone, or `*`";
 }
 
 #[derive(Deserialize)]
@@ -150,7 +129,7 @@ impl<A> Judge<A> {
 
 /// Reads the op at `place` of a message.
 pub(super) fn parse(text: &str, place: u32, judge: Judge<AllowedOps>) -> Result<Op, OpError> {
-    let place = Place { op: Some(place) };
+    let place = Place::Op(place);
     let tag: Tag<'_> = json::read(text, place)?;
     let Some(name) = tag.op.parse().ok().filter(|name| *name != OpName::Command) else {
         let known = OpName::ALL.iter().filter(|op| **op != OpName::Command).map(|op| op.as_str());
@@ -164,7 +143,7 @@ pub(super) fn parse(text: &str, place: u32, judge: Judge<AllowedOps>) -> Result<
         return Err(place.error(ErrorCode::ForbiddenOp, "op", what));
     }
     let body: Body = json::read_tagged(name.as_str(), text, place)?;
-    body.judged(&judge).map_err(|(code, field, what)| place.error(code, &field, what))
+    body.judged(&judge).map_err(|wrong| place.wrong(wrong))
 }
 
 /// Judges an op that is to be written as a gateway judges it on arrival. `at`: its place in the message, for the error.
@@ -172,11 +151,11 @@ pub(super) fn parse(text: &str, place: u32, judge: Judge<AllowedOps>) -> Result<
 /// # Errors
 /// What the gateway would refuse it for.
 pub fn check(op: &Op, at: Option<u32>) -> Result<(), OpError> {
-    let place = Place { op: at };
+    let place = at.map_or(Place::Message, Place::Op);
     let Some(body) = Body::of(op) else {
         return Err(place.error(ErrorCode::UnknownOp, "op", "no op of the contract writes this flag so"));
     };
-    body.judged(&Judge::Arrival(())).map(drop).map_err(|(code, field, what)| place.error(code, &field, what))
+    body.judged(&Judge::Arrival(())).map(drop).map_err(|wrong| place.wrong(wrong))
 }
 
 impl Body {
@@ -403,25 +382,18 @@ pub fn enrolment_body(uid: CardUid, enrolment: &Enrolment) -> impl Serialize + u
 /// Reads a list of enrolments, each in JSON as [`enrolment_body`] writes it, and judged as one that arrives.
 ///
 /// # Errors
-/// What is wrong with each, at `cards[N].FIELD`; at most [`OP_ERRORS_MAX`] of them.
+/// What is wrong with each, at `cards[N].FIELD`; at most [`OP_ERRORS_MAX`](super::limits::OP_ERRORS_MAX) of them.
 pub fn read_enrolments(text: &str) -> Result<Vec<(CardUid, Enrolment)>, Vec<OpError>> {
-    let list: Vec<&RawValue> = json::read(text, Place::default()).map_err(|e| vec![e])?;
-    let (mut enrolments, mut errors) = (Vec::with_capacity(list.len()), Vec::new());
-    for (place, raw) in list.iter().enumerate() {
-        let wrong = |(code, field, what): Wrong| Place::default().error(code, &field, what);
-        let body = json::read_tagged::<Body>(OpName::Enrol.as_str(), raw.get(), Place::default());
-        let op = body.and_then(|body| body.check().and_then(|()| body.into_op()).map_err(wrong));
-        match op {
-            Ok(Op::Enrol { uid, enrolment }) => enrolments.push((uid, enrolment)),
-            Ok(_) => {}
-            Err(error) if errors.len() < OP_ERRORS_MAX => {
-                let message = error.message.replacen('`', &format!("`cards[{place}]."), 1).replacen(".`:", "`:", 1);
-                errors.push(OpError { message, ..error });
-            }
-            Err(_) => {}
+    let list: Vec<&RawValue> = json::read(text, Place::Message).map_err(|e| vec![e])?;
+    let enrol = |(at, raw): (usize, &&RawValue)| {
+        let place = Place::In("cards", at);
+        let body = json::read_tagged::<Body>(OpName::Enrol.as_str(), raw.get(), place)?;
+        match body.check().and_then(|()| body.into_op()).map_err(|wrong| place.wrong(wrong))? {
+            Op::Enrol { uid, enrolment } => Ok((uid, enrolment)),
+            _ => Err(place.error(ErrorCode::InvalidField, "", "cannot be read")),
         }
-    }
-    if errors.is_empty() { Ok(enrolments) } else { Err(errors) }
+    };
+    all_right(list.iter().enumerate().map(enrol)).map_err(|(errors, _)| errors)
 }
 
 /// The name of an op; `None` for a flag that no op of the contract writes so (clearing `cancelled`, setting `replaced`).

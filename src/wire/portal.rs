@@ -90,11 +90,11 @@ fn presented(text: &str) -> Presented {
 /// The members of the object in `payload`, and what is wrong with its form.
 fn checked(payload: &[u8]) -> Result<(Fields<'_>, Vec<OpError>), String> {
     let (text, faults) = json::check(payload).map_err(|e| e.to_string())?;
-    Ok((json::read(text, Place::default()).map_err(|e| e.message)?, faults))
+    Ok((json::read(text, Place::Message).map_err(|e| e.message)?, faults))
 }
 
 fn invalid(key: &str, what: impl std::fmt::Display) -> OpError {
-    Place::default().error(ErrorCode::InvalidField, key, what)
+    Place::Message.error(ErrorCode::InvalidField, key, what)
 }
 
 /// An error unless `v` is absent or the version that is read here.
@@ -155,7 +155,7 @@ where
     let raws = members.iter().filter(|(name, raw)| name == key && *raw != "null").map(|(_, raw)| *raw);
     let mut values = Vec::new();
     for (at, raw) in raws.enumerate() {
-        let complaint = match json::read::<T>(raw, Place::default()) {
+        let complaint = match json::read::<T>(raw, Place::Message) {
             Ok(value) => {
                 values.push(value);
                 (at == 1).then(|| "is given twice; give each field once".to_owned())
@@ -429,8 +429,8 @@ fn order<'t, T: Deserialize<'t>>(payload: &'t [u8]) -> Result<T, String> {
     let (text, faults) = json::check(payload).map_err(|e| e.to_string())?;
     let read = || {
         faults.first().cloned().map_or(Ok(()), Err)?;
-        version(&json::read(text, Place::default())?)?;
-        json::read(text, Place::default())
+        version(&json::read(text, Place::Message)?)?;
+        json::read(text, Place::Message)
     };
     read().map_err(|e| e.message)
 }

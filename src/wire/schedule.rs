@@ -1,8 +1,6 @@
 //! `define_schedule` as it is written in a message (wire contract, 2.7).
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +8,7 @@ use super::json::{Wrong, at_most, invalid};
 use super::limits::{HOLIDAYS_MAX, TIMEZONE_BYTES_MAX, WINDOWS_MAX};
 use super::text::quote;
 use crate::access::id::{ScheduleName, as_text};
-use crate::access::schedule::{Day, DayError, Holiday, Schedule, Window, WindowError, timezone};
+use crate::access::schedule::{Day, Holiday, Schedule, Window, timezone};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ScheduleBody {
@@ -48,45 +46,11 @@ pub(super) struct HolidayBody {
     windows: Vec<WindowText>,
 }
 
-/// A window as text; on disk it is two numbers.
-#[derive(Clone, Debug)]
-struct WindowText(Window);
-
-/// A date as text; on disk it is three numbers.
-#[derive(Clone, Copy, Debug)]
-struct DayText(Day);
-
 as_text! {
-    WindowText: "a window like `06:00-23:00`";
-    DayText: "a date like `2026-10-01`";
-}
-
-impl fmt::Display for WindowText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for WindowText {
-    type Err = WindowError;
-
-    fn from_str(text: &str) -> Result<Self, WindowError> {
-        text.parse().map(Self)
-    }
-}
-
-impl fmt::Display for DayText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for DayText {
-    type Err = DayError;
-
-    fn from_str(text: &str) -> Result<Self, DayError> {
-        text.parse().map(Self)
-    }
+    /// A window as text; on disk it is two numbers.
+    struct WindowText(Window): "a window like `06:00-23:00`";
+    /// A date as text; on disk it is three numbers.
+    struct DayText(Day): "a date like `2026-10-01`";
 }
 
 impl ScheduleBody {

@@ -83,11 +83,11 @@ pub fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, BodyError> {
     }
     let malformed = |e: OpError| BodyError::Malformed(e.message);
     let text = std::str::from_utf8(bytes).map_err(|e| BodyError::Malformed(e.to_string()))?;
-    let Version { v } = json::read(text, Place::default()).map_err(malformed)?;
+    let Version { v } = json::read(text, Place::Message).map_err(malformed)?;
     if v != VERSION {
         return Err(BodyError::Version(v));
     }
-    json::read(text, Place::default()).map_err(malformed)
+    json::read(text, Place::Message).map_err(malformed)
 }
 
 /// `up/audit`: `events` are the JSON bytes of the events `first` to `first + events.len() - 1`, put in unchanged. The gateway has no

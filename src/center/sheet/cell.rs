@@ -245,10 +245,7 @@ pub fn zone_set(text: &str) -> Result<ZoneSet, String> {
     if is_date(text) {
         return Err(format!("{} is what a spreadsheet makes of a room like `4-12`; {AS_TEXT}", quote(text)));
     }
-    match text {
-        "*" => Ok(ZoneSet::Any),
-        name => name.parse().map(ZoneSet::One).map_err(|e| format!("{e}; or `*` for any")),
-    }
+    text.parse().map_err(|e| format!("{e}; or `*` for any"))
 }
 
 /// `12-Apr`, `Apr-12`, `4月12日`.
@@ -347,9 +344,6 @@ pub(crate) fn print_entitlement(one: &Entitlement) -> String {
 }
 
 fn print_zone(one: &Entitlement) -> String {
-    let zone = match &one.zone {
-        ZoneSet::Any => "*",
-        ZoneSet::One(zone) => zone.as_str(),
-    };
-    one.schedule.as_ref().map_or_else(|| zone.to_owned(), |schedule| format!("{zone}:{schedule}"))
+    let zone = &one.zone;
+    one.schedule.as_ref().map_or_else(|| zone.to_string(), |schedule| format!("{zone}:{schedule}"))
 }

@@ -18,8 +18,8 @@ use super::claims::{self, Claimed, Claims};
 use super::digest::registers_of;
 use super::down::WriteError;
 use super::envelope::{self, Opened, Refused};
-use super::json::{self, Place, Wrong};
-use super::limits::{OP_ERRORS_MAX, PART_BYTES_READ_MAX, SNAPSHOT_ID_CHARS_MAX};
+use super::json::{self, Place, all_right};
+use super::limits::{PART_BYTES_READ_MAX, SNAPSHOT_ID_CHARS_MAX};
 use super::ops::Judge;
 use super::text::is_label;
 use crate::access::change::{ErrorCode, OpError, Position, RegisterKinds};
@@ -109,8 +109,8 @@ pub fn read_evidence(bytes: &[u8]) -> Result<Snapshot, String> {
 fn part(claims: &Claims, stream: StreamName, judge: &Judge<RegisterKinds>) -> Result<SnapshotPart, OpError> {
     let header = claims.header()?;
     let at = header.position()?;
-    let body: HeadBody<'_> = json::read(&claims.text, Place::default())?;
-    let wrong = |code, key: &str, what: String| Err(Place::default().error(code, key, what));
+    let body: HeadBody<'_> = json::read(&claims.text, Place::Message)?;
+    let wrong = |code, key: &str, what: String| Err(Place::Message.error(code, key, what));
     if !is_label(&body.snapshot, SNAPSHOT_ID_CHARS_MAX) {
         let what = format!("1 to {SNAPSHOT_ID_CHARS_MAX} printable characters are wanted");
         return wrong(ErrorCode::InvalidField, "snapshot", what);
@@ -138,7 +138,7 @@ fn entries(claims: &Claims, at: Position, judge: &Judge<RegisterKinds>) -> Resul
     if !claims.faults.is_empty() {
         return Err(claims.faults.clone());
     }
-    let body: EntriesBody<'_> = json::read(&claims.text, Place::default()).map_err(|e| vec![e])?;
+    let body: EntriesBody<'_> = json::read(&claims.text, Place::Message).map_err(|e| vec![e])?;
     parse_entries(&body.entries, at, judge)
 }
 
@@ -156,7 +156,7 @@ pub fn write_entries(entries: &[SnapshotEntry]) -> Result<Box<RawValue>, WriteEr
 /// # Errors
 /// What is wrong with the first entries that cannot be read.
 pub fn read_entries(text: &str) -> Result<Vec<SnapshotEntry>, Vec<OpError>> {
-    let list: Vec<&RawValue> = json::read(text, Place::default()).map_err(|e| vec![e])?;
+    let list: Vec<&RawValue> = json::read(text, Place::Message).map_err(|e| vec![e])?;
     let newest = Position { epoch: NonZeroU32::MAX, seq: u64::MAX };
     parse_entries(&list, newest, &Judge::Replay)
 }
@@ -167,8 +167,8 @@ pub fn read_entries(text: &str) -> Result<Vec<SnapshotEntry>, Vec<OpError>> {
 /// What the gateway would refuse the first of them for, and so the whole snapshot.
 pub fn check(entries: &[SnapshotEntry], at: Position) -> Result<(), OpError> {
     let judge = Judge::Arrival(registers_of(AllowedOps::all()));
-    let wrong = |(code, field, what): Wrong| Place::default().error(code, &field, what);
-    entries.iter().flat_map(written).try_for_each(|body| body.into_entry(at, &judge).map(drop).map_err(wrong))
+    let check = |body: EntryBody| body.into_entry(at, &judge).map(drop).map_err(|wrong| Place::Message.wrong(wrong));
+    entries.iter().flat_map(written).try_for_each(check)
 }
 
 fn parse_entries(
@@ -176,21 +176,11 @@ fn parse_entries(
     at: Position,
     judge: &Judge<RegisterKinds>,
 ) -> Result<Vec<SnapshotEntry>, Vec<OpError>> {
-    let (mut entries, mut errors) = (Vec::with_capacity(list.len()), Vec::new());
-    for (place, raw) in list.iter().enumerate() {
-        let at_place = |error: OpError| {
-            let message = error.message.replacen('`', &format!("`entries[{place}]."), 1);
-            OpError { message: message.replacen(".`:", "`:", 1), ..error }
-        };
-        let wrong = |(code, field, what): Wrong| Place::default().error(code, &field, what);
-        let read = json::read::<EntryBody>(raw.get(), Place::default());
-        match read.and_then(|body| body.into_entry(at, judge).map_err(wrong)) {
-            Ok(entry) => entries.push(entry),
-            Err(error) if errors.len() < OP_ERRORS_MAX => errors.push(at_place(error)),
-            Err(_) => {}
-        }
-    }
-    if errors.is_empty() { Ok(entries) } else { Err(errors) }
+    let entry = |(place, raw): (usize, &&RawValue)| {
+        let place = Place::In("entries", place);
+        json::read::<EntryBody>(raw.get(), place)?.into_entry(at, judge).map_err(|wrong| place.wrong(wrong))
+    };
+    all_right(list.iter().enumerate().map(entry)).map_err(|(errors, _)| errors)
 }
 
 /// The claims of the parts of a snapshot made at `iat`; `aud` is a gateway's id. `id`: the center's name for it.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::allowed::{AllowedOps, OpName, STANDING};
 use super::super::envelope::{Channel, Scope, StreamSpec, open, sign};
+use super::super::limits::OP_ERRORS_MAX;
 use super::*;
 use crate::access::change::{Op, PortalSet, Subject, SuspendReason};
 use crate::access::credential::{CardMark, Enrolment, Entitlement, Flag, Role, ZoneSet};

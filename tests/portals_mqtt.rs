@@ -20,6 +20,7 @@ use dormgate::access::decision::{Decision, Denial, Reason};
 use dormgate::access::id::Timestamp;
 use dormgate::access::input::{Input, MessageKind, PortalReport, Presented, Request};
 use dormgate::access::portal::{Direction, PortalKind, Posture};
+use dormgate::clock::Clock;
 use dormgate::gateway::ports::{Inbox, InboxReceiver, PortalOrder};
 use dormgate::mqtt::{BrokerUrl, LinkMetrics, LinkSpec};
 use dormgate::portals::mqtt::NativePortals;
@@ -44,8 +45,8 @@ impl Rig {
         let (orders, to_do) = mpsc::channel(64);
         let metrics = Arc::new(LinkMetrics::default());
         let (link, id, boot) = (LinkSpec::plain(vec![url.clone()], "g1-local"), "g1".parse().unwrap(), "0123456789");
-        let now = Arc::new(|| Timestamp(0));
-        let link = NativePortals::new(link, id, boot.into(), inbox, now, Arc::clone(&metrics)).unwrap();
+        let (clock, _) = Clock::manual(Timestamp(0));
+        let link = NativePortals::new(link, id, boot.into(), inbox, clock, Arc::clone(&metrics)).unwrap();
         let rig = Self { gateway, orders, metrics, task: tokio::spawn(link.run(to_do)) };
         rig.up(true).await;
         rig

@@ -24,9 +24,6 @@ mod tls;
 /// it what all others send meanwhile.
 pub const DEVICE_PACKET_BYTES_MAX: usize = 1024 * 1024;
 
-/// The wall clock; links stamp with it what arrives.
-pub type WallClock = std::sync::Arc<dyn Fn() -> crate::access::id::Timestamp + Send + Sync>;
-
 pub use crate::config::{BrokerUrl, ClientCert, Credentials, LinkSpec, Secret, Session};
 pub use backoff::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, STABLE_MS};
 pub use connect::{LinkError, Setup, Will};

@@ -23,11 +23,12 @@ use tracing::{debug, error, warn};
 use crate::access::event::AlarmKind;
 use crate::access::id::GatewayId;
 use crate::access::input::{Input, Receipt};
+use crate::clock::Clock;
 use crate::config::AuditAckBy;
 use crate::gateway::ports::{GatewayGone, Inbox, UplinkOrder};
 use crate::mqtt::{
     AckToken, Connection, Event, LinkError, LinkMetrics, LinkSpec, Message, MessageId, Outgoing, PublishError,
-    Retention, Session, Setup, WallClock, Will,
+    Retention, Session, Setup, Will,
 };
 use crate::store::StoredEvent;
 use crate::wire::envelope::{Scope, StreamSpec};
@@ -77,7 +78,7 @@ pub struct Uplink {
     inbox: Inbox,
     orders: mpsc::Receiver<UplinkOrder>,
     decoder: Arc<Decoder>,
-    now: WallClock,
+    clock: Clock,
     metrics: Arc<LinkMetrics>,
     /// Messages that the broker keeps until the gateway acknowledges them; of this connection only.
     held: HashMap<Receipt, AckToken>,
@@ -98,7 +99,7 @@ impl Uplink {
         inbox: Inbox,
         orders: mpsc::Receiver<UplinkOrder>,
         audit: Arc<dyn AuditSource>,
-        now: WallClock,
+        clock: Clock,
         metrics: Arc<LinkMetrics>,
     ) -> Result<Self, LinkError> {
         let UplinkSpec { link, gateway, streams, boot, audit_ack } = spec;
@@ -141,7 +142,7 @@ impl Uplink {
             connection,
             inbox,
             orders,
-            now,
+            clock,
             metrics,
             held: HashMap::new(),
             pending_acks: VecDeque::new(),
@@ -231,7 +232,7 @@ impl Uplink {
     async fn received(&mut self, message: Message) -> Result<(), GatewayGone> {
         self.last_receipt += 1;
         let receipt = Receipt(self.last_receipt);
-        let now = (self.now)();
+        let now = self.clock.now().wall;
         let Message { topic, payload, retain, ack, .. } = message;
         let decoded = if payload.len() > BESIDE_BYTES_MIN {
             let decoder = Arc::clone(&self.decoder);

@@ -78,7 +78,7 @@ async fn changes_wait_for_an_absent_gateway_and_commands_do_not() {
             audit_ack: AuditAckBy::Center,
         };
         let audit = Arc::new(Audit::default());
-        let uplink = Uplink::new(spec, inbox, to_do, audit, Arc::new(|| NOW), Arc::default()).unwrap();
+        let uplink = Uplink::new(spec, inbox, to_do, audit, Clock::manual(NOW).0, Arc::default()).unwrap();
         let task = tokio::spawn(uplink.run());
         let mut received = Vec::new();
         while received.len() < 2 {

@@ -29,6 +29,7 @@ use dormgate::access::engine::StreamStatus;
 use dormgate::access::event::AlarmKind;
 use dormgate::access::id::Timestamp;
 use dormgate::access::input::{Input, MessageKind, Receipt, ReceivedChanges, RejectedMessage};
+use dormgate::clock::Clock;
 use dormgate::config::AuditAckBy;
 use dormgate::gateway::ports::{Inbox, InboxReceiver, StateReport, UplinkOrder};
 use dormgate::mqtt::{BrokerFault, BrokerUrl, Connection, LinkMetrics, LinkSpec, Outgoing, Session};
@@ -109,7 +110,7 @@ async fn only_where_the_broker_keeps_nothing_every_stream_is_asked_on_each_conne
                 audit_ack: AuditAckBy::Center,
             };
             let audit: Arc<dyn AuditSource> = Arc::<Audit>::default();
-            let uplink = Uplink::new(spec, inbox, to_do, audit, Arc::new(|| NOW), Arc::default()).unwrap();
+            let uplink = Uplink::new(spec, inbox, to_do, audit, Clock::manual(NOW).0, Arc::default()).unwrap();
             let task = tokio::spawn(uplink.run());
             let Some(Input::LinkUp { spread_ms, ask_every_stream }) = within(gateway.urgent.recv()).await else {
                 panic!("the first input is not LinkUp")

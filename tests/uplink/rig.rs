@@ -93,7 +93,7 @@ impl Rig {
             boot: "boot-1".into(),
             audit_ack: by,
         };
-        let clock = Arc::new(|| NOW);
+        let clock = Clock::manual(NOW).0;
         let source = Arc::clone(&audit) as Arc<dyn AuditSource>;
         let uplink = Uplink::new(spec, inbox, to_do, source, clock, Arc::clone(&metrics)).unwrap();
         let task = tokio::spawn(uplink.run());

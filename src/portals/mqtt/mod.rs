@@ -25,10 +25,11 @@ use crate::access::event::AlarmKind;
 use crate::access::id::GatewayId;
 use crate::access::input::{Input, MessageKind, PortalReport, RejectedMessage};
 use crate::access::portal::Posture;
+use crate::clock::Clock;
 use crate::gateway::ports::{Inbox, PortalOrder};
 use crate::mqtt::{
     Connection, DEVICE_PACKET_BYTES_MAX, Event, LinkError, LinkMetrics, LinkSpec, Message, Outgoing, Retention,
-    Session, Setup, WallClock, Will,
+    Session, Setup, Will,
 };
 use crate::wire::envelope::Refused;
 use crate::wire::portal::{
@@ -52,7 +53,7 @@ pub struct NativePortals {
     boot: String,
     connection: Connection,
     reports: Reports,
-    now: WallClock,
+    clock: Clock,
     metrics: Arc<LinkMetrics>,
     last_order: u64,
     /// Portals whose last state has `online` false.
@@ -66,7 +67,7 @@ impl NativePortals {
         gateway: GatewayId,
         boot: String,
         inbox: Inbox,
-        now: WallClock,
+        clock: Clock,
         metrics: Arc<LinkMetrics>,
     ) -> Result<Self, LinkError> {
         let run = boot.clone();
@@ -86,7 +87,7 @@ impl NativePortals {
         };
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
         let (reports, offline) = (Reports::new(inbox), HashSet::new());
-        Ok(Self { gateway, boot, connection, reports, now, metrics, last_order: 0, offline })
+        Ok(Self { gateway, boot, connection, reports, clock, metrics, last_order: 0, offline })
     }
 
     /// Serves until nobody can give orders any more: those of all native portals, and of unknown ones. Then it publishes `offline`,
@@ -130,7 +131,7 @@ impl NativePortals {
                 LinkMetrics::count(&self.metrics.rejected);
                 let mut refused = Refused::retained(&payload);
                 refused.error.message = format!("on `{topic}`: {}", refused.error.message);
-                self.offer(Input::Rejected(refused.rejected(MessageKind::Request, None, (self.now)())));
+                self.offer(Input::Rejected(refused.rejected(MessageKind::Request, None, self.clock.now().wall)));
             }
             Ok(Topic::Portal(g, portal, Portal::Request)) if g == self.gateway => {
                 self.offline.remove(&portal);
@@ -161,7 +162,7 @@ impl NativePortals {
                     claimed_jti: None,
                     error: wrong,
                     receipt: None,
-                    received_at: (self.now)(),
+                    received_at: self.clock.now().wall,
                 }));
                 PortalReport { malformed: vec![error], ..PortalReport::default() }
             }

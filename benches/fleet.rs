@@ -1,11 +1,11 @@
 //! A fleet on one machine: 200 gateways with the real uplink, engine and store on one mosquitto, and campus reissues pushed to all of
 //! them, in turns with a bare fan-out of the same bytes to 200 subscribers that do nothing.
 //!
-//! Prints p50, p99 and the longest time from the publication to `in force` at a gateway (its records have left the engine, which has
-//! cut and denies by then) and to the ack of a gateway at the center, beside the arrival at a bare subscriber. All of it runs in
-//! this process and the broker's, on the processors there are; so read the ratios. In a fleet each gateway has a processor and a
-//! disk of its own: the stores are in memory (`/dev/shm`) where there is one, for 200 flushes of one disk are of no building; and
-//! the processor's time of the whole fleet for one message is printed, of which a gateway needs a 200th. Needs `mosquitto` on the
+//! Prints p50, p99 and the longest time from the publication to `in force` at a gateway (a question behind the message is answered,
+//! so that it has cut and denies by then) and to the ack of a gateway at the center, beside the arrival at a bare subscriber. All of
+//! it runs in this process and the broker's, on the processors there are; so read the ratios. In a fleet each gateway has a processor
+//! and a disk of its own: the stores are in memory (`/dev/shm`) where there is one, for 200 flushes of one disk are of no building;
+//! and the processor's time of the whole fleet for one message is printed, of which a gateway needs a 200th. Needs `mosquitto` on the
 //! path.
 //! Run: `cargo bench --bench fleet`.
 
@@ -27,7 +27,6 @@ use std::time::{Duration, Instant};
 
 use dormgate::access::change::Op;
 use dormgate::access::engine::{Engine, Setup as EngineSetup, StreamRole};
-use dormgate::access::event::{Event as AuditEvent, Record};
 use dormgate::access::id::{GatewayId, StreamName, Timestamp};
 use dormgate::access::input::Input;
 use dormgate::access::policy::Policy;
@@ -35,8 +34,8 @@ use dormgate::access::state::State;
 use dormgate::clock::Clock;
 use dormgate::config::AuditAckBy;
 use dormgate::gateway::metrics::Metrics;
-use dormgate::gateway::owner::{GatewayCore, Identity, Journal};
-use dormgate::gateway::ports::{Inbox, PortalOutlets};
+use dormgate::gateway::owner::{GatewayCore, Identity};
+use dormgate::gateway::ports::{Ask, Inbox, InboxReceiver, PortalOutlets};
 use dormgate::mqtt::{Connection, Event, LinkSpec, Outgoing, Retention, Session, Setup};
 use dormgate::store::{Options, Store};
 use dormgate::uplink::{Uplink, UplinkSpec};
@@ -47,7 +46,7 @@ use dormgate::wire::envelope::{Scope, StreamSpec, sign};
 use dormgate::wire::topic::{Qos, Subscription};
 use ed25519_dalek::SigningKey;
 use support::broker::{percentiles, ratio};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 const GATEWAYS: usize = 200;
 /// Cards on each gateway.
@@ -65,29 +64,17 @@ const FLOOR: &str = "dormfloor/v1/campus/down/changes";
 /// The number of a message, and when it was in force.
 type InForce = (u64, Instant);
 
-/// A store that notes when the records of a message come.
-struct Timed {
-    store: Store,
-    seen: mpsc::UnboundedSender<InForce>,
-}
-
-impl Journal for Timed {
-    fn append(&mut self, records: Vec<Record>) {
-        let now = Instant::now();
-        for record in &records {
-            if let AuditEvent::ChangesApplied { revision, .. } = &record.event.body {
-                self.seen.send((revision.seq, now)).unwrap();
-            }
+/// Passes on to a gateway what its uplink has received, and notes when a message is in force: what is asked behind it is answered.
+async fn pass_on(mut uplink: InboxReceiver, gateway: Inbox, seen: mpsc::UnboundedSender<InForce>) {
+    while let Some(input) = uplink.urgent.recv().await {
+        let changes = if let Input::Changes(received) = &input { Some(received.changes.at.seq) } else { None };
+        gateway.urgent(input).await.unwrap();
+        if let Some(seq) = changes {
+            let (answer, answered) = oneshot::channel();
+            gateway.ask(Ask::Query { uid: support::uid(0), portal: None, answer }).await.unwrap();
+            answered.await.unwrap().unwrap();
+            seen.send((seq, Instant::now())).unwrap();
         }
-        self.store.append(records);
-    }
-
-    fn request_generation(&self) {
-        Journal::request_generation(&self.store);
-    }
-
-    fn acked(&self) -> u64 {
-        Journal::acked(&self.store)
     }
 }
 
@@ -107,7 +94,9 @@ fn start_gateway(n: usize, dir: &Path, link: &LinkSpec, key: &SigningKey, seen: 
     let boot = format!("bench-{n}");
     let options = Options::default();
     let (store, store_events, recovered) = Store::open::<State>(&dir.join(gateway.as_str()), options).unwrap();
+    let (from_uplink, to_pass_on) = Inbox::new();
     let (inbox, received) = Inbox::new();
+    tokio::spawn(pass_on(to_pass_on, inbox, seen));
     let (orders, taken) = mpsc::channel(1_024);
     let spec = UplinkSpec {
         link: LinkSpec { client_id: gateway.to_string(), ..link.clone() },
@@ -117,9 +106,8 @@ fn start_gateway(n: usize, dir: &Path, link: &LinkSpec, key: &SigningKey, seen: 
         audit_ack: AuditAckBy::Broker,
     };
     let clock = Clock::system();
-    let wall = clock.clone();
     let audit = Arc::new(store.clone());
-    let uplink = Uplink::new(spec, inbox, taken, audit, Arc::new(move || wall.now().wall), Arc::default()).unwrap();
+    let uplink = Uplink::new(spec, from_uplink, taken, audit, clock.clone(), Arc::default()).unwrap();
     let owns = registers_of(AllowedOps::all());
     let name: StreamName = STREAM.parse().unwrap();
     let setup = EngineSetup {
@@ -133,9 +121,8 @@ fn start_gateway(n: usize, dir: &Path, link: &LinkSpec, key: &SigningKey, seen: 
     let engine = Engine::new(setup, recovered.state);
     let identity =
         Identity { boot, version: "bench".into(), insecure: Vec::new(), uid_key: None, streams: vec![(name, owns)] };
-    let journal = Timed { store, seen };
     let metrics = Metrics::default();
-    let mut core = GatewayCore::new(engine, journal, PortalOutlets::default(), Some(orders), identity, metrics);
+    let mut core = GatewayCore::new(engine, store, PortalOutlets::default(), Some(orders), identity, metrics);
     core.input(Input::Boot { found: String::new(), version: "bench".into() }, clock.now());
     tokio::spawn(uplink.run());
     tokio::spawn(dormgate::gateway::run(core, received, store_events, clock, std::future::pending()));

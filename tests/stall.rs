@@ -84,7 +84,7 @@ async fn acks(uplink: &mut mpsc::Receiver<UplinkOrder>) -> Vec<u64> {
 
 /// A gateway with one gate, whose disk does nothing until it is made to.
 struct Stalled {
-    core: GatewayCore<Store>,
+    core: GatewayCore,
     events: StoreEvents,
     disk: Stepper<State>,
     orders: mpsc::Receiver<PortalOrder>,

@@ -11,7 +11,6 @@
 
 mod answers;
 mod dispatch;
-mod journal;
 pub mod metrics;
 pub mod owner;
 pub mod ports;
@@ -27,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::dispatch::RETRY_MS;
-use self::owner::{GatewayCore, Journal};
+use self::owner::GatewayCore;
 use self::ports::InboxReceiver;
 use self::publication::{Digested, Lines};
 use crate::access::id::Now;
@@ -43,13 +42,13 @@ const PENDING_MAX: usize = 64;
 const FINISH_MS: u64 = 2_000;
 
 /// Runs the gateway until `stop` is done, then finishes what was taken and returns the core.
-pub async fn run<J: Journal>(
-    mut core: GatewayCore<J>,
+pub async fn run(
+    mut core: GatewayCore,
     mut inbox: InboxReceiver,
     mut store: StoreEvents,
     clock: Clock,
     stop: impl Future<Output = ()>,
-) -> GatewayCore<J> {
+) -> GatewayCore {
     tokio::pin!(stop);
     let timer = tokio::time::sleep(Duration::from_millis(TICK_MS));
     tokio::pin!(timer);
@@ -123,12 +122,12 @@ async fn finished(hashing: &mut Option<JoinHandle<Digested>>) -> Option<Digested
     }
 }
 
-fn wake_at<J: Journal>(core: &GatewayCore<J>, now: Now) -> Instant {
+fn wake_at(core: &GatewayCore, now: Now) -> Instant {
     let wait_ms = core.next_deadline(now).map_or(TICK_MS, |at| at.since_ms(now.mono).min(TICK_MS));
     Instant::now() + Duration::from_millis(wait_ms)
 }
 
-fn handle<J: Journal>(core: &mut GatewayCore<J>, input: Input, clock: &Clock) {
+fn handle(core: &mut GatewayCore, input: Input, clock: &Clock) {
     let began = matches!(input, Input::Request(_)).then(Instant::now);
     core.handle(input, clock);
     if let Some(began) = began {
@@ -137,12 +136,7 @@ fn handle<J: Journal>(core: &mut GatewayCore<J>, input: Input, clock: &Clock) {
 }
 
 /// Handles what is in the inbox and waits for the disk, so that every ack and reply is given.
-async fn finish<J: Journal>(
-    core: &mut GatewayCore<J>,
-    inbox: &mut InboxReceiver,
-    store: &mut StoreEvents,
-    clock: &Clock,
-) {
+async fn finish(core: &mut GatewayCore, inbox: &mut InboxReceiver, store: &mut StoreEvents, clock: &Clock) {
     inbox.urgent.close();
     inbox.requests.close();
     while let Some(input) = inbox.urgent.recv().await {
@@ -169,6 +163,7 @@ async fn finish<J: Journal>(
 
 #[cfg(test)]
 mod tests {
+    use super::owner::tests::store_in_memory;
     use super::*;
     use crate::access::change::{Head, Position};
     use crate::access::engine::{Engine, Setup};
@@ -187,7 +182,8 @@ mod tests {
         let engine = Engine::new(setup, State::default());
         let identity = owner::Identity { boot, ..owner::Identity::default() };
         let outlets = ports::PortalOutlets::default();
-        let mut core = GatewayCore::new(engine, (), outlets, None, identity, metrics::Metrics::default());
+        let store = store_in_memory();
+        let mut core = GatewayCore::new(engine, store, outlets, None, identity, metrics::Metrics::default());
         let (clock, manual) = Clock::manual(Timestamp(RIGHT.0 + FOUR_YEARS_MS));
         let boot = Input::Boot { found: String::new(), version: String::new() };
         handle(&mut core, boot, &clock);

@@ -7,7 +7,6 @@ use tokio::sync::mpsc;
 
 use super::answers::{Answers, Ordered};
 use super::dispatch::{Dispatch, RETRY_MS};
-pub use super::journal::Journal;
 use super::metrics::{AlarmLabels, DecisionLabels, Metrics, OutcomeLabels, RejectedLabels, gauge};
 use super::ports::{
     Ask, MAY_OPEN_CARDS_MAX, OperatorRefusal, Part, PortalOrder, PortalOutlets, Readiness, Reload, StateReport,
@@ -21,7 +20,7 @@ use crate::access::event::{AlarmKind, Event, Record};
 use crate::access::id::{Mono, Now, StreamName};
 use crate::access::input::{Actor, Input, Operator};
 use crate::clock::Clock;
-use crate::store::StoreEvent;
+use crate::store::{Store, StoreEvent};
 use crate::wire::uid_key::UidKey;
 
 /// How long an alarm waits for the disk, in milliseconds: it must be on its way within 2 s, also when the disk is what is broken.
@@ -43,17 +42,16 @@ pub struct Identity {
 }
 
 /// See the module's head.
-pub struct GatewayCore<J> {
+pub struct GatewayCore {
     engine: Engine,
-    journal: J,
+    store: Store,
     dispatch: Dispatch,
-    /// Records that the journal was not given yet.
+    /// Records that the store was not given yet.
     unwritten: Vec<Record>,
     publication: Publication,
     durable: u64,
     /// The last snapshot applied that is not on disk yet. When it is, a generation is written: reading it again takes long.
     snapshot_event: Option<u64>,
-    acked: u64,
     digests: Digests,
     /// How the last order of an operator ended, and the event that its answer waits for.
     ordered: (u64, Ordered),
@@ -63,27 +61,29 @@ pub struct GatewayCore<J> {
     readiness: Readiness,
 }
 
-impl<J: Journal> GatewayCore<J> {
-    /// A core whose journal holds everything up to event `durable`, of which the center has everything up to `acked`.
+impl GatewayCore {
+    /// A core that continues `store`.
+    #[must_use]
     pub fn new(
         engine: Engine,
-        journal: J,
+        store: Store,
         outlets: PortalOutlets,
         uplink: Option<mpsc::Sender<UplinkOrder>>,
         identity: Identity,
         metrics: Metrics,
     ) -> Self {
+        metrics.audit_durable.set(gauge(store.last_durable()));
+        metrics.audit_acked.set(gauge(store.acked()));
         let digests = Digests::new(identity.streams.clone());
         let dispatch = Dispatch::new(outlets, uplink, metrics.clone());
         Self {
             engine,
-            journal,
+            durable: store.last_durable(),
+            store,
             dispatch,
             unwritten: Vec::new(),
             publication: Publication::default(),
-            durable: 0,
             snapshot_event: None,
-            acked: 0,
             digests,
             ordered: (0, Ok(())),
             answers: Answers::default(),
@@ -125,17 +125,17 @@ impl<J: Journal> GatewayCore<J> {
         self.carry_out(effects, now);
     }
 
-    /// How much was done that the journal and the center are to be given now.
+    /// How much was done that the store and the center are to be given now.
     #[must_use]
     pub fn pending(&self, now: Now) -> usize {
         self.unwritten.len() + usize::from(self.publication.due_at() <= now.mono)
     }
 
-    /// Gives the journal the records of what was handled, and the center the state. Apart from the handling, so that an answer is
+    /// Gives the store the records of what was handled, and the center the state. Apart from the handling, so that an answer is
     /// on its way before.
     pub fn flush(&mut self, now: Now) {
         if !self.unwritten.is_empty() {
-            self.journal.append(std::mem::take(&mut self.unwritten));
+            self.store.append(std::mem::take(&mut self.unwritten));
         }
         if self.publication.due_at() <= now.mono {
             let state = self.state(now);
@@ -158,20 +158,14 @@ impl<J: Journal> GatewayCore<J> {
         }
         if self.snapshot_event.is_some_and(|n| n <= self.durable) {
             self.snapshot_event = None;
-            self.journal.request_generation();
+            self.store.request_generation();
         }
-    }
-
-    /// The center has everything up to event `through`.
-    pub fn acked(&mut self, through: u64) {
-        self.acked = self.acked.max(through);
-        self.metrics.audit_acked.set(gauge(self.acked));
     }
 
     /// Sends alarms and answers that have waited long enough for the disk, and orders that now fit.
     pub fn wake(&mut self, now: Now) {
         self.dispatch.retry();
-        self.acked(self.journal.acked());
+        self.metrics.audit_acked.set(gauge(self.store.acked()));
         self.dispatch.overdue_alarms(now.mono);
         self.answers.overdue(now.mono);
     }
@@ -249,6 +243,7 @@ impl<J: Journal> GatewayCore<J> {
     }
 
     /// Whether there is work at a snapshot or a digest.
+    #[must_use]
     pub fn background_work(&self, now: Now) -> Work {
         // A snapshot is worked at between inputs too: a revocation may be in it.
         if self.engine.has_snapshot_work() { Work::Late } else { self.digests.work_due(now.mono) }
@@ -346,12 +341,8 @@ impl<J: Journal> GatewayCore<J> {
         self.readiness.clone()
     }
 
-    /// The journal.
-    pub fn journal(&self) -> &J {
-        &self.journal
-    }
-
     /// The engine.
+    #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -432,7 +423,7 @@ impl<J: Journal> GatewayCore<J> {
             boot: self.identity.boot.clone(),
             version: self.identity.version.clone(),
             status,
-            audit_acked: self.acked.max(self.journal.acked()),
+            audit_acked: self.store.acked(),
             clock: now.clock,
             insecure: self.identity.insecure.clone(),
         }
@@ -441,4 +432,4 @@ impl<J: Journal> GatewayCore<J> {
 
 #[cfg(test)]
 #[path = "owner_tests.rs"]
-mod tests;
+pub(super) mod tests;

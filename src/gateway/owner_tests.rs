@@ -10,17 +10,23 @@ use crate::access::id::{ClockTrust, Timestamp};
 use crate::access::input::{ClockChange, PortalReport, Receipt, ReceivedChanges};
 use crate::access::portal::{Portal, PortalKind};
 use crate::access::state::State;
+use crate::store::{MemoryDisk, Options};
 
 fn at(ms: u64) -> Now {
     Now { wall: Timestamp(1_788_249_600_000), mono: Mono(ms), clock: ClockTrust::Trusted }
 }
 
+/// An empty store that nobody writes to its disk.
+pub(in super::super) fn store_in_memory() -> Store {
+    Store::open_in_memory::<State>(&MemoryDisk::new(), Options::default()).unwrap().0
+}
+
 /// A core with one gate and an uplink whose orders are kept.
-fn core() -> (GatewayCore<()>, mpsc::Receiver<UplinkOrder>) {
+fn core() -> (GatewayCore, mpsc::Receiver<UplinkOrder>) {
     core_with_room(64)
 }
 
-fn core_with_room(room: usize) -> (GatewayCore<()>, mpsc::Receiver<UplinkOrder>) {
+fn core_with_room(room: usize) -> (GatewayCore, mpsc::Receiver<UplinkOrder>) {
     let gate = Portal::new("gate-in".parse().unwrap(), PortalKind::Gate, "lobby".parse().unwrap());
     let setup = Setup {
         portals: vec![gate],
@@ -43,12 +49,12 @@ fn core_with_room(room: usize) -> (GatewayCore<()>, mpsc::Receiver<UplinkOrder>)
     let (to, orders) = mpsc::channel(room);
     let engine = Engine::new(setup, State::default());
     let outlets = PortalOutlets::default();
-    (GatewayCore::new(engine, (), outlets, Some(to), identity, Metrics::default()), orders)
+    (GatewayCore::new(engine, store_in_memory(), outlets, Some(to), identity, Metrics::default()), orders)
 }
 
 /// What the center is sent of the state at `ms`, after the gate has reported `online`.
 fn published(
-    (core, orders): &mut (GatewayCore<()>, mpsc::Receiver<UplinkOrder>),
+    (core, orders): &mut (GatewayCore, mpsc::Receiver<UplinkOrder>),
     online: Option<bool>,
     ms: u64,
 ) -> Vec<StateReport> {
@@ -121,12 +127,15 @@ fn the_core_wakes_when_the_state_is_due() {
 #[test]
 fn a_change_of_the_audits_numbers_alone_publishes_nothing_before_the_next_minute() {
     let mut core = core();
+    let (store, _, _, mut writer) = Store::open_in_memory::<State>(&MemoryDisk::new(), Options::default()).unwrap();
+    core.0.store = store.clone();
     assert_eq!(published(&mut core, Some(true), 1_000).len(), 1);
-    core.0.acked(7);
+    writer.flush();
+    store.set_acked(1);
     core.0.input(Input::Clock(ClockChange::Step { by_ms: 1_000 }), at(3_000));
     assert_eq!(published(&mut core, None, 4_000), [], "an event was recorded, and the clock is as trusted as before");
     let [later] = published(&mut core, None, 61_000).try_into().unwrap();
-    assert_eq!(later.audit_acked, 7);
+    assert_eq!(later.audit_acked, 1);
 }
 
 #[test]

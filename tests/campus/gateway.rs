@@ -37,7 +37,7 @@ pub type Outgoing = (Up, Vec<u8>, Option<MessageId>);
 
 /// A run of the program between two starts.
 pub struct Run {
-    pub core: GatewayCore<Store>,
+    pub core: GatewayCore,
     pub store: Store,
     events: StoreEvents,
     stepper: Stepper<State>,
@@ -104,8 +104,6 @@ impl Run {
         let engine = Engine::new(setup, state);
         let mut core = GatewayCore::new(engine, store.clone(), outlets, Some(to_uplink), identity, Metrics::default());
         let now = clock.now();
-        core.durable(store.last_durable(), now);
-        core.acked(store.acked());
         for (from, to) in lost {
             match integrity {
                 Integrity::Complete => core.input(Input::Lost { from, to }, now),

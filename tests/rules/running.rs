@@ -16,7 +16,7 @@ use crate::world::{BEGIN_MS, OFFICE, at, name, uid};
 
 /// A gateway over a simulated disk. A restart is another one of these over the same disk.
 pub struct Running {
-    pub core: GatewayCore<Store>,
+    pub core: GatewayCore,
     events: StoreEvents,
     pub disk: Stepper<State>,
 }

@@ -24,7 +24,7 @@ use crate::gateway::ports::{
     UplinkOrder,
 };
 use crate::http::{Links, Pages, SOCKET_NAME};
-use crate::mqtt::{LinkError, LinkMetrics, WallClock};
+use crate::mqtt::{LinkError, LinkMetrics};
 use crate::portals::DeviceCounters;
 use crate::portals::modbus::Observer;
 use crate::portals::modbus::server::ModbusServer;
@@ -123,11 +123,6 @@ impl<'c> Assembly<'c> {
         Ok((this, events, recovered, taken))
     }
 
-    fn wall(&self) -> WallClock {
-        let clock = self.clock.clone();
-        Arc::new(move || clock.now().wall)
-    }
-
     fn counters(&mut self, link: &'static str) -> Arc<LinkMetrics> {
         let counters = Arc::new(LinkMetrics::default());
         self.shown.add(link, &counters);
@@ -146,7 +141,7 @@ impl<'c> Assembly<'c> {
             audit_ack: self.config.audit.ack,
         };
         let (audit, counters) = (Arc::new(self.store.clone()), self.counters("uplink"));
-        let uplink = Uplink::new(spec, self.inbox.clone(), taken, audit, self.wall(), counters)
+        let uplink = Uplink::new(spec, self.inbox.clone(), taken, audit, self.clock.clone(), counters)
             .map_err(|source| ServeError::Link { link: "uplink", source })?;
         self.links.spawn(uplink.run());
         Ok(Some(orders))
@@ -160,8 +155,8 @@ impl<'c> Assembly<'c> {
         self.outlets.by_portal.extend(native.map(|p| (p.portal.id.clone(), orders.clone())));
         self.outlets.unknown = Some(orders);
         let (gateway, boot, inbox) = (self.config.gateway.clone(), self.boot.clone(), self.inbox.clone());
-        let (now, counters) = (self.wall(), self.counters("local"));
-        let native = NativePortals::new(link.clone(), gateway, boot, inbox, now, counters)
+        let (clock, counters) = (self.clock.clone(), self.counters("local"));
+        let native = NativePortals::new(link.clone(), gateway, boot, inbox, clock, counters)
             .map_err(|source| ServeError::Link { link: "local", source })?;
         self.links.spawn(native.run(taken));
         Ok(())
@@ -196,7 +191,7 @@ impl<'c> Assembly<'c> {
         &mut self,
         recovered: Recovered<State>,
         uplink: Option<mpsc::Sender<UplinkOrder>>,
-    ) -> Result<GatewayCore<Store>, ServeError> {
+    ) -> Result<GatewayCore, ServeError> {
         let Recovered { mut state, next_n, integrity, lost, issues, took_ms, events_replayed, .. } = recovered;
         // The store knows the highest number ever given, also if that event is lost.
         state.last_n = state.last_n.max(next_n.saturating_sub(1));
@@ -222,8 +217,6 @@ impl<'c> Assembly<'c> {
         let engine = Engine::new(setup, state);
         let mut core = GatewayCore::new(engine, self.store.clone(), outlets, uplink, identity, self.metrics.clone());
         let now = self.clock.now();
-        core.durable(self.store.last_durable(), now);
-        core.acked(self.store.acked());
         for (from, to) in lost {
             match integrity {
                 Integrity::Complete => core.input(Input::Lost { from, to }, now),

@@ -8,6 +8,7 @@ mod full;
 mod life;
 mod limit;
 mod sealed;
+mod second_disk;
 mod simulation;
 
 use std::collections::BTreeMap;

@@ -18,7 +18,7 @@ use crate::http::SOCKET_NAME;
 use crate::http::client::{self, AskError, AuditPage};
 use crate::http::visitors::Visitors;
 use crate::profile::diagnostic::hint;
-use crate::store::{StoreKey, Verified, verify};
+use crate::store::{Front, StoreKey, Verified, verify};
 use crate::wire::audit::decode;
 use crate::wire::{csv, erased};
 
@@ -412,7 +412,17 @@ fn report(found: &Verified) -> Exit {
 /// What was found of the audit: a summary, and a line for each loss and for what is broken.
 pub(super) fn findings(found: &Verified) -> (String, Vec<String>) {
     let erased = if found.erased > 0 { format!("; {} of them erased", found.erased) } else { String::new() };
-    let summary = format!("{} events, {} to {}{erased}", found.events, found.first, found.last);
+    let front = match found.front {
+        Front::Unmarked => {
+            "; no mark names what retention removed before the first: the next start makes it".to_owned()
+        }
+        Front::Marked { through: 0, .. } => String::new(),
+        Front::Marked { through, unexplained: 0 } => format!("; retention removed those up to {through}"),
+        Front::Marked { through, unexplained } => format!(
+            "; retention removed those up to {through}, but nothing records why those up to {unexplained} are gone: there was no mark of it"
+        ),
+    };
+    let summary = format!("{} events, {} to {}{erased}{front}", found.events, found.first, found.last);
     let losses = found.explained.iter().take(LOSSES_PRINTED_MAX);
     let losses = losses.map(|(from, to)| format!("events {from} to {to} are lost, as a `log_gap` reports"));
     let more = found.explained.len().checked_sub(LOSSES_PRINTED_MAX).filter(|more| *more > 0);

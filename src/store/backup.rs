@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::medium::JOURNAL;
 use super::replay::Segment;
-use super::{Store, StoreError, generation, segment};
+use super::{Store, StoreError, generation, retained, segment};
 use crate::access::id::Timestamp;
 
 /// First line of a backup.
@@ -211,6 +211,10 @@ fn write(
             let relative = file.strip_prefix(dir).unwrap_or(&file);
             files.push((relative.to_string_lossy().into_owned(), length));
         }
+    }
+    // As long as it was made; it has from what the oldest segment follows.
+    if let Ok(found) = fs::metadata(dir.join(retained::PATH)) {
+        files.push((retained::PATH.to_owned(), found.len()));
     }
     let Inventory { last, acked, .. } = *inventory;
     let header = Header { gateway: gateway.to_owned(), made_at, format: segment::VERSION, last, acked, files };

@@ -89,6 +89,21 @@ pub struct Break {
     pub why: String,
 }
 
+/// What is known of the events before the first one that is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Front {
+    /// The journal has no mark of what was removed: it was written by an earlier version, and no gateway was started since.
+    #[default]
+    Unmarked,
+    /// The mark.
+    Marked {
+        /// Retention removed the events up to this one; 0: none.
+        through: u64,
+        /// Up to here they were gone before there was a mark, and nothing records why; 0: none.
+        unexplained: u64,
+    },
+}
+
 /// What [`super::verify`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
@@ -104,6 +119,8 @@ pub struct Verified {
     pub restored: Option<(u64, u64)>,
     /// How many of them were erased: what is left of each keeps the chain.
     pub erased: u64,
+    /// What was removed before the first of them.
+    pub front: Front,
     /// The first thing that is wrong.
     pub broken: Option<Break>,
 }

@@ -15,7 +15,7 @@ use super::medium::Medium;
 use super::replay::{self, Segment};
 use super::reserve::Reserve;
 use super::shared::{Shared, lock};
-use super::{Fold, erase, generation, marks};
+use super::{Fold, erase, generation, marks, retained};
 use crate::access::event::EventKind;
 use crate::access::id::Holder;
 use crate::wire::erased::ErasedBy;
@@ -179,20 +179,23 @@ impl<F: Fold> Keeper<F> {
         }
         let Some(needed_after) = generation::needed_after(medium) else { return };
         let mut removed = false;
-        while let Some(first_n) = self.oldest_beyond(needed_after) {
-            self.remove_segment(first_n);
+        while self.oldest_beyond(needed_after).is_some_and(|first_n| self.remove_segment(first_n)) {
             removed = true;
         }
-        if removed {
-            self.report_retained();
-        }
+        let _ = removed && self.report_retained();
     }
 
-    fn remove_segment(&self, first_n: u64) {
+    /// Removes a segment, the oldest one once the mark of it is durable. `false`: it is not yet.
+    fn remove_segment(&self, first_n: u64) -> bool {
+        let next = lock(&self.shared.index).after_oldest(first_n);
+        if next.is_some_and(|next| !retained::before_removal(&*self.shared.medium, next)) {
+            return false;
+        }
         lock(&self.shared.index).segments.retain(|segment| segment.first_n != first_n);
         if let Err(error) = self.shared.medium.remove(&Segment::path(first_n)) {
             tracing::warn!("cannot remove the old segment `{}`: {error}", Segment::path(first_n));
         }
+        true
     }
 
     /// Erases what has reached the age of its type, a segment at a time once all of it has: each is written again as often as there are
@@ -245,9 +248,10 @@ impl<F: Fold> Keeper<F> {
         erase::holder(&self.shared, holder, through).map_err(|error| format!("the journal cannot be written: {error}"))
     }
 
-    fn report_retained(&self) {
-        let first = lock(&self.shared.index).segments.first().map_or(0, |s| s.first_n);
+    fn report_retained(&self) -> bool {
+        let first = lock(&self.shared.index).segments.first().map_or(0, |segment| segment.first_n);
         self.shared.outbox.report(StoreEvent::Retained { first });
+        true
     }
 
     /// Beyond the hard limit: segments that the center has go whole; then, of the others, what matters least goes, oldest first, once
@@ -274,8 +278,9 @@ impl<F: Fold> Keeper<F> {
                 }
                 None => match self.next_removal(&segments, held) {
                     Some(NextRemoval::Acknowledged(first_n)) => {
-                        self.remove_segment(first_n);
-                        self.report_retained();
+                        if !(self.remove_segment(first_n) && self.report_retained()) {
+                            return;
+                        }
                     }
                     Some(NextRemoval::Named(removal)) => {
                         lock(&self.shared.gaps_written).clear();
@@ -297,9 +302,7 @@ impl<F: Fold> Keeper<F> {
     /// Removes what a durable `log_gap` names. `false`: the disk does not let it; it is tried again.
     fn carry_out(&mut self, segments: &[Segment], removal: &Removal) -> bool {
         if removal.whole {
-            self.remove_segment(removal.first_n);
-            self.report_retained();
-            return true;
+            return self.remove_segment(removal.first_n) && self.report_retained();
         }
         let Some(segment) = segments.iter().find(|segment| segment.first_n == removal.first_n) else { return true };
         let shared = Arc::clone(&self.shared);

@@ -14,7 +14,7 @@
 //! limit    what goes when it is too long    backup      all of it in one file     restore and back
 //! medium   the disk's interface             disk        a directory               memory  a simulated disk
 //! resolve  the UIDs behind hashes           sealed      an encrypted disk
-//! erase    events taken out of the chain
+//! erase    events taken out of the chain    retained    what went from its front
 //! ```
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -51,6 +51,7 @@ mod replay;
 mod reserve;
 mod resolve;
 mod restore;
+mod retained;
 mod sealed;
 mod segment;
 mod shared;
@@ -62,7 +63,7 @@ mod tests;
 
 pub use backup::{BackupError, Inventory, back_up};
 pub use erase::ERASABLE;
-pub use events::{Break, Erasure, Integrity, RecoveryIssue, StoreEvent, StoreEvents, Verified};
+pub use events::{Break, Erasure, Front, Integrity, RecoveryIssue, StoreEvent, StoreEvents, Verified};
 pub use memory::{Fault, MemoryDisk};
 pub use open::Stepper;
 pub use reader::StoredEvent;

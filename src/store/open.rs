@@ -20,7 +20,7 @@ use super::reader::{Index, Reader};
 use super::reserve::Reserve;
 use super::shared::{Requests, Shared, lock};
 use super::writer::{Stepped, Writer};
-use super::{Fold, Handle, Options, Recovered, Store, generation, recover, replay};
+use super::{Fold, Handle, Options, Recovered, Store, generation, recover, replay, retained};
 
 /// Does for a store on a [`MemoryDisk`] what threads do for one on disk, step by step on call.
 pub struct Stepper<F> {
@@ -111,6 +111,8 @@ pub(super) fn open_on<F: Fold>(medium: Arc<dyn Medium>, options: Options, timed:
     let last = end.place.n;
     let mut mark = MarkWriter::default();
     let marked = made.and_then(|()| mark.reset(&*medium, last)).and_then(|()| medium.sync_dir(JOURNAL));
+    let marked =
+        marked.and_then(|()| retained::make(&*medium, segments.first().map(|s| s.first_n), (last, end.place.hash)));
     if let Err(error) = marked {
         recovered.issues.push(RecoveryIssue::NotWritable { why: error.to_string() });
     }

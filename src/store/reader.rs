@@ -42,6 +42,16 @@ pub(super) struct Index {
     pub close_last: bool,
 }
 
+impl Index {
+    /// The first event of the second segment, if the first begins with event `first_n`. Of others a `log_gap` names why they are gone.
+    pub(super) fn after_oldest(&self, first_n: u64) -> Option<u64> {
+        match self.segments.as_slice() {
+            [oldest, next, ..] if oldest.first_n == first_n => Some(next.first_n),
+            _ => None,
+        }
+    }
+}
+
 /// Reads the journal while it is written.
 pub(super) struct Reader {
     medium: Arc<dyn Medium>,

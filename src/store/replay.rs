@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::events::{Break, RecoveryIssue, Verified};
+use super::events::{Break, Front, RecoveryIssue, Verified};
 use super::medium::{DAMAGED, JOURNAL, Medium};
 use super::resolve::Resolver;
 use super::segment::{self, Found, Frame, HEADER_BYTES, Header, Walk};
-use super::{Fold, marks};
+use super::{Fold, marks, retained};
 use crate::access::event::{AuditEvent, Event, GapCause};
 use crate::access::id::Timestamp;
 use crate::wire::audit::{self, Hash};
@@ -202,9 +202,10 @@ pub(super) fn replay<F: Fold>(
     (judge.place.unwrap_or(base), judge.out)
 }
 
-/// Judges the journal from the first event found on, without a state: what is missing is missing to the audit.
+/// Judges the journal from where retention left it, without a state: what is missing is missing to the audit.
 pub(super) fn check(medium: &dyn Medium, segments: &[Segment]) -> Replayed {
     let mut judge = Judge::new(medium, None, None);
+    judge.front(segments.first());
     judge.segments(segments);
     judge.out
 }
@@ -213,7 +214,10 @@ pub(super) fn check(medium: &dyn Medium, segments: &[Segment]) -> Replayed {
 pub(super) fn verify(medium: &dyn Medium) -> io::Result<Verified> {
     let mark = marks::read(medium).least();
     let mut judge = Judge::new(medium, None, None);
-    judge.segments(&segments(medium)?);
+    // Before the mark is read: a running gateway moves it first, then removes.
+    let segments = segments(medium)?;
+    let front = judge.front(segments.first());
+    judge.segments(&segments);
     let last = judge.place.map_or(0, |place| place.n);
     // No start has reported yet what is missing since.
     let restored = judge.bad.is_none() && marks::read_restored(medium) == Some((last, mark));
@@ -226,7 +230,7 @@ pub(super) fn verify(medium: &dyn Medium) -> io::Result<Verified> {
         judge.wrong(last + 1, ("journal/durable", 0), why, None);
     }
     let Replayed { first, events, erased, .. } = judge.out;
-    let mut out = Verified { first, last, events, erased, restored, ..Verified::default() };
+    let mut out = Verified { first, last, events, erased, restored, front, ..Verified::default() };
     for (found, missing) in &judge.out.breaks {
         match missing.filter(|missing| judge.out.gaps.cover(*missing)) {
             Some(missing) => out.explained.push(missing),
@@ -263,6 +267,17 @@ impl<'a> Judge<'a> {
         Self { medium, apply, base_n, until: u64::MAX, place: base, bad: None, out: Replayed::default() }
     }
 
+    /// Goes on from what retention removed.
+    fn front(&mut self, oldest: Option<&Segment>) -> Front {
+        let first_n = oldest.map(|segment| segment.first_n);
+        let (front, from) = retained::front(self.medium, first_n).unwrap_or_else(|why| {
+            self.wrong(first_n.unwrap_or(1), (retained::PATH, 0), why, None);
+            Default::default()
+        });
+        self.place = from.map(|(n, hash)| Place { n, hash, ..Place::START });
+        front
+    }
+
     fn segments(&mut self, segments: &[Segment]) {
         for (i, segment) in segments.iter().enumerate() {
             self.segment(*segment, i + 1 == segments.len());
@@ -288,7 +303,10 @@ impl<'a> Judge<'a> {
         let bytes = match self.medium.read(&path, 0, segment.length) {
             Ok(bytes) => bytes,
             // Retention took it since it was listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && self.place.is_none() => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.out.events == 0 && self.apply.is_none() => {
+                self.place = None;
+                return;
+            }
             Err(error) => {
                 let why = error.to_string();
                 self.wrong(self.place.map_or(segment.first_n, |place| place.n + 1), (&path, 0), &why, None);

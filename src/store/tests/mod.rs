@@ -7,6 +7,7 @@ mod erase;
 mod full;
 mod life;
 mod limit;
+mod retained;
 mod sealed;
 mod second_disk;
 mod simulation;

@@ -1,9 +1,10 @@
 //! A list whose store lost events: nothing is granted from it until the center has sent it again.
 
-use dormgate::access::event::{Event, EventKind};
+use dormgate::access::effect::Effect;
+use dormgate::access::event::{AlarmKind, Event, EventKind};
 use dormgate::access::input::{Input, Operator};
 
-use crate::world::{APARTMENT, OFFICE, World, at, name, op};
+use crate::world::{APARTMENT, OFFICE, Seen, World, at, name, op};
 
 /// So long nothing new may have come before a list without a head is trusted, in milliseconds.
 const DAMAGE_QUIET_MS: u64 = 10_000;
@@ -123,4 +124,44 @@ fn forgetting_a_damaged_stream_does_not_make_its_list_whole() {
     w.input(Input::Operator(Operator::StreamForget { stream: name(OFFICE) }));
     assert_eq!(w.present("gate-in", "B"), "unknown_credential");
     w.assert_replay_is_life();
+}
+
+/// The alarms `list` among these: whether each is an end.
+fn list_alarms(seen: &Seen) -> Vec<bool> {
+    let of_list = |effect: &Effect| match effect {
+        Effect::Alarm(alarm) if alarm.kind == AlarmKind::List => Some(alarm.ended),
+        _ => None,
+    };
+    seen.0.iter().filter_map(of_list).collect()
+}
+
+#[test]
+fn the_alarm_of_a_list_that_is_not_whole_ends_when_it_is() {
+    for restart in [false, true] {
+        let mut w = World::new();
+        assert_eq!(list_alarms(&w.head(OFFICE, at(1, 3))), [false]);
+        assert_eq!(list_alarms(&w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")])), [false; 0]);
+        if restart {
+            // Whoever starts with such a list says so again, and so it ends.
+            assert_eq!(list_alarms(&w.restart()), [false]);
+        }
+        let seen = w.publish_at(OFFICE, at(1, 3), vec![op::cancel("uid:A")]);
+        assert_eq!(list_alarms(&seen), [false; 0], "message 2 is missing");
+        assert_eq!(list_alarms(&w.publish_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")])), [true], "{restart}");
+        assert_eq!(list_alarms(&w.publish_at(OFFICE, at(1, 4), vec![op::issue("R", "p3")])), [false; 0]);
+        assert_eq!(list_alarms(&w.restart()), [false; 0]);
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
+fn the_alarm_of_a_damaged_list_ends_when_it_is_whole() {
+    let mut w = damaged();
+    assert_eq!(list_alarms(&w.restart()), [false]);
+    let mut seen = w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT)]).0;
+    seen.extend(w.head(APARTMENT, at(1, 1)).0);
+    seen.extend(w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]).0);
+    seen.extend(w.publish_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]).0);
+    assert_eq!(list_alarms(&Seen(seen)), [false; 0]);
+    assert_eq!(list_alarms(&w.head(OFFICE, at(1, 2))), [true]);
 }

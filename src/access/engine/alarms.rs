@@ -1,13 +1,14 @@
 //! Alarms: in the audit and at once to the center, at most one in [`ALARM_QUIET_MS`] of one kind, portal and card. The end of one
 //! that was raised is published at once, and once. What lasts and was held back is raised when that time is over.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::credential::CardMark;
+use super::super::decide::ListIntegrity;
 use super::super::decision::{Reason, Reasons};
 use super::super::effect::{Alarm, Effect};
 use super::super::event::{AlarmKind, Event, Flush};
-use super::super::id::{CardUid, Mono, Now, PortalId};
+use super::super::id::{CardUid, Mono, Now, PortalId, StreamName};
 use super::super::policy::Policy;
 use super::observed::CloneSign;
 use super::{Due, Engine};
@@ -19,6 +20,8 @@ pub const ALARMS_REMEMBERED_MAX: usize = 4_096;
 
 /// The rule by which a relay that nothing released raises [`AlarmKind::Tamper`]: it holds back no housing that is opened then.
 pub(super) const RELAY: &str = "relay";
+/// The rule by which a list that is not whole raises [`AlarmKind::List`]; of a stream, the stream's name follows.
+const NOT_WHOLE: &str = "not whole";
 
 /// What is raised at most once in [`ALARM_QUIET_MS`]. The text reports apart what names neither portal nor card; figures in it do not.
 type Key = (AlarmKind, Option<PortalId>, Option<CardUid>, String);
@@ -28,6 +31,8 @@ type Key = (AlarmKind, Option<PortalId>, Option<CardUid>, String);
 pub(super) struct Alarms {
     denials: BTreeMap<PortalId, VecDeque<Mono>>,
     raised: BTreeMap<Key, Raised>,
+    /// The rules by which lists that are not whole have raised an alarm.
+    not_whole: BTreeSet<String>,
 }
 
 /// One alarm.
@@ -42,20 +47,22 @@ struct Raised {
     stands: Option<String>,
 }
 
-/// Whether the end of what such an alarm was raised for is reported to [`Engine::alarm_over`].
-fn ends(kind: AlarmKind) -> bool {
-    use AlarmKind::{ForcedOpen, HeldOpen, PortalOffline, PowerTrip, Tamper, UnconfirmedRevocation};
-    matches!(kind, ForcedOpen | HeldOpen | PortalOffline | PowerTrip | Tamper | UnconfirmedRevocation)
+/// Whether the end of what such an alarm was raised for is reported to [`Engine::over`].
+fn ends((kind, _, _, rule): &Key) -> bool {
+    use AlarmKind::{ForcedOpen, HeldOpen, List, PortalOffline, PowerTrip, Tamper, UnconfirmedRevocation};
+    let of_portal = matches!(kind, ForcedOpen | HeldOpen | PortalOffline | PowerTrip | Tamper | UnconfirmedRevocation);
+    of_portal || (*kind == List && rule.starts_with(NOT_WHOLE))
 }
 
 impl Alarms {
     /// Whether an alarm may be raised now, and then how many were held back before it.
     fn admit(&mut self, key: Key, detail: &str, now: Mono) -> Option<u64> {
         let is_quiet = |at: Mono| now.since_ms(at) < ALARM_QUIET_MS;
+        let has_end = ends(&key);
         if let Some(raised) = self.raised.get_mut(&key) {
             if is_quiet(raised.at) {
                 raised.held_back = raised.held_back.saturating_add(1);
-                raised.stands = (ends(key.0) && !raised.is_open).then(|| detail.to_owned());
+                raised.stands = (has_end && !raised.is_open).then(|| detail.to_owned());
                 return None;
             }
             (raised.at, raised.is_open, raised.stands) = (now, true, None);
@@ -90,6 +97,10 @@ impl Alarms {
     pub(super) fn forget(&mut self, kind: AlarmKind) {
         self.raised.retain(|(raised, ..), _| *raised != kind);
     }
+}
+
+fn rule_of(stream: &StreamName) -> String {
+    format!("{NOT_WHOLE} {stream}")
 }
 
 impl Engine {
@@ -171,6 +182,41 @@ impl Engine {
     /// What an alarm of a portal was raised for is over. Nothing, unless that alarm was published and its end was not.
     pub(super) fn alarm_over(&mut self, kind: AlarmKind, portal: &PortalId, detail: &str, now: Now) {
         self.over(|key| key.0 == kind && key.1.as_ref() == Some(portal) && key.3 != RELAY, detail, now);
+    }
+
+    /// Raises an alarm for each list that is not whole, once until it is.
+    pub(super) fn lists_not_whole(&mut self, now: Now) {
+        if self.integrity() == ListIntegrity::Damaged && self.alarms.not_whole.insert(NOT_WHOLE.to_owned()) {
+            let detail = "the store lost a part of the list; nothing is granted until it is whole";
+            self.raise((AlarmKind::List, None, None, NOT_WHOLE.to_owned()), None, detail.to_owned(), now);
+        }
+        let known = self.state.streams.iter().filter(|(_, track)| !track.damaged);
+        let goals = known.filter_map(|(name, track)| Some((name.clone(), track.goal?)));
+        for (name, goal) in goals.collect::<Vec<_>>() {
+            let rule = rule_of(&name);
+            if self.alarms.not_whole.insert(rule.clone()) {
+                let detail =
+                    format!("the list is incomplete until message {}.{} of {name} arrives", goal.epoch, goal.seq);
+                self.raise((AlarmKind::List, None, None, rule), None, detail, now);
+            }
+        }
+    }
+
+    /// Ends the alarms of the lists that have become whole.
+    pub(super) fn end_whole_lists(&mut self, now: Now) {
+        // Nearly always; this is on the way of each request.
+        if self.alarms.not_whole.is_empty() {
+            return;
+        }
+        let is_damaged = self.integrity() == ListIntegrity::Damaged;
+        let goals = self.state.streams.iter().filter(|(_, track)| track.goal.is_some());
+        let mut open: BTreeSet<_> = goals.map(|(name, _)| rule_of(name)).collect();
+        open.extend(is_damaged.then(|| NOT_WHOLE.to_owned()));
+        let whole: Vec<_> = self.alarms.not_whole.difference(&open).cloned().collect();
+        for rule in whole {
+            self.alarms.not_whole.remove(&rule);
+            self.over(|key| key.0 == AlarmKind::List && key.3 == rule, "the list is whole", now);
+        }
     }
 
     fn over(&mut self, which: impl Fn(&Key) -> bool, detail: &str, now: Now) {

@@ -134,10 +134,7 @@ impl Engine {
                 if reached { format!("the first head, {at}, is reached") } else { format!("the first head is {at}") };
             let mark = Mark::Goal(StreamRevision { stream: name.clone(), epoch: goal.epoch, seq: goal.seq });
             self.record(Event::Config { mark, detail }, Flush::Now, now);
-            if !reached {
-                let detail = format!("the list is incomplete until message {at} of {name} arrives");
-                self.alarm(AlarmKind::List, None, None, detail, now);
-            }
+            self.lists_not_whole(now);
         }
         if integrity_before != self.integrity() {
             self.judge_all_boxes(now);

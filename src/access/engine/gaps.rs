@@ -34,8 +34,8 @@ impl Engine {
         let detail = format!(
             "the store was damaged: events {from} to {to} are lost; nothing is granted until the list is whole"
         );
-        self.alarm(AlarmKind::Store, None, None, detail.clone(), now);
-        self.alarm(AlarmKind::List, None, None, detail, now);
+        self.alarm(AlarmKind::Store, None, None, detail, now);
+        self.lists_not_whole(now);
         std::mem::take(&mut self.out)
     }
 }

@@ -258,6 +258,7 @@ impl Engine {
             }
         }
         self.trust_quiet_streams(now);
+        self.end_whole_lists(now);
         self.ask_resync(now);
         self.deadlines.set(Due::Resync, self.resync.next());
         std::mem::take(&mut self.out)
@@ -382,6 +383,7 @@ impl Engine {
         if now.clock == ClockTrust::Untrusted {
             self.alarm(super::event::AlarmKind::Clock, None, None, CLOCK_UNTRUSTED.to_owned(), now);
         }
+        self.lists_not_whole(now);
         self.record_collisions_at_start(now);
         self.forget_boxes_without_portal(now);
         self.rest_at_start(now);

@@ -62,6 +62,10 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] =
+        [Self::Changes, Self::Snapshot, Self::Head, Self::Command, Self::AuditAck, Self::Request, Self::Report];
+
     /// Its name for a person.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -9,8 +9,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::access::change::ErrorCode;
+use crate::access::decision::{GrantReason, Reason};
+use crate::access::effect::Outcome;
 use crate::access::engine::Status;
+use crate::access::event::{AlarmKind, ReplyStatus};
 use crate::access::id::PortalId;
+use crate::access::input::MessageKind;
+use crate::access::portal::PortalKind;
+use crate::wire::topic::leaf;
 
 /// Labels of `dormgate_decisions_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -119,7 +126,7 @@ metrics! {
     orders_dropped: Counter = Counter::default(), "portal_orders_dropped",
         "Orders dropped because a portal link was too far behind";
     alarms: Family<AlarmLabels, Counter> = Family::default(), "alarms",
-        "Alarms raised by kind";
+        "Alarms raised by kind; that one is over is not counted";
     power_watts: Family<PortalLabels, Gauge<f64, AtomicU64>> = Family::default(), "portal_power_watts",
         "Power drawn at a portal, as its meter reports; absent without a valid reading";
     energy_kwh: Family<PortalLabels, Counter<f64, AtomicU64>> = Family::default(), "portal_energy_kwh",
@@ -137,6 +144,32 @@ const DECISION_BUCKETS: [f64; 10] = [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 1
 const FLUSH_BUCKETS: [f64; 10] = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 5.0];
 
 impl Metrics {
+    /// Shows every series that may come, at 0: in a series that begins with its first count Prometheus sees no increase. A portal
+    /// that is not configured has none, and duress is nowhere here.
+    pub(super) fn begin(&self) {
+        for kind in AlarmKind::ALL.iter().filter(|kind| **kind != AlarmKind::Duress) {
+            drop(self.alarms.get_or_create(&AlarmLabels { kind: kind.as_str() }));
+        }
+        for outcome in Outcome::ALL {
+            drop(self.messages.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
+        }
+        for outcome in ReplyStatus::ALL {
+            drop(self.commands.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
+        }
+        for (kind, code) in
+            MessageKind::ALL.into_iter().flat_map(|kind| ErrorCode::ALL.iter().map(move |code| (kind, code)))
+        {
+            drop(self.rejected.get_or_create(&RejectedLabels { topic: leaf(kind), code: code.as_str() }));
+        }
+        let grants = GrantReason::ALL.iter().map(|reason| ("grant", reason.as_str()));
+        let denials = Reason::ALL.iter().map(|reason| ("deny", reason.as_str()));
+        for (decision, reason) in grants.chain(denials) {
+            for kind in PortalKind::ALL {
+                drop(self.decisions.get_or_create(&DecisionLabels { kind: kind.as_str(), decision, reason }));
+            }
+        }
+    }
+
     /// Shows how large and how old the list is.
     pub(super) fn list(&self, status: &Status) {
         self.cards.set(gauge(status.cards));

@@ -76,6 +76,7 @@ impl GatewayCore {
         metrics.audit_acked.set(gauge(store.acked()));
         let digests = Digests::new(identity.streams.clone());
         let dispatch = Dispatch::new(outlets, uplink, metrics.clone());
+        metrics.begin();
         Self {
             engine,
             durable: store.last_durable(),
@@ -386,7 +387,7 @@ impl GatewayCore {
                         alarm.uid = alarm.uid.map(|uid| key.hash(uid));
                     }
                     // The metrics are for everybody; the center has this alarm, and the console shows it after a login.
-                    if alarm.kind != AlarmKind::Duress {
+                    if alarm.kind != AlarmKind::Duress && !alarm.ended {
                         self.metrics.alarms.get_or_create(&AlarmLabels { kind: alarm.kind.as_str() }).inc();
                     }
                     let portal = alarm.portal.as_ref().map(tracing::field::display);

@@ -207,3 +207,39 @@ fn a_center_whose_digest_of_the_list_is_another_is_asked_once_the_own_one_is_kno
         assert_eq!(std::iter::from_fn(|| orders.try_recv().ok()).any(is_asked), !is_same);
     }
 }
+
+/// The value of a series as it is served.
+fn served(metrics: &Metrics, series: &str) -> Option<u64> {
+    let mut registry = prometheus_client::registry::Registry::default();
+    metrics.register(&mut registry);
+    let mut shown = String::new();
+    prometheus_client::encoding::text::encode(&mut shown, &registry).unwrap();
+    shown.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn every_series_that_may_come_begins_at_0_and_the_end_of_an_alarm_is_not_counted() {
+    let (core, _orders) = core();
+    let served = |series: &str| served(&core.metrics, series);
+    for kind in AlarmKind::ALL {
+        let expected = (*kind != AlarmKind::Duress).then_some(0);
+        assert_eq!(served(&format!("alarms_total{{kind=\"{}\"}}", kind.as_str())), expected, "{kind:?}");
+    }
+    for series in [
+        r#"rejected_messages_total{topic="changes",code="bad_signature"}"#,
+        r#"rejected_messages_total{topic="command",code="implausible"}"#,
+        r#"change_messages_total{outcome="rejected"}"#,
+        r#"commands_total{outcome="failed"}"#,
+        r#"decisions_total{kind="gate",decision="grant",reason="granted"}"#,
+        r#"decisions_total{kind="power_box",decision="deny",reason="unknown_credential"}"#,
+    ] {
+        assert_eq!(served(series), Some(0), "{series}");
+    }
+    let mut core = core;
+    for (online, ms) in [(true, 1_000), (false, 2_000), (true, 900_000)] {
+        let report = PortalReport { online: Some(online), ..PortalReport::default() };
+        core.input(Input::Report { portal: "gate-in".into(), report }, at(ms));
+    }
+    let series = r#"alarms_total{kind="portal_offline"}"#;
+    assert_eq!(self::served(&core.metrics, series), Some(1), "it began once, and is over");
+}

@@ -65,6 +65,20 @@ impl DeviceCounters {
 }
 
 impl Observer for DeviceCounters {
+    fn unit(&self, bus: &str, unit: u8) {
+        drop(self.late.get_or_create(&UnitLabels { bus: bus.to_owned(), unit }));
+        for how in Released::ALL {
+            drop(self.releases.get_or_create(&RequestLabels { bus: bus.to_owned(), outcome: how.as_str() }));
+        }
+    }
+
+    fn device(&self, device: &str) {
+        for how in Released::ALL {
+            let outcome = how.as_str();
+            drop(self.mqtt_releases.get_or_create(&ReleaseLabels { device: device.to_owned(), outcome }));
+        }
+    }
+
     fn request(&self, bus: &str, outcome: &'static str, took: Duration) {
         self.requests.get_or_create(&RequestLabels { bus: bus.to_owned(), outcome }).inc();
         if !took.is_zero() {
@@ -84,5 +98,27 @@ impl Observer for DeviceCounters {
     fn release_at_broker(&self, device: &str, how: Released) {
         let outcome = how.as_str();
         self.mqtt_releases.get_or_create(&ReleaseLabels { device: device.to_owned(), outcome }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_alert_looks_at_is_there_before_its_first_count() {
+        let mut registry = Registry::default();
+        let counters = DeviceCounters::register(&mut registry);
+        counters.unit("riser-2", 4);
+        counters.device("gate_1");
+        let mut shown = String::new();
+        prometheus_client::encoding::text::encode(&mut shown, &registry).unwrap();
+        for line in [
+            r#"modbus_late_answers_total{bus="riser-2",unit="4"} 0"#,
+            r#"modbus_releases_total{bus="riser-2",outcome="failed"} 0"#,
+            r#"mqtt_releases_total{device="gate_1",outcome="failed"} 0"#,
+        ] {
+            assert!(shown.lines().any(|shown| shown == line), "`{line}` is missing in\n{shown}");
+        }
     }
 }

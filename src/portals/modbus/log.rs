@@ -10,6 +10,12 @@ pub const ANSWERED: &str = "ok";
 
 /// Counts outcomes. All methods are called from the task of a line or a portal and must not wait.
 pub trait Observer: Send + Sync {
+    /// This unit will be asked: its counters are shown from now on.
+    fn unit(&self, _bus: &str, _unit: u8) {}
+
+    /// The same of a device with MQTT topics of its own.
+    fn device(&self, _device: &str) {}
+
     /// A request on `bus` ended; `took` is the time on the line, zero if it was never sent.
     fn request(&self, _bus: &str, _outcome: &'static str, _took: Duration) {}
 

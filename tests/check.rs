@@ -243,6 +243,14 @@ fn a_building_that_is_described_once_is_checked_and_written_only_where_nothing_i
         printed.contains("4 gate(s), 180 door(s), 180 power box(es), of these 4 over MQTT, 360 by Modbus parts"),
         "{printed}"
     );
+    // A hint about each of 180 rooms names a few.
+    assert!(printed.contains(" and 175 more"), "{printed}");
+    assert!(printed.lines().all(|line| line.matches("door-").count() < 10), "{printed}");
+    let left = printed.lines().find(|line| line.starts_with("hint: left to do: ")).unwrap_or_default();
+    assert!(
+        left.contains("`192.0.2.") && left.ends_with("stands for an address of yours; write the real one"),
+        "{printed}"
+    );
     let sheet = std::fs::read(dir.path().join("here/portals.csv")).unwrap();
     let (code, _, wrong) = dormgate(&init, dir.path(), None);
     assert_eq!(code, Some(1));
@@ -259,6 +267,17 @@ fn a_building_that_is_described_once_is_checked_and_written_only_where_nothing_i
     assert_eq!(code, Some(78), "{wrong}");
     assert!(wrong.contains("there/portals.csv:6:") && wrong.contains("(and so in 179 more rows)"), "{wrong}");
     assert!(!dir.path().join("there/dormgate.toml").exists() && !dir.path().join("there/portals.csv").exists());
+}
+
+#[test]
+fn a_sheet_that_is_only_begun_is_noted() {
+    let installed =
+        Installed::new("portals = \"portals.csv\"\n[gateway]\nid = \"g\"\n[local]\nurls = [\"mqtt://127.0.0.1\"]\n");
+    installed.write("portals.csv", "id,kind,zone,device.mqtt\n");
+    let noted = "note: the sheet of portals names its columns and has no row";
+    assert!(installed.good().contains(noted), "{}", installed.good());
+    installed.write("portals.csv", "id,kind,zone,device.mqtt\ndoor-1,door,1,native\n");
+    assert!(!installed.good().contains(noted));
 }
 
 #[test]

@@ -137,8 +137,8 @@ struct FilterArgs {
     /// Only events about this holder.
     #[arg(long)]
     holder: Option<Holder>,
-    /// Only events of this type, e.g. `decision`; may be given several times.
-    #[arg(long = "type", value_name = "TYPE", value_parser = event_kind)]
+    /// Only events of these types, e.g. `decision` or `command,posture`; may be given several times.
+    #[arg(long = "type", value_name = "TYPE", value_parser = event_kind, value_delimiter = ',')]
     kinds: Vec<EventKind>,
     /// Only decisions with this flag, e.g. `late`.
     #[arg(long, value_parser = flag)]

@@ -16,6 +16,11 @@ use crate::profile::{InputKind, OnLinkLoss};
 use crate::wire::allowed::OpName;
 use crate::wire::envelope::Scope;
 
+/// Portals that one hint names.
+const NAMED_MAX: usize = 5;
+/// How the addresses begin that documents use.
+const PLACEHOLDER: &str = "192.0.2.";
+
 /// Print everything that is wrong with a configuration and the profiles that it names
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -46,6 +51,7 @@ pub(super) fn summary(config: &Site) -> String {
     notes.extend(weak_readers(config));
     notes.extend(devices(config));
     notes.extend(undefined(config));
+    hints.extend(placeholders(config));
     let insecure = config.insecure.clone();
     let kinds = [("note", notes), ("certificate", certificates), ("hint", hints), ("insecure", insecure)];
     let lines = kinds.iter().flat_map(|(kind, texts)| texts.iter().map(move |text| format!("\n{kind}: {text}")));
@@ -111,6 +117,10 @@ fn missing(config: &Site) -> Vec<String> {
             ),
         ),
         (config.streams.is_empty(), "no `[[center.stream]]`, so no card can become known here".to_owned()),
+        (
+            config.is_sheet_empty,
+            "the sheet of portals names its columns and has no row, so no portal is from it; write a row for each portal".to_owned(),
+        ),
         (config.portals.is_empty(), "no `[[portal]]`, so there is nothing to open".to_owned()),
         (
             !acknowledged,
@@ -177,7 +187,33 @@ fn devices(config: &Site) -> Vec<String> {
 
 /// These portals, by name.
 fn names<'p>(portals: impl IntoIterator<Item = &'p PortalConfig>) -> String {
-    portals.into_iter().map(|p| format!("`{}`", p.portal.id)).collect::<Vec<_>>().join(", ")
+    few(&portals.into_iter().map(|p| format!("`{}`", p.portal.id)).collect::<Vec<_>>())
+}
+
+/// The first of these, and how many more there are: a line for each of 180 doors is read by nobody.
+fn few(all: &[String]) -> String {
+    match all.split_at_checked(NAMED_MAX) {
+        Some((named, more)) if more.len() > 1 => format!("{} and {} more", named.join(", "), more.len()),
+        _ => all.join(", "),
+    }
+}
+
+/// The addresses that are set aside for documents (RFC 5737) and so reach nothing: what is left to do.
+fn placeholders(config: &Site) -> Option<String> {
+    let links = [("[uplink]", &config.uplink), ("[local]", &config.local)];
+    let of_link = |(name, link): (&str, &Option<LinkSpec>)| {
+        let urls = link.iter().flat_map(|link| &link.urls).filter(|url| url.host.starts_with(PLACEHOLDER));
+        urls.map(|url| format!("`{}` of `{name}`", url.host)).collect::<Vec<_>>()
+    };
+    let bus = |bus: &BusConfig| match &bus.line {
+        BusLine::Tcp(peer) => {
+            Some(format!("`{peer}` of bus `{}`", bus.id)).filter(|_| peer.host.starts_with(PLACEHOLDER))
+        }
+        BusLine::Serial(_) => None,
+    };
+    let mut all: Vec<String> = links.into_iter().flat_map(of_link).chain(config.buses.iter().filter_map(bus)).collect();
+    all.dedup();
+    (!all.is_empty()).then(|| format!("left to do: {} stands for an address of yours; write the real one", few(&all)))
 }
 
 /// A hint about the portals of which `concerns` is true, if there are any.
@@ -228,7 +264,7 @@ fn open_topics(config: &Site) -> Option<String> {
     (!topics.is_empty()).then(|| {
         format!(
             "whoever may publish to {} can present any card there: let the broker admit only the device to its topic",
-            topics.join(", ")
+            few(&topics)
         )
     })
 }
@@ -332,7 +368,7 @@ fn lossy(config: &Site) -> Vec<String> {
     let note = |(transform, portals): (_, Vec<String>)| {
         format!(
             "the reader of {} gives only what `{transform}` leaves of a UID: cards that collide are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one",
-            portals.join(", ")
+            few(&portals)
         )
     };
     by_transform.into_iter().map(note).collect()
@@ -351,7 +387,7 @@ fn undefined(config: &Site) -> Vec<String> {
     let note = |(name, users): (&ScheduleName, Vec<String>)| {
         format!(
             "the schedule `{name}` ({}) is not defined in this file: until a center defines it, it is closed at all times",
-            users.join(", ")
+            few(&users)
         )
     };
     by_name.into_iter().map(note).collect()

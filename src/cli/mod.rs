@@ -219,3 +219,36 @@ fn bad_config(error: &ConfigError) -> Exit {
     }
     Exit::Config
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::decision::{GrantFlag, Reason};
+
+    /// The commands in a sentence: up to what ends them in backticks or among Chinese.
+    fn commands(text: &str) -> Vec<String> {
+        let ends = |c: char| !c.is_ascii() || matches!(c, '`' | ';' | ')');
+        let command = |rest: &str| rest.split(ends).next().unwrap_or_default().trim().replace('\'', "");
+        text.split("dormgate ").skip(1).map(command).collect()
+    }
+
+    #[test]
+    fn every_command_that_a_remedy_names_is_one() {
+        let remedies = Reason::ALL.iter().map(|reason| reason.remedy());
+        let remedies = remedies.chain(GrantFlag::ALL.iter().map(|flag| flag.remedy()));
+        let mut seen = 0;
+        for words in remedies {
+            for (text, is_english) in [(&words.en, true), (&words.zh, false)] {
+                for command in commands(text) {
+                    // In a Chinese sentence only the name of a command may stand.
+                    let argument = (!is_english && command == "forgive").then_some("*");
+                    let args = std::iter::once("dormgate").chain(command.split_whitespace()).chain(argument);
+                    let parsed = Cli::try_parse_from(args);
+                    assert!(parsed.is_ok(), "`{command}` in `{text}`: {parsed:?}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen >= 10, "only {seen} commands");
+    }
+}

@@ -95,6 +95,8 @@ pub struct Site {
     pub modbus_server: Option<ModbusServerConfig>,
     /// The portals, in the order of the file.
     pub portals: Vec<PortalConfig>,
+    /// The sheet of portals names its columns and has no row.
+    pub is_sheet_empty: bool,
     /// What is configured insecurely, a short line each, for the log, `up/state` and the console.
     pub insecure: Vec<String>,
 }
@@ -269,9 +271,12 @@ fn zone(name: &str) -> Result<(String, jiff::tz::TimeZone), String> {
 /// The configuration in `text`.
 pub fn parse(text: &str, around: &Surroundings) -> Result<Site, Vec<Diagnostic>> {
     let read = |text: &str| document::read(text, |document, log| site(document, &Context { log, around }));
-    match sheet::Sheet::of(text, around)? {
+    match sheet::Sheet::of(text, around) {
         None => read(text),
-        Some(sheet) => read(&sheet.behind(text)).map_err(|found| sheet.places(text, found)),
+        Some(sheet) => sheet.judge(text, read(&sheet.behind(text))).map(|mut site| {
+            site.is_sheet_empty = sheet.is_head_only();
+            site
+        }),
     }
 }
 
@@ -325,6 +330,7 @@ fn site(t: &Document, cx: &Context<'_>) -> Option<Site> {
         buses: drafts.into_iter().filter_map(|draft| draft.config).collect(),
         modbus_server,
         portals,
+        is_sheet_empty: false,
         insecure: Vec::new(),
     };
     site.insecure = insecure(&site);

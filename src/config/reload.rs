@@ -77,7 +77,7 @@ impl Site {
             gateway: Start "gateway.id",
             timezone_name: Live "gateway.timezone",
             data_dir: Start "gateway.data_dir",
-            store_key: Start "store" ; elsewhere calendar, uplink, local, streams, policy, audit, http, buses, modbus_server, portals, insecure });
+            store_key: Start "store" ; elsewhere calendar, uplink, local, streams, policy, audit, http, buses, modbus_server, portals, is_sheet_empty, insecure });
         let schedules = |site: &Self| site.calendar.configured().clone().into_iter().collect::<Vec<_>>();
         let (before, after) = (schedules(self), schedules(new));
         tables(

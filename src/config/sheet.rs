@@ -12,7 +12,7 @@ use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 
 use super::Surroundings;
-use crate::profile::document::{Diagnostic, Key, NotBlank, Place, Text, read_at};
+use crate::profile::document::{Diagnostic, Key, NotBlank, Place, Text, UNKNOWN_KEY, read_at};
 use crate::profile::sheet::{self, NoSheet, Record};
 
 /// What the column of a remark begins with, and the line of one.
@@ -39,13 +39,20 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-/// A sheet that was read.
+/// A sheet that was read, as far as it could be.
 pub(super) struct Sheet {
     file: PathBuf,
+    /// What is wrong with the sheet as such.
+    pub(super) faults: Vec<Diagnostic>,
+    /// Whether a column is wrong, and whether a row is left out: what follows from that is not reported.
+    is_column_out: bool,
+    is_row_out: bool,
+    /// The line with the names of the columns.
+    head: usize,
     /// The tables of its rows.
     tables: String,
-    /// Where each line of these tables is from.
-    cells: Vec<Cell>,
+    /// Where each line of these tables is from, and what stands there.
+    cells: Vec<(Cell, String)>,
     /// The line of each row in the sheet.
     rows: Vec<usize>,
 }
@@ -59,49 +66,94 @@ struct Cell {
 }
 
 impl Sheet {
-    /// The sheet that the configuration names, if it names one.
-    pub(super) fn of(text: &str, around: &Surroundings) -> Result<Option<Self>, Vec<Diagnostic>> {
+    /// The sheet that the configuration names, if it names one. What is wrong with it is in it, so that all that is wrong is reported
+    /// together.
+    pub(super) fn of(text: &str, around: &Surroundings) -> Option<Self> {
         // What is wrong with the file itself is reported when all of it is read.
-        let Ok(Some(key)) = read_at::<Key<Text<NotBlank>>>(text, &["portals"]) else { return Ok(None) };
-        let Some(Text(NotBlank(name))) = key.get() else { return Ok(None) };
-        let file = around.base_dir.join(name);
-        let at_key = |message: String| vec![Diagnostic { file: None, place: key.place.clone(), message }];
-        let bytes = super::secret::bytes(&file, sheet::BYTES_MAX as u64).map_err(|error| {
-            let why = format!(
-                "cannot read the sheet of portals `{}`: {error}; write it there, or remove this key",
-                file.display()
-            );
-            at_key(why)
-        })?;
-        let wrong = |NoSheet { line, what }| {
-            let line = line.and_then(|line| usize::try_from(line).ok()).unwrap_or(1);
-            vec![Diagnostic {
-                file: Some(file.clone()),
-                place: Place { line, column: 1, path: String::new() },
-                message: what,
-            }]
+        let Ok(Some(key)) = read_at::<Key<Text<NotBlank>>>(text, &["portals"]) else { return None };
+        let Text(NotBlank(name)) = key.get()?;
+        let mut found = Self {
+            file: around.base_dir.join(name),
+            faults: Vec::new(),
+            is_column_out: false,
+            is_row_out: true,
+            head: 1,
+            tables: String::new(),
+            cells: Vec::new(),
+            rows: Vec::new(),
         };
-        let (rows, _) = sheet::decode(&bytes).map_err(wrong)?;
-        let mut records = sheet::records(&rows).into_iter().filter(|record| !is_remark(record));
-        let Some(head) = records.next() else {
-            return Err(wrong(NoSheet {
-                line: None,
-                what: "the sheet is empty; its first line names the columns, e.g. `id,kind,zone,device.mqtt`"
-                    .to_owned(),
-            }));
+        let decoded = match super::secret::bytes(&found.file, sheet::BYTES_MAX as u64) {
+            Ok(bytes) => sheet::decode(&bytes),
+            Err(error) => {
+                let file = found.file.display();
+                let message =
+                    format!("cannot read the sheet of portals `{file}`: {error}; write it there, or remove this key");
+                found.faults.push(Diagnostic { file: None, place: key.place.clone(), message });
+                return Some(found);
+            }
         };
-        let mut found = Self { file: file.clone(), tables: String::new(), cells: Vec::new(), rows: Vec::new() };
-        let mut faults = found.columns(&head);
-        // Under wrong columns each row would be wrong as well.
-        if faults.is_empty() {
-            faults = records.filter_map(|record| found.row(&head, &record)).collect();
+        match decoded {
+            Ok((rows, _)) => found.read(&rows),
+            Err(NoSheet { line, what }) => {
+                let line = line.and_then(|line| usize::try_from(line).ok()).unwrap_or(1);
+                found.faults.push(found.fault(Cell { line, column: 1 }, String::new(), what));
+            }
         }
-        if faults.is_empty() { Ok(Some(found)) } else { Err(faults) }
+        Some(found)
     }
 
-    /// What is wrong with the names of the columns.
-    fn columns(&self, head: &Record) -> Vec<Diagnostic> {
-        let mut faults = Vec::new();
+    fn read(&mut self, text: &str) {
+        let records = sheet::records(text);
+        let mut records = records.into_iter().filter(|record| !is_remark(record));
+        let Some(head) = records.next() else {
+            let what = "the sheet is empty; its first line names the columns, e.g. `id,kind,zone,device.mqtt`";
+            self.faults.push(self.fault(Cell { line: 1, column: 1 }, String::new(), what.to_owned()));
+            return;
+        };
+        self.head = line_of(&head);
+        // Behind a quotation mark that is never closed all rows are one cell.
+        let open = sheet::open_quote(text).and_then(|line| usize::try_from(line).ok());
+        if let Some(line) = open {
+            let what = "a quotation mark opens a cell here and is not closed behind it; close it, or write it twice inside quotation marks if it belongs to the text";
+            self.faults.push(self.fault(Cell { line, column: 1 }, String::new(), what.to_owned()));
+        }
+        let (out, faults) = self.columns(&head);
+        self.is_column_out = !faults.is_empty();
+        self.faults.extend(faults);
+        self.is_row_out = open.is_some();
+        let is_open = |record: &Record| open.is_some_and(|open| line_of(record) >= open);
+        for record in records.take_while(|record| !is_open(record)) {
+            if let Some(fault) = self.row(&head, &out, &record) {
+                self.is_row_out = true;
+                self.faults.push(fault);
+            }
+        }
+    }
+
+    /// Whether it names columns and has no row: a sheet that somebody began.
+    pub(super) fn is_head_only(&self) -> bool {
+        self.faults.is_empty() && self.rows.is_empty()
+    }
+
+    /// What `behind` was read as, with what is wrong with the sheet.
+    pub(super) fn judge<T>(&self, text: &str, read: Result<T, Vec<Diagnostic>>) -> Result<T, Vec<Diagnostic>> {
+        let found = match read {
+            Ok(read) if self.faults.is_empty() => return Ok(read),
+            Ok(_) => Vec::new(),
+            Err(found) => self.places(text, found),
+        };
+        let follows = |found: &Diagnostic| {
+            let (path, is_of_row) = (&found.place.path, found.file.is_some());
+            let by_name = path.starts_with("area[") || path.starts_with("walk[") || path.ends_with("interlock");
+            self.is_row_out && by_name
+                || self.is_column_out && (by_name || is_of_row && found.message.ends_with("is missing"))
+        };
+        Err(self.faults.iter().cloned().chain(found.into_iter().filter(|found| !follows(found))).collect())
+    }
+
+    /// The columns that are left out, and what is wrong with their names.
+    fn columns(&self, head: &Record) -> (Vec<usize>, Vec<Diagnostic>) {
+        let (mut out, mut faults) = (Vec::new(), Vec::new());
         for (at, name) in head.cells.iter().enumerate() {
             let is_key = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
             let what = if name.starts_with(REMARK) {
@@ -117,13 +169,14 @@ impl Sheet {
             } else {
                 continue;
             };
+            out.push(at);
             faults.push(self.fault(Cell { line: line_of(head), column: at + 1 }, String::new(), what));
         }
-        faults
+        (out, faults)
     }
 
     /// Adds the table of a row.
-    fn row(&mut self, head: &Record, record: &Record) -> Option<Diagnostic> {
+    fn row(&mut self, head: &Record, out: &[usize], record: &Record) -> Option<Diagnostic> {
         let line = line_of(record);
         if record.cells.len() > head.cells.len() {
             let what = format!(
@@ -134,14 +187,14 @@ impl Sheet {
             return Some(self.fault(Cell { line, column: head.cells.len() + 1 }, String::new(), what));
         }
         self.rows.push(line);
-        self.cells.push(Cell { line, column: 1 });
+        self.cells.push((Cell { line, column: 1 }, String::new()));
         self.tables.push_str(TABLE);
         self.tables.push('\n');
         for (at, (name, cell)) in head.cells.iter().zip(&record.cells).enumerate() {
-            if cell.is_empty() || name.starts_with(REMARK) {
+            if cell.is_empty() || name.starts_with(REMARK) || out.contains(&at) {
                 continue;
             }
-            self.cells.push(Cell { line, column: at + 1 });
+            self.cells.push((Cell { line, column: at + 1 }, cell.clone()));
             self.tables.push_str(&format!("{name} = {}\n", value(name, cell)));
         }
         None
@@ -154,20 +207,31 @@ impl Sheet {
 
     /// Diagnostics of that text, at the places of the sheet where they are of its rows. What is wrong with a column in the same way in
     /// many rows is reported at the first of them.
-    pub(super) fn places(&self, text: &str, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    fn places(&self, text: &str, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
         let lines = text.matches('\n').count() + 1;
         let first = read_at::<Vec<IgnoredAny>>(text, &["portal"]).ok().flatten().map_or(0, |tables| tables.len());
         let mut seen: HashMap<(usize, String), usize> = HashMap::new();
         let mut placed: Vec<(Diagnostic, usize)> = Vec::new();
         for Diagnostic { file, place, message } in found {
-            let message = self.names_rows(&message, first);
+            let mut message = self.names_rows(&message, first);
             let cell = place.line.checked_sub(lines + 1).and_then(|at| self.cells.get(at));
-            let Some(cell) = cell else {
+            let Some((cell, shown)) = cell else {
                 placed.push((Diagnostic { file, place, message }, 0));
                 continue;
             };
+            if let Some(wanted) = message.strip_suffix("this is a string") {
+                message = format!("{wanted}this is `{}`", shown.escape_debug());
+            }
             let path =
                 place.path.strip_prefix("portal[").and_then(|rest| rest.split_once(']')).map_or("", |(_, key)| key);
+            // A name that is wrong stands once, in the head.
+            if message.starts_with(UNKNOWN_KEY) {
+                if seen.insert((cell.column, message.clone()), placed.len()).is_none() {
+                    let cell = Cell { line: self.head, ..*cell };
+                    placed.push((self.fault(cell, path.trim_start_matches('.').to_owned(), message), 0));
+                }
+                continue;
+            }
             match seen.get(&(cell.column, message.clone())).and_then(|at| placed.get_mut(*at)) {
                 Some((_, more)) => *more += 1,
                 None => {

@@ -22,8 +22,8 @@ pub fn without_secrets(path: &Path) -> Result<String, ConfigError> {
 fn shown(text: &str, around: &Surroundings) -> String {
     let is_right = parse(text, around).is_ok();
     let whole = match sheet::Sheet::of(text, around) {
-        Ok(Some(sheet)) => sheet.behind(text),
-        Ok(None) | Err(_) => text.to_owned(),
+        Some(sheet) => sheet.behind(text),
+        None => text.to_owned(),
     };
     let Ok(mut table) = whole.parse::<Table>() else { return "it is not TOML, so nothing of it is shown".to_owned() };
     if !is_right {

@@ -42,6 +42,13 @@ pub enum Ask {
         /// The answer; an error names an unknown portal.
         answer: oneshot::Sender<Result<QueryResult, String>>,
     },
+    /// Whether the list has this card, whatever a portal does with it.
+    IsKnown {
+        /// Which card.
+        uid: CardUid,
+        /// The answer.
+        answer: oneshot::Sender<bool>,
+    },
     /// Where somebody was last seen, or who is inside.
     Whereabouts {
         /// Whose.

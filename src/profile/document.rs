@@ -16,6 +16,7 @@ use toml::de::{DeTable, DeValue};
 use super::node::{Error, KEY, Node};
 
 pub use super::diagnostic::{Diagnostic, Log, Place};
+pub use super::node::UNKNOWN_KEY;
 
 /// Reads `text` as a `T` and gives it to `check`, which reports what does not fit together and makes the result.
 pub fn read<T: DeserializeOwned, R>(

@@ -113,7 +113,7 @@ impl<'a> Node<'a> {
             let name: &str = key.get_ref();
             if !fields.contains(&name) {
                 let place = self.log.place(&key.span(), self.child(name, None).place.path);
-                self.log.add(place, format!("unknown key; {}", hint(name, fields.iter().copied())));
+                self.log.add(place, format!("{UNKNOWN_KEY}; {}", hint(name, fields.iter().copied())));
             }
         }
         let entries: Vec<_> = fields.iter().map(|name| (*name, table.get(*name))).collect();
@@ -124,6 +124,9 @@ impl<'a> Node<'a> {
         self.log.add(self.place.clone(), message.as_str());
     }
 }
+
+/// How the diagnostic of a key begins that no table of its kind has.
+pub const UNKNOWN_KEY: &str = "unknown key";
 
 fn wrong_type(wanted: &str, value: &DeValue<'_>) -> Error {
     let found = value.type_str();

@@ -137,6 +137,28 @@ pub fn records(text: &str) -> Vec<Record> {
     records
 }
 
+/// The line of a quotation mark that opens a cell and is not closed: the text ends before, or goes on behind the one that closes.
+#[must_use]
+pub fn open_quote(text: &str) -> Option<u64> {
+    let separator = separator(text);
+    let (mut line, mut opened, mut begins) = (1, None, true);
+    let mut bytes = text.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        line += u64::from(byte == b'\n');
+        match opened {
+            None if byte == b'"' && begins => opened = Some(line),
+            None => begins = byte == separator || matches!(byte, b'\n' | b'\r'),
+            Some(_) if byte != b'"' => {}
+            Some(at) => match bytes.peek() {
+                Some(b'"') => drop(bytes.next()),
+                Some(next) if *next != separator && !matches!(next, b'\n' | b'\r') => return Some(at),
+                _ => (opened, begins) = (None, false),
+            },
+        }
+    }
+    opened
+}
+
 /// What stands between the cells: a comma, or what the first line has in its place.
 fn separator(text: &str) -> u8 {
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().as_bytes();

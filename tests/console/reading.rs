@@ -144,6 +144,21 @@ async fn a_card_is_known_by_what_the_list_has_and_not_by_who_may_leave() {
         let reversed = card(&rig, "F6E5D4C3B2A104").await;
         assert_eq!(of(&reversed), (LOST.into(), true.into()), "{posture}: {reversed}");
     }
+    // Without any portal it is the list alone that knows.
+    let Rig { site, gateway, address, .. } = rig;
+    gateway.kill().await;
+    let text = site.config_text();
+    let without = format!("{}{}", text.split("[[portal]]").next().unwrap(), site.extra.replace(&exit, ""));
+    let path = site.dir().join("without.toml");
+    std::fs::write(&path, without).unwrap();
+    let gateway = crate::program::Program::run(&path);
+    gateway.logged("serving").await;
+    let mut rig = Rig { site, gateway, address, cookie: String::new() };
+    rig.log_in("Li Wei").await;
+    for (text, uid, known) in [("F6E5D4C3B2A104", LOST, true), ("DEADBEEF", "DEADBEEF", false)] {
+        let answer = card(&rig, text).await;
+        assert_eq!(of(&answer), (uid.into(), known.into()), "{answer}");
+    }
     rig.gateway.stop().await;
 }
 

@@ -47,7 +47,11 @@ async fn answer(console: &Shared, caller: &Caller, uri: &Uri) -> Result<Value, R
         let portal = portal.clone();
         let result = ask(&console.pages, |answer| Ask::Query { uid, portal, answer }).await?;
         let result = result.map_err(|why| refuse(StatusCode::NOT_FOUND, why))?;
-        let known = !result.verdicts.iter().any(is_unknown);
+        // Where no portal is configured no verdict shows it.
+        let known = match result.verdicts.is_empty() {
+            true => ask(&console.pages, |answer| Ask::IsKnown { uid, answer }).await?,
+            false => !result.verdicts.iter().any(is_unknown),
+        };
         read.push((uid, spelling, known, result));
     }
     if read.is_empty() {

@@ -142,7 +142,7 @@ fn the_alarm_of_a_list_that_is_not_whole_ends_when_it_is() {
         assert_eq!(list_alarms(&w.head(OFFICE, at(1, 3))), [false]);
         assert_eq!(list_alarms(&w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")])), [false; 0]);
         if restart {
-            // Whoever starts with such a list says so again, and so it ends.
+            // Whoever starts with such a list raises it again, and so it ends.
             assert_eq!(list_alarms(&w.restart()), [false]);
         }
         let seen = w.publish_at(OFFICE, at(1, 3), vec![op::cancel("uid:A")]);

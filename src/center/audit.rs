@@ -86,7 +86,7 @@ pub struct ReceivedAudit {
 pub(super) type Gaps = HashMap<GatewayId, Beyond>;
 
 /// See [`Gaps`].
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Beyond {
     /// Where a batch began after a gap, and when that was first seen.
     gap: Option<(u64, Timestamp)>,
@@ -156,8 +156,9 @@ impl<S: Storage> Center<S> {
         batch: &[u8],
         now: Timestamp,
     ) -> Result<(ReceivedAudit, Option<SignedMessage>), CenterError> {
-        let (received, through) = self.transaction(|center| {
-            let (ends, beyond) = (center.storage.audit_ends(gateway)?, center.gaps.remove(gateway).unwrap_or_default());
+        let (received, through, beyond) = self.transaction(|center| {
+            let (ends, beyond) =
+                (center.storage.audit_ends(gateway)?, center.gaps.get(gateway).cloned().unwrap_or_default());
             let mut reading = Reading { ends, beyond, begins_again: false };
             let mut received = ReceivedAudit::default();
             let kept = reading.batch(batch, now, &mut received.trouble);
@@ -168,10 +169,11 @@ impl<S: Storage> Center<S> {
             if !kept.is_empty() {
                 center.storage.keep_audit(gateway, &kept, now)?;
             }
-            center.gaps.insert(gateway.clone(), reading.beyond);
             received.events.extend(kept.into_iter().map(|kept| kept.event));
-            Ok((received, reading.ends.map(|(_, last)| last.n)))
+            Ok((received, reading.ends.map(|(_, last)| last.n), reading.beyond))
         })?;
+        // Of a batch that is not on disk nothing is known, and what was known before still is.
+        self.gaps.insert(gateway.clone(), beyond);
         // A center without `command` keeps the audit all the same; another one acknowledges it.
         let Some((stream, through)) = self.stream_of(OpName::Command).zip(through) else { return Ok((received, None)) };
         let ack = AuditAck { stream: stream.spec.name.clone(), through };

@@ -151,6 +151,25 @@ fn a_commit_that_fails_publishes_nothing_and_the_number_is_given_to_the_next() {
     assert!(center.list(&Audience::Campus).unwrap().card(&"01020301".parse().unwrap()).is_none());
 }
 
+#[test]
+fn what_a_gateway_has_as_acknowledged_is_known_after_a_commit_that_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path());
+    let now = Now { wall: NOW, mono: Mono(0), clock: ClockTrust::Trusted };
+    let event = Event::Config { mark: crate::access::event::Mark::Note, detail: String::new() };
+    let later = audit::encode(&AuditEvent::new(5, "b1", now, event), &[], &[7; 32]);
+    let batch = encode_audit("b1", 4, 5, &[later]).unwrap();
+    center.note_acknowledged(&g("g1"), 4);
+    let other = Connection::open(dir.path().join("center.db")).unwrap();
+    other.execute_batch(&COMMIT_FAILS.replace("ON message", "ON audit")).unwrap();
+    let failed = center.receive_audit(&g("g1"), &batch, NOW).unwrap_err();
+    assert!(failed.is_of_storage(), "{failed}");
+    other.execute_batch("DROP TRIGGER fault").unwrap();
+    let (received, ack) = center.receive_audit(&g("g1"), &batch, NOW).unwrap();
+    // The gateway never sends these again, so nobody waits for them.
+    assert_eq!((received.trouble, ack.is_some()), (vec![AuditTrouble::Lost { from: 1, to: 4 }], true));
+}
+
 #[tokio::test]
 async fn a_service_answers_a_commit_that_fails_with_an_error_and_has_nothing_to_send() {
     let dir = tempfile::tempdir().unwrap();

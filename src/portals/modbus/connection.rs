@@ -45,8 +45,8 @@ pub(super) struct Connection {
     /// Answers on this connection, and connections in a row that ended after one.
     answers: u32,
     short_connections: u32,
-    /// An echo that is not as configured was logged.
-    echo_logged: bool,
+    /// That the adapter echoes, and that it does not, was logged.
+    echo_logged: [bool; 2],
     failures: u32,
     reopen_wait: Duration,
     reopen_at: Instant,
@@ -63,7 +63,7 @@ impl Connection {
             transaction: 1,
             answers: 0,
             short_connections: 0,
-            echo_logged: false,
+            echo_logged: [false; 2],
             failures: 0,
             reopen_wait: Duration::from_millis(REOPEN_MS_MIN),
             reopen_at: Instant::now(),
@@ -214,20 +214,21 @@ impl Connection {
         let Some(line) = &mut self.line else { return };
         self.unsolicited.extend(line.take_unsolicited());
         let bus = tracing::field::display(&self.spec.id);
+        let [present, absent] = &mut self.echo_logged;
         match (line.echo(), self.spec.echo) {
-            _ if self.echo_logged => return,
-            (LocalEcho::Present, None | Some(false)) => tracing::info!(
+            (LocalEcho::Present, None | Some(false)) if !std::mem::replace(present, true) => tracing::info!(
                 bus,
                 "the adapter returns what is sent; its echo is dropped from now on: set `echo = true` in its `[[bus]]`"
             ),
-            (LocalEcho::Absent, Some(true)) => tracing::warn!(
+            (LocalEcho::Absent, Some(true)) if !std::mem::replace(absent, true) => tracing::warn!(
                 bus,
                 "the adapter does not return what is sent, although that is configured: remove `echo = true` from its `[[bus]]`"
             ),
-            (LocalEcho::Present, Some(true)) | (LocalEcho::Absent, None | Some(false)) | (LocalEcho::Unknown, _) => {
-                return;
-            }
+            (LocalEcho::Absent, None | Some(false)) if *present && !std::mem::replace(absent, true) => tracing::info!(
+                bus,
+                "the adapter returns what is sent no more: it was changed, and what comes back is an answer again"
+            ),
+            _ => {}
         }
-        self.echo_logged = true;
     }
 }

@@ -19,7 +19,7 @@ impl Task {
     pub(super) async fn exchanged(&mut self, job: Job, sent: &Sent, result: Option<Result<Reply, LineError>>) {
         let Sent { begun, asked, limit, full, on_the_wire, was_offline } = *sent;
         let mut result = result;
-        let unproven = self.connection.line.as_ref().is_some_and(Line::is_unproven);
+        let unproven = self.connection.line.as_ref().is_some_and(|line| line.is_unproven(was_offline));
         if result.is_none() && unproven && self.is_confirmed(&job, limit).await {
             result = Some(Ok(Reply::Written));
         }

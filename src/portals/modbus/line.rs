@@ -197,9 +197,9 @@ impl Line {
         self.client = Self::attach(&self.tap, self.is_serial);
     }
 
-    /// Whether a write came back once, on a line of which is not known whether its adapter echoes.
-    pub(super) fn is_unproven(&self) -> bool {
-        self.tap.wire().receiver.is_unproven()
+    /// Whether a write came back once, and it is not known whether that is its confirmation or an echo.
+    pub(super) fn is_unproven(&self, was_offline: bool) -> bool {
+        self.tap.wire().receiver.is_unproven(was_offline)
     }
 
     /// Asks `unit` for something that it answers otherwise than by repeating the request, so that an echo shows. Without a limit in
@@ -216,7 +216,7 @@ impl Line {
     pub(super) fn is_proven(&mut self) -> bool {
         let is_proven = {
             let receiver = &mut self.tap.wire().receiver;
-            if receiver.echo == LocalEcho::Unknown && receiver.received() == Received::Nothing {
+            if receiver.received() == Received::Nothing {
                 receiver.echo = LocalEcho::Absent;
             }
             receiver.echo == LocalEcho::Absent

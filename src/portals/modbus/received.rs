@@ -201,9 +201,15 @@ impl Receiver {
         self.is_serial() && matches!(self.sent.get(1), Some(5 | 6))
     }
 
-    /// A write came back once and no answer after it: an echo or the confirmation.
-    pub(super) fn is_unproven(&self) -> bool {
-        self.echo == LocalEcho::Unknown && self.copies == 1 && self.is_ambiguous() && self.decoder.rest().is_empty()
+    /// A write came back once and no answer after it: an echo or the confirmation. On a line that has an echo, too: its adapter may be
+    /// another one now. Of a unit that was offline it is an echo.
+    pub(super) fn is_unproven(&self, was_offline: bool) -> bool {
+        let may_be_confirmed = match self.echo {
+            LocalEcho::Unknown => true,
+            LocalEcho::Present => !was_offline,
+            LocalEcho::Absent => false,
+        };
+        may_be_confirmed && self.copies == 1 && self.is_ambiguous() && self.decoder.rest().is_empty()
     }
 
     /// Takes bytes that were read from the port.
@@ -239,6 +245,10 @@ impl Receiver {
                 LocalEcho::Unknown if self.copies > 0 => self.echo = LocalEcho::Present,
                 LocalEcho::Unknown if self.bytes <= frame.len() + NOISE_BYTES_MAX => {
                     self.echo = LocalEcho::Absent;
+                }
+                // Another adapter, or the echo was disturbed: the next answer shows which.
+                LocalEcho::Present if self.copies == 0 && self.bytes <= frame.len() + NOISE_BYTES_MAX => {
+                    self.echo = LocalEcho::Unknown;
                 }
                 LocalEcho::Unknown | LocalEcho::Absent | LocalEcho::Present => {}
             }

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::cable::Adapter;
+use super::logs::Log;
 use super::*;
 use crate::portals::device::SourceState;
 use crate::portals::modbus::late::LATE_MS_MIN;
@@ -81,6 +82,30 @@ async fn an_adapter_that_returns_what_is_sent_is_found_and_confirms_no_unplugged
     board.line.fault(1, Fault::Silent);
     let unplugged = board.switch(true).await;
     assert!(matches!(unplugged, Err(BusError::Timeout(_))), "{unplugged:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adapter_that_is_changed_for_one_without_echo_is_learned_by_an_answer_or_by_a_write() {
+    for read_first in [true, false] {
+        let log = Log::listen();
+        let board = behind(Adapter::Echoes, SERIAL, |_| {});
+        assert!(board.read(1).await.is_ok());
+        board.cable.adapter(Adapter::Plain);
+        if read_first {
+            assert!(board.read(1).await.is_ok());
+        }
+        for on in [true, false, true] {
+            assert_eq!(board.switch(on).await, WRITTEN, "first {read_first}");
+            assert_eq!(board.line.relay(1, 0), on);
+        }
+        assert_eq!(log.lines(&["returns what is sent no more"]).len(), 1);
+        // And back: a relay that is unplugged is not confirmed by the echo.
+        board.cable.adapter(Adapter::Echoes);
+        assert!(board.read(1).await.is_ok());
+        board.line.fault(1, Fault::Silent);
+        let unplugged = board.switch(true).await;
+        assert!(matches!(unplugged, Err(BusError::Timeout(_))), "{unplugged:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

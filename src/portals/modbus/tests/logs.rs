@@ -45,17 +45,17 @@ impl io::Write for ToThread {
 }
 
 /// What this thread logs while it lives.
-struct Log;
+pub struct Log;
 
 impl Log {
-    fn listen() -> Self {
+    pub fn listen() -> Self {
         install();
         LOGGED.set(Some(Vec::new()));
         Self
     }
 
     /// The lines that have all of these.
-    fn lines(&self, parts: &[&str]) -> Vec<String> {
+    pub fn lines(&self, parts: &[&str]) -> Vec<String> {
         let text = LOGGED.with_borrow(|logged| String::from_utf8(logged.clone().unwrap()).unwrap());
         text.lines().filter(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned).collect()
     }

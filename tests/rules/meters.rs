@@ -1,7 +1,7 @@
 //! Meters: the readings that count, and a load with no card.
 
 use dormgate::access::effect::Effect;
-use dormgate::access::engine::METER_STALE_MS;
+use dormgate::access::engine::{METER_ENERGY_KWH_MAX, METER_POWER_W_MAX, METER_STALE_MS, SHARED_METER_POWER_W_MAX};
 use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{CommandKind, PortalReport};
 use dormgate::access::power_box::LOAD_MS;
@@ -46,6 +46,38 @@ fn a_reading_is_shown_until_its_portal_is_offline() {
     assert_eq!(shown(&w), []);
     assert_eq!(measures(&mut w, f64::NAN).recorded(), [EventKind::PortalOnline, EventKind::Alarm]);
     assert_eq!(shown(&w), [], "no number is no reading");
+}
+
+#[test]
+fn a_value_that_no_meter_here_can_have_is_not_known_and_counts_as_malformed() {
+    let reading = |power_w, energy_kwh, shared_meter| PortalReport {
+        power_w: Some(power_w),
+        energy_kwh: Some(energy_kwh),
+        shared_meter,
+        ..PortalReport::default()
+    };
+    let (power, energy, shared) = (METER_POWER_W_MAX, METER_ENERGY_KWH_MAX, SHARED_METER_POWER_W_MAX);
+    let before = Some(103.4);
+    for (report, expected, wrong) in [
+        (reading(power, energy, false), (Some(power), Some(energy)), 0),
+        (reading(-power, 103.4, false), (Some(-power), before), 0),
+        (reading(power + 1.0, 1e30, false), (None, before), 2),
+        (reading(-1e9, -1.0, false), (None, before), 2),
+        (reading(power + 1.0, energy, true), (Some(power + 1.0), Some(energy)), 0),
+        (reading(shared + 1.0, energy, true), (None, Some(energy)), 1),
+    ] {
+        let mut w = room();
+        w.report(BOX, reading(41.2, 103.4, false));
+        let text = format!("{report:?}");
+        w.report(BOX, report);
+        assert_eq!(shown(&w), [(BOX.to_owned(), expected.0, expected.1)], "{text}");
+        let named = w.engine.status(w.now()).malformed;
+        assert_eq!(named.iter().map(|(_, all)| all.split("; `").count()).sum::<usize>(), wrong, "{text}: {named:?}");
+    }
+    let mut w = room();
+    // A meter that is set up wrongly does so again and again.
+    let raised: Vec<_> = (0..6).flat_map(|_| measures(&mut w, 4e9).alarms()).collect();
+    assert_eq!(raised, [AlarmKind::PortalMalformed]);
 }
 
 #[test]

@@ -14,6 +14,15 @@ use super::{Due, Engine};
 /// report only when something changes.
 pub const METER_STALE_MS: u64 = 900_000;
 
+/// Most power that the meter of one portal can measure, in watts: one phase of 100 A at 240 V, the largest that a meter takes without
+/// transformers. The outlets of a room have 16 A, those of a kitchen 32 A.
+pub const METER_POWER_W_MAX: f64 = 24_000.0;
+/// The same of a meter that measures several boxes: it may have three phases.
+pub const SHARED_METER_POWER_W_MAX: f64 = 3.0 * METER_POWER_W_MAX;
+/// Most energy that a meter counts, in kilowatt-hours: seven digits. Those of one outlet have five or six, and it would take 47 years of
+/// [`METER_POWER_W_MAX`].
+pub const METER_ENERGY_KWH_MAX: f64 = 9_999_999.0;
+
 /// What the meter of one portal measures, each value with the time of its report.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Readings {
@@ -46,7 +55,7 @@ impl Readings {
 }
 
 impl Engine {
-    /// A portal reports what its meter measures; a value that is no number is not known.
+    /// A portal reports what its meter measures; a value that is no number, or that no meter here can have, is not known.
     pub(super) fn meter_reported(&mut self, portal: &PortalId, kind: PortalKind, report: &PortalReport, now: Now) {
         // What a portal reports while it goes is no reading.
         if report.online == Some(false) || (report.power_w.is_none() && report.energy_kwh.is_none()) {
@@ -54,11 +63,24 @@ impl Engine {
         }
         let before = self.meters.get(portal).copied().unwrap_or_default();
         let mut readings = before;
-        let power_w = report.power_w.map(|watts| watts.is_finite().then_some(watts));
+        let power_max = if report.shared_meter { SHARED_METER_POWER_W_MAX } else { METER_POWER_W_MAX };
+        let (mut wrong, mut kwh) = (Vec::new(), report.energy_kwh);
+        let mut power_w = report.power_w.map(|watts| watts.is_finite().then_some(watts));
+        if let Some(Some(watts)) = power_w.filter(|watts| watts.is_some_and(|watts| watts.abs() > power_max)) {
+            wrong.push(format!("`power_w`: {watts} W is more than {power_max} W, the most that a meter here measures; look at its profile"));
+            power_w = Some(None);
+        }
+        if let Some(count) = kwh.filter(|kwh| kwh.is_finite() && !(0.0..=METER_ENERGY_KWH_MAX).contains(kwh)) {
+            wrong.push(format!(
+                "`energy_kwh`: {count} kWh is not between 0 and {METER_ENERGY_KWH_MAX} kWh, as a meter here counts; look at its profile"
+            ));
+            kwh = None;
+        }
+        self.malformed_reported(portal, &wrong, now);
         if let Some(power_w) = power_w {
             readings.power_w = power_w.map(|watts| (watts, now.mono));
         }
-        match report.energy_kwh {
+        match kwh {
             Some(kwh) if kwh.is_finite() => readings.energy_reported(kwh, now.mono),
             // A count that is not known now is still what it was, and the next one is compared with it.
             Some(_) | None => {}

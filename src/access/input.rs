@@ -396,6 +396,8 @@ pub enum Input {
         /// For a person.
         detail: String,
     },
+    /// The store, of which an alarm reported that it is not written, is written again.
+    StoreWorks,
     /// Something happened to the wall clock.
     Clock(ClockChange),
     /// The configuration was read again.

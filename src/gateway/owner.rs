@@ -15,7 +15,7 @@ use super::ports::{
 use super::publication::{Digested, Digests, Lines, Publication, Work};
 use crate::access::change::{Position, RegisterKinds};
 use crate::access::effect::{Effect, QueryResult};
-use crate::access::engine::Engine;
+use crate::access::engine::{Engine, STORE_WRITES};
 use crate::access::event::{AlarmKind, Event, Record};
 use crate::access::id::{Mono, Now, StreamName};
 use crate::access::input::{Actor, Input, Operator};
@@ -52,6 +52,8 @@ pub struct GatewayCore {
     durable: u64,
     /// The last snapshot applied that is not on disk yet. When it is, a generation is written: reading it again takes long.
     snapshot_event: Option<u64>,
+    /// A write to the store was reported to hang, and nothing became durable since.
+    stalled: bool,
     digests: Digests,
     /// How the last order of an operator ended, and the event that its answer waits for.
     ordered: (u64, Ordered),
@@ -85,6 +87,7 @@ impl GatewayCore {
             unwritten: Vec::new(),
             publication: Publication::default(),
             snapshot_event: None,
+            stalled: false,
             digests,
             ordered: (0, Ok(())),
             answers: Answers::default(),
@@ -295,6 +298,9 @@ impl GatewayCore {
         let trouble = match event {
             StoreEvent::Durable { through, took, .. } => {
                 self.metrics.flush_seconds.observe(took.as_secs_f64());
+                if std::mem::take(&mut self.stalled) {
+                    self.input(Input::StoreWorks, now);
+                }
                 return self.durable(through, now);
             }
             StoreEvent::Lost { from, to } => {
@@ -319,14 +325,18 @@ impl GatewayCore {
             StoreEvent::Retained { first } => return tracing::info!(first, "old events were removed from the journal"),
             StoreEvent::Recovered => {
                 self.readiness.ready(Part::Store);
-                return tracing::info!("the store works again");
+                tracing::info!("the store works again");
+                return self.input(Input::StoreWorks, now);
             }
             StoreEvent::Failing { detail } => {
-                let why = format!("the store cannot be written: {detail}");
+                let why = format!("{}: {detail}", STORE_WRITES[0]);
                 self.readiness.not_ready(Part::Store, why.clone());
                 why
             }
-            StoreEvent::Stalled { for_ms } => format!("a write to the store has been under way for {for_ms} ms"),
+            StoreEvent::Stalled { for_ms } => {
+                self.stalled = true;
+                format!("{} for {for_ms} ms", STORE_WRITES[1])
+            }
             StoreEvent::GenerationFailed { detail } => format!("a generation could not be written: {detail}"),
             StoreEvent::ReserveReleased => {
                 "the disk is full: the reserve file was removed for what waits; make room, there is no other reserve"

@@ -217,7 +217,7 @@ impl Publication {
 }
 
 /// The state without what changes by itself and is published with the next regular one: the numbers of the audit, the ages, the
-/// meters; and without what is not published: the modes, the boxes that are on, and of which portals nothing was reported.
+/// meters; and without what is not published: the modes, the open alarms, the boxes that are on, and of which portals nothing was reported.
 fn without_numbers(state: StateReport) -> StateReport {
     let streams = state.status.streams.into_iter().map(|stream| StreamStatus { age_s: None, ..stream }).collect();
     let status = Status {
@@ -226,6 +226,7 @@ fn without_numbers(state: StateReport) -> StateReport {
         integrity: ListIntegrity::default(),
         meters: Vec::new(),
         modes: Vec::new(),
+        alarms: Vec::new(),
         on: Vec::new(),
         unreported: Vec::new(),
         ..state.status

@@ -129,7 +129,7 @@ async fn status(State(pages): State<Pages>) -> Response {
     }
 }
 
-/// The body of `up/state`, with the names of the portals that are offline, the postures in force, the malformed reports, the links, the
+/// The body of `up/state`, with the names of the portals that are offline, the postures in force, the open alarms, the malformed reports, the links, the
 /// faults of brokers, and the room on the disk.
 pub(super) fn status_body(state: &StateReport, pages: &Pages) -> serde_json::Value {
     let mode =
@@ -152,6 +152,7 @@ pub(super) fn status_body(state: &StateReport, pages: &Pages) -> serde_json::Val
         let unreported = state.status.unreported.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
         fields.insert("unreported".to_owned(), json!(unreported));
         fields.insert("modes".to_owned(), state.status.modes.iter().map(mode).collect());
+        fields.insert("alarms".to_owned(), json!(state.status.alarms));
         let on = state.status.on.iter().map(|portal| portal.as_str()).collect::<Vec<_>>();
         fields.insert("on".to_owned(), json!(on));
         fields.insert("malformed".to_owned(), state.status.malformed.iter().map(malformed).collect());

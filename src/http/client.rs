@@ -197,6 +197,10 @@ pub fn status_text(status: &Value) -> String {
         let (portal, uid, since) = (string(open, "portal"), string(open, "uid"), string(open, "since"));
         lines.push(format!("revoked  {portal}: not confirmed off since {uid} was revoked at {since}"));
     }
+    for alarm in list(status, "alarms") {
+        let at = alarm.get("portal").and_then(Value::as_str).map_or(String::new(), |portal| format!(" at {portal}"));
+        lines.push(format!("ALARM    {}{at} since {}", string(alarm, "alarm"), string(alarm, "since")));
+    }
     for portal in list(status, "malformed") {
         lines.push(format!("wrong    {}: {}", string(portal, "portal"), string(portal, "wrong")));
     }

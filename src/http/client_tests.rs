@@ -11,6 +11,8 @@ fn the_status_has_a_line_for_each_part_that_is_offline_malformed_or_insecure() {
         "cards": 2, "portals": { "online": 1, "offline": 1 }, "offline": ["door-412"],
         "modes": [{ "portal": "gate-in", "posture": "lockdown" }], "malformed": [{ "portal": "gate-in", "wrong": "`fire`: true or false is wanted" }],
         "unconfirmed": [{ "portal": "power-412", "uid": "1EA68671", "since": "2026-09-01T08:00:00.000Z" }],
+        "alarms": [{ "alarm": "held_open", "portal": "door-412", "since": "2026-09-01T08:00:00.000Z" },
+            { "alarm": "store", "since": "2026-09-01T09:00:00.000Z" }],
         "audit": { "last": 9, "acked": 8 }, "clock": "trusted",
         "links": [{ "link": "uplink", "up": false, "why": "Connection refused" }, { "link": "local", "up": true, "for_s": 7 }],
         "insecure": [], "meters": [{ "portal": "power-412", "power_w": 41.2 }],
@@ -18,6 +20,7 @@ fn the_status_has_a_line_for_each_part_that_is_offline_malformed_or_insecure() {
     let expected = "dormgate 0.1.0, run b1\ncards    2\nportals  1 online, 1 offline\naudit    last 9, the center has 8\n\
                 clock    trusted\noffline  door-412\nmode     gate-in: lockdown\n\
                 revoked  power-412: not confirmed off since 1EA68671 was revoked at 2026-09-01T08:00:00.000Z\n\
+                ALARM    held_open at door-412 since 2026-09-01T08:00:00.000Z\nALARM    store since 2026-09-01T09:00:00.000Z\n\
                 wrong    gate-in: `fire`: true or false is wanted\n\
                 link     uplink: not connected: Connection refused\nlink     local: connected for 7 s\n\
                 stream   apartment: 3.7, 1 missing, 12 s old\nmeter    power-412: 41.2 W";

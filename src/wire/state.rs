@@ -194,6 +194,7 @@ mod tests {
             modes: vec![("door-412".parse().unwrap(), Posture::Lockdown)],
             malformed: vec![],
             unconfirmed: vec![],
+            alarms: vec![],
             audit_last: 88_213,
             meters: vec![],
             on: vec!["power-412".parse().unwrap()],

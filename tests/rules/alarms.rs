@@ -1,7 +1,7 @@
 //! Alarms: at once, and then at most one in 10 minutes of one kind, portal and card, with the count of what was held back.
 
 use dormgate::access::effect::Effect;
-use dormgate::access::engine::ALARM_QUIET_MS;
+use dormgate::access::engine::{ALARM_QUIET_MS, STORE_WRITES};
 use dormgate::access::event::AlarmKind;
 use dormgate::access::input::{Input, Operator, PortalReport};
 use dormgate::access::portal::Posture;
@@ -166,4 +166,55 @@ fn a_relay_that_nothing_released_holds_back_no_alarm_of_an_open_housing() {
     assert_eq!(published(&w.report("door-412", report(None, Some(false)))), [(AlarmKind::Tamper, 0, true)]);
     let over = published(&w.report("door-412", report(Some(false), None)));
     assert!(over.contains(&(AlarmKind::Tamper, 0, true)), "{over:?}");
+}
+
+/// The open alarms, each with its portal and for how many seconds it lasts.
+fn open(w: &World) -> Vec<(AlarmKind, String, i64)> {
+    let now = w.now();
+    let line = |alarm: &dormgate::access::engine::OpenAlarm| {
+        let portal = alarm.portal.as_ref().map_or_else(String::new, ToString::to_string);
+        (alarm.kind, portal, (now.wall.0 - alarm.since.0) / 1000)
+    };
+    w.engine.status(now).alarms.iter().map(line).collect()
+}
+
+#[test]
+fn the_status_names_an_alarm_that_lasts_and_since_when_also_one_that_was_held_back() {
+    let mut w = World::new();
+    let housing = |w: &mut World, tamper| {
+        w.report("door-412", PortalReport { tamper: Some(tamper), ..PortalReport::default() });
+    };
+    let lasts = |s| vec![(AlarmKind::Tamper, "door-412".to_owned(), s)];
+    assert_eq!(open(&w), []);
+    housing(&mut w, true);
+    w.pass_s(5);
+    assert_eq!(open(&w), lasts(5));
+    housing(&mut w, false);
+    assert_eq!(open(&w), []);
+    housing(&mut w, true);
+    assert_eq!(open(&w), lasts(0), "nobody else knows of it yet");
+    w.pass_ms(ALARM_QUIET_MS);
+    assert_eq!(open(&w), lasts(600), "it was raised later than it began");
+    housing(&mut w, false);
+    // An alarm of a kind without an end is not open: nothing would ever close it.
+    for _ in 0..5 {
+        w.see("gate-in", "X");
+    }
+    assert_eq!(open(&w), []);
+}
+
+#[test]
+fn an_alarm_that_the_store_is_not_written_ends_when_it_is() {
+    let mut w = World::new();
+    let trouble = |detail: String| Input::Alarm { kind: AlarmKind::Store, portal: None, detail };
+    for begins in STORE_WRITES {
+        assert_eq!(w.input(trouble(format!("{begins}: 3"))).alarms(), [AlarmKind::Store]);
+        assert_eq!(open(&w).len(), 1, "{begins}");
+        assert_eq!(w.input(Input::StoreWorks).ended(), [AlarmKind::Store], "{begins}");
+        assert_eq!(w.input(Input::StoreWorks).ended(), []);
+    }
+    // What is damaged is not mended by that.
+    assert_eq!(w.input(trouble("events 3 to 4 are lost".to_owned())).alarms(), [AlarmKind::Store]);
+    assert_eq!((w.input(Input::StoreWorks).ended(), open(&w)), (vec![], vec![]));
+    w.assert_replay_is_life();
 }

@@ -8,15 +8,21 @@ use super::super::decide::ListIntegrity;
 use super::super::decision::{Reason, Reasons};
 use super::super::effect::{Alarm, Effect};
 use super::super::event::{AlarmKind, Event, Flush};
-use super::super::id::{CardUid, Mono, Now, PortalId, StreamName};
+use super::super::id::{CardUid, Mono, Now, PortalId, StreamName, Timestamp};
 use super::super::policy::Policy;
 use super::observed::CloneSign;
+use super::status::OpenAlarm;
 use super::{Due, Engine};
 
 /// How long after an alarm the next of its kind, portal and card is held back, in milliseconds (wire contract, section 3).
 pub const ALARM_QUIET_MS: u64 = 600_000;
 /// Kinds, portals and cards remembered at once; beyond it the one raised longest ago is forgotten.
 pub const ALARMS_REMEMBERED_MAX: usize = 4_096;
+
+/// How the detail of an alarm [`AlarmKind::Store`] begins that ends when the store writes again: it fails, or does not come back.
+pub const STORE_WRITES: [&str; 2] = ["the store cannot be written", "a write to the store has been under way"];
+/// Most open alarms that the status names.
+pub const OPEN_LISTED_MAX: usize = 100;
 
 /// The rule by which a relay that nothing released raises [`AlarmKind::Tamper`]: it holds back no housing that is opened then.
 pub(super) const RELAY: &str = "relay";
@@ -39,6 +45,8 @@ pub(super) struct Alarms {
 #[derive(Debug)]
 struct Raised {
     at: Mono,
+    /// Since when what it is about lasts, by the clock.
+    since: Timestamp,
     /// How many like it were held back since.
     held_back: u64,
     /// It was published, and its end was not.
@@ -47,19 +55,31 @@ struct Raised {
     stands: Option<String>,
 }
 
+impl Raised {
+    /// What it is about was not reported to be over, whether it was published or held back.
+    fn lasts(&self) -> bool {
+        self.is_open || self.stands.is_some()
+    }
+}
+
 /// Whether the end of what such an alarm was raised for is reported to [`Engine::over`].
 fn ends((kind, _, _, rule): &Key) -> bool {
-    use AlarmKind::{ForcedOpen, HeldOpen, List, PortalOffline, PowerTrip, Tamper, UnconfirmedRevocation};
+    use AlarmKind::{ForcedOpen, HeldOpen, List, PortalOffline, PowerTrip, Store, Tamper, UnconfirmedRevocation};
     let of_portal = matches!(kind, ForcedOpen | HeldOpen | PortalOffline | PowerTrip | Tamper | UnconfirmedRevocation);
-    of_portal || (*kind == List && rule.starts_with(NOT_WHOLE))
+    let of_store = *kind == Store && STORE_WRITES.iter().any(|begins| rule.starts_with(begins));
+    of_portal || of_store || (*kind == List && rule.starts_with(NOT_WHOLE))
 }
 
 impl Alarms {
     /// Whether an alarm may be raised now, and then how many were held back before it.
-    fn admit(&mut self, key: Key, detail: &str, now: Mono) -> Option<u64> {
+    fn admit(&mut self, key: Key, detail: &str, now: Now) -> Option<u64> {
+        let (since, now) = (now.wall, now.mono);
         let is_quiet = |at: Mono| now.since_ms(at) < ALARM_QUIET_MS;
         let has_end = ends(&key);
         if let Some(raised) = self.raised.get_mut(&key) {
+            if !raised.lasts() {
+                raised.since = since;
+            }
             if is_quiet(raised.at) {
                 raised.held_back = raised.held_back.saturating_add(1);
                 raised.stands = (has_end && !raised.is_open).then(|| detail.to_owned());
@@ -77,7 +97,7 @@ impl Alarms {
                 self.raised.remove(&oldest);
             }
         }
-        self.raised.insert(key, Raised { at: now, held_back: 0, is_open: true, stands: None });
+        self.raised.insert(key, Raised { at: now, since, held_back: 0, is_open: true, stands: None });
         Some(0)
     }
 
@@ -91,6 +111,18 @@ impl Alarms {
     pub(super) fn open(&self, kind: AlarmKind) -> Vec<PortalId> {
         let open = self.raised.iter().filter(|((raised, ..), alarm)| *raised == kind && alarm.is_open);
         open.filter_map(|((_, portal, ..), _)| portal.clone()).collect()
+    }
+
+    /// The alarms whose end is reported and was not yet, those that last longest first, at most [`OPEN_LISTED_MAX`].
+    pub(super) fn listed(&self) -> Vec<OpenAlarm> {
+        let has_end = |key: &Key| ends(key) || key.0 == AlarmKind::Fire;
+        let open = self.raised.iter().filter(|(key, raised)| has_end(key) && raised.lasts());
+        let mut open: Vec<OpenAlarm> = open
+            .map(|((kind, portal, ..), raised)| OpenAlarm { kind: *kind, portal: portal.clone(), since: raised.since })
+            .collect();
+        open.sort_by_key(|alarm| alarm.since);
+        open.truncate(OPEN_LISTED_MAX);
+        open
     }
 
     /// An operator ended what these alarms are about: the next one is raised at once.
@@ -124,7 +156,7 @@ impl Engine {
     /// Raises an alarm at a portal, unless one with this key was raised a short time ago.
     fn raise(&mut self, key: Key, portal: Option<&PortalId>, detail: String, now: Now) {
         let (kind, _, uid, _) = key;
-        let Some(count) = self.alarms.admit(key, &detail, now.mono) else {
+        let Some(count) = self.alarms.admit(key, &detail, now) else {
             return self.deadlines.set(Due::Alarms, self.alarms.next());
         };
         let (at, portal) = (now.wall, portal.cloned());
@@ -137,7 +169,7 @@ impl Engine {
         let due: Vec<_> =
             self.alarms.raised.iter().filter(|(_, raised)| is_due(raised)).map(|(key, _)| key.clone()).collect();
         for key in due {
-            let standing = self.alarms.raised.get_mut(&key).and_then(|raised| raised.stands.take());
+            let standing = self.alarms.raised.get(&key).and_then(|raised| raised.stands.clone());
             let portal = key.1.clone();
             if let Some(detail) = standing {
                 self.raise(key, portal.as_ref(), detail, now);
@@ -219,6 +251,11 @@ impl Engine {
         }
     }
 
+    /// The store writes again.
+    pub(super) fn store_works(&mut self, now: Now) {
+        self.over(|key| key.0 == AlarmKind::Store && ends(key), "the store is written again", now);
+    }
+
     fn over(&mut self, which: impl Fn(&Key) -> bool, detail: &str, now: Now) {
         let mut ended = Vec::new();
         for (key, raised) in self.alarms.raised.iter_mut().filter(|(key, _)| which(key)) {
@@ -295,17 +332,19 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::id::ClockTrust;
     use super::*;
 
     #[test]
     fn no_more_keys_are_remembered_than_the_limit_and_the_oldest_goes_first() {
         let mut alarms = Alarms::default();
         let key = |n: usize| (AlarmKind::DeadCard, Some(format!("p{n}").parse().unwrap()), None, String::new());
+        let at = |ms| Now { wall: Timestamp(0), mono: Mono(ms), clock: ClockTrust::Trusted };
         for n in 0..=ALARMS_REMEMBERED_MAX {
-            assert_eq!(alarms.admit(key(n), "", Mono(n as u64)), Some(0));
+            assert_eq!(alarms.admit(key(n), "", at(n as u64)), Some(0));
         }
         assert_eq!(alarms.raised.len(), ALARMS_REMEMBERED_MAX);
-        let now = Mono(ALARMS_REMEMBERED_MAX as u64);
+        let now = at(ALARMS_REMEMBERED_MAX as u64);
         assert_eq!((alarms.admit(key(1), "", now), alarms.admit(key(0), "", now)), (None, Some(0)));
     }
 }

@@ -62,15 +62,15 @@ use super::power_box::PowerBox;
 use super::state::State;
 use super::transform::Transform;
 
-pub use alarms::ALARM_QUIET_MS;
 use alarms::Alarms;
+pub use alarms::{ALARM_QUIET_MS, OPEN_LISTED_MAX, STORE_WRITES};
 use deadlines::{Deadlines, Due};
 use doors::Doors;
 pub use edges::EDGE_CHECK_MS;
 use malformed::MalformedPortals;
 pub use malformed::{MALFORMED_MAX, MALFORMED_SHOWN_MS, MALFORMED_WINDOW_MS};
-pub use meters::METER_STALE_MS;
 use meters::Meters;
+pub use meters::{METER_ENERGY_KWH_MAX, METER_POWER_W_MAX, METER_STALE_MS, SHARED_METER_POWER_W_MAX};
 pub use observed::GRANTS_REMEMBERED_MAX;
 use observed::Observations;
 use rejections::Rejections;
@@ -80,7 +80,7 @@ use resync::ResyncPlan;
 use revocations::Watches;
 pub use revocations::{OFF_AGAIN_MS_MAX, OFF_AGAIN_MS_MIN, REVOCATIONS_LISTED_MAX, UNCONFIRMED_LISTED_MAX};
 use snapshots::Snapshots;
-pub use status::{MeterStatus, Status, StreamStatus, UnconfirmedStatus};
+pub use status::{MeterStatus, OpenAlarm, Status, StreamStatus, UnconfirmedStatus};
 use time::TrustedTime;
 use together::Together;
 use trips::Loads;
@@ -236,6 +236,7 @@ impl Engine {
             Input::Removing { ranges } => self.removing(&ranges, now),
             Input::Durable { through } => self.durable(through, now),
             Input::Alarm { kind, portal, detail } => self.alarm(kind, portal.as_ref(), None, detail, now),
+            Input::StoreWorks => self.store_works(now),
             Input::Clock(change) => self.clock_changed(&change, now),
             Input::Reload { rules, detail } => self.reload(*rules, detail, now),
             Input::Wake => {}

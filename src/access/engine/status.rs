@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::decide::ListIntegrity;
+use super::super::event::AlarmKind;
 use super::super::id::{CardUid, Now, PortalId, StreamName, Timestamp};
 use super::super::portal::{Portal, Posture};
 use super::Engine;
@@ -50,6 +51,19 @@ pub struct UnconfirmedStatus {
     pub since: Timestamp,
 }
 
+/// An alarm that has an end and has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OpenAlarm {
+    /// What about.
+    #[serde(rename = "alarm")]
+    pub kind: AlarmKind,
+    /// Where; `None`: the gateway itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub portal: Option<PortalId>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// The engine, for those who watch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
@@ -71,6 +85,8 @@ pub struct Status {
     pub malformed: Vec<(PortalId, String)>,
     /// The boxes that have not confirmed a revocation, at most [`UNCONFIRMED_LISTED_MAX`](super::UNCONFIRMED_LISTED_MAX).
     pub unconfirmed: Vec<UnconfirmedStatus>,
+    /// The open alarms, at most [`OPEN_LISTED_MAX`](super::OPEN_LISTED_MAX), oldest first.
+    pub alarms: Vec<OpenAlarm>,
     /// Last audit event.
     pub audit_last: u64,
     /// The meters with fresh readings, by portal.
@@ -127,6 +143,7 @@ impl Engine {
             modes: self.portals.iter().map(mode).filter(|(_, posture)| *posture != Posture::Secure).collect(),
             malformed: self.malformed_status(now),
             unconfirmed: self.unconfirmed(),
+            alarms: self.alarms.listed(),
             audit_last: self.state.last_n,
             meters: self.meters.iter().map(meter).collect(),
             on: self.boxes.iter().filter(|(_, power)| power.source().is_some()).map(|(id, _)| id.clone()).collect(),

@@ -76,20 +76,28 @@ impl Whereabouts {
         entered.map_or(Certainty::Doubtful, |last| last.certainty)
     }
 
-    /// The later passage of two cards of one holder counts; a card in a box is named beside it.
+    /// Takes in another card of the holder, whose passage counts less: its boxes are named too, and if it was read later, on its way
+    /// out, the holder may be outside.
     fn join(&mut self, mut other: Self) {
         self.boxes.append(&mut other.boxes);
-        if other.seen.first().map(|seen| seen.n) > self.seen.first().map(|seen| seen.n) {
-            (self.uid, self.seen) = (other.uid, other.seen);
+        if let Some(last) = self.seen.first_mut().filter(|last| other.seen.first().is_some_and(|seen| seen.n > last.n))
+        {
+            last.certainty = Certainty::Doubtful;
         }
     }
 }
 
 /// Who is inside, one entry a holder, sorted by holder, then by card: the roll-call. A card that nobody is known to hold stands for
-/// itself.
+/// itself. Of several cards of a holder the one that passed last counts; a dead one on its way out is not the holder's any more and
+/// counts only where no other was seen, so that whoever leaves with it takes nobody off the list.
 #[must_use]
-pub fn inside(mut all: Vec<Whereabouts>) -> Vec<Whereabouts> {
-    all.sort_by(|a, b| (&a.holder, a.uid).cmp(&(&b.holder, b.uid)));
+pub fn inside(mut all: Vec<Whereabouts>, is_dead: impl Fn(&CardUid) -> bool) -> Vec<Whereabouts> {
+    let counts_less = |card: &Whereabouts| match card.seen.first() {
+        Some(last) => u8::from(last.direction == Direction::Out && is_dead(&card.uid)),
+        None => 2,
+    };
+    let last_n = |card: &Whereabouts| std::cmp::Reverse(card.seen.first().map(|last| last.n));
+    all.sort_by_cached_key(|card| (card.holder.clone(), counts_less(card), last_n(card), card.uid));
     let mut people: Vec<Whereabouts> = Vec::new();
     for card in all {
         match people.last_mut().filter(|last| card.holder.is_some() && last.holder == card.holder) {
@@ -98,6 +106,7 @@ pub fn inside(mut all: Vec<Whereabouts>) -> Vec<Whereabouts> {
         }
     }
     people.retain(Whereabouts::is_inside);
+    people.sort_by(|a, b| (&a.holder, a.uid).cmp(&(&b.holder, b.uid)));
     people
 }
 

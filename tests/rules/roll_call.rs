@@ -77,6 +77,49 @@ fn a_card_in_a_box_is_inside_and_two_cards_of_a_holder_are_one_person() {
 }
 
 #[test]
+fn a_dead_card_on_the_way_out_does_not_take_its_holder_off_the_list() {
+    let deaths = [vec![op::reissue("p1", "D", Some("A"))], vec![op::report_lost("uid:A")], vec![op::cancel("uid:A")]];
+    for death in deaths {
+        let mut w = three();
+        w.issue("D", "p1").enrol("D", "p1", "gate:*");
+        w.see("gate-in", "D");
+        w.see("gate-out", "A");
+        assert_eq!(inside(&w, None), [], "the card that went out is alive");
+        w.see("gate-in", "D");
+        w.publish(death);
+        // Somebody else leaves with the card that its holder has not had since.
+        w.see("gate-out", "A");
+        assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Doubtful)]));
+        w.see("gate-in", "D");
+        assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Granted)]), "read since");
+        w.see("gate-out", "D");
+        w.see("gate-out", "A");
+        assert_eq!(inside(&w, None), [], "the living card went out too");
+    }
+}
+
+#[test]
+fn of_three_cards_the_living_one_decides_whatever_their_order() {
+    for [dead, living, entered] in [["A", "B", "C"], ["A", "C", "B"], ["C", "B", "A"], ["B", "A", "C"]] {
+        let mut w = World::new();
+        for card in [dead, living, entered] {
+            w.issue(card, "p1").enrol(card, "p1", "gate:*");
+        }
+        w.publish(vec![op::report_lost(&format!("uid:{dead}"))]);
+        for (gate, card) in [("gate-in", entered), ("gate-out", living), ("gate-out", dead)] {
+            w.see(gate, card);
+        }
+        assert_eq!(inside(&w, None), [], "{living} went out after {entered} went in");
+    }
+    // Where only dead cards were seen, the last of them counts.
+    let mut w = three();
+    w.see("gate-in", "A");
+    w.publish(vec![op::report_lost("uid:A")]);
+    w.see("gate-out", "A");
+    assert_eq!(inside(&w, None), []);
+}
+
+#[test]
 fn a_card_and_a_holder_are_found_by_what_a_person_types() {
     let mut w = three();
     w.see("gate-in", "A");

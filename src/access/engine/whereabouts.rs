@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::credential::DEAD;
 use super::super::event::{Event, Flush, ForgivenBy, Forgiveness, Mark};
 use super::super::id::{CardUid, Now, PortalId, Timestamp, Zone};
 use super::super::input::CardSet;
@@ -95,7 +96,9 @@ impl Engine {
                 let passed = self.state.presence.all().map(|(uid, _)| uid);
                 let cards: BTreeSet<CardUid> = passed.chain(self.observations.in_boxes()).collect();
                 let all = cards.into_iter().filter_map(|uid| self.seen_in(uid, zone.as_ref()));
-                Ok(roll_call::inside(all.collect()))
+                let standing = |uid: &CardUid| self.state.list.card(uid).map(|card| card.standing());
+                let is_dead = |uid: &CardUid| standing(uid).is_some_and(|standing| !standing.is_disjoint(DEAD));
+                Ok(roll_call::inside(all.collect(), is_dead))
             }
         }
     }

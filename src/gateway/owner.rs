@@ -197,7 +197,7 @@ impl GatewayCore {
                 answer.send(verdicts.map(|verdicts| QueryResult { verdicts, revocations })).is_err()
             }
             Ask::IsKnown { uid, answer } => answer.send(self.engine.state().list.card(&uid).is_some()).is_err(),
-            Ask::Whereabouts { sought, answer } => answer.send(self.engine.whereabouts(&sought)).is_err(),
+            Ask::Whereabouts { sought, answer } => answer.send(self.engine.whereabouts(&sought, now)).is_err(),
             Ask::MayOpen { portal, places, answer } => {
                 let end = places.end.min(places.start.saturating_add(MAY_OPEN_CARDS_MAX));
                 answer.send(self.engine.may_open(&portal, places.start..end, now)).is_err()

@@ -2,14 +2,14 @@
 
 use dormgate::access::id::{CardUid, Holder};
 use dormgate::access::input::{Input, Operator};
-use dormgate::access::portal::Direction;
+use dormgate::access::portal::{Direction, Posture};
 use dormgate::access::presence::Certainty;
 use dormgate::access::roll_call::{Sought, Whereabouts};
 
 use crate::world::{World, name, op, uid};
 
 fn inside(w: &World, zone: Option<&str>) -> Vec<(String, Certainty)> {
-    let found = w.engine.whereabouts(&Sought::Inside(zone.map(name))).unwrap();
+    let found = w.engine.whereabouts(&Sought::Inside(zone.map(name)), w.now()).unwrap();
     let entry = |card: Whereabouts| (card.holder.clone().map_or(String::new(), |h| h.to_string()), card.certainty());
     found.into_iter().map(entry).collect()
 }
@@ -35,7 +35,7 @@ fn whoever_entered_last_is_inside_and_how_certain_that_is_is_named() {
     let expected = listed(&[("p2", Certainty::Granted), ("p3", Certainty::Granted)]);
     assert_eq!(inside(&w, None), expected);
     assert_eq!(inside(&w, Some("lobby")), expected);
-    assert!(w.engine.whereabouts(&Sought::Inside(Some(name("412")))).unwrap_err().contains("`412`"));
+    assert!(w.engine.whereabouts(&Sought::Inside(Some(name("412"))), w.now()).unwrap_err().contains("`412`"));
     // From now on the gate reports who passes.
     w.see("gate-in", "A");
     w.passed("gate-in", Direction::In);
@@ -57,11 +57,52 @@ fn a_fire_leaves_the_list_of_those_inside_and_makes_it_doubtful() {
 }
 
 #[test]
+fn while_a_gate_is_held_open_by_free_access_nobody_inside_is_certain() {
+    let mut w = three();
+    w.see("gate-in", "A");
+    w.operator("door-412", Posture::FreeAccess);
+    assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Granted)]), "a door leads nowhere out");
+    w.operator("gate-out", Posture::FreeAccess);
+    let doubtful = listed(&[("p1", Certainty::Doubtful)]);
+    assert_eq!(inside(&w, None), doubtful);
+    let of_the_card = Sought::Named { uid: Some(uid("A")), holder: None };
+    assert_eq!(w.engine.whereabouts(&of_the_card, w.now()).unwrap()[0].seen[0].certainty, Certainty::Doubtful);
+    // Free access turns into a fire, and a restart is between.
+    w.fire("door-412", true);
+    assert_eq!(inside(&w, None), doubtful);
+    w.restart();
+    assert_eq!(inside(&w, None), doubtful);
+    // Who is read during the fire is doubtful as well; who enters after it is certain.
+    w.operator("gate-out", Posture::Secure);
+    w.fire("door-412", false);
+    w.input(Input::Operator(Operator::FireReset { force: false }));
+    w.see("gate-in", "B");
+    assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Doubtful), ("p2", Certainty::Granted)]));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn free_access_that_begins_during_a_fire_goes_on_after_it() {
+    let mut w = three();
+    w.see("gate-in", "A");
+    w.fire("door-412", true);
+    w.operator("gate-in", Posture::FreeAccess);
+    assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Granted)]), "as it was when the fire began");
+    w.fire("door-412", false);
+    w.input(Input::Operator(Operator::FireReset { force: false }));
+    w.see("gate-in", "B");
+    let doubtful = listed(&[("p1", Certainty::Doubtful), ("p2", Certainty::Doubtful)]);
+    assert_eq!(inside(&w, None), doubtful);
+    w.operator("gate-in", Posture::Secure);
+    assert_eq!(inside(&w, None), doubtful);
+}
+
+#[test]
 fn a_card_in_a_box_is_inside_and_two_cards_of_a_holder_are_one_person() {
     let mut w = three();
     w.see("gate-out", "A");
     w.sits("power-412", "A", Some(true));
-    let found = w.engine.whereabouts(&Sought::Inside(None)).unwrap();
+    let found = w.engine.whereabouts(&Sought::Inside(None), w.now()).unwrap();
     assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Doubtful)]));
     assert_eq!(found[0].boxes, [name("power-412")]);
     w.leave("power-412");
@@ -126,7 +167,7 @@ fn a_card_and_a_holder_are_found_by_what_a_person_types() {
     w.pass_s(60);
     w.see("gate-out", "A");
     let sought = |uid: Option<CardUid>, holder: Option<Holder>| {
-        let found = w.engine.whereabouts(&Sought::Named { uid, holder }).unwrap();
+        let found = w.engine.whereabouts(&Sought::Named { uid, holder }, w.now()).unwrap();
         found
             .iter()
             .map(|card| (card.uid, card.seen.iter().map(|s| s.portal.to_string()).collect()))

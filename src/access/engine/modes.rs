@@ -55,12 +55,14 @@ impl Engine {
         let (boxes, doors): (Vec<_>, Vec<_>) = self.portals.iter().partition(|p| p.kind == PortalKind::PowerBox);
         let (boxes, modes): (Vec<_>, Vec<_>) =
             (boxes.into_iter().map(of).collect(), doors.into_iter().map(of).collect());
-        let mut closed = Vec::new();
+        let mut opened = Vec::new();
         for (portal, posture) in modes {
             // A portal to which this run has sent nothing yet may still hold open by an order of an earlier run.
             let before = self.modes.insert(portal.clone(), posture);
-            if before.is_some_and(Posture::holds_open) && !posture.holds_open() {
-                closed.push(portal.clone());
+            // Also from free access to fire: in a fire the list of those inside stays what it was, so what was uncertain before has to
+            // be recorded now.
+            if before.is_some_and(Posture::holds_open) && before != Some(posture) {
+                opened.push(portal.clone());
             }
             if before != Some(posture) {
                 self.missed_orders.insert(portal.clone());
@@ -78,7 +80,7 @@ impl Engine {
         }
         self.find_next_edge(now);
         self.record_held_free(now);
-        self.held_open_over(&closed, now);
+        self.held_open_over(&opened, now);
     }
 
     /// Sends one portal its mode again, because it has just come back and knows nothing, or an older mode.

@@ -7,7 +7,8 @@ use super::super::credential::DEAD;
 use super::super::event::{Event, Flush, ForgivenBy, Forgiveness, Mark};
 use super::super::id::{CardUid, Now, PortalId, Timestamp, Zone};
 use super::super::input::CardSet;
-use super::super::portal::{Portal, PortalKind};
+use super::super::portal::{Portal, PortalKind, Posture};
+use super::super::presence::Certainty;
 use super::super::roll_call::{self, Seen, Sought, Whereabouts};
 use super::Engine;
 
@@ -44,7 +45,7 @@ impl Engine {
         self.record(Event::Config { mark, detail: why.to_owned() }, Flush::Now, now);
     }
 
-    /// These gates were held open and are not any more: who passed their areas meanwhile is not known.
+    /// These gates were held open and are not any more, or are now for a fire: who passed their areas meanwhile is not known.
     pub(super) fn held_open_over(&mut self, gates: &[PortalId], now: Now) {
         let zones: Vec<_> = gates.iter().filter_map(|id| self.gate(id)).map(|gate| gate.zone.clone()).collect();
         let in_area = |p: &&Portal| p.kind == PortalKind::Gate && zones.contains(&p.zone);
@@ -79,12 +80,13 @@ impl Engine {
     ///
     /// # Errors
     /// When no gate has the zone that is asked for; the text names it.
-    pub fn whereabouts(&self, sought: &Sought) -> Result<Vec<Whereabouts>, String> {
+    pub fn whereabouts(&self, sought: &Sought, now: Now) -> Result<Vec<Whereabouts>, String> {
         match sought {
             Sought::Named { uid, holder } => {
                 let of_holder = holder.iter().flat_map(|holder| self.state.list.uids_of(holder));
                 let cards: BTreeSet<CardUid> = uid.iter().copied().chain(of_holder).collect();
-                let mut found: Vec<_> = cards.into_iter().filter_map(|uid| self.seen_in(uid, None)).collect();
+                let open = self.areas_held_open(now);
+                let mut found: Vec<_> = cards.into_iter().filter_map(|uid| self.seen_in(uid, None, &open)).collect();
                 found.sort_by_key(|card| std::cmp::Reverse(card.seen.first().map(|seen| seen.n)));
                 Ok(found)
             }
@@ -95,7 +97,8 @@ impl Engine {
                 }
                 let passed = self.state.presence.all().map(|(uid, _)| uid);
                 let cards: BTreeSet<CardUid> = passed.chain(self.observations.in_boxes()).collect();
-                let all = cards.into_iter().filter_map(|uid| self.seen_in(uid, zone.as_ref()));
+                let open = self.areas_held_open(now);
+                let all = cards.into_iter().filter_map(|uid| self.seen_in(uid, zone.as_ref(), &open));
                 let standing = |uid: &CardUid| self.state.list.card(uid).map(|card| card.standing());
                 let is_dead = |uid: &CardUid| standing(uid).is_some_and(|standing| !standing.is_disjoint(DEAD));
                 Ok(roll_call::inside(all.collect(), is_dead))
@@ -103,12 +106,24 @@ impl Engine {
         }
     }
 
-    /// A card's passages through the gates, and its power boxes; of one zone only, if it is given.
-    fn seen_in(&self, uid: CardUid, zone: Option<&Zone>) -> Option<Whereabouts> {
+    /// The areas that people may leave without being read, because a gate is held open now. In a fire the list stays what it was when
+    /// the fire began.
+    fn areas_held_open(&self, now: Now) -> BTreeSet<&Zone> {
+        let is_open = |p: &&Portal| p.kind == PortalKind::Gate && self.posture(p, now) == Posture::FreeAccess;
+        self.portals.iter().filter(is_open).map(|p| &p.zone).collect()
+    }
+
+    /// A card's passages through the gates, and its power boxes; of one zone only, if it is given. In the areas that are `open` no
+    /// passage is certain.
+    fn seen_in(&self, uid: CardUid, zone: Option<&Zone>, open: &BTreeSet<&Zone>) -> Option<Whereabouts> {
         let is_there =
             |id: &PortalId| zone.is_none_or(|zone| self.portal(id.as_str()).is_some_and(|p| p.zone == *zone));
         let passages = self.state.presence.of(&uid).iter().filter(|passage| is_there(&passage.portal));
-        let seen: Vec<Seen> = passages.map(Seen::from).collect();
+        let is_open = |id: &PortalId| self.portal(id.as_str()).is_some_and(|p| open.contains(&p.zone));
+        let mut seen: Vec<Seen> = passages.map(Seen::from).collect();
+        for seen in seen.iter_mut().filter(|seen| is_open(&seen.portal)) {
+            seen.certainty = Certainty::Doubtful;
+        }
         let boxes: Vec<_> = self.observations.boxes_of(&uid).iter().filter(|id| is_there(id)).cloned().collect();
         (!seen.is_empty() || !boxes.is_empty()).then(|| Whereabouts {
             uid,

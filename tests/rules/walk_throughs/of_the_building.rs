@@ -128,7 +128,7 @@ fn outage_transfer_fire_fire_input_during_lockdown() {
     let modes = seen.0.iter().take_while(|e| matches!(e, Effect::Order(PortalOrder::Mode { .. }))).count();
     assert_eq!((modes, opened(&seen)), (5, 5), "every gate and door, before anything is written");
     let inside = |w: &World| -> Vec<Option<Holder>> {
-        w.engine.whereabouts(&Sought::Inside(None)).unwrap().into_iter().map(|card| card.holder).collect()
+        w.engine.whereabouts(&Sought::Inside(None), w.now()).unwrap().into_iter().map(|card| card.holder).collect()
     };
     assert_eq!(inside(&w), [Some(name("p1"))], "the roll-call list");
     w.restart();

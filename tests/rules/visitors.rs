@@ -2,6 +2,7 @@
 
 use dormgate::access::change::Op;
 use dormgate::access::credential::{Enrolment, Role};
+use dormgate::access::decision::Reason;
 use dormgate::access::event::Event;
 use dormgate::access::id::{ClockTrust, Timestamp};
 use dormgate::access::input::{Input, Presented};
@@ -9,7 +10,7 @@ use dormgate::access::policy::{KindSet, Policy};
 use dormgate::access::portal::{Direction, PortalKind};
 use dormgate::access::snapshot::{EnrolmentEntry, SnapshotEntry};
 
-use crate::world::{APARTMENT, BEGIN_MS, Seen, Snapshot, World, at, enrolment, uid};
+use crate::world::{APARTMENT, BEGIN_MS, Seen, Snapshot, World, at, enrolment, name, op, uid};
 
 /// From 08:00 in Shanghai, when the tests begin, to midnight.
 const DAY_LEFT_MS: u64 = 16 * 3_600_000;
@@ -180,4 +181,47 @@ fn whoever_leaves_is_no_host_of_a_visitor_who_enters() {
     assert_eq!(read(&mut w, "A", Direction::In), "escort_required");
     assert_eq!(read(&mut w, "R", Direction::In), "granted");
     assert_eq!(read(&mut w, "A", Direction::In), "granted");
+}
+
+#[test]
+fn a_host_whose_card_has_died_since_lets_no_visitor_in() {
+    let step = |w: &World| {
+        let verdict = w.engine.query(uid("A"), Some(&name("gate-in")), w.now()).unwrap().remove(0);
+        verdict.steps.into_iter().find(|step| step.step == Reason::EscortRequired).unwrap().fact
+    };
+    let died = |death: Vec<Op>| {
+        let mut w = building(Policy { visitor_escort_ms: 30_000, ..Policy::default() });
+        w.resident("R", "p2");
+        assert_eq!((w.present("gate-in", "R"), w.present("gate-in", "A")), ("granted", "granted"));
+        w.publish(death);
+        w
+    };
+    let visitor_now = Op::Enrol { uid: uid("R"), enrolment: as_role(Role::Visitor, "gate:*") };
+    let deaths = [
+        op::report_lost("uid:R"),
+        op::reissue("p2", "B", Some("R")),
+        op::cancel("p2"),
+        op::freeze("uid:R"),
+        op::withdraw("uid:R"),
+        visitor_now,
+    ];
+    for death in deaths {
+        let mut w = died(vec![death.clone()]);
+        assert_eq!(w.present("gate-in", "A"), "escort_required", "{death:?}");
+        assert_eq!(step(&w), "no host whose card opens this gate has entered; a visitor follows one within 30 s");
+        // Another host will do.
+        w.resident("C", "p3");
+        assert_eq!((w.present("gate-in", "C"), w.present("gate-in", "A")), ("granted", "granted"));
+        assert_eq!(step(&w), "a host entered 0 s ago; a visitor follows within 30 s");
+    }
+    // The host before that one still counts.
+    let mut w = building(Policy { visitor_escort_ms: 30_000, ..Policy::default() });
+    w.resident("R", "p2").resident("C", "p3");
+    assert_eq!((w.present("gate-in", "C"), w.present("gate-in", "R")), ("granted", "granted"));
+    w.publish(vec![op::report_lost("uid:R")]);
+    assert_eq!(w.present("gate-in", "A"), "granted");
+    // A card that was found again is a host's again.
+    let mut w = died(vec![op::report_lost("uid:R")]);
+    w.publish(vec![op::found("uid:R")]);
+    assert_eq!(w.present("gate-in", "A"), "granted");
 }

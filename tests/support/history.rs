@@ -211,13 +211,13 @@ impl History {
         })
     }
 
-    /// Whether a card that was the first of two may still come in, whatever was observed of it.
+    /// Whether a card that was the first of two, or a visitor's host, may still come in, whatever was observed of it.
     fn has_right(&self, ask: &Ask, card: CardUid, portal: &Portal) -> bool {
         let verdict =
             self.judge(&Ask { card, portal: ask.portal, way: ask.way, assurance: portal.min_assurance, now: ask.now });
         let observed = "granted late soft_anti_passback clone_suspected stale_list second_card_required interlocked locked_out \
                         anti_passback in_use_elsewhere";
-        verdict.split(' ').all(|word| observed.contains(word))
+        verdict.starts_with("free_access") || verdict.split(' ').all(|word| observed.contains(word))
     }
 
     fn is_passable(&self, id: &str, now: u64) -> bool {
@@ -274,7 +274,10 @@ impl History {
             && way.is_some_and(|way| self.passes_again(ask, portal, way));
         let elsewhere = known && !second_token && self.is_elsewhere(ask, portal);
         let host = |(at, card, reason, _): (u64, CardUid, &str, &str)| {
-            reason == "granted" && self.role(card) != Role::Visitor && ask.now - at <= self.policy.visitor_escort_ms
+            reason == "granted"
+                && self.role(card) != Role::Visitor
+                && ask.now - at <= self.policy.visitor_escort_ms
+                && self.has_right(ask, card, portal)
         };
         let alone = self.policy.visitor_escort_ms > 0
             && role == Role::Visitor

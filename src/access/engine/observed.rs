@@ -21,6 +21,10 @@ use super::Engine;
 /// remembered, and nothing follows from it.
 pub const GRANTS_REMEMBERED_MAX: usize = 65_536;
 
+/// Hosts remembered at one gate, the newest. Somebody who followed an earlier one has followed a newer one too, unless all of these
+/// have lost their right since.
+pub const HOSTS_REMEMBERED_MAX: usize = 8;
+
 /// Anti-passback at one gate.
 #[derive(Clone, Copy, Debug, Default)]
 struct GateRule {
@@ -138,8 +142,8 @@ pub(super) struct Observations {
     /// The boxes in which a card lies, as they report it.
     in_boxes: HashMap<CardUid, Vec<PortalId>, RandomState>,
     grants: Grants,
-    /// When a card that is no visitor's was granted last at each gate, where visitors enter with somebody.
-    hosts: HashMap<PortalId, Mono, RandomState>,
+    /// The cards that are no visitor's and were granted last at each gate, the newest first, where visitors enter with somebody.
+    hosts: HashMap<PortalId, Vec<(CardUid, Mono)>, RandomState>,
     /// The last event before this run.
     boot_n: u64,
     /// The last time of day at which all cards were to be forgiven that was looked at.
@@ -239,8 +243,7 @@ impl Engine {
         if within_ms == 0 || portal.kind != PortalKind::Gate || way == Some(Direction::Out) {
             return false;
         }
-        let host = self.observations.hosts.get(&portal.id);
-        self.role_of(uid) == Role::Visitor && host.is_none_or(|at| now.mono.since_ms(*at) > within_ms)
+        self.role_of(uid) == Role::Visitor && self.host_ago_ms(portal, now).is_none_or(|ago_ms| ago_ms > within_ms)
     }
 
     /// How it counts that the card passes a second time in this direction; `Off`: it does not, or that does not count.
@@ -312,7 +315,10 @@ impl Engine {
     pub(super) fn granted_at(&mut self, portal: &PortalId, uid: CardUid, grant: GrantReason, now: Now) {
         let may_host = self.policy.visitor_escort_ms > 0 && grant == GrantReason::Granted;
         if may_host && self.role_of(&uid) != Role::Visitor {
-            self.observations.hosts.insert(portal.clone(), now.mono);
+            let hosts = self.observations.hosts.entry(portal.clone()).or_default();
+            hosts.retain(|(host, _)| *host != uid);
+            hosts.insert(0, (uid, now.mono));
+            hosts.truncate(HOSTS_REMEMBERED_MAX);
         }
         let longest_ms = self.observations.walks.longest_ms;
         if let Some(place) = self.places.get(portal).filter(|_| longest_ms > 0) {
@@ -330,9 +336,12 @@ impl Engine {
         lockout_s
     }
 
-    /// How long ago a card that is no visitor's was granted at a gate in this run, in milliseconds.
-    pub(super) fn host_ago_ms(&self, portal: &PortalId, now: Now) -> Option<u64> {
-        self.observations.hosts.get(portal).map(|at| now.mono.since_ms(*at))
+    /// How long ago a card that is no visitor's was granted at a gate in this run, in milliseconds. One that lost its right since, or
+    /// is a visitor's now, lets nobody in.
+    pub(super) fn host_ago_ms(&self, portal: &Portal, now: Now) -> Option<u64> {
+        let is_host = |uid: CardUid| self.role_of(&uid) != Role::Visitor && self.has_right(portal, uid, now);
+        let (_, at) = self.observations.hosts.get(&portal.id)?.iter().find(|(uid, _)| is_host(*uid))?;
+        Some(now.mono.since_ms(*at))
     }
 
     /// For how long the portal refuses everybody yet, in milliseconds; `None`: it does not.

@@ -25,9 +25,11 @@ impl Engine {
                 Some(card.map_or(String::new(), |uid| self.elsewhere(portal, &uid, now)))
             }
             Reason::EscortRequired if self.policy.visitor_escort_ms > 0 && portal.kind == PortalKind::Gate => {
-                let (within_s, ago_ms) = (self.policy.visitor_escort_ms / 1000, self.host_ago_ms(&portal.id, now));
+                let (within_s, ago_ms) = (self.policy.visitor_escort_ms / 1000, self.host_ago_ms(portal, now));
                 Some(match ago_ms {
-                    None => format!("no host has entered here; a visitor follows one within {within_s} s"),
+                    None => format!(
+                        "no host whose card opens this gate has entered; a visitor follows one within {within_s} s"
+                    ),
                     Some(ms) => format!("a host entered {} s ago; a visitor follows within {within_s} s", ms / 1000),
                 })
             }

@@ -309,6 +309,12 @@ pub fn against_posture(facts: &Facts<'_>, portal: &Portal) -> Reasons {
     reasons
 }
 
+/// Whether the list is too old to let this card in here.
+pub(super) fn is_outdated_for(facts: &Facts<'_>, portal: &Portal, card: Option<&CardView<'_>>) -> bool {
+    let role = card.and_then(|card| role_at(facts, Some(portal), card)).unwrap_or_default();
+    facts.outdated_list && facts.policy.denies_when_stale(portal.kind, role)
+}
+
 fn judge_posture(facts: &Facts<'_>, portal: Option<&Portal>, role: Role, reasons: &mut Reasons) {
     let Some(portal) = portal else { return };
     reasons.add_if(facts.outdated_list && facts.policy.denies_when_stale(portal.kind, role), Reason::OutOfService);

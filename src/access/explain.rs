@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{RegisterKind, SuspendReason};
 use super::credential::{Entitlement, Flag, Role};
-use super::decide::{Facts, end_of, identify};
+use super::decide::{Facts, end_of, identify, is_outdated_for};
 use super::decision::{Reason, Reasons};
 use super::id::{CardUid, ClockTrust, Revision, ScheduleName, StreamName, Timestamp};
 use super::input::Presented;
 use super::list::{CardView, FlagWriter};
-use super::portal::{Portal, PortalKind};
+use super::portal::{Portal, PortalKind, Posture};
 
 /// Most entitlements that one step names.
 const ENTITLEMENTS_SHOWN_MAX: usize = 16;
@@ -86,19 +86,15 @@ impl Asked<'_> {
         let plain = |text: String| Some((text, None));
         match reason {
             Reason::MalformedIdentifier => plain(self.uid.map_or(String::new(), |uid| format!("UID {uid}"))),
-            Reason::OutOfService | Reason::Lockdown => {
-                let set = site.posture(&self.portal.id);
-                let set = set.filter(|set| set.posture == self.facts.posture);
-                let until = set.and_then(|set| set.until).map_or(String::new(), |until| format!(" until {until}"));
-                let register = set.map(|set| (RegisterKind::Posture, set.revision));
-                Some((format!("posture {}{until}", self.facts.posture.as_str()), register))
-            }
+            Reason::OutOfService => Some(self.out_of_service()),
+            Reason::Lockdown => Some(self.posture()),
             Reason::UnknownCredential => self.known(),
             Reason::Replaced => self.flag(Flag::Replaced),
             Reason::Cancelled => self.flag(Flag::Cancelled),
             Reason::Lost => self.flag(Flag::Lost),
             Reason::Frozen => self.flag(Flag::Frozen),
-            Reason::NotEnrolled | Reason::NoEntitlement => self.enrolment(),
+            Reason::NotEnrolled => self.enrolment(),
+            Reason::NoEntitlement => self.enrolment().map(|(fact, register)| (fact + &self.no_visitors(), register)),
             Reason::NotYetValid => self.window(true),
             Reason::Expired => self.window(false),
             Reason::ClockUntrusted => {
@@ -134,6 +130,40 @@ impl Asked<'_> {
             | Reason::PowerSuspended
             | Reason::MaintenanceOnly
             | Reason::InternalError => None,
+        }
+    }
+
+    fn posture(&self) -> Fact {
+        let set = self.facts.list.site.posture(&self.portal.id).filter(|set| set.posture == self.facts.posture);
+        let until = set.and_then(|set| set.until).map_or(String::new(), |until| format!(" until {until}"));
+        let register = set.map(|set| (RegisterKind::Posture, set.revision));
+        (format!("posture {}{until}", self.facts.posture.as_str()), register)
+    }
+
+    /// A list that is too old keeps the card out as a posture does; that of the portal is named if it does too.
+    fn out_of_service(&self) -> Fact {
+        if !is_outdated_for(self.facts, self.portal, self.card.as_ref()) {
+            return self.posture();
+        }
+        let too_old =
+            format!("no message of a center for more than {} s (after_stale_s)", self.facts.policy.after_stale_s);
+        match self.facts.posture {
+            Posture::OutOfService | Posture::Fire => {
+                let (posture, register) = self.posture();
+                (format!("{too_old}; {posture}"), register)
+            }
+            Posture::Secure | Posture::FreeAccess | Posture::Lockdown => (too_old, None),
+        }
+    }
+
+    /// What keeps visitors out whatever they are enrolled for; empty: nothing, or it is no visitor's.
+    fn no_visitors(&self) -> String {
+        let is_visitor = self.card.and_then(|card| card.enrolment()).is_some_and(|e| e.role() == Role::Visitor);
+        let kind = self.portal.kind;
+        if is_visitor && !self.facts.policy.visitor_kinds.contains(kind) {
+            format!("; a visitor opens no {} (visitor_kinds)", kind.as_str())
+        } else {
+            String::new()
         }
     }
 

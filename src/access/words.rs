@@ -123,9 +123,10 @@ impl Reason {
             Self::NotEnrolled => {
                 words("apartment center, as after every reissue", "请到公寓管理中心开通（补卡后须重新开通）")
             }
-            Self::NoEntitlement => {
-                words("check building and room, then ask the apartment center", "请核对楼栋和房间，再到公寓管理中心")
-            }
+            Self::NoEntitlement => words(
+                "check building and room, then ask the apartment center; a visitor opens only the kinds of portal in `policy.visitor_kinds`",
+                "请核对楼栋和房间，再到公寓管理中心；访客只能开启 policy.visitor_kinds 所列类型的通道",
+            ),
             Self::NotYetValid | Self::Expired => words("apartment center", "请到公寓管理中心"),
             Self::ClockUntrusted => words("call IT: set the clock of the box", "请联系信息中心校准网关时钟"),
             Self::OutsideSchedule => words(
@@ -137,8 +138,8 @@ impl Reason {
                 "请核实何人使用；若本人离开时未刷卡，可执行 dormgate forgive 解除",
             ),
             Self::InUseElsewhere => words(
-                "keep the card that is here and look at the box that the alarm `clone` names; the card office issues another card",
-                "请扣下此处的卡，并查看 clone 告警所指的电源盒；请到卡务中心换卡",
+                "keep the card that is here and look at the place that the alarm `clone` names; the card office issues another card",
+                "请扣下此处的卡，并查看 clone 告警所指的位置；请到卡务中心换卡",
             ),
             Self::LockedOut => words(
                 "wait until the lock-out ends (`lockout_s`), or let people in by command; see the alarm `wrong_tries`",

@@ -1,12 +1,14 @@
 //! Why a card is granted or denied: each rung of the ladder, with the facts and the change that set them.
 
+use dormgate::access::change::Op;
+use dormgate::access::credential::{Enrolment, Role};
 use dormgate::access::decision::{GrantFlag, Reason};
 use dormgate::access::effect::Verdict;
 use dormgate::access::input::{CardSet, Input, Operator};
-use dormgate::access::policy::{Place, Policy, Severity, Walk};
-use dormgate::access::portal::PortalKind;
+use dormgate::access::policy::{AfterStale, Place, Policy, Severity, Walk};
+use dormgate::access::portal::{PortalKind, Posture};
 
-use crate::world::{World, name, op, portals, uid};
+use crate::world::{World, enrolment, name, op, portals, uid};
 
 /// What a query about card A at `portal` answers.
 fn asked(w: &World, portal: &str) -> Verdict {
@@ -113,4 +115,50 @@ fn a_query_for_all_portals_has_words_and_no_steps() {
     assert!(verdicts.iter().all(|verdict| verdict.steps.is_empty() && verdict.words.is_some()));
     let granted = verdicts.iter().find(|verdict| verdict.portal.as_str() == "gate-in").unwrap();
     assert_eq!(granted.remedy, None);
+}
+
+#[test]
+fn a_denial_by_a_list_that_is_too_old_is_explained_by_its_age_and_not_by_the_posture() {
+    let policy = Policy { after_stale: AfterStale::ResidentsOnly, after_stale_s: 3_600, ..Policy::default() };
+    let mut w = World::with(policy);
+    w.issue("A", "s1").publish(vec![op::enrol_staff("A", "s1", "gate:*")]);
+    w.pass_s(3_601);
+    let verdict = asked(&w, "gate-in");
+    assert_eq!(verdict.outcome.reason(), "out_of_service");
+    let too_old = "no message of a center for more than 3600 s (after_stale_s)";
+    assert_eq!(step(&verdict, Reason::OutOfService), format!("denies {too_old}"));
+    assert_eq!(step(&verdict, Reason::Lockdown), "ok posture secure");
+    w.operator("gate-in", Posture::OutOfService);
+    let both = format!("denies {too_old}; posture out_of_service");
+    assert_eq!(step(&asked(&w, "gate-in"), Reason::OutOfService), both);
+    // Whom it does not keep out it does not concern.
+    w.publish(vec![op::enrol("A", "p1", "gate:*")]);
+    w.operator("gate-in", Posture::Secure);
+    w.pass_s(3_601);
+    assert_eq!(step(&asked(&w, "gate-in"), Reason::OutOfService), "ok posture secure");
+}
+
+#[test]
+fn a_visitor_at_a_portal_of_a_kind_that_visitors_do_not_open_is_shown_the_policy() {
+    let mut w = World::new();
+    let enrolment = Enrolment { role: Role::Visitor, ..enrolment("v1", "gate:* door:412") };
+    w.issue("A", "v1").publish(vec![Op::Enrol { uid: uid("A"), enrolment }]);
+    let verdict = asked(&w, "door-412");
+    assert_eq!(verdict.outcome.reason(), "no_entitlement");
+    let fact = "visitor v1: gate:* door:412; a visitor opens no door (visitor_kinds)";
+    assert_eq!(step(&verdict, Reason::NoEntitlement), format!("denies {fact} [apartment (1, 1, 0)]"));
+    let remedy = verdict.remedy.unwrap();
+    assert!(remedy.en.contains("`policy.visitor_kinds`") && remedy.zh.contains("policy.visitor_kinds"), "{remedy:?}");
+    assert!(!step(&asked(&w, "gate-in"), Reason::NoEntitlement).contains("visitor_kinds"));
+}
+
+#[test]
+fn a_denial_by_a_walking_time_does_not_send_anybody_to_a_box() {
+    let walk = Walk { from: Place::Zone(name("lobby")), to: Place::Zone(name("412")), walk_ms: 60_000 };
+    let mut w = World::with(Policy { clone: Severity::Deny, walks: vec![walk], ..Policy::default() });
+    w.resident("A", "p1").see("gate-in", "A");
+    let verdict = asked(&w, "door-412");
+    assert_eq!(verdict.outcome.reason(), "in_use_elsewhere");
+    let remedy = verdict.remedy.unwrap();
+    assert!(!remedy.en.contains("box") && !remedy.zh.contains("电源盒"), "{remedy:?}");
 }

@@ -129,7 +129,9 @@ fn modbus_frame(bytes: &[u8]) {
     let _ = (bytes.first_chunk().map(|header| Mbap::parse(*header)), rtu_open(bytes), rtu_request_bytes(bytes));
     let mut decoder = RtuDecoder::default();
     decoder.push(bytes);
-    while decoder.next(|bytes| rtu_request_bytes(bytes) == Some(bytes.len())).is_some() {}
+    let (fits, reach) =
+        (|b: &[u8]| rtu_request_bytes(b) == Some(b.len()), |b: &[u8]| rtu_request_bytes(b).unwrap_or(0));
+    while decoder.next(fits, reach).is_some() {}
     if let Ok(request) = Request::decode(bytes) {
         assert_eq!(Request::decode(&request.encode()).as_ref(), Ok(&request));
         assert!(request.check(bytes).is_ok() || request.encode() != bytes || bytes.first() != Some(&5));

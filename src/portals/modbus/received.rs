@@ -226,7 +226,10 @@ impl Receiver {
         loop {
             let (sent, pending) = (&self.sent, self.pending);
             let fits = |bytes: &[u8]| rtu_reply_bytes(bytes) == Some(bytes.len()) || (pending && bytes == sent);
-            let Some((noise, frame)) = self.decoder.next(fits) else { return };
+            // The answer under way may hold what looks like another one: the UID of a card, for instance.
+            let is_answer = |b: &[u8]| matches!((b, &**sent), ([u, f, ..], [asked, wanted, ..]) if u == asked && f & 0x7F == *wanted);
+            let reach = |b: &[u8]| if pending && is_answer(b) { rtu_reply_bytes(b).unwrap_or(0) } else { 0 };
+            let Some((noise, frame)) = self.decoder.next(fits, reach) else { return };
             if !noise.is_empty() {
                 tracing::trace!(target: "dormgate::frames", line = %self.name, "< {} (noise)", hex(&noise));
             }
@@ -305,6 +308,27 @@ impl Receiver {
             } else {
                 self.failure = Some(format!("unit {} answered, unit {asked} was asked", mbap.unit));
                 return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::modbus::rtu_frame;
+
+    #[test]
+    fn what_looks_like_an_answer_in_the_uid_of_a_card_is_none() {
+        let request = rtu_frame(7, &[3, 0, 0, 0, 5]);
+        for inside in [rtu_frame(7, &[0x83, 2]), rtu_frame(7, &[3, 2, 0, 1])] {
+            let uid = [inside, vec![0; 10]].concat();
+            let answer = rtu_frame(7, &[&[3, 10], &uid[..10]].concat());
+            for piece in [1, 3, 99] {
+                let mut receiver = Receiver::new("line", Matching::Rtu, LocalEcho::Absent);
+                receiver.sent(&request, [7, 3]);
+                answer.chunks(piece).for_each(|bytes| receiver.push(bytes));
+                assert_eq!(receiver.answer, answer, "in pieces of {piece}");
             }
         }
     }

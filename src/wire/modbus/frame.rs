@@ -60,11 +60,16 @@ pub fn rtu_reply_bytes(bytes: &[u8]) -> Option<usize> {
 /// Finds the frames of a serial line by length and checksum, wherever they begin. It needs no silence between frames: adapters
 /// deliver bytes in pieces and late, so silence that a program measures shows nothing about the line. A frame is found with its last
 /// byte, noise before it or the beginning of another frame does not hide it, and each length is tried once.
+///
+/// What looks like a frame may lie inside another one: the UID of a card travels in frames, and whoever chooses a UID chooses bytes
+/// with a right checksum. So a frame is not taken while an earlier byte may begin one that reaches beyond it.
 #[derive(Debug, Default)]
 pub struct RtuDecoder {
     bytes: Vec<u8>,
     /// No frame ends before this byte.
     searched: usize,
+    /// The line was silent here: nothing before this byte reaches beyond it.
+    quiet_at: usize,
 }
 
 impl RtuDecoder {
@@ -74,26 +79,32 @@ impl RtuDecoder {
     }
 
     /// The next frame, with the bytes before it that belong to none. `fits` returns whether these bytes have
-    /// a length that a frame with this beginning may have.
-    pub fn next(&mut self, fits: impl Fn(&[u8]) -> bool) -> Option<(Vec<u8>, Vec<u8>)> {
+    /// a length that a frame with this beginning may have, `reach` how long the longest frame with this beginning is.
+    pub fn next(&mut self, fits: impl Fn(&[u8]) -> bool, reach: impl Fn(&[u8]) -> usize) -> Option<(Vec<u8>, Vec<u8>)> {
         while self.searched < self.bytes.len() {
             self.searched += 1;
             let received = self.bytes.get(..self.searched)?;
             let frame = |start: &usize| received.get(*start..).is_some_and(|b| fits(b) && rtu_open(b).is_some());
             let starts = self.searched.saturating_sub(RTU_BYTES_MAX)..(self.searched + 1).saturating_sub(RTU_BYTES_MIN);
             if let Some(start) = starts.into_iter().find(frame) {
-                return Some(self.split(start));
+                let earlier = if start >= self.quiet_at { self.quiet_at..start } else { 0..start };
+                let reaches_beyond = |at: usize| received.get(at..).is_some_and(|b| reach(b) > b.len());
+                if !earlier.into_iter().any(reaches_beyond) {
+                    return Some(self.split(start));
+                }
             }
         }
         // What is longer than a frame can be begins none.
         let excess = self.bytes.len().saturating_sub(RTU_BYTES_MAX);
         self.bytes.drain(..excess);
+        self.quiet_at = self.quiet_at.saturating_sub(excess);
         self.searched = self.bytes.len();
         None
     }
 
-    /// Nothing more has come for a while: what ends here is a frame if its checksum is right, whatever its length.
+    /// Nothing more has come for a while: what ends here is a frame if its checksum is right, whatever it lies in.
     pub fn end(&mut self, fits: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+        self.quiet_at = self.bytes.len();
         let starts = 0..(self.bytes.len() + 1).saturating_sub(RTU_BYTES_MIN);
         let frame = |start: &usize| self.bytes.get(*start..).is_some_and(|b| fits(b) && rtu_open(b).is_some());
         let start = starts.into_iter().find(frame)?;
@@ -104,8 +115,14 @@ impl RtuDecoder {
     fn split(&mut self, start: usize) -> (Vec<u8>, Vec<u8>) {
         let rest = self.bytes.split_off(self.searched);
         let frame = self.bytes.split_off(start);
-        self.searched = 0;
+        (self.searched, self.quiet_at) = (0, 0);
         (std::mem::replace(&mut self.bytes, rest), frame)
+    }
+
+    /// Removes the first bytes.
+    pub fn skip(&mut self, count: usize) {
+        self.bytes.drain(..count.min(self.bytes.len()));
+        (self.searched, self.quiet_at) = (0, 0);
     }
 
     /// The bytes that are no frame so far.
@@ -116,7 +133,7 @@ impl RtuDecoder {
 
     /// Removes the bytes that are no frame so far, and returns them.
     pub fn clear(&mut self) -> Vec<u8> {
-        self.searched = 0;
+        (self.searched, self.quiet_at) = (0, 0);
         std::mem::take(&mut self.bytes)
     }
 }

@@ -76,7 +76,7 @@ proptest! {
         let mut found = Vec::new();
         for piece in bytes.chunks(piece) {
             decoder.push(piece);
-            while let Some((_, frame)) = decoder.next(|b| rtu_request_bytes(b) == Some(b.len())) {
+            while let Some((_, frame)) = decoder.next(|b| rtu_request_bytes(b) == Some(b.len()), |_| 0) {
                 found.push(frame);
             }
         }

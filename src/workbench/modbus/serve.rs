@@ -133,7 +133,8 @@ impl Line {
                     return Ok(());
                 }
                 decoder.push(bytes.get(..got).unwrap_or_default());
-                while let Some((_, request)) = decoder.next(|bytes| rtu_request_bytes(bytes) == Some(bytes.len())) {
+                let fits = |bytes: &[u8]| rtu_request_bytes(bytes) == Some(bytes.len());
+                while let Some((_, request)) = decoder.next(fits, |_| 0) {
                     if let Some((unit, pdu)) = rtu_open(&request) {
                         // A serial line has no connection to close, so that fault is silence here.
                         out.send(self.transact(unit, pdu, rtu_frame).await).await;

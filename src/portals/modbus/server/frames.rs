@@ -23,11 +23,16 @@ pub const IDLE_MS_MAX: u64 = 60_000;
 const FRAME_MS_MAX: u64 = 5000;
 /// Silence that ends a frame of an unknown function on a serial line, in milliseconds. Adapters hold bytes back for up to 16.
 const GAP_MS: u64 = 40;
+/// Silence after which a whole request that lies in what may be the beginning of another frame is one, in milliseconds. Longer than
+/// any adapter holds bytes back, shorter than a master waits.
+const INSIDE_MS: u64 = 100;
 /// Silence after which the beginning of a frame belongs to nothing, in milliseconds: the master has given it up. Kept, it could make a
 /// frame with the first bytes of a later request.
 const BROKEN_MS: u64 = 1000;
 /// Longest wait for one read where no silence is to be found, in milliseconds; then the port is read again.
 const FOREVER_MS: u64 = 3_600_000;
+/// The highest unit of a device (Modbus over serial line 1.02, 2.2).
+const UNIT_MAX: u8 = 247;
 /// How long after a reply the same bytes are the adapter's echo of it, in milliseconds.
 const ECHO_MS: u64 = 100;
 /// Most bytes behind a request that are the noise of a transmitter that switches off, and not the next request.
@@ -95,14 +100,9 @@ pub(super) async fn serve_rtu(
     mut port: impl AsyncRead + AsyncWrite + Unpin,
 ) -> io::Result<()> {
     let mut decoder = RtuDecoder::default();
-    let mut sent: Option<(Vec<u8>, Instant)> = None;
+    let mut echo = Echo::default();
     loop {
-        let frame = next_request(sessions, name, &mut port, &mut decoder).await?;
-        // The adapter may repeat what was sent; of all replies only that of FC 6 is a request too.
-        let is_echo = |(reply, at): (Vec<u8>, Instant)| reply == frame && at.elapsed() < Duration::from_millis(ECHO_MS);
-        if sent.take().is_some_and(is_echo) {
-            continue;
-        }
+        let frame = next_request(sessions, name, &mut port, (&mut decoder, &mut echo)).await?;
         let Some((unit, pdu)) = rtu_open(&frame) else { continue };
         let mut answering = pin!(answer(sessions, name, unit, pdu));
         let mut bytes = [0; RTU_BYTES_MAX];
@@ -121,52 +121,107 @@ pub(super) async fn serve_rtu(
         }
         tracing::trace!(target: "dormgate::frames", line = name, "> {}", hex(&reply));
         port.write_all(&reply).await?;
-        sent = Some((reply, Instant::now()));
+        echo.sent = Some((reply, Instant::now()));
     }
 }
 
-/// The next frame for one of our units. Frames of other units are recognised, requests and replies alike, so that no part of them
-/// is taken for ours.
+/// What an adapter that repeats what is sent puts in front of the next request.
+#[derive(Default)]
+struct Echo {
+    /// The last reply, and when it was sent, until what follows it was seen.
+    sent: Option<(Vec<u8>, Instant)>,
+    /// Whether the adapter repeats; unknown until something followed a reply.
+    is_there: Option<bool>,
+}
+
+impl Echo {
+    /// Removes the echo of the last reply. `false`: what has come so far may be the beginning of it.
+    fn strip(&mut self, decoder: &mut RtuDecoder) -> bool {
+        let Some((reply, at)) = &self.sent else { return true };
+        // The reply to FC 6 is a request too, and a master may send the same again.
+        let is_request = reply.get(1) == Some(&6);
+        let within_ms = match self.is_there {
+            Some(false) if is_request => 0,
+            None if is_request => GAP_MS,
+            _ => ECHO_MS,
+        };
+        let (rest, may_be) = (decoder.rest(), at.elapsed() < Duration::from_millis(within_ms));
+        if may_be && reply.len() > rest.len() && reply.starts_with(rest) {
+            return false;
+        }
+        let is_echo = may_be && rest.starts_with(reply);
+        if !is_request {
+            self.is_there = Some(is_echo);
+        }
+        if is_echo {
+            decoder.skip(reply.len());
+        }
+        self.sent = None;
+        true
+    }
+}
+
+/// The next request to one of our units. Frames of other units are recognised, requests and replies alike, and nothing that lies
+/// in one of them, or in a request to us, is taken for a request.
 async fn next_request(
     sessions: &Sessions,
     name: &str,
     port: &mut (impl AsyncRead + Unpin),
-    decoder: &mut RtuDecoder,
+    (decoder, echo): (&mut RtuDecoder, &mut Echo),
 ) -> io::Result<Vec<u8>> {
     let ours = |frame: &[u8]| frame.first().is_some_and(|unit| sessions.contains_key(unit));
     let fits = |bytes: &[u8]| {
         let length = Some(bytes.len());
         rtu_request_bytes(bytes) == length || (!ours(bytes) && rtu_reply_bytes(bytes) == length)
     };
-    // Silence ends a frame whose function is not known, once.
-    let mut may_end = true;
+    let longest = |bytes: &[u8]| match bytes.first() {
+        // To all units are only writes, and there is no reply.
+        Some(0) if bytes.get(1).is_some_and(|function| matches!(function, 5 | 6 | 15 | 16)) => {
+            rtu_request_bytes(bytes).unwrap_or(0)
+        }
+        Some(1..=UNIT_MAX) => rtu_request_bytes(bytes).max(rtu_reply_bytes(bytes)).unwrap_or(0),
+        _ => 0,
+    };
+    let reach = |bytes: &[u8]| Some(longest(bytes)).filter(|length| *length <= RTU_BYTES_MAX).unwrap_or(0);
+    let unknown = |bytes: &[u8]| {
+        ours(bytes)
+            && Request::decode(bytes.get(1..bytes.len() - 2).unwrap_or_default()) == Err(Exception::ILLEGAL_FUNCTION)
+    };
+    let mut silent_ms = 0;
     loop {
-        while let Some((_, frame)) = decoder.next(fits) {
+        while echo.strip(decoder)
+            && let Some((_, frame)) = decoder.next(fits, reach)
+        {
             if ours(&frame) {
                 return Ok(frame);
             }
         }
         let mut bytes = [0; RTU_BYTES_MAX];
-        let gap = match (decoder.rest().is_empty(), may_end) {
-            (true, _) => FOREVER_MS,
-            (false, true) => GAP_MS,
-            (false, false) => BROKEN_MS,
+        let ends_ms = match silent_ms {
+            _ if decoder.rest().is_empty() => FOREVER_MS,
+            0 => GAP_MS,
+            GAP_MS => INSIDE_MS,
+            _ => BROKEN_MS,
         };
-        if let Ok(read) = timeout(Duration::from_millis(gap), port.read(&mut bytes)).await {
+        let gap = Duration::from_millis(ends_ms - silent_ms);
+        if let Ok(read) = timeout(gap, port.read(&mut bytes)).await {
             decoder.push(received(name, &bytes, read?)?);
-            may_end = true;
-        } else if !may_end {
-            decoder.clear();
-        } else {
-            may_end = false;
-            let unknown = |bytes: &[u8]| {
-                ours(bytes)
-                    && Request::decode(bytes.get(1..bytes.len() - 2).unwrap_or_default())
-                        == Err(Exception::ILLEGAL_FUNCTION)
-            };
-            if let Some(frame) = decoder.end(unknown) {
-                return Ok(frame);
+            silent_ms = 0;
+            continue;
+        }
+        // Each ends something once: a frame whose function is not known, a request in front of which there was something, all.
+        silent_ms = ends_ms;
+        let ended = match ends_ms {
+            GAP_MS => decoder.end(unknown),
+            INSIDE_MS => decoder.end(|bytes| ours(bytes) && fits(bytes)),
+            _ => {
+                decoder.clear();
+                silent_ms = 0;
+                None
             }
+        };
+        if let Some(frame) = ended {
+            return Ok(frame);
         }
     }
 }

@@ -138,14 +138,82 @@ async fn a_reply_is_not_sent_when_the_master_has_gone_on() {
 
 #[tokio::test(start_paused = true)]
 async fn the_echo_of_its_own_replies_is_no_request() {
+    let write = Request::WriteRegister { address: 8, value: 0 };
+    for requests in [[&write, &READ, &write, &READ], [&READ, &write, &write, &write]] {
+        let mut line = SharedLine::new(9_600, sessions());
+        for request in requests {
+            let begun = Instant::now();
+            line.put(&rtu_frame(UNIT, &request.encode())).await;
+            let mut reply = vec![0; request.reply_bytes() + 3];
+            timeout(Duration::from_millis(200), line.port.read_exact(&mut reply)).await.expect("a reply").unwrap();
+            line.put(&reply).await;
+            let more = timeout(Duration::from_millis(300), line.port.read_u8()).await;
+            assert!(more.is_err(), "it answers its own echo, {:?} after {request}", begun.elapsed());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_the_master_repeats_at_once_is_answered_each_time() {
     let mut line = SharedLine::new(9_600, sessions());
     let write = Request::WriteRegister { address: 8, value: 0 };
-    for request in [&write, &READ, &write, &READ] {
-        let begun = Instant::now();
-        assert!(line.is_answered(request).await, "{request}");
-        let echo = if *request == write { write.encode() } else { vec![4, 2, 0, 0] };
-        line.put(&rtu_frame(UNIT, &echo)).await;
-        let more = timeout(Duration::from_millis(300), line.port.read_u8()).await;
-        assert!(more.is_err(), "it answers its own echo, {:?} after the request", begun.elapsed());
+    assert!(line.is_answered(&READ).await, "nothing is repeated on this line");
+    for gap_ms in [5, 20, 50, 80].repeat(5) {
+        assert!(line.is_answered(&write).await, "{gap_ms} ms after the reply to the same");
+        sleep(Duration::from_millis(gap_ms)).await;
+    }
+}
+
+/// A request that sets the posture `fire` at our unit. Two bytes more make it the UID of a card.
+fn fire() -> Vec<u8> {
+    rtu_frame(UNIT, &Request::WriteRegister { address: 8, value: 0x20 }.encode())
+}
+
+/// The registers of a request with these bytes as the UID of a card.
+fn presented(uid: &[u8]) -> Vec<u16> {
+    let registers = [&[0, 1, 0, 10], uid, &[0; 4]].concat();
+    registers.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_uid_of_a_card_is_no_request_in_whatever_frame_it_travels() {
+    let uid = [fire(), vec![1, 2]].concat();
+    let values = presented(&uid);
+    let write = Request::WriteRegisters { address: 0, values: values.clone() }.encode();
+    let both = Request::ReadWrite { read: 16, count: 7, write: 0, values }.encode();
+    let reply = [&[3, 10][..], &uid].concat();
+    let frames = [
+        ("written to us", rtu_frame(UNIT, &write)),
+        ("written to us, with FC 23", rtu_frame(UNIT, &both)),
+        ("written to another", rtu_frame(15, &write)),
+        ("written to another, with FC 23", rtu_frame(15, &both)),
+        ("reported by another", rtu_frame(3, &reply)),
+        ("in our own reply, which the adapter repeats", rtu_frame(UNIT, &reply)),
+    ];
+    for (which, frame) in frames {
+        for piece in [1, 2, 3, 5, 8, 99] {
+            let (inbox, mut taken) = Inbox::new();
+            let session = PortalSession::new("door".parse().unwrap(), PortalKind::Door, UNIT, inbox);
+            let mut line = SharedLine::new(19_200, Arc::new(HashMap::from([(UNIT, Arc::new(session))])));
+            for bytes in frame.chunks(piece) {
+                sleep(Duration::from_millis(5)).await;
+                line.port.write_all(bytes).await.unwrap();
+            }
+            sleep(Duration::from_millis(900)).await;
+            let taken = std::iter::from_fn(|| taken.urgent.try_recv().or_else(|_| taken.requests.try_recv()).ok());
+            let fires = taken.filter(|input| matches!(input, crate::access::input::Input::Report { report, .. } if report.fire == Some(true)));
+            assert_eq!(fires.count(), 0, "{which}, in pieces of {piece}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_behind_noise_is_answered_though_the_noise_may_begin_a_frame() {
+    // As a reply of unit 3 this would have 85 bytes.
+    let mut line = SharedLine::new(9_600, sessions());
+    for _ in 0..5 {
+        line.put(&[3, 3, 80]).await;
+        assert!(line.is_answered(&READ).await);
+        sleep(Duration::from_millis(500)).await;
     }
 }

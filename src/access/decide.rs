@@ -10,7 +10,7 @@ use super::change::SuspendReason;
 use super::credential::{CardMark, DEAD, Flag, Role};
 use super::decision::{Decision, Denial, Grant, GrantFlag, GrantFlags, GrantReason, Reason, Reasons};
 use super::id::{CardUid, ClockTrust, Now, ScheduleName, Timestamp};
-use super::input::Presented;
+use super::input::{Presented, Request};
 use super::list::{AccessList, CardView, EnrolmentView, Lookup};
 use super::policy::{AfterHours, FirePower, Policy, Severity, StaffPower, UntrustedClock};
 use super::portal::{Assurance, Direction, Portal, PortalKind, Posture};
@@ -66,6 +66,15 @@ pub struct Question<'a> {
     pub assurance: Assurance,
     /// What was observed before of the portal and the card.
     pub observed: Observed,
+}
+
+impl<'a> Question<'a> {
+    /// What a request asks at this portal.
+    #[must_use]
+    pub fn of(request: &'a Request, portal: Option<&'a Portal>, observed: Observed) -> Self {
+        let Request { presented, direction, stale, assurance, .. } = request;
+        Self { portal, presented, direction: *direction, stale: *stale, assurance: *assurance, observed }
+    }
 }
 
 /// What was observed of a portal and a card before a presentation. It concerns presentations only: a right that stands, such as that

@@ -340,7 +340,7 @@ impl PortalOrder {
 /// One thing to do.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// Report a portal.
+    /// Hand an order to the link of its portal.
     Order(PortalOrder),
     /// Append to the audit, which is the journal.
     Record(Box<Record>),

@@ -234,12 +234,12 @@ pub struct PortalReport {
     pub fire_over: bool,
     /// The exit button was pressed.
     pub exit_button: bool,
-    /// Fields that were left out because their values are wrong, each with what is wrong; at most [`MALFORMED_MAX`].
+    /// Fields that were left out because their values are wrong, each with what is wrong; at most [`MALFORMED_NAMED_MAX`].
     pub malformed: Vec<String>,
 }
 
 /// Most wrong fields that one report names.
-pub const MALFORMED_MAX: usize = 16;
+pub const MALFORMED_NAMED_MAX: usize = 16;
 
 impl PortalReport {
     /// Whether it has no field that could be read.
@@ -251,7 +251,7 @@ impl PortalReport {
     /// This report and a later one of the same slot in one; what `later` reports wins.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
-        let malformed = self.malformed.into_iter().chain(later.malformed).take(MALFORMED_MAX).collect();
+        let malformed = self.malformed.into_iter().chain(later.malformed).take(MALFORMED_NAMED_MAX).collect();
         Self {
             malformed,
             online: later.online.or(self.online),
@@ -345,15 +345,8 @@ pub enum Input {
         /// What.
         report: PortalReport,
     },
-    /// An operator on the box.
-    Operator(Operator),
-    /// An operator whose name is known, at the console.
-    Ordered {
-        /// What.
-        command: Operator,
-        /// Who.
-        actor: Actor,
-    },
+    /// An operator on the box, and who that is; `None`: not at the console.
+    Operator(Operator, Option<Actor>),
     /// The link to the center is up: ask for what is missing.
     LinkUp {
         /// The asks are spread over a random time up to this, in milliseconds.

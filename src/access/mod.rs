@@ -1,4 +1,4 @@
-//! Who may open what, when, and why. Pure: no I/O, no clock, no serialisation; the time is handed in.
+//! Who may open what, when, and why. Pure: no I/O and no clock; the time is handed in.
 //!
 //! Start with [`decide`](decide::decide), the ladder; then [`list`], what the ladder reads; then [`engine`], which turns
 //! inputs into effects.

@@ -227,11 +227,7 @@ impl GatewayCore {
     }
 
     fn operate(&mut self, command: Operator, actor: Option<Actor>, now: Now) -> (u64, Ordered) {
-        let input = match actor {
-            Some(actor) => Input::Ordered { command, actor },
-            None => Input::Operator(command),
-        };
-        self.input(input, now);
+        self.input(Input::Operator(command, actor), now);
         std::mem::replace(&mut self.ordered, (0, Ok(())))
     }
 

@@ -37,7 +37,7 @@ fn sum(records: &[Vec<u8>]) -> Hash {
     sum.finalize().into()
 }
 
-/// format 1 · n 8 · hash at n 32 · trusted time at n 8 · record count 8 · sum 32.
+/// In bytes: [`FORMAT`] 1 · n 8 · hash at n 32 · trusted time at n 8 · record count 8 · sum 32.
 fn encode(place: Place, records: &[Vec<u8>]) -> Vec<u8> {
     let mut out = vec![FORMAT];
     out.extend_from_slice(&place.n.to_le_bytes());

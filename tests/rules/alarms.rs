@@ -109,7 +109,7 @@ fn the_end_of_an_alarm_is_published_once_and_only_of_one_that_was_published() {
     }
     w.fire("gate-in", true);
     assert_eq!(w.fire("gate-in", false).ended(), [], "the latch holds");
-    assert_eq!(w.input(Input::Operator(Operator::FireReset { force: false })).ended(), [AlarmKind::Fire]);
+    assert_eq!(w.input(Input::Operator(Operator::FireReset { force: false }, None)).ended(), [AlarmKind::Fire]);
     w.assert_replay_is_life();
 }
 
@@ -119,7 +119,7 @@ fn a_fire_after_a_reset_is_raised_at_once() {
     for _ in 0..2 {
         assert_eq!(w.fire("gate-in", true).alarms(), [AlarmKind::Fire]);
         w.fire("gate-in", false);
-        w.input(Input::Operator(Operator::FireReset { force: false }));
+        w.input(Input::Operator(Operator::FireReset { force: false }, None));
         assert_eq!(w.engine.status(w.now()).modes, [] as [(_, Posture); 0]);
     }
 }

@@ -133,7 +133,7 @@ fn forgiven_by_a_command_or_an_operator_for_one_card_or_all() {
     assert_eq!((w.present("gate-in", "R"), w.present("gate-in", "A")), ("anti_passback", "granted"));
     w.command("j2", CommandKind::Forgive { uid: CardSet::All });
     both_enter(&mut w);
-    w.input(Input::Operator(Operator::Forgive { cards: CardSet::All }));
+    w.input(Input::Operator(Operator::Forgive { cards: CardSet::All }, None));
     w.restart();
     both_enter(&mut w);
     w.assert_replay_is_life();

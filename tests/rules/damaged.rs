@@ -121,7 +121,7 @@ fn audit_numbers_go_on_after_a_loss_and_the_loss_is_an_event() {
 #[test]
 fn forgetting_a_damaged_stream_does_not_make_its_list_whole() {
     let mut w = damaged();
-    w.input(Input::Operator(Operator::StreamForget { stream: name(OFFICE) }));
+    w.input(Input::Operator(Operator::StreamForget { stream: name(OFFICE) }, None));
     assert_eq!(w.present("gate-in", "B"), "unknown_credential");
     w.assert_replay_is_life();
 }

@@ -96,7 +96,7 @@ fn the_steps_that_look_beyond_the_list_name_what_was_observed() {
     assert_eq!(at(&w, "door-412", elsewhere), format!("ok {walked}"), "it is only flagged");
     let flagged = asked(&w, "door-412").flags.remove(0);
     assert_eq!((flagged.flag, flagged.words), (GrantFlag::CloneSuspected, GrantFlag::CloneSuspected.wording()));
-    w.input(Input::Operator(Operator::Forgive { cards: CardSet::All }));
+    w.input(Input::Operator(Operator::Forgive { cards: CardSet::All }, None));
     assert_eq!(at(&w, "gate-in", again), format!("ok {passage}; it does not count any more"));
     w.see("door-413", "X");
     assert_eq!(at(&w, "door-413", locked), "ok 1 of 2 denials within 60 s");

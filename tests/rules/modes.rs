@@ -167,7 +167,7 @@ fn a_fire_releases_everything_until_the_input_is_clear_and_an_operator_resets_it
     assert_eq!(seen.modes().len(), 5, "every gate and door");
     assert_eq!(seen.alarms(), [AlarmKind::Fire]);
     assert_eq!(w.present("gate-in", "X"), "fire");
-    let reset = || Input::Operator(Operator::FireReset { force: false });
+    let reset = || Input::Operator(Operator::FireReset { force: false }, None);
     w.input(reset());
     assert_eq!(w.present("gate-in", "X"), "fire", "the input is not clear");
     assert!(w.engine.fire_reset_refusal(false).unwrap().contains("power-412"));
@@ -191,7 +191,7 @@ fn fire_inputs_survive_a_restart_and_those_of_a_portal_that_is_gone_are_set_asid
     let online = |w: &mut World, portal: &str, online| {
         w.report(portal, PortalReport { online: Some(online), ..PortalReport::default() })
     };
-    let reset = |w: &mut World, force| w.input(Input::Operator(Operator::FireReset { force }));
+    let reset = |w: &mut World, force| w.input(Input::Operator(Operator::FireReset { force }, None));
     w.fire("power-412", true);
     w.fire("door-413", true);
     assert_eq!(w.fire("door-413", true).recorded(), [], "one event an input");
@@ -235,7 +235,7 @@ fn a_portal_without_fire_input_puts_nothing_in_fire() {
     assert_eq!(w.present("gate-in", "X"), "unknown_credential");
     w.fire("gate-in", true);
     w.fire("gate-in", false);
-    w.input(Input::Operator(Operator::FireReset { force: false }));
+    w.input(Input::Operator(Operator::FireReset { force: false }, None));
     assert_eq!(w.present("gate-in", "X"), "unknown_credential");
 }
 

@@ -149,7 +149,7 @@ fn what_changes_while_a_command_waits_counts() {
         (
             "off on the box",
             power(true),
-            |w| w.input(Input::Operator(Operator::Power { portal: name("power-412"), on: false })),
+            |w| w.input(Input::Operator(Operator::Power { portal: name("power-412"), on: false }, None)),
             "failed",
         ),
     ];
@@ -181,11 +181,7 @@ fn an_order_on_the_box_acts_at_once_and_its_answer_waits_for_what_it_recorded() 
         for actor in [None, Some("Li Wei")] {
             let mut w = World::new();
             let is_release = matches!(command, Operator::Release { .. });
-            let input = match actor {
-                None => Input::Operator(command.clone()),
-                Some(actor) => Input::Ordered { command: command.clone(), actor: actor.parse().unwrap() },
-            };
-            let seen = w.input(input);
+            let seen = w.input(Input::Operator(command.clone(), actor.map(|actor| actor.parse().unwrap())));
             assert_eq!(seen.openings(), usize::from(is_release), "{command:?}");
             let Some(Effect::Ordered { after, refused: None }) = seen.0.last() else { panic!("{:?}", seen.0) };
             let flushed = seen.records().filter(|record| record.flush == Flush::Now).map(|record| record.event.n);
@@ -197,6 +193,6 @@ fn an_order_on_the_box_acts_at_once_and_its_answer_waits_for_what_it_recorded() 
     let mut w = World::new();
     let first = w.operator("gate-in", Posture::Lockdown);
     let n = first.records().map(|record| record.event.n).max();
-    let seen = w.input(Input::Operator(Operator::Release { portal: name("door-412") }));
+    let seen = w.input(Input::Operator(Operator::Release { portal: name("door-412") }, None));
     assert!(matches!(seen.0.last(), Some(Effect::Ordered { after, .. }) if Some(*after) >= n));
 }

@@ -8,7 +8,7 @@ use dormgate::access::portal::Posture;
 use crate::world::{Seen, World, name};
 
 fn order(w: &mut World, command: Operator) -> Seen {
-    w.input(Input::Ordered { command, actor: "Li Wei".parse().unwrap() })
+    w.input(Input::Operator(command, Some("Li Wei".parse().unwrap())))
 }
 
 /// What the asker is given, and what is in the audit: the status, and the detail of the last event.
@@ -113,7 +113,7 @@ fn an_acknowledgement_names_its_alarms_and_nothing_else_follows_from_it() {
     let mut w = World::new();
     let seen = order(&mut w, Operator::Acknowledge { from: 1, to: 1 });
     assert_eq!(outcome(&seen), (None, "1 1 alarm 1 acknowledged by Li Wei at the console".to_owned()));
-    let seen = w.input(Input::Operator(Operator::Acknowledge { from: 1, to: 2 }));
+    let seen = w.input(Input::Operator(Operator::Acknowledge { from: 1, to: 2 }, None));
     assert_eq!(outcome(&seen).1, "1 2 alarms 1 to 2 acknowledged by an operator");
     w.assert_replay_is_life();
 }

@@ -211,7 +211,7 @@ impl Life {
             }
             5 if self.dice.one_in(2) => {
                 let of = self.dice.pick(&[None, Some("A"), Some("B")]).map(|card| self.uids[card]);
-                self.w.input(Input::Operator(Operator::Forgive { cards: of.map_or(CardSet::All, CardSet::One) }));
+                self.w.input(Input::Operator(Operator::Forgive { cards: of.map_or(CardSet::All, CardSet::One) }, None));
                 self.note(Fact::Forgiven(of));
             }
             // Whether a first card had begun the window that is open is not known after a restart.

@@ -52,7 +52,7 @@ fn a_fire_leaves_the_list_of_those_inside_and_makes_it_doubtful() {
     w.fire("door-412", true);
     assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Granted)]));
     w.fire("door-412", false);
-    w.input(Input::Operator(Operator::FireReset { force: false }));
+    w.input(Input::Operator(Operator::FireReset { force: false }, None));
     assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Doubtful)]));
 }
 
@@ -75,7 +75,7 @@ fn while_a_gate_is_held_open_by_free_access_nobody_inside_is_certain() {
     // Who is read during the fire is doubtful as well; who enters after it is certain.
     w.operator("gate-out", Posture::Secure);
     w.fire("door-412", false);
-    w.input(Input::Operator(Operator::FireReset { force: false }));
+    w.input(Input::Operator(Operator::FireReset { force: false }, None));
     w.see("gate-in", "B");
     assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Doubtful), ("p2", Certainty::Granted)]));
     w.assert_replay_is_life();
@@ -89,7 +89,7 @@ fn free_access_that_begins_during_a_fire_goes_on_after_it() {
     w.operator("gate-in", Posture::FreeAccess);
     assert_eq!(inside(&w, None), listed(&[("p1", Certainty::Granted)]), "as it was when the fire began");
     w.fire("door-412", false);
-    w.input(Input::Operator(Operator::FireReset { force: false }));
+    w.input(Input::Operator(Operator::FireReset { force: false }, None));
     w.see("gate-in", "B");
     let doubtful = listed(&[("p1", Certainty::Doubtful), ("p2", Certainty::Doubtful)]);
     assert_eq!(inside(&w, None), doubtful);

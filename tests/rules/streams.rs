@@ -187,7 +187,7 @@ fn a_forgotten_stream_begins_again_and_what_is_known_against_cards_stays() {
     w.publish_at(OFFICE, at(900, 1), vec![op::issue("A", "p1"), op::issue("B", "p2"), op::issue("R", "p3")]);
     w.publish_at(OFFICE, at(900, 2), vec![op::report_lost("uid:A"), op::cancel("p2")]);
     w.present("power-412", "R");
-    let forget = |w: &mut World| w.input(Input::Operator(Operator::StreamForget { stream: name(OFFICE) }));
+    let forget = |w: &mut World| w.input(Input::Operator(Operator::StreamForget { stream: name(OFFICE) }, None));
     let seen = forget(&mut w);
     assert_eq!(seen.recorded(), [EventKind::Config]);
     assert_eq!(w.engine.status(w.now()).streams[0].epoch, 0);

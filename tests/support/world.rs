@@ -348,7 +348,7 @@ impl World {
 
     pub fn operator(&mut self, portals: &str, posture: Posture) -> Seen {
         let portals = portals.split_whitespace().map(name).collect();
-        self.input(Input::Operator(Operator::Posture { portals, posture }))
+        self.input(Input::Operator(Operator::Posture { portals, posture }, None))
     }
 
     pub fn command(&mut self, jti: &str, kind: CommandKind) -> Seen {

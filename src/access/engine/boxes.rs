@@ -1,6 +1,6 @@
 //! Power boxes in the engine: what happens at one is an event of its state machine, whose actions become orders, records and alarms.
 
-use super::super::decide::{Identified, Observed, Question, against_power, decide, identify};
+use super::super::decide::{Identified, Observed, against_power, identify};
 use super::super::decision::{Decision, Denial, Grant, GrantReason, Reason};
 use super::super::effect::PortalOrder;
 use super::super::event::{AlarmKind, Event, Flush};
@@ -34,29 +34,17 @@ pub(super) struct LostPower {
 impl Engine {
     /// Whether `source` has a right to power at this box now, and the grant of it.
     fn power_grant(&self, portal: &Portal, source: PowerSource, now: Now) -> Result<Grant, Denial> {
-        let facts = self.facts(Some(portal), now);
         match source.card() {
-            None => match against_power(&facts, portal) {
+            None => match against_power(&self.facts(Some(portal), now), portal) {
                 Some(denial) => Err(denial),
                 None => Ok(Grant::new(portal.id.clone(), None, GrantReason::Remote, None)),
             },
-            Some(uid) => {
-                // As the box's own reader sees it: a card that it cannot distinguish from another any more has lost its right here.
-                let presented = self.as_read_at(&portal.id, uid);
-                let question = Question {
-                    portal: Some(portal),
-                    presented: &presented,
-                    direction: None,
-                    stale: false,
-                    // It was judged when the card was presented; what a box reports has none.
-                    assurance: portal.min_assurance,
-                    observed: Observed::default(),
-                };
-                match decide(&facts, &question) {
-                    Decision::Grant(grant) => Ok(grant),
-                    Decision::Deny(denial) => Err(denial),
-                }
-            }
+            // As the box's own reader sees it: a card that it cannot distinguish from another any more has lost its right here.
+            // How it was read was judged when it was presented; what a box reports does not have that.
+            Some(uid) => match self.judged(portal, &self.read_of(portal, uid), Observed::default(), now) {
+                Decision::Grant(grant) => Ok(grant),
+                Decision::Deny(denial) => Err(denial),
+            },
         }
     }
 

@@ -230,16 +230,8 @@ impl Engine {
         matches!(decision, Decision::Grant(_))
     }
 
-    fn judged(&self, portal: &Portal, request: &Request, observed: Observed, now: Now) -> Decision {
-        let question = Question {
-            portal: Some(portal),
-            presented: &request.presented,
-            direction: request.direction,
-            stale: request.stale,
-            assurance: request.assurance,
-            observed,
-        };
-        decide(&self.facts(Some(portal), now), &question)
+    pub(super) fn judged(&self, portal: &Portal, request: &Request, observed: Observed, now: Now) -> Decision {
+        decide(&self.facts(Some(portal), now), &Question::of(request, Some(portal), observed))
     }
 
     /// Which cards at these places of the list would be granted at a portal now, and how many places the list has: a long list is
@@ -259,8 +251,8 @@ impl Engine {
         Ok((granted.collect(), len))
     }
 
-    /// A read of a card that nobody presents.
-    fn read_of(&self, portal: &Portal, uid: CardUid) -> Request {
+    /// A read of a card that nobody presents, by the reader that is there: a card that it cannot distinguish from another is nobody.
+    pub(super) fn read_of(&self, portal: &Portal, uid: CardUid) -> Request {
         Request {
             portal: portal.id.as_str().to_owned(),
             id: None,

@@ -75,17 +75,9 @@ impl Engine {
             // It is the passage that was granted, and no second one.
             (observed.anti_passback, observed.first_of_two) = (Severity::Off, false);
         }
-        let question = Question {
-            portal: Some(portal),
-            presented: &request.presented,
-            direction: request.direction,
-            stale: request.stale,
-            assurance: request.assurance,
-            observed,
-        };
         let facts = self.facts(Some(portal), now);
         let is_outdated = facts.outdated_list && !matches!(facts.posture, Posture::OutOfService | Posture::Fire);
-        let decision = decide(&facts, &question);
+        let decision = decide(&facts, &Question::of(request, Some(portal), observed));
         let kind = portal.kind;
         let id = portal.id.clone();
         let hold_ms = match &decision {
@@ -239,14 +231,7 @@ impl Engine {
     }
 
     fn request_unknown_portal(&mut self, request: &Request, now: Now) {
-        let question = Question {
-            portal: None,
-            presented: &request.presented,
-            direction: request.direction,
-            stale: request.stale,
-            assurance: request.assurance,
-            observed: Observed::default(),
-        };
+        let question = Question::of(request, None, Observed::default());
         let decision = decide(&self.facts(None, now), &question);
         let detail = format!("no portal `{}` is configured", request.portal);
         let card = identify(&self.state.list, &request.presented).card();

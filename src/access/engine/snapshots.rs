@@ -171,8 +171,8 @@ impl Engine {
                 }
                 // Implausible ones were refused when their parts came.
                 Received::New | Received::Duplicate | Received::Implausible => {
-                    let made = arrived.snapshot.iat;
-                    let merge = Merge::new(owns, at, &self.state.list, &arrived.snapshot.entries).made(made);
+                    let at = (at, arrived.snapshot.iat);
+                    let merge = Merge::new(owns, at, &self.state.list, &arrived.snapshot.entries);
                     self.snapshots.build = Some(Box::new(Build { arrived, merge, checked: false }));
                 }
             }
@@ -284,9 +284,8 @@ impl Engine {
     /// The list has changed in a way that a merge cannot follow.
     pub(super) fn merge_again(&mut self) {
         let Some(build) = &mut self.snapshots.build else { return };
-        let Snapshot { head, entries, .. } = &build.arrived.snapshot;
-        let made = build.merge.made_at();
-        let again = Merge::new(build.merge.owns().clone(), head.at, &self.state.list, entries).made(made);
+        let Snapshot { head, iat, entries, .. } = &build.arrived.snapshot;
+        let again = Merge::new(build.merge.owns().clone(), (head.at, *iat), &self.state.list, entries);
         let before = std::mem::replace(&mut build.merge, again);
         self.snapshots.retired.push(Retired::List(Box::new(before.into_list())));
     }

@@ -74,14 +74,19 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// A merge of a snapshot at `at` of a stream that owns these registers into `old`.
+    /// A merge of a snapshot at `at`, made then, of a stream that owns these registers into `old`.
     #[must_use]
-    pub fn new(owns: RegisterKinds, at: Position, old: &AccessList, entries: &[Vec<SnapshotEntry>]) -> Self {
+    pub fn new(
+        owns: RegisterKinds,
+        (at, made): (Position, Option<Timestamp>),
+        old: &AccessList,
+        entries: &[Vec<SnapshotEntry>],
+    ) -> Self {
         let named = entries.iter().map(Vec::len).sum();
         Self {
             owns,
             at,
-            made: None,
+            made,
             list: AccessList::like(old, named),
             step: Step::Entries(0, 0),
             cards: 0,
@@ -90,12 +95,6 @@ impl Merge {
             revoked: Vec::new(),
             touched: Vec::new(),
         }
-    }
-
-    /// The same of a snapshot that was made at this time.
-    #[must_use]
-    pub fn made(self, made: Option<Timestamp>) -> Self {
-        Self { made, ..self }
     }
 
     /// Distinct UIDs that the entries name, and the first thing that they name twice; known once all entries are read.
@@ -197,12 +196,6 @@ impl Merge {
         let revoked: Vec<CardUid> = touched.into_iter().filter(|uid| self.is_revoked(old, *uid, policy, now)).collect();
         self.revoked.extend(revoked);
         (self.list, self.revoked)
-    }
-
-    /// When the snapshot was made.
-    #[must_use]
-    pub fn made_at(&self) -> Option<Timestamp> {
-        self.made
     }
 
     /// The registers that the snapshot's stream owns.
@@ -421,10 +414,10 @@ impl AccessList {
     pub fn replay_snapshot(
         &mut self,
         owns: &RegisterKinds,
-        (at, made): (Position, Option<Timestamp>),
+        at: (Position, Option<Timestamp>),
         entries: &[Vec<SnapshotEntry>],
     ) {
-        let mut merge = Merge::new(owns.clone(), at, self, entries).made(made);
+        let mut merge = Merge::new(owns.clone(), at, self, entries);
         while !merge.work(self, entries, usize::MAX) {}
         *self = merge.list;
     }

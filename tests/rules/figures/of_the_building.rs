@@ -303,7 +303,7 @@ fn turnstile() -> Vec<Row> {
     let after = w.pass_s(20);
     taken += after.recorded().iter().filter(|kind| **kind == EventKind::Taken).count();
     assert!(after.recorded().contains(&EventKind::NotTaken));
-    w.input(Input::Operator(Operator::Forgive { cards: dormgate::access::input::CardSet::All }));
+    w.input(Input::Operator(Operator::Forgive { cards: dormgate::access::input::CardSet::All }, None));
     vec![
         row(20, "turnstiles in use", "decisions for one card shown for 5 s", (AtMost(1), "events"), decisions),
         row(20, "turnstiles in use", "passages recorded for a card that did not pass", (AtMost(0), "passages"), taken),

@@ -134,7 +134,7 @@ fn outage_transfer_fire_fire_input_during_lockdown() {
     w.restart();
     assert_eq!(["gate-in", "door-413"].map(|portal| w.present(portal, "X")), ["fire"; 2], "a restart is no reset");
     w.fire("door-412", false);
-    let forgiven = w.input(Input::Operator(Operator::FireReset { force: false }));
+    let forgiven = w.input(Input::Operator(Operator::FireReset { force: false }, None));
     assert!(forgiven.records().any(|r| matches!(r.event.body, Event::Posture { .. })));
     assert_eq!(w.present("gate-in", "A"), "lockdown");
     w.publish(vec![op::posture("*", Posture::Secure, None)]);

@@ -10,7 +10,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dormgate::access::calendar::Calendar;
 use dormgate::access::change::Op;
-use dormgate::access::decide::{Facts, ListIntegrity, Observed, Question, decide};
+use dormgate::access::decide::{Facts, ListIntegrity, decide};
 use dormgate::access::engine::{Engine, Setup};
 use dormgate::access::input::{Input, Presented, Request};
 use dormgate::access::list::AccessList;
@@ -41,15 +41,7 @@ fn benches(c: &mut Criterion) {
                 let this = card % size;
                 let presented = Presented::Card(uid(this));
                 let portal = doors.get((this / 4) as usize);
-                let question = Question {
-                    portal,
-                    presented: &presented,
-                    direction: None,
-                    stale: false,
-                    assurance: Assurance::Uid,
-                    observed: Observed::default(),
-                };
-                black_box(decide(&facts(&list, &policy, &calendar), &question))
+                black_box(decide(&facts(&list, &policy, &calendar), &support::question(portal, &presented)))
             });
         });
         let timed: Vec<_> =
@@ -60,30 +52,14 @@ fn benches(c: &mut Criterion) {
                 let this = card % size;
                 let presented = Presented::Card(uid(this));
                 let portal = timed.get((this / 4) as usize);
-                let question = Question {
-                    portal,
-                    presented: &presented,
-                    direction: None,
-                    stale: false,
-                    assurance: Assurance::Uid,
-                    observed: Observed::default(),
-                };
-                black_box(decide(&facts(&list, &policy, &calendar), &question))
+                black_box(decide(&facts(&list, &policy, &calendar), &support::question(portal, &presented)))
             });
         });
         c.bench_function(&format!("decide/unknown/{size}"), |b| {
             b.iter(|| {
                 card = card.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let presented = Presented::Card(uid(size + (card % 1_000_000)));
-                let question = Question {
-                    portal: doors.first(),
-                    presented: &presented,
-                    direction: None,
-                    stale: false,
-                    assurance: Assurance::Uid,
-                    observed: Observed::default(),
-                };
-                black_box(decide(&facts(&list, &policy, &calendar), &question))
+                black_box(decide(&facts(&list, &policy, &calendar), &support::question(doors.first(), &presented)))
             });
         });
         let mut seq = u64::from(size);

@@ -27,10 +27,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use dormgate::access::calendar::Calendar;
-use dormgate::access::decide::{Facts, ListIntegrity, Observed, Question, decide};
+use dormgate::access::decide::{Facts, ListIntegrity, decide};
 use dormgate::access::input::Input;
 use dormgate::access::policy::Policy;
-use dormgate::access::portal::{Assurance, Portal, PortalKind, Posture};
+use dormgate::access::portal::{Portal, PortalKind, Posture};
 use dormgate::config::{BusConfig, BusLine, ModbusPart, Parity, Part, Parts, PortalConfig, PortalDevice, SerialConfig};
 use dormgate::gateway::ports::{Inbox, PortalOrder};
 use dormgate::portals::modbus::queue::Priority;
@@ -187,15 +187,7 @@ fn grant_all(running: &PartPortals, mut taken: dormgate::gateway::ports::InboxRe
                 outdated_list: false,
                 now: support::NOW,
             };
-            let question = Question {
-                portal: Some(&portal),
-                presented: &request.presented,
-                direction: None,
-                stale: false,
-                assurance: Assurance::Uid,
-                observed: Observed::default(),
-            };
-            let decision = decide(&facts, &question);
+            let decision = decide(&facts, &support::question(Some(&portal), &request.presented));
             let answer = PortalOrder::Answer { portal: request.portal.clone(), id: None, decision, delay_ms: None };
             outlets[&request.portal].try_send(answer).unwrap();
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dormgate::access::calendar::Calendar;
 use dormgate::access::change::{Changes, Op, Position, RegisterKind};
-use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
+use dormgate::access::credential::{Enrolment, Entitlement, ZoneSet};
 use dormgate::access::engine::{COMMAND_WAIT_MS, Engine, Setup, StreamRole};
 use dormgate::access::id::{CardUid, Timestamp};
 use dormgate::access::input::{Command, CommandKind, Input, Operator, Presented, Receipt, ReceivedChanges, Request};
@@ -253,14 +253,7 @@ async fn a_disk_that_stalls_for_five_seconds_delays_no_decision_and_no_revocatio
     let (old, new) = (uid("1EA68671"), uid("04A1B2C3D4E5F6"));
     let holder: dormgate::access::id::Holder = "08193021".parse().unwrap();
     let gate = Entitlement { kind: PortalKind::Gate, zone: ZoneSet::Any, schedule: None };
-    let enrolment = Enrolment {
-        holder: holder.clone(),
-        role: Role::Resident,
-        marks: enumset::EnumSet::empty(),
-        not_before: None,
-        not_after: None,
-        entitlements: vec![gate],
-    };
+    let enrolment = Enrolment::resident(holder.clone(), vec![gate]);
     // The disk does nothing from the first message on.
     let enrol = vec![Op::Issue { uid: old, holder: holder.clone() }, Op::Enrol { uid: old, enrolment }];
     inbox.urgent(message(1, enrol)).await.unwrap();

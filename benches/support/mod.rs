@@ -18,11 +18,13 @@ pub mod office;
 use std::num::NonZeroU32;
 
 use dormgate::access::change::{Op, Position};
-use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
+use dormgate::access::credential::{Enrolment, Entitlement, ZoneSet};
+use dormgate::access::decide::{Observed, Question};
 use dormgate::access::id::{CardUid, ClockTrust, Mono, Now, Timestamp};
+use dormgate::access::input::Presented;
 use dormgate::access::list::AccessList;
 use dormgate::access::policy::Policy;
-use dormgate::access::portal::{Portal, PortalKind};
+use dormgate::access::portal::{Assurance, Portal, PortalKind};
 
 /// Cards in one room.
 const ROOM_CARDS: u32 = 4;
@@ -40,21 +42,23 @@ pub fn holder(card: u32) -> dormgate::access::id::Holder {
     format!("{:08}", 8_190_000 + card).parse().unwrap()
 }
 
+/// A card at a portal, and nothing observed of it before.
+pub fn question<'a>(portal: Option<&'a Portal>, presented: &'a Presented) -> Question<'a> {
+    let (assurance, observed) = (Assurance::Uid, Observed::default());
+    Question { portal, presented, direction: None, stale: false, assurance, observed }
+}
+
 pub fn enrolment(card: u32) -> Enrolment {
     let room = || ZoneSet::One(format!("{}", card / ROOM_CARDS).parse().unwrap());
     let entitlement = |kind, zone| Entitlement { kind, zone, schedule: None };
-    Enrolment {
-        holder: holder(card),
-        role: Role::Resident,
-        marks: enumset::EnumSet::empty(),
-        not_before: None,
-        not_after: None,
-        entitlements: vec![
+    Enrolment::resident(
+        holder(card),
+        vec![
             entitlement(PortalKind::Gate, ZoneSet::Any),
             entitlement(PortalKind::Door, room()),
             entitlement(PortalKind::PowerBox, room()),
         ],
-    }
+    )
 }
 
 pub fn at(epoch: u32, seq: u64) -> Position {

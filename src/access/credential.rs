@@ -161,3 +161,12 @@ pub struct Enrolment {
     /// What it opens.
     pub entitlements: Vec<Entitlement>,
 }
+
+impl Enrolment {
+    /// That of a resident, without marks and without an end.
+    #[must_use]
+    pub fn resident(holder: Holder, entitlements: Vec<Entitlement>) -> Self {
+        let (role, marks) = (Role::Resident, CardMarks::empty());
+        Self { holder, role, marks, not_before: None, not_after: None, entitlements }
+    }
+}

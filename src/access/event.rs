@@ -15,6 +15,7 @@ use super::change::{ErrorCode, RegisterKinds, SuspendReason};
 use super::credential::Role;
 use super::decision::{Decision, GrantFlags, GrantReason, Reason, Reasons};
 use super::id::{CardSet, CardUid, ClockTrust, Holder, Now, PortalId, StreamName, Timestamp};
+pub use super::moment::Moment;
 use super::portal::{Direction, Posture};
 use super::power_box::{OffCause, PowerSource};
 
@@ -300,9 +301,7 @@ impl Event {
         }
     }
 
-    /// Which card it is about.
-    #[must_use]
-    pub fn uid(&self) -> Option<CardUid> {
+    fn who(&self) -> Option<&Who> {
         match self {
             Self::Decision { who, .. }
             | Self::Taken { who, .. }
@@ -310,11 +309,19 @@ impl Event {
             | Self::PowerOff { who, .. }
             | Self::PowerTrip { who, .. }
             | Self::RevocationConfirmed { who, .. }
-            | Self::Alarm { who, .. } => who.uid,
+            | Self::Alarm { who, .. } => Some(who),
+            _ => None,
+        }
+    }
+
+    /// Which card it is about.
+    #[must_use]
+    pub fn uid(&self) -> Option<CardUid> {
+        match self {
             Self::PowerOn { source, .. } | Self::PowerOrdered { source, .. } => source.card(),
             Self::Revoked { uid, .. } => Some(*uid),
             Self::Config { mark: Mark::Forgiven(Forgiveness { cards: CardSet::One(uid), .. }), .. } => Some(*uid),
-            _ => None,
+            _ => self.who()?.uid,
         }
     }
 
@@ -322,17 +329,10 @@ impl Event {
     #[must_use]
     pub fn holder(&self) -> Option<&Holder> {
         match self {
-            Self::Decision { who, .. }
-            | Self::Taken { who, .. }
-            | Self::NotTaken { who, .. }
-            | Self::PowerOff { who, .. }
-            | Self::PowerTrip { who, .. }
-            | Self::RevocationConfirmed { who, .. }
-            | Self::Alarm { who, .. } => who.holder.as_ref(),
             Self::PowerOn { holder, .. } | Self::PowerOrdered { holder, .. } | Self::Revoked { holder, .. } => {
                 holder.as_ref()
             }
-            _ => None,
+            _ => self.who()?.holder.as_ref(),
         }
     }
 
@@ -394,6 +394,12 @@ impl AuditEvent {
     #[must_use]
     pub fn kind(&self) -> EventKind {
         self.body.kind()
+    }
+
+    /// When it was recorded.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        Moment { at: self.at, clock: self.clock, n: self.n, mono_ms: self.mono_ms }
     }
 
     /// The latest trusted time after this event, if that before it was `before`.

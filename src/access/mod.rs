@@ -20,6 +20,7 @@ pub mod explain;
 pub mod id;
 pub mod input;
 pub mod list;
+pub mod moment;
 pub mod operator;
 pub mod policy;
 pub mod portal;

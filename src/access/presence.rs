@@ -7,8 +7,8 @@ use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use super::decision::GrantReason;
-use super::event::{AuditEvent, Event, ForgivenBy, Forgiveness, GapCause, Mark, Outcome};
-use super::id::{CardSet, CardUid, ClockTrust, Now, PortalId, Timestamp};
+use super::event::{AuditEvent, Event, ForgivenBy, Forgiveness, GapCause, Mark, Moment, Outcome};
+use super::id::{CardSet, CardUid, PortalId};
 use super::portal::Direction;
 
 /// Cards whose passages are remembered at once. Beyond it the tenth that passed longest ago is forgotten: nothing is known of them,
@@ -36,31 +36,12 @@ pub struct Passage {
     pub portal: PortalId,
     /// Which way.
     pub direction: Direction,
-    /// When, by the wall clock.
-    pub at: Timestamp,
-    /// Whether the wall clock could be trusted.
-    pub clock: ClockTrust,
-    /// The audit event.
-    pub n: u64,
-    /// Monotonic time of the run that recorded it, in milliseconds.
-    pub mono_ms: u64,
+    /// When.
+    pub moment: Moment,
     /// How certain it is.
     pub certainty: Certainty,
     /// It does not count against the next passage.
     pub forgiven: bool,
-}
-
-impl Passage {
-    /// How long ago it was, in milliseconds: by the monotonic clock within the run whose first event is behind `boot_n`, else by the
-    /// wall clock if that can be trusted; `None`: not known.
-    #[must_use]
-    pub fn age_ms(&self, boot_n: u64, now: Now) -> Option<u64> {
-        if self.n > boot_n {
-            return Some(now.mono.0.saturating_sub(self.mono_ms));
-        }
-        let both_trusted = self.clock == ClockTrust::Trusted && now.clock == ClockTrust::Trusted;
-        both_trusted.then(|| now.wall.0.checked_sub(self.at.0).and_then(|ms| u64::try_from(ms).ok())).flatten()
-    }
 }
 
 /// Where all cards are. See the module's head.
@@ -160,13 +141,12 @@ impl Presence {
         let passages = self.cards.entry(uid).or_default();
         passages.retain(|passage| passage.portal != portal);
         passages.truncate(PASSAGES_MAX - 1);
-        let (at, clock, n, mono_ms) = (event.at, event.clock, event.n, event.mono_ms);
-        let forgiven = certainty == Certainty::Doubtful;
-        passages.insert(0, Passage { portal, direction, at, clock, n, mono_ms, certainty, forgiven });
+        let (moment, forgiven) = (event.moment(), certainty == Certainty::Doubtful);
+        passages.insert(0, Passage { portal, direction, moment, certainty, forgiven });
     }
 
     fn forget_oldest(&mut self) {
-        let newest = |passages: &Vec<Passage>| passages.first().map_or(0, |passage| passage.n);
+        let newest = |passages: &Vec<Passage>| passages.first().map_or(0, |passage| passage.moment.n);
         let mut numbers: Vec<u64> = self.cards.values().map(newest).collect();
         let place = numbers.len() / 10;
         let (_, last_to_go, _) = numbers.select_nth_unstable(place);

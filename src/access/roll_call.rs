@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::Outcome;
+use super::event::{Moment, Outcome};
 use super::id::{CardUid, ClockTrust, Holder, PortalId, Timestamp, Zone};
 use super::portal::Direction;
 use super::presence::{Certainty, Passage};
@@ -41,7 +41,7 @@ pub struct Seen {
 
 impl From<&Passage> for Seen {
     fn from(passage: &Passage) -> Self {
-        let Passage { n, portal, direction, at, clock, certainty, .. } = passage;
+        let Passage { portal, direction, moment: Moment { at, clock, n, .. }, certainty, .. } = passage;
         Self { n: *n, portal: portal.clone(), direction: *direction, at: *at, clock: *clock, certainty: *certainty }
     }
 }

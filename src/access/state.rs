@@ -116,9 +116,8 @@ impl State {
             }
             Event::PowerTrip { portal, ended: true, .. } => drop(self.trips.remove(portal)),
             Event::PowerTrip { portal, reason, stays_off, .. } => {
-                let (at, clock, n, mono_ms) = (event.at, event.clock, event.n, event.mono_ms);
                 let trips = self.trips.entry(portal.clone()).or_default();
-                trips.push(TripRecord { reason: *reason, stays_off: *stays_off, at, clock, n, mono_ms });
+                trips.push(TripRecord { reason: *reason, stays_off: *stays_off, moment: event.moment() });
                 trips.drain(..trips.len().saturating_sub(usize::from(TRIPS_KEPT_MAX)));
             }
             Event::Command { taken, .. } => {

@@ -109,11 +109,7 @@ impl StreamTrack {
 
     /// Remembers that a snapshot was applied, which holds all of the stream up to `at`.
     pub fn receive_snapshot(&mut self, at: Position) {
-        if self.epoch.is_none_or(|epoch| epoch < at.epoch) {
-            self.epoch = Some(at.epoch);
-            self.through = 0;
-            self.above.clear();
-        }
+        self.begin(at.epoch);
         if self.epoch != Some(at.epoch) {
             return;
         }
@@ -125,6 +121,15 @@ impl StreamTrack {
         // What an earlier epoch still lacked is in it.
         self.goal = self.goal.filter(|goal| *goal > at);
         self.settle();
+    }
+
+    /// A later epoch begins: its numbers start over.
+    fn begin(&mut self, epoch: NonZeroU32) {
+        if self.epoch.is_none_or(|before| before < epoch) {
+            self.epoch_gap = self.epoch.is_some();
+            (self.epoch, self.through) = (Some(epoch), 0);
+            self.above.clear();
+        }
     }
 
     /// Adds the ranges that begin right behind what was received without a hole.
@@ -140,12 +145,7 @@ impl StreamTrack {
 
     /// Remembers that the message at `at` was received.
     pub fn receive(&mut self, at: Position) {
-        if self.epoch.is_none_or(|epoch| epoch < at.epoch) {
-            self.epoch_gap = self.epoch.is_some();
-            self.epoch = Some(at.epoch);
-            self.through = 0;
-            self.above.clear();
-        }
+        self.begin(at.epoch);
         if self.epoch != Some(at.epoch) || self.has(at.seq) {
             return;
         }

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::change::SuspendReason;
-use super::id::{ClockTrust, Now, Timestamp};
+use super::event::Moment;
+use super::id::Now;
 
 /// The time in which trips are counted, in milliseconds.
 pub const TRIPS_WINDOW_MS: u64 = 86_400_000;
@@ -50,26 +51,14 @@ pub struct TripRecord {
     pub reason: SuspendReason,
     /// It was one too many: the box stays off.
     pub stays_off: bool,
-    /// When, by the wall clock.
-    pub at: Timestamp,
-    /// Whether the wall clock could be trusted.
-    pub clock: ClockTrust,
-    /// The audit event.
-    pub n: u64,
-    /// Monotonic time of the run that recorded it, in milliseconds.
-    pub mono_ms: u64,
+    /// When.
+    pub moment: Moment,
 }
 
 impl TripRecord {
-    /// How long ago it was, in milliseconds: by the monotonic clock within the run whose first event is behind `boot_n`, else by the
-    /// wall clock if that can be trusted, else since the start of this run.
+    /// How long ago it was, in milliseconds, as [`Moment::age_ms`]; where that is not known, since the start of this run.
     #[must_use]
     pub fn age_ms(&self, boot_n: u64, now: Now) -> u64 {
-        if self.n > boot_n {
-            return now.mono.0.saturating_sub(self.mono_ms);
-        }
-        let both_trusted = self.clock == ClockTrust::Trusted && now.clock == ClockTrust::Trusted;
-        let by_wall = now.wall.0.checked_sub(self.at.0).and_then(|ms| u64::try_from(ms).ok());
-        by_wall.filter(|_| both_trusted).unwrap_or(now.mono.0)
+        self.moment.age_ms(boot_n, now).unwrap_or(now.mono.0)
     }
 }

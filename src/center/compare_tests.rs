@@ -7,7 +7,7 @@ use super::super::sheet::Enrolments;
 use super::super::{Layout, create};
 use super::*;
 use crate::access::change::{Op, Subject};
-use crate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
+use crate::access::credential::{Enrolment, Entitlement, ZoneSet};
 use crate::access::decision::GrantReason;
 use crate::access::id::Timestamp;
 use crate::access::portal::PortalKind;
@@ -30,14 +30,10 @@ fn center(dir: &Path, layout: Layout) -> Center {
 }
 
 fn enrolment() -> Enrolment {
-    Enrolment {
-        holder: "h1".parse().unwrap(),
-        role: Role::Resident,
-        marks: enumset::EnumSet::empty(),
-        not_before: None,
-        not_after: None,
-        entitlements: vec![Entitlement { kind: PortalKind::Gate, zone: ZoneSet::Any, schedule: None }],
-    }
+    Enrolment::resident(
+        "h1".parse().unwrap(),
+        vec![Entitlement { kind: PortalKind::Gate, zone: ZoneSet::Any, schedule: None }],
+    )
 }
 
 fn enrol(card: &str) -> Op {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::super::{Layout, create};
 use super::*;
 use crate::access::change::{Op, PortalSet, Subject, SuspendReason};
-use crate::access::credential::{Entitlement, Flag, Role, ZoneSet};
+use crate::access::credential::{Entitlement, Flag, ZoneSet};
 use crate::access::effect::{Have, Resync, ResyncReason};
 use crate::access::id::Mono;
 use crate::access::portal::{PortalKind, Posture};
@@ -38,17 +38,10 @@ fn uid(n: u32) -> CardUid {
 
 fn enrolment(n: u32, zone: &str) -> Enrolment {
     let one = |kind, zone| Entitlement { kind, zone, schedule: None };
-    Enrolment {
-        holder: format!("h{n}").parse().unwrap(),
-        role: Role::Resident,
-        marks: enumset::EnumSet::empty(),
-        not_before: None,
-        not_after: None,
-        entitlements: vec![
-            one(PortalKind::Gate, ZoneSet::Any),
-            one(PortalKind::Door, ZoneSet::One(zone.parse().unwrap())),
-        ],
-    }
+    Enrolment::resident(
+        format!("h{n}").parse().unwrap(),
+        vec![one(PortalKind::Gate, ZoneSet::Any), one(PortalKind::Door, ZoneSet::One(zone.parse().unwrap()))],
+    )
 }
 
 fn list(cards: std::ops::Range<u32>) -> Enrolments {

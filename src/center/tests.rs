@@ -44,14 +44,7 @@ pub(super) fn issue(uid: &str) -> Op {
 }
 
 pub(super) fn enrol(uid: &str) -> Op {
-    let enrolment = Enrolment {
-        holder: "h1".parse().unwrap(),
-        role: Role::Resident,
-        marks: enumset::EnumSet::empty(),
-        not_before: None,
-        not_after: None,
-        entitlements: vec![],
-    };
+    let enrolment = Enrolment::resident("h1".parse().unwrap(), vec![]);
     Op::Enrol { uid: uid.parse().unwrap(), enrolment }
 }
 

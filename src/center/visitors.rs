@@ -54,14 +54,7 @@ mod tests {
 
     fn enrolment(role: Role, not_after: Option<i64>) -> Enrolment {
         let holder = "guest-17".parse().unwrap();
-        Enrolment {
-            holder,
-            role,
-            marks: enumset::EnumSet::empty(),
-            not_before: None,
-            not_after: not_after.map(Timestamp),
-            entitlements: Vec::new(),
-        }
+        Enrolment { role, not_after: not_after.map(Timestamp), ..Enrolment::resident(holder, Vec::new()) }
     }
 
     /// The end of what is published at `now`; an error: when the enrolment before ends.

@@ -181,8 +181,7 @@ mod tests {
     use super::*;
     use crate::access::change::{Changes, Op, Position, Subject};
     use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
-    use crate::access::event::Confirmation;
-    use crate::access::event::StreamRevision;
+    use crate::access::event::{Confirmation, Moment, StreamRevision};
     use crate::access::id::{ClockTrust, Holder, Mono, Now, Revision};
     use crate::access::portal::{Direction, PortalKind};
     use crate::access::presence::Certainty;
@@ -255,27 +254,18 @@ mod tests {
         state.list.site.schedules.insert("term".parse().unwrap(), ScheduleRegister { revision, schedule });
         (state.fire, state.last_n, state.trusted_at) = (true, 88_001, Timestamp(1_788_249_600_000));
         state.fire_inputs.insert(portal.clone());
+        let moment = Moment { at: Timestamp(8), clock: ClockTrust::Trusted, n: 88_000, mono_ms: 7 };
         let passage = Passage {
             portal: portal.clone(),
             direction: Direction::In,
-            at: Timestamp(8),
-            clock: ClockTrust::Trusted,
-            n: 88_000,
-            mono_ms: 7,
+            moment,
             certainty: Certainty::Taken,
             forgiven: false,
         };
         state.presence.restore(uid("1EA68671"), vec![passage.clone()]);
         state.presence.restore(uid("04A1B2C3D4E5F6"), vec![Passage { certainty: Certainty::Granted, ..passage }]);
         state.presence.restore_reporting(portal.clone());
-        let trip = TripRecord {
-            reason: SuspendReason::Overload,
-            stays_off: true,
-            at: Timestamp(8),
-            clock: ClockTrust::Trusted,
-            n: 88_000,
-            mono_ms: 7,
-        };
+        let trip = TripRecord { reason: SuspendReason::Overload, stays_off: true, moment };
         state.trips.insert(portal, vec![trip]);
         state
     }

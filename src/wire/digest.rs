@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
     use crate::access::change::{Op, PortalSet, Position, Subject};
-    use crate::access::credential::{Role, ZoneSet};
+    use crate::access::credential::ZoneSet;
     use crate::access::portal::PortalKind;
 
     fn digest_lines(allowed: AllowedOps, ops: &[Op]) -> (Vec<String>, u64) {
@@ -198,17 +198,7 @@ mod tests {
     }
 
     fn enrol(uid: &str) -> Op {
-        Op::Enrol {
-            uid: uid.parse().unwrap(),
-            enrolment: Enrolment {
-                holder: "h1".parse().unwrap(),
-                role: Role::Resident,
-                marks: enumset::EnumSet::empty(),
-                not_before: None,
-                not_after: None,
-                entitlements: vec![],
-            },
-        }
+        Op::Enrol { uid: uid.parse().unwrap(), enrolment: Enrolment::resident("h1".parse().unwrap(), vec![]) }
     }
 
     fn posture(portals: PortalSet, posture: Posture) -> Op {
@@ -264,12 +254,8 @@ mod tests {
         let term = Some("term".parse().unwrap());
         let door = Entitlement { kind: PortalKind::Door, zone: ZoneSet::One("412".parse().unwrap()), schedule: term };
         let full = Enrolment {
-            holder: "08193021".parse().unwrap(),
-            role: Role::Resident,
-            marks: enumset::EnumSet::empty(),
             not_before: Some(Timestamp(1_788_249_600_999)),
-            not_after: None,
-            entitlements: vec![gate, door],
+            ..Enrolment::resident("08193021".parse().unwrap(), vec![gate, door])
         };
         assert_eq!(enrolment_line(uid(), &full), "E|1EA68671|08193021|resident|1788249600||door:412:term,gate:*:");
         let bare = Enrolment { not_before: None, entitlements: vec![], ..full };

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
+use dormgate::access::credential::{Enrolment, Entitlement, ZoneSet};
 use dormgate::access::decision::{GrantReason, Reason};
 use dormgate::access::effect::{QueryResult, Verdict};
 use dormgate::access::engine::StreamStatus;
@@ -37,14 +37,7 @@ impl Published {
         let mut center = Center::open(dir.path(), &[g1()]).unwrap();
         let entitlements = vec![Entitlement { kind: PortalKind::Gate, zone: ZoneSet::Any, schedule: None }];
         let holder = "h1".parse().unwrap();
-        let enrolment = Enrolment {
-            holder,
-            role: Role::Resident,
-            marks: enumset::EnumSet::empty(),
-            not_before: None,
-            not_after: None,
-            entitlements,
-        };
+        let enrolment = Enrolment::resident(holder, entitlements);
         let enrol = |uid: &str| Op::Enrol { uid: uid.parse().unwrap(), enrolment: enrolment.clone() };
         let lost = Op::SetFlag { subject: Subject::Card(CARDS[0].parse().unwrap()), flag: Flag::Lost, on: true };
         for op in [enrol(CARDS[0]), enrol(CARDS[1]), lost] {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dormgate::access::change::{Op, Subject};
-use dormgate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
+use dormgate::access::credential::{Enrolment, Entitlement, Flag, ZoneSet};
 use dormgate::access::id::{CardUid, GatewayId, Timestamp};
 use dormgate::access::portal::PortalKind;
 use dormgate::center::{Attention, Center, Layout, Service, create};
@@ -158,14 +158,10 @@ pub fn issue(n: usize) -> Op {
 pub fn enrol(n: usize, room: usize) -> Op {
     let entitlement = |kind, zone| Entitlement { kind, zone, schedule: None };
     let room = ZoneSet::One(format!("r{room}").parse().unwrap());
-    let enrolment = Enrolment {
-        holder: format!("h{n}").parse().unwrap(),
-        role: Role::Resident,
-        marks: enumset::EnumSet::empty(),
-        not_before: None,
-        not_after: None,
-        entitlements: vec![entitlement(PortalKind::Gate, ZoneSet::Any), entitlement(PortalKind::Door, room)],
-    };
+    let enrolment = Enrolment::resident(
+        format!("h{n}").parse().unwrap(),
+        vec![entitlement(PortalKind::Gate, ZoneSet::Any), entitlement(PortalKind::Door, room)],
+    );
     Op::Enrol { uid: card(n), enrolment }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dormgate::access::change::{Op, Subject};
-use dormgate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
+use dormgate::access::credential::{Enrolment, Entitlement, ZoneSet};
 use dormgate::access::event::{AlarmKind, AuditEvent, Event, EventKind, Outcome};
 use dormgate::access::id::{CardUid, Holder, PortalId};
 use dormgate::access::portal::PortalKind;
@@ -103,14 +103,7 @@ fn is_unconfirmed(event: &AuditEvent, portal: &PortalId) -> bool {
 fn enrolment(holder: &Holder) -> Enrolment {
     let any = |kind| Entitlement { kind, zone: ZoneSet::Any, schedule: None };
     let entitlements = vec![any(PortalKind::Gate), any(PortalKind::Door), any(PortalKind::PowerBox)];
-    Enrolment {
-        holder: holder.clone(),
-        role: Role::Resident,
-        marks: enumset::EnumSet::empty(),
-        not_before: None,
-        not_after: None,
-        entitlements,
-    }
+    Enrolment::resident(holder.clone(), entitlements)
 }
 
 pub async fn a_gateway_lets_in_who_may_and_nobody_who_may_not(

@@ -14,7 +14,7 @@ use crate::mosquitto::{Mosquitto, Rules};
 use crate::program::within;
 use crate::rig::{ALL, Center, NEW, NO_BROKER, OLD, SOME, command, error, exchange, prepared, site, start_gateway};
 use crate::site::GATE;
-use dormgate::access::credential::{Enrolment, Role};
+use dormgate::access::credential::Enrolment;
 use dormgate::center::database::{Database, Retention};
 use dormgate::center::{Published, PublishedKind};
 
@@ -246,15 +246,7 @@ fn ack(seq: u64) -> String {
 }
 
 fn enrolment(n: u32) -> Enrolment {
-    let (role, not_before, not_after) = (Role::Resident, None, None);
-    Enrolment {
-        holder: format!("h{n}").parse().unwrap(),
-        role,
-        marks: enumset::EnumSet::empty(),
-        not_before,
-        not_after,
-        entitlements: Vec::new(),
-    }
+    Enrolment::resident(format!("h{n}").parse().unwrap(), Vec::new())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

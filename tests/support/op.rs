@@ -18,14 +18,7 @@ pub fn enrolment(holder: &str, what: &str) -> Enrolment {
         Entitlement { kind: PortalKind::parse(kind).unwrap(), zone, schedule }
     };
     let entitlements = what.split_whitespace().map(one).collect();
-    Enrolment {
-        holder: name(holder),
-        role: Role::Resident,
-        marks: enumset::EnumSet::empty(),
-        not_before: None,
-        not_after: None,
-        entitlements,
-    }
+    Enrolment::resident(name(holder), entitlements)
 }
 
 /// `uid:A` or a holder.

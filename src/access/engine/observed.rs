@@ -258,7 +258,7 @@ impl Engine {
             return Severity::Off;
         };
         let within = |passage: &Passage, ms: u64| {
-            passage.age_ms(self.observations.boot_n, now).is_some_and(|age_ms| age_ms < ms)
+            passage.moment.age_ms(self.observations.boot_n, now).is_some_and(|age_ms| age_ms < ms)
         };
         let here = std::iter::once(last).chain(passages).find(|passage| passage.portal == portal.id);
         let again_here = way == Direction::In

@@ -184,8 +184,9 @@ impl Engine {
             let tripped = in_zone.filter(|p| {
                 let last = self.state.trips.get(&p.id).and_then(|trips| trips.last());
                 last.is_some_and(|trip| {
-                    let comparable = trip.clock == ClockTrust::Trusted && now.clock == ClockTrust::Trusted;
-                    let is_older = changes.iat.is_some_and(|iat| iat.0.saturating_add(RESUME_SKEW_MS) < trip.at.0);
+                    let comparable = trip.moment.clock == ClockTrust::Trusted && now.clock == ClockTrust::Trusted;
+                    let is_older =
+                        changes.iat.is_some_and(|iat| iat.0.saturating_add(RESUME_SKEW_MS) < trip.moment.at.0);
                     trip.reason == *reason && !(comparable && is_older)
                 })
             });

@@ -34,7 +34,7 @@ impl Engine {
         let Some(last) = self.calendar.last_at(minute, at) else { return };
         self.observations.forgiven_through = Some(last);
         let all = self.state.presence.all().flat_map(|(_, passages)| passages);
-        let is_due = all.filter(|passage| !passage.forgiven).any(|passage| passage.at < last);
+        let is_due = all.filter(|passage| !passage.forgiven).any(|passage| passage.moment.at < last);
         if is_due {
             self.forgive(CardSet::All, ForgivenBy::Daily, now);
         }

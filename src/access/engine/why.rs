@@ -2,6 +2,7 @@
 
 use super::super::credential::CardMark;
 use super::super::decision::Reason;
+use super::super::event::Moment;
 use super::super::id::{CardUid, Now};
 use super::super::policy::{Policy, Severity};
 use super::super::portal::{Portal, PortalKind};
@@ -55,9 +56,10 @@ impl Engine {
             return format!("no passage of it in {} is known", portal.zone);
         };
         let (way, certainty) = (last.direction.as_str(), last.certainty.as_str());
-        let clock = if last.clock == super::ClockTrust::Trusted { "" } else { " by a clock that was not trusted" };
+        let Moment { at, clock, n, .. } = last.moment;
+        let clock = if clock == super::ClockTrust::Trusted { "" } else { " by a clock that was not trusted" };
         let forgiven = if last.forgiven { "; it does not count any more" } else { "" };
-        format!("last {way} at {} at {}{clock} ({certainty}, event {}){forgiven}", last.portal, last.at, last.n)
+        format!("last {way} at {} at {at}{clock} ({certainty}, event {n}){forgiven}", last.portal)
     }
 
     fn elsewhere(&self, portal: &Portal, uid: &CardUid, now: Now) -> String {

@@ -204,14 +204,7 @@ async fn a_request_that_is_repeated_needs_no_more_room_than_a_new_one() {
 #[tokio::test]
 async fn what_a_list_would_change_is_planned_by_the_clock_of_the_center() {
     let dir = tempfile::tempdir().unwrap();
-    let visitor = Enrolment {
-        holder: "guest-17".parse().unwrap(),
-        role: Role::Visitor,
-        marks: enumset::EnumSet::empty(),
-        not_before: None,
-        not_after: None,
-        entitlements: Vec::new(),
-    };
+    let visitor = Enrolment { role: Role::Visitor, ..Enrolment::resident("guest-17".parse().unwrap(), Vec::new()) };
     let list = Enrolments::from([("5B3C0D92".parse().unwrap(), visitor)]);
     let planned = list::planned(&Arc::new(api(dir.path())), Some("g1".parse().unwrap()), list).await.unwrap();
     let body = to_bytes(planned.into_body(), usize::MAX).await.unwrap();

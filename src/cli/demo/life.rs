@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::steps::{Steps, Took, ms_since};
 use super::{BOX_READER, BOX_RELAY, DOOR_READER, DOOR_RELAY, Dormitory, Failure, RELAYS};
 use crate::access::change::Op;
-use crate::access::credential::{Enrolment, Entitlement, Role, ZoneSet};
+use crate::access::credential::{Enrolment, Entitlement, ZoneSet};
 use crate::access::id::{CardUid, Holder};
 use crate::access::portal::PortalKind;
 use crate::center::Answered;
@@ -83,14 +83,7 @@ fn enrol(uid: CardUid, holder: &Holder) -> Result<Op, Failure> {
         entitlement(PortalKind::Door, room()?),
         entitlement(PortalKind::PowerBox, room()?),
     ];
-    let enrolment = Enrolment {
-        holder: holder.clone(),
-        role: Role::Resident,
-        marks: enumset::EnumSet::empty(),
-        not_before: None,
-        not_after: None,
-        entitlements,
-    };
+    let enrolment = Enrolment::resident(holder.clone(), entitlements);
     Ok(Op::Enrol { uid, enrolment })
 }
 

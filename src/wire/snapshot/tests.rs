@@ -110,14 +110,10 @@ fn a_long_snapshot_is_cut_into_parts_that_fit_once_they_are_signed() {
         standing: None,
         enrolment: Some(crate::access::snapshot::EnrolmentEntry {
             revision: None,
-            enrolment: Some(Enrolment {
-                holder: format!("h{n}").parse().unwrap(),
-                role: Role::Resident,
-                marks: enumset::EnumSet::empty(),
-                not_before: None,
-                not_after: None,
-                entitlements: vec![Entitlement { kind: PortalKind::Gate, zone: ZoneSet::Any, schedule: None }],
-            }),
+            enrolment: Some(Enrolment::resident(
+                format!("h{n}").parse().unwrap(),
+                vec![Entitlement { kind: PortalKind::Gate, zone: ZoneSet::Any, schedule: None }],
+            )),
         }),
     };
     let entries: Vec<_> = (0..3_000).map(entry).collect();

@@ -85,9 +85,8 @@ fn handle(c: &mut Criterion) {
     const ROOMS: u32 = 500;
     let mut portals: Vec<_> = (0..ROOMS).map(door).collect();
     portals.extend((0..ROOMS).map(power_box));
-    let (policy, calendar) = (Policy::default(), Calendar::default());
-    let setup = Setup { portals, lossy: Vec::new(), policy, calendar, streams: Vec::new(), boot: "bench".to_owned() };
-    let mut engine = Engine::new(setup, State { list: list_of(ROOMS * 4), ..State::default() });
+    let mut engine =
+        Engine::new(Setup { portals, ..Setup::default() }, State { list: list_of(ROOMS * 4), ..State::default() });
     let request = |portal: String, card: u32| {
         Input::Request(Request {
             portal,

@@ -29,7 +29,6 @@ use dormgate::access::change::Op;
 use dormgate::access::engine::{Engine, Setup as EngineSetup, StreamRole};
 use dormgate::access::id::{GatewayId, StreamName, Timestamp};
 use dormgate::access::input::Input;
-use dormgate::access::policy::Policy;
 use dormgate::access::state::State;
 use dormgate::clock::Clock;
 use dormgate::config::AuditAckBy;
@@ -112,11 +111,9 @@ fn start_gateway(n: usize, dir: &Path, link: &LinkSpec, key: &SigningKey, seen: 
     let name: StreamName = STREAM.parse().unwrap();
     let setup = EngineSetup {
         portals: vec![support::door(1), support::power_box(1)],
-        lossy: Vec::new(),
-        policy: Policy::default(),
-        calendar: dormgate::access::calendar::Calendar::default(),
         streams: vec![StreamRole { name: name.clone(), owns: owns.clone() }],
         boot: boot.clone(),
+        ..EngineSetup::default()
     };
     let engine = Engine::new(setup, recovered.state);
     let identity =

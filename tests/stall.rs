@@ -100,12 +100,10 @@ fn start() -> Stalled {
     let gate = Portal::new("gate-in".parse().unwrap(), PortalKind::Gate, "lobby".parse().unwrap());
     let portal = Portal { held_open_ms: 15_000, ..gate };
     let setup = Setup {
-        lossy: Vec::new(),
         portals: vec![portal.clone()],
         policy: Policy { max_denials: 0, ..Policy::default() },
-        calendar: dormgate::access::calendar::Calendar::default(),
         streams: vec![StreamRole { name: "center".parse().unwrap(), owns: [RegisterKind::Standing].into() }],
-        boot: "b".to_owned(),
+        ..Setup::default()
     };
     let (to_gate, orders) = mpsc::channel(64);
     let (to_uplink, uplink) = mpsc::channel(64);

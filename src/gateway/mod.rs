@@ -168,20 +168,14 @@ mod tests {
     use crate::access::change::{Head, Position};
     use crate::access::engine::{Engine, Setup};
     use crate::access::id::{ClockTrust, Timestamp};
-    use crate::access::policy::Policy;
     use crate::access::state::State;
 
     #[test]
     fn a_wrong_date_ends_with_the_first_message_of_a_center_and_its_mark_on_disk_with_it() {
         const RIGHT: Timestamp = Timestamp(1_788_249_600_000);
         const FOUR_YEARS_MS: i64 = 4 * 365 * 86_400_000;
-        let (policy, boot) = (Policy::default(), "b".to_owned());
-        let calendar = crate::access::calendar::Calendar::default();
-        let (portals, streams) = (Vec::new(), Vec::new());
-        let setup = Setup { portals, lossy: Vec::new(), policy, calendar, streams, boot: boot.clone() };
-        let engine = Engine::new(setup, State::default());
-        let identity = owner::Identity { boot, ..owner::Identity::default() };
-        let outlets = ports::PortalOutlets::default();
+        let engine = Engine::new(Setup::default(), State::default());
+        let (identity, outlets) = (owner::Identity::default(), ports::PortalOutlets::default());
         let store = store_in_memory();
         let mut core = GatewayCore::new(engine, store, outlets, None, identity, metrics::Metrics::default());
         let (clock, manual) = Clock::manual(Timestamp(RIGHT.0 + FOUR_YEARS_MS));

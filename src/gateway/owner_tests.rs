@@ -30,14 +30,11 @@ fn core_with_room(room: usize) -> (GatewayCore, mpsc::Receiver<UplinkOrder>) {
     let gate = Portal::new("gate-in".parse().unwrap(), PortalKind::Gate, "lobby".parse().unwrap());
     let setup = Setup {
         portals: vec![gate],
-        lossy: Vec::new(),
-        policy: crate::access::policy::Policy::default(),
-        calendar: crate::access::calendar::Calendar::default(),
         streams: vec![StreamRole {
             name: "office".parse().unwrap(),
             owns: [crate::access::change::RegisterKind::Standing].into(),
         }],
-        boot: "b".to_owned(),
+        ..Setup::default()
     };
     let identity = Identity {
         streams: vec![(

@@ -9,7 +9,6 @@ use dormgate::access::engine::{Engine, Setup, StreamRole};
 use dormgate::access::event::AlarmKind;
 use dormgate::access::id::{GatewayId, Timestamp};
 use dormgate::access::input::{Input, Receipt};
-use dormgate::access::policy::Policy;
 use dormgate::access::schedule::timezone;
 use dormgate::access::state::State;
 use dormgate::clock::{Clock, ManualClock};
@@ -88,14 +87,7 @@ impl Run {
         let roles = owned.clone().map(|(name, owns)| StreamRole { name, owns }).collect();
         let (_, zone) = timezone("Asia/Shanghai").unwrap();
         let calendar = Calendar::new(zone, BTreeMap::new());
-        let setup = Setup {
-            portals: portals(),
-            lossy: Vec::new(),
-            policy: Policy::default(),
-            calendar,
-            streams: roles,
-            boot: boot.clone(),
-        };
+        let setup = Setup { portals: portals(), calendar, streams: roles, boot: boot.clone(), ..Setup::default() };
         let identity = Identity { boot: boot.clone(), streams: owned.collect(), ..Identity::default() };
         let (to_portals, orders) = mpsc::channel(PORTAL_ORDERS_MAX);
         let (to_uplink, uplink) = mpsc::channel(UPLINK_ORDERS_MAX);

@@ -4,7 +4,6 @@ use dormgate::access::change::{Changes, Op, RegisterKind};
 use dormgate::access::engine::{Engine, Setup, StreamRole};
 use dormgate::access::id::{ClockTrust, Mono, Now, Timestamp};
 use dormgate::access::input::{Input, PortalReport, Receipt, ReceivedChanges};
-use dormgate::access::policy::Policy;
 use dormgate::access::state::State;
 use dormgate::gateway::metrics::Metrics;
 use dormgate::gateway::owner::{GatewayCore, Identity};
@@ -31,19 +30,11 @@ impl Running {
         let options = Options { reserve_bytes: 4096, ..Options::default() };
         let (store, events, recovered, disk) = Store::open_in_memory::<State>(disk, options).unwrap();
         let role = StreamRole { name: name(OFFICE), owns: RegisterKind::ALL.iter().copied().collect() };
-        let setup = Setup {
-            portals: crate::world::portals(),
-            lossy: Vec::new(),
-            policy: Policy::default(),
-            calendar: dormgate::access::calendar::Calendar::default(),
-            streams: vec![role],
-            boot: format!("b{ms}"),
-        };
-        let durable = store.last_durable();
+        let setup =
+            Setup { portals: crate::world::portals(), streams: vec![role], boot: format!("b{ms}"), ..Setup::default() };
         let engine = Engine::new(setup, recovered.state);
         let (outlets, metrics) = (PortalOutlets::default(), Metrics::default());
         let mut core = GatewayCore::new(engine, store, outlets, None, Identity::default(), metrics);
-        core.durable(durable, at_ms(ms));
         core.input(Input::Boot { found: String::new(), version: String::new() }, at_ms(ms));
         let mut running = Self { core, events, disk };
         running.write(ms);

@@ -7,7 +7,6 @@ use dormgate::access::effect::Effect;
 use dormgate::access::engine::{Engine, Setup, StreamRole};
 use dormgate::access::id::{ClockTrust, Mono, Now, Timestamp};
 use dormgate::access::input::Input;
-use dormgate::access::policy::Policy;
 use dormgate::access::state::State;
 use dormgate::mqtt::BACKOFF_MAX_MS;
 
@@ -30,12 +29,9 @@ fn at(mono_ms: u64) -> Now {
 fn asks_at(seed: u64, gateway: u64, up_ms: u64, spread_s: u64) -> Vec<u64> {
     let role = |stream| StreamRole { name: name(stream), owns: owned_by(stream) };
     let setup = Setup {
-        portals: Vec::new(),
-        lossy: Vec::new(),
-        policy: Policy::default(),
-        calendar: dormgate::access::calendar::Calendar::default(),
         streams: vec![role(OFFICE), role(APARTMENT)],
         boot: format!("{:016x}", Dice(seed.wrapping_mul(1 << 32) + gateway).next()),
+        ..Setup::default()
     };
     let mut engine = Engine::new(setup, State::default());
     engine.handle(Input::LinkUp { spread_ms: spread_s * 1_000, ask_every_stream: true }, at(up_ms));

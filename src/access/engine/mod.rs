@@ -89,7 +89,7 @@ pub use waiting::COMMAND_WAIT_MS;
 use waiting::WaitingCommands;
 
 /// What the engine is built with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Setup {
     /// The portals of the building.
     pub portals: Vec<Portal>,

@@ -188,7 +188,11 @@ fn the_first_thing_that_is_wrong_is_named_with_its_remedy() {
             &["login", "`username` and the password are not"],
         ),
         ("no access to the echo", Fitting::new().with(&without_echo), &["echo", "does not come back; allow this user"]),
-        ("access", Fitting::new().with(&with_echo), &["center", "no head is retained"]),
+        (
+            "access",
+            Fitting::new().with(&with_echo),
+            &["center", "no head is retained", "or its access rules keep this user from reading `head`"],
+        ),
         (
             "no retained messages",
             Fitting::new().with("retain_available false"),

@@ -2,11 +2,13 @@
 """A turnstile gate in a few lines: asks the gateway about a card, opens, and reports that somebody passed.
 
     pip install paho-mqtt
-    python3 gate.py HOST PORT GATEWAY PORTAL UID
+    MQTT_USER=gate-in MQTT_PASSWORD=… python3 gate.py HOST PORT GATEWAY PORTAL UID
 
+Without MQTT_USER it connects anonymously, which the broker of deploy/mosquitto.conf refuses.
 Prints the decision. Exit code 0: granted, 1: denied or no answer. What each message means: deploy/protocol.md.
 """
 import json
+import os
 import queue
 import sys
 import uuid
@@ -19,6 +21,7 @@ ANSWER_S = 5
 def main(host: str, port: str, gateway: str, portal: str, uid: str) -> int:
     here, answers, subscribed = f"dormgate/v1/{gateway}/portal/{portal}", queue.Queue(), queue.Queue()
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=portal)
+    client.username_pw_set(os.environ.get("MQTT_USER"), os.environ.get("MQTT_PASSWORD"))
     client.will_set(f"{here}/state", json.dumps({"online": False}))
     client.on_message = lambda _client, _data, message: answers.put(json.loads(message.payload))
     client.on_subscribe = lambda *_: subscribed.put(True)

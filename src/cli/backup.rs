@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use super::{ConfigArg, Exit, bad_config, print_error, print_line};
+use super::{ConfigArg, Exit, bad_config, counted, print_error, print_line};
 use crate::clock::Clock;
 use crate::config;
 use crate::http::SOCKET_NAME;
@@ -61,7 +61,7 @@ pub(super) fn backup(args: &BackupArgs) -> Exit {
         }
     }
     match made {
-        Ok(header) => print_line(format!("{} files, events up to {}", header.files.len(), header.last)),
+        Ok(header) => print_line(format!("{}, events up to {}", counted(header.files.len(), "file"), header.last)),
         Err(error) => {
             let forbidden = matches!(&error, Failed::Backup(BackupError::File { source, .. }) if source.kind() == ErrorKind::PermissionDenied);
             print_error(error);

@@ -182,7 +182,9 @@ fn heads(site: &Site, gateway: &GatewayId, retained: &[Retained], now: jiff::Tim
     }
     if found.is_empty() {
         found.push(Finding::Poor(
-            "no head is retained, so the clock cannot be compared: no center has published yet, or the broker forgot it".to_owned(),
+            "no head is retained, so the clock cannot be compared: no center has published yet, or the broker forgot it, or its access rules keep \
+             this user from reading `head` (a broker may accept a subscription and deliver nothing)"
+                .to_owned(),
         ));
     }
     found

@@ -1,7 +1,8 @@
 //! An audit event as one line for a person.
 
 use crate::access::credential::Role;
-use crate::access::event::{AuditEvent, Event, Mark};
+use crate::access::event::{AuditEvent, Event, Forgiveness, Mark};
+use crate::access::input::CardSet;
 
 /// `#88001 2026-09-01T08:00:00.000Z decision gate-in 1EA68671 08193021 deny replaced`
 pub(super) fn event_line(event: &AuditEvent) -> String {
@@ -40,6 +41,14 @@ pub(super) fn event_line(event: &AuditEvent) -> String {
         }
         Event::RevocationDurable { from, to } => words.push(format!("{from} to {to}")),
         Event::RevocationConfirmed { revoked, how, .. } => words.push(format!("#{revoked} {}", how.as_str())),
+        Event::Config { mark: Mark::Forgiven(Forgiveness { cards, portals, by }), .. } => {
+            words.push(if *cards == CardSet::All { "every card forgiven" } else { "forgiven" }.to_owned());
+            if !portals.is_empty() {
+                words
+                    .push(format!("at {}", portals.iter().map(|portal| portal.as_str()).collect::<Vec<_>>().join(" ")));
+            }
+            words.push(format!("by {}", by.as_str()));
+        }
         Event::ClockStep { by_ms, .. } if *by_ms != 0 => words.push(format!("{by_ms} ms")),
         _ => {}
     }
@@ -54,4 +63,28 @@ pub(super) fn event_line(event: &AuditEvent) -> String {
         words.push(format!("({})", body.detail()));
     }
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::event::ForgivenBy;
+    use crate::access::id::{ClockTrust, Mono, Now, Timestamp};
+
+    #[test]
+    fn who_is_forgiven_by_whom_is_in_the_line() {
+        let line = |cards, portals: &[&str], by| {
+            let portals = portals.iter().map(|portal| portal.parse().unwrap()).collect();
+            let body =
+                Event::Config { mark: Mark::Forgiven(Forgiveness { cards, portals, by }), detail: String::new() };
+            let now = Now { wall: Timestamp(0), mono: Mono(0), clock: ClockTrust::Trusted };
+            event_line(&AuditEvent::new(1, "b", now, body)).split(" config ").nth(1).unwrap().to_owned()
+        };
+        let card = CardSet::One("1EA68671".parse().unwrap());
+        assert_eq!(line(card, &[], ForgivenBy::Operator), "1EA68671 forgiven by operator");
+        assert_eq!(
+            line(CardSet::All, &["gate-in"], ForgivenBy::HeldOpen),
+            "every card forgiven at gate-in by held_open"
+        );
+    }
 }

@@ -188,6 +188,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     }
 }
 
+/// So many of something: `1 card`, `2 cards`.
+fn counted(count: impl Display, one: &str) -> String {
+    let count = count.to_string();
+    let plural = if count == "1" { "" } else { "s" };
+    format!("{count} {one}{plural}")
+}
+
 /// Writes a result to stdout. If the reader has closed the pipe, the command fails; it does not panic.
 fn print_line(text: impl Display) -> Exit {
     let mut out = io::stdout().lock();
@@ -224,6 +231,11 @@ fn bad_config(error: &ConfigError) -> Exit {
 mod tests {
     use super::*;
     use crate::access::decision::{GrantFlag, Reason};
+
+    #[test]
+    fn one_of_something_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "card")), ["0 cards", "1 card", "2 cards"]);
+    }
 
     /// The commands in a sentence: up to what ends them in backticks or among Chinese.
     fn commands(text: &str) -> Vec<String> {

@@ -153,7 +153,7 @@ async fn each_card_is_asked_for_and_what_is_known_otherwise_is_listed() {
     };
     let ((code, out, err), ()) = tokio::join!(compare(), answering);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    assert_eq!(out, "center 1.3 agrees\n2 cards asked for, 0 are known otherwise there\n");
+    assert_eq!(out, "center 1.3 agrees\n2 cards asked for, 0 known otherwise there\n");
 
     // The digest agrees, and yet the gateway lets the lost card pass.
     let answering = async {
@@ -165,7 +165,7 @@ async fn each_card_is_asked_for_and_what_is_known_otherwise_is_listed() {
     assert_eq!((code, err.as_str()), (1, ""), "{out}");
     assert_eq!(
         out,
-        "center 1.3 agrees\n02020304 lost here and not there\n2 cards asked for, 1 are known otherwise there\n"
+        "center 1.3 agrees\n02020304 lost here and not there\n2 cards asked for, 1 known otherwise there\n"
     );
 
     let ((code, out, err), ()) = tokio::join!(compare(), reply(&mut gateway, |_| None));

@@ -42,6 +42,21 @@ class Console(Window):
 
     def log_in(self, name="Li Wei"):
         super().log_in(TOKEN, name)
+        assert self.page.evaluate("document.activeElement !== document.body"), "the focus is lost after the login"
+
+    def long_names(self, what):
+        """Names of 64 characters, of which some have no place to break, fit on a narrow phone too."""
+        size = self.page.viewport_size
+        self.page.set_viewport_size({"width": min(size["width"], 360), "height": size["height"]})
+        self.page.evaluate("""(long) => {
+            const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+            const all = [];
+            while (texts.nextNode()) all.push(texts.currentNode);
+            all.forEach((text) => { text.data = text.data.replace(/gate-in|door-412|power-412|lobby/g, long); });
+        }""", "x" * 64)
+        wide = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{self.name}, {what}: {wide} px wider than the screen with long names"
+        self.page.set_viewport_size(size)
 
 
 def every_page(browser):
@@ -65,6 +80,7 @@ def every_page(browser):
             if name == "charts":
                 expect(page.locator("svg.chart").first).to_be_visible()
             console.check(f"{name}, logged in")
+            console.long_names(name)
             if (language, size) in [("en", "screen"), ("zh", "phone")]:
                 console.picture(f"{name}-{language}-{size}")
         # The other theme and the other language, by the buttons.
@@ -149,7 +165,8 @@ def as_it_happens(browser):
     request("present")
     expect(page.locator(".feed > li").first).to_contain_text("reported lost")
     page.wait_for_function("(before) => document.querySelectorAll('.feed > li').length > before", arg=len(before))
-    expect(page.locator(".alarms > li").first).to_contain_text("A card that was replaced, cancelled or lost")
+    expect(page.locator(".alarms > li .code")).to_have_text(["power_without_card", "dead_card"])  # the graver one first
+    expect(page.locator(".alarms > li").last).to_contain_text("A card that was replaced, cancelled or lost")
     assert LOST not in page.content(), "without a login a UID is masked"
     console.check("an alarm")
     request("restart")
@@ -165,13 +182,38 @@ def as_it_happens(browser):
     console.picture("now-alarm")
     open_alarms = page.locator(".alarms > li")
     page.get_by_role("button", name="All seen to").or_(page.get_by_role("button", name="Seen to")).first.click()
+    if page.get_by_role("dialog").count():
+        console.check("the question whether all are seen to")
+        page.get_by_role("dialog").locator("button[type=submit]").click()
     expect(open_alarms).to_have_count(0)
     expect(page.get_by_text("No open alarm.")).to_be_visible()
+    assert page.evaluate("document.activeElement.id") == "alarms", "the focus is lost with the last alarm"
+    expect(page.locator(".feed > li .code").first).to_have_text("lost")
+    tile = page.locator(".tiles > li", has_text=DOOR)
+    expect(tile).to_contain_text(f"…{LOST[-4:]}")
+    assert LOST not in tile.text_content()
+    # A few letters leave few portals.
+    only = page.locator(".filter input")
+    only.fill("412")
+    expect(page.locator(".tiles > li")).to_have_count(2)
+    only.fill("LOBBY")
+    expect(page.locator(".tiles > li")).to_have_count(1)
+    only.fill("nowhere")
+    expect(page.locator("main")).to_contain_text("No portal matches.")
+    only.fill("")
     # A click on an event shows it as it is chained.
     console.link("audit").click()
     page.locator("select[name=type]").select_option("alarm")
     page.get_by_role("button", name="Search").click()
-    expect(page.locator("tbody tr").first).to_contain_text("dead_card")
+    expect(page.locator("tbody tr").first).to_contain_text("A card that was replaced, cancelled or lost dead_card")
+    expect(page.locator("select[name=flag] option")).to_have_count(5)
+    # Numbers, times and cards stay on one line.
+    lines = page.evaluate("""[...document.querySelectorAll('td.tight')].filter((cell) => {
+        const range = document.createRange();
+        range.selectNodeContents(cell);
+        return new Set([...range.getClientRects()].map((rect) => Math.round(rect.bottom / 20))).size > 2;
+    }).length""")
+    assert lines == 0, f"{lines} cells are broken over lines"
     page.locator("tbody tr button").first.click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Chain to the event before: holds")
@@ -218,7 +260,13 @@ def an_order(browser):
     expect(page.locator(".tiles > li")).to_have_count(0)
     # A session ends with the gateway, and the page shows that.
     console.log_in("李伟")
+    console.link("now").click()
+    expect(page.locator(".feed")).to_contain_text(LOST)
     request("restart")
+    expect(page.locator("[role=status].said.bad")).to_contain_text("登录已失效")
+    expect(page.locator(".feed > li").first).to_be_visible()
+    assert LOST not in page.content(), "what was drawn before keeps no whole UID"
+    console.link("doors").click()
     expect(page.get_by_role("banner").get_by_role("button", name=LOG_IN["zh"])).to_be_visible()
     expect(page.locator("main")).to_contain_text("登录后才能下达指令")
     console.passing("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED")
@@ -256,6 +304,32 @@ def power_suspended(browser):
     zone.get_by_role("button", name="Resume power").click()
     dialog.locator("button[type=submit]").click()
     expect(tile.get_by_role("button", name="Suspend power")).to_be_visible()
+    # A posture of every portal is one of the power boxes too, and the one in force is chosen.
+    every = page.get_by_role("region", name="Every portal")
+    every.locator("select").select_option("lockdown")
+    every.get_by_role("button", name="Set").click()
+    expect(dialog).to_contain_text("The power of every room goes off too (power boxes: 1)")
+    dialog.get_by_role("button", name="Back").click()
+    gate = page.locator(".tiles > li", has_text="gate-in")
+    gate.locator("select").select_option("free_access")
+    gate.get_by_role("button", name="Set").click()
+    dialog.locator("button[type=submit]").click()
+    expect(gate.locator(".tag", has_text="free access")).to_be_visible()
+    expect(gate.locator("select")).to_have_value("free_access")
+    gate.locator("select").select_option("fire")
+    gate.get_by_role("button", name="Set").click()
+    dialog.locator("button[type=submit]").click()
+    banner = page.locator("[role=alert].said", has_text="Fire: gates and doors are held open")
+    for name in ["card", "audit", "now", "doors"]:
+        console.link(name).click()
+        expect(banner).to_be_visible()
+    gate.locator("select").select_option("secure")
+    gate.get_by_role("button", name="Set").click()
+    dialog.locator("button[type=submit]").click()
+    expect(banner).to_have_count(0)
+    zone.get_by_role("button", name="Resume power").click()
+    dialog.locator("button[type=submit]").click()
+    expect(dialog).to_have_count(0)
     console.link("audit").click()
     page.locator("select[name=type]").select_option("command")
     page.get_by_role("button", name="Search").click()

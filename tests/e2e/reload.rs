@@ -98,6 +98,17 @@ async fn a_wrong_file_or_a_key_that_needs_a_restart_changes_nothing_and_every_pl
     };
     assert_eq!(site.event(mark, "the refusal", refused).await["type"], "config");
 
+    // What is wrong with a file is in the audit: the first of it, and how much more there is.
+    write(&site, &with(&with(&strict, "hold_ms = 3000", "hold_ms = \"x\""), "kind = \"door\"", "kind = \"dor\""));
+    assert_eq!(exit_of(&["reload", "--config", &config]).await.0, Some(1));
+    let named = |event: &serde_json::Value| {
+        let detail = event["detail"].as_str().unwrap_or_default();
+        detail.contains("refused: ")
+            && detail.contains("`portal[0].hold_ms`: ")
+            && detail.ends_with("(and 1 more, which are in the log)")
+    };
+    assert_eq!(site.event(mark, "what is wrong", named).await["type"], "config");
+
     // Two files that the command cannot bring to the gateway: one that is no TOML, and one of another directory.
     write(&site, "[gateway\n");
     let (code, text) = exit_of(&["reload", "--config", &config]).await;

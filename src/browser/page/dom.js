@@ -54,6 +54,18 @@ export function keep(list, items, key, text, make) {
   old.forEach((child) => child.remove());
 }
 
+/** A name of the gateway beside its words: what the documents and the command line have. */
+export const code = (name) => name && h("code", { class: "code" }, name);
+
+/** A field that shows only what has its text in it; calls `changed` with what decides that about a text. */
+export function filter(label, changed) {
+  const input = h("input", { type: "search", autocomplete: "off", maxlength: "128", oninput: () => {
+    const wanted = input.value.trim().toLowerCase();
+    changed((...texts) => texts.some((text) => text?.toLowerCase().includes(wanted)));
+  } });
+  return h("label", { class: "field filter" }, label, input);
+}
+
 /** A field with its label. */
 export function field(text, input, more) {
   return h("label", { class: `field ${more ?? ""}` }, text, input);

@@ -2,7 +2,7 @@
 import { get, post, remove } from "./api.js";
 import { onChange } from "./changes.js";
 import { ask, field, fill, h } from "./dom.js";
-import { language, learn, setLanguage, t } from "./words.js";
+import { language, learn, setLanguage, t, zoneName } from "./words.js";
 
 const app = document.getElementById("app");
 let PAGES;
@@ -10,6 +10,7 @@ let paths;
 let title;
 let start;
 let state;
+let banner;
 let shown = null;
 let parts = null;
 
@@ -29,6 +30,7 @@ function frame() {
     main: h("main", { id: "main", tabindex: "-1" }),
     said: h("div", { class: "said", role: "status" }),
     lost: h("div", { class: "said bad", role: "alert" }),
+    banner: h("div", { role: "alert" }),
     who: h("span", { class: "bar" }),
   };
   fill(app,
@@ -38,10 +40,11 @@ function frame() {
       h("nav", { "aria-label": t("pages") }, h("ul", null, Object.keys(PAGES).map(link))),
       h("span", { class: "grow" }),
       parts.who,
-      h("button", { lang: other === "zh" ? "zh-CN" : "en", onclick: () => { setLanguage(other); show(); } }, other === "zh" ? "中文" : "English"),
+      h("button", { lang: other === "zh" ? "zh-CN" : "en", class: "language", onclick: () => { setLanguage(other); show(); document.querySelector("button.language").focus(); } }, other === "zh" ? "中文" : "English"),
       h("button", { onclick: theme }, t("theme")))),
-    h("div", { class: "sayings" }, parts.lost, parts.said),
-    parts.main);
+    h("div", { class: "sayings" }, parts.banner, parts.lost, parts.said),
+    parts.main,
+    h("footer", { class: "soft" }, `${t("zone_of_times")} ${zoneName()}`));
 }
 
 /** From the system's theme to the other one, and back. */
@@ -77,12 +80,25 @@ function wanting() {
 }
 
 let begun = false;
+let seenBy = null;
 /** Shows what has changed. */
 function update() {
   const readable = state.session.reads && state.loaded;
-  if (readable !== begun) {
-    begun = readable;
-    return show();
+  // What only those see who have logged in is drawn again when that has changed.
+  if (readable !== begun || (state.session.who ?? null) !== seenBy) {
+    const ended = seenBy !== null && !state.session.who && !leaving;
+    [begun, seenBy] = [readable, state.session.who ?? null];
+    show();
+    if (ended) {
+      document.querySelectorAll("dialog").forEach((dialog) => dialog.close());
+      said(t("session_ended"), "bad");
+    }
+    return;
+  }
+  const warning = banner?.() ?? "";
+  if (parts.banner.textContent !== warning) {
+    parts.banner.className = warning && "said bad";
+    parts.banner.textContent = warning;
   }
   fill(parts.lost, readable && !state.connected && t("lost"));
   if (state.missed) {
@@ -102,8 +118,15 @@ function update() {
   shown?.update?.();
 }
 
+/** How long it is shown that something was done. What went wrong stays until something else happens. */
+const SAID_MS = 10000;
+let silence = null;
+
 /** A sentence for the person, read out by screen readers. */
 function said(text, kind = "") {
+  clearTimeout(silence);
+  const { said: place } = parts;
+  if (kind === "good") silence = setTimeout(() => { place.textContent = ""; }, SAID_MS);
   parts.said.className = `said ${kind}`;
   parts.said.textContent = text;
 }
@@ -135,9 +158,13 @@ async function logIn() {
   await start();
   show();
   said(t("logged_in"), "good");
+  // The button that was pressed is gone.
+  parts.main.focus({ preventScroll: true });
 }
 
+let leaving = false;
 async function logOut() {
+  leaving = true;
   try {
     await remove(paths.session);
   } catch (error) {
@@ -145,6 +172,8 @@ async function logOut() {
   }
   await start();
   show();
+  leaving = false;
+  parts.main.focus({ preventScroll: true });
 }
 
 async function begin() {
@@ -165,11 +194,12 @@ async function begin() {
 }
 
 /** Shows the console: its pages by their names, the first one first; `live` is the module that follows the state that they show;
- *  where sessions and words are; and what the console is the console of. */
+ *  where sessions and words are; what the console is the console of; and what stands above every page while it lasts. */
 export function run(own) {
   PAGES = own.pages;
   paths = own.paths;
   title = own.title;
+  banner = own.banner;
   ({ start, state } = own.live);
   onChange(update);
   addEventListener("hashchange", () => {

@@ -5,6 +5,9 @@ const WORDS = {
   page_now: ["Now", "实时"], page_card: ["Card", "查卡"], page_doors: ["Doors and boxes", "门与电源"], page_audit: ["Audit", "记录"], page_charts: ["Charts", "图表"],
   pages: ["Pages", "页面"], skip: ["To the content", "跳到正文"], theme: ["Light or dark", "明暗切换"],
   log_in: ["Log in", "登录"], log_out: ["Log out", "退出"], logged_in: ["You are logged in.", "已登录。"],
+  session_ended: ["Your session has ended, log in again. What only those see who have logged in is hidden.", "登录已失效，请重新登录。登录后才显示的内容已隐藏。"],
+  zone_of_times: ["times of", "时间按"], fire_banner: ["Fire: gates and doors are held open. When the fire is over, reset the latch on “Doors and boxes”.", "火警：门禁保持开启。火警解除后请在“门与电源”页复位。"],
+  filter: ["Show only: portal, room or area", "筛选：通道、房间或区域"], none_match: ["No portal matches.", "没有符合的通道。"],
   login_why: ["Your name stands in the audit beside every order. The token is in the file of `[http] token_file`.", "每条指令都会连同您的姓名记入日志。口令见 [http] token_file 指定的文件。"],
   your_name: ["Your name", "您的姓名"], token: ["Token", "口令"], back: ["Back", "返回"], close: ["Close", "关闭"],
   login_to_read: ["This console can be reached from other machines: log in to read.", "此控制台可从其他机器访问，请先登录再查看。"],
@@ -17,7 +20,7 @@ const WORDS = {
   missed: ["Events FROM to TO are not shown here; look into the audit.", "事件 FROM 至 TO 未在此显示，请查看记录。"],
   done: ["done", "已完成"],
   // Now
-  alarms: ["Alarms", "告警"], no_alarms: ["No open alarm.", "没有未处理的告警。"], seen: ["Seen to", "已处理"], seen_all: ["All seen to", "全部已处理"], over_since: ["over since", "已于此时结束"],
+  alarms: ["Alarms", "告警"], no_alarms: ["No open alarm.", "没有未处理的告警。"], seen: ["Seen to", "已处理"], seen_all: ["All seen to", "全部已处理"], seen_all_means: ["Every alarm that is shown leaves this page; it stays in the audit with your name.", "所显示的全部告警将从此页消失，并连同您的姓名留在记录中。"], over_since: ["over since", "已于此时结束"],
   health: ["The gateway", "网关状态"], portals: ["Portals", "通道"], decisions: ["Decisions as they happen", "实时判定"],
   link_uplink: ["center", "中心"], link_local: ["local broker", "本地消息代理"], connected: ["connected", "已连接"], away: ["not connected", "未连接"],
   clock: ["clock", "时钟"], trusted: ["trusted", "可信"], untrusted: ["not trusted", "不可信"],
@@ -34,6 +37,9 @@ const WORDS = {
   posture_free_access_means: ["Everybody passes without a card until it is set back.", "在恢复之前，任何人无需刷卡即可通行。"],
   posture_lockdown_means: ["Only staff enter until it is set back. Leaving is never refused.", "在恢复之前仅工作人员可进入；外出不受限制。"],
   posture_out_of_service_means: ["Nobody enters until it is set back, staff included.", "在恢复之前任何人（含工作人员）不得进入。"],
+  power_cut_too: ["The power of every room goes off too (power boxes: COUNT), until it is set back.", "全部房间也将断电（取电盒：COUNT 个），直到恢复为止。"],
+  box_lockdown_means: ["The power of this room goes off, and residents' cards do not switch it on until it is set back.", "该房间将断电；在恢复之前住宿生的卡不能通电。"],
+  box_out_of_service_means: ["The power of this room goes off, and no card switches it on until it is set back, staff included.", "该房间将断电；在恢复之前任何卡（含工作人员）都不能通电。"],
   posture_fire_means: ["Gates and doors are held open.", "门禁将保持开启。"],
   set: ["Set", "设置"], every_portal: ["Every portal", "全部通道"],
   release: ["Open once", "开门一次"], release_means: ["It opens now, once, for whoever stands there.", "立即开启一次，任何在场的人都可通过。"],
@@ -57,34 +63,34 @@ const WORDS = {
   lines: ["Lines", "总线"], no_lines: ["No Modbus line.", "没有 Modbus 总线。"], load: ["load", "负载"], errors_of: ["errors of", "次错误，共"], requests: ["requests", "次请求"],
   flush_time: ["Time of a flush to the disk", "写盘耗时"], per_flush: ["mean of each sample", "各时段平均值"], latest: ["latest", "最新"], highest: ["highest", "最高"], no_figures: ["no figures yet", "暂无数据"],
   // Audit
-  all: ["all", "全部"], portal: ["Portal", "通道"], card: ["Card", "卡"], holder: ["Holder", "持卡人"], type: ["Type", "类型"], since: ["Since", "自"], until: ["Until", "至"], search: ["Search", "搜索"],
+  all: ["all", "全部"], portal: ["Portal", "通道"], card: ["Card", "卡"], holder: ["Holder", "持卡人"], type: ["Type", "类型"], flag: ["Flag", "标记"], since: ["Since", "自"], until: ["Until", "至"], search: ["Search", "搜索"],
   found: ["found", "条"], kept: ["kept:", "保存范围"], older: ["Older", "更早"], no_older: ["No older events.", "没有更早的事件。"],
-  col_n: ["No.", "编号"], col_time: ["Time", "时间"], col_type: ["Type", "类型"], col_portal: ["Portal", "通道"], col_card: ["Card", "卡"], col_holder: ["Holder", "持卡人"], col_what: ["What", "内容"],
+  col_n: ["No.", "编号"], col_time: ["Time", "时间"], col_type: ["Type", "类型"], flag: ["Flag", "标记"], col_portal: ["Portal", "通道"], col_card: ["Card", "卡"], col_holder: ["Holder", "持卡人"], col_what: ["What", "内容"], cut: ["power cut", "已断电"],
   show_event: ["Show event", "查看事件"], event: ["Event", "事件"],
   hidden: ["shown after a login", "登录后显示"],
   login_for_hash: ["The hashes are shown after a login: a card number could be computed from them.", "登录后显示哈希值：由哈希值可推算卡号。"],
   chain_before: ["Chain to the event before", "与前一事件的链"], chain_after: ["Chain to the event after", "与后一事件的链"], chain_holds: ["holds", "完整"], chain_broken: ["BROKEN", "已断裂"], chain_unknown: ["not there", "不存在"],
 };
 
-/** What has happened and what to do, of each kind of alarm. */
+/** What has happened and what to do, of each kind of alarm; the gravest first, as a list of alarms has them. */
 const ALARMS = {
-  wrong_tries: [["Many denials at one portal", "A queue of people who are not enrolled, or somebody trying: look."], ["同一处多次拒绝", "可能是尚未开通的人排队，也可能有人试探：请查看。"]],
-  dead_card: [["A card that was replaced, cancelled or lost", "Go and look: a finder, a copy, or the owner with the old card."], ["已作废、注销或挂失的卡", "请到场查看：拾卡人、复制卡或本人误用旧卡。"]],
-  clone: [["One card in two places", "Compare the card with its holder; one of the two may be a copy."], ["同一张卡出现在两处", "请核对持卡人；其中之一可能是复制卡。"]],
-  forced_open: [["A door opened without a release", "Go and look."], ["门被强行打开", "请到场查看。"]],
-  held_open: [["A door stays open", "Close it; look for what holds it."], ["门长时间未关", "请关门并查看原因。"]],
-  tamper: [["A housing is open", "Go and look."], ["设备外壳被打开", "请到场查看。"]],
   fire: [["Fire input", "The fire rules of the building. Afterwards reset the latch."], ["火警输入", "按楼宇火警预案处置，之后复位。"]],
-  portal_offline: [["A portal does not answer", "Power, cable, unit number."], ["通道无应答", "请检查电源、线缆与设备编号。"]],
-  power_without_card: [["Power is drawn and no permitted card is there", "Look at the box: bridged, or a relay that sticks."], ["无有效卡却在用电", "请查看取电盒：可能被短接或继电器粘连。"]],
+  duress: [["A card was presented under duress", "Send help, quietly."], ["胁迫卡被出示", "请悄然派人支援。"]],
   unconfirmed_revocation: [["A relay that had to go off is not confirmed off", "Go there; switch the room off by hand."], ["应断电的继电器未确认断开", "请到场手动断电。"]],
+  forced_open: [["A door opened without a release", "Go and look."], ["门被强行打开", "请到场查看。"]],
+  power_without_card: [["Power is drawn and no permitted card is there", "Look at the box: bridged, or a relay that sticks."], ["无有效卡却在用电", "请查看取电盒：可能被短接或继电器粘连。"]],
+  tamper: [["A housing is open", "Go and look."], ["设备外壳被打开", "请到场查看。"]],
+  clone: [["One card in two places", "Compare the card with its holder; one of the two may be a copy."], ["同一张卡出现在两处", "请核对持卡人；其中之一可能是复制卡。"]],
+  dead_card: [["A card that was replaced, cancelled or lost", "Go and look: a finder, a copy, or the owner with the old card."], ["已作废、注销或挂失的卡", "请到场查看：拾卡人、复制卡或本人误用旧卡。"]],
+  power_trip: [["A power box tripped for its load", "Unplug what drew too much."], ["取电盒因负载跳闸", "请拔下过载或违规电器。"]],
+  wrong_tries: [["Many denials at one portal", "A queue of people who are not enrolled, or somebody trying: look."], ["同一处多次拒绝", "可能是尚未开通的人排队，也可能有人试探：请查看。"]],
+  held_open: [["A door stays open", "Close it; look for what holds it."], ["门长时间未关", "请关门并查看原因。"]],
+  portal_offline: [["A portal does not answer", "Power, cable, unit number."], ["通道无应答", "请检查电源、线缆与设备编号。"]],
   store: [["The disk is damaged, full, failing or slow", "Call IT: make room, or change the disk."], ["存储损坏、已满、出错或过慢", "请联系信息中心清理空间或更换磁盘。"]],
   clock: [["The clock cannot be trusted", "Call IT: set the clock of the box."], ["时钟不可信", "请联系信息中心校准网关时钟。"]],
-  insecure: [["Something is configured insecurely", "Call IT: the configuration names it."], ["配置存在安全问题", "请联系信息中心，详见配置说明。"]],
   list: [["The list is incomplete or in doubt", "See the connection to the center; call IT if it lasts."], ["名单不完整或有疑问", "请检查与中心的连接；若持续请联系信息中心。"]],
+  insecure: [["Something is configured insecurely", "Call IT: the configuration names it."], ["配置存在安全问题", "请联系信息中心，详见配置说明。"]],
   portal_malformed: [["A portal sends messages that cannot be read", "Repair or update the device."], ["通道发送的消息无法解析", "请维修或更新设备。"]],
-  duress: [["A card was presented under duress", "Send help, quietly."], ["胁迫卡被出示", "请悄然派人支援。"]],
-  power_trip: [["A power box tripped for its load", "Unplug what drew too much."], ["取电盒因负载跳闸", "请拔下过载或违规电器。"]],
 };
 
 const EVENTS = {
@@ -116,6 +122,12 @@ export function refusal(message) {
 
 /** The types of events, for a filter. */
 export const EVENT_TYPES = Object.keys(EVENTS);
+
+/** What a grant may carry, for a filter. */
+export const FLAGS = ["late", "soft_anti_passback", "clone_suspected", "stale_list"];
+
+/** How grave an alarm is: the lower, the graver. */
+export const gravity = (name) => (name in ALARMS ? Object.keys(ALARMS).indexOf(name) : 0);
 
 /** Adds the words of one console, in place of those of the same name. */
 export function more(words) {
@@ -162,13 +174,45 @@ export function alarmWords(name) {
   return { means, todo };
 }
 
-/** A time of the gateway by this person's clock. */
+let zone;
+
+/** Takes the time zone of the gateway: its schedules follow it, so its times are shown in it. */
+export function inZone(name) {
+  try {
+    Intl.DateTimeFormat("en", { timeZone: name });
+    zone = name;
+  } catch {
+    // A zone that this browser does not know: its own is shown.
+    zone = undefined;
+  }
+}
+
+/** The zone of the times that are shown. */
+export const zoneName = () => zone ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+const parts = (at) => Object.fromEntries(Intl.DateTimeFormat("en-GB", { timeZone: zone, hourCycle: "h23", year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit" })
+  .formatToParts(at).map(({ type, value }) => [type, value]));
+const day = (at) => { const { year, month, day } = parts(at); return `${year}-${month}-${day}`; };
+
+/** A time, in the zone of the gateway. */
 export function time(text) {
   const at = new Date(text);
-  const today = new Date().toDateString() === at.toDateString();
-  const date = today ? {} : { year: "numeric", month: "2-digit", day: "2-digit" };
-  return at.toLocaleString(language() === "zh" ? "zh-CN" : "en-GB", { ...date, hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const date = day(at) === day(new Date()) ? {} : { year: "numeric", month: "2-digit", day: "2-digit" };
+  return at.toLocaleString(language() === "zh" ? "zh-CN" : "en-GB", { ...date, timeZone: zone, hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
+
+/** A time that was typed as one of the gateway's zone, for a question. */
+export function typed(text) {
+  const wall = Date.parse(`${text}Z`);
+  const shown = (at) => { const p = parts(at); return Date.UTC(p.year, p.month - 1, p.day, p.hour, p.minute, p.second); };
+  let at = wall;
+  // Twice: the offset may be another one on the other side of a change of the clocks.
+  for (let round = 0; round < 2; round += 1) at += wall - shown(at);
+  return new Date(at).toISOString();
+}
+
+/** A sentence of the gateway with its times as all others are shown. */
+export const withTimes = (text) => text?.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, (at) => time(at));
 
 /** A number of bytes, to three digits so that it does not change with each event. */
 export function size(bytes) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::{Exit, print_line};
+use super::super::{Exit, counted, print_line};
 use super::link::{self, Client};
 use super::progress::Progress;
 use super::target::{Failure, Target};
@@ -159,7 +159,7 @@ impl Comparison<'_> {
             }
         }
         progress.end();
-        print_line(format!("{} cards asked for, {different} are known otherwise there", uids.len()));
+        print_line(format!("{} asked for, {different} known otherwise there", counted(uids.len(), "card")));
         Ok(different == 0)
     }
 }

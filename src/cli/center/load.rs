@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 
-use super::super::{Exit, print_line};
+use super::super::{Exit, counted, print_line};
 use super::link::{self, Client};
 use super::progress::Progress;
 use super::target::Failure;
@@ -55,7 +55,8 @@ pub(super) fn load(args: &Args, load: &LoadArgs) -> Ended {
     let named = |wrong: &dyn std::fmt::Display| failed(format!("`{}`: {wrong}", load.file.display()));
     let bytes = read(&load.file, sheet::BYTES_MAX).map_err(|error| named(&error))?;
     let sheet = sheet::read(&bytes, &reading).map_err(|faults| named(&faults))?;
-    let what = format!("`{}`: {} cards, {}", load.file.display(), sheet.enrolments.len(), sheet.encoding.as_str());
+    let what =
+        format!("`{}`: {}, {}", load.file.display(), counted(sheet.enrolments.len(), "card"), sheet.encoding.as_str());
     if load.dry_run {
         return dry_run(args, load, &what, &sheet.enrolments);
     }

@@ -1,5 +1,6 @@
 //! What a gateway publishes, in one line for a person each.
 
+use super::super::counted;
 use super::super::event_line::event_line;
 use crate::access::change::OpError;
 use crate::access::effect::{Ack, Reply, Verdict};
@@ -29,6 +30,11 @@ fn errors(errors: &[OpError]) -> String {
 
 /// `card-office 3.1042 applied; revoked 1EA68671; cut power-412`
 pub(super) fn ack(ack: &Ack) -> String {
+    ack_after(ack, "")
+}
+
+/// The same with how long it took, behind the outcome.
+fn ack_after(ack: &Ack, took: &str) -> String {
     let number = ack.at.map_or("without a number".to_owned(), |at| format!("{}.{}", at.epoch, at.seq));
     let missing: u64 = ack.missing.iter().fold(0, |sum, (from, to)| sum.saturating_add(to.saturating_sub(*from) + 1));
     let missing = match missing {
@@ -38,7 +44,7 @@ pub(super) fn ack(ack: &Ack) -> String {
     };
     let snapshot = if ack.snapshot.is_some() { "snapshot " } else { "" };
     format!(
-        "{} {snapshot}{number} {}{}{}{}{missing}",
+        "{} {snapshot}{number} {}{took}{}{}{}{missing}",
         ack.stream.as_ref().map_or("unknown stream", StreamName::as_str),
         ack.outcome.as_str(),
         errors(&ack.errors),
@@ -55,7 +61,9 @@ fn notes(ack: &Ack) -> String {
 /// The ack of a message just published, or what its absence means.
 pub(super) fn answered(one: &Answered, waited_s: u64) -> String {
     match &one.ack {
-        Some((body, took)) => format!("{} in {} ms{}", ack(body), took.as_millis(), notes(body)),
+        Some((body, took)) => {
+            format!("{}{}", ack_after(body, &format!(" in {} ms", took.as_millis())), notes(body))
+        }
         None => format!(
             "{} {}.{}: no answer in {waited_s} s; it stays in the journal and is sent when the gateway asks `center watch`, or the service, for it",
             one.stream, one.at.epoch, one.at.seq
@@ -81,11 +89,11 @@ pub(super) fn state(state: &GatewayState, agreements: &[StreamAgreement]) -> Str
         return "state offline".to_owned();
     }
     let portals = state.portals.online.saturating_add(u64::try_from(state.portals.offline).unwrap_or(u64::MAX));
-    let mut words = vec![format!("state online; {} cards", state.cards)];
+    let mut words = vec![format!("state online; {}", counted(state.cards, "card"))];
     words.extend(agreements.iter().map(agreement));
     words.push(match state.portals.offline {
-        0 => format!("{portals} portals"),
-        offline => format!("{portals} portals, {offline} OFFLINE"),
+        0 => counted(portals, "portal"),
+        offline => format!("{}, {offline} OFFLINE", counted(portals, "portal")),
     });
     if state.clock == ClockTrust::Untrusted {
         words.push("clock UNTRUSTED".to_owned());

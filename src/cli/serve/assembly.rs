@@ -239,7 +239,7 @@ impl<'c> Assembly<'c> {
     pub(super) async fn pages(
         &self,
         pages: Pages,
-        token: watch::Receiver<Option<Secret>>,
+        (token, timezone): (watch::Receiver<Option<Secret>>, watch::Receiver<String>),
         ended: &watch::Receiver<bool>,
     ) -> Result<(Running, Vec<JoinHandle<()>>), ServeError> {
         let mut tasks = Vec::new();
@@ -253,6 +253,7 @@ impl<'c> Assembly<'c> {
                 portals: self.config.portals.iter().map(|p| p.portal.clone()).collect(),
                 token,
                 clock: self.clock.clone(),
+                timezone,
             };
             let serving = crate::http::serve_tcp(listener, pages.clone(), setup, over(ended));
             tasks.push(tokio::spawn(async move {

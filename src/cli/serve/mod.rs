@@ -25,6 +25,7 @@ use crate::portals::parts::PartPortals;
 use crate::store::Closed;
 
 pub use assembly::{Running, ServeError};
+use reload::Shared;
 pub(super) use reload::Source;
 
 /// How long the stop may take in all, in milliseconds: after SIGTERM the process ends within 5 s.
@@ -82,12 +83,13 @@ async fn serve_with(
     let registry = Arc::new(std::mem::take(&mut parts.registry));
     let (inbox, links) = (parts.inbox.clone(), parts.shown.clone());
     let (token, token_now) = watch::channel(config.http.as_ref().and_then(|http| http.token.clone()));
+    let (zone, zone_now) = watch::channel(config.timezone_name.clone());
     let (reload, asks) = Reloader::channel();
     let pages =
         Pages { registry, readiness: readiness.clone(), inbox, links, audit: parts.store.clone(), disk, reload };
-    let (running, pages_served) = parts.pages(pages, token_now, &ended).await?;
+    let (running, pages_served) = parts.pages(pages, (token_now, zone_now), &ended).await?;
     let reloading = source.map(|source| {
-        let shared = (token, server.as_ref().map(|server| server.allow.clone()));
+        let shared = Shared { token, zone, allow: server.as_ref().map(|server| server.allow.clone()) };
         tokio::spawn(Reloader::new(source, config.clone(), parts.inbox.clone(), shared, asks).run())
     });
     readiness.ready(Part::Gateway);

@@ -27,6 +27,16 @@ pub(crate) struct Source {
     pub(crate) hangup: Signal,
 }
 
+/// What others take over of a file that was read again.
+pub(super) struct Shared {
+    /// What is presented at the console's login.
+    pub(super) token: watch::Sender<Option<Secret>>,
+    /// The time zone that the console shows.
+    pub(super) zone: watch::Sender<String>,
+    /// Who may connect to the Modbus server.
+    pub(super) allow: Option<watch::Sender<Vec<IpNet>>>,
+}
+
 /// See the module's head.
 pub(super) struct Reloader {
     source: Source,
@@ -34,6 +44,8 @@ pub(super) struct Reloader {
     running: Site,
     inbox: Inbox,
     token: watch::Sender<Option<Secret>>,
+    /// The time zone that the console shows.
+    zone: watch::Sender<String>,
     /// Who may connect to the Modbus server.
     allow: Option<watch::Sender<Vec<IpNet>>>,
     asks: mpsc::Receiver<ReloadAsk>,
@@ -49,10 +61,10 @@ impl Reloader {
         source: Source,
         running: Site,
         inbox: Inbox,
-        (token, allow): (watch::Sender<Option<Secret>>, Option<watch::Sender<Vec<IpNet>>>),
+        Shared { token, zone, allow }: Shared,
         asks: mpsc::Receiver<ReloadAsk>,
     ) -> Self {
-        Self { source, running, inbox, token, allow, asks }
+        Self { source, running, inbox, token, zone, allow, asks }
     }
 
     /// Reads the file whenever it is asked for.
@@ -113,6 +125,7 @@ impl Reloader {
             asked.map_err(|_| stopping())?;
             on_disk = done.await.map_err(|_| stopping())?.is_ok();
             self.token.send_replace(new.http.as_ref().and_then(|http| http.token.clone()));
+            self.zone.send_replace(new.timezone_name.clone());
             if let Some((allow, server)) = self.allow.as_ref().zip(new.modbus_server.as_ref()) {
                 allow.send_replace(server.allow.clone());
             }
@@ -128,7 +141,10 @@ impl Reloader {
         text.lines().for_each(|line| tracing::error!("{line}"));
         notify(&[sd_notify::NotifyState::Status("serving; the changed file was refused, see the log")]);
         let why = match refusal {
-            ReloadRefusal::Wrong(text) => format!("{} line(s) of diagnostics in the log", text.lines().count()),
+            ReloadRefusal::Wrong(text) => {
+                let (first, more) = (text.lines().next().unwrap_or_default(), text.lines().count().saturating_sub(1));
+                if more == 0 { first.to_owned() } else { format!("{first} (and {more} more, which are in the log)") }
+            }
             ReloadRefusal::NeedsRestart { keys, .. } => format!("only a restart takes over {}", keys.join(", ")),
             ReloadRefusal::NotNow(why) => why.clone(),
         };

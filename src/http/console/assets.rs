@@ -12,6 +12,7 @@ const FILES: &[File] = &[
     ("/console/card.js", JS, include_str!("page/card.js")),
     ("/console/doors.js", JS, include_str!("page/doors.js")),
     ("/console/charts.js", JS, include_str!("page/charts.js")),
+    ("/console/facts.js", JS, include_str!("page/facts.js")),
     ("/console/audit.js", JS, include_str!("page/audit.js")),
 ];
 
@@ -22,6 +23,7 @@ pub(super) fn routes() -> Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::decision::GrantFlag;
     use crate::access::event::{AlarmKind, EventKind};
     use crate::access::portal::{PortalKind, Posture};
     use crate::access::uid_text::Spelling;
@@ -39,6 +41,8 @@ mod tests {
             names("posture_", Posture::ALL.iter().map(|posture| posture.as_str()).collect()),
             names("spelling_", Spelling::ALL.iter().map(|spelling| spelling.as_str()).collect()),
         ];
+        let flags = GrantFlag::ALL.iter().map(|flag| format!("\"{}\"", flag.as_str())).collect::<Vec<_>>().join(", ");
+        assert!(words.contains(&format!("FLAGS = [{flags}]")), "the filter of the audit lacks a flag: {flags}");
         for name in all.concat() {
             assert!(words.contains(&name), "`{name}…` is missing in words.js");
         }

@@ -56,6 +56,7 @@ impl Rig {
             portals: Vec::new(),
             token: token_now,
             clock: Clock::manual(wall).0,
+            timezone: tokio::sync::watch::channel("Asia/Shanghai".to_owned()).1,
         };
         let mut rig = Self {
             console: Console::new(pages, setup, true, stopping),

@@ -64,6 +64,8 @@ pub struct Setup {
     pub token: watch::Receiver<Option<Secret>>,
     /// The gateway's clock.
     pub clock: Clock,
+    /// The IANA name of the gateway's time zone, now and after a reload.
+    pub timezone: watch::Receiver<String>,
 }
 
 /// See the module's head.
@@ -72,6 +74,7 @@ pub(super) struct Console {
     gateway: GatewayId,
     portals: Vec<Portal>,
     clock: Clock,
+    timezone: watch::Receiver<String>,
     guard: Guard,
     live: Live,
     charts: Charts,
@@ -84,10 +87,11 @@ type Shared = Arc<Console>;
 impl Console {
     /// The console of a listener on loopback, or on another address.
     pub(super) fn new(pages: Pages, setup: Setup, is_loopback: bool, stopping: watch::Receiver<bool>) -> Shared {
-        let Setup { gateway, portals, token, clock } = setup;
+        let Setup { gateway, portals, token, clock, timezone } = setup;
         let live = Live::new(pages.audit.last_durable());
         let (guard, turns) = (Guard::new(token, is_loopback), Semaphore::new(READS_AT_ONCE_MAX));
-        Arc::new(Self { pages, gateway, portals, clock, guard, live, charts: Charts::default(), turns, stopping })
+        let charts = Charts::default();
+        Arc::new(Self { pages, gateway, portals, clock, timezone, guard, live, charts, turns, stopping })
     }
 }
 

@@ -157,7 +157,7 @@ pub(super) async fn log_out(State(console): State<Shared>, headers: HeaderMap) -
     with_cookie(body(&json!({ "done": true })), COOKIE, None, false)
 }
 
-/// What the person at the page may do: `{"reads":true,"changes":false,"can_log_in":true,"who":"Li Wei","seconds":41000}`.
+/// What the person at the page may do: `{"gateway":"xing1","timezone":"Asia/Shanghai","reads":true,"changes":false,"can_log_in":true,"who":"Li Wei","seconds":41000}`.
 pub(super) async fn session(State(console): State<Shared>, request: Request) -> Response {
     let guard = &console.guard;
     let caller = guard.caller(request.method(), request.headers(), guard::address(&request));
@@ -167,6 +167,7 @@ pub(super) async fn session(State(console): State<Shared>, request: Request) -> 
     };
     body(&json!({
         "gateway": console.gateway,
+        "timezone": *console.timezone.borrow(),
         "reads": caller.is_ok(),
         "changes": matches!(caller, Ok(Caller::Person(..) | Caller::Token(_))),
         "can_log_in": guard.has_token(),

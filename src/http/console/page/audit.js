@@ -1,19 +1,23 @@
 // *Audit*: what happened, the newest first; filtered, exported, and each event as it is chained.
 import { get, target } from "./api.js";
-import { ask, field, fill, h } from "./dom.js";
+import { ask, code, field, fill, h } from "./dom.js";
+import { said } from "./facts.js";
 import { state } from "./live.js";
-import { EVENT_TYPES, eventWords, meaning, t, time } from "./words.js";
+import { flagTags } from "./now.js";
+import { alarmWords, EVENT_TYPES, eventWords, FLAGS, meaning, t, time, typed } from "./words.js";
 
 export function show(main) {
   const input = (name, more) => h("input", { name, autocomplete: "off", maxlength: "128", ...more });
   const option = (value, text) => h("option", { value }, text);
   const portals = h("select", { name: "portal" }, option("", t("all")), [...state.portals.keys()].map((id) => option(id, id)));
   const types = h("select", { name: "type" }, option("", t("all")), EVENT_TYPES.map((type) => option(type, eventWords(type))));
+  const flags = h("select", { name: "flag" }, option("", t("all")), FLAGS.map((flag) => option(flag, meaning(flag))));
   const form = h("form", { class: "row", onsubmit: (event) => { event.preventDefault(); search(); } },
     field(t("portal"), portals),
     field(t("card"), input("uid", { class: "mono" })),
     field(t("holder"), input("holder")),
     field(t("type"), types),
+    field(t("flag"), flags),
     field(t("since"), input("since", { type: "datetime-local" })),
     field(t("until"), input("until", { type: "datetime-local" })),
     h("button", { class: "main", type: "submit" }, t("search")),
@@ -27,10 +31,10 @@ export function show(main) {
   fill(main, h("h2", null, t("page_audit")), form, wrong,
     h("div", { class: "table", tabindex: "0", role: "region", "aria-label": t("page_audit") }, h("table", null, caption, h("thead", null, head), rows)), older);
 
-  /** What the form asks for; times are those of this person's clock. */
+  /** What the form asks for; times are those of the gateway's zone. */
   function query() {
     const asked = Object.fromEntries(new FormData(form));
-    for (const name of ["since", "until"]) if (asked[name]) asked[name] = new Date(asked[name]).toISOString();
+    for (const name of ["since", "until"]) if (asked[name]) asked[name] = typed(asked[name]);
     return asked;
   }
 
@@ -72,16 +76,32 @@ export function show(main) {
   return { update() {} };
 }
 
+/** What an event is about: its words, with its codes beside them. */
+function what(event) {
+  const decided = event.type === "decision";
+  const at = Object.entries(event.revision ?? {}).map(([stream, [epoch, seq]]) => `${stream} ${epoch}.${seq}`);
+  const reason = event.reason && (decided ? [meaning(event.reason), " ", code(event.reason)] : code(event.reason));
+  const all = [
+    event.decision && t(event.decision), reason,
+    event.alarm && [alarmWords(event.alarm).means, " ", code(event.alarm)],
+    event.posture && t(`posture_${event.posture}`), ...at,
+    event.cut?.length > 0 && `${t("cut")}: ${event.cut.join(" ")}`,
+    event.flags?.length > 0 && flagTags(event.flags), said(event.detail),
+  ];
+  return all.filter(Boolean).flatMap((part, place) => (place === 0 ? [part] : [" · ", part]));
+}
+
 function row(event) {
-  const what = [event.decision && t(event.decision), event.reason && (event.type === "decision" ? meaning(event.reason) : event.reason), event.alarm, event.detail];
+  const cell = (text, more) => h("td", { class: `tight ${more ?? ""}` }, text);
+  const name = (text, more) => h("td", { class: `tight cut ${more ?? ""}`, title: text }, text);
   return h("tr", null,
-    h("td", null, h("button", { onclick: () => raw(event.n), "aria-label": `${t("show_event")} ${event.n}` }, event.n)),
-    h("td", null, time(event.at)),
+    cell(h("button", { onclick: () => raw(event.n), "aria-label": `${t("show_event")} ${event.n}` }, event.n)),
+    cell(time(event.at)),
     h("td", null, eventWords(event.type)),
-    h("td", null, event.portal),
-    h("td", { class: "mono" }, event.uid),
-    h("td", null, event.holder),
-    h("td", null, what.filter(Boolean).join(" · ")));
+    name(event.portal),
+    cell(event.uid, "mono"),
+    name(event.holder),
+    h("td", { class: "what" }, what(event)));
 }
 
 /** The event as it is, and whether its hash agrees with the events next to it. */

@@ -1,6 +1,7 @@
 // *Card*: a UID in any spelling; what every portal would decide, why, which change set that, and what to do.
 import { get } from "./api.js";
-import { field, fill, h } from "./dom.js";
+import { code, field, fill, filter, h } from "./dom.js";
+import { said } from "./facts.js";
 import { state } from "./live.js";
 import { kind, language, meaning, remedy, t, time } from "./words.js";
 
@@ -25,7 +26,9 @@ export function show(main, { rest }) {
   }
 
   function draw(answer) {
-    const verdicts = [...answer.verdicts].sort((a, b) => (a.decision === b.decision ? 0 : a.decision === "deny" ? -1 : 1));
+    const verdicts = [...answer.verdicts].sort((a, b) => (a.decision === b.decision ? 0 : a.decision === "grant" ? -1 : 1));
+    const items = verdicts.map((verdict) => item(answer.uid, verdict));
+    const only = filter(t("filter"), (wanted) => items.forEach((shown) => { shown.hidden = !wanted(shown.dataset.portal, shown.dataset.zone); }));
     const others = answer.others.map((other) =>
       h("button", { onclick: () => { input.value = other.uid; look(other.uid); } },
         `${other.uid} (${t(`spelling_${other.spelling}`)}, ${t(other.known ? "known" : "unknown")})`));
@@ -33,7 +36,8 @@ export function show(main, { rest }) {
       h("h2", null, h("span", { class: "mono" }, answer.uid)),
       h("p", { class: "soft" }, `${t("read_as")} ${t(`spelling_${answer.spelling}`)} · ${t(answer.known ? "known" : "unknown")}`),
       others.length > 0 && h("p", null, t("or_is_it"), " ", others),
-      h("ul", { class: "verdicts" }, verdicts.map((verdict) => item(answer.uid, verdict))),
+      items.length > 1 && only,
+      h("ul", { class: "verdicts" }, items),
       revocations(answer.revocations ?? []));
   }
 
@@ -50,15 +54,15 @@ function item(uid, verdict) {
   const steps = h("ul", { class: "steps" });
   const details = h("details", { ontoggle: () => details.open && !steps.hasChildNodes() && why(uid, verdict.portal, steps) },
     h("summary", null, `${t("why")}: ${verdict.portal}`), steps);
-  return h("li", { class: "card", "data-portal": verdict.portal },
+  return h("li", { class: "card", "data-portal": verdict.portal, "data-zone": portal?.zone },
     h("div", { class: "head" },
       h("span", { class: `tag ${granted ? "good" : "bad"}` }, t(granted ? "grant" : "deny")),
       h("h3", null, verdict.portal),
       portal && h("span", { class: "soft" }, `${kind(portal.kind)} · ${portal.zone}`)),
-    h("p", { class: "means" }, words),
+    h("p", { class: "means" }, words, " ", code(verdict.reason)),
     todo && h("p", { class: "todo" }, h("strong", null, `${t("what_to_do")}: `), todo),
     verdict.also?.length > 0 && h("p", { class: "soft" }, `${t("also")}: ${verdict.also.map(meaning).join("; ")}`),
-    (verdict.flags ?? []).map((flag) => h("p", { class: "soft" }, `${flag.words[language()]} — ${flag.remedy[language()]}`)),
+    (verdict.flags ?? []).map((flag) => h("p", { class: "soft" }, code(flag.flag), ` ${flag.words[language()]} — ${flag.remedy[language()]}`)),
     details);
 }
 
@@ -72,8 +76,8 @@ async function why(uid, portal, steps) {
     fill(steps, all.map((step) =>
       h("li", { class: step.ok ? null : "against" },
         h("span", { class: `tag ${step.ok ? "good" : "bad"}` }, t(step.ok ? "holds_not_against" : "is_against")), " ",
-        step.ok ? h("span", { class: "mono" }, step.step) : h("strong", null, meaning(step.step)),
-        step.fact && h("span", null, ` · ${step.fact}`),
+        step.ok ? h("span", { class: "mono" }, step.step) : [h("strong", null, meaning(step.step)), " ", code(step.step)],
+        step.fact && h("span", null, ` · ${said(step.fact)}`),
         step.set_by && h("span", { class: "soft" }, ` · ${t("set_by")} ${step.set_by.stream} ${step.set_by.revision.join(".")}`,
           step.set_by.at && `, ${time(step.set_by.at)}`))));
   } catch (error) {

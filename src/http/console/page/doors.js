@@ -1,6 +1,6 @@
 // *Doors and boxes*: orders to portals. Each is confirmed, and is in the audit with who gave it.
 import { post } from "./api.js";
-import { ask, field, fill, h, keep } from "./dom.js";
+import { ask, field, fill, filter, h, keep } from "./dom.js";
 import { state } from "./live.js";
 import { look, tags } from "./now.js";
 import { kind, t } from "./words.js";
@@ -11,13 +11,17 @@ export function show(main, { said }) {
   const notice = h("p");
   const tiles = h("ul", { class: "tiles" });
   const whole = h("div");
+  const none = h("p", { class: "soft" });
+  let wanted = () => true;
+  const only = filter(t("filter"), (matches) => { wanted = matches; update(); });
+  let everywhere = null;
   fill(main,
     h("h2", null, t("page_doors")), notice,
-    h("section", { "aria-labelledby": "each" }, h("h2", { id: "each" }, t("portals")), tiles),
+    h("section", { "aria-labelledby": "each" }, h("h2", { id: "each" }, t("portals")), only, none, tiles),
     whole);
 
   async function order(title, words, body, risk) {
-    const yes = await ask({ title, body: h("p", null, words), yes: title, no: t("back"), risk });
+    const yes = await ask({ title, body: [words].flat().map((line) => h("p", null, line)), yes: title, no: t("back"), risk });
     if (!yes) return;
     try {
       await post("/api/v1/orders", body);
@@ -27,8 +31,24 @@ export function show(main, { said }) {
     }
   }
 
-  const choice = (name, label) =>
-    field(label, h("select", { name }, POSTURES.map((posture) => h("option", { value: posture }, t(`posture_${posture}`)))));
+  const choice = (name, label, current) =>
+    field(label, h("select", { name }, POSTURES.map((posture) => h("option", { value: posture, selected: posture === current }, t(`posture_${posture}`)))));
+
+  /** The posture of all portals, if they have the same. */
+  function common() {
+    const all = new Set([...state.portals.keys()].map((id) => look(id).posture));
+    return all.size === 1 ? [...all][0] : "secure";
+  }
+
+  /** What a posture means: of a power box it is about power. */
+  const means = (posture, box) => t(box && ["lockdown", "out_of_service"].includes(posture) ? `box_${posture}_means` : `posture_${posture}_means`);
+
+  /** What a posture of every portal means: it is one of the power boxes too. */
+  function meansEverywhere(posture) {
+    const boxes = [...state.portals.values()].filter((portal) => portal.kind === "power_box").length;
+    const cuts = boxes > 0 && ["lockdown", "out_of_service"].includes(posture);
+    return [means(posture), ...(cuts ? [t("power_cut_too").replace("COUNT", boxes)] : [])];
+  }
 
   function tile(portal) {
     const box = portal.kind === "power_box";
@@ -37,9 +57,9 @@ export function show(main, { said }) {
     const suspended = look(portal.id).posture === "out_of_service";
     const posture = h("form", { class: "row", onsubmit: (event) => {
       event.preventDefault();
-      const wanted = new FormData(posture).get("posture");
-      order(`${t(`posture_${wanted}`)}: ${portal.id}`, t(`posture_${wanted}_means`), { order: "posture", portals: [portal.id], posture: wanted }, wanted !== "secure");
-    } }, choice("posture", `${t("posture")}: ${portal.id}`), h("button", { type: "submit" }, t("set")));
+      const chosen = new FormData(posture).get("posture");
+      order(`${t(`posture_${chosen}`)}: ${portal.id}`, means(chosen, box), { order: "posture", portals: [portal.id], posture: chosen }, chosen !== "secure");
+    } }, choice("posture", `${t("posture")}: ${portal.id}`, look(portal.id).posture), h("button", { type: "submit" }, t("set")));
     return h("li", { class: "card" },
       h("h3", null, portal.id),
       h("p", { class: "soft" }, `${kind(portal.kind)} · ${portal.zone}`),
@@ -76,9 +96,10 @@ export function show(main, { said }) {
   function everything() {
     const posture = h("form", { class: "row", onsubmit: (event) => {
       event.preventDefault();
-      const wanted = new FormData(posture).get("posture");
-      order(`${t(`posture_${wanted}`)}: ${t("every_portal")}`, t(`posture_${wanted}_means`), { order: "posture", portals: [], posture: wanted }, true);
-    } }, choice("posture", `${t("posture")}: ${t("every_portal")}`), h("button", { type: "submit", class: "risk" }, t("set")));
+      const chosen = new FormData(posture).get("posture");
+      order(`${t(`posture_${chosen}`)}: ${t("every_portal")}`, meansEverywhere(chosen), { order: "posture", portals: [], posture: chosen }, true);
+    } }, choice("posture", `${t("posture")}: ${t("every_portal")}`, common()), h("button", { type: "submit", class: "risk" }, t("set")));
+    everywhere = posture.querySelector("select");
     const fire = h("form", { class: "row", onsubmit: (event) => {
       event.preventDefault();
       const force = new FormData(fire).get("force") === "on";
@@ -104,8 +125,17 @@ export function show(main, { said }) {
       fill(notice, may ? t("orders_are_audited") : t(state.session.can_log_in ? "login_to_order" : "no_token"));
       fill(whole, may && everything());
     }
+    only.hidden = !may;
     if (!may) return fill(tiles);
-    keep(tiles, [...state.portals.values()], (portal) => portal.id, (portal) => JSON.stringify([look(portal.id).online, look(portal.id).on, look(portal.id).posture]), tile);
+    // What is in force is chosen, until somebody chooses.
+    const now = common();
+    if (everywhere.dataset.shown !== now && document.activeElement !== everywhere) {
+      everywhere.dataset.shown = now;
+      everywhere.value = now;
+    }
+    const listed = [...state.portals.values()].filter((portal) => wanted(portal.id, portal.zone));
+    none.textContent = listed.length === 0 && state.portals.size > 0 ? t("none_match") : "";
+    keep(tiles, listed, (portal) => portal.id, (portal) => JSON.stringify([look(portal.id).online, look(portal.id).on, look(portal.id).posture]), tile);
   }
   update();
   return { update };

@@ -1,6 +1,7 @@
 // The state that the pages show: what `/api/v1/now` begins with, and every event of the audit after it, each once.
 import { get, target } from "./api.js";
 import { changed } from "./changes.js";
+import { inZone } from "./words.js";
 
 const DECISIONS = 50;
 const AGAIN_MS = 3000;
@@ -32,6 +33,7 @@ export async function start() {
   try {
     state.session = await get("/api/v1/session");
     state.gateway = state.session.gateway;
+    inZone(state.session.timezone);
     if (!state.session.reads) {
       state.loaded = false;
       state.connected = false;

@@ -1,8 +1,9 @@
 // *Now*: alarms until somebody has seen to them, every portal as a tile, the decisions as they happen, and how the gateway is.
 import { post } from "./api.js";
-import { fill, h, keep } from "./dom.js";
+import { ask, code, fill, filter, h, keep } from "./dom.js";
+import { said as sentence } from "./facts.js";
 import { state } from "./live.js";
-import { age, alarmWords, kind, meaning, remedy, size, t, time } from "./words.js";
+import { age, alarmWords, gravity, kind, meaning, remedy, size, t, time } from "./words.js";
 
 export function show(main, { said }) {
   const alarms = h("ul", { class: "alarms" });
@@ -10,12 +11,16 @@ export function show(main, { said }) {
   const health = h("div", { class: "tags" });
   const tiles = h("ul", { class: "tiles" });
   const feed = h("ol", { class: "feed" });
+  const none = h("p", { class: "soft" });
+  const head = h("h2", { id: "alarms", tabindex: "-1" }, t("alarms"));
+  let wanted = () => true;
+  const only = filter(t("filter"), (matches) => { wanted = matches; update(); });
   fill(main,
-    h("section", { "aria-labelledby": "alarms" }, h("h2", { id: "alarms" }, t("alarms")), all, alarms),
+    h("section", { "aria-labelledby": "alarms" }, head, all, alarms),
     h("section", { "aria-labelledby": "health" }, h("h2", { id: "health" }, t("health")), health),
     h("div", { class: "columns" },
-      h("section", { "aria-labelledby": "portals" }, h("h2", { id: "portals" }, t("portals")), tiles),
-      h("section", { "aria-labelledby": "decisions" }, h("h2", { id: "decisions" }, t("decisions")), feed)));
+      h("section", { "aria-labelledby": "decisions" }, h("h2", { id: "decisions" }, t("decisions")), feed),
+      h("section", { "aria-labelledby": "portals" }, h("h2", { id: "portals" }, t("portals")), only, none, tiles)));
 
   async function seen(from, to) {
     try {
@@ -25,19 +30,27 @@ export function show(main, { said }) {
     }
   }
 
+  async function seenAll(open) {
+    const numbers = open.map((alarm) => alarm.n);
+    const yes = await ask({ title: `${t("seen_all")} (${open.length})`, body: h("p", null, t("seen_all_means")), yes: t("seen_all"), no: t("back") });
+    if (yes) await seen(Math.min(...numbers), Math.max(...numbers));
+  }
+
   function update() {
-    const open = [...state.alarms.values()].reverse();
+    const open = [...state.alarms.values()].sort((a, b) => gravity(a.alarm) - gravity(b.alarm) || b.n - a.n);
+    const focused = head.parentElement.contains(document.activeElement);
     const may = state.session.changes;
-    const summary = `${open.length} ${may}`;
+    const summary = `${open.map((alarm) => alarm.n)} ${may}`;
     if (all.dataset.shown !== summary) {
       all.dataset.shown = summary;
-      const first = open.at(-1)?.n;
       fill(all, open.length === 0 ? t("no_alarms") : [
         may ? null : t("login_for_alarms"),
-        may && open.length > 1 && h("button", { onclick: () => seen(first, open[0].n) }, t("seen_all")),
+        may && open.length > 1 && h("button", { onclick: () => seenAll(open) }, t("seen_all")),
       ]);
     }
-    keep(alarms, open, (alarm) => alarm.n, (alarm) => `${alarm.over} ${may}`, (alarm) => alarmItem(alarm, may, seen));
+    keep(alarms, open, (alarm) => alarm.n, (alarm) => `${alarm.over} ${may} ${alarm.uid}`, (alarm) => alarmItem(alarm, may, seen));
+    // The button with the focus went with its alarm.
+    if (focused && document.activeElement === document.body) (alarms.querySelector("button") ?? head).focus();
     const tags = healthTags();
     const text = JSON.stringify(tags);
     if (health.dataset.shown !== text) {
@@ -45,9 +58,11 @@ export function show(main, { said }) {
       fill(health, tags.map(([look, words]) => h("span", { class: `tag ${look}` }, words)));
     }
     const looks = new Map([...state.portals.keys()].map((id) => [id, look(id)]));
-    keep(tiles, [...state.portals.values()], (portal) => portal.id,
+    const listed = [...state.portals.values()].filter((portal) => wanted(portal.id, portal.zone));
+    none.textContent = listed.length === 0 && state.portals.size > 0 ? t("none_match") : "";
+    keep(tiles, listed, (portal) => portal.id,
       (portal) => JSON.stringify([looks.get(portal.id), portal.last?.n]), (portal) => tile(portal, looks.get(portal.id)));
-    keep(feed, state.decisions, (event) => event.n, () => "", decision);
+    keep(feed, state.decisions, (event) => event.n, (event) => String(event.uid), decision);
   }
   update();
   return { update };
@@ -57,10 +72,10 @@ function alarmItem(alarm, may, seen) {
   const words = alarmWords(alarm.alarm);
   return h("li", { class: alarm.over ? "over" : null },
     h("div", null,
-      h("strong", null, words.means), " ", alarm.portal && h("span", { class: "tag" }, alarm.portal), " ",
+      h("strong", null, words.means), " ", code(alarm.alarm), " ", alarm.portal && h("span", { class: "tag" }, alarm.portal), " ",
       alarm.uid && h("span", { class: "mono" }, alarm.uid),
       h("p", null, words.todo),
-      h("p", { class: "soft" }, time(alarm.at), alarm.over && ` · ${t("over_since")} ${time(alarm.over)}`, " · ", alarm.detail)),
+      h("p", { class: "soft" }, time(alarm.at), alarm.over && ` · ${t("over_since")} ${time(alarm.over)}`, " · ", sentence(alarm.detail))),
     may && h("button", { onclick: () => seen(alarm.n, alarm.n), "aria-label": `${t("seen")}: ${words.means} ${alarm.portal ?? ""}` }, t("seen")));
 }
 
@@ -128,8 +143,15 @@ function lastCard(event) {
   const granted = event.decision === "grant";
   return h("p", null,
     h("span", { class: `tag ${granted ? "good" : "bad"}` }, t(granted ? "grant" : "deny")), " ",
-    meaning(event.reason), " ", h("span", { class: "soft" }, time(event.at)));
+    meaning(event.reason), " ", code(event.reason), " ", flagTags(event.flags),
+    event.uid && h("span", { class: "mono" }, tail(event.uid)), " ", h("span", { class: "soft" }, time(event.at)));
 }
+
+/** What a grant carries, each with its words. */
+export const flagTags = (flags) => (flags ?? []).map((flag) => [h("span", { class: "tag warn", title: remedy(flag) }, meaning(flag), " ", code(flag)), " "]);
+
+/** A card as a screen shows it that many see: the end of its UID. */
+const tail = (uid) => (/^[0-9A-F]{5,}$/i.test(uid) ? `…${uid.slice(-4)}` : uid);
 
 function decision(event) {
   const granted = event.decision === "grant";
@@ -141,5 +163,5 @@ function decision(event) {
     h("strong", null, event.portal ?? "?"),
     event.uid && (whole ? h("a", { href: `#/card/${event.uid}`, class: "mono" }, event.uid) : h("span", { class: "mono" }, event.uid)),
     event.holder && h("span", null, event.holder),
-    h("span", null, meaning(event.reason), todo && h("span", { class: "soft" }, ` — ${todo}`)));
+    h("span", null, meaning(event.reason), " ", code(event.reason), " ", flagTags(event.flags), todo && h("span", { class: "soft" }, ` — ${todo}`)));
 }

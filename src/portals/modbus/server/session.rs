@@ -21,9 +21,9 @@ use crate::wire::registers::{self, Answer, CardQuestion, StateBits};
 
 /// How long a decision may take, in milliseconds; then it is a denial, `internal_error`, and a later grant opens nothing.
 pub const DECISION_MS: u64 = 500;
-/// How long a repeat of the last request, made because the reply was lost, is answered with its grant, in milliseconds: some time-outs
-/// of a controller. Later a gate or door has no answer: a controller that writes its registers again and again, or counts from 1
-/// again after a restart, must not read an old grant as a new one.
+/// How long the grant of a gate or door is read, in milliseconds: some time-outs of a controller whose reply was lost. A repeat of its
+/// request meanwhile is judged again. Later there is no answer: a controller that writes its registers again and again, or counts from
+/// 1 again after a restart, must not read an old grant as a new one.
 pub const REPEAT_MS: u64 = 3_000;
 /// How long a controller may be silent before its portal is offline, in milliseconds.
 pub const CONTROLLER_SILENT_MS: u64 = 30_000;
@@ -43,8 +43,8 @@ pub(super) struct PortalSession {
 #[derive(Default)]
 struct State {
     answer: Answer,
-    /// The last request that was judged, and when. The same one is never judged again: only another counter, card or direction is new.
-    answered: Option<(CardQuestion, Instant)>,
+    /// The last request that was judged. The same one is no other presentation: only another counter, card or direction is new.
+    answered: Option<Answered>,
     posture: Posture,
     /// Gates and doors: released until then. Power boxes: see `energised`.
     released_until: Option<Instant>,
@@ -53,10 +53,38 @@ struct State {
     /// A power box was ordered off, and its controller has not read that since.
     off_unread: bool,
     requests: u64,
-    /// Requests without a decision yet, each with the sender that wakes its task.
-    waiting: HashMap<String, (CardQuestion, oneshot::Sender<()>)>,
+    /// Requests without a decision yet.
+    waiting: HashMap<String, Waiting>,
     last_request: Option<Instant>,
     online: bool,
+}
+
+/// A request that was judged.
+#[derive(Clone)]
+struct Answered {
+    asked: CardQuestion,
+    id: String,
+    at: Instant,
+}
+
+/// A request that is being judged.
+struct Waiting {
+    asked: CardQuestion,
+    /// When it was judged first, if it was before.
+    first: Option<Instant>,
+    /// Wakes its task.
+    decided: oneshot::Sender<()>,
+}
+
+impl State {
+    /// The grant of a gate or door is over after a while.
+    fn end_old_grant(&mut self, kind: PortalKind) {
+        let is_old =
+            self.answered.as_ref().is_some_and(|answered| answered.at.elapsed() >= Duration::from_millis(REPEAT_MS));
+        if is_old && kind != PortalKind::PowerBox && self.answer.decision == registers::GRANT {
+            self.answer.ended();
+        }
+    }
 }
 
 impl PortalSession {
@@ -76,15 +104,16 @@ impl PortalSession {
             PortalOrder::Answer { id, decision, delay_ms, .. } => {
                 // Without a waiting request the answer is late, and a late grant opens nothing. The grant is carried out here, in
                 // the order of the orders: done by the task that waits, it could follow a cut that was ordered after it.
-                let Some((asked, waiting)) = id.and_then(|id| state.waiting.remove(&id)) else { return };
+                let Some((id, waiting)) = id.and_then(|id| state.waiting.remove_entry(&id)) else { return };
+                let Waiting { asked, first, decided } = waiting;
                 let counter = asked.counter;
                 state.answer.decide(counter, &decision);
-                state.answered = Some((asked, Instant::now()));
-                // A box that rests is switched on by the order at the end of its rest.
-                if let (Decision::Grant(grant), None) = (decision, delay_ms) {
+                state.answered = Some(Answered { asked, id, at: first.unwrap_or_else(Instant::now) });
+                // A box that rests is switched on by the order at the end of its rest. What was released is not released again.
+                if let (Decision::Grant(grant), None, None) = (decision, delay_ms, first) {
                     self.carry_out(&mut state, grant);
                 }
-                if waiting.send(()).is_err() {
+                if decided.send(()).is_err() {
                     tracing::debug!(bus = SERVER_BUS, unit = self.unit, portal = %self.id, counter, "the controller did not wait for its answer");
                 }
             }
@@ -136,6 +165,7 @@ impl PortalSession {
                 state.posture.holds_open() || state.released_until.is_some_and(|until| now < until)
             }
         };
+        state.end_old_grant(self.kind);
         state.answer.posture = state.posture.code();
         state.answer.output = u16::from(held);
         let seconds = now.duration_since(self.began).as_secs() % 0x1_0000;
@@ -225,20 +255,23 @@ impl PortalSession {
         };
         let (id, decided) = {
             let mut state = self.lock();
-            if let Some((_, at)) = state.answered.as_ref().filter(|(before, _)| *before == asked) {
-                // The grant of a box lasts until it is cut.
-                let is_over = self.kind != PortalKind::PowerBox && at.elapsed() >= Duration::from_millis(REPEAT_MS);
-                if is_over && state.answer.decision == registers::GRANT {
-                    state.answer.ended();
+            state.end_old_grant(self.kind);
+            let before = state.answered.clone().filter(|before| before.asked == asked);
+            // The grant of a box lasts until it is cut.
+            let is_grant = self.kind != PortalKind::PowerBox && state.answer.decision == registers::GRANT;
+            let (id, first) = match before {
+                Some(_) if !is_grant => return,
+                // The card may have been revoked since.
+                Some(before) => (before.id, Some(before.at)),
+                None => {
+                    state.requests += 1;
+                    // A counter alone is no id: a controller that restarts begins at 1 again, with another card.
+                    (format!("{}-{counter}", state.requests), None)
                 }
-                return;
-            }
-            state.requests += 1;
-            // A counter alone is no id: a controller that restarts begins at 1 again, with another card.
-            let id = format!("{}-{counter}", state.requests);
-            let (waiting, decided) = oneshot::channel();
-            state.waiting.insert(id.clone(), (asked, waiting));
-            (id, decided)
+            };
+            let (decided, waits) = oneshot::channel();
+            state.waiting.insert(id.clone(), Waiting { asked, first, decided });
+            (id, waits)
         };
         let request = Input::Request(CardRequest { id: Some(id.clone()), ..request });
         if self.inbox.offer(request) && timeout(Duration::from_millis(DECISION_MS), decided).await.is_ok() {

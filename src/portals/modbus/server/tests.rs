@@ -1,6 +1,8 @@
 //! What controllers ask of a server and get: an independent client (`tokio-modbus`) over TCP and on a serial line, and the sessions
 //! behind it with paused time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tokio_modbus::client::{Context, Reader, Writer, rtu, tcp};
@@ -8,7 +10,7 @@ use tokio_modbus::prelude::SlaveContext;
 use tokio_modbus::{ExceptionCode, Slave};
 
 use super::*;
-use crate::access::decision::{Decision, Grant};
+use crate::access::decision::{Decision, Grant, Reason};
 use crate::access::input::Input;
 use crate::access::portal::{Direction, PortalKind, Posture};
 use crate::portals::modbus::server::session::REPEAT_MS;
@@ -69,7 +71,7 @@ async fn a_controller(mut controller: Context, gateway: &Gateway) {
         let answer = controller.read_write_multiple_registers(16, 4, 0, &words).await.unwrap().unwrap();
         assert_eq!(answer, [3, 1, 1, 3]);
     }
-    assert_eq!(gateway.requests(), 3);
+    assert_eq!(gateway.requests(), 4, "a grant is judged again before it is repeated");
     gateway.reports(|r| r.online == Some(true)).await;
     let mut bad = ask(1, CARD, None);
     bad[1] = 5;
@@ -79,7 +81,7 @@ async fn a_controller(mut controller: Context, gateway: &Gateway) {
     assert_eq!(controller.write_single_register(0, 1).await.unwrap(), Err(address));
     assert_eq!(controller.write_multiple_registers(0, &bad).await.unwrap(), Err(ExceptionCode::IllegalDataValue));
     assert_eq!(controller.read_coils(0, 1).await.unwrap(), Err(ExceptionCode::IllegalFunction));
-    assert_eq!(gateway.requests(), 3);
+    assert_eq!(gateway.requests(), 4);
     controller.set_slave(Slave(POWER));
     assert_eq!(controller.read_input_registers(0, 2).await.unwrap().unwrap(), [0, 0]);
 }
@@ -210,7 +212,8 @@ async fn a_controller_that_writes_its_last_request_for_ever_opens_once_and_switc
     for _ in 0..20 {
         scan(1).await;
     }
-    assert_eq!((power.gateway.requests(), door.gateway.requests()), (1, 1));
+    // That of the door was judged again while it was read, every half second for three.
+    assert_eq!((power.gateway.requests(), door.gateway.requests()), (1, 6));
     // The grant of the box lasts, that of the door is over.
     assert_eq!((power.reads().await, door.reads().await), ([5, 1, 1, 0, 1, 0], [5, 0, 0, 0, 0, 0]));
     for _ in 0..20 {
@@ -221,7 +224,7 @@ async fn a_controller_that_writes_its_last_request_for_ever_opens_once_and_switc
     for _ in 0..20 {
         scan(0).await;
     }
-    assert_eq!((power.gateway.requests(), door.gateway.requests()), (1, 1));
+    assert_eq!((power.gateway.requests(), door.gateway.requests()), (1, 6));
     assert_eq!(power.reads().await, [5, 0, 0, 0, 0, 0], "no grant is left to be read");
     power.asks(ask(6, CARD, None)).await;
     assert_eq!(power.reads().await[..2], [6, 1], "the next card is");
@@ -269,22 +272,23 @@ async fn without_a_decision_in_time_it_is_a_denial_and_a_late_grant_opens_nothin
     assert_eq!(door.reads().await, denied);
 }
 
-/// The same counter is a repeat with the same card and direction, and is never judged again. Its grant is read again soon, and with no
-/// cut between. Each row: what goes before the request, the request, its decision, and how often the gateway has decided.
+/// The same counter is a repeat with the same card and direction, and is no other presentation. Its grant is judged and read again
+/// soon, and with no cut between. Each row: what goes before the request, the request, its decision, and how often the gateway has decided.
 #[tokio::test(start_paused = true)]
 async fn what_is_a_repeat_of_a_request_is_answered_again_and_what_is_not_is_judged_again() {
     let gate = Asked::new(GATE, answers());
     let cut = || PortalOrder::Cut { portal: "gate".parse().unwrap(), reason: "lost" };
     for (after_ms, is_cut, words, decision, decided) in [
         (0, false, ask(1, CARD, None), 1, 1),
-        (0, false, ask(1, CARD, None), 1, 1),
+        (0, false, ask(1, CARD, None), 1, 2),
         // A controller that restarted, and another card.
-        (0, false, ask(1, OTHER, None), 2, 2),
-        (0, false, ask(1, CARD, Some(Direction::Out)), 1, 3),
-        (REPEAT_MS - 1, false, ask(1, CARD, Some(Direction::Out)), 1, 3),
-        (1, false, ask(1, CARD, Some(Direction::Out)), 0, 3),
-        (0, false, ask(2, CARD, Some(Direction::Out)), 1, 4),
-        (0, true, ask(2, CARD, Some(Direction::Out)), 2, 4),
+        (0, false, ask(1, OTHER, None), 2, 3),
+        (0, false, ask(1, OTHER, None), 2, 3),
+        (0, false, ask(1, CARD, Some(Direction::Out)), 1, 4),
+        (REPEAT_MS - 1, false, ask(1, CARD, Some(Direction::Out)), 1, 5),
+        (1, false, ask(1, CARD, Some(Direction::Out)), 0, 5),
+        (0, false, ask(2, CARD, Some(Direction::Out)), 1, 6),
+        (0, true, ask(2, CARD, Some(Direction::Out)), 2, 6),
     ] {
         sleep(Duration::from_millis(after_ms)).await;
         if is_cut {
@@ -294,6 +298,36 @@ async fn what_is_a_repeat_of_a_request_is_answered_again_and_what_is_not_is_judg
         assert_eq!(gate.reads().await[..2], [words[0], decision], "after {after_ms} ms, cut {is_cut}: {words:?}");
         assert_eq!(gate.gateway.requests(), decided, "after {after_ms} ms, cut {is_cut}: {words:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_is_repeated_is_that_of_a_card_that_may_still_and_releases_nothing_again() {
+    let mut may = answers();
+    let is_revoked = Arc::new(AtomicBool::new(false));
+    let revoked = Arc::clone(&is_revoked);
+    let door = Asked::new(DOOR, move |input| {
+        let order = may(input)?;
+        match (order, revoked.load(Ordering::Relaxed)) {
+            (PortalOrder::Answer { portal, id, delay_ms, .. }, true) => {
+                let decision = Decision::Deny(Reason::Replaced.into());
+                Some(PortalOrder::Answer { portal, id, decision, delay_ms })
+            }
+            (order, _) => Some(order),
+        }
+    });
+    door.asks(ask(1, CARD, None)).await;
+    assert_eq!(door.reads().await[..5], [1, 1, 1, 3, 1]);
+    sleep(Duration::from_millis(REPEAT_MS - 10)).await;
+    door.asks(ask(1, CARD, None)).await;
+    assert_eq!(door.reads().await[..5], [1, 1, 1, 3, 0]);
+    sleep(Duration::from_millis(10)).await;
+    // Whoever only reads sees an old grant no longer.
+    assert_eq!(door.reads().await[..5], [1, 0, 0, 0, 0]);
+    door.asks(ask(2, CARD, None)).await;
+    is_revoked.store(true, Ordering::Relaxed);
+    assert_eq!(door.reads().await[1], 1);
+    door.asks(ask(2, CARD, None)).await;
+    assert_eq!(door.reads().await[1], 2, "the card was revoked in between");
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ impl Rig {
         let (link, id, boot) = (LinkSpec::plain(vec![url.clone()], "g1-local"), "g1".parse().unwrap(), "0123456789");
         let (clock, _) = Clock::manual(Timestamp(0));
         let link = NativePortals::new(link, id, boot.into(), inbox, clock, Arc::clone(&metrics)).unwrap();
-        let rig = Self { gateway, orders, metrics, task: tokio::spawn(link.run(to_do)) };
+        let rig = Self { gateway, orders, metrics, task: tokio::spawn(link.run(to_do, vec!["gate".parse().unwrap()])) };
         rig.up(true).await;
         rig
     }
@@ -61,8 +61,18 @@ impl Rig {
         .await;
     }
 
-    async fn input(&mut self) -> Input {
+    async fn any_input(&mut self) -> Input {
         within(self.gateway.requests.recv()).await.expect("the link lives")
+    }
+
+    /// The next input of a portal.
+    async fn input(&mut self) -> Input {
+        loop {
+            let input = self.any_input().await;
+            if !matches!(input, Input::PortalLink { .. }) {
+                return input;
+            }
+        }
     }
 
     async fn request(&mut self) -> Request {
@@ -71,6 +81,16 @@ impl Rig {
                 Input::Request(request) => return request,
                 Input::Report { .. } => {}
                 other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Whether the link is up, the next time that this changes.
+    async fn link(&mut self) -> bool {
+        loop {
+            if let Input::PortalLink { lost, portals } = self.any_input().await {
+                assert_eq!(portals, ["gate".parse().unwrap()]);
+                return lost.is_none();
             }
         }
     }
@@ -260,9 +280,10 @@ async fn what_opens_is_not_published_to_a_portal_that_is_offline() {
 async fn while_the_link_is_down_answers_are_dropped_and_cuts_are_kept() {
     against_each(async |mut broker| {
         let cable = Cable::to(&broker.url()).await;
-        let rig = Rig::start(&cable.url()).await;
+        let mut rig = Rig::start(&cable.url()).await;
+        assert_eq!([rig.link().await, rig.link().await], [false, true]);
         cable.pull();
-        rig.up(false).await;
+        assert!(!rig.link().await);
         let request = Request {
             portal: "power-412".into(),
             id: Some("late".into()),

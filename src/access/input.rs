@@ -345,6 +345,13 @@ pub enum Input {
         /// What.
         report: PortalReport,
     },
+    /// The link over which these portals are reached is up, or is lost and why.
+    PortalLink {
+        /// Which.
+        portals: Vec<PortalId>,
+        /// Why it is lost.
+        lost: Option<String>,
+    },
     /// An operator on the box, and who that is; `None`: not at the console.
     Operator(Operator, Option<Actor>),
     /// The link to the center is up: ask for what is missing.

@@ -1,14 +1,15 @@
 //! Requests that repeat, commands, and portals that are away: what portals and their watchers may count on.
 
 use dormgate::access::decision::{GrantReason, Reason};
-use dormgate::access::engine::{MALFORMED_SHOWN_MS, MALFORMED_WINDOW_MS};
+use dormgate::access::effect::Effect;
+use dormgate::access::engine::{LINK_LOST_MS, MALFORMED_SHOWN_MS, MALFORMED_WINDOW_MS};
 use dormgate::access::event::{AlarmKind, Event, EventKind, Flush, Outcome};
 use dormgate::access::id::{ClockTrust, Timestamp};
 use dormgate::access::input::{Command, CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::portal::{Direction, Posture};
 use dormgate::access::state::{COMMAND_MEMORY_MS, COMMANDS_MAX};
 
-use crate::world::{APARTMENT, World, name, op, uid};
+use crate::world::{APARTMENT, Seen, World, name, op, uid};
 
 fn release(portal: &str) -> CommandKind {
     CommandKind::Release { portal: name(portal) }
@@ -234,6 +235,50 @@ fn a_command_for_a_portal_known_to_be_offline_fails_and_opens_nothing() {
     let reader_away = PortalReport { cause: Some("unit 5 does not answer".into()), ..gone() };
     w.report("gate-in", reader_away);
     assert_eq!(w.command("j2", release("gate-in")).openings(), 1);
+}
+
+#[test]
+fn while_the_broker_of_the_portals_is_away_nothing_that_opens_is_ordered_and_one_alarm_names_it() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    w.present("power-412", "A");
+    let online = || PortalReport { online: Some(true), ..PortalReport::default() };
+    for portal in ["gate-in", "power-412"] {
+        w.report(portal, online());
+    }
+    let link = |lost: Option<&str>| Input::PortalLink {
+        portals: vec![name("gate-in"), name("power-412")],
+        lost: lost.map(str::to_owned),
+    };
+    let alarms = |seen: &Seen| -> Vec<(AlarmKind, bool)> {
+        let alarm = |e: &Effect| if let Effect::Alarm(a) = e { Some((a.kind, a.ended)) } else { None };
+        seen.0.iter().filter_map(alarm).collect()
+    };
+    w.input(link(Some("refused")));
+    let seen = w.command("1", release("gate-in"));
+    assert_eq!((seen.reply().status.as_str(), seen.openings()), ("failed", 0));
+    // Of a broker that is restarted nobody hears.
+    let mut seen = w.pass_ms(LINK_LOST_MS - 1);
+    assert_eq!((alarms(&seen), w.engine.status(w.now()).portals_online), (vec![], 2));
+    w.input(link(None));
+    assert_eq!(w.command("2", release("gate-in")).reply().status.as_str(), "ok");
+    seen = w.pass_ms(LINK_LOST_MS);
+    assert_eq!((alarms(&seen), w.engine.status(w.now()).portals_online), (vec![], 2));
+
+    w.input(link(Some("refused")));
+    seen = w.pass_ms(LINK_LOST_MS);
+    assert_eq!(alarms(&seen), [(AlarmKind::PortalOffline, false)]);
+    assert_eq!(w.engine.status(w.now()).portals_online, 0);
+    // Another portal has another link.
+    assert_eq!(w.command("3", release("door-412")).reply().status.as_str(), "ok");
+    assert_eq!(alarms(&w.input(link(None))), [(AlarmKind::PortalOffline, true)]);
+    // Each portal reports when it is connected again, and the box was on all the time.
+    w.report("gate-in", online());
+    let back =
+        PortalReport { card_present: Some(true), uid: Some(Presented::Card(uid("A"))), relay: Some(true), ..online() };
+    w.report("power-412", back);
+    assert_eq!((w.engine.status(w.now()).portals_online, w.is_on("power-412")), (2, true));
+    w.assert_replay_is_life();
 }
 
 #[test]

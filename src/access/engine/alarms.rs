@@ -26,6 +26,8 @@ pub const OPEN_LISTED_MAX: usize = 100;
 
 /// The rule by which a relay that nothing released raises [`AlarmKind::Tamper`]: it holds back no housing that is opened then.
 pub(super) const RELAY: &str = "relay";
+/// The rule by which the lost link to portals raises [`AlarmKind::PortalOffline`].
+const LINK: &str = "link";
 /// The rule by which a list that is not whole raises [`AlarmKind::List`]; of a stream, the stream's name follows.
 const NOT_WHOLE: &str = "not whole";
 
@@ -209,6 +211,17 @@ impl Engine {
     /// That relay is off again.
     pub(super) fn relay_alarm_over(&mut self, portal: &PortalId, detail: &str, now: Now) {
         self.over(|key| key.0 == AlarmKind::Tamper && key.1.as_ref() == Some(portal) && key.3 == RELAY, detail, now);
+    }
+
+    /// The link to portals is lost.
+    pub(super) fn link_alarm(&mut self, detail: String, now: Now) {
+        self.raise((AlarmKind::PortalOffline, None, None, LINK.to_owned()), None, detail, now);
+    }
+
+    /// It is up again.
+    pub(super) fn link_alarm_over(&mut self, now: Now) {
+        let detail = "the broker of the portals is connected again";
+        self.over(|key| key.0 == AlarmKind::PortalOffline && key.3 == LINK, detail, now);
     }
 
     /// What an alarm of a portal was raised for is over. Nothing, unless that alarm was published and its end was not.

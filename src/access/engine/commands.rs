@@ -126,7 +126,8 @@ impl Engine {
     /// work: then the lock's device counts.
     fn is_known_offline(&self, portal: &PortalId) -> bool {
         let is_away = self.online.get(portal) == Some(&false) && !self.reports_return(portal);
-        is_away || self.outputs_offline.contains(portal)
+        let is_unlinked = self.unlinked.as_ref().is_some_and(|(portals, _)| portals.contains(portal));
+        is_away || is_unlinked || self.outputs_offline.contains(portal)
     }
 
     /// Opens a gate or door once. Whether it may is judged here also where it was before.

@@ -20,6 +20,8 @@ pub(super) enum Due {
     Trip(PortalId),
     /// A power box that has to confirm a revocation.
     Revocation(PortalId),
+    /// Portals whose link is lost.
+    Link,
     /// A window or posture that ends by the wall clock.
     Edge,
     /// Rejected messages of one kind that were only counted.

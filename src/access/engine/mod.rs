@@ -75,6 +75,7 @@ pub use observed::GRANTS_REMEMBERED_MAX;
 use observed::Observations;
 use rejections::Rejections;
 pub use rejections::{REJECTIONS_RECORDED_MAX, REJECTIONS_WINDOW_MS};
+pub use reports::LINK_LOST_MS;
 use requests::Answers;
 use resync::ResyncPlan;
 use revocations::Watches;
@@ -131,6 +132,8 @@ pub struct Engine {
     down: BTreeSet<PortalId>,
     /// Portals whose output does not answer, whatever their other devices do.
     outputs_offline: BTreeSet<PortalId>,
+    /// Portals whose link is lost, and why.
+    unlinked: Option<(BTreeSet<PortalId>, String)>,
     modes: BTreeMap<PortalId, Posture>,
     /// When the next box whose relay fell may be switched on again.
     again_from: Mono,
@@ -188,6 +191,7 @@ impl Engine {
             online: BTreeMap::new(),
             down: BTreeSet::new(),
             outputs_offline: BTreeSet::new(),
+            unlinked: None,
             again_from: Mono(0),
             modes: BTreeMap::new(),
             missed_orders: BTreeSet::new(),
@@ -228,6 +232,7 @@ impl Engine {
             Input::Command(command) => self.command(&command, now),
             Input::Request(request) => self.request(&request, now),
             Input::Report { portal, report } => self.report(&portal, &report, now),
+            Input::PortalLink { portals, lost } => self.portal_link(portals, lost, now),
             Input::Operator(command, actor) => self.ordered(&command, actor.as_ref(), now),
             Input::LinkUp { spread_ms, ask_every_stream } => self.link_up(spread_ms, ask_every_stream, now),
             Input::Digest { stream, at, sha256 } => self.digest(&stream, at, sha256, now),
@@ -255,6 +260,7 @@ impl Engine {
                 Due::Resync => {}
                 Due::Commands => self.commands_due(now),
                 Due::Alarms => self.alarms_due(now),
+                Due::Link => self.link_due(now),
             }
         }
         self.trust_quiet_streams(now);

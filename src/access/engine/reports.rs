@@ -9,7 +9,10 @@ use super::super::event::{AlarmKind, Event, Flush, Outcome, Who};
 use super::super::id::{Now, PortalId};
 use super::super::input::{MessageKind, PortalReport};
 use super::super::portal::PortalKind;
-use super::Engine;
+use super::{Due, Engine};
+
+/// How long the link to portals may be lost before they are offline, in milliseconds. A broker that is restarted is back sooner.
+pub const LINK_LOST_MS: u64 = 5_000;
 
 impl Engine {
     pub(super) fn report(&mut self, portal: &str, report: &PortalReport, now: Now) {
@@ -122,15 +125,52 @@ impl Engine {
             Event::PortalOffline { portal: id, detail }
         };
         self.record(event, Flush::Soon, now);
-        if !online {
-            self.meter_lost(portal, now);
-            self.at_box(portal, now, |power, _, _| power.offline());
-            self.door_offline(portal);
+        if online {
+            self.alarm_over(AlarmKind::PortalOffline, portal, "the portal answers again", now);
+        } else {
+            self.is_gone(portal, now);
             let detail = cause.unwrap_or("its last will was sent").to_owned();
             self.alarm(AlarmKind::PortalOffline, Some(portal), None, detail, now);
-        } else {
-            self.alarm_over(AlarmKind::PortalOffline, portal, "the portal answers again", now);
         }
         self.out.push(Effect::StateChanged);
+    }
+
+    /// What a portal reported last is not known any more.
+    fn is_gone(&mut self, portal: &PortalId, now: Now) {
+        self.meter_lost(portal, now);
+        self.at_box(portal, now, |power, _, _| power.offline());
+        self.door_offline(portal);
+    }
+
+    /// The link to portals is up, or lost. Nothing that opens is ordered while it is lost; that it is, is reported when it lasts.
+    pub(super) fn portal_link(&mut self, portals: Vec<PortalId>, lost: Option<String>, now: Now) {
+        if let Some(why) = lost {
+            let was_up = self.unlinked.replace((portals.into_iter().collect(), why)).is_none();
+            if was_up {
+                self.deadlines.set(Due::Link, Some(now.mono.plus_ms(LINK_LOST_MS)));
+            }
+        } else {
+            self.unlinked = None;
+            self.deadlines.set(Due::Link, None);
+            self.link_alarm_over(now);
+        }
+    }
+
+    /// The link to portals is lost, and not only because its broker was restarted: they are offline, and one alarm names the broker.
+    pub(super) fn link_due(&mut self, now: Now) {
+        let Some((portals, why)) = self.unlinked.clone() else { return };
+        for portal in &portals {
+            if self.online.insert(portal.clone(), false) != Some(false) {
+                let detail = why.clone();
+                self.record(Event::PortalOffline { portal: portal.clone(), detail }, Flush::Soon, now);
+                self.is_gone(portal, now);
+            }
+        }
+        if !portals.is_empty() {
+            let detail =
+                format!("the broker of {} portal(s) is not connected ({why}); nothing reaches them", portals.len());
+            self.link_alarm(detail, now);
+            self.out.push(Effect::StateChanged);
+        }
     }
 }

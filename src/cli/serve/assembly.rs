@@ -152,13 +152,14 @@ impl<'c> Assembly<'c> {
         let Some(link) = &self.config.local else { return Ok(()) };
         let (orders, taken) = mpsc::channel::<PortalOrder>(PORTAL_ORDERS_MAX);
         let native = self.config.portals.iter().filter(|p| matches!(p.device, PortalDevice::NativeMqtt));
-        self.outlets.by_portal.extend(native.map(|p| (p.portal.id.clone(), orders.clone())));
+        let portals: Vec<_> = native.map(|p| p.portal.id.clone()).collect();
+        self.outlets.by_portal.extend(portals.iter().map(|id| (id.clone(), orders.clone())));
         self.outlets.unknown = Some(orders);
         let (gateway, boot, inbox) = (self.config.gateway.clone(), self.boot.clone(), self.inbox.clone());
         let (clock, counters) = (self.clock.clone(), self.counters("local"));
-        let native = NativePortals::new(link.clone(), gateway, boot, inbox, clock, counters)
+        let link = NativePortals::new(link.clone(), gateway, boot, inbox, clock, counters)
             .map_err(|source| ServeError::Link { link: "local", source })?;
-        self.links.spawn(native.run(taken));
+        self.links.spawn(link.run(taken, portals));
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use tracing::{debug, error, warn};
 use crate::access::change::{ErrorCode, OpError};
 use crate::access::decision::Decision;
 use crate::access::event::AlarmKind;
-use crate::access::id::GatewayId;
+use crate::access::id::{GatewayId, PortalId};
 use crate::access::input::{Input, MessageKind, PortalReport, RejectedMessage};
 use crate::access::portal::Posture;
 use crate::clock::Clock;
@@ -58,6 +58,8 @@ pub struct NativePortals {
     last_order: u64,
     /// Portals whose last state has `online` false.
     offline: HashSet<String>,
+    /// That the link is up, or why it is lost, until the gateway has it.
+    link_news: Option<Option<String>>,
 }
 
 impl NativePortals {
@@ -87,13 +89,15 @@ impl NativePortals {
         };
         let connection = Connection::new(link, setup, Arc::clone(&metrics))?;
         let (reports, offline) = (Reports::new(inbox), HashSet::new());
-        Ok(Self { gateway, boot, connection, reports, clock, metrics, last_order: 0, offline })
+        let link_news = Some(Some("it was not reached yet".to_owned()));
+        Ok(Self { gateway, boot, connection, reports, clock, metrics, last_order: 0, offline, link_news })
     }
 
-    /// Serves until nobody can give orders any more: those of all native portals, and of unknown ones. Then it publishes `offline`,
-    /// delivers what is left for at most 2 s, and ends.
-    pub async fn run(mut self, mut orders: mpsc::Receiver<PortalOrder>) {
+    /// Serves `portals` until nobody can give orders any more: those of all native portals, and of unknown ones. Then it publishes
+    /// `offline`, delivers what is left for at most 2 s, and ends.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<PortalOrder>, portals: Vec<PortalId>) {
         loop {
+            self.report_link(&portals);
             // Beside the branch below: its pause starts again with each message, so one busy portal would delay the reports of the others.
             self.reports.retry();
             tokio::select! {
@@ -102,7 +106,7 @@ impl NativePortals {
                     Some(order) => self.carry_out(order),
                     None => break,
                 },
-                () = tokio::time::sleep(Duration::from_millis(OFFER_AGAIN_MS)), if self.reports.is_pending() => self.reports.retry(),
+                () = tokio::time::sleep(Duration::from_millis(OFFER_AGAIN_MS)), if self.reports.is_pending() || self.link_news.is_some() => self.reports.retry(),
             }
         }
         self.publish_presence(Presence::Offline);
@@ -111,16 +115,28 @@ impl NativePortals {
         }
     }
 
+    fn report_link(&mut self, portals: &[PortalId]) {
+        let Some(lost) = self.link_news.take() else { return };
+        let input = Input::PortalLink { portals: portals.to_vec(), lost: lost.clone() };
+        if self.reports.offer(input) == Offered::Dropped {
+            self.link_news = Some(lost);
+        }
+    }
+
     fn event(&mut self, event: Event) {
         match event {
             // Each portal answers this with its whole state.
-            Event::Up { .. } => self.publish_presence(Presence::Online),
+            Event::Up { .. } => {
+                self.link_news = Some(None);
+                self.publish_presence(Presence::Online);
+            }
+            Event::Down { why } => self.link_news = Some(Some(why)),
             Event::Message(message) => self.received(message),
             Event::SubscriptionRefused { filter } => {
                 let detail = format!("the local broker refuses the subscription to `{filter}`; check its access rules");
                 self.offer(Input::Alarm { kind: AlarmKind::PortalOffline, portal: None, detail });
             }
-            Event::Down { .. } | Event::Delivered(_) => {}
+            Event::Delivered(_) => {}
         }
     }
 

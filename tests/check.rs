@@ -303,3 +303,31 @@ fn a_simulator_that_can_serve_nothing_ends_and_reports_why() {
     assert!(wrong.ends_with("nothing is left to simulate\n") && !wrong.contains("simulating"), "{wrong}");
     assert_eq!(std::fs::read_to_string(installed.0.path().join("riser.pty")).unwrap(), "somebody's");
 }
+
+#[test]
+fn a_building_needs_something_that_reads_a_card_and_no_rooms() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = |words: &str| {
+        let words: Vec<&str> =
+            ["init", "here", "--gateway", "g1"].into_iter().chain(words.split_whitespace()).collect();
+        let ended = dormgate(&words, dir.path(), None);
+        let check = dormgate(&["check", "--config", "here/dormgate.toml"], dir.path(), None);
+        drop(std::fs::remove_dir_all(dir.path().join("here")));
+        (ended.0, ended.2, check.0)
+    };
+    for words in
+        ["--floors 2 --rooms 3 --gates 0 --door mqtt", "--floors 0 --rooms 0", "--floors 2 --rooms 0 --gates 2"]
+    {
+        let (code, wrong, checked) = init(words);
+        assert_eq!((code, wrong.as_str(), checked), (Some(0), "", Some(0)), "{words}");
+    }
+    for (words, part) in [
+        ("--floors 2 --rooms 3 --gates 0", "nothing here reads a card: give `--gates`"),
+        ("--floors 0 --rooms 0 --gates 0", "nothing here reads a card: give `--gates`"),
+        ("--floors 0 --rooms 3 --door mqtt", "`--door` and `--power` are for rooms, and there are none"),
+        ("--floors 3 --rooms 0 --gates 0 --power mqtt", "`--door` and `--power` are for rooms, and there are none"),
+    ] {
+        let (code, wrong, _) = init(words);
+        assert!(code == Some(1) && wrong.contains(part), "{words}: {code:?} {wrong}");
+    }
+}

@@ -387,3 +387,36 @@ fn every_refusal_that_the_pages_have_in_chinese_is_one_of_the_gateway() {
         assert!(text.contains(part), "no refusal contains `{part}`");
     }
 }
+
+#[test]
+fn every_refusal_of_the_console_is_in_chinese_too() {
+    let words = read("src/browser/page/words.js");
+    let refusals = words.split("const REFUSALS = [").nth(1).unwrap().split("];").next().unwrap();
+    let parts: Vec<_> =
+        refusals.lines().filter_map(|line| line.trim().strip_prefix("[\"")?.split('"').next()).collect();
+    let console = ["card", "guard", "history", "live", "mod", "orders"].map(|file| format!("http/console/{file}.rs"));
+    let others = ["browser/origin.rs", "gateway/ports.rs", "access/engine/commands.rs", "access/engine/modes.rs"];
+    let mut seen = 0;
+    for file in console.iter().map(String::as_str).chain(others) {
+        let text = read(&format!("src/{file}"));
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        let marks: &[&str] = match file {
+            // The other errors of that file are for centers.
+            "access/engine/commands.rs" => &["rejected(", "offline(portal: "],
+            "access/engine/modes.rs" => &["let message = ", "Some(format!("],
+            _ => &["refuse(", "wrong(", "Err(", "let why = ", "let message = ", "#[error("],
+        };
+        let found = marks.iter().flat_map(|mark| text.match_indices(mark).map(|(at, _)| text.split_at(at).1));
+        for call in found.filter_map(|call| call.split(";\n").next()) {
+            let Some((before, literal)) = call.split_once('"') else { continue };
+            let literal = literal.split('"').next().unwrap();
+            let is_log_or_part = before.contains("tracing::") || before.contains("needs_login");
+            if before.len() > 150 || is_log_or_part || literal.split_whitespace().count() < 3 {
+                continue;
+            }
+            seen += 1;
+            assert!(parts.iter().any(|part| literal.contains(part)), "{file}: `{literal}` has no Chinese in words.js");
+        }
+    }
+    assert!(seen > 25, "{seen}");
+}

@@ -15,7 +15,7 @@ pub const IDENTIFIER_CHARS_MAX: usize = 64;
 /// In place of the length: the bytes are a keyed hash of a UID.
 const HASHED: u8 = u8::MAX;
 /// How the hash of a UID begins in text.
-const HASH_PREFIX: &str = "h:";
+pub const HASH_PREFIX: &str = "h:";
 /// Longest card UID in bytes (ISO/IEC 14443-3: single 4, double 7, triple 10).
 pub const UID_BYTES_MAX: usize = 10;
 

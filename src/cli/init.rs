@@ -16,11 +16,11 @@ pub(super) struct Args {
     /// The id of the gateway, e.g. the name of the building.
     #[arg(long, value_name = "ID")]
     gateway: GatewayId,
-    /// How many floors have rooms.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=99))]
+    /// How many floors have rooms; 0: only gates are described.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=99))]
     floors: u16,
-    /// How many rooms each floor has.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=999))]
+    /// How many rooms each floor has; 0: only gates are described.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=999))]
     rooms: u16,
     /// How many gates lead in, and as many out.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=99))]

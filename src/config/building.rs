@@ -134,7 +134,7 @@ impl FromStr for Wiring {
 
 /// Why a building cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TooLarge {
+pub enum Unservable {
     /// A line has more devices than it can address.
     #[error(
         "the devices of {0} need more than {UNIT_MAX} units on one line; describe fewer rooms a floor, and move some of them to a second `[[bus]]` in the sheet"
@@ -148,12 +148,28 @@ pub enum TooLarge {
     /// Rooms could not be numbered.
     #[error("at most 99 floors and 999 rooms a floor are numbered; describe a part of the building")]
     Rooms,
+    /// Doors or power boxes of no room.
+    #[error(
+        "`--door` and `--power` are for rooms, and there are none; give `--floors` and `--rooms` of 1 or more, or leave both wirings out"
+    )]
+    NoRooms,
+    /// No portal.
+    #[error("nothing here reads a card: give `--gates` of 1 or more, or `--door` or `--power` for the rooms")]
+    Nothing,
 }
 
 /// The configuration: its file, and its sheet of portals.
-pub fn describe(building: &Building) -> Result<(String, String), TooLarge> {
+pub fn describe(building: &Building) -> Result<(String, String), Unservable> {
     if building.floors > 99 || building.rooms > 999 {
-        return Err(TooLarge::Rooms);
+        return Err(Unservable::Rooms);
+    }
+    let (has_rooms, has_wiring) =
+        (building.floors > 0 && building.rooms > 0, building.door.is_some() || building.power.is_some());
+    if has_wiring && !has_rooms {
+        return Err(Unservable::NoRooms);
+    }
+    if building.gates == 0 && !has_wiring {
+        return Err(Unservable::Nothing);
     }
     let mut plan = Plan::default();
     for gate in 1..=building.gates {
@@ -240,7 +256,7 @@ impl Line {
 }
 
 impl Plan {
-    fn row(&mut self, id: &str, kind: PortalKind, zone: &str, wiring: &Wiring, floor: u32) -> Result<Row, TooLarge> {
+    fn row(&mut self, id: &str, kind: PortalKind, zone: &str, wiring: &Wiring, floor: u32) -> Result<Row, Unservable> {
         let row = [("id", id), ("kind", kind.as_str()), ("zone", zone)];
         let mut row = Row::from(row.map(|(key, value)| (key.to_owned(), value.to_owned())));
         match wiring {
@@ -250,7 +266,7 @@ impl Plan {
             }
             Wiring::Controller => {
                 self.controllers =
-                    self.controllers.checked_add(1).filter(|unit| *unit <= UNIT_MAX).ok_or(TooLarge::Controllers)?;
+                    self.controllers.checked_add(1).filter(|unit| *unit <= UNIT_MAX).ok_or(Unservable::Controllers)?;
                 row.insert("device.modbus_server".to_owned(), self.controllers.to_string());
             }
             Wiring::Parts { reader, output, meter } => {
@@ -285,12 +301,12 @@ impl Plan {
         (kind, role): (PortalKind, Role),
         profile: &Profile,
         floor: u32,
-    ) -> Result<(), TooLarge> {
+    ) -> Result<(), Unservable> {
         let (bus, line) = (bus(floor), self.lines.entry(floor).or_default());
         // A power box has every slot of its reader.
         let has_slots = kind == PortalKind::PowerBox && role == Role::Reader;
         let found = line.channel(profile, role, has_slots);
-        let (number, at) = found.ok_or_else(|| TooLarge::Line(bus.clone()))?;
+        let (number, at) = found.ok_or_else(|| Unservable::Line(bus.clone()))?;
         let keys = [("modbus", bus), ("unit", number.to_string()), ("profile", profile.id.clone())];
         row.extend(keys.map(|(key, value)| (column(role, key), value)));
         if matches!(role, Role::Reader | Role::Output) && !has_slots && role.channels(profile) > 1 {

@@ -40,7 +40,7 @@ use crate::wire::envelope::StreamSpec;
 use crate::wire::topic;
 
 pub use broker::BrokerUrl;
-pub use building::{Building, SHEET, TooLarge, Wiring, describe};
+pub use building::{Building, SHEET, Unservable, Wiring, describe};
 pub use bus::{BusConfig, BusLine, ModbusServerConfig, Parity, SerialConfig, TcpPeer};
 pub use center::stream_table;
 pub use http::HttpConfig;

@@ -44,7 +44,7 @@ pub(super) struct PageFor {
     /// Begin so many numbers before the end.
     back: Option<u64>,
     portal: Option<String>,
-    uid: Option<String>,
+    pub(super) uid: Option<String>,
     holder: Option<String>,
     /// Comma-separated.
     #[serde(rename = "type")]

@@ -18,7 +18,7 @@ fn all() -> [(Value, &'static str); 7] {
             "posture lockdown at door-412 by Li Wei at the console",
         ),
         (json!({"order": "posture", "posture": "secure"}), "posture secure at every portal by Li Wei at the console"),
-        (json!({"order": "forgive", "uid": "1e:a6:86:71"}), "forgive …8671 by Li Wei at the console"),
+        (json!({"order": "forgive", "uid": "0514229873"}), "forgive …8671 by Li Wei at the console"),
         (json!({"order": "acknowledge", "from": 1, "to": 1}), "alarm 1 acknowledged by Li Wei at the console"),
     ]
 }

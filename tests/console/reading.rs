@@ -243,6 +243,7 @@ async fn the_audit_is_searched_newest_first_exported_and_shown_with_its_place_in
     for (query, count) in [
         ("type=decision&portal=door-412", 3),
         ("type=decision&uid=04a1b2c3d4e5f6", 3),
+        ("type=decision&uid=1303689068602870", 3),
         ("type=decision&holder=h1", 3),
         ("type=decision&since=2100-01-01T00:00:00Z", 0),
         (&format!("type=decision&before={}", numbers[1]), 4),
@@ -250,7 +251,7 @@ async fn the_audit_is_searched_newest_first_exported_and_shown_with_its_place_in
         assert_eq!(found(query).await["events"].as_array().unwrap().len(), count, "{query}");
     }
     for (target, part) in [
-        ("/api/v1/audit?uid=12", "`uid` `12`"),
+        ("/api/v1/audit?uid=12", "`12` is not a card UID"),
         ("/api/v1/audit?type=revokes", "`revokes` is not a type"),
         ("/api/v1/audit?since=yesterday", "`since` `yesterday`"),
         ("/api/v1/audit?before=x", "before"),
@@ -258,7 +259,7 @@ async fn the_audit_is_searched_newest_first_exported_and_shown_with_its_place_in
         ("/api/v1/audit/export?format=csv&before=1", "`before` is unknown"),
         ("/api/v1/audit/event?n=1&m=2", "unknown field `m`"),
         ("/api/v1/audit/export?format=xls", "`format`: `csv` or `jsonl` is wanted"),
-        ("/api/v1/audit/export?format=csv&uid=12", "`uid` `12`"),
+        ("/api/v1/audit/export?format=csv&uid=12", "`12` is not a card UID"),
         ("/api/v1/audit/event", "missing field `n`"),
         ("/api/v1/audit/event?n=99999999", "event 99999999 is not in the journal"),
     ] {

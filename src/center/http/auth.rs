@@ -19,7 +19,7 @@ use crate::access::input::Actor;
 use crate::browser::bearer;
 use crate::browser::origin::own_page;
 use crate::browser::sessions::{self, SessionKey, Sessions};
-use crate::browser::wrong_tokens::WrongTokens;
+use crate::browser::tries::Tries;
 use crate::config::ClientSpec;
 use crate::wire::allowed::OpName;
 use crate::wire::envelope::{Scope, StreamSpec};
@@ -39,7 +39,7 @@ pub(super) type Clients = Arc<[([u8; 32], Arc<ClientSpec>)]>;
 pub(super) struct Doorkeeper {
     clients: watch::Sender<Clients>,
     pub(super) sessions: Sessions<Person>,
-    wrong: WrongTokens,
+    wrong: Tries,
     metrics: Metrics,
 }
 
@@ -54,7 +54,7 @@ impl Doorkeeper {
     pub(super) fn new(clients: &[ClientSpec], metrics: Metrics) -> Self {
         let clients = watch::Sender::new(hashed(clients));
         // No limit for all together: one address must not keep the programs of the others out.
-        let wrong = WrongTokens::new(WRONG_A_MINUTE_MAX, u32::MAX);
+        let wrong = Tries::new(WRONG_A_MINUTE_MAX, u32::MAX);
         Self { clients, sessions: Sessions::default(), wrong, metrics }
     }
 

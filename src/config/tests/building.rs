@@ -2,7 +2,7 @@
 
 use super::directory;
 use crate::access::portal::PortalKind;
-use crate::config::{Building, PortalDevice, SHEET, Site, TooLarge, Wiring, describe, load};
+use crate::config::{Building, PortalDevice, SHEET, Site, Unservable, Wiring, describe, load};
 
 fn building(floors: u16, rooms: u16, door: Option<&str>, power: Option<&str>) -> Building {
     let wiring = |text: Option<&str>| text.map(|text| text.parse().unwrap());
@@ -89,9 +89,9 @@ fn a_device_at_the_broker_is_named_after_its_portal_and_a_plug_that_measures_is_
 #[test]
 fn what_cannot_be_wired_is_refused_with_the_place() {
     let doors = |floors, rooms, wiring| describe(&building(floors, rooms, Some(wiring), None)).unwrap_err();
-    assert_eq!(doors(1, 248, "inveo-rfid-ind-m1,waveshare-relay-8ch"), TooLarge::Line("floor-1".to_owned()));
-    assert_eq!(doors(3, 100, "controller"), TooLarge::Controllers);
-    assert_eq!(doors(100, 1, "mqtt"), TooLarge::Rooms);
+    assert_eq!(doors(1, 248, "inveo-rfid-ind-m1,waveshare-relay-8ch"), Unservable::Line("floor-1".to_owned()));
+    assert_eq!(doors(3, 100, "controller"), Unservable::Controllers);
+    assert_eq!(doors(100, 1, "mqtt"), Unservable::Rooms);
     for (text, wanted) in [
         ("mqt", "`mqtt`, `controller`, or the profiles"),
         (

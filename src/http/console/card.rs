@@ -37,14 +37,20 @@ pub(super) async fn card(State(console): State<Shared>, Extension(caller): Exten
     }
 }
 
-async fn answer(console: &Shared, caller: &Caller, uri: &Uri) -> Result<Value, Response> {
-    let CardFor { text, portal } = asked::<CardFor>(uri).map_err(wrong)?;
-    let portal = portal.map(|portal| portal.parse::<PortalId>()).transpose();
-    let portal = portal.map_err(|error| wrong(format!("`portal`: {error}")))?;
-    let spellings = uid_text::spellings(&text);
-    let mut read: Vec<(CardUid, Spelling, bool, QueryResult)> = Vec::new();
-    for (uid, spelling) in spellings {
-        let portal = portal.clone();
+/// One UID that a text may name.
+struct Read {
+    uid: CardUid,
+    spelling: Spelling,
+    /// The list has it.
+    known: bool,
+    result: QueryResult,
+}
+
+/// The UIDs that a text may name: first the one that is meant, then the others.
+async fn read(console: &Shared, text: &str, portal: Option<&PortalId>) -> Result<(Read, Vec<Read>), Response> {
+    let mut read: Vec<Read> = Vec::new();
+    for (uid, spelling) in uid_text::spellings(text) {
+        let portal = portal.cloned();
         let result = ask(&console.pages, |answer| Ask::Query { uid, portal, answer }).await?;
         let result = result.map_err(|why| refuse(StatusCode::NOT_FOUND, why))?;
         // Where no portal is configured no verdict shows it.
@@ -52,24 +58,51 @@ async fn answer(console: &Shared, caller: &Caller, uri: &Uri) -> Result<Value, R
             true => ask(&console.pages, |answer| Ask::IsKnown { uid, answer }).await?,
             false => !result.verdicts.iter().any(is_unknown),
         };
-        read.push((uid, spelling, known, result));
+        read.push(Read { uid, spelling, known, result });
     }
     if read.is_empty() {
-        let why = text.parse::<CardUid>().err().map_or(String::new(), |error| error.to_string());
-        let hint = uid_text::hint(text.trim()).unwrap_or_default();
-        let text: String = text.chars().take(40).collect();
-        return Err(wrong(format!("`{text}` is not a card UID: {why}{hint}")));
+        return Err(no_card(text));
     }
     // A reader that reverses the bytes, or prints a number, names a card that is in the list by a UID that is not.
-    let is_named = |(_, _, known, result): &(CardUid, Spelling, bool, QueryResult)| *known && !is_random(result);
-    let chosen = read.iter().position(is_named).unwrap_or(0);
-    let (uid, spelling, known, result) = read.remove(chosen);
+    let chosen = read.iter().position(|read| read.known && !is_random(&read.result)).unwrap_or(0);
+    Ok((read.remove(chosen), read))
+}
+
+fn no_card(text: &str) -> Response {
+    let why = text.parse::<CardUid>().err().map_or(String::new(), |error| error.to_string());
+    let hint = uid_text::hint(text.trim()).unwrap_or_default();
+    let text: String = text.chars().take(40).collect();
+    wrong(format!("`{text}` is not a card UID: {why}{hint}"))
+}
+
+/// The card that a person names in an order or a filter, in every spelling of the page of a card. Other than in hex only a card of the
+/// list is named, and no text names two of them.
+pub(super) async fn named(console: &Shared, text: &str) -> Result<CardUid, Response> {
+    let (first, others) = read(console, text, None).await?;
+    if first.spelling == Spelling::Hex {
+        return Ok(first.uid);
+    }
+    if !first.known {
+        return Err(no_card(text));
+    }
+    if others.iter().any(|other| other.known) {
+        let text: String = text.chars().take(40).collect();
+        return Err(wrong(format!("`{text}` may be several cards of the list; look it up, and give the UID in hex")));
+    }
+    Ok(first.uid)
+}
+
+async fn answer(console: &Shared, caller: &Caller, uri: &Uri) -> Result<Value, Response> {
+    let CardFor { text, portal } = asked::<CardFor>(uri).map_err(wrong)?;
+    let portal = portal.map(|portal| portal.parse::<PortalId>()).transpose();
+    let portal = portal.map_err(|error| wrong(format!("`portal`: {error}")))?;
+    let (Read { uid, spelling, known, result }, others) = read(console, &text, portal.as_ref()).await?;
     // The audit is looked through for the times of the changes.
     let turn = console.turns.acquire().await;
     let result = dates::date(console.pages.audit.clone(), result).await;
     drop(turn);
-    let other = |(uid, spelling, known, _): &(CardUid, Spelling, bool, QueryResult)| json!({ "uid": uid, "spelling": spelling, "known": known });
-    let others: Vec<_> = read.iter().map(other).collect();
+    let other = |Read { uid, spelling, known, .. }: &Read| json!({ "uid": uid, "spelling": spelling, "known": known });
+    let others: Vec<_> = others.iter().map(other).collect();
     let mut answer = json!({ "uid": uid, "spelling": spelling, "known": known, "others": others });
     if let (Some(fields), Ok(Value::Object(mut result))) = (answer.as_object_mut(), serde_json::to_value(result)) {
         if !caller.sees_uids() {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -21,7 +21,7 @@ use crate::access::input::Actor;
 use crate::browser::bearer;
 use crate::browser::origin::{own_page, text};
 use crate::browser::sessions::{self, SessionKey, Sessions};
-use crate::browser::wrong_tokens::{MINUTE, WrongTokens};
+use crate::browser::tries::{MINUTE, Tries};
 use crate::config::Secret;
 use crate::http::api::refuse;
 
@@ -29,6 +29,11 @@ use crate::http::api::refuse;
 pub const WRONG_A_MINUTE_MAX: u32 = 10;
 /// Wrong tokens from all addresses in a minute. Beyond, none is looked at until the minute is over; sessions go on.
 pub const WRONG_IN_SUM_A_MINUTE_MAX: u32 = 60;
+/// Cards that are looked up without a login from one address in a minute, and audits searched for one: more than a person does at a screen,
+/// and too few to find the hidden digits of a UID.
+pub const LOOKUPS_A_MINUTE_MAX: u32 = 30;
+/// The same from all addresses together.
+pub const LOOKUPS_IN_SUM_A_MINUTE_MAX: u32 = 60;
 /// The cookie of a session.
 pub(super) const COOKIE: &str = "dormgate_session";
 
@@ -60,7 +65,8 @@ pub(super) struct Guard {
     is_loopback: bool,
     /// Each with the hash of the token that it was made from: it ends with it.
     pub(super) sessions: Sessions<(Actor, TokenHash)>,
-    wrong: WrongTokens,
+    wrong: Tries,
+    lookups: Tries,
 }
 
 /// Why somebody may not.
@@ -68,8 +74,9 @@ type Refused = (StatusCode, String);
 
 impl Guard {
     pub(super) fn new(token: watch::Receiver<Option<Secret>>, is_loopback: bool) -> Self {
-        let wrong = WrongTokens::new(WRONG_A_MINUTE_MAX, WRONG_IN_SUM_A_MINUTE_MAX);
-        Self { token, is_loopback, sessions: Sessions::default(), wrong }
+        let wrong = Tries::new(WRONG_A_MINUTE_MAX, WRONG_IN_SUM_A_MINUTE_MAX);
+        let lookups = Tries::new(LOOKUPS_A_MINUTE_MAX, LOOKUPS_IN_SUM_A_MINUTE_MAX);
+        Self { token, is_loopback, sessions: Sessions::default(), wrong, lookups }
     }
 
     /// The token as it is now. A reload may change it.
@@ -118,6 +125,19 @@ impl Guard {
         Err((StatusCode::UNAUTHORIZED, "the token is wrong; it is in the file of `[http] token_file`".to_owned()))
     }
 
+    /// Counts a request without a login that names a card: its answer shows whether there is such a UID.
+    pub(super) fn look_up(&self, caller: &Caller, uri: &Uri, from: Option<IpAddr>) -> Result<(), Refused> {
+        if caller.sees_uids() || !names_card(uri) {
+            return Ok(());
+        }
+        if self.lookups.are_too_many(from) {
+            let why = "too many cards were looked up without a login in the last minute; log in, or wait a minute and try again";
+            return Err((StatusCode::TOO_MANY_REQUESTS, why.to_owned()));
+        }
+        self.lookups.count(from);
+        Ok(())
+    }
+
     /// Whose request this is.
     pub(super) fn caller(&self, method: &Method, headers: &HeaderMap, from: Option<IpAddr>) -> Result<Caller, Refused> {
         if let Some(authorization) = text(headers, header::AUTHORIZATION.as_str()) {
@@ -162,6 +182,12 @@ fn is_loopback_name(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// Whether a request names a card: the page of a card, and a filter of the audit.
+fn names_card(uri: &Uri) -> bool {
+    let has_uid = |query: Vec<(String, String)>| query.iter().any(|(key, _)| key == "uid");
+    uri.path() == "/api/v1/card" || super::asked(uri).is_ok_and(has_uid)
+}
+
 /// The address of who asks.
 pub(super) fn address(request: &Request) -> Option<IpAddr> {
     request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(address))| address.ip())
@@ -170,7 +196,9 @@ pub(super) fn address(request: &Request) -> Option<IpAddr> {
 /// Lets through who may, and hands on who it is.
 pub(super) async fn admit(State(console): State<Shared>, mut request: Request, next: Next) -> Response {
     let from = address(&request);
-    match console.guard.caller(request.method(), request.headers(), from) {
+    let caller = console.guard.caller(request.method(), request.headers(), from);
+    let admitted = caller.and_then(|caller| console.guard.look_up(&caller, request.uri(), from).map(|()| caller));
+    match admitted {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await

@@ -137,3 +137,24 @@ async fn after_too_many_wrong_tokens_none_is_looked_at_for_a_minute() {
     tokio::time::advance(MINUTE).await;
     assert_eq!((status(TOKEN, HERE), status(TOKEN, there(1))), (None, None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn cards_are_looked_up_without_a_login_only_so_often_and_with_one_always() {
+    let guard = guard(true, true);
+    let look = |caller: &Caller, target: &str, from: Option<IpAddr>| {
+        guard.look_up(caller, &target.parse().unwrap(), from).err().map(|(status, _)| status.as_u16())
+    };
+    let targets = ["/api/v1/card?text=1EA68671", "/api/v1/audit?type=alarm&uid=12", "/api/v1/audit/export?%75id=12"];
+    for target in targets.iter().cycle().take(LOOKUPS_A_MINUTE_MAX as usize) {
+        assert_eq!(look(&Caller::Reader, target, HERE), None);
+    }
+    for target in targets {
+        assert_eq!(look(&Caller::Reader, target, HERE), Some(429), "{target}");
+        assert_eq!(look(&Caller::Token([0; 32]), target, HERE), None, "a login is not limited");
+    }
+    assert_eq!(look(&Caller::Reader, "/api/v1/audit?holder=uid", HERE), None, "it names no card");
+    let refused = guard.look_up(&Caller::Reader, &targets[0].parse().unwrap(), HERE).unwrap_err();
+    assert_eq!(refusal(refused.0, refused.1).headers()[header::RETRY_AFTER], "60");
+    tokio::time::advance(MINUTE).await;
+    assert_eq!(look(&Caller::Reader, targets[0], HERE), None);
+}

@@ -11,8 +11,10 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::board::{Frame, list};
+use super::card::named;
 use super::guard::Caller;
 use super::{Shared, asked, wrong};
+use crate::access::id::HASH_PREFIX;
 use crate::http::api::{body, refuse};
 use crate::http::audit::{Filter, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PageFor};
 use crate::store::{Store, StoredEvent};
@@ -39,9 +41,9 @@ pub(super) async fn search(State(console): State<Shared>, Extension(caller): Ext
         Ok(asked) => asked.before,
         Err(why) => return wrong(why),
     };
-    let filter = match filter_of(&console, &uri, "before") {
+    let filter = match filter_of(&console, &uri, "before").await {
         Ok(filter) => filter,
-        Err(why) => return wrong(why),
+        Err(refused) => return refused,
     };
     let Ok(_turn) = console.turns.acquire().await else { return stopping() };
     let (store, whole) = (console.pages.audit.clone(), caller.sees_uids());
@@ -106,9 +108,9 @@ struct ExportFor {
 /// All events that the filter admits, oldest first: `format=csv` or `format=jsonl`. One page is in memory at a time, and the next is
 /// read when the last was taken.
 pub(super) async fn export(State(console): State<Shared>, Extension(caller): Extension<Caller>, uri: Uri) -> Response {
-    let filter = match filter_of(&console, &uri, "format") {
+    let filter = match filter_of(&console, &uri, "format").await {
         Ok(filter) => std::sync::Arc::new(filter),
-        Err(why) => return wrong(why),
+        Err(refused) => return refused,
     };
     let is_csv = match asked::<ExportFor>(&uri) {
         Ok(ExportFor { format }) => match format.as_deref() {
@@ -219,15 +221,20 @@ pub(super) async fn event(State(console): State<Shared>, Extension(caller): Exte
 const KEYS: [&str; 7] = ["portal", "uid", "holder", "type", "flag", "since", "until"];
 
 /// The filter of a request, which may also have the key `other`. A key that nobody reads would look like a filter that admits all.
-fn filter_of(console: &Shared, uri: &Uri, other: &str) -> Result<Filter, String> {
-    let keys = asked::<Vec<(String, String)>>(uri)?;
+async fn filter_of(console: &Shared, uri: &Uri, other: &str) -> Result<Filter, Response> {
+    let keys = asked::<Vec<(String, String)>>(uri).map_err(wrong)?;
     if let Some((key, _)) = keys.iter().find(|(key, _)| key != other && !KEYS.contains(&key.as_str())) {
-        return Err(format!(
+        return Err(wrong(format!(
             "`{key}` is unknown; a filter has {}, and `{other}`",
             KEYS.map(|key| format!("`{key}`")).join(", ")
-        ));
+        )));
     }
-    Filter::of(&asked::<PageFor>(uri)?, &console.pages.audit)
+    let mut page = asked::<PageFor>(uri).map_err(wrong)?;
+    // A hash stands for itself.
+    if let Some(text) = page.uid.as_deref().filter(|text| !text.starts_with(HASH_PREFIX)) {
+        page.uid = Some(named(console, text).await?.to_string());
+    }
+    Filter::of(&page, &console.pages.audit).map_err(wrong)
 }
 
 fn stopping() -> Response {

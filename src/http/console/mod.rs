@@ -29,7 +29,7 @@ use tokio::sync::{Semaphore, watch};
 pub use crate::browser::sessions::{SESSION_S, SESSIONS_MAX};
 pub use board::{ALARMS_MAX, SEED_EVENTS_MAX};
 pub use charts::{SAMPLE_EVERY_S, SAMPLES_MAX, SERIES_MAX};
-pub use guard::{WRONG_A_MINUTE_MAX, WRONG_IN_SUM_A_MINUTE_MAX};
+pub use guard::{LOOKUPS_A_MINUTE_MAX, LOOKUPS_IN_SUM_A_MINUTE_MAX, WRONG_A_MINUTE_MAX, WRONG_IN_SUM_A_MINUTE_MAX};
 pub use history::{FOUND_MAX, SEARCHED_MAX};
 pub use listener::CONNECTIONS_MAX;
 pub use live::{RESUME_EVENTS_MAX, STREAMS_MAX};
@@ -126,7 +126,7 @@ pub(super) fn routes(console: Shared) -> Router {
 
 /// What the query of a request asks for; the error is for [`wrong`].
 fn asked<T: DeserializeOwned>(uri: &Uri) -> Result<T, String> {
-    Query::try_from_uri(uri).map(|Query(asked)| asked).map_err(|error| error.body_text())
+    Query::try_from_uri(uri).map(|Query(asked)| asked).map_err(|error| format!("the query: {}", error.body_text()))
 }
 
 /// What somebody gets whose request cannot be read.

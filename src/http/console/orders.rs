@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::card;
 use super::guard::{self, COOKIE, Caller, refusal};
 use super::{BODY_BYTES_MAX, Shared, wrong};
 use crate::access::id::PortalId;
@@ -43,7 +44,8 @@ enum Order {
         force: bool,
     },
     Forgive {
-        uid: CardSet,
+        /// As a person has it, or `*`.
+        uid: String,
     },
     Acknowledge {
         from: u64,
@@ -51,16 +53,18 @@ enum Order {
     },
 }
 
-impl From<Order> for Operator {
-    fn from(order: Order) -> Self {
-        match order {
-            Order::Release { portal } => Self::Release { portal },
-            Order::Power { portal, on } => Self::Power { portal, on },
-            Order::Posture { portals, posture } => Self::Posture { portals: portals.unwrap_or_default(), posture },
-            Order::FireReset { force } => Self::FireReset { force },
-            Order::Forgive { uid } => Self::Forgive { cards: uid },
-            Order::Acknowledge { from, to } => Self::Acknowledge { from, to },
-        }
+impl Order {
+    /// The order with the card that a person means.
+    async fn resolve(self, console: &Shared) -> Result<Operator, Response> {
+        Ok(match self {
+            Self::Release { portal } => Operator::Release { portal },
+            Self::Power { portal, on } => Operator::Power { portal, on },
+            Self::Posture { portals, posture } => Operator::Posture { portals: portals.unwrap_or_default(), posture },
+            Self::FireReset { force } => Operator::FireReset { force },
+            Self::Forgive { uid } if uid.trim() == "*" => Operator::Forgive { cards: CardSet::All },
+            Self::Forgive { uid } => Operator::Forgive { cards: CardSet::One(card::named(console, &uid).await?) },
+            Self::Acknowledge { from, to } => Operator::Acknowledge { from, to },
+        })
     }
 }
 
@@ -96,9 +100,13 @@ pub(super) async fn order(
             named.as_deref().unwrap_or(UNNAMED).parse::<Actor>().map_err(|why| format!("`Dormgate-Actor`: {why}"))
         }
     };
-    match who {
-        Ok(who) => operate(&console.pages, order.into(), Some(who)).await,
-        Err(why) => wrong(why),
+    let who = match who {
+        Ok(who) => who,
+        Err(why) => return wrong(why),
+    };
+    match order.resolve(&console).await {
+        Ok(order) => operate(&console.pages, order, Some(who)).await,
+        Err(refused) => refused,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Wrong tokens of the last minute, by address, so that nobody can guess one.
+//! What was tried in the last minute, by address, so that nobody can guess a token or a UID.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 /// Addresses that are counted at once; beyond, all others share one count.
 const ADDRESSES_MAX: usize = 4_096;
-/// How long wrong tokens count.
+/// How long a try counts.
 pub const MINUTE: Duration = Duration::from_secs(60);
 
 /// See the module's head.
-pub struct WrongTokens {
+pub struct Tries {
     from_one_max: u32,
     in_sum_max: u32,
     counts: Mutex<Counts>,
@@ -36,7 +36,7 @@ impl Counts {
     }
 }
 
-impl WrongTokens {
+impl Tries {
     /// So many in a minute are borne, from one address and from all together.
     #[must_use]
     pub fn new(from_one_max: u32, in_sum_max: u32) -> Self {

@@ -257,7 +257,7 @@ fn while_the_broker_of_the_portals_is_away_nothing_that_opens_is_ordered_and_one
     w.input(link(Some("refused")));
     let seen = w.command("1", release("gate-in"));
     assert_eq!((seen.reply().status.as_str(), seen.openings()), ("failed", 0));
-    // Of a broker that is restarted nobody hears.
+    // Of a broker that is restarted nothing is received.
     let mut seen = w.pass_ms(LINK_LOST_MS - 1);
     assert_eq!((alarms(&seen), w.engine.status(w.now()).portals_online), (vec![], 2));
     w.input(link(None));

@@ -6,6 +6,7 @@ use super::change::{Changes, Position, RegisterKinds};
 use super::event::{AuditEvent, Event, GapCause, Mark, PostureSource, StreamRevision};
 use super::id::{ClockTrust, Now, PortalId, StreamName, Timestamp};
 use super::list::{AccessList, Applied};
+use super::moment::Moment;
 use super::policy::Policy;
 use super::portal::Posture;
 use super::power_box::PowerSource;
@@ -29,6 +30,8 @@ pub struct State {
     pub streams: BTreeMap<StreamName, StreamTrack>,
     /// The boxes that are on.
     pub boxes: BTreeMap<PortalId, PowerSource>,
+    /// When each of the others was switched off last: it rests from then on.
+    pub boxes_off: BTreeMap<PortalId, Moment>,
     /// The trips of each box that still count, the newest last.
     pub trips: BTreeMap<PortalId, Vec<TripRecord>>,
     /// Command ids and their `exp`.
@@ -110,9 +113,11 @@ impl State {
         match &event.body {
             Event::PowerOn { portal, source, .. } | Event::PowerOrdered { portal, source, .. } => {
                 self.boxes.insert(portal.clone(), *source);
+                self.boxes_off.remove(portal);
             }
             Event::PowerOff { portal, .. } => {
                 self.boxes.remove(portal);
+                self.boxes_off.insert(portal.clone(), event.moment());
             }
             Event::PowerTrip { portal, ended: true, .. } => drop(self.trips.remove(portal)),
             Event::PowerTrip { portal, reason, stays_off, .. } => {

@@ -13,6 +13,7 @@ use crate::access::credential::{CardMark, FlagRegister};
 use crate::access::event::{AuditEvent, Event};
 use crate::access::id::{CardUid, PortalId, ScheduleName, StreamName, Timestamp, Zone};
 use crate::access::list::{CardRecord, HolderEntry, PostureRegister, ScheduleRegister};
+use crate::access::moment::Moment;
 use crate::access::portal::Posture;
 use crate::access::power_box::PowerSource;
 use crate::access::presence::Passage;
@@ -23,9 +24,9 @@ use crate::access::trip::TripRecord;
 use crate::wire::{down, snapshot};
 
 /// Leads every value. A generation of another version is set aside and its state replayed from the journal.
-const RECORD_VERSION: u8 = 9;
+const RECORD_VERSION: u8 = 10;
 /// The oldest version that is read. Version 6 added the entries `Passages` and `ReportsPassing`, version 7 `Trips`, version 8
-/// `DayOfVisitor`, version 9 `Marks`.
+/// `DayOfVisitor`, version 9 `Marks`, version 10 `BoxOff`.
 const RECORD_VERSION_MIN: u8 = 5;
 
 /// One value. The order of the variants is part of the format.
@@ -53,6 +54,8 @@ enum Entry {
     DayOfVisitor(CardUid, Timestamp),
     /// The marks of the card's enrolment; follows the card.
     Marks(CardUid, Vec<CardMark>),
+    /// When a power box that is not on was switched off.
+    BoxOff(PortalId, Moment),
 }
 
 impl Entry {
@@ -81,6 +84,7 @@ impl Entry {
             Self::Holder(holder) => state.list.restore_holder(&holder),
             Self::Stream(name, track) => state.streams.extend([(name, track)]),
             Self::Box(portal, source) => state.boxes.extend([(portal, source)]),
+            Self::BoxOff(portal, moment) => state.boxes_off.extend([(portal, moment)]),
             Self::Command(jti, exp) => state.commands.extend([(jti, exp)]),
             Self::Revocation(n, revocation) => state.revocations.insert(n, revocation),
             Self::Passages(uid, passages) => state.presence.restore(uid, passages),
@@ -140,6 +144,7 @@ impl Fold for State {
         let holders = self.list.holder_entries().map(Entry::Holder);
         let streams = self.streams.iter().map(|(name, track)| Entry::Stream(name.clone(), track.clone()));
         let boxes = self.boxes.iter().map(|(portal, source)| Entry::Box(portal.clone(), *source));
+        let boxes_off = self.boxes_off.iter().map(|(portal, moment)| Entry::BoxOff(portal.clone(), *moment));
         let commands = self.commands.iter().map(|(jti, exp)| Entry::Command(jti.clone(), *exp));
         let operator = self.operator.iter().map(|(portal, posture)| Entry::Operator(portal.clone(), *posture));
         let power = site.power.iter().map(|(zone, reasons)| Entry::Power(zone.clone(), reasons.clone()));
@@ -161,7 +166,13 @@ impl Fold for State {
         let trips = self.trips.iter().map(|(portal, trips)| Entry::Trips(portal.clone(), trips.clone()));
         let list = cards.chain(visitors).chain(marks).chain(holders).chain(streams).chain(revocations);
         let set = boxes.chain(commands).chain(operator).chain(power).chain(all_portals).chain(portals).chain(schedules);
-        list.chain(set).chain(presence).chain(trips).chain([rest]).map(|entry| entry.encode()).collect()
+        list.chain(set)
+            .chain(presence)
+            .chain(trips)
+            .chain(boxes_off)
+            .chain([rest])
+            .map(|entry| entry.encode())
+            .collect()
     }
 
     fn import(values: &[Vec<u8>]) -> Result<Self, String> {
@@ -181,7 +192,7 @@ mod tests {
     use super::*;
     use crate::access::change::{Changes, Op, Position, Subject};
     use crate::access::credential::{Enrolment, Entitlement, Flag, Role, ZoneSet};
-    use crate::access::event::{Confirmation, Moment, StreamRevision};
+    use crate::access::event::{Confirmation, StreamRevision};
     use crate::access::id::{ClockTrust, Holder, Mono, Now, Revision};
     use crate::access::portal::{Direction, PortalKind};
     use crate::access::presence::Certainty;
@@ -267,6 +278,7 @@ mod tests {
         state.presence.restore_reporting(portal.clone());
         let trip = TripRecord { reason: SuspendReason::Overload, stays_off: true, moment };
         state.trips.insert(portal, vec![trip]);
+        state.boxes_off.insert("power-413".parse().unwrap(), moment);
         state
     }
 
@@ -280,7 +292,7 @@ mod tests {
         let card = back.list.card(&uid("04A1B2C3D4E5F6")).unwrap();
         assert_eq!(card.enrolment().unwrap().marks(), CardMark::SecondToken | CardMark::Duress);
         assert_eq!((back.streams, back.boxes, back.commands), (state.streams, state.boxes, state.commands));
-        assert_eq!(back.trips, state.trips);
+        assert_eq!((back.trips, back.boxes_off), (state.trips, state.boxes_off));
         let visitors: Vec<_> = back.list.days_of_visitors().collect();
         assert_eq!(visitors, [(uid("1EA68671"), Timestamp(4))]);
         assert_eq!((back.operator, back.list.site), (state.operator, state.list.site));
@@ -301,7 +313,7 @@ mod tests {
         let bytes = state().export().unwrap().concat();
         assert_eq!(
             hex::encode(crate::wire::audit::hash(&bytes)),
-            "41a7182396281192e617eb03bc98bd167575232e0a78d5ae9b72493790411545",
+            "8ae2533c4ffacaae07ed36aa61a84c55f2148e00bb9ca1e5936de67ad8ec915e",
             "raise RECORD_VERSION"
         );
     }
@@ -318,7 +330,7 @@ mod tests {
     #[test]
     fn a_record_that_cannot_be_read_is_named() {
         let values = state().export().unwrap();
-        for (value, why) in [(vec![], "it is empty"), (vec![1, 0], "it has version 1, this program reads 5 to 9")] {
+        for (value, why) in [(vec![], "it is empty"), (vec![1, 0], "it has version 1, this program reads 5 to 10")] {
             let broken = [values[0].clone(), value];
             assert_eq!(State::import(&broken).unwrap_err(), format!("record 1 of 2: {why}"));
         }

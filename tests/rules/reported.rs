@@ -3,6 +3,7 @@
 use dormgate::access::decision::Reason;
 use dormgate::access::effect::{Effect, PortalOrder};
 use dormgate::access::event::{AlarmKind, Event, EventKind, Outcome};
+use dormgate::access::id::ClockTrust;
 use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::policy::Policy;
 use dormgate::access::portal::Direction;
@@ -172,6 +173,64 @@ fn a_box_that_was_off_and_reads_on_is_cut_although_a_card_that_may_is_in_it() {
     assert_eq!((seen.cuts().len(), seen.alarms()), (1, vec![AlarmKind::PowerWithoutCard]));
 }
 
+#[test]
+fn a_permitted_card_that_nobody_knew_to_be_in_a_box_that_reads_on_is_judged_before_the_relay() {
+    let empty = || PortalReport {
+        online: Some(true),
+        card_present: Some(false),
+        relay: Some(false),
+        ..PortalReport::default()
+    };
+    let away = || PortalReport { online: Some(false), ..PortalReport::default() };
+    for (card, was_away, in_pieces, is_taken) in [
+        ("A", true, false, true),
+        ("A", true, true, true),
+        ("A", false, false, true),
+        // Nothing was there when the relay was reported, or was seen to come after it.
+        ("A", false, true, false),
+        ("X", true, false, false),
+        ("X", false, false, false),
+    ] {
+        let mut w = room();
+        w.report(BOX, empty());
+        w.pass_s(4);
+        if was_away {
+            w.report(BOX, away());
+        }
+        let mut seen = if in_pieces { state(&mut w, Some(card), None) } else { Seen(Vec::new()) };
+        seen.0.extend(state(&mut w, if in_pieces { None } else { Some(card) }, Some(true)).0);
+        seen.0.extend(w.pass_s(4).0);
+        let case = (card, was_away, in_pieces);
+        assert_eq!((seen.openings(), energised(&seen)), (0, vec![]), "{case:?}");
+        assert_eq!((seen.cuts().is_empty(), seen.alarms().is_empty()), (is_taken, is_taken), "{case:?}");
+        assert_eq!(seen.recorded().contains(&EventKind::PowerOn), is_taken, "{case:?}");
+        assert_eq!(w.is_on(BOX), is_taken, "{case:?}");
+        w.assert_replay_is_life();
+    }
+}
+
+#[test]
+fn a_box_that_was_cut_stays_so_while_its_card_lies_there_also_after_it_was_away() {
+    for ordered_while_away in [false, true] {
+        let mut w = room();
+        w.present(BOX, "A");
+        w.relay(BOX, true);
+        let away = || PortalReport { online: Some(false), ..PortalReport::default() };
+        if ordered_while_away {
+            w.report(BOX, away());
+        }
+        w.command("off", CommandKind::Power { portal: name(BOX), on: false });
+        if !ordered_while_away {
+            w.relay(BOX, false);
+            w.report(BOX, away());
+        }
+        w.pass_s(10);
+        let mut seen = state(&mut w, Some("A"), Some(true));
+        seen.0.extend(w.pass_s(4).0);
+        assert!(!seen.cuts().is_empty() && !w.is_on(BOX));
+    }
+}
+
 /// A relay that does as it is ordered, and counts.
 #[derive(Default)]
 struct Relay {
@@ -281,6 +340,48 @@ fn a_command_in_the_rest_switches_on_at_its_end() {
     assert_eq!(energised(&w.pass_s(3)), [false]);
     assert!(w.is_on(BOX));
     w.assert_replay_is_life();
+}
+
+#[test]
+fn a_rest_is_as_long_over_a_restart_as_without_one() {
+    for (what, clock, off_s, left_ms) in [
+        ("by the wall clock", ClockTrust::Trusted, 5, 15_000),
+        ("it was over before", ClockTrust::Trusted, 60, 0),
+        ("from the start on, where nobody knows", ClockTrust::Untrusted, 60, 20_000),
+    ] {
+        for reported in [false, true] {
+            let mut w = resting_room(20_000);
+            w.present(BOX, "A");
+            w.relay(BOX, true);
+            w.command("off", CommandKind::Power { portal: name(BOX), on: false });
+            w.relay(BOX, false);
+            w.leave(BOX);
+            w.pass_s(off_s);
+            w.clock = clock;
+            // The monotonic clock of a new run begins at zero.
+            w.wall_off_ms += i64::try_from(w.elapsed_ms).unwrap();
+            w.elapsed_ms = 0;
+            w.restart();
+            if reported {
+                state(&mut w, None, Some(false));
+            }
+            assert_eq!(w.see(BOX, "A").reason(), "granted");
+            assert_eq!(w.is_on(BOX), left_ms == 0, "{what}");
+            w.pass_ms(u64::max(left_ms, 1) - 1);
+            assert_eq!(w.is_on(BOX), left_ms == 0, "{what}");
+            w.pass_ms(1);
+            assert!(w.is_on(BOX), "{what}");
+            w.assert_replay_is_life();
+        }
+    }
+    // One that was never switched off, or is on, does not rest.
+    let mut w = resting_room(20_000);
+    w.restart();
+    w.present(BOX, "A");
+    assert!(w.is_on(BOX));
+    w.restart();
+    w.present(BOX, "R");
+    assert!(w.is_on(BOX));
 }
 
 #[test]

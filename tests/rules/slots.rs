@@ -1,6 +1,6 @@
 //! Boxes with several slots, hand-over between roommates, and a card exchanged for another: walked through in time.
 
-use dormgate::access::event::EventKind;
+use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{Input, PortalReport, Presented, Request};
 use dormgate::access::policy::{Policy, RevokePower};
 use dormgate::access::power_box::PowerSource;
@@ -170,8 +170,12 @@ fn a_card_exchanged_without_a_gap_is_off_first_and_then_judged() {
     let on = put(&mut w, 0, "R");
     assert_eq!((on.reason(), took_over(&on)), ("granted", vec![(uid("R").to_string(), String::new())]));
     assert_eq!(exchange(&mut w, 0).cuts(), [(BOX, "card_left")]);
-    assert_eq!(put(&mut w, 0, "X").reason(), "unknown_credential");
+    let stranger = put(&mut w, 0, "X");
+    assert_eq!((stranger.reason(), stranger.alarms()), ("unknown_credential", vec![AlarmKind::PowerWithoutCard]));
     assert!(!w.is_on(BOX));
+    // Of a box that is off, it is only a wrong card.
+    exchange(&mut w, 0);
+    assert_eq!(put(&mut w, 0, "B").alarms(), []);
     w.assert_replay_is_life();
 }
 

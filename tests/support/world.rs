@@ -407,6 +407,7 @@ pub fn assert_same_state(folded: &State, live: &State) {
     };
     assert_eq!(tracks(folded), tracks(live), "streams");
     assert_eq!(folded.trips, live.trips, "trips");
+    assert_eq!(folded.boxes_off, live.boxes_off, "boxes that rest");
     let visitors = |s: &State| s.list.days_of_visitors().collect::<BTreeMap<_, _>>();
     assert_eq!(visitors(folded), visitors(live), "days of visitors");
     let rest = |s: &State| (s.boxes.clone(), s.commands.clone(), s.operator.clone(), s.fire, s.last_n);

@@ -157,9 +157,12 @@ impl Engine {
         if report.exchanged {
             self.at_box(portal, now, |b, at, out| b.exchanged(report.slot, at, out));
         }
+        let before: Vec<CardUid> = self.boxes.get(portal).into_iter().flat_map(PowerBox::cards_in).collect();
         self.card_reported(portal, report, now);
         if report.relay == Some(true) {
-            self.at_box(portal, now, |b, at, out| b.relay_reported(true, at, out));
+            let newcomer = self.boxes.get(portal).and_then(|b| b.card_in(report.slot));
+            let newcomer = newcomer.filter(|uid| !before.contains(uid));
+            self.at_box(portal, now, |b, at, out| b.on_with(newcomer, at, out));
         }
         if is_back {
             let may_be_on = report.relay.unwrap_or(report.card_present == Some(true));
@@ -219,6 +222,19 @@ impl Engine {
         let Judged { notes, .. } = self.judge_boxes(None, now);
         self.record_boxes(&notes, now);
         self.find_next_edge(now);
+    }
+
+    /// A box that was switched off before the restart rests as long as if there had been none; where it is not known how long ago that
+    /// was, from the start on.
+    pub(super) fn rest_boxes_at_start(&mut self, now: Now) {
+        let boot_n = self.observations.boot_n();
+        for (id, off) in &self.state.boxes_off {
+            let Some(p) = self.portals.iter().find(|p| p.id == *id) else { continue };
+            let left_ms = u64::from(p.rest_ms).saturating_sub(off.age_ms(boot_n, now).unwrap_or(now.mono.0));
+            if let Some(power) = self.boxes.get_mut(id) {
+                power.rests_until(now.mono.plus_ms(left_ms));
+            }
+        }
     }
 
     /// A box that was on before the restart, and still may be, is left as it is. A controller that asks what is wanted reads that, or it

@@ -393,6 +393,7 @@ impl Engine {
         self.record_collisions_at_start(now);
         self.forget_boxes_without_portal(now);
         self.rest_at_start(now);
+        self.rest_boxes_at_start(now);
         self.judge_all_boxes(now);
         self.inform_of_boxes_at_start(now);
         self.watch_at_start(read_through, now);

@@ -132,6 +132,16 @@ pub enum Note {
     LeftOff { uid: Option<CardUid>, detail: String },
 }
 
+impl Note {
+    /// A card that may not have power came in the place of the one that the box was on by.
+    pub(super) fn in_its_place(uid: CardUid, reason: Reason) -> Self {
+        let reason = reason.as_str();
+        let detail =
+            format!("another card took the place of the one that the box was on by, and may not have power: {reason}");
+        Self::PowerWithoutCard { uid: Some(uid), detail }
+    }
+}
+
 /// Whether this is no loss of a card's right but a matter of the room, which waits for no delay.
 pub(super) fn is_at_once(denial: Denial) -> bool {
     is_of_room(denial.reason) || denial.also.iter().any(is_of_room)

@@ -37,8 +37,6 @@ enum Power {
     Unknown { by: Option<CardUid> },
     /// Ordered or reported off.
     Off {
-        /// Not switched on before this moment.
-        rest_until: Mono,
         /// Granted while it rests; gets the power at the end of the rest.
         next: Option<PowerSource>,
         mismatch: RelayMismatch,
@@ -82,7 +80,11 @@ pub struct PowerBox {
     slots: BTreeMap<u8, Occupant>,
     /// The card it was on by before a restart, until the box reports in which slot it is.
     remembered: Option<CardUid>,
+    /// The slot in which another card is in the place of the one it was on by, until that card is judged.
+    in_its_place: Option<u8>,
     power: Power,
+    /// Not switched on before this moment, unless it is on.
+    rest_until: Mono,
     /// Whether the relay is on, as last reported since the box was away; `None`: not known, which is neither.
     relay: Option<bool>,
     /// When it was last ordered to switch.
@@ -101,7 +103,9 @@ impl Default for PowerBox {
         Self {
             slots: BTreeMap::new(),
             remembered: None,
+            in_its_place: None,
             power: Power::Unknown { by: None },
+            rest_until: Mono(0),
             relay: None,
             ordered_at: None,
             load: UnauthorisedLoad::None,
@@ -148,10 +152,8 @@ impl PowerBox {
     /// How long it still rests, in milliseconds; `None`: it may be switched on now.
     #[must_use]
     pub fn rest_left_ms(&self, now: Mono) -> Option<u64> {
-        match self.power {
-            Power::Off { rest_until, .. } if rest_until > now => Some(rest_until.since_ms(now)),
-            Power::Off { .. } | Power::On { .. } | Power::Unknown { .. } => None,
-        }
+        let is_on = matches!(self.power, Power::On { .. });
+        (!is_on && self.rest_until > now).then(|| self.rest_until.since_ms(now))
     }
 
     /// When [`PowerBox::time_passed`] is next due.
@@ -159,7 +161,7 @@ impl PowerBox {
     pub fn due(&self) -> Option<Mono> {
         let (of_power, of_relay) = match self.power {
             Power::Unknown { .. } => (None, None),
-            Power::Off { rest_until, next, mismatch } => (next.map(|_| rest_until), mismatch.judge_at),
+            Power::Off { next, mismatch } => (next.map(|_| self.rest_until), mismatch.judge_at),
             Power::On { off_at, unexpected_off, .. } => match unexpected_off {
                 UnexpectedOff::Settling { judge_at } | UnexpectedOff::Staggered { judge_at } => {
                     (off_at, Some(judge_at))
@@ -176,8 +178,9 @@ impl PowerBox {
 
     /// A card was put in and answered; `denial`: it was denied. A grant is the order to switch on, now or at the end of the rest.
     pub fn presented(&mut self, slot: u8, uid: CardUid, denial: Option<Denial>, at: &At<'_>, out: &mut Actions) {
-        self.put(slot, uid, true);
+        let is_in_its_place = self.put(slot, uid, true);
         if let Some(denial) = denial {
+            out.notes.extend(is_in_its_place.then(|| Note::in_its_place(uid, denial.reason)));
             if is_only_of_room(denial) {
                 self.waits_for_room();
             }
@@ -185,11 +188,11 @@ impl PowerBox {
         }
         let resting = self.rest_left_ms(at.now).is_some();
         let claimant_is_in = self.claim().and_then(PowerSource::card).is_some_and(|card| self.holds(card));
-        match &mut self.power {
+        match self.power {
             // The card that waits already keeps its place.
             Power::Off { next: Some(_), .. } if resting && claimant_is_in => {}
-            Power::Off { next, .. } if resting => {
-                *next = Some(PowerSource::Card(uid));
+            Power::Off { .. } | Power::Unknown { .. } if resting => {
+                self.is_next(PowerSource::Card(uid));
                 self.room = Room::Gives;
             }
             Power::Off { .. } | Power::On { .. } | Power::Unknown { .. } => {
@@ -248,15 +251,22 @@ impl PowerBox {
         let gone = self.empty(slot);
         let holder = self.source().and_then(PowerSource::card).filter(|card| gone == Some(*card) && !self.holds(*card));
         match holder {
-            Some(card) if self.successor(card, at).is_none() => self.switch_off(OffCause::CardLeft, at, out),
+            Some(card) if self.successor(card, at).is_none() => {
+                self.in_its_place = Some(slot);
+                self.switch_off(OffCause::CardLeft, at, out);
+            }
             Some(_) | None => self.holder_gone(at, out),
         }
     }
 
     /// The box does not answer: its relay is not known, and who is in it is only remembered until it reports that again.
     pub fn offline(&mut self) {
-        self.relay = None;
+        let relay = self.relay.take();
         self.load_unknown();
+        // Whoever is there when it is back was not there when it was known to be off.
+        if relay == Some(false) && self.slots.is_empty() && matches!(self.power, Power::Off { next: None, .. }) {
+            self.power = Power::Unknown { by: None };
+        }
         // What it reports when it is back is no presentation.
         self.room = Room::Gives;
         self.unexpected_off_is(UnexpectedOff::No);
@@ -271,8 +281,8 @@ impl PowerBox {
     pub fn ordered_on(&mut self, at: &At<'_>, out: &mut Actions) {
         let resting = self.rest_left_ms(at.now).is_some();
         let Ok(grant) = (at.rights)(PowerSource::Remote) else { return };
-        match &mut self.power {
-            Power::Off { next, .. } if resting => *next = Some(PowerSource::Remote),
+        match self.power {
+            Power::Off { .. } | Power::Unknown { .. } if resting => self.is_next(PowerSource::Remote),
             Power::Off { .. } | Power::On { .. } | Power::Unknown { .. } => {
                 self.switches_on(at);
                 self.unexpected_off_is(UnexpectedOff::No);
@@ -334,7 +344,7 @@ impl PowerBox {
                 mismatch.judge_at = None;
                 self.relay_reported(true, at, out);
             }
-            Power::Off { rest_until, next: Some(next), .. } if *rest_until <= at.now => {
+            Power::Off { next: Some(next), .. } if self.rest_until <= at.now => {
                 let next = *next;
                 self.rest_over(next, at, out);
             }
@@ -423,14 +433,13 @@ impl PowerBox {
     fn order_off(&mut self, cause: OffCause, at: &At<'_>, out: &mut Actions) {
         let may_be_on = self.source().is_some() || self.relay != Some(false);
         self.room_after(cause);
-        let (rest_until, mismatch) = match self.power {
-            Power::Off { rest_until, mismatch, .. } => (rest_until, mismatch),
-            Power::Unknown { .. } | Power::On { .. } => (Mono(0), RelayMismatch::default()),
-        };
-        let rest_until = if may_be_on { self.rest_end(at) } else { rest_until };
+        if may_be_on {
+            self.rest_until = self.rest_end(at);
+        }
+        let mismatch = self.mismatch();
         // What was read before the order does not show that it is on after the next one.
         self.relay = self.relay.filter(|on| !on);
-        self.power = Power::Off { rest_until, next: None, mismatch };
+        self.power = Power::Off { next: None, mismatch };
         self.ordered_at = Some(at.now);
         out.orders.push(Order::Off(cause));
     }

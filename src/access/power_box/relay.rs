@@ -1,6 +1,6 @@
 //! What the relay and the meter of a power box report against what was ordered: a relay that falls or sticks, a load without a right.
 
-use super::super::id::Mono;
+use super::super::id::{CardUid, Mono};
 use super::actions::{Actions, At, Note, OffCause, Order, PowerSource};
 use super::{Power, PowerBox, RelayMismatch, UnexpectedOff};
 
@@ -34,6 +34,17 @@ pub(super) enum UnauthorisedLoad {
 }
 
 impl PowerBox {
+    /// The box reports that its relay is on, and in the same report a card that nobody knew to be in it: by that card it is on, if it may.
+    pub fn on_with(&mut self, newcomer: Option<CardUid>, at: &At<'_>, out: &mut Actions) {
+        let is_settled = self.ordered_at.is_none_or(|ordered| at.now.since_ms(ordered) >= RELAY_SETTLE_MS);
+        if let (Power::Off { next: None, .. }, true) = (self.power, is_settled)
+            && newcomer.is_some_and(|uid| at.may(uid))
+        {
+            self.power = Power::Unknown { by: None };
+        }
+        self.relay_reported(true, at, out);
+    }
+
     /// The box reports whether its relay is on.
     pub fn relay_reported(&mut self, on: bool, at: &At<'_>, out: &mut Actions) {
         self.relay = Some(on);
@@ -51,7 +62,7 @@ impl PowerBox {
             }
             (Power::Off { mismatch, .. }, false) => *mismatch = RelayMismatch::default(),
             (Power::Unknown { .. }, false) => {
-                self.power = Power::Off { rest_until: Mono(0), next: None, mismatch: RelayMismatch::default() };
+                self.power = Power::Off { next: None, mismatch: RelayMismatch::default() };
             }
             (Power::Off { mismatch, .. }, true) if settles_at.is_some() => mismatch.judge_at = settles_at,
             (Power::Off { .. }, true) => self.relay_without_right(at, out),

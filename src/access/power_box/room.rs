@@ -60,23 +60,36 @@ impl PowerBox {
         }
         let put_in = |(uid, presented): &(CardUid, bool)| *presented && self.shows(*uid) && at.may(*uid);
         let Some((uid, _)) = self.cards().find(put_in) else { return };
-        let (rest_until, mismatch) = match self.power {
-            Power::Off { rest_until, mismatch, .. } => (rest_until, mismatch),
-            Power::Unknown { .. } | Power::On { .. } => (Mono(0), RelayMismatch::default()),
-        };
-        self.power = Power::Off { rest_until: rest_until.max(at.now), next: Some(PowerSource::Card(uid)), mismatch };
+        let is_rested = self.rest_until <= at.now;
+        self.is_next(PowerSource::Card(uid));
         self.room = Room::Rests;
-        if rest_until <= at.now {
+        if is_rested {
             self.take_turn(at, out);
         }
+    }
+
+    /// Gets the power at the end of the rest.
+    pub(super) fn is_next(&mut self, next: PowerSource) {
+        self.power = Power::Off { next: Some(next), mismatch: self.mismatch() };
+    }
+
+    /// What is known of a relay that reads on although the box is off.
+    pub(super) fn mismatch(&self) -> RelayMismatch {
+        match self.power {
+            Power::Off { mismatch, .. } => mismatch,
+            Power::Unknown { .. } | Power::On { .. } => RelayMismatch::default(),
+        }
+    }
+
+    /// It was switched off before the start, and rests until then.
+    pub fn rests_until(&mut self, end: Mono) {
+        self.rest_until = end;
     }
 
     /// Its rest is over: it waits until the boxes before it are on. Whether it has to.
     fn take_turn(&mut self, at: &At<'_>, out: &mut Actions) -> bool {
         let turn = at.again_from.max(at.now);
-        if let Power::Off { rest_until, .. } = &mut self.power {
-            *rest_until = turn;
-        }
+        self.rest_until = turn;
         self.room = Room::Returns;
         out.turn = Some(turn);
         turn > at.now

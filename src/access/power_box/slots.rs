@@ -36,6 +36,11 @@ impl PowerBox {
         self.cards().any(|(card, _)| card == uid)
     }
 
+    /// The cards in it, as far as known.
+    pub fn cards_in(&self) -> impl Iterator<Item = CardUid> {
+        self.cards().map(|(uid, _)| uid)
+    }
+
     /// The cards in it, and whether each was put in.
     pub(super) fn cards(&self) -> impl Iterator<Item = (CardUid, bool)> {
         let in_slots = self.slots.values().filter_map(|occupant| match occupant {
@@ -63,7 +68,8 @@ impl PowerBox {
         })
     }
 
-    pub(super) fn put(&mut self, slot: u8, uid: CardUid, presented: bool) {
+    /// A card is in `slot`. Gives whether it came in the place of the card that the box was on by, with no gap between.
+    pub(super) fn put(&mut self, slot: u8, uid: CardUid, presented: bool) -> bool {
         // The presented card that the box is on by stays one when it comes back, or turns out to be in another slot.
         let known = match (&self.power, self.slots.get(&slot)) {
             (Power::On { by: PowerSource::Card(card), .. }, _) if *card == uid => true,
@@ -72,10 +78,12 @@ impl PowerBox {
         };
         self.remembered = None;
         self.slots.insert(slot, Occupant::Card { uid, presented: presented || known, shown: true });
+        self.in_its_place.take() == Some(slot)
     }
 
     /// Nothing is in `slot`. Gives the card that was.
     pub(super) fn empty(&mut self, slot: u8) -> Option<CardUid> {
+        self.in_its_place = None;
         let remembered = self.remembered.take();
         let card = self.card_in(slot);
         self.slots.remove(&slot);

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::access::change::OpError;
-use crate::access::id::{CardUid, GatewayId, StreamName, Timestamp};
+use crate::access::id::{CardUid, GatewayId, Holder, StreamName, Timestamp};
 use crate::access::list::Shrink;
 use crate::access::snapshot::{PARTS_MAX, SHRINK_PERCENT_MAX, SNAPSHOT_BYTES_MAX};
 use crate::wire::allowed::OpName;
@@ -80,6 +80,20 @@ pub enum CenterError {
         uid: CardUid,
         /// When its enrolment ends, or ended.
         ends: Timestamp,
+    },
+    /// A card is given to another holder while it is enrolled for somebody else.
+    #[error(
+        "card `{uid}` was issued to `{from}` and is enrolled for `{enrolled}` at `{at}`; withdraw it there first, or it would open for its new holder what `{enrolled}` was enrolled for"
+    )]
+    EnrolledForAnother {
+        /// Which.
+        uid: CardUid,
+        /// To whom it was issued last.
+        from: Holder,
+        /// For whom it is enrolled.
+        enrolled: Holder,
+        /// The gateway whose list has the enrolment, or `campus`.
+        at: String,
     },
     /// A list would withdraw more than a gateway lets pass.
     #[error(

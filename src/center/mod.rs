@@ -20,6 +20,7 @@ pub mod http;
 mod load;
 mod notes;
 mod order;
+mod owners;
 mod refused;
 mod resend;
 mod service;

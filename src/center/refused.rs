@@ -1,6 +1,7 @@
 //! What gateways refuse for its content (wire contract, 2.3). A center signs none of it; where a journal has some all the same, written
 //! by hand or by an older program, it uses up its number and changes nothing, here as at the gateways.
 
+use super::owners::Earlier;
 use super::{CardChange, Center, CenterError, Content, Plan, Storage, visitors};
 use crate::access::change::{ErrorCode, Op, OpError, Position};
 use crate::access::id::{GatewayId, Timestamp};
@@ -42,6 +43,7 @@ impl<S: Storage> Center<S> {
         now: Timestamp,
     ) -> Result<Vec<Vec<Op>>, CenterError> {
         let mut shares: Vec<Vec<Op>> = vec![Vec::new(); self.streams.len()];
+        let mut earlier: Vec<Earlier<'_>> = Vec::new();
         for (op, place) in ops.iter().zip(0_u32..) {
             let name = name_of(op).ok_or(CenterError::NoOp)?;
             let owned = self.streams.iter().zip(&mut shares).find(|(stream, _)| stream.spec.allowed.contains(name));
@@ -49,9 +51,14 @@ impl<S: Storage> Center<S> {
             if stream.spec.scope == Scope::Gateway && to.is_none() {
                 return Err(CenterError::NoGateway(stream.spec.name.clone()));
             }
+            let audience = self.audience(stream, to)?;
+            if let Some(audience) = &audience {
+                self.check_owner(op, audience, &earlier)?;
+                earlier.push((audience.clone(), op));
+            }
             let op = match op {
                 Op::Enrol { uid, enrolment } => {
-                    let list = self.audience(stream, to)?.and_then(|audience| self.lists.get(&audience));
+                    let list = audience.and_then(|audience| self.lists.get(&audience));
                     let enrolment = visitors::complete(list, *uid, enrolment, (&self.zone, now))?;
                     Op::Enrol { uid: *uid, enrolment }
                 }

@@ -18,6 +18,7 @@ use crate::wire::down;
 use crate::wire::envelope::{Channel, open};
 use crate::wire::up::encode_audit;
 
+mod owners;
 mod refused;
 mod resend;
 

@@ -3,7 +3,7 @@
 use dormgate::access::change::{ErrorCode, Head, NoteCode, OpError};
 use dormgate::access::decision::{Decision, GrantFlag};
 use dormgate::access::effect::Outcome;
-use dormgate::access::event::EventKind;
+use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::input::{ClockChange, Input, Operator, TrustedBy};
 use dormgate::access::policy::Policy;
 
@@ -223,6 +223,23 @@ fn what_reached_nobody_and_cards_of_two_holders_are_noted_and_the_latter_alarm()
     assert_eq!(notes(vec![op::enrol("A", "p2", RESIDENT)]), (vec![(0, NoteCode::HolderDiffers)], 1));
     assert_eq!(notes(vec![op::issue("B", "p3"), op::issue("B", "p4")]), (vec![(1, NoteCode::SharedUid)], 1));
     assert_eq!(notes(vec![op::issue("A", "p2"), op::reissue("p2", "R", Some("A"))]), (vec![], 0));
+}
+
+/// The gateway cannot know that the enrolment was made for the person before: the registers of the two offices have no common order,
+/// and no snapshot carries to whom a card was issued before. So it is reported, with what to do.
+#[test]
+fn a_card_given_to_another_person_keeps_its_enrolment_until_it_is_withdrawn_and_that_is_reported() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    let seen = w.publish(vec![op::reissue("p9", "A", None)]);
+    let [note] = &seen.ack().notes[..] else { panic!("{:?}", seen.ack().notes) };
+    assert_eq!((note.code, seen.alarms()), (NoteCode::HolderDiffers, vec![AlarmKind::List]));
+    assert!(note.message.contains("withdraw it: until then it opens what `p1` was enrolled for"), "{}", note.message);
+    assert_eq!(w.present("door-412", "A"), "granted");
+    w.publish(vec![op::withdraw("uid:A")]);
+    assert_eq!(w.present("door-412", "A"), "not_enrolled");
+    w.enrol("A", "p9", "door:413");
+    assert_eq!((w.present("door-412", "A"), w.present("door-413", "A")), ("no_entitlement", "granted"));
 }
 
 #[test]

@@ -111,8 +111,10 @@ impl AccessList {
         let name = |ix: HolderIx| self.holders.get(ix).map(|h| &h.name);
         let issued_to = name(card.issued_to?.holder)?;
         let enrolled_for = name(card.packed_enrolment()?.1.holder).filter(|holder| *holder != issued_to)?;
-        let message =
-            format!("card `{uid}` is issued to `{issued_to}` and enrolled for `{enrolled_for}`; compare the ids");
+        let message = format!(
+            "card `{uid}` is issued to `{issued_to}` and enrolled for `{enrolled_for}`; if the card was given to another person, withdraw \
+             it: until then it opens what `{enrolled_for}` was enrolled for. If it is one person, compare the ids"
+        );
         note(NoteCode::HolderDiffers, Some(*uid), message)
     }
 

@@ -398,6 +398,8 @@ pub enum Input {
     },
     /// The store, of which an alarm reported that it is not written, is written again.
     StoreWorks,
+    /// The system, of which an alarm reported that it has not synchronised its clock, has.
+    ClockSynchronised,
     /// Something happened to the wall clock.
     Clock(ClockChange),
     /// The configuration was read again.

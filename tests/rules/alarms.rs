@@ -3,7 +3,8 @@
 use dormgate::access::effect::Effect;
 use dormgate::access::engine::{ALARM_QUIET_MS, STORE_WRITES};
 use dormgate::access::event::AlarmKind;
-use dormgate::access::input::{Input, Operator, PortalReport};
+use dormgate::access::id::ClockTrust;
+use dormgate::access::input::{ClockChange, Input, Operator, PortalReport, TrustedBy};
 use dormgate::access::portal::Posture;
 
 use crate::world::{Seen, World, op};
@@ -201,6 +202,35 @@ fn the_status_names_an_alarm_that_lasts_and_since_when_also_one_that_was_held_ba
         w.see("gate-in", "X");
     }
     assert_eq!(open(&w), []);
+}
+
+#[test]
+fn an_alarm_about_the_clock_ends_when_it_is_trusted_or_synchronised_again() {
+    let clock = AlarmKind::Clock;
+    let trusted = || Input::Clock(ClockChange::Trusted(TrustedBy::CaughtUp));
+    let mut w = World::new();
+    assert_eq!(w.input(trusted()).ended(), []);
+    assert_eq!(w.input(Input::Clock(ClockChange::Untrusted)).alarms(), [clock]);
+    assert_eq!(w.input(Input::Clock(ClockChange::Step { by_ms: 5 })).ended(), [], "it is not trusted yet");
+    // The system has not synchronised it either, which is another thing.
+    let detail = "the system last synchronised its clock at 2026-09-01T00:00:00.000Z".to_owned();
+    assert_eq!(w.input(Input::Alarm { kind: clock, portal: None, detail }).alarms(), [clock]);
+    assert_eq!(open(&w).len(), 2);
+    let seen = w.input(trusted());
+    assert_eq!((seen.ended(), seen.details(clock)), (vec![clock], vec!["the wall clock is trusted again"]));
+    assert_eq!((w.input(trusted()).ended(), open(&w).len()), (vec![], 1));
+    assert_eq!(w.input(Input::ClockSynchronised).ended(), [clock]);
+    assert_eq!((w.input(Input::ClockSynchronised).ended(), open(&w)), (vec![], vec![]));
+    // One that was held back and lasts is raised later, and ends then.
+    assert_eq!(w.input(Input::Clock(ClockChange::Untrusted)).alarms(), []);
+    assert_eq!(w.pass_ms(ALARM_QUIET_MS).alarms(), [clock]);
+    assert_eq!(w.input(trusted()).ended(), [clock]);
+    // That of a start with a clock that is wrong, too.
+    w.clock = ClockTrust::Untrusted;
+    assert_eq!(w.restart().alarms(), [clock]);
+    w.clock = ClockTrust::Trusted;
+    assert_eq!(w.input(trusted()).ended(), [clock]);
+    w.assert_replay_is_life();
 }
 
 #[test]

@@ -31,6 +31,9 @@ const LINK: &str = "link";
 /// The rule by which a list that is not whole raises [`AlarmKind::List`]; of a stream, the stream's name follows.
 const NOT_WHOLE: &str = "not whole";
 
+/// The rule by which a clock that cannot be trusted raises [`AlarmKind::Clock`]. The others are about its synchronisation.
+const UNTRUSTED: &str = "untrusted";
+
 /// What is raised at most once in [`ALARM_QUIET_MS`]. The text reports apart what names neither portal nor card; figures in it do not.
 type Key = (AlarmKind, Option<PortalId>, Option<CardUid>, String);
 
@@ -66,10 +69,12 @@ impl Raised {
 
 /// Whether the end of what such an alarm was raised for is reported to [`Engine::over`].
 fn ends((kind, _, _, rule): &Key) -> bool {
-    use AlarmKind::{ForcedOpen, HeldOpen, List, PortalOffline, PowerTrip, Store, Tamper, UnconfirmedRevocation};
+    use AlarmKind::{
+        Clock, ForcedOpen, HeldOpen, List, PortalOffline, PowerTrip, Store, Tamper, UnconfirmedRevocation,
+    };
     let of_portal = matches!(kind, ForcedOpen | HeldOpen | PortalOffline | PowerTrip | Tamper | UnconfirmedRevocation);
     let of_store = *kind == Store && STORE_WRITES.iter().any(|begins| rule.starts_with(begins));
-    of_portal || of_store || (*kind == List && rule.starts_with(NOT_WHOLE))
+    of_portal || of_store || *kind == Clock || (*kind == List && rule.starts_with(NOT_WHOLE))
 }
 
 impl Alarms {
@@ -267,6 +272,23 @@ impl Engine {
     /// The store writes again.
     pub(super) fn store_works(&mut self, now: Now) {
         self.over(|key| key.0 == AlarmKind::Store && ends(key), "the store is written again", now);
+    }
+
+    /// The clock cannot be trusted.
+    pub(super) fn clock_untrusted(&mut self, now: Now) {
+        let detail = "the wall clock shows a time before the latest trusted one, or an implausible one; dates are judged by \
+                      `policy.untrusted_clock` until it is set, agrees with a center, or `dormgate clock trust` is called";
+        self.raise((AlarmKind::Clock, None, None, UNTRUSTED.to_owned()), None, detail.to_owned(), now);
+    }
+
+    /// The clock can be trusted again.
+    pub(super) fn clock_trusted(&mut self, now: Now) {
+        self.over(|key| key.0 == AlarmKind::Clock && key.3 == UNTRUSTED, "the wall clock is trusted again", now);
+    }
+
+    /// The system has synchronised its clock again.
+    pub(super) fn clock_synchronised(&mut self, now: Now) {
+        self.over(|key| key.0 == AlarmKind::Clock && key.3 != UNTRUSTED, "the system synchronised its clock", now);
     }
 
     fn over(&mut self, which: impl Fn(&Key) -> bool, detail: &str, now: Now) {

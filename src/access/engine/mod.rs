@@ -241,6 +241,7 @@ impl Engine {
             Input::Durable { through } => self.durable(through, now),
             Input::Alarm { kind, portal, detail } => self.alarm(kind, portal.as_ref(), None, detail, now),
             Input::StoreWorks => self.store_works(now),
+            Input::ClockSynchronised => self.clock_synchronised(now),
             Input::Clock(change) => self.clock_changed(&change, now),
             Input::Reload { rules, detail } => self.reload(*rules, detail, now),
             Input::Wake => {}
@@ -387,7 +388,7 @@ impl Engine {
         let (read_through, trusted_at) = (self.state.last_n, self.state.trusted_at);
         self.record(Event::Boot { detail: format!("version {version}; {found}") }, Flush::Soon, now);
         if now.clock == ClockTrust::Untrusted {
-            self.alarm(super::event::AlarmKind::Clock, None, None, CLOCK_UNTRUSTED.to_owned(), now);
+            self.clock_untrusted(now);
         }
         self.lists_not_whole(now);
         self.record_collisions_at_start(now);
@@ -420,15 +421,13 @@ impl Engine {
             ClockChange::Untrusted => (0, false, "the wall clock cannot be trusted any more".into()),
         };
         self.record(Event::ClockStep { by_ms, restored, detail }, Flush::Soon, now);
-        if *change == ClockChange::Untrusted {
-            self.alarm(super::event::AlarmKind::Clock, None, None, CLOCK_UNTRUSTED.to_owned(), now);
+        match change {
+            ClockChange::Untrusted => self.clock_untrusted(now),
+            ClockChange::Trusted(_) => self.clock_trusted(now),
+            ClockChange::Step { .. } => {}
         }
         self.judge_all_boxes(now);
         self.send_modes(now);
         self.out.push(Effect::StateChanged);
     }
 }
-
-/// `detail` of the alarm `clock`.
-const CLOCK_UNTRUSTED: &str = "the wall clock shows a time before the latest trusted one, or an implausible one; dates are judged by \
-                               `policy.untrusted_clock` until it is set, agrees with a center, or `dormgate clock trust` is called";

@@ -144,11 +144,14 @@ async fn serve_with(
     if end_cause == EndCause::Stop { Ok(()) } else { Err(ServeError::Ended) }
 }
 
-/// Raises the alarm `clock` when the system has not synchronised its clock for a day: once, until it has.
+/// Raises the alarm `clock` when the system has not synchronised its clock for a day: once, until it has, which ends it.
 async fn watch_synchronisation(clock: Clock, inbox: Inbox) {
     let mut raised = false;
     loop {
         let last = clock.synchronised_too_long_ago(Path::new(SYNCHRONISED_FILE));
+        if last.is_none() && raised && inbox.urgent(Input::ClockSynchronised).await.is_err() {
+            return;
+        }
         if let Some(last) = last.filter(|_| !raised) {
             let detail = format!(
                 "the system last synchronised its clock at {last}, more than a day ago; look at its network and `timedatectl timesync-status`"

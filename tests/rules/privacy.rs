@@ -1,6 +1,6 @@
 //! What must not name cards: alarms' words for a person, and whatever is logged.
 
-use dormgate::access::change::Op;
+use dormgate::access::change::{ErrorCode, Op, OpError};
 use dormgate::access::engine::OFF_AGAIN_MS_MIN;
 use dormgate::access::event::{AlarmKind, Event, EventKind, Record};
 use dormgate::access::id::CardUid;
@@ -11,9 +11,10 @@ use dormgate::access::transform::{Form, Transform, Turn};
 use dormgate::store::{MemoryDisk, Options, Stepped, Store};
 use dormgate::wire::audit;
 use dormgate::wire::down::write_changes;
+use dormgate::wire::ops::check;
 use dormgate::wire::uid_key::UidKey;
 
-use crate::world::{Seen, World, assert_same_state, name, op, portals, uid};
+use crate::world::{OFFICE, Seen, World, assert_same_state, at, name, op, portals, uid};
 
 /// The same last three bytes as card A.
 const TWIN: &str = "99A68671";
@@ -100,6 +101,23 @@ fn where_the_audit_has_hashes_a_reader_that_is_set_up_wrongly_fills_it_with_no_u
     assert_eq!(detail(Policy::default()), "presented `UID:1EA68671`");
     let hashed = Policy { hash_uids: true, ..Policy::default() };
     assert_eq!(detail(hashed), "presented 12 characters that are no UID");
+}
+
+#[test]
+fn where_the_audit_has_hashes_a_message_that_is_refused_for_a_uid_leaves_none_there() {
+    let detail = |policy| {
+        let mut w = World::of(policy, portals(), Vec::new());
+        let random = uid("phone");
+        let error = check(&Op::Issue { uid: random, holder: name("p1") }, Some(0)).unwrap_err();
+        let whole = OpError::message(ErrorCode::InvalidUid, "`uid`: `1EA6867Z` is no UID");
+        let input = w.message(OFFICE, at(1, 1), Err(vec![error.clone(), whole]));
+        let seen = w.input(input);
+        assert_eq!(seen.ack().errors[0], error, "the center has the whole text");
+        seen.records().map(|record| record.event.body.detail().to_owned()).collect::<String>()
+    };
+    assert!(detail(Policy::default()).contains("`08C0FFEE` is a random UID"));
+    let hashed = detail(Policy { hash_uids: true, ..Policy::default() });
+    assert_eq!(hashed, "op 0: `ops[0].uid`: random_uid; `uid`: invalid_uid");
 }
 
 /// Log lines are made of such values with `?`.

@@ -2,7 +2,7 @@
 
 use dormgate::access::effect::{PortalProof, RevocationProof};
 use dormgate::access::engine::OFF_AGAIN_MS_MIN;
-use dormgate::access::event::{AlarmKind, Confirmation, EventKind, Record};
+use dormgate::access::event::{AlarmKind, Confirmation, Event, EventKind, Record};
 use dormgate::access::id::Timestamp;
 use dormgate::access::input::{CommandKind, Input, PortalReport, Presented, Request};
 use dormgate::access::policy::{Policy, RevokePower};
@@ -270,6 +270,29 @@ fn a_device_that_was_away_confirms_when_it_is_back() {
     let back = w.report("power-412", PortalReport { relay: Some(true), ..online(true) });
     assert_eq!(back.cuts().first(), Some(&("power-412", "lost")));
     assert!(w.relay("power-412", false).recorded().contains(&EventKind::RevocationConfirmed));
+}
+
+#[test]
+fn a_box_that_rests_is_named_as_cut_in_the_ack_as_in_the_event() {
+    let losses = [vec![op::reissue("p1", "B", Some("A"))], vec![op::withdraw("uid:A")], vec![op::power("412", true)]];
+    for (loss, relay) in losses.iter().flat_map(|loss| [None, Some(false), Some(true)].map(|relay| (loss, relay))) {
+        let mut w = World::new();
+        w.setup.portals.iter_mut().for_each(|portal| (portal.rest_ms, portal.delay_off_ms) = (4_000, 0));
+        w.restart();
+        w.resident("A", "p1").see("power-412", "A");
+        w.sits("power-412", "A", Some(true));
+        w.leave("power-412");
+        w.relay("power-412", false);
+        assert_eq!((w.present("power-412", "A"), w.is_on("power-412")), ("granted", false), "it rests");
+        w.sits("power-412", "A", relay);
+        let seen = w.publish(loss.clone());
+        let cut = seen.records().find_map(|record| match &record.event.body {
+            Event::Revoked { cut, .. } => Some(cut.clone()),
+            _ => None,
+        });
+        assert_eq!(seen.ack().cut, [name("power-412")], "{loss:?} {relay:?}");
+        assert_eq!(cut.unwrap_or(seen.ack().cut.clone()), seen.ack().cut, "{loss:?} {relay:?}");
+    }
 }
 
 /// Received, in force, durable, confirmed: as milliseconds.

@@ -1,5 +1,7 @@
 //! Power boxes in the engine: what happens at one is an event of its state machine, whose actions become orders, records and alarms.
 
+use std::collections::BTreeSet;
+
 use super::super::decide::{Identified, Observed, against_power, identify};
 use super::super::decision::{Decision, Denial, Grant, GrantReason, Reason};
 use super::super::effect::PortalOrder;
@@ -29,6 +31,18 @@ pub(super) struct LostPower {
     pub uid: CardUid,
     /// A report that the relay is off may be older than the order that switched it on.
     pub is_ambiguous: bool,
+    /// It is on until its delay ends.
+    is_leaving: bool,
+}
+
+impl Judged {
+    /// The portals that this switched off, or that were to be switched on and are not: a box that waited for the end of its rest may
+    /// have been on all the same.
+    pub(super) fn cut(&self) -> Vec<PortalId> {
+        let off = self.notes.iter().filter(|(_, note)| matches!(note, Note::Off { .. })).map(|(portal, _)| portal);
+        let lost = self.lost.iter().filter(|lost| !lost.is_leaving).map(|lost| &lost.portal);
+        off.chain(lost).collect::<BTreeSet<_>>().into_iter().cloned().collect()
+    }
 }
 
 impl Engine {
@@ -210,9 +224,10 @@ impl Engine {
             let before = self.boxes.get(&portal).and_then(|b| Some((b.claim()?.card()?, b.awaits_on())));
             judged.notes.extend(self.order_box(&portal, now, PowerBox::judge));
             let Some((uid, is_ambiguous)) = before else { continue };
-            let after = self.boxes.get(&portal).filter(|b| !b.is_leaving()).and_then(PowerBox::claim);
-            if after.is_none() {
-                judged.lost.push(LostPower { portal, uid, is_ambiguous });
+            let is_leaving = self.boxes.get(&portal).is_some_and(PowerBox::is_leaving);
+            let claim = self.boxes.get(&portal).and_then(PowerBox::claim);
+            if is_leaving || claim.is_none() {
+                judged.lost.push(LostPower { portal, uid, is_ambiguous, is_leaving });
             }
         }
         judged
@@ -257,9 +272,4 @@ impl Engine {
             self.record_off(&portal, Some(by), OffCause::Denied(Reason::UnknownPortal), now);
         }
     }
-}
-
-/// The portal, if this switched it off.
-pub(super) fn cut_of((portal, note): BoxNote) -> Option<PortalId> {
-    matches!(note, Note::Off { .. }).then_some(portal)
 }

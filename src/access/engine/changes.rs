@@ -8,7 +8,6 @@ use super::super::input::{MessageKind, ReceivedChanges};
 use super::super::list::{Applied, NOTES_MAX};
 use super::super::stream::{Received, StreamTrack};
 use super::Engine;
-use super::boxes::cut_of;
 
 /// Errors of one message that the audit's `detail` repeats; the ack has all of them.
 const ERRORS_LISTED_MAX: usize = 3;
@@ -50,7 +49,8 @@ impl Engine {
         if let Err(errors) = &changes.content {
             let code = errors.first().map_or(ErrorCode::InvalidField, |e| e.code);
             // Recording it uses up its number.
-            let event = Event::RejectedMessage { code, used_up: Some(revision), count: 0, detail: describe(errors) };
+            let event =
+                Event::RejectedMessage { code, used_up: Some(revision), count: 0, detail: self.describe(errors) };
             self.record(event, Flush::Now, now);
             return (Outcome::Rejected, Applied::default(), Vec::new());
         }
@@ -81,7 +81,7 @@ impl Engine {
         self.report_collisions(&applied.collisions, now);
         self.resume_tripped(changes, now);
         self.find_next_edge(now);
-        let cut = judged.notes.into_iter().filter_map(cut_of).collect();
+        let cut = judged.cut();
         (Outcome::Applied, applied, cut)
     }
 
@@ -144,12 +144,25 @@ impl Engine {
     }
 }
 
-pub(super) fn describe(errors: &[OpError]) -> String {
-    let listed = errors.iter().take(ERRORS_LISTED_MAX).map(|e| match e.op {
-        Some(op) => format!("op {op}: {}", e.message),
-        None => e.message.clone(),
-    });
-    let more = errors.len().saturating_sub(ERRORS_LISTED_MAX);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    listed.collect::<Vec<_>>().join("; ") + &more
+impl Engine {
+    pub(super) fn describe(&self, errors: &[OpError]) -> String {
+        let listed = errors.iter().take(ERRORS_LISTED_MAX).map(|e| match e.op {
+            Some(op) => format!("op {op}: {}", self.audited(e)),
+            None => self.audited(e),
+        });
+        let more = errors.len().saturating_sub(ERRORS_LISTED_MAX);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        listed.collect::<Vec<_>>().join("; ") + &more
+    }
+
+    /// What is wrong, as the audit has it: where that has hashes, an error that repeats a UID is its place and its code. The center
+    /// has the whole text in its ack.
+    pub(super) fn audited(&self, error: &OpError) -> String {
+        let repeats_uid = matches!(error.code, ErrorCode::InvalidUid | ErrorCode::RandomUid);
+        if !(repeats_uid && self.policy.hash_uids) {
+            return error.message.clone();
+        }
+        let place = error.message.split_once(": ").map_or(String::new(), |(place, _)| format!("{place}: "));
+        format!("{place}{}", error.code.as_str())
+    }
 }

@@ -37,7 +37,7 @@ impl Engine {
         let from = rejected.claimed_stream.as_ref();
         let from = from.map_or(String::new(), |stream| format!(" that claims to be from {stream}"));
         let at = rejected.claimed_at.map_or(String::new(), |at| format!(" {}.{}", at.epoch, at.seq));
-        let detail = format!("{}{from}{at}: {}", rejected.kind.as_str(), rejected.error.message);
+        let detail = format!("{}{from}{at}: {}", rejected.kind.as_str(), self.audited(&rejected.error));
         let recorded = self.record_rejection(rejected.kind, rejected.error.code, detail, now);
         if rejected.kind == MessageKind::Command {
             if recorded {

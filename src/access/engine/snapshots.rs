@@ -12,8 +12,6 @@ use super::super::policy::Policy;
 use super::super::snapshot::{SHRINK_PERCENT_MAX, Snapshot, SnapshotEntry, SnapshotHead, Staged, Staging};
 use super::super::stream::Received;
 use super::Engine;
-use super::boxes::cut_of;
-use super::changes::describe;
 use super::deadlines::Due;
 
 /// Cards worked at in one slice; some hundred microseconds.
@@ -248,7 +246,7 @@ impl Engine {
         self.news_of(&head.stream, now);
         let ack = self.ack(&head.stream, Some(head.at), Outcome::Applied, Vec::new(), received_at);
         let revoked = revoked.into_iter().map(|(uid, _)| uid).collect();
-        let cut = judged.notes.into_iter().filter_map(cut_of).collect();
+        let cut = judged.cut();
         let ack = Box::new(Ack { snapshot: Some(head.id), revoked, cut, ..ack });
         self.out.push(Effect::Acknowledge { after: self.last_flushed_now, ack, receipt });
         self.out.push(Effect::StateChanged);
@@ -299,7 +297,8 @@ impl Engine {
 
     fn snapshot_refused(&mut self, head: &SnapshotHead, errors: Vec<OpError>, answer: (Receipt, Timestamp), now: Now) {
         let code = errors.first().map_or(ErrorCode::InvalidField, |e| e.code);
-        let detail = format!("snapshot of {} {}.{}: {}", head.stream, head.at.epoch, head.at.seq, describe(&errors));
+        let detail =
+            format!("snapshot of {} {}.{}: {}", head.stream, head.at.epoch, head.at.seq, self.describe(&errors));
         self.record_rejection(MessageKind::Snapshot, code, detail.clone(), now);
         self.alarm(AlarmKind::List, None, None, detail, now);
         self.answer_snapshot(head, Outcome::Rejected, errors, answer);

@@ -180,6 +180,8 @@ pub enum Mark {
     StreamForgotten(StreamName, RegisterKinds),
     /// Where these cards are was forgiven.
     Forgiven(Forgiveness),
+    /// An operator has the events of this holder erased; from here on nobody knows where its cards passed.
+    PassagesErased(Holder),
     /// Somebody has seen to the alarms of these events, both ends inclusive.
     AlarmsAcknowledged {
         /// First.
@@ -332,6 +334,7 @@ impl Event {
             Self::PowerOn { holder, .. } | Self::PowerOrdered { holder, .. } | Self::Revoked { holder, .. } => {
                 holder.as_ref()
             }
+            Self::Config { mark: Mark::PassagesErased(holder), .. } => Some(holder),
             _ => self.who()?.holder.as_ref(),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::id::{CardSet, PortalId, StreamName};
+use super::id::{CardSet, Holder, PortalId, StreamName};
 use super::portal::Posture;
 
 /// Longest name of who gives an order, in characters.
@@ -74,6 +74,13 @@ pub enum Operator {
     /// Has it written down what was done, for a person.
     Note {
         /// What, and by whom.
+        detail: String,
+    },
+    /// Has it forgotten where the cards of a holder passed, whose events are to be erased.
+    Erase {
+        /// Whose.
+        holder: Holder,
+        /// For a person: who ordered it.
         detail: String,
     },
     /// Has it forgotten where cards are (anti-passback).

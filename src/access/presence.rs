@@ -91,6 +91,13 @@ impl Presence {
         self.cards.insert(uid, passages);
     }
 
+    /// Where these cards passed is not known any more.
+    pub(super) fn forget(&mut self, cards: &[CardUid]) {
+        for uid in cards {
+            self.cards.remove(uid);
+        }
+    }
+
     fn name(&mut self, portal: &PortalId) -> PortalId {
         if let Some(known) = self.names.get(portal) {
             return known.clone();

@@ -176,6 +176,7 @@ impl State {
     fn fold_mark(&mut self, mark: &Mark) {
         match mark {
             Mark::Note | Mark::Forgiven(_) | Mark::AlarmsAcknowledged { .. } => {}
+            Mark::PassagesErased(holder) => self.presence.forget(&self.list.uids_of(holder)),
             Mark::Goal(StreamRevision { stream, epoch, seq }) => {
                 let track = self.streams.entry(stream.clone()).or_default();
                 track.set_goal(Position { epoch: *epoch, seq: *seq });

@@ -1,5 +1,5 @@
 //! The events of a holder erased, for `audit erase`: ordered and carried out in the background, because it reads the whole journal. Both
-//! are events of the audit, with who ordered it.
+//! are events of the audit, with who ordered it. With the order it is forgotten where the holder's cards passed.
 
 use axum::Router;
 use axum::extract::{Query, State};
@@ -25,9 +25,12 @@ struct EraseFor {
     actor: String,
 }
 
-async fn note(pages: &Pages, detail: String) -> Result<Result<(), OperatorRefusal>, Response> {
-    let command = Operator::Note { detail };
+async fn order(pages: &Pages, command: Operator) -> Result<Result<(), OperatorRefusal>, Response> {
     ask(pages, |answer| Ask::Operator { command, actor: None, answer }).await
+}
+
+async fn note(pages: &Pages, detail: String) -> Result<Result<(), OperatorRefusal>, Response> {
+    order(pages, Operator::Note { detail }).await
 }
 
 /// `{"done":true,"from":88001}`: it is ordered, and its end is an event after that number.
@@ -43,7 +46,8 @@ async fn erase(State(pages): State<Pages>, Query(asked): Query<EraseFor>) -> Res
     let from = pages.audit.last_durable();
     // The order begins a new segment, so that all before it can be erased.
     pages.audit.close_segment();
-    match note(&pages, format!("{actor} orders the events of holder `{holder}` to be erased")).await {
+    let detail = format!("{actor} orders the events of holder `{holder}` to be erased");
+    match order(&pages, Operator::Erase { holder: holder.clone(), detail }).await {
         Ok(Ok(())) => {}
         // A disk that takes no event takes no erasure either.
         Ok(Err(OperatorRefusal::NotOnDisk)) => {
@@ -103,7 +107,10 @@ mod tests {
         let erasing = tokio::spawn(erase(State(pages), Query(asked)));
         let mut notes = Vec::new();
         while let Some(ask) = taken.asks.recv().await {
-            let Ask::Operator { command: Operator::Note { detail }, answer, .. } = ask else { panic!("{ask:?}") };
+            let Ask::Operator { command: Operator::Note { detail } | Operator::Erase { detail, .. }, answer, .. } = ask
+            else {
+                panic!("{ask:?}")
+            };
             notes.push(detail);
             answer.send(Err(OperatorRefusal::NotOnDisk)).unwrap();
         }

@@ -169,6 +169,7 @@ const GOAL: &str = "goal";
 const FORGIVEN: &str = "forgiven";
 const FORGOTTEN: &str = "stream_forgotten";
 const ACKNOWLEDGED: &str = "alarms_acknowledged";
+const ERASED: &str = "passages_erased";
 const CLOCK_RESTORED: &str = "clock_restored";
 const GRANT: &str = "grant";
 const DENY: &str = "deny";
@@ -270,6 +271,7 @@ impl Fields<'_> {
                 (self.mark, self.reason) = (named(FORGIVEN), named(forgiveness.by.as_str()));
                 self.portals.clone_from(&forgiveness.portals);
             }
+            Event::Config { mark: Mark::PassagesErased(_), .. } => self.mark = named(ERASED),
             Event::Config { mark: Mark::AlarmsAcknowledged { from, to }, .. } => {
                 (self.mark, self.from, self.to) = (named(ACKNOWLEDGED), Some(*from), Some(*to));
             }
@@ -397,6 +399,7 @@ impl Fields<'_> {
                             (who.uid.map_or(CardSet::All, CardSet::One), named(reason, ForgivenBy::parse)?);
                         Mark::Forgiven(Forgiveness { cards, portals: self.portals, by })
                     }
+                    Some(ERASED) => Mark::PassagesErased(need("holder", who.holder)?),
                     Some(ACKNOWLEDGED) => {
                         Mark::AlarmsAcknowledged { from: need("from", self.from)?, to: need("to", self.to)? }
                     }

@@ -192,6 +192,10 @@ fn rows() -> Vec<(Event, String)> {
             format!(r#""type":"config","mark":"alarms_acknowledged","from":3,"to":5,{text}"#),
         ),
         (
+            config(Mark::PassagesErased("h1".parse().unwrap()), detail()),
+            format!(r#""type":"config","holder":"h1","mark":"passages_erased",{text}"#),
+        ),
+        (
             config(Mark::Goal(revision(9)), detail()),
             format!(r#""type":"config","revision":{{"card-office":[3,9]}},"mark":"goal",{text}"#),
         ),

@@ -1,5 +1,6 @@
 //! Who is inside, where somebody was last seen, and who may open a portal.
 
+use dormgate::access::event::Flush;
 use dormgate::access::id::{CardUid, Holder};
 use dormgate::access::input::{Input, Operator};
 use dormgate::access::portal::{Direction, Posture};
@@ -178,6 +179,30 @@ fn a_card_and_a_holder_are_found_by_what_a_person_types() {
         assert_eq!(sought(uid, holder), [(seen.0, seen.1.clone())]);
     }
     assert_eq!(sought(None, Some(name("p2"))), []);
+}
+
+#[test]
+fn where_the_cards_of_a_holder_passed_is_forgotten_when_its_events_are_erased_and_stays_so() {
+    let mut w = three();
+    w.issue("D", "p1").enrol("D", "p1", "gate:*");
+    for card in ["A", "D", "B"] {
+        w.see("gate-in", card);
+    }
+    let sought = |w: &World, holder: &str| {
+        let sought = Sought::Named { uid: None, holder: Some(name(holder)) };
+        w.engine.whereabouts(&sought, w.now()).unwrap().len()
+    };
+    assert_eq!((sought(&w, "p1"), sought(&w, "p2")), (2, 1));
+    let erase = Operator::Erase { holder: name("p1"), detail: "li orders it".to_owned() };
+    let seen = w.input(Input::Operator(erase, None));
+    assert!(seen.records().all(|record| record.flush == Flush::Now && record.event.body.holder() == Some(&name("p1"))));
+    assert_eq!((sought(&w, "p1"), sought(&w, "p2"), inside(&w, None).len()), (0, 1, 1));
+    w.assert_replay_is_life();
+    w.restart();
+    assert_eq!((sought(&w, "p1"), sought(&w, "p2")), (0, 1));
+    // Whoever comes again is seen again.
+    w.see("gate-in", "A");
+    assert_eq!(sought(&w, "p1"), 1);
 }
 
 #[test]

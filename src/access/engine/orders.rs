@@ -52,6 +52,10 @@ impl Engine {
                 self.forget_stream(stream, now);
             }
             Operator::Forgive { cards } => self.forgive(*cards, ForgivenBy::Operator, now),
+            Operator::Erase { holder, detail } => {
+                let mark = Mark::PassagesErased(holder.clone());
+                self.record(Event::Config { mark, detail: detail.clone() }, Flush::Now, now);
+            }
             Operator::Note { detail } => {
                 self.record(Event::Config { mark: Mark::Note, detail: detail.clone() }, Flush::Now, now);
             }
@@ -100,6 +104,7 @@ fn words(command: &Operator) -> String {
         Operator::Forgive { cards: CardSet::All } => "forgive all cards".to_owned(),
         Operator::Forgive { cards: CardSet::One(uid) } => format!("forgive {}", uid.masked()),
         Operator::Acknowledge { from, to } => format!("acknowledge {from} to {to}"),
+        Operator::Erase { .. } => "erase the events of a holder".to_owned(),
         Operator::Note { .. } => "note".to_owned(),
     }
 }

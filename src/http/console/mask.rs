@@ -38,7 +38,7 @@ pub(super) fn is_hidden(event: &Event) -> bool {
     matches!(
         event,
         Event::Alarm { kind: AlarmKind::Duress, .. }
-            | Event::Config { mark: Mark::AlarmsAcknowledged { .. } | Mark::Note, .. }
+            | Event::Config { mark: Mark::AlarmsAcknowledged { .. } | Mark::PassagesErased(_) | Mark::Note, .. }
             | Event::ChangesApplied { .. }
             | Event::RevocationDurable { .. }
     )

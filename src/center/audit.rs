@@ -6,6 +6,10 @@
 //! again: this center was restored from an old copy, begins with an empty database, or another center acknowledges. Otherwise only when
 //! the gateway sends the same beginning again, because then that is where its own cursor stands. So it is with what comes before the first
 //! event received.
+//!
+//! An event that was received before comes again where the ack was lost, and is then the same, byte for byte. One that is another shows
+//! that the gateway's audit goes on from an older copy of its data, or from a new store. Neither chain may be lost: what was
+//! received before stays, and what comes now is kept as another one, once the gateway has sent it again.
 
 use std::collections::HashMap;
 
@@ -44,13 +48,24 @@ pub enum AuditTrouble {
         /// The event.
         n: u64,
     },
-    /// An event that was received before comes again with other content.
+    /// An event that was received before comes again with other content; it is not acknowledged.
     #[error(
         "event {n} was received before and is different now; the gateway's store was replaced, or somebody changed it"
     )]
     Different {
         /// The event.
         n: u64,
+    },
+    /// The gateway sends again what is different or does not follow: it has nothing else. What was received before is kept aside, and
+    /// this event begins another chain.
+    #[error(
+        "from event {n} on the gateway has another audit than it sent before: an older copy of its data was put back without `dormgate restore`, or somebody changed it; what it sent before is kept in {place}, and what it sends now beside it"
+    )]
+    Forked {
+        /// The event.
+        n: u64,
+        /// Where what was received before is kept.
+        place: String,
     },
     /// Events between are missing; the batch is not acknowledged yet.
     #[error("events {from} to {to} are missing; waiting for them")]
@@ -156,21 +171,35 @@ impl<S: Storage> Center<S> {
         batch: &[u8],
         now: Timestamp,
     ) -> Result<(ReceivedAudit, Option<SignedMessage>), CenterError> {
+        let body = up::decode::<AuditBody>(batch).map_err(|error| AuditTrouble::Unreadable(error.to_string()));
         let (received, through, beyond) = self.transaction(|center| {
-            let (ends, beyond) =
-                (center.storage.audit_ends(gateway)?, center.gaps.get(gateway).cloned().unwrap_or_default());
-            let mut reading = Reading { ends, beyond, begins_again: false };
+            let ends = center.storage.audit_ends(gateway)?;
+            // Only what comes again is looked up: in most batches nothing.
+            let again = body.as_ref().ok().zip(ends).and_then(|(body, (_, last))| body.known_until(last.n));
+            let known = again.map(|(from, to)| center.storage.audit_hashes(gateway, from, to)).transpose()?;
+            let beyond = center.gaps.get(gateway).cloned().unwrap_or_default();
+            let mut reading =
+                Reading { ends, known: known.unwrap_or_default(), beyond, begins_again_at: None, confirmed: None };
             let mut received = ReceivedAudit::default();
-            let kept = reading.batch(batch, now, &mut received.trouble);
-            if reading.begins_again {
+            let kept = match &body {
+                Ok(body) => reading.batch(body, now, &mut received.trouble),
+                Err(unreadable) => {
+                    received.trouble.push(unreadable.clone());
+                    Vec::new()
+                }
+            };
+            if let Some(n) = reading.begins_again_at {
                 let place = center.storage.set_audit_aside(gateway)?;
-                received.trouble.push(AuditTrouble::Restarted(place));
+                received.trouble.push(match n {
+                    1 => AuditTrouble::Restarted(place),
+                    _ => AuditTrouble::Forked { n, place },
+                });
             }
             if !kept.is_empty() {
                 center.storage.keep_audit(gateway, &kept, now)?;
             }
             received.events.extend(kept.into_iter().map(|kept| kept.event));
-            Ok((received, reading.ends.map(|(_, last)| last.n), reading.beyond))
+            Ok((received, reading.confirmed, reading.beyond))
         })?;
         // Of a batch that is not on disk nothing is known, and what was known before still is.
         self.gaps.insert(gateway.clone(), beyond);
@@ -188,23 +217,30 @@ impl<S: Storage> Center<S> {
 struct Reading {
     /// The first and the last event that are kept.
     ends: Option<(Link, Link)>,
+    /// The hashes of the events of the batch that are kept already.
+    known: HashMap<u64, Hash>,
     beyond: Beyond,
-    /// The first event of the batch is the first of another audit.
-    begins_again: bool,
+    /// The event with which another audit begins.
+    begins_again_at: Option<u64>,
+    /// The last event of the batch that is kept, now or before. No later one is acknowledged: the gateway may have others under the
+    /// numbers that are kept here.
+    confirmed: Option<u64>,
+}
+
+impl AuditBody {
+    /// Which of its events have numbers up to `last`.
+    fn known_until(&self, last: u64) -> Option<(u64, u64)> {
+        let behind = self.first.saturating_add(u64::try_from(self.events.len()).unwrap_or(u64::MAX));
+        let to = behind.saturating_sub(1).min(last);
+        (self.first <= to).then_some((self.first, to))
+    }
 }
 
 impl Reading {
     /// The events of the batch that are to be kept.
-    fn batch(&mut self, batch: &[u8], now: Timestamp, trouble: &mut Vec<AuditTrouble>) -> Vec<KeptEvent> {
+    fn batch(&mut self, body: &AuditBody, now: Timestamp, trouble: &mut Vec<AuditTrouble>) -> Vec<KeptEvent> {
         let mut kept = Vec::new();
-        let body = match up::decode::<AuditBody>(batch) {
-            Ok(body) => body,
-            Err(error) => {
-                trouble.push(AuditTrouble::Unreadable(error.to_string()));
-                return kept;
-            }
-        };
-        let (events, unreadable) = read(&body);
+        let (events, unreadable) = read(body);
         self.beyond.note(body.after.map(|after| (after.saturating_add(1), body.first.saturating_sub(1))));
         for event in &events {
             self.note_log_gap(&event.decoded.event.body);
@@ -213,20 +249,30 @@ impl Reading {
             let (n, hash) = (decoded.event.n, audit::hash(bytes));
             match self.judge(&decoded, hash, now) {
                 Verdict::Keep(found) => trouble.extend(found),
-                Verdict::Known => continue,
+                Verdict::Known => {
+                    self.confirmed = Some(n);
+                    continue;
+                }
                 Verdict::Refuse(found) => {
                     trouble.push(found);
                     return kept;
                 }
                 Verdict::Restarted => {
-                    self.begins_again = true;
+                    // A second time only where the gateway sent both in one batch, which none does.
+                    if self.begins_again_at.is_some() {
+                        trouble.push(AuditTrouble::Broken { n });
+                        return kept;
+                    }
+                    self.begins_again_at = Some(n);
                     self.ends = None;
+                    self.known.clear();
                     // What its state names may be of the audit before.
                     self.beyond = Beyond::default();
                 }
             }
             let link = Link { n, hash };
             self.ends = Some((self.ends.map_or(link, |(first, _)| first), link));
+            self.confirmed = Some(n);
             self.beyond.reached(n);
             kept.push(KeptEvent { event: decoded.event, bytes: bytes.to_vec(), hash });
         }
@@ -241,6 +287,11 @@ impl Reading {
         }
     }
 
+    /// Refuses an event, until the gateway sends it again: one that was changed on its way comes as it was the next time.
+    fn refuse(&mut self, trouble: AuditTrouble, n: u64, now: Timestamp) -> Verdict {
+        if self.beyond.waits_for(n, now) { Verdict::Refuse(trouble) } else { Verdict::Restarted }
+    }
+
     fn judge(&mut self, decoded: &Decoded, hash: Hash, now: Timestamp) -> Verdict {
         let n = decoded.event.n;
         let (first, last) = self.ends.unwrap_or((NONE, NONE));
@@ -252,18 +303,17 @@ impl Reading {
                 // The gateway's disk has lost an event that is kept here: its chain goes on from the one before.
                 Verdict::Keep(Some(AuditTrouble::Lost { from: last.n, to: last.n }))
             } else {
-                Verdict::Refuse(AuditTrouble::Broken { n })
+                self.refuse(AuditTrouble::Broken { n }, n, now)
             };
         }
         // Where the audit is kept from a later event on, the first one is only late.
         if n == 1 && decoded.prev == audit::NO_HASH && first.n == 1 && first.hash != hash {
             return Verdict::Restarted;
         }
-        if n == last.n && hash != last.hash {
-            return Verdict::Refuse(AuditTrouble::Different { n });
-        }
         if n < next {
-            return Verdict::Known;
+            // What is not kept, because it came too late or is too old, cannot be compared.
+            let is_same = self.known.get(&n).is_none_or(|known| *known == hash);
+            return if is_same { Verdict::Known } else { self.refuse(AuditTrouble::Different { n }, n, now) };
         }
         let (from, to) = (next, n - 1);
         // Linked across the gap: the numbers were never used. Or the gateway reports that it no longer has the events, or never sends them.

@@ -52,12 +52,12 @@ fn a_log_gap_fills_the_holes_that_it_names_at_once_also_before_it_is_kept_itself
     let events = chain(1, 9, audit::NO_HASH);
     let gap = log_gap(10, &[(3, 4), (7, 8)], &audit::hash(&events[8]));
     take(&mut center, 1, &events[..2], NOW);
-    assert_eq!(take(&mut center, 5, &events[4..6], NOW), (vec![], waiting(3, 4), 2));
-    assert_eq!(take(&mut center, 9, &[events[8].clone(), gap.clone()], NOW), (vec![], waiting(3, 8), 2));
+    assert_eq!(take(&mut center, 5, &events[4..6], NOW), (vec![], waiting(3, 4), 0));
+    assert_eq!(take(&mut center, 9, &[events[8].clone(), gap.clone()], NOW), (vec![], waiting(3, 8), 0));
     assert_eq!(take(&mut center, 5, &events[4..6], NOW), (vec![5, 6], lost(3, 4), 6));
     assert_eq!(take(&mut center, 9, &[events[8].clone(), gap], NOW), (vec![9, 10], lost(7, 8), 10));
     // What it named is passed; a hole behind it is waited for again.
-    assert_eq!(take(&mut center, 13, &chain(13, 1, [7; 32]), NOW), (vec![], waiting(11, 12), 10));
+    assert_eq!(take(&mut center, 13, &chain(13, 1, [7; 32]), NOW), (vec![], waiting(11, 12), 0));
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_beginning_that_is_late_is_waited_for_and_begins_no_other_audit() {
     let later = Timestamp(NOW.0 + GAP_IS_LOSS_S * 1000);
     assert_eq!(take(&mut joined, 3, &events[2..4], NOW), (vec![], waiting(1, 2), 0));
     assert_eq!(take(&mut joined, 3, &events[2..4], later), (vec![3, 4], lost(1, 2), 4));
-    assert_eq!(take(&mut joined, 1, &events[..2], later), (vec![], vec![], 4));
+    assert_eq!(take(&mut joined, 1, &events[..2], later), (vec![], vec![], 2));
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn behind_an_event_that_the_gateway_names_as_lost_its_chain_goes_on() {
     take(&mut center, 1, &events, NOW);
     // The disk has lost event 3 after it was sent.
     let prev = audit::hash(&events[1]);
-    assert_eq!(take(&mut center, 4, &chain(4, 1, prev), NOW), (vec![], vec![AuditTrouble::Broken { n: 4 }], 3));
+    assert_eq!(take(&mut center, 4, &chain(4, 1, prev), NOW), (vec![], vec![AuditTrouble::Broken { n: 4 }], 0));
     assert_eq!(take(&mut center, 4, &[log_gap(4, &[(3, 3)], &prev)], NOW), (vec![4], lost(3, 3), 4));
 }
 
@@ -122,11 +122,11 @@ fn of_several_batches_under_way_the_lowest_passes_the_gap_when_it_comes_again() 
     let events = chain(1, 8, audit::NO_HASH);
     take(&mut center, 1, &events[..1], NOW);
     for (n, event) in [(4, &events[3]), (6, &events[5]), (8, &events[7])] {
-        assert_eq!(take(&mut center, n, std::slice::from_ref(event), NOW), (vec![], waiting(2, n - 1), 1));
+        assert_eq!(take(&mut center, n, std::slice::from_ref(event), NOW), (vec![], waiting(2, n - 1), 0));
     }
     // Those of before, in another order: the lowest counts.
     let later = Timestamp(NOW.0 + GAP_IS_LOSS_S * 1000);
-    assert_eq!(take(&mut center, 6, &events[5..6], later), (vec![], waiting(2, 5), 1));
+    assert_eq!(take(&mut center, 6, &events[5..6], later), (vec![], waiting(2, 5), 0));
     assert_eq!(take(&mut center, 4, &events[3..5], later), (vec![4, 5], lost(2, 3), 5));
     assert_eq!(take(&mut center, 6, &events[5..], later), (vec![6, 7, 8], vec![], 8));
 }
@@ -164,4 +164,61 @@ fn without_command_the_audit_is_kept_and_nothing_is_acknowledged() {
     let mut center = Center::new(directory, streams, vec![gateway()]).unwrap();
     assert_eq!(take(&mut center, 1, &chain(1, 2, audit::NO_HASH), NOW), (vec![1, 2], vec![], 0));
     assert_eq!(center.storage.audit_ends(&gateway()).unwrap().map(|(_, last)| last.n), Some(2));
+}
+
+/// Chains of a gateway whose data was rolled back to event 4: what it sent before, and what it has now.
+fn rolled_back() -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let before = chain(1, 14, audit::NO_HASH);
+    let mut now = before[..4].to_vec();
+    let mut prev = audit::hash(&now[3]);
+    for n in 5..=20 {
+        let event = AuditEvent::new(n, "b2", Now { wall: NOW, mono: Mono(0), clock: ClockTrust::Trusted }, other());
+        now.push(audit::encode(&event, &[], &prev));
+        prev = audit::hash(now.last().unwrap());
+    }
+    (before, now)
+}
+
+fn other() -> Event {
+    Event::LogGap { from: 1, to: 1, cause: GapCause::HardLimit, ranges: Vec::new() }
+}
+
+#[test]
+fn after_a_rollback_of_the_gateway_both_its_chains_are_kept_and_nothing_else_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    let (before, now) = rolled_back();
+    take(&mut center, 1, &before, NOW);
+    // Of what is the same, no more than that is acknowledged: the events behind are others.
+    assert_eq!(take(&mut center, 3, &now[2..4], NOW), (vec![], vec![], 4));
+    let different = vec![AuditTrouble::Different { n: 5 }];
+    assert_eq!(take(&mut center, 4, &now[3..16], NOW), (vec![], different.clone(), 4));
+    assert_eq!(take(&mut center, 5, &now[4..], NOW), (vec![], different, 0));
+    assert_eq!(take(&mut center, 15, &now[14..], NOW), (vec![], vec![AuditTrouble::Broken { n: 15 }], 0));
+    // The gateway sends again what nobody acknowledges.
+    let later = Timestamp(NOW.0 + GAP_IS_LOSS_S * 1000);
+    let (events, trouble, through) = take(&mut center, 5, &now[4..], later);
+    assert_eq!((events, through), ((5..=20).collect(), 20));
+    assert!(matches!(trouble.as_slice(), [AuditTrouble::Forked { n: 5, place }] if place.ends_with("audit-1.jsonl`")));
+    let kept = |name: &str| std::fs::read_to_string(dir.path().join("g1").join(name)).unwrap();
+    let lines =
+        |events: &[Vec<u8>]| events.iter().map(|e| String::from_utf8(e.clone()).unwrap() + "\n").collect::<String>();
+    assert_eq!((kept("audit-1.jsonl"), kept("audit.jsonl")), (lines(&before), lines(&now[4..])));
+    // It goes on as any other.
+    assert_eq!(take(&mut center, 20, &now[19..], later), (vec![], vec![], 20));
+    let next = chain(21, 1, audit::hash(&now[19]));
+    assert_eq!(take(&mut center, 21, &next, later), (vec![21], vec![], 21));
+}
+
+#[test]
+fn a_gateway_that_insists_on_what_does_not_follow_is_not_refused_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut center = center(dir.path(), Layout::One);
+    take(&mut center, 1, &chain(1, 3, audit::NO_HASH), NOW);
+    let foreign = chain(4, 2, [7; 32]);
+    assert_eq!(take(&mut center, 4, &foreign, NOW), (vec![], vec![AuditTrouble::Broken { n: 4 }], 0));
+    let later = Timestamp(NOW.0 + GAP_IS_LOSS_S * 1000);
+    let (events, trouble, through) = take(&mut center, 4, &foreign, later);
+    assert_eq!((events, through), (vec![4, 5], 5));
+    assert!(matches!(trouble.as_slice(), [AuditTrouble::Forked { n: 4, .. }]), "{trouble:?}");
 }

@@ -3,6 +3,7 @@
 //! All calls between [`Storage::begin`] and [`Storage::commit`] belong together: after a crash all of them count or none, and
 //! what [`Storage::commit`] returned `Ok` for survives a power cut. A message may be published only after its commit.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 
 use super::CenterError;
@@ -185,6 +186,9 @@ pub trait Storage: Send + 'static {
 
     /// The first and the last event of the audit of `gateway` that are kept.
     fn audit_ends(&mut self, gateway: &GatewayId) -> Result<Option<(Link, Link)>, CenterError>;
+
+    /// The hashes of the events `from` to `to` of the audit of `gateway`, as far as they are kept and quickly found.
+    fn audit_hashes(&mut self, gateway: &GatewayId, from: u64, to: u64) -> Result<HashMap<u64, Hash>, CenterError>;
 
     /// Keeps events, byte for byte, behind those of the gateway that are kept.
     fn keep_audit(&mut self, gateway: &GatewayId, events: &[KeptEvent], now: Timestamp) -> Result<(), CenterError>;

@@ -1,6 +1,6 @@
 //! The two offices: real centers that number, sign, answer and keep the audit, over a shelf in memory whose transactions can fail.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,6 +11,7 @@ use dormgate::access::id::{GatewayId, Timestamp};
 use dormgate::access::portal::Posture;
 use dormgate::center::{Audience, Center, CenterError, Entry, JournalName, KeptEvent, Link, SignedMessage, Storage};
 use dormgate::wire::allowed::{AllowedOps, OpName, STANDING};
+use dormgate::wire::audit::Hash;
 use dormgate::wire::envelope::{Scope, StreamSpec};
 use ed25519_dalek::SigningKey;
 
@@ -143,6 +144,12 @@ impl Storage for Shelf {
         let all = kept.audits.get(gateway);
         let link = |kept: &KeptEvent| Link { n: kept.event.n, hash: kept.hash };
         Ok(all.and_then(|all| Some((link(all.first()?), link(all.last()?)))))
+    }
+
+    fn audit_hashes(&mut self, gateway: &GatewayId, from: u64, to: u64) -> Result<HashMap<u64, Hash>, CenterError> {
+        let kept = self.lock();
+        let all = kept.audits.get(gateway).into_iter().flatten().map(|kept| (kept.event.n, kept.hash));
+        Ok(all.filter(|(n, _)| (from..=to).contains(n)).collect())
     }
 
     fn keep_audit(&mut self, gateway: &GatewayId, events: &[KeptEvent], _: Timestamp) -> Result<(), CenterError> {

@@ -26,6 +26,7 @@ use super::storage::KeptEvent;
 use super::storage::{Audience, Entry, JournalName, Link, Published, Storage};
 use crate::access::change::Position;
 use crate::access::id::{GatewayId, Timestamp};
+use crate::wire::audit::Hash;
 use crate::wire::topic::CAMPUS;
 
 /// The version of the schema, in the file's `user_version`.
@@ -279,6 +280,16 @@ impl Storage for Database {
             self.run(|sql| sql.prepare_cached(&query)?.query_row(params![gateway.as_str(), run], link).optional())
         };
         Ok(end("ASC")?.zip(end("DESC")?))
+    }
+
+    fn audit_hashes(&mut self, gateway: &GatewayId, from: u64, to: u64) -> Result<HashMap<u64, Hash>, CenterError> {
+        let Some(run) = self.audit_run(gateway)? else { return Ok(HashMap::new()) };
+        self.run(|sql| {
+            let mut query = sql
+                .prepare_cached("SELECT n, hash FROM audit WHERE gateway = ?1 AND run = ?2 AND n BETWEEN ?3 AND ?4")?;
+            let rows = query.query_map(params![gateway.as_str(), run, int(from), int(to)], link)?;
+            rows.map(|link| link.map(|link| (link.n, link.hash))).collect()
+        })
     }
 
     fn keep_audit(&mut self, gateway: &GatewayId, events: &[KeptEvent], now: Timestamp) -> Result<(), CenterError> {

@@ -1,5 +1,6 @@
 //! The file with the audit of one gateway: events as they were received, one a line.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::CenterError;
 use super::super::storage::KeptEvent;
 use super::super::storage::Link;
-use crate::wire::audit;
+use crate::wire::audit::{self, Hash};
 
 /// How much of the file's beginning and of its end is read to find the first and the last event, in bytes; far more than one event
 /// has.
@@ -46,6 +47,16 @@ impl AuditFile {
         let head = self.read(0, END_BYTES)?;
         let first = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
         Ok(Some((self.link(first, "first")?, self.link(last, "last")?)))
+    }
+
+    /// The hashes of the events `from` to `to` that stand near the end of the file.
+    pub(super) fn hashes(&mut self, from: u64, to: u64) -> Result<HashMap<u64, Hash>, CenterError> {
+        let length = self.file.metadata().map_err(CenterError::file(&self.path))?.len();
+        let tail = self.read(length.saturating_sub(END_BYTES), END_BYTES)?;
+        // A half line at the beginning is no event.
+        let lines = tail.split(|byte| *byte == b'\n');
+        let hashes = lines.filter_map(|line| Some((audit::decode(line).ok()?.event.n, audit::hash(line))));
+        Ok(hashes.filter(|(n, _)| (from..=to).contains(n)).collect())
     }
 
     fn read(&mut self, from: u64, most: u64) -> Result<Vec<u8>, CenterError> {

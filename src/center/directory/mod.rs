@@ -28,6 +28,7 @@ use super::storage::KeptEvent;
 use super::storage::{Entry, JournalName, Link, Storage};
 use crate::access::change::Position;
 use crate::access::id::{GatewayId, Timestamp};
+use crate::wire::audit::Hash;
 use crate::wire::envelope::StreamSpec;
 use crate::wire::topic::CAMPUS;
 use audit::AuditFile;
@@ -144,6 +145,10 @@ impl Storage for Directory {
 
     fn audit_ends(&mut self, gateway: &GatewayId) -> Result<Option<(Link, Link)>, CenterError> {
         self.audit(gateway)?.ends()
+    }
+
+    fn audit_hashes(&mut self, gateway: &GatewayId, from: u64, to: u64) -> Result<HashMap<u64, Hash>, CenterError> {
+        self.audit(gateway)?.hashes(from, to)
     }
 
     fn keep_audit(&mut self, gateway: &GatewayId, events: &[KeptEvent], _now: Timestamp) -> Result<(), CenterError> {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Ahead;
 use crate::access::change::OpError;
 use crate::access::id::{CardUid, GatewayId, Holder, StreamName, Timestamp};
 use crate::access::list::Shrink;
@@ -126,6 +127,9 @@ pub enum CenterError {
     /// The operating system gives no random bytes.
     #[error("no random bytes from the system: {0}")]
     Randomness(String),
+    /// Nobody would take what is published: its number was used before.
+    #[error("nothing was published: {0}")]
+    Ahead(Box<Ahead>),
     /// The transaction that the order was part of did not reach the disk; nothing of it is published.
     #[error("nothing was published: {0}")]
     NotKept(String),

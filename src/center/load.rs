@@ -239,6 +239,7 @@ impl<S: Storage> Center<S> {
             return Err(CenterError::Shrinks(shrink));
         }
         let Some(stream) = self.streams.get(place) else { return Err(CenterError::NoOwner(OpName::Enrol)) };
+        self.may_publish(stream, &audience)?;
         let at = stream.next(&audience, self.epoch);
         let entries = plan.entries(list.snapshot(&digest::registers_of(stream.spec.allowed)), at);
         let id = format!("{}.{}-list", at.epoch, at.seq);

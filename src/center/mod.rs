@@ -8,6 +8,7 @@
 //! the two write different registers (the configuration holds that), so one list of what the campus streams published and one for each
 //! gateway give the same digests as the whole list of a gateway.
 
+mod ahead;
 mod audit;
 mod compare;
 #[cfg(feature = "center")]
@@ -33,6 +34,7 @@ mod unnumbered;
 mod visitors;
 mod work;
 
+pub use ahead::{Ahead, Number, Used, UsedAt};
 pub use audit::{AuditTrouble, ReceivedAudit};
 pub(crate) use compare::differences;
 pub use compare::{Agreement, MISSING_LISTED_MAX, StreamAgreement};
@@ -63,6 +65,7 @@ use crate::wire::envelope::{Scope, StreamSpec};
 use crate::wire::limits::OPS_MAX;
 use crate::wire::topic::{Down, Topic};
 
+use ahead::Shown;
 use audit::Gaps;
 use storage::is_snapshot;
 use stream::Stream;
@@ -98,6 +101,7 @@ pub struct Center<S = Directory> {
     streams: Vec<Stream>,
     lists: BTreeMap<Audience, AccessList>,
     gaps: Gaps,
+    shown: Shown,
     staged: Vec<Staged>,
     /// Where the day of a visitor ends.
     zone: TimeZone,
@@ -137,11 +141,15 @@ impl<S: Storage> Center<S> {
             streams,
             lists: BTreeMap::new(),
             gaps: Gaps::default(),
+            shown: Shown::default(),
             staged: Vec::new(),
             zone: timezone(DEFAULT_TIMEZONE).map_or(TimeZone::UTC, |(_, zone)| zone),
             is_stale: true,
         };
-        center.transaction(|_| Ok(()))?;
+        center.transaction(|center| {
+            center.shown = Shown::kept(center.storage.used()?, &center.storage.kept_states()?);
+            Ok(())
+        })?;
         Ok(center)
     }
 
@@ -349,7 +357,8 @@ impl<S: Storage> Center<S> {
         let shares = self.shares(to, ops, now)?;
         let mut written = Vec::new();
         for (place, (stream, share)) in self.streams.iter().zip(shares).enumerate() {
-            let Some(audience) = self.audience(stream, to)? else { continue };
+            let Some(audience) = self.audience(stream, to)?.filter(|_| !share.is_empty()) else { continue };
+            self.may_publish(stream, &audience)?;
             let mut next = stream.next(&audience, self.epoch);
             for part in share.chunks(OPS_MAX) {
                 stream.write(&audience, part, now, &mut next, &mut |at, ops, message| {

@@ -51,7 +51,7 @@ pub enum GatewayEvent {
     Trouble(AuditTrouble),
     /// The state of the gateway, as published; retained: what the broker kept.
     State(String),
-    /// A message that cannot be read, or an order that cannot be carried out; names where and why.
+    /// A message that cannot be read, that a gateway has numbers which were never published here, or an order that cannot be carried out; names where and why.
     Problem(String),
 }
 

@@ -38,6 +38,15 @@ pub struct Answered {
     pub at: Position,
     /// The gateway's answer and how long it took; `None`: no answer in time. The message stays in the journal.
     pub ack: Option<(Ack, Duration)>,
+    /// The gateway has another message under this number, so it ignores this one, whatever it answers.
+    pub is_ignored: bool,
+}
+
+impl Answered {
+    /// No answer yet.
+    pub(super) fn waiting(gateway: GatewayId, stream: StreamName, at: Position) -> Self {
+        Self { gateway, stream, at, ack: None, is_ignored: false }
+    }
 }
 
 /// Messages that are on their way, and the answers that they will have.
@@ -196,7 +205,7 @@ impl<S: Storage> Service<S> {
     ) -> Result<Vec<Answered>, CenterError> {
         let (reports, began) = (self.reports(), Instant::now());
         let messages = self.publish(to, ops).await?;
-        Ok(answers(reports, self.expected(&messages), began, within).await)
+        self.judged(answers(reports, self.expected(&messages), began, within).await).await
     }
 
     /// Publishes a list of enrolments as a snapshot, as [`Self::publish`] does, for the gateways that the stream that owns `enrol`
@@ -241,8 +250,19 @@ impl<S: Storage> Service<S> {
         reports: broadcast::Receiver<Report>,
         messages: &[SignedMessage],
         within: Duration,
-    ) -> Vec<Answered> {
-        answers(reports, self.expected(messages), Instant::now(), within).await
+    ) -> Result<Vec<Answered>, CenterError> {
+        self.judged(answers(reports, self.expected(messages), Instant::now(), within).await).await
+    }
+
+    /// The answers, of which those do not count that are of another message under the same number.
+    pub(super) async fn judged(&self, mut all: Vec<Answered>) -> Result<Vec<Answered>, CenterError> {
+        self.ask(move |center| {
+            for one in &mut all {
+                one.is_ignored = center.is_ignored(&one.gateway, &one.stream, one.at);
+            }
+            all
+        })
+        .await
     }
 
     /// The answers to wait for.
@@ -255,8 +275,7 @@ impl<S: Storage> Service<S> {
             };
             let number = message.number.clone();
             let answered = number.map(|(stream, at)| {
-                let from =
-                    |gateway: &GatewayId| Answered { gateway: gateway.clone(), stream: stream.clone(), at, ack: None };
+                let from = |gateway: &GatewayId| Answered::waiting(gateway.clone(), stream.clone(), at);
                 gateways.iter().map(from).collect::<Vec<_>>()
             });
             answered.unwrap_or_default()

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
-use super::CenterError;
+use super::{CenterError, Used, UsedAt};
 use crate::access::change::{Op, Position};
 use crate::access::effect::Ack;
 use crate::access::event::AuditEvent;
@@ -209,6 +209,21 @@ pub trait Storage: Send + 'static {
     /// Keeps what gateways published.
     fn keep_published(&mut self, _published: &[Published]) -> Result<(), CenterError> {
         Ok(())
+    }
+
+    /// Keeps which numbers of a stream were used before, as a gateway has shown.
+    fn keep_used(&mut self, _gateway: &GatewayId, _stream: &StreamName, _used: Used) -> Result<(), CenterError> {
+        Ok(())
+    }
+
+    /// What [`Storage::keep_used`] kept.
+    fn used(&mut self) -> Result<Vec<UsedAt>, CenterError> {
+        Ok(Vec::new())
+    }
+
+    /// The newest state of each gateway of which one is kept.
+    fn kept_states(&mut self) -> Result<Vec<(GatewayId, String)>, CenterError> {
+        Ok(Vec::new())
     }
 
     /// Removes what is older than its retention.

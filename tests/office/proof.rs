@@ -40,11 +40,16 @@ impl Filled {
 
     /// The gateway's answer to message 1.`seq` of the card office.
     fn ack(&mut self, gateway: &str, seq: u64, outcome: Outcome, revoked: &[&str]) {
+        self.ack_through(gateway, seq, (outcome, seq), revoked);
+    }
+
+    /// The same of one that has all messages up to `through`.
+    fn ack_through(&mut self, gateway: &str, seq: u64, (outcome, through): (Outcome, u64), revoked: &[&str]) {
         let ack = Ack {
             stream: Some("card-office".parse().unwrap()),
             at: Some(Position { epoch: NonZeroU32::MIN, seq }),
             outcome,
-            applied_through: seq,
+            applied_through: through,
             revoked: revoked.iter().map(|uid| uid.parse().unwrap()).collect(),
             ..Ack::rejected(Vec::new(), NOW)
         };
@@ -180,4 +185,41 @@ async fn a_card_office_of_its_own_proves_a_death_by_what_the_gateways_published(
         };
         assert_eq!(proof(true, taken_back).await, nothing);
     }
+}
+
+#[tokio::test]
+async fn what_a_gateway_answers_of_another_message_under_the_same_number_proves_nothing() {
+    let lost = |filled: &mut Filled| {
+        filled.publish(None, &json!([{"op": "issue", "uid": OLD, "holder": "h1"}]));
+        filled.publish(None, &json!([{"op": "report_lost", "uid": OLD}]));
+    };
+    let at_both =
+        |known_by: Value, unknown: Value| (true, vec![at("g1", known_by.clone()), at("g2", known_by)], unknown);
+    let proven = at_both("ack".into(), json!([]));
+    let not_known = at_both(Value::Null, json!(["g1", "g2"]));
+    for (outcome, through, expected) in [
+        // It came twice, or is contained in a list.
+        (Outcome::Duplicate, 2, &proven),
+        (Outcome::Stale, 2, &proven),
+        // The gateways have numbers that were never published here.
+        (Outcome::Duplicate, 13, &not_known),
+        (Outcome::Stale, 13, &not_known),
+    ] {
+        let answered = |filled: &mut Filled| {
+            lost(filled);
+            for gateway in ["g1", "g2"] {
+                filled.ack_through(gateway, 2, (outcome, through), &[]);
+            }
+        };
+        assert_eq!(proof(false, answered).await, *expected, "{outcome:?} {through}");
+    }
+    // So does their state.
+    let ahead = |filled: &mut Filled| {
+        lost(filled);
+        for gateway in ["g1", "g2"] {
+            filled.ack(gateway, 2, Outcome::Duplicate, &[]);
+            filled.state(gateway, 13, &"00".repeat(32));
+        }
+    };
+    assert_eq!(proof(false, ahead).await, not_known);
 }

@@ -21,18 +21,20 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
-use super::CenterError;
 use super::storage::KeptEvent;
 use super::storage::{Audience, Entry, JournalName, Link, Published, Storage};
+use super::{CenterError, Used, UsedAt};
 use crate::access::change::Position;
-use crate::access::id::{GatewayId, Timestamp};
+use crate::access::id::{GatewayId, StreamName, Timestamp};
 use crate::wire::audit::Hash;
 use crate::wire::topic::CAMPUS;
 
 /// The version of the schema, in the file's `user_version`.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 /// What version 1 lacks.
 const FROM_1: &str = "ALTER TABLE message ADD COLUMN ordered_by TEXT;";
+/// What version 2 lacks.
+const FROM_2: &str = include_str!("used.sql");
 /// Entries read from a journal at once.
 const READ_AT_ONCE: i64 = 1_000;
 /// Longest wait for a reader that is in the way of a write, in seconds.
@@ -68,8 +70,13 @@ impl Database {
         let version: i64 = sql.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(&failed)?;
         match version {
             SCHEMA_VERSION => {}
-            0 | 1 => {
-                let make = if version == 0 { include_str!("schema.sql") } else { FROM_1 };
+            0..SCHEMA_VERSION => {
+                let make = match version {
+                    0 => vec![include_str!("schema.sql"), FROM_2],
+                    1 => vec![FROM_1, FROM_2],
+                    _ => vec![FROM_2],
+                };
+                let make = make.concat();
                 let all = format!("BEGIN IMMEDIATE; {make} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;");
                 sql.execute_batch(&all).map_err(&failed)?;
             }
@@ -337,6 +344,23 @@ impl Storage for Database {
 
     fn keep_published(&mut self, published: &[Published]) -> Result<(), CenterError> {
         published.iter().try_for_each(|one| self.keep_one(one))
+    }
+
+    fn keep_used(&mut self, gateway: &GatewayId, stream: &StreamName, used: Used) -> Result<(), CenterError> {
+        let Used { after, to } = used;
+        self.run(|sql| {
+            let all = params![gateway.as_str(), stream.as_str(), after.0, int(after.1), to.0, int(to.1)];
+            sql.prepare_cached("INSERT OR REPLACE INTO used VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?.execute(all).map(|_| ())
+        })
+    }
+
+    fn used(&mut self) -> Result<Vec<UsedAt>, CenterError> {
+        self.run(search::used)
+    }
+
+    fn kept_states(&mut self) -> Result<Vec<(GatewayId, String)>, CenterError> {
+        let rows = self.run(search::states)?.into_iter();
+        Ok(rows.filter_map(|row| Some((row.gateway.parse().ok()?, row.body))).collect())
     }
 
     fn remove_old(&mut self, now: Timestamp) -> Result<(), CenterError> {

@@ -1,4 +1,4 @@
--- The database of a center, version 1. Times are milliseconds since 1970. `sqlite3 -readonly FILE` may look into it at any time.
+-- The database of a center. Times are milliseconds since 1970. `sqlite3 -readonly FILE` may look into it at any time.
 
 -- Every message signed.
 CREATE TABLE message (

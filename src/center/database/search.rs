@@ -7,8 +7,8 @@ use std::time::Duration;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 
-use super::super::CenterError;
-use super::{BUSY_S, failed};
+use super::super::{CenterError, Used, UsedAt};
+use super::{BUSY_S, failed, uint};
 
 /// A message as it is shown.
 const ORDER: &str = "json_object('stream', stream, 'epoch', epoch, 'seq', seq, 'ordered_by', ordered_by,
@@ -136,11 +136,31 @@ impl Reader {
 
     /// The newest state of each gateway that has published one.
     pub fn states(&self) -> Result<Vec<Row>, CenterError> {
-        self.run(|sql| {
-            let mut query = sql.prepare_cached("SELECT gateway, at, body FROM state ORDER BY gateway")?;
-            let rows = query
-                .query_map([], |row| Ok(Row { id: 0, gateway: row.get(0)?, at: row.get(1)?, body: row.get(2)? }))?;
-            rows.collect()
-        })
+        self.run(states)
     }
+
+    /// The numbers that were used before, of each stream and gateway of which some were.
+    ///
+    /// # Errors
+    /// See [`Self::search`].
+    pub fn used(&self) -> Result<Vec<UsedAt>, CenterError> {
+        self.run(used)
+    }
+}
+
+pub(super) fn states(sql: &Connection) -> rusqlite::Result<Vec<Row>> {
+    let mut query = sql.prepare_cached("SELECT gateway, at, body FROM state ORDER BY gateway")?;
+    let rows =
+        query.query_map([], |row| Ok(Row { id: 0, gateway: row.get(0)?, at: row.get(1)?, body: row.get(2)? }))?;
+    rows.collect()
+}
+
+pub(super) fn used(sql: &Connection) -> rusqlite::Result<Vec<UsedAt>> {
+    let mut query = sql.prepare_cached("SELECT gateway, stream, after_epoch, after_seq, to_epoch, to_seq FROM used")?;
+    let rows = query.query_map([], |row| {
+        let (gateway, stream): (String, String) = (row.get(0)?, row.get(1)?);
+        let used = Used { after: (row.get(2)?, uint(row.get(3)?)), to: (row.get(4)?, uint(row.get(5)?)) };
+        Ok(gateway.parse().ok().zip(stream.parse().ok()).map(|(gateway, stream)| (gateway, stream, used)))
+    })?;
+    Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().flatten().collect())
 }

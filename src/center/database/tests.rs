@@ -82,7 +82,7 @@ fn a_database_of_version_1_is_taken_over_with_all_that_is_in_it() {
     before.publish_ops(None, &[lost("01020301")], NOW).unwrap();
     drop(before);
     let path = dir.path().join("center.db");
-    let as_of_1 = "ALTER TABLE message DROP COLUMN ordered_by; PRAGMA user_version = 1";
+    let as_of_1 = "DROP TABLE used; ALTER TABLE message DROP COLUMN ordered_by; PRAGMA user_version = 1";
     Connection::open(&path).unwrap().execute_batch(as_of_1).unwrap();
     let mut after = center(dir.path());
     assert_eq!(seqs(&after.publish_ops(None, &[lost("01020302")], NOW).unwrap()), [2]);

@@ -51,18 +51,22 @@ pub(super) struct Waiting {
     stream: StreamName,
     epoch: NonZeroU32,
     seq: u64,
+    /// The gateway has another message under this number and ignores this one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ignored: bool,
 }
 
 impl Answer {
     pub(super) fn new(messages: Vec<Made>, answered: impl Iterator<Item = Answered>) -> Self {
         let (mut acks, mut waiting) = (Vec::new(), Vec::new());
-        for Answered { gateway, stream, at, ack } in answered {
-            match ack {
+        for Answered { gateway, stream, at, ack, is_ignored } in answered {
+            // Its ack is of the other message.
+            match ack.filter(|_| !is_ignored) {
                 Some((ack, took)) => {
                     let took_ms = u64::try_from(took.as_millis()).ok().filter(|_| !took.is_zero());
                     acks.push(AckOf { gateway, took_ms, ack });
                 }
-                None => waiting.push(Waiting { gateway, stream, epoch: at.epoch, seq: at.seq }),
+                None => waiting.push(Waiting { gateway, stream, epoch: at.epoch, seq: at.seq, ignored: is_ignored }),
             }
         }
         Self { messages, acks, waiting }
@@ -72,13 +76,12 @@ impl Answer {
     pub(super) fn answered(self) -> Vec<Answered> {
         let acked = self.acks.into_iter().filter_map(|AckOf { gateway, took_ms, ack }| {
             let (stream, at) = ack.stream.clone().zip(ack.at)?;
-            Some(Answered { gateway, stream, at, ack: Some((ack, Duration::from_millis(took_ms.unwrap_or(0)))) })
+            let ack = Some((ack, Duration::from_millis(took_ms.unwrap_or(0))));
+            Some(Answered { ack, ..Answered::waiting(gateway, stream, at) })
         });
-        let waiting = self.waiting.into_iter().map(|Waiting { gateway, stream, epoch, seq }| Answered {
-            gateway,
-            stream,
-            at: Position { epoch, seq },
-            ack: None,
+        let waiting = self.waiting.into_iter().map(|Waiting { gateway, stream, epoch, seq, ignored }| Answered {
+            is_ignored: ignored,
+            ..Answered::waiting(gateway, stream, Position { epoch, seq })
         });
         acked.chain(waiting).collect()
     }
@@ -104,6 +107,19 @@ pub(super) struct GatewayShown {
     pub(super) received_at: Option<Timestamp>,
     /// The newest message to it of each stream; it has them all where its state names the same numbers with nothing missing.
     pub(super) published: Vec<Numbered>,
+    /// The streams of which the gateway has numbers that this center never published, each with the newest it has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) ahead: Vec<AheadShown>,
+}
+
+/// A stream in which a gateway is ahead.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct AheadShown {
+    pub(super) stream: StreamName,
+    pub(super) epoch: u32,
+    pub(super) seq: u64,
+    /// What that means, and what to do.
+    pub(super) message: String,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -137,7 +137,7 @@ impl Api {
             let gateways = if one.to == CAMPUS { self.service.gateways().to_vec() } else { vec![self.known(&one.to)?] };
             let at = Position { epoch: one.epoch, seq: one.seq };
             let stream = &one.stream;
-            all.extend(gateways.into_iter().map(|gateway| Answered { gateway, stream: stream.clone(), at, ack: None }));
+            all.extend(gateways.into_iter().map(|gateway| Answered::waiting(gateway, stream.clone(), at)));
         }
         loop {
             let wanted = made.to_vec();
@@ -155,7 +155,8 @@ impl Api {
                     one.ack = Some((ack, Duration::ZERO));
                 }
             }
-            if Instant::now() >= until || all.iter().all(|one| one.ack.is_some()) {
+            all = self.service.judged(all).await?;
+            if Instant::now() >= until || all.iter().all(|one| one.ack.is_some() && !one.is_ignored) {
                 return Ok(all);
             }
             tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
@@ -236,7 +237,7 @@ impl Request {
         let answered = if messages.is_empty() {
             api.kept_acks(&made, within).await?
         } else {
-            api.service.answers(reports, &messages, within).await
+            api.service.answers(reports, &messages, within).await?
         };
         let is_own = |one: &Answered| client.has(&one.gateway);
         let answer = Answer::new(made, answered.into_iter().filter(is_own));

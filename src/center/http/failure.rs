@@ -119,6 +119,7 @@ impl From<CenterError> for Failure {
             }
             CenterError::VisitorAgain { .. } => (StatusCode::CONFLICT, "visitor_again"),
             CenterError::EnrolledForAnother { .. } => (StatusCode::CONFLICT, "enrolled_for_another"),
+            CenterError::Ahead(_) => (StatusCode::CONFLICT, "numbers_used"),
             CenterError::Shrinks(_) => (StatusCode::CONFLICT, "shrinks"),
             CenterError::TooLong { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             CenterError::Conflict => (StatusCode::CONFLICT, "idempotency_conflict"),

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::super::database::Row;
 use super::super::{Audience, Center, JournalName, Storage};
 use super::auth::Client;
-use super::bodies::{Delivery, GatewayShown, Numbered};
+use super::bodies::{AheadShown, Delivery, GatewayShown, Numbered};
 use super::failure::Failure;
 use super::{Shared, json};
 use crate::access::change::Position;
@@ -50,7 +50,7 @@ pub(super) async fn delivery(State(api): State<Shared>, client: Client) -> Resul
 async fn shown(api: &Shared, wanted: impl Fn(&GatewayId) -> bool) -> Result<Vec<GatewayShown>, Failure> {
     let states = api.read(|reader| reader.states()).await?;
     let mut states: BTreeMap<String, Row> = states.into_iter().map(|row| (row.gateway.clone(), row)).collect();
-    let positions = api.service.ask(|center| center.positions().collect::<Vec<_>>()).await?;
+    let (positions, ahead) = api.service.ask(|center| (center.positions().collect::<Vec<_>>(), center.ahead())).await?;
     let of = |audience: &Audience| {
         let audience = audience.clone();
         let published = |(journal, at): &(JournalName, Position)| Numbered {
@@ -65,7 +65,11 @@ async fn shown(api: &Shared, wanted: impl Fn(&GatewayId) -> bool) -> Result<Vec<
         let received_at = state.as_ref().map(|row| Timestamp(row.at));
         let published = of(&Audience::Campus).chain(of(&Audience::Gateway(gateway.clone()))).collect();
         let state = state.and_then(|row| RawValue::from_string(row.body).ok());
-        GatewayShown { gateway: gateway.clone(), state, received_at, published }
+        let ahead = ahead.iter().filter(|ahead| ahead.gateway == *gateway).map(|ahead| {
+            let ((epoch, seq), stream) = (ahead.there, ahead.stream.clone());
+            AheadShown { stream, epoch, seq, message: ahead.to_string() }
+        });
+        GatewayShown { gateway: gateway.clone(), state, received_at, published, ahead: ahead.collect() }
     };
     Ok(api.service.gateways().iter().filter(|gateway| wanted(gateway)).map(show).collect())
 }

@@ -26,6 +26,7 @@ pub(super) struct Metrics {
     resyncs: Counter,
     problems: Counter,
     link_up: Gauge,
+    ahead: Gauge,
 }
 
 impl Default for Metrics {
@@ -49,6 +50,9 @@ impl Default for Metrics {
         let problems = counter("problems", "Messages of gateways that cannot be read, or are passed over");
         let link_up = Gauge::default();
         registry.register("link_up", "1 while the broker is connected", link_up.clone());
+        let ahead = Gauge::default();
+        let help = "Streams of gateways that have numbers which this center never published: its own were used before";
+        registry.register("streams_ahead", help, ahead.clone());
         let registry = Arc::new(registry);
         Self {
             registry,
@@ -62,6 +66,7 @@ impl Default for Metrics {
             resyncs,
             problems,
             link_up,
+            ahead,
         }
     }
 }
@@ -90,5 +95,9 @@ impl Metrics {
 }
 
 pub(super) async fn page(State(api): State<Shared>) -> Response {
+    // While the center stops, the last number stands.
+    if let Ok(ahead) = api.service.ask(|center| center.ahead().len()).await {
+        api.metrics.ahead.set(i64::try_from(ahead).unwrap_or(i64::MAX));
+    }
     browser::metrics(&api.metrics.registry)
 }

@@ -4,6 +4,8 @@
 //! message was received and in force, and what follows from it. A gateway at which the card opened nothing has no such event; there the
 //! ack of the message counts, if it does not refuse it. Where none is kept, the state counts if its digest is the one here: a gateway's
 //! numbers go on over a message that it refused.
+//!
+//! Of a number that was used before neither counts: what the gateway has under it is another message.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +15,14 @@ use axum::response::Response;
 use serde_json::Value;
 
 use super::super::database::{Reader, Row, Search, Table};
-use super::super::{Audience, Center, CenterError, Storage};
+use super::super::{Audience, Center, CenterError, Number, Storage, UsedAt};
 use super::auth::Client;
 use super::bodies::{AtGateway, BoxShown, KnownBy, Proof};
 use super::failure::Failure;
 use super::traces::{self, Trace, found, search};
 use super::{Shared, json};
 use crate::access::credential::{Flag, FlagRegister};
+use crate::access::engine::StreamStatus;
 use crate::access::id::{CardUid, GatewayId, Holder, Revision, StreamName, Timestamp};
 use crate::access::list::AccessList;
 use crate::wire::allowed::OpName;
@@ -35,6 +38,54 @@ struct Death {
     gateway: GatewayId,
     stream: StreamName,
     revision: Revision,
+    /// The number of the newest message to the gateway.
+    newest: Number,
+}
+
+impl Death {
+    fn new<S: Storage>(center: &Center<S>, gateway: &GatewayId, stream: &StreamName, revision: Revision) -> Self {
+        let newest = center.published_to(gateway, stream).unwrap_or_default();
+        Self { gateway: gateway.clone(), stream: stream.clone(), revision, newest }
+    }
+
+    fn number(&self) -> Number {
+        (self.revision.epoch.get(), self.revision.seq)
+    }
+}
+
+/// What shows whether acks of a message count.
+struct Shown {
+    states: Vec<Row>,
+    used: Vec<UsedAt>,
+}
+
+impl Shown {
+    fn read(reader: &Reader) -> Result<Self, CenterError> {
+        Ok(Self { states: reader.states()?, used: reader.used()? })
+    }
+
+    /// Whether the gateway's ack is one of this message, and of one that it has in force.
+    fn counts(&self, death: &Death, ack: &Value) -> bool {
+        let used = self.used.iter().find(|(gateway, stream, _)| *gateway == death.gateway && *stream == death.stream);
+        if used.is_some_and(|(_, _, used)| used.has(death.number())) {
+            return false;
+        }
+        match ack["outcome"].as_str() {
+            Some("applied") => true,
+            // One that was applied before, or is contained in what the gateway has; unless that is what others published.
+            Some("duplicate" | "stale") => {
+                let through = ack["applied_through"].as_u64().unwrap_or(u64::MAX);
+                (death.revision.epoch.get(), through) <= death.newest && !self.is_ahead(death)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the newest state of the gateway has a number that was never published to it.
+    fn is_ahead(&self, death: &Death) -> bool {
+        let stream = stream_in(&self.states, death);
+        stream.is_some_and(|(_, stream)| (stream.epoch, stream.seq) > death.newest)
+    }
 }
 
 pub(super) async fn proof(
@@ -66,8 +117,8 @@ pub(super) async fn proof(
     }
     let dead = !deaths.is_empty();
     let gateways = api.read(move |reader| {
-        let states = reader.states()?;
-        let at = |death: &Death| Ok((at_gateway(reader, death, parsed)?, state_of(&states, death)));
+        let shown = Shown::read(reader)?;
+        let at = |death: &Death| Ok((at_gateway(reader, &shown, death, parsed)?, state_of(&shown.states, death)));
         deaths.iter().map(at).collect::<Result<Vec<_>, CenterError>>()
     });
     let gateways = gateways.await?;
@@ -84,7 +135,7 @@ fn deaths<S: Storage>(center: &Center<S>, own: Option<&[GatewayId]>, uid: CardUi
         // Who it is enrolled for, where it was never issued: then what was set for the holder holds for it.
         let holder = lists.iter().find_map(|list| list.card(&uid)?.holder().cloned());
         let revision = lists.iter().filter_map(|list| death_in(list, uid, holder.as_ref())).min()?;
-        Some(Death { gateway: gateway.clone(), stream: stream.clone(), revision })
+        Some(Death::new(center, gateway, &stream, revision))
     };
     own_gateways(center, own).filter_map(death).collect()
 }
@@ -124,7 +175,7 @@ fn by_traces<S: Storage>(
                 lists_of(center, &gateway).into_iter().filter_map(|list| death_in(list, uid, Some(holder))).min()
             };
             if let Some(revision) = trace.death(center, stream, death)? {
-                deaths.push(Death { gateway: gateway.clone(), stream: stream.clone(), revision });
+                deaths.push(Death::new(center, &gateway, stream, revision));
                 break;
             }
         }
@@ -132,7 +183,7 @@ fn by_traces<S: Storage>(
     Ok(deaths)
 }
 
-type NumberedDigest = ((u32, u64), String);
+type NumberedDigest = (Number, String);
 
 /// What the newest state of a gateway shows of a stream.
 struct StateOfStream {
@@ -143,12 +194,17 @@ struct StateOfStream {
 
 /// What the newest state of the gateway shows, if it has the message's number and all before it.
 fn state_of(states: &[Row], death: &Death) -> Option<StateOfStream> {
-    let row = states.iter().find(|row| row.gateway == death.gateway.as_str())?;
-    let state = state::decode(row.body.as_bytes()).ok()?;
-    let stream = state.streams.into_iter().find(|stream| stream.name == death.stream && stream.missing == 0)?;
-    let has_it = (stream.epoch, stream.seq) >= (death.revision.epoch.get(), death.revision.seq);
+    let (row, stream) = stream_in(states, death).filter(|(_, stream)| stream.missing == 0)?;
+    let has_it = (stream.epoch, stream.seq) >= death.number();
     let digest = stream.digest.filter(|_| has_it)?;
     Some(StateOfStream { received_at: Timestamp(row.at), list: ((stream.epoch, stream.seq), digest) })
+}
+
+/// The stream in the newest state of the gateway.
+fn stream_in<'s>(states: &'s [Row], death: &Death) -> Option<(&'s Row, StreamStatus)> {
+    let row = states.iter().find(|row| row.gateway == death.gateway.as_str())?;
+    let state = state::decode(row.body.as_bytes()).ok()?;
+    Some((row, state.streams.into_iter().find(|stream| stream.name == death.stream)?))
 }
 
 /// Where nothing else is known: by the state, if what the gateway has is what this center has.
@@ -199,8 +255,8 @@ fn search_at(table: Table, gateway: &GatewayId, is: Vec<(&'static str, String)>,
     Search { gateways, is_newest_first: after.is_none(), after, ..search(table, is) }
 }
 
-fn at_gateway(reader: &Reader, death: &Death, uid: CardUid) -> Result<AtGateway, CenterError> {
-    let Death { gateway, stream, revision } = death;
+fn at_gateway(reader: &Reader, known: &Shown, death: &Death, uid: CardUid) -> Result<AtGateway, CenterError> {
+    let Death { gateway, stream, revision, .. } = death;
     let mut shown = AtGateway {
         gateway: gateway.clone(),
         stream: stream.clone(),
@@ -224,8 +280,8 @@ fn at_gateway(reader: &Reader, death: &Death, uid: CardUid) -> Result<AtGateway,
     let of_message =
         vec![("stream", stream.to_string()), ("epoch", revision.epoch.to_string()), ("seq", revision.seq.to_string())];
     let acks = found(reader, &search_at(Table::Ack, gateway, of_message, None))?;
-    // A duplicate was applied before, and a stale message is contained in what the gateway has. The oldest ack is the last here.
-    if let Some((_, ack)) = acks.iter().rev().find(|(_, ack)| ack["outcome"] != "rejected") {
+    // The oldest ack is the last here.
+    if let Some((_, ack)) = acks.iter().rev().find(|(_, ack)| known.counts(death, ack)) {
         shown.known_by = Some(KnownBy::Ack);
         (shown.dead_since, shown.received_at) = (field(ack, "received_at"), field(ack, "received_at"));
         shown.durable_at = field(ack, "durable_at");

@@ -1,6 +1,7 @@
 //! What the gateways publish, received: reported, noted to be kept, and acknowledged.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
@@ -8,9 +9,9 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::super::order::GatewayEvent;
-use super::super::{AuditTrouble, Published, PublishedKind, Storage};
+use super::super::{Ahead, AuditTrouble, CenterError, Published, PublishedKind, Storage};
 use super::{STRANGERS_MAX, Work};
-use crate::access::id::GatewayId;
+use crate::access::id::{GatewayId, StreamName};
 use crate::mqtt::{Message, Retention};
 use crate::wire::state::{self, Presence};
 use crate::wire::topic::{Topic, Up};
@@ -21,18 +22,26 @@ const LOG_REST_S: u64 = 3_600;
 
 /// When each kind of trouble with the audit of a gateway was logged last.
 #[derive(Default)]
-pub(super) struct Logged(HashMap<(GatewayId, Discriminant<AuditTrouble>), Instant>);
+pub(super) struct Logged {
+    audit: HashMap<(GatewayId, Discriminant<AuditTrouble>), Instant>,
+    /// The same of the streams in which a gateway is ahead: all of them have one cause.
+    ahead: HashMap<StreamName, Instant>,
+}
 
 impl Logged {
     fn is_due(&mut self, gateway: &GatewayId, trouble: &AuditTrouble, now: Instant) -> bool {
-        let key = (gateway.clone(), discriminant(trouble));
-        let rest = Duration::from_secs(LOG_REST_S);
-        if self.0.get(&key).is_some_and(|last| now.duration_since(*last) < rest) {
-            return false;
-        }
-        self.0.insert(key, now);
-        true
+        rested(&mut self.audit, (gateway.clone(), discriminant(trouble)), now)
     }
+}
+
+/// Whether nothing was logged of `key` for a while; then it is now.
+fn rested<K: Hash + Eq>(last: &mut HashMap<K, Instant>, key: K, now: Instant) -> bool {
+    let rest = Duration::from_secs(LOG_REST_S);
+    if last.get(&key).is_some_and(|last| now.duration_since(*last) < rest) {
+        return false;
+    }
+    last.insert(key, now);
+    true
 }
 
 impl<S: Storage> Work<S> {
@@ -70,6 +79,24 @@ impl<S: Storage> Work<S> {
         }
     }
 
+    /// Logs that a gateway has numbers which were never published here, once an hour of each stream. Gives what is reported each time.
+    fn ahead(&mut self, noted: Result<impl IntoIterator<Item = Ahead>, CenterError>) -> Vec<GatewayEvent> {
+        let noted = match noted {
+            Ok(noted) => noted,
+            Err(error) => {
+                self.failed(&error);
+                return Vec::new();
+            }
+        };
+        let report = |ahead: Ahead| {
+            if rested(&mut self.logged.ahead, ahead.stream.clone(), Instant::now()) {
+                warn!(gateway = %ahead.gateway, "{ahead}");
+            }
+            GatewayEvent::Problem(ahead.to_string())
+        };
+        noted.into_iter().map(report).collect()
+    }
+
     /// Notes what is kept of an event; `false`: nothing is.
     fn keep_later(&mut self, gateway: &GatewayId, event: &GatewayEvent, message: &Message) -> bool {
         let kind = match event {
@@ -94,7 +121,14 @@ impl<S: Storage> Work<S> {
         payload: &[u8],
     ) -> Result<Vec<GatewayEvent>, BodyError> {
         Ok(match up {
-            Up::Ack => vec![GatewayEvent::Ack(up::decode(payload)?)],
+            Up::Ack => {
+                let ack = up::decode(payload)?;
+                // Before it is reported: who waits for it asks whether it counts.
+                let noted = self.center.note_ack(gateway, &ack);
+                let mut events = self.ahead(noted);
+                events.push(GatewayEvent::Ack(ack));
+                events
+            }
             Up::Reply => vec![GatewayEvent::Reply(up::decode(payload)?)],
             Up::Alarm => vec![GatewayEvent::Alarm(up::decode(payload)?)],
             Up::State => {
@@ -103,7 +137,10 @@ impl<S: Storage> Work<S> {
                 if state.state == Presence::Online {
                     self.center.note_acknowledged(gateway, state.audit.acked);
                 }
-                vec![GatewayEvent::State(String::from_utf8_lossy(payload).into_owned())]
+                let noted = self.center.note_state(gateway, &state.streams);
+                let mut events = self.ahead(noted);
+                events.push(GatewayEvent::State(String::from_utf8_lossy(payload).into_owned()));
+                events
             }
             Up::Resync => {
                 let is_taken = self.again.ask(gateway.clone(), up::decode(payload)?);

@@ -61,6 +61,10 @@ fn notes(ack: &Ack) -> String {
 /// The ack of a message just published, or what its absence means.
 pub(super) fn answered(one: &Answered, waited_s: u64) -> String {
     match &one.ack {
+        _ if one.is_ignored => format!(
+            "{} {}.{}: IGNORED, the gateway has another message under this number: numbers of this center were used before, begin a higher `epoch` (see `center compare`)",
+            one.stream, one.at.epoch, one.at.seq
+        ),
         Some((body, took)) => {
             format!("{}{}", ack_after(body, &format!(" in {} ms", took.as_millis())), notes(body))
         }

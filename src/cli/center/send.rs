@@ -66,6 +66,11 @@ pub(super) fn report(answers: &[Answered], named: Option<&GatewayId>, wait: Dura
 fn report_one(one: &Answered, name: &str, wait: Duration) -> Exit {
     let line = format!("{name}{}", print::answered(one, wait.as_secs()));
     match &one.ack {
+        // The ack is of another message.
+        Some(_) | None if one.is_ignored => {
+            print_error(line);
+            Exit::Failed
+        }
         Some((ack, _)) if matches!(ack.outcome, Outcome::Applied | Outcome::Duplicate) => print_line(line),
         Some(_) => match print_line(line) {
             Exit::Done => Exit::Failed,

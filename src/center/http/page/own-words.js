@@ -41,6 +41,7 @@ export const OWN = {
   everywhere: ["In force at every gateway", "已在全部网关生效"], of: ["of", "/"], have_it: ["gateways have put it in force", "个网关已生效"],
   code_missing: ["This is needed", "此项必填"], code_invalid_uid: ["This is no card UID; read the card and type 8, 14 or 20 hex digits", "不是卡号；请刷卡并输入 8、14 或 20 位十六进制"], code_random_uid: ["This UID is random and changes at each reading; use another card", "该卡号为随机号，每次读取都不同；请换卡"],
   code_invalid_field: ["This cannot be read; correct it", "此项填写有误，请更正"], code_forbidden_op: ["Your token may not order this", "您的口令无此权限"], code_forbidden_gateway: ["Your token may not change this gateway", "您的口令不能更改该网关"], code_forbidden: ["Your token may not do this", "您的口令无此权限"],
+  code_numbers_used: ["Numbers of this center were used before, and gateways would ignore this; begin a higher epoch in center.toml", "本中心的编号此前已用过，网关会忽略；请在 center.toml 中提高 epoch"],
   code_visitor_again: ["A visitor's card is not enrolled again; issue another card", "访客卡不能再次开通；请另发一张卡"], code_enrolled_for_another: ["The card is enrolled for its holder before; withdraw it first", "此卡仍按原持卡人开通；请先取消开通"], code_shrinks: ["The list withdraws more than 30 %; look at the list, then allow it above", "名单取消超过 30%；请核对后勾选允许"], code_busy: ["The center is busy; send it again", "中心繁忙，请重新提交"], code_unauthorized: ["The session has ended; log in again", "会话已结束，请重新登录"],
   code_invalid_sheet: ["The sheet is wrong; nothing was loaded. Correct the lines below", "表格有误，未载入任何内容；请更正以下各行"], code_too_large: ["Too large; load one building at a time", "内容过大，请按楼栋分别载入"],
   // List

@@ -222,3 +222,31 @@ fn a_gateway_that_insists_on_what_does_not_follow_is_not_refused_for_ever() {
     assert_eq!((events, through), (vec![4, 5], 5));
     assert!(matches!(trouble.as_slice(), [AuditTrouble::Forked { n: 4, .. }]), "{trouble:?}");
 }
+
+#[cfg(feature = "center")]
+#[test]
+fn in_a_database_both_chains_of_a_rollback_are_found() {
+    use crate::center::database::{Database, Reader, Retention, Search, Table};
+    let dir = tempfile::tempdir().unwrap();
+    create(&dir.path().join("trial"), Layout::One, NonZeroU32::MIN).unwrap();
+    let streams = Directory::open(&dir.path().join("trial")).unwrap().1;
+    let retention = Retention { audit_days: 1, acks_days: 1, requests_days: 1 };
+    let database = Database::open(&dir.path().join("center.db"), NonZeroU32::MIN, retention).unwrap();
+    let mut center = Center::new(database, streams, vec![gateway()]).unwrap();
+    let (before, now) = rolled_back();
+    let mut take = |first: u64, events: &[Vec<u8>], at: Timestamp| {
+        let batch = encode_audit("b1", first - 1, first, events).unwrap();
+        let (received, ack) = center.receive_audit(&gateway(), &batch, at).unwrap();
+        (received.trouble, ack.is_some())
+    };
+    assert_eq!(take(1, &before, NOW), (vec![], true));
+    assert_eq!(take(5, &now[4..], NOW), (vec![AuditTrouble::Different { n: 5 }], false));
+    let forked = AuditTrouble::Forked { n: 5, place: "run 0 of its audit".to_owned() };
+    assert_eq!(take(5, &now[4..], Timestamp(NOW.0 + GAP_IS_LOSS_S * 1000)), (vec![forked], true));
+    let (gateways, is) = (None, Vec::new());
+    let (from, to, after) = (None, None, None);
+    let all = Search { table: Table::Audit, is, gateways, from, to, is_newest_first: false, after, most: 100 };
+    let found = Reader::open(&dir.path().join("center.db")).unwrap().search(&all).unwrap();
+    let found: Vec<_> = found.into_iter().map(|row| row.body.into_bytes()).collect();
+    assert_eq!(found, [before, now[4..].to_vec()].concat());
+}

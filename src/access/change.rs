@@ -136,7 +136,7 @@ pub type RegisterKinds = BTreeSet<RegisterKind>;
 names! {
     /// What is worth knowing of an op that was applied (wire contract, section 3).
     pub enum NoteCode {
-        /// It reached nothing: nobody knows the holder.
+        /// It reached nothing that is known here, or there was nothing to clear.
         NoEffect,
         /// The card is issued to one holder and enrolled for another.
         HolderDiffers,
@@ -157,6 +157,14 @@ pub struct Note {
     pub uid: Option<CardUid>,
     /// For a person: what is odd, and what to do.
     pub message: String,
+}
+
+impl Note {
+    /// The op at this place of its message reached nothing.
+    #[must_use]
+    pub fn no_effect(op: u32, message: String) -> Self {
+        Self { op, code: NoteCode::NoEffect, uid: None, message }
+    }
 }
 
 /// The place of a message in its stream.

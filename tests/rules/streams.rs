@@ -220,6 +220,14 @@ fn what_reached_nobody_and_cards_of_two_holders_are_noted_and_the_latter_alarm()
     let lock = |portals| vec![op::posture(portals, Posture::Lockdown, None)];
     assert_eq!(notes(lock("gate-inn")), (vec![(0, NoteCode::NoEffect)], 0));
     assert_eq!(notes(lock("gate-inn gate-in")), (vec![], 0));
+    // What clears and finds nothing to clear. It may come before what it clears, so what it wrote counts all the same.
+    for nothing in [op::withdraw("uid:X"), op::unfreeze("uid:C"), op::reinstate("0A0B0C0D"), op::power("499", true)] {
+        assert_eq!(notes(vec![nothing]), (vec![(0, NoteCode::NoEffect)], 0));
+    }
+    assert_eq!(notes(vec![op::power("412", true), op::power("412", false)]), (vec![], 0));
+    assert_eq!(notes(vec![op::freeze("uid:A"), op::unfreeze("uid:A")]), (vec![], 0));
+    assert_eq!(notes(vec![op::found("uid:A"), op::found("uid:A")]), (vec![(1, NoteCode::NoEffect)], 0));
+    assert_eq!(notes(vec![op::report_lost("uid:R"), op::found("uid:R")]), (vec![], 0));
     assert_eq!(notes(vec![op::enrol("A", "p2", RESIDENT)]), (vec![(0, NoteCode::HolderDiffers)], 1));
     assert_eq!(notes(vec![op::issue("B", "p3"), op::issue("B", "p4")]), (vec![(1, NoteCode::SharedUid)], 1));
     assert_eq!(notes(vec![op::issue("A", "p2"), op::reissue("p2", "R", Some("A"))]), (vec![], 0));

@@ -1,11 +1,12 @@
 //! A message arrives: apply on arrival, cut what it must, record with proof, acknowledge when durable.
 
-use super::super::change::{Changes, ErrorCode, Head, Note, NoteCode, Op, OpError, PortalSet, Position};
+use super::super::change::{Changes, ErrorCode, Head, Note, Op, OpError, PortalSet, Position};
 use super::super::effect::{Ack, Effect, Outcome};
 use super::super::event::{AlarmKind, Event, Flush, Mark, StreamRevision};
 use super::super::id::{Now, PortalId, Timestamp};
 use super::super::input::{MessageKind, ReceivedChanges};
 use super::super::list::{Applied, NOTES_MAX};
+use super::super::portal::{Portal, PortalKind};
 use super::super::stream::{Received, StreamTrack};
 use super::Engine;
 
@@ -61,7 +62,7 @@ impl Engine {
             self.calendar.follow(&self.state.list.site.schedules);
         }
         let room = NOTES_MAX.saturating_sub(applied.notes.len());
-        applied.notes.extend(self.postures_of_nobody(changes).take(room));
+        applied.notes.extend(self.ops_for_nobody(changes).take(room));
         // A list that is trusted more or less than before concerns every box.
         let everything = applied.affected.site || integrity_before != self.integrity();
         let judged = self.judge_boxes((!everything).then_some(applied.affected.cards.as_slice()), now);
@@ -85,14 +86,24 @@ impl Engine {
         (Outcome::Applied, applied, cut)
     }
 
-    /// A note for each posture that is set at no portal of this gateway: most likely a name is misspelt.
-    fn postures_of_nobody(&self, changes: &Changes) -> impl Iterator<Item = Note> {
+    /// A note for each posture that is set at no portal of this gateway, and for power in a zone without a box: most likely a name is
+    /// misspelt.
+    fn ops_for_nobody(&self, changes: &Changes) -> impl Iterator<Item = Note> {
         let ops = changes.content.iter().flatten();
         (0..).zip(ops).filter_map(|(place, op)| {
-            let Op::SetPosture { portals: PortalSet::Some(portals), .. } = op else { return None };
-            let first = portals.first().filter(|_| portals.iter().all(|id| self.portal(id.as_str()).is_none()))?;
-            let message = format!("no portal `{first}` is configured here, so nothing changed; compare the name");
-            Some(Note { op: place, code: NoteCode::NoEffect, uid: None, message })
+            let message = match op {
+                Op::SetPosture { portals: PortalSet::Some(portals), .. } => {
+                    let first = portals.first().filter(|_| portals.iter().all(|id| self.portal(id.as_str()).is_none()));
+                    format!("no portal `{}` is configured here, so nothing changed; compare the name", first?)
+                }
+                Op::Power { zone, .. } => {
+                    let is_box_there = |p: &Portal| p.kind == PortalKind::PowerBox && p.zone == *zone;
+                    let nowhere = (!self.portals.iter().any(is_box_there)).then_some(zone)?;
+                    format!("zone `{nowhere}` has no power box here, so nothing is switched; compare the name")
+                }
+                _ => return None,
+            };
+            Some(Note::no_effect(place, message))
         })
     }
 

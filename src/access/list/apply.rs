@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use foldhash::fast::RandomState;
 
-use super::super::change::{Note, NoteCode, Op, PortalSet, Position, RegisterKind, RegisterKinds, Subject};
+use super::super::change::{Note, Op, PortalSet, Position, RegisterKind, RegisterKinds, Subject};
 use super::super::credential::{CardMarks, Enrolment, Flag, Role, ZoneSet};
 use super::super::id::{CardUid, Holder, Revision, Timestamp};
 use super::super::policy::Policy;
@@ -57,13 +57,15 @@ impl AccessList {
             for ix in self.cards_affected_by(op) {
                 before.entry(ix).or_insert_with(|| self.could_open(ix, policy, now));
             }
+            let clears_nothing = (notes.len() < NOTES_MAX).then(|| self.clears_nothing(op)).flatten();
             site |= self.write(op, at.revision(place), Some(made));
             // The op may have made cards, or moved one to another holder whose cards are then concerned too.
             for ix in self.cards_affected_by(op) {
                 before.entry(ix).or_insert(false);
             }
             if notes.len() < NOTES_MAX {
-                notes.extend(self.note(op, at.revision(place), holders.as_mut()));
+                let note = self.note(op, at.revision(place), holders.as_mut());
+                notes.extend(note.or_else(|| clears_nothing.map(|message| Note::no_effect(place, message))));
             }
         }
         let mut affected: Vec<CardIx> = before.keys().copied().collect();
@@ -76,58 +78,6 @@ impl AccessList {
         concerned.retain(|ix| !before.contains_key(ix));
         let cards = affected.iter().chain(&concerned).filter_map(uid).collect();
         Applied { revoked, affected: Affected { cards, site }, collisions, notes }
-    }
-
-    /// What is worth knowing of an op that was just written. `holders`: to whom the message has given
-    /// cards so far; `None`: it has one op.
-    fn note<'o>(
-        &self,
-        op: &'o Op,
-        revision: Revision,
-        holders: Option<&mut HashMap<CardUid, &'o Holder, RandomState>>,
-    ) -> Option<Note> {
-        let note = |code, uid, message| Some(Note { op: revision.place, code, uid, message });
-        let (uid, holder) = match op {
-            Op::Issue { uid, holder } | Op::Reissue { new_uid: uid, holder, .. } => (uid, holder),
-            Op::Enrol { uid, enrolment } => (uid, &enrolment.holder),
-            Op::SetFlag { subject: Subject::Holder(holder), .. }
-            | Op::Withdraw { subject: Subject::Holder(holder) } => {
-                let message = format!("no card of holder `{holder}` is known, so nothing changed; compare the id");
-                return if self.reaches(op, holder, revision) { None } else { note(NoteCode::NoEffect, None, message) };
-            }
-            Op::SetFlag { .. }
-            | Op::Withdraw { .. }
-            | Op::Reinstate { .. }
-            | Op::Power { .. }
-            | Op::DefineSchedule { .. }
-            | Op::SetPosture { .. } => return None,
-        };
-        if let Some(other) = holders.and_then(|holders| holders.insert(*uid, holder)).filter(|other| *other != holder) {
-            let message =
-                format!("card `{uid}` is given to `{other}` and to `{holder}` in one message; compare the cards");
-            return note(NoteCode::SharedUid, Some(*uid), message);
-        }
-        let card = self.find(uid).and_then(|ix| self.cards.get(ix.place()))?;
-        let name = |ix: HolderIx| self.holders.get(ix).map(|h| &h.name);
-        let issued_to = name(card.issued_to?.holder)?;
-        let enrolled_for = name(card.packed_enrolment()?.1.holder).filter(|holder| *holder != issued_to)?;
-        let message = format!(
-            "card `{uid}` is issued to `{issued_to}` and enrolled for `{enrolled_for}`; if the card was given to another person, withdraw \
-             it: until then it opens what `{enrolled_for}` was enrolled for. If it is one person, compare the ids"
-        );
-        note(NoteCode::HolderDiffers, Some(*uid), message)
-    }
-
-    /// Whether an op by holder reaches any card that is known.
-    fn reaches(&self, op: &Op, holder: &Holder, revision: Revision) -> bool {
-        let Some(holder) = self.holders.find(holder) else { return false };
-        let card = |ix: CardIx| self.cards.get(ix.place());
-        if matches!(op, Op::Withdraw { .. }) {
-            let enrolled = |card: &Card| card.enrolment.as_ref().is_some_and(|register| register.revision < revision);
-            self.enrolled_for(holder).filter_map(card).any(enrolled)
-        } else {
-            self.cards_of(holder).filter_map(card).any(|card| card.birth.is_none_or(|birth| birth < revision))
-        }
     }
 
     /// The same without reporting what changed: for replay. `made`: when the message was made; `None`: of a center, which writes the end

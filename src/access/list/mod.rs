@@ -15,6 +15,7 @@ mod index;
 mod lossy;
 mod merge;
 mod names;
+mod notes;
 mod site;
 mod snapshot;
 

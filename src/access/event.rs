@@ -216,8 +216,8 @@ pub enum Event {
     },
     /// A granted passage was taken.
     Taken { portal: PortalId, who: Who, direction: Direction },
-    /// A granted passage was not taken in time.
-    NotTaken { portal: PortalId, who: Who },
+    /// A granted passage was not taken in time, or its release was not confirmed; `detail` then reports why.
+    NotTaken { portal: PortalId, who: Who, detail: String },
     /// A power box is on, or on by another right than before: its relay was read or confirmed on.
     PowerOn { portal: PortalId, source: PowerSource, holder: Option<Holder>, detail: String },
     /// A power box was ordered on, or is to be on by another right than before, and its relay is not known to be on.
@@ -353,6 +353,7 @@ impl Event {
     pub fn detail(&self) -> &str {
         match self {
             Self::Decision { detail, .. }
+            | Self::NotTaken { detail, .. }
             | Self::PowerOn { detail, .. }
             | Self::PowerOrdered { detail, .. }
             | Self::PowerTrip { detail, .. }

@@ -396,6 +396,13 @@ pub enum Input {
         /// For a person.
         detail: String,
     },
+    /// The device of a portal was to open or energise it, and has confirmed that or failed.
+    Released {
+        /// Where.
+        portal: PortalId,
+        /// Why it is not confirmed, and not tried any more.
+        failed: Option<String>,
+    },
     /// The store, of which an alarm reported that it is not written, is written again.
     StoreWorks,
     /// The system, of which an alarm reported that it has not synchronised its clock, has.

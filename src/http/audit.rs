@@ -191,7 +191,7 @@ mod tests {
         let record = |n: u64| {
             let body = if n.is_multiple_of(3) {
                 let who = Who { uid: Some("1EA68671".parse().unwrap()), holder: Some("p1".parse().unwrap()) };
-                Event::NotTaken { portal: "gate-in".parse().unwrap(), who }
+                Event::NotTaken { portal: "gate-in".parse().unwrap(), who, detail: String::new() }
             } else if n == 7 || n == 8 {
                 let (who, outcome) = (Who::default(), Outcome::Grant(GrantReason::Granted));
                 let flags = if n == 7 { GrantFlag::Late | GrantFlag::StaleList } else { GrantFlag::StaleList.into() };

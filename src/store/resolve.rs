@@ -137,7 +137,7 @@ mod tests {
         };
         let card_of = |resolver: &mut Resolver<'_>, uid, known: &[CardUid]| {
             let who = Who { uid: Some(key.hash(uid)), holder: None };
-            let mut event = event(Event::NotTaken { portal: "gate-in".parse().unwrap(), who });
+            let mut event = event(Event::NotTaken { portal: "gate-in".parse().unwrap(), who, detail: String::new() });
             resolver.resolve(&mut event, &Known(known.to_vec()));
             event.body.uid()
         };

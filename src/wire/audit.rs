@@ -321,7 +321,7 @@ impl Fields<'_> {
             EventKind::Taken => {
                 Event::Taken { portal: at_portal()?, who, direction: need("direction", self.direction)? }
             }
-            EventKind::NotTaken => Event::NotTaken { portal: at_portal()?, who },
+            EventKind::NotTaken => Event::NotTaken { portal: at_portal()?, who, detail },
             kind @ (EventKind::PowerOn | EventKind::PowerOrdered) => {
                 let source = match (who.uid, reason) {
                     (Some(uid), Some(REPORTED)) => PowerSource::Reported(uid),

@@ -79,7 +79,10 @@ fn rows() -> Vec<(Event, String)> {
             Event::Taken { portal: portal.clone(), who: who(), direction: Direction::Out },
             format!(r#""type":"taken",{card},"direction":"out""#),
         ),
-        (Event::NotTaken { portal: portal.clone(), who: who() }, format!(r#""type":"not_taken",{card}"#)),
+        (
+            Event::NotTaken { portal: portal.clone(), who: who(), detail: String::new() },
+            format!(r#""type":"not_taken",{card}"#),
+        ),
         (on(PowerSource::Reported(uid), who().holder), format!(r#""type":"power_on",{card},"reason":"reported""#)),
         (on(PowerSource::Card(uid), who().holder), format!(r#""type":"power_on",{card}"#)),
         (on(PowerSource::Remote, None), r#""type":"power_on","portal":"gate-in","reason":"remote""#.to_owned()),

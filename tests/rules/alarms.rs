@@ -2,12 +2,12 @@
 
 use dormgate::access::effect::Effect;
 use dormgate::access::engine::{ALARM_QUIET_MS, STORE_WRITES};
-use dormgate::access::event::AlarmKind;
+use dormgate::access::event::{AlarmKind, EventKind};
 use dormgate::access::id::ClockTrust;
 use dormgate::access::input::{ClockChange, Input, Operator, PortalReport, TrustedBy};
 use dormgate::access::portal::Posture;
 
-use crate::world::{Seen, World, op};
+use crate::world::{Seen, World, name, op, uid};
 
 /// The alarms by kind, each with its count.
 fn counted(seen: &Seen) -> Vec<(AlarmKind, u64)> {
@@ -246,5 +246,28 @@ fn an_alarm_that_the_store_is_not_written_ends_when_it_is() {
     // What is damaged is not mended by that.
     assert_eq!(w.input(trouble("events 3 to 4 are lost".to_owned())).alarms(), [AlarmKind::Store]);
     assert_eq!((w.input(Input::StoreWorks).ended(), open(&w)), (vec![], vec![]));
+    w.assert_replay_is_life();
+}
+
+#[test]
+fn a_release_that_fails_is_in_the_audit_each_time_and_its_alarm_ends_with_one_that_is_confirmed() {
+    let mut w = World::new();
+    w.resident("A", "p1");
+    let ended = |failed: Option<&str>| Input::Released { portal: name("door-412"), failed: failed.map(str::to_owned) };
+    for (round, alarms) in [(0, vec![AlarmKind::PortalOffline]), (1, vec![])] {
+        assert_eq!(w.present("door-412", "A"), "granted");
+        let seen = w.input(ended(Some("the relay reads off")));
+        let event = &seen.records().next().unwrap().event;
+        assert_eq!((event.kind(), event.body.uid()), (EventKind::NotTaken, Some(uid("A"))));
+        assert_eq!(event.body.detail(), "a release was not confirmed: the relay reads off");
+        assert_eq!(seen.alarms(), alarms, "{round}");
+        let over = w.input(ended(None));
+        assert_eq!(over.ended(), alarms, "{round}");
+        assert_eq!(w.input(ended(None)).recorded(), []);
+        w.pass_s(60);
+    }
+    // Its device falling silent is another matter, and is not held back by it.
+    let away = PortalReport { online: Some(false), ..PortalReport::default() };
+    assert_eq!(w.report("door-412", away).alarms(), [AlarmKind::PortalOffline]);
     w.assert_replay_is_life();
 }

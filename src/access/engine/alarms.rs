@@ -26,6 +26,8 @@ pub const OPEN_LISTED_MAX: usize = 100;
 
 /// The rule by which a relay that nothing released raises [`AlarmKind::Tamper`]: it holds back no housing that is opened then.
 pub(super) const RELAY: &str = "relay";
+/// The rule by which a release that was not confirmed raises [`AlarmKind::PortalOffline`]: it holds back no portal that falls silent.
+const RELEASE: &str = "release";
 /// The rule by which the lost link to portals raises [`AlarmKind::PortalOffline`].
 const LINK: &str = "link";
 /// The rule by which a list that is not whole raises [`AlarmKind::List`]; of a stream, the stream's name follows.
@@ -227,6 +229,18 @@ impl Engine {
     pub(super) fn link_alarm_over(&mut self, now: Now) {
         let detail = "the broker of the portals is connected again";
         self.over(|key| key.0 == AlarmKind::PortalOffline && key.3 == LINK, detail, now);
+    }
+
+    /// A portal was to open or to be on, and that was not confirmed.
+    pub(super) fn release_alarm(&mut self, portal: &PortalId, detail: String, now: Now) {
+        let key = (AlarmKind::PortalOffline, Some(portal.clone()), None, RELEASE.to_owned());
+        self.raise(key, Some(portal), detail, now);
+    }
+
+    /// A later one was confirmed.
+    pub(super) fn release_alarm_over(&mut self, portal: &PortalId, now: Now) {
+        let is_of = |key: &Key| key.0 == AlarmKind::PortalOffline && key.1.as_ref() == Some(portal) && key.3 == RELEASE;
+        self.over(is_of, "a release was confirmed again", now);
     }
 
     /// What an alarm of a portal was raised for is over. Nothing, unless that alarm was published and its end was not.

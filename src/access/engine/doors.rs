@@ -246,10 +246,27 @@ impl Engine {
         }
     }
 
+    /// The device of a portal has confirmed a release, or failed. A gate or door that did not open is nobody's passage; of a box, its
+    /// relay is reported.
+    pub(super) fn release_ended(&mut self, portal: &PortalId, failed: Option<String>, now: Now) {
+        let Some(cause) = failed else { return self.release_alarm_over(portal, now) };
+        let detail = format!("a release was not confirmed: {cause}");
+        if let Some(door) = self.doors.get_mut(portal) {
+            // It may have opened all the same: whoever passes then passes on this release.
+            door.take_by = None;
+            let (due, uid) = (door.due(), door.released.and_then(|(_, uid)| uid));
+            self.deadlines.set(Due::Door(portal.clone()), due);
+            let event = Event::NotTaken { portal: portal.clone(), who: self.who(uid), detail: detail.clone() };
+            self.record(event, Flush::Soon, now);
+        }
+        self.release_alarm(portal, detail, now);
+    }
+
     /// A release that nobody took is over.
     fn settle_untaken(&mut self, portal: &PortalId, now: Now) {
         let untaken = self.at_door(portal, |door| door.take_by.take().and_then(|_| door.released.take()));
         let Some((_, uid)) = untaken else { return };
-        self.record(Event::NotTaken { portal: portal.clone(), who: self.who(uid) }, Flush::Soon, now);
+        let event = Event::NotTaken { portal: portal.clone(), who: self.who(uid), detail: String::new() };
+        self.record(event, Flush::Soon, now);
     }
 }

@@ -240,6 +240,7 @@ impl Engine {
             Input::Removing { ranges } => self.removing(&ranges, now),
             Input::Durable { through } => self.durable(through, now),
             Input::Alarm { kind, portal, detail } => self.alarm(kind, portal.as_ref(), None, detail, now),
+            Input::Released { portal, failed } => self.release_ended(&portal, failed, now),
             Input::StoreWorks => self.store_works(now),
             Input::ClockSynchronised => self.clock_synchronised(now),
             Input::Clock(change) => self.clock_changed(&change, now),

@@ -83,7 +83,7 @@ impl Rig {
                 let kind = if n.is_multiple_of(2) { AlarmKind::Duress } else { AlarmKind::DeadCard };
                 Event::Alarm { kind, portal: Some(portal), who, count: 0, ended: false, detail: String::new() }
             } else {
-                Event::NotTaken { portal, who }
+                Event::NotTaken { portal, who, detail: String::new() }
             };
             let wall = Timestamp(1_788_249_600_000);
             let now = Now { wall, mono: Mono(n), clock: ClockTrust::Trusted };

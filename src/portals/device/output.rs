@@ -45,6 +45,8 @@ enum Desired {
 pub(super) enum News {
     /// It is on, or off.
     Is(bool),
+    /// A release was confirmed; and whether it is on, where that is news.
+    Released(Option<bool>),
     /// A release is not known to be done and is not tried any more; its grant is consumed.
     Failed(String),
     /// It must be off and is not confirmed to be; the tries go on.
@@ -323,12 +325,21 @@ impl<W: Wiring> Output<W> {
     /// One piece of work has ended: begins the next one. Returns what is to be reported.
     fn ended(&mut self, step: Step) -> Option<News> {
         let is_release = matches!(step, Step::On(_) | Step::Off(_) | Step::Pulsed | Step::Failed(_));
-        if is_release && std::mem::take(&mut self.releasing) {
-            let confirmed = matches!(step, Step::On(_) | Step::Pulsed);
+        let ends_release = is_release && std::mem::take(&mut self.releasing);
+        let confirmed = matches!(step, Step::On(_) | Step::Pulsed);
+        let is_confirmed = ends_release && confirmed;
+        if ends_release {
             self.drive.wiring.count(if confirmed { Released::Confirmed } else { Released::Failed });
         }
         match step {
-            Step::On(at) => self.observe(true, at).then_some(News::Is(true)),
+            Step::On(at) => {
+                let is_news = self.observe(true, at);
+                if is_confirmed {
+                    Some(News::Released(is_news.then_some(true)))
+                } else {
+                    is_news.then_some(News::Is(true))
+                }
+            }
             Step::Off(at) => {
                 self.cut = None;
                 match self.next.take() {
@@ -345,7 +356,7 @@ impl<W: Wiring> Output<W> {
                         Step::PulseOver
                     });
                 }
-                None
+                is_confirmed.then_some(News::Released(None))
             }
             Step::Failed(cause) => {
                 // It may have been carried out all the same, and must not stay on.

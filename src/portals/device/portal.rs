@@ -46,6 +46,8 @@ pub struct Portal<W> {
     online: Option<bool>,
     /// Whether the device of the output answers, as last reported.
     output_online: Option<bool>,
+    /// The last release was not confirmed.
+    release_failed: bool,
 }
 
 impl<W: Wiring> Portal<W> {
@@ -73,6 +75,7 @@ impl<W: Wiring> Portal<W> {
             reports: Reports::new(inbox),
             online: None,
             output_online: None,
+            release_failed: false,
         }
     }
 
@@ -100,9 +103,16 @@ impl<W: Wiring> Portal<W> {
     async fn news(&mut self, news: News) {
         match news {
             News::Is(on) => self.output_is(on),
+            News::Released(on) => {
+                on.into_iter().for_each(|on| self.output_is(on));
+                if std::mem::take(&mut self.release_failed) {
+                    self.release_ended(None).await;
+                }
+            }
             News::Failed(cause) => {
                 log_at!(warn, self.id, self.wiring.place(None), error = cause, "the grant is consumed");
-                self.alarm(AlarmKind::PortalOffline, format!("a release was not confirmed: {cause}")).await;
+                self.release_failed = true;
+                self.release_ended(Some(cause)).await;
             }
             News::Unconfirmed(cause) => self.alarm(AlarmKind::UnconfirmedRevocation, cause).await,
         }
@@ -303,6 +313,13 @@ impl<W: Wiring> Portal<W> {
         if self.reports.report(self.id.as_str().to_owned(), report) == Offered::Dropped {
             tracing::error!(portal = %self.id, "a report is lost: too many wait for the gateway");
         }
+    }
+
+    async fn release_ended(&mut self, failed: Option<String>) {
+        if let Some(error) = &failed {
+            log_at!(warn, self.id, self.wiring.place(None), error, "an alarm is raised");
+        }
+        self.reports.urgent(Input::Released { portal: self.id.clone(), failed }).await;
     }
 
     async fn alarm(&mut self, kind: AlarmKind, detail: String) {

@@ -19,7 +19,7 @@ fn holder(n: u64) -> Holder {
 fn person(n: u64) -> Record {
     let uid: CardUid = format!("1EA6867{}", n % 3).parse().unwrap();
     let who = Who { uid: Some(uid), holder: (!n.is_multiple_of(10)).then(|| holder(n)) };
-    let body = Event::NotTaken { portal: "gate-in".parse().unwrap(), who };
+    let body = Event::NotTaken { portal: "gate-in".parse().unwrap(), who, detail: String::new() };
     Record { event: AuditEvent { body, ..event(n) }, evidence: Vec::new(), flush: Flush::Soon }
 }
 

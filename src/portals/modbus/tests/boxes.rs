@@ -151,7 +151,7 @@ async fn a_grant_for_a_silent_relay_is_dropped_and_never_carried_out_late() {
     rig.line.fault(21, Fault::Silent);
     rig.reports(|r| r.online == Some(false) && r.cause.is_some()).await;
     rig.line.present(1, 0, uid(CARD));
-    rig.receives(1, alarm(AlarmKind::PortalOffline, "")).await;
+    rig.receives(1, failed("")).await;
     rig.line.fault(21, Fault::None);
     rig.receives(2, report(online)).await;
     rig.relay_stays(21, 0, false).await;

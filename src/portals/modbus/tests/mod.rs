@@ -295,6 +295,11 @@ fn alarm(kind: AlarmKind, why: &str) -> impl Fn(&Input) -> bool {
     move |input| matches!(input, Input::Alarm { kind: of, detail, .. } if *of == kind && detail.contains(why))
 }
 
+/// A release that failed, and why.
+fn failed(why: &str) -> impl Fn(&Input) -> bool {
+    move |input| matches!(input, Input::Released { failed: Some(cause), .. } if cause.contains(why))
+}
+
 /// Grants to these cards, and cuts when a card has left. `hold_ms` is that of the portal; boxes have none.
 pub(super) fn grants(
     allowed: &[&str],

@@ -113,7 +113,7 @@ fn answer(places: &Places, input: &Input) -> Option<PortalOrder> {
             let left = report.card_present == Some(false);
             left.then(|| PortalOrder::Cut { portal: portal.parse().unwrap(), reason: "card_left" })
         }
-        Input::Alarm { kind: AlarmKind::PortalOffline, portal: Some(portal), .. } => {
+        Input::Released { portal, failed: Some(_) } => {
             places.get_mut(portal.as_str()).unwrap().reported += 1;
             None
         }

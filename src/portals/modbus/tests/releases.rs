@@ -40,7 +40,7 @@ async fn a_release_that_is_not_confirmed_is_reported_and_sent_no_more_often_than
         let rig = door_of(id, change).await;
         rig.line.fault(7, fault);
         rig.release("door", 3000);
-        rig.receives(1, alarm(AlarmKind::PortalOffline, why)).await;
+        rig.receives(1, failed(why)).await;
         assert_eq!(rig.received(&sent).len(), times, "{id}, {why}");
     }
 }
@@ -66,7 +66,7 @@ async fn a_release_is_given_up_at_its_deadline_reported_and_never_comes_late() {
     rig.line.fault(7, Fault::StuckRelay);
     let begun = Instant::now();
     rig.release("door", 3000);
-    rig.receives(1, alarm(AlarmKind::PortalOffline, "within 700 ms")).await;
+    rig.receives(1, failed("within 700 ms")).await;
     assert!((ms(700)..ms(750)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     let sent = rig.received(&ON);
     assert!(sent.iter().all(|at| *at <= begun + ms(700)));
@@ -118,7 +118,7 @@ async fn a_busy_relay_is_asked_again_until_the_deadline_and_not_after_it() {
         rig.relay(7, 0, false).await;
         rig.line.fault(7, Fault::Refuses(code));
         rig.release("door", 1000);
-        rig.receives(1, alarm(AlarmKind::PortalOffline, "not confirmed within 1500 ms")).await;
+        rig.receives(1, failed("not confirmed within 1500 ms")).await;
         assert_eq!(rig.count(report(|r| r.online == Some(false))), 0, "{id}: busy is not broken");
         let sent = releases();
         rig.line.fault(7, Fault::None);

@@ -59,6 +59,11 @@ const CAMPUS_READS: &[Reads] = &[
     ("apartment", "nanhu-xing1/down/changes", "nanhu-xing1/up/ack"),
     ("center", "nanhu-xing1/down/changes", "nanhu-xing1/up/audit"),
 ];
+/// An account that is neither a gateway nor a center.
+const OTHERS_READ: &[Reads] = &[
+    ("gate-in", "campus/down/changes", "gate-in/down/changes"),
+    ("gate-in", "campus/down/head/card-office", "gate-in/down/changes"),
+];
 const PORTALS: &[May] = &[
     ("gate-in", "nanhu-xing1/portal/gate-in/decision", false),
     ("gate-in", "nanhu-xing1/portal/gate-in/control", false),
@@ -194,10 +199,11 @@ fn mosquitto(rules: &str, users: &[&str]) -> (Mosquitto, tempfile::TempDir) {
 #[tokio::test]
 #[ignore = "needs mosquitto, which tests/run installs"]
 async fn on_the_campus_mosquitto_everybody_publishes_only_what_is_their_own() {
-    let users = ["nanhu-xing1", "center", "card-office", "apartment"];
+    let users = ["nanhu-xing1", "center", "card-office", "apartment", "gate-in"];
     let (broker, _directory) = mosquitto("deploy/campus/mosquitto.acl", &users);
     published(&broker.url(), CAMPUS).await;
     read(&broker.url(), CAMPUS_READS).await;
+    read(&broker.url(), OTHERS_READ).await;
     gateway_can_subscribe(&broker.url()).await;
 }
 

@@ -164,7 +164,8 @@ impl ServerError {
         let passes = |status: StatusCode| {
             matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_GATEWAY)
         };
-        self.is_unknown() || matches!(self, Self::Status { status, .. } if passes(*status))
+        let is_away = matches!(self, Self::Refused { .. } | Self::Unreachable { .. });
+        is_away || self.is_unknown() || matches!(self, Self::Status { status, .. } if passes(*status))
     }
 }
 

@@ -32,7 +32,7 @@ use crate::wire::{digest, down};
 
 /// The longest wait for gateways that one request may ask for, in seconds. A longer one is several requests with one key.
 const WAIT_S_MAX: u64 = 60;
-/// How often a change is sent again under its key when its answer is lost, or the service is busy.
+/// How often a request is sent again, a change under its key, when its answer is lost, or the service is not there or busy.
 const AGAIN_MAX: u32 = 3;
 /// Time before it is sent again, in milliseconds; the service names a second.
 const AGAIN_MS: u64 = 1_000;
@@ -81,7 +81,7 @@ impl Remote {
     }
 
     async fn get<T: for<'b> Deserialize<'b>>(&self, path: String) -> Result<T, ServerError> {
-        let (_, body) = self.client.done(Ask::get(path)).await?;
+        let body = self.asked(|| Ask::get(path.clone())).await?;
         self.read(&body)
     }
 
@@ -90,9 +90,24 @@ impl Remote {
     }
 
     async fn post<T: for<'b> Deserialize<'b>>(&self, path: String, body: Bytes) -> Result<T, ServerError> {
-        let ask = Ask { method: Method::POST, body, ..Ask::get(path) };
-        let (_, body) = self.client.done(ask).await?;
+        let body = self.asked(|| Ask { method: Method::POST, body: body.clone(), ..Ask::get(path.clone()) }).await?;
         self.read(&body)
+    }
+
+    /// Asks what changes nothing, again where the service is not there or busy: it may be starting.
+    async fn asked<'a>(&self, ask: impl Fn() -> Ask<'a>) -> Result<Vec<u8>, ServerError> {
+        let mut again = 0;
+        loop {
+            match self.client.done(ask()).await {
+                Ok((_, body)) => return Ok(body),
+                // An answer that is late would be late again, and who asks waits for it.
+                Err(error) if again < AGAIN_MAX && error.is_passing() && !error.is_unknown() => {
+                    again += 1;
+                    sleep(Duration::from_millis(AGAIN_MS)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The gateways of this client.

@@ -72,6 +72,28 @@ async fn script_counted(steps: &'static [Step]) -> (Remote, JoinHandle<Vec<Strin
     (remote, serving, counted)
 }
 
+/// The client of a service that is not there yet, and its address.
+async fn away() -> (Remote, std::net::SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let link = LinkSpec::plain(Vec::new(), "");
+    let url = format!("http://{address}").parse().unwrap();
+    (Remote::new(url, Secret::new("token"), &link, "key-1".to_owned()).unwrap(), address)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_not_there_is_tried_again_three_times_for_a_change_and_for_what_only_asks() {
+    let began = Instant::now();
+    let (remote, _) = away().await;
+    let refused = remote.changes(None, &lost(), Duration::ZERO).await.unwrap_err();
+    assert!(matches!(refused, ServerError::Refused { .. }), "nothing was sent: {refused}");
+    let three_times = Duration::from_millis(AGAIN_MS) * AGAIN_MAX;
+    assert!(began.elapsed() >= three_times, "{:?}", began.elapsed());
+    let again = Instant::now();
+    let refused = remote.plan(None, &Enrolments::default()).await.unwrap_err();
+    assert!(matches!(refused, ServerError::Refused { .. }) && again.elapsed() >= three_times, "{refused}");
+}
+
 fn lost() -> Vec<Op> {
     down::read_ops(r#"[{"op":"report_lost","uid":"1EA68671"}]"#).unwrap()
 }

@@ -100,7 +100,7 @@ async fn what_is_wrong_with_a_gateway_is_named_with_its_remedy_and_fails() {
     let shown = lines(shown);
     assert!(shown[2].starts_with("  1.2 ") && shown[3] == "  and 1 more; `--show 2` shows them", "{shown:?}");
     for (found, line, remedy) in [
-        (differs, "center 1.3 DIFFERS", "`center --gateway g1 command resync center` repairs it"),
+        (differs, "center 1.3 DIFFERS", "`center --gateway g1 command resync center` repairs what is missing there"),
         (ahead, "center 1.3 is OLDER than what the gateway has, 1.4", "write it into the file `epoch`"),
         (none, "center 1.3 NOT RECEIVED", "`[[center.stream]]` named `center`"),
         (no_digest, "center 1.3 received, no digest yet", "compare again"),

@@ -136,7 +136,7 @@ impl Engine {
             plan.repaired = differs || !is_compared;
             if differs {
                 let detail = format!(
-                    "the list of {stream} still differs from its center's after a snapshot at {}.{}; compare what the center counts in the digest with the contract",
+                    "the list of {stream} still differs from its center's after a snapshot at {}.{}; flags set here that the center has not are never dropped: `center compare --cards` names the cards; order each flag again, or take it back",
                     at.epoch, at.seq
                 );
                 self.alarm(AlarmKind::List, None, None, detail, now);

@@ -97,7 +97,7 @@ impl Comparison<'_> {
                 "the gateway asks for them when a center attends to it: `center watch`".to_owned()
             }
             Agreement::Differs => format!(
-                "`center --gateway {gateway} compare --cards` lists the cards; `center --gateway {gateway} command resync {}` repairs it",
+                "`center --gateway {gateway} compare --cards` lists the cards; `center --gateway {gateway} command resync {}` repairs what is missing there. A flag that is set there and not here stays: order it again, or take it back (`found`, `unfreeze`, `reinstate`)",
                 one.stream
             ),
             Agreement::Ahead => {

@@ -227,7 +227,7 @@ def as_it_happens(browser):
     # What is wrong in a form is shown where it was typed.
     page.locator("input[name=uid]").fill("12")
     page.get_by_role("button", name="Search").click()
-    expect(page.locator("[role=alert].said", has_text="`uid` `12`")).to_be_visible()
+    expect(page.locator("[role=alert].said", has_text="`12` is not a card UID")).to_be_visible()
     console.passing("400 (Bad Request)")
     console.close()
 

@@ -3,6 +3,7 @@
 use dormgate::access::effect::Effect;
 use dormgate::access::event::{AlarmKind, Event, EventKind};
 use dormgate::access::input::{Input, Operator};
+use dormgate::access::policy::{Policy, RevokePower};
 
 use crate::world::{APARTMENT, OFFICE, Seen, World, at, name, op};
 
@@ -12,7 +13,11 @@ pub const RESIDENT: &str = "gate:* door:412 power_box:412";
 
 /// A gateway whose store lost events: received through 2 before the loss, in truth through 4, where A was cancelled.
 pub fn damaged() -> World {
-    let mut w = World::new();
+    damaged_with(Policy::default())
+}
+
+fn damaged_with(policy: Policy) -> World {
+    let mut w = World::with(policy);
     w.head(OFFICE, at(1, 0));
     w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
     w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
@@ -51,6 +56,20 @@ fn a_damaged_list_is_whole_again_when_the_centers_head_is_reached_and_not_before
     w.publish_at(OFFICE, at(1, 3), vec![op::issue("R", "p3")]);
     assert_eq!((w.present("gate-in", "A"), w.present("gate-in", "B")), ("cancelled", "granted"));
     w.assert_replay_is_life();
+}
+
+#[test]
+fn a_box_whose_delay_runs_because_of_a_damaged_list_stays_on_when_any_change_makes_the_list_whole() {
+    let mut w = damaged_with(Policy { revoke_power: RevokePower::AfterDelay, ..Policy::default() });
+    w.publish_at(APARTMENT, at(1, 1), vec![op::enrol("A", "p1", RESIDENT), op::enrol("B", "p2", RESIDENT)]);
+    w.head(APARTMENT, at(1, 1));
+    w.publish_at(OFFICE, at(1, 1), vec![op::issue("A", "p1")]);
+    w.publish_at(OFFICE, at(1, 2), vec![op::issue("B", "p2")]);
+    w.head(OFFICE, at(1, 3));
+    w.pass_s(10);
+    assert!(w.is_on("power-412"));
+    w.publish_at(OFFICE, at(1, 3), vec![op::issue("R", "p3")]);
+    assert_eq!(w.pass_s(60).cuts(), []);
 }
 
 #[test]

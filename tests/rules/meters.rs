@@ -141,6 +141,18 @@ fn a_load_of_ten_seconds_at_a_box_that_is_off_is_one_alarm() {
 }
 
 #[test]
+fn a_load_waits_its_ten_seconds_also_where_the_relay_is_judged_before() {
+    let mut w = room();
+    measures(&mut w, 41.2);
+    w.pass_s(6);
+    w.command("off", CommandKind::Power { portal: name(BOX), on: false });
+    w.relay(BOX, true);
+    assert_eq!(w.pass_s(3).cuts().len(), 1, "the relay");
+    assert_eq!(w.pass_ms(999).cuts(), []);
+    assert_eq!(w.pass_ms(1).cuts().len(), 1, "the load");
+}
+
+#[test]
 fn what_a_box_takes_by_itself_or_for_a_moment_or_with_a_card_is_no_alarm() {
     let mut w = room();
     measures(&mut w, 4.9);

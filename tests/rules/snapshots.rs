@@ -1,6 +1,6 @@
 //! Snapshots: parts in any order, one step from the old list to the new one, and what it may never undo.
 
-use dormgate::access::change::{ErrorCode, Op, Position};
+use dormgate::access::change::{ErrorCode, Op, Position, SuspendReason};
 use dormgate::access::credential::Flag;
 use dormgate::access::effect::{Effect, Outcome};
 use dormgate::access::event::EventKind;
@@ -33,6 +33,17 @@ pub fn send(w: &mut World, stream: &str, position: Position, entries: &[Snapshot
 
 pub fn outcome(seen: &Seen) -> (Outcome, Vec<ErrorCode>) {
     (seen.ack().outcome, seen.ack().errors.iter().map(|e| e.code).collect())
+}
+
+#[test]
+fn a_snapshot_at_the_place_of_the_last_one_takes_its_place_also_in_the_registers_of_rooms_and_portals() {
+    let mut list = AccessList::default();
+    let before = [op::power("412", true), op::posture("gate-in", Posture::Lockdown, None)];
+    for (ops, is_suspended) in [(before.as_slice(), true), (&[], false)] {
+        list.replay_snapshot(&owned_by(APARTMENT), (at(1, 20), None), &[apartment(ops)]);
+        assert_eq!(list.site.is_suspended_for(&name("412"), SuspendReason::Arrears), is_suspended);
+        assert_eq!(list.site.posture(&name("gate-in")).is_some(), is_suspended);
+    }
 }
 
 #[test]

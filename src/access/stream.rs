@@ -290,7 +290,7 @@ mod tests {
             assert_eq!(track.classify(at(1, seq)), Received::New);
             track.receive(at(1, seq));
         }
-        assert_eq!((track.through, track.missing()), (2, vec![(3, 3), (6, 8)]));
+        assert_eq!((track.through, track.missing(), track.missing_count()), (2, vec![(3, 3), (6, 8)], 4));
         assert_eq!(track.classify(at(1, 5)), Received::Duplicate);
         track.receive(at(1, 3));
         assert_eq!((track.through, track.missing()), (5, vec![(6, 8)]));

@@ -36,6 +36,8 @@ fn nothing_is_granted_from_a_damaged_list_and_boxes_go_off() {
     let mut w = damaged();
     assert!(!w.is_on("power-412"));
     assert_eq!((w.present("gate-in", "A"), w.present("gate-out", "A")), ("unknown_credential", "exit"));
+    w.publish_at(APARTMENT, at(1, 2), vec![op::withdraw("uid:A")]);
+    assert_eq!(w.present("gate-in", "A"), "unknown_credential", "that it is enrolled for nothing may be what was lost");
     w.assert_replay_is_life();
 }
 

@@ -12,7 +12,7 @@ use dormgate::access::portal::Posture;
 
 use crate::asks::asks;
 use crate::damaged::RESIDENT;
-use crate::world::{APARTMENT, BEGIN_MS, OFFICE, World, at, name, op};
+use crate::world::{APARTMENT, BEGIN_MS, OFFICE, World, at, name, op, uid};
 
 #[test]
 fn an_ack_reports_what_was_received_and_what_is_missing() {
@@ -145,6 +145,12 @@ fn a_card_without_issue_is_unknown_where_the_site_requires_it() {
     assert_eq!(w.present("power-412", "A"), "granted");
     // Nothing else names the other card.
     assert_eq!(w.present("gate-in", "B"), "unknown_credential");
+    w.publish(vec![op::withdraw("uid:B")]);
+    assert_eq!(w.present("gate-in", "B"), "not_enrolled", "it has no enrolment");
+    // What it may and loses counts as revoked, and what it never might does not.
+    w.enrol("B", "p2", RESIDENT);
+    let seen = w.publish(vec![op::withdraw("uid:A"), op::withdraw("uid:B")]);
+    assert_eq!(seen.ack().revoked, [uid("A")]);
 }
 
 #[test]

@@ -341,6 +341,12 @@ mod tests {
             track.receive(at(1, seq));
         }
         assert_eq!(track.above.len(), RANGES_MAX);
+        track.receive(at(1, 11));
+        assert_eq!(
+            track.classify(at(1, 11)),
+            Received::Duplicate,
+            "what lies beside a range needs no place of its own"
+        );
     }
 
     #[test]
@@ -356,5 +362,39 @@ mod tests {
         track.receive(at(1, 2));
         assert_eq!(track.goal, None);
         assert!(track.is_behind_head());
+        track.receive(at(1, 3));
+        assert_eq!((track.is_behind_head(), track.missing()), (false, vec![]));
+    }
+
+    #[test]
+    fn a_goal_gives_way_to_the_head_of_a_later_epoch_that_has_begun() {
+        let head = |epoch, seq| Head {
+            stream: "a".parse().unwrap(),
+            at: at(epoch, seq),
+            iat: None,
+            cards: 0,
+            digest: String::new(),
+        };
+        let mut track = StreamTrack::default();
+        track.take_head(head(1, 5));
+        track.receive(at(1, 1));
+        assert_eq!((track.take_head(head(2, 0)), track.goal), (None, Some(at(1, 5))), "nothing of it was sent yet");
+        assert_eq!((track.take_head(head(2, 1)), track.goal), (Some(at(2, 1)), Some(at(2, 1))));
+    }
+
+    #[test]
+    fn what_a_message_caused_shows_that_the_message_was_lost() {
+        let lost = |evidence| {
+            let mut track = StreamTrack::default();
+            [1, 3].into_iter().for_each(|seq| track.receive(at(2, seq)));
+            track.take_evidence(evidence);
+            (track.damaged, track.goal)
+        };
+        for here in [at(2, 1), at(2, 3), at(1, 9)] {
+            assert_eq!(lost(here), (false, None), "{here:?}");
+        }
+        for gone in [at(2, 2), at(2, 4), at(3, 1)] {
+            assert_eq!(lost(gone), (true, Some(gone)), "{gone:?}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use dormgate::access::power_box::RELAY_SETTLE_MS;
 use dormgate::store::{MemoryDisk, Stepped};
 
 use crate::running::Running;
-use crate::world::{BEGIN_MS, OFFICE, Seen, World, name, op, uid};
+use crate::world::{BEGIN_MS, OFFICE, Seen, World, name, op, portals as portals_of_the_building, uid};
 
 /// A building whose boxes of 412 and 413 are on by card A, their relays reported on.
 fn occupied_with(policy: Policy) -> World {
@@ -127,6 +127,18 @@ fn a_box_that_does_not_confirm_is_ordered_off_again_raised_once_and_done_when_it
     );
     assert_eq!((unconfirmed(&w).len(), w.pass_s(600).cuts()), (0, vec![]));
     w.assert_replay_is_life();
+}
+
+#[test]
+fn a_box_is_raised_when_the_time_has_passed_that_it_may_take_to_confirm() {
+    let mut portals = portals_of_the_building();
+    portals.iter_mut().for_each(|portal| portal.off_confirmed_ms = 3_500);
+    let mut w = World::of(Policy::default(), portals, Vec::new());
+    w.resident("A", "p1").present("power-412", "A");
+    w.relay("power-412", true);
+    lose(&mut w);
+    assert_eq!(w.pass_ms(3_499).alarms(), []);
+    assert_eq!(w.pass_ms(1).alarms(), [AlarmKind::UnconfirmedRevocation]);
 }
 
 #[test]

@@ -171,9 +171,11 @@ impl Engine {
         if report.exchanged {
             self.at_box(portal, now, |b, at, out| b.exchanged(report.slot, at, out));
         }
-        let before: Vec<CardUid> = self.boxes.get(portal).into_iter().flat_map(PowerBox::cards_in).collect();
+        let is_on = report.relay == Some(true);
+        let before: Vec<CardUid> =
+            self.boxes.get(portal).filter(|_| is_on).into_iter().flat_map(PowerBox::cards_in).collect();
         self.card_reported(portal, report, now);
-        if report.relay == Some(true) {
+        if is_on {
             let newcomer = self.boxes.get(portal).and_then(|b| b.card_in(report.slot));
             let newcomer = newcomer.filter(|uid| !before.contains(uid));
             self.at_box(portal, now, |b, at, out| b.on_with(newcomer, at, out));

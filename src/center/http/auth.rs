@@ -145,6 +145,18 @@ impl FromRequestParts<Shared> for Client {
     }
 }
 
+/// The client that asks, where only one that may read is answered.
+pub(super) struct MayRead(pub(super) Client);
+
+impl FromRequestParts<Shared> for MayRead {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Shared) -> Result<Self, Failure> {
+        let client = Client::from_request_parts(parts, api).await?;
+        client.reads().map(|()| Self(client))
+    }
+}
+
 impl Client {
     /// The same client among `clients`, with what it may now; `None`: it is no longer there, or has another token.
     pub(super) fn among(&self, clients: &Clients) -> Option<Self> {

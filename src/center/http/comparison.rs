@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::auth::Client;
+use super::auth::{Client, MayRead};
 use super::bodies::{Behind, BehindMessage, Compared};
 use super::changes::members;
 use super::failure::Failure;
@@ -17,7 +17,6 @@ use crate::access::id::{GatewayId, StreamName};
 use crate::wire::state::{self, Presence};
 
 fn wanted(api: &Shared, client: &Client, name: &str) -> Result<GatewayId, Failure> {
-    client.reads()?;
     let gateway = api.known(name)?;
     client.needs(&gateway)?;
     Ok(gateway)
@@ -25,7 +24,7 @@ fn wanted(api: &Shared, client: &Client, name: &str) -> Result<GatewayId, Failur
 
 pub(super) async fn compare(
     State(api): State<Shared>,
-    client: Client,
+    MayRead(client): MayRead,
     Path(name): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
@@ -62,7 +61,7 @@ pub(super) struct After {
 
 pub(super) async fn behind(
     State(api): State<Shared>,
-    client: Client,
+    MayRead(client): MayRead,
     Path(name): Path<String>,
     after: Result<Query<After>, QueryRejection>,
 ) -> Result<Response, Failure> {

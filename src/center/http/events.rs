@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::super::{GatewayEvent, Report};
 use super::Shared;
-use super::auth::{Client, Clients};
+use super::auth::{Client, Clients, MayRead};
 use super::failure::Failure;
 use super::metrics::Metrics;
 use crate::access::event::AuditEvent;
@@ -180,10 +180,9 @@ impl Drop for Listener {
 
 pub(super) async fn events(
     State(api): State<Shared>,
-    client: Client,
+    MayRead(client): MayRead,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
-    client.reads()?;
     let log = Arc::clone(&api.events);
     if log.listeners.fetch_add(1, Ordering::Relaxed) >= LISTENERS_MAX {
         log.listeners.fetch_sub(1, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::auth::Client;
+use super::auth::MayRead;
 use super::failure::Failure;
 use super::look_up::{CardShown, card_shown, cards_of};
 use super::{Shared, json};
@@ -43,10 +43,9 @@ struct HolderFound {
 
 pub(super) async fn find(
     State(api): State<Shared>,
-    client: Client,
+    MayRead(client): MayRead,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Failure> {
-    client.reads()?;
     let Query(Asked { text }) = asked.map_err(|error| Failure::field("text", error.body_text()))?;
     let text = text.trim();
     let spellings = uid_text::spellings(text);

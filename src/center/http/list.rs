@@ -11,11 +11,11 @@ use serde::Deserialize;
 
 use super::super::CenterError;
 use super::super::sheet::{self, Enrolments, ROWS_MAX, Reading};
-use super::auth::Client;
+use super::auth::{Client, MayRead};
 use super::bodies::{PlanBody, Planned};
 use super::changes::{Request, Wait, What, gateway, members_of};
 use super::failure::Failure;
-use super::{LIST_BYTES_MAX, Shared, fields, json};
+use super::{LIST_BYTES_MAX, Shared, blocking, fields, json};
 use crate::access::credential::Enrolment;
 use crate::access::id::{CardUid, GatewayId};
 use crate::wire::allowed::{AllowedOps, OpName};
@@ -45,8 +45,7 @@ pub(super) async fn load(
     let body = whole_body(body)?;
     // A long list takes a while to read, and other requests go on meanwhile.
     let bytes = body.clone();
-    let read = tokio::task::spawn_blocking(move || read(&bytes)).await;
-    let ListBody { members, list, allow_shrink, dry_run } = read.map_err(|_| Failure::from(CenterError::Stopped))??;
+    let ListBody { members, list, allow_shrink, dry_run } = blocking(move || read(&bytes)).await??;
     let to = gateway(&api, &client, &members)?;
     if dry_run {
         return planned(&api, to, list).await;
@@ -95,8 +94,7 @@ pub(super) async fn sheet(
     let ignored = asked.ignore.split([',', '，']).map(str::trim).filter(|name| !name.is_empty());
     let reading = Reading { timezone: api.timezone.clone(), ignored: ignored.map(str::to_owned).collect() };
     let bytes = body.clone();
-    let read = tokio::task::spawn_blocking(move || sheet::read(&bytes, &reading)).await;
-    let list = read.map_err(|_| Failure::from(CenterError::Stopped))?.map_err(Failure::sheet)?.enrolments;
+    let list = blocking(move || sheet::read(&bytes, &reading)).await?.map_err(Failure::sheet)?.enrolments;
     if asked.dry_run {
         return planned(&api, to, list).await;
     }
@@ -157,17 +155,16 @@ fn without_twice(cards: Vec<(CardUid, Enrolment)>) -> Result<Enrolments, Failure
 
 pub(super) async fn whole(
     State(api): State<Shared>,
-    client: Client,
+    MayRead(client): MayRead,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
     let _room = api.lists.try_acquire().map_err(|_| Failure::busy())?;
-    client.reads()?;
     let wanted = api.known(&name)?;
     client.needs(&wanted)?;
     let list = api.service.ask(move |center| center.whole_list(&wanted)).await?;
-    let entries = tokio::task::spawn_blocking(move || {
+    let entries = blocking(move || {
         write_entries(&list.snapshot(&digest::registers_of(AllowedOps::all()))).map_err(CenterError::Write)
     });
-    let entries = entries.await.map_err(|_| Failure::from(CenterError::Stopped))??;
+    let entries = entries.await??;
     Ok(json(StatusCode::OK, &BTreeMap::from([("entries", entries)])))
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::super::database::Row;
 use super::super::{Audience, Center, JournalName, Storage};
-use super::auth::Client;
+use super::auth::MayRead;
 use super::bodies::{AheadShown, Delivery, GatewayShown, Numbered};
 use super::failure::Failure;
 use super::{Shared, json};
@@ -21,18 +21,16 @@ use crate::access::list::AccessList;
 use crate::wire::ops::enrolment_body;
 use crate::wire::topic::CAMPUS;
 
-pub(super) async fn gateways(State(api): State<Shared>, client: Client) -> Result<Response, Failure> {
-    client.reads()?;
+pub(super) async fn gateways(State(api): State<Shared>, MayRead(client): MayRead) -> Result<Response, Failure> {
     let shown = shown(&api, |gateway| client.has(gateway)).await?;
     Ok(json(StatusCode::OK, &BTreeMap::from([("gateways", shown)])))
 }
 
 pub(super) async fn gateway(
     State(api): State<Shared>,
-    client: Client,
+    MayRead(client): MayRead,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    client.reads()?;
     let wanted = api.known(&name)?;
     client.needs(&wanted)?;
     match shown(&api, |gateway| *gateway == wanted).await?.pop() {
@@ -41,8 +39,7 @@ pub(super) async fn gateway(
     }
 }
 
-pub(super) async fn delivery(State(api): State<Shared>, client: Client) -> Result<Response, Failure> {
-    client.reads()?;
+pub(super) async fn delivery(State(api): State<Shared>, _: MayRead) -> Result<Response, Failure> {
     let delivery = Delivery { connected: api.service.is_up(), waiting: *api.service.undelivered().borrow() };
     Ok(json(StatusCode::OK, &delivery))
 }
@@ -133,10 +130,9 @@ fn known_of(list: &AccessList, to: String, uid: CardUid) -> Option<Known> {
 
 pub(super) async fn card(
     State(api): State<Shared>,
-    client: Client,
+    MayRead(client): MayRead,
     Path(uid): Path<String>,
 ) -> Result<Response, Failure> {
-    client.reads()?;
     let parsed: CardUid = uid.parse().map_err(|e| Failure::field("uid", format!("`{uid}`: {e}")))?;
     let own = client.spec.gateways.clone();
     let shown = api.service.ask(move |center| card_shown(center, own.as_deref(), parsed)).await?;
@@ -163,10 +159,9 @@ struct HolderShown {
 
 pub(super) async fn holder(
     State(api): State<Shared>,
-    client: Client,
+    MayRead(client): MayRead,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    client.reads()?;
     let holder: Holder = name.parse().map_err(|e| Failure::field("holder", format!("`{name}`: {e}")))?;
     let (asked, own) = (holder.clone(), client.spec.gateways.clone());
     let cards = api.service.ask(move |center| cards_of(center, own.as_deref(), &asked)).await?;

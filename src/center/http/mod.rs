@@ -145,9 +145,13 @@ impl Api {
         read: impl FnOnce(&Reader) -> Result<T, CenterError> + Send + 'static,
     ) -> Result<T, Failure> {
         let reader = Arc::clone(&self.reader);
-        let done = tokio::task::spawn_blocking(move || read(&reader)).await;
-        Ok(done.map_err(|_| Failure::from(CenterError::Stopped))??)
+        Ok(blocking(move || read(&reader)).await??)
     }
+}
+
+/// Does what takes a while on another thread.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::from(CenterError::Stopped))
 }
 
 /// One route. `method` is spelled as OpenAPI does.

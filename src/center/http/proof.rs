@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::super::database::{Reader, Row, Search, Table};
 use super::super::{Audience, Center, CenterError, Number, Storage, UsedAt};
-use super::auth::Client;
+use super::auth::MayRead;
 use super::bodies::{AtGateway, BoxShown, KnownBy, Proof};
 use super::failure::Failure;
 use super::traces::{self, Trace, found, search};
@@ -90,10 +90,9 @@ impl Shown {
 
 pub(super) async fn proof(
     State(api): State<Shared>,
-    client: Client,
+    MayRead(client): MayRead,
     Path(uid): Path<String>,
 ) -> Result<Response, Failure> {
-    client.reads()?;
     let parsed: CardUid = uid.parse().map_err(|e| Failure::field("uid", format!("`{uid}`: {e}")))?;
     let own = client.spec.gateways.clone();
     let asked = own.clone();

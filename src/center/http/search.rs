@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::database::{Row, Search, Table};
-use super::auth::Client;
+use super::auth::{Client, MayRead};
 use super::failure::Failure;
 use super::{Shared, json};
 use crate::access::effect::Outcome;
@@ -60,32 +60,31 @@ struct Item {
 
 type Wanted = Result<Query<Asked>, QueryRejection>;
 
-pub(super) async fn acks(State(api): State<Shared>, client: Client, asked: Wanted) -> Result<Response, Failure> {
-    page(&api, &client, asked, Table::Ack, &["stream", "seq", "outcome"]).await
+pub(super) async fn acks(State(api): State<Shared>, client: MayRead, asked: Wanted) -> Result<Response, Failure> {
+    page(&api, client, asked, Table::Ack, &["stream", "seq", "outcome"]).await
 }
 
-pub(super) async fn alarms(State(api): State<Shared>, client: Client, asked: Wanted) -> Result<Response, Failure> {
-    page(&api, &client, asked, Table::Alarm, &[]).await
+pub(super) async fn alarms(State(api): State<Shared>, client: MayRead, asked: Wanted) -> Result<Response, Failure> {
+    page(&api, client, asked, Table::Alarm, &[]).await
 }
 
-pub(super) async fn audit(State(api): State<Shared>, client: Client, asked: Wanted) -> Result<Response, Failure> {
-    page(&api, &client, asked, Table::Audit, &["portal", "uid", "holder", "type"]).await
+pub(super) async fn audit(State(api): State<Shared>, client: MayRead, asked: Wanted) -> Result<Response, Failure> {
+    page(&api, client, asked, Table::Audit, &["portal", "uid", "holder", "type"]).await
 }
 
-pub(super) async fn changes(State(api): State<Shared>, client: Client, asked: Wanted) -> Result<Response, Failure> {
-    page(&api, &client, asked, Table::Message, &["uid", "holder"]).await
+pub(super) async fn changes(State(api): State<Shared>, client: MayRead, asked: Wanted) -> Result<Response, Failure> {
+    page(&api, client, asked, Table::Message, &["uid", "holder"]).await
 }
 
 async fn page(
     api: &Shared,
-    client: &Client,
+    MayRead(client): MayRead,
     asked: Wanted,
     table: Table,
     columns: &[&str],
 ) -> Result<Response, Failure> {
-    client.reads()?;
     let Query(asked) = asked.map_err(|error| Failure::field("query", error.body_text()))?;
-    let search = asked.search(client, table, columns)?;
+    let search = asked.search(&client, table, columns)?;
     let most = search.most;
     let is_audit = table == Table::Audit;
     let rows = api.read(move |reader| reader.search(&search)).await?;

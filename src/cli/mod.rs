@@ -36,6 +36,13 @@ use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
 
+/// Random bytes of the operating system, in hex.
+fn random_hex<const BYTES: usize>() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes)?;
+    Ok(hex::encode(bytes))
+}
+
 /// Access gateway of a university dormitory: gates, room doors and power boxes, decided on the edge box.
 #[derive(Debug, Parser)]
 #[command(name = "dormgate", version, propagate_version = true)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::super::{Exit, print_error};
+use super::super::{Exit, print_error, random_hex};
 use super::target::Target;
 use crate::access::id::GatewayId;
 #[cfg(feature = "center")]
@@ -93,12 +93,12 @@ impl LinkArgs {
         let client_cert = self.cert_file.clone().zip(self.key_file.clone());
         let client_cert = client_cert.map(|(cert_file, key_file)| ClientCert { cert_file, key_file });
         // Two commands may run at once, and a second client with an id throws out the first.
-        let run = getrandom::u64().map_err(|e| format!("no random bytes from the system: {e}"))?;
+        let run = random_hex::<8>().map_err(no_random)?;
         Ok(LinkSpec {
             credentials: self.username.clone().map(|username| Credentials { username, password, password_file: None }),
             ca_file: self.ca_file.clone(),
             client_cert,
-            ..LinkSpec::plain(self.urls.clone(), format!("dormgate-center-{run:016x}"))
+            ..LinkSpec::plain(self.urls.clone(), format!("dormgate-center-{run}"))
         })
     }
 }
@@ -200,6 +200,10 @@ fn open(args: &super::Args, attention: Attention, gateways: Vec<GatewayId>) -> R
     Ok(Client { runtime, target: Target::Directory(Arc::new(service)), gateways })
 }
 
+fn no_random(error: getrandom::Error) -> String {
+    format!("no random bytes from the system: {error}")
+}
+
 fn runtime() -> Result<Runtime, Exit> {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.map_err(|e| super::failed(format!("the runtime does not start: {e}")))
@@ -217,11 +221,7 @@ fn service(args: &super::Args) -> Result<Option<Target>, Exit> {
     }
     let key = match idempotency_key {
         Some(key) => key.clone(),
-        None => {
-            let random = getrandom::u64().and_then(|high| getrandom::u64().map(|low| (high, low)));
-            let random = random.map_err(|e| super::failed(format!("no random bytes from the system: {e}")))?;
-            format!("{:016x}{:016x}", random.0, random.1)
-        }
+        None => random_hex::<16>().map_err(no_random).map_err(super::failed)?,
     };
     let spec = args.link.spec().map_err(super::failed)?;
     let remote = Remote::new(server, Secret::new(token.trim()), &spec, key).map_err(super::failed)?;

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::run::stop_signal;
 use super::serve::{Running, serve};
-use super::{Exit, print_error, print_line};
+use super::{Exit, print_error, print_line, random_hex};
 use crate::access::id::GatewayId;
 use crate::access::portal::PortalKind;
 use crate::center::{Attention, Center, Layout, Service, create};
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args) -> Exit {
 }
 
 fn make_dir() -> Result<PathBuf, Failure> {
-    let dir = std::env::temp_dir().join(format!("dormgate-demo-{:016x}", getrandom::u64()?));
+    let dir = std::env::temp_dir().join(format!("dormgate-demo-{}", random_hex::<8>()?));
     std::fs::create_dir_all(&dir)?;
     Ok(dir)
 }
@@ -92,7 +92,7 @@ async fn play(dir: &Path, once: bool) -> Result<bool, Failure> {
     let stop = stop_signal()?;
     let clock = Clock::system();
     // For this run only: the directory goes with it.
-    let token = format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?);
+    let token = random_hex::<16>()?;
     std::fs::write(dir.join(TOKEN_FILE), &token)?;
     let (dormitory, config) = build(dir, &clock).await?;
     let (is_ready, ready) = oneshot::channel();

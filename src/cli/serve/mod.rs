@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use self::assembly::{Assembly, over};
 use self::reload::Reloader;
+use super::random_hex;
 use crate::access::event::AlarmKind;
 use crate::access::input::Input;
 use crate::clock::{Clock, SYNCHRONISED_FILE};
@@ -207,9 +208,7 @@ async fn failed(tasks: Option<&mut JoinSet<()>>) {
 }
 
 fn random_id() -> Result<String, ServeError> {
-    let mut bytes = [0_u8; 8];
-    getrandom::fill(&mut bytes).map_err(ServeError::Random)?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+    random_hex::<8>().map_err(ServeError::Random)
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {

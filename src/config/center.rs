@@ -54,7 +54,7 @@ pub(super) enum Allowed {
 
 impl Allowed {
     /// The ops that it stands for.
-    pub(super) fn ops(self) -> AllowedOps {
+    fn ops(self) -> AllowedOps {
         match self {
             Self::Everything => AllowedOps::all(),
             Self::One(op) => AllowedOps::only(op),
@@ -85,11 +85,7 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
     let mut streams = Vec::new();
     for table in tables {
         let Some(t) = table.get() else { continue };
-        if let Some(Text(name)) = t.name.need(log, "")
-            && !names.insert(name)
-        {
-            t.name.wrong(log, format!("`{name}` is the name of an earlier stream; give each its own"));
-        }
+        let name = name(log, &t.name, &mut names);
         if t.public_keys.items().len() > KEYS_MAX {
             t.public_keys.wrong(log, format!("a stream has at most {KEYS_MAX} keys; remove those no longer used"));
         }
@@ -99,17 +95,10 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
                 "a stream needs one of `public_keys`; for a trial without signatures write `insecure_unsigned = true`";
             table.wrong(log, message);
         }
-        if t.may.need(log, "").is_some_and(Vec::is_empty) {
-            t.may.wrong(log, "this stream may send no op; list its ops, or remove the stream");
-        }
+        let allowed = allowed(log, &t.may, "this stream may send no op; list its ops, or remove the stream");
         let keys = t.public_keys.items().iter().filter_map(|key| key.parse(log, keys::parse_public)).collect();
-        streams.extend(t.name.get().map(|Text(name)| StreamSpec {
-            name: name.clone(),
-            scope: t.scope.or(Scope::Gateway),
-            keys,
-            insecure_unsigned,
-            allowed: t.may.values().flat_map(|Text(allowed)| allowed.ops().iter()).collect(),
-        }));
+        let scope = t.scope.or(Scope::Gateway);
+        streams.extend(name.map(|name| StreamSpec { name, scope, keys, insecure_unsigned, allowed }));
     }
     let owners_of: Vec<_> = tables.iter().map(|table| table.get().map(|t| (&t.name, &t.may))).collect();
     let owned = owners(log, "center.stream", &owners_of);
@@ -120,6 +109,23 @@ pub(super) fn streams(log: &Log, center: &Key<CenterTable>) -> (Vec<StreamSpec>,
         center.require_issue.wrong(log, message);
     }
     (streams, require_issue)
+}
+
+/// The name of a stream that is not among the earlier `names`.
+pub(super) fn name(log: &Log, key: &Key<Text<StreamName>>, names: &mut HashSet<StreamName>) -> Option<StreamName> {
+    let Text(name) = key.need(log, "")?.clone();
+    if !names.insert(name.clone()) {
+        key.wrong(log, format!("`{name}` is the name of an earlier stream; give each its own"));
+    }
+    Some(name)
+}
+
+/// The ops of a stream. `unused`: what is reported of a stream without an op.
+pub(super) fn allowed(log: &Log, may: &List<Text<Allowed>>, unused: &str) -> AllowedOps {
+    if may.need(log, "").is_some_and(Vec::is_empty) {
+        may.wrong(log, unused);
+    }
+    may.values().flat_map(|Text(allowed)| allowed.ops().iter()).collect()
 }
 
 /// The `[[center.stream]]` table of a stream, for the configuration of the gateways that it publishes to.

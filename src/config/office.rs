@@ -292,15 +292,9 @@ fn streams(cx: &Context<'_>, tables: &List<StreamTable>) -> Vec<(StreamSpec, Sig
     let mut streams = Vec::new();
     for table in tables.items() {
         let Some(t) = table.get() else { continue };
-        let name = t.name.need(log, "").map(|Text(name)| name.clone());
-        if let Some(name) = &name
-            && !names.insert(name.clone())
-        {
-            t.name.wrong(log, format!("`{name}` is the name of an earlier stream; give each its own"));
-        }
-        if t.may.need(log, "").is_some_and(Vec::is_empty) {
-            t.may.wrong(log, "a stream without an op is of no use; list its ops, or remove the stream");
-        }
+        let name = center::name(log, &t.name, &mut names);
+        let unused = "a stream without an op is of no use; list its ops, or remove the stream";
+        let allowed = center::allowed(log, &t.may, unused);
         let Some(name) = name else { continue };
         let credential = format!("{name}_key");
         let secret = cx.secret(&t.key_file, &credential);
@@ -312,7 +306,6 @@ fn streams(cx: &Context<'_>, tables: &List<StreamTable>) -> Vec<(StreamSpec, Sig
         let Some(key) = parsed.and_then(|key| key.map_err(|why| t.key_file.wrong(log, why.to_string())).ok()) else {
             continue;
         };
-        let allowed = t.may.values().flat_map(|Text(allowed)| allowed.ops().iter()).collect();
         let scope = t.scope.or(Scope::Gateway);
         let keys = vec![key.verifying_key()];
         streams.push((StreamSpec { name, scope, keys, insecure_unsigned: false, allowed }, key));

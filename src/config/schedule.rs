@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
+use super::zone;
 use crate::access::id::ScheduleName;
-use crate::access::schedule::{Day, Holiday, Schedule, Window, timezone};
+use crate::access::schedule::{Day, Holiday, Schedule, Window};
 use crate::profile::document::{Key, List, Log, Text};
 use crate::wire::limits::{HOLIDAYS_MAX, WINDOWS_MAX};
 
@@ -77,11 +78,7 @@ fn schedule(log: &Log, t: &ScheduleTable) -> Schedule {
         }
         holidays.push(Holiday { date, windows });
     }
-    let known = |name: &str| {
-        let found = timezone(name).map(|(name, _)| name);
-        found.ok_or_else(|| format!("no time zone `{name}` is known; write an IANA name such as `Asia/Shanghai`"))
-    };
-    Schedule { weekly, holidays, timezone: t.timezone.parse(log, known) }
+    Schedule { weekly, holidays, timezone: t.timezone.parse(log, zone).map(|(name, _)| name) }
 }
 
 fn windows(log: &Log, list: &List<Text<Window>>) -> Vec<Window> {

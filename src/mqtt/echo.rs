@@ -49,11 +49,14 @@ impl Echo {
 
     /// The median, once all echoes are received.
     pub(super) fn median(&self) -> Option<Duration> {
-        let mut took = self.took.clone();
-        took.sort_unstable();
-        let middle = took.len() / 2;
-        took.get(middle).copied().filter(|_| took.len() >= ECHO_COUNT as usize)
+        median(self.took.clone()).filter(|_| self.took.len() >= ECHO_COUNT as usize)
     }
+}
+
+/// The median of these times; `None`: there is no time.
+pub(super) fn median(mut took: Vec<Duration>) -> Option<Duration> {
+    took.sort_unstable();
+    took.get(took.len() / 2).copied()
 }
 
 #[cfg(test)]

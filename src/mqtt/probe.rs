@@ -15,7 +15,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 
 use super::connect::{self, Accepted, Setup, Try};
-use super::echo::{ECHO_COUNT, ECHO_SLOW_MS};
+use super::echo::{ECHO_COUNT, ECHO_SLOW_MS, median};
 use super::pump::{DisconnectReason, EventPump};
 use super::tls::{TlsFiles, tls_config};
 use crate::config::{BrokerUrl, LinkSpec, Session};
@@ -336,8 +336,7 @@ impl Client {
                 Lost::Nothing => format!("what is published on `{topic}` does not come back; allow this user to write and read it in the broker's access rules"),
             })?);
         }
-        took.sort_unstable();
-        let median = took.get(took.len() / 2).copied().unwrap_or_default();
+        let median = median(took).unwrap_or_default();
         let shown = format!("a message is back after {:.1} ms", median.as_secs_f64() * 1000.0);
         if median.as_millis() > u128::from(ECHO_SLOW_MS) {
             return Ok(Finding::Poor(format!(

@@ -251,24 +251,25 @@ impl Site {
 impl Parts {
     /// The topics of its devices at the broker.
     fn topics(&self) -> Vec<String> {
-        let mut places: Vec<mqtt::Place> = Vec::new();
+        let topic = |place: &mqtt::Place| place.topic.clone();
+        let mut topics: Vec<String> = Vec::new();
         for part in self.all().filter_map(Part::mqtt) {
-            places.extend(part.profile.available(&part.topic).into_iter().map(|available| available.is.place));
+            topics.extend(part.profile.available(&part.topic).into_iter().map(|available| available.is.place.topic));
         }
         if let Some(reader) = self.reader.mqtt().and_then(|part| Some(part.profile.reader.as_ref()?.of(part.names()))) {
-            places.extend(reader.removed.map(|(place, _)| place).into_iter().chain([reader.place]));
+            topics.extend(reader.places().map(topic));
         }
         if let Some(output) = self.output.mqtt().and_then(|part| Some(part.profile.output.as_ref()?.of(part.names()))) {
-            places.extend(output.state.into_iter().map(|two| two.place));
+            topics.extend(output.state.into_iter().map(|two| two.place.topic));
         }
         let meter = self.meter.as_ref().and_then(Part::mqtt);
         if let Some(meter) = meter.and_then(|part| Some(part.profile.meter.as_ref()?.of(part.names()))) {
-            places.extend([meter.power, meter.energy].into_iter().flatten().map(|(place, _)| place));
+            topics.extend(meter.places().map(topic));
         }
         for part in [&self.reader, &self.output].into_iter().chain(&self.inputs).filter_map(Part::mqtt) {
-            places.extend(part.profile.inputs(part.names()).into_iter().map(|input| input.is.place));
+            topics.extend(part.profile.inputs(part.names()).into_iter().map(|input| input.is.place.topic));
         }
-        places.into_iter().map(|place| place.topic).collect()
+        topics
     }
 
     /// All parts.

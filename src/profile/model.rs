@@ -172,19 +172,18 @@ pub enum OnLinkLoss {
     Unknown,
 }
 
+/// The parts of a portal, for people: a reader, an output, inputs, a meter, of which a device `has` some.
+pub(super) fn part_names(has: [bool; 4]) -> Vec<&'static str> {
+    let all = ["reader", "output", "inputs", "meter"].into_iter().zip(has);
+    all.filter_map(|(name, has)| has.then_some(name)).collect()
+}
+
 impl Profile {
     /// The parts of a portal that it can be, for people.
     #[must_use]
     pub fn parts(&self) -> Vec<&'static str> {
-        [
-            (!self.readers.is_empty(), "reader"),
-            (self.output.is_some(), "output"),
-            (!self.inputs.is_empty(), "inputs"),
-            (self.meter.is_some(), "meter"),
-        ]
-        .into_iter()
-        .filter_map(|(has, name)| has.then_some(name))
-        .collect()
+        let Self { readers, output, inputs, meter, .. } = self;
+        part_names([!readers.is_empty(), output.is_some(), !inputs.is_empty(), meter.is_some()])
     }
 
     /// The number of channels with contacts and buttons.

@@ -67,8 +67,37 @@ pub(super) fn length(log: &Log, key: &Key<Whole<4, 10>>, default: u8) -> u8 {
     bytes
 }
 
-/// The transform of a lossy reader.
-pub(super) fn form(log: &Log, transform: &Key<Named>, keep: &Key<Keep>) -> Option<Form> {
+/// `min` and `max`: the lengths of the UIDs that a reader can read.
+pub(super) fn limits(log: &Log, min: &Key<Whole<4, 10>>, max: &Key<Whole<4, 10>>) -> (u8, u8) {
+    let (shortest, longest) = (length(log, min, 4), length(log, max, 10));
+    if shortest > longest {
+        let message =
+            format!("`min` is {shortest} and `max` is {longest}, so every UID would be malformed; exchange them");
+        min.wrong(log, message);
+    }
+    (shortest, longest)
+}
+
+/// In which order the bytes of the UID come.
+pub(super) fn order(log: &Log, key: &Key<UidOrder>) -> Option<UidOrder> {
+    key.need(log, "write `msb_first` if the bytes come as the card sends them, or `lsb_first`").copied()
+}
+
+/// Reports `keep` at a reader that gives whole UIDs.
+pub(super) fn keeps_all(log: &Log, keep: &Key<Keep>) {
+    keep.must_not_be_set(log, "`keep` is for `transform = \"first\"` and `\"last\"`");
+}
+
+/// The transform of a lossy reader. `of_whole`: the keys of a reader that gives whole UIDs.
+pub(super) fn form(
+    log: &Log,
+    transform: &Key<Named>,
+    keep: &Key<Keep>,
+    of_whole: &[&Key<Whole<4, 10>>],
+) -> Option<Form> {
+    for key in of_whole {
+        key.must_not_be_set(log, "this is for whole UIDs; leave it out beside a `transform`");
+    }
     let kept = keep.get().map(|_| keep.number(KEEP_BYTES_MAX));
     let form = match transform.get()? {
         Named::First | Named::Last if !keep.is_set() => {
@@ -92,19 +121,18 @@ impl Scope<'_> {
     pub(super) fn uid(&self, t: &UidTable) -> Option<UidSource> {
         let log = self.log;
         t.point.need(log, "name the point of `[points]` that holds the UID");
-        let remedy = "write `msb_first` if the bytes come as the card sends them, or `lsb_first`";
-        let order = t.order.need(log, remedy).copied().unwrap_or(UidOrder::MsbFirst);
+        let order = order(log, &t.order).unwrap_or(UidOrder::MsbFirst);
         let point = self.polled(&t.point)?;
         if t.transform.is_set() {
-            let form = self.transform(t)?;
+            let form = form(log, &t.transform, &t.keep, &[&t.min, &t.max])?;
             let length = self.shown(t, &point, form)?;
             return Some(UidSource { point, length, order, content: UidContent::Reduced(form) });
         }
-        t.keep.must_not_be_set(log, "`keep` is for `transform = \"first\"` and `\"last\"`");
+        keeps_all(log, &t.keep);
         if bytes_of(&point).is_none() {
             t.point.wrong(log, "a UID is `bytes` or `byte_each`; a number is one only with a `transform`");
         }
-        let (min, max) = self.limits(t);
+        let (min, max) = limits(log, &t.min, &t.max);
         let length = self.length(t, &point)?;
         if let UidLength::Fixed(fixed) = &length
             && !(min..=max).contains(fixed)
@@ -149,24 +177,6 @@ impl Scope<'_> {
                 Some(UidLength::Point(point))
             }
         }
-    }
-
-    /// `min` and `max`: the lengths of the UIDs that the reader can read.
-    fn limits(&self, t: &UidTable) -> (u8, u8) {
-        let (min, max) = (length(self.log, &t.min, 4), length(self.log, &t.max, 10));
-        if min > max {
-            let message = format!("`min` is {min} and `max` is {max}, so every UID would be malformed; exchange them");
-            t.min.wrong(self.log, message);
-        }
-        (min, max)
-    }
-
-    fn transform(&self, t: &UidTable) -> Option<Form> {
-        let log = self.log;
-        for key in [&t.min, &t.max] {
-            key.must_not_be_set(log, "this is for whole UIDs; leave it out beside a `transform`");
-        }
-        form(log, &t.transform, &t.keep)
     }
 
     /// How many bytes of the point the reader fills; reports a transform that does not fit the point.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::wire::modbus::{Request, Space, hex, rtu_frame, tcp_frame};
 
+use super::diagnostic::Diagnostic;
 use super::model::{
     Confirm, InputKind, InputPoint, Meter, OnLinkLoss, Output, Profile, Pulse, Reader, Trigger, UidContent, UidLength,
     UidOrder, UidSource,
@@ -13,6 +14,7 @@ use super::points::{Link, Point, PointType, Poll, Write};
 use super::read::read_file;
 use super::shipped::shipped;
 use crate::access::portal::Direction;
+use crate::access::transform::Transform;
 
 /// The time in the example of a pulse, in milliseconds.
 const EXAMPLE_MS: u32 = 3000;
@@ -29,10 +31,13 @@ pub fn check_text(file: &str, text: &str) -> Result<String, String> {
     }
     match read_file(Path::new(file), text) {
         Ok(profile) => Ok(show(&profile, 1)),
-        Err(diagnostics) => {
-            Err(diagnostics.iter().map(|diagnostic| format!("{file}:{diagnostic}")).collect::<Vec<_>>().join("\n"))
-        }
+        Err(diagnostics) => Err(at_lines(file, &diagnostics)),
     }
+}
+
+/// The diagnostics of a file, each on a line of its own.
+pub(super) fn at_lines(file: &str, diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().map(|diagnostic| format!("{file}:{diagnostic}")).collect::<Vec<_>>().join("\n")
 }
 
 /// Describes a built-in profile; `None`: no profile has this id.
@@ -180,12 +185,44 @@ fn poll(poll: &Poll) -> String {
     format!("poll `{}` every {} ms{atomic}: {}", poll.name, poll.every_ms, poll.points.join(", "))
 }
 
-fn reader(reader: &Reader, link: &Link) -> Vec<String> {
-    let direction = match reader.direction {
+/// Which way one passes at a reader.
+pub(super) fn direction(of: Option<Direction>) -> &'static str {
+    match of {
         Some(Direction::In) => ", on the way in",
         Some(Direction::Out) => ", on the way out",
         None => "",
-    };
+    }
+}
+
+/// In which order the bytes of a UID come.
+pub(super) fn uid_order(order: UidOrder) -> &'static str {
+    match order {
+        UidOrder::MsbFirst => "msb_first, as the card sends them",
+        UidOrder::LsbFirst => "lsb_first, last byte first",
+    }
+}
+
+/// What a lossy reader `gives`, and what follows from it.
+pub(super) fn lossy(gives: &str, transform: Option<Transform>) -> Vec<String> {
+    let Some(transform) = transform else { return Vec::new() };
+    vec![
+        format!(
+            "  LOSSY: it {gives} only what `{transform}` leaves of a UID, and the gateway compares only that with the cards it knows:"
+        ),
+        "  cards that collide are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one"
+            .to_owned(),
+    ]
+}
+
+/// How often and how long a release and a cut are tried.
+pub(super) fn tries(retry: u16, deadline_ms: u32) -> String {
+    format!(
+        "  a release: {retry} further tries; after {deadline_ms} ms it has failed and is reported. A cut: tried until it is confirmed"
+    )
+}
+
+fn reader(reader: &Reader, link: &Link) -> Vec<String> {
+    let direction = direction(reader.direction);
     let (when, then) = match &reader.trigger {
         Trigger::Level(None) => (format!("as long as `{}` is not zeros", reader.uid.point.name), None),
         Trigger::Level(Some(point)) => (format!("as long as `{}` is set", point.name), None),
@@ -220,18 +257,11 @@ fn uid(uid: &UidSource) -> Vec<String> {
         UidLength::ZeroPadded => "4, 7 or 10 bytes, then zeros".to_owned(),
         UidLength::All => "all of it".to_owned(),
     };
-    let order = match uid.order {
-        UidOrder::MsbFirst => "msb_first, as the card sends them",
-        UidOrder::LsbFirst => "lsb_first, last byte first",
-    };
-    let mut lines = vec![format!("  UID in `{}`, {length}, {order}", uid.point.name)];
+    let mut lines = vec![format!("  UID in `{}`, {length}, {}", uid.point.name, uid_order(uid.order))];
     match uid.content {
         UidContent::Whole { .. } if matches!(uid.length, UidLength::Fixed(_)) => {}
         UidContent::Whole { min, max } => lines.push(format!("  UIDs of {min} to {max} bytes; others are malformed")),
-        UidContent::Reduced(_) => lines.extend(uid.transform().into_iter().flat_map(|name| [
-            format!("  LOSSY: it shows only what `{name}` leaves of a UID, and the gateway compares only that with the cards it knows:"),
-            "  cards that collide are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one".to_owned(),
-        ])),
+        UidContent::Reduced(_) => lines.extend(lossy("shows", uid.transform())),
     }
     lines
 }
@@ -270,10 +300,7 @@ fn output(output: &Output, link: &Link) -> Vec<String> {
         format!("output: {channels}, {confirmed}"),
         format!("  on: {}; off: {}", write(&output.on, link), write(&output.off, link)),
         format!("  pulse: {pulse}"),
-        format!(
-            "  a release: {} further tries; after {} ms it has failed and is reported. A cut: tried until it is confirmed",
-            output.retry, output.deadline_ms
-        ),
+        tries(output.retry, output.deadline_ms),
     ]
 }
 

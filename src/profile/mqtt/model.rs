@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::access::portal::Direction;
 use crate::access::transform::{Form, Transform};
-use crate::profile::model::{InputKind, OnLinkLoss, UidContent, UidOrder};
+use crate::profile::model::{InputKind, OnLinkLoss, UidContent, UidOrder, part_names};
 
 /// Longest name of a device in a topic, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 128;
@@ -185,6 +185,11 @@ impl Reader {
         self.repeats_ms.map(|repeats_ms| repeats_ms.saturating_add(self.gone_ms))
     }
 
+    /// Where it reports cards, and that one has left.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
+        std::iter::once(&self.place).chain(self.removed.as_ref().map(|(place, _)| place))
+    }
+
     /// The same for one device.
     #[must_use]
     pub fn of(&self, names: Names<'_>) -> Self {
@@ -321,21 +326,19 @@ impl Meter {
         let of = |value: &Option<(Place, f64)>| value.as_ref().map(|(place, factor)| (place.of(names), *factor));
         Self { power: of(&self.power), energy: of(&self.energy) }
     }
+
+    /// Where its numbers stand.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &Place> {
+        [&self.power, &self.energy].into_iter().flatten().map(|(place, _)| place)
+    }
 }
 
 impl Profile {
     /// The parts of a portal that it can be, for people.
     #[must_use]
     pub fn parts(&self) -> Vec<&'static str> {
-        [
-            (self.reader.is_some(), "reader"),
-            (self.output.is_some(), "output"),
-            (!self.inputs.is_empty(), "inputs"),
-            (self.meter.is_some(), "meter"),
-        ]
-        .into_iter()
-        .filter_map(|(has, name)| has.then_some(name))
-        .collect()
+        let Self { reader, output, inputs, meter, .. } = self;
+        part_names([reader.is_some(), output.is_some(), !inputs.is_empty(), meter.is_some()])
     }
 
     /// How it is known that this device is connected.
@@ -354,12 +357,9 @@ impl Profile {
 
     /// Every topic pattern that the device publishes to.
     pub fn published(&self) -> impl Iterator<Item = &str> {
-        let reader = self
-            .reader
-            .iter()
-            .flat_map(|reader| [&reader.place].into_iter().chain(reader.removed.as_ref().map(|(place, _)| place)));
+        let reader = self.reader.iter().flat_map(Reader::places);
         let output = self.output.iter().flat_map(|output| output.state.iter().map(|two| &two.place));
-        let meter = self.meter.iter().flat_map(|m| [&m.power, &m.energy]).flatten().map(|(place, _)| place);
+        let meter = self.meter.iter().flat_map(Meter::places);
         let available = self.available.iter().map(|of| &of.is.place);
         let inputs = self.inputs.iter().map(|input| &input.is.place);
         reader.chain(output).chain(meter).chain(inputs).chain(available).map(|place| place.topic.as_str())

@@ -8,7 +8,7 @@ use super::tables::{OnlyTable, Scope, Word};
 use crate::access::portal::Direction;
 use crate::profile::document::{Key, Whole};
 use crate::profile::model::{UidContent, UidOrder};
-use crate::profile::read_uid::{Keep, Named, form, length};
+use crate::profile::read_uid::{Keep, Named, form, keeps_all, length, limits, order};
 
 /// Within which time the same card is the same presentation, if the profile names none, in milliseconds.
 const AGAIN_MS: u32 = 1_500;
@@ -93,31 +93,22 @@ pub(super) fn reader(scope: &Scope<'_>, t: &ReaderTable) -> Option<Reader> {
 fn uid(scope: &Scope<'_>, t: &UidTable) -> Option<Uid> {
     let log = scope.log;
     let written = *t.form.need(log, "write `hex`, or `number` for decimal digits")?;
-    let remedy = "write `msb_first` if the bytes come as the card sends them, or `lsb_first`";
-    let order = t.order.need(log, remedy).copied()?;
+    let order = order(log, &t.order)?;
     let content = if t.transform.is_set() {
-        for key in [&t.min, &t.max, &t.bytes] {
-            key.must_not_be_set(log, "this is for whole UIDs; leave it out beside a `transform`");
-        }
-        let form = form(log, &t.transform, &t.keep)?;
+        let form = form(log, &t.transform, &t.keep, &[&t.min, &t.max, &t.bytes])?;
         if !written.can_show(form) {
             t.form.wrong(log, "this transform makes digits of another base: write the other `form`");
         }
         UidContent::Reduced(form)
     } else {
-        t.keep.must_not_be_set(log, "`keep` is for `transform = \"first\"` and `\"last\"`");
+        keeps_all(log, &t.keep);
         match written {
             UidForm::Hex => {
                 t.bytes.must_not_be_set(
                     log,
                     "hex digits show how many bytes there are; write `min` and `max`, or leave it out",
                 );
-                let (min, max) = (length(log, &t.min, 4), length(log, &t.max, 10));
-                if min > max {
-                    let message =
-                        format!("`min` is {min} and `max` is {max}, so every UID would be malformed; exchange them");
-                    t.min.wrong(log, message);
-                }
+                let (min, max) = limits(log, &t.min, &t.max);
                 UidContent::Whole { min, max }
             }
             UidForm::Number => {

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::model::{Names, Order, Output, Place, Profile, Pulse, Reader, Two, UidForm};
 use super::read::read_file;
 use super::shipped::shipped;
-use crate::access::portal::Direction;
-use crate::profile::model::{InputKind, OnLinkLoss, UidContent, UidOrder};
+use crate::profile::model::{InputKind, OnLinkLoss, UidContent};
+use crate::profile::show::{at_lines, direction, lossy, tries, uid_order};
 
 /// The name of the device in what is printed.
 const EXAMPLE: &str = "NAME";
@@ -19,9 +19,7 @@ const EXAMPLE_MS: u32 = 3000;
 /// Every diagnostic on a line of its own, `FILE:LINE:COLUMN: PATH: what is wrong and what to do`.
 pub fn check_text(file: &str, text: &str) -> Result<String, String> {
     let found = read_file(Path::new(file), text);
-    found.map(|profile| show(&profile)).map_err(|diagnostics| {
-        diagnostics.iter().map(|diagnostic| format!("{file}:{diagnostic}")).collect::<Vec<_>>().join("\n")
-    })
+    found.map(|profile| show(&profile)).map_err(|diagnostics| at_lines(file, &diagnostics))
 }
 
 /// Describes a built-in profile; `None`: no profile has this id.
@@ -106,11 +104,7 @@ fn input_words(kind: InputKind) -> (&'static str, &'static str) {
 }
 
 fn reader(reader: &Reader) -> Vec<String> {
-    let direction = match reader.direction {
-        Some(Direction::In) => ", on the way in",
-        Some(Direction::Out) => ", on the way out",
-        None => "",
-    };
+    let direction = direction(reader.direction);
     let mut lines = vec![format!("reader{direction}: a card is {}; never retained", place(&reader.place))];
     lines.push(match reader.leaves_after_ms() {
         Some(ms) => format!("  it has left when it was not reported for {ms} ms"),
@@ -129,18 +123,13 @@ fn reader(reader: &Reader) -> Vec<String> {
         UidForm::Hex => "hex digits, with or without separators",
         UidForm::Number => "a decimal number, or marked hex digits",
     };
-    let order = match reader.uid.order {
-        UidOrder::MsbFirst => "msb_first, as the card sends them",
-        UidOrder::LsbFirst => "lsb_first, last byte first",
-    };
-    lines.push(format!("  UID: {form}, {order}"));
-    match (reader.uid.content, reader.uid.transform()) {
-        (UidContent::Whole { min, max }, _) if min == max => lines.push(format!("  every UID has {min} bytes; others are malformed")),
-        (UidContent::Whole { min, max }, _) => lines.push(format!("  UIDs of {min} to {max} bytes; others are malformed")),
-        (UidContent::Reduced(_), transform) => lines.extend(transform.into_iter().flat_map(|name| [
-            format!("  LOSSY: it reports only what `{name}` leaves of a UID, and the gateway compares only that with the cards it knows:"),
-            "  cards that collide are denied there as `ambiguous_identifier`, and an unknown card may pass for a known one".to_owned(),
-        ])),
+    lines.push(format!("  UID: {form}, {}", uid_order(reader.uid.order)));
+    match reader.uid.content {
+        UidContent::Whole { min, max } if min == max => {
+            lines.push(format!("  every UID has {min} bytes; others are malformed"));
+        }
+        UidContent::Whole { min, max } => lines.push(format!("  UIDs of {min} to {max} bytes; others are malformed")),
+        UidContent::Reduced(_) => lines.extend(lossy("reports", reader.uid.transform())),
     }
     lines
 }
@@ -163,9 +152,6 @@ fn output(output: &Output, channels: u16) -> Vec<String> {
     let query =
         output.confirm.query.as_ref().map_or(String::new(), |query| format!("; asked for with {}", order(query)));
     lines.push(format!("  confirmed by its state, reported {when} within {} ms{query}", output.confirm.within_ms));
-    lines.push(format!(
-        "  a release: {} further tries; after {} ms it has failed and is reported. A cut: tried until it is confirmed",
-        output.retry, output.deadline_ms
-    ));
+    lines.push(tries(output.retry, output.deadline_ms));
     lines
 }

@@ -108,13 +108,10 @@ impl Decoder {
 
     /// Every topic that is read.
     pub(super) fn topics(&self) -> Vec<&str> {
-        let card = self
-            .reader
-            .iter()
-            .flat_map(|of| [&of.reader.place].into_iter().chain(of.reader.removed.as_ref().map(|(place, _)| place)));
+        let card = self.reader.iter().flat_map(|of| of.reader.places());
         let output = self.output.iter().flat_map(|(output, _)| output.state.iter().map(|two| &two.place));
         let contacts = self.contacts.iter().map(|contact| &contact.input.is.place);
-        let meter = self.meter.iter().flat_map(|meter| [&meter.power, &meter.energy]).flatten().map(|(place, _)| place);
+        let meter = self.meter.iter().flat_map(Meter::places);
         card.chain(output).chain(contacts).chain(meter).map(|place| place.topic.as_str()).collect()
     }
 

@@ -44,8 +44,11 @@ pub type Answer = Value;
 
 /// Sends a request with `method` and `target`, e.g. `GET` and `/api/v1/status`.
 pub fn ask(socket: &Path, method: &str, target: &str) -> Result<Answer, AskError> {
-    let body = text(socket, method, target)?;
-    serde_json::from_str(&body).map_err(|error| AskError::Broken(error.to_string()))
+    parsed(&text(socket, method, target)?)
+}
+
+fn parsed<'b, T: Deserialize<'b>>(body: &'b str) -> Result<T, AskError> {
+    serde_json::from_str(body).map_err(|error| AskError::Broken(error.to_string()))
 }
 
 /// The state of the gateway without what may be a UID in any of its texts.
@@ -85,15 +88,13 @@ pub fn audit_page(socket: &Path, query: &str) -> Result<AuditPage, AskError> {
         events: Vec<&'b RawValue>,
     }
     let body = text(socket, "GET", &format!("/api/v1/audit?{query}"))?;
-    let Page { last, next, events } =
-        serde_json::from_str(&body).map_err(|error| AskError::Broken(error.to_string()))?;
+    let Page { last, next, events } = parsed(&body)?;
     Ok(AuditPage { last, next, events: events.into_iter().map(|event| event.get().to_owned()).collect() })
 }
 
 /// Asks what the store of the gateway holds.
 pub fn inventory(socket: &Path) -> Result<Inventory, AskError> {
-    let body = text(socket, "GET", "/api/v1/inventory")?;
-    serde_json::from_str(&body).map_err(|error| AskError::Broken(error.to_string()))
+    parsed(&text(socket, "GET", "/api/v1/inventory")?)
 }
 
 /// Sends a request; the body of the answer, as it is.

@@ -110,7 +110,7 @@ async fn polls_of_a_dead_unit_come_last_its_cuts_are_tried_at_once_and_the_other
     let mut health = dead_unit(now);
     assert_eq!(health.barred(1, Priority::Cut, now), None);
     assert!(health.barred(1, Priority::Release, now).is_some());
-    for priority in Priority::ALL {
+    for &priority in Priority::ALL {
         let lane = if priority >= Priority::Card { Priority::Probe } else { priority };
         assert_eq!(health.lane(1, priority), lane);
         assert_eq!(health.lane(2, priority), priority);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// Which of several requests goes first. The order of the variants is the order on the line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::VariantArray)]
 pub enum Priority {
     /// Switch off, lock.
     Cut,
@@ -25,8 +25,7 @@ pub enum Priority {
 
 impl Priority {
     /// All, the most urgent first.
-    pub const ALL: [Self; 8] =
-        [Self::Cut, Self::Release, Self::Confirm, Self::Card, Self::Input, Self::Status, Self::Meter, Self::Probe];
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 }
 
 /// Requests that may overtake a poll of lower priority before it is sent, so that relays and contacts are read even on a line full of

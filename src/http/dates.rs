@@ -3,13 +3,10 @@
 use crate::access::effect::QueryResult;
 use crate::access::event::Event;
 use crate::access::explain::SetBy;
-use crate::store::Store;
+use crate::http::audit::{PAGE_EVENTS_MAX, for_each};
+use crate::store::{Store, StoredEvent};
 use crate::wire::audit::decode;
 
-/// Events read at once, at most.
-const READ_EVENTS_MAX: usize = 1_000;
-/// Bytes of events read at once, about.
-const READ_BYTES_MAX: usize = 256 * 1024;
 /// Events looked through, from the last one back, for the time of a change.
 const CHANGES_SOUGHT_IN: u64 = 200_000;
 
@@ -28,7 +25,7 @@ pub(super) async fn date(store: Store, mut answer: QueryResult) -> QueryResult {
             .filter_map(|s| s.set_by.as_mut())
             .collect();
         let (first, last) = (store.first(), store.last_durable());
-        let (mut end, mut stride) = (last, READ_EVENTS_MAX as u64);
+        let (mut end, mut stride) = (last, PAGE_EVENTS_MAX as u64);
         let oldest = first.max(1).max(last.saturating_sub(CHANGES_SOUGHT_IN));
         while end >= oldest && sought.iter().any(|set_by| set_by.at.is_none()) {
             let begin = oldest.max((end + 1).saturating_sub(stride));
@@ -46,23 +43,22 @@ pub(super) async fn date(store: Store, mut answer: QueryResult) -> QueryResult {
 
 /// Dates what the events of `range` applied.
 fn date_from(store: &Store, (begin, end): (u64, u64), sought: &mut [&mut SetBy]) {
-    let mut from = begin;
-    while from <= end {
-        let Ok(events) = store.read_blocking(from, READ_EVENTS_MAX, READ_BYTES_MAX) else { return };
-        let Some(last) = events.last() else { return };
-        from = last.n + 1;
-        for event in events.iter().filter(|event| memmem(&event.json, b"\"changes_applied\"")) {
-            let Ok(decoded) = decode(&event.json) else { continue };
-            let Event::ChangesApplied { revision, .. } = &decoded.event.body else { continue };
-            let of = |set_by: &&mut SetBy| {
-                let (epoch, seq, _) = set_by.revision;
-                set_by.stream == revision.stream && (epoch, seq) == (revision.epoch.get(), revision.seq)
-            };
-            for set_by in sought.iter_mut().filter(|set_by| of(set_by)) {
-                set_by.at = Some(decoded.event.at);
-            }
+    let date = |event: StoredEvent| {
+        if !memmem(&event.json, b"\"changes_applied\"") {
+            return;
         }
-    }
+        let Ok(decoded) = decode(&event.json) else { return };
+        let Event::ChangesApplied { revision, .. } = &decoded.event.body else { return };
+        let of = |set_by: &&mut SetBy| {
+            let (epoch, seq, _) = set_by.revision;
+            set_by.stream == revision.stream && (epoch, seq) == (revision.epoch.get(), revision.seq)
+        };
+        for set_by in sought.iter_mut().filter(|set_by| of(set_by)) {
+            set_by.at = Some(decoded.event.at);
+        }
+    };
+    // What cannot be read has no time.
+    drop(for_each(store, (begin, end + 1), date));
 }
 
 fn memmem(bytes: &[u8], wanted: &[u8]) -> bool {

@@ -9,6 +9,7 @@ use axum::body::Bytes;
 use super::mask;
 use crate::access::event::{AuditEvent, Event, Mark};
 use crate::access::id::PortalId;
+use crate::http::audit::for_each;
 use crate::store::{Store, StoredEvent};
 use crate::wire::audit::decode;
 
@@ -18,8 +19,6 @@ pub const SEED_EVENTS_MAX: u64 = 20_000;
 pub const ALARMS_MAX: usize = 200;
 /// Decisions that the page begins with.
 const DECISIONS_MAX: usize = 50;
-/// Events and bytes read from the journal at once.
-const READ_MAX: (usize, usize) = (500, 256 * 1024);
 
 /// One event of the audit, as everybody sees it.
 #[derive(Debug)]
@@ -65,16 +64,12 @@ impl Board {
     /// The board of what is on disk up to event `through`. Blocks on the disk.
     pub(super) fn read(store: &Store, through: u64) -> Self {
         let mut board = Self::default();
-        let mut from = store.first().max(through.saturating_sub(SEED_EVENTS_MAX)).max(1);
-        while from <= through {
-            let Ok(events) = store.read_blocking(from, READ_MAX.0, READ_MAX.1) else { break };
-            let Some(last) = events.last().map(|event| event.n) else { break };
-            from = last + 1;
-            for stored in events.into_iter().filter(|event| event.n <= through) {
-                let (frame, event) = Frame::new(stored);
-                board.take(&frame, event.as_ref());
-            }
-        }
+        let from = store.first().max(through.saturating_sub(SEED_EVENTS_MAX)).max(1);
+        // What cannot be read is not shown.
+        drop(for_each(store, (from, through + 1), |stored| {
+            let (frame, event) = Frame::new(stored);
+            board.take(&frame, event.as_ref());
+        }));
         board.n = through;
         board
     }

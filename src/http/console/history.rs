@@ -16,7 +16,7 @@ use super::guard::Caller;
 use super::{Shared, asked, wrong};
 use crate::access::id::HASH_PREFIX;
 use crate::http::api::{body, refuse};
-use crate::http::audit::{Filter, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PageFor};
+use crate::http::audit::{Filter, PAGE_BYTES_MAX, PAGE_EVENTS_MAX, PageFor, for_each};
 use crate::store::{Store, StoredEvent};
 use crate::wire::audit::NO_HASH;
 use crate::wire::{csv, erased};
@@ -89,14 +89,8 @@ fn seen(stored: StoredEvent, filter: &Filter, whole: bool) -> Option<Bytes> {
 
 /// The events from `begin` on below `end`.
 fn read(store: &Store, begin: u64, end: u64) -> Result<Vec<StoredEvent>, String> {
-    let mut events: Vec<StoredEvent> = Vec::new();
-    let mut from = begin;
-    while from < end {
-        let read = store.read_blocking(from, PAGE_EVENTS_MAX, PAGE_BYTES_MAX).map_err(|error| error.to_string())?;
-        let Some(last) = read.last() else { break };
-        from = last.n + 1;
-        events.extend(read.into_iter().filter(|event| event.n < end));
-    }
+    let mut events = Vec::new();
+    for_each(store, (begin, end), |event| events.push(event)).map_err(|error| error.to_string())?;
     Ok(events)
 }
 
